@@ -1,0 +1,159 @@
+#include "drivers/mqtt/mqtt_driver.h"
+
+#include <cstdlib>
+
+#include "base/logger.h"
+
+namespace millrace {
+namespace {
+
+constexpr double pause_above = 0.75;
+// What a broker may have on the way to us: our inbox remembers as many packet ids to recognise redeliveries.
+constexpr std::uint16_t receive_maximum = 1000;
+
+}  // namespace
+
+MqttDriver::MqttDriver(Loop& loop, Rng& rng, Inbox& inbox, const ClockTrust& trust, Metrics& metrics, MqttInputConfig config,
+                       std::vector<std::string> filters, std::string persistence_dir)
+    : loop_(loop),
+      inbox_(inbox),
+      trust_(trust),
+      config_(std::move(config)),
+      filters_(std::move(filters)),
+      messages_(metrics.counter("millrace_mqtt_input_messages_total", "Messages that arrived from the broker", {{"input", config_.name}})),
+      session_lost_(metrics.counter("millrace_mqtt_input_session_lost_total", "Reconnects at which the broker had forgotten our session", {{"input", config_.name}})),
+      pauses_(metrics.counter("millrace_input_pauses_total", "Times the input paused because the inbox or the log was full", {{"input", config_.name}})),
+      up_(metrics.gauge("millrace_input_up", "Whether the input is connected", {{"input", config_.name}})) {
+  MqttConnectionOptions options;
+  options.servers = config_.servers;
+  options.paho.client_id = config_.client_id;
+  options.paho.version = config_.version;
+  options.paho.clean_start = !config_.persistent_session;
+  options.paho.session_expiry = config_.persistent_session ? config_.session_expiry : Duration{0};
+  options.paho.keep_alive = config_.keep_alive;
+  options.paho.connect_timeout = config_.connect_timeout;
+  options.paho.receive_maximum = receive_maximum;
+  options.paho.username = config_.username;
+  options.paho.password = config_.password;
+  options.paho.tls = config_.tls;
+  if (config_.persistent_session) options.paho.persistence_dir = std::move(persistence_dir);
+  options.reconnect_min = config_.reconnect_min;
+  options.reconnect_max = config_.reconnect_max;
+  MqttConnection::Events events;
+  events.up = [this](bool session_present) { subscribe(session_present); };
+  events.down = [this](const MqttFault& fault) {
+    up_.set(0);
+    if (stopping_ || paused_) return;
+    if (trouble_ != fault.text) {
+      if (fault.needs_person) LOG_ERROR("input ", config_.name, ": ", fault.text, "; somebody must act; will keep trying");
+      else LOG_WARN("input ", config_.name, ": ", fault.text, "; will keep trying");
+    }
+    trouble_ = fault.text;
+  };
+  events.arrived = [this](const ArrivedMessage& message) { arrived(message); };
+  connection_ = std::make_unique<MqttConnection>(loop_, rng, std::move(options), std::move(events));
+}
+
+Status MqttDriver::start() {
+  connection_->start();
+  return {};
+}
+
+void MqttDriver::arrived(const ArrivedMessage& message) {
+  messages_.add();
+  if (message.retained && config_.retained == "ignore") return;
+  Arrival arrival;
+  arrival.input = config_.name;
+  arrival.channel = message.topic;
+  arrival.bytes = message.payload;
+  arrival.packet_id = message.packet_id;
+  arrival.qos = message.qos;
+  arrival.duplicate = message.duplicate;
+  arrival.retained = message.retained;
+  arrival.clock_trusted = trust_.trusted();
+  arrival.received = loop_.wall();
+  arrival.received_monotonic = loop_.now();
+  const auto ticket = inbox_.put(arrival);
+  if (!ticket.ok()) {
+    if (ticket.status().code() == Code::invalid) {
+      LOG_ERROR("input ", config_.name, ": a message on ", message.topic.substr(0, 100), " of ", message.payload.size(), " bytes cannot be taken: ", ticket.status().detail());
+      return;
+    }
+    // Returning would acknowledge what is not stored. The inbox and the log have lost nothing; the broker sends it again.
+    LOG_ERROR("input ", config_.name, ": the inbox is full to the last byte; ending, to be started again");
+    std::_Exit(exit_inbox_overrun);
+  }
+  if (inbox_.fill() > pause_above && !pausing_.exchange(true)) {
+    loop_.post([this, alive = alive_] {
+      if (*alive) pause();
+    });
+  }
+  if (config_.power_durable && message.qos > 0) {
+    if (Status status = inbox_.wait_durable(ticket.value()); !status.ok()) {
+      LOG_ERROR("input ", config_.name, ": stopped before a message was durable; ending without acknowledging it");
+      std::_Exit(exit_inbox_overrun);
+    }
+  }
+}
+
+void MqttDriver::subscribe(bool session_present) {
+  up_.set(1);
+  trouble_.clear();
+  LOG_INFO("input ", config_.name, ": connected to ", connection_->server(), session_present ? " (session resumed)" : "");
+  if (config_.persistent_session && had_session_ && !session_present) {
+    session_lost_.add();
+    LOG_WARN("input ", config_.name, ": the broker has forgotten our session; what it held for us is gone");
+  }
+  had_session_ = true;
+  connection_->client().subscribe(filters_, config_.qos, true, config_.retained == "changed",
+                                  [this, alive = alive_](const std::vector<int>& granted) {
+                                    if (*alive) on_granted(granted);
+                                  });
+}
+
+// A broker may grant less than was asked for, or nothing: that is for a person to mend, and never passes silently.
+void MqttDriver::on_granted(const std::vector<int>& granted) {
+  if (granted.empty()) {
+    if (connection_->up()) connection_->drop("subscribing failed");
+    return;
+  }
+  refused_.clear();
+  for (std::size_t i = 0; i < granted.size(); ++i) {
+    const std::string filter = i < filters_.size() ? filters_[i] : "";
+    if (granted[i] >= 128) refused_ += text(refused_.empty() ? "" : "; ", "\"", filter, "\" refused: ", reason_text(granted[i]));
+    else if (granted[i] < config_.qos) refused_ += text(refused_.empty() ? "" : "; ", "\"", filter, "\" granted with QoS ", granted[i], " only");
+  }
+  if (!refused_.empty()) LOG_ERROR("input ", config_.name, ": subscription ", refused_, "; somebody must act");
+}
+
+void MqttDriver::pause() {
+  if (paused_ || stopping_) return;
+  paused_ = true;
+  pausing_ = true;
+  pauses_.add();
+  up_.set(0);
+  trouble_ = "paused: the inbox or the log is full";
+  LOG_WARN("input ", config_.name, ": paused; the broker keeps what comes");
+  connection_->stop([] {});
+}
+
+void MqttDriver::resume() {
+  if (!paused_ || stopping_) return;
+  paused_ = false;
+  pausing_ = false;
+  LOG_INFO("input ", config_.name, ": resuming");
+  connection_->start();
+}
+
+void MqttDriver::stop(std::function<void()> done) {
+  stopping_ = true;
+  *alive_ = false;
+  connection_->stop(std::move(done));
+}
+
+std::string MqttDriver::health() const {
+  if (!refused_.empty()) return "subscription " + refused_;
+  return connection_->up() ? "connected to " + connection_->server() : trouble_;
+}
+
+}  // namespace millrace

@@ -1,0 +1,60 @@
+// Takes messages from a broker, on Eclipse Paho. Paho acknowledges a message when its arrival callback returns, so the
+// payload is in the inbox by then, and with durability = "power" in a fsynced commit. Four rules for Paho's thread:
+//   (a) the loop never calls Paho, one worker does (gateway/mqtt);
+//   (b) the callback never waits for the loop: the fsync it waits for is signalled by the log's writer thread;
+//   (c) at three quarters full the driver disconnects (the broker keeps the messages of a persistent session) and comes
+//       back below one half; the last quarter takes what still arrives;
+//   (d) if that fills too, the process ends with exit code 75: nothing was acknowledged that is not stored.
+#pragma once
+
+#include <atomic>
+#include <memory>
+#include <string>
+
+#include "base/metrics.h"
+#include "config/config.h"
+#include "decode/router.h"
+#include "ingest/clock_trust.h"
+#include "ingest/driver.h"
+#include "ingest/inbox.h"
+#include "mqtt/mqtt_connection.h"
+
+namespace millrace {
+
+constexpr int exit_inbox_overrun = 75;  // EX_TEMPFAIL: start me again
+
+class MqttDriver final : public Driver {
+ public:
+  MqttDriver(Loop& loop, Rng& rng, Inbox& inbox, const ClockTrust& trust, Metrics& metrics, MqttInputConfig config,
+             std::vector<std::string> filters, std::string persistence_dir);
+
+  const std::string& name() const override { return config_.name; }
+  Status start() override;
+  void pause() override;
+  void resume() override;
+  void stop(std::function<void()> done) override;
+  std::string health() const override;
+  bool healthy() const override { return connection_->up() && refused_.empty(); }
+
+ private:
+  void arrived(const ArrivedMessage& message);  // on Paho's thread
+  void subscribe(bool session_present);
+  void on_granted(const std::vector<int>& granted);
+
+  Loop& loop_;
+  Inbox& inbox_;
+  const ClockTrust& trust_;
+  MqttInputConfig config_;
+  std::vector<std::string> filters_;
+  std::unique_ptr<MqttConnection> connection_;
+  std::atomic<bool> pausing_{false};
+  bool paused_ = false, stopping_ = false, had_session_ = false;
+  std::string trouble_ = "not connected yet", refused_;
+  Counter& messages_;
+  Counter& session_lost_;
+  Counter& pauses_;
+  Gauge& up_;
+  std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
+};
+
+}  // namespace millrace

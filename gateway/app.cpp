@@ -1,0 +1,501 @@
+#include "app.h"
+
+#include <signal.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstdio>
+#include <cstdlib>
+#include <optional>
+#include <set>
+
+#include "base/logger.h"
+#include "observe/sd_notify.h"
+#include "record/batch.h"
+#include "version.h"
+
+namespace millrace {
+namespace {
+
+constexpr Duration stop_within = std::chrono::seconds(8);
+constexpr Duration look_after_every = std::chrono::seconds(10);
+
+std::uint64_t boot_id() {
+  auto id = read_file("/proc/sys/kernel/random/boot_id", 256);
+  return id.ok() ? digest64(bytes_of(trim(id.value()))) : 0;
+}
+
+// "key:  value kB" lines of /proc/self/status, "key: value" of /proc/self/io.
+std::uint64_t proc_value(const char* path, std::string_view key) {
+  auto content = read_file(path, 64 << 10);
+  if (!content.ok()) return 0;
+  for (const std::string_view line : split(content.value(), '\n')) {
+    if (line.starts_with(key)) return std::strtoull(std::string(trim(line.substr(key.size()))).c_str(), nullptr, 10);
+  }
+  return 0;
+}
+
+std::string printable(const Bytes& bytes, std::size_t max) {
+  std::string out;
+  for (std::size_t i = 0; i < bytes.size() && i < max; ++i) {
+    const auto c = static_cast<unsigned char>(bytes[i]);
+    if (c >= 0x20 && c < 0x7F) out += static_cast<char>(c);
+    else out += text("\\x", to_hex({&bytes[i], 1}));
+  }
+  return out;
+}
+
+}  // namespace
+
+App::App(Config config, std::string config_path)
+    : config_(std::move(config)), config_path_(std::move(config_path)), rng_(random_from_kernel()) {
+  started_at_ = loop_.now();
+}
+
+App::~App() = default;
+
+// ---- start, in the order data flows ---------------------------------------------------------------------------------
+
+int App::open_storage() {
+  if (Status status = make_folders(config_.gateway.runtime_dir); !status.ok()) {
+    LOG_ERROR("runtime folder: ", status.detail(), " (gateway.runtime_dir)");
+    return exit_io;
+  }
+  if (Status status = make_folders(config_.log.path); !status.ok()) {
+    LOG_ERROR("log folder: ", status.detail(), " (log.path)");
+    return exit_io;
+  }
+  for (const auto& [path, lock] : {std::pair{config_.log.path + "/lock", &log_lock_}, std::pair{config_.gateway.runtime_dir + "/lock", &runtime_lock_}}) {
+    auto held = lock_file(path);
+    if (!held.ok()) {
+      LOG_ERROR(held.status().detail());
+      return held.status().code() == Code::unavailable ? exit_unavailable : exit_io;
+    }
+    *lock = std::move(held).value();
+  }
+  folder_ = open_folder(config_.log.path);
+  LogOptions options;
+  options.bytes_max = config_.log.max_size;
+  options.inbox_bytes = config_.gateway.inbox_size;
+  options.commit_interval = config_.log.commit_interval;
+  options.when_full = config_.log.block_when_full ? WhenFull::block : WhenFull::evict;
+  options.boot_id = boot_id();
+  auto log = SqliteLog::open(loop_, *folder_, options, random_from_kernel());
+  if (!log.ok()) {
+    LOG_ERROR("log: ", log.status().detail());
+    return exit_io;
+  }
+  log_ = std::move(log).value();
+  if (Status status = open_inbox(); !status.ok()) {
+    LOG_ERROR("inbox: ", status.detail());
+    return exit_io;
+  }
+  return exit_ok;
+}
+
+// A whole inbox of the last run is taken over; a torn or foreign one is set aside for people to look at.
+Status App::open_inbox() {
+  const std::string path = config_.gateway.runtime_dir + "/inbox";
+  const std::size_t bytes = MappedInbox::region_bytes(config_.gateway.inbox_size);
+  for (int attempt = 0; attempt < 2; ++attempt) {
+    bool fresh = false;
+    auto region = map_inbox_file(path, bytes, fresh);
+    if (!region.ok()) return region.status();
+    region_ = std::move(region).value();
+    std::uint64_t released = 0;
+    if (fresh) {
+      MappedInbox::format(region_->bytes(), random_from_kernel());
+    } else if (Status status = MappedInbox::verify(region_->bytes()); !status.ok()) {
+      const std::string aside = text(path, ".aside-", loop_.wall().us);
+      LOG_ERROR(status.detail(), "; set aside as ", aside);
+      region_.reset();
+      if (std::rename(path.c_str(), aside.c_str()) != 0) return status_from_errno(errno, "set aside " + path);
+      continue;
+    } else if (const auto position = log_->inbox_position(); position && position->inbox == MappedInbox::id_of(region_->bytes())) {
+      released = position->position;
+    }
+    inbox_ = std::make_unique<MappedInbox>(region_->bytes(), released);
+    log_->on_durable_inbox([inbox = inbox_.get()](InboxPosition position) {
+      if (position.inbox == inbox->id()) inbox->release(position.position);
+    });
+    return {};
+  }
+  return {Code::io, "cannot make " + path};
+}
+
+int App::run() {
+  ::signal(SIGPIPE, SIG_IGN);
+  if (const int code = open_storage(); code != exit_ok) return code;
+  trust_.set(kernel_clock_synchronised());
+
+  PipelineOptions options;
+  options.windows = config_.windows;
+  pipeline_ = std::make_unique<Pipeline>(loop_, *inbox_, *log_, metrics_, options);
+  bool forward_raw = false;
+  for (const UplinkPlan& plan : plan_uplinks(config_)) {
+    add_uplink(plan);
+    for (const Lane lane : plan.shipper.lanes) forward_raw = forward_raw || lane == Lane::raw;
+  }
+  pipeline_->set_forward_raw(forward_raw);
+  for (const InputPlan& plan : plan_inputs(config_)) {
+    auto router = Router::make(plan.routes);
+    MILLRACE_CHECK(router.ok());  // check_whole() compiled them
+    pipeline_->set_input(plan.name, std::move(router).value(), plan.retained_once);
+  }
+  pipeline_->on_pressure([this](bool pause) {
+    for (auto& [name, input] : inputs_) {
+      if (pause) input.driver->pause();
+      else input.driver->resume();
+    }
+  });
+  if (Status status = start_faces(); !status.ok()) {
+    LOG_ERROR(status.detail());
+    return exit_config;
+  }
+  loop_.on_signal(SIGTERM, [this] { begin_stop(); });
+  loop_.on_signal(SIGINT, [this] { begin_stop(); });
+  loop_.on_signal(SIGHUP, [this] { reload(); });
+  pipeline_->start([this] { started(); });
+  loop_.run();
+  inbox_->close();
+  control_.reset();
+  http_.reset();
+  return exit_ok;
+}
+
+void App::started() {
+  for (const InputPlan& plan : plan_inputs(config_)) start_input(plan);
+  for (auto& [name, north] : uplinks_) {
+    if (Status status = north.shipper->start(); !status.ok()) LOG_ERROR("uplink ", name, ": ", status.detail());
+  }
+  ready_ = true;
+  look_after();
+  beat_watchdog();
+  sd_notify("READY=1");
+  LOG_INFO("millrace ", MILLRACE_VERSION, " is ready: gateway ", config_.gateway.name, ", ", inputs_.size(), " inputs, ", uplinks_.size(), " uplinks");
+}
+
+// The loop beats the watchdog itself: a loop that hangs is what it is there to see.
+void App::beat_watchdog() {
+  const Duration every = watchdog_interval();
+  if (every.count() <= 0) return;
+  sd_notify("WATCHDOG=1");
+  watchdog_timer_ = loop_.after(every, [this] { beat_watchdog(); });
+}
+
+void App::start_input(const InputPlan& plan) {
+  const SouthParts parts{loop_, rng_, *inbox_, trust_, metrics_, config_.gateway.runtime_dir};
+  if (Status status = make_folders(config_.gateway.runtime_dir + "/paho"); !status.ok()) LOG_ERROR(status.detail());
+  Input& input = inputs_[plan.name];
+  input.fingerprint = plan.fingerprint;
+  input.driver = plan.make(parts);
+  if (Status status = input.driver->start(); !status.ok()) LOG_ERROR("input ", plan.name, ": ", status.detail());
+}
+
+void App::add_uplink(const UplinkPlan& plan) {
+  North& north = uplinks_[plan.name];
+  north.fingerprint = plan.fingerprint;
+  north.uplink = plan.make(loop_, rng_, config_.gateway.name, log_->epoch());
+  north.shipper = std::make_unique<Shipper>(loop_, *log_, *north.uplink, metrics_, rng_, plan.shipper);
+}
+
+// ---- faces ----------------------------------------------------------------------------------------------------------
+
+Status App::start_faces() {
+  scrape_ = metrics_.before_scrape([this] { update_process_metrics(); });
+  if (!config_.observe.listen.empty()) {
+    auto http = HttpServer::listen(loop_, config_.observe.listen, [this](const std::string& path) { return this->http(path); });
+    if (!http.ok()) return {http.status().code(), "observe.listen: " + http.status().detail()};
+    http_ = std::move(http).value();
+    if (config_.observe.listen.ends_with(":0")) LOG_INFO("observe: listening on port ", http_->port());
+  }
+  auto control = ControlServer::listen(loop_, config_.gateway.runtime_dir + "/control.sock");
+  if (!control.ok()) return control.status();
+  control_ = std::move(control).value();
+  control_->add("status", false, [this](const ControlRequest&, ControlServer::Reply reply) { reply(status_json()); });
+  control_->add("dlq", false, [this](const ControlRequest& request, ControlServer::Reply reply) { list_dead(request, std::move(reply)); });
+  control_->add("reload", true, [this](const ControlRequest&, ControlServer::Reply reply) {
+    reload();
+    reply(R"({"ok":true})");
+  });
+  control_->add("forget", true, [this](const ControlRequest& request, ControlServer::Reply reply) {
+    const auto name = request.find("uplink");
+    if (name == request.end() || name->second.empty() || name->second.front() == '@') return reply(control_error("which uplink?"));
+    if (uplinks_.contains(name->second)) return reply(control_error("uplink \"" + name->second + "\" is in the configuration; remove it there first"));
+    log_->forget(name->second);
+    reply(R"({"ok":true})");
+  });
+  return {};
+}
+
+HttpResponse App::http(const std::string& path) {
+  if (path == "/metrics") return {200, "text/plain; version=0.0.4; charset=utf-8", metrics_.expose()};
+  if (path == "/healthz") return {200, "text/plain; charset=utf-8", "ok\n"};
+  if (path == "/readyz") {
+    const LogStats stats = log_->stats();
+    std::string why;
+    if (!ready_) why += "starting\n";
+    if (stopping_) why += "stopping\n";
+    if (!stats.trouble.empty()) why += "log: " + stats.trouble + "\n";
+    if (stats.blocked) why += "log: full, inputs pause\n";
+    return why.empty() ? HttpResponse{200, "text/plain; charset=utf-8", "ready\n"} : HttpResponse{503, "text/plain; charset=utf-8", why};
+  }
+  return {404, "text/plain; charset=utf-8", "there are /metrics, /healthz and /readyz\n"};
+}
+
+void App::update_process_metrics() {
+  const LogStats stats = log_->stats();
+  const auto set = [this](const char* name, const char* help, double value) { metrics_.gauge(name, help).set(value); };
+  set("millrace_log_bytes", "Bytes the log takes on disk, -wal and -shm included", static_cast<double>(stats.bytes_used));
+  set("millrace_log_max_bytes", "Bytes the log may take on disk", static_cast<double>(stats.bytes_max));
+  set("millrace_log_blocked", "Whether inputs pause because the log is full", stats.blocked ? 1 : 0);
+  set("millrace_log_degraded", "Whether the log cannot be written at present", stats.trouble.empty() ? 0 : 1);
+  set("millrace_log_segments", "Segment files of the log", static_cast<double>(stats.segments));
+  set("millrace_log_dead_bytes", "Bytes of dead letters", static_cast<double>(stats.dead_bytes));
+  set("millrace_clock_trusted", "Whether the kernel says that the wall clock is synchronised", trust_.trusted() ? 1 : 0);
+  set("millrace_inputs", "Configured inputs", static_cast<double>(inputs_.size()));
+  set("millrace_window_keys", "Device and metric pairs with window state", static_cast<double>(pipeline_->windows().keys()));
+  set("millrace_log_lines_dropped", "Lines for the operator that the journal had no room for", static_cast<double>(log_lines_dropped()));
+  set("process_resident_memory_bytes", "Resident memory", 1024.0 * static_cast<double>(proc_value("/proc/self/status", "VmRSS:")));
+  const auto count = [this](const char* name, const char* help, std::uint64_t value) {
+    Counter& counter = metrics_.counter(name, help);
+    counter.add(value - std::min(value, counter.value()));
+  };
+  count("millrace_log_commits_total", "Group commits", stats.commits);
+  count("millrace_log_commit_failures_total", "Group commits that failed and were tried again", stats.commit_failures);
+  count("millrace_log_records_total", "Records appended to the log", stats.records);
+  count("millrace_log_row_bytes_total", "Bytes of rows appended to the log", stats.row_bytes);
+  count("millrace_log_evicted_records_total", "Records evicted because the log was full, per consumer", stats.evicted_records);
+  count("millrace_log_unreadable_rows_total", "Rows that could not be read", stats.unreadable_rows);
+  count("millrace_log_files_set_aside_total", "Files of the log that could not be used", stats.files_set_aside);
+  count("millrace_window_too_late_total", "Readings too late for their window", pipeline_->windows().too_late());
+  count("millrace_flash_bytes_written_total", "Bytes this process has caused to be written to storage (/proc/self/io)", proc_value("/proc/self/io", "write_bytes:"));
+  rusage usage{};
+  ::getrusage(RUSAGE_SELF, &usage);
+  metrics_.gauge("process_cpu_seconds_total", "CPU time used").set(static_cast<double>(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) +
+                                                                   1e-6 * static_cast<double>(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec));
+  for (const auto& [name, north] : uplinks_) {
+    for (const Lane lane : all_lanes) {
+      const LaneLedger ledger = log_->ledger(name, lane);
+      if (ledger.admitted == 0) continue;
+      const Labels labels{{"uplink", name}, {"lane", lane_name(lane)}};
+      metrics_.gauge("millrace_ledger_admitted_records", "Records this uplink is to forward", labels).set(static_cast<double>(ledger.admitted));
+      metrics_.gauge("millrace_ledger_unsettled_records", "Of these, not settled yet", labels).set(static_cast<double>(ledger.unsettled()));
+      for (std::size_t how = 0; how < how_count; ++how) {
+        Labels with_how = labels;
+        with_how.emplace_back("how", how_name(static_cast<How>(how)));
+        metrics_.gauge("millrace_ledger_settled_records", "Of these, settled, and how", with_how).set(static_cast<double>(ledger.settled[how]));
+      }
+    }
+  }
+}
+
+std::string App::status_json() const {
+  const LogStats stats = log_->stats();
+  JsonWriter json;
+  json.begin_object();
+  json.member("gateway", config_.gateway.name).member("version", MILLRACE_VERSION).member("epoch", log_->epoch());
+  json.member("uptime_seconds", to_seconds(loop_.now() - started_at_)).member("ready", ready_ && !stopping_);
+  json.member("clock_trusted", trust_.trusted());
+  json.key("inputs").begin_array();
+  for (const auto& [name, input] : inputs_) {
+    json.begin_object().member("name", name).member("healthy", input.driver->healthy()).member("state", input.driver->health()).end_object();
+  }
+  json.end_array().key("uplinks").begin_array();
+  for (const auto& [name, north] : uplinks_) {
+    json.begin_object().member("name", name).member("healthy", north.shipper->healthy()).member("state", north.shipper->health());
+    json.member("backlog_records", north.shipper->backlog()).end_object();
+  }
+  json.end_array().key("absent_uplinks").begin_array();
+  for (const std::string& name : log_->absent_consumers()) {
+    if (name.front() != '@') json.value(name);
+  }
+  json.end_array().key("log").begin_object();
+  json.member("bytes_used", stats.bytes_used).member("bytes_max", stats.bytes_max).member("records", stats.records);
+  json.member("row_bytes", stats.row_bytes).member("commits", stats.commits).member("evicted_records", stats.evicted_records);
+  json.member("unreadable_rows", stats.unreadable_rows).member("dead_bytes", stats.dead_bytes).member("blocked", stats.blocked);
+  json.member("trouble", stats.trouble).end_object();
+  json.member("inbox_fill", inbox_->fill());
+  json.member("flash_bytes_written", proc_value("/proc/self/io", "write_bytes:"));
+  json.member("resident_bytes", 1024 * proc_value("/proc/self/status", "VmRSS:"));
+  json.end_object();
+  return json.take();
+}
+
+// The newest dead letters, with where they came from, why they are dead, and what they are.
+void App::list_dead(const ControlRequest& request, ControlServer::Reply reply) {
+  std::size_t max = 20;
+  if (const auto wanted = request.find("max"); wanted != request.end()) max = std::min<std::size_t>(200, std::strtoul(wanted->second.c_str(), nullptr, 10));
+  log_->read(Lane::dead, {1, UINT64_MAX}, Log::Direction::down, 256 << 10, [max, reply = std::move(reply)](Result<std::vector<Row>> rows) {
+    if (!rows.ok()) return reply(control_error(rows.status().detail()));
+    JsonWriter json;
+    json.begin_object().key("dead").begin_array();
+    std::size_t listed = 0;
+    for (const Row& row : rows.value()) {
+      std::vector<Record> records;
+      if (!decode_batch(*row.columns, row.zstd, records).ok()) continue;
+      for (std::size_t i = records.size(); i-- > 0 && listed < max;) {
+        const auto* dead = records[i].detail ? std::get_if<DeadDetail>(&records[i].detail->body) : nullptr;
+        if (!dead) continue;
+        ++listed;
+        json.begin_object().member("number", row.first + i).member("time", format_time(records[i].time)).member("from", dead->consumer);
+        json.member("reason", dead->reason).member("channel", dead->channel).member("size", static_cast<std::uint64_t>(dead->payload.size()));
+        json.member("payload", printable(dead->payload, 256)).end_object();
+      }
+    }
+    json.end_array().end_object();
+    reply(json.take());
+  });
+}
+
+// ---- the daily round, reload and stop -------------------------------------------------------------------------------
+
+void App::look_after() {
+  look_timer_ = loop_.after(look_after_every, [this] { look_after(); });
+  const bool trusted = kernel_clock_synchronised();
+  if (trusted != trust_.trusted()) LOG_INFO("clock: ", trusted ? "synchronised" : "no longer synchronised");
+  trust_.set(trusted);
+  forget_absent();
+}
+
+// An uplink that left the configuration keeps its cursor and its data for `forget_after`, then it is settled as forgotten.
+void App::forget_absent() {
+  for (const std::string& name : log_->absent_consumers()) {
+    const std::string key = "absent." + name;
+    const auto since = log_->state(key);
+    const std::int64_t now = loop_.wall().us;
+    if (!since) {
+      log_->commit({{}, {}, {{key, to_bytes(text(now))}}, {}, false}, {});
+    } else if (now - std::strtoll(std::string(text_of(*since)).c_str(), nullptr, 10) > to_us(config_.log.forget_after)) {
+      if (name.front() != '@') LOG_WARN("uplink ", name, ": left the configuration ", format_duration(config_.log.forget_after), " ago; forgotten");
+      log_->forget(name);
+      log_->commit({{}, {}, {{key, {}}}, {}, false}, {});
+    }
+  }
+  for (const auto& [name, north] : uplinks_) {
+    if (log_->state("absent." + name)) log_->commit({{}, {}, {{"absent." + name, {}}}, {}, false}, {});
+  }
+}
+
+void App::reload() {
+  if (stopping_ || !ready_) return;
+  LoadedConfig loaded = load_config_file(config_path_);
+  if (loaded.errors.empty()) check_whole(loaded);
+  if (!loaded.errors.empty()) {
+    for (const std::string_view line : split(format_errors(config_path_, loaded.errors), '\n')) {
+      if (!line.empty()) LOG_ERROR(line);
+    }
+    LOG_ERROR("reload: nothing was changed");
+    return;
+  }
+  Config& fresh = loaded.config;
+  for (const auto& [differs, what] : {std::pair{!(fresh.gateway == config_.gateway), "[gateway]"}, std::pair{!(fresh.log == config_.log), "[log]"},
+                                      std::pair{!(fresh.windows == config_.windows), "[[windows]]"},
+                                      std::pair{!(fresh.observe == config_.observe), "[observe]"}}) {
+    if (differs) LOG_WARN("reload: ", what, " cannot change at run time; left as it was until the next start");
+  }
+  fresh.gateway = config_.gateway;
+  fresh.log = config_.log;
+  fresh.windows = config_.windows;
+  fresh.observe = config_.observe;
+  config_ = fresh;
+
+  const auto inputs = plan_inputs(config_);
+  const auto uplinks = plan_uplinks(config_);
+  std::size_t changed = 0;
+  std::set<std::string> restarting;  // these come back by themselves, once their old half has stopped
+  for (auto at = inputs_.begin(); at != inputs_.end();) {
+    const auto plan = std::find_if(inputs.begin(), inputs.end(), [&](const InputPlan& p) { return p.name == at->first; });
+    if (plan != inputs.end() && plan->fingerprint == at->second.fingerprint) {
+      ++at;
+      continue;
+    }
+    ++changed;
+    if (plan != inputs.end()) restarting.insert(plan->name);
+    // The old driver lives until its last callback; its successor starts then. What it put into the inbox keeps its route.
+    auto old = std::make_shared<std::unique_ptr<Driver>>(std::move(at->second.driver));
+    at = inputs_.erase(at);
+    (*old)->stop([this, old, again = plan == inputs.end() ? std::optional<InputPlan>{} : std::optional(*plan)] {
+      if (again && !stopping_) {
+        pipeline_->set_input(again->name, std::move(Router::make(again->routes)).value(), again->retained_once);
+        start_input(*again);
+      }
+      loop_.post([old] {});
+    });
+  }
+  std::set<std::string> restarting_uplinks;
+  for (auto at = uplinks_.begin(); at != uplinks_.end();) {
+    const auto plan = std::find_if(uplinks.begin(), uplinks.end(), [&](const UplinkPlan& p) { return p.name == at->first; });
+    if (plan != uplinks.end() && plan->fingerprint == at->second.fingerprint) {
+      ++at;
+      continue;
+    }
+    ++changed;
+    auto old = std::make_shared<North>(std::move(at->second));
+    at = uplinks_.erase(at);
+    if (plan != uplinks.end()) restarting_uplinks.insert(plan->name);
+    else log_->unsubscribe(old->shipper->name());
+    old->shipper->stop([this, old, again = plan == uplinks.end() ? std::optional<UplinkPlan>{} : std::optional(*plan)] {
+      if (again && !stopping_) {
+        add_uplink(*again);
+        (void)uplinks_[again->name].shipper->start();  // fails only for configuration, which was checked
+      }
+      loop_.post([old] {});
+    });
+  }
+  for (const InputPlan& plan : inputs) {
+    if (inputs_.contains(plan.name) || restarting.contains(plan.name)) continue;
+    ++changed;
+    pipeline_->set_input(plan.name, std::move(Router::make(plan.routes)).value(), plan.retained_once);
+    start_input(plan);
+  }
+  bool forward_raw = false;
+  for (const UplinkPlan& plan : uplinks) {
+    for (const Lane lane : plan.shipper.lanes) forward_raw = forward_raw || lane == Lane::raw;
+    if (uplinks_.contains(plan.name) || restarting_uplinks.contains(plan.name)) continue;
+    ++changed;
+    add_uplink(plan);
+    (void)uplinks_[plan.name].shipper->start();
+  }
+  pipeline_->set_forward_raw(forward_raw);
+  LOG_INFO("reload: ", changed, " inputs and uplinks changed");
+}
+
+// Inputs first, then what the inbox holds, then the answers in flight, then the log. A second signal changes nothing.
+void App::begin_stop() {
+  if (stopping_) return;
+  stopping_ = true;
+  LOG_INFO("stopping");
+  sd_notify("STOPPING=1");
+  stop_timer_ = loop_.after(stop_within, [] {
+    LOG_WARN("stopping took too long (a disk that does not answer?); ending. What was accepted is in the log or the inbox");
+    std::_Exit(exit_ok);
+  });
+  stop_inputs();
+}
+
+void App::stop_inputs() {
+  stopping_parts_ = inputs_.size() + 1;
+  const auto stopped = [this] {
+    if (--stopping_parts_ == 0) pipeline_->drain([this] { stop_uplinks(); });
+  };
+  for (auto& [name, input] : inputs_) input.driver->stop(stopped);
+  loop_.post(stopped);
+}
+
+void App::stop_uplinks() {
+  stopping_parts_ = uplinks_.size() + 1;
+  const auto stopped = [this] {
+    if (--stopping_parts_ != 0) return;
+    log_->stop([this] {
+      LOG_INFO("stopped");
+      loop_.stop();
+    });
+  };
+  for (auto& [name, north] : uplinks_) north.shipper->stop(stopped);
+  loop_.post(stopped);
+}
+
+}  // namespace millrace

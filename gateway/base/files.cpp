@@ -1,0 +1,122 @@
+#include "base/files.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstdio>
+
+#include "base/text.h"
+
+namespace millrace {
+namespace {
+
+class SystemFolder final : public Folder {
+ public:
+  explicit SystemFolder(std::string path) : path_(std::move(path)) {}
+
+  const std::string& path() const override { return path_; }
+
+  Result<std::vector<std::string>> list() const override {
+    DIR* dir = ::opendir(path_.c_str());
+    if (!dir) return status_from_errno(errno, "list " + path_);
+    std::vector<std::string> names;
+    while (const dirent* entry = ::readdir(dir)) {
+      const std::string name = entry->d_name;
+      if (name != "." && name != "..") names.push_back(name);
+    }
+    ::closedir(dir);
+    std::sort(names.begin(), names.end());
+    return names;
+  }
+
+  Status rename(const std::string& from, const std::string& to) override {
+    if (::rename(join(from).c_str(), join(to).c_str()) != 0) return status_from_errno(errno, "rename " + join(from));
+    return {};
+  }
+
+  Status remove(const std::string& name) override {
+    if (::unlink(join(name).c_str()) != 0 && errno != ENOENT) return status_from_errno(errno, "unlink " + join(name));
+    return {};
+  }
+
+  Status sync() override {
+    const Fd dir(::open(path_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+    if (!dir.valid() || ::fsync(dir.get()) != 0) return status_from_errno(errno, "sync " + path_);
+    return {};
+  }
+
+  std::uint64_t size_of(const std::string& name) const override {
+    struct stat info {};
+    return ::stat(join(name).c_str(), &info) == 0 ? static_cast<std::uint64_t>(info.st_size) : 0;
+  }
+
+  std::string identity() const override {
+    std::string machine;
+    if (auto id = read_file("/etc/machine-id", 256); id.ok()) machine = trim(id.value());
+    struct stat info {};
+    if (::stat(path_.c_str(), &info) != 0) return machine;
+    return text(machine, ":", static_cast<std::uint64_t>(info.st_dev), ":", static_cast<std::uint64_t>(info.st_ino));
+  }
+
+ private:
+  std::string path_;
+};
+
+}  // namespace
+
+Fd& Fd::operator=(Fd&& other) noexcept {
+  if (this != &other) {
+    reset();
+    fd_ = other.release();
+  }
+  return *this;
+}
+
+void Fd::reset() {
+  if (fd_ >= 0) ::close(fd_);
+  fd_ = -1;
+}
+
+Result<std::string> read_file(const std::string& path, std::size_t bytes_max) {
+  const Fd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  if (!fd.valid()) return status_from_errno(errno, "open " + path);
+  std::string content;
+  char buffer[16384];
+  for (;;) {
+    const ssize_t got = ::read(fd.get(), buffer, sizeof buffer);
+    if (got < 0 && errno == EINTR) continue;
+    if (got < 0) return status_from_errno(errno, "read " + path);
+    if (got == 0) return content;
+    content.append(buffer, static_cast<std::size_t>(got));
+    if (content.size() > bytes_max) return Status{Code::full, text(path, " is larger than ", format_size(static_cast<double>(bytes_max)))};
+  }
+}
+
+Status make_folders(const std::string& path) {
+  for (std::size_t at = 1; at <= path.size(); ++at) {
+    if (at != path.size() && path[at] != '/') continue;
+    const std::string part = path.substr(0, at);
+    if (::mkdir(part.c_str(), 0750) != 0 && errno != EEXIST) return status_from_errno(errno, "create folder " + part);
+  }
+  if (::access(path.c_str(), R_OK | W_OK | X_OK) != 0) return status_from_errno(errno, "use folder " + path);
+  return {};
+}
+
+Result<Fd> lock_file(const std::string& path) {
+  Fd fd(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0640));
+  if (!fd.valid()) return status_from_errno(errno, "open " + path);
+  if (::flock(fd.get(), LOCK_EX | LOCK_NB) != 0) {
+    if (errno == EWOULDBLOCK) return Status{Code::unavailable, path + " is held by another millrace"};
+    return status_from_errno(errno, "lock " + path);
+  }
+  return fd;
+}
+
+std::unique_ptr<Folder> open_folder(const std::string& path) { return std::make_unique<SystemFolder>(path); }
+
+}  // namespace millrace

@@ -1,0 +1,64 @@
+// The file system, as far as we need it: a file descriptor that closes itself, small whole-file reads, and a Folder,
+// the seam through which the log lists, renames, unlinks and syncs its files, so that the simulation can cut the power.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/bytes.h"
+#include "base/status.h"
+
+namespace millrace {
+
+class Fd {
+ public:
+  Fd() = default;
+  explicit Fd(int fd) : fd_(fd) {}
+  Fd(Fd&& other) noexcept : fd_(other.release()) {}
+  Fd& operator=(Fd&& other) noexcept;
+  ~Fd() { reset(); }
+
+  int get() const { return fd_; }
+  bool valid() const { return fd_ >= 0; }
+  int release() {
+    const int fd = fd_;
+    fd_ = -1;
+    return fd;
+  }
+  void reset();
+
+ private:
+  int fd_ = -1;
+};
+
+// At most `bytes_max`; longer files are `full`.
+Result<std::string> read_file(const std::string& path, std::size_t bytes_max);
+
+// Creates the folder and its parents (mode 0750 for those it makes).
+Status make_folders(const std::string& path);
+
+// Takes an exclusive lock on `path` for the life of the Fd; `unavailable` when another process holds it.
+Result<Fd> lock_file(const std::string& path);
+
+// One folder of files that belong to us. The log's writer thread and the loop use it, never both at once.
+class Folder {
+ public:
+  virtual ~Folder() = default;
+  virtual const std::string& path() const = 0;
+  virtual Result<std::vector<std::string>> list() const = 0;  // names, sorted
+  virtual Status rename(const std::string& from, const std::string& to) = 0;
+  virtual Status remove(const std::string& name) = 0;         // a missing file is success
+  // Makes created, renamed and removed entries durable.
+  virtual Status sync() = 0;
+  virtual std::uint64_t size_of(const std::string& name) const = 0;  // 0 when missing
+  // What identifies this folder on this machine: a copy of it elsewhere has another.
+  virtual std::string identity() const = 0;
+  std::string join(std::string_view name) const { return path() + "/" + std::string(name); }
+};
+
+std::unique_ptr<Folder> open_folder(const std::string& path);
+
+}  // namespace millrace

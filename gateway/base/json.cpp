@@ -1,0 +1,223 @@
+#include "base/json.h"
+
+#include <cmath>
+
+#include "base/text.h"
+
+#define RAPIDJSON_HAS_STDSTRING 0
+#include <rapidjson/error/en.h>
+#include <rapidjson/memorystream.h>
+#include <rapidjson/reader.h>
+
+namespace millrace {
+namespace {
+
+constexpr int depth_max = 32;
+
+// RapidJSON's SAX events, passed on with a limit on depth.
+struct Adapter {
+  JsonHandler& to;
+  int depth = 0;
+
+  bool Null() { return to.null(); }
+  bool Bool(bool b) { return to.boolean(b); }
+  bool Int(int) { return false; }  // never called: numbers come as strings
+  bool Uint(unsigned) { return false; }
+  bool Int64(std::int64_t) { return false; }
+  bool Uint64(std::uint64_t) { return false; }
+  bool Double(double) { return false; }
+  bool RawNumber(const char* s, rapidjson::SizeType n, bool) { return to.number({s, n}); }
+  bool String(const char* s, rapidjson::SizeType n, bool) { return to.string({s, n}); }
+  bool Key(const char* s, rapidjson::SizeType n, bool) { return to.key({s, n}); }
+  bool StartObject() { return ++depth <= depth_max && to.begin_object(); }
+  bool EndObject(rapidjson::SizeType) {
+    --depth;
+    return to.end_object();
+  }
+  bool StartArray() { return ++depth <= depth_max && to.begin_array(); }
+  bool EndArray(rapidjson::SizeType) {
+    --depth;
+    return to.end_array();
+  }
+};
+
+class FlatReader final : public JsonHandler {
+ public:
+  explicit FlatReader(std::vector<std::pair<std::string, std::string>>& out) : out_(out) {}
+  bool null() override { return take("null"); }
+  bool boolean(bool value) override { return take(value ? "true" : "false"); }
+  bool number(std::string_view spelling) override { return take(spelling); }
+  bool string(std::string_view value) override { return take(value); }
+  bool key(std::string_view name) override {
+    key_ = name;
+    return true;
+  }
+  bool begin_object() override { return depth_++ == 0; }
+  bool end_object() override { return true; }
+  bool begin_array() override { return false; }
+  bool end_array() override { return false; }
+
+ private:
+  bool take(std::string_view value) {
+    if (depth_ == 0 || out_.size() >= 16) return false;
+    out_.emplace_back(key_, value);
+    return true;
+  }
+  std::vector<std::pair<std::string, std::string>>& out_;
+  std::string key_;
+  int depth_ = 0;
+};
+
+}  // namespace
+
+Status read_json(BytesView bytes, JsonHandler& handler) {
+  rapidjson::MemoryStream memory(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+  // The reader's own stack is the only allocation; a pool on the stack frame keeps it off the heap for small values.
+  char pool_bytes[2048];
+  using Pool = rapidjson::MemoryPoolAllocator<rapidjson::CrtAllocator>;
+  rapidjson::CrtAllocator crt;
+  Pool pool(pool_bytes, sizeof pool_bytes, 4096, &crt);
+  rapidjson::GenericReader<rapidjson::UTF8<>, rapidjson::UTF8<>, Pool> reader(&pool, 512);
+  Adapter adapter{handler};
+  constexpr unsigned flags =
+      rapidjson::kParseNumbersAsStringsFlag | rapidjson::kParseValidateEncodingFlag | rapidjson::kParseIterativeFlag;
+  const auto result = reader.Parse<flags>(memory, adapter);
+  if (result.IsError()) {
+    const bool stopped = result.Code() == rapidjson::kParseErrorTermination;
+    return {Code::invalid, text("JSON at byte ", result.Offset(), ": ",
+                                stopped ? "not what the format expects" : rapidjson::GetParseError_En(result.Code()))};
+  }
+  // RapidJSON's memory stream reads a NUL as the end: what follows it must be nothing.
+  if (memory.Tell() != bytes.size()) return {Code::invalid, text("JSON at byte ", memory.Tell(), ": bytes after the value")};
+  return {};
+}
+
+Status read_flat_json(BytesView bytes, std::vector<std::pair<std::string, std::string>>& members) {
+  FlatReader reader(members);
+  return read_json(bytes, reader);
+}
+
+std::string pretty_json(std::string_view json) {
+  std::string out;
+  int depth = 0;
+  bool quoted = false;
+  const auto line = [&] { out += "\n" + std::string(static_cast<std::size_t>(depth) * 2, ' '); };
+  for (std::size_t i = 0; i < json.size(); ++i) {
+    const char c = json[i];
+    if (quoted) {
+      out += c;
+      if (c == '\\' && i + 1 < json.size()) out += json[++i];
+      else if (c == '"') quoted = false;
+      continue;
+    }
+    const bool empty = (c == '{' || c == '[') && i + 1 < json.size() && (json[i + 1] == '}' || json[i + 1] == ']');
+    if (empty) {
+      out += c;
+      out += json[++i];
+    } else if (c == '{' || c == '[') {
+      out += c;
+      ++depth;
+      line();
+    } else if (c == '}' || c == ']') {
+      --depth;
+      line();
+      out += c;
+    } else if (c == ',') {
+      out += c;
+      line();
+    } else {
+      quoted = c == '"';
+      out += c;
+      if (c == ':') out += ' ';
+    }
+  }
+  return out;
+}
+
+JsonWriter& JsonWriter::open(char bracket) {
+  separate();
+  out_ += bracket;
+  first_ = true;
+  return *this;
+}
+
+JsonWriter& JsonWriter::close(char bracket) {
+  out_ += bracket;
+  first_ = false;
+  return *this;
+}
+
+void JsonWriter::separate() {
+  if (!first_) out_ += ',';
+  first_ = false;
+}
+
+void JsonWriter::quoted(std::string_view text) {
+  static constexpr char digits[] = "0123456789abcdef";
+  out_ += '"';
+  for (const char c : text) {
+    switch (c) {
+      case '"': out_ += "\\\""; break;
+      case '\\': out_ += "\\\\"; break;
+      case '\n': out_ += "\\n"; break;
+      case '\r': out_ += "\\r"; break;
+      case '\t': out_ += "\\t"; break;
+      default:
+        if (static_cast<unsigned char>(c) < 0x20) {
+          out_ += "\\u00";
+          out_ += digits[static_cast<unsigned char>(c) >> 4];
+          out_ += digits[c & 15];
+        } else {
+          out_ += c;
+        }
+    }
+  }
+  out_ += '"';
+}
+
+JsonWriter& JsonWriter::key(std::string_view name) {
+  separate();
+  quoted(name);
+  out_ += ':';
+  first_ = true;
+  return *this;
+}
+
+JsonWriter& JsonWriter::value(std::string_view text) {
+  separate();
+  quoted(text);
+  return *this;
+}
+
+JsonWriter& JsonWriter::value(double number) {
+  if (!std::isfinite(number)) return null();
+  separate();
+  text_detail::append(out_, number);
+  return *this;
+}
+
+JsonWriter& JsonWriter::value(std::int64_t number) {
+  separate();
+  text_detail::append(out_, number);
+  return *this;
+}
+
+JsonWriter& JsonWriter::value(std::uint64_t number) {
+  separate();
+  text_detail::append(out_, number);
+  return *this;
+}
+
+JsonWriter& JsonWriter::value(bool truth) {
+  separate();
+  out_ += truth ? "true" : "false";
+  return *this;
+}
+
+JsonWriter& JsonWriter::null() {
+  separate();
+  out_ += "null";
+  return *this;
+}
+
+}  // namespace millrace

@@ -1,0 +1,80 @@
+// Counters and gauges in Prometheus' text format, version 0.0.4. Names end in _total (counters) or carry their unit.
+// A metric lives as long as the registry; holders keep a reference. Counters and gauges may be touched by any thread;
+// registering and scraping happen on the loop. Label values from outside are bounded by the caller.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <functional>
+#include <list>
+#include <map>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace millrace {
+
+class Counter {
+ public:
+  void add(std::uint64_t n = 1) { value_.fetch_add(n, std::memory_order_relaxed); }
+  std::uint64_t value() const { return value_.load(std::memory_order_relaxed); }
+
+ private:
+  std::atomic<std::uint64_t> value_{0};
+};
+
+class Gauge {
+ public:
+  void set(double value) { value_.store(value, std::memory_order_relaxed); }
+  double value() const { return value_.load(std::memory_order_relaxed); }
+
+ private:
+  std::atomic<double> value_{0};
+};
+
+// Cumulative buckets with bounds that double from 1 ms to about 17 minutes.
+class Histogram {
+ public:
+  static constexpr int bucket_count = 21;
+  void observe(double seconds, std::uint64_t times = 1);
+  static double bound(int bucket) { return 0.001 * static_cast<double>(1u << bucket); }
+  // Upper bound of the bucket that holds quantile `q`; 0 when empty.
+  double quantile(double q) const;
+
+ private:
+  friend class Metrics;
+  std::uint64_t buckets_[bucket_count + 1] = {};
+  std::uint64_t count_ = 0;
+  double sum_ = 0;
+};
+
+using Labels = std::vector<std::pair<std::string, std::string>>;
+
+class Metrics {
+ public:
+  Counter& counter(const std::string& name, const std::string& help, const Labels& labels = {});
+  Gauge& gauge(const std::string& name, const std::string& help, const Labels& labels = {});
+  Histogram& histogram(const std::string& name, const std::string& help, const Labels& labels = {});
+
+  // Runs before each scrape, to bring gauges up to date. Dies with the returned handle.
+  using Hook = std::shared_ptr<std::function<void()>>;
+  [[nodiscard]] Hook before_scrape(std::function<void()> refresh);
+
+  std::string expose();
+
+ private:
+  struct Family {
+    std::string help;
+    const char* type;
+    std::map<std::string, std::unique_ptr<Counter>> counters;
+    std::map<std::string, std::unique_ptr<Gauge>> gauges;
+    std::map<std::string, std::unique_ptr<Histogram>> histograms;
+  };
+  Family& family(const std::string& name, const std::string& help, const char* type);
+
+  std::map<std::string, Family> families_;
+  std::list<std::weak_ptr<std::function<void()>>> hooks_;
+};
+
+}  // namespace millrace

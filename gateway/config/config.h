@@ -1,0 +1,153 @@
+// The configuration as typed, validated values: what millrace.toml says, and nothing that it does not. Defaults are here
+// and nowhere else. How TOML becomes this, and what is refused, is in load.h.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "base/time.h"
+
+namespace millrace {
+
+// Where a secret lies, never the secret: a path, or a systemd credential by name.
+struct SecretRef {
+  std::string path;  // empty: none
+  bool given() const { return !path.empty(); }
+  bool operator==(const SecretRef&) const = default;
+};
+
+struct TlsConfig {
+  bool enabled = false;
+  std::string ca;         // PEM; the system's own store when empty
+  std::string cert;       // PEM, with the chain; none: no client certificate
+  SecretRef key;
+  bool operator==(const TlsConfig&) const = default;
+};
+
+struct GatewayConfig {
+  std::string name;
+  std::string runtime_dir = "/run/millrace";
+  std::string log_level = "info";
+  std::uint64_t inbox_size = 4 << 20;
+  bool operator==(const GatewayConfig&) const = default;
+};
+
+struct LogConfig {
+  std::string path = "/var/lib/millrace/log";
+  std::uint64_t max_size = 512 << 20;
+  bool block_when_full = false;
+  Duration commit_interval = std::chrono::seconds(1);
+  Duration forget_after = std::chrono::hours(7 * 24);
+  bool operator==(const LogConfig&) const = default;
+};
+
+// How a payload's bytes become records.
+struct MetricConfig {
+  std::string name;
+  std::string path;       // in the JSON; "" for plain payloads
+  std::string unit;
+  bool integer = false;
+  bool operator==(const MetricConfig&) const = default;
+};
+
+struct RouteConfig {
+  std::string topic;                  // "plant/{line}/{device}/telemetry"; empty for serial
+  std::string format = "json";        // json, plain
+  std::string device = "{device}";    // template
+  std::vector<std::string> tags;      // names of levels
+  std::string each, time, quality;    // JSON paths; "$." starts at the root, else inside the element of `each`
+  std::string time_format = "auto";   // auto, iso8601, s, ms, us, ns
+  std::vector<MetricConfig> metrics;  // empty: every scalar member of the object
+  int line = 0;
+  bool operator==(const RouteConfig& other) const {
+    return topic == other.topic && format == other.format && device == other.device && tags == other.tags &&
+           each == other.each && time == other.time && quality == other.quality && time_format == other.time_format &&
+           metrics == other.metrics;
+  }
+};
+
+struct MqttInputConfig {
+  std::string name;
+  std::vector<std::string> servers;   // "mqtt://host:1883", "mqtts://host:8883"; tried in order
+  std::vector<std::string> topics;    // filters; made from the routes when empty
+  int version = 5;                    // 4: MQTT 3.1.1
+  int qos = 1;
+  std::string client_id;              // default: millrace-<gateway>-<name>
+  bool persistent_session = true;
+  Duration session_expiry = std::chrono::hours(7 * 24);
+  Duration keep_alive = std::chrono::seconds(30);
+  Duration connect_timeout = std::chrono::seconds(10);
+  Duration reconnect_min = std::chrono::seconds(1), reconnect_max = std::chrono::minutes(1);
+  std::string username;
+  SecretRef password;
+  TlsConfig tls;
+  bool power_durable = false;
+  std::string retained = "changed";   // changed, ignore, all
+  std::vector<RouteConfig> routes;
+  bool operator==(const MqttInputConfig&) const = default;
+};
+
+struct SerialInputConfig {
+  std::string name;
+  std::string device;                 // "/dev/serial/by-id/..."
+  int baud = 9600;
+  std::string parity = "none";        // none, even, odd
+  int data_bits = 8, stop_bits = 1;
+  std::size_t line_bytes_max = 1024;
+  Duration reopen_min = std::chrono::milliseconds(500), reopen_max = std::chrono::seconds(30);
+  RouteConfig route;
+  bool operator==(const SerialInputConfig&) const = default;
+};
+
+struct WindowConfig {
+  std::string name;
+  Duration size = std::chrono::minutes(1);
+  Duration allowed_lateness = std::chrono::minutes(1);
+  Duration idle_close = std::chrono::seconds(10);   // a device silent for this long after a window's end closes it
+  Duration future_max = std::chrono::minutes(5);    // a time further ahead of the gateway's clock moves no watermark
+  std::vector<std::string> metrics;                 // which; empty: all numbers
+  std::size_t keys_max = 100'000;
+  bool operator==(const WindowConfig&) const = default;
+};
+
+struct MqttUplinkConfig {
+  std::string name;
+  std::vector<std::string> servers;
+  int version = 5;
+  std::string client_id;              // default: millrace-<gateway>-up-<name>
+  std::string topic = "millrace/{gateway}/{lane}";
+  std::vector<std::string> lanes = {"alarm", "window", "raw"};
+  bool start_oldest = false;
+  Duration keep_alive = std::chrono::seconds(30);
+  Duration connect_timeout = std::chrono::seconds(10);
+  Duration send_timeout = std::chrono::seconds(30);
+  Duration initial_interval = std::chrono::milliseconds(500), max_interval = std::chrono::minutes(1);
+  Duration prefer_first_after = std::chrono::minutes(10);
+  Duration replay_after = std::chrono::seconds(10);
+  std::size_t window = 4;             // batches in flight
+  std::size_t batch_size = 256 << 10;
+  std::string username;
+  SecretRef password;
+  TlsConfig tls;
+  bool operator==(const MqttUplinkConfig&) const = default;
+};
+
+struct ObserveConfig {
+  std::string listen = "127.0.0.1:9464";  // empty: no HTTP
+  bool operator==(const ObserveConfig&) const = default;
+};
+
+struct Config {
+  GatewayConfig gateway;
+  LogConfig log;
+  std::vector<MqttInputConfig> mqtt_inputs;
+  std::vector<SerialInputConfig> serial_inputs;
+  std::vector<WindowConfig> windows;
+  std::vector<MqttUplinkConfig> mqtt_uplinks;
+  ObserveConfig observe;
+};
+
+}  // namespace millrace

@@ -1,0 +1,322 @@
+#include "config/load.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <set>
+
+#include "base/files.h"
+#include "base/text.h"
+#include "config/secret.h"
+
+namespace millrace {
+namespace {
+
+using namespace std::chrono_literals;
+constexpr Duration day = 24h;
+
+bool good_name(const std::string& name) {
+  return !name.empty() && name.size() <= 64 && name.front() != '@' &&
+         std::all_of(name.begin(), name.end(), [](unsigned char c) { return std::isalnum(c) || c == '-' || c == '_' || c == '.'; });
+}
+
+// Every input, route, window and uplink has a name; state hangs on it.
+void read_name(Section& section, std::string_view kind, std::string& name, std::set<std::string>& taken) {
+  section.text("name", name, true);
+  if (name.empty()) return;
+  section.call(text("[[", kind, "]] \"", name, "\""));
+  if (!good_name(name)) section.error("name", "a name has 1 to 64 letters, digits, - _ and .");
+  if (!taken.insert(name).second) section.error("name", text("the name \"", name, "\" is taken already; names are unique"));
+}
+
+void read_gateway(Section root, GatewayConfig& out) {
+  if (auto section = root.table("gateway")) {
+    section->text("name", out.name);
+    section->text("runtime_dir", out.runtime_dir);
+    section->choice("log_level", out.log_level, {"debug", "info", "warn", "error"});
+    section->size("inbox_size", 64 << 10, 1 << 30, out.inbox_size);
+    if (!out.name.empty() && !good_name(out.name)) section->error("name", "a name has 1 to 64 letters, digits, - _ and .");
+    if (out.runtime_dir.empty() || out.runtime_dir.front() != '/') section->error("runtime_dir", "\"runtime_dir\" must be an absolute path");
+    section->finish();
+  }
+  if (out.name.empty()) {
+    char host[65] = {};
+    if (::gethostname(host, sizeof host - 1) == 0) out.name = host;
+    for (char& c : out.name) c = std::isalnum(static_cast<unsigned char>(c)) || c == '-' || c == '.' ? c : '-';
+    if (out.name.empty()) out.name = "millrace";
+  }
+}
+
+void read_log(Section root, LogConfig& out) {
+  auto section = root.table("log");
+  if (!section) return;
+  section->text("path", out.path);
+  section->size("max_size", 1 << 20, std::uint64_t{1} << 44, out.max_size);
+  std::string when_full = "evict";
+  section->choice("when_full", when_full, {"evict", "block"});
+  out.block_when_full = when_full == "block";
+  section->duration("commit_interval", 5ms, 60s, out.commit_interval);
+  section->duration("forget_after", 1h, 3650 * day, out.forget_after);
+  if (out.path.empty() || out.path.front() != '/') section->error("path", "\"path\" must be an absolute path");
+  section->finish();
+}
+
+void read_tls(Section& section, TlsConfig& out, bool by_url) {
+  section.text("tls_ca", out.ca);
+  section.text("tls_cert", out.cert);
+  section.secret("tls_key_file", out.key);
+  out.enabled = by_url;
+  if (!by_url && (!out.ca.empty() || !out.cert.empty() || out.key.given())) {
+    section.error(section.has("tls_ca") ? "tls_ca" : "tls_cert", "TLS keys are given, but the servers are mqtt://; write mqtts://");
+  }
+  if (out.cert.empty() != !out.key.given()) section.error("tls_cert", "tls_cert and tls_key_file go together");
+  for (const auto& [key, path] : {std::pair{"tls_ca", out.ca}, std::pair{"tls_cert", out.cert}}) {
+    if (path.empty()) continue;
+    if (::access(path.c_str(), R_OK) != 0) section.error(key, text("\"", path, "\" cannot be read"));
+  }
+  if (out.key.given()) {
+    if (Status status = check_secret(out.key); !status.ok()) section.error("tls_key_file", status.detail());
+  }
+}
+
+// mqtt://host[:port] or mqtts://host[:port]; all of one kind. Returns whether they are mqtts.
+bool read_servers(Section& section, std::vector<std::string>& servers) {
+  section.texts("servers", servers, true);
+  std::size_t secure = 0;
+  for (const std::string& server : servers) {
+    std::string_view rest = server;
+    if (rest.starts_with("mqtts://")) {
+      ++secure;
+      rest.remove_prefix(8);
+    } else if (rest.starts_with("mqtt://")) {
+      rest.remove_prefix(7);
+    } else {
+      section.error("servers", text("\"", server, "\" must start with mqtt:// or mqtts://"));
+      continue;
+    }
+    if (rest.empty() || rest.find('/') != std::string_view::npos || rest.find('@') != std::string_view::npos) {
+      section.error("servers", text("\"", server, "\" is not mqtt://HOST:PORT (user and password have keys of their own)"));
+    }
+  }
+  if (secure != 0 && secure != servers.size()) section.error("servers", "some servers use TLS and some do not; give them inputs or uplinks of their own");
+  return secure != 0;
+}
+
+void read_version(Section& section, int& version) {
+  std::string text = version == 5 ? "5" : "3.1.1";
+  section.choice("version", text, {"5", "3.1.1"});
+  version = text == "5" ? 5 : 4;
+}
+
+void read_login(Section& section, std::string& username, SecretRef& password) {
+  section.text("username", username);
+  section.secret("password_file", password);
+  if (password.given()) {
+    if (username.empty()) section.error("password_file", "a password needs a username");
+    if (Status status = check_secret(password); !status.ok()) section.error("password_file", status.detail());
+  }
+}
+
+void read_route(Section& section, RouteConfig& out, bool with_topic) {
+  out.line = section.line();
+  if (with_topic) {
+    section.text("topic", out.topic, true);
+    if (!out.topic.empty()) section.call(text("route \"", out.topic, "\""));
+  }
+  section.choice("format", out.format, {"json", "plain"});
+  section.text("device", out.device);
+  section.texts("tags", out.tags);
+  section.text("each", out.each);
+  section.text("time", out.time);
+  section.choice("time_format", out.time_format, {"auto", "iso8601", "s", "ms", "us", "ns"});
+  section.text("quality", out.quality);
+  if (out.format == "plain") {
+    for (const char* key : {"each", "time", "quality"}) {
+      if (section.has(key)) section.error(key, text("\"", key, "\" is for format = \"json\""));
+    }
+  }
+  if (auto metrics = section.table("metrics")) {
+    metrics->call("[metrics]");
+    for (const std::string& name : metrics->keys()) {
+      MetricConfig metric;
+      metric.name = name;
+      if (metrics->is_text(name)) {
+        metrics->text(name, metric.path, out.format == "json");
+      } else if (auto spec = metrics->table(name)) {
+        spec->call(text("metric \"", name, "\""));
+        spec->text("path", metric.path, out.format == "json");
+        spec->text("unit", metric.unit);
+        std::string type = "number";
+        spec->choice("type", type, {"number", "integer"});
+        metric.integer = type == "integer";
+        spec->finish();
+      }
+      out.metrics.push_back(std::move(metric));
+    }
+    metrics->finish();
+  }
+  if (out.format == "plain" && out.metrics.size() != 1) section.error("a plain payload is one value: give [metrics] one name");
+  section.finish();
+}
+
+void read_mqtt_input(Section& section, MqttInputConfig& out, std::set<std::string>& names) {
+  read_name(section, "inputs.mqtt", out.name, names);
+  const bool secure = read_servers(section, out.servers);
+  section.texts("topics", out.topics);
+  read_version(section, out.version);
+  std::int64_t qos = out.qos;
+  section.integer("qos", 0, 2, qos);
+  out.qos = static_cast<int>(qos);
+  section.text("client_id", out.client_id);
+  section.flag("persistent_session", out.persistent_session);
+  section.duration("session_expiry", 1min, 365 * day, out.session_expiry);
+  section.duration("keep_alive", 1s, 18h, out.keep_alive);
+  section.duration("connect_timeout", 1s, 5min, out.connect_timeout);
+  section.duration("reconnect_min", 100ms, 1h, out.reconnect_min);
+  section.duration("reconnect_max", 1s, 24h, out.reconnect_max);
+  if (out.reconnect_max < out.reconnect_min) section.error("reconnect_max", "\"reconnect_max\" is less than \"reconnect_min\"");
+  read_login(section, out.username, out.password);
+  read_tls(section, out.tls, secure);
+  std::string durability = "crash";
+  section.choice("durability", durability, {"crash", "power"});
+  out.power_durable = durability == "power";
+  section.choice("retained", out.retained, {"changed", "ignore", "all"});
+  for (Section& route : section.tables("routes")) read_route(route, out.routes.emplace_back(), true);
+  if (out.routes.empty()) section.error("an input needs at least one [[inputs.mqtt.routes]]");
+  section.finish();
+}
+
+void read_serial_input(Section& section, SerialInputConfig& out, std::set<std::string>& names) {
+  read_name(section, "inputs.serial", out.name, names);
+  section.text("device", out.device, true);
+  std::int64_t number = out.baud;
+  section.integer("baud", 300, 4'000'000, number);
+  out.baud = static_cast<int>(number);
+  section.choice("parity", out.parity, {"none", "even", "odd"});
+  number = out.data_bits;
+  section.integer("data_bits", 7, 8, number);
+  out.data_bits = static_cast<int>(number);
+  number = out.stop_bits;
+  section.integer("stop_bits", 1, 2, number);
+  out.stop_bits = static_cast<int>(number);
+  std::uint64_t line = out.line_bytes_max;
+  section.size("line_max", 16, 64 << 10, line);
+  out.line_bytes_max = line;
+  section.duration("reopen_min", 100ms, 1h, out.reopen_min);
+  section.duration("reopen_max", 100ms, 24h, out.reopen_max);
+  if (out.reopen_max < out.reopen_min) section.error("reopen_max", "\"reopen_max\" is less than \"reopen_min\"");
+  if (auto route = section.table("route")) {
+    out.route.device = out.name;
+    read_route(*route, out.route, false);
+  } else {
+    section.error("a serial input needs a [inputs.serial.route] that says how a line is read");
+  }
+  section.finish();
+}
+
+void read_window(Section& section, WindowConfig& out, std::set<std::string>& names) {
+  read_name(section, "windows", out.name, names);
+  section.duration("size", 1s, 366 * day, out.size);
+  section.duration("allowed_lateness", 0s, 366 * day, out.allowed_lateness);
+  section.duration("idle_close", 1s, 366 * day, out.idle_close);
+  section.duration("future_max", 0s, 366 * day, out.future_max);
+  section.texts("metrics", out.metrics);
+  std::int64_t keys = static_cast<std::int64_t>(out.keys_max);
+  section.integer("keys_max", 1, 10'000'000, keys);
+  out.keys_max = static_cast<std::size_t>(keys);
+  section.finish();
+}
+
+void read_mqtt_uplink(Section& section, MqttUplinkConfig& out, std::set<std::string>& names) {
+  read_name(section, "uplinks.mqtt", out.name, names);
+  const bool secure = read_servers(section, out.servers);
+  read_version(section, out.version);
+  section.text("client_id", out.client_id);
+  section.text("topic", out.topic, false);
+  section.texts("lanes", out.lanes);
+  for (const std::string& lane : out.lanes) {
+    if (lane != "alarm" && lane != "window" && lane != "raw") section.error("lanes", text("\"", lane, "\" is no lane; there are \"alarm\", \"window\", \"raw\""));
+  }
+  if (out.lanes.empty()) section.error("lanes", "\"lanes\" is empty: this uplink would send nothing");
+  if (out.topic.find_first_of("+#") != std::string::npos) section.error("topic", "a topic to publish to has no + and no #");
+  std::string start = "now";
+  section.choice("start", start, {"now", "oldest"});
+  out.start_oldest = start == "oldest";
+  section.duration("keep_alive", 1s, 18h, out.keep_alive);
+  section.duration("connect_timeout", 1s, 5min, out.connect_timeout);
+  section.duration("send_timeout", 1s, 10min, out.send_timeout);
+  section.duration("initial_interval", 50ms, 1h, out.initial_interval);
+  section.duration("max_interval", 1s, 24h, out.max_interval);
+  if (out.max_interval < out.initial_interval) section.error("max_interval", "\"max_interval\" is less than \"initial_interval\"");
+  section.duration("prefer_first_after", 10s, 30 * day, out.prefer_first_after);
+  section.duration("replay_after", 1s, 365 * day, out.replay_after);
+  std::int64_t window = static_cast<std::int64_t>(out.window);
+  section.integer("window", 1, 64, window);
+  out.window = static_cast<std::size_t>(window);
+  std::uint64_t batch = out.batch_size;
+  section.size("batch_size", 4 << 10, 2 << 20, batch);
+  out.batch_size = batch;
+  read_login(section, out.username, out.password);
+  read_tls(section, out.tls, secure);
+  section.finish();
+}
+
+}  // namespace
+
+LoadedConfig load_config(const std::string& content, const std::string& name) {
+  LoadedConfig loaded;
+  const auto file = TomlFile::parse(content, name, loaded.errors);
+  if (!file) return loaded;
+  Config& config = loaded.config;
+  Section root = file->root();
+  read_gateway(root, config.gateway);
+  read_log(root, config.log);
+  std::set<std::string> inputs, windows, uplinks;
+  if (auto section = root.table("inputs")) {
+    for (Section& input : section->tables("mqtt")) read_mqtt_input(input, config.mqtt_inputs.emplace_back(), inputs);
+    for (Section& input : section->tables("serial")) read_serial_input(input, config.serial_inputs.emplace_back(), inputs);
+    section->finish();
+  }
+  for (Section& window : root.tables("windows")) read_window(window, config.windows.emplace_back(), windows);
+  if (auto section = root.table("uplinks")) {
+    for (Section& uplink : section->tables("mqtt")) read_mqtt_uplink(uplink, config.mqtt_uplinks.emplace_back(), uplinks);
+    section->finish();
+  }
+  if (auto section = root.table("observe")) {
+    section->text("listen", config.observe.listen);
+    section->finish();
+  }
+  root.finish();
+  if (config.mqtt_inputs.empty() && config.serial_inputs.empty()) loaded.warnings.push_back("no inputs: nothing will be collected");
+  if (config.mqtt_uplinks.empty()) loaded.warnings.push_back("no uplinks: nothing will be forwarded or stored");
+  for (MqttInputConfig& input : config.mqtt_inputs) {
+    if (input.client_id.empty()) input.client_id = text("millrace-", config.gateway.name, "-", input.name);
+    if (input.qos == 0) loaded.warnings.push_back(text("input \"", input.name, "\": qos = 0: the broker may drop messages, and nobody would know"));
+    if (!input.persistent_session) {
+      loaded.warnings.push_back(text("input \"", input.name, "\": persistent_session = false: what is published while the gateway is away is lost"));
+    }
+  }
+  for (MqttUplinkConfig& uplink : config.mqtt_uplinks) {
+    if (uplink.client_id.empty()) uplink.client_id = text("millrace-", config.gateway.name, "-up-", uplink.name);
+  }
+  std::stable_sort(loaded.errors.begin(), loaded.errors.end(), [](const ConfigError& a, const ConfigError& b) { return a.line < b.line; });
+  return loaded;
+}
+
+LoadedConfig load_config_file(const std::string& path) {
+  auto content = read_file(path, 4 << 20);
+  if (content.ok()) return load_config(content.value(), path);
+  LoadedConfig loaded;
+  loaded.errors.push_back({0, 0, content.status().detail()});
+  return loaded;
+}
+
+std::string format_errors(const std::string& path, const std::vector<ConfigError>& errors) {
+  std::string out;
+  for (const ConfigError& error : errors) {
+    out += error.line > 0 ? text(path, ":", error.line, ":", error.column, ": ", error.message, "\n") : text(path, ": ", error.message, "\n");
+  }
+  return out;
+}
+
+}  // namespace millrace

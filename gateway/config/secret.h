@@ -1,0 +1,18 @@
+// Reads secrets where the configuration says they lie. A file that others may read is refused; nothing prints a secret.
+#pragma once
+
+#include <string>
+
+#include "base/status.h"
+#include "config/config.h"
+
+namespace millrace {
+
+// The path behind a reference: itself, or the credential of that name in $CREDENTIALS_DIRECTORY (systemd).
+Result<std::string> secret_path(const SecretRef& secret);
+// Whether the file exists, can be read, and only its owner (or root's group, read-only) can.
+Status check_secret(const SecretRef& secret);
+// The content without a trailing newline; read anew at each use, so that a rotated file is picked up.
+Result<std::string> read_secret(const SecretRef& secret);
+
+}  // namespace millrace

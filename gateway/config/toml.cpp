@@ -1,0 +1,276 @@
+#include "config/toml.h"
+
+#include <toml++/toml.h>
+
+#include <algorithm>
+#include <cstdlib>
+
+#include "base/text.h"
+
+namespace millrace {
+
+struct TomlFile::Impl {
+  toml::table root;
+  std::vector<ConfigError>* errors;
+};
+
+struct Section::Impl {
+  const toml::table* table;
+  std::vector<ConfigError>* errors;
+  std::string title;
+  std::vector<std::string> known;
+  std::vector<std::string> reported;  // unknown keys that already have a better message
+
+  void fail(const toml::source_position& at, const std::string& message) {
+    errors->push_back({static_cast<int>(at.line), static_cast<int>(at.column), title.empty() ? message : title + ": " + message});
+  }
+  const toml::node* find(std::string_view key) {
+    known.emplace_back(key);
+    return table->get(key);
+  }
+  void wrong_type(std::string_view key, const toml::node& node, const char* wanted) {
+    fail(node.source().begin, millrace::text("\"", key, "\" must be ", wanted));
+  }
+};
+
+namespace {
+
+// ${NAME} in any text value; an unset name is an error, so that a forgotten variable is not an empty host name.
+std::optional<std::string> expand(std::string_view value, std::string& missing) {
+  std::string out;
+  for (std::size_t at = 0; at < value.size();) {
+    if (value.substr(at, 2) != "${") {
+      out += value[at++];
+      continue;
+    }
+    const std::size_t end = value.find('}', at);
+    if (end == std::string_view::npos) {
+      missing = value.substr(at);
+      return std::nullopt;
+    }
+    const std::string name(value.substr(at + 2, end - at - 2));
+    const char* found = std::getenv(name.c_str());
+    if (!found) {
+      missing = name;
+      return std::nullopt;
+    }
+    out += found;
+    at = end + 1;
+  }
+  return out;
+}
+
+std::optional<std::string> text_value(Section::Impl& section, std::string_view key, const toml::node& node, const char* wanted) {
+  const auto* string = node.as_string();
+  if (!string) {
+    section.wrong_type(key, node, wanted);
+    return std::nullopt;
+  }
+  std::string missing;
+  auto expanded = expand(string->get(), missing);
+  if (!expanded) section.fail(node.source().begin, text("\"", key, "\": the environment has no \"", missing, "\""));
+  return expanded;
+}
+
+}  // namespace
+
+TomlFile::TomlFile(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+TomlFile::~TomlFile() = default;
+
+std::unique_ptr<TomlFile> TomlFile::parse(const std::string& content, const std::string& name, std::vector<ConfigError>& errors) {
+  try {
+    auto impl = std::make_unique<Impl>();
+    impl->root = toml::parse(content, name);
+    impl->errors = &errors;
+    return std::unique_ptr<TomlFile>(new TomlFile(std::move(impl)));
+  } catch (const toml::parse_error& fault) {
+    const auto& at = fault.source().begin;
+    errors.push_back({static_cast<int>(at.line), static_cast<int>(at.column), std::string(fault.description())});
+    return nullptr;
+  }
+}
+
+Section TomlFile::root() {
+  auto section = std::make_shared<Section::Impl>();
+  section->table = &impl_->root;
+  section->errors = impl_->errors;
+  return Section(std::move(section));
+}
+
+bool Section::has(std::string_view key) const { return impl_->table->contains(key); }
+int Section::line() const { return static_cast<int>(impl_->table->source().begin.line); }
+void Section::call(std::string title) { impl_->title = std::move(title); }
+
+void Section::text(std::string_view key, std::string& out, bool required) {
+  const toml::node* node = impl_->find(key);
+  if (!node) {
+    if (required) error(millrace::text("\"", key, "\" is missing"));
+    return;
+  }
+  if (auto value = text_value(*impl_, key, *node, "a text, in quotes")) {
+    out = *value;
+    if (required && out.empty()) error(key, millrace::text("\"", key, "\" is empty"));
+  }
+}
+
+void Section::choice(std::string_view key, std::string& out, const std::vector<std::string_view>& allowed) {
+  const toml::node* node = impl_->find(key);
+  if (!node) return;
+  const auto value = text_value(*impl_, key, *node, "a text, in quotes");
+  if (!value) return;
+  if (std::find(allowed.begin(), allowed.end(), *value) == allowed.end()) {
+    std::string list;
+    for (const std::string_view a : allowed) list += millrace::text(list.empty() ? "" : ", ", "\"", a, "\"");
+    return impl_->fail(node->source().begin, millrace::text("\"", key, "\" is \"", *value, "\"; it can be ", list));
+  }
+  out = *value;
+}
+
+void Section::integer(std::string_view key, std::int64_t min, std::int64_t max, std::int64_t& out) {
+  const toml::node* node = impl_->find(key);
+  if (!node) return;
+  const auto* number = node->as_integer();
+  if (!number) return impl_->wrong_type(key, *node, "a whole number");
+  if (number->get() < min || number->get() > max) {
+    return impl_->fail(node->source().begin, millrace::text("\"", key, "\" is ", number->get(), "; it can be ", min, " to ", max));
+  }
+  out = number->get();
+}
+
+void Section::flag(std::string_view key, bool& out) {
+  const toml::node* node = impl_->find(key);
+  if (!node) return;
+  const auto* value = node->as_boolean();
+  if (!value) return impl_->wrong_type(key, *node, "true or false");
+  out = value->get();
+}
+
+void Section::duration(std::string_view key, Duration min, Duration max, Duration& out) {
+  const toml::node* node = impl_->find(key);
+  if (!node) return;
+  const auto value = text_value(*impl_, key, *node, "a duration in quotes, like \"200ms\", \"30s\" or \"7d\"");
+  if (!value) return;
+  const auto parsed = parse_duration(*value);
+  if (!parsed) return impl_->wrong_type(key, *node, "a duration in quotes, like \"200ms\", \"30s\" or \"7d\"");
+  if (*parsed < min || *parsed > max) {
+    return impl_->fail(node->source().begin, millrace::text("\"", key, "\" is ", *value, "; it can be ", format_duration(min), " to ", format_duration(max)));
+  }
+  out = *parsed;
+}
+
+void Section::size(std::string_view key, std::uint64_t min, std::uint64_t max, std::uint64_t& out) {
+  const toml::node* node = impl_->find(key);
+  if (!node) return;
+  const auto value = text_value(*impl_, key, *node, "a size in quotes, like \"64KiB\" or \"512MiB\"");
+  if (!value) return;
+  const auto parsed = parse_size(*value);
+  if (!parsed) return impl_->wrong_type(key, *node, "a size in quotes, like \"64KiB\" or \"512MiB\"");
+  if (*parsed < min || *parsed > max) {
+    return impl_->fail(node->source().begin, millrace::text("\"", key, "\" is ", *value, "; it can be ", format_size(static_cast<double>(min)),
+                                                            " to ", format_size(static_cast<double>(max))));
+  }
+  out = *parsed;
+}
+
+void Section::texts(std::string_view key, std::vector<std::string>& out, bool required) {
+  const toml::node* node = impl_->find(key);
+  if (!node) {
+    if (required) error(millrace::text("\"", key, "\" is missing"));
+    return;
+  }
+  const auto* array = node->as_array();
+  if (!array) return impl_->wrong_type(key, *node, "a list of texts, like [\"a\", \"b\"]");
+  std::vector<std::string> values;
+  for (const toml::node& element : *array) {
+    const auto value = text_value(*impl_, key, element, "a list of texts, like [\"a\", \"b\"]");
+    if (!value) return;
+    values.push_back(*value);
+  }
+  if (required && values.empty()) return impl_->fail(node->source().begin, millrace::text("\"", key, "\" is empty"));
+  out = std::move(values);
+}
+
+void Section::secret(std::string_view key, SecretRef& out) {
+  constexpr std::string_view suffix = "_file";
+  const std::string literal(key.substr(0, key.size() - suffix.size()));
+  if (const toml::node* node = impl_->table->get(literal)) {
+    impl_->reported.push_back(literal);
+    impl_->fail(node->source().begin, millrace::text("\"", literal, "\": a secret does not belong into the configuration; put it into a file that only "
+                                                     "millrace can read and name it with ", key, " = \"PATH\" (or \"cred:NAME\")"));
+  }
+  const toml::node* node = impl_->find(key);
+  if (!node) return;
+  if (const auto value = text_value(*impl_, key, *node, "a path, in quotes")) {
+    out.path = *value;
+    if (value->empty()) impl_->fail(node->source().begin, millrace::text("\"", key, "\" is empty"));
+  }
+}
+
+std::optional<Section> Section::table(std::string_view key) {
+  const toml::node* node = impl_->find(key);
+  if (!node) return std::nullopt;
+  const auto* table = node->as_table();
+  if (!table) {
+    impl_->wrong_type(key, *node, "a table");
+    return std::nullopt;
+  }
+  auto section = std::make_shared<Impl>();
+  section->table = table;
+  section->errors = impl_->errors;
+  section->title = millrace::text("[", key, "]");
+  return Section(std::move(section));
+}
+
+std::vector<Section> Section::tables(std::string_view key) {
+  std::vector<Section> out;
+  const toml::node* node = impl_->find(key);
+  if (!node) return out;
+  const auto add = [&](const toml::table& table) {
+    auto section = std::make_shared<Impl>();
+    section->table = &table;
+    section->errors = impl_->errors;
+    section->title = millrace::text("[[", key, "]]");
+    out.emplace_back(std::move(section));
+  };
+  if (const auto* single = node->as_table()) {
+    add(*single);
+  } else if (const auto* array = node->as_array()) {
+    for (const toml::node& element : *array) {
+      if (const auto* table = element.as_table()) add(*table);
+      else impl_->wrong_type(key, element, "a list of tables");
+    }
+  } else {
+    impl_->wrong_type(key, *node, "a list of tables");
+  }
+  return out;
+}
+
+std::vector<std::string> Section::keys() const {
+  std::vector<std::string> out;
+  for (const auto& [key, value] : *impl_->table) out.emplace_back(key.str());
+  return out;
+}
+
+bool Section::is_text(std::string_view key) const {
+  const toml::node* node = impl_->table->get(key);
+  return node && node->is_string();
+}
+
+void Section::error(std::string_view key, const std::string& message) {
+  const toml::node* node = key.empty() ? nullptr : impl_->table->get(key);
+  impl_->fail(node ? node->source().begin : impl_->table->source().begin, message);
+}
+
+void Section::finish() {
+  std::vector<std::string_view> known(impl_->known.begin(), impl_->known.end());
+  for (const auto& [key, value] : *impl_->table) {
+    const std::string_view name = key.str();
+    if (std::find(known.begin(), known.end(), name) != known.end()) continue;
+    if (std::find(impl_->reported.begin(), impl_->reported.end(), name) != impl_->reported.end()) continue;
+    const std::string_view nearest = nearest_word(name, known);
+    impl_->fail(key.source().begin, millrace::text("nothing is called \"", name, "\" here",
+                                                   nearest.empty() ? std::string() : millrace::text("; did you mean \"", nearest, "\"?")));
+  }
+}
+
+}  // namespace millrace

@@ -1,0 +1,73 @@
+// TOML files as checked reads. A Section reads one table: each getter names a key it knows, checks type and range, and
+// notes what is wrong with file, line and column; finish() reports every key nobody asked for, with the nearest known
+// name. All faults of a file are found in one go. The one home of toml++.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/status.h"
+#include "base/time.h"
+#include "config/config.h"
+
+namespace millrace {
+
+struct ConfigError {
+  int line = 0, column = 0;
+  std::string message;
+};
+
+class Section;
+
+class TomlFile {
+ public:
+  // Parses `content`; a syntax error is one ConfigError. `name` is only for messages.
+  static std::unique_ptr<TomlFile> parse(const std::string& content, const std::string& name, std::vector<ConfigError>& errors);
+  ~TomlFile();
+  Section root();
+
+ private:
+  struct Impl;
+  explicit TomlFile(std::unique_ptr<Impl> impl);
+  std::unique_ptr<Impl> impl_;
+};
+
+class Section {
+ public:
+  struct Impl;
+  explicit Section(std::shared_ptr<Impl> impl) : impl_(std::move(impl)) {}
+
+  bool has(std::string_view key) const;
+  int line() const;
+  // Names the section in messages: "[[inputs.mqtt]] \"plant\"".
+  void call(std::string title);
+
+  void text(std::string_view key, std::string& out, bool required = false);
+  void choice(std::string_view key, std::string& out, const std::vector<std::string_view>& allowed);
+  void integer(std::string_view key, std::int64_t min, std::int64_t max, std::int64_t& out);
+  void flag(std::string_view key, bool& out);
+  void duration(std::string_view key, Duration min, Duration max, Duration& out);
+  void size(std::string_view key, std::uint64_t min, std::uint64_t max, std::uint64_t& out);
+  void texts(std::string_view key, std::vector<std::string>& out, bool required = false);
+  // A path to a secret, or "cred:NAME". `key` ends in _file; the same key without it, holding a literal, is an error that
+  // names the right one.
+  void secret(std::string_view key, SecretRef& out);
+
+  std::optional<Section> table(std::string_view key);
+  std::vector<Section> tables(std::string_view key);  // an array of tables; a single table counts as one
+  // Every key of this table with its value as a Section of its own (tables) or a text.
+  std::vector<std::string> keys() const;
+  bool is_text(std::string_view key) const;
+
+  void error(std::string_view key, const std::string& message);
+  void error(const std::string& message) { error({}, message); }
+  void finish();
+
+ private:
+  std::shared_ptr<Impl> impl_;
+};
+
+}  // namespace millrace

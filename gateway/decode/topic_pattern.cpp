@@ -1,0 +1,127 @@
+#include "decode/topic_pattern.h"
+
+#include "base/text.h"
+
+namespace millrace {
+
+std::string_view TopicMatch::value(std::string_view name) const {
+  for (const auto& [key, value] : levels_) {
+    if (key == name) return value;
+  }
+  return {};
+}
+
+bool TopicMatch::has(std::string_view name) const {
+  for (const auto& [key, value] : levels_) {
+    if (key == name) return true;
+  }
+  return false;
+}
+
+Result<TopicPattern> TopicPattern::parse(std::string_view pattern) {
+  TopicPattern out;
+  if (pattern.empty()) return Status{Code::invalid, "a topic pattern is empty"};
+  const auto levels = split(pattern, '/');
+  for (std::size_t i = 0; i < levels.size(); ++i) {
+    const std::string_view level = levels[i];
+    const bool last = i + 1 == levels.size();
+    Level parsed{Level::literal, std::string(level)};
+    if (level == "+") {
+      parsed = {Level::one, ""};
+    } else if (level == "#") {
+      parsed = {Level::rest, ""};
+    } else if (level.starts_with('{') && level.ends_with('}')) {
+      std::string_view name = level.substr(1, level.size() - 2);
+      const bool rest = name.ends_with("...");
+      if (rest) name.remove_suffix(3);
+      if (name.empty() || name.find_first_of("{}+#") != std::string_view::npos) return Status{Code::invalid, text("\"", level, "\" is no level name")};
+      if (out.names(name)) return Status{Code::invalid, text("the level {", name, "} is named twice")};
+      parsed = {rest ? Level::rest : Level::one, std::string(name)};
+    } else if (level.find_first_of("{}+#") != std::string_view::npos) {
+      return Status{Code::invalid, text("\"", level, "\": a name or wildcard takes a whole level")};
+    }
+    if (parsed.kind == Level::rest && !last) return Status{Code::invalid, text("\"", level, "\" must be the last level")};
+    out.levels_.push_back(std::move(parsed));
+  }
+  return out;
+}
+
+bool TopicPattern::names(std::string_view level) const {
+  for (const Level& l : levels_) {
+    if (l.kind != Level::literal && !l.text.empty() && l.text == level) return true;
+  }
+  return false;
+}
+
+bool TopicPattern::matches(std::string_view topic, TopicMatch& match) const {
+  match.clear();
+  std::size_t from = 0;
+  bool more = true;  // whether a level begins at `from`
+  for (const Level& level : levels_) {
+    if (level.kind == Level::rest) {
+      if (!level.text.empty()) match.add(level.text, more ? topic.substr(from) : std::string_view{});
+      return from > 0 || topic.empty() || topic.front() != '$';
+    }
+    if (!more) return false;
+    const std::size_t slash = topic.find('/', from);
+    const std::string_view value = topic.substr(from, slash == std::string_view::npos ? slash : slash - from);
+    if (level.kind == Level::literal) {
+      if (value != level.text) return false;
+    } else {
+      if (from == 0 && value.starts_with('$')) return false;
+      if (!level.text.empty()) match.add(level.text, value);
+    }
+    more = slash != std::string_view::npos;
+    from = more ? slash + 1 : topic.size();
+  }
+  return !more;
+}
+
+std::string TopicPattern::filter() const {
+  std::string out;
+  for (const Level& level : levels_) {
+    if (!out.empty() || &level != &levels_.front()) out += '/';
+    out += level.kind == Level::literal ? level.text : level.kind == Level::one ? "+" : "#";
+  }
+  return out;
+}
+
+Result<Template> Template::parse(std::string_view source, const TopicPattern& pattern) {
+  Template out;
+  while (!source.empty()) {
+    const std::size_t open = source.find('{');
+    if (open != 0) {
+      out.parts_.push_back({false, std::string(source.substr(0, open))});
+      source.remove_prefix(std::min(open, source.size()));
+      continue;
+    }
+    const std::size_t close = source.find('}');
+    if (close == std::string_view::npos) return Status{Code::invalid, text("\"", source, "\": the { has no }")};
+    const std::string_view name = source.substr(1, close - 1);
+    if (name != "input" && !pattern.names(name)) return Status{Code::invalid, text("the topic has no level {", name, "}")};
+    out.parts_.push_back({true, std::string(name)});
+    source.remove_prefix(close + 1);
+  }
+  return out;
+}
+
+void Template::render(const TopicMatch& match, std::string_view input, std::string& out) const {
+  out.clear();
+  for (const Part& part : parts_) {
+    if (!part.name) out += part.text;
+    else if (part.text == "input" && !match.has("input")) out += input;
+    else out += match.value(part.text);
+  }
+}
+
+bool filter_matches(std::string_view filter, std::string_view topic) {
+  const auto wanted = split(filter, '/'), levels = split(topic, '/');
+  for (std::size_t i = 0; i < wanted.size(); ++i) {
+    if (wanted[i] == "#") return true;
+    if (i >= levels.size()) return false;
+    if (wanted[i] != "+" && wanted[i] != levels[i]) return false;
+  }
+  return wanted.size() == levels.size();
+}
+
+}  // namespace millrace

@@ -1,0 +1,58 @@
+// Topic patterns with named levels: "plant/{line}/{device}/telemetry", "+" for a level nobody names, and at the end "#" or
+// "{rest...}" for all that follows. As MQTT filters (MQTT 5, section 4.7), levels beginning with $ match only literally.
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/status.h"
+
+namespace millrace {
+
+// What the named levels of a pattern matched. Views into the topic.
+class TopicMatch {
+ public:
+  std::string_view value(std::string_view name) const;
+  bool has(std::string_view name) const;
+  void clear() { levels_.clear(); }
+  void add(std::string_view name, std::string_view value) { levels_.emplace_back(name, value); }
+
+ private:
+  std::vector<std::pair<std::string_view, std::string_view>> levels_;
+};
+
+class TopicPattern {
+ public:
+  static Result<TopicPattern> parse(std::string_view pattern);
+  bool matches(std::string_view topic, TopicMatch& match) const;
+  std::string filter() const;  // as an MQTT topic filter
+  bool names(std::string_view level) const;
+
+ private:
+  struct Level {
+    enum Kind { literal, one, rest } kind;
+    std::string text;  // the literal, or the name
+  };
+  std::vector<Level> levels_;
+};
+
+// "{line}-{device}": literals and names of levels.
+class Template {
+ public:
+  // `invalid` when a name is none of `pattern`'s levels; {input} is always known.
+  static Result<Template> parse(std::string_view text, const TopicPattern& pattern);
+  void render(const TopicMatch& match, std::string_view input, std::string& out) const;
+
+ private:
+  struct Part {
+    bool name;
+    std::string text;
+  };
+  std::vector<Part> parts_;
+};
+
+// Whether a topic filter matches what a publisher to `topic` sends (topic without wildcards).
+bool filter_matches(std::string_view filter, std::string_view topic);
+
+}  // namespace millrace

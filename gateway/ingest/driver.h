@@ -1,0 +1,28 @@
+// A driver turns wires into payloads: it connects, frames, and puts Arrivals into the inbox. It knows nothing of formats,
+// the log or uplinks. All calls on the loop.
+#pragma once
+
+#include <functional>
+#include <string>
+
+#include "base/status.h"
+
+namespace millrace {
+
+class Driver {
+ public:
+  virtual ~Driver() = default;
+  virtual const std::string& name() const = 0;
+  // Connects in the background and keeps reconnecting. Fails only for configuration.
+  virtual Status start() = 0;
+  // There is no room: stop taking (an MQTT client disconnects, the broker keeps its messages). Until resume().
+  virtual void pause() = 0;
+  virtual void resume() = 0;
+  // After `done` runs no callback of this driver runs again. Callable before start().
+  virtual void stop(std::function<void()> done) = 0;
+  // "connected", or why not: for status and health.
+  virtual std::string health() const = 0;
+  virtual bool healthy() const = 0;
+};
+
+}  // namespace millrace

@@ -1,0 +1,26 @@
+// The way in for drivers whose peer is told "accepted" before the commit. What is put here survives the death of the
+// process (not of the machine); the log takes it over, with the inbox's position in the same transaction.
+#pragma once
+
+#include <cstdint>
+
+#include "base/status.h"
+#include "ingest/arrival.h"
+
+namespace millrace {
+
+using Ticket = std::uint64_t;
+
+class Inbox {
+ public:
+  virtual ~Inbox() = default;
+  // Any thread. A copy; no system call unless the loop sleeps; never waits for the loop. full: nothing was stored; a driver
+  // that cannot refuse ends the process. A recognised redelivery is dropped and counted: ok, ticket of the first.
+  virtual Result<Ticket> put(const Arrival& arrival) = 0;
+  // Foreign threads only. Woken by the log's writer thread. Not ok: not durable, do not acknowledge.
+  virtual Status wait_durable(Ticket ticket) = 0;
+  // How full it is, 0 to 1. Any thread.
+  virtual double fill() const = 0;
+};
+
+}  // namespace millrace

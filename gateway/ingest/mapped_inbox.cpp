@@ -1,0 +1,376 @@
+#include "ingest/mapped_inbox.h"
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+
+#include "base/files.h"
+#include "base/text.h"
+
+namespace millrace {
+
+// The region, all numbers in the machine's own byte order (the file never leaves the machine):
+//   0      Header: magic, capacity, id, head, tail, and the page of what is in work
+//   4096   sessions_max Sessions: per input the last entries, to recognise redeliveries
+//   then   capacity bytes of ring
+// Positions count bytes for ever; position p lies at ring offset p % capacity. An entry is an EntryHead and the bytes of
+// input, channel and payload, padded to 8. One that would cross the end of the ring is preceded by a gap: an EntryHead
+// with input_size = 0xFFFF. Entries count only below `head`, which is stored last.
+namespace {
+
+constexpr std::uint64_t magic = 0x31584F424E49524DULL;  // "MRINBOX1"
+constexpr std::size_t header_bytes = 4096;
+constexpr std::size_t sessions_max = 8;
+constexpr std::size_t session_entries = 1024;      // the largest receive maximum we ask for
+constexpr std::uint64_t redelivery_age_max = 32768;  // packet ids repeat: older ones prove nothing
+constexpr std::uint16_t gap_mark = 0xFFFF;
+constexpr std::uint64_t nothing = UINT64_MAX;
+constexpr std::size_t payload_max = 16 << 20;
+
+struct EntryHead {
+  std::uint32_t size;  // whole entry, a multiple of 8
+  std::uint32_t crc;   // of everything behind this field, padding excluded
+  std::uint64_t position;
+  std::int64_t received_us;
+  std::int64_t monotonic_ns;
+  std::uint32_t payload_size;
+  std::uint16_t input_size;
+  std::uint16_t channel_size;
+  std::uint16_t packet_id;
+  std::uint8_t qos;
+  std::uint8_t flags;  // 1 duplicate, 2 retained, 4 clock trusted
+  std::uint32_t reserved;
+};
+static_assert(sizeof(EntryHead) == 48);
+
+constexpr std::size_t crc_from = offsetof(EntryHead, position);
+
+std::size_t padded(std::size_t n) { return (n + 7) & ~std::size_t{7}; }
+
+std::uint32_t crc_of(const std::byte* entry, std::size_t used) { return crc32c({entry + crc_from, used - crc_from}); }
+
+std::size_t used_of(const EntryHead& head) { return sizeof(EntryHead) + head.input_size + head.channel_size + head.payload_size; }
+
+}  // namespace
+
+struct MappedInbox::Header {
+  std::uint64_t magic_number;
+  std::uint64_t capacity;
+  std::uint64_t id;
+  std::atomic<std::uint64_t> head;  // end of the newest whole entry
+  std::atomic<std::uint64_t> tail;  // everything before it is in the log
+  std::atomic<std::uint64_t> in_work;
+  std::uint64_t crashed_at;         // the entry that was in work when the process last died, and how often in a row
+  std::uint64_t crashes;
+};
+
+struct MappedInbox::Session {
+  struct Entry {
+    std::uint64_t end;     // position behind the inbox entry; counts only when <= head
+    std::uint64_t digest;
+    std::uint64_t serial;  // messages of this session before it
+    std::uint16_t packet_id;
+    std::uint16_t pad[3];
+  };
+  std::uint64_t input;     // digest of the input's name; 0: free
+  std::uint64_t serial;
+  Entry entries[session_entries];
+};
+
+namespace {
+
+class MappedFile final : public InboxRegion {
+ public:
+  MappedFile(void* memory, std::size_t size) : memory_(memory), size_(size) {}
+  ~MappedFile() override { ::munmap(memory_, size_); }
+  std::span<std::byte> bytes() override { return {static_cast<std::byte*>(memory_), size_}; }
+
+ private:
+  void* memory_;
+  std::size_t size_;
+};
+
+}  // namespace
+
+Result<std::unique_ptr<InboxRegion>> map_inbox_file(const std::string& path, std::size_t bytes, bool& fresh) {
+  const Fd fd(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
+  if (!fd.valid()) return status_from_errno(errno, "open " + path);
+  struct stat info {};
+  if (::fstat(fd.get(), &info) != 0) return status_from_errno(errno, "stat " + path);
+  fresh = static_cast<std::size_t>(info.st_size) != bytes;
+  if (fresh) {
+    if (::ftruncate(fd.get(), 0) != 0) return status_from_errno(errno, "truncate " + path);
+    // Whole, never sparse: a write to the mapping must not find the memory gone (SIGBUS).
+    if (const int error = ::posix_fallocate(fd.get(), 0, static_cast<off_t>(bytes)); error != 0) {
+      return status_from_errno(error, text("allocate ", bytes, " bytes for ", path));
+    }
+  }
+  void* memory = ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd.get(), 0);
+  if (memory == MAP_FAILED) return status_from_errno(errno, "map " + path);
+  return std::unique_ptr<InboxRegion>(std::make_unique<MappedFile>(memory, bytes));
+}
+
+std::size_t MappedInbox::region_bytes(std::size_t capacity) {
+  return header_bytes + sessions_max * sizeof(Session) + padded(capacity);
+}
+
+void MappedInbox::format(std::span<std::byte> region, std::uint64_t id) {
+  std::memset(region.data(), 0, region.size());
+  auto* header = reinterpret_cast<Header*>(region.data());
+  header->capacity = region.size() - header_bytes - sessions_max * sizeof(Session);
+  header->id = id;
+  header->in_work = nothing;
+  header->crashed_at = nothing;
+  header->magic_number = magic;
+}
+
+std::uint64_t MappedInbox::id_of(std::span<std::byte> region) { return reinterpret_cast<Header*>(region.data())->id; }
+
+Status MappedInbox::verify(std::span<std::byte> region) {
+  if (region.size() < region_bytes(4096)) return {Code::corrupt, "inbox: too small"};
+  const auto& header = *reinterpret_cast<const Header*>(region.data());
+  if (header.magic_number != magic) return {Code::corrupt, "inbox: not an inbox of this version"};
+  if (header.capacity != region.size() - header_bytes - sessions_max * sizeof(Session)) return {Code::corrupt, "inbox: wrong size"};
+  const std::uint64_t head = header.head, tail = header.tail;
+  if (tail > head || head - tail > header.capacity || head % 8 != 0 || tail % 8 != 0) return {Code::corrupt, "inbox: positions make no sense"};
+  const std::byte* ring = region.data() + header_bytes + sessions_max * sizeof(Session);
+  for (std::uint64_t position = tail; position < head;) {
+    const std::uint64_t offset = position % header.capacity;
+    EntryHead entry;
+    if (header.capacity - offset < sizeof(EntryHead)) {  // too little for a gap mark even: the writer skipped it
+      position += header.capacity - offset;
+      continue;
+    }
+    std::memcpy(&entry, ring + offset, sizeof entry);
+    if (entry.position != position || entry.size % 8 != 0 || entry.size < sizeof(EntryHead) || entry.size > header.capacity - offset ||
+        position + entry.size > head) {
+      return {Code::corrupt, text("inbox: entry at ", position, " is torn")};
+    }
+    if (entry.input_size != gap_mark) {
+      if (used_of(entry) > entry.size || crc_of(ring + offset, used_of(entry)) != entry.crc) {
+        return {Code::corrupt, text("inbox: entry at ", position, " fails its checksum")};
+      }
+    }
+    position += entry.size;
+  }
+  return {};
+}
+
+MappedInbox::MappedInbox(std::span<std::byte> region, std::uint64_t released) : region_(region) {
+  Header& h = header();
+  capacity_ = h.capacity;
+  const std::uint64_t tail = std::clamp(released, h.tail.load(), h.head.load());
+  h.tail = tail;
+  taken_ = durable_ = tail;
+  // Was something in work when the last process died? Twice the same entry: it is the entry's fault.
+  const std::uint64_t in_work = h.in_work.exchange(nothing);
+  if (in_work != nothing && in_work >= tail) {
+    h.crashes = in_work == h.crashed_at ? h.crashes + 1 : 1;
+    h.crashed_at = in_work;
+    if (h.crashes >= 2) poisoned_ = in_work;
+  } else if (h.crashed_at < tail) {
+    h.crashed_at = nothing;
+    h.crashes = 0;
+  }
+}
+
+MappedInbox::Header& MappedInbox::header() const { return *reinterpret_cast<Header*>(region_.data()); }
+
+std::byte* MappedInbox::at(std::uint64_t position) const {
+  return region_.data() + header_bytes + sessions_max * sizeof(Session) + position % capacity_;
+}
+
+std::uint64_t MappedInbox::id() const { return header().id; }
+
+MappedInbox::Session& MappedInbox::session_of(std::string_view input) {
+  auto* sessions = reinterpret_cast<Session*>(region_.data() + header_bytes);
+  const std::uint64_t name = digest64(bytes_of(input)) | 1;
+  for (std::size_t i = 0; i < sessions_max; ++i) {
+    if (sessions[i].input == name) return sessions[i];
+    if (sessions[i].input == 0) {
+      sessions[i].input = name;
+      return sessions[i];
+    }
+  }
+  // More inputs than slots: the last slot serves whoever came last; redeliveries of the others are stored again.
+  Session& last = sessions[sessions_max - 1];
+  if (last.input != name) {
+    std::memset(&last, 0, sizeof last);
+    last.input = name;
+  }
+  return last;
+}
+
+// The end position of the entry this one repeats; 0 when it is new.
+std::uint64_t MappedInbox::known_redelivery(Session& session, const Arrival& arrival, std::uint64_t digest) const {
+  const std::uint64_t head = header().head.load(std::memory_order_relaxed);
+  for (const Session::Entry& entry : session.entries) {
+    if (entry.end != 0 && entry.end <= head && entry.packet_id == arrival.packet_id && entry.digest == digest &&
+        session.serial - entry.serial <= redelivery_age_max) {
+      return entry.end;
+    }
+  }
+  return 0;
+}
+
+Result<Ticket> MappedInbox::put(const Arrival& arrival) {
+  if (arrival.input.size() >= gap_mark || arrival.channel.size() > 0xFFFF || arrival.bytes.size() > payload_max) {
+    return Status{Code::invalid, "inbox: payload or topic too long"};
+  }
+  const std::size_t used = sizeof(EntryHead) + arrival.input.size() + arrival.channel.size() + arrival.bytes.size();
+  const std::size_t size = padded(used);
+  Ticket end = 0;
+  {
+    const std::lock_guard lock(put_mutex_);
+    Header& h = header();
+    std::uint64_t digest = 0;
+    Session* session = nullptr;
+    if (arrival.qos > 0 && arrival.packet_id != 0) {
+      session = &session_of(arrival.input);
+      digest = digest64(arrival.bytes, digest64(bytes_of(arrival.channel)));
+      if (arrival.duplicate) {
+        if (const std::uint64_t known = known_redelivery(*session, arrival, digest)) {
+          duplicates_.fetch_add(1, std::memory_order_relaxed);
+          return known;
+        }
+      }
+    }
+    std::uint64_t head = h.head.load(std::memory_order_relaxed);
+    const std::uint64_t tail = h.tail.load(std::memory_order_acquire);
+    const std::uint64_t to_end = capacity_ - head % capacity_;
+    const std::uint64_t gap = to_end < size ? to_end : 0;
+    if (head + gap + size - tail > capacity_) return Status{Code::full, "inbox: full"};
+    if (gap >= sizeof(EntryHead)) {
+      EntryHead mark{};
+      mark.size = static_cast<std::uint32_t>(gap);
+      mark.position = head;
+      mark.input_size = gap_mark;
+      std::memcpy(at(head), &mark, sizeof mark);
+    }
+    head += gap;
+    EntryHead entry{};
+    entry.size = static_cast<std::uint32_t>(size);
+    entry.position = head;
+    entry.received_us = arrival.received.us;
+    entry.monotonic_ns = arrival.received_monotonic.ns;
+    entry.payload_size = static_cast<std::uint32_t>(arrival.bytes.size());
+    entry.input_size = static_cast<std::uint16_t>(arrival.input.size());
+    entry.channel_size = static_cast<std::uint16_t>(arrival.channel.size());
+    entry.packet_id = arrival.packet_id;
+    entry.qos = arrival.qos;
+    entry.flags = static_cast<std::uint8_t>((arrival.duplicate ? 1 : 0) | (arrival.retained ? 2 : 0) | (arrival.clock_trusted ? 4 : 0));
+    std::byte* to = at(head);
+    std::byte* body = to + sizeof entry;
+    std::memcpy(to, &entry, sizeof entry);
+    if (!arrival.input.empty()) std::memcpy(body, arrival.input.data(), arrival.input.size());
+    if (!arrival.channel.empty()) std::memcpy(body + arrival.input.size(), arrival.channel.data(), arrival.channel.size());
+    if (!arrival.bytes.empty()) {
+      std::memcpy(body + arrival.input.size() + arrival.channel.size(), arrival.bytes.data(), arrival.bytes.size());
+    }
+    entry.crc = crc_of(to, used);
+    std::memcpy(to + offsetof(EntryHead, crc), &entry.crc, sizeof entry.crc);
+    end = head + size;
+    if (session) {
+      // Noted before the entry counts: a kill in between leaves a note that points beyond the head, and no entry.
+      Session::Entry& note = session->entries[session->serial % session_entries];
+      note.end = 0;
+      note.digest = digest;
+      note.packet_id = arrival.packet_id;
+      note.serial = ++session->serial;
+      note.end = end;
+    }
+    h.head.store(end, std::memory_order_release);
+  }
+  if (asleep_.load(std::memory_order_seq_cst) && asleep_.exchange(false) && wake_) wake_();
+  return end;
+}
+
+bool MappedInbox::empty() const { return taken_ == header().head.load(std::memory_order_acquire); }
+
+bool MappedInbox::sleep() {
+  asleep_.store(true, std::memory_order_seq_cst);
+  if (empty()) return true;
+  asleep_.store(false, std::memory_order_seq_cst);  // something slipped in: no need to be woken for it
+  return false;
+}
+
+bool MappedInbox::take(Arrival& arrival, Ticket& ticket, bool& crashed) {
+  for (;;) {
+    if (empty()) return false;
+    const std::uint64_t to_end = capacity_ - taken_ % capacity_;
+    if (to_end < sizeof(EntryHead)) {
+      taken_ += to_end;
+      continue;
+    }
+    EntryHead entry;
+    const std::byte* from = at(taken_);
+    std::memcpy(&entry, from, sizeof entry);
+    MILLRACE_CHECK(entry.position == taken_);  // verified at attach, and only put() writes since
+    if (entry.input_size == gap_mark) {
+      taken_ += entry.size;
+      continue;
+    }
+    const auto* body = reinterpret_cast<const char*>(from + sizeof entry);
+    arrival.input = {body, entry.input_size};
+    arrival.channel = {body + entry.input_size, entry.channel_size};
+    arrival.bytes = bytes_of({body + entry.input_size + entry.channel_size, entry.payload_size});
+    arrival.packet_id = entry.packet_id;
+    arrival.qos = entry.qos;
+    arrival.duplicate = entry.flags & 1;
+    arrival.retained = entry.flags & 2;
+    arrival.clock_trusted = entry.flags & 4;
+    arrival.received = {entry.received_us};
+    arrival.received_monotonic = {entry.monotonic_ns};
+    crashed = taken_ == poisoned_;
+    working_on_ = taken_;
+    taken_ += entry.size;
+    ticket = taken_;
+    return true;
+  }
+}
+
+void MappedInbox::begin_work() { header().in_work.store(working_on_, std::memory_order_relaxed); }
+
+void MappedInbox::end_work() { header().in_work.store(nothing, std::memory_order_relaxed); }
+
+void MappedInbox::release(Ticket ticket) {
+  Header& h = header();
+  std::uint64_t tail = h.tail.load(std::memory_order_relaxed);
+  while (tail < ticket && !h.tail.compare_exchange_weak(tail, ticket, std::memory_order_release)) {
+  }
+  {
+    const std::lock_guard lock(durable_mutex_);
+    durable_ = std::max(durable_, ticket);
+  }
+  durable_changed_.notify_all();
+}
+
+Status MappedInbox::wait_durable(Ticket ticket) {
+  waiters_.fetch_add(1);
+  if (wake_) wake_();  // the loop may have looked between put() and here: it must see that somebody waits
+  std::unique_lock lock(durable_mutex_);
+  durable_changed_.wait(lock, [&] { return closed_ || durable_ >= ticket; });
+  waiters_.fetch_sub(1);
+  if (durable_ >= ticket) return {};
+  return {Code::closed, "inbox: closed before the payload was durable"};
+}
+
+void MappedInbox::close() {
+  {
+    const std::lock_guard lock(durable_mutex_);
+    closed_ = true;
+  }
+  durable_changed_.notify_all();
+}
+
+double MappedInbox::fill() const {
+  const Header& h = header();
+  return static_cast<double>(h.head.load(std::memory_order_relaxed) - h.tail.load(std::memory_order_relaxed)) / static_cast<double>(capacity_);
+}
+
+}  // namespace millrace

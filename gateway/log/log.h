@@ -1,0 +1,144 @@
+// The log: the only truth. Records enter the open group, the group is committed as one transaction, and consumers settle
+// what they have dealt with; nothing changes on disk but through a WriteSet. What it promises is in FORMAT.md.
+// Everything here is called, and calls back, on the loop, unless it says otherwise.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "base/status.h"
+#include "log/settled.h"
+#include "record/record.h"
+
+namespace millrace {
+
+// Why a record is settled for a consumer. Each is a column of the ledger.
+enum class How : std::uint8_t { delivered, dead, expired, skipped, forgotten, evicted, unreadable };
+constexpr std::size_t how_count = 7;
+const char* how_name(How how);
+
+struct Row {  // as it lies in the file: checksum checked, not decoded
+  Lane lane = Lane::raw;
+  Sequence first = 0;
+  std::uint32_t count = 0;
+  bool zstd = false;
+  std::shared_ptr<const Bytes> columns;  // a Batch, proto/record.proto
+  Sequence last() const { return first + count - 1; }
+};
+
+// Where the inbox stood: `inbox` names the file, so that a fresh one is not mistaken for it.
+struct InboxPosition {
+  std::uint64_t inbox = 0;
+  std::uint64_t position = 0;
+};
+
+// Everything that changes on disk changes through one WriteSet: all of it, or none.
+struct WriteSet {
+  struct Settle {
+    std::string consumer;
+    Lane lane;
+    Range range;             // may span numbers of other lanes
+    std::uint64_t records;   // of this lane, in the range
+    How how;
+  };
+  struct State {             // a small durable value under a name; empty bytes remove it
+    std::string name;
+    Bytes bytes;
+  };
+  std::vector<std::pair<Lane, Record>> records;  // numbered when the group closes
+  std::vector<Settle> settles;
+  std::vector<State> states;
+  std::optional<InboxPosition> inbox_position;
+  bool urgent = false;       // a peer waits for this commit and can send nothing before it
+};
+
+// A consumer's share. Lanes it does not name are never unsettled for it.
+struct Subscription {
+  std::string consumer;
+  std::vector<Lane> lanes;
+  enum class Start { now, oldest } start = Start::now;  // only where no cursor of this name exists
+};
+
+struct LaneLedger {
+  std::uint64_t admitted = 0;
+  std::array<std::uint64_t, how_count> settled{};
+  std::uint64_t unsettled() const {
+    std::uint64_t sum = 0;
+    for (const std::uint64_t n : settled) sum += n;
+    return admitted > sum ? admitted - sum : 0;
+  }
+};
+
+struct LogStats {
+  std::uint64_t bytes_used = 0, bytes_max = 0;      // -wal and -shm included
+  std::uint64_t commits = 0, commit_failures = 0;
+  std::uint64_t records = 0, row_bytes = 0;         // appended since start
+  std::uint64_t unreadable_rows = 0, evicted_records = 0, files_set_aside = 0;
+  std::uint64_t segments = 0;
+  std::uint64_t dead_bytes = 0;                     // of rows in the dead lane
+  std::uint64_t number_jumps = 0;                   // unclean starts that skipped reserved numbers
+  bool blocked = false;                             // inputs should pause
+  std::string trouble;                              // why commits fail; empty when they do not
+};
+
+class Log {
+ public:
+  using Done = std::function<void(Status)>;
+  enum class Direction { up, down };
+
+  virtual ~Log() = default;
+
+  // Joins the open group. `done` runs once the group is fsynced; a group that cannot be written waits and is tried again
+  // (stats().trouble says why), so `done` comes late rather than with an error; `closed` only after stop().
+  virtual void commit(WriteSet set, Done done) = 0;
+  // Whether records may be added now. When not, `on_room` says when. Settles are always taken.
+  virtual bool accepting() const = 0;
+
+  // Rows of `lane` that touch `range`, at most about `bytes_max` but at least one if there is one. Rows that cannot be
+  // read are left out, settled as unreadable and entered in the ledger.
+  virtual void read(Lane lane, Range range, Direction direction, std::size_t bytes_max,
+                    std::function<void(Result<std::vector<Row>>)> done) = 0;
+
+  // Consumers subscribe at start, before anything is committed. A name that is no longer subscribed keeps its cursor and
+  // its data until forget().
+  virtual void subscribe(const Subscription& subscription) = 0;
+  virtual void unsubscribe(std::string_view consumer) = 0;
+  virtual void forget(std::string_view consumer) = 0;
+  virtual std::vector<std::string> absent_consumers() const = 0;
+  // Committed numbers not yet settled, ascending; at most 9 ranges.
+  virtual std::vector<Range> unsettled(std::string_view consumer, Lane lane) const = 0;
+  virtual LaneLedger ledger(std::string_view consumer, Lane lane) const = 0;
+
+  // A durable value as of the last WriteSet that named it.
+  virtual std::optional<Bytes> state(std::string_view name) const = 0;
+  virtual std::optional<InboxPosition> inbox_position() const = 0;
+
+  virtual std::uint64_t epoch() const = 0;
+  virtual Sequence last_committed() const = 0;
+  virtual LogStats stats() const = 0;
+
+  struct Listener {
+    // The group is about to close: every record of lanes raw and held, in number order. What is added to `more` joins the
+    // same group.
+    // Records and states only; `more` must not settle.
+    std::function<void(Sequence, Lane, const Record&, WriteSet& more)> entering;
+    std::function<void()> committed;   // new rows can be read
+    std::function<void()> room;        // accepting() became true, or blocked false
+    std::function<void()> sealed;      // a segment was sealed: a good moment for snapshots
+  };
+  virtual void listen(Listener listener) = 0;
+  // Runs on the writer's thread after each fsync: wakes foreign threads that wait for it.
+  virtual void on_durable_inbox(std::function<void(InboxPosition)> hook) = 0;
+
+  // Commits what is open, checkpoints, marks the log as cleanly closed. `done` once; nothing may be committed after.
+  virtual void stop(std::function<void()> done) = 0;
+};
+
+}  // namespace millrace

@@ -1,0 +1,130 @@
+#include "log/sqlite.h"
+
+#include <sqlite3.h>
+
+#include "base/text.h"
+
+namespace millrace {
+namespace {
+
+Status status_of(sqlite3* db, int rc, std::string_view doing) {
+  const int primary = rc & 0xFF;
+  const Code code = primary == SQLITE_FULL ? Code::full
+                    : primary == SQLITE_CORRUPT || primary == SQLITE_NOTADB ? Code::corrupt
+                    : primary == SQLITE_BUSY || primary == SQLITE_LOCKED ? Code::unavailable
+                                                                        : Code::io;
+  const int error = db ? sqlite3_system_errno(db) : 0;
+  if (error == 28 /* ENOSPC, which SQLite reports as an I/O error from fsync */) {
+    return {Code::full, text(doing, ": no space left on device")};
+  }
+  return {code, text(doing, ": ", db ? sqlite3_errmsg(db) : sqlite3_errstr(rc), " (", rc, ")")};
+}
+
+}  // namespace
+
+void Statement::Finalize::operator()(sqlite3_stmt* statement) const { sqlite3_finalize(statement); }
+void Database::Close::operator()(sqlite3* db) const { sqlite3_close_v2(db); }
+
+Statement& Statement::bind(int index, std::int64_t value) {
+  MILLRACE_CHECK(sqlite3_bind_int64(statement_.get(), index, value) == SQLITE_OK);
+  return *this;
+}
+
+Statement& Statement::bind(int index, std::string_view text) {
+  MILLRACE_CHECK(sqlite3_bind_text(statement_.get(), index, text.data(), static_cast<int>(text.size()), SQLITE_STATIC) == SQLITE_OK);
+  return *this;
+}
+
+Statement& Statement::bind(int index, BytesView bytes) {
+  // A null pointer would bind NULL; an empty blob is meant.
+  const void* data = bytes.empty() ? "" : static_cast<const void*>(bytes.data());
+  MILLRACE_CHECK(sqlite3_bind_blob(statement_.get(), index, data, static_cast<int>(bytes.size()), SQLITE_STATIC) == SQLITE_OK);
+  return *this;
+}
+
+Result<bool> Statement::step() {
+  const int rc = sqlite3_step(statement_.get());
+  if (rc == SQLITE_ROW) return true;
+  Status status;
+  if (rc != SQLITE_DONE) status = status_of(sqlite3_db_handle(statement_.get()), rc, sqlite3_sql(statement_.get()));
+  reset();
+  if (!status.ok()) return status;
+  return false;
+}
+
+Status Statement::run() {
+  auto stepped = step();
+  if (!stepped.ok()) return stepped.status();
+  reset();
+  return {};
+}
+
+void Statement::reset() {
+  sqlite3_reset(statement_.get());
+  sqlite3_clear_bindings(statement_.get());
+}
+
+std::int64_t Statement::integer(int column) const { return sqlite3_column_int64(statement_.get(), column); }
+
+std::string Statement::text(int column) const { return std::string(text_of(bytes(column))); }
+
+BytesView Statement::bytes(int column) const {
+  const auto* data = static_cast<const std::byte*>(sqlite3_column_blob(statement_.get(), column));
+  return {data, data ? static_cast<std::size_t>(sqlite3_column_bytes(statement_.get(), column)) : 0};
+}
+
+Result<Database> Database::open(const std::string& path, Mode mode, const std::string& vfs) {
+  // immutable: no locks, no -shm, no look for a -wal. Right for sealed files, which were checkpointed and synced.
+  std::string uri = "file:";
+  for (const char c : path) {
+    if (c == '%' || c == '?' || c == '#') uri += text('%', "0123456789ABCDEF"[(c >> 4) & 15], "0123456789ABCDEF"[c & 15]);
+    else uri += c;
+  }
+  if (mode == Mode::read_sealed) uri += "?immutable=1";
+  int flags = SQLITE_OPEN_URI | SQLITE_OPEN_NOMUTEX;
+  flags |= mode == Mode::read_sealed ? SQLITE_OPEN_READONLY : SQLITE_OPEN_READWRITE;
+  if (mode == Mode::create) flags |= SQLITE_OPEN_CREATE;
+  sqlite3* raw = nullptr;
+  const int rc = sqlite3_open_v2(uri.c_str(), &raw, flags, vfs.empty() ? nullptr : vfs.c_str());
+  Database database;
+  database.db_.reset(raw);
+  if (rc != SQLITE_OK) return status_of(raw, rc, "open " + path);
+  sqlite3_extended_result_codes(raw, 1);
+  // Only the writing connection checkpoints, and by our own hand: not on close either.
+  sqlite3_db_config(raw, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, nullptr);
+  sqlite3_limit(raw, SQLITE_LIMIT_LENGTH, 64 << 20);
+  sqlite3_busy_timeout(raw, 2000);
+  if (mode == Mode::create || mode == Mode::write) {
+    for (const char* pragma : {"PRAGMA page_size=4096", "PRAGMA journal_mode=WAL", "PRAGMA synchronous=FULL",
+                               "PRAGMA wal_autocheckpoint=0", "PRAGMA secure_delete=OFF", "PRAGMA cache_size=-512",
+                               "PRAGMA temp_store=MEMORY", "PRAGMA mmap_size=0"}) {
+      if (Status status = database.execute(pragma); !status.ok()) return status;
+    }
+  } else if (Status status = database.execute("PRAGMA cache_size=-256"); !status.ok()) {
+    return status;
+  }
+  return database;
+}
+
+Status Database::execute(const char* sql) {
+  const int rc = sqlite3_exec(db_.get(), sql, nullptr, nullptr, nullptr);
+  if (rc != SQLITE_OK) return status_of(db_.get(), rc, sql);
+  return {};
+}
+
+Result<Statement> Database::prepare(const char* sql) {
+  sqlite3_stmt* raw = nullptr;
+  const int rc = sqlite3_prepare_v3(db_.get(), sql, -1, SQLITE_PREPARE_PERSISTENT, &raw, nullptr);
+  if (rc != SQLITE_OK) return status_of(db_.get(), rc, sql);
+  Statement statement;
+  statement.statement_.reset(raw);
+  return statement;
+}
+
+Status Database::checkpoint() {
+  const int rc = sqlite3_wal_checkpoint_v2(db_.get(), nullptr, SQLITE_CHECKPOINT_TRUNCATE, nullptr, nullptr);
+  if (rc != SQLITE_OK) return status_of(db_.get(), rc, "checkpoint");
+  return {};
+}
+
+}  // namespace millrace

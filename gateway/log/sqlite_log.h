@@ -1,0 +1,147 @@
+// The Log on SQLite segments. This half lives on the loop: it holds cursors, the segment table and the open group in
+// memory, decides when a group closes, and hands complete groups to the HeadWriter on the log worker, one at a time:
+// while one is being synced the next one fills. Files and SQL are in segment.{h,cpp}.
+#pragma once
+
+#include <deque>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "loop/loop.h"
+#include "log/log.h"
+#include "log/segment.h"
+#include "record/batch.h"
+
+namespace millrace {
+
+enum class WhenFull : std::uint8_t { evict, block };
+
+struct LogOptions {
+  std::uint64_t bytes_max = 512 << 20;
+  std::uint64_t segment_bytes = 0;        // 0: a sixteenth of bytes_max, 64 KiB to 16 MiB
+  std::uint64_t inbox_bytes = 4 << 20;    // what must still fit when inputs have been told to pause
+  Duration commit_interval = std::chrono::seconds(1);
+  std::size_t group_bytes = 64 << 10;
+  std::size_t open_bytes_max = 1 << 20;   // what may wait while a group is being synced
+  std::size_t cache_bytes = 1 << 20;      // newest rows kept in memory for the shippers
+  WhenFull when_full = WhenFull::evict;
+  Duration retry_min = std::chrono::milliseconds(200), retry_max = std::chrono::seconds(10);
+  std::uint64_t boot_id = 0;
+  std::string vfs;                        // SQLite's default when empty
+};
+
+class SqliteLog final : public Log {
+ public:
+  // Opens the newest whole segment of `folder` or starts a new log. What cannot be used is set aside, never an error:
+  // fails only when the folder itself cannot be used. `seed` draws the epoch of a new log. Runs SQL on this thread, once.
+  static Result<std::unique_ptr<SqliteLog>> open(Loop& loop, Folder& folder, const LogOptions& options, std::uint64_t seed);
+  ~SqliteLog() override;
+
+  void commit(WriteSet set, Done done) override;
+  bool accepting() const override;
+  void read(Lane lane, Range range, Direction direction, std::size_t bytes_max,
+            std::function<void(Result<std::vector<Row>>)> done) override;
+  void subscribe(const Subscription& subscription) override;
+  void unsubscribe(std::string_view consumer) override;
+  void forget(std::string_view consumer) override;
+  std::vector<std::string> absent_consumers() const override;
+  std::vector<Range> unsettled(std::string_view consumer, Lane lane) const override;
+  LaneLedger ledger(std::string_view consumer, Lane lane) const override;
+  std::optional<Bytes> state(std::string_view name) const override;
+  std::optional<InboxPosition> inbox_position() const override { return inbox_; }
+  std::uint64_t epoch() const override { return epoch_; }
+  Sequence last_committed() const override { return committed_; }
+  LogStats stats() const override;
+  void listen(Listener listener) override { listeners_.push_back(std::move(listener)); }
+  void on_durable_inbox(std::function<void(InboxPosition)> hook) override { durable_hook_ = std::move(hook); }
+  void stop(std::function<void()> done) override;
+
+ private:
+  struct Cursor {
+    SettledSet settled;
+    LaneLedger ledger;
+    Sequence admitted_through = 0;
+    bool subscribed = false;
+  };
+  using CursorKey = std::pair<std::string, Lane>;
+
+  SqliteLog(Loop& loop, Folder& folder, const LogOptions& options);
+
+  // ---- start
+  Status load(std::uint64_t seed);
+  void restore(std::uint32_t head, const HeadContents& contents);
+  void begin_new(std::uint64_t seed);
+
+  // ---- the open group
+  void apply(WriteSet& set);
+  void settle(const WriteSet::Settle& settle);
+  void append(Lane lane, const Record& record);
+  bool open_has_anything() const;
+  void schedule_close();
+  void close_group();
+  void number(Lane lane, std::vector<Row>& rows, bool announce, WriteSet& more);
+  void refresh_state();
+  void put_state(const std::string& key, Bytes bytes);
+  void drop_state(const std::string& key);
+
+  // ---- the group being written
+  void write_group();
+  void on_written(const GroupResult& result);
+  void on_committed(const GroupResult& result);
+
+  // ---- space
+  std::uint64_t bytes_used() const;
+  bool over(std::uint64_t margin) const;
+  void make_room();
+  bool settled_by_all(const SegmentInfo& segment, Lane lane) const;
+  void reclaim(const SegmentInfo& segment, const std::vector<std::pair<Row, std::uint64_t>>& rows, bool evict);
+  void lose(Lane lane, Range range, std::uint64_t records, const std::string& consumer, How how, const char* reason);
+  void settle_lost(Lane lane, const Row& row, How how, const char* reason);
+  void on_read(Lane lane, const ReadRows& read);
+  void cache(const Row& row);
+  void tell_room();
+
+  Loop& loop_;
+  Folder& folder_;
+  LogOptions options_;
+  std::shared_ptr<HeadWriter> writer_;
+  std::shared_ptr<RowReader> reader_;
+  std::vector<Listener> listeners_;
+  std::function<void(InboxPosition)> durable_hook_;
+
+  std::uint64_t epoch_ = 0;
+  Sequence next_ = 1, committed_ = 0, reserved_ = 0;
+  std::map<CursorKey, Cursor> cursors_;
+  std::map<std::uint32_t, SegmentInfo> sealed_;
+  SegmentInfo head_;
+  StateTable state_;
+  std::vector<std::string> changed_;
+  std::optional<InboxPosition> inbox_;
+
+  BatchBuilder open_[lane_count];
+  std::vector<Done> open_dones_;
+  bool open_dirty_ = false, open_urgent_ = false;
+  std::unique_ptr<Timer> close_timer_;
+  std::vector<GroupWrite::Copy> open_copies_;
+  std::vector<std::string> open_removals_;
+
+  std::shared_ptr<GroupWrite> writing_;
+  std::vector<Done> writing_dones_;
+  Sequence writing_through_ = 0;
+  std::unique_ptr<Timer> retry_timer_;
+  Duration retry_ = Duration{0};
+  bool seal_next_ = false, was_blocked_ = false, reclaiming_ = false;
+
+  std::deque<Row> cache_;
+  std::size_t cache_bytes_ = 0;
+  Sequence cached_from_ = 0;  // every committed row that ends at or after this number is in the cache
+
+  LogStats stats_;
+  bool stopping_ = false;
+  std::function<void()> stopped_;
+  std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
+};
+
+}  // namespace millrace

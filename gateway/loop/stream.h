@@ -1,0 +1,34 @@
+// Byte streams on the loop: accepted TCP and unix connections. All calls and callbacks on the loop. Destroying a Stream
+// closes it, and no callback runs afterwards.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <string>
+
+#include "base/bytes.h"
+
+namespace millrace {
+
+class Stream {
+ public:
+  virtual ~Stream() = default;
+  // `received` gets what arrives; an empty view is the end (or a fault): close then. May destroy the Stream inside.
+  virtual void read(std::function<void(BytesView)> received) = 0;
+  // Queues all of `bytes`. Unsent bytes are counted by pending_bytes(); the owner bounds them.
+  virtual void write(std::string bytes) = 0;
+  virtual std::size_t pending_bytes() const = 0;
+  // Closes once everything written has been sent; `closed` runs then, on the loop.
+  virtual void finish(std::function<void()> closed) = 0;
+  // The peer's user id by SO_PEERCRED, for unix sockets only.
+  virtual std::optional<std::uint32_t> peer_uid() const = 0;
+};
+
+class Listener {
+ public:
+  virtual ~Listener() = default;
+  virtual std::uint16_t port() const = 0;  // the port that was bound; 0 for unix sockets
+};
+
+}  // namespace millrace

@@ -1,0 +1,356 @@
+#include "loop/uv_loop.h"
+
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include <uv.h>
+
+#include <algorithm>
+
+#include "base/text.h"
+
+namespace millrace {
+
+namespace {
+struct SignalBox {
+  uv_signal_t handle;
+  std::function<void()> handler;
+};
+}  // namespace
+
+struct UvLoop::Uv {
+  uv_loop_t loop;
+  uv_async_t wake;
+  std::vector<std::unique_ptr<SignalBox>> signals;
+};
+
+namespace {
+
+// libuv closes handles asynchronously: the handle outlives its owner until the close callback frees it.
+template <typename Box>
+void close_box(Box* box) {
+  uv_close(reinterpret_cast<uv_handle_t*>(&box->handle), [](uv_handle_t* handle) { delete static_cast<Box*>(handle->data); });
+}
+
+struct TimerBox {
+  uv_timer_t handle;
+  Loop::Task task;
+};
+
+class UvTimer final : public Timer {
+ public:
+  UvTimer(uv_loop_t* loop, Duration delay, Loop::Task task) : box_(new TimerBox{{}, std::move(task)}) {
+    uv_timer_init(loop, &box_->handle);
+    box_->handle.data = box_;
+    // libuv counts in milliseconds from its cached time: refresh it, and round up, so a timer is never early.
+    uv_update_time(loop);
+    const auto ms = static_cast<std::uint64_t>(std::max<std::int64_t>(0, (delay.count() + 999'999) / 1'000'000));
+    uv_timer_start(&box_->handle, [](uv_timer_t* handle) {
+      const auto task = std::move(static_cast<TimerBox*>(handle->data)->task);  // the task may destroy its own Timer
+      task();
+    }, ms, 0);
+  }
+  ~UvTimer() override { close_box(box_); }
+
+ private:
+  TimerBox* box_;
+};
+
+struct PollBox {
+  uv_poll_t handle;
+  Loop::Task ready;
+};
+
+class UvWatch final : public Watch {
+ public:
+  UvWatch(uv_loop_t* loop, int fd, Loop::Task ready) : box_(new PollBox{{}, std::move(ready)}) {
+    ok_ = uv_poll_init(loop, &box_->handle, fd) == 0;
+    box_->handle.data = box_;
+    if (!ok_) return;
+    uv_poll_start(&box_->handle, UV_READABLE | UV_DISCONNECT, [](uv_poll_t* handle, int, int) {
+      const auto ready = static_cast<PollBox*>(handle->data)->ready;  // a copy: it may destroy its own Watch
+      ready();
+    });
+  }
+  ~UvWatch() override {
+    if (!ok_) {
+      delete box_;
+      return;
+    }
+    uv_poll_stop(&box_->handle);
+    close_box(box_);
+  }
+
+ private:
+  PollBox* box_;
+  bool ok_ = false;
+};
+
+union AnyStream {
+  uv_stream_t stream;
+  uv_tcp_t tcp;
+  uv_pipe_t pipe;
+};
+
+struct StreamBox {
+  AnyStream handle;
+  bool unix_socket = false;
+  std::function<void(BytesView)> received;
+  std::size_t pending = 0;
+  std::function<void()> closed;
+  char buffer[16384];
+};
+
+class UvStream final : public Stream {
+ public:
+  explicit UvStream(StreamBox* box) : box_(box) {}
+  ~UvStream() override {
+    box_->received = nullptr;
+    box_->closed = nullptr;
+    close_box(box_);
+  }
+
+  void read(std::function<void(BytesView)> received) override {
+    box_->received = std::move(received);
+    uv_read_start(
+        &box_->handle.stream,
+        [](uv_handle_t* handle, std::size_t, uv_buf_t* buf) {
+          auto* box = static_cast<StreamBox*>(handle->data);
+          *buf = uv_buf_init(box->buffer, sizeof box->buffer);
+        },
+        [](uv_stream_t* stream, ssize_t got, const uv_buf_t* buf) {
+          auto* box = static_cast<StreamBox*>(stream->data);
+          if (got == 0 || !box->received) return;
+          if (got < 0) uv_read_stop(stream);
+          const auto received = box->received;  // a copy: it may destroy the Stream
+          received(got < 0 ? BytesView{} : bytes_of({buf->base, static_cast<std::size_t>(got)}));
+        });
+  }
+
+  void write(std::string bytes) override {
+    struct Write {
+      uv_write_t request;
+      std::string bytes;
+      StreamBox* box;
+    };
+    auto* write = new Write{{}, std::move(bytes), box_};
+    write->request.data = write;
+    const uv_buf_t buf = uv_buf_init(write->bytes.data(), static_cast<unsigned>(write->bytes.size()));
+    box_->pending += write->bytes.size();
+    const int rc = uv_write(&write->request, &box_->handle.stream, &buf, 1, [](uv_write_t* request, int) {
+      auto* done = static_cast<Write*>(request->data);
+      done->box->pending -= done->bytes.size();  // libuv runs write callbacks before the close callback frees the box
+      delete done;
+    });
+    if (rc != 0) {
+      box_->pending -= write->bytes.size();
+      delete write;
+    }
+  }
+
+  std::size_t pending_bytes() const override { return box_->pending; }
+
+  void finish(std::function<void()> closed) override {
+    box_->closed = std::move(closed);
+    auto* request = new uv_shutdown_t;
+    request->data = box_;
+    const auto finished = [](uv_shutdown_t* done, int) {
+      auto* box = static_cast<StreamBox*>(done->data);
+      delete done;
+      if (box->closed) {
+        const auto closed = std::move(box->closed);
+        closed();
+      }
+    };
+    if (uv_shutdown(request, &box_->handle.stream, finished) != 0) finished(request, 0);
+  }
+
+  std::optional<std::uint32_t> peer_uid() const override {
+    if (!box_->unix_socket) return std::nullopt;
+    uv_os_fd_t fd;
+    if (uv_fileno(reinterpret_cast<const uv_handle_t*>(&box_->handle), &fd) != 0) return std::nullopt;
+    ucred credentials{};
+    socklen_t size = sizeof credentials;
+    if (::getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &credentials, &size) != 0) return std::nullopt;
+    return credentials.uid;
+  }
+
+ private:
+  StreamBox* box_;
+};
+
+struct ListenerBox {
+  AnyStream handle;
+  bool unix_socket = false;
+  std::function<void(std::unique_ptr<Stream>)> accepted;
+};
+
+class UvListener final : public Listener {
+ public:
+  UvListener(ListenerBox* box, std::uint16_t port) : box_(box), port_(port) {}
+  ~UvListener() override {
+    box_->accepted = nullptr;
+    close_box(box_);
+  }
+  std::uint16_t port() const override { return port_; }
+
+ private:
+  ListenerBox* box_;
+  std::uint16_t port_;
+};
+
+void init_stream(uv_loop_t* loop, AnyStream& handle, bool unix_socket) {
+  if (unix_socket) uv_pipe_init(loop, &handle.pipe, 0);
+  else uv_tcp_init(loop, &handle.tcp);
+}
+
+void on_connection(uv_stream_t* server, int status) {
+  auto* listener = static_cast<ListenerBox*>(server->data);
+  if (status != 0) return;
+  auto* box = new StreamBox;
+  box->unix_socket = listener->unix_socket;
+  init_stream(server->loop, box->handle, box->unix_socket);
+  box->handle.stream.data = box;
+  auto stream = std::make_unique<UvStream>(box);
+  if (uv_accept(server, &box->handle.stream) == 0 && listener->accepted) listener->accepted(std::move(stream));
+}
+
+Status bind_tcp(uv_tcp_t* tcp, std::string_view address) {
+  const std::size_t colon = address.rfind(':');
+  std::string host(address.substr(0, colon == std::string_view::npos ? 0 : colon));
+  int port = -1;
+  if (colon != std::string_view::npos) {
+    const auto digits = address.substr(colon + 1);
+    const auto parsed = std::from_chars(digits.data(), digits.data() + digits.size(), port);
+    if (parsed.ptr != digits.data() + digits.size()) port = -1;
+  }
+  if (port < 0 || port > 65535) return {Code::invalid, text("\"", address, "\" is not HOST:PORT")};
+  sockaddr_storage where{};
+  int rc;
+  if (host.size() > 2 && host.front() == '[' && host.back() == ']') {
+    rc = uv_ip6_addr(host.substr(1, host.size() - 2).c_str(), port, reinterpret_cast<sockaddr_in6*>(&where));
+  } else {
+    rc = uv_ip4_addr(host.c_str(), port, reinterpret_cast<sockaddr_in*>(&where));
+  }
+  if (rc == 0) rc = uv_tcp_bind(tcp, reinterpret_cast<sockaddr*>(&where), 0);
+  if (rc != 0) return {Code::io, text("bind ", address, ": ", uv_strerror(rc))};
+  return {};
+}
+
+std::uint16_t bound_port(const uv_tcp_t* tcp) {
+  sockaddr_storage where{};
+  int size = sizeof where;
+  if (uv_tcp_getsockname(tcp, reinterpret_cast<sockaddr*>(&where), &size) != 0) return 0;
+  const auto* v4 = reinterpret_cast<const sockaddr_in*>(&where);  // the port lies at the same place in sockaddr_in6
+  return ntohs(v4->sin_port);
+}
+
+}  // namespace
+
+UvLoop::UvLoop() : thread_(std::this_thread::get_id()), uv_(std::make_unique<Uv>()) {
+  MILLRACE_CHECK(uv_loop_init(&uv_->loop) == 0);
+  MILLRACE_CHECK(uv_async_init(&uv_->loop, &uv_->wake, [](uv_async_t* wake) {
+                   static_cast<UvLoop*>(wake->data)->run_posted();
+                 }) == 0);
+  uv_->wake.data = this;
+}
+
+UvLoop::~UvLoop() {
+  join_workers();
+  run_posted();
+  for (auto& signal : uv_->signals) uv_close(reinterpret_cast<uv_handle_t*>(&signal->handle), nullptr);
+  uv_close(reinterpret_cast<uv_handle_t*>(&uv_->wake), nullptr);
+  uv_run(&uv_->loop, UV_RUN_DEFAULT);
+  uv_loop_close(&uv_->loop);
+}
+
+void UvLoop::run() {
+  thread_ = std::this_thread::get_id();
+  uv_run(&uv_->loop, UV_RUN_DEFAULT);
+}
+
+void UvLoop::stop() { uv_stop(&uv_->loop); }
+
+void UvLoop::on_signal(int signal, std::function<void()> handler) {
+  auto& box = uv_->signals.emplace_back(std::make_unique<SignalBox>());
+  box->handler = std::move(handler);
+  box->handle.data = box.get();
+  uv_signal_init(&uv_->loop, &box->handle);
+  uv_signal_start(&box->handle, [](uv_signal_t* s, int) { static_cast<SignalBox*>(s->data)->handler(); }, signal);
+}
+
+void UvLoop::join_workers() { workers_.clear(); }
+
+std::unique_ptr<Timer> UvLoop::after(Duration delay, Task task) {
+  return std::make_unique<UvTimer>(&uv_->loop, delay, std::move(task));
+}
+
+void UvLoop::post(Task task) {
+  bool first;
+  {
+    const std::lock_guard lock(mutex_);
+    first = posted_.empty();
+    posted_.push_back(std::move(task));
+  }
+  if (first) uv_async_send(&uv_->wake);
+}
+
+void UvLoop::run_posted() {
+  std::vector<Task> tasks;
+  {
+    const std::lock_guard lock(mutex_);
+    tasks.swap(posted_);
+  }
+  for (auto& task : tasks) {
+    task();
+    task = nullptr;
+  }
+}
+
+void UvLoop::run_blocking(std::string_view worker, Task work, Task done) {
+  auto found = workers_.find(worker);
+  if (found == workers_.end()) {
+    found = workers_.emplace(worker, std::make_unique<Worker>(std::string(worker))).first;
+  }
+  found->second->run([this, work = std::move(work), done = std::move(done)]() mutable {
+    work();
+    work = nullptr;
+    post(std::move(done));
+  });
+}
+
+std::unique_ptr<Watch> UvLoop::watch_readable(int fd, Task ready) {
+  return std::make_unique<UvWatch>(&uv_->loop, fd, std::move(ready));
+}
+
+Result<std::unique_ptr<Listener>> UvLoop::listen(const std::string& address,
+                                                 std::function<void(std::unique_ptr<Stream>)> accepted) {
+  constexpr std::string_view unix_prefix = "unix:";
+  auto* box = new ListenerBox;
+  box->unix_socket = address.starts_with(unix_prefix);
+  box->accepted = std::move(accepted);
+  init_stream(&uv_->loop, box->handle, box->unix_socket);
+  box->handle.stream.data = box;
+  Status status;
+  if (box->unix_socket) {
+    const std::string path = address.substr(unix_prefix.size());
+    ::unlink(path.c_str());  // a killed daemon leaves its socket; the log's lock already keeps a second instance out
+    const mode_t old = ::umask(0117);
+    const int rc = uv_pipe_bind(&box->handle.pipe, path.c_str());
+    ::umask(old);
+    if (rc != 0) status = {Code::io, text("bind ", address, ": ", uv_strerror(rc))};
+  } else {
+    status = bind_tcp(&box->handle.tcp, address);
+  }
+  if (status.ok()) {
+    if (const int rc = uv_listen(&box->handle.stream, 64, on_connection); rc != 0) {
+      status = {Code::io, text("listen on ", address, ": ", uv_strerror(rc))};
+    }
+  }
+  const std::uint16_t port = status.ok() && !box->unix_socket ? bound_port(&box->handle.tcp) : std::uint16_t{0};
+  auto listener = std::make_unique<UvListener>(box, port);
+  if (!status.ok()) return status;
+  return std::unique_ptr<Listener>(std::move(listener));
+}
+
+}  // namespace millrace

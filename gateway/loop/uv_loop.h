@@ -1,0 +1,49 @@
+// The real loop, on libuv. run() blocks until stop(); signals arrive as loop tasks. The one home of libuv.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <mutex>
+#include <thread>
+#include <vector>
+
+#include "loop/loop.h"
+#include "loop/worker.h"
+
+namespace millrace {
+
+class UvLoop final : public Loop {
+ public:
+  UvLoop();
+  ~UvLoop() override;
+
+  void run();
+  void stop();  // on the loop
+  // `handler` runs on the loop for each arrival of `signal`.
+  void on_signal(int signal, std::function<void()> handler);
+  // Waits for everything handed to the workers and ends their threads; what they post still runs in a later run().
+  void join_workers();
+
+  Instant now() const override { return clock_.now(); }
+  WallTime wall() const override { return clock_.wall(); }
+  std::unique_ptr<Timer> after(Duration delay, Task task) override;
+  void post(Task task) override;
+  void run_blocking(std::string_view worker, Task work, Task done) override;
+  bool on_loop_thread() const override { return std::this_thread::get_id() == thread_; }
+  std::unique_ptr<Watch> watch_readable(int fd, Task ready) override;
+  Result<std::unique_ptr<Listener>> listen(const std::string& address,
+                                           std::function<void(std::unique_ptr<Stream>)> accepted) override;
+
+ private:
+  struct Uv;
+  void run_posted();
+
+  SystemClock clock_;
+  std::thread::id thread_;
+  std::unique_ptr<Uv> uv_;
+  std::mutex mutex_;
+  std::vector<Task> posted_;
+  std::map<std::string, std::unique_ptr<Worker>, std::less<>> workers_;
+};
+
+}  // namespace millrace

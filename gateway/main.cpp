@@ -1,0 +1,122 @@
+// The command line of the gateway: `run` is the daemon, everything else looks at a configuration or talks to a daemon.
+#include <cstdio>
+
+#include "app.h"
+#include "base/logger.h"
+#include "cli/arguments.h"
+#include "cli/capacity.h"
+#include "version.h"
+
+namespace millrace {
+namespace {
+
+void print(const std::string& text) { std::fwrite(text.data(), 1, text.size(), stdout); }
+
+LoadedConfig load(const Arguments& arguments) {
+  LoadedConfig loaded = load_config_file(arguments.config);
+  if (loaded.errors.empty()) check_whole(loaded);
+  return loaded;
+}
+
+int report_errors(const Arguments& arguments, const LoadedConfig& loaded) {
+  std::fputs(format_errors(arguments.config, loaded.errors).c_str(), stderr);
+  std::fprintf(stderr, "%zu error%s; nothing was started\n", loaded.errors.size(), loaded.errors.size() == 1 ? "" : "s");
+  return exit_config;
+}
+
+Result<std::string> ask(const Config& config, const std::string& request) {
+  return ask_daemon(config.gateway.runtime_dir + "/control.sock", request);
+}
+
+int run(const Arguments& arguments) {
+  LoadedConfig loaded = load(arguments);
+  if (!loaded.errors.empty()) return report_errors(arguments, loaded);
+  for (const std::string& warning : loaded.warnings) LOG_WARN(warning);
+  const std::string& level = loaded.config.gateway.log_level;
+  set_log_level(level == "debug" ? Level::debug : level == "warn" ? Level::warn : level == "error" ? Level::error : Level::info);
+  App app(std::move(loaded.config), arguments.config);
+  return app.run();
+}
+
+// A value of a flat or nested JSON answer by its name: enough for the few numbers `check` wants.
+double number_in(const std::string& json, const std::string& name) {
+  const std::size_t at = json.find("\"" + name + "\":");
+  return at == std::string::npos ? 0 : std::strtod(json.c_str() + at + name.size() + 3, nullptr);
+}
+
+int check(const Arguments& arguments) {
+  LoadedConfig loaded = load(arguments);
+  if (!loaded.errors.empty()) return report_errors(arguments, loaded);
+  for (const std::string& warning : loaded.warnings) print("warning: " + warning + "\n");
+  const Config& config = loaded.config;
+  CapacityInput input;
+  std::string basis = "assumed; --rate and --reading-bytes change that";
+  if (auto status = ask(config, R"({"command":"status"})"); status.ok() && arguments.rate == 0) {
+    const double records = number_in(status.value(), "records"), uptime = number_in(status.value(), "uptime_seconds");
+    if (records > 0 && uptime > 0) {
+      input.readings_per_second = records / uptime;
+      input.bytes_per_reading = number_in(status.value(), "row_bytes") / records;
+      input.flash_per_reading = number_in(status.value(), "flash_bytes_written") / records;
+      basis = "observed by the running daemon";
+    }
+  }
+  if (arguments.rate > 0) input.readings_per_second = arguments.rate;
+  if (arguments.reading_bytes > 0) input.bytes_per_reading = arguments.reading_bytes;
+  const Capacity capacity = capacity_of(config, input);
+  print(text("The configuration is good: ", config.mqtt_inputs.size() + config.serial_inputs.size(), " inputs, ", config.windows.size(), " windows, ",
+             config.mqtt_uplinks.size(), " uplinks.\n"));
+  char line[512];
+  std::snprintf(line, sizeof line,
+                "At %.4g readings/s and %.3g bytes a reading (%s):\n"
+                "  the log (%s) holds %.3g hours of outage; when it is full, %s\n"
+                "  the link carries about %.3g MB a day\n"
+                "  flash takes about %.3g GB a year\n",
+                input.readings_per_second, input.bytes_per_reading, basis.c_str(), format_size(static_cast<double>(config.log.max_size)).c_str(),
+                capacity.hours_held, config.log.block_when_full ? "inputs pause" : "the oldest readings make room, and every loss is reported",
+                capacity.link_bytes_per_day / 1e6, capacity.flash_bytes_per_year / 1e9);
+  print(line);
+  if (auto status = ask(config, R"({"command":"status"})"); status.ok()) {
+    const std::size_t from = status.value().find("\"absent_uplinks\":[\"");
+    if (from != std::string::npos) {
+      const std::size_t begin = from + 18;
+      print("Uplinks that left the configuration and still have data: " + status.value().substr(begin, status.value().find(']', begin) - begin) + "\n");
+    }
+  }
+  return exit_ok;
+}
+
+int talk(const Arguments& arguments) {
+  LoadedConfig loaded = load_config_file(arguments.config);
+  if (!loaded.errors.empty()) return report_errors(arguments, loaded);
+  JsonWriter request;
+  request.begin_object().member("command", arguments.command).member("max", static_cast<std::int64_t>(arguments.max));
+  if (!arguments.uplink.empty()) request.member("uplink", arguments.uplink);
+  request.end_object();
+  auto answer = ask(loaded.config, request.text());
+  if (!answer.ok()) {
+    std::fprintf(stderr, "%s\n", answer.status().detail().c_str());
+    return exit_unavailable;
+  }
+  const bool failed = answer.value().starts_with("{\"error\":");
+  if (arguments.json || failed || arguments.command == "reload" || arguments.command == "forget") print(answer.value() + "\n");
+  else print(pretty_json(answer.value()) + "\n");
+  return failed ? 1 : 0;
+}
+
+int version() {
+  print(text("millrace ", MILLRACE_VERSION, " (", MILLRACE_COMMIT, ")\ninputs: mqtt, serial\nformats: json, plain\nuplinks: mqtt\n"));
+  return exit_ok;
+}
+
+}  // namespace
+}  // namespace millrace
+
+int main(int argc, char** argv) {
+  using namespace millrace;
+  const Arguments arguments = parse_arguments(argc, argv);
+  if (arguments.command == "run") return run(arguments);
+  if (arguments.command == "check") return check(arguments);
+  if (arguments.command == "version") return version();
+  if (!arguments.command.empty()) return talk(arguments);
+  return arguments.exit_code;
+}

@@ -1,0 +1,88 @@
+// One connection to an MQTT broker through Eclipse Paho MQTT C++ (3.1.1 and 5). The one home of Paho.
+//
+// Paho calls back on one thread for all its clients, with a global lock held. So the loop never calls Paho: every call is
+// made by the "paho" worker, and every answer is posted to the loop. Only `arrived` runs on Paho's thread: it must have
+// stored the message when it returns, because Paho acknowledges right after it, and it must never wait for the loop.
+//
+// A PahoClient lives for one connection: after lost() or a failed connect it is destroyed and another made, so an echo of
+// a dead connection finds nobody.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "config/config.h"
+#include "loop/loop.h"
+
+namespace millrace {
+
+struct PahoOptions {
+  std::string server;             // "mqtt://host:1883" or "mqtts://host:8883"
+  std::string client_id;
+  int version = 5;                // 4: MQTT 3.1.1
+  bool clean_start = true;
+  Duration session_expiry{0};     // MQTT 5
+  Duration keep_alive = std::chrono::seconds(30);
+  Duration connect_timeout = std::chrono::seconds(10);
+  std::uint16_t receive_maximum = 0;  // 0: the protocol's default
+  std::string username;
+  SecretRef password;
+  TlsConfig tls;
+  std::string persistence_dir;    // where Paho keeps half-received QoS 2 messages; empty: nowhere
+};
+
+// What ended or prevented a connection, and whether somebody must act (credentials, certificates).
+struct MqttFault {
+  bool needs_person = false;
+  int reason_code = 0;            // MQTT 5 reason code, or 0
+  std::string text;
+};
+
+struct ArrivedMessage {
+  std::string_view topic;
+  BytesView payload;
+  std::uint16_t packet_id = 0;
+  std::uint8_t qos = 0;
+  bool duplicate = false, retained = false;
+};
+
+class PahoClient {
+ public:
+  struct Events {
+    std::function<void(bool session_present)> connected;
+    std::function<void(const MqttFault&)> failed;   // the connect did not succeed
+    std::function<void(const MqttFault&)> lost;     // it did, and is gone
+    std::function<void(const ArrivedMessage&)> arrived;  // on Paho's thread
+  };
+  using Properties = std::vector<std::pair<std::string, std::string>>;
+
+  PahoClient(Loop& loop, PahoOptions options, Events events);
+  // Destroys the Paho client on the worker; no event runs afterwards, but `arrived` may until `destroyed` of close().
+  ~PahoClient();
+
+  void connect();
+  // `granted`: a reason code a filter (0-2: QoS, 128 and more: refused); empty when the request failed.
+  void subscribe(std::vector<std::string> filters, int qos, bool no_local, bool retained_on_new_only,
+                 std::function<void(std::vector<int> granted)> done);
+  // `done` runs exactly once: with 0 (or 16, no subscribers) when the broker has it, a reason code of 128 and more when it
+  // refused, -1 when the connection failed first. `properties` are MQTT 5 user properties.
+  void publish(std::string topic, std::shared_ptr<const Bytes> payload, int qos, Properties properties,
+               std::string content_type, std::function<void(int reason_code)> done);
+  // Disconnects and destroys; `destroyed` runs on the loop when no callback of this client runs or will run.
+  void close(std::function<void()> destroyed);
+
+ private:
+  struct Shared;
+  Loop& loop_;
+  std::shared_ptr<Shared> shared_;
+};
+
+// What an MQTT 5 reason code means, in words.
+std::string reason_text(int reason_code);
+
+}  // namespace millrace

@@ -1,0 +1,360 @@
+#include "pipeline/pipeline.h"
+
+#include "base/logger.h"
+#include "record/batch.h"
+#include "record/varint.h"
+
+namespace millrace {
+namespace {
+
+constexpr int arrivals_per_look = 2048;
+constexpr std::size_t retained_topics_max = 4096;
+constexpr std::string_view snapshot_state = "windows.snapshot", ordinal_state = "windows.ordinal";
+
+std::string retained_state(const std::string& input) { return "retained." + input; }
+
+std::uint64_t ordinal_of(const Record& record) {
+  return record.detail ? std::get<WindowDetail>(record.detail->body).ordinal : 0;
+}
+
+}  // namespace
+
+Pipeline::Pipeline(Loop& loop, MappedInbox& inbox, Log& log, Metrics& metrics, PipelineOptions options)
+    : loop_(loop),
+      inbox_(inbox),
+      log_(log),
+      metrics_(metrics),
+      options_(std::move(options)),
+      windows_(options_.windows),
+      filtered_(metrics.counter("millrace_filtered_records_total", "Readings that no uplink and no window wants")),
+      dead_(metrics.counter("millrace_dead_letters_total", "Payloads and records kept in the dead lane")),
+      dead_full_(metrics.counter("millrace_dead_full_total", "Undecodable payloads not kept because the dead lane is full")),
+      duplicates_(metrics.counter("millrace_duplicates_total", "Redelivered payloads recognised and dropped")),
+      inbox_fill_(metrics.gauge("millrace_inbox_fill_ratio", "How full the inbox is, 0 to 1")) {
+  if (!options_.windows.empty()) log_.subscribe({consumer, {Lane::raw, Lane::held}, Subscription::Start::now});
+  Log::Listener listener;
+  listener.entering = [this](Sequence number, Lane lane, const Record& record, WriteSet& more) { entering(number, lane, record, more); };
+  listener.room = [this] {
+    check_pressure();
+    if (running_) look();
+  };
+  listener.sealed = [this] { snapshot(); };
+  log_.listen(std::move(listener));
+  scrape_ = metrics.before_scrape([this] {
+    inbox_fill_.set(inbox_.fill());
+    const std::uint64_t duplicates = inbox_.duplicates();
+    duplicates_.add(duplicates - duplicates_.value());
+  });
+}
+
+void Pipeline::set_input(const std::string& name, Router router, bool retained_once) {
+  const Labels labels{{"input", name}};
+  Input input{std::move(router), retained_once, {},
+              &metrics_.counter("millrace_input_payloads_total", "Payloads taken", labels),
+              &metrics_.counter("millrace_input_records_total", "Records decoded", labels),
+              &metrics_.counter("millrace_input_undecodable_total", "Payloads that could not be decoded", labels),
+              &metrics_.counter("millrace_input_retained_dropped_total", "Retained messages already taken with this value", labels)};
+  if (const auto saved = log_.state(retained_state(name))) {
+    wire::Reader reader(*saved);
+    while (!reader.at_end()) {
+      const std::uint64_t topic = reader.get_fixed64();
+      input.retained[topic] = reader.get_fixed64();
+    }
+  }
+  inputs_.insert_or_assign(name, std::move(input));
+}
+
+// ---- start: windows as they were ------------------------------------------------------------------------------------
+
+struct Pipeline::Replay {
+  std::deque<std::pair<Sequence, std::pair<Lane, Record>>> queue[2];  // raw, held
+  Sequence next[2] = {0, 0};
+  Sequence end = 0;
+  bool exhausted[2] = {false, false};
+};
+
+void Pipeline::start(std::function<void()> ready) {
+  inbox_.on_wake([this] { loop_.post([this] { look(); }); });
+  const auto begin = [this, ready = std::move(ready)] {
+    running_ = true;
+    if (!options_.windows.empty()) {
+      tick();
+      snapshot_timer_ = loop_.after(options_.snapshot_interval, [this] { snapshot(); });
+    }
+    look();
+    ready();
+  };
+  if (options_.windows.empty()) {
+    loop_.post(begin);
+    return;
+  }
+  if (const auto bytes = log_.state(snapshot_state)) {
+    if (Status status = windows_.restore(*bytes); !status.ok()) LOG_WARN("windows: ", status.detail(), "; open windows start anew");
+  }
+  if (const auto bytes = log_.state(ordinal_state)) logged_ordinal_ = wire::Reader(*bytes).get_varint();
+  auto state = std::make_shared<Replay>();
+  state->end = log_.last_committed();
+  const Lane lanes[] = {Lane::raw, Lane::held};
+  for (int i = 0; i < 2; ++i) {
+    const auto ranges = log_.unsettled(consumer, lanes[i]);
+    state->next[i] = ranges.empty() ? state->end + 1 : ranges.front().first;
+    state->exhausted[i] = ranges.empty();
+  }
+  fed_through_ = state->end;
+  replay(state, begin);
+}
+
+// Raw and held rows behind the snapshot, merged by number, a page at a time.
+void Pipeline::replay(std::shared_ptr<Replay> state, std::function<void()> ready) {
+  static constexpr Lane lanes[] = {Lane::raw, Lane::held};
+  for (;;) {
+    for (int i = 0; i < 2; ++i) {
+      if (!state->queue[i].empty() || state->exhausted[i]) continue;
+      log_.read(lanes[i], {state->next[i], state->end}, Log::Direction::up, 256 << 10,
+                [this, state, ready, i](Result<std::vector<Row>> rows) {
+                  if (!rows.ok() || rows.value().empty()) {
+                    state->exhausted[i] = true;
+                  } else {
+                    for (const Row& row : rows.value()) {
+                      std::vector<Record> records;
+                      if (Status status = decode_batch(*row.columns, row.zstd, records); !status.ok()) {
+                        LOG_ERROR("windows: row ", row.first, ": ", status.detail());
+                        continue;
+                      }
+                      for (std::size_t r = 0; r < records.size(); ++r) {
+                        if (row.first + r >= state->next[i]) state->queue[i].emplace_back(row.first + r, std::pair(row.lane, std::move(records[r])));
+                      }
+                    }
+                    state->next[i] = rows.value().back().last() + 1;
+                  }
+                  replay(state, ready);
+                });
+      return;
+    }
+    int from = -1;
+    for (int i = 0; i < 2; ++i) {
+      if (!state->queue[i].empty() && (from < 0 || state->queue[i].front().first < state->queue[from].front().first)) from = i;
+    }
+    if (from < 0) break;
+    emitted_.clear();
+    const auto& [lane, record] = state->queue[from].front().second;
+    windows_.feed(record, emitted_);
+    ++fed_[static_cast<std::size_t>(lane)];
+    state->queue[from].pop_front();
+    WriteSet missing;
+    for (Record& window : emitted_) {
+      if (ordinal_of(window) > logged_ordinal_) missing.records.emplace_back(Lane::window, std::move(window));
+    }
+    if (!missing.records.empty()) log_.commit(std::move(missing), {});
+  }
+  loop_.post(ready);
+}
+
+// ---- the daily work -------------------------------------------------------------------------------------------------
+
+void Pipeline::look() {
+  if (!running_ || looking_) return;
+  looking_ = true;
+  WriteSet set;
+  const bool took = log_.accepting() && take_some(set);
+  const bool waiters = inbox_.has_waiters();
+  if (took || (waiters && taken_through_ > released_seen_)) {
+    set.urgent = waiters;
+    if (waiters) released_seen_ = taken_through_;
+    log_.commit(std::move(set), {});
+  }
+  looking_ = false;
+  check_pressure();
+  if (took) return look_again_soon();
+  look_timer_.reset();
+  // When the log has no room its `room` listener brings us back: then there is nothing to be woken for.
+  if (log_.accepting() && !inbox_.sleep()) return look_again_soon();
+  if (drained_ && inbox_.empty()) {
+    snapshot();
+    loop_.post(std::exchange(drained_, nullptr));
+  }
+}
+
+// While anything comes the loop looks every few milliseconds: waking it for each arrival would cost more than decoding.
+void Pipeline::look_again_soon() {
+  look_timer_ = loop_.after(options_.look_interval, [this] { look(); });
+}
+
+bool Pipeline::take_some(WriteSet& set) {
+  Arrival arrival;
+  Ticket ticket = 0;
+  bool crashed = false;
+  int taken = 0;
+  std::size_t bytes = 0;
+  while (taken < arrivals_per_look && bytes < (256 << 10) && inbox_.take(arrival, ticket, crashed)) {
+    ++taken;
+    bytes += arrival.bytes.size();
+    inbox_.begin_work();
+    decode(arrival, crashed, set);
+    inbox_.end_work();
+    taken_through_ = ticket;
+  }
+  if (taken == 0) return false;
+  set.inbox_position = InboxPosition{inbox_.id(), taken_through_};
+  return true;
+}
+
+bool Pipeline::decode(const Arrival& arrival, bool crashed, WriteSet& set) {
+  const auto found = inputs_.find(arrival.input);
+  if (found == inputs_.end()) {
+    bury(arrival, "the input is no longer configured", set);
+    return false;
+  }
+  Input& input = found->second;
+  input.payloads->add();
+  if (crashed) {
+    LOG_ERROR("input ", arrival.input, ": a payload on ", arrival.channel, " was in work when the process died, twice; it goes to the dead lane");
+    bury(arrival, "crashed", set);
+    return false;
+  }
+  if (arrival.retained && input.retained_once && seen_retained(input, arrival, set)) return true;
+  decoded_.clear();
+  if (Status status = input.router.decode(arrival, decoded_); !status.ok()) {
+    input.undecodable->add();
+    LOG_WARN("input ", arrival.input, ": payload on ", arrival.channel, ": ", status.detail(), "; kept in the dead lane");
+    bury(arrival, status.detail(), set);
+    return false;
+  }
+  input.records->add(decoded_.size());
+  for (Record& record : decoded_) {
+    if (options_.forward_raw) set.records.emplace_back(Lane::raw, std::move(record));
+    else if (windows_.wants(record.metric)) set.records.emplace_back(Lane::held, std::move(record));
+    else filtered_.add();
+  }
+  return true;
+}
+
+// A broker sends retained messages again at every subscription: each value is taken once.
+bool Pipeline::seen_retained(Input& input, const Arrival& arrival, WriteSet& set) {
+  const std::uint64_t topic = digest64(bytes_of(arrival.channel));
+  const std::uint64_t value = digest64(arrival.bytes);
+  const auto known = input.retained.find(topic);
+  if (known != input.retained.end() && known->second == value) {
+    input.retained_dropped->add();
+    return true;
+  }
+  if (known == input.retained.end() && input.retained.size() >= retained_topics_max) input.retained.erase(input.retained.begin());
+  input.retained[topic] = value;
+  Bytes saved;
+  wire::Writer writer(saved);
+  for (const auto& [t, v] : input.retained) {
+    writer.put_fixed64(t);
+    writer.put_fixed64(v);
+  }
+  std::erase_if(set.states, [&](const WriteSet::State& s) { return s.name == retained_state(std::string(arrival.input)); });
+  set.states.push_back({retained_state(std::string(arrival.input)), std::move(saved)});
+  return false;
+}
+
+// Kept whole in the dead lane, up to a tenth of the log; beyond that one sample a minute of each input and reason, and the
+// rest is in the ledger.
+void Pipeline::bury(const Arrival& arrival, const std::string& reason, WriteSet& set) {
+  const LogStats stats = log_.stats();
+  if (stats.dead_bytes > stats.bytes_max / 10) {
+    const std::uint64_t kind = digest64(bytes_of(reason), digest64(bytes_of(arrival.input)));
+    Instant& sampled = dead_sampled_[kind];
+    if (dead_sampled_.size() > 1024) dead_sampled_.clear();
+    else if (sampled.ns != 0 && loop_.now() - sampled < std::chrono::minutes(1)) {
+      dead_full_.add();
+      ++dead_dropped_;
+      return;
+    } else {
+      sampled = loop_.now();
+    }
+  }
+  auto detail = std::make_shared<Detail>();
+  detail->body = DeadDetail{std::string(arrival.input), reason, std::string(arrival.channel),
+                            Bytes(arrival.bytes.begin(), arrival.bytes.end()), 0};
+  Record record;
+  record.kind = Kind::dead;
+  record.time = arrival.received;
+  record.trust = arrival.clock_trusted ? TimeTrust::gateway : TimeTrust::unsynced;
+  record.detail = std::move(detail);
+  set.records.emplace_back(Lane::dead, std::move(record));
+  dead_.add();
+  if (dead_dropped_ > 0) {
+    auto loss = std::make_shared<Detail>();
+    loss->body = LossDetail{"", "dead_full", std::exchange(dead_dropped_, 0), 0, 0};
+    Record lost;
+    lost.kind = Kind::loss;
+    lost.metric = lane_name(Lane::dead);
+    lost.time = loop_.wall();
+    lost.trust = TimeTrust::gateway;
+    lost.detail = std::move(loss);
+    set.records.emplace_back(Lane::alarm, std::move(lost));
+  }
+}
+
+// Inputs pause when the log is about to be full. Resuming waits until the inbox is half empty too, so that inputs do not
+// flap; it is said again and again, because an input may also have paused by itself for a full inbox.
+void Pipeline::check_pressure() {
+  if (log_.stats().blocked) {
+    if (!pressed_ && pressure_changed_) pressure_changed_(true);
+    pressed_ = true;
+  } else if (inbox_.fill() < 0.5) {
+    pressed_ = false;
+    if (pressure_changed_) pressure_changed_(false);
+  }
+}
+
+// ---- windows --------------------------------------------------------------------------------------------------------
+
+void Pipeline::entering(Sequence number, Lane lane, const Record& record, WriteSet& more) {
+  if (options_.windows.empty()) return;
+  emitted_.clear();
+  windows_.feed(record, emitted_);
+  fed_through_ = number;
+  ++fed_[static_cast<std::size_t>(lane)];
+  for (Record& window : emitted_) {
+    logged_ordinal_ = std::max(logged_ordinal_, ordinal_of(window));
+    more.records.emplace_back(Lane::window, std::move(window));
+  }
+  if (!emitted_.empty()) {
+    Bytes ordinal;
+    wire::Writer(ordinal).put_varint(logged_ordinal_);
+    std::erase_if(more.states, [](const WriteSet::State& s) { return s.name == ordinal_state; });
+    more.states.push_back({std::string(ordinal_state), std::move(ordinal)});
+  }
+}
+
+void Pipeline::tick() {
+  tick_timer_ = loop_.after(options_.tick_interval, [this] { tick(); });
+  if (!windows_.has_open()) return;
+  WriteSet set;
+  set.records.emplace_back(Lane::held, WindowEngine::tick(loop_.wall()));
+  log_.commit(std::move(set), {});
+}
+
+// The snapshot and the cursor it belongs to move together.
+void Pipeline::snapshot() {
+  if (options_.windows.empty() || !running_) return;
+  snapshot_timer_ = loop_.after(options_.snapshot_interval, [this] { snapshot(); });
+  WriteSet set;
+  for (const Lane lane : {Lane::raw, Lane::held}) {
+    std::uint64_t& fed = fed_[static_cast<std::size_t>(lane)];
+    if (fed == 0) continue;
+    std::vector<Range> parts = log_.unsettled(consumer, lane);
+    if (fed_through_ > log_.last_committed()) parts.push_back({log_.last_committed() + 1, fed_through_});
+    for (const Range& part : parts) set.settles.push_back({consumer, lane, part, std::exchange(fed, 0), How::delivered});
+  }
+  if (set.settles.empty()) return;
+  set.states.push_back({std::string(snapshot_state), windows_.snapshot()});
+  log_.commit(std::move(set), {});
+}
+
+void Pipeline::drain(std::function<void()> done) {
+  drained_ = std::move(done);
+  if (!running_ || !log_.accepting()) {
+    // The log takes nothing: what the inbox holds stays there and is found at the next start.
+    loop_.post(std::exchange(drained_, nullptr));
+    return;
+  }
+  look();
+}
+
+}  // namespace millrace

@@ -1,0 +1,104 @@
+// From the inbox to the log: takes arrivals, decodes them by their input's routes, chooses lanes, and feeds windows with
+// every reading as it enters the log. What cannot be decoded goes to the dead lane and never wedges an input. On the loop.
+//
+// Windows are a consumer of the log ("@windows") whose cursor moves with its snapshots: after a crash the snapshot is
+// loaded, what lies behind it is fed again, and outputs already logged are recognised by their ordinal.
+#pragma once
+
+#include <deque>
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "base/metrics.h"
+#include "decode/router.h"
+#include "ingest/mapped_inbox.h"
+#include "log/log.h"
+#include "loop/loop.h"
+#include "pipeline/window_engine.h"
+
+namespace millrace {
+
+struct PipelineOptions {
+  bool forward_raw = true;   // some uplink takes the raw lane
+  std::vector<WindowConfig> windows;
+  Duration look_interval = std::chrono::milliseconds(5);
+  Duration tick_interval = std::chrono::seconds(5);
+  Duration snapshot_interval = std::chrono::seconds(60);
+};
+
+class Pipeline {
+ public:
+  static constexpr const char* consumer = "@windows";
+
+  Pipeline(Loop& loop, MappedInbox& inbox, Log& log, Metrics& metrics, PipelineOptions options);
+
+  // Routes of an input; set again, they replace the old ones.
+  void set_input(const std::string& name, Router router, bool retained_once);
+  void set_forward_raw(bool forward) { options_.forward_raw = forward; }
+  // Inputs should pause (once, when the log is about to be full) or may go on (whenever there is room): idempotent.
+  void on_pressure(std::function<void(bool pause)> changed) { pressure_changed_ = std::move(changed); }
+
+  // Restores windows, then begins to take. `ready` runs once that is done.
+  void start(std::function<void()> ready);
+  // Takes what the inbox holds (inputs have stopped) and a last snapshot; `done` when it is committed or cannot be.
+  void drain(std::function<void()> done);
+
+  const WindowEngine& windows() const { return windows_; }
+
+ private:
+  struct Input {
+    Router router;
+    bool retained_once;
+    std::unordered_map<std::uint64_t, std::uint64_t> retained;  // topic digest -> payload digest
+    Counter* payloads;
+    Counter* records;
+    Counter* undecodable;
+    Counter* retained_dropped;
+  };
+  struct Replay;
+
+  void look();
+  void look_again_soon();
+  bool take_some(WriteSet& set);
+  bool decode(const Arrival& arrival, bool crashed, WriteSet& set);
+  bool seen_retained(Input& input, const Arrival& arrival, WriteSet& set);
+  void bury(const Arrival& arrival, const std::string& reason, WriteSet& set);
+  void entering(Sequence number, Lane lane, const Record& record, WriteSet& more);
+  void tick();
+  void snapshot();
+  void check_pressure();
+  void replay(std::shared_ptr<Replay> replay, std::function<void()> ready);
+
+  Loop& loop_;
+  MappedInbox& inbox_;
+  Log& log_;
+  Metrics& metrics_;
+  PipelineOptions options_;
+  WindowEngine windows_;
+  std::map<std::string, Input, std::less<>> inputs_;
+  std::function<void(bool)> pressure_changed_;
+  std::function<void()> drained_;
+
+  std::vector<Record> decoded_, emitted_;
+  std::unique_ptr<Timer> look_timer_, tick_timer_, snapshot_timer_;
+  bool running_ = false, looking_ = false, pressed_ = false;
+  Ticket taken_through_ = 0, released_seen_ = 0;
+  Sequence fed_through_ = 0;
+  std::uint64_t fed_[lane_count] = {};
+  std::uint64_t logged_ordinal_ = 0;
+  std::unordered_map<std::uint64_t, Instant> dead_sampled_;
+  std::uint64_t dead_dropped_ = 0;
+
+  Counter& filtered_;
+  Counter& dead_;
+  Counter& dead_full_;
+  Counter& duplicates_;
+  Gauge& inbox_fill_;
+  Metrics::Hook scrape_;
+};
+
+}  // namespace millrace

@@ -1,0 +1,259 @@
+#include "record/batch.h"
+
+#include <zstd.h>
+
+#include <numeric>
+
+#include "base/text.h"
+#include "record/record_proto.h"
+#include "record/varint.h"
+
+namespace millrace {
+namespace {
+
+constexpr std::int64_t time_limit = std::int64_t{1} << 62;  // differences of two times then fit 64 bits
+
+void put_name(std::uint32_t field, const BatchName& name, Bytes& out) {
+  Bytes message;
+  wire::Writer writer(message);
+  writer.text_field(1, name.name);
+  writer.text_field(2, name.unit);
+  for (const auto& [key, value] : name.tags) {
+    Bytes tag;
+    wire::Writer tag_writer(tag);
+    tag_writer.text_field(1, key);
+    tag_writer.text_field(2, value);
+    writer.bytes_field(3, tag);
+  }
+  wire::Writer(out).bytes_field(field, message);
+}
+
+Record record_of(const Readings& readings, std::size_t i, const std::vector<BatchName>& devices,
+                 const std::vector<BatchName>& metrics) {
+  Record record;
+  const BatchName& device = devices[readings.device[i]];
+  const BatchName& metric = metrics[readings.metric[i]];
+  record.device = device.name;
+  record.tags = device.tags;
+  record.metric = metric.name;
+  record.unit = metric.unit;
+  record.time = {readings.time_us[i]};
+  record.quality = static_cast<Quality>(readings.attributes[i] >> 2);
+  record.trust = static_cast<TimeTrust>(readings.attributes[i] & 3);
+  switch (readings.type[i]) {
+    case ValueType::number: record.value = std::bit_cast<double>(readings.bits[i]); break;
+    case ValueType::integer: record.value = static_cast<std::int64_t>(readings.bits[i]); break;
+    case ValueType::flag: record.value = readings.bits[i] != 0; break;
+    case ValueType::text: record.value = readings.blobs[readings.bits[i]]; break;
+    case ValueType::blob: record.value = to_bytes(readings.blobs[readings.bits[i]]); break;
+  }
+  return record;
+}
+
+Bytes message_of(BatchEncoder& encoder, const Readings& readings, const std::vector<BatchName>& devices,
+                 const std::vector<BatchName>& metrics, const std::vector<Record>& others, std::uint64_t boot_id,
+                 std::int64_t offset_us, std::vector<std::uint32_t>& order) {
+  Bytes message;
+  encoder.encode(readings, static_cast<std::uint32_t>(devices.size()), static_cast<std::uint32_t>(metrics.size()), message, order);
+  for (const BatchName& name : devices) put_name(4, name, message);
+  for (const BatchName& name : metrics) put_name(5, name, message);
+  for (const Record& record : others) wire::Writer(message).bytes_field(6, encode_record(record));
+  wire::Writer writer(message);
+  writer.fixed64_field(7, boot_id);
+  writer.sint_field(8, offset_us);
+  return message;
+}
+
+// Names a decoded batch does not have are a fault of the bytes, not of ours.
+Status check_names(const DecodedBatch& batch) {
+  for (std::size_t i = 0; i < batch.readings.size(); ++i) {
+    if (batch.readings.device[i] >= batch.devices.size() || batch.readings.metric[i] >= batch.metrics.size()) {
+      return {Code::corrupt, "batch: a reading names a device or metric the batch does not list"};
+    }
+  }
+  return {};
+}
+
+}  // namespace
+
+std::uint32_t BatchBuilder::id_of(Ids& ids, std::vector<BatchName>& names, std::string_view key, const std::string& name,
+                                  const std::string& unit, const Tags& tags, std::size_t& bytes) {
+  if (const auto found = ids.find(key); found != ids.end()) return found->second;
+  const auto id = static_cast<std::uint32_t>(names.size());
+  ids.emplace(std::string(key), id);
+  names.push_back({name, unit, tags});
+  bytes += key.size() + 4;
+  return id;
+}
+
+void BatchBuilder::add(const Record& record) {
+  const bool columnar = record.kind == Kind::reading && !record.detail && !std::holds_alternative<std::monostate>(record.value) &&
+                        record.time.us > -time_limit && record.time.us < time_limit;
+  if (!columnar) {
+    places_.push_back(static_cast<std::uint32_t>(others_.size()) | 0x80000000u);
+    others_.push_back(record);
+    bytes_waiting_ += 64 + record.device.size();
+    if (record.detail) {
+      if (const auto* dead = std::get_if<DeadDetail>(&record.detail->body)) bytes_waiting_ += dead->payload.size() + dead->channel.size();
+    }
+    return;
+  }
+  std::string_view device_key = record.device;
+  if (!record.tags.empty()) {
+    key_ = record.device;
+    for (const auto& [key, value] : record.tags) {
+      key_ += '\0';
+      key_ += key;
+      key_ += '\0';
+      key_ += value;
+    }
+    device_key = key_;
+  }
+  const std::uint32_t device = id_of(device_ids_, devices_, device_key, record.device, {}, record.tags, bytes_waiting_);
+  std::string_view metric_key = record.metric;
+  if (!record.unit.empty()) {
+    key_ = record.metric;
+    key_ += '\0';
+    key_ += record.unit;
+    metric_key = key_;
+  }
+  const std::uint32_t metric = id_of(metric_ids_, metrics_, metric_key, record.metric, record.unit, {}, bytes_waiting_);
+  std::uint64_t bits = 0;
+  ValueType type = ValueType::number;
+  if (const auto* number = std::get_if<double>(&record.value)) {
+    bits = std::bit_cast<std::uint64_t>(*number);
+  } else if (const auto* integer = std::get_if<std::int64_t>(&record.value)) {
+    type = ValueType::integer;
+    bits = static_cast<std::uint64_t>(*integer);
+  } else if (const auto* flag = std::get_if<bool>(&record.value)) {
+    type = ValueType::flag;
+    bits = *flag;
+  } else {
+    const auto* string = std::get_if<std::string>(&record.value);
+    type = string ? ValueType::text : ValueType::blob;
+    bits = readings_.blobs.size();
+    readings_.blobs.push_back(string ? *string : std::string(text_of(std::get<Bytes>(record.value))));
+    bytes_waiting_ += readings_.blobs.back().size();
+  }
+  places_.push_back(static_cast<std::uint32_t>(readings_.size()));
+  readings_.add(device, metric, record.time.us, type, bits, attributes_of(record.quality, record.trust));
+  bytes_waiting_ += 8;
+}
+
+void BatchBuilder::clear() {
+  readings_.clear();
+  others_.clear();
+  places_.clear();
+  device_ids_.clear();
+  metric_ids_.clear();
+  devices_.clear();
+  metrics_.clear();
+  order_.clear();
+  bytes_waiting_ = 0;
+}
+
+EncodedBatch BatchBuilder::encode(std::uint64_t boot_id, std::int64_t offset_us) {
+  // Only unsynced times will ever be corrected: the other batches save the sixteen bytes.
+  bool unsynced = false;
+  for (const std::uint8_t a : readings_.attributes) unsynced = unsynced || (a & 3) == static_cast<unsigned>(TimeTrust::unsynced);
+  std::vector<std::uint32_t> reading_order;
+  Bytes message = message_of(encoder_, readings_, devices_, metrics_, others_, unsynced ? boot_id : 0,
+                             unsynced ? offset_us : 0, reading_order);
+  std::vector<std::uint32_t> place_of_reading(readings_.size());
+  std::vector<std::uint32_t> place_of_other(others_.size());
+  for (std::uint32_t i = 0; i < places_.size(); ++i) {
+    if (places_[i] & 0x80000000u) place_of_other[places_[i] & 0x7FFFFFFFu] = i;
+    else place_of_reading[places_[i]] = i;
+  }
+  order_.clear();
+  for (const std::uint32_t reading : reading_order) order_.push_back(place_of_reading[reading]);
+  order_.insert(order_.end(), place_of_other.begin(), place_of_other.end());
+  return close_batch(std::move(message));
+}
+
+Record BatchBuilder::at(std::uint32_t index) const {
+  const std::uint32_t place = places_[index];
+  if (place & 0x80000000u) return others_[place & 0x7FFFFFFFu];
+  return record_of(readings_, place, devices_, metrics_);
+}
+
+EncodedBatch close_batch(Bytes message) {
+  thread_local std::unique_ptr<ZSTD_CCtx, decltype(&ZSTD_freeCCtx)> context(ZSTD_createCCtx(), &ZSTD_freeCCtx);
+  Bytes packed(ZSTD_compressBound(message.size()));
+  const std::size_t size = ZSTD_compressCCtx(context.get(), packed.data(), packed.size(), message.data(), message.size(), 1);
+  if (ZSTD_isError(size) || size >= message.size()) return {std::move(message), false};
+  packed.resize(size);
+  packed.shrink_to_fit();
+  return {std::move(packed), true};
+}
+
+Result<Bytes> open_batch(BytesView bytes, bool zstd) {
+  if (!zstd) return Bytes(bytes.begin(), bytes.end());
+  const auto size = ZSTD_getFrameContentSize(bytes.data(), bytes.size());
+  if (size == ZSTD_CONTENTSIZE_ERROR || size == ZSTD_CONTENTSIZE_UNKNOWN || size > batch_bytes_max) {
+    return Status{Code::corrupt, "batch: not a zstd frame of known, bounded size"};
+  }
+  thread_local std::unique_ptr<ZSTD_DCtx, decltype(&ZSTD_freeDCtx)> context(ZSTD_createDCtx(), &ZSTD_freeDCtx);
+  Bytes message(static_cast<std::size_t>(size));
+  const std::size_t got = ZSTD_decompressDCtx(context.get(), message.data(), message.size(), bytes.data(), bytes.size());
+  if (ZSTD_isError(got) || got != message.size()) return Status{Code::corrupt, "batch: zstd frame is damaged"};
+  return message;
+}
+
+Status decode_batch(BytesView bytes, bool zstd, std::vector<Record>& out) {
+  auto message = open_batch(bytes, zstd);
+  if (!message.ok()) return message.status();
+  DecodedBatch batch;
+  if (Status status = decode_batch_columns(message.value(), batch_records_max, batch); !status.ok()) return status;
+  if (Status status = check_names(batch); !status.ok()) return status;
+  std::vector<Record> others;
+  for (const BytesView bytes_of_record : batch.others) {
+    auto record = decode_record(bytes_of_record);
+    if (!record.ok()) return record.status();
+    others.push_back(std::move(record).value());
+  }
+  out.reserve(out.size() + batch.readings.size() + others.size());
+  for (std::size_t i = 0; i < batch.readings.size(); ++i) {
+    out.push_back(record_of(batch.readings, i, batch.devices, batch.metrics));
+  }
+  for (Record& record : others) out.push_back(std::move(record));
+  return {};
+}
+
+Result<EncodedBatch> slice_batch(BytesView bytes, bool zstd, std::size_t from, std::size_t count) {
+  auto message = open_batch(bytes, zstd);
+  if (!message.ok()) return message.status();
+  DecodedBatch batch;
+  if (Status status = decode_batch_columns(message.value(), batch_records_max, batch); !status.ok()) return status;
+  if (Status status = check_names(batch); !status.ok()) return status;
+  const std::size_t readings = batch.readings.size();
+  if (from + count > readings + batch.others.size()) return Status{Code::invalid, "slice beyond the batch"};
+  Readings part;
+  std::vector<Record> others;
+  for (std::size_t i = from; i < from + count; ++i) {
+    if (i < readings) {
+      part.add(batch.readings.device[i], batch.readings.metric[i], batch.readings.time_us[i], batch.readings.type[i],
+               batch.readings.bits[i], batch.readings.attributes[i]);
+    } else {
+      auto record = decode_record(batch.others[i - readings]);
+      if (!record.ok()) return record.status();
+      others.push_back(std::move(record).value());
+    }
+  }
+  part.blobs = batch.readings.blobs;
+  BatchEncoder encoder;
+  std::vector<std::uint32_t> order;
+  Bytes sliced = message_of(encoder, part, batch.devices, batch.metrics, others, batch.boot_id, batch.offset_us, order);
+  std::vector<std::uint32_t> same(part.size());
+  std::iota(same.begin(), same.end(), 0u);
+  if (order != same) {
+    // The encoder would number these readings otherwise (runs laid by time): send them one by one, as they were numbered.
+    std::vector<Record> singles;
+    for (std::size_t i = 0; i < part.size(); ++i) singles.push_back(record_of(part, i, batch.devices, batch.metrics));
+    for (Record& record : others) singles.push_back(std::move(record));
+    sliced = message_of(encoder, Readings{}, {}, {}, singles, batch.boot_id, batch.offset_us, order);
+  }
+  return close_batch(std::move(sliced));
+}
+
+}  // namespace millrace

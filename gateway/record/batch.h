@@ -1,0 +1,74 @@
+// Batches of records: collected, encoded as columns, compressed when that is smaller, and read back. What the log
+// stores as a row and what uplinks send in batch form. The one home of zstd.
+#pragma once
+
+#include <memory>
+#include <string_view>
+#include <unordered_map>
+#include <vector>
+
+#include "base/status.h"
+#include "record/batch_decoder.h"
+#include "record/batch_encoder.h"
+#include "record/record.h"
+
+namespace millrace {
+
+struct EncodedBatch {
+  Bytes bytes;
+  bool zstd = false;
+};
+
+// Collects records and encodes them. After encode(), record i of the batch is `at(order()[i])`: numbers are given in the
+// order of the batch, which keeps the order of arrival within each device and metric.
+class BatchBuilder {
+ public:
+  void add(const Record& record);
+  std::size_t count() const { return readings_.size() + others_.size(); }
+  bool empty() const { return count() == 0; }
+  // About what is waiting, in bytes before compression.
+  std::size_t bytes_waiting() const { return bytes_waiting_; }
+  void clear();
+
+  // `boot_id` and `offset_us` (wall minus monotonic) let unsynced arrival times be corrected later.
+  EncodedBatch encode(std::uint64_t boot_id, std::int64_t offset_us);
+  const std::vector<std::uint32_t>& order() const { return order_; }
+  // The record added at place `index`, rebuilt.
+  Record at(std::uint32_t index) const;
+
+ private:
+  struct Hash {
+    using is_transparent = void;
+    std::size_t operator()(std::string_view text) const { return std::hash<std::string_view>{}(text); }
+  };
+  using Ids = std::unordered_map<std::string, std::uint32_t, Hash, std::equal_to<>>;
+
+  static std::uint32_t id_of(Ids& ids, std::vector<BatchName>& names, std::string_view key, const std::string& name,
+                             const std::string& unit, const Tags& tags, std::size_t& bytes);
+
+  Readings readings_;
+  std::vector<Record> others_;
+  std::vector<std::uint32_t> places_;  // arrival index -> reading index, or count of readings + other index
+  Ids device_ids_, metric_ids_;
+  std::vector<BatchName> devices_, metrics_;
+  std::string key_;
+  std::size_t bytes_waiting_ = 0;
+  BatchEncoder encoder_;
+  std::vector<std::uint32_t> order_;
+};
+
+constexpr std::size_t batch_bytes_max = 16 << 20;   // what a batch may be once decompressed
+constexpr std::size_t batch_records_max = 1 << 20;
+
+// The message of an encoded batch, decompressed when it must be. `corrupt` for anything but a whole batch.
+Result<Bytes> open_batch(BytesView bytes, bool zstd);
+// Smaller of raw and zstd level 1.
+EncodedBatch close_batch(Bytes message);
+
+// Every record of a batch, in number order. On error `out` is as it was.
+Status decode_batch(BytesView bytes, bool zstd, std::vector<Record>& out);
+
+// Records [from, from + count) of a batch as a batch of their own, with the same order.
+Result<EncodedBatch> slice_batch(BytesView bytes, bool zstd, std::size_t from, std::size_t count);
+
+}  // namespace millrace

@@ -1,0 +1,49 @@
+// Columns in, the blocks of proto/record.proto's Batch out. Readings are grouped by metric and device (order within a
+// device and metric is kept), values become decimals where that is exact to the bit, times become run starts plus
+// residuals. Pure: equal readings give equal bytes. The decisions a column takes are in column_encoder.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "base/bytes.h"
+#include "record/readings.h"
+
+namespace millrace {
+
+class BatchEncoder {
+ public:
+  // Appends fields 1 to 3 of Batch to `out`. `order[i]` becomes the index into `readings` of the reading numbered i in
+  // the batch. Ids of devices and metrics must be below `devices` and `metrics`. Buffers are reused between calls.
+  void encode(const Readings& readings, std::uint32_t devices, std::uint32_t metrics, Bytes& out,
+              std::vector<std::uint32_t>& order);
+
+ private:
+  struct Group {  // readings of one attribute set, type and metric, sorted by device
+    std::uint32_t from, to;  // in sorted_
+    std::uint32_t metric;
+    ValueType type;
+    std::uint8_t attributes;
+  };
+  struct Run {
+    std::uint32_t from, rows;
+    std::uint32_t device;
+  };
+
+  void sort(const Readings& readings, std::uint32_t devices, std::uint32_t metrics);
+  bool same_rows(const Readings& readings, const Group& a, const Group& b) const;
+  void encode_block(const Readings& readings, const std::vector<Group>& columns, std::int64_t base, Bytes& out,
+                    std::vector<std::uint32_t>& order);
+  void order_runs(const Readings& readings, std::int64_t base, std::uint64_t unit);
+
+  std::vector<std::uint32_t> by_device_, sorted_, counts_;
+  std::vector<std::int32_t> key_of_;
+  std::vector<Group> groups_;
+  std::vector<Run> runs_;
+  std::vector<std::uint32_t> rows_;  // offsets into a group, in the order of the block's rows
+  std::vector<std::int64_t> numbers_, spare_;
+  std::vector<std::uint64_t> bits_;
+  Bytes packed_, block_, column_;
+};
+
+}  // namespace millrace

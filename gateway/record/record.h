@@ -1,0 +1,78 @@
+// The record: what every driver makes and every uplink sends. A reading is the common case and costs no allocation
+// beyond its names; windows, events, losses and dead letters carry a Detail. Proto form: proto/record.proto.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <utility>
+#include <variant>
+#include <vector>
+
+#include "base/bytes.h"
+#include "base/time.h"
+
+namespace millrace {
+
+using Sequence = std::uint64_t;  // one for the whole log; starts at 1; never given twice
+
+enum class Lane : std::uint8_t { alarm, window, raw, held, dead };
+constexpr std::size_t lane_count = 5;
+constexpr Lane all_lanes[] = {Lane::alarm, Lane::window, Lane::raw, Lane::held, Lane::dead};
+const char* lane_name(Lane lane);
+
+enum class Kind : std::uint8_t { reading, window, event, loss, dead };
+enum class Quality : std::uint8_t { good, uncertain, bad };
+enum class TimeTrust : std::uint8_t { device, gateway, unsynced };
+const char* kind_name(Kind kind);
+const char* quality_name(Quality quality);
+
+// monostate: no value (windows, losses and dead letters say it all in their detail).
+using Value = std::variant<std::monostate, double, std::int64_t, bool, std::string, Bytes>;
+using Tags = std::vector<std::pair<std::string, std::string>>;
+
+struct WindowDetail {
+  std::string name;
+  std::int64_t end_us = 0;
+  std::uint64_t count = 0;
+  double mean = 0, min = 0, max = 0;
+  std::uint32_t revision = 0;
+  std::uint64_t ordinal = 0;
+};
+
+struct LossDetail {
+  std::string consumer, reason;
+  std::uint64_t count = 0;
+  Sequence first = 0, last = 0;
+};
+
+struct DeadDetail {
+  std::string consumer, reason, channel;
+  Bytes payload;
+  Sequence number = 0;
+};
+
+struct Detail {
+  std::variant<std::monostate, WindowDetail, LossDetail, DeadDetail> body;
+  std::uint64_t boot_id = 0;
+  std::int64_t monotonic_us = 0;
+  std::string gateway;  // identity of a record that stands alone
+  std::uint64_t epoch = 0;
+  Sequence sequence = 0;
+  Sequence origin = 0;
+};
+
+struct Record {
+  std::string device;
+  std::string metric;
+  std::string unit;
+  Value value;
+  WallTime time;
+  Kind kind = Kind::reading;
+  Quality quality = Quality::good;
+  TimeTrust trust = TimeTrust::device;
+  Tags tags;
+  std::shared_ptr<const Detail> detail;  // null for most readings
+};
+
+}  // namespace millrace

@@ -1,0 +1,273 @@
+#include "record/record_proto.h"
+
+#include <pb_decode.h>
+#include <pb_encode.h>
+
+#include "base/text.h"
+#include "record.pb.h"
+
+namespace millrace {
+namespace {
+
+// ---- strings and bytes of any length, through nanopb's callbacks ------------------------------------------------
+bool write_string(pb_ostream_t* stream, const pb_field_t* field, void* const* arg) {
+  const auto& value = *static_cast<const std::string_view*>(*arg);
+  return value.empty() || (pb_encode_tag_for_field(stream, field) &&
+                           pb_encode_string(stream, reinterpret_cast<const pb_byte_t*>(value.data()), value.size()));
+}
+
+// As a record's value an empty text is a value: it must be written, where a plain field is left out.
+bool write_present_string(pb_ostream_t* stream, const pb_field_t* field, void* const* arg) {
+  const auto& value = *static_cast<const std::string_view*>(*arg);
+  return pb_encode_tag_for_field(stream, field) &&
+         pb_encode_string(stream, reinterpret_cast<const pb_byte_t*>(value.data()), value.size());
+}
+
+bool read_string(pb_istream_t* stream, const pb_field_t*, void** arg) {
+  auto& value = *static_cast<std::string*>(*arg);
+  value.resize(stream->bytes_left);  // bounded by the message itself
+  return pb_read(stream, reinterpret_cast<pb_byte_t*>(value.data()), value.size());
+}
+
+struct PresentString {
+  std::string value;
+  bool present = false;
+};
+
+bool read_present_string(pb_istream_t* stream, const pb_field_t* field, void** arg) {
+  auto& to = *static_cast<PresentString*>(*arg);
+  to.present = true;
+  void* inner = &to.value;
+  return read_string(stream, field, &inner);
+}
+
+void set(pb_callback_t& callback, std::string_view& value) {
+  callback.funcs.encode = write_string;
+  callback.arg = &value;
+}
+void set(pb_callback_t& callback, std::string& value) {
+  callback.funcs.decode = read_string;
+  callback.arg = &value;
+}
+
+bool write_tags(pb_ostream_t* stream, const pb_field_t* field, void* const* arg) {
+  for (const auto& [key, value] : *static_cast<const Tags*>(*arg)) {
+    std::string_view key_view = key, value_view = value;
+    millrace_Tag tag = millrace_Tag_init_zero;
+    set(tag.key, key_view);
+    set(tag.value, value_view);
+    if (!pb_encode_tag_for_field(stream, field) || !pb_encode_submessage(stream, millrace_Tag_fields, &tag)) return false;
+  }
+  return true;
+}
+
+bool read_tag(pb_istream_t* stream, const pb_field_t*, void** arg) {
+  auto& [key, value] = static_cast<Tags*>(*arg)->emplace_back();
+  millrace_Tag tag = millrace_Tag_init_zero;
+  set(tag.key, key);
+  set(tag.value, value);
+  return pb_decode(stream, millrace_Tag_fields, &tag);
+}
+
+bool append(pb_ostream_t* stream, const pb_byte_t* from, std::size_t count) {
+  auto& out = *static_cast<Bytes*>(stream->state);
+  const auto* bytes = reinterpret_cast<const std::byte*>(from);
+  out.insert(out.end(), bytes, bytes + count);
+  return true;
+}
+
+Bytes encode(const pb_msgdesc_t* fields, const void* message) {
+  Bytes out;
+  pb_ostream_t stream = {append, &out, SIZE_MAX, 0, nullptr};
+  MILLRACE_CHECK(pb_encode(&stream, fields, message));  // memory is the only limit, and nothing of ours is malformed
+  return out;
+}
+
+std::string_view view_of(const Bytes& bytes) { return text_of(bytes); }
+
+}  // namespace
+
+Bytes encode_record(const Record& record) {
+  millrace_Record m = millrace_Record_init_zero;
+  std::string_view device = record.device, metric = record.metric, unit = record.unit, value, gateway;
+  std::string_view name, consumer, reason, channel, payload;
+  m.kind = static_cast<millrace_Kind>(record.kind);
+  set(m.device, device);
+  set(m.metric, metric);
+  set(m.unit, unit);
+  m.quality = static_cast<millrace_Quality>(record.quality);
+  m.time_us = record.time.us;
+  m.time_trust = static_cast<millrace_TimeTrust>(record.trust);
+  m.tags.funcs.encode = write_tags;
+  m.tags.arg = const_cast<Tags*>(&record.tags);
+  if (const auto* number = std::get_if<double>(&record.value)) {
+    m.has_number = true;
+    m.number = *number;
+  } else if (const auto* integer = std::get_if<std::int64_t>(&record.value)) {
+    m.has_integer = true;
+    m.integer = *integer;
+  } else if (const auto* flag = std::get_if<bool>(&record.value)) {
+    m.has_flag = true;
+    m.flag = *flag;
+  } else if (const auto* string = std::get_if<std::string>(&record.value)) {
+    value = *string;
+    m.text.funcs.encode = write_present_string;
+    m.text.arg = &value;
+  } else if (const auto* blob = std::get_if<Bytes>(&record.value)) {
+    value = view_of(*blob);
+    m.blob.funcs.encode = write_present_string;
+    m.blob.arg = &value;
+  }
+  if (record.detail) {
+    const Detail& d = *record.detail;
+    m.boot_id = d.boot_id;
+    m.monotonic_us = d.monotonic_us;
+    gateway = d.gateway;
+    set(m.gateway, gateway);
+    m.epoch = d.epoch;
+    m.sequence = d.sequence;
+    m.origin = d.origin;
+    if (const auto* w = std::get_if<WindowDetail>(&d.body)) {
+      m.has_window = true;
+      name = w->name;
+      set(m.window.name, name);
+      m.window.end_us = w->end_us;
+      m.window.count = w->count;
+      m.window.mean = w->mean;
+      m.window.min = w->min;
+      m.window.max = w->max;
+      m.window.revision = w->revision;
+      m.window.ordinal = w->ordinal;
+    } else if (const auto* l = std::get_if<LossDetail>(&d.body)) {
+      m.has_loss = true;
+      consumer = l->consumer;
+      reason = l->reason;
+      set(m.loss.consumer, consumer);
+      set(m.loss.reason, reason);
+      m.loss.count = l->count;
+      m.loss.first = l->first;
+      m.loss.last = l->last;
+    } else if (const auto* dead = std::get_if<DeadDetail>(&d.body)) {
+      m.has_dead = true;
+      consumer = dead->consumer;
+      reason = dead->reason;
+      channel = dead->channel;
+      payload = view_of(dead->payload);
+      set(m.dead.consumer, consumer);
+      set(m.dead.reason, reason);
+      set(m.dead.channel, channel);
+      set(m.dead.payload, payload);
+      m.dead.number = dead->number;
+    }
+  }
+  return encode(millrace_Record_fields, &m);
+}
+
+Result<Record> decode_record(BytesView bytes) {
+  millrace_Record m = millrace_Record_init_zero;
+  Record record;
+  PresentString string, blob;
+  Detail d;
+  WindowDetail window;
+  LossDetail loss;
+  DeadDetail dead;
+  std::string payload;
+  set(m.device, record.device);
+  set(m.metric, record.metric);
+  set(m.unit, record.unit);
+  m.tags.funcs.decode = read_tag;
+  m.tags.arg = &record.tags;
+  m.text.funcs.decode = read_present_string;
+  m.text.arg = &string;
+  m.blob.funcs.decode = read_present_string;
+  m.blob.arg = &blob;
+  set(m.gateway, d.gateway);
+  set(m.window.name, window.name);
+  set(m.loss.consumer, loss.consumer);
+  set(m.loss.reason, loss.reason);
+  set(m.dead.consumer, dead.consumer);
+  set(m.dead.reason, dead.reason);
+  set(m.dead.channel, dead.channel);
+  set(m.dead.payload, payload);
+  pb_istream_t stream = pb_istream_from_buffer(reinterpret_cast<const pb_byte_t*>(bytes.data()), bytes.size());
+  // PB_DECODE_NOINIT keeps the callbacks inside the submessages, which a plain decode would reset.
+  if (!pb_decode_ex(&stream, millrace_Record_fields, &m, PB_DECODE_NOINIT)) {
+    return Status{Code::corrupt, text("record: ", PB_GET_ERROR(&stream))};
+  }
+  const auto kind = static_cast<unsigned>(m.kind), quality = static_cast<unsigned>(m.quality), trust = static_cast<unsigned>(m.time_trust);
+  if (kind > 4 || quality > 2 || trust > 2) return Status{Code::corrupt, "record: a kind, quality or trust nobody knows"};
+  record.kind = static_cast<Kind>(kind);
+  record.quality = static_cast<Quality>(quality);
+  record.trust = static_cast<TimeTrust>(trust);
+  record.time = {m.time_us};
+  if (m.has_number) record.value = m.number;
+  else if (m.has_integer) record.value = std::int64_t{m.integer};
+  else if (m.has_flag) record.value = static_cast<bool>(m.flag);
+  else if (string.present) record.value = std::move(string.value);
+  else if (blob.present) record.value = to_bytes(blob.value);
+  d.boot_id = m.boot_id;
+  d.monotonic_us = m.monotonic_us;
+  d.epoch = m.epoch;
+  d.sequence = m.sequence;
+  d.origin = m.origin;
+  if (m.has_window) {
+    window.end_us = m.window.end_us;
+    window.count = m.window.count;
+    window.mean = m.window.mean;
+    window.min = m.window.min;
+    window.max = m.window.max;
+    window.revision = m.window.revision;
+    window.ordinal = m.window.ordinal;
+    d.body = std::move(window);
+  } else if (m.has_loss) {
+    loss.count = m.loss.count;
+    loss.first = m.loss.first;
+    loss.last = m.loss.last;
+    d.body = std::move(loss);
+  } else if (m.has_dead) {
+    dead.payload = to_bytes(payload);
+    dead.number = m.dead.number;
+    d.body = std::move(dead);
+  }
+  const bool plain = std::holds_alternative<std::monostate>(d.body) && d.boot_id == 0 && d.monotonic_us == 0 &&
+                     d.gateway.empty() && d.epoch == 0 && d.sequence == 0 && d.origin == 0;
+  if (!plain) record.detail = std::make_shared<const Detail>(std::move(d));
+  return record;
+}
+
+Bytes encode_envelope(const Envelope& envelope, BytesView batch) {
+  millrace_Envelope m = millrace_Envelope_init_zero;
+  std::string_view gateway = envelope.gateway, batch_view = text_of(batch);
+  set(m.gateway, gateway);
+  m.epoch = envelope.epoch;
+  m.first = envelope.first;
+  m.count = envelope.count;
+  m.lane = static_cast<std::uint32_t>(envelope.lane);
+  m.replay = envelope.replay;
+  m.zstd = envelope.zstd;
+  set(m.batch, batch_view);
+  return encode(millrace_Envelope_fields, &m);
+}
+
+Result<OpenedEnvelope> decode_envelope(BytesView bytes) {
+  millrace_Envelope m = millrace_Envelope_init_zero;
+  OpenedEnvelope out;
+  std::string batch;
+  set(m.gateway, out.envelope.gateway);
+  set(m.batch, batch);
+  pb_istream_t stream = pb_istream_from_buffer(reinterpret_cast<const pb_byte_t*>(bytes.data()), bytes.size());
+  if (!pb_decode_ex(&stream, millrace_Envelope_fields, &m, PB_DECODE_NOINIT)) {
+    return Status{Code::corrupt, text("envelope: ", PB_GET_ERROR(&stream))};
+  }
+  if (m.lane >= lane_count) return Status{Code::corrupt, "envelope: a lane nobody knows"};
+  out.envelope.epoch = m.epoch;
+  out.envelope.first = m.first;
+  out.envelope.count = m.count;
+  out.envelope.lane = static_cast<Lane>(m.lane);
+  out.envelope.replay = m.replay;
+  out.envelope.zstd = m.zstd;
+  out.batch = to_bytes(batch);
+  return out;
+}
+
+}  // namespace millrace

@@ -1,0 +1,157 @@
+#include "registry.h"
+
+#include <algorithm>
+
+#include "base/text.h"
+#include "drivers/mqtt/mqtt_driver.h"
+#include "drivers/serial/serial_driver.h"
+#include "drivers/serial/serial_port.h"
+#include "uplink/mqtt/mqtt_uplink.h"
+
+namespace millrace {
+namespace {
+
+// All values of a configuration in one text: equal texts need no restart at a reload.
+class Fingerprint {
+ public:
+  template <typename... Values>
+  explicit Fingerprint(const Values&... values) {
+    (add(values), ...);
+  }
+  std::string take() { return std::move(out_); }
+
+ private:
+  void add(const std::string& v) { out_ += text(v.size(), ":", v, ";"); }
+  void add(const SecretRef& v) { add(v.path); }
+  void add(Duration v) { add(text(v.count())); }
+  template <typename N>
+    requires std::is_arithmetic_v<N>
+  void add(N v) { add(text(v)); }
+  template <typename T>
+  void add(const std::vector<T>& values) {
+    out_ += '[';
+    for (const T& v : values) add(v);
+    out_ += ']';
+  }
+  void add(const TlsConfig& v) {
+    add(v.enabled);
+    add(v.ca);
+    add(v.cert);
+    add(v.key);
+  }
+  void add(const MetricConfig& v) {
+    add(v.name);
+    add(v.path);
+    add(v.unit);
+    add(v.integer);
+  }
+  void add(const RouteConfig& v) {
+    for (const std::string* s : {&v.topic, &v.format, &v.device, &v.each, &v.time, &v.quality, &v.time_format}) add(*s);
+    add(v.tags);
+    add(v.metrics);
+  }
+  std::string out_;
+};
+
+std::vector<std::string> filters_of(const MqttInputConfig& input) {
+  if (!input.topics.empty()) return input.topics;
+  auto router = Router::make(input.routes);
+  return router.ok() ? router.value().filters() : std::vector<std::string>{};
+}
+
+InputPlan plan_of(const MqttInputConfig& c) {
+  InputPlan plan;
+  plan.name = c.name;
+  plan.fingerprint = Fingerprint(c.servers, c.topics, c.version, c.qos, c.client_id, c.persistent_session, c.session_expiry, c.keep_alive,
+                                 c.connect_timeout, c.reconnect_min, c.reconnect_max, c.username, c.password, c.tls, c.power_durable,
+                                 c.retained, c.routes).take();
+  plan.retained_once = c.retained == "changed";
+  plan.routes = c.routes;
+  plan.make = [c](const SouthParts& parts) -> std::unique_ptr<Driver> {
+    return std::make_unique<MqttDriver>(parts.loop, parts.rng, parts.inbox, parts.trust, parts.metrics, c, filters_of(c), parts.runtime_dir + "/paho");
+  };
+  return plan;
+}
+
+InputPlan plan_of(const SerialInputConfig& c) {
+  InputPlan plan;
+  plan.name = c.name;
+  plan.fingerprint = Fingerprint(c.device, c.baud, c.parity, c.data_bits, c.stop_bits, c.line_bytes_max, c.reopen_min, c.reopen_max, c.route).take();
+  plan.routes = {c.route};
+  plan.make = [c](const SouthParts& parts) -> std::unique_ptr<Driver> {
+    return std::make_unique<SerialDriver>(parts.loop, parts.rng, parts.inbox, parts.trust, parts.metrics, c);
+  };
+  return plan;
+}
+
+UplinkPlan plan_of(const MqttUplinkConfig& c) {
+  UplinkPlan plan;
+  plan.name = c.name;
+  plan.fingerprint = Fingerprint(c.servers, c.version, c.client_id, c.topic, c.lanes, c.start_oldest, c.keep_alive, c.connect_timeout, c.send_timeout,
+                                 c.initial_interval, c.max_interval, c.prefer_first_after, c.replay_after, c.window, c.batch_size, c.username,
+                                 c.password, c.tls).take();
+  plan.shipper.name = c.name;
+  plan.shipper.lanes.clear();
+  for (const Lane lane : all_lanes) {
+    if (std::find(c.lanes.begin(), c.lanes.end(), lane_name(lane)) != c.lanes.end()) plan.shipper.lanes.push_back(lane);
+  }
+  plan.shipper.start_oldest = c.start_oldest;
+  plan.shipper.initial_interval = c.initial_interval;
+  plan.shipper.max_interval = c.max_interval;
+  plan.shipper.replay_after = c.replay_after;
+  plan.make = [c](Loop& loop, Rng& rng, const std::string& gateway, std::uint64_t epoch) -> std::unique_ptr<Uplink> {
+    return std::make_unique<MqttUplink>(loop, rng, c, gateway, epoch);
+  };
+  return plan;
+}
+
+}  // namespace
+
+std::vector<InputPlan> plan_inputs(const Config& config) {
+  std::vector<InputPlan> plans;
+  for (const auto& input : config.mqtt_inputs) plans.push_back(plan_of(input));
+  for (const auto& input : config.serial_inputs) plans.push_back(plan_of(input));
+  return plans;
+}
+
+std::vector<UplinkPlan> plan_uplinks(const Config& config) {
+  std::vector<UplinkPlan> plans;
+  for (const auto& uplink : config.mqtt_uplinks) plans.push_back(plan_of(uplink));
+  return plans;
+}
+
+void check_whole(LoadedConfig& loaded) {
+  const auto check_route = [&](const std::string& input, const RouteConfig& route) {
+    if (auto router = Router::make({route}); !router.ok()) {
+      loaded.errors.push_back({route.line, 1, text("input \"", input, "\": ", router.status().detail())});
+    }
+  };
+  const Config& config = loaded.config;
+  for (const auto& input : config.mqtt_inputs) {
+    for (const RouteConfig& route : input.routes) check_route(input.name, route);
+    for (const auto& uplink : config.mqtt_uplinks) {
+      const bool same_broker = std::any_of(input.servers.begin(), input.servers.end(), [&](const std::string& server) {
+        return std::find(uplink.servers.begin(), uplink.servers.end(), server) != uplink.servers.end();
+      });
+      std::string topic = uplink.topic;
+      if (const std::size_t at = topic.find("{gateway}"); at != std::string::npos) topic.replace(at, 9, config.gateway.name);
+      if (const std::size_t at = topic.find("{lane}"); at != std::string::npos) topic.replace(at, 6, "raw");
+      for (const std::string& filter : same_broker ? filters_of(input) : std::vector<std::string>{}) {
+        if (filter_matches(filter, topic)) {
+          const int line = input.routes.empty() ? 0 : input.routes.front().line;
+          loaded.errors.push_back({line, 1, text("input \"", input.name, "\" would hear what uplink \"", uplink.name, "\" sends: \"", filter,
+                                                 "\" matches \"", topic, "\" on the same broker")});
+        }
+      }
+    }
+  }
+  for (const auto& input : config.serial_inputs) {
+    check_route(input.name, input.route);
+    if (!known_baud(input.baud)) {
+      loaded.errors.push_back({input.route.line, 1, text("input \"", input.name, "\": ", input.baud, " baud is not a standard speed")});
+    }
+  }
+  std::stable_sort(loaded.errors.begin(), loaded.errors.end(), [](const ConfigError& a, const ConfigError& b) { return a.line < b.line; });
+}
+
+}  // namespace millrace

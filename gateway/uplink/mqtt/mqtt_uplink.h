@@ -1,0 +1,55 @@
+// Sends rows to an MQTT broker, QoS 1, one message a row: the columnar batch as it lies on flash. With MQTT 5 the identity
+// (gateway, epoch, first, count, lane, replay, encoding) travels in user properties; with 3.1.1, which has none, the batch
+// travels inside an Envelope (proto/record.proto). Several batches are in flight, each up to `batch_size`.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <string>
+
+#include "base/rng.h"
+#include "config/config.h"
+#include "mqtt/mqtt_connection.h"
+#include "uplink/uplink.h"
+
+namespace millrace {
+
+class MqttUplink final : public Uplink {
+ public:
+  MqttUplink(Loop& loop, Rng& rng, MqttUplinkConfig config, std::string gateway, std::uint64_t epoch);
+
+  ~MqttUplink() override { *alive_ = false; }
+
+  Limits limits() const override { return {config_.window, config_.batch_size}; }
+  Status start(StateChanged changed) override;
+  void send(Batch batch, std::function<void(Outcome)> done) override;
+  void stop(std::function<void()> done) override;
+
+ private:
+  struct Sending {
+    std::size_t waiting_for = 0;
+    Outcome outcome;
+    std::function<void(Outcome)> done;
+    std::unique_ptr<Timer> deadline;
+  };
+
+  std::string topic_of(Lane lane) const;
+  void publish_row(std::uint64_t sending, std::uint32_t index, const Row& row, bool replay);
+  void on_published(std::uint64_t sending, std::uint32_t index, int reason_code);
+
+  Loop& loop_;
+  MqttUplinkConfig config_;
+  std::string gateway_;
+  std::uint64_t epoch_;
+  StateChanged changed_;
+  std::unique_ptr<MqttConnection> connection_;
+  std::map<std::uint64_t, Sending> sendings_;
+  std::uint64_t next_sending_ = 1;
+  std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
+};
+
+// What an acknowledgement's reason code (MQTT 5, section 3.4.2.1) means for the rows: stored, not now, never, or not until
+// somebody acts.
+Verdict verdict_of(int reason_code);
+
+}  // namespace millrace

@@ -1,0 +1,54 @@
+// An uplink speaks one protocol northward: it sends batches and says what became of them. It keeps nothing: the log is the
+// buffer. All calls and callbacks on the loop.
+#pragma once
+
+#include <functional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "base/time.h"
+#include "log/log.h"
+
+namespace millrace {
+
+enum class Verdict : std::uint8_t {
+  acknowledged,  // the far side has all of it and will keep it
+  retryable,     // not now: network, timeout, throttling
+  refused,       // not this: these rows will never be taken
+  blocked,       // not until someone acts: credentials, missing topic
+};
+const char* verdict_name(Verdict verdict);
+
+struct Outcome {
+  Verdict verdict = Verdict::acknowledged;  // about the rows in `open`
+  std::vector<std::uint32_t> open;          // indices of rows not stored; all others are safe
+  Duration retry_after{};                   // what the far side asked for, if it asked
+  std::string reason;                       // for the operator
+};
+
+struct Batch {
+  std::vector<Row> rows;
+  bool replay = false;  // older than `replay_after` when sent
+};
+
+class Uplink {
+ public:
+  struct Limits {
+    std::size_t batches_in_flight = 4;
+    std::size_t bytes_max = 256 << 10;
+  };
+  // Whether the far side can be reached, and why not.
+  using StateChanged = std::function<void(bool up, const std::string& reason)>;
+
+  virtual ~Uplink() = default;
+  virtual Limits limits() const = 0;
+  // Connects in the background and keeps reconnecting. Fails only for configuration.
+  virtual Status start(StateChanged changed) = 0;
+  // Up to `batches_in_flight` at once. `done` runs exactly once, on the loop, never inside send().
+  virtual void send(Batch batch, std::function<void(Outcome)> done) = 0;
+  // Gives up what is in flight (every `done` still runs, with `retryable`) and disconnects; `done` comes last.
+  virtual void stop(std::function<void()> done) = 0;
+};
+
+}  // namespace millrace
