@@ -137,6 +137,17 @@ void Section::integer(std::string_view key, std::int64_t min, std::int64_t max, 
   out = number->get();
 }
 
+void Section::number(std::string_view key, double min, double max, double& out) {
+  const toml::node* node = impl_->find(key);
+  if (!node) return;
+  const auto value = node->value<double>();
+  if (!node->is_number() || !value) return impl_->wrong_type(key, *node, "a number");
+  if (!(*value >= min && *value <= max)) {
+    return impl_->fail(node->source().begin, millrace::text("\"", key, "\" is ", *value, "; it can be ", min, " to ", max));
+  }
+  out = *value;
+}
+
 void Section::flag(std::string_view key, bool& out) {
   const toml::node* node = impl_->find(key);
   if (!node) return;

@@ -48,6 +48,7 @@ class Section {
   void text(std::string_view key, std::string& out, bool required = false);
   void choice(std::string_view key, std::string& out, const std::vector<std::string_view>& allowed);
   void integer(std::string_view key, std::int64_t min, std::int64_t max, std::int64_t& out);
+  void number(std::string_view key, double min, double max, double& out);  // 5 and 5.0 alike
   void flag(std::string_view key, bool& out);
   void duration(std::string_view key, Duration min, Duration max, Duration& out);
   void size(std::string_view key, std::uint64_t min, std::uint64_t max, std::uint64_t& out);

@@ -87,6 +87,7 @@ struct PahoClient::Shared : std::enable_shared_from_this<PahoClient::Shared>, mq
   const Events events;
   std::unique_ptr<mqtt::async_client> client;  // made, used and destroyed on the worker
   bool owner_alive = true;
+  bool connected = false;                      // on the loop
   std::mutex mutex;
   std::string tls_errors;
 
@@ -114,6 +115,14 @@ struct PahoClient::Shared : std::enable_shared_from_this<PahoClient::Shared>, mq
     arrived.qos = static_cast<std::uint8_t>(c.qos);
     arrived.duplicate = c.dup != 0;
     arrived.retained = c.retained != 0;
+    if (options.want_properties) {
+      const mqtt::properties& properties = message->get_properties();
+      const std::size_t count = properties.count(mqtt::property::USER_PROPERTY);
+      for (std::size_t i = 0; i < count; ++i) {
+        auto [key, value] = mqtt::get<mqtt::string_pair>(properties, mqtt::property::USER_PROPERTY, i);
+        arrived.user_properties.emplace_back(std::move(key), std::move(value));
+      }
+    }
     if (events.arrived) events.arrived(arrived);
   }
   void connection_lost(const std::string& cause) override {
@@ -130,7 +139,10 @@ struct PahoClient::Shared : std::enable_shared_from_this<PahoClient::Shared>, mq
       case mqtt::token::CONNECT:
         if (ok) {
           const bool session = token.get_connect_response().is_session_present();
-          on_loop([session](Shared& self) { self.events.connected(session); });
+          on_loop([session](Shared& self) {
+            // Paho C++ 1.2 reports one successful connect twice.
+            if (!std::exchange(self.connected, true)) self.events.connected(session);
+          });
         } else {
           const std::lock_guard lock(mutex);
           const MqttFault fault = fault_of(token, options.version, options.tls.enabled, tls_errors);

@@ -33,6 +33,7 @@ struct PahoOptions {
   std::string username;
   SecretRef password;
   TlsConfig tls;
+  bool want_properties = false;   // fill in ArrivedMessage::user_properties
   std::string persistence_dir;    // where Paho keeps half-received QoS 2 messages; empty: nowhere
 };
 
@@ -49,6 +50,7 @@ struct ArrivedMessage {
   std::uint16_t packet_id = 0;
   std::uint8_t qos = 0;
   bool duplicate = false, retained = false;
+  std::vector<std::pair<std::string, std::string>> user_properties;  // only where PahoOptions asks for them
 };
 
 class PahoClient {

@@ -1,0 +1,37 @@
+#!/usr/bin/env bash
+# Installs what Millrace is built with and tested with, from Debian's packages. As root, or with sudo.
+# usage: install-deps.sh [build|demo|test]   (each is the one before and more; test is the default)
+set -euo pipefail
+build="g++ cmake ninja-build pkgconf ccache git protobuf-compiler nanopb libnanopb-dev python3-protobuf libuv1-dev libsqlite3-dev
+  libzstd-dev libhttp-parser-dev rapidjson-dev libtomlplusplus-dev libcli11-dev doctest-dev libpaho-mqttpp-dev libpaho-mqtt-dev libssl-dev"
+demo="mosquitto mosquitto-clients openssl python3"
+test="python3-zstandard python3-paho-mqtt socat clang-14 libclang-rt-14-dev"
+case "${1:-test}" in
+  build) want="$build" ;;
+  demo) want="$build $demo" ;;
+  test) want="$build $demo $test" ;;
+  *) echo "usage: $0 [build|demo|test]" >&2; exit 64 ;;
+esac
+missing=""
+for package in $want; do
+  dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || missing="$missing $package"
+done
+[ -z "$missing" ] && exit 0
+as_root=""
+if [ "$(id -u)" != 0 ]; then
+  command -v sudo >/dev/null || { echo "these packages are missing, and this is neither root nor is there sudo:$missing" >&2; exit 1; }
+  as_root="sudo"
+fi
+echo "installing:$missing"
+# A broker that Debian starts by itself would sit on the port that a site's own broker wants; ours are started by hand.
+policy=/usr/sbin/policy-rc.d
+made_policy=""
+if [ ! -e "$policy" ]; then
+  printf '#!/bin/sh\nexit 101\n' | $as_root tee "$policy" >/dev/null
+  $as_root chmod 755 "$policy"
+  made_policy=1
+fi
+trap '[ -z "$made_policy" ] || $as_root rm -f "$policy"' EXIT
+export DEBIAN_FRONTEND=noninteractive
+$as_root apt-get update -qq
+$as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $missing >/dev/null

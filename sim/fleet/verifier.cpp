@@ -1,0 +1,85 @@
+#include "sim/fleet/verifier.h"
+
+#include <cstdlib>
+
+#include "base/logger.h"
+#include "record/batch.h"
+#include "record/record_proto.h"
+
+namespace millrace::sim {
+
+Verifier::Verifier(Loop& loop, Rng& rng, Ledger& ledger, const CentralSpec& spec) : loop_(loop), ledger_(ledger), spec_(spec) {
+  MqttConnectionOptions options;
+  options.servers = {spec.server};
+  options.paho.client_id = text("millrace-sim-verifier-", rng.next());
+  options.paho.version = spec.version;
+  options.paho.clean_start = false;  // an outage of the central side must not cost us what it has acknowledged
+  options.paho.session_expiry = std::chrono::hours(1);
+  options.paho.username = spec.username;
+  options.paho.password = spec.password;
+  options.paho.tls = spec.tls;
+  options.paho.want_properties = true;
+  options.reconnect_min = std::chrono::milliseconds(100);
+  options.reconnect_max = std::chrono::seconds(1);
+  MqttConnection::Events events;
+  events.up = [this](bool) {
+    connection_->client().subscribe({spec_.topic}, 1, false, false, [this](const std::vector<int>& granted) {
+      if (granted.size() != 1 || granted[0] != 1) LOG_ERROR("the central side refused the verifier's subscription");
+      else if (ready_) std::exchange(ready_, nullptr)();
+    });
+  };
+  events.down = [](const MqttFault& fault) { LOG_DEBUG("verifier: ", fault.text); };
+  events.arrived = [this](const ArrivedMessage& message) {
+    auto note = std::make_shared<Note>();
+    note->payload.assign(message.payload.begin(), message.payload.end());
+    note->properties = message.user_properties;
+    note->arrived_us = loop_.wall().us;
+    loop_.post([this, note] { take(*note); });
+  };
+  connection_ = std::make_unique<MqttConnection>(loop_, rng, std::move(options), std::move(events));
+}
+
+void Verifier::start(std::function<void()> ready) {
+  ready_ = std::move(ready);
+  connection_->start();
+}
+
+void Verifier::take(const Note& note) {
+  ++messages_;
+  bytes_ += note.payload.size();
+  OpenedEnvelope opened;
+  if (note.properties.empty()) {
+    auto envelope = decode_envelope(note.payload);
+    if (!envelope.ok()) {
+      LOG_ERROR("verifier: ", envelope.status().detail());
+      return ledger_.count_other();
+    }
+    opened = std::move(envelope).value();
+  } else {
+    opened.batch = note.payload;
+    for (const auto& [name, value] : note.properties) {
+      if (name == "epoch") opened.envelope.epoch = std::strtoull(value.c_str(), nullptr, 10);
+      else if (name == "first") opened.envelope.first = std::strtoull(value.c_str(), nullptr, 10);
+      else if (name == "replay") opened.envelope.replay = value == "1";
+      else if (name == "encoding") opened.envelope.zstd = value == "zstd";
+    }
+  }
+  std::vector<Record> records;
+  if (Status status = decode_batch(opened.batch, opened.envelope.zstd, records); !status.ok()) {
+    LOG_ERROR("verifier: ", status.detail());
+    return ledger_.count_other();
+  }
+  for (std::size_t i = 0; i < records.size(); ++i) {
+    const Record& record = records[i];
+    if (record.kind == Kind::window) ledger_.count_window();
+    else if (record.kind == Kind::loss) ledger_.count_loss(std::get<LossDetail>(record.detail->body).count);
+    else if (record.kind == Kind::reading && record.metric == "value" && std::holds_alternative<double>(record.value)) {
+      ledger_.arrived(record.device, record.time.us, std::get<double>(record.value), opened.envelope.epoch, opened.envelope.first + i,
+                      opened.envelope.replay, note.arrived_us);
+    } else if (record.kind != Kind::event) {
+      ledger_.count_other();
+    }
+  }
+}
+
+}  // namespace millrace::sim
