@@ -95,7 +95,7 @@ void WindowEngine::feed_reading(const Record& reading, std::vector<Record>& out)
         continue;
       }
       found = key_ids_.emplace(id, static_cast<std::uint32_t>(keys_.size())).first;
-      keys_.push_back({w, reading.device, reading.metric, reading.unit, reading.tags, {}});
+      keys_.push_back({w, device, reading.device, reading.metric, reading.unit, reading.tags, {}});
     }
     Key& key = keys_[found->second];
     // One device from the future must not close everybody's windows: such a time moves no watermark.
@@ -135,10 +135,11 @@ void WindowEngine::close_passed(Key& key, std::int64_t watermark, std::vector<Re
   }
 }
 
-void WindowEngine::forget_old(Key& key, std::int64_t now) {
+// What is forgotten is too late from then on: a window is never begun a second time.
+void WindowEngine::forget_old(Key& key, std::int64_t watermark) {
   const WindowConfig& window = windows_[key.window];
   const std::int64_t keep = to_us(window.size) + to_us(window.allowed_lateness);
-  std::erase_if(key.panes, [&](const auto& entry) { return entry.second.closed && !entry.second.revised && entry.first + keep <= now; });
+  std::erase_if(key.panes, [&](const auto& entry) { return entry.second.closed && !entry.second.revised && entry.first + keep <= watermark; });
 }
 
 void WindowEngine::feed_tick(std::int64_t now_us, std::vector<Record>& out) {
@@ -146,12 +147,13 @@ void WindowEngine::feed_tick(std::int64_t now_us, std::vector<Record>& out) {
   for (Key& key : keys_) {
     const WindowConfig& window = windows_[key.window];
     const std::int64_t size = to_us(window.size);
+    std::int64_t& watermark = watermarks_[key.device_key];
     for (auto& [start, pane] : key.panes) {
       const bool idle = start + size + to_us(window.idle_close) <= now_us_;
+      if (idle) watermark = std::max(watermark, start + size);
       if ((!pane.closed && idle) || pane.revised) emit(key, start, pane, out);
     }
-    // A silent device's watermark stands still: the gateway's own time lets its closed windows go.
-    forget_old(key, now_us_ - to_us(window.idle_close));
+    forget_old(key, watermark);
   }
 }
 
@@ -259,7 +261,8 @@ Status WindowEngine::restore(BytesView snapshot) {
     named.device = key.device;
     named.tags = key.tags;
     for (const auto& [start, pane] : key.panes) fresh.open_ += (pane.closed ? 0 : 1) + (pane.revised ? 1 : 0);
-    fresh.key_ids_[key_of(key.window, device_key(named), key.metric)] = static_cast<std::uint32_t>(fresh.keys_.size());
+    key.device_key = device_key(named);
+    fresh.key_ids_[key_of(key.window, key.device_key, key.metric)] = static_cast<std::uint32_t>(fresh.keys_.size());
     fresh.keys_.push_back(std::move(key));
   }
   if (!reader.ok()) return {Code::corrupt, "window snapshot is damaged"};

@@ -50,6 +50,7 @@ class WindowEngine {
   };
   struct Key {
     std::uint32_t window;
+    std::string device_key;  // device and tags, as in watermarks_
     std::string device, metric, unit;
     Tags tags;
     std::map<std::int64_t, Pane> panes;  // by start
@@ -59,7 +60,7 @@ class WindowEngine {
   void feed_tick(std::int64_t now_us, std::vector<Record>& out);
   void emit(Key& key, std::int64_t start, Pane& pane, std::vector<Record>& out);
   void close_passed(Key& key, std::int64_t watermark, std::vector<Record>& out);
-  void forget_old(Key& key, std::int64_t now);
+  void forget_old(Key& key, std::int64_t watermark);
 
   std::vector<WindowConfig> windows_;
   std::vector<std::uint64_t> definitions_;

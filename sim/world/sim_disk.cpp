@@ -1,0 +1,267 @@
+#include "sim/world/sim_disk.h"
+
+#include <sqlite3.h>
+
+#include <algorithm>
+#include <cstring>
+
+#include "base/text.h"
+#include "base/time.h"
+
+namespace millrace::sim {
+
+struct SimDisk::Vfs {
+  sqlite3_vfs vfs{};
+  std::string name;
+};
+
+namespace {
+
+struct Handle {
+  sqlite3_file base;  // SQLite's part comes first
+  SimDisk* disk;
+  std::shared_ptr<SimDisk::File>* file;
+  std::uint64_t generation;
+  bool sync_folder;  // as SQLite's unix VFS: the first sync of a new WAL or journal syncs its folder, too
+  bool dead() const { return generation != disk->generation; }
+};
+
+Handle& handle_of(sqlite3_file* file) { return *reinterpret_cast<Handle*>(file); }
+
+std::string base_name(const char* path) {
+  const std::string_view view = path;
+  return std::string(view.substr(view.rfind('/') + 1));
+}
+
+int close(sqlite3_file* file) {
+  delete handle_of(file).file;
+  handle_of(file).file = nullptr;
+  return SQLITE_OK;
+}
+
+int read(sqlite3_file* file, void* to, int count, sqlite3_int64 offset) {
+  Handle& h = handle_of(file);
+  if (h.dead()) return SQLITE_IOERR_READ;
+  const std::string& bytes = (*h.file)->now;
+  const auto at = static_cast<std::size_t>(offset);
+  const std::size_t have = at >= bytes.size() ? 0 : std::min(bytes.size() - at, static_cast<std::size_t>(count));
+  std::memcpy(to, bytes.data() + std::min(at, bytes.size()), have);
+  if (have == static_cast<std::size_t>(count)) return SQLITE_OK;
+  std::memset(static_cast<char*>(to) + have, 0, static_cast<std::size_t>(count) - have);
+  return SQLITE_IOERR_SHORT_READ;
+}
+
+int write(sqlite3_file* file, const void* from, int count, sqlite3_int64 offset) {
+  Handle& h = handle_of(file);
+  if (h.dead() || h.disk->fail_writes) return SQLITE_IOERR_WRITE;
+  SimDisk::File& f = **h.file;
+  const auto at = static_cast<std::size_t>(offset), size = static_cast<std::size_t>(count);
+  const std::size_t grows = at + size > f.now.size() ? at + size - f.now.size() : 0;
+  if (h.disk->used() + grows > h.disk->bytes_max) return SQLITE_FULL;
+  if (grows > 0) f.now.resize(at + size);
+  std::memcpy(f.now.data() + at, from, size);
+  for (std::size_t s = at / SimDisk::sector; s <= (at + size - 1) / SimDisk::sector; ++s) f.dirty.insert(s);
+  h.disk->bytes_written += size;
+  return SQLITE_OK;
+}
+
+int truncate(sqlite3_file* file, sqlite3_int64 size) {
+  Handle& h = handle_of(file);
+  if (h.dead() || h.disk->fail_writes) return SQLITE_IOERR_TRUNCATE;
+  (*h.file)->now.resize(static_cast<std::size_t>(size));
+  return SQLITE_OK;
+}
+
+int sync(sqlite3_file* file, int) {
+  Handle& h = handle_of(file);
+  if (h.dead() || h.disk->fail_syncs) return SQLITE_IOERR_FSYNC;
+  SimDisk::File& f = **h.file;
+  f.durable = f.now;
+  f.dirty.clear();
+  if (h.sync_folder) h.disk->sync_entries();
+  h.sync_folder = false;
+  ++h.disk->syncs;
+  return SQLITE_OK;
+}
+
+int file_size(sqlite3_file* file, sqlite3_int64* size) {
+  *size = static_cast<sqlite3_int64>((*handle_of(file).file)->now.size());
+  return SQLITE_OK;
+}
+
+// One process, and our own rule of one writer: locks are always had.
+int lock(sqlite3_file*, int) { return SQLITE_OK; }
+int check_lock(sqlite3_file*, int* out) {
+  *out = 0;
+  return SQLITE_OK;
+}
+int control(sqlite3_file*, int, void*) { return SQLITE_NOTFOUND; }
+int sector_size(sqlite3_file*) { return SimDisk::sector; }
+int characteristics(sqlite3_file*) { return 0; }  // nothing is atomic, nothing is ordered
+
+int shm_map(sqlite3_file* file, int region, int size, int extend, void volatile** out) {
+  auto& slot = (*handle_of(file).file)->shm[region];
+  if (!slot && !extend) {
+    *out = nullptr;
+    return SQLITE_OK;
+  }
+  if (!slot) slot = std::make_unique<std::string>(static_cast<std::size_t>(size), '\0');
+  *out = slot->data();
+  return SQLITE_OK;
+}
+int shm_lock(sqlite3_file*, int, int, int) { return SQLITE_OK; }
+void shm_barrier(sqlite3_file*) {}
+int shm_unmap(sqlite3_file* file, int remove) {
+  if (remove) (*handle_of(file).file)->shm.clear();
+  return SQLITE_OK;
+}
+
+const sqlite3_io_methods methods = {
+    2, close, read, write, truncate, sync, file_size, lock, lock, check_lock, control, sector_size, characteristics,
+    shm_map, shm_lock, shm_barrier, shm_unmap, nullptr, nullptr};
+
+SimDisk& disk_of(sqlite3_vfs* vfs) { return *static_cast<SimDisk*>(vfs->pAppData); }
+
+int open_file(sqlite3_vfs* vfs, const char* path, sqlite3_file* file, int flags, int* out_flags) {
+  SimDisk& disk = disk_of(vfs);
+  const std::string name = path ? base_name(path) : "";
+  auto found = disk.files.find(name);
+  const bool fresh = found == disk.files.end();
+  if (fresh) {
+    if (!(flags & SQLITE_OPEN_CREATE)) return SQLITE_CANTOPEN;
+    if (disk.used() + SimDisk::sector > disk.bytes_max) return SQLITE_FULL;
+    found = disk.files.emplace(name, std::make_shared<SimDisk::File>()).first;
+  }
+  Handle& h = handle_of(file);
+  h.base.pMethods = &methods;
+  h.disk = &disk;
+  h.file = new std::shared_ptr<SimDisk::File>(found->second);
+  h.generation = disk.generation;
+  h.sync_folder = fresh && (flags & (SQLITE_OPEN_WAL | SQLITE_OPEN_MAIN_JOURNAL)) != 0;
+  if (out_flags) *out_flags = flags;
+  return SQLITE_OK;
+}
+
+int delete_file(sqlite3_vfs* vfs, const char* path, int sync_folder) {
+  SimDisk& disk = disk_of(vfs);
+  disk.files.erase(base_name(path));
+  if (sync_folder) disk.sync_entries();
+  return SQLITE_OK;
+}
+
+int access(sqlite3_vfs* vfs, const char* path, int, int* out) {
+  *out = disk_of(vfs).files.contains(base_name(path));
+  return SQLITE_OK;
+}
+
+int full_path(sqlite3_vfs*, const char* name, int size, char* out) {
+  sqlite3_snprintf(size, out, "%s", name);
+  return SQLITE_OK;
+}
+
+class SimFolder final : public Folder {
+ public:
+  explicit SimFolder(SimDisk& disk) : disk_(disk) {}
+  const std::string& path() const override { return path_; }
+  Result<std::vector<std::string>> list() const override {
+    std::vector<std::string> names;
+    for (const auto& [name, file] : disk_.files) names.push_back(name);
+    return names;
+  }
+  Status rename(const std::string& from, const std::string& to) override {
+    if (disk_.fail_writes) return {Code::io, "rename: Input/output error"};
+    auto node = disk_.files.extract(from);
+    if (node.empty()) return {Code::io, "rename: no such file"};
+    disk_.files.erase(to);
+    node.key() = to;
+    disk_.files.insert(std::move(node));
+    return {};
+  }
+  Status remove(const std::string& name) override {
+    if (disk_.fail_writes) return {Code::io, "unlink: Input/output error"};
+    disk_.files.erase(name);
+    return {};
+  }
+  Status sync() override {
+    if (disk_.fail_syncs) return {Code::io, "sync: Input/output error"};
+    disk_.sync_entries();
+    return {};
+  }
+  std::uint64_t size_of(const std::string& name) const override {
+    const auto found = disk_.files.find(name);
+    return found == disk_.files.end() ? 0 : found->second->now.size();
+  }
+  std::string identity() const override { return identity_; }
+
+ private:
+  SimDisk& disk_;
+  std::string path_ = "/sim", identity_ = "sim";
+};
+
+}  // namespace
+
+SimDisk::SimDisk(std::uint64_t seed) : rng_(seed), registered_(std::make_unique<Vfs>()) {
+  static std::uint64_t count = 0;
+  vfs_name_ = text("sim-disk-", ++count);
+  registered_->name = vfs_name_;
+  sqlite3_vfs* real = sqlite3_vfs_find(nullptr);
+  sqlite3_vfs& vfs = registered_->vfs;
+  vfs.iVersion = 1;
+  vfs.szOsFile = sizeof(Handle);
+  vfs.mxPathname = 512;
+  vfs.zName = registered_->name.c_str();
+  vfs.pAppData = this;
+  vfs.xOpen = open_file;
+  vfs.xDelete = delete_file;
+  vfs.xAccess = access;
+  vfs.xFullPathname = full_path;
+  vfs.xRandomness = real->xRandomness;
+  vfs.xSleep = [](sqlite3_vfs*, int us) { return us; };
+  vfs.xCurrentTime = real->xCurrentTime;
+  vfs.xGetLastError = [](sqlite3_vfs*, int, char*) { return 0; };
+  sqlite3_vfs_register(&vfs, 0);
+}
+
+SimDisk::~SimDisk() { sqlite3_vfs_unregister(&registered_->vfs); }
+
+std::unique_ptr<Folder> SimDisk::folder() { return std::make_unique<SimFolder>(*this); }
+
+std::uint64_t SimDisk::used() const {
+  std::uint64_t sum = 0;
+  for (const auto& [name, file] : files) sum += file->now.size();
+  return sum;
+}
+
+void SimDisk::sync_entries() { durable_entries_ = files; }
+
+void SimDisk::cut_power() {
+  ++generation;
+  // A name that was made, renamed or removed since the folder was synced may or may not have reached the disk.
+  std::map<std::string, std::shared_ptr<File>> found = durable_entries_;
+  for (const auto& [name, file] : files) {
+    if (!durable_entries_.contains(name) && rng_.chance(0.5)) found[name] = file;
+  }
+  for (const auto& [name, file] : durable_entries_) {
+    if (!files.contains(name) && rng_.chance(0.5)) found.erase(name);
+  }
+  for (auto& [name, file] : found) {
+    auto survivor = std::make_shared<File>();
+    std::string bytes = file->durable;
+    // A longer file may show its new length, with whatever reached the disk in it.
+    if (file->now.size() != bytes.size() && rng_.chance(0.5)) bytes.resize(file->now.size(), '\0');
+    for (const std::size_t s : file->dirty) {
+      const std::size_t at = s * sector;
+      if (at >= bytes.size() || at >= file->now.size()) continue;
+      const std::size_t size = std::min({sector, bytes.size() - at, file->now.size() - at});
+      const double fate = rng_.unit();
+      if (fate < 0.5) std::memcpy(bytes.data() + at, file->now.data() + at, size);
+      else if (fate < 0.55) for (std::size_t i = 0; i < size; ++i) bytes[at + i] = static_cast<char>(rng_.next());
+    }
+    survivor->now = survivor->durable = bytes;
+    file = survivor;
+  }
+  files = found;
+  durable_entries_ = found;
+}
+
+}  // namespace millrace::sim

@@ -1,0 +1,174 @@
+#include "sim/world/world.h"
+
+#include "base/text.h"
+#include "record/batch.h"
+#include "record/record_proto.h"
+
+namespace millrace::sim {
+
+Status FarSide::start(StateChanged changed) {
+  changed_ = std::move(changed);
+  started_ = true;
+  if (up_) loop_.post([this] { changed_(true, ""); });
+  return {};
+}
+
+void FarSide::set_up(bool up) {
+  up_ = up;
+  ++generation_;
+  if (started_) changed_(up, up ? "" : "the cable is out");
+}
+
+void FarSide::send(Batch batch, std::function<void(Outcome)> done) {
+  ++batches;
+  replayed += batch.replay ? 1 : 0;
+  const auto timer = std::make_shared<std::unique_ptr<Timer>>();
+  *timer = loop_.after(round_trip, [this, timer, batch = std::move(batch), done = std::move(done), generation = generation_] {
+    Outcome outcome;
+    for (std::uint32_t i = 0; i < batch.rows.size(); ++i) outcome.open.push_back(i);
+    if (!up_ || generation != generation_) {
+      outcome.verdict = Verdict::retryable;
+      outcome.reason = "connection lost";
+      return done(outcome);
+    }
+    std::vector<Record> stored;
+    for (const Row& row : batch.rows) {
+      std::vector<Record> records;
+      MILLRACE_CHECK(decode_batch(*row.columns, row.zstd, records).ok() && records.size() == row.count);
+      for (std::size_t i = 0; i < records.size(); ++i) {
+        if (poison && poison(records[i])) {
+          outcome.verdict = Verdict::refused;
+          outcome.reason = "poison";
+          return done(outcome);
+        }
+        auto detail = std::make_shared<Detail>(records[i].detail ? *records[i].detail : Detail{});
+        detail->sequence = row.first + i;
+        records[i].detail = std::move(detail);
+        stored.push_back(std::move(records[i]));
+      }
+    }
+    received_.insert(received_.end(), stored.begin(), stored.end());
+    if (rng && rng->chance(lose_answer)) {
+      outcome.verdict = Verdict::retryable;
+      outcome.reason = "the answer was lost";
+      return done(outcome);
+    }
+    outcome.open.clear();
+    outcome.verdict = Verdict::acknowledged;
+    done(outcome);
+  });
+}
+
+void FarSide::stop(std::function<void()> done) { loop_.post(std::move(done)); }
+
+World::World(std::uint64_t seed, Options options)
+    : options_(std::move(options)), rng_(seed), disk_(std::make_unique<SimDisk>(rng_.next())), folder_(disk_->folder()) {
+  region_.resize(MappedInbox::region_bytes(options_.inbox_bytes) / 8);
+  MappedInbox::format({reinterpret_cast<std::byte*>(region_.data()), region_.size() * 8}, rng_.next());
+  start();
+}
+
+World::~World() { kill(); }
+
+void World::start() {
+  loop_ = std::make_unique<SimLoop>();
+  loop_->run_for(elapsed_);
+  metrics_ = std::make_unique<Metrics>();
+  const std::span<std::byte> region{reinterpret_cast<std::byte*>(region_.data()), region_.size() * 8};
+  MILLRACE_CHECK(MappedInbox::verify(region).ok());
+  LogOptions log_options = options_.log;
+  log_options.vfs = disk_->vfs();
+  auto log = SqliteLog::open(*loop_, *folder_, log_options, rng_.next() | 1);
+  MILLRACE_CHECK(log.ok());  // the log always opens
+  log_ = std::move(log).value();
+  std::uint64_t released = 0;
+  if (const auto position = log_->inbox_position(); position && position->inbox == MappedInbox::id_of(region)) released = position->position;
+  inbox_ = std::make_unique<MappedInbox>(region, released);
+  log_->on_durable_inbox([this](InboxPosition position) { inbox_->release(position.position); });
+  PipelineOptions pipeline_options;
+  pipeline_options.windows = options_.windows;
+  pipeline_ = std::make_unique<Pipeline>(*loop_, *inbox_, *log_, *metrics_, pipeline_options);
+  RouteConfig route;
+  route.topic = "dev/{device}";
+  route.time = "ts";
+  route.metrics = {{"value", "value", "", false}};
+  auto router = Router::make({route});
+  MILLRACE_CHECK(router.ok());
+  pipeline_->set_input("sim", std::move(router).value(), true);
+  pipeline_->on_pressure([this](bool pause) { paused = pause; });
+  far_ = std::make_unique<FarSide>(*loop_, received);
+  far_->rng = &rng_;
+  far_->set_up(options_.uplink_up);
+  ShipperOptions shipper_options;
+  shipper_options.name = "far";
+  shipper_ = std::make_unique<Shipper>(*loop_, *log_, *far_, *metrics_, rng_, shipper_options);
+  pipeline_->start([this] { (void)shipper_->start(); });
+}
+
+void World::kill() {
+  elapsed_ = loop_ ? loop_->now() - Instant{1'000'000'000} : Duration{0};
+  shipper_.reset();
+  far_.reset();
+  pipeline_.reset();
+  inbox_.reset();
+  log_.reset();
+  loop_.reset();
+}
+
+void World::cut_power() {
+  kill();
+  disk_->cut_power();
+  MappedInbox::format({reinterpret_cast<std::byte*>(region_.data()), region_.size() * 8}, rng_.next());
+}
+
+bool World::stop(Duration within) {
+  bool stopped = false;
+  pipeline_->drain([&] { shipper_->stop([&] { log_->stop([&] { stopped = true; }); }); });
+  const bool in_time = loop_->run_until([&] { return stopped; }, within);
+  kill();
+  return in_time;
+}
+
+bool World::send_raw(const std::string& topic, const std::string& payload) {
+  Arrival arrival;
+  arrival.input = "sim";
+  arrival.channel = topic;
+  arrival.bytes = bytes_of(payload);
+  arrival.clock_trusted = true;
+  arrival.received = loop_->wall();
+  arrival.received_monotonic = loop_->now();
+  return inbox_->put(arrival).ok();
+}
+
+// The number is the event time, in milliseconds: it can be told at the far side.
+bool World::send(const std::string& device, std::uint64_t n, double value) {
+  if (!send_raw("dev/" + device, text("{\"ts\":", static_cast<std::int64_t>(n) * 1000 + first_ms, ",\"value\":", value, "}"))) return false;
+  accepted[device] = n;
+  return true;
+}
+
+bool World::drain(Duration within) {
+  return loop_->run_until([this] { return inbox_->empty() && shipper_->backlog() == 0 && shipper_->in_flight() == 0 && inbox_->fill() == 0; }, within);
+}
+
+std::map<std::uint64_t, int> World::arrivals(const std::string& device) const {
+  std::map<std::uint64_t, int> counts;
+  for (const Record& record : received) {
+    if (record.kind == Kind::reading && record.device == device) {
+      ++counts[static_cast<std::uint64_t>((record.time.us / 1000 - first_ms) / 1000)];
+    }
+  }
+  return counts;
+}
+
+int World::clashes() const {
+  std::map<Sequence, const Record*> by_number;
+  int clashes = 0;
+  for (const Record& record : received) {
+    const auto [at, fresh] = by_number.try_emplace(record.detail->sequence, &record);
+    if (!fresh && (at->second->device != record.device || at->second->time != record.time || at->second->kind != record.kind)) ++clashes;
+  }
+  return clashes;
+}
+
+}  // namespace millrace::sim

@@ -1,0 +1,107 @@
+// A simulated site: inbox, pipeline, log and shipper in virtual time on a disk that can lose power, devices that send
+// numbered readings, and a far side that can go away, refuse, and swallow acknowledgements. Seeded: a failure repeats.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/metrics.h"
+#include "ingest/mapped_inbox.h"
+#include "log/sqlite_log.h"
+#include "pipeline/pipeline.h"
+#include "sim/world/sim_disk.h"
+#include "sim/world/sim_loop.h"
+#include "uplink/shipper.h"
+
+namespace millrace::sim {
+
+// The far side of an uplink, in memory: keeps what it acknowledged, with the identity it came under.
+class FarSide final : public Uplink {
+ public:
+  explicit FarSide(Loop& loop, std::vector<Record>& received) : loop_(loop), received_(received) {}
+
+  Limits limits() const override { return limits_; }
+  Status start(StateChanged changed) override;
+  void send(Batch batch, std::function<void(Outcome)> done) override;
+  void stop(std::function<void()> done) override;
+
+  void set_up(bool up);
+  // A batch for which this says true is refused.
+  std::function<bool(const Record&)> poison;
+  double lose_answer = 0;  // stored, but the answer never arrives: retryable
+  Duration round_trip = std::chrono::milliseconds(50);
+  Limits limits_{4, 64 << 10};
+  Rng* rng = nullptr;
+  std::uint64_t batches = 0, replayed = 0;
+
+ private:
+  Loop& loop_;
+  std::vector<Record>& received_;
+  StateChanged changed_;
+  bool up_ = true, started_ = false;
+  std::uint64_t generation_ = 0;
+};
+
+class World {
+ public:
+  struct Options {
+    LogOptions log;
+    std::vector<WindowConfig> windows;
+    std::size_t inbox_bytes = 256 << 10;
+    bool uplink_up = true;
+  };
+  // Reading n carries the event time first_ms + 1000 n: the far side can tell its number.
+  static constexpr std::int64_t first_ms = 1'790'000'000'000;
+
+  World(std::uint64_t seed, Options options);
+  explicit World(std::uint64_t seed) : World(seed, Options{}) {}
+  ~World();
+
+  // A device sends reading n (1, 2, ...) of its own; returns false when the inbox refuses it.
+  bool send(const std::string& device, std::uint64_t n, double value);
+  bool send_raw(const std::string& topic, const std::string& payload);
+
+  void kill();        // the process dies: the inbox's memory and the disk stay as they are
+  void cut_power();   // the machine dies: the inbox is gone, the disk keeps what was synced
+  void start();       // a new process over what is there
+  bool stop(Duration within = std::chrono::seconds(30));  // as SIGTERM does
+
+  // Everything sent and accepted so far has reached the far side, and is settled.
+  bool drain(Duration within = std::chrono::hours(1));
+
+  SimLoop& loop() { return *loop_; }
+  SqliteLog& log() { return *log_; }
+  SimDisk& disk() { return *disk_; }
+  FarSide& far_side() { return *far_; }
+  Shipper& shipper() { return *shipper_; }
+  MappedInbox& inbox() { return *inbox_; }
+  Metrics& metrics() { return *metrics_; }
+  Rng& rng() { return rng_; }
+
+  std::vector<Record> received;      // in order of arrival; identity in the detail
+  std::map<std::string, std::uint64_t> accepted;  // highest number each device was told is accepted
+  bool paused = false;               // the pipeline asked inputs to pause
+  // How often each reading of `device` has arrived, by number.
+  std::map<std::uint64_t, int> arrivals(const std::string& device) const;
+  // Identities under which two different records arrived: must be none.
+  int clashes() const;
+
+ private:
+  Options options_;
+  Rng rng_;
+  std::unique_ptr<SimDisk> disk_;
+  std::unique_ptr<Folder> folder_;
+  std::vector<std::uint64_t> region_;  // aligned as the inbox wants it
+  std::unique_ptr<SimLoop> loop_;
+  std::unique_ptr<Metrics> metrics_;
+  std::unique_ptr<MappedInbox> inbox_;
+  std::unique_ptr<SqliteLog> log_;
+  std::unique_ptr<Pipeline> pipeline_;
+  std::unique_ptr<FarSide> far_;
+  std::unique_ptr<Shipper> shipper_;
+  Duration elapsed_{0};
+};
+
+}  // namespace millrace::sim
