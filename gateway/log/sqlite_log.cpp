@@ -657,19 +657,18 @@ bool SqliteLog::settled_by_all(const SegmentInfo& segment, Lane lane) const {
 void SqliteLog::make_room() {
   if (reclaiming_ || stopping_) return;
   const bool evict = options_.when_full == WhenFull::evict && (over(0) || (!stats_.trouble.empty() && writing_));
-  for (const auto& [id, segment] : sealed_) {
-    bool wanted = false, dead_letters = false;
-    for (const Lane lane : all_lanes) {
-      if (lane == Lane::dead) dead_letters = !segment.lanes[static_cast<std::size_t>(lane)].empty();
-      else wanted = wanted || !settled_by_all(segment, lane);
-    }
+  std::vector<SegmentInfo> oldest_first;
+  for (const auto& [id, segment] : sealed_) oldest_first.push_back(segment);
+  for (const SegmentInfo& segment : oldest_first) {
+    bool wanted = false;
+    for (const Lane lane : all_lanes) wanted = wanted || (lane != Lane::dead && !settled_by_all(segment, lane));
     if (wanted && !evict) continue;
-    reclaiming_ = true;
-    if (!wanted && !dead_letters) {
-      const SegmentInfo copy = segment;
-      reclaim(copy, {}, false);
-      return;
+    if (!wanted && segment.lanes[static_cast<std::size_t>(Lane::dead)].empty()) {
+      reclaim(segment, {}, false);
+      continue;
     }
+    // Rows must be looked at: which stay, and how many are lost.
+    reclaiming_ = true;
     auto rows = std::make_shared<Result<std::vector<std::pair<Row, std::uint64_t>>>>(Status{Code::closed, "not read"});
     loop_.run_blocking("read", [reader = reader_, segment = segment, rows] { *rows = reader->list(segment); },
                        [this, alive = alive_, segment = segment, rows, wanted] {

@@ -1,0 +1,111 @@
+// What every driver promises, whatever it speaks. A new driver joins the list.
+#include <doctest/doctest.h>
+
+#include <filesystem>
+#include <functional>
+
+#include "drivers/mqtt/mqtt_driver.h"
+#include "drivers/serial/serial_driver.h"
+#include "ingest/mapped_inbox.h"
+#include "loop/uv_loop.h"
+
+using namespace millrace;
+using namespace std::chrono_literals;
+
+namespace {
+
+struct Stage {
+  UvLoop loop;
+  Rng rng{1};
+  Metrics metrics;
+  ClockTrust trust;
+  std::vector<std::uint64_t> words = std::vector<std::uint64_t>(MappedInbox::region_bytes(1 << 16) / 8);
+  std::span<std::byte> region{reinterpret_cast<std::byte*>(words.data()), words.size() * 8};
+  std::unique_ptr<MappedInbox> inbox;
+  Stage() {
+    MappedInbox::format(region, 1);
+    inbox = std::make_unique<MappedInbox>(region, 0);
+  }
+  // Runs the loop until `done()`; a test that hangs fails after ten seconds.
+  bool run_until(const std::function<bool()>& done) {
+    bool late = false;
+    const auto limit = loop.after(10s, [&] {
+      late = true;
+      loop.stop();
+    });
+    std::unique_ptr<Timer> look;
+    std::function<void()> again = [&] {
+      if (done()) return loop.stop();
+      look = loop.after(5ms, again);
+    };
+    again();
+    if (!done()) loop.run();
+    return !late;
+  }
+};
+
+using Make = std::function<std::unique_ptr<Driver>(Stage&)>;
+
+// Each without its peer: nothing listens on the port, no such device exists.
+const std::pair<const char*, Make> drivers[] = {
+    {"mqtt",
+     [](Stage& stage) -> std::unique_ptr<Driver> {
+       MqttInputConfig config;
+       config.name = "in";
+       config.servers = {"mqtt://127.0.0.1:1"};
+       config.client_id = "contract";
+       config.persistent_session = false;
+       return std::make_unique<MqttDriver>(stage.loop, stage.rng, *stage.inbox, stage.trust, stage.metrics, config, std::vector<std::string>{"a/#"}, "");
+     }},
+    {"serial",
+     [](Stage& stage) -> std::unique_ptr<Driver> {
+       SerialInputConfig config;
+       config.name = "in";
+       config.device = "/dev/millrace-no-such-device";
+       return std::make_unique<SerialDriver>(stage.loop, stage.rng, *stage.inbox, stage.trust, stage.metrics, config);
+     }},
+};
+
+}  // namespace
+
+TEST_CASE("driver contract") {
+  for (const auto& [name, make] : drivers) {
+    CAPTURE(name);
+    SUBCASE("stops before it was started, once, and not inside the call") {
+      Stage stage;
+      auto driver = make(stage);
+      int stopped = 0;
+      driver->stop([&] { ++stopped; });
+      CHECK(stopped == 0);
+      CHECK(stage.run_until([&] { return stopped > 0; }));
+      CHECK(stopped == 1);
+    }
+    SUBCASE("starts without its peer, says why it is not up, and stops") {
+      Stage stage;
+      auto driver = make(stage);
+      CHECK(driver->name() == "in");
+      CHECK(driver->start().ok());
+      CHECK(stage.run_until([&] { return driver->health() != "not connected yet" && driver->health() != "not open yet"; }));
+      CHECK_FALSE(driver->healthy());
+      CHECK(driver->health().size() > 5);
+      bool stopped = false;
+      driver->stop([&] { stopped = true; });
+      CHECK(stage.run_until([&] { return stopped; }));
+    }
+    SUBCASE("pausing and resuming twice is as once, and resuming what was not paused is nothing") {
+      Stage stage;
+      auto driver = make(stage);
+      driver->resume();
+      CHECK(driver->start().ok());
+      driver->pause();
+      driver->pause();
+      driver->resume();
+      driver->resume();
+      bool stopped = false;
+      driver->stop([&] { stopped = true; });
+      driver->resume();
+      CHECK(stage.run_until([&] { return stopped; }));
+      CHECK_FALSE(driver->healthy());
+    }
+  }
+}

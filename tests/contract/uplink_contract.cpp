@@ -1,0 +1,87 @@
+// What every uplink promises, whatever it speaks. A new uplink joins the list.
+#include <doctest/doctest.h>
+
+#include "loop/uv_loop.h"
+#include "record/batch.h"
+#include "sim/world/world.h"
+#include "uplink/mqtt/mqtt_uplink.h"
+
+using namespace millrace;
+using namespace std::chrono_literals;
+
+namespace {
+
+Batch some_batch() {
+  Batch batch;
+  for (Sequence first : {1, 11}) {
+    BatchBuilder builder;
+    for (int i = 0; i < 10; ++i) {
+      Record record;
+      record.device = "d";
+      record.metric = "m";
+      record.value = static_cast<double>(i);
+      builder.add(record);
+    }
+    EncodedBatch encoded = builder.encode(0, 0);
+    batch.rows.push_back({Lane::raw, first, 10, encoded.zstd, std::make_shared<const Bytes>(std::move(encoded.bytes))});
+  }
+  return batch;
+}
+
+using Make = std::function<std::unique_ptr<Uplink>(UvLoop&, Rng&, std::vector<Record>&)>;
+
+// Each while its far side is away.
+const std::pair<const char*, Make> uplinks[] = {
+    {"mqtt",
+     [](UvLoop& loop, Rng& rng, std::vector<Record>&) -> std::unique_ptr<Uplink> {
+       MqttUplinkConfig config;
+       config.name = "up";
+       config.client_id = "contract";
+       config.servers = {"mqtt://127.0.0.1:1"};
+       return std::make_unique<MqttUplink>(loop, rng, config, "gw", 1);
+     }},
+    {"simulated",
+     [](UvLoop& loop, Rng&, std::vector<Record>& received) -> std::unique_ptr<Uplink> {
+       auto far = std::make_unique<sim::FarSide>(loop, received);
+       far->set_up(false);
+       return far;
+     }},
+};
+
+}  // namespace
+
+TEST_CASE("uplink contract: away, it says retryable for every row, once, and never inside send()") {
+  for (const auto& [name, make] : uplinks) {
+    CAPTURE(name);
+    UvLoop loop;
+    Rng rng(1);
+    std::vector<Record> received;
+    auto uplink = make(loop, rng, received);
+    CHECK(uplink->limits().batches_in_flight >= 1);
+    CHECK(uplink->limits().bytes_max >= 4096);
+    CHECK(uplink->start([](bool, const std::string&) {}).ok());
+    int outcomes = 0;
+    bool inside = true;
+    uplink->send(some_batch(), [&](Outcome outcome) {
+      CHECK_FALSE(inside);
+      CHECK(outcome.verdict == Verdict::retryable);
+      CHECK(outcome.open == std::vector<std::uint32_t>{0, 1});
+      CHECK_FALSE(outcome.reason.empty());
+      ++outcomes;
+      loop.stop();
+    });
+    inside = false;
+    const auto limit = loop.after(10s, [&] { loop.stop(); });
+    loop.run();
+    CHECK(outcomes == 1);
+    bool stopped = false;
+    uplink->stop([&] {
+      stopped = true;
+      loop.stop();
+    });
+    loop.run();
+    CHECK(stopped);
+    CHECK(outcomes == 1);
+    CHECK(received.empty());
+  }
+}

@@ -1,0 +1,136 @@
+#include <doctest/doctest.h>
+
+#include <filesystem>
+
+#include "base/backoff.h"
+#include "base/files.h"
+#include "base/json.h"
+#include "base/metrics.h"
+#include "base/text.h"
+#include "uplink/breaker.h"
+
+using namespace millrace;
+using namespace std::chrono_literals;
+
+TEST_CASE("durations and sizes are read as people write them, and nothing else is") {
+  CHECK(parse_duration("200ms") == 200ms);
+  CHECK(parse_duration("1.5s") == 1500ms);
+  CHECK(parse_duration("5min") == 5min);
+  CHECK(parse_duration("7d") == 168h);
+  for (const char* bad : {"", "5", "-5s", "1e3s", "5 lightyears", ".5s", "5s5", "99999999d"}) CHECK_FALSE(parse_duration(bad));
+  CHECK(parse_size("512MiB") == 512u << 20);
+  CHECK(parse_size("64KB") == 64'000u);
+  CHECK(parse_size("100") == 100u);
+  for (const char* bad : {"", "MiB", "-1", "1.5.5KB", "1TiBs"}) CHECK_FALSE(parse_size(bad));
+}
+
+TEST_CASE("the nearest word is offered only when it is near") {
+  const std::vector<std::string_view> known = {"servers", "topics", "client_id"};
+  CHECK(nearest_word("server", known) == "servers");
+  CHECK(nearest_word("clientid", known) == "client_id");
+  CHECK(nearest_word("durability", known).empty());
+}
+
+TEST_CASE("crc32c gives the check value of RFC 3720") {
+  CHECK(crc32c(bytes_of("123456789")) == 0xE3069283u);
+  // In pieces as in one go.
+  CHECK(crc32c(bytes_of("456789"), crc32c(bytes_of("123"))) == 0xE3069283u);
+}
+
+TEST_CASE("digest64 is stable: it is stored in inbox files") {
+  CHECK(digest64(bytes_of("")) == digest64(bytes_of("")));
+  CHECK(digest64(bytes_of("millrace")) == 5805354151595851820ULL);
+  CHECK(digest64(bytes_of("a")) != digest64(bytes_of({"a\0", 2})));
+}
+
+TEST_CASE("times are written as RFC 3339, before 1970 too") {
+  CHECK(format_time({0}) == "1970-01-01T00:00:00.000000Z");
+  CHECK(format_time({-1}) == "1969-12-31T23:59:59.999999Z");
+  CHECK(format_time({1'790'000'000'123'456}) == "2026-09-21T14:13:20.123456Z");
+}
+
+namespace {
+struct Accept final : JsonHandler {
+  bool null() override { return true; }
+  bool boolean(bool) override { return true; }
+  bool number(std::string_view) override { return true; }
+  bool string(std::string_view) override { return true; }
+  bool key(std::string_view) override { return true; }
+  bool begin_object() override { return true; }
+  bool end_object() override { return true; }
+  bool begin_array() override { return true; }
+  bool end_array() override { return true; }
+};
+}  // namespace
+
+TEST_CASE("JSON: the public parsing suite is accepted and rejected as RFC 8259 asks") {
+  int cases = 0;
+  for (const auto& entry : std::filesystem::directory_iterator(MILLRACE_SOURCE "/tests/cases/json/parsing")) {
+    const std::string name = entry.path().filename().string();
+    auto content = read_file(entry.path().string(), 16 << 20);
+    REQUIRE(content.ok());
+    Accept handler;
+    const Status status = read_json(bytes_of(content.value()), handler);
+    INFO(name, ": ", status.to_string());
+    if (name.starts_with("y_")) CHECK(status.ok());
+    if (name.starts_with("n_")) CHECK_FALSE(status.ok());
+    ++cases;  // i_ may go either way, but must not crash
+  }
+  CHECK(cases > 300);
+}
+
+TEST_CASE("JSON: what is written reads back, and NaN becomes null") {
+  JsonWriter json;
+  json.begin_object().member("a\"b", "x\n\x01").member("n", 0.1).member("i", std::int64_t{-5}).member("t", true);
+  json.key("nan").value(0.0 / 0.0).key("list").begin_array().value(1.5).value("z").end_array().end_object();
+  CHECK(json.text() == R"({"a\"b":"x\n\u0001","n":0.1,"i":-5,"t":true,"nan":null,"list":[1.5,"z"]})");
+  Accept handler;
+  CHECK(read_json(bytes_of(json.text()), handler).ok());
+  CHECK(read_json(bytes_of(pretty_json(json.text())), handler).ok());
+}
+
+TEST_CASE("metrics are written in Prometheus' text format, with labels escaped") {
+  Metrics metrics;
+  metrics.counter("a_total", "Things", {{"input", "x\"y\\z"}}).add(3);
+  metrics.gauge("b", "Level").set(1.5);
+  metrics.histogram("c_seconds", "Times").observe(0.002);
+  const std::string text = metrics.expose();
+  CHECK(text.find("# TYPE a_total counter\na_total{input=\"x\\\"y\\\\z\"} 3\n") != std::string::npos);
+  CHECK(text.find("b 1.5\n") != std::string::npos);
+  CHECK(text.find("c_seconds_bucket{le=\"0.001\"} 0\nc_seconds_bucket{le=\"0.002\"} 1\n") != std::string::npos);
+  CHECK(text.find("c_seconds_count 1\n") != std::string::npos);
+}
+
+TEST_CASE("breaker: opens after failures in a row, lets one probe through, closes on success") {
+  Breaker breaker({.failures_to_open = 2, .open_for = 1s});
+  Instant now{1'000'000'000};
+  breaker.on_failure(now);
+  CHECK(breaker.allows(now));
+  breaker.on_failure(now);
+  CHECK_FALSE(breaker.allows(now));
+  CHECK(breaker.wait(now) == 1s);
+  CHECK(breaker.state(now + 1s) == Breaker::State::half_open);
+  breaker.on_failure(now + 1s);
+  CHECK_FALSE(breaker.allows(now + 1500ms));
+  breaker.on_success();
+  CHECK(breaker.state(now + 1500ms) == Breaker::State::closed);
+}
+
+TEST_CASE("backoff: grows with jitter to its cap, and only a stable connection resets it") {
+  Rng rng(1);
+  Backoff backoff(100ms, 10s, 30s);
+  Duration longest{0};
+  for (int i = 0; i < 200; ++i) {
+    const Duration wait = backoff.next(rng);
+    CHECK(wait >= 100ms);
+    CHECK(wait <= 10s);
+    longest = std::max(longest, wait);
+  }
+  CHECK(longest > 5s);
+  Instant now{0};
+  backoff.on_success(now);
+  CHECK(backoff.next(rng) <= 10s);
+  backoff.on_success(now);
+  backoff.on_success(now + 31s);
+  CHECK(backoff.next(rng) <= 300ms);
+}

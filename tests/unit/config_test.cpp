@@ -1,0 +1,130 @@
+#include <doctest/doctest.h>
+#include <sys/stat.h>
+
+#include <cstdlib>
+#include <fstream>
+
+#include "base/text.h"
+#include "config/load.h"
+#include "config/secret.h"
+
+using namespace millrace;
+using namespace std::chrono_literals;
+
+namespace {
+
+const char* minimal = R"([[inputs.mqtt]]
+name = "plant"
+servers = ["mqtt://localhost:1883"]
+[[inputs.mqtt.routes]]
+topic = "plant/{line}/{device}/telemetry"
+[[uplinks.mqtt]]
+name = "central"
+servers = ["mqtt://central:1883"]
+)";
+
+std::string errors_of(const std::string& content) { return format_errors("m.toml", load_config(content, "m.toml").errors); }
+
+std::string temporary(const std::string& name, const std::string& content, mode_t mode) {
+  const std::string path = text("/tmp/millrace-test-", ::getpid(), "-", name);
+  std::ofstream(path) << content;
+  ::chmod(path.c_str(), mode);
+  return path;
+}
+
+}  // namespace
+
+TEST_CASE("config: defaults fill what the file leaves out") {
+  const LoadedConfig loaded = load_config(minimal, "m.toml");
+  CHECK(format_errors("m.toml", loaded.errors) == "");
+  CHECK(loaded.config.log.commit_interval == 1s);
+  CHECK(loaded.config.mqtt_inputs[0].qos == 1);
+  CHECK(loaded.config.mqtt_inputs[0].client_id == "millrace-" + loaded.config.gateway.name + "-plant");
+  CHECK(loaded.config.mqtt_uplinks[0].window == 4);
+}
+
+TEST_CASE("config: every fault is found at once, with line, column and the nearest right word") {
+  const std::string errors = errors_of(R"([log]
+max_sise = "64MiB"
+commit_interval = "soon"
+when_full = "drop"
+[[inputs.mqtt]]
+name = "plant"
+servers = ["http://x"]
+qos = 3
+[[inputs.mqtt.routes]]
+topic = "a/{device}"
+formt = "json"
+[[uplinks.mqtt]]
+name = "central"
+)");
+  CHECK(errors.find("m.toml:2:1: [log]: nothing is called \"max_sise\" here; did you mean \"max_size\"?") != std::string::npos);
+  CHECK(errors.find("m.toml:3:19: [log]: \"commit_interval\" must be a duration in quotes") != std::string::npos);
+  CHECK(errors.find("m.toml:4:13: [log]: \"when_full\" is \"drop\"; it can be \"evict\", \"block\"") != std::string::npos);
+  CHECK(errors.find("m.toml:7:11: [[inputs.mqtt]] \"plant\": \"http://x\" must start with mqtt:// or mqtts://") != std::string::npos);
+  CHECK(errors.find("m.toml:8:7: [[inputs.mqtt]] \"plant\": \"qos\" is 3; it can be 0 to 2") != std::string::npos);
+  CHECK(errors.find("m.toml:11:1: route \"a/{device}\": nothing is called \"formt\" here; did you mean \"format\"?") != std::string::npos);
+  CHECK(errors.find("[[uplinks.mqtt]] \"central\": \"servers\" is missing") != std::string::npos);
+}
+
+TEST_CASE("config: a syntax error tells its line") {
+  CHECK(errors_of("[log]\nmax_size = \n").starts_with("m.toml:2:"));
+}
+
+TEST_CASE("config: names are unique, and say what they may be") {
+  std::string twice = minimal;
+  twice += "[[uplinks.mqtt]]\nname = \"central\"\nservers = [\"mqtt://other:1883\"]\n";
+  CHECK(errors_of(twice).find("the name \"central\" is taken already") != std::string::npos);
+  CHECK(errors_of("[[windows]]\nname = \"one minute\"\n").find("a name has 1 to 64 letters") != std::string::npos);
+}
+
+TEST_CASE("config: a literal secret is an error that names the right key, and does not print the secret") {
+  std::string with_password = minimal;
+  with_password += "username = \"u\"\npassword = \"hunter2\"\n";
+  const std::string errors = errors_of(with_password);
+  CHECK(errors.find("password_file = \"PATH\"") != std::string::npos);
+  CHECK(errors.find("hunter2") == std::string::npos);
+}
+
+TEST_CASE("config: a secret file that everybody can read is refused") {
+  const std::string open = temporary("open", "hunter2\n", 0644), tight = temporary("tight", "hunter2\n", 0600);
+  std::string content = minimal;
+  content += "username = \"u\"\npassword_file = \"" + open + "\"\n";
+  CHECK(errors_of(content).find("can be read by everybody; chmod 600 it") != std::string::npos);
+  auto secret = read_secret({tight});
+  REQUIRE(secret.ok());
+  CHECK(secret.value() == "hunter2");
+  CHECK_FALSE(read_secret({open}).ok());
+  CHECK_FALSE(read_secret({"cred:x"}).ok());
+  ::setenv("CREDENTIALS_DIRECTORY", "/tmp", 1);
+  CHECK(secret_path({"cred:x"}).value() == "/tmp/x");
+  CHECK_FALSE(secret_path({"cred:../x"}).ok());
+  ::unsetenv("CREDENTIALS_DIRECTORY");
+  ::unlink(open.c_str());
+  ::unlink(tight.c_str());
+}
+
+TEST_CASE("config: ${NAME} is taken from the environment, and an unset one is an error") {
+  std::string content = minimal;
+  ::setenv("MILLRACE_TEST_HOST", "broker.example", 1);
+  content.replace(content.find("central:1883"), 12, "${MILLRACE_TEST_HOST}:1883");
+  CHECK(load_config(content, "m.toml").config.mqtt_uplinks[0].servers[0] == "mqtt://broker.example:1883");
+  ::unsetenv("MILLRACE_TEST_HOST");
+  CHECK(errors_of(content).find("the environment has no \"MILLRACE_TEST_HOST\"") != std::string::npos);
+}
+
+TEST_CASE("config: TLS keys without mqtts, and a key without a certificate, are errors") {
+  std::string content = minimal;
+  content += "tls_ca = \"/etc/hosts\"\n";
+  CHECK(errors_of(content).find("write mqtts://") != std::string::npos);
+  std::string half = minimal;
+  half.replace(half.find("mqtt://central:1883"), 19, "mqtts://central:8883");
+  half += "tls_cert = \"/etc/hosts\"\n";
+  CHECK(errors_of(half).find("tls_cert and tls_key_file go together") != std::string::npos);
+}
+
+TEST_CASE("config: the annotated example is good") {
+  const LoadedConfig loaded = load_config_file(MILLRACE_SOURCE "/packaging/millrace.toml");
+  CHECK(format_errors("millrace.toml", loaded.errors) == "");
+  CHECK(loaded.config.mqtt_inputs.size() == 1);
+}

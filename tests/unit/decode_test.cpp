@@ -1,0 +1,215 @@
+#include <doctest/doctest.h>
+
+#include "base/rng.h"
+#include "decode/line_framer.h"
+#include "decode/router.h"
+#include "decode/timestamps.h"
+#include "tests/support/seed.h"
+
+using namespace millrace;
+
+namespace {
+
+RouteConfig json_route() {
+  RouteConfig route;
+  route.topic = "plant/{line}/{device}/telemetry";
+  route.tags = {"line"};
+  return route;
+}
+
+struct Decoded {
+  Status status;
+  std::vector<Record> records;
+};
+
+Decoded decode(const RouteConfig& route, std::string_view payload, std::string_view topic = "plant/l1/press-1/telemetry") {
+  auto router = Router::make({route});
+  REQUIRE(router.ok());
+  Arrival arrival;
+  arrival.input = "in";
+  arrival.channel = topic;
+  arrival.bytes = bytes_of(payload);
+  arrival.received = {42};
+  arrival.clock_trusted = true;
+  Decoded out;
+  out.status = router.value().decode(arrival, out.records);
+  return out;
+}
+
+double number(const Record& record) { return std::get<double>(record.value); }
+
+}  // namespace
+
+TEST_CASE("topics: named levels, wildcards and the rest") {
+  TopicMatch match;
+  auto pattern = TopicPattern::parse("a/{x}/+/{rest...}");
+  REQUIRE(pattern.ok());
+  CHECK(pattern.value().filter() == "a/+/+/#");
+  CHECK(pattern.value().matches("a/1/2/3/4", match));
+  CHECK(match.value("x") == "1");
+  CHECK(match.value("rest") == "3/4");
+  CHECK(pattern.value().matches("a/1/2", match));  // # matches its parent level too (MQTT 5, 4.7.1.2)
+  CHECK_FALSE(pattern.value().matches("a/1", match));
+  CHECK_FALSE(pattern.value().matches("b/1/2/3", match));
+  auto all = TopicPattern::parse("#");
+  CHECK_FALSE(all.value().matches("$SYS/x", match));
+  for (const char* bad : {"", "a/#/b", "a/{x}/{x}", "a/b{x}", "a/{}", "a/{x...}/b"}) CHECK_FALSE(TopicPattern::parse(bad).ok());
+  CHECK(filter_matches("a/+/c", "a/b/c"));
+  CHECK(filter_matches("a/#", "a"));
+  CHECK_FALSE(filter_matches("a/+", "a/b/c"));
+}
+
+TEST_CASE("json: every scalar member becomes a metric when none are named") {
+  auto route = json_route();
+  route.time = "ts";
+  const auto got = decode(route, R"({"ts":1700000000,"temp":21.5,"on":true,"state":"run","n":{"a":1},"none":null,"list":[1,2]})");
+  REQUIRE(got.status.ok());
+  REQUIRE(got.records.size() == 4);
+  CHECK(got.records[0].device == "press-1");
+  CHECK(got.records[0].tags == Tags{{"line", "l1"}});
+  CHECK(got.records[0].metric == "temp");
+  CHECK(number(got.records[0]) == 21.5);
+  CHECK(got.records[0].time.us == 1'700'000'000'000'000);
+  CHECK(got.records[0].trust == TimeTrust::device);
+  CHECK(std::get<bool>(got.records[1].value));
+  CHECK(std::get<std::string>(got.records[2].value) == "run");
+  CHECK(got.records[3].metric == "n.a");
+}
+
+TEST_CASE("json: named metrics by path, with quality, units and whole numbers") {
+  auto route = json_route();
+  route.time = "meta.time";
+  route.quality = "meta.q";
+  route.metrics = {{"temperature", "data.t", "C", false}, {"count", "data.list[1]", "", true}, {"absent", "data.x", "", false}};
+  const auto got = decode(route, R"({"data":{"t":21,"list":[7,9007199254740993]},"meta":{"time":"2023-11-14T22:13:20.5+01:00","q":64}})");
+  REQUIRE(got.status.ok());
+  REQUIRE(got.records.size() == 2);
+  CHECK(number(got.records[0]) == 21.0);
+  CHECK(got.records[0].unit == "C");
+  CHECK(got.records[0].quality == Quality::uncertain);
+  CHECK(got.records[0].time.us == 1'699'996'400'500'000);
+  CHECK(std::get<std::int64_t>(got.records[1].value) == 9007199254740993);
+}
+
+TEST_CASE("json: an array of messages, with the time beside each or after all of them") {
+  auto route = json_route();
+  route.each = "readings[]";
+  route.time = "t";
+  route.metrics = {{"v", "v", "", false}};
+  const auto got = decode(route, R"({"readings":[{"t":1700000000,"v":1},{"t":1700000001,"v":2}]})");
+  REQUIRE(got.status.ok());
+  REQUIRE(got.records.size() == 2);
+  CHECK(got.records[1].time.us == 1'700'000'001'000'000);
+  route.time = "$.at";
+  const auto late = decode(route, R"({"readings":[{"v":1},{"v":2}],"at":1700000009})");
+  REQUIRE(late.status.ok());
+  CHECK(late.records[0].time.us == 1'700'000'009'000'000);
+  CHECK(late.records[1].time.us == 1'700'000'009'000'000);
+  route.each = "[]";
+  route.time = "t";
+  CHECK(decode(route, R"([{"t":1,"v":1},{"t":2,"v":2},{"t":3,"v":3}])").records.size() == 3);
+  CHECK_FALSE(decode(route, "[1,2]").status.ok());
+}
+
+TEST_CASE("json: a payload is decoded whole or not at all") {
+  auto route = json_route();
+  route.time = "ts";
+  for (const char* bad : {"", "{", "[]", "{}", "3", R"({"ts":1700000000})", R"({"ts":"yesterday","v":1})", R"({"v":1})", R"({"ts":1700000000,"v":1e999})",
+                          R"({"ts":1700000000,"v":1}x)", "{\"ts\":1700000000,\"v\":\"\xff\"}"}) {
+    const auto got = decode(route, bad);
+    INFO(bad);
+    CHECK_FALSE(got.status.ok());
+    CHECK(got.records.empty());
+  }
+  auto counted = json_route();
+  counted.metrics = {{"a", "a", "", false}, {"n", "n", "", true}};
+  const auto half = decode(counted, R"({"a":1,"n":1.5})");
+  CHECK_FALSE(half.status.ok());
+  CHECK(half.records.empty());
+}
+
+TEST_CASE("json: a number too exact for a double stays an integer by itself") {
+  const auto got = decode(json_route(), R"({"a":9007199254740993,"b":12})");
+  REQUIRE(got.status.ok());
+  CHECK(std::get<std::int64_t>(got.records[0].value) == 9007199254740993);
+  CHECK(number(got.records[1]) == 12.0);
+  CHECK(got.records[0].time.us == 42);
+  CHECK(got.records[0].trust == TimeTrust::gateway);
+}
+
+TEST_CASE("json: paths that make no sense are found before the daemon starts") {
+  auto route = json_route();
+  for (const char* bad : {"a..b", "a[", "a[x]", "a.", "[]"}) {
+    route.metrics = {{"m", bad, "", false}};
+    INFO(bad);
+    CHECK_FALSE(Router::make({route}).ok());
+  }
+  route.metrics = {{"m", "a", "", false}, {"n", "a", "", false}};
+  CHECK_FALSE(Router::make({route}).ok());
+  route.metrics.clear();
+  route.device = "{machine}";
+  CHECK_FALSE(Router::make({route}).ok());
+}
+
+TEST_CASE("plain: one value and nothing else") {
+  auto route = json_route();
+  route.format = "plain";
+  route.metrics = {{"level", "", "m", false}};
+  CHECK(number(decode(route, " 21.5\n").records.at(0)) == 21.5);
+  CHECK(number(decode(route, "+3").records.at(0)) == 3);
+  CHECK(std::get<bool>(decode(route, "true").records.at(0).value));
+  for (const char* bad : {"", "  ", "21.5 C", "nan", "inf", "0x10", "1e999", "--1"}) {
+    INFO(bad);
+    CHECK_FALSE(decode(route, bad).status.ok());
+  }
+}
+
+TEST_CASE("a topic without a route is said so") { CHECK(decode(json_route(), "{}", "other/topic").status.detail() == "no route for this topic"); }
+
+TEST_CASE("timestamps: text") {
+  CHECK(parse_time_text("1970-01-01T00:00:00Z")->us == 0);
+  CHECK(parse_time_text("2024-02-29 12:00:00")->us == 1'709'208'000'000'000);
+  CHECK(parse_time_text("2016-12-31T23:59:60Z")->us == parse_time_text("2017-01-01T00:00:00Z")->us);  // a leap second
+  CHECK(parse_time_text("2024-06-01T10:00:00.1234567-02:30")->us == parse_time_text("2024-06-01T12:30:00.123456Z")->us);
+  CHECK(parse_time_text("2038-01-19T03:14:08Z")->us == 2'147'483'648'000'000);
+  for (const char* bad : {"", "2024", "2023-02-29T00:00:00Z", "2024-13-01T00:00:00Z", "2024-01-01T25:00:00Z", "2024-01-01T00:00:00+24:00", "2024-01-01Tx", "0001-01-01T00:00:00Z"}) {
+    INFO(bad);
+    CHECK_FALSE(parse_time_text(bad));
+  }
+}
+
+TEST_CASE("timestamps: numbers, exact to the microsecond") {
+  using F = TimeFormat;
+  CHECK(parse_time_number("1700000000", F::automatic)->us == 1'700'000'000'000'000);
+  CHECK(parse_time_number("1700000000123", F::automatic)->us == 1'700'000'000'123'000);
+  CHECK(parse_time_number("1700000000123456", F::automatic)->us == 1'700'000'000'123'456);
+  CHECK(parse_time_number("1700000000123456789", F::automatic)->us == 1'700'000'000'123'456);
+  CHECK(parse_time_number("1700000000.123456", F::s)->us == 1'700'000'000'123'456);
+  CHECK(parse_time_number("1.7e9", F::s)->us == 1'700'000'000'000'000);
+  CHECK(parse_time_number("-1", F::s)->us == -1'000'000);
+  for (const char* bad : {"", "x", "99999999999999999999", "1700000000.", "99999999999999"}) {
+    INFO(bad);
+    CHECK_FALSE(parse_time_number(bad, F::s));
+  }
+}
+
+TEST_CASE("lines: however the stream is cut, the lines are the same") {
+  Rng rng(seed());
+  const std::string stream = "one\r\ntwo\n\n" + std::string(100, 'x') + "\nthree\n" + std::string(20, 'y') + "\npartial";
+  std::vector<std::string> whole;
+  LineFramer reference(20);
+  reference.push(bytes_of(stream), [&](BytesView line) { whole.emplace_back(text_of(line)); });
+  CHECK(whole == std::vector<std::string>{"one", "two", "three", std::string(20, 'y')});
+  CHECK(reference.bytes_discarded() == 100);
+  for (int round = 0; round < 200; ++round) {
+    LineFramer framer(20);
+    std::vector<std::string> lines;
+    for (std::string_view rest = stream; !rest.empty();) {
+      const std::size_t cut = std::min<std::size_t>(1 + rng.below(30), rest.size());
+      framer.push(bytes_of(rest.substr(0, cut)), [&](BytesView line) { lines.emplace_back(text_of(line)); });
+      rest.remove_prefix(cut);
+    }
+    CHECK(lines == whole);
+    CHECK(framer.bytes_discarded() == 100);
+  }
+}

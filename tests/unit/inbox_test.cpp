@@ -1,0 +1,195 @@
+#include <doctest/doctest.h>
+
+#include <thread>
+
+#include "base/rng.h"
+#include "base/text.h"
+#include "ingest/mapped_inbox.h"
+#include "tests/support/seed.h"
+
+using namespace millrace;
+
+namespace {
+
+struct Memory {
+  std::vector<std::uint64_t> words;
+  explicit Memory(std::size_t capacity) : words(MappedInbox::region_bytes(capacity) / 8) { MappedInbox::format(region(), 99); }
+  std::span<std::byte> region() { return {reinterpret_cast<std::byte*>(words.data()), words.size() * 8}; }
+};
+
+Arrival arrival(std::string_view topic, std::string_view payload, std::uint16_t id = 0, bool duplicate = false) {
+  Arrival a;
+  a.input = "in";
+  a.channel = topic;
+  a.bytes = bytes_of(payload);
+  a.packet_id = id;
+  a.qos = id ? 1 : 0;
+  a.duplicate = duplicate;
+  return a;
+}
+
+std::vector<std::string> take_all(MappedInbox& inbox, Ticket* last = nullptr) {
+  std::vector<std::string> out;
+  Arrival a;
+  Ticket ticket = 0;
+  bool crashed = false;
+  while (inbox.take(a, ticket, crashed)) {
+    out.emplace_back(text_of(a.bytes));
+    if (last) *last = ticket;
+  }
+  return out;
+}
+
+}  // namespace
+
+TEST_CASE("inbox: what was put is taken, in order, also around the ring's end") {
+  Memory memory(4096);
+  MappedInbox inbox(memory.region(), 0);
+  Rng rng(seed());
+  std::uint64_t put = 0, taken = 0;
+  for (int round = 0; round < 20'000; ++round) {
+    const std::string payload = text(put, ":", std::string(rng.below(200), 'x'));
+    if (inbox.put(arrival("t", payload)).ok()) ++put;
+    if (rng.chance(0.4)) {
+      Ticket last = 0;
+      for (const std::string& got : take_all(inbox, &last)) {
+        CHECK(got.starts_with(text(taken, ":")));
+        ++taken;
+      }
+      if (last) inbox.release(last);
+      REQUIRE(MappedInbox::verify(memory.region()).ok());
+    }
+  }
+  take_all(inbox);
+  CHECK(put > 10'000);
+}
+
+TEST_CASE("inbox: full is said, and nothing was stored") {
+  Memory memory(4096);
+  MappedInbox inbox(memory.region(), 0);
+  int put = 0;
+  while (inbox.put(arrival("t", std::string(100, 'x'))).ok()) ++put;
+  CHECK(put > 10);
+  CHECK(inbox.fill() > 0.9);
+  CHECK(take_all(inbox).size() == static_cast<std::size_t>(put));
+}
+
+TEST_CASE("inbox: a killed process finds what it had accepted, behind what the log holds") {
+  Memory memory(1 << 16);
+  Ticket committed = 0;
+  {
+    MappedInbox inbox(memory.region(), 0);
+    CHECK(inbox.put(arrival("t", "one")).ok());
+    committed = inbox.put(arrival("t", "two")).value();
+    CHECK(inbox.put(arrival("t", "three")).ok());
+  }
+  REQUIRE(MappedInbox::verify(memory.region()).ok());
+  MappedInbox again(memory.region(), committed);
+  CHECK(take_all(again) == std::vector<std::string>{"three"});
+}
+
+TEST_CASE("inbox: a torn or foreign region is not trusted") {
+  Memory memory(1 << 16);
+  {
+    MappedInbox inbox(memory.region(), 0);
+    CHECK(inbox.put(arrival("topic", "payload-payload")).ok());
+  }
+  CHECK(MappedInbox::verify(memory.region()).ok());
+  auto bytes = memory.region();
+  const std::string_view all(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+  const std::size_t at = all.find("payload-payload");
+  REQUIRE(at != std::string_view::npos);
+  bytes[at] ^= std::byte{1};
+  CHECK_FALSE(MappedInbox::verify(bytes).ok());
+  bytes[at] ^= std::byte{1};
+  bytes[0] ^= std::byte{1};
+  CHECK_FALSE(MappedInbox::verify(bytes).ok());
+}
+
+TEST_CASE("inbox: a redelivery is recognised after a restart, and a repeated packet id with other content is not one") {
+  Memory memory(1 << 16);
+  {
+    MappedInbox inbox(memory.region(), 0);
+    CHECK(inbox.put(arrival("t", "one", 5)).ok());
+  }
+  MappedInbox inbox(memory.region(), 0);
+  CHECK(inbox.put(arrival("t", "one", 5, true)).ok());     // the same again
+  CHECK(inbox.put(arrival("t", "other", 5, true)).ok());   // same id, other payload
+  CHECK(inbox.put(arrival("t", "one", 6, true)).ok());     // other id
+  CHECK(inbox.put(arrival("t", "one", 5, false)).ok());    // no DUP flag: a new message
+  CHECK(take_all(inbox) == std::vector<std::string>{"one", "other", "one", "one"});
+  CHECK(inbox.duplicates() == 1);
+}
+
+TEST_CASE("inbox: an old message is no proof of a redelivery: packet ids repeat") {
+  Memory memory(1 << 16);
+  MappedInbox inbox(memory.region(), 0);
+  CHECK(inbox.put(arrival("t", "21.5", 7)).ok());
+  for (int i = 0; i < 40'000; ++i) {
+    CHECK(inbox.put(arrival("t", "x", static_cast<std::uint16_t>(100 + i % 500))).ok());
+    Ticket last = 0;
+    take_all(inbox, &last);
+    inbox.release(last);
+  }
+  CHECK(inbox.put(arrival("t", "21.5", 7, true)).ok());
+  CHECK(take_all(inbox) == std::vector<std::string>{"21.5"});
+}
+
+TEST_CASE("inbox: what was in work when the process died twice is marked") {
+  Memory memory(1 << 16);
+  MappedInbox(memory.region(), 0).put(arrival("t", "bomb")).value();
+  for (int life = 0; life < 3; ++life) {
+    MappedInbox inbox(memory.region(), 0);
+    Arrival a;
+    Ticket ticket = 0;
+    bool crashed = false;
+    REQUIRE(inbox.take(a, ticket, crashed));
+    CHECK(crashed == (life == 2));
+    inbox.begin_work();  // and the process dies
+  }
+  MappedInbox inbox(memory.region(), 0);
+  Arrival a;
+  Ticket ticket = 0;
+  bool crashed = false;
+  REQUIRE(inbox.take(a, ticket, crashed));
+  inbox.begin_work();
+  inbox.end_work();
+}
+
+TEST_CASE("inbox: several producers, one consumer, and who waits hears when it is durable") {
+  Memory memory(1 << 16);
+  MappedInbox inbox(memory.region(), 0);
+  constexpr int threads = 4, each = 2000;
+  std::atomic<int> durable{0};
+  std::vector<std::thread> producers;
+  for (int t = 0; t < threads; ++t) {
+    producers.emplace_back([&, t] {
+      for (int i = 0; i < each;) {
+        const auto ticket = inbox.put(arrival("t", text(t, "/", i)));
+        if (!ticket.ok()) {
+          std::this_thread::yield();
+          continue;
+        }
+        if (i % 100 == 0 && inbox.wait_durable(ticket.value()).ok()) ++durable;
+        ++i;
+      }
+    });
+  }
+  std::vector<int> next(threads);
+  int taken = 0;
+  while (taken < threads * each) {
+    Ticket last = 0;
+    for (const std::string& got : take_all(inbox, &last)) {
+      const auto parts = split(got, '/');
+      const int t = std::stoi(std::string(parts[0]));
+      CHECK(std::stoi(std::string(parts[1])) == next[static_cast<std::size_t>(t)]++);
+      ++taken;
+    }
+    if (last) inbox.release(last);
+    else std::this_thread::yield();
+  }
+  for (std::thread& producer : producers) producer.join();
+  CHECK(durable == threads * each / 100);
+  inbox.close();
+  CHECK_FALSE(inbox.wait_durable(UINT64_MAX).ok());
+}

@@ -1,0 +1,29 @@
+#include <doctest/doctest.h>
+
+#include "cli/capacity.h"
+#include "uplink/mqtt/mqtt_uplink.h"
+
+using namespace millrace;
+
+TEST_CASE("mqtt uplink: every reason code of a PUBACK has its verdict") {
+  // MQTT 5, section 3.4.2.1, and -1 for a connection that failed first.
+  const std::pair<int, Verdict> table[] = {
+      {0, Verdict::acknowledged}, {16, Verdict::acknowledged}, {128, Verdict::retryable}, {131, Verdict::retryable},
+      {135, Verdict::blocked},    {144, Verdict::blocked},     {145, Verdict::retryable}, {149, Verdict::refused},
+      {151, Verdict::retryable},  {153, Verdict::refused},     {-1, Verdict::retryable}};
+  for (const auto& [code, verdict] : table) {
+    INFO(code);
+    CHECK(verdict_of(code) == verdict);
+  }
+}
+
+TEST_CASE("capacity: a larger log holds longer, a longer commit interval writes less") {
+  Config config;
+  config.mqtt_uplinks.resize(1);
+  const Capacity small = capacity_of(config, {});
+  config.log.max_size *= 2;
+  CHECK(capacity_of(config, {}).hours_held == doctest::Approx(2 * small.hours_held));
+  config.log.commit_interval *= 10;
+  CHECK(capacity_of(config, {}).flash_bytes_per_year < small.flash_bytes_per_year);
+  CHECK(capacity_of(config, {}).link_bytes_per_day < small.link_bytes_per_day);
+}
