@@ -384,7 +384,8 @@ void App::reload() {
   LoadedConfig loaded = load_config_file(config_path_);
   if (loaded.errors.empty()) check_whole(loaded);
   if (!loaded.errors.empty()) {
-    for (const std::string_view line : split(format_errors(config_path_, loaded.errors), '\n')) {
+    const std::string errors = format_errors(config_path_, loaded.errors);
+    for (const std::string_view line : split(errors, '\n')) {
       if (!line.empty()) LOG_ERROR(line);
     }
     LOG_ERROR("reload: nothing was changed");

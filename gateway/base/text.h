@@ -46,7 +46,9 @@ std::string format_size(double bytes);              // "3.2 MiB"
 // The word of `known` that `word` was probably meant to be; empty when none is near.
 std::string_view nearest_word(std::string_view word, const std::vector<std::string_view>& known);
 
+// Views into `text`: a temporary string would leave them dangling.
 std::vector<std::string_view> split(std::string_view text, char separator);
+std::vector<std::string_view> split(std::string&& text, char separator) = delete;
 std::string_view trim(std::string_view text);
 
 }  // namespace millrace

@@ -544,10 +544,12 @@ void SqliteLog::on_committed(const GroupResult& result) {
 }
 
 void SqliteLog::tell_room() {
-  const bool blocked = options_.when_full == WhenFull::block && over(options_.inbox_bytes);
-  if (blocked && !was_blocked_) LOG_WARN("log: full (", format_size(static_cast<double>(bytes_used())), "); inputs pause until uplinks have taken more");
-  if (!blocked && was_blocked_) LOG_INFO("log: room again");
-  was_blocked_ = blocked;
+  // A roll-over makes the head half as large at once: room is there again only when more than that was given back.
+  const std::uint64_t margin = options_.inbox_bytes + (blocked_ ? 2 * options_.segment_bytes : 0);
+  const bool blocked = options_.when_full == WhenFull::block && over(margin);
+  if (blocked && !blocked_) LOG_WARN("log: full (", format_size(static_cast<double>(bytes_used())), "); inputs pause until uplinks have taken more");
+  if (!blocked && blocked_) LOG_INFO("log: room again");
+  blocked_ = blocked;
   // While a group was away somebody may have waited for room in the open one: say so after each commit.
   for (const Listener& listener : listeners_) {
     if (listener.room) listener.room();
@@ -777,7 +779,7 @@ LogStats SqliteLog::stats() const {
   constexpr auto dead = static_cast<std::size_t>(Lane::dead);
   stats.dead_bytes = head_.lanes[dead].bytes;
   for (const auto& [id, segment] : sealed_) stats.dead_bytes += segment.lanes[dead].bytes;
-  stats.blocked = options_.when_full == WhenFull::block && over(options_.inbox_bytes);
+  stats.blocked = blocked_;
   return stats;
 }
 

@@ -132,7 +132,7 @@ class SqliteLog final : public Log {
   Sequence writing_through_ = 0;
   std::unique_ptr<Timer> retry_timer_;
   Duration retry_ = Duration{0};
-  bool seal_next_ = false, was_blocked_ = false, reclaiming_ = false;
+  bool seal_next_ = false, blocked_ = false, reclaiming_ = false;
 
   std::deque<Row> cache_;
   std::size_t cache_bytes_ = 0;

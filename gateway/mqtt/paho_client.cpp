@@ -12,14 +12,28 @@
 namespace millrace {
 namespace {
 
-// Paho C++ 1.2 keeps the packet id of an arrived message in its C struct and gives no way to it. An explicit instantiation
-// may name a private member, and hands it out through a friend.
+// An explicit instantiation may name a private member, and hands it out through a friend. Two are needed of Paho C++ 1.2:
+// the packet id of an arrived message lies in its C struct, to which there is no way; and connect() must go to Paho C itself,
+// because the C++ ssl_options leave it with a pointer to an error handler that is gone when the handshake fails.
 template <auto Member>
 struct OpenMessage {
   friend const MQTTAsync_message& c_message(const mqtt::message& message) { return message.*Member; }
 };
 const MQTTAsync_message& c_message(const mqtt::message& message);
 template struct OpenMessage<&mqtt::message::msg_>;
+
+template <auto Member>
+struct OpenClient {
+  friend MQTTAsync c_client(mqtt::async_client& client) { return client.*Member; }
+};
+MQTTAsync c_client(mqtt::async_client& client);
+template struct OpenClient<&mqtt::async_client::cli_>;
+
+// OpenSSL's line is "thread:error:code:library:function:reason:file:line:"; people want the reason.
+std::string tls_reason(std::string_view line) {
+  const auto parts = split(trim(line), ':');
+  return std::string(parts.size() >= 6 ? parts[5] : trim(line));
+}
 
 std::string paho_uri(const std::string& server) {
   const bool tls = server.starts_with("mqtts://");
@@ -29,26 +43,26 @@ std::string paho_uri(const std::string& server) {
   return (tls ? "ssl://" : "tcp://") + rest;
 }
 
-MqttFault fault_of(const mqtt::token& token, int version, bool tls, const std::string& tls_errors) {
+// `code`: of the CONNACK where there was one; `message`: Paho's own words.
+MqttFault fault_of(int code, const char* message, int version, bool tls, const std::string& tls_errors) {
   MqttFault fault;
-  fault.reason_code = token.get_reason_code();
-  const int rc = token.get_return_code();
   static constexpr const char* connack[] = {"", "protocol version refused", "client id refused", "server unavailable",
                                             "wrong user name or password", "not authorised"};
-  if (version < 5 && rc >= 1 && rc <= 5) {  // MQTT 3.1.1, section 3.2.2.3
-    fault.text = connack[rc];
-    fault.needs_person = rc != 3;
-  } else if (fault.reason_code >= 128) {
-    fault.text = reason_text(fault.reason_code);
-    switch (fault.reason_code) {
+  if (version < 5 && code >= 1 && code <= 5) {  // MQTT 3.1.1, section 3.2.2.3
+    fault.text = connack[code];
+    fault.needs_person = code != 3;
+  } else if (version == 5 && code >= 128) {
+    fault.reason_code = code;
+    fault.text = reason_text(code);
+    switch (code) {
       case 132: case 133: case 134: case 135: case 138: case 140: fault.needs_person = true; break;
       default: break;
     }
   } else if (tls && !tls_errors.empty()) {
     fault.text = "TLS: " + tls_errors;
-    fault.needs_person = tls_errors.find("certificate") != std::string::npos || tls_errors.find("verify") != std::string::npos;
+    fault.needs_person = tls_errors.find("certificate") != std::string::npos;
   } else {
-    fault.text = tls ? "cannot connect, or the TLS handshake failed" : "cannot connect";
+    fault.text = message && *message ? text("cannot connect: ", message) : "cannot connect";
   }
   return fault;
 }
@@ -87,7 +101,6 @@ struct PahoClient::Shared : std::enable_shared_from_this<PahoClient::Shared>, mq
   const Events events;
   std::unique_ptr<mqtt::async_client> client;  // made, used and destroyed on the worker
   bool owner_alive = true;
-  bool connected = false;                      // on the loop
   std::mutex mutex;
   std::string tls_errors;
 
@@ -136,19 +149,6 @@ struct PahoClient::Shared : std::enable_shared_from_this<PahoClient::Shared>, mq
   void finished(const mqtt::token& token, bool ok) {
     const auto request = reinterpret_cast<std::uintptr_t>(token.get_user_context());
     switch (token.get_type()) {
-      case mqtt::token::CONNECT:
-        if (ok) {
-          const bool session = token.get_connect_response().is_session_present();
-          on_loop([session](Shared& self) {
-            // Paho C++ 1.2 reports one successful connect twice.
-            if (!std::exchange(self.connected, true)) self.events.connected(session);
-          });
-        } else {
-          const std::lock_guard lock(mutex);
-          const MqttFault fault = fault_of(token, options.version, options.tls.enabled, tls_errors);
-          on_loop([fault](Shared& self) { self.events.failed(fault); });
-        }
-        return;
       case mqtt::token::SUBSCRIBE: {
         std::vector<int> granted;
         if (ok) {
@@ -173,6 +173,15 @@ struct PahoClient::Shared : std::enable_shared_from_this<PahoClient::Shared>, mq
       }
       default: return;
     }
+  }
+
+  void connect_succeeded(bool session_present) {
+    on_loop([session_present](Shared& self) { self.events.connected(session_present); });
+  }
+  void connect_failed(int code, const char* message) {
+    const std::lock_guard lock(mutex);
+    const MqttFault fault = fault_of(code, message, options.version, options.tls.enabled, tls_errors);
+    on_loop([fault](Shared& self) { self.events.failed(fault); });
   }
 
   // ---- on the loop
@@ -200,44 +209,68 @@ struct PahoClient::Shared : std::enable_shared_from_this<PahoClient::Shared>, mq
     client->set_callback(*this);  // before connecting: a message that arrives earlier would stick in Paho's own queue
   }
 
-  mqtt::connect_options connect_options() {
-    mqtt::connect_options connect;
+  // Paho C copies all it is given, but the pointer to `this`: it is used until the client is destroyed.
+  int start_connect(const std::string& password) {
+    static constexpr auto self_of = [](void* context) { return static_cast<Shared*>(context); };
+    MQTTAsync_connectOptions connect = MQTTAsync_connectOptions_initializer;
+    MQTTProperties properties = MQTTProperties_initializer;
+    connect.context = this;
     if (options.version == 5) {
-      connect.set_mqtt_version(MQTTVERSION_5);
-      connect.set_clean_start(options.clean_start);
-      mqtt::properties properties;
-      const auto expiry = std::min<std::int64_t>(std::chrono::duration_cast<std::chrono::seconds>(options.session_expiry).count(), UINT32_MAX);
-      properties.add(mqtt::property(mqtt::property::SESSION_EXPIRY_INTERVAL, static_cast<std::int32_t>(expiry)));
-      if (options.receive_maximum > 0) properties.add(mqtt::property(mqtt::property::RECEIVE_MAXIMUM, options.receive_maximum));
-      connect.set_properties(std::move(properties));
-    } else {
-      connect.set_mqtt_version(MQTTVERSION_3_1_1);
-      connect.set_clean_session(options.clean_start);
-    }
-    connect.set_keep_alive_interval(std::chrono::duration_cast<std::chrono::seconds>(options.keep_alive));
-    connect.set_connect_timeout(std::chrono::duration_cast<std::chrono::seconds>(options.connect_timeout));
-    connect.set_max_inflight(1000);
-    connect.set_automatic_reconnect(false);
-    if (options.tls.enabled) {
-      mqtt::ssl_options ssl;
-      if (options.tls.ca.empty()) ssl.ca_path("/etc/ssl/certs");
-      else ssl.set_trust_store(options.tls.ca);
-      if (!options.tls.cert.empty()) {
-        ssl.set_key_store(options.tls.cert);
-        if (auto path = secret_path(options.tls.key); path.ok()) ssl.set_private_key(path.value());
+      connect = MQTTAsync_connectOptions_initializer5;
+      connect.context = this;
+      connect.cleanstart = options.clean_start;
+      MQTTProperty expiry{};
+      expiry.identifier = MQTTPROPERTY_CODE_SESSION_EXPIRY_INTERVAL;
+      expiry.value.integer4 = static_cast<unsigned>(std::min<std::int64_t>(std::chrono::duration_cast<std::chrono::seconds>(options.session_expiry).count(), UINT32_MAX));
+      MQTTProperties_add(&properties, &expiry);
+      if (options.receive_maximum > 0) {
+        MQTTProperty maximum{};
+        maximum.identifier = MQTTPROPERTY_CODE_RECEIVE_MAXIMUM;
+        maximum.value.integer2 = options.receive_maximum;
+        MQTTProperties_add(&properties, &maximum);
       }
-      ssl.set_enable_server_cert_auth(true);
-      ssl.set_verify(true);  // the certificate must also name the host
-      ssl.set_ssl_version(MQTT_SSL_VERSION_TLS_1_2);
-      ssl.set_error_handler([weak = weak_from_this()](const std::string& error) {
-        if (const auto self = weak.lock()) {
-          const std::lock_guard lock(self->mutex);
-          if (self->tls_errors.size() < 500) self->tls_errors += (self->tls_errors.empty() ? "" : "; ") + std::string(trim(error));
-        }
-      });
-      connect.set_ssl(std::move(ssl));
+      connect.connectProperties = &properties;
+      connect.onSuccess5 = [](void* context, MQTTAsync_successData5* data) { self_of(context)->connect_succeeded(data->alt.connect.sessionPresent != 0); };
+      connect.onFailure5 = [](void* context, MQTTAsync_failureData5* data) { self_of(context)->connect_failed(data->code, data->message); };
+    } else {
+      connect.MQTTVersion = MQTTVERSION_3_1_1;
+      connect.cleansession = options.clean_start;
+      connect.onSuccess = [](void* context, MQTTAsync_successData* data) { self_of(context)->connect_succeeded(data->alt.connect.sessionPresent != 0); };
+      connect.onFailure = [](void* context, MQTTAsync_failureData* data) { self_of(context)->connect_failed(data->code, data->message); };
     }
-    return connect;
+    connect.keepAliveInterval = static_cast<int>(std::chrono::duration_cast<std::chrono::seconds>(options.keep_alive).count());
+    connect.connectTimeout = static_cast<int>(std::chrono::duration_cast<std::chrono::seconds>(options.connect_timeout).count());
+    connect.maxInflight = 1000;
+    if (!options.username.empty()) connect.username = options.username.c_str();
+    if (!password.empty()) {
+      connect.binarypwd.data = password.data();
+      connect.binarypwd.len = static_cast<int>(password.size());
+    }
+    MQTTAsync_SSLOptions ssl = MQTTAsync_SSLOptions_initializer;
+    std::string key;
+    if (options.tls.enabled) {
+      if (options.tls.ca.empty()) ssl.CApath = "/etc/ssl/certs";
+      else ssl.trustStore = options.tls.ca.c_str();
+      if (!options.tls.cert.empty()) {
+        ssl.keyStore = options.tls.cert.c_str();
+        if (auto path = secret_path(options.tls.key); path.ok()) key = std::move(path).value();
+        ssl.privateKey = key.c_str();
+      }
+      ssl.enableServerCertAuth = 1;
+      ssl.verify = 1;  // the certificate must also name the host
+      ssl.sslVersion = MQTT_SSL_VERSION_TLS_1_2;
+      ssl.ssl_error_context = this;
+      ssl.ssl_error_cb = [](const char* line, std::size_t size, void* context) {
+        Shared& self = *self_of(context);
+        const std::lock_guard lock(self.mutex);
+        if (self.tls_errors.size() < 500) self.tls_errors += (self.tls_errors.empty() ? "" : "; ") + tls_reason({line, size});
+        return 1;
+      };
+      connect.ssl = &ssl;
+    }
+    const int rc = MQTTAsync_connect(c_client(*client), &connect);
+    MQTTProperties_free(&properties);
+    return rc;
   }
 };
 
@@ -252,23 +285,23 @@ void PahoClient::connect() {
   loop_.run_blocking(
       "paho",
       [shared = shared_] {
-        MqttFault fault{true, 0, ""};
+        MqttFault fault;
         try {
           shared->make_client();
-          mqtt::connect_options connect = shared->connect_options();
-          if (!shared->options.username.empty()) connect.set_user_name(shared->options.username);
+          std::string password;
           if (shared->options.password.given()) {
-            auto password = read_secret(shared->options.password);
-            if (!password.ok()) fault.text = "password_file: " + password.status().detail();
-            else connect.set_password(mqtt::binary_ref(std::move(password).value()));
+            auto secret = read_secret(shared->options.password);
+            if (!secret.ok()) fault = {true, 0, "password_file: " + secret.status().detail()};
+            else password = std::move(secret).value();
           }
           if (fault.text.empty()) {
-            shared->client->connect(connect, nullptr, *shared);
-            return;
+            const int rc = shared->start_connect(password);
+            if (rc == MQTTASYNC_SUCCESS) return;
+            const char* why = MQTTAsync_strerror(rc);
+            fault.text = text("Paho: ", why ? why : "connect failed", " (", rc, ")");
           }
         } catch (const std::exception& error) {
-          fault.text = text("Paho: ", error.what());
-          fault.needs_person = false;
+          fault = {false, 0, text("Paho: ", error.what())};
         }
         shared->on_loop([fault](Shared& self) { self.events.failed(fault); });
       },

@@ -1,0 +1,64 @@
+#!/usr/bin/python3
+"""The independent reader agrees with the encoder: every value of the golden batch, to the bit."""
+import struct
+import sys
+import unittest
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE.parent.parent / "packaging"))
+import read_batch
+
+T = 1_700_000_000_000_000
+DESC = sys.argv.pop(1)
+
+
+def bits(value):
+    return struct.pack("<d", value)
+
+
+class GoldenBatch(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.records = read_batch.records((HERE / "batch-1.bin").read_bytes(), read_batch.schema(DESC))
+
+    def of(self, device, metric, kind="reading"):
+        return [r for r in self.records if (r["device"], r["metric"], r["kind"]) == (device, metric, kind)]
+
+    def test_decimals_and_times(self):
+        got = self.of("press-1", "temperature")
+        self.assertEqual([r["time_us"] for r in got], [T + i * 1_000_000 for i in range(20)])
+        for i, record in enumerate(got):
+            self.assertEqual(bits(record["value"]), bits(73.96732207 + i * 0.25))
+            self.assertEqual(record["unit"], "C")
+
+    def test_float_residue(self):
+        for record in self.of("press-2", "temperature"):
+            self.assertEqual(bits(record["value"]), bits(74.93588199999998))
+
+    def test_other_types(self):
+        self.assertEqual([r["value"] for r in self.of("press-1", "count")], [9007199254740993, -1])
+        self.assertIs(self.of("press-1", "on")[0]["value"], True)
+        self.assertEqual(self.of("press-1", "on")[0]["tags"], {"line": "l1"})
+        self.assertEqual(self.of("press-1", "state")[0]["value"], "running")
+        self.assertEqual(self.of("press-1", "raw")[0]["value"], b"\x00\xff")
+
+    def test_exceptions_quality_and_trust(self):
+        odd = self.of("press-3", "odd")
+        self.assertEqual([bits(r["value"]) for r in odd], [bits(-0.0), bits(1e300)])
+        self.assertEqual({r["quality"] for r in odd}, {"uncertain"})
+        self.assertEqual(self.of("press-4", "float")[0]["time_trust"], "unsynced")
+        self.assertEqual(bits(self.of("press-4", "float")[0]["value"]), bits(struct.unpack("<f", struct.pack("<f", 21.4))[0]))
+
+    def test_windows_losses_and_dead_letters(self):
+        window = self.of("press-1", "temperature", "window")[0]["window"]
+        self.assertEqual((window["name"], window["count"], window["mean"], window["revision"]), ("1min", 20, 76.25, 1))
+        self.assertEqual(self.of("", "raw", "loss")[0]["loss"]["count"], 100)
+        self.assertEqual(self.of("", "", "dead")[0]["dead"]["payload"], b"{bad")
+
+    def test_nothing_else(self):
+        self.assertEqual(len(self.records), 51)
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -1,0 +1,199 @@
+#!/usr/bin/python3
+"""What can be wrong at a site, each with a clear message, the documented exit code or degraded state, and nothing lost."""
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import unittest
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "support"))
+from testsite import BUILD, Site, free_port, wait_for
+from main_job_test import CONFIG
+
+
+class Faults(Site):
+    def config(self, devices, central, **values):
+        defaults = {"gateway": "", "logmore": "", "inversion": "5", "input": "", "more": "", "scheme": "mqtt", "upversion": "5", "uplink": ""}
+        return self.configure(CONFIG, devices=devices, central=central, **{**defaults, **values})
+
+    def reading(self, port, n):
+        self.publish(port, "plant/l1/d1/telemetry", f'{{"ts":{1700000000 + n},"value":{n}}}')
+
+    def test_a_broker_that_is_down_at_the_start(self):
+        devices_port, central_port = free_port(), free_port()
+        gateway = self.gateway(self.config(devices_port, central_port))
+        wait_for(lambda: "input devices: cannot connect" in gateway.text() and "uplink central: cannot connect" in gateway.text(), "both are named")
+        self.assertEqual(self.http("/readyz"), "ready\n")
+        self.broker(devices_port), self.broker(central_port)
+        wait_for(lambda: self.metric("millrace_input_up") == 1 and self.metric("millrace_uplink_up") == 1, "both sides come up by themselves")
+        self.reading(devices_port, 1)
+        wait_for(lambda: self.metric("millrace_uplink_records_total") == 1, "the reading arrives")
+
+    def test_a_wrong_password(self):
+        passwords, wrong = self.folder / "passwords", self.folder / "wrong"
+        subprocess.run(["mosquitto_passwd", "-b", "-c", str(passwords), "gw", "right"], check=True, capture_output=True)
+        passwords.chmod(0o644)
+        wrong.write_text("wrong\n")
+        wrong.chmod(0o600)
+        devices, central = self.broker(), self.broker(extra=f"allow_anonymous false\npassword_file {passwords}")
+        for version in ("5", "3.1.1"):
+            wrong.write_text("wrong\n")
+            gateway = self.gateway(self.config(devices.port, central.port, upversion=version, uplink=f'username = "gw"\npassword_file = "{wrong}"'))
+            wait_for(lambda: "uplink central: not authorised (somebody must act)" in gateway.text().split("is ready")[-1], "the reason is named")
+            self.reading(devices.port, 1)
+            wait_for(lambda: self.metric("millrace_uplink_backlog_records") >= 1, "the reading waits")
+            wrong.write_text("right\n")  # the file is read at each try: no restart
+            wait_for(lambda: self.metric("millrace_uplink_backlog_records") == 0, "it arrives once the password is right")
+            self.assertEqual(gateway.stop(), 0)
+
+    def test_certificates(self):
+        tls = self.tls()
+        other = self.folder / "other-ca"
+        subprocess.run([Path(__file__).resolve().parent.parent.parent / "packaging" / "test-ca.sh", other], check=True, stdout=subprocess.DEVNULL)
+        devices, central = self.broker(), self.broker(tls=tls, extra="require_certificate true")
+        # The broker's certificate is not of the CA we trust: nothing is sent.
+        client = f'tls_cert = "{tls}/client.pem"\ntls_key_file = "{tls}/client.key"'
+        gateway = self.gateway(self.config(devices.port, central.port, scheme="mqtts", uplink=f'tls_ca = "{other}/ca.pem"\n{client}'))
+        wait_for(lambda: "uplink central: TLS" in gateway.text() and "certificate" in gateway.text(), "the reason is named")
+        self.reading(devices.port, 1)
+        wait_for(lambda: self.metric("millrace_uplink_backlog_records") == 1, "the reading waits")
+        self.assertEqual(self.metric("millrace_uplink_records_total"), 0)
+        self.assertEqual(gateway.stop(), 0)
+        # Our certificate is missing: the broker refuses. Then all is right.
+        gateway = self.gateway(self.config(devices.port, central.port, scheme="mqtts", uplink=f'tls_ca = "{tls}/ca.pem"'))
+        wait_for(lambda: self.metric("millrace_uplink_up") == 0 and "uplink central: " in gateway.text().split("is ready")[-1], "refused")
+        self.assertEqual(gateway.stop(), 0)
+        gateway = self.gateway(self.config(devices.port, central.port, scheme="mqtts", uplink=f'tls_ca = "{tls}/ca.pem"\n{client}'))
+        wait_for(lambda: self.metric("millrace_uplink_records_total") == 1, "the reading arrives")
+
+    def test_a_certificate_for_another_host(self):
+        tls = self.tls()
+        subprocess.run(["openssl", "req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-keyout", "x.key", "-out", "x.csr", "-subj",
+                        "/CN=elsewhere"], cwd=tls, check=True, capture_output=True)
+        (tls / "x.ext").write_text("subjectAltName=DNS:elsewhere")
+        subprocess.run(["openssl", "x509", "-req", "-in", "x.csr", "-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial", "-days", "2", "-extfile", "x.ext",
+                        "-out", "x.pem"], cwd=tls, check=True, capture_output=True)
+        shutil.copy(tls / "x.pem", tls / "server.pem")
+        shutil.copy(tls / "x.key", tls / "server.key")
+        devices, central = self.broker(), self.broker(tls=tls)
+        gateway = self.gateway(self.config(devices.port, central.port, scheme="mqtts", uplink=f'tls_ca = "{tls}/ca.pem"'))
+        wait_for(lambda: "uplink central: " in gateway.text(), "refused")
+        self.reading(devices.port, 1)
+        wait_for(lambda: self.metric("millrace_uplink_backlog_records") == 1, "the reading waits")
+        self.assertEqual(self.metric("millrace_uplink_up"), 0)
+
+    def test_an_unwritable_log_folder(self):
+        (self.folder / "file").write_text("")
+        config = self.config(free_port(), free_port())
+        config.write_text(config.read_text().replace(f'path = "{self.folder}/log"', f'path = "{self.folder}/file/log"'))
+        gateway = self.gateway(config, wait=False)
+        self.assertEqual(gateway.process.wait(10), 74)
+        self.assertIn("log folder: create folder", gateway.text())
+        self.assertIn("(log.path)", gateway.text())
+
+    def test_a_second_instance(self):
+        config = self.config(free_port(), free_port())
+        self.gateway(config)
+        second = self.gateway(config, wait=False)
+        self.assertEqual(second.process.wait(10), 69)
+        self.assertIn("is held by another millrace", second.text())
+
+    def test_a_configuration_with_errors(self):
+        config = self.config(free_port(), free_port(), input="qos = 7")
+        gateway = self.gateway(config, wait=False)
+        self.assertEqual(gateway.process.wait(10), 78)
+        self.assertIn('"qos" is 7; it can be 0 to 2', gateway.text())
+        checked = self.command("check")
+        self.assertEqual(checked.returncode, 78)
+        self.assertIn('"qos" is 7', checked.stderr)
+
+    def test_an_input_that_would_hear_our_own_uplink(self):
+        port = free_port()
+        config = self.config(port, port)
+        config.write_text(config.read_text().replace('topic = "plant/{line}/{device}/telemetry"', 'topic = "{a}/{line}/{device}"'))
+        checked = self.command("check")
+        self.assertEqual(checked.returncode, 78)
+        self.assertIn("would hear what uplink", checked.stderr)
+
+    def test_a_full_disk(self):
+        if os.geteuid() != 0:
+            self.skipTest("mounting a small tmpfs needs root")
+        small = self.folder / "small"
+        small.mkdir()
+        mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m,nr_inodes=1000", "tmpfs", str(small)], capture_output=True, text=True)
+        if mounted.returncode != 0:
+            self.skipTest("mount is not allowed here: " + mounted.stderr.strip())
+        self.addCleanup(lambda: subprocess.run(["umount", "-l", str(small)]))
+        devices, central_port = self.broker(), free_port()
+        config = self.config(devices.port, central_port, logmore='when_full = "block"')
+        config.write_text(config.read_text().replace(f'path = "{self.folder}/log"', f'path = "{small}/log"'))
+        gateway = self.gateway(config)
+        wait_for(lambda: self.metric("millrace_input_up") == 1, "the input is up")
+        self.reading(devices.port, 1)
+        wait_for(lambda: self.metric("millrace_log_records_total") >= 1, "the first reading is stored")
+        filler = small / "filler"
+        with open(filler, "wb", buffering=0) as file:
+            try:
+                while True:
+                    file.write(b"x" * 4096)
+            except OSError:
+                pass
+        for n in range(2, 30):
+            self.reading(devices.port, n)
+        wait_for(lambda: self.metric("millrace_log_degraded") == 1 or self.metric("millrace_log_records_total") >= 29, "the disk is full")
+        for n in range(30, 33):
+            if self.metric("millrace_log_degraded") == 1:
+                break
+            self.publish(devices.port, "plant/l1/d1/telemetry", f'{{"ts":{1700000000 + n},"value":"{"x" * 200000}"}}')
+        wait_for(lambda: self.metric("millrace_log_degraded") == 1, "degraded, and says so")
+        self.assertIn("log: ", self.http("/readyz"))
+        self.assertIn("cannot commit", gateway.text())
+        filler.unlink()
+        wait_for(lambda: self.metric("millrace_log_degraded") == 0, "recovers by itself")
+        self.broker(central_port)
+        wait_for(lambda: self.metric("millrace_uplink_backlog_records") == 0 and self.metric("millrace_inbox_fill_ratio") == 0, "everything arrives")
+        self.assertGreaterEqual(self.metric("millrace_uplink_records_total"), 29)
+
+    def test_faces_survive_bad_callers(self):
+        self.gateway(self.config(free_port(), free_port()))
+        for request in (b"POST /metrics HTTP/1.1\r\n\r\n", b"\x00\xff" * 50, b"GET /" + b"x" * 20000, b"GET /nothing HTTP/1.1\r\n\r\n"):
+            with socket.create_connection(("127.0.0.1", self.observe), timeout=5) as s:
+                s.sendall(request)
+                s.recv(1000)
+        idle = [socket.create_connection(("127.0.0.1", self.observe)) for _ in range(40)]
+        for s in idle:
+            s.close()
+        wait_for(lambda: self.http("/healthz") == "ok\n", "still there")
+        path = str(self.run_folder / "control.sock")
+        self.assertEqual(os.stat(path).st_mode & 0o777, 0o660)
+        for request in (b"nonsense\n", b'{"command":"format c"}\n', b"{" * 3000 + b"\n", b"x" * 10000):
+            with socket.socket(socket.AF_UNIX) as s:
+                s.settimeout(5)
+                s.connect(path)
+                s.sendall(request)
+                try:
+                    s.recv(1000)
+                except ConnectionResetError:
+                    pass
+        self.assertTrue(self.status()["ready"])
+
+    def test_systemd_hears_ready_and_the_watchdog(self):
+        path = str(self.run_folder / "notify")
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as s:
+            s.bind(path)
+            s.settimeout(10)
+            gateway = self.gateway(self.config(free_port(), free_port()), wait=False, env={"NOTIFY_SOCKET": path, "WATCHDOG_USEC": "200000"})
+            heard = [s.recv(200).decode() for _ in range(4)]
+            self.assertIn("READY=1", heard)
+            self.assertGreaterEqual(heard.count("WATCHDOG=1"), 2)
+            gateway.process.send_signal(signal.SIGTERM)
+            while "STOPPING=1" not in heard:
+                heard.append(s.recv(200).decode())
+            self.assertEqual(gateway.process.wait(10), 0)
+
+
+if __name__ == "__main__":
+    unittest.main(verbosity=2)

@@ -1,0 +1,192 @@
+#!/usr/bin/python3
+"""The main job on real brokers: readings go through; outages, kills and full logs lose none."""
+import os
+import random
+import signal
+import sys
+import time
+import unittest
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "support"))
+from testsite import Site, free_port, scenario, wait_for
+
+CONFIG = """
+[gateway]
+name = "gw"
+runtime_dir = "@run@"
+@gateway@
+[log]
+path = "@log@"
+commit_interval = "200ms"
+@logmore@
+[[inputs.mqtt]]
+name = "devices"
+servers = ["mqtt://127.0.0.1:@devices@"]
+version = "@inversion@"
+reconnect_min = "100ms"
+reconnect_max = "1s"
+@input@
+[[inputs.mqtt.routes]]
+topic = "plant/{line}/{device}/telemetry"
+tags = ["line"]
+time = "ts"
+metrics = { value = "value" }
+@more@
+[[uplinks.mqtt]]
+name = "central"
+servers = ["@scheme@://127.0.0.1:@central@"]
+version = "@upversion@"
+initial_interval = "100ms"
+max_interval = "1s"
+@uplink@
+[observe]
+listen = "127.0.0.1:@observe@"
+"""
+
+
+class MainJob(Site):
+    def config(self, devices, central, **values):
+        defaults = {"gateway": "", "logmore": "", "inversion": "5", "input": "", "more": "", "scheme": "mqtt", "upversion": "5", "uplink": ""}
+        return self.configure(CONFIG, devices=devices, central=central, **{**defaults, **values})
+
+    def verdict(self, account, redelivered=False):
+        self.assertEqual({k: account[k] for k in ("lost", "doubled", "out_of_order", "corrupted")},
+                         {"lost": 0, "doubled": 0, "out_of_order": 0, "corrupted": 0}, account)
+        self.assertEqual(account["delivered"], account["sent"], account)
+        if not redelivered:
+            self.assertEqual(account["redelivered"], 0, account)
+
+    def test_readings_go_through_in_every_version_and_qos(self):
+        for inversion, upversion, qos in (("5", "5", 1), ("3.1.1", "3.1.1", 1), ("5", "3.1.1", 2), ("3.1.1", "5", 2)):
+            with self.subTest(inversion=inversion, upversion=upversion, qos=qos):
+                devices, central = self.broker(), self.broker()
+                gateway = self.gateway(self.config(devices.port, central.port, inversion=inversion, upversion=upversion, input=f"qos = {qos}"))
+                wait_for(lambda: self.metric("millrace_input_up") == 1 and self.metric("millrace_uplink_up") == 1, "both sides up")
+                account = self.sim(scenario(devices.port, f'server = "mqtt://127.0.0.1:{central.port}"\nversion = "{upversion}"', duration="2s",
+                                            fleet=f'qos = {qos}\nversion = "{inversion}"'))
+                self.verdict(account)
+                self.assertEqual(gateway.stop(), 0)
+                self.tearDown()
+                self.setUp()
+                del self.observe
+
+    def test_an_outage_of_the_central_side_loses_nothing(self):
+        devices, central_port, tls = self.broker(), free_port(), self.tls()
+        central = self.broker(central_port, tls, name="central")
+        self.gateway(self.config(devices.port, central_port, scheme="mqtts", uplink=f'tls_ca = "{tls}/ca.pem"',
+                                 more='[[windows]]\nname = "1s"\nsize = "1s"\nidle_close = "1s"'))
+        sim = self.sim(scenario(devices.port, f'server = "mqtts://127.0.0.1:{central_port}"\ntls_ca = "{tls}/ca.pem"', duration="8s",
+                                fleet="malformed = 0.01"), wait=False)
+        wait_for(lambda: self.metric("millrace_uplink_records_total") > 200, "the first readings are through")
+        central.stop()
+        wait_for(lambda: self.metric("millrace_uplink_backlog_records") > 500, "a backlog")
+        self.broker(central_port, tls, name="central")
+        account = self.account(sim)
+        self.verdict(account, redelivered=True)
+        self.assertGreater(account["windows"], 20)
+        self.assertEqual(self.metric("millrace_dead_letters_total"), account["malformed"])
+        self.assertGreater(account["malformed"], 0)
+
+    def test_kill_9_at_random_moments_loses_nothing(self):
+        kills = int(os.environ.get("MILLRACE_KILLS", "6"))
+        seed = int(os.environ.get("MILLRACE_SEED", "1"))
+        rng = random.Random(seed)
+        devices, central = self.broker(), self.broker()
+        config = self.config(devices.port, central.port)
+        gateway = self.gateway(config)
+        sim = self.sim(scenario(devices.port, f'server = "mqtt://127.0.0.1:{central.port}"', rate=1000, duration=f"{2 + kills}s"), wait=False)
+        for _ in range(kills):
+            wait_for(lambda: self.metric("millrace_input_records_total") > 50, "readings flow")
+            time.sleep(rng.uniform(0, 0.8))  # the random moment is the point
+            gateway.stop(signal.SIGKILL)
+            gateway = self.gateway(config)
+        account = self.account(sim)
+        print(f"kill -9, {kills} times: {account}")
+        self.verdict(account, redelivered=True)
+        self.assertEqual(gateway.stop(), 0)
+
+    def test_a_full_log_blocks_the_input_and_drains_when_the_uplink_is_back(self):
+        for durability in ("crash", "power"):
+            with self.subTest(durability=durability):
+                devices, central_port = self.broker(), free_port()
+                gateway = self.gateway(self.config(devices.port, central_port, gateway='inbox_size = "256KiB"', input=f'durability = "{durability}"',
+                                                   logmore='max_size = "1MiB"\nwhen_full = "block"'))
+                wait_for(lambda: self.metric("millrace_input_up") == 1, "the input is up")
+                # The fleet's readings fill the log: nobody takes them.
+                full = scenario(devices.port, f'server = "mqtt://127.0.0.1:{central_port}"', rate=4000 if durability == "crash" else 2000,
+                                duration="25s", devices=200, drain="120s", fleet="unacknowledged = 20")
+                central = self.broker(central_port, name="central")
+                sim = self.sim(full, wait=False)
+                wait_for(lambda: self.metric("millrace_uplink_records_total") > 0, "the first readings are through")
+                central.stop()
+                wait_for(lambda: "log: full" in self.http("/readyz") and self.metric("millrace_input_up") == 0, "the log is full and the input pauses", 60)
+                self.assertLessEqual(self.status()["log"]["bytes_used"], 1 << 20)
+                self.broker(central_port, name="central")
+                account = self.account(sim)
+                self.verdict(account, redelivered=True)
+                self.assertIsNone(gateway.process.poll(), gateway.text())
+                self.assertEqual(gateway.stop(), 0)
+                self.tearDown()
+                self.setUp()
+                del self.observe
+
+    def test_the_second_server_takes_over(self):
+        devices, central, dead = self.broker(), self.broker(), free_port()
+        config = self.config(devices.port, central.port)
+        config.write_text(config.read_text().replace(f'["mqtt://127.0.0.1:{central.port}"]', f'["mqtt://127.0.0.1:{dead}", "mqtt://127.0.0.1:{central.port}"]'))
+        self.gateway(config)
+        self.verdict(self.sim(scenario(devices.port, f'server = "mqtt://127.0.0.1:{central.port}"', duration="1s")))
+
+    def test_retained_messages_count_once_per_value(self):
+        devices, central = self.broker(), self.broker()
+        self.publish(devices.port, "plant/l1/d1/telemetry", '{"ts":1700000000,"value":1}', extra=["-r"])
+        config = self.config(devices.port, central.port, inversion="3.1.1")
+        gateway = self.gateway(config)
+        wait_for(lambda: self.metric("millrace_input_records_total") == 1, "the retained message")
+        self.assertEqual(gateway.stop(), 0)
+        gateway = self.gateway(config)
+        wait_for(lambda: self.metric("millrace_input_retained_dropped_total") == 1, "the same again")
+        self.assertEqual(self.metric("millrace_input_records_total"), 0)
+
+    def test_a_reload_changes_what_changed_and_loses_nothing(self):
+        devices, central = self.broker(), self.broker()
+        config = self.config(devices.port, central.port)
+        gateway = self.gateway(config)
+        sim = self.sim(scenario(devices.port, f'server = "mqtt://127.0.0.1:{central.port}"', duration="6s"), wait=False)
+        wait_for(lambda: self.metric("millrace_uplink_records_total") > 100, "readings flow")
+        good = config.read_text()
+        config.write_text(good.replace("[observe]", "[obsrve]"))
+        gateway.process.send_signal(signal.SIGHUP)
+        wait_for(lambda: "nothing was changed" in gateway.text(), "the bad file is refused")
+        self.assertIn('did you mean "observe"?', gateway.text())
+        config.write_text(good.replace('name = "central"', 'name = "central"\nwindow = 8').replace("qos = 1", "").replace('name = "devices"', 'name = "devices"\nkeep_alive = "20s"'))
+        gateway.process.send_signal(signal.SIGHUP)
+        wait_for(lambda: "reload: 2 inputs and uplinks changed" in gateway.text(), "the good file is taken")
+        self.verdict(self.account(sim), redelivered=True)
+
+    def test_dead_letters_can_be_looked_at(self):
+        devices, central = self.broker(), self.broker()
+        self.gateway(self.config(devices.port, central.port))
+        wait_for(lambda: self.metric("millrace_input_up") == 1, "the input is up")
+        self.publish(devices.port, "plant/l1/d1/telemetry", '{"ts":"yesterday","value":1}')
+        wait_for(lambda: "yesterday" in self.command("dlq", "ls").stdout, "the dead letter")
+        self.assertIn("not a time", self.command("dlq", "ls").stdout)
+        self.assertEqual(self.metric("millrace_input_undecodable_total"), 1)
+
+    def test_sigterm_drains_and_stops_in_time_with_the_central_side_away(self):
+        devices = self.broker()
+        config = self.config(devices.port, free_port())
+        gateway = self.gateway(config)
+        wait_for(lambda: self.metric("millrace_input_up") == 1, "the input is up")
+        for n in range(20):
+            self.publish(devices.port, "plant/l1/d1/telemetry", f'{{"ts":{1700000000 + n},"value":{n}}}')
+        begin = time.monotonic()
+        self.assertEqual(gateway.stop(), 0)
+        self.assertLess(time.monotonic() - begin, 10)
+        gateway = self.gateway(config)
+        self.assertEqual(self.metric("millrace_uplink_backlog_records"), 20)
+
+
+if __name__ == "__main__":
+    unittest.main(verbosity=2)

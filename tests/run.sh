@@ -1,0 +1,95 @@
+#!/usr/bin/env bash
+# Installs what the tests need, builds, and runs them. One command on a fresh Debian 12, as root or with sudo.
+#
+# usage: tests/run.sh [quick|full|NAME...]
+#   quick (default)   sanitizer build; unit, contract, golden, simulation, tidy, integration with mosquitto
+#   full              quick, and: kills, long simulation, fuzz, rabbitmq, bench
+#   NAME              one or more of: unit contract golden reader simulation tidy main_job faults
+#                     kills long_simulation fuzz rabbitmq bench
+# The last line is "N passed, N failed, N skipped"; each skip has its reason above it.
+set -uo pipefail
+cd "$(dirname "$0")/.."
+quick="unit contract golden reader simulation tidy main_job faults"
+slow="kills long_simulation fuzz rabbitmq bench"
+case "${1:-quick}" in
+  quick) names=$quick ;;
+  full) names="$quick $slow" ;;
+  -h|--help) sed -n 's/^# \{0,1\}//p' "$0" | sed -n '2,10p'; exit 0 ;;
+  *) names="$*" ;;
+esac
+for name in $names; do
+  case " $quick $slow " in *" $name "*) ;; *) echo "there is no test called $name" >&2; exit 64 ;; esac
+done
+
+passed=0 failed=0 skipped=0
+finish() { echo "$passed passed, $failed failed, $skipped skipped"; [ "$failed" = 0 ]; exit; }
+packaging/install-deps.sh test || { echo "the packages could not be installed"; failed=1; finish; }
+jobs=$(nproc)
+build() { # preset
+  cmake --preset "$1" >"build-$1.log" 2>&1 && cmake --build --preset "$1" -j "$jobs" >>"build-$1.log" 2>&1 || { tail -n 40 "build-$1.log"; rm -f "build-$1.log"; return 1; }
+  rm -f "build-$1.log"
+}
+echo "== build"
+begin=$SECONDS
+build dev || { echo "the build failed"; failed=1; finish; }
+echo "built in $((SECONDS - begin)) s"
+export MILLRACE_BUILD=$PWD/build/dev ASAN_OPTIONS=detect_leaks=1 UBSAN_OPTIONS=print_stacktrace=1
+
+# Counts what a runner says of itself: doctest's and unittest's closing lines.
+count() { # output file, exit code
+  local ok bad skip
+  if grep -q '^\[doctest\] test cases:' "$1"; then
+    ok=$(sed -n 's/^\[doctest\] test cases: *[0-9]* | *\([0-9]*\) passed.*/\1/p' "$1" | tail -n 1)
+    bad=$(sed -n 's/^\[doctest\] test cases:.*| *\([0-9]*\) failed.*/\1/p' "$1" | tail -n 1)
+    skip=0
+  elif grep -q '^Ran [0-9]* test' "$1"; then
+    local ran errors
+    ran=$(sed -n 's/^Ran \([0-9]*\) test.*/\1/p' "$1" | tail -n 1)
+    bad=$(sed -n 's/^FAILED (.*failures=\([0-9]*\).*/\1/p' "$1" | tail -n 1)
+    errors=$(sed -n 's/^FAILED (.*errors=\([0-9]*\).*/\1/p' "$1" | tail -n 1)
+    skip=$(sed -n 's/^\(OK\|FAILED\) (.*skipped=\([0-9]*\).*/\2/p' "$1" | tail -n 1)
+    bad=$((${bad:-0} + ${errors:-0})) skip=${skip:-0}
+    ok=$((ran - bad - skip))
+  else
+    ok=0 bad=0 skip=0
+    [ "$2" = 0 ] && ok=1
+  fi
+  [ "$2" != 0 ] && [ "${bad:-0}" = 0 ] && bad=1
+  passed=$((passed + ${ok:-0})) failed=$((failed + ${bad:-0})) skipped=$((skipped + ${skip:-0}))
+}
+run() { # name command...
+  local name=$1 out rc begin=$SECONDS
+  shift
+  out=$(mktemp)
+  "$@" >"$out" 2>&1
+  rc=$?
+  if [ "$rc" = 77 ]; then
+    skipped=$((skipped + 1))
+    echo "== $name: skipped: $(tail -n 1 "$out")"
+  else
+    count "$out" "$rc"
+    if [ "$rc" = 0 ]; then
+      echo "== $name: good ($((SECONDS - begin)) s)"
+      grep -h "skipped '" "$out" | sed 's/^/   /'
+    else
+      echo "== $name: FAILED ($((SECONDS - begin)) s)"
+      tail -n 120 "$out"
+    fi
+  fi
+  rm -f "$out"
+}
+
+for name in $names; do
+  case $name in
+    unit|contract|golden|simulation) run "$name" timeout 600 "build/dev/tests/test_$name" ;;
+    reader) run reader timeout 60 /usr/bin/python3 tests/golden/read_batch_test.py build/dev/generated/record.desc ;;
+    tidy) run tidy timeout 60 /usr/bin/python3 tests/tidy/tidy_test.py ;;
+    main_job|faults) run "$name" timeout 900 /usr/bin/python3 "tests/integration/${name}_test.py" ;;
+    kills) run kills env MILLRACE_KILLS=50 timeout 3000 /usr/bin/python3 tests/integration/main_job_test.py MainJob.test_kill_9_at_random_moments_loses_nothing ;;
+    long_simulation) run long_simulation env MILLRACE_EFFORT=50 timeout 3000 build/dev/tests/test_simulation ;;
+    fuzz) run fuzz tests/fuzz/run.sh ;;
+    rabbitmq) run rabbitmq timeout 600 /usr/bin/python3 tests/integration/rabbitmq_test.py ;;
+    bench) run bench tests/bench/run.sh ;;
+  esac
+done
+finish

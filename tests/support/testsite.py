@@ -1,0 +1,174 @@
+"""A site for tests on real parts: brokers, gateway and simulator on loopback, on free ports, in a temporary folder, each
+stopped by pid by whoever started it. Everything waits for events, never for luck: wait_for() polls a condition to a deadline."""
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+import unittest
+import urllib.request
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+BUILD = Path(os.environ.get("MILLRACE_BUILD", ROOT / "build" / "dev"))
+MOSQUITTO = shutil.which("mosquitto") or "/usr/sbin/mosquitto"
+
+
+def free_port():
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+def wait_for(condition, what, seconds=30):
+    deadline = time.monotonic() + seconds
+    while True:
+        got = condition()
+        if got:
+            return got
+        if time.monotonic() > deadline:
+            raise AssertionError(f"waited {seconds} s in vain: {what}")
+        time.sleep(0.02)
+
+
+def listening(port):
+    with socket.socket() as s:
+        return s.connect_ex(("127.0.0.1", port)) == 0
+
+
+class Process:
+    def __init__(self, arguments, log, env=None):
+        self.log = Path(log)
+        self.file = open(self.log, "ab")
+        self.process = subprocess.Popen(arguments, stdout=self.file, stderr=subprocess.STDOUT, env={**os.environ, **(env or {})})
+
+    def stop(self, how=signal.SIGTERM, seconds=15):
+        if self.process.poll() is None:
+            self.process.send_signal(how)
+            try:
+                self.process.wait(seconds)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+        self.file.close()
+        return self.process.returncode
+
+    def text(self):
+        return self.log.read_text(errors="replace")
+
+
+class Site(unittest.TestCase):
+    """A test case with a temporary folder and processes that are gone afterwards."""
+
+    def setUp(self):
+        self.folder = Path(tempfile.mkdtemp(prefix="millrace-test-"))
+        shm = Path("/dev/shm")
+        self.run_folder = Path(tempfile.mkdtemp(prefix="millrace-test-", dir=shm if os.access(shm, os.W_OK) else None))
+        self.processes = []
+
+    def tearDown(self):
+        for process in reversed(self.processes):
+            process.stop(signal.SIGKILL)
+        shutil.rmtree(self.folder, ignore_errors=True)
+        shutil.rmtree(self.run_folder, ignore_errors=True)
+
+    # ---- brokers
+    def broker(self, port=None, tls=None, name=None, extra=""):
+        port = port or free_port()
+        name = name or f"broker-{port}"
+        config = self.folder / f"{name}.conf"
+        lines = [f"user {os.environ.get('USER', 'root')}" if os.geteuid() == 0 else "", f"listener {port} 127.0.0.1", "persistence true",
+                 f"persistence_location {self.folder}/", f"persistence_file {name}.db", "max_queued_messages 0", "max_inflight_messages 1000"]
+        if "allow_anonymous" not in extra:
+            lines.append("allow_anonymous true")
+        if tls:
+            lines += [f"cafile {tls}/ca.pem", f"certfile {tls}/server.pem", f"keyfile {tls}/server.key"]
+        config.write_text("\n".join(lines) + "\n" + extra + "\n")
+        process = Process([MOSQUITTO, "-c", str(config)], self.folder / f"{name}.log")
+        process.port = port
+        self.processes.append(process)
+        wait_for(lambda: listening(port) or process.process.poll() is not None, f"broker on {port}")
+        self.assertIsNone(process.process.poll(), process.text())
+        return process
+
+    def tls(self):
+        folder = self.folder / "tls"
+        if not folder.exists():
+            subprocess.run([ROOT / "packaging" / "test-ca.sh", folder], check=True, stdout=subprocess.DEVNULL)
+        return folder
+
+    # ---- the gateway
+    def configure(self, text, **values):
+        self.observe = getattr(self, "observe", None) or free_port()
+        values = {"run": self.run_folder, "log": self.folder / "log", "observe": self.observe, **values}
+        path = self.folder / "millrace.toml"
+        for key, value in values.items():
+            text = text.replace("@" + key + "@", str(value))
+        path.write_text(text)
+        return path
+
+    def gateway(self, config, wait=True, env=None, wrapper=()):
+        process = Process([*wrapper, str(BUILD / "millrace"), "run", "-c", str(config)], self.folder / "gateway.log", env)
+        self.processes.append(process)
+        if wait:
+            wait_for(lambda: self.http("/healthz") is not None or process.process.poll() is not None, "the gateway answers")
+            self.assertIsNone(process.process.poll(), process.text())
+        return process
+
+    def http(self, path):
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.observe}{path}", timeout=5) as answer:
+                return answer.read().decode()
+        except urllib.error.HTTPError as error:
+            return error.read().decode()
+        except OSError:
+            return None
+
+    def metric(self, name, labels=""):
+        text = self.http("/metrics") or ""
+        return sum(float(line.rsplit(" ", 1)[1]) for line in text.splitlines() if line.split("{")[0].split(" ")[0] == name and labels in line)
+
+    def command(self, *arguments, config=None):
+        return subprocess.run([str(BUILD / "millrace"), *arguments, "-c", str(config or self.folder / "millrace.toml")], capture_output=True, text=True, timeout=30)
+
+    def status(self):
+        return json.loads(self.command("status", "--json").stdout)
+
+    # ---- devices and the far side
+    def publish(self, port, topic, *payloads, qos=1, extra=()):
+        for payload in payloads:
+            subprocess.run(["mosquitto_pub", "-p", str(port), "-t", topic, "-q", str(qos), "-m", payload, *extra], check=True, timeout=20)
+
+    def sim(self, scenario, wait=True, seconds=300):
+        path = self.folder / "scenario.toml"
+        path.write_text(scenario)
+        process = Process([str(BUILD / "millrace-sim"), "run", str(path), "--json", str(self.folder / "account.json")], self.folder / "sim.log")
+        self.processes.append(process)
+        return self.account(process, seconds) if wait else process
+
+    def account(self, process, seconds=300):
+        process.process.wait(seconds)
+        self.assertTrue((self.folder / "account.json").exists(), process.text())
+        account = json.loads((self.folder / "account.json").read_text())
+        account["exit"] = process.process.returncode
+        return account
+
+
+def scenario(devices_port, central, *, devices=20, rate=500, duration="4s", more="", fleet="", drain="60s"):
+    return f"""
+drain_timeout = "{drain}"
+[fleet]
+server = "mqtt://127.0.0.1:{devices_port}"
+devices = {devices}
+connections = 5
+rate = {rate}
+duration = "{duration}"
+series = "walk"
+{fleet}
+[central]
+{central}
+{more}
+"""

@@ -1,0 +1,142 @@
+#!/usr/bin/python3
+"""The shape of the source is kept by a test: who may include whom, one home for each third-party header, banned calls."""
+import re
+import subprocess
+import sys
+import unittest
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+
+# room -> rooms whose headers it may include (its own is always allowed). Data flows one way: driver, decode, pipeline, log,
+# uplink; south and north meet only in the log.
+MAY_INCLUDE = {
+    "base": set(),
+    "loop": {"base"},
+    "config": {"base"},
+    "record": {"base"},
+    "ingest": {"record", "loop", "base"},
+    "decode": {"ingest", "record", "base", "config"},
+    "log": {"record", "loop", "base"},
+    "pipeline": {"ingest", "decode", "log", "record", "config", "loop", "base"},
+    "net": {"loop", "config", "base"},
+    "mqtt": {"net", "loop", "config", "base"},
+    "uplink": {"log", "record", "config", "loop", "base", "net", "mqtt"},
+    "observe": {"loop", "base", "net"},
+    "drivers": {"ingest", "decode", "record", "config", "loop", "base", "net", "mqtt"},
+    "cli": None,  # everything
+    "app": None,
+}
+ONLY_THE_INTERFACE = {("pipeline", "log"): {"log/log.h", "log/settled.h"}, ("uplink", "log"): {"log/log.h", "log/settled.h"}}
+
+# third-party header -> the one folder that may include it
+HOMES = {
+    r"uv\.h": {"gateway/loop"},
+    r"sqlite3\.h": {"gateway/log", "sim/world"},  # the simulated disk is an SQLite VFS
+    r"pb(_\w+)?\.h|record\.pb\.h": {"gateway/record"},
+    r"zstd\.h": {"gateway/record", "tests/bench"},
+    r"rapidjson/.*": {"gateway/base"},
+    r"toml\+\+/.*": {"gateway/config"},
+    r"mqtt/async_client\.h|MQTTAsync\.h": {"gateway/mqtt", "tests/bench"},
+    r"http_parser\.h": {"gateway/net"},
+    r"CLI/.*": {"gateway/cli", "sim/fleet"},
+    r"doctest/.*": {"tests"},
+}
+OUR_ROOTS = ("base", "loop", "config", "record", "ingest", "decode", "log", "pipeline", "net", "uplink", "observe", "cli")
+
+BANNED = {
+    r"\bstd::this_thread::sleep_for\b": {"sim/fleet/main.cpp"},  # its outage thread keeps the scenario's clock
+    r"\b(sprintf|strcpy|strcat|gets|atoi|rand|srand|system)\s*\(": {"sim/fleet/main.cpp", "tests/support/main.cpp"},
+    r"\btime\s*\(\s*(NULL|nullptr|0)\s*\)": set(),
+    r"std::chrono::(system|steady|high_resolution)_clock": {"sim/fleet/main.cpp"},
+    r"\busing namespace std;": set(),
+    r"std::random_device|std::mt19937": set(),
+    r"\bvolatile\b": {"sim/world/sim_disk.cpp"},  # SQLite's own signature
+}
+
+
+def sources(*folders):
+    for folder in folders:
+        for path in sorted((ROOT / folder).rglob("*")):
+            if path.suffix in (".h", ".cpp"):
+                yield path, path.relative_to(ROOT).as_posix()
+
+
+def includes(path):
+    for number, line in enumerate(path.read_text().splitlines(), 1):
+        found = re.match(r'\s*#\s*include\s*[<"]([^>"]+)[>"]', line)
+        if found:
+            yield number, found.group(1)
+
+
+def room_of(name):
+    parts = name.split("/")
+    if parts[0] == "gateway":
+        return parts[1] if len(parts) > 2 else "app"
+    return parts[0]
+
+
+class Tidy(unittest.TestCase):
+    def test_includes_follow_the_flow(self):
+        faults = []
+        for path, name in sources("gateway", "drivers"):
+            room = room_of(name)
+            allowed = MAY_INCLUDE[room]
+            for number, header in includes(path):
+                first = header.split("/")[0]
+                if first in ("sim", "tests"):
+                    faults.append(f"{name}:{number}: {room} includes {header}: the gateway never includes sim or tests")
+                    continue
+                if first == "drivers":
+                    own = name.split("/")[1] if room == "drivers" else None
+                    if allowed is not None and header.split("/")[1] != own:
+                        faults.append(f"{name}:{number}: {room} must not include {header}")
+                    continue
+                mqtt_ours = first == "mqtt" and (ROOT / "gateway" / header).exists()
+                if first not in OUR_ROOTS and not mqtt_ours:
+                    continue
+                if allowed is None or first == room:
+                    continue
+                if first not in allowed:
+                    faults.append(f"{name}:{number}: {room} must not include {header}")
+                interface = ONLY_THE_INTERFACE.get((room, first))
+                if interface and header not in interface:
+                    faults.append(f"{name}:{number}: {room} may include {sorted(interface)} only, not {header}")
+        self.assertEqual(faults, [])
+
+    def test_each_third_party_header_has_one_home(self):
+        faults = []
+        for path, name in sources("gateway", "drivers", "sim", "tests"):
+            for number, header in includes(path):
+                for pattern, homes in HOMES.items():
+                    if re.fullmatch(pattern, header) and not any(name.startswith(home + "/") for home in homes):
+                        faults.append(f"{name}:{number}: <{header}> belongs into {sorted(homes)}")
+        self.assertEqual(faults, [])
+
+    def test_nothing_banned_is_called(self):
+        faults = []
+        for path, name in sources("gateway", "drivers", "sim"):
+            for number, line in enumerate(path.read_text().splitlines(), 1):
+                code = line.split("//")[0]
+                for pattern, allowed in BANNED.items():
+                    if re.search(pattern, code) and name not in allowed:
+                        faults.append(f"{name}:{number}: {line.strip()}")
+        self.assertEqual(faults, [])
+
+    def test_every_header_teaches_first(self):
+        faults = [name for path, name in sources("gateway", "drivers", "sim") if path.suffix == ".h" and not path.read_text().startswith("// ")]
+        self.assertEqual(faults, [])
+
+    def test_lines_are_of_a_readable_length(self):
+        faults = [f"{name}:{number}" for path, name in sources("gateway", "drivers", "sim") for number, line in enumerate(path.read_text().splitlines(), 1)
+                  if len(line) > 180]
+        self.assertEqual(faults, [])
+
+    def test_scripts_are_sound(self):
+        scripts = [p for folder in ("packaging", "tests") for p in (ROOT / folder).rglob("*.sh")] + [ROOT / ".ci" / "run"]
+        for script in scripts:
+            self.assertEqual(subprocess.run(["bash", "-n", script]).returncode, 0, script)
+
+
+if __name__ == "__main__":
+    unittest.main()
