@@ -1,5 +1,6 @@
 #include "drivers/mqtt/mqtt_driver.h"
 
+#include <algorithm>
 #include <cstdlib>
 
 #include "base/logger.h"
@@ -8,8 +9,11 @@ namespace millrace {
 namespace {
 
 constexpr double pause_above = 0.75;
-// What a broker may have on the way to us: our inbox remembers as many packet ids to recognise redeliveries.
-constexpr std::uint16_t receive_maximum = 1000;
+// What a broker may have on the way to us: it must fit the inbox's last quarter at a kilobyte each, and the inbox remembers
+// no more packet ids to recognise redeliveries.
+std::uint16_t receive_maximum(const Inbox& inbox) {
+  return static_cast<std::uint16_t>(std::clamp<std::size_t>(inbox.capacity() / 4 / 1024, 16, 1000));
+}
 
 }  // namespace
 
@@ -32,7 +36,7 @@ MqttDriver::MqttDriver(Loop& loop, Rng& rng, Inbox& inbox, const ClockTrust& tru
   options.paho.session_expiry = config_.persistent_session ? config_.session_expiry : Duration{0};
   options.paho.keep_alive = config_.keep_alive;
   options.paho.connect_timeout = config_.connect_timeout;
-  options.paho.receive_maximum = receive_maximum;
+  options.paho.receive_maximum = receive_maximum(inbox_);
   options.paho.username = config_.username;
   options.paho.password = config_.password;
   options.paho.tls = config_.tls;

@@ -19,6 +19,8 @@ class Inbox {
   virtual Result<Ticket> put(const Arrival& arrival) = 0;
   // Foreign threads only. Woken by the log's writer thread. Not ok: not durable, do not acknowledge.
   virtual Status wait_durable(Ticket ticket) = 0;
+  // Bytes it can hold. Any thread.
+  virtual std::size_t capacity() const = 0;
   // How full it is, 0 to 1. Any thread.
   virtual double fill() const = 0;
 };

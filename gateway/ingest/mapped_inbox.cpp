@@ -26,7 +26,7 @@ namespace {
 constexpr std::uint64_t magic = 0x31584F424E49524DULL;  // "MRINBOX1"
 constexpr std::size_t header_bytes = 4096;
 constexpr std::size_t sessions_max = 8;
-constexpr std::size_t session_entries = 1024;      // the largest receive maximum we ask for
+constexpr std::size_t session_entries = 2048;      // twice the largest receive maximum we ask for
 constexpr std::uint64_t redelivery_age_max = 32768;  // packet ids repeat: older ones prove nothing
 constexpr std::uint16_t gap_mark = 0xFFFF;
 constexpr std::uint64_t nothing = UINT64_MAX;
@@ -218,6 +218,15 @@ std::uint64_t MappedInbox::known_redelivery(Session& session, const Arrival& arr
   return 0;
 }
 
+void MappedInbox::note(Session& session, const Arrival& arrival, std::uint64_t digest, std::uint64_t end) {
+  Session::Entry& entry = session.entries[session.serial % session_entries];
+  entry.end = 0;
+  entry.digest = digest;
+  entry.packet_id = arrival.packet_id;
+  entry.serial = ++session.serial;
+  entry.end = end;
+}
+
 Result<Ticket> MappedInbox::put(const Arrival& arrival) {
   if (arrival.input.size() >= gap_mark || arrival.channel.size() > 0xFFFF || arrival.bytes.size() > payload_max) {
     return Status{Code::invalid, "inbox: payload or topic too long"};
@@ -236,6 +245,8 @@ Result<Ticket> MappedInbox::put(const Arrival& arrival) {
       if (arrival.duplicate) {
         if (const std::uint64_t known = known_redelivery(*session, arrival, digest)) {
           duplicates_.fetch_add(1, std::memory_order_relaxed);
+          // Noted anew: if this acknowledgement gets lost too, it comes a third time, when the old note may be gone.
+          note(*session, arrival, digest, known);
           return known;
         }
       }
@@ -277,12 +288,7 @@ Result<Ticket> MappedInbox::put(const Arrival& arrival) {
     end = head + size;
     if (session) {
       // Noted before the entry counts: a kill in between leaves a note that points beyond the head, and no entry.
-      Session::Entry& note = session->entries[session->serial % session_entries];
-      note.end = 0;
-      note.digest = digest;
-      note.packet_id = arrival.packet_id;
-      note.serial = ++session->serial;
-      note.end = end;
+      note(*session, arrival, digest, end);
     }
     h.head.store(end, std::memory_order_release);
   }

@@ -46,6 +46,7 @@ class MappedInbox final : public Inbox {
   Result<Ticket> put(const Arrival& arrival) override;
   Status wait_durable(Ticket ticket) override;
   double fill() const override;
+  std::size_t capacity() const override { return capacity_; }
   // Runs on a producer's thread when something arrived and the consumer was asleep.
   void on_wake(std::function<void()> wake) { wake_ = std::move(wake); }
 
@@ -75,6 +76,7 @@ class MappedInbox final : public Inbox {
   Header& header() const;
   Session& session_of(std::string_view input);
   std::byte* at(std::uint64_t position) const;
+  static void note(Session& session, const Arrival& arrival, std::uint64_t digest, std::uint64_t end);
   std::uint64_t known_redelivery(Session& session, const Arrival& arrival, std::uint64_t digest) const;
 
   std::span<std::byte> region_;

@@ -58,6 +58,7 @@ struct GroupWrite {
 struct GroupResult {
   Status status;
   std::uint64_t head_bytes = 0;      // database, -wal and -shm
+  std::uint64_t database_bytes = 0;  // the database alone
   std::uint64_t sealed_bytes = 0;    // of the previous head, when a fresh one was made
   std::vector<Row> copied;           // without columns
   bool on_fresh_head = false;        // also set when the group failed later: the fresh head exists
@@ -72,7 +73,8 @@ struct HeadContents {
 
 class HeadWriter {
  public:
-  HeadWriter(Folder& folder, std::string vfs) : folder_(folder), vfs_(std::move(vfs)) {}
+  // The WAL is checkpointed when it reaches `wal_bytes_max`.
+  HeadWriter(Folder& folder, std::string vfs, std::uint64_t wal_bytes_max) : folder_(folder), vfs_(std::move(vfs)), wal_bytes_max_(wal_bytes_max) {}
 
   // Opens an existing head and reads what start needs; the rows themselves are not read.
   Result<HeadContents> open(std::uint32_t id);
@@ -90,6 +92,7 @@ class HeadWriter {
 
   Folder& folder_;
   std::string vfs_;
+  std::uint64_t wal_bytes_max_;
   Database db_;
   Statement insert_row_, put_state_, drop_state_;
   std::uint32_t id_ = 0;

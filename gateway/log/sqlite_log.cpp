@@ -63,11 +63,12 @@ SqliteLog::SqliteLog(Loop& loop, Folder& folder, const LogOptions& options)
     : loop_(loop),
       folder_(folder),
       options_(options),
-      writer_(std::make_shared<HeadWriter>(folder, options.vfs)),
       reader_(std::make_shared<RowReader>(folder, options.vfs)) {
   if (options_.segment_bytes == 0) {
     options_.segment_bytes = std::clamp<std::uint64_t>(options_.bytes_max / 16, 64 << 10, 16 << 20);
   }
+  options_.open_bytes_max = std::min<std::uint64_t>(options_.open_bytes_max, options_.bytes_max / 16);
+  writer_ = std::make_shared<HeadWriter>(folder_, options_.vfs, options_.segment_bytes / 2);
   // A small log cannot hold a whole inbox back: the promise shrinks to a quarter of it.
   options_.inbox_bytes = std::min<std::uint64_t>(options_.inbox_bytes, options_.bytes_max / 4);
 }
@@ -103,7 +104,7 @@ Status SqliteLog::load(std::uint64_t seed) {
     // Damaged, of another version, or nothing of ours: out of the way, for people to look at; the log goes on.
     LOG_ERROR("log: ", folder_.join(segment_name(id)), " cannot be used (",
               contents.ok() ? "another format" : contents.status().detail(), "); set aside");
-    writer_ = std::make_shared<HeadWriter>(folder_, options_.vfs);
+    writer_ = std::make_shared<HeadWriter>(folder_, options_.vfs, options_.segment_bytes / 2);
     ++stats_.files_set_aside;
     for (const char* suffix : {"", "-wal", "-shm"}) {
       if (folder_.size_of(segment_name(id) + suffix) == 0 && *suffix) continue;
@@ -422,7 +423,7 @@ void SqliteLog::close_group() {
     put_state("clean", varints({1}));
     put_state("last", varints({next_ - 1}));
   }
-  const bool seal = seal_next_ || head_.file_bytes >= options_.segment_bytes;
+  const bool seal = seal_next_ || head_database_bytes_ >= options_.segment_bytes / 2;
   if (seal) {
     if (head_.file_bytes > 0 && !sealed_.contains(head_.id)) {
       SegmentInfo sealing = head_;
@@ -471,6 +472,7 @@ void SqliteLog::on_written(const GroupResult& result) {
     if (auto found = sealed_.find(old); found != sealed_.end() && result.sealed_bytes > 0) found->second.file_bytes = result.sealed_bytes;
     loop_.run_blocking("read", [reader = reader_, old] { reader->forget(old); }, [] {});
     head_ = SegmentInfo{};
+    head_database_bytes_ = 0;
     head_.id = *writing_->fresh_head;
     seal_next_ = false;
   }
@@ -511,6 +513,7 @@ void SqliteLog::on_written(const GroupResult& result) {
 
 void SqliteLog::on_committed(const GroupResult& result) {
   head_.file_bytes = result.head_bytes;
+  head_database_bytes_ = result.database_bytes;
   ++stats_.commits;
   for (const Row& row : result.copied) head_.lanes[static_cast<std::size_t>(row.lane)].add(row.first, row.last(), row.count, 0);
   for (const Row& row : writing_->rows) {

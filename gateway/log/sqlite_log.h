@@ -116,6 +116,7 @@ class SqliteLog final : public Log {
   std::map<CursorKey, Cursor> cursors_;
   std::map<std::uint32_t, SegmentInfo> sealed_;
   SegmentInfo head_;
+  std::uint64_t head_database_bytes_ = 0;
   StateTable state_;
   std::vector<std::string> changed_;
   std::optional<InboxPosition> inbox_;

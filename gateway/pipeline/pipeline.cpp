@@ -159,7 +159,8 @@ void Pipeline::look() {
   const bool took = log_.accepting() && take_some(set);
   const bool waiters = inbox_.has_waiters();
   if (took || (waiters && taken_through_ > released_seen_)) {
-    set.urgent = waiters;
+    // Room in the inbox comes with the commit: a fast input must not be paused for want of one.
+    set.urgent = waiters || inbox_.fill() > 0.5;
     if (waiters) released_seen_ = taken_through_;
     log_.commit(std::move(set), {});
   }

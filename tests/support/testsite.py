@@ -72,6 +72,12 @@ class Site(unittest.TestCase):
     def tearDown(self):
         for process in reversed(self.processes):
             process.stop(signal.SIGKILL)
+        result = self._outcome.result
+        if any(test is self for test, _ in getattr(result, "failures", []) + getattr(result, "errors", [])) and (self.folder / "gateway.log").exists():
+            print("the gateway's last words:", *(self.folder / "gateway.log").read_text(errors="replace").splitlines()[-25:], sep="\n  ")
+        if os.environ.get("MILLRACE_KEEP"):
+            print("kept:", self.folder, self.run_folder)
+            return
         shutil.rmtree(self.folder, ignore_errors=True)
         shutil.rmtree(self.run_folder, ignore_errors=True)
 
