@@ -33,7 +33,8 @@ echo "== build"
 begin=$SECONDS
 build dev || { echo "the build failed"; failed=1; finish; }
 echo "built in $((SECONDS - begin)) s"
-export MILLRACE_BUILD=$PWD/build/dev ASAN_OPTIONS=detect_leaks=1 UBSAN_OPTIONS=print_stacktrace=1
+export MILLRACE_BUILD=$PWD/build/dev UBSAN_OPTIONS=print_stacktrace=1
+export LSAN_OPTIONS=print_suppressions=0:suppressions=$PWD/tests/support/lsan.supp
 
 # Counts what a runner says of itself: doctest's and unittest's closing lines.
 count() { # output file, exit code

@@ -167,6 +167,7 @@ struct PahoClient::Shared : std::enable_shared_from_this<PahoClient::Shared>, mq
         return;
       }
       case mqtt::token::PUBLISH: {
+        if (!ok) LOG_DEBUG("publish failed: ", token.get_return_code(), " ", static_cast<int>(token.get_reason_code()));
         const int code = ok ? static_cast<int>(token.get_reason_code()) : token.get_reason_code() >= 128 ? static_cast<int>(token.get_reason_code()) : -1;
         on_loop([request, code](Shared& self) { self.publish_done(request, code); });
         return;
@@ -202,7 +203,8 @@ struct PahoClient::Shared : std::enable_shared_from_this<PahoClient::Shared>, mq
   // ---- on the worker
   void make_client() {
     const int version = options.version == 5 ? MQTTVERSION_5 : MQTTVERSION_3_1_1;
-    const mqtt::create_options create(version);
+    // What Paho holds for us is bounded by our own batches in flight; its default of 100 messages would refuse the rest.
+    const mqtt::create_options create(version, 60'000);
     const std::string uri = paho_uri(options.server);
     if (options.persistence_dir.empty()) client = std::make_unique<mqtt::async_client>(uri, options.client_id, create, nullptr);
     else client = std::make_unique<mqtt::async_client>(uri, options.client_id, create, options.persistence_dir);
@@ -353,7 +355,8 @@ void PahoClient::publish(std::string topic, std::shared_ptr<const Bytes> payload
           }
           auto message = mqtt::message::create(topic, payload->data(), payload->size(), qos, false, props);
           shared->client->publish(message, reinterpret_cast<void*>(static_cast<std::uintptr_t>(request)), *shared);
-        } catch (const std::exception&) {
+        } catch (const std::exception& error) {
+          LOG_DEBUG("publish: ", error.what());
           shared->on_loop([request](Shared& self) { self.publish_done(request, -1); });
         }
       },

@@ -100,6 +100,10 @@ void MqttUplink::on_published(std::uint64_t id, std::uint32_t index, int reason_
       sending.outcome.reason = reason_code < 0 ? "connection lost before the acknowledgement" : reason_text(reason_code);
     }
   }
+  // One message that failed on a living connection would be overtaken by those behind it: nothing more goes out on this one.
+  if (reason_code < 0 && connection_->up()) loop_.post([this, alive = alive_] {
+      if (*alive && connection_->up()) connection_->drop("a message could not be published");
+    });
   if (--sending.waiting_for > 0) return;
   const auto done = std::move(sending.done);
   const Outcome outcome = std::move(sending.outcome);
