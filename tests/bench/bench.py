@@ -1,0 +1,202 @@
+#!/usr/bin/python3
+"""Measures the budgets of Millrace, each beside a limit or peer in the same run.
+
+usage: run.sh [--json FILE] [id ...]      ids: all of those in BUDGETS when none are named
+
+Absolute times mean little on shared machines: look at CPU per reading and at the ratio to what stood beside it.
+"""
+import json
+import os
+import resource
+import signal
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+os.environ.setdefault("MILLRACE_BUILD", str(ROOT / "build" / "release"))
+sys.path.insert(0, str(ROOT / "tests" / "support"))
+sys.path.insert(0, str(ROOT / "tests" / "integration"))
+from testsite import BUILD, Process, Site, free_port, scenario, wait_for
+from main_job_test import CONFIG
+
+BUDGETS = {  # id: (budget, unit)
+    "mqtt_cpu": (2.5, "us/reading above the null subscriber"), "mqtt_to_far_cpu": (None, "us/reading above the null subscriber"),
+    "bytes_real": (5.3, "bytes/reading"), "bytes_grid": (1.0, "bytes/reading"), "bytes_stamped": (3.3, "bytes/reading"),
+    "encode_cpu": (60, "ns/reading"), "decode_cpu": (25, "ns/reading"), "rss_full_idle": (18, "MB"), "rss_full_load": (24, "MB"),
+    "latency_p99": (0.25, "s"), "start_empty": (0.1, "s"),
+}
+READINGS = 200_000
+
+
+def cpu_of(pid):
+    fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def rss_of(pid):
+    return next(int(line.split()[1]) for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("VmRSS")) / 1000
+
+
+class Bench(Site):
+    def runTest(self):
+        pass
+
+    def config(self, devices, central, **values):
+        defaults = {"gateway": "", "logmore": "", "inversion": "5", "input": "", "more": "", "scheme": "mqtt", "upversion": "5", "uplink": ""}
+        return self.configure(CONFIG, devices=devices, central=central, **{**defaults, **values})
+
+    def source(self):
+        process = subprocess.Popen([str(BUILD / "tests" / "broker_source"), str(READINGS), "500"], stdout=subprocess.PIPE, text=True)
+        self.addCleanup(process.kill)
+        return process, int(process.stdout.readline())
+
+    def null_cpu(self):
+        source, port = self.source()
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        subscriber = subprocess.Popen([str(BUILD / "tests" / "null_subscriber"), str(port), str(READINGS)])
+        seconds = float(source.stdout.readline())
+        _, _, usage = os.wait4(subscriber.pid, 0)
+        source.wait(10)
+        return (usage.ru_utime + usage.ru_stime) / READINGS * 1e6, seconds
+
+    def gateway_cpu(self, central):
+        """CPU per reading from the source to committed, and (with a central side) acknowledged there."""
+        source, port = self.source()
+        self.observe = None
+        gateway = self.gateway(self.config(port, central, logmore=""))
+        seconds = float(source.stdout.readline())
+        wait_for(lambda: self.metric("millrace_log_records_total") >= READINGS, "everything is in the log", 60)
+        if central != 1:
+            wait_for(lambda: self.metric("millrace_uplink_records_total") >= READINGS, "everything is at the far side", 60)
+        cpu = cpu_of(gateway.process.pid)
+        source.kill()
+        source.wait()
+        gateway.stop(signal.SIGKILL)
+        subprocess.run(["rm", "-rf", str(self.folder / "log"), *map(str, self.run_folder.iterdir())])
+        return cpu / READINGS * 1e6, seconds
+
+    def mqtt(self, to_far):
+        runs = []
+        for _ in range(3):
+            null, _ = self.null_cpu()
+            central = self.broker().port if to_far else 1
+            ours, _ = self.gateway_cpu(central)
+            runs.append((ours - null, null))
+        value, beside = sorted(runs)[1]
+        return value, "null Paho subscriber, us/message", beside, 3
+
+    def mqtt_cpu(self):
+        return self.mqtt(False)
+
+    def mqtt_to_far_cpu(self):
+        return self.mqtt(True)
+
+    def codec(self, name):
+        if not hasattr(Bench, "codec_results"):
+            lines = [subprocess.run([str(BUILD / "tests" / "codec_bench"), str(ROOT / "sim" / "data")], capture_output=True, text=True, check=True).stdout
+                     for _ in range(3)]
+            Bench.codec_results = [{r["id"]: r for r in map(json.loads, text.splitlines())} for text in lines]
+        runs = [r[name] for r in Bench.codec_results]
+        middle = sorted(runs, key=lambda r: r["value"])[1]
+        return middle["value"], middle["beside"], middle["beside_value"], 3
+
+    def rss(self, rate):
+        values, peers = [], []
+        for _ in range(3):
+            devices, central = self.broker(), self.broker()
+            self.observe = None
+            gateway = self.gateway(self.config(devices.port, central.port))
+            wait_for(lambda: self.metric("millrace_uplink_up") == 1 and self.metric("millrace_input_up") == 1, "up")
+            if rate:
+                account = self.sim(scenario(devices.port, f'server = "mqtt://127.0.0.1:{central.port}"', devices=200, rate=rate, duration="8s"))
+                if account["lost"]:
+                    raise AssertionError(account)
+            else:
+                time.sleep(1)
+            values.append(rss_of(gateway.process.pid))
+            peers.append(rss_of(devices.process.pid))
+            gateway.stop()
+            devices.stop(), central.stop()
+            subprocess.run(["rm", "-rf", str(self.folder / "log"), *map(str, self.run_folder.iterdir())])
+        return statistics.median(values), "mosquitto for the devices, same load, MB", statistics.median(peers), 3
+
+    def rss_full_idle(self):
+        return self.rss(0)
+
+    def rss_full_load(self):
+        return self.rss(5000)
+
+    def latency_p99(self):
+        ours, peers = [], []
+        for _ in range(3):
+            devices, central = self.broker(), self.broker()
+            self.observe = None
+            gateway = self.gateway(self.config(devices.port, central.port))
+            wait_for(lambda: self.metric("millrace_uplink_up") == 1 and self.metric("millrace_input_up") == 1, "up")
+            account = self.sim(scenario(devices.port, f'server = "mqtt://127.0.0.1:{central.port}"', devices=200, rate=1000, duration="10s"))
+            ours.append(account["live_p99_s"])
+            gateway.stop()
+            devices.stop(), central.stop()
+            subprocess.run(["rm", "-rf", str(self.folder / "log"), *map(str, self.run_folder.iterdir())])
+            begin = time.monotonic()
+            probe = self.broker()
+            for _ in range(20):
+                self.publish(probe.port, "x", "1")
+            peers.append((time.monotonic() - begin) / 20)
+            probe.stop()
+        return statistics.median(ours), "one mosquitto_pub at QoS 1 from start to end, s", statistics.median(peers), 3
+
+    def start_empty(self):
+        ours, peers = [], []
+        for _ in range(5):
+            self.observe = None
+            config = self.config(1, 1)
+            begin = time.monotonic()
+            process = Process([str(BUILD / "millrace"), "run", "-c", str(config)], self.folder / "start.log")
+            wait_for(lambda: "is ready" in process.text(), "ready")
+            ours.append(time.monotonic() - begin)
+            process.stop()
+            subprocess.run(["rm", "-rf", str(self.folder / "log"), str(self.folder / "start.log"), *map(str, self.run_folder.iterdir())])
+            begin = time.monotonic()
+            self.broker().stop()
+            peers.append(time.monotonic() - begin)
+        return statistics.median(ours), "mosquitto to listening and stopped, s", statistics.median(peers), 5
+
+
+def main(arguments):
+    out, ids = None, []
+    arguments = iter(arguments)
+    for argument in arguments:
+        if argument == "--json":
+            out = next(arguments)
+        elif argument in BUDGETS:
+            ids.append(argument)
+        else:
+            print(f"there is no bench called {argument}; there are: {' '.join(BUDGETS)}", file=sys.stderr)
+            return 64
+    results = []
+    for name in ids or BUDGETS:
+        budget, unit = BUDGETS[name]
+        bench = Bench()
+        bench._outcome = type("Outcome", (), {"result": None})()
+        bench.setUp()
+        try:
+            measure = getattr(bench, name, None)
+            value, beside, beside_value, runs = measure() if measure else bench.codec(name)
+        finally:
+            bench.tearDown()
+            bench.doCleanups()
+        met = None if budget is None else value <= budget
+        results.append({"id": name, "value": round(value, 4), "unit": unit, "budget": budget, "met": met, "beside": beside, "beside_value": round(beside_value, 4), "runs": runs})
+        verdict = "" if met is None else "met" if met else "NOT MET"
+        print(f"{name:16} {value:9.3f} {unit:38} budget {budget if budget is not None else '-':>5} {verdict:8} beside {beside}: {beside_value:.3f}", flush=True)
+    if out:
+        Path(out).write_text(json.dumps(results, indent=1) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,7 @@
+#!/usr/bin/env bash
+# Builds the release and the bench programs, and measures. usage: tests/bench/run.sh [--json FILE] [id ...]
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+cmake --preset release -DMILLRACE_TESTS=ON >/dev/null
+cmake --build --preset release --target millrace millrace-sim codec_bench broker_source null_subscriber | tail -n 1
+exec /usr/bin/python3 tests/bench/bench.py "$@"
