@@ -40,14 +40,19 @@ void Fleet::start() {
     options.reconnect_min = std::chrono::milliseconds(100);
     options.reconnect_max = std::chrono::seconds(2);
     MqttConnection::Events events;
-    events.up = [this, i](bool) { pump(links_[i]); };
+    events.up = [this, i](bool) {
+      // The clock starts when everybody is there: connecting is not what is measured.
+      if (started_.ns == 0 && connected() == links_.size()) {
+        started_ = loop_.now();
+        make_some();
+      }
+      pump(links_[i]);
+    };
     events.down = [](const MqttFault& fault) { LOG_WARN("a device's connection: ", fault.text); };
     links_[i].connection = std::make_unique<MqttConnection>(loop_, rng_, std::move(options), std::move(events));
     links_[i].connection->start();
   }
-  started_ = loop_.now();
   making_ = true;
-  make_some();
 }
 
 std::string Fleet::topic_of(std::size_t device) const {

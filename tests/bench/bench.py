@@ -50,7 +50,7 @@ class Bench(Site):
 
     def source(self):
         process = subprocess.Popen([str(BUILD / "tests" / "broker_source"), str(READINGS), "500"], stdout=subprocess.PIPE, text=True)
-        self.addCleanup(process.kill)
+        self.sources.append(process)
         return process, int(process.stdout.readline())
 
     def null_cpu(self):
@@ -183,12 +183,15 @@ def main(arguments):
         bench = Bench()
         bench._outcome = type("Outcome", (), {"result": None})()
         bench.setUp()
+        bench.sources = []
         try:
             measure = getattr(bench, name, None)
             value, beside, beside_value, runs = measure() if measure else bench.codec(name)
         finally:
             bench.tearDown()
-            bench.doCleanups()
+            for process in bench.sources:
+                process.kill()
+                process.wait()
         met = None if budget is None else value <= budget
         results.append({"id": name, "value": round(value, 4), "unit": unit, "budget": budget, "met": met, "beside": beside, "beside_value": round(beside_value, 4), "runs": runs})
         verdict = "" if met is None else "met" if met else "NOT MET"
