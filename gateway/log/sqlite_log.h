@@ -1,6 +1,7 @@
 // The Log on SQLite segments. This half lives on the loop: it holds cursors, the segment table and the open group in
 // memory, decides when a group closes, and hands complete groups to the HeadWriter on the log worker, one at a time:
-// while one is being synced the next one fills. Files and SQL are in segment.{h,cpp}.
+// while one is being synced the next one fills. Files and SQL are in segment.{h,cpp}. Three sources: the life of a group
+// (sqlite_log.cpp), the start (sqlite_log_start.cpp), reading and space (sqlite_log_space.cpp).
 #pragma once
 
 #include <deque>
@@ -73,6 +74,7 @@ class SqliteLog final : public Log {
   Status load(std::uint64_t seed);
   void restore(std::uint32_t head, const HeadContents& contents);
   void begin_new(std::uint64_t seed);
+  void lose_missing();
 
   // ---- the open group
   void apply(WriteSet& set);
@@ -98,6 +100,7 @@ class SqliteLog final : public Log {
   bool settled_by_all(const SegmentInfo& segment, Lane lane) const;
   void reclaim(const SegmentInfo& segment, const std::vector<std::pair<Row, std::uint64_t>>& rows, bool evict);
   void lose(Lane lane, Range range, std::uint64_t records, const std::string& consumer, How how, const char* reason);
+  void lose_span(const SegmentInfo& segment, Lane lane, Sequence from, const char* reason);
   void settle_lost(Lane lane, const Row& row, How how, const char* reason);
   void on_read(Lane lane, const ReadRows& read);
   void cache(const Row& row);

@@ -302,3 +302,42 @@ TEST_CASE("log: durable states change with the WriteSet that names them") {
   bench.restart(true);
   CHECK_FALSE(bench.log->state("x"));
 }
+
+TEST_CASE("log: a segment that vanished is reported, and nobody waits for it") {
+  LogOptions options;
+  options.bytes_max = 4 << 20;
+  options.segment_bytes = 64 << 10;
+  options.cache_bytes = 0;
+  Bench bench(options);
+  bench.log->subscribe({"up", {Lane::raw, Lane::alarm}, Subscription::Start::oldest});
+  Rng rng(seed());
+  for (int i = 0; i < 40; ++i) {
+    WriteSet set;
+    for (int k = 0; k < 500; ++k) set.records.emplace_back(Lane::raw, reading(rng.unit()));
+    set.urgent = true;
+    bench.log->commit(std::move(set), {});
+    bench.loop->run_for(1s);
+  }
+  REQUIRE(bench.log->stats().segments > 3);
+  const std::uint64_t segments = bench.log->stats().segments;
+  bench.log.reset();
+  bench.disk.files.erase("seg-00000002.db");
+  bench.loop = std::make_unique<SimLoop>();
+  bench.open();
+  bench.log->subscribe({"up", {Lane::raw, Lane::alarm}});
+  CHECK(bench.log->stats().segments == segments - 1);
+  const LaneLedger ledger = bench.log->ledger("up", Lane::raw);
+  const std::uint64_t lost = ledger.settled[static_cast<std::size_t>(How::unreadable)];
+  CHECK(lost > 0);
+  std::uint64_t readable = 0;
+  for (const Range& range : bench.log->unsettled("up", Lane::raw)) {
+    for (Sequence from = range.first; from <= range.last;) {
+      const auto rows = bench.read(Lane::raw, {from, range.last}, Log::Direction::up, 100'000);
+      if (rows.empty()) break;
+      for (const Row& row : rows) readable += row.count;
+      from = rows.back().last() + 1;
+    }
+  }
+  CHECK(readable + lost == 20'000);
+  CHECK_FALSE(bench.read(Lane::alarm, {1, UINT64_MAX}).empty());
+}
