@@ -3,14 +3,14 @@
 #
 # usage: tests/run.sh [quick|full|NAME...]
 #   quick (default)   sanitizer build; unit, contract, golden, simulation, tidy, integration with mosquitto
-#   full              quick, and: kills, long simulation, fuzz, rabbitmq, bench
+#   full              quick, and: kills, long simulation, ThreadSanitizer, fuzz, rabbitmq, bench
 #   NAME              one or more of: unit contract golden reader simulation tidy main_job faults
-#                     kills long_simulation fuzz rabbitmq bench
+#                     kills long_simulation tsan fuzz rabbitmq bench
 # The last line is "N passed, N failed, N skipped"; each skip has its reason above it.
 set -uo pipefail
 cd "$(dirname "$0")/.."
 quick="unit contract golden reader simulation tidy main_job faults"
-slow="kills long_simulation fuzz rabbitmq bench"
+slow="kills long_simulation tsan fuzz rabbitmq bench"
 case "${1:-quick}" in
   quick) names=$quick ;;
   full) names="$quick $slow" ;;
@@ -88,6 +88,13 @@ for name in $names; do
     main_job|faults) run "$name" timeout 900 /usr/bin/python3 "tests/integration/${name}_test.py" ;;
     kills) run kills env MILLRACE_KILLS=50 timeout 3000 /usr/bin/python3 tests/integration/main_job_test.py MainJob.test_kill_9_at_random_moments_loses_nothing ;;
     long_simulation) run long_simulation env MILLRACE_EFFORT=50 timeout 3000 build/dev/tests/test_simulation ;;
+    tsan)
+      if build tsan; then
+        run tsan_unit timeout 900 build/tsan/tests/test_unit
+        run tsan_contract timeout 300 build/tsan/tests/test_contract
+      else
+        failed=$((failed + 1))
+      fi ;;
     fuzz) run fuzz tests/fuzz/run.sh ;;
     rabbitmq) run rabbitmq timeout 600 /usr/bin/python3 tests/integration/rabbitmq_test.py ;;
     bench) run bench tests/bench/run.sh ;;

@@ -3,6 +3,8 @@
 #include <pb_decode.h>
 #include <pb_encode.h>
 
+#include <cstring>
+
 #include "base/text.h"
 #include "record.pb.h"
 
@@ -81,6 +83,15 @@ Bytes encode(const pb_msgdesc_t* fields, const void* message) {
   pb_ostream_t stream = {append, &out, SIZE_MAX, 0, nullptr};
   MILLRACE_CHECK(pb_encode(&stream, fields, message));  // memory is the only limit, and nothing of ours is malformed
   return out;
+}
+
+// nanopb stores whatever number came; as an enum it may be no value of its type, which must not even be read.
+template <typename Enum>
+unsigned number_of(const Enum& value) {
+  static_assert(sizeof value <= sizeof(unsigned));
+  unsigned number = 0;
+  std::memcpy(&number, &value, sizeof value);
+  return number;
 }
 
 std::string_view view_of(const Bytes& bytes) { return text_of(bytes); }
@@ -194,7 +205,7 @@ Result<Record> decode_record(BytesView bytes) {
   if (!pb_decode_ex(&stream, millrace_Record_fields, &m, PB_DECODE_NOINIT)) {
     return Status{Code::corrupt, text("record: ", PB_GET_ERROR(&stream))};
   }
-  const auto kind = static_cast<unsigned>(m.kind), quality = static_cast<unsigned>(m.quality), trust = static_cast<unsigned>(m.time_trust);
+  const unsigned kind = number_of(m.kind), quality = number_of(m.quality), trust = number_of(m.time_trust);
   if (kind > 4 || quality > 2 || trust > 2) return Status{Code::corrupt, "record: a kind, quality or trust nobody knows"};
   record.kind = static_cast<Kind>(kind);
   record.quality = static_cast<Quality>(quality);

@@ -111,6 +111,13 @@ Shipper::LaneState& Shipper::state_of(Lane lane) {
   return *std::find_if(lanes_.begin(), lanes_.end(), [lane](const LaneState& state) { return state.lane == lane; });
 }
 
+// Pieces lie in number order, and what flies is always among them.
+std::deque<Shipper::Piece>::iterator Shipper::find_piece(LaneState& lane, Sequence first) {
+  const auto at = std::lower_bound(lane.pieces.begin(), lane.pieces.end(), first, [](const Piece& p, Sequence s) { return p.row.first < s; });
+  MILLRACE_CHECK(at != lane.pieces.end() && at->row.first == first);
+  return at;
+}
+
 void Shipper::pump_after(Duration delay) {
   pump_timer_ = loop_.after(delay, [this] { pump(); });
 }
@@ -151,9 +158,7 @@ void Shipper::read_more(LaneState& lane) {
   const std::size_t bytes_max = uplink_.limits().bytes_max;
   if (lane.reading || lane.bytes_waiting >= bytes_max || lane.next > log_.last_committed()) return;
   // What flies is held in memory too: together they are the bound.
-  std::size_t held = 0;
-  for (const Piece& piece : lane.pieces) held += piece.row.columns->size();
-  if (held >= bytes_max * (uplink_.limits().batches_in_flight + 1)) return;
+  if (lane.bytes_held >= bytes_max * (uplink_.limits().batches_in_flight + 1)) return;
   lane.reading = true;
   const Sequence through = log_.last_committed();
   log_.read(lane.lane, {lane.next, through}, Log::Direction::up, bytes_max,
@@ -190,6 +195,7 @@ void Shipper::take_rows(LaneState& lane, Result<std::vector<Row>> rows, Sequence
     }
     lane.next = row.last() + 1;
     lane.bytes_waiting += row.columns->size();
+    lane.bytes_held += row.columns->size();
     Piece piece;
     piece.row = std::move(row);
     lane.pieces.push_back(std::move(piece));
@@ -230,20 +236,22 @@ void Shipper::on_outcome(std::uint64_t id, const Outcome& outcome) {
   const Flight flight = std::move(flights_.at(id));
   flights_.erase(id);
   LaneState& lane = state_of(flight.lane);
-  std::vector<Sequence> open;
+  std::vector<bool> is_open(flight.firsts.size());
   if (outcome.verdict != Verdict::acknowledged) {
-    for (const std::uint32_t index : outcome.open) open.push_back(flight.firsts.at(index));
+    for (const std::uint32_t index : outcome.open) is_open.at(index) = true;
   }
-  for (const Sequence first : flight.firsts) {
-    auto piece = std::find_if(lane.pieces.begin(), lane.pieces.end(), [&](const Piece& p) { return p.row.first == first; });
-    MILLRACE_CHECK(piece != lane.pieces.end() && piece->state == Piece::flying);
-    if (std::find(open.begin(), open.end(), first) == open.end()) {
+  std::vector<Sequence> open;
+  for (std::size_t i = 0; i < flight.firsts.size(); ++i) {
+    const auto piece = find_piece(lane, flight.firsts[i]);
+    MILLRACE_CHECK(piece->state == Piece::flying);
+    if (is_open[i]) {
+      open.push_back(flight.firsts[i]);
+      piece->state = Piece::waiting;
+      lane.bytes_waiting += piece->row.columns->size();
+    } else {
       piece->state = Piece::safe;
       records_sent_.add(piece->row.count);
       bytes_sent_.add(piece->row.columns->size());
-    } else {
-      piece->state = Piece::waiting;
-      lane.bytes_waiting += piece->row.columns->size();
     }
   }
   const Instant now = loop_.now();
@@ -293,7 +301,7 @@ void Shipper::isolate(LaneState& lane, const std::vector<Sequence>& refused, con
     return;
   }
   lane.rows_max = 1;
-  const auto at = std::find_if(lane.pieces.begin(), lane.pieces.end(), [&](const Piece& p) { return p.row.first == refused.at(0); });
+  const auto at = find_piece(lane, refused.at(0));
   const std::size_t size = at->row.columns->size();
   if (at->row.count > 1) {
     const std::uint32_t half = at->row.count / 2;
@@ -309,7 +317,9 @@ void Shipper::isolate(LaneState& lane, const std::vector<Sequence>& refused, con
       second.row.count -= half;
       second.row.zstd = high.value().zstd;
       second.row.columns = std::make_shared<const Bytes>(std::move(high.value().bytes));
-      lane.bytes_waiting += at->row.columns->size() + second.row.columns->size();
+      const std::size_t halves = at->row.columns->size() + second.row.columns->size();
+      lane.bytes_waiting += halves;
+      lane.bytes_held += halves - size;
       lane.pieces.insert(at + 1, std::move(second));
       return;
     }
@@ -358,6 +368,7 @@ void Shipper::settle_finished(LaneState& lane) {
     } else {
       set.settles.push_back({options_.name, lane.lane, range, piece.row.count, how});
     }
+    lane.bytes_held -= piece.row.columns->size();
     lane.pieces.pop_front();
   }
   if (!set.settles.empty()) log_.commit(std::move(set), {});

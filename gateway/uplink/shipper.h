@@ -59,7 +59,7 @@ class Shipper {
     Sequence next = 1;               // first number not yet read
     Sequence settled_through = 0;
     std::deque<Piece> pieces;        // in number order; finished ones leave from the front
-    std::size_t bytes_waiting = 0;
+    std::size_t bytes_waiting = 0, bytes_held = 0;  // not yet sent; in memory altogether
     std::size_t rows_max = SIZE_MAX;  // of one batch; smaller while a poison record is being isolated
     bool reading = false;
     int passed_over = 0;
@@ -73,6 +73,7 @@ class Shipper {
   void pump();
   LaneState* choose();
   LaneState& state_of(Lane lane);
+  static std::deque<Piece>::iterator find_piece(LaneState& lane, Sequence first);
   void read_more(LaneState& lane);
   void take_rows(LaneState& lane, Result<std::vector<Row>> rows, Sequence through);
   void send(LaneState& lane);

@@ -2,10 +2,11 @@
 // hanging or taking memory without bound is the fault looked for, the sanitizers are the judge.
 #include <cstdlib>
 
+#include "base/text.h"
+#include "config/load.h"
 #include "decode/line_framer.h"
 #include "decode/router.h"
 #include "decode/timestamps.h"
-#include "config/load.h"
 #include "record/batch.h"
 #include "record/record_proto.h"
 
