@@ -71,6 +71,12 @@ TEST_CASE("config: a syntax error tells its line") {
   CHECK(errors_of("[log]\nmax_size = \n").starts_with("m.toml:2:"));
 }
 
+TEST_CASE("config: a character that is not ASCII is found outside of texts, and welcome inside") {
+  CHECK(errors_of("[log]\n# caf\u00e9\nmax_size =\u00a0\"64MiB\"\n").find("m.toml:3:11: a character that is not ASCII") != std::string::npos);
+  CHECK(errors_of("[gateway]\nruntime_dir = \"/run/caf\u00e9 # \\\" x\"\nlog_level = 'info' # \u00e9\n") == "");
+  CHECK(errors_of("[gateway]\nruntime_dir = \"\"\"\n/run\u00e9\"\"\"\n") == "");
+}
+
 TEST_CASE("config: names are unique, and say what they may be") {
   std::string twice = minimal;
   twice += "[[uplinks.mqtt]]\nname = \"central\"\nservers = [\"mqtt://other:1883\"]\n";
