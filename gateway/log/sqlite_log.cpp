@@ -72,8 +72,6 @@ void SqliteLog::commit(WriteSet set, Done done) {
   schedule_close();
 }
 
-bool SqliteLog::open_has_anything() const { return open_dirty_; }
-
 bool SqliteLog::accepting() const {
   if (stopping_) return false;
   std::size_t waiting = 0;
@@ -84,7 +82,7 @@ bool SqliteLog::accepting() const {
 }
 
 void SqliteLog::schedule_close() {
-  if (writing_ || !open_has_anything()) return;
+  if (writing_ || !open_dirty_) return;
   std::size_t waiting = 0;
   bool alarm = !open_[0].empty();
   for (const BatchBuilder& builder : open_) waiting += builder.bytes_waiting();
@@ -95,7 +93,7 @@ void SqliteLog::schedule_close() {
   if (close_timer_) return;
   close_timer_ = loop_.after(options_.commit_interval, [this] {
     close_timer_.reset();
-    if (!writing_ && open_has_anything()) close_group();
+    if (!writing_ && open_dirty_) close_group();
   });
 }
 
@@ -182,7 +180,7 @@ void SqliteLog::close_group() {
       sealed_[head_.id] = sealing;
       put_state(segment_key(head_.id), encode_segment(sealing));
     }
-    group->fresh_head = head_.id + 1;
+    group->fresh_head = highest_id_ + 1;
   }
   refresh_state();
   group->state = state_;
@@ -224,7 +222,7 @@ void SqliteLog::on_written(const GroupResult& result) {
     loop_.run_blocking("read", [reader = reader_, old] { reader->forget(old); }, [] {});
     head_ = SegmentInfo{};
     head_database_bytes_ = 0;
-    head_.id = *writing_->fresh_head;
+    head_.id = highest_id_ = *writing_->fresh_head;
     seal_next_ = false;
   }
   if (result.status.ok()) {
@@ -246,7 +244,7 @@ void SqliteLog::on_written(const GroupResult& result) {
       put_state(segment_key(head_.id), encode_segment(dead));
       writing_->state[segment_key(head_.id)] = state_[segment_key(head_.id)];
     }
-    writing_->fresh_head = head_.id + 1;
+    writing_->fresh_head = highest_id_ + 1;
   }
   if (result.status.code() == Code::full && options_.when_full == WhenFull::evict) make_room();
   retry_ = std::clamp(retry_ * 2, options_.retry_min, options_.retry_max);
@@ -289,7 +287,7 @@ void SqliteLog::on_committed(const GroupResult& result) {
   }
   make_room();
   tell_room();
-  if (stopping_ && !open_has_anything()) {
+  if (stopping_ && !open_dirty_) {
     loop_.run_blocking("log", [writer = writer_] { (void)writer->close(); },  // a failed checkpoint leaves a WAL that the next start reads
                        [this] { loop_.post(std::exchange(stopped_, nullptr)); });
     return;

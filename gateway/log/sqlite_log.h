@@ -80,7 +80,6 @@ class SqliteLog final : public Log {
   void apply(WriteSet& set);
   void settle(const WriteSet::Settle& settle);
   void append(Lane lane, const Record& record);
-  bool open_has_anything() const;
   void schedule_close();
   void close_group();
   void number(Lane lane, std::vector<Row>& rows, bool announce, WriteSet& more);
@@ -119,6 +118,7 @@ class SqliteLog final : public Log {
   std::map<CursorKey, Cursor> cursors_;
   std::map<std::uint32_t, SegmentInfo> sealed_;
   SegmentInfo head_;
+  std::uint32_t highest_id_ = 0;  // of any segment there is or was: the next head takes the one above
   std::uint64_t head_database_bytes_ = 0;
   StateTable state_;
   std::vector<std::string> changed_;

@@ -12,9 +12,7 @@ namespace millrace {
 void SqliteLog::read(Lane lane, Range range, Direction direction, std::size_t bytes_max,
                      std::function<void(Result<std::vector<Row>>)> done) {
   range.last = std::min(range.last, committed_);
-  const LaneSpan& kept = head_.lanes[static_cast<std::size_t>(lane)];
-  const bool out_of_order = !kept.empty() && kept.first < cached_from_;  // rows copied forward are not in the cache
-  if (range.first >= cached_from_ && direction == Direction::up && !(out_of_order && range.first < cached_from_)) {
+  if (range.first >= cached_from_ && direction == Direction::up) {
     std::vector<Row> rows;
     std::size_t bytes = 0;
     for (const Row& row : cache_) {

@@ -41,13 +41,19 @@ Status SqliteLog::load(std::uint64_t seed) {
     if (name.starts_with("seg-") && name.find(".new") != std::string::npos) (void)folder_.remove(name);  // a head that was never born
   }
   std::sort(ids.rbegin(), ids.rend());
-  const std::uint32_t highest = ids.empty() ? 0 : ids.front();
+  highest_id_ = ids.empty() ? 0 : ids.front();
   for (const std::uint32_t id : ids) {
     auto contents = writer_->open(id);
     if (contents.ok() && one_varint(contents.value().state, "format", 0) == static_cast<std::uint64_t>(log_format)) {
       restore(id, contents.value());
-      if (id != highest) seal_next_ = true;  // newer files were set aside: go on behind them, never write into an old head
-      head_.id = id;
+      if (id != highest_id_) {
+        // Newer heads were set aside, and with them the numbers they gave. Never write into an old head; a new epoch keeps
+        // the numbers that follow from being taken for theirs.
+        seal_next_ = true;
+        epoch_ = seed ? seed : 1;
+        open_dirty_ = true;
+        LOG_WARN("log: going on from ", segment_name(id), " under a new epoch; what it knows of deliveries is older, some records come again");
+      }
       break;
     }
     // Damaged, of another version, or nothing of ours: out of the way, for people to look at; the log goes on.
@@ -63,11 +69,9 @@ Status SqliteLog::load(std::uint64_t seed) {
     }
   }
   if (epoch_ == 0) begin_new(seed);
-  head_.id = std::max(head_.id, 0u);
-  if (highest > head_.id) head_.id = highest;  // the next fresh head takes a number above every file there is
   // Files the table does not name are remains of an unlink that a crash cut off.
   for (const std::uint32_t id : ids) {
-    if (id < head_.id && !sealed_.contains(id) && id != highest && folder_.size_of(segment_name(id)) > 0) {
+    if (id < head_.id && !sealed_.contains(id) && folder_.size_of(segment_name(id)) > 0) {
       for (const char* suffix : {"", "-wal", "-shm"}) (void)folder_.remove(segment_name(id) + suffix);
     }
   }

@@ -341,3 +341,55 @@ TEST_CASE("log: a segment that vanished is reported, and nobody waits for it") {
   CHECK(readable + lost == 20'000);
   CHECK_FALSE(bench.read(Lane::alarm, {1, UINT64_MAX}).empty());
 }
+
+TEST_CASE("log: when the newest head is garbage, the log goes on from the one before, under a new epoch") {
+  LogOptions options;
+  options.bytes_max = 4 << 20;
+  options.segment_bytes = 64 << 10;
+  options.cache_bytes = 0;
+  Bench bench(options);
+  bench.log->subscribe({"up", {Lane::raw}, Subscription::Start::oldest});
+  Rng rng(seed());
+  const auto fill = [&](int groups) {
+    for (int i = 0; i < groups; ++i) {
+      WriteSet set;
+      for (int k = 0; k < 500; ++k) set.records.emplace_back(Lane::raw, reading(rng.unit()));
+      set.urgent = true;
+      bench.log->commit(std::move(set), {});
+      bench.loop->run_for(1s);
+    }
+  };
+  const auto readable = [&] {
+    std::uint64_t records = 0;
+    for (Sequence from = 1; from <= bench.log->last_committed();) {
+      const auto rows = bench.read(Lane::raw, {from, bench.log->last_committed()}, Log::Direction::up, 100'000);
+      if (rows.empty()) break;
+      for (const Row& row : rows) records += row.count;
+      from = rows.back().last() + 1;
+    }
+    return records;
+  };
+  fill(30);
+  REQUIRE(bench.log->stats().segments > 2);
+  const std::uint64_t epoch = bench.log->epoch();
+  bench.log.reset();
+  std::string newest;
+  for (const auto& [name, file] : bench.disk.files) {
+    if (name.ends_with(".db")) newest = std::max(newest, name);
+  }
+  bench.disk.files.at(newest)->now = "garbage";
+  bench.disk.files.erase(newest + "-wal");
+  bench.loop = std::make_unique<SimLoop>();
+  bench.open(12);
+  bench.log->subscribe({"up", {Lane::raw}});
+  CHECK(bench.log->epoch() != epoch);
+  const std::uint64_t kept = readable();
+  CHECK(kept > 5000);
+  CHECK(kept < 15'000);
+  fill(10);
+  CHECK(readable() == kept + 5000);
+  bench.restart(false);
+  bench.log->subscribe({"up", {Lane::raw}});
+  CHECK(readable() == kept + 5000);
+  CHECK(bench.log->stats().unreadable_rows == 0);
+}
