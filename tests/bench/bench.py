@@ -2,6 +2,7 @@
 """Measures the budgets of Millrace, each beside a limit or peer in the same run.
 
 usage: run.sh [--json FILE] [id ...]      ids: all of those in BUDGETS when none are named
+       run.sh forms                       bytes a reading of the real series in all forms
 
 Absolute times mean little on shared machines: look at CPU per reading and at the ratio to what stood beside it.
 """
@@ -172,6 +173,8 @@ def main(arguments):
     for argument in arguments:
         if argument == "--json":
             out = next(arguments)
+        elif argument == "forms":
+            return subprocess.run([str(BUILD / "tests" / "codec_bench"), str(ROOT / "sim" / "data"), "forms"]).returncode
         elif argument in BUDGETS:
             ids.append(argument)
         else:
