@@ -52,6 +52,7 @@ Shipper::Shipper(Loop& loop, Log& log, Uplink& uplink, Metrics& metrics, Rng& rn
   listener.committed = [this, alive = alive_] {
     if (!*alive) return;
     commits_.emplace_back(log_.last_committed(), loop_.now());
+    age_commits();
     pump();
   };
   log_.listen(std::move(listener));
@@ -99,11 +100,16 @@ std::uint64_t Shipper::backlog() const {
   return sum;
 }
 
-bool Shipper::is_replay(const Row& row) {
+// At each commit, too: in an outage nothing is sent, and what is remembered of commits must not grow with it.
+void Shipper::age_commits() {
   while (!commits_.empty() && loop_.now() - commits_.front().second > options_.replay_after) {
     old_through_ = commits_.front().first;
     commits_.pop_front();
   }
+}
+
+bool Shipper::is_replay(const Row& row) {
+  age_commits();
   return row.last() <= old_through_;
 }
 

@@ -83,6 +83,7 @@ class Shipper {
   Record dead_letter(const Piece& piece) const;
   void note_trouble(Verdict verdict, const std::string& reason);
   void pump_after(Duration delay);
+  void age_commits();
   bool is_replay(const Row& row);
 
   Loop& loop_;
