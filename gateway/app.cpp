@@ -37,6 +37,12 @@ std::uint64_t proc_value(const char* path, std::string_view key) {
   return 0;
 }
 
+bool somebody_takes_raw(const std::vector<UplinkPlan>& uplinks) {
+  return std::any_of(uplinks.begin(), uplinks.end(), [](const UplinkPlan& plan) {
+    return std::find(plan.shipper.lanes.begin(), plan.shipper.lanes.end(), Lane::raw) != plan.shipper.lanes.end();
+  });
+}
+
 std::string printable(const Bytes& bytes, std::size_t max) {
   std::string out;
   for (std::size_t i = 0; i < bytes.size() && i < max; ++i) {
@@ -133,12 +139,9 @@ int App::run() {
   PipelineOptions options;
   options.windows = config_.windows;
   pipeline_ = std::make_unique<Pipeline>(loop_, *inbox_, *log_, metrics_, options);
-  bool forward_raw = false;
-  for (const UplinkPlan& plan : plan_uplinks(config_)) {
-    add_uplink(plan);
-    for (const Lane lane : plan.shipper.lanes) forward_raw = forward_raw || lane == Lane::raw;
-  }
-  pipeline_->set_forward_raw(forward_raw);
+  const auto uplinks = plan_uplinks(config_);
+  for (const UplinkPlan& plan : uplinks) add_uplink(plan);
+  pipeline_->set_forward_raw(somebody_takes_raw(uplinks));
   for (const InputPlan& plan : plan_inputs(config_)) {
     auto router = Router::make(plan.routes);
     MILLRACE_CHECK(router.ok());  // check_whole() compiled them
@@ -452,15 +455,13 @@ void App::reload() {
     pipeline_->set_input(plan.name, std::move(Router::make(plan.routes)).value(), plan.retained_once);
     start_input(plan);
   }
-  bool forward_raw = false;
   for (const UplinkPlan& plan : uplinks) {
-    for (const Lane lane : plan.shipper.lanes) forward_raw = forward_raw || lane == Lane::raw;
     if (uplinks_.contains(plan.name) || restarting_uplinks.contains(plan.name)) continue;
     ++changed;
     add_uplink(plan);
     (void)uplinks_[plan.name].shipper->start();
   }
-  pipeline_->set_forward_raw(forward_raw);
+  pipeline_->set_forward_raw(somebody_takes_raw(uplinks));
   LOG_INFO("reload: ", changed, " inputs and uplinks changed");
 }
 

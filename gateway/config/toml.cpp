@@ -80,10 +80,6 @@ std::optional<std::string> text_value(Section::Impl& section, std::string_view k
   return expanded;
 }
 
-}  // namespace
-
-namespace {
-
 // Outside of texts and comments TOML is ASCII. What else stands there (a pasted no-break space, a curly quote) is told by
 // place here; toml++ 3.3 runs past the end of its own tables on some of it.
 std::optional<ConfigError> stray_character(std::string_view content) {
