@@ -19,9 +19,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent.parent
 os.environ.setdefault("MILLRACE_BUILD", str(ROOT / "build" / "release"))
 sys.path.insert(0, str(ROOT / "tests" / "support"))
-sys.path.insert(0, str(ROOT / "tests" / "integration"))
 from testsite import BUILD, Process, Site, free_port, scenario, wait_for
-from main_job_test import CONFIG
 
 BUDGETS = {  # id: (budget, unit)
     "mqtt_cpu": (2.5, "us/reading above the null subscriber"), "mqtt_to_far_cpu": (None, "us/reading above the null subscriber"),
@@ -45,9 +43,9 @@ class Bench(Site):
     def runTest(self):
         pass
 
-    def config(self, devices, central, **values):
-        defaults = {"gateway": "", "logmore": "", "inversion": "5", "input": "", "more": "", "scheme": "mqtt", "upversion": "5", "uplink": ""}
-        return self.configure(CONFIG, devices=devices, central=central, **{**defaults, **values})
+    def forget_state(self):
+        """The next run begins with an empty log and inbox."""
+        subprocess.run(["rm", "-rf", str(self.folder / "log"), *map(str, self.run_folder.iterdir())])
 
     def source(self):
         process = subprocess.Popen([str(BUILD / "tests" / "broker_source"), str(READINGS), "500"], stdout=subprocess.PIPE, text=True)
@@ -76,7 +74,7 @@ class Bench(Site):
         source.kill()
         source.wait()
         gateway.stop(signal.SIGKILL)
-        subprocess.run(["rm", "-rf", str(self.folder / "log"), *map(str, self.run_folder.iterdir())])
+        self.forget_state()
         return cpu / READINGS * 1e6, seconds
 
     def mqtt(self, to_far):
@@ -121,7 +119,7 @@ class Bench(Site):
             peers.append(rss_of(devices.process.pid))
             gateway.stop()
             devices.stop(), central.stop()
-            subprocess.run(["rm", "-rf", str(self.folder / "log"), *map(str, self.run_folder.iterdir())])
+            self.forget_state()
         return statistics.median(values), "mosquitto for the devices, same load, MB", statistics.median(peers), 3
 
     def rss_full_idle(self):
@@ -141,7 +139,7 @@ class Bench(Site):
             ours.append(account["live_p99_s"])
             gateway.stop()
             devices.stop(), central.stop()
-            subprocess.run(["rm", "-rf", str(self.folder / "log"), *map(str, self.run_folder.iterdir())])
+            self.forget_state()
             begin = time.monotonic()
             probe = self.broker()
             for _ in range(20):

@@ -11,14 +11,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "support"))
 from testsite import BUILD, Site, free_port, wait_for
-from main_job_test import CONFIG
 
 
 class Faults(Site):
-    def config(self, devices, central, **values):
-        defaults = {"gateway": "", "logmore": "", "inversion": "5", "input": "", "more": "", "scheme": "mqtt", "upversion": "5", "uplink": ""}
-        return self.configure(CONFIG, devices=devices, central=central, **{**defaults, **values})
-
     def reading(self, port, n):
         self.publish(port, "plant/l1/d1/telemetry", f'{{"ts":{1700000000 + n},"value":{n}}}')
 

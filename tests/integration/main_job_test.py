@@ -11,45 +11,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "support"))
 from testsite import Site, free_port, scenario, wait_for
 
-CONFIG = """
-[gateway]
-name = "gw"
-runtime_dir = "@run@"
-@gateway@
-[log]
-path = "@log@"
-commit_interval = "200ms"
-@logmore@
-[[inputs.mqtt]]
-name = "devices"
-servers = ["mqtt://127.0.0.1:@devices@"]
-version = "@inversion@"
-reconnect_min = "100ms"
-reconnect_max = "1s"
-@input@
-[[inputs.mqtt.routes]]
-topic = "plant/{line}/{device}/telemetry"
-tags = ["line"]
-time = "ts"
-metrics = { value = "value" }
-@more@
-[[uplinks.mqtt]]
-name = "central"
-servers = ["@scheme@://127.0.0.1:@central@"]
-version = "@upversion@"
-initial_interval = "100ms"
-max_interval = "1s"
-@uplink@
-[observe]
-listen = "127.0.0.1:@observe@"
-"""
-
-
 class MainJob(Site):
-    def config(self, devices, central, **values):
-        defaults = {"gateway": "", "logmore": "", "inversion": "5", "input": "", "more": "", "scheme": "mqtt", "upversion": "5", "uplink": ""}
-        return self.configure(CONFIG, devices=devices, central=central, **{**defaults, **values})
-
     def verdict(self, account, redelivered=False):
         self.assertEqual({k: account[k] for k in ("lost", "doubled", "out_of_order", "corrupted")},
                          {"lost": 0, "doubled": 0, "out_of_order": 0, "corrupted": 0}, account)

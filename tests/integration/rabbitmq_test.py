@@ -10,7 +10,6 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "support"))
 from testsite import Process, Site, free_port, listening, scenario, wait_for
-from main_job_test import CONFIG
 
 SERVER = "/usr/lib/rabbitmq/bin/rabbitmq-server"
 
@@ -52,8 +51,7 @@ class RabbitMq(Site):
 
     def test_readings_reach_rabbitmq(self):
         devices, port = self.broker(), self.rabbit()
-        self.gateway(self.configure(CONFIG, devices=devices.port, central=port, gateway="", logmore="", inversion="5", input="", more="", scheme="mqtt",
-                                    upversion="3.1.1", uplink=""))
+        self.gateway(self.config(devices.port, port, upversion="3.1.1"))
         account = self.sim(scenario(devices.port, f'server = "mqtt://127.0.0.1:{port}"\nversion = "3.1.1"', duration="3s"))
         print(account)
         self.assertEqual((account["lost"], account["doubled"], account["out_of_order"], account["corrupted"]), (0, 0, 0, 0))

@@ -18,6 +18,41 @@ os.environ.setdefault("LSAN_OPTIONS", f"print_suppressions=0:suppressions={ROOT}
 MOSQUITTO = shutil.which("mosquitto") or "/usr/sbin/mosquitto"
 
 
+# The plainest site: one broker's devices in, one broker out. The @words@ are filled in by Site.config().
+CONFIG = """
+[gateway]
+name = "gw"
+runtime_dir = "@run@"
+@gateway@
+[log]
+path = "@log@"
+commit_interval = "200ms"
+@logmore@
+[[inputs.mqtt]]
+name = "devices"
+servers = ["mqtt://127.0.0.1:@devices@"]
+version = "@inversion@"
+reconnect_min = "100ms"
+reconnect_max = "1s"
+@input@
+[[inputs.mqtt.routes]]
+topic = "plant/{line}/{device}/telemetry"
+tags = ["line"]
+time = "ts"
+metrics = { value = "value" }
+@more@
+[[uplinks.mqtt]]
+name = "central"
+servers = ["@scheme@://127.0.0.1:@central@"]
+version = "@upversion@"
+initial_interval = "100ms"
+max_interval = "1s"
+@uplink@
+[observe]
+listen = "127.0.0.1:@observe@"
+"""
+
+
 def free_port():
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
@@ -116,6 +151,11 @@ class Site(unittest.TestCase):
             text = text.replace("@" + key + "@", str(value))
         path.write_text(text)
         return path
+
+    def config(self, devices, central, **values):
+        """CONFIG between two ports; `values` set what its other @words@ say."""
+        plain = {"gateway": "", "logmore": "", "inversion": "5", "input": "", "more": "", "scheme": "mqtt", "upversion": "5", "uplink": ""}
+        return self.configure(CONFIG, devices=devices, central=central, **{**plain, **values})
 
     def gateway(self, config, wait=True, env=None, wrapper=()):
         process = Process([*wrapper, str(BUILD / "millrace"), "run", "-c", str(config)], self.folder / "gateway.log", env)
