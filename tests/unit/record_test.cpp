@@ -9,19 +9,12 @@
 #include "record/batch.h"
 #include "record/record_proto.h"
 #include "record/varint.h"
+#include "tests/support/records.h"
 #include "tests/support/seed.h"
 
 using namespace millrace;
 
 namespace {
-
-std::uint64_t bits(double v) { return std::bit_cast<std::uint64_t>(v); }
-
-bool same(const Value& a, const Value& b) {
-  if (a.index() != b.index()) return false;
-  if (const auto* x = std::get_if<double>(&a)) return bits(*x) == bits(std::get<double>(b));
-  return a == b;
-}
 
 double random_value(Rng& rng) {
   switch (rng.below(12)) {
@@ -55,18 +48,6 @@ Record random_reading(Rng& rng) {
     default: record.value = random_value(rng);
   }
   return record;
-}
-
-void check_same(const Record& a, const Record& b) {
-  CHECK(a.device == b.device);
-  CHECK(a.metric == b.metric);
-  CHECK(a.unit == b.unit);
-  CHECK(a.tags == b.tags);
-  CHECK(a.time == b.time);
-  CHECK(a.quality == b.quality);
-  CHECK(a.trust == b.trust);
-  CHECK(a.kind == b.kind);
-  CHECK(same(a.value, b.value));
 }
 
 }  // namespace
