@@ -124,6 +124,8 @@ def records(message, classes):
         for body in ("window", "loss", "dead"):
             if other.HasField(body):
                 record[body] = {f.name: getattr(getattr(other, body), f.name) for f in getattr(other, body).DESCRIPTOR.fields}
+                if body == "loss":
+                    record[body]["devices"] = {d.device: d.count for d in other.loss.devices}
         out.append(record)
     return out
 

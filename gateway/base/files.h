@@ -54,8 +54,15 @@ class Folder {
   // Makes created, renamed and removed entries durable.
   virtual Status sync() = 0;
   virtual std::uint64_t size_of(const std::string& name) const = 0;  // 0 when missing
-  // What identifies this folder on this machine: a copy of it elsewhere has another.
-  virtual std::string identity() const = 0;
+  // Up to `bytes_max` bytes from `offset`; fewer at the end of the file, none when it is missing.
+  virtual Result<Bytes> read(const std::string& name, std::uint64_t offset, std::size_t bytes_max) const = 0;
+  // Writes into a file, which is made when it is missing. Durable on return, and so is a new name.
+  virtual Status write(const std::string& name, std::uint64_t offset, BytesView bytes) = 0;
+  // A second name for the same file; not every file system has that.
+  virtual Status link(const std::string& from, const std::string& to) = 0;
+  // What identifies this folder on this machine, with the file `anchor` in it, which is never written again once it is
+  // made: a copy of the folder, or one that was restored into the same place, has another identity.
+  virtual std::string identity(const std::string& anchor) const = 0;
   std::string join(std::string_view name) const { return path() + "/" + std::string(name); }
 };
 

@@ -22,6 +22,7 @@ const char* code_name(Code code) {
     case Code::timeout: return "timeout";
     case Code::io: return "io";
     case Code::closed: return "closed";
+    case Code::newer: return "newer";
   }
   return "unknown";
 }

@@ -20,6 +20,7 @@ enum class Code : std::uint8_t {
   timeout,
   io,           // the file system or a device said no
   closed,       // the owner is stopping
+  newer,        // whole, but written by a later version than this one
 };
 
 const char* code_name(Code code);

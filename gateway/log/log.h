@@ -84,8 +84,17 @@ struct LogStats {
   std::uint64_t segments = 0;
   std::uint64_t dead_bytes = 0;                     // of rows in the dead lane
   std::uint64_t number_jumps = 0;                   // unclean starts that skipped reserved numbers
+  std::uint64_t vanished_records = 0;               // committed, acknowledged by the storage, and gone at start
+  std::uint64_t lost_records = 0;                   // settled as unreadable, over all consumers
   bool blocked = false;                             // inputs should pause
   std::string trouble;                              // why commits fail; empty when they do not
+};
+
+// How the log was found at start.
+struct StartReport {
+  bool fresh = false;          // there was none
+  bool clean = true;           // the last process stopped it
+  WallTime last_commit;        // of that process; 0 when not known
 };
 
 class Log {
@@ -101,8 +110,8 @@ class Log {
   // Whether records may be added now. When not, `on_room` says when. Settles are always taken.
   virtual bool accepting() const = 0;
 
-  // Rows of `lane` that touch `range`, at most about `bytes_max` but at least one if there is one. Rows that cannot be
-  // read are left out, settled as unreadable and entered in the ledger.
+  // Rows of `lane` that touch `range`, at most about `bytes_max` but at least one if there is one. A damaged segment is
+  // salvaged first: what is whole comes, the rest is settled as unreadable and entered in the ledger.
   virtual void read(Lane lane, Range range, Direction direction, std::size_t bytes_max,
                     std::function<void(Result<std::vector<Row>>)> done) = 0;
 
@@ -114,6 +123,8 @@ class Log {
   virtual std::vector<std::string> absent_consumers() const = 0;
   // Committed numbers not yet settled, ascending; at most 9 ranges.
   virtual std::vector<Range> unsettled(std::string_view consumer, Lane lane) const = 0;
+  // Whether settling this keeps the cursor to its eight ranges. Always so for what begins at the lowest gap.
+  virtual bool can_settle(std::string_view consumer, Lane lane, Range range) const = 0;
   virtual LaneLedger ledger(std::string_view consumer, Lane lane) const = 0;
 
   // A durable value as of the last WriteSet that named it.
@@ -123,6 +134,7 @@ class Log {
   virtual std::uint64_t epoch() const = 0;
   virtual Sequence last_committed() const = 0;
   virtual LogStats stats() const = 0;
+  virtual StartReport start_report() const = 0;
 
   struct Listener {
     // The group is about to close: every record of lanes raw and held, in number order. What is added to `more` joins the

@@ -4,6 +4,8 @@
 #include <cstdio>
 
 #include "base/text.h"
+#include "log/salvage.h"
+#include "record/batch.h"
 
 namespace millrace {
 namespace {
@@ -26,7 +28,79 @@ Row row_of(const Statement& statement) {
 
 bool plausible(const Statement& statement) {
   return statement.integer(0) > 0 && statement.integer(1) >= 0 && statement.integer(1) < static_cast<std::int64_t>(lane_count) &&
-         statement.integer(2) > 0 && statement.integer(2) <= (1 << 20);
+         statement.integer(2) > 0 && statement.integer(2) <= static_cast<std::int64_t>(row_records_max);
+}
+
+constexpr const char* all_rows = "SELECT first,lane,count,zstd,length(columns) FROM rows ORDER BY first";
+
+Status read_state(Database& db, StateTable& out) {
+  auto state = db.prepare("SELECT key,value FROM state");
+  if (!state.ok()) return state.status();
+  for (;;) {
+    auto row = state.value().step();
+    if (!row.ok()) return row.status();
+    if (!row.value()) return {};
+    const BytesView value = state.value().bytes(1);
+    out[state.value().text(0)] = std::make_shared<const Bytes>(value.begin(), value.end());
+  }
+}
+
+Status read_row_heads(Database& db, HeadContents& out) {
+  auto rows = db.prepare(all_rows);
+  if (!rows.ok()) return rows.status();
+  for (;;) {
+    auto row = rows.value().step();
+    if (!row.ok()) return row.status();
+    if (!row.value()) return {};
+    if (!plausible(rows.value())) return {Code::corrupt, "a row that makes no sense"};
+    const Row r = row_of(rows.value());
+    out.lanes[static_cast<std::size_t>(r.lane)].add(r.first, r.last(), r.count, static_cast<std::uint64_t>(rows.value().integer(4)));
+    out.rows.push_back(r);
+  }
+}
+
+Status put_state_table(Database& db, const StateTable& state) {
+  auto put = db.prepare("INSERT INTO state(key,value) VALUES(?,?)");
+  if (!put.ok()) return put.status();
+  for (const auto& [key, value] : state) {
+    if (Status status = put.value().bind(1, std::string_view(key)).bind(2, BytesView(*value)).run(); !status.ok()) return status;
+  }
+  return {};
+}
+
+constexpr const char* insert_row = "INSERT OR REPLACE INTO rows(first,lane,count,zstd,crc,columns) VALUES(?,?,?,?,?,?)";
+
+Status put_row(Statement& insert, const Row& row, std::uint32_t crc, BytesView columns) {
+  return insert.bind(1, static_cast<std::int64_t>(row.first))
+      .bind(2, static_cast<std::int64_t>(row.lane))
+      .bind(3, static_cast<std::int64_t>(row.count))
+      .bind(4, static_cast<std::int64_t>(row.zstd))
+      .bind(5, static_cast<std::int64_t>(crc))
+      .bind(6, columns)
+      .run();
+}
+
+// A page whose head is damaged can hide rows without an error: the rows must be as many as the account says.
+Status check_account(Database& db, const SegmentInfo& segment) {
+  auto sums = db.prepare("SELECT lane,sum(count) FROM rows WHERE first<=? GROUP BY lane");
+  if (!sums.ok()) return sums.status();
+  sums.value().bind(1, static_cast<std::int64_t>(std::min<Sequence>(segment.valid_through, INT64_MAX)));
+  std::array<std::uint64_t, lane_count> records{};
+  for (;;) {
+    auto row = sums.value().step();
+    if (!row.ok()) return row.status();
+    if (!row.value()) break;
+    const auto lane = static_cast<std::uint64_t>(sums.value().integer(0));
+    if (lane < lane_count) records[lane] = static_cast<std::uint64_t>(sums.value().integer(1));
+  }
+  for (std::size_t lane = 0; lane < lane_count; ++lane) {
+    if (records[lane] < segment.lanes[lane].records) return {Code::corrupt, "rows are missing"};
+  }
+  return {};
+}
+
+void remove_wal(Folder& folder, const std::string& name) {
+  for (const char* suffix : {"-wal", "-shm"}) (void)folder.remove(name + suffix);  // leftovers; found again at the next start
 }
 
 }  // namespace
@@ -41,6 +115,20 @@ void LaneSpan::add(Sequence from, Sequence to, std::uint64_t count, std::uint64_
   }
   records += count;
   bytes += size;
+}
+
+// The numbers of `whole` that no row holds; rows ascend.
+std::vector<Range> gaps_between(const std::vector<Row>& rows, Range whole) {
+  std::vector<Range> gaps;
+  Sequence from = whole.first;
+  for (const Row& row : rows) {
+    if (row.last() < from) continue;
+    if (row.first > whole.last) break;
+    if (row.first > from) gaps.push_back({from, row.first - 1});
+    from = row.last() + 1;
+  }
+  if (from <= whole.last) gaps.push_back({from, whole.last});
+  return gaps;
 }
 
 std::string segment_name(std::uint32_t id) {
@@ -70,7 +158,7 @@ std::uint32_t row_crc(const Row& row, BytesView columns) {
 // ---- HeadWriter -----------------------------------------------------------------------------------------------------
 
 Status HeadWriter::prepare_statements() {
-  auto insert = db_.prepare("INSERT OR REPLACE INTO rows(first,lane,count,zstd,crc,columns) VALUES(?,?,?,?,?,?)");
+  auto insert = db_.prepare(insert_row);
   if (!insert.ok()) return insert.status();
   insert_row_ = std::move(insert).value();
   auto put = db_.prepare("INSERT OR REPLACE INTO state(key,value) VALUES(?,?)");
@@ -89,32 +177,15 @@ Result<HeadContents> HeadWriter::open(std::uint32_t id) {
   id_ = id;
   if (Status status = prepare_statements(); !status.ok()) return status;
   HeadContents contents;
-  auto state = db_.prepare("SELECT key,value FROM state");
-  if (!state.ok()) return state.status();
-  for (;;) {
-    auto row = state.value().step();
-    if (!row.ok()) return row.status();
-    if (!row.value()) break;
-    const BytesView value = state.value().bytes(1);
-    contents.state[state.value().text(0)] = std::make_shared<const Bytes>(value.begin(), value.end());
-  }
-  auto rows = db_.prepare("SELECT first,lane,count,zstd,length(columns) FROM rows");
-  if (!rows.ok()) return rows.status();
-  for (;;) {
-    auto row = rows.value().step();
-    if (!row.ok()) return row.status();
-    if (!row.value()) break;
-    if (!plausible(rows.value())) continue;
-    const Row r = row_of(rows.value());
-    contents.lanes[static_cast<std::size_t>(r.lane)].add(r.first, r.last(), r.count, static_cast<std::uint64_t>(rows.value().integer(4)));
-    contents.rows.push_back(r);
-  }
+  if (Status status = read_state(db_, contents.state); !status.ok()) return status;
+  contents.rows_fault = read_row_heads(db_, contents);
   contents.bytes = bytes_on_disk();
   return contents;
 }
 
-// The next head is built aside, synced, renamed, and the folder synced: a crash leaves the old head or the new one.
-Status HeadWriter::create(std::uint32_t id, const StateTable& state) {
+// The next head is built aside with the whole group in it, synced, renamed, and the folder synced: a crash leaves the old
+// head, or the new one with all that was committed.
+Status HeadWriter::create(std::uint32_t id, const GroupWrite& group, std::vector<Row>& copied) {
   const std::string name = segment_name(id), aside = name + ".new";
   for (const char* suffix : {"", "-wal", "-shm"}) {
     if (Status status = folder_.remove(aside + suffix); !status.ok()) return status;
@@ -125,24 +196,17 @@ Status HeadWriter::create(std::uint32_t id, const StateTable& state) {
     Database& db = made.value();
     if (Status status = db.execute("BEGIN IMMEDIATE"); !status.ok()) return status;
     if (Status status = db.execute(schema); !status.ok()) return status;
-    auto put = db.prepare("INSERT INTO state(key,value) VALUES(?,?)");
-    if (!put.ok()) return put.status();
-    for (const auto& [key, value] : state) {
-      if (Status status = put.value().bind(1, std::string_view(key)).bind(2, BytesView(*value)).run(); !status.ok()) return status;
-    }
+    if (Status status = put_state_table(db, group.state); !status.ok()) return status;
+    auto insert = db.prepare(insert_row);
+    if (!insert.ok()) return insert.status();
+    if (Status status = put_rows(insert.value(), group, copied); !status.ok()) return status;
     if (Status status = db.execute("COMMIT"); !status.ok()) return status;
     if (Status status = db.checkpoint(); !status.ok()) return status;
   }
-  for (const char* suffix : {"-wal", "-shm"}) {
-    if (Status status = folder_.remove(aside + suffix); !status.ok()) return status;
-  }
+  remove_wal(folder_, aside);
+  remove_wal(folder_, name);  // of a file that vanished under this name: it must not be taken for ours
   if (Status status = folder_.rename(aside, name); !status.ok()) return status;
-  if (Status status = folder_.sync(); !status.ok()) return status;
-  auto opened = Database::open(folder_.join(name), Database::Mode::write, vfs_);
-  if (!opened.ok()) return opened.status();
-  db_ = std::move(opened).value();
-  id_ = id;
-  return prepare_statements();
+  return folder_.sync();
 }
 
 Status HeadWriter::close() {
@@ -155,17 +219,7 @@ Status HeadWriter::close() {
   return status;
 }
 
-Status HeadWriter::put_row(const Row& row, std::uint32_t crc, BytesView columns) {
-  return insert_row_.bind(1, static_cast<std::int64_t>(row.first))
-      .bind(2, static_cast<std::int64_t>(row.lane))
-      .bind(3, static_cast<std::int64_t>(row.count))
-      .bind(4, static_cast<std::int64_t>(row.zstd))
-      .bind(5, static_cast<std::int64_t>(crc))
-      .bind(6, columns)
-      .run();
-}
-
-Status HeadWriter::copy_rows(const GroupWrite::Copy& copy, std::vector<Row>& copied) {
+Status HeadWriter::copy_rows(Statement& insert, const GroupWrite::Copy& copy, std::vector<Row>& copied) {
   auto db = Database::open(folder_.join(segment_name(copy.segment.id)), Database::Mode::read_sealed, vfs_);
   if (!db.ok()) return {};  // unreadable: what it held is lost, and the reader has said so or will
   auto select = db.value().prepare("SELECT first,lane,count,zstd,crc,columns FROM rows WHERE first=?");
@@ -175,21 +229,27 @@ Status HeadWriter::copy_rows(const GroupWrite::Copy& copy, std::vector<Row>& cop
     if (!row.ok() || !row.value()) continue;
     const Row r = row_of(select.value());
     const BytesView columns = select.value().bytes(5);
-    if (Status status = put_row(r, static_cast<std::uint32_t>(select.value().integer(4)), columns); !status.ok()) return status;
+    if (Status status = put_row(insert, r, static_cast<std::uint32_t>(select.value().integer(4)), columns); !status.ok()) return status;
     copied.push_back(r);
     select.value().reset();
   }
   return {};
 }
 
-Status HeadWriter::write_in_transaction(const GroupWrite& group, std::vector<Row>& copied) {
-  if (Status status = db_.execute("BEGIN IMMEDIATE"); !status.ok()) return status;
+Status HeadWriter::put_rows(Statement& insert, const GroupWrite& group, std::vector<Row>& copied) {
+  copied.clear();
   for (const GroupWrite::Copy& copy : group.copies) {
-    if (Status status = copy_rows(copy, copied); !status.ok()) return status;
+    if (Status status = copy_rows(insert, copy, copied); !status.ok()) return status;
   }
   for (const Row& row : group.rows) {
-    if (Status status = put_row(row, row_crc(row, *row.columns), *row.columns); !status.ok()) return status;
+    if (Status status = put_row(insert, row, row_crc(row, *row.columns), *row.columns); !status.ok()) return status;
   }
+  return {};
+}
+
+Status HeadWriter::write_in_transaction(const GroupWrite& group, std::vector<Row>& copied) {
+  if (Status status = db_.execute("BEGIN IMMEDIATE"); !status.ok()) return status;
+  if (Status status = put_rows(insert_row_, group, copied); !status.ok()) return status;
   for (const std::string& key : group.changed) {
     const auto found = group.state.find(key);
     const Status status = found == group.state.end()
@@ -200,38 +260,60 @@ Status HeadWriter::write_in_transaction(const GroupWrite& group, std::vector<Row
   return db_.execute("COMMIT");
 }
 
+// A folder that was replaced, or whose file system is gone, is not written into: it may come back.
+Status HeadWriter::check_folder(const std::string& identity) const {
+  if (folder_.identity(anchor_name) == identity) return {};
+  return {Code::io, text(folder_.path(), " is not the folder it was (unmounted, removed or replaced)")};
+}
+
+Status HeadWriter::write_mark(const Mark& mark, const std::string& folder_identity) {
+  if (Status status = check_folder(folder_identity); !status.ok()) return status;
+  return mark_.write(mark);
+}
+
 GroupResult HeadWriter::write(const GroupWrite& group) {
   GroupResult result;
+  if (group.fresh_head || group.mark_before) result.status = check_folder(group.folder_identity);
+  if (result.status.ok() && group.mark_before) result.status = mark_.write(*group.mark_before);
+  if (!result.status.ok()) return result;
   if (group.fresh_head && id_ != *group.fresh_head) {
     const std::uint32_t old = id_;
     // A dead head may fail its last checkpoint: its WAL then stays beside it and readers use it as it is.
     if (Status status = close(); !status.ok()) result.sealed_bytes = 0;
-    result.status = create(*group.fresh_head, group.state);
+    result.status = create(*group.fresh_head, group, result.copied);
     if (!result.status.ok()) return result;
     result.on_fresh_head = true;
+    id_ = *group.fresh_head;
     if (old != 0) {
       const std::string name = segment_name(old);
-      if (folder_.size_of(name + "-wal") == 0) {
-        for (const char* suffix : {"-wal", "-shm"}) (void)folder_.remove(name + suffix);  // leftovers; found again at the next start
-      }
+      if (folder_.size_of(name + "-wal") == 0) remove_wal(folder_, name);
       result.sealed_bytes = folder_.size_of(name) + folder_.size_of(name + "-wal") + folder_.size_of(name + "-shm");
     }
-  }
-  if (!db_.is_open()) {
-    result.status = {Code::io, "the log's head is closed"};
-    return result;
-  }
-  result.status = write_in_transaction(group, result.copied);
-  if (!result.status.ok()) {
-    insert_row_.reset();
-    put_state_.reset();
-    drop_state_.reset();
-    (void)db_.execute("ROLLBACK");  // it may have rolled back by itself
-    return result;
+    // The commit stands. Should the head not open now, the next commit finds it closed and makes another.
+    auto opened = Database::open(folder_.join(segment_name(id_)), Database::Mode::write, vfs_);
+    if (opened.ok()) db_ = std::move(opened).value();
+    if (opened.ok() && !prepare_statements().ok()) db_ = {};
+  } else {
+    result.status = db_.is_open() ? write_in_transaction(group, result.copied) : Status{Code::io, "the log's head is closed"};
+    if (!result.status.ok()) {
+      insert_row_.reset();
+      put_state_.reset();
+      drop_state_.reset();
+      if (db_.is_open()) (void)db_.execute("ROLLBACK");  // it may have rolled back by itself
+      return result;
+    }
   }
   for (const std::string& name : group.remove_after) {
     for (const char* suffix : {"", "-wal", "-shm"}) (void)folder_.remove(name + suffix);  // not in the table: the next start tries again
   }
+  for (const std::uint32_t id : group.replace_after) (void)put_rebuilt(folder_, id);  // the next start tries again
+  // The commit stands; a folder that is not ours any more is found here, and the next commit will fail for it.
+  if (group.mark_after) {
+    if (Status status = write_mark(*group.mark_after, group.folder_identity); !status.ok()) db_ = {};
+  }
+  result.head_bytes = bytes_on_disk();
+  result.database_bytes = folder_.size_of(segment_name(id_));
+  if (!db_.is_open()) return result;
   // Small commits fill the WAL with the same few pages: checkpointed, they take next to nothing. The commit stands whether
   // or not this succeeds; a reader in the way only puts it off.
   if (folder_.size_of(segment_name(id_) + "-wal") >= wal_bytes_max_) (void)db_.checkpoint();
@@ -247,7 +329,8 @@ std::uint64_t HeadWriter::bytes_on_disk() const {
 
 // ---- RowReader ------------------------------------------------------------------------------------------------------
 
-Result<RowReader::Open*> RowReader::open(std::uint32_t id, bool live) {
+Result<RowReader::Open*> RowReader::open(const SegmentInfo& segment, bool live) {
+  const std::uint32_t id = segment.id;
   if (const auto found = open_.find(id); found != open_.end()) {
     found->second.used = ++clock_;
     return &found->second;
@@ -261,6 +344,7 @@ Result<RowReader::Open*> RowReader::open(std::uint32_t id, bool live) {
   auto db = Database::open(folder_.join(name), with_wal ? Database::Mode::read_live : Database::Mode::read_sealed, vfs_);
   if (!db.ok()) return db.status();
   Open opened{std::move(db).value(), {}, {}, ++clock_};
+  if (Status status = check_account(opened.db, segment); !status.ok()) return status;
   // Ascending starts at the row that holds the first wanted number: rows of a lane do not overlap.
   auto up = opened.db.prepare(
       "SELECT first,lane,count,zstd,crc,columns FROM rows WHERE lane=?1 AND first<=?3 AND first>="
@@ -272,6 +356,39 @@ Result<RowReader::Open*> RowReader::open(std::uint32_t id, bool live) {
   opened.up = std::move(up).value();
   opened.down = std::move(down).value();
   return &open_.emplace(id, std::move(opened)).first->second;
+}
+
+Status RowReader::read_segment(const SegmentInfo& segment, bool live, Lane lane, Range range, bool up, std::size_t bytes_max,
+                               std::vector<Row>& rows, std::size_t& bytes) {
+  if (folder_.size_of(segment_name(segment.id)) == 0) return {Code::unavailable, "the file is missing"};
+  auto opened = open(segment, live);
+  if (!opened.ok()) return opened.status();
+  Statement& select = up ? opened.value()->up : opened.value()->down;
+  select.bind(1, static_cast<std::int64_t>(lane));
+  select.bind(2, static_cast<std::int64_t>(range.first));
+  select.bind(3, static_cast<std::int64_t>(std::min<Sequence>(range.last, INT64_MAX)));
+  Status fault;
+  while (bytes < bytes_max) {
+    auto row = select.step();
+    if (!row.ok()) return row.status();
+    if (!row.value()) return {};
+    if (!plausible(select)) {
+      fault = {Code::corrupt, "a row that makes no sense"};
+      break;
+    }
+    Row r = row_of(select);
+    if (r.last() < range.first || r.first > segment.valid_through) continue;
+    const BytesView columns = select.bytes(5);
+    if (row_crc(r, columns) != static_cast<std::uint32_t>(select.integer(4))) {
+      fault = {Code::corrupt, text("row ", r.first, " fails its checksum")};
+      break;
+    }
+    r.columns = std::make_shared<const Bytes>(columns.begin(), columns.end());
+    bytes += columns.size();
+    rows.push_back(std::move(r));
+  }
+  select.reset();
+  return fault;
 }
 
 ReadRows RowReader::read(const std::vector<SegmentInfo>& segments, std::uint32_t head, Lane lane, Range range,
@@ -291,45 +408,15 @@ ReadRows RowReader::read(const std::vector<SegmentInfo>& segments, std::uint32_t
       const Row& edge = out.rows.back();
       if (up ? span(segment).first > edge.last() : span(segment).last < edge.first) break;
     }
-    auto opened = open(segment.id, segment.id == head);
-    if (!opened.ok()) {
-      out.segment_fault = opened.status();
-      out.fault_in = segment.id;
-      break;
-    }
-    Statement& select = up ? opened.value()->up : opened.value()->down;
-    select.bind(1, static_cast<std::int64_t>(lane));
-    select.bind(2, static_cast<std::int64_t>(range.first));
-    select.bind(3, static_cast<std::int64_t>(std::min<Sequence>(range.last, INT64_MAX)));
     std::size_t from_here = 0;
-    for (;;) {
-      auto row = select.step();
-      if (!row.ok()) {
-        out.segment_fault = row.status();
-        out.fault_in = segment.id;
-        break;
-      }
-      if (!row.value()) break;
-      if (!plausible(select)) continue;
-      Row r = row_of(select);
-      if (r.last() < range.first || r.first > segment.valid_through) continue;
-      const BytesView columns = select.bytes(5);
-      if (row_crc(r, columns) != static_cast<std::uint32_t>(select.integer(4))) {
-        out.unreadable.push_back(r);
-        continue;
-      }
-      r.columns = std::make_shared<const Bytes>(columns.begin(), columns.end());
-      from_here += columns.size();
-      out.rows.push_back(std::move(r));
-      if (from_here >= bytes_max) break;
-    }
-    select.reset();
+    out.fault = read_segment(segment, segment.id == head, lane, range, up, bytes_max, out.rows, from_here);
     bytes += from_here;
-    if (!out.segment_fault.ok()) {
+    std::sort(out.rows.begin(), out.rows.end(), [up](const Row& a, const Row& b) { return up ? a.first < b.first : a.first > b.first; });
+    if (!out.fault.ok()) {
+      out.fault_in = segment.id;
       open_.erase(segment.id);
       break;
     }
-    std::sort(out.rows.begin(), out.rows.end(), [up](const Row& a, const Row& b) { return up ? a.first < b.first : a.first > b.first; });
   }
   // The same row twice (a commit that was repeated on a fresh head): once is enough.
   out.rows.erase(std::unique(out.rows.begin(), out.rows.end(), [](const Row& a, const Row& b) { return a.first == b.first; }), out.rows.end());
@@ -339,20 +426,96 @@ ReadRows RowReader::read(const std::vector<SegmentInfo>& segments, std::uint32_t
   return out;
 }
 
-Result<std::vector<std::pair<Row, std::uint64_t>>> RowReader::list(const SegmentInfo& segment) {
-  auto opened = open(segment.id, false);
+Result<std::vector<ListedRow>> RowReader::list(const SegmentInfo& segment, bool with_devices) {
+  if (folder_.size_of(segment_name(segment.id)) == 0) return Status{Code::unavailable, "the file is missing"};
+  auto opened = open(segment, false);
   if (!opened.ok()) return opened.status();
-  auto select = opened.value()->db.prepare("SELECT first,lane,count,zstd,length(columns) FROM rows ORDER BY first");
+  auto select = opened.value()->db.prepare(with_devices ? "SELECT first,lane,count,zstd,crc,columns FROM rows ORDER BY first" : all_rows);
   if (!select.ok()) return select.status();
-  std::vector<std::pair<Row, std::uint64_t>> rows;
+  std::vector<ListedRow> rows;
   for (;;) {
     auto row = select.value().step();
     if (!row.ok()) return row.status();
     if (!row.value()) return rows;
-    if (!plausible(select.value())) continue;
-    const Row r = row_of(select.value());
-    if (r.first <= segment.valid_through) rows.emplace_back(r, static_cast<std::uint64_t>(select.value().integer(4)));
+    if (!plausible(select.value())) return Status{Code::corrupt, "a row that makes no sense"};
+    ListedRow listed{row_of(select.value()), 0, {}};
+    if (listed.row.first > segment.valid_through) continue;
+    if (with_devices) {
+      const BytesView columns = select.value().bytes(5);
+      listed.bytes = columns.size();
+      if (row_crc(listed.row, columns) != static_cast<std::uint32_t>(select.value().integer(4)) ||
+          !add_devices(columns, listed.row.zstd, 0, listed.row.count, listed.devices).ok()) {
+        return Status{Code::corrupt, text("row ", listed.row.first, " fails its checksum")};
+      }
+    } else {
+      listed.bytes = static_cast<std::uint64_t>(select.value().integer(4));
+    }
+    rows.push_back(std::move(listed));
   }
+}
+
+// ---- a damaged segment ----------------------------------------------------------------------------------------------
+
+std::string rebuilt_name(std::uint32_t id) { return segment_name(id) + ".whole"; }
+
+Rebuilt RowReader::rebuild(std::uint32_t id) {
+  forget(id);
+  Rebuilt out;
+  const std::string name = segment_name(id), making = name + ".new";
+  for (const char* suffix : {"", "-wal", "-shm"}) {
+    if (out.status = folder_.remove(making + suffix); !out.status.ok()) return out;
+  }
+  {
+    auto made = Database::open(folder_.join(making), Database::Mode::create, vfs_);
+    if (!made.ok()) return out.status = made.status(), out;
+    Database& db = made.value();
+    for (const char* sql : {"BEGIN IMMEDIATE", schema}) {
+      if (out.status = db.execute(sql); !out.status.ok()) return out;
+    }
+    const StateTable state{{"rebuilt", std::make_shared<const Bytes>(Bytes{std::byte{1}})}};
+    if (out.status = put_state_table(db, state); !out.status.ok()) return out;
+    auto insert = db.prepare(insert_row);
+    if (!insert.ok()) return out.status = insert.status(), out;
+    Status written;
+    out.status = salvage_rows(folder_, name, [&](const Row& row) {
+      if (written.ok()) written = put_row(insert.value(), row, row_crc(row, *row.columns), *row.columns);
+    });
+    if (out.status.ok()) out.status = written;
+    if (out.status.ok()) out.status = db.execute("COMMIT");
+    HeadContents contents;
+    if (out.status.ok()) out.status = read_row_heads(db, contents);
+    if (out.status.ok()) out.status = db.checkpoint();
+    if (!out.status.ok()) return out;
+    out.lanes = contents.lanes;
+    out.rows = std::move(contents.rows);
+  }
+  remove_wal(folder_, making);
+  out.file_bytes = folder_.size_of(making);
+  if (out.status = folder_.rename(making, rebuilt_name(id)); !out.status.ok()) return out;
+  out.status = folder_.sync();
+  return out;
+}
+
+Status put_rebuilt(Folder& folder, std::uint32_t id) {
+  const std::string name = segment_name(id), whole = rebuilt_name(id);
+  if (folder.size_of(whole) == 0) return {};
+  if (folder.size_of(name) > 0) {
+    (void)folder.remove("aside-" + name);
+    (void)folder.link(name, "aside-" + name);  // for people to look at; FAT knows no second names
+  }
+  remove_wal(folder, name);
+  if (Status status = folder.rename(whole, name); !status.ok()) return status;
+  return folder.sync();
+}
+
+Result<HeadContents> look_into(Folder& folder, const std::string& name, const std::string& vfs) {
+  auto db = Database::open(folder.join(name), Database::Mode::read_sealed, vfs);
+  if (!db.ok()) return db.status();
+  HeadContents contents;
+  if (Status status = read_state(db.value(), contents.state); !status.ok()) return status;
+  if (Status status = read_row_heads(db.value(), contents); !status.ok()) return status;
+  contents.bytes = folder.size_of(name);
+  return contents;
 }
 
 }  // namespace millrace

@@ -13,17 +13,22 @@
 
 #include "base/files.h"
 #include "log/log.h"
+#include "log/mark.h"
 #include "log/sqlite.h"
 
 namespace millrace {
 
-constexpr std::int64_t log_format = 1;
+// Written, and read. A file of an older format is read as it is and never written again.
+constexpr std::uint64_t log_format = 2, oldest_log_format = 1;
+constexpr std::uint64_t row_records_max = 1 << 20;
+constexpr const char* anchor_name = "anchor";  // see Folder::identity()
 
 // What a segment holds of one lane. Enough to decide without opening the file.
 struct LaneSpan {
   Sequence first = 0, last = 0;
   std::uint64_t records = 0, bytes = 0;
   bool empty() const { return records == 0; }
+  bool operator==(const LaneSpan&) const = default;
   void add(Sequence from, Sequence to, std::uint64_t count, std::uint64_t size);
 };
 
@@ -33,6 +38,9 @@ struct SegmentInfo {
   Sequence valid_through = UINT64_MAX;  // rows behind it are remains of a failed commit
   std::array<LaneSpan, lane_count> lanes;
 };
+
+// The numbers of `whole` that no row holds; rows ascend.
+std::vector<Range> gaps_between(const std::vector<Row>& rows, Range whole);
 
 std::string segment_name(std::uint32_t id);
 // The id of "seg-0000000a.db"; nothing for other names.
@@ -51,6 +59,9 @@ struct GroupWrite {
   };
   std::vector<Copy> copies;
   std::vector<std::string> remove_after;        // file names to unlink once this is committed
+  std::vector<std::uint32_t> replace_after;     // segments whose rebuilt file takes the damaged one's place then
+  std::optional<Mark> mark_before, mark_after;  // numbers must be reserved before they are used; what is durable now
+  std::string folder_identity;                  // a fresh head is made nowhere else
   std::optional<std::uint32_t> fresh_head;      // write to a new file with this id
   std::optional<InboxPosition> inbox_position;  // for who waits for it
 };
@@ -61,11 +72,12 @@ struct GroupResult {
   std::uint64_t database_bytes = 0;  // the database alone
   std::uint64_t sealed_bytes = 0;    // of the previous head, when a fresh one was made
   std::vector<Row> copied;           // without columns
-  bool on_fresh_head = false;        // also set when the group failed later: the fresh head exists
+  bool on_fresh_head = false;
 };
 
 struct HeadContents {
   StateTable state;
+  Status rows_fault;  // the state is whole, the rows are not
   std::array<LaneSpan, lane_count> lanes;
   std::vector<Row> rows;  // without columns
   std::uint64_t bytes = 0;
@@ -74,23 +86,27 @@ struct HeadContents {
 class HeadWriter {
  public:
   // The WAL is checkpointed when it reaches `wal_bytes_max`.
-  HeadWriter(Folder& folder, std::string vfs, std::uint64_t wal_bytes_max) : folder_(folder), vfs_(std::move(vfs)), wal_bytes_max_(wal_bytes_max) {}
+  HeadWriter(Folder& folder, std::string vfs, std::uint64_t wal_bytes_max)
+      : folder_(folder), mark_(folder), vfs_(std::move(vfs)), wal_bytes_max_(wal_bytes_max) {}
 
   // Opens an existing head and reads what start needs; the rows themselves are not read.
   Result<HeadContents> open(std::uint32_t id);
   GroupResult write(const GroupWrite& group);
+  Status write_mark(const Mark& mark, const std::string& folder_identity);
   // Checkpoints and closes: the file stands alone afterwards.
   Status close();
 
  private:
-  Status create(std::uint32_t id, const StateTable& state);
+  Status create(std::uint32_t id, const GroupWrite& group, std::vector<Row>& copied);
+  Status check_folder(const std::string& identity) const;
   Status prepare_statements();
   Status write_in_transaction(const GroupWrite& group, std::vector<Row>& copied);
-  Status copy_rows(const GroupWrite::Copy& copy, std::vector<Row>& copied);
-  Status put_row(const Row& row, std::uint32_t crc, BytesView columns);
+  Status put_rows(Statement& insert, const GroupWrite& group, std::vector<Row>& copied);
+  Status copy_rows(Statement& insert, const GroupWrite::Copy& copy, std::vector<Row>& copied);
   std::uint64_t bytes_on_disk() const;
 
   Folder& folder_;
+  MarkFile mark_;
   std::string vfs_;
   std::uint64_t wal_bytes_max_;
   Database db_;
@@ -100,9 +116,24 @@ class HeadWriter {
 
 struct ReadRows {
   std::vector<Row> rows;
-  std::vector<Row> unreadable;      // without columns; count may be what the file claims
-  Status segment_fault;             // the file itself could not be read to the end
+  // What stopped the reading, in which file: `corrupt` (rebuild() takes out what is whole), `unavailable` (the file is
+  // missing), or an I/O error.
+  Status fault;
   std::uint32_t fault_in = 0;
+};
+
+struct ListedRow {
+  Row row;  // without columns
+  std::uint64_t bytes = 0;
+  LossDetail devices;  // only its device counts, when they were asked for
+};
+
+// What a damaged segment still holds.
+struct Rebuilt {
+  Status status;
+  std::array<LaneSpan, lane_count> lanes;
+  std::vector<Row> rows;  // without columns, ascending
+  std::uint64_t file_bytes = 0;
 };
 
 class RowReader {
@@ -110,11 +141,14 @@ class RowReader {
   RowReader(Folder& folder, std::string vfs) : folder_(folder), vfs_(std::move(vfs)) {}
 
   // Rows of `lane` in `segments` (those that hold the lane, any order) that touch `range`; the last one is the live head
-  // when its id is `head`.
+  // when its id is `head`. With a fault the rows are those before it.
   ReadRows read(const std::vector<SegmentInfo>& segments, std::uint32_t head, Lane lane, Range range,
                 Log::Direction direction, std::size_t bytes_max);
-  // Every row of a sealed segment, without columns; `row.columns` stays null and zstd tells nothing. Sizes in `bytes`.
-  Result<std::vector<std::pair<Row, std::uint64_t>>> list(const SegmentInfo& segment);
+  // Every row of a sealed segment in number order; `corrupt` when one is damaged.
+  Result<std::vector<ListedRow>> list(const SegmentInfo& segment, bool with_devices);
+  // Writes what is whole of a damaged segment into a file beside it, synced. put_rebuilt() lets it take the damaged
+  // one's place, once the losses are committed; until then nothing has changed.
+  Rebuilt rebuild(std::uint32_t id);
   // Lets go of a file that is about to be unlinked or was sealed.
   void forget(std::uint32_t id) { open_.erase(id); }
 
@@ -124,13 +158,22 @@ class RowReader {
     Statement up, down;
     std::uint64_t used = 0;
   };
-  Result<Open*> open(std::uint32_t id, bool live);
+  Result<Open*> open(const SegmentInfo& segment, bool live);
+  Status read_segment(const SegmentInfo& segment, bool live, Lane lane, Range range, bool up, std::size_t bytes_max, std::vector<Row>& rows,
+                      std::size_t& bytes);
 
   Folder& folder_;
   std::string vfs_;
   std::map<std::uint32_t, Open> open_;
   std::uint64_t clock_ = 0;
 };
+
+// The rebuilt file becomes the segment; the damaged one is kept under a name that begins with "aside-" where the file
+// system has second names. A crash in between is finished by calling it again.
+Status put_rebuilt(Folder& folder, std::uint32_t id);
+std::string rebuilt_name(std::uint32_t id);
+// What a segment file without a place in the table holds, and whether it is one that rebuild() made.
+Result<HeadContents> look_into(Folder& folder, const std::string& name, const std::string& vfs);
 
 std::uint32_t row_crc(const Row& row, BytesView columns);
 

@@ -10,7 +10,8 @@ namespace {
 Status status_of(sqlite3* db, int rc, std::string_view doing) {
   const int primary = rc & 0xFF;
   const Code code = primary == SQLITE_FULL ? Code::full
-                    : primary == SQLITE_CORRUPT || primary == SQLITE_NOTADB ? Code::corrupt
+                    // SQLITE_ERROR: "no such table", where every file of ours has its tables.
+                    : primary == SQLITE_CORRUPT || primary == SQLITE_NOTADB || primary == SQLITE_ERROR || rc == SQLITE_IOERR_SHORT_READ ? Code::corrupt
                     : primary == SQLITE_BUSY || primary == SQLITE_LOCKED ? Code::unavailable
                                                                         : Code::io;
   const int error = db ? sqlite3_system_errno(db) : 0;

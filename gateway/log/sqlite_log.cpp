@@ -11,7 +11,11 @@
 namespace millrace {
 namespace {
 
-constexpr std::uint64_t reserve_block = 1 << 20;
+// What a head holds once `rows` are in it. It is noted in the head itself: should rows be missing, that can be told.
+Bytes account_of(SegmentInfo head, const std::vector<Row>& rows) {
+  for (const Row& row : rows) head.lanes[static_cast<std::size_t>(row.lane)].add(row.first, row.last(), row.count, row.columns->size());
+  return encode_segment(head);
+}
 
 }  // namespace
 
@@ -82,9 +86,9 @@ bool SqliteLog::accepting() const {
 }
 
 void SqliteLog::schedule_close() {
-  if (writing_ || !open_dirty_) return;
+  if (writing_ || !open_dirty_ || starting_) return;
   std::size_t waiting = 0;
-  bool alarm = !open_[0].empty();
+  const bool alarm = !open_[0].empty();
   for (const BatchBuilder& builder : open_) waiting += builder.bytes_waiting();
   if (open_urgent_ || alarm || waiting >= options_.group_bytes || stopping_) {
     close_group();
@@ -161,17 +165,19 @@ void SqliteLog::close_group() {
   apply(more);
   number(Lane::dead, group->rows, false, more);
   number(Lane::window, group->rows, false, more);
+  append_losses();
   number(Lane::alarm, group->rows, false, more);
 
   // Numbers are reserved before use, in the transaction that uses the first of them: none has left the process then.
+  // In the mark too, and there first: a head that loses its last commits must not take the reservation with it.
   if (next_ > reserved_) {
     reserved_ = next_ + reserve_block;
     put_state("reserved", varints({reserved_}));
+    group->mark_before = mark();
   }
-  if (stopping_) {
-    put_state("clean", varints({1}));
-    put_state("last", varints({next_ - 1}));
-  }
+  if (stopping_) put_state("clean", varints({1}));
+  for (const Row& row : group->rows) records_ever_ += row.count;
+  put_state("last", varints({next_ - 1, static_cast<std::uint64_t>(loop_.wall().us), records_ever_}));
   const bool seal = seal_next_ || head_database_bytes_ >= options_.segment_bytes / 2;
   if (seal) {
     if (head_.file_bytes > 0 && !sealed_.contains(head_.id)) {
@@ -183,6 +189,15 @@ void SqliteLog::close_group() {
     group->fresh_head = highest_id_ + 1;
   }
   refresh_state();
+  put_state("head", account_of(seal ? SegmentInfo{} : head_, group->rows));
+  if (seal || stopping_ || marked_at_.ns == 0 || loop_.now() - marked_at_ >= options_.mark_interval) {
+    group->mark_after = mark();
+    group->mark_after->durable = next_ - 1;
+    group->mark_after->records = records_ever_;
+    marked_ = next_ - 1;
+    marked_at_ = loop_.now();
+  }
+  group->folder_identity = folder_identity_;
   group->state = state_;
   group->changed = std::move(changed_);
   changed_.clear();
@@ -190,14 +205,37 @@ void SqliteLog::close_group() {
   open_copies_.clear();
   group->remove_after = std::move(open_removals_);
   open_removals_.clear();
+  group->replace_after = std::move(open_replacements_);
+  open_replacements_.clear();
   group->inbox_position = inbox_;
   writing_ = std::move(group);
   writing_dones_ = std::move(open_dones_);
   open_dones_.clear();
   writing_through_ = next_ - 1;
+  writing_records_ = records_ever_;
   open_dirty_ = false;
   open_urgent_ = false;
   write_group();
+}
+
+void SqliteLog::append_losses() {
+  for (auto& [key, loss] : open_losses_) append(Lane::alarm, loss_record(std::get<1>(key), std::move(loss), loop_.wall()));
+  open_losses_.clear();
+}
+
+Mark SqliteLog::mark() { return {epoch_, committed_, reserved_, committed_records_, ++mark_serial_}; }
+
+// The last commits before a quiet time are marked, too.
+void SqliteLog::mark_soon() {
+  if (marked_ >= committed_ || mark_timer_ || stopping_) return;
+  mark_timer_ = loop_.after(options_.mark_interval, [this] {
+    mark_timer_.reset();
+    if (marked_ >= committed_ || writing_ || stopping_) return;
+    marked_ = committed_;
+    marked_at_ = loop_.now();
+    // Should it fail, the next commit will fail too, and say why.
+    loop_.run_blocking("log", [writer = writer_, mark = mark(), identity = folder_identity_] { (void)writer->write_mark(mark, identity); }, [] {});
+  });
 }
 
 // ---- the group being written ----------------------------------------------------------------------------------------
@@ -236,7 +274,7 @@ void SqliteLog::on_written(const GroupResult& result) {
   ++stats_.commit_failures;
   if (stats_.trouble != result.status.detail()) LOG_ERROR("log: cannot commit: ", result.status.detail(), "; will keep trying");
   stats_.trouble = result.status.detail();
-  if (!writing_->fresh_head || result.on_fresh_head) {
+  if (!writing_->fresh_head) {
     if (head_.file_bytes > 0 && !sealed_.contains(head_.id)) {
       SegmentInfo dead = head_;
       dead.valid_through = committed_;
@@ -245,6 +283,7 @@ void SqliteLog::on_written(const GroupResult& result) {
       writing_->state[segment_key(head_.id)] = state_[segment_key(head_.id)];
     }
     writing_->fresh_head = highest_id_ + 1;
+    writing_->state["head"] = std::make_shared<const Bytes>(account_of({}, writing_->rows));
   }
   if (result.status.code() == Code::full && options_.when_full == WhenFull::evict) make_room();
   retry_ = std::clamp(retry_ * 2, options_.retry_min, options_.retry_max);
@@ -270,6 +309,14 @@ void SqliteLog::on_committed(const GroupResult& result) {
     cache(row);
   }
   committed_ = writing_through_;
+  committed_records_ = writing_records_;
+  mark_soon();
+  for (const std::uint32_t id : writing_->replace_after) {
+    loop_.run_blocking("read", [reader = reader_, id] { reader->forget(id); }, [] {});
+    read_failures_.erase(id);
+    for (auto& then : std::exchange(mending_[id], {})) loop_.post([then = std::move(then)] { then({}); });
+    mending_.erase(id);
+  }
   const bool new_rows = !writing_->rows.empty();
   const bool sealed = writing_->fresh_head.has_value();
   writing_.reset();

@@ -1,13 +1,14 @@
 // The Log on SQLite segments. This half lives on the loop: it holds cursors, the segment table and the open group in
 // memory, decides when a group closes, and hands complete groups to the HeadWriter on the log worker, one at a time:
-// while one is being synced the next one fills. Files and SQL are in segment.{h,cpp}. Three sources: the life of a group
-// (sqlite_log.cpp), the start (sqlite_log_start.cpp), reading and space (sqlite_log_space.cpp).
+// while one is being synced the next one fills. Files and SQL are in segment.{h,cpp}. Four sources: the life of a group
+// (sqlite_log.cpp), the start (sqlite_log_start.cpp), reading and space (sqlite_log_space.cpp), loss (sqlite_log_loss.cpp).
 #pragma once
 
 #include <deque>
 #include <map>
 #include <memory>
 #include <string>
+#include <tuple>
 #include <vector>
 
 #include "loop/loop.h"
@@ -16,6 +17,8 @@
 #include "record/batch.h"
 
 namespace millrace {
+
+constexpr std::uint64_t reserve_block = 1 << 20;  // numbers are reserved in blocks of this
 
 enum class WhenFull : std::uint8_t { evict, block };
 
@@ -28,6 +31,7 @@ struct LogOptions {
   std::size_t open_bytes_max = 1 << 20;   // what may wait while a group is being synced
   std::size_t cache_bytes = 1 << 20;      // newest rows kept in memory for the shippers
   WhenFull when_full = WhenFull::evict;
+  Duration mark_interval = std::chrono::seconds(5);  // at most this old is the high-water mark
   Duration retry_min = std::chrono::milliseconds(200), retry_max = std::chrono::seconds(10);
   std::uint64_t boot_id = 0;
   std::string vfs;                        // SQLite's default when empty
@@ -35,8 +39,9 @@ struct LogOptions {
 
 class SqliteLog final : public Log {
  public:
-  // Opens the newest whole segment of `folder` or starts a new log. What cannot be used is set aside, never an error:
-  // fails only when the folder itself cannot be used. `seed` draws the epoch of a new log. Runs SQL on this thread, once.
+  // Opens the newest segment of `folder` or starts a new log. What is damaged is salvaged, never an error: fails only when
+  // the folder itself cannot be used, or with `newer` when a later version wrote it (nothing was touched then). `seed`
+  // draws the epoch of a new log. Runs SQL on this thread, once.
   static Result<std::unique_ptr<SqliteLog>> open(Loop& loop, Folder& folder, const LogOptions& options, std::uint64_t seed);
   ~SqliteLog() override;
 
@@ -55,6 +60,8 @@ class SqliteLog final : public Log {
   std::uint64_t epoch() const override { return epoch_; }
   Sequence last_committed() const override { return committed_; }
   LogStats stats() const override;
+  StartReport start_report() const override { return start_report_; }
+  bool can_settle(std::string_view consumer, Lane lane, Range range) const override;
   void listen(Listener listener) override { listeners_.push_back(std::move(listener)); }
   void on_durable_inbox(std::function<void(InboxPosition)> hook) override { durable_hook_ = std::move(hook); }
   void stop(std::function<void()> done) override;
@@ -74,7 +81,12 @@ class SqliteLog final : public Log {
   Status load(std::uint64_t seed);
   void restore(std::uint32_t head, const HeadContents& contents);
   void begin_new(std::uint64_t seed);
+  void take_over_rows(const std::vector<Row>& rows);
+  Status adopt_above(const std::vector<std::uint32_t>& ids, std::vector<Row>& rows);
+  void finish_replacements(const std::vector<std::string>& names);
+  void settle_numbers(const std::optional<Mark>& mark, bool head_lost, const std::vector<Row>& rows_beyond, std::uint64_t seed);
   void lose_missing();
+  bool gone(std::uint32_t id) const;
 
   // ---- the open group
   void apply(WriteSet& set);
@@ -84,6 +96,9 @@ class SqliteLog final : public Log {
   void close_group();
   void number(Lane lane, std::vector<Row>& rows, bool announce, WriteSet& more);
   void refresh_state();
+  void append_losses();
+  Mark mark();
+  void mark_soon();
   void put_state(const std::string& key, Bytes bytes);
   void drop_state(const std::string& key);
 
@@ -97,11 +112,18 @@ class SqliteLog final : public Log {
   bool over(std::uint64_t margin) const;
   void make_room();
   bool settled_by_all(const SegmentInfo& segment, Lane lane) const;
-  void reclaim(const SegmentInfo& segment, const std::vector<std::pair<Row, std::uint64_t>>& rows, bool evict);
-  void lose(Lane lane, Range range, std::uint64_t records, const std::string& consumer, How how, const char* reason);
-  void lose_span(const SegmentInfo& segment, Lane lane, Sequence from, const char* reason);
-  void settle_lost(Lane lane, const Row& row, How how, const char* reason);
-  void on_read(Lane lane, const ReadRows& read);
+  void reclaim(const SegmentInfo& segment, const std::vector<ListedRow>& rows, bool evict);
+  void drop_segment(std::uint32_t id);
+
+  // ---- loss
+  void lose(const CursorKey& who, const std::vector<Range>& ranges, std::uint64_t records, How how, const char* reason,
+            const LossDetail* devices = nullptr);
+  void lose_row(const ListedRow& row, How how, const char* reason);
+  void lose_segment(std::uint32_t id, const char* reason);
+  void lose_missing_rows(const SegmentInfo& before, const std::array<LaneSpan, lane_count>& now, const std::vector<Row>& rows);
+  void on_read_fault(std::uint32_t segment, const Status& fault, std::function<void(Status)> again);
+  void mend(std::uint32_t id, std::function<void(Status)> then);
+  void on_rebuilt(std::uint32_t id, const Rebuilt& rebuilt);
   void cache(const Row& row);
   void tell_room();
 
@@ -115,6 +137,7 @@ class SqliteLog final : public Log {
 
   std::uint64_t epoch_ = 0;
   Sequence next_ = 1, committed_ = 0, reserved_ = 0;
+  std::uint64_t records_ever_ = 0, writing_records_ = 0, committed_records_ = 0;  // over all lives of this log
   std::map<CursorKey, Cursor> cursors_;
   std::map<std::uint32_t, SegmentInfo> sealed_;
   SegmentInfo head_;
@@ -130,6 +153,11 @@ class SqliteLog final : public Log {
   std::unique_ptr<Timer> close_timer_;
   std::vector<GroupWrite::Copy> open_copies_;
   std::vector<std::string> open_removals_;
+  std::vector<std::uint32_t> open_replacements_;
+  std::map<std::tuple<std::string, Lane, std::string>, LossDetail> open_losses_;
+  // Damaged segments on their way to be replaced, and who waits for that.
+  std::map<std::uint32_t, std::vector<std::function<void(Status)>>> mending_;
+  std::map<std::uint32_t, int> read_failures_;
 
   std::shared_ptr<GroupWrite> writing_;
   std::vector<Done> writing_dones_;
@@ -141,6 +169,15 @@ class SqliteLog final : public Log {
   std::deque<Row> cache_;
   std::size_t cache_bytes_ = 0;
   Sequence cached_from_ = 0;  // every committed row that ends at or after this number is in the cache
+
+  std::string folder_identity_;
+  std::uint64_t mark_serial_ = 0;
+  Sequence marked_ = 0;  // what the mark says is durable
+  Instant marked_at_;
+  std::unique_ptr<Timer> mark_timer_;
+  bool starting_ = true;
+  bool state_lost_ = false;  // cursors are gone: who subscribes begins with the oldest
+  StartReport start_report_;
 
   LogStats stats_;
   bool stopping_ = false;

@@ -2,11 +2,27 @@
 #include <algorithm>
 
 #include "base/logger.h"
+#include "log/salvage.h"
 #include "log/sqlite_log.h"
 #include "log/state_table.h"
 #include "record/varint.h"
 
 namespace millrace {
+
+namespace {
+
+// Fewer rows than the head's own account says: SQLite takes some files that were cut off for shorter ones.
+bool lacks_rows(const HeadContents& contents) {
+  const auto noted = contents.state.find("head");
+  SegmentInfo account;
+  if (noted == contents.state.end() || !decode_segment(*noted->second, account)) return false;
+  for (std::size_t lane = 0; lane < lane_count; ++lane) {
+    if (contents.lanes[lane].records < account.lanes[lane].records) return true;
+  }
+  return false;
+}
+
+}  // namespace
 
 SqliteLog::SqliteLog(Loop& loop, Folder& folder, const LogOptions& options)
     : loop_(loop),
@@ -35,40 +51,64 @@ Result<std::unique_ptr<SqliteLog>> SqliteLog::open(Loop& loop, Folder& folder, c
 Status SqliteLog::load(std::uint64_t seed) {
   auto names = folder_.list();
   if (!names.ok()) return names.status();
+  const auto mark = MarkFile(folder_).read();
   std::vector<std::uint32_t> ids;
   for (const std::string& name : names.value()) {
     if (const auto id = segment_id(name)) ids.push_back(*id);
-    if (name.starts_with("seg-") && name.find(".new") != std::string::npos) (void)folder_.remove(name);  // a head that was never born
+    else if (name.ends_with("-wal") && !folder_.size_of(name.substr(0, name.size() - 4))) {
+      if (const auto orphan = segment_id(name.substr(0, name.size() - 4))) ids.push_back(*orphan);  // it may hold rows
+    }
   }
   std::sort(ids.rbegin(), ids.rend());
   highest_id_ = ids.empty() ? 0 : ids.front();
+  std::vector<std::uint32_t> above;  // newer than the head: they cannot be one, but may hold rows
+  std::vector<Row> rows_beyond;      // committed after the newest state that is left
   for (const std::uint32_t id : ids) {
+    const bool hidden = wal_hides_commits(folder_, segment_name(id));
     auto contents = writer_->open(id);
-    if (contents.ok() && one_varint(contents.value().state, "format", 0) == static_cast<std::uint64_t>(log_format)) {
+    const std::uint64_t format = contents.ok() ? one_varint(contents.value().state, "format", 0) : 0;
+    if (format > log_format) return {Code::newer, text(folder_.path(), " was written by a later version (format ", format, ")")};
+    if (format >= oldest_log_format) {
       restore(id, contents.value());
-      if (id != highest_id_) {
-        // Newer heads were set aside, and with them the numbers they gave. Never write into an old head; a new epoch keeps
-        // the numbers that follow from being taken for theirs.
+      if (hidden || !contents.value().rows_fault.ok() || lacks_rows(contents.value())) {
+        LOG_ERROR("log: ", segment_name(id), " is damaged; taking over what is whole");
+        sealed_[id] = head_;
+        // What it holds is noted in itself, in format 1 it is not.
+        if (const auto noted = state_.find("head"); noted != state_.end()) (void)decode_segment(*noted->second, sealed_[id]);
+        sealed_[id].file_bytes = head_.file_bytes;
+        sealed_[id].valid_through = UINT64_MAX;
+        head_ = SegmentInfo{};
+        writer_ = std::make_shared<HeadWriter>(folder_, options_.vfs, options_.segment_bytes / 2);
         seal_next_ = true;
-        epoch_ = seed ? seed : 1;
-        open_dirty_ = true;
-        LOG_WARN("log: going on from ", segment_name(id), " under a new epoch; what it knows of deliveries is older, some records come again");
+        mending_[id];
+        const Rebuilt rebuilt = reader_->rebuild(id);
+        const Sequence noted = one_varint(state_, "last", UINT64_MAX);
+        std::copy_if(rebuilt.rows.begin(), rebuilt.rows.end(), std::back_inserter(rows_beyond), [noted](const Row& row) { return row.first > noted; });
+        on_rebuilt(id, rebuilt);
       }
+      if (format < log_format) seal_next_ = true;  // an older format is read, never written
       break;
     }
-    // Damaged, of another version, or nothing of ours: out of the way, for people to look at; the log goes on.
-    LOG_ERROR("log: ", folder_.join(segment_name(id)), " cannot be used (",
-              contents.ok() ? "another format" : contents.status().detail(), "); set aside");
     writer_ = std::make_shared<HeadWriter>(folder_, options_.vfs, options_.segment_bytes / 2);
-    ++stats_.files_set_aside;
-    for (const char* suffix : {"", "-wal", "-shm"}) {
-      if (folder_.size_of(segment_name(id) + suffix) == 0 && *suffix) continue;
-      if (Status status = folder_.rename(segment_name(id) + suffix, text("aside-", loop_.wall().us, "-", segment_name(id), suffix)); !status.ok()) {
-        return status;
-      }
-    }
+    above.push_back(id);
   }
-  if (epoch_ == 0) begin_new(seed);
+  // From here on the folder is ours to write into. What a crash left half born goes.
+  for (const std::string& name : names.value()) {
+    if (name.starts_with("seg-") && name.find(".new") != std::string::npos) (void)folder_.remove(name);
+  }
+  if (folder_.size_of(anchor_name) == 0) {
+    (void)folder_.write(anchor_name, 0, bytes_of("This file tells a log from its copies. Never copy it, never change it.\n"));  // the commit will say
+  }
+  const bool found = epoch_ != 0;
+  if (!found) begin_new(seed);
+  start_report_.clean = found ? one_varint(state_, "clean", 0) != 0 : ids.empty();
+  start_report_.fresh = ids.empty();
+  if (!ids.empty() && !found) {
+    state_lost_ = true;
+    LOG_ERROR("log: no segment knows the cursors any more; uplinks begin with the oldest record there is");
+  }
+  if (Status status = adopt_above(above, rows_beyond); !status.ok()) return status;
+  finish_replacements(names.value());
   // Files the table does not name are remains of an unlink that a crash cut off.
   for (const std::uint32_t id : ids) {
     if (id < head_.id && !sealed_.contains(id) && folder_.size_of(segment_name(id)) > 0) {
@@ -76,35 +116,134 @@ Status SqliteLog::load(std::uint64_t seed) {
     }
   }
   lose_missing();
-  const std::string identity = folder_.identity();
-  const auto noted = state_.find("identity");
-  if (noted != state_.end() && text_of(*noted->second) != identity) {
-    epoch_ = seed;
-    open_dirty_ = true;
-    LOG_WARN("log: this folder was copied or restored from elsewhere; records get a new epoch");
-  }
-  put_state("identity", to_bytes(identity));
-  put_state("format", varints({static_cast<std::uint64_t>(log_format)}));
+  if (mark) mark_serial_ = mark->serial;
+  settle_numbers(mark, !above.empty(), rows_beyond, seed);
+  put_state("identity", to_bytes(folder_identity_));
+  put_state("format", varints({log_format}));
   put_state("epoch", varints({epoch_}));
   put_state("clean", varints({0}));
   cached_from_ = committed_ + 1;
+  starting_ = false;
+  if (!above.empty() || !open_losses_.empty() || !open_replacements_.empty()) schedule_close();
   return {};
+}
+
+// Segments above the head: one that could not be opened, or was rebuilt at an earlier start and is not in a table yet.
+Status SqliteLog::adopt_above(const std::vector<std::uint32_t>& ids, std::vector<Row>& rows) {
+  for (const std::uint32_t id : ids) {
+    const std::string name = segment_name(id);
+    auto contents = look_into(folder_, name, options_.vfs);
+    if (!contents.ok() || !contents.value().state.contains("rebuilt")) {
+      LOG_ERROR("log: ", folder_.join(name), " cannot be used (", contents.ok() ? "not a log of ours" : contents.status().detail(), "); salvaging");
+      ++stats_.files_set_aside;
+      if (const Rebuilt rebuilt = reader_->rebuild(id); !rebuilt.status.ok()) return rebuilt.status;
+      if (Status status = put_rebuilt(folder_, id); !status.ok()) return status;
+      contents = look_into(folder_, name, options_.vfs);
+      if (!contents.ok()) return contents.status();
+    }
+    seal_next_ = true;  // the next head is above them all
+    open_dirty_ = true;
+    if (contents.value().rows.empty()) {
+      (void)folder_.remove(name);  // the damaged file itself is aside
+      continue;
+    }
+    SegmentInfo info;
+    info.id = id;
+    info.file_bytes = contents.value().bytes;
+    info.lanes = contents.value().lanes;
+    std::uint64_t records = 0;
+    for (const LaneSpan& span : info.lanes) records += span.records;
+    LOG_WARN("log: ", records, " records of ", name, " are whole");
+    sealed_[id] = info;
+    put_state(segment_key(id), encode_segment(info));
+    take_over_rows(contents.value().rows);
+    rows.insert(rows.end(), contents.value().rows.begin(), contents.value().rows.end());
+  }
+  std::sort(rows.begin(), rows.end(), [](const Row& a, const Row& b) { return a.first < b.first; });
+  return {};
+}
+
+// A rebuilt segment takes its place when the table already speaks of it; else the damage will be found again.
+void SqliteLog::finish_replacements(const std::vector<std::string>& names) {
+  for (const std::string& name : names) {
+    const auto id = name.ends_with(".whole") ? segment_id(name.substr(0, name.size() - 6)) : std::nullopt;
+    if (!id || mending_.contains(*id)) continue;
+    const auto noted = sealed_.find(*id);
+    const auto contents = look_into(folder_, name, options_.vfs);
+    const bool spoken_of = contents.ok() && noted != sealed_.end() && contents.value().lanes == noted->second.lanes;
+    if (spoken_of) (void)put_rebuilt(folder_, *id);  // or at the next start
+    else (void)folder_.remove(name);
+  }
+}
+
+// Which epoch, and behind which number to go on: no number is ever given twice.
+void SqliteLog::settle_numbers(const std::optional<Mark>& mark, bool head_lost, const std::vector<Row>& rows_beyond, std::uint64_t seed) {
+  bool clean = start_report_.clean && !head_lost;
+  folder_identity_ = folder_.identity(anchor_name);
+  const auto noted = state_.find("identity");
+  const bool moved = noted != state_.end() && one_varint(state_, "format", 0) == log_format && text_of(*noted->second) != folder_identity_;
+  if (const auto found = state_.find("last"); found != state_.end()) {
+    wire::Reader reader(*found->second);
+    committed_ = std::max(committed_, reader.get_varint());
+    if (!reader.at_end()) start_report_.last_commit = {static_cast<std::int64_t>(reader.get_varint())};
+    if (!reader.at_end()) records_ever_ = reader.get_varint();
+  }
+  const Sequence known = committed_;
+  std::uint64_t before_mark = records_ever_;
+  for (const Row& row : rows_beyond) {
+    committed_ = std::max(committed_, row.last());
+    records_ever_ += row.count;
+    if (mark && row.first <= mark->durable) before_mark += row.count;
+  }
+  Sequence end = committed_;
+  LossDetail vanished{"", "vanished", 0, 0, 0, {}, 0};
+  if (mark) {
+    epoch_ = mark->epoch;  // the head may have lost the commit that changed it
+    reserved_ = std::max(reserved_, mark->reserved);
+    end = std::max(end, mark->durable);
+    vanished.count = mark->records - std::min(mark->records, before_mark);
+  }
+  for (const Range& gap : gaps_between(rows_beyond, {known + 1, end})) {
+    vanished.first = vanished.first ? vanished.first : gap.first;
+    vanished.last = gap.last;
+    // What the mark did not see is counted by its gap, but one like a reservation was left by an unclean start.
+    if ((!mark || gap.first > mark->durable) && gap.last - gap.first < reserve_block / 2) vanished.count += gap.last - gap.first + 1;
+  }
+  if (vanished.count > 0) {
+    clean = false;
+    stats_.vanished_records = vanished.count;
+    records_ever_ += vanished.count;
+    LOG_ERROR("log: the storage has lost what it had acknowledged: ", vanished.count, " records with numbers from ", vanished.first, " to ", vanished.last);
+    open_losses_[{"", Lane::raw, "vanished"}] = std::move(vanished);
+    open_dirty_ = true;
+  }
+  committed_records_ = records_ever_;
+  committed_ = end;
+  next_ = committed_ + 1;
+  if (!clean) {
+    // Numbers up to the reservation may have been seen by somebody. Go on behind them.
+    next_ = std::max(next_, reserved_ + 1);
+    ++stats_.number_jumps;
+  }
+  if (moved || (head_lost && !mark)) {
+    epoch_ = seed ? seed : 1;
+    reserved_ = next_ - 1;  // reserved anew, under the new epoch
+    open_dirty_ = true;
+    LOG_WARN("log: ", moved ? "this folder was copied or restored" : "numbers may have been given that nobody remembers", "; records get a new epoch");
+  }
 }
 
 // A segment the table names and the folder lacks: what it held is lost, and said, and nobody waits for it.
 void SqliteLog::lose_missing() {
-  for (auto at = sealed_.begin(); at != sealed_.end();) {
-    const SegmentInfo segment = at->second;
-    if (folder_.size_of(segment_name(segment.id)) > 0) {
-      ++at;
-      continue;
-    }
-    LOG_ERROR("log: ", segment_name(segment.id), " is missing");
-    for (const Lane lane : all_lanes) lose_span(segment, lane, segment.lanes[static_cast<std::size_t>(lane)].first, "missing file");
-    drop_state(segment_key(segment.id));
-    at = sealed_.erase(at);
-    open_dirty_ = true;
+  std::vector<std::uint32_t> missing;
+  for (const auto& [id, segment] : sealed_) {
+    if (gone(id)) missing.push_back(id);
   }
+  for (const std::uint32_t id : missing) lose_segment(id, "missing file");
+}
+
+bool SqliteLog::gone(std::uint32_t id) const {
+  return folder_.size_of(segment_name(id)) == 0 && folder_.size_of(segment_name(id) + "-wal") == 0;
 }
 
 void SqliteLog::begin_new(std::uint64_t seed) {
@@ -158,20 +297,18 @@ void SqliteLog::restore(std::uint32_t head, const HeadContents& contents) {
        }()) {
     for (const LaneSpan& span : segment->lanes) committed_ = std::max(committed_, span.last);
   }
-  // What was admitted after a cursor was last written lies in the head: cursors are all written at each seal.
+  take_over_rows(contents.rows);
+}
+
+// What was admitted after a cursor was last written lies in the head, or in one above it: cursors are written at each commit.
+void SqliteLog::take_over_rows(const std::vector<Row>& rows) {
   for (auto& [key, cursor] : cursors_) {
-    for (const Row& row : contents.rows) {
+    for (const Row& row : rows) {
       if (row.lane == key.second && row.first > cursor.admitted_through) {
         cursor.ledger.admitted += row.count;
         cursor.admitted_through = row.last();
       }
     }
-  }
-  next_ = std::max(committed_, one_varint(state_, "last", 0)) + 1;
-  if (one_varint(state_, "clean", 0) == 0) {
-    // An unclean end: numbers up to the reservation may have been seen by somebody. Go on behind them.
-    next_ = std::max(next_, reserved_ + 1);
-    ++stats_.number_jumps;
   }
 }
 
@@ -183,7 +320,7 @@ void SqliteLog::subscribe(const Subscription& subscription) {
     Cursor& cursor = at->second;
     cursor.subscribed = true;
     if (!fresh) continue;
-    if (subscription.start == Subscription::Start::now) {
+    if (subscription.start == Subscription::Start::now && !state_lost_) {
       cursor.settled = SettledSet(next_ - 1);
       cursor.admitted_through = next_ - 1;
     } else {
@@ -206,8 +343,7 @@ void SqliteLog::unsubscribe(std::string_view consumer) {
 void SqliteLog::forget(std::string_view consumer) {
   for (auto& [key, cursor] : cursors_) {
     if (key.first != consumer || cursor.subscribed) continue;
-    const std::uint64_t left = cursor.ledger.unsettled();
-    if (left > 0) lose(key.second, {cursor.settled.low() + 1, committed_}, left, key.first, How::forgotten, "forgotten");
+    lose(key, cursor.settled.unsettled(committed_), cursor.ledger.unsettled(), How::forgotten, "forgotten");
     drop_state(cursor_key(key.first, key.second));
   }
   std::erase_if(cursors_, [&](const auto& entry) { return entry.first.first == consumer && !entry.second.subscribed; });
@@ -226,6 +362,14 @@ std::vector<std::string> SqliteLog::absent_consumers() const {
 std::vector<Range> SqliteLog::unsettled(std::string_view consumer, Lane lane) const {
   const auto found = cursors_.find({std::string(consumer), lane});
   return found == cursors_.end() ? std::vector<Range>{} : found->second.settled.unsettled(committed_);
+}
+
+bool SqliteLog::can_settle(std::string_view consumer, Lane lane, Range range) const {
+  const auto found = cursors_.find({std::string(consumer), lane});
+  if (found == cursors_.end()) return true;
+  const auto parts = found->second.settled.unsettled_in(range);
+  // Several parts fill what lies between settled ranges: that joins them and opens none.
+  return parts.size() != 1 || found->second.settled.can_settle(parts.front());
 }
 
 LaneLedger SqliteLog::ledger(std::string_view consumer, Lane lane) const {

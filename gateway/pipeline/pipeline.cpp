@@ -279,15 +279,8 @@ void Pipeline::bury(const Arrival& arrival, const std::string& reason, WriteSet&
   set.records.emplace_back(Lane::dead, std::move(record));
   dead_.add();
   if (dead_dropped_ > 0) {
-    auto loss = std::make_shared<Detail>();
-    loss->body = LossDetail{"", "dead_full", std::exchange(dead_dropped_, 0), 0, 0};
-    Record lost;
-    lost.kind = Kind::loss;
-    lost.metric = lane_name(Lane::dead);
-    lost.time = loop_.wall();
-    lost.trust = TimeTrust::gateway;
-    lost.detail = std::move(loss);
-    set.records.emplace_back(Lane::alarm, std::move(lost));
+    LossDetail lost{"", "dead_full", std::exchange(dead_dropped_, 0), 0, 0, {}, 0};
+    set.records.emplace_back(Lane::alarm, loss_record(Lane::dead, std::move(lost), loop_.wall()));
   }
 }
 

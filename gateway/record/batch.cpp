@@ -256,4 +256,11 @@ Result<EncodedBatch> slice_batch(BytesView bytes, bool zstd, std::size_t from, s
   return close_batch(std::move(sliced));
 }
 
+Status add_devices(BytesView bytes, bool zstd, std::size_t from, std::size_t count, LossDetail& loss) {
+  std::vector<Record> records;
+  if (Status status = decode_batch(bytes, zstd, records); !status.ok()) return status;
+  for (std::size_t i = from; i < std::min(from + count, records.size()); ++i) loss.add_device(records[i].device, 1);
+  return {};
+}
+
 }  // namespace millrace

@@ -71,4 +71,7 @@ Status decode_batch(BytesView bytes, bool zstd, std::vector<Record>& out);
 // Records [from, from + count) of a batch as a batch of their own, with the same order.
 Result<EncodedBatch> slice_batch(BytesView bytes, bool zstd, std::size_t from, std::size_t count);
 
+// Adds to `loss` the devices of records [from, from + count) of a batch, and how many records each has there.
+Status add_devices(BytesView bytes, bool zstd, std::size_t from, std::size_t count, LossDetail& loss);
+
 }  // namespace millrace

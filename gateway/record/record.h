@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <string>
 #include <utility>
@@ -41,9 +42,13 @@ struct WindowDetail {
 };
 
 struct LossDetail {
+  static constexpr std::size_t devices_max = 64;
   std::string consumer, reason;
   std::uint64_t count = 0;
   Sequence first = 0, last = 0;
+  std::map<std::string, std::uint64_t> devices;  // where they are known
+  std::uint64_t other_devices = 0;               // records of devices beyond the first 64
+  void add_device(const std::string& device, std::uint64_t records);
 };
 
 struct DeadDetail {
@@ -74,5 +79,8 @@ struct Record {
   Tags tags;
   std::shared_ptr<const Detail> detail;  // null for most readings
 };
+
+// What is forwarded of a loss in `lane`.
+Record loss_record(Lane lane, LossDetail loss, WallTime now);
 
 }  // namespace millrace

@@ -71,6 +71,28 @@ bool read_tag(pb_istream_t* stream, const pb_field_t*, void** arg) {
   return pb_decode(stream, millrace_Tag_fields, &tag);
 }
 
+using DeviceCounts = std::map<std::string, std::uint64_t>;
+
+bool write_device_losses(pb_ostream_t* stream, const pb_field_t* field, void* const* arg) {
+  for (const auto& [device, count] : *static_cast<const DeviceCounts*>(*arg)) {
+    std::string_view name = device;
+    millrace_DeviceLoss loss = millrace_DeviceLoss_init_zero;
+    set(loss.device, name);
+    loss.count = count;
+    if (!pb_encode_tag_for_field(stream, field) || !pb_encode_submessage(stream, millrace_DeviceLoss_fields, &loss)) return false;
+  }
+  return true;
+}
+
+bool read_device_loss(pb_istream_t* stream, const pb_field_t*, void** arg) {
+  std::string name;
+  millrace_DeviceLoss loss = millrace_DeviceLoss_init_zero;
+  set(loss.device, name);
+  if (!pb_decode(stream, millrace_DeviceLoss_fields, &loss)) return false;
+  (*static_cast<DeviceCounts*>(*arg))[name] += loss.count;
+  return true;
+}
+
 bool append(pb_ostream_t* stream, const pb_byte_t* from, std::size_t count) {
   auto& out = *static_cast<Bytes*>(stream->state);
   const auto* bytes = reinterpret_cast<const std::byte*>(from);
@@ -158,6 +180,9 @@ Bytes encode_record(const Record& record) {
       m.loss.count = l->count;
       m.loss.first = l->first;
       m.loss.last = l->last;
+      m.loss.devices.funcs.encode = write_device_losses;
+      m.loss.devices.arg = const_cast<DeviceCounts*>(&l->devices);
+      m.loss.other_devices = l->other_devices;
     } else if (const auto* dead = std::get_if<DeadDetail>(&d.body)) {
       m.has_dead = true;
       consumer = dead->consumer;
@@ -196,6 +221,8 @@ Result<Record> decode_record(BytesView bytes) {
   set(m.window.name, window.name);
   set(m.loss.consumer, loss.consumer);
   set(m.loss.reason, loss.reason);
+  m.loss.devices.funcs.decode = read_device_loss;
+  m.loss.devices.arg = &loss.devices;
   set(m.dead.consumer, dead.consumer);
   set(m.dead.reason, dead.reason);
   set(m.dead.channel, dead.channel);
@@ -234,6 +261,7 @@ Result<Record> decode_record(BytesView bytes) {
     loss.count = m.loss.count;
     loss.first = m.loss.first;
     loss.last = m.loss.last;
+    loss.other_devices = m.loss.other_devices;
     d.body = std::move(loss);
   } else if (m.has_dead) {
     dead.payload = to_bytes(payload);

@@ -34,6 +34,8 @@ std::string base_name(const char* path) {
 }
 
 int close(sqlite3_file* file) {
+  SimDisk::File& f = **handle_of(file).file;
+  if (--f.handles == 0) f.shm.clear();
   delete handle_of(file).file;
   handle_of(file).file = nullptr;
   return SQLITE_OK;
@@ -53,7 +55,7 @@ int read(sqlite3_file* file, void* to, int count, sqlite3_int64 offset) {
 
 int write(sqlite3_file* file, const void* from, int count, sqlite3_int64 offset) {
   Handle& h = handle_of(file);
-  if (h.dead() || h.disk->fail_writes) return SQLITE_IOERR_WRITE;
+  if (h.dead() || h.disk->fail_writes || !h.disk->allowed()) return SQLITE_IOERR_WRITE;
   SimDisk::File& f = **h.file;
   const auto at = static_cast<std::size_t>(offset), size = static_cast<std::size_t>(count);
   const std::size_t grows = at + size > f.now.size() ? at + size - f.now.size() : 0;
@@ -67,14 +69,14 @@ int write(sqlite3_file* file, const void* from, int count, sqlite3_int64 offset)
 
 int truncate(sqlite3_file* file, sqlite3_int64 size) {
   Handle& h = handle_of(file);
-  if (h.dead() || h.disk->fail_writes) return SQLITE_IOERR_TRUNCATE;
+  if (h.dead() || h.disk->fail_writes || !h.disk->allowed()) return SQLITE_IOERR_TRUNCATE;
   (*h.file)->now.resize(static_cast<std::size_t>(size));
   return SQLITE_OK;
 }
 
 int sync(sqlite3_file* file, int) {
   Handle& h = handle_of(file);
-  if (h.dead() || h.disk->fail_syncs) return SQLITE_IOERR_FSYNC;
+  if (h.dead() || h.disk->fail_syncs || !h.disk->allowed()) return SQLITE_IOERR_FSYNC;
   SimDisk::File& f = **h.file;
   f.durable = f.now;
   f.dirty.clear();
@@ -130,12 +132,13 @@ int open_file(sqlite3_vfs* vfs, const char* path, sqlite3_file* file, int flags,
   if (fresh) {
     if (!(flags & SQLITE_OPEN_CREATE)) return SQLITE_CANTOPEN;
     if (disk.used() + SimDisk::sector > disk.bytes_max) return SQLITE_FULL;
-    found = disk.files.emplace(name, std::make_shared<SimDisk::File>()).first;
+    found = disk.files.emplace(name, disk.make_file()).first;
   }
   Handle& h = handle_of(file);
   h.base.pMethods = &methods;
   h.disk = &disk;
   h.file = new std::shared_ptr<SimDisk::File>(found->second);
+  ++found->second->handles;
   h.generation = disk.generation;
   h.sync_folder = fresh && (flags & (SQLITE_OPEN_WAL | SQLITE_OPEN_MAIN_JOURNAL)) != 0;
   if (out_flags) *out_flags = flags;
@@ -144,6 +147,7 @@ int open_file(sqlite3_vfs* vfs, const char* path, sqlite3_file* file, int flags,
 
 int delete_file(sqlite3_vfs* vfs, const char* path, int sync_folder) {
   SimDisk& disk = disk_of(vfs);
+  if (!disk.allowed()) return SQLITE_IOERR_DELETE;
   disk.files.erase(base_name(path));
   if (sync_folder) disk.sync_entries();
   return SQLITE_OK;
@@ -169,7 +173,7 @@ class SimFolder final : public Folder {
     return names;
   }
   Status rename(const std::string& from, const std::string& to) override {
-    if (disk_.fail_writes) return {Code::io, "rename: Input/output error"};
+    if (disk_.fail_writes || !disk_.allowed()) return {Code::io, "rename: Input/output error"};
     auto node = disk_.files.extract(from);
     if (node.empty()) return {Code::io, "rename: no such file"};
     disk_.files.erase(to);
@@ -178,12 +182,13 @@ class SimFolder final : public Folder {
     return {};
   }
   Status remove(const std::string& name) override {
-    if (disk_.fail_writes) return {Code::io, "unlink: Input/output error"};
+    if (!disk_.files.contains(name)) return {};
+    if (disk_.fail_writes || !disk_.allowed()) return {Code::io, "unlink: Input/output error"};
     disk_.files.erase(name);
     return {};
   }
   Status sync() override {
-    if (disk_.fail_syncs) return {Code::io, "sync: Input/output error"};
+    if (disk_.fail_syncs || !disk_.allowed()) return {Code::io, "sync: Input/output error"};
     disk_.sync_entries();
     return {};
   }
@@ -191,11 +196,43 @@ class SimFolder final : public Folder {
     const auto found = disk_.files.find(name);
     return found == disk_.files.end() ? 0 : found->second->now.size();
   }
-  std::string identity() const override { return identity_; }
+  Result<Bytes> read(const std::string& name, std::uint64_t offset, std::size_t bytes_max) const override {
+    const auto found = disk_.files.find(name);
+    if (found == disk_.files.end() || offset >= found->second->now.size()) return Bytes{};
+    return to_bytes(std::string_view(found->second->now).substr(offset, bytes_max));
+  }
+  Status write(const std::string& name, std::uint64_t offset, BytesView bytes) override {
+    auto found = disk_.files.find(name);
+    const bool fresh = found == disk_.files.end();
+    if (disk_.fail_writes || !disk_.allowed()) return {Code::io, "write: Input/output error"};
+    if (fresh) found = disk_.files.emplace(name, disk_.make_file()).first;
+    SimDisk::File& file = *found->second;
+    const std::size_t end = offset + bytes.size();
+    if (disk_.used() + end - std::min(end, file.now.size()) > disk_.bytes_max) return {Code::full, "write: no space left on device"};
+    if (end > file.now.size()) file.now.resize(end);
+    std::memcpy(file.now.data() + offset, bytes.data(), bytes.size());
+    for (std::size_t s = offset / SimDisk::sector; s * SimDisk::sector < end; ++s) file.dirty.insert(s);
+    disk_.bytes_written += bytes.size();
+    if (disk_.fail_syncs || !disk_.allowed()) return {Code::io, "sync: Input/output error"};
+    file.durable = file.now;
+    file.dirty.clear();
+    ++disk_.syncs;
+    return fresh ? sync() : Status{};
+  }
+  Status link(const std::string& from, const std::string& to) override {
+    const auto found = disk_.files.find(from);
+    if (found == disk_.files.end() || disk_.fail_writes || !disk_.allowed()) return {Code::io, "link: Input/output error"};
+    disk_.files[to] = found->second;
+    return {};
+  }
+  std::string identity(const std::string& anchor) const override {
+    const auto found = disk_.files.find(anchor);
+    return text(disk_.identity, ":", found == disk_.files.end() ? 0 : found->second->inode);
+  }
 
  private:
   SimDisk& disk_;
-  std::string path_ = "/sim", identity_ = "sim";
+  std::string path_ = "/sim";
 };
 
 }  // namespace
@@ -226,9 +263,21 @@ SimDisk::~SimDisk() { sqlite3_vfs_unregister(&registered_->vfs); }
 
 std::unique_ptr<Folder> SimDisk::folder() { return std::make_unique<SimFolder>(*this); }
 
+std::shared_ptr<SimDisk::File> SimDisk::make_file() {
+  auto file = std::make_shared<File>();
+  file->inode = next_inode_++;
+  return file;
+}
+
+bool SimDisk::allowed() {
+  ++operations;
+  return fault_at == 0 || (fault_stays ? operations < fault_at : operations != fault_at);
+}
+
 std::uint64_t SimDisk::used() const {
   std::uint64_t sum = 0;
-  for (const auto& [name, file] : files) sum += file->now.size();
+  std::set<const File*> seen;
+  for (const auto& [name, file] : files) sum += seen.insert(file.get()).second ? file->now.size() : 0;
   return sum;
 }
 
@@ -236,16 +285,25 @@ void SimDisk::sync_entries() { durable_entries_ = files; }
 
 void SimDisk::cut_power() {
   ++generation;
+  fault_at = 0;
   // A name that was made, renamed or removed since the folder was synced may or may not have reached the disk.
   std::map<std::string, std::shared_ptr<File>> found = durable_entries_;
   for (const auto& [name, file] : files) {
-    if (!durable_entries_.contains(name) && rng_.chance(0.5)) found[name] = file;
+    const auto durable = durable_entries_.find(name);
+    if ((durable == durable_entries_.end() || durable->second != file) && rng_.chance(0.5)) found[name] = file;
   }
   for (const auto& [name, file] : durable_entries_) {
     if (!files.contains(name) && rng_.chance(0.5)) found.erase(name);
   }
+  std::map<const File*, std::shared_ptr<File>> survivors;  // two names may be one file
   for (auto& [name, file] : found) {
-    auto survivor = std::make_shared<File>();
+    std::shared_ptr<File>& survivor = survivors[file.get()];
+    if (survivor) {
+      file = survivor;
+      continue;
+    }
+    survivor = std::make_shared<File>();
+    survivor->inode = file->inode;
     std::string bytes = file->durable;
     // A longer file may show its new length, with whatever reached the disk in it.
     if (file->now.size() != bytes.size() && rng_.chance(0.5)) bytes.resize(file->now.size(), '\0');

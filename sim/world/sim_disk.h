@@ -1,6 +1,6 @@
 // A disk in memory that can lose power: what was written since the last sync is kept, dropped or torn, sector by sector, by
 // chance; directory entries live only once the folder was synced. SQLite sees it as a VFS, the log's folder calls go
-// through a Folder. It can also be full, fail writes or syncs, and go read-only.
+// through a Folder. It can also be full, fail writes or syncs, and stop at its n-th operation: once, or from then on.
 //
 // Shared memory (-shm) is ordinary memory and gone after a cut, as after a boot.
 #pragma once
@@ -34,16 +34,24 @@ class SimDisk {
   std::uint64_t bytes_max = UINT64_MAX;  // beyond it writes fail with "no space left"
   bool fail_writes = false;              // writes fail with an I/O error
   bool fail_syncs = false;               // syncs fail with an I/O error
+  // Operations that change something (write, truncate, sync, rename, link, remove) are counted; number `fault_at` fails
+  // with an I/O error, or it and all that follow: a process that dies there has done all before it and nothing after.
+  std::uint64_t operations = 0, fault_at = 0;
+  bool fault_stays = true;
   std::uint64_t bytes_written = 0, syncs = 0;
+  std::string identity = "sim";          // of the machine and the folder
 
   struct File {
     std::string now;      // as programs see it
     std::string durable;  // as it would be found after a cut, had nothing unsynced survived
     std::set<std::size_t> dirty;  // sectors written since the last sync
     std::map<int, std::unique_ptr<std::string>> shm;
-    bool entry_durable = false;
-    std::string shm_key;
+    std::uint64_t inode = 0;
+    int handles = 0;  // the last one to close takes the shared memory with it: the next process begins it anew
   };
+  std::shared_ptr<File> make_file();
+  // Counts an operation; false when it must fail.
+  bool allowed();
   std::map<std::string, std::shared_ptr<File>> files;  // by name, as programs see it
   std::uint64_t generation = 0;                        // rises at each cut: older handles are dead
   std::uint64_t used() const;
@@ -52,6 +60,7 @@ class SimDisk {
  private:
   std::string vfs_name_;
   Rng rng_;
+  std::uint64_t next_inode_ = 1;
   std::map<std::string, std::shared_ptr<File>> durable_entries_;  // names as they would be found after a cut
   struct Vfs;
   std::unique_ptr<Vfs> registered_;

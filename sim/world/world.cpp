@@ -42,6 +42,7 @@ void FarSide::send(Batch batch, std::function<void(Outcome)> done) {
           return done(outcome);
         }
         auto detail = std::make_shared<Detail>(records[i].detail ? *records[i].detail : Detail{});
+        detail->epoch = epoch_;
         detail->sequence = row.first + i;
         records[i].detail = std::move(detail);
         stored.push_back(std::move(records[i]));
@@ -96,7 +97,7 @@ void World::start() {
   MILLRACE_CHECK(router.ok());
   pipeline_->set_input("sim", std::move(router).value(), true);
   pipeline_->on_pressure([this](bool pause) { paused = pause; });
-  far_ = std::make_unique<FarSide>(*loop_, received);
+  far_ = std::make_unique<FarSide>(*loop_, log_->epoch(), received);
   far_->rng = &rng_;
   far_->set_up(options_.uplink_up);
   ShipperOptions shipper_options;
@@ -162,10 +163,10 @@ std::map<std::uint64_t, int> World::arrivals(const std::string& device) const {
 }
 
 int World::clashes() const {
-  std::map<Sequence, const Record*> by_number;
+  std::map<std::pair<std::uint64_t, Sequence>, const Record*> by_identity;
   int clashes = 0;
   for (const Record& record : received) {
-    const auto [at, fresh] = by_number.try_emplace(record.detail->sequence, &record);
+    const auto [at, fresh] = by_identity.try_emplace({record.detail->epoch, record.detail->sequence}, &record);
     if (!fresh && (at->second->device != record.device || at->second->time != record.time || at->second->kind != record.kind)) ++clashes;
   }
   return clashes;

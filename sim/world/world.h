@@ -20,7 +20,7 @@ namespace millrace::sim {
 // The far side of an uplink, in memory: keeps what it acknowledged, with the identity it came under.
 class FarSide final : public Uplink {
  public:
-  explicit FarSide(Loop& loop, std::vector<Record>& received) : loop_(loop), received_(received) {}
+  FarSide(Loop& loop, std::uint64_t epoch, std::vector<Record>& received) : loop_(loop), epoch_(epoch), received_(received) {}
 
   Limits limits() const override { return limits_; }
   Status start(StateChanged changed) override;
@@ -38,6 +38,7 @@ class FarSide final : public Uplink {
 
  private:
   Loop& loop_;
+  std::uint64_t epoch_;
   std::vector<Record>& received_;
   StateChanged changed_;
   bool up_ = true, started_ = false;

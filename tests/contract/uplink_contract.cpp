@@ -42,7 +42,7 @@ const std::pair<const char*, Make> uplinks[] = {
      }},
     {"simulated",
      [](UvLoop& loop, Rng&, std::vector<Record>& received) -> std::unique_ptr<Uplink> {
-       auto far = std::make_unique<sim::FarSide>(loop, received);
+       auto far = std::make_unique<sim::FarSide>(loop, 1, received);
        far->set_up(false);
        return far;
      }},

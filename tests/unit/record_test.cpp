@@ -213,12 +213,14 @@ TEST_CASE("record: every kind survives its proto form") {
   REQUIRE(back.ok());
   CHECK(text_of(std::get<DeadDetail>(back.value().detail->body).payload) == "{");
   auto loss = std::make_shared<Detail>();
-  loss->body = LossDetail{"up", "evicted", 5, 1, 5};
+  loss->body = LossDetail{"up", "evicted", 5, 1, 5, {{"a", 3}, {"b", 1}}, 1};
   record.kind = Kind::loss;
   record.detail = loss;
   back = decode_record(encode_record(record));
   REQUIRE(back.ok());
   CHECK(std::get<LossDetail>(back.value().detail->body).last == 5);
+  CHECK(std::get<LossDetail>(back.value().detail->body).devices == std::map<std::string, std::uint64_t>{{"a", 3}, {"b", 1}});
+  CHECK(std::get<LossDetail>(back.value().detail->body).other_devices == 1);
 }
 
 TEST_CASE("envelope: identity and batch survive") {
