@@ -39,7 +39,7 @@ std::uint64_t proc_value(const char* path, std::string_view key) {
 
 bool somebody_takes_raw(const std::vector<UplinkPlan>& uplinks) {
   return std::any_of(uplinks.begin(), uplinks.end(), [](const UplinkPlan& plan) {
-    return std::find(plan.shipper.lanes.begin(), plan.shipper.lanes.end(), Lane::raw) != plan.shipper.lanes.end();
+    return std::find(plan.shipper.drain.lanes.begin(), plan.shipper.drain.lanes.end(), "raw") != plan.shipper.drain.lanes.end();
   });
 }
 

@@ -39,6 +39,15 @@ class Fingerprint {
     add(v.cert);
     add(v.key);
   }
+  void add(const DrainConfig& v) {
+    add(v.lanes);
+    for (const auto& [lane, value] : v.priority) add(value);
+    add(v.newest_first);
+    add(v.rate_bytes);
+    add(v.rate_records);
+    add(v.max_age);
+    add(v.replay_after);
+  }
   void add(const MetricConfig& v) {
     add(v.name);
     add(v.path);
@@ -87,18 +96,14 @@ InputPlan plan_of(const SerialInputConfig& c) {
 UplinkPlan plan_of(const MqttUplinkConfig& c) {
   UplinkPlan plan;
   plan.name = c.name;
-  plan.fingerprint = Fingerprint(c.servers, c.version, c.client_id, c.topic, c.lanes, c.start_oldest, c.keep_alive, c.connect_timeout, c.send_timeout,
-                                 c.initial_interval, c.max_interval, c.prefer_first_after, c.replay_after, c.window, c.batch_size, c.username,
+  plan.fingerprint = Fingerprint(c.servers, c.version, c.client_id, c.topic, c.drain, c.start_oldest, c.keep_alive, c.connect_timeout, c.send_timeout,
+                                 c.initial_interval, c.max_interval, c.prefer_first_after, c.window, c.batch_size, c.username,
                                  c.password, c.tls).take();
   plan.shipper.name = c.name;
-  plan.shipper.lanes.clear();
-  for (const Lane lane : all_lanes) {
-    if (std::find(c.lanes.begin(), c.lanes.end(), lane_name(lane)) != c.lanes.end()) plan.shipper.lanes.push_back(lane);
-  }
+  plan.shipper.drain = c.drain;
   plan.shipper.start_oldest = c.start_oldest;
   plan.shipper.initial_interval = c.initial_interval;
   plan.shipper.max_interval = c.max_interval;
-  plan.shipper.replay_after = c.replay_after;
   plan.make = [c](Loop& loop, Rng& rng, const std::string& gateway, std::uint64_t epoch) -> std::unique_ptr<Uplink> {
     return std::make_unique<MqttUplink>(loop, rng, c, gateway, epoch);
   };

@@ -27,7 +27,7 @@ Capacity capacity_of(const Config& config, const CapacityInput& input) {
   const double written_per_second = commits * (std::ceil(row_bytes / 4096) + 2) * page + kept_per_second;
   out.flash_bytes_per_year = (input.flash_per_reading > 0 ? input.flash_per_reading * rate : written_per_second) * 365.25 * 86400;
   for (const MqttUplinkConfig& uplink : config.mqtt_uplinks) {
-    if (std::find(uplink.lanes.begin(), uplink.lanes.end(), "raw") == uplink.lanes.end()) continue;
+    if (std::find(uplink.drain.lanes.begin(), uplink.drain.lanes.end(), "raw") == uplink.drain.lanes.end()) continue;
     out.link_bytes_per_day += commits * (row_bytes + message_overhead) * 86400;
   }
   return out;

@@ -39,6 +39,8 @@ struct LogConfig {
   std::string path = "/var/lib/millrace/log";
   std::uint64_t max_size = 512 << 20;
   bool block_when_full = false;
+  bool commit_when_unsent = false;    // hold commits back while the uplinks keep up, at most `unsent_max`
+  Duration unsent_max = std::chrono::seconds(10);
   Duration commit_interval = std::chrono::seconds(1);
   Duration forget_after = std::chrono::hours(7 * 24);
   bool operator==(const LogConfig&) const = default;
@@ -113,20 +115,30 @@ struct WindowConfig {
   bool operator==(const WindowConfig&) const = default;
 };
 
+// What an uplink sends, in which order and how fast.
+struct DrainConfig {
+  std::vector<std::string> lanes = {"alarm", "window", "raw"};
+  std::vector<std::pair<std::string, std::int64_t>> priority = {{"alarm", 0}, {"window", 1}, {"raw", 2}};  // lower goes first
+  bool newest_first = false;         // what came after the last reconnect goes before the backlog
+  double rate_bytes = 0, rate_records = 0;  // of backlog, a second; 0: no limit
+  Duration max_age{0};               // older records are not sent; 0: whatever their age
+  Duration replay_after = std::chrono::seconds(10);  // sent later than this: marked as replay
+  bool operator==(const DrainConfig&) const = default;
+};
+
 struct MqttUplinkConfig {
   std::string name;
   std::vector<std::string> servers;
   int version = 5;
   std::string client_id;              // default: millrace-<gateway>-up-<name>
   std::string topic = "millrace/{gateway}/{lane}";
-  std::vector<std::string> lanes = {"alarm", "window", "raw"};
+  DrainConfig drain;
   bool start_oldest = false;
   Duration keep_alive = std::chrono::seconds(30);
   Duration connect_timeout = std::chrono::seconds(10);
   Duration send_timeout = std::chrono::seconds(30);
   Duration initial_interval = std::chrono::milliseconds(500), max_interval = std::chrono::minutes(1);
   Duration prefer_first_after = std::chrono::minutes(10);
-  Duration replay_after = std::chrono::seconds(10);
   std::size_t window = 4;             // batches in flight
   std::size_t batch_size = 256 << 10;
   std::string username;

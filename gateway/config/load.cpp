@@ -227,17 +227,47 @@ void read_window(Section& section, WindowConfig& out, std::set<std::string>& nam
   section.finish();
 }
 
+// "64KiB/s" or "500 records/s".
+bool read_rate(const std::string& words, DrainConfig& out) {
+  if (!words.ends_with("/s")) return false;
+  std::string_view rest = trim(std::string_view(words).substr(0, words.size() - 2));
+  double& to = rest.ends_with("records") ? out.rate_records : out.rate_bytes;
+  if (rest.ends_with("records")) rest = trim(rest.substr(0, rest.size() - 7));
+  const auto value = parse_size(rest);
+  if (!value || *value == 0) return false;
+  to = static_cast<double>(*value);
+  return true;
+}
+
+void read_drain(Section& section, DrainConfig& out, const std::string& title) {
+  section.call(title);
+  section.texts("lanes", out.lanes);
+  for (const std::string& lane : out.lanes) {
+    if (lane != "alarm" && lane != "window" && lane != "raw") section.error("lanes", text("\"", lane, "\" is no lane; there are \"alarm\", \"window\", \"raw\""));
+  }
+  if (out.lanes.empty()) section.error("lanes", "\"lanes\" is empty: this uplink would send nothing");
+  std::string order = "oldest", rate;
+  section.choice("order", order, {"oldest", "newest"});
+  out.newest_first = order == "newest";
+  if (auto priority = section.table("priority")) {
+    priority->call(title + " priority");
+    for (auto& [lane, value] : out.priority) priority->integer(lane, 0, 9, value);
+    priority->finish();
+  }
+  section.text("rate", rate);
+  if (!rate.empty() && !read_rate(rate, out)) section.error("rate", "\"rate\" is like \"64KiB/s\" or \"500 records/s\"");
+  section.duration("max_age", 1min, 3650 * day, out.max_age);
+  section.duration("replay_after", 1s, 365 * day, out.replay_after);
+  section.finish();
+}
+
 void read_mqtt_uplink(Section& section, MqttUplinkConfig& out, std::set<std::string>& names) {
   read_name(section, "uplinks.mqtt", out.name, names);
   const bool secure = read_servers(section, out.servers);
   read_version(section, out.version);
   section.text("client_id", out.client_id);
   section.text("topic", out.topic, false);
-  section.texts("lanes", out.lanes);
-  for (const std::string& lane : out.lanes) {
-    if (lane != "alarm" && lane != "window" && lane != "raw") section.error("lanes", text("\"", lane, "\" is no lane; there are \"alarm\", \"window\", \"raw\""));
-  }
-  if (out.lanes.empty()) section.error("lanes", "\"lanes\" is empty: this uplink would send nothing");
+  if (auto drain = section.table("drain")) read_drain(*drain, out.drain, text("uplink \"", out.name, "\" [drain]"));
   if (out.topic.find_first_of("+#") != std::string::npos) section.error("topic", "a topic to publish to has no + and no #");
   std::string start = "now";
   section.choice("start", start, {"now", "oldest"});
@@ -249,7 +279,6 @@ void read_mqtt_uplink(Section& section, MqttUplinkConfig& out, std::set<std::str
   section.duration("max_interval", 1s, 24h, out.max_interval);
   if (out.max_interval < out.initial_interval) section.error("max_interval", "\"max_interval\" is less than \"initial_interval\"");
   section.duration("prefer_first_after", 10s, 30 * day, out.prefer_first_after);
-  section.duration("replay_after", 1s, 365 * day, out.replay_after);
   std::int64_t window = static_cast<std::int64_t>(out.window);
   section.integer("window", 1, 64, window);
   out.window = static_cast<std::size_t>(window);

@@ -48,6 +48,10 @@ void SqliteLog::settle(const WriteSet::Settle& settle) {
   // What was evicted or found unreadable while it was on its way is settled already, and in the ledger.
   std::uint64_t numbers = 0;
   for (const Range& part : cursor.settled.unsettled_in(settle.range)) {
+    if (!cursor.settled.can_settle(part)) {  // losses opened ranges meanwhile: left open, it is sent once more
+      LOG_WARN("log: ", settle.consumer, " has eight settled ranges; ", part.first, " to ", part.last, " comes again");
+      continue;
+    }
     cursor.settled.settle(part);
     numbers += part.last - part.first + 1;
   }
@@ -318,6 +322,7 @@ void SqliteLog::on_committed(const GroupResult& result) {
     mending_.erase(id);
   }
   const bool new_rows = !writing_->rows.empty();
+  coming_ = std::any_of(writing_->rows.begin(), writing_->rows.end(), [](const Row& row) { return row.lane != Lane::alarm; });
   const bool sealed = writing_->fresh_head.has_value();
   writing_.reset();
   const auto dones = std::exchange(writing_dones_, {});

@@ -118,7 +118,7 @@ class SqliteLog final : public Log {
   // ---- loss
   void lose(const CursorKey& who, const std::vector<Range>& ranges, std::uint64_t records, How how, const char* reason,
             const LossDetail* devices = nullptr);
-  void lose_row(const ListedRow& row, How how, const char* reason);
+  void lose_row(const ListedRow& row, Sequence from, How how, const char* reason);
   void lose_segment(std::uint32_t id, const char* reason);
   void lose_missing_rows(const SegmentInfo& before, const std::array<LaneSpan, lane_count>& now, const std::vector<Row>& rows);
   void on_read_fault(std::uint32_t segment, const Status& fault, std::function<void(Status)> again);
@@ -165,6 +165,7 @@ class SqliteLog final : public Log {
   std::unique_ptr<Timer> retry_timer_;
   Duration retry_ = Duration{0};
   bool seal_next_ = false, blocked_ = false, reclaiming_ = false;
+  bool coming_ = false;  // the last group brought records, not only settles and losses
 
   std::deque<Row> cache_;
   std::size_t cache_bytes_ = 0;

@@ -52,15 +52,16 @@ void SqliteLog::lose(const CursorKey& who, const std::vector<Range>& ranges, std
   open_dirty_ = true;
 }
 
-void SqliteLog::lose_row(const ListedRow& listed, How how, const char* reason) {
+// The row goes, and `from` is the lowest number that goes with it: numbers of other lanes between rows must not keep the
+// cursor back.
+void SqliteLog::lose_row(const ListedRow& listed, Sequence from, How how, const char* reason) {
   const Row& row = listed.row;
   for (const auto& [key, cursor] : cursors_) {
     if (key.second != row.lane) continue;
-    const auto ranges = cursor.settled.unsettled_in({row.first, row.last()});
-    const std::uint64_t records = numbers_in(ranges);
+    const std::uint64_t records = numbers_in(cursor.settled.unsettled_in({row.first, row.last()}));
     LossDetail some;  // part of the row is settled: whose records are left is not looked up
     some.other_devices = records;
-    lose(key, ranges, records, how, reason, records == row.count ? &listed.devices : &some);
+    lose(key, cursor.settled.unsettled_in({from, row.last()}), records, how, reason, records == row.count ? &listed.devices : &some);
   }
 }
 

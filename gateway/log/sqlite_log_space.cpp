@@ -82,7 +82,8 @@ bool SqliteLog::settled_by_all(const SegmentInfo& segment, Lane lane) const {
 // Lets go of segments that nobody wants any more, and of the oldest one when the bound asks for it.
 void SqliteLog::make_room() {
   if (reclaiming_ || stopping_) return;
-  const bool evict = options_.when_full == WhenFull::evict && (over(0) || (!stats_.trouble.empty() && writing_));
+  // Only while records come in: when only settles do, rows on their way north are better delivered than evicted.
+  const bool evict = options_.when_full == WhenFull::evict && ((over(0) && coming_) || (!stats_.trouble.empty() && writing_));
   std::vector<SegmentInfo> oldest_first;
   for (const auto& [id, segment] : sealed_) {
     if (!mending_.contains(id)) oldest_first.push_back(segment);
@@ -142,7 +143,8 @@ void SqliteLog::reclaim(const SegmentInfo& segment, const std::vector<ListedRow>
       } else if (lane == Lane::dead) {
         lose({"", lane}, {{row.first, row.last()}}, row.count, How::evicted, "dead_full");
       } else {
-        lose_row(listed, How::evicted, "evicted");
+        // The oldest go first: below a raw or held row that is evicted nothing of its lane is left.
+        lose_row(listed, lane == Lane::raw || lane == Lane::held ? 1 : row.first, How::evicted, "evicted");
       }
     }
   }

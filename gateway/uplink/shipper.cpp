@@ -1,6 +1,7 @@
 #include "uplink/shipper.h"
 
 #include <algorithm>
+#include <limits>
 
 #include "base/logger.h"
 #include "record/batch.h"
@@ -12,6 +13,9 @@ namespace {
 constexpr int passed_over_max = 9;  // a waiting lane gets one batch in ten at least
 constexpr Duration last_answers = std::chrono::seconds(2);
 constexpr Duration blocked_for = std::chrono::seconds(30);
+constexpr std::size_t first_batch_bytes = 16 << 10;  // after a reconnect
+constexpr Duration after_step = std::chrono::hours(1);
+constexpr std::int64_t step_us = 10'000'000;
 
 }  // namespace
 
@@ -28,37 +32,41 @@ Shipper::Shipper(Loop& loop, Log& log, Uplink& uplink, Metrics& metrics, Rng& rn
       options_(std::move(options)),
       backoff_(options_.initial_interval, options_.max_interval),
       breaker_(options_.breaker),
+      slow_start_(first_batch_bytes),
       records_sent_(metrics.counter("millrace_uplink_records_total", "Records acknowledged by the far side", {{"uplink", options_.name}})),
       bytes_sent_(metrics.counter("millrace_uplink_bytes_total", "Payload bytes acknowledged by the far side", {{"uplink", options_.name}})),
       retries_(metrics.counter("millrace_uplink_retries_total", "Batches that must be sent again", {{"uplink", options_.name}})),
       refused_(metrics.counter("millrace_uplink_refused_records_total", "Records the far side will never take, kept in the dead lane", {{"uplink", options_.name}})),
+      expired_(metrics.counter("millrace_uplink_expired_records_total", "Records older than max_age, not sent", {{"uplink", options_.name}})),
       up_gauge_(metrics.gauge("millrace_uplink_up", "Whether the far side can be reached", {{"uplink", options_.name}})),
       backlog_gauge_(metrics.gauge("millrace_uplink_backlog_records", "Records not yet acknowledged", {{"uplink", options_.name}})),
+      eta_gauge_(metrics.gauge("millrace_uplink_drain_eta_seconds", "Until the backlog is gone at the present rates; +Inf when it grows", {{"uplink", options_.name}})),
       breaker_gauge_(metrics.gauge("millrace_uplink_breaker_open", "Whether the circuit breaker holds sending back", {{"uplink", options_.name}})),
       blocked_gauge_(metrics.gauge("millrace_uplink_blocked", "Whether somebody must act: credentials, a missing topic", {{"uplink", options_.name}})),
       round_trip_(metrics.histogram("millrace_uplink_round_trip_seconds", "From sending a batch to its acknowledgement", {{"uplink", options_.name}})) {
-  std::sort(options_.lanes.begin(), options_.lanes.end());
-  log_.subscribe({options_.name, options_.lanes, options_.start_oldest ? Subscription::Start::oldest : Subscription::Start::now});
-  for (const Lane lane : options_.lanes) {
-    LaneState state;
+  std::vector<Lane> lanes;
+  for (const Lane lane : all_lanes) {
+    if (std::find(options_.drain.lanes.begin(), options_.drain.lanes.end(), lane_name(lane)) == options_.drain.lanes.end()) continue;
+    lanes.push_back(lane);
+    LaneState& state = lanes_.emplace_back();
     state.lane = lane;
-    const auto ranges = log_.unsettled(options_.name, lane);
-    state.next = ranges.empty() ? log_.last_committed() + 1 : ranges.front().first;
-    state.settled_through = state.next - 1;
-    lanes_.push_back(std::move(state));
+    for (const auto& [name, priority] : options_.drain.priority) {
+      if (name == lane_name(lane)) state.priority = priority;
+    }
   }
+  std::stable_sort(lanes_.begin(), lanes_.end(), [](const LaneState& a, const LaneState& b) { return a.priority < b.priority; });
+  log_.subscribe({options_.name, lanes, options_.start_oldest ? Subscription::Start::oldest : Subscription::Start::now});
   old_through_ = log_.last_committed();
+  clock_offset_us_ = loop_.wall().us - loop_.now().ns / 1000;
   Log::Listener listener;
   listener.committed = [this, alive = alive_] {
-    if (!*alive) return;
-    commits_.emplace_back(log_.last_committed(), loop_.now());
-    age_commits();
-    pump();
+    if (*alive) on_committed();
   };
   log_.listen(std::move(listener));
   scrape_ = metrics.before_scrape([this] {
     up_gauge_.set(up_ ? 1 : 0);
     backlog_gauge_.set(static_cast<double>(backlog()));
+    eta_gauge_.set(eta_seconds());
     breaker_gauge_.set(breaker_.allows(loop_.now()) ? 0 : 1);
   });
 }
@@ -73,6 +81,11 @@ Status Shipper::start() {
     if (!up) return;
     // Reached again: the waits were for the connection. A blocked uplink keeps its breaker.
     not_before_ = {};
+    slow_start_ = first_batch_bytes;
+    if (options_.drain.newest_first) {
+      for (LaneState& lane : lanes_) lane.reconnected_at = log_.last_committed();
+      replan_ = true;
+    }
     pump();
   });
 }
@@ -96,13 +109,30 @@ std::string Shipper::health() const {
 
 std::uint64_t Shipper::backlog() const {
   std::uint64_t sum = 0;
-  for (const Lane lane : options_.lanes) sum += log_.ledger(options_.name, lane).unsettled();
+  for (const LaneState& lane : lanes_) sum += log_.ledger(options_.name, lane.lane).unsettled();
   return sum;
+}
+
+double Shipper::eta_seconds() const {
+  const auto left = static_cast<double>(backlog());
+  if (left == 0) return 0;
+  const double net = records_leaving_.per_second() - records_arriving_.per_second();
+  return net > 0 ? left / net : std::numeric_limits<double>::infinity();
+}
+
+void Shipper::on_committed() {
+  commits_.emplace_back(log_.last_committed(), loop_.now());
+  age_commits();
+  std::uint64_t admitted = 0;
+  for (const LaneState& lane : lanes_) admitted += log_.ledger(options_.name, lane.lane).admitted;
+  records_arriving_.observe(static_cast<double>(admitted), loop_.now());
+  if (options_.drain.rate_bytes > 0) bytes_arriving_.observe(static_cast<double>(log_.stats().row_bytes), loop_.now());
+  pump();
 }
 
 // At each commit, too: in an outage nothing is sent, and what is remembered of commits must not grow with it.
 void Shipper::age_commits() {
-  while (!commits_.empty() && loop_.now() - commits_.front().second > options_.replay_after) {
+  while (!commits_.empty() && loop_.now() - commits_.front().second > options_.drain.replay_after) {
     old_through_ = commits_.front().first;
     commits_.pop_front();
   }
@@ -113,14 +143,62 @@ bool Shipper::is_replay(const Row& row) {
   return row.last() <= old_through_;
 }
 
+// ---- runs: in which order a lane is read ----------------------------------------------------------------------------
+
+Shipper::Run Shipper::make_run(bool up, Sequence from, Sequence end) {
+  Run run;
+  run.id = next_run_++;
+  run.up = up;
+  run.next = from;
+  run.end = end;
+  run.edge = up ? from - 1 : from + 1;
+  return run;
+}
+
+void Shipper::plan_runs(LaneState& lane) {
+  lane.runs.clear();
+  const Sequence committed = log_.last_committed();
+  const std::vector<Range> open = log_.unsettled(options_.name, lane.lane);
+  if (!options_.drain.newest_first) {
+    lane.runs.push_back(make_run(true, open.empty() ? committed + 1 : open.front().first, UINT64_MAX));
+    return;
+  }
+  const Sequence at = lane.reconnected_at;
+  Sequence live = std::max(at, committed) + 1;
+  for (const Range& range : open) {
+    if (range.last > at) {
+      live = std::max(at + 1, range.first);
+      break;
+    }
+  }
+  // What would open a ninth settled range waits: the lowest gap is filled first.
+  if (!open.empty() && !log_.can_settle(options_.name, lane.lane, {live, live})) {
+    lane.runs.push_back(make_run(true, open.front().first, open.front().last));
+    return;
+  }
+  lane.runs.push_back(make_run(true, live, UINT64_MAX));
+  for (auto range = open.rbegin(); range != open.rend(); ++range) {
+    if (range->first <= at) lane.runs.push_back(make_run(false, std::min(range->last, at), range->first));
+  }
+}
+
 Shipper::LaneState& Shipper::state_of(Lane lane) {
   return *std::find_if(lanes_.begin(), lanes_.end(), [lane](const LaneState& state) { return state.lane == lane; });
 }
 
-// Pieces lie in number order, and what flies is always among them.
-std::deque<Shipper::Piece>::iterator Shipper::find_piece(LaneState& lane, Sequence first) {
-  const auto at = std::lower_bound(lane.pieces.begin(), lane.pieces.end(), first, [](const Piece& p, Sequence s) { return p.row.first < s; });
-  MILLRACE_CHECK(at != lane.pieces.end() && at->row.first == first);
+Shipper::Run* Shipper::find_run(Lane lane, std::uint64_t id) {
+  for (Run& run : state_of(lane).runs) {
+    if (run.id == id) return &run;
+  }
+  return nullptr;
+}
+
+// What flies is always among the pieces. Downwards rows descend, but the parts of a row ascend.
+std::deque<Shipper::Piece>::iterator Shipper::find_piece(Run& run, Sequence first) {
+  auto at = std::partition_point(run.pieces.begin(), run.pieces.end(),
+                                 [&](const Piece& piece) { return run.up ? piece.row.first < first : piece.row_first > first; });
+  while (at != run.pieces.end() && at->row.first != first) ++at;
+  MILLRACE_CHECK(at != run.pieces.end());
   return at;
 }
 
@@ -135,102 +213,197 @@ void Shipper::pump() {
   const Instant now = loop_.now();
   if (now < not_before_) return pump_after(not_before_ - now);
   if (!breaker_.allows(now)) return pump_after(breaker_.wait(now));
-  const std::size_t flights_max = breaker_.state(now) == Breaker::State::half_open ? 1 : uplink_.limits().batches_in_flight;
-  for (LaneState& lane : lanes_) read_more(lane);
-  while (flights_.size() < flights_max) {
-    LaneState* lane = choose();
-    if (!lane) return;
-    send(*lane);
-    read_more(*lane);
+  if (replan_ && !flights_.empty()) return;  // their answers bring us back
+  for (LaneState& lane : lanes_) {
+    if (replan_ || lane.runs.empty()) plan_runs(lane);
   }
+  replan_ = false;
+  const bool careful = breaker_.state(now) == Breaker::State::half_open || slow_start_ < uplink_.limits().bytes_max;
+  const std::size_t flights_max = careful ? 1 : uplink_.limits().batches_in_flight;
+  for (;;) {
+    Duration wait{0};
+    const auto [lane, run] = choose(wait);
+    if (flights_.size() >= flights_max) return;
+    if (!run) {
+      if (wait.count() > 0) pump_after(wait);
+      return;
+    }
+    send(*lane, *run);
+  }
+}
+
+// The run of a lane whose turn it is, when it has something to send; reading ahead is seen to here. `wait` becomes the
+// shortest time until a backlog that is held back by its rate may go on.
+Shipper::Run* Shipper::servable(LaneState& lane, Duration& wait) {
+  const Sequence committed = log_.last_committed();
+  bool reading_below = false;
+  for (std::size_t i = 0; i < lane.runs.size(); ++i) {
+    Run& run = lane.runs[i];
+    if (options_.drain.max_age.count() > 0) expire(lane.lane, run);
+    if (run.end != UINT64_MAX || !run.up) {
+      if (run.pieces.empty() && !run.reading && run.exhausted(committed)) {
+        // All of it is settled but numbers that are not of this lane: they join the ranges to both sides.
+        const Range rest = run.up ? Range{run.edge + 1, run.end} : Range{run.end, run.edge - 1};
+        if (!rest.empty()) log_.commit({{}, {{options_.name, lane.lane, rest, 0, How::skipped}}, {}, {}, false}, {});
+        const bool was_all = lane.runs.size() == 1;
+        lane.runs.erase(lane.runs.begin() + static_cast<std::ptrdiff_t>(i));
+        if (was_all) plan_runs(lane);
+        return servable(lane, wait);
+      }
+      if (reading_below) continue;  // one range of the backlog at a time
+      reading_below = true;
+    }
+    read_more(lane, run);
+    if (run.bytes_waiting == 0) continue;
+    if (run.rows_max != SIZE_MAX && std::any_of(flights_.begin(), flights_.end(), [&](const auto& f) { return f.second.run == run.id; })) {
+      continue;  // isolating: one batch at a time
+    }
+    const auto first = std::find_if(run.pieces.begin(), run.pieces.end(), [](const Piece& piece) { return piece.state == Piece::waiting; });
+    const DrainConfig& drain = options_.drain;
+    if ((drain.rate_bytes > 0 || drain.rate_records > 0) && is_replay(first->row)) {
+      // In one queue live readings stand behind the backlog: what arrives is let through on top, or it would only grow.
+      const double more_bytes = drain.newest_first ? 0 : bytes_arriving_.per_second();
+      const double more_records = drain.newest_first ? 0 : records_arriving_.per_second();
+      if (drain.rate_bytes > 0) bytes_allowed_.refill(drain.rate_bytes + more_bytes, loop_.now());
+      if (drain.rate_records > 0) records_allowed_.refill(drain.rate_records + more_records, loop_.now());
+      Duration held{0};
+      if (drain.rate_bytes > 0) held = std::max(held, bytes_allowed_.wait());
+      if (drain.rate_records > 0) held = std::max(held, records_allowed_.wait());
+      if (held.count() > 0) {
+        wait = wait.count() == 0 ? held : std::min(wait, held);
+        continue;
+      }
+    }
+    return &run;
+  }
+  return nullptr;
 }
 
 // The most urgent lane that has something, unless a lesser one was passed over too often.
-Shipper::LaneState* Shipper::choose() {
-  LaneState* chosen = nullptr;
+std::pair<Shipper::LaneState*, Shipper::Run*> Shipper::choose(Duration& wait) {
+  std::pair<LaneState*, Run*> chosen{nullptr, nullptr};
   for (LaneState& lane : lanes_) {
-    if (lane.bytes_waiting == 0) continue;
-    if (lane.rows_max != SIZE_MAX && std::any_of(flights_.begin(), flights_.end(), [&](const auto& f) { return f.second.lane == lane.lane; })) {
-      continue;  // isolating: one batch at a time
-    }
-    if (!chosen) chosen = &lane;
-    else if (++lane.passed_over > passed_over_max) chosen = &lane;
+    Run* run = servable(lane, wait);
+    if (!run) continue;
+    if (!chosen.first || ++lane.passed_over > passed_over_max) chosen = {&lane, run};
   }
-  if (chosen) chosen->passed_over = 0;
+  if (chosen.first) chosen.first->passed_over = 0;
   return chosen;
 }
 
-void Shipper::read_more(LaneState& lane) {
+void Shipper::read_more(LaneState& lane, Run& run) {
   const std::size_t bytes_max = uplink_.limits().bytes_max;
-  if (lane.reading || lane.bytes_waiting >= bytes_max || lane.next > log_.last_committed()) return;
+  const Sequence committed = log_.last_committed();
+  if (run.reading || run.bytes_waiting >= bytes_max || run.exhausted(committed)) return;
   // What flies is held in memory too: together they are the bound.
-  if (lane.bytes_held >= bytes_max * (uplink_.limits().batches_in_flight + 1)) return;
-  lane.reading = true;
-  const Sequence through = log_.last_committed();
-  log_.read(lane.lane, {lane.next, through}, Log::Direction::up, bytes_max,
-            [this, alive = alive_, which = lane.lane, through](Result<std::vector<Row>> rows) {
-              if (*alive) take_rows(state_of(which), std::move(rows), through);
+  if (run.bytes_held >= bytes_max * (uplink_.limits().batches_in_flight + 1)) return;
+  run.reading = true;
+  const Range range = run.up ? Range{run.next, std::min(run.end, committed)} : Range{run.end, run.next};
+  log_.read(lane.lane, range, run.up ? Log::Direction::up : Log::Direction::down, bytes_max,
+            [this, alive = alive_, which = lane.lane, id = run.id, through = range.last](Result<std::vector<Row>> rows) {
+              if (*alive) take_rows(which, id, std::move(rows), through);
             });
 }
 
-void Shipper::take_rows(LaneState& lane, Result<std::vector<Row>> rows, Sequence through) {
-  lane.reading = false;
+void Shipper::take_rows(Lane lane, std::uint64_t id, Result<std::vector<Row>> rows, Sequence through) {
+  Run* run = find_run(lane, id);
+  if (!run) return;  // the runs began anew meanwhile
+  run->reading = false;
   if (!rows.ok()) {
+    if (rows.status().code() == Code::closed) return;
     LOG_ERROR("uplink ", options_.name, ": reading the log: ", rows.status().detail());
     not_before_ = loop_.now() + std::chrono::seconds(1);
-    if (rows.status().code() == Code::corrupt) {
-      // The log has settled what it cannot give: go on behind it.
-      const auto ranges = log_.unsettled(options_.name, lane.lane);
-      lane.next = std::max(lane.next, ranges.empty() ? through + 1 : ranges.front().first);
-    }
     return pump_after(std::chrono::seconds(1));
   }
-  for (Row& row : rows.value()) {
-    if (row.last() < lane.next) continue;
-    if (row.first < lane.next) {  // the cursor stands inside this row: it was split before a restart
-      const auto skip = static_cast<std::size_t>(lane.next - row.first);
-      auto rest = slice_batch(*row.columns, row.zstd, skip, row.count - skip);
-      if (!rest.ok()) {
-        LOG_ERROR("uplink ", options_.name, ": row ", row.first, ": ", rest.status().detail());
-      } else {
-        row.first = lane.next;
-        row.count -= static_cast<std::uint32_t>(skip);
-        row.zstd = rest.value().zstd;
-        row.columns = std::make_shared<const Bytes>(std::move(rest.value().bytes));
-      }
-    }
-    lane.next = row.last() + 1;
-    lane.bytes_waiting += row.columns->size();
-    lane.bytes_held += row.columns->size();
-    Piece piece;
-    piece.row = std::move(row);
-    lane.pieces.push_back(std::move(piece));
-  }
-  if (rows.value().empty()) lane.next = std::max(lane.next, through + 1);
+  for (Row& row : rows.value()) add_row(*run, std::move(row));
+  if (rows.value().empty()) run->next = run->up ? std::max(run->next, through + 1) : run->end - 1;
   pump();
 }
 
-void Shipper::send(LaneState& lane) {
+// A row may stand across the edge of the run: it was split before a restart, or by the reconnect.
+void Shipper::add_row(Run& run, Row row) {
+  const Sequence low = std::max(row.first, run.up ? run.next : run.end);
+  const Sequence high = std::min(row.last(), run.up ? run.end : run.next);
+  if (low > high) return;
+  Piece piece;
+  piece.row_first = row.first;
+  if (low != row.first || high != row.last()) {
+    auto part = slice_batch(*row.columns, row.zstd, static_cast<std::size_t>(low - row.first), static_cast<std::size_t>(high - low + 1));
+    if (!part.ok()) {
+      LOG_ERROR("uplink ", options_.name, ": row ", row.first, ": ", part.status().detail());
+    } else {
+      row.first = low;
+      row.count = static_cast<std::uint32_t>(high - low + 1);
+      row.zstd = part.value().zstd;
+      row.columns = std::make_shared<const Bytes>(std::move(part.value().bytes));
+    }
+  }
+  if (options_.drain.max_age.count() > 0) {
+    std::vector<Record> records;
+    std::int64_t newest = INT64_MIN;
+    const bool whole = decode_batch(*row.columns, row.zstd, records).ok();
+    for (const Record& record : records) newest = std::max(newest, record.trust == TimeTrust::unsynced ? INT64_MAX : record.time.us);
+    if (whole && !records.empty()) piece.newest_us = newest;
+  }
+  run.next = run.up ? high + 1 : low - 1;
+  run.bytes_waiting += row.columns->size();
+  run.bytes_held += row.columns->size();
+  piece.row = std::move(row);
+  run.pieces.push_back(std::move(piece));
+}
+
+// Nothing expires by a clock that nobody has set, nor soon after it was stepped.
+void Shipper::expire(Lane lane, Run& run) {
+  const std::int64_t offset = loop_.wall().us - loop_.now().ns / 1000;
+  if (std::abs(offset - clock_offset_us_) > step_us) clock_stepped_ = loop_.now();
+  clock_offset_us_ = offset;
+  if (!options_.clock_trusted() || (clock_stepped_.ns != 0 && loop_.now() - clock_stepped_ < after_step)) return;
+  const std::int64_t oldest = loop_.wall().us - to_us(options_.drain.max_age);
+  bool any = false;
+  for (Piece& piece : run.pieces) {
+    if (piece.state != Piece::waiting || piece.newest_us >= oldest) continue;
+    piece.state = Piece::expired;
+    run.bytes_waiting -= piece.row.columns->size();
+    expired_.add(piece.row.count);
+    any = true;
+  }
+  if (any) settle_finished(state_of(lane), run);
+}
+
+// ---- sending --------------------------------------------------------------------------------------------------------
+
+bool Shipper::over_rate(std::size_t bytes, double records) const {
+  const DrainConfig& drain = options_.drain;
+  return (drain.rate_bytes > 0 && static_cast<double>(bytes) > bytes_allowed_.tokens()) || (drain.rate_records > 0 && records > records_allowed_.tokens());
+}
+
+void Shipper::send(LaneState& lane, Run& run) {
   Batch batch;
-  Flight flight{lane.lane, {}, loop_.now()};
+  Flight flight{lane.lane, run.id, {}, loop_.now()};
   std::size_t bytes = 0;
-  for (Piece& piece : lane.pieces) {
+  double records = 0;
+  for (Piece& piece : run.pieces) {
     if (piece.state != Piece::waiting) {
       if (!batch.rows.empty()) break;
       continue;
     }
     const std::size_t size = piece.row.columns->size();
-    if (!batch.rows.empty() && (bytes + size > uplink_.limits().bytes_max || batch.rows.size() >= lane.rows_max)) break;
+    if (!batch.rows.empty() && (bytes + size > batch_bytes_max() || batch.rows.size() >= run.rows_max)) break;
     const bool replay = is_replay(piece.row);
-    if (!batch.rows.empty() && replay != batch.replay) break;
+    if (!batch.rows.empty() && (replay != batch.replay || (replay && over_rate(bytes + size, records + piece.row.count)))) break;
     batch.replay = replay;
     bytes += size;
+    records += piece.row.count;
     piece.state = Piece::flying;
     flight.firsts.push_back(piece.row.first);
     batch.rows.push_back(piece.row);
   }
-  MILLRACE_CHECK(!batch.rows.empty());  // choose() saw waiting bytes
-  lane.bytes_waiting -= bytes;
+  MILLRACE_CHECK(!batch.rows.empty());  // servable() saw waiting bytes
+  run.bytes_waiting -= bytes;
+  if (batch.replay) {
+    bytes_allowed_.take(static_cast<double>(bytes));
+    records_allowed_.take(records);
+  }
   const std::uint64_t id = next_flight_++;
   flights_.emplace(id, std::move(flight));
   uplink_.send(std::move(batch), [this, alive = alive_, id](Outcome outcome) {
@@ -238,22 +411,37 @@ void Shipper::send(LaneState& lane) {
   });
 }
 
+void Shipper::send_again(Row row, std::function<void(Outcome)> done) {
+  if (!up_ || stopping_ || flights_.size() >= uplink_.limits().batches_in_flight) {
+    return loop_.post([done = std::move(done), reason = up_ ? "busy" : down_reason_] { done({Verdict::retryable, {0}, {}, reason}); });
+  }
+  const std::uint64_t id = next_flight_++;
+  flights_.emplace(id, Flight{row.lane, 0, {}, loop_.now()});
+  uplink_.send({{std::move(row)}, true}, [this, alive = alive_, id, done = std::move(done)](const Outcome& outcome) {
+    if (!*alive) return;
+    flights_.erase(id);
+    done(outcome);
+    pump();
+  });
+}
+
 void Shipper::on_outcome(std::uint64_t id, const Outcome& outcome) {
   const Flight flight = std::move(flights_.at(id));
   flights_.erase(id);
   LaneState& lane = state_of(flight.lane);
+  Run& run = *find_run(flight.lane, flight.run);  // runs do not begin anew while anything flies
   std::vector<bool> is_open(flight.firsts.size());
   if (outcome.verdict != Verdict::acknowledged) {
     for (const std::uint32_t index : outcome.open) is_open.at(index) = true;
   }
   std::vector<Sequence> open;
   for (std::size_t i = 0; i < flight.firsts.size(); ++i) {
-    const auto piece = find_piece(lane, flight.firsts[i]);
+    const auto piece = find_piece(run, flight.firsts[i]);
     MILLRACE_CHECK(piece->state == Piece::flying);
     if (is_open[i]) {
       open.push_back(flight.firsts[i]);
       piece->state = Piece::waiting;
-      lane.bytes_waiting += piece->row.columns->size();
+      run.bytes_waiting += piece->row.columns->size();
     } else {
       piece->state = Piece::safe;
       records_sent_.add(piece->row.count);
@@ -261,14 +449,16 @@ void Shipper::on_outcome(std::uint64_t id, const Outcome& outcome) {
     }
   }
   const Instant now = loop_.now();
+  records_leaving_.observe(static_cast<double>(records_sent_.value()), now);
   switch (outcome.verdict) {
     case Verdict::acknowledged:
       breaker_.on_success();
+      slow_start_ = std::min(slow_start_ * 2, uplink_.limits().bytes_max);
       backoff_.on_success(now);
       blocked_gauge_.set(0);
       trouble_.clear();
       round_trip_.observe(to_seconds(now - flight.sent));
-      if (lane.rows_max != SIZE_MAX) lane.rows_max = lane.rows_max > 1024 ? SIZE_MAX : lane.rows_max * 2;
+      if (run.rows_max != SIZE_MAX) run.rows_max = run.rows_max > 1024 ? SIZE_MAX : run.rows_max * 2;
       break;
     case Verdict::retryable:
       retries_.add();
@@ -280,7 +470,7 @@ void Shipper::on_outcome(std::uint64_t id, const Outcome& outcome) {
       break;
     case Verdict::refused:
       breaker_.on_success();  // the far side works, it is the data
-      isolate(lane, open, outcome.reason);
+      isolate(run, open, outcome.reason);
       break;
     case Verdict::blocked:
       note_trouble(outcome.verdict, outcome.reason);
@@ -288,7 +478,7 @@ void Shipper::on_outcome(std::uint64_t id, const Outcome& outcome) {
       breaker_.open(now, std::max(outcome.retry_after, blocked_for));
       break;
   }
-  settle_finished(lane);
+  settle_finished(lane, run);
   pump();
 }
 
@@ -301,20 +491,20 @@ void Shipper::note_trouble(Verdict verdict, const std::string& reason) {
 }
 
 // Halves what was refused: first the number of rows in a batch, then a row, until one record stands alone.
-void Shipper::isolate(LaneState& lane, const std::vector<Sequence>& refused, const std::string& reason) {
+void Shipper::isolate(Run& run, const std::vector<Sequence>& refused, const std::string& reason) {
   if (refused.size() > 1) {
-    lane.rows_max = std::max<std::size_t>(1, refused.size() / 2);
+    run.rows_max = std::max<std::size_t>(1, refused.size() / 2);
     return;
   }
-  lane.rows_max = 1;
-  const auto at = find_piece(lane, refused.at(0));
+  run.rows_max = 1;
+  const auto at = find_piece(run, refused.at(0));
   const std::size_t size = at->row.columns->size();
   if (at->row.count > 1) {
     const std::uint32_t half = at->row.count / 2;
     auto low = slice_batch(*at->row.columns, at->row.zstd, 0, half);
     auto high = slice_batch(*at->row.columns, at->row.zstd, half, at->row.count - half);
     if (low.ok() && high.ok()) {
-      lane.bytes_waiting -= size;
+      run.bytes_waiting -= size;
       Piece second = *at;
       at->row.count = half;
       at->row.zstd = low.value().zstd;
@@ -324,24 +514,24 @@ void Shipper::isolate(LaneState& lane, const std::vector<Sequence>& refused, con
       second.row.zstd = high.value().zstd;
       second.row.columns = std::make_shared<const Bytes>(std::move(high.value().bytes));
       const std::size_t halves = at->row.columns->size() + second.row.columns->size();
-      lane.bytes_waiting += halves;
-      lane.bytes_held += halves - size;
-      lane.pieces.insert(at + 1, std::move(second));
+      run.bytes_waiting += halves;
+      run.bytes_held += halves - size;
+      run.pieces.insert(at + 1, std::move(second));
       return;
     }
     LOG_ERROR("uplink ", options_.name, ": row ", at->row.first, " cannot be split: it goes to the dead lane whole");
   }
   LOG_WARN("uplink ", options_.name, ": record ", at->row.first, " refused: ", reason, "; kept in the dead lane");
   refused_.add(at->row.count);
-  lane.bytes_waiting -= size;
+  run.bytes_waiting -= size;
   at->state = Piece::dead;
   at->reason = reason;
 }
 
-Record Shipper::dead_letter(const Piece& piece) const {
+Record Shipper::dead_letter(Lane lane, const Piece& piece) const {
   std::vector<Record> records;
   auto detail = std::make_shared<Detail>();
-  DeadDetail dead{options_.name, piece.reason, lane_name(piece.row.lane), {}, piece.row.first};
+  DeadDetail dead{options_.name, piece.reason, lane_name(lane), {}, piece.row.first};
   Record letter;
   letter.kind = Kind::dead;
   letter.time = loop_.wall();
@@ -359,23 +549,49 @@ Record Shipper::dead_letter(const Piece& piece) const {
   return letter;
 }
 
-// Finished rows leave from the front, in one WriteSet: the cursor and the dead letters move together.
-void Shipper::settle_finished(LaneState& lane) {
+// Finished rows leave from the front of the run, in one WriteSet: the cursor, the dead letters and the losses move together.
+// Downwards the parts of a row leave together, so that the run stays one range.
+void Shipper::settle_finished(LaneState& lane, Run& run) {
   WriteSet set;
-  while (!lane.pieces.empty() && (lane.pieces.front().state == Piece::safe || lane.pieces.front().state == Piece::dead)) {
-    Piece& piece = lane.pieces.front();
-    const How how = piece.state == Piece::safe ? How::delivered : How::dead;
-    if (how == How::dead) set.records.emplace_back(Lane::dead, dead_letter(piece));
-    const Range range{lane.settled_through + 1, piece.row.last()};
-    lane.settled_through = piece.row.last();
-    if (!set.settles.empty() && set.settles.back().how == how) {
-      set.settles.back().range.last = range.last;
-      set.settles.back().records += piece.row.count;
-    } else {
-      set.settles.push_back({options_.name, lane.lane, range, piece.row.count, how});
+  LossDetail refused{options_.name, "refused", 0, 0, 0, {}, 0}, expired{options_.name, "expired", 0, 0, 0, {}, 0};
+  const auto settle = [&](Range range, std::uint64_t records, How how) {
+    WriteSet::Settle* last = set.settles.empty() ? nullptr : &set.settles.back();
+    if (!last || last->how != how) {
+      set.settles.push_back({options_.name, lane.lane, range, records, how});
+      return;
     }
-    lane.bytes_held -= piece.row.columns->size();
-    lane.pieces.pop_front();
+    (run.up ? last->range.last : last->range.first) = run.up ? range.last : range.first;
+    last->records += records;
+  };
+  const auto lose = [](LossDetail& loss, const Row& row) {
+    loss.count += row.count;
+    loss.first = loss.first ? std::min(loss.first, row.first) : row.first;
+    loss.last = std::max(loss.last, row.last());
+    if (!add_devices(*row.columns, row.zstd, 0, row.count, loss).ok()) loss.other_devices += row.count;
+  };
+  while (!run.pieces.empty()) {
+    std::size_t together = 1;
+    if (!run.up) {
+      while (together < run.pieces.size() && run.pieces[together].row_first == run.pieces.front().row_first) ++together;
+    }
+    const auto end = run.pieces.begin() + static_cast<std::ptrdiff_t>(together);
+    if (!std::all_of(run.pieces.begin(), end, [](const Piece& piece) { return piece.finished(); })) break;
+    for (std::size_t i = 0; i < together; ++i) {
+      const Piece& piece = run.pieces[run.up ? i : together - 1 - i];
+      const How how = piece.state == Piece::safe ? How::delivered : piece.state == Piece::dead ? How::dead : How::expired;
+      if (how == How::dead) {
+        set.records.emplace_back(Lane::dead, dead_letter(lane.lane, piece));
+        lose(refused, piece.row);
+      }
+      if (how == How::expired) lose(expired, piece.row);
+      settle(run.up ? Range{run.edge + 1, piece.row.last()} : Range{piece.row.first, run.edge - 1}, piece.row.count, how);
+      run.edge = run.up ? piece.row.last() : piece.row.first;
+      run.bytes_held -= piece.row.columns->size();
+    }
+    run.pieces.erase(run.pieces.begin(), end);
+  }
+  for (LossDetail* loss : {&refused, &expired}) {
+    if (loss->count > 0) set.records.emplace_back(Lane::alarm, loss_record(lane.lane, std::move(*loss), loop_.wall()));
   }
   if (!set.settles.empty()) log_.commit(std::move(set), {});
 }

@@ -102,6 +102,7 @@ void World::start() {
   far_->set_up(options_.uplink_up);
   ShipperOptions shipper_options;
   shipper_options.name = "far";
+  shipper_options.drain = options_.drain;
   shipper_ = std::make_unique<Shipper>(*loop_, *log_, *far_, *metrics_, rng_, shipper_options);
   pipeline_->start([this] { (void)shipper_->start(); });
 }

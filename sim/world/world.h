@@ -50,6 +50,7 @@ class World {
   struct Options {
     LogOptions log;
     std::vector<WindowConfig> windows;
+    DrainConfig drain;
     std::size_t inbox_bytes = 256 << 10;
     bool uplink_up = true;
   };
