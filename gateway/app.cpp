@@ -88,6 +88,11 @@ int App::open_storage() {
   options.commit_interval = config_.log.commit_interval;
   options.when_full = config_.log.block_when_full ? WhenFull::block : WhenFull::evict;
   options.boot_id = boot_id();
+  if (config_.log.commit_when_unsent) {
+    runtime_folder_ = open_folder(config_.gateway.runtime_dir);
+    options.held_folder = runtime_folder_.get();
+    options.unsent_max = config_.log.unsent_max;
+  }
   auto log = SqliteLog::open(loop_, *folder_, options, random_from_kernel());
   if (!log.ok()) {
     LOG_ERROR("log: ", log.status().detail());

@@ -72,7 +72,7 @@ class App {
   Metrics metrics_;
   ClockTrust trust_;
   Fd runtime_lock_, log_lock_;
-  std::unique_ptr<Folder> folder_;
+  std::unique_ptr<Folder> folder_, runtime_folder_;
   std::unique_ptr<InboxRegion> region_;
   std::unique_ptr<MappedInbox> inbox_;
   std::unique_ptr<SqliteLog> log_;

@@ -80,6 +80,7 @@ struct LogStats {
   std::uint64_t bytes_used = 0, bytes_max = 0;      // -wal and -shm included
   std::uint64_t commits = 0, commit_failures = 0;
   std::uint64_t records = 0, row_bytes = 0;         // appended since start
+  std::uint64_t held_groups = 0, unwritten_records = 0;  // commit = "when-unsent": what never touched flash
   std::uint64_t unreadable_rows = 0, evicted_records = 0, files_set_aside = 0;
   std::uint64_t segments = 0;
   std::uint64_t dead_bytes = 0;                     // of rows in the dead lane

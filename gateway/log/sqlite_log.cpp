@@ -77,6 +77,7 @@ void SqliteLog::commit(WriteSet set, Done done) {
   apply(set);
   open_dirty_ = true;
   if (done) open_dones_.push_back(std::move(done));
+  if (!set.settles.empty()) let_go_of_settled();
   schedule_close();
 }
 
@@ -94,7 +95,7 @@ void SqliteLog::schedule_close() {
   std::size_t waiting = 0;
   const bool alarm = !open_[0].empty();
   for (const BatchBuilder& builder : open_) waiting += builder.bytes_waiting();
-  if (open_urgent_ || alarm || waiting >= options_.group_bytes || stopping_) {
+  if (open_urgent_ || flush_next_ || alarm || waiting >= options_.group_bytes || stopping_) {
     close_group();
     return;
   }
@@ -183,16 +184,18 @@ void SqliteLog::close_group() {
   for (const Row& row : group->rows) records_ever_ += row.count;
   put_state("last", varints({next_ - 1, static_cast<std::uint64_t>(loop_.wall().us), records_ever_}));
   const bool seal = seal_next_ || head_database_bytes_ >= options_.segment_bytes / 2;
+  refresh_state();
+  if (may_hold(*group, seal) && hold(*group)) return;
+  take_held(*group);
   if (seal) {
     if (head_.file_bytes > 0 && !sealed_.contains(head_.id)) {
       SegmentInfo sealing = head_;
-      sealing.valid_through = committed_;
+      sealing.valid_through = durable_;
       sealed_[head_.id] = sealing;
       put_state(segment_key(head_.id), encode_segment(sealing));
     }
     group->fresh_head = highest_id_ + 1;
   }
-  refresh_state();
   put_state("head", account_of(seal ? SegmentInfo{} : head_, group->rows));
   if (seal || stopping_ || marked_at_.ns == 0 || loop_.now() - marked_at_ >= options_.mark_interval) {
     group->mark_after = mark();
@@ -227,15 +230,15 @@ void SqliteLog::append_losses() {
   open_losses_.clear();
 }
 
-Mark SqliteLog::mark() { return {epoch_, committed_, reserved_, committed_records_, ++mark_serial_}; }
+Mark SqliteLog::mark() { return {epoch_, durable_, reserved_, committed_records_, ++mark_serial_}; }
 
 // The last commits before a quiet time are marked, too.
 void SqliteLog::mark_soon() {
-  if (marked_ >= committed_ || mark_timer_ || stopping_) return;
+  if (marked_ >= durable_ || mark_timer_ || stopping_) return;
   mark_timer_ = loop_.after(options_.mark_interval, [this] {
     mark_timer_.reset();
-    if (marked_ >= committed_ || writing_ || stopping_) return;
-    marked_ = committed_;
+    if (marked_ >= durable_ || writing_ || stopping_) return;
+    marked_ = durable_;
     marked_at_ = loop_.now();
     // Should it fail, the next commit will fail too, and say why.
     loop_.run_blocking("log", [writer = writer_, mark = mark(), identity = folder_identity_] { (void)writer->write_mark(mark, identity); }, [] {});
@@ -281,7 +284,7 @@ void SqliteLog::on_written(const GroupResult& result) {
   if (!writing_->fresh_head) {
     if (head_.file_bytes > 0 && !sealed_.contains(head_.id)) {
       SegmentInfo dead = head_;
-      dead.valid_through = committed_;
+      dead.valid_through = durable_;
       sealed_[head_.id] = dead;
       put_state(segment_key(head_.id), encode_segment(dead));
       writing_->state[segment_key(head_.id)] = state_[segment_key(head_.id)];
@@ -310,9 +313,9 @@ void SqliteLog::on_committed(const GroupResult& result) {
   for (const Row& row : result.copied) head_.lanes[static_cast<std::size_t>(row.lane)].add(row.first, row.last(), row.count, 0);
   for (const Row& row : writing_->rows) {
     head_.lanes[static_cast<std::size_t>(row.lane)].add(row.first, row.last(), row.count, row.columns->size());
-    cache(row);
+    if (row.first >= cached_from_ && (cache_.empty() || row.first > cache_.back().first)) cache(row);  // held rows are there already
   }
-  committed_ = writing_through_;
+  committed_ = durable_ = writing_through_;
   committed_records_ = writing_records_;
   mark_soon();
   for (const std::uint32_t id : writing_->replace_after) {

@@ -1,7 +1,7 @@
 // The Log on SQLite segments. This half lives on the loop: it holds cursors, the segment table and the open group in
 // memory, decides when a group closes, and hands complete groups to the HeadWriter on the log worker, one at a time:
-// while one is being synced the next one fills. Files and SQL are in segment.{h,cpp}. Four sources: the life of a group
-// (sqlite_log.cpp), the start (sqlite_log_start.cpp), reading and space (sqlite_log_space.cpp), loss (sqlite_log_loss.cpp).
+// while one is being synced the next one fills. Files and SQL are in segment.{h,cpp}. Five sources: the life of a
+// group (sqlite_log.cpp), the start (.._start), reading and space (.._space), loss and mending (.._loss), holding back (.._hold).
 #pragma once
 
 #include <deque>
@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "loop/loop.h"
+#include "log/held_journal.h"
 #include "log/log.h"
 #include "log/segment.h"
 #include "record/batch.h"
@@ -31,6 +32,10 @@ struct LogOptions {
   std::size_t open_bytes_max = 1 << 20;   // what may wait while a group is being synced
   std::size_t cache_bytes = 1 << 20;      // newest rows kept in memory for the shippers
   WhenFull when_full = WhenFull::evict;
+  // commit = "when-unsent": groups are held back while the uplinks keep up, at most `unsent_max`, in a journal in this
+  // folder (on tmpfs); null: every group is written.
+  Folder* held_folder = nullptr;
+  Duration unsent_max = std::chrono::seconds(10);
   Duration mark_interval = std::chrono::seconds(5);  // at most this old is the high-water mark
   Duration retry_min = std::chrono::milliseconds(200), retry_max = std::chrono::seconds(10);
   std::uint64_t boot_id = 0;
@@ -102,6 +107,15 @@ class SqliteLog final : public Log {
   void put_state(const std::string& key, Bytes bytes);
   void drop_state(const std::string& key);
 
+  // ---- held back from flash
+  bool may_hold(const GroupWrite& group, bool must_write) const;
+  bool hold(GroupWrite& group);
+  void let_go_of_settled();
+  bool row_settled(const Row& row) const;
+  void flush_held();
+  void take_held(GroupWrite& group);
+  void recover_held(HeadContents& contents);
+
   // ---- the group being written
   void write_group();
   void on_written(const GroupResult& result);
@@ -136,7 +150,7 @@ class SqliteLog final : public Log {
   std::function<void(InboxPosition)> durable_hook_;
 
   std::uint64_t epoch_ = 0;
-  Sequence next_ = 1, committed_ = 0, reserved_ = 0;
+  Sequence next_ = 1, committed_ = 0, durable_ = 0, reserved_ = 0;  // committed: can be read; durable: on flash
   std::uint64_t records_ever_ = 0, writing_records_ = 0, committed_records_ = 0;  // over all lives of this log
   std::map<CursorKey, Cursor> cursors_;
   std::map<std::uint32_t, SegmentInfo> sealed_;
@@ -158,6 +172,17 @@ class SqliteLog final : public Log {
   // Damaged segments on their way to be replaced, and who waits for that.
   std::map<std::uint32_t, std::vector<std::function<void(Status)>>> mending_;
   std::map<std::uint32_t, int> read_failures_;
+
+  std::unique_ptr<HeldJournal> journal_;
+  std::uint64_t journal_serial_ = 0;
+  std::vector<Row> held_rows_;
+  std::vector<std::string> held_changed_;
+  std::vector<Done> held_dones_;
+  std::optional<InboxPosition> inbox_held_;
+  std::size_t held_bytes_ = 0;
+  Instant held_since_;
+  std::unique_ptr<Timer> hold_timer_;
+  bool flush_next_ = false;
 
   std::shared_ptr<GroupWrite> writing_;
   std::vector<Done> writing_dones_;

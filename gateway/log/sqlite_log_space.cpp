@@ -31,6 +31,14 @@ void SqliteLog::read(Lane lane, Range range, Direction direction, std::size_t by
     });
     return;
   }
+  if (range.last > durable_) {  // part of it is held back from flash: whoever reads so far back shows that it must not be
+    flush_held();
+    (writing_ ? writing_dones_ : open_dones_).push_back([this, lane, range, direction, bytes_max, done = std::move(done)](const Status& status) {
+      if (status.ok()) read(lane, range, direction, bytes_max, done);
+      else done(status);
+    });
+    return;
+  }
   std::vector<SegmentInfo> segments;
   for (const auto& [id, segment] : sealed_) {
     if (!segment.lanes[static_cast<std::size_t>(lane)].empty()) segments.push_back(segment);

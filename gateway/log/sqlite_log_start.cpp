@@ -69,6 +69,7 @@ Status SqliteLog::load(std::uint64_t seed) {
     const std::uint64_t format = contents.ok() ? one_varint(contents.value().state, "format", 0) : 0;
     if (format > log_format) return {Code::newer, text(folder_.path(), " was written by a later version (format ", format, ")")};
     if (format >= oldest_log_format) {
+      recover_held(contents.value());
       restore(id, contents.value());
       if (hidden || !contents.value().rows_fault.ok() || lacks_rows(contents.value())) {
         LOG_ERROR("log: ", segment_name(id), " is damaged; taking over what is whole");
@@ -122,9 +123,12 @@ Status SqliteLog::load(std::uint64_t seed) {
   put_state("format", varints({log_format}));
   put_state("epoch", varints({epoch_}));
   put_state("clean", varints({0}));
-  cached_from_ = committed_ + 1;
+  durable_ = held_rows_.empty() ? committed_ : held_rows_.front().first - 1;
+  cached_from_ = durable_ + 1;
+  for (const Row& row : held_rows_) cache(row);
+  if (options_.held_folder && !journal_) journal_ = std::make_unique<HeldJournal>(*options_.held_folder);
   starting_ = false;
-  if (!above.empty() || !open_losses_.empty() || !open_replacements_.empty()) schedule_close();
+  if (!above.empty() || !open_losses_.empty() || !open_replacements_.empty() || flush_next_) schedule_close();
   return {};
 }
 

@@ -63,7 +63,8 @@ void FarSide::send(Batch batch, std::function<void(Outcome)> done) {
 void FarSide::stop(std::function<void()> done) { loop_.post(std::move(done)); }
 
 World::World(std::uint64_t seed, Options options)
-    : options_(std::move(options)), rng_(seed), disk_(std::make_unique<SimDisk>(rng_.next())), folder_(disk_->folder()) {
+    : options_(std::move(options)), rng_(seed), disk_(std::make_unique<SimDisk>(rng_.next())), folder_(disk_->folder()),
+      tmpfs_(std::make_unique<SimDisk>(rng_.next())), tmpfs_folder_(tmpfs_->folder()) {
   region_.resize(MappedInbox::region_bytes(options_.inbox_bytes) / 8);
   MappedInbox::format({reinterpret_cast<std::byte*>(region_.data()), region_.size() * 8}, rng_.next());
   start();
@@ -79,6 +80,7 @@ void World::start() {
   MILLRACE_CHECK(MappedInbox::verify(region).ok());
   LogOptions log_options = options_.log;
   log_options.vfs = disk_->vfs();
+  if (options_.when_unsent) log_options.held_folder = tmpfs_folder_.get();
   auto log = SqliteLog::open(*loop_, *folder_, log_options, rng_.next() | 1);
   MILLRACE_CHECK(log.ok());  // the log always opens
   log_ = std::move(log).value();
@@ -120,6 +122,7 @@ void World::kill() {
 void World::cut_power() {
   kill();
   disk_->cut_power();
+  tmpfs_->files.clear();
   MappedInbox::format({reinterpret_cast<std::byte*>(region_.data()), region_.size() * 8}, rng_.next());
 }
 

@@ -53,6 +53,7 @@ class World {
     DrainConfig drain;
     std::size_t inbox_bytes = 256 << 10;
     bool uplink_up = true;
+    bool when_unsent = false;
   };
   // Reading n carries the event time first_ms + 1000 n: the far side can tell its number.
   static constexpr std::int64_t first_ms = 1'790'000'000'000;
@@ -95,6 +96,8 @@ class World {
   Rng rng_;
   std::unique_ptr<SimDisk> disk_;
   std::unique_ptr<Folder> folder_;
+  std::unique_ptr<SimDisk> tmpfs_;
+  std::unique_ptr<Folder> tmpfs_folder_;
   std::vector<std::uint64_t> region_;  // aligned as the inbox wants it
   std::unique_ptr<SimLoop> loop_;
   std::unique_ptr<Metrics> metrics_;
