@@ -127,6 +127,14 @@ Status App::open_inbox() {
     } else if (const auto position = log_->inbox_position(); position && position->inbox == MappedInbox::id_of(region_->bytes())) {
       released = position->position;
     }
+    if (region_->bytes().size() != bytes) {
+      if (!MappedInbox::holds_entries(region_->bytes(), released)) {  // empty: made anew in the size that is wanted
+        region_.reset();
+        if (std::remove(path.c_str()) != 0) return status_from_errno(errno, "remove " + path);
+        continue;
+      }
+      LOG_WARN("inbox: the last process left entries in an inbox of another size; gateway.inbox_size counts from the next start on");
+    }
     inbox_ = std::make_unique<MappedInbox>(region_->bytes(), released);
     log_->on_durable_inbox([inbox = inbox_.get()](InboxPosition position) {
       if (position.inbox == inbox->id()) inbox->release(position.position);

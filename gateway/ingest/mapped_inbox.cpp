@@ -102,9 +102,9 @@ Result<std::unique_ptr<InboxRegion>> map_inbox_file(const std::string& path, std
   if (!fd.valid()) return status_from_errno(errno, "open " + path);
   struct stat info {};
   if (::fstat(fd.get(), &info) != 0) return status_from_errno(errno, "stat " + path);
-  fresh = static_cast<std::size_t>(info.st_size) != bytes;
+  fresh = info.st_size == 0;
+  if (!fresh) bytes = static_cast<std::size_t>(info.st_size);
   if (fresh) {
-    if (::ftruncate(fd.get(), 0) != 0) return status_from_errno(errno, "truncate " + path);
     // Whole, never sparse: a write to the mapping must not find the memory gone (SIGBUS).
     if (const int error = ::posix_fallocate(fd.get(), 0, static_cast<off_t>(bytes)); error != 0) {
       return status_from_errno(error, text("allocate ", bytes, " bytes for ", path));
@@ -130,6 +130,11 @@ void MappedInbox::format(std::span<std::byte> region, std::uint64_t id) {
 }
 
 std::uint64_t MappedInbox::id_of(std::span<std::byte> region) { return reinterpret_cast<Header*>(region.data())->id; }
+
+bool MappedInbox::holds_entries(std::span<std::byte> region, std::uint64_t released) {
+  const auto& header = *reinterpret_cast<const Header*>(region.data());
+  return header.head > std::max(released, header.tail.load());
+}
 
 Status MappedInbox::verify(std::span<std::byte> region) {
   if (region.size() < region_bytes(4096)) return {Code::corrupt, "inbox: too small"};

@@ -25,7 +25,8 @@ class InboxRegion {
   virtual std::span<std::byte> bytes() = 0;
 };
 
-// Maps `path`, created whole (posix_fallocate) when it is missing or has another size; `fresh` says so.
+// Maps `path`, created whole (posix_fallocate) when it is missing; `fresh` says so. One that exists is mapped as large as it
+// is: what was accepted into it is not thrown away because the configuration wants another size.
 Result<std::unique_ptr<InboxRegion>> map_inbox_file(const std::string& path, std::size_t bytes, bool& fresh);
 
 class MappedInbox final : public Inbox {
@@ -38,6 +39,8 @@ class MappedInbox final : public Inbox {
   // trusted.
   static Status verify(std::span<std::byte> region);
   static std::uint64_t id_of(std::span<std::byte> region);
+  // Whether a verified region holds entries behind `released`.
+  static bool holds_entries(std::span<std::byte> region, std::uint64_t released);
 
   // `region` was formatted or verified. Everything up to `released` has been committed to the log.
   MappedInbox(std::span<std::byte> region, std::uint64_t released);

@@ -1,6 +1,7 @@
 #include "pipeline/pipeline.h"
 
 #include "base/logger.h"
+#include "base/text.h"
 #include "record/batch.h"
 #include "record/varint.h"
 
@@ -26,10 +27,13 @@ Pipeline::Pipeline(Loop& loop, MappedInbox& inbox, Log& log, Metrics& metrics, P
       metrics_(metrics),
       options_(std::move(options)),
       windows_(options_.windows),
-      filtered_(metrics.counter("millrace_filtered_records_total", "Readings that no uplink and no window wants")),
+      taken_(metrics.counter("millrace_taken_records_total", "Records taken from inputs; a payload that gave none counts as one")),
+      admitted_(metrics.counter("millrace_admitted_records_total", "Of these, put into the log")),
+      filtered_(metrics.counter("millrace_filtered_records_total", "Of these, wanted by no uplink and no window")),
+      duplicate_(metrics.counter("millrace_duplicates_total", "Of these, payloads recognised as taken before, and dropped")),
+      undecodable_(metrics.counter("millrace_undecodable_total", "Of these, payloads that could not be decoded")),
       dead_(metrics.counter("millrace_dead_letters_total", "Payloads and records kept in the dead lane")),
       dead_full_(metrics.counter("millrace_dead_full_total", "Undecodable payloads not kept because the dead lane is full")),
-      duplicates_(metrics.counter("millrace_duplicates_total", "Redelivered payloads recognised and dropped")),
       inbox_fill_(metrics.gauge("millrace_inbox_fill_ratio", "How full the inbox is, 0 to 1")) {
   if (!options_.windows.empty()) log_.subscribe({consumer, {Lane::raw, Lane::held}, Subscription::Start::now});
   Log::Listener listener;
@@ -42,14 +46,21 @@ Pipeline::Pipeline(Loop& loop, MappedInbox& inbox, Log& log, Metrics& metrics, P
   log_.listen(std::move(listener));
   scrape_ = metrics.before_scrape([this] {
     inbox_fill_.set(inbox_.fill());
-    const std::uint64_t duplicates = inbox_.duplicates();
-    duplicates_.add(duplicates - duplicates_.value());
+    const std::uint64_t fresh = inbox_.duplicates() - redelivered_;
+    redelivered_ += fresh;
+    taken_.add(fresh);
+    duplicate_.add(fresh);
   });
 }
 
 void Pipeline::set_input(const std::string& name, Router router, bool retained_once) {
+  set_input(name, [router = std::make_shared<const Router>(std::move(router))](const Arrival& a, std::vector<Record>& out) { return router->decode(a, out); },
+            retained_once);
+}
+
+void Pipeline::set_input(const std::string& name, Decode decode, bool retained_once) {
   const Labels labels{{"input", name}};
-  Input input{std::move(router), retained_once, {},
+  Input input{std::move(decode), retained_once, {},
               &metrics_.counter("millrace_input_payloads_total", "Payloads taken", labels),
               &metrics_.counter("millrace_input_records_total", "Records decoded", labels),
               &metrics_.counter("millrace_input_undecodable_total", "Payloads that could not be decoded", labels),
@@ -73,7 +84,27 @@ struct Pipeline::Replay {
   bool exhausted[2] = {false, false};
 };
 
+// After a power cut nobody can know how many readings were accepted and not yet committed; that it happened, and between
+// which commit and which start, is itself an event.
+void Pipeline::report_unclean_start() {
+  const StartReport report = log_.start_report();
+  const auto position = log_.inbox_position();
+  if (report.fresh || report.clean || !position || position->inbox == inbox_.id()) return;
+  Record event;
+  event.kind = Kind::event;
+  event.metric = "power_cut";
+  event.time = loop_.wall();
+  event.trust = TimeTrust::gateway;
+  event.value = text("last commit ", report.last_commit.us ? format_time(report.last_commit) : "unknown", ", start ", format_time(loop_.wall()),
+                     "; what was accepted in between and not committed is lost, count unknown");
+  LOG_WARN("the inbox did not survive: ", std::get<std::string>(event.value));
+  WriteSet set;
+  set.records.emplace_back(Lane::alarm, std::move(event));
+  log_.commit(std::move(set), {});
+}
+
 void Pipeline::start(std::function<void()> ready) {
+  report_unclean_start();
   inbox_.on_wake([this] { loop_.post([this] { look(); }); });
   const auto begin = [this, ready = std::move(ready)] {
     running_ = true;
@@ -200,34 +231,56 @@ bool Pipeline::take_some(WriteSet& set) {
   return true;
 }
 
-bool Pipeline::decode(const Arrival& arrival, bool crashed, WriteSet& set) {
+void Pipeline::decode(const Arrival& arrival, bool crashed, WriteSet& set) {
+  const auto bury_it = [&](const std::string& reason) {
+    taken_.add();
+    undecodable_.add();
+    bury(arrival, reason, set);
+  };
   const auto found = inputs_.find(arrival.input);
-  if (found == inputs_.end()) {
-    bury(arrival, "the input is no longer configured", set);
-    return false;
-  }
+  if (found == inputs_.end()) return bury_it("the input is no longer configured");
   Input& input = found->second;
   input.payloads->add();
   if (crashed) {
     LOG_ERROR("input ", arrival.input, ": a payload on ", arrival.channel, " was in work when the process died, twice; it goes to the dead lane");
-    bury(arrival, "crashed", set);
-    return false;
+    input.undecodable->add();
+    return bury_it("crashed");
   }
-  if (arrival.retained && input.retained_once && seen_retained(input, arrival, set)) return true;
+  if (arrival.retained && input.retained_once && seen_retained(input, arrival, set)) {
+    taken_.add();
+    duplicate_.add();
+    return;
+  }
   decoded_.clear();
-  if (Status status = input.router.decode(arrival, decoded_); !status.ok()) {
+  if (Status status = input.decode(arrival, decoded_); !status.ok()) {
     input.undecodable->add();
     LOG_WARN("input ", arrival.input, ": payload on ", arrival.channel, ": ", status.detail(), "; kept in the dead lane");
-    bury(arrival, status.detail(), set);
-    return false;
+    return bury_it(status.detail());
   }
   input.records->add(decoded_.size());
-  for (Record& record : decoded_) {
+  admit(decoded_, set);
+}
+
+void Pipeline::admit(std::vector<Record>& records, WriteSet& set) {
+  taken_.add(records.size());
+  for (Record& record : records) {
     if (options_.forward_raw) set.records.emplace_back(Lane::raw, std::move(record));
     else if (windows_.wants(record.metric)) set.records.emplace_back(Lane::held, std::move(record));
-    else filtered_.add();
+    else {
+      filtered_.add();
+      continue;
+    }
+    admitted_.add();
   }
-  return true;
+}
+
+Status Pipeline::decode_again(const Arrival& arrival, WriteSet& set) {
+  const auto found = inputs_.find(arrival.input);
+  if (found == inputs_.end()) return {Code::invalid, text("the input \"", arrival.input, "\" is not in the configuration")};
+  std::vector<Record> records;
+  if (Status status = found->second.decode(arrival, records); !status.ok()) return status;
+  admit(records, set);
+  return {};
 }
 
 // A broker sends retained messages again at every subscription: each value is taken once.

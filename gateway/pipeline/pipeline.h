@@ -36,8 +36,13 @@ class Pipeline {
 
   Pipeline(Loop& loop, MappedInbox& inbox, Log& log, Metrics& metrics, PipelineOptions options);
 
-  // Routes of an input; set again, they replace the old ones.
+  // How an input's payloads become records; set again, it replaces what was there. The first is what Router::decode
+  // promises: all records of the payload, or none and why.
+  using Decode = std::function<Status(const Arrival&, std::vector<Record>&)>;
+  void set_input(const std::string& name, Decode decode, bool retained_once);
   void set_input(const std::string& name, Router router, bool retained_once);
+  // A payload that is taken again, from the dead lane: its records join `set`. Not ok: still undecodable.
+  Status decode_again(const Arrival& arrival, WriteSet& set);
   void set_forward_raw(bool forward) { options_.forward_raw = forward; }
   // Inputs should pause (once, when the log is about to be full) or may go on (whenever there is room): idempotent.
   void on_pressure(std::function<void(bool pause)> changed) { pressure_changed_ = std::move(changed); }
@@ -51,7 +56,7 @@ class Pipeline {
 
  private:
   struct Input {
-    Router router;
+    Decode decode;
     bool retained_once;
     std::unordered_map<std::uint64_t, std::uint64_t> retained;  // topic digest -> payload digest
     Counter* payloads;
@@ -64,7 +69,9 @@ class Pipeline {
   void look();
   void look_again_soon();
   bool take_some(WriteSet& set);
-  bool decode(const Arrival& arrival, bool crashed, WriteSet& set);
+  void decode(const Arrival& arrival, bool crashed, WriteSet& set);
+  void admit(std::vector<Record>& records, WriteSet& set);
+  void report_unclean_start();
   bool seen_retained(Input& input, const Arrival& arrival, WriteSet& set);
   void bury(const Arrival& arrival, const std::string& reason, WriteSet& set);
   void entering(Sequence number, Lane lane, const Record& record, WriteSet& more);
@@ -93,10 +100,16 @@ class Pipeline {
   std::unordered_map<std::uint64_t, Instant> dead_sampled_;
   std::uint64_t dead_dropped_ = 0;
 
+  // The ledger of the south: taken = admitted + filtered + duplicate + undecodable, in records; a payload that could not be
+  // decoded, or is a duplicate, counts as one.
+  Counter& taken_;
+  Counter& admitted_;
   Counter& filtered_;
+  Counter& duplicate_;
+  Counter& undecodable_;
+  std::uint64_t redelivered_ = 0;
   Counter& dead_;
   Counter& dead_full_;
-  Counter& duplicates_;
   Gauge& inbox_fill_;
   Metrics::Hook scrape_;
 };

@@ -87,7 +87,9 @@ void World::start() {
   std::uint64_t released = 0;
   if (const auto position = log_->inbox_position(); position && position->inbox == MappedInbox::id_of(region)) released = position->position;
   inbox_ = std::make_unique<MappedInbox>(region, released);
-  log_->on_durable_inbox([this](InboxPosition position) { inbox_->release(position.position); });
+  log_->on_durable_inbox([this](InboxPosition position) {
+    if (position.inbox == inbox_->id()) inbox_->release(position.position);
+  });
   PipelineOptions pipeline_options;
   pipeline_options.windows = options_.windows;
   pipeline_ = std::make_unique<Pipeline>(*loop_, *inbox_, *log_, *metrics_, pipeline_options);

@@ -1,5 +1,8 @@
 #include <doctest/doctest.h>
 
+#include <unistd.h>
+
+#include <cstdlib>
 #include <thread>
 
 #include "base/rng.h"
@@ -192,4 +195,34 @@ TEST_CASE("inbox: several producers, one consumer, and who waits hears when it i
   CHECK(durable == threads * each / 100);
   inbox.close();
   CHECK_FALSE(inbox.wait_durable(UINT64_MAX).ok());
+}
+
+TEST_CASE("inbox: a file of another size keeps what it holds") {
+  std::string path = "/tmp/millrace-inbox-XXXXXX";
+  const int fd = ::mkstemp(path.data());
+  REQUIRE(fd >= 0);
+  ::close(fd);
+  const std::size_t bytes = MappedInbox::region_bytes(8192);
+  {
+    bool fresh = false;
+    auto region = map_inbox_file(path, bytes, fresh);
+    REQUIRE(region.ok());
+    CHECK(fresh);
+    MappedInbox::format(region.value()->bytes(), 7);
+    MappedInbox inbox(region.value()->bytes(), 0);
+    CHECK(inbox.put(arrival("t", "kept")).ok());
+  }
+  bool fresh = true;
+  auto region = map_inbox_file(path, 2 * bytes, fresh);
+  REQUIRE(region.ok());
+  CHECK_FALSE(fresh);
+  CHECK(region.value()->bytes().size() == bytes);
+  REQUIRE(MappedInbox::verify(region.value()->bytes()).ok());
+  CHECK(MappedInbox::holds_entries(region.value()->bytes(), 0));
+  MappedInbox inbox(region.value()->bytes(), 0);
+  Ticket last = 0;
+  CHECK(take_all(inbox, &last) == std::vector<std::string>{"kept"});
+  inbox.release(last);
+  CHECK_FALSE(MappedInbox::holds_entries(region.value()->bytes(), last));
+  ::unlink(path.c_str());
 }
