@@ -14,6 +14,7 @@
 #include "base/logger.h"
 #include "observe/sd_notify.h"
 #include "record/batch.h"
+#include "record/record_proto.h"
 #include "version.h"
 
 namespace millrace {
@@ -41,16 +42,6 @@ bool somebody_takes_raw(const std::vector<UplinkPlan>& uplinks) {
   return std::any_of(uplinks.begin(), uplinks.end(), [](const UplinkPlan& plan) {
     return std::find(plan.shipper.drain.lanes.begin(), plan.shipper.drain.lanes.end(), "raw") != plan.shipper.drain.lanes.end();
   });
-}
-
-std::string printable(const Bytes& bytes, std::size_t max) {
-  std::string out;
-  for (std::size_t i = 0; i < bytes.size() && i < max; ++i) {
-    const auto c = static_cast<unsigned char>(bytes[i]);
-    if (c >= 0x20 && c < 0x7F) out += static_cast<char>(c);
-    else out += text("\\x", to_hex({&bytes[i], 1}));
-  }
-  return out;
 }
 
 }  // namespace
@@ -94,6 +85,21 @@ int App::open_storage() {
     options.unsent_max = config_.log.unsent_max;
   }
   auto log = SqliteLog::open(loop_, *folder_, options, random_from_kernel());
+  if (!log.ok() && log.status().code() == Code::newer) {
+    const std::string beside = config_.log.path + "/" + folder_beside(log_format);
+    LOG_WARN("log: ", log.status().detail(), "; it is left untouched, a log of ours is opened in ", beside);
+    newer_beside_ = true;
+    if (Status status = make_folders(beside); !status.ok()) {
+      LOG_ERROR("log folder: ", status.detail());
+      return exit_io;
+    }
+    folder_ = open_folder(beside);
+    log = SqliteLog::open(loop_, *folder_, options, random_from_kernel());
+  } else if (log.ok()) {
+    LogOptions plain = options;
+    plain.held_folder = nullptr;
+    leftovers_ = Leftover::find(loop_, config_.log.path, plain, random_from_kernel());
+  }
   if (!log.ok()) {
     LOG_ERROR("log: ", log.status().detail());
     return exit_io;
@@ -183,8 +189,10 @@ int App::run() {
 
 void App::started() {
   for (const InputPlan& plan : plan_inputs(config_)) start_input(plan);
-  for (auto& [name, north] : uplinks_) {
-    if (Status status = north.shipper->start(); !status.ok()) LOG_ERROR("uplink ", name, ": ", status.detail());
+  if (leftovers_.empty()) {
+    for (auto& [name, north] : uplinks_) start_uplink(name);
+  } else {
+    drain_leftovers();
   }
   ready_ = true;
   look_after();
@@ -217,6 +225,29 @@ void App::add_uplink(const UplinkPlan& plan) {
   north.shipper = std::make_unique<Shipper>(loop_, *log_, *north.uplink, metrics_, rng_, plan.shipper);
 }
 
+void App::start_uplink(const std::string& name) {
+  const auto north = uplinks_.find(name);
+  if (north == uplinks_.end() || stopping_) return;
+  if (Status status = north->second.shipper->start(); !status.ok()) LOG_ERROR("uplink ", name, ": ", status.detail());
+}
+
+// The oldest leftover first; an uplink that has all of it goes on with our own log, whatever the others do.
+void App::drain_leftovers() {
+  Leftover& leftover = *leftovers_.front();
+  for (const UplinkPlan& plan : plan_uplinks(config_)) {
+    leftover.drain(plan, rng_, metrics_, config_.gateway.name, [this, name = plan.name] {
+      if (leftovers_.size() == 1) start_uplink(name);
+      if (stopping_ || !leftovers_.front()->drained()) return;
+      leftovers_.front()->retire(*log_, [this] {
+        loop_.post([this] {
+          leftovers_.erase(leftovers_.begin());
+          if (!leftovers_.empty() && !stopping_) drain_leftovers();
+        });
+      });
+    });
+  }
+}
+
 // ---- faces ----------------------------------------------------------------------------------------------------------
 
 Status App::start_faces() {
@@ -231,7 +262,10 @@ Status App::start_faces() {
   if (!control.ok()) return control.status();
   control_ = std::move(control).value();
   control_->add("status", false, [this](const ControlRequest&, ControlServer::Reply reply) { reply(status_json()); });
-  control_->add("dlq", false, [this](const ControlRequest& request, ControlServer::Reply reply) { list_dead(request, std::move(reply)); });
+  log_commands_ = std::make_unique<LogCommands>(*log_, *folder_, [this](Sequence number, const DeadDetail& letter, std::function<void(Status)> done) {
+    retry_letter(number, letter, std::move(done));
+  });
+  for (auto& [name, command] : log_commands_->table()) control_->add(name, command.changes, std::move(command.run));
   control_->add("reload", true, [this](const ControlRequest&, ControlServer::Reply reply) {
     reload();
     reply(R"({"ok":true})");
@@ -268,6 +302,10 @@ void App::update_process_metrics() {
   set("millrace_log_max_bytes", "Bytes the log may take on disk", static_cast<double>(stats.bytes_max));
   set("millrace_log_blocked", "Whether inputs pause because the log is full", stats.blocked ? 1 : 0);
   set("millrace_log_degraded", "Whether the log cannot be written at present", stats.trouble.empty() ? 0 : 1);
+  std::uint64_t left = 0;
+  for (const auto& leftover : leftovers_) left += leftover->records();
+  set("millrace_log_newer_format", "Whether the log's folder belongs to a later version, and ours lies beside it", newer_beside_ ? 1 : 0);
+  set("millrace_log_leftover_records", "Records in the log of another version that are forwarded first", static_cast<double>(left));
   set("millrace_log_segments", "Segment files of the log", static_cast<double>(stats.segments));
   set("millrace_log_dead_bytes", "Bytes of dead letters", static_cast<double>(stats.dead_bytes));
   set("millrace_clock_trusted", "Whether the kernel says that the wall clock is synchronised", trust_.trusted() ? 1 : 0);
@@ -285,9 +323,15 @@ void App::update_process_metrics() {
   count("millrace_log_row_bytes_total", "Bytes of rows appended to the log", stats.row_bytes);
   count("millrace_log_evicted_records_total", "Records evicted because the log was full, per consumer", stats.evicted_records);
   count("millrace_log_unreadable_rows_total", "Rows that could not be read", stats.unreadable_rows);
+  count("millrace_log_lost_records_total", "Records settled as unreadable, per consumer", stats.lost_records);
+  count("millrace_log_vanished_records_total", "Records the storage had acknowledged and lost", stats.vanished_records);
+  count("millrace_log_unwritten_records_total", "Records that were delivered before they touched flash (commit = when-unsent)", stats.unwritten_records);
   count("millrace_log_files_set_aside_total", "Files of the log that could not be used", stats.files_set_aside);
   count("millrace_window_too_late_total", "Readings too late for their window", pipeline_->windows().too_late());
-  count("millrace_flash_bytes_written_total", "Bytes this process has caused to be written to storage (/proc/self/io)", proc_value("/proc/self/io", "write_bytes:"));
+  const std::uint64_t flash = proc_value("/proc/self/io", "write_bytes:");
+  set("millrace_flash_bytes_per_record", "Bytes written to storage for each record that came into the log, since the start",
+      stats.records > 0 ? static_cast<double>(flash) / static_cast<double>(stats.records) : 0);
+  count("millrace_flash_bytes_written_total", "Bytes this process has caused to be written to storage (/proc/self/io)", flash);
   rusage usage{};
   ::getrusage(RUSAGE_SELF, &usage);
   metrics_.gauge("process_cpu_seconds_total", "CPU time used").set(static_cast<double>(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) +
@@ -332,6 +376,8 @@ std::string App::status_json() const {
   json.member("bytes_used", stats.bytes_used).member("bytes_max", stats.bytes_max).member("records", stats.records);
   json.member("row_bytes", stats.row_bytes).member("commits", stats.commits).member("evicted_records", stats.evicted_records);
   json.member("unreadable_rows", stats.unreadable_rows).member("dead_bytes", stats.dead_bytes).member("blocked", stats.blocked);
+  json.member("vanished_records", stats.vanished_records).member("lost_records", stats.lost_records);
+  json.member("newer_format", newer_beside_).member("leftovers", static_cast<std::uint64_t>(leftovers_.size()));
   json.member("trouble", stats.trouble).end_object();
   json.member("inbox_fill", inbox_->fill());
   json.member("flash_bytes_written", proc_value("/proc/self/io", "write_bytes:"));
@@ -340,30 +386,44 @@ std::string App::status_json() const {
   return json.take();
 }
 
-// The newest dead letters, with where they came from, why they are dead, and what they are.
-void App::list_dead(const ControlRequest& request, ControlServer::Reply reply) {
-  std::size_t max = 20;
-  if (const auto wanted = request.find("max"); wanted != request.end()) max = std::min<std::size_t>(200, std::strtoul(wanted->second.c_str(), nullptr, 10));
-  log_->read(Lane::dead, {1, UINT64_MAX}, Log::Direction::down, 256 << 10, [max, reply = std::move(reply)](Result<std::vector<Row>> rows) {
-    if (!rows.ok()) return reply(control_error(rows.status().detail()));
-    JsonWriter json;
-    json.begin_object().key("dead").begin_array();
-    std::size_t listed = 0;
-    for (const Row& row : rows.value()) {
-      std::vector<Record> records;
-      if (!decode_batch(*row.columns, row.zstd, records).ok()) continue;
-      for (std::size_t i = records.size(); i-- > 0 && listed < max;) {
-        const auto* dead = records[i].detail ? std::get_if<DeadDetail>(&records[i].detail->body) : nullptr;
-        if (!dead) continue;
-        ++listed;
-        json.begin_object().member("number", row.first + i).member("time", format_time(records[i].time)).member("from", dead->consumer);
-        json.member("reason", dead->reason).member("channel", dead->channel).member("size", static_cast<std::uint64_t>(dead->payload.size()));
-        json.member("payload", printable(dead->payload, 256)).end_object();
-      }
+// A letter from an uplink goes to that uplink once more, under its old number; a payload from an input is decoded with
+// today's configuration. Either way it is struck in the commit that deals with it.
+void App::retry_letter(Sequence number, const DeadDetail& letter, std::function<void(Status)> done) {
+  const auto strike = [this, number, done](WriteSet set) {
+    set.struck = {{number, number}};
+    set.urgent = true;
+    log_->commit(std::move(set), done);
+  };
+  if (const auto north = uplinks_.find(letter.consumer); north != uplinks_.end()) {
+    auto record = decode_record(letter.payload);
+    if (!record.ok()) return done(record.status());
+    BatchBuilder builder;
+    builder.add(record.value());
+    EncodedBatch batch = builder.encode(0, 0);
+    Row row;
+    for (const Lane lane : all_lanes) {
+      if (letter.channel == lane_name(lane)) row.lane = lane;
     }
-    json.end_array().end_object();
-    reply(json.take());
-  });
+    row.first = letter.number;
+    row.count = 1;
+    row.zstd = batch.zstd;
+    row.columns = std::make_shared<const Bytes>(std::move(batch.bytes));
+    north->second.shipper->send_again(std::move(row), [strike, done](const Outcome& outcome) {
+      if (outcome.verdict == Verdict::acknowledged) return strike({});
+      done({Code::unavailable, text(verdict_name(outcome.verdict), ": ", outcome.reason)});
+    });
+    return;
+  }
+  Arrival arrival;
+  arrival.input = letter.consumer;
+  arrival.channel = letter.channel;
+  arrival.bytes = letter.payload;
+  arrival.clock_trusted = trust_.trusted();
+  arrival.received = loop_.wall();
+  arrival.received_monotonic = loop_.now();
+  WriteSet set;
+  if (Status status = pipeline_->decode_again(arrival, set); !status.ok()) return done(status);
+  strike(std::move(set));
 }
 
 // ---- the daily round, reload and stop -------------------------------------------------------------------------------
@@ -383,15 +443,15 @@ void App::forget_absent() {
     const auto since = log_->state(key);
     const std::int64_t now = loop_.wall().us;
     if (!since) {
-      log_->commit({{}, {}, {{key, to_bytes(text(now))}}, {}, false}, {});
+      log_->commit({.states = {{key, to_bytes(text(now))}}}, {});
     } else if (now - std::strtoll(std::string(text_of(*since)).c_str(), nullptr, 10) > to_us(config_.log.forget_after)) {
       if (name.front() != '@') LOG_WARN("uplink ", name, ": left the configuration ", format_duration(config_.log.forget_after), " ago; forgotten");
       log_->forget(name);
-      log_->commit({{}, {}, {{key, {}}}, {}, false}, {});
+      log_->commit({.states = {{key, {}}}}, {});
     }
   }
   for (const auto& [name, north] : uplinks_) {
-    if (log_->state("absent." + name)) log_->commit({{}, {}, {{"absent." + name, {}}}, {}, false}, {});
+    if (log_->state("absent." + name)) log_->commit({.states = {{"absent." + name, {}}}}, {});
   }
 }
 
@@ -501,6 +561,7 @@ void App::stop_inputs() {
 }
 
 void App::stop_uplinks() {
+  leftovers_.clear();  // what they have not sent stays in their folders
   stopping_parts_ = uplinks_.size() + 1;
   const auto stopped = [this] {
     if (--stopping_parts_ != 0) return;

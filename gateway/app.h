@@ -8,8 +8,10 @@
 
 #include "base/files.h"
 #include "ingest/mapped_inbox.h"
+#include "leftover.h"
 #include "log/sqlite_log.h"
 #include "loop/uv_loop.h"
+#include "log_commands.h"
 #include "net/http_server.h"
 #include "observe/control.h"
 #include "pipeline/pipeline.h"
@@ -48,8 +50,9 @@ class App {
   int open_storage();
   Status open_inbox();
   void start_input(const InputPlan& plan);
-  void start_uplink(const UplinkPlan& plan);
   void add_uplink(const UplinkPlan& plan);
+  void start_uplink(const std::string& name);
+  void drain_leftovers();
   Status start_faces();
   void started();
   void beat_watchdog();
@@ -61,7 +64,7 @@ class App {
   void forget_absent();
   void update_process_metrics();
   std::string status_json() const;
-  void list_dead(const ControlRequest& request, ControlServer::Reply reply);
+  void retry_letter(Sequence number, const DeadDetail& letter, std::function<void(Status)> done);
   HttpResponse http(const std::string& path);
 
   Config config_;
@@ -76,9 +79,12 @@ class App {
   std::unique_ptr<InboxRegion> region_;
   std::unique_ptr<MappedInbox> inbox_;
   std::unique_ptr<SqliteLog> log_;
+  std::vector<std::unique_ptr<Leftover>> leftovers_;
+  bool newer_beside_ = false;  // the log's folder belongs to a later version; ours is beside it
   std::unique_ptr<Pipeline> pipeline_;
   std::map<std::string, Input> inputs_;
   std::map<std::string, North> uplinks_;
+  std::unique_ptr<LogCommands> log_commands_;
   std::unique_ptr<HttpServer> http_;
   std::unique_ptr<ControlServer> control_;
   std::unique_ptr<Timer> look_timer_, watchdog_timer_, stop_timer_;

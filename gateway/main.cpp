@@ -5,6 +5,7 @@
 #include "base/logger.h"
 #include "cli/arguments.h"
 #include "cli/capacity.h"
+#include "log_tool.h"
 #include "version.h"
 
 namespace millrace {
@@ -103,6 +104,17 @@ int talk(const Arguments& arguments) {
   return failed ? 1 : 0;
 }
 
+int care(const Arguments& arguments) {
+  if (arguments.command == "log.salvage" && !arguments.output.empty()) return salvage_file(arguments.output);
+  if ((arguments.command == "dlq.retry" || arguments.command == "dlq.drop") && arguments.number == 0 && !arguments.all) {
+    std::fputs("which one? Give its number, or --all\n", stderr);
+    return exit_usage;
+  }
+  LoadedConfig loaded = load_config_file(arguments.config);
+  if (!loaded.errors.empty()) return report_errors(arguments, loaded);
+  return log_tool(arguments, loaded.config);
+}
+
 int version() {
   print(text("millrace ", MILLRACE_VERSION, " (", MILLRACE_COMMIT, ")\ninputs: mqtt, serial\nformats: json, plain\nuplinks: mqtt\n"));
   return exit_ok;
@@ -117,6 +129,7 @@ int main(int argc, char** argv) {
   if (arguments.command == "run") return run(arguments);
   if (arguments.command == "check") return check(arguments);
   if (arguments.command == "version") return version();
+  if (arguments.command.starts_with("log.") || arguments.command.starts_with("dlq.")) return care(arguments);
   if (!arguments.command.empty()) return talk(arguments);
   return arguments.exit_code;
 }

@@ -1,12 +1,13 @@
 // The command line as values. The one home of CLI11 in the gateway.
 #pragma once
 
+#include <cstdint>
 #include <string>
 
 namespace millrace {
 
 struct Arguments {
-  std::string command;           // run, check, status, dlq, forget, reload, version; empty: stop with `exit_code`
+  std::string command;           // run, check, status, forget, reload, version, log.*, dlq.*; empty: stop with `exit_code`
   std::string config = "/etc/millrace/millrace.toml";
   std::string runtime_dir;       // for commands that talk to a daemon; default: from the configuration
   double rate = 0;               // check: readings a second to reckon with; 0: as observed, else 100
@@ -14,6 +15,11 @@ struct Arguments {
   bool json = false;
   int max = 20;
   std::string uplink;
+  std::string lane, from = "1", to;       // log cat, export: which lane (all when empty) and which numbers
+  std::string format = "json", output;    // log export: and where to; log backup: the folder; log salvage: the file
+  std::string device, before;             // log forget
+  std::uint64_t number = 0;               // dlq show, retry, drop
+  bool all = false;
   int exit_code = 0;
 };
 

@@ -56,6 +56,10 @@ void read_log(Section root, LogConfig& out) {
   section->choice("when_full", when_full, {"evict", "block"});
   out.block_when_full = when_full == "block";
   section->duration("commit_interval", 5ms, 60s, out.commit_interval);
+  std::string commit = "interval";
+  section->choice("commit", commit, {"interval", "when-unsent"});
+  out.commit_when_unsent = commit == "when-unsent";
+  section->duration("unsent_max", 1s, 10min, out.unsent_max);
   section->duration("forget_after", 1h, 3650 * day, out.forget_after);
   if (out.path.empty() || out.path.front() != '/') section->error("path", "\"path\" must be an absolute path");
   section->finish();

@@ -55,6 +55,7 @@ struct WriteSet {
   std::vector<std::pair<Lane, Record>> records;  // numbered when the group closes
   std::vector<Settle> settles;
   std::vector<State> states;
+  std::vector<Range> struck;  // dead letters that were dealt with: they are not kept any longer
   std::optional<InboxPosition> inbox_position;
   bool urgent = false;       // a peer waits for this commit and can send nothing before it
 };
@@ -131,6 +132,9 @@ class Log {
   // A durable value as of the last WriteSet that named it.
   virtual std::optional<Bytes> state(std::string_view name) const = 0;
   virtual std::optional<InboxPosition> inbox_position() const = 0;
+
+  // Whether the dead letter of this number was struck.
+  virtual bool is_struck(Sequence number) const = 0;
 
   virtual std::uint64_t epoch() const = 0;
   virtual Sequence last_committed() const = 0;

@@ -306,7 +306,7 @@ GroupResult HeadWriter::write(const GroupWrite& group) {
   for (const std::string& name : group.remove_after) {
     for (const char* suffix : {"", "-wal", "-shm"}) (void)folder_.remove(name + suffix);  // not in the table: the next start tries again
   }
-  for (const std::uint32_t id : group.replace_after) (void)put_rebuilt(folder_, id);  // the next start tries again
+  for (const auto& [id, keep_aside] : group.replace_after) (void)put_rebuilt(folder_, id, keep_aside);  // the next start tries again
   // The commit stands; a folder that is not ours any more is found here, and the next commit will fail for it.
   if (group.mark_after) {
     if (Status status = write_mark(*group.mark_after, group.folder_identity); !status.ok()) db_ = {};
@@ -458,7 +458,7 @@ Result<std::vector<ListedRow>> RowReader::list(const SegmentInfo& segment, bool 
 
 std::string rebuilt_name(std::uint32_t id) { return segment_name(id) + ".whole"; }
 
-Rebuilt RowReader::rebuild(std::uint32_t id) {
+Rebuilt RowReader::rebuild(std::uint32_t id, const Keep& keep) {
   forget(id);
   Rebuilt out;
   const std::string name = segment_name(id), making = name + ".new";
@@ -477,8 +477,10 @@ Rebuilt RowReader::rebuild(std::uint32_t id) {
     auto insert = db.prepare(insert_row);
     if (!insert.ok()) return out.status = insert.status(), out;
     Status written;
-    out.status = salvage_rows(folder_, name, [&](const Row& row) {
-      if (written.ok()) written = put_row(insert.value(), row, row_crc(row, *row.columns), *row.columns);
+    out.status = salvage_rows(folder_, name, [&](const Row& whole) {
+      for (const Row& row : keep ? keep(whole) : std::vector<Row>{whole}) {
+        if (written.ok()) written = put_row(insert.value(), row, row_crc(row, *row.columns), *row.columns);
+      }
     });
     if (out.status.ok()) out.status = written;
     if (out.status.ok()) out.status = db.execute("COMMIT");
@@ -496,11 +498,11 @@ Rebuilt RowReader::rebuild(std::uint32_t id) {
   return out;
 }
 
-Status put_rebuilt(Folder& folder, std::uint32_t id) {
+Status put_rebuilt(Folder& folder, std::uint32_t id, bool keep_aside) {
   const std::string name = segment_name(id), whole = rebuilt_name(id);
   if (folder.size_of(whole) == 0) return {};
-  if (folder.size_of(name) > 0) {
-    (void)folder.remove("aside-" + name);
+  (void)folder.remove("aside-" + name);
+  if (keep_aside && folder.size_of(name) > 0) {
     (void)folder.link(name, "aside-" + name);  // for people to look at; FAT knows no second names
   }
   remove_wal(folder, name);

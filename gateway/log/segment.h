@@ -59,7 +59,11 @@ struct GroupWrite {
   };
   std::vector<Copy> copies;
   std::vector<std::string> remove_after;        // file names to unlink once this is committed
-  std::vector<std::uint32_t> replace_after;     // segments whose rebuilt file takes the damaged one's place then
+  struct Replacement {
+    std::uint32_t id;
+    bool keep_aside;  // the old file, for people to look at
+  };
+  std::vector<Replacement> replace_after;       // segments whose rebuilt file takes the old one's place then
   std::optional<Mark> mark_before, mark_after;  // numbers must be reserved before they are used; what is durable now
   std::string folder_identity;                  // a fresh head is made nowhere else
   std::optional<std::uint32_t> fresh_head;      // write to a new file with this id
@@ -134,6 +138,7 @@ struct Rebuilt {
   std::array<LaneSpan, lane_count> lanes;
   std::vector<Row> rows;  // without columns, ascending
   std::uint64_t file_bytes = 0;
+  LossDetail taken_out;  // what `keep` took out, by device
 };
 
 class RowReader {
@@ -148,7 +153,9 @@ class RowReader {
   Result<std::vector<ListedRow>> list(const SegmentInfo& segment, bool with_devices);
   // Writes what is whole of a damaged segment into a file beside it, synced. put_rebuilt() lets it take the damaged
   // one's place, once the losses are committed; until then nothing has changed.
-  Rebuilt rebuild(std::uint32_t id);
+  // `keep` may take records out: it gives the rows that stay of one.
+  using Keep = std::function<std::vector<Row>(Row)>;
+  Rebuilt rebuild(std::uint32_t id, const Keep& keep = {});
   // Lets go of a file that is about to be unlinked or was sealed.
   void forget(std::uint32_t id) { open_.erase(id); }
 
@@ -170,7 +177,7 @@ class RowReader {
 
 // The rebuilt file becomes the segment; the damaged one is kept under a name that begins with "aside-" where the file
 // system has second names. A crash in between is finished by calling it again.
-Status put_rebuilt(Folder& folder, std::uint32_t id);
+Status put_rebuilt(Folder& folder, std::uint32_t id, bool keep_aside);
 std::string rebuilt_name(std::uint32_t id);
 // What a segment file without a place in the table holds, and whether it is one that rebuild() made.
 Result<HeadContents> look_into(Folder& folder, const std::string& name, const std::string& vfs);

@@ -65,6 +65,7 @@ void SqliteLog::apply(WriteSet& set) {
     if (state.bytes.empty()) drop_state(user_key(state.name));
     else put_state(user_key(state.name), std::move(state.bytes));
   }
+  if (!set.struck.empty()) strike(set.struck);
   if (set.inbox_position) inbox_ = set.inbox_position;
   open_urgent_ = open_urgent_ || set.urgent;
 }
@@ -318,7 +319,7 @@ void SqliteLog::on_committed(const GroupResult& result) {
   committed_ = durable_ = writing_through_;
   committed_records_ = writing_records_;
   mark_soon();
-  for (const std::uint32_t id : writing_->replace_after) {
+  for (const auto& [id, keep_aside] : writing_->replace_after) {
     loop_.run_blocking("read", [reader = reader_, id] { reader->forget(id); }, [] {});
     read_failures_.erase(id);
     for (auto& then : std::exchange(mending_[id], {})) loop_.post([then = std::move(then)] { then({}); });

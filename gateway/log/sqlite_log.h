@@ -1,7 +1,8 @@
 // The Log on SQLite segments. This half lives on the loop: it holds cursors, the segment table and the open group in
 // memory, decides when a group closes, and hands complete groups to the HeadWriter on the log worker, one at a time:
-// while one is being synced the next one fills. Files and SQL are in segment.{h,cpp}. Five sources: the life of a
-// group (sqlite_log.cpp), the start (.._start), reading and space (.._space), loss and mending (.._loss), holding back (.._hold).
+// while one is being synced the next one fills. Files and SQL are in segment.{h,cpp}. Six sources: the life of a
+// group (sqlite_log.cpp), the start (.._start), reading and space (.._space), loss and mending (.._loss), holding back (.._hold),
+// what people ask for (.._care).
 #pragma once
 
 #include <deque>
@@ -66,10 +67,20 @@ class SqliteLog final : public Log {
   Sequence last_committed() const override { return committed_; }
   LogStats stats() const override;
   StartReport start_report() const override { return start_report_; }
+  bool is_struck(Sequence number) const override;
   bool can_settle(std::string_view consumer, Lane lane, Range range) const override;
   void listen(Listener listener) override { listeners_.push_back(std::move(listener)); }
   void on_durable_inbox(std::function<void(InboxPosition)> hook) override { durable_hook_ = std::move(hook); }
   void stop(std::function<void()> done) override;
+
+  // ---- for `millrace log`
+  std::vector<SegmentInfo> segments() const;  // ascending, the head last
+  std::vector<std::string> consumers() const;
+  // Seals the head; `done` once it stands alone: from then on its file never changes, it only goes one day.
+  void seal(Done done);
+  // Takes the records of a device (those before `before`, when it is not 0) out of every segment. Numbers stay, what was not
+  // delivered of them is settled as forgotten, and noted. `done` says how many records went.
+  void forget_device(const std::string& device, WallTime before, std::function<void(Result<std::uint64_t>)> done);
 
  private:
   struct Cursor {
@@ -134,10 +145,12 @@ class SqliteLog final : public Log {
             const LossDetail* devices = nullptr);
   void lose_row(const ListedRow& row, Sequence from, How how, const char* reason);
   void lose_segment(std::uint32_t id, const char* reason);
-  void lose_missing_rows(const SegmentInfo& before, const std::array<LaneSpan, lane_count>& now, const std::vector<Row>& rows);
+  void lose_missing_rows(const SegmentInfo& before, const std::array<LaneSpan, lane_count>& now, const std::vector<Row>& rows, How how,
+                         const char* reason);
   void on_read_fault(std::uint32_t segment, const Status& fault, std::function<void(Status)> again);
   void mend(std::uint32_t id, std::function<void(Status)> then);
-  void on_rebuilt(std::uint32_t id, const Rebuilt& rebuilt);
+  void on_rebuilt(std::uint32_t id, const Rebuilt& rebuilt, How how = How::unreadable);
+  void strike(const std::vector<Range>& struck);
   void cache(const Row& row);
   void tell_room();
 
@@ -160,6 +173,7 @@ class SqliteLog final : public Log {
   StateTable state_;
   std::vector<std::string> changed_;
   std::optional<InboxPosition> inbox_;
+  std::vector<Range> struck_;  // ascending, disjoint
 
   BatchBuilder open_[lane_count];
   std::vector<Done> open_dones_;
@@ -167,7 +181,7 @@ class SqliteLog final : public Log {
   std::unique_ptr<Timer> close_timer_;
   std::vector<GroupWrite::Copy> open_copies_;
   std::vector<std::string> open_removals_;
-  std::vector<std::uint32_t> open_replacements_;
+  std::vector<GroupWrite::Replacement> open_replacements_;
   std::map<std::tuple<std::string, Lane, std::string>, LossDetail> open_losses_;
   // Damaged segments on their way to be replaced, and who waits for that.
   std::map<std::uint32_t, std::vector<std::function<void(Status)>>> mending_;

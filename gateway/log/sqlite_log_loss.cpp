@@ -81,7 +81,8 @@ void SqliteLog::lose_segment(std::uint32_t id, const char* reason) {
   drop_segment(id);
 }
 
-void SqliteLog::lose_missing_rows(const SegmentInfo& before, const std::array<LaneSpan, lane_count>& now, const std::vector<Row>& rows) {
+void SqliteLog::lose_missing_rows(const SegmentInfo& before, const std::array<LaneSpan, lane_count>& now, const std::vector<Row>& rows, How how,
+                                  const char* reason) {
   for (const auto& [key, cursor] : cursors_) {
     const LaneSpan& was = before.lanes[static_cast<std::size_t>(key.second)];
     const std::uint64_t whole = now[static_cast<std::size_t>(key.second)].records;
@@ -90,7 +91,7 @@ void SqliteLog::lose_missing_rows(const SegmentInfo& before, const std::array<La
     for (const Range& gap : gaps_between(rows, {was.first, was.last})) {
       for (const Range& part : cursor.settled.unsettled_in(gap)) ranges.push_back(part);
     }
-    lose(key, ranges, std::min(numbers_in(ranges), was.records - whole), How::unreadable, "damaged file");
+    lose(key, ranges, std::min(numbers_in(ranges), was.records - whole), how, reason);
   }
 }
 
@@ -136,7 +137,7 @@ void SqliteLog::mend(std::uint32_t id, std::function<void(Status)> then) {
 
 // The losses and the new account of the segment go into one commit; after it the rebuilt file takes the damaged one's
 // place. A crash before leaves all as it was, and the damage is found again.
-void SqliteLog::on_rebuilt(std::uint32_t id, const Rebuilt& rebuilt) {
+void SqliteLog::on_rebuilt(std::uint32_t id, const Rebuilt& rebuilt, How how) {
   if (!rebuilt.status.ok()) {
     LOG_ERROR("log: ", segment_name(id), " cannot be rebuilt: ", rebuilt.status.detail());
     for (auto& then : std::exchange(mending_[id], {})) then(rebuilt.status);
@@ -154,17 +155,18 @@ void SqliteLog::on_rebuilt(std::uint32_t id, const Rebuilt& rebuilt) {
   }
   take_over_rows(rows);
   for (const Row& row : rows) committed_ = std::max(committed_, row.last());
-  lose_missing_rows(before, segment.lanes, rows);
+  lose_missing_rows(before, segment.lanes, rows, how, how == How::unreadable ? "damaged file" : how_name(how));
+  put_state(segment_key(id), encode_segment(segment));
+  open_replacements_.push_back({id, how == How::unreadable});
+  open_dirty_ = open_urgent_ = true;
+  schedule_close();
+  if (how != How::unreadable) return;
   std::uint64_t whole = 0, held = 0;
   for (const LaneSpan& span : segment.lanes) whole += span.records;
   for (const LaneSpan& span : before.lanes) held += span.records;
   LOG_WARN("log: ", segment_name(id), ": ", whole, " of ", std::max(held, whole), " records are whole");
   ++stats_.files_set_aside;
   if (held > whole) ++stats_.unreadable_rows;
-  put_state(segment_key(id), encode_segment(segment));
-  open_replacements_.push_back(id);
-  open_dirty_ = open_urgent_ = true;
-  schedule_close();
 }
 
 }  // namespace millrace

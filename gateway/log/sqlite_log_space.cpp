@@ -142,6 +142,9 @@ void SqliteLog::reclaim(const SegmentInfo& segment, const std::vector<ListedRow>
       only.lanes = {};
       only.lanes[static_cast<std::size_t>(lane)].add(row.first, row.last(), row.count, listed.bytes);
       if (settled_by_all(only, lane)) continue;
+      if (lane == Lane::dead && std::any_of(struck_.begin(), struck_.end(), [&](const Range& r) { return r.first <= row.first && row.last() <= r.last; })) {
+        continue;
+      }
       const bool may_stay = lane == Lane::dead ? dead_bytes + listed.bytes <= options_.bytes_max / 10
                                                : lane == Lane::alarm || lane == Lane::window || !evict;
       if (may_stay && listed.bytes <= keep_budget) {

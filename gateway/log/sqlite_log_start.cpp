@@ -141,7 +141,7 @@ Status SqliteLog::adopt_above(const std::vector<std::uint32_t>& ids, std::vector
       LOG_ERROR("log: ", folder_.join(name), " cannot be used (", contents.ok() ? "not a log of ours" : contents.status().detail(), "); salvaging");
       ++stats_.files_set_aside;
       if (const Rebuilt rebuilt = reader_->rebuild(id); !rebuilt.status.ok()) return rebuilt.status;
-      if (Status status = put_rebuilt(folder_, id); !status.ok()) return status;
+      if (Status status = put_rebuilt(folder_, id, true); !status.ok()) return status;
       contents = look_into(folder_, name, options_.vfs);
       if (!contents.ok()) return contents.status();
     }
@@ -175,7 +175,7 @@ void SqliteLog::finish_replacements(const std::vector<std::string>& names) {
     const auto noted = sealed_.find(*id);
     const auto contents = look_into(folder_, name, options_.vfs);
     const bool spoken_of = contents.ok() && noted != sealed_.end() && contents.value().lanes == noted->second.lanes;
-    if (spoken_of) (void)put_rebuilt(folder_, *id);  // or at the next start
+    if (spoken_of) (void)put_rebuilt(folder_, *id, false);  // or at the next start
     else (void)folder_.remove(name);
   }
 }
@@ -287,6 +287,12 @@ void SqliteLog::restore(std::uint32_t head, const HeadContents& contents) {
       for (std::uint64_t& n : cursor.ledger.settled) n = reader.get_varint();
       for (const Lane lane : all_lanes) {
         if (parts.size() >= 3 && parts[1] == lane_name(lane)) cursors_[{key.substr(8 + parts[1].size()), lane}] = cursor;
+      }
+    } else if (key == "struck") {
+      wire::Reader reader(*value);
+      while (!reader.at_end() && reader.ok()) {
+        const Sequence first = reader.get_varint();
+        struck_.push_back({first, reader.get_varint()});
       }
     } else if (key == "inbox") {
       wire::Reader reader(*value);

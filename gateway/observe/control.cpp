@@ -61,8 +61,10 @@ void ControlServer::received(const std::shared_ptr<Connection>& connection, Byte
 }
 
 void ControlServer::answer(const std::shared_ptr<Connection>& connection, std::string_view line) {
-  const auto reply = [weak = std::weak_ptr(connection)](std::string json) {
+  connection->deadline.reset();
+  const auto reply = [this, weak = std::weak_ptr(connection)](std::string json) {
     const auto c = weak.lock();
+    if (c) c->deadline = loop_.after(idle_max, [this, raw = c.get()] { drop(raw); });
     if (c && c->stream && c->stream->pending_bytes() < (4 << 20)) c->stream->write(std::move(json) + "\n");
   };
   std::vector<std::pair<std::string, std::string>> members;
@@ -82,7 +84,7 @@ void ControlServer::drop(const Connection* connection) {
   connections_.remove_if([connection](const auto& c) { return c.get() == connection; });
 }
 
-Result<std::string> ask_daemon(const std::string& path, const std::string& request) {
+Result<std::string> ask_daemon(const std::string& path, const std::string& request, int timeout_seconds) {
   const Fd fd(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
   sockaddr_un to{};
   to.sun_family = AF_UNIX;
@@ -97,9 +99,9 @@ Result<std::string> ask_daemon(const std::string& path, const std::string& reque
   char buffer[65536];
   while (answer.find('\n') == std::string::npos) {
     pollfd readable{fd.get(), POLLIN, 0};
-    if (::poll(&readable, 1, 5000) != 1) return Status{Code::timeout, "the daemon does not answer"};
+    if (::poll(&readable, 1, timeout_seconds * 1000) != 1) return Status{Code::timeout, "the daemon does not answer"};
     const ssize_t got = ::recv(fd.get(), buffer, sizeof buffer, 0);
-    if (got <= 0) return Status{Code::unavailable, "the daemon closed the connection"};
+    if (got <= 0) return Status{Code::closed, "the daemon closed the connection"};
     answer.append(buffer, static_cast<std::size_t>(got));
   }
   answer.resize(answer.find('\n'));

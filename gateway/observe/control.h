@@ -19,7 +19,7 @@ class ControlServer {
  public:
   static constexpr std::size_t connections_max = 8;
   static constexpr std::size_t request_bytes_max = 4096;
-  static constexpr Duration idle_max = std::chrono::seconds(30);
+  static constexpr Duration idle_max = std::chrono::seconds(30);  // without a request; a command may take its time
   using Reply = std::function<void(std::string json)>;
   // Answers by calling `reply` once, now or later, on the loop.
   using Command = std::function<void(const ControlRequest&, Reply)>;
@@ -45,7 +45,7 @@ class ControlServer {
 
 std::string control_error(const std::string& message);
 
-// The other side, for the command line: one request, one answer, within five seconds.
-Result<std::string> ask_daemon(const std::string& path, const std::string& request);
+// The other side, for the command line: one request, one answer. `unavailable`: nobody listens there.
+Result<std::string> ask_daemon(const std::string& path, const std::string& request, int timeout_seconds = 5);
 
 }  // namespace millrace

@@ -244,7 +244,7 @@ Shipper::Run* Shipper::servable(LaneState& lane, Duration& wait) {
       if (run.pieces.empty() && !run.reading && run.exhausted(committed)) {
         // All of it is settled but numbers that are not of this lane: they join the ranges to both sides.
         const Range rest = run.up ? Range{run.edge + 1, run.end} : Range{run.end, run.edge - 1};
-        if (!rest.empty()) log_.commit({{}, {{options_.name, lane.lane, rest, 0, How::skipped}}, {}, {}, false}, {});
+        if (!rest.empty()) log_.commit({.settles = {{options_.name, lane.lane, rest, 0, How::skipped}}}, {});
         const bool was_all = lane.runs.size() == 1;
         lane.runs.erase(lane.runs.begin() + static_cast<std::ptrdiff_t>(i));
         if (was_all) plan_runs(lane);

@@ -4,6 +4,8 @@
 #include <cmath>
 
 #include "base/text.h"
+#include "record/batch.h"
+#include "record/record_proto.h"
 #include "sim/world/world.h"
 #include "tests/support/seed.h"
 
@@ -121,6 +123,30 @@ TEST_CASE("drain: poison under newest first is isolated as under oldest first") 
     refused += loss.count;
   }
   CHECK(refused == 1);
+  // Once the far side has been mended the letter is sent again, to it alone and under its old number.
+  std::vector<Row> dead;
+  world.log().read(Lane::dead, {1, UINT64_MAX}, Log::Direction::up, 1 << 20, [&](Result<std::vector<Row>> rows) { dead = rows.value(); });
+  world.loop().run_for(1s);
+  REQUIRE(dead.size() == 1);
+  std::vector<Record> letters;
+  REQUIRE(decode_batch(*dead[0].columns, dead[0].zstd, letters).ok());
+  const auto& letter = std::get<DeadDetail>(letters.at(0).detail->body);
+  const Record record = decode_record(letter.payload).value();
+  BatchBuilder builder;
+  builder.add(record);
+  EncodedBatch batch = builder.encode(0, 0);
+  Row row{Lane::raw, letter.number, 1, batch.zstd, std::make_shared<const Bytes>(batch.bytes)};
+  std::optional<Outcome> outcome;
+  world.shipper().send_again(row, [&](const Outcome& got) { outcome = got; });
+  world.loop().run_for(5s);
+  REQUIRE(outcome);
+  CHECK(outcome->verdict == Verdict::refused);
+  world.far_side().poison = {};
+  world.shipper().send_again(row, [&](const Outcome& got) { outcome = got; });
+  world.loop().run_for(5s);
+  CHECK(outcome->verdict == Verdict::acknowledged);
+  CHECK(world.received.back().detail->sequence == letter.number);
+  CHECK(world.arrivals("a").size() == 600);
 }
 
 TEST_CASE("drain: a rate holds the backlog back, not what is live, and a lane never falls behind for it") {

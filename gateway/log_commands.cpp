@@ -1,0 +1,292 @@
+#include "log_commands.h"
+
+#include <algorithm>
+#include <cstdlib>
+
+#include "base/text.h"
+#include "record/batch.h"
+#include "record/record_text.h"
+
+namespace millrace {
+namespace {
+
+constexpr std::size_t page_bytes = 16 << 10;  // of columns: about a megabyte of JSON
+constexpr std::size_t dead_listed_max = 200;
+
+std::string word(const ControlRequest& request, const std::string& key, const std::string& otherwise = {}) {
+  const auto found = request.find(key);
+  return found == request.end() ? otherwise : found->second;
+}
+
+Sequence number_of(const ControlRequest& request, const std::string& key, Sequence otherwise) {
+  const std::string text = word(request, key);
+  return text.empty() ? otherwise : std::strtoull(text.c_str(), nullptr, 10);
+}
+
+std::optional<Lane> lane_of(const std::string& name) {
+  for (const Lane lane : all_lanes) {
+    if (name == lane_name(lane)) return lane;
+  }
+  return std::nullopt;
+}
+
+// "2026-11-20" or "2026-11-20T12:00:00Z", as seconds since 1970 or as text that format_time() would write.
+std::optional<WallTime> time_of(const std::string& text) {
+  int year = 0, month = 0, day = 0, hour = 0, minute = 0, second = 0;
+  const int fields = std::sscanf(text.c_str(), "%4d-%2d-%2dT%2d:%2d:%2d", &year, &month, &day, &hour, &minute, &second);
+  if (fields != 3 && fields != 6) return std::nullopt;
+  const std::chrono::year_month_day date{std::chrono::year{year}, std::chrono::month{static_cast<unsigned>(month)}, std::chrono::day{static_cast<unsigned>(day)}};
+  if (!date.ok() || hour > 23 || minute > 59 || second > 60) return std::nullopt;
+  const std::int64_t days = std::chrono::sys_days(date).time_since_epoch().count();
+  return WallTime{((days * 24 + hour) * 60 + minute) * 60'000'000 + second * 1'000'000LL};
+}
+
+void write_letter(JsonWriter& json, Sequence number, const Record& record, std::size_t payload_max) {
+  const auto& dead = std::get<DeadDetail>(record.detail->body);
+  json.begin_object().member("number", number).member("time", format_time(record.time)).member("from", dead.consumer);
+  json.member("reason", dead.reason).member("channel", dead.channel).member("size", static_cast<std::uint64_t>(dead.payload.size()));
+  json.member("payload", printable(dead.payload, payload_max)).end_object();
+}
+
+std::string ok_reply() { return R"({"ok":true})"; }
+
+}  // namespace
+
+std::map<std::string, LogCommands::Command> LogCommands::table() {
+  const auto with_request = [this](void (LogCommands::*run)(const ControlRequest&, ControlServer::Reply)) {
+    return [this, run](const ControlRequest& request, ControlServer::Reply reply) { (this->*run)(request, std::move(reply)); };
+  };
+  const auto plain = [this](void (LogCommands::*run)(ControlServer::Reply)) {
+    return [this, run](const ControlRequest&, ControlServer::Reply reply) { (this->*run)(std::move(reply)); };
+  };
+  return {
+      {"log.ls", {false, plain(&LogCommands::ls)}},
+      {"log.stat", {false, plain(&LogCommands::stat)}},
+      {"log.read", {false, with_request(&LogCommands::read)}},
+      {"log.salvage", {true, plain(&LogCommands::check_all)}},
+      {"log.seal", {true, [this](const ControlRequest&, ControlServer::Reply reply) {
+         log_.seal([this, reply](const Status& status) {
+           if (!status.ok()) return reply(control_error(status.detail()));
+           ls(reply);
+         });
+       }}},
+      {"log.forget", {true, with_request(&LogCommands::forget)}},
+      {"dlq.ls", {false, with_request(&LogCommands::dead_ls)}},
+      {"dlq.show", {false, with_request(&LogCommands::dead_show)}},
+      {"dlq.retry", {true, with_request(&LogCommands::dead_retry)}},
+      {"dlq.drop", {true, with_request(&LogCommands::dead_drop)}},
+  };
+}
+
+void LogCommands::ls(ControlServer::Reply reply) {
+  const auto segments = log_.segments();
+  JsonWriter json;
+  json.begin_object().member("folder", folder_.path()).key("segments").begin_array();
+  for (const SegmentInfo& segment : segments) {
+    json.begin_object().member("name", segment_name(segment.id)).member("bytes", segment.file_bytes);
+    json.member("sealed", &segment != &segments.back());
+    for (const Lane lane : all_lanes) {
+      const LaneSpan& span = segment.lanes[static_cast<std::size_t>(lane)];
+      if (span.empty()) continue;
+      json.key(lane_name(lane)).begin_object().member("first", span.first).member("last", span.last).member("records", span.records).end_object();
+    }
+    json.end_object();
+  }
+  json.end_array().end_object();
+  reply(json.take());
+}
+
+void LogCommands::stat(ControlServer::Reply reply) {
+  const LogStats stats = log_.stats();
+  JsonWriter json;
+  json.begin_object().member("folder", folder_.path()).member("format", log_format).member("epoch", log_.epoch());
+  json.member("last_number", log_.last_committed()).member("bytes_used", stats.bytes_used).member("bytes_max", stats.bytes_max);
+  json.member("segments", stats.segments).member("dead_bytes", stats.dead_bytes).member("files_set_aside", stats.files_set_aside);
+  json.member("vanished_records", stats.vanished_records).member("trouble", stats.trouble).key("consumers").begin_array();
+  for (const std::string& consumer : log_.consumers()) {
+    for (const Lane lane : all_lanes) {
+      const LaneLedger ledger = log_.ledger(consumer, lane);
+      const auto open = log_.unsettled(consumer, lane);
+      if (ledger.admitted == 0 && open.empty()) continue;
+      json.begin_object().member("consumer", consumer).member("lane", lane_name(lane)).member("admitted", ledger.admitted);
+      for (std::size_t how = 0; how < how_count; ++how) {
+        if (ledger.settled[how] > 0) json.member(how_name(static_cast<How>(how)), ledger.settled[how]);
+      }
+      json.member("unsettled", ledger.unsettled()).member("from", open.empty() ? log_.last_committed() + 1 : open.front().first).end_object();
+    }
+  }
+  json.end_array().end_object();
+  reply(json.take());
+}
+
+// A page of a lane: {"next": the number to go on with, 0 at the end, "lines": as text}.
+void LogCommands::read(const ControlRequest& request, ControlServer::Reply reply) {
+  const auto lane = lane_of(word(request, "lane", "raw"));
+  if (!lane) return reply(control_error("there is no such lane; there are alarm, window, raw, held, dead"));
+  const Sequence from = std::max<Sequence>(1, number_of(request, "from", 1)), to = number_of(request, "to", UINT64_MAX);
+  const bool csv = word(request, "format") == "csv";
+  if (from > std::min(to, log_.last_committed())) return reply(R"({"next":0,"lines":""})");
+  log_.read(*lane, {from, to}, Log::Direction::up, page_bytes, [lane = *lane, from, to, csv, reply = std::move(reply)](const Result<std::vector<Row>>& rows) {
+    if (!rows.ok()) return reply(control_error(rows.status().detail()));
+    std::string lines;
+    Sequence next = 0;
+    for (const Row& row : rows.value()) {
+      std::vector<Record> records;
+      if (!decode_batch(*row.columns, row.zstd, records).ok()) continue;
+      for (std::size_t i = 0; i < records.size(); ++i) {
+        const Sequence number = row.first + i;
+        if (number < from || number > to) continue;
+        lines += csv ? record_as_csv(number, lane, records[i]) : record_as_json(number, lane, records[i]);
+        lines += '\n';
+      }
+      next = row.last() + 1;
+    }
+    JsonWriter json;
+    json.begin_object().member("next", next > to ? 0 : next).member("lines", lines).end_object();
+    reply(json.take());
+  });
+}
+
+// Reads everything once: what is damaged is found and mended on the way.
+void LogCommands::check_all(ControlServer::Reply reply) {
+  struct Work {
+    std::size_t lane = 0;
+    Sequence next = 1;
+    std::uint64_t records = 0;
+    LogStats before;
+    std::function<void()> step;
+  };
+  auto work = std::make_shared<Work>();
+  work->before = log_.stats();
+  work->step = [this, weak = std::weak_ptr(work), reply] {
+    const auto w = weak.lock();
+    if (w->lane == lane_count) {
+      const LogStats now = log_.stats();
+      JsonWriter json;
+      json.begin_object().member("whole_records", w->records).member("files_mended", now.files_set_aside - w->before.files_set_aside);
+      json.member("lost_records", now.lost_records - w->before.lost_records).end_object();
+      return reply(json.take());
+    }
+    log_.read(all_lanes[w->lane], {w->next, UINT64_MAX}, Log::Direction::up, 256 << 10, [w, reply](const Result<std::vector<Row>>& rows) {
+      if (!rows.ok()) return reply(control_error(rows.status().detail()));
+      for (const Row& row : rows.value()) w->records += row.count;
+      if (rows.value().empty()) {
+        ++w->lane;
+        w->next = 1;
+      } else {
+        w->next = rows.value().back().last() + 1;
+      }
+      w->step();
+    });
+  };
+  work->step();
+}
+
+void LogCommands::forget(const ControlRequest& request, ControlServer::Reply reply) {
+  const std::string device = word(request, "device"), before = word(request, "before");
+  if (device.empty()) return reply(control_error("which device?"));
+  WallTime until;
+  if (!before.empty()) {
+    const auto time = time_of(before);
+    if (!time) return reply(control_error("a time is like 2026-11-20 or 2026-11-20T12:00:00Z (UTC)"));
+    until = *time;
+  }
+  log_.forget_device(device, until, [reply](const Result<std::uint64_t>& records) {
+    if (!records.ok()) return reply(control_error(records.status().detail()));
+    JsonWriter json;
+    json.begin_object().member("forgotten", records.value()).end_object();
+    reply(json.take());
+  });
+}
+
+// ---- dead letters ---------------------------------------------------------------------------------------------------
+
+// The newest letters of `range` first, at most `max`, without those that were struck.
+void LogCommands::find_dead(Range range, std::size_t max, Found found) {
+  log_.read(Lane::dead, range, Log::Direction::down, 256 << 10, [this, range, max, found = std::move(found)](const Result<std::vector<Row>>& rows) {
+    if (!rows.ok()) return found(rows.status());
+    std::vector<std::pair<Sequence, Record>> letters;
+    for (const Row& row : rows.value()) {
+      std::vector<Record> records;
+      if (!decode_batch(*row.columns, row.zstd, records).ok()) continue;
+      for (std::size_t i = records.size(); i-- > 0 && letters.size() < max;) {
+        const Sequence number = row.first + i;
+        if (number < range.first || number > range.last || log_.is_struck(number)) continue;
+        if (records[i].detail && std::holds_alternative<DeadDetail>(records[i].detail->body)) letters.emplace_back(number, std::move(records[i]));
+      }
+    }
+    found(std::move(letters));
+  });
+}
+
+void LogCommands::dead_ls(const ControlRequest& request, ControlServer::Reply reply) {
+  const std::size_t max = std::min<std::size_t>(dead_listed_max, number_of(request, "max", 20));
+  find_dead({1, UINT64_MAX}, max, [reply](const Result<std::vector<std::pair<Sequence, Record>>>& letters) {
+    if (!letters.ok()) return reply(control_error(letters.status().detail()));
+    JsonWriter json;
+    json.begin_object().key("dead").begin_array();
+    for (const auto& [number, record] : letters.value()) write_letter(json, number, record, 256);
+    json.end_array().end_object();
+    reply(json.take());
+  });
+}
+
+void LogCommands::dead_show(const ControlRequest& request, ControlServer::Reply reply) {
+  const Sequence number = number_of(request, "number", 0);
+  find_dead({number, number}, 1, [reply](const Result<std::vector<std::pair<Sequence, Record>>>& letters) {
+    if (!letters.ok()) return reply(control_error(letters.status().detail()));
+    if (letters.value().empty()) return reply(control_error("there is no dead letter of this number"));
+    JsonWriter json;
+    write_letter(json, letters.value()[0].first, letters.value()[0].second, 1 << 20);
+    reply(json.take());
+  });
+}
+
+void LogCommands::dead_retry(const ControlRequest& request, ControlServer::Reply reply) {
+  if (!retry_) return reply(control_error("the gateway must run: it is what decodes and delivers"));
+  const Sequence number = number_of(request, "number", 0);
+  find_dead(number ? Range{number, number} : Range{1, UINT64_MAX}, dead_listed_max, [this, number, reply](Result<std::vector<std::pair<Sequence, Record>>> letters) {
+    if (!letters.ok()) return reply(control_error(letters.status().detail()));
+    if (letters.value().empty()) return reply(control_error(number ? "there is no dead letter of this number" : "there are no dead letters"));
+    struct Work {
+      std::vector<std::pair<Sequence, Record>> left;
+      std::uint64_t done = 0, failed = 0;
+      std::string reason;
+      std::function<void()> step;
+    };
+    auto work = std::make_shared<Work>();
+    work->left = std::move(letters).value();
+    work->step = [this, weak = std::weak_ptr(work), reply] {
+      const auto w = weak.lock();
+      if (w->left.empty()) {
+        JsonWriter json;
+        json.begin_object().member("retried", w->done).member("still_dead", w->failed);
+        if (w->failed > 0) json.member("reason", w->reason);
+        json.end_object();
+        return reply(json.take());
+      }
+      const auto [at, record] = std::move(w->left.back());  // the oldest first
+      w->left.pop_back();
+      retry_(at, std::get<DeadDetail>(record.detail->body), [w](const Status& status) {
+        ++(status.ok() ? w->done : w->failed);
+        if (!status.ok()) w->reason = status.detail();
+        w->step();
+      });
+    };
+    work->step();
+  });
+}
+
+void LogCommands::dead_drop(const ControlRequest& request, ControlServer::Reply reply) {
+  const Sequence number = number_of(request, "number", 0);
+  if (number == 0 && word(request, "all") != "true") return reply(control_error("which one? (a number, or --all)"));
+  find_dead(number ? Range{number, number} : Range{1, UINT64_MAX}, 1, [this, number, reply](const Result<std::vector<std::pair<Sequence, Record>>>& letters) {
+    if (!letters.ok()) return reply(control_error(letters.status().detail()));
+    if (letters.value().empty()) return reply(control_error(number ? "there is no dead letter of this number" : "there are no dead letters"));
+    log_.commit({.struck = {number ? Range{number, number} : Range{1, log_.last_committed()}}, .urgent = true}, [reply](const Status& status) {
+      reply(status.ok() ? ok_reply() : control_error(status.detail()));
+    });
+  });
+}
+
+}  // namespace millrace

@@ -1,0 +1,48 @@
+// `millrace log` and `millrace dlq`: requests as the control socket takes them, answered from a log. The same beside a running
+// daemon and on a stopped log; paged, so that a large answer neither holds the loop nor keeps a file from shrinking.
+#pragma once
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+
+#include "log/sqlite_log.h"
+#include "observe/control.h"
+
+namespace millrace {
+
+class LogCommands {
+ public:
+  // Takes a dead letter up again: `done` with success when it was delivered or decoded (and the log was told to strike it).
+  using Retry = std::function<void(Sequence number, const DeadDetail& letter, std::function<void(Status)> done)>;
+
+  // `retry` is null on a stopped log: nobody is there to deliver to.
+  LogCommands(SqliteLog& log, Folder& folder, Retry retry) : log_(log), folder_(folder), retry_(std::move(retry)) {}
+
+  struct Command {
+    bool changes;
+    ControlServer::Command run;
+  };
+  // By the names of the requests: log.ls, log.stat, log.read, log.salvage, log.seal, log.forget, dlq.ls, dlq.show, dlq.retry, dlq.drop
+  std::map<std::string, Command> table();
+
+ private:
+  void ls(ControlServer::Reply reply);
+  void stat(ControlServer::Reply reply);
+  void read(const ControlRequest& request, ControlServer::Reply reply);
+  void check_all(ControlServer::Reply reply);
+  void forget(const ControlRequest& request, ControlServer::Reply reply);
+  void dead_ls(const ControlRequest& request, ControlServer::Reply reply);
+  void dead_show(const ControlRequest& request, ControlServer::Reply reply);
+  void dead_retry(const ControlRequest& request, ControlServer::Reply reply);
+  void dead_drop(const ControlRequest& request, ControlServer::Reply reply);
+  using Found = std::function<void(Result<std::vector<std::pair<Sequence, Record>>>)>;
+  void find_dead(Range range, std::size_t max, Found found);
+
+  SqliteLog& log_;
+  Folder& folder_;
+  Retry retry_;
+};
+
+}  // namespace millrace

@@ -1,0 +1,15 @@
+// The command line's side of `millrace log` and `millrace dlq`: asks the running daemon, or opens a stopped log itself, under
+// its lock, and prints what comes.
+#pragma once
+
+#include "cli/arguments.h"
+#include "config/config.h"
+
+namespace millrace {
+
+// Returns an exit code.
+int log_tool(const Arguments& arguments, const Config& config);
+// `millrace log salvage FILE`: what is whole of any segment file, as JSON lines; needs no log around it.
+int salvage_file(const std::string& path);
+
+}  // namespace millrace

@@ -1,0 +1,344 @@
+#!/usr/bin/python3
+"""The log of a real daemon, looked after from the command line; disks that go away, fill up and lose power."""
+import csv
+import fcntl
+import io
+import json
+import os
+import random
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+import unittest
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "support"))
+from testsite import BUILD, Site, free_port, scenario, wait_for
+
+EXT4_IOC_SHUTDOWN, NO_LOG_FLUSH = 0x8004587D, 2
+
+
+class LogTools(Site):
+    def fill(self, devices_port, count=3, per_device=50):
+        for d in range(count):
+            lines = "\n".join(f'{{"ts":{1700000000 + n},"value":{n + d / 10}}}' for n in range(per_device)) + "\n"
+            subprocess.run(["mosquitto_pub", "-p", str(devices_port), "-t", f"plant/l1/d{d}/telemetry", "-q", "1", "-l"], input=lines, text=True, check=True, timeout=60)
+        wait_for(lambda: self.metric("millrace_input_records_total") >= count * per_device, "all are taken")
+        wait_for(lambda: self.metric("millrace_inbox_fill_ratio") == 0, "and committed")
+
+    def run_log(self, *arguments, check=True):
+        done = self.command(*arguments)
+        if check:
+            self.assertEqual(done.returncode, 0, done.stderr + done.stdout)
+        return done
+
+    def exported(self, *arguments):
+        return [json.loads(line) for line in self.run_log("log", "export", *arguments).stdout.splitlines()]
+
+    def site(self, central_port=None, **values):
+        devices = self.broker()
+        config = self.config(devices.port, central_port or free_port(), **values)
+        gateway = self.gateway(config)
+        wait_for(lambda: self.metric("millrace_input_up") == 1, "the input is up")
+        return devices, config, gateway
+
+    def test_looking_into_the_log_beside_the_daemon_and_stopped(self):
+        devices, _, gateway = self.site()
+        self.fill(devices.port)
+        seen = []
+        for running in (True, False):
+            if not running:
+                self.assertEqual(gateway.stop(), 0)
+            listed = json.loads(self.run_log("log", "ls", "--json").stdout)
+            self.assertEqual(sum(s.get("raw", {}).get("records", 0) for s in listed["segments"]), 150)
+            stat = json.loads(self.run_log("log", "stat", "--json").stdout)
+            self.assertEqual([(c["consumer"], c["unsettled"]) for c in stat["consumers"] if c["lane"] == "raw"], [("central", 150)])
+            records = self.exported("--lane", "raw")
+            self.assertEqual(len(records), 150)
+            self.assertEqual({r["device"] for r in records}, {"d0", "d1", "d2"})
+            self.assertEqual(sorted(r["value"] for r in records if r["device"] == "d1"), [n + 0.1 for n in range(50)])
+            rows = list(csv.DictReader(io.StringIO(self.run_log("log", "export", "--format", "csv").stdout)))
+            self.assertEqual([float(r["value"]) for r in rows], [r["value"] for r in records])
+            self.assertEqual(len(self.run_log("log", "cat", "--from", "11", "--to", "20").stdout.splitlines()), 10)
+            seen.append(records)
+        self.assertEqual(seen[0], seen[1])
+        done = self.run_log("log", "export", "--lane", "nonsense", check=False)
+        self.assertEqual(done.returncode, 64)
+
+    def test_dead_letters_are_shown_retried_and_dropped(self):
+        central_port = free_port()
+        devices, config, gateway = self.site(central_port)
+        self.publish(devices.port, "plant/l1/d1/telemetry", '{"ts":1700000000,"value":')
+        self.publish(devices.port, "plant/l1/d1/telemetry", '{"when":1700000001,"value":7}')
+        wait_for(lambda: self.metric("millrace_dead_letters_total") == 2, "two dead letters")
+        letters = wait_for(lambda: (lambda d: d if len(d) == 2 else None)(json.loads(self.run_log("dlq", "ls", "--json").stdout)["dead"]), "both are listed")
+        newest = letters[0]["number"]
+        self.assertIn("when", json.loads(self.run_log("dlq", "show", str(newest), "--json").stdout)["payload"])
+        retried = json.loads(self.run_log("dlq", "retry", str(newest), "--json").stdout)
+        self.assertEqual((retried["retried"], retried["still_dead"]), (0, 1))
+        # The route learns where the time is; what was dead is decoded with it and goes to the far side.
+        config.write_text(config.read_text().replace('time = "ts"', 'time = "when"'))
+        self.run_log("reload")
+        wait_for(lambda: "reload: 1 inputs" in gateway.text(), "reloaded")
+        self.assertEqual(json.loads(self.run_log("dlq", "retry", "--all", "--json").stdout)["retried"], 1)
+        self.assertEqual([r["value"] for r in self.exported("--lane", "raw")], [7])
+        left = json.loads(self.run_log("dlq", "ls", "--json").stdout)["dead"]
+        self.assertEqual([d["number"] for d in left], [letters[1]["number"]])
+        self.assertEqual(gateway.stop(), 0)
+        self.assertIn("must run", self.run_log("dlq", "retry", "--all", check=False).stderr)
+        self.run_log("dlq", "drop", str(letters[1]["number"]))
+        self.assertEqual(json.loads(self.run_log("dlq", "ls", "--json").stdout)["dead"], [])
+        self.assertEqual(self.run_log("dlq", "drop", check=False).returncode, 64)
+
+    def test_a_device_is_forgotten(self):
+        central_port = free_port()
+        devices, _, gateway = self.site(central_port)
+        self.fill(devices.port)
+        before = {r["number"]: r for r in self.exported("--lane", "raw")}
+        self.assertEqual(json.loads(self.run_log("log", "forget", "--device", "d1", "--before", "2023-11-14T22:13:30Z", "--json").stdout)["forgotten"], 10)
+        self.assertEqual(json.loads(self.run_log("log", "forget", "--device", "d1", "--json").stdout)["forgotten"], 40)
+        after = {r["number"]: r for r in self.exported("--lane", "raw")}
+        self.assertEqual(after, {n: r for n, r in before.items() if r["device"] != "d1"})
+        losses = [r["loss"] for r in self.exported("--lane", "alarm")]
+        self.assertEqual(sum(l["count"] for l in losses if l["reason"] == "forgotten"), 50)
+        self.assertEqual(gateway.stop(), 0)
+        for file in (self.folder / "log").iterdir():
+            if file.name.startswith(("seg-", "aside-")):
+                records = subprocess.run([str(BUILD / "millrace"), "log", "salvage", str(file)], capture_output=True, text=True).stdout
+                self.assertNotIn('"device":"d1"', records, file)
+        central = self.broker(central_port)
+        self.gateway(self.folder / "millrace.toml")
+        wait_for(lambda: self.metric("millrace_uplink_backlog_records") == 0 and self.metric("millrace_uplink_records_total") >= 100, "the others arrive")
+        del central
+
+    def test_a_backup_is_a_log_of_its_own(self):
+        central_port = free_port()
+        devices, config, gateway = self.site(central_port)
+        self.fill(devices.port)
+        self.assertIn("1 segments", self.run_log("log", "backup", str(self.folder / "copy")).stdout)
+        epoch = self.status()["epoch"]
+        self.assertEqual(gateway.stop(), 0)
+        config.write_text(config.read_text().replace(f'path = "{self.folder}/log"', f'path = "{self.folder}/copy"'))
+        shutil.rmtree(self.run_folder)
+        self.run_folder.mkdir()
+        self.broker(central_port)
+        self.gateway(config)
+        wait_for(lambda: self.metric("millrace_uplink_records_total") >= 150, "all of the copy arrives")
+        self.assertNotEqual(self.status()["epoch"], epoch)
+        self.assertEqual(len(self.exported("--lane", "raw")), 150)
+
+    def test_damage_on_a_stopped_log_is_mended_and_counted(self):
+        central_port = free_port()
+        devices, config, gateway = self.site(central_port, logmore='max_size = "1MiB"')
+        self.fill(devices.port, per_device=400)
+        self.run_log("log", "backup", str(self.folder / "copy"))  # seals the head
+        self.assertEqual(gateway.stop(), 0)
+        segment = sorted((self.folder / "log").glob("seg-*.db"))[0]
+        content = bytearray(segment.read_bytes())
+        with sqlite3.connect(f"file:{segment}?immutable=1", uri=True) as db:
+            columns = db.execute("SELECT columns FROM rows ORDER BY first LIMIT 1 OFFSET 1").fetchone()[0]
+        db.close()
+        content[content.index(columns[:100]) + 50] ^= 0x10
+        segment.write_bytes(content)
+        mended = json.loads(self.run_log("log", "salvage", "--json").stdout)
+        whole = len(self.exported("--lane", "raw"))
+        self.assertLess(whole, 1200)
+        self.assertGreater(whole, 0)
+        self.assertEqual((mended["files_mended"], mended["lost_records"]), (1, 1200 - whole))
+        self.assertTrue((self.folder / "log" / ("aside-" + segment.name)).exists())
+        self.broker(central_port)
+        self.gateway(config)
+        wait_for(lambda: self.metric("millrace_uplink_backlog_records") == 0 and self.metric("millrace_uplink_up") == 1, "the rest arrives")
+        self.assertEqual(self.metric("millrace_ledger_settled_records", 'lane="raw",how="delivered"'), whole)
+        self.assertEqual(self.metric("millrace_ledger_settled_records", 'lane="raw",how="unreadable"'), 1200 - whole)
+
+    def test_a_log_of_a_later_version_is_left_and_drained_when_that_comes_back(self):
+        central_port = free_port()
+        devices, config, gateway = self.site(central_port)
+        self.fill(devices.port, count=1)
+        self.assertEqual(gateway.stop(), 0)
+        head = sorted((self.folder / "log").glob("seg-*.db"))[-1]
+
+        def set_format(number):
+            with sqlite3.connect(head) as db:
+                db.execute("UPDATE state SET value=? WHERE key='format'", (bytes([number]),))
+            db.close()
+
+        set_format(9)
+        untouched = head.read_bytes()
+        gateway = self.gateway(config)
+        self.assertTrue(self.status()["log"]["newer_format"])
+        self.assertEqual(self.metric("millrace_log_newer_format"), 1)
+        wait_for(lambda: self.metric("millrace_input_up") == 1, "the input is up")
+        self.fill(devices.port, count=1)
+        self.publish(devices.port, "plant/l1/d1/telemetry", "{")
+        wait_for(lambda: self.metric("millrace_dead_letters_total") == 1, "a dead letter")
+        self.assertEqual(gateway.stop(), 0)
+        self.assertEqual(head.read_bytes(), untouched)
+        beside = self.folder / "log" / "format-2"
+        self.assertTrue(beside.is_dir())
+        # The later version is back.
+        set_format(2)
+        gateway = self.gateway(config)
+        self.assertEqual(self.status()["log"]["leftovers"], 1)
+        self.assertEqual(self.metric("millrace_log_leftover_records"), 50)
+        self.broker(central_port)
+        wait_for(lambda: not beside.exists(), "the leftover is drained and gone")
+        wait_for(lambda: self.metric("millrace_uplink_records_total") >= 100 and self.metric("millrace_uplink_backlog_records") == 0, "both logs have arrived")
+        self.assertEqual(self.status()["log"]["leftovers"], 0)
+        self.assertEqual(len(json.loads(self.run_log("dlq", "ls", "--json").stdout)["dead"]), 1)
+
+    def test_held_commits_survive_a_kill_and_write_next_to_nothing(self):
+        devices, central = self.broker(), self.broker()
+        config = self.config(devices.port, central.port, logmore='commit = "when-unsent"')
+        gateway = self.gateway(config)
+        wait_for(lambda: self.metric("millrace_input_up") == 1 and self.metric("millrace_uplink_up") == 1, "both sides are up")
+        sim = self.sim(scenario(devices.port, f'server = "mqtt://127.0.0.1:{central.port}"', rate=500, duration="8s"), wait=False)
+        wait_for(lambda: self.metric("millrace_log_unwritten_records_total") > 500, "records that never touched flash")
+        gateway.stop(signal.SIGKILL)
+        gateway = self.gateway(config)
+        account = self.account(sim)
+        self.assertEqual({k: account[k] for k in ("lost", "doubled", "out_of_order")}, {"lost": 0, "doubled": 0, "out_of_order": 0}, account)
+        self.assertEqual(gateway.stop(), 0)
+
+
+class Disks(Site):
+    """On a file system of its own, in a loop-mounted file: it can go read-only, away, or lose power."""
+
+    def setUp(self):
+        super().setUp()
+        self.mounted = False
+        if os.geteuid() != 0:
+            self.skipTest("mounting needs root")
+        image, self.mount = self.folder / "disk.img", self.folder / "disk"
+        self.mount.mkdir()
+        with open(image, "wb") as file:
+            file.truncate(64 << 20)
+        made = subprocess.run(["mkfs.ext4", "-q", "-F", str(image)], capture_output=True, text=True)
+        if made.returncode != 0:
+            self.skipTest("mkfs.ext4: " + made.stderr.strip())
+        self.image = image
+        self.mount_it()
+
+    def mount_it(self):
+        done = subprocess.run(["mount", "-o", "loop", str(self.image), str(self.mount)], capture_output=True, text=True)
+        if done.returncode != 0:
+            self.skipTest("mount -o loop is not allowed here: " + done.stderr.strip())
+        self.mounted = True
+
+    def unmount(self):
+        subprocess.run(["umount", str(self.mount)], check=False, capture_output=True)
+        self.mounted = False
+
+    def tearDown(self):
+        for process in reversed(self.processes):
+            process.stop(signal.SIGKILL)
+        if self.mounted:
+            subprocess.run(["umount", "-l", str(self.mount)], capture_output=True)
+        super().tearDown()
+
+    def on_disk(self, devices_port, central_port, **values):
+        config = self.config(devices_port, central_port, **values)
+        config.write_text(config.read_text().replace(f'path = "{self.folder}/log"', f'path = "{self.mount}/log"'))
+        return config
+
+    def shut_down(self):
+        """The file system refuses everything from now on, and what was not flushed is gone."""
+        fd = os.open(self.mount, os.O_RDONLY)
+        try:
+            fcntl.ioctl(fd, EXT4_IOC_SHUTDOWN, NO_LOG_FLUSH.to_bytes(4, "little"))
+        except OSError as error:
+            self.skipTest(f"EXT4_IOC_SHUTDOWN: {error}")
+        finally:
+            os.close(fd)
+
+    def reading(self, port, n):
+        self.publish(port, "plant/l1/d1/telemetry", f'{{"ts":{1700000000 + n},"value":{n}}}')
+
+    def test_a_read_only_disk_degrades_and_recovers(self):
+        devices, central_port = self.broker(), free_port()
+        gateway = self.gateway(self.on_disk(devices.port, central_port))
+        wait_for(lambda: self.metric("millrace_input_up") == 1, "the input is up")
+        self.reading(devices.port, 1)
+        wait_for(lambda: self.metric("millrace_log_commits_total") >= 1 and self.metric("millrace_inbox_fill_ratio") == 0, "stored")
+        # A read-only bind over the folder: new files are refused, as after errors=remount-ro.
+        subprocess.run(["mount", "--bind", str(self.mount / "log"), str(self.mount / "log")], check=True)
+        subprocess.run(["mount", "-o", "remount,ro,bind", str(self.mount / "log")], check=True)
+        try:
+            self.reading(devices.port, 2)
+            time.sleep(6)  # the mark is written at most every 5 s, through a path that is read-only now
+            self.reading(devices.port, 3)
+            wait_for(lambda: self.metric("millrace_log_degraded") == 1, "degraded, and says so")
+            self.assertIsNone(gateway.process.poll())
+        finally:
+            subprocess.run(["umount", str(self.mount / "log")], check=True)
+        wait_for(lambda: self.metric("millrace_log_degraded") == 0, "recovers by itself", 60)
+        self.broker(central_port)
+        wait_for(lambda: self.metric("millrace_uplink_records_total") >= 3 and self.metric("millrace_uplink_backlog_records") == 0, "all three arrive")
+        self.assertEqual(gateway.stop(), 0)
+
+    def test_a_disk_that_goes_away_and_comes_back(self):
+        devices, central_port = self.broker(), free_port()
+        gateway = self.gateway(self.on_disk(devices.port, central_port))
+        wait_for(lambda: self.metric("millrace_input_up") == 1, "the input is up")
+        self.reading(devices.port, 1)
+        wait_for(lambda: self.metric("millrace_log_commits_total") >= 1 and self.metric("millrace_inbox_fill_ratio") == 0, "stored")
+        self.shut_down()  # as when a disk falls off its bus: everything is refused from one moment to the next
+        self.reading(devices.port, 2)
+        wait_for(lambda: self.metric("millrace_log_degraded") == 1, "degraded, and says so")
+        self.reading(devices.port, 3)
+        self.assertIsNone(gateway.process.poll())
+        self.assertIn("log: ", self.http("/readyz"))
+        self.assertGreater(self.metric("millrace_inbox_fill_ratio"), 0)
+        # The disk is repaired and mounted again, under a daemon that never stopped.
+        subprocess.run(["umount", "-l", str(self.mount)], check=True)
+        self.mounted = False
+        subprocess.run(["e2fsck", "-fy", str(self.image)], capture_output=True)
+        self.mount_it()
+        wait_for(lambda: self.metric("millrace_log_degraded") == 0, "recovers by itself", 60)
+        self.broker(central_port)
+        wait_for(lambda: self.metric("millrace_uplink_records_total") >= 3 and self.metric("millrace_uplink_backlog_records") == 0, "all three arrive")
+        self.assertEqual(gateway.stop(), 0)
+
+    def test_power_cuts_of_a_real_file_system(self):
+        """EXT4_IOC_SHUTDOWN: what was not flushed is gone. durability = "power": what the broker was told is there."""
+        cuts = int(os.environ.get("MILLRACE_CUTS", "5"))
+        rng = random.Random(int(os.environ.get("MILLRACE_SEED", "1")))
+        devices, central_port = self.broker(), free_port()
+        config = self.on_disk(devices.port, central_port, input='durability = "power"', gateway='inbox_size = "256KiB"')
+        sent = 0
+        process = None
+        for _ in range(cuts):
+            gateway = self.gateway(config)
+            wait_for(lambda: self.metric("millrace_input_up") == 1, "the input is up")
+            process = subprocess.Popen(["mosquitto_pub", "-p", str(devices.port), "-t", "plant/l1/d1/telemetry", "-q", "1", "-l"], stdin=subprocess.PIPE, text=True)
+            count = rng.randrange(20, 200)
+            for _ in range(count):
+                sent += 1
+                process.stdin.write(f'{{"ts":{1700000000 + sent},"value":{sent}}}\n')
+            process.stdin.close()
+            process.wait(60)  # the broker has them all
+            time.sleep(rng.uniform(0, 0.2))  # the random moment is the point
+            self.shut_down()
+            gateway.stop(signal.SIGKILL)
+            for entry in self.run_folder.iterdir():  # memory is gone, too
+                shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+            self.unmount()
+            self.mount_it()
+        self.broker(central_port, name="central")
+        self.gateway(config)
+        wait_for(lambda: self.metric("millrace_input_up") == 1 and self.metric("millrace_uplink_up") == 1, "both sides are up")
+        wait_for(lambda: self.metric("millrace_inbox_fill_ratio") == 0 and self.metric("millrace_uplink_backlog_records") == 0, "everything has arrived", 60)
+        self.assertEqual(self.metric("millrace_log_vanished_records_total"), 0)
+        values = [r["value"] for r in map(json.loads, self.command("log", "export", "--lane", "raw").stdout.splitlines())]
+        missing = set(range(1, sent + 1)) - set(values)
+        print(f"real power cuts: {cuts}, {sent} sent, {len(missing)} missing, {len(values) - len(set(values))} came again after a cut")
+        self.assertEqual(missing, set())
+
+
+
+if __name__ == "__main__":
+    unittest.main(verbosity=2)
