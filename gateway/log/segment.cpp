@@ -307,10 +307,7 @@ GroupResult HeadWriter::write(const GroupWrite& group) {
     for (const char* suffix : {"", "-wal", "-shm"}) (void)folder_.remove(name + suffix);  // not in the table: the next start tries again
   }
   for (const auto& [id, keep_aside] : group.replace_after) (void)put_rebuilt(folder_, id, keep_aside);  // the next start tries again
-  // The commit stands; a folder that is not ours any more is found here, and the next commit will fail for it.
-  if (group.mark_after) {
-    if (Status status = write_mark(*group.mark_after, group.folder_identity); !status.ok()) db_ = {};
-  }
+  if (group.mark_after) result.mark_status = write_mark(*group.mark_after, group.folder_identity);
   result.head_bytes = bytes_on_disk();
   result.database_bytes = folder_.size_of(segment_name(id_));
   if (!db_.is_open()) return result;

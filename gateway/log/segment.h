@@ -76,6 +76,7 @@ struct GroupResult {
   std::uint64_t database_bytes = 0;  // the database alone
   std::uint64_t sealed_bytes = 0;    // of the previous head, when a fresh one was made
   std::vector<Row> copied;           // without columns
+  Status mark_status;                // the commit stands all the same
   bool on_fresh_head = false;
 };
 

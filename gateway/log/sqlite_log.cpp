@@ -241,9 +241,20 @@ void SqliteLog::mark_soon() {
     if (marked_ >= durable_ || writing_ || stopping_) return;
     marked_ = durable_;
     marked_at_ = loop_.now();
-    // Should it fail, the next commit will fail too, and say why.
-    loop_.run_blocking("log", [writer = writer_, mark = mark(), identity = folder_identity_] { (void)writer->write_mark(mark, identity); }, [] {});
+    auto status = std::make_shared<Status>();
+    loop_.run_blocking("log", [writer = writer_, mark = mark(), identity = folder_identity_, status] { *status = writer->write_mark(mark, identity); },
+                       [this, alive = alive_, status] {
+                         if (*alive) on_mark(*status);
+                       });
   });
+}
+
+// A mark that cannot be written says that the disk is not what it was: a fresh head must prove it, or show the trouble.
+void SqliteLog::on_mark(const Status& status) {
+  if (status.ok() || stopping_) return;
+  LOG_WARN("log: ", status.detail());
+  seal_next_ = open_dirty_ = true;
+  schedule_close();
 }
 
 // ---- the group being written ----------------------------------------------------------------------------------------
@@ -341,6 +352,7 @@ void SqliteLog::on_committed(const GroupResult& result) {
       if (listener.sealed) listener.sealed();
     }
   }
+  on_mark(result.mark_status);
   make_room();
   tell_room();
   if (stopping_ && !open_dirty_) {

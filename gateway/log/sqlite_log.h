@@ -115,6 +115,7 @@ class SqliteLog final : public Log {
   void append_losses();
   Mark mark();
   void mark_soon();
+  void on_mark(const Status& status);
   void put_state(const std::string& key, Bytes bytes);
   void drop_state(const std::string& key);
 

@@ -296,6 +296,9 @@ class Disks(Site):
         # The disk is repaired and mounted again, under a daemon that never stopped.
         subprocess.run(["umount", "-l", str(self.mount)], check=True)
         self.mounted = False
+        other = self.folder / "disk-2.img"  # it comes back as another device
+        shutil.copy(self.image, other)
+        self.image = other
         subprocess.run(["e2fsck", "-fy", str(self.image)], capture_output=True)
         self.mount_it()
         wait_for(lambda: self.metric("millrace_log_degraded") == 0, "recovers by itself", 60)
