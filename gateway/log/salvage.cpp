@@ -59,8 +59,8 @@ struct Frame {
 };
 
 struct WalView {
-  std::vector<Frame> frames;       // of committed transactions, in order, the damaged ones too
-  bool hides_commits = false;
+  std::vector<Frame> frames;    // of committed transactions, in order, the damaged ones too
+  std::size_t visible = 0;      // as many of them SQLite would take; those behind are behind a damaged one
 };
 
 // Each frame's checksum continues the one noted in the frame before it: frames behind a damaged one can still be checked.
@@ -78,7 +78,7 @@ WalView look_at_wal(const Folder& folder, const std::string& name) {
     before = sum;
     salts = big_endian(h, 16, 8);
   }
-  std::size_t committed = 0, doubtful = 0, torn_from = SIZE_MAX;
+  std::size_t committed = 0, committed_before_damage = 0, doubtful = 0, torn_from = SIZE_MAX;
   bool transaction_whole = true;
   for (std::uint64_t offset = wal_head_bytes;; offset += frame_head_bytes + page_bytes) {
     const auto bytes = folder.read(name, offset, frame_head_bytes + page_bytes);
@@ -96,6 +96,7 @@ WalView look_at_wal(const Folder& folder, const std::string& name) {
     view.frames.push_back({offset + frame_head_bytes, static_cast<std::uint32_t>(big_endian(f, 0, 4)), whole});
     before = noted;
     if (!whole) {
+      if (torn_from == SIZE_MAX) committed_before_damage = committed;
       torn_from = std::min(torn_from, view.frames.size() - 1);
       transaction_whole = false;
       continue;
@@ -108,7 +109,8 @@ WalView look_at_wal(const Folder& folder, const std::string& name) {
     transaction_whole = true;
   }
   view.frames.resize(committed);
-  view.hides_commits = torn_from < committed;
+  view.visible = committed;
+  if (torn_from < committed) view.visible = committed_before_damage;
   return view;
 }
 
@@ -116,13 +118,13 @@ WalView look_at_wal(const Folder& folder, const std::string& name) {
 
 class Pages {
  public:
-  Pages(const Folder& folder, const std::string& name)
-      : folder_(folder), name_(name), wal_name_(name + "-wal"), wal_(look_at_wal(folder, wal_name_)) {
+  Pages(const Folder& folder, const std::string& name, WalView wal) : folder_(folder), name_(name), wal_name_(name + "-wal"), wal_(std::move(wal)) {
     in_database_ = (folder.size_of(name) + page_bytes - 1) / page_bytes;
     for (std::size_t i = 0; i < wal_.frames.size(); ++i) {
       if (wal_.frames[i].whole) newest_[wal_.frames[i].page] = i;
     }
   }
+  std::size_t in_database() const { return in_database_; }
   std::size_t images() const { return in_database_ + wal_.frames.size(); }
   // Image 0.. are the database's pages, those behind them the frames of the -wal. Nothing for a damaged frame.
   Result<Bytes> image(std::size_t index) const {
@@ -219,11 +221,8 @@ std::optional<Row> row_of_cell(const Pages& pages, BytesView page, std::size_t a
   return row;
 }
 
-}  // namespace
-
-Status salvage_rows(const Folder& folder, const std::string& name, const std::function<void(Row)>& found) {
-  const Pages pages(folder, name);
-  for (std::size_t i = 0; i < pages.images(); ++i) {
+Status find_rows(const Pages& pages, std::size_t from, const std::function<void(Row)>& found) {
+  for (std::size_t i = from; i < pages.images(); ++i) {
     const auto image = pages.image(i);
     if (!image.ok()) return image.status();
     const BytesView page = image.value();
@@ -236,6 +235,30 @@ Status salvage_rows(const Folder& folder, const std::string& name, const std::fu
   return {};
 }
 
-bool wal_hides_commits(const Folder& folder, const std::string& name) { return look_at_wal(folder, name + "-wal").hides_commits; }
+// What lies behind a damaged frame is either what came later, or the remains of a transaction that a power cut tore and
+// that was written over since. After an unclean end numbers go on behind the reservation: only what came later has numbers
+// above all that can be seen.
+WalView trusted_wal(const Folder& folder, const std::string& name) {
+  WalView all = look_at_wal(folder, name + "-wal");
+  if (all.visible == all.frames.size()) return all;
+  WalView seen = all;
+  seen.frames.resize(seen.visible);
+  Sequence newest = 0, behind = 0;
+  const Status read = find_rows(Pages(folder, name, seen), 0, [&](const Row& row) { newest = std::max(newest, row.first); });
+  const Pages pages(folder, name, all);
+  const Status tail = find_rows(pages, pages.in_database() + all.visible, [&](const Row& row) { behind = std::max(behind, row.first); });
+  return read.ok() && tail.ok() && behind > newest ? all : seen;
+}
+
+}  // namespace
+
+Status salvage_rows(const Folder& folder, const std::string& name, const std::function<void(Row)>& found) {
+  return find_rows(Pages(folder, name, trusted_wal(folder, name)), 0, found);
+}
+
+bool wal_hides_commits(const Folder& folder, const std::string& name) {
+  const WalView wal = trusted_wal(folder, name);
+  return wal.visible < wal.frames.size();
+}
 
 }  // namespace millrace

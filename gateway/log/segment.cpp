@@ -5,6 +5,7 @@
 
 #include "base/text.h"
 #include "log/salvage.h"
+#include "log/state_table.h"
 #include "record/batch.h"
 
 namespace millrace {
@@ -170,7 +171,7 @@ Status HeadWriter::prepare_statements() {
   return {};
 }
 
-Result<HeadContents> HeadWriter::open(std::uint32_t id) {
+Result<HeadContents> HeadWriter::open(std::uint32_t id, bool take_in_wal) {
   auto db = Database::open(folder_.join(segment_name(id)), Database::Mode::write, vfs_);
   if (!db.ok()) return db.status();
   db_ = std::move(db).value();
@@ -179,6 +180,12 @@ Result<HeadContents> HeadWriter::open(std::uint32_t id) {
   HeadContents contents;
   if (Status status = read_state(db_, contents.state); !status.ok()) return status;
   contents.rows_fault = read_row_heads(db_, contents);
+  // The end of the WAL may share a sector with what was being written when the power went. Nothing is written behind it: it
+  // is taken in first, and begun anew.
+  const std::uint64_t format = one_varint(contents.state, "format", 0);
+  if (take_in_wal && format >= oldest_log_format && format <= log_format) {
+    if (Status status = db_.checkpoint(true); !status.ok()) db_ = {};
+  }
   contents.bytes = bytes_on_disk();
   return contents;
 }
@@ -201,7 +208,7 @@ Status HeadWriter::create(std::uint32_t id, const GroupWrite& group, std::vector
     if (!insert.ok()) return insert.status();
     if (Status status = put_rows(insert.value(), group, copied); !status.ok()) return status;
     if (Status status = db.execute("COMMIT"); !status.ok()) return status;
-    if (Status status = db.checkpoint(); !status.ok()) return status;
+    if (Status status = db.checkpoint(true); !status.ok()) return status;
   }
   remove_wal(folder_, aside);
   remove_wal(folder_, name);  // of a file that vanished under this name: it must not be taken for ours
@@ -214,7 +221,7 @@ Status HeadWriter::close() {
   insert_row_ = {};
   put_state_ = {};
   drop_state_ = {};
-  const Status status = db_.checkpoint();
+  const Status status = db_.checkpoint(true);
   db_ = {};
   return status;
 }
@@ -308,12 +315,9 @@ GroupResult HeadWriter::write(const GroupWrite& group) {
   }
   for (const auto& [id, keep_aside] : group.replace_after) (void)put_rebuilt(folder_, id, keep_aside);  // the next start tries again
   if (group.mark_after) result.mark_status = write_mark(*group.mark_after, group.folder_identity);
-  result.head_bytes = bytes_on_disk();
-  result.database_bytes = folder_.size_of(segment_name(id_));
-  if (!db_.is_open()) return result;
   // Small commits fill the WAL with the same few pages: checkpointed, they take next to nothing. The commit stands whether
   // or not this succeeds; a reader in the way only puts it off.
-  if (folder_.size_of(segment_name(id_) + "-wal") >= wal_bytes_max_) (void)db_.checkpoint();
+  if (db_.wal_bytes() >= wal_bytes_max_) (void)db_.checkpoint(false);
   result.head_bytes = bytes_on_disk();
   result.database_bytes = folder_.size_of(segment_name(id_));
   return result;
@@ -483,7 +487,7 @@ Rebuilt RowReader::rebuild(std::uint32_t id, const Keep& keep) {
     if (out.status.ok()) out.status = db.execute("COMMIT");
     HeadContents contents;
     if (out.status.ok()) out.status = read_row_heads(db, contents);
-    if (out.status.ok()) out.status = db.checkpoint();
+    if (out.status.ok()) out.status = db.checkpoint(true);
     if (!out.status.ok()) return out;
     out.lanes = contents.lanes;
     out.rows = std::move(contents.rows);

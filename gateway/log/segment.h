@@ -94,8 +94,9 @@ class HeadWriter {
   HeadWriter(Folder& folder, std::string vfs, std::uint64_t wal_bytes_max)
       : folder_(folder), mark_(folder), vfs_(std::move(vfs)), wal_bytes_max_(wal_bytes_max) {}
 
-  // Opens an existing head and reads what start needs; the rows themselves are not read.
-  Result<HeadContents> open(std::uint32_t id);
+  // Opens an existing head and reads what start needs; the rows themselves are not read. `take_in_wal`: it will be written
+  // on; where that is not possible it stays closed, and the next commit makes a fresh one.
+  Result<HeadContents> open(std::uint32_t id, bool take_in_wal);
   GroupResult write(const GroupWrite& group);
   Status write_mark(const Mark& mark, const std::string& folder_identity);
   // Checkpoints and closes: the file stands alone afterwards.

@@ -96,8 +96,10 @@ Result<Database> Database::open(const std::string& path, Mode mode, const std::s
   sqlite3_limit(raw, SQLITE_LIMIT_LENGTH, 64 << 20);
   sqlite3_busy_timeout(raw, 2000);
   if (mode == Mode::create || mode == Mode::write) {
+    database.wal_pages_ = std::make_unique<int>(0);
+    sqlite3_wal_hook(raw, [](void* pages, sqlite3*, const char*, int now) { return *static_cast<int*>(pages) = now, SQLITE_OK; }, database.wal_pages_.get());
     for (const char* pragma : {"PRAGMA page_size=4096", "PRAGMA journal_mode=WAL", "PRAGMA synchronous=FULL",
-                               "PRAGMA wal_autocheckpoint=0", "PRAGMA secure_delete=OFF", "PRAGMA cache_size=-512",
+                               "PRAGMA secure_delete=OFF", "PRAGMA cache_size=-512",
                                "PRAGMA temp_store=MEMORY", "PRAGMA mmap_size=0"}) {
       if (Status status = database.execute(pragma); !status.ok()) return status;
     }
@@ -122,9 +124,13 @@ Result<Statement> Database::prepare(const char* sql) {
   return statement;
 }
 
-Status Database::checkpoint() {
-  const int rc = sqlite3_wal_checkpoint_v2(db_.get(), nullptr, SQLITE_CHECKPOINT_TRUNCATE, nullptr, nullptr);
+std::uint64_t Database::wal_bytes() const { return wal_pages_ ? static_cast<std::uint64_t>(*wal_pages_) * (4096 + 24) : 0; }
+
+Status Database::checkpoint(bool last) {
+  const int mode = last ? SQLITE_CHECKPOINT_TRUNCATE : SQLITE_CHECKPOINT_RESTART;
+  const int rc = sqlite3_wal_checkpoint_v2(db_.get(), nullptr, mode, nullptr, nullptr);
   if (rc != SQLITE_OK) return status_of(db_.get(), rc, "checkpoint");
+  if (wal_pages_) *wal_pages_ = 0;
   return {};
 }
 

@@ -47,14 +47,18 @@ class Database {
   Database() = default;
   Status execute(const char* sql);
   Result<Statement> prepare(const char* sql);
-  // Copies the WAL into the database and truncates it.
-  Status checkpoint();
+  // Copies the WAL into the database. `last`: and truncates it; else it is written over from its beginning: a file that does
+  // not grow costs the file system no journal entry at each sync.
+  Status checkpoint(bool last);
   bool is_open() const { return db_ != nullptr; }
+  // Bytes of the WAL that the next checkpoint will copy; its file may be larger.
+  std::uint64_t wal_bytes() const;
 
  private:
   struct Close {
     void operator()(sqlite3* db) const;
   };
+  std::unique_ptr<int> wal_pages_;  // before db_: it is told to the end
   std::unique_ptr<sqlite3, Close> db_;
 };
 

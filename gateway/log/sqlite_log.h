@@ -37,7 +37,7 @@ struct LogOptions {
   // folder (on tmpfs); null: every group is written.
   Folder* held_folder = nullptr;
   Duration unsent_max = std::chrono::seconds(10);
-  Duration mark_interval = std::chrono::seconds(5);  // at most this old is the high-water mark
+  Duration mark_interval = std::chrono::seconds(10);  // at most this old is the high-water mark; each costs a page of flash
   Duration retry_min = std::chrono::milliseconds(200), retry_max = std::chrono::seconds(10);
   std::uint64_t boot_id = 0;
   std::string vfs;                        // SQLite's default when empty
@@ -94,6 +94,7 @@ class SqliteLog final : public Log {
   SqliteLog(Loop& loop, Folder& folder, const LogOptions& options);
 
   // ---- start
+  std::shared_ptr<HeadWriter> make_writer() const;
   Status load(std::uint64_t seed);
   void restore(std::uint32_t head, const HeadContents& contents);
   void begin_new(std::uint64_t seed);

@@ -33,9 +33,14 @@ SqliteLog::SqliteLog(Loop& loop, Folder& folder, const LogOptions& options)
     options_.segment_bytes = std::clamp<std::uint64_t>(options_.bytes_max / 16, 64 << 10, 16 << 20);
   }
   options_.open_bytes_max = std::min<std::uint64_t>(options_.open_bytes_max, options_.bytes_max / 16);
-  writer_ = std::make_shared<HeadWriter>(folder_, options_.vfs, options_.segment_bytes / 2);
+  writer_ = make_writer();
   // A small log cannot hold a whole inbox back: the promise shrinks to a quarter of it.
   options_.inbox_bytes = std::min<std::uint64_t>(options_.inbox_bytes, options_.bytes_max / 4);
+}
+
+// A small WAL is written over again and again; a checkpoint costs a write of each page that changed, and two syncs.
+std::shared_ptr<HeadWriter> SqliteLog::make_writer() const {
+  return std::make_shared<HeadWriter>(folder_, options_.vfs, std::min<std::uint64_t>(options_.segment_bytes / 2, 1 << 20));
 }
 
 SqliteLog::~SqliteLog() { *alive_ = false; }
@@ -65,7 +70,7 @@ Status SqliteLog::load(std::uint64_t seed) {
   std::vector<Row> rows_beyond;      // committed after the newest state that is left
   for (const std::uint32_t id : ids) {
     const bool hidden = wal_hides_commits(folder_, segment_name(id));
-    auto contents = writer_->open(id);
+    auto contents = writer_->open(id, !hidden);
     const std::uint64_t format = contents.ok() ? one_varint(contents.value().state, "format", 0) : 0;
     if (format > log_format) return {Code::newer, text(folder_.path(), " was written by a later version (format ", format, ")")};
     if (format >= oldest_log_format) {
@@ -79,7 +84,7 @@ Status SqliteLog::load(std::uint64_t seed) {
         sealed_[id].file_bytes = head_.file_bytes;
         sealed_[id].valid_through = UINT64_MAX;
         head_ = SegmentInfo{};
-        writer_ = std::make_shared<HeadWriter>(folder_, options_.vfs, options_.segment_bytes / 2);
+        writer_ = make_writer();
         seal_next_ = true;
         mending_[id];
         const Rebuilt rebuilt = reader_->rebuild(id);
@@ -90,7 +95,7 @@ Status SqliteLog::load(std::uint64_t seed) {
       if (format < log_format) seal_next_ = true;  // an older format is read, never written
       break;
     }
-    writer_ = std::make_shared<HeadWriter>(folder_, options_.vfs, options_.segment_bytes / 2);
+    writer_ = make_writer();
     above.push_back(id);
   }
   // From here on the folder is ours to write into. What a crash left half born goes.

@@ -6,13 +6,16 @@ usage: run.sh [--json FILE] [id ...]      ids: all of those in BUDGETS when none
 
 Absolute times mean little on shared machines: look at CPU per reading and at the ratio to what stood beside it.
 """
+import atexit
 import json
 import os
 import resource
+import shutil
 import signal
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -26,7 +29,12 @@ BUDGETS = {  # id: (budget, unit)
     "bytes_real": (5.3, "bytes/reading"), "bytes_grid": (1.0, "bytes/reading"), "bytes_stamped": (3.3, "bytes/reading"),
     "encode_cpu": (60, "ns/reading"), "decode_cpu": (25, "ns/reading"), "rss_full_idle": (18, "MB"), "rss_full_load": (24, "MB"),
     "latency_p99": (0.25, "s"), "start_empty": (0.1, "s"),
+    "log_cpu": (0.5, "us/reading"), "inbox_cpu": (100, "ns/payload"), "drain_depth": (1.2, "times, last tenth to first"),
+    "flash_200ms": (90, "bytes/reading"), "flash_1s": (30, "bytes/reading"), "flash_unsent": (2, "bytes/reading"),
+    "rss_backlog": (10, "% more with 1 GB"), "start_backlog": (2, "s"),
 }
+LOG_BENCH = [str(BUILD / "tests" / "log_bench")]
+SERIES = str(ROOT / "sim" / "data")
 READINGS = 200_000
 
 
@@ -147,6 +155,126 @@ class Bench(Site):
             peers.append((time.monotonic() - begin) / 20)
             probe.stop()
         return statistics.median(ours), "one mosquitto_pub at QoS 1 from start to end, s", statistics.median(peers), 3
+
+    # ---- the log
+    def log_program(self, *arguments):
+        runs = []
+        for _ in range(3):
+            folder = self.folder / "log-bench"
+            folder.mkdir()
+            words = [w if w != "FOLDER" else str(folder) for w in arguments]
+            runs.append(json.loads(subprocess.run([*LOG_BENCH, *words], capture_output=True, text=True, check=True).stdout.splitlines()[-1]))
+            shutil.rmtree(folder)
+        return sorted(runs, key=lambda r: r["value"])[1]
+
+    def log_cpu(self):
+        run = self.log_program("cpu", "FOLDER", SERIES)
+        return run["value"], run["beside"], run["beside_value"], 3
+
+    def inbox_cpu(self):
+        run = self.log_program("inbox")
+        return run["value"], run["beside"], run["beside_value"], 3
+
+    def drain_depth(self):
+        run = self.log_program("drain", "FOLDER", SERIES, "10")
+        return run["beside_value"] / run["value"], "10 million readings: the first tenth, us/reading", run["value"], 3
+
+    def at_device(self, interval, kind):
+        """Bytes a reading that reach the block device under a file system of its own, by the kernel's count."""
+        image, mount = self.folder / "disk.img", self.folder / "disk"
+        mount.mkdir(exist_ok=True)
+        with open(image, "wb") as file:
+            file.truncate(1 << 30)
+        subprocess.run(["mkfs.ext4", "-q", "-F", "-E", "lazy_itable_init=0,lazy_journal_init=0", str(image)], check=True)
+        subprocess.run(["mount", "-o", "loop", str(image), str(mount)], check=True)
+        try:
+            device = subprocess.run(["findmnt", "-no", "SOURCE", str(mount)], capture_output=True, text=True, check=True).stdout.strip()
+            stat = Path("/sys/block") / Path(device).name / "stat"
+            subprocess.run(["sync", "-f", str(mount)], check=True)
+            before = int(stat.read_text().split()[6])
+            readings = int(subprocess.run([*LOG_BENCH, "flash", str(mount), SERIES, str(interval), kind], capture_output=True, text=True, check=True).stdout)
+            subprocess.run(["sync", "-f", str(mount)], check=True)
+            return (int(stat.read_text().split()[6]) - before) * 512 / readings
+        finally:
+            subprocess.run(["umount", str(mount)], check=True)
+
+    def flash(self, interval, kind):
+        ours = statistics.median(self.at_device(interval, kind) for _ in range(3))
+        plain = statistics.median(self.at_device(interval, "append") for _ in range(3))
+        return ours, "append file with the same cadence, bytes/reading", plain, 3
+
+    def flash_200ms(self):
+        return self.flash(200, "log")
+
+    def flash_1s(self):
+        return self.flash(1000, "log")
+
+    def flash_unsent(self):
+        return self.flash(1000, "unsent")
+
+    def big_log(self):
+        if not hasattr(Bench, "backlog"):
+            Bench.backlog = Path(tempfile.mkdtemp(prefix="millrace-backlog-"))
+            atexit.register(shutil.rmtree, Bench.backlog, True)
+            subprocess.run([*LOG_BENCH, "fill", str(Bench.backlog), "1"], check=True, capture_output=True)
+        return Bench.backlog
+
+    def with_log(self, log, central):
+        self.observe = None
+        config = self.config(1, central, logmore='max_size = "4GiB"')
+        if log:
+            config.write_text(config.read_text().replace(f'path = "{self.folder}/log"', f'path = "{log}"'))
+        begin = time.monotonic()
+        process = self.gateway(config, wait=False)
+        wait_for(lambda: "is ready" in process.text(), "ready")
+        return process, time.monotonic() - begin
+
+    def start_backlog(self):
+        ours, empty = [], []
+        for _ in range(3):
+            for log, times in ((self.big_log(), ours), (None, empty)):
+                process, seconds = self.with_log(log, 1)
+                times.append(seconds)
+                process.stop(signal.SIGKILL)
+                (self.folder / "gateway.log").unlink()
+        return statistics.median(ours), "an empty log, s", statistics.median(empty), 3
+
+    def rss_with(self, log, draining):
+        central = self.broker() if draining else None
+        copy = self.folder / "copy"
+        if log:
+            subprocess.run(["cp", "-r", str(log), str(copy)], check=True)
+        process, _ = self.with_log(copy if log else None, central.port if central else 1)
+        if draining:
+            wait_for(lambda: self.metric("millrace_uplink_records_total") > 4e5, "it drains", 60)
+        seen = []
+        for _ in range(20):
+            seen.append(rss_of(process.process.pid))
+            time.sleep(0.1)
+        if draining and not self.metric("millrace_uplink_backlog_records") > 0:
+            raise AssertionError("drained before it was measured")
+        process.stop(signal.SIGKILL)
+        if central:
+            central.stop()
+        shutil.rmtree(copy, ignore_errors=True)
+        self.forget_state()
+        (self.folder / "gateway.log").unlink()
+        return max(seen)
+
+    def rss_backlog(self):
+        """At rest beside an empty log, and draining beside a backlog of a tenth: what a batch in flight takes is not the backlog's."""
+        growth, base = [], []
+        for _ in range(3):
+            small = self.folder / "small"
+            small.mkdir(exist_ok=True)
+            if not any(small.iterdir()):
+                subprocess.run([*LOG_BENCH, "fill", str(small), "0.1"], check=True, capture_output=True)
+            base.append(self.rss_with(None, False))
+            rest = self.rss_with(self.big_log(), False) / base[-1]
+            drains = self.rss_with(self.big_log(), True), self.rss_with(small, True)
+            print(f"   at rest {rest * base[-1]:.2f} beside {base[-1]:.2f} MB, draining 1 GB {drains[0]:.2f}, draining 0.1 GB {drains[1]:.2f} MB", flush=True)
+            growth.append((max(rest, drains[0] / drains[1]) - 1) * 100)
+        return statistics.median(growth), "at rest without a backlog, MB", statistics.median(base), 3
 
     def start_empty(self):
         ours, peers = [], []
