@@ -120,6 +120,7 @@ class Pages {
  public:
   Pages(const Folder& folder, const std::string& name, WalView wal) : folder_(folder), name_(name), wal_name_(name + "-wal"), wal_(std::move(wal)) {
     in_database_ = (folder.size_of(name) + page_bytes - 1) / page_bytes;
+    steps_left_ = 16 * images() + 1024;
     for (std::size_t i = 0; i < wal_.frames.size(); ++i) {
       if (wal_.frames[i].whole) newest_[wal_.frames[i].page] = i;
     }
@@ -133,6 +134,7 @@ class Pages {
     if (!frame.whole) return Bytes{};
     return folder_.read(wal_name_, frame.page_offset, page_bytes);
   }
+  bool may_go_on() const { return steps_left_ > 0 && steps_left_-- > 0; }
   // The page as SQLite would see it.
   Result<Bytes> page(std::uint64_t number) const {
     if (const auto found = newest_.find(number); found != newest_.end()) return image(in_database_ + found->second);
@@ -144,6 +146,8 @@ class Pages {
   const Folder& folder_;
   std::string name_, wal_name_;
   WalView wal_;
+  // Whole files hold each overflow page once; damaged ones may send us in circles, but not for long.
+  mutable std::uint64_t steps_left_ = 0;
   std::size_t in_database_ = 0;
   std::map<std::uint64_t, std::size_t> newest_;
 };
@@ -175,6 +179,7 @@ std::optional<Bytes> whole_payload(const Pages& pages, BytesView page, std::size
   Bytes payload(here.begin(), here.end());
   std::uint64_t next = local < size ? big_endian(page, at + local, 4) : 0;
   while (payload.size() < size) {
+    if (!pages.may_go_on()) return std::nullopt;
     const auto more = pages.page(next);
     if (!more.ok() || more.value().size() < page_bytes) return std::nullopt;
     const std::size_t take = std::min<std::size_t>(usable - 4, static_cast<std::size_t>(size) - payload.size());

@@ -330,7 +330,8 @@ void SqliteLog::on_committed(const GroupResult& result) {
   committed_ = durable_ = writing_through_;
   committed_records_ = writing_records_;
   mark_soon();
-  for (const auto& [id, keep_aside] : writing_->replace_after) {
+  for (const GroupWrite::Replacement& replaced : writing_->replace_after) {
+    const std::uint32_t id = replaced.id;
     loop_.run_blocking("read", [reader = reader_, id] { reader->forget(id); }, [] {});
     read_failures_.erase(id);
     for (auto& then : std::exchange(mending_[id], {})) loop_.post([then = std::move(then)] { then({}); });

@@ -7,6 +7,9 @@
 #include "decode/line_framer.h"
 #include "decode/router.h"
 #include "decode/timestamps.h"
+#include "log/held_journal.h"
+#include "log/mark.h"
+#include "log/salvage.h"
 #include "record/batch.h"
 #include "record/record_proto.h"
 
@@ -78,6 +81,59 @@ void config(BytesView bytes) {
     if (static_cast<unsigned>(b) >= 0x80) return;
   }
   (void)load_config(std::string(text_of(bytes)), "fuzz.toml");
+}
+
+// A damaged segment file and its -wal.
+class TwoFiles final : public Folder {
+ public:
+  TwoFiles(BytesView database, BytesView wal) : database_(database), wal_(wal) {}
+  const std::string& path() const override { return path_; }
+  Result<std::vector<std::string>> list() const override { return std::vector<std::string>{"s", "s-wal"}; }
+  Status rename(const std::string&, const std::string&) override { return {Code::io, "no"}; }
+  Status remove(const std::string&) override { return {Code::io, "no"}; }
+  Status sync() override { return {Code::io, "no"}; }
+  std::uint64_t size_of(const std::string& name) const override { return of(name).size(); }
+  Result<Bytes> read(const std::string& name, std::uint64_t offset, std::size_t bytes_max) const override {
+    const BytesView file = of(name);
+    if (offset >= file.size()) return Bytes{};
+    const BytesView part = file.subspan(offset, std::min(bytes_max, file.size() - offset));
+    return Bytes(part.begin(), part.end());
+  }
+  Status write(const std::string&, std::uint64_t, BytesView) override { return {Code::io, "no"}; }
+  Status link(const std::string&, const std::string&) override { return {Code::io, "no"}; }
+  std::string identity(const std::string&) const override { return {}; }
+
+ private:
+  BytesView of(const std::string& name) const { return name == "s" ? database_ : name == "s-wal" ? wal_ : BytesView{}; }
+  BytesView database_, wal_;
+  std::string path_ = "/";
+};
+
+void segment(BytesView bytes) {
+  if (bytes.empty()) return;
+  const std::size_t pages = std::min<std::size_t>(std::to_integer<std::size_t>(bytes[0]) % 8 * 4096, bytes.size() - 1);
+  TwoFiles files(bytes.subspan(1, pages), bytes.subspan(1 + pages));
+  (void)salvage_rows(files, "s", [](const Row& row) {
+    if (row.count == 0 || row_crc(row, *row.columns) == 0) return;
+  });
+  // The journal of held commits, and the mark.
+  TwoFiles others(bytes, bytes);
+  struct Renamed final : Folder {  // the same bytes under every name
+    explicit Renamed(const TwoFiles& inner) : inner_(inner) {}
+    const std::string& path() const override { return inner_.path(); }
+    Result<std::vector<std::string>> list() const override { return inner_.list(); }
+    Status rename(const std::string&, const std::string&) override { return {Code::io, "no"}; }
+    Status remove(const std::string&) override { return {Code::io, "no"}; }
+    Status sync() override { return {Code::io, "no"}; }
+    std::uint64_t size_of(const std::string&) const override { return inner_.size_of("s"); }
+    Result<Bytes> read(const std::string&, std::uint64_t offset, std::size_t max) const override { return inner_.read("s", offset, max); }
+    Status write(const std::string&, std::uint64_t, BytesView) override { return {Code::io, "no"}; }
+    Status link(const std::string&, const std::string&) override { return {Code::io, "no"}; }
+    std::string identity(const std::string&) const override { return {}; }
+    const TwoFiles& inner_;
+  } any(others);
+  (void)HeldJournal(any).read(1, 0);
+  (void)MarkFile(any).read();
 }
 
 }  // namespace
