@@ -79,11 +79,10 @@ int App::open_storage() {
   options.commit_interval = config_.log.commit_interval;
   options.when_full = config_.log.block_when_full ? WhenFull::block : WhenFull::evict;
   options.boot_id = boot_id();
-  if (config_.log.commit_when_unsent) {
-    runtime_folder_ = open_folder(config_.gateway.runtime_dir);
-    options.held_folder = runtime_folder_.get();
-    options.unsent_max = config_.log.unsent_max;
-  }
+  runtime_folder_ = open_folder(config_.gateway.runtime_dir);
+  options.held_folder = runtime_folder_.get();
+  options.hold_back = config_.log.commit_when_unsent;
+  options.unsent_max = config_.log.unsent_max;
   auto log = SqliteLog::open(loop_, *folder_, options, random_from_kernel());
   if (!log.ok() && log.status().code() == Code::newer) {
     const std::string beside = config_.log.path + "/" + folder_beside(log_format);
@@ -222,7 +221,9 @@ void App::add_uplink(const UplinkPlan& plan) {
   North& north = uplinks_[plan.name];
   north.fingerprint = plan.fingerprint;
   north.uplink = plan.make(loop_, rng_, config_.gateway.name, log_->epoch());
-  north.shipper = std::make_unique<Shipper>(loop_, *log_, *north.uplink, metrics_, rng_, plan.shipper);
+  ShipperOptions options = plan.shipper;
+  options.clock_trusted = [this] { return trust_.trusted(); };
+  north.shipper = std::make_unique<Shipper>(loop_, *log_, *north.uplink, metrics_, rng_, std::move(options));
 }
 
 void App::start_uplink(const std::string& name) {

@@ -73,6 +73,8 @@ class LogSession {
     folder_ = open_folder(config_.log.path);
     LogOptions options;
     options.bytes_max = config_.log.max_size;
+    runtime_folder_ = open_folder(config_.gateway.runtime_dir);
+    options.held_folder = runtime_folder_.get();
     auto log = SqliteLog::open(loop_, *folder_, options, random_from_kernel());
     if (!log.ok()) return log.status();
     log_ = std::move(log).value();
@@ -83,7 +85,7 @@ class LogSession {
   std::string socket_;
   UvLoop loop_;
   Fd lock_;
-  std::unique_ptr<Folder> folder_;
+  std::unique_ptr<Folder> folder_, runtime_folder_;
   std::unique_ptr<SqliteLog> log_;
   bool changed_ = false;
 };

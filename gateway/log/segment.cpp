@@ -499,10 +499,17 @@ Rebuilt RowReader::rebuild(std::uint32_t id, const Keep& keep) {
   return out;
 }
 
+void remove_aside(Folder& folder) {
+  const auto names = folder.list();
+  for (const std::string& name : names.ok() ? names.value() : std::vector<std::string>{}) {
+    if (name.starts_with("aside-")) (void)folder.remove(name);  // it is tried again when there is another
+  }
+}
+
 Status put_rebuilt(Folder& folder, std::uint32_t id, bool keep_aside) {
   const std::string name = segment_name(id), whole = rebuilt_name(id);
   if (folder.size_of(whole) == 0) return {};
-  (void)folder.remove("aside-" + name);
+  remove_aside(folder);
   if (keep_aside && folder.size_of(name) > 0) {
     (void)folder.link(name, "aside-" + name);  // for people to look at; FAT knows no second names
   }

@@ -177,9 +177,10 @@ class RowReader {
   std::uint64_t clock_ = 0;
 };
 
-// The rebuilt file becomes the segment; the damaged one is kept under a name that begins with "aside-" where the file
-// system has second names. A crash in between is finished by calling it again.
+// The rebuilt file becomes the segment; the damaged one is kept as "aside-NAME", in place of any that was kept before,
+// where the file system has second names. A crash in between is finished by calling it again.
 Status put_rebuilt(Folder& folder, std::uint32_t id, bool keep_aside);
+void remove_aside(Folder& folder);
 std::string rebuilt_name(std::uint32_t id);
 // What a segment file without a place in the table holds, and whether it is one that rebuild() made.
 Result<HeadContents> look_into(Folder& folder, const std::string& name, const std::string& vfs);

@@ -332,6 +332,7 @@ void SqliteLog::on_committed(const GroupResult& result) {
   mark_soon();
   for (const GroupWrite::Replacement& replaced : writing_->replace_after) {
     const std::uint32_t id = replaced.id;
+    aside_bytes_ = folder_.size_of("aside-" + segment_name(id));
     loop_.run_blocking("read", [reader = reader_, id] { reader->forget(id); }, [] {});
     read_failures_.erase(id);
     for (auto& then : std::exchange(mending_[id], {})) loop_.post([then = std::move(then)] { then({}); });

@@ -34,7 +34,8 @@ struct LogOptions {
   std::size_t cache_bytes = 1 << 20;      // newest rows kept in memory for the shippers
   WhenFull when_full = WhenFull::evict;
   // commit = "when-unsent": groups are held back while the uplinks keep up, at most `unsent_max`, in a journal in this
-  // folder (on tmpfs); null: every group is written.
+  // folder (on tmpfs). What a killed process held there is taken over, whether or not this one holds anything back.
+  bool hold_back = false;
   Folder* held_folder = nullptr;
   Duration unsent_max = std::chrono::seconds(10);
   Duration mark_interval = std::chrono::seconds(10);  // at most this old is the high-water mark; each costs a page of flash
@@ -172,6 +173,7 @@ class SqliteLog final : public Log {
   SegmentInfo head_;
   std::uint32_t highest_id_ = 0;  // of any segment there is or was: the next head takes the one above
   std::uint64_t head_database_bytes_ = 0;
+  std::uint64_t aside_bytes_ = 0;  // of the damaged file that is kept to be looked at
   StateTable state_;
   std::vector<std::string> changed_;
   std::optional<InboxPosition> inbox_;

@@ -10,7 +10,7 @@ namespace millrace {
 
 // The uplinks keep up when what they lack is what is held, and nothing older.
 bool SqliteLog::may_hold(const GroupWrite& group, bool must_write) const {
-  if (!journal_ || must_write || open_urgent_ || stopping_ || flush_next_ || !stats_.trouble.empty()) return false;
+  if (!journal_ || !options_.hold_back || must_write || open_urgent_ || stopping_ || flush_next_ || !stats_.trouble.empty()) return false;
   if (!open_copies_.empty() || !open_removals_.empty() || !open_replacements_.empty() || group.mark_before) return false;
   std::uint64_t records[lane_count] = {}, bytes = held_bytes_;
   for (const auto* rows : {&held_rows_, &group.rows}) {

@@ -65,7 +65,7 @@ void SqliteLog::read(Lane lane, Range range, Direction direction, std::size_t by
 // ---- space ----------------------------------------------------------------------------------------------------------
 
 std::uint64_t SqliteLog::bytes_used() const {
-  std::uint64_t sum = head_.file_bytes;
+  std::uint64_t sum = head_.file_bytes + aside_bytes_;
   for (const auto& [id, segment] : sealed_) sum += segment.file_bytes;
   return sum;
 }
@@ -90,6 +90,10 @@ bool SqliteLog::settled_by_all(const SegmentInfo& segment, Lane lane) const {
 // Lets go of segments that nobody wants any more, and of the oldest one when the bound asks for it.
 void SqliteLog::make_room() {
   if (reclaiming_ || stopping_) return;
+  if (aside_bytes_ > 0 && over(0)) {
+    remove_aside(folder_);
+    aside_bytes_ = 0;
+  }
   // Only while records come in: when only settles do, rows on their way north are better delivered than evicted.
   const bool evict = options_.when_full == WhenFull::evict && ((over(0) && coming_) || (!stats_.trouble.empty() && writing_));
   std::vector<SegmentInfo> oldest_first;

@@ -115,6 +115,9 @@ Status SqliteLog::load(std::uint64_t seed) {
   }
   if (Status status = adopt_above(above, rows_beyond); !status.ok()) return status;
   finish_replacements(names.value());
+  if (const auto now = folder_.list(); now.ok()) {
+    for (const std::string& name : now.value()) aside_bytes_ += name.starts_with("aside-") ? folder_.size_of(name) : 0;
+  }
   // Files the table does not name are remains of an unlink that a crash cut off.
   for (const std::uint32_t id : ids) {
     if (id < head_.id && !sealed_.contains(id) && folder_.size_of(segment_name(id)) > 0) {

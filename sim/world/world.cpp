@@ -80,7 +80,8 @@ void World::start() {
   MILLRACE_CHECK(MappedInbox::verify(region).ok());
   LogOptions log_options = options_.log;
   log_options.vfs = disk_->vfs();
-  if (options_.when_unsent) log_options.held_folder = tmpfs_folder_.get();
+  log_options.held_folder = tmpfs_folder_.get();
+  log_options.hold_back = options_.when_unsent;
   auto log = SqliteLog::open(*loop_, *folder_, log_options, rng_.next() | 1);
   MILLRACE_CHECK(log.ok());  // the log always opens
   log_ = std::move(log).value();

@@ -194,6 +194,7 @@ int flash(const std::string& path, const std::string& series, Duration interval,
       if (!::mkdtemp(held.data())) return 1;
       tmpfs = open_folder(held);
       options.held_folder = tmpfs.get();
+      options.hold_back = true;
     }
     auto log = open_log(loop, *folder, options);
     std::vector<Record> received;

@@ -76,7 +76,7 @@ class MainJob(Site):
 
     def full_log(self, durability, rate):
         devices, central_port = self.broker(), free_port()
-        gateway = self.gateway(self.config(devices.port, central_port, gateway='inbox_size = "256KiB"', input=f'durability = "{durability}"',
+        gateway = self.gateway(self.config(devices.port, central_port, gateway='inbox_size = "512KiB"', input=f'durability = "{durability}"',
                                            logmore='max_size = "1MiB"\nwhen_full = "block"'))
         wait_for(lambda: self.metric("millrace_input_up") == 1, "the input is up")
         central = self.broker(central_port, name="central")
