@@ -15,6 +15,8 @@ import time
 import unittest
 from pathlib import Path
 
+import paho.mqtt.client as mqtt
+
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "support"))
 from testsite import BUILD, Site, free_port, scenario, wait_for
 
@@ -258,6 +260,9 @@ class Disks(Site):
     def reading(self, port, n):
         self.publish(port, "plant/l1/d1/telemetry", f'{{"ts":{1700000000 + n},"value":{n}}}')
 
+    def last_number(self):
+        return json.loads(self.command("log", "stat", "--json").stdout)["last_number"]
+
     def test_a_read_only_disk_degrades_and_recovers(self):
         devices, central_port = self.broker(), free_port()
         gateway = self.gateway(self.on_disk(devices.port, central_port))
@@ -313,34 +318,40 @@ class Disks(Site):
         devices, central_port = self.broker(), free_port()
         config = self.on_disk(devices.port, central_port, input='durability = "power"', gateway='inbox_size = "256KiB"')
         sent = 0
-        process = None
+        publisher = mqtt.Client()
+        publisher.max_queued_messages_set(0)
+        publisher.connect("127.0.0.1", devices.port)
+        publisher.loop_start()
+        self.addCleanup(publisher.loop_stop)
         for _ in range(cuts):
             gateway = self.gateway(config)
             wait_for(lambda: self.metric("millrace_input_up") == 1, "the input is up")
-            process = subprocess.Popen(["mosquitto_pub", "-p", str(devices.port), "-t", "plant/l1/d1/telemetry", "-q", "1", "-l"], stdin=subprocess.PIPE, text=True)
-            count = rng.randrange(20, 200)
-            for _ in range(count):
-                sent += 1
-                process.stdin.write(f'{{"ts":{1700000000 + sent},"value":{sent}}}\n')
-            process.stdin.close()
-            process.wait(60)  # the broker has them all
+            first = sent + 1
+            sent += rng.randrange(20, 200)
+            handed = [publisher.publish("plant/l1/d1/telemetry", f'{{"ts":{1700000000 + n},"value":{n}}}', qos=1) for n in range(first, sent + 1)]
+            for one in handed:  # the broker has acknowledged them all
+                one.wait_for_publish(60)
+                self.assertTrue(one.is_published())
             time.sleep(rng.uniform(0, 0.2))  # the random moment is the point
+            # The processor stops first: an fsync that is under way while the journal is aborted may return success, which
+            # no power cut does, and the gateway would acknowledge for it.
+            gateway.process.send_signal(signal.SIGSTOP)
             self.shut_down()
             gateway.stop(signal.SIGKILL)
             for entry in self.run_folder.iterdir():  # memory is gone, too
                 shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
             self.unmount()
             self.mount_it()
-        self.broker(central_port, name="central")
         self.gateway(config)
-        wait_for(lambda: self.metric("millrace_input_up") == 1 and self.metric("millrace_uplink_up") == 1, "both sides are up")
-        wait_for(lambda: self.metric("millrace_inbox_fill_ratio") == 0 and self.metric("millrace_uplink_backlog_records") == 0, "everything has arrived", 60)
+        wait_for(lambda: self.metric("millrace_input_up") == 1, "the input is up")
+        # Everything is still in the log: the far side was never there. What the broker had left comes first, then this one.
+        self.reading(devices.port, sent + 1)
+        wait_for(lambda: '"value":%d,' % (sent + 1) in self.command("log", "cat", "--from", str(max(1, self.last_number() - 50))).stdout, "the last reading is in", 60)
         self.assertEqual(self.metric("millrace_log_vanished_records_total"), 0)
         values = [r["value"] for r in map(json.loads, self.command("log", "export", "--lane", "raw").stdout.splitlines())]
         missing = set(range(1, sent + 1)) - set(values)
-        print(f"real power cuts: {cuts}, {sent} sent, {len(missing)} missing, {len(values) - len(set(values))} came again after a cut")
-        self.assertEqual(missing, set())
-
+        print(f"real power cuts: {cuts}, {sent} acknowledged by the broker, {len(missing)} missing, {len(values) - len(set(values))} came again after a cut")
+        self.assertEqual(sorted(missing)[:20], [])
 
 
 if __name__ == "__main__":
