@@ -4,6 +4,7 @@
 #include <cstdlib>
 
 #include "base/text.h"
+#include "decode/timestamps.h"
 #include "record/batch.h"
 #include "record/record_text.h"
 
@@ -28,17 +29,6 @@ std::optional<Lane> lane_of(const std::string& name) {
     if (name == lane_name(lane)) return lane;
   }
   return std::nullopt;
-}
-
-// "2026-11-20" or "2026-11-20T12:00:00Z", as seconds since 1970 or as text that format_time() would write.
-std::optional<WallTime> time_of(const std::string& text) {
-  int year = 0, month = 0, day = 0, hour = 0, minute = 0, second = 0;
-  const int fields = std::sscanf(text.c_str(), "%4d-%2d-%2dT%2d:%2d:%2d", &year, &month, &day, &hour, &minute, &second);
-  if (fields != 3 && fields != 6) return std::nullopt;
-  const std::chrono::year_month_day date{std::chrono::year{year}, std::chrono::month{static_cast<unsigned>(month)}, std::chrono::day{static_cast<unsigned>(day)}};
-  if (!date.ok() || hour > 23 || minute > 59 || second > 60) return std::nullopt;
-  const std::int64_t days = std::chrono::sys_days(date).time_since_epoch().count();
-  return WallTime{((days * 24 + hour) * 60 + minute) * 60'000'000 + second * 1'000'000LL};
 }
 
 void write_letter(JsonWriter& json, Sequence number, const Record& record, std::size_t payload_max) {
@@ -187,7 +177,7 @@ void LogCommands::forget(const ControlRequest& request, ControlServer::Reply rep
   if (device.empty()) return reply(control_error("which device?"));
   WallTime until;
   if (!before.empty()) {
-    const auto time = time_of(before);
+    const auto time = parse_time_text(before);
     if (!time) return reply(control_error("a time is like 2026-11-20 or 2026-11-20T12:00:00Z (UTC)"));
     until = *time;
   }
