@@ -64,7 +64,7 @@ int check(const Arguments& arguments) {
   if (arguments.rate > 0) input.readings_per_second = arguments.rate;
   if (arguments.reading_bytes > 0) input.bytes_per_reading = arguments.reading_bytes;
   const Capacity capacity = capacity_of(config, input);
-  print(text("The configuration is good: ", config.mqtt_inputs.size() + config.serial_inputs.size(), " inputs, ", config.windows.size(), " windows, ",
+  print(text("The configuration is good: ", config.mqtt_inputs.size() + config.endpoints.size() + config.serial_inputs.size(), " inputs, ", config.windows.size(), " windows, ",
              config.mqtt_uplinks.size(), " uplinks.\n"));
   char line[512];
   std::snprintf(line, sizeof line,
@@ -116,7 +116,7 @@ int care(const Arguments& arguments) {
 }
 
 int version() {
-  print(text("millrace ", MILLRACE_VERSION, " (", MILLRACE_COMMIT, ")\ninputs: mqtt, serial\nformats: json, plain\nuplinks: mqtt\n"));
+  print(text("millrace ", MILLRACE_VERSION, " (", MILLRACE_COMMIT, ")\ninputs: mqtt, mqtt_endpoint, serial\nformats: json, plain\nuplinks: mqtt\n"));
   return exit_ok;
 }
 

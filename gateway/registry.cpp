@@ -4,6 +4,7 @@
 
 #include "base/text.h"
 #include "drivers/mqtt/mqtt_driver.h"
+#include "drivers/mqtt_endpoint/mqtt_endpoint.h"
 #include "drivers/serial/serial_driver.h"
 #include "drivers/serial/serial_port.h"
 #include "uplink/mqtt/mqtt_uplink.h"
@@ -48,6 +49,12 @@ class Fingerprint {
     add(v.max_age);
     add(v.replay_after);
   }
+  void add(const AclConfig& v) {
+    add(v.users);
+    add(v.clients);
+    add(v.subjects);
+    add(v.publish);
+  }
   void add(const MetricConfig& v) {
     add(v.name);
     add(v.path);
@@ -55,7 +62,7 @@ class Fingerprint {
     add(v.integer);
   }
   void add(const RouteConfig& v) {
-    for (const std::string* s : {&v.topic, &v.format, &v.device, &v.each, &v.time, &v.quality, &v.time_format}) add(*s);
+    for (const std::string* s : {&v.topic, &v.content_type, &v.format, &v.device, &v.each, &v.time, &v.quality, &v.time_format}) add(*s);
     add(v.tags);
     add(v.metrics);
   }
@@ -78,6 +85,19 @@ InputPlan plan_of(const MqttInputConfig& c) {
   plan.routes = c.routes;
   plan.make = [c](const SouthParts& parts) -> std::unique_ptr<Driver> {
     return std::make_unique<MqttDriver>(parts.loop, parts.rng, parts.inbox, parts.trust, parts.metrics, c, filters_of(c), parts.runtime_dir + "/paho");
+  };
+  return plan;
+}
+
+InputPlan plan_of(const EndpointConfig& c) {
+  InputPlan plan;
+  plan.name = c.name;
+  plan.fingerprint = Fingerprint(c.listen, c.anonymous, c.users_file, c.tls, c.client_certificates, c.ack_interval, c.receive_maximum, c.packet_max,
+                                 c.connections_max, c.sessions_max, c.connect_rate, c.connect_timeout, c.keep_alive_max, c.session_expiry_max,
+                                 c.refuse_when_full, c.liveness, c.acl, c.routes).take();
+  plan.routes = c.routes;
+  plan.make = [c](const SouthParts& parts) -> std::unique_ptr<Driver> {
+    return std::make_unique<MqttEndpoint>(parts.loop, parts.rng, parts.intake, parts.trust, parts.metrics, c, parts.state_dir);
   };
   return plan;
 }
@@ -115,6 +135,7 @@ UplinkPlan plan_of(const MqttUplinkConfig& c) {
 std::vector<InputPlan> plan_inputs(const Config& config) {
   std::vector<InputPlan> plans;
   for (const auto& input : config.mqtt_inputs) plans.push_back(plan_of(input));
+  for (const auto& input : config.endpoints) plans.push_back(plan_of(input));
   for (const auto& input : config.serial_inputs) plans.push_back(plan_of(input));
   return plans;
 }
@@ -148,6 +169,13 @@ void check_whole(LoadedConfig& loaded) {
                                                  "\" matches \"", topic, "\" on the same broker")});
         }
       }
+    }
+  }
+  for (const auto& input : config.endpoints) {
+    for (const RouteConfig& route : input.routes) check_route(input.name, route);
+    if (input.users_file.empty()) continue;
+    if (auto users = read_users_file(input.users_file); !users.ok()) {
+      loaded.errors.push_back({input.routes.empty() ? 0 : input.routes.front().line, 1, text("input \"", input.name, "\": users_file: ", users.status().detail())});
     }
   }
   for (const auto& input : config.serial_inputs) {

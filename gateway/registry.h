@@ -13,6 +13,7 @@
 #include "ingest/clock_trust.h"
 #include "ingest/driver.h"
 #include "ingest/inbox.h"
+#include "ingest/intake.h"
 #include "loop/loop.h"
 #include "uplink/shipper.h"
 #include "uplink/uplink.h"
@@ -24,9 +25,11 @@ struct SouthParts {
   Loop& loop;
   Rng& rng;
   Inbox& inbox;
+  Intake& intake;
   const ClockTrust& trust;
   Metrics& metrics;
   std::string runtime_dir;
+  std::string state_dir;  // what must outlive a reboot and is no data: beside the log
 };
 
 struct InputPlan {

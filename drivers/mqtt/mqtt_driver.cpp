@@ -4,6 +4,7 @@
 #include <cstdlib>
 
 #include "base/logger.h"
+#include "mqtt/packet.h"
 
 namespace millrace {
 namespace {
@@ -124,7 +125,7 @@ void MqttDriver::on_granted(const std::vector<int>& granted) {
   refused_.clear();
   for (std::size_t i = 0; i < granted.size(); ++i) {
     const std::string filter = i < filters_.size() ? filters_[i] : "";
-    if (granted[i] >= 128) refused_ += text(refused_.empty() ? "" : "; ", "\"", filter, "\" refused: ", reason_text(granted[i]));
+    if (granted[i] >= 128) refused_ += text(refused_.empty() ? "" : "; ", "\"", filter, "\" refused: ", mqtt::reason_text(granted[i]));
     else if (granted[i] < config_.qos) refused_ += text(refused_.empty() ? "" : "; ", "\"", filter, "\" granted with QoS ", granted[i], " only");
   }
   if (!refused_.empty()) LOG_ERROR("input ", config_.name, ": subscription ", refused_, "; somebody must act");

@@ -17,7 +17,7 @@
 #include "ingest/clock_trust.h"
 #include "ingest/driver.h"
 #include "ingest/inbox.h"
-#include "mqtt/mqtt_connection.h"
+#include "mqtt/paho/mqtt_connection.h"
 
 namespace millrace {
 

@@ -57,6 +57,8 @@ struct MetricConfig {
 
 struct RouteConfig {
   std::string topic;                  // "plant/{line}/{device}/telemetry"; empty for serial
+  std::string content_type;           // only payloads of this type (MQTT 5); empty: any
+  bool publisher_known = false;       // {client_id}, {username}, {subject} and {property.NAME} can be used
   std::string format = "json";        // json, plain
   std::string device = "{device}";    // template
   std::vector<std::string> tags;      // names of levels
@@ -65,7 +67,7 @@ struct RouteConfig {
   std::vector<MetricConfig> metrics;  // empty: every scalar member of the object
   int line = 0;
   bool operator==(const RouteConfig& other) const {
-    return topic == other.topic && format == other.format && device == other.device && tags == other.tags &&
+    return topic == other.topic && content_type == other.content_type && publisher_known == other.publisher_known && format == other.format && device == other.device && tags == other.tags &&
            each == other.each && time == other.time && quality == other.quality && time_format == other.time_format &&
            metrics == other.metrics;
   }
@@ -90,6 +92,35 @@ struct MqttInputConfig {
   std::string retained = "changed";   // changed, ignore, all
   std::vector<RouteConfig> routes;
   bool operator==(const MqttInputConfig&) const = default;
+};
+
+// Who may publish where. Every list that is not empty must have a pattern that fits ("*" stands for anything).
+struct AclConfig {
+  std::vector<std::string> users, clients, subjects;
+  std::vector<std::string> publish;   // topic filters; {username}, {client_id} and {subject} stand for the publisher's own
+  bool operator==(const AclConfig&) const = default;
+};
+
+struct EndpointConfig {               // [[inputs.mqtt_endpoint]]
+  std::string name;
+  std::string listen = "127.0.0.1:1883";
+  bool anonymous = false;
+  std::string users_file;             // made by `millrace passwd`
+  TlsConfig tls;                      // cert and key: ours; ca: of the clients' certificates
+  std::string client_certificates = "none";  // none, optional, required
+  Duration ack_interval = std::chrono::milliseconds(50);
+  std::uint16_t receive_maximum = 1000;
+  std::uint64_t packet_max = 64 << 10;
+  std::size_t connections_max = 4000, sessions_max = 10'000;
+  std::size_t connect_rate = 200;     // a second
+  Duration connect_timeout = std::chrono::seconds(10);
+  Duration keep_alive_max = std::chrono::minutes(10);
+  Duration session_expiry_max = std::chrono::hours(7 * 24);
+  bool refuse_when_full = false;      // answer "quota exceeded" instead of not reading
+  bool liveness = true;               // connects and disconnects become events
+  std::vector<AclConfig> acl;         // none: any topic
+  std::vector<RouteConfig> routes;
+  bool operator==(const EndpointConfig&) const = default;
 };
 
 struct SerialInputConfig {
@@ -156,6 +187,7 @@ struct Config {
   GatewayConfig gateway;
   LogConfig log;
   std::vector<MqttInputConfig> mqtt_inputs;
+  std::vector<EndpointConfig> endpoints;
   std::vector<SerialInputConfig> serial_inputs;
   std::vector<WindowConfig> windows;
   std::vector<MqttUplinkConfig> mqtt_uplinks;

@@ -121,8 +121,10 @@ void read_login(Section& section, std::string& username, SecretRef& password) {
   }
 }
 
-void read_route(Section& section, RouteConfig& out, bool with_topic) {
+void read_route(Section& section, RouteConfig& out, bool with_topic, bool publisher_known = false) {
   out.line = section.line();
+  out.publisher_known = publisher_known;
+  if (publisher_known) section.text("content_type", out.content_type);
   if (with_topic) {
     section.text("topic", out.topic, true);
     if (!out.topic.empty()) section.call(text("route \"", out.topic, "\""));
@@ -187,6 +189,75 @@ void read_mqtt_input(Section& section, MqttInputConfig& out, std::set<std::strin
   section.choice("retained", out.retained, {"changed", "ignore", "all"});
   for (Section& route : section.tables("routes")) read_route(route, out.routes.emplace_back(), true);
   if (out.routes.empty()) section.error("an input needs at least one [[inputs.mqtt.routes]]");
+  section.finish();
+}
+
+// "127.0.0.1:1883", "[::1]:8883": numeric, as it is bound.
+void read_listen(Section& section, std::string& out) {
+  section.text("listen", out);
+  const std::size_t colon = out.rfind(':');
+  int port = -1;
+  if (colon != std::string::npos) {
+    const char* end = out.data() + out.size();
+    if (const auto parsed = std::from_chars(out.data() + colon + 1, end, port); parsed.ptr != end || parsed.ec != std::errc{}) port = -1;
+  }
+  if (port < 0 || port > 65535) section.error("listen", text("\"", out, "\" is not ADDRESS:PORT, like \"127.0.0.1:1883\" or \"[::]:8883\""));
+}
+
+void read_acl(Section& section, AclConfig& out, const EndpointConfig& input) {
+  section.texts("users", out.users);
+  section.texts("clients", out.clients);
+  section.texts("subjects", out.subjects);
+  section.texts("publish", out.publish, true);
+  if (!out.users.empty() && input.users_file.empty()) section.error("users", "there are no users without users_file");
+  if (!out.subjects.empty() && input.client_certificates == "none") section.error("subjects", "there are no subjects without client_certificates");
+  section.finish();
+}
+
+void read_endpoint(Section& section, EndpointConfig& out, std::set<std::string>& names) {
+  read_name(section, "inputs.mqtt_endpoint", out.name, names);
+  read_listen(section, out.listen);
+  section.flag("anonymous", out.anonymous);
+  section.text("users_file", out.users_file);
+  section.text("tls_cert", out.tls.cert);
+  section.secret("tls_key_file", out.tls.key);
+  section.text("tls_ca", out.tls.ca);
+  section.choice("client_certificates", out.client_certificates, {"none", "optional", "required"});
+  out.tls.enabled = !out.tls.cert.empty();
+  if (out.tls.cert.empty() != !out.tls.key.given()) section.error("tls_cert", "tls_cert and tls_key_file go together");
+  if (out.client_certificates != "none" && (!out.tls.enabled || out.tls.ca.empty())) {
+    section.error("client_certificates", "client certificates need tls_cert, tls_key_file, and in tls_ca whom they come from");
+  }
+  for (const auto& [key, path] : {std::pair{"tls_cert", out.tls.cert}, std::pair{"tls_ca", out.tls.ca}}) {
+    if (!path.empty() && ::access(path.c_str(), R_OK) != 0) section.error(key, text("\"", path, "\" cannot be read"));
+  }
+  if (out.tls.key.given()) {
+    if (Status status = check_secret(out.tls.key); !status.ok()) section.error("tls_key_file", status.detail());
+  }
+  if (!out.anonymous && out.users_file.empty() && out.client_certificates != "required") {
+    section.error("nobody can connect: give users_file (made by `millrace passwd`), or client_certificates = \"required\", or say anonymous = true");
+  }
+  section.duration("ack_interval", 1ms, 10s, out.ack_interval);
+  const auto number = [&](const char* key, std::int64_t min, std::int64_t max, auto& value) {
+    std::int64_t read = static_cast<std::int64_t>(value);
+    section.integer(key, min, max, read);
+    value = static_cast<std::remove_reference_t<decltype(value)>>(read);
+  };
+  number("receive_maximum", 1, 10'000, out.receive_maximum);
+  number("connections_max", 1, 100'000, out.connections_max);
+  number("sessions_max", 0, 1'000'000, out.sessions_max);
+  number("connect_rate", 1, 100'000, out.connect_rate);
+  section.size("packet_max", 128, 1 << 20, out.packet_max);
+  section.duration("connect_timeout", 1s, 5min, out.connect_timeout);
+  section.duration("keep_alive_max", 1s, 18h, out.keep_alive_max);
+  section.duration("session_expiry_max", 0s, 365 * day, out.session_expiry_max);
+  std::string when_full = "pause";
+  section.choice("when_full", when_full, {"pause", "refuse"});
+  out.refuse_when_full = when_full == "refuse";
+  section.flag("liveness", out.liveness);
+  for (Section& acl : section.tables("acl")) read_acl(acl, out.acl.emplace_back(), out);
+  for (Section& route : section.tables("routes")) read_route(route, out.routes.emplace_back(), true, true);
+  if (out.routes.empty()) section.error("an input needs at least one [[inputs.mqtt_endpoint.routes]]");
   section.finish();
 }
 
@@ -307,6 +378,7 @@ LoadedConfig load_config(const std::string& content, const std::string& name) {
   std::set<std::string> inputs, windows, uplinks;
   if (auto section = root.table("inputs")) {
     for (Section& input : section->tables("mqtt")) read_mqtt_input(input, config.mqtt_inputs.emplace_back(), inputs);
+    for (Section& input : section->tables("mqtt_endpoint")) read_endpoint(input, config.endpoints.emplace_back(), inputs);
     for (Section& input : section->tables("serial")) read_serial_input(input, config.serial_inputs.emplace_back(), inputs);
     section->finish();
   }
@@ -320,7 +392,7 @@ LoadedConfig load_config(const std::string& content, const std::string& name) {
     section->finish();
   }
   root.finish();
-  if (config.mqtt_inputs.empty() && config.serial_inputs.empty()) loaded.warnings.push_back("no inputs: nothing will be collected");
+  if (config.mqtt_inputs.empty() && config.endpoints.empty() && config.serial_inputs.empty()) loaded.warnings.push_back("no inputs: nothing will be collected");
   if (config.mqtt_uplinks.empty()) loaded.warnings.push_back("no uplinks: nothing will be forwarded or stored");
   for (MqttInputConfig& input : config.mqtt_inputs) {
     if (input.client_id.empty()) input.client_id = text("millrace-", config.gateway.name, "-", input.name);

@@ -5,6 +5,17 @@
 namespace millrace {
 namespace {
 constexpr std::size_t device_name_max = 256;
+
+void add_publisher(const Publisher& publisher, TopicMatch& match, std::vector<std::string>& names) {
+  if (!match.has("client_id")) match.add("client_id", publisher.client_id);
+  if (!match.has("username")) match.add("username", publisher.username);
+  if (!match.has("subject")) match.add("subject", publisher.subject);
+  names.reserve(publisher.properties.size());  // the match keeps views
+  for (const auto& [name, value] : publisher.properties) {
+    names.push_back(text("property.", name));
+    match.add(names.back(), value);
+  }
+}
 }
 
 Result<Router> Router::make(const std::vector<RouteConfig>& configs) {
@@ -17,12 +28,18 @@ Result<Router> Router::make(const std::vector<RouteConfig>& configs) {
       if (!pattern.ok()) return pattern.status();
       route.pattern = std::move(pattern).value();
     }
-    auto device = Template::parse(config.device, route.pattern);
+    route.content_type = config.content_type;
+    auto device = Template::parse(config.device, route.pattern, config.publisher_known);
     if (!device.ok()) return Status{Code::invalid, text("device = \"", config.device, "\": ", device.status().detail())};
     route.device = std::move(device).value();
     for (const std::string& tag : config.tags) {
-      if (!route.pattern.names(tag)) return Status{Code::invalid, text("tags: the topic has no level {", tag, "}")};
+      const bool of_publisher = config.publisher_known && names_publisher(tag);
+      if (!route.pattern.names(tag) && !of_publisher) return Status{Code::invalid, text("tags: the topic has no level {", tag, "}")};
       route.tags.push_back(tag);
+      route.of_publisher = route.of_publisher || of_publisher;
+    }
+    for (const std::string_view name : {"{client_id}", "{username}", "{subject}", "{property."}) {
+      route.of_publisher = route.of_publisher || config.device.find(name) != std::string::npos;
     }
     auto format = make_format(config);
     if (!format.ok()) return format.status();
@@ -36,6 +53,9 @@ Status Router::decode(const Arrival& arrival, std::vector<Record>& out) const {
   TopicMatch match;
   for (const Route& route : routes_) {
     if (!route.any_topic && !route.pattern.matches(arrival.channel, match)) continue;
+    if (!route.content_type.empty() && (!arrival.publisher || arrival.publisher->content_type != route.content_type)) continue;
+    std::vector<std::string> names;
+    if (route.of_publisher && arrival.publisher) add_publisher(*arrival.publisher, match, names);
     Record prototype;
     route.device.render(match, arrival.input, prototype.device);
     if (prototype.device.empty()) return {Code::invalid, "the topic gives no device name"};

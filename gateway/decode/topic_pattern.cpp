@@ -86,7 +86,11 @@ std::string TopicPattern::filter() const {
   return out;
 }
 
-Result<Template> Template::parse(std::string_view source, const TopicPattern& pattern) {
+bool names_publisher(std::string_view name) {
+  return name == "client_id" || name == "username" || name == "subject" || (name.starts_with("property.") && name.size() > 9);
+}
+
+Result<Template> Template::parse(std::string_view source, const TopicPattern& pattern, bool publisher_known) {
   Template out;
   while (!source.empty()) {
     const std::size_t open = source.find('{');
@@ -98,7 +102,7 @@ Result<Template> Template::parse(std::string_view source, const TopicPattern& pa
     const std::size_t close = source.find('}');
     if (close == std::string_view::npos) return Status{Code::invalid, text("\"", source, "\": the { has no }")};
     const std::string_view name = source.substr(1, close - 1);
-    if (name != "input" && !pattern.names(name)) return Status{Code::invalid, text("the topic has no level {", name, "}")};
+    if (name != "input" && !pattern.names(name) && !(publisher_known && names_publisher(name))) return Status{Code::invalid, text("the topic has no level {", name, "}")};
     out.parts_.push_back({true, std::string(name)});
     source.remove_prefix(close + 1);
   }
@@ -115,13 +119,18 @@ void Template::render(const TopicMatch& match, std::string_view input, std::stri
 }
 
 bool filter_matches(std::string_view filter, std::string_view topic) {
-  const auto wanted = split(filter, '/'), levels = split(topic, '/');
-  for (std::size_t i = 0; i < wanted.size(); ++i) {
-    if (wanted[i] == "#") return true;
-    if (i >= levels.size()) return false;
-    if (wanted[i] != "+" && wanted[i] != levels[i]) return false;
+  if (topic.starts_with('$') && (filter.starts_with('+') || filter.starts_with('#'))) return false;
+  for (;;) {
+    const std::size_t wanted_end = std::min(filter.find('/'), filter.size()), end = std::min(topic.find('/'), topic.size());
+    const std::string_view wanted = filter.substr(0, wanted_end);
+    if (wanted == "#") return true;
+    if (wanted != "+" && wanted != topic.substr(0, end)) return false;
+    const bool more_wanted = wanted_end < filter.size(), more = end < topic.size();
+    if (!more) return !more_wanted || filter.substr(wanted_end) == "/#";  // "a/#" matches "a" too
+    if (!more_wanted) return false;
+    filter.remove_prefix(wanted_end + 1);
+    topic.remove_prefix(end + 1);
   }
-  return wanted.size() == levels.size();
 }
 
 }  // namespace millrace

@@ -40,8 +40,9 @@ class TopicPattern {
 // "{line}-{device}": literals and names of levels.
 class Template {
  public:
-  // `invalid` when a name is none of `pattern`'s levels; {input} is always known.
-  static Result<Template> parse(std::string_view text, const TopicPattern& pattern);
+  // `invalid` when a name is none of `pattern`'s levels; {input} is always known. With `publisher_known` so are {client_id},
+  // {username}, {subject} and {property.NAME}, which render() then finds in its match.
+  static Result<Template> parse(std::string_view text, const TopicPattern& pattern, bool publisher_known = false);
   void render(const TopicMatch& match, std::string_view input, std::string& out) const;
 
  private:
@@ -51,6 +52,9 @@ class Template {
   };
   std::vector<Part> parts_;
 };
+
+// Whether `name` says something of the publisher: client_id, username, subject, property.NAME.
+bool names_publisher(std::string_view name);
 
 // Whether a topic filter matches what a publisher to `topic` sends (topic without wildcards).
 bool filter_matches(std::string_view filter, std::string_view topic);

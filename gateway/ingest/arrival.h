@@ -2,12 +2,21 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 #include <string_view>
+#include <utility>
 
 #include "base/bytes.h"
 #include "base/time.h"
 
 namespace millrace {
+
+// Who published, where the publisher is known, and what came with the payload (MQTT 5, sections 3.3.2.3.7 and 3.3.2.3.9).
+struct Publisher {
+  std::string_view client_id, username, subject;  // subject: common name of the client certificate
+  std::string_view content_type;
+  std::span<const std::pair<std::string_view, std::string_view>> properties;
+};
 
 struct Arrival {
   std::string_view input;    // the configured name
@@ -20,6 +29,7 @@ struct Arrival {
   bool clock_trusted = false;  // whether `received` can be believed
   WallTime received;
   Instant received_monotonic;
+  const Publisher* publisher = nullptr;  // only for drivers that know it; not kept over a crash
 };
 
 }  // namespace millrace

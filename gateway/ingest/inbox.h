@@ -6,10 +6,9 @@
 
 #include "base/status.h"
 #include "ingest/arrival.h"
+#include "ingest/intake.h"
 
 namespace millrace {
-
-using Ticket = std::uint64_t;
 
 class Inbox {
  public:

@@ -58,6 +58,8 @@ struct WriteSet {
   std::vector<Range> struck;  // dead letters that were dealt with: they are not kept any longer
   std::optional<InboxPosition> inbox_position;
   bool urgent = false;       // a peer waits for this commit and can send nothing before it
+  // A peer waits for this commit to be fsynced: the group closes this soon, and is not held back from flash.
+  std::optional<Duration> within;
 };
 
 // A consumer's share. Lanes it does not name are never unsettled for it.
@@ -131,6 +133,9 @@ class Log {
 
   // A durable value as of the last WriteSet that named it.
   virtual std::optional<Bytes> state(std::string_view name) const = 0;
+  virtual std::vector<std::string> states(std::string_view prefix) const = 0;
+  // Bytes of records that may be added before accepting() says no, about.
+  virtual std::size_t room() const = 0;
   virtual std::optional<InboxPosition> inbox_position() const = 0;
 
   // Whether the dead letter of this number was struck.

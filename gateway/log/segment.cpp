@@ -257,11 +257,9 @@ Status HeadWriter::put_rows(Statement& insert, const GroupWrite& group, std::vec
 Status HeadWriter::write_in_transaction(const GroupWrite& group, std::vector<Row>& copied) {
   if (Status status = db_.execute("BEGIN IMMEDIATE"); !status.ok()) return status;
   if (Status status = put_rows(insert_row_, group, copied); !status.ok()) return status;
-  for (const std::string& key : group.changed) {
-    const auto found = group.state.find(key);
-    const Status status = found == group.state.end()
-                              ? drop_state_.bind(1, std::string_view(key)).run()
-                              : put_state_.bind(1, std::string_view(key)).bind(2, BytesView(*found->second)).run();
+  for (const auto& [key, value] : group.changed) {
+    const Status status = value ? put_state_.bind(1, std::string_view(key)).bind(2, BytesView(*value)).run()
+                                : drop_state_.bind(1, std::string_view(key)).run();
     if (!status.ok()) return status;
   }
   return db_.execute("COMMIT");

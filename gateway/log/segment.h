@@ -51,8 +51,8 @@ using StateTable = std::map<std::string, std::shared_ptr<const Bytes>, std::less
 // One commit, complete: it can be written to the head as it is, or as the first commit of a fresh head.
 struct GroupWrite {
   std::vector<Row> rows;
-  std::vector<std::string> changed;  // keys of `state` that this group changed (absent there: removed)
-  StateTable state;                  // all of it, as of this group
+  std::vector<std::pair<std::string, std::shared_ptr<const Bytes>>> changed;  // of the state table; null: removed
+  StateTable state;                  // all of it, as of this group; only where a fresh head is made
   struct Copy {                      // rows moved verbatim from a segment that will go
     SegmentInfo segment;
     std::vector<Sequence> firsts;

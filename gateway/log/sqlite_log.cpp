@@ -17,6 +17,13 @@ Bytes account_of(SegmentInfo head, const std::vector<Row>& rows) {
   return encode_segment(head);
 }
 
+void apply_changes(const std::vector<std::pair<std::string, std::shared_ptr<const Bytes>>>& changed, StateTable& table) {
+  for (const auto& [key, value] : changed) {
+    if (value) table[key] = value;
+    else table.erase(key);
+  }
+}
+
 }  // namespace
 
 const char* how_name(How how) {
@@ -30,11 +37,11 @@ void SqliteLog::put_state(const std::string& key, Bytes bytes) {
   auto& slot = state_[key];
   if (slot && *slot == bytes) return;
   slot = std::make_shared<const Bytes>(std::move(bytes));
-  if (std::find(changed_.begin(), changed_.end(), key) == changed_.end()) changed_.push_back(key);
+  changed_.insert(key);
 }
 
 void SqliteLog::drop_state(const std::string& key) {
-  if (state_.erase(key) > 0 && std::find(changed_.begin(), changed_.end(), key) == changed_.end()) changed_.push_back(key);
+  if (state_.erase(key) > 0) changed_.insert(key);
 }
 
 void SqliteLog::append(Lane lane, const Record& record) {
@@ -68,6 +75,10 @@ void SqliteLog::apply(WriteSet& set) {
   if (!set.struck.empty()) strike(set.struck);
   if (set.inbox_position) inbox_ = set.inbox_position;
   open_urgent_ = open_urgent_ || set.urgent;
+  if (set.within && (!open_due_ || *open_due_ > loop_.now() + *set.within)) {
+    open_due_ = loop_.now() + *set.within;
+    close_timer_.reset();
+  }
 }
 
 void SqliteLog::commit(WriteSet set, Done done) {
@@ -82,10 +93,20 @@ void SqliteLog::commit(WriteSet set, Done done) {
   schedule_close();
 }
 
+std::size_t SqliteLog::waiting() const {
+  std::size_t bytes = 0;
+  for (const BatchBuilder& builder : open_) bytes += builder.bytes_waiting();
+  return bytes;
+}
+
+std::size_t SqliteLog::room() const {
+  const std::size_t taken = waiting();
+  return accepting() && taken < options_.open_bytes_max ? options_.open_bytes_max - taken : 0;
+}
+
 bool SqliteLog::accepting() const {
   if (stopping_) return false;
-  std::size_t waiting = 0;
-  for (const BatchBuilder& builder : open_) waiting += builder.bytes_waiting();
+  const std::size_t waiting = this->waiting();
   if (waiting >= options_.open_bytes_max) return false;
   if (writing_ && !stats_.trouble.empty() && waiting >= options_.group_bytes) return false;  // what failed comes first
   return !(options_.when_full == WhenFull::block && over(0));
@@ -93,15 +114,15 @@ bool SqliteLog::accepting() const {
 
 void SqliteLog::schedule_close() {
   if (writing_ || !open_dirty_ || starting_) return;
-  std::size_t waiting = 0;
   const bool alarm = !open_[0].empty();
-  for (const BatchBuilder& builder : open_) waiting += builder.bytes_waiting();
-  if (open_urgent_ || flush_next_ || alarm || waiting >= options_.group_bytes || stopping_) {
+  const bool overdue = open_due_ && loop_.now() >= *open_due_;
+  if (open_urgent_ || flush_next_ || alarm || overdue || waiting() >= options_.group_bytes || stopping_) {
     close_group();
     return;
   }
   if (close_timer_) return;
-  close_timer_ = loop_.after(options_.commit_interval, [this] {
+  const Duration wait = open_due_ ? std::clamp(*open_due_ - loop_.now(), Duration{0}, options_.commit_interval) : options_.commit_interval;
+  close_timer_ = loop_.after(wait, [this] {
     close_timer_.reset();
     if (!writing_ && open_dirty_) close_group();
   });
@@ -206,9 +227,11 @@ void SqliteLog::close_group() {
     marked_at_ = loop_.now();
   }
   group->folder_identity = folder_identity_;
-  group->state = state_;
-  group->changed = std::move(changed_);
-  changed_.clear();
+  for (const std::string& key : std::exchange(changed_, {})) {
+    const auto found = state_.find(key);
+    group->changed.emplace_back(key, found == state_.end() ? nullptr : found->second);
+  }
+  if (group->fresh_head) group->state = state_;
   group->copies = std::move(open_copies_);
   open_copies_.clear();
   group->remove_after = std::move(open_removals_);
@@ -223,6 +246,7 @@ void SqliteLog::close_group() {
   writing_records_ = records_ever_;
   open_dirty_ = false;
   open_urgent_ = false;
+  open_due_.reset();
   write_group();
 }
 
@@ -294,6 +318,8 @@ void SqliteLog::on_written(const GroupResult& result) {
   if (stats_.trouble != result.status.detail()) LOG_ERROR("log: cannot commit: ", result.status.detail(), "; will keep trying");
   stats_.trouble = result.status.detail();
   if (!writing_->fresh_head) {
+    writing_->state = written_;
+    apply_changes(writing_->changed, writing_->state);
     if (head_.file_bytes > 0 && !sealed_.contains(head_.id)) {
       SegmentInfo dead = head_;
       dead.valid_through = durable_;
@@ -327,6 +353,8 @@ void SqliteLog::on_committed(const GroupResult& result) {
     head_.lanes[static_cast<std::size_t>(row.lane)].add(row.first, row.last(), row.count, row.columns->size());
     if (row.first >= cached_from_ && (cache_.empty() || row.first > cache_.back().first)) cache(row);  // held rows are there already
   }
+  if (writing_->fresh_head) written_ = std::move(writing_->state);
+  else apply_changes(writing_->changed, written_);
   committed_ = durable_ = writing_through_;
   committed_records_ = writing_records_;
   mark_soon();

@@ -8,6 +8,8 @@
 #include <deque>
 #include <map>
 #include <memory>
+#include <optional>
+#include <set>
 #include <string>
 #include <tuple>
 #include <vector>
@@ -63,6 +65,8 @@ class SqliteLog final : public Log {
   std::vector<Range> unsettled(std::string_view consumer, Lane lane) const override;
   LaneLedger ledger(std::string_view consumer, Lane lane) const override;
   std::optional<Bytes> state(std::string_view name) const override;
+  std::vector<std::string> states(std::string_view prefix) const override;
+  std::size_t room() const override;
   std::optional<InboxPosition> inbox_position() const override { return inbox_; }
   std::uint64_t epoch() const override { return epoch_; }
   Sequence last_committed() const override { return committed_; }
@@ -110,6 +114,7 @@ class SqliteLog final : public Log {
   void apply(WriteSet& set);
   void settle(const WriteSet::Settle& settle);
   void append(Lane lane, const Record& record);
+  std::size_t waiting() const;  // bytes in the open group
   void schedule_close();
   void close_group();
   void number(Lane lane, std::vector<Row>& rows, bool announce, WriteSet& more);
@@ -175,13 +180,15 @@ class SqliteLog final : public Log {
   std::uint64_t head_database_bytes_ = 0;
   std::uint64_t aside_bytes_ = 0;  // of the damaged file that is kept to be looked at
   StateTable state_;
-  std::vector<std::string> changed_;
+  std::set<std::string> changed_;
+  StateTable written_;  // as of the last group on flash: with a group's changes, what a fresh head begins with
   std::optional<InboxPosition> inbox_;
   std::vector<Range> struck_;  // ascending, disjoint
 
   BatchBuilder open_[lane_count];
   std::vector<Done> open_dones_;
   bool open_dirty_ = false, open_urgent_ = false;
+  std::optional<Instant> open_due_;  // somebody waits for the open group to be on flash
   std::unique_ptr<Timer> close_timer_;
   std::vector<GroupWrite::Copy> open_copies_;
   std::vector<std::string> open_removals_;
@@ -194,7 +201,7 @@ class SqliteLog final : public Log {
   std::unique_ptr<HeldJournal> journal_;
   std::uint64_t journal_serial_ = 0;
   std::vector<Row> held_rows_;
-  std::vector<std::string> held_changed_;
+  std::set<std::string> held_changed_;
   std::vector<Done> held_dones_;
   std::optional<InboxPosition> inbox_held_;
   std::size_t held_bytes_ = 0;

@@ -10,7 +10,7 @@ namespace millrace {
 
 // The uplinks keep up when what they lack is what is held, and nothing older.
 bool SqliteLog::may_hold(const GroupWrite& group, bool must_write) const {
-  if (!journal_ || !options_.hold_back || must_write || open_urgent_ || stopping_ || flush_next_ || !stats_.trouble.empty()) return false;
+  if (!journal_ || !options_.hold_back || must_write || open_urgent_ || open_due_ || stopping_ || flush_next_ || !stats_.trouble.empty()) return false;
   if (!open_copies_.empty() || !open_removals_.empty() || !open_replacements_.empty() || group.mark_before) return false;
   std::uint64_t records[lane_count] = {}, bytes = held_bytes_;
   for (const auto* rows : {&held_rows_, &group.rows}) {
@@ -30,9 +30,7 @@ bool SqliteLog::may_hold(const GroupWrite& group, bool must_write) const {
 // Shows the group as if it were committed. False when the journal cannot be written: then flash must do.
 bool SqliteLog::hold(GroupWrite& group) {
   if (held_rows_.empty() && held_changed_.empty()) journal_->rewind();
-  for (std::string& key : changed_) {
-    if (std::find(held_changed_.begin(), held_changed_.end(), key) == held_changed_.end()) held_changed_.push_back(key);
-  }
+  held_changed_.insert(changed_.begin(), changed_.end());
   // The first entry in the file stands for all that was held before it.
   const bool first = journal_->bytes() == 0;
   HeldJournal::Entry entry{epoch_, ++journal_serial_, group.rows, {}};
@@ -108,9 +106,7 @@ void SqliteLog::take_held(GroupWrite& group) {
   held_rows_.clear();
   held_bytes_ = 0;
   group.rows.insert(group.rows.begin(), rows.begin(), rows.end());
-  for (const std::string& key : std::exchange(held_changed_, {})) {
-    if (std::find(changed_.begin(), changed_.end(), key) == changed_.end()) changed_.push_back(key);
-  }
+  changed_.merge(std::exchange(held_changed_, {}));
   open_dones_.insert(open_dones_.begin(), std::make_move_iterator(held_dones_.begin()), std::make_move_iterator(held_dones_.end()));
   held_dones_.clear();
   if (journal_) put_state("journal", varints({journal_serial_}));
@@ -125,6 +121,7 @@ void SqliteLog::recover_held(HeadContents& contents) {
   for (HeldJournal::Entry& entry : journal_->read(one_varint(contents.state, "epoch", 0), journal_serial_)) {
     journal_serial_ = entry.serial;
     for (auto& [key, value] : entry.changed) {
+      held_changed_.insert(key);
       if (value) contents.state[key] = std::move(value);
       else contents.state.erase(key);
     }

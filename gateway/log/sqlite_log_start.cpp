@@ -265,7 +265,7 @@ void SqliteLog::begin_new(std::uint64_t seed) {
 }
 
 void SqliteLog::restore(std::uint32_t head, const HeadContents& contents) {
-  state_ = contents.state;
+  state_ = written_ = contents.state;
   epoch_ = one_varint(state_, "epoch", 0);
   reserved_ = one_varint(state_, "reserved", 0);
   head_.id = head;
@@ -393,6 +393,15 @@ bool SqliteLog::can_settle(std::string_view consumer, Lane lane, Range range) co
 LaneLedger SqliteLog::ledger(std::string_view consumer, Lane lane) const {
   const auto found = cursors_.find({std::string(consumer), lane});
   return found == cursors_.end() ? LaneLedger{} : found->second.ledger;
+}
+
+std::vector<std::string> SqliteLog::states(std::string_view prefix) const {
+  const std::string whole = user_key(prefix);
+  std::vector<std::string> names;
+  for (auto at = state_.lower_bound(whole); at != state_.end() && at->first.starts_with(whole); ++at) {
+    names.push_back(std::string(prefix) + at->first.substr(whole.size()));
+  }
+  return names;
 }
 
 std::optional<Bytes> SqliteLog::state(std::string_view name) const {

@@ -42,6 +42,9 @@ class Loop : public Clock {
   // Listens on "127.0.0.1:9464", "[::1]:9464" or "unix:/run/millrace/control.sock" (mode 0660).
   [[nodiscard]] virtual Result<std::unique_ptr<Listener>> listen(const std::string& address,
                                                                  std::function<void(std::unique_ptr<Stream>)> accepted) = 0;
+  // Connects to a numeric "192.0.2.7:1883" or "[2001:db8::7]:1883" (names: net/resolver.h). `connected` runs once, later,
+  // unless the Stream dies first; until then nothing may be read or written. No deadline of its own but the kernel's.
+  [[nodiscard]] virtual Result<std::unique_ptr<Stream>> connect(const std::string& address, std::function<void(Status)> connected) = 0;
 };
 
 }  // namespace millrace

@@ -1,5 +1,5 @@
-// Byte streams on the loop: accepted TCP and unix connections. All calls and callbacks on the loop. Destroying a Stream
-// closes it, and no callback runs afterwards.
+// Byte streams on the loop: TCP and unix connections, accepted or made. All calls and callbacks on the loop. Destroying a
+// Stream closes it, and no callback runs afterwards.
 #pragma once
 
 #include <cstdint>
@@ -14,8 +14,12 @@ namespace millrace {
 class Stream {
  public:
   virtual ~Stream() = default;
-  // `received` gets what arrives; an empty view is the end (or a fault): close then. May destroy the Stream inside.
+  // `received` gets what arrives, valid during the call; an empty view is the end (or a fault): close then. May destroy the
+  // Stream inside.
   virtual void read(std::function<void(BytesView)> received) = 0;
+  // Leaves what comes in the kernel's buffer, which pushes back on the peer, until resume(). A closed peer is noticed only then.
+  virtual void pause() = 0;
+  virtual void resume() = 0;
   // Queues all of `bytes`. Unsent bytes are counted by pending_bytes(); the owner bounds them.
   virtual void write(std::string bytes) = 0;
   virtual std::size_t pending_bytes() const = 0;
@@ -23,6 +27,8 @@ class Stream {
   virtual void finish(std::function<void()> closed) = 0;
   // The peer's user id by SO_PEERCRED, for unix sockets only.
   virtual std::optional<std::uint32_t> peer_uid() const = 0;
+  // "192.0.2.7:40112"; empty for unix sockets.
+  virtual std::string peer_address() const = 0;
 };
 
 class Listener {

@@ -12,6 +12,8 @@
 namespace millrace {
 
 namespace {
+constexpr int listen_backlog = 1024;  // a fleet that comes back after a power cut comes at once
+
 struct SignalBox {
   uv_signal_t handle;
   std::function<void()> handler;
@@ -22,6 +24,8 @@ struct UvLoop::Uv {
   uv_loop_t loop;
   uv_async_t wake;
   std::vector<std::unique_ptr<SignalBox>> signals;
+  // One buffer for all streams: a read is delivered before the next one begins, and an idle connection costs no buffer.
+  char read_buffer[64 << 10];
 };
 
 namespace {
@@ -98,7 +102,7 @@ struct StreamBox {
   std::function<void(BytesView)> received;
   std::size_t pending = 0;
   std::function<void()> closed;
-  char buffer[16384];
+  std::function<void(Status)> connected;
 };
 
 class UvStream final : public Stream {
@@ -107,16 +111,23 @@ class UvStream final : public Stream {
   ~UvStream() override {
     box_->received = nullptr;
     box_->closed = nullptr;
+    box_->connected = nullptr;
     close_box(box_);
   }
 
   void read(std::function<void(BytesView)> received) override {
     box_->received = std::move(received);
+    resume();
+  }
+
+  void pause() override { uv_read_stop(&box_->handle.stream); }
+
+  void resume() override {
     uv_read_start(
         &box_->handle.stream,
         [](uv_handle_t* handle, std::size_t, uv_buf_t* buf) {
-          auto* box = static_cast<StreamBox*>(handle->data);
-          *buf = uv_buf_init(box->buffer, sizeof box->buffer);
+          auto* shared = static_cast<char*>(handle->loop->data);
+          *buf = uv_buf_init(shared, sizeof(UvLoop::Uv::read_buffer));
         },
         [](uv_stream_t* stream, ssize_t got, const uv_buf_t* buf) {
           auto* box = static_cast<StreamBox*>(stream->data);
@@ -175,6 +186,20 @@ class UvStream final : public Stream {
     return credentials.uid;
   }
 
+  std::string peer_address() const override {
+    sockaddr_storage peer{};
+    int size = sizeof peer;
+    char host[64] = {};
+    if (box_->unix_socket || uv_tcp_getpeername(&box_->handle.tcp, reinterpret_cast<sockaddr*>(&peer), &size) != 0) return "";
+    const auto* v4 = reinterpret_cast<const sockaddr_in*>(&peer);  // the port lies at the same place in sockaddr_in6
+    if (peer.ss_family == AF_INET6) {
+      uv_ip6_name(reinterpret_cast<const sockaddr_in6*>(&peer), host, sizeof host);
+      return text("[", static_cast<const char*>(host), "]:", ntohs(v4->sin_port));
+    }
+    uv_ip4_name(v4, host, sizeof host);
+    return text(static_cast<const char*>(host), ":", ntohs(v4->sin_port));
+  }
+
  private:
   StreamBox* box_;
 };
@@ -212,10 +237,13 @@ void on_connection(uv_stream_t* server, int status) {
   init_stream(server->loop, box->handle, box->unix_socket);
   box->handle.stream.data = box;
   auto stream = std::make_unique<UvStream>(box);
-  if (uv_accept(server, &box->handle.stream) == 0 && listener->accepted) listener->accepted(std::move(stream));
+  if (uv_accept(server, &box->handle.stream) != 0 || !listener->accepted) return;
+  // What is written is written whole: waiting for the peer's ACK first would only hold it up.
+  if (!box->unix_socket) uv_tcp_nodelay(&box->handle.tcp, 1);
+  listener->accepted(std::move(stream));
 }
 
-Status bind_tcp(uv_tcp_t* tcp, std::string_view address) {
+Status parse_address(std::string_view address, sockaddr_storage& where) {
   const std::size_t colon = address.rfind(':');
   std::string host(address.substr(0, colon == std::string_view::npos ? 0 : colon));
   int port = -1;
@@ -225,15 +253,20 @@ Status bind_tcp(uv_tcp_t* tcp, std::string_view address) {
     if (parsed.ptr != digits.data() + digits.size()) port = -1;
   }
   if (port < 0 || port > 65535) return {Code::invalid, text("\"", address, "\" is not HOST:PORT")};
-  sockaddr_storage where{};
   int rc;
   if (host.size() > 2 && host.front() == '[' && host.back() == ']') {
     rc = uv_ip6_addr(host.substr(1, host.size() - 2).c_str(), port, reinterpret_cast<sockaddr_in6*>(&where));
   } else {
     rc = uv_ip4_addr(host.c_str(), port, reinterpret_cast<sockaddr_in*>(&where));
   }
-  if (rc == 0) rc = uv_tcp_bind(tcp, reinterpret_cast<sockaddr*>(&where), 0);
-  if (rc != 0) return {Code::io, text("bind ", address, ": ", uv_strerror(rc))};
+  if (rc != 0) return {Code::invalid, text("\"", address, "\" is not a numeric address with a port")};
+  return {};
+}
+
+Status bind_tcp(uv_tcp_t* tcp, std::string_view address) {
+  sockaddr_storage where{};
+  if (Status status = parse_address(address, where); !status.ok()) return status;
+  if (const int rc = uv_tcp_bind(tcp, reinterpret_cast<sockaddr*>(&where), 0); rc != 0) return {Code::io, text("bind ", address, ": ", uv_strerror(rc))};
   return {};
 }
 
@@ -249,6 +282,7 @@ std::uint16_t bound_port(const uv_tcp_t* tcp) {
 
 UvLoop::UvLoop() : thread_(std::this_thread::get_id()), uv_(std::make_unique<Uv>()) {
   MILLRACE_CHECK(uv_loop_init(&uv_->loop) == 0);
+  uv_->loop.data = uv_->read_buffer;
   MILLRACE_CHECK(uv_async_init(&uv_->loop, &uv_->wake, [](uv_async_t* wake) {
                    static_cast<UvLoop*>(wake->data)->run_posted();
                  }) == 0);
@@ -343,7 +377,7 @@ Result<std::unique_ptr<Listener>> UvLoop::listen(const std::string& address,
     status = bind_tcp(&box->handle.tcp, address);
   }
   if (status.ok()) {
-    if (const int rc = uv_listen(&box->handle.stream, 64, on_connection); rc != 0) {
+    if (const int rc = uv_listen(&box->handle.stream, listen_backlog, on_connection); rc != 0) {
       status = {Code::io, text("listen on ", address, ": ", uv_strerror(rc))};
     }
   }
@@ -351,6 +385,35 @@ Result<std::unique_ptr<Listener>> UvLoop::listen(const std::string& address,
   auto listener = std::make_unique<UvListener>(box, port);
   if (!status.ok()) return status;
   return std::unique_ptr<Listener>(std::move(listener));
+}
+
+Result<std::unique_ptr<Stream>> UvLoop::connect(const std::string& address, std::function<void(Status)> connected) {
+  sockaddr_storage where{};
+  if (Status status = parse_address(address, where); !status.ok()) return status;
+  auto* box = new StreamBox;
+  init_stream(&uv_->loop, box->handle, false);
+  box->handle.stream.data = box;
+  box->connected = std::move(connected);
+  auto stream = std::make_unique<UvStream>(box);
+  struct Connect {
+    uv_connect_t request;
+    StreamBox* box;
+    std::string address;
+  };
+  auto* connect = new Connect{{}, box, address};
+  connect->request.data = connect;
+  const int rc = uv_tcp_connect(&connect->request, &box->handle.tcp, reinterpret_cast<sockaddr*>(&where), [](uv_connect_t* request, int status) {
+    const std::unique_ptr<Connect> done(static_cast<Connect*>(request->data));
+    if (!done->box->connected) return;  // the Stream is gone; libuv runs this before the close callback frees the box
+    const auto connected = std::move(done->box->connected);
+    if (status == 0) uv_tcp_nodelay(&done->box->handle.tcp, 1);
+    connected(status == 0 ? Status{} : Status{Code::unavailable, text("connect to ", done->address, ": ", uv_strerror(status))});
+  });
+  if (rc != 0) {
+    delete connect;
+    return Status{Code::unavailable, text("connect to ", address, ": ", uv_strerror(rc))};
+  }
+  return std::unique_ptr<Stream>(std::move(stream));
 }
 
 }  // namespace millrace

@@ -33,9 +33,11 @@ class UvLoop final : public Loop {
   std::unique_ptr<Watch> watch_readable(int fd, Task ready) override;
   Result<std::unique_ptr<Listener>> listen(const std::string& address,
                                            std::function<void(std::unique_ptr<Stream>)> accepted) override;
+  Result<std::unique_ptr<Stream>> connect(const std::string& address, std::function<void(Status)> connected) override;
+
+  struct Uv;  // libuv itself, known to uv_loop.cpp only
 
  private:
-  struct Uv;
   void run_posted();
 
   SystemClock clock_;

@@ -41,6 +41,10 @@ Pipeline::Pipeline(Loop& loop, MappedInbox& inbox, Log& log, Metrics& metrics, P
   listener.room = [this] {
     check_pressure();
     if (running_) look();
+    if (busy_ && !pressed_ && log_.accepting()) {
+      busy_ = false;
+      tell_peers(false);
+    }
   };
   listener.sealed = [this] { snapshot(); };
   log_.listen(std::move(listener));
@@ -346,6 +350,62 @@ void Pipeline::check_pressure() {
   } else if (inbox_.fill() < 0.5) {
     pressed_ = false;
     if (pressure_changed_) pressure_changed_(false);
+  }
+}
+
+// ---- the intake -----------------------------------------------------------------------------------------------------
+
+void Pipeline::attach(Peer peer) {
+  std::string input = peer.input;
+  peers_.insert_or_assign(std::move(input), std::move(peer));
+}
+
+void Pipeline::detach(std::string_view input) {
+  if (const auto found = peers_.find(input); found != peers_.end()) peers_.erase(found);
+}
+
+bool Pipeline::offer(const Arrival& arrival) {
+  if (pressed_ || !log_.accepting()) {
+    busy_ = true;
+    return false;
+  }
+  decode(arrival, false, offered_);
+  return true;
+}
+
+void Pipeline::note_duplicate(std::string_view input) {
+  taken_.add();
+  duplicate_.add();
+  if (const auto found = inputs_.find(input); found != inputs_.end()) found->second.payloads->add();
+}
+
+void Pipeline::report(Record event) { offered_.records.emplace_back(Lane::alarm, std::move(event)); }
+
+void Pipeline::put_state(std::string name, Bytes bytes) { offered_.states.push_back({std::move(name), std::move(bytes)}); }
+
+Ticket Pipeline::commit(std::optional<Duration> within) {
+  const Ticket ticket = ++ticket_;
+  offered_.within = within;
+  const std::size_t records = offered_.records.size();
+  log_.commit(std::exchange(offered_, {}), [this, ticket](const Status& status) {
+    if (!status.ok()) return;  // closed: nobody is told anything
+    durable_through_ = ticket;
+    if (std::exchange(telling_, true)) return;
+    loop_.post([this] {
+      telling_ = false;
+      tell_peers(true);
+    });
+  });
+  offered_.records.reserve(records);
+  return ticket;
+}
+
+// A peer may detach another while it is told.
+void Pipeline::tell_peers(bool durable) {
+  const auto peers = peers_;
+  for (const auto& [input, peer] : peers) {
+    if (durable) peer.durable(durable_through_);
+    else peer.room();
   }
 }
 

@@ -15,6 +15,7 @@
 
 #include "base/metrics.h"
 #include "decode/router.h"
+#include "ingest/intake.h"
 #include "ingest/mapped_inbox.h"
 #include "log/log.h"
 #include "loop/loop.h"
@@ -30,7 +31,7 @@ struct PipelineOptions {
   Duration snapshot_interval = std::chrono::seconds(60);
 };
 
-class Pipeline {
+class Pipeline final : public Intake {
  public:
   static constexpr const char* consumer = "@windows";
 
@@ -46,6 +47,18 @@ class Pipeline {
   void set_forward_raw(bool forward) { options_.forward_raw = forward; }
   // Inputs should pause (once, when the log is about to be full) or may go on (whenever there is room): idempotent.
   void on_pressure(std::function<void(bool pause)> changed) { pressure_changed_ = std::move(changed); }
+
+  // ---- the Intake: what drivers on the loop offer joins the open group without passing through the inbox
+  void attach(Peer peer) override;
+  void detach(std::string_view input) override;
+  bool offer(const Arrival& arrival) override;
+  void note_duplicate(std::string_view input) override;
+  void report(Record event) override;
+  void put_state(std::string name, Bytes bytes) override;
+  std::optional<Bytes> state(std::string_view name) const override { return log_.state(name); }
+  std::vector<std::string> states(std::string_view prefix) const override { return log_.states(prefix); }
+  Ticket commit(std::optional<Duration> within) override;
+  std::size_t room() const override { return pressed_ ? 0 : log_.room(); }
 
   // Restores windows, then begins to take. `ready` runs once that is done.
   void start(std::function<void()> ready);
@@ -79,6 +92,7 @@ class Pipeline {
   void snapshot();
   void check_pressure();
   void replay(std::shared_ptr<Replay> replay, std::function<void()> ready);
+  void tell_peers(bool durable);
 
   Loop& loop_;
   MappedInbox& inbox_;
@@ -89,6 +103,11 @@ class Pipeline {
   std::map<std::string, Input, std::less<>> inputs_;
   std::function<void(bool)> pressure_changed_;
   std::function<void()> drained_;
+
+  std::map<std::string, Peer, std::less<>> peers_;
+  WriteSet offered_;  // since the last commit()
+  Ticket ticket_ = 0, durable_through_ = 0;
+  bool busy_ = false, telling_ = false;
 
   std::vector<Record> decoded_, emitted_;
   std::unique_ptr<Timer> look_timer_, tick_timer_, snapshot_timer_;

@@ -5,7 +5,7 @@
 
 #include "base/rng.h"
 #include "loop/loop.h"
-#include "mqtt/mqtt_connection.h"
+#include "mqtt/paho/mqtt_connection.h"
 #include "sim/fleet/ledger.h"
 #include "sim/fleet/scenario.h"
 

@@ -21,6 +21,9 @@ class SimLoop final : public Loop {
   Result<std::unique_ptr<Listener>> listen(const std::string&, std::function<void(std::unique_ptr<Stream>)>) override {
     return Status{Code::unavailable, "the simulated world has no sockets"};
   }
+  Result<std::unique_ptr<Stream>> connect(const std::string&, std::function<void(Status)>) override {
+    return Status{Code::unavailable, "the simulated world has no sockets"};
+  }
 
   void run_for(Duration duration);
   // Runs until `condition` holds; false when `limit` passes first.

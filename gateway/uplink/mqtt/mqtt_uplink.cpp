@@ -1,6 +1,7 @@
 #include "uplink/mqtt/mqtt_uplink.h"
 
 #include "base/text.h"
+#include "mqtt/packet.h"
 #include "record/record_proto.h"
 
 namespace millrace {
@@ -97,7 +98,7 @@ void MqttUplink::on_published(std::uint64_t id, std::uint32_t index, int reason_
     static constexpr int weight[] = {0, 2, 1, 3};
     if (weight[static_cast<int>(verdict)] > weight[static_cast<int>(sending.outcome.verdict)]) {
       sending.outcome.verdict = verdict;
-      sending.outcome.reason = reason_code < 0 ? "connection lost before the acknowledgement" : reason_text(reason_code);
+      sending.outcome.reason = reason_code < 0 ? "connection lost before the acknowledgement" : mqtt::reason_text(reason_code);
     }
   }
   // One message that failed on a living connection would be overtaken by those behind it: nothing more goes out on this one.

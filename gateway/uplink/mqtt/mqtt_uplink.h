@@ -9,7 +9,7 @@
 
 #include "base/rng.h"
 #include "config/config.h"
-#include "mqtt/mqtt_connection.h"
+#include "mqtt/paho/mqtt_connection.h"
 #include "uplink/uplink.h"
 
 namespace millrace {

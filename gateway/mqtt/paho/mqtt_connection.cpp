@@ -1,4 +1,4 @@
-#include "mqtt/mqtt_connection.h"
+#include "mqtt/paho/mqtt_connection.h"
 
 namespace millrace {
 

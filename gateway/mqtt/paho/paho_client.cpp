@@ -1,4 +1,4 @@
-#include "mqtt/paho_client.h"
+#include "mqtt/paho/paho_client.h"
 
 #include <mqtt/async_client.h>
 
@@ -8,6 +8,7 @@
 #include "base/logger.h"
 #include "base/text.h"
 #include "config/secret.h"
+#include "mqtt/packet.h"
 
 namespace millrace {
 namespace {
@@ -17,17 +18,17 @@ namespace {
 // because the C++ ssl_options leave it with a pointer to an error handler that is gone when the handshake fails.
 template <auto Member>
 struct OpenMessage {
-  friend const MQTTAsync_message& c_message(const mqtt::message& message) { return message.*Member; }
+  friend const MQTTAsync_message& c_message(const ::mqtt::message& message) { return message.*Member; }
 };
-const MQTTAsync_message& c_message(const mqtt::message& message);
-template struct OpenMessage<&mqtt::message::msg_>;
+const MQTTAsync_message& c_message(const ::mqtt::message& message);
+template struct OpenMessage<&::mqtt::message::msg_>;
 
 template <auto Member>
 struct OpenClient {
-  friend MQTTAsync c_client(mqtt::async_client& client) { return client.*Member; }
+  friend MQTTAsync c_client(::mqtt::async_client& client) { return client.*Member; }
 };
-MQTTAsync c_client(mqtt::async_client& client);
-template struct OpenClient<&mqtt::async_client::cli_>;
+MQTTAsync c_client(::mqtt::async_client& client);
+template struct OpenClient<&::mqtt::async_client::cli_>;
 
 // OpenSSL's line is "thread:error:code:library:function:reason:file:line:"; people want the reason.
 std::string tls_reason(std::string_view line) {
@@ -53,7 +54,7 @@ MqttFault fault_of(int code, const char* message, int version, bool tls, const s
     fault.needs_person = code != 3;
   } else if (version == 5 && code >= 128) {
     fault.reason_code = code;
-    fault.text = reason_text(code);
+    fault.text = millrace::mqtt::reason_text(code);
     switch (code) {
       case 132: case 133: case 134: case 135: case 138: case 140: fault.needs_person = true; break;
       default: break;
@@ -69,37 +70,14 @@ MqttFault fault_of(int code, const char* message, int version, bool tls, const s
 
 }  // namespace
 
-std::string reason_text(int code) {
-  switch (code) {
-    case 128: return "unspecified error";
-    case 131: return "the broker refuses for reasons of its own";
-    case 132: return "the broker does not speak this version of MQTT";
-    case 133: return "client id refused";
-    case 134: return "wrong user name or password";
-    case 135: return "not authorised";
-    case 136: return "server unavailable";
-    case 137: return "server busy";
-    case 138: return "banned";
-    case 139: return "server shutting down";
-    case 142: return "another client took over this client id";
-    case 144: return "topic refused";
-    case 147: return "receive maximum exceeded";
-    case 149: return "packet too large";
-    case 150: return "message rate too high";
-    case 151: return "quota exceeded";
-    case 153: return "payload format refused";
-    default: return text("MQTT reason code ", code);
-  }
-}
-
 // Shared by the owner, the worker's tasks and the callbacks. `owner_alive` belongs to the loop.
-struct PahoClient::Shared : std::enable_shared_from_this<PahoClient::Shared>, mqtt::callback, mqtt::iaction_listener {
+struct PahoClient::Shared : std::enable_shared_from_this<PahoClient::Shared>, ::mqtt::callback, ::mqtt::iaction_listener {
   Shared(Loop& l, PahoOptions o, Events e) : loop(l), options(std::move(o)), events(std::move(e)) {}
 
   Loop& loop;
   const PahoOptions options;
   const Events events;
-  std::unique_ptr<mqtt::async_client> client;  // made, used and destroyed on the worker
+  std::unique_ptr<::mqtt::async_client> client;  // made, used and destroyed on the worker
   bool owner_alive = true;
   std::mutex mutex;
   std::string tls_errors;
@@ -117,7 +95,7 @@ struct PahoClient::Shared : std::enable_shared_from_this<PahoClient::Shared>, mq
   }
 
   // ---- on Paho's threads
-  void message_arrived(mqtt::const_message_ptr message) override {
+  void message_arrived(::mqtt::const_message_ptr message) override {
     const MQTTAsync_message& c = c_message(*message);
     const std::string& topic = message->get_topic();
     const auto& payload = message->get_payload_ref();
@@ -129,10 +107,10 @@ struct PahoClient::Shared : std::enable_shared_from_this<PahoClient::Shared>, mq
     arrived.duplicate = c.dup != 0;
     arrived.retained = c.retained != 0;
     if (options.want_properties) {
-      const mqtt::properties& properties = message->get_properties();
-      const std::size_t count = properties.count(mqtt::property::USER_PROPERTY);
+      const ::mqtt::properties& properties = message->get_properties();
+      const std::size_t count = properties.count(::mqtt::property::USER_PROPERTY);
       for (std::size_t i = 0; i < count; ++i) {
-        auto [key, value] = mqtt::get<mqtt::string_pair>(properties, mqtt::property::USER_PROPERTY, i);
+        auto [key, value] = ::mqtt::get<::mqtt::string_pair>(properties, ::mqtt::property::USER_PROPERTY, i);
         arrived.user_properties.emplace_back(std::move(key), std::move(value));
       }
     }
@@ -143,16 +121,16 @@ struct PahoClient::Shared : std::enable_shared_from_this<PahoClient::Shared>, mq
       self.events.lost({false, 0, cause.empty() ? "connection lost" : "connection lost: " + cause});
     });
   }
-  void on_success(const mqtt::token& token) override { finished(token, true); }
-  void on_failure(const mqtt::token& token) override { finished(token, false); }
+  void on_success(const ::mqtt::token& token) override { finished(token, true); }
+  void on_failure(const ::mqtt::token& token) override { finished(token, false); }
 
-  void finished(const mqtt::token& token, bool ok) {
+  void finished(const ::mqtt::token& token, bool ok) {
     const auto request = reinterpret_cast<std::uintptr_t>(token.get_user_context());
     switch (token.get_type()) {
-      case mqtt::token::SUBSCRIBE: {
+      case ::mqtt::token::SUBSCRIBE: {
         std::vector<int> granted;
         if (ok) {
-          const mqtt::subscribe_response response = token.get_subscribe_response();
+          const ::mqtt::subscribe_response response = token.get_subscribe_response();
           for (const auto code : response.get_reason_codes()) granted.push_back(static_cast<int>(code));
         } else if (token.get_reason_code() >= 128) {
           granted.push_back(token.get_reason_code());
@@ -166,7 +144,7 @@ struct PahoClient::Shared : std::enable_shared_from_this<PahoClient::Shared>, mq
         });
         return;
       }
-      case mqtt::token::PUBLISH: {
+      case ::mqtt::token::PUBLISH: {
         if (!ok) LOG_DEBUG("publish failed: ", token.get_return_code(), " ", static_cast<int>(token.get_reason_code()));
         const int code = ok ? static_cast<int>(token.get_reason_code()) : token.get_reason_code() >= 128 ? static_cast<int>(token.get_reason_code()) : -1;
         on_loop([request, code](Shared& self) { self.publish_done(request, code); });
@@ -204,10 +182,10 @@ struct PahoClient::Shared : std::enable_shared_from_this<PahoClient::Shared>, mq
   void make_client() {
     const int version = options.version == 5 ? MQTTVERSION_5 : MQTTVERSION_3_1_1;
     // What Paho holds for us is bounded by our own batches in flight; its default of 100 messages would refuse the rest.
-    const mqtt::create_options create(version, 60'000);
+    const ::mqtt::create_options create(version, 60'000);
     const std::string uri = paho_uri(options.server);
-    if (options.persistence_dir.empty()) client = std::make_unique<mqtt::async_client>(uri, options.client_id, create, nullptr);
-    else client = std::make_unique<mqtt::async_client>(uri, options.client_id, create, options.persistence_dir);
+    if (options.persistence_dir.empty()) client = std::make_unique<::mqtt::async_client>(uri, options.client_id, create, nullptr);
+    else client = std::make_unique<::mqtt::async_client>(uri, options.client_id, create, options.persistence_dir);
     client->set_callback(*this);  // before connecting: a message that arrives earlier would stick in Paho's own queue
   }
 
@@ -318,13 +296,13 @@ void PahoClient::subscribe(std::vector<std::string> filters, int qos, bool no_lo
       "paho",
       [shared = shared_, request, filters = std::move(filters), qos, no_local, retained_on_new_only] {
         try {
-          std::vector<mqtt::subscribe_options> options;
+          std::vector<::mqtt::subscribe_options> options;
           if (shared->options.version == 5) {
-            options.assign(filters.size(), mqtt::subscribe_options(no_local, mqtt::subscribe_options::NO_RETAIN_AS_PUBLISHED,
-                                                                  retained_on_new_only ? mqtt::subscribe_options::SEND_RETAINED_ON_NEW
-                                                                                       : mqtt::subscribe_options::SEND_RETAINED_ON_SUBSCRIBE));
+            options.assign(filters.size(), ::mqtt::subscribe_options(no_local, ::mqtt::subscribe_options::NO_RETAIN_AS_PUBLISHED,
+                                                                  retained_on_new_only ? ::mqtt::subscribe_options::SEND_RETAINED_ON_NEW
+                                                                                       : ::mqtt::subscribe_options::SEND_RETAINED_ON_SUBSCRIBE));
           }
-          shared->client->subscribe(mqtt::string_collection::create(filters), std::vector<int>(filters.size(), qos),
+          shared->client->subscribe(::mqtt::string_collection::create(filters), std::vector<int>(filters.size(), qos),
                                     reinterpret_cast<void*>(static_cast<std::uintptr_t>(request)), *shared, options);
         } catch (const std::exception&) {
           shared->on_loop([request](Shared& self) {
@@ -348,12 +326,12 @@ void PahoClient::publish(std::string topic, std::shared_ptr<const Bytes> payload
       [shared = shared_, request, topic = std::move(topic), payload = std::move(payload), qos, properties = std::move(properties),
        content_type = std::move(content_type)] {
         try {
-          mqtt::properties props;
+          ::mqtt::properties props;
           if (shared->options.version == 5) {
-            if (!content_type.empty()) props.add(mqtt::property(mqtt::property::CONTENT_TYPE, content_type));
-            for (const auto& [name, value] : properties) props.add(mqtt::property(mqtt::property::USER_PROPERTY, name, value));
+            if (!content_type.empty()) props.add(::mqtt::property(::mqtt::property::CONTENT_TYPE, content_type));
+            for (const auto& [name, value] : properties) props.add(::mqtt::property(::mqtt::property::USER_PROPERTY, name, value));
           }
-          auto message = mqtt::message::create(topic, payload->data(), payload->size(), qos, false, props);
+          auto message = ::mqtt::message::create(topic, payload->data(), payload->size(), qos, false, props);
           shared->client->publish(message, reinterpret_cast<void*>(static_cast<std::uintptr_t>(request)), *shared);
         } catch (const std::exception& error) {
           LOG_DEBUG("publish: ", error.what());

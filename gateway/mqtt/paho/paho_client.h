@@ -84,7 +84,4 @@ class PahoClient {
   std::shared_ptr<Shared> shared_;
 };
 
-// What an MQTT 5 reason code means, in words.
-std::string reason_text(int reason_code);
-
 }  // namespace millrace

@@ -8,7 +8,7 @@
 
 #include "base/backoff.h"
 #include "base/rng.h"
-#include "mqtt/paho_client.h"
+#include "mqtt/paho/paho_client.h"
 
 namespace millrace {
 

@@ -1,0 +1,106 @@
+#include "drivers/mqtt_endpoint/client_session.h"
+
+#include <algorithm>
+
+namespace millrace {
+namespace {
+
+constexpr std::uint8_t version = 1;
+constexpr std::uint32_t ids = 65535;  // identifiers 1 to 65535, then 1 again
+constexpr std::uint32_t run_max = 1 << 20;
+
+std::uint32_t distance(std::uint16_t from, std::uint16_t to) { return (static_cast<std::uint32_t>(to) + ids - from) % ids; }
+
+void put(Bytes& out, std::uint32_t value, int bytes) {
+  for (int i = 0; i < bytes; ++i) out.push_back(static_cast<std::byte>(value >> (8 * i)));
+}
+
+std::uint32_t get(BytesView& in, int bytes) {
+  std::uint32_t value = 0;
+  for (int i = 0; i < bytes; ++i) value |= static_cast<std::uint32_t>(in[static_cast<std::size_t>(i)]) << (8 * i);
+  in = in.subspan(static_cast<std::size_t>(bytes));
+  return value;
+}
+
+}  // namespace
+
+std::uint16_t message_digest(std::string_view topic, BytesView payload) {
+  const std::uint64_t digest = digest64(payload, digest64(bytes_of(topic)));
+  return static_cast<std::uint16_t>(digest ^ digest >> 32);
+}
+
+bool ClientSession::holds(std::uint16_t id) const { return std::binary_search(held_.begin(), held_.end(), id); }
+
+void ClientSession::hold(std::uint16_t id) {
+  const auto at = std::lower_bound(held_.begin(), held_.end(), id);
+  if (at == held_.end() || *at != id) held_.insert(at, id);
+}
+
+bool ClientSession::release(std::uint16_t id) {
+  const auto at = std::lower_bound(held_.begin(), held_.end(), id);
+  if (at == held_.end() || *at != id) return false;
+  held_.erase(at);
+  return true;
+}
+
+std::size_t ClientSession::remembered() const { return std::min<std::size_t>(run_, digests_.size()); }
+
+// A longer ring, the newest digests kept.
+void ClientSession::widen(std::size_t window) {
+  std::vector<std::uint16_t> wider;
+  wider.reserve(window);
+  for (std::size_t i = remembered(); i > 0; --i) wider.push_back(digests_[(next_ + digests_.size() - i) % digests_.size()]);
+  next_ = wider.size() % window;
+  wider.resize(window);
+  digests_ = std::move(wider);
+}
+
+void ClientSession::note(std::uint16_t id, std::uint16_t digest, std::size_t unacknowledged) {
+  const bool counted_up = last_ != 0 && distance(last_, id) == 1;
+  if (!counted_up) run_ = 0;
+  const std::size_t window = std::clamp<std::size_t>(unacknowledged, 1, window_max);
+  if (window > digests_.size()) widen(window);
+  run_ = std::min(run_ + 1, run_max);
+  last_ = id;
+  digests_[next_] = digest;
+  next_ = (next_ + 1) % digests_.size();
+}
+
+bool ClientSession::knows(std::uint16_t id, std::uint16_t digest) const {
+  if (run_ <= digests_.size()) return false;  // not shown yet that identifiers are counted up
+  const std::uint32_t back = distance(id, last_);
+  if (back >= remembered()) return false;
+  return digests_[(next_ + digests_.size() - 1 - back) % digests_.size()] == digest;
+}
+
+// version, expiry, held identifiers (count, each), last identifier, run, digests (count, each, oldest first); little-endian.
+Bytes ClientSession::encode() const {
+  Bytes out;
+  out.reserve(16 + 2 * held_.size() + 2 * digests_.size());
+  put(out, version, 1);
+  put(out, expiry_seconds, 4);
+  put(out, static_cast<std::uint32_t>(held_.size()), 2);
+  for (const std::uint16_t id : held_) put(out, id, 2);
+  put(out, last_, 2);
+  put(out, run_, 3);
+  put(out, static_cast<std::uint32_t>(digests_.size()), 2);
+  for (std::size_t i = 0; i < digests_.size(); ++i) put(out, digests_[(next_ + i) % digests_.size()], 2);
+  return out;
+}
+
+std::optional<ClientSession> ClientSession::decode(BytesView bytes) {
+  if (bytes.size() < 7 || get(bytes, 1) != version) return std::nullopt;
+  ClientSession session;
+  session.expiry_seconds = get(bytes, 4);
+  const std::size_t held = get(bytes, 2);
+  if (bytes.size() < 2 * held + 7) return std::nullopt;
+  for (std::size_t i = 0; i < held; ++i) session.hold(static_cast<std::uint16_t>(get(bytes, 2)));
+  session.last_ = static_cast<std::uint16_t>(get(bytes, 2));
+  session.run_ = std::min(get(bytes, 3), run_max);
+  const std::size_t digests = get(bytes, 2);
+  if (bytes.size() != 2 * digests || digests > window_max) return std::nullopt;
+  for (std::size_t i = 0; i < digests; ++i) session.digests_.push_back(static_cast<std::uint16_t>(get(bytes, 2)));
+  return session;
+}
+
+}  // namespace millrace

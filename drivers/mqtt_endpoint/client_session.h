@@ -1,0 +1,53 @@
+// What the endpoint remembers of a client between its connections: the QoS 2 messages stored and not yet released (MQTT 5,
+// section 4.3.3), and enough of the last messages to know a QoS 1 message that comes again. Saved in the commit that stores
+// the messages it speaks of, so that it is true after a crash. Pure.
+//
+// A QoS 1 redelivery is recognised only where that is safe: the client has shown that it counts its packet identifiers up one
+// by one for longer than it ever had messages unacknowledged, so that an identifier of the last of these can be no other
+// message; and a 16-bit digest of topic and payload agrees. Clients that use identifiers otherwise are served at least once.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string_view>
+#include <vector>
+
+#include "base/bytes.h"
+
+namespace millrace {
+
+class ClientSession {
+ public:
+  static constexpr std::size_t window_max = 1024;  // messages that are remembered, at most
+
+  // ---- QoS 2: PUBLISH holds an identifier until PUBREL lets it go.
+  bool holds(std::uint16_t id) const;
+  void hold(std::uint16_t id);
+  bool release(std::uint16_t id);  // false: not held
+  std::size_t held() const { return held_.size(); }
+
+  // ---- QoS 1 and 2: a message was stored while `unacknowledged` were, itself among them.
+  void note(std::uint16_t id, std::uint16_t digest, std::size_t unacknowledged);
+  // Whether this is a message that was noted before.
+  bool knows(std::uint16_t id, std::uint16_t digest) const;
+
+  std::uint32_t expiry_seconds = 0;  // UINT32_MAX: never
+
+  Bytes encode() const;
+  // Nothing for bytes that are no session.
+  static std::optional<ClientSession> decode(BytesView bytes);
+
+ private:
+  std::size_t remembered() const;
+  void widen(std::size_t window);
+
+  std::vector<std::uint16_t> held_;    // ascending
+  std::uint16_t last_ = 0;             // identifier noted last; 0: none
+  std::uint32_t run_ = 0;              // how many were counted up one by one, `last_` the latest
+  std::vector<std::uint16_t> digests_; // a ring as long as the widest window seen
+  std::size_t next_ = 0;               // where the next digest goes
+};
+
+std::uint16_t message_digest(std::string_view topic, BytesView payload);
+
+}  // namespace millrace

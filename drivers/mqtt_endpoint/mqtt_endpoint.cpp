@@ -1,0 +1,591 @@
+#include "drivers/mqtt_endpoint/mqtt_endpoint.h"
+
+#include <algorithm>
+
+#include "base/logger.h"
+#include "base/text.h"
+
+namespace millrace {
+namespace {
+
+using namespace std::chrono_literals;
+
+constexpr Duration sweep_every = 1s;
+constexpr Duration lobby_every = 50ms;
+constexpr Duration farewell_within = 5s;       // for what was said last to leave
+constexpr Duration answer_within = 60s;        // for a password check, however many wait
+constexpr std::size_t unread_max = 64 << 10;   // acknowledgements a client does not read, before we stop reading it
+constexpr std::size_t name_max = 256;
+constexpr std::size_t will_text_max = 4 << 10;
+constexpr std::size_t inflight_bytes = 1 << 10; // what a message is reckoned to take, for the receive maximum
+
+// Names go into logs, metrics' tags and state keys: no control characters.
+bool good_name(std::string_view name) {
+  return name.size() <= name_max && std::none_of(name.begin(), name.end(), [](unsigned char c) { return c < 0x20 || c == 0x7F; });
+}
+
+// Clients of two users never share a session, whatever they call themselves.
+std::string session_key(std::string_view username, std::string_view client) { return text(username, "\x1f", client); }
+
+}  // namespace
+
+struct MqttEndpoint::Session {
+  ClientSession state;
+  Link* link = nullptr;
+  Instant expires;       // while there is no link
+  bool stored = false;   // the log has it
+};
+
+struct MqttEndpoint::Link final : EndpointConnection {
+  Link(Host& host, const EndpointLimits& limits) : EndpointConnection(host, limits) {}
+  ~Link() {
+    if (here) *here = false;
+  }
+
+  std::unique_ptr<Stream> stream;
+  Links::iterator place;
+  Instant since, heard;
+  std::string username, subject;
+  std::string wanted_client;      // of the CONNECT that waits for an answer
+  std::string session_key;
+  bool wants_clean = true;
+  Access::Grant grant;
+  std::shared_ptr<bool> here;     // made for a password check, which may outlive the link
+  bool open_once = false, waiting = false, reading = false, leaving = false, dead = false;
+};
+
+MqttEndpoint::MqttEndpoint(Loop& loop, Rng& rng, Intake& intake, const ClockTrust& trust, Metrics& metrics, EndpointConfig config, std::string state_dir)
+    : loop_(loop),
+      rng_(rng),
+      intake_(intake),
+      trust_(trust),
+      config_(std::move(config)),
+      access_(loop, config_),
+      state_dir_(std::move(state_dir)),
+      backoff_(500ms, 30s),
+      connect_tokens_(static_cast<double>(config_.connect_rate)),
+      tokens_at_(loop.now()),
+      up_(metrics.gauge("millrace_input_up", "Whether the input is connected", {{"input", config_.name}})),
+      connections_(metrics.gauge("millrace_endpoint_connections", "Devices connected", {{"input", config_.name}})),
+      sessions_kept_(metrics.gauge("millrace_endpoint_sessions", "Sessions kept, of connected devices and others", {{"input", config_.name}})),
+      connects_(metrics.counter("millrace_endpoint_connects_total", "Connections that were let in", {{"input", config_.name}})),
+      refused_(metrics.counter("millrace_endpoint_refused_total", "Connections that were refused: credentials, versions, client identifiers", {{"input", config_.name}})),
+      over_limit_(metrics.counter("millrace_endpoint_over_limit_total", "Connections closed because there were too many", {{"input", config_.name}})),
+      faults_(metrics.counter("millrace_endpoint_faults_total", "Connections ended for what they sent, or for their silence", {{"input", config_.name}})),
+      publishes_(metrics.counter("millrace_endpoint_publishes_total", "Messages taken", {{"input", config_.name}})),
+      redelivered_(metrics.counter("millrace_endpoint_redelivered_total", "Messages that were stored already and are acknowledged again", {{"input", config_.name}})),
+      denied_(metrics.counter("millrace_endpoint_denied_total", "Messages to topics their publisher may not publish to", {{"input", config_.name}})),
+      quota_(metrics.counter("millrace_endpoint_quota_total", "Messages refused because the log is full", {{"input", config_.name}})),
+      sessions_refused_(metrics.counter("millrace_endpoint_sessions_refused_total", "Sessions not kept because there are too many", {{"input", config_.name}})),
+      ack_seconds_(metrics.histogram("millrace_endpoint_ack_seconds", "From a message to the commit that lets it be acknowledged, the first of each group", {{"input", config_.name}})) {
+  limits_.packet_max = config_.packet_max;
+  limits_.receive_maximum = config_.receive_maximum;
+}
+
+MqttEndpoint::~MqttEndpoint() {
+  *alive_ = false;
+  intake_.detach(config_.name);
+}
+
+// ---- start, stop ----------------------------------------------------------------------------------------------------
+
+Status MqttEndpoint::start() {
+  load_sessions();
+  intake_.attach({config_.name, [this](Ticket through) { on_durable(through); }, [this] { catch_up(); }});
+  listen();
+  return {};
+}
+
+// The port may be taken, the certificate be missing for a moment: tried again, as every input does.
+void MqttEndpoint::listen() {
+  listen_timer_.reset();
+  if (stopping_) return;
+  Status status;
+  if (config_.tls.enabled) {
+    TlsServerOptions options;
+    options.cert = config_.tls.cert;
+    options.key = config_.tls.key;
+    options.client_ca = config_.tls.ca;
+    options.client_certificates = config_.client_certificates == "required" ? ClientCertificates::required
+                                  : config_.client_certificates == "optional" ? ClientCertificates::optional : ClientCertificates::none;
+    options.ticket_key_file = text(state_dir_, "/tls-tickets-", config_.name);
+    auto tls = TlsServer::make(loop_, std::move(options));
+    if (tls.ok()) tls_ = std::move(tls).value();
+    else status = tls.status();
+  }
+  if (status.ok()) {
+    auto listener = loop_.listen(config_.listen, [this](std::unique_ptr<Stream> stream) { on_accepted(std::move(stream)); });
+    if (listener.ok()) listener_ = std::move(listener).value();
+    else status = listener.status();
+  }
+  if (!status.ok()) {
+    if (trouble_ != status.detail()) LOG_ERROR("input ", config_.name, ": ", status.detail(), "; will keep trying");
+    trouble_ = status.detail();
+    up_.set(0);
+    listen_timer_ = loop_.after(backoff_.next(rng_), [this] { listen(); });
+    return;
+  }
+  trouble_.clear();
+  up_.set(1);
+  LOG_INFO("input ", config_.name, ": listening on ", config_.listen, config_.listen.ends_with(":0") ? text(" (port ", port(), ")") : "", tls_ ? " with TLS" : "");
+}
+
+// A full log: nobody is read until there is room, or everybody is told; offer() sees to it.
+void MqttEndpoint::pause() { full_ = true; }
+
+void MqttEndpoint::resume() {
+  if (!std::exchange(full_, false) || stopping_) return;
+  const Instant now = loop_.now();
+  for (const auto& link : links_) link->heard = now;  // who was not read must not be taken for silent
+  catch_up();
+}
+
+void MqttEndpoint::stop(std::function<void()> done) {
+  stopping_ = true;
+  listener_.reset();
+  lobby_.clear();
+  for (std::unique_ptr<Timer>* timer : {&sweep_timer_, &lobby_timer_, &listen_timer_}) timer->reset();
+  up_.set(0);
+  trouble_ = "stopped";
+  // What was taken and is not acknowledged yet will come again: nobody waits for it here.
+  for (const auto& link : links_) {
+    if (!link->open()) continue;
+    link->end(mqtt::shutting_down, "the gateway stops");
+    write_out(*link);
+  }
+  waiting_.clear();
+  intake_.detach(config_.name);
+  loop_.post([this, alive = alive_, done = std::move(done)] {
+    if (*alive) {
+      links_.clear();
+      dead_.clear();
+      connections_.set(0);
+    }
+    done();
+  });
+}
+
+std::string MqttEndpoint::health() const {
+  if (!listener_) return trouble_;
+  return text("listening on ", config_.listen, ", ", links_.size(), " connections", full_ ? "; the log is full" : "");
+}
+
+// ---- links ----------------------------------------------------------------------------------------------------------
+
+void MqttEndpoint::on_accepted(std::unique_ptr<Stream> stream) {
+  if (links_.size() + lobby_.size() >= config_.connections_max) {
+    over_limit_.add();
+    return;  // closes it
+  }
+  lobby_.push_back(std::move(stream));
+  admit_some();
+}
+
+// A fleet that comes back at once is let in at a rate that leaves time for those who are in.
+void MqttEndpoint::admit_some() {
+  const Instant now = loop_.now();
+  const double rate = static_cast<double>(config_.connect_rate);
+  connect_tokens_ = std::min(rate, connect_tokens_ + rate * to_seconds(now - tokens_at_));
+  tokens_at_ = now;
+  while (!lobby_.empty() && connect_tokens_ >= 1) {
+    connect_tokens_ -= 1;
+    auto stream = std::move(lobby_.front());
+    lobby_.pop_front();
+    admit(std::move(stream));
+  }
+  lobby_timer_.reset();
+  if (!lobby_.empty()) lobby_timer_ = loop_.after(lobby_every, [this] { admit_some(); });
+}
+
+void MqttEndpoint::admit(std::unique_ptr<Stream> stream) {
+  EndpointConnection::Host& host = *this;
+  auto owned = std::make_unique<Link>(host, limits_);
+  Link& link = *owned;
+  link.since = link.heard = loop_.now();
+  link.reading = true;
+  if (tls_) {
+    link.stream = tls_->accept(std::move(stream), [this, &link](const Status& status, const std::string& subject) {
+      if (!status.ok()) {
+        LOG_DEBUG("input ", config_.name, ": TLS with ", link.stream->peer_address(), ": ", status.detail());
+        faults_.add();
+        return drop(link);
+      }
+      link.subject = subject;
+    });
+  } else {
+    link.stream = std::move(stream);
+  }
+  links_.push_front(std::move(owned));
+  link.place = links_.begin();
+  connections_.set(static_cast<double>(links_.size()));
+  link.stream->read([this, &link](BytesView chunk) { received(link, chunk); });
+  schedule_sweep();
+}
+
+void MqttEndpoint::received(Link& link, BytesView chunk) {
+  if (link.dead) return;
+  if (chunk.empty()) {
+    if (!link.leaving) gone(link);
+    return drop(link);
+  }
+  if (link.leaving) return;  // whatever it still says: it has been told
+  link.heard = loop_.now();
+  link.receive(chunk);
+  settle_input(link);
+}
+
+// After bytes were taken in: what was offered joins the log as one, answers leave, reading goes on or stops.
+void MqttEndpoint::settle_input(Link& link) {
+  if (link.take_session_changed()) {
+    const auto session = sessions_.find(link.session_key);
+    if (session != sessions_.end()) save(session->second);
+  }
+  if (std::exchange(offered_, false)) {
+    std::optional<Duration> within;
+    if (link.waits()) within = link.at_its_limit() ? Duration{0} : config_.ack_interval;
+    ticket_ = intake_.commit(within);
+    if (within) commits_.push_back({ticket_, loop_.now()});
+  }
+  link.sealed(ticket_);
+  if (ticket_ <= durable_) link.durable(durable_);
+  if (link.waits() && !link.waiting) {
+    link.waiting = true;
+    waiting_.push_back(&link);
+  }
+  write_out(link);
+  if (link.ending().ended) return begin_end(link);
+  const bool read = !link.stalled() && link.stream->pending_bytes() < unread_max;
+  if (read != link.reading) {
+    link.reading = read;
+    if (read) link.stream->resume();
+    else link.stream->pause();
+  }
+}
+
+void MqttEndpoint::write_out(Link& link) {
+  if (!link.output().empty()) link.stream->write(std::exchange(link.output(), {}));
+}
+
+// There is room again: those that were held up go on, in turn.
+void MqttEndpoint::catch_up() {
+  for (auto at = links_.begin(); at != links_.end();) {
+    Link& link = **at++;  // it may leave the list
+    if (link.leaving || !link.stalled()) continue;
+    link.go_on();
+    settle_input(link);
+  }
+}
+
+void MqttEndpoint::on_durable(Ticket through) {
+  durable_ = through;
+  const Instant now = loop_.now();
+  for (; !commits_.empty() && commits_.front().ticket <= through; commits_.pop_front()) ack_seconds_.observe(to_seconds(now - commits_.front().at));
+  std::vector<Link*> waiting;
+  waiting.swap(waiting_);
+  for (Link* link : waiting) {
+    if (link->dead) continue;  // destroyed by a later turn of the loop
+    link->waiting = false;
+    link->durable(through);
+    write_out(*link);
+    if (link->leaving) continue;
+    if (link->stalled()) link->go_on();
+    settle_input(*link);
+  }
+}
+
+// The connection has ended by itself or by its client; what was said last still leaves.
+void MqttEndpoint::begin_end(Link& link) {
+  if (link.leaving) return;
+  gone(link);
+  link.leaving = true;
+  link.since = loop_.now();
+  if (!link.reading) link.stream->resume();
+  link.stream->finish([this, &link] { drop(link); });
+}
+
+// What follows from the loss of a connection: its session goes or waits, its will is published, its going is an event.
+void MqttEndpoint::gone(Link& link) {
+  const auto& ending = link.ending();
+  if (!ending.why.empty()) {
+    LOG_INFO("input ", config_.name, ": ", link.client_id().empty() ? text("a connection from ", link.stream->peer_address()) : link.client_id(), ": ", ending.why);
+    if (link.open_once) faults_.add();
+    else refused_.add();
+  }
+  if (!link.open_once) return;
+  const auto found = sessions_.find(link.session_key);
+  const bool current = found != sessions_.end() && found->second.link == &link;
+  const auto expiry = std::min<std::int64_t>(link.session_expiry_seconds(), std::chrono::duration_cast<std::chrono::seconds>(config_.session_expiry_max).count());
+  if (current) {
+    found->second.link = nullptr;
+    found->second.expires = loop_.now() + std::chrono::seconds(expiry);
+    if (expiry == 0) forget(link.session_key);
+  }
+  const bool wants_will = !ending.ended || ending.publish_will;
+  if (auto will = link.take_will(); will && wants_will && !stopping_) {
+    // Section 3.1.3.2.2: after the will delay, or with the session's end.
+    const Duration delay = std::chrono::seconds(std::min<std::int64_t>(will->delay_seconds, expiry));
+    if (delay.count() == 0 || !current) publish_will(link.client_id(), *will);
+    else wills_.push_back({link.session_key, link.client_id(), loop_.now() + delay, *will});
+  }
+  if (!current || !config_.liveness) return;  // taken over: still connected
+  report(link, "connected", false, {{"reason", !ending.ended ? "the connection was lost" : ending.why.empty() ? "it took its leave" : ending.why}});
+  ticket_ = intake_.commit(std::nullopt);
+}
+
+void MqttEndpoint::drop(Link& link) {
+  if (link.dead) return;
+  link.dead = true;
+  dead_.splice(dead_.begin(), links_, link.place);
+  connections_.set(static_cast<double>(links_.size()));
+  loop_.post([this, alive = alive_] {
+    if (!*alive || dead_.empty()) return;
+    std::erase_if(waiting_, [](const Link* waiting) { return waiting->dead; });
+    dead_.clear();
+  });
+}
+
+void MqttEndpoint::schedule_sweep() {
+  if (sweep_timer_ || stopping_) return;
+  sweep_timer_ = loop_.after(sweep_every, [this] {
+    sweep_timer_.reset();
+    sweep();
+  });
+}
+
+// Deadlines, by the monotonic clock: to say CONNECT, to keep alive (section 3.1.2.10: one and a half times), to be gone.
+void MqttEndpoint::sweep() {
+  const Instant now = loop_.now();
+  for (auto at = links_.begin(); at != links_.end();) {
+    Link& link = **at++;
+    if (link.leaving) {
+      if (now - link.since > farewell_within) drop(link);
+      continue;
+    }
+    if (!link.open_once) {
+      const bool asked = !link.wanted_client.empty() || link.stalled();
+      if (now - link.since > (asked ? answer_within : config_.connect_timeout)) {
+        faults_.add();
+        LOG_INFO("input ", config_.name, ": a connection from ", link.stream->peer_address(), " did not say CONNECT in time");
+        drop(link);
+      }
+      continue;
+    }
+    const Duration silence = link.keep_alive_seconds() * 1500ms;
+    if (silence.count() > 0 && now - link.heard > silence && link.reading) {
+      link.end(mqtt::keep_alive_timeout, "no sign of life");
+      settle_input(link);
+    } else if (!link.reading && !link.stalled()) {
+      settle_input(link);  // it may have read its acknowledgements meanwhile
+      if (!link.reading && now - link.heard > std::max<Duration>(silence, 30s)) {
+        link.end(mqtt::unspecified_error, "it does not read its acknowledgements");
+        settle_input(link);
+      }
+    }
+  }
+  for (auto at = wills_.begin(); at != wills_.end();) {
+    const auto session = sessions_.find(at->session);
+    const bool back = session != sessions_.end() && session->second.link;
+    if (!back && now < at->due) {
+      ++at;
+      continue;
+    }
+    if (!back) publish_will(at->device, at->will);
+    at = wills_.erase(at);
+  }
+  std::vector<std::string> expired;
+  for (const auto& [key, session] : sessions_) {
+    if (!session.link && now >= session.expires) expired.push_back(key);
+  }
+  for (const std::string& key : expired) forget(key);
+  if (std::exchange(offered_, false)) ticket_ = intake_.commit(std::nullopt);
+  sessions_kept_.set(static_cast<double>(sessions_.size()));
+  if (!links_.empty() || !wills_.empty() || !sessions_.empty()) schedule_sweep();
+}
+
+// ---- coming ---------------------------------------------------------------------------------------------------------
+
+void MqttEndpoint::arrived(EndpointConnection& connection, const mqtt::Connect& connect) {
+  Link& link = static_cast<Link&>(connection);
+  if (stopping_) return link.refuse(mqtt::server_unavailable, "the gateway stops");
+  if (!good_name(connect.client_id)) return link.refuse(mqtt::bad_client_id, "a client identifier of more than 256 bytes or with control characters");
+  link.wanted_client = connect.client_id;
+  link.wants_clean = connect.clean_start;
+  if (connect.username) {
+    if (!good_name(*connect.username)) return link.refuse(mqtt::bad_credentials, "a user name of more than 256 bytes or with control characters");
+    link.username = *connect.username;
+  }
+  const bool known_by_certificate = !link.subject.empty();
+  const bool has_password = connect.username && connect.password;
+  if (config_.users_file.empty() || (!has_password && (known_by_certificate || config_.anonymous))) {
+    // A name that nobody proved is no user's name: it must not open what the ACL gives to that user.
+    link.username.clear();
+    if (!known_by_certificate && !config_.anonymous) return link.refuse(mqtt::not_authorized, "nobody may connect without proving who he is");
+    return welcome(link);
+  }
+  if (!has_password) return link.refuse(mqtt::bad_credentials, "no user name and password");
+  link.here = std::make_shared<bool>(true);
+  access_.check(link.username, std::string(text_of(*connect.password)), [this, alive = alive_, here = link.here, &link](bool right) {
+    if (!*alive || !*here || link.dead) return;
+    if (right) welcome(link);
+    else link.refuse(mqtt::bad_credentials, "wrong user name or password");
+    link.go_on();
+    settle_input(link);
+  });
+}
+
+std::uint16_t MqttEndpoint::receive_maximum() const {
+  return static_cast<std::uint16_t>(std::clamp<std::size_t>(intake_.room() / inflight_bytes, 10, config_.receive_maximum));
+}
+
+// Everything about the device is known and good: its session is opened, an older connection of the same client ends.
+void MqttEndpoint::welcome(Link& link) {
+  EndpointConnection::Welcome welcome;
+  welcome.client_id = link.wanted_client;
+  if (welcome.client_id.empty()) {
+    welcome.client_id = text("auto-", rng_.next());
+    welcome.assigned = true;
+  }
+  link.session_key = session_key(link.username, welcome.client_id);
+  auto found = sessions_.find(link.session_key);
+  if (found != sessions_.end() && found->second.link) {
+    Link& old = *found->second.link;
+    found->second.link = nullptr;
+    if (old.session_expiry_seconds() == 0) forget(link.session_key);  // that session ended with its connection
+    old.end(mqtt::taken_over, "another connection took over this client identifier");
+    write_out(old);
+    begin_end(old);
+    found = sessions_.find(link.session_key);
+  }
+  if (found != sessions_.end() && link.wants_clean) {
+    forget(link.session_key);
+    found = sessions_.end();
+  }
+  welcome.session_present = found != sessions_.end();
+  auto expiry = static_cast<std::uint32_t>(std::min<std::int64_t>(link.session_expiry_seconds(), std::chrono::duration_cast<std::chrono::seconds>(config_.session_expiry_max).count()));
+  if (found == sessions_.end()) {
+    if (expiry > 0 && sessions_.size() >= config_.sessions_max) {
+      sessions_refused_.add();
+      expiry = 0;
+    }
+    found = sessions_.emplace(link.session_key, Session{}).first;
+  }
+  found->second.link = &link;
+  found->second.state.expiry_seconds = expiry;
+  welcome.session_expiry_seconds = expiry;
+  welcome.receive_maximum = receive_maximum();
+  const auto keep_alive_max = static_cast<std::uint16_t>(std::chrono::duration_cast<std::chrono::seconds>(config_.keep_alive_max).count());
+  welcome.keep_alive_seconds = link.keep_alive_seconds() == 0 ? keep_alive_max : std::min(link.keep_alive_seconds(), keep_alive_max);
+  link.grant = access_.grant(link.username, welcome.client_id, link.subject);
+  link.open_once = true;
+  connects_.add();
+  link.accept(welcome, &found->second.state);
+  std::erase_if(wills_, [&](const PendingWill& will) { return will.session == link.session_key; });
+  if (config_.liveness) report(link, "connected", true, {{"address", link.stream->peer_address()}});
+}
+
+// ---- sessions -------------------------------------------------------------------------------------------------------
+
+void MqttEndpoint::load_sessions() {
+  const std::string prefix = text("endpoint/", config_.name, "/");
+  for (const std::string& name : intake_.states(prefix)) {
+    const auto bytes = intake_.state(name);
+    auto state = bytes ? ClientSession::decode(*bytes) : std::nullopt;
+    if (!state) {
+      LOG_ERROR("input ", config_.name, ": the session of ", name.substr(prefix.size()), " cannot be read; it begins anew");
+      continue;
+    }
+    // How long it was alone before we started is not known for certain: it has its whole time again.
+    Session session{std::move(*state), nullptr, loop_.now(), true};
+    session.expires = loop_.now() + std::chrono::seconds(session.state.expiry_seconds);
+    sessions_.insert_or_assign(name.substr(prefix.size()), std::move(session));
+  }
+  if (!sessions_.empty()) schedule_sweep();
+}
+
+void MqttEndpoint::save(Session& session) {
+  if (session.state.expiry_seconds == 0 || !session.link) return;
+  intake_.put_state(text("endpoint/", config_.name, "/", session.link->session_key), session.state.encode());
+  session.stored = true;
+  offered_ = true;
+}
+
+void MqttEndpoint::forget(const std::string& key) {
+  const auto found = sessions_.find(key);
+  if (found == sessions_.end()) return;
+  if (found->second.stored) {
+    intake_.put_state(text("endpoint/", config_.name, "/", key), {});
+    offered_ = true;
+  }
+  sessions_.erase(found);
+}
+
+// ---- publishing -----------------------------------------------------------------------------------------------------
+
+bool MqttEndpoint::may_publish(EndpointConnection& connection, std::string_view topic) {
+  if (static_cast<Link&>(connection).grant.allows(topic)) return true;
+  denied_.add();
+  return false;
+}
+
+EndpointConnection::Host::Taken MqttEndpoint::offer(EndpointConnection& connection, const mqtt::Publish& publish, const mqtt::UserProperties& properties) {
+  const Link& link = static_cast<Link&>(connection);
+  Publisher publisher{link.client_id(), link.username, link.subject, publish.content_type, properties};
+  Arrival arrival;
+  arrival.input = config_.name;
+  arrival.channel = publish.topic;
+  arrival.bytes = publish.payload;
+  arrival.packet_id = publish.packet_id;
+  arrival.qos = publish.qos;
+  arrival.duplicate = publish.duplicate;
+  arrival.clock_trusted = trust_.trusted();
+  arrival.received = loop_.wall();
+  arrival.received_monotonic = link.heard;
+  arrival.publisher = &publisher;
+  if (!intake_.offer(arrival)) {
+    if (!full_ || !config_.refuse_when_full) return Taken::busy;
+    quota_.add();
+    return Taken::quota;
+  }
+  publishes_.add();
+  offered_ = true;
+  return Taken::taken;
+}
+
+void MqttEndpoint::redelivered(EndpointConnection&) {
+  redelivered_.add();
+  intake_.note_duplicate(config_.name);
+}
+
+// ---- events ---------------------------------------------------------------------------------------------------------
+
+void MqttEndpoint::report(const Link& link, const char* metric, Value value, Tags tags) {
+  Record event;
+  event.kind = Kind::event;
+  event.device = link.client_id();
+  event.metric = metric;
+  event.value = std::move(value);
+  event.time = loop_.wall();
+  event.trust = trust_.trusted() ? TimeTrust::gateway : TimeTrust::unsynced;
+  event.tags = std::move(tags);
+  event.tags.emplace_back("input", config_.name);
+  if (!link.username.empty()) event.tags.emplace_back("username", link.username);
+  if (!link.subject.empty()) event.tags.emplace_back("subject", link.subject);
+  intake_.report(std::move(event));
+  offered_ = true;
+}
+
+void MqttEndpoint::publish_will(const std::string& device, const EndpointConnection::Will& will) {
+  Record event;
+  event.kind = Kind::event;
+  event.device = device;
+  event.metric = "will";
+  if (will.payload.size() <= will_text_max && mqtt::good_utf8(will.payload)) event.value = will.payload;
+  else event.value = to_bytes(std::string_view(will.payload).substr(0, will_text_max));
+  event.time = loop_.wall();
+  event.trust = trust_.trusted() ? TimeTrust::gateway : TimeTrust::unsynced;
+  event.tags = {{"topic", will.topic}, {"input", config_.name}};
+  intake_.report(std::move(event));
+  ticket_ = intake_.commit(std::nullopt);
+}
+
+}  // namespace millrace

@@ -1,0 +1,133 @@
+// Devices publish straight to us: a listener for MQTT 3.1.1 and 5, for publishers only. An acknowledgement (PUBACK, PUBREC,
+// PUBCOMP) leaves when the group commit that holds the message is fsynced, so "acknowledged" is "on disk". It is an ingestion
+// endpoint, no broker: nothing is routed, retained or bridged, and a subscription is answered "not authorised".
+//
+// This half owns sockets, time, sessions and limits; what a connection says is in endpoint_connection, who may say it in
+// access, what is remembered of a client in client_session. On the loop.
+#pragma once
+
+#include <deque>
+#include <list>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/backoff.h"
+#include "base/metrics.h"
+#include "base/rng.h"
+#include "config/config.h"
+#include "drivers/mqtt_endpoint/access.h"
+#include "drivers/mqtt_endpoint/endpoint_connection.h"
+#include "ingest/clock_trust.h"
+#include "ingest/driver.h"
+#include "ingest/intake.h"
+#include "loop/loop.h"
+#include "net/tls.h"
+
+namespace millrace {
+
+class MqttEndpoint final : public Driver, private EndpointConnection::Host {
+ public:
+  // `state_dir`: where the keys of TLS session tickets are kept.
+  MqttEndpoint(Loop& loop, Rng& rng, Intake& intake, const ClockTrust& trust, Metrics& metrics, EndpointConfig config, std::string state_dir);
+  ~MqttEndpoint() override;
+
+  const std::string& name() const override { return config_.name; }
+  Status start() override;
+  void pause() override;
+  void resume() override;
+  void stop(std::function<void()> done) override;
+  std::string health() const override;
+  bool healthy() const override { return listener_ != nullptr; }
+  std::uint16_t port() const { return listener_ ? listener_->port() : std::uint16_t{0}; }
+
+ private:
+  struct Link;
+  struct Session;
+  using Links = std::list<std::unique_ptr<Link>>;
+
+  // ---- Host
+  void arrived(EndpointConnection& connection, const mqtt::Connect& connect) override;
+  bool may_publish(EndpointConnection& connection, std::string_view topic) override;
+  Taken offer(EndpointConnection& connection, const mqtt::Publish& publish, const mqtt::UserProperties& properties) override;
+  void redelivered(EndpointConnection& connection) override;
+
+  // ---- links
+  void listen();
+  void on_accepted(std::unique_ptr<Stream> stream);
+  void admit_some();
+  void admit(std::unique_ptr<Stream> stream);
+  void received(Link& link, BytesView chunk);
+  void settle_input(Link& link);
+  void catch_up();
+  void write_out(Link& link);
+  void on_durable(Ticket through);
+  void begin_end(Link& link);
+  void gone(Link& link);
+  void drop(Link& link);
+  void sweep();
+  void schedule_sweep();
+
+  // ---- sessions
+  void welcome(Link& link);
+  void load_sessions();
+  void save(Session& session);
+  void forget(const std::string& key);
+  std::uint16_t receive_maximum() const;
+  void report(const Link& link, const char* metric, Value value, Tags tags);
+  void publish_will(const std::string& device, const EndpointConnection::Will& will);
+
+  Loop& loop_;
+  Rng& rng_;
+  Intake& intake_;
+  const ClockTrust& trust_;
+  EndpointConfig config_;
+  EndpointLimits limits_;
+  Access access_;
+  std::unique_ptr<TlsServer> tls_;
+  std::string state_dir_;
+  std::unique_ptr<Listener> listener_;
+  std::string trouble_ = "not open yet";
+  Backoff backoff_;
+
+  Links links_;
+  Links dead_;                                   // destroyed once no callback of theirs can be running
+  std::deque<std::unique_ptr<Stream>> lobby_;    // accepted, and over the connect rate
+  double connect_tokens_;
+  Instant tokens_at_;
+  std::vector<Link*> waiting_;                   // for their acknowledgements
+  std::map<std::string, Session, std::less<>> sessions_;
+  struct PendingWill {
+    std::string session;
+    std::string device;
+    Instant due;
+    EndpointConnection::Will will;
+  };
+  std::list<PendingWill> wills_;
+  struct Sent {
+    Ticket ticket;
+    Instant at;
+  };
+  std::deque<Sent> commits_;                     // somebody waits for them: for the latency
+  std::unique_ptr<Timer> sweep_timer_, lobby_timer_, listen_timer_;
+  Ticket ticket_ = 0, durable_ = 0;
+  bool offered_ = false, stopping_ = false, full_ = false;
+
+  Gauge& up_;
+  Gauge& connections_;
+  Gauge& sessions_kept_;
+  Counter& connects_;
+  Counter& refused_;
+  Counter& over_limit_;
+  Counter& faults_;
+  Counter& publishes_;
+  Counter& redelivered_;
+  Counter& denied_;
+  Counter& quota_;
+  Counter& sessions_refused_;
+  Histogram& ack_seconds_;
+  std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
+};
+
+}  // namespace millrace

@@ -1,0 +1,588 @@
+#include "mqtt/packet.h"
+
+#include <algorithm>
+
+#include "base/text.h"
+
+namespace millrace::mqtt {
+namespace {
+
+constexpr Fault malformed(const char* why) { return {malformed_packet, why}; }
+constexpr Fault wrong(const char* why) { return {protocol_error, why}; }
+
+// Reads what section 1.5 defines. After a fault `ok` is false and everything read is empty.
+class Reader {
+ public:
+  explicit Reader(BytesView bytes) : bytes_(bytes) {}
+  bool ok() const { return ok_; }
+  bool at_end() const { return at_ == bytes_.size(); }
+  std::size_t left() const { return bytes_.size() - at_; }
+  BytesView rest() { return take(left()); }
+
+  std::uint8_t byte() { return need(1) ? static_cast<std::uint8_t>(bytes_[at_++]) : std::uint8_t{0}; }
+  std::uint16_t two() {
+    if (!need(2)) return 0;
+    const auto high = static_cast<unsigned>(bytes_[at_]), low = static_cast<unsigned>(bytes_[at_ + 1]);
+    at_ += 2;
+    return static_cast<std::uint16_t>(high << 8 | low);
+  }
+  std::uint32_t four() {
+    const std::uint32_t high = two();
+    return high << 16 | two();
+  }
+  std::uint32_t variable() {
+    std::uint32_t value = 0;
+    for (int i = 0; i < 4; ++i) {
+      const std::uint8_t b = byte();
+      value |= static_cast<std::uint32_t>(b & 0x7F) << (7 * i);
+      if (!(b & 0x80)) return ok_ ? value : 0;
+    }
+    ok_ = false;
+    return 0;
+  }
+  BytesView binary() { return take(two()); }
+  std::string_view text() {
+    const std::string_view value = text_of(binary());
+    if (ok_ && !good_utf8(value)) ok_ = false;
+    return ok_ ? value : std::string_view{};
+  }
+  BytesView take(std::size_t size) {
+    if (!need(size)) return {};
+    const BytesView part = bytes_.subspan(at_, size);
+    at_ += size;
+    return part;
+  }
+
+ private:
+  bool need(std::size_t size) {
+    if (ok_ && left() >= size) return true;
+    ok_ = false;
+    return false;
+  }
+  BytesView bytes_;
+  std::size_t at_ = 0;
+  bool ok_ = true;
+};
+
+enum Property : std::uint8_t {  // section 2.2.2.2
+  payload_format = 0x01, message_expiry = 0x02, content_type = 0x03, response_topic = 0x08, correlation_data = 0x09, subscription_id = 0x0B,
+  session_expiry = 0x11, assigned_client_id = 0x12, server_keep_alive = 0x13, auth_method = 0x15, auth_data = 0x16, request_problem = 0x17,
+  will_delay = 0x18, request_response = 0x19, response_information = 0x1A, server_reference = 0x1C, reason_string = 0x1F,
+  receive_maximum = 0x21, topic_alias_maximum = 0x22, topic_alias = 0x23, maximum_qos = 0x24, retain_available = 0x25, user_property = 0x26,
+  maximum_packet_size = 0x27, wildcard_available = 0x28, subscription_ids_available = 0x29, shared_available = 0x2A
+};
+
+enum class Shape : std::uint8_t { none, byte, two, four, variable, text, binary, pair };
+
+constexpr Shape shape_of(std::uint32_t id) {
+  switch (id) {
+    case payload_format: case request_problem: case request_response: case maximum_qos: case retain_available: case wildcard_available:
+    case subscription_ids_available: case shared_available: return Shape::byte;
+    case server_keep_alive: case receive_maximum: case topic_alias_maximum: case topic_alias: return Shape::two;
+    case message_expiry: case session_expiry: case will_delay: case maximum_packet_size: return Shape::four;
+    case subscription_id: return Shape::variable;
+    case content_type: case response_topic: case assigned_client_id: case auth_method: case response_information: case server_reference:
+    case reason_string: return Shape::text;
+    case correlation_data: case auth_data: return Shape::binary;
+    case user_property: return Shape::pair;
+    default: return Shape::none;
+  }
+}
+
+constexpr std::uint64_t bits(std::initializer_list<int> ids) {
+  std::uint64_t all = 0;
+  for (const int id : ids) all |= std::uint64_t{1} << id;
+  return all;
+}
+constexpr std::uint64_t connect_properties = bits({session_expiry, receive_maximum, maximum_packet_size, topic_alias_maximum, request_response,
+                                                   request_problem, user_property, auth_method, auth_data});
+constexpr std::uint64_t will_properties = bits({will_delay, payload_format, message_expiry, content_type, response_topic, correlation_data, user_property});
+constexpr std::uint64_t publish_properties = bits({payload_format, message_expiry, topic_alias, response_topic, correlation_data, user_property, content_type});
+constexpr std::uint64_t ack_properties = bits({reason_string, user_property});
+constexpr std::uint64_t subscribe_properties = bits({subscription_id, user_property});
+constexpr std::uint64_t unsubscribe_properties = bits({user_property});
+constexpr std::uint64_t disconnect_properties = bits({session_expiry, reason_string, user_property, server_reference});
+constexpr std::uint64_t connack_properties = bits({session_expiry, receive_maximum, maximum_qos, retain_available, maximum_packet_size, assigned_client_id,
+                                                   topic_alias_maximum, reason_string, user_property, wildcard_available, subscription_ids_available,
+                                                   shared_available, server_keep_alive, response_information, server_reference, auth_method, auth_data});
+
+// Reads the properties of a packet that may carry `allowed`, each but user_property once (section 2.2.2.2), and gives each
+// to `each(id, number, text)`. `each` may return a fault.
+template <typename Each>
+Fault read_properties(Reader& reader, std::uint64_t allowed, Each each) {
+  const std::uint32_t length = reader.variable();
+  if (!reader.ok() || length > reader.left()) return malformed("the length of the properties is wrong");
+  Reader properties(reader.take(length));
+  std::uint64_t seen = 0;
+  while (!properties.at_end()) {
+    const std::uint32_t id = properties.variable();
+    const Shape shape = shape_of(id);
+    if (!properties.ok() || shape == Shape::none) return malformed("an unknown property");
+    const std::uint64_t bit = std::uint64_t{1} << id;
+    if (!(allowed & bit)) return malformed("a property that this packet does not have");
+    if ((seen & bit) && id != user_property) return wrong("a property is given twice");
+    seen |= bit;
+    std::uint32_t number = 0;
+    std::string_view first, second;
+    switch (shape) {
+      case Shape::byte: number = properties.byte(); break;
+      case Shape::two: number = properties.two(); break;
+      case Shape::four: number = properties.four(); break;
+      case Shape::variable: number = properties.variable(); break;
+      case Shape::text: first = properties.text(); break;
+      case Shape::binary: first = text_of(properties.binary()); break;
+      case Shape::pair:
+        first = properties.text();
+        second = properties.text();
+        break;
+      case Shape::none: break;
+    }
+    if (!properties.ok()) return malformed("a property is cut off or not UTF-8");
+    if (shape == Shape::byte && number > 1) return wrong("a property that is 0 or 1 is neither");
+    if ((id == receive_maximum || id == maximum_packet_size) && number == 0) return wrong("a maximum of 0");
+    if (Fault fault = each(static_cast<Property>(id), number, first, second); !fault.ok()) return fault;
+  }
+  return {};
+}
+Fault skip_properties(Reader& reader, std::uint64_t allowed) {
+  return read_properties(reader, allowed, [](Property, std::uint32_t, std::string_view, std::string_view) { return Fault{}; });
+}
+
+void put_byte(std::uint8_t value, std::string& out) { out += static_cast<char>(value); }
+void put_two(std::uint16_t value, std::string& out) {
+  put_byte(static_cast<std::uint8_t>(value >> 8), out);
+  put_byte(static_cast<std::uint8_t>(value), out);
+}
+void put_four(std::uint32_t value, std::string& out) {
+  put_two(static_cast<std::uint16_t>(value >> 16), out);
+  put_two(static_cast<std::uint16_t>(value), out);
+}
+void put_variable(std::size_t value, std::string& out) {
+  do {
+    put_byte(static_cast<std::uint8_t>((value & 0x7F) | (value > 0x7F ? 0x80 : 0)), out);
+    value >>= 7;
+  } while (value > 0);
+}
+void put_text(std::string_view text, std::string& out) {
+  text = text.substr(0, 65535);
+  put_two(static_cast<std::uint16_t>(text.size()), out);
+  out += text;
+}
+std::size_t variable_size(std::size_t value) { return value < 128 ? 1 : value < 16384 ? 2 : value < 2097152 ? 3 : 4; }
+void put_first(PacketType type, std::uint8_t flags, std::string& out) { put_byte(static_cast<std::uint8_t>(static_cast<unsigned>(type) << 4 | flags), out); }
+void put_packet(PacketType type, std::uint8_t flags, std::string_view body, std::string& out) {
+  put_first(type, flags, out);
+  put_variable(body.size(), out);
+  out += body;
+}
+
+}  // namespace
+
+std::string reason_text(int code) {
+  switch (code) {
+    case 128: return "unspecified error";
+    case 129: return "malformed packet";
+    case 130: return "protocol error";
+    case 131: return "the broker refuses for reasons of its own";
+    case 132: return "the broker does not speak this version of MQTT";
+    case 133: return "client id refused";
+    case 134: return "wrong user name or password";
+    case 135: return "not authorised";
+    case 136: return "server unavailable";
+    case 137: return "server busy";
+    case 138: return "banned";
+    case 139: return "server shutting down";
+    case 140: return "authentication method refused";
+    case 141: return "keep-alive timeout";
+    case 142: return "another client took over this client id";
+    case 144: return "topic refused";
+    case 147: return "receive maximum exceeded";
+    case 149: return "packet too large";
+    case 150: return "message rate too high";
+    case 151: return "quota exceeded";
+    case 153: return "payload format refused";
+    default: return text("MQTT reason code ", code);
+  }
+}
+
+bool good_utf8(std::string_view text) {
+  const auto* at = reinterpret_cast<const unsigned char*>(text.data());
+  const auto* end = at + text.size();
+  const auto tail = [&](int i) { return (at[i] & 0xC0) == 0x80; };
+  while (at < end) {
+    if (*at < 0x80) {
+      if (*at == 0) return false;
+      ++at;
+    } else if (*at >= 0xC2 && *at <= 0xDF && end - at >= 2 && tail(1)) {
+      at += 2;
+    } else if ((*at & 0xF0) == 0xE0 && end - at >= 3 && tail(1) && tail(2)) {
+      if ((*at == 0xE0 && at[1] < 0xA0) || (*at == 0xED && at[1] > 0x9F)) return false;  // overlong; a surrogate
+      at += 3;
+    } else if (*at >= 0xF0 && *at <= 0xF4 && end - at >= 4 && tail(1) && tail(2) && tail(3)) {
+      if ((*at == 0xF0 && at[1] < 0x90) || (*at == 0xF4 && at[1] > 0x8F)) return false;
+      at += 4;
+    } else {
+      return false;
+    }
+  }
+  return true;
+}
+
+bool good_topic(std::string_view topic) { return !topic.empty() && topic.find_first_of("+#") == std::string_view::npos; }
+
+// ---- framing --------------------------------------------------------------------------------------------------------
+
+void Framer::push(BytesView chunk) {
+  if (held_.empty()) {
+    left_ = chunk;
+    in_held_ = false;
+    return;
+  }
+  // What is left of the last chunk lies at the front of `held_`.
+  held_.insert(held_.end(), chunk.begin(), chunk.end());
+  left_ = held_;
+  in_held_ = true;
+}
+
+Framer::Next Framer::next(Packet& packet) {
+  // The fixed header: a byte, and a length of one to four bytes (section 2.1.4).
+  std::size_t length = 0, at = 1;
+  bool complete = false;
+  for (int i = 0; i < 4 && at < left_.size() && !complete; ++i, ++at) {
+    const auto b = static_cast<std::size_t>(left_[at]);
+    length |= (b & 0x7F) << (7 * i);
+    complete = !(b & 0x80);
+    if (!complete && i == 3) return Next::malformed;
+  }
+  if (complete && at + length > packet_max_) return Next::oversize;
+  if (!complete || left_.size() < at + length) {
+    keep();
+    return Next::more;
+  }
+  before_ = left_;
+  packet.type = static_cast<PacketType>(static_cast<unsigned>(left_[0]) >> 4);
+  packet.flags = static_cast<std::uint8_t>(left_[0]) & 0x0F;
+  packet.body = left_.subspan(at, length);
+  left_ = left_.subspan(at + length);
+  return Next::packet;
+}
+
+void Framer::keep() {
+  if (left_.empty()) {
+    held_ = Bytes{};  // gives the memory back: an idle connection holds nothing
+  } else if (in_held_) {
+    held_.erase(held_.begin(), held_.begin() + (left_.data() - held_.data()));
+  } else {
+    held_.assign(left_.begin(), left_.end());
+  }
+  left_ = held_;
+  in_held_ = true;
+}
+
+// ---- reading --------------------------------------------------------------------------------------------------------
+
+Fault parse_connect(const Packet& packet, Connect& out) {
+  if (packet.flags != 0) return malformed("CONNECT with flags");
+  Reader reader(packet.body);
+  const std::string_view name = reader.text();
+  out.version = reader.byte();
+  if (!reader.ok()) return malformed("CONNECT is cut off");
+  if (name != "MQTT" || (out.version != 4 && out.version != 5)) return {unsupported_version, "neither MQTT 3.1.1 nor 5"};
+  const std::uint8_t flags = reader.byte();
+  const bool has_will = flags & 0x04, has_username = flags & 0x80, has_password = flags & 0x40;
+  if (flags & 0x01) return malformed("the reserved flag of CONNECT is set");
+  if (!has_will && (flags & 0x38)) return malformed("will flags without a will");
+  if ((flags & 0x18) == 0x18) return malformed("a will of QoS 3");
+  if (out.version == 4 && has_password && !has_username) return malformed("a password without a user name");
+  out.clean_start = flags & 0x02;
+  out.keep_alive_seconds = reader.two();
+  out.session_expiry_seconds = out.version == 4 && !out.clean_start ? UINT32_MAX : 0;
+  if (out.version == 5) {
+    bool method = false, data = false;
+    const Fault fault = read_properties(reader, connect_properties, [&](Property id, std::uint32_t number, std::string_view, std::string_view) {
+      if (id == session_expiry) out.session_expiry_seconds = number;
+      else if (id == maximum_packet_size) out.packet_max = number;
+      else if (id == auth_method) method = true;
+      else if (id == auth_data) data = true;
+      return Fault{};
+    });
+    if (!fault.ok()) return fault;
+    if (data && !method) return wrong("authentication data without a method");
+    out.extended_auth = method;
+  }
+  out.client_id = reader.text();
+  if (has_will) {
+    Will& will = out.will.emplace();
+    will.qos = (flags >> 3) & 3;
+    will.retain = flags & 0x20;
+    if (out.version == 5) {
+      const Fault fault = read_properties(reader, will_properties, [&](Property id, std::uint32_t number, std::string_view, std::string_view) {
+        if (id == will_delay) will.delay_seconds = number;
+        return Fault{};
+      });
+      if (!fault.ok()) return fault;
+    }
+    will.topic = reader.text();
+    will.payload = reader.binary();
+    if (reader.ok() && !good_topic(will.topic)) return {bad_topic, "the will's topic is none to publish to"};
+  }
+  if (has_username) out.username = reader.text();
+  if (has_password) out.password = reader.binary();
+  if (!reader.ok()) return malformed("CONNECT is cut off or not UTF-8");
+  if (!reader.at_end()) return malformed("bytes behind the end of CONNECT");
+  // MQTT 3.1.1, section 3.1.3.1: without an identifier there is nothing to find a session by.
+  if (out.version == 4 && out.client_id.empty() && !out.clean_start) return {bad_client_id, "no client identifier, and no clean session"};
+  return {};
+}
+
+Fault parse_publish(const Packet& packet, std::uint8_t version, Publish& out, UserProperties& properties) {
+  properties.clear();
+  out.duplicate = packet.flags & 0x08;
+  out.qos = (packet.flags >> 1) & 3;
+  out.retain = packet.flags & 0x01;
+  out.topic_alias = 0;
+  out.content_type = {};
+  if (out.qos == 3) return malformed("PUBLISH of QoS 3");
+  if (out.qos == 0 && out.duplicate) return malformed("PUBLISH of QoS 0 marked as a duplicate");
+  Reader reader(packet.body);
+  out.topic = reader.text();
+  out.packet_id = out.qos > 0 ? reader.two() : std::uint16_t{0};
+  if (!reader.ok()) return malformed("PUBLISH is cut off, or its topic is not UTF-8");
+  if (out.qos > 0 && out.packet_id == 0) return malformed("packet identifier 0");
+  if (version == 5) {
+    bool alias = false;
+    const Fault fault = read_properties(reader, publish_properties, [&](Property id, std::uint32_t number, std::string_view first, std::string_view second) {
+      if (id == topic_alias) {
+        alias = true;
+        out.topic_alias = static_cast<std::uint16_t>(number);
+        if (number == 0) return Fault{bad_topic_alias, "topic alias 0"};
+      } else if (id == content_type) {
+        out.content_type = first;
+      } else if (id == user_property) {
+        properties.emplace_back(first, second);
+      } else if (id == response_topic && !good_topic(first)) {
+        return wrong("the response topic is none to publish to");
+      }
+      return Fault{};
+    });
+    if (!fault.ok()) return fault;
+    if (out.topic.empty() && !alias) return wrong("no topic and no alias");
+  }
+  if ((version != 5 || !out.topic.empty()) && !good_topic(out.topic)) return {bad_topic, "a topic that is none to publish to"};
+  out.payload = reader.rest();
+  return {};
+}
+
+Fault parse_ack(const Packet& packet, std::uint8_t version, Ack& out) {
+  if (packet.flags != (packet.type == PacketType::pubrel ? 2 : 0)) return malformed("reserved flags");
+  Reader reader(packet.body);
+  out.packet_id = reader.two();
+  out.reason = success;
+  if (!reader.ok()) return malformed("an acknowledgement is cut off");
+  if (out.packet_id == 0) return malformed("packet identifier 0");
+  if (version == 5 && !reader.at_end()) {
+    out.reason = reader.byte();
+    if (!reader.at_end()) {
+      if (const Fault fault = skip_properties(reader, ack_properties); !fault.ok()) return fault;
+    }
+  }
+  return reader.at_end() ? Fault{} : malformed("bytes behind the end of an acknowledgement");
+}
+
+Fault parse_subscribe(const Packet& packet, std::uint8_t version, Subscribe& out) {
+  const bool subscribing = packet.type == PacketType::subscribe;
+  if (packet.flags != 2) return malformed("reserved flags");
+  Reader reader(packet.body);
+  out.packet_id = reader.two();
+  if (!reader.ok()) return malformed("SUBSCRIBE is cut off");
+  if (out.packet_id == 0) return malformed("packet identifier 0");
+  if (version == 5) {
+    const Fault fault = read_properties(reader, subscribing ? subscribe_properties : unsubscribe_properties,
+                                        [](Property id, std::uint32_t number, std::string_view, std::string_view) {
+                                          return id == subscription_id && number == 0 ? wrong("subscription identifier 0") : Fault{};
+                                        });
+    if (!fault.ok()) return fault;
+  }
+  for (out.filters = 0; reader.ok() && !reader.at_end(); ++out.filters) {
+    const std::string_view filter = reader.text();
+    if (reader.ok() && filter.empty()) return malformed("an empty topic filter");
+    if (!subscribing) continue;
+    const std::uint8_t options = reader.byte();
+    if ((options & 3) == 3 || (options & (version == 5 ? 0xC0 : 0xFC))) return malformed("the options of a subscription");
+    if ((options & 0x30) == 0x30) return wrong("retain handling 3");
+  }
+  if (!reader.ok()) return malformed("SUBSCRIBE is cut off or not UTF-8");
+  return out.filters > 0 ? Fault{} : wrong("no topic filter");
+}
+
+Fault parse_disconnect(const Packet& packet, std::uint8_t version, Disconnect& out) {
+  if (packet.flags != 0) return malformed("reserved flags");
+  Reader reader(packet.body);
+  if (version == 5 && !reader.at_end()) {
+    out.reason = reader.byte();
+    if (!reader.at_end()) {
+      const Fault fault = read_properties(reader, disconnect_properties, [&](Property id, std::uint32_t number, std::string_view, std::string_view) {
+        if (id == session_expiry) out.session_expiry_seconds = number;
+        return Fault{};
+      });
+      if (!fault.ok()) return fault;
+    }
+  }
+  return reader.at_end() ? Fault{} : malformed("bytes behind the end of DISCONNECT");
+}
+
+Fault parse_connack(const Packet& packet, std::uint8_t version, Connack& out) {
+  if (packet.flags != 0) return malformed("reserved flags");
+  Reader reader(packet.body);
+  const std::uint8_t flags = reader.byte();
+  out.session_present = flags & 1;
+  out.reason = reader.byte();
+  if (!reader.ok() || (flags & 0xFE)) return malformed("CONNACK");
+  if (version == 5 && !reader.at_end()) {
+    const Fault fault = read_properties(reader, connack_properties, [&](Property id, std::uint32_t number, std::string_view, std::string_view) {
+      if (id == receive_maximum) out.receive_maximum = static_cast<std::uint16_t>(number);
+      else if (id == maximum_qos) out.maximum_qos = static_cast<std::uint8_t>(number);
+      else if (id == maximum_packet_size) out.packet_max = number;
+      else if (id == server_keep_alive) out.keep_alive_seconds = static_cast<std::uint16_t>(number);
+      return Fault{};
+    });
+    if (!fault.ok()) return fault;
+  }
+  return reader.at_end() ? Fault{} : malformed("bytes behind the end of CONNACK");
+}
+
+// ---- writing --------------------------------------------------------------------------------------------------------
+
+void put_connect(const ConnectWrite& connect, std::string& out) {
+  std::string body;
+  put_text("MQTT", body);
+  put_byte(connect.version, body);
+  std::uint8_t flags = connect.clean_start ? 0x02 : 0;
+  if (!connect.username.empty()) flags |= 0x80;
+  if (connect.password) flags |= 0x40;
+  put_byte(flags, body);
+  put_two(connect.keep_alive_seconds, body);
+  if (connect.version == 5) {
+    put_variable(connect.session_expiry_seconds > 0 ? 5 : 0, body);
+    if (connect.session_expiry_seconds > 0) {
+      put_byte(session_expiry, body);
+      put_four(connect.session_expiry_seconds, body);
+    }
+  }
+  put_text(connect.client_id, body);
+  if (!connect.username.empty()) put_text(connect.username, body);
+  if (connect.password) put_text(*connect.password, body);
+  put_packet(PacketType::connect, 0, body, out);
+}
+
+std::uint8_t connack_code_of(std::uint8_t reason) {
+  switch (reason) {
+    case success: return 0;
+    case unsupported_version: return 1;
+    case bad_client_id: return 2;
+    case bad_credentials: return 4;
+    case not_authorized:
+    case banned:
+    case bad_auth_method: return 5;
+    default: return 3;
+  }
+}
+
+void put_connack(const ConnackWrite& connack, std::uint8_t version, std::string& out) {
+  std::string body;
+  put_byte(connack.session_present && connack.reason == success ? 1 : 0, body);
+  put_byte(version == 5 ? connack.reason : connack_code_of(connack.reason), body);
+  if (version == 5) {
+    std::string properties;
+    const auto put_short = [&](std::uint8_t id, std::uint16_t value) {
+      put_byte(id, properties);
+      put_two(value, properties);
+    };
+    const auto put_long = [&](std::uint8_t id, std::uint32_t value) {
+      put_byte(id, properties);
+      put_four(value, properties);
+    };
+    const auto put_flag = [&](std::uint8_t id) {
+      put_byte(id, properties);
+      put_byte(0, properties);
+    };
+    if (connack.reason == success) {
+      if (connack.say_session_expiry) put_long(session_expiry, connack.session_expiry_seconds);
+      if (connack.receive_maximum < 65535) put_short(receive_maximum, connack.receive_maximum);
+      if (connack.packet_max > 0) put_long(maximum_packet_size, connack.packet_max);
+      if (connack.topic_alias_maximum > 0) put_short(topic_alias_maximum, connack.topic_alias_maximum);
+      if (connack.keep_alive_seconds) put_short(server_keep_alive, *connack.keep_alive_seconds);
+      if (!connack.assigned_client_id.empty()) {
+        put_byte(assigned_client_id, properties);
+        put_text(connack.assigned_client_id, properties);
+      }
+      // There is nothing here to subscribe to.
+      put_flag(wildcard_available);
+      put_flag(subscription_ids_available);
+      put_flag(shared_available);
+    } else if (!connack.reason_string.empty()) {
+      put_byte(reason_string, properties);
+      put_text(connack.reason_string, properties);
+    }
+    put_variable(properties.size(), body);
+    body += properties;
+  }
+  put_packet(PacketType::connack, 0, body, out);
+}
+
+void put_publish(const PublishWrite& publish, std::uint8_t version, std::string& out) {
+  std::string properties;
+  if (version == 5) {
+    if (!publish.content_type.empty()) {
+      put_byte(content_type, properties);
+      put_text(publish.content_type, properties);
+    }
+    if (publish.properties) {
+      for (const auto& [name, value] : *publish.properties) {
+        put_byte(user_property, properties);
+        put_text(name, properties);
+        put_text(value, properties);
+      }
+    }
+  }
+  const std::size_t length = 2 + publish.topic.size() + (publish.qos > 0 ? 2 : 0) + (version == 5 ? variable_size(properties.size()) + properties.size() : 0) + publish.payload.size();
+  put_first(PacketType::publish, static_cast<std::uint8_t>((publish.duplicate ? 8 : 0) | publish.qos << 1), out);
+  put_variable(length, out);
+  put_text(publish.topic, out);
+  if (publish.qos > 0) put_two(publish.packet_id, out);
+  if (version == 5) {
+    put_variable(properties.size(), out);
+    out += properties;
+  }
+  out += text_of(publish.payload);
+}
+
+void put_ack(PacketType type, std::uint16_t packet_id, std::uint8_t reason, std::uint8_t version, std::string& out) {
+  const bool with_reason = version == 5 && reason != success;
+  put_first(type, type == PacketType::pubrel ? 2 : 0, out);
+  put_byte(with_reason ? 3 : 2, out);
+  put_two(packet_id, out);
+  if (with_reason) put_byte(reason, out);
+}
+
+void put_suback(PacketType type, std::uint16_t packet_id, std::size_t filters, std::uint8_t reason, std::uint8_t version, std::string& out) {
+  std::string body;
+  put_two(packet_id, body);
+  if (version == 5) put_byte(0, body);  // no properties
+  if (version == 5 || type == PacketType::suback) body.append(filters, static_cast<char>(version == 5 ? reason : 0x80));
+  put_packet(type, 0, body, out);
+}
+
+void put_disconnect(std::uint8_t reason, std::uint8_t version, std::string& out) {
+  put_first(PacketType::disconnect, 0, out);
+  const bool with_reason = version == 5 && reason != success;
+  put_byte(with_reason ? 1 : 0, out);
+  if (with_reason) put_byte(reason, out);
+}
+
+void put_ping(PacketType type, std::string& out) {
+  put_first(type, 0, out);
+  put_byte(0, out);
+}
+
+}  // namespace millrace::mqtt

@@ -1,0 +1,192 @@
+// MQTT control packets as bytes, both directions: OASIS MQTT 3.1.1 and MQTT 5.0. Pure: no I/O, no clock, no allocation while
+// parsing; what is parsed are views into the packet. Everything read from outside is bounded and checked: lengths, UTF-8
+// (MQTT 5, section 1.5.4), flags, properties that a packet may not carry, and properties given twice.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "base/bytes.h"
+
+namespace millrace::mqtt {
+
+enum class PacketType : std::uint8_t {  // section 2.1.2
+  connect = 1, connack, publish, puback, pubrec, pubrel, pubcomp, subscribe, suback, unsubscribe, unsuback, pingreq, pingresp, disconnect, auth
+};
+
+// Reason codes (section 2.4) that are spoken or understood here.
+enum Reason : std::uint8_t {
+  success = 0x00, disconnect_with_will = 0x04, no_matching_subscribers = 0x10, no_subscription_existed = 0x11,
+  unspecified_error = 0x80, malformed_packet = 0x81, protocol_error = 0x82, implementation_error = 0x83, unsupported_version = 0x84,
+  bad_client_id = 0x85, bad_credentials = 0x86, not_authorized = 0x87, server_unavailable = 0x88, server_busy = 0x89, banned = 0x8A,
+  shutting_down = 0x8B, bad_auth_method = 0x8C, keep_alive_timeout = 0x8D, taken_over = 0x8E, bad_topic = 0x90, packet_id_in_use = 0x91,
+  packet_id_not_found = 0x92, receive_maximum_exceeded = 0x93, bad_topic_alias = 0x94, packet_too_large = 0x95, rate_too_high = 0x96,
+  quota_exceeded = 0x97, payload_invalid = 0x99, retain_not_supported = 0x9A, qos_not_supported = 0x9B
+};
+// What a reason code means, in words.
+std::string reason_text(int reason_code);
+
+// Why a packet was not accepted: the reason code to answer with, and words for the operator. Good when `why` is null.
+struct Fault {
+  std::uint8_t reason = success;
+  const char* why = nullptr;
+  bool ok() const { return why == nullptr; }
+};
+
+struct Packet {
+  PacketType type = PacketType::connect;
+  std::uint8_t flags = 0;  // the low four bits of the first byte
+  BytesView body;
+};
+
+// Splits a byte stream into packets, however it is cut. Holds at most one unfinished packet.
+class Framer {
+ public:
+  enum class Next : std::uint8_t { packet, more, oversize, malformed };
+
+  explicit Framer(std::size_t packet_max) : packet_max_(packet_max) {}
+  // `chunk` must live until next() says `more` or keep() is called.
+  void push(BytesView chunk);
+  // The next whole packet, a view valid until the next push() or keep(); or `more`: all bytes are taken in. After `oversize`
+  // (the packet would be larger than `packet_max`, its fixed header included) and `malformed` nothing more can be read.
+  Next next(Packet& packet);
+  // Stops before the end of the chunk: what is left is kept, and next() goes on with it.
+  void keep();
+  // The packet that next() gave last is given again.
+  void back() { left_ = before_; }
+  void set_packet_max(std::size_t packet_max) { packet_max_ = packet_max; }
+  std::size_t held_bytes() const { return held_.size(); }
+
+ private:
+  std::size_t packet_max_;
+  Bytes held_;      // the beginning of an unfinished packet
+  BytesView left_;  // not yet split; in `held_` or in the caller's chunk
+  BytesView before_;
+  bool in_held_ = false;
+};
+
+// ---- reading ----------------------------------------------------------------------------------------------------------
+
+using UserProperties = std::vector<std::pair<std::string_view, std::string_view>>;
+
+struct Will {
+  std::string_view topic;
+  BytesView payload;
+  std::uint8_t qos = 0;
+  bool retain = false;
+  std::uint32_t delay_seconds = 0;
+};
+
+struct Connect {
+  std::uint8_t version = 5;  // 4: MQTT 3.1.1
+  bool clean_start = true;
+  std::uint16_t keep_alive_seconds = 0;
+  std::string_view client_id;
+  std::optional<Will> will;
+  std::optional<std::string_view> username;
+  std::optional<BytesView> password;
+  std::uint32_t session_expiry_seconds = 0;  // 3.1.1: without a clean session, for ever (UINT32_MAX)
+  std::uint32_t packet_max = UINT32_MAX;     // what the client accepts
+  bool extended_auth = false;
+};
+// `fault.reason` is a reason code of MQTT 5; CONNACK's codes of 3.1.1 are connack_code_of(reason).
+Fault parse_connect(const Packet& packet, Connect& out);
+
+struct Publish {
+  std::string_view topic;  // empty where an alias stands for it
+  std::uint16_t packet_id = 0;
+  std::uint8_t qos = 0;
+  bool duplicate = false, retain = false;
+  std::uint16_t topic_alias = 0;  // 0: none
+  std::string_view content_type;
+  BytesView payload;
+};
+// `properties` gets the user properties; it is cleared first.
+Fault parse_publish(const Packet& packet, std::uint8_t version, Publish& out, UserProperties& properties);
+
+// PUBACK, PUBREC, PUBREL, PUBCOMP; of SUBSCRIBE and UNSUBSCRIBE only what is needed to refuse them.
+struct Ack {
+  std::uint16_t packet_id = 0;
+  std::uint8_t reason = success;
+};
+Fault parse_ack(const Packet& packet, std::uint8_t version, Ack& out);
+
+struct Subscribe {
+  std::uint16_t packet_id = 0;
+  std::size_t filters = 0;
+};
+Fault parse_subscribe(const Packet& packet, std::uint8_t version, Subscribe& out);  // and UNSUBSCRIBE
+
+struct Disconnect {
+  std::uint8_t reason = success;
+  std::optional<std::uint32_t> session_expiry_seconds;
+};
+Fault parse_disconnect(const Packet& packet, std::uint8_t version, Disconnect& out);
+
+struct Connack {
+  bool session_present = false;
+  std::uint8_t reason = success;  // of MQTT 5; 3.1.1's return codes 0 to 5 as they are
+  std::uint16_t receive_maximum = 65535;
+  std::uint8_t maximum_qos = 2;
+  std::uint32_t packet_max = UINT32_MAX;
+  std::optional<std::uint16_t> keep_alive_seconds;
+};
+Fault parse_connack(const Packet& packet, std::uint8_t version, Connack& out);
+
+// A topic name a client may publish to (section 4.7): not empty, no wildcards, no NUL.
+bool good_topic(std::string_view topic);
+// Whether `text` is well-formed UTF-8 without U+0000 and surrogates (section 1.5.4).
+bool good_utf8(std::string_view text);
+
+// ---- writing, each appends one packet to `out` --------------------------------------------------------------------------
+
+struct ConnectWrite {
+  std::uint8_t version = 5;
+  std::string client_id;
+  std::uint16_t keep_alive_seconds = 0;
+  bool clean_start = true;
+  std::uint32_t session_expiry_seconds = 0;
+  std::string username;
+  std::optional<std::string> password;
+};
+void put_connect(const ConnectWrite& connect, std::string& out);
+
+struct ConnackWrite {
+  bool session_present = false;
+  std::uint8_t reason = success;
+  std::uint16_t receive_maximum = 65535;
+  std::uint32_t packet_max = 0;              // 0: not said
+  std::uint32_t session_expiry_seconds = 0;
+  bool say_session_expiry = false;           // where it differs from what was asked for
+  std::uint16_t topic_alias_maximum = 0;
+  std::string_view assigned_client_id;
+  std::optional<std::uint16_t> keep_alive_seconds;
+  std::string_view reason_string;
+};
+void put_connack(const ConnackWrite& connack, std::uint8_t version, std::string& out);
+
+struct PublishWrite {
+  std::string_view topic;
+  BytesView payload;
+  std::uint16_t packet_id = 0;
+  std::uint8_t qos = 0;
+  bool duplicate = false;
+  std::string_view content_type;
+  const std::vector<std::pair<std::string, std::string>>* properties = nullptr;
+};
+void put_publish(const PublishWrite& publish, std::uint8_t version, std::string& out);
+
+// PUBACK, PUBREC, PUBREL, PUBCOMP. With 3.1.1 there is no room for a reason.
+void put_ack(PacketType type, std::uint16_t packet_id, std::uint8_t reason, std::uint8_t version, std::string& out);
+// SUBACK and UNSUBACK, the same reason for every filter. 3.1.1: 0x80 for SUBACK, nothing for UNSUBACK.
+void put_suback(PacketType type, std::uint16_t packet_id, std::size_t filters, std::uint8_t reason, std::uint8_t version, std::string& out);
+// With 3.1.1 only a client sends it, without a reason.
+void put_disconnect(std::uint8_t reason, std::uint8_t version, std::string& out);
+void put_ping(PacketType type, std::string& out);
+std::uint8_t connack_code_of(std::uint8_t reason);  // MQTT 3.1.1, section 3.2.2.3
+
+}  // namespace millrace::mqtt

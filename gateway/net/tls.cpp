@@ -1,0 +1,466 @@
+#include "net/tls.h"
+
+#include <arpa/inet.h>
+#include <mbedtls/error.h>
+#include <mbedtls/oid.h>
+#include <mbedtls/pk.h>
+#include <mbedtls/ssl.h>
+#include <mbedtls/x509_crt.h>
+#include <sys/random.h>
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cstring>
+#include <tuple>
+
+#include "base/check.h"
+#include "base/files.h"
+#include "base/logger.h"
+#include "base/text.h"
+#include "config/secret.h"
+#include "net/tls_tickets.h"
+
+namespace millrace {
+namespace {
+
+constexpr const char* system_store = "/etc/ssl/certs/ca-certificates.crt";
+constexpr Duration look_at_files_every = std::chrono::seconds(10);
+constexpr WallTime build_time{std::int64_t{MILLRACE_BUILD_TIME} * 1'000'000};
+
+int random_bytes(void*, unsigned char* out, std::size_t size) {
+  while (size > 0) {
+    const ssize_t got = ::getrandom(out, size, 0);
+    if (got <= 0) return MBEDTLS_ERR_SSL_INTERNAL_ERROR;
+    out += got;
+    size -= static_cast<std::size_t>(got);
+  }
+  return 0;
+}
+
+std::string words_of(int rc) {
+  char words[160] = {};
+  mbedtls_strerror(rc, words, sizeof words);
+  return words;
+}
+
+using Moment = std::tuple<int, int, int, int, int, int>;
+Moment moment_of(const mbedtls_x509_time& t) { return {t.year, t.mon, t.day, t.hour, t.min, t.sec}; }
+Moment moment_of(WallTime time) {
+  using namespace std::chrono;
+  const sys_time<microseconds> at{microseconds(time.us)};
+  const auto day = floor<days>(at);
+  const year_month_day date(day);
+  const hh_mm_ss clock(floor<seconds>(at - day));
+  return {static_cast<int>(date.year()), static_cast<int>(static_cast<unsigned>(date.month())), static_cast<int>(static_cast<unsigned>(date.day())),
+          static_cast<int>(clock.hours().count()), static_cast<int>(clock.minutes().count()), static_cast<int>(clock.seconds().count())};
+}
+
+// iPAddress names (RFC 5280, section 4.2.1.6), which mbedTLS 2.28 does not compare by itself.
+bool is_for_address(const mbedtls_x509_crt& cert, const std::string& address) {
+  unsigned char wanted[16];
+  std::size_t size = 0;
+  if (::inet_pton(AF_INET, address.c_str(), wanted) == 1) size = 4;
+  else if (::inet_pton(AF_INET6, address.c_str(), wanted) == 1) size = 16;
+  for (const mbedtls_x509_sequence* name = &cert.subject_alt_names; name; name = name->next) {
+    const bool ip = name->buf.tag == (MBEDTLS_ASN1_CONTEXT_SPECIFIC | 7);
+    if (ip && name->buf.len == size && std::equal(wanted, wanted + size, name->buf.p)) return true;
+  }
+  return false;
+}
+
+bool is_address(const std::string& host) {
+  unsigned char ignored[16];
+  return ::inet_pton(AF_INET, host.c_str(), ignored) == 1 || ::inet_pton(AF_INET6, host.c_str(), ignored) == 1;
+}
+
+std::string common_name(const mbedtls_x509_crt* cert) {
+  for (const mbedtls_x509_name* name = cert ? &cert->subject : nullptr; name; name = name->next) {
+    if (MBEDTLS_OID_CMP(MBEDTLS_OID_AT_CN, &name->oid) == 0) return {reinterpret_cast<const char*>(name->val.p), name->val.len};
+  }
+  return "";
+}
+
+// What both sides are made of. Streams hold it while they live.
+struct Credentials {
+  mbedtls_ssl_config config;
+  mbedtls_x509_crt own, trusted;
+  mbedtls_pk_context key;
+  Loop& loop;
+  std::string address;  // the peer must be this; empty: a name, which mbedTLS checks, or anybody
+
+  explicit Credentials(Loop& l) : loop(l) {
+    mbedtls_ssl_config_init(&config);
+    mbedtls_x509_crt_init(&own);
+    mbedtls_x509_crt_init(&trusted);
+    mbedtls_pk_init(&key);
+  }
+  ~Credentials() {
+    mbedtls_ssl_config_free(&config);
+    mbedtls_x509_crt_free(&own);
+    mbedtls_x509_crt_free(&trusted);
+    mbedtls_pk_free(&key);
+  }
+  Credentials(const Credentials&) = delete;
+  Credentials& operator=(const Credentials&) = delete;
+
+  Status trust(const std::string& path) {
+    const int rc = mbedtls_x509_crt_parse_file(&trusted, path.c_str());
+    if (rc < 0) return {Code::invalid, text(path, ": ", words_of(rc))};
+    return {};  // rc > 0: some certificates of a store are of kinds that are not known here
+  }
+
+  Status show(const std::string& cert, const SecretRef& key_file) {
+    if (const int rc = mbedtls_x509_crt_parse_file(&own, cert.c_str()); rc != 0) return {Code::invalid, text(cert, ": ", rc < 0 ? words_of(rc) : "some of it is no certificate")};
+    if (Status status = check_secret(key_file); !status.ok()) return status;
+    const auto path = secret_path(key_file);
+    if (!path.ok()) return path.status();
+#if MBEDTLS_VERSION_MAJOR >= 3
+    const int rc = mbedtls_pk_parse_keyfile(&key, path.value().c_str(), nullptr, random_bytes, nullptr);
+#else
+    const int rc = mbedtls_pk_parse_keyfile(&key, path.value().c_str(), nullptr);
+#endif
+    if (rc != 0) return {Code::invalid, text(path.value(), ": ", words_of(rc))};
+#if MBEDTLS_VERSION_MAJOR >= 3
+    if (mbedtls_pk_check_pair(&own.pk, &key, random_bytes, nullptr) != 0) return {Code::invalid, text(path.value(), " is not the key of ", cert)};
+#else
+    if (mbedtls_pk_check_pair(&own.pk, &key) != 0) return {Code::invalid, text(path.value(), " is not the key of ", cert)};
+#endif
+    if (const int set = mbedtls_ssl_conf_own_cert(&config, &own, &key); set != 0) return {Code::invalid, text(cert, ": ", words_of(set))};
+    return {};
+  }
+
+  Status begin(int endpoint) {
+    const int rc = mbedtls_ssl_config_defaults(&config, endpoint, MBEDTLS_SSL_TRANSPORT_STREAM, MBEDTLS_SSL_PRESET_DEFAULT);
+    if (rc != 0) return {Code::invalid, words_of(rc)};
+    mbedtls_ssl_conf_min_version(&config, MBEDTLS_SSL_MAJOR_VERSION_3, MBEDTLS_SSL_MINOR_VERSION_3);
+    mbedtls_ssl_conf_max_version(&config, MBEDTLS_SSL_MAJOR_VERSION_3, MBEDTLS_SSL_MINOR_VERSION_3);
+    mbedtls_ssl_conf_rng(&config, random_bytes, nullptr);
+    mbedtls_ssl_conf_verify(&config, verify, this);
+    return {};
+  }
+
+  // Runs for each certificate of the peer's chain, after mbedTLS's own checks.
+  static int verify(void* context, mbedtls_x509_crt* cert, int depth, std::uint32_t* flags) {
+    const auto* self = static_cast<const Credentials*>(context);
+    const Moment now = moment_of(std::max(self->loop.wall(), build_time));
+    *flags &= ~static_cast<std::uint32_t>(MBEDTLS_X509_BADCERT_EXPIRED | MBEDTLS_X509_BADCERT_FUTURE);
+    if (now > moment_of(cert->valid_to)) *flags |= MBEDTLS_X509_BADCERT_EXPIRED;
+    if (now < moment_of(cert->valid_from)) *flags |= MBEDTLS_X509_BADCERT_FUTURE;
+    if (depth == 0 && !self->address.empty() && !is_for_address(*cert, self->address)) *flags |= MBEDTLS_X509_BADCERT_CN_MISMATCH;
+    return 0;
+  }
+};
+
+class TlsStream final : public Stream {
+ public:
+  TlsStream(Loop& loop, std::unique_ptr<Stream> raw, std::shared_ptr<Credentials> credentials, TlsReady ready)
+      : loop_(loop), credentials_(std::move(credentials)), raw_(std::move(raw)), ready_(std::move(ready)) {
+    mbedtls_ssl_init(&ssl_);
+  }
+  ~TlsStream() override {
+    *alive_ = false;
+    mbedtls_ssl_free(&ssl_);
+  }
+
+  Status set_up(const std::string& host) {
+    if (const int rc = mbedtls_ssl_setup(&ssl_, &credentials_->config); rc != 0) return {Code::unavailable, words_of(rc)};
+    if (!host.empty()) {
+      if (const int rc = mbedtls_ssl_set_hostname(&ssl_, host.c_str()); rc != 0) return {Code::invalid, words_of(rc)};
+    }
+    mbedtls_ssl_set_bio(&ssl_, this, send, receive, nullptr);
+    return {};
+  }
+  mbedtls_ssl_context& ssl() { return ssl_; }
+  // Begins the handshake: for clients, who speak first.
+  void begin() { (void)pump(); }
+  std::shared_ptr<bool> alive() const { return alive_; }
+  std::function<void(mbedtls_ssl_context&)> after_handshake;
+
+  void read(std::function<void(BytesView)> received) override {
+    received_ = std::move(received);
+    raw_->read([this](BytesView chunk) { arrived(chunk); });
+  }
+  void pause() override {
+    paused_ = true;
+    raw_->pause();
+  }
+  void resume() override {
+    if (!std::exchange(paused_, false)) return;
+    loop_.post([this, alive = alive_] {
+      if (!*alive || paused_ || over_ || !pump()) return;
+      if (!paused_) raw_->resume();
+    });
+  }
+  void write(std::string bytes) override {
+    std::string_view left = bytes;
+    while (!left.empty() && !over_) {
+      const int rc = mbedtls_ssl_write(&ssl_, reinterpret_cast<const unsigned char*>(left.data()), left.size());
+      if (rc <= 0) break;  // the sending side never says "later": it has all the room
+      left.remove_prefix(static_cast<std::size_t>(rc));
+    }
+    flush();
+  }
+  std::size_t pending_bytes() const override { return raw_->pending_bytes(); }
+  void finish(std::function<void()> closed) override {
+    if (handshaken_ && !over_) (void)mbedtls_ssl_close_notify(&ssl_);
+    flush();
+    raw_->finish(std::move(closed));
+  }
+  std::optional<std::uint32_t> peer_uid() const override { return std::nullopt; }
+  std::string peer_address() const override { return raw_->peer_address(); }
+
+ private:
+  static int send(void* context, const unsigned char* bytes, std::size_t size) {
+    static_cast<TlsStream*>(context)->out_.append(reinterpret_cast<const char*>(bytes), size);
+    return static_cast<int>(size);
+  }
+  static int receive(void* context, unsigned char* to, std::size_t size) {
+    auto* self = static_cast<TlsStream*>(context);
+    if (self->in_.empty()) return MBEDTLS_ERR_SSL_WANT_READ;
+    size = std::min(size, self->in_.size());
+    std::copy_n(reinterpret_cast<const unsigned char*>(self->in_.data()), size, to);
+    self->in_ = self->in_.subspan(size);
+    return static_cast<int>(size);
+  }
+
+  void flush() {
+    if (!out_.empty()) raw_->write(std::exchange(out_, {}));
+  }
+
+  void arrived(BytesView chunk) {
+    if (over_) return;
+    if (chunk.empty()) return fail(Code::unavailable, "the connection was closed");
+    if (held_.empty()) {
+      in_ = chunk;
+    } else {
+      held_.insert(held_.end(), chunk.begin(), chunk.end());
+      in_ = held_;
+    }
+    (void)pump();
+  }
+
+  // Takes in what there is. False when the stream was destroyed or is over. What a pause leaves is kept for resume().
+  bool pump() {
+    const auto alive = alive_;
+    if (!handshaken_ && !shake_hands()) return *alive && !over_;
+    if (!*alive) return false;
+    static char plain[16 << 10];  // one record; what it holds is delivered before the next is opened
+    while (!paused_ && !over_) {
+      const int rc = mbedtls_ssl_read(&ssl_, reinterpret_cast<unsigned char*>(plain), sizeof plain);
+      if (rc == MBEDTLS_ERR_SSL_WANT_READ || rc == MBEDTLS_ERR_SSL_WANT_WRITE) break;
+      if (rc <= 0) {
+        fail(Code::unavailable, rc == 0 || rc == MBEDTLS_ERR_SSL_PEER_CLOSE_NOTIFY ? "closed" : words_of(rc));
+        return false;
+      }
+      if (received_) {
+        const auto received = received_;
+        received(bytes_of({plain, static_cast<std::size_t>(rc)}));
+        if (!*alive) return false;
+      }
+    }
+    if (over_) return false;
+    flush();
+    keep_rest();
+    return true;
+  }
+
+  void keep_rest() {
+    if (in_.empty()) held_ = Bytes{};
+    else held_ = Bytes(in_.begin(), in_.end());
+    in_ = held_;
+  }
+
+  bool shake_hands() {
+    const int rc = mbedtls_ssl_handshake(&ssl_);
+    flush();
+    if (rc == MBEDTLS_ERR_SSL_WANT_READ || rc == MBEDTLS_ERR_SSL_WANT_WRITE) {
+      keep_rest();
+      return false;
+    }
+    const std::uint32_t flags = mbedtls_ssl_get_verify_result(&ssl_);
+    if (rc != 0) {
+      std::string why = words_of(rc);
+      const bool judged = flags != 0 && flags != UINT32_MAX && rc == MBEDTLS_ERR_X509_CERT_VERIFY_FAILED;
+      if (judged) {
+        char info[512] = {};
+        mbedtls_x509_crt_verify_info(info, sizeof info, "", flags);
+        why = "certificate: " + std::string(trim(info));
+        std::replace(why.begin(), why.end(), '\n', ' ');
+      }
+      const bool refused = rc == MBEDTLS_ERR_SSL_FATAL_ALERT_MESSAGE;
+      if (refused) why = "the peer refused the handshake (a certificate of ours?)";
+      fail(judged ? Code::invalid : Code::unavailable, why);
+      return false;
+    }
+    // Where certificates are optional, none is fine and a bad one is not.
+    constexpr auto none = static_cast<std::uint32_t>(MBEDTLS_X509_BADCERT_MISSING | MBEDTLS_X509_BADCERT_SKIP_VERIFY);
+    if ((flags & ~none) != 0) {
+      fail(Code::invalid, "the peer's certificate is not good");
+      return false;
+    }
+    handshaken_ = true;
+    if (after_handshake) after_handshake(ssl_);
+    const auto alive = alive_;
+    if (const auto ready = std::exchange(ready_, nullptr)) ready({}, flags == 0 ? common_name(mbedtls_ssl_get_peer_cert(&ssl_)) : "");
+    return *alive && !over_;
+  }
+
+  // The end: before the handshake the owner hears it through `ready`, afterwards as the end of the stream.
+  void fail(Code code, const std::string& why) {
+    over_ = true;
+    flush();
+    if (const auto ready = std::exchange(ready_, nullptr)) {
+      ready({code, "TLS: " + why}, "");
+    } else if (received_) {
+      const auto received = received_;
+      received({});
+    }
+  }
+
+  Loop& loop_;
+  std::shared_ptr<Credentials> credentials_;
+  std::unique_ptr<Stream> raw_;
+  TlsReady ready_;
+  mbedtls_ssl_context ssl_;
+  std::function<void(BytesView)> received_;
+  BytesView in_;
+  Bytes held_;
+  std::string out_;
+  bool handshaken_ = false, paused_ = false, over_ = false;
+  std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
+};
+
+}  // namespace
+
+// ---- the server's side ----------------------------------------------------------------------------------------------
+
+struct TlsServer::Context : Credentials {
+  TicketKeys tickets;
+  Context(Loop& loop, const std::string& ticket_file) : Credentials(loop), tickets(ticket_file) {}
+
+  static int write_ticket(void* context, const mbedtls_ssl_session* session, unsigned char* start, const unsigned char* end, std::size_t* size,
+                          std::uint32_t* lifetime) {
+    auto* self = static_cast<Context*>(context);
+    std::size_t needed = 0;
+    (void)mbedtls_ssl_session_save(session, nullptr, 0, &needed);  // says how large it is
+    Bytes saved(needed);
+    if (mbedtls_ssl_session_save(session, reinterpret_cast<unsigned char*>(saved.data()), saved.size(), &needed) != 0) return MBEDTLS_ERR_SSL_INTERNAL_ERROR;
+    const Bytes ticket = self->tickets.seal(saved, self->loop.wall());
+    if (ticket.empty() || ticket.size() > static_cast<std::size_t>(end - start)) return MBEDTLS_ERR_SSL_BUFFER_TOO_SMALL;
+    std::copy_n(reinterpret_cast<const unsigned char*>(ticket.data()), ticket.size(), start);
+    *size = ticket.size();
+    *lifetime = static_cast<std::uint32_t>(TicketKeys::lifetime_us / 1'000'000);
+    return 0;
+  }
+
+  static int parse_ticket(void* context, mbedtls_ssl_session* session, unsigned char* bytes, std::size_t size) {
+    auto* self = static_cast<Context*>(context);
+    const Bytes saved = self->tickets.open(bytes_of({reinterpret_cast<const char*>(bytes), size}), self->loop.wall());
+    if (saved.empty()) return MBEDTLS_ERR_SSL_INVALID_MAC;  // a full handshake follows
+    return mbedtls_ssl_session_load(session, reinterpret_cast<const unsigned char*>(saved.data()), saved.size());
+  }
+};
+
+TlsServer::~TlsServer() = default;
+
+namespace {
+std::string stamp_of(const std::vector<std::string>& paths) {
+  std::string stamp;
+  for (const std::string& path : paths) {
+    struct stat info {};
+    if (!path.empty() && ::stat(path.c_str(), &info) == 0) stamp += text(info.st_ino, ":", info.st_size, ":", info.st_mtim.tv_sec, ".", info.st_mtim.tv_nsec, ";");
+  }
+  return stamp;
+}
+}  // namespace
+
+Result<std::shared_ptr<TlsServer::Context>> TlsServer::load() const {
+  auto context = std::make_shared<Context>(loop_, options_.ticket_key_file);
+  if (Status status = context->begin(MBEDTLS_SSL_IS_SERVER); !status.ok()) return status;
+  if (Status status = context->show(options_.cert, options_.key); !status.ok()) return status;
+  const bool none = options_.client_certificates == ClientCertificates::none;
+  if (!none) {
+    if (Status status = context->trust(options_.client_ca); !status.ok()) return status;
+    mbedtls_ssl_conf_ca_chain(&context->config, &context->trusted, nullptr);
+  }
+  mbedtls_ssl_conf_authmode(&context->config, none ? MBEDTLS_SSL_VERIFY_NONE
+                                              : options_.client_certificates == ClientCertificates::required ? MBEDTLS_SSL_VERIFY_REQUIRED : MBEDTLS_SSL_VERIFY_OPTIONAL);
+  mbedtls_ssl_conf_session_tickets_cb(&context->config, Context::write_ticket, Context::parse_ticket, context.get());
+  return context;
+}
+
+Result<std::unique_ptr<TlsServer>> TlsServer::make(Loop& loop, TlsServerOptions options) {
+  std::unique_ptr<TlsServer> server(new TlsServer(loop, std::move(options)));
+  auto context = server->load();
+  if (!context.ok()) return context.status();
+  server->context_ = std::move(context).value();
+  server->looked_at_ = loop.now();
+  server->stamp_ = stamp_of({server->options_.cert, secret_path(server->options_.key).ok() ? secret_path(server->options_.key).value() : "", server->options_.client_ca});
+  return server;
+}
+
+// Certificates rotate: what changed on disk counts for the next connection. What cannot be used leaves the old ones.
+void TlsServer::look_at_files() {
+  if (loop_.now() - looked_at_ < look_at_files_every) return;
+  looked_at_ = loop_.now();
+  const auto key = secret_path(options_.key);
+  const std::string stamp = stamp_of({options_.cert, key.ok() ? key.value() : "", options_.client_ca});
+  if (stamp == stamp_) return;
+  stamp_ = stamp;
+  auto context = load();
+  if (!context.ok()) {
+    LOG_ERROR("TLS: the certificates on disk changed and cannot be used: ", context.status().detail(), "; the old ones stay");
+    return;
+  }
+  context_ = std::move(context).value();
+  LOG_INFO("TLS: ", options_.cert, " was read again");
+}
+
+std::unique_ptr<Stream> TlsServer::accept(std::unique_ptr<Stream> raw, TlsReady ready) {
+  look_at_files();
+  auto stream = std::make_unique<TlsStream>(loop_, std::move(raw), context_, std::move(ready));
+  MILLRACE_CHECK(stream->set_up("").ok());  // fails for want of memory only
+  return stream;
+}
+
+// ---- the client's side ----------------------------------------------------------------------------------------------
+
+struct TlsClient::Resumption {
+  mbedtls_ssl_session session;
+  std::string host;  // whose session it is; empty: none
+  Resumption() { mbedtls_ssl_session_init(&session); }
+  ~Resumption() { mbedtls_ssl_session_free(&session); }
+};
+
+TlsClient::TlsClient(Loop& loop, TlsConfig config) : loop_(loop), config_(std::move(config)), resumption_(std::make_shared<Resumption>()) {}
+TlsClient::~TlsClient() = default;
+
+Result<std::unique_ptr<Stream>> TlsClient::connect(std::unique_ptr<Stream> raw, const std::string& host, TlsReady ready) {
+  auto credentials = std::make_shared<Credentials>(loop_);
+  if (Status status = credentials->begin(MBEDTLS_SSL_IS_CLIENT); !status.ok()) return status;
+  if (Status status = credentials->trust(config_.ca.empty() ? system_store : config_.ca); !status.ok()) return status;
+  mbedtls_ssl_conf_ca_chain(&credentials->config, &credentials->trusted, nullptr);
+  mbedtls_ssl_conf_authmode(&credentials->config, MBEDTLS_SSL_VERIFY_REQUIRED);
+  if (!config_.cert.empty()) {
+    if (Status status = credentials->show(config_.cert, config_.key); !status.ok()) return status;
+  }
+  // An address has no name to check or to send (RFC 6066, section 3): verify() compares it.
+  const bool address = is_address(host);
+  if (address) credentials->address = host;
+  auto stream = std::make_unique<TlsStream>(loop_, std::move(raw), std::move(credentials), std::move(ready));
+  if (Status status = stream->set_up(address ? "" : host); !status.ok()) return status;
+  if (resumption_->host == host) (void)mbedtls_ssl_set_session(&stream->ssl(), &resumption_->session);  // refused: a full handshake
+  stream->after_handshake = [resumption = resumption_, host](mbedtls_ssl_context& ssl) {
+    mbedtls_ssl_session_free(&resumption->session);
+    mbedtls_ssl_session_init(&resumption->session);
+    resumption->host = mbedtls_ssl_get_session(&ssl, &resumption->session) == 0 ? host : "";
+  };
+  TlsStream& begun = *stream;
+  loop_.post([alive = begun.alive(), &begun] {
+    if (*alive) begun.begin();
+  });
+  return std::unique_ptr<Stream>(std::move(stream));
+}
+
+}  // namespace millrace

@@ -1,0 +1,65 @@
+// TLS 1.2 over a Stream, both sides, by mbedTLS: the decrypted side is a Stream again. Peers are verified by default and
+// nothing switches that off. Certificate dates are judged by the latest of wall clock and build time, so that a box that
+// boots in 1970 neither refuses everybody nor believes what expired long ago. On the loop. The one home of mbedTLS's TLS.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "config/config.h"
+#include "loop/loop.h"
+
+namespace millrace {
+
+// `ok` once the handshake is through and the peer is who he should be; `invalid` when a certificate is at fault (somebody
+// must act), `unavailable` for everything else. `subject`: common name of the peer's certificate, if he showed one. Runs once,
+// from inside the stream's own reading, where it may be destroyed.
+using TlsReady = std::function<void(const Status& status, const std::string& subject)>;
+
+enum class ClientCertificates : std::uint8_t { none, optional, required };
+
+struct TlsServerOptions {
+  std::string cert;         // PEM, with the chain
+  SecretRef key;
+  std::string client_ca;    // whom client certificates must come from
+  ClientCertificates client_certificates = ClientCertificates::none;
+  std::string ticket_key_file;  // keys of session tickets, so that resumption survives a restart; made when missing
+};
+
+class TlsServer {
+ public:
+  static Result<std::unique_ptr<TlsServer>> make(Loop& loop, TlsServerOptions options);
+  // The handshake begins with what arrives. Certificates that changed on disk are picked up here.
+  std::unique_ptr<Stream> accept(std::unique_ptr<Stream> raw, TlsReady ready);
+  ~TlsServer();
+
+ private:
+  struct Context;
+  TlsServer(Loop& loop, TlsServerOptions options) : loop_(loop), options_(std::move(options)) {}
+  Result<std::shared_ptr<Context>> load() const;
+  void look_at_files();
+
+  Loop& loop_;
+  TlsServerOptions options_;
+  std::shared_ptr<Context> context_;
+  std::string stamp_;
+  Instant looked_at_;
+};
+
+class TlsClient {
+ public:
+  explicit TlsClient(Loop& loop, TlsConfig config);
+  ~TlsClient();
+  // `raw` is connected; `host` is the name or address that the certificate must be for. Files are read anew at each
+  // connection; the last session is resumed where the server agrees. Failures come through `ready`.
+  Result<std::unique_ptr<Stream>> connect(std::unique_ptr<Stream> raw, const std::string& host, TlsReady ready);
+
+ private:
+  struct Resumption;
+  Loop& loop_;
+  TlsConfig config_;
+  std::shared_ptr<Resumption> resumption_;
+};
+
+}  // namespace millrace
