@@ -6,6 +6,7 @@
 #include "cli/arguments.h"
 #include "cli/capacity.h"
 #include "log_tool.h"
+#include "passwd_tool.h"
 #include "version.h"
 
 namespace millrace {
@@ -129,6 +130,7 @@ int main(int argc, char** argv) {
   if (arguments.command == "run") return run(arguments);
   if (arguments.command == "check") return check(arguments);
   if (arguments.command == "version") return version();
+  if (arguments.command == "passwd") return passwd_tool(arguments);
   if (arguments.command.starts_with("log.") || arguments.command.starts_with("dlq.")) return care(arguments);
   if (!arguments.command.empty()) return talk(arguments);
   return arguments.exit_code;

@@ -4,13 +4,13 @@
 # usage: tests/run.sh [quick|full|NAME...]
 #   quick (default)   sanitizer build; unit, contract, golden, simulation, tidy, integration with mosquitto
 #   full              quick, and: kills, long simulation, ThreadSanitizer, fuzz, rabbitmq, bench
-#   NAME              one or more of: unit contract golden reader simulation tidy main_job faults log
-#                     kills long_simulation tsan fuzz rabbitmq bench
+#   NAME              one or more of: unit contract golden reader simulation tidy main_job faults log endpoint
+#                     kills endpoint_kills long_simulation tsan fuzz rabbitmq bench
 # The last line is "N passed, N failed, N skipped"; each skip has its reason above it.
 set -uo pipefail
 cd "$(dirname "$0")/.."
-quick="unit contract golden reader simulation tidy main_job faults log"
-slow="kills long_simulation tsan fuzz rabbitmq bench"
+quick="unit contract golden reader simulation tidy main_job faults log endpoint"
+slow="kills endpoint_kills long_simulation tsan fuzz rabbitmq bench"
 case "${1:-quick}" in
   quick) names=$quick ;;
   full) names="$quick $slow" ;;
@@ -85,8 +85,9 @@ for name in $names; do
     unit|contract|golden|simulation) run "$name" timeout 600 "build/dev/tests/test_$name" ;;
     reader) run reader timeout 60 /usr/bin/python3 tests/golden/read_batch_test.py build/dev/generated/record.desc ;;
     tidy) run tidy timeout 60 /usr/bin/python3 tests/tidy/tidy_test.py ;;
-    main_job|faults|log) run "$name" timeout 900 /usr/bin/python3 "tests/integration/${name}_test.py" ;;
+    main_job|faults|log|endpoint) run "$name" timeout 900 /usr/bin/python3 "tests/integration/${name}_test.py" ;;
     kills) run kills env MILLRACE_KILLS=50 timeout 3000 /usr/bin/python3 tests/integration/main_job_test.py MainJob.test_kill_9_at_random_moments_loses_nothing ;;
+    endpoint_kills) run endpoint_kills env MILLRACE_KILLS=50 MILLRACE_CUTS=50 timeout 3000 /usr/bin/python3 tests/integration/endpoint_test.py Durable PowerCuts ;;
     long_simulation) run long_simulation env MILLRACE_EFFORT=50 timeout 3000 build/dev/tests/test_simulation ;;
     tsan)
       if build tsan; then

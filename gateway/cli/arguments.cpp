@@ -64,6 +64,10 @@ Arguments parse_arguments(int argc, char** argv) {
   auto* forget = with_config(uplink->add_subcommand("forget", "Give up what an uplink that left the configuration has not sent"));
   forget->add_option("name", out.uplink, "The uplink's name")->required();
   with_config(app.add_subcommand("reload", "Read the configuration again (as SIGHUP does)"));
+  auto* passwd = app.add_subcommand("passwd", "Put a user of the MQTT endpoint into a users file; the password is asked for, or read from standard input");
+  passwd->add_option("file", out.output, "The users file; made when it is missing")->required();
+  passwd->add_option("user", out.uplink, "The user's name")->required();
+  passwd->add_flag("-D,--delete", out.all, "Take the user out instead");
   app.add_subcommand("version", "Print the version and what is built in");
   for (CLI::App* command : app.get_subcommands({})) command->fallthrough(false);
   try {
@@ -72,7 +76,7 @@ Arguments parse_arguments(int argc, char** argv) {
     out.exit_code = app.exit(error) == 0 ? 0 : 64;
     return out;
   }
-  for (const char* name : {"run", "check", "status", "reload", "version"}) {
+  for (const char* name : {"run", "check", "status", "reload", "version", "passwd"}) {
     if (app.got_subcommand(name)) out.command = name;
   }
   for (const auto& [group, name] : {std::pair{log, "log."}, std::pair{dlq, "dlq."}}) {

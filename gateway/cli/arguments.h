@@ -7,19 +7,19 @@
 namespace millrace {
 
 struct Arguments {
-  std::string command;           // run, check, status, forget, reload, version, log.*, dlq.*; empty: stop with `exit_code`
+  std::string command;           // run, check, status, forget, reload, version, passwd, log.*, dlq.*; empty: stop with `exit_code`
   std::string config = "/etc/millrace/millrace.toml";
   std::string runtime_dir;       // for commands that talk to a daemon; default: from the configuration
   double rate = 0;               // check: readings a second to reckon with; 0: as observed, else 100
   double reading_bytes = 0;      // check: bytes of a reading in the log; 0: as observed, else 6
   bool json = false;
   int max = 20;
-  std::string uplink;
+  std::string uplink;            // uplink forget; passwd: the user
   std::string lane, from = "1", to;       // log cat, export: which lane (all when empty) and which numbers
-  std::string format = "json", output;    // log export: and where to; log backup: the folder; log salvage: the file
+  std::string format = "json", output;    // log export: and where to; log backup: the folder; log salvage, passwd: the file
   std::string device, before;             // log forget
   std::uint64_t number = 0;               // dlq show, retry, drop
-  bool all = false;
+  bool all = false;                       // dlq retry, drop: all of them; passwd: take the user out
   int exit_code = 0;
 };
 

@@ -1,7 +1,6 @@
 #!/usr/bin/python3
 """The log of a real daemon, looked after from the command line; disks that go away, fill up and lose power."""
 import csv
-import fcntl
 import io
 import json
 import os
@@ -18,9 +17,8 @@ from pathlib import Path
 import paho.mqtt.client as mqtt
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "support"))
-from testsite import BUILD, Site, free_port, scenario, wait_for
+from testsite import BUILD, DiskSite, Site, free_port, scenario, wait_for
 
-EXT4_IOC_SHUTDOWN, NO_LOG_FLUSH = 0x8004587D, 2
 
 
 class LogTools(Site):
@@ -207,55 +205,8 @@ class LogTools(Site):
         self.assertEqual(gateway.stop(), 0)
 
 
-class Disks(Site):
-    """On a file system of its own, in a loop-mounted file: it can go read-only, away, or lose power."""
-
-    def setUp(self):
-        super().setUp()
-        self.mounted = False
-        if os.geteuid() != 0:
-            self.skipTest("mounting needs root")
-        image, self.mount = self.folder / "disk.img", self.folder / "disk"
-        self.mount.mkdir()
-        with open(image, "wb") as file:
-            file.truncate(64 << 20)
-        made = subprocess.run(["mkfs.ext4", "-q", "-F", str(image)], capture_output=True, text=True)
-        if made.returncode != 0:
-            self.skipTest("mkfs.ext4: " + made.stderr.strip())
-        self.image = image
-        self.mount_it()
-
-    def mount_it(self):
-        done = subprocess.run(["mount", "-o", "loop", str(self.image), str(self.mount)], capture_output=True, text=True)
-        if done.returncode != 0:
-            self.skipTest("mount -o loop is not allowed here: " + done.stderr.strip())
-        self.mounted = True
-
-    def unmount(self):
-        subprocess.run(["umount", str(self.mount)], check=False, capture_output=True)
-        self.mounted = False
-
-    def tearDown(self):
-        for process in reversed(self.processes):
-            process.stop(signal.SIGKILL)
-        if self.mounted:
-            subprocess.run(["umount", "-l", str(self.mount)], capture_output=True)
-        super().tearDown()
-
-    def on_disk(self, devices_port, central_port, **values):
-        config = self.config(devices_port, central_port, **values)
-        config.write_text(config.read_text().replace(f'path = "{self.folder}/log"', f'path = "{self.mount}/log"'))
-        return config
-
-    def shut_down(self):
-        """The file system refuses everything from now on, and what was not flushed is gone."""
-        fd = os.open(self.mount, os.O_RDONLY)
-        try:
-            fcntl.ioctl(fd, EXT4_IOC_SHUTDOWN, NO_LOG_FLUSH.to_bytes(4, "little"))
-        except OSError as error:
-            self.skipTest(f"EXT4_IOC_SHUTDOWN: {error}")
-        finally:
-            os.close(fd)
+class Disks(DiskSite):
+    """What a disk can do to a log."""
 
     def reading(self, port, n):
         self.publish(port, "plant/l1/d1/telemetry", f'{{"ts":{1700000000 + n},"value":{n}}}')

@@ -1,5 +1,6 @@
 """A site for tests on real parts: brokers, gateway and simulator on loopback, on free ports, in a temporary folder, each
 stopped by pid by whoever started it. Everything waits for events, never for luck: wait_for() polls a condition to a deadline."""
+import fcntl
 import json
 import os
 import shutil
@@ -202,6 +203,60 @@ class Site(unittest.TestCase):
         account = json.loads((self.folder / "account.json").read_text())
         account["exit"] = process.process.returncode
         return account
+
+
+EXT4_IOC_SHUTDOWN, NO_LOG_FLUSH = 0x8004587D, 2
+
+
+class DiskSite(Site):
+    """On a file system of its own, in a loop-mounted file: it can go read-only, away, or lose power."""
+
+    def setUp(self):
+        super().setUp()
+        self.mounted = False
+        if os.geteuid() != 0:
+            self.skipTest("mounting needs root")
+        image, self.mount = self.folder / "disk.img", self.folder / "disk"
+        self.mount.mkdir()
+        with open(image, "wb") as file:
+            file.truncate(64 << 20)
+        made = subprocess.run(["mkfs.ext4", "-q", "-F", str(image)], capture_output=True, text=True)
+        if made.returncode != 0:
+            self.skipTest("mkfs.ext4: " + made.stderr.strip())
+        self.image = image
+        self.mount_it()
+
+    def mount_it(self):
+        done = subprocess.run(["mount", "-o", "loop", str(self.image), str(self.mount)], capture_output=True, text=True)
+        if done.returncode != 0:
+            self.skipTest("mount -o loop is not allowed here: " + done.stderr.strip())
+        self.mounted = True
+
+    def unmount(self):
+        subprocess.run(["umount", str(self.mount)], check=False, capture_output=True)
+        self.mounted = False
+
+    def tearDown(self):
+        for process in reversed(self.processes):
+            process.stop(signal.SIGKILL)
+        if self.mounted:
+            subprocess.run(["umount", "-l", str(self.mount)], capture_output=True)
+        super().tearDown()
+
+    def on_disk(self, devices_port, central_port, **values):
+        config = self.config(devices_port, central_port, **values)
+        config.write_text(config.read_text().replace(f'path = "{self.folder}/log"', f'path = "{self.mount}/log"'))
+        return config
+
+    def shut_down(self):
+        """The file system refuses everything from now on, and what was not flushed is gone."""
+        fd = os.open(self.mount, os.O_RDONLY)
+        try:
+            fcntl.ioctl(fd, EXT4_IOC_SHUTDOWN, NO_LOG_FLUSH.to_bytes(4, "little"))
+        except OSError as error:
+            self.skipTest(f"EXT4_IOC_SHUTDOWN: {error}")
+        finally:
+            os.close(fd)
 
 
 def scenario(devices_port, central, *, devices=20, rate=500, duration="4s", more="", fleet="", drain="60s"):

@@ -1,0 +1,489 @@
+#!/usr/bin/python3
+"""Devices publish straight to the gateway: real clients, the errors of both standards by section, logins and rights, TLS, and
+that what was acknowledged is in the log after kills and real power cuts."""
+import json
+import os
+import random
+import shutil
+import signal
+import socket
+import ssl
+import struct
+import subprocess
+import sys
+import time
+import unittest
+from pathlib import Path
+
+import paho.mqtt.client as mqtt
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "support"))
+from testsite import BUILD, DiskSite, Process, Site, free_port, wait_for
+
+CONFIG = """
+[gateway]
+name = "gw"
+runtime_dir = "@run@"
+[log]
+path = "@log@"
+commit_interval = "200ms"
+@logmore@
+[[inputs.mqtt_endpoint]]
+name = "devices"
+listen = "127.0.0.1:@port@"
+@input@
+  [[inputs.mqtt_endpoint.routes]]
+  topic = "plant/{line}/{device}/telemetry"
+  tags = ["line"]
+  time = "ts"
+  metrics = { value = "value" }
+  @route@
+@more@
+[[uplinks.mqtt]]
+name = "central"
+servers = ["mqtt://127.0.0.1:1"]
+initial_interval = "10s"
+max_interval = "10s"
+[observe]
+listen = "127.0.0.1:@observe@"
+"""
+
+
+def text(value):
+    value = value.encode() if isinstance(value, str) else value
+    return struct.pack(">H", len(value)) + value
+
+
+def packet(first, body=b""):
+    length, n = b"", len(body)
+    while True:
+        length += bytes([n & 0x7F | (0x80 if n > 0x7F else 0)])
+        n >>= 7
+        if not n:
+            return bytes([first]) + length + body
+
+
+def connect(version=5, client="c1", flags=2, keep_alive=60, properties=b"", payload=b"", name="MQTT"):
+    body = text(name) + bytes([version, flags]) + struct.pack(">H", keep_alive)
+    if version == 5:
+        body += bytes([len(properties)]) + properties
+    return packet(0x10, body + text(client) + payload)
+
+
+def publish(topic="plant/l1/d1/telemetry", payload=b'{"ts":1700000000,"value":1}', qos=1, id=1, version=5, properties=b"", flags=0):
+    body = text(topic) + (struct.pack(">H", id) if qos else b"") + (bytes([len(properties)]) + properties if version == 5 else b"") + payload
+    return packet(0x30 | qos << 1 | flags, body)
+
+
+class Raw:
+    """A socket that speaks packets."""
+
+    def __init__(self, port, *packets):
+        self.socket = socket.create_connection(("127.0.0.1", port), 10)
+        self.socket.settimeout(10)
+        self.bytes = b""
+        self.send(*packets)
+
+    def send(self, *packets):
+        try:
+            self.socket.sendall(b"".join(packets))
+        except OSError:
+            pass
+
+    def packet(self):
+        """(first byte, body) of the next packet; None at the end."""
+        while True:
+            if len(self.bytes) >= 2:
+                length, at, shift = 0, 1, 0
+                while at < len(self.bytes):
+                    length |= (self.bytes[at] & 0x7F) << shift
+                    at, shift = at + 1, shift + 7
+                    if not self.bytes[at - 1] & 0x80:
+                        break
+                if len(self.bytes) >= at + length:
+                    got = self.bytes[0], self.bytes[at:at + length]
+                    self.bytes = self.bytes[at + length:]
+                    return got
+            try:
+                more = self.socket.recv(65536)
+            except ConnectionError:
+                more = b""
+            if not more:
+                return None
+            self.bytes += more
+
+    def all(self):
+        packets = []
+        while (one := self.packet()) is not None:
+            packets.append(one)
+        self.socket.close()
+        return packets
+
+
+class Endpoint(Site):
+    def endpoint(self, start=True, **values):
+        self.port = free_port()
+        plain = {"logmore": "", "input": "anonymous = true", "route": "", "more": ""}
+        config = self.configure(CONFIG, port=self.port, **{**plain, **values})
+        return self.start(config) if start else config
+
+    def start(self, config=None):
+        gateway = self.gateway(config or self.folder / "millrace.toml")
+        wait_for(lambda: self.metric("millrace_input_up") == 1, "the endpoint listens")
+        return gateway
+
+    def records(self, lane="raw"):
+        """What is in the log, once what was taken is committed."""
+        return [json.loads(line) for line in self.command("log", "export", "--lane", lane).stdout.splitlines()]
+
+    def publisher(self, *arguments):
+        self.publishers = getattr(self, "publishers", 0) + 1
+        process = Process([str(BUILD / "tests" / "pipelined_publisher"), str(self.port), *map(str, arguments)], self.folder / f"publisher-{self.publishers}.log")
+        self.addCleanup(process.stop, signal.SIGKILL)
+        return process
+
+    def answer_of(self, publisher):
+        publisher.stop(signal.SIGTERM)
+        return json.loads(publisher.text().splitlines()[-1])
+
+
+class Clients(Endpoint):
+    def test_clients_people_use_publish_unmodified(self):
+        self.endpoint()
+        sent = 0
+        for version in ("311", "5"):
+            for qos in (0, 1, 2):
+                sent += 1
+                subprocess.run(["mosquitto_pub", "-V", f"mqttv{version}", "-p", str(self.port), "-q", str(qos), "-t", "plant/l1/d1/telemetry",
+                                "-m", f'{{"ts":{1700000000 + sent},"value":{sent}}}'], check=True, timeout=20)
+        for protocol in (mqtt.MQTTv311, mqtt.MQTTv5):
+            client = mqtt.Client(client_id="paho", protocol=protocol)
+            client.connect("127.0.0.1", self.port)
+            granted = []
+            client.on_subscribe = lambda c, u, mid, codes, *rest: granted.append(codes)
+            client.loop_start()
+            client.subscribe("commands/#")
+            for qos in (0, 1, 2):
+                for _ in range(50):
+                    sent += 1
+                    client.publish("plant/l1/d2/telemetry", f'{{"ts":{1700000000 + sent},"value":{sent}}}', qos=qos)
+            wait_for(lambda: not client._out_messages and granted, "everything is acknowledged, the subscription refused")
+            client.disconnect()
+            client.loop_stop()
+        wait_for(lambda: self.metric("millrace_admitted_records_total") >= sent, "all is taken")
+        wait_for(lambda: len(self.records()) == sent, "all is in the log")
+        self.assertEqual(sorted(r["value"] for r in self.records()), list(range(1, sent + 1)))
+
+    def test_the_npm_client(self):
+        if not shutil.which("npm") or not shutil.which("node"):
+            self.skipTest("neither node nor npm here")
+        if subprocess.run(["npm", "install", "--silent", "--prefix", str(self.folder), "mqtt@5"], capture_output=True, timeout=180).returncode != 0:
+            self.skipTest("npm cannot install the mqtt package here")
+        self.endpoint()
+        script = self.folder / "publish.js"
+        script.write_text("""
+const mqtt = require('mqtt');
+const one = (version, from) => new Promise((done, failed) => {
+  const client = mqtt.connect('mqtt://127.0.0.1:%d', {protocolVersion: version, clientId: 'npm' + version});
+  client.on('error', failed);
+  client.on('connect', async () => {
+    for (let i = 0; i < 30; ++i) await client.publishAsync('plant/l1/n1/telemetry', JSON.stringify({ts: 1700000000 + from + i, value: from + i}), {qos: i %% 3});
+    client.end(false, {}, done);
+  });
+});
+one(4, 0).then(() => one(5, 30)).then(() => process.exit(0), error => { console.error(error); process.exit(1); });
+""" % self.port)
+        done = subprocess.run(["node", str(script)], capture_output=True, text=True, timeout=60)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        wait_for(lambda: len(self.records()) == 60, "all is in the log")
+
+    def test_user_properties_content_type_and_client_id_are_used_by_routes(self):
+        self.endpoint(route='device = "{client_id}-{device}"\n  content_type = "application/json"', more="""
+  [[inputs.mqtt_endpoint.routes]]
+  topic = "plant/{line}/{device}/telemetry"
+  device = "{property.unit}"
+  format = "plain"
+  metrics = { level = {} }
+""")
+        subprocess.run(["mosquitto_pub", "-V", "mqttv5", "-i", "box7", "-p", str(self.port), "-q", "1", "-t", "plant/l1/d1/telemetry", "-m", '{"ts":1700000001,"value":5}',
+                        "-D", "publish", "content-type", "application/json"], check=True, timeout=20)
+        subprocess.run(["mosquitto_pub", "-V", "mqttv5", "-i", "box8", "-p", str(self.port), "-q", "1", "-t", "plant/l1/d1/telemetry", "-m", "7.5",
+                        "-D", "publish", "user-property", "unit", "tank-3"], check=True, timeout=20)
+        wait_for(lambda: len(self.records()) == 2, "both are in the log")
+        self.assertEqual([(r["device"], r["metric"], r["value"]) for r in self.records()], [("box7-d1", "value", 5), ("tank-3", "level", 7.5)])
+
+    def test_coming_going_and_a_will_are_events(self):
+        self.endpoint()
+        will = b"\x00" + text("plant/l1/d1/status") + text("gone")
+        raw = Raw(self.port, connect(client="d1", flags=2 | 4, payload=will))
+        self.assertEqual(raw.packet()[0], 0x20)
+        raw.socket.close()  # without a farewell
+        raw = Raw(self.port, connect(client="d2", flags=2 | 4, payload=will), packet(0xE0))
+        raw.all()
+        wait_for(lambda: len(self.records("alarm")) == 5, "five events")
+        events = [(r["device"], r["metric"], r["value"]) for r in self.records("alarm")]
+        self.assertEqual(sorted(map(str, events)), sorted(map(str, [("d1", "connected", True), ("d1", "connected", False), ("d1", "will", "gone"),
+                                                                    ("d2", "connected", True), ("d2", "connected", False)])))
+
+
+class Conformance(Endpoint):
+    """Errors of MQTT 5 (and 3.1.1) by section number."""
+
+    def reason_after(self, *packets):
+        """The reason of the DISCONNECT that ends the connection; -1 when it just ends."""
+        got = Raw(self.port, connect(), *packets).all()
+        self.assertEqual(got[0][0], 0x20)
+        return got[-1][1][0] if got[-1][0] == 0xE0 and got[-1][1] else -1
+
+    def test_errors_of_both_standards(self):
+        self.endpoint(input='anonymous = true\npacket_max = "1KiB"\nreceive_maximum = 10\nack_interval = "200ms"')
+        cases = {
+            "1.5.4 a topic that is not UTF-8": (0x81, publish(topic=b"plant/\xff")),
+            "1.5.4 a topic with U+0000": (0x81, publish(topic=b"plant/\x00x")),
+            "1.5.4 a surrogate": (0x81, publish(topic=b"plant/\xed\xa0\x80")),
+            "1.5.5 a length of five bytes": (0x81, b"\x30\xff\xff\xff\xff\x01"),
+            "2.1.3 reserved flags of PUBREL": (0x81, packet(0x60, b"\x00\x01")),
+            "2.2.1 packet identifier 0": (0x81, publish(id=0)),
+            "2.2.2 an unknown property": (0x81, publish(properties=b"\x7f\x00")),
+            "2.2.2 a property of another packet": (0x81, publish(properties=b"\x21\x00\x05")),
+            "2.2.2 a property given twice": (0x82, publish(properties=b"\x01\x00\x01\x00")),
+            "2.2.2 properties longer than the packet": (0x81, packet(0x32, text("a") + b"\x00\x01\x7f")),
+            "3.1.0 a second CONNECT": (0x82, connect()),
+            "3.1.2.11.4 a packet above the maximum size": (0x95, publish(payload=b"x" * 1100)),
+            "3.3.1.1 DUP with QoS 0": (0x81, publish(qos=0, flags=8)),
+            "3.3.1.2 QoS 3": (0x81, publish(qos=3)),
+            "3.3.2.1 a wildcard in a topic": (0x90, publish(topic="plant/+/d1")),
+            "3.3.2.1 no topic and no alias": (0x82, publish(topic="")),
+            "3.3.2.3.4 topic alias 0": (0x94, publish(properties=b"\x23\x00\x00")),
+            "3.3.2.3.4 a topic alias above the maximum": (0x94, publish(properties=b"\x23\xff\x00")),
+            "3.3.2.3.4 a topic alias that was not set": (0x82, publish(topic="", properties=b"\x23\x00\x03")),
+            "3.3.2.3.2 a payload format that is neither": (0x82, publish(properties=b"\x01\x02")),
+            "3.3.4 more than the receive maximum": (0x93, *(publish(id=i) for i in range(1, 13))),
+            "3.4 PUBACK from a publisher": (0x82, packet(0x40, b"\x00\x01")),
+            "3.8.1 SUBSCRIBE without its flags": (0x81, packet(0x80, b"\x00\x01\x00" + text("a") + b"\x00")),
+            "3.8.3 SUBSCRIBE without a filter": (0x82, packet(0x82, b"\x00\x01\x00")),
+            "3.12 PINGREQ with a body": (0x81, packet(0xC0, b"x")),
+            "3.14.2.2.2 a session expiry that CONNECT did not ask for": (0x82, packet(0xE0, b"\x00\x05\x11\x00\x00\x00\x09")),
+            "3.15 AUTH without extended authentication": (0x82, packet(0xF0, b"\x18\x00")),
+            "2.1.2 packet type 0": (0x82, packet(0x00)),
+            "3.2 CONNACK from a client": (0x82, packet(0x20, b"\x00\x00\x00")),
+        }
+        for name, (reason, *packets) in cases.items():
+            with self.subTest(name):
+                self.assertEqual(self.reason_after(*packets), reason)
+        self.assertEqual(self.http("/readyz"), "ready\n")
+
+    def connack_of(self, *packets):
+        got = Raw(self.port, *packets).all()
+        return got[0][1][1] if got and got[0][0] == 0x20 else None
+
+    def test_errors_of_connect(self):
+        self.endpoint()
+        cases = {
+            "3.1 the first packet is no CONNECT": (None, publish()),
+            "3.1.2.1 another protocol name": (1, connect(name="MQXX", version=4)),
+            "3.1.2.2 version 3": (1, connect(version=3, name="MQIsdp")),
+            "3.1.2.2 version 6": (0x84, connect(version=6)),
+            "3.1.2.3 the reserved flag": (0x81, connect(flags=3)),
+            "3.1.2.6 will QoS without a will": (0x81, connect(flags=2 | 8)),
+            "3.1.2.6 will QoS 3": (0x81, connect(flags=2 | 4 | 0x18, payload=b"\x00" + text("a") + text("b"))),
+            "3.1.2.11.3 receive maximum 0": (0x82, connect(properties=b"\x21\x00\x00")),
+            "3.1.2.11.9 an authentication method": (0x8C, connect(properties=b"\x15" + text("SCRAM"))),
+            "3.1.2.11.10 authentication data without a method": (0x82, connect(properties=b"\x16" + text("x"))),
+            "3.1.3 bytes behind the end": (0x81, connect(payload=b"x")),
+            "3.1.3.3 a will topic with a wildcard": (0x90, connect(flags=2 | 4, payload=b"\x00" + text("a/#") + text("b"))),
+            "3.1.1: 3.1.3.1 no identifier and no clean session": (2, connect(version=4, client="", flags=0)),
+            "3.1.1: 3.1.2.9 a password without a user": (3, connect(version=4, flags=2 | 0x40, payload=text("x"))),
+        }
+        for name, (reason, *packets) in cases.items():
+            with self.subTest(name):
+                self.assertEqual(self.connack_of(*packets), reason)
+
+    def test_what_must_work(self):
+        self.endpoint()
+        raw = Raw(self.port, connect(client="", properties=b"\x11\x00\x00\x00\x3c"))
+        first, body = raw.packet()
+        self.assertEqual((first, body[1]), (0x20, 0))
+        self.assertIn(b"\x12", body)  # 3.2.2.3.7 an assigned identifier
+        raw.send(publish(properties=b"\x23\x00\x02"), publish(topic="", id=2, properties=b"\x23\x00\x02"))  # 3.3.2.3.4
+        self.assertEqual([raw.packet() for _ in range(2)], [(0x40, b"\x00\x01"), (0x40, b"\x00\x02")])
+        raw.send(packet(0x82, b"\x00\x09\x00" + text("a/#") + b"\x01" + text("b") + b"\x00"), packet(0xA2, b"\x00\x0a\x00" + text("a/#")), packet(0xC0))
+        self.assertEqual([raw.packet() for _ in range(3)], [(0x90, b"\x00\x09\x00\x87\x87"), (0xB0, b"\x00\x0a\x00\x11"), (0xD0, b"")])
+        old = Raw(self.port, connect(version=4, client="old"), packet(0x82, b"\x00\x09" + text("a/#") + b"\x01"))
+        self.assertEqual([old.packet() for _ in range(2)], [(0x20, b"\x00\x00"), (0x90, b"\x00\x09\x80")])
+        # 3.1.4-3: another connection takes the identifier over
+        again = Raw(self.port, connect(client="same"))
+        self.assertEqual(again.packet()[0], 0x20)
+        other = Raw(self.port, connect(client="same"))
+        self.assertEqual(again.all()[-1], (0xE0, b"\x8e"))
+        self.assertEqual(other.packet()[0], 0x20)
+
+    def test_silence_and_slowness_are_bounded(self):
+        self.endpoint(input='anonymous = true\nconnect_timeout = "1s"\nconnections_max = 5')
+        mute = Raw(self.port)
+        quiet = Raw(self.port, connect(keep_alive=1))
+        self.assertEqual(quiet.all()[-1], (0xE0, b"\x8d"))  # 3.1.2.10
+        self.assertEqual(mute.all(), [])
+        held = [Raw(self.port, connect(client=f"h{i}")) for i in range(5)]
+        for one in held:
+            self.assertEqual(one.packet()[0], 0x20)
+        self.assertEqual(Raw(self.port, connect(client="h6")).all(), [])
+        self.assertEqual(self.metric("millrace_endpoint_over_limit_total"), 1)
+
+
+class Access(Endpoint):
+    def add_user(self, name, password):
+        done = subprocess.run([str(BUILD / "millrace"), "passwd", str(self.folder / "users"), name], input=password + "\n", text=True, capture_output=True, timeout=60)
+        self.assertEqual(done.returncode, 0, done.stderr)
+
+    def publish_as(self, *extra, topic="plant/line-1/d1/telemetry", version="mqttv5", payload='{"ts":1700000001,"value":1}'):
+        return subprocess.run(["mosquitto_pub", "-V", version, "-p", str(self.port), "-q", "1", "-t", topic, "-m", payload, *extra], capture_output=True, text=True, timeout=60)
+
+    def test_users_and_what_they_may_publish(self):
+        self.add_user("line-1", "sesame")
+        self.add_user("line-2", "other")
+        self.endpoint(input=f'users_file = "{self.folder}/users"', more='  [[inputs.mqtt_endpoint.acl]]\n  users = ["line-*"]\n  publish = ["plant/{username}/#"]\n')
+        self.assertEqual(self.publish_as("-u", "line-1", "-P", "sesame").returncode, 0)
+        self.assertNotEqual(self.publish_as("-u", "line-1", "-P", "wrong").returncode, 0)
+        self.assertNotEqual(self.publish_as("-u", "nobody", "-P", "sesame").returncode, 0)
+        self.assertNotEqual(self.publish_as().returncode, 0)
+        # MQTT 5 is told that the topic is not his; 3.1.1 has no word for it and is sent away.
+        raw = Raw(self.port, connect(client="x", flags=2 | 0xC0, payload=text("line-2") + text("other")), publish(topic="plant/line-1/d1/telemetry"))
+        self.assertEqual([raw.packet()[0], raw.packet()], [0x20, (0x40, b"\x00\x01\x87")])
+        self.assertEqual(self.metric("millrace_endpoint_denied_total"), 1)
+        self.add_user("line-3", "fresh")  # counts without a restart
+        self.assertEqual(self.publish_as("-u", "line-3", "-P", "fresh", topic="plant/line-3/d1/telemetry").returncode, 0)
+        wait_for(lambda: len(self.records()) == 2, "two were let through")
+        self.assertNotIn("sesame", (self.folder / "gateway.log").read_text() + (self.http("/metrics") or ""))
+
+    def test_check_names_what_nobody_could_use(self):
+        config = self.endpoint(start=False, input="")
+        self.assertIn("nobody can connect", self.command("check").stderr)
+        config = self.endpoint(start=False, input=f'users_file = "{self.folder}/users"')
+        (self.folder / "users").write_text("line-1:plain\n")
+        (self.folder / "users").chmod(0o600)
+        self.assertIn("users:1:", self.command("check").stderr)
+        config.write_text(config.read_text().replace("users_file", "user_file"))
+        self.assertIn("users_file", self.command("check").stderr)
+
+    def test_tls_and_client_certificates(self):
+        tls = self.tls()
+        self.endpoint(input=f'tls_cert = "{tls}/server.pem"\ntls_key_file = "{tls}/server.key"\ntls_ca = "{tls}/ca.pem"\nclient_certificates = "required"',
+                      more='  [[inputs.mqtt_endpoint.acl]]\n  subjects = ["millrace-client"]\n  publish = ["plant/{subject}/#"]\n')
+        with_cert = ("--cafile", f"{tls}/ca.pem", "--cert", f"{tls}/client.pem", "--key", f"{tls}/client.key")
+        done = self.publish_as(*with_cert, topic="plant/millrace-client/d1/telemetry")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertNotEqual(self.publish_as("--cafile", f"{tls}/ca.pem", topic="plant/millrace-client/d1/telemetry").returncode, 0)
+        self.assertNotEqual(self.publish_as(topic="plant/millrace-client/d1/telemetry").returncode, 0)
+        big = '{"ts":1700000002,"value":2,"pad":"%s"}' % ("x" * 50_000)  # several records of TLS, several reads
+        self.assertEqual(self.publish_as(*with_cert, topic="plant/millrace-client/d1/telemetry", payload=big).returncode, 0)
+        wait_for(lambda: len(self.records()) == 2, "both are in the log")
+
+    def test_tls_sessions_are_resumed_also_after_a_restart(self):
+        tls = self.tls()
+        gateway = self.endpoint(input=f'anonymous = true\ntls_cert = "{tls}/server.pem"\ntls_key_file = "{tls}/server.key"')
+        context = ssl.create_default_context(cafile=f"{tls}/ca.pem")
+        context.maximum_version = ssl.TLSVersion.TLSv1_2
+
+        def visit(session=None):
+            with socket.create_connection(("127.0.0.1", self.port), 10) as raw, context.wrap_socket(raw, server_hostname="localhost", session=session) as s:
+                s.sendall(connect())
+                self.assertEqual(s.recv(100)[0], 0x20)
+                return s.session, s.session_reused
+
+        session, reused = visit()
+        self.assertFalse(reused)
+        self.assertTrue(visit(session)[1])
+        gateway.stop(signal.SIGKILL)
+        self.start()
+        self.assertTrue(visit(session)[1])
+        self.assertEqual((self.folder / "log" / "tls-tickets-devices").stat().st_mode & 0o777, 0o600)
+
+
+class Durable(Endpoint):
+    def check_log(self, through, qos, prefix="dev"):
+        """Every acknowledged message is in the log, in order for each device, and with QoS 2 once."""
+        devices = {}
+        for record in self.records():
+            devices.setdefault(record["device"], []).append(record["value"])
+        doubled = 0
+        for c, last in enumerate(through):
+            values = devices.get(f"{prefix}-{c}", [])
+            self.assertEqual(sorted(set(range(1, last + 1)) - set(values))[:10], [], f"{prefix}-{c}: acknowledged and missing")
+            doubled += len(values) - len(set(values))
+            firsts = list(dict.fromkeys(values))
+            self.assertEqual(firsts, sorted(firsts), f"{prefix}-{c}: out of order")
+        if qos == 2:
+            self.assertEqual(doubled, 0, "QoS 2 stored twice")
+        return doubled
+
+    def kill_again_and_again(self, qos, kills):
+        self.endpoint(logmore='max_size = "4GiB"')
+        rng = random.Random(int(os.environ.get("MILLRACE_SEED", "1")))
+        publisher = self.publisher("--connections", 4, "--window", 200, "--qos", qos, "--persistent", "--rate", 4000)
+        for _ in range(kills):
+            gateway = self.processes[-1]
+            before = self.metric("millrace_endpoint_publishes_total")
+            wait_for(lambda: self.metric("millrace_endpoint_publishes_total") > before, "messages flow")
+            time.sleep(rng.uniform(0, 0.3))  # the random moment is the point
+            gateway.stop(signal.SIGKILL)
+            self.start()
+        answer = self.answer_of(publisher)
+        self.assertEqual(answer["out_of_order"], 0)
+        self.assertGreaterEqual(answer["reconnects"], kills)
+        self.processes[-1].stop()
+        doubled = self.check_log(answer["through"], qos)
+        print(f"kills: {kills} at QoS {qos}, {answer['acknowledged']} acknowledged: 0 missing, 0 out of order, {doubled} doubled")
+
+    def test_kill_9_loses_nothing_that_was_acknowledged(self):
+        self.kill_again_and_again(1, int(os.environ.get("MILLRACE_KILLS", "4")))
+
+    def test_kill_9_stores_qos_2_exactly_once(self):
+        self.kill_again_and_again(2, int(os.environ.get("MILLRACE_KILLS", "4")))
+
+    def test_a_full_log_holds_devices_back_and_goes_on(self):
+        self.endpoint(logmore='max_size = "1MiB"\nwhen_full = "block"', more="")
+        publisher = self.publisher("--connections", 2, "--window", 500, "--seconds", 300, "--patience", 300)
+        wait_for(lambda: self.metric("millrace_log_blocked") == 1, "the log is full", 120)
+        taken = self.metric("millrace_endpoint_publishes_total")
+        answer = self.answer_of(publisher)
+        self.assertGreater(taken, 0)
+        self.processes[-1].stop()
+        self.check_log(answer["through"], 1)
+        self.assertEqual(self.metric("millrace_log_evicted_records_total"), 0)
+
+
+@unittest.skipUnless(os.environ.get("MILLRACE_POWER_CUTS"), "real power cuts of the endpoint run by name (tests/run.sh endpoint_cuts)")
+class PowerCuts(DiskSite):
+    start, endpoint, records, publisher, answer_of, check_log = (Endpoint.start, Endpoint.endpoint, Endpoint.records, Endpoint.publisher, Endpoint.answer_of,
+                                                                 Durable.check_log)
+
+    def test_what_was_acknowledged_is_there_after_each_cut(self):
+        cuts = int(os.environ.get("MILLRACE_CUTS", "3"))
+        rng = random.Random(int(os.environ.get("MILLRACE_SEED", "1")))
+        config = self.endpoint(start=False, logmore='max_size = "48MiB"')
+        config.write_text(config.read_text().replace(f'path = "{self.folder}/log"', f'path = "{self.mount}/log"'))
+        publishers = [self.publisher("--connections", 2, "--window", 50, "--qos", qos, "--persistent", "--rate", 500, "--prefix", f"q{qos}", "--patience", 1e6)
+                      for qos in (1, 2)]
+        for _ in range(cuts):
+            gateway = self.start(config)
+            before = self.metric("millrace_endpoint_publishes_total")
+            wait_for(lambda: self.metric("millrace_endpoint_publishes_total") > before, "messages flow")
+            time.sleep(rng.uniform(0, 0.3))  # the random moment is the point
+            gateway.process.send_signal(signal.SIGSTOP)  # as in log_test: the processor stops first
+            self.shut_down()
+            gateway.stop(signal.SIGKILL)
+            for entry in self.run_folder.iterdir():  # memory is gone, too
+                shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+            self.unmount()
+            self.mount_it()
+        answers = [self.answer_of(publisher) for publisher in publishers]
+        self.start(config).stop()
+        for qos, answer in zip((1, 2), answers):
+            self.assertEqual(answer["out_of_order"], 0)
+            doubled = self.check_log(answer["through"], qos, f"q{qos}")
+            print(f"real power cuts: {cuts} at QoS {qos}, {answer['acknowledged']} acknowledged: 0 missing, 0 out of order, {doubled} doubled")
+
+
+if __name__ == "__main__":
+    unittest.main(verbosity=2, warnings="ignore")
