@@ -453,7 +453,6 @@ class Durable(Endpoint):
         self.assertEqual(self.metric("millrace_log_evicted_records_total"), 0)
 
 
-@unittest.skipUnless(os.environ.get("MILLRACE_POWER_CUTS"), "real power cuts of the endpoint run by name (tests/run.sh endpoint_cuts)")
 class PowerCuts(DiskSite):
     start, endpoint, records, publisher, answer_of, check_log = (Endpoint.start, Endpoint.endpoint, Endpoint.records, Endpoint.publisher, Endpoint.answer_of,
                                                                  Durable.check_log)

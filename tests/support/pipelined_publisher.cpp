@@ -321,6 +321,7 @@ class Publisher {
       put_packet(x.out, 0x62, two(id));
       return;
     }
+    if (type == 7 && reason == 0x92) reason = 0;  // released before the connection broke: done (section 4.3.3)
     if (reason >= 128) ++refused_;
     else if (x.through + 1 == found->n) x.through = found->n;
     else if (reason < 128) ++out_of_order_;
