@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The demonstration, on a fresh Debian 12 as root or with sudo: installs, builds, starts a broker for the devices and a
-# second one with TLS as the central side, runs the gateway and a fleet of 200 devices on real series, takes the central
-# side away for 15 s, brings it back, and tells what became of every reading. Everything on loopback, on free ports, in a
+# second one with TLS as the central side, runs the gateway and a fleet of 200 devices on real series, half of which publish
+# to the broker and half straight to the gateway, takes the central side away for 15 s, brings it back, and tells what became of every reading. Everything on loopback, on free ports, in a
 # temporary folder that is gone afterwards. Ends non-zero if a reading is missing.
 #
 # usage: quickstart.sh [--seconds N] [--outage N] [--rate N] [--keep]
@@ -44,7 +44,7 @@ wait_port() {
 
 echo "== 3/4 two brokers, the gateway"
 packaging/test-ca.sh "$work/tls" >/dev/null
-device_port=$(free_port) central_port=$(free_port) observe_port=$(free_port)
+device_port=$(free_port) endpoint_port=$(free_port) central_port=$(free_port) observe_port=$(free_port)
 mosquitto=$(command -v mosquitto || echo /usr/sbin/mosquitto)
 user=$(id -un)
 cat > "$work/devices.conf" <<CONF
@@ -93,6 +93,15 @@ topic = "plant/{line}/{device}/telemetry"
 tags = ["line"]
 time = "ts"
 metrics = { value = "value" }
+[[inputs.mqtt_endpoint]]
+name = "straight"
+listen = "127.0.0.1:$endpoint_port"
+anonymous = true
+[[inputs.mqtt_endpoint.routes]]
+topic = "plant/{line}/{device}/telemetry"
+tags = ["line"]
+time = "ts"
+metrics = { value = "value" }
 [[windows]]
 name = "10s"
 size = "10s"
@@ -109,6 +118,7 @@ cat > "$work/scenario.toml" <<CONF
 drain_timeout = "120s"
 [fleet]
 server = "mqtt://127.0.0.1:$device_port"
+endpoint = "mqtt://127.0.0.1:$endpoint_port"
 devices = 200
 rate = $rate
 duration = "${seconds}s"
@@ -131,8 +141,9 @@ wait_port "$central_port"
 "$bin/millrace" run -c "$work/millrace.toml" 2>"$work/millrace.log" & gateway=$!
 pids="$pids $gateway"
 wait_port "$observe_port"
+wait_port "$endpoint_port"
 
-echo "== 4/4 200 devices for $seconds s; the central side is away for $outage s after $((seconds / 3)) s"
+echo "== 4/4 200 devices (half of them straight to the gateway) for $seconds s; the central side is away for $outage s after $((seconds / 3)) s"
 verdict=0
 "$bin/millrace-sim" run "$work/scenario.toml" --json "$work/account.json" || verdict=$?
 "$bin/millrace" status --json -c "$work/millrace.toml" > "$work/status.json" || true

@@ -57,7 +57,9 @@ Result<std::map<std::string, std::string, std::less<>>> read_users_file(const st
 }
 
 Status change_users_file(const std::string& path, const std::string& user, const std::string& hash) {
-  if (user.empty() || user.size() > 256 || user.find_first_of(":#\n\r") != std::string::npos) return {Code::invalid, "a user's name has 1 to 256 characters, none of them : # or a line's end"};
+  if (user.empty() || user.size() > 256 || user.find_first_of(":#\n\r") != std::string::npos) {
+    return {Code::invalid, "a user's name has 1 to 256 characters, none of them : # or a line's end"};
+  }
   std::string content;
   struct stat info {};
   mode_t mode = 0600;

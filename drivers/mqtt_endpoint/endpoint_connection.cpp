@@ -194,8 +194,10 @@ bool EndpointConnection::on_publish(const mqtt::Packet& packet) {
     else if (publish.qos > 0) end(mqtt::not_authorized, text("may not publish to \"", publish.topic.substr(0, 100), "\""));
     return true;
   }
-  const std::uint16_t digest = publish.qos > 0 ? message_digest(publish.topic, publish.payload) : std::uint16_t{0};
-  if (publish.qos == 1 && publish.duplicate && session_->knows(publish.packet_id, digest)) {
+  // A session that ends with the connection has nothing to recognise.
+  const bool remembers = publish.qos > 0 && session_expiry_seconds_ > 0;
+  const std::uint16_t digest = remembers ? message_digest(publish.topic, publish.payload) : std::uint16_t{0};
+  if (remembers && publish.qos == 1 && publish.duplicate && session_->knows(publish.packet_id, digest)) {
     host_.redelivered(*this);
     answer(answer_type, publish.packet_id);
     return true;
@@ -211,7 +213,7 @@ bool EndpointConnection::on_publish(const mqtt::Packet& packet) {
   if (publish.qos == 0) return true;
   if (publish.qos == 2) session_->hold(publish.packet_id);
   answer(answer_type, publish.packet_id);
-  session_->note(publish.packet_id, digest, in_flight());
+  if (remembers) session_->note(publish.packet_id, digest, in_flight());
   session_changed_ = true;
   return true;
 }

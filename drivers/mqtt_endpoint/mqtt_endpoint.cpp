@@ -45,6 +45,7 @@ struct MqttEndpoint::Link final : EndpointConnection {
   std::unique_ptr<Stream> stream;
   Links::iterator place;
   Instant since, heard;
+  WallTime heard_wall;            // when the bytes came that are taken in now
   std::string username, subject;
   std::string wanted_client;      // of the CONNECT that waits for an answer
   std::string session_key;
@@ -77,7 +78,8 @@ MqttEndpoint::MqttEndpoint(Loop& loop, Rng& rng, Intake& intake, const ClockTrus
       denied_(metrics.counter("millrace_endpoint_denied_total", "Messages to topics their publisher may not publish to", {{"input", config_.name}})),
       quota_(metrics.counter("millrace_endpoint_quota_total", "Messages refused because the log is full", {{"input", config_.name}})),
       sessions_refused_(metrics.counter("millrace_endpoint_sessions_refused_total", "Sessions not kept because there are too many", {{"input", config_.name}})),
-      ack_seconds_(metrics.histogram("millrace_endpoint_ack_seconds", "From a message to the commit that lets it be acknowledged, the first of each group", {{"input", config_.name}})) {
+      ack_seconds_(metrics.histogram("millrace_endpoint_ack_seconds", "From a message to the commit that lets it be acknowledged, the first of each read",
+                                     {{"input", config_.name}})) {
   limits_.packet_max = config_.packet_max;
   limits_.receive_maximum = config_.receive_maximum;
 }
@@ -230,6 +232,7 @@ void MqttEndpoint::received(Link& link, BytesView chunk) {
   }
   if (link.leaving) return;  // whatever it still says: it has been told
   link.heard = loop_.now();
+  link.heard_wall = loop_.wall();
   link.receive(chunk);
   settle_input(link);
 }
@@ -314,7 +317,7 @@ void MqttEndpoint::gone(Link& link) {
   if (!link.open_once) return;
   const auto found = sessions_.find(link.session_key);
   const bool current = found != sessions_.end() && found->second.link == &link;
-  const auto expiry = std::min<std::int64_t>(link.session_expiry_seconds(), std::chrono::duration_cast<std::chrono::seconds>(config_.session_expiry_max).count());
+  const std::uint32_t expiry = granted_expiry(link.session_expiry_seconds());
   if (current) {
     found->second.link = nullptr;
     found->second.expires = loop_.now() + std::chrono::seconds(expiry);
@@ -323,7 +326,7 @@ void MqttEndpoint::gone(Link& link) {
   const bool wants_will = !ending.ended || ending.publish_will;
   if (auto will = link.take_will(); will && wants_will && !stopping_) {
     // Section 3.1.3.2.2: after the will delay, or with the session's end.
-    const Duration delay = std::chrono::seconds(std::min<std::int64_t>(will->delay_seconds, expiry));
+    const Duration delay = std::chrono::seconds(std::min(will->delay_seconds, expiry));
     if (delay.count() == 0 || !current) publish_will(link.client_id(), *will);
     else wills_.push_back({link.session_key, link.client_id(), loop_.now() + delay, *will});
   }
@@ -433,6 +436,10 @@ void MqttEndpoint::arrived(EndpointConnection& connection, const mqtt::Connect& 
   });
 }
 
+std::uint32_t MqttEndpoint::granted_expiry(std::uint32_t wanted_seconds) const {
+  return static_cast<std::uint32_t>(std::min<std::int64_t>(wanted_seconds, std::chrono::duration_cast<std::chrono::seconds>(config_.session_expiry_max).count()));
+}
+
 std::uint16_t MqttEndpoint::receive_maximum() const {
   return static_cast<std::uint16_t>(std::clamp<std::size_t>(intake_.room() / inflight_bytes, 10, config_.receive_maximum));
 }
@@ -461,7 +468,7 @@ void MqttEndpoint::welcome(Link& link) {
     found = sessions_.end();
   }
   welcome.session_present = found != sessions_.end();
-  auto expiry = static_cast<std::uint32_t>(std::min<std::int64_t>(link.session_expiry_seconds(), std::chrono::duration_cast<std::chrono::seconds>(config_.session_expiry_max).count()));
+  auto expiry = granted_expiry(link.session_expiry_seconds());
   if (found == sessions_.end()) {
     if (expiry > 0 && sessions_.size() >= config_.sessions_max) {
       sessions_refused_.add();
@@ -538,7 +545,7 @@ EndpointConnection::Host::Taken MqttEndpoint::offer(EndpointConnection& connecti
   arrival.qos = publish.qos;
   arrival.duplicate = publish.duplicate;
   arrival.clock_trusted = trust_.trusted();
-  arrival.received = loop_.wall();
+  arrival.received = link.heard_wall;
   arrival.received_monotonic = link.heard;
   arrival.publisher = &publisher;
   if (!intake_.offer(arrival)) {

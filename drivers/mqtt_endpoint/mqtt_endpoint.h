@@ -75,6 +75,7 @@ class MqttEndpoint final : public Driver, private EndpointConnection::Host {
   void save(Session& session);
   void forget(const std::string& key);
   std::uint16_t receive_maximum() const;
+  std::uint32_t granted_expiry(std::uint32_t wanted_seconds) const;
   void report(const Link& link, const char* metric, Value value, Tags tags);
   void publish_will(const std::string& device, const EndpointConnection::Will& will);
 

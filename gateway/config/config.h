@@ -67,7 +67,8 @@ struct RouteConfig {
   std::vector<MetricConfig> metrics;  // empty: every scalar member of the object
   int line = 0;
   bool operator==(const RouteConfig& other) const {
-    return topic == other.topic && content_type == other.content_type && publisher_known == other.publisher_known && format == other.format && device == other.device && tags == other.tags &&
+    return topic == other.topic && content_type == other.content_type && publisher_known == other.publisher_known &&
+           format == other.format && device == other.device && tags == other.tags &&
            each == other.each && time == other.time && quality == other.quality && time_format == other.time_format &&
            metrics == other.metrics;
   }

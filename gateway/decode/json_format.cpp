@@ -254,7 +254,7 @@ class Walk final : public JsonHandler {
       case Scalar::truth: record.value = scalar.flag; return true;
       case Scalar::string: record.value = scalar.text; return true;
       case Scalar::number: {
-        const bool whole = scalar.text.find_first_of(".eE") == std::string::npos;
+        const bool whole = std::none_of(scalar.text.begin(), scalar.text.end(), [](char c) { return c == '.' || c == 'e' || c == 'E'; });
         std::int64_t number = 0;
         if (whole && (integer || scalar.text.size() > 15)) {
           const auto parsed = std::from_chars(begin, end, number);

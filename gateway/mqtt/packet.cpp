@@ -228,7 +228,10 @@ bool good_utf8(std::string_view text) {
   return true;
 }
 
-bool good_topic(std::string_view topic) { return !topic.empty() && topic.find_first_of("+#") == std::string_view::npos; }
+bool good_topic(std::string_view topic) {
+  // One look at each character: for names this short find_first_of() costs several times as much.
+  return !topic.empty() && std::none_of(topic.begin(), topic.end(), [](char c) { return c == '+' || c == '#'; });
+}
 
 // ---- framing --------------------------------------------------------------------------------------------------------
 
@@ -545,7 +548,8 @@ void put_publish(const PublishWrite& publish, std::uint8_t version, std::string&
       }
     }
   }
-  const std::size_t length = 2 + publish.topic.size() + (publish.qos > 0 ? 2 : 0) + (version == 5 ? variable_size(properties.size()) + properties.size() : 0) + publish.payload.size();
+  const std::size_t properties_size = version == 5 ? variable_size(properties.size()) + properties.size() : 0;
+  const std::size_t length = 2 + publish.topic.size() + (publish.qos > 0 ? 2 : 0) + properties_size + publish.payload.size();
   put_first(PacketType::publish, static_cast<std::uint8_t>((publish.duplicate ? 8 : 0) | publish.qos << 1), out);
   put_variable(length, out);
   put_text(publish.topic, out);

@@ -32,7 +32,7 @@ Fleet::Fleet(Loop& loop, Rng& rng, Ledger& ledger, const Series& series, FleetSp
 void Fleet::start() {
   for (std::size_t i = 0; i < links_.size(); ++i) {
     MqttConnectionOptions options;
-    options.servers = {spec_.server};
+    options.servers = {i % 2 == 1 && !spec_.endpoint.empty() ? spec_.endpoint : spec_.server};
     options.paho.client_id = text("millrace-sim-", spec_.seed, "-", i);
     options.paho.version = spec_.version;
     options.paho.username = spec_.username;

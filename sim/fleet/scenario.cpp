@@ -21,6 +21,7 @@ void read_size(Section& section, std::string_view key, std::int64_t min, std::in
 
 void read_fleet(Section& section, FleetSpec& out) {
   section.text("server", out.server);
+  section.text("endpoint", out.endpoint);
   section.text("username", out.username);
   section.secret("password_file", out.password);
   read_version(section, out.version);

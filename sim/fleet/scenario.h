@@ -11,6 +11,7 @@ namespace millrace::sim {
 
 struct FleetSpec {
   std::string server = "mqtt://127.0.0.1:1883";
+  std::string endpoint;         // every second connection publishes here instead: straight to the gateway
   std::string username;
   SecretRef password;
   int version = 5;

@@ -5,6 +5,7 @@
 #include <functional>
 
 #include "drivers/mqtt/mqtt_driver.h"
+#include "drivers/mqtt_endpoint/mqtt_endpoint.h"
 #include "drivers/serial/serial_driver.h"
 #include "ingest/mapped_inbox.h"
 #include "loop/uv_loop.h"
@@ -14,11 +15,25 @@ using namespace std::chrono_literals;
 
 namespace {
 
+struct NoIntake final : Intake {
+  void attach(Peer) override {}
+  void detach(std::string_view) override {}
+  bool offer(const Arrival&) override { return false; }
+  void note_duplicate(std::string_view) override {}
+  void report(Record) override {}
+  void put_state(std::string, Bytes) override {}
+  std::optional<Bytes> state(std::string_view) const override { return std::nullopt; }
+  std::vector<std::string> states(std::string_view) const override { return {}; }
+  Ticket commit(std::optional<Duration>) override { return 1; }
+  std::size_t room() const override { return 0; }
+};
+
 struct Stage {
   UvLoop loop;
   Rng rng{1};
   Metrics metrics;
   ClockTrust trust;
+  NoIntake intake;
   std::vector<std::uint64_t> words = std::vector<std::uint64_t>(MappedInbox::region_bytes(1 << 16) / 8);
   std::span<std::byte> region{reinterpret_cast<std::byte*>(words.data()), words.size() * 8};
   std::unique_ptr<MappedInbox> inbox;
@@ -56,6 +71,14 @@ const std::pair<const char*, Make> drivers[] = {
        config.client_id = "contract";
        config.persistent_session = false;
        return std::make_unique<MqttDriver>(stage.loop, stage.rng, *stage.inbox, stage.trust, stage.metrics, config, std::vector<std::string>{"a/#"}, "");
+     }},
+    {"mqtt_endpoint",  // an address that is none of this machine's: nothing to listen on
+     [](Stage& stage) -> std::unique_ptr<Driver> {
+       EndpointConfig config;
+       config.name = "in";
+       config.listen = "203.0.113.1:1883";
+       config.anonymous = true;
+       return std::make_unique<MqttEndpoint>(stage.loop, stage.rng, stage.intake, stage.trust, stage.metrics, config, "/tmp");
      }},
     {"serial",
      [](Stage& stage) -> std::unique_ptr<Driver> {

@@ -7,11 +7,13 @@
 #include "decode/line_framer.h"
 #include "decode/router.h"
 #include "decode/timestamps.h"
+#include "drivers/mqtt_endpoint/endpoint_connection.h"
 #include "log/held_journal.h"
 #include "log/mark.h"
 #include "log/salvage.h"
 #include "record/batch.h"
 #include "record/record_proto.h"
+#include "net/password_hash.h"
 
 using namespace millrace;
 
@@ -81,6 +83,52 @@ void config(BytesView bytes) {
     if (static_cast<unsigned>(b) >= 0x80) return;
   }
   (void)load_config(std::string(text_of(bytes)), "fuzz.toml");
+}
+
+// A whole conversation with the endpoint, in chunks of the first byte's length; and each packet a server may send to us.
+void mqtt_packets(BytesView bytes) {
+  struct Host final : EndpointConnection::Host {
+    ClientSession session;
+    std::size_t taken = 0;
+    void arrived(EndpointConnection& c, const mqtt::Connect& connect) override {
+      EndpointConnection::Welcome welcome;
+      welcome.client_id = connect.client_id;
+      welcome.receive_maximum = 20;
+      c.accept(welcome, &session);
+    }
+    bool may_publish(EndpointConnection&, std::string_view topic) override { return topic.size() != 7; }
+    Taken offer(EndpointConnection&, const mqtt::Publish&, const mqtt::UserProperties&) override { return ++taken % 5 == 0 ? Taken::busy : Taken::taken; }
+    void redelivered(EndpointConnection&) override {}
+  };
+  if (bytes.empty()) return;
+  const std::size_t step = 1 + std::to_integer<std::size_t>(bytes[0]);
+  for (const bool greeted : {true, false}) {
+    Host host;
+    EndpointLimits limits;
+    limits.packet_max = 4096;
+    EndpointConnection c(host, limits);
+    std::string greeting;
+    mqtt::put_connect({static_cast<std::uint8_t>(4 + step % 2), "c", 10, false, 9, "", {}}, greeting);
+    if (greeted) c.receive(bytes_of(greeting));
+    Ticket ticket = 0;
+    for (BytesView left = bytes.subspan(1); !left.empty(); left = left.subspan(std::min(step, left.size()))) {
+      c.receive(left.first(std::min(step, left.size())));
+      c.sealed(++ticket);
+      if (ticket % 3 == 0) c.durable(ticket - 1);
+      for (int i = 0; i < 4 && c.stalled(); ++i) c.go_on();
+    }
+    const auto again = ClientSession::decode(host.session.encode());
+    if (!again || again->encode() != host.session.encode()) std::abort();
+  }
+  mqtt::Packet packet{mqtt::PacketType::connack, 0, bytes};
+  mqtt::Connack connack;
+  mqtt::Ack ack;
+  for (const std::uint8_t version : {4, 5}) {
+    (void)mqtt::parse_connack(packet, version, connack);
+    (void)mqtt::parse_ack(packet, version, ack);
+  }
+  (void)ClientSession::decode(bytes);
+  (void)check_hash(text_of(bytes));
 }
 
 // A damaged segment file and its -wal.
