@@ -43,7 +43,6 @@ struct MqttEndpoint::Link final : EndpointConnection {
   }
 
   std::unique_ptr<Stream> stream;
-  Links::iterator place;
   Instant since, heard;
   WallTime heard_wall;            // when the bytes came that are taken in now
   std::string username, subject;
@@ -151,7 +150,7 @@ void MqttEndpoint::stop(std::function<void()> done) {
   trouble_ = "stopped";
   // What was taken and is not acknowledged yet will come again: nobody waits for it here.
   for (const auto& link : links_) {
-    if (!link->open()) continue;
+    if (link->dead || !link->open()) continue;
     link->end(mqtt::shutting_down, "the gateway stops");
     write_out(*link);
   }
@@ -160,7 +159,6 @@ void MqttEndpoint::stop(std::function<void()> done) {
   loop_.post([this, alive = alive_, done = std::move(done)] {
     if (*alive) {
       links_.clear();
-      dead_.clear();
       connections_.set(0);
     }
     done();
@@ -218,7 +216,6 @@ void MqttEndpoint::admit(std::unique_ptr<Stream> stream) {
     link.stream = std::move(stream);
   }
   links_.push_front(std::move(owned));
-  link.place = links_.begin();
   connections_.set(static_cast<double>(links_.size()));
   link.stream->read([this, &link](BytesView chunk) { received(link, chunk); });
   schedule_sweep();
@@ -271,9 +268,9 @@ void MqttEndpoint::write_out(Link& link) {
 
 // There is room again: those that were held up go on, in turn.
 void MqttEndpoint::catch_up() {
-  for (auto at = links_.begin(); at != links_.end();) {
-    Link& link = **at++;  // it may leave the list
-    if (link.leaving || !link.stalled()) continue;
+  for (const auto& owned : links_) {
+    Link& link = *owned;
+    if (link.dead || link.leaving || !link.stalled()) continue;
     link.go_on();
     settle_input(link);
   }
@@ -338,12 +335,14 @@ void MqttEndpoint::gone(Link& link) {
 void MqttEndpoint::drop(Link& link) {
   if (link.dead) return;
   link.dead = true;
-  dead_.splice(dead_.begin(), links_, link.place);
-  connections_.set(static_cast<double>(links_.size()));
+  if (std::exchange(burying_, true)) return;
+  // Later: somebody may be walking the list, or be inside a callback of the link's own stream.
   loop_.post([this, alive = alive_] {
-    if (!*alive || dead_.empty()) return;
+    if (!*alive) return;
+    burying_ = false;
     std::erase_if(waiting_, [](const Link* waiting) { return waiting->dead; });
-    dead_.clear();
+    links_.remove_if([](const auto& owned) { return owned->dead; });
+    connections_.set(static_cast<double>(links_.size()));
   });
 }
 
@@ -358,8 +357,9 @@ void MqttEndpoint::schedule_sweep() {
 // Deadlines, by the monotonic clock: to say CONNECT, to keep alive (section 3.1.2.10: one and a half times), to be gone.
 void MqttEndpoint::sweep() {
   const Instant now = loop_.now();
-  for (auto at = links_.begin(); at != links_.end();) {
-    Link& link = **at++;
+  for (const auto& owned : links_) {
+    Link& link = *owned;
+    if (link.dead) continue;
     if (link.leaving) {
       if (now - link.since > farewell_within) drop(link);
       continue;

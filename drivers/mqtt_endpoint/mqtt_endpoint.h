@@ -45,7 +45,6 @@ class MqttEndpoint final : public Driver, private EndpointConnection::Host {
  private:
   struct Link;
   struct Session;
-  using Links = std::list<std::unique_ptr<Link>>;
 
   // ---- Host
   void arrived(EndpointConnection& connection, const mqtt::Connect& connect) override;
@@ -92,8 +91,7 @@ class MqttEndpoint final : public Driver, private EndpointConnection::Host {
   std::string trouble_ = "not open yet";
   Backoff backoff_;
 
-  Links links_;
-  Links dead_;                                   // destroyed once no callback of theirs can be running
+  std::list<std::unique_ptr<Link>> links_;
   std::deque<std::unique_ptr<Stream>> lobby_;    // accepted, and over the connect rate
   double connect_tokens_;
   Instant tokens_at_;
@@ -113,7 +111,7 @@ class MqttEndpoint final : public Driver, private EndpointConnection::Host {
   std::deque<Sent> commits_;                     // somebody waits for them: for the latency
   std::unique_ptr<Timer> sweep_timer_, lobby_timer_, listen_timer_;
   Ticket ticket_ = 0, durable_ = 0;
-  bool offered_ = false, stopping_ = false, full_ = false;
+  bool offered_ = false, stopping_ = false, full_ = false, burying_ = false;
 
   Gauge& up_;
   Gauge& connections_;
