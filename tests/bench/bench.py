@@ -237,6 +237,7 @@ class Bench(Site):
     def endpoint_latency(self):
         for rate in (1000, 20_000):
             value, peer = self.endpoint(["--connections", 10, "--rate", rate, "--count", 5 * rate], lambda cpu, a, _: a["p99_ms"], 'ack_interval = "20ms"')
+            print(f"   p99 at {rate}/s: {value:.2f} ms, mosquitto {peer:.2f} ms", flush=True)
         return value, "mosquitto with persistence, ms", peer, 3
 
     def endpoint_rss(self):
