@@ -284,15 +284,7 @@ class Disks(DiskSite):
                 one.wait_for_publish(60)
                 self.assertTrue(one.is_published())
             time.sleep(rng.uniform(0, 0.2))  # the random moment is the point
-            # The processor stops first: an fsync that is under way while the journal is aborted may return success, which
-            # no power cut does, and the gateway would acknowledge for it.
-            gateway.process.send_signal(signal.SIGSTOP)
-            self.shut_down()
-            gateway.stop(signal.SIGKILL)
-            for entry in self.run_folder.iterdir():  # memory is gone, too
-                shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
-            self.unmount()
-            self.mount_it()
+            self.cut_power(gateway)
         self.gateway(config)
         wait_for(lambda: self.metric("millrace_input_up") == 1, "the input is up")
         # Everything is still in the log: the far side was never there. What the broker had left comes first, then this one.
