@@ -149,7 +149,6 @@ void Access::start_next() {
   for (int i = 0; i < checks_at_once && !waiting_.empty(); ++i) {
     if (running_[i]) continue;
     running_[i] = true;
-    ++derivations_;
     auto check = std::make_shared<Check>(std::move(waiting_.front()));
     waiting_.pop_front();
     auto right = std::make_shared<bool>(false);

@@ -36,7 +36,6 @@ class Access {
   };
   Grant grant(std::string_view user, std::string_view client, std::string_view subject) const;
 
-  std::uint64_t derivations() const { return derivations_; }
 
  private:
   struct Check {
@@ -60,7 +59,6 @@ class Access {
   std::unordered_map<std::string, Remembered> remembered_;
   std::deque<Check> waiting_;
   bool running_[checks_at_once] = {};
-  std::uint64_t derivations_ = 0;
   std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
 
  public:

@@ -1,6 +1,7 @@
 // Chance as an argument: logic takes an Rng&, so a seed repeats a run. Not for secrets.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 
 namespace millrace {
@@ -27,5 +28,7 @@ class Rng {  // xorshift64*, enough for jitter, fault injection and test data
 
 // A number nobody else has: from the kernel's generator (getrandom(2)).
 std::uint64_t random_from_kernel();
+// The same for keys and salts, any size.
+void fill_from_kernel(void* to, std::size_t size);
 
 }  // namespace millrace

@@ -59,7 +59,6 @@ class Framer {
   // The packet that next() gave last is given again.
   void back() { left_ = before_; }
   void set_packet_max(std::size_t packet_max) { packet_max_ = packet_max; }
-  std::size_t held_bytes() const { return held_.size(); }
 
  private:
   std::size_t packet_max_;

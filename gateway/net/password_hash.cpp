@@ -3,12 +3,12 @@
 #include <mbedtls/base64.h>
 #include <mbedtls/md.h>
 #include <mbedtls/pkcs5.h>
-#include <sys/random.h>
 
 #include <charconv>
 #include <vector>
 
 #include "base/check.h"
+#include "base/rng.h"
 #include "base/text.h"
 
 namespace millrace {
@@ -16,10 +16,6 @@ namespace {
 
 constexpr std::size_t salt_bytes = 12, hash_bytes = 64;
 constexpr unsigned iterations_max = 10'000'000;
-
-void fill_random(std::uint8_t* bytes, std::size_t size) {
-  MILLRACE_CHECK(::getrandom(bytes, size, 0) == static_cast<ssize_t>(size));  // up to 256 bytes come whole
-}
 
 std::string base64(const std::vector<std::uint8_t>& bytes) {
   std::string out(4 * (bytes.size() / 3 + 1) + 1, '\0');
@@ -70,7 +66,7 @@ Status parse(std::string_view text, Stored& out) {
 
 std::string hash_password(std::string_view password, unsigned iterations) {
   std::vector<std::uint8_t> salt(salt_bytes);
-  fill_random(salt.data(), salt.size());
+  fill_from_kernel(salt.data(), salt.size());
   return text("$7$", iterations, "$", base64(salt), "$", base64(derive(password, salt, iterations, hash_bytes)));
 }
 
@@ -97,7 +93,7 @@ Digest keyed_digest(const Digest& key, std::string_view text) {
 
 Digest random_key() {
   Digest key{};
-  fill_random(key.data(), key.size());
+  fill_from_kernel(key.data(), key.size());
   return key;
 }
 

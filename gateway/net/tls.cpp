@@ -6,7 +6,6 @@
 #include <mbedtls/pk.h>
 #include <mbedtls/ssl.h>
 #include <mbedtls/x509_crt.h>
-#include <sys/random.h>
 #include <sys/stat.h>
 
 #include <algorithm>
@@ -17,6 +16,7 @@
 #include "base/check.h"
 #include "base/files.h"
 #include "base/logger.h"
+#include "base/rng.h"
 #include "base/text.h"
 #include "config/secret.h"
 #include "net/tls_tickets.h"
@@ -29,12 +29,7 @@ constexpr Duration look_at_files_every = std::chrono::seconds(10);
 constexpr WallTime build_time{std::int64_t{MILLRACE_BUILD_TIME} * 1'000'000};
 
 int random_bytes(void*, unsigned char* out, std::size_t size) {
-  while (size > 0) {
-    const ssize_t got = ::getrandom(out, size, 0);
-    if (got <= 0) return MBEDTLS_ERR_SSL_INTERNAL_ERROR;
-    out += got;
-    size -= static_cast<std::size_t>(got);
-  }
+  fill_from_kernel(out, size);
   return 0;
 }
 

@@ -2,23 +2,20 @@
 
 #include <fcntl.h>
 #include <mbedtls/gcm.h>
-#include <sys/random.h>
 #include <unistd.h>
 
 #include <cstdio>
 #include <cstring>
 
-#include "base/check.h"
 #include "base/files.h"
 #include "base/logger.h"
+#include "base/rng.h"
 
 namespace millrace {
 namespace {
 
 constexpr std::string_view magic = "MRTICK1\n";
 constexpr std::size_t iv_bytes = 12, tag_bytes = 16, name_bytes = 16, time_bytes = 8;
-
-void fill_random(void* to, std::size_t size) { MILLRACE_CHECK(::getrandom(to, size, 0) == static_cast<ssize_t>(size)); }
 
 bool crypt(int mode, const std::uint8_t* key, const std::uint8_t* iv, BytesView in, std::byte* out, std::uint8_t* tag) {
   mbedtls_gcm_context gcm;
@@ -61,8 +58,8 @@ void TicketKeys::write() const {
 void TicketKeys::rotate(WallTime now) {
   if (keys_[0].made_us != 0 && now.us - keys_[0].made_us < rotate_after_us && now.us >= keys_[0].made_us - rotate_after_us) return;
   keys_[1] = keys_[0];
-  fill_random(keys_[0].name, sizeof keys_[0].name);
-  fill_random(keys_[0].key, sizeof keys_[0].key);
+  fill_from_kernel(keys_[0].name, sizeof keys_[0].name);
+  fill_from_kernel(keys_[0].key, sizeof keys_[0].key);
   keys_[0].made_us = now.us;
   write();
 }
@@ -75,7 +72,7 @@ Bytes TicketKeys::seal(BytesView session, WallTime now) {
   std::copy(session.begin(), session.end(), plain.begin() + time_bytes);
   Bytes ticket(name_bytes + iv_bytes + plain.size() + tag_bytes);
   std::memcpy(ticket.data(), keys_[0].name, name_bytes);
-  fill_random(ticket.data() + name_bytes, iv_bytes);
+  fill_from_kernel(ticket.data() + name_bytes, iv_bytes);
   auto* raw = reinterpret_cast<std::uint8_t*>(ticket.data());
   if (!crypt(MBEDTLS_GCM_ENCRYPT, keys_[0].key, raw + name_bytes, plain, ticket.data() + name_bytes + iv_bytes, raw + ticket.size() - tag_bytes)) return {};
   return ticket;
