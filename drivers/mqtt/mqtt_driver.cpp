@@ -30,7 +30,7 @@ MqttDriver::MqttDriver(Loop& loop, Rng& rng, Inbox& inbox, const ClockTrust& tru
       pauses_(metrics.counter("millrace_input_pauses_total", "Times the input paused because the inbox or the log was full", {{"input", config_.name}})),
       up_(metrics.gauge("millrace_input_up", "Whether the input is connected", {{"input", config_.name}})) {
   MqttConnectionOptions options;
-  options.servers = config_.servers;
+  options.reconnect.servers = config_.servers;
   options.paho.client_id = config_.client_id;
   options.paho.version = config_.version;
   options.paho.clean_start = !config_.persistent_session;
@@ -42,8 +42,8 @@ MqttDriver::MqttDriver(Loop& loop, Rng& rng, Inbox& inbox, const ClockTrust& tru
   options.paho.password = config_.password;
   options.paho.tls = config_.tls;
   if (config_.persistent_session) options.paho.persistence_dir = std::move(persistence_dir);
-  options.reconnect_min = config_.reconnect_min;
-  options.reconnect_max = config_.reconnect_max;
+  options.reconnect.shortest = config_.reconnect_min;
+  options.reconnect.longest = config_.reconnect_max;
   MqttConnection::Events events;
   events.up = [this](bool session_present) { subscribe(session_present); };
   events.down = [this](const MqttFault& fault) {

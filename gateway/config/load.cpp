@@ -6,6 +6,7 @@
 #include <set>
 
 #include "base/files.h"
+#include "base/host_port.h"
 #include "base/text.h"
 #include "config/secret.h"
 
@@ -98,7 +99,7 @@ bool read_servers(Section& section, std::vector<std::string>& servers) {
       section.error("servers", text("\"", server, "\" must start with mqtt:// or mqtts://"));
       continue;
     }
-    if (rest.empty() || rest.find('/') != std::string_view::npos || rest.find('@') != std::string_view::npos) {
+    if (!parse_host_port(rest, 1883).ok() || rest.find('/') != std::string_view::npos || rest.find('@') != std::string_view::npos) {
       section.error("servers", text("\"", server, "\" is not mqtt://HOST:PORT (user and password have keys of their own)"));
     }
   }

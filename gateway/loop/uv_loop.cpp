@@ -7,6 +7,7 @@
 
 #include <algorithm>
 
+#include "base/host_port.h"
 #include "base/text.h"
 
 namespace millrace {
@@ -244,23 +245,12 @@ void on_connection(uv_stream_t* server, int status) {
 }
 
 Status parse_address(std::string_view address, sockaddr_storage& where) {
-  const std::size_t colon = address.rfind(':');
-  std::string host(address.substr(0, colon == std::string_view::npos ? 0 : colon));
-  int port = -1;
-  if (colon != std::string_view::npos) {
-    const auto digits = address.substr(colon + 1);
-    const auto parsed = std::from_chars(digits.data(), digits.data() + digits.size(), port);
-    if (parsed.ptr != digits.data() + digits.size()) port = -1;
-  }
-  if (port < 0 || port > 65535) return {Code::invalid, text("\"", address, "\" is not HOST:PORT")};
-  int rc;
-  if (host.size() > 2 && host.front() == '[' && host.back() == ']') {
-    rc = uv_ip6_addr(host.substr(1, host.size() - 2).c_str(), port, reinterpret_cast<sockaddr_in6*>(&where));
-  } else {
-    rc = uv_ip4_addr(host.c_str(), port, reinterpret_cast<sockaddr_in*>(&where));
-  }
-  if (rc != 0) return {Code::invalid, text("\"", address, "\" is not a numeric address with a port")};
-  return {};
+  const auto parsed = parse_host_port(address);
+  if (!parsed.ok()) return parsed.status();
+  const auto& [host, port] = parsed.value();
+  if (uv_ip4_addr(host.c_str(), port, reinterpret_cast<sockaddr_in*>(&where)) == 0) return {};
+  if (uv_ip6_addr(host.c_str(), port, reinterpret_cast<sockaddr_in6*>(&where)) == 0) return {};
+  return {Code::invalid, text("\"", address, "\" is not a numeric address with a port")};
 }
 
 Status bind_tcp(uv_tcp_t* tcp, std::string_view address) {

@@ -77,27 +77,27 @@ std::string common_name(const mbedtls_x509_crt* cert) {
 }
 
 // What both sides are made of. Streams hold it while they live.
-struct Credentials {
+struct Identity {
   mbedtls_ssl_config config;
   mbedtls_x509_crt own, trusted;
   mbedtls_pk_context key;
   Loop& loop;
   std::string address;  // the peer must be this; empty: a name, which mbedTLS checks, or anybody
 
-  explicit Credentials(Loop& l) : loop(l) {
+  explicit Identity(Loop& l) : loop(l) {
     mbedtls_ssl_config_init(&config);
     mbedtls_x509_crt_init(&own);
     mbedtls_x509_crt_init(&trusted);
     mbedtls_pk_init(&key);
   }
-  ~Credentials() {
+  ~Identity() {
     mbedtls_ssl_config_free(&config);
     mbedtls_x509_crt_free(&own);
     mbedtls_x509_crt_free(&trusted);
     mbedtls_pk_free(&key);
   }
-  Credentials(const Credentials&) = delete;
-  Credentials& operator=(const Credentials&) = delete;
+  Identity(const Identity&) = delete;
+  Identity& operator=(const Identity&) = delete;
 
   Status trust(const std::string& path) {
     const int rc = mbedtls_x509_crt_parse_file(&trusted, path.c_str());
@@ -137,7 +137,7 @@ struct Credentials {
 
   // Runs for each certificate of the peer's chain, after mbedTLS's own checks.
   static int verify(void* context, mbedtls_x509_crt* cert, int depth, std::uint32_t* flags) {
-    const auto* self = static_cast<const Credentials*>(context);
+    const auto* self = static_cast<const Identity*>(context);
     const Moment now = moment_of(std::max(self->loop.wall(), build_time));
     *flags &= ~static_cast<std::uint32_t>(MBEDTLS_X509_BADCERT_EXPIRED | MBEDTLS_X509_BADCERT_FUTURE);
     if (now > moment_of(cert->valid_to)) *flags |= MBEDTLS_X509_BADCERT_EXPIRED;
@@ -149,8 +149,8 @@ struct Credentials {
 
 class TlsStream final : public Stream {
  public:
-  TlsStream(Loop& loop, std::unique_ptr<Stream> raw, std::shared_ptr<Credentials> credentials, TlsReady ready)
-      : loop_(loop), credentials_(std::move(credentials)), raw_(std::move(raw)), ready_(std::move(ready)) {
+  TlsStream(Loop& loop, std::unique_ptr<Stream> raw, std::shared_ptr<Identity> identity, TlsReady ready)
+      : loop_(loop), identity_(std::move(identity)), raw_(std::move(raw)), ready_(std::move(ready)) {
     mbedtls_ssl_init(&ssl_);
   }
   ~TlsStream() override {
@@ -159,7 +159,7 @@ class TlsStream final : public Stream {
   }
 
   Status set_up(const std::string& host) {
-    if (const int rc = mbedtls_ssl_setup(&ssl_, &credentials_->config); rc != 0) return {Code::unavailable, words_of(rc)};
+    if (const int rc = mbedtls_ssl_setup(&ssl_, &identity_->config); rc != 0) return {Code::unavailable, words_of(rc)};
     if (!host.empty()) {
       if (const int rc = mbedtls_ssl_set_hostname(&ssl_, host.c_str()); rc != 0) return {Code::invalid, words_of(rc)};
     }
@@ -314,7 +314,7 @@ class TlsStream final : public Stream {
   }
 
   Loop& loop_;
-  std::shared_ptr<Credentials> credentials_;
+  std::shared_ptr<Identity> identity_;
   std::unique_ptr<Stream> raw_;
   TlsReady ready_;
   mbedtls_ssl_context ssl_;
@@ -330,9 +330,9 @@ class TlsStream final : public Stream {
 
 // ---- the server's side ----------------------------------------------------------------------------------------------
 
-struct TlsServer::Context : Credentials {
+struct TlsServer::Context : Identity {
   TicketKeys tickets;
-  Context(Loop& loop, const std::string& ticket_file) : Credentials(loop), tickets(ticket_file) {}
+  Context(Loop& loop, const std::string& ticket_file) : Identity(loop), tickets(ticket_file) {}
 
   static int write_ticket(void* context, const mbedtls_ssl_session* session, unsigned char* start, const unsigned char* end, std::size_t* size,
                           std::uint32_t* lifetime) {
@@ -431,15 +431,26 @@ struct TlsClient::Resumption {
 TlsClient::TlsClient(Loop& loop, TlsConfig config) : loop_(loop), config_(std::move(config)), resumption_(std::make_shared<Resumption>()) {}
 TlsClient::~TlsClient() = default;
 
-Result<std::unique_ptr<Stream>> TlsClient::connect(std::unique_ptr<Stream> raw, const std::string& host, TlsReady ready) {
-  auto credentials = std::make_shared<Credentials>(loop_);
-  if (Status status = credentials->begin(MBEDTLS_SSL_IS_CLIENT); !status.ok()) return status;
-  if (Status status = credentials->trust(config_.ca.empty() ? system_store : config_.ca); !status.ok()) return status;
-  mbedtls_ssl_conf_ca_chain(&credentials->config, &credentials->trusted, nullptr);
-  mbedtls_ssl_conf_authmode(&credentials->config, MBEDTLS_SSL_VERIFY_REQUIRED);
-  if (!config_.cert.empty()) {
-    if (Status status = credentials->show(config_.cert, config_.key); !status.ok()) return status;
-  }
+struct TlsClient::Credentials : Identity {
+  using Identity::Identity;
+};
+
+std::function<Result<std::shared_ptr<TlsClient::Credentials>>()> TlsClient::loader() const {
+  return [&loop = loop_, config = config_]() -> Result<std::shared_ptr<Credentials>> {
+    auto credentials = std::make_shared<Credentials>(loop);
+    if (Status status = credentials->begin(MBEDTLS_SSL_IS_CLIENT); !status.ok()) return status;
+    if (Status status = credentials->trust(config.ca.empty() ? system_store : config.ca); !status.ok()) return status;
+    mbedtls_ssl_conf_ca_chain(&credentials->config, &credentials->trusted, nullptr);
+    mbedtls_ssl_conf_authmode(&credentials->config, MBEDTLS_SSL_VERIFY_REQUIRED);
+    if (!config.cert.empty()) {
+      if (Status status = credentials->show(config.cert, config.key); !status.ok()) return status;
+    }
+    return credentials;
+  };
+}
+
+Result<std::unique_ptr<Stream>> TlsClient::connect(std::unique_ptr<Stream> raw, const std::string& host, std::shared_ptr<Credentials> credentials,
+                                                   TlsReady ready) {
   // An address has no name to check or to send (RFC 6066, section 3): verify() compares it.
   const bool address = is_address(host);
   if (address) credentials->address = host;

@@ -49,11 +49,16 @@ class TlsServer {
 
 class TlsClient {
  public:
+  struct Credentials;  // certificates and key, read and parsed
+
   explicit TlsClient(Loop& loop, TlsConfig config);
   ~TlsClient();
-  // `raw` is connected; `host` is the name or address that the certificate must be for. Files are read anew at each
-  // connection; the last session is resumed where the server agrees. Failures come through `ready`.
-  Result<std::unique_ptr<Stream>> connect(std::unique_ptr<Stream> raw, const std::string& host, TlsReady ready);
+  // Reads the files, which blocks; on any thread, also when this is gone. Done anew for each connection: certificates rotate.
+  std::function<Result<std::shared_ptr<Credentials>>()> loader() const;
+  // `raw` is connected; `host` is the name or address that the certificate must be for. The last session is resumed where
+  // the server agrees. Failures of the handshake come through `ready`; call read() to let it go on.
+  Result<std::unique_ptr<Stream>> connect(std::unique_ptr<Stream> raw, const std::string& host, std::shared_ptr<Credentials> credentials,
+                                          TlsReady ready);
 
  private:
   struct Resumption;

@@ -32,13 +32,13 @@ Fleet::Fleet(Loop& loop, Rng& rng, Ledger& ledger, const Series& series, FleetSp
 void Fleet::start() {
   for (std::size_t i = 0; i < links_.size(); ++i) {
     MqttConnectionOptions options;
-    options.servers = {i % 2 == 1 && !spec_.endpoint.empty() ? spec_.endpoint : spec_.server};
+    options.reconnect.servers = {i % 2 == 1 && !spec_.endpoint.empty() ? spec_.endpoint : spec_.server};
     options.paho.client_id = text("millrace-sim-", spec_.seed, "-", i);
     options.paho.version = spec_.version;
     options.paho.username = spec_.username;
     options.paho.password = spec_.password;
-    options.reconnect_min = std::chrono::milliseconds(100);
-    options.reconnect_max = std::chrono::seconds(2);
+    options.reconnect.shortest = std::chrono::milliseconds(100);
+    options.reconnect.longest = std::chrono::seconds(2);
     MqttConnection::Events events;
     events.up = [this, i](bool) {
       // The clock starts when everybody is there: connecting is not what is measured.

@@ -10,7 +10,7 @@ namespace millrace::sim {
 
 Verifier::Verifier(Loop& loop, Rng& rng, Ledger& ledger, const CentralSpec& spec) : loop_(loop), ledger_(ledger), spec_(spec) {
   MqttConnectionOptions options;
-  options.servers = {spec.server};
+  options.reconnect.servers = {spec.server};
   options.paho.client_id = text("millrace-sim-verifier-", rng.next());
   options.paho.version = spec.version;
   options.paho.clean_start = false;  // an outage of the central side must not cost us what it has acknowledged
@@ -19,8 +19,8 @@ Verifier::Verifier(Loop& loop, Rng& rng, Ledger& ledger, const CentralSpec& spec
   options.paho.password = spec.password;
   options.paho.tls = spec.tls;
   options.paho.want_properties = true;
-  options.reconnect_min = std::chrono::milliseconds(100);
-  options.reconnect_max = std::chrono::seconds(1);
+  options.reconnect.shortest = std::chrono::milliseconds(100);
+  options.reconnect.longest = std::chrono::seconds(1);
   MqttConnection::Events events;
   events.up = [this](bool) {
     connection_->client().subscribe({spec_.topic}, 1, false, false, [this](const std::vector<int>& granted) {

@@ -15,6 +15,7 @@ from testsite import BUILD, Site, free_port, wait_for
 
 class Faults(Site):
     def reading(self, port, n):
+        wait_for(lambda: self.metric("millrace_input_up") == 1, "the input has subscribed")
         self.publish(port, "plant/l1/d1/telemetry", f'{{"ts":{1700000000 + n},"value":{n}}}')
 
     def test_a_broker_that_is_down_at_the_start(self):
@@ -64,21 +65,33 @@ class Faults(Site):
         gateway = self.gateway(self.config(devices.port, central.port, scheme="mqtts", uplink=f'tls_ca = "{tls}/ca.pem"\n{client}'))
         wait_for(lambda: self.metric("millrace_uplink_records_total") == 1, "the reading arrives")
 
-    def test_a_certificate_for_another_host(self):
+    def test_certificates_for_another_host_and_of_another_time(self):
+        """Refused with the reason, nothing sent; and one that names the address is good."""
         tls = self.tls()
-        subprocess.run(["openssl", "req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-keyout", "x.key", "-out", "x.csr", "-subj",
-                        "/CN=elsewhere"], cwd=tls, check=True, capture_output=True)
-        (tls / "x.ext").write_text("subjectAltName=DNS:elsewhere")
-        subprocess.run(["openssl", "x509", "-req", "-in", "x.csr", "-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial", "-days", "2", "-extfile", "x.ext",
-                        "-out", "x.pem"], cwd=tls, check=True, capture_output=True)
-        shutil.copy(tls / "x.pem", tls / "server.pem")
-        shutil.copy(tls / "x.key", tls / "server.key")
-        devices, central = self.broker(), self.broker(tls=tls)
-        gateway = self.gateway(self.config(devices.port, central.port, scheme="mqtts", uplink=f'tls_ca = "{tls}/ca.pem"'))
-        wait_for(lambda: "uplink central: " in gateway.text(), "refused")
-        self.reading(devices.port, 1)
-        wait_for(lambda: self.metric("millrace_uplink_backlog_records") == 1, "the reading waits")
-        self.assertEqual(self.metric("millrace_uplink_up"), 0)
+
+        def certify(names, days):
+            subprocess.run(["openssl", "req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-keyout", "server.key", "-out", "x.csr",
+                            "-subj", "/CN=elsewhere"], cwd=tls, check=True, capture_output=True)
+            (tls / "x.ext").write_text(f"subjectAltName={names}")
+            subprocess.run(["openssl", "x509", "-req", "-in", "x.csr", "-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial", "-days", str(days), "-extfile",
+                            "x.ext", "-out", "server.pem"], cwd=tls, check=True, capture_output=True)
+
+        devices = self.broker()
+        for names, days, reason in (("DNS:elsewhere", 2, "does not match"), ("IP:127.0.0.2", 2, "does not match"), ("IP:127.0.0.1", -1, "expired"),
+                                    ("DNS:elsewhere,IP:127.0.0.1", 2, None)):
+            certify(names, days)
+            central = self.broker(tls=tls)
+            gateway = self.gateway(self.config(devices.port, central.port, scheme="mqtts", uplink=f'tls_ca = "{tls}/ca.pem"'))
+            self.reading(devices.port, 1)
+            if reason:
+                wait_for(lambda: "uplink central: TLS: certificate: " in gateway.text() and reason in gateway.text(), f"{names}, {days} days: refused")
+                wait_for(lambda: self.metric("millrace_uplink_backlog_records") >= 1, "the reading waits")
+                self.assertEqual(self.metric("millrace_uplink_up"), 0)
+                self.assertEqual(self.metric("millrace_uplink_records_total"), 0)
+            else:
+                wait_for(lambda: self.metric("millrace_uplink_backlog_records") == 0, "the readings arrive")
+            self.assertEqual(gateway.stop(), 0)
+            central.stop()
 
     def test_an_unwritable_log_folder(self):
         (self.folder / "file").write_text("")

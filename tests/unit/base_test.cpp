@@ -4,6 +4,7 @@
 
 #include "base/backoff.h"
 #include "base/files.h"
+#include "base/host_port.h"
 #include "base/json.h"
 #include "base/metrics.h"
 #include "base/text.h"
@@ -133,4 +134,15 @@ TEST_CASE("backoff: grows with jitter to its cap, and only a stable connection r
   backoff.on_success(now);
   backoff.on_success(now + 31s);
   CHECK(backoff.next(rng) <= 300ms);
+}
+
+TEST_CASE("host and port: as people write them, and what is refused") {
+  CHECK(parse_host_port("broker.example:1883").value().port == 1883);
+  CHECK(parse_host_port("broker.example", 8883).value().to_string() == "broker.example:8883");
+  CHECK(parse_host_port("[2001:db8::7]:1", 2).value().host == "2001:db8::7");
+  CHECK(parse_host_port("[2001:db8::7]", 2).value().to_string() == "[2001:db8::7]:2");
+  for (const char* bad : {"", ":1", "a:", "a:b", "a:65536", "a:-1", "a:1x", "[::1", "[]:1", "[::1]x", "2001:db8::7", "a"}) {
+    CAPTURE(bad);
+    CHECK_FALSE(parse_host_port(bad).ok());
+  }
 }

@@ -1,22 +1,19 @@
-// Keeps one connection to one of several brokers: tries them in order, backs off with jitter, returns to the first after a
-// while. Each attempt is a PahoClient of its own. Used by the MQTT driver and the MQTT uplink. On the loop.
+// Keeps one connection through Paho to one of several brokers. Each attempt is a PahoClient of its own. Used by the MQTT
+// driver and by the simulator. On the loop.
 #pragma once
 
 #include <memory>
 #include <string>
 #include <vector>
 
-#include "base/backoff.h"
-#include "base/rng.h"
 #include "mqtt/paho/paho_client.h"
+#include "net/reconnect.h"
 
 namespace millrace {
 
 struct MqttConnectionOptions {
-  std::vector<std::string> servers;
-  PahoOptions paho;                  // `server` is filled in
-  Duration reconnect_min = std::chrono::seconds(1), reconnect_max = std::chrono::minutes(1);
-  Duration prefer_first_after{0};    // 0: stay where it works
+  ReconnectOptions reconnect;
+  PahoOptions paho;  // `server` is filled in
 };
 
 class MqttConnection {
@@ -32,26 +29,22 @@ class MqttConnection {
   void start();
   // Disconnects and stays away until start(); `done` when no callback runs any more.
   void stop(std::function<void()> done);
-  bool up() const { return up_; }
+  bool up() const { return reconnect_.is_up(); }
   // The connected client; only while up().
   PahoClient& client() { return *client_; }
-  const std::string& server() const { return options_.servers[server_]; }
   // Gives the connection up and tries again, as after a loss.
   void drop(const std::string& why);
+  const std::string& server() const { return reconnect_.server(); }
 
  private:
-  void connect();
+  void connect(const std::string& server);
   void gone(const MqttFault& fault);
 
   Loop& loop_;
-  Rng& rng_;
-  MqttConnectionOptions options_;
+  PahoOptions paho_;
   Events events_;
+  Reconnect reconnect_;
   std::unique_ptr<PahoClient> client_;
-  std::size_t server_ = 0;
-  Backoff backoff_;
-  std::unique_ptr<Timer> retry_timer_, prefer_timer_;
-  bool running_ = false, up_ = false;
 };
 
 }  // namespace millrace

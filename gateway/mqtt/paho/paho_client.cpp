@@ -5,10 +5,10 @@
 #include <map>
 #include <mutex>
 
+#include "base/host_port.h"
 #include "base/logger.h"
 #include "base/text.h"
 #include "config/secret.h"
-#include "mqtt/packet.h"
 
 namespace millrace {
 namespace {
@@ -38,28 +38,16 @@ std::string tls_reason(std::string_view line) {
 
 std::string paho_uri(const std::string& server) {
   const bool tls = server.starts_with("mqtts://");
-  std::string rest = server.substr(tls ? 8 : 7);
-  const std::size_t colon = rest.rfind(':');
-  if (colon == std::string::npos || rest.ends_with(']')) rest += tls ? ":8883" : ":1883";
-  return (tls ? "ssl://" : "tcp://") + rest;
+  const std::string rest = server.substr(tls ? 8 : 7);
+  const auto where = parse_host_port(rest, tls ? 8883 : 1883);
+  return (tls ? "ssl://" : "tcp://") + (where.ok() ? where.value().to_string() : rest);
 }
 
 // `code`: of the CONNACK where there was one; `message`: Paho's own words.
 MqttFault fault_of(int code, const char* message, int version, bool tls, const std::string& tls_errors) {
+  if ((version < 5 && code >= 1 && code <= 5) || (version == 5 && code >= 128)) return refused_connect(code, version);
   MqttFault fault;
-  static constexpr const char* connack[] = {"", "protocol version refused", "client id refused", "server unavailable",
-                                            "wrong user name or password", "not authorised"};
-  if (version < 5 && code >= 1 && code <= 5) {  // MQTT 3.1.1, section 3.2.2.3
-    fault.text = connack[code];
-    fault.needs_person = code != 3;
-  } else if (version == 5 && code >= 128) {
-    fault.reason_code = code;
-    fault.text = millrace::mqtt::reason_text(code);
-    switch (code) {
-      case 132: case 133: case 134: case 135: case 138: case 140: fault.needs_person = true; break;
-      default: break;
-    }
-  } else if (tls && !tls_errors.empty()) {
+  if (tls && !tls_errors.empty()) {
     fault.text = "TLS: " + tls_errors;
     fault.needs_person = tls_errors.find("certificate") != std::string::npos;
   } else {

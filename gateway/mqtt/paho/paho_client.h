@@ -18,6 +18,7 @@
 
 #include "config/config.h"
 #include "loop/loop.h"
+#include "mqtt/fault.h"
 
 namespace millrace {
 
@@ -35,13 +36,6 @@ struct PahoOptions {
   TlsConfig tls;
   bool want_properties = false;   // fill in ArrivedMessage::user_properties
   std::string persistence_dir;    // where Paho keeps half-received QoS 2 messages; empty: nowhere
-};
-
-// What ended or prevented a connection, and whether somebody must act (credentials, certificates).
-struct MqttFault {
-  bool needs_person = false;
-  int reason_code = 0;            // MQTT 5 reason code, or 0
-  std::string text;
 };
 
 struct ArrivedMessage {

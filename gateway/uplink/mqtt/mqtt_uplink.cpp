@@ -19,30 +19,38 @@ Verdict verdict_of(int reason_code) {
 }
 
 MqttUplink::MqttUplink(Loop& loop, Rng& rng, MqttUplinkConfig config, std::string gateway, std::uint64_t epoch)
-    : loop_(loop), config_(std::move(config)), gateway_(std::move(gateway)), epoch_(epoch) {
-  MqttConnectionOptions options;
-  options.servers = config_.servers;
-  options.paho.client_id = config_.client_id;
-  options.paho.version = config_.version;
-  options.paho.clean_start = true;  // the client keeps nothing: what is not acknowledged is in the log
-  options.paho.keep_alive = config_.keep_alive;
-  options.paho.connect_timeout = config_.connect_timeout;
-  options.paho.username = config_.username;
-  options.paho.password = config_.password;
-  options.paho.tls = config_.tls;
-  options.reconnect_min = config_.initial_interval;
-  options.reconnect_max = config_.max_interval;
-  options.prefer_first_after = config_.prefer_first_after;
-  MqttConnection::Events events;
-  events.up = [this](bool) { changed_(true, ""); };
-  events.down = [this](const MqttFault& fault) { changed_(false, fault.needs_person ? fault.text + " (somebody must act)" : fault.text); };
-  connection_ = std::make_unique<MqttConnection>(loop_, rng, std::move(options), std::move(events));
-}
+    : loop_(loop), config_(std::move(config)), gateway_(std::move(gateway)), epoch_(epoch), tls_(loop, config_.tls),
+      reconnect_(loop, rng, {config_.servers, config_.initial_interval, config_.max_interval, config_.prefer_first_after},
+                 [this](const std::string& server) { connect(server); }, [this] { gone({false, 0, "returning to the first server"}); }) {}
 
 Status MqttUplink::start(StateChanged changed) {
   changed_ = std::move(changed);
-  connection_->start();
+  reconnect_.start();
   return {};
+}
+
+void MqttUplink::connect(const std::string& server) {
+  mqtt::PublishClientOptions options;
+  options.client_id = config_.client_id;
+  options.version = static_cast<std::uint8_t>(config_.version);
+  options.keep_alive = config_.keep_alive;
+  options.connect_timeout = config_.connect_timeout;
+  options.username = config_.username;
+  options.password = config_.password;
+  mqtt::PublishClient::Events events;
+  events.connected = [this] {
+    reconnect_.up();
+    changed_(true, "");
+  };
+  events.gone = [this](const MqttFault& fault) { gone(fault); };
+  client_ = std::make_unique<mqtt::PublishClient>(loop_, tls_, server, std::move(options), std::move(events));
+}
+
+void MqttUplink::gone(const MqttFault& fault) {
+  reconnect_.gone();
+  client_.reset();
+  changed_(false, fault.needs_person ? fault.text + " (somebody must act)" : fault.text);
+  fail_sendings();
 }
 
 std::string MqttUplink::topic_of(Lane lane) const {
@@ -54,7 +62,7 @@ std::string MqttUplink::topic_of(Lane lane) const {
 }
 
 void MqttUplink::publish_row(std::uint64_t sending, std::uint32_t index, const Row& row, bool replay) {
-  PahoClient::Properties properties;
+  mqtt::PublishClient::Properties properties;
   std::shared_ptr<const Bytes> payload = row.columns;
   std::string content_type;
   if (config_.version == 5) {
@@ -66,16 +74,17 @@ void MqttUplink::publish_row(std::uint64_t sending, std::uint32_t index, const R
     const Envelope envelope{gateway_, epoch_, row.first, row.count, row.lane, replay, row.zstd};
     payload = std::make_shared<const Bytes>(encode_envelope(envelope, *row.columns));
   }
-  connection_->client().publish(topic_of(row.lane), std::move(payload), 1, std::move(properties), std::move(content_type),
-                                [this, sending, index](int code) { on_published(sending, index, code); });
+  client_->publish(topic_of(row.lane), std::move(payload), std::move(properties), std::move(content_type),
+                   [this, sending, index](int code) { on_published(sending, index, code); });
 }
 
 void MqttUplink::send(Batch batch, std::function<void(Outcome)> done) {
   const std::uint64_t id = next_sending_++;
   Sending& sending = sendings_[id];
-  sending.waiting_for = batch.rows.size();
+  sending.answered.resize(batch.rows.size());
+  sending.unanswered = batch.rows.size();
   sending.done = std::move(done);
-  if (!connection_->up()) {
+  if (!reconnect_.is_up()) {
     loop_.post([this, alive = alive_, id, count = batch.rows.size()] {
       if (!*alive) return;
       for (std::uint32_t i = 0; i < count; ++i) on_published(id, i, -1);
@@ -83,14 +92,26 @@ void MqttUplink::send(Batch batch, std::function<void(Outcome)> done) {
     return;
   }
   // A broker that takes our bytes and never answers: the deadline ends it, whatever keep-alive thinks.
-  sending.deadline = loop_.after(config_.send_timeout, [this] { connection_->drop("no acknowledgement in time"); });
+  sending.deadline = loop_.after(config_.send_timeout, [this] { gone({false, 0, "no acknowledgement in time"}); });
   for (std::uint32_t i = 0; i < batch.rows.size(); ++i) publish_row(id, i, batch.rows[i], batch.replay);
+}
+
+// What has no answer gets none any more.
+void MqttUplink::fail_sendings() {
+  std::vector<std::pair<std::uint64_t, std::uint32_t>> open;
+  for (const auto& [id, sending] : sendings_) {
+    for (std::uint32_t i = 0; i < sending.answered.size(); ++i) {
+      if (!sending.answered[i]) open.emplace_back(id, i);
+    }
+  }
+  for (const auto& [id, index] : open) on_published(id, index, -1);
 }
 
 void MqttUplink::on_published(std::uint64_t id, std::uint32_t index, int reason_code) {
   const auto found = sendings_.find(id);
   if (found == sendings_.end()) return;
   Sending& sending = found->second;
+  sending.answered[index] = true;
   const Verdict verdict = verdict_of(reason_code);
   if (verdict != Verdict::acknowledged) {
     sending.outcome.open.push_back(index);
@@ -101,11 +122,7 @@ void MqttUplink::on_published(std::uint64_t id, std::uint32_t index, int reason_
       sending.outcome.reason = reason_code < 0 ? "connection lost before the acknowledgement" : mqtt::reason_text(reason_code);
     }
   }
-  // One message that failed on a living connection would be overtaken by those behind it: nothing more goes out on this one.
-  if (reason_code < 0 && connection_->up()) loop_.post([this, alive = alive_] {
-      if (*alive && connection_->up()) connection_->drop("a message could not be published");
-    });
-  if (--sending.waiting_for > 0) return;
+  if (--sending.unanswered > 0) return;
   const auto done = std::move(sending.done);
   const Outcome outcome = std::move(sending.outcome);
   sendings_.erase(found);
@@ -113,7 +130,12 @@ void MqttUplink::on_published(std::uint64_t id, std::uint32_t index, int reason_
 }
 
 void MqttUplink::stop(std::function<void()> done) {
-  connection_->stop(std::move(done));
+  reconnect_.stop();
+  client_.reset();
+  loop_.post([this, alive = alive_, done = std::move(done)] {
+    if (*alive) fail_sendings();
+    done();
+  });
 }
 
 }  // namespace millrace

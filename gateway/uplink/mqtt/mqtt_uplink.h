@@ -9,7 +9,9 @@
 
 #include "base/rng.h"
 #include "config/config.h"
-#include "mqtt/paho/mqtt_connection.h"
+#include "mqtt/publish_client.h"
+#include "net/reconnect.h"
+#include "net/tls.h"
 #include "uplink/uplink.h"
 
 namespace millrace {
@@ -27,22 +29,28 @@ class MqttUplink final : public Uplink {
 
  private:
   struct Sending {
-    std::size_t waiting_for = 0;
+    std::vector<bool> answered;  // a row each
+    std::size_t unanswered = 0;
     Outcome outcome;
     std::function<void(Outcome)> done;
     std::unique_ptr<Timer> deadline;
   };
 
   std::string topic_of(Lane lane) const;
+  void connect(const std::string& server);
+  void gone(const MqttFault& fault);
   void publish_row(std::uint64_t sending, std::uint32_t index, const Row& row, bool replay);
   void on_published(std::uint64_t sending, std::uint32_t index, int reason_code);
+  void fail_sendings();
 
   Loop& loop_;
   MqttUplinkConfig config_;
   std::string gateway_;
   std::uint64_t epoch_;
   StateChanged changed_;
-  std::unique_ptr<MqttConnection> connection_;
+  TlsClient tls_;
+  Reconnect reconnect_;
+  std::unique_ptr<mqtt::PublishClient> client_;
   std::map<std::uint64_t, Sending> sendings_;
   std::uint64_t next_sending_ = 1;
   std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);

@@ -1,0 +1,39 @@
+#include "base/host_port.h"
+
+#include <charconv>
+
+#include "base/text.h"
+
+namespace millrace {
+
+std::string HostPort::to_string() const {
+  return host.find(':') == std::string::npos ? text(host, ":", port) : text("[", host, "]:", port);
+}
+
+Result<HostPort> parse_host_port(std::string_view given, std::uint16_t default_port) {
+  const Status wrong{Code::invalid, text("\"", given, "\" is not HOST:PORT")};
+  HostPort out;
+  out.port = default_port;
+  std::string_view rest = given;
+  if (rest.starts_with('[')) {
+    const std::size_t end = rest.find(']');
+    if (end == std::string_view::npos) return wrong;
+    out.host = rest.substr(1, end - 1);
+    rest.remove_prefix(end + 1);
+  } else {
+    const std::size_t colon = rest.find(':');
+    out.host = rest.substr(0, colon);
+    rest = colon == std::string_view::npos ? std::string_view{} : rest.substr(colon);
+  }
+  if (out.host.empty()) return wrong;
+  if (!rest.empty()) {
+    const std::string_view digits = rest.substr(1);
+    const auto parsed = std::from_chars(digits.data(), digits.data() + digits.size(), out.port);
+    if (rest.front() != ':' || digits.empty() || parsed.ec != std::errc{} || parsed.ptr != digits.data() + digits.size()) return wrong;
+  } else if (default_port == 0) {
+    return wrong;
+  }
+  return out;
+}
+
+}  // namespace millrace

@@ -1,0 +1,23 @@
+// "host:port" as people write it: "broker.example:1883", "192.0.2.7", "[2001:db8::7]:8883" (RFC 3986, section 3.2.2).
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+#include "base/status.h"
+
+namespace millrace {
+
+struct HostPort {
+  std::string host;  // without brackets
+  std::uint16_t port = 0;
+
+  // As it is written: an IPv6 address in brackets.
+  std::string to_string() const;
+};
+
+// `default_port` where none is given; 0: one must be given. `invalid` with words for whoever wrote it.
+Result<HostPort> parse_host_port(std::string_view text, std::uint16_t default_port = 0);
+
+}  // namespace millrace

@@ -1,0 +1,186 @@
+#include "mqtt/publish_client.h"
+
+#include <algorithm>
+
+#include "base/logger.h"
+#include "base/text.h"
+#include "config/secret.h"
+
+namespace millrace::mqtt {
+namespace {
+
+constexpr std::size_t answer_bytes_max = 64 << 10;  // CONNACK, PUBACK, DISCONNECT with their properties
+constexpr std::size_t in_flight_max = 1000;         // whatever the broker allows
+
+}  // namespace
+
+PublishClient::PublishClient(Loop& loop, TlsClient& tls, const std::string& server, PublishClientOptions options, Events events)
+    : loop_(loop), options_(std::move(options)), events_(std::move(events)), framer_(answer_bytes_max) {
+  const bool secure = server.starts_with("mqtts://");
+  auto where = parse_host_port(std::string_view(server).substr(secure ? 8 : 7), secure ? 8883 : 1883);
+  timer_ = loop_.after(options_.connect_timeout, [this] { fail({false, 0, "cannot connect: no CONNACK in time"}); });
+  if (!where.ok()) {  // refused when the configuration was read
+    timer_ = loop_.after(Duration{0}, [this, why = where.status().detail()] { fail({true, 0, why}); });
+    return;
+  }
+  dial_ = std::make_unique<Dial>(loop_, where.value(), secure ? &tls : nullptr, options_.connect_timeout,
+                                 [this](Result<std::unique_ptr<Stream>> result) { on_dialled(std::move(result)); });
+}
+
+PublishClient::~PublishClient() {
+  *alive_ = false;
+  if (!stream_ || over_ || !connected_) return;
+  std::string bytes;
+  put_disconnect(success, options_.version, bytes);
+  stream_->write(std::move(bytes));  // the kernel has it before the stream closes, unless the link is full anyway
+}
+
+void PublishClient::on_dialled(Result<std::unique_ptr<Stream>> result) {
+  if (!result.ok()) return fail({result.status().code() == Code::invalid, 0, result.status().detail()});
+  stream_ = std::move(result).value();
+  stream_->read([this](BytesView chunk) { on_bytes(chunk); });
+  dial_.reset();
+  ConnectWrite connect;
+  connect.version = options_.version;
+  connect.client_id = options_.client_id;
+  connect.keep_alive_seconds = static_cast<std::uint16_t>(std::min<double>(to_seconds(options_.keep_alive), 65535));
+  connect.clean_start = true;
+  connect.username = options_.username;
+  if (options_.password.given()) {
+    auto secret = read_secret(options_.password);
+    if (!secret.ok()) return fail({true, 0, "password_file: " + secret.status().detail()});
+    connect.password = std::move(secret).value();
+  }
+  std::string bytes;
+  put_connect(connect, bytes);
+  write(std::move(bytes));
+}
+
+void PublishClient::on_bytes(BytesView chunk) {
+  if (over_) return;
+  if (chunk.empty()) return fail({false, 0, connected_ ? "connection lost" : "cannot connect: the connection was closed before a CONNACK"});
+  heard_ = true;
+  const auto alive = alive_;
+  framer_.push(chunk);
+  for (;;) {
+    Packet packet;
+    const Framer::Next next = framer_.next(packet);
+    if (next == Framer::Next::more) break;
+    if (next != Framer::Next::packet) return fail({false, 0, "the broker sent what is not MQTT"});
+    on_packet(packet);
+    if (!*alive || over_) return;
+  }
+  send_waiting();
+}
+
+void PublishClient::on_packet(const Packet& packet) {
+  if (!connected_) {
+    if (packet.type != PacketType::connack) return fail({false, 0, "the broker answered CONNECT with something else"});
+    return on_connack(packet);
+  }
+  switch (packet.type) {
+    case PacketType::puback: return on_puback(packet);
+    case PacketType::pingresp: return;
+    case PacketType::disconnect: {
+      Disconnect disconnect;
+      if (options_.version != 5 || !parse_disconnect(packet, 5, disconnect).ok()) break;
+      if (disconnect.reason < unspecified_error) return fail({false, 0, "the broker disconnected"});
+      return fail(refused_connect(disconnect.reason, 5));
+    }
+    default: break;
+  }
+  fail({false, 0, "the broker sent a packet that has no place here"});
+}
+
+void PublishClient::on_connack(const Packet& packet) {
+  if (!parse_connack(packet, options_.version, broker_).ok()) return fail({false, 0, "the broker's CONNACK is malformed"});
+  // A broker that does not know MQTT 5 answers with a code of 3.1.1 (section 3.2.2.3 there).
+  if (broker_.reason != success) return fail(refused_connect(broker_.reason, broker_.reason <= 5 ? 4 : options_.version));
+  if (broker_.maximum_qos < 1) return fail({true, 0, "the broker takes QoS 0 only, which is no promise"});
+  connected_ = true;
+  timer_.reset();
+  const Duration keep_alive = broker_.keep_alive_seconds ? std::chrono::seconds(*broker_.keep_alive_seconds) : options_.keep_alive;
+  if (keep_alive.count() > 0) watch_keep_alive(keep_alive / 2);
+  events_.connected();
+}
+
+void PublishClient::on_puback(const Packet& packet) {
+  Ack ack;
+  if (!parse_ack(packet, options_.version, ack).ok()) return fail({false, 0, "the broker's PUBACK is malformed"});
+  const auto flight = std::find_if(flying_.begin(), flying_.end(), [&](const Flight& f) { return f.packet_id == ack.packet_id; });
+  if (flight == flying_.end()) {
+    LOG_DEBUG("PUBACK for ", ack.packet_id, ", which is not on its way");
+    return;
+  }
+  const auto done = std::move(flight->done);
+  flying_.erase(flight);
+  done(ack.reason);
+}
+
+void PublishClient::publish(std::string topic, std::shared_ptr<const Bytes> payload, Properties properties, std::string content_type,
+                            std::function<void(int)> done) {
+  MILLRACE_CHECK(connected_);
+  waiting_.push_back({std::move(topic), std::move(payload), std::move(properties), std::move(content_type), std::move(done)});
+  send_waiting();
+}
+
+void PublishClient::send_waiting() {
+  const std::size_t most = std::min<std::size_t>(broker_.receive_maximum, in_flight_max);
+  while (!over_ && !waiting_.empty() && flying_.size() < most) {
+    Message message = std::move(waiting_.front());
+    waiting_.pop_front();
+    const auto flies = [this](std::uint16_t id) { return std::any_of(flying_.begin(), flying_.end(), [id](const Flight& f) { return f.packet_id == id; }); };
+    do ++last_packet_id_;
+    while (last_packet_id_ == 0 || flies(last_packet_id_));
+    PublishWrite publish;
+    publish.topic = message.topic;
+    publish.payload = *message.payload;
+    publish.packet_id = last_packet_id_;
+    publish.qos = 1;
+    publish.content_type = message.content_type;
+    publish.properties = &message.properties;
+    std::string bytes;
+    put_publish(publish, options_.version, bytes);
+    if (bytes.size() > broker_.packet_max) {
+      loop_.post([alive = alive_, done = std::move(message.done)] {
+        if (*alive) done(packet_too_large);
+      });
+      continue;
+    }
+    flying_.push_back({last_packet_id_, std::move(message.done)});
+    write(std::move(bytes));
+  }
+}
+
+void PublishClient::write(std::string bytes) {
+  sent_ = true;
+  stream_->write(std::move(bytes));
+}
+
+// Looks twice in a keep-alive (section 3.1.2.10): where one direction was silent a ping goes out, and where a ping has no
+// answer the connection is dead. Bytes that still leave for a slow link are a sign of life too.
+void PublishClient::watch_keep_alive(Duration every) {
+  timer_ = loop_.after(every, [this, every] {
+    const std::size_t pending = stream_->pending_bytes();
+    const bool moving = pending < pending_before_;
+    pending_before_ = pending;
+    if (pinged_ && !heard_ && !moving) return fail({false, 0, "connection lost: no answer to a ping"});
+    pinged_ = !sent_ || !heard_;
+    if (pinged_) {
+      std::string bytes;
+      put_ping(PacketType::pingreq, bytes);
+      write(std::move(bytes));
+    }
+    sent_ = heard_ = false;
+    watch_keep_alive(every);
+  });
+}
+
+void PublishClient::fail(MqttFault fault) {
+  over_ = true;
+  timer_.reset();
+  const auto gone = events_.gone;  // it may destroy us
+  gone(fault);
+}
+
+}  // namespace millrace::mqtt

@@ -1,0 +1,89 @@
+// One connection to an MQTT broker for publishing with QoS 1: OASIS MQTT 3.1.1 and 5. The client's half of mqtt/packet over
+// net/. Stays within what the broker announces (Receive Maximum, Maximum Packet Size, Server Keep Alive: MQTT 5, section
+// 3.2.2.3); keeps nothing: what is not acknowledged when the connection ends is the owner's to send again. On the loop.
+#pragma once
+
+#include <deque>
+#include <functional>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "config/config.h"
+#include "loop/loop.h"
+#include "mqtt/fault.h"
+#include "mqtt/packet.h"
+#include "net/dial.h"
+
+namespace millrace::mqtt {
+
+struct PublishClientOptions {
+  std::string client_id;
+  std::uint8_t version = 5;  // 4: MQTT 3.1.1
+  Duration keep_alive = std::chrono::seconds(30);
+  Duration connect_timeout = std::chrono::seconds(10);  // until the CONNACK
+  std::string username;
+  SecretRef password;
+};
+
+class PublishClient {
+ public:
+  struct Events {
+    std::function<void()> connected;
+    std::function<void(const MqttFault&)> gone;  // the connect did not succeed, or the connection is lost; comes once
+  };
+  using Properties = std::vector<std::pair<std::string, std::string>>;
+
+  // `server`: "mqtt://host:1883" or "mqtts://host:8883", ports by default; `tls` is used for the latter and outlives this.
+  PublishClient(Loop& loop, TlsClient& tls, const std::string& server, PublishClientOptions options, Events events);
+  // Disconnects. Nothing is called any more, no `done` either.
+  ~PublishClient();
+
+  // `done` runs exactly once while this lives, never inside the call: with the PUBACK's reason code (0 and 16: the broker
+  // has it; 128 and more: it refused; 149 also when it is larger than the broker accepts). Only after `connected`.
+  // `properties` are MQTT 5 user properties.
+  void publish(std::string topic, std::shared_ptr<const Bytes> payload, Properties properties, std::string content_type,
+               std::function<void(int reason_code)> done);
+
+ private:
+  struct Message {
+    std::string topic;
+    std::shared_ptr<const Bytes> payload;
+    Properties properties;
+    std::string content_type;
+    std::function<void(int)> done;
+  };
+  struct Flight {
+    std::uint16_t packet_id = 0;
+    std::function<void(int)> done;
+  };
+
+  void on_dialled(Result<std::unique_ptr<Stream>> result);
+  void on_bytes(BytesView chunk);
+  void on_packet(const Packet& packet);
+  void on_connack(const Packet& packet);
+  void on_puback(const Packet& packet);
+  void send_waiting();
+  void write(std::string bytes);
+  void watch_keep_alive(Duration every);
+  void fail(MqttFault fault);
+
+  Loop& loop_;
+  const PublishClientOptions options_;
+  const Events events_;
+  std::unique_ptr<Dial> dial_;
+  std::unique_ptr<Stream> stream_;
+  std::unique_ptr<Timer> timer_;  // the deadline of connecting, then keep-alive
+  Framer framer_;
+  Connack broker_;                // what it announced
+  std::deque<Message> waiting_;   // beyond the broker's Receive Maximum
+  std::deque<Flight> flying_;     // in the order they went out
+  std::uint16_t last_packet_id_ = 0;
+  std::size_t pending_before_ = 0;
+  bool connected_ = false, over_ = false;
+  bool sent_ = false, heard_ = false, pinged_ = false;  // since the last look of keep-alive
+  std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
+};
+
+}  // namespace millrace::mqtt
