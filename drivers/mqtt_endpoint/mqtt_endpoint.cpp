@@ -586,7 +586,7 @@ void MqttEndpoint::publish_will(const std::string& device, const EndpointConnect
   event.kind = Kind::event;
   event.device = device;
   event.metric = "will";
-  if (will.payload.size() <= will_text_max && mqtt::good_utf8(will.payload)) event.value = will.payload;
+  if (will.payload.size() <= will_text_max && good_utf8(will.payload)) event.value = will.payload;
   else event.value = to_bytes(std::string_view(will.payload).substr(0, will_text_max));
   event.time = loop_.wall();
   event.trust = trust_.trusted() ? TimeTrust::gateway : TimeTrust::unsynced;

@@ -13,7 +13,7 @@
 
 namespace millrace {
 
-// Return false to stop the walk. Text is valid during the call only. Numbers arrive with their own spelling, so that the
+// Return false to stop the walk. Text is valid until read_json() returns. Numbers arrive with their own spelling, so that the
 // handler decides between integer and double and nothing is rounded on the way.
 class JsonHandler {
  public:

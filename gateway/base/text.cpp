@@ -4,6 +4,7 @@
 #include <cctype>
 #include <cmath>
 #include <cstdio>
+#include <cstring>
 
 namespace millrace {
 namespace {
@@ -121,6 +122,33 @@ std::string_view trim(std::string_view text) {
   while (!text.empty() && blank(text.front())) text.remove_prefix(1);
   while (!text.empty() && blank(text.back())) text.remove_suffix(1);
   return text;
+}
+
+bool good_utf8(std::string_view text) {
+  const auto* at = reinterpret_cast<const unsigned char*>(text.data());
+  const auto* end = at + text.size();
+  const auto tail = [&](int i) { return (at[i] & 0xC0) == 0x80; };
+  while (at < end) {
+    // Nearly all of it is ASCII: eight bytes at a time, none above 0x7F and none zero.
+    std::uint64_t eight;
+    while (end - at >= 8 && (std::memcpy(&eight, at, 8), ((eight | (eight - 0x0101010101010101)) & 0x8080808080808080) == 0)) at += 8;
+    if (at == end) return true;
+    if (*at < 0x80) {
+      if (*at == 0) return false;
+      ++at;
+    } else if (*at >= 0xC2 && *at <= 0xDF && end - at >= 2 && tail(1)) {
+      at += 2;
+    } else if ((*at & 0xF0) == 0xE0 && end - at >= 3 && tail(1) && tail(2)) {
+      if ((*at == 0xE0 && at[1] < 0xA0) || (*at == 0xED && at[1] > 0x9F)) return false;  // overlong; a surrogate
+      at += 3;
+    } else if (*at >= 0xF0 && *at <= 0xF4 && end - at >= 4 && tail(1) && tail(2) && tail(3)) {
+      if ((*at == 0xF0 && at[1] < 0x90) || (*at == 0xF4 && at[1] > 0x8F)) return false;
+      at += 4;
+    } else {
+      return false;
+    }
+  }
+  return true;
 }
 
 }  // namespace millrace

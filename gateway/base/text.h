@@ -51,4 +51,7 @@ std::vector<std::string_view> split(std::string_view text, char separator);
 std::vector<std::string_view> split(std::string&& text, char separator) = delete;
 std::string_view trim(std::string_view text);
 
+// Whether `text` is well-formed UTF-8 (RFC 3629), and without U+0000, which neither MQTT (section 1.5.4) nor JSON knows.
+bool good_utf8(std::string_view text);
+
 }  // namespace millrace

@@ -4,6 +4,7 @@
 #include <charconv>
 #include <cmath>
 #include <optional>
+#include <span>
 
 #include "base/json.h"
 #include "base/text.h"
@@ -112,17 +113,19 @@ Status add_path(Plan& plan, const std::vector<Step>& each, std::string_view path
   return {};
 }
 
-// One value as it stands in the JSON. Text is owned: the parser's buffer moves on.
+// One value as it stands in the JSON; its text lives as long as the walk.
 struct Scalar {
   enum Kind { none, null, truth, number, string } kind = none;
   bool flag = false;
-  std::string text;
+  std::string_view text;
 };
 
 class Walk final : public JsonHandler {
  public:
   Walk(const Plan& plan, const Record& prototype, std::vector<Record>& out) : plan_(plan), prototype_(prototype), out_(out) {
-    slots_.resize(slot_first_metric + plan.metrics.size());
+    const std::size_t slots = slot_first_metric + plan.metrics.size();
+    if (slots > std::size(few_slots_)) many_slots_.resize(slots);
+    slots_ = many_slots_.empty() ? std::span<Scalar>(few_slots_, slots) : std::span<Scalar>(many_slots_);
   }
 
   bool null() override { return scalar(Scalar::null, false, {}); }
@@ -149,29 +152,15 @@ class Walk final : public JsonHandler {
   bool begin_array() override { return enter(true); }
   bool end_array() override { return leave(); }
 
-  Status finish() {
-    if (fault_.ok() && !plan_.each) flush();
-    if (!fault_.ok()) return fault_;
-    // A time at the root may come after the elements it belongs to.
-    if (!waiting_for_time_.empty()) {
-      WallTime time;
-      if (!read_time(root_time_, time)) return fault_;
-      for (const std::size_t i : waiting_for_time_) {
-        out_[i].time = time;
-        out_[i].trust = TimeTrust::device;
-      }
-    }
-    return {};
-  }
   const Status& fault() const { return fault_; }
 
  private:
-  struct Level {
-    const Node* node = nullptr;   // wanted paths below here
-    const Node* child = nullptr;  // of the value that comes next
-    bool array = false, in_message = false, message = false;
-    std::int64_t index = 0;
-    std::size_t path_size = 0;
+  struct Level {  // set by enter(): 32 of them are not cleared for each payload
+    const Node* node;   // wanted paths below here
+    const Node* child;  // of the value that comes next
+    bool array, in_message, message;
+    std::int64_t index;
+    std::size_t path_size;
   };
 
   // The node of the value that begins now.
@@ -208,9 +197,10 @@ class Walk final : public JsonHandler {
   }
 
   bool leave() {
-    const Level level = levels_[--depth_];
-    if (level.message && plan_.each && !flush()) return false;
-    if (depth_ > 0) path_.resize(std::min(path_.size(), levels_[depth_ - 1].path_size));
+    const Level& level = levels_[--depth_];
+    if (level.message && !flush()) return false;
+    if (depth_ == 0) return date_waiting();
+    path_.resize(std::min(path_.size(), levels_[depth_ - 1].path_size));
     return true;
   }
 
@@ -234,8 +224,7 @@ class Walk final : public JsonHandler {
     if (!plan_.every_scalar || !in_message || kind == Scalar::null) return true;
     if (levels_[depth_ - 1].array) return true;  // arrays of scalars have no name for each
     if (path_.size() > metric_name_max) return fail("a member's name is too long");
-    Scalar one{kind, flag, std::string(value)};
-    return add(path_, "", false, one);
+    return add(path_, "", false, {kind, flag, value});
   }
 
   bool fail(std::string message) {
@@ -252,7 +241,7 @@ class Walk final : public JsonHandler {
     const char* end = begin + scalar.text.size();
     switch (scalar.kind) {
       case Scalar::truth: record.value = scalar.flag; return true;
-      case Scalar::string: record.value = scalar.text; return true;
+      case Scalar::string: record.value = std::string(scalar.text); return true;
       case Scalar::number: {
         const bool whole = std::none_of(scalar.text.begin(), scalar.text.end(), [](char c) { return c == '.' || c == 'e' || c == 'E'; });
         std::int64_t number = 0;
@@ -312,6 +301,18 @@ class Walk final : public JsonHandler {
     return true;
   }
 
+  // A time at the root may come after the elements it belongs to.
+  bool date_waiting() {
+    if (waiting_for_time_.empty()) return true;
+    WallTime time;
+    if (!read_time(root_time_, time)) return false;
+    for (const std::size_t i : waiting_for_time_) {
+      out_[i].time = time;
+      out_[i].trust = TimeTrust::device;
+    }
+    return true;
+  }
+
   // The message is complete: its wanted values become records, all with its time and quality.
   bool flush() {
     if (plan_.every_scalar) {
@@ -354,7 +355,9 @@ class Walk final : public JsonHandler {
   std::size_t message_from_ = out_.size();
   Level levels_[depth_max];
   std::size_t depth_ = 0;
-  std::vector<Scalar> slots_;
+  Scalar few_slots_[8];
+  std::vector<Scalar> many_slots_;
+  std::span<Scalar> slots_;
   Scalar root_time_;
   std::vector<std::size_t> waiting_for_time_;
   std::string path_;
@@ -369,8 +372,7 @@ class JsonFormat final : public PayloadFormat {
     const std::size_t before = out.size();
     Walk walk(*plan_, prototype, out);
     Status status = read_json(arrival.bytes, walk);
-    if (status.ok()) status = walk.finish();
-    else if (!walk.fault().ok()) status = walk.fault();
+    if (!walk.fault().ok()) status = walk.fault();
     if (status.ok() && out.size() == before) status = {Code::invalid, "no value in it"};
     if (!status.ok()) out.resize(before);
     return status;

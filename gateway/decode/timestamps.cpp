@@ -1,5 +1,6 @@
 #include "decode/timestamps.h"
 
+#include <algorithm>
 #include <charconv>
 #include <cmath>
 
@@ -96,7 +97,7 @@ std::optional<WallTime> parse_time_text(std::string_view text) {
 }
 
 std::optional<WallTime> parse_time_number(std::string_view spelling, TimeFormat format) {
-  if (spelling.find_first_of("eE") != std::string_view::npos) {
+  if (std::any_of(spelling.begin(), spelling.end(), [](char c) { return c == 'e' || c == 'E'; })) {
     double value = 0;
     const auto parsed = std::from_chars(spelling.data(), spelling.data() + spelling.size(), value);
     if (parsed.ec != std::errc{} || parsed.ptr != spelling.data() + spelling.size() || !(std::fabs(value) < 9e18)) return std::nullopt;

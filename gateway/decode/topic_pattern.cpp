@@ -4,18 +4,31 @@
 
 namespace millrace {
 
-std::string_view TopicMatch::value(std::string_view name) const {
-  for (const auto& [key, value] : levels_) {
-    if (key == name) return value;
+const TopicMatch::Level* TopicMatch::find(std::string_view name) const {
+  for (std::size_t i = 0; i < few_used_; ++i) {
+    if (few_[i].first == name) return &few_[i];
   }
-  return {};
+  for (const Level& level : more_) {
+    if (level.first == name) return &level;
+  }
+  return nullptr;
 }
 
-bool TopicMatch::has(std::string_view name) const {
-  for (const auto& [key, value] : levels_) {
-    if (key == name) return true;
-  }
-  return false;
+std::string_view TopicMatch::value(std::string_view name) const {
+  const Level* level = find(name);
+  return level ? level->second : std::string_view{};
+}
+
+bool TopicMatch::has(std::string_view name) const { return find(name) != nullptr; }
+
+void TopicMatch::clear() {
+  few_used_ = 0;
+  more_.clear();
+}
+
+void TopicMatch::add(std::string_view name, std::string_view value) {
+  if (few_used_ < few_.size()) few_[few_used_++] = {name, value};
+  else more_.emplace_back(name, value);
 }
 
 Result<TopicPattern> TopicPattern::parse(std::string_view pattern) {

@@ -2,24 +2,30 @@
 // "{rest...}" for all that follows. As MQTT filters (MQTT 5, section 4.7), levels beginning with $ match only literally.
 #pragma once
 
+#include <array>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "base/status.h"
 
 namespace millrace {
 
-// What the named levels of a pattern matched. Views into the topic.
+// What the named levels of a pattern matched. Views into the topic. Made for each message: a few names cost no allocation.
 class TopicMatch {
  public:
   std::string_view value(std::string_view name) const;
   bool has(std::string_view name) const;
-  void clear() { levels_.clear(); }
-  void add(std::string_view name, std::string_view value) { levels_.emplace_back(name, value); }
+  void clear();
+  void add(std::string_view name, std::string_view value);
 
  private:
-  std::vector<std::pair<std::string_view, std::string_view>> levels_;
+  using Level = std::pair<std::string_view, std::string_view>;
+  const Level* find(std::string_view name) const;
+  std::array<Level, 8> few_;
+  std::size_t few_used_ = 0;
+  std::vector<Level> more_;
 };
 
 class TopicPattern {

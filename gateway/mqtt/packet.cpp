@@ -205,29 +205,6 @@ std::string reason_text(int code) {
   }
 }
 
-bool good_utf8(std::string_view text) {
-  const auto* at = reinterpret_cast<const unsigned char*>(text.data());
-  const auto* end = at + text.size();
-  const auto tail = [&](int i) { return (at[i] & 0xC0) == 0x80; };
-  while (at < end) {
-    if (*at < 0x80) {
-      if (*at == 0) return false;
-      ++at;
-    } else if (*at >= 0xC2 && *at <= 0xDF && end - at >= 2 && tail(1)) {
-      at += 2;
-    } else if ((*at & 0xF0) == 0xE0 && end - at >= 3 && tail(1) && tail(2)) {
-      if ((*at == 0xE0 && at[1] < 0xA0) || (*at == 0xED && at[1] > 0x9F)) return false;  // overlong; a surrogate
-      at += 3;
-    } else if (*at >= 0xF0 && *at <= 0xF4 && end - at >= 4 && tail(1) && tail(2) && tail(3)) {
-      if ((*at == 0xF0 && at[1] < 0x90) || (*at == 0xF4 && at[1] > 0x8F)) return false;
-      at += 4;
-    } else {
-      return false;
-    }
-  }
-  return true;
-}
-
 bool good_topic(std::string_view topic) {
   // One look at each character: for names this short find_first_of() costs several times as much.
   return !topic.empty() && std::none_of(topic.begin(), topic.end(), [](char c) { return c == '+' || c == '#'; });

@@ -138,8 +138,6 @@ Fault parse_connack(const Packet& packet, std::uint8_t version, Connack& out);
 
 // A topic name a client may publish to (section 4.7): not empty, no wildcards, no NUL.
 bool good_topic(std::string_view topic);
-// Whether `text` is well-formed UTF-8 without U+0000 and surrogates (section 1.5.4).
-bool good_utf8(std::string_view text);
 
 // ---- writing, each appends one packet to `out` --------------------------------------------------------------------------
 

@@ -37,7 +37,9 @@ Pipeline::Pipeline(Loop& loop, MappedInbox& inbox, Log& log, Metrics& metrics, P
       inbox_fill_(metrics.gauge("millrace_inbox_fill_ratio", "How full the inbox is, 0 to 1")) {
   if (!options_.windows.empty()) log_.subscribe({consumer, {Lane::raw, Lane::held}, Subscription::Start::now});
   Log::Listener listener;
-  listener.entering = [this](Sequence number, Lane lane, const Record& record, WriteSet& more) { entering(number, lane, record, more); };
+  if (!options_.windows.empty()) {
+    listener.entering = [this](Sequence number, Lane lane, const Record& record, WriteSet& more) { entering(number, lane, record, more); };
+  }
   listener.room = [this] {
     check_pressure();
     if (running_) look();
@@ -412,7 +414,6 @@ void Pipeline::tell_peers(bool durable) {
 // ---- windows --------------------------------------------------------------------------------------------------------
 
 void Pipeline::entering(Sequence number, Lane lane, const Record& record, WriteSet& more) {
-  if (options_.windows.empty()) return;
   emitted_.clear();
   windows_.feed(record, emitted_);
   fed_through_ = number;
