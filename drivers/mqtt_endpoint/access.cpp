@@ -1,13 +1,10 @@
 #include "drivers/mqtt_endpoint/access.h"
 
-#include <fcntl.h>
 #include <fnmatch.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
-#include <cstdio>
 
 #include "base/files.h"
 #include "base/logger.h"
@@ -84,15 +81,7 @@ Status change_users_file(const std::string& path, const std::string& user, const
     if (hash.empty()) return status_from_errno(errno, path);
     content = text(user, ":", hash, "\n");
   }
-  const std::string fresh = path + ".new";
-  const Fd file(::open(fresh.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, mode));
-  if (!file.valid()) return status_from_errno(errno, fresh);
-  if (::fchmod(file.get(), mode) != 0) return status_from_errno(errno, fresh);
-  if (info.st_ino != 0 && ::fchown(file.get(), info.st_uid, info.st_gid) != 0) return status_from_errno(errno, fresh);
-  if (::write(file.get(), content.data(), content.size()) != static_cast<ssize_t>(content.size())) return status_from_errno(errno, fresh);
-  if (::fsync(file.get()) != 0) return status_from_errno(errno, fresh);
-  if (std::rename(fresh.c_str(), path.c_str()) != 0) return status_from_errno(errno, path);
-  return {};
+  return replace_file(path, content, mode);
 }
 
 Access::Access(Loop& loop, const EndpointConfig& config) : loop_(loop), config_(config), key_(random_key()) { look_at_file(); }

@@ -143,6 +143,24 @@ Result<std::string> read_file(const std::string& path, std::size_t bytes_max) {
   }
 }
 
+Status replace_file(const std::string& path, std::string_view content, unsigned mode) {
+  const std::string fresh = path + ".new";
+  const Fd file(::open(fresh.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, mode));
+  if (!file.valid()) return status_from_errno(errno, "create " + fresh);
+  struct stat old {};
+  if (::fchmod(file.get(), mode) != 0) return status_from_errno(errno, "change the mode of " + fresh);
+  if (::stat(path.c_str(), &old) == 0 && ::fchown(file.get(), old.st_uid, old.st_gid) != 0) return status_from_errno(errno, "give away " + fresh);
+  for (std::string_view left = content; !left.empty();) {
+    const ssize_t written = ::write(file.get(), left.data(), left.size());
+    if (written < 0 && errno == EINTR) continue;
+    if (written < 0) return status_from_errno(errno, "write " + fresh);
+    left.remove_prefix(static_cast<std::size_t>(written));
+  }
+  if (::fsync(file.get()) != 0) return status_from_errno(errno, "sync " + fresh);
+  if (::rename(fresh.c_str(), path.c_str()) != 0) return status_from_errno(errno, "rename " + fresh);
+  return {};
+}
+
 Status make_folders(const std::string& path) {
   for (std::size_t at = 1; at <= path.size(); ++at) {
     if (at != path.size() && path[at] != '/') continue;

@@ -37,6 +37,10 @@ class Fd {
 // At most `bytes_max`; longer files are `full`.
 Result<std::string> read_file(const std::string& path, std::size_t bytes_max);
 
+// Replaces a file whole, or leaves it as it is: written beside it, synced, renamed. An existing file keeps owner and group;
+// `mode` is what the new one has.
+Status replace_file(const std::string& path, std::string_view content, unsigned mode);
+
 // Creates the folder and its parents (mode 0750 for those it makes).
 Status make_folders(const std::string& path);
 

@@ -1,10 +1,7 @@
 #include "net/tls_tickets.h"
 
-#include <fcntl.h>
 #include <mbedtls/gcm.h>
-#include <unistd.h>
 
-#include <cstdio>
 #include <cstring>
 
 #include "base/files.h"
@@ -44,15 +41,11 @@ void TicketKeys::read() {
   std::memcpy(static_cast<void*>(keys_), bytes.data() + magic.size(), sizeof keys_);
 }
 
-// Replaced whole: half a key opens nothing.
 void TicketKeys::write() const {
   if (path_.empty()) return;
-  const std::string fresh = path_ + ".new";
   std::string bytes(magic);
   bytes.append(reinterpret_cast<const char*>(keys_), sizeof keys_);
-  const Fd file(::open(fresh.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600));
-  const bool written = file.valid() && ::write(file.get(), bytes.data(), bytes.size()) == static_cast<ssize_t>(bytes.size()) && ::fsync(file.get()) == 0;
-  if (!written || std::rename(fresh.c_str(), path_.c_str()) != 0) LOG_WARN("TLS: ", path_, " cannot be written; sessions are not resumed after a restart");
+  if (Status status = replace_file(path_, bytes, 0600); !status.ok()) LOG_WARN("TLS: ", status.detail(), "; sessions are not resumed after a restart");
 }
 
 void TicketKeys::rotate(WallTime now) {

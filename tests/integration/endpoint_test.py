@@ -1,9 +1,12 @@
 #!/usr/bin/python3
 """Devices publish straight to the gateway: real clients, the errors of both standards by section, logins and rights, TLS, and
 that what was acknowledged is in the log after kills and real power cuts."""
+import errno
 import json
 import os
 import random
+import resource
+import selectors
 import shutil
 import signal
 import socket
@@ -73,6 +76,12 @@ def connect(version=5, client="c1", flags=2, keep_alive=60, properties=b"", payl
 def publish(topic="plant/l1/d1/telemetry", payload=b'{"ts":1700000000,"value":1}', qos=1, id=1, version=5, properties=b"", flags=0):
     body = text(topic) + (struct.pack(">H", id) if qos else b"") + (bytes([len(properties)]) + properties if version == 5 else b"") + payload
     return packet(0x30 | qos << 1 | flags, body)
+
+
+def cost_of(pid):
+    """(CPU seconds, resident KB) of a process."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK"), int(fields[21]) * os.sysconf("SC_PAGE_SIZE") / 1000
 
 
 class Raw:
@@ -398,6 +407,71 @@ class Access(Endpoint):
         self.start()
         self.assertTrue(visit(session)[1])
         self.assertEqual((self.folder / "log" / "tls-tickets-devices").stat().st_mode & 0o777, 0o600)
+
+
+class Storm(Endpoint):
+    """A fleet over TLS comes back at once after the gateway was cut off. MILLRACE_DEVICES sets its size."""
+
+    def come(self, context, sessions):
+        """All devices connect at once, publish one reading, and hear its PUBACK: (seconds, how many resumed, sessions)."""
+        begun, selector, waiting, resumed = time.monotonic(), selectors.DefaultSelector(), {}, 0
+        for n, session in enumerate(sessions):
+            raw = socket.socket()
+            raw.setblocking(False)
+            raw.connect_ex(("127.0.0.1", self.port))
+            waiting[n] = [context.wrap_socket(raw, server_hostname="localhost", session=session, do_handshake_on_connect=False), False, b""]
+            selector.register(waiting[n][0], selectors.EVENT_WRITE, n)
+        done = []
+        while waiting:
+            self.assertLess(time.monotonic() - begun, 240, f"{len(waiting)} devices are still waiting")
+            for key, _ in selector.select(5):
+                device = waiting[key.data]
+                try:
+                    if not device[1]:
+                        device[0].do_handshake()
+                        device[1] = True
+                        device[0].send(connect(client=f"dev-{key.data}") + publish(f"plant/l1/dev-{key.data}/telemetry"))
+                        selector.modify(device[0], selectors.EVENT_READ, key.data)
+                    chunk = device[0].recv(4096)
+                    self.assertTrue(chunk, "the gateway closed the connection")
+                    device[2] += chunk
+                except ssl.SSLWantReadError:
+                    selector.modify(device[0], selectors.EVENT_READ, key.data)
+                    continue
+                except (ssl.SSLWantWriteError, BlockingIOError):
+                    continue
+                except OSError as error:
+                    self.assertEqual(error.errno, errno.ENOTCONN, error)  # not connected yet
+                    continue
+                if b"\x40\x02\x00\x01" in device[2]:  # the PUBACK of packet 1
+                    resumed += device[0].session_reused
+                    done.append((device[0], device[0].session))
+                    selector.unregister(device[0])
+                    del waiting[key.data]
+        return time.monotonic() - begun, resumed, done
+
+    def test_a_fleet_over_tls_comes_back_at_once(self):
+        devices = int(os.environ.get("MILLRACE_DEVICES", "200"))
+        resource.setrlimit(resource.RLIMIT_NOFILE, (min(20_000, resource.getrlimit(resource.RLIMIT_NOFILE)[1]),) * 2)
+        tls = self.tls()
+        gateway = self.endpoint(input=f'anonymous = true\ntls_cert = "{tls}/server.pem"\ntls_key_file = "{tls}/server.key"\n'
+                                      f'connections_max = {devices + 10}\nconnect_rate = {devices + 10}\nliveness = false')
+        context = ssl.create_default_context(cafile=f"{tls}/ca.pem")
+        context.maximum_version = ssl.TLSVersion.TLSv1_2
+        sessions = [None] * devices
+        for round_, resumes in (("first", 0), ("after kill -9", devices)):
+            before = cost_of(gateway.process.pid)
+            seconds, resumed, done = self.come(context, sessions)
+            after = cost_of(gateway.process.pid)
+            self.assertEqual(resumed, resumes)
+            print(f"   {devices} devices over TLS, {round_}: all served in {seconds:.1f} s, {(after[0] - before[0]) / devices * 1000:.2f} ms CPU and "
+                  f"{(after[1] - before[1]) / devices:.1f} KB each", file=sys.stderr)
+            sessions = [session for _, session in done]
+            gateway.stop(signal.SIGKILL)
+            for device, _ in done:
+                device.close()
+            gateway = self.start()
+        self.assertEqual(len(self.records()), 2 * devices)
 
 
 class Durable(Endpoint):
