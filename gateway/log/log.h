@@ -127,6 +127,10 @@ class Log {
   virtual std::vector<std::string> absent_consumers() const = 0;
   // Committed numbers not yet settled, ascending; at most 9 ranges.
   virtual std::vector<Range> unsettled(std::string_view consumer, Lane lane) const = 0;
+  // The cursor as it stands, with what is settled but not yet committed.
+  virtual SettledSet settled(std::string_view consumer, Lane lane) const = 0;
+  // Somebody knows this number already: what comes is numbered behind it.
+  virtual void number_behind(Sequence number) = 0;
   // Whether settling this keeps the cursor to its eight ranges. Always so for what begins at the lowest gap.
   virtual bool can_settle(std::string_view consumer, Lane lane, Range range) const = 0;
   virtual LaneLedger ledger(std::string_view consumer, Lane lane) const = 0;

@@ -63,6 +63,8 @@ class SqliteLog final : public Log {
   void forget(std::string_view consumer) override;
   std::vector<std::string> absent_consumers() const override;
   std::vector<Range> unsettled(std::string_view consumer, Lane lane) const override;
+  SettledSet settled(std::string_view consumer, Lane lane) const override;
+  void number_behind(Sequence number) override;
   LaneLedger ledger(std::string_view consumer, Lane lane) const override;
   std::optional<Bytes> state(std::string_view name) const override;
   std::vector<std::string> states(std::string_view prefix) const override;

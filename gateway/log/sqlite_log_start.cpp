@@ -382,6 +382,16 @@ std::vector<Range> SqliteLog::unsettled(std::string_view consumer, Lane lane) co
   return found == cursors_.end() ? std::vector<Range>{} : found->second.settled.unsettled(committed_);
 }
 
+SettledSet SqliteLog::settled(std::string_view consumer, Lane lane) const {
+  const auto found = cursors_.find({std::string(consumer), lane});
+  return found == cursors_.end() ? SettledSet(next_ - 1) : found->second.settled;
+}
+
+// As far as an unclean start would: a gap of that size is no loss.
+void SqliteLog::number_behind(Sequence number) {
+  if (number >= next_) next_ = number + reserve_block;
+}
+
 bool SqliteLog::can_settle(std::string_view consumer, Lane lane, Range range) const {
   const auto found = cursors_.find({std::string(consumer), lane});
   if (found == cursors_.end()) return true;

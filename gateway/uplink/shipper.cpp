@@ -33,6 +33,8 @@ Shipper::Shipper(Loop& loop, Log& log, Uplink& uplink, Metrics& metrics, Rng& rn
       backoff_(options_.initial_interval, options_.max_interval),
       breaker_(options_.breaker),
       slow_start_(first_batch_bytes),
+      instance_(random_from_kernel()),
+      found_through_(log.last_committed()),
       records_sent_(metrics.counter("millrace_uplink_records_total", "Records acknowledged by the far side", {{"uplink", options_.name}})),
       bytes_sent_(metrics.counter("millrace_uplink_bytes_total", "Payload bytes acknowledged by the far side", {{"uplink", options_.name}})),
       retries_(metrics.counter("millrace_uplink_retries_total", "Batches that must be sent again", {{"uplink", options_.name}})),
@@ -76,18 +78,122 @@ Status Shipper::start() {
     if (!*alive || stopping_) return;
     if (up && !up_) LOG_INFO("uplink ", options_.name, ": connected");
     if (!up && (up_ || reason != down_reason_)) LOG_WARN("uplink ", options_.name, ": ", reason, "; records wait in the log");
-    up_ = up;
-    down_reason_ = reason;
-    if (!up) return;
-    // Reached again: the waits were for the connection. A blocked uplink keeps its breaker.
-    not_before_ = {};
-    slow_start_ = first_batch_bytes;
-    if (options_.drain.newest_first) {
-      for (LaneState& lane : lanes_) lane.reconnected_at = log_.last_committed();
-      replan_ = true;
-    }
-    pump();
+    up_ = up && !usurped_;
+    if (!usurped_) down_reason_ = reason;
+    if (!up_) return;
+    if (!uplink_.keeps_marker()) return go_on();
+    adopting_.clear();
+    if (read_marker()) adopt_next();
   });
+}
+
+// Reached again: the waits were for the connection. A blocked uplink keeps its breaker.
+void Shipper::go_on() {
+  not_before_ = {};
+  slow_start_ = first_batch_bytes;
+  if (options_.drain.newest_first) {
+    for (LaneState& lane : lanes_) lane.reconnected_at = log_.last_committed();
+    replan_ = true;
+  }
+  pump();
+}
+
+// ---- the far side's marker --------------------------------------------------------------------------------------------
+
+// What of it is not settled here goes to `adopting_`. False when nothing may be sent.
+bool Shipper::read_marker() {
+  replan_ = true;  // what waits in memory may be there already
+  const Bytes bytes = uplink_.marker();
+  if (bytes.empty()) return true;
+  const auto decoded = decode_marker(bytes);
+  if (!decoded.ok()) {
+    LOG_ERROR("uplink ", options_.name, ": the far side's marker: ", decoded.status().detail(), "; going on from our own cursor, records may come twice");
+    return true;
+  }
+  const Marker& marker = decoded.value();
+  if (marked_ && marker.instance != instance_) {
+    usurped_ = true;
+    up_ = false;
+    down_reason_ = "another gateway sends under the same name: give one of them another, then restart (somebody must act)";
+    LOG_ERROR("uplink ", options_.name, ": ", down_reason_);
+    return false;
+  }
+  if (marker.epoch != log_.epoch()) {
+    LOG_WARN("uplink ", options_.name, ": the far side last heard from another log (epoch ", marker.epoch, ", this one has ", log_.epoch(),
+             "): this log was replaced, copied or restored; what is not settled here is sent, with its own identity");
+    return true;
+  }
+  const Sequence through = marker.instance == instance_ ? UINT64_MAX : found_through_;
+  Sequence highest = 0;
+  for (const auto& [lane, settled] : marker.lanes) highest = std::max(highest, settled.ranges().empty() ? settled.low() : settled.ranges().back().last);
+  if (highest > log_.last_committed()) log_.number_behind(highest);
+  for (const LaneState& lane : lanes_) {
+    const auto settled = marker.lanes.find(lane.lane);
+    if (settled == marker.lanes.end()) continue;
+    std::vector<Range> there{{1, settled->second.low()}};
+    there.insert(there.end(), settled->second.ranges().begin(), settled->second.ranges().end());
+    for (const Range& open : log_.unsettled(options_.name, lane.lane)) {
+      for (const Range& range : there) {
+        const Range both{std::max(open.first, range.first), std::min({open.last, range.last, through})};
+        if (!both.empty()) adopting_.emplace_back(lane.lane, both);
+      }
+    }
+  }
+  return true;
+}
+
+// Settles what the far side has, counted by the log's own rows.
+void Shipper::adopt_next() {
+  if (adopting_.empty()) return go_on();
+  const auto [lane, range] = adopting_.front();
+  log_.read(lane, range, Log::Direction::up, uplink_.limits().bytes_max, [this, alive = alive_, lane, range](const Result<std::vector<Row>>& rows) {
+    if (!*alive || adopting_.empty() || adopting_.front() != std::pair(lane, range)) return;
+    if (!rows.ok()) {
+      if (rows.status().code() == Code::closed) return;
+      LOG_ERROR("uplink ", options_.name, ": reading the log: ", rows.status().detail());
+      pump_timer_ = loop_.after(std::chrono::seconds(1), [this] { adopt_next(); });
+      return;
+    }
+    std::uint64_t records = 0;
+    Sequence through = range.last;
+    for (const Row& row : rows.value()) {
+      records += std::min(row.last(), range.last) - std::max(row.first, range.first) + 1;
+      through = std::min(row.last(), range.last);
+    }
+    log_.commit({.settles = {{options_.name, lane, {range.first, through}, records, How::delivered}}}, {});
+    LOG_INFO("uplink ", options_.name, ": the far side has ", records, " records of lane ", lane_name(lane), " that were not settled here");
+    adopting_.pop_front();
+    if (through < range.last) adopting_.emplace_front(lane, Range{through + 1, range.last});
+    adopt_next();
+  });
+}
+
+// With one batch in flight everything before it in its run is settled. The parts of a row that was split on the way down
+// are settled by themselves: what lies between them and the edge is still to come.
+Bytes Shipper::marker_after(const LaneState& lane, const Run& run, const Batch& batch, const std::vector<Sequence>& row_firsts) const {
+  Marker marker{log_.epoch(), instance_, {}};
+  for (const LaneState& state : lanes_) marker.lanes.emplace(state.lane, log_.settled(options_.name, state.lane));
+  SettledSet& settled = marker.lanes.at(lane.lane);
+  std::vector<Range> ranges;
+  if (run.up) {
+    ranges.push_back({run.edge + 1, batch.rows.back().last()});
+  } else {
+    for (const Piece& piece : run.pieces) {
+      if (piece.state == Piece::safe) ranges.push_back({piece.row.first, piece.row.last()});  // its row is not complete yet
+    }
+    Sequence edge = run.edge;
+    for (std::size_t i = 0; i < batch.rows.size(); ++i) {
+      const bool whole = std::count_if(run.pieces.begin(), run.pieces.end(), [&](const Piece& piece) { return piece.row_first == row_firsts[i]; }) == 1;
+      ranges.push_back(whole ? Range{batch.rows[i].first, edge - 1} : Range{batch.rows[i].first, batch.rows[i].last()});
+      if (whole) edge = batch.rows[i].first;
+    }
+  }
+  for (const Range& range : ranges) {
+    for (const Range& part : settled.unsettled_in(range)) {
+      if (settled.can_settle(part)) settled.settle(part);
+    }
+  }
+  return encode_marker(marker);
 }
 
 // Nothing new goes out; what is in flight may still be acknowledged for a moment. Every outcome comes before `done`.
@@ -208,7 +314,7 @@ void Shipper::pump_after(Duration delay) {
 
 // Sends what may be sent now: everything waits while the uplink is down, after a failure, and while the breaker is open.
 void Shipper::pump() {
-  if (stopping_ || !up_) return;
+  if (stopping_ || !up_ || !adopting_.empty()) return;
   pump_timer_.reset();
   const Instant now = loop_.now();
   if (now < not_before_) return pump_after(not_before_ - now);
@@ -379,6 +485,7 @@ bool Shipper::over_rate(std::size_t bytes, double records) const {
 
 void Shipper::send(LaneState& lane, Run& run) {
   Batch batch;
+  std::vector<Sequence> row_firsts;
   Flight flight{lane.lane, run.id, {}, loop_.now()};
   std::size_t bytes = 0;
   double records = 0;
@@ -396,9 +503,11 @@ void Shipper::send(LaneState& lane, Run& run) {
     records += piece.row.count;
     piece.state = Piece::flying;
     flight.firsts.push_back(piece.row.first);
+    row_firsts.push_back(piece.row_first);
     batch.rows.push_back(piece.row);
   }
   MILLRACE_CHECK(!batch.rows.empty());  // servable() saw waiting bytes
+  if (uplink_.keeps_marker()) batch.marker = marker_after(lane, run, batch, row_firsts);
   run.bytes_waiting -= bytes;
   if (batch.replay) {
     bytes_allowed_.take(static_cast<double>(bytes));
@@ -417,7 +526,7 @@ void Shipper::send_again(Row row, std::function<void(Outcome)> done) {
   }
   const std::uint64_t id = next_flight_++;
   flights_.emplace(id, Flight{row.lane, 0, {}, loop_.now()});
-  uplink_.send({{std::move(row)}, true}, [this, alive = alive_, id, done = std::move(done)](const Outcome& outcome) {
+  uplink_.send({{std::move(row)}, true, {}}, [this, alive = alive_, id, done = std::move(done)](const Outcome& outcome) {
     if (!*alive) return;
     flights_.erase(id);
     done(outcome);
@@ -452,6 +561,7 @@ void Shipper::on_outcome(std::uint64_t id, const Outcome& outcome) {
   records_leaving_.observe(static_cast<double>(records_sent_.value()), now);
   switch (outcome.verdict) {
     case Verdict::acknowledged:
+      marked_ = uplink_.keeps_marker();
       breaker_.on_success();
       slow_start_ = std::min(slow_start_ * 2, uplink_.limits().bytes_max);
       backoff_.on_success(now);

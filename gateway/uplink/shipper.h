@@ -7,6 +7,9 @@
 // reconnect and then one downwards through what lies below it. A run settles its rows in its own order, so that a crash
 // sends again what was in flight and nothing else. A refused batch is halved until the record that will never be taken
 // stands alone; that one goes to the dead lane with this uplink's name, its neighbours go through.
+//
+// Where the far side keeps the cursor in one transaction with the data (exactly once), what it kept is the truth each time
+// it is reached anew: what it has is settled here, whatever answer we heard or did not hear.
 #pragma once
 
 #include <deque>
@@ -22,6 +25,7 @@
 #include "loop/loop.h"
 #include "uplink/breaker.h"
 #include "uplink/drain.h"
+#include "uplink/marker.h"
 #include "uplink/uplink.h"
 
 namespace millrace {
@@ -93,6 +97,10 @@ class Shipper {
     Instant sent;
   };
 
+  void go_on();
+  bool read_marker();
+  void adopt_next();
+  Bytes marker_after(const LaneState& lane, const Run& run, const Batch& batch, const std::vector<Sequence>& row_firsts) const;
   void pump();
   void plan_runs(LaneState& lane);
   Run make_run(bool up, Sequence from, Sequence end);
@@ -139,6 +147,12 @@ class Shipper {
   Sequence old_through_ = 0;
   std::int64_t clock_offset_us_ = 0;   // wall minus monotonic: a step shows here
   Instant clock_stepped_;
+  // The far side's marker: what it settles is worked off before anything is sent. One that an earlier process wrote speaks
+  // of no number that was given since.
+  const std::uint64_t instance_;
+  const Sequence found_through_;
+  std::deque<std::pair<Lane, Range>> adopting_;
+  bool marked_ = false, usurped_ = false;
   bool up_ = false, stopping_ = false;
   std::string down_reason_ = "not connected yet", trouble_;
   std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);

@@ -30,6 +30,9 @@ struct Outcome {
 struct Batch {
   std::vector<Row> rows;
   bool replay = false;  // older than `replay_after` when sent
+  // For uplinks that keep markers: the consumer's cursor as it will be once all of this is acknowledged (uplink/marker.h).
+  // Nothing when the batch is outside of the lanes.
+  Bytes marker;
 };
 
 class Uplink {
@@ -38,11 +41,15 @@ class Uplink {
     std::size_t batches_in_flight = 4;
     std::size_t bytes_max = 256 << 10;
   };
-  // Whether the far side can be reached, and why not.
+  // Whether the far side can be reached, and why not. Said again when it is up anew.
   using StateChanged = std::function<void(bool up, const std::string& reason)>;
 
   virtual ~Uplink() = default;
   virtual Limits limits() const = 0;
+  // Whether the far side keeps the cursor in the same transaction as the data: then it is the truth.
+  virtual bool keeps_marker() const { return false; }
+  // What it kept last, as found before StateChanged said up; empty: nothing. Read inside that call.
+  virtual Bytes marker() const { return {}; }
   // Connects in the background and keeps reconnecting. Fails only for configuration.
   virtual Status start(StateChanged changed) = 0;
   // Up to `batches_in_flight` at once. `done` runs exactly once, on the loop, never inside send().

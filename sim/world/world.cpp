@@ -49,9 +49,14 @@ void FarSide::send(Batch batch, std::function<void(Outcome)> done) {
       }
     }
     received_.insert(received_.end(), stored.begin(), stored.end());
+    if (kept && !batch.marker.empty()) *kept = batch.marker;
     if (rng && rng->chance(lose_answer)) {
       outcome.verdict = Verdict::retryable;
       outcome.reason = "the answer was lost";
+      if (!kept) return done(outcome);
+      // An unknown outcome ends the connection; the next one begins with the marker.
+      set_up(false);
+      back_ = loop_.after(round_trip, [this] { set_up(true); });
       return done(outcome);
     }
     outcome.open.clear();
@@ -104,6 +109,10 @@ void World::start() {
   pipeline_->on_pressure([this](bool pause) { paused = pause; });
   far_ = std::make_unique<FarSide>(*loop_, log_->epoch(), received);
   far_->rng = &rng_;
+  if (options_.exactly_once) {
+    far_->kept = &kept_marker;
+    far_->limits_.batches_in_flight = 1;
+  }
   far_->set_up(options_.uplink_up);
   ShipperOptions shipper_options;
   shipper_options.name = "far";

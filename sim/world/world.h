@@ -26,8 +26,12 @@ class FarSide final : public Uplink {
   Status start(StateChanged changed) override;
   void send(Batch batch, std::function<void(Outcome)> done) override;
   void stop(std::function<void()> done) override;
+  bool keeps_marker() const override { return kept != nullptr; }
+  Bytes marker() const override { return *kept; }
 
   void set_up(bool up);
+  // Exactly once: where the marker is kept together with what was received; one batch at a time.
+  Bytes* kept = nullptr;
   // A batch for which this says true is refused.
   std::function<bool(const Record&)> poison;
   double lose_answer = 0;  // stored, but the answer never arrives: retryable
@@ -43,6 +47,7 @@ class FarSide final : public Uplink {
   StateChanged changed_;
   bool up_ = true, started_ = false;
   std::uint64_t generation_ = 0;
+  std::unique_ptr<Timer> back_;
 };
 
 class World {
@@ -54,6 +59,7 @@ class World {
     std::size_t inbox_bytes = 256 << 10;
     bool uplink_up = true;
     bool when_unsent = false;
+    bool exactly_once = false;
   };
   // Reading n carries the event time first_ms + 1000 n: the far side can tell its number.
   static constexpr std::int64_t first_ms = 1'790'000'000'000;
@@ -85,6 +91,7 @@ class World {
 
   std::vector<Record> received;      // in order of arrival; identity in the detail
   std::map<std::string, std::uint64_t> accepted;  // highest number each device was told is accepted
+  Bytes kept_marker;                 // by the far side, with what it received
   bool paused = false;               // the pipeline asked inputs to pause
   // How often each reading of `device` has arrived, by number.
   std::map<std::uint64_t, int> arrivals(const std::string& device) const;
