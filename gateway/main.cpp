@@ -66,7 +66,7 @@ int check(const Arguments& arguments) {
   if (arguments.reading_bytes > 0) input.bytes_per_reading = arguments.reading_bytes;
   const Capacity capacity = capacity_of(config, input);
   print(text("The configuration is good: ", config.mqtt_inputs.size() + config.endpoints.size() + config.serial_inputs.size(), " inputs, ", config.windows.size(), " windows, ",
-             config.mqtt_uplinks.size(), " uplinks.\n"));
+             config.mqtt_uplinks.size() + config.kafka_uplinks.size(), " uplinks.\n"));
   char line[512];
   std::snprintf(line, sizeof line,
                 "At %.4g readings/s and %.3g bytes a reading (%s):\n"

@@ -7,6 +7,7 @@
 #include "drivers/mqtt_endpoint/mqtt_endpoint.h"
 #include "drivers/serial/serial_driver.h"
 #include "drivers/serial/serial_port.h"
+#include "uplink/kafka/kafka_uplink.h"
 #include "uplink/mqtt/mqtt_uplink.h"
 
 namespace millrace {
@@ -130,6 +131,24 @@ UplinkPlan plan_of(const MqttUplinkConfig& c) {
   return plan;
 }
 
+UplinkPlan plan_of(const KafkaUplinkConfig& c) {
+  UplinkPlan plan;
+  plan.name = c.name;
+  plan.fingerprint = Fingerprint(c.servers, c.client_id, c.format, c.topic, c.key, c.compression, c.linger, c.exactly_once, c.transactional_id,
+                                 c.marker_topic, c.transaction_timeout, c.drain, c.start_oldest, c.connect_timeout, c.send_timeout, c.initial_interval,
+                                 c.max_interval, c.window, c.batch_size, c.message_max, c.queue_size, c.sasl_mechanism, c.username, c.password, c.token,
+                                 c.tls).take();
+  plan.shipper.name = c.name;
+  plan.shipper.drain = c.drain;
+  plan.shipper.start_oldest = c.start_oldest;
+  plan.shipper.initial_interval = c.initial_interval;
+  plan.shipper.max_interval = c.max_interval;
+  plan.make = [c](Loop& loop, Rng& rng, const std::string& gateway, std::uint64_t epoch) -> std::unique_ptr<Uplink> {
+    return std::make_unique<KafkaUplink>(loop, rng, c, gateway, epoch);
+  };
+  return plan;
+}
+
 }  // namespace
 
 std::vector<InputPlan> plan_inputs(const Config& config) {
@@ -143,6 +162,7 @@ std::vector<InputPlan> plan_inputs(const Config& config) {
 std::vector<UplinkPlan> plan_uplinks(const Config& config) {
   std::vector<UplinkPlan> plans;
   for (const auto& uplink : config.mqtt_uplinks) plans.push_back(plan_of(uplink));
+  for (const auto& uplink : config.kafka_uplinks) plans.push_back(plan_of(uplink));
   return plans;
 }
 
@@ -182,6 +202,13 @@ void check_whole(LoadedConfig& loaded) {
     check_route(input.name, input.route);
     if (!known_baud(input.baud)) {
       loaded.errors.push_back({input.route.line, 1, text("input \"", input.name, "\": ", input.baud, " baud is not a standard speed")});
+    }
+  }
+  for (const auto& uplink : config.kafka_uplinks) {
+    for (const auto& [key, source] : {std::pair{"topic", uplink.topic}, std::pair{"key", uplink.key}}) {
+      if (auto parsed = KafkaTemplate::parse(source, uplink.format != "batch"); !parsed.ok()) {
+        loaded.errors.push_back({0, 0, text("uplink \"", uplink.name, "\": ", key, ": ", parsed.status().detail())});
+      }
     }
   }
   std::stable_sort(loaded.errors.begin(), loaded.errors.end(), [](const ConfigError& a, const ConfigError& b) { return a.line < b.line; });

@@ -3,7 +3,7 @@
 # usage: install-deps.sh [build|demo|test]   (each is the one before and more; test is the default)
 set -euo pipefail
 build="g++ cmake ninja-build pkgconf ccache git protobuf-compiler nanopb libnanopb-dev python3-protobuf libuv1-dev libsqlite3-dev
-  libzstd-dev libhttp-parser-dev rapidjson-dev libtomlplusplus-dev libcli11-dev doctest-dev libmbedtls-dev libpaho-mqttpp-dev libpaho-mqtt-dev libssl-dev"
+  libzstd-dev libhttp-parser-dev rapidjson-dev libtomlplusplus-dev libcli11-dev doctest-dev libmbedtls-dev libpaho-mqttpp-dev libpaho-mqtt-dev libssl-dev librdkafka-dev"
 demo="mosquitto mosquitto-clients openssl python3"
 test="python3-zstandard python3-paho-mqtt socat clang-14 libclang-rt-14-dev"
 case "${1:-test}" in

@@ -179,6 +179,35 @@ struct MqttUplinkConfig {
   bool operator==(const MqttUplinkConfig&) const = default;
 };
 
+struct KafkaUplinkConfig {
+  std::string name;
+  std::vector<std::string> servers;   // "host:9092", any of the cluster
+  std::string client_id;              // default: millrace-<gateway>-up-<name>
+  std::string format = "record";      // a message a record: "record" (protobuf), "json"; a message a row: "batch"
+  std::string topic = "millrace.{lane}";
+  std::string key;                    // default: {device}, of batches {gateway}
+  std::string compression = "zstd";
+  Duration linger = std::chrono::milliseconds(5);
+  bool exactly_once = false;
+  std::string transactional_id;       // default: millrace-<gateway>-<name>
+  std::string marker_topic = "millrace-markers";  // compacted; where exactly_once keeps its cursor
+  Duration transaction_timeout = std::chrono::minutes(1);
+  DrainConfig drain;
+  bool start_oldest = false;
+  Duration connect_timeout = std::chrono::seconds(10);
+  Duration send_timeout = std::chrono::minutes(2);
+  Duration initial_interval = std::chrono::milliseconds(500), max_interval = std::chrono::minutes(1);
+  std::size_t window = 4;             // batches in flight
+  std::size_t batch_size = 256 << 10; // as it lies in the log
+  std::size_t message_max = 1'000'000;
+  std::size_t queue_size = 8 << 20;   // messages in librdkafka's hands
+  std::string sasl_mechanism;         // "PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER"
+  std::string username;
+  SecretRef password, token;
+  TlsConfig tls;
+  bool operator==(const KafkaUplinkConfig&) const = default;
+};
+
 struct ObserveConfig {
   std::string listen = "127.0.0.1:9464";  // empty: no HTTP
   bool operator==(const ObserveConfig&) const = default;
@@ -192,6 +221,7 @@ struct Config {
   std::vector<SerialInputConfig> serial_inputs;
   std::vector<WindowConfig> windows;
   std::vector<MqttUplinkConfig> mqtt_uplinks;
+  std::vector<KafkaUplinkConfig> kafka_uplinks;
   ObserveConfig observe;
 };
 

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <set>
+#include <tuple>
 
 #include "base/files.h"
 #include "base/host_port.h"
@@ -72,7 +73,7 @@ void read_tls(Section& section, TlsConfig& out, bool by_url) {
   section.secret("tls_key_file", out.key);
   out.enabled = by_url;
   if (!by_url && (!out.ca.empty() || !out.cert.empty() || out.key.given())) {
-    section.error(section.has("tls_ca") ? "tls_ca" : "tls_cert", "TLS keys are given, but the servers are mqtt://; write mqtts://");
+    section.error(section.has("tls_ca") ? "tls_ca" : "tls_cert", "TLS keys are given, but TLS is not switched on (mqtts://, or tls = true)");
   }
   if (out.cert.empty() != !out.key.given()) section.error("tls_cert", "tls_cert and tls_key_file go together");
   for (const auto& [key, path] : {std::pair{"tls_ca", out.ca}, std::pair{"tls_cert", out.cert}}) {
@@ -366,6 +367,67 @@ void read_mqtt_uplink(Section& section, MqttUplinkConfig& out, std::set<std::str
   section.finish();
 }
 
+void read_kafka_uplink(Section& section, KafkaUplinkConfig& out, std::set<std::string>& names) {
+  read_name(section, "uplinks.kafka", out.name, names);
+  section.texts("servers", out.servers, true);
+  for (const std::string& server : out.servers) {
+    if (!parse_host_port(server, 9092).ok() || server.find('/') != std::string::npos) section.error("servers", text("\"", server, "\" is not HOST:PORT"));
+  }
+  section.text("client_id", out.client_id);
+  section.choice("format", out.format, {"record", "json", "batch"});
+  section.text("topic", out.topic);
+  out.key = out.format == "batch" ? "{gateway}" : "{device}";
+  section.text("key", out.key);
+  section.choice("compression", out.compression, {"none", "lz4", "zstd", "gzip", "snappy"});
+  section.duration("linger", 0s, 10s, out.linger);
+  section.flag("exactly_once", out.exactly_once);
+  section.text("transactional_id", out.transactional_id);
+  section.text("marker_topic", out.marker_topic);
+  section.duration("transaction_timeout", 5s, 15min, out.transaction_timeout);
+  for (const char* key : {"transactional_id", "marker_topic", "transaction_timeout"}) {
+    if (section.has(key) && !out.exactly_once) section.error(key, text("\"", key, "\" is of exactly_once = true"));
+  }
+  if (auto drain = section.table("drain")) read_drain(*drain, out.drain, text("uplink \"", out.name, "\" [drain]"));
+  std::string start = "now";
+  section.choice("start", start, {"now", "oldest"});
+  out.start_oldest = start == "oldest";
+  section.duration("connect_timeout", 1s, 5min, out.connect_timeout);
+  section.duration("send_timeout", 1s, 1h, out.send_timeout);
+  section.duration("initial_interval", 50ms, 1h, out.initial_interval);
+  section.duration("max_interval", 1s, 24h, out.max_interval);
+  if (out.max_interval < out.initial_interval) section.error("max_interval", "\"max_interval\" is less than \"initial_interval\"");
+  std::int64_t window = static_cast<std::int64_t>(out.window);
+  section.integer("window", 1, 64, window);
+  if (section.has("window") && out.exactly_once && window != 1) section.error("window", "with exactly_once one transaction is in flight: \"window\" is 1");
+  out.window = static_cast<std::size_t>(window);
+  for (const auto& [key, least, most, to] : {std::tuple{"batch_size", std::uint64_t{4 << 10}, std::uint64_t{2 << 20}, &out.batch_size},
+                                             std::tuple{"message_max", std::uint64_t{1000}, std::uint64_t{64 << 20}, &out.message_max},
+                                             std::tuple{"queue_size", std::uint64_t{1 << 20}, std::uint64_t{1 << 30}, &out.queue_size}}) {
+    std::uint64_t value = *to;
+    section.size(key, least, most, value);
+    *to = value;
+  }
+  section.choice("sasl_mechanism", out.sasl_mechanism, {"PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER"});
+  section.text("username", out.username);
+  section.secret("password_file", out.password);
+  section.secret("token_file", out.token);
+  if (out.sasl_mechanism == "OAUTHBEARER") {
+    if (!out.token.given()) section.error("sasl_mechanism", "OAUTHBEARER needs a token_file");
+  } else {
+    if (out.token.given()) section.error("token_file", "a token is of sasl_mechanism = \"OAUTHBEARER\"");
+    if (!out.sasl_mechanism.empty() && (out.username.empty() || !out.password.given())) section.error("sasl_mechanism", "SASL needs username and password_file");
+    if (out.sasl_mechanism.empty() && (!out.username.empty() || out.password.given())) section.error("username", "a login needs a sasl_mechanism");
+  }
+  for (const auto& [key, secret] : {std::pair{"password_file", out.password}, std::pair{"token_file", out.token}}) {
+    if (!secret.given()) continue;
+    if (Status status = check_secret(secret); !status.ok()) section.error(key, status.detail());
+  }
+  bool tls = section.has("tls_ca") || section.has("tls_cert");
+  section.flag("tls", tls);
+  read_tls(section, out.tls, tls);
+  section.finish();
+}
+
 }  // namespace
 
 LoadedConfig load_config(const std::string& content, const std::string& name) {
@@ -386,6 +448,7 @@ LoadedConfig load_config(const std::string& content, const std::string& name) {
   for (Section& window : root.tables("windows")) read_window(window, config.windows.emplace_back(), windows);
   if (auto section = root.table("uplinks")) {
     for (Section& uplink : section->tables("mqtt")) read_mqtt_uplink(uplink, config.mqtt_uplinks.emplace_back(), uplinks);
+    for (Section& uplink : section->tables("kafka")) read_kafka_uplink(uplink, config.kafka_uplinks.emplace_back(), uplinks);
     section->finish();
   }
   if (auto section = root.table("observe")) {
@@ -394,7 +457,7 @@ LoadedConfig load_config(const std::string& content, const std::string& name) {
   }
   root.finish();
   if (config.mqtt_inputs.empty() && config.endpoints.empty() && config.serial_inputs.empty()) loaded.warnings.push_back("no inputs: nothing will be collected");
-  if (config.mqtt_uplinks.empty()) loaded.warnings.push_back("no uplinks: nothing will be forwarded or stored");
+  if (config.mqtt_uplinks.empty() && config.kafka_uplinks.empty()) loaded.warnings.push_back("no uplinks: nothing will be forwarded or stored");
   for (MqttInputConfig& input : config.mqtt_inputs) {
     if (input.client_id.empty()) input.client_id = text("millrace-", config.gateway.name, "-", input.name);
     if (input.qos == 0) loaded.warnings.push_back(text("input \"", input.name, "\": qos = 0: the broker may drop messages, and nobody would know"));
@@ -404,6 +467,11 @@ LoadedConfig load_config(const std::string& content, const std::string& name) {
   }
   for (MqttUplinkConfig& uplink : config.mqtt_uplinks) {
     if (uplink.client_id.empty()) uplink.client_id = text("millrace-", config.gateway.name, "-up-", uplink.name);
+  }
+  for (KafkaUplinkConfig& uplink : config.kafka_uplinks) {
+    if (uplink.client_id.empty()) uplink.client_id = text("millrace-", config.gateway.name, "-up-", uplink.name);
+    if (uplink.transactional_id.empty()) uplink.transactional_id = text("millrace-", config.gateway.name, "-", uplink.name);
+    if (!uplink.sasl_mechanism.empty() && !uplink.tls.enabled) loaded.warnings.push_back(text("uplink \"", uplink.name, "\": a login without TLS can be read by everybody on the way"));
   }
   std::stable_sort(loaded.errors.begin(), loaded.errors.end(), [](const ConfigError& a, const ConfigError& b) { return a.line < b.line; });
   return loaded;

@@ -52,9 +52,10 @@ std::string csv_field(std::string_view field) {
 
 }  // namespace
 
-std::string record_as_json(Sequence number, Lane lane, const Record& record) {
-  JsonWriter json;
-  json.begin_object().member("number", number).member("lane", lane_name(lane)).member("kind", kind_name(record.kind));
+namespace {
+
+std::string as_json(JsonWriter json, Lane lane, const Record& record) {
+  json.member("lane", lane_name(lane)).member("kind", kind_name(record.kind));
   json.member("time", format_time(record.time));
   if (!record.device.empty()) json.member("device", record.device);
   if (!record.metric.empty()) json.member("metric", record.metric);
@@ -73,6 +74,21 @@ std::string record_as_json(Sequence number, Lane lane, const Record& record) {
   if (record.detail) write_detail(json, *record.detail);
   json.end_object();
   return json.take();
+}
+
+}  // namespace
+
+std::string record_as_json(Sequence number, Lane lane, const Record& record) {
+  JsonWriter json;
+  json.begin_object().member("number", number);
+  return as_json(std::move(json), lane, record);
+}
+
+std::string record_as_json(const std::string& gateway, std::uint64_t epoch, Sequence sequence, Lane lane, const Record& record) {
+  JsonWriter json;
+  // An epoch has 64 bits: as text, because many readers of JSON know doubles only.
+  json.begin_object().member("gateway", gateway).member("epoch", text(epoch)).member("sequence", sequence);
+  return as_json(std::move(json), lane, record);
 }
 
 std::string csv_header() { return "number,lane,kind,time,device,metric,value,unit,quality,time_trust,tags,detail"; }

@@ -1,0 +1,71 @@
+// From rows of the log to Kafka messages: topic, key, value and headers, in record, JSON or batch form. Pure.
+//
+// Headers: `gateway`, `epoch` and `sequence` are the identity (of the first record in batch form, where `count` follow
+// without a gap), `lane`, `schema` names the form of the value, `replay` is there where the record was delayed. A value in
+// record form carries its identity itself too.
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "base/status.h"
+#include "log/log.h"
+#include "record/record.h"
+
+namespace millrace {
+
+// "{gateway}.{lane}": literals and names. In batch form only gateway and lane are known; otherwise also device, metric and
+// tag.NAME. A name that a record lacks is empty.
+class KafkaTemplate {
+ public:
+  static Result<KafkaTemplate> parse(std::string_view source, bool of_records);
+  void render(const std::string& gateway, Lane lane, const Record* record, std::string& out) const;
+  bool of_record() const { return of_record_; }  // it names something of a record
+
+ private:
+  struct Part {
+    enum Kind : std::uint8_t { literal, gateway, lane, device, metric, tag } kind;
+    std::string text;
+  };
+  std::vector<Part> parts_;
+  bool of_record_ = false;
+};
+
+// What Kafka takes as a topic's name: 1 to 249 of a-z A-Z 0-9 . _ -; others become _.
+void make_topic_name(std::string& name);
+
+enum class KafkaForm : std::uint8_t { record, json, batch };
+
+struct KafkaMessage {
+  std::string topic, key, value;
+  std::vector<std::pair<const char*, std::string>> headers;
+};
+
+// Makes the messages of rows one after another, into the same KafkaMessage.
+class KafkaMessages {
+ public:
+  KafkaMessages(KafkaForm form, KafkaTemplate topic, KafkaTemplate key, std::string gateway, std::uint64_t epoch)
+      : form_(form), topic_(std::move(topic)), key_(std::move(key)), gateway_(std::move(gateway)), epoch_(epoch) {}
+
+  // Begins with a row. `corrupt` when it cannot be decoded: that is then refused as it is.
+  Status begin(const Row& row, bool replay);
+  // The next message of the row, false when there is none left.
+  bool next(KafkaMessage& out);
+  // The last one again: it could not be sent yet.
+  void back() { --at_; }
+
+ private:
+  KafkaForm form_;
+  KafkaTemplate topic_, key_;
+  std::string gateway_;
+  std::uint64_t epoch_;
+  Row row_;
+  bool replay_ = false;
+  std::vector<Record> records_;
+  std::string batch_;
+  std::size_t at_ = 0, count_ = 0;
+};
+
+}  // namespace millrace

@@ -1,0 +1,340 @@
+#include "uplink/kafka/kafka_producer.h"
+
+#include <librdkafka/rdkafka.h>
+
+#include <algorithm>
+
+#include "base/logger.h"
+#include "base/text.h"
+#include "config/secret.h"
+#include "uplink/kafka/kafka_errors.h"
+
+namespace millrace {
+namespace {
+
+constexpr Duration token_life = std::chrono::minutes(5);
+
+KafkaAnswer answer_of(rd_kafka_error_t* error) {
+  if (!error) return {};
+  KafkaAnswer answer{rd_kafka_error_code(error), rd_kafka_error_string(error), rd_kafka_error_is_retriable(error) != 0, rd_kafka_error_txn_requires_abort(error) != 0};
+  rd_kafka_error_destroy(error);
+  return answer;
+}
+KafkaAnswer answer_of(rd_kafka_resp_err_t error) {
+  if (error == RD_KAFKA_RESP_ERR_NO_ERROR) return {};
+  return {error, kafka_error_text(error), false, false};
+}
+
+int ms(Duration duration) { return static_cast<int>(std::chrono::duration_cast<std::chrono::milliseconds>(duration).count()); }
+
+void log_it(const rd_kafka_t*, int, const char* facility, const char* line) { LOG_DEBUG("librdkafka: ", facility, ": ", line); }
+
+// The settings that producers and readers share. Null when something is refused: `why` says what.
+rd_kafka_conf_t* common_conf(const KafkaUplinkConfig& config, std::string& why) {
+  rd_kafka_conf_t* conf = rd_kafka_conf_new();
+  const auto set = [&](const char* name, const std::string& value) {
+    char words[256];
+    if (why.empty() && rd_kafka_conf_set(conf, name, value.c_str(), words, sizeof words) != RD_KAFKA_CONF_OK) why = words;
+  };
+  std::string servers;
+  for (const std::string& server : config.servers) servers += (servers.empty() ? "" : ",") + server;
+  set("bootstrap.servers", servers);
+  set("client.id", config.client_id);
+  set("socket.keepalive.enable", "true");
+  set("socket.nagle.disable", "true");
+  set("socket.connection.setup.timeout.ms", text(ms(config.connect_timeout)));
+  set("reconnect.backoff.ms", text(ms(config.initial_interval)));
+  set("reconnect.backoff.max.ms", text(ms(std::min<Duration>(config.max_interval, std::chrono::minutes(1)))));
+  set("allow.auto.create.topics", "false");
+  const bool sasl = !config.sasl_mechanism.empty();
+  set("security.protocol", sasl ? (config.tls.enabled ? "sasl_ssl" : "sasl_plaintext") : (config.tls.enabled ? "ssl" : "plaintext"));
+  if (config.tls.enabled) {
+    if (!config.tls.ca.empty()) set("ssl.ca.location", config.tls.ca);
+    if (!config.tls.cert.empty()) {
+      set("ssl.certificate.location", config.tls.cert);
+      if (Status status = check_secret(config.tls.key); !status.ok()) why = "tls_key_file: " + status.detail();
+      if (auto path = secret_path(config.tls.key); path.ok()) set("ssl.key.location", path.value());
+    }
+    set("enable.ssl.certificate.verification", "true");
+    set("ssl.endpoint.identification.algorithm", "https");  // the certificate must also name the host
+  }
+  if (sasl) {
+    set("sasl.mechanisms", config.sasl_mechanism);
+    if (config.sasl_mechanism != "OAUTHBEARER") {
+      set("sasl.username", config.username);
+      auto secret = read_secret(config.password);
+      if (!secret.ok()) why = "password_file: " + secret.status().detail();
+      else set("sasl.password", secret.value());
+    }
+  }
+  rd_kafka_conf_set_log_cb(conf, log_it);
+  if (why.empty()) return conf;
+  rd_kafka_conf_destroy(conf);
+  return nullptr;
+}
+
+// Sets the token that a file holds; read anew each time.
+std::string give_token(rd_kafka_t* kafka, const KafkaUplinkConfig& config, WallTime now) {
+  auto token = read_secret(config.token);
+  char words[256] = {};
+  if (!token.ok()) {
+    const std::string why = "token_file: " + token.status().detail();
+    rd_kafka_oauthbearer_set_token_failure(kafka, why.c_str());
+    return why;
+  }
+  const std::string principal = config.username.empty() ? "millrace" : config.username;
+  const auto code = rd_kafka_oauthbearer_set_token(kafka, token.value().c_str(), (now.us + to_us(token_life)) / 1000, principal.c_str(), nullptr, 0, words, sizeof words);
+  if (code == RD_KAFKA_RESP_ERR_NO_ERROR) return "";
+  rd_kafka_oauthbearer_set_token_failure(kafka, words);
+  return text("token_file: ", static_cast<const char*>(words));
+}
+
+}  // namespace
+
+// ---- the producer ---------------------------------------------------------------------------------------------------
+
+Result<std::shared_ptr<KafkaProducer>> KafkaProducer::make(Loop& loop, const KafkaUplinkConfig& config, const std::string& transactional_id) {
+  std::string why;
+  rd_kafka_conf_t* conf = common_conf(config, why);
+  if (!conf) return Status{Code::invalid, why};
+  const auto set = [&](const char* name, const std::string& value) {
+    char words[256];
+    if (why.empty() && rd_kafka_conf_set(conf, name, value.c_str(), words, sizeof words) != RD_KAFKA_CONF_OK) why = words;
+  };
+  set("enable.idempotence", "true");
+  set("acks", "all");
+  set("partitioner", "murmur2_random");  // as Java's
+  set("message.timeout.ms", "0");        // the uplink's own deadline counts: a timeout here would be taken for a loss
+  set("linger.ms", text(ms(config.linger)));
+  set("compression.type", config.compression);
+  set("queue.buffering.max.messages", "100000");
+  set("queue.buffering.max.kbytes", text(std::max<std::size_t>(config.queue_size, 4 * config.message_max) / 1024));
+  set("message.max.bytes", text(config.message_max));
+  set("allow.auto.create.topics", "true");  // where the broker allows it, which is his business
+  if (!transactional_id.empty()) {
+    set("transactional.id", transactional_id);
+    set("transaction.timeout.ms", text(ms(config.transaction_timeout)));
+  }
+  rd_kafka_conf_set_events(conf, RD_KAFKA_EVENT_DR | RD_KAFKA_EVENT_ERROR | RD_KAFKA_EVENT_OAUTHBEARER_TOKEN_REFRESH);
+  char words[512] = {};
+  rd_kafka_t* kafka = why.empty() ? rd_kafka_new(RD_KAFKA_PRODUCER, conf, words, sizeof words) : nullptr;
+  if (!kafka) {
+    rd_kafka_conf_destroy(conf);
+    return Status{Code::invalid, why.empty() ? std::string(words) : why};
+  }
+  std::shared_ptr<KafkaProducer> producer(new KafkaProducer(loop, config));
+  producer->kafka_ = kafka;
+  producer->queue_ = rd_kafka_queue_get_main(kafka);
+  if (config.sasl_mechanism == "OAUTHBEARER") producer->refresh_token();
+  return producer;
+}
+
+KafkaProducer::~KafkaProducer() {
+  if (queue_) {
+    rd_kafka_queue_cb_event_enable(queue_, nullptr, nullptr);
+    rd_kafka_queue_destroy(queue_);
+  }
+  if (!kafka_) return;
+  rd_kafka_purge(kafka_, RD_KAFKA_PURGE_F_QUEUE | RD_KAFKA_PURGE_F_INFLIGHT | RD_KAFKA_PURGE_F_NON_BLOCKING);
+  rd_kafka_destroy(kafka_);
+}
+
+// librdkafka's thread says that there is something; the loop takes it. Until the destructor has switched this off, `this`
+// lives; the loop holds a weak reference, because it may be later than that.
+void KafkaProducer::attend(Events events) {
+  events_ = std::move(events);
+  rd_kafka_queue_cb_event_enable(
+      queue_,
+      [](rd_kafka_t*, void* opaque) {
+        auto* self = static_cast<KafkaProducer*>(opaque);
+        if (self->woken_.exchange(true)) return;
+        self->loop_.post([weak = self->weak_from_this()] {
+          if (const auto producer = weak.lock()) producer->drain();
+        });
+      },
+      this);
+  drain();
+}
+
+void KafkaProducer::drain() {
+  woken_ = false;
+  bool any = false;
+  while (rd_kafka_event_t* event = rd_kafka_queue_poll(queue_, 0)) {
+    switch (rd_kafka_event_type(event)) {
+      case RD_KAFKA_EVENT_DR:
+        while (const rd_kafka_message_t* message = rd_kafka_event_message_next(event)) {
+          any = true;
+          if (events_.delivered) events_.delivered(reinterpret_cast<std::uintptr_t>(message->_private), message->err);
+        }
+        break;
+      case RD_KAFKA_EVENT_ERROR:
+        if (events_.trouble) events_.trouble(rd_kafka_event_error(event), rd_kafka_event_error_string(event));
+        break;
+      case RD_KAFKA_EVENT_OAUTHBEARER_TOKEN_REFRESH: refresh_token(); break;
+      default: break;
+    }
+    rd_kafka_event_destroy(event);
+  }
+  if (any && events_.delivered_some) events_.delivered_some();
+}
+
+void KafkaProducer::refresh_token() {
+  if (const std::string why = give_token(kafka_, config_, loop_.wall()); !why.empty()) LOG_ERROR("uplink ", config_.name, ": ", why);
+}
+
+int KafkaProducer::produce(const KafkaMessage& message, int partition, std::uint64_t id) {
+  rd_kafka_headers_t* headers = message.headers.empty() ? nullptr : rd_kafka_headers_new(message.headers.size());
+  for (const auto& [name, value] : message.headers) rd_kafka_header_add(headers, name, -1, value.data(), static_cast<ssize_t>(value.size()));
+  rd_kafka_vu_t arguments[8];
+  std::size_t count = 0;
+  const auto argument = [&](rd_kafka_vtype_t type) -> rd_kafka_vu_t& {
+    arguments[count].vtype = type;
+    return arguments[count++];
+  };
+  argument(RD_KAFKA_VTYPE_TOPIC).u.cstr = message.topic.c_str();
+  argument(RD_KAFKA_VTYPE_PARTITION).u.i32 = partition < 0 ? RD_KAFKA_PARTITION_UA : partition;
+  auto& key = argument(RD_KAFKA_VTYPE_KEY);
+  key.u.mem = {const_cast<char*>(message.key.data()), message.key.size()};
+  auto& value = argument(RD_KAFKA_VTYPE_VALUE);
+  value.u.mem = {const_cast<char*>(message.value.data()), message.value.size()};
+  argument(RD_KAFKA_VTYPE_MSGFLAGS).u.i = RD_KAFKA_MSG_F_COPY;
+  argument(RD_KAFKA_VTYPE_OPAQUE).u.ptr = reinterpret_cast<void*>(static_cast<std::uintptr_t>(id));
+  if (headers) argument(RD_KAFKA_VTYPE_HEADERS).u.headers = headers;
+  rd_kafka_error_t* error = rd_kafka_produceva(kafka_, arguments, count);
+  if (!error) return 0;  // the headers are librdkafka's now
+  const int code = rd_kafka_error_code(error);
+  rd_kafka_error_destroy(error);
+  if (headers) rd_kafka_headers_destroy(headers);
+  return code;
+}
+
+KafkaAnswer KafkaProducer::begin() { return answer_of(rd_kafka_begin_transaction(kafka_)); }
+
+KafkaAnswer KafkaProducer::reach(Duration timeout) {
+  const rd_kafka_metadata_t* metadata = nullptr;
+  const auto code = rd_kafka_metadata(kafka_, 0, nullptr, &metadata, ms(timeout));
+  if (metadata) rd_kafka_metadata_destroy(metadata);
+  return answer_of(code);
+}
+
+KafkaAnswer KafkaProducer::init_transactions(Duration timeout) { return answer_of(rd_kafka_init_transactions(kafka_, ms(timeout))); }
+KafkaAnswer KafkaProducer::commit(Duration timeout) { return answer_of(rd_kafka_commit_transaction(kafka_, ms(timeout))); }
+KafkaAnswer KafkaProducer::abort(Duration timeout) { return answer_of(rd_kafka_abort_transaction(kafka_, ms(timeout))); }
+
+// ---- reading the marker back ------------------------------------------------------------------------------------------
+
+namespace {
+
+class Reader {
+ public:
+  Reader(const KafkaUplinkConfig& config, const std::string& topic, const char* isolation, WallTime now, KafkaAnswer& answer) {
+    std::string why;
+    rd_kafka_conf_t* conf = common_conf(config, why);
+    if (!conf) {
+      answer = {RD_KAFKA_RESP_ERR__INVALID_ARG, why, false, false};
+      return;
+    }
+    char words[512] = {};
+    rd_kafka_conf_set(conf, "isolation.level", isolation, words, sizeof words);
+    rd_kafka_conf_set(conf, "enable.partition.eof", "true", words, sizeof words);
+    rd_kafka_conf_set(conf, "check.crcs", "true", words, sizeof words);
+    rd_kafka_conf_set(conf, "queued.max.messages.kbytes", "1024", words, sizeof words);
+    kafka_ = rd_kafka_new(RD_KAFKA_CONSUMER, conf, words, sizeof words);
+    if (!kafka_) {
+      rd_kafka_conf_destroy(conf);
+      answer = {RD_KAFKA_RESP_ERR__INVALID_ARG, words, false, false};
+      return;
+    }
+    if (config.sasl_mechanism == "OAUTHBEARER") give_token(kafka_, config, now);
+    topic_ = rd_kafka_topic_new(kafka_, topic.c_str(), nullptr);
+  }
+  ~Reader() {
+    if (topic_) rd_kafka_topic_destroy(topic_);
+    if (kafka_) rd_kafka_destroy(kafka_);
+  }
+  Reader(const Reader&) = delete;
+  Reader& operator=(const Reader&) = delete;
+  rd_kafka_t* kafka() const { return kafka_; }
+  rd_kafka_topic_t* topic() const { return topic_; }
+
+ private:
+  rd_kafka_t* kafka_ = nullptr;
+  rd_kafka_topic_t* topic_ = nullptr;
+};
+
+// How many partitions a topic has.
+KafkaAnswer count_partitions(const Reader& reader, int timeout_ms, int& count) {
+  const rd_kafka_metadata_t* metadata = nullptr;
+  rd_kafka_resp_err_t code = rd_kafka_metadata(reader.kafka(), 0, reader.topic(), &metadata, timeout_ms);
+  if (code == RD_KAFKA_RESP_ERR_NO_ERROR) {
+    code = metadata->topic_cnt == 1 ? metadata->topics[0].err : RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART;
+    count = metadata->topic_cnt == 1 ? metadata->topics[0].partition_cnt : 0;
+    if (code == RD_KAFKA_RESP_ERR_NO_ERROR && count == 0) code = RD_KAFKA_RESP_ERR_LEADER_NOT_AVAILABLE;
+  }
+  if (metadata) rd_kafka_metadata_destroy(metadata);
+  return answer_of(code);
+}
+
+}  // namespace
+
+KafkaKept read_last_committed(Loop& loop, const KafkaUplinkConfig& config, const std::string& topic, const std::string& key, Duration timeout) {
+  KafkaKept kept;
+  const Instant deadline = loop.now() + timeout;
+  const auto left = [&] { return std::max(0, ms(deadline - loop.now())); };
+  // Where the partition really ends: the reader of what is committed sees no further than the oldest open transaction.
+  const Reader all(config, topic, "read_uncommitted", loop.wall(), kept.answer);
+  if (!kept.answer.ok()) return kept;
+  int partitions = 0;
+  kept.answer = count_partitions(all, left(), partitions);
+  if (!kept.answer.ok()) {
+    kept.answer.text = text("topic \"", topic, "\": ", kept.answer.text);
+    return kept;
+  }
+  kept.partition = rd_kafka_msg_partitioner_murmur2(all.topic(), key.data(), key.size(), partitions, nullptr, nullptr);
+  std::int64_t low = 0, high = 0;
+  kept.answer = answer_of(rd_kafka_query_watermark_offsets(all.kafka(), topic.c_str(), kept.partition, &low, &high, left()));
+  if (!kept.answer.ok() || low >= high) return kept;
+  const Reader reader(config, topic, "read_committed", loop.wall(), kept.answer);
+  if (!kept.answer.ok()) return kept;
+  // From the end backwards, in growing parts: the topic is compacted, and other gateways write to it too.
+  std::int64_t end = high;
+  for (std::int64_t part = 1000;; part *= 4) {
+    const std::int64_t from = std::max(low, end - part);
+    if (rd_kafka_consume_start(reader.topic(), kept.partition, from) != 0) {
+      kept.answer = answer_of(rd_kafka_last_error());
+      return kept;
+    }
+    bool found = false, complete = false;
+    while (!complete && loop.now() < deadline) {
+      rd_kafka_message_t* message = rd_kafka_consume(reader.topic(), kept.partition, std::min(left(), 500));
+      if (!message) continue;
+      if (message->err == RD_KAFKA_RESP_ERR__PARTITION_EOF) {
+        complete = message->offset >= end;  // before it: an open transaction hides what follows, for a while
+      } else if (message->err != RD_KAFKA_RESP_ERR_NO_ERROR) {
+        if (verdict_of_kafka(message->err) == Verdict::blocked) {
+          kept.answer = answer_of(message->err);
+          complete = true;
+        }
+      } else if (message->offset >= end) {
+        complete = true;
+      } else {
+        if (message->key_len == key.size() && std::equal(key.begin(), key.end(), static_cast<const char*>(message->key))) {
+          found = true;
+          const auto* bytes = static_cast<const std::byte*>(message->payload);
+          kept.value.assign(bytes, bytes + message->len);
+        }
+        complete = message->offset == end - 1;
+      }
+      rd_kafka_message_destroy(message);
+    }
+    rd_kafka_consume_stop(reader.topic(), kept.partition);
+    if (!complete) {
+      kept.answer = {RD_KAFKA_RESP_ERR__TIMED_OUT, text("topic \"", topic, "\" could not be read to its end in time"), true, false};
+      return kept;
+    }
+    if (found || from == low || !kept.answer.ok()) return kept;
+    end = from;
+  }
+}
+
+}  // namespace millrace

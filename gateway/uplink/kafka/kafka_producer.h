@@ -1,0 +1,82 @@
+// A producer of librdkafka: what may be called on the loop, what blocks and belongs on a worker, and its events brought to
+// the loop. Idempotent, acks=all; it keeps what was given until it is delivered or the producer dies, never longer: the log
+// is the buffer. The one home of librdkafka, with kafka_errors.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "config/config.h"
+#include "loop/loop.h"
+#include "uplink/kafka/kafka_messages.h"
+
+struct rd_kafka_s;
+struct rd_kafka_queue_s;
+
+namespace millrace {
+
+// How a blocking call ended. `code` 0: well.
+struct KafkaAnswer {
+  int code = 0;
+  std::string text;
+  bool retriable = false, must_abort = false;  // of transactions: try the same again; abort, and all is known
+  bool ok() const { return code == 0; }
+};
+
+class KafkaProducer : public std::enable_shared_from_this<KafkaProducer> {
+ public:
+  // On the loop.
+  struct Events {
+    std::function<void(std::uint64_t message, int error)> delivered;  // each produce() once, in any order
+    std::function<void()> delivered_some;                             // after a bundle of them
+    std::function<void(int error, const std::string& text)> trouble;  // connections, credentials; fatal ones too
+  };
+
+  // `transactional_id`: empty for none. Reads secrets; any thread. No event comes before attend().
+  static Result<std::shared_ptr<KafkaProducer>> make(Loop& loop, const KafkaUplinkConfig& config, const std::string& transactional_id);
+  // Blocks until its threads are gone: the last reference belongs to the worker.
+  ~KafkaProducer();
+
+  // ---- on the loop
+  void attend(Events events);
+  // No event comes afterwards.
+  void leave() { events_ = {}; }
+  // 0, or why not: _QUEUE_FULL (try again after deliveries), MSG_SIZE_TOO_LARGE, ... `partition` -1: by the key, murmur2 as
+  // Java's clients do.
+  int produce(const KafkaMessage& message, int partition, std::uint64_t id);
+  // Quick: a question to librdkafka's own thread.
+  KafkaAnswer begin();
+
+  // ---- these block; on a worker
+  KafkaAnswer reach(Duration timeout);  // a broker answers
+  KafkaAnswer init_transactions(Duration timeout);
+  KafkaAnswer commit(Duration timeout);
+  KafkaAnswer abort(Duration timeout);
+
+ private:
+  KafkaProducer(Loop& loop, const KafkaUplinkConfig& config) : loop_(loop), config_(config) {}
+  void drain();
+  void refresh_token();
+
+  Loop& loop_;
+  const KafkaUplinkConfig config_;
+  rd_kafka_s* kafka_ = nullptr;
+  rd_kafka_queue_s* queue_ = nullptr;
+  Events events_;
+  std::atomic<bool> woken_{false};
+};
+
+// The last committed value under `key` in a topic, from the partition that murmur2 gives the key; empty when there is
+// none. Waits for open transactions of others that could hide it. Blocks; on a worker.
+struct KafkaKept {
+  KafkaAnswer answer;
+  Bytes value;
+  int partition = 0;
+};
+KafkaKept read_last_committed(Loop& loop, const KafkaUplinkConfig& config, const std::string& topic, const std::string& key, Duration timeout);
+
+}  // namespace millrace

@@ -1,0 +1,346 @@
+#include "uplink/kafka/kafka_uplink.h"
+
+#include <librdkafka/rdkafka.h>
+
+#include <algorithm>
+
+#include "base/logger.h"
+#include "base/text.h"
+#include "uplink/kafka/kafka_errors.h"
+
+namespace millrace {
+namespace {
+
+constexpr int row_bits = 24;  // of a message's number: which row of which sending
+constexpr std::uint64_t marker_row = (std::uint64_t{1} << row_bits) - 1;
+
+KafkaForm form_of(const std::string& name) { return name == "batch" ? KafkaForm::batch : name == "json" ? KafkaForm::json : KafkaForm::record; }
+
+KafkaMessages messages_of(const KafkaUplinkConfig& config, const std::string& gateway, std::uint64_t epoch) {
+  const KafkaForm form = form_of(config.format);
+  auto topic = KafkaTemplate::parse(config.topic, form != KafkaForm::batch);
+  auto key = KafkaTemplate::parse(config.key, form != KafkaForm::batch);
+  MILLRACE_CHECK(topic.ok() && key.ok());
+  return {form, std::move(topic).value(), std::move(key).value(), gateway, epoch};
+}
+
+std::string for_people(int error, const std::string& words) {
+  return verdict_of_kafka(error) == Verdict::blocked ? words + " (somebody must act)" : words;
+}
+
+}  // namespace
+
+struct KafkaUplink::Attempt {
+  Status made;
+  std::shared_ptr<KafkaProducer> producer;
+  KafkaAnswer answer;
+  KafkaKept kept;
+};
+
+KafkaUplink::KafkaUplink(Loop& loop, Rng& rng, KafkaUplinkConfig config, std::string gateway, std::uint64_t epoch)
+    : loop_(loop), rng_(rng), config_(std::move(config)), gateway_(std::move(gateway)), marker_key_(gateway_ + "/" + config_.name),
+      worker_("kafka:" + config_.name), messages_(messages_of(config_, gateway_, epoch)),
+      reconnect_(loop, rng, {{"kafka"}, config_.initial_interval, config_.max_interval, Duration{0}}, [this](const std::string&) { attempt(); }, [] {}) {}
+
+KafkaUplink::~KafkaUplink() {
+  *alive_ = false;
+  drop_producer();
+}
+
+// Records become several times as large as they lie in the log: fewer of them at once.
+Uplink::Limits KafkaUplink::limits() const {
+  const bool batches = config_.format == "batch";
+  return {config_.exactly_once ? 1 : config_.window, batches ? config_.batch_size : std::max<std::size_t>(config_.batch_size / 4, 4096)};
+}
+
+// `work` on the worker, `done` on the loop unless we are gone or have another producer by then.
+template <typename Answer, typename Work, typename Done>
+void KafkaUplink::on_worker(Work work, Done done) {
+  auto answer = std::make_shared<Answer>();
+  loop_.run_blocking(
+      worker_, [answer, work = std::move(work)] { work(*answer); },
+      [this, answer, done = std::move(done), alive = alive_, generation = generation_] {
+        if (*alive && generation == generation_) done(*answer);
+      });
+}
+
+// ---- connecting -----------------------------------------------------------------------------------------------------
+
+Status KafkaUplink::start(StateChanged changed) {
+  changed_ = std::move(changed);
+  reconnect_.start();
+  return {};
+}
+
+void KafkaUplink::attempt() {
+  ++generation_;
+  // A transaction that nobody ends any more is aborted by the broker when its time is over: reading the marker waits that long.
+  const Duration reading = config_.transaction_timeout + std::chrono::seconds(15);
+  on_worker<Attempt>(
+      [&loop = loop_, config = config_, key = marker_key_, reading](Attempt& attempt) {
+        const std::string id = config.exactly_once ? config.transactional_id : "";
+        auto producer = KafkaProducer::make(loop, config, id);
+        if (!producer.ok()) {
+          attempt.made = producer.status();
+          return;
+        }
+        attempt.producer = std::move(producer).value();
+        attempt.answer = attempt.producer->reach(config.connect_timeout);
+        if (!config.exactly_once || !attempt.answer.ok()) return;
+        attempt.answer = attempt.producer->init_transactions(config.transaction_timeout);
+        if (!attempt.answer.ok()) return;
+        attempt.kept = read_last_committed(loop, config, config.marker_topic, key, reading);
+        attempt.answer = attempt.kept.answer;
+      },
+      [this](Attempt& attempt) { on_attempt(attempt); });
+}
+
+void KafkaUplink::on_attempt(Attempt& attempt) {
+  if (stopped_) return;
+  producer_ = std::move(attempt.producer);
+  if (!attempt.made.ok()) return lost(attempt.made.detail() + " (somebody must act)");
+  if (!attempt.answer.ok()) {
+    const std::string where = attempt.answer.code == RD_KAFKA_RESP_ERR__TRANSPORT || attempt.answer.code == RD_KAFKA_RESP_ERR__TIMED_OUT ? "cannot connect: " : "";
+    return lost(where + for_people(attempt.answer.code, attempt.answer.text));
+  }
+  marker_ = std::move(attempt.kept.value);
+  marker_partition_ = attempt.kept.partition;
+  KafkaProducer::Events events;
+  events.delivered = [this](std::uint64_t message, int error) { on_delivered(message, error); };
+  events.delivered_some = [this] { look_at_finished(); };
+  events.trouble = [this](int error, const std::string& words) { on_trouble(error, words); };
+  producer_->attend(std::move(events));
+  reconnect_.up();
+  changed_(true, "");
+}
+
+// The producer goes, and what it holds is to be sent again by the next one.
+void KafkaUplink::lost(const std::string& reason) {
+  drop_producer();
+  ++generation_;
+  probing_ = ending_ = false;
+  probe_timer_.reset();
+  reconnect_.gone();
+  changed_(false, reason);
+  fail_sendings();
+}
+
+void KafkaUplink::drop_producer() {
+  if (!producer_) return;
+  producer_->leave();
+  loop_.run_blocking(worker_, [producer = std::exchange(producer_, nullptr)] {}, [] {});
+}
+
+// librdkafka goes on by itself when brokers come and go, and keeps the order; what is in flight stays with it until our
+// deadline. Whether one can be reached is asked until it can.
+void KafkaUplink::on_trouble(int error, const std::string& words) {
+  if (error == RD_KAFKA_RESP_ERR__FATAL || kafka_error_is_fencing(error)) return loop_.post([this, alive = alive_, generation = generation_, words] {
+      if (*alive && generation == generation_) lost("the producer is made anew: " + words);
+    });
+  LOG_DEBUG("uplink ", config_.name, ": ", kafka_error_text(error), ": ", words);
+  const bool matters = error == RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN || verdict_of_kafka(error) == Verdict::blocked;
+  if (!matters || probing_) return;
+  probing_ = true;
+  changed_(false, for_people(error, words));
+  probe(config_.initial_interval);
+}
+
+void KafkaUplink::probe(Duration wait) {
+  probe_timer_ = loop_.after(wait, [this, wait] {
+    on_worker<KafkaAnswer>([producer = producer_, timeout = config_.connect_timeout](KafkaAnswer& answer) { answer = producer->reach(timeout); },
+                           [this, wait](const KafkaAnswer& answer) {
+                             if (!probing_) return;
+                             if (!answer.ok()) return probe(std::min(wait * 2, config_.max_interval));
+                             probing_ = false;
+                             changed_(true, "");
+                           });
+  });
+}
+
+void KafkaUplink::stop(std::function<void()> done) {
+  stopped_ = true;
+  reconnect_.stop();
+  probe_timer_.reset();
+  ++generation_;
+  drop_producer();
+  // Behind the destruction of the producer on the same worker.
+  loop_.run_blocking(worker_, [] {}, [this, alive = alive_, done = std::move(done)] {
+    if (*alive) fail_sendings();
+    done();
+  });
+}
+
+// ---- sending --------------------------------------------------------------------------------------------------------
+
+void KafkaUplink::send(Batch batch, std::function<void(Outcome)> done) {
+  Sending& sending = sendings_.emplace_back();
+  sending.id = next_sending_++;
+  sending.errors.resize(batch.rows.size());
+  sending.batch = std::move(batch);
+  sending.done = std::move(done);
+  const std::uint64_t id = sending.id;
+  const auto later = [this, alive = alive_](auto task) {
+    loop_.post([alive, task] {
+      if (*alive) task();
+    });
+  };
+  if (!reconnect_.is_up() || !producer_) {
+    return later([this, id] {
+      const auto found = std::find_if(sendings_.begin(), sendings_.end(), [id](const Sending& s) { return s.id == id; });
+      if (found == sendings_.end()) return;
+      Sending failed = std::move(*found);
+      sendings_.erase(found);
+      failed.errors.assign(failed.errors.size(), RD_KAFKA_RESP_ERR__TRANSPORT);
+      finish(std::move(failed));
+    });
+  }
+  sending.deadline = loop_.after(config_.send_timeout, [this] { lost("no acknowledgement in time"); });
+  if (config_.exactly_once) {
+    const KafkaAnswer begun = producer_->begin();
+    if (!begun.ok()) {
+      return later([this, words = begun.text] {
+        if (reconnect_.is_up()) lost("cannot begin a transaction: " + words);
+      });
+    }
+  }
+  give_more();
+  if (sendings_.size() == 1 && sendings_.front().flying == 0) later([this] { look_at_finished(); });
+}
+
+void KafkaUplink::give_more() {
+  for (Sending& sending : sendings_) {
+    if (!give(sending)) return;
+  }
+}
+
+// Hands the sending's messages to librdkafka; false when its queue is full, to be gone on with after deliveries.
+bool KafkaUplink::give(Sending& sending) {
+  while (!sending.all_given()) {
+    const Row& row = sending.batch.rows[sending.row];
+    int& worst = sending.errors[sending.row];
+    if (!sending.row_begun) {
+      sending.row_begun = true;
+      if (Status status = messages_.begin(row, sending.batch.replay); !status.ok()) {
+        LOG_ERROR("uplink ", config_.name, ": row ", row.first, ": ", status.detail());
+        worst = RD_KAFKA_RESP_ERR__BAD_MSG;
+      }
+    }
+    while (worst == 0 && messages_.next(message_)) {
+      const int error = producer_->produce(message_, -1, sending.id << row_bits | sending.row);
+      if (error == RD_KAFKA_RESP_ERR__QUEUE_FULL) {
+        messages_.back();
+        return false;
+      }
+      if (error == 0) ++sending.flying;
+      else worst = error;
+    }
+    ++sending.row;
+    sending.row_begun = false;
+  }
+  if (config_.exactly_once && !sending.marker_sent) {
+    sending.marker_sent = true;
+    if (sending.batch.marker.empty()) return true;
+    const KafkaMessage marker{config_.marker_topic, marker_key_, std::string(text_of(sending.batch.marker)), {}};
+    const int error = producer_->produce(marker, marker_partition_, sending.id << row_bits | marker_row);
+    if (error == 0) ++sending.flying;
+    else for (int& row : sending.errors) row = error;
+  }
+  return true;
+}
+
+void KafkaUplink::on_delivered(std::uint64_t message, int error) {
+  const std::uint64_t id = message >> row_bits, row = message & marker_row;
+  const auto sending = std::find_if(sendings_.begin(), sendings_.end(), [id](const Sending& s) { return s.id == id; });
+  if (sending == sendings_.end()) return;
+  --sending->flying;
+  if (error == 0) return;
+  // One verdict a row: what needs somebody outweighs what needs time, which outweighs what will never go.
+  static constexpr int weight[] = {0, 2, 1, 3};
+  const auto note = [error](int& worst) {
+    if (weight[static_cast<int>(verdict_of_kafka(error))] > weight[static_cast<int>(verdict_of_kafka(worst))]) worst = error;
+  };
+  if (row == marker_row) std::for_each(sending->errors.begin(), sending->errors.end(), note);
+  else note(sending->errors.at(row));
+}
+
+// After deliveries: there may be room for more, and sendings that have all their reports are done, in order.
+void KafkaUplink::look_at_finished() {
+  if (!producer_ || ending_) return;
+  give_more();
+  while (!sendings_.empty() && !ending_) {
+    Sending& first = sendings_.front();
+    if (!first.all_given() || first.flying > 0) return;
+    if (config_.exactly_once) return end_transaction(first);
+    Sending finished = std::move(first);
+    sendings_.pop_front();
+    finish(std::move(finished));
+  }
+}
+
+void KafkaUplink::end_transaction(Sending& sending) {
+  ending_ = true;
+  const bool good = std::all_of(sending.errors.begin(), sending.errors.end(), [](int error) { return error == 0; });
+  on_worker<std::pair<KafkaAnswer, bool>>(
+      [producer = producer_, good, timeout = config_.transaction_timeout](std::pair<KafkaAnswer, bool>& out) {
+        auto& [answer, committed] = out;
+        committed = good;
+        if (good) {
+          answer = producer->commit(timeout);
+          for (int again = 0; again < 3 && !answer.ok() && answer.retriable; ++again) answer = producer->commit(timeout);
+          if (answer.ok() || !answer.must_abort) return;
+        }
+        committed = false;
+        const KafkaAnswer why = answer;
+        answer = producer->abort(timeout);
+        if (answer.ok()) answer.text = why.text;
+      },
+      [this](const std::pair<KafkaAnswer, bool>& out) { on_ended(out.first, out.second); });
+}
+
+// Committed; or aborted, and then none of it is there; or nobody knows, and only the marker does.
+void KafkaUplink::on_ended(const KafkaAnswer& answer, bool committed) {
+  ending_ = false;
+  if (!answer.ok()) return lost("the outcome of a transaction is not known, the marker will tell: " + answer.text);
+  Sending sending = std::move(sendings_.front());
+  sendings_.pop_front();
+  if (!committed) {
+    // The verdict of the worst row is about all of them: the shipper halves what is refused until it stands alone.
+    int worst = RD_KAFKA_RESP_ERR__STATE;
+    for (const Verdict verdict : {Verdict::refused, Verdict::retryable, Verdict::blocked}) {
+      for (const int error : sending.errors) {
+        if (error != 0 && verdict_of_kafka(error) == verdict) worst = error;
+      }
+    }
+    sending.errors.assign(sending.errors.size(), worst);
+  }
+  finish(std::move(sending));
+  look_at_finished();
+}
+
+void KafkaUplink::finish(Sending sending) {
+  Outcome outcome;
+  for (std::uint32_t i = 0; i < sending.errors.size(); ++i) {
+    const int error = sending.errors[i];
+    if (error == 0) continue;
+    outcome.open.push_back(i);
+    static constexpr int weight[] = {0, 2, 1, 3};
+    if (weight[static_cast<int>(verdict_of_kafka(error))] > weight[static_cast<int>(outcome.verdict)]) {
+      outcome.verdict = verdict_of_kafka(error);
+      outcome.reason = kafka_error_text(error);
+    }
+  }
+  sending.done(outcome);
+}
+
+void KafkaUplink::fail_sendings() {
+  std::deque<Sending> failed;
+  failed.swap(sendings_);
+  for (Sending& sending : failed) {
+    // What the far side has told us about stays as it said; the rest is to be sent again.
+    const bool nothing_known = config_.exactly_once || !sending.all_given() || sending.flying > 0;
+    if (nothing_known) sending.errors.assign(sending.errors.size(), RD_KAFKA_RESP_ERR__TRANSPORT);
+    finish(std::move(sending));
+  }
+}
+
+}  // namespace millrace

@@ -1,0 +1,88 @@
+// Sends rows to Apache Kafka and what speaks its protocol: a message a record (protobuf or JSON, keyed by device) or a
+// message a row (the columnar batch, keyed by gateway).
+//
+// With exactly_once each batch travels in one transaction together with the consumer's cursor, which goes to a compacted
+// topic under "gateway/uplink". At each connect, and after every transaction whose outcome is not known, the producer is
+// made anew (which fences the old one) and the cursor read back: that is the truth. Without it, what was in flight when a
+// connection died is sent again under its old identity.
+#pragma once
+
+#include <deque>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/rng.h"
+#include "config/config.h"
+#include "net/reconnect.h"
+#include "uplink/kafka/kafka_messages.h"
+#include "uplink/kafka/kafka_producer.h"
+#include "uplink/uplink.h"
+
+namespace millrace {
+
+class KafkaUplink final : public Uplink {
+ public:
+  // `config` was checked: its templates parse.
+  KafkaUplink(Loop& loop, Rng& rng, KafkaUplinkConfig config, std::string gateway, std::uint64_t epoch);
+  ~KafkaUplink() override;
+
+  Limits limits() const override;
+  bool keeps_marker() const override { return config_.exactly_once; }
+  Bytes marker() const override { return marker_; }
+  Status start(StateChanged changed) override;
+  void send(Batch batch, std::function<void(Outcome)> done) override;
+  void stop(std::function<void()> done) override;
+
+ private:
+  struct Sending {
+    std::uint64_t id = 0;
+    Batch batch;
+    std::function<void(Outcome)> done;
+    std::size_t row = 0;               // being produced
+    bool row_begun = false;
+    bool marker_sent = false;
+    std::size_t flying = 0;            // messages without a report
+    std::vector<int> errors;           // a row each: the worst so far
+    bool all_given() const { return row == batch.rows.size(); }
+    std::unique_ptr<Timer> deadline;
+  };
+  struct Attempt;  // what the worker found out
+
+  void attempt();
+  void on_attempt(Attempt& attempt);
+  void lost(const std::string& reason);
+  void probe(Duration wait);
+  void on_trouble(int error, const std::string& text);
+  void on_delivered(std::uint64_t message, int error);
+  void give_more();
+  bool give(Sending& sending);
+  void look_at_finished();
+  void end_transaction(Sending& sending);
+  void on_ended(const KafkaAnswer& answer, bool committed);
+  static void finish(Sending sending);
+  void fail_sendings();
+  void drop_producer();
+  template <typename Answer, typename Work, typename Done>
+  void on_worker(Work work, Done done);
+
+  Loop& loop_;
+  Rng& rng_;
+  KafkaUplinkConfig config_;
+  const std::string gateway_, marker_key_, worker_;
+  KafkaMessages messages_;
+  KafkaMessage message_;
+  StateChanged changed_;
+  Reconnect reconnect_;
+  std::shared_ptr<KafkaProducer> producer_;
+  std::uint64_t generation_ = 0;   // of the producer: answers about an older one are dropped
+  Bytes marker_;
+  int marker_partition_ = 0;
+  std::deque<Sending> sendings_;   // in order; only the first that is not all given produces
+  std::uint64_t next_sending_ = 1;
+  bool probing_ = false, ending_ = false, stopped_ = false;
+  std::unique_ptr<Timer> probe_timer_;
+  std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
+};
+
+}  // namespace millrace

@@ -1,0 +1,348 @@
+#!/usr/bin/python3
+"""The Kafka uplink against a real Apache Kafka: every form of value, keys and partitions, errors of each kind, SASL over TLS, and
+exactly once across kills of the gateway and of the broker."""
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+import unittest
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "support"))
+import kafka
+from testsite import BUILD, Process, Site, free_port, wait_for
+
+CONFIG = """
+[gateway]
+name = "gw"
+runtime_dir = "@run@"
+[log]
+path = "@log@"
+commit_interval = "100ms"
+[[inputs.mqtt_endpoint]]
+name = "devices"
+listen = "127.0.0.1:@port@"
+anonymous = true
+liveness = false
+  [[inputs.mqtt_endpoint.routes]]
+  topic = "plant/{line}/{device}/telemetry"
+  tags = ["line"]
+  time = "ts"
+  metrics = { value = "value" }
+[[uplinks.kafka]]
+name = "central"
+servers = ["@servers@"]
+initial_interval = "100ms"
+max_interval = "1s"
+@uplink@
+[observe]
+listen = "127.0.0.1:@observe@"
+"""
+
+
+def setUpModule():
+    if why := kafka.missing():
+        raise unittest.SkipTest(why)
+
+
+class KafkaSite(Site):
+    settings, secure = "", False
+
+    def setUp(self):
+        super().setUp()
+        self.certificates = self.tls() if self.secure else None
+        self.kafka = kafka.Kafka(self.folder / "kafka", self.settings, (self.certificates, {"gw": "geheim"}) if self.secure else None)
+        self.addCleanup(lambda: self.kafka.stop(signal.SIGKILL))
+
+    def start(self, uplink="", servers=None, port=None):
+        self.port = port or free_port()
+        self.configure(CONFIG, port=self.port, servers=servers or self.kafka.server, uplink=uplink)
+        return self.gateway(self.folder / "millrace.toml")
+
+    def publish(self, count, *more):
+        done = subprocess.run([str(BUILD / "tests" / "pipelined_publisher"), str(self.port), "--count", str(count), "--window", "100", *map(str, more)],
+                              capture_output=True, text=True, timeout=120)
+        self.assertEqual(json.loads(done.stdout.splitlines()[-1])["acknowledged"], count)
+
+    def drained(self, seconds=60):
+        wait_for(lambda: self.metric("millrace_uplink_backlog_records") == 0, "everything is delivered", seconds)
+
+
+class Forms(KafkaSite):
+    def test_json_is_keyed_by_device_and_partitioned_as_java_does(self):
+        self.kafka.topic("millrace.raw", partitions=7)
+        self.start('format = "json"\ncompression = "lz4"')
+        self.publish(500, "--connections", 5)
+        self.drained()
+        messages = self.kafka.read("millrace.raw")
+        self.assertEqual(len(messages), 500)
+        # murmur2 of "dev-0" ... "dev-4", seed 0x9747b28c, as org.apache.kafka.common.utils.Utils has it.
+        where = {m.key().decode(): m.partition() for m in messages}
+        self.assertEqual(where, {device: murmur2(device.encode()) % 7 for device in where})
+        self.assertEqual(len(where), 5)
+        for device in where:
+            values = [json.loads(m.value())["value"] for m in messages if m.key().decode() == device]
+            self.assertEqual(values, list(range(1, 101)))
+        one, headers = json.loads(messages[0].value()), dict(messages[0].headers())
+        self.assertEqual({k: one[k] for k in ("gateway", "lane", "kind", "metric", "tags", "time_trust")},
+                         {"gateway": "gw", "lane": "raw", "kind": "reading", "metric": "value", "tags": {"line": "line-1"}, "time_trust": "device"})
+        self.assertEqual(headers["sequence"].decode(), str(one["sequence"]))
+        self.assertEqual((headers["gateway"], headers["epoch"].decode(), headers["lane"], headers["schema"]), (b"gw", one["epoch"], b"raw", b"json"))
+        self.assertEqual(len({m.headers()[2] for m in messages}), 500)
+
+    def test_records_are_read_with_the_installed_descriptor(self):
+        from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+        self.kafka.topic("plant-line-1-raw")
+        self.start('topic = "plant-{tag.line}-{lane}"\nkey = "{gateway}/{device}"')
+        self.publish(100)
+        self.drained()
+        files = descriptor_pb2.FileDescriptorSet.FromString((BUILD / "generated" / "record.desc").read_bytes())
+        pool = descriptor_pool.DescriptorPool()
+        for file in files.file:
+            pool.Add(file)
+        Record = message_factory.MessageFactory(pool).GetPrototype(pool.FindMessageTypeByName("millrace.Record"))
+        messages = self.kafka.read("plant-line-1-raw")
+        records = [Record.FromString(m.value()) for m in messages]
+        self.assertEqual([r.number for r in records], list(range(1, 101)))
+        self.assertEqual(messages[0].key(), b"gw/dev-0")
+        self.assertEqual((records[0].device, records[0].gateway, records[0].tags[0].value), ("dev-0", "gw", "line-1"))
+        self.assertEqual([r.sequence for r in records], sorted({r.sequence for r in records}))
+
+    def test_a_batch_is_a_message_keyed_by_gateway(self):
+        self.kafka.topic("millrace.raw", partitions=3)
+        self.start('format = "batch"')
+        self.publish(5000, "--connections", 10)
+        self.drained()
+        messages = self.kafka.read("millrace.raw")
+        self.assertEqual({m.key() for m in messages}, {b"gw"})
+        self.assertEqual(len({m.partition() for m in messages}), 1)
+        self.assertEqual(sum(int(dict(m.headers())["count"]) for m in messages), 5000)
+        sys.path.insert(0, str(Path(__file__).resolve().parent.parent.parent / "packaging"))
+        import read_batch
+        readings = [reading for m in messages for reading in read_batch.readings(m.value())] if hasattr(read_batch, "readings") else None
+        if readings is not None:
+            self.assertEqual(len(readings), 5000)
+
+
+def murmur2(data):
+    m, mask = 0x5BD1E995, 0xFFFFFFFF
+    h = (0x9747B28C ^ len(data)) & mask
+    for i in range(0, len(data) // 4 * 4, 4):
+        k = int.from_bytes(data[i:i + 4], "little") * m & mask
+        k = (k ^ k >> 24) * m & mask
+        h = (h * m & mask) ^ k
+    rest = data[len(data) // 4 * 4:]
+    if rest:
+        h = (h ^ int.from_bytes(rest, "little")) * m & mask
+    h = (h ^ h >> 13) * m & mask
+    return (h ^ h >> 15) & 0x7FFFFFFF
+
+
+class Faults(KafkaSite):
+    def test_a_broker_that_is_away(self):
+        self.kafka.topic("millrace.raw")
+        self.kafka.stop(signal.SIGKILL)
+        gateway = self.start('format = "json"')
+        wait_for(lambda: "uplink central: cannot connect" in gateway.text(), "the reason is named")
+        self.publish(100)
+        self.kafka.start()
+        self.drained()
+        self.kafka.stop(signal.SIGKILL)
+        wait_for(lambda: self.metric("millrace_uplink_up") == 0, "it is seen that the broker is gone")
+        self.publish(100)
+        self.kafka.start()
+        self.drained()
+        identities = [tuple(m.headers()[:3]) for m in self.kafka.read("millrace.raw")]
+        self.assertEqual(len(set(identities)), 200)
+
+    def test_a_missing_topic_blocks_and_loses_nothing(self):
+        gateway = self.start('format = "json"\nsend_timeout = "5s"')
+        self.publish(50)
+        wait_for(lambda: self.metric("millrace_uplink_blocked") == 1, "blocked", 60)
+        self.assertIn("somebody must act", gateway.text())
+        self.assertEqual(self.metric("millrace_uplink_refused_records_total"), 0)
+        self.kafka.topic("millrace.raw")
+        self.drained(90)
+        self.assertEqual(len({m.headers()[2] for m in self.kafka.read("millrace.raw")}), 50)
+
+    def test_a_message_too_large_is_isolated_and_its_neighbours_go_through(self):
+        for once in (False, True):
+            topic = f"large-{once}"
+            self.kafka.topic(topic, max_message_bytes="2000")
+            if once:
+                self.kafka.topic("millrace-markers", cleanup_policy="compact")
+            gateway = self.start(f'format = "json"\ncompression = "none"\ntopic = "{topic}"\n' + ("exactly_once = true" if once else ""))
+            self.publish(30)
+            subprocess.run(["mosquitto_pub", "-p", str(self.port), "-q", "1", "-t", "plant/l/large/telemetry", "-m",
+                            json.dumps({"ts": 1790000000, "value": "x" * 5000})], check=True)
+            self.publish(30, "--prefix", "after")
+            self.drained()
+            self.assertEqual(self.metric("millrace_uplink_refused_records_total"), 1)
+            self.assertEqual(self.command("dlq", "list").stdout.count("MSG_SIZE_TOO_LARGE"), 1)
+            keys = [m.key().decode() for m in self.kafka.read(topic)]
+            self.assertEqual((keys.count("dev-0"), keys.count("after-0"), keys.count("large")), (30, 30, 0))
+            gateway.stop()
+            self.forget_state()
+
+
+class Secure(KafkaSite):
+    secure = True
+
+    def test_sasl_over_tls(self):
+        self.kafka.topic("millrace.raw")
+        secret = self.folder / "secret"
+        secret.write_text("falsch\n")
+        secret.chmod(0o600)
+        for mechanism in ("PLAIN", "SCRAM-SHA-256"):
+            secret.write_text("falsch\n")
+            gateway = self.start(f'format = "json"\ntls_ca = "{self.certificates}/ca.pem"\nsasl_mechanism = "{mechanism}"\nusername = "gw"\n'
+                                 f'password_file = "{secret}"', servers=f"127.0.0.1:{self.kafka.secure_port}")
+            self.publish(10)
+            wait_for(lambda: "uthentication" in gateway.text(), "the reason is named")
+            self.assertEqual(self.metric("millrace_uplink_up"), 0)
+            secret.write_text("geheim\n")
+            self.drained()
+            self.assertNotIn("geheim", gateway.text())
+            gateway.stop()
+        self.assertEqual(len(self.kafka.read("millrace.raw")), 20)
+        # Another CA: nothing is sent.
+        other = self.folder / "other"
+        subprocess.run([Path(__file__).resolve().parent.parent.parent / "packaging" / "test-ca.sh", other], check=True, stdout=subprocess.DEVNULL)
+        gateway = self.start(f'tls_ca = "{other}/ca.pem"\nsasl_mechanism = "PLAIN"\nusername = "gw"\npassword_file = "{secret}"',
+                             servers=f"127.0.0.1:{self.kafka.secure_port}")
+        self.publish(10)
+        wait_for(lambda: "certificate" in gateway.text(), "the reason is named")
+        self.assertEqual(self.metric("millrace_uplink_backlog_records"), 10)
+
+
+class ExactlyOnce(KafkaSite):
+    def prepare(self):
+        self.kafka.topic("millrace.raw", partitions=4)
+        self.kafka.topic("millrace-markers", cleanup_policy="compact")
+
+    def check(self, through, doubles_allowed=False):
+        """(how many, doubled) in the topic: nothing missing, each device in order."""
+        devices, identities = {}, []
+        for message in self.kafka.read("millrace.raw", seconds=300):
+            devices.setdefault(message.key().decode(), []).append(json.loads(message.value())["value"])
+            identities.append(tuple(message.headers()[:3]))
+        doubled = 0
+        for c, last in enumerate(through):
+            values = devices.get(f"dev-{c}", [])
+            firsts = list(dict.fromkeys(values))
+            self.assertEqual(sorted(set(range(1, last + 1)) - set(values))[:10], [], f"dev-{c}: acknowledged and missing")
+            self.assertEqual(firsts, sorted(firsts), f"dev-{c}: out of order")
+            doubled += len(values) - len(firsts)
+        self.assertEqual(len(identities) - len(set(identities)), doubled, "what came twice has its old identity")
+        if not doubles_allowed:
+            self.assertEqual(doubled, 0)
+        return len(identities), doubled
+
+    def kill_again_and_again(self, uplink, kills, seed):
+        rng = random.Random(seed)
+        self.prepare()
+        gateway = self.start(f'format = "json"\n{uplink}')
+        publisher = Process([str(BUILD / "tests" / "pipelined_publisher"), str(self.port), "--connections", "4", "--rate", "2000", "--qos", "2", "--window", "50",
+                             "--persistent", "--patience", "120"], self.folder / "publisher.log")
+        self.processes.append(publisher)
+        killed = {"gateway": 0, "broker": 0}
+        for _ in range(kills):
+            time.sleep(rng.uniform(0.2, 3))
+            who = rng.choice(("gateway", "gateway", "broker", "both"))
+            if who != "broker":
+                gateway.stop(signal.SIGKILL)
+                killed["gateway"] += 1
+            if who != "gateway":
+                self.kafka.stop(signal.SIGKILL)
+                killed["broker"] += 1
+                time.sleep(rng.uniform(0, 1))
+                self.kafka.start()
+            if who != "broker":
+                gateway = self.gateway(self.folder / "millrace.toml")
+        publisher.process.send_signal(signal.SIGTERM)
+        publisher.process.wait(150)
+        answer = json.loads(publisher.text().splitlines()[-1])
+        self.drained(120)
+        found, doubled = self.check(answer["through"], doubles_allowed="exactly_once" not in uplink)
+        print(f"   {killed['gateway']} kills of the gateway, {killed['broker']} of the broker (seed {seed}): {answer['acknowledged']} acknowledged, "
+              f"{found} in the topic, 0 missing, 0 out of order, {doubled} doubled", file=sys.stderr)
+        return doubled
+
+    def test_kills_with_exactly_once(self):
+        kills, seed = int(os.environ.get("MILLRACE_KILLS", "6")), int(os.environ.get("MILLRACE_SEED", time.time_ns() % 1_000_000))
+        self.kill_again_and_again("exactly_once = true", kills, seed)
+
+    def test_kills_without(self):
+        kills, seed = int(os.environ.get("MILLRACE_KILLS", "4")), int(os.environ.get("MILLRACE_SEED", time.time_ns() % 1_000_000))
+        self.kill_again_and_again("", kills, seed)
+
+    def test_a_transaction_that_outlives_its_time_is_done_again(self):
+        self.prepare()
+        gateway = self.start('format = "json"\nexactly_once = true\ntransaction_timeout = "5s"\nsend_timeout = "60s"\nlinger = "2s"')
+        for _ in range(3):
+            self.publish(200)
+            time.sleep(0.4)
+            gateway.process.send_signal(signal.SIGSTOP)  # in the middle of a transaction, longer than the broker waits
+            time.sleep(12)
+            gateway.process.send_signal(signal.SIGCONT)
+        self.drained(120)
+        self.assertEqual(self.check([200])[0], 600)
+
+    def test_the_older_of_two_with_one_name_is_fenced_and_says_so(self):
+        self.prepare()
+        first = self.start('format = "json"\nexactly_once = true')
+        self.publish(10)
+        self.drained()
+        run, log = self.run_folder, self.folder / "log"
+        self.run_folder = self.folder / "run-2"
+        self.run_folder.mkdir()
+        log.rename(self.folder / "log-1")
+        old_port = self.port
+        (self.folder / "millrace.toml").rename(self.folder / "first.toml")
+        second = self.start('format = "json"\nexactly_once = true')
+        self.publish(10, "--prefix", "second")
+        self.drained()
+        second_port, self.port = self.port, old_port
+        self.publish(10, "--prefix", "first")
+        wait_for(lambda: "another gateway sends under the same name" in first.text(), "the older says so", 90)
+        self.port = second_port
+        self.publish(10, "--prefix", "second-more")
+        self.drained(90)
+        keys = [m.key().decode() for m in self.kafka.read("millrace.raw")]
+        self.assertEqual({key: keys.count(key) for key in set(keys)}, {"dev-0": 10, "second-0": 10, "second-more-0": 10})
+        second.stop()
+        first.stop()
+        self.run_folder = run
+
+    def test_a_log_that_was_restored_or_replaced_is_noticed(self):
+        self.prepare()
+        uplink = 'format = "json"\nexactly_once = true\nstart = "oldest"'
+        gateway = self.start(uplink)
+        self.publish(100)
+        self.drained()
+        gateway.stop()
+        subprocess.run(["cp", "-a", str(self.folder / "log"), str(self.folder / "backup")], check=True)
+        gateway = self.start(uplink)
+        self.publish(100, "--prefix", "later")
+        self.drained()
+        gateway.stop()
+        subprocess.run(["rm", "-rf", str(self.folder / "log")], check=True)
+        (self.folder / "backup").rename(self.folder / "log")  # what came later is not in this log any more; the topic has it
+        gateway = self.start(uplink)
+        self.publish(100, "--prefix", "restored")
+        self.drained()
+        self.assertIn("this log was replaced, copied or restored", gateway.text())
+        gateway.stop()
+        subprocess.run(["rm", "-rf", str(self.folder / "log")], check=True)
+        gateway = self.start(uplink)
+        self.publish(100, "--prefix", "fresh")
+        self.drained()
+        keys = [m.key().decode() for m in self.kafka.read("millrace.raw")]
+        self.assertEqual({key: keys.count(key) for key in set(keys)}, {"dev-0": 100, "later-0": 100, "restored-0": 100, "fresh-0": 100})
+
+
+if __name__ == "__main__":
+    unittest.main(verbosity=2)
