@@ -691,7 +691,8 @@ void Shipper::settle_finished(LaneState& lane, Run& run) {
       const How how = piece.state == Piece::safe ? How::delivered : piece.state == Piece::dead ? How::dead : How::expired;
       if (how == How::dead) {
         set.records.emplace_back(Lane::dead, dead_letter(lane.lane, piece));
-        lose(refused, piece.row);
+        // A report that is refused is not reported again: that one would be refused too, and so on for ever.
+        if (lane.lane != Lane::alarm) lose(refused, piece.row);
       }
       if (how == How::expired) lose(expired, piece.row);
       settle(run.up ? Range{run.edge + 1, piece.row.last()} : Range{piece.row.first, run.edge - 1}, piece.row.count, how);

@@ -110,6 +110,7 @@ Result<std::shared_ptr<KafkaProducer>> KafkaProducer::make(Loop& loop, const Kaf
   set("queue.buffering.max.messages", "100000");
   set("queue.buffering.max.kbytes", text(std::max<std::size_t>(config.queue_size, 4 * config.message_max) / 1024));
   set("message.max.bytes", text(config.message_max));
+  set("topic.metadata.propagation.max.ms", "5000");  // a topic that is not known by then is missing
   set("allow.auto.create.topics", "true");  // where the broker allows it, which is his business
   if (!transactional_id.empty()) {
     set("transactional.id", transactional_id);
@@ -143,6 +144,7 @@ KafkaProducer::~KafkaProducer() {
 // lives; the loop holds a weak reference, because it may be later than that.
 void KafkaProducer::attend(Events events) {
   events_ = std::move(events);
+  attended_ = true;
   rd_kafka_queue_cb_event_enable(
       queue_,
       [](rd_kafka_t*, void* opaque) {
@@ -214,7 +216,19 @@ KafkaAnswer KafkaProducer::reach(Duration timeout) {
   const rd_kafka_metadata_t* metadata = nullptr;
   const auto code = rd_kafka_metadata(kafka_, 0, nullptr, &metadata, ms(timeout));
   if (metadata) rd_kafka_metadata_destroy(metadata);
-  return answer_of(code);
+  KafkaAnswer answer = answer_of(code);
+  if (answer.ok() || attended_) return answer;
+  // "No answer" is what the call says; why (a certificate, a password, a name) stands in the events.
+  while (rd_kafka_event_t* event = rd_kafka_queue_poll(queue_, 0)) {
+    const int why = rd_kafka_event_type(event) == RD_KAFKA_EVENT_ERROR ? rd_kafka_event_error(event) : RD_KAFKA_RESP_ERR_NO_ERROR;
+    if (why != RD_KAFKA_RESP_ERR_NO_ERROR && why != RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN && verdict_of_kafka(answer.code) != Verdict::blocked) {
+      answer = {why, rd_kafka_event_error_string(event), false, false};
+    } else if (rd_kafka_event_type(event) == RD_KAFKA_EVENT_OAUTHBEARER_TOKEN_REFRESH) {
+      refresh_token();
+    }
+    rd_kafka_event_destroy(event);
+  }
+  return answer;
 }
 
 KafkaAnswer KafkaProducer::init_transactions(Duration timeout) { return answer_of(rd_kafka_init_transactions(kafka_, ms(timeout))); }

@@ -67,7 +67,7 @@ class KafkaProducer : public std::enable_shared_from_this<KafkaProducer> {
   rd_kafka_s* kafka_ = nullptr;
   rd_kafka_queue_s* queue_ = nullptr;
   Events events_;
-  std::atomic<bool> woken_{false};
+  std::atomic<bool> woken_{false}, attended_{false};
 };
 
 // The last committed value under `key` in a topic, from the partition that murmur2 gives the key; empty when there is

@@ -12,6 +12,7 @@ namespace millrace {
 namespace {
 
 constexpr int row_bits = 24;  // of a message's number: which row of which sending
+constexpr int alone_for = 16;
 constexpr std::uint64_t marker_row = (std::uint64_t{1} << row_bits) - 1;
 
 KafkaForm form_of(const std::string& name) { return name == "batch" ? KafkaForm::batch : name == "json" ? KafkaForm::json : KafkaForm::record; }
@@ -50,7 +51,7 @@ KafkaUplink::~KafkaUplink() {
 // Records become several times as large as they lie in the log: fewer of them at once.
 Uplink::Limits KafkaUplink::limits() const {
   const bool batches = config_.format == "batch";
-  return {config_.exactly_once ? 1 : config_.window, batches ? config_.batch_size : std::max<std::size_t>(config_.batch_size / 4, 4096)};
+  return {config_.exactly_once ? 1 : config_.window, batches ? config_.batch_size : std::max<std::size_t>(config_.batch_size / 8, 4096)};
 }
 
 // `work` on the worker, `done` on the loop unless we are gone or have another producer by then.
@@ -176,6 +177,7 @@ void KafkaUplink::send(Batch batch, std::function<void(Outcome)> done) {
   Sending& sending = sendings_.emplace_back();
   sending.id = next_sending_++;
   sending.errors.resize(batch.rows.size());
+  sending.stored.resize(batch.rows.size());
   sending.batch = std::move(batch);
   sending.done = std::move(done);
   const std::uint64_t id = sending.id;
@@ -209,6 +211,13 @@ void KafkaUplink::send(Batch batch, std::function<void(Outcome)> done) {
 
 void KafkaUplink::give_more() {
   for (Sending& sending : sendings_) {
+    const bool first = &sending == &sendings_.front();
+    if (alone_ > 0 && !first) return;
+    if (first && sending.row == 0) sending.alone = true;
+    if (!first) {
+      sendings_.front().alone = false;  // they share the way from here on
+      sending.alone = false;
+    }
     if (!give(sending)) return;
   }
 }
@@ -218,6 +227,10 @@ bool KafkaUplink::give(Sending& sending) {
   while (!sending.all_given()) {
     const Row& row = sending.batch.rows[sending.row];
     int& worst = sending.errors[sending.row];
+    if (sending.stored[sending.row]) {
+      ++sending.row;
+      continue;
+    }
     if (!sending.row_begun) {
       sending.row_begun = true;
       if (Status status = messages_.begin(row, sending.batch.replay); !status.ok()) {
@@ -271,10 +284,28 @@ void KafkaUplink::look_at_finished() {
     Sending& first = sendings_.front();
     if (!first.all_given() || first.flying > 0) return;
     if (config_.exactly_once) return end_transaction(first);
+    if (!give_alone(first)) return;
     Sending finished = std::move(first);
     sendings_.pop_front();
     finish(std::move(finished));
+    if (!producer_) return;
+    give_more();
   }
+}
+
+// A sending that was refused in company is given once more, alone. False while that is to come.
+bool KafkaUplink::give_alone(Sending& sending) {
+  const bool refused = std::any_of(sending.errors.begin(), sending.errors.end(), [](int error) { return verdict_of_kafka(error) == Verdict::refused; });
+  if (refused) alone_ = alone_for;
+  else if (alone_ > 0) --alone_;
+  if (!refused || sending.alone) return true;
+  if (std::any_of(sendings_.begin(), sendings_.end(), [](const Sending& other) { return other.flying > 0; })) return false;
+  for (std::size_t i = 0; i < sending.errors.size(); ++i) sending.stored[i] = sending.errors[i] == 0;
+  sending.errors.assign(sending.errors.size(), 0);
+  sending.row = 0;
+  sending.alone = true;
+  (void)give(sending);
+  return sending.all_given() && sending.flying == 0;
 }
 
 void KafkaUplink::end_transaction(Sending& sending) {

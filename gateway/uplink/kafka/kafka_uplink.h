@@ -44,6 +44,8 @@ class KafkaUplink final : public Uplink {
     bool marker_sent = false;
     std::size_t flying = 0;            // messages without a report
     std::vector<int> errors;           // a row each: the worst so far
+    std::vector<bool> stored;          // rows that are there already: the sending is given once more, for the others
+    bool alone = false;                // nothing else was on its way with it
     bool all_given() const { return row == batch.rows.size(); }
     std::unique_ptr<Timer> deadline;
   };
@@ -57,6 +59,7 @@ class KafkaUplink final : public Uplink {
   void on_delivered(std::uint64_t message, int error);
   void give_more();
   bool give(Sending& sending);
+  bool give_alone(Sending& sending);
   void look_at_finished();
   void end_transaction(Sending& sending);
   void on_ended(const KafkaAnswer& answer, bool committed);
@@ -80,6 +83,9 @@ class KafkaUplink final : public Uplink {
   int marker_partition_ = 0;
   std::deque<Sending> sendings_;   // in order; only the first that is not all given produces
   std::uint64_t next_sending_ = 1;
+  // Brokers refuse a set of messages for one of them. While this many are to go, sendings fly one at a time, so that who is
+  // refused has only itself to blame.
+  int alone_ = 0;
   bool probing_ = false, ending_ = false, stopped_ = false;
   std::unique_ptr<Timer> probe_timer_;
   std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
