@@ -131,20 +131,20 @@ UplinkPlan plan_of(const MqttUplinkConfig& c) {
   return plan;
 }
 
-UplinkPlan plan_of(const KafkaUplinkConfig& c) {
+UplinkPlan plan_of(const KafkaUplinkConfig& c, const std::string& state_dir) {
   UplinkPlan plan;
   plan.name = c.name;
   plan.fingerprint = Fingerprint(c.servers, c.client_id, c.format, c.topic, c.key, c.compression, c.linger, c.exactly_once, c.transactional_id,
                                  c.marker_topic, c.transaction_timeout, c.drain, c.start_oldest, c.connect_timeout, c.send_timeout, c.initial_interval,
                                  c.max_interval, c.window, c.batch_size, c.message_max, c.queue_size, c.sasl_mechanism, c.username, c.password, c.token,
-                                 c.tls).take();
+                                 c.tls, c.schema_registry, c.schema_registry_username, c.schema_registry_password, c.schema_registry_tls).take();
   plan.shipper.name = c.name;
   plan.shipper.drain = c.drain;
   plan.shipper.start_oldest = c.start_oldest;
   plan.shipper.initial_interval = c.initial_interval;
   plan.shipper.max_interval = c.max_interval;
-  plan.make = [c](Loop& loop, Rng& rng, const std::string& gateway, std::uint64_t epoch) -> std::unique_ptr<Uplink> {
-    return std::make_unique<KafkaUplink>(loop, rng, c, gateway, epoch);
+  plan.make = [c, state_dir](Loop& loop, Rng& rng, const std::string& gateway, std::uint64_t epoch) -> std::unique_ptr<Uplink> {
+    return std::make_unique<KafkaUplink>(loop, rng, c, gateway, epoch, state_dir);
   };
   return plan;
 }
@@ -162,7 +162,7 @@ std::vector<InputPlan> plan_inputs(const Config& config) {
 std::vector<UplinkPlan> plan_uplinks(const Config& config) {
   std::vector<UplinkPlan> plans;
   for (const auto& uplink : config.mqtt_uplinks) plans.push_back(plan_of(uplink));
-  for (const auto& uplink : config.kafka_uplinks) plans.push_back(plan_of(uplink));
+  for (const auto& uplink : config.kafka_uplinks) plans.push_back(plan_of(uplink, config.log.path));
   return plans;
 }
 
@@ -209,6 +209,10 @@ void check_whole(LoadedConfig& loaded) {
       if (auto parsed = KafkaTemplate::parse(source, uplink.format != "batch"); !parsed.ok()) {
         loaded.errors.push_back({0, 0, text("uplink \"", uplink.name, "\": ", key, ": ", parsed.status().detail())});
       }
+    }
+    if (uplink.schema_registry.empty()) continue;
+    if (auto url = parse_http_url(uplink.schema_registry); !url.ok()) {
+      loaded.errors.push_back({0, 0, text("uplink \"", uplink.name, "\": schema_registry: ", url.status().detail())});
     }
   }
   std::stable_sort(loaded.errors.begin(), loaded.errors.end(), [](const ConfigError& a, const ConfigError& b) { return a.line < b.line; });

@@ -205,6 +205,10 @@ struct KafkaUplinkConfig {
   std::string username;
   SecretRef password, token;
   TlsConfig tls;
+  std::string schema_registry;        // "http://host:8081": values in the Confluent wire format
+  std::string schema_registry_username;
+  SecretRef schema_registry_password;
+  TlsConfig schema_registry_tls;      // its CA
   bool operator==(const KafkaUplinkConfig&) const = default;
 };
 

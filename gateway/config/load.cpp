@@ -425,6 +425,16 @@ void read_kafka_uplink(Section& section, KafkaUplinkConfig& out, std::set<std::s
   bool tls = section.has("tls_ca") || section.has("tls_cert");
   section.flag("tls", tls);
   read_tls(section, out.tls, tls);
+  section.text("schema_registry", out.schema_registry);
+  section.text("schema_registry_username", out.schema_registry_username);
+  section.secret("schema_registry_password_file", out.schema_registry_password);
+  section.text("schema_registry_ca", out.schema_registry_tls.ca);
+  for (const char* key : {"schema_registry_username", "schema_registry_password_file", "schema_registry_ca"}) {
+    if (section.has(key) && out.schema_registry.empty()) section.error(key, text("\"", key, "\" without a schema_registry"));
+  }
+  if (out.schema_registry_username.empty() != !out.schema_registry_password.given()) {
+    section.error("schema_registry_username", "schema_registry_username and schema_registry_password_file go together");
+  }
   section.finish();
 }
 

@@ -4,6 +4,7 @@
 #include "loop/uv_loop.h"
 #include "record/batch.h"
 #include "sim/world/world.h"
+#include "uplink/kafka/kafka_uplink.h"
 #include "uplink/mqtt/mqtt_uplink.h"
 
 using namespace millrace;
@@ -39,6 +40,24 @@ const std::pair<const char*, Make> uplinks[] = {
        config.client_id = "contract";
        config.servers = {"mqtt://127.0.0.1:1"};
        return std::make_unique<MqttUplink>(loop, rng, config, "gw", 1);
+     }},
+    {"kafka",
+     [](UvLoop& loop, Rng& rng, std::vector<Record>&) -> std::unique_ptr<Uplink> {
+       KafkaUplinkConfig config;
+       config.name = "up";
+       config.servers = {"127.0.0.1:1"};
+       config.key = "{device}";
+       return std::make_unique<KafkaUplink>(loop, rng, config, "gw", 1, "/nonexistent");
+     }},
+    {"kafka, exactly once",
+     [](UvLoop& loop, Rng& rng, std::vector<Record>&) -> std::unique_ptr<Uplink> {
+       KafkaUplinkConfig config;
+       config.name = "up";
+       config.servers = {"127.0.0.1:1"};
+       config.key = "{device}";
+       config.exactly_once = true;
+       config.transactional_id = "contract";
+       return std::make_unique<KafkaUplink>(loop, rng, config, "gw", 1, "/nonexistent");
      }},
     {"simulated",
      [](UvLoop& loop, Rng&, std::vector<Record>& received) -> std::unique_ptr<Uplink> {

@@ -1,12 +1,15 @@
 #!/usr/bin/python3
 """The Kafka uplink against a real Apache Kafka: every form of value, keys and partitions, errors of each kind, SASL over TLS, and
 exactly once across kills of the gateway and of the broker."""
+import base64
+import http.server
 import json
 import os
 import random
 import signal
 import subprocess
 import sys
+import threading
 import time
 import unittest
 from pathlib import Path
@@ -192,6 +195,63 @@ class Faults(KafkaSite):
             keys = [m.key().decode() for m in self.kafka.read(topic)]
             self.assertEqual((keys.count("dev-0"), keys.count("after-0"), keys.count("large")), (30, 30, 0))
             gateway.stop()
+
+
+class RegistryStub(http.server.ThreadingHTTPServer):
+    """Follows the public REST description of a schema registry: POST /subjects/NAME/versions registers, the same schema gets the
+    same id."""
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_POST(self):
+            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            subject = self.path.split("/")[2]
+            self.server.asked.append((subject, body["schemaType"], self.headers.get("Authorization")))
+            status, answer = 200, {"id": self.server.ids.setdefault((subject, body["schema"]), 42 + len(self.server.ids))}
+            if self.server.broken:
+                status, answer = self.server.broken, {"error_code": self.server.broken, "message": "no"}
+            answer = json.dumps(answer).encode()
+            self.send_response(status)
+            self.send_header("Content-Type", "application/vnd.schemaregistry.v1+json")
+            self.send_header("Content-Length", str(len(answer)))
+            self.end_headers()
+            self.wfile.write(answer)
+
+        def log_message(self, *_):
+            pass
+
+    def __init__(self, port):
+        super().__init__(("127.0.0.1", port), self.Handler)
+        self.asked, self.ids, self.broken = [], {}, 0
+        threading.Thread(target=self.serve_forever, daemon=True).start()
+
+    def end(self):
+        self.shutdown()
+        self.server_close()
+
+
+class Registry(KafkaSite):
+    def test_ids_are_registered_once_and_kept_for_offline_starts(self):
+        self.kafka.topic("millrace.raw")
+        port, secret = free_port(), self.folder / "secret"
+        secret.write_text("geheim\n")
+        secret.chmod(0o600)
+        settings = f'schema_registry = "http://localhost:{port}"\nschema_registry_username = "gw"\nschema_registry_password_file = "{secret}"'
+        gateway = self.start(settings)
+        self.publish(10)
+        wait_for(lambda: "uplink central: schema registry: cannot connect" in gateway.text(), "the reason is named")
+        registry = RegistryStub(port)
+        registry.broken = 403
+        wait_for(lambda: "schema registry: HTTP 403" in gateway.text() and "somebody must act" in gateway.text(), "a refusal is named")
+        registry.broken = 0
+        self.drained()
+        self.assertEqual(set(registry.asked), {("millrace.Record", "PROTOBUF", "Basic " + base64.b64encode(b"gw:geheim").decode())})
+        gateway.stop()
+        registry.end()
+        self.start(settings)
+        self.publish(10)
+        self.drained()
+        for message in self.kafka.read("millrace.raw"):
+            self.assertEqual(message.value()[:7], b"\x00\x00\x00\x00\x2a\x02\x02")
 
 
 class Secure(KafkaSite):

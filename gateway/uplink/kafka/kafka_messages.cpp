@@ -99,15 +99,16 @@ bool KafkaMessages::next(KafkaMessage& out) {
     key_.render(gateway_, row_.lane, record, out.key);
   }
   switch (form_) {
-    case KafkaForm::batch: out.value = batch_; break;
-    case KafkaForm::json: out.value = record_as_json(gateway_, epoch_, sequence, row_.lane, *record); break;
+    case KafkaForm::batch: out.value = prefix_ + batch_; break;
+    case KafkaForm::json: out.value = prefix_ + record_as_json(gateway_, epoch_, sequence, row_.lane, *record); break;
     case KafkaForm::record: {
       auto detail = std::make_shared<Detail>(record->detail ? *record->detail : Detail{});
       detail->gateway = gateway_;
       detail->epoch = epoch_;
       detail->sequence = sequence;
       record->detail = std::move(detail);
-      out.value.assign(text_of(encode_record(*record)));
+      out.value = prefix_;
+      out.value += text_of(encode_record(*record));
       break;
     }
   }

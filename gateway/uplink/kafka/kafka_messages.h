@@ -49,6 +49,8 @@ class KafkaMessages {
   KafkaMessages(KafkaForm form, KafkaTemplate topic, KafkaTemplate key, std::string gateway, std::uint64_t epoch)
       : form_(form), topic_(std::move(topic)), key_(std::move(key)), gateway_(std::move(gateway)), epoch_(epoch) {}
 
+  // In front of each value: the Confluent wire format.
+  void set_prefix(std::string prefix) { prefix_ = std::move(prefix); }
   // Begins with a row. `corrupt` when it cannot be decoded: that is then refused as it is.
   Status begin(const Row& row, bool replay);
   // The next message of the row, false when there is none left.
@@ -59,7 +61,7 @@ class KafkaMessages {
  private:
   KafkaForm form_;
   KafkaTemplate topic_, key_;
-  std::string gateway_;
+  std::string gateway_, prefix_;
   std::uint64_t epoch_;
   Row row_;
   bool replay_ = false;

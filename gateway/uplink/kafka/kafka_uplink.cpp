@@ -38,10 +38,14 @@ struct KafkaUplink::Attempt {
   KafkaKept kept;
 };
 
-KafkaUplink::KafkaUplink(Loop& loop, Rng& rng, KafkaUplinkConfig config, std::string gateway, std::uint64_t epoch)
+KafkaUplink::KafkaUplink(Loop& loop, Rng& rng, KafkaUplinkConfig config, std::string gateway, std::uint64_t epoch, const std::string& state_dir)
     : loop_(loop), rng_(rng), config_(std::move(config)), gateway_(std::move(gateway)), marker_key_(gateway_ + "/" + config_.name),
       worker_("kafka:" + config_.name), messages_(messages_of(config_, gateway_, epoch)),
-      reconnect_(loop, rng, {{"kafka"}, config_.initial_interval, config_.max_interval, Duration{0}}, [this](const std::string&) { attempt(); }, [] {}) {}
+      reconnect_(loop, rng, {{"kafka"}, config_.initial_interval, config_.max_interval, Duration{0}}, [this](const std::string&) { attempt(); }, [] {}) {
+  if (config_.schema_registry.empty()) return;
+  registry_ = std::make_unique<SchemaRegistry>(loop_, config_, form_of(config_.format), state_dir + "/schema-id-" + config_.name);
+  messages_.set_prefix(registry_->prefix());
+}
 
 KafkaUplink::~KafkaUplink() {
   *alive_ = false;
@@ -111,6 +115,16 @@ void KafkaUplink::on_attempt(Attempt& attempt) {
   events.delivered_some = [this] { look_at_finished(); };
   events.trouble = [this](int error, const std::string& words) { on_trouble(error, words); };
   producer_->attend(std::move(events));
+  if (!registry_ || !registry_->prefix().empty()) return reached();
+  registry_->ask([this, generation = generation_](const Status& status) {
+    if (stopped_ || generation != generation_) return;
+    if (!status.ok()) return lost(status.code() == Code::invalid ? status.detail() + " (somebody must act)" : status.detail());
+    messages_.set_prefix(registry_->prefix());
+    reached();
+  });
+}
+
+void KafkaUplink::reached() {
   reconnect_.up();
   changed_(true, "");
 }

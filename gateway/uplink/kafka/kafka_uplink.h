@@ -17,14 +17,15 @@
 #include "net/reconnect.h"
 #include "uplink/kafka/kafka_messages.h"
 #include "uplink/kafka/kafka_producer.h"
+#include "uplink/kafka/schema_registry.h"
 #include "uplink/uplink.h"
 
 namespace millrace {
 
 class KafkaUplink final : public Uplink {
  public:
-  // `config` was checked: its templates parse.
-  KafkaUplink(Loop& loop, Rng& rng, KafkaUplinkConfig config, std::string gateway, std::uint64_t epoch);
+  // `config` was checked: its templates and its URL parse. `state_dir`: where what the registry said is kept.
+  KafkaUplink(Loop& loop, Rng& rng, KafkaUplinkConfig config, std::string gateway, std::uint64_t epoch, const std::string& state_dir);
   ~KafkaUplink() override;
 
   Limits limits() const override;
@@ -53,6 +54,7 @@ class KafkaUplink final : public Uplink {
 
   void attempt();
   void on_attempt(Attempt& attempt);
+  void reached();
   void lost(const std::string& reason);
   void probe(Duration wait);
   void on_trouble(int error, const std::string& text);
@@ -73,6 +75,7 @@ class KafkaUplink final : public Uplink {
   Rng& rng_;
   KafkaUplinkConfig config_;
   const std::string gateway_, marker_key_, worker_;
+  std::unique_ptr<SchemaRegistry> registry_;  // where one is configured
   KafkaMessages messages_;
   KafkaMessage message_;
   StateChanged changed_;

@@ -1,0 +1,61 @@
+// One HTTP/1.1 request (RFC 9112) over net's own connections and TLS: for small questions to services. The connection is
+// closed after the answer. Header and body are bounded, and so is the time. On the loop.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "loop/loop.h"
+#include "net/dial.h"
+#include "net/tls.h"
+
+namespace millrace {
+
+// "https://registry.example:8081/base": with defaults of the scheme, without a user or a query.
+struct HttpUrl {
+  bool secure = false;
+  HostPort where;
+  std::string path;  // begins with '/', or is empty
+};
+Result<HttpUrl> parse_http_url(std::string_view text);
+
+struct HttpRequest {
+  std::string method = "GET";
+  HttpUrl url;
+  std::vector<std::pair<std::string, std::string>> headers;
+  std::string body;
+  Duration timeout = std::chrono::seconds(10);
+  std::size_t answer_max = 1 << 20;
+};
+
+struct HttpAnswer {
+  int status = 0;
+  std::string body;
+};
+
+class HttpCall {  // destroying it gives up
+ public:
+  // `tls`: for https; it outlives the call. `done` runs once, later, unless the call dies first; it may destroy it. Any
+  // status is an answer; `invalid`: somebody must act (a certificate), `unavailable` and `timeout`: not now.
+  HttpCall(Loop& loop, TlsClient& tls, HttpRequest request, std::function<void(Result<HttpAnswer>)> done);
+  ~HttpCall();
+
+ private:
+  struct Parser;
+  void on_dialled(Result<std::unique_ptr<Stream>> result);
+  void on_bytes(BytesView chunk);
+  void finish(Result<HttpAnswer> answer);
+
+  HttpRequest request_;
+  std::function<void(Result<HttpAnswer>)> done_;
+  std::unique_ptr<Parser> parser_;
+  std::unique_ptr<Timer> deadline_;
+  std::unique_ptr<Dial> dial_;
+  std::unique_ptr<Stream> stream_;
+  HttpAnswer answer_;
+};
+
+}  // namespace millrace

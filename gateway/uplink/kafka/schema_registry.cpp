@@ -1,0 +1,117 @@
+#include "uplink/kafka/schema_registry.h"
+
+#include <charconv>
+#include <optional>
+
+#include "base/files.h"
+#include "base/json.h"
+#include "base/logger.h"
+#include "base/text.h"
+#include "config/secret.h"
+#include "record/record_text.h"
+#include "record_proto_text.h"
+
+namespace millrace {
+namespace {
+
+constexpr const char* json_schema = R"({"$schema":"http://json-schema.org/draft-07/schema#","title":"millrace.Record","type":"object"})";
+
+const char* subject_of(KafkaForm form) { return form == KafkaForm::batch ? "millrace.Batch" : form == KafkaForm::json ? "millrace.Record.json" : "millrace.Record"; }
+
+// Finds "id" of the outermost object.
+class IdReader final : public JsonHandler {
+ public:
+  std::optional<std::uint32_t> id;
+  bool null() override { return true; }
+  bool boolean(bool) override { return true; }
+  bool number(std::string_view spelling) override {
+    std::uint32_t value = 0;
+    const auto parsed = std::from_chars(spelling.data(), spelling.data() + spelling.size(), value);
+    if (depth_ == 1 && key_ == "id" && parsed.ec == std::errc{} && parsed.ptr == spelling.data() + spelling.size()) id = value;
+    return true;
+  }
+  bool string(std::string_view) override { return true; }
+  bool key(std::string_view name) override {
+    if (depth_ == 1) key_ = name;
+    return true;
+  }
+  bool begin_object() override { return ++depth_ > 0; }
+  bool end_object() override { return depth_-- > 0; }
+  bool begin_array() override { return ++depth_ > 0; }
+  bool end_array() override { return depth_-- > 0; }
+
+ private:
+  int depth_ = 0;
+  std::string key_;
+};
+
+std::string base64(std::string_view bytes) {
+  static constexpr char letters[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+  std::string out;
+  for (std::size_t i = 0; i < bytes.size(); i += 3) {
+    std::uint32_t three = 0;
+    for (std::size_t k = 0; k < 3; ++k) three = three << 8 | (i + k < bytes.size() ? static_cast<unsigned char>(bytes[i + k]) : 0u);
+    for (std::size_t k = 0; k < 4; ++k) out += i + k <= bytes.size() ? letters[three >> (18 - 6 * k) & 63] : '=';
+  }
+  return out;
+}
+
+}  // namespace
+
+SchemaRegistry::SchemaRegistry(Loop& loop, const KafkaUplinkConfig& config, KafkaForm form, std::string cache)
+    : loop_(loop), config_(config), form_(form), cache_(std::move(cache)), tls_(loop, config.schema_registry_tls) {
+  // "URL SUBJECT ID": of another registry it says nothing.
+  auto content = read_file(cache_, 4096);
+  const std::string known = text(config_.schema_registry, " ", subject_of(form_), " ");
+  if (!content.ok() || !content.value().starts_with(known)) return;
+  const std::string_view digits = trim(std::string_view(content.value()).substr(known.size()));
+  std::uint32_t id = 0;
+  const auto parsed = std::from_chars(digits.data(), digits.data() + digits.size(), id);
+  if (parsed.ec == std::errc{} && parsed.ptr == digits.data() + digits.size()) take(id);
+}
+
+void SchemaRegistry::take(std::uint32_t id) {
+  prefix_.assign(1, '\0');
+  for (int shift = 24; shift >= 0; shift -= 8) prefix_ += static_cast<char>(id >> shift);
+  // Which message of the schema, by indexes: a count and an index, zigzag varints. Of record.proto, Record is the second
+  // message and Batch the seventh.
+  if (form_ == KafkaForm::record) prefix_ += "\x02\x02";
+  if (form_ == KafkaForm::batch) prefix_ += "\x02\x0C";
+}
+
+void SchemaRegistry::ask(std::function<void(Status)> done) {
+  auto url = parse_http_url(config_.schema_registry);
+  MILLRACE_CHECK(url.ok());
+  HttpRequest request;
+  request.method = "POST";
+  request.url = std::move(url).value();
+  request.url.path += text("/subjects/", subject_of(form_), "/versions");
+  request.headers = {{"Content-Type", "application/vnd.schemaregistry.v1+json"}, {"Accept", "application/vnd.schemaregistry.v1+json, application/json"}};
+  if (!config_.schema_registry_username.empty()) {
+    auto password = read_secret(config_.schema_registry_password);
+    if (!password.ok()) return loop_.post([done = std::move(done), why = password.status().detail()] { done({Code::invalid, "schema_registry_password_file: " + why}); });
+    request.headers.emplace_back("Authorization", "Basic " + base64(config_.schema_registry_username + ":" + password.value()));
+  }
+  JsonWriter body;
+  body.begin_object().member("schemaType", form_ == KafkaForm::json ? "JSON" : "PROTOBUF");
+  body.member("schema", form_ == KafkaForm::json ? json_schema : record_proto_text).end_object();
+  request.body = body.take();
+  call_ = std::make_unique<HttpCall>(loop_, tls_, std::move(request), [this, done = std::move(done)](const Result<HttpAnswer>& result) {
+    if (!result.ok()) return done({result.status().code(), "schema registry: " + result.status().detail()});
+    const HttpAnswer& answer = result.value();
+    IdReader reader;
+    const bool json = read_json(bytes_of(answer.body), reader).ok();
+    if (answer.status != 200 || !json || !reader.id) {
+      // 4xx: rights, an incompatible schema under this name; but 408 and 429 are for later.
+      const bool needs_person = answer.status >= 400 && answer.status < 500 && answer.status != 408 && answer.status != 429;
+      return done({needs_person ? Code::invalid : Code::unavailable, text("schema registry: HTTP ", answer.status, ": ", printable(to_bytes(answer.body), 200))});
+    }
+    take(*reader.id);
+    if (Status kept = replace_file(cache_, text(config_.schema_registry, " ", subject_of(form_), " ", *reader.id, "\n"), 0640); !kept.ok()) {
+      LOG_WARN("uplink ", config_.name, ": ", kept.detail(), "; the registry is asked again after a restart");
+    }
+    done({});
+  });
+}
+
+}  // namespace millrace

@@ -1,0 +1,39 @@
+// Ids of a Confluent schema registry, as its public REST description has it: the schema is registered under its record's
+// name (the record name strategy) and its id goes in front of each value (the Confluent wire format). An id once heard is
+// kept in a file, so that a gateway starts and works while the registry is away. On the loop.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "config/config.h"
+#include "net/http_client.h"
+#include "uplink/kafka/kafka_messages.h"
+
+namespace millrace {
+
+class SchemaRegistry {
+ public:
+  // `cache`: the file that keeps the id. `config.schema_registry` was checked.
+  SchemaRegistry(Loop& loop, const KafkaUplinkConfig& config, KafkaForm form, std::string cache);
+
+  // What goes in front of each value; empty until it is known.
+  const std::string& prefix() const { return prefix_; }
+  // Registers the schema, which gives the id it has had before if it is the same. `done` runs once, later, unless this dies
+  // first. `invalid`: somebody must act.
+  void ask(std::function<void(Status)> done);
+
+ private:
+  void take(std::uint32_t id);
+
+  Loop& loop_;
+  const KafkaUplinkConfig& config_;
+  const KafkaForm form_;
+  const std::string cache_;
+  TlsClient tls_;
+  std::string prefix_;
+  std::unique_ptr<HttpCall> call_;
+};
+
+}  // namespace millrace

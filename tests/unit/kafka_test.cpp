@@ -1,0 +1,108 @@
+// What of the Kafka uplink is pure; the rest is tested against a real broker (tests/integration/kafka_test.py).
+#include <doctest/doctest.h>
+#include <librdkafka/rdkafka.h>
+
+#include "record/batch.h"
+#include "record/record_proto.h"
+#include "uplink/kafka/kafka_errors.h"
+#include "uplink/kafka/kafka_messages.h"
+
+using namespace millrace;
+
+TEST_CASE("kafka: every error that librdkafka knows has a row in the table") {
+  const rd_kafka_err_desc* errors = nullptr;
+  std::size_t count = 0;
+  rd_kafka_get_err_descs(&errors, &count);
+  int known = 0;
+  for (std::size_t i = 0; i < count; ++i) {
+    if (!errors[i].desc || errors[i].code == RD_KAFKA_RESP_ERR__BEGIN || errors[i].code == RD_KAFKA_RESP_ERR__END) continue;
+    CAPTURE(errors[i].name);
+    CHECK(kafka_error_is_classified(errors[i].code));
+    ++known;
+  }
+  CHECK(known > 150);
+}
+
+TEST_CASE("kafka: the four outcomes") {
+  const std::pair<int, Verdict> table[] = {
+      {RD_KAFKA_RESP_ERR_NO_ERROR, Verdict::acknowledged},
+      {RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE, Verdict::refused},
+      {RD_KAFKA_RESP_ERR_INVALID_RECORD, Verdict::refused},
+      {RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED, Verdict::blocked},
+      {RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART, Verdict::blocked},
+      {RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC, Verdict::blocked},
+      {RD_KAFKA_RESP_ERR_SASL_AUTHENTICATION_FAILED, Verdict::blocked},
+      {RD_KAFKA_RESP_ERR__MSG_TIMED_OUT, Verdict::retryable},
+      {RD_KAFKA_RESP_ERR__PURGE_INFLIGHT, Verdict::retryable},
+      {RD_KAFKA_RESP_ERR_NOT_ENOUGH_REPLICAS, Verdict::retryable},
+      {RD_KAFKA_RESP_ERR_THROTTLING_QUOTA_EXCEEDED, Verdict::retryable},
+      {12345, Verdict::retryable}};  // of a broker that is newer than this library
+  for (const auto& [error, verdict] : table) {
+    INFO(kafka_error_text(error));
+    CHECK(verdict_of_kafka(error) == verdict);
+  }
+  CHECK_FALSE(kafka_error_is_classified(12345));
+}
+
+TEST_CASE("kafka: templates name what there is, and topics have names that Kafka takes") {
+  Record record;
+  record.device = "pump 7";
+  record.metric = "flow";
+  record.tags = {{"line", "l/1"}};
+  std::string out;
+  KafkaTemplate::parse("{gateway}.{lane}-{tag.line}-{device}/{metric}{tag.none}", true).value().render("gw", Lane::raw, &record, out);
+  CHECK(out == "gw.raw-l/1-pump 7/flow");
+  make_topic_name(out);
+  CHECK(out == "gw.raw-l_1-pump_7_flow");
+  for (const char* bad : {"{device", "{nothing}", "{tag.}"}) CHECK_FALSE(KafkaTemplate::parse(bad, true).ok());
+  CHECK_FALSE(KafkaTemplate::parse("{device}", false).ok());
+  CHECK(KafkaTemplate::parse("{gateway}", false).ok());
+  for (std::string name : {std::string(), std::string("."), std::string("..")}) {
+    make_topic_name(name);
+    CHECK(name == "_");
+  }
+  std::string longest(500, 'x');
+  make_topic_name(longest);
+  CHECK(longest.size() == 249);
+}
+
+TEST_CASE("kafka: a row as messages, with identity in value and headers; a window has its own key") {
+  BatchBuilder builder;
+  for (int i = 0; i < 3; ++i) {
+    Record record;
+    record.device = i == 2 ? "b" : "a";
+    record.metric = "m";
+    record.value = static_cast<double>(i);
+    record.time = {1'000'000 * (i + 1)};
+    if (i == 2) {
+      record.kind = Kind::window;
+      auto detail = std::make_shared<Detail>();
+      detail->body = WindowDetail{"1min", 2'000'000, 1, 2, 2, 2, 0, 1};
+      record.detail = std::move(detail);
+    }
+    builder.add(record);
+  }
+  EncodedBatch encoded = builder.encode(0, 0);
+  const Row row{Lane::raw, 11, 3, encoded.zstd, std::make_shared<const Bytes>(std::move(encoded.bytes))};
+  KafkaMessages messages(KafkaForm::record, KafkaTemplate::parse("t.{lane}", true).value(), KafkaTemplate::parse("{device}", true).value(), "gw", 77);
+  messages.set_prefix(std::string("\0\0\0\0\x2A\x02\x02", 7));
+  REQUIRE(messages.begin(row, true).ok());
+  KafkaMessage message;
+  std::vector<std::string> keys;
+  REQUIRE(messages.next(message));
+  messages.back();  // there was no room: it comes again
+  for (Sequence sequence = 11; messages.next(message); ++sequence) {
+    keys.push_back(message.key);
+    CHECK(message.topic == "t.raw");
+    CHECK(message.value.starts_with(std::string("\0\0\0\0\x2A\x02\x02", 7)));
+    const auto back = decode_record(bytes_of(std::string_view(message.value).substr(7)));
+    REQUIRE(back.ok());
+    CHECK(back.value().detail->sequence == sequence);
+    CHECK(back.value().detail->gateway == "gw");
+    CHECK(message.headers[1].second == "77");
+    CHECK(message.headers[2].second == std::to_string(sequence));
+    CHECK(std::string(message.headers.back().first) == "replay");
+  }
+  CHECK(keys == std::vector<std::string>{"a", "a", "1min/b/m/3000000"});
+  CHECK_FALSE(messages.begin({Lane::raw, 1, 3, false, std::make_shared<const Bytes>(to_bytes("nonsense"))}, false).ok());
+}
