@@ -1,16 +1,20 @@
 #!/usr/bin/env bash
 # Installs what Millrace is built with and tested with, from Debian's packages. As root, or with sudo.
-# usage: install-deps.sh [build|demo|test]   (each is the one before and more; test is the default)
+# usage: install-deps.sh [build|demo|kafka|test]   (each is the one before and more; test is the default)
 set -euo pipefail
 build="g++ cmake ninja-build pkgconf ccache git protobuf-compiler nanopb libnanopb-dev python3-protobuf libuv1-dev libsqlite3-dev
   libzstd-dev libhttp-parser-dev rapidjson-dev libtomlplusplus-dev libcli11-dev doctest-dev libmbedtls-dev libpaho-mqttpp-dev libpaho-mqtt-dev libssl-dev librdkafka-dev"
 demo="mosquitto mosquitto-clients openssl python3"
-test="python3-zstandard python3-paho-mqtt socat clang-14 libclang-rt-14-dev"
+kafka=""  # Java and Maven bring Apache Kafka; where they are there already, from whatever source, they are good
+command -v java >/dev/null || kafka="$kafka openjdk-17-jre-headless"
+command -v mvn >/dev/null || kafka="$kafka maven"
+test="python3-confluent-kafka python3-zstandard python3-paho-mqtt socat clang-14 libclang-rt-14-dev"
 case "${1:-test}" in
   build) want="$build" ;;
   demo) want="$build $demo" ;;
-  test) want="$build $demo $test" ;;
-  *) echo "usage: $0 [build|demo|test]" >&2; exit 64 ;;
+  kafka) want="$build $demo $kafka" ;;
+  test) want="$build $demo $kafka $test" ;;
+  *) echo "usage: $0 [build|demo|kafka|test]" >&2; exit 64 ;;
 esac
 missing=""
 for package in $want; do

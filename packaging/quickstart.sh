@@ -1,25 +1,34 @@
 #!/usr/bin/env bash
 # The demonstration, on a fresh Debian 12 as root or with sudo: installs, builds, starts a broker for the devices and a
 # second one with TLS as the central side, runs the gateway and a fleet of 200 devices on real series, half of which publish
-# to the broker and half straight to the gateway, takes the central side away for 15 s, brings it back, and tells what became of every reading. Everything on loopback, on free ports, in a
-# temporary folder that is gone afterwards. Ends non-zero if a reading is missing.
+# to the broker and half straight to the gateway, takes the central side away for 15 s, brings it back, and tells what became
+# of every reading. With --central kafka the central side is a real Apache Kafka, which Maven brings, and each reading arrives
+# exactly once. Everything on loopback, on free ports, in a temporary folder that is gone afterwards. Ends non-zero if a
+# reading is missing (with Kafka: or doubled).
 #
-# usage: quickstart.sh [--seconds N] [--outage N] [--rate N] [--keep]
+# usage: quickstart.sh [--central mqtt|kafka] [--seconds N] [--outage N] [--rate N] [--keep]
 set -euo pipefail
 cd "$(dirname "$0")/.."
-seconds=60 outage=15 rate=1000 keep=""
+seconds=60 outage=15 rate=1000 keep="" central=mqtt
 while [ $# -gt 0 ]; do
   case "$1" in
     --seconds) seconds=$2; shift 2 ;;
     --outage) outage=$2; shift 2 ;;
     --rate) rate=$2; shift 2 ;;
     --keep) keep=1; shift ;;
+    --central) central=$2; shift 2 ;;
     *) sed -n 's/^# usage: /usage: /p' "$0" >&2; exit 64 ;;
   esac
 done
+case "$central" in mqtt|kafka) ;; *) echo "--central is mqtt or kafka" >&2; exit 64 ;; esac
 
 echo "== 1/4 packages"
-packaging/install-deps.sh demo
+packaging/install-deps.sh "$([ "$central" = kafka ] && echo kafka || echo demo)"
+if [ "$central" = kafka ]; then
+  jars=$PWD/build/kafka/lib
+  [ -e "$jars/complete" ] || mvn -q -B -f tests/integration/kafka/pom.xml dependency:copy-dependencies "-DoutputDirectory=$jars"
+  touch "$jars/complete"
+fi
 echo "== 2/4 build"
 cmake --preset release -DMILLRACE_TESTS=OFF >/dev/null
 cmake --build --preset release --target millrace millrace-sim | tail -n 1
@@ -42,7 +51,7 @@ wait_port() {
   echo "nothing listens on port $1; see $work" >&2; return 1
 }
 
-echo "== 3/4 two brokers, the gateway"
+[ "$central" = kafka ] && echo "== 3/4 a broker for the devices, a Kafka, the gateway" || echo "== 3/4 two brokers, the gateway"
 packaging/test-ca.sh "$work/tls" >/dev/null
 device_port=$(free_port) endpoint_port=$(free_port) central_port=$(free_port) observe_port=$(free_port)
 mosquitto=$(command -v mosquitto || echo /usr/sbin/mosquitto)
@@ -71,14 +80,57 @@ max_queued_messages 0
 max_inflight_messages 1000
 pid_file $work/central.pid
 CONF
+if [ "$central" = kafka ]; then
+  controller_port=$(free_port)
+  cat > "$work/server.properties" <<CONF
+process.roles=broker,controller
+node.id=1
+controller.quorum.voters=1@127.0.0.1:$controller_port
+listeners=PLAINTEXT://127.0.0.1:$central_port,CONTROLLER://127.0.0.1:$controller_port
+controller.listener.names=CONTROLLER
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
+log.dirs=$work/kafka
+offsets.topic.replication.factor=1
+transaction.state.log.replication.factor=1
+transaction.state.log.min.isr=1
+transaction.state.log.num.partitions=1
+auto.create.topics.enable=false
+CONF
+  java="java -Xmx400m -XX:+UseSerialGC -XX:TieredStopAtLevel=1 -cp $jars/*"
+  $java kafka.tools.StorageTool format -t MkU3OEVBNTcwNTJENDM2Qg -c "$work/server.properties" >/dev/null 2>&1
+  cat > "$work/central-up.sh" <<CONF
+#!/bin/sh
+$java kafka.Kafka "$work/server.properties" >>"$work/central.log" 2>&1 &
+echo \$! > "$work/central.pid"
+CONF
+else
 cat > "$work/central-up.sh" <<CONF
 #!/bin/sh
 "$mosquitto" -c "$work/central.conf" >>"$work/central.log" 2>&1 &
 CONF
+fi
 cat > "$work/central-down.sh" <<CONF
 #!/bin/sh
 kill "\$(cat "$work/central.pid")"
 CONF
+if [ "$central" = kafka ]; then
+  uplink="[[uplinks.kafka]]
+name = \"central\"
+servers = [\"127.0.0.1:$central_port\"]
+format = \"batch\"
+exactly_once = true
+max_interval = \"5s\""
+  verified="server = \"kafka://127.0.0.1:$central_port\"
+topic = \"millrace.raw,millrace.window,millrace.alarm\""
+else
+  uplink="[[uplinks.mqtt]]
+name = \"central\"
+servers = [\"mqtts://127.0.0.1:$central_port\"]
+tls_ca = \"$work/tls/ca.pem\"
+max_interval = \"5s\""
+  verified="server = \"mqtts://127.0.0.1:$central_port\"
+tls_ca = \"$work/tls/ca.pem\""
+fi
 cat > "$work/millrace.toml" <<CONF
 [gateway]
 name = "quickstart"
@@ -106,11 +158,7 @@ metrics = { value = "value" }
 name = "10s"
 size = "10s"
 allowed_lateness = "10s"
-[[uplinks.mqtt]]
-name = "central"
-servers = ["mqtts://127.0.0.1:$central_port"]
-tls_ca = "$work/tls/ca.pem"
-max_interval = "5s"
+$uplink
 [observe]
 listen = "127.0.0.1:$observe_port"
 CONF
@@ -125,8 +173,7 @@ duration = "${seconds}s"
 series = "real"
 data = "$PWD/sim/data"
 [central]
-server = "mqtts://127.0.0.1:$central_port"
-tls_ca = "$work/tls/ca.pem"
+$verified
 [[outages]]
 after = "$((seconds / 3))s"
 lasts = "${outage}s"
@@ -137,6 +184,11 @@ CONF
 sh "$work/central-up.sh"
 wait_port "$device_port"
 wait_port "$central_port"
+if [ "$central" = kafka ]; then
+  topics() { $java org.apache.kafka.tools.TopicCommand --bootstrap-server "127.0.0.1:$central_port" --create --if-not-exists "$@" >>"$work/topics.log" 2>&1; }
+  for topic in millrace.raw millrace.window millrace.alarm; do topics --topic "$topic" --partitions 3; done
+  topics --topic millrace-markers --partitions 1 --config cleanup.policy=compact
+fi
 "$bin/millrace" check -c "$work/millrace.toml"
 "$bin/millrace" run -c "$work/millrace.toml" 2>"$work/millrace.log" & gateway=$!
 pids="$pids $gateway"
@@ -154,5 +206,8 @@ written = status["flash_bytes_written"]
 print(f"gateway: {status['resident_bytes'] / 1e6:.1f} MB resident, {written / max(1, account['sent']):.0f} bytes written to flash per reading, "
       f"log {status['log']['bytes_used'] / 1e6:.1f} MB, still to send {sum(u['backlog_records'] for u in status['uplinks'])}")
 PY
+if [ "$central" = kafka ] && ! python3 -c 'import json, sys; sys.exit(json.load(open(sys.argv[1]))["doubled"] != 0)' "$work/account.json"; then
+  echo "readings came twice although exactly_once is set"; verdict=1
+fi
 kill -0 "$gateway" 2>/dev/null || { echo "the gateway died; its last words:"; tail -n 5 "$work/millrace.log"; verdict=1; }
 exit "$verdict"

@@ -2,15 +2,15 @@
 # Installs what the tests need, builds, and runs them. One command on a fresh Debian 12, as root or with sudo.
 #
 # usage: tests/run.sh [quick|full|NAME...]
-#   quick (default)   sanitizer build; unit, contract, golden, simulation, tidy, integration with mosquitto
+#   quick (default)   sanitizer build; unit, contract, golden, simulation, tidy, integration with mosquitto and Kafka
 #   full              quick, and: kills, long simulation, ThreadSanitizer, fuzz, rabbitmq, bench
-#   NAME              one or more of: unit contract golden reader simulation tidy main_job faults log endpoint
-#                     kills endpoint_kills long_simulation tsan fuzz rabbitmq bench
+#   NAME              one or more of: unit contract golden reader simulation tidy main_job faults log endpoint kafka
+#                     kills endpoint_kills kafka_more long_simulation tsan fuzz rabbitmq bench
 # The last line is "N passed, N failed, N skipped"; each skip has its reason above it.
 set -uo pipefail
 cd "$(dirname "$0")/.."
-quick="unit contract golden reader simulation tidy main_job faults log endpoint"
-slow="kills endpoint_kills long_simulation tsan fuzz rabbitmq bench"
+quick="unit contract golden reader simulation tidy main_job faults log endpoint kafka"
+slow="kills endpoint_kills kafka_more long_simulation tsan fuzz rabbitmq bench"
 case "${1:-quick}" in
   quick) names=$quick ;;
   full) names="$quick $slow" ;;
@@ -86,6 +86,8 @@ for name in $names; do
     reader) run reader timeout 60 /usr/bin/python3 tests/golden/read_batch_test.py build/dev/generated/record.desc ;;
     tidy) run tidy timeout 60 /usr/bin/python3 tests/tidy/tidy_test.py ;;
     main_job|faults|log|endpoint) run "$name" timeout 900 /usr/bin/python3 "tests/integration/${name}_test.py" ;;
+    kafka) run kafka timeout 600 /usr/bin/python3 tests/integration/kafka_test.py Forms Registry ExactlyOnce.test_kills_with_exactly_once ;;
+    kafka_more) run kafka_more env MILLRACE_KILLS=30 timeout 3000 /usr/bin/python3 tests/integration/kafka_test.py ;;
     kills) run kills env MILLRACE_KILLS=50 timeout 3000 /usr/bin/python3 tests/integration/main_job_test.py MainJob.test_kill_9_at_random_moments_loses_nothing ;;
     endpoint_kills) run endpoint_kills env MILLRACE_KILLS=50 MILLRACE_CUTS=50 timeout 3000 /usr/bin/python3 tests/integration/endpoint_test.py Durable PowerCuts ;;
     long_simulation) run long_simulation env MILLRACE_EFFORT=50 timeout 3000 build/dev/tests/test_simulation ;;

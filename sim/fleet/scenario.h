@@ -33,12 +33,12 @@ struct FleetSpec {
 };
 
 struct CentralSpec {
-  std::string server;            // empty: nothing is verified
+  std::string server;            // "mqtt://...", "mqtts://..." or "kafka://host:port"; empty: nothing is verified
   std::string username;
   SecretRef password;
   TlsConfig tls;
   int version = 5;
-  std::string topic = "millrace/#";
+  std::string topic = "millrace/#";  // of Kafka: topics, with commas between
 };
 
 struct OutageSpec {

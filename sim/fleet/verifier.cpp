@@ -9,6 +9,19 @@
 namespace millrace::sim {
 
 Verifier::Verifier(Loop& loop, Rng& rng, Ledger& ledger, const CentralSpec& spec) : loop_(loop), ledger_(ledger), spec_(spec) {
+  constexpr std::string_view kafka = "kafka://";
+  if (!spec.server.starts_with(kafka)) {
+    connect_mqtt(rng);
+    return;
+  }
+  std::vector<std::string> topics;
+  for (const std::string_view topic : split(spec.topic, ',')) topics.emplace_back(trim(topic));
+  kafka_ = std::make_unique<KafkaReader>(loop, spec.server.substr(kafka.size()), std::move(topics),
+                                         [this](const Bytes& value, const KafkaReader::Headers& headers) { take_kafka(value, headers); });
+}
+
+void Verifier::connect_mqtt(Rng& rng) {
+  const CentralSpec& spec = spec_;
   MqttConnectionOptions options;
   options.reconnect.servers = {spec.server};
   options.paho.client_id = text("millrace-sim-verifier-", rng.next());
@@ -40,8 +53,15 @@ Verifier::Verifier(Loop& loop, Rng& rng, Ledger& ledger, const CentralSpec& spec
 }
 
 void Verifier::start(std::function<void()> ready) {
+  if (kafka_) return kafka_->start(std::move(ready));
   ready_ = std::move(ready);
   connection_->start();
+}
+
+void Verifier::stop(std::function<void()> done) {
+  if (connection_) return connection_->stop(std::move(done));
+  kafka_.reset();
+  loop_.post(std::move(done));
 }
 
 void Verifier::take(const Note& note) {
@@ -70,15 +90,41 @@ void Verifier::take(const Note& note) {
     return ledger_.count_other();
   }
   for (std::size_t i = 0; i < records.size(); ++i) {
-    const Record& record = records[i];
-    if (record.kind == Kind::window) ledger_.count_window();
-    else if (record.kind == Kind::loss) ledger_.count_loss(std::get<LossDetail>(record.detail->body).count);
-    else if (record.kind == Kind::reading && record.metric == "value" && std::holds_alternative<double>(record.value)) {
-      ledger_.arrived(record.device, record.time.us, std::get<double>(record.value), opened.envelope.epoch, opened.envelope.first + i,
-                      opened.envelope.replay, note.arrived_us);
-    } else if (record.kind != Kind::event) {
-      ledger_.count_other();
-    }
+    enter(records[i], opened.envelope.epoch, opened.envelope.first + i, opened.envelope.replay, note.arrived_us);
+  }
+}
+
+void Verifier::take_kafka(const Bytes& value, const KafkaReader::Headers& headers) {
+  ++messages_;
+  bytes_ += value.size();
+  std::uint64_t epoch = 0;
+  Sequence sequence = 0;
+  bool replay = false, batch = false;
+  for (const auto& [name, text] : headers) {
+    if (name == "epoch") epoch = std::strtoull(text.c_str(), nullptr, 10);
+    else if (name == "sequence") sequence = std::strtoull(text.c_str(), nullptr, 10);
+    else if (name == "replay") replay = true;
+    else if (name == "schema") batch = text == "millrace.Batch";
+  }
+  std::vector<Record> records;
+  if (batch) {
+    if (!decode_batch(value, false, records).ok()) return ledger_.count_other();
+  } else if (auto record = decode_record(value); record.ok()) {
+    records.push_back(std::move(record).value());
+  } else {
+    return ledger_.count_other();
+  }
+  const std::int64_t now = loop_.wall().us;
+  for (std::size_t i = 0; i < records.size(); ++i) enter(records[i], epoch, sequence + i, replay, now);
+}
+
+void Verifier::enter(const Record& record, std::uint64_t epoch, Sequence sequence, bool replay, std::int64_t arrived_us) {
+  if (record.kind == Kind::window) ledger_.count_window();
+  else if (record.kind == Kind::loss) ledger_.count_loss(std::get<LossDetail>(record.detail->body).count);
+  else if (record.kind == Kind::reading && record.metric == "value" && std::holds_alternative<double>(record.value)) {
+    ledger_.arrived(record.device, record.time.us, std::get<double>(record.value), epoch, sequence, replay, arrived_us);
+  } else if (record.kind != Kind::event) {
+    ledger_.count_other();
   }
 }
 

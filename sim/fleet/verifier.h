@@ -1,4 +1,4 @@
-// The central side: subscribes to everything the gateway sends, opens the batches, and enters each record in the ledger.
+// The central side: hears everything the gateway sends, by MQTT or from Kafka, opens it, and enters each record in the ledger.
 #pragma once
 
 #include <memory>
@@ -6,6 +6,8 @@
 #include "base/rng.h"
 #include "loop/loop.h"
 #include "mqtt/paho/mqtt_connection.h"
+#include "record/record.h"
+#include "sim/fleet/kafka_reader.h"
 #include "sim/fleet/ledger.h"
 #include "sim/fleet/scenario.h"
 
@@ -16,7 +18,7 @@ class Verifier {
   Verifier(Loop& loop, Rng& rng, Ledger& ledger, const CentralSpec& spec);
   // `ready` runs once, when the subscription stands.
   void start(std::function<void()> ready);
-  void stop(std::function<void()> done) { connection_->stop(std::move(done)); }
+  void stop(std::function<void()> done);
   std::uint64_t messages() const { return messages_; }
   std::uint64_t bytes() const { return bytes_; }
 
@@ -26,13 +28,17 @@ class Verifier {
     std::vector<std::pair<std::string, std::string>> properties;
     std::int64_t arrived_us;
   };
+  void connect_mqtt(Rng& rng);
   void take(const Note& note);
+  void take_kafka(const Bytes& value, const KafkaReader::Headers& headers);
+  void enter(const Record& record, std::uint64_t epoch, Sequence sequence, bool replay, std::int64_t arrived_us);
 
   Loop& loop_;
   Ledger& ledger_;
   CentralSpec spec_;
   std::function<void()> ready_;
-  std::unique_ptr<MqttConnection> connection_;
+  std::unique_ptr<MqttConnection> connection_;  // one of the two
+  std::unique_ptr<KafkaReader> kafka_;
   std::uint64_t messages_ = 0, bytes_ = 0;
 };
 

@@ -39,7 +39,7 @@ HOMES = {
     r"toml\+\+/.*": {"gateway/config"},
     r"mqtt/async_client\.h|MQTTAsync\.h": {"gateway/mqtt/paho", "tests/bench"},
     r"mbedtls/.*": {"gateway/net"},
-    r"librdkafka/.*": {"gateway/uplink/kafka", "tests/unit", "tests/bench"},
+    r"librdkafka/.*": {"gateway/uplink/kafka", "sim/fleet", "tests/unit", "tests/bench"},
     r"http_parser\.h": {"gateway/net"},
     r"CLI/.*": {"gateway/cli", "sim/fleet"},
     r"doctest/.*": {"tests"},
