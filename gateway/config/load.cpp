@@ -481,7 +481,9 @@ LoadedConfig load_config(const std::string& content, const std::string& name) {
   for (KafkaUplinkConfig& uplink : config.kafka_uplinks) {
     if (uplink.client_id.empty()) uplink.client_id = text("millrace-", config.gateway.name, "-up-", uplink.name);
     if (uplink.transactional_id.empty()) uplink.transactional_id = text("millrace-", config.gateway.name, "-", uplink.name);
-    if (!uplink.sasl_mechanism.empty() && !uplink.tls.enabled) loaded.warnings.push_back(text("uplink \"", uplink.name, "\": a login without TLS can be read by everybody on the way"));
+    if (!uplink.sasl_mechanism.empty() && !uplink.tls.enabled) {
+      loaded.warnings.push_back(text("uplink \"", uplink.name, "\": a login without TLS can be read by everybody on the way"));
+    }
   }
   std::stable_sort(loaded.errors.begin(), loaded.errors.end(), [](const ConfigError& a, const ConfigError& b) { return a.line < b.line; });
   return loaded;

@@ -34,6 +34,7 @@ BUDGETS = {  # id: (budget, unit)
     "endpoint_cpu": (0.6, "us/reading"), "endpoint_rate": (1_000_000, "acknowledged/s, at least"), "endpoint_singles_cpu": (6, "us/reading"),
     "endpoint_idle_cpu": (5, "% of a core"), "endpoint_latency": (None, "ms, p99 at 20,000/s"), "endpoint_rss": (3, "KB an idle connection"),
     "endpoint_many_cpu": (None, "us/reading over 2,000 connections"),
+    "kafka_record_cpu": (1, "us/reading above librdkafka's loop"), "kafka_batch_cpu": (0.3, "us/reading"),
     "rss_backlog": (10, "% more with 1 GB"), "start_backlog": (2, "s"),
 }
 ENDPOINT = """
@@ -55,6 +56,16 @@ anonymous = true
 [[uplinks.mqtt]]
 name = "central"
 servers = ["mqtt://127.0.0.1:1"]
+[observe]
+listen = "127.0.0.1:@observe@"
+"""
+KAFKA = ENDPOINT[:ENDPOINT.index("[[uplinks.mqtt]]")] + """
+[[uplinks.kafka]]
+name = "central"
+servers = ["@central@"]
+start = "oldest"
+initial_interval = "50ms"
+@uplink@
 [observe]
 listen = "127.0.0.1:@observe@"
 """
@@ -243,6 +254,58 @@ class Bench(Site):
     def endpoint_rss(self):
         value, peer = self.endpoint(["--connections", 2000, "--idle"], lambda cpu, a, kb: kb / 2000, "connect_rate = 2000\nliveness = false")
         return value, "mosquitto, KB an idle connection", peer, 3
+
+    # ---- Kafka
+    def kafka_drain(self, server, form, readings):
+        """CPU seconds and seconds from the log to acknowledged by a real broker, for readings of 10 devices."""
+        self.observe = None
+        port = free_port()
+        self.configure(KAFKA, port=port, input="liveness = false", central="127.0.0.1:1", uplink=form)
+        gateway = self.gateway(self.folder / "millrace.toml")
+        wait_for(lambda: self.metric("millrace_input_up") == 1, "the endpoint listens")
+        subprocess.run([str(BUILD / "tests" / "pipelined_publisher"), str(port), "--connections", "10", "--window", "500", "--count", str(readings)], check=True,
+                       capture_output=True)
+        gateway.stop()
+        self.configure(KAFKA, port=port, input="liveness = false", central=server, uplink=form)
+        begin = time.monotonic()
+        gateway = self.gateway(self.folder / "millrace.toml")
+        wait_for(lambda: self.metric("millrace_uplink_records_total") >= readings and self.metric("millrace_uplink_backlog_records") == 0, "all is delivered", 120)
+        used, seconds = cpu_of(gateway.process.pid), time.monotonic() - begin
+        gateway.stop(signal.SIGKILL)
+        self.forget_state()
+        return used, seconds
+
+    def kafka(self, form, readings):
+        sys.path.insert(0, str(ROOT / "tests" / "support"))
+        import kafka
+        if why := kafka.missing():
+            raise RuntimeError(why)
+        broker = kafka.Kafka(self.folder / "kafka")
+        runs = []
+        try:
+            for n, compression in enumerate(["zstd", "zstd", "zstd", "lz4", "none"]):
+                topic, copy = f"from-{form}-{n}", f"to-{form}-{n}"
+                broker.topic(topic), broker.topic(copy)
+                used, seconds = self.kafka_drain(broker.server, f'format = "{form}"\ntopic = "{topic}"\ncompression = "{compression}"', readings)
+                loop = json.loads(subprocess.run([str(BUILD / "tests" / "produce_loop"), broker.server, topic, copy, compression], check=True, capture_output=True,
+                                                 text=True).stdout)
+                stored = sum(f.stat().st_size for f in (self.folder / "kafka" / "logs" / f"{topic}-0").glob("*.log"))
+                print(f"   {form}, {compression}: {used / readings * 1e6:.3f} us/reading, {readings / seconds:.0f} readings/s, {stored / readings:.2f} bytes/reading as "
+                      f"sent; librdkafka's loop with the same keys and values: {loop['messages']} messages of {loop['bytes'] / loop['messages']:.0f} bytes, "
+                      f"{loop['cpu_seconds'] / readings * 1e6:.3f} us/reading", flush=True)
+                if compression == "zstd":
+                    runs.append((used / readings * 1e6, loop["cpu_seconds"] / readings * 1e6))
+        finally:
+            broker.stop(signal.SIGKILL)
+        return statistics.median(run[0] for run in runs), statistics.median(run[1] for run in runs), statistics.median(run[0] - run[1] for run in runs)
+
+    def kafka_record_cpu(self):
+        _, loop, above = self.kafka("record", 500_000)
+        return above, "rd_kafka_produce loop, same messages, us/message", loop, 3
+
+    def kafka_batch_cpu(self):
+        ours, loop, _ = self.kafka("batch", 2_000_000)
+        return ours, "rd_kafka_produce loop, same messages, us/reading", loop, 3
 
     # ---- the log
     def log_program(self, *arguments):
