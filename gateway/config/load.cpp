@@ -73,7 +73,7 @@ void read_tls(Section& section, TlsConfig& out, bool by_url) {
   section.secret("tls_key_file", out.key);
   out.enabled = by_url;
   if (!by_url && (!out.ca.empty() || !out.cert.empty() || out.key.given())) {
-    section.error(section.has("tls_ca") ? "tls_ca" : "tls_cert", "TLS keys are given, but TLS is not switched on (mqtts://, or tls = true)");
+    section.error(section.has("tls_ca") ? "tls_ca" : "tls_cert", "TLS keys are given, but TLS is off: write mqtts:// (of Kafka: tls = true)");
   }
   if (out.cert.empty() != !out.key.given()) section.error("tls_cert", "tls_cert and tls_key_file go together");
   for (const auto& [key, path] : {std::pair{"tls_ca", out.ca}, std::pair{"tls_cert", out.cert}}) {

@@ -254,6 +254,33 @@ class Registry(KafkaSite):
             self.assertEqual(message.value()[:7], b"\x00\x00\x00\x00\x2a\x02\x02")
 
 
+class SlowLink(Site):
+    start, publish, drained = KafkaSite.start, KafkaSite.publish, KafkaSite.drained
+
+    def test_a_link_of_300_ms_and_1_mbit_drains_at_its_rate(self):
+        rate, readings = 125_000, 8000
+        link = kafka.SlowLink(0.3, rate)
+        broker = kafka.Kafka(self.folder / "kafka", through=link)
+        self.addCleanup(lambda: (broker.stop(signal.SIGKILL), link.stop()))
+        broker.topic("millrace-markers", cleanup_policy="compact")
+        for once in (False, True):
+            broker.topic(f"slow-{once}")
+            link.to_port = 0  # away: a backlog builds up
+            gateway = self.start(f'format = "json"\ncompression = "none"\ntopic = "slow-{once}"\n' + ("exactly_once = true" if once else ""),
+                                 servers=f"127.0.0.1:{link.port}")
+            self.publish(readings, "--connections", 4, "--prefix", f"slow-{once}")
+            link.to_port = broker.port
+            wait_for(lambda: self.metric("millrace_uplink_up") == 1, "connected", 60)
+            begin, before = time.monotonic(), link.sent
+            self.drained(240)
+            seconds, sent = time.monotonic() - begin, link.sent - before
+            used = sent / seconds / rate
+            print(f"   exactly_once = {once}: {readings} readings in {seconds:.1f} s, {sent / readings:.0f} bytes a reading, {used:.0%} of the link", file=sys.stderr)
+            self.assertGreater(sent, 8 * rate, "enough to tell")
+            self.assertGreater(used, 0.7)
+            gateway.stop()
+
+
 class Secure(KafkaSite):
     secure = True
 

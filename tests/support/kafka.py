@@ -1,8 +1,10 @@
 """A real Apache Kafka for tests: one process (KRaft) on loopback in a temporary folder, from jars that Maven brings."""
+import asyncio
 import logging
 import shutil
 import signal
 import subprocess
+import threading
 import time
 from pathlib import Path
 
@@ -34,10 +36,10 @@ def missing():
 
 
 class Kafka:
-    """`settings`: lines for server.properties. `secure`: (folder of certificates, {user: password}) for a SASL_SSL listener beside
+    """`settings`: lines for server.properties. `through`: a SlowLink by which clients come. `secure`: (folder of certificates, {user: password}) for a SASL_SSL listener beside
     the plain one."""
 
-    def __init__(self, folder, settings="", secure=None):
+    def __init__(self, folder, settings="", secure=None, through=None):
         self.folder = Path(folder)
         self.folder.mkdir(exist_ok=True)
         self.port, controller, self.secure_port = free_port(), free_port(), free_port()
@@ -59,7 +61,7 @@ process.roles=broker,controller
 node.id=1
 controller.quorum.voters=1@127.0.0.1:{controller}
 listeners={listeners},CONTROLLER://127.0.0.1:{controller}
-advertised.listeners={listeners}
+advertised.listeners={listeners.replace(str(self.port), str(through.port if through else self.port))}
 controller.listener.names=CONTROLLER
 listener.security.protocol.map={protocols},CONTROLLER:PLAINTEXT
 log.dirs={self.folder}/logs
@@ -77,6 +79,8 @@ group.initial.rebalance.delay.ms=0
         subprocess.run([*JAVA, "-cp", f"{JARS}/*", "kafka.tools.StorageTool", "format", "-t", "MkU3OEVBNTcwNTJENDM2Qg", "-c",
                         str(self.folder / "server.properties"), *scram], check=True, capture_output=True)
         self.process = None
+        if through:
+            through.to_port = self.port
         self.start()
 
     @property
@@ -127,3 +131,69 @@ group.initial.rebalance.delay.ms=0
             return messages
         finally:
             consumer.close()
+
+
+class SlowLink:
+    """A TCP proxy with a round trip and a rate, like a bad radio link. `to_port`: where it leads, 0 for nowhere. `sent`: bytes that
+    went to the far side."""
+
+    def __init__(self, round_trip, bytes_per_second):
+        self.to_port, self.delay, self.rate, self.sent = 0, round_trip / 2, bytes_per_second, 0
+        self.free_at = {"up": 0.0, "down": 0.0}
+        self.port = free_port()
+        self.loop = asyncio.new_event_loop()
+        started = threading.Event()
+
+        def run():
+            asyncio.set_event_loop(self.loop)
+            self.server = self.loop.run_until_complete(asyncio.start_server(self.serve, "127.0.0.1", self.port))
+            started.set()
+            self.loop.run_forever()
+        self.thread = threading.Thread(target=run, daemon=True)
+        self.thread.start()
+        started.wait(10)
+
+    async def serve(self, reader, writer):
+        try:
+            far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self.to_port)
+        except OSError:
+            return writer.close()
+        await asyncio.gather(self.carry(reader, far_writer, "up"), self.carry(far_reader, writer, "down"))
+
+    async def carry(self, reader, writer, way):
+        """Bytes leave at the link's rate, all connections together, and arrive half a round trip later."""
+        queue = asyncio.Queue(64)  # about what a modem holds: 64 pieces of 4 KiB
+
+        async def deliver():
+            while True:
+                at, chunk = await queue.get()
+                await asyncio.sleep(max(0, at - self.loop.time()))
+                if not chunk:
+                    return writer.close()
+                writer.write(chunk)
+                await writer.drain()
+        delivering = asyncio.ensure_future(deliver())
+        try:
+            while True:
+                chunk = await reader.read(4096)
+                self.free_at[way] = max(self.free_at[way], self.loop.time()) + len(chunk) / self.rate
+                await asyncio.sleep(max(0, self.free_at[way] - self.loop.time()))
+                if way == "up":
+                    self.sent += len(chunk)
+                await queue.put((self.loop.time() + self.delay, chunk))
+                if not chunk:
+                    break
+            await delivering
+        except (ConnectionError, OSError):
+            writer.close()
+
+    def stop(self):
+        async def end():
+            self.server.close()
+            others = asyncio.all_tasks() - {asyncio.current_task()}
+            for task in others:
+                task.cancel()
+            await asyncio.gather(*others, return_exceptions=True)
+            self.loop.stop()
+        asyncio.run_coroutine_threadsafe(end(), self.loop)
+        self.thread.join(5)

@@ -134,3 +134,29 @@ TEST_CASE("config: the annotated example is good") {
   CHECK(format_errors("millrace.toml", loaded.errors) == "");
   CHECK(loaded.config.mqtt_inputs.size() == 1);
 }
+
+TEST_CASE("config: a Kafka uplink, its defaults, and what does not go together") {
+  const std::string head = "[gateway]\nname = \"gw\"\n[[uplinks.kafka]]\nname = \"k\"\nservers = [\"a:9092\", \"b\"]\n";
+  const LoadedConfig loaded = load_config(head + "exactly_once = true\n", "m.toml");
+  CHECK(format_errors("m.toml", loaded.errors) == "");
+  const KafkaUplinkConfig& kafka = loaded.config.kafka_uplinks.at(0);
+  CHECK(kafka.key == "{device}");
+  CHECK(kafka.transactional_id == "millrace-gw-k");
+  CHECK(load_config(head + "format = \"batch\"\n", "m.toml").config.kafka_uplinks.at(0).key == "{gateway}");
+  const std::pair<const char*, const char*> wrong[] = {
+      {"format = \"avro\"", "format"},
+      {"marker_topic = \"m\"", "is of exactly_once = true"},
+      {"exactly_once = true\nwindow = 4", "one transaction is in flight"},
+      {"username = \"u\"", "a login needs a sasl_mechanism"},
+      {"sasl_mechanism = \"PLAIN\"", "SASL needs username and password_file"},
+      {"sasl_mechanism = \"OAUTHBEARER\"", "needs a token_file"},
+      {"sasl_mechanism = \"GSSAPI\"", "sasl_mechanism"},
+      {"schema_registry_username = \"u\"", "without a schema_registry"},
+      {"compresion = \"zstd\"", "did you mean \"compression\""},
+      {"password = \"secret\"", "password_file"}};
+  for (const auto& [line, words] : wrong) {
+    CAPTURE(line);
+    CHECK(errors_of(head + line + "\n").find(words) != std::string::npos);
+  }
+  CHECK(errors_of("[[uplinks.kafka]]\nname = \"k\"\nservers = [\"kafka://a\"]\n").find("is not HOST:PORT") != std::string::npos);
+}

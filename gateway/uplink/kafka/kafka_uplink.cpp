@@ -13,6 +13,7 @@ namespace {
 
 constexpr int row_bits = 24;  // of a message's number: which row of which sending
 constexpr int alone_for = 16;
+constexpr std::size_t transaction_bytes_max = 2 << 20;
 constexpr std::uint64_t marker_row = (std::uint64_t{1} << row_bits) - 1;
 
 KafkaForm form_of(const std::string& name) { return name == "batch" ? KafkaForm::batch : name == "json" ? KafkaForm::json : KafkaForm::record; }
@@ -54,8 +55,14 @@ KafkaUplink::~KafkaUplink() {
 
 // Records become several times as large as they lie in the log: fewer of them at once.
 Uplink::Limits KafkaUplink::limits() const {
-  const bool batches = config_.format == "batch";
-  return {config_.exactly_once ? 1 : config_.window, batches ? config_.batch_size : std::max<std::size_t>(config_.batch_size / 8, 4096)};
+  const std::size_t bytes = config_.exactly_once ? transaction_bytes_ : config_.batch_size;
+  return {config_.exactly_once ? 1 : config_.window, config_.format == "batch" ? bytes : std::max<std::size_t>(bytes / 8, 4096)};
+}
+
+// Doubled, up to 2 MiB, while a full transaction waits for more than a tenth of its time for its end.
+void KafkaUplink::adapt(const Sending& sending) {
+  const Duration all = loop_.now() - sending.begun, waiting = loop_.now() - sending.delivered;
+  if (sending.bytes * 2 >= limits().bytes_max && waiting * 10 > all) transaction_bytes_ = std::min(transaction_bytes_ * 2, transaction_bytes_max);
 }
 
 // `work` on the worker, `done` on the loop unless we are gone or have another producer by then.
@@ -190,6 +197,8 @@ void KafkaUplink::stop(std::function<void()> done) {
 void KafkaUplink::send(Batch batch, std::function<void(Outcome)> done) {
   Sending& sending = sendings_.emplace_back();
   sending.id = next_sending_++;
+  sending.begun = loop_.now();
+  for (const Row& row : batch.rows) sending.bytes += row.columns->size();
   sending.errors.resize(batch.rows.size());
   sending.stored.resize(batch.rows.size());
   sending.batch = std::move(batch);
@@ -324,6 +333,7 @@ bool KafkaUplink::give_alone(Sending& sending) {
 
 void KafkaUplink::end_transaction(Sending& sending) {
   ending_ = true;
+  sending.delivered = loop_.now();
   const bool good = std::all_of(sending.errors.begin(), sending.errors.end(), [](int error) { return error == 0; });
   on_worker<std::pair<KafkaAnswer, bool>>(
       [producer = producer_, good, timeout = config_.transaction_timeout](std::pair<KafkaAnswer, bool>& out) {
@@ -348,6 +358,7 @@ void KafkaUplink::on_ended(const KafkaAnswer& answer, bool committed) {
   if (!answer.ok()) return lost("the outcome of a transaction is not known, the marker will tell: " + answer.text);
   Sending sending = std::move(sendings_.front());
   sendings_.pop_front();
+  adapt(sending);
   if (!committed) {
     // The verdict of the worst row is about all of them: the shipper halves what is refused until it stands alone.
     int worst = RD_KAFKA_RESP_ERR__STATE;

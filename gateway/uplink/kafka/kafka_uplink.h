@@ -49,6 +49,8 @@ class KafkaUplink final : public Uplink {
     bool alone = false;                // nothing else was on its way with it
     bool all_given() const { return row == batch.rows.size(); }
     std::unique_ptr<Timer> deadline;
+    Instant begun, delivered;
+    std::size_t bytes = 0;
   };
   struct Attempt;  // what the worker found out
 
@@ -67,6 +69,7 @@ class KafkaUplink final : public Uplink {
   void on_ended(const KafkaAnswer& answer, bool committed);
   static void finish(Sending sending);
   void fail_sendings();
+  void adapt(const Sending& sending);
   void drop_producer();
   template <typename Answer, typename Work, typename Done>
   void on_worker(Work work, Done done);
@@ -86,6 +89,8 @@ class KafkaUplink final : public Uplink {
   int marker_partition_ = 0;
   std::deque<Sending> sendings_;   // in order; only the first that is not all given produces
   std::uint64_t next_sending_ = 1;
+  // With one transaction at a time, as many bytes in it as make waiting for its end cheap.
+  std::size_t transaction_bytes_ = 64 << 10;
   // Brokers refuse a set of messages for one of them. While this many are to go, sendings fly one at a time, so that who is
   // refused has only itself to blame.
   int alone_ = 0;
