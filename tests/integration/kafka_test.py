@@ -6,6 +6,7 @@ import http.server
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -252,6 +253,44 @@ class Registry(KafkaSite):
         self.drained()
         for message in self.kafka.read("millrace.raw"):
             self.assertEqual(message.value()[:7], b"\x00\x00\x00\x00\x2a\x02\x02")
+
+
+class Readers(KafkaSite):
+    """The examples of packaging/consumers on the topics that the gateway filled."""
+
+    def test_clickhouse(self):
+        server, client = shutil.which("clickhouse-server") or "/usr/sbin/clickhouse-server", shutil.which("clickhouse-client")
+        if not os.path.exists(server) or not client:
+            self.skipTest("clickhouse-server and clickhouse-client are not installed")
+        self.kafka.topic("millrace.raw", partitions=2)
+        self.start('format = "json"\ncompression = "lz4"')  # Debian's ClickHouse of 2018 knows no zstd
+        folder, port = self.folder / "clickhouse", free_port()
+        folder.mkdir()
+        (folder / "config.xml").write_text(f"""<yandex><logger><level>warning</level><console>1</console></logger><tcp_port>{port}</tcp_port>
+            <listen_host>127.0.0.1</listen_host><path>{folder}/data/</path><tmp_path>{folder}/tmp/</tmp_path><users_config>{folder}/users.xml</users_config>
+            <default_profile>default</default_profile><default_database>default</default_database><mark_cache_size>5368709</mark_cache_size></yandex>""")
+        (folder / "users.xml").write_text("""<yandex><profiles><default><input_format_skip_unknown_fields>1</input_format_skip_unknown_fields></default></profiles>
+            <users><default><password></password><networks><ip>::/0</ip></networks><profile>default</profile><quota>default</quota></default></users>
+            <quotas><default></default></quotas></yandex>""")
+        house = Process([server, f"--config-file={folder}/config.xml"], self.folder / "clickhouse.log")
+        self.processes.append(house)
+
+        def ask(query, must=False):
+            done = subprocess.run([client, "--host", "127.0.0.1", "--port", str(port), "--multiquery"], input=query, capture_output=True, text=True, timeout=60)
+            self.assertFalse(must and done.returncode, done.stderr[-1000:])
+            return done.stdout.strip() if done.returncode == 0 else ""
+        wait_for(lambda: ask("SELECT 1") == "1", "ClickHouse answers: " + house.text()[-500:])
+        example = Path(__file__).resolve().parent.parent.parent / "packaging" / "consumers" / "clickhouse.sql"
+        ask(example.read_text().replace("localhost:9092", self.kafka.server), must=True)
+
+        def arrives():  # it begins with what comes after it has joined
+            self.publish(1, "--prefix", "probe")
+            time.sleep(12)  # and shows what it has every 7.5 s
+            return ask("SELECT count() FROM millrace_readings") not in ("0", "")
+        wait_for(arrives, "ClickHouse reads the topic", 90)
+        self.publish(400, "--connections", 4)  # with a window of 100: 100 of each
+        query = "SELECT device, count(), sum(value) FROM millrace_readings FINAL WHERE device LIKE 'dev-%' GROUP BY device ORDER BY device FORMAT CSV"
+        wait_for(lambda: ask(query).splitlines() == [f'"dev-{n}",100,5050' for n in range(4)], "every reading is in the table, once", 60)
 
 
 class SlowLink(Site):

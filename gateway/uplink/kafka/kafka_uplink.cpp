@@ -236,7 +236,7 @@ void KafkaUplink::give_more() {
   for (Sending& sending : sendings_) {
     const bool first = &sending == &sendings_.front();
     if (alone_ > 0 && !first) return;
-    if (first && sending.row == 0) sending.alone = true;
+    if (first && sending.row == 0 && sending.given == 0) sending.alone = true;
     if (!first) {
       sendings_.front().alone = false;  // they share the way from here on
       sending.alone = false;
@@ -254,12 +254,14 @@ bool KafkaUplink::give(Sending& sending) {
       ++sending.row;
       continue;
     }
-    if (!sending.row_begun) {
-      sending.row_begun = true;
+    if (worst == 0 && making_ != std::pair(sending.id, sending.row)) {
+      making_ = {sending.id, sending.row};
       if (Status status = messages_.begin(row, sending.batch.replay); !status.ok()) {
         LOG_ERROR("uplink ", config_.name, ": row ", row.first, ": ", status.detail());
         worst = RD_KAFKA_RESP_ERR__BAD_MSG;
       }
+      // Somebody else's turn came in between: what was given of this row is not given again.
+      for (std::size_t i = 0; i < sending.given && worst == 0; ++i) (void)messages_.next(message_);
     }
     while (worst == 0 && messages_.next(message_)) {
       const int error = producer_->produce(message_, -1, sending.id << row_bits | sending.row);
@@ -267,11 +269,12 @@ bool KafkaUplink::give(Sending& sending) {
         messages_.back();
         return false;
       }
+      ++sending.given;
       if (error == 0) ++sending.flying;
       else worst = error;
     }
     ++sending.row;
-    sending.row_begun = false;
+    sending.given = 0;
   }
   if (config_.exactly_once && !sending.marker_sent) {
     sending.marker_sent = true;
@@ -326,6 +329,7 @@ bool KafkaUplink::give_alone(Sending& sending) {
   for (std::size_t i = 0; i < sending.errors.size(); ++i) sending.stored[i] = sending.errors[i] == 0;
   sending.errors.assign(sending.errors.size(), 0);
   sending.row = 0;
+  making_ = {};
   sending.alone = true;
   (void)give(sending);
   return sending.all_given() && sending.flying == 0;
@@ -358,6 +362,7 @@ void KafkaUplink::on_ended(const KafkaAnswer& answer, bool committed) {
   if (!answer.ok()) return lost("the outcome of a transaction is not known, the marker will tell: " + answer.text);
   Sending sending = std::move(sendings_.front());
   sendings_.pop_front();
+  if (committed && !sending.batch.marker.empty()) marker_ = sending.batch.marker;
   adapt(sending);
   if (!committed) {
     // The verdict of the worst row is about all of them: the shipper halves what is refused until it stands alone.

@@ -41,7 +41,7 @@ class KafkaUplink final : public Uplink {
     Batch batch;
     std::function<void(Outcome)> done;
     std::size_t row = 0;               // being produced
-    bool row_begun = false;
+    std::size_t given = 0;             // messages of that row
     bool marker_sent = false;
     std::size_t flying = 0;            // messages without a report
     std::vector<int> errors;           // a row each: the worst so far
@@ -81,11 +81,12 @@ class KafkaUplink final : public Uplink {
   std::unique_ptr<SchemaRegistry> registry_;  // where one is configured
   KafkaMessages messages_;
   KafkaMessage message_;
+  std::pair<std::uint64_t, std::size_t> making_;  // which row of which sending `messages_` makes
   StateChanged changed_;
   Reconnect reconnect_;
   std::shared_ptr<KafkaProducer> producer_;
   std::uint64_t generation_ = 0;   // of the producer: answers about an older one are dropped
-  Bytes marker_;
+  Bytes marker_;                   // what was last committed, as far as that is known
   int marker_partition_ = 0;
   std::deque<Sending> sendings_;   // in order; only the first that is not all given produces
   std::uint64_t next_sending_ = 1;
