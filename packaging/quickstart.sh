@@ -26,8 +26,9 @@ echo "== 1/4 packages"
 packaging/install-deps.sh "$([ "$central" = kafka ] && echo kafka || echo demo)"
 if [ "$central" = kafka ]; then
   jars=$PWD/build/kafka/lib
-  [ -e "$jars/complete" ] || mvn -q -B -f tests/integration/kafka/pom.xml dependency:copy-dependencies "-DoutputDirectory=$jars"
-  touch "$jars/complete"
+  pom=tests/integration/kafka/pom.xml
+  cmp -s "$pom" "$jars/complete" || mvn -q -B -f "$pom" dependency:copy-dependencies "-DoutputDirectory=$jars"
+  cp "$pom" "$jars/complete"
 fi
 echo "== 2/4 build"
 cmake --preset release -DMILLRACE_TESTS=OFF >/dev/null
@@ -96,11 +97,11 @@ transaction.state.log.min.isr=1
 transaction.state.log.num.partitions=1
 auto.create.topics.enable=false
 CONF
-  java="java -Xmx400m -XX:+UseSerialGC -XX:TieredStopAtLevel=1 -cp $jars/*"
-  $java kafka.tools.StorageTool format -t MkU3OEVBNTcwNTJENDM2Qg -c "$work/server.properties" >/dev/null 2>&1
+  java=(java -Xmx400m -XX:+UseSerialGC -XX:TieredStopAtLevel=1 -cp "$jars/*")  # Java expands the star
+  "${java[@]}" kafka.tools.StorageTool format -t MkU3OEVBNTcwNTJENDM2Qg -c "$work/server.properties" >/dev/null 2>&1
   cat > "$work/central-up.sh" <<CONF
 #!/bin/sh
-$java kafka.Kafka "$work/server.properties" >>"$work/central.log" 2>&1 &
+java -Xmx400m -XX:+UseSerialGC -XX:TieredStopAtLevel=1 -cp "$jars/*" kafka.Kafka "$work/server.properties" >>"$work/central.log" 2>&1 &
 echo \$! > "$work/central.pid"
 CONF
 else
@@ -185,7 +186,7 @@ sh "$work/central-up.sh"
 wait_port "$device_port"
 wait_port "$central_port"
 if [ "$central" = kafka ]; then
-  topics() { $java org.apache.kafka.tools.TopicCommand --bootstrap-server "127.0.0.1:$central_port" --create --if-not-exists "$@" >>"$work/topics.log" 2>&1; }
+  topics() { "${java[@]}" org.apache.kafka.tools.TopicCommand --bootstrap-server "127.0.0.1:$central_port" --create --if-not-exists "$@" >"$work/topics.log" 2>&1 || { cat "$work/topics.log"; return 1; }; }
   for topic in millrace.raw millrace.window millrace.alarm; do topics --topic "$topic" --partitions 3; done
   topics --topic millrace-markers --partitions 1 --config cleanup.policy=compact
 fi

@@ -26,12 +26,13 @@ def missing():
     for command in ("java", "mvn"):
         if not shutil.which(command):
             return f"{command} is not installed"
-    if not (JARS / "complete").exists():
-        done = subprocess.run(["mvn", "-q", "-B", "-f", str(ROOT / "tests/integration/kafka/pom.xml"), "dependency:copy-dependencies",
+    pom, complete = ROOT / "tests/integration/kafka/pom.xml", JARS / "complete"
+    if not complete.exists() or complete.read_text() != pom.read_text():
+        done = subprocess.run(["mvn", "-q", "-B", "-f", str(pom), "dependency:copy-dependencies",
                                f"-DoutputDirectory={JARS}"], capture_output=True, text=True, timeout=300)
         if done.returncode != 0:
             return "Maven could not bring Apache Kafka: " + (done.stdout + done.stderr).strip().splitlines()[0][:200]
-        (JARS / "complete").write_text("")
+        complete.write_text(pom.read_text())
     return ""
 
 
