@@ -161,6 +161,14 @@ class Faults(KafkaSite):
         self.drained()
         identities = [tuple(m.headers()[:3]) for m in self.kafka.read("millrace.raw")]
         self.assertEqual(len(set(identities)), 200)
+        # Stopping does not wait for a Kafka that does not answer.
+        gateway.stop()
+        self.kafka.process.process.send_signal(signal.SIGSTOP)
+        gateway = self.start('format = "json"\nexactly_once = true')
+        time.sleep(2)
+        begin = time.monotonic()
+        self.assertEqual(gateway.stop(), 0)
+        self.assertLess(time.monotonic() - begin, 10)
 
     def test_a_missing_topic_blocks_and_loses_nothing(self):
         gateway = self.start('format = "json"')

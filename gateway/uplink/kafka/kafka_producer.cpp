@@ -93,7 +93,8 @@ std::string give_token(rd_kafka_t* kafka, const KafkaUplinkConfig& config, WallT
 
 // ---- the producer ---------------------------------------------------------------------------------------------------
 
-Result<std::shared_ptr<KafkaProducer>> KafkaProducer::make(Loop& loop, const KafkaUplinkConfig& config, const std::string& transactional_id) {
+Result<std::shared_ptr<KafkaProducer>> KafkaProducer::make(Loop& loop, const KafkaUplinkConfig& config, const std::string& transactional_id,
+                                                           KafkaWanted wanted) {
   std::string why;
   rd_kafka_conf_t* conf = common_conf(config, why);
   if (!conf) return Status{Code::invalid, why};
@@ -123,7 +124,7 @@ Result<std::shared_ptr<KafkaProducer>> KafkaProducer::make(Loop& loop, const Kaf
     rd_kafka_conf_destroy(conf);
     return Status{Code::invalid, why.empty() ? std::string(words) : why};
   }
-  std::shared_ptr<KafkaProducer> producer(new KafkaProducer(loop, config));
+  std::shared_ptr<KafkaProducer> producer(new KafkaProducer(loop, config, std::move(wanted)));
   producer->kafka_ = kafka;
   producer->queue_ = rd_kafka_queue_get_main(kafka);
   if (config.sasl_mechanism == "OAUTHBEARER") producer->refresh_token();
@@ -212,11 +213,23 @@ int KafkaProducer::produce(const KafkaMessage& message, int partition, std::uint
 
 KafkaAnswer KafkaProducer::begin() { return answer_of(rd_kafka_begin_transaction(kafka_)); }
 
+// These calls may be repeated after a timeout, and go on where they were.
+template <typename Call>
+KafkaAnswer KafkaProducer::in_slices(Duration timeout, Call call) const {
+  const Instant deadline = loop_.now() + timeout;
+  for (;;) {
+    KafkaAnswer answer = call(std::clamp(ms(deadline - loop_.now()), 1, 1000));
+    if (answer.code != RD_KAFKA_RESP_ERR__TIMED_OUT || loop_.now() >= deadline || !*wanted_) return answer;
+  }
+}
+
 KafkaAnswer KafkaProducer::reach(Duration timeout) {
-  const rd_kafka_metadata_t* metadata = nullptr;
-  const auto code = rd_kafka_metadata(kafka_, 0, nullptr, &metadata, ms(timeout));
-  if (metadata) rd_kafka_metadata_destroy(metadata);
-  KafkaAnswer answer = answer_of(code);
+  KafkaAnswer answer = in_slices(timeout, [this](int slice) {
+    const rd_kafka_metadata_t* metadata = nullptr;
+    const auto code = rd_kafka_metadata(kafka_, 0, nullptr, &metadata, slice);
+    if (metadata) rd_kafka_metadata_destroy(metadata);
+    return answer_of(code);
+  });
   if (answer.ok() || attended_) return answer;
   // "No answer" is what the call says; why (a certificate, a password, a name) stands in the events.
   while (rd_kafka_event_t* event = rd_kafka_queue_poll(queue_, 0)) {
@@ -231,9 +244,15 @@ KafkaAnswer KafkaProducer::reach(Duration timeout) {
   return answer;
 }
 
-KafkaAnswer KafkaProducer::init_transactions(Duration timeout) { return answer_of(rd_kafka_init_transactions(kafka_, ms(timeout))); }
-KafkaAnswer KafkaProducer::commit(Duration timeout) { return answer_of(rd_kafka_commit_transaction(kafka_, ms(timeout))); }
-KafkaAnswer KafkaProducer::abort(Duration timeout) { return answer_of(rd_kafka_abort_transaction(kafka_, ms(timeout))); }
+KafkaAnswer KafkaProducer::init_transactions(Duration timeout) {
+  return in_slices(timeout, [this](int slice) { return answer_of(rd_kafka_init_transactions(kafka_, slice)); });
+}
+KafkaAnswer KafkaProducer::commit(Duration timeout) {
+  return in_slices(timeout, [this](int slice) { return answer_of(rd_kafka_commit_transaction(kafka_, slice)); });
+}
+KafkaAnswer KafkaProducer::abort(Duration timeout) {
+  return in_slices(timeout, [this](int slice) { return answer_of(rd_kafka_abort_transaction(kafka_, slice)); });
+}
 
 // ---- reading the marker back ------------------------------------------------------------------------------------------
 
@@ -291,10 +310,11 @@ KafkaAnswer count_partitions(const Reader& reader, int timeout_ms, int& count) {
 
 }  // namespace
 
-KafkaKept read_last_committed(Loop& loop, const KafkaUplinkConfig& config, const std::string& topic, const std::string& key, Duration timeout) {
+KafkaKept read_last_committed(Loop& loop, const KafkaUplinkConfig& config, const std::string& topic, const std::string& key, Duration timeout,
+                              const KafkaWanted& wanted) {
   KafkaKept kept;
   const Instant deadline = loop.now() + timeout;
-  const auto left = [&] { return std::max(0, ms(deadline - loop.now())); };
+  const auto left = [&] { return std::clamp(ms(deadline - loop.now()), 0, 5000); };
   // Where the partition really ends: the reader of what is committed sees no further than the oldest open transaction.
   const Reader all(config, topic, "read_uncommitted", loop.wall(), kept.answer);
   if (!kept.answer.ok()) return kept;
@@ -319,7 +339,7 @@ KafkaKept read_last_committed(Loop& loop, const KafkaUplinkConfig& config, const
       return kept;
     }
     bool found = false, complete = false;
-    while (!complete && loop.now() < deadline) {
+    while (!complete && loop.now() < deadline && *wanted) {
       rd_kafka_message_t* message = rd_kafka_consume(reader.topic(), kept.partition, std::min(left(), 500));
       if (!message) continue;
       if (message->err == RD_KAFKA_RESP_ERR__PARTITION_EOF) {

@@ -27,6 +27,9 @@ struct KafkaAnswer {
   bool ok() const { return code == 0; }
 };
 
+// Whether anybody still wants the answer: what blocks looks at it every second.
+using KafkaWanted = std::shared_ptr<const std::atomic<bool>>;
+
 class KafkaProducer : public std::enable_shared_from_this<KafkaProducer> {
  public:
   // On the loop.
@@ -37,7 +40,7 @@ class KafkaProducer : public std::enable_shared_from_this<KafkaProducer> {
   };
 
   // `transactional_id`: empty for none. Reads secrets; any thread. No event comes before attend().
-  static Result<std::shared_ptr<KafkaProducer>> make(Loop& loop, const KafkaUplinkConfig& config, const std::string& transactional_id);
+  static Result<std::shared_ptr<KafkaProducer>> make(Loop& loop, const KafkaUplinkConfig& config, const std::string& transactional_id, KafkaWanted wanted);
   // Blocks until its threads are gone: the last reference belongs to the worker.
   ~KafkaProducer();
 
@@ -58,12 +61,15 @@ class KafkaProducer : public std::enable_shared_from_this<KafkaProducer> {
   KafkaAnswer abort(Duration timeout);
 
  private:
-  KafkaProducer(Loop& loop, const KafkaUplinkConfig& config) : loop_(loop), config_(config) {}
+  KafkaProducer(Loop& loop, const KafkaUplinkConfig& config, KafkaWanted wanted) : loop_(loop), config_(config), wanted_(std::move(wanted)) {}
+  template <typename Call>
+  KafkaAnswer in_slices(Duration timeout, Call call) const;
   void drain();
   void refresh_token();
 
   Loop& loop_;
   const KafkaUplinkConfig config_;
+  const KafkaWanted wanted_;
   rd_kafka_s* kafka_ = nullptr;
   rd_kafka_queue_s* queue_ = nullptr;
   Events events_;
@@ -77,6 +83,7 @@ struct KafkaKept {
   Bytes value;
   int partition = 0;
 };
-KafkaKept read_last_committed(Loop& loop, const KafkaUplinkConfig& config, const std::string& topic, const std::string& key, Duration timeout);
+KafkaKept read_last_committed(Loop& loop, const KafkaUplinkConfig& config, const std::string& topic, const std::string& key, Duration timeout,
+                              const KafkaWanted& wanted);
 
 }  // namespace millrace

@@ -49,7 +49,7 @@ KafkaUplink::KafkaUplink(Loop& loop, Rng& rng, KafkaUplinkConfig config, std::st
 }
 
 KafkaUplink::~KafkaUplink() {
-  *alive_ = false;
+  *alive_ = *wanted_ = false;
   drop_producer();
 }
 
@@ -89,9 +89,9 @@ void KafkaUplink::attempt() {
   // A transaction that nobody ends any more is aborted by the broker when its time is over: reading the marker waits that long.
   const Duration reading = config_.transaction_timeout + std::chrono::seconds(15);
   on_worker<Attempt>(
-      [&loop = loop_, config = config_, key = marker_key_, reading](Attempt& attempt) {
+      [&loop = loop_, config = config_, key = marker_key_, reading, wanted = wanted_](Attempt& attempt) {
         const std::string id = config.exactly_once ? config.transactional_id : "";
-        auto producer = KafkaProducer::make(loop, config, id);
+        auto producer = KafkaProducer::make(loop, config, id, wanted);
         if (!producer.ok()) {
           attempt.made = producer.status();
           return;
@@ -101,7 +101,7 @@ void KafkaUplink::attempt() {
         if (!config.exactly_once || !attempt.answer.ok()) return;
         attempt.answer = attempt.producer->init_transactions(config.transaction_timeout);
         if (!attempt.answer.ok()) return;
-        attempt.kept = read_last_committed(loop, config, config.marker_topic, key, reading);
+        attempt.kept = read_last_committed(loop, config, config.marker_topic, key, reading, wanted);
         attempt.answer = attempt.kept.answer;
       },
       [this](Attempt& attempt) { on_attempt(attempt); });
@@ -161,7 +161,7 @@ void KafkaUplink::on_trouble(int error, const std::string& words) {
     });
   LOG_DEBUG("uplink ", config_.name, ": ", kafka_error_text(error), ": ", words);
   const bool matters = error == RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN || verdict_of_kafka(error) == Verdict::blocked;
-  if (!matters || probing_) return;
+  if (!matters || probing_ || !reconnect_.is_up()) return;
   probing_ = true;
   changed_(false, for_people(error, words));
   probe(config_.initial_interval);
@@ -181,6 +181,7 @@ void KafkaUplink::probe(Duration wait) {
 
 void KafkaUplink::stop(std::function<void()> done) {
   stopped_ = true;
+  *wanted_ = false;
   reconnect_.stop();
   probe_timer_.reset();
   ++generation_;

@@ -7,6 +7,7 @@
 // connection died is sent again under its old identity.
 #pragma once
 
+#include <atomic>
 #include <deque>
 #include <memory>
 #include <string>
@@ -84,6 +85,7 @@ class KafkaUplink final : public Uplink {
   std::pair<std::uint64_t, std::size_t> making_;  // which row of which sending `messages_` makes
   StateChanged changed_;
   Reconnect reconnect_;
+  std::shared_ptr<std::atomic<bool>> wanted_ = std::make_shared<std::atomic<bool>>(true);  // false: we are stopping
   std::shared_ptr<KafkaProducer> producer_;
   std::uint64_t generation_ = 0;   // of the producer: answers about an older one are dropped
   Bytes marker_;                   // what was last committed, as far as that is known
