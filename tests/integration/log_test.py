@@ -82,7 +82,7 @@ class LogTools(Site):
         # The route learns where the time is; what was dead is decoded with it and goes to the far side.
         config.write_text(config.read_text().replace('time = "ts"', 'time = "when"'))
         self.run_log("reload")
-        wait_for(lambda: "reload: 1 inputs" in gateway.text(), "reloaded")
+        wait_for(lambda: gateway.text().count("input devices: connected") == 2, "the input has started anew")
         self.assertEqual(json.loads(self.run_log("dlq", "retry", "--all", "--json").stdout)["retried"], 1)
         self.assertEqual([r["value"] for r in self.exported("--lane", "raw")], [7])
         left = json.loads(self.run_log("dlq", "ls", "--json").stdout)["dead"]
