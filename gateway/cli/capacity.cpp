@@ -11,6 +11,7 @@ namespace {
 constexpr double page = 4096 + 24;         // a page in the WAL
 constexpr double row_overhead = 24;        // of a row in its page
 constexpr double message_overhead = 150;   // of an MQTT message: topic, identity, TLS record
+constexpr double kafka_record_overhead = 9;  // of a record or JSON as its own Kafka message under zstd: headers, key (bench kafka_record_cpu)
 constexpr double segment_reserve = 3.0 / 16;  // kept free for roll-over (gateway/log)
 
 }  // namespace
@@ -29,6 +30,11 @@ Capacity capacity_of(const Config& config, const CapacityInput& input) {
   for (const MqttUplinkConfig& uplink : config.mqtt_uplinks) {
     if (std::find(uplink.drain.lanes.begin(), uplink.drain.lanes.end(), "raw") == uplink.drain.lanes.end()) continue;
     out.link_bytes_per_day += commits * (row_bytes + message_overhead) * 86400;
+  }
+  for (const KafkaUplinkConfig& uplink : config.kafka_uplinks) {
+    if (std::find(uplink.drain.lanes.begin(), uplink.drain.lanes.end(), "raw") == uplink.drain.lanes.end()) continue;
+    const double a_second = uplink.format == "batch" ? commits * (row_bytes + message_overhead) : rate * (input.bytes_per_reading + kafka_record_overhead);
+    out.link_bytes_per_day += a_second * 86400;
   }
   return out;
 }

@@ -120,7 +120,10 @@ std::string_view view_of(const Bytes& bytes) { return text_of(bytes); }
 
 }  // namespace
 
-Bytes encode_record(const Record& record) {
+namespace {
+
+// Encodes into `stream`; the identity replaces the detail's, where one is given.
+void encode_record_to(const Record& record, const Identity* identity, pb_ostream_t& stream) {
   millrace_Record m = millrace_Record_init_zero;
   std::string_view device = record.device, metric = record.metric, unit = record.unit, value, gateway;
   std::string_view name, consumer, reason, channel, payload;
@@ -196,7 +199,32 @@ Bytes encode_record(const Record& record) {
       m.dead.number = dead->number;
     }
   }
-  return encode(millrace_Record_fields, &m);
+  if (identity) {
+    gateway = identity->gateway;
+    set(m.gateway, gateway);
+    m.epoch = identity->epoch;
+    m.sequence = identity->sequence;
+  }
+  MILLRACE_CHECK(pb_encode(&stream, millrace_Record_fields, &m));
+}
+
+bool append_text(pb_ostream_t* stream, const pb_byte_t* from, std::size_t count) {
+  static_cast<std::string*>(stream->state)->append(reinterpret_cast<const char*>(from), count);
+  return true;
+}
+
+}  // namespace
+
+Bytes encode_record(const Record& record) {
+  Bytes out;
+  pb_ostream_t stream = {append, &out, SIZE_MAX, 0, nullptr};
+  encode_record_to(record, nullptr, stream);
+  return out;
+}
+
+void encode_record(const Record& record, const Identity& identity, std::string& out) {
+  pb_ostream_t stream = {append_text, &out, SIZE_MAX, 0, nullptr};
+  encode_record_to(record, &identity, stream);
 }
 
 Result<Record> decode_record(BytesView bytes) {

@@ -1,12 +1,23 @@
 // Single records and envelopes in the form of proto/record.proto, by nanopb. The one home of nanopb.
 #pragma once
 
+#include <string>
+#include <string_view>
+
 #include "base/status.h"
 #include "record/record.h"
 
 namespace millrace {
 
 Bytes encode_record(const Record& record);
+// The identity that a record is sent with: instead of what its detail says.
+struct Identity {
+  std::string_view gateway;
+  std::uint64_t epoch = 0;
+  Sequence sequence = 0;
+};
+// Appends to `out`.
+void encode_record(const Record& record, const Identity& identity, std::string& out);
 Result<Record> decode_record(BytesView bytes);
 
 // Identity and travel notes around a batch (message Envelope).

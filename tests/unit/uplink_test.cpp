@@ -26,4 +26,10 @@ TEST_CASE("capacity: a larger log holds longer, a longer commit interval writes 
   config.log.commit_interval *= 10;
   CHECK(capacity_of(config, {}).flash_bytes_per_year < small.flash_bytes_per_year);
   CHECK(capacity_of(config, {}).link_bytes_per_day < small.link_bytes_per_day);
+  Config kafka;
+  kafka.kafka_uplinks.resize(1);
+  const double records = capacity_of(kafka, {}).link_bytes_per_day;
+  kafka.kafka_uplinks[0].format = "batch";
+  CHECK(capacity_of(kafka, {}).link_bytes_per_day > 0);
+  CHECK(capacity_of(kafka, {}).link_bytes_per_day < records);
 }

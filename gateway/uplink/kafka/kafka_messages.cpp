@@ -86,7 +86,7 @@ bool KafkaMessages::next(KafkaMessage& out) {
   if (at_ == count_) return false;
   const std::size_t i = at_++;
   const Sequence sequence = row_.first + i;
-  Record* record = form_ == KafkaForm::batch ? nullptr : &records_[i];
+  const Record* record = form_ == KafkaForm::batch ? nullptr : &records_[i];
   if (i == 0 || topic_.of_record()) {
     topic_.render(gateway_, row_.lane, record, out.topic);
     make_topic_name(out.topic);
@@ -101,16 +101,10 @@ bool KafkaMessages::next(KafkaMessage& out) {
   switch (form_) {
     case KafkaForm::batch: out.value = prefix_ + batch_; break;
     case KafkaForm::json: out.value = prefix_ + record_as_json(gateway_, epoch_, sequence, row_.lane, *record); break;
-    case KafkaForm::record: {
-      auto detail = std::make_shared<Detail>(record->detail ? *record->detail : Detail{});
-      detail->gateway = gateway_;
-      detail->epoch = epoch_;
-      detail->sequence = sequence;
-      record->detail = std::move(detail);
+    case KafkaForm::record:
       out.value = prefix_;
-      out.value += text_of(encode_record(*record));
+      encode_record(*record, {gateway_, epoch_, sequence}, out.value);
       break;
-    }
   }
   if (i == 0) {
     static constexpr const char* schemas[] = {"millrace.Record", "json", "millrace.Batch"};
