@@ -18,7 +18,8 @@ struct Marker {
 // magic "MRM1", epoch and instance (8 bytes each, little-endian), then varints: lanes; of each lane its number, low, ranges
 // and the first and last of each range.
 Bytes encode_marker(const Marker& marker);
-// `invalid` when it is none of ours: bounded, ascending, disjoint ranges, nothing behind the end.
+// `invalid` when it is none of ours: numbers up to 2^62, ascending, disjoint ranges, nothing behind the
+// end.
 Result<Marker> decode_marker(BytesView bytes);
 
 }  // namespace millrace

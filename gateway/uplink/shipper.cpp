@@ -145,7 +145,8 @@ bool Shipper::read_marker() {
 // Settles what the far side has, counted by the log's own rows.
 void Shipper::adopt_next() {
   if (adopting_.empty()) return go_on();
-  const auto [lane, range] = adopting_.front();
+  const Lane lane = adopting_.front().first;
+  const Range range = adopting_.front().second;
   log_.read(lane, range, Log::Direction::up, uplink_.limits().bytes_max, [this, alive = alive_, lane, range](const Result<std::vector<Row>>& rows) {
     if (!*alive || adopting_.empty() || adopting_.front() != std::pair(lane, range)) return;
     if (!rows.ok()) {

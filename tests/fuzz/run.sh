@@ -8,7 +8,7 @@ cmake --preset fuzz >/dev/null
 cmake --build --preset fuzz --target fuzz_batch fuzz_record fuzz_json fuzz_text_forms fuzz_config fuzz_segment fuzz_mqtt_packets | tail -n 1
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-for target in batch record json text_forms config segment mqtt_packets; do
+for target in batch record json text_forms config segment mqtt_packets marker; do
   mkdir -p "$work/$target"
   case $target in
     batch) cp tests/golden/batch-1.bin "$work/$target/" ;;
@@ -17,6 +17,7 @@ for target in batch record json text_forms config segment mqtt_packets; do
     text_forms) printf '2024-02-29T12:00:00.5+01:00' > "$work/$target/time"; printf 'a/{b}/+/{c...}' > "$work/$target/topic"; printf '1.5s' > "$work/$target/duration" ;;
     segment) for n in 1 2; do { printf '\005'; head -c 20480 tests/golden/log-1/seg-0000000$n.db; cat tests/golden/log-1/*-wal; } > "$work/segment/$n"; done ;;
     mqtt_packets) printf '\007\062\020\000\001a\000\001\000{"value":1}\064\011\000\001b\000\002\0001\142\002\000\002\300\000\340\000' > "$work/$target/talk" ;;
+    marker) printf 'MRM1\001\002\003\004\005\006\007\010\052\000\000\000\000\000\000\000\001\002\144\002\151\156\310\001\310\001' > "$work/$target/one" ;;
     config) cp packaging/millrace.toml "$work/$target/" ;;
   esac
   if ! "build/fuzz/tests/fuzz_$target" -max_total_time="$seconds" -max_len=65536 -rss_limit_mb=2048 -timeout=10 -artifact_prefix="$work/" "$work/$target" >"$work/log" 2>&1; then

@@ -14,6 +14,7 @@
 #include "record/batch.h"
 #include "record/record_proto.h"
 #include "net/password_hash.h"
+#include "uplink/marker.h"
 
 using namespace millrace;
 
@@ -182,6 +183,20 @@ void segment(BytesView bytes) {
   } any(others);
   (void)HeldJournal(any).read(1, 0);
   (void)MarkFile(any).read();
+}
+
+// What a topic holds is somebody's bytes. What is accepted comes back as it was, and its ranges can be worked with.
+void marker(BytesView bytes) {
+  const auto decoded = decode_marker(bytes);
+  if (!decoded.ok()) return;
+  const auto again = decode_marker(encode_marker(decoded.value()));
+  MILLRACE_CHECK(again.ok() && encode_marker(again.value()) == encode_marker(decoded.value()));
+  for (const auto& [lane, settled] : decoded.value().lanes) {
+    SettledSet set = settled;
+    for (const Range& open : set.unsettled(settled.low() + 1000)) {
+      if (set.can_settle(open)) set.settle(open);
+    }
+  }
 }
 
 }  // namespace

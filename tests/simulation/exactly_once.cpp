@@ -189,4 +189,8 @@ TEST_CASE("marker: what it says comes back, and bytes that lie are refused") {
   for (std::size_t size = 0; size < bytes.size(); ++size) CHECK_FALSE(decode_marker(BytesView(bytes).first(size)).ok());
   CHECK_FALSE(decode_marker(encode_marker({1, 1, {{Lane::raw, SettledSet::restore(100, {{50, 60}})}}})).ok());
   CHECK_FALSE(decode_marker(encode_marker({1, 1, {{Lane::raw, SettledSet::restore(100, {{105, 110}, {111, 120}})}}})).ok());
+  for (const Sequence far : {UINT64_MAX, UINT64_MAX - 1, Sequence{1} << 63}) {  // behind them numbers would wrap
+    CHECK_FALSE(decode_marker(encode_marker({1, 1, {{Lane::raw, SettledSet(far)}}})).ok());
+    CHECK_FALSE(decode_marker(encode_marker({1, 1, {{Lane::raw, SettledSet::restore(100, {{105, far}})}}})).ok());
+  }
 }
