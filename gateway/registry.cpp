@@ -114,17 +114,23 @@ InputPlan plan_of(const SerialInputConfig& c) {
   return plan;
 }
 
-UplinkPlan plan_of(const MqttUplinkConfig& c) {
+// What of an uplink's configuration is the shipper's.
+template <typename UplinkConfig>
+UplinkPlan plan_shipping(const UplinkConfig& c) {
   UplinkPlan plan;
-  plan.name = c.name;
-  plan.fingerprint = Fingerprint(c.servers, c.version, c.client_id, c.topic, c.drain, c.start_oldest, c.keep_alive, c.connect_timeout, c.send_timeout,
-                                 c.initial_interval, c.max_interval, c.prefer_first_after, c.window, c.batch_size, c.username,
-                                 c.password, c.tls).take();
-  plan.shipper.name = c.name;
+  plan.name = plan.shipper.name = c.name;
   plan.shipper.drain = c.drain;
   plan.shipper.start_oldest = c.start_oldest;
   plan.shipper.initial_interval = c.initial_interval;
   plan.shipper.max_interval = c.max_interval;
+  return plan;
+}
+
+UplinkPlan plan_of(const MqttUplinkConfig& c) {
+  UplinkPlan plan = plan_shipping(c);
+  plan.fingerprint = Fingerprint(c.servers, c.version, c.client_id, c.topic, c.drain, c.start_oldest, c.keep_alive, c.connect_timeout, c.send_timeout,
+                                 c.initial_interval, c.max_interval, c.prefer_first_after, c.window, c.batch_size, c.username,
+                                 c.password, c.tls).take();
   plan.make = [c](Loop& loop, Rng& rng, const std::string& gateway, std::uint64_t epoch) -> std::unique_ptr<Uplink> {
     return std::make_unique<MqttUplink>(loop, rng, c, gateway, epoch);
   };
@@ -132,17 +138,11 @@ UplinkPlan plan_of(const MqttUplinkConfig& c) {
 }
 
 UplinkPlan plan_of(const KafkaUplinkConfig& c, const std::string& state_dir) {
-  UplinkPlan plan;
-  plan.name = c.name;
+  UplinkPlan plan = plan_shipping(c);
   plan.fingerprint = Fingerprint(c.servers, c.client_id, c.format, c.topic, c.key, c.compression, c.linger, c.exactly_once, c.transactional_id,
                                  c.marker_topic, c.transaction_timeout, c.drain, c.start_oldest, c.connect_timeout, c.send_timeout, c.initial_interval,
                                  c.max_interval, c.window, c.batch_size, c.message_max, c.queue_size, c.sasl_mechanism, c.username, c.password, c.token,
                                  c.tls, c.schema_registry, c.schema_registry_username, c.schema_registry_password, c.schema_registry_tls).take();
-  plan.shipper.name = c.name;
-  plan.shipper.drain = c.drain;
-  plan.shipper.start_oldest = c.start_oldest;
-  plan.shipper.initial_interval = c.initial_interval;
-  plan.shipper.max_interval = c.max_interval;
   plan.make = [c, state_dir](Loop& loop, Rng& rng, const std::string& gateway, std::uint64_t epoch) -> std::unique_ptr<Uplink> {
     return std::make_unique<KafkaUplink>(loop, rng, c, gateway, epoch, state_dir);
   };

@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <set>
-#include <tuple>
 
 #include "base/files.h"
 #include "base/host_port.h"
@@ -338,30 +337,40 @@ void read_drain(Section& section, DrainConfig& out, const std::string& title) {
   section.finish();
 }
 
+void read_bytes(Section& section, std::string_view key, std::uint64_t least, std::uint64_t most, std::size_t& out) {
+  std::uint64_t value = out;
+  section.size(key, least, most, value);
+  out = value;
+}
+
+// What every uplink has, whatever it speaks.
+template <typename UplinkConfig>
+void read_shipping(Section& section, UplinkConfig& out, Duration send_timeout_max) {
+  if (auto drain = section.table("drain")) read_drain(*drain, out.drain, text("uplink \"", out.name, "\" [drain]"));
+  std::string start = "now";
+  section.choice("start", start, {"now", "oldest"});
+  out.start_oldest = start == "oldest";
+  section.duration("connect_timeout", 1s, 5min, out.connect_timeout);
+  section.duration("send_timeout", 1s, send_timeout_max, out.send_timeout);
+  section.duration("initial_interval", 50ms, 1h, out.initial_interval);
+  section.duration("max_interval", 1s, 24h, out.max_interval);
+  if (out.max_interval < out.initial_interval) section.error("max_interval", "\"max_interval\" is less than \"initial_interval\"");
+  std::int64_t window = static_cast<std::int64_t>(out.window);
+  section.integer("window", 1, 64, window);
+  out.window = static_cast<std::size_t>(window);
+  read_bytes(section, "batch_size", 4 << 10, 2 << 20, out.batch_size);
+}
+
 void read_mqtt_uplink(Section& section, MqttUplinkConfig& out, std::set<std::string>& names) {
   read_name(section, "uplinks.mqtt", out.name, names);
   const bool secure = read_servers(section, out.servers);
   read_version(section, out.version);
   section.text("client_id", out.client_id);
   section.text("topic", out.topic, false);
-  if (auto drain = section.table("drain")) read_drain(*drain, out.drain, text("uplink \"", out.name, "\" [drain]"));
   if (out.topic.find_first_of("+#") != std::string::npos) section.error("topic", "a topic to publish to has no + and no #");
-  std::string start = "now";
-  section.choice("start", start, {"now", "oldest"});
-  out.start_oldest = start == "oldest";
   section.duration("keep_alive", 1s, 18h, out.keep_alive);
-  section.duration("connect_timeout", 1s, 5min, out.connect_timeout);
-  section.duration("send_timeout", 1s, 10min, out.send_timeout);
-  section.duration("initial_interval", 50ms, 1h, out.initial_interval);
-  section.duration("max_interval", 1s, 24h, out.max_interval);
-  if (out.max_interval < out.initial_interval) section.error("max_interval", "\"max_interval\" is less than \"initial_interval\"");
   section.duration("prefer_first_after", 10s, 30 * day, out.prefer_first_after);
-  std::int64_t window = static_cast<std::int64_t>(out.window);
-  section.integer("window", 1, 64, window);
-  out.window = static_cast<std::size_t>(window);
-  std::uint64_t batch = out.batch_size;
-  section.size("batch_size", 4 << 10, 2 << 20, batch);
-  out.batch_size = batch;
+  read_shipping(section, out, 10min);
   read_login(section, out.username, out.password);
   read_tls(section, out.tls, secure);
   section.finish();
@@ -387,26 +396,10 @@ void read_kafka_uplink(Section& section, KafkaUplinkConfig& out, std::set<std::s
   for (const char* key : {"transactional_id", "marker_topic", "transaction_timeout"}) {
     if (section.has(key) && !out.exactly_once) section.error(key, text("\"", key, "\" is of exactly_once = true"));
   }
-  if (auto drain = section.table("drain")) read_drain(*drain, out.drain, text("uplink \"", out.name, "\" [drain]"));
-  std::string start = "now";
-  section.choice("start", start, {"now", "oldest"});
-  out.start_oldest = start == "oldest";
-  section.duration("connect_timeout", 1s, 5min, out.connect_timeout);
-  section.duration("send_timeout", 1s, 1h, out.send_timeout);
-  section.duration("initial_interval", 50ms, 1h, out.initial_interval);
-  section.duration("max_interval", 1s, 24h, out.max_interval);
-  if (out.max_interval < out.initial_interval) section.error("max_interval", "\"max_interval\" is less than \"initial_interval\"");
-  std::int64_t window = static_cast<std::int64_t>(out.window);
-  section.integer("window", 1, 64, window);
-  if (section.has("window") && out.exactly_once && window != 1) section.error("window", "with exactly_once one transaction is in flight: \"window\" is 1");
-  out.window = static_cast<std::size_t>(window);
-  for (const auto& [key, least, most, to] : {std::tuple{"batch_size", std::uint64_t{4 << 10}, std::uint64_t{2 << 20}, &out.batch_size},
-                                             std::tuple{"message_max", std::uint64_t{1000}, std::uint64_t{64 << 20}, &out.message_max},
-                                             std::tuple{"queue_size", std::uint64_t{1 << 20}, std::uint64_t{1 << 30}, &out.queue_size}}) {
-    std::uint64_t value = *to;
-    section.size(key, least, most, value);
-    *to = value;
-  }
+  read_shipping(section, out, 1h);
+  if (section.has("window") && out.exactly_once && out.window != 1) section.error("window", "with exactly_once one transaction is in flight: \"window\" is 1");
+  read_bytes(section, "message_max", 1000, 64 << 20, out.message_max);
+  read_bytes(section, "queue_size", 1 << 20, 1 << 30, out.queue_size);
   section.choice("sasl_mechanism", out.sasl_mechanism, {"PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER"});
   section.text("username", out.username);
   section.secret("password_file", out.password);

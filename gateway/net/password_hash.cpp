@@ -1,37 +1,22 @@
 #include "net/password_hash.h"
 
-#include <mbedtls/base64.h>
 #include <mbedtls/md.h>
 #include <mbedtls/pkcs5.h>
 
 #include <charconv>
+#include <span>
 #include <vector>
 
 #include "base/check.h"
 #include "base/rng.h"
 #include "base/text.h"
+#include "net/base64.h"
 
 namespace millrace {
 namespace {
 
 constexpr std::size_t salt_bytes = 12, hash_bytes = 64;
 constexpr unsigned iterations_max = 10'000'000;
-
-std::string base64(const std::vector<std::uint8_t>& bytes) {
-  std::string out(4 * (bytes.size() / 3 + 1) + 1, '\0');
-  std::size_t size = 0;
-  MILLRACE_CHECK(mbedtls_base64_encode(reinterpret_cast<unsigned char*>(out.data()), out.size(), &size, bytes.data(), bytes.size()) == 0);
-  out.resize(size);
-  return out;
-}
-
-bool unbase64(std::string_view text, std::vector<std::uint8_t>& out) {
-  out.resize(text.size() + 1);
-  std::size_t size = 0;
-  if (mbedtls_base64_decode(out.data(), out.size(), &size, reinterpret_cast<const unsigned char*>(text.data()), text.size()) != 0) return false;
-  out.resize(size);
-  return true;
-}
 
 std::vector<std::uint8_t> derive(std::string_view password, const std::vector<std::uint8_t>& salt, unsigned iterations, std::size_t bytes) {
   std::vector<std::uint8_t> out(bytes);
@@ -67,7 +52,9 @@ Status parse(std::string_view text, Stored& out) {
 std::string hash_password(std::string_view password, unsigned iterations) {
   std::vector<std::uint8_t> salt(salt_bytes);
   fill_from_kernel(salt.data(), salt.size());
-  return text("$7$", iterations, "$", base64(salt), "$", base64(derive(password, salt, iterations, hash_bytes)));
+  const std::vector<std::uint8_t> hash = derive(password, salt, iterations, hash_bytes);
+  return text("$7$", iterations, "$", base64(std::as_bytes(std::span(salt))), "$",
+              base64(std::as_bytes(std::span(hash))));
 }
 
 Status check_hash(std::string_view stored) {

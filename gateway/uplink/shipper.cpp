@@ -24,6 +24,11 @@ const char* verdict_name(Verdict verdict) {
   return names[static_cast<int>(verdict)];
 }
 
+bool outweighs(Verdict verdict, Verdict other) {
+  static constexpr int weight[] = {0, 2, 1, 3};
+  return weight[static_cast<int>(verdict)] > weight[static_cast<int>(other)];
+}
+
 Shipper::Shipper(Loop& loop, Log& log, Uplink& uplink, Metrics& metrics, Rng& rng, ShipperOptions options)
     : loop_(loop),
       log_(log),

@@ -19,6 +19,8 @@ enum class Verdict : std::uint8_t {
   blocked,       // not until someone acts: credentials, missing topic
 };
 const char* verdict_name(Verdict verdict);
+// One verdict for many rows: what needs a person outweighs what needs time, which outweighs what will never go.
+bool outweighs(Verdict verdict, Verdict other);
 
 struct Outcome {
   Verdict verdict = Verdict::acknowledged;  // about the rows in `open`

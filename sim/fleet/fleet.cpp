@@ -116,7 +116,7 @@ void Fleet::pump(Link& link) {
     if (message->flying) continue;
     message->flying = true;
     ++link.flying;
-    link.connection->client().publish(topic_of(message->device), message->payload, spec_.qos, {}, "", [this, &link, message](int code) {
+    link.connection->client().publish(topic_of(message->device), message->payload, spec_.qos, [this, &link, message](int code) {
       --link.flying;
       message->flying = false;
       if (code < 0 || code >= 128) return;  // published again, before anything newer of this device

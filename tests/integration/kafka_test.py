@@ -16,7 +16,9 @@ import unittest
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "support"))
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent.parent / "packaging"))
 import kafka
+import read_batch
 from testsite import BUILD, Process, Site, free_port, wait_for
 
 CONFIG = """
@@ -98,16 +100,11 @@ class Forms(KafkaSite):
         self.assertEqual(len({m.headers()[2] for m in messages}), 500)
 
     def test_records_are_read_with_the_installed_descriptor(self):
-        from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
         self.kafka.topic("plant-line-1-raw")
         self.start('topic = "plant-{tag.line}-{lane}"\nkey = "{gateway}/{device}"')
         self.publish(100)
         self.drained()
-        files = descriptor_pb2.FileDescriptorSet.FromString((BUILD / "generated" / "record.desc").read_bytes())
-        pool = descriptor_pool.DescriptorPool()
-        for file in files.file:
-            pool.Add(file)
-        Record = message_factory.MessageFactory(pool).GetPrototype(pool.FindMessageTypeByName("millrace.Record"))
+        Record = read_batch.schema(BUILD / "generated" / "record.desc")["Record"]
         messages = self.kafka.read("plant-line-1-raw")
         records = [Record.FromString(m.value()) for m in messages]
         self.assertEqual([r.number for r in records], list(range(1, 101)))
@@ -124,11 +121,12 @@ class Forms(KafkaSite):
         self.assertEqual({m.key() for m in messages}, {b"gw"})
         self.assertEqual(len({m.partition() for m in messages}), 1)
         self.assertEqual(sum(int(dict(m.headers())["count"]) for m in messages), 5000)
-        sys.path.insert(0, str(Path(__file__).resolve().parent.parent.parent / "packaging"))
-        import read_batch
-        readings = [reading for m in messages for reading in read_batch.readings(m.value())] if hasattr(read_batch, "readings") else None
-        if readings is not None:
-            self.assertEqual(len(readings), 5000)
+        classes = read_batch.schema(BUILD / "generated" / "record.desc")
+        records = [record for m in messages for record in read_batch.records(m.value(), classes)]
+        self.assertEqual(len(records), 5000)
+        for device in range(10):
+            values = [record["value"] for record in records if record["device"] == f"dev-{device}"]
+            self.assertEqual(values, list(range(1, len(values) + 1)))
 
 
 def murmur2(data):

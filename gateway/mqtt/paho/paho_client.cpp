@@ -305,21 +305,14 @@ void PahoClient::subscribe(std::vector<std::string> filters, int qos, bool no_lo
       [] {});
 }
 
-void PahoClient::publish(std::string topic, std::shared_ptr<const Bytes> payload, int qos, Properties properties,
-                         std::string content_type, std::function<void(int)> done) {
+void PahoClient::publish(std::string topic, std::shared_ptr<const Bytes> payload, int qos, std::function<void(int)> done) {
   const std::uint64_t request = shared_->next_request++;
   shared_->publishes.emplace(request, std::move(done));
   loop_.run_blocking(
       "paho",
-      [shared = shared_, request, topic = std::move(topic), payload = std::move(payload), qos, properties = std::move(properties),
-       content_type = std::move(content_type)] {
+      [shared = shared_, request, topic = std::move(topic), payload = std::move(payload), qos] {
         try {
-          ::mqtt::properties props;
-          if (shared->options.version == 5) {
-            if (!content_type.empty()) props.add(::mqtt::property(::mqtt::property::CONTENT_TYPE, content_type));
-            for (const auto& [name, value] : properties) props.add(::mqtt::property(::mqtt::property::USER_PROPERTY, name, value));
-          }
-          auto message = ::mqtt::message::create(topic, payload->data(), payload->size(), qos, false, props);
+          auto message = ::mqtt::message::create(topic, payload->data(), payload->size(), qos, false, ::mqtt::properties{});
           shared->client->publish(message, reinterpret_cast<void*>(static_cast<std::uintptr_t>(request)), *shared);
         } catch (const std::exception& error) {
           LOG_DEBUG("publish: ", error.what());

@@ -55,7 +55,6 @@ class PahoClient {
     std::function<void(const MqttFault&)> lost;     // it did, and is gone
     std::function<void(const ArrivedMessage&)> arrived;  // on Paho's thread
   };
-  using Properties = std::vector<std::pair<std::string, std::string>>;
 
   PahoClient(Loop& loop, PahoOptions options, Events events);
   // Destroys the Paho client on the worker; no event runs afterwards, but `arrived` may until `destroyed` of close().
@@ -66,9 +65,8 @@ class PahoClient {
   void subscribe(std::vector<std::string> filters, int qos, bool no_local, bool retained_on_new_only,
                  std::function<void(std::vector<int> granted)> done);
   // `done` runs exactly once: with 0 (or 16, no subscribers) when the broker has it, a reason code of 128 and more when it
-  // refused, -1 when the connection failed first. `properties` are MQTT 5 user properties.
-  void publish(std::string topic, std::shared_ptr<const Bytes> payload, int qos, Properties properties,
-               std::string content_type, std::function<void(int reason_code)> done);
+  // refused, -1 when the connection failed first. (The simulator's fleet publishes; the uplink has mqtt/publish_client.h.)
+  void publish(std::string topic, std::shared_ptr<const Bytes> payload, int qos, std::function<void(int reason_code)> done);
   // Disconnects and destroys; `destroyed` runs on the loop when no callback of this client runs or will run.
   void close(std::function<void()> destroyed);
 

@@ -40,7 +40,7 @@ struct KafkaUplink::Attempt {
 };
 
 KafkaUplink::KafkaUplink(Loop& loop, Rng& rng, KafkaUplinkConfig config, std::string gateway, std::uint64_t epoch, const std::string& state_dir)
-    : loop_(loop), rng_(rng), config_(std::move(config)), gateway_(std::move(gateway)), marker_key_(gateway_ + "/" + config_.name),
+    : loop_(loop), config_(std::move(config)), gateway_(std::move(gateway)), marker_key_(gateway_ + "/" + config_.name),
       worker_("kafka:" + config_.name), messages_(messages_of(config_, gateway_, epoch)),
       reconnect_(loop, rng, {{"kafka"}, config_.initial_interval, config_.max_interval, Duration{0}}, [this](const std::string&) { attempt(); }, [] {}) {
   if (config_.schema_registry.empty()) return;
@@ -294,10 +294,8 @@ void KafkaUplink::on_delivered(std::uint64_t message, int error) {
   if (sending == sendings_.end()) return;
   --sending->flying;
   if (error == 0) return;
-  // One verdict a row: what needs somebody outweighs what needs time, which outweighs what will never go.
-  static constexpr int weight[] = {0, 2, 1, 3};
   const auto note = [error](int& worst) {
-    if (weight[static_cast<int>(verdict_of_kafka(error))] > weight[static_cast<int>(verdict_of_kafka(worst))]) worst = error;
+    if (outweighs(verdict_of_kafka(error), verdict_of_kafka(worst))) worst = error;
   };
   if (row == marker_row) std::for_each(sending->errors.begin(), sending->errors.end(), note);
   else note(sending->errors.at(row));
@@ -367,12 +365,11 @@ void KafkaUplink::on_ended(const KafkaAnswer& answer, bool committed) {
   adapt(sending);
   if (!committed) {
     // The verdict of the worst row is about all of them: the shipper halves what is refused until it stands alone.
-    int worst = RD_KAFKA_RESP_ERR__STATE;
-    for (const Verdict verdict : {Verdict::refused, Verdict::retryable, Verdict::blocked}) {
-      for (const int error : sending.errors) {
-        if (error != 0 && verdict_of_kafka(error) == verdict) worst = error;
-      }
+    int worst = 0;
+    for (const int error : sending.errors) {
+      if (outweighs(verdict_of_kafka(error), verdict_of_kafka(worst))) worst = error;
     }
+    if (worst == 0) worst = RD_KAFKA_RESP_ERR__STATE;
     sending.errors.assign(sending.errors.size(), worst);
   }
   finish(std::move(sending));
@@ -385,8 +382,7 @@ void KafkaUplink::finish(Sending sending) {
     const int error = sending.errors[i];
     if (error == 0) continue;
     outcome.open.push_back(i);
-    static constexpr int weight[] = {0, 2, 1, 3};
-    if (weight[static_cast<int>(verdict_of_kafka(error))] > weight[static_cast<int>(outcome.verdict)]) {
+    if (outweighs(verdict_of_kafka(error), outcome.verdict)) {
       outcome.verdict = verdict_of_kafka(error);
       outcome.reason = kafka_error_text(error);
     }

@@ -76,7 +76,6 @@ class KafkaUplink final : public Uplink {
   void on_worker(Work work, Done done);
 
   Loop& loop_;
-  Rng& rng_;
   KafkaUplinkConfig config_;
   const std::string gateway_, marker_key_, worker_;
   std::unique_ptr<SchemaRegistry> registry_;  // where one is configured

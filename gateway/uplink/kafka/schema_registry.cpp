@@ -8,6 +8,7 @@
 #include "base/logger.h"
 #include "base/text.h"
 #include "config/secret.h"
+#include "net/base64.h"
 #include "record/record_text.h"
 #include "record_proto_text.h"
 
@@ -45,17 +46,6 @@ class IdReader final : public JsonHandler {
   std::string key_;
 };
 
-std::string base64(std::string_view bytes) {
-  static constexpr char letters[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-  std::string out;
-  for (std::size_t i = 0; i < bytes.size(); i += 3) {
-    std::uint32_t three = 0;
-    for (std::size_t k = 0; k < 3; ++k) three = three << 8 | (i + k < bytes.size() ? static_cast<unsigned char>(bytes[i + k]) : 0u);
-    for (std::size_t k = 0; k < 4; ++k) out += i + k <= bytes.size() ? letters[three >> (18 - 6 * k) & 63] : '=';
-  }
-  return out;
-}
-
 }  // namespace
 
 SchemaRegistry::SchemaRegistry(Loop& loop, const KafkaUplinkConfig& config, KafkaForm form, std::string cache)
@@ -90,7 +80,7 @@ void SchemaRegistry::ask(std::function<void(Status)> done) {
   if (!config_.schema_registry_username.empty()) {
     auto password = read_secret(config_.schema_registry_password);
     if (!password.ok()) return loop_.post([done = std::move(done), why = password.status().detail()] { done({Code::invalid, "schema_registry_password_file: " + why}); });
-    request.headers.emplace_back("Authorization", "Basic " + base64(config_.schema_registry_username + ":" + password.value()));
+    request.headers.emplace_back("Authorization", "Basic " + base64(bytes_of(config_.schema_registry_username + ":" + password.value())));
   }
   JsonWriter body;
   body.begin_object().member("schemaType", form_ == KafkaForm::json ? "JSON" : "PROTOBUF");

@@ -115,9 +115,7 @@ void MqttUplink::on_published(std::uint64_t id, std::uint32_t index, int reason_
   const Verdict verdict = verdict_of(reason_code);
   if (verdict != Verdict::acknowledged) {
     sending.outcome.open.push_back(index);
-    // One verdict for the batch: what needs a person outweighs what needs time, which outweighs what will never go.
-    static constexpr int weight[] = {0, 2, 1, 3};
-    if (weight[static_cast<int>(verdict)] > weight[static_cast<int>(sending.outcome.verdict)]) {
+    if (outweighs(verdict, sending.outcome.verdict)) {
       sending.outcome.verdict = verdict;
       sending.outcome.reason = reason_code < 0 ? "connection lost before the acknowledgement" : mqtt::reason_text(reason_code);
     }
