@@ -209,8 +209,7 @@ void App::beat_watchdog() {
 }
 
 void App::start_input(const InputPlan& plan) {
-  const SouthParts parts{loop_, rng_, *inbox_, *pipeline_, trust_, metrics_, config_.gateway.runtime_dir, config_.log.path};
-  if (Status status = make_folders(config_.gateway.runtime_dir + "/paho"); !status.ok()) LOG_ERROR(status.detail());
+  const SouthParts parts{loop_, rng_, *inbox_, *pipeline_, trust_, metrics_, config_.log.path};
   Input& input = inputs_[plan.name];
   input.fingerprint = plan.fingerprint;
   input.driver = plan.make(parts);

@@ -85,7 +85,7 @@ InputPlan plan_of(const MqttInputConfig& c) {
   plan.retained_once = c.retained == "changed";
   plan.routes = c.routes;
   plan.make = [c](const SouthParts& parts) -> std::unique_ptr<Driver> {
-    return std::make_unique<MqttDriver>(parts.loop, parts.rng, parts.inbox, parts.trust, parts.metrics, c, filters_of(c), parts.runtime_dir + "/paho");
+    return std::make_unique<MqttDriver>(parts.loop, parts.rng, parts.inbox, parts.trust, parts.metrics, c, filters_of(c));
   };
   return plan;
 }

@@ -28,7 +28,6 @@ struct SouthParts {
   Intake& intake;
   const ClockTrust& trust;
   Metrics& metrics;
-  std::string runtime_dir;
   std::string state_dir;  // what must outlive a reboot and is no data: beside the log
 };
 

@@ -19,7 +19,7 @@ std::uint16_t receive_maximum(const Inbox& inbox) {
 }  // namespace
 
 MqttDriver::MqttDriver(Loop& loop, Rng& rng, Inbox& inbox, const ClockTrust& trust, Metrics& metrics, MqttInputConfig config,
-                       std::vector<std::string> filters, std::string persistence_dir)
+                       std::vector<std::string> filters)
     : loop_(loop),
       inbox_(inbox),
       trust_(trust),
@@ -41,7 +41,6 @@ MqttDriver::MqttDriver(Loop& loop, Rng& rng, Inbox& inbox, const ClockTrust& tru
   options.paho.username = config_.username;
   options.paho.password = config_.password;
   options.paho.tls = config_.tls;
-  if (config_.persistent_session) options.paho.persistence_dir = std::move(persistence_dir);
   options.reconnect.shortest = config_.reconnect_min;
   options.reconnect.longest = config_.reconnect_max;
   MqttConnection::Events events;

@@ -1,5 +1,6 @@
-// Takes messages from a broker, on Eclipse Paho. Paho acknowledges a message when its arrival callback returns, so the
-// payload is in the inbox by then, and with durability = "power" in a fsynced commit. Four rules for Paho's thread:
+// Takes messages from a broker, on Eclipse Paho. Paho acknowledges a message (PUBACK, PUBREC) when its arrival callback
+// returns, so the payload is in the inbox by then, and with durability = "power" in a fsynced commit. Four rules for Paho's
+// thread:
 //   (a) the loop never calls Paho, one worker does (gateway/mqtt);
 //   (b) the callback never waits for the loop: the fsync it waits for is signalled by the log's writer thread;
 //   (c) at three quarters full the driver disconnects (the broker keeps the messages of a persistent session) and comes
@@ -26,7 +27,7 @@ constexpr int exit_inbox_overrun = 75;  // EX_TEMPFAIL: start me again
 class MqttDriver final : public Driver {
  public:
   MqttDriver(Loop& loop, Rng& rng, Inbox& inbox, const ClockTrust& trust, Metrics& metrics, MqttInputConfig config,
-             std::vector<std::string> filters, std::string persistence_dir);
+             std::vector<std::string> filters);
 
   const std::string& name() const override { return config_.name; }
   Status start() override;

@@ -70,7 +70,7 @@ const std::pair<const char*, Make> drivers[] = {
        config.servers = {"mqtt://127.0.0.1:1"};
        config.client_id = "contract";
        config.persistent_session = false;
-       return std::make_unique<MqttDriver>(stage.loop, stage.rng, *stage.inbox, stage.trust, stage.metrics, config, std::vector<std::string>{"a/#"}, "");
+       return std::make_unique<MqttDriver>(stage.loop, stage.rng, *stage.inbox, stage.trust, stage.metrics, config, std::vector<std::string>{"a/#"});
      }},
     {"mqtt_endpoint",  // an address that is none of this machine's: nothing to listen on
      [](Stage& stage) -> std::unique_ptr<Driver> {

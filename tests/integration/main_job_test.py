@@ -53,12 +53,12 @@ class MainJob(Site):
     def test_kill_9_at_random_moments_loses_nothing(self):
         self.kill_9(1)
 
-    def kill_9(self, qos):
+    def kill_9(self, qos, version="5"):
         kills = int(os.environ.get("MILLRACE_KILLS", "6"))
         seed = int(os.environ.get("MILLRACE_SEED", "1"))
         rng = random.Random(seed)
         devices, central = self.broker(), self.broker()
-        config = self.config(devices.port, central.port, input=f"qos = {qos}")
+        config = self.config(devices.port, central.port, input=f"qos = {qos}", inversion=version)
         gateway = self.gateway(config)
         sim = self.sim(scenario(devices.port, f'server = "mqtt://127.0.0.1:{central.port}"', rate=1000, duration=f"{2 + kills}s", fleet=f"qos = {qos}"), wait=False)
         for _ in range(kills):
@@ -67,12 +67,15 @@ class MainJob(Site):
             gateway.stop(signal.SIGKILL)
             gateway = self.gateway(config)
         account = self.account(sim)
-        print(f"kill -9, {kills} times, QoS {qos}: {account}")
+        print(f"kill -9, {kills} times, MQTT {version}, QoS {qos}: {account}")
         self.verdict(account, redelivered=True)
         self.assertEqual(gateway.stop(), 0)
 
     def test_kill_9_with_qos_2(self):
         self.kill_9(2)
+
+    def test_kill_9_with_qos_2_of_mqtt_3_1_1(self):
+        self.kill_9(2, "3.1.1")
 
     def full_log(self, durability, rate):
         devices, central_port = self.broker(), free_port()

@@ -5,6 +5,7 @@
 #include "loop/uv_loop.h"
 #include "mqtt/publish_client.h"
 #include "net/reconnect.h"
+#include "tests/support/scripted_broker.h"
 
 using namespace millrace;
 using namespace millrace::mqtt;
@@ -21,43 +22,6 @@ std::string connack(std::uint16_t receive_maximum = 65535, std::uint32_t packet_
   put_connack(write, 5, bytes);
   return bytes;
 }
-
-// Answers each packet by `answer`, whose bytes go out in pieces of `piece`.
-struct ScriptedBroker {
-  explicit ScriptedBroker(UvLoop& l) : loop(l) {
-    auto made = loop.listen("127.0.0.1:0", [this](std::unique_ptr<Stream> accepted) {
-      stream = std::move(accepted);
-      framer = std::make_unique<Framer>(std::size_t{1} << 20);
-      stream->read([this](BytesView chunk) {
-        if (chunk.empty()) {
-          closed = true;
-          return;
-        }
-        framer->push(chunk);
-        Packet packet;
-        while (framer->next(packet) == Framer::Next::packet) {
-          heard.push_back(packet.type);
-          say(answer(packet));
-        }
-      });
-    });
-    REQUIRE(made.ok());
-    listener = std::move(made).value();
-  }
-  void say(const std::string& bytes) {
-    for (std::size_t at = 0; at < bytes.size(); at += piece) stream->write(bytes.substr(at, piece));
-  }
-  std::string url() const { return text("mqtt://localhost:", listener->port()); }
-
-  UvLoop& loop;
-  std::unique_ptr<Listener> listener;
-  std::unique_ptr<Stream> stream;
-  std::unique_ptr<Framer> framer;
-  std::function<std::string(const Packet&)> answer;
-  std::vector<PacketType> heard;
-  std::size_t piece = SIZE_MAX;
-  bool closed = false;
-};
 
 struct Fixture {
   UvLoop loop;

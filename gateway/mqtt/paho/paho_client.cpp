@@ -4,11 +4,13 @@
 
 #include <map>
 #include <mutex>
+#include <set>
 
 #include "base/host_port.h"
 #include "base/logger.h"
 #include "base/text.h"
 #include "config/secret.h"
+#include "mqtt/packet.h"
 
 namespace millrace {
 namespace {
@@ -59,7 +61,7 @@ MqttFault fault_of(int code, const char* message, int version, bool tls, const s
 }  // namespace
 
 // Shared by the owner, the worker's tasks and the callbacks. `owner_alive` belongs to the loop.
-struct PahoClient::Shared : std::enable_shared_from_this<PahoClient::Shared>, ::mqtt::callback, ::mqtt::iaction_listener {
+struct PahoClient::Shared : std::enable_shared_from_this<PahoClient::Shared>, ::mqtt::callback, ::mqtt::iaction_listener, ::mqtt::iclient_persistence {
   Shared(Loop& l, PahoOptions o, Events e) : loop(l), options(std::move(o)), events(std::move(e)) {}
 
   Loop& loop;
@@ -69,6 +71,7 @@ struct PahoClient::Shared : std::enable_shared_from_this<PahoClient::Shared>, ::
   bool owner_alive = true;
   std::mutex mutex;
   std::string tls_errors;
+  std::set<std::uint16_t> taken;  // QoS 2 messages that put() took and message_arrived() will bring again; on Paho's thread
 
   // Requests on their way, by the number that Paho carries as the user context. On the loop.
   std::map<std::uint64_t, std::function<void(int)>> publishes;
@@ -83,8 +86,39 @@ struct PahoClient::Shared : std::enable_shared_from_this<PahoClient::Shared>, ::
   }
 
   // ---- on Paho's threads
+  // Paho's store, which keeps nothing: what Paho would keep until PUBREL, the whole packet, is an arrival.
+  void put(const std::string&, const std::vector<::mqtt::string_view>& parts) override {
+    std::string bytes;
+    for (const auto& part : parts) bytes.append(part.data(), part.size());
+    mqtt::Framer framer(SIZE_MAX);
+    framer.push(bytes_of(bytes));
+    mqtt::Packet packet;
+    mqtt::Publish publish;
+    mqtt::UserProperties properties;
+    if (framer.next(packet) != mqtt::Framer::Next::packet || packet.type != mqtt::PacketType::publish) return;
+    if (!mqtt::parse_publish(packet, static_cast<std::uint8_t>(options.version), publish, properties).ok()) return;  // message_arrived() takes it
+    taken.insert(publish.packet_id);
+    ArrivedMessage arrived;
+    arrived.topic = publish.topic;
+    arrived.payload = publish.payload;
+    arrived.packet_id = publish.packet_id;
+    arrived.qos = publish.qos;
+    arrived.duplicate = publish.duplicate;
+    arrived.retained = publish.retain;
+    if (options.want_properties) arrived.user_properties.assign(properties.begin(), properties.end());
+    if (events.arrived) events.arrived(arrived);
+  }
+  void open(const std::string&, const std::string&) override {}
+  void close() override {}
+  void clear() override {}
+  bool contains_key(const std::string&) override { return false; }
+  ::mqtt::string_collection keys() const override { return {}; }
+  std::string get(const std::string&) const override { return {}; }
+  void remove(const std::string&) override {}
+
   void message_arrived(::mqtt::const_message_ptr message) override {
     const MQTTAsync_message& c = c_message(*message);
+    if (taken.erase(static_cast<std::uint16_t>(c.msgid)) > 0 && c.qos == 2) return;
     const std::string& topic = message->get_topic();
     const auto& payload = message->get_payload_ref();
     ArrivedMessage arrived;
@@ -172,8 +206,7 @@ struct PahoClient::Shared : std::enable_shared_from_this<PahoClient::Shared>, ::
     // What Paho holds for us is bounded by our own batches in flight; its default of 100 messages would refuse the rest.
     const ::mqtt::create_options create(version, 60'000);
     const std::string uri = paho_uri(options.server);
-    if (options.persistence_dir.empty()) client = std::make_unique<::mqtt::async_client>(uri, options.client_id, create, nullptr);
-    else client = std::make_unique<::mqtt::async_client>(uri, options.client_id, create, options.persistence_dir);
+    client = std::make_unique<::mqtt::async_client>(uri, options.client_id, create, events.arrived ? this : nullptr);
     client->set_callback(*this);  // before connecting: a message that arrives earlier would stick in Paho's own queue
   }
 

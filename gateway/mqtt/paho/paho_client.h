@@ -4,6 +4,11 @@
 // made by the "paho" worker, and every answer is posted to the loop. Only `arrived` runs on Paho's thread: it must have
 // stored the message when it returns, because Paho acknowledges right after it, and it must never wait for the loop.
 //
+// At QoS 2 "acknowledged" is PUBREC: the broker forgets the payload then (MQTT 5, section 4.3.3). Left to itself, Paho notes
+// the packet id before PUBREC and delivers after the note (5) or even after PUBREL (3.1.1), so that a death in between loses
+// the message. So there is no store of Paho's own: `arrived` runs at the moment when Paho would write to one. After a death
+// the broker sends the message again, marked as a duplicate; it is for the receiver to know it.
+//
 // A PahoClient lives for one connection: after lost() or a failed connect it is destroyed and another made, so an echo of
 // a dead connection finds nobody.
 #pragma once
@@ -35,7 +40,6 @@ struct PahoOptions {
   SecretRef password;
   TlsConfig tls;
   bool want_properties = false;   // fill in ArrivedMessage::user_properties
-  std::string persistence_dir;    // where Paho keeps half-received QoS 2 messages; empty: nowhere
 };
 
 struct ArrivedMessage {
