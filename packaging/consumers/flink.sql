@@ -26,6 +26,6 @@ CREATE TABLE readings (
   'json.ignore-parse-errors' = 'true'
 );
 
-SELECT window_start, device, metric, COUNT(*) AS readings, AVG(`value`) AS mean, MIN(`value`) AS lowest, MAX(`value`) AS highest
+SELECT window_start, device, metric, COUNT(*) AS readings, AVG(`value`) AS mean, SUM(`value`) AS total
 FROM TABLE(TUMBLE(TABLE readings, DESCRIPTOR(event_time), INTERVAL '1' MINUTE))
 GROUP BY window_start, window_end, device, metric;

@@ -334,7 +334,7 @@ class Secure(KafkaSite):
         secret = self.folder / "secret"
         secret.write_text("falsch\n")
         secret.chmod(0o600)
-        for mechanism in ("PLAIN", "SCRAM-SHA-256"):
+        for mechanism in ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"):
             secret.write_text("falsch\n")
             gateway = self.start(f'format = "json"\ntls_ca = "{self.certificates}/ca.pem"\nsasl_mechanism = "{mechanism}"\nusername = "gw"\n'
                                  f'password_file = "{secret}"', servers=f"127.0.0.1:{self.kafka.secure_port}")
@@ -345,7 +345,7 @@ class Secure(KafkaSite):
             self.drained()
             self.assertNotIn("geheim", gateway.text())
             gateway.stop()
-        self.assertEqual(len(self.kafka.read("millrace.raw")), 20)
+        self.assertEqual(len(self.kafka.read("millrace.raw")), 30)
         # Another CA: nothing is sent.
         other = self.folder / "other"
         subprocess.run([Path(__file__).resolve().parent.parent.parent / "packaging" / "test-ca.sh", other], check=True, stdout=subprocess.DEVNULL)
@@ -354,6 +354,27 @@ class Secure(KafkaSite):
         self.publish(10)
         wait_for(lambda: "certificate" in gateway.text(), "the reason is named")
         self.assertEqual(self.metric("millrace_uplink_backlog_records"), 10)
+
+    def test_oauthbearer_with_a_token_file(self):
+        self.kafka.topic("millrace.raw")
+
+        def token(lifetime):
+            now = time.time()
+            parts = {"alg": "none"}, {"sub": "gw", "iat": now, "exp": now + lifetime}
+            return ".".join(base64.urlsafe_b64encode(json.dumps(part).encode()).decode().rstrip("=") for part in parts) + "."
+        secret = self.folder / "token"
+        secret.write_text(token(-3600) + "\n")
+        secret.chmod(0o600)
+        gateway = self.start(f'format = "json"\ntls_ca = "{self.certificates}/ca.pem"\nsasl_mechanism = "OAUTHBEARER"\ntoken_file = "{secret}"',
+                             servers=f"127.0.0.1:{self.kafka.secure_port}")
+        self.publish(10)
+        wait_for(lambda: "uthentication" in gateway.text(), "the reason is named")
+        self.assertEqual(self.metric("millrace_uplink_up"), 0)
+        fresh = token(3600)
+        secret.write_text(fresh + "\n")  # as who renews the file would
+        self.drained(90)
+        self.assertNotIn(fresh[:60], gateway.text())
+        self.assertEqual(len(self.kafka.read("millrace.raw")), 10)
 
 
 class ExactlyOnce(KafkaSite):

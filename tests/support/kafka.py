@@ -54,9 +54,12 @@ class Kafka:
             (self.folder / "server.pem").write_text(keys)
             logins = " ".join(f'user_{name}="{password}"' for name, password in users.items())
             more = (f"ssl.keystore.type=PEM\nssl.keystore.location={self.folder}/server.pem\nssl.truststore.type=PEM\n"
-                    f"ssl.truststore.location={tls}/ca.pem\nsasl.enabled.mechanisms=PLAIN,SCRAM-SHA-256\n"
+                    f"ssl.truststore.location={tls}/ca.pem\nsasl.enabled.mechanisms=PLAIN,SCRAM-SHA-256,SCRAM-SHA-512,OAUTHBEARER\n"
                     f"listener.name.secure.plain.sasl.jaas.config=org.apache.kafka.common.security.plain.PlainLoginModule required {logins};\n"
-                    "listener.name.secure.scram-sha-256.sasl.jaas.config=org.apache.kafka.common.security.scram.ScramLoginModule required;\n")
+                    "listener.name.secure.scram-sha-256.sasl.jaas.config=org.apache.kafka.common.security.scram.ScramLoginModule required;\n"
+                    "listener.name.secure.scram-sha-512.sasl.jaas.config=org.apache.kafka.common.security.scram.ScramLoginModule required;\n"
+                    # Takes JSON web tokens without a signature, and looks at their times.
+                    "listener.name.secure.oauthbearer.sasl.jaas.config=org.apache.kafka.common.security.oauthbearer.OAuthBearerLoginModule required;\n")
         (self.folder / "server.properties").write_text(f"""
 process.roles=broker,controller
 node.id=1
@@ -76,7 +79,7 @@ group.initial.rebalance.delay.ms=0
 {more}{settings}
 """)
         scram = [part for name, password in (secure[1] if secure else {}).items()
-                 for part in ("--add-scram", f"SCRAM-SHA-256=[name={name},password={password}]")]
+                 for bits in (256, 512) for part in ("--add-scram", f"SCRAM-SHA-{bits}=[name={name},password={password}]")]
         subprocess.run([*JAVA, "-cp", f"{JARS}/*", "kafka.tools.StorageTool", "format", "-t", "MkU3OEVBNTcwNTJENDM2Qg", "-c",
                         str(self.folder / "server.properties"), *scram], check=True, capture_output=True)
         self.process = None

@@ -1,10 +1,10 @@
 // A raw MQTT publisher for tests and benchmarks: keeps a window of messages unacknowledged on each of its connections, as fast as
 // they are acknowledged or at a rate, comes back when the connection breaks and sends again what was not acknowledged (MQTT 5,
 // section 4.4), and says what was acknowledged. Message n of connection c is published to plant/line-1/PREFIX-c/telemetry as
-// {"ts":BASE+n,"value":n}.
+// {"ts":BASE+n*STEP,"value":n}, in microseconds.
 //
 // usage: pipelined_publisher PORT [--connections N] [--window N] [--count N] [--seconds S] [--rate N] [--qos N] [--version 4|5]
-//          [--prefix TEXT] [--persistent] [--idle] [--patience S]
+//          [--prefix TEXT] [--step US] [--persistent] [--idle] [--patience S]
 // --count and --rate are of all connections together. --idle: connect and stay, publish nothing. On SIGTERM it stops publishing
 // and ends. The last line is JSON: {"acknowledged":N,"seconds":S,"cpu_seconds":C,"p50_ms":..,"p99_ms":..,"max_ms":..,
 // "reconnects":N,"refused":N,"through":[highest n acknowledged in order, of each connection]}
@@ -35,6 +35,7 @@ constexpr std::int64_t base_us = 1'790'000'000'000'000;
 struct Options {
   int port = 1883, connections = 1, qos = 1, version = 5;
   std::size_t window = 1000;
+  std::uint64_t step = 1;
   std::uint64_t count = UINT64_MAX;
   double seconds = 1e9, rate = 0, patience = 60;
   std::string prefix = "dev";
@@ -262,7 +263,7 @@ class Publisher {
     }
     if (o_.version == 5) *at++ = 0;
     std::memcpy(at, "{\"ts\":", 6);
-    at = number(at + 6, static_cast<std::uint64_t>(base_us) + m.n);
+    at = number(at + 6, static_cast<std::uint64_t>(base_us) + m.n * o_.step);
     std::memcpy(at, ",\"value\":", 9);
     at = number(at + 9, m.n);
     *at++ = '}';
@@ -400,6 +401,7 @@ int main(int argc, char** argv) {
     else if (name == "--qos") o.qos = std::atoi(argv[++i]);
     else if (name == "--version") o.version = std::atoi(argv[++i]);
     else if (name == "--prefix") o.prefix = argv[++i];
+    else if (name == "--step") o.step = std::strtoull(argv[++i], nullptr, 10);
     else if (name == "--patience") o.patience = std::atof(argv[++i]);
     else return 64;
   }
