@@ -46,6 +46,18 @@ double number_in(const std::string& json, const std::string& name) {
   return at == std::string::npos ? 0 : std::strtod(json.c_str() + at + name.size() + 3, nullptr);
 }
 
+// Each thing tried, good ones too: who reads it wants to know how far it came.
+int check_online(const Config& config) {
+  const bool beside = ask(config, R"({"command":"status"})").ok();
+  int bad = 0;
+  for (const Trial& trial : try_online(config, beside)) {
+    static constexpr const char* marks[] = {"good", "?   ", "BAD "};
+    print(text(marks[static_cast<int>(trial.state)], "  ", trial.what, ": ", trial.words, "\n"));
+    if (trial.state == Trial::State::bad) ++bad;
+  }
+  return bad > 0 ? exit_unavailable : exit_ok;
+}
+
 int check(const Arguments& arguments) {
   LoadedConfig loaded = load(arguments);
   if (!loaded.errors.empty()) return report_errors(arguments, loaded);
@@ -84,7 +96,7 @@ int check(const Arguments& arguments) {
       print("Uplinks that left the configuration and still have data: " + status.value().substr(begin, status.value().find(']', begin) - begin) + "\n");
     }
   }
-  return exit_ok;
+  return arguments.online ? check_online(config) : exit_ok;
 }
 
 int talk(const Arguments& arguments) {
@@ -117,7 +129,12 @@ int care(const Arguments& arguments) {
 }
 
 int version() {
-  print(text("millrace ", MILLRACE_VERSION, " (", MILLRACE_COMMIT, ")\ninputs: mqtt, mqtt_endpoint, serial\nformats: json, plain\nuplinks: mqtt\n"));
+  std::string inputs, uplinks;
+  for (const Plugin* plugin : built_plugins()) {
+    std::string& list = plugin->inputs ? inputs : uplinks;
+    list += (list.empty() ? "" : ", ") + std::string(plugin->name.substr(plugin->name.find('.') + 1));
+  }
+  print(text("millrace ", MILLRACE_VERSION, " (", MILLRACE_COMMIT, ", ", MILLRACE_PROFILE, ")\ninputs: ", inputs, "\nformats: json, plain\nuplinks: ", uplinks, "\n"));
   return exit_ok;
 }
 

@@ -20,6 +20,7 @@ Arguments parse_arguments(int argc, char** argv) {
   auto* check = with_config(app.add_subcommand("check", "Check a configuration: every error with its line, then what it means in numbers"));
   check->add_option("--rate", out.rate, "Readings a second to reckon with (default: what a running daemon has seen, else 100)")->check(CLI::PositiveNumber);
   check->add_option("--reading-bytes", out.reading_bytes, "Bytes a reading takes in the log (default: what a running daemon has seen, else 6)")->check(CLI::PositiveNumber);
+  check->add_flag("--online", out.online, "Also try everything: ports, brokers, logins, certificates, topics, rights. Nothing is sent that a reader could see");
   auto* status = with_config(app.add_subcommand("status", "Ask the running gateway how it is"));
   status->add_flag("--json", out.json, "As JSON");
   const auto as_json = [&](CLI::App* command) { command->add_flag("--json", out.json, "On one line"); };

@@ -10,6 +10,7 @@ struct Arguments {
   std::string command;           // run, check, status, forget, reload, version, passwd, log.*, dlq.*; empty: stop with `exit_code`
   std::string config = "/etc/millrace/millrace.toml";
   std::string runtime_dir;       // for commands that talk to a daemon; default: from the configuration
+  bool online = false;           // check: try it against the world
   double rate = 0;               // check: readings a second to reckon with; 0: as observed, else 100
   double reading_bytes = 0;      // check: bytes of a reading in the log; 0: as observed, else 6
   bool json = false;

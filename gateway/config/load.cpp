@@ -442,19 +442,25 @@ LoadedConfig load_config(const std::string& content, const std::string& name) {
   read_gateway(root, config.gateway);
   read_log(root, config.log);
   std::set<std::string> inputs, windows, uplinks;
-  if (auto section = root.table("inputs")) {
-    for (Section& input : section->tables("mqtt")) read_mqtt_input(input, config.mqtt_inputs.emplace_back(), inputs);
-    for (Section& input : section->tables("mqtt_endpoint")) read_endpoint(input, config.endpoints.emplace_back(), inputs);
-    for (Section& input : section->tables("serial")) read_serial_input(input, config.serial_inputs.emplace_back(), inputs);
+  std::optional<Section> section;
+  const auto tables = [&](const char* side, const char* kind) {
+    std::vector<Section> found = section->tables(kind);
+    for (const Section& table : found) loaded.kinds.emplace_back(text(side, ".", kind), table.line());
+    return found;
+  };
+  if ((section = root.table("inputs"))) {
+    for (Section& input : tables("inputs", "mqtt")) read_mqtt_input(input, config.mqtt_inputs.emplace_back(), inputs);
+    for (Section& input : tables("inputs", "mqtt_endpoint")) read_endpoint(input, config.endpoints.emplace_back(), inputs);
+    for (Section& input : tables("inputs", "serial")) read_serial_input(input, config.serial_inputs.emplace_back(), inputs);
     section->finish();
   }
   for (Section& window : root.tables("windows")) read_window(window, config.windows.emplace_back(), windows);
-  if (auto section = root.table("uplinks")) {
-    for (Section& uplink : section->tables("mqtt")) read_mqtt_uplink(uplink, config.mqtt_uplinks.emplace_back(), uplinks);
-    for (Section& uplink : section->tables("kafka")) read_kafka_uplink(uplink, config.kafka_uplinks.emplace_back(), uplinks);
+  if ((section = root.table("uplinks"))) {
+    for (Section& uplink : tables("uplinks", "mqtt")) read_mqtt_uplink(uplink, config.mqtt_uplinks.emplace_back(), uplinks);
+    for (Section& uplink : tables("uplinks", "kafka")) read_kafka_uplink(uplink, config.kafka_uplinks.emplace_back(), uplinks);
     section->finish();
   }
-  if (auto section = root.table("observe")) {
+  if ((section = root.table("observe"))) {
     section->text("listen", config.observe.listen);
     section->finish();
   }

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "base/status.h"
@@ -14,6 +15,7 @@ struct LoadedConfig {
   Config config;
   std::vector<ConfigError> errors;    // empty: the configuration can be used
   std::vector<std::string> warnings;  // it can, but somebody should look
+  std::vector<std::pair<std::string, int>> kinds;  // "inputs.mqtt" and its line, of each input and uplink
 };
 
 LoadedConfig load_config(const std::string& content, const std::string& name);

@@ -2,8 +2,8 @@
 #include <doctest/doctest.h>
 
 #include "loop/uv_loop.h"
-#include "record/batch.h"
 #include "sim/world/world.h"
+#include "tests/support/some_batch.h"
 #include "uplink/kafka/kafka_uplink.h"
 #include "uplink/mqtt/mqtt_uplink.h"
 
@@ -11,23 +11,6 @@ using namespace millrace;
 using namespace std::chrono_literals;
 
 namespace {
-
-Batch some_batch() {
-  Batch batch;
-  for (Sequence first : {1, 11}) {
-    BatchBuilder builder;
-    for (int i = 0; i < 10; ++i) {
-      Record record;
-      record.device = "d";
-      record.metric = "m";
-      record.value = static_cast<double>(i);
-      builder.add(record);
-    }
-    EncodedBatch encoded = builder.encode(0, 0);
-    batch.rows.push_back({Lane::raw, first, 10, encoded.zstd, std::make_shared<const Bytes>(std::move(encoded.bytes))});
-  }
-  return batch;
-}
 
 using Make = std::function<std::unique_ptr<Uplink>(UvLoop&, Rng&, std::vector<Record>&)>;
 

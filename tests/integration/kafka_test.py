@@ -377,6 +377,59 @@ class Secure(KafkaSite):
         self.assertEqual(len(self.kafka.read("millrace.raw")), 10)
 
 
+class Online(KafkaSite):
+    """`millrace check --online` against a broker that gives rights one by one; in the end those that the README lists."""
+    secure = True
+    settings = "authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer\nsuper.users=User:ANONYMOUS\n"
+
+    def check(self):
+        done = self.command("check", "--online")
+        return done.returncode, {line[6:].split(": ", 1)[1]: line[:4].strip() for line in done.stdout.splitlines() if line.startswith(("good  uplink", "?     uplink", "BAD   uplink"))}
+
+    def test_each_missing_thing_is_named(self):
+        secret = self.folder / "secret"
+        secret.write_text("geheim\n")
+        secret.chmod(0o600)
+        self.port = free_port()
+        self.configure(CONFIG, port=self.port, servers=f"127.0.0.1:{self.kafka.secure_port}",
+                       uplink=f'exactly_once = true\ntls_ca = "{self.certificates}/ca.pem"\nsasl_mechanism = "SCRAM-SHA-256"\nusername = "gw"\npassword_file = "{secret}"')
+        code, found = self.check()
+        self.assertEqual(code, 69, found)
+        self.assertIn("BAD", [state for what, state in found.items() if what.startswith("topic millrace.raw")])
+        for topic in ("millrace.alarm", "millrace.window", "millrace.raw"):
+            self.kafka.topic(topic)
+        self.kafka.topic("millrace-markers")  # not compacted
+        self.kafka.allow("gw", "--topic", "millrace.alarm", "--topic", "millrace.window", "--topic", "millrace-markers", "--operation", "Write")
+        self.kafka.allow("gw", "--topic", "millrace.raw", "--operation", "Describe")
+        self.kafka.allow("gw", "--topic", "millrace-markers", "--operation", "DescribeConfigs", "--operation", "Read")
+        self.kafka.allow("gw", "--transactional-id", "millrace-gw-central", "--operation", "Write", "--operation", "Describe")
+        code, found = self.check()
+        self.assertEqual(code, 69, found)
+        bad = [what for what, state in found.items() if state == "BAD"]
+        self.assertEqual(len(bad), 2, found)
+        self.assertIn('cleanup.policy: is "delete"', bad[0])
+        self.assertIn("rights to write to millrace.raw: Failed to add partition(s)", bad[1])
+        self.assertEqual(len(self.kafka.read("millrace.alarm", committed=False)), 0, "nothing was written, not even to be taken back")
+        # What is missing of what the README lists.
+        self.kafka.allow("gw", "--topic", "millrace.raw", "--operation", "Write")
+        subprocess.run([*kafka.JAVA, "-cp", f"{kafka.JARS}/*", "kafka.admin.ConfigCommand", "--bootstrap-server", self.kafka.server, "--alter", "--entity-type", "topics",
+                        "--entity-name", "millrace-markers", "--add-config", "cleanup.policy=compact"], check=True, capture_output=True, timeout=60)
+        code, found = self.check()
+        self.assertEqual((code, set(found.values())), (0, {"good"}), found)
+        gateway = self.gateway(self.folder / "millrace.toml")
+        self.publish(10)
+        self.drained()
+        self.assertEqual(len(self.kafka.read("millrace.raw")), 10)
+        # Beside the daemon: it goes on, and is not fenced.
+        code, found = self.check()
+        self.assertEqual(code, 0, found)
+        self.assertEqual([what.split(":")[0] for what, state in found.items() if state == "?"], ["rights to write"], found)
+        self.publish(10, "--prefix", "more")
+        self.drained()
+        self.assertEqual(len(self.kafka.read("millrace.raw")), 20)
+        self.assertNotIn("fenced", gateway.text())
+
+
 class ExactlyOnce(KafkaSite):
     def prepare(self):
         self.kafka.topic("millrace.raw", partitions=4)

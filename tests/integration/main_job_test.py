@@ -136,6 +136,32 @@ class MainJob(Site):
         wait_for(lambda: "reload: 2 inputs and uplinks changed" in gateway.text(), "the good file is taken")
         self.verdict(self.account(sim), redelivered=True)
 
+    def test_check_online_says_what_answers_and_what_does_not(self):
+        devices, dead, held = self.broker(), free_port(), free_port()
+        tls = self.tls()
+        central = self.broker(tls=tls)
+        endpoint = f'[[inputs.mqtt_endpoint]]\nname = "direct"\nlisten = "127.0.0.1:{held}"\nanonymous = true\n[[inputs.mqtt_endpoint.routes]]\ntopic = "x/{{device}}"\n'
+        serial = f'[[inputs.serial]]\nname = "meter"\ndevice = "{self.folder}/no-such-port"\n[inputs.serial.route]\ndevice = "meter"\nmetrics = {{ value = "" }}\nformat = "plain"\n'
+        config = self.config(devices.port, central.port, scheme="mqtts", uplink=f'tls_ca = "{tls}/ca.pem"', more=endpoint)
+        good = config.read_text()
+
+        def check():
+            done = self.command("check", "--online")
+            return done.returncode, [line for line in done.stdout.splitlines() if line[:6] in ("good  ", "?     ", "BAD   ")]
+        code, found = check()
+        self.assertEqual((code, [line[:4] for line in found]), (0, ["good"] * 3), found)
+        config.write_text(good.replace("[observe]", serial + "[observe]").replace(f"mqtt://127.0.0.1:{devices.port}", f"mqtt://127.0.0.1:{dead}").replace(f'tls_ca = "{tls}/ca.pem"', ""))
+        code, found = check()
+        self.assertEqual((code, [line[:4].strip() for line in found]), (69, ["BAD", "good", "BAD", "BAD"]), found)
+        for line, word in zip((found[0], found[2], found[3]), ("refused", "No such file", "certificate")):
+            self.assertIn(word, line)
+        config.write_text(good)
+        gateway = self.gateway(config)
+        wait_for(lambda: self.metric("millrace_input_up") == 1, "the input is up")
+        code, found = check()
+        self.assertEqual((code, [line[:1] for line in found]), (0, ["g", "?", "g"]), found)
+        self.assertEqual(gateway.text().count("connected to"), 1, "the daemon keeps its session")
+
     def test_dead_letters_can_be_looked_at(self):
         devices, central = self.broker(), self.broker()
         self.gateway(self.config(devices.port, central.port))

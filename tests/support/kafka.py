@@ -112,6 +112,11 @@ group.initial.rebalance.delay.ms=0
         for future in self.admin.create_topics([NewTopic(name, partitions, 1, config={k.replace("_", "."): v for k, v in config.items()})]).values():
             future.result(30)
 
+    def allow(self, user, *words):
+        """Rights in the words of kafka-acls, e.g. "--topic", "t", "--operation", "Write"."""
+        subprocess.run([*JAVA, "-cp", f"{JARS}/*", "kafka.admin.AclCommand", "--bootstrap-server", self.server, "--add", "--allow-principal", f"User:{user}", *words],
+                       check=True, capture_output=True, timeout=60)
+
     def read(self, topic, committed=True, seconds=60):
         """Every message of a topic, partition after partition."""
         from confluent_kafka import Consumer, KafkaError, TopicPartition

@@ -180,7 +180,7 @@ class Site(unittest.TestCase):
         return sum(float(line.rsplit(" ", 1)[1]) for line in text.splitlines() if line.split("{")[0].split(" ")[0] == name and labels in line)
 
     def command(self, *arguments, config=None):
-        return subprocess.run([str(BUILD / "millrace"), *arguments, "-c", str(config or self.folder / "millrace.toml")], capture_output=True, text=True, timeout=30)
+        return subprocess.run([str(BUILD / "millrace"), *arguments, "-c", str(config or self.folder / "millrace.toml")], capture_output=True, text=True, timeout=60)
 
     def status(self):
         return json.loads(self.command("status", "--json").stdout)

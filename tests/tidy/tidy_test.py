@@ -25,6 +25,7 @@ MAY_INCLUDE = {
     "observe": {"loop", "base", "net"},
     "drivers": {"ingest", "decode", "record", "config", "loop", "base", "net", "mqtt"},
     "cli": None,  # everything
+    "plugins": None,
     "app": None,
 }
 ONLY_THE_INTERFACE = {("pipeline", "log"): {"log/log.h", "log/settled.h"}, ("uplink", "log"): {"log/log.h", "log/settled.h"}}
@@ -39,7 +40,7 @@ HOMES = {
     r"toml\+\+/.*": {"gateway/config"},
     r"mqtt/async_client\.h|MQTTAsync\.h": {"gateway/mqtt/paho", "tests/bench"},
     r"mbedtls/.*": {"gateway/net"},
-    r"librdkafka/.*": {"gateway/uplink/kafka", "sim/fleet", "tests/unit", "tests/bench"},
+    r"librdkafka/.*": {"gateway/uplink/kafka", "sim/fleet", "tests/unit", "tests/contract", "tests/bench"},
     r"http_parser\.h": {"gateway/net"},
     r"CLI/.*": {"gateway/cli", "sim/fleet"},
     r"doctest/.*": {"tests"},

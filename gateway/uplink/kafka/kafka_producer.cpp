@@ -73,6 +73,19 @@ rd_kafka_conf_t* common_conf(const KafkaUplinkConfig& config, std::string& why) 
   return nullptr;
 }
 
+// How many partitions a topic has.
+KafkaAnswer count_partitions(rd_kafka_t* kafka, rd_kafka_topic_t* topic, int timeout_ms, int& count) {
+  const rd_kafka_metadata_t* metadata = nullptr;
+  rd_kafka_resp_err_t code = rd_kafka_metadata(kafka, 0, topic, &metadata, timeout_ms);
+  if (code == RD_KAFKA_RESP_ERR_NO_ERROR) {
+    code = metadata->topic_cnt == 1 ? metadata->topics[0].err : RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART;
+    count = metadata->topic_cnt == 1 ? metadata->topics[0].partition_cnt : 0;
+    if (code == RD_KAFKA_RESP_ERR_NO_ERROR && count == 0) code = RD_KAFKA_RESP_ERR_LEADER_NOT_AVAILABLE;
+  }
+  if (metadata) rd_kafka_metadata_destroy(metadata);
+  return answer_of(code);
+}
+
 // Sets the token that a file holds; read anew each time.
 std::string give_token(rd_kafka_t* kafka, const KafkaUplinkConfig& config, WallTime now) {
   auto token = read_secret(config.token);
@@ -254,6 +267,46 @@ KafkaAnswer KafkaProducer::abort(Duration timeout) {
   return in_slices(timeout, [this](int slice) { return answer_of(rd_kafka_abort_transaction(kafka_, slice)); });
 }
 
+KafkaTopic KafkaProducer::find_topic(const std::string& name, Duration timeout) {
+  KafkaTopic found;
+  rd_kafka_topic_t* topic = rd_kafka_topic_new(kafka_, name.c_str(), nullptr);
+  found.answer = in_slices(timeout, [&](int slice) { return count_partitions(kafka_, topic, slice, found.partitions); });
+  rd_kafka_topic_destroy(topic);
+  return found;
+}
+
+KafkaTopicPolicy KafkaProducer::cleanup_policy(const std::string& topic, Duration timeout) {
+  KafkaTopicPolicy policy;
+  rd_kafka_queue_t* queue = rd_kafka_queue_new(kafka_);
+  rd_kafka_AdminOptions_t* options = rd_kafka_AdminOptions_new(kafka_, RD_KAFKA_ADMIN_OP_DESCRIBECONFIGS);
+  char words[256] = {};
+  rd_kafka_AdminOptions_set_request_timeout(options, ms(timeout), words, sizeof words);
+  rd_kafka_ConfigResource_t* resource = rd_kafka_ConfigResource_new(RD_KAFKA_RESOURCE_TOPIC, topic.c_str());
+  rd_kafka_DescribeConfigs(kafka_, &resource, 1, options, queue);
+  if (rd_kafka_event_t* event = rd_kafka_queue_poll(queue, ms(timeout) + 1000)) {
+    policy.answer = answer_of(rd_kafka_event_error(event));
+    const rd_kafka_DescribeConfigs_result_t* result = rd_kafka_event_DescribeConfigs_result(event);
+    std::size_t count = 0;
+    const rd_kafka_ConfigResource_t** found = result ? rd_kafka_DescribeConfigs_result_resources(result, &count) : nullptr;
+    if (policy.answer.ok() && count == 1) {
+      policy.answer = answer_of(rd_kafka_ConfigResource_error(found[0]));
+      std::size_t entries = 0;
+      const rd_kafka_ConfigEntry_t** configs = rd_kafka_ConfigResource_configs(found[0], &entries);
+      for (std::size_t i = 0; i < entries; ++i) {
+        const char* value = rd_kafka_ConfigEntry_value(configs[i]);
+        if (value && std::string_view(rd_kafka_ConfigEntry_name(configs[i])) == "cleanup.policy") policy.value = value;
+      }
+    }
+    rd_kafka_event_destroy(event);
+  } else {
+    policy.answer = answer_of(RD_KAFKA_RESP_ERR__TIMED_OUT);
+  }
+  rd_kafka_ConfigResource_destroy(resource);
+  rd_kafka_AdminOptions_destroy(options);
+  rd_kafka_queue_destroy(queue);
+  return policy;
+}
+
 // ---- reading the marker back ------------------------------------------------------------------------------------------
 
 namespace {
@@ -295,19 +348,6 @@ class Reader {
   rd_kafka_topic_t* topic_ = nullptr;
 };
 
-// How many partitions a topic has.
-KafkaAnswer count_partitions(const Reader& reader, int timeout_ms, int& count) {
-  const rd_kafka_metadata_t* metadata = nullptr;
-  rd_kafka_resp_err_t code = rd_kafka_metadata(reader.kafka(), 0, reader.topic(), &metadata, timeout_ms);
-  if (code == RD_KAFKA_RESP_ERR_NO_ERROR) {
-    code = metadata->topic_cnt == 1 ? metadata->topics[0].err : RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART;
-    count = metadata->topic_cnt == 1 ? metadata->topics[0].partition_cnt : 0;
-    if (code == RD_KAFKA_RESP_ERR_NO_ERROR && count == 0) code = RD_KAFKA_RESP_ERR_LEADER_NOT_AVAILABLE;
-  }
-  if (metadata) rd_kafka_metadata_destroy(metadata);
-  return answer_of(code);
-}
-
 }  // namespace
 
 KafkaKept read_last_committed(Loop& loop, const KafkaUplinkConfig& config, const std::string& topic, const std::string& key, Duration timeout,
@@ -319,7 +359,7 @@ KafkaKept read_last_committed(Loop& loop, const KafkaUplinkConfig& config, const
   const Reader all(config, topic, "read_uncommitted", loop.wall(), kept.answer);
   if (!kept.answer.ok()) return kept;
   int partitions = 0;
-  kept.answer = count_partitions(all, left(), partitions);
+  kept.answer = count_partitions(all.kafka(), all.topic(), left(), partitions);
   if (!kept.answer.ok()) {
     kept.answer.text = text("topic \"", topic, "\": ", kept.answer.text);
     return kept;

@@ -27,6 +27,15 @@ struct KafkaAnswer {
   bool ok() const { return code == 0; }
 };
 
+struct KafkaTopic {
+  KafkaAnswer answer;
+  int partitions = 0;
+};
+struct KafkaTopicPolicy {
+  KafkaAnswer answer;
+  std::string value;  // of cleanup.policy
+};
+
 // Whether anybody still wants the answer: what blocks looks at it every second.
 using KafkaWanted = std::shared_ptr<const std::atomic<bool>>;
 
@@ -59,6 +68,8 @@ class KafkaProducer : public std::enable_shared_from_this<KafkaProducer> {
   KafkaAnswer init_transactions(Duration timeout);
   KafkaAnswer commit(Duration timeout);
   KafkaAnswer abort(Duration timeout);
+  KafkaTopic find_topic(const std::string& name, Duration timeout);
+  KafkaTopicPolicy cleanup_policy(const std::string& topic, Duration timeout);
 
  private:
   KafkaProducer(Loop& loop, const KafkaUplinkConfig& config, KafkaWanted wanted) : loop_(loop), config_(config), wanted_(std::move(wanted)) {}

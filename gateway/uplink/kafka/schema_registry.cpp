@@ -69,19 +69,26 @@ void SchemaRegistry::take(std::uint32_t id) {
   if (form_ == KafkaForm::batch) prefix_ += "\x02\x0C";
 }
 
-void SchemaRegistry::ask(std::function<void(Status)> done) {
-  auto url = parse_http_url(config_.schema_registry);
+Result<HttpRequest> schema_registry_request(const KafkaUplinkConfig& config, std::string method, const std::string& path) {
+  auto url = parse_http_url(config.schema_registry);
   MILLRACE_CHECK(url.ok());
   HttpRequest request;
-  request.method = "POST";
+  request.method = std::move(method);
   request.url = std::move(url).value();
-  request.url.path += text("/subjects/", subject_of(form_), "/versions");
+  request.url.path += path;
   request.headers = {{"Content-Type", "application/vnd.schemaregistry.v1+json"}, {"Accept", "application/vnd.schemaregistry.v1+json, application/json"}};
-  if (!config_.schema_registry_username.empty()) {
-    auto password = read_secret(config_.schema_registry_password);
-    if (!password.ok()) return loop_.post([done = std::move(done), why = password.status().detail()] { done({Code::invalid, "schema_registry_password_file: " + why}); });
-    request.headers.emplace_back("Authorization", "Basic " + base64(bytes_of(config_.schema_registry_username + ":" + password.value())));
+  if (!config.schema_registry_username.empty()) {
+    auto password = read_secret(config.schema_registry_password);
+    if (!password.ok()) return Status{Code::invalid, "schema_registry_password_file: " + password.status().detail()};
+    request.headers.emplace_back("Authorization", "Basic " + base64(bytes_of(config.schema_registry_username + ":" + password.value())));
   }
+  return request;
+}
+
+void SchemaRegistry::ask(std::function<void(Status)> done) {
+  auto made = schema_registry_request(config_, "POST", text("/subjects/", subject_of(form_), "/versions"));
+  if (!made.ok()) return loop_.post([done = std::move(done), why = made.status()] { done(why); });
+  HttpRequest request = std::move(made).value();
   JsonWriter body;
   body.begin_object().member("schemaType", form_ == KafkaForm::json ? "JSON" : "PROTOBUF");
   body.member("schema", form_ == KafkaForm::json ? json_schema : record_proto_text).end_object();

@@ -1,0 +1,68 @@
+// inputs.mqtt_endpoint: devices publish straight to us.
+#include "base/host_port.h"
+#include "drivers/mqtt_endpoint/mqtt_endpoint.h"
+#include "plugin.h"
+#include "plugins/check_route.h"
+#include "plugins/fingerprint.h"
+#include "loop/uv_loop.h"
+
+namespace millrace {
+namespace {
+
+InputPlan plan_of(const EndpointConfig& c) {
+  InputPlan plan;
+  plan.name = c.name;
+  plan.fingerprint = Fingerprint(c.listen, c.anonymous, c.users_file, c.tls, c.client_certificates, c.ack_interval, c.receive_maximum, c.packet_max,
+                                 c.connections_max, c.sessions_max, c.connect_rate, c.connect_timeout, c.keep_alive_max, c.session_expiry_max,
+                                 c.refuse_when_full, c.liveness, c.acl, c.routes).take();
+  plan.routes = c.routes;
+  plan.make = [c](const SouthParts& parts) -> std::unique_ptr<Driver> {
+    return std::make_unique<MqttEndpoint>(parts.loop, parts.rng, parts.intake, parts.trust, parts.metrics, c, parts.state_dir);
+  };
+  return plan;
+}
+
+std::vector<InputPlan> inputs(const Config& config) {
+  std::vector<InputPlan> plans;
+  for (const auto& input : config.endpoints) plans.push_back(plan_of(input));
+  return plans;
+}
+
+void check(LoadedConfig& loaded) {
+  for (const auto& input : loaded.config.endpoints) {
+    for (const RouteConfig& route : input.routes) check_route(loaded, input.name, route);
+    if (input.users_file.empty()) continue;
+    if (auto users = read_users_file(input.users_file); !users.ok()) {
+      loaded.errors.push_back({input.routes.empty() ? 0 : input.routes.front().line, 1, text("input \"", input.name, "\": users_file: ", users.status().detail())});
+    }
+  }
+}
+
+void try_online(const Config& config, bool beside, std::vector<Trial>& trials) {
+  for (const auto& input : config.endpoints) {
+    const std::string what = text("input ", input.name, ": listening on ", input.listen);
+    if (beside) {
+      trials.push_back({Trial::State::unsure, what, "not tried: the running daemon holds it"});
+      continue;
+    }
+    UvLoop loop;
+    const auto listener = loop.listen(input.listen, [](std::unique_ptr<Stream>) {});
+    if (listener.ok()) trials.push_back({Trial::State::good, what, "the port is free"});
+    else trials.push_back({Trial::State::bad, what, listener.status().detail()});
+    if (!input.tls.enabled) continue;
+    TlsServerOptions options;
+    options.cert = input.tls.cert;
+    options.key = input.tls.key;
+    options.client_ca = input.tls.ca;
+    const auto server = TlsServer::make(loop, options);
+    if (server.ok()) trials.push_back({Trial::State::good, text("input ", input.name, ": TLS"), "certificate and key are there and belong together"});
+    else trials.push_back({Trial::State::bad, text("input ", input.name, ": TLS"), server.status().detail()});
+  }
+}
+
+}  // namespace
+
+extern const Plugin mqtt_endpoint_input_plugin;
+const Plugin mqtt_endpoint_input_plugin{"inputs.mqtt_endpoint", inputs, nullptr, check, try_online};
+
+}  // namespace millrace
