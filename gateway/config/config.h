@@ -197,7 +197,7 @@ struct KafkaUplinkConfig {
   Duration connect_timeout = std::chrono::seconds(10);
   Duration send_timeout = std::chrono::minutes(2);
   Duration initial_interval = std::chrono::milliseconds(500), max_interval = std::chrono::minutes(1);
-  std::size_t window = 4;             // batches in flight
+  std::size_t window = 1;             // batches in flight: what may come twice after a kill
   std::size_t batch_size = 256 << 10; // as it lies in the log
   std::size_t message_max = 1'000'000;
   std::size_t queue_size = 8 << 20;   // messages in librdkafka's hands

@@ -3,6 +3,7 @@
 #include <cstdlib>
 
 #include "base/logger.h"
+#include "base/text.h"
 #include "record/batch.h"
 #include "record/record_proto.h"
 
@@ -101,9 +102,12 @@ void Verifier::take_kafka(const Bytes& value, const KafkaReader::Headers& header
   Sequence sequence = 0;
   bool replay = false, batch = false;
   for (const auto& [name, text] : headers) {
-    if (name == "epoch") epoch = std::strtoull(text.c_str(), nullptr, 10);
-    else if (name == "sequence") sequence = std::strtoull(text.c_str(), nullptr, 10);
-    else if (name == "replay") replay = true;
+    if (name == "identity") {  // gateway/epoch/sequence
+      const auto parts = split(text, '/');
+      if (parts.size() != 3) return ledger_.count_other();
+      epoch = std::strtoull(std::string(parts[1]).c_str(), nullptr, 10);
+      sequence = std::strtoull(std::string(parts[2]).c_str(), nullptr, 10);
+    } else if (name == "replay") replay = true;
     else if (name == "schema") batch = text == "millrace.Batch";
   }
   std::vector<Record> records;

@@ -108,11 +108,11 @@ bool KafkaMessages::next(KafkaMessage& out) {
   }
   if (i == 0) {
     static constexpr const char* schemas[] = {"millrace.Record", "json", "millrace.Batch"};
-    out.headers = {{"gateway", gateway_}, {"epoch", text(epoch_)}, {"sequence", ""}, {"lane", lane_name(row_.lane)}, {"schema", schemas[static_cast<int>(form_)]}};
+    out.headers = {{"identity", ""}, {"lane", lane_name(row_.lane)}, {"schema", schemas[static_cast<int>(form_)]}};
     if (form_ == KafkaForm::batch) out.headers.emplace_back("count", text(row_.count));
     if (replay_) out.headers.emplace_back("replay", "1");
   }
-  out.headers[2].second = text(sequence);
+  out.headers[0].second = text(gateway_, "/", epoch_, "/", sequence);
   return true;
 }
 

@@ -40,7 +40,7 @@ enum class KafkaForm : std::uint8_t { record, json, batch };
 
 struct KafkaMessage {
   std::string topic, key, value;
-  std::vector<std::pair<const char*, std::string>> headers;
+  std::vector<std::pair<std::string_view, std::string>> headers;
 };
 
 // Makes the messages of rows one after another, into the same KafkaMessage.

@@ -150,6 +150,7 @@ KafkaProducer::~KafkaProducer() {
     rd_kafka_queue_destroy(queue_);
   }
   if (!kafka_) return;
+  if (topic_) rd_kafka_topic_destroy(topic_);
   rd_kafka_purge(kafka_, RD_KAFKA_PURGE_F_QUEUE | RD_KAFKA_PURGE_F_INFLIGHT | RD_KAFKA_PURGE_F_NON_BLOCKING);
   rd_kafka_destroy(kafka_);
 }
@@ -200,14 +201,21 @@ void KafkaProducer::refresh_token() {
 
 int KafkaProducer::produce(const KafkaMessage& message, int partition, std::uint64_t id) {
   rd_kafka_headers_t* headers = message.headers.empty() ? nullptr : rd_kafka_headers_new(message.headers.size());
-  for (const auto& [name, value] : message.headers) rd_kafka_header_add(headers, name, -1, value.data(), static_cast<ssize_t>(value.size()));
+  for (const auto& [name, value] : message.headers) {
+    rd_kafka_header_add(headers, name.data(), static_cast<ssize_t>(name.size()), value.data(), static_cast<ssize_t>(value.size()));
+  }
+  if (!topic_ || topic_name_ != message.topic) {  // a handle spares the search by name at each message
+    if (topic_) rd_kafka_topic_destroy(topic_);
+    topic_ = rd_kafka_topic_new(kafka_, message.topic.c_str(), nullptr);
+    topic_name_ = message.topic;
+  }
   rd_kafka_vu_t arguments[8];
   std::size_t count = 0;
   const auto argument = [&](rd_kafka_vtype_t type) -> rd_kafka_vu_t& {
     arguments[count].vtype = type;
     return arguments[count++];
   };
-  argument(RD_KAFKA_VTYPE_TOPIC).u.cstr = message.topic.c_str();
+  argument(RD_KAFKA_VTYPE_RKT).u.rkt = topic_;
   argument(RD_KAFKA_VTYPE_PARTITION).u.i32 = partition < 0 ? RD_KAFKA_PARTITION_UA : partition;
   auto& key = argument(RD_KAFKA_VTYPE_KEY);
   key.u.mem = {const_cast<char*>(message.key.data()), message.key.size()};

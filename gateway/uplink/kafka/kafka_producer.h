@@ -16,6 +16,7 @@
 
 struct rd_kafka_s;
 struct rd_kafka_queue_s;
+struct rd_kafka_topic_s;
 
 namespace millrace {
 
@@ -83,6 +84,8 @@ class KafkaProducer : public std::enable_shared_from_this<KafkaProducer> {
   const KafkaWanted wanted_;
   rd_kafka_s* kafka_ = nullptr;
   rd_kafka_queue_s* queue_ = nullptr;
+  std::string topic_name_;  // of the last message
+  rd_kafka_topic_s* topic_ = nullptr;
   Events events_;
   std::atomic<bool> woken_{false}, attended_{false};
 };

@@ -14,6 +14,8 @@ namespace {
 constexpr int row_bits = 24;  // of a message's number: which row of which sending
 constexpr int alone_for = 16;
 constexpr std::size_t transaction_bytes_max = 2 << 20;
+// How long a batch should take: long beside a round trip, short beside the time after which it is given up.
+constexpr Duration batch_time = std::chrono::seconds(3);
 constexpr std::uint64_t marker_row = (std::uint64_t{1} << row_bits) - 1;
 
 KafkaForm form_of(const std::string& name) { return name == "batch" ? KafkaForm::batch : name == "json" ? KafkaForm::json : KafkaForm::record; }
@@ -55,14 +57,21 @@ KafkaUplink::~KafkaUplink() {
 
 // Records become several times as large as they lie in the log: fewer of them at once.
 Uplink::Limits KafkaUplink::limits() const {
-  const std::size_t bytes = config_.exactly_once ? transaction_bytes_ : config_.batch_size;
-  return {config_.exactly_once ? 1 : config_.window, config_.format == "batch" ? bytes : std::max<std::size_t>(bytes / 8, 4096)};
+  return {config_.exactly_once ? 1 : config_.window, config_.format == "batch" ? batch_bytes_ : std::max<std::size_t>(batch_bytes_ / 8, 4096)};
 }
 
-// Doubled, up to 2 MiB, while a full transaction waits for more than a tenth of its time for its end.
+// After a full batch: doubled while it is quick, halved when it is slow. A transaction is doubled while it waits for more than
+// a tenth of its time for its end.
 void KafkaUplink::adapt(const Sending& sending) {
-  const Duration all = loop_.now() - sending.begun, waiting = loop_.now() - sending.delivered;
-  if (sending.bytes * 2 >= limits().bytes_max && waiting * 10 > all) transaction_bytes_ = std::min(transaction_bytes_ * 2, transaction_bytes_max);
+  if (sending.bytes * 2 < limits().bytes_max) return;
+  const Duration all = loop_.now() - sending.begun;
+  if (config_.exactly_once) {
+    if ((loop_.now() - sending.delivered) * 10 > all) batch_bytes_ = std::min(batch_bytes_ * 2, transaction_bytes_max);
+  } else if (all < batch_time) {
+    batch_bytes_ = std::min(batch_bytes_ * 2, config_.format == "batch" ? config_.batch_size : 8 * config_.batch_size);
+  } else if (all > 4 * batch_time) {
+    batch_bytes_ = std::max<std::size_t>(batch_bytes_ / 2, 32 << 10);
+  }
 }
 
 // `work` on the worker, `done` on the loop unless we are gone or have another producer by then.
@@ -310,6 +319,7 @@ void KafkaUplink::look_at_finished() {
     if (!first.all_given() || first.flying > 0) return;
     if (config_.exactly_once) return end_transaction(first);
     if (!give_alone(first)) return;
+    adapt(first);
     Sending finished = std::move(first);
     sendings_.pop_front();
     finish(std::move(finished));

@@ -91,8 +91,8 @@ class KafkaUplink final : public Uplink {
   int marker_partition_ = 0;
   std::deque<Sending> sendings_;   // in order; only the first that is not all given produces
   std::uint64_t next_sending_ = 1;
-  // With one transaction at a time, as many bytes in it as make waiting for its end cheap.
-  std::size_t transaction_bytes_ = 64 << 10;
+  // With one batch or transaction at a time, as many bytes in it (as they lie in the log) as make waiting for its end cheap.
+  std::size_t batch_bytes_ = 64 << 10;
   // Brokers refuse a set of messages for one of them. While this many are to go, sendings fly one at a time, so that who is
   // refused has only itself to blame.
   int alone_ = 0;
