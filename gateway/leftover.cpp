@@ -1,7 +1,6 @@
 #include "leftover.h"
 
 #include <algorithm>
-#include <filesystem>
 
 #include "base/logger.h"
 #include "base/text.h"
@@ -24,9 +23,8 @@ std::vector<std::unique_ptr<Leftover>> Leftover::find(Loop& loop, const std::str
   std::vector<std::unique_ptr<Leftover>> found;
   for (std::uint64_t format = oldest_log_format; format <= log_format; ++format) {
     const std::string beside = path + "/" + folder_beside(format);
-    std::error_code error;
-    if (!std::filesystem::is_directory(beside, error)) continue;
     auto folder = open_folder(beside);
+    if (!folder->list().ok()) continue;
     auto log = SqliteLog::open(loop, *folder, options, seed + format);
     if (!log.ok()) {
       LOG_ERROR("log: ", beside, " is left as it is: ", log.status().detail());
@@ -86,9 +84,7 @@ void Leftover::retire(Log& log, std::function<void()> removed) {
     log.commit(std::move(set), [this, removed](const Status& status) {
       if (!status.ok()) return;
       log_->stop([this, removed] {
-        std::error_code error;
-        std::filesystem::remove_all(path_, error);
-        if (error) LOG_WARN("log: ", path_, ": ", error.message());
+        if (Status gone = remove_folder(path_); !gone.ok()) LOG_WARN("log: ", gone.detail());
         else LOG_INFO("log: ", path_, " is drained and gone");
         removed();
       });

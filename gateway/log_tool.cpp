@@ -2,7 +2,6 @@
 
 #include <cstdio>
 #include <cstdlib>
-#include <filesystem>
 
 #include "app.h"
 #include "base/logger.h"
@@ -141,9 +140,9 @@ int backup(LogSession& session, const Arguments& arguments) {
   if (answer.value().starts_with("{\"error\":")) return fail(member(answer.value(), "error"));
   const std::string& json = answer.value();
   const std::size_t folder_at = json.find("\"folder\":\"") + 10;
-  const std::filesystem::path from = json.substr(folder_at, json.find('"', folder_at) - folder_at), to = arguments.output;
-  if (Status status = make_folders(to.string()); !status.ok()) return fail(status.detail());
-  std::uintmax_t bytes = 0;
+  if (Status status = make_folders(arguments.output); !status.ok()) return fail(status.detail());
+  const auto from = open_folder(json.substr(folder_at, json.find('"', folder_at) - folder_at)), to = open_folder(arguments.output);
+  std::uint64_t bytes = 0;
   std::size_t copied = 0;
   for (std::size_t at = json.find("\"name\":\""); at != std::string::npos;) {
     const std::size_t next = json.find("\"name\":\"", at + 1);
@@ -151,26 +150,31 @@ int backup(LogSession& session, const Arguments& arguments) {
     const bool sealed = json.substr(at, next - at).find("\"sealed\":true") != std::string::npos;
     at = next;
     if (!sealed) continue;
-    std::error_code error;
-    std::filesystem::copy_file(from / name, to / name, error);
-    if (error == std::errc::no_such_file_or_directory) continue;  // delivered and given back meanwhile
-    if (error) return fail(text((to / name).string(), ": ", error.message()));
-    bytes += std::filesystem::file_size(to / name, error);
-    ++copied;
+    if (to->size_of(name) > 0) return fail(to->join(name) + " is there already");
+    std::uint64_t offset = 0;
+    for (;;) {
+      const auto part = from->read(name, offset, 4 << 20);
+      if (!part.ok()) return fail(part.status().detail());
+      if (part.value().empty()) break;  // the end; or delivered and given back meanwhile
+      if (Status status = to->write(name, offset, part.value()); !status.ok()) return fail(status.detail());
+      offset += part.value().size();
+    }
+    bytes += offset;
+    if (offset > 0) ++copied;
   }
-  if (Status status = open_folder(to.string())->sync(); !status.ok()) return fail(status.detail());
-  std::printf("%zu segments, %ju bytes in %s\n", copied, bytes, to.c_str());
+  std::printf("%zu segments, %llu bytes in %s\n", copied, static_cast<unsigned long long>(bytes), arguments.output.c_str());
   return exit_ok;
 }
 
 }  // namespace
 
 int salvage_file(const std::string& path) {
-  const std::filesystem::path file(path);
-  const auto folder = open_folder(file.has_parent_path() ? file.parent_path().string() : ".");
-  if (folder->size_of(file.filename().string()) == 0) return fail(path + " is not there, or empty");
+  const std::size_t slash = path.rfind('/');
+  const auto folder = open_folder(slash == std::string::npos ? "." : path.substr(0, slash + 1));
+  const std::string name = path.substr(slash == std::string::npos ? 0 : slash + 1);
+  if (folder->size_of(name) == 0) return fail(path + " is not there, or empty");
   std::uint64_t records = 0;
-  const Status status = salvage_rows(*folder, file.filename().string(), [&](const Row& row) {
+  const Status status = salvage_rows(*folder, name, [&](const Row& row) {
     std::vector<Record> decoded;
     if (!decode_batch(*row.columns, row.zstd, decoded).ok()) return;
     for (std::size_t i = 0; i < decoded.size(); ++i) std::printf("%s\n", record_as_json(row.first + i, row.lane, decoded[i]).c_str());

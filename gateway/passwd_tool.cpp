@@ -4,7 +4,6 @@
 #include <unistd.h>
 
 #include <cstdio>
-#include <iostream>
 #include <string>
 
 #include "app.h"
@@ -24,7 +23,10 @@ bool read_hidden(const char* prompt, std::string& line) {
     hidden.c_lflag &= ~static_cast<tcflag_t>(ECHO);
     ::tcsetattr(STDIN_FILENO, TCSAFLUSH, &hidden);
   }
-  const bool good = static_cast<bool>(std::getline(std::cin, line));
+  line.clear();
+  int c = std::fgetc(stdin);
+  const bool good = c != EOF;
+  for (; c != EOF && c != '\n'; c = std::fgetc(stdin)) line += static_cast<char>(c);
   if (terminal) {
     ::tcsetattr(STDIN_FILENO, TCSAFLUSH, &before);
     std::fputs("\n", stderr);

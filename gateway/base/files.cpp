@@ -183,4 +183,14 @@ Result<Fd> lock_file(const std::string& path) {
 
 std::unique_ptr<Folder> open_folder(const std::string& path) { return std::make_unique<SystemFolder>(path); }
 
+Status remove_folder(const std::string& path) {
+  const auto folder = open_folder(path);
+  const auto names = folder->list();
+  if (!names.ok()) return names.status();
+  for (const std::string& name : names.value()) {
+    if (Status status = folder->remove(name); !status.ok()) return status;
+  }
+  return ::rmdir(path.c_str()) == 0 ? Status{} : status_from_errno(errno, "rmdir " + path);
+}
+
 }  // namespace millrace

@@ -71,5 +71,7 @@ class Folder {
 };
 
 std::unique_ptr<Folder> open_folder(const std::string& path);
+// Removes a folder that holds nothing but files, and them.
+Status remove_folder(const std::string& path);
 
 }  // namespace millrace

@@ -1,89 +1,229 @@
 #include "cli/arguments.h"
 
-#include <CLI/CLI.hpp>
+#include <argp.h>
+
+#include <algorithm>
+#include <array>
+#include <charconv>
+#include <cmath>
+#include <cstdlib>
+#include <string_view>
+#include <vector>
+
+#include "base/text.h"
 
 namespace millrace {
+namespace {
+
+constexpr int usage_error = 64;  // EX_USAGE
+
+// Every option there is, by the letter that commands list it with; an upper-case letter has no short form, which to argp is a key
+// that is no character.
+constexpr int long_only = 1000;
+enum Letter : int { config = 'c', json = 'J', online = 'O', rate = 'R', reading_bytes = 'B', lane = 'L', from = 'F', to = 'T', format = 'M', output = 'o',
+                     device = 'D', before = 'E', most = 'n', all = 'A', taken_out = 'X' };
+constexpr argp_option all_options[] = {
+    {"config", config, "FILE", 0, "The configuration file (default: /etc/millrace/millrace.toml)", 0},
+    {"json", json, nullptr, 0, "For programs, on one line", 0},
+    {"online", online, nullptr, 0, "Also try everything: ports, brokers, logins, certificates, topics, rights. Nothing is sent that a reader could see", 0},
+    {"rate", rate, "N", 0, "Readings a second to reckon with (default: what a running daemon has seen, else 100)", 0},
+    {"reading-bytes", reading_bytes, "N", 0, "Bytes a reading takes in the log (default: what a running daemon has seen, else 6)", 0},
+    {"lane", lane, "LANE", 0, "alarm, window, raw, held or dead (default: all)", 0},
+    {"from", from, "N", 0, "The first number", 0},
+    {"to", to, "N", 0, "The last number", 0},
+    {"format", format, "FORMAT", 0, "json (default) or csv", 0},
+    {"output", output, "FILE", 0, "A new file (default: standard output)", 0},
+    {"device", device, "NAME", 0, "The device's name", 0},
+    {"before", before, "TIME", 0, "Only what is older: 2026-11-20 or 2026-11-20T12:00:00Z", 0},
+    {"max", most, "N", 0, "How many, up to 200 (default: 20)", 0},
+    {"all", all, nullptr, 0, "All there are", 0},
+    {"delete", taken_out, nullptr, 0, "Take the user out instead", 0},
+};
+
+// A command's words, what it is called in Arguments, the letters of its options, its operands as usage shows them (what is in
+// brackets may be left out), and what it does.
+struct Command {
+  std::string_view words, name;
+  const char* options;
+  const char* operands;
+  const char* help;
+};
+constexpr Command commands[] = {
+    {"run", "run", "c", "", "Run the gateway in the foreground (systemd starts it so). SIGTERM stops, SIGHUP reloads"},
+    {"check", "check", "cORB", "", "Check a configuration: every error with its line, then what it means in numbers"},
+    {"status", "status", "cJ", "", "Ask the running gateway how it is"},
+    {"reload", "reload", "c", "", "Read the configuration again (as SIGHUP does)"},
+    {"log ls", "log.ls", "cJ", "", "The segments of the log and what they hold"},
+    {"log stat", "log.stat", "cJ", "", "Sizes, and how far each uplink is"},
+    {"log cat", "log.cat", "cLFT", "", "Records as JSON lines"},
+    {"log export", "log.export", "cLFTMo", "", "Records as JSON lines or CSV, all lanes or one"},
+    {"log salvage", "log.salvage", "cJ", "[FILE]", "Read everything and mend what is damaged; with a segment FILE: print what is whole of it"},
+    {"log forget", "log.forget", "cJDE", "", "Take the records of a device out of the log"},
+    {"log backup", "log.backup", "c", "FOLDER", "Copy the log into a folder; the copy gets an epoch of its own when it is used"},
+    {"dlq ls", "dlq.ls", "cJn", "", "Dead letters: payloads that could not be decoded, records an uplink refused; the newest"},
+    {"dlq show", "dlq.show", "cJ", "NUMBER", "One of them, whole"},
+    {"dlq retry", "dlq.retry", "cJA", "[NUMBER]", "Decode it with today's configuration, or send it to its uplink once more"},
+    {"dlq drop", "dlq.drop", "cJA", "[NUMBER]", "Give it up"},
+    {"uplink forget", "forget", "c", "NAME", "Give up what an uplink that left the configuration has not sent"},
+    {"passwd", "passwd", "X", "FILE USER", "Put a user of the MQTT endpoint into a users file; the password is asked for, or read from standard input"},
+    {"version", "version", "", "", "Print the version and what is built in"},
+};
+
+struct Parsing {
+  Arguments& out;
+  const Command& command;
+};
+
+double positive(argp_state* state, const char* option, const char* text) {
+  char* end = nullptr;
+  const double value = std::strtod(text, &end);
+  if (end == text || *end != '\0' || !std::isfinite(value) || value <= 0) argp_error(state, "--%s: \"%s\" is not a positive number", option, text);
+  return value;
+}
+
+std::uint64_t whole(argp_state* state, const char* option, std::string_view text, std::uint64_t least, std::uint64_t greatest) {
+  std::uint64_t value = 0;
+  const auto parsed = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (parsed.ec != std::errc{} || parsed.ptr != text.data() + text.size() || value < least || value > greatest) {
+    argp_error(state, "%s: \"%.*s\" is not a number from %llu to %llu", option, static_cast<int>(text.size()), text.data(), static_cast<unsigned long long>(least),
+               static_cast<unsigned long long>(greatest));
+  }
+  return value;
+}
+
+std::string one_of(argp_state* state, const char* option, const char* text, const std::vector<std::string_view>& known) {
+  if (std::ranges::find(known, text) == known.end()) {
+    argp_error(state, "--%s: there is no \"%s\"; did you mean %s?", option, text, std::string(nearest_word(text, known)).c_str());
+  }
+  return text;
+}
+
+void take_operand(Parsing& parsing, const char* text, argp_state* state) {
+  Arguments& out = parsing.out;
+  const std::string_view operands = parsing.command.operands;
+  const unsigned most = operands.empty() ? 0 : static_cast<unsigned>(1 + std::ranges::count(operands, ' '));
+  if (state->arg_num >= most) argp_error(state, "\"%s\" is too much", text);
+  else if (operands == "NAME") out.uplink = text;
+  else if (operands.find("NUMBER") != std::string_view::npos) out.number = whole(state, "NUMBER", text, 1, UINT64_MAX);
+  else if (state->arg_num == 1) out.uplink = text;  // the user
+  else out.output = text;
+}
+
+error_t take(int key, char* text, argp_state* state) {
+  Parsing& parsing = *static_cast<Parsing*>(state->input);
+  Arguments& out = parsing.out;
+  switch (key >= long_only && key < long_only + 128 ? key - long_only : key) {
+    case config: out.config = text; break;
+    case json: out.json = true; break;
+    case online: out.online = true; break;
+    case rate: out.rate = positive(state, "rate", text); break;
+    case reading_bytes: out.reading_bytes = positive(state, "reading-bytes", text); break;
+    case lane: out.lane = one_of(state, "lane", text, {"alarm", "window", "raw", "held", "dead"}); break;
+    case from: out.from = std::to_string(whole(state, "--from", text, 1, UINT64_MAX)); break;
+    case to: out.to = std::to_string(whole(state, "--to", text, 1, UINT64_MAX)); break;
+    case format: out.format = one_of(state, "format", text, {"json", "csv"}); break;
+    case output: out.output = text; break;
+    case device: out.device = text; break;
+    case before: out.before = text; break;
+    case most: out.max = static_cast<int>(whole(state, "--max", text, 1, 200)); break;
+    case all:
+    case taken_out: out.all = true; break;
+    case 'h': argp_state_help(state, stdout, ARGP_HELP_STD_HELP); break;
+    case ARGP_KEY_ARG: take_operand(parsing, text, state); break;
+    case ARGP_KEY_END: {
+      const std::string_view operands = parsing.command.operands;
+      const auto needed = operands.empty() || operands.front() == '[' ? 0 : 1 + std::ranges::count(operands, ' ');
+      if (state->arg_num < static_cast<unsigned>(needed)) argp_error(state, "it needs %s", parsing.command.operands);
+      if (out.all && out.number > 0) argp_error(state, "either a number or --all");
+      if (parsing.command.name == "log.forget" && out.device.empty()) argp_error(state, "it needs --device");
+      break;
+    }
+    default: return ARGP_ERR_UNKNOWN;
+  }
+  return 0;
+}
+
+void print_overview() {
+  std::string out =
+      "Millrace collects device readings, keeps them through outages, and forwards every one of them.\n"
+      "Start with: millrace check -c millrace.toml, then: millrace run -c millrace.toml\n\n";
+  for (const Command& command : commands) {
+    std::string line = text("  ", command.words, *command.operands ? " " : "", command.operands);
+    line.resize(std::max<std::size_t>(line.size() + 2, 24), ' ');
+    out += line + command.help + "\n";
+  }
+  out +=
+      "\nmillrace COMMAND --help tells the options of a command; millrace(8) and millrace.toml(5) the rest.\n"
+      "Exit codes: 0 done, 64 wrong usage, 69 another millrace runs here (or none answers), 74 a folder cannot be used,\n"
+      "75 the inbox was full to the last byte (start again, nothing is lost), 78 the configuration has errors.\n";
+  std::fputs(out.c_str(), stdout);
+}
+
+// The command that the first words name, and how many words that took; null when there is none.
+const Command* find_command(int argc, char** argv, int& words) {
+  for (words = 2; words >= 1; --words) {
+    if (argc <= words) continue;
+    const std::string said = words == 2 ? text(argv[1], " ", argv[2]) : argv[1];
+    for (const Command& command : commands) {
+      if (command.words == said) return &command;
+    }
+  }
+  return nullptr;
+}
+
+int say_unknown(int argc, char** argv) {
+  const std::string first = argv[1];
+  std::vector<std::string_view> of_group, names;
+  for (const Command& command : commands) {
+    names.push_back(command.words.substr(0, command.words.find(' ')));
+    if (command.words.starts_with(first + " ")) of_group.push_back(command.words.substr(first.size() + 1));
+  }
+  if (!of_group.empty()) {
+    const bool help = argc > 2 && (std::string_view(argv[2]) == "--help" || std::string_view(argv[2]) == "-h");
+    std::FILE* to = help ? stdout : stderr;
+    std::fprintf(to, "millrace %s: ", first.c_str());
+    for (const std::string_view word : of_group) std::fprintf(to, "%s%.*s", word == of_group.front() ? "" : ", ", static_cast<int>(word.size()), word.data());
+    std::fputs("\n", to);
+    return help ? 0 : usage_error;
+  }
+  std::fprintf(stderr, "millrace: there is no command \"%s\"; did you mean \"%s\"?\n", first.c_str(), std::string(nearest_word(first, names)).c_str());
+  return usage_error;
+}
+
+}  // namespace
 
 Arguments parse_arguments(int argc, char** argv) {
   Arguments out;
-  CLI::App app{
-      "Millrace collects device readings, keeps them through outages, and forwards every one of them.\n"
-      "Start with: millrace check -c millrace.toml, then: millrace run -c millrace.toml\n"
-      "Exit codes: 0 done, 64 wrong usage, 69 another millrace runs here (or none answers), 74 a folder cannot be used,\n"
-      "75 the inbox was full to the last byte (start again, nothing is lost), 78 the configuration has errors."};
-  app.require_subcommand(1);
-  const auto with_config = [&](CLI::App* command) {
-    command->add_option("-c,--config", out.config, "The configuration file")->capture_default_str();
-    return command;
-  };
-  with_config(app.add_subcommand("run", "Run the gateway in the foreground (systemd starts it so). SIGTERM stops, SIGHUP reloads"));
-  auto* check = with_config(app.add_subcommand("check", "Check a configuration: every error with its line, then what it means in numbers"));
-  check->add_option("--rate", out.rate, "Readings a second to reckon with (default: what a running daemon has seen, else 100)")->check(CLI::PositiveNumber);
-  check->add_option("--reading-bytes", out.reading_bytes, "Bytes a reading takes in the log (default: what a running daemon has seen, else 6)")->check(CLI::PositiveNumber);
-  check->add_flag("--online", out.online, "Also try everything: ports, brokers, logins, certificates, topics, rights. Nothing is sent that a reader could see");
-  auto* status = with_config(app.add_subcommand("status", "Ask the running gateway how it is"));
-  status->add_flag("--json", out.json, "As JSON");
-  const auto as_json = [&](CLI::App* command) { command->add_flag("--json", out.json, "On one line"); };
-  auto* log = app.add_subcommand("log", "The log, beside a running gateway or stopped");
-  log->require_subcommand(1);
-  as_json(with_config(log->add_subcommand("ls", "The segments and what they hold")));
-  as_json(with_config(log->add_subcommand("stat", "Sizes, and how far each uplink is")));
-  auto* cat = with_config(log->add_subcommand("cat", "Records as JSON lines"));
-  auto* exported = with_config(log->add_subcommand("export", "Records as JSON lines or CSV, all lanes or one"));
-  for (CLI::App* command : {cat, exported}) {
-    command->add_option("--lane", out.lane, "alarm, window, raw, held or dead")->check(CLI::IsMember({"alarm", "window", "raw", "held", "dead"}));
-    command->add_option("--from", out.from, "The first number")->check(CLI::PositiveNumber);
-    command->add_option("--to", out.to, "The last number")->check(CLI::PositiveNumber);
-  }
-  exported->add_option("--format", out.format, "json or csv")->capture_default_str()->check(CLI::IsMember({"json", "csv"}));
-  exported->add_option("-o,--output", out.output, "A new file; default: standard output");
-  auto* salvage = with_config(log->add_subcommand("salvage", "Read everything and mend what is damaged; with FILE: print what is whole of it"));
-  salvage->add_option("file", out.output, "A segment file, damaged or not");
-  as_json(salvage);
-  auto* device = with_config(log->add_subcommand("forget", "Take the records of a device out of the log"));
-  device->add_option("--device", out.device, "Its name")->required();
-  device->add_option("--before", out.before, "Only what is older: 2026-11-20 or 2026-11-20T12:00:00Z");
-  as_json(device);
-  auto* backup = with_config(log->add_subcommand("backup", "Copy the log into a folder; the copy gets an epoch of its own when it is used"));
-  backup->add_option("folder", out.output, "Where to")->required();
-  auto* dlq = app.add_subcommand("dlq", "Dead letters: payloads that could not be decoded, records an uplink refused");
-  dlq->require_subcommand(1);
-  auto* dlq_ls = with_config(dlq->add_subcommand("ls", "List the newest"));
-  dlq_ls->add_option("-n,--max", out.max, "How many")->capture_default_str()->check(CLI::Range(1, 200));
-  as_json(dlq_ls);
-  auto* dlq_show = with_config(dlq->add_subcommand("show", "One of them, whole"));
-  auto* dlq_retry = with_config(dlq->add_subcommand("retry", "Decode it with today's configuration, or send it to its uplink once more"));
-  auto* dlq_drop = with_config(dlq->add_subcommand("drop", "Give it up"));
-  dlq_show->add_option("number", out.number, "Its number")->required();
-  for (CLI::App* command : {dlq_retry, dlq_drop}) {
-    auto* number = command->add_option("number", out.number, "Its number");
-    command->add_flag("--all", out.all, "All there are")->excludes(number);
-  }
-  for (CLI::App* command : {dlq_show, dlq_retry, dlq_drop}) as_json(command);
-  auto* uplink = app.add_subcommand("uplink", "Uplinks");
-  uplink->require_subcommand(1);
-  auto* forget = with_config(uplink->add_subcommand("forget", "Give up what an uplink that left the configuration has not sent"));
-  forget->add_option("name", out.uplink, "The uplink's name")->required();
-  with_config(app.add_subcommand("reload", "Read the configuration again (as SIGHUP does)"));
-  auto* passwd = app.add_subcommand("passwd", "Put a user of the MQTT endpoint into a users file; the password is asked for, or read from standard input");
-  passwd->add_option("file", out.output, "The users file; made when it is missing")->required();
-  passwd->add_option("user", out.uplink, "The user's name")->required();
-  passwd->add_flag("-D,--delete", out.all, "Take the user out instead");
-  app.add_subcommand("version", "Print the version and what is built in");
-  for (CLI::App* command : app.get_subcommands({})) command->fallthrough(false);
-  try {
-    app.parse(argc, argv);
-  } catch (const CLI::ParseError& error) {
-    out.exit_code = app.exit(error) == 0 ? 0 : 64;
+  const std::string_view first = argc > 1 ? argv[1] : "";
+  if (first.empty() || first == "-h" || first == "--help" || first == "help") {
+    print_overview();
+    out.exit_code = first.empty() ? usage_error : 0;
     return out;
   }
-  for (const char* name : {"run", "check", "status", "reload", "version", "passwd"}) {
-    if (app.got_subcommand(name)) out.command = name;
+  int words = 1;
+  const Command* command = first == "--version" ? &commands[std::size(commands) - 1] : find_command(argc, argv, words);
+  if (!command) {
+    out.exit_code = say_unknown(argc, argv);
+    return out;
   }
-  for (const auto& [group, name] : {std::pair{log, "log."}, std::pair{dlq, "dlq."}}) {
-    for (const CLI::App* command : group->get_subcommands()) out.command = name + command->get_name();
+  std::vector<argp_option> options;
+  for (argp_option option : all_options) {
+    if (std::string_view(command->options).find(static_cast<char>(option.key)) == std::string_view::npos) continue;
+    if (option.key < 'a') option.key += long_only;
+    options.push_back(option);
   }
-  if (forget->parsed()) out.command = "forget";
+  options.push_back({nullptr, 'h', nullptr, OPTION_HIDDEN, "", 0});
+  options.push_back({});
+  const argp parser{options.data(), take, command->operands, command->help, nullptr, nullptr, nullptr};
+  // argp takes the program's name from argv[0]: the command's words belong to it.
+  std::string name = text("millrace ", command->words);
+  std::vector<char*> rest{name.data()};
+  for (int i = 1 + words; i < argc; ++i) rest.push_back(argv[i]);
+  rest.push_back(nullptr);
+  argp_err_exit_status = usage_error;
+  Parsing parsing{out, *command};
+  argp_parse(&parser, static_cast<int>(rest.size()) - 1, rest.data(), 0, nullptr, &parsing);  // ends the program on --help and on errors
+  out.command = command->name;
   return out;
 }
 

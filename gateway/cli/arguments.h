@@ -1,4 +1,4 @@
-// The command line as values. The one home of CLI11 in the gateway.
+// The command line as values, by glibc's argp.
 #pragma once
 
 #include <cstdint>
@@ -24,7 +24,7 @@ struct Arguments {
   int exit_code = 0;
 };
 
-// Prints help and usage errors itself.
+// Prints help and usage errors itself; the C library's argp ends the program then, with 0 or 64.
 Arguments parse_arguments(int argc, char** argv);
 
 }  // namespace millrace

@@ -11,6 +11,8 @@ namespace {
 [[noreturn]] void toml_fault() { throw std::logic_error("not TOML, near a key or value"); }
 }  // namespace
 #define TOML_ASSERT(expression) (static_cast<bool>(expression) ? static_cast<void>(0) : toml_fault())
+#define TOML_FLOAT_CHARCONV 1  // else it brings all of iostream along: half a megabyte in a static program
+#define TOML_ENABLE_FORMATTERS 0
 #include <toml++/toml.h>
 
 #include "base/text.h"

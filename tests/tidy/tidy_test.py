@@ -42,7 +42,8 @@ HOMES = {
     r"mbedtls/.*": {"gateway/net"},
     r"librdkafka/.*": {"gateway/uplink/kafka", "sim/fleet", "tests/unit", "tests/contract", "tests/bench"},
     r"http_parser\.h": {"gateway/net"},
-    r"CLI/.*": {"gateway/cli", "sim/fleet"},
+    r"CLI/.*": {"sim/fleet"},
+    r"argp\.h": {"gateway/cli"},
     r"doctest/.*": {"tests"},
 }
 OUR_ROOTS = ("base", "loop", "config", "record", "ingest", "decode", "log", "pipeline", "net", "uplink", "observe", "cli")
