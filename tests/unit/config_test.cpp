@@ -4,6 +4,7 @@
 #include <cstdlib>
 #include <fstream>
 
+#include "base/files.h"
 #include "base/text.h"
 #include "config/load.h"
 #include "config/secret.h"
@@ -132,7 +133,23 @@ TEST_CASE("config: TLS keys without mqtts, and a key without a certificate, are 
 TEST_CASE("config: the annotated example is good") {
   const LoadedConfig loaded = load_config_file(MILLRACE_SOURCE "/packaging/millrace.toml");
   CHECK(format_errors("millrace.toml", loaded.errors) == "");
-  CHECK(loaded.config.mqtt_inputs.size() == 1);
+  CHECK(loaded.config.endpoints.size() == 1);
+  CHECK(loaded.kinds == std::vector<std::pair<std::string, int>>{{"inputs.mqtt_endpoint", loaded.kinds.front().second}, {"uplinks.mqtt", loaded.kinds.back().second}});
+}
+
+TEST_CASE("config: what the annotated example has in comments can be used, too") {
+  auto file = read_file(MILLRACE_SOURCE "/packaging/millrace.toml", 1 << 20);
+  REQUIRE(file.ok());
+  std::string all;
+  for (const std::string_view line : split(file.value(), '\n')) {
+    const std::string_view words = trim(trim(line).starts_with("# ") ? trim(line).substr(2) : trim(line));
+    const bool is_key = words.find(' ') != std::string_view::npos && words.substr(words.find(' ')).starts_with(" = ");
+    bool needs_file = words.find("\"/etc/millrace/") != std::string_view::npos;  // and what goes together with one
+    for (const char* key : {"username =", "users =", "sasl_mechanism =", "schema_registry_username ="}) needs_file = needs_file || words.starts_with(key);
+    if ((is_key && !needs_file) || words.starts_with('[')) all += std::string(words);
+    all += '\n';
+  }
+  CHECK(errors_of(all) == "");
 }
 
 TEST_CASE("config: a Kafka uplink, its defaults, and what does not go together") {
