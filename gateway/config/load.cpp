@@ -467,6 +467,7 @@ LoadedConfig load_config(const std::string& content, const std::string& name) {
   root.finish();
   if (config.mqtt_inputs.empty() && config.endpoints.empty() && config.serial_inputs.empty()) loaded.warnings.push_back("no inputs: nothing will be collected");
   if (config.mqtt_uplinks.empty() && config.kafka_uplinks.empty()) loaded.warnings.push_back("no uplinks: nothing will be forwarded or stored");
+  if (config.gateway.inbox_size == 0) config.gateway.inbox_size = config.mqtt_inputs.empty() ? 512 << 10 : 4 << 20;
   for (MqttInputConfig& input : config.mqtt_inputs) {
     if (input.client_id.empty()) input.client_id = text("millrace-", config.gateway.name, "-", input.name);
     if (input.qos == 0) loaded.warnings.push_back(text("input \"", input.name, "\": qos = 0: the broker may drop messages, and nobody would know"));
