@@ -45,6 +45,7 @@ apt-get install -y -qq --download-only $packages >/dev/null
 rm -rf "$target"
 mkdir -p "$target/var/lib/dpkg/info"
 : > "$target/var/lib/dpkg/status"
+echo 1 > "$target/var/lib/dpkg/info/format"  # notes of Multi-Arch packages carry the architecture in their names
 for deb in "$work"/cache/archives/*.deb; do
   dpkg-deb -x "$deb" "$target"
   # dpkg's notes on each package: dpkg-shlibdeps finds by them which package a library is of.
@@ -55,7 +56,7 @@ for deb in "$work"/cache/archives/*.deb; do
   for note in symbols shlibs; do
     [ ! -e "$control/$note" ] || cp "$control/$note" "$target/var/lib/dpkg/info/$file.$note"
   done
-  dpkg-deb --fsys-tarfile "$deb" | tar -t | sed 's|^\.||; s|/$||; s|^$|/.|' > "$target/var/lib/dpkg/info/$file.list"
+  dpkg-deb --fsys-tarfile "$deb" | tar -t | sed "s|^\.|$target|; s|/\$||" > "$target/var/lib/dpkg/info/$file.list"
   { dpkg-deb -f "$deb" | sed 's/^Package: .*/&\nStatus: install ok installed/'; echo; } >> "$target/var/lib/dpkg/status"
 done
 # Links to absolute paths would lead out of the sysroot.
