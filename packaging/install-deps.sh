@@ -11,7 +11,7 @@ kafka=""  # Java and Maven bring Apache Kafka; where they are there already, fro
 command -v java >/dev/null || kafka="$kafka openjdk-17-jre-headless"
 command -v mvn >/dev/null || kafka="$kafka maven"
 test="python3-confluent-kafka python3-zstandard python3-paho-mqtt socat clang-14 libclang-rt-14-dev"
-package="debhelper dpkg-dev fakeroot lintian scdoc zlib1g-dev mmdebstrap mosquitto python3 bash-completion"
+package="debhelper dpkg-dev fakeroot lintian scdoc mmdebstrap mosquitto python3 bash-completion"
 arm="crossbuild-essential-arm64 crossbuild-essential-armhf qemu-user-static socat"
 case "${1:-test}" in
   build) want="$build" ;;

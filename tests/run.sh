@@ -3,14 +3,15 @@
 #
 # usage: tests/run.sh [quick|full|NAME...]
 #   quick (default)   sanitizer build; unit, contract, golden, simulation, tidy, integration with mosquitto and Kafka
-#   full              quick, and: kills, long simulation, ThreadSanitizer, fuzz, rabbitmq, bench
+#   full              quick, and: kills, Flink and Spark jobs, ARM under qemu, packages, trixie, long simulation, ThreadSanitizer, fuzz,
+#                     rabbitmq, bench
 #   NAME              one or more of: unit contract golden reader simulation tidy main_job faults log endpoint kafka
-#                     kills endpoint_kills kafka_more stream_jobs long_simulation tsan fuzz rabbitmq bench
+#                     kills endpoint_kills kafka_more stream_jobs cross packages trixie long_simulation tsan fuzz rabbitmq bench
 # The last line is "N passed, N failed, N skipped"; each skip has its reason above it.
 set -uo pipefail
 cd "$(dirname "$0")/.."
 quick="unit contract golden reader simulation tidy main_job faults log endpoint kafka"
-slow="kills endpoint_kills kafka_more stream_jobs long_simulation tsan fuzz rabbitmq bench"
+slow="kills endpoint_kills kafka_more stream_jobs cross packages trixie long_simulation tsan fuzz rabbitmq bench"
 case "${1:-quick}" in
   quick) names=$quick ;;
   full) names="$quick $slow" ;;
@@ -89,6 +90,13 @@ for name in $names; do
     kafka) run kafka timeout 600 /usr/bin/python3 tests/integration/kafka_test.py Forms Registry ExactlyOnce.test_kills_with_exactly_once ;;
     kafka_more) run kafka_more env MILLRACE_KILLS=30 timeout 3000 /usr/bin/python3 tests/integration/kafka_test.py ;;
     stream_jobs) run stream_jobs timeout 3000 /usr/bin/python3 tests/integration/stream_jobs_test.py ;;
+    cross)
+      run cross_build timeout 3000 packaging/build-arm.sh
+      run cross timeout 600 /usr/bin/python3 tests/integration/cross_test.py ;;
+    packages)
+      [ -n "$(ls build/deb/millrace_*_amd64.deb 2>/dev/null)" ] || { packaging/install-deps.sh package && run packages_build timeout 1800 packaging/build-deb.sh; }
+      run packages timeout 900 /usr/bin/python3 tests/integration/packages_test.py ;;
+    trixie) run trixie timeout 3000 tests/integration/trixie.sh ;;
     kills) run kills env MILLRACE_KILLS=50 timeout 3000 /usr/bin/python3 tests/integration/main_job_test.py MainJob.test_kill_9_at_random_moments_loses_nothing MainJob.test_kill_9_with_qos_2 MainJob.test_kill_9_with_qos_2_of_mqtt_3_1_1 ;;
     endpoint_kills) run endpoint_kills env MILLRACE_KILLS=50 MILLRACE_CUTS=50 timeout 3000 /usr/bin/python3 tests/integration/endpoint_test.py Durable PowerCuts ;;
     long_simulation) run long_simulation env MILLRACE_EFFORT=50 timeout 3000 build/dev/tests/test_simulation ;;

@@ -21,13 +21,16 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 os.environ.setdefault("MILLRACE_BUILD", str(ROOT / "build" / "release"))
-sys.path.insert(0, str(ROOT / "tests" / "support"))
-from testsite import BUILD, Process, Site, free_port, scenario, wait_for
+sys.path[:0] = [str(ROOT / "tests" / "support"), str(ROOT / "packaging")]
+import footprint
+from testsite import BUILD, MOSQUITTO, Process, Site, free_port, scenario, wait_for
 
 BUDGETS = {  # id: (budget, unit)
     "mqtt_cpu": (2.5, "us/reading above the null subscriber"), "mqtt_to_far_cpu": (None, "us/reading above the null subscriber"),
     "bytes_real": (5.3, "bytes/reading"), "bytes_grid": (1.0, "bytes/reading"), "bytes_stamped": (3.3, "bytes/reading"),
     "encode_cpu": (60, "ns/reading"), "decode_cpu": (25, "ns/reading"), "rss_full_idle": (18, "MB"), "rss_full_load": (24, "MB"),
+    "size_core": (4.0, "MB, stripped, amd64"), "rss_core_idle": (8, "MB"), "rss_core_load": (12, "MB"), "wakes_core": (3, "wake-ups/s"),
+    "wakes_full": (8, "wake-ups/s"),
     "latency_p99": (0.25, "s"), "start_empty": (0.1, "s"),
     "log_cpu": (0.5, "us/reading"), "inbox_cpu": (100, "ns/payload"), "drain_depth": (1.2, "times, last tenth to first"),
     "flash_200ms": (90, "bytes/reading"), "flash_1s": (30, "bytes/reading"), "flash_unsent": (2, "bytes/reading"),
@@ -35,6 +38,7 @@ BUDGETS = {  # id: (budget, unit)
     "endpoint_idle_cpu": (5, "% of a core"), "endpoint_latency": (None, "ms, p99 at 20,000/s"), "endpoint_rss": (3, "KB an idle connection"),
     "endpoint_many_cpu": (None, "us/reading over 2,000 connections"),
     "kafka_record_cpu": (1, "us/reading above librdkafka's loop"), "kafka_batch_cpu": (0.3, "us/reading"),
+    "rss_kafka": (8, "MB more than with an MQTT uplink"),
     "rss_backlog": (10, "% more with 1 GB"), "start_backlog": (2, "s"),
 }
 ENDPOINT = """
@@ -172,6 +176,36 @@ class Bench(Site):
     def rss_full_load(self):
         return self.rss(5000)
 
+    # ---- size and cost of the profiles, by the script that users have for it
+    def footprint(self, profile, figure, rate=1000):
+        """The medians of a figure for a profile and for mosquitto, under the same load."""
+        binary = ROOT / "build" / "core" / "millrace" if profile == "core" else BUILD / "millrace"
+        runs = [(footprint.millrace(str(binary), rate, 10), footprint.mosquitto(MOSQUITTO, rate, 10)) for _ in range(3)]
+        return statistics.median(ours[figure] for ours, _ in runs), statistics.median(peer[figure] for _, peer in runs)
+
+    def size_core(self):
+        size = footprint.stripped_size(str(ROOT / "build" / "core" / "millrace")) / 1e6
+        for row in footprint.packages(ROOT / "build" / "deb"):
+            if row["package"] in ("millrace", "millrace-full"):
+                print(f"   {row['package']}, {row['architecture']}: binary {row['binary_bytes'] / 1e6:.2f} MB, package {row['package_bytes'] / 1e6:.2f} MB", flush=True)
+        return size, "mosquitto, MB (its libraries are shared)", footprint.stripped_size(MOSQUITTO) / 1e6, 1
+
+    def rss_core_idle(self):
+        ours, peer = self.footprint("core", "rss_idle_kb")
+        return ours / 1000, "mosquitto, MB", peer / 1000, 3
+
+    def rss_core_load(self):
+        ours, peer = self.footprint("core", "rss_load_kb", 5000)
+        return ours / 1000, "mosquitto, same load, MB", peer / 1000, 3
+
+    def wakes_core(self):
+        ours, peer = self.footprint("core", "wakes_per_second")
+        return ours, "mosquitto, wake-ups/s", peer, 3
+
+    def wakes_full(self):
+        ours, peer = self.footprint("full", "wakes_per_second")
+        return ours, "mosquitto, wake-ups/s", peer, 3
+
     def latency_p99(self):
         ours, peers = [], []
         for _ in range(3):
@@ -298,6 +332,38 @@ class Bench(Site):
         finally:
             broker.stop(signal.SIGKILL)
         return statistics.median(run[0] for run in runs), statistics.median(run[1] for run in runs), statistics.median(run[0] - run[1] for run in runs)
+
+    def rss_kafka(self):
+        sys.path.insert(0, str(ROOT / "tests" / "support"))
+        import kafka
+        if why := kafka.missing():
+            raise RuntimeError(why)
+        broker = kafka.Kafka(self.folder / "kafka")
+        more, plain = [], []
+        try:
+            broker.topic("millrace.raw")
+            for _ in range(3):
+                resident = {}
+                for kind in ("mqtt", "kafka"):
+                    port, central = free_port(), self.broker() if kind == "mqtt" else None
+                    self.observe = None
+                    config = ENDPOINT.replace("mqtt://127.0.0.1:1", f"mqtt://127.0.0.1:{central.port}") if central else KAFKA
+                    self.configure(config, port=port, input="liveness = false", central=broker.server, uplink="")
+                    gateway = self.gateway(self.folder / "millrace.toml")
+                    wait_for(lambda: self.metric("millrace_uplink_up") == 1, "connected", 60)
+                    subprocess.run([str(BUILD / "tests" / "pipelined_publisher"), str(port), "--connections", "10", "--rate", "5000", "--count", "50000"], check=True,
+                                   capture_output=True)
+                    wait_for(lambda: self.metric("millrace_uplink_backlog_records") == 0, "all is delivered")
+                    resident[kind] = rss_of(gateway.process.pid)
+                    gateway.stop(signal.SIGKILL)
+                    if central:
+                        central.stop()
+                    self.forget_state()
+                more.append(resident["kafka"] - resident["mqtt"])
+                plain.append(resident["mqtt"])
+        finally:
+            broker.stop(signal.SIGKILL)
+        return statistics.median(more), "the same load with an MQTT uplink, MB", statistics.median(plain), 3
 
     def kafka_record_cpu(self):
         _, loop, above = self.kafka("record", 500_000)

@@ -12,6 +12,8 @@ import unittest
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "support"))
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent.parent / "packaging"))
+import footprint
 from testsite import ROOT, wait_for
 
 DEBS = ROOT / "build" / "deb"
@@ -163,6 +165,16 @@ class Packages(unittest.TestCase):
         self.apt("purge", "millrace", "millrace-common")
         self.assertFalse((self.root / "var/lib/millrace").exists())
         self.assertFalse((self.root / "etc/millrace/millrace.toml").exists())
+
+
+class Sizes(unittest.TestCase):
+    def test_the_core_binary_keeps_its_budget(self):
+        for arch, budget in (("amd64", 4_000_000), ("arm64", 4_000_000), ("armhf", 2_800_000)):
+            with self.subTest(arch=arch):
+                found = [row for row in footprint.packages(DEBS) if (row["package"], row["architecture"]) == ("millrace", arch)]
+                if not found:
+                    self.skipTest(f"build/deb has no package for {arch}: packaging/build-arm.sh")
+                self.assertLessEqual(found[0]["binary_bytes"], budget)
 
 
 class Unit(unittest.TestCase):
