@@ -6,11 +6,17 @@ cd "$(dirname "$0")/../.."
 [ "$(id -u)" = 0 ] || { echo "a chroot needs root"; exit 77; }
 packaging/install-deps.sh package
 root=$(mktemp -d /tmp/millrace-trixie.XXXXXX)
-clean() { umount -l "$root/proc" 2>/dev/null || true; rm -rf "$root"; }
+clean() {
+  for where in dev/pts proc; do umount -l "$root/$where" 2>/dev/null || true; done
+  rm -rf "$root"
+}
 trap clean EXIT
 packages=$(eval "$(sed -n '/^build="/,/"$/p' packaging/install-deps.sh)"; echo $build | tr " " ",")
 mmdebstrap --quiet --variant=apt --include="$packages" trixie "$root" || { echo "mmdebstrap cannot make a trixie here"; exit 77; }
 mount -t proc proc "$root/proc"
+mkdir -p "$root/dev/pts"
+mount -t devpts -o ptmxmode=0666 devpts "$root/dev/pts"
+ln -sf pts/ptmx "$root/dev/ptmx"
 cp /etc/hosts "$root/etc/hosts"  # localhost
 mkdir -p "$root/src"
 git ls-files -z | tar --null -T - -c | tar -x -C "$root/src"
