@@ -71,6 +71,9 @@ constexpr int retryable[] = {
     RD_KAFKA_RESP_ERR_THROTTLING_QUOTA_EXCEEDED, RD_KAFKA_RESP_ERR_PRODUCER_FENCED, RD_KAFKA_RESP_ERR_RESOURCE_NOT_FOUND,
     RD_KAFKA_RESP_ERR_DUPLICATE_RESOURCE, RD_KAFKA_RESP_ERR_INCONSISTENT_VOTER_SET, RD_KAFKA_RESP_ERR_INVALID_UPDATE_VERSION,
     RD_KAFKA_RESP_ERR_FEATURE_UPDATE_FAILED,
+    // Of later librdkafkas, without names in 2.0: _LOG_TRUNCATION, _INVALID_DIFFERENT_RECORD (another record of its set was at
+    // fault), UNKNOWN_TOPIC_ID, and what only consumer groups and telemetry get.
+    -139, -138, 100, 110, 111, 112, 113, 117, 118,
 };
 
 template <std::size_t N>
