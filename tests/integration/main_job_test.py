@@ -157,7 +157,7 @@ class MainJob(Site):
             self.assertIn(word, line)
         config.write_text(good)
         gateway = self.gateway(config)
-        wait_for(lambda: self.metric("millrace_input_up") == 1, "the input is up")
+        wait_for(lambda: self.metric("millrace_input_up") == 2, "both inputs are up")
         code, found = check()
         self.assertEqual((code, [line[:1] for line in found]), (0, ["g", "?", "g"]), found)
         self.assertEqual(gateway.text().count("connected to"), 1, "the daemon keeps its session")
