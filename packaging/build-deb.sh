@@ -1,11 +1,14 @@
 #!/usr/bin/env bash
 # Makes the Debian packages, native or cross, from the files that git knows of, and lets lintian look at them.
 # usage: packaging/build-deb.sh [amd64|arm64|armhf]...      (default: this machine's architecture)
-# The .debs lie in build/deb. What it needs: packaging/install-deps.sh package (for another architecture: arm).
+# The .debs lie in build/deb.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 root=$PWD
 native=$(dpkg --print-architecture)
+needs=package
+for arch in "$@"; do [ "$arch" = "$native" ] || needs=arm; done
+packaging/install-deps.sh $needs
 commit=$(git rev-parse --short HEAD 2>/dev/null || echo unknown)
 export CCACHE_DIR=${CCACHE_DIR:-$(ccache --get-config cache_dir 2>/dev/null || echo "$HOME/.cache/ccache")}
 export CCACHE_NOHASHDIR=1 MILLRACE_COMMIT=$commit

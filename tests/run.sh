@@ -94,7 +94,7 @@ for name in $names; do
       run cross_build timeout 3000 packaging/build-arm.sh
       run cross timeout 600 /usr/bin/python3 tests/integration/cross_test.py ;;
     packages)
-      [ -n "$(ls build/deb/millrace_*_amd64.deb 2>/dev/null)" ] || { packaging/install-deps.sh package && run packages_build timeout 1800 packaging/build-deb.sh; }
+      [ -n "$(ls build/deb/millrace_*_amd64.deb 2>/dev/null)" ] || run packages_build timeout 1800 packaging/build-deb.sh
       run packages timeout 900 /usr/bin/python3 tests/integration/packages_test.py ;;
     trixie) run trixie timeout 3000 tests/integration/trixie.sh ;;
     kills) run kills env MILLRACE_KILLS=50 timeout 3000 /usr/bin/python3 tests/integration/main_job_test.py MainJob.test_kill_9_at_random_moments_loses_nothing MainJob.test_kill_9_with_qos_2 MainJob.test_kill_9_with_qos_2_of_mqtt_3_1_1 ;;
