@@ -35,6 +35,7 @@ begin=$SECONDS
 build dev || { echo "the build failed"; failed=1; finish; }
 echo "built in $((SECONDS - begin)) s"
 export MILLRACE_BUILD=$PWD/build/dev UBSAN_OPTIONS=print_stacktrace=1
+export TSAN_OPTIONS=suppressions=$PWD/tests/support/tsan.supp
 export LSAN_OPTIONS=print_suppressions=0:suppressions=$PWD/tests/support/lsan.supp
 
 # Counts what a runner says of itself: doctest's and unittest's closing lines.
@@ -103,7 +104,8 @@ for name in $names; do
     tsan)
       if build tsan; then
         run tsan_unit timeout 900 build/tsan/tests/test_unit
-        run tsan_contract timeout 300 build/tsan/tests/test_contract
+        # librdkafka's threads are C11's, which the sanitizer of gcc 12 does not know: it crashes in them.
+        run tsan_contract timeout 300 build/tsan/tests/test_contract -tce="kafka on the mock*,uplink contract*"
       else
         failed=$((failed + 1))
       fi ;;
