@@ -62,13 +62,14 @@ struct RouteConfig {
   std::string format = "json";        // json, plain
   std::string device = "{device}";    // template
   std::vector<std::string> tags;      // names of levels
+  std::vector<std::pair<std::string, std::string>> fixed_tags;  // and what every record of the route has
   std::string each, time, quality;    // JSON paths; "$." starts at the root, else inside the element of `each`
   std::string time_format = "auto";   // auto, iso8601, s, ms, us, ns
   std::vector<MetricConfig> metrics;  // empty: every scalar member of the object
   int line = 0;
   bool operator==(const RouteConfig& other) const {
     return topic == other.topic && content_type == other.content_type && publisher_known == other.publisher_known &&
-           format == other.format && device == other.device && tags == other.tags &&
+           format == other.format && device == other.device && tags == other.tags && fixed_tags == other.fixed_tags &&
            each == other.each && time == other.time && quality == other.quality && time_format == other.time_format &&
            metrics == other.metrics;
   }

@@ -133,6 +133,14 @@ void read_route(Section& section, RouteConfig& out, bool with_topic, bool publis
   section.choice("format", out.format, {"json", "plain"});
   section.text("device", out.device);
   section.texts("tags", out.tags);
+  if (auto fixed = section.table("fixed_tags")) {
+    fixed->call("[fixed_tags]");
+    for (const std::string& name : fixed->keys()) {
+      if (std::find(out.tags.begin(), out.tags.end(), name) != out.tags.end()) fixed->error(name, text("\"", name, "\" is in tags, too"));
+      fixed->text(name, out.fixed_tags.emplace_back(name, "").second);
+    }
+    fixed->finish();
+  }
   section.text("each", out.each);
   section.text("time", out.time);
   section.choice("time_format", out.time_format, {"auto", "iso8601", "s", "ms", "us", "ns"});

@@ -38,6 +38,7 @@ Result<Router> Router::make(const std::vector<RouteConfig>& configs) {
       route.tags.push_back(tag);
       route.of_publisher = route.of_publisher || of_publisher;
     }
+    route.fixed_tags = config.fixed_tags;
     for (const std::string_view name : {"{client_id}", "{username}", "{subject}", "{property."}) {
       route.of_publisher = route.of_publisher || config.device.find(name) != std::string::npos;
     }
@@ -57,6 +58,7 @@ Status Router::decode(const Arrival& arrival, std::vector<Record>& out) const {
     std::vector<std::string> names;
     if (route.of_publisher && arrival.publisher) add_publisher(*arrival.publisher, match, names);
     Record prototype;
+    prototype.tags = route.fixed_tags;
     route.device.render(match, arrival.input, prototype.device);
     if (prototype.device.empty()) return {Code::invalid, "the topic gives no device name"};
     if (prototype.device.size() > device_name_max) return {Code::invalid, "the device's name is too long"};

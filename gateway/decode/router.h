@@ -27,6 +27,7 @@ class Router {
     TopicPattern pattern;
     Template device;
     std::vector<std::string> tags;
+    std::vector<std::pair<std::string, std::string>> fixed_tags;
     std::string content_type;
     bool of_publisher = false;  // device or tags speak of the publisher
     std::unique_ptr<PayloadFormat> format;

@@ -60,6 +60,10 @@ class Fingerprint {
   void add(const RouteConfig& v) {
     for (const std::string* s : {&v.topic, &v.content_type, &v.format, &v.device, &v.each, &v.time, &v.quality, &v.time_format}) add(*s);
     add(v.tags);
+    for (const auto& [name, value] : v.fixed_tags) {
+      add(name);
+      add(value);
+    }
     add(v.metrics);
   }
   std::string out_;

@@ -36,6 +36,7 @@ liveness = false
   [[inputs.mqtt_endpoint.routes]]
   topic = "plant/{line}/{device}/telemetry"
   tags = ["line"]
+  fixed_tags = { stream = "pumps" }
   time = "ts"
   metrics = { value = "value" }
 [[uplinks.kafka]]
@@ -94,22 +95,22 @@ class Forms(KafkaSite):
             self.assertEqual(values, list(range(1, 101)))
         one, headers = json.loads(messages[0].value()), dict(messages[0].headers())
         self.assertEqual({k: one[k] for k in ("gateway", "lane", "kind", "metric", "tags", "time_trust")},
-                         {"gateway": "gw", "lane": "raw", "kind": "reading", "metric": "value", "tags": {"line": "line-1"}, "time_trust": "device"})
+                         {"gateway": "gw", "lane": "raw", "kind": "reading", "metric": "value", "tags": {"stream": "pumps", "line": "line-1"}, "time_trust": "device"})
         self.assertEqual(headers["identity"].decode(), f"gw/{one['epoch']}/{one['sequence']}")
         self.assertEqual((headers["lane"], headers["schema"]), (b"raw", b"json"))
         self.assertEqual(len({m.headers()[0] for m in messages}), 500)
 
     def test_records_are_read_with_the_installed_descriptor(self):
-        self.kafka.topic("plant-line-1-raw")
-        self.start('topic = "plant-{tag.line}-{lane}"\nkey = "{gateway}/{device}"')
+        self.kafka.topic("pumps-line-1-raw")
+        self.start('topic = "{tag.stream}-{tag.line}-{lane}"\nkey = "{gateway}/{device}"')
         self.publish(100)
         self.drained()
         Record = read_batch.schema(BUILD / "generated" / "record.desc")["Record"]
-        messages = self.kafka.read("plant-line-1-raw")
+        messages = self.kafka.read("pumps-line-1-raw")
         records = [Record.FromString(m.value()) for m in messages]
         self.assertEqual([r.number for r in records], list(range(1, 101)))
         self.assertEqual(messages[0].key(), b"gw/dev-0")
-        self.assertEqual((records[0].device, records[0].gateway, records[0].tags[0].value), ("dev-0", "gw", "line-1"))
+        self.assertEqual((records[0].device, records[0].gateway, records[0].tags[0].value, records[0].tags[1].value), ("dev-0", "gw", "pumps", "line-1"))
         self.assertEqual([r.sequence for r in records], sorted({r.sequence for r in records}))
 
     def test_a_batch_is_a_message_keyed_by_gateway(self):

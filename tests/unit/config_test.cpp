@@ -130,6 +130,14 @@ TEST_CASE("config: TLS keys without mqtts, and a key without a certificate, are 
   CHECK(errors_of(half).find("tls_cert and tls_key_file go together") != std::string::npos);
 }
 
+TEST_CASE("config: fixed tags of a route") {
+  const std::string head = std::string(minimal).substr(0, std::string(minimal).find("[[uplinks"));
+  const LoadedConfig loaded = load_config(head + "tags = [\"line\"]\nfixed_tags = { stream = \"pumps\" }\n", "m.toml");
+  CHECK(format_errors("m.toml", loaded.errors) == "");
+  CHECK(loaded.config.mqtt_inputs[0].routes[0].fixed_tags == std::vector<std::pair<std::string, std::string>>{{"stream", "pumps"}});
+  CHECK(errors_of(head + "tags = [\"line\"]\nfixed_tags = { line = \"pumps\" }\n").find("\"line\" is in tags, too") != std::string::npos);
+}
+
 TEST_CASE("config: the annotated example is good") {
   const LoadedConfig loaded = load_config_file(MILLRACE_SOURCE "/packaging/millrace.toml");
   CHECK(format_errors("millrace.toml", loaded.errors) == "");

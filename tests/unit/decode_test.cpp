@@ -59,6 +59,14 @@ TEST_CASE("topics: named levels, wildcards and the rest") {
   CHECK_FALSE(filter_matches("a/+", "a/b/c"));
 }
 
+TEST_CASE("routes: fixed tags are on every record, beside those of the topic") {
+  auto route = json_route();
+  route.fixed_tags = {{"stream", "pumps"}};
+  const auto got = decode(route, R"({"a":1,"b":2})");
+  REQUIRE(got.records.size() == 2);
+  for (const Record& record : got.records) CHECK(record.tags == Tags{{"stream", "pumps"}, {"line", "l1"}});
+}
+
 TEST_CASE("json: every scalar member becomes a metric when none are named") {
   auto route = json_route();
   route.time = "ts";
