@@ -155,12 +155,16 @@ int backup(LogSession& session, const Arguments& arguments) {
     for (;;) {
       const auto part = from->read(name, offset, 4 << 20);
       if (!part.ok()) return fail(part.status().detail());
-      if (part.value().empty()) break;  // the end; or delivered and given back meanwhile
+      if (part.value().empty()) break;  // the end
       if (Status status = to->write(name, offset, part.value()); !status.ok()) return fail(status.detail());
       offset += part.value().size();
     }
+    if (from->size_of(name) == 0) {  // delivered and given back meanwhile, perhaps half-way
+      if (Status status = to->remove(name); !status.ok()) return fail(status.detail());
+      continue;
+    }
     bytes += offset;
-    if (offset > 0) ++copied;
+    ++copied;
   }
   std::printf("%zu segments, %llu bytes in %s\n", copied, static_cast<unsigned long long>(bytes), arguments.output.c_str());
   return exit_ok;

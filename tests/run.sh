@@ -90,7 +90,7 @@ for name in $names; do
     main_job|faults|log|endpoint) run "$name" timeout 900 /usr/bin/python3 "tests/integration/${name}_test.py" ;;
     kafka) run kafka timeout 600 /usr/bin/python3 tests/integration/kafka_test.py Forms Registry ExactlyOnce.test_kills_with_exactly_once ;;
     kafka_more) run kafka_more env MILLRACE_KILLS=30 timeout 3000 /usr/bin/python3 tests/integration/kafka_test.py ;;
-    stream_jobs) packaging/install-deps.sh stream && run stream_jobs timeout 3000 /usr/bin/python3 tests/integration/stream_jobs_test.py ;;
+    stream_jobs) run stream_jobs_packages packaging/install-deps.sh stream; run stream_jobs timeout 3000 /usr/bin/python3 tests/integration/stream_jobs_test.py ;;
     cross)
       run cross_build timeout 3000 packaging/build-arm.sh
       run cross timeout 600 /usr/bin/python3 tests/integration/cross_test.py ;;

@@ -3,7 +3,6 @@
 #include <argp.h>
 
 #include <algorithm>
-#include <array>
 #include <charconv>
 #include <cmath>
 #include <cstdlib>

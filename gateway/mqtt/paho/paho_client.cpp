@@ -118,7 +118,7 @@ struct PahoClient::Shared : std::enable_shared_from_this<PahoClient::Shared>, ::
 
   void message_arrived(::mqtt::const_message_ptr message) override {
     const MQTTAsync_message& c = c_message(*message);
-    if (taken.erase(static_cast<std::uint16_t>(c.msgid)) > 0 && c.qos == 2) return;
+    if (c.qos == 2 && taken.erase(static_cast<std::uint16_t>(c.msgid)) > 0) return;
     const std::string& topic = message->get_topic();
     const auto& payload = message->get_payload_ref();
     ArrivedMessage arrived;
