@@ -47,8 +47,7 @@ double number_in(const std::string& json, const std::string& name) {
 }
 
 // Each thing tried, good ones too: who reads it wants to know how far it came.
-int check_online(const Config& config) {
-  const bool beside = ask(config, R"({"command":"status"})").ok();
+int check_online(const Config& config, bool beside) {
   int bad = 0;
   for (const Trial& trial : try_online(config, beside)) {
     static constexpr const char* marks[] = {"good", "?   ", "BAD "};
@@ -65,7 +64,8 @@ int check(const Arguments& arguments) {
   const Config& config = loaded.config;
   CapacityInput input;
   std::string basis = "assumed; --rate and --reading-bytes change that";
-  if (auto status = ask(config, R"({"command":"status"})"); status.ok() && arguments.rate == 0) {
+  const auto status = ask(config, R"({"command":"status"})");  // of a running daemon, if there is one
+  if (status.ok() && arguments.rate == 0) {
     const double records = number_in(status.value(), "records"), uptime = number_in(status.value(), "uptime_seconds");
     if (records > 0 && uptime > 0) {
       input.readings_per_second = records / uptime;
@@ -89,14 +89,14 @@ int check(const Arguments& arguments) {
                 capacity.hours_held, config.log.block_when_full ? "inputs pause" : "the oldest readings make room, and every loss is reported",
                 capacity.link_bytes_per_day / 1e6, capacity.flash_bytes_per_year / 1e9);
   print(line);
-  if (auto status = ask(config, R"({"command":"status"})"); status.ok()) {
+  if (status.ok()) {
     const std::size_t from = status.value().find("\"absent_uplinks\":[\"");
     if (from != std::string::npos) {
       const std::size_t begin = from + 18;
       print("Uplinks that left the configuration and still have data: " + status.value().substr(begin, status.value().find(']', begin) - begin) + "\n");
     }
   }
-  return arguments.online ? check_online(config) : exit_ok;
+  return arguments.online ? check_online(config, status.ok()) : exit_ok;
 }
 
 int talk(const Arguments& arguments) {

@@ -209,6 +209,10 @@ int KafkaProducer::produce(const KafkaMessage& message, int partition, std::uint
     topic_ = rd_kafka_topic_new(kafka_, message.topic.c_str(), nullptr);
     topic_name_ = message.topic;
   }
+  if (!topic_) {  // a name that is none
+    if (headers) rd_kafka_headers_destroy(headers);
+    return rd_kafka_last_error();
+  }
   rd_kafka_vu_t arguments[8];
   std::size_t count = 0;
   const auto argument = [&](rd_kafka_vtype_t type) -> rd_kafka_vu_t& {
