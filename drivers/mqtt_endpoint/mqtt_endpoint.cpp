@@ -24,17 +24,7 @@ bool good_name(std::string_view name) {
   return name.size() <= name_max && std::none_of(name.begin(), name.end(), [](unsigned char c) { return c < 0x20 || c == 0x7F; });
 }
 
-// Clients of two users never share a session, whatever they call themselves.
-std::string session_key(std::string_view username, std::string_view client) { return text(username, "\x1f", client); }
-
 }  // namespace
-
-struct MqttEndpoint::Session {
-  ClientSession state;
-  Link* link = nullptr;
-  Instant expires;       // while there is no link
-  bool stored = false;   // the log has it
-};
 
 struct MqttEndpoint::Link final : EndpointConnection {
   Link(Host& host, const EndpointLimits& limits) : EndpointConnection(host, limits) {}
@@ -65,6 +55,7 @@ MqttEndpoint::MqttEndpoint(Loop& loop, Rng& rng, Intake& intake, const ClockTrus
       backoff_(500ms, 30s),
       connect_tokens_(static_cast<double>(config_.connect_rate)),
       tokens_at_(loop.now()),
+      sessions_(intake, config_.name),
       up_(metrics.gauge("millrace_input_up", "Whether the input is connected", {{"input", config_.name}})),
       connections_(metrics.gauge("millrace_endpoint_connections", "Devices connected", {{"input", config_.name}})),
       sessions_kept_(metrics.gauge("millrace_endpoint_sessions", "Sessions kept, of connected devices and others", {{"input", config_.name}})),
@@ -91,7 +82,8 @@ MqttEndpoint::~MqttEndpoint() {
 // ---- start, stop ----------------------------------------------------------------------------------------------------
 
 Status MqttEndpoint::start() {
-  load_sessions();
+  sessions_.load(loop_.now());
+  if (!sessions_.empty()) schedule_sweep();
   intake_.attach({config_.name, [this](Ticket through) { on_durable(through); }, [this] { catch_up(); }});
   listen();
   return {};
@@ -236,10 +228,7 @@ void MqttEndpoint::received(Link& link, BytesView chunk) {
 
 // After bytes were taken in: what was offered joins the log as one, answers leave, reading goes on or stops.
 void MqttEndpoint::settle_input(Link& link) {
-  if (link.take_session_changed()) {
-    const auto session = sessions_.find(link.session_key);
-    if (session != sessions_.end()) save(session->second);
-  }
+  if (link.take_session_changed() && sessions_.save(link.session_key)) offered_ = true;
   if (std::exchange(offered_, false)) {
     std::optional<Duration> within;
     if (link.waits()) within = link.at_its_limit() ? Duration{0} : config_.ack_interval;
@@ -312,12 +301,12 @@ void MqttEndpoint::gone(Link& link) {
     else refused_.add();
   }
   if (!link.open_once) return;
-  const auto found = sessions_.find(link.session_key);
-  const bool current = found != sessions_.end() && found->second.link == &link;
+  EndpointSessions::Session* session = sessions_.find(link.session_key);
+  const bool current = session && session->link == &link;
   const std::uint32_t expiry = granted_expiry(link.session_expiry_seconds());
   if (current) {
-    found->second.link = nullptr;
-    found->second.expires = loop_.now() + std::chrono::seconds(expiry);
+    session->link = nullptr;
+    session->expires = loop_.now() + std::chrono::seconds(expiry);
     if (expiry == 0) forget(link.session_key);
   }
   const bool wants_will = !ending.ended || ending.publish_will;
@@ -325,7 +314,7 @@ void MqttEndpoint::gone(Link& link) {
     // Section 3.1.3.2.2: after the will delay, or with the session's end.
     const Duration delay = std::chrono::seconds(std::min(will->delay_seconds, expiry));
     if (delay.count() == 0 || !current) publish_will(link.client_id(), *will);
-    else wills_.push_back({link.session_key, link.client_id(), loop_.now() + delay, *will});
+    else sessions_.keep_will({link.session_key, link.client_id(), loop_.now() + delay, *will});
   }
   if (!current || !config_.liveness) return;  // taken over: still connected
   report(link, "connected", false, {{"reason", !ending.ended ? "the connection was lost" : ending.why.empty() ? "it took its leave" : ending.why}});
@@ -385,24 +374,11 @@ void MqttEndpoint::sweep() {
       }
     }
   }
-  for (auto at = wills_.begin(); at != wills_.end();) {
-    const auto session = sessions_.find(at->session);
-    const bool back = session != sessions_.end() && session->second.link;
-    if (!back && now < at->due) {
-      ++at;
-      continue;
-    }
-    if (!back) publish_will(at->device, at->will);
-    at = wills_.erase(at);
-  }
-  std::vector<std::string> expired;
-  for (const auto& [key, session] : sessions_) {
-    if (!session.link && now >= session.expires) expired.push_back(key);
-  }
-  for (const std::string& key : expired) forget(key);
+  for (const auto& will : sessions_.take_due_wills(now)) publish_will(will.device, will.will);
+  if (sessions_.forget_expired(now)) offered_ = true;
   if (std::exchange(offered_, false)) ticket_ = intake_.commit(std::nullopt);
   sessions_kept_.set(static_cast<double>(sessions_.size()));
-  if (!links_.empty() || !wills_.empty() || !sessions_.empty()) schedule_sweep();
+  if (!links_.empty() || !sessions_.empty()) schedule_sweep();
 }
 
 // ---- coming ---------------------------------------------------------------------------------------------------------
@@ -453,31 +429,28 @@ void MqttEndpoint::welcome(Link& link) {
     welcome.assigned = true;
   }
   link.session_key = session_key(link.username, welcome.client_id);
-  auto found = sessions_.find(link.session_key);
-  if (found != sessions_.end() && found->second.link) {
-    Link& old = *found->second.link;
-    found->second.link = nullptr;
+  EndpointSessions::Session* session = sessions_.find(link.session_key);
+  if (session && session->link) {
+    Link& old = static_cast<Link&>(*session->link);
+    session->link = nullptr;
     if (old.session_expiry_seconds() == 0) forget(link.session_key);  // that session ended with its connection
     old.end(mqtt::taken_over, "another connection took over this client identifier");
     write_out(old);
     begin_end(old);
-    found = sessions_.find(link.session_key);
   }
-  if (found != sessions_.end() && link.wants_clean) {
-    forget(link.session_key);
-    found = sessions_.end();
-  }
-  welcome.session_present = found != sessions_.end();
+  if (link.wants_clean) forget(link.session_key);
+  session = sessions_.find(link.session_key);
+  welcome.session_present = session != nullptr;
   auto expiry = granted_expiry(link.session_expiry_seconds());
-  if (found == sessions_.end()) {
+  if (!session) {
     if (expiry > 0 && sessions_.size() >= config_.sessions_max) {
       sessions_refused_.add();
       expiry = 0;
     }
-    found = sessions_.emplace(link.session_key, Session{}).first;
+    session = &sessions_.open(link.session_key);
   }
-  found->second.link = &link;
-  found->second.state.expiry_seconds = expiry;
+  session->link = &link;
+  session->state.expiry_seconds = expiry;
   welcome.session_expiry_seconds = expiry;
   welcome.receive_maximum = receive_maximum();
   const auto keep_alive_max = static_cast<std::uint16_t>(std::chrono::duration_cast<std::chrono::seconds>(config_.keep_alive_max).count());
@@ -485,45 +458,13 @@ void MqttEndpoint::welcome(Link& link) {
   link.grant = access_.grant(link.username, welcome.client_id, link.subject);
   link.open_once = true;
   connects_.add();
-  link.accept(welcome, &found->second.state);
-  std::erase_if(wills_, [&](const PendingWill& will) { return will.session == link.session_key; });
+  link.accept(welcome, &session->state);
+  sessions_.drop_wills_of(link.session_key);
   if (config_.liveness) report(link, "connected", true, {{"address", link.stream->peer_address()}});
 }
 
-// ---- sessions -------------------------------------------------------------------------------------------------------
-
-void MqttEndpoint::load_sessions() {
-  const std::string prefix = text("endpoint/", config_.name, "/");
-  for (const std::string& name : intake_.states(prefix)) {
-    const auto bytes = intake_.state(name);
-    auto state = bytes ? ClientSession::decode(*bytes) : std::nullopt;
-    if (!state) {
-      LOG_ERROR("input ", config_.name, ": the session of ", name.substr(prefix.size()), " cannot be read; it begins anew");
-      continue;
-    }
-    // How long it was alone before we started is not known for certain: it has its whole time again.
-    Session session{std::move(*state), nullptr, loop_.now(), true};
-    session.expires = loop_.now() + std::chrono::seconds(session.state.expiry_seconds);
-    sessions_.insert_or_assign(name.substr(prefix.size()), std::move(session));
-  }
-  if (!sessions_.empty()) schedule_sweep();
-}
-
-void MqttEndpoint::save(Session& session) {
-  if (session.state.expiry_seconds == 0 || !session.link) return;
-  intake_.put_state(text("endpoint/", config_.name, "/", session.link->session_key), session.state.encode());
-  session.stored = true;
-  offered_ = true;
-}
-
 void MqttEndpoint::forget(const std::string& key) {
-  const auto found = sessions_.find(key);
-  if (found == sessions_.end()) return;
-  if (found->second.stored) {
-    intake_.put_state(text("endpoint/", config_.name, "/", key), {});
-    offered_ = true;
-  }
-  sessions_.erase(found);
+  if (sessions_.forget(key)) offered_ = true;
 }
 
 // ---- publishing -----------------------------------------------------------------------------------------------------

@@ -2,13 +2,12 @@
 // PUBCOMP) leaves when the group commit that holds the message is fsynced, so "acknowledged" is "on disk". It is an ingestion
 // endpoint, no broker: nothing is routed, retained or bridged, and a subscription is answered "not authorised".
 //
-// This half owns sockets, time, sessions and limits; what a connection says is in endpoint_connection, who may say it in
-// access, what is remembered of a client in client_session. On the loop.
+// This half owns sockets, time and limits; what a connection says is in endpoint_connection, who may say it in access, what
+// is kept of a client in sessions and client_session. On the loop.
 #pragma once
 
 #include <deque>
 #include <list>
-#include <map>
 #include <memory>
 #include <string>
 #include <vector>
@@ -19,6 +18,7 @@
 #include "config/config.h"
 #include "drivers/mqtt_endpoint/access.h"
 #include "drivers/mqtt_endpoint/endpoint_connection.h"
+#include "drivers/mqtt_endpoint/sessions.h"
 #include "ingest/clock_trust.h"
 #include "ingest/driver.h"
 #include "ingest/intake.h"
@@ -44,7 +44,6 @@ class MqttEndpoint final : public Driver, private EndpointConnection::Host {
 
  private:
   struct Link;
-  struct Session;
 
   // ---- Host
   void arrived(EndpointConnection& connection, const mqtt::Connect& connect) override;
@@ -70,8 +69,6 @@ class MqttEndpoint final : public Driver, private EndpointConnection::Host {
 
   // ---- sessions
   void welcome(Link& link);
-  void load_sessions();
-  void save(Session& session);
   void forget(const std::string& key);
   std::uint16_t receive_maximum() const;
   std::uint32_t granted_expiry(std::uint32_t wanted_seconds) const;
@@ -96,14 +93,7 @@ class MqttEndpoint final : public Driver, private EndpointConnection::Host {
   double connect_tokens_;
   Instant tokens_at_;
   std::vector<Link*> waiting_;                   // for their acknowledgements
-  std::map<std::string, Session, std::less<>> sessions_;
-  struct PendingWill {
-    std::string session;
-    std::string device;
-    Instant due;
-    EndpointConnection::Will will;
-  };
-  std::list<PendingWill> wills_;
+  EndpointSessions sessions_;
   struct Sent {
     Ticket ticket;
     Instant at;
