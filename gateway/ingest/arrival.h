@@ -22,6 +22,10 @@ struct Arrival {
   std::string_view input;    // the configured name
   std::string_view channel;  // topic, register block, sentence id
   BytesView bytes;
+  // Of a payload that can never fit, `bytes` is the head, this the whole size, and `limit` what it does not fit in
+  // ("packet_max of 65536 bytes"): it is not decoded, the head goes to the dead lane. 0: `bytes` is all of it.
+  std::uint64_t whole_bytes = 0;
+  std::string_view limit;
   std::uint16_t packet_id = 0;
   std::uint8_t qos = 0;
   bool duplicate = false;

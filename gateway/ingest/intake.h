@@ -32,8 +32,8 @@ class Intake {
   virtual void attach(Peer peer) = 0;
   virtual void detach(std::string_view input) = 0;
 
-  // Decoded at once; the arrival is not looked at later. What cannot be decoded is taken all the same: it is kept in the dead
-  // lane. False: there is no room, nothing was taken; stop reading until room().
+  // Decoded at once; the arrival is not looked at later. What cannot be decoded, or is too large (`whole_bytes`), is taken all
+  // the same: it is kept in the dead lane. False: there is no room, nothing was taken; stop reading until room().
   virtual bool offer(const Arrival& arrival) = 0;
   // A payload that the driver recognised as taken before: for the ledger.
   virtual void note_duplicate(std::string_view input) = 0;

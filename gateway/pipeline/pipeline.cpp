@@ -252,6 +252,10 @@ void Pipeline::decode(const Arrival& arrival, bool crashed, WriteSet& set) {
     input.undecodable->add();
     return bury_it("crashed");
   }
+  if (arrival.whole_bytes > 0) {  // half a payload must not become a reading: "12" of "123456" is a number too
+    input.undecodable->add();
+    return bury_it(text("too large: ", arrival.whole_bytes, " bytes, above ", arrival.limit, "; its first ", arrival.bytes.size(), " are kept"));
+  }
   if (arrival.retained && input.retained_once && seen_retained(input, arrival, set)) {
     taken_.add();
     duplicate_.add();
