@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <numeric>
 
 #include "base/logger.h"
 #include "mqtt/packet.h"
@@ -16,6 +17,18 @@ std::uint16_t receive_maximum(const Inbox& inbox) {
   return static_cast<std::uint16_t>(std::clamp<std::size_t>(inbox.capacity() / 4 / 1024, 16, 1000));
 }
 
+// The first few, and how many more: there may be thousands.
+std::string list_of(const std::vector<std::string>& words) {
+  constexpr std::size_t shown = 4, bytes_shown = 300;
+  std::string list;
+  for (std::size_t i = 0; i < std::min(words.size(), shown); ++i) {
+    std::string part = words[i].substr(0, bytes_shown);
+    while (!good_utf8(part)) part.pop_back();  // not in the middle of a character
+    list += (i > 0 ? "; " : "") + part;
+  }
+  return words.size() > shown ? text(list, " and ", words.size() - shown, " more") : list;
+}
+
 }  // namespace
 
 MqttDriver::MqttDriver(Loop& loop, Rng& rng, Inbox& inbox, const ClockTrust& trust, Metrics& metrics, MqttInputConfig config,
@@ -26,9 +39,10 @@ MqttDriver::MqttDriver(Loop& loop, Rng& rng, Inbox& inbox, const ClockTrust& tru
       config_(std::move(config)),
       filters_(std::move(filters)),
       messages_(metrics.counter("millrace_mqtt_input_messages_total", "Messages that arrived from the broker", {{"input", config_.name}})),
+      malformed_(metrics.counter("millrace_mqtt_input_malformed_total", "Messages from the broker that are none by MQTT's rules; the connection ends", {{"input", config_.name}})),
       session_lost_(metrics.counter("millrace_mqtt_input_session_lost_total", "Reconnects at which the broker had forgotten our session", {{"input", config_.name}})),
       pauses_(metrics.counter("millrace_input_pauses_total", "Times the input paused because the inbox or the log was full", {{"input", config_.name}})),
-      up_(metrics.gauge("millrace_input_up", "Whether the input is connected", {{"input", config_.name}})) {
+      up_(metrics.gauge("millrace_input_up", "Whether the input is connected and subscribed", {{"input", config_.name}})) {
   MqttConnectionOptions options;
   options.reconnect.servers = config_.servers;
   options.paho.client_id = config_.client_id;
@@ -44,16 +58,9 @@ MqttDriver::MqttDriver(Loop& loop, Rng& rng, Inbox& inbox, const ClockTrust& tru
   options.reconnect.shortest = config_.reconnect_min;
   options.reconnect.longest = config_.reconnect_max;
   MqttConnection::Events events;
-  events.up = [this](bool session_present) { subscribe(session_present); };
-  events.down = [this](const MqttFault& fault) {
-    up_.set(0);
-    if (stopping_ || paused_) return;
-    if (trouble_ != fault.text) {
-      if (fault.needs_person) LOG_ERROR("input ", config_.name, ": ", fault.text, "; somebody must act; will keep trying");
-      else LOG_WARN("input ", config_.name, ": ", fault.text, "; will keep trying");
-    }
-    trouble_ = fault.text;
-  };
+  events.up = [this](bool session_present) { connected(session_present); };
+  events.down = [this](const MqttFault& fault) { disconnected(fault); };
+  events.malformed = [this] { malformed_.add(); };
   events.arrived = [this](const ArrivedMessage& message) { arrived(message); };
   connection_ = std::make_unique<MqttConnection>(loop_, rng, std::move(options), std::move(events));
 }
@@ -100,34 +107,73 @@ void MqttDriver::arrived(const ArrivedMessage& message) {
   }
 }
 
-void MqttDriver::subscribe(bool session_present) {
-  up_.set(1);
-  trouble_.clear();
+void MqttDriver::connected(bool session_present) {
   LOG_INFO("input ", config_.name, ": connected to ", connection_->server(), session_present ? " (session resumed)" : "");
   if (config_.persistent_session && had_session_ && !session_present) {
     session_lost_.add();
     LOG_WARN("input ", config_.name, ": the broker has forgotten our session; what it held for us is gone");
   }
   had_session_ = true;
-  connection_->client().subscribe(filters_, config_.qos, true, config_.retained == "changed",
-                                  [this, alive = alive_](const std::vector<int>& granted) {
-                                    if (*alive) on_granted(granted);
+  phase_ = Phase::subscribing;
+  granted_.assign(filters_.size(), mqtt::unspecified_error);
+  std::vector<std::size_t> all(filters_.size());
+  std::iota(all.begin(), all.end(), std::size_t{0});
+  subscribe(std::move(all));
+}
+
+void MqttDriver::disconnected(const MqttFault& fault) {
+  up_.set(0);
+  subscribing_.reset();
+  const bool was_subscribing = std::exchange(phase_, Phase::away) == Phase::subscribing;
+  if (stopping_ || paused_) return;
+  // A broker of 3.1.1 that does not like a filter has no other way to say so than to hang up (section 3.8.4).
+  const std::string trouble = was_subscribing ? text(fault.text, ", while subscribing to ", list_of(filters_)) : fault.text;
+  if (trouble_ != trouble) {
+    if (fault.needs_person) LOG_ERROR("input ", config_.name, ": ", trouble, "; somebody must act; will keep trying");
+    else LOG_WARN("input ", config_.name, ": ", trouble, "; will keep trying");
+  }
+  trouble_ = trouble;
+}
+
+void MqttDriver::subscribe(std::vector<std::size_t> filters) {
+  std::vector<std::string> asked;
+  for (const std::size_t i : filters) asked.push_back(filters_[i]);
+  subscribing_ = loop_.after(config_.connect_timeout, [this] {
+    connection_->drop(text("no answer to SUBSCRIBE within ", format_duration(config_.connect_timeout)));
+  });
+  connection_->client().subscribe(std::move(asked), config_.qos, true, config_.retained == "changed",
+                                  [this, alive = alive_, filters = std::move(filters)](const std::vector<int>& granted) {
+                                    if (*alive) on_granted(filters, granted);
                                   });
 }
 
-// A broker may grant less than was asked for, or nothing: that is for a person to mend, and never passes silently.
-void MqttDriver::on_granted(const std::vector<int>& granted) {
+// A broker may grant less than was asked for, or nothing: that is for a person to mend, never passes silently, and is asked
+// for again, because a right that is given later reaches only those who ask.
+void MqttDriver::on_granted(const std::vector<std::size_t>& filters, const std::vector<int>& granted) {
   if (granted.empty()) {
     if (connection_->up()) connection_->drop("subscribing failed");
     return;
   }
-  refused_.clear();
-  for (std::size_t i = 0; i < granted.size(); ++i) {
-    const std::string filter = i < filters_.size() ? filters_[i] : "";
-    if (granted[i] >= 128) refused_ += text(refused_.empty() ? "" : "; ", "\"", filter, "\" refused: ", mqtt::reason_text(granted[i]));
-    else if (granted[i] < config_.qos) refused_ += text(refused_.empty() ? "" : "; ", "\"", filter, "\" granted with QoS ", granted[i], " only");
+  for (std::size_t i = 0; i < filters.size(); ++i) granted_[filters[i]] = granted[i];
+  phase_ = Phase::subscribed;
+  trouble_.clear();
+  std::vector<std::size_t> refused;
+  std::vector<std::string> complaints;
+  for (std::size_t i = 0; i < filters_.size(); ++i) {
+    if (granted_[i] >= 128) {
+      refused.push_back(i);
+      complaints.push_back(text("\"", filters_[i], "\" refused: ", mqtt::reason_text(granted_[i])));
+    } else if (granted_[i] < config_.qos) {
+      complaints.push_back(text("\"", filters_[i], "\" granted with QoS ", granted_[i], " only"));
+    }
   }
-  if (!refused_.empty()) LOG_ERROR("input ", config_.name, ": subscription ", refused_, "; somebody must act");
+  up_.set(refused.size() < filters_.size() ? 1 : 0);
+  subscribing_.reset();
+  if (!refused.empty()) subscribing_ = loop_.after(config_.reconnect_max, [this, refused] { subscribe(refused); });
+  const std::string before = std::exchange(refused_, list_of(complaints));
+  if (refused_ == before) return;
+  if (refused_.empty()) LOG_INFO("input ", config_.name, ": all its subscriptions are granted now");
+  else LOG_ERROR("input ", config_.name, ": subscription ", refused_, "; somebody must act");
 }
 
 void MqttDriver::pause() {
@@ -136,6 +182,8 @@ void MqttDriver::pause() {
   pausing_ = true;
   pauses_.add();
   up_.set(0);
+  phase_ = Phase::away;
+  subscribing_.reset();
   trouble_ = "paused: the inbox or the log is full";
   LOG_WARN("input ", config_.name, ": paused; the broker keeps what comes");
   connection_->stop([] {});
@@ -152,12 +200,19 @@ void MqttDriver::resume() {
 void MqttDriver::stop(std::function<void()> done) {
   stopping_ = true;
   *alive_ = false;
+  phase_ = Phase::away;
+  subscribing_.reset();
+  up_.set(0);
   connection_->stop(std::move(done));
 }
 
 std::string MqttDriver::health() const {
-  if (!refused_.empty()) return "subscription " + refused_;
-  return connection_->up() ? "connected to " + connection_->server() : trouble_;
+  switch (phase_) {
+    case Phase::away: return trouble_.empty() ? "not connected" : trouble_;
+    case Phase::subscribing: return text("connected to ", connection_->server(), ", subscribing");
+    case Phase::subscribed: break;
+  }
+  return refused_.empty() ? "connected to " + connection_->server() : "subscription " + refused_;
 }
 
 }  // namespace millrace

@@ -35,12 +35,14 @@ class MqttDriver final : public Driver {
   void resume() override;
   void stop(std::function<void()> done) override;
   std::string health() const override;
-  bool healthy() const override { return connection_->up() && refused_.empty(); }
+  bool healthy() const override { return phase_ == Phase::subscribed && refused_.empty(); }
 
  private:
   void arrived(const ArrivedMessage& message);  // on Paho's thread
-  void subscribe(bool session_present);
-  void on_granted(const std::vector<int>& granted);
+  void connected(bool session_present);
+  void disconnected(const MqttFault& fault);
+  void subscribe(std::vector<std::size_t> filters);
+  void on_granted(const std::vector<std::size_t>& filters, const std::vector<int>& granted);
 
   Loop& loop_;
   Inbox& inbox_;
@@ -50,8 +52,14 @@ class MqttDriver final : public Driver {
   std::unique_ptr<MqttConnection> connection_;
   std::atomic<bool> pausing_{false};
   bool paused_ = false, stopping_ = false, had_session_ = false;
+  // Only `subscribed` is up: every filter has been answered, and one was granted.
+  enum class Phase : std::uint8_t { away, subscribing, subscribed };
+  Phase phase_ = Phase::away;
+  std::vector<int> granted_;  // a reason code a filter
   std::string trouble_ = "not connected yet", refused_;
+  std::unique_ptr<Timer> subscribing_;  // the broker's time to answer; then, when to ask again for what was refused
   Counter& messages_;
+  Counter& malformed_;
   Counter& session_lost_;
   Counter& pauses_;
   Gauge& up_;

@@ -106,10 +106,12 @@ constexpr std::uint64_t connack_properties = bits({session_expiry, receive_maxim
                                                    topic_alias_maximum, reason_string, user_property, wildcard_available, subscription_ids_available,
                                                    shared_available, server_keep_alive, response_information, server_reference, auth_method, auth_data});
 
-// Reads the properties of a packet that may carry `allowed`, each but user_property once (section 2.2.2.2), and gives each
+constexpr std::uint64_t repeated_properties = bits({user_property});
+
+// Reads the properties of a packet that may carry `allowed`, each but `repeated` once (section 2.2.2.2), and gives each
 // to `each(id, number, text)`. `each` may return a fault.
 template <typename Each>
-Fault read_properties(Reader& reader, std::uint64_t allowed, Each each) {
+Fault read_properties(Reader& reader, std::uint64_t allowed, Each each, std::uint64_t repeated = repeated_properties) {
   const std::uint32_t length = reader.variable();
   if (!reader.ok() || length > reader.left()) return malformed("the length of the properties is wrong");
   Reader properties(reader.take(length));
@@ -120,7 +122,7 @@ Fault read_properties(Reader& reader, std::uint64_t allowed, Each each) {
     if (!properties.ok() || shape == Shape::none) return malformed("an unknown property");
     const std::uint64_t bit = std::uint64_t{1} << id;
     if (!(allowed & bit)) return malformed("a property that this packet does not have");
-    if ((seen & bit) && id != user_property) return wrong("a property is given twice");
+    if (seen & bit & ~repeated) return wrong("a property is given twice");
     seen |= bit;
     std::uint32_t number = 0;
     std::string_view first, second;
@@ -195,12 +197,26 @@ std::string reason_text(int code) {
     case 140: return "authentication method refused";
     case 141: return "keep-alive timeout";
     case 142: return "another client took over this client id";
+    case 143: return "topic filter refused";
     case 144: return "topic refused";
+    case 145: return "packet identifier in use";
+    case 146: return "packet identifier not found";
     case 147: return "receive maximum exceeded";
+    case 148: return "topic alias refused";
     case 149: return "packet too large";
     case 150: return "message rate too high";
     case 151: return "quota exceeded";
+    case 152: return "ended by an administrator";
     case 153: return "payload format refused";
+    case 154: return "retained messages are not supported";
+    case 155: return "this QoS is not supported";
+    case 156: return "use another server";
+    case 157: return "the server has moved";
+    case 158: return "shared subscriptions are not supported";
+    case 159: return "connection rate exceeded";
+    case 160: return "maximum connect time";
+    case 161: return "subscription identifiers are not supported";
+    case 162: return "wildcards in subscriptions are not supported";
     default: return text("MQTT reason code ", code);
   }
 }
@@ -315,7 +331,7 @@ Fault parse_connect(const Packet& packet, Connect& out) {
   return {};
 }
 
-Fault parse_publish(const Packet& packet, std::uint8_t version, Publish& out, UserProperties& properties) {
+Fault parse_publish(const Packet& packet, std::uint8_t version, Publish& out, UserProperties& properties, From from) {
   properties.clear();
   out.duplicate = packet.flags & 0x08;
   out.qos = (packet.flags >> 1) & 3;
@@ -331,20 +347,25 @@ Fault parse_publish(const Packet& packet, std::uint8_t version, Publish& out, Us
   if (out.qos > 0 && out.packet_id == 0) return malformed("packet identifier 0");
   if (version == 5) {
     bool alias = false;
-    const Fault fault = read_properties(reader, publish_properties, [&](Property id, std::uint32_t number, std::string_view first, std::string_view second) {
+    const auto look = [&](Property id, std::uint32_t number, std::string_view first, std::string_view second) {
       if (id == topic_alias) {
         alias = true;
         out.topic_alias = static_cast<std::uint16_t>(number);
         if (number == 0) return Fault{bad_topic_alias, "topic alias 0"};
+        if (from == From::broker) return Fault{bad_topic_alias, "a topic alias, and none is announced"};
       } else if (id == content_type) {
         out.content_type = first;
       } else if (id == user_property) {
         properties.emplace_back(first, second);
       } else if (id == response_topic && !good_topic(first)) {
         return wrong("the response topic is none to publish to");
+      } else if (id == subscription_id && number == 0) {
+        return wrong("subscription identifier 0");
       }
       return Fault{};
-    });
+    };
+    const std::uint64_t more = from == From::broker ? bits({subscription_id}) : 0;
+    const Fault fault = read_properties(reader, publish_properties | more, look, repeated_properties | more);
     if (!fault.ok()) return fault;
     if (out.topic.empty() && !alias) return wrong("no topic and no alias");
   }

@@ -23,9 +23,11 @@ enum Reason : std::uint8_t {
   success = 0x00, disconnect_with_will = 0x04, no_matching_subscribers = 0x10, no_subscription_existed = 0x11,
   unspecified_error = 0x80, malformed_packet = 0x81, protocol_error = 0x82, implementation_error = 0x83, unsupported_version = 0x84,
   bad_client_id = 0x85, bad_credentials = 0x86, not_authorized = 0x87, server_unavailable = 0x88, server_busy = 0x89, banned = 0x8A,
-  shutting_down = 0x8B, bad_auth_method = 0x8C, keep_alive_timeout = 0x8D, taken_over = 0x8E, bad_topic = 0x90, packet_id_in_use = 0x91,
+  shutting_down = 0x8B, bad_auth_method = 0x8C, keep_alive_timeout = 0x8D, taken_over = 0x8E, bad_filter = 0x8F, bad_topic = 0x90, packet_id_in_use = 0x91,
   packet_id_not_found = 0x92, receive_maximum_exceeded = 0x93, bad_topic_alias = 0x94, packet_too_large = 0x95, rate_too_high = 0x96,
-  quota_exceeded = 0x97, payload_invalid = 0x99, retain_not_supported = 0x9A, qos_not_supported = 0x9B
+  quota_exceeded = 0x97, administrative_action = 0x98, payload_invalid = 0x99, retain_not_supported = 0x9A, qos_not_supported = 0x9B,
+  use_another_server = 0x9C, server_moved = 0x9D, shared_subscriptions_not_supported = 0x9E, connection_rate_exceeded = 0x9F,
+  maximum_connect_time = 0xA0, subscription_ids_not_supported = 0xA1, wildcards_not_supported = 0xA2
 };
 // What a reason code means, in words.
 std::string reason_text(int reason_code);
@@ -104,8 +106,10 @@ struct Publish {
   std::string_view content_type;
   BytesView payload;
 };
-// `properties` gets the user properties; it is cleared first.
-Fault parse_publish(const Packet& packet, std::uint8_t version, Publish& out, UserProperties& properties);
+// `properties` gets the user properties; it is cleared first. A broker may add subscription identifiers, several of them, and
+// no topic alias, since we announce none (MQTT 5, sections 3.3.2.3.8 and 3.3.2.3.4).
+enum class From : std::uint8_t { client, broker };
+Fault parse_publish(const Packet& packet, std::uint8_t version, Publish& out, UserProperties& properties, From from = From::client);
 
 // PUBACK, PUBREC, PUBREL, PUBCOMP; of SUBSCRIBE and UNSUBSCRIBE only what is needed to refuse them.
 struct Ack {

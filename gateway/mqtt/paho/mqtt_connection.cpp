@@ -1,5 +1,9 @@
 #include "mqtt/paho/mqtt_connection.h"
 
+#include <algorithm>
+
+#include "base/text.h"
+
 namespace millrace {
 
 MqttConnection::MqttConnection(Loop& loop, Rng& rng, MqttConnectionOptions options, Events events)
@@ -13,21 +17,36 @@ void MqttConnection::connect(const std::string& server) {
   PahoOptions paho = paho_;
   paho.server = server;
   PahoClient::Events events;
-  events.connected = [this](bool session_present) {
-    reconnect_.up();
-    events_.up(session_present);
-  };
+  events.connected = [this](const Welcome& welcome) { welcomed(welcome); };
   events.failed = [this](const MqttFault& fault) { gone(fault); };
   events.lost = [this](const MqttFault& fault) { gone(fault); };
   events.arrived = events_.arrived;
+  events.malformed = events_.malformed;
   client_ = std::make_unique<PahoClient>(loop_, std::move(paho), std::move(events));
   client_->connect();
+  // Paho looks at a new connection only once a second, and at each step of it.
+  deadline_ = loop_.after(std::max<Duration>(paho_.connect_timeout, std::chrono::seconds(3)), [this] {
+    gone({false, 0, text("cannot connect: no CONNACK within ", format_duration(paho_.connect_timeout))});
+  });
+}
+
+void MqttConnection::welcomed(const Welcome& welcome) {
+  deadline_.reset();
+  reconnect_.up();
+  // The broker's keep-alive is the one that counts (MQTT 5, section 3.2.2.3.14), and Paho does not take it over.
+  if (welcome.keep_alive && welcome.keep_alive->count() > 0 && (paho_.keep_alive.count() == 0 || *welcome.keep_alive < paho_.keep_alive)) {
+    paho_.keep_alive = *welcome.keep_alive;
+    return gone({false, 0, text("the broker wants a keep-alive of ", format_duration(paho_.keep_alive), "; connecting again with it")});
+  }
+  events_.up(welcome.session_present);
 }
 
 void MqttConnection::gone(const MqttFault& fault) {
+  deadline_.reset();
   reconnect_.gone();
   events_.down(fault);
-  client_.reset();  // what was on its way fails now: the owner knows already that we are down
+  // What was on its way fails now: the owner knows already that we are down.
+  if (const auto client = std::exchange(client_, nullptr)) client->close(fault.answer, [] {});
 }
 
 void MqttConnection::drop(const std::string& why) {
@@ -36,13 +55,10 @@ void MqttConnection::drop(const std::string& why) {
 
 void MqttConnection::stop(std::function<void()> done) {
   reconnect_.stop();
-  if (!client_) {
-    loop_.post(std::move(done));
-    return;
-  }
-  auto client = std::exchange(client_, nullptr);
-  client->close([done = std::move(done)] { done(); });
-  // PahoClient::close() gave its state away: nothing of `client` is left to run.
+  deadline_.reset();
+  // Also without a client: the last one may still be on its way out, and its messages arriving.
+  if (auto client = std::exchange(client_, nullptr)) client->close(0, std::move(done));
+  else loop_.run_blocking("paho", [] {}, std::move(done));
 }
 
 }  // namespace millrace

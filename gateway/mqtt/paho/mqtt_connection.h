@@ -1,5 +1,6 @@
-// Keeps one connection through Paho to one of several brokers. Each attempt is a PahoClient of its own. Used by the MQTT
-// driver and by the simulator. On the loop.
+// Keeps one connection through Paho to one of several brokers. Each attempt is a PahoClient of its own, and has our own
+// deadline: a broker that says nothing, or nothing that Paho understands, is given up after `connect_timeout`. Used by the
+// MQTT driver and by the simulator. On the loop.
 #pragma once
 
 #include <memory>
@@ -22,6 +23,7 @@ class MqttConnection {
     std::function<void(bool session_present)> up;
     std::function<void(const MqttFault&)> down;          // each failed attempt, and the loss of a connection
     std::function<void(const ArrivedMessage&)> arrived;  // on Paho's thread
+    std::function<void()> malformed;                     // on Paho's thread: a PUBLISH that is none; `down` follows
   };
 
   MqttConnection(Loop& loop, Rng& rng, MqttConnectionOptions options, Events events);
@@ -38,6 +40,7 @@ class MqttConnection {
 
  private:
   void connect(const std::string& server);
+  void welcomed(const Welcome& welcome);
   void gone(const MqttFault& fault);
 
   Loop& loop_;
@@ -45,6 +48,7 @@ class MqttConnection {
   Events events_;
   Reconnect reconnect_;
   std::unique_ptr<PahoClient> client_;
+  std::unique_ptr<Timer> deadline_;  // of the attempt that is under way
 };
 
 }  // namespace millrace

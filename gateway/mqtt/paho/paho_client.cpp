@@ -2,6 +2,11 @@
 
 #include <mqtt/async_client.h>
 
+#include <algorithm>
+#include <atomic>
+#include <charconv>
+#include <condition_variable>
+#include <deque>
 #include <map>
 #include <mutex>
 #include <set>
@@ -11,20 +16,16 @@
 #include "base/text.h"
 #include "config/secret.h"
 #include "mqtt/packet.h"
+#include "mqtt/paho/paho_checks.h"
 
 namespace millrace {
 namespace {
 
-// An explicit instantiation may name a private member, and hands it out through a friend. Two are needed of Paho C++ 1.2:
-// the packet id of an arrived message lies in its C struct, to which there is no way; and connect() must go to Paho C itself,
-// because the C++ ssl_options leave it with a pointer to an error handler that is gone when the handshake fails.
-template <auto Member>
-struct OpenMessage {
-  friend const MQTTAsync_message& c_message(const ::mqtt::message& message) { return message.*Member; }
-};
-const MQTTAsync_message& c_message(const ::mqtt::message& message);
-template struct OpenMessage<&::mqtt::message::msg_>;
-
+// An explicit instantiation may name a private member, and hands it out through a friend: the handle of Paho C. What goes
+// past Paho C++ 1.2, and why: connect(), because its ssl_options leave Paho C with a pointer to an error handler that is gone
+// when the handshake fails; subscribe(), because for several filters it gives Paho C a list of options that it does not
+// have (paho.mqtt.cpp issue 524); the callbacks, because it has none for a DISCONNECT unless asked, hides the packet id of a message,
+// and copies it.
 template <auto Member>
 struct OpenClient {
   friend MQTTAsync c_client(::mqtt::async_client& client) { return client.*Member; }
@@ -36,6 +37,24 @@ template struct OpenClient<&::mqtt::async_client::cli_>;
 std::string tls_reason(std::string_view line) {
   const auto parts = split(trim(line), ':');
   return std::string(parts.size() >= 6 ? parts[5] : trim(line));
+}
+
+// Paho C writes a line for each packet unless it is told that only its errors are wanted, and those tell what it thought of
+// a broker's bytes right before it gives the connection up, on the thread that then reports the loss.
+thread_local std::string paho_error;
+void listen_for_errors() {
+  static const bool once = [] {
+    MQTTAsync_setTraceCallback([](enum MQTTASYNC_TRACE_LEVELS, char* message) {
+      if (message && std::string_view(message).find("Bad MQTT packet") != std::string_view::npos) paho_error = "it sent a malformed packet";
+    });
+    MQTTAsync_setTraceLevel(MQTTASYNC_TRACE_ERROR);
+    return true;
+  }();
+  static_cast<void>(once);
+}
+std::string what_paho_said(std::string text) {
+  if (const std::string error = std::exchange(paho_error, {}); !error.empty()) text += ": " + error;
+  return text;
 }
 
 std::string paho_uri(const std::string& server) {
@@ -61,7 +80,7 @@ MqttFault fault_of(int code, const char* message, int version, bool tls, const s
 }  // namespace
 
 // Shared by the owner, the worker's tasks and the callbacks. `owner_alive` belongs to the loop.
-struct PahoClient::Shared : std::enable_shared_from_this<PahoClient::Shared>, ::mqtt::callback, ::mqtt::iaction_listener, ::mqtt::iclient_persistence {
+struct PahoClient::Shared : std::enable_shared_from_this<PahoClient::Shared>, ::mqtt::iaction_listener, ::mqtt::iclient_persistence {
   Shared(Loop& l, PahoOptions o, Events e) : loop(l), options(std::move(o)), events(std::move(e)) {}
 
   Loop& loop;
@@ -72,10 +91,28 @@ struct PahoClient::Shared : std::enable_shared_from_this<PahoClient::Shared>, ::
   std::mutex mutex;
   std::string tls_errors;
   std::set<std::uint16_t> taken;  // QoS 2 messages that put() took and message_arrived() will bring again; on Paho's thread
+  bool broken = false;            // the broker's bytes broke the protocol; on Paho's thread
+  std::atomic<bool> given_up{false};              // nobody waits for this client any more
+  std::atomic<std::uint32_t> broker_packet_max{UINT32_MAX};
+  std::condition_variable disconnected;
+  bool disconnect_sent = false;  // guarded by `mutex`
+
+  // A SUBSCRIBE on its way: what Paho carries as the context of its callbacks, for as long as the client lives.
+  struct FilterRequest {
+    Shared* self;
+    std::uint64_t request;
+    std::size_t index;
+  };
+  std::deque<FilterRequest> filter_requests;  // on the worker
 
   // Requests on their way, by the number that Paho carries as the user context. On the loop.
   std::map<std::uint64_t, std::function<void(int)>> publishes;
-  std::map<std::uint64_t, std::function<void(std::vector<int>)>> subscribes;
+  struct Subscribing {
+    std::vector<int> granted;
+    std::size_t left;
+    std::function<void(std::vector<int>)> done;
+  };
+  std::map<std::uint64_t, Subscribing> subscribes;
   std::uint64_t next_request = 1;
 
   template <typename Task>
@@ -86,8 +123,24 @@ struct PahoClient::Shared : std::enable_shared_from_this<PahoClient::Shared>, ::
   }
 
   // ---- on Paho's threads
-  // Paho's store, which keeps nothing: what Paho would keep until PUBREL, the whole packet, is an arrival.
-  void put(const std::string&, const std::vector<::mqtt::string_view>& parts) override {
+  // The connection cannot be trusted any further. Paho keeps reading until it is closed; what arrives whole still counts,
+  // because Paho acknowledges it.
+  void break_off(const mqtt::Fault& why, const std::string& what) {
+    if (std::exchange(broken, true)) return;
+    const MqttFault fault{false, why.reason, text("the broker sent ", what, ": ", why.why), why.reason};
+    on_loop([fault](Shared& self) { self.events.lost(fault); });
+  }
+  void refuse(const mqtt::Fault& why) {
+    if (events.malformed) events.malformed();
+    break_off(why, "a PUBLISH that is none");
+  }
+
+  // Paho's store, which keeps nothing: what Paho would keep until PUBREL, the whole packet, is an arrival ("r-7", "r5-7").
+  // What it keeps besides: requests of ours ("c-"), and messages that came before the CONNACK and wait in its own memory
+  // ("q-"); nothing may come before the CONNACK (section 3.2), and those would be acknowledged before they are stored.
+  void put(const std::string& key, const std::vector<::mqtt::string_view>& parts) override {
+    if (key.starts_with("q")) return refuse({mqtt::protocol_error, "it came before the CONNACK"});
+    if (!key.starts_with("r")) return;
     std::string bytes;
     for (const auto& part : parts) bytes.append(part.data(), part.size());
     mqtt::Framer framer(SIZE_MAX);
@@ -96,8 +149,11 @@ struct PahoClient::Shared : std::enable_shared_from_this<PahoClient::Shared>, ::
     mqtt::Publish publish;
     mqtt::UserProperties properties;
     if (framer.next(packet) != mqtt::Framer::Next::packet || packet.type != mqtt::PacketType::publish) return;
-    if (!mqtt::parse_publish(packet, static_cast<std::uint8_t>(options.version), publish, properties).ok()) return;  // message_arrived() takes it
-    taken.insert(publish.packet_id);
+    const mqtt::Fault fault = mqtt::parse_publish(packet, static_cast<std::uint8_t>(options.version), publish, properties, mqtt::From::broker);
+    std::uint16_t id = 0;
+    std::from_chars(key.data() + std::min(key.find('-') + 1, key.size()), key.data() + key.size(), id);
+    taken.insert(id);
+    if (!fault.ok()) return refuse(fault);
     ArrivedMessage arrived;
     arrived.topic = publish.topic;
     arrived.payload = publish.payload;
@@ -116,72 +172,72 @@ struct PahoClient::Shared : std::enable_shared_from_this<PahoClient::Shared>, ::
   std::string get(const std::string&) const override { return {}; }
   void remove(const std::string&) override {}
 
-  void message_arrived(::mqtt::const_message_ptr message) override {
-    const MQTTAsync_message& c = c_message(*message);
-    if (c.qos == 2 && taken.erase(static_cast<std::uint16_t>(c.msgid)) > 0) return;
-    const std::string& topic = message->get_topic();
-    const auto& payload = message->get_payload_ref();
+  void message_arrived(std::string_view topic, const MQTTAsync_message& message) {
+    if (message.qos == 2 && taken.erase(static_cast<std::uint16_t>(message.msgid)) > 0) return;
+    if (const mqtt::Fault fault = publish_fault(options.version, topic, message); !fault.ok()) return refuse(fault);
     ArrivedMessage arrived;
     arrived.topic = topic;
-    arrived.payload = bytes_of({payload.data(), payload.size()});
-    arrived.packet_id = static_cast<std::uint16_t>(c.msgid);
-    arrived.qos = static_cast<std::uint8_t>(c.qos);
-    arrived.duplicate = c.dup != 0;
-    arrived.retained = c.retained != 0;
+    arrived.payload = bytes_of({static_cast<const char*>(message.payload), static_cast<std::size_t>(message.payloadlen)});
+    arrived.packet_id = static_cast<std::uint16_t>(message.msgid);
+    arrived.qos = static_cast<std::uint8_t>(message.qos);
+    arrived.duplicate = message.dup != 0;
+    arrived.retained = message.retained != 0;
     if (options.want_properties) {
-      const ::mqtt::properties& properties = message->get_properties();
-      const std::size_t count = properties.count(::mqtt::property::USER_PROPERTY);
-      for (std::size_t i = 0; i < count; ++i) {
-        auto [key, value] = ::mqtt::get<::mqtt::string_pair>(properties, ::mqtt::property::USER_PROPERTY, i);
-        arrived.user_properties.emplace_back(std::move(key), std::move(value));
+      for (int i = 0; i < message.properties.count; ++i) {
+        const MQTTProperty& property = message.properties.array[i];
+        if (property.identifier != MQTTPROPERTY_CODE_USER_PROPERTY) continue;
+        const MQTTLenString &name = property.value.data, &value = property.value.value;
+        arrived.user_properties.emplace_back(std::string(name.data, static_cast<std::size_t>(name.len)), std::string(value.data, static_cast<std::size_t>(value.len)));
       }
     }
     if (events.arrived) events.arrived(arrived);
   }
-  void connection_lost(const std::string& cause) override {
-    on_loop([cause](Shared& self) {
-      self.events.lost({false, 0, cause.empty() ? "connection lost" : "connection lost: " + cause});
-    });
+  void connection_lost() {
+    on_loop([text = what_paho_said("connection lost")](Shared& self) { self.events.lost({false, 0, text}); });
   }
+  // A DISCONNECT of the broker: Paho closes, and calls nothing else.
+  void ended(int reason, const MQTTProperties* properties) {
+    MqttFault fault = ended_by_broker(reason, properties ? property_text(*properties, MQTTPROPERTY_CODE_REASON_STRING) : "",
+                                      properties ? property_text(*properties, MQTTPROPERTY_CODE_SERVER_REFERENCE) : "");
+    on_loop([fault = std::move(fault)](Shared& self) { self.events.lost(fault); });
+  }
+
+  // The SUBACK for one filter; nothing: the request failed.
+  void subscribed(const FilterRequest& filter, std::optional<int> code) {
+    // A list of several codes shows as a pointer in the place of the one.
+    const bool good = !code || (*code >= 0 && *code <= 2) || (*code >= 128 && *code <= 255);
+    if (!good) return break_off({mqtt::protocol_error, "a SUBACK that does not answer one filter"}, "a malformed packet");
+    on_loop([request = filter.request, index = filter.index, code](Shared& self) { self.filter_answered(request, index, code); });
+  }
+
   void on_success(const ::mqtt::token& token) override { finished(token, true); }
   void on_failure(const ::mqtt::token& token) override { finished(token, false); }
 
   void finished(const ::mqtt::token& token, bool ok) {
+    if (token.get_type() != ::mqtt::token::PUBLISH) return;
     const auto request = reinterpret_cast<std::uintptr_t>(token.get_user_context());
-    switch (token.get_type()) {
-      case ::mqtt::token::SUBSCRIBE: {
-        std::vector<int> granted;
-        if (ok) {
-          const ::mqtt::subscribe_response response = token.get_subscribe_response();
-          for (const auto code : response.get_reason_codes()) granted.push_back(static_cast<int>(code));
-        } else if (token.get_reason_code() >= 128) {
-          granted.push_back(token.get_reason_code());
-        }
-        on_loop([request, granted](Shared& self) {
-          const auto found = self.subscribes.find(request);
-          if (found == self.subscribes.end()) return;
-          const auto done = std::move(found->second);
-          self.subscribes.erase(found);
-          done(granted);
-        });
-        return;
-      }
-      case ::mqtt::token::PUBLISH: {
-        if (!ok) LOG_DEBUG("publish failed: ", token.get_return_code(), " ", static_cast<int>(token.get_reason_code()));
-        const int code = ok ? static_cast<int>(token.get_reason_code()) : token.get_reason_code() >= 128 ? static_cast<int>(token.get_reason_code()) : -1;
-        on_loop([request, code](Shared& self) { self.publish_done(request, code); });
-        return;
-      }
-      default: return;
-    }
+    if (!ok) LOG_DEBUG("publish failed: ", token.get_return_code(), " ", static_cast<int>(token.get_reason_code()));
+    const int code = ok ? static_cast<int>(token.get_reason_code()) : token.get_reason_code() >= 128 ? static_cast<int>(token.get_reason_code()) : -1;
+    on_loop([request, code](Shared& self) { self.publish_done(request, code); });
   }
 
-  void connect_succeeded(bool session_present) {
-    on_loop([session_present](Shared& self) { self.events.connected(session_present); });
+  void connect_succeeded(bool session_present, const MQTTProperties* properties) {
+    paho_error.clear();
+    Welcome welcome{session_present, std::nullopt};
+    mqtt::Connack connack;
+    if (session_present && options.clean_start) {  // [MQTT-3.2.2-2], [MQTT-3.2.2-4]
+      return break_off({mqtt::protocol_error, "a session, where a clean start was asked for"}, "a CONNACK that is none");
+    }
+    if (properties) {
+      if (const mqtt::Fault fault = connack_fault(session_present, *properties, connack); !fault.ok()) return break_off(fault, "a CONNACK that is none");
+      broker_packet_max = connack.packet_max;
+      if (connack.keep_alive_seconds) welcome.keep_alive = std::chrono::seconds(*connack.keep_alive_seconds);
+    }
+    on_loop([welcome](Shared& self) { self.events.connected(welcome); });
   }
   void connect_failed(int code, const char* message) {
     const std::lock_guard lock(mutex);
-    const MqttFault fault = fault_of(code, message, options.version, options.tls.enabled, tls_errors);
+    const MqttFault fault = fault_of(code, what_paho_said(message ? message : "").c_str(), options.version, options.tls.enabled, tls_errors);
     on_loop([fault](Shared& self) { self.events.failed(fault); });
   }
 
@@ -197,7 +253,16 @@ struct PahoClient::Shared : std::enable_shared_from_this<PahoClient::Shared>, ::
     const auto lost_publishes = std::exchange(publishes, {});
     const auto lost_subscribes = std::exchange(subscribes, {});
     for (const auto& [id, done] : lost_publishes) done(-1);
-    for (const auto& [id, done] : lost_subscribes) done({});
+    for (const auto& [id, subscribing] : lost_subscribes) subscribing.done({});
+  }
+  void filter_answered(std::uint64_t request, std::size_t index, std::optional<int> code) {
+    const auto found = subscribes.find(request);
+    if (found == subscribes.end()) return;
+    if (code) found->second.granted[index] = *code;
+    if (code && --found->second.left > 0) return;
+    const Subscribing subscribing = std::move(found->second);
+    subscribes.erase(found);
+    subscribing.done(code ? subscribing.granted : std::vector<int>{});
   }
 
   // ---- on the worker
@@ -207,7 +272,62 @@ struct PahoClient::Shared : std::enable_shared_from_this<PahoClient::Shared>, ::
     const ::mqtt::create_options create(version, 60'000);
     const std::string uri = paho_uri(options.server);
     client = std::make_unique<::mqtt::async_client>(uri, options.client_id, create, events.arrived ? this : nullptr);
-    client->set_callback(*this);  // before connecting: a message that arrives earlier would stick in Paho's own queue
+    // Before connecting: a message that arrives earlier would stick in Paho's own queue.
+    MQTTAsync handle = c_client(*client);
+    MQTTAsync_setCallbacks(
+        handle, this, [](void* context, char*) { static_cast<Shared*>(context)->connection_lost(); },
+        [](void* context, char* topic, int size, MQTTAsync_message* message) {
+          // A size of 0 means that the topic ends with its NUL, which an empty one does as well.
+          static_cast<Shared*>(context)->message_arrived(size > 0 ? std::string_view(topic, static_cast<std::size_t>(size)) : std::string_view(topic), *message);
+          MQTTAsync_freeMessage(&message);
+          MQTTAsync_free(topic);
+          return 1;
+        },
+        nullptr);
+    MQTTAsync_setDisconnected(handle, this, [](void* context, MQTTProperties* properties, MQTTReasonCodes reason) {
+      static_cast<Shared*>(context)->ended(static_cast<std::uint8_t>(reason), properties);
+    });
+  }
+
+  // One SUBSCRIBE a filter. A SUBACK for several is told by Paho C in a list without its length (3.1.1), and a failure among
+  // them as a success; with one filter a packet there is one code, and no packet above what a broker takes unless its filter is.
+  int subscribe_one(const std::string& filter, int qos, bool no_local, bool retained_on_new_only, FilterRequest& request) {
+    MQTTAsync_responseOptions response = MQTTAsync_responseOptions_initializer;
+    static constexpr auto request_of = [](void* context) -> FilterRequest& { return *static_cast<FilterRequest*>(context); };
+    response.context = &request;
+    if (options.version == 5) {
+      response.subscribeOptions.noLocal = no_local;
+      response.subscribeOptions.retainHandling = retained_on_new_only ? 1 : 0;  // section 3.8.3.1
+      response.onSuccess5 = [](void* context, MQTTAsync_successData5* data) {
+        request_of(context).self->subscribed(request_of(context), data->alt.sub.reasonCodeCount == 1 ? static_cast<int>(data->reasonCode) : 3);
+      };
+      response.onFailure5 = [](void* context, MQTTAsync_failureData5* data) {
+        request_of(context).self->subscribed(request_of(context), data->reasonCode >= 128 ? std::optional<int>(data->reasonCode) : std::nullopt);
+      };
+    } else {
+      response.onSuccess = [](void* context, MQTTAsync_successData* data) { request_of(context).self->subscribed(request_of(context), data->alt.qos); };
+      response.onFailure = [](void* context, MQTTAsync_failureData* data) {
+        request_of(context).self->subscribed(request_of(context), data->code == 128 ? std::optional<int>(128) : std::nullopt);
+      };
+    }
+    return MQTTAsync_subscribe(c_client(*client), filter.c_str(), qos, &response);
+  }
+  // Sends DISCONNECT with a reason, and waits a moment for Paho's thread to have done so.
+  void say_goodbye(std::uint8_t reason) {
+    MQTTAsync_disconnectOptions goodbye = MQTTAsync_disconnectOptions_initializer5;
+    goodbye.context = this;
+    goodbye.reasonCode = static_cast<MQTTReasonCodes>(reason);
+    static constexpr auto sent = [](void* context) {
+      Shared& self = *static_cast<Shared*>(context);
+      const std::lock_guard lock(self.mutex);
+      self.disconnect_sent = true;
+      self.disconnected.notify_all();
+    };
+    goodbye.onSuccess5 = [](void* context, MQTTAsync_successData5*) { sent(context); };
+    goodbye.onFailure5 = [](void* context, MQTTAsync_failureData5*) { sent(context); };
+    if (MQTTAsync_disconnect(c_client(*client), &goodbye) != MQTTASYNC_SUCCESS) return;
+    std::unique_lock lock(mutex);
+    disconnected.wait_for(lock, std::chrono::seconds(1), [this] { return disconnect_sent; });
   }
 
   // Paho C copies all it is given, but the pointer to `this`: it is used until the client is destroyed.
@@ -230,17 +350,24 @@ struct PahoClient::Shared : std::enable_shared_from_this<PahoClient::Shared>, ::
         maximum.value.integer2 = options.receive_maximum;
         MQTTProperties_add(&properties, &maximum);
       }
+      if (options.packet_max > 0) {
+        MQTTProperty maximum{};
+        maximum.identifier = MQTTPROPERTY_CODE_MAXIMUM_PACKET_SIZE;
+        maximum.value.integer4 = options.packet_max;
+        MQTTProperties_add(&properties, &maximum);
+      }
       connect.connectProperties = &properties;
-      connect.onSuccess5 = [](void* context, MQTTAsync_successData5* data) { self_of(context)->connect_succeeded(data->alt.connect.sessionPresent != 0); };
+      connect.onSuccess5 = [](void* context, MQTTAsync_successData5* data) { self_of(context)->connect_succeeded(data->alt.connect.sessionPresent != 0, &data->properties); };
       connect.onFailure5 = [](void* context, MQTTAsync_failureData5* data) { self_of(context)->connect_failed(data->code, data->message); };
     } else {
       connect.MQTTVersion = MQTTVERSION_3_1_1;
       connect.cleansession = options.clean_start;
-      connect.onSuccess = [](void* context, MQTTAsync_successData* data) { self_of(context)->connect_succeeded(data->alt.connect.sessionPresent != 0); };
+      connect.onSuccess = [](void* context, MQTTAsync_successData* data) { self_of(context)->connect_succeeded(data->alt.connect.sessionPresent != 0, nullptr); };
       connect.onFailure = [](void* context, MQTTAsync_failureData* data) { self_of(context)->connect_failed(data->code, data->message); };
     }
     connect.keepAliveInterval = static_cast<int>(std::chrono::duration_cast<std::chrono::seconds>(options.keep_alive).count());
-    connect.connectTimeout = static_cast<int>(std::chrono::duration_cast<std::chrono::seconds>(options.connect_timeout).count());
+    // The owner of this client watches the time; Paho, which looks every three seconds, must not be first.
+    connect.connectTimeout = static_cast<int>(std::chrono::duration_cast<std::chrono::seconds>(options.connect_timeout).count()) + 5;
     connect.maxInflight = 1000;
     if (!options.username.empty()) connect.username = options.username.c_str();
     if (!password.empty()) {
@@ -279,15 +406,17 @@ PahoClient::PahoClient(Loop& loop, PahoOptions options, Events events)
     : loop_(loop), shared_(std::make_shared<Shared>(loop, std::move(options), std::move(events))) {}
 
 PahoClient::~PahoClient() {
-  if (shared_) close([] {});
+  if (shared_) close(0, [] {});
 }
 
 void PahoClient::connect() {
   loop_.run_blocking(
       "paho",
       [shared = shared_] {
+        if (shared->given_up) return;
         MqttFault fault;
         try {
+          listen_for_errors();
           shared->make_client();
           std::string password;
           if (shared->options.password.given()) {
@@ -312,27 +441,18 @@ void PahoClient::connect() {
 void PahoClient::subscribe(std::vector<std::string> filters, int qos, bool no_local, bool retained_on_new_only,
                            std::function<void(std::vector<int>)> done) {
   const std::uint64_t request = shared_->next_request++;
-  shared_->subscribes.emplace(request, std::move(done));
+  shared_->subscribes.emplace(request, Shared::Subscribing{std::vector<int>(filters.size()), filters.size(), std::move(done)});
   loop_.run_blocking(
       "paho",
       [shared = shared_, request, filters = std::move(filters), qos, no_local, retained_on_new_only] {
-        try {
-          std::vector<::mqtt::subscribe_options> options;
-          if (shared->options.version == 5) {
-            options.assign(filters.size(), ::mqtt::subscribe_options(no_local, ::mqtt::subscribe_options::NO_RETAIN_AS_PUBLISHED,
-                                                                  retained_on_new_only ? ::mqtt::subscribe_options::SEND_RETAINED_ON_NEW
-                                                                                       : ::mqtt::subscribe_options::SEND_RETAINED_ON_SUBSCRIBE));
+        for (std::size_t i = 0; i < filters.size() && !shared->given_up; ++i) {
+          auto& filter = shared->filter_requests.emplace_back(Shared::FilterRequest{shared.get(), request, i});
+          // Header, identifier, no properties, filter with its length, options.
+          if (5 + 2 + 1 + 2 + filters[i].size() + 1 > shared->broker_packet_max) {
+            shared->subscribed(filter, mqtt::packet_too_large);
+          } else if (!shared->client || shared->subscribe_one(filters[i], qos, no_local, retained_on_new_only, filter) != MQTTASYNC_SUCCESS) {
+            return shared->subscribed(filter, std::nullopt);
           }
-          shared->client->subscribe(::mqtt::string_collection::create(filters), std::vector<int>(filters.size(), qos),
-                                    reinterpret_cast<void*>(static_cast<std::uintptr_t>(request)), *shared, options);
-        } catch (const std::exception&) {
-          shared->on_loop([request](Shared& self) {
-            const auto found = self.subscribes.find(request);
-            if (found == self.subscribes.end()) return;
-            const auto failed = std::move(found->second);
-            self.subscribes.erase(found);
-            failed({});
-          });
         }
       },
       [] {});
@@ -355,16 +475,19 @@ void PahoClient::publish(std::string topic, std::shared_ptr<const Bytes> payload
       [] {});
 }
 
-void PahoClient::close(std::function<void()> destroyed) {
+void PahoClient::close(std::uint8_t reason, std::function<void()> destroyed) {
   auto shared = std::exchange(shared_, nullptr);
   MILLRACE_CHECK(shared);
   shared->fail_requests();
   shared->owner_alive = false;
+  shared->given_up = true;
   loop_.run_blocking(
       "paho",
-      [shared] {
-        // Destroying sends DISCONNECT and closes in one go, under Paho's lock. A disconnect() before it would let Paho go on
-        // reading for a while, acknowledging messages into a queue of its own that nobody will see.
+      [shared, reason] {
+        if (!shared->client) return;
+        if (reason != mqtt::success && shared->options.version == 5) shared->say_goodbye(reason);
+        // Destroying sends DISCONNECT and closes in one go, under Paho's lock. A disconnect() before it lets Paho go on
+        // reading for a while: only where the broker is owed a reason.
         shared->client.reset();
       },
       std::move(destroyed));
