@@ -25,6 +25,7 @@ constexpr Duration look_after_every = std::chrono::seconds(10);
 
 std::uint64_t boot_id() {
   auto id = read_file("/proc/sys/kernel/random/boot_id", 256);
+  if (!id.ok()) LOG_WARN("the boot id cannot be read: ", id.status().detail(), "; times from before a synchronisation cannot be corrected later");
   return id.ok() ? digest64(bytes_of(trim(id.value()))) : 0;
 }
 
@@ -152,7 +153,7 @@ Status App::open_inbox() {
 int App::run() {
   ::signal(SIGPIPE, SIG_IGN);
   if (const int code = open_storage(); code != exit_ok) return code;
-  trust_.set(kernel_clock_synchronised());
+  look_at_clock();
 
   PipelineOptions options;
   options.windows = config_.windows;
@@ -308,7 +309,7 @@ void App::update_process_metrics() {
   set("millrace_log_leftover_records", "Records in the log of another version that are forwarded first", static_cast<double>(left));
   set("millrace_log_segments", "Segment files of the log", static_cast<double>(stats.segments));
   set("millrace_log_dead_bytes", "Bytes of dead letters", static_cast<double>(stats.dead_bytes));
-  set("millrace_clock_trusted", "Whether the kernel says that the wall clock is synchronised", trust_.trusted() ? 1 : 0);
+  set("millrace_clock_trusted", "Whether the wall clock is believed (gateway.clock)", trust_.trusted() ? 1 : 0);
   set("millrace_inputs", "Configured inputs", static_cast<double>(inputs_.size()));
   set("millrace_window_keys", "Device and metric pairs with window state", static_cast<double>(pipeline_->windows().keys()));
   set("millrace_log_lines_dropped", "Lines for the operator that the journal had no room for", static_cast<double>(log_lines_dropped()));
@@ -358,7 +359,7 @@ std::string App::status_json() const {
   json.begin_object();
   json.member("gateway", config_.gateway.name).member("version", MILLRACE_VERSION).member("epoch", log_->epoch());
   json.member("uptime_seconds", to_seconds(loop_.now() - started_at_)).member("ready", ready_ && !stopping_);
-  json.member("clock_trusted", trust_.trusted());
+  json.member("clock_trusted", trust_.trusted()).member("clock", clock_);
   json.key("inputs").begin_array();
   for (const auto& [name, input] : inputs_) {
     json.begin_object().member("name", name).member("healthy", input.driver->healthy()).member("state", input.driver->health()).end_object();
@@ -430,10 +431,20 @@ void App::retry_letter(Sequence number, const DeadDetail& letter, std::function<
 
 void App::look_after() {
   look_timer_ = loop_.after(look_after_every, [this] { look_after(); });
-  const bool trusted = kernel_clock_synchronised();
-  if (trusted != trust_.trusted()) LOG_INFO("clock: ", trusted ? "synchronised" : "no longer synchronised");
-  trust_.set(trusted);
+  look_at_clock();
   forget_absent();
+}
+
+void App::look_at_clock() {
+  const WallTime not_before{std::max(std::int64_t{MILLRACE_BUILD_TIME} * 1'000'000, log_->start_report().last_commit.us)};
+  const ClockSource source = config_.gateway.clock == "trust" ? ClockSource::trust : config_.gateway.clock == "rtc" ? ClockSource::rtc : ClockSource::kernel;
+  ClockVerdict verdict = judge_clock(source, kernel_clock(), loop_.wall(), not_before);
+  if (verdict.trusted != trust_.trusted() || clock_.empty()) {
+    if (verdict.trusted) LOG_INFO("clock: trusted: ", verdict.why);
+    else LOG_WARN("clock: not trusted: ", verdict.why, "; readings without a time of their own are not aggregated");
+  }
+  trust_.set(verdict.trusted);
+  clock_ = std::move(verdict.why);
 }
 
 // An uplink that left the configuration keeps its cursor and its data for `forget_after`, then it is settled as forgotten.

@@ -61,6 +61,7 @@ class App {
   void stop_inputs();
   void stop_uplinks();
   void look_after();
+  void look_at_clock();
   void forget_absent();
   void update_process_metrics();
   std::string status_json() const;
@@ -74,6 +75,7 @@ class App {
   Rng rng_;
   Metrics metrics_;
   ClockTrust trust_;
+  std::string clock_;  // why it is trusted or not
   Fd runtime_lock_, log_lock_;
   std::unique_ptr<Folder> folder_, runtime_folder_;
   std::unique_ptr<InboxRegion> region_;

@@ -7,6 +7,7 @@
 #include <sys/timex.h>
 #include <time.h>
 
+#include <cerrno>
 #include <cstdio>
 
 namespace millrace {
@@ -23,10 +24,12 @@ std::int64_t read_ns(clockid_t clock) {
 Instant SystemClock::now() const { return {read_ns(CLOCK_MONOTONIC)}; }
 WallTime SystemClock::wall() const { return {read_ns(CLOCK_REALTIME) / 1000}; }
 
-bool kernel_clock_synchronised() {
-  timex state{};
+KernelClock kernel_clock() {
+  timex state{};  // modes 0: nothing is set, so no privilege is needed
   const int rc = adjtimex(&state);
-  return rc >= 0 && rc != TIME_ERROR && (state.status & STA_UNSYNC) == 0;
+  if (rc < 0) return {KernelClock::State::unknown, errno};
+  const bool synchronised = rc != TIME_ERROR && (state.status & STA_UNSYNC) == 0;
+  return {synchronised ? KernelClock::State::synchronised : KernelClock::State::unsynchronised, 0};
 }
 
 std::string format_time(WallTime time) {

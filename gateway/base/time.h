@@ -44,8 +44,13 @@ class SystemClock : public Clock {
   WallTime wall() const override;
 };
 
-// Whether the kernel holds the wall clock to be synchronised (adjtimex(2): not STA_UNSYNC).
-bool kernel_clock_synchronised();
+// What the kernel says of the wall clock (adjtimex(2)). `unknown`: it may not be asked, as where a sandbox denies the call;
+// `error` is its errno then.
+struct KernelClock {
+  enum class State { synchronised, unsynchronised, unknown } state = State::unknown;
+  int error = 0;
+};
+KernelClock kernel_clock();
 
 // 2026-11-20T19:25:00.000000Z (RFC 3339).
 std::string format_time(WallTime time);

@@ -31,6 +31,7 @@ struct GatewayConfig {
   std::string name;
   std::string runtime_dir = "/run/millrace";
   std::string log_level = "info";
+  std::string clock = "kernel";         // or "rtc", "trust": what makes the wall clock believable
   std::uint64_t inbox_size = 0;         // default: 4 MiB with a subscription at a broker, which can come in bursts; else 512 KiB
   bool operator==(const GatewayConfig&) const = default;
 };

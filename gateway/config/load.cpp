@@ -35,6 +35,7 @@ void read_gateway(Section root, GatewayConfig& out) {
     section->text("name", out.name);
     section->text("runtime_dir", out.runtime_dir);
     section->choice("log_level", out.log_level, {"debug", "info", "warn", "error"});
+    section->choice("clock", out.clock, {"kernel", "rtc", "trust"});
     section->size("inbox_size", 64 << 10, 1 << 30, out.inbox_size);
     if (!out.name.empty() && !good_name(out.name)) section->error("name", "a name has 1 to 64 letters, digits, - _ and .");
     if (out.runtime_dir.empty() || out.runtime_dir.front() != '/') section->error("runtime_dir", "\"runtime_dir\" must be an absolute path");
