@@ -402,7 +402,7 @@ void MqttEndpoint::arrived(EndpointConnection& connection, const mqtt::Connect& 
   link.wanted_client = connect.client_id;
   link.wants_clean = connect.clean_start;
   if (connect.username) {
-    if (!check_label(Label::identity, *connect.username).ok()) return link.refuse(mqtt::bad_credentials, "a user name of none or more than 256 bytes or with control characters");
+    if (!connect.username->empty() && !check_label(Label::identity, *connect.username).ok()) return link.refuse(mqtt::bad_credentials, "a user name of more than 256 bytes or with control characters");
     link.username = *connect.username;
   }
   if (link.bad_subject && config_.client_certificates == "required") {
