@@ -8,6 +8,7 @@
 
 #include "app.h"
 #include "drivers/mqtt_endpoint/access.h"
+#include "drivers/mqtt_endpoint/users_file.h"
 #include "net/password_hash.h"
 
 namespace millrace {
@@ -46,6 +47,10 @@ int passwd_tool(const Arguments& arguments) {
     }
     if (::isatty(STDIN_FILENO) && (!read_hidden("Again: ", again) || again != password)) {
       std::fputs("the two are not the same; nothing was changed\n", stderr);
+      return exit_usage;
+    }
+    if (password.size() > Access::password_bytes_max) {
+      std::fprintf(stderr, "a password has at most %zu bytes\n", Access::password_bytes_max);
       return exit_usage;
     }
     hash = hash_password(password);

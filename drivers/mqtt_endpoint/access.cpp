@@ -1,178 +1,150 @@
 #include "drivers/mqtt_endpoint/access.h"
 
-#include <fnmatch.h>
-#include <sys/stat.h>
+#include <arpa/inet.h>
 
 #include <algorithm>
-#include <cerrno>
+#include <cstring>
 
-#include "base/files.h"
+#include "base/bytes.h"
 #include "base/logger.h"
 #include "base/text.h"
-#include "config/secret.h"
-#include "decode/topic_pattern.h"
 
 namespace millrace {
 namespace {
 
-bool fits(const std::vector<std::string>& patterns, std::string_view value) {
-  if (patterns.empty()) return true;
-  const std::string whole(value);
-  return std::any_of(patterns.begin(), patterns.end(), [&](const std::string& pattern) { return ::fnmatch(pattern.c_str(), whole.c_str(), 0) == 0; });
-}
-
-// Puts the publisher's own names into a filter. A name that would change the filter's levels or wildcards gives none: it was
-// chosen by the device.
-bool fill_in(std::string& filter, std::string_view name, std::string_view value) {
-  for (std::size_t at = filter.find(name); at != std::string::npos; at = filter.find(name, at + value.size())) {
-    if (value.empty() || value.find_first_of("+#/") != std::string_view::npos) return false;
-    filter.replace(at, name.size(), value);
-  }
-  return true;
-}
+constexpr std::size_t faults_told = 5;
+constexpr unsigned let_through = 16;  // one in so many names that are no user's is treated as if it were
 
 }  // namespace
 
-Result<std::map<std::string, std::string, std::less<>>> read_users_file(const std::string& path) {
-  if (Status status = check_secret({path}); !status.ok()) return status;
-  auto content = read_file(path, 16 << 20);
-  if (!content.ok()) return content.status();
-  std::map<std::string, std::string, std::less<>> users;
-  int number = 0;
-  for (const std::string_view whole : split(content.value(), '\n')) {
-    ++number;
-    const std::string_view line = trim(whole);
-    if (line.empty() || line.front() == '#') continue;
-    const std::size_t colon = line.find(':');
-    if (colon == 0 || colon == std::string_view::npos) return Status{Code::invalid, text(path, ":", number, ": not NAME:HASH")};
-    if (Status status = check_hash(line.substr(colon + 1)); !status.ok()) return Status{Code::invalid, text(path, ":", number, ": ", status.detail())};
-    if (!users.emplace(line.substr(0, colon), line.substr(colon + 1)).second) {
-      return Status{Code::invalid, text(path, ":", number, ": the user \"", line.substr(0, colon), "\" stands there twice")};
-    }
-  }
-  return users;
+std::string source_of(std::string_view peer) {
+  std::string address(peer.substr(0, peer.rfind(':')));
+  if (address.starts_with('[') && address.ends_with(']')) address = address.substr(1, address.size() - 2);
+  unsigned char bytes[16];
+  if (::inet_pton(AF_INET6, address.c_str(), bytes) != 1) return address;
+  static constexpr unsigned char mapped[12] = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xFF, 0xFF};  // IPv4 behind a socket of IPv6
+  const bool four = std::memcmp(bytes, mapped, sizeof mapped) == 0;
+  return {reinterpret_cast<const char*>(bytes + (four ? 12 : 0)), four ? std::size_t{4} : std::size_t{8}};
 }
 
-Status change_users_file(const std::string& path, const std::string& user, const std::string& hash) {
-  if (user.empty() || user.size() > 256 || user.find_first_of(":#\n\r") != std::string::npos) {
-    return {Code::invalid, "a user's name has 1 to 256 characters, none of them : # or a line's end"};
-  }
-  std::string content;
-  struct stat info {};
-  mode_t mode = 0600;
-  if (::stat(path.c_str(), &info) == 0) {
-    mode = info.st_mode & 0640;  // readable by the daemon's group, if it was
-    auto users = read_users_file(path);
-    if (!users.ok()) return users.status();
-    auto old = read_file(path, 16 << 20);
-    if (!old.ok()) return old.status();
-    bool known = false;
-    for (const std::string_view line : split(old.value(), '\n')) {
-      if (line.starts_with(user + ":")) {
-        known = true;
-        if (!hash.empty()) content += text(user, ":", hash, "\n");
-      } else if (!line.empty()) {
-        content += text(line, "\n");
-      }
-    }
-    if (!known && hash.empty()) return {Code::invalid, text("there is no user \"", user, "\" in ", path)};
-    if (!known) content += text(user, ":", hash, "\n");
-  } else {
-    if (hash.empty()) return status_from_errno(errno, path);
-    content = text(user, ":", hash, "\n");
-  }
-  return replace_file(path, content, mode);
+Access::Access(Loop& loop, const EndpointConfig& config) : loop_(loop), config_(config), key_(random_key()) {
+  // As ours are, but with the iterations only said: the hash itself need not be right.
+  stand_in_ = text("$7$", password_iterations, hash_password("", 1).substr(4));
+  read_file();
+  resting_ = false;
 }
-
-Access::Access(Loop& loop, const EndpointConfig& config) : loop_(loop), config_(config), key_(random_key()) { look_at_file(); }
 
 // What cannot be read leaves the users as they were: a file that is being written must not lock everybody out.
-void Access::look_at_file() {
+void Access::read_file() {
   if (config_.users_file.empty()) return;
-  struct stat info {};
-  if (::stat(config_.users_file.c_str(), &info) != 0) {
-    if (file_changed_ns_ != -1) LOG_ERROR("input ", config_.name, ": ", config_.users_file, " cannot be read; the users stay as they were");
-    file_changed_ns_ = -1;
+  std::string stamp = users_file_stamp(config_.users_file);
+  if (stamp == stamp_) return;
+  stamp_ = std::move(stamp);
+  changed_at_ = loop_.now();
+  auto read = read_users_file(config_.users_file);
+  if (!read.ok()) {
+    LOG_ERROR("input ", config_.name, ": ", read.status().detail(), "; the users stay as they were");
     return;
   }
-  const std::int64_t changed = std::int64_t{info.st_mtim.tv_sec} * 1'000'000'000 + info.st_mtim.tv_nsec;
-  if (changed == file_changed_ns_) return;
-  file_changed_ns_ = changed;
-  auto users = read_users_file(config_.users_file);
-  if (!users.ok()) {
-    LOG_ERROR("input ", config_.name, ": ", users.status().detail(), "; the users stay as they were");
+  Users& users = read.value();
+  for (std::size_t i = 0; i < std::min(users.faults.size(), faults_told); ++i) LOG_ERROR("input ", config_.name, ": ", users.faults[i]);
+  if (users.faults.size() > faults_told) LOG_ERROR("input ", config_.name, ": and ", users.faults.size() - faults_told, " more lines of ", config_.users_file);
+  if (users.empty_file && !users_.hashes.empty()) {
+    LOG_ERROR("input ", config_.name, ": ", config_.users_file, " is empty; the users stay as they were (a line \"# no users\" says that there are none)");
     return;
   }
-  users_ = std::move(users).value();
-  remembered_.clear();
+  users_ = std::move(users);
+  stand_ins_.clear();
+  for (const auto& [name, hash] : users_.hashes) stand_ins_.push_back(&hash);
+  std::erase_if(remembered_, [&](const auto& entry) { return !users_.hashes.contains(entry.first); });
+  resting_ = true;
 }
 
-Digest Access::digest_of(const Check& check) const {
-  std::string all = check.user;
-  for (const std::string* part : {&check.stored, &check.password}) {
-    all += '\0';
-    all += *part;
-  }
-  return keyed_digest(key_, all);
+bool Access::look_at_file() {
+  read_file();
+  if (!resting_ || loop_.now() - changed_at_ < rest_for) return false;
+  resting_ = false;
+  return true;
 }
 
-void Access::check(const std::string& user, const std::string& password, std::function<void(bool)> decided) {
-  look_at_file();
-  const auto known = users_.find(user);
-  // An unknown user costs a derivation too: time must not tell which names exist.
-  static const std::string nobody = hash_password("", 1);
-  Check check{user, known == users_.end() ? "$7$" + std::to_string(password_iterations) + nobody.substr(4) : known->second, password, std::move(decided)};
-  if (known != users_.end()) {
-    if (const auto found = remembered_.find(user); found != remembered_.end() && loop_.now() < found->second.until && found->second.digest == digest_of(check)) {
-      return check.decided(true);
-    }
-  } else {
-    check.decided = [decided = std::move(check.decided)](bool) { decided(false); };
-  }
-  if (waiting_.size() >= waiting_max) return check.decided(false);
-  waiting_.push_back(std::move(check));
+std::uint64_t Access::standing_of(std::string_view user) const {
+  const auto known = users_.hashes.find(user);
+  return known == users_.hashes.end() ? 0 : digest64(bytes_of(known->second)) | 1;
+}
+
+// Always the same one for a name, so that trying it twice tells nothing either.
+const std::string& Access::hash_to_check(const std::string& user) const {
+  if (const auto known = users_.hashes.find(user); known != users_.hashes.end()) return known->second;
+  if (stand_ins_.empty()) return stand_in_;
+  const Digest digest = keyed_digest(key_, text("stand-in ", user));
+  std::uint64_t number = 0;
+  std::memcpy(&number, digest.data(), sizeof number);
+  return *stand_ins_[number % stand_ins_.size()];
+}
+
+Digest Access::digest_of(const Check& check, const std::string& stored) const {
+  return keyed_digest(key_, text(check.user.size(), ":", check.user, stored.size(), ":", stored, check.password));
+}
+
+bool Access::remembers(const Check& check) const {
+  const auto known = users_.hashes.find(check.user);
+  const auto found = remembered_.find(check.user);
+  return known != users_.hashes.end() && found != remembered_.end() && loop_.now() < found->second.until &&
+         found->second.digest == digest_of(check, known->second);
+}
+
+void Access::check(const std::string& peer, const std::string& user, const std::string& password, std::shared_ptr<const bool> wanted,
+                   std::function<void(Answer)> decided) {
+  read_file();
+  if (password.size() > password_bytes_max) return decided(Answer::wrong);
+  Check check{user, password, std::move(wanted), std::move(decided)};
+  if (remembers(check)) return check.decided(Answer::right);
+  const bool first = users_.hashes.contains(user) || keyed_digest(key_, text("lane ", user))[0] % let_through == 0;
+  FairQueue<Check>& queue = first ? known_ : unknown_;
+  const std::string source = source_of(peer);
+  const auto& waiting = queue.of(source);
+  const auto same = std::count_if(waiting.begin(), waiting.end(), [&](const Check& one) { return one.user == user && *one.wanted; });
+  const auto decide = check.decided;
+  if (static_cast<std::size_t>(same) >= of_user_max || !queue.push(source, std::move(check))) return decide(Answer::busy);
   start_next();
 }
 
 void Access::start_next() {
-  for (int i = 0; i < checks_at_once && !waiting_.empty(); ++i) {
-    if (running_[i]) continue;
-    running_[i] = true;
-    auto check = std::make_shared<Check>(std::move(waiting_.front()));
-    waiting_.pop_front();
-    auto right = std::make_shared<bool>(false);
-    loop_.run_blocking(
-        i == 0 ? "password-1" : "password-2", [check, right] { *right = check_password(check->stored, check->password); },
-        [this, alive = alive_, check, right, i] {
-          if (!*alive) return;
-          running_[i] = false;
-          const auto known = users_.find(check->user);
-          // A user removed or changed while this ran is not let in by what was true before.
-          const bool still = known != users_.end() && known->second == check->stored;
-          if (*right && still) remembered_[check->user] = {digest_of(*check), loop_.now() + remember_for};
-          check->decided(*right && still);
-          if (*alive) start_next();
-        });
-  }
-}
-
-Access::Grant Access::grant(std::string_view user, std::string_view client, std::string_view subject) const {
-  Grant grant;
-  grant.any = config_.acl.empty();
-  for (const AclConfig& acl : config_.acl) {
-    if (!fits(acl.users, user) || !fits(acl.clients, client) || !fits(acl.subjects, subject)) continue;
-    for (std::string filter : acl.publish) {
-      if (fill_in(filter, "{username}", user) && fill_in(filter, "{client_id}", client) && fill_in(filter, "{subject}", subject)) {
-        grant.any = grant.any || filter == "#";
-        grant.filters.push_back(std::move(filter));
-      }
+  const auto alive = alive_;
+  for (int worker = 0; worker < checks_at_once; ++worker) {
+    while (*alive && !running_[static_cast<std::size_t>(worker)] && !(known_.empty() && unknown_.empty())) {
+      Check check = (known_.empty() ? unknown_ : known_).pop();
+      if (!*check.wanted) continue;
+      if (remembers(check)) check.decided(Answer::right);  // another connection of his was right meanwhile
+      else run(worker, std::move(check));
     }
+    if (!*alive) return;
   }
-  return grant;
 }
 
-bool Access::Grant::allows(std::string_view topic) const {
-  return any || std::any_of(filters.begin(), filters.end(), [&](const std::string& filter) { return filter_matches(filter, topic); });
+void Access::run(int worker, Check check) {
+  running_[static_cast<std::size_t>(worker)] = true;
+  struct Work {
+    Check check;
+    std::string stored;
+    bool right = false;
+  };
+  auto work = std::make_shared<Work>();
+  work->stored = hash_to_check(check.user);
+  work->check = std::move(check);
+  loop_.run_blocking(
+      worker == 0 ? "password-1" : "password-2", [work] { work->right = check_password(work->stored, work->check.password); },
+      [this, alive = alive_, work, worker] {
+        if (!*alive) return;
+        running_[static_cast<std::size_t>(worker)] = false;
+        const Check& check = work->check;
+        // A user removed or changed while this ran is not let in by what was true before, nor is a stand-in anybody.
+        const auto known = users_.hashes.find(check.user);
+        const bool right = work->right && known != users_.hashes.end() && known->second == work->stored;
+        if (right) remembered_[check.user] = {digest_of(check, work->stored), loop_.now() + remember_for};
+        if (*check.wanted) check.decided(right ? Answer::right : Answer::wrong);
+        if (*alive) start_next();
+      });
 }
 
 }  // namespace millrace

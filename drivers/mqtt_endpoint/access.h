@@ -1,18 +1,25 @@
-// Who may connect to the endpoint, and who may publish where. Users and the hashes of their passwords come from a file made
-// by `millrace passwd`, read again whenever it has changed. Checking a password takes a tenth of a second and more, so it
-// runs on two workers, and a pair that was right is remembered for an hour as a keyed digest: a fleet that reconnects after a
-// power cut costs a look-up each. On the loop.
+// Who may connect to the endpoint by a password. The file of users is read again whenever it has changed. Checking a password
+// takes a tenth of a second and more, so it runs on two workers, and a pair that was right is remembered for an hour as a keyed
+// digest: a fleet that reconnects after a power cut of its own costs a look-up each. The digests are not kept on disk: beside
+// the slow hashes of the file they would make a stolen disk quick to search. On the loop.
+//
+// Those who make names up cannot keep those who have one out: checks wait by source (an IPv4 address, a /64 of IPv6), sources
+// take turns, and what exceeds a source's share is answered "busy" at once. Names of the file are checked before others, and
+// so is one in sixteen of all other names, chosen by a keyed digest, so that being served in a crowd says little about a
+// name. Time says nothing: an unknown name costs what one of the file's users costs.
 #pragma once
 
-#include <deque>
+#include <array>
 #include <functional>
-#include <map>
+#include <memory>
 #include <string>
 #include <string_view>
 #include <unordered_map>
 #include <vector>
 
 #include "config/config.h"
+#include "drivers/mqtt_endpoint/fair_queue.h"
+#include "drivers/mqtt_endpoint/users_file.h"
 #include "loop/loop.h"
 #include "net/password_hash.h"
 
@@ -21,54 +28,64 @@ namespace millrace {
 class Access {
  public:
   static constexpr Duration remember_for = std::chrono::hours(1);
+  static constexpr Duration rest_for = std::chrono::seconds(2);  // a changed file, before it ends connections
   static constexpr int checks_at_once = 2;
-  static constexpr std::size_t waiting_max = 4096;
+  static constexpr std::size_t known_of_source_max = 256, of_user_max = 16, unknown_of_source_max = 16;
+  static constexpr std::size_t known_max = 4096, unknown_max = 1024;
+  static constexpr std::size_t password_bytes_max = 1024;
+
+  enum class Answer : std::uint8_t { right, wrong, busy };
 
   Access(Loop& loop, const EndpointConfig& config);
+  ~Access() { *alive_ = false; }
+  Access(const Access&) = delete;
+  Access& operator=(const Access&) = delete;
 
-  // `decided` runs later on the loop, or at once where the pair is remembered; not at all when the owner dies first.
-  void check(const std::string& user, const std::string& password, std::function<void(bool right)> decided);
-  // The topic filters this publisher may publish to; `any` when nothing limits it.
-  struct Grant {
-    bool any = false;
-    std::vector<std::string> filters;
-    bool allows(std::string_view topic) const;
-  };
-  Grant grant(std::string_view user, std::string_view client, std::string_view subject) const;
+  // `peer` is where the connection comes from, "192.0.2.7:41234". `decided` runs later on the loop, or at once where the pair
+  // is remembered or there is no room to wait; not at all when the owner dies first or `wanted` has become false meanwhile.
+  void check(const std::string& peer, const std::string& user, const std::string& password, std::shared_ptr<const bool> wanted,
+             std::function<void(Answer)> decided);
 
+  // What stands in the file for a user, as a digest: it changes with his password, and is 0 for who is no user.
+  std::uint64_t standing_of(std::string_view user) const;
+  // The hash that a name's password is checked against: for a name that is no user's, one of the file's, always the same.
+  const std::string& hash_to_check(const std::string& user) const;
+  // Reads the file if it changed. True once for each change, when the file has rested for `rest_for`: time to end connections
+  // of users who are gone, which must not happen while an editor is half way through.
+  bool look_at_file();
 
  private:
   struct Check {
-    std::string user, stored;
-    std::string password;
-    std::function<void(bool)> decided;
+    std::string user, password;
+    std::shared_ptr<const bool> wanted;
+    std::function<void(Answer)> decided;
   };
   struct Remembered {
     Digest digest;
     Instant until;
   };
-  void look_at_file();
+  void read_file();
   void start_next();
-  Digest digest_of(const Check& check) const;
+  void run(int worker, Check check);
+  bool remembers(const Check& check) const;
+  Digest digest_of(const Check& check, const std::string& stored) const;
 
   Loop& loop_;
   const EndpointConfig& config_;
-  std::map<std::string, std::string, std::less<>> users_;
-  std::int64_t file_changed_ns_ = 0;
+  Users users_;
+  std::vector<const std::string*> stand_ins_;  // the hashes of users_
+  std::string stand_in_;                       // where there are none
+  std::string stamp_ = "never read";
+  Instant changed_at_;
+  bool resting_ = false;  // a change waits for `rest_for`
   Digest key_;
   std::unordered_map<std::string, Remembered> remembered_;
-  std::deque<Check> waiting_;
-  bool running_[checks_at_once] = {};
+  FairQueue<Check> known_{known_of_source_max, known_max}, unknown_{unknown_of_source_max, unknown_max};
+  std::array<bool, checks_at_once> running_{};
   std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
-
- public:
-  ~Access() { *alive_ = false; }
 };
 
-// The users file: "name:$7$..." a line, # begins a comment. `invalid` names the line.
-Result<std::map<std::string, std::string, std::less<>>> read_users_file(const std::string& path);
-// Puts a user's hash into the file, replacing what was there; an empty hash removes the user. The file is replaced whole and
-// synced; it is made with mode 0600.
-Status change_users_file(const std::string& path, const std::string& user, const std::string& hash);
+// What a connection is counted under: its address, or the /64 of an IPv6 address, of which one household has many.
+std::string source_of(std::string_view peer);
 
 }  // namespace millrace

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "base/label.h"
 #include "base/logger.h"
 #include "base/text.h"
 
@@ -15,14 +16,8 @@ constexpr Duration lobby_every = 50ms;
 constexpr Duration farewell_within = 5s;       // for what was said last to leave
 constexpr Duration answer_within = 60s;        // for a password check, however many wait
 constexpr std::size_t unread_max = 64 << 10;   // acknowledgements a client does not read, before we stop reading it
-constexpr std::size_t name_max = 256;
 constexpr std::size_t will_text_max = 4 << 10;
 constexpr std::size_t inflight_bytes = 1 << 10; // what a message is reckoned to take, for the receive maximum
-
-// Names go into logs, metrics' tags and state keys: no control characters.
-bool good_name(std::string_view name) {
-  return name.size() <= name_max && std::none_of(name.begin(), name.end(), [](unsigned char c) { return c < 0x20 || c == 0x7F; });
-}
 
 }  // namespace
 
@@ -32,16 +27,19 @@ struct MqttEndpoint::Link final : EndpointConnection {
     if (here) *here = false;
   }
 
+  EndpointSessions::Publisher publisher() const { return {client_id(), username, subject}; }
+
   std::unique_ptr<Stream> stream;
   Instant since, heard;
   WallTime heard_wall;            // when the bytes came that are taken in now
   std::string username, subject;
+  std::uint64_t standing = 0;     // of its user, when he was let in
   std::string wanted_client;      // of the CONNECT that waits for an answer
   std::string session_key;
   bool wants_clean = true;
-  Access::Grant grant;
+  Grant grant;
   std::shared_ptr<bool> here;     // made for a password check, which may outlive the link
-  bool open_once = false, waiting = false, reading = false, leaving = false, dead = false;
+  bool bad_subject = false, open_once = false, waiting = false, reading = false, leaving = false, dead = false;
 };
 
 MqttEndpoint::MqttEndpoint(Loop& loop, Rng& rng, Intake& intake, const ClockTrust& trust, Metrics& metrics, EndpointConfig config, std::string state_dir)
@@ -196,13 +194,14 @@ void MqttEndpoint::admit(std::unique_ptr<Stream> stream) {
   link.since = link.heard = loop_.now();
   link.reading = true;
   if (tls_) {
-    link.stream = tls_->accept(std::move(stream), [this, &link](const Status& status, const std::string& subject) {
+    link.stream = tls_->accept(std::move(stream), [this, &link](const Status& status, const TlsPeer& peer) {
       if (!status.ok()) {
         LOG_DEBUG("input ", config_.name, ": TLS with ", link.stream->peer_address(), ": ", status.detail());
         faults_.add();
         return drop(link);
       }
-      link.subject = subject;
+      link.subject = peer.subject;
+      link.bad_subject = peer.bad_subject;
     });
   } else {
     link.stream = std::move(stream);
@@ -313,12 +312,14 @@ void MqttEndpoint::gone(Link& link) {
   if (auto will = link.take_will(); will && wants_will && !stopping_) {
     // Section 3.1.3.2.2: after the will delay, or with the session's end.
     const Duration delay = std::chrono::seconds(std::min(will->delay_seconds, expiry));
-    if (delay.count() == 0 || !current) publish_will(link.client_id(), *will);
-    else sessions_.keep_will({link.session_key, link.client_id(), loop_.now() + delay, *will});
+    EndpointSessions::PendingWill pending{link.session_key, link.publisher(), loop_.now() + delay, *will};
+    if (delay.count() == 0) publish_will(pending);
+    else sessions_.keep_will(std::move(pending));
   }
-  if (!current || !config_.liveness) return;  // taken over: still connected
-  report(link, "connected", false, {{"reason", !ending.ended ? "the connection was lost" : ending.why.empty() ? "it took its leave" : ending.why}});
-  ticket_ = intake_.commit(std::nullopt);
+  if (current && config_.liveness) {  // else it was taken over: still connected
+    report(link.publisher(), "connected", false, {{"reason", !ending.ended ? "the connection was lost" : ending.why.empty() ? "it took its leave" : ending.why}});
+  }
+  if (std::exchange(offered_, false)) ticket_ = intake_.commit(std::nullopt);
 }
 
 void MqttEndpoint::drop(Link& link) {
@@ -335,6 +336,16 @@ void MqttEndpoint::drop(Link& link) {
   });
 }
 
+// Who is taken out of the users file, or gets another password, has no connection any more that the old one opened.
+void MqttEndpoint::end_of_gone_users() {
+  for (const auto& owned : links_) {
+    Link& link = *owned;
+    if (link.dead || link.leaving || !link.open_once || link.username.empty() || access_.standing_of(link.username) == link.standing) continue;
+    link.end(mqtt::not_authorized, "its user was removed, or has another password");
+    settle_input(link);
+  }
+}
+
 void MqttEndpoint::schedule_sweep() {
   if (sweep_timer_ || stopping_) return;
   sweep_timer_ = loop_.after(sweep_every, [this] {
@@ -346,6 +357,7 @@ void MqttEndpoint::schedule_sweep() {
 // Deadlines, by the monotonic clock: to say CONNECT, to keep alive (section 3.1.2.10: one and a half times), to be gone.
 void MqttEndpoint::sweep() {
   const Instant now = loop_.now();
+  if (access_.look_at_file()) end_of_gone_users();
   for (const auto& owned : links_) {
     Link& link = *owned;
     if (link.dead) continue;
@@ -374,7 +386,7 @@ void MqttEndpoint::sweep() {
       }
     }
   }
-  for (const auto& will : sessions_.take_due_wills(now)) publish_will(will.device, will.will);
+  for (const auto& will : sessions_.take_due_wills(now)) publish_will(will);
   if (sessions_.forget_expired(now)) offered_ = true;
   if (std::exchange(offered_, false)) ticket_ = intake_.commit(std::nullopt);
   sessions_kept_.set(static_cast<double>(sessions_.size()));
@@ -386,12 +398,15 @@ void MqttEndpoint::sweep() {
 void MqttEndpoint::arrived(EndpointConnection& connection, const mqtt::Connect& connect) {
   Link& link = static_cast<Link&>(connection);
   if (stopping_) return link.refuse(mqtt::server_unavailable, "the gateway stops");
-  if (!good_name(connect.client_id)) return link.refuse(mqtt::bad_client_id, "a client identifier of more than 256 bytes or with control characters");
+  if (!connect.client_id.empty() && !check_label(Label::identity, connect.client_id).ok()) return link.refuse(mqtt::bad_client_id, "a client identifier of more than 256 bytes or with control characters");
   link.wanted_client = connect.client_id;
   link.wants_clean = connect.clean_start;
   if (connect.username) {
-    if (!good_name(*connect.username)) return link.refuse(mqtt::bad_credentials, "a user name of more than 256 bytes or with control characters");
+    if (!connect.username->empty() && !check_label(Label::identity, *connect.username).ok()) return link.refuse(mqtt::bad_credentials, "a user name of more than 256 bytes or with control characters");
     link.username = *connect.username;
+  }
+  if (link.bad_subject && config_.client_certificates == "required") {
+    return link.refuse(mqtt::not_authorized, "the common name of its certificate is no text of 1 to 256 bytes without control characters");
   }
   const bool known_by_certificate = !link.subject.empty();
   const bool has_password = connect.username && connect.password;
@@ -403,13 +418,15 @@ void MqttEndpoint::arrived(EndpointConnection& connection, const mqtt::Connect& 
   }
   if (!has_password) return link.refuse(mqtt::bad_credentials, "no user name and password");
   link.here = std::make_shared<bool>(true);
-  access_.check(link.username, std::string(text_of(*connect.password)), [this, alive = alive_, here = link.here, &link](bool right) {
+  const auto decided = [this, alive = alive_, here = link.here, &link](Access::Answer answer) {
     if (!*alive || !*here || link.dead) return;
-    if (right) welcome(link);
+    if (answer == Access::Answer::right) welcome(link);
+    else if (answer == Access::Answer::busy) link.refuse(mqtt::server_busy, "too many passwords from its address wait to be checked");
     else link.refuse(mqtt::bad_credentials, "wrong user name or password");
     link.go_on();
     settle_input(link);
-  });
+  };
+  access_.check(link.stream->peer_address(), link.username, std::string(text_of(*connect.password)), link.here, decided);
 }
 
 std::uint32_t MqttEndpoint::granted_expiry(std::uint32_t wanted_seconds) const {
@@ -428,8 +445,15 @@ void MqttEndpoint::welcome(Link& link) {
     welcome.client_id = text("auto-", rng_.next());
     welcome.assigned = true;
   }
-  link.session_key = session_key(link.username, welcome.client_id);
-  EndpointSessions::Session* session = sessions_.find(link.session_key);
+  link.grant = grant_of(config_.acl, link.username, welcome.client_id, link.subject);
+  if (link.grant.other_client) return link.refuse(mqtt::not_authorized, "the access list gives it other client identifiers than this one");
+  if (const auto* will = link.will(); will && !link.grant.allows(will->topic)) {
+    denied_.add();
+    return link.refuse(mqtt::not_authorized, "its will is for a topic it may not publish to");
+  }
+  const Principal owner = principal_of(link.username, link.subject);
+  link.session_key = session_key(owner, welcome.client_id);
+  EndpointSessions::Session* session = sessions_.find(link.session_key, owner, welcome.client_id);
   if (session && session->link) {
     Link& old = static_cast<Link&>(*session->link);
     session->link = nullptr;
@@ -455,12 +479,15 @@ void MqttEndpoint::welcome(Link& link) {
   welcome.receive_maximum = receive_maximum();
   const auto keep_alive_max = static_cast<std::uint16_t>(std::chrono::duration_cast<std::chrono::seconds>(config_.keep_alive_max).count());
   welcome.keep_alive_seconds = link.keep_alive_seconds() == 0 ? keep_alive_max : std::min(link.keep_alive_seconds(), keep_alive_max);
-  link.grant = access_.grant(link.username, welcome.client_id, link.subject);
+  link.standing = access_.standing_of(link.username);
   link.open_once = true;
   connects_.add();
   link.accept(welcome, &session->state);
-  sessions_.drop_wills_of(link.session_key);
-  if (config_.liveness) report(link, "connected", true, {{"address", link.stream->peer_address()}});
+  // Section 3.1.2.5: who comes back to his session takes his will back; who begins anew has ended it.
+  for (const auto& will : sessions_.take_wills_of(link.session_key)) {
+    if (link.wants_clean) publish_will(will);
+  }
+  if (config_.liveness) report(link.publisher(), "connected", true, {{"address", link.stream->peer_address()}});
 }
 
 void MqttEndpoint::forget(const std::string& key) {
@@ -506,34 +533,36 @@ void MqttEndpoint::redelivered(EndpointConnection&) {
 
 // ---- events ---------------------------------------------------------------------------------------------------------
 
-void MqttEndpoint::report(const Link& link, const char* metric, Value value, Tags tags) {
+void MqttEndpoint::report(const EndpointSessions::Publisher& publisher, const char* metric, Value value, Tags tags) {
   Record event;
   event.kind = Kind::event;
-  event.device = link.client_id();
+  event.device = publisher.device;
   event.metric = metric;
   event.value = std::move(value);
   event.time = loop_.wall();
   event.trust = trust_.trusted() ? TimeTrust::gateway : TimeTrust::unsynced;
   event.tags = std::move(tags);
   event.tags.emplace_back("input", config_.name);
-  if (!link.username.empty()) event.tags.emplace_back("username", link.username);
-  if (!link.subject.empty()) event.tags.emplace_back("subject", link.subject);
+  if (!publisher.username.empty()) event.tags.emplace_back("username", publisher.username);
+  if (!publisher.subject.empty()) event.tags.emplace_back("subject", publisher.subject);
   intake_.report(std::move(event));
   offered_ = true;
 }
 
-void MqttEndpoint::publish_will(const std::string& device, const EndpointConnection::Will& will) {
-  Record event;
-  event.kind = Kind::event;
-  event.device = device;
-  event.metric = "will";
-  if (will.payload.size() <= will_text_max && good_utf8(will.payload)) event.value = will.payload;
-  else event.value = to_bytes(std::string_view(will.payload).substr(0, will_text_max));
-  event.time = loop_.wall();
-  event.trust = trust_.trusted() ? TimeTrust::gateway : TimeTrust::unsynced;
-  event.tags = {{"topic", will.topic}, {"input", config_.name}};
-  intake_.report(std::move(event));
-  ticket_ = intake_.commit(std::nullopt);
+// A will may wait for days, and rights change meanwhile: it passes the access list once more.
+void MqttEndpoint::publish_will(const EndpointSessions::PendingWill& pending) {
+  const auto& [device, username, subject] = pending.publisher;
+  const std::string& topic = pending.will.topic;
+  const bool gone = !username.empty() && access_.standing_of(username) == 0;
+  if (gone || !grant_of(config_.acl, username, device, subject).allows(topic)) {
+    denied_.add();
+    LOG_INFO("input ", config_.name, ": the will of ", device, " for ", topic, ", where it may not publish any more, is not published");
+    return;
+  }
+  const std::string& payload = pending.will.payload;
+  Value value = to_bytes(std::string_view(payload).substr(0, will_text_max));
+  if (payload.size() <= will_text_max && good_utf8(payload)) value = payload;
+  report(pending.publisher, "will", std::move(value), {{"topic", topic}});
 }
 
 }  // namespace millrace

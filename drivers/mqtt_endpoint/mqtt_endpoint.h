@@ -65,6 +65,7 @@ class MqttEndpoint final : public Driver, private EndpointConnection::Host {
   void gone(Link& link);
   void drop(Link& link);
   void sweep();
+  void end_of_gone_users();
   void schedule_sweep();
 
   // ---- sessions
@@ -72,8 +73,8 @@ class MqttEndpoint final : public Driver, private EndpointConnection::Host {
   void forget(const std::string& key);
   std::uint16_t receive_maximum() const;
   std::uint32_t granted_expiry(std::uint32_t wanted_seconds) const;
-  void report(const Link& link, const char* metric, Value value, Tags tags);
-  void publish_will(const std::string& device, const EndpointConnection::Will& will);
+  void report(const EndpointSessions::Publisher& publisher, const char* metric, Value value, Tags tags);
+  void publish_will(const EndpointSessions::PendingWill& will);
 
   Loop& loop_;
   Rng& rng_;

@@ -5,22 +5,40 @@
 
 namespace millrace {
 
-std::string session_key(std::string_view username, std::string_view client) { return text(username, "\x1f", client); }
+std::string session_key(const Principal& owner, std::string_view client) {
+  return text(static_cast<char>(owner.kind), owner.name.size(), ":", owner.name, "/", client);
+}
 
-std::string EndpointSessions::state_name(std::string_view key) const { return text("endpoint/", input_, "/", key); }
+std::string EndpointSessions::state_name(std::string_view key) const { return text("session/", input_.size(), ":", input_, "/", key); }
+
+bool EndpointSessions::read(const std::string& name, Instant now, Session& out) const {
+  const auto bytes = intake_.state(name);
+  auto state = bytes ? ClientSession::decode(*bytes) : std::nullopt;
+  if (!state) {
+    LOG_ERROR("input ", input_, ": the session kept as ", name, " cannot be read; it begins anew");
+    return false;
+  }
+  const Instant expires = now + std::chrono::seconds(state->expiry_seconds);
+  out = {std::move(*state), nullptr, expires, name};
+  return true;
+}
 
 void EndpointSessions::load(Instant now) {
+  // As sessions were named before they had owners: endpoint/INPUT/USER 0x1F CLIENT, the user empty for everybody without.
+  const std::string old_prefix = text("endpoint/", input_, "/");
+  for (const std::string& name : intake_.states(old_prefix)) {
+    const std::string_view rest = std::string_view(name).substr(old_prefix.size());
+    const std::size_t middle = rest.find('\x1f');
+    Session session;
+    if (middle == std::string_view::npos || !read(name, now, session)) continue;
+    const std::string client(rest.substr(middle + 1));
+    if (middle == 0) unowned_.insert_or_assign(client, std::move(session));
+    else sessions_.insert_or_assign(session_key({Principal::Kind::user, std::string(rest.substr(0, middle))}, client), std::move(session));
+  }
   const std::string prefix = state_name("");
   for (const std::string& name : intake_.states(prefix)) {
-    const auto bytes = intake_.state(name);
-    auto state = bytes ? ClientSession::decode(*bytes) : std::nullopt;
-    if (!state) {
-      LOG_ERROR("input ", input_, ": the session of ", name.substr(prefix.size()), " cannot be read; it begins anew");
-      continue;
-    }
-    Session session{std::move(*state), nullptr, now, true};
-    session.expires = now + std::chrono::seconds(session.state.expiry_seconds);
-    sessions_.insert_or_assign(name.substr(prefix.size()), std::move(session));
+    Session session;
+    if (read(name, now, session)) sessions_.insert_or_assign(name.substr(prefix.size()), std::move(session));
   }
 }
 
@@ -29,48 +47,59 @@ EndpointSessions::Session* EndpointSessions::find(const std::string& key) {
   return found == sessions_.end() ? nullptr : &found->second;
 }
 
+EndpointSessions::Session* EndpointSessions::find(const std::string& key, const Principal& owner, const std::string& client) {
+  if (Session* own = find(key); own || owner.kind == Principal::Kind::user) return own;
+  auto unowned = unowned_.extract(client);
+  return unowned ? &(sessions_[key] = std::move(unowned.mapped())) : nullptr;
+}
+
 bool EndpointSessions::save(const std::string& key) {
   Session* session = find(key);
   if (!session || session->state.expiry_seconds == 0 || !session->link) return false;
-  intake_.put_state(state_name(key), session->state.encode());
-  session->stored = true;
+  const std::string name = state_name(key);
+  if (!session->stored_as.empty() && session->stored_as != name) intake_.put_state(session->stored_as, {});
+  intake_.put_state(name, session->state.encode());
+  session->stored_as = name;
   return true;
+}
+
+bool EndpointSessions::erase(Sessions& from, Sessions::iterator session) {
+  const bool stored = !session->second.stored_as.empty();
+  if (stored) intake_.put_state(session->second.stored_as, {});
+  from.erase(session);
+  return stored;
 }
 
 bool EndpointSessions::forget(const std::string& key) {
   const auto found = sessions_.find(key);
-  if (found == sessions_.end()) return false;
-  const bool stored = found->second.stored;
-  if (stored) intake_.put_state(state_name(key), {});
-  sessions_.erase(found);
-  return stored;
+  return found != sessions_.end() && erase(sessions_, found);
 }
 
 bool EndpointSessions::forget_expired(Instant now) {
-  std::vector<std::string> expired;
-  for (const auto& [key, session] : sessions_) {
-    if (!session.link && now >= session.expires) expired.push_back(key);
-  }
   bool put = false;
-  for (const std::string& key : expired) put |= forget(key);
+  for (Sessions* sessions : {&sessions_, &unowned_}) {
+    for (auto at = sessions->begin(); at != sessions->end();) {
+      const auto session = at++;
+      if (!session->second.link && now >= session->second.expires) put |= erase(*sessions, session);
+    }
+  }
   return put;
 }
 
-void EndpointSessions::drop_wills_of(const std::string& key) {
-  std::erase_if(wills_, [&](const PendingWill& will) { return will.session == key; });
+std::list<EndpointSessions::PendingWill> EndpointSessions::take_wills_of(const std::string& key) {
+  std::list<PendingWill> taken;
+  for (auto at = wills_.begin(); at != wills_.end();) {
+    const auto will = at++;
+    if (will->session == key) taken.splice(taken.end(), wills_, will);
+  }
+  return taken;
 }
 
-std::vector<EndpointSessions::PendingWill> EndpointSessions::take_due_wills(Instant now) {
-  std::vector<PendingWill> due;
+std::list<EndpointSessions::PendingWill> EndpointSessions::take_due_wills(Instant now) {
+  std::list<PendingWill> due;
   for (auto at = wills_.begin(); at != wills_.end();) {
-    const Session* session = find(at->session);
-    const bool back = session && session->link;
-    if (!back && now < at->due) {
-      ++at;
-      continue;
-    }
-    if (!back) due.push_back(std::move(*at));
-    at = wills_.erase(at);
+    const auto will = at++;
+    if (now >= will->due) due.splice(due.end(), wills_, will);
   }
   return due;
 }

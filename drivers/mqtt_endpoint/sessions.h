@@ -1,6 +1,9 @@
 // What the endpoint keeps for clients, connected or away: their sessions, and the wills that wait for their delay. A session
 // is saved with Intake::put_state() in the commit that stores the messages it speaks of; the caller commits whenever a
 // method says that something was put. On the loop.
+//
+// A session belongs to a principal and a client identifier of his: another principal's client of the same name has another
+// session, and neither ends the other's connection.
 #pragma once
 
 #include <cstdint>
@@ -8,28 +11,31 @@
 #include <map>
 #include <string>
 #include <string_view>
-#include <vector>
 
+#include "drivers/mqtt_endpoint/acl.h"
 #include "drivers/mqtt_endpoint/client_session.h"
 #include "drivers/mqtt_endpoint/endpoint_connection.h"
 #include "ingest/intake.h"
 
 namespace millrace {
 
-// Clients of two users never share a session, whatever they call themselves.
-std::string session_key(std::string_view username, std::string_view client);
+// Names are told apart by their length: no two pairs have one key, whatever characters are in them.
+std::string session_key(const Principal& owner, std::string_view client);
 
 class EndpointSessions {
  public:
   struct Session {
     ClientSession state;
     EndpointConnection* link = nullptr;
-    Instant expires;       // while there is no link
-    bool stored = false;   // the log has it
+    Instant expires;        // while there is no link
+    std::string stored_as;  // its name in the log; empty: the log has none
+  };
+  struct Publisher {
+    std::string device, username, subject;
   };
   struct PendingWill {
     std::string session;
-    std::string device;
+    Publisher publisher;
     Instant due;
     EndpointConnection::Will will;
   };
@@ -39,26 +45,33 @@ class EndpointSessions {
   // How long they were alone before we started is not known for certain: each has its whole time again.
   void load(Instant now);
   Session* find(const std::string& key);
+  // The session of a principal's client. One that was saved before sessions had owners goes to the first client without a
+  // user that comes under its name; a wrong one takes nothing from the right one but the memory, and what that sends again is
+  // stored again.
+  Session* find(const std::string& key, const Principal& owner, const std::string& client);
   // A new one, or the one that is there.
   Session& open(const std::string& key) { return sessions_[key]; }
   // Both say whether something was put that wants a commit.
   [[nodiscard]] bool save(const std::string& key);
   [[nodiscard]] bool forget(const std::string& key);
   [[nodiscard]] bool forget_expired(Instant now);
-  std::size_t size() const { return sessions_.size(); }
+  std::size_t size() const { return sessions_.size() + unowned_.size(); }
 
   void keep_will(PendingWill will) { wills_.push_back(std::move(will)); }
-  void drop_wills_of(const std::string& key);
-  // Those that are due; those of clients that came back are gone.
-  std::vector<PendingWill> take_due_wills(Instant now);
-  bool empty() const { return sessions_.empty() && wills_.empty(); }
+  std::list<PendingWill> take_wills_of(const std::string& key);
+  std::list<PendingWill> take_due_wills(Instant now);
+  bool empty() const { return size() == 0 && wills_.empty(); }
 
  private:
+  using Sessions = std::map<std::string, Session, std::less<>>;
   std::string state_name(std::string_view key) const;
+  bool read(const std::string& name, Instant now, Session& out) const;
+  bool erase(Sessions& from, Sessions::iterator session);
 
   Intake& intake_;
   std::string input_;
-  std::map<std::string, Session, std::less<>> sessions_;
+  Sessions sessions_;
+  Sessions unowned_;  // by client identifier: from before sessions had owners, and not of a user
   std::list<PendingWill> wills_;
 };
 

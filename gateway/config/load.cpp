@@ -8,6 +8,7 @@
 #include "base/files.h"
 #include "base/host_port.h"
 #include "base/text.h"
+#include "base/topic_filter.h"
 #include "config/secret.h"
 
 namespace millrace {
@@ -179,6 +180,9 @@ void read_mqtt_input(Section& section, MqttInputConfig& out, std::set<std::strin
   read_name(section, "inputs.mqtt", out.name, names);
   const bool secure = read_servers(section, out.servers);
   section.texts("topics", out.topics);
+  for (const std::string& filter : out.topics) {
+    if (Status status = check_subscription(filter); !status.ok()) section.error("topics", status.detail());
+  }
   read_version(section, out.version);
   std::int64_t qos = out.qos;
   section.integer("qos", 0, 2, qos);
@@ -214,11 +218,27 @@ void read_listen(Section& section, std::string& out) {
   if (port < 0 || port > 65535) section.error("listen", text("\"", out, "\" is not ADDRESS:PORT, like \"127.0.0.1:1883\" or \"[::]:8883\""));
 }
 
+// The names of the publisher that an access list may speak of stand in for one character each while it is judged.
+std::string without_names(std::string pattern, std::initializer_list<std::string_view> names) {
+  for (const std::string_view name : names) {
+    for (std::size_t at = 0; (at = pattern.find(name, at)) != std::string::npos;) pattern.replace(at, name.size(), "x");
+  }
+  return pattern;
+}
+
 void read_acl(Section& section, AclConfig& out, const EndpointConfig& input) {
-  section.texts("users", out.users);
-  section.texts("clients", out.clients);
-  section.texts("subjects", out.subjects);
+  for (const auto& [key, patterns] : {std::pair{"users", &out.users}, std::pair{"clients", &out.clients}, std::pair{"subjects", &out.subjects}}) {
+    section.texts(key, *patterns);
+    for (const std::string& pattern : *patterns) {
+      if (pattern.empty()) section.error(key, "an empty pattern fits nobody; leave the list away where anybody is meant");
+    }
+  }
   section.texts("publish", out.publish, true);
+  for (const std::string& filter : out.publish) {
+    const std::string bare = without_names(filter, {"{username}", "{client_id}", "{subject}"});
+    if (Status status = check_topic_filter(bare); !status.ok()) section.error("publish", text(bare == filter ? "" : text("\"", filter, "\": "), status.detail()));
+    else if (bare.find_first_of("{}") != std::string::npos) section.error("publish", text("\"", filter, "\": known are {username}, {client_id} and {subject}"));
+  }
   if (!out.users.empty() && input.users_file.empty()) section.error("users", "there are no users without users_file");
   if (!out.subjects.empty() && input.client_certificates == "none") section.error("subjects", "there are no subjects without client_certificates");
   section.finish();

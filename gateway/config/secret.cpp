@@ -22,7 +22,7 @@ Result<std::string> secret_path(const SecretRef& secret) {
   return text(folder, "/", name);
 }
 
-Status check_secret(const SecretRef& secret) {
+Status check_secret(const SecretRef& secret, std::size_t bytes_max) {
   auto path = secret_path(secret);
   if (!path.ok()) return path.status();
   struct stat info {};
@@ -30,7 +30,7 @@ Status check_secret(const SecretRef& secret) {
   if ((info.st_mode & 0007) != 0) {
     return {Code::invalid, text(path.value(), " can be read by everybody; chmod 600 it")};
   }
-  auto content = read_file(path.value(), 64 << 10);
+  auto content = read_file(path.value(), bytes_max);
   return content.ok() ? Status{} : content.status();
 }
 

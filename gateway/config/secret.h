@@ -11,7 +11,7 @@ namespace millrace {
 // The path behind a reference: itself, or the credential of that name in $CREDENTIALS_DIRECTORY (systemd).
 Result<std::string> secret_path(const SecretRef& secret);
 // Whether the file exists, can be read, and only its owner (or root's group, read-only) can.
-Status check_secret(const SecretRef& secret);
+Status check_secret(const SecretRef& secret, std::size_t bytes_max = 64 << 10);
 // The content without a trailing newline; read anew at each use, so that a rotated file is picked up.
 Result<std::string> read_secret(const SecretRef& secret);
 

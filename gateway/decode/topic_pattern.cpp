@@ -1,6 +1,7 @@
 #include "decode/topic_pattern.h"
 
 #include "base/text.h"
+#include "base/topic_filter.h"
 
 namespace millrace {
 
@@ -56,6 +57,7 @@ Result<TopicPattern> TopicPattern::parse(std::string_view pattern) {
     if (parsed.kind == Level::rest && !last) return Status{Code::invalid, text("\"", level, "\" must be the last level")};
     out.levels_.push_back(std::move(parsed));
   }
+  if (Status status = check_topic_filter(out.filter()); !status.ok()) return status;
   return out;
 }
 
@@ -128,21 +130,6 @@ void Template::render(const TopicMatch& match, std::string_view input, std::stri
     if (!part.name) out += part.text;
     else if (part.text == "input" && !match.has("input")) out += input;
     else out += match.value(part.text);
-  }
-}
-
-bool filter_matches(std::string_view filter, std::string_view topic) {
-  if (topic.starts_with('$') && (filter.starts_with('+') || filter.starts_with('#'))) return false;
-  for (;;) {
-    const std::size_t wanted_end = std::min(filter.find('/'), filter.size()), end = std::min(topic.find('/'), topic.size());
-    const std::string_view wanted = filter.substr(0, wanted_end);
-    if (wanted == "#") return true;
-    if (wanted != "+" && wanted != topic.substr(0, end)) return false;
-    const bool more_wanted = wanted_end < filter.size(), more = end < topic.size();
-    if (!more) return !more_wanted || filter.substr(wanted_end) == "/#";  // "a/#" matches "a" too
-    if (!more_wanted) return false;
-    filter.remove_prefix(wanted_end + 1);
-    topic.remove_prefix(end + 1);
   }
 }
 

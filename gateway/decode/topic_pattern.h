@@ -62,7 +62,4 @@ class Template {
 // Whether `name` says something of the publisher: client_id, username, subject, property.NAME.
 bool names_publisher(std::string_view name);
 
-// Whether a topic filter matches what a publisher to `topic` sends (topic without wildcards).
-bool filter_matches(std::string_view filter, std::string_view topic);
-
 }  // namespace millrace

@@ -93,7 +93,7 @@ void Dial::on_connected(Status status) {
   if (!status.ok()) return try_next(std::move(status));
   if (!tls_) return finish(std::move(stream_));
   timer_ = loop_.after(std::max(deadline_ - loop_.now(), Duration{0}), [this] { finish(Status{Code::timeout, "TLS: no answer in time"}); });
-  auto secured = tls_->connect(std::move(stream_), where_.host, credentials_, [this](const Status& shaken, const std::string&) {
+  auto secured = tls_->connect(std::move(stream_), where_.host, credentials_, [this](const Status& shaken, const TlsPeer&) {
     if (shaken.ok()) finish(std::move(stream_));
     else finish(shaken);
   });

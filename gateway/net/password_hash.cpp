@@ -16,7 +16,6 @@ namespace millrace {
 namespace {
 
 constexpr std::size_t salt_bytes = 12, hash_bytes = 64;
-constexpr unsigned iterations_max = 10'000'000;
 
 std::vector<std::uint8_t> derive(std::string_view password, const std::vector<std::uint8_t>& salt, unsigned iterations, std::size_t bytes) {
   std::vector<std::uint8_t> out(bytes);
@@ -40,7 +39,9 @@ Status parse(std::string_view text, Stored& out) {
   if (parts.size() != 5 || !parts[0].empty()) return {Code::invalid, "not $7$iterations$salt$hash"};
   if (parts[1] != "7") return {Code::invalid, text.starts_with("$6$") ? "a $6$ hash without PBKDF2: set the password again" : "not a $7$ hash (PBKDF2 with SHA-512)"};
   const auto parsed = std::from_chars(parts[2].data(), parts[2].data() + parts[2].size(), out.iterations);
-  if (parsed.ptr != parts[2].data() + parts[2].size() || out.iterations == 0 || out.iterations > iterations_max) return {Code::invalid, "the number of iterations is none"};
+  if (parsed.ptr != parts[2].data() + parts[2].size() || out.iterations == 0 || out.iterations > password_iterations_max) {
+    return {Code::invalid, millrace::text("the number of iterations is 1 to ", password_iterations_max)};
+  }
   if (!unbase64(parts[3], out.salt) || out.salt.empty() || !unbase64(parts[4], out.hash) || out.hash.size() < 16 || out.hash.size() > hash_bytes) {
     return {Code::invalid, "salt or hash is not base64"};
   }

@@ -13,6 +13,7 @@
 namespace millrace {
 
 constexpr unsigned password_iterations = 100'000;
+constexpr unsigned password_iterations_max = 1'000'000;  // a check is to take seconds at most, on a small board too
 
 // A new hash with a salt from the kernel. Takes a tenth of a second and more: not for the loop.
 std::string hash_password(std::string_view password, unsigned iterations = password_iterations);

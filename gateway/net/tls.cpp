@@ -1,7 +1,9 @@
 #include "net/tls.h"
 
 #include <arpa/inet.h>
+#include <mbedtls/asn1.h>
 #include <mbedtls/error.h>
+#include <mbedtls/md.h>
 #include <mbedtls/oid.h>
 #include <mbedtls/pk.h>
 #include <mbedtls/ssl.h>
@@ -11,10 +13,12 @@
 #include <algorithm>
 #include <chrono>
 #include <cstring>
+#include <optional>
 #include <tuple>
 
 #include "base/check.h"
 #include "base/files.h"
+#include "base/label.h"
 #include "base/logger.h"
 #include "base/rng.h"
 #include "base/text.h"
@@ -25,7 +29,6 @@ namespace millrace {
 namespace {
 
 constexpr const char* system_store = "/etc/ssl/certs/ca-certificates.crt";
-constexpr Duration look_at_files_every = std::chrono::seconds(10);
 constexpr WallTime build_time{std::int64_t{MILLRACE_BUILD_TIME} * 1'000'000};
 
 int random_bytes(void*, unsigned char* out, std::size_t size) {
@@ -69,11 +72,64 @@ bool is_address(const std::string& host) {
   return ::inet_pton(AF_INET, host.c_str(), ignored) == 1 || ::inet_pton(AF_INET6, host.c_str(), ignored) == 1;
 }
 
-std::string common_name(const mbedtls_x509_crt* cert) {
-  for (const mbedtls_x509_name* name = cert ? &cert->subject : nullptr; name; name = name->next) {
-    if (MBEDTLS_OID_CMP(MBEDTLS_OID_AT_CN, &name->oid) == 0) return {reinterpret_cast<const char*>(name->val.p), name->val.len};
+void append_utf8(std::uint32_t point, std::string& out) {
+  if (point < 0x80) {
+    out += static_cast<char>(point);
+    return;
   }
-  return "";
+  const int more = point < 0x800 ? 1 : point < 0x10000 ? 2 : 3;
+  static constexpr std::uint32_t lead[] = {0, 0xC0, 0xE0, 0xF0};
+  out += static_cast<char>(lead[more] | (point >> (6 * more)));
+  for (int i = more - 1; i >= 0; --i) out += static_cast<char>(0x80 | ((point >> (6 * i)) & 0x3F));
+}
+
+// A DirectoryString (RFC 5280, section 4.1.2.4) as UTF-8. What a T61String means beyond ASCII nobody agrees on: then it is
+// none, as is everything else that is no text of its kind. Surrogates come out as what check_label() refuses.
+std::optional<std::string> directory_string(const mbedtls_asn1_buf& value) {
+  const std::string_view bytes(reinterpret_cast<const char*>(value.p), value.len);
+  const int width = value.tag == MBEDTLS_ASN1_BMP_STRING ? 2 : value.tag == MBEDTLS_ASN1_UNIVERSAL_STRING ? 4 : 1;
+  if (width == 1) {
+    const bool ascii = std::all_of(bytes.begin(), bytes.end(), [](unsigned char c) { return c < 0x80; });
+    if (value.tag != MBEDTLS_ASN1_UTF8_STRING && !ascii) return std::nullopt;
+    return std::string(bytes);
+  }
+  if (bytes.size() % static_cast<std::size_t>(width) != 0) return std::nullopt;
+  std::string out;
+  for (std::size_t at = 0; at < bytes.size(); at += static_cast<std::size_t>(width)) {
+    std::uint32_t point = 0;
+    for (int i = 0; i < width; ++i) point = point << 8 | value.p[at + static_cast<std::size_t>(i)];
+    if (point > 0x10FFFF) return std::nullopt;
+    append_utf8(point, out);
+  }
+  return out;
+}
+
+TlsPeer peer_of(const mbedtls_x509_crt* cert) {
+  for (const mbedtls_x509_name* name = cert ? &cert->subject : nullptr; name; name = name->next) {
+    if (MBEDTLS_OID_CMP(MBEDTLS_OID_AT_CN, &name->oid) != 0) continue;
+    auto subject = directory_string(name->val);
+    if (!subject || !check_label(Label::identity, *subject).ok()) return {"", true};
+    return {std::move(*subject), false};
+  }
+  return {};
+}
+
+const mbedtls_x509_crt* peer_certificate(const mbedtls_ssl_session& session) {
+#if MBEDTLS_VERSION_MAJOR >= 3
+  return session.MBEDTLS_PRIVATE(peer_cert);
+#else
+  return session.peer_cert;
+#endif
+}
+
+// How long a certificate is good from `now` on; nothing where it is not.
+std::optional<std::int64_t> seconds_left(const mbedtls_x509_crt& cert, WallTime wall) {
+  const WallTime now = std::max(wall, build_time);
+  if (moment_of(now) > moment_of(cert.valid_to) || moment_of(now) < moment_of(cert.valid_from)) return std::nullopt;
+  using namespace std::chrono;
+  const mbedtls_x509_time& to = cert.valid_to;
+  const sys_days day = year_month_day(year(to.year), month(static_cast<unsigned>(to.mon)), std::chrono::day(static_cast<unsigned>(to.day)));
+  return duration_cast<seconds>(day.time_since_epoch()).count() + to.hour * 3600 + to.min * 60 + to.sec - now.us / 1'000'000;
 }
 
 // What both sides are made of. Streams hold it while they live.
@@ -123,6 +179,22 @@ struct Identity {
 #endif
     if (const int set = mbedtls_ssl_conf_own_cert(&config, &own, &key); set != 0) return {Code::invalid, text(cert, ": ", words_of(set))};
     return {};
+  }
+
+  // A digest of whom this side trusts, who it is, and how it asks: sessions made under one do not outlive it.
+  std::string policy(std::uint8_t mode) const {
+    std::string all(1, static_cast<char>(mode));
+    for (const mbedtls_x509_crt* chain : {&trusted, &own}) {
+      for (const mbedtls_x509_crt* cert = chain; cert && cert->raw.p; cert = cert->next) {
+        all += text(cert->raw.len, ":");
+        all.append(reinterpret_cast<const char*>(cert->raw.p), cert->raw.len);
+      }
+      all += ';';
+    }
+    std::string digest(32, '\0');
+    MILLRACE_CHECK(mbedtls_md(mbedtls_md_info_from_type(MBEDTLS_MD_SHA256), reinterpret_cast<const unsigned char*>(all.data()), all.size(),
+                              reinterpret_cast<unsigned char*>(digest.data())) == 0);
+    return digest;
   }
 
   Status begin(int endpoint) {
@@ -297,7 +369,7 @@ class TlsStream final : public Stream {
     handshaken_ = true;
     if (after_handshake) after_handshake(ssl_);
     const auto alive = alive_;
-    if (const auto ready = std::exchange(ready_, nullptr)) ready({}, flags == 0 ? common_name(mbedtls_ssl_get_peer_cert(&ssl_)) : "");
+    if (const auto ready = std::exchange(ready_, nullptr)) ready({}, flags == 0 ? peer_of(mbedtls_ssl_get_peer_cert(&ssl_)) : TlsPeer{});
     return *alive && !over_;
   }
 
@@ -306,7 +378,7 @@ class TlsStream final : public Stream {
     over_ = true;
     flush();
     if (const auto ready = std::exchange(ready_, nullptr)) {
-      ready({code, "TLS: " + why}, "");
+      ready({code, "TLS: " + why}, {});
     } else if (received_) {
       const auto received = received_;
       received({});
@@ -331,8 +403,8 @@ class TlsStream final : public Stream {
 // ---- the server's side ----------------------------------------------------------------------------------------------
 
 struct TlsServer::Context : Identity {
-  TicketKeys tickets;
-  Context(Loop& loop, const std::string& ticket_file) : Identity(loop), tickets(ticket_file) {}
+  std::optional<TicketKeys> tickets;  // once the policy is known
+  using Identity::Identity;
 
   static int write_ticket(void* context, const mbedtls_ssl_session* session, unsigned char* start, const unsigned char* end, std::size_t* size,
                           std::uint32_t* lifetime) {
@@ -341,19 +413,24 @@ struct TlsServer::Context : Identity {
     (void)mbedtls_ssl_session_save(session, nullptr, 0, &needed);  // says how large it is
     Bytes saved(needed);
     if (mbedtls_ssl_session_save(session, reinterpret_cast<unsigned char*>(saved.data()), saved.size(), &needed) != 0) return MBEDTLS_ERR_SSL_INTERNAL_ERROR;
-    const Bytes ticket = self->tickets.seal(saved, self->loop.wall());
+    const Bytes ticket = self->tickets->seal(saved, self->loop.wall());
     if (ticket.empty() || ticket.size() > static_cast<std::size_t>(end - start)) return MBEDTLS_ERR_SSL_BUFFER_TOO_SMALL;
     std::copy_n(reinterpret_cast<const unsigned char*>(ticket.data()), ticket.size(), start);
     *size = ticket.size();
-    *lifetime = static_cast<std::uint32_t>(TicketKeys::lifetime_us / 1'000'000);
+    const mbedtls_x509_crt* peer = peer_certificate(*session);
+    const std::int64_t left = peer ? seconds_left(*peer, self->loop.wall()).value_or(0) : INT64_MAX;
+    *lifetime = static_cast<std::uint32_t>(std::clamp<std::int64_t>(left, 1, TicketKeys::lifetime_us / 1'000'000));  // 0 would say nothing
     return 0;
   }
 
   static int parse_ticket(void* context, mbedtls_ssl_session* session, unsigned char* bytes, std::size_t size) {
     auto* self = static_cast<Context*>(context);
-    const Bytes saved = self->tickets.open(bytes_of({reinterpret_cast<const char*>(bytes), size}), self->loop.wall());
+    const Bytes saved = self->tickets->open(bytes_of({reinterpret_cast<const char*>(bytes), size}), self->loop.wall());
     if (saved.empty()) return MBEDTLS_ERR_SSL_INVALID_MAC;  // a full handshake follows
-    return mbedtls_ssl_session_load(session, reinterpret_cast<const unsigned char*>(saved.data()), saved.size());
+    const int rc = mbedtls_ssl_session_load(session, reinterpret_cast<const unsigned char*>(saved.data()), saved.size());
+    // A certificate is not looked at again in a resumed handshake: its dates are here.
+    const mbedtls_x509_crt* peer = rc == 0 ? peer_certificate(*session) : nullptr;
+    return peer && !seconds_left(*peer, self->loop.wall()) ? MBEDTLS_ERR_SSL_SESSION_TICKET_EXPIRED : rc;
   }
 };
 
@@ -364,14 +441,15 @@ std::string stamp_of(const std::vector<std::string>& paths) {
   std::string stamp;
   for (const std::string& path : paths) {
     struct stat info {};
-    if (!path.empty() && ::stat(path.c_str(), &info) == 0) stamp += text(info.st_ino, ":", info.st_size, ":", info.st_mtim.tv_sec, ".", info.st_mtim.tv_nsec, ";");
+    if (!path.empty() && ::stat(path.c_str(), &info) == 0) stamp += text(info.st_dev, ":", info.st_ino, ":", info.st_size, ":", info.st_mtim.tv_sec, ".", info.st_mtim.tv_nsec,
+                                                                         ":", info.st_ctim.tv_sec, ".", info.st_ctim.tv_nsec, ";");
   }
   return stamp;
 }
 }  // namespace
 
 Result<std::shared_ptr<TlsServer::Context>> TlsServer::load() const {
-  auto context = std::make_shared<Context>(loop_, options_.ticket_key_file);
+  auto context = std::make_shared<Context>(loop_);
   if (Status status = context->begin(MBEDTLS_SSL_IS_SERVER); !status.ok()) return status;
   if (Status status = context->show(options_.cert, options_.key); !status.ok()) return status;
   const bool none = options_.client_certificates == ClientCertificates::none;
@@ -381,6 +459,7 @@ Result<std::shared_ptr<TlsServer::Context>> TlsServer::load() const {
   }
   mbedtls_ssl_conf_authmode(&context->config, none ? MBEDTLS_SSL_VERIFY_NONE
                                               : options_.client_certificates == ClientCertificates::required ? MBEDTLS_SSL_VERIFY_REQUIRED : MBEDTLS_SSL_VERIFY_OPTIONAL);
+  context->tickets.emplace(options_.ticket_key_file, context->policy(static_cast<std::uint8_t>(options_.client_certificates)));
   mbedtls_ssl_conf_session_tickets_cb(&context->config, Context::write_ticket, Context::parse_ticket, context.get());
   return context;
 }
@@ -390,15 +469,12 @@ Result<std::unique_ptr<TlsServer>> TlsServer::make(Loop& loop, TlsServerOptions 
   auto context = server->load();
   if (!context.ok()) return context.status();
   server->context_ = std::move(context).value();
-  server->looked_at_ = loop.now();
   server->stamp_ = stamp_of({server->options_.cert, secret_path(server->options_.key).ok() ? secret_path(server->options_.key).value() : "", server->options_.client_ca});
   return server;
 }
 
 // Certificates rotate: what changed on disk counts for the next connection. What cannot be used leaves the old ones.
 void TlsServer::look_at_files() {
-  if (loop_.now() - looked_at_ < look_at_files_every) return;
-  looked_at_ = loop_.now();
   const auto key = secret_path(options_.key);
   const std::string stamp = stamp_of({options_.cert, key.ok() ? key.value() : "", options_.client_ca});
   if (stamp == stamp_) return;
@@ -423,7 +499,8 @@ std::unique_ptr<Stream> TlsServer::accept(std::unique_ptr<Stream> raw, TlsReady 
 
 struct TlsClient::Resumption {
   mbedtls_ssl_session session;
-  std::string host;  // whose session it is; empty: none
+  std::string host;    // whose session it is; empty: none
+  std::string policy;  // what it was made under
   Resumption() { mbedtls_ssl_session_init(&session); }
   ~Resumption() { mbedtls_ssl_session_free(&session); }
 };
@@ -433,6 +510,7 @@ TlsClient::~TlsClient() = default;
 
 struct TlsClient::Credentials : Identity {
   using Identity::Identity;
+  std::string policy_digest;
 };
 
 std::function<Result<std::shared_ptr<TlsClient::Credentials>>()> TlsClient::loader() const {
@@ -445,6 +523,7 @@ std::function<Result<std::shared_ptr<TlsClient::Credentials>>()> TlsClient::load
     if (!config.cert.empty()) {
       if (Status status = credentials->show(config.cert, config.key); !status.ok()) return status;
     }
+    credentials->policy_digest = credentials->policy(MBEDTLS_SSL_VERIFY_REQUIRED);
     return credentials;
   };
 }
@@ -454,12 +533,17 @@ Result<std::unique_ptr<Stream>> TlsClient::connect(std::unique_ptr<Stream> raw, 
   // An address has no name to check or to send (RFC 6066, section 3): verify() compares it.
   const bool address = is_address(host);
   if (address) credentials->address = host;
+  const std::string policy = credentials->policy_digest;
   auto stream = std::make_unique<TlsStream>(loop_, std::move(raw), std::move(credentials), std::move(ready));
   if (Status status = stream->set_up(address ? "" : host); !status.ok()) return status;
-  if (resumption_->host == host) (void)mbedtls_ssl_set_session(&stream->ssl(), &resumption_->session);  // refused: a full handshake
-  stream->after_handshake = [resumption = resumption_, host](mbedtls_ssl_context& ssl) {
+  // The server's certificate is not looked at again in a resumed handshake: who trusts others by now, or meets a certificate
+  // that has expired since, begins anew.
+  const mbedtls_x509_crt* peer = resumption_->host == host && resumption_->policy == policy ? peer_certificate(resumption_->session) : nullptr;
+  if (peer && seconds_left(*peer, loop_.wall())) (void)mbedtls_ssl_set_session(&stream->ssl(), &resumption_->session);  // refused: a full handshake
+  stream->after_handshake = [resumption = resumption_, host, policy](mbedtls_ssl_context& ssl) {
     mbedtls_ssl_session_free(&resumption->session);
     mbedtls_ssl_session_init(&resumption->session);
+    resumption->policy = policy;
     resumption->host = mbedtls_ssl_get_session(&ssl, &resumption->session) == 0 ? host : "";
   };
   TlsStream& begun = *stream;

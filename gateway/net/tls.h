@@ -13,9 +13,14 @@
 namespace millrace {
 
 // `ok` once the handshake is through and the peer is who he should be; `invalid` when a certificate is at fault (somebody
-// must act), `unavailable` for everything else. `subject`: common name of the peer's certificate, if he showed one. Runs once,
-// from inside the stream's own reading, where it may be destroyed.
-using TlsReady = std::function<void(const Status& status, const std::string& subject)>;
+// must act), `unavailable` for everything else. Runs once, from inside the stream's own reading, where it may be destroyed.
+struct TlsPeer {
+  // What the peer's certificate says he is: the common name of its subject, the first where there are several. Alternative
+  // names are not looked at: they say where a server is found. Empty without a certificate, or where its name is none.
+  std::string subject;
+  bool bad_subject = false;  // it has a common name that is no text: not UTF-8, too long, with control characters
+};
+using TlsReady = std::function<void(const Status& status, const TlsPeer& peer)>;
 
 enum class ClientCertificates : std::uint8_t { none, optional, required };
 
@@ -30,7 +35,8 @@ struct TlsServerOptions {
 class TlsServer {
  public:
   static Result<std::unique_ptr<TlsServer>> make(Loop& loop, TlsServerOptions options);
-  // The handshake begins with what arrives. Certificates that changed on disk are picked up here.
+  // The handshake begins with what arrives. Certificates that changed on disk are picked up here; tickets that were issued
+  // under others lead to a full handshake.
   std::unique_ptr<Stream> accept(std::unique_ptr<Stream> raw, TlsReady ready);
   ~TlsServer();
 
@@ -44,7 +50,6 @@ class TlsServer {
   TlsServerOptions options_;
   std::shared_ptr<Context> context_;
   std::string stamp_;
-  Instant looked_at_;
 };
 
 class TlsClient {

@@ -14,16 +14,17 @@ namespace {
 constexpr std::string_view magic = "MRTICK1\n";
 constexpr std::size_t iv_bytes = 12, tag_bytes = 16, name_bytes = 16, time_bytes = 8;
 
-bool crypt(int mode, const std::uint8_t* key, const std::uint8_t* iv, BytesView in, std::byte* out, std::uint8_t* tag) {
+bool crypt(int mode, const std::uint8_t* key, const std::uint8_t* iv, std::string_view bound_to, BytesView in, std::byte* out, std::uint8_t* tag) {
   mbedtls_gcm_context gcm;
   mbedtls_gcm_init(&gcm);
   int rc = mbedtls_gcm_setkey(&gcm, MBEDTLS_CIPHER_ID_AES, key, 256);
   const auto* from = reinterpret_cast<const unsigned char*>(in.data());
   auto* to = reinterpret_cast<unsigned char*>(out);
+  const auto* also = reinterpret_cast<const unsigned char*>(bound_to.data());
   if (rc == 0 && mode == MBEDTLS_GCM_ENCRYPT) {
-    rc = mbedtls_gcm_crypt_and_tag(&gcm, MBEDTLS_GCM_ENCRYPT, in.size(), iv, iv_bytes, nullptr, 0, from, to, tag_bytes, tag);
+    rc = mbedtls_gcm_crypt_and_tag(&gcm, MBEDTLS_GCM_ENCRYPT, in.size(), iv, iv_bytes, also, bound_to.size(), from, to, tag_bytes, tag);
   } else if (rc == 0) {
-    rc = mbedtls_gcm_auth_decrypt(&gcm, in.size(), iv, iv_bytes, nullptr, 0, tag, tag_bytes, from, to);
+    rc = mbedtls_gcm_auth_decrypt(&gcm, in.size(), iv, iv_bytes, also, bound_to.size(), tag, tag_bytes, from, to);
   }
   mbedtls_gcm_free(&gcm);
   return rc == 0;
@@ -31,7 +32,7 @@ bool crypt(int mode, const std::uint8_t* key, const std::uint8_t* iv, BytesView 
 
 }  // namespace
 
-TicketKeys::TicketKeys(std::string path) : path_(std::move(path)) { read(); }
+TicketKeys::TicketKeys(std::string path, std::string policy) : path_(std::move(path)), policy_(std::move(policy)) { read(); }
 
 void TicketKeys::read() {
   auto content = read_file(path_, 4096);
@@ -57,7 +58,7 @@ void TicketKeys::rotate(WallTime now) {
   write();
 }
 
-// key name, IV, sealed (time, session), tag
+// key name, IV, sealed (time, session), tag over these and the policy
 Bytes TicketKeys::seal(BytesView session, WallTime now) {
   rotate(now);
   Bytes plain(time_bytes + session.size());
@@ -67,7 +68,7 @@ Bytes TicketKeys::seal(BytesView session, WallTime now) {
   std::memcpy(ticket.data(), keys_[0].name, name_bytes);
   fill_from_kernel(ticket.data() + name_bytes, iv_bytes);
   auto* raw = reinterpret_cast<std::uint8_t*>(ticket.data());
-  if (!crypt(MBEDTLS_GCM_ENCRYPT, keys_[0].key, raw + name_bytes, plain, ticket.data() + name_bytes + iv_bytes, raw + ticket.size() - tag_bytes)) return {};
+  if (!crypt(MBEDTLS_GCM_ENCRYPT, keys_[0].key, raw + name_bytes, policy_, plain, ticket.data() + name_bytes + iv_bytes, raw + ticket.size() - tag_bytes)) return {};
   return ticket;
 }
 
@@ -79,7 +80,8 @@ Bytes TicketKeys::open(BytesView ticket, WallTime now) const {
     auto* raw = reinterpret_cast<std::uint8_t*>(sealed.data());
     const std::size_t size = sealed.size() - name_bytes - iv_bytes - tag_bytes;
     Bytes plain(size);
-    if (!crypt(MBEDTLS_GCM_DECRYPT, key.key, raw + name_bytes, BytesView(sealed).subspan(name_bytes + iv_bytes, size), plain.data(), raw + sealed.size() - tag_bytes)) return {};
+    const BytesView inside = BytesView(sealed).subspan(name_bytes + iv_bytes, size);
+    if (!crypt(MBEDTLS_GCM_DECRYPT, key.key, raw + name_bytes, policy_, inside, plain.data(), raw + sealed.size() - tag_bytes)) return {};
     std::int64_t made = 0;
     std::memcpy(&made, plain.data(), time_bytes);
     if (now.us - made > lifetime_us || made - now.us > rotate_after_us) return {};

@@ -1,6 +1,7 @@
 // inputs.mqtt_endpoint: devices publish straight to us.
 #include "base/host_port.h"
 #include "drivers/mqtt_endpoint/mqtt_endpoint.h"
+#include "drivers/mqtt_endpoint/users_file.h"
 #include "plugin.h"
 #include "plugins/check_route.h"
 #include "plugins/fingerprint.h"
@@ -32,8 +33,17 @@ void check(LoadedConfig& loaded) {
   for (const auto& input : loaded.config.endpoints) {
     for (const RouteConfig& route : input.routes) check_route(loaded, input.name, route);
     if (input.users_file.empty()) continue;
-    if (auto users = read_users_file(input.users_file); !users.ok()) {
-      loaded.errors.push_back({input.routes.empty() ? 0 : input.routes.front().line, 1, text("input \"", input.name, "\": users_file: ", users.status().detail())});
+    const int line = input.routes.empty() ? 0 : input.routes.front().line;
+    const std::string where = text("input \"", input.name, "\": users_file: ");
+    auto users = read_users_file(input.users_file);
+    if (!users.ok()) {
+      loaded.errors.push_back({line, 1, where + users.status().detail()});
+      continue;
+    }
+    // A line that is none must not keep everybody out: a warning, and the daemon starts. Without a good one nobody could come.
+    for (const std::string& fault : users.value().faults) {
+      if (users.value().hashes.empty()) loaded.errors.push_back({line, 1, where + fault});
+      else loaded.warnings.push_back(where + fault);
     }
   }
 }

@@ -1,6 +1,7 @@
 // inputs.mqtt: a subscription at a broker.
 #include <algorithm>
 
+#include "base/topic_filter.h"
 #include "drivers/mqtt/mqtt_driver.h"
 #include "plugin.h"
 #include "plugins/check_route.h"
@@ -48,7 +49,7 @@ void check(LoadedConfig& loaded) {
       if (const std::size_t at = topic.find("{gateway}"); at != std::string::npos) topic.replace(at, 9, config.gateway.name);
       if (const std::size_t at = topic.find("{lane}"); at != std::string::npos) topic.replace(at, 6, "raw");
       for (const std::string& filter : same_broker ? filters_of(input) : std::vector<std::string>{}) {
-        if (filter_matches(filter, topic)) {
+        if (filter_matches(topics_of_subscription(filter), topic)) {
           const int line = input.routes.empty() ? 0 : input.routes.front().line;
           loaded.errors.push_back({line, 1, text("input \"", input.name, "\" would hear what uplink \"", uplink.name, "\" sends: \"", filter,
                                                  "\" matches \"", topic, "\" on the same broker")});

@@ -409,6 +409,208 @@ class Access(Endpoint):
         self.assertEqual((self.folder / "log" / "tls-tickets-devices").stat().st_mode & 0o777, 0o600)
 
 
+    # ---- principals
+    def issue(self, name, subject, patch=None, ca="ca"):
+        """A client certificate; `patch` replaces bytes of it, and it is signed again: names that openssl itself would not write."""
+        tls = self.tls()
+        run = lambda *command, **more: subprocess.run(command, check=True, capture_output=True, cwd=tls, **more).stdout
+        run("openssl", "req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-keyout", f"{name}.key", "-out", f"{name}.csr", "-utf8", "-subj", f"/CN={subject}")
+        run("openssl", "x509", "-req", "-in", f"{name}.csr", "-CA", f"{ca}.pem", "-CAkey", f"{ca}.key", "-CAcreateserial", "-days", "3", "-out", f"{name}.pem")
+        if patch:
+            def element(at):  # (start of the content, end) of the DER element at `at`
+                size, at = der[at + 1], at + 2
+                if size & 0x80:
+                    count = size & 0x7F
+                    size, at = int.from_bytes(der[at:at + count], "big"), at + count
+                return at, at + size
+
+            def sized(tag, content):
+                length = len(content)
+                return bytes([tag]) + (bytes([length]) if length < 0x80 else b"\x82" + struct.pack(">H", length)) + content
+
+            der = run("openssl", "x509", "-in", f"{name}.pem", "-outform", "DER")
+            begin = element(0)[0]
+            signed, algorithm = der[begin:element(begin)[1]], der[element(begin)[1]:element(element(begin)[1])[1]]
+            self.assertIn(patch[0], signed)
+            signed = signed.replace(*patch)
+            (tls / "signed").write_bytes(signed)
+            signature = run("openssl", "dgst", "-sha256", "-sign", f"{ca}.key", "signed")
+            run("openssl", "x509", "-inform", "DER", "-out", f"{name}.pem", input=sized(0x30, signed + algorithm + sized(0x03, b"\0" + signature)))
+        return tls / f"{name}.pem", tls / f"{name}.key"
+
+    def secure(self, certificate, *packets, session=None):
+        """A Raw over TLS, with a client certificate where one is given."""
+        context = ssl.create_default_context(cafile=f"{self.tls()}/ca.pem")
+        context.maximum_version = ssl.TLSVersion.TLSv1_2
+        if certificate:
+            context.load_cert_chain(*certificate)
+        raw = Raw(self.port)
+        raw.context = context
+        raw.socket = context.wrap_socket(raw.socket, server_hostname="localhost", session=session)
+        raw.send(*packets)
+        return raw
+
+    def endpoint_with_tls(self, certificates, more="", extra="", start=True):
+        tls = self.tls()
+        return self.endpoint(start, input=f'tls_cert = "{tls}/server.pem"\ntls_key_file = "{tls}/server.key"\ntls_ca = "{tls}/ca.pem"\nclient_certificates = "{certificates}"\n{extra}', more=more)
+
+    def test_a_session_is_its_principals_whatever_its_client_is_called(self):
+        acl = '  [[inputs.mqtt_endpoint.acl]]\n  subjects = ["press-*"]\n  publish = ["plant/{subject}/#"]\n'
+        gateway = self.endpoint_with_tls("required", acl)
+        press_1, press_2 = self.issue("press-1", "press-1"), self.issue("press-2", "press-2")
+        lasting = b"\x11" + struct.pack(">I", 3600)
+        came = connect(client="press-1", flags=0, properties=lasting)
+        first = self.secure(press_1, came)
+        self.assertEqual(first.packet()[1][:2], b"\0\0")
+        other = self.secure(press_2, came, *[publish(topic="plant/press-2/d/telemetry", qos=2, id=i) for i in range(1, 101)])
+        self.assertEqual(other.packet()[1][:2], b"\0\0")  # a session of its own, begun anew
+        for i in range(1, 101):
+            self.assertEqual(other.packet()[0], 0x50)
+        other.socket.close()
+        # The one whose name was used is still connected, and what it says is stored, before and after a kill of the gateway.
+        first.send(*[publish(topic="plant/press-1/d/telemetry", qos=2, id=i) for i in range(1, 6)])
+        for i in range(1, 6):
+            first.send(packet(0x62, struct.pack(">H", i)))
+        answers = [first.packet()[0] for _ in range(10)]
+        self.assertEqual((answers.count(0x50), answers.count(0x70)), (5, 5))
+        gateway.stop(signal.SIGKILL)
+        self.start()
+        again = self.secure(press_2, came, publish(topic="plant/press-2/d/telemetry", qos=2, id=7, flags=8))
+        self.assertEqual((again.packet()[1][:2], again.packet()[0]), (b"\1\0", 0x50))  # it holds 7: stored once
+        wait_for(lambda: len(self.records()) == 105, "100 and 5 are in the log")
+        self.assertEqual(sum(r["tags"].get("line") == "press-1" for r in self.records()), 5)
+
+    def test_a_will_passes_the_access_list_and_names_its_principal(self):
+        for name in ("press-1", "press-2"):
+            self.add_user(name, "sesame")
+        gateway = self.endpoint(input=f'users_file = "{self.folder}/users"', more='  [[inputs.mqtt_endpoint.acl]]\n  users = ["*"]\n  publish = ["plant/{username}/#"]\n')
+
+        def come(version, user, topic, client="boiler-9", delay=0):
+            properties = (b"\x05\x18" + struct.pack(">I", delay) if delay else b"\0") if version == 5 else b""
+            mine = b"\x11" + struct.pack(">I", 600) if delay else b""
+            payload = properties + text(topic) + text("gone") + text(user) + text("sesame")
+            return Raw(self.port, connect(version, client, flags=(0 if delay else 2) | 4 | 0xC0, properties=mine, payload=payload))
+
+        self.assertEqual(come(5, "press-1", "plant/boiler-9/state").packet()[1][:2], b"\0\x87")
+        self.assertEqual(come(4, "press-1", "plant/boiler-9/state").packet()[1], b"\0\5")
+        good = come(5, "press-1", "plant/press-1/state")
+        self.assertEqual(good.packet()[1][:2], b"\0\0")
+        good.socket.close()
+        wills = lambda: [r for r in self.records("alarm") if r["metric"] == "will"]
+        wait_for(lambda: len(wills()) == 1, "the one will that was allowed")
+        self.assertEqual({k: wills()[0]["tags"].get(k) for k in ("username", "input", "topic")}, {"username": "press-1", "input": "devices", "topic": "plant/press-1/state"})
+        # The will of a user who is removed meanwhile, and his connections, end with him; another user's go on.
+        late, stays = come(5, "press-2", "plant/press-2/state", "a", delay=4), come(5, "press-1", "plant/press-1/state", "b")
+        self.assertEqual((late.packet()[1][:2], stays.packet()[1][:2]), (b"\0\0", b"\0\0"))
+        there = come(5, "press-2", "plant/press-2/state", "c")
+        self.assertEqual(there.packet()[1][:2], b"\0\0")
+        late.socket.close()
+        done = subprocess.run([str(BUILD / "millrace"), "passwd", "--delete", str(self.folder / "users"), "press-2"], capture_output=True, text=True, timeout=60)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertEqual(there.packet(), (0xE0, b"\x87"))
+        wait_for(lambda: "where it may not publish any more" in (self.folder / "gateway.log").read_text(), "the late will is not published")
+        stays.send(packet(0xC0))
+        self.assertEqual(stays.packet()[0], 0xD0)
+        self.assertEqual(len(wills()), 1)
+
+    def test_every_user_is_no_word_for_nobody(self):
+        self.add_user("anna", "sesame")
+        self.endpoint(input=f'anonymous = true\nusers_file = "{self.folder}/users"', more='  [[inputs.mqtt_endpoint.acl]]\n  users = ["*"]\n  publish = ["plant/#"]\n')
+        raw = Raw(self.port, connect(), publish())
+        self.assertEqual([raw.packet()[0], raw.packet()], [0x20, (0x40, b"\0\1\x87")])
+        self.assertEqual(self.publish_as("-u", "anna", "-P", "sesame").returncode, 0)
+
+    def test_a_common_name_is_taken_exactly_or_not_at_all(self):
+        self.endpoint_with_tls("required", '  [[inputs.mqtt_endpoint.acl]]\n  subjects = ["device-1", "größe-\u00df"]\n  publish = ["#"]\n')
+        utf8 = b"\x0c\x0d"
+        for name, subject, patch in (("nul", "device-1-evil", (utf8 + b"device-1-evil", utf8 + b"device-1\0evil")), ("line", "device-1-evil", (utf8 + b"device-1-evil", utf8 + b"device-1\nevil")),
+                                     ("bytes", "device-1-evil", (utf8 + b"device-1-evil", b"\x13\x0d" + b"device-1\xffevil")), ("t61", "device-1-evil", (utf8 + b"device-1-evil", b"\x14\x0d" + b"device-1\xfcevil"))):
+            raw = self.secure(self.issue(name, subject, patch), connect(), publish())
+            answer = raw.packet()
+            self.assertEqual(answer[1][:2], b"\0\x87", name)
+            self.assertIn(b"common name", answer[1])
+        # A BMPString is the text that it spells.
+        for name, subject, patch, right in (("exact", "device-1", None, 0), ("bmp", "device-1device-1", (b"\x0c\x10device-1device-1", b"\x1e\x10" + "device-1".encode("utf-16-be")), 0), ("other", "device-2", None, 0x87)):
+            raw = self.secure(self.issue(name, subject, patch), connect(), publish())
+            self.assertEqual(raw.packet()[1][:2], b"\0\0", name)
+            self.assertEqual(raw.packet()[1][2:3] or b"\0", bytes([right]), name)
+
+    def test_a_ticket_ends_with_the_policy_it_was_issued_under(self):
+        tls = self.tls()
+        gateway = self.endpoint_with_tls("optional", extra="anonymous = true")
+        config = self.folder / "millrace.toml"
+
+        def visit(certificate=None, session=None, context=None):
+            """(session, whether it was resumed), or None where the handshake was refused."""
+            try:
+                context = context or ssl.create_default_context(cafile=f"{tls}/ca.pem")
+                context.maximum_version = ssl.TLSVersion.TLSv1_2
+                if certificate:
+                    context.load_cert_chain(*certificate)
+                with socket.create_connection(("127.0.0.1", self.port), 10) as raw, context.wrap_socket(raw, server_hostname="localhost", session=session) as s:
+                    s.sendall(connect())
+                    if s.recv(100)[:1] != b"\x20":
+                        return None
+                    return s.session, s.session_reused, context
+            except (ssl.SSLError, ConnectionError):
+                return None
+
+        certificate = (f"{tls}/client.pem", f"{tls}/client.key")
+        nobody, _, nobodys = visit()
+        known, _, knowns = visit(certificate)
+        self.assertTrue(visit(session=nobody, context=nobodys)[1])
+        self.assertTrue(visit(session=known, context=knowns)[1])
+        gateway.stop(signal.SIGTERM)
+        config.write_text(config.read_text().replace('"optional"', '"required"'))
+        gateway = self.start()
+        self.assertIsNone(visit(session=nobody, context=nobodys))
+        self.assertFalse(visit(session=known, context=knowns)[1])  # a full handshake, and in
+        known, _, knowns = visit(certificate)
+        self.assertTrue(visit(session=known, context=knowns)[1])
+        # Other certificates are trusted from now on; the file is replaced, nothing is restarted.
+        shutil.copytree(tls, self.folder / "old-tls")
+        subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-keyout", "ca2.key", "-out", "ca2.pem", "-days", "3", "-subj", "/CN=Another CA",
+                        "-addext", "basicConstraints=critical,CA:TRUE"], cwd=tls, check=True, capture_output=True)
+        client = self.issue("new", "new", ca="ca2")
+        os.replace(tls / "ca.pem", tls / "own-ca.pem")
+        shutil.copy(tls / "ca2.pem", tls / "ca.pem")
+        trusting = lambda: ssl.create_default_context(cafile=f"{tls}/own-ca.pem")
+        self.assertIsNone(visit(session=known, context=knowns))
+        self.assertFalse(visit(client, context=trusting())[1])
+        gateway.stop(signal.SIGKILL)
+        self.start()
+        self.assertIsNone(visit(session=known, context=knowns))
+        fresh, _, freshs = visit(client, context=trusting())
+        self.assertTrue(visit(session=fresh, context=freshs)[1])
+
+    def test_made_up_names_do_not_lock_the_users_out(self):
+        self.add_user("anna", "sesame")
+        self.endpoint(input=f'users_file = "{self.folder}/users"')
+        login = lambda user, password, version=5: connect(version, client=user, flags=2 | 0xC0, payload=text(user) + text(password))
+        crowd = [Raw(self.port, login(f"made-up-{i}", "x", 5 if i % 2 else 4)) for i in range(150)]
+        honest = Raw(self.port, login("anna", "sesame"))
+        self.assertEqual(honest.packet()[1][:2], b"\0\0")
+        told = {raw.packet()[1][1] for raw in crowd}
+        self.assertLessEqual({0x89, 3}, told)         # busy, in the words of both versions
+        self.assertLessEqual(told, {0x89, 3, 0x86, 4})
+
+    def test_more_users_than_a_small_file_holds(self):
+        self.add_user("press-0", "sesame")
+        users = self.folder / "users"
+        stored = users.read_text().split(":", 1)[1]
+        users.write_text("".join(f"press-{i}:{stored}" for i in range(700)))
+        self.add_user("fresh", "new")
+        self.endpoint(input=f'users_file = "{users}"')
+        self.assertEqual(self.publish_as("-u", "fresh", "-P", "new").returncode, 0)
+        self.assertEqual(self.publish_as("-u", "press-699", "-P", "sesame").returncode, 0)
+        done = subprocess.run([str(BUILD / "millrace"), "passwd", "--delete", str(users), "press-699"], capture_output=True, text=True, timeout=60)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertNotEqual(self.publish_as("-u", "press-699", "-P", "sesame").returncode, 0)
+        users.write_text(users.read_text() + "half a li")  # a line that is none keeps nobody out
+        self.assertEqual(self.publish_as("-u", "press-1", "-P", "sesame").returncode, 0)
+        self.assertEqual(self.command("check").returncode, 0)
+
+
 class Storm(Endpoint):
     """A fleet over TLS comes back at once after the gateway was cut off. MILLRACE_DEVICES sets its size."""
 

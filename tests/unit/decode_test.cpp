@@ -1,6 +1,7 @@
 #include <doctest/doctest.h>
 
 #include "base/rng.h"
+#include "base/topic_filter.h"
 #include "decode/line_framer.h"
 #include "decode/router.h"
 #include "decode/timestamps.h"

@@ -6,6 +6,7 @@
 #include "base/rng.h"
 #include "base/text.h"
 #include "drivers/mqtt_endpoint/access.h"
+#include "drivers/mqtt_endpoint/acl.h"
 #include "drivers/mqtt_endpoint/endpoint_connection.h"
 #include "net/password_hash.h"
 #include "net/tls_tickets.h"
@@ -248,17 +249,59 @@ TEST_CASE("password: mosquitto's own files are understood, ours say yes and no")
   CHECK_FALSE(check_hash("$6$YWJj$YWJj").ok());
 }
 
-TEST_CASE("access: a publisher's own name fills the topic filter, and cannot widen it") {
-  sim::SimLoop loop;
-  EndpointConfig config;
-  config.acl = {{{"line-*"}, {}, {}, {"plant/{username}/#"}}, {{}, {}, {}, {"public/{client_id}/+"}}};
-  Access access(loop, config);
-  const auto grant = access.grant("line-1", "c1", "");
+TEST_CASE("access list: a publisher's own name fills the topic filter, and cannot widen it") {
+  const std::vector<AclConfig> acl{{{"line-*"}, {}, {}, {"plant/{username}/#"}}, {{}, {}, {}, {"public/{client_id}/+"}}, {{}, {}, {}, {"{client_id}/x"}}};
+  const Grant grant = grant_of(acl, "line-1", "c1", "");
   CHECK(grant.allows("plant/line-1/x/y"));
   CHECK_FALSE(grant.allows("plant/line-2/x"));
   CHECK(grant.allows("public/c1/t"));
   CHECK_FALSE(grant.allows("public/c2/t"));
-  for (const char* sly : {"+", "#", "a/b", ""}) CHECK_FALSE(access.grant("other", sly, "").allows("public/c2/t"));
+  CHECK(grant.allows("c1/x"));
+  for (const char* sly : {"+", "#", "a/b", ""}) CHECK_FALSE(grant_of(acl, "other", sly, "").allows("public/c2/t"));
+  CHECK_FALSE(grant_of(acl, "other", "$SYS", "").allows("$SYS/x"));
+  // A name that looks like another placeholder is a name.
+  CHECK(grant_of(acl, "line-1", "{username}", "").allows("public/{username}/t"));
+  CHECK_FALSE(grant_of(acl, "line-1", "{username}", "").allows("public/line-1/t"));
+}
+
+TEST_CASE("access list: a pattern fits names, never the want of one") {
+  for (const char* pattern : {"*", "**", "?*", "[a-z]*"}) {
+    const std::vector<AclConfig> users{{{pattern}, {}, {}, {"a/#"}}}, subjects{{{}, {}, {pattern}, {"a/#"}}};
+    CAPTURE(pattern);
+    CHECK(grant_of(users, "anna", "c1", "").allows("a/b"));
+    CHECK_FALSE(grant_of(users, "", "c1", "press-1").allows("a/b"));
+    CHECK(grant_of(subjects, "", "c1", "press-1").allows("a/b"));
+    CHECK_FALSE(grant_of(subjects, "anna", "c1", "").allows("a/b"));
+  }
+  using namespace std::string_literals;
+  CHECK(pattern_fits("device-1", "device-1"));
+  CHECK_FALSE(pattern_fits("device-1", "device-1\0evil"s));
+  CHECK_FALSE(pattern_fits("device-1\0evil"s, "device-1"));
+  CHECK(pattern_fits("line-*-[0-9]?", "line-a-b-17"));
+  CHECK_FALSE(pattern_fits("line-[!0-9]", "line-7"));
+  CHECK((pattern_fits("a\\*", "a*") && !pattern_fits("a\\*", "ab") && pattern_fits("a[", "a[") && pattern_fits("[]]", "]")));
+}
+
+TEST_CASE("access list: entries that name a user can say which client identifiers are his") {
+  const std::vector<AclConfig> acl{{{"*"}, {"{username}", "{username}-*"}, {}, {"plant/{username}/#"}}, {{"admin"}, {}, {}, {"#"}}};
+  CHECK(grant_of(acl, "press-1", "press-1-a", "").allows("plant/press-1/x"));
+  CHECK(grant_of(acl, "press-1", "boiler-9", "").other_client);
+  CHECK_FALSE(grant_of(acl, "press-1", "boiler-9", "").allows("plant/press-1/x"));
+  CHECK_FALSE(grant_of(acl, "press-1", "press-1", "").other_client);
+  CHECK_FALSE(grant_of(acl, "admin", "anything", "").other_client);
+  CHECK_FALSE(grant_of(acl, "", "boiler-9", "").other_client);       // nobody: it has no rights, and no name that would be wrong
+  CHECK(grant_of(acl, "a*", "axe", "").other_client);                // a user's name is no pattern
+}
+
+TEST_CASE("access list: # and + at the front do not reach what begins with $") {
+  for (const char* filter : {"#", "+/#", "+/x", "+"}) {
+    const Grant grant = grant_of({{{}, {}, {}, {filter}}}, "u", "c", "");
+    CAPTURE(filter);
+    CHECK_FALSE(grant.allows("$SYS/x"));
+    CHECK_FALSE(grant.allows("$SYS"));
+  }
+  CHECK(grant_of({{{}, {}, {}, {"#"}}}, "u", "c", "").allows("plant/x"));
+  CHECK(grant_of({{{}, {}, {}, {"$SYS/#"}}}, "u", "c", "").allows("$SYS/x"));
 }
 
 TEST_CASE("TLS tickets: opened by the same keys after a restart, by no others, and not for ever") {
@@ -267,16 +310,17 @@ TEST_CASE("TLS tickets: opened by the same keys after a restart, by no others, a
   const WallTime t{1'790'000'000'000'000};
   Bytes ticket;
   {
-    TicketKeys keys(path);
+    TicketKeys keys(path, "policy");
     ticket = keys.seal(session, t);
     CHECK(keys.open(ticket, t) == session);
   }
-  TicketKeys again(path);
+  TicketKeys again(path, "policy");
   CHECK(again.open(ticket, {t.us + 3'600'000'000}) == session);
   CHECK(again.open(ticket, {t.us + TicketKeys::lifetime_us + 1}).empty());
   Bytes bent = ticket;
   bent[40] ^= std::byte{1};
   CHECK(again.open(bent, t).empty());
-  CHECK(TicketKeys(path + "-other").open(ticket, t).empty());
+  CHECK(TicketKeys(path + "-other", "policy").open(ticket, t).empty());
+  CHECK(TicketKeys(path, "another policy").open(ticket, t).empty());
   std::remove(path.c_str());
 }

@@ -1,0 +1,114 @@
+#include "drivers/mqtt_endpoint/users_file.h"
+
+#include <fcntl.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstdlib>
+
+#include "base/files.h"
+#include "base/text.h"
+#include "config/secret.h"
+#include "net/password_hash.h"
+
+namespace millrace {
+namespace {
+
+// Behind symbolic links: the file itself is replaced, not the link to it.
+std::string real_path(const std::string& path) {
+  char* real = ::realpath(path.c_str(), nullptr);
+  if (!real) return path;
+  std::string out(real);
+  std::free(real);
+  return out;
+}
+
+// Held while the file is read, changed and replaced. The folder is what is locked: the file is another one afterwards.
+Result<Fd> lock_folder_of(const std::string& path) {
+  const std::size_t slash = path.rfind('/');
+  const std::string folder = slash == std::string::npos ? "." : path.substr(0, std::max<std::size_t>(slash, 1));
+  Fd fd(::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (!fd.valid()) return status_from_errno(errno, "open " + folder);
+  while (::flock(fd.get(), LOCK_EX) != 0) {
+    if (errno != EINTR) return status_from_errno(errno, "lock " + folder);
+  }
+  return fd;
+}
+
+}  // namespace
+
+Result<Users> read_users_file(const std::string& path) {
+  if (Status status = check_secret({path}, users_file_max); !status.ok()) return status;
+  auto content = read_file(path, users_file_max);
+  if (!content.ok()) return content.status();
+  Users users;
+  users.empty_file = content.value().empty();
+  int number = 0;
+  for (const std::string_view whole : split(content.value(), '\n')) {
+    ++number;
+    const std::string_view line = trim(whole);
+    if (line.empty() || line.front() == '#') continue;
+    const auto fault = [&](const std::string& what) { users.faults.push_back(text(path, ":", number, ": ", what)); };
+    const std::size_t colon = line.find(':');
+    if (colon == 0 || colon == std::string_view::npos) {
+      fault("not NAME:HASH");
+      continue;
+    }
+    const std::string name(line.substr(0, colon));
+    const std::string_view hash = line.substr(colon + 1);
+    if (Status status = check_hash(hash); !status.ok()) {
+      fault(text("the user \"", name, "\": ", status.detail()));
+      users.hashes.erase(name);  // what stood there before is not what counts now
+      continue;
+    }
+    if (users.hashes.contains(name)) fault(text("the user \"", name, "\" stands there twice; the last line counts"));
+    users.hashes.insert_or_assign(name, std::string(hash));
+  }
+  return users;
+}
+
+Status change_users_file(const std::string& named, const std::string& user, const std::string& hash) {
+  if (user.empty() || user.size() > 256 || trim(user) != user || user.find_first_of(":#\n\r") != std::string::npos || !good_utf8(user)) {
+    return {Code::invalid, "a user's name has 1 to 256 characters of UTF-8, none of them : # or a line's end, and no space at its ends"};
+  }
+  const std::string path = real_path(named);
+  const auto lock = lock_folder_of(path);
+  if (!lock.ok()) return lock.status();
+  std::string content;
+  struct stat info {};
+  mode_t mode = 0600;
+  if (::stat(path.c_str(), &info) == 0) {
+    mode = info.st_mode & 0640;  // readable by the daemon's group, if it was
+    if (Status status = check_secret({path}, users_file_max); !status.ok()) return status;
+    auto old = read_file(path, users_file_max);
+    if (!old.ok()) return old.status();
+    bool known = false, written = false;
+    for (const std::string_view line : split(old.value(), '\n')) {
+      if (!trim(line).starts_with(user + ":")) {
+        if (!line.empty()) content += text(line, "\n");
+        continue;
+      }
+      known = true;
+      if (!hash.empty() && !std::exchange(written, true)) content += text(user, ":", hash, "\n");
+    }
+    if (!known && hash.empty()) return {Code::invalid, text("there is no user \"", user, "\" in ", path)};
+    if (!known) content += text(user, ":", hash, "\n");
+    // A file of no bytes is taken for one that is being written: "nobody" is said.
+    if (content.empty()) content = "# no users\n";
+  } else {
+    if (hash.empty()) return status_from_errno(errno, path);
+    content = text(user, ":", hash, "\n");
+  }
+  if (content.size() > users_file_max) return {Code::full, text(path, " would be larger than ", format_size(static_cast<double>(users_file_max)))};
+  return replace_file(path, content, mode);
+}
+
+std::string users_file_stamp(const std::string& path) {
+  struct stat info {};
+  if (::stat(path.c_str(), &info) != 0) return "";
+  return text(info.st_dev, ":", info.st_ino, ":", info.st_size, ":", info.st_mtim.tv_sec, ".", info.st_mtim.tv_nsec, ":", info.st_ctim.tv_sec, ".", info.st_ctim.tv_nsec);
+}
+
+}  // namespace millrace

@@ -1,0 +1,33 @@
+// The file of users and the hashes of their passwords: "name:$7$..." a line, # begins a comment. Made by `millrace passwd`
+// or mosquitto_passwd. A line that is none is told and costs the user it is about; everybody else comes in.
+#pragma once
+
+#include <cstddef>
+#include <map>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/status.h"
+
+namespace millrace {
+
+constexpr std::size_t users_file_max = 16 << 20;  // some 100,000 users
+
+struct Users {
+  std::map<std::string, std::string, std::less<>> hashes;
+  std::vector<std::string> faults;  // "users:7: not NAME:HASH"
+  bool empty_file = false;
+};
+
+// Fails where the file cannot be read, is larger than users_file_max, or can be read by everybody.
+Result<Users> read_users_file(const std::string& path);
+// Puts a user's hash into the file, replacing what was there; an empty hash removes the user. Other lines stay as they are.
+// The file is replaced whole and synced; it is made with mode 0600. Who changes it at the same time waits.
+Status change_users_file(const std::string& path, const std::string& user, const std::string& hash);
+
+// What tells one content of the file from the next; empty while there is no file. Size and times alone would miss a file of
+// an image whose times are all 0, and one that was put in another's place.
+std::string users_file_stamp(const std::string& path);
+
+}  // namespace millrace
