@@ -37,6 +37,7 @@ void write_letter(JsonWriter& json, Sequence number, const Record& record, std::
   json.begin_object().member("number", number).member("time", format_time(record.time)).member("from", dead.consumer);
   if (dead.source != DeadDetail::Source::unknown || dead.number != 0) json.member("source", dead.from_uplink() ? "uplink" : "input");
   json.member("reason", dead.reason).member("channel", dead.channel).member("size", static_cast<std::uint64_t>(dead.payload.size()));
+  if (dead.whole_size > 0) json.member("whole_size", dead.whole_size);
   json.member("payload", printable(dead.payload, payload_max)).end_object();
 }
 

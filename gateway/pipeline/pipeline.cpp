@@ -309,6 +309,7 @@ Status Pipeline::decode_again(const Record& letter, WriteSet& set) {
   const auto& dead = std::get<DeadDetail>(detail.body);
   const auto found = inputs_.find(dead.consumer);
   if (found == inputs_.end()) return {Code::invalid, text("the input \"", shown(dead.consumer), "\" is not in the configuration")};
+  if (dead.whole_size > 0) return {Code::invalid, text("only the first ", dead.payload.size(), " of its ", dead.whole_size, " bytes were kept")};
   const std::vector<std::pair<std::string_view, std::string_view>> properties(dead.publisher.properties.begin(), dead.publisher.properties.end());
   const DeadPublisher& by = dead.publisher;
   const Publisher publisher{by.client_id, by.username, by.subject, by.content_type, properties};
@@ -381,6 +382,7 @@ void Pipeline::bury(const Arrival& arrival, const std::string& reason, WriteSet&
   dead.consumer = arrival.input;
   dead.reason = shown(reason, dead_reason_max);
   dead.channel = arrival.channel;
+  dead.whole_size = arrival.whole_bytes;
   dead.payload.assign(arrival.bytes.begin(), arrival.bytes.end());
   if (arrival.publisher) {
     const Publisher& by = *arrival.publisher;

@@ -65,6 +65,7 @@ struct DeadDetail {
   Sequence number = 0;   // of an uplink: the record's old number
   Source source = Source::unknown;
   DeadPublisher publisher;
+  std::uint64_t whole_size = 0;  // of the payload, where it was too large and `payload` is its head only
   // Letters of versions that did not say it: only what an uplink refused has an old number.
   bool from_uplink() const { return source == Source::uplink || (source == Source::unknown && number != 0); }
 };

@@ -220,6 +220,7 @@ void encode_record_to(const Record& record, const Identity* identity, pb_ostream
       set(m.dead.channel, channel);
       set_bytes(m.dead.payload, payload);
       m.dead.number = dead->number;
+      m.dead.whole_size = dead->whole_size;
       m.dead.source = static_cast<millrace_Dead_Source>(dead->source);
       const DeadPublisher& from = dead->publisher;
       client_id = from.client_id;
@@ -335,6 +336,7 @@ Result<Record> decode_record(BytesView bytes) {
   } else if (m.has_dead) {
     dead.payload = to_bytes(payload);
     dead.number = m.dead.number;
+    dead.whole_size = m.dead.whole_size;
     const unsigned source = number_of(m.dead.source);
     if (source > 2) return Status{Code::corrupt, "record: a dead letter of a source nobody knows"};
     dead.source = static_cast<DeadDetail::Source>(source);

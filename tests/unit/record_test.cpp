@@ -322,6 +322,7 @@ TEST_CASE("record: a dead letter says when, by whom and to whom, and letters tha
   CHECK(letter.publisher.subject == "press");
   CHECK(letter.publisher.content_type == "application/json");
   CHECK(letter.publisher.properties == dead.publisher.properties);
+  CHECK(letter.whole_size == 0);
   CHECK_FALSE(letter.from_uplink());
   CHECK_FALSE(DeadDetail{"x", "", "", {}, 0}.from_uplink());
   CHECK(DeadDetail{"x", "", "", {}, 12}.from_uplink());
