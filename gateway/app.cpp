@@ -12,6 +12,7 @@
 #include <set>
 
 #include "base/logger.h"
+#include "base/utf8.h"
 #include "observe/sd_notify.h"
 #include "record/batch.h"
 #include "record/record_proto.h"
@@ -157,6 +158,7 @@ int App::run() {
 
   PipelineOptions options;
   options.windows = config_.windows;
+  options.boot_id = boot_id();
   pipeline_ = std::make_unique<Pipeline>(loop_, *inbox_, *log_, metrics_, options);
   const auto uplinks = plan_uplinks(config_);
   for (const UplinkPlan& plan : uplinks) add_uplink(plan);
@@ -263,7 +265,7 @@ Status App::start_faces() {
   if (!control.ok()) return control.status();
   control_ = std::move(control).value();
   control_->add("status", false, [this](const ControlRequest&, ControlServer::Reply reply) { reply(status_json()); });
-  log_commands_ = std::make_unique<LogCommands>(*log_, *folder_, [this](Sequence number, const DeadDetail& letter, std::function<void(Status)> done) {
+  log_commands_ = std::make_unique<LogCommands>(*log_, *folder_, [this](Sequence number, const Record& letter, std::function<void(Status)> done) {
     retry_letter(number, letter, std::move(done));
   });
   for (auto& [name, command] : log_commands_->table()) control_->add(name, command.changes, std::move(command.run));
@@ -389,13 +391,18 @@ std::string App::status_json() const {
 
 // A letter from an uplink goes to that uplink once more, under its old number; a payload from an input is decoded with
 // today's configuration. Either way it is struck in the commit that deals with it.
-void App::retry_letter(Sequence number, const DeadDetail& letter, std::function<void(Status)> done) {
+// The letter says whether an input or an uplink wrote it, never its name alone: a device's payload must not be sent as a
+// record of ours because an uplink has its input's name.
+void App::retry_letter(Sequence number, const Record& record_of_letter, std::function<void(Status)> done) {
+  const auto& letter = std::get<DeadDetail>(record_of_letter.detail->body);
   const auto strike = [this, number, done](WriteSet set) {
     set.struck = {{number, number}};
     set.urgent = true;
     log_->commit(std::move(set), done);
   };
-  if (const auto north = uplinks_.find(letter.consumer); north != uplinks_.end()) {
+  if (letter.from_uplink()) {
+    const auto north = uplinks_.find(letter.consumer);
+    if (north == uplinks_.end()) return done({Code::invalid, text("the uplink \"", shown(letter.consumer), "\" is not in the configuration")});
     auto record = decode_record(letter.payload);
     if (!record.ok()) return done(record.status());
     BatchBuilder builder;
@@ -415,15 +422,8 @@ void App::retry_letter(Sequence number, const DeadDetail& letter, std::function<
     });
     return;
   }
-  Arrival arrival;
-  arrival.input = letter.consumer;
-  arrival.channel = letter.channel;
-  arrival.bytes = letter.payload;
-  arrival.clock_trusted = trust_.trusted();
-  arrival.received = loop_.wall();
-  arrival.received_monotonic = loop_.now();
   WriteSet set;
-  if (Status status = pipeline_->decode_again(arrival, set); !status.ok()) return done(status);
+  if (Status status = pipeline_->decode_again(record_of_letter, set); !status.ok()) return done(status);
   strike(std::move(set));
 }
 

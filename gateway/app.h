@@ -65,7 +65,7 @@ class App {
   void forget_absent();
   void update_process_metrics();
   std::string status_json() const;
-  void retry_letter(Sequence number, const DeadDetail& letter, std::function<void(Status)> done);
+  void retry_letter(Sequence number, const Record& letter, std::function<void(Status)> done);
   HttpResponse http(const std::string& path);
 
   Config config_;

@@ -12,7 +12,8 @@ namespace millrace {
 namespace {
 
 constexpr std::size_t page_bytes = 16 << 10;  // of columns: about a megabyte of JSON
-constexpr std::size_t dead_listed_max = 200;
+constexpr std::size_t answer_bytes_max = 1 << 20;  // of lines in one answer, about: the client comes back for the rest
+constexpr std::size_t dead_page_max = 200;
 
 std::string word(const ControlRequest& request, const std::string& key, const std::string& otherwise = {}) {
   const auto found = request.find(key);
@@ -34,7 +35,9 @@ std::optional<Lane> lane_of(const std::string& name) {
 void write_letter(JsonWriter& json, Sequence number, const Record& record, std::size_t payload_max) {
   const auto& dead = std::get<DeadDetail>(record.detail->body);
   json.begin_object().member("number", number).member("time", format_time(record.time)).member("from", dead.consumer);
+  if (dead.source != DeadDetail::Source::unknown || dead.number != 0) json.member("source", dead.from_uplink() ? "uplink" : "input");
   json.member("reason", dead.reason).member("channel", dead.channel).member("size", static_cast<std::uint64_t>(dead.payload.size()));
+  if (dead.whole_size > 0) json.member("whole_size", dead.whole_size);
   json.member("payload", printable(dead.payload, payload_max)).end_object();
 }
 
@@ -109,30 +112,37 @@ void LogCommands::stat(ControlServer::Reply reply) {
   reply(json.take());
 }
 
-// A page of a lane: {"next": the number to go on with, 0 at the end, "lines": as text}.
+// A page of a lane: {"next": the number to go on with, 0 at the end, "unreadable": records that could not be shown, "lines":
+// as text}.
 void LogCommands::read(const ControlRequest& request, ControlServer::Reply reply) {
   const auto lane = lane_of(word(request, "lane", "raw"));
   if (!lane) return reply(control_error("there is no such lane; there are alarm, window, raw, held, dead"));
   const Sequence from = std::max<Sequence>(1, number_of(request, "from", 1)), to = number_of(request, "to", UINT64_MAX);
   const bool csv = word(request, "format") == "csv";
-  if (from > std::min(to, log_.last_committed())) return reply(R"({"next":0,"lines":""})");
+  if (from > std::min(to, log_.last_committed())) return reply(R"({"next":0,"unreadable":0,"lines":""})");
   log_.read(*lane, {from, to}, Log::Direction::up, page_bytes, [lane = *lane, from, to, csv, reply = std::move(reply)](const Result<std::vector<Row>>& rows) {
     if (!rows.ok()) return reply(control_error(rows.status().detail()));
     std::string lines;
     Sequence next = 0;
+    std::uint64_t unreadable = 0;
     for (const Row& row : rows.value()) {
       std::vector<Record> records;
-      if (!decode_batch(*row.columns, row.zstd, records).ok()) continue;
-      for (std::size_t i = 0; i < records.size(); ++i) {
+      next = row.last() + 1;
+      if (!decode_batch(*row.columns, row.zstd, records).ok()) {
+        unreadable += row.count;  // told, and what lies behind it is shown all the same
+        continue;
+      }
+      for (std::size_t i = 0; i < records.size() && lines.size() < answer_bytes_max; ++i) {
         const Sequence number = row.first + i;
         if (number < from || number > to) continue;
         lines += csv ? record_as_csv(number, lane, records[i]) : record_as_json(number, lane, records[i]);
         lines += '\n';
+        next = number + 1;
       }
-      next = row.last() + 1;
+      if (lines.size() >= answer_bytes_max) break;
     }
     JsonWriter json;
-    json.begin_object().member("next", next > to ? 0 : next).member("lines", lines).end_object();
+    json.begin_object().member("next", next > to ? 0 : next).member("unreadable", unreadable).member("lines", lines).end_object();
     reply(json.take());
   });
 }
@@ -191,88 +201,122 @@ void LogCommands::forget(const ControlRequest& request, ControlServer::Reply rep
 
 // ---- dead letters ---------------------------------------------------------------------------------------------------
 
-// The newest letters of `range` first, at most `max`, without those that were struck.
-void LogCommands::find_dead(Range range, std::size_t max, Found found) {
-  log_.read(Lane::dead, range, Log::Direction::down, 256 << 10, [this, range, max, found = std::move(found)](const Result<std::vector<Row>>& rows) {
+// A page of the letters of `range`, the newest first (down) or the oldest (up), without those that were struck. A page has at
+// least one letter unless there is none left.
+void LogCommands::find_dead(Range range, Log::Direction direction, std::size_t max, Found found) {
+  if (range.first > range.last) return found(Letters{});
+  log_.read(Lane::dead, range, direction, 256 << 10, [this, range, direction, max, found = std::move(found)](const Result<std::vector<Row>>& rows) {
     if (!rows.ok()) return found(rows.status());
-    std::vector<std::pair<Sequence, Record>> letters;
+    const bool down = direction == Log::Direction::down;
+    Letters page;
     for (const Row& row : rows.value()) {
+      page.next = down ? row.first - 1 : row.last() + 1;
       std::vector<Record> records;
       if (!decode_batch(*row.columns, row.zstd, records).ok()) continue;
-      for (std::size_t i = records.size(); i-- > 0 && letters.size() < max;) {
+      for (std::size_t k = 0; k < records.size(); ++k) {
+        const std::size_t i = down ? records.size() - 1 - k : k;
         const Sequence number = row.first + i;
         if (number < range.first || number > range.last || log_.is_struck(number)) continue;
-        if (records[i].detail && std::holds_alternative<DeadDetail>(records[i].detail->body)) letters.emplace_back(number, std::move(records[i]));
+        if (!records[i].detail || !std::holds_alternative<DeadDetail>(records[i].detail->body)) continue;
+        if (page.letters.size() == max) {
+          page.next = number;
+          return found(std::move(page));
+        }
+        page.letters.emplace_back(number, std::move(records[i]));
       }
     }
-    found(std::move(letters));
+    const Range rest = down ? Range{range.first, page.next} : Range{page.next, range.last};
+    if (rows.value().empty() || page.next < range.first || page.next > range.last) page.next = 0;
+    if (page.letters.empty() && page.next != 0) return find_dead(rest, direction, max, found);
+    found(std::move(page));
   });
 }
 
+// A page: {"next": the number to go on with as `from`, 0 at the end, "lines": a JSON object a letter, the newest first}.
 void LogCommands::dead_ls(const ControlRequest& request, ControlServer::Reply reply) {
-  const std::size_t max = std::min<std::size_t>(dead_listed_max, number_of(request, "max", 20));
-  find_dead({1, UINT64_MAX}, max, [reply](const Result<std::vector<std::pair<Sequence, Record>>>& letters) {
-    if (!letters.ok()) return reply(control_error(letters.status().detail()));
+  const std::size_t max = std::min<std::size_t>(dead_page_max, number_of(request, "max", 20));
+  const Sequence from = number_of(request, "from", UINT64_MAX);
+  find_dead({1, from}, Log::Direction::down, max, [reply](const Result<Letters>& page) {
+    if (!page.ok()) return reply(control_error(page.status().detail()));
+    std::string lines;
+    for (const auto& [number, record] : page.value().letters) {
+      JsonWriter json;
+      write_letter(json, number, record, 256);
+      lines += json.text();
+      lines += '\n';
+    }
     JsonWriter json;
-    json.begin_object().key("dead").begin_array();
-    for (const auto& [number, record] : letters.value()) write_letter(json, number, record, 256);
-    json.end_array().end_object();
+    json.begin_object().member("next", page.value().next).member("lines", lines).end_object();
     reply(json.take());
   });
 }
 
 void LogCommands::dead_show(const ControlRequest& request, ControlServer::Reply reply) {
   const Sequence number = number_of(request, "number", 0);
-  find_dead({number, number}, 1, [reply](const Result<std::vector<std::pair<Sequence, Record>>>& letters) {
-    if (!letters.ok()) return reply(control_error(letters.status().detail()));
-    if (letters.value().empty()) return reply(control_error("there is no dead letter of this number"));
+  find_dead({number, number}, Log::Direction::down, 1, [reply](const Result<Letters>& page) {
+    if (!page.ok()) return reply(control_error(page.status().detail()));
+    if (page.value().letters.empty()) return reply(control_error("there is no dead letter of this number"));
+    const auto& [number_of_letter, record] = page.value().letters[0];
     JsonWriter json;
-    write_letter(json, letters.value()[0].first, letters.value()[0].second, 1 << 20);
+    write_letter(json, number_of_letter, record, 1 << 20);
     reply(json.take());
   });
 }
 
+// One letter after the other, the oldest first; what dies again meanwhile lies behind `range` and is left alone.
+struct LogCommands::Retrying {
+  ControlServer::Reply reply;
+  Range range;
+  std::vector<std::pair<Sequence, Record>> left;  // of this page, the last comes first
+  std::uint64_t done = 0, failed = 0;
+  std::string reason;
+};
+
 void LogCommands::dead_retry(const ControlRequest& request, ControlServer::Reply reply) {
   if (!retry_) return reply(control_error("the gateway must run: it is what decodes and delivers"));
   const Sequence number = number_of(request, "number", 0);
-  find_dead(number ? Range{number, number} : Range{1, UINT64_MAX}, dead_listed_max, [this, number, reply](Result<std::vector<std::pair<Sequence, Record>>> letters) {
-    if (!letters.ok()) return reply(control_error(letters.status().detail()));
-    if (letters.value().empty()) return reply(control_error(number ? "there is no dead letter of this number" : "there are no dead letters"));
-    struct Work {
-      std::vector<std::pair<Sequence, Record>> left;
-      std::uint64_t done = 0, failed = 0;
-      std::string reason;
-      std::function<void()> step;
-    };
-    auto work = std::make_shared<Work>();
-    work->left = std::move(letters).value();
-    work->step = [this, weak = std::weak_ptr(work), reply] {
-      const auto w = weak.lock();
-      if (w->left.empty()) {
-        JsonWriter json;
-        json.begin_object().member("retried", w->done).member("still_dead", w->failed);
-        if (w->failed > 0) json.member("reason", w->reason);
-        json.end_object();
-        return reply(json.take());
-      }
-      const auto [at, record] = std::move(w->left.back());  // the oldest first
-      w->left.pop_back();
-      retry_(at, std::get<DeadDetail>(record.detail->body), [w](const Status& status) {
-        ++(status.ok() ? w->done : w->failed);
-        if (!status.ok()) w->reason = status.detail();
-        w->step();
-      });
-    };
-    work->step();
+  auto work = std::make_shared<Retrying>();
+  work->reply = std::move(reply);
+  work->range = number ? Range{number, number} : Range{1, log_.last_committed()};
+  retry_next(work);
+}
+
+void LogCommands::retry_next(const std::shared_ptr<Retrying>& work) {
+  if (!work->left.empty()) {
+    const auto [number, letter] = std::move(work->left.back());
+    work->left.pop_back();
+    return retry_(number, letter, [this, work](const Status& status) {
+      ++(status.ok() ? work->done : work->failed);
+      if (!status.ok()) work->reason = status.detail();
+      retry_next(work);
+    });
+  }
+  find_dead(work->range, Log::Direction::up, dead_page_max, [this, work](Result<Letters> page) {
+    if (!page.ok()) return work->reply(control_error(page.status().detail()));
+    if (!page.value().letters.empty()) {
+      const Sequence next = page.value().next;
+      work->left = std::move(page).value().letters;
+      work->range.first = next != 0 ? next : work->range.last + 1;
+      std::reverse(work->left.begin(), work->left.end());
+      return retry_next(work);
+    }
+    if (work->done + work->failed == 0) {
+      return work->reply(control_error(work->range.first == work->range.last ? "there is no dead letter of this number" : "there are no dead letters"));
+    }
+    JsonWriter json;
+    json.begin_object().member("retried", work->done).member("still_dead", work->failed);
+    if (work->failed > 0) json.member("reason", work->reason);
+    json.end_object();
+    work->reply(json.take());
   });
 }
 
 void LogCommands::dead_drop(const ControlRequest& request, ControlServer::Reply reply) {
   const Sequence number = number_of(request, "number", 0);
   if (number == 0 && word(request, "all") != "true") return reply(control_error("which one? (a number, or --all)"));
-  find_dead(number ? Range{number, number} : Range{1, UINT64_MAX}, 1, [this, number, reply](const Result<std::vector<std::pair<Sequence, Record>>>& letters) {
-    if (!letters.ok()) return reply(control_error(letters.status().detail()));
-    if (letters.value().empty()) return reply(control_error(number ? "there is no dead letter of this number" : "there are no dead letters"));
+  find_dead(number ? Range{number, number} : Range{1, UINT64_MAX}, Log::Direction::down, 1, [this, number, reply](const Result<Letters>& page) {
+    if (!page.ok()) return reply(control_error(page.status().detail()));
+    if (page.value().letters.empty()) return reply(control_error(number ? "there is no dead letter of this number" : "there are no dead letters"));
     log_.commit({.struck = {number ? Range{number, number} : Range{1, log_.last_committed()}}, .urgent = true}, [reply](const Status& status) {
       reply(status.ok() ? ok_reply() : control_error(status.detail()));
     });

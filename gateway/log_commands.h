@@ -14,8 +14,9 @@ namespace millrace {
 
 class LogCommands {
  public:
-  // Takes a dead letter up again: `done` with success when it was delivered or decoded (and the log was told to strike it).
-  using Retry = std::function<void(Sequence number, const DeadDetail& letter, std::function<void(Status)> done)>;
+  // Takes a dead letter (a record with a DeadDetail) up again: `done` with success when it was delivered or decoded, and the
+  // log was told to strike it.
+  using Retry = std::function<void(Sequence number, const Record& letter, std::function<void(Status)> done)>;
 
   // `retry` is null on a stopped log: nobody is there to deliver to.
   LogCommands(SqliteLog& log, Folder& folder, Retry retry) : log_(log), folder_(folder), retry_(std::move(retry)) {}
@@ -37,8 +38,14 @@ class LogCommands {
   void dead_show(const ControlRequest& request, ControlServer::Reply reply);
   void dead_retry(const ControlRequest& request, ControlServer::Reply reply);
   void dead_drop(const ControlRequest& request, ControlServer::Reply reply);
-  using Found = std::function<void(Result<std::vector<std::pair<Sequence, Record>>>)>;
-  void find_dead(Range range, std::size_t max, Found found);
+  struct Letters {
+    std::vector<std::pair<Sequence, Record>> letters;
+    Sequence next = 0;  // where the next page begins; 0: there is none
+  };
+  using Found = std::function<void(Result<Letters>)>;
+  void find_dead(Range range, Log::Direction direction, std::size_t max, Found found);
+  struct Retrying;
+  void retry_next(const std::shared_ptr<Retrying>& work);
 
   SqliteLog& log_;
   Folder& folder_;

@@ -104,16 +104,40 @@ int show(const Arguments& arguments, const Result<std::string>& answer) {
 
 // Page after page, so that the daemon goes on with its work in between.
 int print_records(LogSession& session, const Arguments& arguments, const std::string& lane, bool csv, std::FILE* out) {
+  std::uint64_t unreadable = 0;
   for (std::string from = arguments.from; from != "0";) {
     const auto answer = session.ask("log.read", {{"lane", lane}, {"from", from}, {"to", arguments.to}, {"format", csv ? "csv" : "json"}});
     if (!answer.ok()) return fail(answer.status().detail());
     if (const std::string error = member(answer.value(), "error"); !error.empty()) return fail(error);
     const std::string lines = member(answer.value(), "lines");
     if (std::fwrite(lines.data(), 1, lines.size(), out) != lines.size()) return fail("the output cannot be written");
+    unreadable += std::strtoull(member(answer.value(), "unreadable").c_str(), nullptr, 10);
     from = member(answer.value(), "next");
     if (from.empty()) return fail("the daemon's answer was cut off");
   }
+  if (unreadable > 0) std::fprintf(stderr, "%llu records of lane %s are whole on disk and cannot be decoded\n", static_cast<unsigned long long>(unreadable), lane.c_str());
   return exit_ok;
+}
+
+// As many as were asked for, a page at a time.
+int list_letters(LogSession& session, const Arguments& arguments) {
+  std::string all = "{\"dead\":[", from;
+  std::uint64_t left = arguments.max;
+  while (left > 0 && from != "0") {
+    const auto answer = session.ask("dlq.ls", {{"max", text(left)}, {"from", from}});
+    if (!answer.ok()) return fail(answer.status().detail());
+    if (const std::string error = member(answer.value(), "error"); !error.empty()) return fail(error);
+    from = member(answer.value(), "next");
+    if (from.empty()) return fail("the daemon's answer was cut off");
+    const std::string lines = member(answer.value(), "lines");
+    for (const std::string_view line : split(std::string_view(lines), '\n')) {
+      if (line.empty()) continue;
+      if (all.back() != '[') all += ',';
+      all += line;
+      --left;
+    }
+  }
+  return show(arguments, all + "]}");
 }
 
 int export_records(LogSession& session, const Arguments& arguments) {
@@ -194,6 +218,7 @@ int log_tool(const Arguments& arguments, const Config& config) {
   LogSession session(config);
   const std::string& command = arguments.command;
   if (command == "log.cat") return print_records(session, arguments, arguments.lane.empty() ? "raw" : arguments.lane, false, stdout);
+  if (command == "dlq.ls") return list_letters(session, arguments);
   if (command == "log.export") return export_records(session, arguments);
   if (command == "log.backup") return backup(session, arguments);
   if (command == "log.forget") return show(arguments, session.ask(command, {{"device", arguments.device}, {"before", arguments.before}}, true));

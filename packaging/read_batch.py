@@ -53,7 +53,7 @@ def signed64(value):
 def column_values(column, rows):
     kind = column.DESCRIPTOR.fields_by_name["type"].enum_type.values_by_number[column.type].name
     if kind in ("TEXT", "BLOB"):
-        return [blob.decode() if kind == "TEXT" else blob for blob in column.blobs]
+        return [blob.decode(errors="replace") if kind == "TEXT" else blob for blob in column.blobs]
     if kind == "DOUBLE":
         values = list(column.doubles)
     elif kind == "FLOAT":
@@ -109,14 +109,17 @@ def name_of(enum_owner, field, number):
 def records(message, classes):
     """The records of one decompressed Batch message, in number order."""
     batch = classes["Batch"].FromString(message)
-    out = []
+    out, places = [], []
     for block in batch.blocks:
         columns = [(batch.metrics[c.metric], column_values(c, block.rows)) for c in block.columns]
         for row, (device, time) in enumerate(block_rows(block, batch.base_us)):
             for metric, values in columns:
+                places.append((device, 0 if device in batch.as_blocks else time))
                 out.append({"kind": "reading", "device": batch.devices[device].name, "tags": {t.key: t.value for t in batch.devices[device].tags},
                             "metric": metric.name, "unit": metric.unit, "time_us": time, "value": values[row],
                             "quality": name_of(block, "quality", block.quality), "time_trust": name_of(block, "time_trust", block.time_trust)})
+    if batch.by_device:  # numbered device after device, each by time; Python's sort keeps the order of equals
+        out = [record for _, record in sorted(zip(places, out), key=lambda pair: pair[0])]
     for other in batch.others:
         record = {"kind": name_of(other, "kind", other.kind), "device": other.device, "tags": {t.key: t.value for t in other.tags}, "metric": other.metric,
                   "unit": other.unit, "time_us": other.time_us, "value": value_of(other), "quality": name_of(other, "quality", other.quality),
@@ -126,6 +129,8 @@ def records(message, classes):
                 record[body] = {f.name: getattr(getattr(other, body), f.name) for f in getattr(other, body).DESCRIPTOR.fields}
                 if body == "loss":
                     record[body]["devices"] = {d.device: d.count for d in other.loss.devices}
+                if body == "dead":
+                    record[body]["properties"] = [(p.key, p.value) for p in other.dead.properties]
         out.append(record)
     return out
 

@@ -5,6 +5,7 @@
 #include <memory>
 
 #include "base/text.h"
+#include "base/utf8.h"
 
 #define RAPIDJSON_HAS_STDSTRING 0
 #if defined(__SSE2__)
@@ -23,7 +24,16 @@ constexpr int depth_max = 32;
 // RapidJSON's SAX events, passed on with a limit on depth.
 struct Adapter {
   JsonHandler& to;
+  bool escapes;  // the text has backslashes: only then can a string be other than the bytes that were checked
   int depth = 0;
+  const char* fault = nullptr;
+
+  // "\udc00" is half a surrogate pair and no character: RapidJSON writes it as three bytes that are no UTF-8 (RFC 8259, 8.2).
+  bool whole(const char* s, rapidjson::SizeType n) {
+    if (!escapes || find_fault({s, n}, Controls::all).kind != TextFault::not_utf8) return true;
+    fault = "half of a surrogate pair is no character";
+    return false;
+  }
 
   bool Null() { return to.null(); }
   bool Bool(bool b) { return to.boolean(b); }
@@ -33,8 +43,8 @@ struct Adapter {
   bool Uint64(std::uint64_t) { return false; }
   bool Double(double) { return false; }
   bool RawNumber(const char* s, rapidjson::SizeType n, bool) { return to.number({s, n}); }
-  bool String(const char* s, rapidjson::SizeType n, bool) { return to.string({s, n}); }
-  bool Key(const char* s, rapidjson::SizeType n, bool) { return to.key({s, n}); }
+  bool String(const char* s, rapidjson::SizeType n, bool) { return whole(s, n) && to.string({s, n}); }
+  bool Key(const char* s, rapidjson::SizeType n, bool) { return whole(s, n) && to.key({s, n}); }
   bool StartObject() { return ++depth <= depth_max && to.begin_object(); }
   bool EndObject(rapidjson::SizeType) {
     --depth;
@@ -94,13 +104,13 @@ Status read_json(BytesView bytes, JsonHandler& handler) {
   rapidjson::CrtAllocator crt;
   Pool pool(pool_bytes, sizeof pool_bytes, 4096, &crt);
   rapidjson::GenericReader<rapidjson::UTF8<>, rapidjson::UTF8<>, Pool> reader(&pool, 256);
-  Adapter adapter{handler};
+  Adapter adapter{handler, bytes.size() > 0 && std::memchr(copy, '\\', bytes.size()) != nullptr};
   constexpr unsigned flags = rapidjson::kParseInsituFlag | rapidjson::kParseNumbersAsStringsFlag;  // recursion is bounded by depth_max
   const auto result = reader.Parse<flags>(stream, adapter);
   if (result.IsError()) {
     const bool stopped = result.Code() == rapidjson::kParseErrorTermination;
     return {Code::invalid, text("JSON at byte ", result.Offset(), ": ",
-                                stopped ? "not what the format expects" : rapidjson::GetParseError_En(result.Code()))};
+                                adapter.fault ? adapter.fault : stopped ? "not what the format expects" : rapidjson::GetParseError_En(result.Code()))};
   }
   return {};
 }
@@ -167,8 +177,16 @@ void JsonWriter::separate() {
 
 void JsonWriter::quoted(std::string_view text) {
   static constexpr char digits[] = "0123456789abcdef";
+  std::string mended;
+  if (find_fault(text, Controls::all).kind != TextFault::ok) text = mended = mended_utf8(text);
+  const auto escape = [&](unsigned char code) {
+    out_ += "\\u00";
+    out_ += digits[code >> 4];
+    out_ += digits[code & 15];
+  };
   out_ += '"';
-  for (const char c : text) {
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    const char c = text[i];
     switch (c) {
       case '"': out_ += "\\\""; break;
       case '\\': out_ += "\\\\"; break;
@@ -176,10 +194,11 @@ void JsonWriter::quoted(std::string_view text) {
       case '\r': out_ += "\\r"; break;
       case '\t': out_ += "\\t"; break;
       default:
-        if (static_cast<unsigned char>(c) < 0x20) {
-          out_ += "\\u00";
-          out_ += digits[static_cast<unsigned char>(c) >> 4];
-          out_ += digits[c & 15];
+        // DEL and C1 (U+0080 to U+009F) too: lines are printed on terminals, which obey them.
+        if (static_cast<unsigned char>(c) < 0x20 || c == 0x7F) {
+          escape(static_cast<unsigned char>(c));
+        } else if (c == '\xC2' && i + 1 < text.size() && static_cast<unsigned char>(text[i + 1]) < 0xA0) {
+          escape(static_cast<unsigned char>(text[++i]));
         } else {
           out_ += c;
         }

@@ -1,5 +1,6 @@
 // Reading and writing JSON (RFC 8259). Reading is a walk without a tree: the handler sees each value once, in order, and
-// nothing is kept. Strict: one value, valid UTF-8, no trailing bytes, at most 32 levels. The one home of RapidJSON.
+// nothing is kept. Strict: one value, valid UTF-8 (also behind its escapes, but for U+0000), no trailing bytes, at most 32
+// levels. The one home of RapidJSON.
 #pragma once
 
 #include <cstdint>
@@ -39,7 +40,8 @@ Status read_flat_json(BytesView bytes, std::vector<std::pair<std::string, std::s
 std::string pretty_json(std::string_view json);
 
 // Appends one JSON value after another to a string, minding commas. Doubles are written shortest-exact; NaN and
-// infinities, which JSON lacks, as null.
+// infinities, which JSON lacks, as null. Text that is no UTF-8 is mended (U+FFFD), control characters are escaped: what
+// comes out can be read by any reader and printed on any terminal.
 class JsonWriter {
  public:
   JsonWriter& begin_object() { return open('{'); }

@@ -3,6 +3,8 @@
 #include <poll.h>
 #include <unistd.h>
 
+#include "base/utf8.h"
+
 namespace millrace {
 namespace {
 
@@ -12,7 +14,7 @@ std::atomic<std::uint64_t> dropped{0};
 constexpr std::uint32_t lines_per_window = 10;
 constexpr std::int64_t window_ns = 10'000'000'000;
 // A pipe that poll(2) calls writable takes PIPE_BUF bytes without blocking; longer lines are cut.
-constexpr std::size_t line_bytes_max = 4000;
+constexpr std::size_t line_bytes_max = 3900;
 
 }  // namespace
 
@@ -37,8 +39,8 @@ std::uint64_t log_lines_dropped() { return dropped.load(); }
 void log_line(Level level, const std::string& line, std::uint64_t suppressed) {
   static constexpr const char* prefixes[] = {"<7>debug: ", "<6>", "<4>warning: ", "<3>error: "};
   std::string out = prefixes[static_cast<int>(level)];
-  for (const char c : line) out += static_cast<unsigned char>(c) < 0x20 || c == 0x7F ? '?' : c;
-  if (out.size() > line_bytes_max) out.resize(line_bytes_max);
+  // What a line says of the outside may hold anything: it stays one line of UTF-8.
+  out += cut_utf8(shown(line, line_bytes_max), line_bytes_max);
   if (suppressed > 0) out += text(" (", suppressed, " more like this)");
   out += '\n';
   pollfd writable{STDERR_FILENO, POLLOUT, 0};

@@ -2,19 +2,22 @@
 
 #include "base/check.h"
 #include "base/text.h"
+#include "base/utf8.h"
 
 namespace millrace {
 namespace {
+
+constexpr std::size_t label_value_max = 512;
 
 std::string label_text(const Labels& labels) {
   std::string out;
   for (const auto& [key, value] : labels) {
     if (!out.empty()) out += ',';
     out += key + "=\"";
-    for (const char c : value) {
+    // One line of UTF-8, whatever the value is; in it \ and " are escaped (the text format, version 0.0.4).
+    for (const char c : shown(value, label_value_max)) {
       if (c == '\\' || c == '"') out += '\\';
-      if (c == '\n') out += "\\n";
-      else out += c;
+      out += c;
     }
     out += '"';
   }

@@ -40,9 +40,8 @@ Character character_at(std::string_view text, std::size_t at) {
 bool is_control(std::uint32_t code) { return code < 0x20 || (code >= 0x7F && code <= 0x9F); }
 
 bool may_stand(std::uint32_t control, Controls allowed) {
-  if (control == 0) return false;
   if (allowed == Controls::line_breaks) return control == '\t' || control == '\n' || control == '\r';
-  return allowed == Controls::all_but_nul;
+  return allowed == Controls::all;
 }
 
 void append_hex(std::string& out, std::string_view bytes) {

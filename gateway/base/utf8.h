@@ -10,7 +10,7 @@
 namespace millrace {
 
 // Control characters: C0 (below U+0020), DEL (U+007F) and C1 (U+0080 to U+009F).
-enum class Controls : std::uint8_t { none, line_breaks, all_but_nul };  // which may stand there; line breaks: \t \n \r
+enum class Controls : std::uint8_t { none, line_breaks, all };  // which may stand there; line breaks: \t \n \r; all: NUL too
 
 struct TextFault {
   enum Kind : std::uint8_t { ok, not_utf8, control } kind = ok;

@@ -34,7 +34,7 @@ constexpr argp_option all_options[] = {
     {"output", output, "FILE", 0, "A new file (default: standard output)", 0},
     {"device", device, "NAME", 0, "The device's name", 0},
     {"before", before, "TIME", 0, "Only what is older: 2026-11-20 or 2026-11-20T12:00:00Z", 0},
-    {"max", most, "N", 0, "How many, up to 200 (default: 20)", 0},
+    {"max", most, "N", 0, "How many, the newest first (default: 20)", 0},
     {"all", all, nullptr, 0, "All there are", 0},
     {"delete", taken_out, nullptr, 0, "Take the user out instead", 0},
 };
@@ -124,7 +124,7 @@ error_t take(int key, char* text, argp_state* state) {
     case output: out.output = text; break;
     case device: out.device = text; break;
     case before: out.before = text; break;
-    case most: out.max = static_cast<int>(whole(state, "--max", text, 1, 200)); break;
+    case most: out.max = static_cast<int>(whole(state, "--max", text, 1, 1'000'000)); break;
     case all:
     case taken_out: out.all = true; break;
     case 'h': argp_state_help(state, stdout, ARGP_HELP_STD_HELP); break;

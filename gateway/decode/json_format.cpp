@@ -7,14 +7,15 @@
 #include <span>
 
 #include "base/json.h"
+#include "base/label.h"
 #include "base/text.h"
+#include "base/utf8.h"
 #include "decode/timestamps.h"
 
 namespace millrace {
 namespace {
 
-constexpr std::size_t records_max = 10'000;     // of one payload
-constexpr std::size_t metric_name_max = 256;
+constexpr std::size_t records_max = 10'000;     // of one payload: with its names that is at most 8 MB of records
 constexpr int depth_max = 32;
 
 // The wanted paths as a tree: a node per name or index, with what is wanted there.
@@ -223,7 +224,7 @@ class Walk final : public JsonHandler {
     if (node && node->element) return fail("an element of `each` is no object");
     if (!plan_.every_scalar || !in_message || kind == Scalar::null) return true;
     if (levels_[depth_ - 1].array) return true;  // arrays of scalars have no name for each
-    if (path_.size() > metric_name_max) return fail("a member's name is too long");
+    if (Status status = check_label(Label::metric, path_); !status.ok()) return fail(status.detail());
     return add(path_, "", false, {kind, flag, value});
   }
 
@@ -233,7 +234,7 @@ class Walk final : public JsonHandler {
   }
 
   bool add(const std::string& metric, const std::string& unit, bool integer, const Scalar& scalar) {
-    if (out_.size() - first_ >= records_max) return fail("more values than a payload may have");
+    if (out_.size() - first_ >= records_max) return fail(text("more values than the ", records_max, " a payload may have"));
     Record& record = out_.emplace_back(prototype_);
     record.metric = metric;
     record.unit = unit;
@@ -241,7 +242,10 @@ class Walk final : public JsonHandler {
     const char* end = begin + scalar.text.size();
     switch (scalar.kind) {
       case Scalar::truth: record.value = scalar.flag; return true;
-      case Scalar::string: record.value = std::string(scalar.text); return true;
+      case Scalar::string:
+        if (Status status = check_text_value(metric, scalar.text); !status.ok()) return fail(status.detail());
+        record.value = std::string(scalar.text);
+        return true;
       case Scalar::number: {
         const bool whole = std::none_of(scalar.text.begin(), scalar.text.end(), [](char c) { return c == '.' || c == 'e' || c == 'E'; });
         std::int64_t number = 0;
@@ -254,12 +258,12 @@ class Walk final : public JsonHandler {
             return true;
           }
         }
-        if (integer) return fail(text("\"", metric, "\" is not a whole number of 64 bits: ", scalar.text.substr(0, 40)));
+        if (integer) return fail(text("\"", metric, "\" is not a whole number of 64 bits: ", shown(scalar.text, 40)));
         double real = 0;
         const auto parsed = std::from_chars(begin, end, real);
         if (parsed.ec != std::errc{} || parsed.ptr != end) {
           // Too large or too small for a double: a value that cannot be kept is no value.
-          return fail(text("\"", metric, "\" does not fit a double: ", scalar.text.substr(0, 40)));
+          return fail(text("\"", metric, "\" does not fit a double: ", shown(scalar.text, 40)));
         }
         record.value = real;
         return true;
@@ -276,7 +280,7 @@ class Walk final : public JsonHandler {
     } else if (scalar.kind == Scalar::number && plan_.time_format != TimeFormat::iso8601) {
       parsed = parse_time_number(scalar.text, plan_.time_format);
     }
-    if (!parsed) return fail(scalar.kind == Scalar::none ? std::string("the time is missing") : text("not a time: \"", scalar.text.substr(0, 40), "\""));
+    if (!parsed) return fail(scalar.kind == Scalar::none ? std::string("the time is missing") : text("not a time: \"", shown(scalar.text, 40), "\""));
     time = *parsed;
     return true;
   }
@@ -421,6 +425,7 @@ Result<std::unique_ptr<PayloadFormat>> make_json_format(const RouteConfig& route
   plan->every_scalar = route.metrics.empty();
   for (const MetricConfig& metric : route.metrics) {
     if (Status status = add_path(*plan, each, metric.path, slot_first_metric + static_cast<int>(plan->metrics.size())); !status.ok()) return status;
+    if (Status status = check_names(metric); !status.ok()) return status;
     plan->metrics.push_back({metric.name, metric.unit, metric.integer});
   }
   return std::unique_ptr<PayloadFormat>(std::make_unique<JsonFormat>(std::move(plan)));

@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "base/text.h"
+#include "base/utf8.h"
 #include "decode/json_format.h"
 
 namespace millrace {
@@ -27,17 +28,17 @@ class PlainFormat final : public PayloadFormat {
       std::int64_t integer = 0;
       const auto exact = std::from_chars(value.data(), value.data() + value.size(), integer);
       if (exact.ec != std::errc{} || exact.ptr != value.data() + value.size()) {
-        return {Code::invalid, text("not a whole number: \"", value.substr(0, 40), "\"")};
+        return {Code::invalid, text("not a whole number: \"", shown(value, 40), "\"")};
       }
       record.value = integer;
     } else if (parsed.ec == std::errc::result_out_of_range && whole) {
-      return {Code::invalid, text("does not fit a double: \"", value.substr(0, 40), "\"")};
+      return {Code::invalid, text("does not fit a double: \"", shown(value, 40), "\"")};
     } else if (parsed.ec == std::errc{} && whole && std::isfinite(number)) {
       record.value = number;
     } else if (value == "true" || value == "false") {
       record.value = value == "true";
     } else {
-      return {Code::invalid, text("not a value: \"", value.substr(0, 40), "\"")};
+      return {Code::invalid, text("not a value: \"", shown(value, 40), "\"")};
     }
     out.push_back(std::move(record));
     return {};
@@ -50,6 +51,7 @@ class PlainFormat final : public PayloadFormat {
 }  // namespace
 
 Result<std::unique_ptr<PayloadFormat>> make_plain_format(const RouteConfig& route) {
+  if (Status status = check_names(route.metrics.at(0)); !status.ok()) return status;
   return std::unique_ptr<PayloadFormat>(std::make_unique<PlainFormat>(route.metrics.at(0)));
 }
 

@@ -1,11 +1,10 @@
 #include "decode/router.h"
 
+#include "base/label.h"
 #include "base/text.h"
 
 namespace millrace {
 namespace {
-constexpr std::size_t device_name_max = 256;
-
 void add_publisher(const Publisher& publisher, TopicMatch& match, std::vector<std::string>& names) {
   if (!match.has("client_id")) match.add("client_id", publisher.client_id);
   if (!match.has("username")) match.add("username", publisher.username);
@@ -35,10 +34,21 @@ Result<Router> Router::make(const std::vector<RouteConfig>& configs) {
     for (const std::string& tag : config.tags) {
       const bool of_publisher = config.publisher_known && names_publisher(tag);
       if (!route.pattern.names(tag) && !of_publisher) return Status{Code::invalid, text("tags: the topic has no level {", tag, "}")};
+      if (Status status = check_label(Label::tag_name, tag); !status.ok()) return status;
       route.tags.push_back(tag);
       route.of_publisher = route.of_publisher || of_publisher;
     }
-    route.fixed_tags = config.fixed_tags;
+    for (const auto& [name, value] : config.fixed_tags) {
+      if (Status status = check_label(Label::tag_name, name); !status.ok()) return status;
+      if (Status status = check_label(Label::tag_value, value, name); !status.ok()) return status;
+      route.tags_bytes += name.size() + value.size();
+    }
+    for (const std::string& tag : route.tags) route.tags_bytes += tag.size();
+    if (config.fixed_tags.size() + route.tags.size() > tags_max) {
+      return Status{Code::invalid, text("more tags than the ", tags_max, " a record may have")};
+    }
+    if (route.tags_bytes > tags_bytes_max) return Status{Code::invalid, text("the tags take more than ", tags_bytes_max, " bytes together")};
+    route.fixed_tags = Tags(config.fixed_tags);
     for (const std::string_view name : {"{client_id}", "{username}", "{subject}", "{property."}) {
       route.of_publisher = route.of_publisher || config.device.find(name) != std::string::npos;
     }
@@ -61,8 +71,17 @@ Status Router::decode(const Arrival& arrival, std::vector<Record>& out) const {
     prototype.tags = route.fixed_tags;
     route.device.render(match, arrival.input, prototype.device);
     if (prototype.device.empty()) return {Code::invalid, "the topic gives no device name"};
-    if (prototype.device.size() > device_name_max) return {Code::invalid, "the device's name is too long"};
-    for (const std::string& tag : route.tags) prototype.tags.emplace_back(tag, match.value(tag));
+    if (Status status = check_label(Label::device, prototype.device); !status.ok()) return status;
+    std::size_t tags_bytes = route.tags_bytes;
+    for (const std::string& tag : route.tags) {
+      const std::string_view value = match.value(tag);
+      if (Status status = check_label(Label::tag_value, value, tag); !status.ok()) return status;
+      tags_bytes += value.size();
+      prototype.tags.emplace_back(tag, value);
+    }
+    if (tags_bytes > tags_bytes_max) {
+      return {Code::invalid, text("the tags take ", tags_bytes, " bytes together, at most ", tags_bytes_max, " are taken")};
+    }
     prototype.time = arrival.received;
     prototype.trust = arrival.clock_trusted ? TimeTrust::gateway : TimeTrust::unsynced;
     return route.format->decode(arrival, prototype, out);

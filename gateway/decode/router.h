@@ -27,7 +27,8 @@ class Router {
     TopicPattern pattern;
     Template device;
     std::vector<std::string> tags;
-    std::vector<std::pair<std::string, std::string>> fixed_tags;
+    Tags fixed_tags;
+    std::size_t tags_bytes = 0;  // of all names, and of the fixed values
     std::string content_type;
     bool of_publisher = false;  // device or tags speak of the publisher
     std::unique_ptr<PayloadFormat> format;

@@ -1,7 +1,9 @@
 #include "pipeline/pipeline.h"
 
+#include "base/label.h"
 #include "base/logger.h"
 #include "base/text.h"
+#include "base/utf8.h"
 #include "record/batch.h"
 #include "record/varint.h"
 
@@ -9,13 +11,29 @@ namespace millrace {
 namespace {
 
 constexpr int arrivals_per_look = 2048;
-constexpr std::size_t retained_topics_max = 4096;
+constexpr std::size_t retained_topics_max = 4096, dead_reason_max = 1000;
 constexpr std::string_view snapshot_state = "windows.snapshot", ordinal_state = "windows.ordinal";
 
 std::string retained_state(const std::string& input) { return "retained." + input; }
 
 std::uint64_t ordinal_of(const Record& record) {
   return record.detail ? std::get<WindowDetail>(record.detail->body).ordinal : 0;
+}
+
+// What a driver says of its peers comes from outside as well. A reading would be refused; an event is not lost for the name
+// of its device: what no record may have is shown escaped and cut.
+void tame(Record& event) {
+  const auto tamed = [](Label label, const std::string& given) {
+    return check_label(label, given).ok() ? given : std::string(cut_utf8(shown(given, label_bytes_max(label)), label_bytes_max(label)));
+  };
+  if (!event.device.empty()) event.device = tamed(Label::device, event.device);
+  if (!event.unit.empty()) event.unit = tamed(Label::unit, event.unit);
+  if (auto* said = std::get_if<std::string>(&event.value); said && !check_text_value(event.metric, *said).ok()) {
+    *said = cut_utf8(shown(*said, text_value_bytes_max), text_value_bytes_max);
+  }
+  Tags tags;
+  for (const auto& [name, value] : event.tags) tags.emplace_back(tamed(Label::tag_name, name), tamed(Label::tag_value, value));
+  event.tags = std::move(tags);
 }
 
 }  // namespace
@@ -66,7 +84,8 @@ void Pipeline::set_input(const std::string& name, Router router, bool retained_o
 
 void Pipeline::set_input(const std::string& name, Decode decode, bool retained_once) {
   const Labels labels{{"input", name}};
-  Input input{std::move(decode), retained_once, {},
+  const auto before = inputs_.find(name);
+  Input input{std::move(decode), retained_once, before == inputs_.end() ? StampOrder{} : before->second.stamps, {},
               &metrics_.counter("millrace_input_payloads_total", "Payloads taken", labels),
               &metrics_.counter("millrace_input_records_total", "Records decoded", labels),
               &metrics_.counter("millrace_input_undecodable_total", "Payloads that could not be decoded", labels),
@@ -237,7 +256,7 @@ bool Pipeline::take_some(WriteSet& set) {
   return true;
 }
 
-void Pipeline::decode(const Arrival& arrival, bool crashed, WriteSet& set) {
+void Pipeline::decode(Arrival arrival, bool crashed, WriteSet& set) {
   const auto bury_it = [&](const std::string& reason) {
     taken_.add();
     undecodable_.add();
@@ -247,8 +266,9 @@ void Pipeline::decode(const Arrival& arrival, bool crashed, WriteSet& set) {
   if (found == inputs_.end()) return bury_it("the input is no longer configured");
   Input& input = found->second;
   input.payloads->add();
+  arrival.received = input.stamps.next(arrival.received, arrival.received_monotonic);
   if (crashed) {
-    LOG_ERROR("input ", arrival.input, ": a payload on ", arrival.channel, " was in work when the process died, twice; it goes to the dead lane");
+    LOG_ERROR("input ", arrival.input, ": a payload on ", shown(arrival.channel), " was in work when the process died, twice; it goes to the dead lane");
     input.undecodable->add();
     return bury_it("crashed");
   }
@@ -264,7 +284,7 @@ void Pipeline::decode(const Arrival& arrival, bool crashed, WriteSet& set) {
   decoded_.clear();
   if (Status status = input.decode(arrival, decoded_); !status.ok()) {
     input.undecodable->add();
-    LOG_WARN("input ", arrival.input, ": payload on ", arrival.channel, ": ", status.detail(), "; kept in the dead lane");
+    LOG_WARN("input ", arrival.input, ": payload on ", shown(arrival.channel), ": ", status.detail(), "; kept in the dead lane");
     return bury_it(status.detail());
   }
   input.records->add(decoded_.size());
@@ -284,13 +304,38 @@ void Pipeline::admit(std::vector<Record>& records, WriteSet& set) {
   }
 }
 
-Status Pipeline::decode_again(const Arrival& arrival, WriteSet& set) {
-  const auto found = inputs_.find(arrival.input);
-  if (found == inputs_.end()) return {Code::invalid, text("the input \"", arrival.input, "\" is not in the configuration")};
+Status Pipeline::decode_again(const Record& letter, WriteSet& set) {
+  const Detail& detail = *letter.detail;
+  const auto& dead = std::get<DeadDetail>(detail.body);
+  const auto found = inputs_.find(dead.consumer);
+  if (found == inputs_.end()) return {Code::invalid, text("the input \"", shown(dead.consumer), "\" is not in the configuration")};
+  if (dead.whole_size > 0) return {Code::invalid, text("only the first ", dead.payload.size(), " of its ", dead.whole_size, " bytes were kept")};
+  const std::vector<std::pair<std::string_view, std::string_view>> properties(dead.publisher.properties.begin(), dead.publisher.properties.end());
+  const DeadPublisher& by = dead.publisher;
+  const Publisher publisher{by.client_id, by.username, by.subject, by.content_type, properties};
+  Arrival arrival;
+  arrival.input = dead.consumer;
+  arrival.channel = dead.channel;
+  arrival.bytes = dead.payload;
+  arrival.publisher = &publisher;
+  arrival.clock_trusted = letter.trust != TimeTrust::unsynced;
+  arrival.received = letter.time;
+  arrival.received_monotonic = {detail.monotonic_us * 1000};
   std::vector<Record> records;
   if (Status status = found->second.decode(arrival, records); !status.ok()) return status;
+  if (detail.boot_id != 0) keep_boot(detail, records);
   admit(records, set);
   return {};
+}
+
+// What arrived before the clock was set is dated by its own boot, which need not be the one that writes it now.
+void Pipeline::keep_boot(const Detail& of, std::vector<Record>& records) {
+  auto detail = std::make_shared<Detail>();
+  detail->boot_id = of.boot_id;
+  detail->monotonic_us = of.monotonic_us;
+  for (Record& record : records) {
+    if (record.trust == TimeTrust::unsynced && !record.detail) record.detail = detail;
+  }
 }
 
 // A broker sends retained messages again at every subscription: each value is taken once.
@@ -332,8 +377,23 @@ void Pipeline::bury(const Arrival& arrival, const std::string& reason, WriteSet&
     }
   }
   auto detail = std::make_shared<Detail>();
-  detail->body = DeadDetail{std::string(arrival.input), reason, std::string(arrival.channel),
-                            Bytes(arrival.bytes.begin(), arrival.bytes.end()), 0};
+  DeadDetail dead;
+  dead.source = DeadDetail::Source::input;
+  dead.consumer = arrival.input;
+  dead.reason = shown(reason, dead_reason_max);
+  dead.channel = arrival.channel;
+  dead.whole_size = arrival.whole_bytes;
+  dead.payload.assign(arrival.bytes.begin(), arrival.bytes.end());
+  if (arrival.publisher) {
+    const Publisher& by = *arrival.publisher;
+    dead.publisher = {std::string(by.client_id), std::string(by.username), std::string(by.subject), std::string(by.content_type), {}};
+    for (const auto& [name, value] : by.properties) dead.publisher.properties.emplace_back(name, value);
+  }
+  detail->body = std::move(dead);
+  if (!arrival.clock_trusted) {
+    detail->boot_id = options_.boot_id;
+    detail->monotonic_us = arrival.received_monotonic.ns / 1000;
+  }
   Record record;
   record.kind = Kind::dead;
   record.time = arrival.received;
@@ -385,7 +445,10 @@ void Pipeline::note_duplicate(std::string_view input) {
   if (const auto found = inputs_.find(input); found != inputs_.end()) found->second.payloads->add();
 }
 
-void Pipeline::report(Record event) { offered_.records.emplace_back(Lane::alarm, std::move(event)); }
+void Pipeline::report(Record event) {
+  tame(event);
+  offered_.records.emplace_back(Lane::alarm, std::move(event));
+}
 
 void Pipeline::put_state(std::string name, Bytes bytes) { offered_.states.push_back({std::move(name), std::move(bytes)}); }
 

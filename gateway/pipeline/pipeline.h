@@ -19,12 +19,14 @@
 #include "ingest/mapped_inbox.h"
 #include "log/log.h"
 #include "loop/loop.h"
+#include "pipeline/stamp_order.h"
 #include "pipeline/window_engine.h"
 
 namespace millrace {
 
 struct PipelineOptions {
   bool forward_raw = true;   // some uplink takes the raw lane
+  std::uint64_t boot_id = 0;  // of this boot: what arrives before the clock is set can be dated later by it
   std::vector<WindowConfig> windows;
   Duration look_interval = std::chrono::milliseconds(5);
   Duration tick_interval = std::chrono::seconds(5);
@@ -42,8 +44,9 @@ class Pipeline final : public Intake {
   using Decode = std::function<Status(const Arrival&, std::vector<Record>&)>;
   void set_input(const std::string& name, Decode decode, bool retained_once);
   void set_input(const std::string& name, Router router, bool retained_once);
-  // A payload that is taken again, from the dead lane: its records join `set`. Not ok: still undecodable.
-  Status decode_again(const Arrival& arrival, WriteSet& set);
+  // The payload of an input's dead letter, decoded with today's configuration as it arrived then: time, clock, publisher.
+  // Its records join `set`. Not ok: still undecodable.
+  Status decode_again(const Record& letter, WriteSet& set);
   void set_forward_raw(bool forward) { options_.forward_raw = forward; }
   // Inputs should pause (once, when the log is about to be full) or may go on (whenever there is room): idempotent.
   void on_pressure(std::function<void(bool pause)> changed) { pressure_changed_ = std::move(changed); }
@@ -71,6 +74,7 @@ class Pipeline final : public Intake {
   struct Input {
     Decode decode;
     bool retained_once;
+    StampOrder stamps;
     std::unordered_map<std::uint64_t, std::uint64_t> retained;  // topic digest -> payload digest
     Counter* payloads;
     Counter* records;
@@ -82,8 +86,9 @@ class Pipeline final : public Intake {
   void look();
   void look_again_soon();
   bool take_some(WriteSet& set);
-  void decode(const Arrival& arrival, bool crashed, WriteSet& set);
+  void decode(Arrival arrival, bool crashed, WriteSet& set);
   void admit(std::vector<Record>& records, WriteSet& set);
+  static void keep_boot(const Detail& of, std::vector<Record>& records);
   void report_unclean_start();
   bool seen_retained(Input& input, const Arrival& arrival, WriteSet& set);
   void bury(const Arrival& arrival, const std::string& reason, WriteSet& set);

@@ -4,7 +4,9 @@
 
 #include <numeric>
 
+#include "base/composite_key.h"
 #include "base/text.h"
+#include "base/utf8.h"
 #include "record/record_proto.h"
 #include "record/varint.h"
 
@@ -13,16 +15,22 @@ namespace {
 
 constexpr std::int64_t time_limit = std::int64_t{1} << 62;  // differences of two times then fit 64 bits
 
+// One string that is not UTF-8 makes the whole batch unreadable for most readers of protobuf: what the door did not see (a
+// slice of a batch that an older version stored, an event of a driver) is mended before it is written.
+std::string utf8(const std::string& given) {
+  return find_fault(given, Controls::all).kind == TextFault::ok ? given : mended_utf8(given);
+}
+
 void put_name(std::uint32_t field, const BatchName& name, Bytes& out) {
   Bytes message;
   wire::Writer writer(message);
-  writer.text_field(1, name.name);
-  writer.text_field(2, name.unit);
+  writer.text_field(1, utf8(name.name));
+  writer.text_field(2, utf8(name.unit));
   for (const auto& [key, value] : name.tags) {
     Bytes tag;
     wire::Writer tag_writer(tag);
-    tag_writer.text_field(1, key);
-    tag_writer.text_field(2, value);
+    tag_writer.text_field(1, utf8(key));
+    tag_writer.text_field(2, utf8(value));
     writer.bytes_field(3, tag);
   }
   wire::Writer(out).bytes_field(field, message);
@@ -52,9 +60,9 @@ Record record_of(const Readings& readings, std::size_t i, const std::vector<Batc
 
 Bytes message_of(BatchEncoder& encoder, const Readings& readings, const std::vector<BatchName>& devices,
                  const std::vector<BatchName>& metrics, const std::vector<Record>& others, std::uint64_t boot_id,
-                 std::int64_t offset_us, std::vector<std::uint32_t>& order) {
+                 std::int64_t offset_us, std::vector<std::uint32_t>& order, bool by_device = false) {
   Bytes message;
-  encoder.encode(readings, static_cast<std::uint32_t>(devices.size()), static_cast<std::uint32_t>(metrics.size()), message, order);
+  encoder.encode(readings, static_cast<std::uint32_t>(devices.size()), static_cast<std::uint32_t>(metrics.size()), message, order, by_device);
   for (const BatchName& name : devices) put_name(4, name, message);
   for (const BatchName& name : metrics) put_name(5, name, message);
   for (const Record& record : others) wire::Writer(message).bytes_field(6, encode_record(record));
@@ -62,6 +70,21 @@ Bytes message_of(BatchEncoder& encoder, const Readings& readings, const std::vec
   writer.fixed64_field(7, boot_id);
   writer.sint_field(8, offset_us);
   return message;
+}
+
+std::size_t bytes_of_detail(const Record& record) {
+  std::size_t bytes = record.metric.size();
+  if (const auto* string = std::get_if<std::string>(&record.value)) bytes += string->size();
+  if (const auto* blob = std::get_if<Bytes>(&record.value)) bytes += blob->size();
+  for (const auto& [name, value] : record.tags) bytes += name.size() + value.size();
+  if (!record.detail) return bytes;
+  if (const auto* dead = std::get_if<DeadDetail>(&record.detail->body)) {
+    const DeadPublisher& from = dead->publisher;
+    bytes += dead->payload.size() + dead->channel.size() + dead->reason.size() + from.client_id.size() + from.username.size() +
+             from.subject.size() + from.content_type.size();
+    for (const auto& [name, value] : from.properties) bytes += name.size() + value.size();
+  }
+  return bytes;
 }
 
 // Names a decoded batch does not have are a fault of the bytes, not of ours.
@@ -81,7 +104,7 @@ std::uint32_t BatchBuilder::id_of(Ids& ids, std::vector<BatchName>& names, std::
   if (const auto found = ids.find(key); found != ids.end()) return found->second;
   const auto id = static_cast<std::uint32_t>(names.size());
   ids.emplace(std::string(key), id);
-  names.push_back({name, unit, tags});
+  names.push_back({utf8(name), utf8(unit), tags});
   bytes += key.size() + 4;
   return id;
 }
@@ -93,31 +116,20 @@ void BatchBuilder::add(const Record& record) {
     places_.push_back(static_cast<std::uint32_t>(others_.size()) | 0x80000000u);
     others_.push_back(record);
     bytes_waiting_ += 64 + record.device.size();
-    if (record.detail) {
-      if (const auto* dead = std::get_if<DeadDetail>(&record.detail->body)) bytes_waiting_ += dead->payload.size() + dead->channel.size();
-    }
+    bytes_waiting_ += bytes_of_detail(record);
     return;
   }
-  std::string_view device_key = record.device;
-  if (!record.tags.empty()) {
-    key_ = record.device;
-    for (const auto& [key, value] : record.tags) {
-      key_ += '\0';
-      key_ += key;
-      key_ += '\0';
-      key_ += value;
-    }
-    device_key = key_;
+  key_.clear();
+  add_key_part(key_, record.device);
+  for (const auto& [name, value] : record.tags) {
+    add_key_part(key_, name);
+    add_key_part(key_, value);
   }
-  const std::uint32_t device = id_of(device_ids_, devices_, device_key, record.device, {}, record.tags, bytes_waiting_);
-  std::string_view metric_key = record.metric;
-  if (!record.unit.empty()) {
-    key_ = record.metric;
-    key_ += '\0';
-    key_ += record.unit;
-    metric_key = key_;
-  }
-  const std::uint32_t metric = id_of(metric_ids_, metrics_, metric_key, record.metric, record.unit, {}, bytes_waiting_);
+  const std::uint32_t device = id_of(device_ids_, devices_, key_, record.device, {}, record.tags, bytes_waiting_);
+  key_.clear();
+  add_key_part(key_, record.metric);
+  add_key_part(key_, record.unit);
+  const std::uint32_t metric = id_of(metric_ids_, metrics_, key_, record.metric, record.unit, {}, bytes_waiting_);
   std::uint64_t bits = 0;
   ValueType type = ValueType::number;
   if (const auto* number = std::get_if<double>(&record.value)) {
@@ -132,7 +144,7 @@ void BatchBuilder::add(const Record& record) {
     const auto* string = std::get_if<std::string>(&record.value);
     type = string ? ValueType::text : ValueType::blob;
     bits = readings_.blobs.size();
-    readings_.blobs.push_back(string ? *string : std::string(text_of(std::get<Bytes>(record.value))));
+    readings_.blobs.push_back(string ? utf8(*string) : std::string(text_of(std::get<Bytes>(record.value))));
     bytes_waiting_ += readings_.blobs.back().size();
   }
   places_.push_back(static_cast<std::uint32_t>(readings_.size()));
@@ -243,7 +255,7 @@ Result<EncodedBatch> slice_batch(BytesView bytes, bool zstd, std::size_t from, s
   part.blobs = batch.readings.blobs;
   BatchEncoder encoder;
   std::vector<std::uint32_t> order;
-  Bytes sliced = message_of(encoder, part, batch.devices, batch.metrics, others, batch.boot_id, batch.offset_us, order);
+  Bytes sliced = message_of(encoder, part, batch.devices, batch.metrics, others, batch.boot_id, batch.offset_us, order, batch.by_device);
   std::vector<std::uint32_t> same(part.size());
   std::iota(same.begin(), same.end(), 0u);
   if (order != same) {

@@ -20,7 +20,7 @@ struct EncodedBatch {
 };
 
 // Collects records and encodes them. After encode(), record i of the batch is `at(order()[i])`: numbers are given in the
-// order of the batch, which keeps the order of arrival within each device and metric.
+// order of the batch, which keeps the order of arrival of each device (batch_encoder.h says when only within a metric).
 class BatchBuilder {
  public:
   void add(const Record& record);

@@ -1,5 +1,6 @@
 #include "record/batch_decoder.h"
 
+#include <algorithm>
 #include <bit>
 
 #include "base/text.h"
@@ -236,6 +237,33 @@ bool parse_name(BytesView bytes, BatchName& name) {
   return reader.ok();
 }
 
+template <typename T>
+void rearrange(std::vector<T>& values, const std::vector<std::uint32_t>& order) {
+  std::vector<T> out;
+  out.reserve(values.size());
+  for (const std::uint32_t i : order) out.push_back(values[i]);
+  values = std::move(out);
+}
+
+// From the order of the blocks to that of the numbers: by device, each by time; those in `late` as the blocks have them.
+void number_by_device(const std::vector<std::uint64_t>& late, Readings& readings) {
+  std::vector<std::pair<std::uint32_t, std::int64_t>> keys;
+  std::vector<std::uint32_t> order(readings.size());
+  keys.reserve(readings.size());
+  for (std::uint32_t i = 0; i < readings.size(); ++i) {
+    const bool as_it_is = std::binary_search(late.begin(), late.end(), readings.device[i]);
+    keys.emplace_back(readings.device[i], as_it_is ? 0 : readings.time_us[i]);
+    order[i] = i;
+  }
+  std::stable_sort(order.begin(), order.end(), [&](std::uint32_t a, std::uint32_t b) { return keys[a] < keys[b]; });
+  rearrange(readings.device, order);
+  rearrange(readings.metric, order);
+  rearrange(readings.time_us, order);
+  rearrange(readings.bits, order);
+  rearrange(readings.type, order);
+  rearrange(readings.attributes, order);
+}
+
 }  // namespace
 
 Status decode_batch_columns(BytesView bytes, std::size_t readings_max, DecodedBatch& out) {
@@ -244,6 +272,7 @@ Status decode_batch_columns(BytesView bytes, std::size_t readings_max, DecodedBa
   std::int64_t base = 0;
   std::uint64_t claimed = 0;
   std::vector<BytesView> blocks;
+  std::vector<std::uint64_t> late;
   while (reader.next(field, type)) {
     switch (field) {
       case 1: base = reader.get_sint(); break;
@@ -254,6 +283,8 @@ Status decode_batch_columns(BytesView bytes, std::size_t readings_max, DecodedBa
       case 6: out.others.push_back(reader.get_bytes()); break;
       case 7: out.boot_id = reader.get_fixed64(); break;
       case 8: out.offset_us = reader.get_sint(); break;
+      case 9: out.by_device = reader.get_varint() != 0; break;
+      case 10: if (!get_packed(reader, type, readings_max, late, [](std::uint64_t v) { return v; })) reader.fail(); break;
       default: reader.skip(type);
     }
   }
@@ -302,6 +333,8 @@ Status decode_batch_columns(BytesView bytes, std::size_t readings_max, DecodedBa
     }
   }
   if (readings.size() != claimed) return corrupt("fewer readings than it says");
+  std::sort(late.begin(), late.end());
+  if (out.by_device) number_by_device(late, readings);
   return {};
 }
 

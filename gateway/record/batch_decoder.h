@@ -16,6 +16,7 @@ struct DecodedBatch {
   Readings readings;                 // in number order
   std::vector<BatchName> devices, metrics;
   std::vector<BytesView> others;     // Record messages, numbered after the readings; views into the input
+  bool by_device = false;            // how the numbers were given
   std::uint64_t boot_id = 0;
   std::int64_t offset_us = 0;
 };

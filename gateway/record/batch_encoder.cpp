@@ -180,8 +180,54 @@ void BatchEncoder::encode_block(const Readings& readings, const std::vector<Grou
   }
 }
 
+void BatchEncoder::find_late(const Readings& readings, std::uint32_t devices) {
+  late_.assign(devices, 0);
+  last_time_.assign(devices, std::numeric_limits<std::int64_t>::min());
+  for (std::size_t i = 0; i < readings.size(); ++i) {
+    std::int64_t& last = last_time_[readings.device[i]];
+    if (readings.time_us[i] < last) late_[readings.device[i]] = 1;
+    last = readings.time_us[i];
+  }
+}
+
+// Whether the order of the blocks keeps what each device sent one after the other. Values of one moment have no order.
+bool BatchEncoder::blocks_keep_order(const Readings& readings, std::uint32_t devices, const std::vector<std::uint32_t>& order) {
+  newest_.assign(devices, 0);
+  for (const std::uint32_t i : order) {
+    const std::uint32_t device = readings.device[i];
+    std::uint32_t& newest = newest_[device];
+    if (i < newest && !late_[device] && readings.time_us[i] != readings.time_us[newest]) return false;
+    newest = std::max(newest, i);
+  }
+  return true;
+}
+
+// Device after device, each by time; those whose times go back as the blocks have them.
+void BatchEncoder::number_by_device(const Readings& readings, std::uint32_t devices, Bytes& out, std::vector<std::uint32_t>& order) {
+  counts_.assign(devices + 1, 0);
+  for (const std::uint32_t i : order) ++counts_[readings.device[i] + 1];
+  std::partial_sum(counts_.begin(), counts_.end(), counts_.begin());
+  by_device_.resize(order.size());
+  for (const std::uint32_t i : order) by_device_[counts_[readings.device[i]]++] = i;
+  std::vector<std::uint64_t> late;
+  std::uint32_t from = 0;
+  for (std::uint32_t device = 0; device < devices; ++device) {
+    const std::uint32_t to = counts_[device];
+    if (late_[device]) {
+      late.push_back(device);
+    } else {
+      std::stable_sort(by_device_.begin() + from, by_device_.begin() + to,
+                       [&](std::uint32_t a, std::uint32_t b) { return readings.time_us[a] < readings.time_us[b]; });
+    }
+    from = to;
+  }
+  order.assign(by_device_.begin(), by_device_.end());
+  wire::Writer(out).uint_field(9, 1);
+  if (!late.empty()) put_packed_uint(10, late, out);
+}
+
 void BatchEncoder::encode(const Readings& readings, std::uint32_t devices, std::uint32_t metrics, Bytes& out,
-                          std::vector<std::uint32_t>& order) {
+                          std::vector<std::uint32_t>& order, bool by_device) {
   order.clear();
   if (readings.size() == 0) return;
   order.reserve(readings.size());
@@ -204,6 +250,8 @@ void BatchEncoder::encode(const Readings& readings, std::uint32_t devices, std::
     encode_block(readings, columns, base, out, order);
   }
   MILLRACE_CHECK(order.size() == readings.size());
+  find_late(readings, devices);
+  if (by_device || !blocks_keep_order(readings, devices, order)) number_by_device(readings, devices, out, order);
 }
 
 }  // namespace millrace

@@ -6,12 +6,12 @@
 #include <map>
 #include <memory>
 #include <string>
-#include <utility>
 #include <variant>
 #include <vector>
 
 #include "base/bytes.h"
 #include "base/time.h"
+#include "record/tags.h"
 
 namespace millrace {
 
@@ -30,7 +30,6 @@ const char* quality_name(Quality quality);
 
 // monostate: no value (windows, losses and dead letters say it all in their detail).
 using Value = std::variant<std::monostate, double, std::int64_t, bool, std::string, Bytes>;
-using Tags = std::vector<std::pair<std::string, std::string>>;
 
 struct WindowDetail {
   std::string name;
@@ -51,10 +50,24 @@ struct LossDetail {
   void add_device(const std::string& device, std::uint64_t records);
 };
 
+// What a payload's publisher said of itself, where the driver knew it: devices and tags may be named by it.
+struct DeadPublisher {
+  std::string client_id, username, subject, content_type;
+  Tags properties;
+};
+
+// What could not be decoded or delivered, with all that another try needs. The record's time is the payload's arrival.
 struct DeadDetail {
+  // Who `consumer` is: an input and an uplink may have one name, and a payload must never be taken for a record of ours.
+  enum class Source : std::uint8_t { unknown, input, uplink };
   std::string consumer, reason, channel;
-  Bytes payload;
-  Sequence number = 0;
+  Bytes payload;         // of an input: as it came; of an uplink: the record in proto form
+  Sequence number = 0;   // of an uplink: the record's old number
+  Source source = Source::unknown;
+  DeadPublisher publisher;
+  std::uint64_t whole_size = 0;  // of the payload, where it was too large and `payload` is its head only
+  // Letters of versions that did not say it: only what an uplink refused has an old number.
+  bool from_uplink() const { return source == Source::uplink || (source == Source::unknown && number != 0); }
 };
 
 struct Detail {

@@ -6,23 +6,42 @@
 #include <cstring>
 
 #include "base/text.h"
+#include "base/utf8.h"
 #include "record.pb.h"
 
 namespace millrace {
 namespace {
 
 // ---- strings and bytes of any length, through nanopb's callbacks ------------------------------------------------
+bool put_delimited(pb_ostream_t* stream, const pb_field_t* field, std::string_view value) {
+  return pb_encode_tag_for_field(stream, field) &&
+         pb_encode_string(stream, reinterpret_cast<const pb_byte_t*>(value.data()), value.size());
+}
+
+// A proto3 string that is not UTF-8 makes the whole message unreadable for most readers. The door (base/label.h) keeps such
+// text out; what an older version stored, or a driver wrote into an event, is mended here.
+bool put_utf8(pb_ostream_t* stream, const pb_field_t* field, std::string_view value) {
+  if (find_fault(value, Controls::all).kind == TextFault::ok) return put_delimited(stream, field, value);
+  return put_delimited(stream, field, mended_utf8(value));
+}
+
 bool write_string(pb_ostream_t* stream, const pb_field_t* field, void* const* arg) {
   const auto& value = *static_cast<const std::string_view*>(*arg);
-  return value.empty() || (pb_encode_tag_for_field(stream, field) &&
-                           pb_encode_string(stream, reinterpret_cast<const pb_byte_t*>(value.data()), value.size()));
+  return value.empty() || put_utf8(stream, field, value);
 }
 
 // As a record's value an empty text is a value: it must be written, where a plain field is left out.
 bool write_present_string(pb_ostream_t* stream, const pb_field_t* field, void* const* arg) {
+  return put_utf8(stream, field, *static_cast<const std::string_view*>(*arg));
+}
+
+bool write_bytes(pb_ostream_t* stream, const pb_field_t* field, void* const* arg) {
   const auto& value = *static_cast<const std::string_view*>(*arg);
-  return pb_encode_tag_for_field(stream, field) &&
-         pb_encode_string(stream, reinterpret_cast<const pb_byte_t*>(value.data()), value.size());
+  return value.empty() || put_delimited(stream, field, value);
+}
+
+bool write_present_bytes(pb_ostream_t* stream, const pb_field_t* field, void* const* arg) {
+  return put_delimited(stream, field, *static_cast<const std::string_view*>(*arg));
 }
 
 bool read_string(pb_istream_t* stream, const pb_field_t*, void** arg) {
@@ -45,6 +64,10 @@ bool read_present_string(pb_istream_t* stream, const pb_field_t* field, void** a
 
 void set(pb_callback_t& callback, std::string_view& value) {
   callback.funcs.encode = write_string;
+  callback.arg = &value;
+}
+void set_bytes(pb_callback_t& callback, std::string_view& value) {
+  callback.funcs.encode = write_bytes;
   callback.arg = &value;
 }
 void set(pb_callback_t& callback, std::string& value) {
@@ -126,7 +149,7 @@ namespace {
 void encode_record_to(const Record& record, const Identity* identity, pb_ostream_t& stream) {
   millrace_Record m = millrace_Record_init_zero;
   std::string_view device = record.device, metric = record.metric, unit = record.unit, value, gateway;
-  std::string_view name, consumer, reason, channel, payload;
+  std::string_view name, consumer, reason, channel, payload, client_id, username, subject, content_type;
   m.kind = static_cast<millrace_Kind>(record.kind);
   set(m.device, device);
   set(m.metric, metric);
@@ -151,7 +174,7 @@ void encode_record_to(const Record& record, const Identity* identity, pb_ostream
     m.text.arg = &value;
   } else if (const auto* blob = std::get_if<Bytes>(&record.value)) {
     value = view_of(*blob);
-    m.blob.funcs.encode = write_present_string;
+    m.blob.funcs.encode = write_present_bytes;
     m.blob.arg = &value;
   }
   if (record.detail) {
@@ -195,8 +218,21 @@ void encode_record_to(const Record& record, const Identity* identity, pb_ostream
       set(m.dead.consumer, consumer);
       set(m.dead.reason, reason);
       set(m.dead.channel, channel);
-      set(m.dead.payload, payload);
+      set_bytes(m.dead.payload, payload);
       m.dead.number = dead->number;
+      m.dead.whole_size = dead->whole_size;
+      m.dead.source = static_cast<millrace_Dead_Source>(dead->source);
+      const DeadPublisher& from = dead->publisher;
+      client_id = from.client_id;
+      username = from.username;
+      subject = from.subject;
+      content_type = from.content_type;
+      set(m.dead.client_id, client_id);
+      set(m.dead.username, username);
+      set(m.dead.subject, subject);
+      set(m.dead.content_type, content_type);
+      m.dead.properties.funcs.encode = write_tags;
+      m.dead.properties.arg = const_cast<Tags*>(&from.properties);
     }
   }
   if (identity) {
@@ -255,6 +291,12 @@ Result<Record> decode_record(BytesView bytes) {
   set(m.dead.reason, dead.reason);
   set(m.dead.channel, dead.channel);
   set(m.dead.payload, payload);
+  set(m.dead.client_id, dead.publisher.client_id);
+  set(m.dead.username, dead.publisher.username);
+  set(m.dead.subject, dead.publisher.subject);
+  set(m.dead.content_type, dead.publisher.content_type);
+  m.dead.properties.funcs.decode = read_tag;
+  m.dead.properties.arg = &dead.publisher.properties;
   pb_istream_t stream = pb_istream_from_buffer(reinterpret_cast<const pb_byte_t*>(bytes.data()), bytes.size());
   // PB_DECODE_NOINIT keeps the callbacks inside the submessages, which a plain decode would reset.
   if (!pb_decode_ex(&stream, millrace_Record_fields, &m, PB_DECODE_NOINIT)) {
@@ -294,6 +336,10 @@ Result<Record> decode_record(BytesView bytes) {
   } else if (m.has_dead) {
     dead.payload = to_bytes(payload);
     dead.number = m.dead.number;
+    dead.whole_size = m.dead.whole_size;
+    const unsigned source = number_of(m.dead.source);
+    if (source > 2) return Status{Code::corrupt, "record: a dead letter of a source nobody knows"};
+    dead.source = static_cast<DeadDetail::Source>(source);
     d.body = std::move(dead);
   }
   const bool plain = std::holds_alternative<std::monostate>(d.body) && d.boot_id == 0 && d.monotonic_us == 0 &&
@@ -312,7 +358,7 @@ Bytes encode_envelope(const Envelope& envelope, BytesView batch) {
   m.lane = static_cast<std::uint32_t>(envelope.lane);
   m.replay = envelope.replay;
   m.zstd = envelope.zstd;
-  set(m.batch, batch_view);
+  set_bytes(m.batch, batch_view);
   return encode(millrace_Envelope_fields, &m);
 }
 

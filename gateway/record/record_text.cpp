@@ -2,6 +2,7 @@
 
 #include "base/json.h"
 #include "base/text.h"
+#include "base/utf8.h"
 
 namespace millrace {
 namespace {
@@ -36,12 +37,26 @@ void write_detail(JsonWriter& json, const Detail& detail) {
   } else if (const auto* dead = std::get_if<DeadDetail>(&detail.body)) {
     json.key("dead").begin_object().member("from", dead->consumer).member("reason", dead->reason).member("channel", dead->channel);
     json.member("size", static_cast<std::uint64_t>(dead->payload.size())).member("payload", printable(dead->payload, payload_shown_max));
-    json.member("number", dead->number).end_object();
+    json.member("number", dead->number);
+    if (dead->whole_size > 0) json.member("whole_size", dead->whole_size);
+    if (dead->source != DeadDetail::Source::unknown) json.member("source", dead->source == DeadDetail::Source::input ? "input" : "uplink");
+    const DeadPublisher& by = dead->publisher;
+    for (const auto& [name, value] : {std::pair{"client_id", &by.client_id}, {"username", &by.username}, {"subject", &by.subject}, {"content_type", &by.content_type}}) {
+      if (!value->empty()) json.member(name, *value);
+    }
+    if (!by.properties.empty()) {
+      json.key("properties").begin_object();
+      for (const auto& [name, value] : by.properties) json.member(name, value);
+      json.end_object();
+    }
+    json.end_object();
   }
 }
 
-std::string csv_field(std::string_view field) {
-  if (field.find_first_of(",\"\r\n") == std::string_view::npos) return std::string(field);
+// What a reader of CSV could not take (a log of an older version may hold it) is shown escaped.
+std::string csv_field(const std::string& given) {
+  const std::string field = find_fault(given, Controls::line_breaks).kind == TextFault::ok ? given : shown(given, given.size());
+  if (field.find_first_of(",\"\r\n") == std::string::npos) return field;
   std::string out = "\"";
   for (const char c : field) {
     out += c;

@@ -4,6 +4,7 @@
 #include <limits>
 
 #include "base/logger.h"
+#include "base/utf8.h"
 #include "record/batch.h"
 #include "record/record_proto.h"
 
@@ -647,7 +648,12 @@ void Shipper::isolate(Run& run, const std::vector<Sequence>& refused, const std:
 Record Shipper::dead_letter(Lane lane, const Piece& piece) const {
   std::vector<Record> records;
   auto detail = std::make_shared<Detail>();
-  DeadDetail dead{options_.name, piece.reason, lane_name(lane), {}, piece.row.first};
+  DeadDetail dead;
+  dead.consumer = options_.name;
+  dead.reason = shown(piece.reason, 1000);
+  dead.channel = lane_name(lane);
+  dead.number = piece.row.first;
+  dead.source = DeadDetail::Source::uplink;
   Record letter;
   letter.kind = Kind::dead;
   letter.time = loop_.wall();

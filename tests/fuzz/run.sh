@@ -5,15 +5,16 @@ cd "$(dirname "$0")/../.."
 command -v clang++-14 >/dev/null || { echo "clang++-14 is not installed"; exit 77; }
 seconds=${MILLRACE_FUZZ_SECONDS:-60}
 cmake --preset fuzz >/dev/null
-cmake --build --preset fuzz --target fuzz_batch fuzz_record fuzz_json fuzz_text_forms fuzz_config fuzz_segment fuzz_mqtt_packets | tail -n 1
+cmake --build --preset fuzz --target fuzz_batch fuzz_record fuzz_json fuzz_labels fuzz_text_forms fuzz_config fuzz_segment fuzz_mqtt_packets fuzz_marker | tail -n 1
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-for target in batch record json text_forms config segment mqtt_packets marker; do
+for target in batch record json labels text_forms config segment mqtt_packets marker; do
   mkdir -p "$work/$target"
   case $target in
     batch) cp tests/golden/batch-1.bin "$work/$target/" ;;
     record) cp tests/golden/record-1-*.bin "$work/$target/" ;;
     json) cp tests/cases/json/parsing/y_*.json "$work/$target/"; printf '{"ts":1700000000,"a":{"b":[1,2]},"c":3,"q":192,"r":[{"v":1},{"v":2}]}' > "$work/$target/message" ;;
+    labels) printf 'temp\000C' > "$work/$target/nul"; printf '21.5 \260C' > "$work/$target/latin1"; printf '\355\260\200' > "$work/$target/surrogate" ;;
     text_forms) printf '2024-02-29T12:00:00.5+01:00' > "$work/$target/time"; printf 'a/{b}/+/{c...}' > "$work/$target/topic"; printf '1.5s' > "$work/$target/duration" ;;
     segment) for n in 1 2; do { printf '\005'; head -c 20480 tests/golden/log-1/seg-0000000$n.db; cat tests/golden/log-1/*-wal; } > "$work/segment/$n"; done ;;
     mqtt_packets) printf '\007\062\020\000\001a\000\001\000{"value":1}\064\011\000\001b\000\002\0001\142\002\000\002\300\000\340\000' > "$work/$target/talk" ;;

@@ -2,7 +2,11 @@
 // hanging or taking memory without bound is the fault looked for, the sanitizers are the judge.
 #include <cstdlib>
 
+#include "base/composite_key.h"
+#include "base/json.h"
+#include "base/label.h"
 #include "base/text.h"
+#include "base/utf8.h"
 #include "config/load.h"
 #include "decode/line_framer.h"
 #include "decode/router.h"
@@ -59,7 +63,42 @@ void json(BytesView bytes) {
     arrival.bytes = bytes;
     std::vector<Record> out(1);
     if (!router.decode(arrival, out).ok() && out.size() != 1) std::abort();
+    for (std::size_t i = 1; i < out.size(); ++i) {
+      if (!check_label(Label::metric, out[i].metric).ok()) std::abort();
+      const auto* value = std::get_if<std::string>(&out[i].value);
+      if (value && !check_text_value("", *value).ok()) std::abort();
+    }
   }
+}
+
+// The door, and what shows text that did not pass it. Whatever passes is UTF-8 that every reader takes.
+void labels(BytesView bytes) {
+  const std::string_view given = text_of(bytes);
+  const auto good = [](std::string_view text, Controls allowed) { return find_fault(text, allowed).kind == TextFault::ok; };
+  for (const Label label : {Label::device, Label::metric, Label::unit, Label::tag_name, Label::tag_value, Label::identity}) {
+    const Status status = check_label(label, given, given);
+    if (status.ok() && (!good_utf8(given) || !good(given, Controls::none) || given.size() > label_bytes_max(label))) std::abort();
+    if (!good(status.detail(), Controls::none) || status.detail().size() > 500) std::abort();
+  }
+  if (check_text_value(given, given).ok() && (!good_utf8(given) || given.size() > text_value_bytes_max)) std::abort();
+  const std::string mended = mended_utf8(given);
+  if (!good(mended, Controls::all) || (good(given, Controls::all) && mended != given)) std::abort();
+  for (std::size_t max = 0; max <= std::min<std::size_t>(given.size(), 9); ++max) {
+    const std::string_view cut = cut_utf8(mended, max);
+    if (cut.size() > max || !good(cut, Controls::all) || cut.size() + 3 < std::min(max, mended.size())) std::abort();
+    if (!good(shown(given, max), Controls::none)) std::abort();
+  }
+  JsonWriter json;
+  json.begin_object().member(given, given).end_object();
+  std::vector<std::pair<std::string, std::string>> members;
+  if (!read_flat_json(bytes_of(json.text()), members).ok() || members.at(0).second != mended) std::abort();
+  std::string_view key(given), part;
+  while (take_key_part(key, part)) {
+    if (part.size() > given.size()) std::abort();
+  }
+  const std::string two = composite_key(given, mended);
+  std::string_view rest = two, first, second;
+  if (!take_key_part(rest, first) || !take_key_part(rest, second) || first != given || second != mended || !rest.empty()) std::abort();
 }
 
 void text_forms(BytesView bytes) {

@@ -60,5 +60,19 @@ class GoldenBatch(unittest.TestCase):
         self.assertEqual(len(self.records), 51)
 
 
+class NumberedByDevice(unittest.TestCase):
+    def test_each_device_in_the_order_in_which_it_spoke(self):
+        records = read_batch.records((HERE / "batch-2.bin").read_bytes(), read_batch.schema(DESC))
+        press = [(r["metric"], r["value"]) for r in records if r["device"] == "press-1"]
+        self.assertEqual(press, [entry for n in range(4) for entry in (("cmd", "start"), ("count", float(n)), ("cmd", "stop"))])
+        for metric in "ab":
+            self.assertEqual([r["value"] for r in records if r["device"] == "late" and r["metric"] == metric], [0.0, 1.0, 2.0, 3.0])
+        boiler = [(r["metric"], r["unit"]) for r in records if r["device"] == "boiler-1"]
+        self.assertEqual(boiler, [("temp", "C"), ("a\ufffd", "")])
+        dead = records[-1]["dead"]
+        self.assertEqual((dead["client_id"], dead["username"], dead["subject"], dead["content_type"], dead["whole_size"]), ("press-1", "anna", "press", "application/json", 4000))
+        self.assertEqual(dead["properties"], [("site", "north"), ("site", "south")])
+
+
 if __name__ == "__main__":
     unittest.main()

@@ -8,6 +8,7 @@ import random
 import shutil
 import signal
 import sqlite3
+import struct
 import subprocess
 import sys
 import time
@@ -92,6 +93,58 @@ class LogTools(Site):
         self.run_log("dlq", "drop", str(letters[1]["number"]))
         self.assertEqual(json.loads(self.run_log("dlq", "ls", "--json").stdout)["dead"], [])
         self.assertEqual(self.run_log("dlq", "drop", check=False).returncode, 64)
+
+    def letters(self, *arguments):
+        return json.loads(self.run_log("dlq", "ls", "--json", *arguments).stdout)["dead"]
+
+    def test_more_dead_letters_than_a_page_are_listed_and_retried(self):
+        devices, config, gateway = self.site()
+        lines = "".join(f'{{"when":{1700000000 + n},"value":{n}}}\n' for n in range(450))
+        subprocess.run(["mosquitto_pub", "-p", str(devices.port), "-t", "plant/l1/d1/telemetry", "-q", "1", "-l"], input=lines, text=True, check=True, timeout=60)
+        wait_for(lambda: len(self.letters("-n", "1000")) == 450, "every letter is listed")
+        self.assertEqual(len(self.letters()), 20)
+        numbers = [letter["number"] for letter in self.letters("-n", "430")]
+        self.assertEqual(len(numbers), 430)
+        self.assertEqual(numbers, sorted(set(numbers), reverse=True))
+        config.write_text(config.read_text().replace('time = "ts"', 'time = "when"'))
+        self.run_log("reload")
+        wait_for(lambda: gateway.text().count("input devices: connected") == 2, "the input has started anew")
+        self.assertEqual(json.loads(self.run_log("dlq", "retry", "--all", "--json").stdout), {"retried": 450, "still_dead": 0})
+        self.assertEqual(sorted(r["value"] for r in self.exported("--lane", "raw")), list(range(450)))
+        self.assertEqual(self.letters("-n", "1000"), [])
+        self.assertEqual(gateway.stop(), 0)
+
+    def test_text_that_no_record_may_have_hides_nothing_behind_it(self):
+        devices, _, gateway = self.site(more="""[[inputs.mqtt.routes]]
+topic = "plain/{device}"
+format = "plain"
+metrics = { level = "" }
+[[inputs.mqtt.routes]]
+topic = "all/{device}"
+""")
+        hostile = [b"21.5 \xb0C", "\u20ac".encode() * 50 + b"x", bytes(range(256)), b"\xed\xb0\x80"]
+        client = mqtt.Client(client_id="sender", protocol=mqtt.MQTTv311)
+        client.connect("127.0.0.1", devices.port)
+        client.loop_start()
+        sent = [client.publish("plain/d1", payload, qos=1) for payload in hostile]
+        sent += [client.publish("all/x", payload, qos=1) for payload in (b'{"\\udc00":1}', b'{"temp\\u0000C":1}', b'{"a":"\\ud800"}', b'{"a\\u009b":1}')]
+        sent += [client.publish("all/boiler-1", b'{"temp":21.5,"text":"\\u20ac \\n"}', qos=1), client.publish("plain/d2", b"7", qos=1)]
+        for message in sent:
+            message.wait_for_publish(10)
+        client.loop_stop()
+        wait_for(lambda: self.metric("millrace_input_records_total") == 3 and self.metric("millrace_dead_letters_total") == 8, "all are taken")
+        for running in (True, False):
+            if not running:
+                self.assertEqual(gateway.stop(), 0)
+            wait_for(lambda: len(self.letters()) == 8, "the letters are listed")
+            self.assertEqual(len(self.exported("--lane", "dead")), 8)
+            self.assertEqual(len(self.run_log("log", "cat", "--lane", "dead").stdout.splitlines()), 8)
+            self.assertEqual(len(list(csv.DictReader(io.StringIO(self.run_log("log", "export", "--format", "csv").stdout)))), 11)
+            self.assertEqual({(r["device"], r["metric"]) for r in self.exported("--lane", "raw")}, {("boiler-1", "temp"), ("boiler-1", "text"), ("d2", "level")})
+            reasons = "\n".join(letter["reason"] for letter in self.letters())
+            self.assertIn("U+0000 at byte 4", reasons)
+            self.assertIn("half of a surrogate pair", reasons)
+        self.assertNotIn("\x9b", gateway.text())
 
     def test_a_device_is_forgotten(self):
         central_port = free_port()
@@ -202,6 +255,73 @@ class LogTools(Site):
         gateway = self.gateway(config)
         account = self.account(sim)
         self.assertEqual({k: account[k] for k in ("lost", "doubled", "out_of_order")}, {"lost": 0, "doubled": 0, "out_of_order": 0}, account)
+        self.assertEqual(gateway.stop(), 0)
+
+
+ENDPOINT = """
+[gateway]
+name = "gw"
+runtime_dir = "@run@"
+[log]
+path = "@log@"
+commit_interval = "100ms"
+[[inputs.mqtt_endpoint]]
+name = "plant"
+listen = "127.0.0.1:@devices@"
+  [[inputs.mqtt_endpoint.routes]]
+  topic = "plant/{line}/telemetry"
+  device = "dev-{client_id}"
+  tags = ["property.site"]
+  metrics = { value = "value" }
+[[uplinks.mqtt]]
+name = "plant"
+servers = ["mqtt://127.0.0.1:@central@"]
+initial_interval = "10s"
+max_interval = "10s"
+[observe]
+listen = "127.0.0.1:@observe@"
+"""
+
+
+class RetriedLetters(Site):
+    run_log, exported, letters = LogTools.run_log, LogTools.exported, LogTools.letters
+
+    def endpoint(self):
+        self.devices = free_port()
+        config = self.configure(ENDPOINT, devices=self.devices, central=free_port())
+        return config, self.gateway(config)
+
+    def say(self, client, payload, site):
+        subprocess.run(["mosquitto_pub", "-V", "5", "-p", str(self.devices), "-i", client, "-t", "plant/l1/telemetry", "-q", "1", "-s",
+                        "-D", "publish", "user-property", "site", site], input=payload, check=True, timeout=20)
+
+    def test_a_retry_writes_what_the_device_said_then(self):
+        config, gateway = self.endpoint()
+        self.say("press-1", b'{"wert":1}', "north")
+        self.say("press-2", b'{"wert":2}', "south")
+        letters = wait_for(lambda: (lambda found: found if len(found) == 2 else None)(self.letters()), "two letters")
+        self.assertEqual({letter["source"] for letter in letters}, {"input"})
+        config.write_text(config.read_text().replace('value = "value"', 'value = "wert"'))
+        self.run_log("reload")
+        wait_for(lambda: "inputs and uplinks changed" in gateway.text(), "the new route holds")
+        self.assertEqual(json.loads(self.run_log("dlq", "retry", "--all", "--json").stdout), {"retried": 2, "still_dead": 0})
+        found = {r["device"]: r for r in self.exported("--lane", "raw")}
+        times = {letter["time"] for letter in letters}
+        self.assertEqual(set(found), {"dev-press-1", "dev-press-2"})
+        self.assertEqual({r["time"] for r in found.values()}, times)
+        self.assertEqual(found["dev-press-1"]["tags"], {"property.site": "north"})
+        self.assertEqual(found["dev-press-2"]["tags"], {"property.site": "south"})
+        self.assertEqual(gateway.stop(), 0)
+
+    def test_a_payload_is_not_taken_for_a_record_because_an_uplink_has_its_inputs_name(self):
+        _, gateway = self.endpoint()
+        forged = b"\x12\x06forged\x1a\x01m" + b"\x21" + struct.pack("<d", 7.0)  # a Record, proto/record.proto
+        self.say("press-1", forged, "north")
+        letters = wait_for(self.letters, "the letter")
+        answer = json.loads(self.run_log("dlq", "retry", str(letters[0]["number"]), "--json").stdout)
+        self.assertEqual((answer["retried"], answer["still_dead"]), (0, 1))
+        self.assertIn("JSON", answer["reason"])
+        self.assertEqual([letter["number"] for letter in self.letters()], [letters[0]["number"]])
         self.assertEqual(gateway.stop(), 0)
 
 

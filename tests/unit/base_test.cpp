@@ -8,6 +8,7 @@
 #include "base/json.h"
 #include "base/metrics.h"
 #include "base/text.h"
+#include "base/utf8.h"
 #include "uplink/breaker.h"
 
 using namespace millrace;
@@ -88,6 +89,37 @@ TEST_CASE("JSON: what is written reads back, and NaN becomes null") {
   Accept handler;
   CHECK(read_json(bytes_of(json.text()), handler).ok());
   CHECK(read_json(bytes_of(pretty_json(json.text())), handler).ok());
+}
+
+TEST_CASE("JSON: half a surrogate pair is no text, in a name or a value, alone or behind a NUL") {
+  Accept handler;
+  for (const char* bad : {R"({"\udc00":1})", R"({"\ud800":1})", R"({"a":"\udfff"})", R"({"a":"x\u0000\udc00"})", R"(["\udc00\ud800"])", R"({"ok":1,"deep":{"a":["\uDCFF"]}})"}) {
+    INFO(bad);
+    CHECK_FALSE(read_json(bytes_of(bad), handler).ok());
+  }
+  CHECK(read_json(bytes_of(R"({"\ud83d\ude00":"\u00b0C"})"), handler).ok());
+  CHECK(read_json(bytes_of(R"({"\udc00":1})"), handler).detail().ends_with(": half of a surrogate pair is no character"));
+}
+
+TEST_CASE("JSON: whatever bytes are written, any reader reads them and no terminal obeys them") {
+  std::string all;
+  for (int i = 0; i < 256; ++i) all += static_cast<char>(i);
+  for (const std::string& hostile : {all, std::string("21.5 \xB0""C"), std::string("\xED\xB0\x80"), std::string("\xC2\x9B""2J"), std::string("\xE2\x82")}) {
+    JsonWriter json;
+    json.begin_object().member(hostile, hostile).end_object();
+    Accept handler;
+    CHECK(read_json(bytes_of(json.text()), handler).ok());
+    CHECK(find_fault(json.text(), Controls::none).kind == TextFault::ok);
+  }
+  JsonWriter json;
+  json.value("\x7f\xC2\x9B\xC2\xB0");
+  CHECK(json.text() == "\"\\u007f\\u009b\xC2\xB0\"");
+}
+
+TEST_CASE("a metric's label is one line of UTF-8, whatever was put into it") {
+  Metrics metrics;
+  metrics.counter("a_total", "Things", {{"input", "two\nlines \xFF \"q\""}}).add(1);
+  CHECK(metrics.expose().find("a_total{input=\"two\\\\x0alines \\\\xff \\\"q\\\"\"} 1\n") != std::string::npos);
 }
 
 TEST_CASE("metrics are written in Prometheus' text format, with labels escaped") {

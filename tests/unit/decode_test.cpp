@@ -173,6 +173,94 @@ TEST_CASE("plain: one value and nothing else") {
   }
 }
 
+TEST_CASE("json: a name that no record may have is refused with the payload, and says which rule it broke") {
+  const auto reason = [](std::string_view payload) {
+    const auto got = decode(json_route(), payload);
+    CHECK(got.records.empty());
+    return got.status.detail();
+  };
+  CHECK(reason(R"({"good":1,"temp\u0000C":2})") == "the metric's name \"temp\\x00C\" has a control character (U+0000 at byte 4)");
+  CHECK(reason(R"({"\udc00":1})").ends_with(": half of a surrogate pair is no character"));
+  CHECK(reason(R"({"a":{"b\u009f":1}})").find("U+009F at byte 3") != std::string::npos);
+  CHECK(reason("{\"a\x7f\":1}").find("U+007F") != std::string::npos);
+  CHECK(reason(R"({"":1})") == "the metric's name \"\" is empty");
+  CHECK(reason(R"({"a":"x\u0000"})").find("the text of \"a\"") == 0);
+  CHECK(reason(R"({"a":"\u001b[31m"})").find("U+001B") != std::string::npos);
+  CHECK(decode(json_route(), R"({"a":"two\nlines\t\u00b0"})").status.ok());
+  // At the bound, and one byte beyond it: also when two members make the name together.
+  CHECK(decode(json_route(), "{\"" + std::string(256, 'm') + "\":1}").status.ok());
+  CHECK(reason("{\"" + std::string(257, 'm') + "\":1}").find("257 bytes, at most 256") != std::string::npos);
+  CHECK(reason("{\"" + std::string(200, 'm') + "\":{\"" + std::string(56, 'n') + "\":1}}").find("257 bytes") != std::string::npos);
+  CHECK(decode(json_route(), "{\"a\":\"" + std::string(65536, 'x') + "\"}").status.ok());
+  CHECK(reason("{\"a\":\"" + std::string(65537, 'x') + "\"}").find("65537 bytes, at most 65536") != std::string::npos);
+}
+
+TEST_CASE("topics: levels that become device or tag pass the door like everything else") {
+  const auto reason = [](const std::string& topic) { return decode(json_route(), R"({"v":1})", topic).status.detail(); };
+  CHECK(reason("plant/l1/" + std::string(256, 'd') + "/telemetry").empty());
+  CHECK(reason("plant/l1/" + std::string(257, 'd') + "/telemetry").find("the device's name") == 0);
+  CHECK(reason("plant/" + std::string(60'000, 'l') + "/press-1/telemetry").find("60000 bytes, at most 256") != std::string::npos);
+  CHECK(reason("plant/l\xFF/press-1/telemetry") == "the tag's value of \"line\" \"l\\xff\" is not UTF-8 (byte 1)");
+  CHECK(reason("plant/l1/press\x1f/telemetry").find("U+001F") != std::string::npos);
+  // Many tags, each within its bound, are too much together.
+  RouteConfig route;
+  route.topic = "{a}/{b}/{c}/{d}/{e}/{f}/{g}/{h}/{device}";
+  route.tags = {"a", "b", "c", "d", "e", "f", "g", "h"};
+  const std::string level(255, 'x');
+  CHECK(decode(route, R"({"v":1})", level + "/" + level + "/" + level + "/" + level + "/" + level + "/" + level + "/" + level + "/" + level + "/d").status.ok());
+  const std::string full(256, 'x');
+  CHECK(decode(route, R"({"v":1})", full + "/" + full + "/" + full + "/" + full + "/" + full + "/" + full + "/" + full + "/" + full + "/d")
+            .status.detail() == "the tags take 2056 bytes together, at most 2048 are taken");
+}
+
+TEST_CASE("properties and certificates: who published becomes a name only through the door") {
+  auto route = json_route();
+  route.publisher_known = true;
+  route.device = "dev-{client_id}";
+  route.tags = {"property.site"};
+  const Router router = std::move(Router::make({route})).value();
+  const auto reason = [&](std::string_view client, std::string_view site) {
+    const std::pair<std::string_view, std::string_view> properties[] = {{"site", site}};
+    const Publisher publisher{client, "", "", "", properties};
+    Arrival arrival;
+    arrival.channel = "plant/l1/x/telemetry";
+    arrival.bytes = bytes_of(R"({"v":1})");
+    arrival.publisher = &publisher;
+    std::vector<Record> out;
+    return router.decode(arrival, out).detail();
+  };
+  CHECK(reason("press-1", "north").empty());
+  CHECK(reason(std::string_view("a\0evil", 6), "north").find("U+0000") != std::string::npos);
+  CHECK(reason("\xFE", "north").find("not UTF-8") != std::string::npos);
+  CHECK(reason("press-1", "a\nb").find("the tag's value of \"property.site\"") == 0);
+}
+
+TEST_CASE("configured names that no record may have are found before the daemon starts") {
+  auto route = json_route();
+  route.metrics = {{std::string("a\0b", 3), "a", "", false}};
+  CHECK_FALSE(Router::make({route}).ok());
+  route.metrics = {{"a", "a", std::string(65, 'u'), false}};
+  CHECK_FALSE(Router::make({route}).ok());
+  route.metrics.clear();
+  route.fixed_tags = {{"site", std::string(257, 's')}};
+  CHECK_FALSE(Router::make({route}).ok());
+  route.fixed_tags.clear();
+  for (int i = 0; i < 33; ++i) route.fixed_tags.emplace_back("t" + std::to_string(i), "x");
+  CHECK_FALSE(Router::make({route}).ok());
+}
+
+TEST_CASE("json: the records of a payload share one list of tags, and their number is bounded") {
+  std::string payload = "{";
+  for (int i = 0; i < 10'000; ++i) payload += (i ? ",\"m" : "\"m") + std::to_string(i) + "\":1";
+  const std::string topic = "plant/" + std::string(250, 'l') + "/press-1/telemetry";
+  const auto got = decode(json_route(), payload + "}", topic);
+  REQUIRE(got.records.size() == 10'000);
+  for (const Record& record : got.records) CHECK(&*record.tags.begin() == &*got.records[0].tags.begin());
+  const auto over = decode(json_route(), payload + ",\"one\":1}", topic);
+  CHECK(over.records.empty());
+  CHECK(over.status.detail() == "more values than the 10000 a payload may have");
+}
+
 TEST_CASE("a topic without a route is said so") { CHECK(decode(json_route(), "{}", "other/topic").status.detail() == "no route for this topic"); }
 
 TEST_CASE("timestamps: text") {

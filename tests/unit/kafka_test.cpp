@@ -66,6 +66,34 @@ TEST_CASE("kafka: templates name what there is, and topics have names that Kafka
   CHECK(longest.size() == 249);
 }
 
+TEST_CASE("kafka: two windows never have one key, whatever their names and tags") {
+  const auto key_of = [](const char* device, const char* metric, Tags tags) {
+    Record record;
+    record.kind = Kind::window;
+    record.device = device;
+    record.metric = metric;
+    record.tags = std::move(tags);
+    record.time = {5};
+    auto detail = std::make_shared<Detail>();
+    detail->body = WindowDetail{"1min", 6, 1, 2, 2, 2, 0, 1};
+    record.detail = std::move(detail);
+    BatchBuilder builder;
+    builder.add(record);
+    EncodedBatch encoded = builder.encode(0, 0);
+    KafkaMessages messages(KafkaForm::json, KafkaTemplate::parse("t", true).value(), KafkaTemplate::parse("{device}", true).value(), "gw", 77);
+    REQUIRE(messages.begin({Lane::window, 1, 1, encoded.zstd, std::make_shared<const Bytes>(std::move(encoded.bytes))}, false).ok());
+    KafkaMessage message;
+    REQUIRE(messages.next(message));
+    return message.key;
+  };
+  CHECK(key_of("b", "m", {}) == "1min/b/m/5");
+  CHECK(key_of("a/b", "c", {}) == "1min/a%2Fb/c/5");
+  CHECK(key_of("a", "b/c", {}) == "1min/a/b%2Fc/5");
+  CHECK(key_of("a%2Fb", "c", {}) == "1min/a%252Fb/c/5");
+  CHECK(key_of("b", "m", {{"line", "l1"}}) == "1min/b/m/5/line=l1");
+  CHECK(key_of("b", "m", {{"line", "l2"}}) == "1min/b/m/5/line=l2");
+}
+
 TEST_CASE("kafka: a row as messages, with identity in value and headers; a window has its own key") {
   BatchBuilder builder;
   for (int i = 0; i < 3; ++i) {

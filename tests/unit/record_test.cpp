@@ -4,10 +4,14 @@
 #include <cmath>
 #include <limits>
 #include <map>
+#include <set>
+#include <tuple>
 
 #include "base/rng.h"
+#include "base/utf8.h"
 #include "record/batch.h"
 #include "record/record_proto.h"
+#include "record/record_text.h"
 #include "record/varint.h"
 #include "tests/support/records.h"
 #include "tests/support/seed.h"
@@ -94,6 +98,236 @@ TEST_CASE("batch: the order within a device and metric is the order of arrival")
     if (!fresh) CHECK(value > at->second);
     at->second = value;
   }
+}
+
+namespace {
+
+// What the batch makes of `in`, in number order; also checks that any cut of it has the same readings and order.
+std::vector<Record> through_a_batch(const std::vector<Record>& in) {
+  BatchBuilder builder;
+  for (const Record& record : in) builder.add(record);
+  const EncodedBatch batch = builder.encode(0, 0);
+  std::vector<Record> out;
+  REQUIRE(decode_batch(batch.bytes, batch.zstd, out).ok());
+  REQUIRE(out.size() == in.size());
+  for (std::size_t i = 0; i < out.size(); ++i) check_same(out[i], in[builder.order()[i]]);
+  for (const std::size_t from : {std::size_t{0}, in.size() / 3, in.size() / 2}) {
+    const std::size_t count = (in.size() - from + 1) / 2;
+    const auto slice = slice_batch(batch.bytes, batch.zstd, from, count);
+    REQUIRE(slice.ok());
+    std::vector<Record> part;
+    REQUIRE(decode_batch(slice.value().bytes, slice.value().zstd, part).ok());
+    REQUIRE(part.size() == count);
+    for (std::size_t i = 0; i < count; ++i) check_same(part[i], out[from + i]);
+  }
+  return out;
+}
+
+Record said(const char* device, const char* metric, std::int64_t time, Value value) {
+  Record record;
+  record.device = device;
+  record.metric = metric;
+  record.time = {time};
+  record.value = std::move(value);
+  return record;
+}
+
+std::vector<Value> values_of(const std::vector<Record>& records, const std::string& device, const Tags& tags = {}) {
+  std::vector<Value> out;
+  for (const Record& record : records) {
+    if (record.device == device && record.tags == tags) out.push_back(record.value);
+  }
+  return out;
+}
+
+}  // namespace
+
+TEST_CASE("batch: what a device says one after the other is numbered so, however its metrics take turns") {
+  // Two devices of one name under different tags, another, and one whose own times go back.
+  std::vector<Record> in;
+  std::map<std::string, std::vector<Value>> expected;
+  for (int round = 0; round < 30; ++round) {
+    const std::int64_t t = 1'700'000'000'000'000 + round * 1000;
+    for (const char* line : {"l1", "l2"}) {
+      for (const auto& [metric, value] : {std::pair<const char*, Value>{"cmd", std::string("start")}, {"count", static_cast<double>(round)}, {"cmd", std::string("stop")}}) {
+        in.push_back(said("press", metric, t + static_cast<std::int64_t>(in.size()), value));
+        in.back().tags = {{"line", line}};
+        expected[line].push_back(value);
+      }
+    }
+    in.push_back(said("late", "a", t - round * 5000, static_cast<double>(round)));
+    in.push_back(said("late", "b", t - round * 5000, static_cast<double>(-round)));
+  }
+  const auto out = through_a_batch(in);
+  CHECK(values_of(out, "press", {{"line", "l1"}}) == expected["l1"]);
+  CHECK(values_of(out, "press", {{"line", "l2"}}) == expected["l2"]);
+  // One whose own times go back spoils nobody else's order, and keeps its own within a metric.
+  std::map<std::string, double> last;
+  for (const Record& record : out) {
+    if (record.device != "late") continue;
+    const double value = std::abs(std::get<double>(record.value));
+    CHECK(value >= last[record.metric]);
+    last[record.metric] = value;
+  }
+}
+
+TEST_CASE("batch: numbers keep every device's order, for any mixture of devices and metrics") {
+  Rng rng(seed());
+  for (int round = 0; round < 100 * effort(); ++round) {
+    std::vector<Record> in;
+    std::map<std::string, std::vector<Value>> expected;
+    std::int64_t time = 1'700'000'000'000'000;
+    for (std::uint64_t n = 1 + rng.below(200); n > 0; --n) {
+      time += 1 + static_cast<std::int64_t>(rng.below(rng.chance(0.5) ? 2 : 100'000));
+      const std::string device = "d" + std::to_string(rng.below(5)), metric = "m" + std::to_string(rng.below(4));
+      Value value = static_cast<double>(n);
+      if (rng.chance(0.2)) value = static_cast<std::int64_t>(n);
+      if (rng.chance(0.1)) value = std::to_string(n);
+      in.push_back(said(device.c_str(), metric.c_str(), time, value));
+      expected[device].push_back(value);
+    }
+    const auto out = through_a_batch(in);
+    for (const auto& [device, values] : expected) CHECK(values_of(out, device) == values);
+  }
+}
+
+TEST_CASE("batch: a device's order costs a batch two bytes") {
+  std::vector<Record> turns, alone;
+  BatchBuilder by_turns, by_metric;
+  for (int i = 0; i < 1000; ++i) {
+    const char* metrics[] = {"a", "b", "c", "d"};
+    by_turns.add(said("press", metrics[i % 4], 1'700'000'000'000'000 + i, static_cast<double>(i % 7)));
+  }
+  for (int m = 0; m < 4; ++m) {
+    for (int i = m; i < 1000; i += 4) {
+      const char* metrics[] = {"a", "b", "c", "d"};
+      by_metric.add(said("press", metrics[m], 1'700'000'000'000'000 + i, static_cast<double>(i % 7)));
+    }
+  }
+  const auto size = [](BatchBuilder& builder) {
+    const EncodedBatch batch = builder.encode(0, 0);
+    return open_batch(batch.bytes, batch.zstd).value().size();
+  };
+  CHECK(size(by_turns) == size(by_metric) + 2);
+}
+
+TEST_CASE("batch: names are told apart whatever they contain") {
+  BatchBuilder builder;
+  const auto add = [&](std::string device, Tags tags, std::string metric, std::string unit) {
+    Record record;
+    record.device = std::move(device);
+    record.tags = std::move(tags);
+    record.metric = std::move(metric);
+    record.unit = std::move(unit);
+    record.value = static_cast<double>(builder.count());
+    builder.add(record);
+  };
+  add("x", {}, std::string("temp\0C", 6), "");
+  add("boiler-1", {}, "temp", "C");
+  add(std::string("a\0k\0v", 5), {}, "m", "");
+  add("a", {{"k", "v"}}, "m", "");
+  add("a", {{"k", std::string("v\0l\0w", 5)}}, "m", "");
+  add("a", {{"k", "v"}, {"l", "w"}}, "m", "");
+  const EncodedBatch batch = builder.encode(0, 0);
+  std::vector<Record> out;
+  REQUIRE(decode_batch(batch.bytes, batch.zstd, out).ok());
+  std::set<std::tuple<std::string, Tags::List, std::string, std::string>> names;
+  for (const Record& record : out) {
+    names.emplace(record.device, Tags::List(record.tags.begin(), record.tags.end()), record.metric, record.unit);
+    if (std::get<double>(record.value) == 1) CHECK((record.metric == "temp" && record.unit == "C"));
+  }
+  CHECK(names.size() == 6);
+}
+
+TEST_CASE("batch: no text in it is ever anything but UTF-8, whatever the records say") {
+  Rng rng(seed());
+  const auto hostile = [&] {
+    std::string out;
+    for (std::uint64_t n = rng.below(12); n > 0; --n) out += static_cast<char>(rng.below(3) == 0 ? 'a' : rng.next());
+    return out;
+  };
+  for (int round = 0; round < 300 * effort(); ++round) {
+    BatchBuilder builder;
+    for (int i = 0; i < 20; ++i) {
+      Record record;
+      record.device = hostile();
+      record.metric = hostile();
+      record.unit = hostile();
+      record.tags = {{hostile(), hostile()}};
+      record.value = hostile();
+      if (rng.chance(0.5)) {
+        auto detail = std::make_shared<Detail>();
+        detail->gateway = hostile();
+        DeadDetail dead{hostile(), hostile(), hostile(), to_bytes(hostile()), 0};
+        dead.publisher = {hostile(), hostile(), hostile(), hostile(), {{hostile(), hostile()}}};
+        if (rng.chance(0.5)) detail->body = dead;
+        else detail->body = LossDetail{hostile(), hostile(), 1, 0, 0, {{hostile(), 1}}, 0};
+        record.detail = detail;
+      }
+      builder.add(record);
+    }
+    const EncodedBatch batch = builder.encode(0, 0);
+    std::vector<Record> out;
+    REQUIRE(decode_batch(batch.bytes, batch.zstd, out).ok());
+    REQUIRE(out.size() == 20);
+    const auto good = [](const std::string& text) { return find_fault(text, Controls::all).kind == TextFault::ok; };
+    for (const Record& record : out) {
+      bool all = good(record.device) && good(record.metric) && good(record.unit) && good(std::get<std::string>(record.value));
+      for (const auto& [name, value] : record.tags) all = all && good(name) && good(value);
+      if (record.detail) {
+        all = all && good(record.detail->gateway);
+        if (const auto* dead = std::get_if<DeadDetail>(&record.detail->body)) {
+          all = all && good(dead->consumer) && good(dead->reason) && good(dead->channel) && good(dead->publisher.client_id) &&
+                good(dead->publisher.properties[0].second);
+        }
+      }
+      CHECK(all);
+      CHECK(good(record_as_json(1, Lane::raw, record)));
+      CHECK(find_fault(record_as_csv(1, Lane::raw, record), Controls::line_breaks).kind == TextFault::ok);
+    }
+  }
+}
+
+TEST_CASE("record: the bytes of a blob and of a dead letter are theirs, not text") {
+  Record record;
+  record.value = Bytes{std::byte{0xFF}, std::byte{0}, std::byte{0xC3}};
+  CHECK(same_value(decode_record(encode_record(record)).value().value, record.value));
+  auto detail = std::make_shared<Detail>();
+  detail->body = DeadDetail{"in", "bad", "a/b", to_bytes("21.5 \xB0""C"), 0};
+  record.kind = Kind::dead;
+  record.detail = detail;
+  CHECK(text_of(std::get<DeadDetail>(decode_record(encode_record(record)).value().detail->body).payload) == "21.5 \xB0""C");
+}
+
+TEST_CASE("record: a dead letter says when, by whom and to whom, and letters that did not are told apart by their number") {
+  DeadDetail dead{"plant", "no JSON", "a/b", to_bytes("{"), 0, DeadDetail::Source::input, {"press-1", "anna", "press", "application/json", {{"site", "north"}, {"site", "south"}}}};
+  auto detail = std::make_shared<Detail>();
+  detail->boot_id = 77;
+  detail->monotonic_us = 5;
+  detail->body = dead;
+  Record record;
+  record.kind = Kind::dead;
+  record.time = {1'700'000'000'000'000};
+  record.trust = TimeTrust::unsynced;
+  record.detail = detail;
+  const Record back = decode_record(encode_record(record)).value();
+  const auto& letter = std::get<DeadDetail>(back.detail->body);
+  CHECK(back.time == record.time);
+  CHECK(back.trust == TimeTrust::unsynced);
+  CHECK(back.detail->boot_id == 77);
+  CHECK(back.detail->monotonic_us == 5);
+  CHECK(letter.source == DeadDetail::Source::input);
+  CHECK(letter.publisher.client_id == "press-1");
+  CHECK(letter.publisher.username == "anna");
+  CHECK(letter.publisher.subject == "press");
+  CHECK(letter.publisher.content_type == "application/json");
+  CHECK(letter.publisher.properties == dead.publisher.properties);
+  CHECK(letter.whole_size == 0);
+  CHECK_FALSE(letter.from_uplink());
+  CHECK_FALSE(DeadDetail{"x", "", "", {}, 0}.from_uplink());
+  CHECK(DeadDetail{"x", "", "", {}, 12}.from_uplink());
+  CHECK_FALSE(DeadDetail{"x", "", "", {}, 12, DeadDetail::Source::input, {}}.from_uplink());
+  CHECK(DeadDetail{"x", "", "", {}, 0, DeadDetail::Source::uplink, {}}.from_uplink());
 }
 
 TEST_CASE("batch: a slice keeps numbers and order") {

@@ -63,6 +63,32 @@ void make_topic_name(std::string& name) {
   if (name.empty() || name == "." || name == "..") name = "_";
 }
 
+// A revision has its window's key: a compacted topic keeps the last one, and must never take two windows for one. So a "/"
+// in a name is written %2F (and % as %25), and the tags that tell devices of one name apart follow the start.
+std::string KafkaMessages::window_key(const WindowDetail& window, const Record& record) {
+  std::string key;
+  const auto add = [&key](std::string_view part) {
+    for (const char c : part) {
+      if (c == '/') key += "%2F";
+      else if (c == '%') key += "%25";
+      else key += c;
+    }
+    key += '/';
+  };
+  add(window.name);
+  add(record.device);
+  add(record.metric);
+  key += text(record.time.us);
+  for (const auto& [name, value] : record.tags) {
+    key += '/';
+    add(name);
+    key.back() = '=';
+    add(value);
+    key.pop_back();
+  }
+  return key;
+}
+
 Status KafkaMessages::begin(const Row& row, bool replay) {
   row_ = row;
   replay_ = replay;
@@ -93,8 +119,7 @@ bool KafkaMessages::next(KafkaMessage& out) {
   }
   const auto* window = record && record->detail ? std::get_if<WindowDetail>(&record->detail->body) : nullptr;
   if (window) {
-    // A revision has its window's key: a compacted topic keeps the last one.
-    out.key = text(window->name, "/", record->device, "/", record->metric, "/", record->time.us);
+    out.key = window_key(*window, *record);
   } else if (i == 0 || key_.of_record()) {
     key_.render(gateway_, row_.lane, record, out.key);
   }

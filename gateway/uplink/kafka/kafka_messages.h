@@ -59,6 +59,8 @@ class KafkaMessages {
   void back() { --at_; }
 
  private:
+  static std::string window_key(const WindowDetail& window, const Record& record);
+
   KafkaForm form_;
   KafkaTemplate topic_, key_;
   std::string gateway_, prefix_;
