@@ -113,6 +113,7 @@ union AnyStream {
 struct StreamBox {
   AnyStream handle;
   bool unix_socket = false;
+  std::string peer;  // asked for once: a peer that has reset the connection has no address any more
   std::function<void(BytesView)> received;
   std::function<void(bool)> readable;
   std::size_t pending = 0;
@@ -218,19 +219,7 @@ class UvStream final : public Stream {
     return credentials.uid;
   }
 
-  std::string peer_address() const override {
-    sockaddr_storage peer{};
-    int size = sizeof peer;
-    char host[64] = {};
-    if (box_->unix_socket || uv_tcp_getpeername(&box_->handle.tcp, reinterpret_cast<sockaddr*>(&peer), &size) != 0) return "";
-    const auto* v4 = reinterpret_cast<const sockaddr_in*>(&peer);  // the port lies at the same place in sockaddr_in6
-    if (peer.ss_family == AF_INET6) {
-      uv_ip6_name(reinterpret_cast<const sockaddr_in6*>(&peer), host, sizeof host);
-      return text("[", static_cast<const char*>(host), "]:", ntohs(v4->sin_port));
-    }
-    uv_ip4_name(v4, host, sizeof host);
-    return text(static_cast<const char*>(host), ":", ntohs(v4->sin_port));
-  }
+  std::string peer_address() const override { return box_->peer; }
 
  private:
   StreamBox* box_;
@@ -273,6 +262,18 @@ void init_stream(uv_loop_t* loop, AnyStream& handle, bool unix_socket) {
   else uv_tcp_init(loop, &handle.tcp);
 }
 
+std::string address_text(const sockaddr_storage& peer) {
+  char host[64] = {};
+  const auto* v4 = reinterpret_cast<const sockaddr_in*>(&peer);  // the port lies at the same place in sockaddr_in6
+  if (peer.ss_family == AF_INET6) {
+    uv_ip6_name(reinterpret_cast<const sockaddr_in6*>(&peer), host, sizeof host);
+    return text("[", static_cast<const char*>(host), "]:", ntohs(v4->sin_port));
+  }
+  if (peer.ss_family != AF_INET) return "";
+  uv_ip4_name(v4, host, sizeof host);
+  return text(static_cast<const char*>(host), ":", ntohs(v4->sin_port));
+}
+
 void watch(ListenerBox* box);
 
 // No descriptor is left: what waits is taken with the spare one and closed, so that its peer knows, and the listener rests.
@@ -294,7 +295,9 @@ void turn_away(ListenerBox* box) {
 
 void accept_some(ListenerBox* box) {
   for (int i = 0; i < accepts_a_turn && box->accepted; ++i) {
-    Fd socket(::accept4(box->socket.get(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
+    sockaddr_storage peer{};
+    socklen_t size = sizeof peer;
+    Fd socket(::accept4(box->socket.get(), reinterpret_cast<sockaddr*>(&peer), &size, SOCK_CLOEXEC | SOCK_NONBLOCK));
     if (!socket.valid()) {
       if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) return turn_away(box);
       if (errno == EAGAIN || errno == EWOULDBLOCK) return;
@@ -302,6 +305,7 @@ void accept_some(ListenerBox* box) {
     }
     auto* stream = new StreamBox;
     stream->unix_socket = box->unix_socket;
+    stream->peer = address_text(peer);
     init_stream(box->handle.loop, stream->handle, stream->unix_socket);
     stream->handle.stream.data = stream;
     auto owned = std::make_unique<UvStream>(stream);
@@ -491,6 +495,7 @@ Result<std::unique_ptr<Stream>> UvLoop::connect(const std::string& address, std:
     if (!done->box->connected) return;  // the Stream is gone; libuv runs this before the close callback frees the box
     const auto connected = std::move(done->box->connected);
     if (status == 0) uv_tcp_nodelay(&done->box->handle.tcp, 1);
+    done->box->peer = done->address;
     connected(status == 0 ? Status{} : Status{Code::unavailable, text("connect to ", done->address, ": ", uv_strerror(status))});
   });
   if (rc != 0) {
