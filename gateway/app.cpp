@@ -11,8 +11,10 @@
 #include <optional>
 #include <set>
 
+#include "base/descriptors.h"
 #include "base/logger.h"
 #include "base/utf8.h"
+#include "config/descriptor_needs.h"
 #include "observe/sd_notify.h"
 #include "record/batch.h"
 #include "record/record_proto.h"
@@ -23,6 +25,7 @@ namespace {
 
 constexpr Duration stop_within = std::chrono::seconds(8);
 constexpr Duration look_after_every = std::chrono::seconds(10);
+constexpr Duration listen_again_in = std::chrono::seconds(2);
 
 std::uint64_t boot_id() {
   auto id = read_file("/proc/sys/kernel/random/boot_id", 256);
@@ -153,6 +156,8 @@ Status App::open_inbox() {
 
 int App::run() {
   ::signal(SIGPIPE, SIG_IGN);
+  descriptor_limit_ = raise_descriptor_limit();
+  share_descriptors();
   if (const int code = open_storage(); code != exit_ok) return code;
   look_at_clock();
 
@@ -212,7 +217,7 @@ void App::beat_watchdog() {
 }
 
 void App::start_input(const InputPlan& plan) {
-  const SouthParts parts{loop_, rng_, *inbox_, *pipeline_, trust_, metrics_, config_.log.path};
+  const SouthParts parts{loop_, rng_, *inbox_, *pipeline_, trust_, metrics_, shares_, config_.log.path};
   Input& input = inputs_[plan.name];
   input.fingerprint = plan.fingerprint;
   input.driver = plan.make(parts);
@@ -255,12 +260,7 @@ void App::drain_leftovers() {
 
 Status App::start_faces() {
   scrape_ = metrics_.before_scrape([this] { update_process_metrics(); });
-  if (!config_.observe.listen.empty()) {
-    auto http = HttpServer::listen(loop_, config_.observe.listen, [this](const std::string& path) { return this->http(path); });
-    if (!http.ok()) return {http.status().code(), "observe.listen: " + http.status().detail()};
-    http_ = std::move(http).value();
-    if (config_.observe.listen.ends_with(":0")) LOG_INFO("observe: listening on port ", http_->port());
-  }
+  listen_http();
   auto control = ControlServer::listen(loop_, config_.gateway.runtime_dir + "/control.sock");
   if (!control.ok()) return control.status();
   control_ = std::move(control).value();
@@ -281,6 +281,34 @@ Status App::start_faces() {
     reply(R"({"ok":true})");
   });
   return {};
+}
+
+// Another process may hold the port for a while, an address not be there yet: readings are collected meanwhile.
+void App::listen_http() {
+  http_timer_.reset();
+  if (config_.observe.listen.empty() || stopping_) return;
+  auto http = HttpServer::listen(loop_, config_.observe.listen, [this](const std::string& path) { return this->http(path); });
+  if (!http.ok()) {
+    if (std::exchange(http_trouble_, http.status().detail()) != http.status().detail()) {
+      LOG_ERROR("observe.listen: ", http.status().detail(), "; metrics and health cannot be asked for, everything else goes on; will keep trying");
+    }
+    http_timer_ = loop_.after(listen_again_in, [this] { listen_http(); });
+    return;
+  }
+  http_ = std::move(http).value();
+  if (!http_trouble_.empty()) LOG_INFO("observe: listening on ", config_.observe.listen);
+  http_trouble_.clear();
+  if (config_.observe.listen.ends_with(":0")) LOG_INFO("observe: listening on port ", http_->port());
+}
+
+// Devices get the descriptors that the gateway does not need itself.
+void App::share_descriptors() {
+  const std::size_t left = devices_within(config_, descriptor_limit_), wanted = device_descriptors(config_);
+  shares_.set_total(left);
+  if (wanted > left) {
+    LOG_WARN("file descriptors: at most ", left, " devices at a time instead of ", wanted, " (connections_max): the limit is ", descriptor_limit_, ", ",
+             own_descriptors(config_), " are kept for the log, uplinks and faces. Raise LimitNOFILE= of the service to ", own_descriptors(config_) + wanted);
+  }
 }
 
 HttpResponse App::http(const std::string& path) {
@@ -315,6 +343,9 @@ void App::update_process_metrics() {
   set("millrace_inputs", "Configured inputs", static_cast<double>(inputs_.size()));
   set("millrace_window_keys", "Device and metric pairs with window state", static_cast<double>(pipeline_->windows().keys()));
   set("millrace_log_lines_dropped", "Lines for the operator that the journal had no room for", static_cast<double>(log_lines_dropped()));
+  set("process_open_fds", "File descriptors that are open", static_cast<double>(descriptors_open()));
+  set("process_max_fds", "File descriptors there may be (RLIMIT_NOFILE)", static_cast<double>(descriptor_limit_));
+  set("millrace_connections_turned_away", "Connections closed since the start because no file descriptor was left", static_cast<double>(loop_.turned_away()));
   set("process_resident_memory_bytes", "Resident memory", 1024.0 * static_cast<double>(proc_value("/proc/self/status", "VmRSS:")));
   const auto count = [this](const char* name, const char* help, std::uint64_t value) {
     Counter& counter = metrics_.counter(name, help);
@@ -489,6 +520,7 @@ void App::reload() {
   fresh.windows = config_.windows;
   fresh.observe = config_.observe;
   config_ = fresh;
+  share_descriptors();
 
   const auto inputs = plan_inputs(config_);
   const auto uplinks = plan_uplinks(config_);

@@ -54,6 +54,8 @@ class App {
   void start_uplink(const std::string& name);
   void drain_leftovers();
   Status start_faces();
+  void listen_http();
+  void share_descriptors();
   void started();
   void beat_watchdog();
   void reload();
@@ -76,6 +78,7 @@ class App {
   Metrics metrics_;
   ClockTrust trust_;
   std::string clock_;  // why it is trusted or not
+  ConnectionShares shares_{0};
   Fd runtime_lock_, log_lock_;
   std::unique_ptr<Folder> folder_, runtime_folder_;
   std::unique_ptr<InboxRegion> region_;
@@ -89,10 +92,12 @@ class App {
   std::unique_ptr<LogCommands> log_commands_;
   std::unique_ptr<HttpServer> http_;
   std::unique_ptr<ControlServer> control_;
-  std::unique_ptr<Timer> look_timer_, watchdog_timer_, stop_timer_;
+  std::unique_ptr<Timer> http_timer_, look_timer_, watchdog_timer_, stop_timer_;
   Metrics::Hook scrape_;
   bool ready_ = false, stopping_ = false;
   std::size_t stopping_parts_ = 0;
+  std::size_t descriptor_limit_ = 0;
+  std::string http_trouble_;
 };
 
 }  // namespace millrace

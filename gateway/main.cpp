@@ -2,9 +2,11 @@
 #include <cstdio>
 
 #include "app.h"
+#include "base/descriptors.h"
 #include "base/logger.h"
 #include "cli/arguments.h"
 #include "cli/capacity.h"
+#include "config/descriptor_needs.h"
 #include "log_tool.h"
 #include "passwd_tool.h"
 #include "version.h"
@@ -79,6 +81,13 @@ int check(const Arguments& arguments) {
   const Capacity capacity = capacity_of(config, input);
   print(text("The configuration is good: ", config.mqtt_inputs.size() + config.endpoints.size() + config.serial_inputs.size(), " inputs, ", config.windows.size(), " windows, ",
              config.mqtt_uplinks.size() + config.kafka_uplinks.size(), " uplinks.\n"));
+  const std::size_t own = own_descriptors(config), devices = device_descriptors(config);
+  const DescriptorLimit limit = descriptor_limit();
+  print(text("It needs ", own + devices, " file descriptors (", devices, " for devices: connections_max); the limit here is ", limit.hard, ".\n"));
+  if (own + devices > limit.hard) {
+    print(text("warning: with this limit at most ", devices_within(config, limit.hard), " devices are let in at a time. Raise LimitNOFILE= of the service to ", own + devices,
+               ", or lower connections_max\n"));
+  }
   char line[512];
   std::snprintf(line, sizeof line,
                 "At %.4g readings/s and %.3g bytes a reading (%s):\n"

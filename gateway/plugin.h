@@ -14,6 +14,7 @@
 #include "base/trial.h"
 #include "config/load.h"
 #include "ingest/clock_trust.h"
+#include "ingest/connection_shares.h"
 #include "ingest/driver.h"
 #include "ingest/inbox.h"
 #include "ingest/intake.h"
@@ -31,6 +32,7 @@ struct SouthParts {
   Intake& intake;
   const ClockTrust& trust;
   Metrics& metrics;
+  ConnectionShares& shares;
   std::string state_dir;  // what must outlive a reboot and is no data: beside the log
 };
 

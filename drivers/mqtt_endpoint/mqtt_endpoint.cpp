@@ -12,7 +12,6 @@ namespace {
 using namespace std::chrono_literals;
 
 constexpr Duration sweep_every = 1s;
-constexpr Duration lobby_every = 50ms;
 constexpr Duration farewell_within = 5s;       // for what was said last to leave
 constexpr Duration answer_within = 60s;        // for a password check, however many wait
 constexpr std::size_t unread_max = 64 << 10;   // acknowledgements a client does not read, before we stop reading it
@@ -30,6 +29,7 @@ struct MqttEndpoint::Link final : EndpointConnection {
   EndpointSessions::Publisher publisher() const { return {client_id(), username, subject}; }
 
   std::unique_ptr<Stream> stream;
+  Lobby::Guest guest = 0;         // while he is a stranger
   Instant since, heard;
   WallTime heard_wall;            // when the bytes came that are taken in now
   std::string username, subject;
@@ -42,7 +42,8 @@ struct MqttEndpoint::Link final : EndpointConnection {
   bool bad_subject = false, open_once = false, waiting = false, reading = false, leaving = false, dead = false;
 };
 
-MqttEndpoint::MqttEndpoint(Loop& loop, Rng& rng, Intake& intake, const ClockTrust& trust, Metrics& metrics, EndpointConfig config, std::string state_dir)
+MqttEndpoint::MqttEndpoint(Loop& loop, Rng& rng, Intake& intake, const ClockTrust& trust, Metrics& metrics, ConnectionShares& shares,
+                           EndpointConfig config, std::string state_dir)
     : loop_(loop),
       rng_(rng),
       intake_(intake),
@@ -51,11 +52,14 @@ MqttEndpoint::MqttEndpoint(Loop& loop, Rng& rng, Intake& intake, const ClockTrus
       access_(loop, config_),
       state_dir_(std::move(state_dir)),
       backoff_(500ms, 30s),
-      connect_tokens_(static_cast<double>(config_.connect_rate)),
-      tokens_at_(loop.now()),
+      share_(shares.join(config_.connections_max)),
+      lobby_(loop, {config_.connect_rate, config_.connect_timeout},
+             {[this](Lobby::Guest guest, std::unique_ptr<Stream> stream) { let_in(guest, std::move(stream)); }, [this](Lobby::Guest guest) { send_away(guest); }}),
       sessions_(intake, config_.name),
       up_(metrics.gauge("millrace_input_up", "Whether the input is connected", {{"input", config_.name}})),
       connections_(metrics.gauge("millrace_endpoint_connections", "Devices connected", {{"input", config_.name}})),
+      connections_allowed_(metrics.gauge("millrace_endpoint_connections_allowed", "Connections there may be: connections_max, or what the descriptors leave", {{"input", config_.name}})),
+      unknown_(metrics.gauge("millrace_endpoint_strangers", "Connections whose device has not said or proved who it is", {{"input", config_.name}})),
       sessions_kept_(metrics.gauge("millrace_endpoint_sessions", "Sessions kept, of connected devices and others", {{"input", config_.name}})),
       connects_(metrics.counter("millrace_endpoint_connects_total", "Connections that were let in", {{"input", config_.name}})),
       refused_(metrics.counter("millrace_endpoint_refused_total", "Connections that were refused: credentials, versions, client identifiers", {{"input", config_.name}})),
@@ -99,6 +103,7 @@ void MqttEndpoint::listen() {
     options.client_ca = config_.tls.ca;
     options.client_certificates = config_.client_certificates == "required" ? ClientCertificates::required
                                   : config_.client_certificates == "optional" ? ClientCertificates::optional : ClientCertificates::none;
+    options.handshake_took = [this](Duration time) { lobby_.took(time); };
     options.ticket_key_file = text(state_dir_, "/tls-tickets-", config_.name);
     auto tls = TlsServer::make(loop_, std::move(options));
     if (tls.ok()) tls_ = std::move(tls).value();
@@ -118,6 +123,7 @@ void MqttEndpoint::listen() {
   }
   trouble_.clear();
   up_.set(1);
+  connections_allowed_.set(static_cast<double>(share_->allowed()));
   LOG_INFO("input ", config_.name, ": listening on ", config_.listen, config_.listen.ends_with(":0") ? text(" (port ", port(), ")") : "", tls_ ? " with TLS" : "");
 }
 
@@ -135,7 +141,8 @@ void MqttEndpoint::stop(std::function<void()> done) {
   stopping_ = true;
   listener_.reset();
   lobby_.clear();
-  for (std::unique_ptr<Timer>* timer : {&sweep_timer_, &lobby_timer_, &listen_timer_}) timer->reset();
+  strangers_.clear();
+  for (std::unique_ptr<Timer>* timer : {&sweep_timer_, &listen_timer_}) timer->reset();
   up_.set(0);
   trouble_ = "stopped";
   // What was taken and is not acknowledged yet will come again: nobody waits for it here.
@@ -157,46 +164,56 @@ void MqttEndpoint::stop(std::function<void()> done) {
 
 std::string MqttEndpoint::health() const {
   if (!listener_) return trouble_;
-  return text("listening on ", config_.listen, ", ", links_.size(), " connections", full_ ? "; the log is full" : "");
+  const std::size_t allowed = share_->allowed();
+  return text("listening on ", config_.listen, ", ", links_.size(), " connections", allowed < share_->wanted() ? text(" of ", allowed, " that the file descriptors allow") : "",
+              full_ ? "; the log is full" : "");
 }
 
 // ---- links ----------------------------------------------------------------------------------------------------------
 
 void MqttEndpoint::on_accepted(std::unique_ptr<Stream> stream) {
-  if (links_.size() + lobby_.size() >= config_.connections_max) {
+  if (links_.size() + lobby_.waiting() >= share_->allowed()) {
     over_limit_.add();
-    return;  // closes it
+    const std::string source = source_of(stream->peer_address()), busiest = lobby_.busiest();
+    const bool room = lobby_.make_room(source);
+    complain(room ? busiest : source, text("closed: there are ", share_->allowed(), " connections already",
+             share_->allowed() < share_->wanted() ? " (what the file descriptors allow: LimitNOFILE)" : " (connections_max)"));
+    if (!room) return;  // closes it
   }
-  lobby_.push_back(std::move(stream));
-  admit_some();
+  lobby_.enter(std::move(stream));
+  schedule_sweep();
 }
 
-// A fleet that comes back at once is let in at a rate that leaves time for those who are in.
-void MqttEndpoint::admit_some() {
-  const Instant now = loop_.now();
-  const double rate = static_cast<double>(config_.connect_rate);
-  connect_tokens_ = std::min(rate, connect_tokens_ + rate * to_seconds(now - tokens_at_));
-  tokens_at_ = now;
-  while (!lobby_.empty() && connect_tokens_ >= 1) {
-    connect_tokens_ -= 1;
-    auto stream = std::move(lobby_.front());
-    lobby_.pop_front();
-    admit(std::move(stream));
-  }
-  lobby_timer_.reset();
-  if (!lobby_.empty()) lobby_timer_ = loop_.after(lobby_every, [this] { admit_some(); });
+void MqttEndpoint::send_away(Lobby::Guest guest) {
+  const auto found = strangers_.find(guest);
+  if (found == strangers_.end()) return;
+  complain(source_of(found->second->stream->peer_address()), "closed for the sake of others: it had not said or proved who it is");
+  drop(*found->second);
 }
 
-void MqttEndpoint::admit(std::unique_ptr<Stream> stream) {
+// He is known, or gone.
+void MqttEndpoint::no_stranger(Link& link) {
+  lobby_.leave(link.guest);
+  strangers_.erase(std::exchange(link.guest, 0));
+}
+
+// Of connections that did not become a device's; what happens to a device is told device by device.
+void MqttEndpoint::complain(const std::string& source, const std::string& why) {
+  if (complaints_.heard(source, why)) LOG_INFO("input ", config_.name, ": a connection from ", source, ": ", why);
+}
+
+void MqttEndpoint::let_in(Lobby::Guest guest, std::unique_ptr<Stream> stream) {
   EndpointConnection::Host& host = *this;
   auto owned = std::make_unique<Link>(host, limits_);
   Link& link = *owned;
   link.since = link.heard = loop_.now();
   link.reading = true;
+  link.guest = guest;
+  strangers_.emplace(guest, &link);
   if (tls_) {
     link.stream = tls_->accept(std::move(stream), [this, &link](const Status& status, const TlsPeer& peer) {
       if (!status.ok()) {
-        LOG_DEBUG("input ", config_.name, ": TLS with ", link.stream->peer_address(), ": ", status.detail());
+        complain(source_of(link.stream->peer_address()), status.detail());
         faults_.add();
         return drop(link);
       }
@@ -295,9 +312,13 @@ void MqttEndpoint::begin_end(Link& link) {
 void MqttEndpoint::gone(Link& link) {
   const auto& ending = link.ending();
   if (!ending.why.empty()) {
-    LOG_INFO("input ", config_.name, ": ", link.client_id().empty() ? text("a connection from ", link.stream->peer_address()) : link.client_id(), ": ", ending.why);
-    if (link.open_once) faults_.add();
-    else refused_.add();
+    if (link.open_once) {
+      LOG_INFO("input ", config_.name, ": ", link.client_id(), ": ", ending.why);
+      faults_.add();
+    } else {
+      complain(source_of(link.stream->peer_address()), ending.why);
+      refused_.add();
+    }
   }
   if (!link.open_once) return;
   EndpointSessions::Session* session = sessions_.find(link.session_key);
@@ -325,6 +346,7 @@ void MqttEndpoint::gone(Link& link) {
 void MqttEndpoint::drop(Link& link) {
   if (link.dead) return;
   link.dead = true;
+  no_stranger(link);
   if (std::exchange(burying_, true)) return;
   // Later: somebody may be walking the list, or be inside a callback of the link's own stream.
   loop_.post([this, alive = alive_] {
@@ -358,6 +380,14 @@ void MqttEndpoint::schedule_sweep() {
 void MqttEndpoint::sweep() {
   const Instant now = loop_.now();
   if (access_.look_at_file()) end_of_gone_users();
+  const std::string busiest = lobby_.busiest();
+  if (const std::size_t late = lobby_.sweep(); late > 0) {
+    faults_.add(late);
+    complain(busiest, text("it and others said nothing in time (connect_timeout), or it was not their turn (connect_rate)"));
+  }
+  if (const std::string rest = complaints_.rest(now); !rest.empty()) LOG_INFO("input ", config_.name, ": ", rest);
+  unknown_.set(static_cast<double>(lobby_.strangers()));
+  connections_allowed_.set(static_cast<double>(share_->allowed()));
   for (const auto& owned : links_) {
     Link& link = *owned;
     if (link.dead) continue;
@@ -369,7 +399,7 @@ void MqttEndpoint::sweep() {
       const bool asked = !link.wanted_client.empty() || link.stalled();
       if (now - link.since > (asked ? answer_within : config_.connect_timeout)) {
         faults_.add();
-        LOG_INFO("input ", config_.name, ": a connection from ", link.stream->peer_address(), " did not say CONNECT in time");
+        complain(source_of(link.stream->peer_address()), "it did not say CONNECT in time");
         drop(link);
       }
       continue;
@@ -390,13 +420,14 @@ void MqttEndpoint::sweep() {
   if (sessions_.forget_expired(now)) offered_ = true;
   if (std::exchange(offered_, false)) ticket_ = intake_.commit(std::nullopt);
   sessions_kept_.set(static_cast<double>(sessions_.size()));
-  if (!links_.empty() || !sessions_.empty()) schedule_sweep();
+  if (!links_.empty() || lobby_.strangers() > 0 || complaints_.pending() || !sessions_.empty()) schedule_sweep();
 }
 
 // ---- coming ---------------------------------------------------------------------------------------------------------
 
 void MqttEndpoint::arrived(EndpointConnection& connection, const mqtt::Connect& connect) {
   Link& link = static_cast<Link&>(connection);
+  lobby_.introduced(link.guest);
   if (stopping_) return link.refuse(mqtt::server_unavailable, "the gateway stops");
   if (!connect.client_id.empty() && !check_label(Label::identity, connect.client_id).ok()) return link.refuse(mqtt::bad_client_id, "a client identifier of more than 256 bytes or with control characters");
   link.wanted_client = connect.client_id;
@@ -439,6 +470,7 @@ std::uint16_t MqttEndpoint::receive_maximum() const {
 
 // Everything about the device is known and good: its session is opened, an older connection of the same client ends.
 void MqttEndpoint::welcome(Link& link) {
+  no_stranger(link);
   EndpointConnection::Welcome welcome;
   welcome.client_id = link.wanted_client;
   if (welcome.client_id.empty()) {

@@ -10,6 +10,7 @@
 #include <list>
 #include <memory>
 #include <string>
+#include <unordered_map>
 #include <vector>
 
 #include "base/backoff.h"
@@ -17,9 +18,12 @@
 #include "base/rng.h"
 #include "config/config.h"
 #include "drivers/mqtt_endpoint/access.h"
+#include "drivers/mqtt_endpoint/complaints.h"
 #include "drivers/mqtt_endpoint/endpoint_connection.h"
+#include "drivers/mqtt_endpoint/lobby.h"
 #include "drivers/mqtt_endpoint/sessions.h"
 #include "ingest/clock_trust.h"
+#include "ingest/connection_shares.h"
 #include "ingest/driver.h"
 #include "ingest/intake.h"
 #include "loop/loop.h"
@@ -30,7 +34,8 @@ namespace millrace {
 class MqttEndpoint final : public Driver, private EndpointConnection::Host {
  public:
   // `state_dir`: where the keys of TLS session tickets are kept.
-  MqttEndpoint(Loop& loop, Rng& rng, Intake& intake, const ClockTrust& trust, Metrics& metrics, EndpointConfig config, std::string state_dir);
+  MqttEndpoint(Loop& loop, Rng& rng, Intake& intake, const ClockTrust& trust, Metrics& metrics, ConnectionShares& shares, EndpointConfig config,
+               std::string state_dir);
   ~MqttEndpoint() override;
 
   const std::string& name() const override { return config_.name; }
@@ -54,8 +59,10 @@ class MqttEndpoint final : public Driver, private EndpointConnection::Host {
   // ---- links
   void listen();
   void on_accepted(std::unique_ptr<Stream> stream);
-  void admit_some();
-  void admit(std::unique_ptr<Stream> stream);
+  void let_in(Lobby::Guest guest, std::unique_ptr<Stream> stream);
+  void send_away(Lobby::Guest guest);
+  void no_stranger(Link& link);
+  void complain(const std::string& source, const std::string& why);
   void received(Link& link, BytesView chunk);
   void settle_input(Link& link);
   void catch_up();
@@ -90,9 +97,10 @@ class MqttEndpoint final : public Driver, private EndpointConnection::Host {
   Backoff backoff_;
 
   std::list<std::unique_ptr<Link>> links_;
-  std::deque<std::unique_ptr<Stream>> lobby_;    // accepted, and over the connect rate
-  double connect_tokens_;
-  Instant tokens_at_;
+  std::unique_ptr<ConnectionShares::Share> share_;
+  Lobby lobby_;
+  std::unordered_map<Lobby::Guest, Link*> strangers_;  // let in, and not known yet
+  Complaints complaints_;
   std::vector<Link*> waiting_;                   // for their acknowledgements
   EndpointSessions sessions_;
   struct Sent {
@@ -100,12 +108,14 @@ class MqttEndpoint final : public Driver, private EndpointConnection::Host {
     Instant at;
   };
   std::deque<Sent> commits_;                     // somebody waits for them: for the latency
-  std::unique_ptr<Timer> sweep_timer_, lobby_timer_, listen_timer_;
+  std::unique_ptr<Timer> sweep_timer_, listen_timer_;
   Ticket ticket_ = 0, durable_ = 0;
   bool offered_ = false, stopping_ = false, full_ = false, burying_ = false;
 
   Gauge& up_;
   Gauge& connections_;
+  Gauge& connections_allowed_;
+  Gauge& unknown_;
   Gauge& sessions_kept_;
   Counter& connects_;
   Counter& refused_;

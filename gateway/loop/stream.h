@@ -17,6 +17,9 @@ class Stream {
   // `received` gets what arrives, valid during the call; an empty view is the end (or a fault): close then. May destroy the
   // Stream inside.
   virtual void read(std::function<void(BytesView)> received) = 0;
+  // Runs `readable` once, when the peer has said something (true) or has left without a word; nothing is taken in: for who waits
+  // to be read. Before read(). May destroy the Stream inside.
+  virtual void when_readable(std::function<void(bool said_something)> readable) = 0;
   // Leaves what comes in the kernel's buffer, which pushes back on the peer, until resume(). A closed peer is noticed only then.
   virtual void pause() = 0;
   virtual void resume() = 0;

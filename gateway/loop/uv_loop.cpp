@@ -1,19 +1,28 @@
 #include "loop/uv_loop.h"
 
+#include <fcntl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 #include <unistd.h>
 #include <uv.h>
 
 #include <algorithm>
+#include <cerrno>
+#include <cstring>
 
+#include "base/descriptors.h"
+#include "base/files.h"
 #include "base/host_port.h"
+#include "base/logger.h"
 #include "base/text.h"
 
 namespace millrace {
 
 namespace {
 constexpr int listen_backlog = 1024;  // a fleet that comes back after a power cut comes at once
+constexpr int accepts_a_turn = 16;    // of each listener: whoever is connected already is served in between
+constexpr std::uint64_t rest_ms = 100; // of a listener that found no descriptor
 
 struct SignalBox {
   uv_signal_t handle;
@@ -27,6 +36,10 @@ struct UvLoop::Uv {
   std::vector<std::unique_ptr<SignalBox>> signals;
   // One buffer for all streams: a read is delivered before the next one begins, and an idle connection costs no buffer.
   char read_buffer[64 << 10];
+  Fd spare;  // given up for a moment where no other is left
+  std::uint64_t turned_away = 0;
+
+  void open_spare() { spare = Fd(::open("/dev/null", O_RDONLY | O_CLOEXEC)); }
 };
 
 namespace {
@@ -100,7 +113,9 @@ union AnyStream {
 struct StreamBox {
   AnyStream handle;
   bool unix_socket = false;
+  std::string peer;  // asked for once: a peer that has reset the connection has no address any more
   std::function<void(BytesView)> received;
+  std::function<void(bool)> readable;
   std::size_t pending = 0;
   std::function<void()> closed;
   std::function<void(Status)> connected;
@@ -111,6 +126,7 @@ class UvStream final : public Stream {
   explicit UvStream(StreamBox* box) : box_(box) {}
   ~UvStream() override {
     box_->received = nullptr;
+    box_->readable = nullptr;
     box_->closed = nullptr;
     box_->connected = nullptr;
     close_box(box_);
@@ -119,6 +135,22 @@ class UvStream final : public Stream {
   void read(std::function<void(BytesView)> received) override {
     box_->received = std::move(received);
     resume();
+  }
+
+  // A reader without a buffer is told that there is something, and nothing is taken (uv_alloc_cb, UV_ENOBUFS).
+  void when_readable(std::function<void(bool)> readable) override {
+    box_->readable = std::move(readable);
+    uv_read_start(
+        &box_->handle.stream, [](uv_handle_t*, std::size_t, uv_buf_t* buf) { *buf = uv_buf_init(nullptr, 0); },
+        [](uv_stream_t* stream, ssize_t, const uv_buf_t*) {
+          auto* box = static_cast<StreamBox*>(stream->data);
+          uv_read_stop(stream);
+          uv_os_fd_t fd = -1;
+          char first = 0;
+          uv_fileno(reinterpret_cast<const uv_handle_t*>(stream), &fd);
+          const bool said_something = ::recv(fd, &first, 1, MSG_PEEK | MSG_DONTWAIT) > 0;
+          if (const auto readable = std::exchange(box->readable, nullptr)) readable(said_something);
+        });
   }
 
   void pause() override { uv_read_stop(&box_->handle.stream); }
@@ -187,28 +219,22 @@ class UvStream final : public Stream {
     return credentials.uid;
   }
 
-  std::string peer_address() const override {
-    sockaddr_storage peer{};
-    int size = sizeof peer;
-    char host[64] = {};
-    if (box_->unix_socket || uv_tcp_getpeername(&box_->handle.tcp, reinterpret_cast<sockaddr*>(&peer), &size) != 0) return "";
-    const auto* v4 = reinterpret_cast<const sockaddr_in*>(&peer);  // the port lies at the same place in sockaddr_in6
-    if (peer.ss_family == AF_INET6) {
-      uv_ip6_name(reinterpret_cast<const sockaddr_in6*>(&peer), host, sizeof host);
-      return text("[", static_cast<const char*>(host), "]:", ntohs(v4->sin_port));
-    }
-    uv_ip4_name(v4, host, sizeof host);
-    return text(static_cast<const char*>(host), ":", ntohs(v4->sin_port));
-  }
+  std::string peer_address() const override { return box_->peer; }
 
  private:
   StreamBox* box_;
 };
 
+// Watches the listening socket itself instead of uv_listen(): libuv accepts whatever waits in one go, and without a descriptor
+// to spare it tries the same connection for ever, inside one turn.
 struct ListenerBox {
-  AnyStream handle;
+  uv_poll_t handle;
+  uv_timer_t rest;
+  UvLoop::Uv* uv;
+  Fd socket;
   bool unix_socket = false;
   std::function<void(std::unique_ptr<Stream>)> accepted;
+  int closing = 2;  // handles
 };
 
 class UvListener final : public Listener {
@@ -216,7 +242,13 @@ class UvListener final : public Listener {
   UvListener(ListenerBox* box, std::uint16_t port) : box_(box), port_(port) {}
   ~UvListener() override {
     box_->accepted = nullptr;
-    close_box(box_);
+    const auto closed = [](uv_handle_t* handle) {
+      auto* box = static_cast<ListenerBox*>(handle->data);
+      if (--box->closing == 0) delete box;
+    };
+    uv_close(reinterpret_cast<uv_handle_t*>(&box_->handle), closed);
+    uv_close(reinterpret_cast<uv_handle_t*>(&box_->rest), closed);
+    box_->socket.reset();  // the port is free from here on
   }
   std::uint16_t port() const override { return port_; }
 
@@ -230,18 +262,66 @@ void init_stream(uv_loop_t* loop, AnyStream& handle, bool unix_socket) {
   else uv_tcp_init(loop, &handle.tcp);
 }
 
-void on_connection(uv_stream_t* server, int status) {
-  auto* listener = static_cast<ListenerBox*>(server->data);
-  if (status != 0) return;
-  auto* box = new StreamBox;
-  box->unix_socket = listener->unix_socket;
-  init_stream(server->loop, box->handle, box->unix_socket);
-  box->handle.stream.data = box;
-  auto stream = std::make_unique<UvStream>(box);
-  if (uv_accept(server, &box->handle.stream) != 0 || !listener->accepted) return;
-  // What is written is written whole: waiting for the peer's ACK first would only hold it up.
-  if (!box->unix_socket) uv_tcp_nodelay(&box->handle.tcp, 1);
-  listener->accepted(std::move(stream));
+std::string address_text(const sockaddr_storage& peer) {
+  char host[64] = {};
+  const auto* v4 = reinterpret_cast<const sockaddr_in*>(&peer);  // the port lies at the same place in sockaddr_in6
+  if (peer.ss_family == AF_INET6) {
+    uv_ip6_name(reinterpret_cast<const sockaddr_in6*>(&peer), host, sizeof host);
+    return text("[", static_cast<const char*>(host), "]:", ntohs(v4->sin_port));
+  }
+  if (peer.ss_family != AF_INET) return "";
+  uv_ip4_name(v4, host, sizeof host);
+  return text(static_cast<const char*>(host), ":", ntohs(v4->sin_port));
+}
+
+void watch(ListenerBox* box);
+
+// No descriptor is left: what waits is taken with the spare one and closed, so that its peer knows, and the listener rests.
+// Everything else goes on with what it has.
+void turn_away(ListenerBox* box) {
+  UvLoop::Uv& uv = *box->uv;
+  uv.spare.reset();
+  for (int i = 0; i < accepts_a_turn; ++i) {
+    const Fd refused(::accept4(box->socket.get(), nullptr, nullptr, SOCK_CLOEXEC));
+    if (!refused.valid()) break;
+    ++uv.turned_away;
+  }
+  uv.open_spare();
+  LOG_WARN("no file descriptor is left for a new connection (", descriptors_open(), " are open); it is closed, and the others wait. "
+           "Raise LimitNOFILE= of the service, or lower connections_max");
+  uv_poll_stop(&box->handle);
+  uv_timer_start(&box->rest, [](uv_timer_t* timer) { watch(static_cast<ListenerBox*>(timer->data)); }, rest_ms, 0);
+}
+
+void accept_some(ListenerBox* box) {
+  for (int i = 0; i < accepts_a_turn && box->accepted; ++i) {
+    sockaddr_storage peer{};
+    socklen_t size = sizeof peer;
+    Fd socket(::accept4(box->socket.get(), reinterpret_cast<sockaddr*>(&peer), &size, SOCK_CLOEXEC | SOCK_NONBLOCK));
+    if (!socket.valid()) {
+      if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) return turn_away(box);
+      if (errno == EAGAIN || errno == EWOULDBLOCK) return;
+      continue;  // that one connection went wrong (accept(2): network errors of the new socket come from here)
+    }
+    auto* stream = new StreamBox;
+    stream->unix_socket = box->unix_socket;
+    stream->peer = address_text(peer);
+    init_stream(box->handle.loop, stream->handle, stream->unix_socket);
+    stream->handle.stream.data = stream;
+    auto owned = std::make_unique<UvStream>(stream);
+    const int rc = stream->unix_socket ? uv_pipe_open(&stream->handle.pipe, socket.get()) : uv_tcp_open(&stream->handle.tcp, socket.get());
+    if (rc != 0) continue;
+    socket.release();  // libuv's
+    // What is written is written whole: waiting for the peer's ACK first would only hold it up.
+    if (!stream->unix_socket) uv_tcp_nodelay(&stream->handle.tcp, 1);
+    const auto accepted = box->accepted;  // a copy: it may destroy the Listener
+    accepted(std::move(owned));
+  }
+}
+
+void watch(ListenerBox* box) {
+  if (!box->accepted) return;
+  uv_poll_start(&box->handle, UV_READABLE, [](uv_poll_t* handle, int, int) { accept_some(static_cast<ListenerBox*>(handle->data)); });
 }
 
 Status parse_address(std::string_view address, sockaddr_storage& where) {
@@ -253,17 +333,38 @@ Status parse_address(std::string_view address, sockaddr_storage& where) {
   return {Code::invalid, text("\"", address, "\" is not a numeric address with a port")};
 }
 
-Status bind_tcp(uv_tcp_t* tcp, std::string_view address) {
-  sockaddr_storage where{};
-  if (Status status = parse_address(address, where); !status.ok()) return status;
-  if (const int rc = uv_tcp_bind(tcp, reinterpret_cast<sockaddr*>(&where), 0); rc != 0) return {Code::io, text("bind ", address, ": ", uv_strerror(rc))};
-  return {};
+Status bound(int rc, std::string_view address) {
+  return rc == 0 ? Status{} : Status{Code::io, text("bind ", address, ": ", std::strerror(errno))};
 }
 
-std::uint16_t bound_port(const uv_tcp_t* tcp) {
+Status bind_tcp(std::string_view address, Fd& out) {
   sockaddr_storage where{};
-  int size = sizeof where;
-  if (uv_tcp_getsockname(tcp, reinterpret_cast<sockaddr*>(&where), &size) != 0) return 0;
+  if (Status status = parse_address(address, where); !status.ok()) return status;
+  out = Fd(::socket(where.ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+  const int on = 1;
+  if (out.valid()) ::setsockopt(out.get(), SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);  // a restart does not wait for TIME_WAIT
+  return bound(out.valid() ? ::bind(out.get(), reinterpret_cast<const sockaddr*>(&where), sizeof where) : -1, address);
+}
+
+Status bind_unix(std::string_view address, const std::string& path, Fd& out) {
+  sockaddr_un where{};
+  where.sun_family = AF_UNIX;
+  if (path.size() >= sizeof where.sun_path) return {Code::io, text("bind ", address, ": the path is too long for a socket")};
+  std::memcpy(where.sun_path, path.data(), path.size());
+  ::unlink(path.c_str());  // a killed daemon leaves its socket; the log's lock already keeps a second instance out
+  out = Fd(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+  const mode_t old = ::umask(0117);
+  const int rc = out.valid() ? ::bind(out.get(), reinterpret_cast<const sockaddr*>(&where), sizeof where) : -1;
+  const int error = errno;
+  ::umask(old);
+  errno = error;
+  return bound(rc, address);
+}
+
+std::uint16_t bound_port(const Fd& socket) {
+  sockaddr_storage where{};
+  socklen_t size = sizeof where;
+  if (::getsockname(socket.get(), reinterpret_cast<sockaddr*>(&where), &size) != 0) return 0;
   const auto* v4 = reinterpret_cast<const sockaddr_in*>(&where);  // the port lies at the same place in sockaddr_in6
   return ntohs(v4->sin_port);
 }
@@ -292,6 +393,8 @@ void UvLoop::run() {
   thread_ = std::this_thread::get_id();
   uv_run(&uv_->loop, UV_RUN_DEFAULT);
 }
+
+std::uint64_t UvLoop::turned_away() const { return uv_->turned_away; }
 
 void UvLoop::stop() { uv_stop(&uv_->loop); }
 
@@ -350,31 +453,26 @@ std::unique_ptr<Watch> UvLoop::watch_readable(int fd, Task ready) {
 Result<std::unique_ptr<Listener>> UvLoop::listen(const std::string& address,
                                                  std::function<void(std::unique_ptr<Stream>)> accepted) {
   constexpr std::string_view unix_prefix = "unix:";
-  auto* box = new ListenerBox;
-  box->unix_socket = address.starts_with(unix_prefix);
-  box->accepted = std::move(accepted);
-  init_stream(&uv_->loop, box->handle, box->unix_socket);
-  box->handle.stream.data = box;
-  Status status;
-  if (box->unix_socket) {
-    const std::string path = address.substr(unix_prefix.size());
-    ::unlink(path.c_str());  // a killed daemon leaves its socket; the log's lock already keeps a second instance out
-    const mode_t old = ::umask(0117);
-    const int rc = uv_pipe_bind(&box->handle.pipe, path.c_str());
-    ::umask(old);
-    if (rc != 0) status = {Code::io, text("bind ", address, ": ", uv_strerror(rc))};
-  } else {
-    status = bind_tcp(&box->handle.tcp, address);
-  }
-  if (status.ok()) {
-    if (const int rc = uv_listen(&box->handle.stream, listen_backlog, on_connection); rc != 0) {
-      status = {Code::io, text("listen on ", address, ": ", uv_strerror(rc))};
-    }
-  }
-  const std::uint16_t port = status.ok() && !box->unix_socket ? bound_port(&box->handle.tcp) : std::uint16_t{0};
-  auto listener = std::make_unique<UvListener>(box, port);
+  const bool unix_socket = address.starts_with(unix_prefix);
+  Fd socket;
+  Status status = unix_socket ? bind_unix(address, address.substr(unix_prefix.size()), socket) : bind_tcp(address, socket);
+  if (status.ok() && ::listen(socket.get(), listen_backlog) != 0) status = {Code::io, text("listen on ", address, ": ", std::strerror(errno))};
   if (!status.ok()) return status;
-  return std::unique_ptr<Listener>(std::move(listener));
+  auto* box = new ListenerBox;
+  if (const int rc = uv_poll_init(&uv_->loop, &box->handle, socket.get()); rc != 0) {
+    delete box;
+    return Status{Code::io, text("listen on ", address, ": ", uv_strerror(rc))};
+  }
+  uv_timer_init(&uv_->loop, &box->rest);
+  box->handle.data = box->rest.data = box;
+  box->uv = uv_.get();
+  const std::uint16_t port = unix_socket ? std::uint16_t{0} : bound_port(socket);
+  box->socket = std::move(socket);
+  box->unix_socket = unix_socket;
+  box->accepted = std::move(accepted);
+  if (!uv_->spare.valid()) uv_->open_spare();
+  watch(box);
+  return std::unique_ptr<Listener>(std::make_unique<UvListener>(box, port));
 }
 
 Result<std::unique_ptr<Stream>> UvLoop::connect(const std::string& address, std::function<void(Status)> connected) {
@@ -397,6 +495,7 @@ Result<std::unique_ptr<Stream>> UvLoop::connect(const std::string& address, std:
     if (!done->box->connected) return;  // the Stream is gone; libuv runs this before the close callback frees the box
     const auto connected = std::move(done->box->connected);
     if (status == 0) uv_tcp_nodelay(&done->box->handle.tcp, 1);
+    done->box->peer = done->address;
     connected(status == 0 ? Status{} : Status{Code::unavailable, text("connect to ", done->address, ": ", uv_strerror(status))});
   });
   if (rc != 0) {

@@ -23,6 +23,8 @@ class UvLoop final : public Loop {
   void on_signal(int signal, std::function<void()> handler);
   // Waits for everything handed to the workers and ends their threads; what they post still runs in a later run().
   void join_workers();
+  // Connections that were closed for want of a descriptor.
+  std::uint64_t turned_away() const;
 
   Instant now() const override { return clock_.now(); }
   WallTime wall() const override { return clock_.wall(); }

@@ -2,6 +2,8 @@
 
 #include <http_parser.h>
 
+#include <algorithm>
+
 #include "base/text.h"
 
 namespace millrace {
@@ -9,6 +11,7 @@ namespace millrace {
 struct HttpServer::Connection {
   std::unique_ptr<Stream> stream;
   std::unique_ptr<Timer> deadline;
+  Instant since;
   http_parser parser;
   std::string path;
   std::size_t bytes = 0;
@@ -42,10 +45,11 @@ Result<std::unique_ptr<HttpServer>> HttpServer::listen(Loop& loop, const std::st
 }
 
 void HttpServer::accept(std::unique_ptr<Stream> stream) {
-  if (connections_.size() >= connections_max) return;  // closed at once: a flood of scrapers costs nothing more
+  if (connections_.size() >= connections_max && !make_room()) return;  // closed at once: a flood of scrapers costs nothing more
   auto& connection = connections_.emplace_back(std::make_unique<Connection>());
   Connection* c = connection.get();
   c->stream = std::move(stream);
+  c->since = loop_.now();
   c->deadline = loop_.after(deadline, [this, c] { drop(c); });
   http_parser_init(&c->parser, HTTP_REQUEST);
   c->parser.data = c;
@@ -78,6 +82,18 @@ void HttpServer::accept(std::unique_ptr<Stream> stream) {
                           "\r\nContent-Length: ", response.body.size(), "\r\nConnection: close\r\n\r\n", response.body));
     c->stream->finish([this, c] { drop(c); });
   });
+}
+
+// Whoever sits there without asking goes first, the oldest; then who is slow to read, once he had time to.
+bool HttpServer::make_room() {
+  const Instant now = loop_.now();
+  for (const bool asked : {false, true}) {
+    const auto oldest = std::find_if(connections_.begin(), connections_.end(), [&](const auto& c) { return c->complete == asked && (!asked || now - c->since >= grace); });
+    if (oldest == connections_.end()) continue;
+    connections_.erase(oldest);
+    return true;
+  }
+  return false;
 }
 
 void HttpServer::drop(Connection* connection) {

@@ -23,6 +23,7 @@ class HttpServer {
 
   static constexpr std::size_t connections_max = 16;
   static constexpr std::size_t request_bytes_max = 8192;
+  static constexpr Duration grace = std::chrono::seconds(1);      // to read an answer, before somebody else may have the place
   static constexpr Duration deadline = std::chrono::seconds(10);  // from accept to the last byte sent
 
   // `io` or `invalid` when the address cannot be bound.
@@ -35,6 +36,7 @@ class HttpServer {
   struct Connection;
   HttpServer(Loop& loop, Handler handler);
   void accept(std::unique_ptr<Stream> stream);
+  bool make_room();
   void drop(Connection* connection);
 
   Loop& loop_;

@@ -243,11 +243,13 @@ class TlsStream final : public Stream {
   void begin() { (void)pump(); }
   std::shared_ptr<bool> alive() const { return alive_; }
   std::function<void(mbedtls_ssl_context&)> after_handshake;
+  std::function<void(Duration)> took;
 
   void read(std::function<void(BytesView)> received) override {
     received_ = std::move(received);
     raw_->read([this](BytesView chunk) { arrived(chunk); });
   }
+  void when_readable(std::function<void(bool)> readable) override { raw_->when_readable(std::move(readable)); }
   void pause() override {
     paused_ = true;
     raw_->pause();
@@ -339,7 +341,9 @@ class TlsStream final : public Stream {
   }
 
   bool shake_hands() {
+    const Instant begun = loop_.now();
     const int rc = mbedtls_ssl_handshake(&ssl_);
+    if (took) took(loop_.now() - begun);
     flush();
     if (rc == MBEDTLS_ERR_SSL_WANT_READ || rc == MBEDTLS_ERR_SSL_WANT_WRITE) {
       keep_rest();
@@ -491,6 +495,7 @@ void TlsServer::look_at_files() {
 std::unique_ptr<Stream> TlsServer::accept(std::unique_ptr<Stream> raw, TlsReady ready) {
   look_at_files();
   auto stream = std::make_unique<TlsStream>(loop_, std::move(raw), context_, std::move(ready));
+  stream->took = options_.handshake_took;
   MILLRACE_CHECK(stream->set_up("").ok());  // fails for want of memory only
   return stream;
 }

@@ -29,6 +29,7 @@ struct TlsServerOptions {
   SecretRef key;
   std::string client_ca;    // whom client certificates must come from
   ClientCertificates client_certificates = ClientCertificates::none;
+  std::function<void(Duration)> handshake_took;  // of the loop's time, for each step; may be empty
   std::string ticket_key_file;  // keys of session tickets, so that resumption survives a restart; made when missing
 };
 

@@ -5,6 +5,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 
@@ -40,7 +41,12 @@ void ControlServer::add(const std::string& name, bool changes, Command command) 
 }
 
 void ControlServer::accept(std::unique_ptr<Stream> stream) {
-  if (connections_.size() >= connections_max) return;
+  if (connections_.size() >= connections_max) {
+    // Whoever sits there without a command under way gives his place away, the oldest first.
+    const auto idle = std::find_if(connections_.begin(), connections_.end(), [](const auto& c) { return c->deadline != nullptr; });
+    if (idle == connections_.end()) return;
+    connections_.erase(idle);
+  }
   auto connection = connections_.emplace_back(std::make_shared<Connection>());
   connection->stream = std::move(stream);
   connection->deadline = loop_.after(idle_max, [this, raw = connection.get()] { drop(raw); });

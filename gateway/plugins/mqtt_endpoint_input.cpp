@@ -18,7 +18,7 @@ InputPlan plan_of(const EndpointConfig& c) {
                                  c.refuse_when_full, c.liveness, c.acl, c.routes).take();
   plan.routes = c.routes;
   plan.make = [c](const SouthParts& parts) -> std::unique_ptr<Driver> {
-    return std::make_unique<MqttEndpoint>(parts.loop, parts.rng, parts.intake, parts.trust, parts.metrics, c, parts.state_dir);
+    return std::make_unique<MqttEndpoint>(parts.loop, parts.rng, parts.intake, parts.trust, parts.metrics, parts.shares, c, parts.state_dir);
   };
   return plan;
 }

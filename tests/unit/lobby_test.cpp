@@ -1,0 +1,237 @@
+// Who waits at the endpoint's door, who is let in and who has to go; what is said of them; and how descriptors are shared.
+#include <doctest/doctest.h>
+
+#include "base/text.h"
+#include "config/descriptor_needs.h"
+#include "drivers/mqtt_endpoint/complaints.h"
+#include "drivers/mqtt_endpoint/lobby.h"
+#include "ingest/connection_shares.h"
+#include "sim/world/sim_loop.h"
+
+using namespace millrace;
+using namespace std::chrono_literals;
+
+namespace {
+
+struct FakeStream final : Stream {
+  struct Peer {
+    std::string address;
+    std::function<void(bool)> readable;
+    bool open = true;
+  };
+  explicit FakeStream(std::shared_ptr<Peer> its) : peer(std::move(its)) {}
+  ~FakeStream() override { peer->open = false; }
+  void read(std::function<void(BytesView)>) override {}
+  void when_readable(std::function<void(bool)> readable) override { peer->readable = std::move(readable); }
+  void pause() override {}
+  void resume() override {}
+  void write(std::string) override {}
+  std::size_t pending_bytes() const override { return 0; }
+  void finish(std::function<void()>) override {}
+  std::optional<std::uint32_t> peer_uid() const override { return std::nullopt; }
+  std::string peer_address() const override { return peer->address; }
+  std::shared_ptr<Peer> peer;
+};
+using Peer = std::shared_ptr<FakeStream::Peer>;
+
+struct Door {
+  sim::SimLoop loop;
+  std::map<Lobby::Guest, std::unique_ptr<Stream>> inside;
+  std::vector<std::string> order;  // addresses, as they were let in
+  Lobby lobby;
+
+  explicit Door(std::size_t rate = 100, Duration within = 10s)
+      : lobby(loop, {rate, within},
+              {[this](Lobby::Guest guest, std::unique_ptr<Stream> stream) {
+                 order.push_back(stream->peer_address());
+                 inside.emplace(guest, std::move(stream));
+               },
+               [this](Lobby::Guest guest) { inside.erase(guest); }}) {}
+
+  Peer comes(const std::string& address) {
+    auto peer = std::make_shared<FakeStream::Peer>();
+    peer->address = address;
+    lobby.enter(std::make_unique<FakeStream>(peer));
+    return peer;
+  }
+  Peer comes_and_speaks(const std::string& address) {
+    auto peer = comes(address);
+    std::exchange(peer->readable, nullptr)(true);
+    return peer;
+  }
+  std::size_t let_in_from(const std::string& source) const {
+    return static_cast<std::size_t>(std::count_if(order.begin(), order.end(), [&](const auto& address) { return source_of(address) == source; }));
+  }
+};
+
+}  // namespace
+
+TEST_CASE("lobby: a source is a host: one IPv4 address, one IPv6 network of 64 bits") {
+  CHECK(source_of("192.0.2.7:40112") == "192.0.2.7");
+  CHECK(source_of("[::ffff:192.0.2.7]:40112") == "192.0.2.7");
+  CHECK(source_of("[2001:db8:0:1:aaaa::7]:1") == "2001:db8:0:1::/64");
+  CHECK(source_of("[2001:db8:0:1:bbbb::8]:2") == source_of("[2001:db8:0:1:aaaa::7]:1"));
+  CHECK(source_of("[2001:db8:0:2::7]:1") != source_of("[2001:db8:0:1::7]:1"));
+  CHECK(source_of("") == "");
+}
+
+TEST_CASE("lobby: who says nothing spends nobody's turn, and goes after his time") {
+  Door door(100, 10s);
+  std::vector<Peer> silent;
+  for (int i = 0; i < 1000; ++i) silent.push_back(door.comes(text("192.0.2.1:", i)));
+  const Peer honest = door.comes_and_speaks("192.0.2.1:9999");  // of the same host, even
+  door.loop.run_for(20ms);
+  CHECK(door.order == std::vector<std::string>{"192.0.2.1:9999"});
+  CHECK(door.lobby.waiting() == 1000);
+  door.loop.run_for(10s);
+  CHECK(door.lobby.sweep() == 1000);
+  CHECK(std::none_of(silent.begin(), silent.end(), [](const Peer& p) { return p->open; }));
+  CHECK(honest->open);
+  CHECK(door.lobby.strangers() == 1);
+}
+
+TEST_CASE("lobby: who leaves again without a word is forgotten") {
+  Door door;
+  const Peer one = door.comes("192.0.2.1:1"), two = door.comes("192.0.2.2:1");
+  std::exchange(one->readable, nullptr)(false);
+  CHECK(!one->open);
+  CHECK(door.lobby.waiting() == 1);
+  CHECK(two->open);
+}
+
+TEST_CASE("lobby: people are let in at the rate, and sources take turns") {
+  Door door(80, 60s);
+  for (int i = 0; i < 500; ++i) door.comes_and_speaks(text("192.0.2.1:", i));
+  for (int i = 0; i < 20; ++i) door.comes_and_speaks(text("192.0.2.2:", i));
+  for (int second = 0; second < 2; ++second) {
+    door.loop.run_for(1s);
+    for (auto& [guest, stream] : door.inside) door.lobby.leave(guest);  // known at once
+  }
+  CHECK(door.order.size() >= 160);
+  CHECK(door.order.size() <= 175);  // and what may come in one moment
+  CHECK(door.let_in_from("192.0.2.2") == 20);
+}
+
+TEST_CASE("lobby: those who were let in and say no more do not keep others out") {
+  Door door(20, 60s);
+  std::vector<Peer> mute;
+  for (int i = 0; i < 200; ++i) mute.push_back(door.comes_and_speaks(text("192.0.2.1:", i)));  // a byte each, and then nothing
+  door.loop.run_for(2s);
+  const std::size_t before = door.order.size();
+  CHECK(before <= 40);
+  const Peer honest = door.comes_and_speaks("192.0.2.2:1");
+  door.loop.run_for(100ms);
+  CHECK(door.let_in_from("192.0.2.2") == 1);  // the crowd's oldest went for it
+  CHECK(!mute.front()->open);
+  CHECK(honest->open);
+}
+
+TEST_CASE("lobby: who waits for his password to be checked holds nobody up") {
+  Door door(16, 60s);
+  for (int i = 0; i < 64; ++i) {
+    door.comes_and_speaks(text("192.0.2.1:", i));
+    door.loop.run_for(100ms);
+    if (!door.inside.empty()) door.lobby.introduced(door.inside.rbegin()->first);
+  }
+  CHECK(door.order.size() == 64);
+  CHECK(door.inside.size() == 64);  // nobody was sent away
+}
+
+TEST_CASE("lobby: room is made by the busiest source, its silent ones first") {
+  Door door(100, 60s);
+  std::vector<Peer> crowd;
+  for (int i = 0; i < 10; ++i) crowd.push_back(door.comes_and_speaks(text("192.0.2.1:", i)));
+  door.loop.run_for(200ms);
+  const Peer few = door.comes_and_speaks("192.0.2.2:1"), silent = door.comes("192.0.2.1:99"), silent_few = door.comes("192.0.2.3:1");
+  door.loop.run_for(200ms);
+  CHECK(door.lobby.make_room("192.0.2.4"));
+  CHECK(!silent->open);
+  CHECK(door.lobby.make_room("192.0.2.4"));
+  CHECK(!silent_few->open);  // nobody has heard anything of him
+  CHECK(door.lobby.make_room("192.0.2.4"));
+  CHECK(!crowd[0]->open);
+  CHECK(crowd[1]->open);
+  CHECK(few->open);
+}
+
+TEST_CASE("lobby: equal sources leave each other alone, and one's own newcomer waits until the oldest had his time") {
+  Door door(100, 60s);
+  const Peer a = door.comes_and_speaks("192.0.2.1:1"), b = door.comes_and_speaks("192.0.2.2:1");
+  door.loop.run_for(100ms);
+  CHECK(!door.lobby.make_room("192.0.2.1"));
+  CHECK(!door.lobby.make_room("192.0.2.3"));
+  CHECK(a->open);
+  CHECK(b->open);
+  door.loop.run_for(Lobby::grace);
+  CHECK(door.lobby.make_room("192.0.2.3"));
+  CHECK(!a->open);
+  CHECK(b->open);
+}
+
+TEST_CASE("lobby: letting in takes half of the loop's time at most") {
+  Door door(100, 60s);
+  for (int i = 0; i < 300; ++i) door.comes_and_speaks(text("192.0.2.", i % 7, ":", i));
+  std::size_t seen = 0;
+  for (int ms = 0; ms < 1000; ++ms) {
+    door.loop.run_for(1ms);
+    for (; seen < door.order.size(); ++seen) door.lobby.took(50ms);  // a slow board's handshake
+    for (auto& [guest, stream] : door.inside) door.lobby.introduced(guest);
+  }
+  CHECK(door.order.size() <= 12 + 20);  // what may come in one moment, and then one in 50 ms
+}
+
+TEST_CASE("complaints: one line for each source and reason, and how many more there were") {
+  Complaints complaints;
+  CHECK(complaints.rest(Instant{} + 100s).empty());
+  CHECK(complaints.heard("192.0.2.1", "nonsense"));
+  for (int i = 0; i < 999; ++i) CHECK(!complaints.heard("192.0.2.1", "nonsense"));
+  CHECK(complaints.heard("192.0.2.1", "silence"));
+  CHECK(complaints.heard("192.0.2.2", "nonsense"));
+  CHECK(!complaints.heard("192.0.2.2", "nonsense"));
+  CHECK(complaints.rest(Instant{} + 105s).empty());
+  CHECK(complaints.rest(Instant{} + 110s) == "1000 more connections were refused or ended in the last 10 s, 999 of them from 192.0.2.1, mostly: nonsense");
+  CHECK(complaints.heard("192.0.2.1", "nonsense"));  // a new time
+}
+
+TEST_CASE("complaints: sources and reasons without end take bounded memory and do not silence others at once") {
+  Complaints complaints;
+  std::size_t said = 0;
+  for (int i = 0; i < 1000; ++i) said += complaints.heard("192.0.2.1", text("reason ", i));
+  CHECK(said == Complaints::kinds_of_source_max);
+  CHECK(complaints.heard("192.0.2.2", "nonsense"));
+  for (int i = 0; i < 1000; ++i) said += complaints.heard(text("198.51.100.", i), "nonsense");
+  CHECK(said < Complaints::kinds_max);
+  CHECK(complaints.rest(Instant{} + 20s).starts_with("1937 more connections"));
+}
+
+TEST_CASE("descriptors: each endpoint gets its part of what is left, and all of it where there is enough") {
+  ConnectionShares shares(900);
+  const auto one = shares.join(4000);
+  CHECK(one->allowed() == 900);
+  auto two = shares.join(500);
+  CHECK(one->allowed() == 800);
+  CHECK(two->allowed() == 100);
+  shares.set_total(10'000);
+  CHECK(one->allowed() == 4000);
+  CHECK(two->allowed() == 500);
+  shares.set_total(400);
+  two.reset();
+  CHECK(one->allowed() == 400);
+  shares.set_total(0);
+  CHECK(one->allowed() == 0);
+}
+
+TEST_CASE("descriptors: what a gateway needs itself grows with what it has, and is never given to devices") {
+  Config config;
+  const std::size_t bare = own_descriptors(config);
+  CHECK(bare < 200);
+  config.endpoints.resize(2);
+  config.mqtt_uplinks.resize(2);
+  config.kafka_uplinks.resize(1);
+  config.mqtt_inputs.resize(2);
+  CHECK(own_descriptors(config) > bare + 100);
+  CHECK(device_descriptors(config) == 8000);
+  CHECK(devices_within(config, 1024) == 1024 - own_descriptors(config));
+  CHECK(devices_within(config, own_descriptors(config)) == 0);
+  CHECK(devices_within(config, 10) == 0);
+}

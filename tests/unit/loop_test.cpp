@@ -1,0 +1,134 @@
+// The real loop where the system says no.
+#include <doctest/doctest.h>
+
+#include <arpa/inet.h>
+#include <fcntl.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base/files.h"
+#include "base/text.h"
+#include "loop/uv_loop.h"
+
+using namespace millrace;
+using namespace std::chrono_literals;
+
+namespace {
+
+Fd call(std::uint16_t port) {
+  Fd socket(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  sockaddr_in to{};
+  to.sin_family = AF_INET;
+  to.sin_port = htons(port);
+  to.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  REQUIRE(::connect(socket.get(), reinterpret_cast<const sockaddr*>(&to), sizeof to) == 0);
+  return socket;
+}
+
+// Leaves room for `n` more descriptors, until it dies.
+struct FewDescriptors {
+  explicit FewDescriptors(int n) {
+    ::getrlimit(RLIMIT_NOFILE, &before);
+    const Fd next(::open("/dev/null", O_RDONLY | O_CLOEXEC));
+    rlimit few = before;
+    few.rlim_cur = static_cast<rlim_t>(next.get() + n);
+    REQUIRE(::setrlimit(RLIMIT_NOFILE, &few) == 0);
+  }
+  ~FewDescriptors() { ::setrlimit(RLIMIT_NOFILE, &before); }
+  rlimit before{};
+};
+
+bool closed_by_peer(const Fd& socket) {
+  char byte = 0;
+  const ssize_t got = ::recv(socket.get(), &byte, 1, MSG_DONTWAIT);
+  return got == 0 || (got < 0 && errno == ECONNRESET);
+}
+
+}  // namespace
+
+TEST_CASE("loop: without a descriptor left, connections are told so, both listeners rest, and everything else goes on") {
+  UvLoop loop;
+  std::vector<std::unique_ptr<Stream>> devices, others;
+  auto one = loop.listen("127.0.0.1:0", [&](std::unique_ptr<Stream> stream) { devices.push_back(std::move(stream)); });
+  auto two = loop.listen("127.0.0.1:0", [&](std::unique_ptr<Stream> stream) { others.push_back(std::move(stream)); });
+  REQUIRE(one.ok());
+  REQUIRE(two.ok());
+  std::vector<Fd> calls;
+  for (int i = 0; i < 40; ++i) calls.push_back(call(i % 4 == 3 ? two.value()->port() : one.value()->port()));
+  int ticks = 0;
+  std::unique_ptr<Timer> timer, end;
+  const std::function<void()> tick = [&] {
+    ++ticks;
+    timer = loop.after(5ms, tick);
+  };
+  const auto run_for = [&](Duration time) {
+    end = loop.after(time, [&] { loop.stop(); });
+    loop.run();
+  };
+  tick();
+  {
+    const FewDescriptors few(5);
+    run_for(350ms);
+    CHECK(devices.size() + others.size() <= 5);
+    CHECK(loop.turned_away() + devices.size() + others.size() == 40);
+    CHECK(ticks > 20);
+    CHECK(std::count_if(calls.begin(), calls.end(), closed_by_peer) == static_cast<std::ptrdiff_t>(loop.turned_away()));
+  }
+  // Room again: both let people in by themselves.
+  const std::size_t before_one = devices.size(), before_two = others.size();
+  calls.push_back(call(one.value()->port()));
+  calls.push_back(call(two.value()->port()));
+  run_for(200ms);
+  CHECK(devices.size() == before_one + 1);
+  CHECK(others.size() == before_two + 1);
+}
+
+TEST_CASE("loop: a crowd at the door is taken in small groups, so that others have their turn in between") {
+  UvLoop loop;
+  std::vector<std::unique_ptr<Stream>> devices;
+  auto door = loop.listen("127.0.0.1:0", [&](std::unique_ptr<Stream> stream) { devices.push_back(std::move(stream)); });
+  REQUIRE(door.ok());
+  std::vector<Fd> calls;
+  for (int i = 0; i < 100; ++i) calls.push_back(call(door.value()->port()));
+  std::vector<std::size_t> seen;  // at each turn
+  const std::function<void()> look = [&] {
+    seen.push_back(devices.size());
+    if (devices.size() == 100) return loop.stop();
+    loop.post(look);
+  };
+  loop.post(look);
+  loop.run();
+  for (std::size_t i = 1; i < seen.size(); ++i) CHECK(seen[i] - seen[i - 1] <= 32);
+}
+
+TEST_CASE("loop: who waits to be read is told when his peer speaks or leaves, and loses no byte") {
+  UvLoop loop;
+  std::vector<std::unique_ptr<Stream>> streams;
+  std::vector<std::string> told;
+  std::string heard;
+  auto door = loop.listen("127.0.0.1:0", [&](std::unique_ptr<Stream> stream) {
+    const std::size_t at = streams.size();
+    streams.push_back(std::move(stream));
+    streams[at]->when_readable([&, at](bool said_something) {
+      told.push_back(text(at, said_something ? " speaks" : " left"));
+      if (told.size() == 2) loop.stop();
+    });
+  });
+  REQUIRE(door.ok());
+  std::vector<Fd> calls;
+  for (int i = 0; i < 3; ++i) calls.push_back(call(door.value()->port()));
+  const auto timer = loop.after(50ms, [&] {
+    REQUIRE(::send(calls[1].get(), "hello", 5, 0) == 5);
+    calls[2].reset();
+  });
+  loop.run();
+  std::sort(told.begin(), told.end());
+  CHECK(told == std::vector<std::string>{"1 speaks", "2 left"});
+  streams[1]->read([&](BytesView bytes) {
+    heard += text_of(bytes);
+    loop.stop();
+  });
+  loop.run();
+  CHECK(heard == "hello");
+}
