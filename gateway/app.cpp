@@ -162,8 +162,9 @@ int App::run() {
   look_at_clock();
 
   PipelineOptions options;
-  options.windows = config_.windows;
   options.boot_id = boot_id();
+  options.windows.windows = config_.windows;
+  options.windows.clock_vouched = [this] { return trust_.trusted(); };
   pipeline_ = std::make_unique<Pipeline>(loop_, *inbox_, *log_, metrics_, options);
   const auto uplinks = plan_uplinks(config_);
   for (const UplinkPlan& plan : uplinks) add_uplink(plan);
@@ -341,7 +342,6 @@ void App::update_process_metrics() {
   set("millrace_log_dead_bytes", "Bytes of dead letters", static_cast<double>(stats.dead_bytes));
   set("millrace_clock_trusted", "Whether the wall clock is believed (gateway.clock)", trust_.trusted() ? 1 : 0);
   set("millrace_inputs", "Configured inputs", static_cast<double>(inputs_.size()));
-  set("millrace_window_keys", "Device and metric pairs with window state", static_cast<double>(pipeline_->windows().keys()));
   set("millrace_log_lines_dropped", "Lines for the operator that the journal had no room for", static_cast<double>(log_lines_dropped()));
   set("process_open_fds", "File descriptors that are open", static_cast<double>(descriptors_open()));
   set("process_max_fds", "File descriptors there may be (RLIMIT_NOFILE)", static_cast<double>(descriptor_limit_));
@@ -361,7 +361,6 @@ void App::update_process_metrics() {
   count("millrace_log_vanished_records_total", "Records the storage had acknowledged and lost", stats.vanished_records);
   count("millrace_log_unwritten_records_total", "Records that were delivered before they touched flash (commit = when-unsent)", stats.unwritten_records);
   count("millrace_log_files_set_aside_total", "Files of the log that could not be used", stats.files_set_aside);
-  count("millrace_window_too_late_total", "Readings too late for their window", pipeline_->windows().too_late());
   const std::uint64_t flash = proc_value("/proc/self/io", "write_bytes:");
   set("millrace_flash_bytes_per_record", "Bytes written to storage for each record that came into the log, since the start",
       stats.records > 0 ? static_cast<double>(flash) / static_cast<double>(stats.records) : 0);
@@ -405,6 +404,16 @@ std::string App::status_json() const {
   json.end_array().key("absent_uplinks").begin_array();
   for (const std::string& name : log_->absent_consumers()) {
     if (name.front() != '@') json.value(name);
+  }
+  json.end_array().key("windows").begin_array();
+  for (std::size_t w = 0; w < pipeline_->windows().window_count(); ++w) {
+    const WindowEngine& engine = pipeline_->windows();
+    std::uint64_t refused = 0;
+    for (const std::uint64_t readings : engine.stats(w).refused) refused += readings;
+    json.begin_object().member("name", engine.window(w).name).member("keys", static_cast<std::uint64_t>(engine.keys(w)));
+    json.member("keys_max", static_cast<std::uint64_t>(engine.window(w).keys_max)).member("state_bytes", static_cast<std::uint64_t>(engine.bytes(w)));
+    json.member("state_max", engine.window(w).state_max).member("refused_readings", refused).member("future_readings", engine.stats(w).future);
+    json.member("too_late_readings", engine.stats(w).too_late).end_object();
   }
   json.end_array().key("log").begin_object();
   json.member("bytes_used", stats.bytes_used).member("bytes_max", stats.bytes_max).member("records", stats.records);

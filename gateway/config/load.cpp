@@ -329,7 +329,22 @@ void read_window(Section& section, WindowConfig& out, std::set<std::string>& nam
   std::int64_t keys = static_cast<std::int64_t>(out.keys_max);
   section.integer("keys_max", 1, 10'000'000, keys);
   out.keys_max = static_cast<std::size_t>(keys);
+  out.state_max = 0;
+  section.size("state_max", 64 << 10, 1 << 30, out.state_max);
   section.finish();
+}
+
+// What the configuration does not bound takes an eighth of the log at most, however many windows there are.
+void bound_window_state(Config& config, std::vector<std::string>& warnings) {
+  for (WindowConfig& window : config.windows) {
+    if (window.state_max == 0) {
+      window.state_max = std::clamp<std::uint64_t>(config.log.max_size / 8 / config.windows.size(), 64 << 10, 8 << 20);
+    }
+    if (window.allowed_lateness / window.size >= static_cast<std::int64_t>(window_panes_max)) {
+      warnings.push_back(text("window \"", window.name, "\": allowed_lateness holds more than ", window_panes_max,
+                              " windows; of each device and metric no more than the newest ", window_panes_max, " are kept for late readings"));
+    }
+  }
 }
 
 // "64KiB/s" or "500 records/s".
@@ -494,6 +509,7 @@ LoadedConfig load_config(const std::string& content, const std::string& name) {
     section->finish();
   }
   root.finish();
+  bound_window_state(config, loaded.warnings);
   if (config.mqtt_inputs.empty() && config.endpoints.empty() && config.serial_inputs.empty()) loaded.warnings.push_back("no inputs: nothing will be collected");
   if (config.mqtt_uplinks.empty() && config.kafka_uplinks.empty()) loaded.warnings.push_back("no uplinks: nothing will be forwarded or stored");
   if (config.gateway.inbox_size == 0) config.gateway.inbox_size = config.mqtt_inputs.empty() ? 512 << 10 : 4 << 20;

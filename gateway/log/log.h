@@ -53,6 +53,7 @@ struct WriteSet {
     Bytes bytes;
   };
   std::vector<std::pair<Lane, Record>> records;  // numbered when the group closes
+  std::optional<Record> leads;  // of lane held; numbered before all else in the group, of several the last
   std::vector<Settle> settles;
   std::vector<State> states;
   std::vector<Range> struck;  // dead letters that were dealt with: they are not kept any longer

@@ -67,6 +67,7 @@ void SqliteLog::settle(const WriteSet::Settle& settle) {
 
 void SqliteLog::apply(WriteSet& set) {
   for (const auto& [lane, record] : set.records) append(lane, record);
+  if (set.leads) open_leads_ = std::move(set.leads);
   for (const WriteSet::Settle& s : set.settles) settle(s);
   for (WriteSet::State& state : set.states) {
     if (state.bytes.empty()) drop_state(user_key(state.name));
@@ -186,6 +187,12 @@ void SqliteLog::close_group() {
   close_timer_.reset();
   auto group = std::make_shared<GroupWrite>();
   WriteSet more;
+  if (open_leads_) {
+    BatchBuilder behind = std::exchange(open_[static_cast<std::size_t>(Lane::held)], {});
+    append(Lane::held, *std::exchange(open_leads_, std::nullopt));
+    number(Lane::held, group->rows, true, more);
+    open_[static_cast<std::size_t>(Lane::held)] = std::move(behind);
+  }
   // Readings first: what windows and alarms make of them joins the same group behind them.
   number(Lane::raw, group->rows, true, more);
   number(Lane::held, group->rows, true, more);

@@ -188,6 +188,7 @@ class SqliteLog final : public Log {
   std::vector<Range> struck_;  // ascending, disjoint
 
   BatchBuilder open_[lane_count];
+  std::optional<Record> open_leads_;
   std::vector<Done> open_dones_;
   bool open_dirty_ = false, open_urgent_ = false;
   std::optional<Instant> open_due_;  // somebody waits for the open group to be on flash

@@ -4,7 +4,6 @@
 #include "base/logger.h"
 #include "base/text.h"
 #include "base/utf8.h"
-#include "record/batch.h"
 #include "record/varint.h"
 
 namespace millrace {
@@ -12,13 +11,8 @@ namespace {
 
 constexpr int arrivals_per_look = 2048;
 constexpr std::size_t retained_topics_max = 4096, dead_reason_max = 1000;
-constexpr std::string_view snapshot_state = "windows.snapshot", ordinal_state = "windows.ordinal";
 
 std::string retained_state(const std::string& input) { return "retained." + input; }
-
-std::uint64_t ordinal_of(const Record& record) {
-  return record.detail ? std::get<WindowDetail>(record.detail->body).ordinal : 0;
-}
 
 // What a driver says of its peers comes from outside as well. A reading would be refused; an event is not lost for the name
 // of its device: what no record may have is shown escaped and cut.
@@ -44,7 +38,7 @@ Pipeline::Pipeline(Loop& loop, MappedInbox& inbox, Log& log, Metrics& metrics, P
       log_(log),
       metrics_(metrics),
       options_(std::move(options)),
-      windows_(options_.windows),
+      windows_(loop, log, metrics, options_.windows),
       taken_(metrics.counter("millrace_taken_records_total", "Records taken from inputs; a payload that gave none counts as one")),
       admitted_(metrics.counter("millrace_admitted_records_total", "Of these, put into the log")),
       filtered_(metrics.counter("millrace_filtered_records_total", "Of these, wanted by no uplink and no window")),
@@ -53,10 +47,9 @@ Pipeline::Pipeline(Loop& loop, MappedInbox& inbox, Log& log, Metrics& metrics, P
       dead_(metrics.counter("millrace_dead_letters_total", "Payloads and records kept in the dead lane")),
       dead_full_(metrics.counter("millrace_dead_full_total", "Undecodable payloads not kept because the dead lane is full")),
       inbox_fill_(metrics.gauge("millrace_inbox_fill_ratio", "How full the inbox is, 0 to 1")) {
-  if (!options_.windows.empty()) log_.subscribe({consumer, {Lane::raw, Lane::held}, Subscription::Start::now});
   Log::Listener listener;
-  if (!options_.windows.empty()) {
-    listener.entering = [this](Sequence number, Lane lane, const Record& record, WriteSet& more) { entering(number, lane, record, more); };
+  if (windows_.any()) {
+    listener.entering = [this](Sequence number, Lane lane, const Record& record, WriteSet& more) { windows_.entering(number, lane, record, more); };
   }
   listener.room = [this] {
     check_pressure();
@@ -66,7 +59,7 @@ Pipeline::Pipeline(Loop& loop, MappedInbox& inbox, Log& log, Metrics& metrics, P
       tell_peers(false);
     }
   };
-  listener.sealed = [this] { snapshot(); };
+  listener.sealed = [this] { windows_.offer_snapshot(); };
   log_.listen(std::move(listener));
   scrape_ = metrics.before_scrape([this] {
     inbox_fill_.set(inbox_.fill());
@@ -100,14 +93,7 @@ void Pipeline::set_input(const std::string& name, Decode decode, bool retained_o
   inputs_.insert_or_assign(name, std::move(input));
 }
 
-// ---- start: windows as they were ------------------------------------------------------------------------------------
-
-struct Pipeline::Replay {
-  std::deque<std::pair<Sequence, std::pair<Lane, Record>>> queue[2];  // raw, held
-  Sequence next[2] = {0, 0};
-  Sequence end = 0;
-  bool exhausted[2] = {false, false};
-};
+// ---- start ----------------------------------------------------------------------------------------------------------
 
 // After a power cut nobody can know how many readings were accepted and not yet committed; that it happened, and between
 // which commit and which start, is itself an event.
@@ -131,79 +117,11 @@ void Pipeline::report_unclean_start() {
 void Pipeline::start(std::function<void()> ready) {
   report_unclean_start();
   inbox_.on_wake([this] { loop_.post([this] { look(); }); });
-  const auto begin = [this, ready = std::move(ready)] {
+  windows_.start([this, ready = std::move(ready)] {
     running_ = true;
-    if (!options_.windows.empty()) {
-      tick();
-      snapshot_timer_ = loop_.after(options_.snapshot_interval, [this] { snapshot(); });
-    }
     look();
     ready();
-  };
-  if (options_.windows.empty()) {
-    loop_.post(begin);
-    return;
-  }
-  if (const auto bytes = log_.state(snapshot_state)) {
-    if (Status status = windows_.restore(*bytes); !status.ok()) LOG_WARN("windows: ", status.detail(), "; open windows start anew");
-  }
-  if (const auto bytes = log_.state(ordinal_state)) logged_ordinal_ = wire::Reader(*bytes).get_varint();
-  auto state = std::make_shared<Replay>();
-  state->end = log_.last_committed();
-  const Lane lanes[] = {Lane::raw, Lane::held};
-  for (int i = 0; i < 2; ++i) {
-    const auto ranges = log_.unsettled(consumer, lanes[i]);
-    state->next[i] = ranges.empty() ? state->end + 1 : ranges.front().first;
-    state->exhausted[i] = ranges.empty();
-  }
-  fed_through_ = state->end;
-  replay(state, begin);
-}
-
-// Raw and held rows behind the snapshot, merged by number, a page at a time.
-void Pipeline::replay(std::shared_ptr<Replay> state, std::function<void()> ready) {
-  static constexpr Lane lanes[] = {Lane::raw, Lane::held};
-  for (;;) {
-    for (int i = 0; i < 2; ++i) {
-      if (!state->queue[i].empty() || state->exhausted[i]) continue;
-      log_.read(lanes[i], {state->next[i], state->end}, Log::Direction::up, 256 << 10,
-                [this, state, ready, i](Result<std::vector<Row>> rows) {
-                  if (!rows.ok() || rows.value().empty()) {
-                    state->exhausted[i] = true;
-                  } else {
-                    for (const Row& row : rows.value()) {
-                      std::vector<Record> records;
-                      if (Status status = decode_batch(*row.columns, row.zstd, records); !status.ok()) {
-                        LOG_ERROR("windows: row ", row.first, ": ", status.detail());
-                        continue;
-                      }
-                      for (std::size_t r = 0; r < records.size(); ++r) {
-                        if (row.first + r >= state->next[i]) state->queue[i].emplace_back(row.first + r, std::pair(row.lane, std::move(records[r])));
-                      }
-                    }
-                    state->next[i] = rows.value().back().last() + 1;
-                  }
-                  replay(state, ready);
-                });
-      return;
-    }
-    int from = -1;
-    for (int i = 0; i < 2; ++i) {
-      if (!state->queue[i].empty() && (from < 0 || state->queue[i].front().first < state->queue[from].front().first)) from = i;
-    }
-    if (from < 0) break;
-    emitted_.clear();
-    const auto& [lane, record] = state->queue[from].front().second;
-    windows_.feed(record, emitted_);
-    ++fed_[static_cast<std::size_t>(lane)];
-    state->queue[from].pop_front();
-    WriteSet missing;
-    for (Record& window : emitted_) {
-      if (ordinal_of(window) > logged_ordinal_) missing.records.emplace_back(Lane::window, std::move(window));
-    }
-    if (!missing.records.empty()) log_.commit(std::move(missing), {});
-  }
-  loop_.post(ready);
+  });
 }
 
 // ---- the daily work -------------------------------------------------------------------------------------------------
@@ -227,7 +145,7 @@ void Pipeline::look() {
   // When the log has no room its `room` listener brings us back: then there is nothing to be woken for.
   if (log_.accepting() && !inbox_.sleep()) return look_again_soon();
   if (drained_ && inbox_.empty()) {
-    snapshot();
+    windows_.snapshot();
     loop_.post(std::exchange(drained_, nullptr));
   }
 }
@@ -293,9 +211,10 @@ void Pipeline::decode(Arrival arrival, bool crashed, WriteSet& set) {
 
 void Pipeline::admit(std::vector<Record>& records, WriteSet& set) {
   taken_.add(records.size());
+  windows_.lead(set);
   for (Record& record : records) {
     if (options_.forward_raw) set.records.emplace_back(Lane::raw, std::move(record));
-    else if (windows_.wants(record.metric)) set.records.emplace_back(Lane::held, std::move(record));
+    else if (windows_.engine().wants(record.metric)) set.records.emplace_back(Lane::held, std::move(record));
     else {
       filtered_.add();
       continue;
@@ -476,50 +395,6 @@ void Pipeline::tell_peers(bool durable) {
     if (durable) peer.durable(durable_through_);
     else peer.room();
   }
-}
-
-// ---- windows --------------------------------------------------------------------------------------------------------
-
-void Pipeline::entering(Sequence number, Lane lane, const Record& record, WriteSet& more) {
-  emitted_.clear();
-  windows_.feed(record, emitted_);
-  fed_through_ = number;
-  ++fed_[static_cast<std::size_t>(lane)];
-  for (Record& window : emitted_) {
-    logged_ordinal_ = std::max(logged_ordinal_, ordinal_of(window));
-    more.records.emplace_back(Lane::window, std::move(window));
-  }
-  if (!emitted_.empty()) {
-    Bytes ordinal;
-    wire::Writer(ordinal).put_varint(logged_ordinal_);
-    std::erase_if(more.states, [](const WriteSet::State& s) { return s.name == ordinal_state; });
-    more.states.push_back({std::string(ordinal_state), std::move(ordinal)});
-  }
-}
-
-void Pipeline::tick() {
-  tick_timer_ = loop_.after(options_.tick_interval, [this] { tick(); });
-  if (!windows_.has_open()) return;
-  WriteSet set;
-  set.records.emplace_back(Lane::held, WindowEngine::tick(loop_.wall()));
-  log_.commit(std::move(set), {});
-}
-
-// The snapshot and the cursor it belongs to move together.
-void Pipeline::snapshot() {
-  if (options_.windows.empty() || !running_) return;
-  snapshot_timer_ = loop_.after(options_.snapshot_interval, [this] { snapshot(); });
-  WriteSet set;
-  for (const Lane lane : {Lane::raw, Lane::held}) {
-    std::uint64_t& fed = fed_[static_cast<std::size_t>(lane)];
-    if (fed == 0) continue;
-    std::vector<Range> parts = log_.unsettled(consumer, lane);
-    if (fed_through_ > log_.last_committed()) parts.push_back({log_.last_committed() + 1, fed_through_});
-    for (const Range& part : parts) set.settles.push_back({consumer, lane, part, std::exchange(fed, 0), How::delivered});
-  }
-  if (set.settles.empty()) return;
-  set.states.push_back({std::string(snapshot_state), windows_.snapshot()});
-  log_.commit(std::move(set), {});
 }
 
 void Pipeline::drain(std::function<void()> done) {

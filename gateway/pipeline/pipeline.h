@@ -1,8 +1,5 @@
 // From the inbox to the log: takes arrivals, decodes them by their input's routes, chooses lanes, and feeds windows with
 // every reading as it enters the log. What cannot be decoded goes to the dead lane and never wedges an input. On the loop.
-//
-// Windows are a consumer of the log ("@windows") whose cursor moves with its snapshots: after a crash the snapshot is
-// loaded, what lies behind it is fed again, and outputs already logged are recognised by their ordinal.
 #pragma once
 
 #include <deque>
@@ -20,23 +17,19 @@
 #include "log/log.h"
 #include "loop/loop.h"
 #include "pipeline/stamp_order.h"
-#include "pipeline/window_engine.h"
+#include "pipeline/window_consumer.h"
 
 namespace millrace {
 
 struct PipelineOptions {
   bool forward_raw = true;   // some uplink takes the raw lane
   std::uint64_t boot_id = 0;  // of this boot: what arrives before the clock is set can be dated later by it
-  std::vector<WindowConfig> windows;
+  WindowOptions windows;
   Duration look_interval = std::chrono::milliseconds(5);
-  Duration tick_interval = std::chrono::seconds(5);
-  Duration snapshot_interval = std::chrono::seconds(60);
 };
 
 class Pipeline final : public Intake {
  public:
-  static constexpr const char* consumer = "@windows";
-
   Pipeline(Loop& loop, MappedInbox& inbox, Log& log, Metrics& metrics, PipelineOptions options);
 
   // How an input's payloads become records; set again, it replaces what was there. The first is what Router::decode
@@ -68,7 +61,7 @@ class Pipeline final : public Intake {
   // Takes what the inbox holds (inputs have stopped) and a last snapshot; `done` when it is committed or cannot be.
   void drain(std::function<void()> done);
 
-  const WindowEngine& windows() const { return windows_; }
+  const WindowEngine& windows() const { return windows_.engine(); }
 
  private:
   struct Input {
@@ -81,7 +74,6 @@ class Pipeline final : public Intake {
     Counter* undecodable;
     Counter* retained_dropped;
   };
-  struct Replay;
 
   void look();
   void look_again_soon();
@@ -92,11 +84,7 @@ class Pipeline final : public Intake {
   void report_unclean_start();
   bool seen_retained(Input& input, const Arrival& arrival, WriteSet& set);
   void bury(const Arrival& arrival, const std::string& reason, WriteSet& set);
-  void entering(Sequence number, Lane lane, const Record& record, WriteSet& more);
-  void tick();
-  void snapshot();
   void check_pressure();
-  void replay(std::shared_ptr<Replay> replay, std::function<void()> ready);
   void tell_peers(bool durable);
 
   Loop& loop_;
@@ -104,7 +92,7 @@ class Pipeline final : public Intake {
   Log& log_;
   Metrics& metrics_;
   PipelineOptions options_;
-  WindowEngine windows_;
+  WindowConsumer windows_;
   std::map<std::string, Input, std::less<>> inputs_;
   std::function<void(bool)> pressure_changed_;
   std::function<void()> drained_;
@@ -114,13 +102,10 @@ class Pipeline final : public Intake {
   Ticket ticket_ = 0, durable_through_ = 0;
   bool busy_ = false, telling_ = false;
 
-  std::vector<Record> decoded_, emitted_;
-  std::unique_ptr<Timer> look_timer_, tick_timer_, snapshot_timer_;
+  std::vector<Record> decoded_;
+  std::unique_ptr<Timer> look_timer_;
   bool running_ = false, looking_ = false, pressed_ = false;
   Ticket taken_through_ = 0, released_seen_ = 0;
-  Sequence fed_through_ = 0;
-  std::uint64_t fed_[lane_count] = {};
-  std::uint64_t logged_ordinal_ = 0;
   std::unordered_map<std::uint64_t, Instant> dead_sampled_;
   std::uint64_t dead_dropped_ = 0;
 

@@ -1,28 +1,24 @@
 #include "pipeline/window_engine.h"
 
-#include <algorithm>
-#include <bit>
 #include <cmath>
 #include <optional>
-
-#include "base/text.h"
-#include "record/varint.h"
 
 namespace millrace {
 namespace {
 
-constexpr std::string_view tick_metric = "@tick";
+constexpr std::string_view tick_metric = "@tick", note_metric = "@clock";
+constexpr std::int64_t second = 1'000'000, hour = 3600 * second, day = 24 * hour;
+constexpr std::int64_t jump = 10 * second;               // between two ticks no more than this has passed: the rest is a jump
+constexpr std::int64_t note_after = 8 * second;          // ticks come every five seconds while anything is open
+constexpr std::int64_t first_release = 1'704'067'200 * second;   // 2024: an unvouched clock before that is no clock
+constexpr std::int64_t end_of_time = 253'402'300'800 * second;   // year 10000: nothing below can overflow
+constexpr std::int64_t silent_forgotten = day, silent_forgotten_crowded = hour;
+constexpr std::size_t forgotten_per_tick = 1000;
 
 std::int64_t floor_to(std::int64_t time, std::int64_t size) {
   std::int64_t start = time - time % size;
   if (time % size < 0) start -= size;
   return start;
-}
-
-std::uint64_t definition_of(const WindowConfig& window) {
-  std::string all = text(window.name, "/", window.size.count());
-  for (const std::string& metric : window.metrics) all += "/" + metric;
-  return digest64(bytes_of(all));
 }
 
 std::optional<double> number_of(const Value& value) {
@@ -31,243 +27,268 @@ std::optional<double> number_of(const Value& value) {
   return std::nullopt;
 }
 
-std::string device_key(const Record& record) {
-  std::string key = record.device;
-  for (const auto& [name, value] : record.tags) {
-    for (const std::string& part : {name, value}) {
-      key += '\0';
-      key += part;
-    }
+std::vector<WindowState::Shape> shapes_of(const std::vector<WindowConfig>& windows) {
+  std::vector<WindowState::Shape> shapes;
+  for (const WindowConfig& w : windows) {
+    shapes.push_back({to_us(w.size), to_us(w.idle_close), {w.keys_max, static_cast<std::size_t>(w.state_max)}});
   }
-  return key;
+  return shapes;
 }
 
-std::string key_of(std::uint32_t window, const std::string& device, const std::string& metric) {
-  std::string key = text(window, '/');
-  key += device;
-  key += '\0';
-  key += metric;
-  return key;
+Record clock_entry(std::string_view metric, WallTime now, WindowEngine::Clock clock) {
+  Record record;
+  record.kind = Kind::event;
+  record.metric = metric;
+  record.time = now;
+  record.trust = clock == WindowEngine::Clock::unknown ? TimeTrust::unsynced : TimeTrust::gateway;
+  record.quality = clock == WindowEngine::Clock::plausible ? Quality::uncertain : Quality::good;
+  return record;
 }
 
 }  // namespace
 
-WindowEngine::WindowEngine(std::vector<WindowConfig> windows) : windows_(std::move(windows)) {
-  for (const WindowConfig& window : windows_) definitions_.push_back(definition_of(window));
+WindowEngine::WindowEngine(const std::vector<WindowConfig>& windows) : stats_(windows.size()), last_refused_(windows.size()), state_(shapes_of(windows)) {
+  for (const WindowConfig& w : windows) {
+    windows_.push_back({w, to_us(w.size), to_us(w.allowed_lateness), to_us(w.future_max), to_us(w.idle_close)});
+    idle_close_min_ = windows_.size() == 1 ? to_us(w.idle_close) : std::min(idle_close_min_, to_us(w.idle_close));
+  }
 }
 
-Record WindowEngine::tick(WallTime now) {
-  Record record;
-  record.kind = Kind::event;
-  record.metric = tick_metric;
-  record.time = now;
-  record.trust = TimeTrust::gateway;
-  return record;
-}
-
+Record WindowEngine::tick(WallTime now, Clock clock) { return clock_entry(tick_metric, now, clock); }
+Record WindowEngine::note(WallTime now, Clock clock) { return clock_entry(note_metric, now, clock); }
 bool WindowEngine::is_tick(const Record& record) { return record.kind == Kind::event && record.metric == tick_metric; }
+bool WindowEngine::is_note(const Record& record) { return record.kind == Kind::event && record.metric == note_metric; }
+
+bool WindowEngine::takes(const Window& window, std::string_view metric) const {
+  const std::vector<std::string>& metrics = window.config.metrics;
+  return metrics.empty() || std::find(metrics.begin(), metrics.end(), metric) != metrics.end();
+}
 
 bool WindowEngine::wants(std::string_view metric) const {
-  return std::any_of(windows_.begin(), windows_.end(), [&](const WindowConfig& window) {
-    return window.metrics.empty() || std::find(window.metrics.begin(), window.metrics.end(), metric) != window.metrics.end();
-  });
+  return std::any_of(windows_.begin(), windows_.end(), [&](const Window& window) { return takes(window, metric); });
 }
 
 void WindowEngine::feed(const Record& entry, std::vector<Record>& out) {
-  if (is_tick(entry)) feed_tick(entry.time.us, out);
-  else if (entry.kind == Kind::reading && entry.trust != TimeTrust::unsynced) feed_reading(entry, out);
+  if (entry.kind == Kind::reading) {
+    if (entry.trust != TimeTrust::unsynced) feed_reading(entry, out);
+  } else if (is_tick(entry) || is_note(entry)) {
+    feed_clock(entry, out);
+  }
 }
+
+// ---- readings -------------------------------------------------------------------------------------------------------
 
 void WindowEngine::feed_reading(const Record& reading, std::vector<Record>& out) {
   const auto number = number_of(reading.value);
   if (!number || reading.quality == Quality::bad) return;
-  const std::string device = device_key(reading);
-  const std::int64_t time = reading.time.us;
+  const std::size_t device_size = compose_identity(reading, identity_);
+  const std::string_view device = std::string_view(identity_).substr(0, device_size);
+  WindowSeries* series = state_.find(identity_);
+  WindowKey* at = series ? series->keys.get() : nullptr;
   for (std::uint32_t w = 0; w < windows_.size(); ++w) {
-    const WindowConfig& window = windows_[w];
-    if (!window.metrics.empty() && std::find(window.metrics.begin(), window.metrics.end(), reading.metric) == window.metrics.end()) continue;
-    const std::int64_t size = to_us(window.size);
-    const std::string id = key_of(w, device, reading.metric);
-    auto found = key_ids_.find(id);
-    if (found == key_ids_.end()) {
-      if (keys_.size() >= window.keys_max) {
-        ++refused_keys_;
-        continue;
-      }
-      found = key_ids_.emplace(id, static_cast<std::uint32_t>(keys_.size())).first;
-      keys_.push_back({w, device, reading.device, reading.metric, reading.unit, reading.tags, {}});
-    }
-    Key& key = keys_[found->second];
-    // One device from the future must not close everybody's windows: such a time moves no watermark.
-    const bool ahead = now_us_ != 0 && time > now_us_ + to_us(window.future_max);
-    const auto watermark = watermarks_.try_emplace(device, ahead ? now_us_ : time).first;
-    const std::int64_t start = floor_to(time, size);
-    if (start + size + to_us(window.allowed_lateness) <= watermark->second && !key.panes.contains(start)) {
-      ++too_late_;
+    while (at && at->window < w) at = at->next.get();
+    WindowKey* key = at && at->window == w ? at : nullptr;
+    if (!key && !takes(windows_[w], reading.metric)) continue;
+    if (ahead(windows_[w], reading.time.us)) {
+      refuse(w, stats_[w].future, reading.device, reading.metric);
       continue;
     }
-    auto [at, fresh] = key.panes.try_emplace(start);
-    Pane& pane = at->second;
-    if (fresh) ++open_;
-    if (pane.count == 0) {
-      pane.min = pane.max = *number;
-    } else {
-      pane.min = std::min(pane.min, *number);
-      pane.max = std::max(pane.max, *number);
+    if (!key) {
+      WindowRefusal why{};
+      key = state_.begin_key(w, device, identity_, reading, passed_us_, why);
+      if (!key) {
+        refuse(w, stats_[w].refused[static_cast<std::size_t>(why)], reading.device, reading.metric);
+        continue;
+      }
+      if (!at) at = key;
     }
-    ++pane.count;
-    pane.sum += *number;
-    if (pane.closed && !pane.revised) {
-      pane.revised = true;
-      ++open_;
-    }
-    if (!ahead) watermark->second = std::max(watermark->second, time);
-    close_passed(key, watermark->second, out);
-    forget_old(key, watermark->second);
+    add(*key, reading.time.us, *number, out);
   }
 }
 
-void WindowEngine::close_passed(Key& key, std::int64_t watermark, std::vector<Record>& out) {
-  const std::int64_t size = to_us(windows_[key.window].size);
-  for (auto& [start, pane] : key.panes) {
-    if (start + size > watermark) break;
-    if (!pane.closed) emit(key, start, pane, out);
+void WindowEngine::refuse(std::uint32_t window, std::uint64_t& counter, std::string_view device, std::string_view metric) {
+  ++counter;
+  last_refused_[window].device = device.substr(0, 256);
+  last_refused_[window].metric = metric.substr(0, 256);
+}
+
+// A clock that is not known stands in nobody's way: a box that woke in 1970 has devices that know better.
+bool WindowEngine::ahead(const Window& window, std::int64_t time) const {
+  if (time >= end_of_time || time <= -end_of_time) return true;
+  return clock_ != Clock::unknown && time > now_us_ + window.future_max + clock_grain_us;
+}
+
+void WindowEngine::add(WindowKey& key, std::int64_t time, double value, std::vector<Record>& out) {
+  const Window& window = windows_[key.window];
+  WindowDevice& device = *key.series->device;
+  hear(device);
+  std::int64_t& watermark = device.watermarks[key.window];
+  const std::int64_t start = floor_to(time, window.size);
+  if ((watermark != no_time && start + window.size + window.lateness <= watermark) || (start < key.floor && !key.find(start))) {
+    ++stats_[key.window].too_late;
+    return;
+  }
+  if (time > watermark) {
+    watermark = time;
+    close_until(key, watermark, out);
+    forget_old(key);
+    close_passed(device, out);
+  }
+  WindowRefusal why{};
+  WindowPane* pane = state_.begin_pane(key, start, why);
+  if (!pane) {
+    refuse(key.window, stats_[key.window].refused[static_cast<std::size_t>(why)], device.name, key.series->metric);
+    return;
+  }
+  pane->min = pane->count == 0 ? value : std::min(pane->min, value);
+  pane->max = pane->count == 0 ? value : std::max(pane->max, value);
+  ++pane->count;
+  pane->sum += value;
+  WindowState::changed(device);
+  if (pane->closed) {
+    if (!pane->revised) state_.revise(key, *pane);
+  } else if (start + window.size <= watermark) {
+    emit(key, *pane, out);
+  }
+}
+
+void WindowEngine::hear(WindowDevice& device) {
+  if (device.heard == passed_us_ && device.wake == passed_us_ + idle_close_min_) return;
+  device.heard = passed_us_;
+  state_.wake_at(device, passed_us_ + idle_close_min_);
+}
+
+void WindowEngine::close_until(WindowKey& key, std::int64_t watermark, std::vector<Record>& out) {
+  while (key.open > 0 && key.oldest_open + windows_[key.window].size <= watermark) emit(key, *key.find(key.oldest_open), out);
+}
+
+// A metric that fell silent while its device speaks: its windows close by the device's time alone.
+void WindowEngine::close_passed(WindowDevice& device, std::vector<Record>& out) {
+  while (!device.due.empty()) {
+    WindowKey& key = *device.due.begin()->key;
+    if (device.due.begin()->at > device.watermarks[key.window]) return;
+    emit(key, *key.find(key.oldest_open), out);
+    forget_old(key);
   }
 }
 
 // What is forgotten is too late from then on: a window is never begun a second time.
-void WindowEngine::forget_old(Key& key, std::int64_t watermark) {
-  const WindowConfig& window = windows_[key.window];
-  const std::int64_t keep = to_us(window.size) + to_us(window.allowed_lateness);
-  std::erase_if(key.panes, [&](const auto& entry) { return entry.second.closed && !entry.second.revised && entry.first + keep <= watermark; });
+void WindowEngine::forget_old(WindowKey& key) {
+  const Window& window = windows_[key.window];
+  state_.forget_panes(key, key.series->device->watermarks[key.window] - window.lateness - window.size + 1);
 }
 
-void WindowEngine::feed_tick(std::int64_t now_us, std::vector<Record>& out) {
-  now_us_ = std::max(now_us_, now_us);
-  for (Key& key : keys_) {
-    const WindowConfig& window = windows_[key.window];
-    const std::int64_t size = to_us(window.size);
-    std::int64_t& watermark = watermarks_[key.device_key];
-    for (auto& [start, pane] : key.panes) {
-      const bool idle = start + size + to_us(window.idle_close) <= now_us_;
-      if (idle) watermark = std::max(watermark, start + size);
-      if ((!pane.closed && idle) || pane.revised) emit(key, start, pane, out);
-    }
-    forget_old(key, watermark);
-  }
-}
-
-void WindowEngine::emit(Key& key, std::int64_t start, Pane& pane, std::vector<Record>& out) {
-  const WindowConfig& window = windows_[key.window];
+void WindowEngine::emit(WindowKey& key, WindowPane& pane, std::vector<Record>& out) {
+  const Window& window = windows_[key.window];
+  const WindowSeries& series = *key.series;
   auto detail = std::make_shared<Detail>();
-  detail->body = WindowDetail{window.name, start + to_us(window.size), pane.count, pane.sum / static_cast<double>(pane.count),
+  detail->body = WindowDetail{window.config.name, pane.start + window.size, pane.count, pane.sum / static_cast<double>(pane.count),
                               pane.min, pane.max, pane.revision++, ++ordinal_};
   Record record;
   record.kind = Kind::window;
-  record.device = key.device;
-  record.metric = key.metric;
-  record.unit = key.unit;
-  record.tags = key.tags;
-  record.time = {start};
+  record.device = series.device->name;
+  record.metric = series.metric;
+  record.unit = series.unit;
+  record.tags = series.device->tags;
+  record.time = {pane.start};
   record.detail = std::move(detail);
   out.push_back(std::move(record));
-  pane.closed = true;
-  pane.revised = false;
-  --open_;
+  state_.close(key, pane);
+  WindowState::changed(*series.device);
 }
 
-// Snapshot, version 1: now, ordinal, counters, watermarks, then keys with their panes. Varints and bytes, as in varint.h.
-Bytes WindowEngine::snapshot() const {
-  Bytes out;
-  wire::Writer writer(out);
-  const auto put_text = [&](std::string_view text) {
-    writer.put_varint(text.size());
-    writer.append(text.data(), text.size());
-  };
-  writer.put_varint(1);
-  writer.put_varint(wire::zigzag(now_us_));
-  writer.put_varint(ordinal_);
-  writer.put_varint(too_late_);
-  writer.put_varint(definitions_.size());
-  for (const std::uint64_t d : definitions_) writer.put_fixed64(d);
-  writer.put_varint(watermarks_.size());
-  for (const auto& [device, time] : watermarks_) {
-    put_text(device);
-    writer.put_varint(wire::zigzag(time));
-  }
-  writer.put_varint(keys_.size());
-  for (const Key& key : keys_) {
-    writer.put_varint(key.window);
-    for (const std::string* text : {&key.device, &key.metric, &key.unit}) put_text(*text);
-    writer.put_varint(key.tags.size());
-    for (const auto& [name, value] : key.tags) {
-      put_text(name);
-      put_text(value);
-    }
-    writer.put_varint(key.panes.size());
-    for (const auto& [start, pane] : key.panes) {
-      writer.put_varint(wire::zigzag(start));
-      writer.put_varint(pane.count);
-      for (const double v : {pane.sum, pane.min, pane.max}) writer.put_fixed64(std::bit_cast<std::uint64_t>(v));
-      writer.put_varint(pane.revision);
-      writer.put_varint((pane.closed ? 1 : 0) | (pane.revised ? 2 : 0));
-    }
-  }
-  return out;
+// ---- the clock ------------------------------------------------------------------------------------------------------
+
+WindowEngine::Clock WindowEngine::judge(WallTime now, bool vouched) const {
+  if (vouched) return Clock::trusted;
+  return now.us < first_release || now.us + clock_grain_us < now_us_ ? Clock::unknown : Clock::plausible;
 }
 
-Status WindowEngine::restore(BytesView snapshot) {
-  wire::Reader reader(snapshot);
-  const auto get_text = [&] { return std::string(text_of(reader.get_bytes())); };
-  if (reader.get_varint() != 1) return {Code::corrupt, "window snapshot of another version"};
-  WindowEngine fresh(windows_);
-  fresh.now_us_ = reader.get_sint();
-  fresh.ordinal_ = reader.get_varint();
-  fresh.too_late_ = reader.get_varint();
-  std::vector<std::optional<std::uint32_t>> same;  // old window index -> today's, where the definition is the same
-  const std::uint64_t definitions = reader.get_varint();
-  for (std::uint64_t i = 0; i < definitions && reader.ok(); ++i) {
-    const auto at = std::find(definitions_.begin(), definitions_.end(), reader.get_fixed64());
-    same.push_back(at == definitions_.end() ? std::nullopt : std::optional(static_cast<std::uint32_t>(at - definitions_.begin())));
+bool WindowEngine::needs_note(WallTime now, Clock clock) const {
+  if (clock != clock_) return true;
+  return clock != Clock::unknown && (now.us > now_us_ + note_after || now.us + second < now_us_);
+}
+
+void WindowEngine::feed_clock(const Record& entry, std::vector<Record>& out) {
+  const std::int64_t says = entry.time.us;
+  const Clock clock = entry.trust == TimeTrust::unsynced      ? Clock::unknown
+                      : entry.quality == Quality::uncertain ? Clock::plausible
+                                                            : Clock::trusted;
+  if (said_us_ != 0) passed_us_ += std::clamp(says - said_us_, std::int64_t{0}, jump);
+  said_us_ = says;
+  const bool was_known = clock_ != Clock::unknown;
+  clock_ = clock;
+  if (clock != Clock::unknown) {
+    // Ticks stand behind the readings of their group, and may be older than the note that leads it.
+    const bool set_back = was_known && is_note(entry) && says < now_us_;
+    now_us_ = is_note(entry) ? says : std::max(now_us_, says);
+    if (set_back || !was_known) heal(set_back, out);
   }
-  for (std::uint64_t n = reader.get_varint(); n > 0 && reader.ok(); --n) {
-    std::string device = get_text();
-    fresh.watermarks_[std::move(device)] = reader.get_sint();
+  if (is_tick(entry)) feed_tick(out);
+}
+
+void WindowEngine::feed_tick(std::vector<Record>& out) {
+  for (const auto& [key, start] : state_.take_revised()) {
+    WindowPane* pane = key->find(start);
+    if (!pane || !pane->revised) continue;
+    emit(*key, *pane, out);
+    forget_old(*key);
   }
-  for (std::uint64_t n = reader.get_varint(); n > 0 && reader.ok(); --n) {
-    Key key;
-    const std::uint64_t window = reader.get_varint();
-    key.device = get_text();
-    key.metric = get_text();
-    key.unit = get_text();
-    for (std::uint64_t tags = reader.get_varint(); tags > 0 && reader.ok(); --tags) {
-      std::string name = get_text();
-      key.tags.emplace_back(std::move(name), get_text());
+  forgotten_now_ = 0;
+  for (WindowDevice* device = state_.first_to_wake(); device && device->wake <= passed_us_; device = state_.first_to_wake()) {
+    look_at(*device, out);
+  }
+}
+
+// The device was silent since it was last heard. Where its own time stands by now can be told without the wall clock: at its
+// watermark, and the silence.
+void WindowEngine::look_at(WindowDevice& device, std::vector<Record>& out) {
+  const std::int64_t silent = passed_us_ - device.heard;
+  while (!device.due.empty()) {
+    const WindowDevice::Due due = *device.due.begin();
+    const Window& window = windows_[due.key->window];
+    std::int64_t& watermark = device.watermarks[due.key->window];
+    std::int64_t left = due.at - watermark - silent;
+    if (clock_ == Clock::trusted) left = std::min(left, due.at - now_us_);
+    left = std::max(left, window.idle_close - silent);
+    if (left > 0) return state_.wake_at(device, passed_us_ + left);
+    WindowPane& pane = *due.key->find(due.key->oldest_open);
+    watermark = std::max(watermark, pane.start + window.size);
+    emit(*due.key, pane, out);
+    forget_old(*due.key);
+  }
+  forget_or_wait(device);
+}
+
+void WindowEngine::forget_or_wait(WindowDevice& device) {
+  const std::int64_t silent = passed_us_ - device.heard;
+  const std::int64_t enough = state_.crowded() ? silent_forgotten_crowded : silent_forgotten;
+  if (silent < enough || device.unsettled > 0) return state_.wake_at(device, passed_us_ + (silent < hour ? hour - silent : hour));
+  if (++forgotten_now_ > forgotten_per_tick) return state_.wake_at(device, passed_us_ + 1);
+  state_.forget(device);
+}
+
+// The clock became known, or was set back: what lies too far ahead of it does not hold its device's windows up any longer.
+void WindowEngine::heal(bool set_back, std::vector<Record>& out) {
+  for (WindowDevice* device : state_.devices_in_order()) {
+    for (std::uint32_t w = 0; w < windows_.size(); ++w) {
+      const Window& window = windows_[w];
+      const std::int64_t far = now_us_ + window.future_max + clock_grain_us;
+      std::int64_t& watermark = device->watermarks[w];
+      const bool beyond = watermark > (set_back ? now_us_ : far);
+      if (beyond) watermark = now_us_;
+      for (WindowSeries* series : device->series) {
+        WindowKey* key = WindowState::key_of(*series, w);
+        if (!key) continue;
+        for (std::size_t p = key->panes.size(); p > 0 && key->panes[p - 1].start > far; --p) {
+          if (!key->panes[p - 1].closed) emit(*key, key->panes[p - 1], out);
+        }
+        state_.forget_panes_from(*key, now_us_ + day);
+        if (beyond && key->floor > now_us_) key->floor = floor_to(now_us_, window.size);
+      }
+      if (beyond) WindowState::changed(*device);
     }
-    for (std::uint64_t panes = reader.get_varint(); panes > 0 && reader.ok(); --panes) {
-      const std::int64_t start = reader.get_sint();
-      Pane pane;
-      pane.count = reader.get_varint();
-      for (double* v : {&pane.sum, &pane.min, &pane.max}) *v = std::bit_cast<double>(reader.get_fixed64());
-      pane.revision = static_cast<std::uint32_t>(reader.get_varint());
-      const std::uint64_t flags = reader.get_varint();
-      pane.closed = flags & 1;
-      pane.revised = flags & 2;
-      key.panes[start] = pane;
-    }
-    if (window >= same.size() || !same[window]) continue;
-    key.window = *same[window];
-    Record named;
-    named.device = key.device;
-    named.tags = key.tags;
-    for (const auto& [start, pane] : key.panes) fresh.open_ += (pane.closed ? 0 : 1) + (pane.revised ? 1 : 0);
-    key.device_key = device_key(named);
-    fresh.key_ids_[key_of(key.window, key.device_key, key.metric)] = static_cast<std::uint32_t>(fresh.keys_.size());
-    fresh.keys_.push_back(std::move(key));
   }
-  if (!reader.ok()) return {Code::corrupt, "window snapshot is damaged"};
-  *this = std::move(fresh);
-  return {};
 }
 
 }  // namespace millrace

@@ -97,7 +97,7 @@ void World::start() {
     if (position.inbox == inbox_->id()) inbox_->release(position.position);
   });
   PipelineOptions pipeline_options;
-  pipeline_options.windows = options_.windows;
+  pipeline_options.windows.windows = options_.windows;
   pipeline_ = std::make_unique<Pipeline>(*loop_, *inbox_, *log_, *metrics_, pipeline_options);
   RouteConfig route;
   route.topic = "dev/{device}";

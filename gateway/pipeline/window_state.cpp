@@ -1,0 +1,274 @@
+#include "pipeline/window_state.h"
+
+#include <algorithm>
+
+#include "base/check.h"
+#include "base/composite_key.h"
+
+namespace millrace {
+namespace {
+
+// What is charged is at least what a snapshot writes: a key with its numbers and two panes (the one that fills and the one
+// that just closed: whoever has a key can always go on), and each pane beyond.
+constexpr std::size_t key_cost = 200, pane_cost_each = 52, panes_free = 2;
+constexpr std::size_t page_cost_max = 8 << 10;  // a device that comes after this begins a new page
+
+}  // namespace
+
+const char* window_refusal_name(WindowRefusal why) {
+  static constexpr const char* names[] = {"keys_max", "state_max", "panes", "name"};
+  return names[static_cast<std::size_t>(why)];
+}
+
+std::size_t compose_identity(const Record& record, std::string& identity) {
+  identity.clear();
+  add_key_part(identity, record.device);
+  identity += static_cast<char>(std::min<std::size_t>(record.tags.size(), 255));
+  for (const auto& [name, value] : record.tags) {
+    add_key_part(identity, name);
+    add_key_part(identity, value);
+  }
+  const std::size_t device = identity.size();
+  add_key_part(identity, record.metric);
+  return device;
+}
+
+WindowPane* WindowKey::find(std::int64_t start) {
+  if (!panes.empty() && panes.back().start == start) return &panes.back();
+  const auto at = std::lower_bound(panes.begin(), panes.end(), start, [](const WindowPane& pane, std::int64_t s) { return pane.start < s; });
+  return at != panes.end() && at->start == start ? &*at : nullptr;
+}
+
+WindowState::WindowState(std::vector<Shape> shapes) : shapes_(std::move(shapes)), keys_(shapes_.size()), bytes_(shapes_.size()) {}
+
+WindowSeries* WindowState::find(std::string_view identity) {
+  const auto found = series_.find(identity);
+  return found == series_.end() ? nullptr : &found->second;
+}
+
+WindowKey* WindowState::key_of(WindowSeries& series, std::uint32_t window) {
+  WindowKey* key = series.keys.get();
+  while (key && key->window < window) key = key->next.get();
+  return key && key->window == window ? key : nullptr;
+}
+
+std::size_t WindowState::cost_of(const WindowSeries& series) { return key_cost + series.identity.size() + series.unit.size(); }
+
+std::size_t WindowState::pane_cost(const WindowKey& key) const {
+  return key.panes.size() > panes_free ? (key.panes.size() - panes_free) * pane_cost_each : 0;
+}
+
+// ---- keys -----------------------------------------------------------------------------------------------------------
+
+WindowKey* WindowState::begin_key(std::uint32_t window, std::string_view device_identity, std::string_view identity, const Record& reading,
+                                  std::int64_t passed, WindowRefusal& why) {
+  WindowSeries* series = find(identity);
+  if (series) {
+    if (WindowKey* key = key_of(*series, window)) return key;
+  }
+  const WindowLimits& limits = shapes_[window].limits;
+  if (identity.size() + reading.unit.size() > window_identity_bytes_max || reading.tags.size() >= 255) {
+    why = WindowRefusal::name;
+    return nullptr;
+  }
+  if (keys_[window] >= limits.keys_max) {
+    why = WindowRefusal::keys;
+    return nullptr;
+  }
+  if (bytes_[window] + key_cost + identity.size() + (series ? series->unit : reading.unit).size() > limits.bytes_max) {
+    why = WindowRefusal::bytes;
+    return nullptr;
+  }
+  if (!series) series = &add_series(device_of(device_identity, reading, passed), identity, reading.metric, reading.unit);
+  return &add_key(*series, window, next_key_++);
+}
+
+WindowDevice& WindowState::device_of(std::string_view identity, const Record& reading, std::int64_t passed) {
+  if (const auto found = devices_.find(identity); found != devices_.end()) return found->second;
+  const auto at = devices_.try_emplace(std::string(identity)).first;
+  WindowDevice& device = at->second;
+  device.identity = at->first;
+  device.name = reading.device;
+  device.tags = reading.tags;
+  device.number = next_device_++;
+  device.watermarks.assign(shapes_.size(), no_time);
+  device.heard = device.wake = passed;
+  wakes_.insert({device.wake, device.number, &device});
+  place_on_page(device);
+  return device;
+}
+
+void WindowState::place_on_page(WindowDevice& device) {
+  if (pages_.empty() || pages_.rbegin()->second.cost >= page_cost_max) pages_[next_page_].number = next_page_, ++next_page_;
+  device.page = &pages_.rbegin()->second;
+  device.page->devices.push_back(&device);
+  device.page->cost += device.identity.size();
+  device.page->changed = true;
+}
+
+WindowSeries& WindowState::add_series(WindowDevice& device, std::string_view identity, const std::string& metric, const std::string& unit) {
+  const auto at = series_.try_emplace(std::string(identity)).first;
+  WindowSeries& series = at->second;
+  series.device = &device;
+  series.identity = at->first;
+  series.metric = metric;
+  series.unit = unit;
+  device.series.push_back(&series);
+  return series;
+}
+
+WindowKey& WindowState::add_key(WindowSeries& series, std::uint32_t window, std::uint64_t number) {
+  std::unique_ptr<WindowKey>* place = &series.keys;
+  while (*place && (*place)->window < window) place = &(*place)->next;
+  auto key = std::make_unique<WindowKey>();
+  key->series = &series;
+  key->window = window;
+  key->number = number;
+  key->next = std::move(*place);
+  *place = std::move(key);
+  ++keys_[window];
+  bytes_[window] += cost_of(series);
+  series.device->page->cost += cost_of(series);
+  series.device->page->changed = true;
+  return **place;
+}
+
+// ---- panes ----------------------------------------------------------------------------------------------------------
+
+WindowPane* WindowState::begin_pane(WindowKey& key, std::int64_t start, WindowRefusal& why) {
+  if (WindowPane* pane = key.find(start)) return pane;
+  std::size_t& bytes = bytes_[key.window];
+  const bool full = key.panes.size() >= panes_free && bytes + pane_cost_each > shapes_[key.window].limits.bytes_max;
+  if (full || key.panes.size() >= window_panes_max) {
+    const auto oldest = std::find_if(key.panes.begin(), key.panes.end(), [](const WindowPane& pane) { return pane.closed && !pane.revised; });
+    if (oldest == key.panes.end() || oldest->start > start) {
+      why = full ? WindowRefusal::bytes : WindowRefusal::panes;
+      return nullptr;
+    }
+    key.floor = std::max(key.floor, oldest->start + shapes_[key.window].size);
+    bytes -= key.panes.size() > panes_free ? pane_cost_each : 0;
+    key.panes.erase(oldest);
+    ++given_up_;
+  }
+  const auto at = std::upper_bound(key.panes.begin(), key.panes.end(), start, [](std::int64_t s, const WindowPane& pane) { return s < pane.start; });
+  const auto pane = key.panes.insert(at, WindowPane{.start = start});
+  bytes += key.panes.size() > panes_free ? pane_cost_each : 0;
+  ++key.open;
+  ++key.series->device->unsettled;
+  ++unsettled_;
+  if (key.open == 1 || start < key.oldest_open) set_oldest_open(key, start);
+  return &*pane;
+}
+
+// Keeps the device's agenda as its keys are.
+void WindowState::set_oldest_open(WindowKey& key, std::optional<std::int64_t> start) {
+  const Shape& shape = shapes_[key.window];
+  const auto due = [&](std::int64_t from) { return WindowDevice::Due{from + shape.size + shape.idle_close, key.number, &key}; };
+  std::set<WindowDevice::Due>& agenda = key.series->device->due;
+  auto node = agenda.extract(due(key.oldest_open));
+  if (!start) return;
+  key.oldest_open = *start;
+  if (node.empty()) {
+    agenda.insert(due(*start));
+  } else {
+    node.value() = due(*start);
+    agenda.insert(std::move(node));
+  }
+}
+
+void WindowState::close(WindowKey& key, WindowPane& pane) {
+  const bool was_open = !pane.closed;
+  pane.closed = true;
+  pane.revised = false;
+  --key.series->device->unsettled;
+  --unsettled_;
+  if (!was_open) return;
+  --key.open;
+  if (pane.start != key.oldest_open) return;
+  if (key.open == 0) return set_oldest_open(key, std::nullopt);
+  const WindowPane* after = &pane;
+  while (after->closed) ++after;  // there is one that is open, and none before this one
+  set_oldest_open(key, after->start);
+}
+
+void WindowState::revise(WindowKey& key, WindowPane& pane) {
+  pane.revised = true;
+  ++key.series->device->unsettled;
+  ++unsettled_;
+  revised_.emplace_back(&key, pane.start);
+}
+
+std::vector<std::pair<WindowKey*, std::int64_t>> WindowState::take_revised() {
+  auto taken = std::exchange(revised_, {});
+  std::sort(taken.begin(), taken.end(), [](const auto& a, const auto& b) {
+    return a.first->number != b.first->number ? a.first->number < b.first->number : a.second < b.second;
+  });
+  return taken;
+}
+
+void WindowState::forget_panes(WindowKey& key, std::int64_t before) {
+  std::size_t gone = 0;
+  while (gone < key.panes.size() && key.panes[gone].start < before && key.panes[gone].closed && !key.panes[gone].revised) ++gone;
+  if (gone == 0) return;
+  bytes_[key.window] -= pane_cost(key);
+  key.floor = std::max(key.floor, key.panes[gone - 1].start + shapes_[key.window].size);
+  key.panes.erase(key.panes.begin(), key.panes.begin() + static_cast<std::ptrdiff_t>(gone));
+  bytes_[key.window] += pane_cost(key);
+}
+
+void WindowState::forget_panes_from(WindowKey& key, std::int64_t from) {
+  bytes_[key.window] -= pane_cost(key);
+  std::erase_if(key.panes, [&](const WindowPane& pane) { return pane.start >= from && pane.closed && !pane.revised; });
+  bytes_[key.window] += pane_cost(key);
+}
+
+// ---- devices --------------------------------------------------------------------------------------------------------
+
+void WindowState::wake_at(WindowDevice& device, std::int64_t when) {
+  if (device.wake == when) return;
+  auto node = wakes_.extract(Wake{device.wake, device.number, &device});
+  device.wake = when;
+  node.value().at = when;
+  wakes_.insert(std::move(node));
+  changed(device);
+}
+
+std::vector<WindowDevice*> WindowState::devices_in_order() {
+  std::vector<WindowDevice*> devices;
+  devices.reserve(devices_.size());
+  for (auto& [identity, device] : devices_) devices.push_back(&device);
+  std::sort(devices.begin(), devices.end(), [](const WindowDevice* a, const WindowDevice* b) { return a->number < b->number; });
+  return devices;
+}
+
+void WindowState::forget(WindowDevice& device) {
+  MILLRACE_CHECK(device.unsettled == 0);  // what is open or revised is on a list of ours
+  for (WindowSeries* series : device.series) {
+    for (const WindowKey* key = series->keys.get(); key; key = key->next.get()) {
+      --keys_[key->window];
+      bytes_[key->window] -= cost_of(*series) + pane_cost(*key);
+      device.page->cost -= cost_of(*series);
+    }
+    series_.erase(series_.find(series->identity));
+  }
+  wakes_.erase(Wake{device.wake, device.number, &device});
+  WindowPage& page = *device.page;
+  std::erase(page.devices, &device);
+  page.cost -= device.identity.size();
+  page.changed = true;
+  if (page.devices.empty()) {
+    if (page.stored_chunks > 0) pages_gone_.emplace_back(page.number, page.stored_chunks);
+    pages_.erase(page.number);
+  }
+  devices_.erase(devices_.find(device.identity));
+}
+
+bool WindowState::crowded() const {
+  for (std::size_t w = 0; w < shapes_.size(); ++w) {
+    const WindowLimits& limits = shapes_[w].limits;
+    if (keys_[w] > limits.keys_max / 4 * 3 || bytes_[w] > limits.bytes_max / 4 * 3) return true;
+  }
+  return false;
+}
+
+}  // namespace millrace
