@@ -5,12 +5,12 @@
 #   quick (default)   sanitizer build; unit, contract, golden, simulation, tidy, integration with mosquitto and Kafka
 #   full              quick, and: kills, Flink and Spark jobs, ARM under qemu, packages, trixie, long simulation, ThreadSanitizer, fuzz,
 #                     rabbitmq, bench
-#   NAME              one or more of: unit contract golden reader simulation tidy main_job faults log endpoint kafka
+#   NAME              one or more of: unit contract golden reader simulation tidy main_job faults log endpoint hostile kafka
 #                     kills endpoint_kills kafka_more stream_jobs cross packages trixie long_simulation tsan fuzz rabbitmq bench
 # The last line is "N passed, N failed, N skipped"; each skip has its reason above it.
 set -uo pipefail
 cd "$(dirname "$0")/.."
-quick="unit contract golden reader simulation tidy main_job faults log endpoint kafka"
+quick="unit contract golden reader simulation tidy main_job faults log endpoint hostile kafka"
 slow="kills endpoint_kills kafka_more stream_jobs cross packages trixie long_simulation tsan fuzz rabbitmq bench"
 case "${1:-quick}" in
   quick) names=$quick ;;
@@ -87,7 +87,7 @@ for name in $names; do
     unit|contract|golden|simulation) run "$name" timeout 600 "build/dev/tests/test_$name" ;;
     reader) run reader timeout 60 /usr/bin/python3 tests/golden/read_batch_test.py build/dev/generated/record.desc ;;
     tidy) run tidy timeout 60 /usr/bin/python3 tests/tidy/tidy_test.py ;;
-    main_job|faults|log|endpoint) run "$name" timeout 900 /usr/bin/python3 "tests/integration/${name}_test.py" ;;
+    main_job|faults|log|endpoint|hostile) run "$name" timeout 900 /usr/bin/python3 "tests/integration/${name}_test.py" ;;
     kafka) run kafka timeout 600 /usr/bin/python3 tests/integration/kafka_test.py Forms Registry ExactlyOnce.test_kills_with_exactly_once ;;
     kafka_more) run kafka_more env MILLRACE_KILLS=30 timeout 3000 /usr/bin/python3 tests/integration/kafka_test.py ;;
     stream_jobs) run stream_jobs_packages packaging/install-deps.sh stream; run stream_jobs timeout 3000 /usr/bin/python3 tests/integration/stream_jobs_test.py ;;

@@ -117,7 +117,8 @@ void Lobby::forget(Guest guest) {
 
 bool Lobby::make_room(const std::string& source) {
   // The silent first: nobody has heard anything of them.
-  return send_one_away(source, [](const Person& p) { return p.stage == Stage::quiet; }) || send_one_away(source, [](const Person&) { return true; });
+  return send_one_away(source, [](const Person& p) { return p.stage == Stage::quiet; }) ||
+         send_one_away(source, [](const Person&) { return true; });
 }
 
 // The busiest source's oldest of those who may be chosen. One who has spoken goes for a source that has fewer, or once he had his
@@ -167,7 +168,8 @@ void Lobby::clear() {
 }
 
 std::string Lobby::busiest() const {
-  const auto most = std::max_element(sources_.begin(), sources_.end(), [](const auto& a, const auto& b) { return a.second.people.size() < b.second.people.size(); });
+  const auto most = std::max_element(sources_.begin(), sources_.end(),
+                                     [](const auto& a, const auto& b) { return a.second.people.size() < b.second.people.size(); });
   return most == sources_.end() ? "" : most->first;
 }
 

@@ -1,8 +1,8 @@
 // The endpoint's waiting room: everybody who is connected and has not proved who he is. Whoever says nothing waits here and costs
 // a descriptor, for `within` at most; whoever has said something is let in at a rate, a bounded number at a time, and as long as
-// letting in leaves half of the loop's time to those who are in. Fair by source (an IPv4 address, an IPv6 /64): sources take turns, and when
-// room is wanted it is the busiest one's oldest stranger who has to go. One host with a thousand silent connections is in its own
-// way only. It knows nothing of MQTT. On the loop.
+// letting in leaves half of the loop's time to those who are in. Fair by source (an IPv4 address, an IPv6 /64): sources take
+// turns, and when room is wanted it is the busiest one's oldest stranger who has to go. One host with a thousand silent
+// connections is in its own way only. It knows nothing of MQTT. On the loop.
 #pragma once
 
 #include <functional>

@@ -2,25 +2,20 @@
 
 #include <fcntl.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
-#include <sys/un.h>
-#include <unistd.h>
 #include <uv.h>
 
 #include <algorithm>
 #include <cerrno>
-#include <cstring>
 
 #include "base/descriptors.h"
 #include "base/files.h"
-#include "base/host_port.h"
 #include "base/logger.h"
 #include "base/text.h"
+#include "loop/socket_address.h"
 
 namespace millrace {
 
 namespace {
-constexpr int listen_backlog = 1024;  // a fleet that comes back after a power cut comes at once
 constexpr int accepts_a_turn = 16;    // of each listener: whoever is connected already is served in between
 constexpr std::uint64_t rest_ms = 100; // of a listener that found no descriptor
 
@@ -262,18 +257,6 @@ void init_stream(uv_loop_t* loop, AnyStream& handle, bool unix_socket) {
   else uv_tcp_init(loop, &handle.tcp);
 }
 
-std::string address_text(const sockaddr_storage& peer) {
-  char host[64] = {};
-  const auto* v4 = reinterpret_cast<const sockaddr_in*>(&peer);  // the port lies at the same place in sockaddr_in6
-  if (peer.ss_family == AF_INET6) {
-    uv_ip6_name(reinterpret_cast<const sockaddr_in6*>(&peer), host, sizeof host);
-    return text("[", static_cast<const char*>(host), "]:", ntohs(v4->sin_port));
-  }
-  if (peer.ss_family != AF_INET) return "";
-  uv_ip4_name(v4, host, sizeof host);
-  return text(static_cast<const char*>(host), ":", ntohs(v4->sin_port));
-}
-
 void watch(ListenerBox* box);
 
 // No descriptor is left: what waits is taken with the spare one and closed, so that its peer knows, and the listener rests.
@@ -322,51 +305,6 @@ void accept_some(ListenerBox* box) {
 void watch(ListenerBox* box) {
   if (!box->accepted) return;
   uv_poll_start(&box->handle, UV_READABLE, [](uv_poll_t* handle, int, int) { accept_some(static_cast<ListenerBox*>(handle->data)); });
-}
-
-Status parse_address(std::string_view address, sockaddr_storage& where) {
-  const auto parsed = parse_host_port(address);
-  if (!parsed.ok()) return parsed.status();
-  const auto& [host, port] = parsed.value();
-  if (uv_ip4_addr(host.c_str(), port, reinterpret_cast<sockaddr_in*>(&where)) == 0) return {};
-  if (uv_ip6_addr(host.c_str(), port, reinterpret_cast<sockaddr_in6*>(&where)) == 0) return {};
-  return {Code::invalid, text("\"", address, "\" is not a numeric address with a port")};
-}
-
-Status bound(int rc, std::string_view address) {
-  return rc == 0 ? Status{} : Status{Code::io, text("bind ", address, ": ", std::strerror(errno))};
-}
-
-Status bind_tcp(std::string_view address, Fd& out) {
-  sockaddr_storage where{};
-  if (Status status = parse_address(address, where); !status.ok()) return status;
-  out = Fd(::socket(where.ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
-  const int on = 1;
-  if (out.valid()) ::setsockopt(out.get(), SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);  // a restart does not wait for TIME_WAIT
-  return bound(out.valid() ? ::bind(out.get(), reinterpret_cast<const sockaddr*>(&where), sizeof where) : -1, address);
-}
-
-Status bind_unix(std::string_view address, const std::string& path, Fd& out) {
-  sockaddr_un where{};
-  where.sun_family = AF_UNIX;
-  if (path.size() >= sizeof where.sun_path) return {Code::io, text("bind ", address, ": the path is too long for a socket")};
-  std::memcpy(where.sun_path, path.data(), path.size());
-  ::unlink(path.c_str());  // a killed daemon leaves its socket; the log's lock already keeps a second instance out
-  out = Fd(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
-  const mode_t old = ::umask(0117);
-  const int rc = out.valid() ? ::bind(out.get(), reinterpret_cast<const sockaddr*>(&where), sizeof where) : -1;
-  const int error = errno;
-  ::umask(old);
-  errno = error;
-  return bound(rc, address);
-}
-
-std::uint16_t bound_port(const Fd& socket) {
-  sockaddr_storage where{};
-  socklen_t size = sizeof where;
-  if (::getsockname(socket.get(), reinterpret_cast<sockaddr*>(&where), &size) != 0) return 0;
-  const auto* v4 = reinterpret_cast<const sockaddr_in*>(&where);  // the port lies at the same place in sockaddr_in6
-  return ntohs(v4->sin_port);
 }
 
 }  // namespace
@@ -452,12 +390,9 @@ std::unique_ptr<Watch> UvLoop::watch_readable(int fd, Task ready) {
 
 Result<std::unique_ptr<Listener>> UvLoop::listen(const std::string& address,
                                                  std::function<void(std::unique_ptr<Stream>)> accepted) {
-  constexpr std::string_view unix_prefix = "unix:";
-  const bool unix_socket = address.starts_with(unix_prefix);
-  Fd socket;
-  Status status = unix_socket ? bind_unix(address, address.substr(unix_prefix.size()), socket) : bind_tcp(address, socket);
-  if (status.ok() && ::listen(socket.get(), listen_backlog) != 0) status = {Code::io, text("listen on ", address, ": ", std::strerror(errno))};
-  if (!status.ok()) return status;
+  auto opened = listening_socket(address);
+  if (!opened.ok()) return opened.status();
+  Fd socket = std::move(opened).value();
   auto* box = new ListenerBox;
   if (const int rc = uv_poll_init(&uv_->loop, &box->handle, socket.get()); rc != 0) {
     delete box;
@@ -466,9 +401,9 @@ Result<std::unique_ptr<Listener>> UvLoop::listen(const std::string& address,
   uv_timer_init(&uv_->loop, &box->rest);
   box->handle.data = box->rest.data = box;
   box->uv = uv_.get();
-  const std::uint16_t port = unix_socket ? std::uint16_t{0} : bound_port(socket);
+  const std::uint16_t port = bound_port(socket);
   box->socket = std::move(socket);
-  box->unix_socket = unix_socket;
+  box->unix_socket = address.starts_with(unix_prefix);
   box->accepted = std::move(accepted);
   if (!uv_->spare.valid()) uv_->open_spare();
   watch(box);
