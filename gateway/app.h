@@ -98,6 +98,8 @@ class App {
   std::size_t stopping_parts_ = 0;
   std::size_t descriptor_limit_ = 0;
   std::string http_trouble_;
+  std::string metrics_text_;
+  Instant metrics_made_{};
 };
 
 }  // namespace millrace
