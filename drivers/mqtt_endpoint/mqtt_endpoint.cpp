@@ -431,11 +431,12 @@ void MqttEndpoint::arrived(EndpointConnection& connection, const mqtt::Connect& 
   Link& link = static_cast<Link&>(connection);
   lobby_.introduced(link.guest);
   if (stopping_) return link.refuse(mqtt::server_unavailable, "the gateway stops");
-  if (!connect.client_id.empty() && !check_label(Label::identity, connect.client_id).ok()) return link.refuse(mqtt::bad_client_id, "a client identifier of more than 256 bytes or with control characters");
+  const auto good_name = [](std::string_view name) { return name.empty() || check_label(Label::identity, name).ok(); };
+  if (!good_name(connect.client_id)) return link.refuse(mqtt::bad_client_id, "a client identifier of more than 256 bytes or with control characters");
   link.wanted_client = connect.client_id;
   link.wants_clean = connect.clean_start;
   if (connect.username) {
-    if (!connect.username->empty() && !check_label(Label::identity, *connect.username).ok()) return link.refuse(mqtt::bad_credentials, "a user name of more than 256 bytes or with control characters");
+    if (!good_name(*connect.username)) return link.refuse(mqtt::bad_credentials, "a user name of more than 256 bytes or with control characters");
     link.username = *connect.username;
   }
   if (link.bad_subject && config_.client_certificates == "required") {
