@@ -269,8 +269,9 @@ void turn_away(ListenerBox* box) {
     if (!refused.valid()) break;
     ++uv.turned_away;
   }
+  const std::size_t open = descriptors_open();  // counting takes one, too
   uv.open_spare();
-  LOG_WARN("no file descriptor is left for a new connection (", descriptors_open(), " are open); it is closed, and the others wait. "
+  LOG_WARN("no file descriptor is left for a new connection (", open, " are open); it is closed, and the others wait. "
            "Raise LimitNOFILE= of the service, or lower connections_max");
   uv_poll_stop(&box->handle);
   uv_timer_start(&box->rest, [](uv_timer_t* timer) { watch(static_cast<ListenerBox*>(timer->data)); }, rest_ms, 0);
