@@ -1,9 +1,7 @@
 #include "drivers/mqtt_endpoint/access.h"
 
-#include <arpa/inet.h>
 
 #include <algorithm>
-#include <cstring>
 
 #include "base/bytes.h"
 #include "base/logger.h"
@@ -16,16 +14,6 @@ constexpr std::size_t faults_told = 5;
 constexpr unsigned let_through = 16;  // one in so many names that are no user's is treated as if it were
 
 }  // namespace
-
-std::string source_of(std::string_view peer) {
-  std::string address(peer.substr(0, peer.rfind(':')));
-  if (address.starts_with('[') && address.ends_with(']')) address = address.substr(1, address.size() - 2);
-  unsigned char bytes[16];
-  if (::inet_pton(AF_INET6, address.c_str(), bytes) != 1) return address;
-  static constexpr unsigned char mapped[12] = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xFF, 0xFF};  // IPv4 behind a socket of IPv6
-  const bool four = std::memcmp(bytes, mapped, sizeof mapped) == 0;
-  return {reinterpret_cast<const char*>(bytes + (four ? 12 : 0)), four ? std::size_t{4} : std::size_t{8}};
-}
 
 Access::Access(Loop& loop, const EndpointConfig& config) : loop_(loop), config_(config), key_(random_key()) {
   // As ours are, but with the iterations only said: the hash itself need not be right.

@@ -19,6 +19,7 @@
 
 #include "config/config.h"
 #include "drivers/mqtt_endpoint/fair_queue.h"
+#include "drivers/mqtt_endpoint/source.h"
 #include "drivers/mqtt_endpoint/users_file.h"
 #include "loop/loop.h"
 #include "net/password_hash.h"
@@ -84,8 +85,5 @@ class Access {
   std::array<bool, checks_at_once> running_{};
   std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
 };
-
-// What a connection is counted under: its address, or the /64 of an IPv6 address, of which one household has many.
-std::string source_of(std::string_view peer);
 
 }  // namespace millrace

@@ -1,12 +1,8 @@
 #include "drivers/mqtt_endpoint/lobby.h"
 
-#include <arpa/inet.h>
-
 #include <algorithm>
-#include <cstring>
 
 #include "base/check.h"
-#include "base/text.h"
 
 namespace millrace {
 namespace {
@@ -18,24 +14,6 @@ constexpr std::size_t inside_min = 16;        // however low the rate: one who d
 constexpr double burst_of_second = 0.125;  // of a second's rate may come in one moment
 
 }  // namespace
-
-std::string source_of(const std::string& peer_address) {
-  const std::size_t colon = peer_address.rfind(':');
-  if (colon == std::string::npos) return peer_address;
-  if (peer_address.front() != '[') return peer_address.substr(0, colon);
-  const std::string host = peer_address.substr(1, colon >= 2 ? colon - 2 : 0);
-  in6_addr address{};
-  if (::inet_pton(AF_INET6, host.c_str(), &address) != 1) return host;
-  char words[INET6_ADDRSTRLEN] = {};
-  if (IN6_IS_ADDR_V4MAPPED(&address)) {  // a dual-stack listener sees IPv4 like this
-    ::inet_ntop(AF_INET, address.s6_addr + 12, words, sizeof words);
-    return words;
-  }
-  // A host chooses the lower half of its address as it likes (RFC 8981).
-  std::memset(address.s6_addr + 8, 0, 8);
-  ::inet_ntop(AF_INET6, &address, words, sizeof words);
-  return text(static_cast<const char*>(words), "/64");
-}
 
 Lobby::Lobby(Loop& loop, Limits limits, Doors doors)
     : loop_(loop), limits_(limits), doors_(std::move(doors)), tokens_(burst()), tokens_at_(loop.now()), busy_until_(loop.now()) {}

@@ -12,12 +12,10 @@
 #include <string>
 #include <unordered_map>
 
+#include "drivers/mqtt_endpoint/source.h"
 #include "loop/loop.h"
 
 namespace millrace {
-
-// "192.0.2.7" of "192.0.2.7:40112", "2001:db8:0:1::/64" of "[2001:db8:0:1::7]:40112": what one host has only one of.
-std::string source_of(const std::string& peer_address);
 
 class Lobby {
  public:
