@@ -1,7 +1,7 @@
 #include "drivers/mqtt_endpoint/access.h"
 
-
 #include <algorithm>
+#include <cstring>
 
 #include "base/bytes.h"
 #include "base/logger.h"
