@@ -325,7 +325,12 @@ void MqttEndpoint::gone(Link& link) {
   if (!link.open_once) return;
   EndpointSessions::Session* session = sessions_.find(link.session_key);
   const bool current = session && session->link == &link;
-  const std::uint32_t expiry = granted_expiry(link.session_expiry_seconds());
+  std::uint32_t expiry = granted_expiry(link.session_expiry_seconds());
+  // DISCONNECT may ask for what CONNECT was not given (section 3.14.2.2.2): there is as little room as there was.
+  if (current && expiry > 0 && session->state.expiry_seconds == 0 && sessions_.size() > config_.sessions_max) {
+    sessions_refused_.add();
+    expiry = 0;
+  }
   if (current) {
     session->link = nullptr;
     session->expires = loop_.now() + std::chrono::seconds(expiry);
