@@ -1,11 +1,13 @@
 #include "drivers/mqtt_endpoint/client_session.h"
 
 #include <algorithm>
+#include <bit>
+#include <utility>
 
 namespace millrace {
 namespace {
 
-constexpr std::uint8_t version = 1;
+constexpr std::uint8_t version = 1, version_with_bits = 2;
 constexpr std::uint32_t ids = 65535;  // identifiers 1 to 65535, then 1 again
 constexpr std::uint32_t run_max = 1 << 20;
 
@@ -29,17 +31,35 @@ std::uint16_t message_digest(std::string_view topic, BytesView payload) {
   return static_cast<std::uint16_t>(digest ^ digest >> 32);
 }
 
-bool ClientSession::holds(std::uint16_t id) const { return std::binary_search(held_.begin(), held_.end(), id); }
+bool ClientSession::holds(std::uint16_t id) const {
+  return bits_.empty() ? std::binary_search(few_.begin(), few_.end(), id) : bit(id);
+}
 
 void ClientSession::hold(std::uint16_t id) {
-  const auto at = std::lower_bound(held_.begin(), held_.end(), id);
-  if (at == held_.end() || *at != id) held_.insert(at, id);
+  if (holds(id)) return;
+  ++held_;
+  if (bits_.empty() && few_.size() < few_max) {
+    few_.insert(std::lower_bound(few_.begin(), few_.end(), id), id);
+    return;
+  }
+  if (bits_.empty()) {
+    bits_.resize(words_of_bits);
+    for (const std::uint16_t one : std::exchange(few_, {})) bits_[one / 64u] |= std::uint64_t{1} << (one % 64u);
+  }
+  bits_[id / 64u] |= std::uint64_t{1} << (id % 64u);
 }
 
 bool ClientSession::release(std::uint16_t id) {
-  const auto at = std::lower_bound(held_.begin(), held_.end(), id);
-  if (at == held_.end() || *at != id) return false;
-  held_.erase(at);
+  if (!holds(id)) return false;
+  --held_;
+  if (bits_.empty()) few_.erase(std::lower_bound(few_.begin(), few_.end(), id));
+  else bits_[id / 64u] &= ~(std::uint64_t{1} << (id % 64u));
+  if (!bits_.empty() && held_ <= few_max / 2) {  // half: not to and fro at the border
+    for (std::uint32_t one = 1; one <= ids; ++one) {
+      if (bit(static_cast<std::uint16_t>(one))) few_.push_back(static_cast<std::uint16_t>(one));
+    }
+    bits_ = {};
+  }
   return true;
 }
 
@@ -73,14 +93,21 @@ bool ClientSession::knows(std::uint16_t id, std::uint16_t digest) const {
   return digests_[(next_ + digests_.size() - 1 - back) % digests_.size()] == digest;
 }
 
-// version, expiry, held identifiers (count, each), last identifier, run, digests (count, each, oldest first); little-endian.
+// version, expiry, held identifiers (count, each; of version 2 a bit for each), last identifier, run, digests (count, each,
+// oldest first); little-endian.
 Bytes ClientSession::encode() const {
   Bytes out;
-  out.reserve(16 + 2 * held_.size() + 2 * digests_.size());
-  put(out, version, 1);
+  out.reserve(16 + 2 * few_.size() + 8 * bits_.size() + 2 * digests_.size());
+  put(out, bits_.empty() ? version : version_with_bits, 1);
   put(out, expiry_seconds, 4);
-  put(out, static_cast<std::uint32_t>(held_.size()), 2);
-  for (const std::uint16_t id : held_) put(out, id, 2);
+  if (bits_.empty()) {
+    put(out, static_cast<std::uint32_t>(few_.size()), 2);
+    for (const std::uint16_t id : few_) put(out, id, 2);
+  }
+  for (const std::uint64_t word : bits_) {
+    put(out, static_cast<std::uint32_t>(word), 4);
+    put(out, static_cast<std::uint32_t>(word >> 32), 4);
+  }
   put(out, last_, 2);
   put(out, run_, 3);
   put(out, static_cast<std::uint32_t>(digests_.size()), 2);
@@ -89,12 +116,24 @@ Bytes ClientSession::encode() const {
 }
 
 std::optional<ClientSession> ClientSession::decode(BytesView bytes) {
-  if (bytes.size() < 7 || get(bytes, 1) != version) return std::nullopt;
+  if (bytes.size() < 7) return std::nullopt;
+  const std::uint32_t form = get(bytes, 1);
+  if (form != version && form != version_with_bits) return std::nullopt;
   ClientSession session;
   session.expiry_seconds = get(bytes, 4);
-  const std::size_t held = get(bytes, 2);
-  if (bytes.size() < 2 * held + 7) return std::nullopt;
-  for (std::size_t i = 0; i < held; ++i) session.hold(static_cast<std::uint16_t>(get(bytes, 2)));
+  if (form == version_with_bits) {
+    if (bytes.size() < 8 * words_of_bits + 7) return std::nullopt;
+    for (std::size_t i = 0; i < words_of_bits; ++i) {
+      const std::uint64_t low = get(bytes, 4);
+      session.bits_.push_back(low | static_cast<std::uint64_t>(get(bytes, 4)) << 32);
+      session.held_ += static_cast<std::size_t>(std::popcount(session.bits_.back()));
+    }
+    if (session.held_ <= few_max / 2) return std::nullopt;  // it would have been a list
+  } else {
+    const std::size_t held = get(bytes, 2);
+    if (bytes.size() < 2 * held + 7) return std::nullopt;
+    for (std::size_t i = 0; i < held; ++i) session.hold(static_cast<std::uint16_t>(get(bytes, 2)));
+  }
   session.last_ = static_cast<std::uint16_t>(get(bytes, 2));
   session.run_ = std::min(get(bytes, 3), run_max);
   const std::size_t digests = get(bytes, 2);

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/text.h"
+#include "base/utf8.h"
 
 namespace millrace {
 
@@ -25,7 +26,8 @@ void EndpointConnection::run() {
   running_ = true;
   mqtt::Packet packet;
   while (!ending_.ended) {
-    if (state_ == State::asking || stalled_) {
+    // Whatever asks for an answer waits with it: a client that goes on and on while a commit hangs is not read.
+    if (state_ == State::asking || stalled_ || waiting() >= limits_.acks_max()) {
       stalled_ = true;
       framer_.keep();
       break;
@@ -33,7 +35,7 @@ void EndpointConnection::run() {
     const auto next = framer_.next(packet);
     if (next == mqtt::Framer::Next::more) break;
     if (next == mqtt::Framer::Next::oversize) {
-      fault({mqtt::packet_too_large, "a packet larger than what is taken"});
+      if (skips(packet)) framer_.skip();
     } else if (next == mqtt::Framer::Next::malformed) {
       fault({mqtt::malformed_packet, "a packet's length has five bytes"});
     } else {
@@ -41,6 +43,23 @@ void EndpointConnection::run() {
     }
   }
   running_ = false;
+}
+
+std::string EndpointConnection::words_of_size(std::size_t bytes) const {
+  return text("a packet of ", bytes, " bytes is larger than packet_max, ", limits_.packet_max, " bytes");
+}
+
+// A packet that is too large would come again and again, and with it all that is queued behind it, if the connection ended
+// (as section 3.2.2.3.6 has it): a CONNECT and a PUBLISH are read to their end and answered there. False: it has ended.
+bool EndpointConnection::skips(const mqtt::Packet& packet) {
+  if (state_ == State::waiting && packet.type != PacketType::connect) {
+    ending_ = {true, false, "the first packet is no CONNECT"};
+    return false;
+  }
+  const bool answered = packet.type == PacketType::publish || state_ == State::waiting;
+  if (answered && packet.bytes <= limits_.skip_max) return true;
+  end(mqtt::packet_too_large, words_of_size(packet.bytes));
+  return false;
 }
 
 void EndpointConnection::handle(const mqtt::Packet& packet) {
@@ -75,15 +94,30 @@ void EndpointConnection::handle(const mqtt::Packet& packet) {
 void EndpointConnection::on_connect(const mqtt::Packet& packet) {
   mqtt::Connect connect;
   const mqtt::Fault fault = mqtt::parse_connect(packet, connect);
-  // A version that we do not speak is answered in the words of the nearest one that we do.
-  version_ = connect.version >= 5 ? 5 : 4;
-  if (!fault.ok()) return refuse(fault.reason, fault.why);
+  version_ = connect.version;
+  client_packet_max_ = connect.packet_max;
+  wants_reasons_ = connect.wants_reasons;
+  if (fault.reason == mqtt::packet_too_large && version_ > 0) {
+    return refuse(fault.reason, text("CONNECT: ", words_of_size(packet.bytes)));
+  }
+  if (!fault.ok()) {
+    // 3.1.1, [MQTT-3.1.4-1]: a CONNECT that does not conform gets no CONNACK. MQTT 5 may tell.
+    const bool told = version_ == 5 || (version_ > 0 && (fault.reason == mqtt::unsupported_version || fault.reason == mqtt::bad_client_id));
+    if (told) return refuse(fault.reason, fault.why);
+    ending_ = {true, false, fault.why};
+    return;
+  }
   if (connect.extended_auth) return refuse(mqtt::bad_auth_method, "extended authentication is not offered");
   session_expiry_seconds_ = connect.session_expiry_seconds;
   asked_expiry_ = connect.session_expiry_seconds > 0;
   keep_alive_seconds_ = connect.keep_alive_seconds;
   if (connect.will) {
-    will_ = std::make_unique<Will>(Will{std::string(connect.will->topic), std::string(text_of(connect.will->payload)), connect.will->delay_seconds});
+    const mqtt::Will& will = *connect.will;
+    if (will.topic.size() > limits_.will_topic_max) {
+      return refuse(mqtt::bad_topic, text("a will topic of ", will.topic.size(), " bytes, more than ", limits_.will_topic_max));
+    }
+    const std::string_view payload = text_of(will.payload).substr(0, limits_.will_payload_max);
+    will_ = std::make_unique<Will>(Will{std::string(will.topic), std::string(payload), will.delay_seconds, will.payload.size()});
   }
   state_ = State::asking;
   host_.arrived(*this, connect);
@@ -100,7 +134,10 @@ void EndpointConnection::accept(const Welcome& welcome, ClientSession* session) 
   connack.say_session_expiry = welcome.session_expiry_seconds != session_expiry_seconds_;
   if (welcome.assigned) connack.assigned_client_id = welcome.client_id;
   if (welcome.keep_alive_seconds != keep_alive_seconds_) connack.keep_alive_seconds = welcome.keep_alive_seconds;
-  mqtt::put_connack(connack, version_, output_);
+  // Whoever takes no packets large enough to be told what he must know cannot be served.
+  if (!mqtt::put_connack(connack, version_, output_, client_packet_max_)) {
+    return refuse(mqtt::packet_too_large, text("it takes no packet larger than ", client_packet_max_, " bytes, and CONNACK is"));
+  }
   client_id_ = welcome.client_id;
   receive_maximum_ = welcome.receive_maximum;
   session_expiry_seconds_ = welcome.session_expiry_seconds;
@@ -109,22 +146,33 @@ void EndpointConnection::accept(const Welcome& welcome, ClientSession* session) 
   session_ = session;
   session_changed_ = true;
   state_ = State::open;
-  framer_.set_packet_max(limits_.packet_max);
 }
 
-void EndpointConnection::refuse(std::uint8_t reason, const char* why) {
+void EndpointConnection::refuse(std::uint8_t reason, const std::string& why) {
   if (ending_.ended) return;
   mqtt::ConnackWrite connack;
   connack.reason = reason;
   connack.reason_string = why;
-  mqtt::put_connack(connack, version_, output_);
+  mqtt::put_connack(connack, version_, output_, client_packet_max_);
   ending_ = {true, false, why};
 }
 
 void EndpointConnection::end(std::uint8_t reason, const std::string& why) {
   if (ending_.ended) return;
-  if (state_ == State::open && version_ == 5) mqtt::put_disconnect(reason, version_, output_);
+  if (state_ == State::open && version_ == 5) {
+    const std::size_t from = output_.size();
+    // Words only where they say a number that the reason does not.
+    const bool in_words = reason == mqtt::packet_too_large || reason == mqtt::quota_exceeded;
+    mqtt::put_disconnect(reason, version_, output_, in_words ? why : std::string_view{});
+    keep_to_size(from);
+    if (output_.size() == from) mqtt::put_disconnect(reason, version_, output_);
+  }
   ending_ = {true, true, why};
+}
+
+// What is larger than the client takes is not said (section 3.1.2.11.4).
+void EndpointConnection::keep_to_size(std::size_t from) {
+  if (output_.size() - from > client_packet_max_) output_.resize(from);
 }
 
 void EndpointConnection::on_disconnect(const mqtt::Packet& packet) {
@@ -143,55 +191,74 @@ void EndpointConnection::on_disconnect(const mqtt::Packet& packet) {
 void EndpointConnection::on_subscribe(const mqtt::Packet& packet) {
   mqtt::Subscribe subscribe;
   if (const mqtt::Fault bad = mqtt::parse_subscribe(packet, version_, subscribe); !bad.ok()) return fault(bad);
-  const bool subscribing = packet.type == PacketType::subscribe;
-  mqtt::put_suback(subscribing ? PacketType::suback : PacketType::unsuback, subscribe.packet_id, subscribe.filters,
-                   subscribing ? mqtt::not_authorized : mqtt::no_subscription_existed, version_, output_);
+  const std::size_t from = output_.size();
+  mqtt::put_suback(packet.type == PacketType::subscribe ? PacketType::suback : PacketType::unsuback, subscribe.packet_id, subscribe.reasons, version_, output_);
+  keep_to_size(from);
 }
 
 // ---- publishing -----------------------------------------------------------------------------------------------------
 
-// Sections 3.3.2.3.4 and 3.3.4: an alias is set where a topic comes with it, and stands for that topic afterwards.
-bool EndpointConnection::resolve_topic(mqtt::Publish& publish) {
-  if (publish.topic_alias == 0) return true;
+void EndpointConnection::set_alias(Alias& alias, std::string_view topic, bool allowed) {
+  alias_bytes_ -= alias.topic.size();
+  alias.set = true;
+  alias.topic = allowed ? topic : std::string_view{};  // of a topic that is denied only that is kept
+  alias_bytes_ += alias.topic.size();
+}
+
+// Sections 3.3.2.3.4 and 3.3.4: an alias is set where a topic comes with it, and stands for that topic afterwards. What it
+// stands for is kept only of topics that the client may publish to.
+EndpointConnection::Topic EndpointConnection::resolve_topic(mqtt::Publish& publish) {
   if (publish.topic_alias > limits_.topic_alias_maximum) {
     fault({mqtt::bad_topic_alias, "a topic alias above the maximum"});
-    return false;
+    return Topic::fault;
   }
+  if (publish.topic_alias == 0) return host_.may_publish(*this, publish.topic) ? Topic::allowed : Topic::denied;
   if (aliases_.size() < publish.topic_alias) aliases_.resize(publish.topic_alias);
-  std::string& alias = aliases_[publish.topic_alias - 1u];
+  Alias& alias = aliases_[publish.topic_alias - 1u];
   if (!publish.topic.empty()) {
-    alias = publish.topic;
-  } else if (alias.empty()) {
-    fault({mqtt::protocol_error, "a topic alias that was not set"});
-    return false;
+    const bool allowed = host_.may_publish(*this, publish.topic);
+    if (allowed && alias_bytes_ - alias.topic.size() + publish.topic.size() > limits_.alias_bytes_max) {
+      end(mqtt::quota_exceeded, text("topic aliases for more than ", limits_.alias_bytes_max, " bytes of topics"));
+      return Topic::fault;
+    }
+    set_alias(alias, publish.topic, allowed);
+    return allowed ? Topic::allowed : Topic::denied;
   }
-  publish.topic = alias;
-  return true;
+  if (!alias.set) {
+    fault({mqtt::protocol_error, "a topic alias that was not set"});
+    return Topic::fault;
+  }
+  publish.topic = alias.topic;
+  return alias.topic.empty() ? Topic::denied : Topic::allowed;
 }
 
 bool EndpointConnection::on_publish(const mqtt::Packet& packet) {
   mqtt::Publish publish;
   thread_local mqtt::UserProperties properties;
   if (const mqtt::Fault bad = mqtt::parse_publish(packet, version_, publish, properties); !bad.ok()) {
-    fault(bad);
+    if (bad.reason == mqtt::packet_too_large) end(bad.reason, text(words_of_size(packet.bytes), ": ", bad.why));
+    else fault(bad);
     return true;
   }
-  if (!resolve_topic(publish)) return true;
+  const Topic topic = resolve_topic(publish);
+  if (topic == Topic::fault) return true;
   const PacketType answer_type = publish.qos == 2 ? PacketType::pubrec : PacketType::puback;
-  const bool held = publish.qos == 2 && session_->holds(publish.packet_id);
-  if (held) {  // section 4.3.3: stored already, acknowledged again
+  if (publish.qos == 2 && session_->holds(publish.packet_id)) {  // section 4.3.3: stored already, acknowledged again
     host_.redelivered(*this);
     answer(answer_type, publish.packet_id);
     return true;
   }
-  if (publish.qos > 0 && in_flight() >= receive_maximum_) {
-    if (version_ == 5) fault({mqtt::receive_maximum_exceeded, "more unacknowledged messages than the receive maximum"});
-    return version_ == 5;  // a 3.1.1 client was told no maximum: it waits
+  // A 3.1.1 client was told no maximum: it waits for the log, never for a PUBREL of its own that is queued behind.
+  if (publish.qos > 0 && version_ < 5 && waiting() >= receive_maximum_) return false;
+  if (publish.qos > 0 && version_ == 5 && used_ >= receive_maximum_) {
+    fault({mqtt::receive_maximum_exceeded, "more unacknowledged messages than the receive maximum"});
+    return true;
   }
-  if (!host_.may_publish(*this, publish.topic)) {
+  if (topic == Topic::denied) {
+    host_.denied(*this);
     // 3.1.1 has no way to refuse a message but to end the connection (section 3.3.5): acknowledging it would be a lie.
-    if (publish.qos > 0 && version_ == 5) answer(answer_type, publish.packet_id, mqtt::not_authorized);
-    else if (publish.qos > 0) end(mqtt::not_authorized, text("may not publish to \"", publish.topic.substr(0, 100), "\""));
+    if (publish.qos > 0 && version_ == 5) refuse_message(answer_type, publish.packet_id, mqtt::not_authorized);
+    else if (publish.qos > 0) end(mqtt::not_authorized, text("may not publish to \"", shown(publish.topic), "\""));
     return true;
   }
   // A session that ends with the connection has nothing to recognise.
@@ -199,21 +266,28 @@ bool EndpointConnection::on_publish(const mqtt::Packet& packet) {
   const std::uint16_t digest = remembers ? message_digest(publish.topic, publish.payload) : std::uint16_t{0};
   if (remembers && publish.qos == 1 && publish.duplicate && session_->knows(publish.packet_id, digest)) {
     host_.redelivered(*this);
+    ++used_;
     answer(answer_type, publish.packet_id);
     return true;
   }
   switch (host_.offer(*this, publish, properties)) {
     case Host::Taken::busy: return false;
     case Host::Taken::quota:
-      if (publish.qos > 0 && version_ == 5) answer(answer_type, publish.packet_id, mqtt::quota_exceeded);
+      if (publish.qos > 0 && version_ == 5) refuse_message(answer_type, publish.packet_id, mqtt::quota_exceeded);
       else if (publish.qos > 0) return false;  // 3.1.1 cannot be told: it waits
       return true;
     case Host::Taken::taken: break;
   }
   if (publish.qos == 0) return true;
+  if (publish.whole_bytes > 0 && version_ == 5) {
+    too_large_.push_back(static_cast<std::uint32_t>(packet.bytes));
+    refuse_message(answer_type, publish.packet_id, mqtt::packet_too_large);
+    return true;
+  }
   if (publish.qos == 2) session_->hold(publish.packet_id);
+  ++used_;
   answer(answer_type, publish.packet_id);
-  if (remembers) session_->note(publish.packet_id, digest, in_flight());
+  if (remembers) session_->note(publish.packet_id, digest, unacknowledged());
   session_changed_ = true;
   return true;
 }
@@ -225,6 +299,7 @@ void EndpointConnection::on_pubrel(const mqtt::Packet& packet) {
   // take a new message for an old one.
   const bool held = session_->release(ack.packet_id);
   session_changed_ = session_changed_ || held;
+  releases_ += held;
   answer(PacketType::pubcomp, ack.packet_id, held ? mqtt::success : mqtt::packet_id_not_found);
 }
 
@@ -233,6 +308,25 @@ void EndpointConnection::on_pubrel(const mqtt::Packet& packet) {
 void EndpointConnection::answer(PacketType type, std::uint16_t id, std::uint8_t reason) {
   acks_.push_back({id, type, reason});
   if (type == PacketType::pubrec && reason == mqtt::success) ++pubrecs_;
+}
+
+void EndpointConnection::refuse_message(PacketType type, std::uint16_t id, std::uint8_t reason) {
+  ++used_;
+  answer(type, id, reason);
+}
+
+void EndpointConnection::say(const Ack& ack) {
+  const bool goes_on = ack.type == PacketType::pubrec && ack.reason == mqtt::success;
+  if (goes_on) --pubrecs_;
+  else if (used_ > 0) --used_;
+  // Whoever was welcomed takes eight bytes: CONNACK was as long.
+  if (ack.reason != mqtt::packet_too_large) return mqtt::put_ack(ack.type, ack.id, ack.reason, version_, output_);
+  const std::size_t from = output_.size();
+  const std::string words = wants_reasons_ ? words_of_size(too_large_.front()) : std::string{};
+  too_large_.erase(too_large_.begin());
+  mqtt::put_ack(ack.type, ack.id, mqtt::quota_exceeded, version_, output_, words);
+  keep_to_size(from);
+  if (output_.size() == from) mqtt::put_ack(ack.type, ack.id, mqtt::quota_exceeded, version_, output_);
 }
 
 void EndpointConnection::sealed(Ticket ticket) {
@@ -249,11 +343,7 @@ void EndpointConnection::durable(Ticket through) {
   marks_.erase(marks_.begin(), marks_.begin() + static_cast<std::ptrdiff_t>(marks));
   if (ending_.ended) return;
   output_.reserve(output_.size() + 4 * (due - acks_from_));
-  for (; acks_from_ < due; ++acks_from_) {
-    const Ack& ack = acks_[acks_from_];
-    if (ack.type == PacketType::pubrec && ack.reason == mqtt::success) --pubrecs_;
-    mqtt::put_ack(ack.type, ack.id, ack.reason, version_, output_);
-  }
+  for (; acks_from_ < due; ++acks_from_) say(acks_[acks_from_]);
   if (acks_from_ == acks_.size()) {
     acks_.clear();
     acks_from_ = 0;
@@ -263,6 +353,11 @@ void EndpointConnection::durable(Ticket through) {
     for (Mark& mark : marks_) mark.acks -= acks_from_;
     acks_from_ = 0;
   }
+}
+
+std::size_t EndpointConnection::memory() const {
+  return sizeof *this + framer_.memory() + acks_.capacity() * sizeof(Ack) + marks_.capacity() * sizeof(Mark) + too_large_.capacity() * sizeof(std::uint32_t) +
+         output_.capacity() + aliases_.capacity() * sizeof(Alias) + alias_bytes_ + (will_ ? will_->topic.size() + will_->payload.size() : 0);
 }
 
 }  // namespace millrace

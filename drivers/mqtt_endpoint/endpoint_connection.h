@@ -1,7 +1,11 @@
-// One device's connection to the endpoint, as a pure state machine: bytes in, decisions asked of a host, bytes out. MQTT 3.1.1
-// and 5 for publishers; the sections of MQTT 5 are named where it answers. Any chunking of the input gives the same answers.
+// One device's connection to the endpoint, as a pure state machine: bytes in, decisions asked of a host, bytes out. MQTT 3.1,
+// 3.1.1 and 5 for publishers; the sections of MQTT 5 are named where it answers. Any chunking of the input gives the same answers.
 //
 // Acknowledgements leave in the order of what they answer (section 4.6), each when the ticket it waits for is durable.
+//
+// All that a connection holds has a bound (EndpointLimits), and what waits for something waits for the log, never for the
+// client: who must hear from us before he can go on is always read. Nothing larger than the client's own Maximum Packet Size
+// is said (section 3.1.2.11.4).
 #pragma once
 
 #include <cstdint>
@@ -16,10 +20,16 @@
 namespace millrace {
 
 struct EndpointLimits {
-  std::size_t packet_max = 64 << 10;
-  std::size_t connect_packet_max = 8 << 10;  // before anybody has proved who he is
+  std::size_t packet_max = 64 << 10;         // of any packet, the CONNECT too
+  std::size_t skip_max = 16 << 20;           // a larger CONNECT or PUBLISH is read to its end up to here, and answered
   std::uint16_t receive_maximum = 1000;
   std::uint16_t topic_alias_maximum = 16;
+  std::size_t alias_bytes_max = 16 << 10;    // of all topics that aliases stand for
+  std::size_t will_topic_max = 1 << 10;
+  std::size_t will_payload_max = 4 << 10;    // what is kept of it
+  // Answers that wait for the log, beyond which nothing is read: twice what a client may have unacknowledged, which at QoS 2
+  // waits for a PUBREC and a PUBCOMP each.
+  std::size_t acks_max() const { return 2 * receive_maximum + 64u; }
 };
 
 class EndpointConnection {
@@ -31,8 +41,11 @@ class EndpointConnection {
     virtual ~Host() = default;
     // A well-formed CONNECT. The answer is accept() or refuse(), now or later; views are valid during the call only.
     virtual void arrived(EndpointConnection& connection, const mqtt::Connect& connect) = 0;
+    // The same answer for a topic as long as the connection lasts: it is kept with an alias.
     virtual bool may_publish(EndpointConnection& connection, std::string_view topic) = 0;
-    // busy: nothing was taken; go_on() when there is room. quota: it will not be taken now, the device is told.
+    virtual void denied(EndpointConnection& connection) = 0;  // a message, for that
+    // busy: nothing was taken; go_on() when there is room. quota: it will not be taken now, the device is told. A message that
+    // was too large (`whole_bytes`) is taken as a dead letter.
     virtual Taken offer(EndpointConnection& connection, const mqtt::Publish& publish, const mqtt::UserProperties& properties) = 0;
     virtual void redelivered(EndpointConnection& connection) = 0;
   };
@@ -43,11 +56,12 @@ class EndpointConnection {
   };
   struct Will {
     std::string topic;
-    std::string payload;
+    std::string payload;             // its beginning, where it is larger than is kept
     std::uint32_t delay_seconds = 0;
+    std::size_t payload_bytes = 0;   // as it came
   };
 
-  EndpointConnection(Host& host, const EndpointLimits& limits) : host_(host), limits_(limits), framer_(limits.connect_packet_max) {}
+  EndpointConnection(Host& host, const EndpointLimits& limits) : host_(host), limits_(limits), framer_(limits.packet_max) {}
 
   // ---- input
   void receive(BytesView chunk);
@@ -66,7 +80,7 @@ class EndpointConnection {
     std::uint16_t keep_alive_seconds = 0;  // as it will be enforced; 0: none
   };
   void accept(const Welcome& welcome, ClientSession* session);
-  void refuse(std::uint8_t reason, const char* why);
+  void refuse(std::uint8_t reason, const std::string& why);
   // Says why (MQTT 5) and ends.
   void end(std::uint8_t reason, const std::string& why);
 
@@ -75,9 +89,11 @@ class EndpointConnection {
   void sealed(Ticket ticket);
   // Everything up to `through` is durable: due acknowledgements are put into output().
   void durable(Ticket through);
-  bool waits() const { return acks_.size() > acks_from_; }
-  // The client can send nothing more before it hears from us.
-  bool at_its_limit() const { return open() && in_flight() >= receive_maximum_; }
+  bool waits() const { return waiting() > 0; }
+  // The client can send nothing more before it hears from us, or is not read before.
+  bool at_its_limit() const {
+    return open() && ((version_ == 5 ? used_ : waiting()) >= receive_maximum_ || waiting() >= limits_.acks_max());
+  }
 
   std::string& output() { return output_; }
   const Ending& ending() const { return ending_; }
@@ -91,48 +107,71 @@ class EndpointConnection {
   std::unique_ptr<Will> take_will() { return std::move(will_); }
   // The session changed since the last call.
   bool take_session_changed() { return std::exchange(session_changed_, false); }
+  // PUBRELs that let something go, since the connection began.
+  std::uint64_t releases() const { return releases_; }
+  // Bytes it holds, about: the beginning of a packet, what waits to be said, aliases, a will.
+  std::size_t memory() const;
 
  private:
   enum class State : std::uint8_t { waiting, asking, open };
   struct Ack {
     std::uint16_t id;
     mqtt::PacketType type;
-    std::uint8_t reason;
+    std::uint8_t reason;  // packet_too_large, which no acknowledgement has, stands for quota_exceeded and the size in words
   };
   struct Mark {
     Ticket ticket;
     std::size_t acks;  // acks_[0, acks) are covered
   };
+  struct Alias {
+    bool set = false;
+    std::string topic;  // empty: one this client may not publish to
+  };
 
   void run();
   void handle(const mqtt::Packet& packet);
+  bool skips(const mqtt::Packet& packet);
   void on_connect(const mqtt::Packet& packet);
   bool on_publish(const mqtt::Packet& packet);  // false: the host is busy
   void on_pubrel(const mqtt::Packet& packet);
   void on_subscribe(const mqtt::Packet& packet);
   void on_disconnect(const mqtt::Packet& packet);
-  bool resolve_topic(mqtt::Publish& publish);
+  enum class Topic : std::uint8_t { allowed, denied, fault };
+  Topic resolve_topic(mqtt::Publish& publish);
+  void set_alias(Alias& alias, std::string_view topic, bool allowed);
   void answer(mqtt::PacketType type, std::uint16_t id, std::uint8_t reason = mqtt::success);
+  void refuse_message(mqtt::PacketType type, std::uint16_t id, std::uint8_t reason);
+  void say(const Ack& ack);
+  void keep_to_size(std::size_t from);
+  std::string words_of_size(std::size_t bytes) const;
   void fault(const mqtt::Fault& fault) { end(fault.reason, fault.why); }
-  std::size_t in_flight() const { return (acks_.size() - acks_from_ - pubrecs_) + (session_ ? session_->held() : 0); }
+  std::size_t waiting() const { return acks_.size() - acks_from_; }
+  std::size_t unacknowledged() const { return waiting() - pubrecs_ + (session_ ? session_->held() : 0); }
 
   Host& host_;
   const EndpointLimits& limits_;
   mqtt::Framer framer_;
   State state_ = State::waiting;
   Ending ending_;
-  bool stalled_ = false, running_ = false, session_changed_ = false, asked_expiry_ = false;
+  bool stalled_ = false, running_ = false, session_changed_ = false, asked_expiry_ = false, wants_reasons_ = true;
   std::uint8_t version_ = 5;
   std::uint16_t receive_maximum_ = 1000, keep_alive_seconds_ = 0;
   std::uint32_t session_expiry_seconds_ = 0;
+  std::uint32_t client_packet_max_ = UINT32_MAX;
   std::string client_id_;
   std::unique_ptr<Will> will_;
   ClientSession* session_ = nullptr;
-  std::vector<std::string> aliases_;
+  std::vector<Alias> aliases_;
+  std::size_t alias_bytes_ = 0;
+  std::uint64_t releases_ = 0;
 
   std::vector<Ack> acks_;        // in order; those before acks_from_ have left
   std::size_t acks_from_ = 0, pubrecs_ = 0;  // pubrecs_: PUBRECs that wait, of identifiers the session holds
+  // Of the client's send quota (section 4.9): messages of this connection whose PUBACK, PUBCOMP or refusing PUBREC has not
+  // left. What a session holds from before is not of it: the quota begins anew with each connection.
+  std::size_t used_ = 0;
   std::vector<Mark> marks_;
+  std::vector<std::uint32_t> too_large_;  // sizes of the packets whose refusals are among acks_, in order
   std::string output_;
 };
 

@@ -5,6 +5,7 @@
 #include "base/label.h"
 #include "base/logger.h"
 #include "base/text.h"
+#include "base/utf8.h"
 
 namespace millrace {
 namespace {
@@ -15,6 +16,7 @@ constexpr Duration sweep_every = 1s;
 constexpr Duration farewell_within = 5s;       // for what was said last to leave
 constexpr Duration answer_within = 60s;        // for a password check, however many wait
 constexpr std::size_t unread_max = 64 << 10;   // acknowledgements a client does not read, before we stop reading it
+constexpr std::size_t letter_head = 1 << 10;   // what is kept of a message that is too large
 constexpr std::size_t will_text_max = 4 << 10;
 constexpr std::size_t inflight_bytes = 1 << 10; // what a message is reckoned to take, for the receive maximum
 
@@ -70,11 +72,13 @@ MqttEndpoint::MqttEndpoint(Loop& loop, Rng& rng, Intake& intake, const ClockTrus
       publishes_(metrics.counter("millrace_endpoint_publishes_total", "Messages taken", {{"input", config_.name}})),
       redelivered_(metrics.counter("millrace_endpoint_redelivered_total", "Messages that were stored already and are acknowledged again", {{"input", config_.name}})),
       denied_(metrics.counter("millrace_endpoint_denied_total", "Messages to topics their publisher may not publish to", {{"input", config_.name}})),
+      too_large_(metrics.counter("millrace_endpoint_too_large_total", "Messages larger than packet_max, of which the dead lane has the head", {{"input", config_.name}})),
       quota_(metrics.counter("millrace_endpoint_quota_total", "Messages refused because the log is full", {{"input", config_.name}})),
       sessions_refused_(metrics.counter("millrace_endpoint_sessions_refused_total", "Sessions not kept because there are too many", {{"input", config_.name}})),
       ack_seconds_(metrics.histogram("millrace_endpoint_ack_seconds", "From a message to the commit that lets it be acknowledged, the first of each read",
                                      {{"input", config_.name}})) {
   limits_.packet_max = config_.packet_max;
+  packet_limit_ = text("packet_max of ", config_.packet_max, " bytes a packet");
   limits_.receive_maximum = config_.receive_maximum;
 }
 
@@ -537,10 +541,10 @@ void MqttEndpoint::forget(const std::string& key) {
 // ---- publishing -----------------------------------------------------------------------------------------------------
 
 bool MqttEndpoint::may_publish(EndpointConnection& connection, std::string_view topic) {
-  if (static_cast<Link&>(connection).grant.allows(topic)) return true;
-  denied_.add();
-  return false;
+  return static_cast<Link&>(connection).grant.allows(topic);
 }
+
+void MqttEndpoint::denied(EndpointConnection&) { denied_.add(); }
 
 EndpointConnection::Host::Taken MqttEndpoint::offer(EndpointConnection& connection, const mqtt::Publish& publish, const mqtt::UserProperties& properties) {
   const Link& link = static_cast<Link&>(connection);
@@ -549,6 +553,11 @@ EndpointConnection::Host::Taken MqttEndpoint::offer(EndpointConnection& connecti
   arrival.input = config_.name;
   arrival.channel = publish.topic;
   arrival.bytes = publish.payload;
+  if (publish.whole_bytes > 0) {
+    arrival.whole_bytes = publish.whole_bytes;
+    arrival.bytes = publish.payload.first(std::min(publish.payload.size(), letter_head));
+    arrival.limit = packet_limit_;
+  }
   arrival.packet_id = publish.packet_id;
   arrival.qos = publish.qos;
   arrival.duplicate = publish.duplicate;
@@ -563,6 +572,12 @@ EndpointConnection::Host::Taken MqttEndpoint::offer(EndpointConnection& connecti
   }
   publishes_.add();
   offered_ = true;
+  if (publish.whole_bytes > 0) {
+    too_large_.add();
+    LOG_WARN("input ", config_.name, ": ", link.client_id(), ": a message of ", publish.whole_bytes, " bytes to \"", shown(publish.topic),
+             "\" is above ", packet_limit_, ": its head is in the dead lane, the message is ",
+             publish.qos > 0 && link.version() == 5 ? "refused" : "acknowledged, since this client cannot be told");
+  }
   return Taken::taken;
 }
 

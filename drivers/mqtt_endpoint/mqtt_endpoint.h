@@ -53,6 +53,7 @@ class MqttEndpoint final : public Driver, private EndpointConnection::Host {
   // ---- Host
   void arrived(EndpointConnection& connection, const mqtt::Connect& connect) override;
   bool may_publish(EndpointConnection& connection, std::string_view topic) override;
+  void denied(EndpointConnection& connection) override;
   Taken offer(EndpointConnection& connection, const mqtt::Publish& publish, const mqtt::UserProperties& properties) override;
   void redelivered(EndpointConnection& connection) override;
 
@@ -89,6 +90,7 @@ class MqttEndpoint final : public Driver, private EndpointConnection::Host {
   const ClockTrust& trust_;
   EndpointConfig config_;
   EndpointLimits limits_;
+  std::string packet_limit_;                     // in words
   Access access_;
   std::unique_ptr<TlsServer> tls_;
   std::string state_dir_;
@@ -124,6 +126,7 @@ class MqttEndpoint final : public Driver, private EndpointConnection::Host {
   Counter& publishes_;
   Counter& redelivered_;
   Counter& denied_;
+  Counter& too_large_;
   Counter& quota_;
   Counter& sessions_refused_;
   Histogram& ack_seconds_;

@@ -109,16 +109,18 @@ constexpr std::uint64_t connack_properties = bits({session_expiry, receive_maxim
 constexpr std::uint64_t repeated_properties = bits({user_property});
 
 // Reads the properties of a packet that may carry `allowed`, each but `repeated` once (section 2.2.2.2), and gives each
-// to `each(id, number, text)`. `each` may return a fault.
+// to `each(id, number, text)`. `each` may return a fault. `cut`: the packet was skipped, what is behind its head is not missed.
 template <typename Each>
-Fault read_properties(Reader& reader, std::uint64_t allowed, Each each, std::uint64_t repeated = repeated_properties) {
+Fault read_properties(Reader& reader, std::uint64_t allowed, Each each, bool cut = false, std::uint64_t repeated = repeated_properties) {
   const std::uint32_t length = reader.variable();
-  if (!reader.ok() || length > reader.left()) return malformed("the length of the properties is wrong");
-  Reader properties(reader.take(length));
+  cut = cut && (!reader.ok() || length > reader.left());
+  if (!cut && (!reader.ok() || length > reader.left())) return malformed("the length of the properties is wrong");
+  Reader properties(cut ? reader.rest() : reader.take(length));
   std::uint64_t seen = 0;
   while (!properties.at_end()) {
     const std::uint32_t id = properties.variable();
     const Shape shape = shape_of(id);
+    if (cut && !properties.ok()) return {};
     if (!properties.ok() || shape == Shape::none) return malformed("an unknown property");
     const std::uint64_t bit = std::uint64_t{1} << id;
     if (!(allowed & bit)) return malformed("a property that this packet does not have");
@@ -139,6 +141,7 @@ Fault read_properties(Reader& reader, std::uint64_t allowed, Each each, std::uin
         break;
       case Shape::none: break;
     }
+    if (cut && !properties.ok()) return {};
     if (!properties.ok()) return malformed("a property is cut off or not UTF-8");
     if (shape == Shape::byte && number > 1) return wrong("a property that is 0 or 1 is neither");
     if ((id == receive_maximum || id == maximum_packet_size) && number == 0) return wrong("a maximum of 0");
@@ -241,6 +244,11 @@ void Framer::push(BytesView chunk) {
 }
 
 Framer::Next Framer::next(Packet& packet) {
+  if (skip_ != Skip::none) {
+    if (skip_ == Skip::reading) return skip_on(packet);
+    skip_ = Skip::none;
+    head_ = Bytes{};
+  }
   // The fixed header: a byte, and a length of one to four bytes (section 2.1.4).
   std::size_t length = 0, at = 1;
   bool complete = false;
@@ -250,17 +258,55 @@ Framer::Next Framer::next(Packet& packet) {
     complete = !(b & 0x80);
     if (!complete && i == 3) return Next::malformed;
   }
-  if (complete && at + length > packet_max_) return Next::oversize;
+  if (complete) {
+    packet.type = static_cast<PacketType>(static_cast<unsigned>(left_[0]) >> 4);
+    packet.flags = static_cast<std::uint8_t>(left_[0]) & 0x0F;
+    packet.bytes = at + length;
+    packet.cut_bytes = 0;
+    if (packet.bytes > packet_max_) {
+      skip_bytes_ = packet.bytes;
+      return Next::oversize;
+    }
+  }
   if (!complete || left_.size() < at + length) {
     keep();
     return Next::more;
   }
   before_ = left_;
-  packet.type = static_cast<PacketType>(static_cast<unsigned>(left_[0]) >> 4);
-  packet.flags = static_cast<std::uint8_t>(left_[0]) & 0x0F;
   packet.body = left_.subspan(at, length);
   left_ = left_.subspan(at + length);
   return Next::packet;
+}
+
+void Framer::skip() {
+  skip_ = Skip::reading;
+  skip_left_ = skip_bytes_;
+}
+
+Framer::Next Framer::skip_on(Packet& packet) {
+  const std::size_t come = std::min(skip_left_, left_.size());
+  const std::size_t kept = std::min(come, packet_max_ - head_.size());
+  head_.insert(head_.end(), left_.begin(), left_.begin() + static_cast<std::ptrdiff_t>(kept));
+  left_ = left_.subspan(come);
+  skip_left_ -= come;
+  if (skip_left_ > 0) {
+    keep();
+    return Next::more;
+  }
+  skip_ = Skip::given;
+  std::size_t at = 1;  // behind the fixed header; a packet this large has one, and `packet_max` is longer than it
+  while (static_cast<unsigned>(head_[at++]) & 0x80) {}
+  packet.type = static_cast<PacketType>(static_cast<unsigned>(head_[0]) >> 4);
+  packet.flags = static_cast<std::uint8_t>(head_[0]) & 0x0F;
+  packet.body = BytesView(head_).subspan(at);
+  packet.bytes = skip_bytes_;
+  packet.cut_bytes = skip_bytes_ - head_.size();
+  return Next::packet;
+}
+
+void Framer::back() {
+  if (skip_ == Skip::given) skip_ = Skip::reading;  // it is whole already
+  else left_ = before_;
 }
 
 void Framer::keep() {
@@ -277,35 +323,75 @@ void Framer::keep() {
 
 // ---- reading --------------------------------------------------------------------------------------------------------
 
-Fault parse_connect(const Packet& packet, Connect& out) {
-  if (packet.flags != 0) return malformed("CONNECT with flags");
-  Reader reader(packet.body);
+namespace {
+
+// The protocol and its level (section 3.1.2.1). A bridge sets the high bit of the level: mosquitto and others with it say that
+// they are no ordinary client, which makes no difference to who takes their messages. `version` stays 0 for what is no MQTT.
+Fault read_protocol(Reader& reader, std::uint8_t& version) {
+  version = 0;
   const std::string_view name = reader.text();
-  out.version = reader.byte();
+  const std::uint8_t level = reader.byte();
   if (!reader.ok()) return malformed("CONNECT is cut off");
-  if (name != "MQTT" || (out.version != 4 && out.version != 5)) return {unsupported_version, "neither MQTT 3.1.1 nor 5"};
-  const std::uint8_t flags = reader.byte();
+  if (name != "MQTT" && name != "MQIsdp") return malformed("the protocol of CONNECT is not MQTT");
+  const unsigned plain = level & 0x7Fu;
+  const bool ours = name == "MQIsdp" ? plain == 3 : plain == 4 || level == 5;
+  if (ours) {
+    version = static_cast<std::uint8_t>(plain);
+    return {};
+  }
+  // MQTT 5, 3.1.2.2 and 3.1.1, 3.1.2.2: who comes with another level hears so, in the words of the nearest that we speak.
+  version = name == "MQTT" && level > 5 && level < 0x80 ? 5 : 4;
+  return {unsupported_version, "neither MQTT 3.1, 3.1.1 nor 5"};
+}
+
+}  // namespace
+
+namespace {
+
+Fault check_connect_flags(std::uint8_t flags, std::uint8_t version) {
   const bool has_will = flags & 0x04, has_username = flags & 0x80, has_password = flags & 0x40;
-  if (flags & 0x01) return malformed("the reserved flag of CONNECT is set");
+  if ((flags & 0x01) && version != 3) return malformed("the reserved flag of CONNECT is set");  // 3.1 has not reserved it
   if (!has_will && (flags & 0x38)) return malformed("will flags without a will");
   if ((flags & 0x18) == 0x18) return malformed("a will of QoS 3");
-  if (out.version == 4 && has_password && !has_username) return malformed("a password without a user name");
+  if (version < 5 && has_password && !has_username) return malformed("a password without a user name");
+  return {};
+}
+
+}  // namespace
+
+Fault parse_connect(const Packet& packet, Connect& out) {
+  out.version = 0;
+  if (packet.flags != 0) return malformed("CONNECT with flags");
+  Reader reader(packet.body);
+  const Fault foreign = read_protocol(reader, out.version);
+  // What is answered must fit the client's maximum: until that is read, the smallest CONNACK of MQTT 5 does.
+  if (out.version == 5) out.packet_max = 5;
+  if (!foreign.ok()) return foreign;
+  const std::uint8_t flags = reader.byte();
+  const bool has_will = flags & 0x04, has_username = flags & 0x80, has_password = flags & 0x40;
   out.clean_start = flags & 0x02;
   out.keep_alive_seconds = reader.two();
-  out.session_expiry_seconds = out.version == 4 && !out.clean_start ? UINT32_MAX : 0;
+  out.session_expiry_seconds = out.version < 5 && !out.clean_start ? UINT32_MAX : 0;
+  const Fault bad_flags = check_connect_flags(flags, out.version);
+  if (!bad_flags.ok() && out.version < 5) return bad_flags;
   if (out.version == 5) {
+    std::uint32_t takes = UINT32_MAX;
     bool method = false, data = false;
     const Fault fault = read_properties(reader, connect_properties, [&](Property id, std::uint32_t number, std::string_view, std::string_view) {
       if (id == session_expiry) out.session_expiry_seconds = number;
-      else if (id == maximum_packet_size) out.packet_max = number;
+      else if (id == maximum_packet_size) takes = number;
+      else if (id == request_problem) out.wants_reasons = number != 0;
       else if (id == auth_method) method = true;
       else if (id == auth_data) data = true;
       return Fault{};
-    });
+    }, packet.cut_bytes > 0);
     if (!fault.ok()) return fault;
+    out.packet_max = takes;
+    if (!bad_flags.ok()) return bad_flags;
     if (data && !method) return wrong("authentication data without a method");
     out.extended_auth = method;
   }
+  if (packet.cut_bytes > 0) return {packet_too_large, "CONNECT is larger than what is taken"};
   out.client_id = reader.text();
   if (has_will) {
     Will& will = out.will.emplace();
@@ -322,11 +408,15 @@ Fault parse_connect(const Packet& packet, Connect& out) {
     will.payload = reader.binary();
     if (reader.ok() && !good_topic(will.topic)) return {bad_topic, "the will's topic is none to publish to"};
   }
-  if (has_username) out.username = reader.text();
-  if (has_password) out.password = reader.binary();
+  // MQTT 3.1, section 3.1: the length of the packet counts more than these flags; old clients set them and send nothing.
+  const auto left_out = [&] { return out.version == 3 && reader.at_end(); };
+  if (has_username && !left_out()) out.username = reader.text();
+  if (has_password && !left_out()) out.password = reader.binary();
   if (!reader.ok()) return malformed("CONNECT is cut off or not UTF-8");
   if (!reader.at_end()) return malformed("bytes behind the end of CONNECT");
-  // MQTT 3.1.1, section 3.1.3.1: without an identifier there is nothing to find a session by.
+  // MQTT 3.1, section 3.1: 1 to 23 characters. 3.1.1, section 3.1.3.1: without an identifier there is nothing to find a session by.
+  const auto characters = std::count_if(out.client_id.begin(), out.client_id.end(), [](char c) { return (static_cast<unsigned char>(c) & 0xC0) != 0x80; });
+  if (out.version == 3 && (characters < 1 || characters > 23)) return {bad_client_id, "MQTT 3.1 has client identifiers of 1 to 23 characters"};
   if (out.version == 4 && out.client_id.empty() && !out.clean_start) return {bad_client_id, "no client identifier, and no clean session"};
   return {};
 }
@@ -339,8 +429,12 @@ Fault parse_publish(const Packet& packet, std::uint8_t version, Publish& out, Us
   out.topic_alias = 0;
   out.content_type = {};
   if (out.qos == 3) return malformed("PUBLISH of QoS 3");
-  if (out.qos == 0 && out.duplicate) return malformed("PUBLISH of QoS 0 marked as a duplicate");
+  if (out.qos == 0 && out.duplicate && version != 3) return malformed("PUBLISH of QoS 0 marked as a duplicate");
   Reader reader(packet.body);
+  if (packet.cut_bytes > 0) {
+    const std::size_t topic_bytes = Reader(packet.body).two();
+    if (packet.body.size() < topic_bytes + 4) return {packet_too_large, "the topic alone is larger than what is taken"};
+  }
   out.topic = reader.text();
   out.packet_id = out.qos > 0 ? reader.two() : std::uint16_t{0};
   if (!reader.ok()) return malformed("PUBLISH is cut off, or its topic is not UTF-8");
@@ -365,17 +459,33 @@ Fault parse_publish(const Packet& packet, std::uint8_t version, Publish& out, Us
       return Fault{};
     };
     const std::uint64_t more = from == From::broker ? bits({subscription_id}) : 0;
-    const Fault fault = read_properties(reader, publish_properties | more, look, repeated_properties | more);
+    const Fault fault = read_properties(reader, publish_properties | more, look, packet.cut_bytes > 0, repeated_properties | more);
     if (!fault.ok()) return fault;
+    if (out.topic.empty() && !alias && packet.cut_bytes > 0) return {packet_too_large, "the properties alone are larger than what is taken"};
     if (out.topic.empty() && !alias) return wrong("no topic and no alias");
   }
   if ((version != 5 || !out.topic.empty()) && !good_topic(out.topic)) return {bad_topic, "a topic that is none to publish to"};
   out.payload = reader.rest();
+  out.whole_bytes = packet.cut_bytes > 0 ? out.payload.size() + packet.cut_bytes : 0;
   return {};
 }
 
+namespace {
+
+// MQTT 3.1 marks what is sent again (DUP) also where later versions have reserved flags.
+std::uint8_t flags_of(const Packet& packet, std::uint8_t version) { return version == 3 ? packet.flags & 0x07 : packet.flags; }
+
+// Why a filter is refused: what CONNACK said is not there (sections 3.2.2.3.11 to 13) comes before who may subscribe.
+std::uint8_t refusal_of(std::string_view filter, bool has_id) {
+  if (filter.starts_with("$share/")) return shared_subscriptions_not_supported;
+  if (filter.find_first_of("+#") != std::string_view::npos) return wildcards_not_supported;
+  return has_id ? subscription_ids_not_supported : not_authorized;
+}
+
+}  // namespace
+
 Fault parse_ack(const Packet& packet, std::uint8_t version, Ack& out) {
-  if (packet.flags != (packet.type == PacketType::pubrel ? 2 : 0)) return malformed("reserved flags");
+  if (flags_of(packet, version) != (packet.type == PacketType::pubrel ? 2 : 0)) return malformed("reserved flags");
   Reader reader(packet.body);
   out.packet_id = reader.two();
   out.reason = success;
@@ -392,28 +502,32 @@ Fault parse_ack(const Packet& packet, std::uint8_t version, Ack& out) {
 
 Fault parse_subscribe(const Packet& packet, std::uint8_t version, Subscribe& out) {
   const bool subscribing = packet.type == PacketType::subscribe;
-  if (packet.flags != 2) return malformed("reserved flags");
+  if (flags_of(packet, version) != 2) return malformed("reserved flags");
   Reader reader(packet.body);
   out.packet_id = reader.two();
+  out.reasons.clear();
   if (!reader.ok()) return malformed("SUBSCRIBE is cut off");
   if (out.packet_id == 0) return malformed("packet identifier 0");
+  bool has_id = false;
   if (version == 5) {
     const Fault fault = read_properties(reader, subscribing ? subscribe_properties : unsubscribe_properties,
-                                        [](Property id, std::uint32_t number, std::string_view, std::string_view) {
+                                        [&](Property id, std::uint32_t number, std::string_view, std::string_view) {
+                                          has_id = has_id || id == subscription_id;
                                           return id == subscription_id && number == 0 ? wrong("subscription identifier 0") : Fault{};
                                         });
     if (!fault.ok()) return fault;
   }
-  for (out.filters = 0; reader.ok() && !reader.at_end(); ++out.filters) {
+  while (reader.ok() && !reader.at_end()) {
     const std::string_view filter = reader.text();
     if (reader.ok() && filter.empty()) return malformed("an empty topic filter");
+    out.reasons += static_cast<char>(subscribing ? refusal_of(filter, has_id) : std::uint8_t{no_subscription_existed});
     if (!subscribing) continue;
     const std::uint8_t options = reader.byte();
     if ((options & 3) == 3 || (options & (version == 5 ? 0xC0 : 0xFC))) return malformed("the options of a subscription");
     if ((options & 0x30) == 0x30) return wrong("retain handling 3");
   }
   if (!reader.ok()) return malformed("SUBSCRIBE is cut off or not UTF-8");
-  return out.filters > 0 ? Fault{} : wrong("no topic filter");
+  return out.reasons.empty() ? wrong("no topic filter") : Fault{};
 }
 
 Fault parse_disconnect(const Packet& packet, std::uint8_t version, Disconnect& out) {
@@ -489,46 +603,64 @@ std::uint8_t connack_code_of(std::uint8_t reason) {
   }
 }
 
-void put_connack(const ConnackWrite& connack, std::uint8_t version, std::string& out) {
-  std::string body;
-  put_byte(connack.session_present && connack.reason == success ? 1 : 0, body);
-  put_byte(version == 5 ? connack.reason : connack_code_of(connack.reason), body);
-  if (version == 5) {
-    std::string properties;
-    const auto put_short = [&](std::uint8_t id, std::uint16_t value) {
-      put_byte(id, properties);
-      put_two(value, properties);
-    };
-    const auto put_long = [&](std::uint8_t id, std::uint32_t value) {
-      put_byte(id, properties);
-      put_four(value, properties);
-    };
-    const auto put_flag = [&](std::uint8_t id) {
-      put_byte(id, properties);
-      put_byte(0, properties);
-    };
-    if (connack.reason == success) {
-      if (connack.say_session_expiry) put_long(session_expiry, connack.session_expiry_seconds);
-      if (connack.receive_maximum < 65535) put_short(receive_maximum, connack.receive_maximum);
-      if (connack.packet_max > 0) put_long(maximum_packet_size, connack.packet_max);
-      if (connack.topic_alias_maximum > 0) put_short(topic_alias_maximum, connack.topic_alias_maximum);
-      if (connack.keep_alive_seconds) put_short(server_keep_alive, *connack.keep_alive_seconds);
-      if (!connack.assigned_client_id.empty()) {
-        put_byte(assigned_client_id, properties);
-        put_text(connack.assigned_client_id, properties);
-      }
-      // There is nothing here to subscribe to.
-      put_flag(wildcard_available);
-      put_flag(subscription_ids_available);
-      put_flag(shared_available);
-    } else if (!connack.reason_string.empty()) {
+namespace {
+
+// The properties of CONNACK; `spare`: only what the client cannot do without.
+std::string connack_properties_of(const ConnackWrite& connack, bool spare) {
+  std::string properties;
+  const auto put_short = [&](std::uint8_t id, std::uint16_t value) {
+    put_byte(id, properties);
+    put_two(value, properties);
+  };
+  const auto put_long = [&](std::uint8_t id, std::uint32_t value) {
+    put_byte(id, properties);
+    put_four(value, properties);
+  };
+  const auto put_flag = [&](std::uint8_t id) {
+    put_byte(id, properties);
+    put_byte(0, properties);
+  };
+  if (connack.reason != success) {
+    if (!connack.reason_string.empty() && !spare) {
       put_byte(reason_string, properties);
       put_text(connack.reason_string, properties);
     }
-    put_variable(properties.size(), body);
-    body += properties;
+    return properties;
   }
-  put_packet(PacketType::connack, 0, body, out);
+  if (connack.say_session_expiry) put_long(session_expiry, connack.session_expiry_seconds);
+  if (connack.receive_maximum < 65535) put_short(receive_maximum, connack.receive_maximum);
+  if (connack.packet_max > 0 && !spare) put_long(maximum_packet_size, connack.packet_max);
+  if (connack.topic_alias_maximum > 0 && !spare) put_short(topic_alias_maximum, connack.topic_alias_maximum);
+  if (connack.keep_alive_seconds) put_short(server_keep_alive, *connack.keep_alive_seconds);
+  if (!connack.assigned_client_id.empty()) {
+    put_byte(assigned_client_id, properties);
+    put_text(connack.assigned_client_id, properties);
+  }
+  if (!spare) {  // there is nothing here to subscribe to
+    put_flag(wildcard_available);
+    put_flag(subscription_ids_available);
+    put_flag(shared_available);
+  }
+  return properties;
+}
+
+}  // namespace
+
+bool put_connack(const ConnackWrite& connack, std::uint8_t version, std::string& out, std::size_t bytes_max) {
+  for (const bool spare : {false, true}) {
+    std::string body;
+    put_byte(version != 3 && connack.session_present && connack.reason == success ? 1 : 0, body);  // 3.1 has no such flag
+    put_byte(version == 5 ? connack.reason : connack_code_of(connack.reason), body);
+    if (version == 5) {
+      const std::string properties = connack_properties_of(connack, spare);
+      put_variable(properties.size(), body);
+      body += properties;
+    }
+    if (1 + variable_size(body.size()) + body.size() > bytes_max) continue;
+    put_packet(PacketType::connack, 0, body, out);
+    return true;
+  }
+  return false;
 }
 
 void put_publish(const PublishWrite& publish, std::uint8_t version, std::string& out) {
@@ -559,27 +691,49 @@ void put_publish(const PublishWrite& publish, std::uint8_t version, std::string&
   out += text_of(publish.payload);
 }
 
-void put_ack(PacketType type, std::uint16_t packet_id, std::uint8_t reason, std::uint8_t version, std::string& out) {
-  const bool with_reason = version == 5 && reason != success;
-  put_first(type, type == PacketType::pubrel ? 2 : 0, out);
-  put_byte(with_reason ? 3 : 2, out);
-  put_two(packet_id, out);
-  if (with_reason) put_byte(reason, out);
+namespace {
+
+// A reason and, where there are words, the one property that holds them.
+void put_reason(std::uint8_t reason, std::string_view words, std::string& out) {
+  put_byte(reason, out);
+  if (words.empty()) return;
+  words = words.substr(0, 255);
+  put_variable(3 + words.size(), out);
+  put_byte(reason_string, out);
+  put_text(words, out);
+}
+std::size_t reason_size(std::string_view words) {
+  const std::size_t property = 3 + std::min<std::size_t>(words.size(), 255);
+  return words.empty() ? 1 : 1 + variable_size(property) + property;
 }
 
-void put_suback(PacketType type, std::uint16_t packet_id, std::size_t filters, std::uint8_t reason, std::uint8_t version, std::string& out) {
+}  // namespace
+
+void put_ack(PacketType type, std::uint16_t packet_id, std::uint8_t reason, std::uint8_t version, std::string& out, std::string_view words) {
+  const bool with_reason = version == 5 && reason != success;
+  put_first(type, type == PacketType::pubrel ? 2 : 0, out);
+  put_variable(with_reason ? 2 + reason_size(words) : 2, out);
+  put_two(packet_id, out);
+  if (with_reason) put_reason(reason, words, out);
+}
+
+void put_suback(PacketType type, std::uint16_t packet_id, std::string_view reasons, std::uint8_t version, std::string& out) {
   std::string body;
   put_two(packet_id, body);
-  if (version == 5) put_byte(0, body);  // no properties
-  if (version == 5 || type == PacketType::suback) body.append(filters, static_cast<char>(version == 5 ? reason : 0x80));
+  if (version == 5) {
+    put_byte(0, body);  // no properties
+    body += reasons;
+  } else if (type == PacketType::suback) {
+    body.append(reasons.size(), version == 4 ? '\x80' : '\0');
+  }
   put_packet(type, 0, body, out);
 }
 
-void put_disconnect(std::uint8_t reason, std::uint8_t version, std::string& out) {
+void put_disconnect(std::uint8_t reason, std::uint8_t version, std::string& out, std::string_view words) {
   put_first(PacketType::disconnect, 0, out);
   const bool with_reason = version == 5 && reason != success;
-  put_byte(with_reason ? 1 : 0, out);
-  if (with_reason) put_byte(reason, out);
+  put_variable(with_reason ? reason_size(words) : 0, out);
+  if (with_reason) put_reason(reason, words, out);
 }
 
 void put_ping(PacketType type, std::string& out) {

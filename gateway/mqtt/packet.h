@@ -1,4 +1,4 @@
-// MQTT control packets as bytes, both directions: OASIS MQTT 3.1.1 and MQTT 5.0. Pure: no I/O, no clock, no allocation while
+// MQTT control packets as bytes, both directions: OASIS MQTT 3.1.1 and MQTT 5.0, and of MQTT 3.1 what its publishers say. Pure: no I/O, no clock, no allocation while
 // parsing; what is parsed are views into the packet. Everything read from outside is bounded and checked: lengths, UTF-8
 // (MQTT 5, section 1.5.4), flags, properties that a packet may not carry, and properties given twice.
 #pragma once
@@ -43,9 +43,12 @@ struct Packet {
   PacketType type = PacketType::connect;
   std::uint8_t flags = 0;  // the low four bits of the first byte
   BytesView body;
+  std::size_t bytes = 0;      // as it came, its fixed header included
+  std::size_t cut_bytes = 0;  // what `body` lacks at its end: the packet was larger than is taken, and was skipped
 };
 
-// Splits a byte stream into packets, however it is cut. Holds at most one unfinished packet.
+// Splits a byte stream into packets, however it is cut. Holds at most one unfinished packet, or the first `packet_max` bytes
+// of one that it skips.
 class Framer {
  public:
   enum class Next : std::uint8_t { packet, more, oversize, malformed };
@@ -53,21 +56,31 @@ class Framer {
   explicit Framer(std::size_t packet_max) : packet_max_(packet_max) {}
   // `chunk` must live until next() says `more` or keep() is called.
   void push(BytesView chunk);
-  // The next whole packet, a view valid until the next push() or keep(); or `more`: all bytes are taken in. After `oversize`
-  // (the packet would be larger than `packet_max`, its fixed header included) and `malformed` nothing more can be read.
+  // The next whole packet, a view valid until the next push() or keep(); or `more`: all bytes are taken in. `oversize`: a
+  // packet begins that would be larger than `packet_max`, its fixed header included; its type, flags and size are in `packet`.
+  // skip() reads it to its end, where it is a packet with `cut_bytes`; else, and after `malformed`, nothing more can be read.
   Next next(Packet& packet);
+  void skip();
   // Stops before the end of the chunk: what is left is kept, and next() goes on with it.
   void keep();
   // The packet that next() gave last is given again.
-  void back() { left_ = before_; }
-  void set_packet_max(std::size_t packet_max) { packet_max_ = packet_max; }
+  void back();
+  std::size_t memory() const { return held_.capacity() + head_.capacity(); }
 
  private:
+  Next skip_on(Packet& packet);
+
   std::size_t packet_max_;
   Bytes held_;      // the beginning of an unfinished packet
   BytesView left_;  // not yet split; in `held_` or in the caller's chunk
   BytesView before_;
   bool in_held_ = false;
+
+  enum class Skip : std::uint8_t { none, reading, given };
+  Skip skip_ = Skip::none;
+  std::size_t skip_bytes_ = 0;  // of the packet that is skipped
+  std::size_t skip_left_ = 0;   // of them still to come
+  Bytes head_;                  // its first `packet_max` bytes
 };
 
 // ---- reading ----------------------------------------------------------------------------------------------------------
@@ -83,7 +96,9 @@ struct Will {
 };
 
 struct Connect {
-  std::uint8_t version = 5;  // 4: MQTT 3.1.1
+  // 3: MQTT 3.1, 4: 3.1.1, 5; 0 where it names no MQTT, and there is nothing to answer. A version that is none of ours is
+  // answered (`unsupported_version`) in the words of the nearest one.
+  std::uint8_t version = 5;
   bool clean_start = true;
   std::uint16_t keep_alive_seconds = 0;
   std::string_view client_id;
@@ -92,6 +107,7 @@ struct Connect {
   std::optional<BytesView> password;
   std::uint32_t session_expiry_seconds = 0;  // 3.1.1: without a clean session, for ever (UINT32_MAX)
   std::uint32_t packet_max = UINT32_MAX;     // what the client accepts
+  bool wants_reasons = true;                 // reason strings also with acknowledgements (section 3.1.2.11.7)
   bool extended_auth = false;
 };
 // `fault.reason` is a reason code of MQTT 5; CONNACK's codes of 3.1.1 are connack_code_of(reason).
@@ -105,6 +121,7 @@ struct Publish {
   std::uint16_t topic_alias = 0;  // 0: none
   std::string_view content_type;
   BytesView payload;
+  std::size_t whole_bytes = 0;    // of a payload whose packet was skipped, `payload` its beginning; 0: `payload` is all of it
 };
 // `properties` gets the user properties; it is cleared first. A broker may add subscription identifiers, several of them, and
 // no topic alias, since we announce none (MQTT 5, sections 3.3.2.3.8 and 3.3.2.3.4).
@@ -120,7 +137,7 @@ Fault parse_ack(const Packet& packet, std::uint8_t version, Ack& out);
 
 struct Subscribe {
   std::uint16_t packet_id = 0;
-  std::size_t filters = 0;
+  std::string reasons;  // why not, a byte for each filter
 };
 Fault parse_subscribe(const Packet& packet, std::uint8_t version, Subscribe& out);  // and UNSUBSCRIBE
 
@@ -168,7 +185,9 @@ struct ConnackWrite {
   std::optional<std::uint16_t> keep_alive_seconds;
   std::string_view reason_string;
 };
-void put_connack(const ConnackWrite& connack, std::uint8_t version, std::string& out);
+// No larger than `bytes_max`, the client's own Maximum Packet Size (section 3.1.2.11.4): first the reason string and what a
+// publisher can do without are left out. False: not even so does it fit, nothing was written.
+bool put_connack(const ConnackWrite& connack, std::uint8_t version, std::string& out, std::size_t bytes_max = SIZE_MAX);
 
 struct PublishWrite {
   std::string_view topic;
@@ -181,12 +200,13 @@ struct PublishWrite {
 };
 void put_publish(const PublishWrite& publish, std::uint8_t version, std::string& out);
 
-// PUBACK, PUBREC, PUBREL, PUBCOMP. With 3.1.1 there is no room for a reason.
-void put_ack(PacketType type, std::uint16_t packet_id, std::uint8_t reason, std::uint8_t version, std::string& out);
-// SUBACK and UNSUBACK, the same reason for every filter. 3.1.1: 0x80 for SUBACK, nothing for UNSUBACK.
-void put_suback(PacketType type, std::uint16_t packet_id, std::size_t filters, std::uint8_t reason, std::uint8_t version, std::string& out);
+// PUBACK, PUBREC, PUBREL, PUBCOMP. With 3.1.1 there is no room for a reason; the words only go with a reason.
+void put_ack(PacketType type, std::uint16_t packet_id, std::uint8_t reason, std::uint8_t version, std::string& out, std::string_view words = {});
+// SUBACK and UNSUBACK with a reason for every filter. 3.1.1: 0x80 each for SUBACK, nothing for UNSUBACK. MQTT 3.1 has no word
+// for a refusal: QoS 0 is granted, and nothing ever comes.
+void put_suback(PacketType type, std::uint16_t packet_id, std::string_view reasons, std::uint8_t version, std::string& out);
 // With 3.1.1 only a client sends it, without a reason.
-void put_disconnect(std::uint8_t reason, std::uint8_t version, std::string& out);
+void put_disconnect(std::uint8_t reason, std::uint8_t version, std::string& out, std::string_view words = {});
 void put_ping(PacketType type, std::string& out);
 std::uint8_t connack_code_of(std::uint8_t reason);  // MQTT 3.1.1, section 3.2.2.3
 

@@ -137,6 +137,7 @@ void mqtt_packets(BytesView bytes) {
       c.accept(welcome, &session);
     }
     bool may_publish(EndpointConnection&, std::string_view topic) override { return topic.size() != 7; }
+    void denied(EndpointConnection&) override {}
     Taken offer(EndpointConnection&, const mqtt::Publish&, const mqtt::UserProperties&) override { return ++taken % 5 == 0 ? Taken::busy : Taken::taken; }
     void redelivered(EndpointConnection&) override {}
   };
@@ -145,7 +146,8 @@ void mqtt_packets(BytesView bytes) {
   for (const bool greeted : {true, false}) {
     Host host;
     EndpointLimits limits;
-    limits.packet_max = 4096;
+    limits.packet_max = 512;
+    limits.skip_max = 8192;
     EndpointConnection c(host, limits);
     std::string greeting;
     mqtt::put_connect({static_cast<std::uint8_t>(4 + step % 2), "c", 10, false, 9, "", {}}, greeting);
@@ -156,6 +158,8 @@ void mqtt_packets(BytesView bytes) {
       c.sealed(++ticket);
       if (ticket % 3 == 0) c.durable(ticket - 1);
       for (int i = 0; i < 4 && c.stalled(); ++i) c.go_on();
+      if (c.memory() > (128 << 10)) std::abort();
+      c.output().clear();
     }
     const auto again = ClientSession::decode(host.session.encode());
     if (!again || again->encode() != host.session.encode()) std::abort();

@@ -258,7 +258,8 @@ class Conformance(Endpoint):
             "2.2.2 a property given twice": (0x82, publish(properties=b"\x01\x00\x01\x00")),
             "2.2.2 properties longer than the packet": (0x81, packet(0x32, text("a") + b"\x00\x01\x7f")),
             "3.1.0 a second CONNECT": (0x82, connect()),
-            "3.1.2.11.4 a packet above the maximum size": (0x95, publish(payload=b"x" * 1100)),
+            "3.1.2.11.4 a message too large to be read to its end": (0x95, b"\x32\xff\xff\xff\x7f"),
+            "3.1.2.11.4 another packet above the maximum size": (0x95, packet(0x82, b"\x00\x01\x00" + text("a" * 1100) + b"\x00")),
             "3.3.1.1 DUP with QoS 0": (0x81, publish(qos=0, flags=8)),
             "3.3.1.2 QoS 3": (0x81, publish(qos=3)),
             "3.3.2.1 a wildcard in a topic": (0x90, publish(topic="plant/+/d1")),
@@ -290,8 +291,10 @@ class Conformance(Endpoint):
         self.endpoint()
         cases = {
             "3.1 the first packet is no CONNECT": (None, publish()),
-            "3.1.2.1 another protocol name": (1, connect(name="MQXX", version=4)),
-            "3.1.2.2 version 3": (1, connect(version=3, name="MQIsdp")),
+            "3.1.2.1 another protocol name": (None, connect(name="MQXX", version=4)),
+            "3.1.2.2 version 3 under the name of version 4": (1, connect(version=3)),
+            "2.1.3 reserved flags of CONNECT": (None, b"\x11" + connect(version=4)[1:]),
+            "3.1.1: 3.1.2.3 the reserved flag": (None, connect(version=4, flags=3)),
             "3.1.2.2 version 6": (0x84, connect(version=6)),
             "3.1.2.3 the reserved flag": (0x81, connect(flags=3)),
             "3.1.2.6 will QoS without a will": (0x81, connect(flags=2 | 8)),
@@ -302,7 +305,7 @@ class Conformance(Endpoint):
             "3.1.3 bytes behind the end": (0x81, connect(payload=b"x")),
             "3.1.3.3 a will topic with a wildcard": (0x90, connect(flags=2 | 4, payload=b"\x00" + text("a/#") + text("b"))),
             "3.1.1: 3.1.3.1 no identifier and no clean session": (2, connect(version=4, client="", flags=0)),
-            "3.1.1: 3.1.2.9 a password without a user": (3, connect(version=4, flags=2 | 0x40, payload=text("x"))),
+            "3.1.1: 3.1.2.9 a password without a user": (None, connect(version=4, flags=2 | 0x40, payload=text("x"))),
         }
         for name, (reason, *packets) in cases.items():
             with self.subTest(name):
@@ -317,7 +320,7 @@ class Conformance(Endpoint):
         raw.send(publish(properties=b"\x23\x00\x02"), publish(topic="", id=2, properties=b"\x23\x00\x02"))  # 3.3.2.3.4
         self.assertEqual([raw.packet() for _ in range(2)], [(0x40, b"\x00\x01"), (0x40, b"\x00\x02")])
         raw.send(packet(0x82, b"\x00\x09\x00" + text("a/#") + b"\x01" + text("b") + b"\x00"), packet(0xA2, b"\x00\x0a\x00" + text("a/#")), packet(0xC0))
-        self.assertEqual([raw.packet() for _ in range(3)], [(0x90, b"\x00\x09\x00\x87\x87"), (0xB0, b"\x00\x0a\x00\x11"), (0xD0, b"")])
+        self.assertEqual([raw.packet() for _ in range(3)], [(0x90, b"\x00\x09\x00\xa2\x87"), (0xB0, b"\x00\x0a\x00\x11"), (0xD0, b"")])
         old = Raw(self.port, connect(version=4, client="old"), packet(0x82, b"\x00\x09" + text("a/#") + b"\x01"))
         self.assertEqual([old.packet() for _ in range(2)], [(0x20, b"\x00\x00"), (0x90, b"\x00\x09\x80")])
         # 3.1.4-3: another connection takes the identifier over
@@ -338,6 +341,93 @@ class Conformance(Endpoint):
             self.assertEqual(one.packet()[0], 0x20)
         self.assertEqual(Raw(self.port, connect(client="h6")).all(), [])
         self.assertEqual(self.metric("millrace_endpoint_over_limit_total"), 1)
+
+
+class OddClients(Endpoint):
+    """Old, large and misbehaving clients: each is served or told, and its neighbours do not notice."""
+
+    def lines(self, words):
+        return [line for line in (self.folder / "gateway.log").read_text().splitlines() if words in line]
+
+    def test_mqtt_3_1_is_taken(self):
+        self.endpoint()
+        for qos in (0, 1, 2):
+            subprocess.run(["mosquitto_pub", "-V", "mqttv31", "-p", str(self.port), "-q", str(qos), "-t", "plant/l1/d1/telemetry",
+                            "-m", f'{{"ts":{1700000000 + qos},"value":{qos}}}'], check=True, timeout=20)
+        wait_for(lambda: [r["value"] for r in self.records()] == [0, 1, 2], "all are in the log")
+
+    def test_stock_mosquitto_bridges_connect_and_deliver(self):
+        self.endpoint()
+        bridges = ""
+        for name, version in (("one", ""), ("two", "bridge_protocol_version mqttv31"), ("three", "bridge_protocol_version mqttv50")):
+            bridges += f"connection {name}\naddress 127.0.0.1:{self.port}\n{version}\ntopic plant/{name}/# out 1\n"
+        broker = self.broker(extra=bridges)
+        wait_for(lambda: self.metric("millrace_endpoint_connects_total") >= 3, "the bridges are in")
+        for name in ("one", "two", "three"):
+            self.publish(broker.port, f"plant/{name}/d1/telemetry", '{"ts":1700000001,"value":7}')
+        wait_for(lambda: len(self.records()) == 3, "what they bring is in the log")
+        self.assertEqual(self.metric("millrace_endpoint_connects_total"), 3)
+
+    def test_qos_2_of_3_1_1_with_more_under_way_than_the_receive_maximum(self):
+        self.endpoint(input='anonymous = true\nreceive_maximum = 10')
+        publishers = []
+        for name in ("d1", "d2"):
+            publisher = subprocess.Popen(["mosquitto_pub", "-V", "mqttv311", "-p", str(self.port), "-q", "2", "-l", "-t", f"plant/l1/{name}/telemetry"],
+                                         stdin=subprocess.PIPE, text=True)
+            self.addCleanup(publisher.kill)
+            publisher.stdin.write("".join(f'{{"ts":{1700000000 + n},"value":{n}}}\n' for n in range(200)))
+            publisher.stdin.close()
+            publishers.append(publisher)
+        for publisher in publishers:
+            self.assertEqual(publisher.wait(30), 0)
+        wait_for(lambda: len(self.records()) == 400, "all are in the log")
+        for name in ("d1", "d2"):
+            self.assertEqual(sorted(r["value"] for r in self.records() if r["device"] == name), list(range(200)))
+
+    def test_what_is_too_large_is_told_and_what_is_behind_it_flows(self):
+        self.endpoint()
+        honest = Raw(self.port, connect(client="honest"))
+        self.assertEqual(honest.packet()[0], 0x20)
+        for n, version in enumerate((4, 5)):
+            client, topic = f"camera-{version}", f"plant/l1/camera-{version}/telemetry"
+            raw = Raw(self.port, connect(client=client, version=version), publish(topic, b"[" + b"7" * 70_000, 1, 1, version),
+                      publish(topic, b"[" + b"7" * 70_000, 2, 2, version), publish(topic, id=3, version=version))
+            answers = [raw.packet() for _ in range(4)]
+            self.assertEqual([first for first, _ in answers], [0x20, 0x40, 0x50, 0x40])
+            self.assertEqual(answers[3][1], b"\x00\x03")
+            if version == 5:  # the reason, and in words the size and the limit
+                self.assertEqual((answers[1][1][2], answers[2][1][2]), (0x97, 0x97))
+                self.assertRegex(answers[1][1], b"7\\d{4} bytes is larger than packet_max, 65536 bytes")
+            else:
+                self.assertEqual((answers[1][1], answers[2][1]), (b"\x00\x01", b"\x00\x02"))
+            self.assertEqual(self.metric("millrace_endpoint_too_large_total"), 2 * n + 2)
+            told = self.lines(client + ":")
+            self.assertEqual(len(told), 2)
+            for words in ("70001 bytes", "packet_max", "65536", topic):
+                self.assertIn(words, told[0])
+            honest.send(publish(id=n + 1))
+            self.assertEqual(honest.packet(), (0x40, bytes([0, n + 1])))
+        wait_for(lambda: len(self.records()) == 4, "what is not too large is in the log")
+        letters = self.records("dead")
+        self.assertEqual(len(letters), 4)
+        self.assertIn("70001 bytes", json.dumps(letters[0]))
+        self.assertEqual(self.metric("millrace_undecodable_total"), 4)
+
+    def test_releases_without_end_take_no_memory_and_harm_nobody(self):
+        gateway = self.endpoint(input='anonymous = true\nack_interval = "10s"')
+        before = cost_of(gateway.process.pid)[1]
+        flood = Raw(self.port, connect(client="flood"), publish())  # its PUBACK waits, and all that follows with it
+        flood.socket.setblocking(False)
+        chunk, sent = b"".join(packet(0x62, struct.pack(">H", n + 1)) for n in range(16_000)), 0
+        deadline = time.monotonic() + 60
+        while sent < 64 << 20 and time.monotonic() < deadline:
+            try:
+                sent += flood.socket.send(chunk)
+            except BlockingIOError:
+                break  # nobody reads it any more
+        honest = Raw(self.port, connect(client="honest"), packet(0xC0))
+        self.assertEqual([honest.packet()[0] for _ in range(2)], [0x20, 0xD0])
+        self.assertLess(cost_of(gateway.process.pid)[1] - before, 20_000)
 
 
 class Access(Endpoint):

@@ -53,6 +53,7 @@ struct StateIntake final : Intake {
 struct NoHost final : EndpointConnection::Host {
   void arrived(EndpointConnection&, const mqtt::Connect&) override {}
   bool may_publish(EndpointConnection&, std::string_view) override { return true; }
+  void denied(EndpointConnection&) override {}
   Taken offer(EndpointConnection&, const mqtt::Publish&, const mqtt::UserProperties&) override { return Taken::taken; }
   void redelivered(EndpointConnection&) override {}
 };

@@ -2,6 +2,7 @@
 #include <doctest/doctest.h>
 
 #include <deque>
+#include <set>
 
 #include "base/rng.h"
 #include "base/text.h"
@@ -15,6 +16,7 @@
 
 using namespace millrace;
 using mqtt::PacketType;
+using namespace std::string_literals;
 
 namespace {
 
@@ -36,6 +38,47 @@ std::string publish_packet(int version, const std::string& topic, const std::str
   return out;
 }
 
+// A CONNECT as it may come from anywhere: the name, the level, the flags of packet and CONNECT as given.
+std::string odd_connect(const std::string& name, int level, int flags = 2, const std::string& client = "c1", int first = 0x10) {
+  std::string body = {'\0', static_cast<char>(name.size())};
+  body += name;
+  body += static_cast<char>(level);
+  body += static_cast<char>(flags);
+  body += "\0\x0a"s;
+  if (level == 5) body += '\0';
+  body += std::string{'\0', static_cast<char>(client.size())} + client;
+  return std::string{static_cast<char>(first), static_cast<char>(body.size())} + body;
+}
+
+// With a topic alias; an empty topic leaves it to the alias.
+std::string alias_packet(const std::string& topic, const std::string& payload, std::uint16_t id, int alias) {
+  std::string packet = publish_packet(5, topic, payload, 1, id);
+  const std::size_t behind_id = 2 + topic.size() + 2;
+  std::string body = packet.substr(packet.size() - (behind_id + 1 + payload.size()));
+  body.replace(behind_id, 1, "\x03\x23\0"s + static_cast<char>(alias));
+  std::string out(1, packet[0]);
+  for (std::size_t left = body.size(); ; left >>= 7) {
+    out += static_cast<char>((left & 0x7F) | (left > 0x7F ? 0x80 : 0));
+    if (left <= 0x7F) break;
+  }
+  return out + body;
+}
+
+// The packets of an answer, one each.
+std::vector<std::string> packets_of(const std::string& answer) {
+  std::vector<std::string> packets;
+  mqtt::Framer framer(SIZE_MAX);
+  framer.push(bytes_of(answer));
+  mqtt::Packet packet;
+  std::size_t at = 0;
+  while (framer.next(packet) == mqtt::Framer::Next::packet) {
+    packets.push_back(answer.substr(at, packet.bytes));
+    at += packet.bytes;
+  }
+  CHECK(at == answer.size());
+  return packets;
+}
+
 std::string ack_packet(PacketType type, std::uint16_t id) {
   std::string out;
   mqtt::put_ack(type, id, 0, 4, out);
@@ -47,7 +90,7 @@ struct FakeHost final : EndpointConnection::Host {
   ClientSession session;
   std::vector<std::string> taken;
   std::size_t room = SIZE_MAX;
-  int redelivered_count = 0;
+  int redelivered_count = 0, denied_count = 0;
   bool session_present = false, answer_at_once = true, quota = false;
   std::uint16_t receive_maximum = 10;
 
@@ -64,9 +107,10 @@ struct FakeHost final : EndpointConnection::Host {
     if (answer_at_once) welcome(c);
   }
   bool may_publish(EndpointConnection&, std::string_view topic) override { return !topic.starts_with("forbidden"); }
+  void denied(EndpointConnection&) override { ++denied_count; }
   Taken offer(EndpointConnection&, const mqtt::Publish& p, const mqtt::UserProperties&) override {
     if (taken.size() >= room) return quota ? Taken::quota : Taken::busy;
-    taken.push_back(text(p.topic, "=", text_of(p.payload)));
+    taken.push_back(p.whole_bytes > 0 ? text(p.topic, ": ", p.whole_bytes, " bytes") : text(p.topic, "=", text_of(p.payload)));
     return Taken::taken;
   }
   void redelivered(EndpointConnection&) override { ++redelivered_count; }
@@ -202,6 +246,338 @@ TEST_CASE("endpoint: bytes behind a CONNECT that waits for its answer are kept")
   CHECK(talk.host.taken.size() == 1);
 }
 
+// ---- what is too large ----------------------------------------------------------------------------------------------
+
+TEST_CASE("endpoint: a message that is too large is answered and kept as a dead letter, and what comes behind it is taken") {
+  for (const int version : {3, 4, 5}) {
+    for (const int qos : {0, 1, 2}) {
+      CAPTURE(version);
+      CAPTURE(qos);
+      const std::string large = publish_packet(version, "plant/large", std::string(5000, 'x'), qos, 1);
+      const std::string bytes = large + publish_packet(version, "plant/small", "1", 1, 2) + publish_packet(version, "other/large", std::string(70'000, 'y'), qos, 3);
+      std::string first;
+      for (const std::size_t step : {std::size_t{1}, std::size_t{7}, std::size_t{4096}, bytes.size()}) {
+        Talk talk;
+        talk.limits.packet_max = 1000;
+        talk.limits.skip_max = 100'000;
+        EndpointConnection c(talk.host, talk.limits);
+        c.receive(bytes_of(odd_connect(version == 3 ? "MQIsdp" : "MQTT", version)));
+        c.output().clear();
+        for (std::size_t at = 0; at < bytes.size(); at += step) c.receive(bytes_of(std::string_view(bytes).substr(at, step)));
+        c.sealed(1);
+        CHECK(c.output().empty());  // nothing is promised before the letter is durable
+        c.durable(1);
+        CHECK(c.open());
+        CHECK(talk.host.taken == std::vector<std::string>{"plant/large: 5000 bytes", "plant/small=1", "other/large: 70000 bytes"});
+        CHECK(c.memory() < 10'000);
+        if (first.empty()) first = c.output();
+        CHECK(c.output() == first);
+      }
+      const auto answers = packets_of(first);
+      REQUIRE(answers.size() == (qos == 0 ? 1 : 3));
+      if (qos == 0) continue;
+      CHECK(answers[1] == ack_packet(PacketType::puback, 2));
+      if (version < 5) {  // it has no word for it
+        CHECK(answers[0] == ack_packet(qos == 1 ? PacketType::puback : PacketType::pubrec, 1));
+      } else {
+        CHECK(static_cast<unsigned char>(answers[0][0]) == (qos == 1 ? 0x40 : 0x50));
+        CHECK(static_cast<unsigned char>(answers[0][4]) == mqtt::quota_exceeded);  // 0x95 is no reason of an acknowledgement
+        CHECK(answers[0].find(text(large.size(), " bytes")) != std::string::npos);
+        CHECK(answers[0].find("packet_max, 1000 bytes") != std::string::npos);
+      }
+    }
+  }
+}
+
+TEST_CASE("endpoint: a message too large to be read to its end ends the connection, and the client is told why") {
+  Talk talk;
+  talk.limits.skip_max = 100'000;
+  talk.say(connect_packet(5));
+  const std::string answer = talk.say(publish_packet(5, "a", std::string(100'000, 'x'), 1, 1).substr(0, 10));
+  CHECK(Talk::reason(answer) == mqtt::packet_too_large);
+  CHECK(answer.find("packet_max, 65536 bytes") != std::string::npos);
+  CHECK_FALSE(talk.c.open());
+  Talk old;
+  old.limits.skip_max = 100'000;
+  old.say(connect_packet(4));
+  CHECK(old.say(publish_packet(4, "a", std::string(100'000, 'x'), 1, 1).substr(0, 10)).empty());
+  CHECK(old.c.ending().why.find("packet_max") != std::string::npos);
+}
+
+TEST_CASE("endpoint: a message that is too large waits while the host is busy, and is told what it may not do before its size") {
+  Talk talk;
+  talk.limits.packet_max = 200;
+  EndpointConnection c(talk.host, talk.limits);
+  c.receive(bytes_of(connect_packet(5)));
+  talk.host.room = 0;
+  c.receive(bytes_of(publish_packet(5, "a", std::string(500, 'x'), 1, 1) + publish_packet(5, "forbidden", std::string(500, 'x'), 1, 2) + publish_packet(5, "a", "2", 1, 3)));
+  CHECK(c.stalled());
+  c.go_on();
+  CHECK(c.stalled());
+  talk.host.room = 10;
+  c.go_on();
+  CHECK_FALSE(c.stalled());
+  CHECK(talk.host.taken == std::vector<std::string>{"a: 500 bytes", "a=2"});
+  c.output().clear();
+  c.sealed(1);
+  c.durable(1);
+  const auto answers = packets_of(c.output());
+  REQUIRE(answers.size() == 3);
+  CHECK(static_cast<unsigned char>(answers[0][4]) == mqtt::quota_exceeded);
+  CHECK(static_cast<unsigned char>(answers[1][4]) == mqtt::not_authorized);
+  CHECK(answers[2] == ack_packet(PacketType::puback, 3));
+}
+
+TEST_CASE("endpoint: an alias is set by a message that is too large as by any other") {
+  Talk talk;
+  talk.limits.packet_max = 200;
+  EndpointConnection c(talk.host, talk.limits);
+  c.receive(bytes_of(connect_packet(5)));
+  c.receive(bytes_of(alias_packet("plant/a", std::string(500, 'x'), 1, 3) + alias_packet("", "1", 2, 3) + alias_packet("", std::string(300, 'y'), 3, 3)));
+  CHECK(c.open());
+  CHECK(talk.host.taken == std::vector<std::string>{"plant/a: 500 bytes", "plant/a=1", "plant/a: 300 bytes"});
+}
+
+TEST_CASE("endpoint: one limit for every packet: a CONNECT of that size is taken, a larger one is told") {
+  for (const int version : {4, 5}) {
+    CAPTURE(version);
+    const auto with_user_of = [&](std::size_t size) {
+      std::string out;
+      mqtt::put_connect({static_cast<std::uint8_t>(version), "c1", 30, true, 0, std::string(size, 'u'), {}}, out);
+      return out;
+    };
+    Talk talk;
+    talk.say(with_user_of(60'000));
+    CHECK(talk.c.open());
+    Talk small;
+    small.limits.packet_max = 1000;
+    EndpointConnection c(small.host, small.limits);
+    const std::string large = with_user_of(2000);
+    for (const char byte : large) c.receive(bytes_of(std::string_view(&byte, 1)));
+    CHECK(c.ending().ended);
+    CHECK(c.ending().why.find(text(large.size(), " bytes")) != std::string::npos);
+    CHECK(static_cast<unsigned char>(c.output()[3]) == (version == 5 ? mqtt::packet_too_large : 3));
+  }
+}
+
+// ---- what waits -----------------------------------------------------------------------------------------------------
+
+TEST_CASE("endpoint: a 3.1.1 client with more QoS 2 messages under way than the receive maximum is served to its end") {
+  Talk talk;
+  talk.say(connect_packet(4, "c1", false));
+  std::size_t completed = 0;
+  // Twenty under way at a maximum of ten, each PUBREL queued behind the messages that follow.
+  for (std::uint16_t at = 1; at <= 200; at = static_cast<std::uint16_t>(at + 20)) {
+    std::string messages, releases;
+    for (std::uint16_t id = at; id < at + 20; ++id) {
+      messages += publish_packet(4, "a", text(id), 2, id);
+      mqtt::put_ack(PacketType::pubrel, id, 0, 4, releases);
+    }
+    std::string answer = talk.say(messages);
+    while (talk.c.stalled()) {
+      talk.c.go_on();
+      answer += talk.say("");
+    }
+    CHECK(packets_of(answer).size() == 20);
+    answer = talk.say(releases);
+    while (talk.c.stalled()) {
+      talk.c.go_on();
+      answer += talk.say("");
+    }
+    completed += packets_of(answer).size();
+  }
+  CHECK(completed == 200);
+  CHECK(talk.host.taken.size() == 200);
+  CHECK(talk.host.session.held() == 0);
+}
+
+TEST_CASE("endpoint: a 3.1.1 client that releases nothing is read on, at a bounded cost, until every identifier is taken") {
+  Talk talk;
+  talk.say(connect_packet(4, "c1", false));
+  for (std::uint32_t id = 1; id <= 65535; ++id) {
+    talk.say(publish_packet(4, "a", "1", 2, static_cast<std::uint16_t>(id)));
+    REQUIRE_FALSE(talk.c.stalled());
+  }
+  CHECK(talk.host.session.held() == 65535);
+  CHECK(talk.host.session.encode().size() < 12'000);
+  CHECK(talk.host.session.memory() < 20'000);
+  CHECK(talk.c.releases() == 0);
+  CHECK(talk.say(publish_packet(4, "a", "1", 2, 9, true)) == ack_packet(PacketType::pubrec, 9));
+  CHECK(talk.host.redelivered_count == 1);
+}
+
+TEST_CASE("endpoint: what a session holds from before is no part of the new connection's quota") {
+  Talk talk;
+  for (std::uint16_t id = 101; id <= 200; ++id) talk.host.session.hold(id);
+  talk.host.session_present = true;
+  talk.say(connect_packet(5, "c1", false, 3600));
+  std::string bytes;
+  for (std::uint16_t id = 1; id <= 10; ++id) bytes += publish_packet(5, "a", text(id), 2, id);
+  CHECK(packets_of(talk.say(bytes)).size() == 10);
+  CHECK(talk.c.open());
+  CHECK(talk.host.taken.size() == 10);
+  CHECK(Talk::reason(talk.say(publish_packet(5, "a", "11", 2, 11))) == mqtt::receive_maximum_exceeded);
+}
+
+TEST_CASE("endpoint: releases without end while a commit hangs are held back, and all are answered afterwards") {
+  for (const int version : {4, 5}) {
+    CAPTURE(version);
+    Talk talk;
+    talk.say(connect_packet(version));
+    std::string chunk;
+    for (int i = 0; i < 16'000; ++i) mqtt::put_ack(PacketType::pubrel, static_cast<std::uint16_t>(1 + i), 0, 4, chunk);
+    talk.c.receive(bytes_of(chunk));
+    CHECK(talk.c.stalled());
+    CHECK(talk.c.at_its_limit());
+    CHECK(talk.c.memory() < (128 << 10));  // the chunk that was left, and no more
+    std::size_t answered = 0;
+    for (int i = 0; i < 100 && (talk.c.stalled() || talk.c.waits()); ++i) {
+      answered += packets_of(talk.say("")).size();
+      talk.c.go_on();
+    }
+    CHECK(answered == 16'000);
+  }
+}
+
+TEST_CASE("endpoint: an alias keeps its topic only where the client may publish, and all together are bounded") {
+  Talk talk;
+  talk.say(connect_packet(5));
+  const std::string long_topic(5000, 't');
+  for (int alias = 1; alias <= 16; ++alias) talk.say(alias_packet("forbidden/" + long_topic, "1", 1, alias));
+  CHECK(talk.c.open());
+  CHECK(talk.c.memory() < 8000);
+  const auto answers = packets_of(talk.say(alias_packet("", "1", 2, 7) + alias_packet("plant/x", "2", 3, 7) + alias_packet("", "3", 4, 7)));
+  REQUIRE(answers.size() == 3);
+  CHECK(static_cast<unsigned char>(answers[0][4]) == mqtt::not_authorized);  // not a protocol error: the alias is set
+  CHECK(talk.host.denied_count == 17);
+  CHECK(talk.host.taken == std::vector<std::string>{"plant/x=2", "plant/x=3"});
+  for (int alias = 1; alias <= 3; ++alias) talk.say(alias_packet(long_topic, "1", 9, alias));
+  CHECK(talk.c.open());
+  const std::string answer = talk.say(alias_packet(long_topic, "1", 9, 4));
+  CHECK(static_cast<unsigned char>(answer[2]) == mqtt::quota_exceeded);
+  CHECK(talk.c.ending().why.find("topic aliases") != std::string::npos);
+}
+
+TEST_CASE("endpoint: of a will no more is kept than becomes of it") {
+  std::string body = "\0\x04MQTT\x04\x06\0\x0a\0\x02" "c1" "\0\x06will/t"s;
+  body += "\x27\x10"s + std::string(10'000, 'w');
+  Talk talk;
+  talk.say("\x10"s + static_cast<char>((body.size() & 0x7F) | 0x80) + static_cast<char>(body.size() >> 7) + body);
+  REQUIRE(talk.c.will());
+  CHECK(talk.c.will()->payload == std::string(4096, 'w'));
+  CHECK(talk.c.will()->payload_bytes == 10'000);
+}
+
+// ---- older and odd clients ------------------------------------------------------------------------------------------
+
+TEST_CASE("endpoint: MQTT 3.1 is taken by its own rules") {
+  const std::string welcomed = "\x20\x02\0\0"s;
+  Talk talk;
+  talk.host.session_present = true;
+  CHECK(talk.say(odd_connect("MQIsdp", 3, 0, std::string(23, 'c'))) == welcomed);  // the flag for a session is 3.1.1's
+  CHECK(talk.c.open());
+  CHECK(talk.say(publish_packet(3, "a", "1", 2, 1)) == ack_packet(PacketType::pubrec, 1));
+  CHECK(talk.say("\x6a\x02\0\x01"s) == ack_packet(PacketType::pubcomp, 1));  // sent again: DUP is set
+  CHECK(talk.say("\x8a\x06\0\x05\0\x01#\0"s) == "\x90\x03\0\x05\0"s);  // it knows no refusal
+  Talk bridge;
+  CHECK(bridge.say(odd_connect("MQIsdp", 0x83)) == welcomed);
+  for (const std::string& client : {std::string{}, std::string(24, 'c')}) {
+    Talk refused;
+    CHECK(refused.say(odd_connect("MQIsdp", 3, 2, client)) == "\x20\x02\0\x02"s);
+  }
+  // Umlauts count once: characters, not bytes.
+  Talk umlauts;
+  std::string name;
+  for (int i = 0; i < 23; ++i) name += "\xc3\xa4";
+  CHECK(umlauts.say(odd_connect("MQIsdp", 3, 2, name)) == welcomed);
+  // Flags for a user name and a password, and nothing there: the length counts more.
+  Talk forgetful;
+  CHECK(forgetful.say(odd_connect("MQIsdp", 3, 0xC2)) == welcomed);
+}
+
+TEST_CASE("endpoint: a bridge that marks its level is served as what it is, MQTT 3.1.1") {
+  Talk talk;
+  CHECK(talk.say(odd_connect("MQTT", 0x84)) == "\x20\x02\0\0"s);
+  CHECK(talk.c.version() == 4);
+  CHECK(talk.say(publish_packet(4, "u/1", "1", 1, 1)) == ack_packet(PacketType::puback, 1));
+}
+
+TEST_CASE("endpoint: a CONNECT that does not conform is closed without CONNACK, one of another level hears so") {
+  const struct {
+    std::string packet, answer;
+  } cases[] = {
+      {odd_connect("MQTT", 4, 1), ""},                                           // the reserved flag
+      {odd_connect("MQTT", 4, 2, "c1", 0x11), ""},                               // flags of the fixed header
+      {odd_connect("MQTT", 5, 2, "c1", 0x1f), ""},
+      {odd_connect("MQXX", 4), ""},
+      {odd_connect("mqtt", 5), ""},
+      {odd_connect("MQTT", 4, 0x42), ""},                                        // a password without a user
+      {odd_connect("MQTT", 3), "\x20\x02\0\x01"s},
+      {odd_connect("MQTT", 0x85), "\x20\x02\0\x01"s},
+      {odd_connect("MQIsdp", 4), "\x20\x02\0\x01"s},
+      {odd_connect("MQTT", 4, 0, ""), "\x20\x02\0\x02"s},
+  };
+  for (const auto& [packet, answer] : cases) {
+    CAPTURE(packet);
+    Talk talk;
+    CHECK(talk.say(packet) == answer);
+    CHECK(talk.c.ending().ended);
+    CHECK_FALSE(talk.c.ending().why.empty());
+  }
+  Talk newer;
+  CHECK(Talk::reason(newer.say(odd_connect("MQTT", 6))) == mqtt::unsupported_version);
+}
+
+TEST_CASE("endpoint: nothing is said that is larger than what the client takes") {
+  for (std::uint32_t takes = 1; takes <= 120; ++takes) {
+    CAPTURE(takes);
+    const auto connect = [&](int flags) {
+      std::string body = "\0\x04MQTT\x05"s;
+      body += static_cast<char>(flags);
+      body += "\0\x0a\x05\x27\0\0\0"s + static_cast<char>(takes) + "\0\0"s;
+      return "\x10"s + static_cast<char>(body.size()) + body;
+    };
+    const auto check = [&](const std::string& answer) {
+      for (const std::string& packet : packets_of(answer)) CHECK(packet.size() <= takes);
+    };
+    Talk talk;
+    talk.limits.packet_max = 200;
+    EndpointConnection c(talk.host, talk.limits);
+    c.receive(bytes_of(connect(2)));
+    check(c.output());
+    CHECK(c.open() == (takes >= 8));
+    CHECK(c.output().empty() == (takes < 5));
+    c.output().clear();
+    c.receive(bytes_of(publish_packet(5, "a", std::string(300, 'x'), 1, 1)));
+    std::string subscribe = "\x82\x17\0\x09\0"s;
+    for (int i = 0; i < 4; ++i) subscribe += "\0\x02" "a#\0"s;
+    c.receive(bytes_of(subscribe));
+    c.sealed(1);
+    c.durable(1);
+    check(c.output());
+    if (takes >= 8) CHECK(c.output().substr(0, 1) == (takes >= 9 ? "\x90" : "\x40"));
+    c.output().clear();
+    c.receive(bytes_of("\xf0\0"s));
+    check(c.output());
+    CHECK(c.output().empty() == (takes < 8));
+    Talk refused;
+    check(refused.say(connect(3)));
+  }
+}
+
+TEST_CASE("endpoint: a subscription is refused for what CONNACK said is not there, filter by filter") {
+  std::string body = "\0\x09\0"s;
+  for (const char* filter : {"a/#", "+/b", "plain", "$share/g/a"}) body += std::string{'\0', static_cast<char>(std::string_view(filter).size())} + filter + '\0';
+  const std::string packet = "\x82"s + static_cast<char>(body.size()) + body;
+  Talk talk;
+  talk.say(connect_packet(5));
+  CHECK(talk.say(packet) == "\x90\x07\0\x09\0\xa2\xa2\x87\x9e"s);
+  CHECK(talk.c.open());
+  Talk numbered;
+  numbered.say(connect_packet(5));
+  CHECK(numbered.say("\x82\x09\0\x09\x02\x0b\x05\0\x01" "a\0"s) == "\x90\x04\0\x09\0\xa1"s);
+}
+
 TEST_CASE("session: a QoS 1 redelivery is known only where identifiers are counted up") {
   ClientSession counting;
   for (std::uint16_t i = 1; i <= 50; ++i) counting.note(i, static_cast<std::uint16_t>(i * 7), 10);
@@ -235,6 +611,35 @@ TEST_CASE("session: what is saved is what is read, and other bytes are no sessio
   CHECK((again->holds(3) && again->holds(9) && again->holds(77) && again->held() == 3));
   CHECK(again->knows(300, static_cast<std::uint16_t>(300 * 31)));
   for (std::size_t n = 0; n < bytes.size(); ++n) CHECK_FALSE(ClientSession::decode(BytesView(bytes).first(n)));
+}
+
+TEST_CASE("session: any number of identifiers is held, saved and let go, in eight kilobytes at most") {
+  Rng rng(seed());
+  ClientSession session;
+  std::set<std::uint16_t> held;
+  for (int round = 0; round < 20'000; ++round) {
+    const bool grow = round % 8000 < 4000;
+    const auto id = static_cast<std::uint16_t>(1 + rng.below(3000));
+    if (grow) {
+      session.hold(id);
+      held.insert(id);
+    } else {
+      CHECK(session.release(id) == (held.erase(id) > 0));
+    }
+    if (round % 500 != 0) continue;
+    const Bytes bytes = session.encode();
+    CHECK(bytes.size() < 8300);
+    const auto again = ClientSession::decode(bytes);
+    REQUIRE(again);
+    CHECK(again->held() == held.size());
+    for (std::uint16_t one = 1; one <= 3000; ++one) REQUIRE(again->holds(one) == held.contains(one));
+    CHECK(again->encode() == bytes);
+  }
+  for (std::uint32_t id = 1; id <= 65535; ++id) session.hold(static_cast<std::uint16_t>(id));
+  CHECK((session.holds(1) && session.holds(65535) && session.held() == 65535));
+  for (std::uint32_t id = 1; id <= 65535; ++id) CHECK(session.release(static_cast<std::uint16_t>(id)));
+  CHECK(session.held() == 0);
+  CHECK(session.encode().size() < 20);
 }
 
 TEST_CASE("password: mosquitto's own files are understood, ours say yes and no") {
