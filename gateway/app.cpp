@@ -340,6 +340,8 @@ void App::update_process_metrics() {
   const auto set = [this](const char* name, const char* help, double value) { metrics_.gauge(name, help).set(value); };
   set("millrace_log_bytes", "Bytes the log takes on disk, -wal and -shm included", static_cast<double>(stats.bytes_used));
   set("millrace_log_max_bytes", "Bytes the log may take on disk", static_cast<double>(stats.bytes_max));
+  set("millrace_log_state_bytes", "Bytes of state in the log: windows, sessions, retained digests", static_cast<double>(stats.state_bytes));
+  set("millrace_log_state_max_bytes", "Bytes of state the log takes: a quarter of max_size", static_cast<double>(stats.state_bytes_max));
   set("millrace_log_blocked", "Whether inputs pause because the log is full", stats.blocked ? 1 : 0);
   set("millrace_log_degraded", "Whether the log cannot be written at present", stats.trouble.empty() ? 0 : 1);
   std::uint64_t left = 0;
@@ -365,6 +367,9 @@ void App::update_process_metrics() {
   count("millrace_log_row_bytes_total", "Bytes of rows appended to the log", stats.row_bytes);
   count("millrace_log_evicted_records_total", "Records evicted because the log was full, per consumer", stats.evicted_records);
   count("millrace_log_unreadable_rows_total", "Rows that could not be read", stats.unreadable_rows);
+  count("millrace_log_refused_states_total", "Commits refused because their state did not fit", stats.refused_states);
+  count("millrace_log_damaged_states_total", "Entries of state that failed their checksum at start", stats.damaged_states);
+  count("millrace_log_refused_records_total", "Records not taken: too large for a row, or events and dead letters beyond their share", stats.refused_records);
   count("millrace_log_lost_records_total", "Records settled as unreadable, per consumer", stats.lost_records);
   count("millrace_log_vanished_records_total", "Records the storage had acknowledged and lost", stats.vanished_records);
   count("millrace_log_unwritten_records_total", "Records that were delivered before they touched flash (commit = when-unsent)", stats.unwritten_records);

@@ -10,6 +10,7 @@ namespace millrace {
 
 namespace {
 constexpr Duration look_every = std::chrono::milliseconds(200);
+constexpr Duration carry_again = std::chrono::seconds(10);
 }
 
 std::string folder_beside(std::uint64_t format) { return text("format-", format); }
@@ -69,26 +70,45 @@ bool Leftover::drained() const {
   return std::all_of(norths_.begin(), norths_.end(), [](const auto& entry) { return entry.second.finished && !entry.second.shipper; });
 }
 
+// What cannot be read or written now is no reason to let go of it: it is tried again.
 void Leftover::retire(Log& log, std::function<void()> removed) {
   look_timer_.reset();
-  log_->read(Lane::dead, {1, UINT64_MAX}, Log::Direction::up, 64 << 20, [this, &log, removed = std::move(removed)](const Result<std::vector<Row>>& rows) {
+  carry_letters(log, 1, std::move(removed));
+}
+
+void Leftover::retry(Log& log, Sequence from, std::function<void()> removed, const Status& trouble) {
+  LOG_WARN("log: ", path_, " stays: ", trouble.detail());
+  look_timer_ = loop_.after(carry_again, [this, &log, from, removed = std::move(removed)] { carry_letters(log, from, removed); });
+}
+
+// The dead letters from number `from` on, a few rows at a time; when there are none left the folder goes.
+void Leftover::carry_letters(Log& log, Sequence from, std::function<void()> removed) {
+  log_->read(Lane::dead, {from, UINT64_MAX}, Log::Direction::up, 1 << 20, [this, &log, from, removed = std::move(removed)](const Result<std::vector<Row>>& rows) {
+    if (!rows.ok()) return retry(log, from, removed, rows.status());
+    if (rows.value().empty()) return remove(removed);
     WriteSet set;
-    for (const Row& row : rows.ok() ? rows.value() : std::vector<Row>{}) {
+    for (const Row& row : rows.value()) {
       std::vector<Record> letters;
-      if (!decode_batch(*row.columns, row.zstd, letters).ok()) continue;
+      if (Status status = decode_batch(*row.columns, row.zstd, letters); !status.ok()) {
+        LOG_ERROR("log: ", path_, ": ", row.count, " dead letters from number ", row.first, " on cannot be read: ", status.detail());
+        continue;
+      }
       for (std::size_t i = 0; i < letters.size(); ++i) {
         if (!log_->is_struck(row.first + i)) set.records.emplace_back(Lane::dead, std::move(letters[i]));
       }
     }
     set.urgent = true;
-    log.commit(std::move(set), [this, removed](const Status& status) {
-      if (!status.ok()) return;
-      log_->stop([this, removed] {
-        if (Status gone = remove_folder(path_); !gone.ok()) LOG_WARN("log: ", gone.detail());
-        else LOG_INFO("log: ", path_, " is drained and gone");
-        removed();
-      });
+    log.commit(std::move(set), [this, &log, next = rows.value().back().last() + 1, removed](const Status& status) {
+      if (status.ok()) carry_letters(log, next, removed);
     });
+  });
+}
+
+void Leftover::remove(const std::function<void()>& removed) {
+  log_->stop([this, removed] {
+    if (Status gone = remove_folder(path_); !gone.ok()) LOG_WARN("log: ", gone.detail());
+    else LOG_INFO("log: ", path_, " is drained and gone");
+    removed();
   });
 }
 

@@ -40,6 +40,9 @@ class Leftover {
   };
   Leftover(Loop& loop, std::string path, std::unique_ptr<Folder> folder, std::unique_ptr<SqliteLog> log);
   void look();
+  void carry_letters(Log& log, Sequence from, std::function<void()> removed);
+  void retry(Log& log, Sequence from, std::function<void()> removed, const Status& trouble);
+  void remove(const std::function<void()>& removed);
 
   Loop& loop_;
   std::string path_;

@@ -47,7 +47,8 @@ Status make_folders(const std::string& path);
 // Takes an exclusive lock on `path` for the life of the Fd; `unavailable` when another process holds it.
 Result<Fd> lock_file(const std::string& path);
 
-// One folder of files that belong to us. The log's writer thread and the loop use it, never both at once.
+// One folder of files that belong to us. The log's workers and the loop use it; what is kept inside is guarded. Trouble that
+// says nothing about the files (no descriptor left, no memory, no right to look) is `unavailable`, never "missing".
 class Folder {
  public:
   virtual ~Folder() = default;
@@ -57,7 +58,12 @@ class Folder {
   virtual Status remove(const std::string& name) = 0;         // a missing file is success
   // Makes created, renamed and removed entries durable.
   virtual Status sync() = 0;
-  virtual std::uint64_t size_of(const std::string& name) const = 0;  // 0 when missing
+  // The file's size, 0 when it is missing; an error when that cannot be told. Whoever gives something up for missing asks this.
+  virtual Result<std::uint64_t> look(const std::string& name) const = 0;
+  std::uint64_t size_of(const std::string& name) const {  // 0 also when it cannot be told: for sums, never for a verdict
+    const auto size = look(name);
+    return size.ok() ? size.value() : 0;
+  }
   // Up to `bytes_max` bytes from `offset`; fewer at the end of the file, none when it is missing.
   virtual Result<Bytes> read(const std::string& name, std::uint64_t offset, std::size_t bytes_max) const = 0;
   // Writes into a file, which is made when it is missing. Durable on return, and so is a new name.
@@ -65,12 +71,29 @@ class Folder {
   // A second name for the same file; not every file system has that.
   virtual Status link(const std::string& from, const std::string& to) = 0;
   // What identifies this folder on this machine, with the file `anchor` in it, which is never written again once it is
-  // made: a copy of the folder, or one that was restored into the same place, has another identity.
-  virtual std::string identity(const std::string& anchor) const = 0;
+  // made: a copy of the folder, or one that was restored into the same place, has another identity. An error when it cannot
+  // be told, which is not the same as having changed.
+  virtual Result<std::string> identity(const std::string& anchor) const = 0;
+  // Descriptors put by for the day there are none left: what failed with `unavailable` is tried once more while the guard lives.
+  virtual void hold_spare(std::size_t /*count*/) {}
+  virtual std::shared_ptr<void> use_spare() const { return nullptr; }
   std::string join(std::string_view name) const { return path() + "/" + std::string(name); }
 };
 
 std::unique_ptr<Folder> open_folder(const std::string& path);
+
+// Does it, and when there was no descriptor left for it once more with the spare ones. `Outcome` is a Status or a Result.
+template <typename Do>
+auto with_spare(const Folder& folder, Do&& what) {
+  auto outcome = what();
+  const auto lacks = [](const auto& o) {
+    if constexpr (requires { o.code(); }) return o.code() == Code::unavailable;
+    else return !o.ok() && o.status().code() == Code::unavailable;
+  };
+  if (!lacks(outcome)) return outcome;
+  if (const auto guard = folder.use_spare()) return what();
+  return outcome;
+}
 // Removes a folder that holds nothing but files, and them.
 Status remove_folder(const std::string& path);
 

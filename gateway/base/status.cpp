@@ -32,7 +32,8 @@ std::string Status::to_string() const {
 }
 
 Status status_from_errno(int error, std::string doing) {
-  const Code code = error == ENOSPC || error == EDQUOT ? Code::full : Code::io;
+  const bool none_left = error == EMFILE || error == ENFILE || error == ENOMEM;  // says nothing about what was asked for
+  const Code code = error == ENOSPC || error == EDQUOT ? Code::full : none_left ? Code::unavailable : Code::io;
   return {code, doing + ": " + std::strerror(error)};
 }
 

@@ -64,10 +64,12 @@ std::optional<HeldJournal::Entry> decode(BytesView bytes) {
 
 }  // namespace
 
-std::vector<HeldJournal::Entry> HeldJournal::read(std::uint64_t epoch, std::uint64_t after) const {
+Result<std::vector<HeldJournal::Entry>> HeldJournal::read(std::uint64_t epoch, std::uint64_t after) const {
   std::vector<Entry> entries;
-  const auto file = folder_.read(name, 0, std::min<std::uint64_t>(folder_.size_of(name), journal_bytes_max));
-  if (!file.ok()) return entries;
+  const auto size = folder_.look(name);
+  if (!size.ok()) return size.status();
+  const auto file = with_spare(folder_, [&] { return folder_.read(name, 0, std::min<std::uint64_t>(size.value(), journal_bytes_max)); });
+  if (!file.ok()) return file.status();
   BytesView rest = file.value();
   while (rest.size() >= head_bytes) {
     wire::Reader reader(rest);

@@ -24,8 +24,9 @@ class HeldJournal {
   };
 
   explicit HeldJournal(Folder& folder) : folder_(folder) {}
-  // The entries with serials from `after` + 1 on, without a gap: those before are in the log. Reads the file once.
-  std::vector<Entry> read(std::uint64_t epoch, std::uint64_t after) const;
+  // The entries with serials from `after` + 1 on, without a gap: those before are in the log. Reads the file once;
+  // an error when it cannot be read: then nobody knows what was held.
+  Result<std::vector<Entry>> read(std::uint64_t epoch, std::uint64_t after) const;
   Status append(const Entry& entry);
   // The next entry overwrites the first: what was there is in the log, or settled.
   void rewind() { offset_ = 0; }

@@ -90,6 +90,10 @@ struct LogStats {
   std::uint64_t dead_bytes = 0;                     // of rows in the dead lane
   std::uint64_t number_jumps = 0;                   // unclean starts that skipped reserved numbers
   std::uint64_t vanished_records = 0;               // committed, acknowledged by the storage, and gone at start
+  std::uint64_t state_bytes = 0, state_bytes_max = 0;  // what pipeline and inputs keep under names
+  std::uint64_t refused_states = 0;                 // sets that were refused because their states did not fit
+  std::uint64_t damaged_states = 0;                 // entries of the state table that failed their checksum at start
+  std::uint64_t refused_records = 0;                // too large for a row, or events beyond what the open group or the log holds
   std::uint64_t lost_records = 0;                   // settled as unreadable, over all consumers
   bool blocked = false;                             // inputs should pause
   std::string trouble;                              // why commits fail; empty when they do not
@@ -110,7 +114,8 @@ class Log {
   virtual ~Log() = default;
 
   // Joins the open group. `done` runs once the group is fsynced; a group that cannot be written waits and is tried again
-  // (stats().trouble says why), so `done` comes late rather than with an error; `closed` only after stop().
+  // (stats().trouble says why), so `done` comes late rather than with an error; `closed` only after stop(). A set whose states
+  // do not fit is refused whole: `full`, and nothing of it is taken.
   virtual void commit(WriteSet set, Done done) = 0;
   // Whether records may be added now. When not, `on_room` says when. Settles are always taken.
   virtual bool accepting() const = 0;
@@ -136,7 +141,10 @@ class Log {
   virtual bool can_settle(std::string_view consumer, Lane lane, Range range) const = 0;
   virtual LaneLedger ledger(std::string_view consumer, Lane lane) const = 0;
 
-  // A durable value as of the last WriteSet that named it.
+  // All state together takes at most a quarter of the log, for the records' sake. `full` when these, on top of what there is,
+  // would be more; what makes it no larger always fits.
+  virtual Status fits(const std::vector<WriteSet::State>& states) const = 0;
+  // A durable value as of the last WriteSet that named it; nothing when it was found damaged at start (that is told by name).
   virtual std::optional<Bytes> state(std::string_view name) const = 0;
   virtual std::vector<std::string> states(std::string_view prefix) const = 0;
   // Bytes of records that may be added before accepting() says no, about.

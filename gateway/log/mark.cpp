@@ -25,10 +25,11 @@ std::optional<Mark> read_slot(BytesView bytes) {
 
 }  // namespace
 
-std::optional<Mark> MarkFile::read() const {
+Result<std::optional<Mark>> MarkFile::read() const {
   std::optional<Mark> newest;
   for (const std::uint64_t offset : {std::uint64_t{0}, std::uint64_t{slot_distance}}) {
     const auto bytes = folder_.read(name, offset, slot_bytes);
+    if (!bytes.ok() && bytes.status().code() == Code::unavailable) return bytes.status();
     if (!bytes.ok()) continue;
     const auto mark = read_slot(bytes.value());
     if (mark && (!newest || mark->serial > newest->serial)) newest = mark;

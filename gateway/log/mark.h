@@ -24,8 +24,8 @@ class MarkFile {
   static constexpr const char* name = "mark";
 
   explicit MarkFile(Folder& folder) : folder_(folder) {}
-  // The newer whole slot; nothing when there is none.
-  std::optional<Mark> read() const;
+  // The newer whole slot; nothing when there is none. `unavailable` when that cannot be told now.
+  Result<std::optional<Mark>> read() const;
   // Durable on return. Serials must rise.
   Status write(const Mark& mark);
 

@@ -64,9 +64,10 @@ struct WalView {
 };
 
 // Each frame's checksum continues the one noted in the frame before it: frames behind a damaged one can still be checked.
-WalView look_at_wal(const Folder& folder, const std::string& name) {
+Result<WalView> look_at_wal(const Folder& folder, const std::string& name) {
   WalView view;
   const auto head = folder.read(name, 0, wal_head_bytes);
+  if (!head.ok() && head.status().code() == Code::unavailable) return head.status();
   if (!head.ok() || head.value().size() < wal_head_bytes) return view;
   const BytesView h = head.value();
   const bool big = big_endian(h, 0, 4) == 0x377f0683;
@@ -82,6 +83,7 @@ WalView look_at_wal(const Folder& folder, const std::string& name) {
   bool transaction_whole = true;
   for (std::uint64_t offset = wal_head_bytes;; offset += frame_head_bytes + page_bytes) {
     const auto bytes = folder.read(name, offset, frame_head_bytes + page_bytes);
+    if (!bytes.ok() && bytes.status().code() == Code::unavailable) return bytes.status();
     if (!bytes.ok() || bytes.value().size() < frame_head_bytes + page_bytes) break;
     const BytesView f = bytes.value();
     if (!salts) salts = big_endian(f, 8, 8);  // the header is damaged: its first frame must do
@@ -119,7 +121,9 @@ WalView look_at_wal(const Folder& folder, const std::string& name) {
 class Pages {
  public:
   Pages(const Folder& folder, const std::string& name, WalView wal) : folder_(folder), name_(name), wal_name_(name + "-wal"), wal_(std::move(wal)) {
-    in_database_ = (folder.size_of(name) + page_bytes - 1) / page_bytes;
+    const auto size = folder.look(name);
+    if (!size.ok()) trouble_ = size.status();
+    in_database_ = size.ok() ? (size.value() + page_bytes - 1) / page_bytes : 0;
     steps_left_ = 16 * images() + 1024;
     for (std::size_t i = 0; i < wal_.frames.size(); ++i) {
       if (wal_.frames[i].whole) newest_[wal_.frames[i].page] = i;
@@ -129,11 +133,13 @@ class Pages {
   std::size_t images() const { return in_database_ + wal_.frames.size(); }
   // Image 0.. are the database's pages, those behind them the frames of the -wal. Nothing for a damaged frame.
   Result<Bytes> image(std::size_t index) const {
-    if (index < in_database_) return folder_.read(name_, index * page_bytes, page_bytes);
+    if (index < in_database_) return noting(folder_.read(name_, index * page_bytes, page_bytes));
     const Frame& frame = wal_.frames[index - in_database_];
     if (!frame.whole) return Bytes{};
-    return folder_.read(wal_name_, frame.page_offset, page_bytes);
+    return noting(folder_.read(wal_name_, frame.page_offset, page_bytes));
   }
+  // What kept a page from being looked at: then rows that were not found are not missing.
+  const Status& trouble() const { return trouble_; }
   bool may_go_on() const { return steps_left_ > 0 && steps_left_-- > 0; }
   // The page as SQLite would see it.
   Result<Bytes> page(std::uint64_t number) const {
@@ -143,9 +149,15 @@ class Pages {
   }
 
  private:
+  Result<Bytes> noting(Result<Bytes> read) const {
+    if (!read.ok() && read.status().code() == Code::unavailable) trouble_ = read.status();
+    return read;
+  }
+
   const Folder& folder_;
   std::string name_, wal_name_;
   WalView wal_;
+  mutable Status trouble_;
   // Whole files hold each overflow page once; damaged ones may send us in circles, but not for long.
   mutable std::uint64_t steps_left_ = 0;
   std::size_t in_database_ = 0;
@@ -237,33 +249,39 @@ Status find_rows(const Pages& pages, std::size_t from, const std::function<void(
       if (auto row = row_of_cell(pages, page, big_endian(page, 8 + 2 * c, 2))) found(std::move(*row));
     }
   }
-  return {};
+  return pages.trouble();
 }
 
 // What lies behind a damaged frame is either what came later, or the remains of a transaction that a power cut tore and
 // that was written over since. After an unclean end numbers go on behind the reservation: only what came later has numbers
 // above all that can be seen.
-WalView trusted_wal(const Folder& folder, const std::string& name) {
-  WalView all = look_at_wal(folder, name + "-wal");
+Result<WalView> trusted_wal(const Folder& folder, const std::string& name) {
+  auto looked = look_at_wal(folder, name + "-wal");
+  if (!looked.ok()) return looked;
+  WalView all = std::move(looked).value();
   if (all.visible == all.frames.size()) return all;
   WalView seen = all;
   seen.frames.resize(seen.visible);
   Sequence newest = 0, behind = 0;
-  const Status read = find_rows(Pages(folder, name, seen), 0, [&](const Row& row) { newest = std::max(newest, row.first); });
+  if (Status read = find_rows(Pages(folder, name, seen), 0, [&](const Row& row) { newest = std::max(newest, row.first); }); !read.ok()) return read;
   const Pages pages(folder, name, all);
   const Status tail = find_rows(pages, pages.in_database() + all.visible, [&](const Row& row) { behind = std::max(behind, row.first); });
-  return read.ok() && tail.ok() && behind > newest ? all : seen;
+  if (!tail.ok()) return tail;
+  return behind > newest ? all : seen;
 }
 
 }  // namespace
 
 Status salvage_rows(const Folder& folder, const std::string& name, const std::function<void(Row)>& found) {
-  return find_rows(Pages(folder, name, trusted_wal(folder, name)), 0, found);
+  auto wal = trusted_wal(folder, name);
+  if (!wal.ok()) return wal.status();
+  return find_rows(Pages(folder, name, std::move(wal).value()), 0, found);
 }
 
-bool wal_hides_commits(const Folder& folder, const std::string& name) {
-  const WalView wal = trusted_wal(folder, name);
-  return wal.visible < wal.frames.size();
+Result<bool> wal_hides_commits(const Folder& folder, const std::string& name) {
+  const auto wal = trusted_wal(folder, name);
+  if (!wal.ok()) return wal.status();
+  return wal.value().visible < wal.value().frames.size();
 }
 
 }  // namespace millrace

@@ -13,10 +13,10 @@ namespace millrace {
 
 // Calls `found` for each row whose checksum holds, in no order, a row perhaps more than once: those in the database
 // file `name`, and those that committed transactions put into its -wal, even behind a damaged frame. Memory: a few pages
-// and one row. An error is an error of reading the files, not of what they hold.
+// and one row. An error is an error of reading the files, not of what they hold: what was not found then is not missing.
 Status salvage_rows(const Folder& folder, const std::string& name, const std::function<void(Row)>& found);
 
 // Whether the -wal of `name` holds committed transactions behind a damaged frame: SQLite would silently forget them.
-bool wal_hides_commits(const Folder& folder, const std::string& name);
+Result<bool> wal_hides_commits(const Folder& folder, const std::string& name);
 
 }  // namespace millrace

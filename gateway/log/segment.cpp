@@ -104,6 +104,17 @@ void remove_wal(Folder& folder, const std::string& name) {
   for (const char* suffix : {"-wal", "-shm"}) (void)folder.remove(name + suffix);  // leftovers; found again at the next start
 }
 
+// Database, -wal and -shm; nothing when it cannot be told.
+std::optional<std::uint64_t> bytes_of_segment(const Folder& folder, const std::string& name) {
+  std::uint64_t sum = 0;
+  for (const char* suffix : {"", "-wal", "-shm"}) {
+    const auto size = folder.look(name + suffix);
+    if (!size.ok()) return std::nullopt;
+    sum += size.value();
+  }
+  return sum;
+}
+
 }  // namespace
 
 void LaneSpan::add(Sequence from, Sequence to, std::uint64_t count, std::uint64_t size) {
@@ -172,6 +183,10 @@ Status HeadWriter::prepare_statements() {
 }
 
 Result<HeadContents> HeadWriter::open(std::uint32_t id, bool take_in_wal) {
+  return with_spare(folder_, [&] { return open_once(id, take_in_wal); });
+}
+
+Result<HeadContents> HeadWriter::open_once(std::uint32_t id, bool take_in_wal) {
   auto db = Database::open(folder_.join(segment_name(id)), Database::Mode::write, vfs_);
   if (!db.ok()) return db.status();
   db_ = std::move(db).value();
@@ -180,11 +195,13 @@ Result<HeadContents> HeadWriter::open(std::uint32_t id, bool take_in_wal) {
   HeadContents contents;
   if (Status status = read_state(db_, contents.state); !status.ok()) return status;
   contents.rows_fault = read_row_heads(db_, contents);
+  if (contents.rows_fault.code() == Code::unavailable) return contents.rows_fault;
   // The end of the WAL may share a sector with what was being written when the power went. Nothing is written behind it: it
   // is taken in first, and begun anew.
   const std::uint64_t format = one_varint(contents.state, "format", 0);
   if (take_in_wal && format >= oldest_log_format && format <= log_format) {
-    if (Status status = db_.checkpoint(true); !status.ok()) db_ = {};
+    if (Status status = db_.checkpoint(true); status.code() == Code::unavailable) return status;
+    else if (!status.ok()) db_ = {};
   }
   contents.bytes = bytes_on_disk();
   return contents;
@@ -192,7 +209,7 @@ Result<HeadContents> HeadWriter::open(std::uint32_t id, bool take_in_wal) {
 
 // The next head is built aside with the whole group in it, synced, renamed, and the folder synced: a crash leaves the old
 // head, or the new one with all that was committed.
-Status HeadWriter::create(std::uint32_t id, const GroupWrite& group, std::vector<Row>& copied) {
+Status HeadWriter::create(std::uint32_t id, const GroupWrite& group, GroupResult& result) {
   const std::string name = segment_name(id), aside = name + ".new";
   for (const char* suffix : {"", "-wal", "-shm"}) {
     if (Status status = folder_.remove(aside + suffix); !status.ok()) return status;
@@ -206,7 +223,7 @@ Status HeadWriter::create(std::uint32_t id, const GroupWrite& group, std::vector
     if (Status status = put_state_table(db, group.state); !status.ok()) return status;
     auto insert = db.prepare(insert_row);
     if (!insert.ok()) return insert.status();
-    if (Status status = put_rows(insert.value(), group, copied); !status.ok()) return status;
+    if (Status status = put_rows(insert.value(), group, result); !status.ok()) return status;
     if (Status status = db.execute("COMMIT"); !status.ok()) return status;
     if (Status status = db.checkpoint(true); !status.ok()) return status;
   }
@@ -226,27 +243,40 @@ Status HeadWriter::close() {
   return status;
 }
 
-Status HeadWriter::copy_rows(Statement& insert, const GroupWrite::Copy& copy, std::vector<Row>& copied) {
-  auto db = Database::open(folder_.join(segment_name(copy.segment.id)), Database::Mode::read_sealed, vfs_);
-  if (!db.ok()) return {};  // unreadable: what it held is lost, and the reader has said so or will
+// The rows that are to stay, counted and checked: a copy that comes up short is an error, and the segment must not go.
+Status HeadWriter::copy_rows(Statement& insert, const GroupWrite::Copy& copy, std::vector<ListedRow>& copied) {
+  const std::string name = segment_name(copy.segment.id);
+  const auto wal = folder_.look(name + "-wal");
+  if (!wal.ok()) return wal.status();
+  auto db = Database::open(folder_.join(name), wal.value() > 0 ? Database::Mode::read_live : Database::Mode::read_sealed, vfs_);
+  if (!db.ok()) return db.status();
   auto select = db.value().prepare("SELECT first,lane,count,zstd,crc,columns FROM rows WHERE first=?");
-  if (!select.ok()) return {};
+  if (!select.ok()) return select.status();
   for (const Sequence first : copy.firsts) {
     auto row = select.value().bind(1, static_cast<std::int64_t>(first)).step();
-    if (!row.ok() || !row.value()) continue;
+    if (!row.ok()) return row.status();
+    if (!row.value() || !plausible(select.value())) return {Code::corrupt, text("row ", first, " of ", name, " is not there")};
     const Row r = row_of(select.value());
     const BytesView columns = select.value().bytes(5);
-    if (Status status = put_row(insert, r, static_cast<std::uint32_t>(select.value().integer(4)), columns); !status.ok()) return status;
-    copied.push_back(r);
+    const auto crc = static_cast<std::uint32_t>(select.value().integer(4));
+    if (row_crc(r, columns) != crc) return {Code::corrupt, text("row ", first, " of ", name, " fails its checksum")};
+    if (Status status = put_row(insert, r, crc, columns); !status.ok()) return status;
+    copied.push_back({r, columns.size(), {}});
     select.value().reset();
   }
   return {};
 }
 
-Status HeadWriter::put_rows(Statement& insert, const GroupWrite& group, std::vector<Row>& copied) {
-  copied.clear();
+Status HeadWriter::put_rows(Statement& insert, const GroupWrite& group, GroupResult& result) {
+  result.copied.clear();
   for (const GroupWrite::Copy& copy : group.copies) {
-    if (Status status = copy_rows(insert, copy, copied); !status.ok()) return status;
+    Status status = with_spare(folder_, [&, before = result.copied.size()] {
+      result.copied.resize(before);
+      return copy_rows(insert, copy, result.copied);
+    });
+    if (status.ok()) continue;
+    result.copy_fault = copy.segment.id;
+    return status;
   }
   for (const Row& row : group.rows) {
     if (Status status = put_row(insert, row, row_crc(row, *row.columns), *row.columns); !status.ok()) return status;
@@ -254,9 +284,9 @@ Status HeadWriter::put_rows(Statement& insert, const GroupWrite& group, std::vec
   return {};
 }
 
-Status HeadWriter::write_in_transaction(const GroupWrite& group, std::vector<Row>& copied) {
+Status HeadWriter::write_in_transaction(const GroupWrite& group, GroupResult& result) {
   if (Status status = db_.execute("BEGIN IMMEDIATE"); !status.ok()) return status;
-  if (Status status = put_rows(insert_row_, group, copied); !status.ok()) return status;
+  if (Status status = put_rows(insert_row_, group, result); !status.ok()) return status;
   for (const auto& [key, value] : group.changed) {
     const Status status = value ? put_state_.bind(1, std::string_view(key)).bind(2, BytesView(*value)).run()
                                 : drop_state_.bind(1, std::string_view(key)).run();
@@ -267,39 +297,45 @@ Status HeadWriter::write_in_transaction(const GroupWrite& group, std::vector<Row
 
 // A folder that was replaced, or whose file system is gone, is not written into: it may come back.
 Status HeadWriter::check_folder(const std::string& identity) const {
-  if (folder_.identity(anchor_name) == identity) return {};
+  const auto now = with_spare(folder_, [&] { return folder_.identity(anchor_name); });
+  if (!now.ok()) return now.status();  // nobody knows: tried again
+  if (now.value() == identity) return {};
   return {Code::io, text(folder_.path(), " is not the folder it was (unmounted, removed or replaced)")};
 }
 
 Status HeadWriter::write_mark(const Mark& mark, const std::string& folder_identity) {
   if (Status status = check_folder(folder_identity); !status.ok()) return status;
-  return mark_.write(mark);
+  return with_spare(folder_, [&] { return mark_.write(mark); });
 }
 
 GroupResult HeadWriter::write(const GroupWrite& group) {
   GroupResult result;
-  if (group.fresh_head || group.mark_before) result.status = check_folder(group.folder_identity);
-  if (result.status.ok() && group.mark_before) result.status = mark_.write(*group.mark_before);
+  if (group.mark_before) result.status = write_mark(*group.mark_before, group.folder_identity);
+  else if (group.fresh_head) result.status = check_folder(group.folder_identity);
   if (!result.status.ok()) return result;
   if (group.fresh_head && id_ != *group.fresh_head) {
     const std::uint32_t old = id_;
     // A dead head may fail its last checkpoint: its WAL then stays beside it and readers use it as it is.
     if (Status status = close(); !status.ok()) result.sealed_bytes = 0;
-    result.status = create(*group.fresh_head, group, result.copied);
+    result.status = with_spare(folder_, [&] { return create(*group.fresh_head, group, result); });
     if (!result.status.ok()) return result;
     result.on_fresh_head = true;
     id_ = *group.fresh_head;
     if (old != 0) {
       const std::string name = segment_name(old);
-      if (folder_.size_of(name + "-wal") == 0) remove_wal(folder_, name);
-      result.sealed_bytes = folder_.size_of(name) + folder_.size_of(name + "-wal") + folder_.size_of(name + "-shm");
+      const auto wal = folder_.look(name + "-wal");
+      if (wal.ok() && wal.value() == 0) remove_wal(folder_, name);
+      result.sealed_bytes = bytes_of_segment(folder_, name).value_or(0);
     }
     // The commit stands. Should the head not open now, the next commit finds it closed and makes another.
-    auto opened = Database::open(folder_.join(segment_name(id_)), Database::Mode::write, vfs_);
+    auto opened = with_spare(folder_, [&] { return Database::open(folder_.join(segment_name(id_)), Database::Mode::write, vfs_); });
     if (opened.ok()) db_ = std::move(opened).value();
-    if (opened.ok() && !prepare_statements().ok()) db_ = {};
+    if (opened.ok() && !prepare_statements().ok()) {
+      for (Statement* statement : {&insert_row_, &put_state_, &drop_state_}) *statement = {};
+      db_ = {};
+    }
   } else {
-    result.status = db_.is_open() ? write_in_transaction(group, result.copied) : Status{Code::io, "the log's head is closed"};
+    result.status = db_.is_open() ? write_in_transaction(group, result) : Status{Code::io, "the log's head is closed"};
     if (!result.status.ok()) {
       insert_row_.reset();
       put_state_.reset();
@@ -317,16 +353,25 @@ GroupResult HeadWriter::write(const GroupWrite& group) {
   // or not this succeeds; a reader in the way only puts it off.
   if (db_.wal_bytes() >= wal_bytes_max_) (void)db_.checkpoint(false);
   result.head_bytes = bytes_on_disk();
-  result.database_bytes = folder_.size_of(segment_name(id_));
   return result;
 }
 
-std::uint64_t HeadWriter::bytes_on_disk() const {
-  const std::string name = segment_name(id_);
-  return folder_.size_of(name) + folder_.size_of(name + "-wal") + folder_.size_of(name + "-shm");
+// As it was, where that cannot be told now.
+std::uint64_t HeadWriter::bytes_on_disk() {
+  bytes_ = bytes_of_segment(folder_, segment_name(id_)).value_or(bytes_);
+  return bytes_;
 }
 
 // ---- RowReader ------------------------------------------------------------------------------------------------------
+
+// Where there is no descriptor left the files that are open for an earlier read give theirs.
+Result<RowReader::Open*> RowReader::open_spared(const SegmentInfo& segment, bool live) {
+  return with_spare(folder_, [&] {
+    auto opened = open(segment, live);
+    if (!opened.ok() && opened.status().code() == Code::unavailable) open_.clear();
+    return opened;
+  });
+}
 
 Result<RowReader::Open*> RowReader::open(const SegmentInfo& segment, bool live) {
   const std::uint32_t id = segment.id;
@@ -339,8 +384,9 @@ Result<RowReader::Open*> RowReader::open(const SegmentInfo& segment, bool live) 
   }
   const std::string name = segment_name(id);
   // A head that died with a WAL it could not checkpoint is read like a live one.
-  const bool with_wal = live || folder_.size_of(name + "-wal") > 0;
-  auto db = Database::open(folder_.join(name), with_wal ? Database::Mode::read_live : Database::Mode::read_sealed, vfs_);
+  const auto wal = folder_.look(name + "-wal");
+  if (!wal.ok()) return wal.status();
+  auto db = Database::open(folder_.join(name), live || wal.value() > 0 ? Database::Mode::read_live : Database::Mode::read_sealed, vfs_);
   if (!db.ok()) return db.status();
   Open opened{std::move(db).value(), {}, {}, ++clock_};
   if (Status status = check_account(opened.db, segment); !status.ok()) return status;
@@ -359,8 +405,10 @@ Result<RowReader::Open*> RowReader::open(const SegmentInfo& segment, bool live) 
 
 Status RowReader::read_segment(const SegmentInfo& segment, bool live, Lane lane, Range range, bool up, std::size_t bytes_max,
                                std::vector<Row>& rows, std::size_t& bytes) {
-  if (folder_.size_of(segment_name(segment.id)) == 0) return {Code::unavailable, "the file is missing"};
-  auto opened = open(segment, live);
+  if (const auto size = folder_.look(segment_name(segment.id)); !size.ok() || size.value() == 0) {
+    return size.ok() ? Status{Code::unavailable, "the file is missing"} : size.status();
+  }
+  auto opened = open_spared(segment, live);
   if (!opened.ok()) return opened.status();
   Statement& select = up ? opened.value()->up : opened.value()->down;
   select.bind(1, static_cast<std::int64_t>(lane));
@@ -426,16 +474,19 @@ ReadRows RowReader::read(const std::vector<SegmentInfo>& segments, std::uint32_t
 }
 
 Result<std::vector<ListedRow>> RowReader::list(const SegmentInfo& segment, bool with_devices) {
-  if (folder_.size_of(segment_name(segment.id)) == 0) return Status{Code::unavailable, "the file is missing"};
-  auto opened = open(segment, false);
+  if (const auto size = folder_.look(segment_name(segment.id)); !size.ok() || size.value() == 0) {
+    return size.ok() ? Status{Code::unavailable, "the file is missing"} : size.status();
+  }
+  auto opened = open_spared(segment, false);
   if (!opened.ok()) return opened.status();
   auto select = opened.value()->db.prepare(with_devices ? "SELECT first,lane,count,zstd,crc,columns FROM rows ORDER BY first" : all_rows);
   if (!select.ok()) return select.status();
   std::vector<ListedRow> rows;
+  std::array<std::uint64_t, lane_count> records{};
   for (;;) {
     auto row = select.value().step();
     if (!row.ok()) return row.status();
-    if (!row.value()) return rows;
+    if (!row.value()) break;
     if (!plausible(select.value())) return Status{Code::corrupt, "a row that makes no sense"};
     ListedRow listed{row_of(select.value()), 0, {}};
     if (listed.row.first > segment.valid_through) continue;
@@ -449,8 +500,14 @@ Result<std::vector<ListedRow>> RowReader::list(const SegmentInfo& segment, bool 
     } else {
       listed.bytes = static_cast<std::uint64_t>(select.value().integer(4));
     }
+    records[static_cast<std::size_t>(listed.row.lane)] += listed.row.count;
     rows.push_back(std::move(listed));
   }
+  // Whoever lists a segment is about to let it go: what the account promises must have been looked at.
+  for (std::size_t lane = 0; lane < lane_count; ++lane) {
+    if (records[lane] < segment.lanes[lane].records) return Status{Code::corrupt, "rows are missing"};
+  }
+  return rows;
 }
 
 // ---- a damaged segment ----------------------------------------------------------------------------------------------
@@ -458,6 +515,13 @@ Result<std::vector<ListedRow>> RowReader::list(const SegmentInfo& segment, bool 
 std::string rebuilt_name(std::uint32_t id) { return segment_name(id) + ".whole"; }
 
 Rebuilt RowReader::rebuild(std::uint32_t id, const Keep& keep) {
+  Rebuilt out = rebuild_once(id, keep);
+  if (out.status.code() != Code::unavailable) return out;
+  const auto guard = folder_.use_spare();
+  return guard ? rebuild_once(id, keep) : out;
+}
+
+Rebuilt RowReader::rebuild_once(std::uint32_t id, const Keep& keep) {
   forget(id);
   Rebuilt out;
   const std::string name = segment_name(id), making = name + ".new";
@@ -506,7 +570,9 @@ void remove_aside(Folder& folder) {
 
 Status put_rebuilt(Folder& folder, std::uint32_t id, bool keep_aside) {
   const std::string name = segment_name(id), whole = rebuilt_name(id);
-  if (folder.size_of(whole) == 0) return {};
+  const auto size = folder.look(whole);
+  if (!size.ok()) return size.status();
+  if (size.value() == 0) return {};
   remove_aside(folder);
   if (keep_aside && folder.size_of(name) > 0) {
     (void)folder.link(name, "aside-" + name);  // for people to look at; FAT knows no second names
@@ -517,7 +583,7 @@ Status put_rebuilt(Folder& folder, std::uint32_t id, bool keep_aside) {
 }
 
 Result<HeadContents> look_into(Folder& folder, const std::string& name, const std::string& vfs) {
-  auto db = Database::open(folder.join(name), Database::Mode::read_sealed, vfs);
+  auto db = with_spare(folder, [&] { return Database::open(folder.join(name), Database::Mode::read_sealed, vfs); });
   if (!db.ok()) return db.status();
   HeadContents contents;
   if (Status status = read_state(db.value(), contents.state); !status.ok()) return status;

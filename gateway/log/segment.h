@@ -37,6 +37,12 @@ struct SegmentInfo {
   std::uint64_t file_bytes = 0;
   Sequence valid_through = UINT64_MAX;  // rows behind it are remains of a failed commit
   std::array<LaneSpan, lane_count> lanes;
+  // What its rows take, state aside: that alone decides whether it is full.
+  std::uint64_t row_bytes() const {
+    std::uint64_t bytes = 0;
+    for (const LaneSpan& span : lanes) bytes += span.bytes + span.bytes / 16;
+    return bytes;
+  }
 };
 
 // The numbers of `whole` that no row holds; rows ascend.
@@ -46,6 +52,12 @@ std::string segment_name(std::uint32_t id);
 // The id of "seg-0000000a.db"; nothing for other names.
 std::optional<std::uint32_t> segment_id(const std::string& name);
 
+struct ListedRow {
+  Row row;  // without columns
+  std::uint64_t bytes = 0;
+  LossDetail devices;  // only its device counts, when they were asked for
+};
+
 using StateTable = std::map<std::string, std::shared_ptr<const Bytes>, std::less<>>;
 
 // One commit, complete: it can be written to the head as it is, or as the first commit of a fresh head.
@@ -53,7 +65,7 @@ struct GroupWrite {
   std::vector<Row> rows;
   std::vector<std::pair<std::string, std::shared_ptr<const Bytes>>> changed;  // of the state table; null: removed
   StateTable state;                  // all of it, as of this group; only where a fresh head is made
-  struct Copy {                      // rows moved verbatim from a segment that will go
+  struct Copy {                      // rows moved verbatim from a segment that will go: all of them, or the group fails
     SegmentInfo segment;
     std::vector<Sequence> firsts;
   };
@@ -73,9 +85,9 @@ struct GroupWrite {
 struct GroupResult {
   Status status;
   std::uint64_t head_bytes = 0;      // database, -wal and -shm
-  std::uint64_t database_bytes = 0;  // the database alone
   std::uint64_t sealed_bytes = 0;    // of the previous head, when a fresh one was made
-  std::vector<Row> copied;           // without columns
+  std::vector<ListedRow> copied;     // without columns
+  std::optional<std::uint32_t> copy_fault;  // the segment whose rows could not all be carried forward: it must stay
   Status mark_status;                // the commit stands all the same
   bool on_fresh_head = false;
 };
@@ -96,6 +108,7 @@ class HeadWriter {
 
   // Opens an existing head and reads what start needs; the rows themselves are not read. `take_in_wal`: it will be written
   // on; where that is not possible it stays closed, and the next commit makes a fresh one.
+  // Fails with `unavailable` where that says nothing about the file: no descriptor was left, no memory, no right to look.
   Result<HeadContents> open(std::uint32_t id, bool take_in_wal);
   GroupResult write(const GroupWrite& group);
   Status write_mark(const Mark& mark, const std::string& folder_identity);
@@ -103,13 +116,14 @@ class HeadWriter {
   Status close();
 
  private:
-  Status create(std::uint32_t id, const GroupWrite& group, std::vector<Row>& copied);
+  Result<HeadContents> open_once(std::uint32_t id, bool take_in_wal);
+  Status create(std::uint32_t id, const GroupWrite& group, GroupResult& result);
   Status check_folder(const std::string& identity) const;
   Status prepare_statements();
-  Status write_in_transaction(const GroupWrite& group, std::vector<Row>& copied);
-  Status put_rows(Statement& insert, const GroupWrite& group, std::vector<Row>& copied);
-  Status copy_rows(Statement& insert, const GroupWrite::Copy& copy, std::vector<Row>& copied);
-  std::uint64_t bytes_on_disk() const;
+  Status write_in_transaction(const GroupWrite& group, GroupResult& result);
+  Status put_rows(Statement& insert, const GroupWrite& group, GroupResult& result);
+  Status copy_rows(Statement& insert, const GroupWrite::Copy& copy, std::vector<ListedRow>& copied);
+  std::uint64_t bytes_on_disk();
 
   Folder& folder_;
   MarkFile mark_;
@@ -118,20 +132,15 @@ class HeadWriter {
   Database db_;
   Statement insert_row_, put_state_, drop_state_;
   std::uint32_t id_ = 0;
+  std::uint64_t bytes_ = 0;
 };
 
 struct ReadRows {
   std::vector<Row> rows;
   // What stopped the reading, in which file: `corrupt` (rebuild() takes out what is whole), `unavailable` (the file is
-  // missing), or an I/O error.
+  // missing, or cannot be looked at now: no descriptor, no memory), or an I/O error.
   Status fault;
   std::uint32_t fault_in = 0;
-};
-
-struct ListedRow {
-  Row row;  // without columns
-  std::uint64_t bytes = 0;
-  LossDetail devices;  // only its device counts, when they were asked for
 };
 
 // What a damaged segment still holds.
@@ -151,7 +160,7 @@ class RowReader {
   // when its id is `head`. With a fault the rows are those before it.
   ReadRows read(const std::vector<SegmentInfo>& segments, std::uint32_t head, Lane lane, Range range,
                 Log::Direction direction, std::size_t bytes_max);
-  // Every row of a sealed segment in number order; `corrupt` when one is damaged.
+  // Every row of a sealed segment in number order; `corrupt` when one is damaged, or they are fewer than the account says.
   Result<std::vector<ListedRow>> list(const SegmentInfo& segment, bool with_devices);
   // Writes what is whole of a damaged segment into a file beside it, synced. put_rebuilt() lets it take the damaged
   // one's place, once the losses are committed; until then nothing has changed.
@@ -168,6 +177,8 @@ class RowReader {
     std::uint64_t used = 0;
   };
   Result<Open*> open(const SegmentInfo& segment, bool live);
+  Result<Open*> open_spared(const SegmentInfo& segment, bool live);
+  Rebuilt rebuild_once(std::uint32_t id, const Keep& keep);
   Status read_segment(const SegmentInfo& segment, bool live, Lane lane, Range range, bool up, std::size_t bytes_max, std::vector<Row>& rows,
                       std::size_t& bytes);
 

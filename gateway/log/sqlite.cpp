@@ -2,23 +2,32 @@
 
 #include <sqlite3.h>
 
+#include <cerrno>
+#include <cstring>
+
 #include "base/text.h"
 
 namespace millrace {
 namespace {
 
+// No descriptor, no memory, no right to look, or a lock in the way: that says nothing about the file.
+bool says_nothing(int rc, int error) {
+  const int primary = rc & 0xFF;
+  if (primary == SQLITE_NOMEM || primary == SQLITE_BUSY || primary == SQLITE_LOCKED || rc == SQLITE_IOERR_NOMEM) return true;
+  return (primary == SQLITE_CANTOPEN || primary == SQLITE_IOERR) && (error == EMFILE || error == ENFILE || error == ENOMEM || error == EACCES);
+}
+
 Status status_of(sqlite3* db, int rc, std::string_view doing) {
   const int primary = rc & 0xFF;
-  const Code code = primary == SQLITE_FULL ? Code::full
+  const int error = db ? sqlite3_system_errno(db) : 0;
+  const Code code = says_nothing(rc, error) ? Code::unavailable
+                    // ENOSPC is an I/O error to SQLite when it comes from fsync.
+                    : primary == SQLITE_FULL || error == ENOSPC ? Code::full
                     // SQLITE_ERROR: "no such table", where every file of ours has its tables.
                     : primary == SQLITE_CORRUPT || primary == SQLITE_NOTADB || primary == SQLITE_ERROR || rc == SQLITE_IOERR_SHORT_READ ? Code::corrupt
-                    : primary == SQLITE_BUSY || primary == SQLITE_LOCKED ? Code::unavailable
                                                                         : Code::io;
-  const int error = db ? sqlite3_system_errno(db) : 0;
-  if (error == 28 /* ENOSPC, which SQLite reports as an I/O error from fsync */) {
-    return {Code::full, text(doing, ": no space left on device")};
-  }
-  return {code, text(doing, ": ", db ? sqlite3_errmsg(db) : sqlite3_errstr(rc), " (", rc, ")")};
+  if (code == Code::full) return {code, text(doing, ": no space left on device")};
+  return {code, text(doing, ": ", db ? sqlite3_errmsg(db) : sqlite3_errstr(rc), error != 0 ? text(": ", std::strerror(error)) : "", " (", rc, ")")};
 }
 
 }  // namespace
@@ -26,25 +35,24 @@ Status status_of(sqlite3* db, int rc, std::string_view doing) {
 void Statement::Finalize::operator()(sqlite3_stmt* statement) const { sqlite3_finalize(statement); }
 void Database::Close::operator()(sqlite3* db) const { sqlite3_close_v2(db); }
 
-Statement& Statement::bind(int index, std::int64_t value) {
-  MILLRACE_CHECK(sqlite3_bind_int64(statement_.get(), index, value) == SQLITE_OK);
+Statement& Statement::noting(int rc) {
+  if (rc != SQLITE_OK && bind_fault_ == SQLITE_OK) bind_fault_ = rc;
   return *this;
 }
 
+Statement& Statement::bind(int index, std::int64_t value) { return noting(sqlite3_bind_int64(statement_.get(), index, value)); }
+
 Statement& Statement::bind(int index, std::string_view text) {
-  MILLRACE_CHECK(sqlite3_bind_text(statement_.get(), index, text.data(), static_cast<int>(text.size()), SQLITE_STATIC) == SQLITE_OK);
-  return *this;
+  return noting(sqlite3_bind_text64(statement_.get(), index, text.data(), text.size(), SQLITE_STATIC, SQLITE_UTF8));
 }
 
 Statement& Statement::bind(int index, BytesView bytes) {
   // A null pointer would bind NULL; an empty blob is meant.
-  const void* data = bytes.empty() ? "" : static_cast<const void*>(bytes.data());
-  MILLRACE_CHECK(sqlite3_bind_blob(statement_.get(), index, data, static_cast<int>(bytes.size()), SQLITE_STATIC) == SQLITE_OK);
-  return *this;
+  return noting(sqlite3_bind_blob64(statement_.get(), index, bytes.empty() ? static_cast<const void*>("") : bytes.data(), bytes.size(), SQLITE_STATIC));
 }
 
 Result<bool> Statement::step() {
-  const int rc = sqlite3_step(statement_.get());
+  const int rc = bind_fault_ != SQLITE_OK ? bind_fault_ : sqlite3_step(statement_.get());
   if (rc == SQLITE_ROW) return true;
   Status status;
   if (rc != SQLITE_DONE) status = status_of(sqlite3_db_handle(statement_.get()), rc, sqlite3_sql(statement_.get()));
@@ -61,8 +69,10 @@ Status Statement::run() {
 }
 
 void Statement::reset() {
+  if (!statement_) return;
   sqlite3_reset(statement_.get());
   sqlite3_clear_bindings(statement_.get());
+  bind_fault_ = SQLITE_OK;
 }
 
 std::int64_t Statement::integer(int column) const { return sqlite3_column_int64(statement_.get(), column); }

@@ -21,6 +21,7 @@ class Statement {
   Statement& bind(int index, std::int64_t value);
   Statement& bind(int index, std::string_view text);
   Statement& bind(int index, BytesView bytes);  // not copied: must live until the statement is reset
+  // What could not be bound (too large, no memory) is the error of the next step or run.
   // True while there is a row. After false or an error the statement is reset and can be used again.
   Result<bool> step();
   Status run();  // step() for statements without rows
@@ -35,7 +36,10 @@ class Statement {
   struct Finalize {
     void operator()(sqlite3_stmt* statement) const;
   };
+  Statement& noting(int rc);
+
   std::unique_ptr<sqlite3_stmt, Finalize> statement_;
+  int bind_fault_ = 0;
 };
 
 class Database {

@@ -26,6 +26,12 @@ void apply_changes(const std::vector<std::pair<std::string, std::shared_ptr<cons
 
 }  // namespace
 
+namespace {
+
+constexpr Duration refusal_silence = std::chrono::minutes(1);
+constexpr std::size_t waiters_max = 1 << 16;  // commits in the open group that somebody hears of
+}
+
 const char* how_name(How how) {
   static constexpr const char* names[] = {"delivered", "dead", "expired", "skipped", "forgotten", "evicted", "unreadable"};
   return names[static_cast<int>(how)];
@@ -36,16 +42,61 @@ const char* how_name(How how) {
 void SqliteLog::put_state(const std::string& key, Bytes bytes) {
   auto& slot = state_[key];
   if (slot && *slot == bytes) return;
+  if (is_user_key(key)) state_bytes_ += state_cost(key, bytes.size()) - (slot ? state_cost(key, slot->size()) : 0);
   slot = std::make_shared<const Bytes>(std::move(bytes));
   changed_.insert(key);
 }
 
 void SqliteLog::drop_state(const std::string& key) {
-  if (state_.erase(key) > 0) changed_.insert(key);
+  const auto found = state_.find(key);
+  if (found == state_.end()) return;
+  if (is_user_key(key)) state_bytes_ -= state_cost(key, found->second->size());
+  state_.erase(found);
+  changed_.insert(key);
+}
+
+Status SqliteLog::fits(const std::vector<WriteSet::State>& states) const {
+  std::uint64_t now = state_bytes_, before = state_bytes_;
+  for (const WriteSet::State& state : states) {
+    const std::string key = user_key(state.name);
+    const auto found = state_.find(key);
+    if (found != state_.end()) now -= std::min(now, state_cost(key, found->second->size()));
+    if (!state.bytes.empty()) now += state_cost(key, state.bytes.size());
+  }
+  if (now <= before || now <= options_.bytes_max / 4) return {};
+  return {Code::full, text("state of ", format_size(static_cast<double>(now)), " does not fit: a quarter of log.max_size, ",
+                           format_size(static_cast<double>(options_.bytes_max / 4)), ", is all it may take")};
+}
+
+// Events and dead letters ask nobody before they come: in a storm of them, or while nothing can be written, the open group
+// takes only so many, and a full log none. Those that went are counted and told.
+bool SqliteLog::has_room_beside() const {
+  if (options_.when_full == WhenFull::block) return !over(options_.inbox_bytes / 2);
+  return bytes_used() + bytes_coming() + 2 * options_.segment_bytes <= options_.bytes_max;
 }
 
 void SqliteLog::append(Lane lane, const Record& record) {
-  open_[static_cast<std::size_t>(lane)].add(record);
+  OpenLane& open = open_[static_cast<std::size_t>(lane)];
+  const std::size_t bytes = stored_bytes_max(record);
+  if (bytes > options_.row_bytes_max) return refuse(lane, record, "too_large");
+  const bool unasked = lane == Lane::alarm || lane == Lane::dead;
+  if (unasked && !open.empty() && open.bytes_waiting() + bytes > options_.open_bytes_max) return refuse(lane, record, "too_many");
+  if (unasked && !has_room_beside()) return refuse(lane, record, "log_full");
+  open.add(record, bytes, options_.row_bytes_max);
+}
+
+// It never gets a number: no cursor moves, and nobody waits for it.
+void SqliteLog::refuse(Lane lane, const Record& record, const char* reason) {
+  if (stats_.refused_records++ == 0 || loop_.now() - refusal_told_ > refusal_silence) {
+    LOG_WARN("log: a record of lane ", lane_name(lane), record.device.empty() ? "" : " from ", record.device, " was not taken (", reason, "); ",
+             stats_.refused_records, " so far");
+    refusal_told_ = loop_.now();
+  }
+  LossDetail& loss = open_losses_[{"", lane, reason}];
+  loss.reason = reason;
+  loss.count += 1;
+  loss.add_device(record.device, 1);
+  open_dirty_ = true;
 }
 
 void SqliteLog::settle(const WriteSet::Settle& settle) {
@@ -68,6 +119,7 @@ void SqliteLog::settle(const WriteSet::Settle& settle) {
 void SqliteLog::apply(WriteSet& set) {
   for (const auto& [lane, record] : set.records) append(lane, record);
   if (set.leads) open_leads_ = std::move(set.leads);
+  open_coming_ = open_coming_ || !set.records.empty() || set.leads;
   for (const WriteSet::Settle& s : set.settles) settle(s);
   for (WriteSet::State& state : set.states) {
     if (state.bytes.empty()) drop_state(user_key(state.name));
@@ -87,6 +139,12 @@ void SqliteLog::commit(WriteSet set, Done done) {
     if (done) loop_.post([done = std::move(done)] { done({Code::closed, "the log is closed"}); });
     return;
   }
+  if (Status status = fits(set.states); !status.ok()) {
+    if (stats_.refused_states++ == 0 || loop_.now() - state_told_ > refusal_silence) LOG_ERROR("log: ", status.detail());
+    state_told_ = loop_.now();
+    if (done) loop_.post([done = std::move(done), status] { done(status); });
+    return;
+  }
   apply(set);
   open_dirty_ = true;
   if (done) open_dones_.push_back(std::move(done));
@@ -96,7 +154,7 @@ void SqliteLog::commit(WriteSet set, Done done) {
 
 std::size_t SqliteLog::waiting() const {
   std::size_t bytes = 0;
-  for (const BatchBuilder& builder : open_) bytes += builder.bytes_waiting();
+  for (const OpenLane& lane : open_) bytes += lane.bytes_waiting();
   return bytes;
 }
 
@@ -108,7 +166,7 @@ std::size_t SqliteLog::room() const {
 bool SqliteLog::accepting() const {
   if (stopping_) return false;
   const std::size_t waiting = this->waiting();
-  if (waiting >= options_.open_bytes_max) return false;
+  if (waiting >= options_.open_bytes_max || open_dones_.size() >= waiters_max) return false;
   if (writing_ && !stats_.trouble.empty() && waiting >= options_.group_bytes) return false;  // what failed comes first
   return !(options_.when_full == WhenFull::block && over(0));
 }
@@ -129,10 +187,8 @@ void SqliteLog::schedule_close() {
   });
 }
 
-// Gives the lane's records their numbers and makes the row. The records of a row are consecutive.
-void SqliteLog::number(Lane lane, std::vector<Row>& rows, bool announce, WriteSet& more) {
-  BatchBuilder& builder = open_[static_cast<std::size_t>(lane)];
-  if (builder.empty()) return;
+// The records of a row are consecutive.
+Row SqliteLog::row_of(Lane lane, BatchBuilder& builder) {
   const std::int64_t offset = loop_.wall().us - loop_.now().ns / 1000;
   EncodedBatch batch = builder.encode(options_.boot_id, offset);
   Row row;
@@ -142,8 +198,16 @@ void SqliteLog::number(Lane lane, std::vector<Row>& rows, bool announce, WriteSe
   row.zstd = batch.zstd;
   row.columns = std::make_shared<const Bytes>(std::move(batch.bytes));
   next_ += row.count;
-  if (announce) {
-    for (std::size_t i = 0; i < builder.order().size(); ++i) {
+  return row;
+}
+
+// Gives the lane's records their numbers and makes the rows.
+void SqliteLog::number(Lane lane, std::vector<Row>& rows, bool announce, WriteSet& more) {
+  OpenLane& open = open_[static_cast<std::size_t>(lane)];
+  if (open.empty()) return;
+  for (BatchBuilder& builder : open.rows()) {
+    Row row = row_of(lane, builder);
+    for (std::size_t i = 0; announce && i < builder.order().size(); ++i) {
       std::optional<Record> record;
       for (const Listener& listener : listeners_) {
         if (!listener.entering) continue;
@@ -151,16 +215,16 @@ void SqliteLog::number(Lane lane, std::vector<Row>& rows, bool announce, WriteSe
         listener.entering(row.first + i, lane, *record, more);
       }
     }
+    for (auto& [key, cursor] : cursors_) {
+      if (key.second != lane) continue;
+      cursor.ledger.admitted += row.count;
+      cursor.admitted_through = row.last();
+    }
+    stats_.records += row.count;
+    stats_.row_bytes += row.columns->size();
+    rows.push_back(std::move(row));
   }
-  builder.clear();
-  for (auto& [key, cursor] : cursors_) {
-    if (key.second != lane) continue;
-    cursor.ledger.admitted += row.count;
-    cursor.admitted_through = row.last();
-  }
-  stats_.records += row.count;
-  stats_.row_bytes += row.columns->size();
-  rows.push_back(std::move(row));
+  open.clear();
 }
 
 // Cursors, segments and the inbox position, as they stand in memory, into the state table.
@@ -188,7 +252,7 @@ void SqliteLog::close_group() {
   auto group = std::make_shared<GroupWrite>();
   WriteSet more;
   if (open_leads_) {
-    BatchBuilder behind = std::exchange(open_[static_cast<std::size_t>(Lane::held)], {});
+    OpenLane behind = std::exchange(open_[static_cast<std::size_t>(Lane::held)], {});
     append(Lane::held, *std::exchange(open_leads_, std::nullopt));
     number(Lane::held, group->rows, true, more);
     open_[static_cast<std::size_t>(Lane::held)] = std::move(behind);
@@ -212,12 +276,12 @@ void SqliteLog::close_group() {
   if (stopping_) put_state("clean", varints({1}));
   for (const Row& row : group->rows) records_ever_ += row.count;
   put_state("last", varints({next_ - 1, static_cast<std::uint64_t>(loop_.wall().us), records_ever_}));
-  const bool seal = seal_next_ || head_database_bytes_ >= options_.segment_bytes / 2;
+  const bool seal = seal_next_ || head_.row_bytes() >= options_.segment_bytes / 2;
   refresh_state();
   if (may_hold(*group, seal) && hold(*group)) return;
   take_held(*group);
   if (seal) {
-    if (head_.file_bytes > 0 && !sealed_.contains(head_.id)) {
+    if (head_.id != 0 && !sealed_.contains(head_.id)) {
       SegmentInfo sealing = head_;
       sealing.valid_through = durable_;
       sealed_[head_.id] = sealing;
@@ -254,12 +318,22 @@ void SqliteLog::close_group() {
   open_dirty_ = false;
   open_urgent_ = false;
   open_due_.reset();
+  coming_ = std::exchange(open_coming_, false);
   write_group();
 }
 
+// Losses enter whatever the room: they are few. Only what a full log refused is told when there is room again.
 void SqliteLog::append_losses() {
-  for (auto& [key, loss] : open_losses_) append(Lane::alarm, loss_record(std::get<1>(key), std::move(loss), loop_.wall()));
-  open_losses_.clear();
+  const bool wait = !stopping_ && !has_room_beside();
+  for (auto at = open_losses_.begin(); at != open_losses_.end();) {
+    if (wait && at->second.reason == "log_full") {
+      ++at;
+      continue;
+    }
+    const Record record = loss_record(std::get<1>(at->first), std::move(at->second), loop_.wall());
+    open_[static_cast<std::size_t>(Lane::alarm)].add(record, stored_bytes_max(record), options_.row_bytes_max);
+    at = open_losses_.erase(at);
+  }
 }
 
 Mark SqliteLog::mark() { return {epoch_, durable_, reserved_, committed_records_, ++mark_serial_}; }
@@ -309,7 +383,6 @@ void SqliteLog::on_written(const GroupResult& result) {
     if (auto found = sealed_.find(old); found != sealed_.end() && result.sealed_bytes > 0) found->second.file_bytes = result.sealed_bytes;
     loop_.run_blocking("read", [reader = reader_, old] { reader->forget(old); }, [] {});
     head_ = SegmentInfo{};
-    head_database_bytes_ = 0;
     head_.id = highest_id_ = *writing_->fresh_head;
     seal_next_ = false;
   }
@@ -320,6 +393,7 @@ void SqliteLog::on_written(const GroupResult& result) {
     on_committed(result);
     return;
   }
+  if (result.copy_fault) return keep_segment(*result.copy_fault, result.status);
   // The file is dead until proven alive: the same group, unchanged, goes to a fresh one. Nothing is acknowledged meanwhile.
   ++stats_.commit_failures;
   if (stats_.trouble != result.status.detail()) LOG_ERROR("log: cannot commit: ", result.status.detail(), "; will keep trying");
@@ -327,7 +401,7 @@ void SqliteLog::on_written(const GroupResult& result) {
   if (!writing_->fresh_head) {
     writing_->state = written_;
     apply_changes(writing_->changed, writing_->state);
-    if (head_.file_bytes > 0 && !sealed_.contains(head_.id)) {
+    if (head_.id != 0 && !sealed_.contains(head_.id)) {
       SegmentInfo dead = head_;
       dead.valid_through = durable_;
       sealed_[head_.id] = dead;
@@ -351,11 +425,32 @@ void SqliteLog::on_written(const GroupResult& result) {
   }
 }
 
+// Rows of `id` could not be carried forward: the segment stays, in the table and on disk, and the group goes without it. What
+// was settled as evicted of it is told all the same; the rows that were to stay are read where they are.
+void SqliteLog::keep_segment(std::uint32_t id, const Status& fault) {
+  ++stats_.commit_failures;
+  if (kept_.insert(id).second) LOG_WARN("log: ", segment_name(id), " cannot be given up yet: ", fault.detail());
+  const auto copy = std::find_if(writing_->copies.begin(), writing_->copies.end(), [id](const GroupWrite::Copy& c) { return c.segment.id == id; });
+  MILLRACE_CHECK(copy != writing_->copies.end());  // the writer names one that the group asked for
+  sealed_[id] = copy->segment;
+  writing_->copies.erase(copy);
+  std::erase(writing_->remove_after, segment_name(id));
+  const std::string key = segment_key(id);
+  put_state(key, encode_segment(sealed_[id]));
+  std::erase_if(writing_->changed, [&](const auto& change) { return change.first == key; });
+  writing_->changed.emplace_back(key, state_[key]);
+  if (writing_->fresh_head) writing_->state[key] = state_[key];
+  write_group();
+  if (fault.code() == Code::corrupt) mend(id, [](const Status&) {});  // whoever reads it next is told how that went
+}
+
 void SqliteLog::on_committed(const GroupResult& result) {
   head_.file_bytes = result.head_bytes;
-  head_database_bytes_ = result.database_bytes;
   ++stats_.commits;
-  for (const Row& row : result.copied) head_.lanes[static_cast<std::size_t>(row.lane)].add(row.first, row.last(), row.count, 0);
+  for (const ListedRow& copied : result.copied) {
+    head_.lanes[static_cast<std::size_t>(copied.row.lane)].add(copied.row.first, copied.row.last(), copied.row.count, copied.bytes);
+  }
+  for (const GroupWrite::Copy& copy : writing_->copies) kept_.erase(copy.segment.id);
   for (const Row& row : writing_->rows) {
     head_.lanes[static_cast<std::size_t>(row.lane)].add(row.first, row.last(), row.count, row.columns->size());
     if (row.first >= cached_from_ && (cache_.empty() || row.first > cache_.back().first)) cache(row);  // held rows are there already
@@ -374,7 +469,6 @@ void SqliteLog::on_committed(const GroupResult& result) {
     mending_.erase(id);
   }
   const bool new_rows = !writing_->rows.empty();
-  coming_ = std::any_of(writing_->rows.begin(), writing_->rows.end(), [](const Row& row) { return row.lane != Lane::alarm; });
   const bool sealed = writing_->fresh_head.has_value();
   writing_.reset();
   const auto dones = std::exchange(writing_dones_, {});
@@ -432,6 +526,8 @@ LogStats SqliteLog::stats() const {
   stats.dead_bytes = head_.lanes[dead].bytes;
   for (const auto& [id, segment] : sealed_) stats.dead_bytes += segment.lanes[dead].bytes;
   stats.blocked = blocked_;
+  stats.state_bytes = state_bytes_;
+  stats.state_bytes_max = options_.bytes_max / 4;
   return stats;
 }
 

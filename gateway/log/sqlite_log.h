@@ -17,12 +17,14 @@
 #include "loop/loop.h"
 #include "log/held_journal.h"
 #include "log/log.h"
+#include "log/open_lane.h"
 #include "log/segment.h"
-#include "record/batch.h"
 
 namespace millrace {
 
 constexpr std::uint64_t reserve_block = 1 << 20;  // numbers are reserved in blocks of this
+
+constexpr int read_failures_max = 5;            // of one file, before what cannot be read of it is given up
 
 enum class WhenFull : std::uint8_t { evict, block };
 
@@ -33,6 +35,8 @@ struct LogOptions {
   Duration commit_interval = std::chrono::seconds(1);
   std::size_t group_bytes = 64 << 10;
   std::size_t open_bytes_max = 1 << 20;   // what may wait while a group is being synced
+  // A row before compression, and so the largest record: an eighth of bytes_max where that is less. Readers take 16 MiB.
+  std::size_t row_bytes_max = 4 << 20;
   std::size_t cache_bytes = 1 << 20;      // newest rows kept in memory for the shippers
   WhenFull when_full = WhenFull::evict;
   // commit = "when-unsent": groups are held back while the uplinks keep up, at most `unsent_max`, in a journal in this
@@ -66,6 +70,7 @@ class SqliteLog final : public Log {
   SettledSet settled(std::string_view consumer, Lane lane) const override;
   void number_behind(Sequence number) override;
   LaneLedger ledger(std::string_view consumer, Lane lane) const override;
+  Status fits(const std::vector<WriteSet::State>& states) const override;
   std::optional<Bytes> state(std::string_view name) const override;
   std::vector<std::string> states(std::string_view prefix) const override;
   std::size_t room() const override;
@@ -107,19 +112,22 @@ class SqliteLog final : public Log {
   void begin_new(std::uint64_t seed);
   void take_over_rows(const std::vector<Row>& rows);
   Status adopt_above(const std::vector<std::uint32_t>& ids, std::vector<Row>& rows);
-  void finish_replacements(const std::vector<std::string>& names);
+  Status finish_replacements(const std::vector<std::string>& names);
   void settle_numbers(const std::optional<Mark>& mark, bool head_lost, const std::vector<Row>& rows_beyond, std::uint64_t seed);
-  void lose_missing();
-  bool gone(std::uint32_t id) const;
+  Status lose_missing();
+  Result<bool> gone(std::uint32_t id) const;
 
   // ---- the open group
   void apply(WriteSet& set);
   void settle(const WriteSet::Settle& settle);
   void append(Lane lane, const Record& record);
+  void refuse(Lane lane, const Record& record, const char* reason);
+  bool has_room_beside() const;
   std::size_t waiting() const;  // bytes in the open group
   void schedule_close();
   void close_group();
   void number(Lane lane, std::vector<Row>& rows, bool announce, WriteSet& more);
+  Row row_of(Lane lane, BatchBuilder& builder);
   void refresh_state();
   void append_losses();
   Mark mark();
@@ -135,20 +143,22 @@ class SqliteLog final : public Log {
   bool row_settled(const Row& row) const;
   void flush_held();
   void take_held(GroupWrite& group);
-  void recover_held(HeadContents& contents);
+  Status recover_held(HeadContents& contents);
 
   // ---- the group being written
   void write_group();
   void on_written(const GroupResult& result);
   void on_committed(const GroupResult& result);
+  void keep_segment(std::uint32_t id, const Status& fault);
 
   // ---- space
   std::uint64_t bytes_used() const;
+  std::uint64_t bytes_coming() const;
   bool over(std::uint64_t margin) const;
   void make_room();
   bool settled_by_all(const SegmentInfo& segment, Lane lane) const;
   void reclaim(const SegmentInfo& segment, const std::vector<ListedRow>& rows, bool evict);
-  void drop_segment(std::uint32_t id);
+  void drop_segment(std::uint32_t id, bool at_once);
 
   // ---- loss
   void lose(const CursorKey& who, const std::vector<Range>& ranges, std::uint64_t records, How how, const char* reason,
@@ -179,15 +189,15 @@ class SqliteLog final : public Log {
   std::map<std::uint32_t, SegmentInfo> sealed_;
   SegmentInfo head_;
   std::uint32_t highest_id_ = 0;  // of any segment there is or was: the next head takes the one above
-  std::uint64_t head_database_bytes_ = 0;
   std::uint64_t aside_bytes_ = 0;  // of the damaged file that is kept to be looked at
   StateTable state_;
   std::set<std::string> changed_;
+  std::uint64_t state_bytes_ = 0;  // of what pipeline and inputs keep, names included
   StateTable written_;  // as of the last group on flash: with a group's changes, what a fresh head begins with
   std::optional<InboxPosition> inbox_;
   std::vector<Range> struck_;  // ascending, disjoint
 
-  BatchBuilder open_[lane_count];
+  OpenLane open_[lane_count];
   std::optional<Record> open_leads_;
   std::vector<Done> open_dones_;
   bool open_dirty_ = false, open_urgent_ = false;
@@ -200,6 +210,7 @@ class SqliteLog final : public Log {
   // Damaged segments on their way to be replaced, and who waits for that.
   std::map<std::uint32_t, std::vector<std::function<void(Status)>>> mending_;
   std::map<std::uint32_t, int> read_failures_;
+  std::string read_trouble_;
 
   std::unique_ptr<HeldJournal> journal_;
   std::uint64_t journal_serial_ = 0;
@@ -218,7 +229,9 @@ class SqliteLog final : public Log {
   std::unique_ptr<Timer> retry_timer_;
   Duration retry_ = Duration{0};
   bool seal_next_ = false, blocked_ = false, reclaiming_ = false;
-  bool coming_ = false;  // the last group brought records, not only settles and losses
+  bool open_coming_ = false, coming_ = false;  // the open group, the last one: brings records, not only settles and losses
+  Instant refusal_told_, state_told_;
+  std::set<std::uint32_t> kept_;  // segments that could not be given up, because rows of theirs could not be carried forward
 
   std::deque<Row> cache_;
   std::size_t cache_bytes_ = 0;

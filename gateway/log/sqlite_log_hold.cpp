@@ -113,12 +113,14 @@ void SqliteLog::take_held(GroupWrite& group) {
 }
 
 // What a killed process held: its rows are written with the first group, its state is the state.
-void SqliteLog::recover_held(HeadContents& contents) {
-  if (!options_.held_folder) return;
+Status SqliteLog::recover_held(HeadContents& contents) {
+  if (!options_.held_folder) return {};
   journal_ = std::make_unique<HeldJournal>(*options_.held_folder);
   journal_serial_ = one_varint(contents.state, "journal", 0);
   std::uint64_t records = 0;
-  for (HeldJournal::Entry& entry : journal_->read(one_varint(contents.state, "epoch", 0), journal_serial_)) {
+  auto entries = journal_->read(one_varint(contents.state, "epoch", 0), journal_serial_);
+  if (!entries.ok()) return entries.status();
+  for (HeldJournal::Entry& entry : entries.value()) {
     journal_serial_ = entry.serial;
     for (auto& [key, value] : entry.changed) {
       held_changed_.insert(key);
@@ -132,6 +134,7 @@ void SqliteLog::recover_held(HeadContents& contents) {
   }
   if (records > 0) LOG_INFO("log: ", records, " records were held back from flash by the last process; writing them");
   if (!held_rows_.empty()) flush_next_ = open_dirty_ = true;
+  return {};
 }
 
 }  // namespace millrace

@@ -9,8 +9,6 @@
 namespace millrace {
 namespace {
 
-constexpr int read_failures_max = 5;  // of one file, before its unreadable pages are given up
-
 std::uint64_t numbers_in(const std::vector<Range>& ranges) {
   std::uint64_t sum = 0;
   for (const Range& r : ranges) sum += r.last - r.first + 1;
@@ -78,7 +76,7 @@ void SqliteLog::lose_segment(std::uint32_t id, const char* reason) {
     const auto ranges = cursor.settled.unsettled_in({span.first, span.last});
     lose(key, ranges, std::min(numbers_in(ranges), span.records), How::unreadable, reason);
   }
-  drop_segment(id);
+  drop_segment(id, true);
 }
 
 void SqliteLog::lose_missing_rows(const SegmentInfo& before, const std::array<LaneSpan, lane_count>& now, const std::vector<Row>& rows, How how,
@@ -97,12 +95,23 @@ void SqliteLog::lose_missing_rows(const SegmentInfo& before, const std::array<La
 
 // `again` is called with success when reading may be tried again, else with what stands in the way.
 void SqliteLog::on_read_fault(std::uint32_t segment, const Status& fault, std::function<void(Status)> again) {
-  if (folder_.identity(anchor_name) != folder_identity_) return again({Code::unavailable, "the log's folder is not there"});
-  if (gone(segment) && sealed_.contains(segment)) {
+  const auto here = folder_.identity(anchor_name);
+  if (!here.ok()) return again(here.status());
+  if (here.value() != folder_identity_) return again({Code::unavailable, "the log's folder is not there"});
+  const auto is_gone = gone(segment);
+  if (!is_gone.ok()) return again(is_gone.status());
+  if (is_gone.value() && sealed_.contains(segment)) {
     lose_segment(segment, "missing file");
     loop_.post([again = std::move(again)] { again({}); });
     return;
   }
+  // No descriptor, no memory: the shipper comes again, and its file is none the worse for it.
+  if (fault.code() == Code::unavailable) {
+    if (read_trouble_ != fault.detail()) LOG_WARN("log: ", segment_name(segment), " cannot be read now: ", fault.detail());
+    read_trouble_ = fault.detail();
+    return again(fault);
+  }
+  read_trouble_.clear();
   LOG_ERROR("log: ", segment_name(segment), ": ", fault.detail());
   if (fault.code() != Code::corrupt && ++read_failures_[segment] < read_failures_max) return again(fault);
   mend(segment, std::move(again));
@@ -140,6 +149,7 @@ void SqliteLog::mend(std::uint32_t id, std::function<void(Status)> then) {
 void SqliteLog::on_rebuilt(std::uint32_t id, const Rebuilt& rebuilt, How how) {
   if (!rebuilt.status.ok()) {
     LOG_ERROR("log: ", segment_name(id), " cannot be rebuilt: ", rebuilt.status.detail());
+    if (rebuilt.status.code() != Code::unavailable) ++read_failures_[id];
     for (auto& then : std::exchange(mending_[id], {})) then(rebuilt.status);
     mending_.erase(id);
     return;

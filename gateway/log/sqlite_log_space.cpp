@@ -70,11 +70,18 @@ std::uint64_t SqliteLog::bytes_used() const {
   return sum;
 }
 
-// Whether less than `margin` is left beside what a roll-over and the group in the air may need.
+// What the open group and the one in the air will add.
+std::uint64_t SqliteLog::bytes_coming() const {
+  std::uint64_t bytes = waiting();
+  if (writing_) {
+    for (const Row& row : writing_->rows) bytes += row.columns->size();
+  }
+  return bytes;
+}
+
+// Whether less than `margin` is left beside what a roll-over may need.
 bool SqliteLog::over(std::uint64_t margin) const {
-  std::uint64_t waiting = 0;
-  for (const BatchBuilder& builder : open_) waiting += builder.bytes_waiting();
-  return bytes_used() + waiting + margin + 3 * options_.segment_bytes > options_.bytes_max;
+  return bytes_used() + bytes_coming() + margin + 3 * options_.segment_bytes > options_.bytes_max;
 }
 
 bool SqliteLog::settled_by_all(const SegmentInfo& segment, Lane lane) const {
@@ -117,13 +124,15 @@ void SqliteLog::make_room() {
                          reclaiming_ = false;
                          if (rows->ok()) return reclaim(segment, rows->value(), wanted);
                          on_read_fault(segment.id, rows->status(), [this, alive, segment](Status status) {
-                           // What cannot be mended cannot be kept either, when there is no room left.
-                           if (*alive && !status.ok() && over(0)) lose_segment(segment.id, "damaged file");
+                           // What cannot be mended cannot be kept either, when there is no room left. What could not be
+                           // looked at just now can: no descriptor or a slow disk is no damage.
+                           if (!*alive || status.ok() || status.code() == Code::unavailable || !over(0)) return;
+                           if (read_failures_[segment.id] >= read_failures_max) lose_segment(segment.id, "damaged file");
                          });
                        });
     return;
   }
-  if (evict && !seal_next_ && head_.file_bytes >= options_.segment_bytes / 2 && !writing_) {
+  if (evict && !seal_next_ && head_.row_bytes() >= options_.segment_bytes / 4 && !writing_) {
     seal_next_ = true;  // the head is all there is: close it, so that it can go next time
     open_dirty_ = true;
     schedule_close();
@@ -134,8 +143,16 @@ void SqliteLog::make_room() {
 // the segment. The file goes after that commit.
 void SqliteLog::reclaim(const SegmentInfo& segment, const std::vector<ListedRow>& rows, bool evict) {
   if (!sealed_.contains(segment.id)) return;
-  std::uint64_t dead_bytes = head_.lanes[static_cast<std::size_t>(Lane::dead)].bytes;
-  for (const auto& [id, s] : sealed_) dead_bytes += id == segment.id ? 0 : s.lanes[static_cast<std::size_t>(Lane::dead)].bytes;
+  // What the log holds of each lane besides: alarms and windows stay, but not for ever in the place of everything else.
+  std::array<std::uint64_t, lane_count> lane_bytes{};
+  for (const SegmentInfo& other : segments()) {
+    for (std::size_t lane = 0; other.id != segment.id && lane < lane_count; ++lane) lane_bytes[lane] += other.lanes[lane].bytes;
+  }
+  const auto lane_bytes_max = [&](Lane lane) -> std::uint64_t {
+    if (lane == Lane::dead) return options_.bytes_max / 10;
+    if (!evict) return UINT64_MAX;
+    return lane == Lane::alarm || lane == Lane::window ? options_.bytes_max / 5 : 0;
+  };
   std::uint64_t keep_budget = options_.segment_bytes / 2;
   GroupWrite::Copy copy{segment, {}};
   for (const Lane lane : {Lane::alarm, Lane::dead, Lane::window, Lane::raw, Lane::held}) {
@@ -149,11 +166,10 @@ void SqliteLog::reclaim(const SegmentInfo& segment, const std::vector<ListedRow>
       if (lane == Lane::dead && std::any_of(struck_.begin(), struck_.end(), [&](const Range& r) { return r.first <= row.first && row.last() <= r.last; })) {
         continue;
       }
-      const bool may_stay = lane == Lane::dead ? dead_bytes + listed.bytes <= options_.bytes_max / 10
-                                               : lane == Lane::alarm || lane == Lane::window || !evict;
-      if (may_stay && listed.bytes <= keep_budget) {
+      std::uint64_t& held = lane_bytes[static_cast<std::size_t>(lane)];
+      if (held + listed.bytes <= lane_bytes_max(lane) && listed.bytes <= keep_budget) {
         keep_budget -= listed.bytes;
-        if (lane == Lane::dead) dead_bytes += listed.bytes;
+        held += listed.bytes;
         copy.firsts.push_back(row.first);
       } else if (lane == Lane::dead) {
         lose({"", lane}, {{row.first, row.last()}}, row.count, How::evicted, "dead_full");
@@ -163,18 +179,20 @@ void SqliteLog::reclaim(const SegmentInfo& segment, const std::vector<ListedRow>
       }
     }
   }
-  if (!copy.firsts.empty()) open_copies_.push_back(std::move(copy));
-  drop_segment(segment.id);
+  const bool carried = !copy.firsts.empty();
+  if (carried) open_copies_.push_back(std::move(copy));
+  drop_segment(segment.id, !carried);
 }
 
-// The table forgets the segment in the open group; the file goes once that is committed.
-void SqliteLog::drop_segment(std::uint32_t id) {
+// The table forgets the segment in the open group; the file goes once that is committed. `at_once`: sooner, where nothing can
+// be written for want of space; never while rows of it are still to be carried forward.
+void SqliteLog::drop_segment(std::uint32_t id, bool at_once) {
   sealed_.erase(id);
   drop_state(segment_key(id));
   open_removals_.push_back(segment_name(id));
   loop_.run_blocking("read", [reader = reader_, id] { reader->forget(id); }, [] {});
   open_dirty_ = true;
-  if (writing_ && !stats_.trouble.empty()) {
+  if (at_once && writing_ && !stats_.trouble.empty()) {
     // The group in the air cannot be written for want of space: the file goes with it, not after the next one.
     for (const std::string& key : changed_) {
       const auto found = state_.find(key);

@@ -11,6 +11,8 @@ namespace millrace {
 
 namespace {
 
+constexpr std::size_t spare_descriptors = 8;  // a new head takes four at once, the reader three
+
 // Fewer rows than the head's own account says: SQLite takes some files that were cut off for shorter ones.
 bool lacks_rows(const HeadContents& contents) {
   const auto noted = contents.state.find("head");
@@ -33,6 +35,7 @@ SqliteLog::SqliteLog(Loop& loop, Folder& folder, const LogOptions& options)
     options_.segment_bytes = std::clamp<std::uint64_t>(options_.bytes_max / 16, 64 << 10, 16 << 20);
   }
   options_.open_bytes_max = std::min<std::uint64_t>(options_.open_bytes_max, options_.bytes_max / 16);
+  options_.row_bytes_max = std::min<std::uint64_t>({options_.row_bytes_max, options_.bytes_max / 8, batch_bytes_max / 2});
   writer_ = make_writer();
   // A small log cannot hold a whole inbox back: the promise shrinks to a quarter of it.
   options_.inbox_bytes = std::min<std::uint64_t>(options_.inbox_bytes, options_.bytes_max / 4);
@@ -54,13 +57,16 @@ Result<std::unique_ptr<SqliteLog>> SqliteLog::open(Loop& loop, Folder& folder, c
 }
 
 Status SqliteLog::load(std::uint64_t seed) {
+  folder_.hold_spare(spare_descriptors);
   auto names = folder_.list();
   if (!names.ok()) return names.status();
-  const auto mark = MarkFile(folder_).read();
+  const auto marked = with_spare(folder_, [&] { return MarkFile(folder_).read(); });
+  if (!marked.ok()) return marked.status();
+  const auto& mark = marked.value();
   std::vector<std::uint32_t> ids;
   for (const std::string& name : names.value()) {
     if (const auto id = segment_id(name)) ids.push_back(*id);
-    else if (name.ends_with("-wal") && !folder_.size_of(name.substr(0, name.size() - 4))) {
+    else if (name.ends_with("-wal") && !std::binary_search(names.value().begin(), names.value().end(), name.substr(0, name.size() - 4))) {
       if (const auto orphan = segment_id(name.substr(0, name.size() - 4))) ids.push_back(*orphan);  // it may hold rows
     }
   }
@@ -69,12 +75,16 @@ Status SqliteLog::load(std::uint64_t seed) {
   std::vector<std::uint32_t> above;  // newer than the head: they cannot be one, but may hold rows
   std::vector<Row> rows_beyond;      // committed after the newest state that is left
   for (const std::uint32_t id : ids) {
-    const bool hidden = wal_hides_commits(folder_, segment_name(id));
+    const auto hides = with_spare(folder_, [&] { return wal_hides_commits(folder_, segment_name(id)); });
+    if (!hides.ok()) return hides.status();
+    const bool hidden = hides.value();
     auto contents = writer_->open(id, !hidden);
+    // Trouble of ours is no damage of theirs: nothing was touched, the next start looks again.
+    if (!contents.ok() && contents.status().code() == Code::unavailable) return contents.status();
     const std::uint64_t format = contents.ok() ? one_varint(contents.value().state, "format", 0) : 0;
     if (format > log_format) return {Code::newer, text(folder_.path(), " was written by a later version (format ", format, ")")};
     if (format >= oldest_log_format) {
-      recover_held(contents.value());
+      if (Status status = recover_held(contents.value()); !status.ok()) return status;
       restore(id, contents.value());
       if (hidden || !contents.value().rows_fault.ok() || lacks_rows(contents.value())) {
         LOG_ERROR("log: ", segment_name(id), " is damaged; taking over what is whole");
@@ -88,6 +98,7 @@ Status SqliteLog::load(std::uint64_t seed) {
         seal_next_ = true;
         mending_[id];
         const Rebuilt rebuilt = reader_->rebuild(id);
+        if (rebuilt.status.code() == Code::unavailable) return rebuilt.status;
         const Sequence noted = one_varint(state_, "last", UINT64_MAX);
         std::copy_if(rebuilt.rows.begin(), rebuilt.rows.end(), std::back_inserter(rows_beyond), [noted](const Row& row) { return row.first > noted; });
         on_rebuilt(id, rebuilt);
@@ -102,7 +113,9 @@ Status SqliteLog::load(std::uint64_t seed) {
   for (const std::string& name : names.value()) {
     if (name.starts_with("seg-") && name.find(".new") != std::string::npos) (void)folder_.remove(name);
   }
-  if (folder_.size_of(anchor_name) == 0) {
+  const auto anchor = folder_.look(anchor_name);
+  if (!anchor.ok()) return anchor.status();
+  if (anchor.value() == 0) {
     (void)folder_.write(anchor_name, 0, bytes_of("This file tells a log from its copies. Never copy it, never change it.\n"));  // the commit will say
   }
   const bool found = epoch_ != 0;
@@ -114,7 +127,7 @@ Status SqliteLog::load(std::uint64_t seed) {
     LOG_ERROR("log: no segment knows the cursors any more; uplinks begin with the oldest record there is");
   }
   if (Status status = adopt_above(above, rows_beyond); !status.ok()) return status;
-  finish_replacements(names.value());
+  if (Status status = finish_replacements(names.value()); !status.ok()) return status;
   if (const auto now = folder_.list(); now.ok()) {
     for (const std::string& name : now.value()) aside_bytes_ += name.starts_with("aside-") ? folder_.size_of(name) : 0;
   }
@@ -124,8 +137,11 @@ Status SqliteLog::load(std::uint64_t seed) {
       for (const char* suffix : {"", "-wal", "-shm"}) (void)folder_.remove(segment_name(id) + suffix);
     }
   }
-  lose_missing();
+  if (Status status = lose_missing(); !status.ok()) return status;
   if (mark) mark_serial_ = mark->serial;
+  const auto identity = folder_.identity(anchor_name);
+  if (!identity.ok()) return identity.status();
+  folder_identity_ = identity.value();
   settle_numbers(mark, !above.empty(), rows_beyond, seed);
   put_state("identity", to_bytes(folder_identity_));
   put_state("format", varints({log_format}));
@@ -145,6 +161,7 @@ Status SqliteLog::adopt_above(const std::vector<std::uint32_t>& ids, std::vector
   for (const std::uint32_t id : ids) {
     const std::string name = segment_name(id);
     auto contents = look_into(folder_, name, options_.vfs);
+    if (!contents.ok() && contents.status().code() == Code::unavailable) return contents.status();
     if (!contents.ok() || !contents.value().state.contains("rebuilt")) {
       LOG_ERROR("log: ", folder_.join(name), " cannot be used (", contents.ok() ? "not a log of ours" : contents.status().detail(), "); salvaging");
       ++stats_.files_set_aside;
@@ -176,22 +193,23 @@ Status SqliteLog::adopt_above(const std::vector<std::uint32_t>& ids, std::vector
 }
 
 // A rebuilt segment takes its place when the table already speaks of it; else the damage will be found again.
-void SqliteLog::finish_replacements(const std::vector<std::string>& names) {
+Status SqliteLog::finish_replacements(const std::vector<std::string>& names) {
   for (const std::string& name : names) {
     const auto id = name.ends_with(".whole") ? segment_id(name.substr(0, name.size() - 6)) : std::nullopt;
     if (!id || mending_.contains(*id)) continue;
     const auto noted = sealed_.find(*id);
     const auto contents = look_into(folder_, name, options_.vfs);
+    if (!contents.ok() && contents.status().code() == Code::unavailable) return contents.status();
     const bool spoken_of = contents.ok() && noted != sealed_.end() && contents.value().lanes == noted->second.lanes;
     if (spoken_of) (void)put_rebuilt(folder_, *id, false);  // or at the next start
     else (void)folder_.remove(name);
   }
+  return {};
 }
 
 // Which epoch, and behind which number to go on: no number is ever given twice.
 void SqliteLog::settle_numbers(const std::optional<Mark>& mark, bool head_lost, const std::vector<Row>& rows_beyond, std::uint64_t seed) {
   bool clean = start_report_.clean && !head_lost;
-  folder_identity_ = folder_.identity(anchor_name);
   const auto noted = state_.find("identity");
   const bool moved = noted != state_.end() && one_varint(state_, "format", 0) == log_format && text_of(*noted->second) != folder_identity_;
   if (const auto found = state_.find("last"); found != state_.end()) {
@@ -246,16 +264,25 @@ void SqliteLog::settle_numbers(const std::optional<Mark>& mark, bool head_lost, 
 }
 
 // A segment the table names and the folder lacks: what it held is lost, and said, and nobody waits for it.
-void SqliteLog::lose_missing() {
+Status SqliteLog::lose_missing() {
   std::vector<std::uint32_t> missing;
   for (const auto& [id, segment] : sealed_) {
-    if (gone(id)) missing.push_back(id);
+    const auto is_gone = gone(id);
+    if (!is_gone.ok()) return is_gone.status();
+    if (is_gone.value()) missing.push_back(id);
   }
   for (const std::uint32_t id : missing) lose_segment(id, "missing file");
+  return {};
 }
 
-bool SqliteLog::gone(std::uint32_t id) const {
-  return folder_.size_of(segment_name(id)) == 0 && folder_.size_of(segment_name(id) + "-wal") == 0;
+// An error when it cannot be told: then it is not gone.
+Result<bool> SqliteLog::gone(std::uint32_t id) const {
+  for (const char* suffix : {"", "-wal"}) {
+    const auto size = folder_.look(segment_name(id) + suffix);
+    if (!size.ok()) return size.status();
+    if (size.value() > 0) return false;
+  }
+  return true;
 }
 
 void SqliteLog::begin_new(std::uint64_t seed) {
@@ -266,6 +293,8 @@ void SqliteLog::begin_new(std::uint64_t seed) {
 
 void SqliteLog::restore(std::uint32_t head, const HeadContents& contents) {
   state_ = written_ = contents.state;
+  state_bytes_ = 0;
+  for (const auto& [key, value] : state_) state_bytes_ += is_user_key(key) ? state_cost(key, value->size()) : 0;
   epoch_ = one_varint(state_, "epoch", 0);
   reserved_ = one_varint(state_, "reserved", 0);
   head_.id = head;

@@ -24,6 +24,9 @@ std::string cursor_key(const std::string& consumer, Lane lane) { return text("cu
 std::string segment_key(std::uint32_t id) { return "segment/" + segment_name(id); }
 std::string user_key(std::string_view name) { return text("state/", name); }
 
+bool is_user_key(std::string_view key) { return key.starts_with("state/"); }
+std::uint64_t state_cost(std::string_view key, std::size_t value_bytes) { return key.size() + value_bytes + 32; }
+
 Bytes encode_segment(const SegmentInfo& segment) {
   Bytes out = varints({segment.file_bytes, segment.valid_through});
   wire::Writer writer(out);

@@ -16,6 +16,9 @@ std::uint64_t one_varint(const StateTable& state, std::string_view key, std::uin
 std::string cursor_key(const std::string& consumer, Lane lane);
 std::string segment_key(std::uint32_t id);
 std::string user_key(std::string_view name);
+// What pipeline and inputs keep, not the log itself; and what an entry of it counts for.
+bool is_user_key(std::string_view key);
+std::uint64_t state_cost(std::string_view key, std::size_t value_bytes);
 
 Bytes encode_segment(const SegmentInfo& segment);
 bool decode_segment(const Bytes& bytes, SegmentInfo& segment);

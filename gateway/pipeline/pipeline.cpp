@@ -369,7 +369,15 @@ void Pipeline::report(Record event) {
   offered_.records.emplace_back(Lane::alarm, std::move(event));
 }
 
-void Pipeline::put_state(std::string name, Bytes bytes) { offered_.states.push_back({std::move(name), std::move(bytes)}); }
+// A state that does not fit is left out (the log says so and counts it): it must not take the readings beside it along.
+void Pipeline::put_state(std::string name, Bytes bytes) {
+  offered_.states.push_back({std::move(name), std::move(bytes)});
+  if (log_.fits(offered_.states).ok()) return;
+  WriteSet alone;
+  alone.states.push_back(std::move(offered_.states.back()));
+  offered_.states.pop_back();
+  log_.commit(std::move(alone), {});
+}
 
 Ticket Pipeline::commit(std::optional<Duration> within) {
   const Ticket ticket = ++ticket_;

@@ -3,6 +3,7 @@
 #include <sqlite3.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <cstring>
 
 #include "base/text.h"
@@ -44,6 +45,7 @@ int close(sqlite3_file* file) {
 int read(sqlite3_file* file, void* to, int count, sqlite3_int64 offset) {
   Handle& h = handle_of(file);
   if (h.dead()) return SQLITE_IOERR_READ;
+  if (h.disk->lacking == ENOMEM && !h.disk->may_look()) return SQLITE_NOMEM;  // an open file needs no descriptor
   const std::string& bytes = (*h.file)->now;
   const auto at = static_cast<std::size_t>(offset);
   const std::size_t have = at >= bytes.size() ? 0 : std::min(bytes.size() - at, static_cast<std::size_t>(count));
@@ -127,6 +129,8 @@ SimDisk& disk_of(sqlite3_vfs* vfs) { return *static_cast<SimDisk*>(vfs->pAppData
 int open_file(sqlite3_vfs* vfs, const char* path, sqlite3_file* file, int flags, int* out_flags) {
   SimDisk& disk = disk_of(vfs);
   const std::string name = path ? base_name(path) : "";
+  handle_of(file).base.pMethods = nullptr;
+  if (!disk.may_look()) return SQLITE_CANTOPEN;
   auto found = disk.files.find(name);
   const bool fresh = found == disk.files.end();
   if (fresh) {
@@ -147,6 +151,7 @@ int open_file(sqlite3_vfs* vfs, const char* path, sqlite3_file* file, int flags,
 
 int delete_file(sqlite3_vfs* vfs, const char* path, int sync_folder) {
   SimDisk& disk = disk_of(vfs);
+  if (disk.lacking == ENOMEM && !disk.may_look()) return SQLITE_NOMEM;
   if (!disk.allowed()) return SQLITE_IOERR_DELETE;
   disk.files.erase(base_name(path));
   if (sync_folder) disk.sync_entries();
@@ -154,6 +159,7 @@ int delete_file(sqlite3_vfs* vfs, const char* path, int sync_folder) {
 }
 
 int access(sqlite3_vfs* vfs, const char* path, int, int* out) {
+  if (disk_of(vfs).lacking == ENOMEM && !disk_of(vfs).may_look()) return SQLITE_NOMEM;
   *out = disk_of(vfs).files.contains(base_name(path));
   return SQLITE_OK;
 }
@@ -168,11 +174,13 @@ class SimFolder final : public Folder {
   explicit SimFolder(SimDisk& disk) : disk_(disk) {}
   const std::string& path() const override { return path_; }
   Result<std::vector<std::string>> list() const override {
+    if (!disk_.may_look()) return lacking("list ", path_);
     std::vector<std::string> names;
     for (const auto& [name, file] : disk_.files) names.push_back(name);
     return names;
   }
   Status rename(const std::string& from, const std::string& to) override {
+    if (!disk_.may_look()) return lacking("rename ", from);
     if (disk_.fail_writes || !disk_.allowed()) return {Code::io, "rename: Input/output error"};
     auto node = disk_.files.extract(from);
     if (node.empty()) return {Code::io, "rename: no such file"};
@@ -182,26 +190,31 @@ class SimFolder final : public Folder {
     return {};
   }
   Status remove(const std::string& name) override {
+    if (!disk_.may_look()) return lacking("unlink ", name);
     if (!disk_.files.contains(name)) return {};
     if (disk_.fail_writes || !disk_.allowed()) return {Code::io, "unlink: Input/output error"};
     disk_.files.erase(name);
     return {};
   }
   Status sync() override {
+    if (!disk_.may_look()) return lacking("sync ", path_);
     if (disk_.fail_syncs || !disk_.allowed()) return {Code::io, "sync: Input/output error"};
     disk_.sync_entries();
     return {};
   }
-  std::uint64_t size_of(const std::string& name) const override {
+  Result<std::uint64_t> look(const std::string& name) const override {
+    if (!disk_.may_look()) return lacking("look at ", name);
     const auto found = disk_.files.find(name);
-    return found == disk_.files.end() ? 0 : found->second->now.size();
+    return std::uint64_t{found == disk_.files.end() ? 0 : found->second->now.size()};
   }
   Result<Bytes> read(const std::string& name, std::uint64_t offset, std::size_t bytes_max) const override {
+    if (!disk_.may_look()) return lacking("open ", name);
     const auto found = disk_.files.find(name);
     if (found == disk_.files.end() || offset >= found->second->now.size()) return Bytes{};
     return to_bytes(std::string_view(found->second->now).substr(offset, bytes_max));
   }
   Status write(const std::string& name, std::uint64_t offset, BytesView bytes) override {
+    if (!disk_.may_look()) return lacking("open ", name);
     auto found = disk_.files.find(name);
     const bool fresh = found == disk_.files.end();
     if (disk_.fail_writes || !disk_.allowed()) return {Code::io, "write: Input/output error"};
@@ -225,12 +238,15 @@ class SimFolder final : public Folder {
     disk_.files[to] = found->second;
     return {};
   }
-  std::string identity(const std::string& anchor) const override {
+  Result<std::string> identity(const std::string& anchor) const override {
+    if (!disk_.may_look()) return lacking("look at ", anchor);
     const auto found = disk_.files.find(anchor);
     return text(disk_.identity, ":", found == disk_.files.end() ? 0 : found->second->inode);
   }
 
  private:
+  Status lacking(const char* doing, const std::string& name) const { return status_from_errno(disk_.lacking, doing + name); }
+
   SimDisk& disk_;
   std::string path_ = "/sim";
 };
@@ -255,7 +271,7 @@ SimDisk::SimDisk(std::uint64_t seed) : rng_(seed), registered_(std::make_unique<
   vfs.xRandomness = real->xRandomness;
   vfs.xSleep = [](sqlite3_vfs*, int us) { return us; };
   vfs.xCurrentTime = real->xCurrentTime;
-  vfs.xGetLastError = [](sqlite3_vfs*, int, char*) { return 0; };
+  vfs.xGetLastError = [](sqlite3_vfs* self, int, char*) { return disk_of(self).lacked ? disk_of(self).lacking : 0; };
   sqlite3_vfs_register(&vfs, 0);
 }
 
@@ -272,6 +288,12 @@ std::shared_ptr<SimDisk::File> SimDisk::make_file() {
 bool SimDisk::allowed() {
   ++operations;
   return fault_at == 0 || (fault_stays ? operations < fault_at : operations != fault_at);
+}
+
+bool SimDisk::may_look() {
+  ++looks;
+  lacked = looks >= lack_from && looks < lack_from + lack_for;
+  return !lacked;
 }
 
 std::uint64_t SimDisk::used() const {

@@ -1,6 +1,7 @@
 // A disk in memory that can lose power: what was written since the last sync is kept, dropped or torn, sector by sector, by
 // chance; directory entries live only once the folder was synced. SQLite sees it as a VFS, the log's folder calls go
-// through a Folder. It can also be full, fail writes or syncs, and stop at its n-th operation: once, or from then on.
+// through a Folder. It can also be full, fail writes or syncs, stop at its n-th operation: once, or from then on; and have no
+// descriptor or memory left at any call.
 //
 // Shared memory (-shm) is ordinary memory and gone after a cut, as after a boot.
 #pragma once
@@ -39,6 +40,11 @@ class SimDisk {
   std::uint64_t operations = 0, fault_at = 0;
   bool fault_stays = true;
   std::uint64_t bytes_written = 0, syncs = 0;
+  // Calls that need a descriptor (EMFILE), or memory (ENOMEM: reads of open files too), are counted: `lack_for` of them from
+  // number `lack_from` on fail with `lacking`. That says nothing about any file.
+  std::uint64_t looks = 0, lack_from = UINT64_MAX / 2, lack_for = 0;
+  int lacking = 24;  // EMFILE
+  bool lacked = false;
   std::string identity = "sim";          // of the machine and the folder
 
   struct File {
@@ -52,6 +58,7 @@ class SimDisk {
   std::shared_ptr<File> make_file();
   // Counts an operation; false when it must fail.
   bool allowed();
+  bool may_look();
   std::map<std::string, std::shared_ptr<File>> files;  // by name, as programs see it
   std::uint64_t generation = 0;                        // rises at each cut: older handles are dead
   std::uint64_t used() const;

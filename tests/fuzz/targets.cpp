@@ -184,7 +184,7 @@ class TwoFiles final : public Folder {
   Status rename(const std::string&, const std::string&) override { return {Code::io, "no"}; }
   Status remove(const std::string&) override { return {Code::io, "no"}; }
   Status sync() override { return {Code::io, "no"}; }
-  std::uint64_t size_of(const std::string& name) const override { return of(name).size(); }
+  Result<std::uint64_t> look(const std::string& name) const override { return std::uint64_t{of(name).size()}; }
   Result<Bytes> read(const std::string& name, std::uint64_t offset, std::size_t bytes_max) const override {
     const BytesView file = of(name);
     if (offset >= file.size()) return Bytes{};
@@ -193,7 +193,7 @@ class TwoFiles final : public Folder {
   }
   Status write(const std::string&, std::uint64_t, BytesView) override { return {Code::io, "no"}; }
   Status link(const std::string&, const std::string&) override { return {Code::io, "no"}; }
-  std::string identity(const std::string&) const override { return {}; }
+  Result<std::string> identity(const std::string&) const override { return std::string{}; }
 
  private:
   BytesView of(const std::string& name) const { return name == "s" ? database_ : name == "s-wal" ? wal_ : BytesView{}; }
@@ -217,11 +217,11 @@ void segment(BytesView bytes) {
     Status rename(const std::string&, const std::string&) override { return {Code::io, "no"}; }
     Status remove(const std::string&) override { return {Code::io, "no"}; }
     Status sync() override { return {Code::io, "no"}; }
-    std::uint64_t size_of(const std::string&) const override { return inner_.size_of("s"); }
+    Result<std::uint64_t> look(const std::string&) const override { return inner_.look("s"); }
     Result<Bytes> read(const std::string&, std::uint64_t offset, std::size_t max) const override { return inner_.read("s", offset, max); }
     Status write(const std::string&, std::uint64_t, BytesView) override { return {Code::io, "no"}; }
     Status link(const std::string&, const std::string&) override { return {Code::io, "no"}; }
-    std::string identity(const std::string&) const override { return {}; }
+    Result<std::string> identity(const std::string&) const override { return std::string{}; }
     const TwoFiles& inner_;
   } any(others);
   (void)HeldJournal(any).read(1, 0);

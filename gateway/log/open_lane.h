@@ -1,0 +1,32 @@
+// What waits in one lane of the open group, split into rows at a bound: whatever the log writes, its reader can read. Knows
+// nothing of numbers.
+#pragma once
+
+#include <cstddef>
+#include <vector>
+
+#include "record/batch.h"
+
+namespace millrace {
+
+// What a record may take in a row, at most: names are counted as if each record brought them along.
+std::size_t stored_bytes_max(const Record& record);
+
+class OpenLane {
+ public:
+  // `bytes` is what stored_bytes_max() says of it; a row takes `row_max` of that, or one record.
+  void add(const Record& record, std::size_t bytes, std::size_t row_max);
+  bool empty() const { return rows_.front().empty(); }
+  // About what is waiting, in bytes before compression; what does not lie in columns counts as it will be stored.
+  std::size_t bytes_waiting() const { return bytes_before_ + rows_.back().bytes_waiting() + beside_columns_; }
+  // Each becomes a row, in this order. At least one, which may be empty.
+  std::vector<BatchBuilder>& rows() { return rows_; }
+  void clear();
+
+ private:
+  std::vector<BatchBuilder> rows_ = std::vector<BatchBuilder>(1);
+  std::size_t last_row_at_most_ = 0;
+  std::size_t bytes_before_ = 0, beside_columns_ = 0;
+};
+
+}  // namespace millrace

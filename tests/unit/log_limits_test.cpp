@@ -1,0 +1,381 @@
+// The log at its limits: rows at their bound, storms of events, no descriptor or memory left, a bound on disk that holds.
+#include <doctest/doctest.h>
+
+#include <fcntl.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdlib>
+#include <filesystem>
+#include <set>
+
+#include "base/rng.h"
+#include "base/text.h"
+#include "log/sqlite_log.h"
+#include "record/batch.h"
+#include "sim/world/sim_disk.h"
+#include "sim/world/sim_loop.h"
+#include "tests/support/seed.h"
+
+using namespace millrace;
+using namespace millrace::sim;
+using namespace std::chrono_literals;
+
+namespace {
+
+Record reading(double value, std::string device = "d") {
+  Record record;
+  record.device = std::move(device);
+  record.metric = "m";
+  record.time = {1'700'000'000'000'000};
+  record.value = value;
+  return record;
+}
+
+Record event(const std::string& device) {
+  Record record;
+  record.kind = Kind::event;
+  record.device = device;
+  record.metric = "connected";
+  record.time = {1'700'000'000'000'000};
+  record.value = std::string("from 192.0.2.1");
+  return record;
+}
+
+struct Site {
+  SimDisk disk{seed()};
+  std::unique_ptr<Folder> folder = disk.folder();
+  std::unique_ptr<SimLoop> loop = std::make_unique<SimLoop>();
+  std::unique_ptr<SqliteLog> log;
+  LogOptions options;
+  Rng rng{seed()};
+
+  explicit Site(std::uint64_t bytes_max, WhenFull when_full = WhenFull::evict) {
+    options.vfs = disk.vfs();
+    options.bytes_max = bytes_max;
+    options.cache_bytes = 0;
+    options.when_full = when_full;
+    open();
+  }
+  void open() {
+    log.reset();
+    loop = std::make_unique<SimLoop>();
+    auto opened = SqliteLog::open(*loop, *folder, options, 7);
+    REQUIRE(opened.ok());
+    log = std::move(opened).value();
+    log->subscribe({"up", {Lane::alarm, Lane::raw}, Subscription::Start::oldest});
+    log->subscribe({"second", {Lane::alarm}, Subscription::Start::oldest});
+  }
+  void raw(int count, bool run = true) {
+    WriteSet set;
+    for (int i = 0; i < count; ++i) set.records.emplace_back(Lane::raw, reading(rng.unit()));
+    set.urgent = true;
+    log->commit(std::move(set), {});
+    if (run) loop->run_for(100ms);
+  }
+  void event_of(const std::string& device) {
+    WriteSet set;
+    set.records.emplace_back(Lane::alarm, event(device));
+    log->commit(std::move(set), {});
+  }
+  // Every record of a lane that can be read; what it says of losses comes in the map, by reason.
+  std::vector<Record> all(Lane lane, std::map<std::string, std::uint64_t>* losses = nullptr) {
+    std::vector<Record> records;
+    for (Sequence from = 1; from <= log->last_committed();) {
+      std::vector<Row> rows;
+      bool done = false;
+      for (int tries = 0; tries < 20 && !done; ++tries) {
+        log->read(lane, {from, log->last_committed()}, Log::Direction::up, 4 << 20, [&](Result<std::vector<Row>> read) {
+          done = read.ok();
+          if (read.ok()) rows = read.value();
+        });
+        loop->run_for(1s);
+      }
+      REQUIRE(done);
+      if (rows.empty()) break;
+      for (const Row& row : rows) {
+        const std::size_t before = records.size();
+        REQUIRE(decode_batch(*row.columns, row.zstd, records).ok());
+        REQUIRE(records.size() - before == row.count);
+      }
+      from = rows.back().last() + 1;
+    }
+    for (const Record& record : records) {
+      if (record.kind != Kind::loss || !losses) continue;
+      const auto& loss = std::get<LossDetail>(record.detail->body);
+      (*losses)[loss.reason] += loss.count;
+    }
+    return records;
+  }
+  std::uint64_t events() {
+    const auto records = all(Lane::alarm);
+    return static_cast<std::uint64_t>(std::count_if(records.begin(), records.end(), [](const Record& r) { return r.kind == Kind::event; }));
+  }
+};
+
+}  // namespace
+
+TEST_CASE("log: rows that are to stay are counted before their segment goes; no descriptor for a moment costs none of them") {
+  // A small log full of readings nobody takes, with alarms between them: it evicts, and carries the alarms forward. One call
+  // after the other fails on the way.
+  const auto live = [](std::uint64_t lack_from, std::uint64_t lack_for, int error) {
+    Site site(1 << 20);
+    for (int i = 0; i < 61; ++i) {
+      site.event_of(text("door-", i));
+      site.raw(60);
+    }
+    site.disk.lacking = error;
+    site.disk.lack_from = site.disk.looks + lack_from;
+    site.disk.lack_for = lack_for;
+    const std::uint64_t before = site.disk.looks;
+    for (int i = 0; i < 30; ++i) site.raw(2500, true);
+    const std::uint64_t looks = site.disk.looks - before;
+    site.disk.lack_for = 0;
+    site.loop->run_for(30s);
+    for (int i = 0; i < 15; ++i) site.raw(2500, true);
+    INFO("fails from call ", lack_from, " for ", lack_for, " error ", error);
+    CHECK(site.log->ledger("up", Lane::raw).settled[static_cast<std::size_t>(How::evicted)] > 0);
+    CHECK(site.events() == 61);
+    CHECK(site.log->stats().lost_records == 0);
+    CHECK(site.log->stats().files_set_aside == 0);
+    CHECK(site.log->stats().trouble.empty());
+    CHECK(site.disk.used() <= site.options.bytes_max);
+    return looks;
+  };
+  const std::uint64_t looks = live(UINT64_MAX / 4, 0, EMFILE);
+  const std::uint64_t stride = effort() >= 5 ? 1 : looks / 25 + 1;
+  for (std::uint64_t at = 1 + seed() % stride; at <= looks; at += stride) (void)live(at, at % 3 == 0 ? 12 : 1, at % 2 ? EMFILE : ENOMEM);
+}
+
+TEST_CASE("log: what it writes it can read, whatever the sizes") {
+  Rng rng(seed());
+  for (int round = 0; round < 12 * effort(); ++round) {
+    Site site(256 << 20);
+    site.log.reset();
+    site.options.row_bytes_max = rng.chance(0.3) ? 4 << 20 : 16 << 10 << rng.below(4);
+    site.open();
+    std::multiset<std::string> sent;
+    std::size_t refused = 0;
+    for (int set_number = 0; set_number < 4; ++set_number) {
+      WriteSet set;
+      std::size_t bytes = 0;
+      const bool large = rng.chance(0.3);
+      while (bytes < 3 * site.options.row_bytes_max / 2 && set.records.size() < 20'000) {
+        Record record = rng.chance(0.2) ? event(text("e", set.records.size())) : reading(rng.unit(), text("d", rng.below(1000)));
+        // Around the bound as well: a byte less, a byte more.
+        const std::size_t size = large && rng.chance(0.2) ? site.options.row_bytes_max - 200 + rng.below(400) : rng.below(rng.chance(0.1) ? 5000 : 30);
+        std::string value(size, '\0');
+        for (char& c : value) c = static_cast<char>('a' + rng.below(26));
+        record.value = value;
+        if (rng.chance(0.3)) record.tags = {{"line", std::string(rng.below(200), 'x')}};
+        bytes += size + 100;
+        sent.insert(value);
+        set.records.emplace_back(rng.chance(0.2) ? Lane::window : Lane::raw, std::move(record));
+      }
+      set.urgent = true;
+      site.log->commit(std::move(set), {});
+      site.loop->run_for(5s);
+    }
+    std::map<std::string, std::uint64_t> losses;
+    for (const Lane lane : {Lane::raw, Lane::window}) {
+      for (const Record& record : site.all(lane)) {
+        const auto found = sent.find(std::get<std::string>(record.value));
+        REQUIRE(found != sent.end());
+        sent.erase(found);
+      }
+    }
+    (void)site.all(Lane::alarm, &losses);
+    refused = losses["too_large"];
+    CHECK(sent.size() == refused);  // told, each of them
+    CHECK(site.log->stats().refused_records == refused);
+    for (const std::string& value : sent) CHECK(value.size() > site.options.row_bytes_max - 400);
+  }
+}
+
+TEST_CASE("log: a storm of events while nothing can be synced is bounded, what did not fit is told, all of it reads back") {
+  Site site(32 << 20);
+  site.raw(10);
+  site.disk.fail_syncs = true;
+  for (int i = 0; i < 60'000; ++i) {
+    site.event_of(text("device-", i % 3500));
+    if (i % 500 == 0) site.loop->run_for(10ms);
+  }
+  site.disk.fail_syncs = false;
+  site.loop->run_for(30s);
+  CHECK(site.log->stats().trouble.empty());
+  std::map<std::string, std::uint64_t> losses;
+  const auto records = site.all(Lane::alarm, &losses);
+  const auto events = static_cast<std::uint64_t>(std::count_if(records.begin(), records.end(), [](const Record& r) { return r.kind == Kind::event; }));
+  CHECK(events > 1000);
+  CHECK(events + losses["too_many"] == 60'000);
+  CHECK(losses["too_many"] > 0);
+  CHECK(site.log->stats().refused_records == losses["too_many"]);
+}
+
+TEST_CASE("log: the bound on disk holds against events, which ask nobody before they come") {
+  for (const WhenFull when_full : {WhenFull::block, WhenFull::evict}) {
+    Site site(1 << 20, when_full);
+    for (int i = 0; i < 40 && site.log->accepting(); ++i) site.raw(1000);
+    for (int i = 0; i < 3000; ++i) {  // each closes its group at once
+      site.event_of(text("device-with-a-long-name-", i));
+      site.event_of(text("another-device-with-a-long-name-", i));
+      site.loop->run_for(20ms);
+      if (i % 100 == 0) CHECK(site.disk.used() <= site.options.bytes_max);
+    }
+    INFO("when_full ", static_cast<int>(when_full), " used ", site.disk.used());
+    CHECK(site.disk.used() <= site.options.bytes_max);
+    // Once somebody takes what is there, what went is told.
+    std::map<std::string, std::uint64_t> losses;
+    std::uint64_t events = 0;
+    for (int i = 0; i < 400; ++i) {
+      for (const char* who : {"up", "second"}) {
+        for (const Lane lane : {Lane::alarm, Lane::raw}) {
+          const auto open = site.log->unsettled(who, lane);
+          if (open.empty() || (lane == Lane::raw && who != std::string("up"))) continue;
+          site.log->read(lane, open.front(), Log::Direction::up, 64 << 10, [&, lane, who](Result<std::vector<Row>> rows) {
+            REQUIRE(rows.ok());
+            WriteSet set;
+            Sequence from = open.front().first;
+            for (const Row& row : rows.value()) {
+              if (row.first < from) continue;
+              std::vector<Record> records;
+              REQUIRE(decode_batch(*row.columns, row.zstd, records).ok());
+              for (const Record& record : records) {
+                if (who != std::string("up")) continue;
+                events += record.kind == Kind::event;
+                if (record.kind != Kind::loss) continue;
+                const auto& loss = std::get<LossDetail>(record.detail->body);
+                if (lane == Lane::alarm && (loss.consumer.empty() || record.metric == "alarm")) losses[loss.consumer + "/" + loss.reason] += loss.count;
+              }
+              set.settles.push_back({who, lane, {from, row.last()}, row.count, How::delivered});
+              from = row.last() + 1;
+            }
+            if (rows.value().empty()) set.settles.push_back({who, lane, open.front(), 0, How::delivered});
+            site.log->commit(std::move(set), {});
+          });
+          site.loop->run_for(100ms);
+        }
+      }
+      site.loop->run_for(1s);
+    }
+    std::uint64_t refused = losses["/log_full"] + losses["/too_many"];
+    INFO("events ", events, " refused ", refused, " evicted ", losses["up/evicted"]);
+    CHECK(refused == site.log->stats().refused_records);
+    CHECK(events + refused + losses["up/evicted"] >= 6000);  // an evicted loss record counts as well
+    CHECK(site.log->ledger("up", Lane::alarm).unsettled() == 0);
+  }
+}
+
+TEST_CASE("log: a folder whose identity cannot be told has not changed") {
+  Site site(1 << 20);
+  site.raw(10);
+  site.disk.lack_from = 0;
+  site.disk.lack_for = UINT64_MAX / 4;  // not one call that needs a descriptor succeeds
+  bool acknowledged = false;
+  WriteSet set;
+  set.records.emplace_back(Lane::raw, reading(1));
+  set.urgent = true;
+  site.log->commit(std::move(set), [&](const Status& status) { acknowledged = status.ok(); });
+  site.loop->run_for(20s);
+  CHECK(acknowledged);  // the head was open
+  site.disk.lack_for = 0;
+  site.loop->run_for(20s);
+  CHECK(site.log->stats().trouble.empty());
+  CHECK(site.all(Lane::raw).size() == 11);
+}
+
+TEST_CASE("log: a start without descriptors or memory touches nothing, and the next one finds everything") {
+  for (const int error : {EMFILE, ENOMEM}) {
+    std::uint64_t calls = 1;
+    for (std::uint64_t at = 1; at <= calls; ++at) {
+      Site site(8 << 20);
+      for (int i = 0; i < 20; ++i) site.raw(300);
+      const std::uint64_t epoch = site.log->epoch();
+      site.log.reset();
+      site.disk.lacking = error;
+      site.disk.lack_from = site.disk.looks + at;
+      site.disk.lack_for = 1;
+      const std::uint64_t before = site.disk.looks;
+      site.loop = std::make_unique<SimLoop>();
+      {
+        auto opened = SqliteLog::open(*site.loop, *site.folder, site.options, 99);
+        if (!opened.ok()) CHECK(opened.status().code() == Code::unavailable);
+      }
+      calls = std::max(calls, site.disk.looks - before);
+      site.disk.lack_for = 0;
+      site.open();
+      INFO("call ", at, " of ", calls, " fails with ", error);
+      CHECK(site.log->epoch() == epoch);
+      CHECK(site.log->ledger("up", Lane::raw).unsettled() == 6000);
+      CHECK(site.all(Lane::raw).size() == 6000);
+      CHECK(site.log->stats().files_set_aside == 0);
+      CHECK(site.log->stats().vanished_records == 0);
+    }
+  }
+}
+
+TEST_CASE("log: with every descriptor of the process taken it commits, rolls over and reads") {
+  std::string path = "/tmp/millrace-log-XXXXXX";
+  REQUIRE(::mkdtemp(path.data()) != nullptr);
+  {
+    SimLoop loop;
+    auto folder = open_folder(path);
+    LogOptions options;
+    options.bytes_max = 1 << 20;
+    options.cache_bytes = 0;
+    auto opened = SqliteLog::open(loop, *folder, options, 5);
+    REQUIRE(opened.ok());
+    SqliteLog& log = *opened.value();
+    log.subscribe({"up", {Lane::raw}, Subscription::Start::oldest});
+    Rng rng(1);
+    std::uint64_t sent = 0, acknowledged = 0;
+    const auto append = [&] {
+      WriteSet set;
+      for (int i = 0; i < 500; ++i, ++sent) set.records.emplace_back(Lane::raw, reading(rng.unit()));
+      set.urgent = true;
+      log.commit(std::move(set), [&](const Status& status) { acknowledged += status.ok() ? 500 : 0; });
+      loop.run_for(1s);
+    };
+    const auto read_all = [&] {
+      std::uint64_t read = 0;
+      for (Sequence from = 1; from <= log.last_committed();) {
+        std::vector<Row> rows;
+        log.read(Lane::raw, {from, log.last_committed()}, Log::Direction::up, 64 << 10, [&](Result<std::vector<Row>> got) {
+          CHECK(got.ok());
+          if (got.ok()) rows = got.value();
+        });
+        loop.run_for(1s);
+        if (rows.empty()) break;
+        for (const Row& row : rows) read += row.count;
+        from = rows.back().last() + 1;
+      }
+      return read;
+    };
+    // Everything once with descriptors: the sanitizer takes some of its own at the first virtual call of a kind.
+    for (int i = 0; i < 20; ++i) append();
+    CHECK(read_all() == sent);
+    (void)folder->use_spare();
+    rlimit before{};
+    REQUIRE(::getrlimit(RLIMIT_NOFILE, &before) == 0);
+    rlimit low = before;
+    low.rlim_cur = std::min<rlim_t>(before.rlim_cur, 256);
+    REQUIRE(::setrlimit(RLIMIT_NOFILE, &low) == 0);
+    std::vector<Fd> taken;
+    for (;;) {
+      Fd fd(::open("/dev/null", O_RDONLY | O_CLOEXEC));
+      if (!fd.valid()) break;
+      taken.push_back(std::move(fd));
+    }
+    REQUIRE(errno == EMFILE);
+    const std::uint64_t segments = log.stats().segments;
+    for (int i = 0; i < 30; ++i) append();
+    CHECK(acknowledged == sent);
+    CHECK(log.stats().segments > segments + 1);
+    CHECK(log.stats().trouble.empty());
+    CHECK(read_all() == sent);
+    taken.clear();
+    REQUIRE(::setrlimit(RLIMIT_NOFILE, &before) == 0);
+  }
+  std::filesystem::remove_all(path);
+}
