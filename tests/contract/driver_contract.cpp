@@ -34,6 +34,7 @@ struct Stage {
   Metrics metrics;
   ClockTrust trust;
   NoIntake intake;
+  ConnectionShares shares{100};
   std::vector<std::uint64_t> words = std::vector<std::uint64_t>(MappedInbox::region_bytes(1 << 16) / 8);
   std::span<std::byte> region{reinterpret_cast<std::byte*>(words.data()), words.size() * 8};
   std::unique_ptr<MappedInbox> inbox;
@@ -78,7 +79,7 @@ const std::pair<const char*, Make> drivers[] = {
        config.name = "in";
        config.listen = "203.0.113.1:1883";
        config.anonymous = true;
-       return std::make_unique<MqttEndpoint>(stage.loop, stage.rng, stage.intake, stage.trust, stage.metrics, config, "/tmp");
+       return std::make_unique<MqttEndpoint>(stage.loop, stage.rng, stage.intake, stage.trust, stage.metrics, stage.shares, config, "/tmp");
      }},
     {"serial",
      [](Stage& stage) -> std::unique_ptr<Driver> {

@@ -37,7 +37,7 @@ std::string suback(std::uint8_t version, std::uint16_t id, std::string_view code
 std::uint16_t subscribe_id(const Packet& packet, std::uint8_t version) {
   Subscribe subscribe;
   REQUIRE(parse_subscribe(packet, version, subscribe).ok());
-  CHECK(subscribe.filters == 1);
+  CHECK(subscribe.reasons.size() == 1);
   return subscribe.packet_id;
 }
 
