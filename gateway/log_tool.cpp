@@ -6,6 +6,7 @@
 #include "app.h"
 #include "base/logger.h"
 #include "base/text.h"
+#include "base/utf8.h"
 #include "log/salvage.h"
 #include "log_commands.h"
 #include "record/batch.h"
@@ -90,7 +91,7 @@ class LogSession {
 };
 
 int fail(const std::string& why) {
-  std::fprintf(stderr, "%s\n", why.c_str());
+  std::fprintf(stderr, "%s\n", shown(why, 4000).c_str());
   return 1;
 }
 

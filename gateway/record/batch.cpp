@@ -87,12 +87,17 @@ std::size_t bytes_of_detail(const Record& record) {
   return bytes;
 }
 
-// Names a decoded batch does not have are a fault of the bytes, not of ours.
+// Names a decoded batch does not have are a fault of the bytes, not of ours; so is one long name that a million readings
+// would each copy.
 Status check_names(const DecodedBatch& batch) {
+  std::size_t copied = 0;
   for (std::size_t i = 0; i < batch.readings.size(); ++i) {
     if (batch.readings.device[i] >= batch.devices.size() || batch.readings.metric[i] >= batch.metrics.size()) {
       return {Code::corrupt, "batch: a reading names a device or metric the batch does not list"};
     }
+    const BatchName& metric = batch.metrics[batch.readings.metric[i]];
+    copied += batch.devices[batch.readings.device[i]].name.size() + metric.name.size() + metric.unit.size();
+    if (copied > batch_names_bytes_max) return {Code::corrupt, "batch: its names take more memory than those of any batch of ours"};
   }
   return {};
 }

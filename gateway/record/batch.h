@@ -59,6 +59,7 @@ class BatchBuilder {
 
 constexpr std::size_t batch_bytes_max = 16 << 20;   // what a batch may be once decompressed
 constexpr std::size_t batch_records_max = 1 << 20;
+constexpr std::size_t batch_names_bytes_max = 256 << 20;  // names of all its readings, once they are records
 
 // The message of an encoded batch, decompressed when it must be. `corrupt` for anything but a whole batch.
 Result<Bytes> open_batch(BytesView bytes, bool zstd);

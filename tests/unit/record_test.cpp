@@ -405,6 +405,28 @@ TEST_CASE("batch: hostile bytes cost neither memory nor the process") {
   CHECK_FALSE(decode_batch(bytes_of("not zstd"), true, out).ok());
 }
 
+TEST_CASE("batch: one long name cannot be copied a million times") {
+  // 100,000 rows of one device whose name has a megabyte, in a few bytes more than that.
+  Bytes batch, block, column, device, metric;
+  wire::Writer(column).uint_field(2, 5);  // INT, all of them 0
+  wire::Writer in_block(block);
+  in_block.uint_field(1, 100'000);
+  in_block.bytes_field(3, Bytes{std::byte{0xA0}, std::byte{0x8D}, std::byte{0x06}});  // one run of 100,000
+  in_block.bytes_field(8, column);
+  wire::Writer(device).text_field(1, std::string(1 << 20, 'd'));
+  wire::Writer(metric).text_field(1, "m");
+  wire::Writer writer(batch);
+  writer.uint_field(2, 100'000);
+  writer.bytes_field(3, block);
+  writer.bytes_field(4, device);
+  writer.bytes_field(5, metric);
+  std::vector<Record> out;
+  const Status status = decode_batch(batch, false, out);
+  CHECK(status.code() == Code::corrupt);
+  CHECK(status.detail().find("names take more memory") != std::string::npos);
+  CHECK(out.empty());
+}
+
 TEST_CASE("batch: on error nothing is appended") {
   std::vector<Record> out(1);
   CHECK_FALSE(decode_batch(bytes_of("\xff\xff\xff"), false, out).ok());
