@@ -5,6 +5,7 @@
 #include <numeric>
 
 #include "base/logger.h"
+#include "base/utf8.h"
 #include "mqtt/packet.h"
 
 namespace millrace {
@@ -87,7 +88,7 @@ void MqttDriver::arrived(const ArrivedMessage& message) {
   const auto ticket = inbox_.put(arrival);
   if (!ticket.ok()) {
     if (ticket.status().code() == Code::invalid) {
-      LOG_ERROR("input ", config_.name, ": a message on ", message.topic.substr(0, 100), " of ", message.payload.size(), " bytes cannot be taken: ", ticket.status().detail());
+      LOG_ERROR("input ", config_.name, ": a message on ", shown(message.topic), " of ", message.payload.size(), " bytes cannot be taken: ", ticket.status().detail());
       return;
     }
     // Returning would acknowledge what is not stored. The inbox and the log have lost nothing; the broker sends it again.

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/text.h"
+#include "base/utf8.h"
 
 namespace millrace::mqtt {
 namespace {
@@ -169,7 +170,7 @@ void put_variable(std::size_t value, std::string& out) {
   } while (value > 0);
 }
 void put_text(std::string_view text, std::string& out) {
-  text = text.substr(0, 65535);
+  text = cut_utf8(text, 65535);
   put_two(static_cast<std::uint16_t>(text.size()), out);
   out += text;
 }
@@ -697,7 +698,7 @@ namespace {
 void put_reason(std::uint8_t reason, std::string_view words, std::string& out) {
   put_byte(reason, out);
   if (words.empty()) return;
-  words = words.substr(0, 255);
+  words = cut_utf8(words, 255);
   put_variable(3 + words.size(), out);
   put_byte(reason_string, out);
   put_text(words, out);

@@ -5,6 +5,7 @@
 
 #include "base/logger.h"
 #include "base/text.h"
+#include "base/utf8.h"
 #include "pipeline/window_pages.h"
 #include "record/batch.h"
 #include "record/varint.h"
@@ -243,7 +244,7 @@ void WindowConsumer::tell(std::size_t window, std::size_t what, std::uint64_t re
 std::string WindowConsumer::words(std::size_t window, std::size_t what) const {
   const WindowConfig& config = engine_.window(window);
   const WindowEngine::Named& named = engine_.last_refused(window);
-  const std::string such = text(" (the last: \"", named.device.substr(0, name_shown_max), "\", ", named.metric.substr(0, name_shown_max), ")");
+  const std::string such = text(" (the last: \"", shown(named.device, name_shown_max), "\", ", shown(named.metric, name_shown_max), ")");
   if (what == window_refusal_count) {
     return text("they lie further ahead of the gateway's clock than future_max (", format_duration(config.future_max), ")", such);
   }
