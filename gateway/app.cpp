@@ -8,7 +8,7 @@
 #include <cerrno>
 #include <cstdio>
 #include <cstdlib>
-#include <optional>
+#include <map>
 #include <set>
 
 #include "base/descriptors.h"
@@ -24,6 +24,8 @@ namespace millrace {
 namespace {
 
 constexpr Duration stop_within = std::chrono::seconds(8);
+constexpr Duration step_within = std::chrono::seconds(3);  // for inputs to stop, and for uplinks
+constexpr unsigned stop_at_last = 9;                        // seconds; also when the loop itself hangs
 constexpr Duration look_after_every = std::chrono::seconds(10);
 constexpr Duration metrics_fresh_for = std::chrono::milliseconds(10);
 constexpr Duration listen_again_in = std::chrono::seconds(2);
@@ -42,6 +44,21 @@ std::uint64_t proc_value(const char* path, std::string_view key) {
     if (line.starts_with(key)) return std::strtoull(std::string(trim(line.substr(key.size()))).c_str(), nullptr, 10);
   }
   return 0;
+}
+
+std::string absent_state(const std::string& name) { return "absent." + name; }
+
+// A worker that is inside a library's call, asking a name server that never answers, cannot be ended, and the end of a process
+// waits for its threads. What was accepted is safe by then: after this long the process ends as it is.
+void end_at_last(unsigned seconds) {
+  struct sigaction action {};
+  action.sa_handler = [](int) {
+    constexpr std::string_view line = "a thread did not end; ending without it\n";
+    (void)!::write(STDERR_FILENO, line.data(), line.size());
+    ::_exit(exit_ok);
+  };
+  ::sigaction(SIGALRM, &action, nullptr);
+  ::alarm(seconds);
 }
 
 bool somebody_takes_raw(const std::vector<UplinkPlan>& uplinks) {
@@ -155,8 +172,17 @@ Status App::open_inbox() {
   return {Code::io, "cannot make " + path};
 }
 
+void hold_reloads(bool hold) {
+  sigset_t hangup;
+  ::sigemptyset(&hangup);
+  ::sigaddset(&hangup, SIGHUP);
+  ::pthread_sigmask(hold ? SIG_BLOCK : SIG_UNBLOCK, &hangup, nullptr);
+}
+
 int App::run() {
   ::signal(SIGPIPE, SIG_IGN);
+  loop_.on_signal(SIGHUP, [this] { (void)reload(); });  // it has logged what was wrong
+  hold_reloads(false);
   descriptor_limit_ = raise_descriptor_limit();
   share_descriptors();
   if (const int code = open_storage(); code != exit_ok) return code;
@@ -167,19 +193,13 @@ int App::run() {
   options.windows.windows = config_.windows;
   options.windows.clock_vouched = [this] { return trust_.trusted(); };
   pipeline_ = std::make_unique<Pipeline>(loop_, *inbox_, *log_, metrics_, options);
-  const auto uplinks = plan_uplinks(config_);
-  for (const UplinkPlan& plan : uplinks) add_uplink(plan);
-  pipeline_->set_forward_raw(somebody_takes_raw(uplinks));
-  for (const InputPlan& plan : plan_inputs(config_)) {
-    auto router = Router::make(plan.routes);
-    MILLRACE_CHECK(router.ok());  // check_whole() compiled them
-    pipeline_->set_input(plan.name, std::move(router).value(), plan.retained_once);
-  }
+  make_parts();
   pipeline_->on_pressure([this](bool pause) {
-    for (auto& [name, input] : inputs_) {
-      if (pause) input.driver->pause();
-      else input.driver->resume();
-    }
+    inputs_->for_each([pause](const std::string&, InputPart& part, Inputs::State state) {
+      if (state != Inputs::State::running) return;
+      if (pause) part.driver().pause();
+      else part.driver().resume();
+    });
   });
   if (Status status = start_faces(); !status.ok()) {
     LOG_ERROR(status.detail());
@@ -187,27 +207,97 @@ int App::run() {
   }
   loop_.on_signal(SIGTERM, [this] { begin_stop(); });
   loop_.on_signal(SIGINT, [this] { begin_stop(); });
-  loop_.on_signal(SIGHUP, [this] { reload(); });
   pipeline_->start([this] { started(); });
   loop_.run();
   inbox_->close();
+  if (abandoned_) std::_Exit(exit_ok);
   control_.reset();
   http_.reset();
   return exit_ok;
 }
 
-void App::started() {
-  for (const InputPlan& plan : plan_inputs(config_)) start_input(plan);
-  if (leftovers_.empty()) {
-    for (auto& [name, north] : uplinks_) start_uplink(name);
-  } else {
-    drain_leftovers();
+// Everything is made before anything is committed, so that what is committed is every uplink's; started() starts it.
+void App::make_parts() {
+  Inputs::Rules inputs;
+  inputs.kind = "input";
+  inputs.make = [this](const InputPlan& plan) {
+    return std::make_unique<InputPart>(plan, SouthParts{loop_, rng_, *inbox_, *pipeline_, trust_, metrics_, shares_, config_.log.path}, *pipeline_);
+  };
+  inputs.may_start = [this](const InputPlan& plan) { return ready_ && !uplinks_->holds_stopping(plan.claims); };
+  inputs.removed = [this](const std::string& name) { metrics_.retire("input", name); };
+  inputs.stopped = [this] { go_on(); };
+  inputs_ = std::make_unique<Inputs>(loop_, std::move(inputs));
+  Uplinks::Rules uplinks;
+  uplinks.kind = "uplink";
+  uplinks.make = [this](const UplinkPlan& plan) { return make_uplink(plan, *log_); };
+  uplinks.may_start = [this](const UplinkPlan& plan) { return may_start(plan, nullptr); };
+  uplinks.removed = [this](const std::string& name) {
+    metrics_.retire("uplink", name);
+    tell_absent(name);
+  };
+  uplinks.stopped = [this] { go_on(); };
+  uplinks_ = std::make_unique<Uplinks>(loop_, std::move(uplinks));
+  for (const auto& leftover : leftovers_) {
+    leftover->begin([this](const UplinkPlan& plan, Log& log) { return make_uplink(plan, log); },
+                    [this, from = leftover.get()](const UplinkPlan& plan) { return may_start(plan, from); },
+                    [this] { look_at_leftovers(); });
   }
+  want();
+}
+
+std::unique_ptr<UplinkPart> App::make_uplink(const UplinkPlan& plan, Log& log) {
+  ShipperOptions options = plan.shipper;
+  options.clock_trusted = [this] { return trust_.trusted(); };
+  return std::make_unique<UplinkPart>(loop_, log, metrics_, rng_, config_.gateway.name, plan, std::move(options));
+}
+
+// An uplink ships the logs that other versions left first, the oldest of them before the others (`from`: that one; our own: none).
+bool App::may_start(const UplinkPlan& plan, const Leftover* from) const {
+  if (!ready_ || inputs_->holds_stopping(plan.claims) || (from && uplinks_->holds_stopping(plan.claims))) return false;
+  for (const auto& leftover : leftovers_) {
+    if (leftover.get() == from) return true;
+    if (!leftover->done_with(plan)) return false;
+  }
+  return true;
+}
+
+// What the configuration says, to all who run by it; how many parts changed. They start at go_on().
+std::size_t App::want() {
+  const auto uplinks = plan_uplinks(config_);
+  const std::size_t changed = inputs_->want(plan_inputs(config_)) + uplinks_->want(uplinks);
+  for (const auto& leftover : leftovers_) leftover->want(uplinks);
+  pipeline_->set_forward_raw(somebody_takes_raw(uplinks));
+  return changed;
+}
+
+void App::go_on() {
+  inputs_->go_on();
+  for (const auto& leftover : leftovers_) leftover->go_on();
+  uplinks_->go_on();
+}
+
+void App::look_at_leftovers() {
+  go_on();
+  for (const auto& leftover : leftovers_) {
+    if (stopping_ || leftover->retiring() || !leftover->drained()) continue;
+    leftover->retire(*log_, [this, gone = leftover.get()] {
+      loop_.post([this, gone] {
+        std::erase_if(leftovers_, [gone](const auto& one) { return one.get() == gone; });
+        go_on();
+      });
+    });
+  }
+}
+
+void App::started() {
   ready_ = true;
+  go_on();
   look_after();
+  tell_absent();
   beat_watchdog();
   sd_notify("READY=1");
-  LOG_INFO("millrace ", MILLRACE_VERSION, " is ready: gateway ", config_.gateway.name, ", ", inputs_.size(), " inputs, ", uplinks_.size(), " uplinks");
+  LOG_INFO("millrace ", MILLRACE_VERSION, " is ready: gateway ", config_.gateway.name, ", ", inputs_->size(), " inputs, ", uplinks_->size(), " uplinks");
+  if (std::exchange(reload_when_ready_, false)) (void)reload();
 }
 
 // The loop beats the watchdog itself: a loop that hangs is what it is there to see.
@@ -216,46 +306,6 @@ void App::beat_watchdog() {
   if (every.count() <= 0) return;
   sd_notify("WATCHDOG=1");
   watchdog_timer_ = loop_.after(every, [this] { beat_watchdog(); });
-}
-
-void App::start_input(const InputPlan& plan) {
-  const SouthParts parts{loop_, rng_, *inbox_, *pipeline_, trust_, metrics_, shares_, config_.log.path};
-  Input& input = inputs_[plan.name];
-  input.fingerprint = plan.fingerprint;
-  input.driver = plan.make(parts);
-  if (Status status = input.driver->start(); !status.ok()) LOG_ERROR("input ", plan.name, ": ", status.detail());
-}
-
-void App::add_uplink(const UplinkPlan& plan) {
-  North& north = uplinks_[plan.name];
-  north.fingerprint = plan.fingerprint;
-  north.uplink = plan.make(loop_, rng_, config_.gateway.name, log_->epoch());
-  ShipperOptions options = plan.shipper;
-  options.clock_trusted = [this] { return trust_.trusted(); };
-  north.shipper = std::make_unique<Shipper>(loop_, *log_, *north.uplink, metrics_, rng_, std::move(options));
-}
-
-void App::start_uplink(const std::string& name) {
-  const auto north = uplinks_.find(name);
-  if (north == uplinks_.end() || stopping_) return;
-  if (Status status = north->second.shipper->start(); !status.ok()) LOG_ERROR("uplink ", name, ": ", status.detail());
-}
-
-// The oldest leftover first; an uplink that has all of it goes on with our own log, whatever the others do.
-void App::drain_leftovers() {
-  Leftover& leftover = *leftovers_.front();
-  for (const UplinkPlan& plan : plan_uplinks(config_)) {
-    leftover.drain(plan, rng_, metrics_, config_.gateway.name, [this, name = plan.name] {
-      if (leftovers_.size() == 1) start_uplink(name);
-      if (stopping_ || !leftovers_.front()->drained()) return;
-      leftovers_.front()->retire(*log_, [this] {
-        loop_.post([this] {
-          leftovers_.erase(leftovers_.begin());
-          if (!leftovers_.empty() && !stopping_) drain_leftovers();
-        });
-      });
-    });
-  }
 }
 
 // ---- faces ----------------------------------------------------------------------------------------------------------
@@ -272,14 +322,15 @@ Status App::start_faces() {
   });
   for (auto& [name, command] : log_commands_->table()) control_->add(name, command.changes, std::move(command.run));
   control_->add("reload", true, [this](const ControlRequest&, ControlServer::Reply reply) {
-    reload();
-    reply(R"({"ok":true})");
+    const Status status = reload();
+    reply(status.ok() ? R"({"ok":true})" : control_error(status.detail()));
   });
   control_->add("forget", true, [this](const ControlRequest& request, ControlServer::Reply reply) {
     const auto name = request.find("uplink");
     if (name == request.end() || name->second.empty() || name->second.front() == '@') return reply(control_error("which uplink?"));
-    if (uplinks_.contains(name->second)) return reply(control_error("uplink \"" + name->second + "\" is in the configuration; remove it there first"));
-    log_->forget(name->second);
+    if (uplinks_->find(name->second)) return reply(control_error("uplink \"" + name->second + "\" is in the configuration; remove it there first"));
+    if (uplinks_->contains(name->second)) return reply(control_error("uplink \"" + name->second + "\" is still stopping; try again in a moment"));
+    forget(name->second);
     reply(R"({"ok":true})");
   });
   return {};
@@ -351,7 +402,7 @@ void App::update_process_metrics() {
   set("millrace_log_segments", "Segment files of the log", static_cast<double>(stats.segments));
   set("millrace_log_dead_bytes", "Bytes of dead letters", static_cast<double>(stats.dead_bytes));
   set("millrace_clock_trusted", "Whether the wall clock is believed (gateway.clock)", trust_.trusted() ? 1 : 0);
-  set("millrace_inputs", "Configured inputs", static_cast<double>(inputs_.size()));
+  set("millrace_inputs", "Configured inputs", static_cast<double>(inputs_->size()));
   set("millrace_log_lines_dropped", "Lines for the operator that the journal had no room for", static_cast<double>(log_lines_dropped()));
   set("process_open_fds", "File descriptors that are open", static_cast<double>(descriptors_open()));
   set("process_max_fds", "File descriptors there may be (RLIMIT_NOFILE)", static_cast<double>(descriptor_limit_));
@@ -382,7 +433,13 @@ void App::update_process_metrics() {
   ::getrusage(RUSAGE_SELF, &usage);
   metrics_.gauge("process_cpu_seconds_total", "CPU time used").set(static_cast<double>(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) +
                                                                    1e-6 * static_cast<double>(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec));
-  for (const auto& [name, north] : uplinks_) {
+  constexpr const char* absent_records = "millrace_absent_uplink_records";
+  for (const std::string& name : std::exchange(absent_shown_, {})) metrics_.retire("uplink", name, absent_records);
+  for (const Absent& absent : absent_uplinks()) {
+    metrics_.gauge(absent_records, "Records kept for an uplink that is not in the configuration", {{"uplink", absent.name}}).set(static_cast<double>(absent.records));
+    absent_shown_.push_back(absent.name);
+  }
+  uplinks_->for_each([this](const std::string& name, const UplinkPart&, Uplinks::State) {
     for (const Lane lane : all_lanes) {
       const LaneLedger ledger = log_->ledger(name, lane);
       if (ledger.admitted == 0) continue;
@@ -395,7 +452,7 @@ void App::update_process_metrics() {
         metrics_.gauge("millrace_ledger_settled_records", "Of these, settled, and how", with_how).set(static_cast<double>(ledger.settled[how]));
       }
     }
-  }
+  });
 }
 
 std::string App::status_json() const {
@@ -406,17 +463,21 @@ std::string App::status_json() const {
   json.member("uptime_seconds", to_seconds(loop_.now() - started_at_)).member("ready", ready_ && !stopping_);
   json.member("clock_trusted", trust_.trusted()).member("clock", clock_);
   json.key("inputs").begin_array();
-  for (const auto& [name, input] : inputs_) {
-    json.begin_object().member("name", name).member("healthy", input.driver->healthy()).member("state", input.driver->health()).end_object();
-  }
+  inputs_->for_each([&json](const std::string& name, InputPart& part, Inputs::State state) {
+    const bool running = state == Inputs::State::running;
+    json.begin_object().member("name", name).member("healthy", running && part.driver().healthy());
+    json.member("state", running ? part.driver().health() : state == Inputs::State::stopping ? "stopping" : "waits to start").end_object();
+  });
   json.end_array().key("uplinks").begin_array();
-  for (const auto& [name, north] : uplinks_) {
-    json.begin_object().member("name", name).member("healthy", north.shipper->healthy()).member("state", north.shipper->health());
-    json.member("backlog_records", north.shipper->backlog()).end_object();
-  }
+  uplinks_->for_each([&json](const std::string& name, UplinkPart& part, Uplinks::State state) {
+    const bool running = state == Uplinks::State::running;
+    json.begin_object().member("name", name).member("healthy", running && part.shipper().healthy());
+    json.member("state", running ? part.shipper().health() : state == Uplinks::State::stopping ? "stopping" : "waits to start");
+    json.member("backlog_records", part.shipper().backlog()).end_object();
+  });
   json.end_array().key("absent_uplinks").begin_array();
-  for (const std::string& name : log_->absent_consumers()) {
-    if (name.front() != '@') json.value(name);
+  for (const Absent& absent : absent_uplinks()) {
+    json.begin_object().member("name", absent.name).member("records", absent.records).member("forgotten_after", format_time(absent.until)).end_object();
   }
   json.end_array().key("windows").begin_array();
   for (std::size_t w = 0; w < pipeline_->windows().window_count(); ++w) {
@@ -454,8 +515,9 @@ void App::retry_letter(Sequence number, const Record& record_of_letter, std::fun
     log_->commit(std::move(set), done);
   };
   if (letter.from_uplink()) {
-    const auto north = uplinks_.find(letter.consumer);
-    if (north == uplinks_.end()) return done({Code::invalid, text("the uplink \"", shown(letter.consumer), "\" is not in the configuration")});
+    UplinkPart* uplink = uplinks_->find(letter.consumer);
+    if (!uplink && uplinks_->contains(letter.consumer)) return done({Code::unavailable, text("the uplink \"", shown(letter.consumer), "\" is being started anew; try again")});
+    if (!uplink) return done({Code::invalid, text("the uplink \"", shown(letter.consumer), "\" is not in the configuration")});
     auto record = decode_record(letter.payload);
     if (!record.ok()) return done(record.status());
     BatchBuilder builder;
@@ -469,7 +531,7 @@ void App::retry_letter(Sequence number, const Record& record_of_letter, std::fun
     row.count = 1;
     row.zstd = batch.zstd;
     row.columns = std::make_shared<const Bytes>(std::move(batch.bytes));
-    north->second.shipper->send_again(std::move(row), [strike, done](const Outcome& outcome) {
+    uplink->shipper().send_again(std::move(row), [strike, done](const Outcome& outcome) {
       if (outcome.verdict == Verdict::acknowledged) return strike({});
       done({Code::unavailable, text(verdict_name(outcome.verdict), ": ", outcome.reason)});
     });
@@ -500,27 +562,70 @@ void App::look_at_clock() {
   clock_ = std::move(verdict.why);
 }
 
-// An uplink that left the configuration keeps its cursor and its data for `forget_after`, then it is settled as forgotten.
+// An uplink that left the configuration keeps its cursor and its data for `forget_after`, then it is settled as forgotten. So
+// does a lane that an uplink takes no longer.
 void App::forget_absent() {
-  for (const std::string& name : log_->absent_consumers()) {
-    const std::string key = "absent." + name;
+  std::set<std::string> absent;
+  for (std::string& name : log_->absent_consumers()) absent.insert(std::move(name));
+  for (const auto& leftover : leftovers_) {
+    for (std::string& name : leftover->absent_uplinks()) absent.insert(std::move(name));
+  }
+  for (const std::string& name : absent) {
+    const std::string key = absent_state(name);
     const auto since = log_->state(key);
     const std::int64_t now = loop_.wall().us;
     if (!since) {
       log_->commit({.states = {{key, to_bytes(text(now))}}}, {});
     } else if (now - std::strtoll(std::string(text_of(*since)).c_str(), nullptr, 10) > to_us(config_.log.forget_after)) {
       if (name.front() != '@') LOG_WARN("uplink ", name, ": left the configuration ", format_duration(config_.log.forget_after), " ago; forgotten");
-      log_->forget(name);
-      log_->commit({.states = {{key, {}}}}, {});
+      forget(name);
     }
   }
-  for (const auto& [name, north] : uplinks_) {
-    if (log_->state("absent." + name)) log_->commit({.states = {{"absent." + name, {}}}}, {});
+  for (const std::string& key : log_->states(absent_state(""))) {
+    if (!absent.contains(key.substr(absent_state("").size()))) log_->commit({.states = {{key, {}}}}, {});
   }
 }
 
-void App::reload() {
-  if (stopping_ || !ready_) return;
+void App::forget(const std::string& uplink) {
+  log_->forget(uplink);
+  for (const auto& leftover : leftovers_) leftover->forget(uplink);
+  if (log_->state(absent_state(uplink))) log_->commit({.states = {{absent_state(uplink), {}}}}, {});
+  look_at_leftovers();
+}
+
+std::vector<App::Absent> App::absent_uplinks() const {
+  std::map<std::string, std::uint64_t> records;
+  for (const std::string& name : log_->absent_consumers()) {
+    for (const Lane lane : all_lanes) records[name] += log_->ledger(name, lane).unsettled();
+  }
+  for (const auto& leftover : leftovers_) {
+    for (const std::string& name : leftover->absent_uplinks()) records[name] += leftover->records_of(name);
+  }
+  std::vector<Absent> all;
+  for (const auto& [name, count] : records) {
+    if (name.front() == '@' || uplinks_->find(name)) continue;
+    const auto since = log_->state(absent_state(name));
+    const std::int64_t since_us = since ? std::strtoll(std::string(text_of(*since)).c_str(), nullptr, 10) : loop_.wall().us;
+    all.push_back({name, count, {since_us + to_us(config_.log.forget_after)}});
+  }
+  return all;
+}
+
+void App::tell_absent(const std::string& only) const {
+  for (const Absent& absent : absent_uplinks()) {
+    if (absent.records == 0 || (!only.empty() && absent.name != only)) continue;
+    LOG_WARN("uplink ", absent.name, ": not in the configuration; the log keeps ", absent.records, " records for it until ", format_time(absent.until),
+             " (log.forget_after). They go out when an uplink of this name is back, not under another name; `millrace uplink forget ", absent.name, "` gives them up");
+  }
+}
+
+// Whatever is running, stopping or about to start: what holds from now on is this configuration (slots.h).
+Status App::reload() {
+  if (stopping_) return {Code::closed, "stopping"};
+  if (!ready_) {
+    reload_when_ready_ = true;
+    return {};
+  }
   LoadedConfig loaded = load_config_file(config_path_);
   if (loaded.errors.empty()) check_whole(loaded);
   if (!loaded.errors.empty()) {
@@ -529,7 +634,7 @@ void App::reload() {
       if (!line.empty()) LOG_ERROR(line);
     }
     LOG_ERROR("reload: nothing was changed");
-    return;
+    return {Code::invalid, errors};
   }
   Config& fresh = loaded.config;
   for (const auto& [differs, what] : {std::pair{!(fresh.gateway == config_.gateway), "[gateway]"}, std::pair{!(fresh.log == config_.log), "[log]"},
@@ -543,72 +648,22 @@ void App::reload() {
   fresh.observe = config_.observe;
   config_ = fresh;
   share_descriptors();
-
-  const auto inputs = plan_inputs(config_);
-  const auto uplinks = plan_uplinks(config_);
-  std::size_t changed = 0;
-  std::set<std::string> restarting;  // these come back by themselves, once their old half has stopped
-  for (auto at = inputs_.begin(); at != inputs_.end();) {
-    const auto plan = std::find_if(inputs.begin(), inputs.end(), [&](const InputPlan& p) { return p.name == at->first; });
-    if (plan != inputs.end() && plan->fingerprint == at->second.fingerprint) {
-      ++at;
-      continue;
-    }
-    ++changed;
-    if (plan != inputs.end()) restarting.insert(plan->name);
-    // The old driver lives until its last callback; its successor starts then. What it put into the inbox keeps its route.
-    auto old = std::make_shared<std::unique_ptr<Driver>>(std::move(at->second.driver));
-    at = inputs_.erase(at);
-    (*old)->stop([this, old, again = plan == inputs.end() ? std::optional<InputPlan>{} : std::optional(*plan)] {
-      if (again && !stopping_) {
-        pipeline_->set_input(again->name, std::move(Router::make(again->routes)).value(), again->retained_once);
-        start_input(*again);
-      }
-      loop_.post([old] {});
-    });
-  }
-  std::set<std::string> restarting_uplinks;
-  for (auto at = uplinks_.begin(); at != uplinks_.end();) {
-    const auto plan = std::find_if(uplinks.begin(), uplinks.end(), [&](const UplinkPlan& p) { return p.name == at->first; });
-    if (plan != uplinks.end() && plan->fingerprint == at->second.fingerprint) {
-      ++at;
-      continue;
-    }
-    ++changed;
-    auto old = std::make_shared<North>(std::move(at->second));
-    at = uplinks_.erase(at);
-    if (plan != uplinks.end()) restarting_uplinks.insert(plan->name);
-    else log_->unsubscribe(old->shipper->name());
-    old->shipper->stop([this, old, again = plan == uplinks.end() ? std::optional<UplinkPlan>{} : std::optional(*plan)] {
-      if (again && !stopping_) {
-        add_uplink(*again);
-        (void)uplinks_[again->name].shipper->start();  // fails only for configuration, which was checked
-      }
-      loop_.post([old] {});
-    });
-  }
-  for (const InputPlan& plan : inputs) {
-    if (inputs_.contains(plan.name) || restarting.contains(plan.name)) continue;
-    ++changed;
-    pipeline_->set_input(plan.name, std::move(Router::make(plan.routes)).value(), plan.retained_once);
-    start_input(plan);
-  }
-  for (const UplinkPlan& plan : uplinks) {
-    if (uplinks_.contains(plan.name) || restarting_uplinks.contains(plan.name)) continue;
-    ++changed;
-    add_uplink(plan);
-    (void)uplinks_[plan.name].shipper->start();
-  }
-  pipeline_->set_forward_raw(somebody_takes_raw(uplinks));
+  const std::size_t changed = want();
+  go_on();
   LOG_INFO("reload: ", changed, " inputs and uplinks changed");
+  return {};
 }
 
-// Inputs first, then what the inbox holds, then the answers in flight, then the log. A second signal changes nothing.
+// ---- stop -----------------------------------------------------------------------------------------------------------
+
+// Inputs first, then what the inbox holds, then the answers in flight, then the log. A second signal changes nothing. Who does
+// not stop in time is left behind, so that the log is closed all the same.
 void App::begin_stop() {
   if (stopping_) return;
   stopping_ = true;
   LOG_INFO("stopping");
   sd_notify("STOPPING=1");
+  end_at_last(stop_at_last);
   stop_timer_ = loop_.after(stop_within, [] {
     LOG_WARN("stopping took too long (a disk that does not answer?); ending. What was accepted is in the log or the inbox");
     std::_Exit(exit_ok);
@@ -616,27 +671,50 @@ void App::begin_stop() {
   stop_inputs();
 }
 
-void App::stop_inputs() {
-  stopping_parts_ = inputs_.size() + 1;
-  const auto stopped = [this] {
-    if (--stopping_parts_ == 0) pipeline_->drain([this] { stop_uplinks(); });
+// One step of stopping, of several parts: `next` when they have stopped, or when patience ends.
+std::function<void()> App::step(std::function<std::string()> who, std::function<void()> next) {
+  auto once = [this, going_on = std::make_shared<bool>(false), next = std::move(next)] {
+    if (std::exchange(*going_on, true)) return;
+    step_timer_.reset();
+    next();
   };
-  for (auto& [name, input] : inputs_) input.driver->stop(stopped);
-  loop_.post(stopped);
+  step_timer_ = loop_.after(step_within, [this, once, who = std::move(who)] {
+    abandoned_ = true;
+    LOG_WARN(who(), " did not stop within ", format_duration(step_within), "; ending without");
+    loop_.post(once);
+  });
+  return once;
 }
 
+void App::stop_inputs() {
+  inputs_->stop(step([this] { return "input " + inputs_->stopping_names(); },
+                     [this] { pipeline_->drain([this] { stop_uplinks(); }); }));
+}
+
+// What leftovers have not sent stays in their folders.
 void App::stop_uplinks() {
-  leftovers_.clear();  // what they have not sent stays in their folders
-  stopping_parts_ = uplinks_.size() + 1;
-  const auto stopped = [this] {
-    if (--stopping_parts_ != 0) return;
-    log_->stop([this] {
-      LOG_INFO("stopped");
-      loop_.stop();
-    });
+  const auto done = step([this] { return "uplink " + names_of_stopping_uplinks(); },
+                         [this] {
+                           log_->stop([this] {
+                             LOG_INFO("stopped");
+                             loop_.stop();
+                           });
+                         });
+  auto left = std::make_shared<std::size_t>(leftovers_.size() + 1);
+  const auto stopped = [left, done] {
+    if (--*left == 0) done();
   };
-  for (auto& [name, north] : uplinks_) north.shipper->stop(stopped);
-  loop_.post(stopped);
+  for (const auto& leftover : leftovers_) leftover->stop(stopped);
+  uplinks_->stop(stopped);
+}
+
+std::string App::names_of_stopping_uplinks() const {
+  std::string names = uplinks_->stopping_names();
+  for (const auto& leftover : leftovers_) {
+    const std::string more = leftover->uplinks().stopping_names();
+    names += text(names.empty() || more.empty() ? "" : ", ", more);
+  }
+  return names;
 }
 
 }  // namespace millrace

@@ -2,7 +2,6 @@
 // is lost. It holds no logic of its own.
 #pragma once
 
-#include <map>
 #include <memory>
 #include <string>
 
@@ -14,6 +13,7 @@
 #include "log_commands.h"
 #include "net/http_server.h"
 #include "observe/control.h"
+#include "parts.h"
 #include "pipeline/pipeline.h"
 #include "registry.h"
 
@@ -29,6 +29,9 @@ enum Exit : int {
   exit_config = 78,       // the configuration has errors
 };
 
+// Before the configuration is read: a SIGHUP waits for App::run(), which reads it again, instead of ending the process.
+void hold_reloads(bool hold);
+
 class App {
  public:
   App(Config config, std::string config_path);
@@ -37,34 +40,38 @@ class App {
   int run();
 
  private:
-  struct Input {
-    std::string fingerprint;
-    std::unique_ptr<Driver> driver;
-  };
-  struct North {
-    std::string fingerprint;
-    std::unique_ptr<Uplink> uplink;
-    std::unique_ptr<Shipper> shipper;
+  // An uplink that is not in the configuration, and whose records are kept.
+  struct Absent {
+    std::string name;
+    std::uint64_t records = 0;
+    WallTime until;  // then it is forgotten
   };
 
   int open_storage();
   Status open_inbox();
-  void start_input(const InputPlan& plan);
-  void add_uplink(const UplinkPlan& plan);
-  void start_uplink(const std::string& name);
-  void drain_leftovers();
+  void make_parts();
+  std::size_t want();
+  void go_on();
+  bool may_start(const UplinkPlan& plan, const Leftover* from) const;
+  std::unique_ptr<UplinkPart> make_uplink(const UplinkPlan& plan, Log& log);
+  void look_at_leftovers();
   Status start_faces();
   void listen_http();
   void share_descriptors();
   void started();
   void beat_watchdog();
-  void reload();
+  Status reload();
   void begin_stop();
   void stop_inputs();
   void stop_uplinks();
+  std::function<void()> step(std::function<std::string()> who, std::function<void()> next);
+  std::string names_of_stopping_uplinks() const;
   void look_after();
   void look_at_clock();
   void forget_absent();
+  void forget(const std::string& uplink);
+  std::vector<Absent> absent_uplinks() const;
+  void tell_absent(const std::string& only = "") const;
   void update_process_metrics();
   std::string status_json() const;
   void retry_letter(Sequence number, const Record& letter, std::function<void(Status)> done);
@@ -87,15 +94,16 @@ class App {
   std::vector<std::unique_ptr<Leftover>> leftovers_;
   bool newer_beside_ = false;  // the log's folder belongs to a later version; ours is beside it
   std::unique_ptr<Pipeline> pipeline_;
-  std::map<std::string, Input> inputs_;
-  std::map<std::string, North> uplinks_;
+  std::unique_ptr<Inputs> inputs_;
+  std::unique_ptr<Uplinks> uplinks_;
   std::unique_ptr<LogCommands> log_commands_;
   std::unique_ptr<HttpServer> http_;
   std::unique_ptr<ControlServer> control_;
-  std::unique_ptr<Timer> http_timer_, look_timer_, watchdog_timer_, stop_timer_;
+  std::unique_ptr<Timer> http_timer_, look_timer_, watchdog_timer_, stop_timer_, step_timer_;
   Metrics::Hook scrape_;
-  bool ready_ = false, stopping_ = false;
-  std::size_t stopping_parts_ = 0;
+  std::vector<std::string> absent_shown_;  // in the metrics
+  bool ready_ = false, stopping_ = false, reload_when_ready_ = false;
+  bool abandoned_ = false;  // something did not stop: it may still call back, so nothing of ours is destroyed
   std::size_t descriptor_limit_ = 0;
   std::string http_trouble_;
   std::string metrics_text_;

@@ -37,41 +37,86 @@ std::vector<std::unique_ptr<Leftover>> Leftover::find(Loop& loop, const std::str
   return found;
 }
 
-void Leftover::drain(const UplinkPlan& plan, Rng& rng, Metrics& metrics, const std::string& gateway, std::function<void()> done) {
-  North& north = norths_[plan.name];
-  north.done = std::move(done);
-  north.uplink = plan.make(loop_, rng, gateway, log_->epoch());
-  north.shipper = std::make_unique<Shipper>(loop_, *log_, *north.uplink, metrics, rng, plan.shipper);
-  (void)north.shipper->start();  // it fails for configuration only, which was checked
-  if (!look_timer_) look();
+void Leftover::begin(Make make, std::function<bool(const UplinkPlan&)> may_start, std::function<void()> changed) {
+  changed_ = std::move(changed);
+  Uplinks::Rules rules;
+  rules.kind = text("log: ", path_, ": uplink");
+  rules.make = [this, make = std::move(make)](const UplinkPlan& plan) { return make(plan, *log_); };
+  rules.may_start = [this, may_start = std::move(may_start)](const UplinkPlan& plan) {
+    UplinkPart* part = uplinks_->find(plan.name);
+    return part && part->shipper().backlog() > 0 && may_start(plan);
+  };
+  rules.removed = [this](const std::string&) { changed_(); };
+  rules.stopped = [this] { changed_(); };
+  uplinks_ = std::make_unique<Uplinks>(loop_, std::move(rules));
+  look();
+}
+
+// Who is configured otherwise than when it had all of it may take other lanes now: it looks once more.
+void Leftover::want(const std::vector<UplinkPlan>& plans) {
+  if (retiring_) return;
+  for (const UplinkPlan& plan : plans) {
+    const auto before = std::find_if(plans_.begin(), plans_.end(), [&](const UplinkPlan& p) { return p.name == plan.name; });
+    if (before == plans_.end() || before->fingerprint != plan.fingerprint) finished_.erase(plan.name);
+  }
+  plans_ = plans;
+  update();
+}
+
+void Leftover::update() {
+  std::vector<UplinkPlan> wanted;
+  for (const UplinkPlan& plan : plans_) {
+    if (!finished_.contains(plan.name)) wanted.push_back(plan);
+  }
+  uplinks_->want(wanted);
+  uplinks_->go_on();
 }
 
 void Leftover::look() {
   look_timer_ = loop_.after(look_every, [this] { look(); });
-  for (auto& [name, north] : norths_) {
-    if (north.finished || !north.shipper->idle() || !log_->stats().trouble.empty()) continue;
-    north.finished = true;
-    LOG_INFO("log: ", path_, ": uplink ", name, " has all of it");
-    north.shipper->stop([this, &north = north] {
-      north.shipper.reset();
-      north.uplink.reset();
-      north.done();
-    });
-  }
+  if (!log_->stats().trouble.empty()) return;
+  const std::size_t finished = finished_.size();
+  uplinks_->for_each([this](const std::string& name, UplinkPart& part, Uplinks::State state) {
+    if (state == Uplinks::State::stopping || !part.shipper().idle()) return;
+    if (finished_.insert(name).second) LOG_INFO("log: ", path_, ": uplink ", name, " has all of it");
+  });
+  if (finished_.size() != finished) update();
+}
+
+bool Leftover::done_with(const UplinkPlan& plan) const {
+  return retiring_ || (finished_.contains(plan.name) && !uplinks_->contains(plan.name) && !uplinks_->holds_stopping(plan.claims));
+}
+
+void Leftover::forget(const std::string& uplink) { log_->forget(uplink); }
+
+std::uint64_t Leftover::records_of(const std::string& uplink) const {
+  std::uint64_t sum = 0;
+  for (const Lane lane : all_lanes) sum += log_->ledger(uplink, lane).unsettled();
+  return sum;
+}
+
+std::vector<std::string> Leftover::absent_uplinks() const {
+  std::vector<std::string> names = log_->absent_consumers();
+  std::erase_if(names, [this](const std::string& name) { return name.front() == '@' || records_of(name) == 0; });
+  return names;
 }
 
 std::uint64_t Leftover::records() const {
+  std::set<std::string> names;
+  for (const UplinkPlan& plan : plans_) names.insert(plan.name);
+  for (const std::string& name : absent_uplinks()) names.insert(name);
   std::uint64_t sum = 0;
-  for (const auto& [name, north] : norths_) sum += north.shipper ? north.shipper->backlog() : 0;
+  for (const std::string& name : names) sum += records_of(name);
   return sum;
 }
 
 bool Leftover::drained() const {
-  return std::all_of(norths_.begin(), norths_.end(), [](const auto& entry) { return entry.second.finished && !entry.second.shipper; });
+  return std::all_of(plans_.begin(), plans_.end(), [this](const UplinkPlan& plan) { return done_with(plan); }) && absent_uplinks().empty();
 }
 
 // What cannot be read or written now is no reason to let go of it: it is tried again.
 void Leftover::retire(Log& log, std::function<void()> removed) {
+  retiring_ = true;
   look_timer_.reset();
   carry_letters(log, 1, std::move(removed));
 }

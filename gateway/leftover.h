@@ -1,17 +1,17 @@
 // A log that another version of Millrace left in the folder of ours (it found a format it did not know and kept its own
-// beside it, with an epoch of its own). It is drained first, uplink by uplink, and goes when nothing of it is left.
+// beside it, with an epoch of its own). It is drained first, uplink by uplink, and goes when nothing of it is left: also
+// nothing of an uplink that is no longer configured, until somebody forgets that.
 #pragma once
 
 #include <functional>
-#include <map>
 #include <memory>
+#include <set>
 #include <string>
 #include <vector>
 
 #include "base/files.h"
-#include "base/metrics.h"
 #include "log/sqlite_log.h"
-#include "registry.h"
+#include "parts.h"
 
 namespace millrace {
 
@@ -20,36 +20,50 @@ std::string folder_beside(std::uint64_t format);
 
 class Leftover {
  public:
-  // The leftovers in `path` that this version can read. What cannot be opened is left where it is, and said.
+  // The leftovers in `path` that this version can read, oldest first. What cannot be opened is left where it is, and said.
   static std::vector<std::unique_ptr<Leftover>> find(Loop& loop, const std::string& path, const LogOptions& options, std::uint64_t seed);
   ~Leftover();
 
-  // Begins to ship what `plan`'s uplink has not got; `done` once it has all of it. Several uplinks side by side.
-  void drain(const UplinkPlan& plan, Rng& rng, Metrics& metrics, const std::string& gateway, std::function<void()> done);
-  // Dead letters move into `log`; then the folder goes. Only when every uplink is done; `removed` runs at the end.
-  void retire(Log& log, std::function<void()> removed);
+  // `make` an uplink that ships from this log, which starts when it `may_start`; `changed` when one has all of it and is gone.
+  using Make = std::function<std::unique_ptr<UplinkPart>(const UplinkPlan&, Log&)>;
+  void begin(Make make, std::function<bool(const UplinkPlan&)> may_start, std::function<void()> changed);
+  // The uplinks as they are configured now.
+  void want(const std::vector<UplinkPlan>& plans);
+  void go_on() { uplinks_->go_on(); }
+  // Whether this uplink has all of it, and nothing runs here under its name or with what it claims.
+  bool done_with(const UplinkPlan& plan) const;
+  void forget(const std::string& uplink);
+  // Uplinks that are no longer configured do not stop here by themselves either.
+  void stop(std::function<void()> done) { uplinks_->stop(std::move(done)); }
+  const Uplinks& uplinks() const { return *uplinks_; }
+
   std::uint64_t records() const;  // not settled yet, over all uplinks
-  bool drained() const;           // by every uplink that knows this log and is configured
+  std::uint64_t records_of(const std::string& uplink) const;
+  std::vector<std::string> absent_uplinks() const;  // that it holds something for
+  // By every uplink, configured or not.
+  bool drained() const;
+  // Dead letters move into `log`; then the folder goes. Only when it is drained; `removed` runs at the end.
+  void retire(Log& log, std::function<void()> removed);
+  bool retiring() const { return retiring_; }
 
  private:
-  struct North {
-    std::unique_ptr<Uplink> uplink;
-    std::unique_ptr<Shipper> shipper;
-    std::function<void()> done;
-    bool finished = false;
-  };
   Leftover(Loop& loop, std::string path, std::unique_ptr<Folder> folder, std::unique_ptr<SqliteLog> log);
   void look();
   void carry_letters(Log& log, Sequence from, std::function<void()> removed);
   void retry(Log& log, Sequence from, std::function<void()> removed, const Status& trouble);
   void remove(const std::function<void()>& removed);
+  void update();
 
   Loop& loop_;
   std::string path_;
   std::unique_ptr<Folder> folder_;
   std::unique_ptr<SqliteLog> log_;
-  std::map<std::string, North> norths_;
+  std::unique_ptr<Uplinks> uplinks_;
+  std::vector<UplinkPlan> plans_;
+  std::set<std::string> finished_;  // uplinks that have all of it
+  std::function<void()> changed_;
   std::unique_ptr<Timer> look_timer_;
+  bool retiring_ = false;
 };
 
 }  // namespace millrace

@@ -1,9 +1,12 @@
 // The command line of the gateway: `run` is the daemon, everything else looks at a configuration or talks to a daemon.
 #include <cstdio>
+#include <map>
 
 #include "app.h"
 #include "base/descriptors.h"
+#include "base/json.h"
 #include "base/logger.h"
+#include "base/text.h"
 #include "cli/arguments.h"
 #include "cli/capacity.h"
 #include "config/descriptor_needs.h"
@@ -33,6 +36,7 @@ Result<std::string> ask(const Config& config, const std::string& request) {
 }
 
 int run(const Arguments& arguments) {
+  hold_reloads(true);
   LoadedConfig loaded = load(arguments);
   if (!loaded.errors.empty()) return report_errors(arguments, loaded);
   for (const std::string& warning : loaded.warnings) LOG_WARN(warning);
@@ -46,6 +50,24 @@ int run(const Arguments& arguments) {
 double number_in(const std::string& json, const std::string& name) {
   const std::size_t at = json.find("\"" + name + "\":");
   return at == std::string::npos ? 0 : std::strtod(json.c_str() + at + name.size() + 3, nullptr);
+}
+
+// The daemon's flat objects under "absent_uplinks", for people.
+std::string absent_uplinks_in(const std::string& status) {
+  constexpr std::string_view key = "\"absent_uplinks\":[";
+  std::string lines;
+  std::size_t at = status.find(key);
+  if (at == std::string::npos) return lines;
+  for (at += key.size(); at < status.size() && status[at] != ']';) {
+    const std::size_t end = status.find('}', at);
+    const std::size_t begin = status.find('{', at);
+    std::vector<std::pair<std::string, std::string>> members;
+    if (end == std::string::npos || begin > end || !read_flat_json(bytes_of(std::string_view(status).substr(begin, end + 1 - begin)), members).ok()) break;
+    std::map<std::string, std::string> absent(members.begin(), members.end());
+    lines += text("Uplink ", absent["name"], " left the configuration: the log keeps ", absent["records"], " records for it until ", absent["forgotten_after"], "\n");
+    at = end + 1;
+  }
+  return lines;
 }
 
 // Each thing tried, good ones too: who reads it wants to know how far it came.
@@ -99,11 +121,7 @@ int check(const Arguments& arguments) {
                 capacity.link_bytes_per_day / 1e6, capacity.flash_bytes_per_year / 1e9);
   print(line);
   if (status.ok()) {
-    const std::size_t from = status.value().find("\"absent_uplinks\":[\"");
-    if (from != std::string::npos) {
-      const std::size_t begin = from + 18;
-      print("Uplinks that left the configuration and still have data: " + status.value().substr(begin, status.value().find(']', begin) - begin) + "\n");
-    }
+    print(absent_uplinks_in(status.value()));
   }
   return arguments.online ? check_online(config, status.ok()) : exit_ok;
 }

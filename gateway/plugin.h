@@ -39,6 +39,7 @@ struct SouthParts {
 struct InputPlan {
   std::string name;
   std::string fingerprint;  // changes with the input's configuration
+  std::vector<std::string> claims;  // what one at a time may have: a port, a client identifier at a broker, a tty
   bool retained_once = false;
   std::vector<RouteConfig> routes;
   std::function<std::unique_ptr<Driver>(const SouthParts&)> make;
@@ -47,6 +48,7 @@ struct InputPlan {
 struct UplinkPlan {
   std::string name;
   std::string fingerprint;
+  std::vector<std::string> claims;
   ShipperOptions shipper;
   std::function<std::unique_ptr<Uplink>(Loop&, Rng&, const std::string& gateway, std::uint64_t epoch)> make;
 };

@@ -5,11 +5,23 @@
 #include "base/text.h"
 
 namespace millrace {
+namespace {
+
+// A name that changes its kind is another part, whatever its values say.
+template <typename Plan>
+void add(std::vector<Plan>& plans, std::vector<Plan> of_kind, std::string_view kind) {
+  for (Plan& plan : of_kind) {
+    plan.fingerprint.insert(0, text(kind, " "));
+    plans.push_back(std::move(plan));
+  }
+}
+
+}  // namespace
 
 std::vector<InputPlan> plan_inputs(const Config& config) {
   std::vector<InputPlan> plans;
   for (const Plugin* plugin : built_plugins()) {
-    if (plugin->inputs) std::ranges::move(plugin->inputs(config), std::back_inserter(plans));
+    if (plugin->inputs) add(plans, plugin->inputs(config), plugin->name);
   }
   return plans;
 }
@@ -17,7 +29,7 @@ std::vector<InputPlan> plan_inputs(const Config& config) {
 std::vector<UplinkPlan> plan_uplinks(const Config& config) {
   std::vector<UplinkPlan> plans;
   for (const Plugin* plugin : built_plugins()) {
-    if (plugin->uplinks) std::ranges::move(plugin->uplinks(config), std::back_inserter(plans));
+    if (plugin->uplinks) add(plans, plugin->uplinks(config), plugin->name);
   }
   return plans;
 }

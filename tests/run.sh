@@ -3,15 +3,15 @@
 #
 # usage: tests/run.sh [quick|full|NAME...]
 #   quick (default)   sanitizer build; unit, contract, golden, simulation, tidy, integration with mosquitto and Kafka
-#   full              quick, and: kills, Flink and Spark jobs, ARM under qemu, packages, trixie, long simulation, ThreadSanitizer, fuzz,
+#   full              quick, and: 2,000 reloads, kills, Flink and Spark jobs, ARM under qemu, packages, trixie, long simulation, ThreadSanitizer, fuzz,
 #                     rabbitmq, bench
-#   NAME              one or more of: unit contract golden reader simulation tidy main_job faults log endpoint hostile kafka
-#                     kills endpoint_kills kafka_more stream_jobs cross packages trixie long_simulation tsan fuzz rabbitmq bench
+#   NAME              one or more of: unit contract golden reader simulation tidy main_job faults log endpoint hostile reload kafka
+#                     many_reloads kills endpoint_kills kafka_more stream_jobs cross packages trixie long_simulation tsan fuzz rabbitmq bench
 # The last line is "N passed, N failed, N skipped"; each skip has its reason above it.
 set -uo pipefail
 cd "$(dirname "$0")/.."
-quick="unit contract golden reader simulation tidy main_job faults log endpoint hostile kafka"
-slow="kills endpoint_kills kafka_more stream_jobs cross packages trixie long_simulation tsan fuzz rabbitmq bench"
+quick="unit contract golden reader simulation tidy main_job faults log endpoint hostile reload kafka"
+slow="many_reloads kills endpoint_kills kafka_more stream_jobs cross packages trixie long_simulation tsan fuzz rabbitmq bench"
 case "${1:-quick}" in
   quick) names=$quick ;;
   full) names="$quick $slow" ;;
@@ -87,7 +87,7 @@ for name in $names; do
     unit|contract|golden|simulation) run "$name" timeout 600 "build/dev/tests/test_$name" ;;
     reader) run reader timeout 60 /usr/bin/python3 tests/golden/read_batch_test.py build/dev/generated/record.desc ;;
     tidy) run tidy timeout 60 /usr/bin/python3 tests/tidy/tidy_test.py ;;
-    main_job|faults|log|endpoint|hostile) run "$name" timeout 900 /usr/bin/python3 "tests/integration/${name}_test.py" ;;
+    main_job|faults|log|endpoint|hostile|reload) run "$name" timeout 900 /usr/bin/python3 "tests/integration/${name}_test.py" ;;
     kafka) run kafka timeout 600 /usr/bin/python3 tests/integration/kafka_test.py Forms Registry ExactlyOnce.test_kills_with_exactly_once ;;
     kafka_more) run kafka_more env MILLRACE_KILLS=30 timeout 3000 /usr/bin/python3 tests/integration/kafka_test.py ;;
     stream_jobs) run stream_jobs_packages packaging/install-deps.sh stream; run stream_jobs timeout 3000 /usr/bin/python3 tests/integration/stream_jobs_test.py ;;
@@ -98,6 +98,7 @@ for name in $names; do
       [ -n "$(ls build/deb/millrace_*_amd64.deb 2>/dev/null)" ] || run packages_build timeout 1800 packaging/build-deb.sh
       run packages timeout 900 /usr/bin/python3 tests/integration/packages_test.py ;;
     trixie) run trixie timeout 3000 tests/integration/trixie.sh ;;
+    many_reloads) run many_reloads env MILLRACE_RELOADS=2000 MILLRACE_SEED=2 timeout 3000 /usr/bin/python3 tests/integration/reload_test.py UnderLoad ;;
     kills) run kills env MILLRACE_KILLS=50 timeout 3000 /usr/bin/python3 tests/integration/main_job_test.py MainJob.test_kill_9_at_random_moments_loses_nothing MainJob.test_kill_9_with_qos_2 MainJob.test_kill_9_with_qos_2_of_mqtt_3_1_1 ;;
     endpoint_kills) run endpoint_kills env MILLRACE_KILLS=50 MILLRACE_CUTS=50 timeout 3000 /usr/bin/python3 tests/integration/endpoint_test.py Durable PowerCuts ;;
     long_simulation) run long_simulation env MILLRACE_EFFORT=50 timeout 3000 build/dev/tests/test_simulation ;;
@@ -106,6 +107,7 @@ for name in $names; do
         run tsan_unit timeout 900 build/tsan/tests/test_unit
         # librdkafka's threads are C11's, which the sanitizer of gcc 12 does not know: it crashes in them.
         run tsan_contract timeout 300 build/tsan/tests/test_contract -tce="kafka on the mock*,uplink contract*"
+        run tsan_reload env MILLRACE_BUILD="$PWD/build/tsan" MILLRACE_RELOADS=40 timeout 900 /usr/bin/python3 tests/integration/reload_test.py
       else
         failed=$((failed + 1))
       fi ;;

@@ -82,17 +82,14 @@ MqttEndpoint::MqttEndpoint(Loop& loop, Rng& rng, Intake& intake, const ClockTrus
   limits_.receive_maximum = config_.receive_maximum;
 }
 
-MqttEndpoint::~MqttEndpoint() {
-  *alive_ = false;
-  intake_.detach(config_.name);
-}
+MqttEndpoint::~MqttEndpoint() { *alive_ = false; }
 
 // ---- start, stop ----------------------------------------------------------------------------------------------------
 
 Status MqttEndpoint::start() {
   sessions_.load(loop_.now());
   if (!sessions_.empty()) schedule_sweep();
-  intake_.attach({config_.name, [this](Ticket through) { on_durable(through); }, [this] { catch_up(); }});
+  attached_ = intake_.attach({[this](Ticket through) { on_durable(through); }, [this] { catch_up(); }});
   listen();
   return {};
 }
@@ -158,7 +155,9 @@ void MqttEndpoint::stop(std::function<void()> done) {
     write_out(*link);
   }
   waiting_.clear();
-  intake_.detach(config_.name);
+  // What sessions have stored is durable for whoever serves these devices next.
+  if (std::exchange(offered_, false)) ticket_ = intake_.commit(std::nullopt);
+  attached_.reset();
   loop_.post([this, alive = alive_, done = std::move(done)] {
     if (*alive) {
       links_.clear();

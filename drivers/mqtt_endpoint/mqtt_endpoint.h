@@ -130,6 +130,7 @@ class MqttEndpoint final : public Driver, private EndpointConnection::Host {
   Counter& quota_;
   Counter& sessions_refused_;
   Histogram& ack_seconds_;
+  Handle attached_;
   std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
 };
 

@@ -30,6 +30,37 @@ std::string series(const std::string& name, const std::string& labels, const std
   return all.empty() ? name : name + "{" + all + "}";
 }
 
+// Whether `labels`, a text as label_text() makes it, has this one. Quotes inside values are escaped, so no value looks like one.
+bool has_label(std::string_view labels, std::string_view label) {
+  for (std::size_t at = labels.find(label); at != std::string_view::npos; at = labels.find(label, at + 1)) {
+    const std::size_t end = at + label.size();
+    if ((at == 0 || labels[at - 1] == ',') && (end == labels.size() || labels[end] == ',')) return true;
+  }
+  return false;
+}
+
+template <typename All>
+auto& registered(All& all, const Labels& labels) {
+  auto& series = all[label_text(labels)];
+  series.retired = false;
+  return *series.metric;
+}
+
+template <typename All>
+void retire_in(All& all, const std::string& label) {
+  for (auto& [labels, series] : all) {
+    if (has_label(labels, label)) series.retired = true;
+  }
+}
+
+// Those that are exposed: `see(labels, metric)`.
+template <typename All, typename See>
+void for_each_shown(const All& all, See see) {
+  for (const auto& [labels, series] : all) {
+    if (!series.retired) see(labels, *series.metric);
+  }
+}
+
 }  // namespace
 
 void Histogram::observe(double seconds, std::uint64_t times) {
@@ -61,21 +92,15 @@ Metrics::Family& Metrics::family(const std::string& name, const std::string& hel
 }
 
 Counter& Metrics::counter(const std::string& name, const std::string& help, const Labels& labels) {
-  auto& slot = family(name, help, "counter").counters[label_text(labels)];
-  if (!slot) slot = std::make_unique<Counter>();
-  return *slot;
+  return registered(family(name, help, "counter").counters, labels);
 }
 
 Gauge& Metrics::gauge(const std::string& name, const std::string& help, const Labels& labels) {
-  auto& slot = family(name, help, "gauge").gauges[label_text(labels)];
-  if (!slot) slot = std::make_unique<Gauge>();
-  return *slot;
+  return registered(family(name, help, "gauge").gauges, labels);
 }
 
 Histogram& Metrics::histogram(const std::string& name, const std::string& help, const Labels& labels) {
-  auto& slot = family(name, help, "histogram").histograms[label_text(labels)];
-  if (!slot) slot = std::make_unique<Histogram>();
-  return *slot;
+  return registered(family(name, help, "histogram").histograms, labels);
 }
 
 Metrics::Hook Metrics::before_scrape(std::function<void()> refresh) {
@@ -94,22 +119,38 @@ std::string Metrics::expose() {
     }
   }
   std::string out;
-  for (const auto& [name, family] : families_) {
-    out += text("# HELP ", name, " ", family.help, "\n# TYPE ", name, " ", family.type, "\n");
-    for (const auto& [labels, counter] : family.counters) out += text(series(name, labels), " ", counter->value(), "\n");
-    for (const auto& [labels, gauge] : family.gauges) out += text(series(name, labels), " ", gauge->value(), "\n");
-    for (const auto& [labels, histogram] : family.histograms) {
+  for (const auto& entry : families_) {
+    const std::string& name = entry.first;
+    std::string lines;
+    for_each_shown(entry.second.counters, [&](const std::string& labels, const Counter& counter) {
+      lines += text(series(name, labels), " ", counter.value(), "\n");
+    });
+    for_each_shown(entry.second.gauges, [&](const std::string& labels, const Gauge& gauge) {
+      lines += text(series(name, labels), " ", gauge.value(), "\n");
+    });
+    for_each_shown(entry.second.histograms, [&](const std::string& labels, const Histogram& histogram) {
       std::uint64_t cumulative = 0;
       for (int bucket = 0; bucket < Histogram::bucket_count; ++bucket) {
-        cumulative += histogram->buckets_[bucket];
-        out += text(series(name + "_bucket", labels, text("le=\"", Histogram::bound(bucket), "\"")), " ", cumulative, "\n");
+        cumulative += histogram.buckets_[bucket];
+        lines += text(series(name + "_bucket", labels, text("le=\"", Histogram::bound(bucket), "\"")), " ", cumulative, "\n");
       }
-      out += text(series(name + "_bucket", labels, "le=\"+Inf\""), " ", histogram->count_, "\n");
-      out += text(series(name + "_sum", labels), " ", histogram->sum_, "\n");
-      out += text(series(name + "_count", labels), " ", histogram->count_, "\n");
-    }
+      lines += text(series(name + "_bucket", labels, "le=\"+Inf\""), " ", histogram.count_, "\n");
+      lines += text(series(name + "_sum", labels), " ", histogram.sum_, "\n");
+      lines += text(series(name + "_count", labels), " ", histogram.count_, "\n");
+    });
+    if (!lines.empty()) out += text("# HELP ", name, " ", entry.second.help, "\n# TYPE ", name, " ", entry.second.type, "\n", lines);
   }
   return out;
+}
+
+void Metrics::retire(const std::string& label, const std::string& value, std::string_view family) {
+  const std::string wanted = label_text({{label, value}});
+  for (auto& [name, one] : families_) {
+    if (!family.empty() && name != family) continue;
+    retire_in(one.counters, wanted);
+    retire_in(one.gauges, wanted);
+    retire_in(one.histograms, wanted);
+  }
 }
 
 }  // namespace millrace

@@ -10,6 +10,7 @@
 #include <map>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -61,15 +62,26 @@ class Metrics {
   using Hook = std::shared_ptr<std::function<void()>>;
   [[nodiscard]] Hook before_scrape(std::function<void()> refresh);
 
+  // Whoever bore this label is gone: its series are exposed no longer, until they are registered again. Who still holds a
+  // reference may go on counting. With `family` that one alone.
+  void retire(const std::string& label, const std::string& value, std::string_view family = {});
+
   std::string expose();
 
  private:
+  template <typename Metric>
+  struct Series {
+    std::unique_ptr<Metric> metric = std::make_unique<Metric>();
+    bool retired = false;
+  };
+  template <typename Metric>
+  using All = std::map<std::string, Series<Metric>>;  // by the text of the labels
   struct Family {
     std::string help;
     const char* type;
-    std::map<std::string, std::unique_ptr<Counter>> counters;
-    std::map<std::string, std::unique_ptr<Gauge>> gauges;
-    std::map<std::string, std::unique_ptr<Histogram>> histograms;
+    All<Counter> counters;
+    All<Gauge> gauges;
+    All<Histogram> histograms;
   };
   Family& family(const std::string& name, const std::string& help, const char* type);
 

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "base/bytes.h"
+#include "base/handle.h"
 #include "base/time.h"
 #include "ingest/arrival.h"
 #include "record/record.h"
@@ -21,16 +22,15 @@ using Ticket = std::uint64_t;
 
 class Intake {
  public:
-  // How a driver hears back. It names its input; all calls come on the loop, never inside the driver's own.
+  // How a driver hears back. All calls come on the loop, never inside the driver's own.
   struct Peer {
-    std::string input;
     std::function<void(Ticket through)> durable;  // everything up to `through` is fsynced; once a group
     std::function<void()> room;                   // after `busy`: offer() may be tried again
   };
 
   virtual ~Intake() = default;
-  virtual void attach(Peer peer) = 0;
-  virtual void detach(std::string_view input) = 0;
+  // Until the handle goes: then nothing of `peer` is called any more, also while others are being told.
+  virtual Handle attach(Peer peer) = 0;
 
   // Decoded at once; the arrival is not looked at later. What cannot be decoded, or is too large (`whole_bytes`), is taken all
   // the same: it is kept in the dead lane. False: there is no room, nothing was taken; stop reading until room().
@@ -41,6 +41,7 @@ class Intake {
   virtual void report(Record event) = 0;
   // A durable value under a name of the driver's choice, unique among all inputs; empty bytes remove it.
   virtual void put_state(std::string name, Bytes bytes) = 0;
+  // As of the last put_state(), committed or not.
   virtual std::optional<Bytes> state(std::string_view name) const = 0;
   // The names of all durable values that begin with `prefix`.
   virtual std::vector<std::string> states(std::string_view prefix) const = 0;

@@ -301,6 +301,8 @@ Result<Ticket> MappedInbox::put(const Arrival& arrival) {
   return end;
 }
 
+Ticket MappedInbox::end() const { return header().head.load(std::memory_order_acquire); }
+
 bool MappedInbox::empty() const { return taken_ == header().head.load(std::memory_order_acquire); }
 
 bool MappedInbox::sleep() {

@@ -65,6 +65,8 @@ class MappedInbox final : public Inbox {
   void end_work();
   bool has_waiters() const { return waiters_.load() > 0; }
   bool empty() const;
+  // What is put from now on has a higher ticket; what was put has none higher.
+  Ticket end() const;
 
   // ---- after a commit, any thread: everything up to `ticket` is durable, room is given back.
   void release(Ticket ticket);

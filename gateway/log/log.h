@@ -127,8 +127,11 @@ class Log {
 
   // Consumers subscribe at start, before anything is committed. A name that is no longer subscribed keeps its cursor and
   // its data until forget().
-  virtual void subscribe(const Subscription& subscription) = 0;
-  virtual void unsubscribe(std::string_view consumer) = 0;
+  // The answer stands for this subscription alone: who unsubscribes late takes nothing from a successor of the same name. A
+  // lane that the successor does not take is not subscribed then.
+  using SubscriptionId = std::uint64_t;
+  virtual SubscriptionId subscribe(const Subscription& subscription) = 0;
+  virtual void unsubscribe(SubscriptionId subscription) = 0;
   virtual void forget(std::string_view consumer) = 0;
   virtual std::vector<std::string> absent_consumers() const = 0;
   // Committed numbers not yet settled, ascending; at most 9 ranges.
@@ -168,7 +171,9 @@ class Log {
     std::function<void()> room;        // accepting() became true, or blocked false
     std::function<void()> sealed;      // a segment was sealed: a good moment for snapshots
   };
-  virtual void listen(Listener listener) = 0;
+  using ListenerId = std::uint64_t;
+  virtual ListenerId listen(Listener listener) = 0;
+  virtual void unlisten(ListenerId listener) = 0;  // not from inside a listener's call
   // Runs on the writer's thread after each fsync: wakes foreign threads that wait for it.
   virtual void on_durable_inbox(std::function<void(InboxPosition)> hook) = 0;
 

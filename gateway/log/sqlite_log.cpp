@@ -209,7 +209,7 @@ void SqliteLog::number(Lane lane, std::vector<Row>& rows, bool announce, WriteSe
     Row row = row_of(lane, builder);
     for (std::size_t i = 0; announce && i < builder.order().size(); ++i) {
       std::optional<Record> record;
-      for (const Listener& listener : listeners_) {
+      for (const auto& [id, listener] : listeners_) {
         if (!listener.entering) continue;
         if (!record) record = builder.at(builder.order()[i]);
         listener.entering(row.first + i, lane, *record, more);
@@ -474,12 +474,12 @@ void SqliteLog::on_committed(const GroupResult& result) {
   const auto dones = std::exchange(writing_dones_, {});
   for (const Done& done : dones) done({});
   if (new_rows) {
-    for (const Listener& listener : listeners_) {
+    for (const auto& [id, listener] : listeners_) {
       if (listener.committed) listener.committed();
     }
   }
   if (sealed) {
-    for (const Listener& listener : listeners_) {
+    for (const auto& [id, listener] : listeners_) {
       if (listener.sealed) listener.sealed();
     }
   }
@@ -502,7 +502,7 @@ void SqliteLog::tell_room() {
   if (!blocked && blocked_) LOG_INFO("log: room again");
   blocked_ = blocked;
   // While a group was away somebody may have waited for room in the open one: say so after each commit.
-  for (const Listener& listener : listeners_) {
+  for (const auto& [id, listener] : listeners_) {
     if (listener.room) listener.room();
   }
 }

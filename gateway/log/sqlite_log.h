@@ -62,8 +62,8 @@ class SqliteLog final : public Log {
   bool accepting() const override;
   void read(Lane lane, Range range, Direction direction, std::size_t bytes_max,
             std::function<void(Result<std::vector<Row>>)> done) override;
-  void subscribe(const Subscription& subscription) override;
-  void unsubscribe(std::string_view consumer) override;
+  SubscriptionId subscribe(const Subscription& subscription) override;
+  void unsubscribe(SubscriptionId subscription) override;
   void forget(std::string_view consumer) override;
   std::vector<std::string> absent_consumers() const override;
   std::vector<Range> unsettled(std::string_view consumer, Lane lane) const override;
@@ -81,7 +81,11 @@ class SqliteLog final : public Log {
   StartReport start_report() const override { return start_report_; }
   bool is_struck(Sequence number) const override;
   bool can_settle(std::string_view consumer, Lane lane, Range range) const override;
-  void listen(Listener listener) override { listeners_.push_back(std::move(listener)); }
+  ListenerId listen(Listener listener) override {
+    listeners_.emplace(next_id_, std::move(listener));
+    return next_id_++;
+  }
+  void unlisten(ListenerId listener) override { listeners_.erase(listener); }
   void on_durable_inbox(std::function<void(InboxPosition)> hook) override { durable_hook_ = std::move(hook); }
   void stop(std::function<void()> done) override;
 
@@ -99,7 +103,8 @@ class SqliteLog final : public Log {
     SettledSet settled;
     LaneLedger ledger;
     Sequence admitted_through = 0;
-    bool subscribed = false;
+    SubscriptionId subscription = 0;  // 0: of nobody that is here
+    bool subscribed() const { return subscription != 0; }
   };
   using CursorKey = std::pair<std::string, Lane>;
 
@@ -179,7 +184,8 @@ class SqliteLog final : public Log {
   LogOptions options_;
   std::shared_ptr<HeadWriter> writer_;
   std::shared_ptr<RowReader> reader_;
-  std::vector<Listener> listeners_;
+  std::map<ListenerId, Listener> listeners_;  // in the order they came
+  std::uint64_t next_id_ = 1;                 // of subscriptions and listeners
   std::function<void(InboxPosition)> durable_hook_;
 
   std::uint64_t epoch_ = 0;

@@ -20,7 +20,7 @@ bool SqliteLog::may_hold(const GroupWrite& group, bool must_write) const {
   if (bytes > options_.cache_bytes / 2 || journal_->bytes() > 4 * options_.cache_bytes) return false;
   bool anybody = false;
   for (const auto& [key, cursor] : cursors_) {
-    if (!cursor.subscribed || key.first.front() == '@') continue;
+    if (!cursor.subscribed() || key.first.front() == '@') continue;
     anybody = true;
     if (cursor.ledger.unsettled() > records[static_cast<std::size_t>(key.second)]) return false;
   }
@@ -62,7 +62,7 @@ bool SqliteLog::hold(GroupWrite& group) {
       flush_held();
     });
   }
-  for (const Listener& listener : listeners_) {
+  for (const auto& [id, listener] : listeners_) {
     if (listener.committed) listener.committed();
   }
   let_go_of_settled();

@@ -361,11 +361,12 @@ void SqliteLog::take_over_rows(const std::vector<Row>& rows) {
 
 // ---- subscriptions and cursors --------------------------------------------------------------------------------------
 
-void SqliteLog::subscribe(const Subscription& subscription) {
+SqliteLog::SubscriptionId SqliteLog::subscribe(const Subscription& subscription) {
+  const SubscriptionId id = next_id_++;
   for (const Lane lane : subscription.lanes) {
     auto [at, fresh] = cursors_.try_emplace({subscription.consumer, lane});
     Cursor& cursor = at->second;
-    cursor.subscribed = true;
+    cursor.subscription = id;
     if (!fresh) continue;
     if (subscription.start == Subscription::Start::now && !state_lost_) {
       cursor.settled = SettledSet(next_ - 1);
@@ -379,21 +380,22 @@ void SqliteLog::subscribe(const Subscription& subscription) {
     open_dirty_ = true;
   }
   schedule_close();
+  return id;
 }
 
-void SqliteLog::unsubscribe(std::string_view consumer) {
+void SqliteLog::unsubscribe(SubscriptionId subscription) {
   for (auto& [key, cursor] : cursors_) {
-    if (key.first == consumer) cursor.subscribed = false;
+    if (cursor.subscription == subscription) cursor.subscription = 0;
   }
 }
 
 void SqliteLog::forget(std::string_view consumer) {
   for (auto& [key, cursor] : cursors_) {
-    if (key.first != consumer || cursor.subscribed) continue;
+    if (key.first != consumer || cursor.subscribed()) continue;
     lose(key, cursor.settled.unsettled(committed_), cursor.ledger.unsettled(), How::forgotten, "forgotten");
     drop_state(cursor_key(key.first, key.second));
   }
-  std::erase_if(cursors_, [&](const auto& entry) { return entry.first.first == consumer && !entry.second.subscribed; });
+  std::erase_if(cursors_, [&](const auto& entry) { return entry.first.first == consumer && !entry.second.subscribed(); });
   open_dirty_ = true;
   schedule_close();
 }
@@ -401,7 +403,7 @@ void SqliteLog::forget(std::string_view consumer) {
 std::vector<std::string> SqliteLog::absent_consumers() const {
   std::vector<std::string> names;
   for (const auto& [key, cursor] : cursors_) {
-    if (!cursor.subscribed && (names.empty() || names.back() != key.first)) names.push_back(key.first);
+    if (!cursor.subscribed() && (names.empty() || names.back() != key.first)) names.push_back(key.first);
   }
   return names;
 }

@@ -1,5 +1,7 @@
 #include "pipeline/pipeline.h"
 
+#include <algorithm>
+
 #include "base/label.h"
 #include "base/logger.h"
 #include "base/text.h"
@@ -11,6 +13,7 @@ namespace {
 
 constexpr int arrivals_per_look = 2048;
 constexpr std::size_t retained_topics_max = 4096, dead_reason_max = 1000;
+constexpr std::size_t unknown_inputs_told = 64;  // with a line each
 
 std::string retained_state(const std::string& input) { return "retained." + input; }
 
@@ -70,19 +73,32 @@ Pipeline::Pipeline(Loop& loop, MappedInbox& inbox, Log& log, Metrics& metrics, P
   });
 }
 
-void Pipeline::set_input(const std::string& name, Router router, bool retained_once) {
-  set_input(name, [router = std::make_shared<const Router>(std::move(router))](const Arrival& a, std::vector<Record>& out) { return router->decode(a, out); },
-            retained_once);
+Handle Pipeline::set_input(const std::string& name, Router router, bool retained_once) {
+  return set_input(name, [router = std::make_shared<const Router>(std::move(router))](const Arrival& a, std::vector<Record>& out) { return router->decode(a, out); },
+                   retained_once);
 }
 
-void Pipeline::set_input(const std::string& name, Decode decode, bool retained_once) {
+Handle Pipeline::set_input(const std::string& name, Decode decode, bool retained_once) {
+  const std::uint64_t id = next_id_++;
+  told_unknown_.erase(name);
+  Input& input = known_input(name);
+  if (!input.decoders.empty()) end_decoder(name, input.decoders.back().id);
+  input.decoders.push_back({id, std::move(decode), retained_once});
+  return Handle{[this, name, id] {
+    end_decoder(name, id);
+    if (inbox_.empty()) drop_decoders(inbox_.end());
+  }};
+}
+
+Pipeline::Input& Pipeline::known_input(const std::string& name) {
   const Labels labels{{"input", name}};
-  const auto before = inputs_.find(name);
-  Input input{std::move(decode), retained_once, before == inputs_.end() ? StampOrder{} : before->second.stamps, {},
+  // Registered anew also where it is known: the metrics of one that was removed may have been retired.
+  Input input{{}, {}, {},
               &metrics_.counter("millrace_input_payloads_total", "Payloads taken", labels),
               &metrics_.counter("millrace_input_records_total", "Records decoded", labels),
               &metrics_.counter("millrace_input_undecodable_total", "Payloads that could not be decoded", labels),
               &metrics_.counter("millrace_input_retained_dropped_total", "Retained messages already taken with this value", labels)};
+  if (const auto found = inputs_.find(name); found != inputs_.end()) return found->second;
   if (const auto saved = log_.state(retained_state(name))) {
     wire::Reader reader(*saved);
     while (!reader.at_end()) {
@@ -90,7 +106,36 @@ void Pipeline::set_input(const std::string& name, Decode decode, bool retained_o
       input.retained[topic] = reader.get_fixed64();
     }
   }
-  inputs_.insert_or_assign(name, std::move(input));
+  return inputs_.emplace(name, std::move(input)).first->second;
+}
+
+// Only the last one of a name is current. One that brought nothing goes at once: reloads leave nothing behind, also while the
+// log is full and nothing is taken.
+void Pipeline::end_decoder(const std::string& name, std::uint64_t id) {
+  const auto found = inputs_.find(name);
+  if (found == inputs_.end() || found->second.decoders.empty()) return;
+  auto& decoders = found->second.decoders;
+  if (decoders.back().id != id || !decoders.back().current()) return;
+  decoders.back().through = inbox_.end();
+  if (decoders.size() > 1 && decoders[decoders.size() - 2].through == decoders.back().through) decoders.pop_back();
+}
+
+// The inbox's entries up to here are decoded: whoever is no longer configured and has none behind it goes.
+void Pipeline::drop_decoders(Ticket done_through) {
+  for (auto at = inputs_.begin(); at != inputs_.end();) {
+    auto& decoders = at->second.decoders;
+    while (!decoders.empty() && decoders.front().through <= done_through) decoders.pop_front();
+    at = decoders.empty() ? inputs_.erase(at) : std::next(at);
+  }
+}
+
+const Pipeline::Decoder* Pipeline::decoder_of(std::string_view input, Ticket ticket) const {
+  const auto found = inputs_.find(input);
+  if (found == inputs_.end()) return nullptr;
+  for (const Decoder& decoder : found->second.decoders) {
+    if (ticket <= decoder.through) return &decoder;
+  }
+  return nullptr;
 }
 
 // ---- start ----------------------------------------------------------------------------------------------------------
@@ -165,24 +210,35 @@ bool Pipeline::take_some(WriteSet& set) {
     ++taken;
     bytes += arrival.bytes.size();
     inbox_.begin_work();
-    decode(arrival, crashed, set);
+    decode(arrival, ticket, crashed, set);
     inbox_.end_work();
     taken_through_ = ticket;
   }
+  drop_decoders(inbox_.empty() ? inbox_.end() : taken_through_);
   if (taken == 0) return false;
   set.inbox_position = InboxPosition{inbox_.id(), taken_through_};
   return true;
 }
 
-void Pipeline::decode(Arrival arrival, bool crashed, WriteSet& set) {
+void Pipeline::bury_unknown(const Arrival& arrival, WriteSet& set) {
+  taken_.add();
+  undecodable_.add();
+  if (told_unknown_.size() < unknown_inputs_told && !told_unknown_.contains(arrival.input)) {
+    told_unknown_.emplace(arrival.input);
+    LOG_WARN("input ", shown(arrival.input), ": no longer configured; what the inbox still holds of it goes to the dead lane");
+  }
+  bury(arrival, "the input is no longer configured", set);
+}
+
+void Pipeline::decode(Arrival arrival, Ticket ticket, bool crashed, WriteSet& set) {
+  const Decoder* decoder = decoder_of(arrival.input, ticket);
+  if (!decoder) return bury_unknown(arrival, set);
+  Input& input = inputs_.find(arrival.input)->second;
   const auto bury_it = [&](const std::string& reason) {
     taken_.add();
     undecodable_.add();
     bury(arrival, reason, set);
   };
-  const auto found = inputs_.find(arrival.input);
-  if (found == inputs_.end()) return bury_it("the input is no longer configured");
-  Input& input = found->second;
   input.payloads->add();
   arrival.received = input.stamps.next(arrival.received, arrival.received_monotonic);
   if (crashed) {
@@ -194,13 +250,13 @@ void Pipeline::decode(Arrival arrival, bool crashed, WriteSet& set) {
     input.undecodable->add();
     return bury_it(text("too large: ", arrival.whole_bytes, " bytes, above ", arrival.limit, "; its first ", arrival.bytes.size(), " are kept"));
   }
-  if (arrival.retained && input.retained_once && seen_retained(input, arrival, set)) {
+  if (arrival.retained && decoder->retained_once && seen_retained(input, arrival, set)) {
     taken_.add();
     duplicate_.add();
     return;
   }
   decoded_.clear();
-  if (Status status = input.decode(arrival, decoded_); !status.ok()) {
+  if (Status status = decoder->decode(arrival, decoded_); !status.ok()) {
     input.undecodable->add();
     LOG_WARN("input ", arrival.input, ": payload on ", shown(arrival.channel), ": ", status.detail(), "; kept in the dead lane");
     return bury_it(status.detail());
@@ -226,8 +282,8 @@ void Pipeline::admit(std::vector<Record>& records, WriteSet& set) {
 Status Pipeline::decode_again(const Record& letter, WriteSet& set) {
   const Detail& detail = *letter.detail;
   const auto& dead = std::get<DeadDetail>(detail.body);
-  const auto found = inputs_.find(dead.consumer);
-  if (found == inputs_.end()) return {Code::invalid, text("the input \"", shown(dead.consumer), "\" is not in the configuration")};
+  const Decoder* decoder = decoder_of(dead.consumer, UINT64_MAX);
+  if (!decoder) return {Code::invalid, text("the input \"", shown(dead.consumer), "\" is not in the configuration")};
   if (dead.whole_size > 0) return {Code::invalid, text("only the first ", dead.payload.size(), " of its ", dead.whole_size, " bytes were kept")};
   const std::vector<std::pair<std::string_view, std::string_view>> properties(dead.publisher.properties.begin(), dead.publisher.properties.end());
   const DeadPublisher& by = dead.publisher;
@@ -241,7 +297,7 @@ Status Pipeline::decode_again(const Record& letter, WriteSet& set) {
   arrival.received = letter.time;
   arrival.received_monotonic = {detail.monotonic_us * 1000};
   std::vector<Record> records;
-  if (Status status = found->second.decode(arrival, records); !status.ok()) return status;
+  if (Status status = decoder->decode(arrival, records); !status.ok()) return status;
   if (detail.boot_id != 0) keep_boot(detail, records);
   admit(records, set);
   return {};
@@ -340,13 +396,10 @@ void Pipeline::check_pressure() {
 
 // ---- the intake -----------------------------------------------------------------------------------------------------
 
-void Pipeline::attach(Peer peer) {
-  std::string input = peer.input;
-  peers_.insert_or_assign(std::move(input), std::move(peer));
-}
-
-void Pipeline::detach(std::string_view input) {
-  if (const auto found = peers_.find(input); found != peers_.end()) peers_.erase(found);
+Handle Pipeline::attach(Peer peer) {
+  const std::uint64_t id = next_id_++;
+  peers_.emplace(id, std::make_shared<const Peer>(std::move(peer)));
+  return Handle{[this, id] { peers_.erase(id); }};
 }
 
 bool Pipeline::offer(const Arrival& arrival) {
@@ -354,7 +407,7 @@ bool Pipeline::offer(const Arrival& arrival) {
     busy_ = true;
     return false;
   }
-  decode(arrival, false, offered_);
+  decode(arrival, UINT64_MAX, false, offered_);
   return true;
 }
 
@@ -396,13 +449,32 @@ Ticket Pipeline::commit(std::optional<Duration> within) {
   return ticket;
 }
 
-// A peer may detach another while it is told.
+// A peer may go while it is told, and take others with it.
 void Pipeline::tell_peers(bool durable) {
   const auto peers = peers_;
-  for (const auto& [input, peer] : peers) {
-    if (durable) peer.durable(durable_through_);
-    else peer.room();
+  for (const auto& [id, peer] : peers) {
+    if (!peers_.contains(id)) continue;
+    if (durable) peer->durable(durable_through_);
+    else peer->room();
   }
+}
+
+// What is offered and waits for commit() counts already: a session saved by a driver that goes is there for its successor.
+std::optional<Bytes> Pipeline::state(std::string_view name) const {
+  const auto offered = std::find_if(offered_.states.rbegin(), offered_.states.rend(), [&](const WriteSet::State& s) { return s.name == name; });
+  if (offered == offered_.states.rend()) return log_.state(name);
+  return offered->bytes.empty() ? std::nullopt : std::optional(offered->bytes);
+}
+
+std::vector<std::string> Pipeline::states(std::string_view prefix) const {
+  std::set<std::string> names;
+  for (std::string& name : log_.states(prefix)) names.insert(std::move(name));
+  for (const WriteSet::State& state : offered_.states) {
+    if (!state.name.starts_with(prefix)) continue;
+    if (state.bytes.empty()) names.erase(state.name);
+    else names.insert(state.name);
+  }
+  return {names.begin(), names.end()};
 }
 
 void Pipeline::drain(std::function<void()> done) {

@@ -6,6 +6,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
 #include <unordered_map>
 #include <vector>
@@ -32,27 +33,29 @@ class Pipeline final : public Intake {
  public:
   Pipeline(Loop& loop, MappedInbox& inbox, Log& log, Metrics& metrics, PipelineOptions options);
 
-  // How an input's payloads become records; set again, it replaces what was there. The first is what Router::decode
-  // promises: all records of the payload, or none and why.
+  // How an input's payloads become records, until the handle goes; what the inbox holds of it at that moment is still decoded
+  // so. An input that comes back under the same name decodes what it brings itself. The first is what Router::decode promises:
+  // all records of the payload, or none and why.
   using Decode = std::function<Status(const Arrival&, std::vector<Record>&)>;
-  void set_input(const std::string& name, Decode decode, bool retained_once);
-  void set_input(const std::string& name, Router router, bool retained_once);
+  Handle set_input(const std::string& name, Decode decode, bool retained_once);
+  Handle set_input(const std::string& name, Router router, bool retained_once);
   // The payload of an input's dead letter, decoded with today's configuration as it arrived then: time, clock, publisher.
   // Its records join `set`. Not ok: still undecodable.
   Status decode_again(const Record& letter, WriteSet& set);
   void set_forward_raw(bool forward) { options_.forward_raw = forward; }
   // Inputs should pause (once, when the log is about to be full) or may go on (whenever there is room): idempotent.
   void on_pressure(std::function<void(bool pause)> changed) { pressure_changed_ = std::move(changed); }
+  // Whether inputs are to pause: for one that starts meanwhile.
+  bool pressed() const { return pressed_; }
 
   // ---- the Intake: what drivers on the loop offer joins the open group without passing through the inbox
-  void attach(Peer peer) override;
-  void detach(std::string_view input) override;
+  Handle attach(Peer peer) override;
   bool offer(const Arrival& arrival) override;
   void note_duplicate(std::string_view input) override;
   void report(Record event) override;
   void put_state(std::string name, Bytes bytes) override;
-  std::optional<Bytes> state(std::string_view name) const override { return log_.state(name); }
-  std::vector<std::string> states(std::string_view prefix) const override { return log_.states(prefix); }
+  std::optional<Bytes> state(std::string_view name) const override;
+  std::vector<std::string> states(std::string_view prefix) const override;
   Ticket commit(std::optional<Duration> within) override;
   std::size_t room() const override { return pressed_ ? 0 : log_.room(); }
 
@@ -64,9 +67,16 @@ class Pipeline final : public Intake {
   const WindowEngine& windows() const { return windows_.engine(); }
 
  private:
-  struct Input {
+  // One configuration of an input. `through`: the last ticket of the inbox that is its; what was put later is its successor's.
+  struct Decoder {
+    std::uint64_t id;
     Decode decode;
     bool retained_once;
+    Ticket through = UINT64_MAX;
+    bool current() const { return through == UINT64_MAX; }
+  };
+  struct Input {
+    std::deque<Decoder> decoders;  // the oldest first; the last one is in the configuration, if any is
     StampOrder stamps;
     std::unordered_map<std::uint64_t, std::uint64_t> retained;  // topic digest -> payload digest
     Counter* payloads;
@@ -78,7 +88,13 @@ class Pipeline final : public Intake {
   void look();
   void look_again_soon();
   bool take_some(WriteSet& set);
-  void decode(Arrival arrival, bool crashed, WriteSet& set);
+  Input& known_input(const std::string& name);
+  void end_decoder(const std::string& name, std::uint64_t id);
+  void drop_decoders(Ticket done_through);
+  const Decoder* decoder_of(std::string_view input, Ticket ticket) const;
+  void bury_unknown(const Arrival& arrival, WriteSet& set);
+  // `ticket`: of the inbox; UINT64_MAX: offered just now.
+  void decode(Arrival arrival, Ticket ticket, bool crashed, WriteSet& set);
   void admit(std::vector<Record>& records, WriteSet& set);
   static void keep_boot(const Detail& of, std::vector<Record>& records);
   void report_unclean_start();
@@ -97,7 +113,8 @@ class Pipeline final : public Intake {
   std::function<void(bool)> pressure_changed_;
   std::function<void()> drained_;
 
-  std::map<std::string, Peer, std::less<>> peers_;
+  std::map<std::uint64_t, std::shared_ptr<const Peer>> peers_;
+  std::uint64_t next_id_ = 1;  // of peers and decoders
   WriteSet offered_;  // since the last commit()
   Ticket ticket_ = 0, durable_through_ = 0;
   bool busy_ = false, telling_ = false;
@@ -108,6 +125,7 @@ class Pipeline final : public Intake {
   Ticket taken_through_ = 0, released_seen_ = 0;
   std::unordered_map<std::uint64_t, Instant> dead_sampled_;
   std::uint64_t dead_dropped_ = 0;
+  std::set<std::string, std::less<>> told_unknown_;  // inputs that are not configured, and had something in the inbox
 
   // The ledger of the south: taken = admitted + filtered + duplicate + undecodable, in records; a payload that could not be
   // decoded, or is a duplicate, counts as one.

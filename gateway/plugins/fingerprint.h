@@ -38,7 +38,10 @@ class Fingerprint {
   }
   void add(const DrainConfig& v) {
     add(v.lanes);
-    for (const auto& [lane, value] : v.priority) add(value);
+    for (const auto& [lane, value] : v.priority) {
+      add(lane);
+      add(value);
+    }
     add(v.newest_first);
     add(v.rate_bytes);
     add(v.rate_records);

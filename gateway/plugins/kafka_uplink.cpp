@@ -15,6 +15,7 @@ UplinkPlan plan_of(const KafkaUplinkConfig& c, const std::string& state_dir) {
                                  c.marker_topic, c.transaction_timeout, c.drain, c.start_oldest, c.connect_timeout, c.send_timeout, c.initial_interval,
                                  c.max_interval, c.window, c.batch_size, c.message_max, c.queue_size, c.sasl_mechanism, c.username, c.password, c.token,
                                  c.tls, c.schema_registry, c.schema_registry_username, c.schema_registry_password, c.schema_registry_tls).take();
+  if (c.exactly_once) plan.claims = {"kafka " + c.transactional_id};
   plan.make = [c, state_dir](Loop& loop, Rng& rng, const std::string& gateway, std::uint64_t epoch) -> std::unique_ptr<Uplink> {
     return std::make_unique<KafkaUplink>(loop, rng, c, gateway, epoch, state_dir);
   };

@@ -16,6 +16,7 @@ InputPlan plan_of(const EndpointConfig& c) {
   plan.fingerprint = Fingerprint(c.listen, c.anonymous, c.users_file, c.tls, c.client_certificates, c.ack_interval, c.receive_maximum, c.packet_max,
                                  c.connections_max, c.sessions_max, c.connect_rate, c.connect_timeout, c.keep_alive_max, c.session_expiry_max,
                                  c.refuse_when_full, c.liveness, c.acl, c.routes).take();
+  plan.claims = {"listen " + c.listen};
   plan.routes = c.routes;
   plan.make = [c](const SouthParts& parts) -> std::unique_ptr<Driver> {
     return std::make_unique<MqttEndpoint>(parts.loop, parts.rng, parts.intake, parts.trust, parts.metrics, parts.shares, c, parts.state_dir);

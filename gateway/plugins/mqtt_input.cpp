@@ -25,6 +25,7 @@ InputPlan plan_of(const MqttInputConfig& c) {
                                  c.retained, c.routes).take();
   plan.retained_once = c.retained == "changed";
   plan.routes = c.routes;
+  for (const std::string& server : c.servers) plan.claims.push_back(text("mqtt ", server, " ", c.client_id));
   plan.make = [c](const SouthParts& parts) -> std::unique_ptr<Driver> {
     return std::make_unique<MqttDriver>(parts.loop, parts.rng, parts.inbox, parts.trust, parts.metrics, c, filters_of(c));
   };

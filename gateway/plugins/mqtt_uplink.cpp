@@ -13,6 +13,7 @@ UplinkPlan plan_of(const MqttUplinkConfig& c) {
   plan.fingerprint = Fingerprint(c.servers, c.version, c.client_id, c.topic, c.drain, c.start_oldest, c.keep_alive, c.connect_timeout, c.send_timeout,
                                  c.initial_interval, c.max_interval, c.prefer_first_after, c.window, c.batch_size, c.username,
                                  c.password, c.tls).take();
+  for (const std::string& server : c.servers) plan.claims.push_back(text("mqtt ", server, " ", c.client_id));
   plan.make = [c](Loop& loop, Rng& rng, const std::string& gateway, std::uint64_t epoch) -> std::unique_ptr<Uplink> {
     return std::make_unique<MqttUplink>(loop, rng, c, gateway, epoch);
   };

@@ -12,6 +12,7 @@ InputPlan plan_of(const SerialInputConfig& c) {
   InputPlan plan;
   plan.name = c.name;
   plan.fingerprint = Fingerprint(c.device, c.baud, c.parity, c.data_bits, c.stop_bits, c.line_bytes_max, c.reopen_min, c.reopen_max, c.route).take();
+  plan.claims = {"tty " + c.device};
   plan.routes = {c.route};
   plan.make = [c](const SouthParts& parts) -> std::unique_ptr<Driver> {
     return std::make_unique<SerialDriver>(parts.loop, parts.rng, parts.inbox, parts.trust, parts.metrics, c);

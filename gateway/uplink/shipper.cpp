@@ -34,6 +34,7 @@ Shipper::Shipper(Loop& loop, Log& log, Uplink& uplink, Metrics& metrics, Rng& rn
     : loop_(loop),
       log_(log),
       uplink_(uplink),
+      metrics_(metrics),
       rng_(rng),
       options_(std::move(options)),
       backoff_(options_.initial_interval, options_.max_interval),
@@ -63,23 +64,24 @@ Shipper::Shipper(Loop& loop, Log& log, Uplink& uplink, Metrics& metrics, Rng& rn
     }
   }
   std::stable_sort(lanes_.begin(), lanes_.end(), [](const LaneState& a, const LaneState& b) { return a.priority < b.priority; });
-  log_.subscribe({options_.name, lanes, options_.start_oldest ? Subscription::Start::oldest : Subscription::Start::now});
+  const auto subscription = log_.subscribe({options_.name, lanes, options_.start_oldest ? Subscription::Start::oldest : Subscription::Start::now});
+  subscription_ = Handle{[this, subscription] { log_.unsubscribe(subscription); }};
   old_through_ = log_.last_committed();
   clock_offset_us_ = loop_.wall().us - loop_.now().ns / 1000;
   Log::Listener listener;
-  listener.committed = [this, alive = alive_] {
-    if (*alive) on_committed();
-  };
-  log_.listen(std::move(listener));
-  scrape_ = metrics.before_scrape([this] {
+  listener.committed = [this] { on_committed(); };
+  const auto listening = log_.listen(std::move(listener));
+  listening_ = Handle{[this, listening] { log_.unlisten(listening); }};
+}
+
+// From here on the gauges of this name are ours: until then they may be those of one who drains another log.
+Status Shipper::start() {
+  scrape_ = metrics_.before_scrape([this] {
     up_gauge_.set(up_ ? 1 : 0);
     backlog_gauge_.set(static_cast<double>(backlog()));
     eta_gauge_.set(eta_seconds());
     breaker_gauge_.set(breaker_.allows(loop_.now()) ? 0 : 1);
   });
-}
-
-Status Shipper::start() {
   return uplink_.start([this, alive = alive_](bool up, const std::string& reason) {
     if (!*alive || stopping_) return;
     if (up && !up_) LOG_INFO("uplink ", options_.name, ": connected");

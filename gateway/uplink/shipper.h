@@ -19,6 +19,7 @@
 #include <vector>
 
 #include "base/backoff.h"
+#include "base/handle.h"
 #include "base/metrics.h"
 #include "base/rng.h"
 #include "config/config.h"
@@ -129,6 +130,7 @@ class Shipper {
   Loop& loop_;
   Log& log_;
   Uplink& uplink_;
+  Metrics& metrics_;
   Rng& rng_;
   ShipperOptions options_;
   std::vector<LaneState> lanes_;
@@ -169,6 +171,7 @@ class Shipper {
   Gauge& blocked_gauge_;
   Histogram& round_trip_;
   Metrics::Hook scrape_;
+  Handle subscription_, listening_;
 };
 
 }  // namespace millrace

@@ -105,7 +105,7 @@ void World::start() {
   route.metrics = {{"value", "value", "", false}};
   auto router = Router::make({route});
   MILLRACE_CHECK(router.ok());
-  pipeline_->set_input("sim", std::move(router).value(), true);
+  input_ = pipeline_->set_input("sim", std::move(router).value(), true);
   pipeline_->on_pressure([this](bool pause) { paused = pause; });
   far_ = std::make_unique<FarSide>(*loop_, log_->epoch(), received);
   far_->rng = &rng_;
@@ -125,6 +125,7 @@ void World::kill() {
   elapsed_ = loop_ ? loop_->now() - Instant{1'000'000'000} : Duration{0};
   shipper_.reset();
   far_.reset();
+  input_.reset();
   pipeline_.reset();
   inbox_.reset();
   log_.reset();

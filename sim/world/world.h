@@ -111,6 +111,7 @@ class World {
   std::unique_ptr<MappedInbox> inbox_;
   std::unique_ptr<SqliteLog> log_;
   std::unique_ptr<Pipeline> pipeline_;
+  Handle input_;
   std::unique_ptr<FarSide> far_;
   std::unique_ptr<Shipper> shipper_;
   Duration elapsed_{0};

@@ -16,8 +16,7 @@ using namespace std::chrono_literals;
 namespace {
 
 struct NoIntake final : Intake {
-  void attach(Peer) override {}
-  void detach(std::string_view) override {}
+  Handle attach(Peer) override { return {}; }
   bool offer(const Arrival&) override { return false; }
   void note_duplicate(std::string_view) override {}
   void report(Record) override {}

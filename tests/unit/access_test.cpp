@@ -26,8 +26,7 @@ namespace {
 struct StateIntake final : Intake {
   std::map<std::string, Bytes, std::less<>> kept;
 
-  void attach(Peer) override {}
-  void detach(std::string_view) override {}
+  Handle attach(Peer) override { return {}; }
   bool offer(const Arrival&) override { return true; }
   void note_duplicate(std::string_view) override {}
   void report(Record) override {}

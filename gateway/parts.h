@@ -1,0 +1,59 @@
+// What runs under a name of the configuration: an input with its way into the pipeline, an uplink with its share of a log. What
+// a part was given goes with it. On the loop.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "base/handle.h"
+#include "base/logger.h"
+#include "ingest/driver.h"
+#include "pipeline/pipeline.h"
+#include "plugin.h"
+#include "slots.h"
+#include "uplink/shipper.h"
+
+namespace millrace {
+
+class InputPart {
+ public:
+  // `plan` was checked: its routes compile.
+  InputPart(const InputPlan& plan, const SouthParts& south, Pipeline& pipeline)
+      : pipeline_(pipeline),
+        routes_(pipeline.set_input(plan.name, Router::make(plan.routes).value(), plan.retained_once)),
+        driver_(plan.make(south)) {}
+
+  void start() {
+    if (Status status = driver_->start(); !status.ok()) LOG_ERROR("input ", driver_->name(), ": ", status.detail());
+    if (pipeline_.pressed()) driver_->pause();  // the others were told before it came
+  }
+  void stop(std::function<void()> done) { driver_->stop(std::move(done)); }
+  Driver& driver() { return *driver_; }
+
+ private:
+  Pipeline& pipeline_;
+  Handle routes_;
+  std::unique_ptr<Driver> driver_;
+};
+
+class UplinkPart {
+ public:
+  UplinkPart(Loop& loop, Log& log, Metrics& metrics, Rng& rng, const std::string& gateway, const UplinkPlan& plan, ShipperOptions options)
+      : uplink_(plan.make(loop, rng, gateway, log.epoch())), shipper_(loop, log, *uplink_, metrics, rng, std::move(options)) {}
+
+  void start() {
+    if (Status status = shipper_.start(); !status.ok()) LOG_ERROR("uplink ", shipper_.name(), ": ", status.detail());
+  }
+  void stop(std::function<void()> done) { shipper_.stop(std::move(done)); }
+  Shipper& shipper() { return shipper_; }
+
+ private:
+  std::unique_ptr<Uplink> uplink_;
+  Shipper shipper_;
+};
+
+using Inputs = Slots<InputPlan, InputPart>;
+using Uplinks = Slots<UplinkPlan, UplinkPart>;
+
+}  // namespace millrace
