@@ -15,7 +15,7 @@
 
 namespace millrace {
 
-// The folder a version keeps its log in when a later one wrote the folder itself: "format-2".
+// The folder a version keeps its log in when a later one wrote the folder itself: "format-3".
 std::string folder_beside(std::uint64_t format);
 
 class Leftover {

@@ -8,6 +8,7 @@
 #include "base/text.h"
 #include "base/utf8.h"
 #include "log/salvage.h"
+#include "log/state_file.h"
 #include "log_commands.h"
 #include "record/batch.h"
 #include "record/record_text.h"
@@ -157,8 +158,19 @@ int export_records(LogSession& session, const Arguments& arguments) {
   return written ? code : fail("the output cannot be written");
 }
 
-// The head is sealed, then every sealed segment is copied: the newest of them carries the cursors. A log that is opened on
-// the copy gets a new epoch.
+Status copy_file(const Folder& from, Folder& to, const std::string& name, std::uint64_t& bytes) {
+  for (std::uint64_t offset = 0;;) {
+    const auto part = from.read(name, offset, 4 << 20);
+    if (!part.ok()) return part.status();
+    if (part.value().empty()) return {};  // the end
+    if (Status status = to.write(name, offset, part.value()); !status.ok()) return status;
+    offset += part.value().size();
+    bytes += part.value().size();
+  }
+}
+
+// The head is sealed, then the state files and every sealed segment are copied: the newest of them carries the cursors, and names
+// state files, which are kept until there is another head. A log that is opened on the copy gets a new epoch.
 int backup(LogSession& session, const Arguments& arguments) {
   const auto answer = session.ask("log.seal", {}, true);
   if (!answer.ok()) return fail(answer.status().detail());
@@ -169,6 +181,12 @@ int backup(LogSession& session, const Arguments& arguments) {
   const auto from = open_folder(json.substr(folder_at, json.find('"', folder_at) - folder_at)), to = open_folder(arguments.output);
   std::uint64_t bytes = 0;
   std::size_t copied = 0;
+  const auto names = from->list();
+  if (!names.ok()) return fail(names.status().detail());
+  for (const std::string& name : names.value()) {
+    if (!state_file_id(name)) continue;
+    if (Status status = copy_file(*from, *to, name, bytes); !status.ok()) return fail(status.detail());
+  }
   for (std::size_t at = json.find("\"name\":\""); at != std::string::npos;) {
     const std::size_t next = json.find("\"name\":\"", at + 1);
     const std::string name = json.substr(at + 8, json.find('"', at + 8) - at - 8);
@@ -176,19 +194,15 @@ int backup(LogSession& session, const Arguments& arguments) {
     at = next;
     if (!sealed) continue;
     if (to->size_of(name) > 0) return fail(to->join(name) + " is there already");
-    std::uint64_t offset = 0;
-    for (;;) {
-      const auto part = from->read(name, offset, 4 << 20);
-      if (!part.ok()) return fail(part.status().detail());
-      if (part.value().empty()) break;  // the end
-      if (Status status = to->write(name, offset, part.value()); !status.ok()) return fail(status.detail());
-      offset += part.value().size();
-    }
-    if (from->size_of(name) == 0) {  // delivered and given back meanwhile, perhaps half-way
+    const std::uint64_t before = bytes;
+    if (Status status = copy_file(*from, *to, name, bytes); !status.ok()) return fail(status.detail());
+    const auto still = from->look(name);
+    if (!still.ok()) return fail(still.status().detail());
+    if (still.value() == 0) {  // delivered and given back meanwhile, perhaps half-way
       if (Status status = to->remove(name); !status.ok()) return fail(status.detail());
+      bytes = before;
       continue;
     }
-    bytes += offset;
     ++copied;
   }
   std::printf("%zu segments, %llu bytes in %s\n", copied, static_cast<unsigned long long>(bytes), arguments.output.c_str());

@@ -14,7 +14,7 @@ namespace {
 constexpr const char* schema =
     "CREATE TABLE rows(first INTEGER PRIMARY KEY, lane INTEGER NOT NULL, count INTEGER NOT NULL, zstd INTEGER NOT NULL,"
     " crc INTEGER NOT NULL, columns BLOB NOT NULL);"
-    "CREATE TABLE state(key TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;";
+    "CREATE TABLE state(key TEXT PRIMARY KEY, value BLOB NOT NULL, crc INTEGER NOT NULL) WITHOUT ROWID;";
 
 constexpr std::size_t readers_open_max = 4;
 
@@ -34,16 +34,33 @@ bool plausible(const Statement& statement) {
 
 constexpr const char* all_rows = "SELECT first,lane,count,zstd,length(columns) FROM rows ORDER BY first";
 
-Status read_state(Database& db, StateTable& out) {
-  auto state = db.prepare("SELECT key,value FROM state");
+// Formats 1 and 2 have no checksums.
+Result<Statement> select_state(Database& db, bool& checked) {
+  auto select = db.prepare("SELECT key,value,crc FROM state");
+  checked = select.ok() || select.status().code() != Code::corrupt;
+  return checked ? std::move(select) : db.prepare("SELECT key,value FROM state");
+}
+
+Status read_state(Database& db, HeadContents& out) {
+  bool checked = false;
+  auto state = select_state(db, checked);
   if (!state.ok()) return state.status();
+  std::uint64_t found = 0;
   for (;;) {
     auto row = state.value().step();
     if (!row.ok()) return row.status();
-    if (!row.value()) return {};
+    if (!row.value()) break;
     const BytesView value = state.value().bytes(1);
-    out[state.value().text(0)] = std::make_shared<const Bytes>(value.begin(), value.end());
+    std::string key = state.value().text(0);
+    ++found;
+    if (checked && state_crc(key, value) != static_cast<std::uint32_t>(state.value().integer(2))) out.damaged.push_back(std::move(key));
+    else out.state[std::move(key)] = std::make_shared<const Bytes>(value.begin(), value.end());
   }
+  // A page whose head is damaged can hide entries without an error.
+  if (checked) out.lacks_state = one_varint(out.state, "entries", 0) == 0 || found < one_varint(out.state, "entries", 0);
+  // Whoever made this table writes checksums; should its word of the format itself be damaged, that much is known.
+  if (checked && !out.damaged.empty() && !out.state.contains("format")) out.state["format"] = std::make_shared<const Bytes>(varints({log_format}));
+  return {};
 }
 
 Status read_row_heads(Database& db, HeadContents& out) {
@@ -60,11 +77,17 @@ Status read_row_heads(Database& db, HeadContents& out) {
   }
 }
 
+constexpr const char* insert_state = "INSERT OR REPLACE INTO state(key,value,crc) VALUES(?,?,?)";
+
+Status put_entry(Statement& put, std::string_view key, BytesView value) {
+  return put.bind(1, key).bind(2, value).bind(3, static_cast<std::int64_t>(state_crc(key, value))).run();
+}
+
 Status put_state_table(Database& db, const StateTable& state) {
-  auto put = db.prepare("INSERT INTO state(key,value) VALUES(?,?)");
+  auto put = db.prepare(insert_state);
   if (!put.ok()) return put.status();
   for (const auto& [key, value] : state) {
-    if (Status status = put.value().bind(1, std::string_view(key)).bind(2, BytesView(*value)).run(); !status.ok()) return status;
+    if (Status status = put_entry(put.value(), key, *value); !status.ok()) return status;
   }
   return {};
 }
@@ -173,9 +196,10 @@ Status HeadWriter::prepare_statements() {
   auto insert = db_.prepare(insert_row);
   if (!insert.ok()) return insert.status();
   insert_row_ = std::move(insert).value();
-  auto put = db_.prepare("INSERT OR REPLACE INTO state(key,value) VALUES(?,?)");
-  if (!put.ok()) return put.status();
-  put_state_ = std::move(put).value();
+  auto put = db_.prepare(insert_state);
+  if (put.ok()) put_state_ = std::move(put).value();
+  else if (put.status().code() != Code::corrupt) return put.status();
+  else put_state_ = {};  // an older format: it is read, and sealed at the first commit
   auto drop = db_.prepare("DELETE FROM state WHERE key=?");
   if (!drop.ok()) return drop.status();
   drop_state_ = std::move(drop).value();
@@ -193,7 +217,7 @@ Result<HeadContents> HeadWriter::open_once(std::uint32_t id, bool take_in_wal) {
   id_ = id;
   if (Status status = prepare_statements(); !status.ok()) return status;
   HeadContents contents;
-  if (Status status = read_state(db_, contents.state); !status.ok()) return status;
+  if (Status status = read_state(db_, contents); !status.ok()) return status;
   contents.rows_fault = read_row_heads(db_, contents);
   if (contents.rows_fault.code() == Code::unavailable) return contents.rows_fault;
   // The end of the WAL may share a sector with what was being written when the power went. Nothing is written behind it: it
@@ -288,7 +312,7 @@ Status HeadWriter::write_in_transaction(const GroupWrite& group, GroupResult& re
   if (Status status = db_.execute("BEGIN IMMEDIATE"); !status.ok()) return status;
   if (Status status = put_rows(insert_row_, group, result); !status.ok()) return status;
   for (const auto& [key, value] : group.changed) {
-    const Status status = value ? put_state_.bind(1, std::string_view(key)).bind(2, BytesView(*value)).run()
+    const Status status = value ? put_entry(put_state_, key, *value)
                                 : drop_state_.bind(1, std::string_view(key)).run();
     if (!status.ok()) return status;
   }
@@ -312,6 +336,9 @@ GroupResult HeadWriter::write(const GroupWrite& group) {
   GroupResult result;
   if (group.mark_before) result.status = write_mark(*group.mark_before, group.folder_identity);
   else if (group.fresh_head) result.status = check_folder(group.folder_identity);
+  if (result.status.ok() && group.state_file) {
+    result.status = with_spare(folder_, [&] { return folder_.write(group.state_file->first, 0, group.state_file->second); });
+  }
   if (!result.status.ok()) return result;
   if (group.fresh_head && id_ != *group.fresh_head) {
     const std::uint32_t old = id_;
@@ -586,7 +613,7 @@ Result<HeadContents> look_into(Folder& folder, const std::string& name, const st
   auto db = with_spare(folder, [&] { return Database::open(folder.join(name), Database::Mode::read_sealed, vfs); });
   if (!db.ok()) return db.status();
   HeadContents contents;
-  if (Status status = read_state(db.value(), contents.state); !status.ok()) return status;
+  if (Status status = read_state(db.value(), contents); !status.ok()) return status;
   if (Status status = read_row_heads(db.value(), contents); !status.ok()) return status;
   contents.bytes = folder.size_of(name);
   return contents;

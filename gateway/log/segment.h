@@ -19,7 +19,7 @@
 namespace millrace {
 
 // Written, and read. A file of an older format is read as it is and never written again.
-constexpr std::uint64_t log_format = 2, oldest_log_format = 1;
+constexpr std::uint64_t log_format = 3, oldest_log_format = 1;
 constexpr std::uint64_t row_records_max = 1 << 20;
 constexpr const char* anchor_name = "anchor";  // see Folder::identity()
 
@@ -64,7 +64,8 @@ using StateTable = std::map<std::string, std::shared_ptr<const Bytes>, std::less
 struct GroupWrite {
   std::vector<Row> rows;
   std::vector<std::pair<std::string, std::shared_ptr<const Bytes>>> changed;  // of the state table; null: removed
-  StateTable state;                  // all of it, as of this group; only where a fresh head is made
+  StateTable state;                  // the head's whole table, as of this group; only where a fresh head is made
+  std::optional<std::pair<std::string, Bytes>> state_file;  // name and content: written and synced before the commit
   struct Copy {                      // rows moved verbatim from a segment that will go: all of them, or the group fails
     SegmentInfo segment;
     std::vector<Sequence> firsts;
@@ -93,7 +94,9 @@ struct GroupResult {
 };
 
 struct HeadContents {
-  StateTable state;
+  StateTable state;                  // whole entries; of a user's name an empty value says that it was removed
+  std::vector<std::string> damaged;  // keys, as far as they can be read, of entries that fail their checksum
+  bool lacks_state = false;          // fewer entries than were written
   Status rows_fault;  // the state is whole, the rows are not
   std::array<LaneSpan, lane_count> lanes;
   std::vector<Row> rows;  // without columns

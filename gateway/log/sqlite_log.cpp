@@ -298,11 +298,10 @@ void SqliteLog::close_group() {
     marked_at_ = loop_.now();
   }
   group->folder_identity = folder_identity_;
-  for (const std::string& key : std::exchange(changed_, {})) {
-    const auto found = state_.find(key);
-    group->changed.emplace_back(key, found == state_.end() ? nullptr : found->second);
-  }
-  if (group->fresh_head) group->state = state_;
+  note_overlay();
+  spill_state(*group);
+  list_changes(*group);
+  if (group->fresh_head) group->state = head_table();
   group->copies = std::move(open_copies_);
   open_copies_.clear();
   group->remove_after = std::move(open_removals_);
@@ -365,6 +364,7 @@ void SqliteLog::on_mark(const Status& status) {
 // ---- the group being written ----------------------------------------------------------------------------------------
 
 void SqliteLog::write_group() {
+  count_entries(*writing_);
   auto result = std::make_shared<GroupResult>();
   loop_.run_blocking(
       "log",

@@ -19,6 +19,7 @@
 #include "log/log.h"
 #include "log/open_lane.h"
 #include "log/segment.h"
+#include "log/state_file.h"
 
 namespace millrace {
 
@@ -113,7 +114,12 @@ class SqliteLog final : public Log {
   // ---- start
   std::shared_ptr<HeadWriter> make_writer() const;
   Status load(std::uint64_t seed);
-  void restore(std::uint32_t head, const HeadContents& contents);
+  Status restore(std::uint32_t head, const HeadContents& contents);
+  Status restore_state(const HeadContents& contents);
+  Status mend_state(std::uint32_t head, const std::vector<std::uint32_t>& ids, HeadContents& contents);
+  Status adopt_unnamed(const std::vector<std::uint32_t>& ids);
+  Status check_cursors(const HeadContents& head);
+  void note_state_files(const std::vector<std::string>& names);
   void begin_new(std::uint64_t seed);
   void take_over_rows(const std::vector<Row>& rows);
   Status adopt_above(const std::vector<std::uint32_t>& ids, std::vector<Row>& rows);
@@ -140,6 +146,11 @@ class SqliteLog final : public Log {
   void on_mark(const Status& status);
   void put_state(const std::string& key, Bytes bytes);
   void drop_state(const std::string& key);
+  void note_overlay();
+  void spill_state(GroupWrite& group);
+  StateTable head_table() const;
+  void list_changes(GroupWrite& group);
+  void count_entries(GroupWrite& group) const;
 
   // ---- held back from flash
   bool may_hold(const GroupWrite& group, bool must_write) const;
@@ -199,6 +210,13 @@ class SqliteLog final : public Log {
   StateTable state_;
   std::set<std::string> changed_;
   std::uint64_t state_bytes_ = 0;  // of what pipeline and inputs keep, names included
+  // Which of it lies in the head's table (removed names too), and what that takes; the rest is in files.
+  std::map<std::string, std::uint64_t> overlay_;
+  std::uint64_t overlay_bytes_ = 0;
+  std::vector<StateFile> state_files_;
+  std::uint32_t highest_state_file_ = 0;
+  // Files that the head before this one may still name: kept until there is another head.
+  std::vector<StateFile> retired_state_files_;
   StateTable written_;  // as of the last group on flash: with a group's changes, what a fresh head begins with
   std::optional<InboxPosition> inbox_;
   std::vector<Range> struck_;  // ascending, disjoint
@@ -249,6 +267,8 @@ class SqliteLog final : public Log {
   Instant marked_at_;
   std::unique_ptr<Timer> mark_timer_;
   bool starting_ = true;
+  bool state_doubtful_ = false;  // entries of it were damaged: cursors and segments may be missing
+  std::set<CursorKey> doubtful_cursors_;
   bool state_lost_ = false;  // cursors are gone: who subscribes begins with the oldest
   StartReport start_report_;
 

@@ -118,6 +118,7 @@ Status SqliteLog::recover_held(HeadContents& contents) {
   journal_ = std::make_unique<HeldJournal>(*options_.held_folder);
   journal_serial_ = one_varint(contents.state, "journal", 0);
   std::uint64_t records = 0;
+  const std::uint64_t written = contents.damaged.empty() ? 0 : one_varint(contents.state, "last", 0);
   auto entries = journal_->read(one_varint(contents.state, "epoch", 0), journal_serial_);
   if (!entries.ok()) return entries.status();
   for (HeldJournal::Entry& entry : entries.value()) {
@@ -125,9 +126,11 @@ Status SqliteLog::recover_held(HeadContents& contents) {
     for (auto& [key, value] : entry.changed) {
       held_changed_.insert(key);
       if (value) contents.state[key] = std::move(value);
+      else if (is_user_key(key)) contents.state[key] = std::make_shared<const Bytes>();  // removed, whatever a file says
       else contents.state.erase(key);
     }
     for (Row& row : entry.rows) {
+      if (row.last() <= written) continue;  // where the journal's serial was lost: it is in the log
       records += row.count;
       held_rows_.push_back(std::move(row));
     }

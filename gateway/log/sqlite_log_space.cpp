@@ -67,6 +67,9 @@ void SqliteLog::read(Lane lane, Range range, Direction direction, std::size_t by
 std::uint64_t SqliteLog::bytes_used() const {
   std::uint64_t sum = head_.file_bytes + aside_bytes_;
   for (const auto& [id, segment] : sealed_) sum += segment.file_bytes;
+  for (const auto* files : {&state_files_, &retired_state_files_}) {
+    for (const StateFile& file : *files) sum += file.bytes;
+  }
   return sum;
 }
 
@@ -79,9 +82,10 @@ std::uint64_t SqliteLog::bytes_coming() const {
   return bytes;
 }
 
-// Whether less than `margin` is left beside what a roll-over may need.
+// Whether less than `margin` is left beside what a roll-over may need, and state when its files become one.
 bool SqliteLog::over(std::uint64_t margin) const {
-  return bytes_used() + bytes_coming() + margin + 3 * options_.segment_bytes > options_.bytes_max;
+  const std::uint64_t state = state_files_.empty() ? 0 : state_bytes_;
+  return bytes_used() + bytes_coming() + state + margin + 3 * options_.segment_bytes > options_.bytes_max;
 }
 
 bool SqliteLog::settled_by_all(const SegmentInfo& segment, Lane lane) const {
@@ -100,6 +104,9 @@ void SqliteLog::make_room() {
   if (aside_bytes_ > 0 && over(0)) {
     remove_aside(folder_);
     aside_bytes_ = 0;
+  }
+  if (over(0)) {  // they were for the day this head is lost
+    for (const StateFile& file : std::exchange(retired_state_files_, {})) (void)folder_.remove(state_file_name(file.id));
   }
   // Only while records come in: when only settles do, rows on their way north are better delivered than evicted.
   const bool evict = options_.when_full == WhenFull::evict && ((over(0) && coming_) || (!stats_.trouble.empty() && writing_));

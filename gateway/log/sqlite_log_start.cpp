@@ -11,6 +11,7 @@ namespace millrace {
 
 namespace {
 
+constexpr std::uint64_t identity_format = 2;   // before, it was made otherwise
 constexpr std::size_t spare_descriptors = 8;  // a new head takes four at once, the reader three
 
 // Fewer rows than the head's own account says: SQLite takes some files that were cut off for shorter ones.
@@ -73,6 +74,7 @@ Status SqliteLog::load(std::uint64_t seed) {
   std::sort(ids.rbegin(), ids.rend());
   highest_id_ = ids.empty() ? 0 : ids.front();
   std::vector<std::uint32_t> above;  // newer than the head: they cannot be one, but may hold rows
+  std::optional<HeadContents> doubted;  // a head whose cursors no checksum vouches for
   std::vector<Row> rows_beyond;      // committed after the newest state that is left
   for (const std::uint32_t id : ids) {
     const auto hides = with_spare(folder_, [&] { return wal_hides_commits(folder_, segment_name(id)); });
@@ -84,8 +86,12 @@ Status SqliteLog::load(std::uint64_t seed) {
     const std::uint64_t format = contents.ok() ? one_varint(contents.value().state, "format", 0) : 0;
     if (format > log_format) return {Code::newer, text(folder_.path(), " was written by a later version (format ", format, ")")};
     if (format >= oldest_log_format) {
+      if (!contents.value().damaged.empty() || contents.value().lacks_state) {
+        if (Status status = mend_state(id, ids, contents.value()); !status.ok()) return status;
+      }
       if (Status status = recover_held(contents.value()); !status.ok()) return status;
-      restore(id, contents.value());
+      if (Status status = restore(id, contents.value()); !status.ok()) return status;
+      if (state_doubtful_ || format < log_format) doubted = contents.value();
       if (hidden || !contents.value().rows_fault.ok() || lacks_rows(contents.value())) {
         LOG_ERROR("log: ", segment_name(id), " is damaged; taking over what is whole");
         sealed_[id] = head_;
@@ -118,13 +124,18 @@ Status SqliteLog::load(std::uint64_t seed) {
   if (anchor.value() == 0) {
     (void)folder_.write(anchor_name, 0, bytes_of("This file tells a log from its copies. Never copy it, never change it.\n"));  // the commit will say
   }
-  const bool found = epoch_ != 0;
+  const bool found = head_.id != 0 || !mending_.empty();
+  const bool epoch_lost = found && (epoch_ == 0 || reserved_ == 0);  // damaged, and no segment before remembers it
+  if (epoch_lost && mark) epoch_ = mark->epoch;
   if (!found) begin_new(seed);
   start_report_.clean = found ? one_varint(state_, "clean", 0) != 0 : ids.empty();
   start_report_.fresh = ids.empty();
   if (!ids.empty() && !found) {
     state_lost_ = true;
     LOG_ERROR("log: no segment knows the cursors any more; uplinks begin with the oldest record there is");
+  }
+  if (state_doubtful_) {
+    if (Status status = adopt_unnamed(ids); !status.ok()) return status;
   }
   if (Status status = adopt_above(above, rows_beyond); !status.ok()) return status;
   if (Status status = finish_replacements(names.value()); !status.ok()) return status;
@@ -138,11 +149,20 @@ Status SqliteLog::load(std::uint64_t seed) {
     }
   }
   if (Status status = lose_missing(); !status.ok()) return status;
+  if (doubted && mending_.empty()) {
+    if (Status status = check_cursors(*doubted); !status.ok()) return status;
+  }
+  if (doubted && !state_.contains("last") && mark) {  // how many records there were is what the mark says, and what came since
+    std::uint64_t records = mark->records;
+    for (const Row& row : doubted->rows) records += row.first > mark->durable ? row.count : 0;
+    put_state("last", varints({committed_, 0, records}));
+  }
+  note_state_files(names.value());
   if (mark) mark_serial_ = mark->serial;
   const auto identity = folder_.identity(anchor_name);
   if (!identity.ok()) return identity.status();
   folder_identity_ = identity.value();
-  settle_numbers(mark, !above.empty(), rows_beyond, seed);
+  settle_numbers(mark, !above.empty() || epoch_lost, rows_beyond, seed);
   put_state("identity", to_bytes(folder_identity_));
   put_state("format", varints({log_format}));
   put_state("epoch", varints({epoch_}));
@@ -152,7 +172,7 @@ Status SqliteLog::load(std::uint64_t seed) {
   for (const Row& row : held_rows_) cache(row);
   if (options_.held_folder && !journal_) journal_ = std::make_unique<HeldJournal>(*options_.held_folder);
   starting_ = false;
-  if (!above.empty() || !open_losses_.empty() || !open_replacements_.empty() || flush_next_) schedule_close();
+  if (!above.empty() || !open_losses_.empty() || !open_replacements_.empty() || flush_next_ || state_doubtful_) schedule_close();
   return {};
 }
 
@@ -211,7 +231,7 @@ Status SqliteLog::finish_replacements(const std::vector<std::string>& names) {
 void SqliteLog::settle_numbers(const std::optional<Mark>& mark, bool head_lost, const std::vector<Row>& rows_beyond, std::uint64_t seed) {
   bool clean = start_report_.clean && !head_lost;
   const auto noted = state_.find("identity");
-  const bool moved = noted != state_.end() && one_varint(state_, "format", 0) == log_format && text_of(*noted->second) != folder_identity_;
+  const bool moved = noted != state_.end() && one_varint(state_, "format", 0) >= identity_format && text_of(*noted->second) != folder_identity_;
   if (const auto found = state_.find("last"); found != state_.end()) {
     wire::Reader reader(*found->second);
     committed_ = std::max(committed_, reader.get_varint());
@@ -291,10 +311,8 @@ void SqliteLog::begin_new(std::uint64_t seed) {
   open_dirty_ = true;
 }
 
-void SqliteLog::restore(std::uint32_t head, const HeadContents& contents) {
-  state_ = written_ = contents.state;
-  state_bytes_ = 0;
-  for (const auto& [key, value] : state_) state_bytes_ += is_user_key(key) ? state_cost(key, value->size()) : 0;
+Status SqliteLog::restore(std::uint32_t head, const HeadContents& contents) {
+  if (Status status = restore_state(contents); !status.ok()) return status;
   epoch_ = one_varint(state_, "epoch", 0);
   reserved_ = one_varint(state_, "reserved", 0);
   head_.id = head;
@@ -345,6 +363,7 @@ void SqliteLog::restore(std::uint32_t head, const HeadContents& contents) {
     for (const LaneSpan& span : segment->lanes) committed_ = std::max(committed_, span.last);
   }
   take_over_rows(contents.rows);
+  return {};
 }
 
 // What was admitted after a cursor was last written lies in the head, or in one above it: cursors are written at each commit.

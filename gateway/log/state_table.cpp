@@ -25,6 +25,10 @@ std::string segment_key(std::uint32_t id) { return "segment/" + segment_name(id)
 std::string user_key(std::string_view name) { return text("state/", name); }
 
 bool is_user_key(std::string_view key) { return key.starts_with("state/"); }
+std::uint32_t state_crc(std::string_view key, BytesView value) {
+  constexpr std::byte between{0};
+  return crc32c(value, crc32c({&between, 1}, crc32c(bytes_of(key))));
+}
 std::uint64_t state_cost(std::string_view key, std::size_t value_bytes) { return key.size() + value_bytes + 32; }
 
 Bytes encode_segment(const SegmentInfo& segment) {

@@ -18,6 +18,7 @@ std::string segment_key(std::uint32_t id);
 std::string user_key(std::string_view name);
 // What pipeline and inputs keep, not the log itself; and what an entry of it counts for.
 bool is_user_key(std::string_view key);
+std::uint32_t state_crc(std::string_view key, BytesView value);
 std::uint64_t state_cost(std::string_view key, std::size_t value_bytes);
 
 Bytes encode_segment(const SegmentInfo& segment);

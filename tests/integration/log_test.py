@@ -216,8 +216,13 @@ topic = "all/{device}"
         head = sorted((self.folder / "log").glob("seg-*.db"))[-1]
 
         def set_format(number):
+            crc = 0xFFFFFFFF
+            for byte in b"format\0" + bytes([number]):  # CRC-32C
+                crc ^= byte
+                for _ in range(8):
+                    crc = crc >> 1 ^ (0x82F63B78 if crc & 1 else 0)
             with sqlite3.connect(head) as db:
-                db.execute("UPDATE state SET value=? WHERE key='format'", (bytes([number]),))
+                db.execute("UPDATE state SET value=?, crc=? WHERE key='format'", (bytes([number]), crc ^ 0xFFFFFFFF))
             db.close()
 
         set_format(9)
@@ -231,10 +236,10 @@ topic = "all/{device}"
         wait_for(lambda: self.metric("millrace_dead_letters_total") == 1, "a dead letter")
         self.assertEqual(gateway.stop(), 0)
         self.assertEqual(head.read_bytes(), untouched)
-        beside = self.folder / "log" / "format-2"
+        beside = self.folder / "log" / "format-3"
         self.assertTrue(beside.is_dir())
         # The later version is back.
-        set_format(2)
+        set_format(3)
         gateway = self.gateway(config)
         self.assertEqual(self.status()["log"]["leftovers"], 1)
         self.assertEqual(self.metric("millrace_log_leftover_records"), 50)

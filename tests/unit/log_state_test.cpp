@@ -1,0 +1,289 @@
+// State in the log: any size of it costs flash for what changes, never decides about segments, is checked entry by entry.
+#include <doctest/doctest.h>
+
+#include <cstdlib>
+#include <filesystem>
+#include <set>
+
+#include "base/rng.h"
+#include "base/text.h"
+#include "log/sqlite.h"
+#include "log/sqlite_log.h"
+#include "log/state_table.h"
+#include "sim/world/sim_disk.h"
+#include "sim/world/sim_loop.h"
+#include "tests/support/seed.h"
+
+using namespace millrace;
+using namespace millrace::sim;
+using namespace std::chrono_literals;
+
+namespace {
+
+struct Site {
+  SimDisk disk{seed()};
+  std::unique_ptr<Folder> folder = disk.folder();
+  std::unique_ptr<SimLoop> loop = std::make_unique<SimLoop>();
+  std::unique_ptr<SqliteLog> log;
+  LogOptions options;
+  Rng rng{seed()};
+  std::uint64_t sent = 0;
+  std::map<std::string, std::string> states;  // as they were put
+
+  explicit Site(std::uint64_t bytes_max) {
+    options.vfs = disk.vfs();
+    options.bytes_max = bytes_max;
+    options.cache_bytes = 0;
+    open();
+  }
+  void open() {
+    log.reset();
+    loop = std::make_unique<SimLoop>();
+    auto opened = SqliteLog::open(*loop, *folder, options, 7);
+    REQUIRE(opened.ok());
+    log = std::move(opened).value();
+    for (const char* name : {"central", "cloud"}) log->subscribe({name, {Lane::alarm, Lane::raw}, Subscription::Start::oldest});
+  }
+  void stop() {
+    bool stopped = false;
+    log->stop([&] { stopped = true; });
+    REQUIRE(loop->run_until([&] { return stopped; }, 10s));
+    log.reset();
+  }
+  void raw(int count) {
+    WriteSet set;
+    for (int i = 0; i < count; ++i, ++sent) {
+      Record record;
+      record.device = text("d", i % 7);
+      record.metric = "m";
+      record.time = {1'700'000'000'000'000 + static_cast<std::int64_t>(sent)};
+      record.value = rng.unit();
+      set.records.emplace_back(Lane::raw, std::move(record));
+    }
+    set.urgent = true;
+    log->commit(std::move(set), {});
+    loop->run_for(100ms);
+  }
+  // Puts `count` of the names 0..among-1, of about `bytes` each; now and then removes one.
+  Status put(std::size_t count, std::size_t among, std::size_t bytes) {
+    WriteSet set;
+    std::map<std::string, std::string> now = states;
+    for (std::size_t i = 0; i < count; ++i) {
+      const std::string name = text("windows/", rng.below(among));
+      std::string value(rng.chance(0.05) ? 0 : bytes / 2 + rng.below(bytes) + 1, 'x');
+      for (char& c : value) c = static_cast<char>(rng.next());
+      set.states.push_back({name, to_bytes(value)});
+      if (value.empty()) now.erase(name);
+      else now[name] = value;
+    }
+    set.urgent = true;
+    Status outcome{Code::closed, "not told"};
+    log->commit(std::move(set), [&](const Status& status) { outcome = status; });
+    loop->run_for(100ms);
+    if (outcome.ok()) states = now;
+    return outcome;
+  }
+  void check_states() const {
+    std::set<std::string> names;
+    for (const std::string& name : log->states("windows/")) names.insert(name);
+    CHECK(names.size() == states.size());
+    for (const auto& [name, value] : states) CHECK(log->state(name) == to_bytes(value));
+  }
+  void settle(const char* consumer, Range range) {
+    WriteSet set;
+    set.settles.push_back({consumer, Lane::raw, range, range.last - range.first + 1, How::delivered});
+    set.urgent = true;
+    log->commit(std::move(set), {});
+    loop->run_for(100ms);
+  }
+  // Numbers of raw records that can be read in what `consumer` has not settled.
+  std::uint64_t comes(const char* consumer) {
+    std::set<Sequence> numbers;
+    for (const Range& range : log->unsettled(consumer, Lane::raw)) {
+      for (Sequence from = range.first; from <= range.last;) {
+        std::vector<Row> rows;
+        log->read(Lane::raw, {from, range.last}, Log::Direction::up, 1 << 20, [&](Result<std::vector<Row>> read) {
+          if (read.ok()) rows = read.value();
+        });
+        loop->run_for(5s);
+        if (rows.empty()) break;
+        for (const Row& row : rows) {
+          for (Sequence n = std::max(row.first, range.first); n <= std::min(row.last(), range.last); ++n) numbers.insert(n);
+        }
+        from = rows.back().last() + 1;
+      }
+    }
+    return numbers.size();
+  }
+};
+
+}  // namespace
+
+TEST_CASE("state: of any size it comes back whole, after stops, kills and roll-overs, and its files stay few") {
+  Rng rng(seed());
+  for (const std::uint64_t bytes_max : {std::uint64_t{1} << 20, std::uint64_t{16} << 20}) {
+    Site site(bytes_max);
+    for (int life = 0; life < 12; ++life) {
+      for (int i = 0; i < 8; ++i) {
+        (void)site.put(1 + rng.below(60), 400, bytes_max >> 20 > 1 ? 6000 : 300);
+        site.raw(400);
+      }
+      site.check_states();
+      CHECK(site.log->stats().state_bytes <= site.log->stats().state_bytes_max);
+      CHECK(site.disk.used() <= bytes_max);
+      if (life % 3 == 0) site.stop();
+      site.open();
+      site.check_states();
+      CHECK(site.log->stats().damaged_states == 0);
+      std::size_t files = 0;
+      for (const auto& [name, file] : site.disk.files) files += name.starts_with("state-");
+      CHECK(files <= 20);
+    }
+  }
+}
+
+TEST_CASE("state: large state decides about no segment, evicts nothing, and costs flash for what changes") {
+  Site site(16 << 20);
+  for (int i = 0; i < 30; ++i) site.raw(60);
+  const std::uint64_t segments = site.log->stats().segments;
+  REQUIRE(site.put(1, 1, 1000).ok());
+  for (std::size_t i = 0; i < 450; ++i) REQUIRE(site.put(1, 1 << 20, 6000).ok());  // 2.7 MB in small pieces
+  const std::uint64_t before = site.disk.bytes_written, sent = site.sent;
+  for (int i = 0; i < 300; ++i) {
+    site.raw(60);
+    if (i % 30 == 0) REQUIRE(site.put(3, 3, 6000).ok());  // what changes
+  }
+  const double per_record = static_cast<double>(site.disk.bytes_written - before) / static_cast<double>(site.sent - sent);
+  INFO("bytes of flash a record ", per_record, ", segments ", segments, " then ", site.log->stats().segments);
+  CHECK(per_record < 1200);  // as without state: pages of small commits
+  CHECK(site.log->stats().segments <= segments + 3);
+  CHECK(site.log->stats().evicted_records == 0);
+  CHECK(site.comes("central") == site.sent);
+}
+
+TEST_CASE("state: what would be more than its share is refused whole, and whoever put it is told") {
+  Site site(1 << 20);
+  Status last;
+  int taken = 0;
+  for (; taken < 200 && (last = site.put(1, 1 << 20, 8000)).ok(); ++taken) {
+  }
+  CHECK(last.code() == Code::full);
+  CHECK(taken > 20);
+  CHECK(site.log->stats().state_bytes <= (1 << 18));
+  CHECK(site.log->stats().refused_states == 1);
+  WriteSet set;
+  set.states.push_back({"one", to_bytes(std::string(70 << 20, 'x'))});  // more than SQLite would bind
+  CHECK_FALSE(site.log->fits(set.states).ok());
+  Status outcome;
+  site.log->commit(std::move(set), [&](const Status& status) { outcome = status; });
+  site.loop->run_for(1s);
+  CHECK(outcome.code() == Code::full);
+  site.raw(100);
+  CHECK(site.comes("cloud") == 100);
+  CHECK(site.disk.used() <= site.options.bytes_max);
+}
+
+TEST_CASE("state: one flipped bit of a cursor, or of any entry, loses no record and is told") {
+  Rng rng(seed());
+  // Every bit of a cursor's value; then bits anywhere in the files.
+  const auto build = [](Site& site) {
+    for (int i = 0; i < 4; ++i) {
+      site.raw(25);
+      REQUIRE(site.put(20, 40, 200).ok());
+    }
+    site.settle("cloud", {1, 30});
+    site.settle("central", {1, 10});
+    site.stop();
+  };
+  const auto look = [](Site& site) {
+    site.open();
+    site.loop->run_for(5s);
+    const std::uint64_t central = site.comes("central"), cloud = site.comes("cloud");
+    const LaneLedger ledger = site.log->ledger("central", Lane::raw);
+    const std::uint64_t told = ledger.settled[static_cast<std::size_t>(How::unreadable)] + site.log->stats().vanished_records;
+    CHECK(central + told >= 90);
+    CHECK(cloud + told >= 70);
+    CHECK(ledger.unsettled() == central);
+    CHECK(site.log->ledger("cloud", Lane::raw).unsettled() == cloud);
+    std::size_t missing = 0;
+    for (const auto& [name, value] : site.states) {
+      const auto now = site.log->state(name);
+      if (!now) ++missing;
+      else CHECK(*now == to_bytes(value));
+    }
+    // Where a page of the table itself makes no sense, all of it begins anew, and a file is set aside.
+    if (site.log->stats().files_set_aside == 0) CHECK(missing <= site.log->stats().damaged_states);
+    if (central != 90 || cloud != 70) CHECK(site.log->stats().damaged_states + site.log->stats().files_set_aside + site.log->stats().lost_records > 0);
+    // What was mended stays mended.
+    site.stop();
+    site.open();
+    CHECK(site.log->stats().damaged_states == 0);
+    CHECK(site.comes("central") == central);
+  };
+  {
+    Site whole(1 << 20);
+    build(whole);
+    const std::string& bytes = whole.disk.files.at("seg-00000001.db")->now;
+    const std::size_t at = bytes.find("cursor/raw/central");
+    REQUIRE(at != std::string::npos);
+    for (std::size_t bit = 0; bit < (18 + 14) * 8; bit += effort() >= 5 ? 1 : 5) {
+      Site site(1 << 20);
+      build(site);
+      site.disk.files.at("seg-00000001.db")->now[at + bit / 8] ^= static_cast<char>(1 << bit % 8);
+      INFO("bit ", bit, " of the cursor's entry");
+      look(site);
+      site.log.reset();
+    }
+  }
+  for (int round = 0; round < 60 * effort(); ++round) {
+    Site site(1 << 20);
+    build(site);
+    std::vector<std::string> names;
+    for (const auto& [name, file] : site.disk.files) {
+      if ((name.ends_with(".db") || name.starts_with("state-")) && !file->now.empty()) names.push_back(name);
+    }
+    const std::string name = names[rng.below(names.size())];
+    std::string& bytes = site.disk.files.at(name)->now;
+    const std::size_t at = rng.below(bytes.size());
+    bytes[at] ^= static_cast<char>(1 << rng.below(8));
+    INFO("round ", round, " ", name, " at ", at);
+    look(site);
+  }
+}
+
+TEST_CASE("versions: a log of format 2 is read as it is and goes on in today's; its state is checksummed from then on") {
+  const std::filesystem::path from = std::filesystem::path(MILLRACE_SOURCE) / "tests/golden/log-2";
+  std::string path = "/tmp/millrace-log-XXXXXX";
+  REQUIRE(::mkdtemp(path.data()) != nullptr);
+  for (const auto& entry : std::filesystem::directory_iterator(from)) std::filesystem::copy(entry.path(), path / entry.path().filename());
+  for (const bool again : {false, true}) {
+    SimLoop loop;
+    auto folder = open_folder(path);
+    LogOptions options;
+    options.bytes_max = 1 << 20;
+    options.segment_bytes = 64 << 10;
+    auto opened = SqliteLog::open(loop, *folder, options, 99);
+    REQUIRE(opened.ok());
+    SqliteLog& log = *opened.value();
+    log.subscribe({"central", {Lane::raw, Lane::alarm}});
+    log.subscribe({"cloud", {Lane::raw}});
+    CHECK(log.unsettled("central", Lane::raw).front().first == 701);
+    CHECK(log.ledger("central", Lane::raw).unsettled() == 6300);
+    CHECK(log.ledger("cloud", Lane::raw).unsettled() == 7000);
+    CHECK(log.state("x") == to_bytes("13"));
+    REQUIRE(log.state("endpoint/a"));
+    CHECK(log.state("endpoint/a")->size() == 9000);
+    CHECK(log.stats().damaged_states == 0);
+    CHECK(log.epoch() == 99);  // the folder was copied
+    if (again) break;
+    WriteSet set;
+    set.states.push_back({"y", to_bytes("14")});
+    set.urgent = true;
+    log.commit(std::move(set), {});
+    bool stopped = false;
+    loop.run_for(1s);
+    log.stop([&] { stopped = true; });
+    REQUIRE(loop.run_until([&] { return stopped; }, 10s));
+  }
+  std::filesystem::remove_all(path);
+}
