@@ -251,7 +251,7 @@ bool WindowPages::decode_page(WindowEngine& engine, WindowPage& page, BytesView 
   std::string identity;
   for (std::uint64_t devices = reader.get_varint(); devices > 0 && reader.ok(); --devices) {
     named.device = get_text(reader);
-    named.tags.clear();
+    named.tags = {};
     for (std::uint64_t tags = reader.get_varint(); tags > 0 && reader.ok(); --tags) {
       std::string name = get_text(reader);
       named.tags.emplace_back(std::move(name), get_text(reader));
@@ -373,8 +373,8 @@ Status WindowPages::restore_blob(WindowEngine& engine, BytesView blob) {
     std::string joined = named.device;
     for (std::uint64_t tags = reader.get_varint(); tags > 0 && reader.ok(); --tags) {
       std::string name = get_text(reader);
-      named.tags.emplace_back(std::move(name), get_text(reader));
-      for (const std::string* part : {&named.tags.back().first, &named.tags.back().second}) joined.append(1, '\0').append(*part);
+      const auto& [tag, value] = named.tags.emplace_back(name, get_text(reader));
+      for (const std::string* part : {&tag, &value}) joined.append(1, '\0').append(*part);
     }
     std::vector<WindowPane> panes;
     for (std::uint64_t count = reader.get_varint(); count > 0 && reader.ok(); --count) panes.push_back(get_pane(reader, 0));
