@@ -1,5 +1,6 @@
 #include "log/state_file.h"
 
+#include <charconv>
 #include <cstdio>
 
 #include "log/state_table.h"
