@@ -170,6 +170,8 @@ void EndpointConnection::end(std::uint8_t reason, const std::string& why) {
   ending_ = {true, true, why};
 }
 
+void EndpointConnection::give_up_input() { framer_ = mqtt::Framer(limits_.packet_max); }
+
 // What is larger than the client takes is not said (section 3.1.2.11.4).
 void EndpointConnection::keep_to_size(std::size_t from) {
   if (output_.size() - from > client_packet_max_) output_.resize(from);

@@ -83,6 +83,8 @@ class EndpointConnection {
   void refuse(std::uint8_t reason, const std::string& why);
   // Says why (MQTT 5) and ends.
   void end(std::uint8_t reason, const std::string& why);
+  // It has ended: what came and was not taken in is given up at once. Not from inside receive() and go_on().
+  void give_up_input();
 
   // ---- acknowledgements
   // What was taken in so far is covered by `ticket`.

@@ -6,6 +6,7 @@
 #include "base/logger.h"
 #include "base/text.h"
 #include "base/utf8.h"
+#include "drivers/mqtt_endpoint/release_watch.h"
 
 namespace millrace {
 namespace {
@@ -16,6 +17,11 @@ constexpr Duration sweep_every = 1s;
 constexpr Duration farewell_within = 5s;       // for what was said last to leave
 constexpr Duration answer_within = 60s;        // for a password check, however many wait
 constexpr std::size_t unread_max = 64 << 10;   // acknowledgements a client does not read, before we stop reading it
+constexpr std::size_t memory_max = 64 << 20;   // of all connections: whoever holds most of it goes first
+constexpr std::size_t wills_max = 4 << 20;     // of wills that wait for their delay: one that finds no room is published at once
+constexpr std::size_t password_max = 1 << 10;
+constexpr int keep_alive_longest = 65535;      // seconds: what MQTT can say, and what saying none comes to
+constexpr std::size_t commits_timed_max = 1024;
 constexpr std::size_t letter_head = 1 << 10;   // what is kept of a message that is too large
 constexpr std::size_t will_text_max = 4 << 10;
 constexpr std::size_t inflight_bytes = 1 << 10; // what a message is reckoned to take, for the receive maximum
@@ -41,6 +47,8 @@ struct MqttEndpoint::Link final : EndpointConnection {
   bool wants_clean = true;
   Grant grant;
   std::shared_ptr<bool> here;     // made for a password check, which may outlive the link
+  ReleaseWatch releases_watch;
+  std::size_t accounted = 0;      // of MqttEndpoint::memory_
   bool bad_subject = false, open_once = false, waiting = false, reading = false, leaving = false, dead = false;
 };
 
@@ -73,6 +81,8 @@ MqttEndpoint::MqttEndpoint(Loop& loop, Rng& rng, Intake& intake, const ClockTrus
       redelivered_(metrics.counter("millrace_endpoint_redelivered_total", "Messages that were stored already and are acknowledged again", {{"input", config_.name}})),
       denied_(metrics.counter("millrace_endpoint_denied_total", "Messages to topics their publisher may not publish to", {{"input", config_.name}})),
       too_large_(metrics.counter("millrace_endpoint_too_large_total", "Messages larger than packet_max, of which the dead lane has the head", {{"input", config_.name}})),
+      memory_bytes_(metrics.gauge("millrace_endpoint_memory_bytes", "What all connections hold: beginnings of packets, acknowledgements, aliases, wills", {{"input", config_.name}})),
+      unreleased_(metrics.gauge("millrace_endpoint_unreleased_messages", "QoS 2 messages stored whose connected client has not sent PUBREL", {{"input", config_.name}})),
       quota_(metrics.counter("millrace_endpoint_quota_total", "Messages refused because the log is full", {{"input", config_.name}})),
       sessions_refused_(metrics.counter("millrace_endpoint_sessions_refused_total", "Sessions not kept because there are too many", {{"input", config_.name}})),
       ack_seconds_(metrics.histogram("millrace_endpoint_ack_seconds", "From a message to the commit that lets it be acknowledged, the first of each read",
@@ -254,7 +264,7 @@ void MqttEndpoint::settle_input(Link& link) {
     std::optional<Duration> within;
     if (link.waits()) within = link.at_its_limit() ? Duration{0} : config_.ack_interval;
     ticket_ = intake_.commit(within);
-    if (within) commits_.push_back({ticket_, loop_.now()});
+    if (within && commits_.size() < commits_timed_max) commits_.push_back({ticket_, loop_.now()});
   }
   link.sealed(ticket_);
   if (ticket_ <= durable_) link.durable(durable_);
@@ -263,13 +273,53 @@ void MqttEndpoint::settle_input(Link& link) {
     waiting_.push_back(&link);
   }
   write_out(link);
+  account(link);
+  if (memory_ > memory_max) make_room();
   if (link.ending().ended) return begin_end(link);
   const bool read = !link.stalled() && link.stream->pending_bytes() < unread_max;
   if (read != link.reading) {
     link.reading = read;
+    link.heard = loop_.now();  // who was not read must not be taken for silent
     if (read) link.stream->resume();
     else link.stream->pause();
   }
+}
+
+void MqttEndpoint::account(Link& link) {
+  const std::size_t holds = link.memory() + link.stream->pending_bytes();
+  memory_ += holds - std::exchange(link.accounted, holds);
+}
+
+// Everybody's bound times all connections is more than a small box has: together they may hold `memory_max`. Beyond it those
+// who hold most are ended, which are not those who say a little and hear their answers.
+void MqttEndpoint::make_room() {
+  bool ended = false;
+  while (memory_ > memory_max) {
+    Link* most = nullptr;
+    for (const auto& link : links_) {
+      if (!link->dead && !link->leaving && !link->ending().ended && (!most || link->accounted > most->accounted)) most = link.get();
+    }
+    if (!most) break;
+    ended = true;
+    most->end(mqtt::quota_exceeded, text("all connections together hold more than ", memory_max, " bytes, and this one most of it, ", most->accounted));
+    most->give_up_input();
+    account(*most);
+  }
+  if (!ended) return;
+  loop_.post([this, alive = alive_] {  // later: whoever called walks the list himself
+    if (!*alive) return;
+    for (const auto& link : links_) {
+      if (!link->dead && !link->leaving && link->ending().ended) settle_input(*link);
+    }
+  });
+}
+
+void MqttEndpoint::look_at_releases(Link& link, Instant now) {
+  const std::size_t held = link.session() ? link.session()->held() : 0;
+  unreleased_.set(unreleased_.value() + static_cast<double>(held));
+  if (!link.releases_watch.stuck(held, link.releases(), now)) return;
+  LOG_WARN("input ", config_.name, ": ", link.client_id(), ": ", held, " messages of QoS 2 are stored that it does not release (PUBREL); ",
+           link.version() == 5 ? "beyond its receive maximum it can send no more of them" : "when its identifiers are used up it can send no more of them");
 }
 
 void MqttEndpoint::write_out(Link& link) {
@@ -344,7 +394,7 @@ void MqttEndpoint::gone(Link& link) {
     // Section 3.1.3.2.2: after the will delay, or with the session's end.
     const Duration delay = std::chrono::seconds(std::min(will->delay_seconds, expiry));
     EndpointSessions::PendingWill pending{link.session_key, link.publisher(), loop_.now() + delay, *will};
-    if (delay.count() == 0) publish_will(pending);
+    if (delay.count() == 0 || sessions_.will_bytes() > wills_max) publish_will(pending);
     else sessions_.keep_will(std::move(pending));
   }
   if (current && config_.liveness) {  // else it was taken over: still connected
@@ -356,6 +406,7 @@ void MqttEndpoint::gone(Link& link) {
 void MqttEndpoint::drop(Link& link) {
   if (link.dead) return;
   link.dead = true;
+  memory_ -= std::exchange(link.accounted, 0);
   no_stranger(link);
   if (std::exchange(burying_, true)) return;
   // Later: somebody may be walking the list, or be inside a callback of the link's own stream.
@@ -398,9 +449,11 @@ void MqttEndpoint::sweep() {
   if (const std::string rest = complaints_.rest(now); !rest.empty()) LOG_INFO("input ", config_.name, ": ", rest);
   unknown_.set(static_cast<double>(lobby_.strangers()));
   connections_allowed_.set(static_cast<double>(share_->allowed()));
+  unreleased_.set(0);
   for (const auto& owned : links_) {
     Link& link = *owned;
     if (link.dead) continue;
+    account(link);
     if (link.leaving) {
       if (now - link.since > farewell_within) drop(link);
       continue;
@@ -414,8 +467,10 @@ void MqttEndpoint::sweep() {
       }
       continue;
     }
-    const Duration silence = link.keep_alive_seconds() * 1500ms;
-    if (silence.count() > 0 && now - link.heard > silence && link.reading) {
+    look_at_releases(link, now);
+    // Who says none (3.1.1; MQTT 5 is told one) counts as saying the longest; TCP's own keep-alive finds the dead sooner.
+    const Duration silence = (link.keep_alive_seconds() > 0 ? link.keep_alive_seconds() : keep_alive_longest) * 1500ms;
+    if (now - link.heard > silence && link.reading) {
       link.end(mqtt::keep_alive_timeout, "no sign of life");
       settle_input(link);
     } else if (!link.reading && !link.stalled()) {
@@ -430,6 +485,7 @@ void MqttEndpoint::sweep() {
   if (sessions_.forget_expired(now)) offered_ = true;
   if (std::exchange(offered_, false)) ticket_ = intake_.commit(std::nullopt);
   sessions_kept_.set(static_cast<double>(sessions_.size()));
+  memory_bytes_.set(static_cast<double>(memory_ + sessions_.will_bytes()));
   if (!links_.empty() || lobby_.strangers() > 0 || complaints_.pending() || !sessions_.empty()) schedule_sweep();
 }
 
@@ -450,6 +506,7 @@ void MqttEndpoint::arrived(EndpointConnection& connection, const mqtt::Connect& 
   if (link.bad_subject && config_.client_certificates == "required") {
     return link.refuse(mqtt::not_authorized, "the common name of its certificate is no text of 1 to 256 bytes without control characters");
   }
+  if (connect.password && connect.password->size() > password_max) return link.refuse(mqtt::bad_credentials, "a password of more than 1024 bytes");
   const bool known_by_certificate = !link.subject.empty();
   const bool has_password = connect.username && connect.password;
   if (config_.users_file.empty() || (!has_password && (known_by_certificate || config_.anonymous))) {
@@ -461,7 +518,7 @@ void MqttEndpoint::arrived(EndpointConnection& connection, const mqtt::Connect& 
   if (!has_password) return link.refuse(mqtt::bad_credentials, "no user name and password");
   link.here = std::make_shared<bool>(true);
   const auto decided = [this, alive = alive_, here = link.here, &link](Access::Answer answer) {
-    if (!*alive || !*here || link.dead) return;
+    if (!*alive || !*here || link.dead || link.leaving) return;
     if (answer == Access::Answer::right) welcome(link);
     else if (answer == Access::Answer::busy) link.refuse(mqtt::server_busy, "too many passwords from its address wait to be checked");
     else link.refuse(mqtt::bad_credentials, "wrong user name or password");

@@ -66,6 +66,9 @@ class MqttEndpoint final : public Driver, private EndpointConnection::Host {
   void complain(const std::string& source, const std::string& why);
   void received(Link& link, BytesView chunk);
   void settle_input(Link& link);
+  void account(Link& link);
+  void make_room();
+  void look_at_releases(Link& link, Instant now);
   void catch_up();
   void write_out(Link& link);
   void on_durable(Ticket through);
@@ -104,6 +107,7 @@ class MqttEndpoint final : public Driver, private EndpointConnection::Host {
   std::unordered_map<Lobby::Guest, Link*> strangers_;  // let in, and not known yet
   Complaints complaints_;
   std::vector<Link*> waiting_;                   // for their acknowledgements
+  std::size_t memory_ = 0;                       // what all links hold
   EndpointSessions sessions_;
   struct Sent {
     Ticket ticket;
@@ -127,6 +131,8 @@ class MqttEndpoint final : public Driver, private EndpointConnection::Host {
   Counter& redelivered_;
   Counter& denied_;
   Counter& too_large_;
+  Gauge& memory_bytes_;
+  Gauge& unreleased_;
   Counter& quota_;
   Counter& sessions_refused_;
   Histogram& ack_seconds_;

@@ -86,22 +86,24 @@ bool EndpointSessions::forget_expired(Instant now) {
   return put;
 }
 
-std::list<EndpointSessions::PendingWill> EndpointSessions::take_wills_of(const std::string& key) {
+template <typename Wanted>
+std::list<EndpointSessions::PendingWill> EndpointSessions::take_wills(Wanted wanted) {
   std::list<PendingWill> taken;
   for (auto at = wills_.begin(); at != wills_.end();) {
     const auto will = at++;
-    if (will->session == key) taken.splice(taken.end(), wills_, will);
+    if (!wanted(*will)) continue;
+    will_bytes_ -= size_of(*will);
+    taken.splice(taken.end(), wills_, will);
   }
   return taken;
 }
 
+std::list<EndpointSessions::PendingWill> EndpointSessions::take_wills_of(const std::string& key) {
+  return take_wills([&](const PendingWill& will) { return will.session == key; });
+}
+
 std::list<EndpointSessions::PendingWill> EndpointSessions::take_due_wills(Instant now) {
-  std::list<PendingWill> due;
-  for (auto at = wills_.begin(); at != wills_.end();) {
-    const auto will = at++;
-    if (now >= will->due) due.splice(due.end(), wills_, will);
-  }
-  return due;
+  return take_wills([&](const PendingWill& will) { return now >= will.due; });
 }
 
 }  // namespace millrace

@@ -57,12 +57,23 @@ class EndpointSessions {
   [[nodiscard]] bool forget_expired(Instant now);
   std::size_t size() const { return sessions_.size() + unowned_.size(); }
 
-  void keep_will(PendingWill will) { wills_.push_back(std::move(will)); }
+  void keep_will(PendingWill will) {
+    will_bytes_ += size_of(will);
+    wills_.push_back(std::move(will));
+  }
+  std::size_t will_bytes() const { return will_bytes_; }  // that waiting wills take, about
   std::list<PendingWill> take_wills_of(const std::string& key);
   std::list<PendingWill> take_due_wills(Instant now);
   bool empty() const { return size() == 0 && wills_.empty(); }
 
  private:
+  static std::size_t size_of(const PendingWill& will) {
+    const auto& [device, username, subject] = will.publisher;
+    return sizeof will + will.session.size() + device.size() + username.size() + subject.size() + will.will.topic.size() + will.will.payload.size();
+  }
+  template <typename Wanted>
+  std::list<PendingWill> take_wills(Wanted wanted);
+
   using Sessions = std::map<std::string, Session, std::less<>>;
   std::string state_name(std::string_view key) const;
   bool read(const std::string& name, Instant now, Session& out) const;
@@ -73,6 +84,7 @@ class EndpointSessions {
   Sessions sessions_;
   Sessions unowned_;  // by client identifier: from before sessions had owners, and not of a user
   std::list<PendingWill> wills_;
+  std::size_t will_bytes_ = 0;
 };
 
 }  // namespace millrace

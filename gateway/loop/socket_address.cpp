@@ -1,6 +1,7 @@
 #include "loop/socket_address.h"
 
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
@@ -21,12 +22,27 @@ Status bound(int rc, std::string_view address) {
   return rc == 0 ? Status{} : Status{Code::io, text("bind ", address, ": ", std::strerror(errno))};
 }
 
+// TCP's own sign of life (RFC 1122, section 4.2.3.6): who loses power without a word, and would never have to say anything, is
+// gone eight minutes after his last packet. Accepted sockets have it from the one that listens.
+void expect_life(int fd) {
+  constexpr int on = 1, idle_seconds = 300, every_seconds = 30, times = 6;
+  constexpr unsigned unacknowledged_ms = (idle_seconds + every_seconds * times) * 1000;
+  ::setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on);
+  ::setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &idle_seconds, sizeof idle_seconds);
+  ::setsockopt(fd, IPPROTO_TCP, TCP_KEEPINTVL, &every_seconds, sizeof every_seconds);
+  ::setsockopt(fd, IPPROTO_TCP, TCP_KEEPCNT, &times, sizeof times);
+  ::setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &unacknowledged_ms, sizeof unacknowledged_ms);
+}
+
 Status bind_tcp(std::string_view address, Fd& out) {
   sockaddr_storage where{};
   if (Status status = parse_address(address, where); !status.ok()) return status;
   out = Fd(::socket(where.ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
   const int on = 1;
-  if (out.valid()) ::setsockopt(out.get(), SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);  // a restart does not wait for TIME_WAIT
+  if (out.valid()) {
+    ::setsockopt(out.get(), SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);  // a restart does not wait for TIME_WAIT
+    expect_life(out.get());
+  }
   return bound(out.valid() ? ::bind(out.get(), reinterpret_cast<const sockaddr*>(&where), sizeof where) : -1, address);
 }
 

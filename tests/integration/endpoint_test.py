@@ -413,6 +413,34 @@ class OddClients(Endpoint):
         self.assertIn("70001 bytes", json.dumps(letters[0]))
         self.assertEqual(self.metric("millrace_undecodable_total"), 4)
 
+    def test_sockets_of_devices_have_tcp_keep_alive(self):
+        gateway = self.endpoint()
+        raws = [Raw(self.port, connect(version=version, keep_alive=0)) for version in (4, 5)]
+        for raw in raws:
+            self.assertEqual(raw.packet()[0], 0x20)
+        shown = subprocess.run(["ss", "-tnoH", "sport", "=", f":{self.port}"], capture_output=True, text=True)
+        if shown.returncode != 0:
+            self.skipTest("no ss here")
+        self.assertEqual(shown.stdout.count("timer:(keepalive"), 2, shown.stdout)
+        self.assertIsNone(gateway.process.poll())
+
+    def test_all_together_hold_no_more_than_they_may_and_who_holds_most_goes_first(self):
+        gateway = self.endpoint(input='anonymous = true\npacket_max = "1MiB"')
+        before = cost_of(gateway.process.pid)[1]
+        honest = Raw(self.port, connect(client="honest"), publish())
+        self.assertEqual([honest.packet()[0] for _ in range(2)], [0x20, 0x40])
+        half = publish(payload=b"x" * 1_000_000)[:900_000]  # never the rest
+        hoarders = [Raw(self.port, connect(client=f"hoarder-{n}"), half) for n in range(100)]
+        wait_for(lambda: self.metric("millrace_endpoint_faults_total") >= 10, "some had to go")
+        self.assertLess(self.metric("millrace_endpoint_memory_bytes"), 65 << 20)
+        self.assertLess(cost_of(gateway.process.pid)[1] - before, 250_000)
+        self.assertTrue(self.lines("this one most of it"))
+        honest.send(publish(id=2))
+        self.assertEqual(honest.packet(), (0x40, b"\x00\x02"))
+        for hoarder in hoarders:
+            hoarder.socket.close()
+        wait_for(lambda: self.metric("millrace_endpoint_memory_bytes") < 1 << 20, "what they held is free again")
+
     def test_releases_without_end_take_no_memory_and_harm_nobody(self):
         gateway = self.endpoint(input='anonymous = true\nack_interval = "10s"')
         before = cost_of(gateway.process.pid)[1]

@@ -9,6 +9,7 @@
 #include "drivers/mqtt_endpoint/access.h"
 #include "drivers/mqtt_endpoint/acl.h"
 #include "drivers/mqtt_endpoint/endpoint_connection.h"
+#include "drivers/mqtt_endpoint/release_watch.h"
 #include "net/password_hash.h"
 #include "net/tls_tickets.h"
 #include "sim/world/sim_loop.h"
@@ -576,6 +577,22 @@ TEST_CASE("endpoint: a subscription is refused for what CONNACK said is not ther
   Talk numbered;
   numbered.say(connect_packet(5));
   CHECK(numbered.say("\x82\x09\0\x09\x02\x0b\x05\0\x01" "a\0"s) == "\x90\x04\0\x09\0\xa1"s);
+}
+
+TEST_CASE("endpoint: a client that releases nothing is told of once, one that goes on releasing never") {
+  using namespace std::chrono_literals;
+  ReleaseWatch silent, busy, idle;
+  int told = 0;
+  for (int second = 1; second <= 600; ++second) {
+    const Instant now = Instant{} + second * 1s;
+    if (silent.stuck(10, 5, now)) {
+      ++told;
+      CHECK(second == 61);
+    }
+    CHECK_FALSE(busy.stuck(10, static_cast<std::uint64_t>(second / 59), now));
+    CHECK_FALSE(idle.stuck(0, 7, now));
+  }
+  CHECK(told == 1);
 }
 
 TEST_CASE("session: a QoS 1 redelivery is known only where identifiers are counted up") {
