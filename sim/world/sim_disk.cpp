@@ -131,6 +131,10 @@ int open_file(sqlite3_vfs* vfs, const char* path, sqlite3_file* file, int flags,
   const std::string name = path ? base_name(path) : "";
   handle_of(file).base.pMethods = nullptr;
   if (!disk.may_look()) return SQLITE_CANTOPEN;
+  if (++disk.opens[name] == disk.fail_open_number) {
+    disk.lacked = true;
+    return SQLITE_CANTOPEN;
+  }
   auto found = disk.files.find(name);
   const bool fresh = found == disk.files.end();
   if (fresh) {

@@ -45,6 +45,8 @@ class SimDisk {
   std::uint64_t looks = 0, lack_from = UINT64_MAX / 2, lack_for = 0;
   int lacking = 24;  // EMFILE
   bool lacked = false;
+  std::map<std::string, int> opens;  // by SQLite, of each name; the one of this number fails, as above
+  int fail_open_number = 0;
   std::string identity = "sim";          // of the machine and the folder
 
   struct File {
