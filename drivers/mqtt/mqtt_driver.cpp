@@ -5,6 +5,7 @@
 #include <numeric>
 
 #include "base/logger.h"
+#include "base/text.h"
 #include "base/utf8.h"
 #include "mqtt/packet.h"
 
@@ -12,6 +13,9 @@ namespace millrace {
 namespace {
 
 constexpr double pause_above = 0.75;
+constexpr Duration room_wait_max = std::chrono::seconds(10);
+// A PUBLISH around its topic and payload: fixed header, length of the topic, packet identifier, no properties.
+constexpr std::size_t publish_overhead = 5 + 2 + 2 + 1;
 // What a broker may have on the way to us: it must fit the inbox's last quarter at a kilobyte each, and the inbox remembers
 // no more packet ids to recognise redeliveries.
 std::uint16_t receive_maximum(const Inbox& inbox) {
@@ -40,6 +44,8 @@ MqttDriver::MqttDriver(Loop& loop, Rng& rng, Inbox& inbox, const ClockTrust& tru
       config_(std::move(config)),
       filters_(std::move(filters)),
       messages_(metrics.counter("millrace_mqtt_input_messages_total", "Messages that arrived from the broker", {{"input", config_.name}})),
+      message_max_(inbox_.message_max(config_.name)),
+      too_large_(metrics.counter("millrace_mqtt_input_too_large_total", "Messages of which only the head could be kept, in the dead lane", {{"input", config_.name}})),
       malformed_(metrics.counter("millrace_mqtt_input_malformed_total", "Messages from the broker that are none by MQTT's rules; the connection ends", {{"input", config_.name}})),
       session_lost_(metrics.counter("millrace_mqtt_input_session_lost_total", "Reconnects at which the broker had forgotten our session", {{"input", config_.name}})),
       pauses_(metrics.counter("millrace_input_pauses_total", "Times the input paused because the inbox or the log was full", {{"input", config_.name}})),
@@ -53,6 +59,7 @@ MqttDriver::MqttDriver(Loop& loop, Rng& rng, Inbox& inbox, const ClockTrust& tru
   options.paho.keep_alive = config_.keep_alive;
   options.paho.connect_timeout = config_.connect_timeout;
   options.paho.receive_maximum = receive_maximum(inbox_);
+  options.paho.packet_max = static_cast<std::uint32_t>(message_max_ + publish_overhead);
   options.paho.username = config_.username;
   options.paho.password = config_.password;
   options.paho.tls = config_.tls;
@@ -67,7 +74,9 @@ MqttDriver::MqttDriver(Loop& loop, Rng& rng, Inbox& inbox, const ClockTrust& tru
 }
 
 Status MqttDriver::start() {
-  connection_->start();
+  // What an earlier process left may fill the inbox: then there is no room to connect for, until the log has taken it.
+  if (inbox_.fill() > pause_above) pause();
+  else connection_->start();
   return {};
 }
 
@@ -85,27 +94,37 @@ void MqttDriver::arrived(const ArrivedMessage& message) {
   arrival.clock_trusted = trust_.trusted();
   arrival.received = loop_.wall();
   arrival.received_monotonic = loop_.now();
-  const auto ticket = inbox_.put(arrival);
+  auto ticket = inbox_.put(arrival);
+  // Waiting stops every client of Paho, but for a moment only: what the log commits gives room back. A few large messages in
+  // flight would otherwise end the process for nothing, and again at each start.
+  for (const Instant since = loop_.now(); !ticket.ok() && loop_.now() - since < room_wait_max; ticket = inbox_.put(arrival)) {
+    pause_soon();
+    if (!inbox_.wait_room(std::chrono::milliseconds(50))) break;
+  }
   if (!ticket.ok()) {
-    if (ticket.status().code() == Code::invalid) {
-      LOG_ERROR("input ", config_.name, ": a message on ", shown(message.topic), " of ", message.payload.size(), " bytes cannot be taken: ", ticket.status().detail());
-      return;
-    }
     // Returning would acknowledge what is not stored. The inbox and the log have lost nothing; the broker sends it again.
-    LOG_ERROR("input ", config_.name, ": the inbox is full to the last byte; ending, to be started again");
+    LOG_ERROR("input ", config_.name, ": ", ticket.status().detail(), " for ", format_duration(room_wait_max), "; ending, to be started again");
     std::_Exit(exit_inbox_overrun);
   }
-  if (inbox_.fill() > pause_above && !pausing_.exchange(true)) {
-    loop_.post([this, alive = alive_] {
-      if (*alive) pause();
-    });
+  if (message.topic.size() + message.payload.size() > message_max_) {
+    too_large_.add();
+    LOG_WARN("input ", config_.name, ": a message of ", message.payload.size(), " bytes on ", shown(message.topic), " is too large for the inbox (",
+             message_max_, " bytes; gateway.inbox_size); its head goes to the dead lane");
   }
+  if (inbox_.fill() > pause_above) pause_soon();
   if (config_.power_durable && message.qos > 0) {
     if (Status status = inbox_.wait_durable(ticket.value()); !status.ok()) {
       LOG_ERROR("input ", config_.name, ": stopped before a message was durable; ending without acknowledging it");
       std::_Exit(exit_inbox_overrun);
     }
   }
+}
+
+void MqttDriver::pause_soon() {
+  if (pausing_.exchange(true)) return;
+  loop_.post([this, alive = alive_] {
+    if (*alive) pause();
+  });
 }
 
 void MqttDriver::connected(bool session_present) {

@@ -5,7 +5,9 @@
 //   (b) the callback never waits for the loop: the fsync it waits for is signalled by the log's writer thread;
 //   (c) at three quarters full the driver disconnects (the broker keeps the messages of a persistent session) and comes
 //       back below one half; the last quarter takes what still arrives;
-//   (d) if that fills too, the process ends with exit code 75: nothing was acknowledged that is not stored.
+//   (d) if that fills too, the callback waits for the log's commits to give room back, at most ten seconds; then the process
+//       ends with exit code 75: nothing was acknowledged that is not stored.
+// A message that can never fit is acknowledged and leaves its head in the dead lane; MQTT 5 brokers are told the largest size.
 #pragma once
 
 #include <atomic>
@@ -39,6 +41,7 @@ class MqttDriver final : public Driver {
 
  private:
   void arrived(const ArrivedMessage& message);  // on Paho's thread
+  void pause_soon();
   void connected(bool session_present);
   void disconnected(const MqttFault& fault);
   void subscribe(std::vector<std::size_t> filters);
@@ -59,6 +62,8 @@ class MqttDriver final : public Driver {
   std::string trouble_ = "not connected yet", refused_;
   std::unique_ptr<Timer> subscribing_;  // the broker's time to answer; then, when to ask again for what was refused
   Counter& messages_;
+  const std::size_t message_max_;  // topic and payload together, in bytes
+  Counter& too_large_;
   Counter& malformed_;
   Counter& session_lost_;
   Counter& pauses_;

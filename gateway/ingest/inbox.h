@@ -13,9 +13,15 @@ namespace millrace {
 class Inbox {
  public:
   virtual ~Inbox() = default;
-  // Any thread. A copy; no system call unless the loop sleeps; never waits for the loop. full: nothing was stored; a driver
-  // that cannot refuse ends the process. A recognised redelivery is dropped and counted: ok, ticket of the first.
+  // Any thread. A copy; no system call unless the loop sleeps; never waits for the loop. Three answers: stored; no room now
+  // (`full`: nothing was stored, wait_room() and try again); never, which is stored too, but as no more than its head and its
+  // size (Arrival::whole_bytes), so that the peer may forget it and a person can see it in the dead lane. A recognised
+  // redelivery is dropped and counted: ok, ticket of the first.
   virtual Result<Ticket> put(const Arrival& arrival) = 0;
+  // How many bytes of topic and payload together put() takes whole from this input, however the rest of the inbox looks.
+  virtual std::size_t message_max(std::string_view input) const = 0;
+  // Foreign threads only: waits until something is released, at most that long. False: the inbox is closed.
+  virtual bool wait_room(Duration longest) = 0;
   // Foreign threads only. Woken by the log's writer thread. Not ok: not durable, do not acknowledge.
   virtual Status wait_durable(Ticket ticket) = 0;
   // Bytes it can hold. Any thread.

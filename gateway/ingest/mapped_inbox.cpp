@@ -11,6 +11,8 @@
 
 #include "base/files.h"
 #include "base/text.h"
+#include "base/utf8.h"
+#include "record/batch.h"
 
 namespace millrace {
 
@@ -30,7 +32,9 @@ constexpr std::size_t session_entries = 2048;      // twice the largest receive 
 constexpr std::uint64_t redelivery_age_max = 32768;  // packet ids repeat: older ones prove nothing
 constexpr std::uint16_t gap_mark = 0xFFFF;
 constexpr std::uint64_t nothing = UINT64_MAX;
-constexpr std::size_t payload_max = 16 << 20;
+// A payload that cannot be decoded becomes one record, and must be able to lie in a batch beside others.
+constexpr std::size_t payload_max = batch_bytes_max / 2;
+constexpr std::size_t head_bytes = 4096;  // what is kept of a payload that can never fit
 
 struct EntryHead {
   std::uint32_t size;  // whole entry, a multiple of 8
@@ -44,7 +48,7 @@ struct EntryHead {
   std::uint16_t packet_id;
   std::uint8_t qos;
   std::uint8_t flags;  // 1 duplicate, 2 retained, 4 clock trusted
-  std::uint32_t reserved;
+  std::uint32_t whole_size;  // of a payload that can never fit, and whose head this is; 0: it is all here
 };
 static_assert(sizeof(EntryHead) == 48);
 
@@ -169,6 +173,7 @@ Status MappedInbox::verify(std::span<std::byte> region) {
 MappedInbox::MappedInbox(std::span<std::byte> region, std::uint64_t released) : region_(region) {
   Header& h = header();
   capacity_ = h.capacity;
+  limit_ = text("what the inbox takes of a message (", std::min(entry_max(), payload_max), " bytes; gateway.inbox_size)");
   const std::uint64_t tail = std::clamp(released, h.tail.load(), h.head.load());
   h.tail = tail;
   taken_ = durable_ = tail;
@@ -232,10 +237,25 @@ void MappedInbox::note(Session& session, const Arrival& arrival, std::uint64_t d
   entry.end = end;
 }
 
-Result<Ticket> MappedInbox::put(const Arrival& arrival) {
-  if (arrival.input.size() >= gap_mark || arrival.channel.size() > 0xFFFF || arrival.bytes.size() > payload_max) {
-    return Status{Code::invalid, "inbox: payload or topic too long"};
-  }
+// An entry never wraps, so one that starts behind the middle may need as much again as a gap: half the ring always fits.
+std::size_t MappedInbox::message_max(std::string_view input) const {
+  const std::size_t beside = sizeof(EntryHead) + input.size() + 8;
+  return entry_max() > beside ? std::min(entry_max() - beside, payload_max) : 0;
+}
+
+Arrival MappedInbox::head_of(const Arrival& arrival) const {
+  Arrival head = arrival;
+  const std::size_t room = message_max(arrival.input);
+  head.channel = cut_utf8(arrival.channel, std::min<std::size_t>(room / 2, 0xFFFF));
+  head.whole_bytes = arrival.bytes.size() + (head.channel.size() < arrival.channel.size() ? arrival.channel.size() : 0);
+  head.bytes = arrival.bytes.first(std::min({arrival.bytes.size(), head_bytes, room - head.channel.size()}));
+  return head;
+}
+
+Result<Ticket> MappedInbox::put(const Arrival& whole) {
+  if (whole.input.size() >= gap_mark) return Status{Code::invalid, "inbox: the input's name is too long"};
+  const bool fits = whole.channel.size() <= 0xFFFF && whole.channel.size() + whole.bytes.size() <= message_max(whole.input);
+  const Arrival arrival = fits ? whole : head_of(whole);
   const std::size_t used = sizeof(EntryHead) + arrival.input.size() + arrival.channel.size() + arrival.bytes.size();
   const std::size_t size = padded(used);
   Ticket end = 0;
@@ -246,7 +266,7 @@ Result<Ticket> MappedInbox::put(const Arrival& arrival) {
     Session* session = nullptr;
     if (arrival.qos > 0 && arrival.packet_id != 0) {
       session = &session_of(arrival.input);
-      digest = digest64(arrival.bytes, digest64(bytes_of(arrival.channel)));
+      digest = digest64(whole.bytes, digest64(bytes_of(whole.channel)));
       if (arrival.duplicate) {
         if (const std::uint64_t known = known_redelivery(*session, arrival, digest)) {
           duplicates_.fetch_add(1, std::memory_order_relaxed);
@@ -279,6 +299,7 @@ Result<Ticket> MappedInbox::put(const Arrival& arrival) {
     entry.channel_size = static_cast<std::uint16_t>(arrival.channel.size());
     entry.packet_id = arrival.packet_id;
     entry.qos = arrival.qos;
+    entry.whole_size = static_cast<std::uint32_t>(std::min<std::uint64_t>(arrival.whole_bytes, UINT32_MAX));
     entry.flags = static_cast<std::uint8_t>((arrival.duplicate ? 1 : 0) | (arrival.retained ? 2 : 0) | (arrival.clock_trusted ? 4 : 0));
     std::byte* to = at(head);
     std::byte* body = to + sizeof entry;
@@ -297,6 +318,7 @@ Result<Ticket> MappedInbox::put(const Arrival& arrival) {
     }
     h.head.store(end, std::memory_order_release);
   }
+  if (!fits) beheaded_.fetch_add(1, std::memory_order_relaxed);
   if (asleep_.load(std::memory_order_seq_cst) && asleep_.exchange(false) && wake_) wake_();
   return end;
 }
@@ -332,6 +354,8 @@ bool MappedInbox::take(Arrival& arrival, Ticket& ticket, bool& crashed) {
     arrival.input = {body, entry.input_size};
     arrival.channel = {body + entry.input_size, entry.channel_size};
     arrival.bytes = bytes_of({body + entry.input_size + entry.channel_size, entry.payload_size});
+    arrival.whole_bytes = entry.whole_size;
+    arrival.limit = entry.whole_size > 0 ? std::string_view(limit_) : std::string_view{};
     arrival.packet_id = entry.packet_id;
     arrival.qos = entry.qos;
     arrival.duplicate = entry.flags & 1;
@@ -371,6 +395,13 @@ Status MappedInbox::wait_durable(Ticket ticket) {
   waiters_.fetch_sub(1);
   if (durable_ >= ticket) return {};
   return {Code::closed, "inbox: closed before the payload was durable"};
+}
+
+bool MappedInbox::wait_room(Duration longest) {
+  std::unique_lock lock(durable_mutex_);
+  const std::uint64_t before = durable_;
+  durable_changed_.wait_for(lock, longest, [&] { return closed_ || durable_ > before; });
+  return !closed_;
 }
 
 void MappedInbox::close() {

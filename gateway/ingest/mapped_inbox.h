@@ -47,6 +47,8 @@ class MappedInbox final : public Inbox {
 
   // ---- producers, any thread
   Result<Ticket> put(const Arrival& arrival) override;
+  std::size_t message_max(std::string_view input) const override;
+  bool wait_room(Duration longest) override;
   Status wait_durable(Ticket ticket) override;
   double fill() const override;
   std::size_t capacity() const override { return capacity_; }
@@ -74,6 +76,8 @@ class MappedInbox final : public Inbox {
   void close();
 
   std::uint64_t duplicates() const { return duplicates_.load(); }
+  // Payloads that could never fit, of which only the head was stored.
+  std::uint64_t beheaded() const { return beheaded_.load(); }
 
  private:
   struct Header;
@@ -82,6 +86,9 @@ class MappedInbox final : public Inbox {
   Session& session_of(std::string_view input);
   std::byte* at(std::uint64_t position) const;
   static void note(Session& session, const Arrival& arrival, std::uint64_t digest, std::uint64_t end);
+  // The largest entry that an empty inbox takes at any position.
+  std::size_t entry_max() const { return capacity_ / 2; }
+  Arrival head_of(const Arrival& arrival) const;
   std::uint64_t known_redelivery(Session& session, const Arrival& arrival, std::uint64_t digest) const;
 
   std::span<std::byte> region_;
@@ -92,7 +99,8 @@ class MappedInbox final : public Inbox {
   std::uint64_t poisoned_ = UINT64_MAX;  // position of the entry that killed the process twice
   std::function<void()> wake_;
   std::atomic<bool> asleep_{true};
-  std::atomic<std::uint64_t> duplicates_{0};
+  std::atomic<std::uint64_t> duplicates_{0}, beheaded_{0};
+  std::string limit_;  // in words, for what was too large
 
   std::mutex durable_mutex_;
   std::condition_variable durable_changed_;

@@ -1,6 +1,7 @@
 // The MQTT input and brokers that are busy, strict, hostile or broken. Two inputs live beside each other in every story: what
 // is done to one must not reach the other.
 #include <deque>
+#include <map>
 
 #include "drivers/mqtt/mqtt_driver.h"
 #include "ingest/mapped_inbox.h"
@@ -49,7 +50,7 @@ std::string good_answer(std::uint8_t version, const Packet& packet) {
     case PacketType::connect: return connack(version);
     case PacketType::subscribe: return suback(version, subscribe_id(packet, version), "\1");
     case PacketType::pubrec:
-      REQUIRE(parse_ack(packet, version, ack).ok());
+      if (!parse_ack(packet, version, ack).ok()) return bytes;  // of what we sent with identifier 0
       put_ack(PacketType::pubrel, ack.packet_id, success, version, bytes);
       return bytes;
     case PacketType::pingreq: put_ping(PacketType::pingresp, bytes); return bytes;
@@ -216,5 +217,215 @@ TEST_CASE("mqtt input: what a broker refuses is told, and taken when the right i
     CHECK(site.run_until([&] { return input.driver->healthy(); }));
     CHECK(asked == 4);
     CHECK(site.run_until([&] { return neighbour.driver->healthy(); }));
+  }
+}
+
+namespace {
+
+// What a hostile or broken broker says, once: in place of its CONNACK, of its first SUBACK, or after it has granted everything.
+// Every later connection finds it good.
+struct Hostile {
+  enum When : std::uint8_t { connack, suback, publish } when;
+  std::uint8_t version;
+  const char* name;
+  std::string bytes;
+  bool ends = true;        // whether the connection must end
+  bool malformed = false;  // whether it is a PUBLISH that must be counted
+};
+
+template <std::size_t N>
+std::string raw(const char (&bytes)[N]) {
+  return std::string(bytes, N - 1);
+}
+
+// A PUBLISH of bytes that put_publish() would not write.
+std::string bad_publish(std::uint8_t version, std::uint8_t first, std::string_view topic, std::string_view id, std::string_view properties = {}) {
+  std::string body{'\0', static_cast<char>(topic.size())};
+  body += topic;
+  body += id;
+  if (version == 5) body += text(static_cast<char>(properties.size()), properties);
+  body += "9";
+  return text(static_cast<char>(first), static_cast<char>(body.size()), body);
+}
+
+std::vector<Hostile> hostile_cases() {
+  std::vector<Hostile> cases;
+  for (const std::uint8_t version : {std::uint8_t{4}, std::uint8_t{5}}) {
+    const auto add = [&](const char* name, std::string bytes) { cases.push_back({Hostile::publish, version, name, std::move(bytes), true, true}); };
+    const std::string seven = raw("\0\7");
+    for (const std::uint8_t first : {std::uint8_t{0x30}, std::uint8_t{0x32}, std::uint8_t{0x34}}) {
+      const std::string id = first == 0x30 ? "" : seven;
+      add("NUL in the topic", bad_publish(version, first, raw("a/\0x"), id));
+      add("+ in the topic", bad_publish(version, first, "a/+", id));
+      add("# in the topic", bad_publish(version, first, "#", id));
+      add("a topic that is not UTF-8", bad_publish(version, first, "a/\xC3", id));
+      add("a surrogate in the topic", bad_publish(version, first, "a/\xED\xA0\x80", id));
+      add("no topic", bad_publish(version, first, "", id));
+    }
+    add("identifier 0", bad_publish(version, 0x32, "a/x", raw("\0\0")));
+    add("identifier 0 at QoS 2", bad_publish(version, 0x34, "a/x", raw("\0\0")));
+    add("a duplicate of QoS 0", bad_publish(version, 0x38, "a/x", ""));
+  }
+  const auto property = [&](const char* name, std::uint8_t first, std::string_view topic, std::string_view bytes) {
+    cases.push_back({Hostile::publish, 5, name, bad_publish(5, first, topic, first == 0x30 ? "" : raw("\0\7"), bytes), true, true});
+  };
+  for (const std::uint8_t first : {std::uint8_t{0x30}, std::uint8_t{0x32}, std::uint8_t{0x34}}) {
+    property("a topic alias that nobody announced", first, "a/x", raw("\x23\0\1"));
+    property("topic alias 0", first, "a/x", raw("\x23\0\0"));
+    property("an alias for no topic", first, "", raw("\x23\0\1"));
+    property("a property given twice", first, "a/x", raw("\x03\0\1a\x03\0\1b"));
+    property("a property of CONNECT", first, "a/x", raw("\x11\0\0\0\1"));
+    property("a wildcard to answer to", first, "a/x", raw("\x08\0\1#"));
+    property("payload format 2", first, "a/x", raw("\x01\2"));
+    property("a content type that is not UTF-8", first, "a/x", raw("\x03\0\1\xFF"));
+    property("a user property that is not UTF-8", first, "a/x", raw("\x26\0\1a\0\1\xFF"));
+    property("subscription identifier 0", first, "a/x", raw("\x0B\0"));
+  }
+  const auto also = [&](Hostile::When when, const char* name, std::string bytes, bool ends, std::initializer_list<int> versions = {4, 5}) {
+    for (const int version : versions) cases.push_back({when, static_cast<std::uint8_t>(version), name, bytes, ends});
+  };
+  also(Hostile::publish, "a topic longer than its packet", raw("\x30\x04\0\x09" "ab"), true);
+  also(Hostile::publish, "no packet identifier", raw("\x32\x03\0\x01" "a"), true);
+  also(Hostile::publish, "a remaining length of five bytes", raw("\x30\xFF\xFF\xFF\xFF\x01"), true);
+  also(Hostile::publish, "a PUBLISH that never ends", raw("\x30\xFF\x7F\0\3a/x"), true);
+  also(Hostile::publish, "PUBLISH of QoS 3", bad_publish(5, 0x36, "a/x", raw("\0\7")), false, {5});
+  also(Hostile::publish, "packet type 0", raw("\0\0"), false);
+  also(Hostile::publish, "AUTH", raw("\xF0\0"), true, {5});
+  also(Hostile::publish, "a CONNECT", raw("\x10\0"), false);
+  also(Hostile::publish, "a SUBSCRIBE", raw("\x82\x06\0\1\0\1a\0"), false);
+  also(Hostile::publish, "a second CONNACK", connack(5), true, {5});
+  also(Hostile::publish, "a second CONNACK", connack(4), true, {4});
+  also(Hostile::publish, "PUBACK for nothing", raw("\x40\2\0\x63"), false);
+  also(Hostile::publish, "PUBACK cut off", raw("\x40\1\0"), true);
+  also(Hostile::publish, "PUBREC for nothing", raw("\x50\2\0\x63"), false);
+  also(Hostile::publish, "PUBREL for nothing", raw("\x62\2\0\x63"), false);
+  also(Hostile::publish, "PUBCOMP for nothing", raw("\x70\2\0\x63"), false);
+  also(Hostile::publish, "SUBACK for nothing", suback(5, 99, "\1"), false, {5});
+  also(Hostile::publish, "SUBACK cut off", raw("\x90\1\0"), true);
+  also(Hostile::publish, "UNSUBACK without a code", raw("\xB0\3\0\x63\0"), true, {5});
+  also(Hostile::publish, "PINGRESP unasked", raw("\xD0\0"), false);
+  also(Hostile::publish, "DISCONNECT", raw("\xE0\0"), true, {5});
+  also(Hostile::publish, "DISCONNECT of a server of 3.1.1", raw("\xE0\0"), false, {4});
+
+  also(Hostile::connack, "nothing", "", true);
+  also(Hostile::connack, "not MQTT", "HTTP/1.1 400 Bad Request\r\n\r\n", true);
+  also(Hostile::connack, "half a CONNACK", raw("\x20\1\0"), true);
+  also(Hostile::connack, "a refusal", raw("\x20\3\0\x89\0"), true, {5});
+  also(Hostile::connack, "a refusal", raw("\x20\2\0\3"), true, {4});
+  also(Hostile::connack, "a SUBACK", suback(5, 1, "\1"), true, {5});
+  also(Hostile::connack, "a PUBLISH first", publish(5, "a/early", "1", 0) + connack(5), true, {5});
+  also(Hostile::connack, "a PUBLISH first", publish(4, "a/early", "1", 1) + connack(4), true, {4});
+  also(Hostile::connack, "DISCONNECT", raw("\xE0\1\x89"), true, {5});
+  also(Hostile::connack, "a session after a clean start", connack(5, true), true, {5});
+  also(Hostile::connack, "a session after a clean start", connack(4, true), true, {4});
+  also(Hostile::connack, "receive maximum 0", raw("\x20\6\0\0\3\x21\0\0"), true, {5});
+  also(Hostile::connack, "packet size 0", raw("\x20\x08\0\0\5\x27\0\0\0\0"), true, {5});
+  also(Hostile::connack, "a property given twice", raw("\x20\x09\0\0\6\x21\0\5\x21\0\5"), true, {5});
+  also(Hostile::connack, "a property of PUBLISH", raw("\x20\6\0\0\3\x23\0\1"), true, {5});
+  also(Hostile::connack, "maximum QoS 2", raw("\x20\5\0\0\2\x24\2"), true, {5});
+
+  also(Hostile::suback, "nothing", "", true);
+  also(Hostile::suback, "for another packet", suback(5, 9999, "\1"), true, {5});
+  also(Hostile::suback, "for another packet", suback(4, 9999, "\1"), true, {4});
+  also(Hostile::suback, "PINGRESP", raw("\xD0\0"), true);
+  return cases;
+}
+
+}  // namespace
+
+TEST_CASE("mqtt input: whatever a broker sends, nothing false is taken, and the next good connection is used") {
+  Site site;
+  const std::vector<Hostile> cases = hostile_cases();
+  // All at once, each an input of its own beside one that nobody disturbs.
+  Input neighbour(site, "neighbour", 5);
+  neighbour.start();
+  REQUIRE(site.run_until([&] { return neighbour.driver->healthy(); }));
+  struct Played {
+    std::unique_ptr<Input> input;
+    int connects = 0, granted = 0;
+  };
+  std::deque<Played> played;
+  for (const Hostile& hostile : cases) {
+    Played& one = played.emplace_back();
+    one.input = std::make_unique<Input>(site, text(played.size()), hostile.version);
+    // A good PUBLISH follows the hostile bytes at once: they must not have swallowed it without end.
+    const std::string good = publish(hostile.version, "a/good", "1", 0);
+    one.input->broker.answer = [&one, &hostile, good](const Packet& packet) {
+      const bool first = one.connects == 1;
+      if (packet.type == PacketType::connect) {
+        one.granted = 0;
+        if (++one.connects == 1 && hostile.when == Hostile::connack) return hostile.bytes;
+      } else if (packet.type == PacketType::subscribe) {
+        if (++one.granted == 1 && first && hostile.when == Hostile::suback) return hostile.bytes;
+        if (one.granted == 2) return good_answer(hostile.version, packet) + (first && hostile.when == Hostile::publish ? hostile.bytes : "") + good;
+      }
+      return good_answer(hostile.version, packet);
+    };
+    one.input->start();
+  }
+  std::map<std::string, std::vector<std::string>> taken;
+  const auto all_well = [&] {
+    for (const std::string& arrival : site.taken()) taken[arrival.substr(0, arrival.find(' '))].push_back(arrival.substr(arrival.find(' ') + 1));
+    for (std::size_t i = 0; i < cases.size(); ++i) {
+      const Played& one = played[i];
+      if (!one.input->driver->healthy() || !taken.contains(one.input->config.name) || (cases[i].ends && one.connects < 2)) return false;
+    }
+    return true;
+  };
+  CHECK(site.run_until(all_well, 30s));
+  for (std::size_t i = 0; i < cases.size(); ++i) {
+    const Played& one = played[i];
+    CAPTURE(cases[i].name);
+    CAPTURE(static_cast<int>(cases[i].when));
+    CAPTURE(static_cast<int>(cases[i].version));
+    CHECK_MESSAGE(one.input->driver->healthy(), one.input->health());
+    CHECK(!taken[one.input->config.name].empty());
+    for (const std::string& arrival : taken[one.input->config.name]) CHECK(arrival == "a/good 1");
+    if (cases[i].ends) CHECK(one.connects >= 2);
+    const auto malformed = site.metrics.counter("millrace_mqtt_input_malformed_total", "", {{"input", one.input->config.name}}).value();
+    if (cases[i].malformed) CHECK(malformed == 1);
+  }
+  CHECK(std::count(neighbour.broker.heard.begin(), neighbour.broker.heard.end(), PacketType::connect) == 1);
+  for (Played& one : played) one.input->stop();
+}
+
+TEST_CASE("mqtt input: a message that can never fit leaves its head, the neighbour's and the next are whole") {
+  Site site;  // an inbox of 256 KiB takes messages of a little below 128
+  Input five(site, "five", 5), three(site, "three", 4);
+  std::uint32_t announced = 0;
+  five.broker.answer = [&](const Packet& packet) {
+    Connect connect;
+    if (packet.type == PacketType::connect && parse_connect(packet, connect).ok()) announced = connect.packet_max;
+    return good_answer(5, packet);
+  };
+  const std::size_t most = site.inbox->message_max("five") - 3;  // the topic counts
+  for (Input* input : {&five, &three}) input->start();
+  REQUIRE(site.run_until([&] { return five.driver->healthy() && three.driver->healthy(); }));
+  CHECK(announced > most);
+  CHECK(announced < most + 100);
+  struct Sent {
+    Input* input;
+    std::size_t size;
+    bool whole;
+  };
+  std::uint16_t id = 1;
+  for (const Sent& sent : {Sent{&five, most, true}, Sent{&five, most + 1, false}, Sent{&five, 200, true}, Sent{&three, std::size_t{5} << 20, false},
+                           Sent{&three, std::size_t{17} << 20, false}, Sent{&three, 200, true}}) {
+    CAPTURE(sent.size);
+    sent.input->broker.say(publish(sent.input->config.version, "a/x", std::string(sent.size, 'x'), 1, id++));
+    Arrival arrival;
+    Ticket ticket = 0;
+    bool crashed = false;
+    REQUIRE(site.run_until([&] { return site.inbox->take(arrival, ticket, crashed); }));
+    CHECK(arrival.input == sent.input->config.name);
+    CHECK(arrival.channel == "a/x");
+    CHECK(arrival.whole_bytes == (sent.whole ? 0 : sent.size));
+    CHECK(arrival.bytes.size() == (sent.whole ? sent.size : 4096));
+    if (!sent.whole) CHECK(arrival.limit.find("gateway.inbox_size") != std::string_view::npos);
+    site.inbox->release(ticket);
+    const Input& input = *sent.input;
+    CHECK(site.run_until([&] { return std::count(input.broker.heard.begin(), input.broker.heard.end(), PacketType::puback) > 0; }));
+    sent.input->broker.heard.clear();
+    CHECK(input.driver->healthy());
   }
 }

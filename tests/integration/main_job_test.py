@@ -3,6 +3,7 @@
 import os
 import random
 import signal
+import subprocess
 import sys
 import time
 import unittest
@@ -183,6 +184,90 @@ class MainJob(Site):
         self.assertLess(time.monotonic() - begin, 10)
         gateway = self.gateway(config)
         self.assertEqual(self.metric("millrace_uplink_backlog_records"), 20)
+
+
+class Several(Site):
+    """Two of everything: brokers of two versions with an input each, two routes each, two windows, two uplinks to two far sides."""
+    INPUT = """
+[[inputs.mqtt]]
+name = "@name@"
+servers = ["mqtt://127.0.0.1:@port@"]
+version = "@version@"
+reconnect_min = "100ms"
+reconnect_max = "1s"
+@routes@
+"""
+    ROUTE = '[[inputs.mqtt.routes]]\ntopic = "%s"\ntags = [%s]\ntime = "ts"\nmetrics = { value = "value" }\n'
+    UPLINK = '[[uplinks.mqtt]]\nname = "%s"\nservers = ["mqtt://127.0.0.1:%d"]\ninitial_interval = "100ms"\nmax_interval = "1s"\n'
+    WINDOW = '[[windows]]\nname = "%s"\nsize = "%s"\nidle_close = "1s"\n'
+    ROUTES = ("plant/{line}/{device}/telemetry", "tele/{device}/SENSOR")
+
+    def several(self, routes):
+        inputs = ""
+        for name, version in (("five", "5"), ("three", "3.1.1")):
+            made = "".join(self.ROUTE % (route, '"line"' if "{line}" in route else "") for route in routes)
+            for key, value in (("name", name), ("port", self.brokers[name].port), ("version", version), ("routes", made)):
+                inputs += "" if key != "name" else self.INPUT
+                inputs = inputs.replace("@" + key + "@", str(value))
+        return self.configure('[gateway]\nname = "gw"\nruntime_dir = "@run@"\n[log]\npath = "@log@"\ncommit_interval = "100ms"\n' + inputs +
+                              self.WINDOW % ("short", "1s") + self.WINDOW % ("long", "10s") +
+                              self.UPLINK % ("north", self.brokers["north"].port) + self.UPLINK % ("south", self.brokers["south"].port) +
+                              '[observe]\nlisten = "127.0.0.1:@observe@"\n')
+
+    def start(self):
+        self.brokers = {name: self.broker() for name in ("five", "three", "north", "south")}
+        gateway = self.gateway(self.several(self.ROUTES))
+        self.both_sides_up()
+        return gateway
+
+    def both_sides_up(self):
+        wait_for(lambda: self.metric("millrace_input_up") == 2 and self.metric("millrace_uplink_up") == 2, "both inputs and both uplinks")
+
+    def readings(self, topics, ts=1700000000):
+        before = self.metric("millrace_input_records_total")
+        for name in ("five", "three"):
+            for topic in topics:
+                self.publish(self.brokers[name].port, topic, f'{{"ts":{ts},"value":1}}')
+        expected = 2 * len(topics)
+        wait_for(lambda: self.metric("millrace_input_records_total") == before + expected, f"{expected} more readings")
+        for uplink in ("north", "south"):
+            wait_for(lambda: self.metric("millrace_uplink_backlog_records", f'uplink="{uplink}"') == 0, f"all is at {uplink}")
+
+    def test_every_route_of_every_input_reaches_every_far_side_and_a_reload_adds_routes(self):
+        gateway = self.start()
+        self.readings(["plant/l1/d1/telemetry", "tele/d2/SENSOR"])
+        self.several((*self.ROUTES, "more/{device}/a", "more/{device}/b"))
+        gateway.process.send_signal(signal.SIGHUP)
+        wait_for(lambda: "reload: " in gateway.text(), "the reload")
+        self.both_sides_up()
+        self.readings(["plant/l1/d1/telemetry", "tele/d2/SENSOR", "more/d3/a", "more/d4/b"], 1700000001)
+        self.assertEqual(gateway.stop(), 0)
+
+    def test_a_message_larger_than_the_inbox_is_a_dead_letter_and_everything_else_goes_on(self):
+        gateway = self.start()
+        giant = self.folder / "giant"
+        giant.write_bytes(b'{"value":"' + b"x" * (5 << 20) + b'"}')
+        for name in ("five", "three"):
+            subprocess.run(["mosquitto_pub", "-p", str(self.brokers[name].port), "-t", "tele/big/SENSOR", "-q", "1", "-f", str(giant)], check=True, timeout=60)
+        # Mosquitto keeps from an MQTT 5 client what is above the Maximum Packet Size it announced; 3.1.1 has no such thing.
+        wait_for(lambda: self.metric("millrace_dead_letters_total") == 1, "the dead letter")
+        letters = self.command("dlq", "ls").stdout
+        self.assertIn("too large: 5242892 bytes", letters)
+        self.assertIn("gateway.inbox_size", letters)
+        self.assertIn("tele/big/SENSOR", letters)
+        self.readings(["plant/l1/d1/telemetry", "tele/d2/SENSOR"])
+        self.assertEqual(gateway.stop(), 0)
+
+    def test_a_broker_that_goes_and_comes_back_costs_its_own_input_a_pause(self):
+        self.start()
+        for name in ("five", "three"):
+            port = self.brokers[name].port
+            self.brokers[name].stop()
+            wait_for(lambda: self.metric("millrace_input_up", f'input="{name}"') == 0, "it is seen that it is gone")
+            self.assertEqual(self.metric("millrace_input_up"), 1)
+            self.brokers[name] = self.broker(port, name=f"again-{name}")
+            self.both_sides_up()
+            self.readings(["plant/l1/d1/telemetry", "tele/d2/SENSOR"], 1700000100)
 
 
 if __name__ == "__main__":

@@ -41,6 +41,9 @@ topic = "plant/{line}/{device}/telemetry"
 tags = ["line"]
 time = "ts"
 metrics = { value = "value" }
+[[inputs.mqtt.routes]]
+topic = "tele/{device}/SENSOR"
+metrics = { value = "value" }
 @more@
 [[uplinks.mqtt]]
 name = "central"

@@ -77,6 +77,53 @@ TEST_CASE("inbox: full is said, and nothing was stored") {
   CHECK(take_all(inbox).size() == static_cast<std::size_t>(put));
 }
 
+TEST_CASE("inbox: what it takes at all it takes at any position, once it is empty; more leaves its head and its size") {
+  Memory memory(1 << 16);
+  MappedInbox inbox(memory.region(), 0);
+  const std::size_t most = inbox.message_max("in") - 1;
+  CHECK(most > (1 << 14));
+  Arrival a;
+  Ticket ticket = 0;
+  bool crashed = false;
+  for (int i = 0; i < 3000; ++i) {
+    CAPTURE(i);
+    REQUIRE(inbox.put(arrival("t", std::string(static_cast<std::size_t>(i % 700), 'x'))).ok());  // moves on to another position
+    REQUIRE(inbox.take(a, ticket, crashed));
+    inbox.release(ticket);
+    const std::size_t size = i % 3 == 0 ? most : i % 3 == 1 ? most + 1 : std::size_t{20} << 20;
+    if (size > most + 1 && i % 50 != 2) continue;
+    REQUIRE(inbox.put(arrival("t", std::string(size, 'y'))).ok());
+    REQUIRE(MappedInbox::verify(memory.region()).ok());
+    REQUIRE(inbox.take(a, ticket, crashed));
+    CHECK(a.whole_bytes == (size == most ? 0 : size));
+    CHECK(a.bytes.size() == (size == most ? most : 4096));
+    CHECK(a.limit.empty() == (size == most));
+    inbox.release(ticket);
+  }
+}
+
+TEST_CASE("inbox: a topic and a payload that only together are too long leave their heads, also over a restart") {
+  Memory memory(1 << 16);
+  const std::string topic(65'535, 'a');
+  {
+    MappedInbox inbox(memory.region(), 0);
+    REQUIRE(inbox.put(arrival(topic, "1")).ok());
+    REQUIRE(inbox.put(arrival("t", "whole")).ok());
+  }
+  REQUIRE(MappedInbox::verify(memory.region()).ok());
+  MappedInbox inbox(memory.region(), 0);
+  Arrival a;
+  Ticket ticket = 0;
+  bool crashed = false;
+  REQUIRE(inbox.take(a, ticket, crashed));
+  CHECK(a.whole_bytes == topic.size() + 1);
+  CHECK(topic.starts_with(a.channel));
+  CHECK(a.channel.size() > 1000);
+  REQUIRE(inbox.take(a, ticket, crashed));
+  CHECK(a.whole_bytes == 0);
+  CHECK(text_of(a.bytes) == "whole");
+}
+
 TEST_CASE("inbox: a killed process finds what it had accepted, behind what the log holds") {
   Memory memory(1 << 16);
   Ticket committed = 0;

@@ -91,7 +91,9 @@ struct PahoClient::Shared : std::enable_shared_from_this<PahoClient::Shared>, ::
   std::mutex mutex;
   std::string tls_errors;
   std::set<std::uint16_t> taken;  // QoS 2 messages that put() took and message_arrived() will bring again; on Paho's thread
-  bool broken = false;            // the broker's bytes broke the protocol; on Paho's thread
+  std::size_t queued = 0;         // messages in Paho's own queue, refused already, that message_arrived() will bring; likewise
+  bool welcomed = false;          // there was a CONNACK; likewise
+  bool broken = false;            // the broker's bytes broke the protocol; likewise
   std::atomic<bool> given_up{false};              // nobody waits for this client any more
   std::atomic<std::uint32_t> broker_packet_max{UINT32_MAX};
   std::condition_variable disconnected;
@@ -139,7 +141,10 @@ struct PahoClient::Shared : std::enable_shared_from_this<PahoClient::Shared>, ::
   // What it keeps besides: requests of ours ("c-"), and messages that came before the CONNACK and wait in its own memory
   // ("q-"); nothing may come before the CONNACK (section 3.2), and those would be acknowledged before they are stored.
   void put(const std::string& key, const std::vector<::mqtt::string_view>& parts) override {
-    if (key.starts_with("q")) return refuse({mqtt::protocol_error, "it came before the CONNACK"});
+    if (key.starts_with("q")) {
+      ++queued;
+      return refuse({mqtt::protocol_error, "it came before the CONNACK"});
+    }
     if (!key.starts_with("r")) return;
     std::string bytes;
     for (const auto& part : parts) bytes.append(part.data(), part.size());
@@ -154,6 +159,7 @@ struct PahoClient::Shared : std::enable_shared_from_this<PahoClient::Shared>, ::
     std::from_chars(key.data() + std::min(key.find('-') + 1, key.size()), key.data() + key.size(), id);
     taken.insert(id);
     if (!fault.ok()) return refuse(fault);
+    if (!welcomed) return refuse({mqtt::protocol_error, "it came before the CONNACK"});
     ArrivedMessage arrived;
     arrived.topic = publish.topic;
     arrived.payload = publish.payload;
@@ -173,6 +179,10 @@ struct PahoClient::Shared : std::enable_shared_from_this<PahoClient::Shared>, ::
   void remove(const std::string&) override {}
 
   void message_arrived(std::string_view topic, const MQTTAsync_message& message) {
+    if (queued > 0) {  // while anything is in that queue, everything passes it
+      --queued;
+      return;
+    }
     if (message.qos == 2 && taken.erase(static_cast<std::uint16_t>(message.msgid)) > 0) return;
     if (const mqtt::Fault fault = publish_fault(options.version, topic, message); !fault.ok()) return refuse(fault);
     ArrivedMessage arrived;
@@ -233,6 +243,7 @@ struct PahoClient::Shared : std::enable_shared_from_this<PahoClient::Shared>, ::
       broker_packet_max = connack.packet_max;
       if (connack.keep_alive_seconds) welcome.keep_alive = std::chrono::seconds(*connack.keep_alive_seconds);
     }
+    welcomed = true;
     on_loop([welcome](Shared& self) { self.events.connected(welcome); });
   }
   void connect_failed(int code, const char* message) {
