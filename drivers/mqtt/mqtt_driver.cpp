@@ -13,6 +13,7 @@ namespace millrace {
 namespace {
 
 constexpr double pause_above = 0.75;
+constexpr Duration telling_interval = std::chrono::seconds(10);
 constexpr Duration room_wait_max = std::chrono::seconds(10);
 // A PUBLISH around its topic and payload: fixed header, length of the topic, packet identifier, no properties.
 constexpr std::size_t publish_overhead = 5 + 2 + 2 + 1;
@@ -108,8 +109,12 @@ void MqttDriver::arrived(const ArrivedMessage& message) {
   }
   if (message.topic.size() + message.payload.size() > message_max_) {
     too_large_.add();
-    LOG_WARN("input ", config_.name, ": a message of ", message.payload.size(), " bytes on ", shown(message.topic), " is too large for the inbox (",
-             message_max_, " bytes; gateway.inbox_size); its head goes to the dead lane");
+    // A peer may repeat it without end: one line now and then, the rest is counted.
+    if (const Instant now = loop_.now(); told_too_large_.ns == 0 || now - told_too_large_ >= telling_interval) {
+      told_too_large_ = now;
+      LOG_WARN("input ", config_.name, ": a message of ", message.payload.size(), " bytes on ", shown(message.topic), " is too large for the inbox (",
+               message_max_, " bytes; gateway.inbox_size); its head goes to the dead lane");
+    }
   }
   if (inbox_.fill() > pause_above) pause_soon();
   if (config_.power_durable && message.qos > 0) {

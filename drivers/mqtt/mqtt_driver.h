@@ -63,6 +63,7 @@ class MqttDriver final : public Driver {
   std::unique_ptr<Timer> subscribing_;  // the broker's time to answer; then, when to ask again for what was refused
   Counter& messages_;
   const std::size_t message_max_;  // topic and payload together, in bytes
+  Instant told_too_large_;         // on Paho's thread
   Counter& too_large_;
   Counter& malformed_;
   Counter& session_lost_;
