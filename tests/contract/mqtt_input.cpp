@@ -106,7 +106,7 @@ struct Input {
     config.version = version;
     config.qos = 1;
     config.persistent_session = false;
-    config.connect_timeout = 1s;
+    config.connect_timeout = 3s;
     config.keep_alive = 1s;
     config.reconnect_min = 5ms;
     config.reconnect_max = 20ms;
@@ -372,7 +372,7 @@ TEST_CASE("mqtt input: whatever a broker sends, nothing false is taken, and the 
     }
     return true;
   };
-  CHECK(site.run_until(all_well, 30s));
+  CHECK(site.run_until(all_well, 90s));
   for (std::size_t i = 0; i < cases.size(); ++i) {
     const Played& one = played[i];
     CAPTURE(cases[i].name);

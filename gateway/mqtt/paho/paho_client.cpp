@@ -338,7 +338,7 @@ struct PahoClient::Shared : std::enable_shared_from_this<PahoClient::Shared>, ::
     goodbye.onFailure5 = [](void* context, MQTTAsync_failureData5*) { sent(context); };
     if (MQTTAsync_disconnect(c_client(*client), &goodbye) != MQTTASYNC_SUCCESS) return;
     std::unique_lock lock(mutex);
-    disconnected.wait_for(lock, std::chrono::seconds(1), [this] { return disconnect_sent; });
+    disconnected.wait_for(lock, std::chrono::milliseconds(200), [this] { return disconnect_sent; });
   }
 
   // Paho C copies all it is given, but the pointer to `this`: it is used until the client is destroyed.
