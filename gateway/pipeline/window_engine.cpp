@@ -81,11 +81,11 @@ void WindowEngine::feed(const Record& entry, std::vector<Record>& out) {
 void WindowEngine::feed_reading(const Record& reading, std::vector<Record>& out) {
   const auto number = number_of(reading.value);
   if (!number || reading.quality == Quality::bad) return;
-  const std::size_t device_size = compose_identity(reading, identity_);
-  const std::string_view device = std::string_view(identity_).substr(0, device_size);
-  WindowSeries* series = state_.find(identity_);
+  compose_identity(reading, identity_);
+  const WindowDevice* device = state_.find(identity_);
+  const WindowSeries* series = device ? device->find(reading.metric) : nullptr;
   WindowKey* at = series ? series->keys.get() : nullptr;
-  for (std::uint32_t w = 0; w < windows_.size(); ++w) {
+  for (std::uint16_t w = 0; w < windows_.size(); ++w) {
     while (at && at->window < w) at = at->next.get();
     WindowKey* key = at && at->window == w ? at : nullptr;
     if (!key && !takes(windows_[w], reading.metric)) continue;
@@ -95,7 +95,7 @@ void WindowEngine::feed_reading(const Record& reading, std::vector<Record>& out)
     }
     if (!key) {
       WindowRefusal why{};
-      key = state_.begin_key(w, device, identity_, reading, passed_us_, why);
+      key = state_.begin_key(w, identity_, reading, passed_us_, why);
       if (!key) {
         refuse(w, stats_[w].refused[static_cast<std::size_t>(why)], reading.device, reading.metric);
         continue;
@@ -137,7 +137,7 @@ void WindowEngine::add(WindowKey& key, std::int64_t time, double value, std::vec
   WindowRefusal why{};
   WindowPane* pane = state_.begin_pane(key, start, why);
   if (!pane) {
-    refuse(key.window, stats_[key.window].refused[static_cast<std::size_t>(why)], device.name, key.series->metric);
+    refuse(key.window, stats_[key.window].refused[static_cast<std::size_t>(why)], *device.identity, key.series->metric());
     return;
   }
   pane->min = pane->count == 0 ? value : std::min(pane->min, value);
@@ -165,8 +165,8 @@ void WindowEngine::close_until(WindowKey& key, std::int64_t watermark, std::vect
 // A metric that fell silent while its device speaks: its windows close by the device's time alone.
 void WindowEngine::close_passed(WindowDevice& device, std::vector<Record>& out) {
   while (!device.due.empty()) {
-    WindowKey& key = *device.due.begin()->key;
-    if (device.due.begin()->at > device.watermarks[key.window]) return;
+    WindowKey& key = *device.due.first().item;
+    if (device.due.first().at > device.watermarks[key.window]) return;
     emit(key, *key.find(key.oldest_open), out);
     forget_old(key);
   }
@@ -186,10 +186,9 @@ void WindowEngine::emit(WindowKey& key, WindowPane& pane, std::vector<Record>& o
                               pane.min, pane.max, pane.revision++, ++ordinal_};
   Record record;
   record.kind = Kind::window;
-  record.device = series.device->name;
-  record.metric = series.metric;
-  record.unit = series.unit;
-  record.tags = series.device->tags;
+  split_identity(*series.device->identity, record.device, record.tags);
+  record.metric = series.metric();
+  record.unit = series.unit();
   record.time = {pane.start};
   record.detail = std::move(detail);
   out.push_back(std::move(record));
@@ -245,17 +244,18 @@ void WindowEngine::feed_tick(std::vector<Record>& out) {
 void WindowEngine::look_at(WindowDevice& device, std::vector<Record>& out) {
   const std::int64_t silent = passed_us_ - device.heard;
   while (!device.due.empty()) {
-    const WindowDevice::Due due = *device.due.begin();
-    const Window& window = windows_[due.key->window];
-    std::int64_t& watermark = device.watermarks[due.key->window];
-    std::int64_t left = due.at - watermark - silent;
-    if (clock_ == Clock::trusted) left = std::min(left, due.at - now_us_);
+    WindowKey& key = *device.due.first().item;
+    const std::int64_t due = device.due.first().at;
+    const Window& window = windows_[key.window];
+    std::int64_t& watermark = device.watermarks[key.window];
+    std::int64_t left = due - watermark - silent;
+    if (clock_ == Clock::trusted) left = std::min(left, due - now_us_);
     left = std::max(left, window.idle_close - silent);
     if (left > 0) return state_.wake_at(device, passed_us_ + left);
-    WindowPane& pane = *due.key->find(due.key->oldest_open);
+    WindowPane& pane = *key.find(key.oldest_open);
     watermark = std::max(watermark, pane.start + window.size);
-    emit(*due.key, pane, out);
-    forget_old(*due.key);
+    emit(key, pane, out);
+    forget_old(key);
   }
   forget_or_wait(device);
 }
@@ -271,13 +271,13 @@ void WindowEngine::forget_or_wait(WindowDevice& device) {
 // The clock became known, or was set back: what lies too far ahead of it does not hold its device's windows up any longer.
 void WindowEngine::heal(bool set_back, std::vector<Record>& out) {
   for (WindowDevice* device : state_.devices_in_order()) {
-    for (std::uint32_t w = 0; w < windows_.size(); ++w) {
+    for (std::uint16_t w = 0; w < windows_.size(); ++w) {
       const Window& window = windows_[w];
       const std::int64_t far = now_us_ + window.future_max + clock_grain_us;
       std::int64_t& watermark = device->watermarks[w];
       const bool beyond = watermark > (set_back ? now_us_ : far);
       if (beyond) watermark = now_us_;
-      for (WindowSeries* series : device->series) {
+      for (const auto& series : device->series) {
         WindowKey* key = WindowState::key_of(*series, w);
         if (!key) continue;
         for (std::size_t p = key->panes.size(); p > 0 && key->panes[p - 1].start > far; --p) {

@@ -60,8 +60,8 @@ class WindowEngine {
   std::size_t window_count() const { return windows_.size(); }
   const WindowConfig& window(std::size_t w) const { return windows_[w].config; }
   const Stats& stats(std::size_t w) const { return stats_[w]; }
-  std::size_t keys(std::size_t w) const { return state_.keys(static_cast<std::uint32_t>(w)); }
-  std::size_t bytes(std::size_t w) const { return state_.bytes(static_cast<std::uint32_t>(w)); }
+  std::size_t keys(std::size_t w) const { return state_.keys(w); }
+  std::size_t bytes(std::size_t w) const { return state_.bytes(w); }
   const Named& last_refused(std::size_t w) const { return last_refused_[w]; }
   std::uint64_t given_up() const { return state_.given_up(); }
 

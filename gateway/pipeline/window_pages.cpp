@@ -99,27 +99,22 @@ Bytes WindowPages::encode_head(const WindowEngine& engine) {
   return out;
 }
 
-// A page: devices: name, tags, number, heard, wake, watermarks (one for each window), series: metric, unit, keys: window, number,
+// A page: devices: identity, number, heard, wake, watermarks (one for each window), series: metric, unit, keys: window, number,
 // floor, panes, each behind the one before. Varints and texts behind their length; then the digest of all that.
 Bytes WindowPages::encode_page(const WindowEngine& engine, const WindowPage& page) {
   Bytes out;
   wire::Writer writer(out);
   writer.put_varint(page.devices.size());
   for (const WindowDevice* device : page.devices) {
-    put_text(writer, device->name);
-    writer.put_varint(device->tags.size());
-    for (const auto& [name, value] : device->tags) {
-      put_text(writer, name);
-      put_text(writer, value);
-    }
+    put_text(writer, *device->identity);
     writer.put_varint(device->number);
     writer.put_varint(wire::zigzag(device->heard));
     writer.put_varint(wire::zigzag(device->wake));
     for (std::size_t w = 0; w < engine.windows_.size(); ++w) put_time(writer, device->watermarks[w]);
     writer.put_varint(device->series.size());
-    for (const WindowSeries* series : device->series) {
-      put_text(writer, series->metric);
-      put_text(writer, series->unit);
+    for (const auto& series : device->series) {
+      put_text(writer, series->metric());
+      put_text(writer, series->unit());
       std::size_t keys = 0;
       for (const WindowKey* key = series->keys.get(); key; key = key->next.get()) ++keys;
       writer.put_varint(keys);
@@ -207,7 +202,7 @@ WindowPages::Found WindowPages::restore(WindowEngine& engine, const std::functio
     stats.future = reader.get_varint();
     for (std::uint64_t& refused : stats.refused) refused = reader.get_varint();
     today.emplace_back();
-    for (std::uint32_t w = 0; w < engine.windows_.size(); ++w) {
+    for (std::uint16_t w = 0; w < engine.windows_.size(); ++w) {
       if (definition_of(engine.windows_[w].config) != definition) continue;
       today.back() = w;
       engine.stats_[w] = stats;
@@ -247,38 +242,25 @@ bool WindowPages::decode_page(WindowEngine& engine, WindowPage& page, BytesView 
   if (wire::Reader(bytes.subspan(body.size())).get_fixed64() != digest64(body)) return false;
   WindowState& state = engine.state_;
   wire::Reader reader(body);
-  Record named;
-  std::string identity;
   for (std::uint64_t devices = reader.get_varint(); devices > 0 && reader.ok(); --devices) {
-    named.device = get_text(reader);
-    named.tags = {};
-    for (std::uint64_t tags = reader.get_varint(); tags > 0 && reader.ok(); --tags) {
-      std::string name = get_text(reader);
-      named.tags.emplace_back(std::move(name), get_text(reader));
-    }
-    named.metric.clear();
-    identity.resize(compose_identity(named, identity));
-    const auto at = state.devices_.try_emplace(identity).first;
+    const auto at = state.devices_.try_emplace(get_text(reader)).first;
     WindowDevice& device = at->second;
-    device.identity = at->first;
-    device.name = named.device;
-    device.tags = named.tags;
+    device.identity = &at->first;
     device.number = reader.get_varint();
     device.heard = reader.get_sint();
     device.wake = reader.get_sint();
-    device.watermarks.assign(state.shapes_.size(), no_time);
+    device.watermarks = std::make_unique<std::int64_t[]>(state.shapes_.size());
+    std::fill_n(device.watermarks.get(), state.shapes_.size(), no_time);
     for (const auto& window : today) {
       const std::int64_t time = get_time(reader);
       if (window) device.watermarks[*window] = time;
     }
     device.page = &page;
     page.devices.push_back(&device);
-    page.cost += device.identity.size();
-    state.wakes_.insert({device.wake, device.number, &device});
+    page.cost += device.identity->size();
+    state.wakes_.set(device, device.wake);
     for (std::uint64_t series_left = reader.get_varint(); series_left > 0 && reader.ok(); --series_left) {
-      named.metric = get_text(reader);
-      const std::string unit = get_text(reader);
-      compose_identity(named, identity);
+      const std::string metric = get_text(reader), unit = get_text(reader);
       WindowSeries* series = nullptr;
       for (std::uint64_t keys = reader.get_varint(); keys > 0 && reader.ok(); --keys) {
         const std::uint64_t window = reader.get_varint(), number = reader.get_varint();
@@ -287,7 +269,7 @@ bool WindowPages::decode_page(WindowEngine& engine, WindowPage& page, BytesView 
         std::int64_t before = 0;
         for (std::uint64_t n = reader.get_varint(); n > 0 && reader.ok(); --n) before = panes.emplace_back(get_pane(reader, before)).start;
         if (window >= today.size() || !today[window]) continue;
-        if (!series) series = &state.add_series(device, identity, named.metric, unit);
+        if (!series) series = &state.add_series(device, metric, unit);
         WindowKey* key = restore_key(state, *series, *today[window], number);
         if (!key) {
           ++dropped;
@@ -296,21 +278,18 @@ bool WindowPages::decode_page(WindowEngine& engine, WindowPage& page, BytesView 
         key->floor = floor;
         restore_panes(state, *key, std::move(panes));
       }
-      if (series && !series->keys) {
-        device.series.pop_back();
-        state.series_.erase(state.series_.find(identity));
-      }
+      if (series && !series->keys) std::erase_if(device.series, [&](const auto& s) { return s.get() == series; });
     }
     if (!device.series.empty()) continue;
-    state.wakes_.erase({device.wake, device.number, &device});  // none of its windows is configured any longer
+    state.wakes_.remove(device);  // none of its windows is configured any longer
     page.devices.pop_back();
-    page.cost -= device.identity.size();
+    page.cost -= device.identity->size();
     state.devices_.erase(at);
   }
   return reader.ok();
 }
 
-WindowKey* WindowPages::restore_key(WindowState& state, WindowSeries& series, std::uint32_t window, std::uint64_t number) {
+WindowKey* WindowPages::restore_key(WindowState& state, WindowSeries& series, std::uint16_t window, std::uint64_t number) {
   const WindowLimits& limits = state.shapes_[window].limits;
   if (state.keys_[window] >= limits.keys_max || state.bytes_[window] + WindowState::cost_of(series) > limits.bytes_max) return nullptr;
   return &state.add_key(series, window, number);
@@ -354,7 +333,7 @@ Status WindowPages::restore_blob(WindowEngine& engine, BytesView blob) {
   for (std::uint64_t n = reader.get_varint(); n > 0 && reader.ok(); --n) {
     const std::uint64_t definition = reader.get_fixed64();
     today.emplace_back();
-    for (std::uint32_t w = 0; w < configs.size(); ++w) {
+    for (std::uint16_t w = 0; w < configs.size(); ++w) {
       if (definition_in_blob(configs[w]) == definition) today.back() = w;
     }
   }
@@ -379,9 +358,9 @@ Status WindowPages::restore_blob(WindowEngine& engine, BytesView blob) {
     std::vector<WindowPane> panes;
     for (std::uint64_t count = reader.get_varint(); count > 0 && reader.ok(); --count) panes.push_back(get_pane(reader, 0));
     if (!reader.ok() || window >= today.size() || !today[window]) continue;
-    const std::size_t device_size = compose_identity(named, identity);
+    compose_identity(named, identity);
     WindowRefusal why{};
-    WindowKey* key = state.begin_key(*today[window], std::string_view(identity).substr(0, device_size), identity, named, 0, why);
+    WindowKey* key = state.begin_key(*today[window], identity, named, 0, why);
     if (!key || !key->panes.empty()) continue;
     if (const auto at = watermarks.find(joined); at != watermarks.end()) key->series->device->watermarks[*today[window]] = at->second;
     std::sort(panes.begin(), panes.end(), [](const WindowPane& a, const WindowPane& b) { return a.start < b.start; });

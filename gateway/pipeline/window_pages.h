@@ -44,12 +44,12 @@ class WindowPages {
   static Status restore_blob(WindowEngine& engine, BytesView blob);
 
  private:
-  using Indices = std::vector<std::optional<std::uint32_t>>;  // stored window -> today's, where the definition is the same
+  using Indices = std::vector<std::optional<std::uint16_t>>;  // stored window -> today's, where the definition is the same
 
   static Bytes encode_head(const WindowEngine& engine);
   static Bytes encode_page(const WindowEngine& engine, const WindowPage& page);
   static bool decode_page(WindowEngine& engine, WindowPage& page, BytesView bytes, const Indices& today, std::size_t& dropped);
-  static WindowKey* restore_key(WindowState& state, WindowSeries& series, std::uint32_t window, std::uint64_t number);
+  static WindowKey* restore_key(WindowState& state, WindowSeries& series, std::uint16_t window, std::uint64_t number);
   static void restore_panes(WindowState& state, WindowKey& key, std::vector<WindowPane> panes);
   static std::string piece_name(std::uint32_t page, std::uint32_t chunk);
 };

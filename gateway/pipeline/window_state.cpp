@@ -20,17 +20,19 @@ const char* window_refusal_name(WindowRefusal why) {
   return names[static_cast<std::size_t>(why)];
 }
 
-std::size_t compose_identity(const Record& record, std::string& identity) {
+void compose_identity(const Record& record, std::string& identity) {
   identity.clear();
   add_key_part(identity, record.device);
-  identity += static_cast<char>(std::min<std::size_t>(record.tags.size(), 255));
   for (const auto& [name, value] : record.tags) {
     add_key_part(identity, name);
     add_key_part(identity, value);
   }
-  const std::size_t device = identity.size();
-  add_key_part(identity, record.metric);
-  return device;
+}
+
+void split_identity(std::string_view identity, std::string& device, Tags& tags) {
+  std::string_view part, value;
+  if (take_key_part(identity, part)) device = part;
+  while (take_key_part(identity, part) && take_key_part(identity, value)) tags.emplace_back(part, value);
 }
 
 WindowPane* WindowKey::find(std::int64_t start) {
@@ -41,33 +43,40 @@ WindowPane* WindowKey::find(std::int64_t start) {
 
 WindowState::WindowState(std::vector<Shape> shapes) : shapes_(std::move(shapes)), keys_(shapes_.size()), bytes_(shapes_.size()) {}
 
-WindowSeries* WindowState::find(std::string_view identity) {
-  const auto found = series_.find(identity);
-  return found == series_.end() ? nullptr : &found->second;
+WindowSeries* WindowDevice::find(std::string_view metric) const {
+  const auto at = std::lower_bound(series.begin(), series.end(), metric, [](const auto& s, std::string_view m) { return s->metric() < m; });
+  return at != series.end() && (*at)->metric() == metric ? at->get() : nullptr;
 }
 
-WindowKey* WindowState::key_of(WindowSeries& series, std::uint32_t window) {
+WindowDevice* WindowState::find(std::string_view identity) {
+  const auto found = devices_.find(identity);
+  return found == devices_.end() ? nullptr : &found->second;
+}
+
+WindowKey* WindowState::key_of(const WindowSeries& series, std::uint16_t window) {
   WindowKey* key = series.keys.get();
   while (key && key->window < window) key = key->next.get();
   return key && key->window == window ? key : nullptr;
 }
 
-std::size_t WindowState::cost_of(const WindowSeries& series) { return key_cost + series.identity.size() + series.unit.size(); }
+std::size_t WindowState::cost_of(const WindowSeries& series) { return key_cost + series.device->identity->size() + series.names.size(); }
 
-std::size_t WindowState::pane_cost(const WindowKey& key) const {
+std::size_t WindowState::pane_cost(const WindowKey& key) {
   return key.panes.size() > panes_free ? (key.panes.size() - panes_free) * pane_cost_each : 0;
 }
 
 // ---- keys -----------------------------------------------------------------------------------------------------------
 
-WindowKey* WindowState::begin_key(std::uint32_t window, std::string_view device_identity, std::string_view identity, const Record& reading,
-                                  std::int64_t passed, WindowRefusal& why) {
-  WindowSeries* series = find(identity);
+WindowKey* WindowState::begin_key(std::uint16_t window, std::string_view identity, const Record& reading, std::int64_t passed,
+                                  WindowRefusal& why) {
+  WindowDevice* device = find(identity);
+  WindowSeries* series = device ? device->find(reading.metric) : nullptr;
   if (series) {
     if (WindowKey* key = key_of(*series, window)) return key;
   }
   const WindowLimits& limits = shapes_[window].limits;
-  if (identity.size() + reading.unit.size() > window_identity_bytes_max || reading.tags.size() >= 255) {
+  const std::size_t names = identity.size() + (series ? series->names.size() : reading.metric.size() + reading.unit.size());
+  if (names > window_identity_bytes_max) {
     why = WindowRefusal::name;
     return nullptr;
   }
@@ -75,25 +84,23 @@ WindowKey* WindowState::begin_key(std::uint32_t window, std::string_view device_
     why = WindowRefusal::keys;
     return nullptr;
   }
-  if (bytes_[window] + key_cost + identity.size() + (series ? series->unit : reading.unit).size() > limits.bytes_max) {
+  if (bytes_[window] + key_cost + names > limits.bytes_max) {
     why = WindowRefusal::bytes;
     return nullptr;
   }
-  if (!series) series = &add_series(device_of(device_identity, reading, passed), identity, reading.metric, reading.unit);
+  if (!series) series = &add_series(device ? *device : device_of(identity, passed), reading.metric, reading.unit);
   return &add_key(*series, window, next_key_++);
 }
 
-WindowDevice& WindowState::device_of(std::string_view identity, const Record& reading, std::int64_t passed) {
-  if (const auto found = devices_.find(identity); found != devices_.end()) return found->second;
+WindowDevice& WindowState::device_of(std::string_view identity, std::int64_t passed) {
   const auto at = devices_.try_emplace(std::string(identity)).first;
   WindowDevice& device = at->second;
-  device.identity = at->first;
-  device.name = reading.device;
-  device.tags = reading.tags;
+  device.identity = &at->first;
   device.number = next_device_++;
-  device.watermarks.assign(shapes_.size(), no_time);
+  device.watermarks = std::make_unique<std::int64_t[]>(shapes_.size());
+  std::fill_n(device.watermarks.get(), shapes_.size(), no_time);
   device.heard = device.wake = passed;
-  wakes_.insert({device.wake, device.number, &device});
+  wakes_.set(device, device.wake);
   place_on_page(device);
   return device;
 }
@@ -102,22 +109,21 @@ void WindowState::place_on_page(WindowDevice& device) {
   if (pages_.empty() || pages_.rbegin()->second.cost >= page_cost_max) pages_[next_page_].number = next_page_, ++next_page_;
   device.page = &pages_.rbegin()->second;
   device.page->devices.push_back(&device);
-  device.page->cost += device.identity.size();
+  device.page->cost += device.identity->size();
   device.page->changed = true;
 }
 
-WindowSeries& WindowState::add_series(WindowDevice& device, std::string_view identity, const std::string& metric, const std::string& unit) {
-  const auto at = series_.try_emplace(std::string(identity)).first;
-  WindowSeries& series = at->second;
-  series.device = &device;
-  series.identity = at->first;
-  series.metric = metric;
-  series.unit = unit;
-  device.series.push_back(&series);
-  return series;
+WindowSeries& WindowState::add_series(WindowDevice& device, std::string_view metric, std::string_view unit) {
+  auto series = std::make_unique<WindowSeries>();
+  series->device = &device;
+  series->names.reserve(metric.size() + unit.size());
+  series->names.append(metric).append(unit);
+  series->metric_size = static_cast<std::uint16_t>(metric.size());
+  const auto at = std::lower_bound(device.series.begin(), device.series.end(), metric, [](const auto& s, std::string_view m) { return s->metric() < m; });
+  return **device.series.insert(at, std::move(series));
 }
 
-WindowKey& WindowState::add_key(WindowSeries& series, std::uint32_t window, std::uint64_t number) {
+WindowKey& WindowState::add_key(WindowSeries& series, std::uint16_t window, std::uint64_t number) {
   std::unique_ptr<WindowKey>* place = &series.keys;
   while (*place && (*place)->window < window) place = &(*place)->next;
   auto key = std::make_unique<WindowKey>();
@@ -162,18 +168,10 @@ WindowPane* WindowState::begin_pane(WindowKey& key, std::int64_t start, WindowRe
 
 // Keeps the device's agenda as its keys are.
 void WindowState::set_oldest_open(WindowKey& key, std::optional<std::int64_t> start) {
-  const Shape& shape = shapes_[key.window];
-  const auto due = [&](std::int64_t from) { return WindowDevice::Due{from + shape.size + shape.idle_close, key.number, &key}; };
-  std::set<WindowDevice::Due>& agenda = key.series->device->due;
-  auto node = agenda.extract(due(key.oldest_open));
-  if (!start) return;
+  WindowAgenda<WindowKey>& agenda = key.series->device->due;
+  if (!start) return agenda.remove(key);
   key.oldest_open = *start;
-  if (node.empty()) {
-    agenda.insert(due(*start));
-  } else {
-    node.value() = due(*start);
-    agenda.insert(std::move(node));
-  }
+  agenda.set(key, *start + shapes_[key.window].size + shapes_[key.window].idle_close);
 }
 
 void WindowState::close(WindowKey& key, WindowPane& pane) {
@@ -226,10 +224,8 @@ void WindowState::forget_panes_from(WindowKey& key, std::int64_t from) {
 
 void WindowState::wake_at(WindowDevice& device, std::int64_t when) {
   if (device.wake == when) return;
-  auto node = wakes_.extract(Wake{device.wake, device.number, &device});
   device.wake = when;
-  node.value().at = when;
-  wakes_.insert(std::move(node));
+  wakes_.set(device, when);
   changed(device);
 }
 
@@ -243,24 +239,23 @@ std::vector<WindowDevice*> WindowState::devices_in_order() {
 
 void WindowState::forget(WindowDevice& device) {
   MILLRACE_CHECK(device.unsettled == 0);  // what is open or revised is on a list of ours
-  for (WindowSeries* series : device.series) {
+  WindowPage& page = *device.page;
+  for (const auto& series : device.series) {
     for (const WindowKey* key = series->keys.get(); key; key = key->next.get()) {
       --keys_[key->window];
       bytes_[key->window] -= cost_of(*series) + pane_cost(*key);
-      device.page->cost -= cost_of(*series);
+      page.cost -= cost_of(*series);
     }
-    series_.erase(series_.find(series->identity));
   }
-  wakes_.erase(Wake{device.wake, device.number, &device});
-  WindowPage& page = *device.page;
+  wakes_.remove(device);
   std::erase(page.devices, &device);
-  page.cost -= device.identity.size();
+  page.cost -= device.identity->size();
   page.changed = true;
   if (page.devices.empty()) {
     if (page.stored_chunks > 0) pages_gone_.emplace_back(page.number, page.stored_chunks);
     pages_.erase(page.number);
   }
-  devices_.erase(devices_.find(device.identity));
+  devices_.erase(devices_.find(*device.identity));
 }
 
 bool WindowState::crowded() const {

@@ -6,13 +6,11 @@
 // state, so that an engine restored from a snapshot does the same in the same order.
 #pragma once
 
-#include <array>
 #include <cstdint>
 #include <limits>
 #include <map>
 #include <memory>
 #include <optional>
-#include <set>
 #include <string>
 #include <string_view>
 #include <unordered_map>
@@ -43,14 +41,63 @@ struct WindowPane {
   bool closed = false, revised = false;
 };
 
+// Who is due when: a heap whose items know their place in it. Equal times go by number.
+template <typename Item>
+class WindowAgenda {
+ public:
+  struct Entry {
+    std::int64_t at;
+    Item* item;
+    bool operator<(const Entry& other) const { return at != other.at ? at < other.at : item->number < other.item->number; }
+  };
+  bool empty() const { return heap_.empty(); }
+  const Entry& first() const { return heap_.front(); }
+  void set(Item& item, std::int64_t at) {
+    if (item.place == 0) {
+      heap_.push_back({at, &item});
+      item.place = static_cast<std::uint32_t>(heap_.size());
+    }
+    heap_[item.place - 1].at = at;
+    settle(item.place - 1);
+  }
+  void remove(Item& item) {
+    if (item.place == 0) return;
+    const std::size_t hole = item.place - 1;
+    item.place = 0;
+    const Entry last = heap_.back();
+    heap_.pop_back();
+    if (hole == heap_.size()) return;
+    put(hole, last);
+    settle(hole);
+  }
+
+ private:
+  void put(std::size_t place, const Entry& entry) {
+    heap_[place] = entry;
+    entry.item->place = static_cast<std::uint32_t>(place + 1);
+  }
+  void settle(std::size_t place) {
+    const Entry entry = heap_[place];
+    for (; place > 0 && entry < heap_[(place - 1) / 2]; place = (place - 1) / 2) put(place, heap_[(place - 1) / 2]);
+    for (std::size_t child; (child = 2 * place + 1) < heap_.size(); place = child) {
+      if (child + 1 < heap_.size() && heap_[child + 1] < heap_[child]) ++child;
+      if (!(heap_[child] < entry)) break;
+      put(place, heap_[child]);
+    }
+    put(place, entry);
+  }
+
+  std::vector<Entry> heap_;
+};
+
 struct WindowDevice;
 struct WindowSeries;
 
-// One series in one window.
+// One series in one window. There is one for each metric of each device: its bytes count.
 struct WindowKey {
   WindowSeries* series = nullptr;
-  std::uint32_t window = 0;
-  std::uint32_t open = 0;                // panes that were not emitted yet
+  std::uint16_t window = 0, open = 0;    // panes that were not emitted yet
+  std::uint32_t place = 0;               // on its device's agenda, where it is with an open pane
   std::uint64_t number = 0;              // in order of first reading: emissions keep it
   std::int64_t floor = no_time;          // what starts before this was forgotten: it is never begun a second time
   std::int64_t oldest_open = 0;          // start; when `open` is not 0
@@ -62,36 +109,34 @@ struct WindowKey {
 
 struct WindowSeries {
   WindowDevice* device = nullptr;
-  std::string_view identity;             // its place in the table
-  std::string metric, unit;
   std::unique_ptr<WindowKey> keys;       // by window
+  std::string names;                     // metric and unit, side by side
+  std::uint16_t metric_size = 0;
+
+  std::string_view metric() const { return std::string_view(names).substr(0, metric_size); }
+  std::string_view unit() const { return std::string_view(names).substr(metric_size); }
 };
 
 struct WindowPage {
   std::uint32_t number = 0;
+  std::uint32_t stored_chunks = 0;       // pieces it lies in
   std::vector<WindowDevice*> devices;
   std::size_t cost = 0;                  // of its devices, about what it takes
-  std::uint32_t stored_chunks = 0;       // pieces it lies in
   bool changed = true;
 };
 
 struct WindowDevice {
-  std::string_view identity;
-  std::string name;
-  Tags tags;
-  std::uint64_t number = 0;              // in order of first reading
-  std::vector<std::int64_t> watermarks;  // by window: newest event time taken
-  std::int64_t heard = 0, wake = 0;      // when it last spoke, and when to look at it; in time that passed
+  const std::string* identity = nullptr;        // name and tags, compose_identity()
+  std::uint64_t number = 0;                     // in order of first reading
+  std::int64_t heard = 0, wake = 0;             // when it last spoke, and when to look at it; in time that passed
+  std::unique_ptr<std::int64_t[]> watermarks;   // by window: newest event time taken
   WindowPage* page = nullptr;
-  std::uint32_t unsettled = 0;           // panes that are open or revised
-  std::vector<WindowSeries*> series;
-  struct Due {
-    std::int64_t at;                     // end of the oldest open pane, and idle_close
-    std::uint64_t number;
-    WindowKey* key;
-    bool operator<(const Due& other) const { return at != other.at ? at < other.at : number < other.number; }
-  };
-  std::set<Due> due;                     // keys with an open pane
+  std::uint32_t place = 0;                      // on the agenda of devices
+  std::uint32_t unsettled = 0;                  // panes that are open or revised
+  std::vector<std::unique_ptr<WindowSeries>> series;  // by metric
+  WindowAgenda<WindowKey> due;                  // the end of a key's oldest open pane, and idle_close
+
+  WindowSeries* find(std::string_view metric) const;
 };
 
 class WindowState {
@@ -104,11 +149,10 @@ class WindowState {
   WindowState(WindowState&&) = default;
   WindowState& operator=(WindowState&&) = default;
 
-  WindowSeries* find(std::string_view identity);
-  // The key of `reading` in `window`, begun when there is none. Null: refused, and why.
-  WindowKey* begin_key(std::uint32_t window, std::string_view device_identity, std::string_view identity, const Record& reading,
-                       std::int64_t passed, WindowRefusal& why);
-  static WindowKey* key_of(WindowSeries& series, std::uint32_t window);
+  WindowDevice* find(std::string_view identity);
+  // The key of `reading` in `window`, begun when there is none. Null: refused, and why. `identity` is its device's.
+  WindowKey* begin_key(std::uint16_t window, std::string_view identity, const Record& reading, std::int64_t passed, WindowRefusal& why);
+  static WindowKey* key_of(const WindowSeries& series, std::uint16_t window);
 
   // The pane of `key` that starts at `start`, begun when there is none. For want of room the oldest closed pane of the key is
   // given up before the new one is refused (null). Valid until the next change of the key.
@@ -123,47 +167,37 @@ class WindowState {
 
   // Devices by when they want to be looked at.
   void wake_at(WindowDevice& device, std::int64_t when);
-  WindowDevice* first_to_wake() { return wakes_.empty() ? nullptr : wakes_.begin()->device; }
+  WindowDevice* first_to_wake() { return wakes_.empty() ? nullptr : wakes_.first().item; }
   std::vector<WindowDevice*> devices_in_order();
   void forget(WindowDevice& device);
   // More than three quarters of some bound are taken.
   bool crowded() const;
 
   std::uint64_t unsettled() const { return unsettled_; }
-  std::size_t keys(std::uint32_t window) const { return keys_[window]; }
-  std::size_t bytes(std::uint32_t window) const { return bytes_[window]; }
+  std::size_t keys(std::size_t window) const { return keys_[window]; }
+  std::size_t bytes(std::size_t window) const { return bytes_[window]; }
   std::uint64_t given_up() const { return given_up_; }
 
   static void changed(const WindowDevice& device) { device.page->changed = true; }
 
  private:
   friend class WindowPages;  // how it is stored
-  struct Wake {
-    std::int64_t at;
-    std::uint64_t number;
-    WindowDevice* device;
-    bool operator<(const Wake& other) const { return at != other.at ? at < other.at : number < other.number; }
-  };
   struct Hash {
     using is_transparent = void;
     std::size_t operator()(std::string_view text) const { return std::hash<std::string_view>{}(text); }
   };
-  template <typename Value>
-  using Table = std::unordered_map<std::string, Value, Hash, std::equal_to<>>;
 
-  WindowDevice& device_of(std::string_view identity, const Record& reading, std::int64_t passed);
+  WindowDevice& device_of(std::string_view identity, std::int64_t passed);
   void place_on_page(WindowDevice& device);
-  WindowKey& add_key(WindowSeries& series, std::uint32_t window, std::uint64_t number);
-  WindowSeries& add_series(WindowDevice& device, std::string_view identity, const std::string& metric, const std::string& unit);
+  WindowSeries& add_series(WindowDevice& device, std::string_view metric, std::string_view unit);
+  WindowKey& add_key(WindowSeries& series, std::uint16_t window, std::uint64_t number);
   static std::size_t cost_of(const WindowSeries& series);
-  std::size_t pane_cost(const WindowKey& key) const;
+  static std::size_t pane_cost(const WindowKey& key);
   void set_oldest_open(WindowKey& key, std::optional<std::int64_t> start);
-  void restored(WindowKey& key);
 
   std::vector<Shape> shapes_;
-  Table<WindowDevice> devices_;
-  Table<WindowSeries> series_;
-  std::set<Wake> wakes_;
+  std::unordered_map<std::string, WindowDevice, Hash, std::equal_to<>> devices_;
+  WindowAgenda<WindowDevice> wakes_;
   std::map<std::uint32_t, WindowPage> pages_;
   std::vector<std::pair<std::uint32_t, std::uint32_t>> pages_gone_;  // number, and pieces it lies in
   std::vector<std::pair<WindowKey*, std::int64_t>> revised_;
@@ -172,8 +206,8 @@ class WindowState {
   std::uint32_t next_page_ = 1;
 };
 
-// Device and tags of a record, and the metric behind them, each part behind its length; `identity` begins with the device's,
-// which ends at the returned place. The buffer keeps its room.
-std::size_t compose_identity(const Record& record, std::string& identity);
+// Device and tags of a record, each part behind its length. The buffer keeps its room.
+void compose_identity(const Record& record, std::string& identity);
+void split_identity(std::string_view identity, std::string& device, Tags& tags);
 
 }  // namespace millrace

@@ -1,6 +1,7 @@
 #include <doctest/doctest.h>
 #include <sys/stat.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <fstream>
 
@@ -184,4 +185,20 @@ TEST_CASE("config: a Kafka uplink, its defaults, and what does not go together")
     CHECK(errors_of(head + line + "\n").find(words) != std::string::npos);
   }
   CHECK(errors_of("[[uplinks.kafka]]\nname = \"k\"\nservers = [\"kafka://a\"]\n").find("is not HOST:PORT") != std::string::npos);
+}
+
+TEST_CASE("config: windows share an eighth of the log for their state, unless they are told otherwise") {
+  const auto windows_of = [](const std::string& content) {
+    const LoadedConfig loaded = load_config(minimal + content, "m.toml");
+    CHECK(format_errors("m.toml", loaded.errors) == "");
+    return loaded.config.windows;
+  };
+  const std::string two = "[[windows]]\nname = \"a\"\n[[windows]]\nname = \"b\"\n";
+  CHECK(windows_of(two)[1].state_max == 8 << 20);
+  CHECK(windows_of("[log]\nmax_size = \"16MiB\"\n" + two)[1].state_max == 1 << 20);
+  CHECK(windows_of("[log]\nmax_size = \"16MiB\"\n" + two + "state_max = \"3MiB\"\n")[0].state_max == 1 << 20);
+  CHECK(windows_of("[log]\nmax_size = \"16MiB\"\n" + two + "state_max = \"3MiB\"\n")[1].state_max == 3 << 20);
+  CHECK(errors_of("[[windows]]\nname = \"a\"\nstate_max = \"1KiB\"\n").find("state_max") != std::string::npos);
+  const auto warned = load_config(minimal + std::string("[[windows]]\nname = \"a\"\nsize = \"1s\"\nallowed_lateness = \"1h\"\n"), "m.toml").warnings;
+  CHECK(std::any_of(warned.begin(), warned.end(), [](const std::string& w) { return w.find("the newest 2048") != std::string::npos; }));
 }

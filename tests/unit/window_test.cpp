@@ -213,7 +213,7 @@ TEST_CASE("windows: names too long are refused and counted, and the others' wind
   store.take(engine);
   CHECK(store.bytes() < 500);
   // At the bound: device, tags, metric and unit together.
-  const std::size_t others = 2 + 1 + 2;  // the device's length, the count of tags, and the metric behind its length
+  const std::size_t others = 2 + 1;  // the device's length, and the metric
   Record longest = reading(t0, 1);
   longest.device = std::string(window_identity_bytes_max - others, 'd');
   engine.feed(longest, out);
