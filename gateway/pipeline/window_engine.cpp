@@ -137,8 +137,9 @@ void WindowEngine::add(WindowKey& key, std::int64_t time, double value, std::vec
   WindowRefusal why{};
   WindowPane* pane = state_.begin_pane(key, start, why);
   if (!pane) {
-    refuse(key.window, stats_[key.window].refused[static_cast<std::size_t>(why)], *device.identity, key.series->metric());
-    return;
+    Record named;
+    split_identity(*device.identity, named.device, named.tags);
+    return refuse(key.window, stats_[key.window].refused[static_cast<std::size_t>(why)], named.device, key.series->metric());
   }
   pane->min = pane->count == 0 ? value : std::min(pane->min, value);
   pane->max = pane->count == 0 ? value : std::max(pane->max, value);
