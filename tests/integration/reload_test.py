@@ -627,7 +627,7 @@ class UnderLoad(ReloadSite):
         by_name = {part["name"]: part for part in parts}
         for uplink in ("steady", "second"):
             wait_for(lambda: collector.count(uplink, by_name[uplink]["value"]), said + f"{uplink} sends as configured last", 60)
-            wait_for(lambda: not collector.missing(uplink, "", [4711]), said + f"{uplink}: the last line of the scale", 60)
+            wait_for(lambda: not collector.missing(uplink, "scale", [4711]), said + f"{uplink}: the last line of the scale", 60)
             for one in devices + field:
                 wait_for(lambda: not collector.missing(uplink, one.name, one.acknowledged),
                          said + f"{uplink}: all {len(one.acknowledged)} of {one.name}", 60)
