@@ -66,7 +66,7 @@ MqttEndpoint::MqttEndpoint(Loop& loop, Rng& rng, Intake& intake, const ClockTrus
       lobby_(loop, {config_.connect_rate, config_.connect_timeout},
              {[this](Lobby::Guest guest, std::unique_ptr<Stream> stream) { let_in(guest, std::move(stream)); },
               [this](Lobby::Guest guest) { send_away(guest); }}),
-      sessions_(intake, config_.name),
+      sessions_(intake, config_.name, config_.listen),
       up_(metrics.gauge("millrace_input_up", "Whether the input is connected", {{"input", config_.name}})),
       connections_(metrics.gauge("millrace_endpoint_connections", "Devices connected", {{"input", config_.name}})),
       connections_allowed_(metrics.gauge("millrace_endpoint_connections_allowed", "Connections there may be: connections_max, or what the descriptors leave",

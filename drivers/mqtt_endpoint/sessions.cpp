@@ -9,7 +9,7 @@ std::string session_key(const Principal& owner, std::string_view client) {
   return text(static_cast<char>(owner.kind), owner.name.size(), ":", owner.name, "/", client);
 }
 
-std::string EndpointSessions::state_name(std::string_view key) const { return text("session/", input_.size(), ":", input_, "/", key); }
+std::string EndpointSessions::state_name(std::string_view key) const { return text("session/", address_.size(), ":", address_, "/", key); }
 
 bool EndpointSessions::read(const std::string& name, Instant now, Session& out) const {
   const auto bytes = intake_.state(name);

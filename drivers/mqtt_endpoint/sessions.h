@@ -40,7 +40,9 @@ class EndpointSessions {
     EndpointConnection::Will will;
   };
 
-  EndpointSessions(Intake& intake, std::string input) : intake_(intake), input_(std::move(input)) {}
+  // Sessions are kept by the address that devices connect to: for them that is the server. Kept by the input's name they would
+  // come back outdated when endpoints change names or places, and a new message would be taken for one they have seen.
+  EndpointSessions(Intake& intake, std::string input, std::string address) : intake_(intake), input_(std::move(input)), address_(std::move(address)) {}
 
   // How long they were alone before we started is not known for certain: each has its whole time again.
   void load(Instant now);
@@ -80,7 +82,7 @@ class EndpointSessions {
   bool erase(Sessions& from, Sessions::iterator session);
 
   Intake& intake_;
-  std::string input_;
+  std::string input_, address_;
   Sessions sessions_;
   Sessions unowned_;  // by client identifier: from before sessions had owners, and not of a user
   std::list<PendingWill> wills_;

@@ -81,7 +81,7 @@ TEST_CASE("sessions: each belongs to a principal, whatever clients and inputs ar
   const std::string inputs[] = {"a", "a.b", "ab"};
   std::uint16_t id = 0;
   for (const std::string& input : inputs) {
-    EndpointSessions sessions(intake, input);
+    EndpointSessions sessions(intake, input, input);
     for (const auto& [owner, client] : owners) {
       const std::string key = session_key(owner, client);
       CHECK_FALSE(sessions.find(key, owner, client));
@@ -95,7 +95,7 @@ TEST_CASE("sessions: each belongs to a principal, whatever clients and inputs ar
   CHECK(intake.kept.size() == std::size(inputs) * std::size(owners));
   id = 0;
   for (const std::string& input : inputs) {
-    EndpointSessions sessions(intake, input);
+    EndpointSessions sessions(intake, input, input);
     sessions.load(start);
     CHECK(sessions.size() == std::size(owners));
     for (const auto& [owner, client] : owners) {
@@ -115,7 +115,7 @@ TEST_CASE("sessions: those saved before they had owners are read and go on under
   intake.kept["endpoint/in/\x1f" "c1"] = session_holding(2);
   intake.kept["endpoint/in/\x1f" "c2"] = session_holding(3);
   intake.kept["endpoint/in2/\x1f" "c1"] = session_holding(4);
-  EndpointSessions sessions(intake, "in");
+  EndpointSessions sessions(intake, "in", "in");
   sessions.load(start);
   CHECK(sessions.size() == 3);
   // A user's is the user's.
@@ -132,7 +132,7 @@ TEST_CASE("sessions: those saved before they had owners are read and go on under
   CHECK(sessions.save(presses));
   CHECK_FALSE(intake.kept.contains("endpoint/in/\x1f" "c1"));
   CHECK(intake.kept.contains("endpoint/in2/\x1f" "c1"));
-  EndpointSessions again(intake, "in");
+  EndpointSessions again(intake, "in", "in");
   again.load(start);
   CHECK(again.size() == 3);
   REQUIRE(again.find(presses, press_1, "c1"));
