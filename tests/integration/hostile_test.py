@@ -113,6 +113,13 @@ class Town:
         except unittest.SkipTest as reason:
             self.stalls, self.no_stall = False, str(reason)
             self.site.mounted = False
+        try:
+            self.set_up()
+        except BaseException:
+            self.close()
+            raise
+
+    def set_up(self):
         site = self.site
         tls = site.tls()
         self.ca = f"{tls}/ca.pem"
@@ -142,7 +149,7 @@ class Town:
         self.honest = Process(["/usr/bin/python3", str(ROOT / "tests" / "support" / "honest.py"), json.dumps(plan), str(self.acknowledged)], site.folder / "honest.log")
         site.processes.append(self.honest)
         self.clients = len(plan)
-        wait_for(lambda: len({line.split()[1] for line in self.lines() if line[0].isdigit()}) == self.clients, "all honest devices are served")
+        wait_for(lambda: len({line.split()[1] for line in self.lines() if line[0].isdigit()}) == self.clients, "all honest devices are served", 60)
         self.undisturbed = 0.0
 
     def start(self):
