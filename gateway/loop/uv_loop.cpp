@@ -31,6 +31,8 @@ struct UvLoop::Uv {
   std::vector<std::unique_ptr<SignalBox>> signals;
   // One buffer for all streams: a read is delivered before the next one begins, and an idle connection costs no buffer.
   char read_buffer[64 << 10];
+  uv_prepare_t turning;
+  std::uint64_t turn = 1;  // of the loop
   Fd spare;  // given up for a moment where no other is left
   std::uint64_t turned_away = 0;
 
@@ -111,6 +113,7 @@ struct StreamBox {
   std::string peer;  // asked for once: a peer that has reset the connection has no address any more
   std::function<void(BytesView)> received;
   std::function<void(bool)> readable;
+  std::uint64_t read_in_turn = 0;
   std::size_t pending = 0;
   std::function<void()> closed;
   std::function<void(Status)> connected;
@@ -150,16 +153,20 @@ class UvStream final : public Stream {
 
   void pause() override { uv_read_stop(&box_->handle.stream); }
 
+  // One buffer a turn: libuv would read 32 of them from a peer that sends without end, before it looks at anybody else. Where
+  // there is no buffer it leaves the rest for the next turn.
   void resume() override {
     uv_read_start(
         &box_->handle.stream,
         [](uv_handle_t* handle, std::size_t, uv_buf_t* buf) {
-          auto* shared = static_cast<char*>(handle->loop->data);
-          *buf = uv_buf_init(shared, sizeof(UvLoop::Uv::read_buffer));
+          auto* uv = static_cast<UvLoop::Uv*>(handle->loop->data);
+          auto& last = static_cast<StreamBox*>(handle->data)->read_in_turn;
+          const bool had_his_turn = std::exchange(last, uv->turn) == uv->turn;
+          *buf = uv_buf_init(uv->read_buffer, had_his_turn ? 0 : sizeof uv->read_buffer);
         },
         [](uv_stream_t* stream, ssize_t got, const uv_buf_t* buf) {
           auto* box = static_cast<StreamBox*>(stream->data);
-          if (got == 0 || !box->received) return;
+          if (got == 0 || got == UV_ENOBUFS || !box->received) return;
           if (got < 0) uv_read_stop(stream);
           const auto received = box->received;  // a copy: it may destroy the Stream
           received(got < 0 ? BytesView{} : bytes_of({buf->base, static_cast<std::size_t>(got)}));
@@ -312,7 +319,11 @@ void watch(ListenerBox* box) {
 
 UvLoop::UvLoop() : thread_(std::this_thread::get_id()), uv_(std::make_unique<Uv>()) {
   MILLRACE_CHECK(uv_loop_init(&uv_->loop) == 0);
-  uv_->loop.data = uv_->read_buffer;
+  uv_->loop.data = uv_.get();
+  uv_prepare_init(&uv_->loop, &uv_->turning);
+  uv_->turning.data = uv_.get();
+  uv_prepare_start(&uv_->turning, [](uv_prepare_t* prepare) { ++static_cast<Uv*>(prepare->data)->turn; });
+  uv_unref(reinterpret_cast<uv_handle_t*>(&uv_->turning));  // it only counts
   MILLRACE_CHECK(uv_async_init(&uv_->loop, &uv_->wake, [](uv_async_t* wake) {
                    static_cast<UvLoop*>(wake->data)->run_posted();
                  }) == 0);
@@ -324,6 +335,7 @@ UvLoop::~UvLoop() {
   run_posted();
   for (auto& signal : uv_->signals) uv_close(reinterpret_cast<uv_handle_t*>(&signal->handle), nullptr);
   uv_close(reinterpret_cast<uv_handle_t*>(&uv_->wake), nullptr);
+  uv_close(reinterpret_cast<uv_handle_t*>(&uv_->turning), nullptr);
   uv_run(&uv_->loop, UV_RUN_DEFAULT);
   uv_loop_close(&uv_->loop);
 }

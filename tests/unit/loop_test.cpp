@@ -132,3 +132,38 @@ TEST_CASE("loop: who waits to be read is told when his peer speaks or leaves, an
   loop.run();
   CHECK(heard == "hello");
 }
+
+TEST_CASE("loop: who sends without end is read one buffer a turn, so that his neighbours have theirs") {
+  UvLoop loop;
+  std::vector<std::unique_ptr<Stream>> streams;
+  std::vector<std::size_t> heard(2);
+  std::size_t biggest = 0, this_turn = 0;
+  auto door = loop.listen("127.0.0.1:0", [&](std::unique_ptr<Stream> stream) {
+    const std::size_t at = streams.size();
+    streams.push_back(std::move(stream));
+    streams[at]->read([&, at](BytesView bytes) {
+      heard[at] += bytes.size();
+      this_turn += at == 0 ? bytes.size() : 0;
+      biggest = std::max(biggest, this_turn);
+      if (heard[0] == 4'000'000 && heard[1] == 1) loop.stop();
+    });
+  });
+  REQUIRE(door.ok());
+  const Fd greedy = call(door.value()->port()), modest = call(door.value()->port());
+  ::fcntl(greedy.get(), F_SETFL, O_NONBLOCK);
+  const std::string much(1 << 20, 'x');
+  std::size_t sent = 0;
+  const std::function<void()> turn = [&] {  // once a turn of the loop
+    this_turn = 0;
+    if (streams.size() == 2 && sent < 4'000'000) {
+      const ssize_t n = ::send(greedy.get(), much.data(), std::min<std::size_t>(much.size(), 4'000'000 - sent), MSG_NOSIGNAL);
+      if (n > 0) sent += static_cast<std::size_t>(n);
+      if (sent == 4'000'000) REQUIRE(::send(modest.get(), "y", 1, 0) == 1);
+    }
+    loop.post(turn);
+  };
+  loop.post(turn);
+  loop.run();
+  CHECK(heard[0] == 4'000'000);
+  CHECK(biggest <= 2 * (64 << 10));  // the turn's own task may come before or after its read
+}
