@@ -29,7 +29,9 @@ from endpoint_test import Raw, connect, packet, publish, text  # noqa: E402
 from testsite import BUILD, DiskSite, Process, Site, free_port, wait_for  # noqa: E402
 
 ATTACK = float(os.environ.get("MILLRACE_ATTACK_SECONDS", "3"))
-P99_FACTOR, P99_FLOOR = 5, 0.4           # seconds
+# The undisturbed value is mostly ack_interval, the disturbed one mostly CPU, of which a sanitizer takes several times as much.
+SANITIZED = b"__asan_init" in (BUILD / "millrace").read_bytes() if (BUILD / "millrace").exists() else False
+P99_FACTOR, P99_FLOOR = 5, 2.0 if SANITIZED else 0.4  # seconds
 MEMORY_MB = 96                           # more than before an attack
 RATE = 25                                # readings a second of each honest device
 BASE = 1_790_000_000
