@@ -184,6 +184,7 @@ struct PahoClient::Shared : std::enable_shared_from_this<PahoClient::Shared>, ::
       return;
     }
     if (message.qos == 2 && taken.erase(static_cast<std::uint16_t>(message.msgid)) > 0) return;
+    if (!welcomed) return refuse({mqtt::protocol_error, "it came before the CONNACK"});
     if (const mqtt::Fault fault = publish_fault(options.version, topic, message); !fault.ok()) return refuse(fault);
     ArrivedMessage arrived;
     arrived.topic = topic;
