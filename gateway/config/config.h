@@ -36,6 +36,8 @@ struct GatewayConfig {
   bool operator==(const GatewayConfig&) const = default;
 };
 
+constexpr std::uint64_t log_state_share = 4;  // all state together may take this share of the log: 1 / log_state_share
+
 struct LogConfig {
   std::string path = "/var/lib/millrace/log";
   std::uint64_t max_size = 512 << 20;
@@ -114,7 +116,7 @@ struct EndpointConfig {               // [[inputs.mqtt_endpoint]]
   Duration ack_interval = std::chrono::milliseconds(50);
   std::uint16_t receive_maximum = 1000;
   std::uint64_t packet_max = 64 << 10;
-  std::size_t connections_max = 4000, sessions_max = 10'000;
+  std::size_t connections_max = 4000, sessions_max = 10'000;  // default: or what the log has room for
   std::size_t connect_rate = 200;     // a second
   Duration connect_timeout = std::chrono::seconds(10);
   Duration keep_alive_max = std::chrono::minutes(10);

@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <map>
 #include <set>
 
 #include "base/files.h"
@@ -244,6 +245,8 @@ void read_acl(Section& section, AclConfig& out, const EndpointConfig& input) {
   section.finish();
 }
 
+constexpr std::size_t sessions_max_open = SIZE_MAX, sessions_max_default = 10'000;
+
 void read_endpoint(Section& section, EndpointConfig& out, std::set<std::string>& names) {
   read_name(section, "inputs.mqtt_endpoint", out.name, names);
   read_listen(section, out.listen);
@@ -275,7 +278,8 @@ void read_endpoint(Section& section, EndpointConfig& out, std::set<std::string>&
   };
   number("receive_maximum", 1, 10'000, out.receive_maximum);
   number("connections_max", 1, 100'000, out.connections_max);
-  number("sessions_max", 0, 1'000'000, out.sessions_max);
+  out.sessions_max = sessions_max_open;
+  if (section.has("sessions_max")) number("sessions_max", 0, 1'000'000, out.sessions_max);
   number("connect_rate", 1, 100'000, out.connect_rate);
   section.size("packet_max", 128, 1 << 20, out.packet_max);
   section.duration("connect_timeout", 1s, 5min, out.connect_timeout);
@@ -334,17 +338,56 @@ void read_window(Section& section, WindowConfig& out, std::set<std::string>& nam
   section.finish();
 }
 
-// What the configuration does not bound takes an eighth of the log at most, however many windows there are.
-void bound_window_state(Config& config, std::vector<std::string>& warnings) {
-  for (WindowConfig& window : config.windows) {
-    if (window.state_max == 0) {
-      window.state_max = std::clamp<std::uint64_t>(config.log.max_size / 8 / config.windows.size(), 64 << 10, 8 << 20);
-    }
+// A session in the log: 1,024 identifiers held and as many digests remembered, and the names.
+constexpr std::uint64_t session_state_bytes = 4608;
+using StateLines = std::map<std::string, int>;  // where the windows and endpoints of a name stand
+
+void warn_of_lateness(const Config& config, std::vector<std::string>& warnings) {
+  for (const WindowConfig& window : config.windows) {
     if (window.allowed_lateness / window.size >= static_cast<std::int64_t>(window_panes_max)) {
       warnings.push_back(text("window \"", window.name, "\": allowed_lateness holds more than ", window_panes_max,
                               " windows; of each device and metric no more than the newest ", window_panes_max, " are kept for late readings"));
     }
   }
+}
+
+// Windows and sessions are kept in the log's state, which may take a quarter of it. What the configuration leaves open is made
+// to fit: windows take an eighth of the log at most, sessions what is left. What it says and does not fit is an error.
+void bound_state(Config& config, const StateLines& lines, LoadedConfig& loaded) {
+  const std::uint64_t space = config.log.max_size / log_state_share;
+  const auto too_much = [&](int line, const std::string& what) {
+    loaded.errors.push_back({line, 1, text(what, " does not fit the log: all state may take a quarter of log.max_size, ", format_size(static_cast<double>(space)))});
+  };
+  std::uint64_t windows = 0;
+  for (WindowConfig& window : config.windows) {
+    if (window.state_max == 0) {
+      window.state_max = std::clamp<std::uint64_t>(config.log.max_size / 8 / config.windows.size(), 64 << 10, 8 << 20);
+    }
+    windows += window.state_max;
+    if (windows > space) {
+      too_much(lines.at(window.name), text("window \"", window.name, "\": with this one the windows may have ", format_size(static_cast<double>(windows)),
+                                           " of state (state_max), which"));
+      windows = space;
+    }
+  }
+  std::uint64_t left = space - windows;
+  std::size_t open = 0;
+  for (const EndpointConfig& endpoint : config.endpoints) {
+    if (endpoint.sessions_max == sessions_max_open) {
+      ++open;
+      continue;
+    }
+    const std::uint64_t bytes = endpoint.sessions_max * session_state_bytes;
+    if (bytes > left) {
+      too_much(lines.at(endpoint.name), text("input \"", endpoint.name, "\": sessions_max = ", endpoint.sessions_max, " is up to ",
+                                             format_size(static_cast<double>(bytes)), " of sessions beside what windows and others take, which"));
+    }
+    left -= std::min(left, bytes);
+  }
+  for (EndpointConfig& endpoint : config.endpoints) {
+    if (endpoint.sessions_max == sessions_max_open) endpoint.sessions_max = std::clamp<std::uint64_t>(left / open / session_state_bytes, 1, sessions_max_default);
+  }
+  warn_of_lateness(config, loaded.warnings);
 }
 
 // "64KiB/s" or "500 records/s".
@@ -486,6 +529,7 @@ LoadedConfig load_config(const std::string& content, const std::string& name) {
   read_gateway(root, config.gateway);
   read_log(root, config.log);
   std::set<std::string> inputs, windows, uplinks;
+  StateLines lines;
   std::optional<Section> section;
   const auto tables = [&](const char* side, const char* kind) {
     std::vector<Section> found = section->tables(kind);
@@ -494,11 +538,17 @@ LoadedConfig load_config(const std::string& content, const std::string& name) {
   };
   if ((section = root.table("inputs"))) {
     for (Section& input : tables("inputs", "mqtt")) read_mqtt_input(input, config.mqtt_inputs.emplace_back(), inputs);
-    for (Section& input : tables("inputs", "mqtt_endpoint")) read_endpoint(input, config.endpoints.emplace_back(), inputs);
+    for (Section& input : tables("inputs", "mqtt_endpoint")) {
+      read_endpoint(input, config.endpoints.emplace_back(), inputs);
+      lines[config.endpoints.back().name] = input.line();
+    }
     for (Section& input : tables("inputs", "serial")) read_serial_input(input, config.serial_inputs.emplace_back(), inputs);
     section->finish();
   }
-  for (Section& window : root.tables("windows")) read_window(window, config.windows.emplace_back(), windows);
+  for (Section& window : root.tables("windows")) {
+    read_window(window, config.windows.emplace_back(), windows);
+    lines[config.windows.back().name] = window.line();
+  }
   if ((section = root.table("uplinks"))) {
     for (Section& uplink : tables("uplinks", "mqtt")) read_mqtt_uplink(uplink, config.mqtt_uplinks.emplace_back(), uplinks);
     for (Section& uplink : tables("uplinks", "kafka")) read_kafka_uplink(uplink, config.kafka_uplinks.emplace_back(), uplinks);
@@ -509,7 +559,7 @@ LoadedConfig load_config(const std::string& content, const std::string& name) {
     section->finish();
   }
   root.finish();
-  bound_window_state(config, loaded.warnings);
+  bound_state(config, lines, loaded);
   if (config.mqtt_inputs.empty() && config.endpoints.empty() && config.serial_inputs.empty()) loaded.warnings.push_back("no inputs: nothing will be collected");
   if (config.mqtt_uplinks.empty() && config.kafka_uplinks.empty()) loaded.warnings.push_back("no uplinks: nothing will be forwarded or stored");
   if (config.gateway.inbox_size == 0) config.gateway.inbox_size = config.mqtt_inputs.empty() ? 512 << 10 : 4 << 20;

@@ -202,3 +202,33 @@ TEST_CASE("config: windows share an eighth of the log for their state, unless th
   const auto warned = load_config(minimal + std::string("[[windows]]\nname = \"a\"\nsize = \"1s\"\nallowed_lateness = \"1h\"\n"), "m.toml").warnings;
   CHECK(std::any_of(warned.begin(), warned.end(), [](const std::string& w) { return w.find("the newest 2048") != std::string::npos; }));
 }
+
+TEST_CASE("config: state that cannot fit the log is an error with its line; what is left open is made to fit") {
+  const std::string endpoint = "[[inputs.mqtt_endpoint]]\nname = \"NAME\"\nlisten = \"127.0.0.1:PORT\"\nanonymous = true\n";
+  const auto endpoint_of = [&](const char* name, const char* port, const char* more) {
+    std::string out = endpoint;
+    out.replace(out.find("NAME"), 4, name);
+    out.replace(out.find("PORT"), 4, port);
+    return out + more + "[[inputs.mqtt_endpoint.routes]]\ntopic = \"a/{device}\"\n";
+  };
+  const std::string small = "[log]\nmax_size = \"16MiB\"\n";
+  // Two endpoints and two windows, nothing said: all of it together fits a quarter of the log.
+  const auto open = load_config(small + endpoint_of("a", "1001", "") + endpoint_of("b", "1002", "") + "[[windows]]\nname = \"w\"\n[[windows]]\nname = \"v\"\n", "m.toml");
+  CHECK(open.errors.empty());
+  std::uint64_t state = 0;
+  for (const auto& e : open.config.endpoints) state += e.sessions_max * 4608;
+  for (const auto& w : open.config.windows) state += w.state_max;
+  CHECK(state <= (16 << 20) / 4);
+  for (const auto& e : open.config.endpoints) CHECK(e.sessions_max >= 100);
+  CHECK(load_config(endpoint_of("a", "1001", ""), "m.toml").config.endpoints[0].sessions_max == 10'000);
+  // Said, and too much: each with its line, the key and the limit.
+  const auto sessions = load_config(small + endpoint_of("a", "1001", "sessions_max = 100\n") + endpoint_of("b", "1002", "sessions_max = 10000\n"), "m.toml").errors;
+  REQUIRE(sessions.size() == 1);
+  CHECK(sessions[0].line == 10);
+  CHECK(sessions[0].message.find("sessions_max = 10000") != std::string::npos);
+  CHECK(sessions[0].message.find("log.max_size") != std::string::npos);
+  const auto windows = load_config(small + endpoint_of("a", "1001", "") + "[[windows]]\nname = \"w\"\nstate_max = \"3MiB\"\n[[windows]]\nname = \"v\"\nstate_max = \"2MiB\"\n", "m.toml").errors;
+  REQUIRE(windows.size() == 1);
+  CHECK(windows[0].line == 12);
+  CHECK(windows[0].message.find("state_max") != std::string::npos);
+}
