@@ -259,8 +259,9 @@ void MqttEndpoint::received(Link& link, BytesView chunk) {
   settle_input(link);
 }
 
-// After bytes were taken in: what was offered joins the log as one, answers leave, reading goes on or stops.
-void MqttEndpoint::settle_input(Link& link) {
+// What was taken in since the last call joins the log as one. True: what it asked for was durable already, so that what waited
+// in it for those answers goes on; nobody else would let it.
+bool MqttEndpoint::seal_input(Link& link) {
   if (link.take_session_changed() && sessions_.save(link.session_key)) offered_ = true;
   if (std::exchange(offered_, false)) {
     std::optional<Duration> within;
@@ -269,7 +270,14 @@ void MqttEndpoint::settle_input(Link& link) {
     if (within && commits_.size() < commits_timed_max) commits_.push_back({ticket_, loop_.now()});
   }
   link.sealed(ticket_);
-  if (ticket_ <= durable_) link.durable(durable_);
+  if (ticket_ > durable_ || !link.waits()) return false;
+  link.durable(durable_);
+  return link.stalled();
+}
+
+// After bytes were taken in: answers leave, reading goes on or stops.
+void MqttEndpoint::settle_input(Link& link) {
+  while (seal_input(link)) link.go_on();
   if (link.waits() && !link.waiting) {
     link.waiting = true;
     waiting_.push_back(&link);

@@ -65,6 +65,7 @@ class MqttEndpoint final : public Driver, private EndpointConnection::Host {
   void no_stranger(Link& link);
   void complain(const std::string& source, const std::string& why);
   void received(Link& link, BytesView chunk);
+  bool seal_input(Link& link);
   void settle_input(Link& link);
   void account(Link& link);
   void make_room();

@@ -336,6 +336,9 @@ class Conformance(Endpoint):
         quiet = Raw(self.port, connect(keep_alive=1))
         self.assertEqual(quiet.all()[-1], (0xE0, b"\x8d"))  # 3.1.2.10
         self.assertEqual(mute.all(), [])
+        for one in (quiet, mute):
+            one.socket.close()
+        wait_for(lambda: self.metric("millrace_endpoint_connections") == 0, "both are gone")
         held = [Raw(self.port, connect(client=f"h{i}")) for i in range(5)]
         for one in held:
             self.assertEqual(one.packet()[0], 0x20)
@@ -415,7 +418,7 @@ class OddClients(Endpoint):
 
     def test_sockets_of_devices_have_tcp_keep_alive(self):
         gateway = self.endpoint()
-        raws = [Raw(self.port, connect(version=version, keep_alive=0)) for version in (4, 5)]
+        raws = [Raw(self.port, connect(version=version, client=f"c{version}", keep_alive=0)) for version in (4, 5)]
         for raw in raws:
             self.assertEqual(raw.packet()[0], 0x20)
         shown = subprocess.run(["ss", "-tnoH", "sport", "=", f":{self.port}"], capture_output=True, text=True)

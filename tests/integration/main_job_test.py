@@ -78,13 +78,13 @@ class MainJob(Site):
     def test_kill_9_with_qos_2_of_mqtt_3_1_1(self):
         self.kill_9(2, "3.1.1")
 
-    def full_log(self, durability, rate):
+    def full_log(self, durability, rate, seconds):
         devices, central_port = self.broker(), free_port()
         gateway = self.gateway(self.config(devices.port, central_port, gateway='inbox_size = "512KiB"', input=f'durability = "{durability}"',
                                            logmore='max_size = "1MiB"\nwhen_full = "block"'))
         wait_for(lambda: self.metric("millrace_input_up") == 1, "the input is up")
         central = self.broker(central_port, name="central")
-        sim = self.sim(scenario(devices.port, f'server = "mqtt://127.0.0.1:{central_port}"', rate=rate, duration="20s", devices=200, drain="120s",
+        sim = self.sim(scenario(devices.port, f'server = "mqtt://127.0.0.1:{central_port}"', rate=rate, duration=f"{seconds}s", devices=200, drain="120s",
                                 fleet="unacknowledged = 20"), wait=False)
         wait_for(lambda: self.metric("millrace_uplink_records_total") > 0, "the first readings are through")
         central.stop()
@@ -98,10 +98,10 @@ class MainJob(Site):
         self.assertEqual(gateway.stop(), 0)
 
     def test_a_full_log_blocks_the_input_and_drains_when_the_uplink_is_back(self):
-        self.full_log("crash", 4000)
+        self.full_log("crash", 4000, 45)
 
     def test_a_full_log_blocks_the_input_with_power_durability_too(self):
-        self.full_log("power", 1000)
+        self.full_log("power", 1000, 20)
 
     def test_the_second_server_takes_over(self):
         devices, central, dead = self.broker(), self.broker(), free_port()
@@ -251,7 +251,7 @@ reconnect_max = "1s"
             subprocess.run(["mosquitto_pub", "-p", str(self.brokers[name].port), "-t", "tele/big/SENSOR", "-q", "1", "-f", str(giant)], check=True, timeout=60)
         # Mosquitto keeps from an MQTT 5 client what is above the Maximum Packet Size it announced; 3.1.1 has no such thing.
         wait_for(lambda: self.metric("millrace_dead_letters_total") == 1, "the dead letter")
-        letters = self.command("dlq", "ls").stdout
+        letters = wait_for(lambda: (lambda said: said if "too large" in said else None)(self.command("dlq", "ls").stdout), "it is committed")
         self.assertIn("too large: 5242892 bytes", letters)
         self.assertIn("gateway.inbox_size", letters)
         self.assertIn("tele/big/SENSOR", letters)
