@@ -387,6 +387,21 @@ class OddClients(Endpoint):
         for name in ("d1", "d2"):
             self.assertEqual(sorted(r["value"] for r in self.records() if r["device"] == name), list(range(200)))
 
+    def test_whoever_was_held_back_for_answers_that_need_no_commit_goes_on(self):
+        self.endpoint(input='anonymous = true\nreceive_maximum = 10')
+        for version in (4, 5):
+            raw = Raw(self.port, connect(client=f"c{version}", version=version))
+            self.assertEqual(raw.packet()[0], 0x20)
+            count = 20 if version == 4 else 10
+            raw.send(*(publish(qos=2, id=n, version=version) for n in range(1, count + 1)))
+            self.assertEqual([raw.packet()[0] for _ in range(count)], [0x50] * count)
+            # All at once: releases, which a session that ends with the connection saves nowhere, and a message behind them.
+            raw.send(b"".join(packet(0x62, struct.pack(">H", n)) for n in range(1, count + 1)) + publish(qos=1, id=999, version=version))
+            self.assertEqual([raw.packet()[0] for _ in range(count + 1)], [0x70] * count + [0x40])
+            raw.send(b"".join(packet(0x62, struct.pack(">H", n)) for n in range(1, 1001)) + packet(0xC0))
+            answers = [raw.packet()[0] for _ in range(1001)]
+            self.assertEqual((answers.count(0x70), answers.count(0xD0)), (1000, 1))
+
     def test_what_is_too_large_is_told_and_what_is_behind_it_flows(self):
         self.endpoint()
         honest = Raw(self.port, connect(client="honest"))

@@ -91,7 +91,6 @@ struct PahoClient::Shared : std::enable_shared_from_this<PahoClient::Shared>, ::
   std::mutex mutex;
   std::string tls_errors;
   std::set<std::uint16_t> taken;  // QoS 2 messages that put() took and message_arrived() will bring again; on Paho's thread
-  std::size_t queued = 0;         // messages in Paho's own queue, refused already, that message_arrived() will bring; likewise
   bool welcomed = false;          // there was a CONNACK; likewise
   bool broken = false;            // the broker's bytes broke the protocol; likewise
   std::atomic<bool> given_up{false};              // nobody waits for this client any more
@@ -132,19 +131,17 @@ struct PahoClient::Shared : std::enable_shared_from_this<PahoClient::Shared>, ::
     const MqttFault fault{false, why.reason, text("the broker sent ", what, ": ", why.why), why.reason};
     on_loop([fault](Shared& self) { self.events.lost(fault); });
   }
+  // Nothing may come before the CONNACK (section 3.2). Paho acknowledges such a message, and delivers it before it looks at
+  // the CONNACK.
+  static constexpr mqtt::Fault too_early{mqtt::protocol_error, "it came before the CONNACK"};
   void refuse(const mqtt::Fault& why) {
     if (events.malformed) events.malformed();
     break_off(why, "a PUBLISH that is none");
   }
 
   // Paho's store, which keeps nothing: what Paho would keep until PUBREL, the whole packet, is an arrival ("r-7", "r5-7").
-  // What it keeps besides: requests of ours ("c-"), and messages that came before the CONNACK and wait in its own memory
-  // ("q-"); nothing may come before the CONNACK (section 3.2), and those would be acknowledged before they are stored.
+  // What it keeps besides are requests of ours ("c-") and its own queue ("q-"), whose bytes could pass for a packet.
   void put(const std::string& key, const std::vector<::mqtt::string_view>& parts) override {
-    if (key.starts_with("q")) {
-      ++queued;
-      return refuse({mqtt::protocol_error, "it came before the CONNACK"});
-    }
     if (!key.starts_with("r")) return;
     std::string bytes;
     for (const auto& part : parts) bytes.append(part.data(), part.size());
@@ -159,7 +156,7 @@ struct PahoClient::Shared : std::enable_shared_from_this<PahoClient::Shared>, ::
     std::from_chars(key.data() + std::min(key.find('-') + 1, key.size()), key.data() + key.size(), id);
     taken.insert(id);
     if (!fault.ok()) return refuse(fault);
-    if (!welcomed) return refuse({mqtt::protocol_error, "it came before the CONNACK"});
+    if (!welcomed) return refuse(too_early);
     ArrivedMessage arrived;
     arrived.topic = publish.topic;
     arrived.payload = publish.payload;
@@ -179,12 +176,8 @@ struct PahoClient::Shared : std::enable_shared_from_this<PahoClient::Shared>, ::
   void remove(const std::string&) override {}
 
   void message_arrived(std::string_view topic, const MQTTAsync_message& message) {
-    if (queued > 0) {  // while anything is in that queue, everything passes it
-      --queued;
-      return;
-    }
     if (message.qos == 2 && taken.erase(static_cast<std::uint16_t>(message.msgid)) > 0) return;
-    if (!welcomed) return refuse({mqtt::protocol_error, "it came before the CONNACK"});
+    if (!welcomed) return refuse(too_early);
     if (const mqtt::Fault fault = publish_fault(options.version, topic, message); !fault.ok()) return refuse(fault);
     ArrivedMessage arrived;
     arrived.topic = topic;
