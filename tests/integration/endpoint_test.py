@@ -421,7 +421,7 @@ class OddClients(Endpoint):
                 self.assertRegex(answers[1][1], b"7\\d{4} bytes is larger than packet_max, 65536 bytes")
             else:
                 self.assertEqual((answers[1][1], answers[2][1]), (b"\x00\x01", b"\x00\x02"))
-            self.assertEqual(self.metric("millrace_endpoint_too_large_total"), 2 * n + 2)
+            wait_for(lambda: self.metric("millrace_endpoint_too_large_total") == 2 * n + 2, "they are counted")
             told = self.lines(client + ":")
             self.assertEqual(len(told), 2)
             for words in ("70001 bytes", "packet_max", "65536", topic):
@@ -432,7 +432,7 @@ class OddClients(Endpoint):
         letters = self.records("dead")
         self.assertEqual(len(letters), 4)
         self.assertIn("70001 bytes", json.dumps(letters[0]))
-        self.assertEqual(self.metric("millrace_undecodable_total"), 4)
+        wait_for(lambda: self.metric("millrace_undecodable_total") == 4, "they are in the ledger")
 
     def test_sockets_of_devices_have_tcp_keep_alive(self):
         gateway = self.endpoint()
