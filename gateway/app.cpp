@@ -8,8 +8,6 @@
 #include <cerrno>
 #include <cstdio>
 #include <cstdlib>
-#include <map>
-#include <set>
 
 #include "base/descriptors.h"
 #include "base/logger.h"
@@ -36,18 +34,6 @@ std::uint64_t boot_id() {
   return id.ok() ? digest64(bytes_of(trim(id.value()))) : 0;
 }
 
-// "key:  value kB" lines of /proc/self/status, "key: value" of /proc/self/io.
-std::uint64_t proc_value(const char* path, std::string_view key) {
-  auto content = read_file(path, 64 << 10);
-  if (!content.ok()) return 0;
-  for (const std::string_view line : split(content.value(), '\n')) {
-    if (line.starts_with(key)) return std::strtoull(std::string(trim(line.substr(key.size()))).c_str(), nullptr, 10);
-  }
-  return 0;
-}
-
-std::string absent_state(const std::string& name) { return "absent." + name; }
-
 // A worker that is inside a library's call, asking a name server that never answers, cannot be ended, and the end of a process
 // waits for its threads. What was accepted is safe by then: after this long the process ends as it is.
 void end_at_last(unsigned seconds) {
@@ -71,7 +57,6 @@ bool somebody_takes_raw(const std::vector<UplinkPlan>& uplinks) {
 
 App::App(Config config, std::string config_path)
     : config_(std::move(config)), config_path_(std::move(config_path)), rng_(random_from_kernel()) {
-  started_at_ = loop_.now();
 }
 
 App::~App() = default;
@@ -233,7 +218,7 @@ void App::make_parts() {
   uplinks.may_start = [this](const UplinkPlan& plan) { return may_start(plan, nullptr); };
   uplinks.removed = [this](const std::string& name) {
     metrics_.retire("uplink", name);
-    tell_absent(name);
+    absent_->tell(name);
   };
   uplinks.stopped = [this] { go_on(); };
   uplinks_ = std::make_unique<Uplinks>(loop_, std::move(uplinks));
@@ -242,6 +227,9 @@ void App::make_parts() {
                     [this, from = leftover.get()](const UplinkPlan& plan) { return may_start(plan, from); },
                     [this] { look_at_leftovers(); });
   }
+  absent_ = std::make_unique<AbsentUplinks>(loop_, *log_, leftovers_, *uplinks_, config_.log.forget_after);
+  report_ = std::make_unique<SelfReport>(SelfReport::Sources{config_, loop_, metrics_, trust_, clock_, *log_, leftovers_, *pipeline_, *inbox_, *inputs_,
+                                                             *uplinks_, *absent_, newer_beside_, descriptor_limit_});
   want();
 }
 
@@ -293,7 +281,7 @@ void App::started() {
   ready_ = true;
   go_on();
   look_after();
-  tell_absent();
+  absent_->tell();
   beat_watchdog();
   sd_notify("READY=1");
   LOG_INFO("millrace ", MILLRACE_VERSION, " is ready: gateway ", config_.gateway.name, ", ", inputs_->size(), " inputs, ", uplinks_->size(), " uplinks");
@@ -311,12 +299,12 @@ void App::beat_watchdog() {
 // ---- faces ----------------------------------------------------------------------------------------------------------
 
 Status App::start_faces() {
-  scrape_ = metrics_.before_scrape([this] { update_process_metrics(); });
+  scrape_ = metrics_.before_scrape([this] { report_->update_metrics(); });
   listen_http();
   auto control = ControlServer::listen(loop_, config_.gateway.runtime_dir + "/control.sock");
   if (!control.ok()) return control.status();
   control_ = std::move(control).value();
-  control_->add("status", false, [this](const ControlRequest&, ControlServer::Reply reply) { reply(status_json()); });
+  control_->add("status", false, [this](const ControlRequest&, ControlServer::Reply reply) { reply(report_->status_json(ready_ && !stopping_)); });
   log_commands_ = std::make_unique<LogCommands>(*log_, *folder_, [this](Sequence number, const Record& letter, std::function<void(Status)> done) {
     retry_letter(number, letter, std::move(done));
   });
@@ -330,7 +318,8 @@ Status App::start_faces() {
     if (name == request.end() || name->second.empty() || name->second.front() == '@') return reply(control_error("which uplink?"));
     if (uplinks_->find(name->second)) return reply(control_error("uplink \"" + name->second + "\" is in the configuration; remove it there first"));
     if (uplinks_->contains(name->second)) return reply(control_error("uplink \"" + name->second + "\" is still stopping; try again in a moment"));
-    forget(name->second);
+    absent_->forget(name->second);
+    look_at_leftovers();
     reply(R"({"ok":true})");
   });
   return {};
@@ -386,123 +375,6 @@ HttpResponse App::http(const std::string& path) {
   return {404, "text/plain; charset=utf-8", "there are /metrics, /healthz and /readyz\n"};
 }
 
-void App::update_process_metrics() {
-  const LogStats stats = log_->stats();
-  const auto set = [this](const char* name, const char* help, double value) { metrics_.gauge(name, help).set(value); };
-  set("millrace_log_bytes", "Bytes the log takes on disk, -wal and -shm included", static_cast<double>(stats.bytes_used));
-  set("millrace_log_max_bytes", "Bytes the log may take on disk", static_cast<double>(stats.bytes_max));
-  set("millrace_log_state_bytes", "Bytes of state in the log: windows, sessions, retained digests", static_cast<double>(stats.state_bytes));
-  set("millrace_log_state_max_bytes", "Bytes of state the log takes: a quarter of max_size", static_cast<double>(stats.state_bytes_max));
-  set("millrace_log_blocked", "Whether inputs pause because the log is full", stats.blocked ? 1 : 0);
-  set("millrace_log_degraded", "Whether the log cannot be written at present", stats.trouble.empty() ? 0 : 1);
-  std::uint64_t left = 0;
-  for (const auto& leftover : leftovers_) left += leftover->records();
-  set("millrace_log_newer_format", "Whether the log's folder belongs to a later version, and ours lies beside it", newer_beside_ ? 1 : 0);
-  set("millrace_log_leftover_records", "Records in the log of another version that are forwarded first", static_cast<double>(left));
-  set("millrace_log_segments", "Segment files of the log", static_cast<double>(stats.segments));
-  set("millrace_log_dead_bytes", "Bytes of dead letters", static_cast<double>(stats.dead_bytes));
-  set("millrace_clock_trusted", "Whether the wall clock is believed (gateway.clock)", trust_.trusted() ? 1 : 0);
-  set("millrace_inputs", "Configured inputs", static_cast<double>(inputs_->size()));
-  set("millrace_log_lines_dropped", "Lines for the operator that the journal had no room for", static_cast<double>(log_lines_dropped()));
-  set("process_open_fds", "File descriptors that are open", static_cast<double>(descriptors_open()));
-  set("process_max_fds", "File descriptors there may be (RLIMIT_NOFILE)", static_cast<double>(descriptor_limit_));
-  set("millrace_connections_turned_away", "Connections closed since the start because no file descriptor was left", static_cast<double>(loop_.turned_away()));
-  set("process_resident_memory_bytes", "Resident memory", 1024.0 * static_cast<double>(proc_value("/proc/self/status", "VmRSS:")));
-  const auto count = [this](const char* name, const char* help, std::uint64_t value) {
-    Counter& counter = metrics_.counter(name, help);
-    counter.add(value - std::min(value, counter.value()));
-  };
-  count("millrace_log_commits_total", "Group commits", stats.commits);
-  count("millrace_log_commit_failures_total", "Group commits that failed and were tried again", stats.commit_failures);
-  count("millrace_log_records_total", "Records appended to the log", stats.records);
-  count("millrace_log_row_bytes_total", "Bytes of rows appended to the log", stats.row_bytes);
-  count("millrace_log_evicted_records_total", "Records evicted because the log was full, per consumer", stats.evicted_records);
-  count("millrace_log_unreadable_rows_total", "Rows that could not be read", stats.unreadable_rows);
-  count("millrace_log_refused_states_total", "Commits refused because their state did not fit", stats.refused_states);
-  count("millrace_log_damaged_states_total", "Entries of state that failed their checksum at start", stats.damaged_states);
-  count("millrace_log_refused_records_total", "Records not taken: too large for a row, or events and dead letters beyond their share", stats.refused_records);
-  count("millrace_log_lost_records_total", "Records settled as unreadable, per consumer", stats.lost_records);
-  count("millrace_log_vanished_records_total", "Records the storage had acknowledged and lost", stats.vanished_records);
-  count("millrace_log_unwritten_records_total", "Records that were delivered before they touched flash (commit = when-unsent)", stats.unwritten_records);
-  count("millrace_log_files_set_aside_total", "Files of the log that could not be used", stats.files_set_aside);
-  const std::uint64_t flash = proc_value("/proc/self/io", "write_bytes:");
-  set("millrace_flash_bytes_per_record", "Bytes written to storage for each record that came into the log, since the start",
-      stats.records > 0 ? static_cast<double>(flash) / static_cast<double>(stats.records) : 0);
-  count("millrace_flash_bytes_written_total", "Bytes this process has caused to be written to storage (/proc/self/io)", flash);
-  rusage usage{};
-  ::getrusage(RUSAGE_SELF, &usage);
-  metrics_.gauge("process_cpu_seconds_total", "CPU time used").set(static_cast<double>(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) +
-                                                                   1e-6 * static_cast<double>(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec));
-  constexpr const char* absent_records = "millrace_absent_uplink_records";
-  for (const std::string& name : std::exchange(absent_shown_, {})) metrics_.retire("uplink", name, absent_records);
-  for (const Absent& absent : absent_uplinks()) {
-    metrics_.gauge(absent_records, "Records kept for an uplink that is not in the configuration", {{"uplink", absent.name}}).set(static_cast<double>(absent.records));
-    absent_shown_.push_back(absent.name);
-  }
-  uplinks_->for_each([this](const std::string& name, const UplinkPart&, Uplinks::State) {
-    for (const Lane lane : all_lanes) {
-      const LaneLedger ledger = log_->ledger(name, lane);
-      if (ledger.admitted == 0) continue;
-      const Labels labels{{"uplink", name}, {"lane", lane_name(lane)}};
-      metrics_.gauge("millrace_ledger_admitted_records", "Records this uplink is to forward", labels).set(static_cast<double>(ledger.admitted));
-      metrics_.gauge("millrace_ledger_unsettled_records", "Of these, not settled yet", labels).set(static_cast<double>(ledger.unsettled()));
-      for (std::size_t how = 0; how < how_count; ++how) {
-        Labels with_how = labels;
-        with_how.emplace_back("how", how_name(static_cast<How>(how)));
-        metrics_.gauge("millrace_ledger_settled_records", "Of these, settled, and how", with_how).set(static_cast<double>(ledger.settled[how]));
-      }
-    }
-  });
-}
-
-std::string App::status_json() const {
-  const LogStats stats = log_->stats();
-  JsonWriter json;
-  json.begin_object();
-  json.member("gateway", config_.gateway.name).member("version", MILLRACE_VERSION).member("epoch", log_->epoch());
-  json.member("uptime_seconds", to_seconds(loop_.now() - started_at_)).member("ready", ready_ && !stopping_);
-  json.member("clock_trusted", trust_.trusted()).member("clock", clock_);
-  json.key("inputs").begin_array();
-  inputs_->for_each([&json](const std::string& name, InputPart& part, Inputs::State state) {
-    const bool running = state == Inputs::State::running;
-    json.begin_object().member("name", name).member("healthy", running && part.driver().healthy());
-    json.member("state", running ? part.driver().health() : state == Inputs::State::stopping ? "stopping" : "waits to start").end_object();
-  });
-  json.end_array().key("uplinks").begin_array();
-  uplinks_->for_each([&json](const std::string& name, UplinkPart& part, Uplinks::State state) {
-    const bool running = state == Uplinks::State::running;
-    json.begin_object().member("name", name).member("healthy", running && part.shipper().healthy());
-    json.member("state", running ? part.shipper().health() : state == Uplinks::State::stopping ? "stopping" : "waits to start");
-    json.member("backlog_records", part.shipper().backlog()).end_object();
-  });
-  json.end_array().key("absent_uplinks").begin_array();
-  for (const Absent& absent : absent_uplinks()) {
-    json.begin_object().member("name", absent.name).member("records", absent.records).member("forgotten_after", format_time(absent.until)).end_object();
-  }
-  json.end_array().key("windows").begin_array();
-  for (std::size_t w = 0; w < pipeline_->windows().window_count(); ++w) {
-    const WindowEngine& engine = pipeline_->windows();
-    std::uint64_t refused = 0;
-    for (const std::uint64_t readings : engine.stats(w).refused) refused += readings;
-    json.begin_object().member("name", engine.window(w).name).member("keys", static_cast<std::uint64_t>(engine.keys(w)));
-    json.member("keys_max", static_cast<std::uint64_t>(engine.window(w).keys_max)).member("state_bytes", static_cast<std::uint64_t>(engine.bytes(w)));
-    json.member("state_max", engine.window(w).state_max).member("refused_readings", refused).member("future_readings", engine.stats(w).future);
-    json.member("too_late_readings", engine.stats(w).too_late).end_object();
-  }
-  json.end_array().key("log").begin_object();
-  json.member("bytes_used", stats.bytes_used).member("bytes_max", stats.bytes_max).member("records", stats.records);
-  json.member("row_bytes", stats.row_bytes).member("commits", stats.commits).member("evicted_records", stats.evicted_records);
-  json.member("unreadable_rows", stats.unreadable_rows).member("dead_bytes", stats.dead_bytes).member("blocked", stats.blocked);
-  json.member("vanished_records", stats.vanished_records).member("lost_records", stats.lost_records);
-  json.member("newer_format", newer_beside_).member("leftovers", static_cast<std::uint64_t>(leftovers_.size()));
-  json.member("trouble", stats.trouble).end_object();
-  json.member("inbox_fill", inbox_->fill());
-  json.member("flash_bytes_written", proc_value("/proc/self/io", "write_bytes:"));
-  json.member("resident_bytes", 1024 * proc_value("/proc/self/status", "VmRSS:"));
-  json.end_object();
-  return json.take();
-}
-
 // A letter from an uplink goes to that uplink once more, under its old number; a payload from an input is decoded with
 // today's configuration. Either way it is struck in the commit that deals with it.
 // The letter says whether an input or an uplink wrote it, never its name alone: a device's payload must not be sent as a
@@ -547,7 +419,7 @@ void App::retry_letter(Sequence number, const Record& record_of_letter, std::fun
 void App::look_after() {
   look_timer_ = loop_.after(look_after_every, [this] { look_after(); });
   look_at_clock();
-  forget_absent();
+  if (absent_->forget_due()) look_at_leftovers();
 }
 
 void App::look_at_clock() {
@@ -560,63 +432,6 @@ void App::look_at_clock() {
   }
   trust_.set(verdict.trusted);
   clock_ = std::move(verdict.why);
-}
-
-// An uplink that left the configuration keeps its cursor and its data for `forget_after`, then it is settled as forgotten. So
-// does a lane that an uplink takes no longer.
-void App::forget_absent() {
-  std::set<std::string> absent;
-  for (std::string& name : log_->absent_consumers()) absent.insert(std::move(name));
-  for (const auto& leftover : leftovers_) {
-    for (std::string& name : leftover->absent_uplinks()) absent.insert(std::move(name));
-  }
-  for (const std::string& name : absent) {
-    const std::string key = absent_state(name);
-    const auto since = log_->state(key);
-    const std::int64_t now = loop_.wall().us;
-    if (!since) {
-      log_->commit({.states = {{key, to_bytes(text(now))}}}, {});
-    } else if (now - std::strtoll(std::string(text_of(*since)).c_str(), nullptr, 10) > to_us(config_.log.forget_after)) {
-      if (name.front() != '@') LOG_WARN("uplink ", name, ": left the configuration ", format_duration(config_.log.forget_after), " ago; forgotten");
-      forget(name);
-    }
-  }
-  for (const std::string& key : log_->states(absent_state(""))) {
-    if (!absent.contains(key.substr(absent_state("").size()))) log_->commit({.states = {{key, {}}}}, {});
-  }
-}
-
-void App::forget(const std::string& uplink) {
-  log_->forget(uplink);
-  for (const auto& leftover : leftovers_) leftover->forget(uplink);
-  if (log_->state(absent_state(uplink))) log_->commit({.states = {{absent_state(uplink), {}}}}, {});
-  look_at_leftovers();
-}
-
-std::vector<App::Absent> App::absent_uplinks() const {
-  std::map<std::string, std::uint64_t> records;
-  for (const std::string& name : log_->absent_consumers()) {
-    for (const Lane lane : all_lanes) records[name] += log_->ledger(name, lane).unsettled();
-  }
-  for (const auto& leftover : leftovers_) {
-    for (const std::string& name : leftover->absent_uplinks()) records[name] += leftover->records_of(name);
-  }
-  std::vector<Absent> all;
-  for (const auto& [name, count] : records) {
-    if (name.front() == '@' || uplinks_->find(name)) continue;
-    const auto since = log_->state(absent_state(name));
-    const std::int64_t since_us = since ? std::strtoll(std::string(text_of(*since)).c_str(), nullptr, 10) : loop_.wall().us;
-    all.push_back({name, count, {since_us + to_us(config_.log.forget_after)}});
-  }
-  return all;
-}
-
-void App::tell_absent(const std::string& only) const {
-  for (const Absent& absent : absent_uplinks()) {
-    if (absent.records == 0 || (!only.empty() && absent.name != only)) continue;
-    LOG_WARN("uplink ", absent.name, ": not in the configuration; the log keeps ", absent.records, " records for it until ", format_time(absent.until),
-             " (log.forget_after). They go out when an uplink of this name is back, not under another name; `millrace uplink forget ", absent.name, "` gives them up");
-  }
 }
 
 // Whatever is running, stopping or about to start: what holds from now on is this configuration (slots.h).

@@ -5,6 +5,7 @@
 #include <memory>
 #include <string>
 
+#include "absent.h"
 #include "base/files.h"
 #include "ingest/mapped_inbox.h"
 #include "leftover.h"
@@ -16,6 +17,7 @@
 #include "parts.h"
 #include "pipeline/pipeline.h"
 #include "registry.h"
+#include "self_report.h"
 
 namespace millrace {
 
@@ -40,13 +42,6 @@ class App {
   int run();
 
  private:
-  // An uplink that is not in the configuration, and whose records are kept.
-  struct Absent {
-    std::string name;
-    std::uint64_t records = 0;
-    WallTime until;  // then it is forgotten
-  };
-
   int open_storage();
   Status open_inbox();
   void make_parts();
@@ -68,18 +63,11 @@ class App {
   std::string names_of_stopping_uplinks() const;
   void look_after();
   void look_at_clock();
-  void forget_absent();
-  void forget(const std::string& uplink);
-  std::vector<Absent> absent_uplinks() const;
-  void tell_absent(const std::string& only = "") const;
-  void update_process_metrics();
-  std::string status_json() const;
   void retry_letter(Sequence number, const Record& letter, std::function<void(Status)> done);
   HttpResponse http(const std::string& path);
 
   Config config_;
   std::string config_path_;
-  Instant started_at_;
   UvLoop loop_;
   Rng rng_;
   Metrics metrics_;
@@ -96,12 +84,13 @@ class App {
   std::unique_ptr<Pipeline> pipeline_;
   std::unique_ptr<Inputs> inputs_;
   std::unique_ptr<Uplinks> uplinks_;
+  std::unique_ptr<AbsentUplinks> absent_;
+  std::unique_ptr<SelfReport> report_;
   std::unique_ptr<LogCommands> log_commands_;
   std::unique_ptr<HttpServer> http_;
   std::unique_ptr<ControlServer> control_;
   std::unique_ptr<Timer> http_timer_, look_timer_, watchdog_timer_, stop_timer_, step_timer_;
   Metrics::Hook scrape_;
-  std::vector<std::string> absent_shown_;  // in the metrics
   bool ready_ = false, stopping_ = false, reload_when_ready_ = false;
   bool abandoned_ = false;  // something did not stop: it may still call back, so nothing of ours is destroyed
   std::size_t descriptor_limit_ = 0;

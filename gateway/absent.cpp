@@ -1,0 +1,74 @@
+#include "absent.h"
+
+#include <cstdlib>
+#include <map>
+#include <set>
+
+#include "base/logger.h"
+#include "base/text.h"
+
+namespace millrace {
+namespace {
+
+std::string absent_state(const std::string& name) { return "absent." + name; }
+
+}  // namespace
+
+bool AbsentUplinks::forget_due() {
+  std::set<std::string> absent;
+  for (std::string& name : log_.absent_consumers()) absent.insert(std::move(name));
+  for (const auto& leftover : leftovers_) {
+    for (std::string& name : leftover->absent_uplinks()) absent.insert(std::move(name));
+  }
+  bool any = false;
+  for (const std::string& name : absent) {
+    const std::string key = absent_state(name);
+    const auto since = log_.state(key);
+    const std::int64_t now = loop_.wall().us;
+    if (!since) {
+      log_.commit({.states = {{key, to_bytes(text(now))}}}, {});
+    } else if (now - std::strtoll(std::string(text_of(*since)).c_str(), nullptr, 10) > to_us(forget_after_)) {
+      if (name.front() != '@') LOG_WARN("uplink ", name, ": left the configuration ", format_duration(forget_after_), " ago; forgotten");
+      forget(name);
+      any = true;
+    }
+  }
+  for (const std::string& key : log_.states(absent_state(""))) {
+    if (!absent.contains(key.substr(absent_state("").size()))) log_.commit({.states = {{key, {}}}}, {});
+  }
+  return any;
+}
+
+void AbsentUplinks::forget(const std::string& uplink) {
+  log_.forget(uplink);
+  for (const auto& leftover : leftovers_) leftover->forget(uplink);
+  if (log_.state(absent_state(uplink))) log_.commit({.states = {{absent_state(uplink), {}}}}, {});
+}
+
+std::vector<AbsentUplinks::Absent> AbsentUplinks::list() const {
+  std::map<std::string, std::uint64_t> records;
+  for (const std::string& name : log_.absent_consumers()) {
+    for (const Lane lane : all_lanes) records[name] += log_.ledger(name, lane).unsettled();
+  }
+  for (const auto& leftover : leftovers_) {
+    for (const std::string& name : leftover->absent_uplinks()) records[name] += leftover->records_of(name);
+  }
+  std::vector<Absent> all;
+  for (const auto& [name, count] : records) {
+    if (name.front() == '@' || uplinks_.find(name)) continue;
+    const auto since = log_.state(absent_state(name));
+    const std::int64_t since_us = since ? std::strtoll(std::string(text_of(*since)).c_str(), nullptr, 10) : loop_.wall().us;
+    all.push_back({name, count, {since_us + to_us(forget_after_)}});
+  }
+  return all;
+}
+
+void AbsentUplinks::tell(const std::string& only) const {
+  for (const Absent& absent : list()) {
+    if (absent.records == 0 || (!only.empty() && absent.name != only)) continue;
+    LOG_WARN("uplink ", absent.name, ": not in the configuration; the log keeps ", absent.records, " records for it until ", format_time(absent.until),
+             " (log.forget_after). They go out when an uplink of this name is back, not under another name; `millrace uplink forget ", absent.name, "` gives them up");
+  }
+}
+
+}  // namespace millrace

@@ -1,0 +1,41 @@
+// Uplinks that are not in the configuration, and whose records the log keeps: an uplink that left keeps its cursor and its data
+// for `forget_after`, then it is settled as forgotten. So does a lane that an uplink takes no longer. On the loop.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "leftover.h"
+#include "log/sqlite_log.h"
+#include "parts.h"
+
+namespace millrace {
+
+class AbsentUplinks {
+ public:
+  struct Absent {
+    std::string name;
+    std::uint64_t records = 0;
+    WallTime until;  // then it is forgotten
+  };
+
+  AbsentUplinks(Loop& loop, SqliteLog& log, const std::vector<std::unique_ptr<Leftover>>& leftovers, Uplinks& uplinks, Duration forget_after)
+      : loop_(loop), log_(log), leftovers_(leftovers), uplinks_(uplinks), forget_after_(forget_after) {}
+
+  std::vector<Absent> list() const;
+  // In the journal, those that something is kept for; or `only` one of them.
+  void tell(const std::string& only = "") const;
+  // Whose time is over is forgotten. Whether anybody was.
+  bool forget_due();
+  void forget(const std::string& uplink);
+
+ private:
+  Loop& loop_;
+  SqliteLog& log_;
+  const std::vector<std::unique_ptr<Leftover>>& leftovers_;
+  Uplinks& uplinks_;
+  const Duration forget_after_;
+};
+
+}  // namespace millrace

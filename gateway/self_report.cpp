@@ -1,0 +1,147 @@
+#include "self_report.h"
+
+#include <sys/resource.h>
+
+#include <algorithm>
+#include <cstdlib>
+
+#include "base/descriptors.h"
+#include "base/files.h"
+#include "base/json.h"
+#include "base/logger.h"
+#include "base/text.h"
+#include "version.h"
+
+namespace millrace {
+namespace {
+
+// "key:  value kB" lines of /proc/self/status, "key: value" of /proc/self/io.
+std::uint64_t proc_value(const char* path, std::string_view key) {
+  auto content = read_file(path, 64 << 10);
+  if (!content.ok()) return 0;
+  for (const std::string_view line : split(content.value(), '\n')) {
+    if (line.starts_with(key)) return std::strtoull(std::string(trim(line.substr(key.size()))).c_str(), nullptr, 10);
+  }
+  return 0;
+}
+
+}  // namespace
+
+void SelfReport::update_metrics() {
+  const LogStats stats = of_.log.stats();
+  const auto set = [this](const char* name, const char* help, double value) { of_.metrics.gauge(name, help).set(value); };
+  set("millrace_log_bytes", "Bytes the log takes on disk, -wal and -shm included", static_cast<double>(stats.bytes_used));
+  set("millrace_log_max_bytes", "Bytes the log may take on disk", static_cast<double>(stats.bytes_max));
+  set("millrace_log_state_bytes", "Bytes of state in the log: windows, sessions, retained digests", static_cast<double>(stats.state_bytes));
+  set("millrace_log_state_max_bytes", "Bytes of state the log takes: a quarter of max_size", static_cast<double>(stats.state_bytes_max));
+  set("millrace_log_blocked", "Whether inputs pause because the log is full", stats.blocked ? 1 : 0);
+  set("millrace_log_degraded", "Whether the log cannot be written at present", stats.trouble.empty() ? 0 : 1);
+  std::uint64_t left = 0;
+  for (const auto& leftover : of_.leftovers) left += leftover->records();
+  set("millrace_log_newer_format", "Whether the log's folder belongs to a later version, and ours lies beside it", of_.newer_beside ? 1 : 0);
+  set("millrace_log_leftover_records", "Records in the log of another version that are forwarded first", static_cast<double>(left));
+  set("millrace_log_segments", "Segment files of the log", static_cast<double>(stats.segments));
+  set("millrace_log_dead_bytes", "Bytes of dead letters", static_cast<double>(stats.dead_bytes));
+  set("millrace_clock_trusted", "Whether the wall clock is believed (gateway.clock)", of_.trust.trusted() ? 1 : 0);
+  set("millrace_inputs", "Configured inputs", static_cast<double>(of_.inputs.size()));
+  set("millrace_log_lines_dropped", "Lines for the operator that the journal had no room for", static_cast<double>(log_lines_dropped()));
+  set("process_open_fds", "File descriptors that are open", static_cast<double>(descriptors_open()));
+  set("process_max_fds", "File descriptors there may be (RLIMIT_NOFILE)", static_cast<double>(of_.descriptor_limit));
+  set("millrace_connections_turned_away", "Connections closed since the start because no file descriptor was left", static_cast<double>(of_.loop.turned_away()));
+  set("process_resident_memory_bytes", "Resident memory", 1024.0 * static_cast<double>(proc_value("/proc/self/status", "VmRSS:")));
+  const auto count = [this](const char* name, const char* help, std::uint64_t value) {
+    Counter& counter = of_.metrics.counter(name, help);
+    counter.add(value - std::min(value, counter.value()));
+  };
+  count("millrace_log_commits_total", "Group commits", stats.commits);
+  count("millrace_log_commit_failures_total", "Group commits that failed and were tried again", stats.commit_failures);
+  count("millrace_log_records_total", "Records appended to the log", stats.records);
+  count("millrace_log_row_bytes_total", "Bytes of rows appended to the log", stats.row_bytes);
+  count("millrace_log_evicted_records_total", "Records evicted because the log was full, per consumer", stats.evicted_records);
+  count("millrace_log_unreadable_rows_total", "Rows that could not be read", stats.unreadable_rows);
+  count("millrace_log_refused_states_total", "Commits refused because their state did not fit", stats.refused_states);
+  count("millrace_log_damaged_states_total", "Entries of state that failed their checksum at start", stats.damaged_states);
+  count("millrace_log_refused_records_total", "Records not taken: too large for a row, or events and dead letters beyond their share", stats.refused_records);
+  count("millrace_log_lost_records_total", "Records settled as unreadable, per consumer", stats.lost_records);
+  count("millrace_log_vanished_records_total", "Records the storage had acknowledged and lost", stats.vanished_records);
+  count("millrace_log_unwritten_records_total", "Records that were delivered before they touched flash (commit = when-unsent)", stats.unwritten_records);
+  count("millrace_log_files_set_aside_total", "Files of the log that could not be used", stats.files_set_aside);
+  const std::uint64_t flash = proc_value("/proc/self/io", "write_bytes:");
+  set("millrace_flash_bytes_per_record", "Bytes written to storage for each record that came into the log, since the start",
+      stats.records > 0 ? static_cast<double>(flash) / static_cast<double>(stats.records) : 0);
+  count("millrace_flash_bytes_written_total", "Bytes this process has caused to be written to storage (/proc/self/io)", flash);
+  rusage usage{};
+  ::getrusage(RUSAGE_SELF, &usage);
+  of_.metrics.gauge("process_cpu_seconds_total", "CPU time used").set(static_cast<double>(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) +
+                                                                   1e-6 * static_cast<double>(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec));
+  constexpr const char* absent_records = "millrace_absent_uplink_records";
+  for (const std::string& name : std::exchange(absent_shown_, {})) of_.metrics.retire("uplink", name, absent_records);
+  for (const AbsentUplinks::Absent& absent : of_.absent.list()) {
+    of_.metrics.gauge(absent_records, "Records kept for an uplink that is not in the configuration", {{"uplink", absent.name}}).set(static_cast<double>(absent.records));
+    absent_shown_.push_back(absent.name);
+  }
+  of_.uplinks.for_each([this](const std::string& name, const UplinkPart&, Uplinks::State) {
+    for (const Lane lane : all_lanes) {
+      const LaneLedger ledger = of_.log.ledger(name, lane);
+      if (ledger.admitted == 0) continue;
+      const Labels labels{{"uplink", name}, {"lane", lane_name(lane)}};
+      of_.metrics.gauge("millrace_ledger_admitted_records", "Records this uplink is to forward", labels).set(static_cast<double>(ledger.admitted));
+      of_.metrics.gauge("millrace_ledger_unsettled_records", "Of these, not settled yet", labels).set(static_cast<double>(ledger.unsettled()));
+      for (std::size_t how = 0; how < how_count; ++how) {
+        Labels with_how = labels;
+        with_how.emplace_back("how", how_name(static_cast<How>(how)));
+        of_.metrics.gauge("millrace_ledger_settled_records", "Of these, settled, and how", with_how).set(static_cast<double>(ledger.settled[how]));
+      }
+    }
+  });
+}
+
+std::string SelfReport::status_json(bool ready) const {
+  const LogStats stats = of_.log.stats();
+  JsonWriter json;
+  json.begin_object();
+  json.member("gateway", of_.config.gateway.name).member("version", MILLRACE_VERSION).member("epoch", of_.log.epoch());
+  json.member("uptime_seconds", to_seconds(of_.loop.now() - started_at_)).member("ready", ready);
+  json.member("clock_trusted", of_.trust.trusted()).member("clock", of_.clock);
+  json.key("inputs").begin_array();
+  of_.inputs.for_each([&json](const std::string& name, InputPart& part, Inputs::State state) {
+    const bool running = state == Inputs::State::running;
+    json.begin_object().member("name", name).member("healthy", running && part.driver().healthy());
+    json.member("state", running ? part.driver().health() : state == Inputs::State::stopping ? "stopping" : "waits to start").end_object();
+  });
+  json.end_array().key("uplinks").begin_array();
+  of_.uplinks.for_each([&json](const std::string& name, UplinkPart& part, Uplinks::State state) {
+    const bool running = state == Uplinks::State::running;
+    json.begin_object().member("name", name).member("healthy", running && part.shipper().healthy());
+    json.member("state", running ? part.shipper().health() : state == Uplinks::State::stopping ? "stopping" : "waits to start");
+    json.member("backlog_records", part.shipper().backlog()).end_object();
+  });
+  json.end_array().key("absent_uplinks").begin_array();
+  for (const AbsentUplinks::Absent& absent : of_.absent.list()) {
+    json.begin_object().member("name", absent.name).member("records", absent.records).member("forgotten_after", format_time(absent.until)).end_object();
+  }
+  json.end_array().key("windows").begin_array();
+  for (std::size_t w = 0; w < of_.pipeline.windows().window_count(); ++w) {
+    const WindowEngine& engine = of_.pipeline.windows();
+    std::uint64_t refused = 0;
+    for (const std::uint64_t readings : engine.stats(w).refused) refused += readings;
+    json.begin_object().member("name", engine.window(w).name).member("keys", static_cast<std::uint64_t>(engine.keys(w)));
+    json.member("keys_max", static_cast<std::uint64_t>(engine.window(w).keys_max)).member("state_bytes", static_cast<std::uint64_t>(engine.bytes(w)));
+    json.member("state_max", engine.window(w).state_max).member("refused_readings", refused).member("future_readings", engine.stats(w).future);
+    json.member("too_late_readings", engine.stats(w).too_late).end_object();
+  }
+  json.end_array().key("log").begin_object();
+  json.member("bytes_used", stats.bytes_used).member("bytes_max", stats.bytes_max).member("records", stats.records);
+  json.member("row_bytes", stats.row_bytes).member("commits", stats.commits).member("evicted_records", stats.evicted_records);
+  json.member("unreadable_rows", stats.unreadable_rows).member("dead_bytes", stats.dead_bytes).member("blocked", stats.blocked);
+  json.member("vanished_records", stats.vanished_records).member("lost_records", stats.lost_records);
+  json.member("newer_format", of_.newer_beside).member("leftovers", static_cast<std::uint64_t>(of_.leftovers.size()));
+  json.member("trouble", stats.trouble).end_object();
+  json.member("inbox_fill", of_.inbox.fill());
+  json.member("flash_bytes_written", proc_value("/proc/self/io", "write_bytes:"));
+  json.member("resident_bytes", 1024 * proc_value("/proc/self/status", "VmRSS:"));
+  json.end_object();
+  return json.take();
+}
+
+}  // namespace millrace
