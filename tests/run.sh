@@ -3,28 +3,36 @@
 #
 # usage: tests/run.sh [quick|full|NAME...]
 #   quick (default)   sanitizer build; unit, contract, golden, simulation, tidy, integration with mosquitto and Kafka
-#   full              quick, and: 2,000 reloads, kills, Flink and Spark jobs, ARM under qemu, packages, trixie, long simulation, ThreadSanitizer, fuzz,
-#                     rabbitmq, bench
-#   NAME              one or more of: unit contract golden reader simulation tidy main_job faults log endpoint hostile reload kafka
-#                     many_reloads kills endpoint_kills kafka_more stream_jobs cross packages trixie long_simulation tsan fuzz rabbitmq bench
+#   full              quick, and: 2,000 reloads, kills, Flink and Spark jobs, ARM under qemu, packages, trixie, long simulation,
+#                     ThreadSanitizer, fuzz, rabbitmq, bench
+#   NAME              one or more of the words in the lists below
+# Of quick, what computes and what waits run side by side; what compares latencies then runs alone.
 # The last line is "N passed, N failed, N skipped"; each skip has its reason above it.
 set -uo pipefail
 cd "$(dirname "$0")/.."
-quick="unit contract golden reader simulation tidy main_job faults log endpoint hostile reload kafka"
-slow="many_reloads kills endpoint_kills kafka_more stream_jobs cross packages trixie long_simulation tsan fuzz rabbitmq bench"
+computing="unit contract golden reader simulation tidy kafka"
+waiting="main_job faults log endpoint reload"
+alone="hostile"
+quick="$computing $waiting $alone"
+slow="many_reloads kills endpoint_kills kafka_more stream_jobs cross packages trixie long_simulation tsan fuzz
+  rabbitmq bench"
 case "${1:-quick}" in
   quick) names=$quick ;;
   full) names="$quick $slow" ;;
-  -h|--help) sed -n 's/^# \{0,1\}//p' "$0" | sed -n '2,10p'; exit 0 ;;
+  -h|--help) sed -n 's/^# \{0,1\}//p' "$0" | sed -n '2,10p'; grep -E '^(computing|waiting|alone|slow)=' "$0"; exit 0 ;;
   *) names="$*" ;;
 esac
 for name in $names; do
-  case " $quick $slow " in *" $name "*) ;; *) echo "there is no test called $name" >&2; exit 64 ;; esac
+  case " $(echo $quick $slow) " in *" $name "*) ;; *) echo "there is no test called $name" >&2; exit 64 ;; esac
 done
 
-passed=0 failed=0 skipped=0
-finish() { echo "$passed passed, $failed failed, $skipped skipped"; [ "$failed" = 0 ]; exit; }
-packaging/install-deps.sh test || { echo "the packages could not be installed"; failed=1; finish; }
+counts=$(mktemp)  # a line "passed failed skipped" for each test that ran, from whichever lane
+trap 'rm -f "$counts"' EXIT
+finish() {
+  awk '{ p += $1; f += $2; s += $3 } END { printf "%d passed, %d failed, %d skipped\n", p, f, s; exit f > 0 }' "$counts"
+  exit
+}
+packaging/install-deps.sh test || { echo "the packages could not be installed"; echo 0 1 0 >>"$counts"; finish; }
 jobs=$(nproc)
 build() { # preset
   cmake --preset "$1" >"build-$1.log" 2>&1 && cmake --build --preset "$1" -j "$jobs" >>"build-$1.log" 2>&1 || { tail -n 40 "build-$1.log"; rm -f "build-$1.log"; return 1; }
@@ -32,7 +40,7 @@ build() { # preset
 }
 echo "== build"
 begin=$SECONDS
-build dev || { echo "the build failed"; failed=1; finish; }
+build dev || { echo "the build failed"; echo 0 1 0 >>"$counts"; finish; }
 echo "built in $((SECONDS - begin)) s"
 export MILLRACE_BUILD=$PWD/build/dev UBSAN_OPTIONS=print_stacktrace=1
 export TSAN_OPTIONS=suppressions=$PWD/tests/support/tsan.supp
@@ -58,7 +66,7 @@ count() { # output file, exit code
     [ "$2" = 0 ] && ok=1
   fi
   [ "$2" != 0 ] && [ "${bad:-0}" = 0 ] && bad=1
-  passed=$((passed + ${ok:-0})) failed=$((failed + ${bad:-0})) skipped=$((skipped + ${skip:-0}))
+  echo "${ok:-0} ${bad:-0} ${skip:-0}" >>"$counts"
 }
 run() { # name command...
   local name=$1 out rc begin=$SECONDS
@@ -67,7 +75,7 @@ run() { # name command...
   "$@" >"$out" 2>&1
   rc=$?
   if [ "$rc" = 77 ]; then
-    skipped=$((skipped + 1))
+    echo 0 0 1 >>"$counts"
     echo "== $name: skipped: $(tail -n 1 "$out")"
   else
     count "$out" "$rc"
@@ -82,7 +90,8 @@ run() { # name command...
   rm -f "$out"
 }
 
-for name in $names; do
+one() { # name of a test
+  local name=$1
   case $name in
     unit|contract|golden|simulation) run "$name" timeout 600 "build/dev/tests/test_$name" ;;
     reader) run reader timeout 60 /usr/bin/python3 tests/golden/read_batch_test.py build/dev/generated/record.desc ;;
@@ -109,11 +118,21 @@ for name in $names; do
         run tsan_contract timeout 300 build/tsan/tests/test_contract -tce="kafka on the mock*,uplink contract*"
         run tsan_reload env MILLRACE_BUILD="$PWD/build/tsan" MILLRACE_RELOADS=40 timeout 900 /usr/bin/python3 tests/integration/reload_test.py
       else
-        failed=$((failed + 1))
+        echo 0 1 0 >>"$counts"
       fi ;;
     fuzz) run fuzz tests/fuzz/run.sh ;;
     rabbitmq) run rabbitmq timeout 600 /usr/bin/python3 tests/integration/rabbitmq_test.py ;;
     bench) run bench tests/bench/run.sh ;;
   esac
-done
+}
+lane() { # the tests of $names that are among these, one after the other
+  local name
+  for name in $names; do
+    case " $* " in *" $name "*) one "$name" ;; esac
+  done
+}
+lane $computing &
+lane $waiting
+wait
+lane $alone $slow
 finish
