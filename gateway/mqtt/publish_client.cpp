@@ -18,7 +18,6 @@ PublishClient::PublishClient(Loop& loop, TlsClient& tls, const std::string& serv
     : loop_(loop), options_(std::move(options)), events_(std::move(events)), framer_(answer_bytes_max) {
   const bool secure = server.starts_with("mqtts://");
   auto where = parse_host_port(std::string_view(server).substr(secure ? 8 : 7), secure ? 8883 : 1883);
-  timer_ = loop_.after(options_.connect_timeout, [this] { fail({false, 0, "cannot connect: no CONNACK in time"}); });
   if (!where.ok()) {  // refused when the configuration was read
     timer_ = loop_.after(Duration{0}, [this, why = where.status().detail()] { fail({true, 0, why}); });
     return;
@@ -40,6 +39,7 @@ void PublishClient::on_dialled(Result<std::unique_ptr<Stream>> result) {
   stream_ = std::move(result).value();
   stream_->read([this](BytesView chunk) { on_bytes(chunk); });
   dial_.reset();
+  timer_ = loop_.after(options_.connect_timeout, [this] { fail({false, 0, "cannot connect: no CONNACK in time"}); });
   ConnectWrite connect;
   connect.version = options_.version;
   connect.client_id = options_.client_id;

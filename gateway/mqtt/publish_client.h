@@ -22,7 +22,7 @@ struct PublishClientOptions {
   std::string client_id;
   std::uint8_t version = 5;  // 4: MQTT 3.1.1
   Duration keep_alive = std::chrono::seconds(30);
-  Duration connect_timeout = std::chrono::seconds(10);  // until the CONNACK
+  Duration connect_timeout = std::chrono::seconds(10);  // of each: the name, the connection, the CONNACK
   std::string username;
   SecretRef password;
 };

@@ -1,97 +1,84 @@
 #include "net/dial.h"
 
-#include <netdb.h>
-#include <sys/socket.h>
-
 #include <algorithm>
 
 #include "base/text.h"
 
 namespace millrace {
-namespace {
-
-// The addresses of a host as numbers, in the order the system prefers (RFC 6724). Blocks. Any thread.
-Result<std::vector<std::string>> resolve(const HostPort& where) {
-  addrinfo wanted{};
-  wanted.ai_socktype = SOCK_STREAM;
-  wanted.ai_flags = AI_ADDRCONFIG;
-  addrinfo* found = nullptr;
-  if (const int rc = ::getaddrinfo(where.host.c_str(), nullptr, &wanted, &found); rc != 0) {
-    return Status{Code::unavailable, text("cannot resolve ", where.host, ": ", ::gai_strerror(rc))};
-  }
-  std::vector<std::string> addresses;
-  for (const addrinfo* at = found; at; at = at->ai_next) {
-    char host[NI_MAXHOST] = {};
-    if (::getnameinfo(at->ai_addr, at->ai_addrlen, host, sizeof host, nullptr, 0, NI_NUMERICHOST) != 0) continue;
-    std::string address = HostPort{host, where.port}.to_string();
-    if (std::find(addresses.begin(), addresses.end(), address) == addresses.end()) addresses.push_back(std::move(address));
-  }
-  ::freeaddrinfo(found);
-  if (addresses.empty()) return Status{Code::unavailable, text("cannot resolve ", where.host, ": no address")};
-  return addresses;
-}
-
-}  // namespace
-
-struct Dial::Prepared {
-  Status status;
-  std::vector<std::string> addresses;
-  std::shared_ptr<TlsClient::Credentials> credentials;
-};
 
 Dial::Dial(Loop& loop, HostPort where, TlsClient* tls, Duration timeout, Done done)
-    : loop_(loop), where_(std::move(where)), tls_(tls), deadline_(loop.now() + timeout), done_(std::move(done)) {
-  timer_ = loop_.after(timeout, [this] { finish(Status{Code::timeout, text("cannot connect: ", where_.to_string(), " did not answer in time")}); });
-  auto prepared = std::make_shared<Prepared>();
-  // The worker may be held up by a resolver without an answer: what nobody waits for any more is not begun.
-  auto load = tls_ ? tls_->loader() : nullptr;
+    : loop_(loop), where_(std::move(where)), tls_(tls), timeout_(timeout), done_(std::move(done)) {
+  if (tls_) read_certificates();
+  else look_up();
+}
+
+Dial::~Dial() { *alive_ = false; }
+
+void Dial::read_certificates() {
+  timer_ = loop_.after(timeout_, [this] { finish(Status{Code::timeout, "TLS: the certificates could not be read in time"}); });
+  auto load = tls_->loader();
+  auto read = std::make_shared<Result<std::shared_ptr<TlsClient::Credentials>>>(Status{Code::unavailable, "not read"});
   loop_.run_blocking(
-      "resolve",
-      [prepared, wanted = wanted_, host = where_, load = std::move(load)] {
-        if (!*wanted) return;
-        if (load) {
-          auto credentials = load();
-          if (!credentials.ok()) prepared->status = {Code::invalid, "TLS: " + credentials.status().detail()};
-          else prepared->credentials = std::move(credentials).value();
-        }
-        if (!prepared->status.ok()) return;
-        auto addresses = resolve(host);
-        if (addresses.ok()) prepared->addresses = std::move(addresses).value();
-        else prepared->status = {addresses.status().code(), "cannot connect: " + addresses.status().detail()};
-      },
-      [this, prepared, wanted = wanted_] {
-        if (*wanted) on_prepared(*prepared);
+      "tls", [read, load = std::move(load)] { *read = load(); },
+      [this, read, alive = alive_] {
+        if (!*alive || !done_) return;
+        if (!read->ok()) return finish(Status{Code::invalid, "TLS: " + read->status().detail()});
+        credentials_ = std::move(*read).value();
+        look_up();
       });
 }
 
-Dial::~Dial() { *wanted_ = false; }
-
-void Dial::on_prepared(Prepared& prepared) {
-  if (!prepared.status.ok()) return finish(prepared.status);
-  credentials_ = std::move(prepared.credentials);
-  addresses_ = std::move(prepared.addresses);
-  try_next({});
+void Dial::look_up() {
+  timer_.reset();  // the lookup has a deadline of its own
+  lookup_ = std::make_unique<Lookup>(loop_, where_.host, timeout_, [this](Result<std::vector<std::string>> addresses) { on_addresses(std::move(addresses)); });
 }
 
-void Dial::try_next(Status last) {
-  stream_.reset();
-  if (addresses_.empty()) return finish(Status{last.code(), "cannot connect: " + last.detail()});
-  const std::string address = addresses_.front();
+void Dial::on_addresses(Result<std::vector<std::string>> addresses) {
+  if (!addresses.ok()) return finish(Status{addresses.status().code(), "cannot connect: " + addresses.status().detail()});
+  addresses_ = std::move(addresses).value();
+  deadline_ = loop_.now() + timeout_;
+  try_next();
+}
+
+void Dial::try_next() {
+  const Duration left = std::max(deadline_ - loop_.now(), Duration{0});
+  if (addresses_.empty()) {
+    if (tries_.empty() || left == Duration{0}) return finish(Status{last_.code(), "cannot connect: " + last_.detail()});
+    timer_ = loop_.after(left, [this] { try_next(); });
+    return;
+  }
+  const std::string address = HostPort{addresses_.front(), where_.port}.to_string();
   addresses_.erase(addresses_.begin());
-  const Duration left = std::max(deadline_ - loop_.now(), Duration{0}) / static_cast<int>(addresses_.size() + 1);
-  timer_ = loop_.after(left, [this, address] { try_next({Code::timeout, text("connect to ", address, ": no answer in time")}); });
-  auto stream = loop_.connect(address, [this](Status status) { on_connected(std::move(status)); });
+  timer_ = loop_.after(left / static_cast<int>(addresses_.size() + 1), [this, address] {
+    last_ = {Code::timeout, text("connect to ", address, ": no answer in time")};
+    try_next();
+  });
+  const unsigned number = ++tried_;
+  auto stream = loop_.connect(address, [this, number](Status status) { on_tried(number, std::move(status)); });
   if (stream.ok()) {
-    stream_ = std::move(stream).value();
+    tries_.push_back({number, std::move(stream).value()});
     return;
   }
   // Not from inside the constructor's or a callback's own call: the last failure ends in `done`, which may destroy us.
-  timer_ = loop_.after(Duration{0}, [this, status = stream.status()] { try_next(status); });
+  last_ = stream.status();
+  timer_ = loop_.after(Duration{0}, [this] { try_next(); });
 }
 
-void Dial::on_connected(Status status) {
-  if (!status.ok()) return try_next(std::move(status));
-  if (!tls_) return finish(std::move(stream_));
+void Dial::on_tried(unsigned number, Status status) {
+  const auto one = std::find_if(tries_.begin(), tries_.end(), [number](const Try& t) { return t.number == number; });
+  auto stream = std::move(one->stream);
+  tries_.erase(one);
+  if (!status.ok()) {
+    last_ = std::move(status);
+    return try_next();
+  }
+  tries_.clear();
+  stream_ = std::move(stream);
+  if (tls_) shake_hands();
+  else finish(std::move(stream_));
+}
+
+void Dial::shake_hands() {
   timer_ = loop_.after(std::max(deadline_ - loop_.now(), Duration{0}), [this] { finish(Status{Code::timeout, "TLS: no answer in time"}); });
   auto secured = tls_->connect(std::move(stream_), where_.host, credentials_, [this](const Status& shaken, const TlsPeer&) {
     if (shaken.ok()) finish(std::move(stream_));
@@ -104,8 +91,8 @@ void Dial::on_connected(Status status) {
 
 void Dial::finish(Result<std::unique_ptr<Stream>> result) {
   timer_.reset();
-  const auto done = std::move(done_);
-  done(std::move(result));
+  const auto done = std::exchange(done_, nullptr);
+  if (done) done(std::move(result));
 }
 
 }  // namespace millrace

@@ -1,8 +1,8 @@
-// Makes a connection to a named host: resolves the name, tries its addresses in order until one answers, and shakes hands
-// by TLS where asked to. What blocks (the resolver, reading certificates) runs on the "resolve" worker. On the loop.
+// Makes a connection to a named host: looks the name up, tries its addresses until one answers, and shakes hands by TLS where
+// asked to. An address that is merely slow goes on being tried beside those after it. On the loop; certificates are read on the
+// "tls" worker.
 #pragma once
 
-#include <atomic>
 #include <functional>
 #include <memory>
 #include <string>
@@ -10,6 +10,7 @@
 
 #include "base/host_port.h"
 #include "loop/loop.h"
+#include "net/resolver.h"
 #include "net/tls.h"
 
 namespace millrace {
@@ -21,24 +22,36 @@ class Dial {  // destroying it gives up
   using Done = std::function<void(Result<std::unique_ptr<Stream>>)>;
 
   // `tls`: none, without TLS; it outlives the Dial. `done` runs once, later, unless the Dial dies first; it may destroy it.
-  // Each address gets its share of what is left of `timeout`.
+  // `timeout` is the lookup's, and once more that of connecting with TLS: name servers that are slow do not eat the time that
+  // the peer needs. The next address is tried when one has failed, or has used up its share of the time.
   Dial(Loop& loop, HostPort where, TlsClient* tls, Duration timeout, Done done);
   ~Dial();
 
  private:
-  struct Prepared;  // what the worker makes
-  void on_prepared(Prepared& prepared);
-  void try_next(Status last);
-  void on_connected(Status status);
+  struct Try {
+    unsigned number = 0;
+    std::unique_ptr<Stream> stream;
+  };
+  void read_certificates();
+  void look_up();
+  void on_addresses(Result<std::vector<std::string>> addresses);
+  void try_next();
+  void on_tried(unsigned number, Status status);
+  void shake_hands();
   void finish(Result<std::unique_ptr<Stream>> result);
 
   Loop& loop_;
   HostPort where_;
   TlsClient* tls_;
-  Instant deadline_;
+  Duration timeout_;
+  Instant deadline_;  // of connecting
   Done done_;
-  std::shared_ptr<std::atomic<bool>> wanted_ = std::make_shared<std::atomic<bool>>(true);
+  std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
+  std::unique_ptr<Lookup> lookup_;
   std::vector<std::string> addresses_;  // numeric, to be tried; the next one first
+  std::vector<Try> tries_;              // none has answered yet
+  unsigned tried_ = 0;
+  Status last_;                         // why the last one failed
   std::shared_ptr<TlsClient::Credentials> credentials_;
   std::unique_ptr<Stream> stream_;
   std::unique_ptr<Timer> timer_;

@@ -39,8 +39,7 @@ Result<HttpUrl> parse_http_url(std::string_view given) {
 }
 
 HttpCall::HttpCall(Loop& loop, TlsClient& tls, HttpRequest request, std::function<void(Result<HttpAnswer>)> done)
-    : request_(std::move(request)), done_(std::move(done)), parser_(std::make_unique<Parser>()) {
-  deadline_ = loop.after(request_.timeout, [this] { finish(Status{Code::timeout, text(request_.url.where.to_string(), " did not answer in time")}); });
+    : loop_(loop), request_(std::move(request)), done_(std::move(done)), parser_(std::make_unique<Parser>()) {
   dial_ = std::make_unique<Dial>(loop, request_.url.where, request_.url.secure ? &tls : nullptr, request_.timeout,
                                  [this](Result<std::unique_ptr<Stream>> result) { on_dialled(std::move(result)); });
 }
@@ -69,6 +68,7 @@ void HttpCall::on_dialled(Result<std::unique_ptr<Stream>> result) {
   for (const auto& [name, value] : request_.headers) bytes += text(name, ": ", value, "\r\n");
   stream_->read([this](BytesView chunk) { on_bytes(chunk); });
   dial_.reset();
+  deadline_ = loop_.after(request_.timeout, [this] { finish(Status{Code::timeout, text(request_.url.where.to_string(), " did not answer in time")}); });
   stream_->write(bytes + "\r\n" + request_.body);
 }
 

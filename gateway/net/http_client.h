@@ -27,7 +27,7 @@ struct HttpRequest {
   HttpUrl url;
   std::vector<std::pair<std::string, std::string>> headers;
   std::string body;
-  Duration timeout = std::chrono::seconds(10);
+  Duration timeout = std::chrono::seconds(10);  // of each: the name, the connection, the answer
   std::size_t answer_max = 1 << 20;
 };
 
@@ -49,6 +49,7 @@ class HttpCall {  // destroying it gives up
   void on_bytes(BytesView chunk);
   void finish(Result<HttpAnswer> answer);
 
+  Loop& loop_;
   HttpRequest request_;
   std::function<void(Result<HttpAnswer>)> done_;
   std::unique_ptr<Parser> parser_;
