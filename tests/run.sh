@@ -10,16 +10,17 @@
 # The last line is "N passed, N failed, N skipped"; each skip has its reason above it.
 set -uo pipefail
 cd "$(dirname "$0")/.."
-computing="unit contract golden reader simulation tidy kafka"
-waiting="main_job faults names log endpoint reload"
+computing="unit contract golden reader simulation tidy"
+waiting="main_job faults reload"
+more_waiting="kafka names log endpoint"
 alone="hostile"
-quick="$computing $waiting $alone"
+quick="$computing $waiting $more_waiting $alone"
 slow="many_reloads kills endpoint_kills kafka_more stream_jobs cross packages trixie long_simulation tsan fuzz
   rabbitmq bench"
 case "${1:-quick}" in
   quick) names=$quick ;;
   full) names="$quick $slow" ;;
-  -h|--help) sed -n 's/^# \{0,1\}//p' "$0" | sed -n '2,10p'; grep -E '^(computing|waiting|alone|slow)=' "$0"; exit 0 ;;
+  -h|--help) sed -n 's/^# \{0,1\}//p' "$0" | sed -n '2,10p'; grep -E '^(computing|waiting|more_waiting|alone|slow)=' "$0"; exit 0 ;;
   *) names="$*" ;;
 esac
 for name in $names; do
@@ -132,7 +133,8 @@ lane() { # the tests of $names that are among these, one after the other
   done
 }
 lane $computing &
-lane $waiting
+lane $waiting &
+lane $more_waiting &
 wait
 lane $alone $slow
 finish

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <cstring>
 #include <string>
 #include <string_view>
 
@@ -17,6 +18,25 @@ inline void add_key_part(std::string& key, std::string_view part) {
   key += static_cast<char>(size);
   key += part;
 }
+
+// The same key, made again and again in one place: nothing is allocated once it has been as long before.
+class KeyBuffer {
+ public:
+  void clear() { size_ = 0; }
+  void add(std::string_view part) {
+    if (bytes_.size() - size_ < part.size() + 10) bytes_.resize(2 * (size_ + part.size()) + 64);
+    std::size_t size = part.size();
+    for (; size >= 0x80; size >>= 7) bytes_[size_++] = static_cast<char>(size | 0x80);
+    bytes_[size_++] = static_cast<char>(size);
+    if (!part.empty()) std::memcpy(bytes_.data() + size_, part.data(), part.size());
+    size_ += part.size();
+  }
+  std::string_view view() const { return {bytes_.data(), size_}; }
+
+ private:
+  std::string bytes_;
+  std::size_t size_ = 0;
+};
 
 template <typename... Parts>
 std::string composite_key(const Parts&... parts) {

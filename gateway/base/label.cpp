@@ -26,6 +26,7 @@ std::string in_words(const TextFault& fault) {
 
 Status check_label(Label label, std::string_view given, std::string_view of) {
   const std::size_t max = label_bytes_max(label);
+  if (!given.empty() && given.size() <= max && plain_ascii(given)) return {};
   const char* what = names[static_cast<int>(label)];
   if (given.size() > max) return refuse(what, of, given, text("is too long: ", given.size(), " bytes, at most ", max, " are taken"));
   if (given.empty() && !may_be_empty(label)) return refuse(what, of, given, "is empty");

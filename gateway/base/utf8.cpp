@@ -55,6 +55,19 @@ void append_hex(std::string& out, std::string_view bytes) {
 
 }  // namespace
 
+bool plain_ascii(std::string_view text) {
+  const char* at = text.data();
+  std::size_t left = text.size();
+  std::uint64_t eight;
+  for (; left >= 8; at += 8, left -= 8) {
+    std::memcpy(&eight, at, 8);
+    if (!eight_plain(eight)) return false;
+  }
+  eight = 0x20 * ones;  // what is behind the end counts as blanks
+  if (left > 0) std::memcpy(&eight, at, left);
+  return eight_plain(eight);
+}
+
 TextFault find_fault(std::string_view text, Controls allowed) {
   std::size_t at = 0;
   while (at < text.size()) {

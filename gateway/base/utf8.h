@@ -18,6 +18,9 @@ struct TextFault {
   std::uint32_t character = 0;   // which control character
 };
 
+// Whether all of `text` is printable ASCII: the quick yes of find_fault(), and of nearly every name.
+bool plain_ascii(std::string_view text);
+
 // The first thing in `text` that may not stand there.
 TextFault find_fault(std::string_view text, Controls allowed);
 

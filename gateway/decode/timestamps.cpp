@@ -1,6 +1,5 @@
 #include "decode/timestamps.h"
 
-#include <algorithm>
 #include <charconv>
 #include <cmath>
 
@@ -96,23 +95,33 @@ std::optional<WallTime> parse_time_text(std::string_view text) {
   return in_range(seconds * 1'000'000 + us);
 }
 
+// 1.7e9: written out, and then read like any other.
+static std::optional<WallTime> parse_exponent(std::string_view spelling, TimeFormat format) {
+  double value = 0;
+  const auto parsed = std::from_chars(spelling.data(), spelling.data() + spelling.size(), value);
+  if (parsed.ec != std::errc{} || parsed.ptr != spelling.data() + spelling.size() || !(std::fabs(value) < 9e18)) return std::nullopt;
+  char plain[64];
+  const auto end = std::to_chars(plain, plain + sizeof plain, value, std::chars_format::fixed, 6);
+  return parse_time_number({plain, static_cast<std::size_t>(end.ptr - plain)}, format);
+}
+
 std::optional<WallTime> parse_time_number(std::string_view spelling, TimeFormat format) {
-  if (std::any_of(spelling.begin(), spelling.end(), [](char c) { return c == 'e' || c == 'E'; })) {
-    double value = 0;
-    const auto parsed = std::from_chars(spelling.data(), spelling.data() + spelling.size(), value);
-    if (parsed.ec != std::errc{} || parsed.ptr != spelling.data() + spelling.size() || !(std::fabs(value) < 9e18)) return std::nullopt;
-    char plain[64];
-    const auto end = std::to_chars(plain, plain + sizeof plain, value, std::chars_format::fixed, 6);
-    return parse_time_number({plain, static_cast<std::size_t>(end.ptr - plain)}, format);
-  }
   const bool negative = spelling.starts_with('-');
-  if (negative) spelling.remove_prefix(1);
+  std::size_t at = negative ? 1 : 0;
+  const std::size_t begin = at;
   std::int64_t whole = 0;
-  const auto parsed = std::from_chars(spelling.data(), spelling.data() + spelling.size(), whole);
-  if (parsed.ec != std::errc{} || whole < 0) return std::nullopt;
-  std::string_view rest(parsed.ptr, static_cast<std::size_t>(spelling.data() + spelling.size() - parsed.ptr));
+  const auto is_digit = [&] { return at < spelling.size() && spelling[at] >= '0' && spelling[at] <= '9'; };
+  for (const std::size_t fits = begin + 18; at < fits && is_digit(); ++at) whole = whole * 10 + (spelling[at] - '0');
+  for (; is_digit(); ++at) {
+    const int digit = spelling[at] - '0';
+    if (whole > (INT64_MAX - digit) / 10) return std::nullopt;
+    whole = whole * 10 + digit;
+  }
+  if (at == begin) return std::nullopt;
+  const std::string_view rest = spelling.substr(at);
   int fraction_us = 0;  // millionths of the unit
   if (!rest.empty()) {
+    if (rest.find_first_of("eE") != std::string_view::npos) return parse_exponent(spelling, format);
     if (rest.front() != '.') return std::nullopt;
     Scanner scan(rest.substr(1));
     if (!scan.fraction(fraction_us) || !scan.done()) return std::nullopt;

@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <optional>
 
 #include "base/files.h"
 #include "base/text.h"
@@ -255,7 +256,8 @@ Arrival MappedInbox::head_of(const Arrival& arrival) const {
 Result<Ticket> MappedInbox::put(const Arrival& whole) {
   if (whole.input.size() >= gap_mark) return Status{Code::invalid, "inbox: the input's name is too long"};
   const bool fits = whole.channel.size() <= 0xFFFF && whole.channel.size() + whole.bytes.size() <= message_max(whole.input);
-  const Arrival arrival = fits ? whole : head_of(whole);
+  const std::optional<Arrival> beheaded = fits ? std::nullopt : std::optional(head_of(whole));
+  const Arrival& arrival = fits ? whole : *beheaded;
   const std::size_t used = sizeof(EntryHead) + arrival.input.size() + arrival.channel.size() + arrival.bytes.size();
   const std::size_t size = padded(used);
   Ticket end = 0;

@@ -1,6 +1,7 @@
 #include "mqtt/packet.h"
 
 #include <algorithm>
+#include <cstring>
 
 #include "base/text.h"
 #include "base/utf8.h"
@@ -225,9 +226,27 @@ std::string reason_text(int code) {
   }
 }
 
+namespace {
+
+// Whether one of eight bytes is `c`. A borrow from a neighbour needs that neighbour to be one.
+bool has_byte(std::uint64_t eight, char c) {
+  const std::uint64_t differences = eight ^ (0x0101010101010101 * static_cast<std::uint8_t>(c));
+  return ((differences - 0x0101010101010101) & ~differences & 0x8080808080808080) != 0;
+}
+
+}  // namespace
+
 bool good_topic(std::string_view topic) {
-  // One look at each character: for names this short find_first_of() costs several times as much.
-  return !topic.empty() && std::none_of(topic.begin(), topic.end(), [](char c) { return c == '+' || c == '#'; });
+  // Eight bytes at a time: for names this short find_first_of() costs several times as much.
+  std::uint64_t eight = 0;
+  std::size_t at = 0;
+  for (; topic.size() - at >= 8; at += 8) {
+    std::memcpy(&eight, topic.data() + at, 8);
+    if (has_byte(eight, '+') || has_byte(eight, '#')) return false;
+  }
+  eight = 0;
+  if (at < topic.size()) std::memcpy(&eight, topic.data() + at, topic.size() - at);
+  return !topic.empty() && !has_byte(eight, '+') && !has_byte(eight, '#');
 }
 
 // ---- framing --------------------------------------------------------------------------------------------------------
@@ -711,11 +730,17 @@ std::size_t reason_size(std::string_view words) {
 }  // namespace
 
 void put_ack(PacketType type, std::uint16_t packet_id, std::uint8_t reason, std::uint8_t version, std::string& out, std::string_view words) {
-  const bool with_reason = version == 5 && reason != success;
-  put_first(type, type == PacketType::pubrel ? 2 : 0, out);
-  put_variable(with_reason ? 2 + reason_size(words) : 2, out);
+  const std::uint8_t flags = type == PacketType::pubrel ? 2 : 0;
+  if (version != 5 || reason == success) {  // nearly always, and once for each message
+    const char whole[] = {static_cast<char>(static_cast<int>(type) << 4 | flags), 2, static_cast<char>(packet_id >> 8),
+                          static_cast<char>(packet_id)};
+    out.append(whole, sizeof whole);
+    return;
+  }
+  put_first(type, flags, out);
+  put_variable(2 + reason_size(words), out);
   put_two(packet_id, out);
-  if (with_reason) put_reason(reason, words, out);
+  put_reason(reason, words, out);
 }
 
 void put_suback(PacketType type, std::uint16_t packet_id, std::string_view reasons, std::uint8_t version, std::string& out) {

@@ -129,10 +129,8 @@ void Pipeline::drop_decoders(Ticket done_through) {
   }
 }
 
-const Pipeline::Decoder* Pipeline::decoder_of(std::string_view input, Ticket ticket) const {
-  const auto found = inputs_.find(input);
-  if (found == inputs_.end()) return nullptr;
-  for (const Decoder& decoder : found->second.decoders) {
+const Pipeline::Decoder* Pipeline::Input::decoder_of(Ticket ticket) const {
+  for (const Decoder& decoder : decoders) {
     if (ticket <= decoder.through) return &decoder;
   }
   return nullptr;
@@ -231,9 +229,10 @@ void Pipeline::bury_unknown(const Arrival& arrival, WriteSet& set) {
 }
 
 void Pipeline::decode(Arrival arrival, Ticket ticket, bool crashed, WriteSet& set) {
-  const Decoder* decoder = decoder_of(arrival.input, ticket);
+  const auto found = inputs_.find(arrival.input);
+  const Decoder* decoder = found == inputs_.end() ? nullptr : found->second.decoder_of(ticket);
   if (!decoder) return bury_unknown(arrival, set);
-  Input& input = inputs_.find(arrival.input)->second;
+  Input& input = found->second;
   const auto bury_it = [&](const std::string& reason) {
     taken_.add();
     undecodable_.add();
@@ -282,7 +281,8 @@ void Pipeline::admit(std::vector<Record>& records, WriteSet& set) {
 Status Pipeline::decode_again(const Record& letter, WriteSet& set) {
   const Detail& detail = *letter.detail;
   const auto& dead = std::get<DeadDetail>(detail.body);
-  const Decoder* decoder = decoder_of(dead.consumer, UINT64_MAX);
+  const auto found = inputs_.find(dead.consumer);
+  const Decoder* decoder = found == inputs_.end() ? nullptr : found->second.decoder_of(UINT64_MAX);
   if (!decoder) return {Code::invalid, text("the input \"", shown(dead.consumer), "\" is not in the configuration")};
   if (dead.whole_size > 0) return {Code::invalid, text("only the first ", dead.payload.size(), " of its ", dead.whole_size, " bytes were kept")};
   const std::vector<std::pair<std::string_view, std::string_view>> properties(dead.publisher.properties.begin(), dead.publisher.properties.end());

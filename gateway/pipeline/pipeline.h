@@ -83,6 +83,8 @@ class Pipeline final : public Intake {
     Counter* records;
     Counter* undecodable;
     Counter* retained_dropped;
+
+    const Decoder* decoder_of(Ticket ticket) const;
   };
 
   void look();
@@ -91,7 +93,6 @@ class Pipeline final : public Intake {
   Input& known_input(const std::string& name);
   void end_decoder(const std::string& name, std::uint64_t id);
   void drop_decoders(Ticket done_through);
-  const Decoder* decoder_of(std::string_view input, Ticket ticket) const;
   void bury_unknown(const Arrival& arrival, WriteSet& set);
   // `ticket`: of the inbox; UINT64_MAX: offered just now.
   void decode(Arrival arrival, Ticket ticket, bool crashed, WriteSet& set);

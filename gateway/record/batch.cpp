@@ -125,16 +125,16 @@ void BatchBuilder::add(const Record& record) {
     return;
   }
   key_.clear();
-  add_key_part(key_, record.device);
+  key_.add(record.device);
   for (const auto& [name, value] : record.tags) {
-    add_key_part(key_, name);
-    add_key_part(key_, value);
+    key_.add(name);
+    key_.add(value);
   }
-  const std::uint32_t device = id_of(device_ids_, devices_, key_, record.device, {}, record.tags, bytes_waiting_);
+  const std::uint32_t device = id_of(device_ids_, devices_, key_.view(), record.device, {}, record.tags, bytes_waiting_);
   key_.clear();
-  add_key_part(key_, record.metric);
-  add_key_part(key_, record.unit);
-  const std::uint32_t metric = id_of(metric_ids_, metrics_, key_, record.metric, record.unit, {}, bytes_waiting_);
+  key_.add(record.metric);
+  key_.add(record.unit);
+  const std::uint32_t metric = id_of(metric_ids_, metrics_, key_.view(), record.metric, record.unit, {}, bytes_waiting_);
   std::uint64_t bits = 0;
   ValueType type = ValueType::number;
   if (const auto* number = std::get_if<double>(&record.value)) {

@@ -7,6 +7,7 @@
 #include <unordered_map>
 #include <vector>
 
+#include "base/composite_key.h"
 #include "base/status.h"
 #include "record/batch_decoder.h"
 #include "record/batch_encoder.h"
@@ -51,7 +52,7 @@ class BatchBuilder {
   std::vector<std::uint32_t> places_;  // arrival index -> reading index, or count of readings + other index
   Ids device_ids_, metric_ids_;
   std::vector<BatchName> devices_, metrics_;
-  std::string key_;
+  KeyBuffer key_;
   std::size_t bytes_waiting_ = 0;
   BatchEncoder encoder_;
   std::vector<std::uint32_t> order_;
