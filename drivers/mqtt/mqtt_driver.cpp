@@ -17,6 +17,8 @@ constexpr Duration telling_interval = std::chrono::seconds(10);
 constexpr Duration room_wait_max = std::chrono::seconds(10);
 // A PUBLISH around its topic and payload: fixed header, length of the topic, packet identifier, no properties.
 constexpr std::size_t publish_overhead = 5 + 2 + 2 + 1;
+// A packet of this size comes whole, however small the inbox: the longest topic, which put() shortens.
+constexpr std::size_t whole_at_least = 128 << 10;
 // What a broker may have on the way to us: it must fit the inbox's last quarter at a kilobyte each, and the inbox remembers
 // no more packet ids to recognise redeliveries.
 std::uint16_t receive_maximum(const Inbox& inbox) {
@@ -61,9 +63,10 @@ MqttDriver::MqttDriver(Loop& loop, Rng& rng, Inbox& inbox, const ClockTrust& tru
   options.paho.connect_timeout = config_.connect_timeout;
   options.paho.receive_maximum = receive_maximum(inbox_);
   options.paho.packet_max = static_cast<std::uint32_t>(message_max_ + publish_overhead);
-  options.paho.username = config_.username;
-  options.paho.password = config_.password;
-  options.paho.tls = config_.tls;
+  options.door.packet_max = std::max<std::size_t>(options.paho.packet_max, whole_at_least);
+  options.door.username = config_.username;
+  options.door.password = config_.password;
+  options.tls = config_.tls;
   options.reconnect.shortest = config_.reconnect_min;
   options.reconnect.longest = config_.reconnect_max;
   MqttConnection::Events events;
@@ -88,6 +91,7 @@ void MqttDriver::arrived(const ArrivedMessage& message) {
   arrival.input = config_.name;
   arrival.channel = message.topic;
   arrival.bytes = message.payload;
+  arrival.whole_bytes = message.whole_bytes;
   arrival.packet_id = message.packet_id;
   arrival.qos = message.qos;
   arrival.duplicate = message.duplicate;
@@ -107,12 +111,13 @@ void MqttDriver::arrived(const ArrivedMessage& message) {
     LOG_ERROR("input ", config_.name, ": ", ticket.status().detail(), " for ", format_duration(room_wait_max), "; ending, to be started again");
     std::_Exit(exit_inbox_overrun);
   }
-  if (message.topic.size() + message.payload.size() > message_max_) {
+  if (message.whole_bytes > 0 || message.topic.size() + message.payload.size() > message_max_) {
     too_large_.add();
     // A peer may repeat it without end: one line now and then, the rest is counted.
     if (const Instant now = loop_.now(); told_too_large_.ns == 0 || now - told_too_large_ >= telling_interval) {
       told_too_large_ = now;
-      LOG_WARN("input ", config_.name, ": a message of ", message.payload.size(), " bytes on ", shown(message.topic), " is too large for the inbox (",
+      const std::uint64_t size = message.whole_bytes > 0 ? message.whole_bytes : message.payload.size();
+      LOG_WARN("input ", config_.name, ": a message of ", size, " bytes on ", shown(message.topic), " is too large for the inbox (",
                message_max_, " bytes; gateway.inbox_size); its head goes to the dead lane");
     }
   }
@@ -166,7 +171,8 @@ void MqttDriver::subscribe(std::vector<std::size_t> filters) {
   subscribing_ = loop_.after(config_.connect_timeout, [this] {
     connection_->drop(text("no answer to SUBSCRIBE within ", format_duration(config_.connect_timeout)));
   });
-  connection_->client().subscribe(std::move(asked), config_.qos, true, config_.retained == "changed",
+  const PahoClient::Subscription how{config_.qos, true, config_.retained == "changed", connection_->broker().packet_max};
+  connection_->client().subscribe(std::move(asked), how,
                                   [this, alive = alive_, filters = std::move(filters)](const std::vector<int>& granted) {
                                     if (*alive) on_granted(filters, granted);
                                   });

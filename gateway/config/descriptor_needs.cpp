@@ -8,7 +8,7 @@ namespace {
 constexpr std::size_t base = 24, log = 48;
 constexpr std::size_t faces = 1 + 16 + 1 + 8;    // HttpServer and ControlServer: their listeners and their connections_max
 constexpr std::size_t a_command = 16;            // files a rotated certificate, a users file, a reload open for a moment
-constexpr std::size_t an_mqtt_input = 8;         // Paho: its socket, a name lookup's, files of TLS
+constexpr std::size_t an_mqtt_input = 10;        // the broker's socket, the two between our door and Paho, its listener, a lookup's, files of TLS
 constexpr std::size_t a_serial_input = 2;
 constexpr std::size_t an_endpoint = 6;           // its listener; certificates, key and users being read
 constexpr std::size_t an_mqtt_uplink = 12;       // its socket, a lookup's, and its reader of the log

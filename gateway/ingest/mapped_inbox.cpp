@@ -248,7 +248,7 @@ Arrival MappedInbox::head_of(const Arrival& arrival) const {
   Arrival head = arrival;
   const std::size_t room = message_max(arrival.input);
   head.channel = cut_utf8(arrival.channel, std::min<std::size_t>(room / 2, 0xFFFF));
-  head.whole_bytes = arrival.bytes.size() + (head.channel.size() < arrival.channel.size() ? arrival.channel.size() : 0);
+  head.whole_bytes = std::max<std::uint64_t>(arrival.whole_bytes, arrival.bytes.size()) + (head.channel.size() < arrival.channel.size() ? arrival.channel.size() : 0);
   head.bytes = arrival.bytes.first(std::min({arrival.bytes.size(), head_bytes, room - head.channel.size()}));
   return head;
 }
@@ -320,7 +320,7 @@ Result<Ticket> MappedInbox::put(const Arrival& whole) {
     }
     h.head.store(end, std::memory_order_release);
   }
-  if (!fits) beheaded_.fetch_add(1, std::memory_order_relaxed);
+  if (arrival.whole_bytes > 0) beheaded_.fetch_add(1, std::memory_order_relaxed);
   if (asleep_.load(std::memory_order_seq_cst) && asleep_.exchange(false) && wake_) wake_();
   return end;
 }

@@ -26,8 +26,7 @@ MqttFault refused_connect(int code, int version) {
     if (code < 1 || code > 5) return {false, 0, text("refused with the unknown code ", code)};
     return {code != 3, 0, reasons[code - 1]};
   }
-  // Such a broker answers in its own tongue: byte 2 is a return code of 3.1.1 (section 3.2.2.3), mostly 1.
-  if (code >= 1 && code <= 5) return {true, 0, text("the broker does not speak MQTT 5 (it refuses with code ", code, " of MQTT 3.1.1)")};
+  if (code >= 1 && code <= 5) return speaks_3_1_1_only(code);
   MqttFault fault{false, code, mqtt::reason_text(code)};
   switch (code) {
     case mqtt::unsupported_version:
@@ -39,6 +38,11 @@ MqttFault refused_connect(int code, int version) {
     default: break;
   }
   return fault;
+}
+
+// Byte 2 is a return code of 3.1.1 (section 3.2.2.3), mostly 1.
+MqttFault speaks_3_1_1_only(int code) {
+  return {true, 0, text("the broker speaks MQTT 3.1.1 only (it answers MQTT 5 with code ", code, " of 3.1.1): version = \"3.1.1\"")};
 }
 
 MqttFault ended_by_broker(int code, std::string_view reason_string, std::string_view server_reference) {

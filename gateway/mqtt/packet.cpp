@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "base/check.h"
 #include "base/text.h"
 #include "base/utf8.h"
 
@@ -550,14 +551,35 @@ Fault parse_subscribe(const Packet& packet, std::uint8_t version, Subscribe& out
   return out.reasons.empty() ? wrong("no topic filter") : Fault{};
 }
 
+Fault parse_answer(const Packet& packet, std::uint8_t version) {
+  const bool suback = packet.type == PacketType::suback;
+  if (packet.flags != 0) return malformed("reserved flags");
+  Reader reader(packet.body);
+  const std::uint16_t id = reader.two();
+  if (!reader.ok()) return malformed("the answer to a subscription is cut off");
+  if (id == 0) return malformed("packet identifier 0");
+  if (version == 5) {
+    if (const Fault fault = skip_properties(reader, ack_properties); !fault.ok()) return fault;
+  } else if (!suback) {
+    return reader.at_end() ? Fault{} : malformed("bytes behind the end of UNSUBACK");
+  }
+  if (reader.left() != 1) return wrong("it does not answer one topic filter");
+  const std::uint8_t code = reader.byte();
+  const bool granted = suback ? code <= 2 : code == success || code == no_subscription_existed;
+  const bool refused = version == 5 ? code >= unspecified_error : code == 0x80;
+  return granted || refused ? Fault{} : wrong("a reason code that is none");
+}
+
 Fault parse_disconnect(const Packet& packet, std::uint8_t version, Disconnect& out) {
   if (packet.flags != 0) return malformed("reserved flags");
   Reader reader(packet.body);
   if (version == 5 && !reader.at_end()) {
     out.reason = reader.byte();
     if (!reader.at_end()) {
-      const Fault fault = read_properties(reader, disconnect_properties, [&](Property id, std::uint32_t number, std::string_view, std::string_view) {
+      const Fault fault = read_properties(reader, disconnect_properties, [&](Property id, std::uint32_t number, std::string_view words, std::string_view) {
         if (id == session_expiry) out.session_expiry_seconds = number;
+        else if (id == reason_string) out.reason_string = words;
+        else if (id == server_reference) out.server_reference = words;
         return Fault{};
       });
       if (!fault.ok()) return fault;
@@ -607,6 +629,18 @@ void put_connect(const ConnectWrite& connect, std::string& out) {
   put_text(connect.client_id, body);
   if (!connect.username.empty()) put_text(connect.username, body);
   if (connect.password) put_text(*connect.password, body);
+  put_packet(PacketType::connect, 0, body, out);
+}
+
+void put_connect_again(const Packet& connect, std::string_view username, const std::optional<std::string>& password, std::string& out) {
+  Connect parsed;
+  MILLRACE_CHECK(parse_connect(connect, parsed).ok() && parsed.username && !parsed.password);  // the caller has looked
+  // The user name is its last field; the flags are the eighth byte (section 3.1.2.3).
+  std::string body(text_of(connect.body.first(connect.body.size() - 2 - parsed.username->size())));
+  const unsigned flags = static_cast<unsigned char>(body[7]) & 0x3Fu;
+  body[7] = static_cast<char>(flags | (username.empty() ? 0u : 0x80u) | (password ? 0x40u : 0u));
+  if (!username.empty()) put_text(username, body);
+  if (password) put_text(*password, body);
   put_packet(PacketType::connect, 0, body, out);
 }
 
@@ -700,7 +734,7 @@ void put_publish(const PublishWrite& publish, std::uint8_t version, std::string&
   }
   const std::size_t properties_size = version == 5 ? variable_size(properties.size()) + properties.size() : 0;
   const std::size_t length = 2 + publish.topic.size() + (publish.qos > 0 ? 2 : 0) + properties_size + publish.payload.size();
-  put_first(PacketType::publish, static_cast<std::uint8_t>((publish.duplicate ? 8 : 0) | publish.qos << 1), out);
+  put_first(PacketType::publish, static_cast<std::uint8_t>((publish.duplicate ? 8 : 0) | publish.qos << 1 | (publish.retain ? 1 : 0)), out);
   put_variable(length, out);
   put_text(publish.topic, out);
   if (publish.qos > 0) put_two(publish.packet_id, out);

@@ -141,8 +141,12 @@ struct Subscribe {
 };
 Fault parse_subscribe(const Packet& packet, std::uint8_t version, Subscribe& out);  // and UNSUBSCRIBE
 
+// SUBACK and UNSUBACK: whether it is one, and the answer to a single topic filter.
+Fault parse_answer(const Packet& packet, std::uint8_t version);
+
 struct Disconnect {
   std::uint8_t reason = success;
+  std::string_view reason_string, server_reference;
   std::optional<std::uint32_t> session_expiry_seconds;
 };
 Fault parse_disconnect(const Packet& packet, std::uint8_t version, Disconnect& out);
@@ -172,6 +176,8 @@ struct ConnectWrite {
   std::optional<std::string> password;
 };
 void put_connect(const ConnectWrite& connect, std::string& out);
+// `connect`, which has a user name and no password, with another user name and password; none where empty.
+void put_connect_again(const Packet& connect, std::string_view username, const std::optional<std::string>& password, std::string& out);
 
 struct ConnackWrite {
   bool session_present = false;
@@ -194,7 +200,7 @@ struct PublishWrite {
   BytesView payload;
   std::uint16_t packet_id = 0;
   std::uint8_t qos = 0;
-  bool duplicate = false;
+  bool duplicate = false, retain = false;
   std::string_view content_type;
   const std::vector<std::pair<std::string, std::string>>* properties = nullptr;
 };

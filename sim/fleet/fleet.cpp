@@ -35,8 +35,8 @@ void Fleet::start() {
     options.reconnect.servers = {i % 2 == 1 && !spec_.endpoint.empty() ? spec_.endpoint : spec_.server};
     options.paho.client_id = text("millrace-sim-", spec_.seed, "-", i);
     options.paho.version = spec_.version;
-    options.paho.username = spec_.username;
-    options.paho.password = spec_.password;
+    options.door.username = spec_.username;
+    options.door.password = spec_.password;
     options.reconnect.shortest = std::chrono::milliseconds(100);
     options.reconnect.longest = std::chrono::seconds(2);
     MqttConnection::Events events;

@@ -29,15 +29,15 @@ void Verifier::connect_mqtt(Rng& rng) {
   options.paho.version = spec.version;
   options.paho.clean_start = false;  // an outage of the central side must not cost us what it has acknowledged
   options.paho.session_expiry = std::chrono::hours(1);
-  options.paho.username = spec.username;
-  options.paho.password = spec.password;
-  options.paho.tls = spec.tls;
+  options.door.username = spec.username;
+  options.door.password = spec.password;
+  options.tls = spec.tls;
   options.paho.want_properties = true;
   options.reconnect.shortest = std::chrono::milliseconds(100);
   options.reconnect.longest = std::chrono::seconds(1);
   MqttConnection::Events events;
   events.up = [this](bool) {
-    connection_->client().subscribe({spec_.topic}, 1, false, false, [this](const std::vector<int>& granted) {
+    connection_->client().subscribe({spec_.topic}, {}, [this](const std::vector<int>& granted) {
       if (granted.size() != 1 || granted[0] != 1) LOG_ERROR("the central side refused the verifier's subscription");
       else if (ready_) std::exchange(ready_, nullptr)();
     });

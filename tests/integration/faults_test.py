@@ -18,6 +18,14 @@ class Faults(Site):
         wait_for(lambda: self.metric("millrace_input_up") == 1, "the input has subscribed")
         self.publish(port, "plant/l1/d1/telemetry", f'{{"ts":{1700000000 + n},"value":{n}}}')
 
+    def certify(self, tls, names, days, subject="/CN=elsewhere"):
+        """A new certificate for the broker."""
+        subprocess.run(["openssl", "req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-keyout", "server.key", "-out", "x.csr",
+                        "-subj", subject], cwd=tls, check=True, capture_output=True)
+        (tls / "x.ext").write_text(f"subjectAltName={names}" if names else "")
+        subprocess.run(["openssl", "x509", "-req", "-in", "x.csr", "-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial", "-days", str(days), "-extfile",
+                        "x.ext", "-out", "server.pem"], cwd=tls, check=True, capture_output=True)
+
     def test_a_broker_that_is_down_at_the_start(self):
         devices_port, central_port = free_port(), free_port()
         gateway = self.gateway(self.config(devices_port, central_port))
@@ -69,17 +77,10 @@ class Faults(Site):
         """Refused with the reason, nothing sent; and one that names the address is good."""
         tls = self.tls()
 
-        def certify(names, days):
-            subprocess.run(["openssl", "req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-keyout", "server.key", "-out", "x.csr",
-                            "-subj", "/CN=elsewhere"], cwd=tls, check=True, capture_output=True)
-            (tls / "x.ext").write_text(f"subjectAltName={names}")
-            subprocess.run(["openssl", "x509", "-req", "-in", "x.csr", "-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial", "-days", str(days), "-extfile",
-                            "x.ext", "-out", "server.pem"], cwd=tls, check=True, capture_output=True)
-
         devices = self.broker()
         for names, days, reason in (("DNS:elsewhere", 2, "does not match"), ("IP:127.0.0.2", 2, "does not match"), ("IP:127.0.0.1", -1, "expired"),
                                     ("DNS:elsewhere,IP:127.0.0.1", 2, None)):
-            certify(names, days)
+            self.certify(tls, names, days)
             central = self.broker(tls=tls)
             gateway = self.gateway(self.config(devices.port, central.port, scheme="mqtts", uplink=f'tls_ca = "{tls}/ca.pem"'))
             self.reading(devices.port, 1)
@@ -92,6 +93,41 @@ class Faults(Site):
                 wait_for(lambda: self.metric("millrace_uplink_backlog_records") == 0, "the readings arrive")
             self.assertEqual(gateway.stop(), 0)
             central.stop()
+
+    def test_an_input_over_tls(self):
+        """The policy is the uplinks': a certificate of another host, of another time or without our address among its names, and a
+        password that is wrong, are named, somebody must act, nothing is heard. What is right is taken up without a restart."""
+        tls, central = self.tls(), self.broker()
+        passwords, secret = self.folder / "passwords", self.folder / "secret"
+        subprocess.run(["mosquitto_passwd", "-b", "-c", str(passwords), "gw", "right"], check=True, capture_output=True)
+        passwords.chmod(0o644)
+        secret.write_text("wrong\n")
+        secret.chmod(0o600)
+        port = free_port()
+        config = self.config(port, central.port, input=f'tls_ca = "{tls}/ca.pem"\nusername = "gw"\npassword_file = "{secret}"')
+        config.write_text(config.read_text().replace(f"mqtt://127.0.0.1:{port}", f"mqtts://127.0.0.1:{port}"))
+        gateway = self.gateway(config)
+        said = 0
+        for names, days, subject, reason in (("DNS:elsewhere", 2, "/CN=elsewhere", "does not match"), ("DNS:127.0.0.1", 2, "/CN=127.0.0.1", "does not match"),
+                                             (None, 2, "/CN=127.0.0.1", "does not match"), ("DNS:*.0.0.1", 2, "/CN=x", "does not match"),
+                                             ("IP:127.0.0.1", -1, "/CN=x", "expired"), ("IP:127.0.0.1", 2, "/CN=x", "not authorised")):
+            self.certify(tls, names, days, subject)
+            devices = self.broker(port, tls=tls, extra=f"allow_anonymous false\npassword_file {passwords}")
+            wait_for(lambda: reason in gateway.text()[said:], f"{names}, {days} days: {reason}")
+            line = [line for line in gateway.text()[said:].splitlines() if reason in line][-1]
+            self.assertIn("input devices: ", line)
+            self.assertIn("somebody must act", line)
+            self.assertEqual(self.metric("millrace_input_up"), 0)
+            said = len(gateway.text())
+            if reason != "not authorised":
+                devices.stop()
+                wait_for(lambda: "refused" in gateway.text()[said:], "it is away")
+                said = len(gateway.text())
+        secret.write_text("right\n")
+        wait_for(lambda: self.metric("millrace_input_up") == 1, "the input has subscribed")
+        self.publish(port, "plant/l1/d1/telemetry", '{"ts":1700000001,"value":1}', extra=("--cafile", f"{tls}/ca.pem", "-u", "gw", "-P", "right"))
+        wait_for(lambda: self.metric("millrace_uplink_records_total") == 1, "the reading arrives")
+        self.assertEqual(gateway.stop(), 0)
 
     def test_an_unwritable_log_folder(self):
         (self.folder / "file").write_text("")

@@ -4,19 +4,13 @@
 
 #include <algorithm>
 #include <atomic>
-#include <charconv>
-#include <condition_variable>
 #include <deque>
 #include <map>
-#include <mutex>
 #include <set>
 
-#include "base/host_port.h"
 #include "base/logger.h"
 #include "base/text.h"
-#include "config/secret.h"
 #include "mqtt/packet.h"
-#include "mqtt/paho/paho_checks.h"
 
 namespace millrace {
 namespace {
@@ -33,48 +27,14 @@ struct OpenClient {
 MQTTAsync c_client(::mqtt::async_client& client);
 template struct OpenClient<&::mqtt::async_client::cli_>;
 
-// OpenSSL's line is "thread:error:code:library:function:reason:file:line:"; people want the reason.
-std::string tls_reason(std::string_view line) {
-  const auto parts = split(trim(line), ':');
-  return std::string(parts.size() >= 6 ? parts[5] : trim(line));
-}
-
-// Paho C writes a line for each packet unless it is told that only its errors are wanted, and those tell what it thought of
-// a broker's bytes right before it gives the connection up, on the thread that then reports the loss.
-thread_local std::string paho_error;
-void listen_for_errors() {
+// Paho C writes a line for each packet unless it is told that only its errors are wanted.
+void hush() {
   static const bool once = [] {
-    MQTTAsync_setTraceCallback([](enum MQTTASYNC_TRACE_LEVELS, char* message) {
-      if (message && std::string_view(message).find("Bad MQTT packet") != std::string_view::npos) paho_error = "it sent a malformed packet";
-    });
+    MQTTAsync_setTraceCallback([](enum MQTTASYNC_TRACE_LEVELS, char*) {});
     MQTTAsync_setTraceLevel(MQTTASYNC_TRACE_ERROR);
     return true;
   }();
   static_cast<void>(once);
-}
-std::string what_paho_said(std::string text) {
-  if (const std::string error = std::exchange(paho_error, {}); !error.empty()) text += ": " + error;
-  return text;
-}
-
-std::string paho_uri(const std::string& server) {
-  const bool tls = server.starts_with("mqtts://");
-  const std::string rest = server.substr(tls ? 8 : 7);
-  const auto where = parse_host_port(rest, tls ? 8883 : 1883);
-  return (tls ? "ssl://" : "tcp://") + (where.ok() ? where.value().to_string() : rest);
-}
-
-// `code`: of the CONNACK where there was one; `message`: Paho's own words.
-MqttFault fault_of(int code, const char* message, int version, bool tls, const std::string& tls_errors) {
-  if ((version < 5 && code >= 1 && code <= 5) || (version == 5 && code >= 128)) return refused_connect(code, version);
-  MqttFault fault;
-  if (tls && !tls_errors.empty()) {
-    fault.text = "TLS: " + tls_errors;
-    fault.needs_person = tls_errors.find("certificate") != std::string::npos;
-  } else {
-    fault.text = message && *message ? text("cannot connect: ", message) : "cannot connect";
-  }
-  return fault;
 }
 
 }  // namespace
@@ -88,15 +48,8 @@ struct PahoClient::Shared : std::enable_shared_from_this<PahoClient::Shared>, ::
   const Events events;
   std::unique_ptr<::mqtt::async_client> client;  // made, used and destroyed on the worker
   bool owner_alive = true;
-  std::mutex mutex;
-  std::string tls_errors;
   std::set<std::uint16_t> taken;  // QoS 2 messages that put() took and message_arrived() will bring again; on Paho's thread
-  bool welcomed = false;          // there was a CONNACK; likewise
-  bool broken = false;            // the broker's bytes broke the protocol; likewise
-  std::atomic<bool> given_up{false};              // nobody waits for this client any more
-  std::atomic<std::uint32_t> broker_packet_max{UINT32_MAX};
-  std::condition_variable disconnected;
-  bool disconnect_sent = false;  // guarded by `mutex`
+  std::atomic<bool> given_up{false};  // nobody waits for this client any more
 
   // A SUBSCRIBE on its way: what Paho carries as the context of its callbacks, for as long as the client lives.
   struct FilterRequest {
@@ -124,19 +77,16 @@ struct PahoClient::Shared : std::enable_shared_from_this<PahoClient::Shared>, ::
   }
 
   // ---- on Paho's threads
-  // The connection cannot be trusted any further. Paho keeps reading until it is closed; what arrives whole still counts,
-  // because Paho acknowledges it.
-  void break_off(const mqtt::Fault& why, const std::string& what) {
-    if (std::exchange(broken, true)) return;
-    const MqttFault fault{false, why.reason, text("the broker sent ", what, ": ", why.why), why.reason};
-    on_loop([fault](Shared& self) { self.events.lost(fault); });
-  }
-  // Nothing may come before the CONNACK (section 3.2). Paho acknowledges such a message, and delivers it before it looks at
-  // the CONNACK.
-  static constexpr mqtt::Fault too_early{mqtt::protocol_error, "it came before the CONNACK"};
-  void refuse(const mqtt::Fault& why) {
-    if (events.malformed) events.malformed();
-    break_off(why, "a PUBLISH that is none");
+  // A message that the door has cut ends with its mark and the whole size.
+  void deliver(ArrivedMessage& arrived) {
+    constexpr std::size_t size_bytes = 8;
+    const std::string_view payload = text_of(arrived.payload);
+    const std::size_t tail = options.mark.size() + size_bytes;
+    if (!options.mark.empty() && payload.size() >= tail && payload.substr(payload.size() - tail, options.mark.size()) == options.mark) {
+      for (const char byte : payload.substr(payload.size() - size_bytes)) arrived.whole_bytes = arrived.whole_bytes << 8 | static_cast<unsigned char>(byte);
+      arrived.payload = arrived.payload.first(payload.size() - tail);
+    }
+    if (events.arrived) events.arrived(arrived);
   }
 
   // Paho's store, which keeps nothing: what Paho would keep until PUBREL, the whole packet, is an arrival ("r-7", "r5-7").
@@ -151,12 +101,9 @@ struct PahoClient::Shared : std::enable_shared_from_this<PahoClient::Shared>, ::
     mqtt::Publish publish;
     mqtt::UserProperties properties;
     if (framer.next(packet) != mqtt::Framer::Next::packet || packet.type != mqtt::PacketType::publish) return;
-    const mqtt::Fault fault = mqtt::parse_publish(packet, static_cast<std::uint8_t>(options.version), publish, properties, mqtt::From::broker);
-    std::uint16_t id = 0;
-    std::from_chars(key.data() + std::min(key.find('-') + 1, key.size()), key.data() + key.size(), id);
-    taken.insert(id);
-    if (!fault.ok()) return refuse(fault);
-    if (!welcomed) return refuse(too_early);
+    // The door has judged it.
+    if (!mqtt::parse_publish(packet, static_cast<std::uint8_t>(options.version), publish, properties, mqtt::From::broker).ok()) return;
+    taken.insert(publish.packet_id);
     ArrivedMessage arrived;
     arrived.topic = publish.topic;
     arrived.payload = publish.payload;
@@ -165,7 +112,7 @@ struct PahoClient::Shared : std::enable_shared_from_this<PahoClient::Shared>, ::
     arrived.duplicate = publish.duplicate;
     arrived.retained = publish.retain;
     if (options.want_properties) arrived.user_properties.assign(properties.begin(), properties.end());
-    if (events.arrived) events.arrived(arrived);
+    deliver(arrived);
   }
   void open(const std::string&, const std::string&) override {}
   void close() override {}
@@ -177,8 +124,6 @@ struct PahoClient::Shared : std::enable_shared_from_this<PahoClient::Shared>, ::
 
   void message_arrived(std::string_view topic, const MQTTAsync_message& message) {
     if (message.qos == 2 && taken.erase(static_cast<std::uint16_t>(message.msgid)) > 0) return;
-    if (!welcomed) return refuse(too_early);
-    if (const mqtt::Fault fault = publish_fault(options.version, topic, message); !fault.ok()) return refuse(fault);
     ArrivedMessage arrived;
     arrived.topic = topic;
     arrived.payload = bytes_of({static_cast<const char*>(message.payload), static_cast<std::size_t>(message.payloadlen)});
@@ -194,23 +139,10 @@ struct PahoClient::Shared : std::enable_shared_from_this<PahoClient::Shared>, ::
         arrived.user_properties.emplace_back(std::string(name.data, static_cast<std::size_t>(name.len)), std::string(value.data, static_cast<std::size_t>(value.len)));
       }
     }
-    if (events.arrived) events.arrived(arrived);
+    deliver(arrived);
   }
-  void connection_lost() {
-    on_loop([text = what_paho_said("connection lost")](Shared& self) { self.events.lost({false, 0, text}); });
-  }
-  // A DISCONNECT of the broker: Paho closes, and calls nothing else.
-  void ended(int reason, const MQTTProperties* properties) {
-    MqttFault fault = ended_by_broker(reason, properties ? property_text(*properties, MQTTPROPERTY_CODE_REASON_STRING) : "",
-                                      properties ? property_text(*properties, MQTTPROPERTY_CODE_SERVER_REFERENCE) : "");
-    on_loop([fault = std::move(fault)](Shared& self) { self.events.lost(fault); });
-  }
-
   // The SUBACK for one filter; nothing: the request failed.
   void subscribed(const FilterRequest& filter, std::optional<int> code) {
-    // A list of several codes shows as a pointer in the place of the one.
-    const bool good = !code || (*code >= 0 && *code <= 2) || (*code >= 128 && *code <= 255);
-    if (!good) return break_off({mqtt::protocol_error, "a SUBACK that does not answer one filter"}, "a malformed packet");
     on_loop([request = filter.request, index = filter.index, code](Shared& self) { self.filter_answered(request, index, code); });
   }
 
@@ -225,24 +157,11 @@ struct PahoClient::Shared : std::enable_shared_from_this<PahoClient::Shared>, ::
     on_loop([request, code](Shared& self) { self.publish_done(request, code); });
   }
 
-  void connect_succeeded(bool session_present, const MQTTProperties* properties) {
-    paho_error.clear();
-    Welcome welcome{session_present, std::nullopt};
-    mqtt::Connack connack;
-    if (session_present && options.clean_start) {  // [MQTT-3.2.2-2], [MQTT-3.2.2-4]
-      return break_off({mqtt::protocol_error, "a session, where a clean start was asked for"}, "a CONNACK that is none");
-    }
-    if (properties) {
-      if (const mqtt::Fault fault = connack_fault(session_present, *properties, connack); !fault.ok()) return break_off(fault, "a CONNACK that is none");
-      broker_packet_max = connack.packet_max;
-      if (connack.keep_alive_seconds) welcome.keep_alive = std::chrono::seconds(*connack.keep_alive_seconds);
-    }
-    welcomed = true;
-    on_loop([welcome](Shared& self) { self.events.connected(welcome); });
+  void connect_succeeded(bool session_present) {
+    on_loop([session_present](Shared& self) { self.events.connected(session_present); });
   }
-  void connect_failed(int code, const char* message) {
-    const std::lock_guard lock(mutex);
-    const MqttFault fault = fault_of(code, what_paho_said(message ? message : "").c_str(), options.version, options.tls.enabled, tls_errors);
+  void connect_failed(const char* message) {
+    const MqttFault fault{false, 0, message && *message ? text("cannot connect: Paho: ", message) : "cannot connect"};
     on_loop([fault](Shared& self) { self.events.failed(fault); });
   }
 
@@ -275,12 +194,12 @@ struct PahoClient::Shared : std::enable_shared_from_this<PahoClient::Shared>, ::
     const int version = options.version == 5 ? MQTTVERSION_5 : MQTTVERSION_3_1_1;
     // What Paho holds for us is bounded by our own batches in flight; its default of 100 messages would refuse the rest.
     const ::mqtt::create_options create(version, 60'000);
-    const std::string uri = paho_uri(options.server);
+    const std::string uri = text("tcp://127.0.0.1:", options.port);
     client = std::make_unique<::mqtt::async_client>(uri, options.client_id, create, events.arrived ? this : nullptr);
     // Before connecting: a message that arrives earlier would stick in Paho's own queue.
     MQTTAsync handle = c_client(*client);
     MQTTAsync_setCallbacks(
-        handle, this, [](void* context, char*) { static_cast<Shared*>(context)->connection_lost(); },
+        handle, this, [](void*, char*) {},  // the door sees it, and why
         [](void* context, char* topic, int size, MQTTAsync_message* message) {
           // A size of 0 means that the topic ends with its NUL, which an empty one does as well.
           static_cast<Shared*>(context)->message_arrived(size > 0 ? std::string_view(topic, static_cast<std::size_t>(size)) : std::string_view(topic), *message);
@@ -289,22 +208,19 @@ struct PahoClient::Shared : std::enable_shared_from_this<PahoClient::Shared>, ::
           return 1;
         },
         nullptr);
-    MQTTAsync_setDisconnected(handle, this, [](void* context, MQTTProperties* properties, MQTTReasonCodes reason) {
-      static_cast<Shared*>(context)->ended(static_cast<std::uint8_t>(reason), properties);
-    });
   }
 
   // One SUBSCRIBE a filter. A SUBACK for several is told by Paho C in a list without its length (3.1.1), and a failure among
   // them as a success; with one filter a packet there is one code, and no packet above what a broker takes unless its filter is.
-  int subscribe_one(const std::string& filter, int qos, bool no_local, bool retained_on_new_only, FilterRequest& request) {
+  int subscribe_one(const std::string& filter, const Subscription& how, FilterRequest& request) {
     MQTTAsync_responseOptions response = MQTTAsync_responseOptions_initializer;
     static constexpr auto request_of = [](void* context) -> FilterRequest& { return *static_cast<FilterRequest*>(context); };
     response.context = &request;
     if (options.version == 5) {
-      response.subscribeOptions.noLocal = no_local;
-      response.subscribeOptions.retainHandling = retained_on_new_only ? 1 : 0;  // section 3.8.3.1
+      response.subscribeOptions.noLocal = how.no_local;
+      response.subscribeOptions.retainHandling = how.retained_on_new_only ? 1 : 0;  // section 3.8.3.1
       response.onSuccess5 = [](void* context, MQTTAsync_successData5* data) {
-        request_of(context).self->subscribed(request_of(context), data->alt.sub.reasonCodeCount == 1 ? static_cast<int>(data->reasonCode) : 3);
+        request_of(context).self->subscribed(request_of(context), static_cast<int>(data->reasonCode));
       };
       response.onFailure5 = [](void* context, MQTTAsync_failureData5* data) {
         request_of(context).self->subscribed(request_of(context), data->reasonCode >= 128 ? std::optional<int>(data->reasonCode) : std::nullopt);
@@ -315,28 +231,11 @@ struct PahoClient::Shared : std::enable_shared_from_this<PahoClient::Shared>, ::
         request_of(context).self->subscribed(request_of(context), data->code == 128 ? std::optional<int>(128) : std::nullopt);
       };
     }
-    return MQTTAsync_subscribe(c_client(*client), filter.c_str(), qos, &response);
-  }
-  // Sends DISCONNECT with a reason, and waits a moment for Paho's thread to have done so.
-  void say_goodbye(std::uint8_t reason) {
-    MQTTAsync_disconnectOptions goodbye = MQTTAsync_disconnectOptions_initializer5;
-    goodbye.context = this;
-    goodbye.reasonCode = static_cast<MQTTReasonCodes>(reason);
-    static constexpr auto sent = [](void* context) {
-      Shared& self = *static_cast<Shared*>(context);
-      const std::lock_guard lock(self.mutex);
-      self.disconnect_sent = true;
-      self.disconnected.notify_all();
-    };
-    goodbye.onSuccess5 = [](void* context, MQTTAsync_successData5*) { sent(context); };
-    goodbye.onFailure5 = [](void* context, MQTTAsync_failureData5*) { sent(context); };
-    if (MQTTAsync_disconnect(c_client(*client), &goodbye) != MQTTASYNC_SUCCESS) return;
-    std::unique_lock lock(mutex);
-    disconnected.wait_for(lock, std::chrono::milliseconds(200), [this] { return disconnect_sent; });
+    return MQTTAsync_subscribe(c_client(*client), filter.c_str(), how.qos, &response);
   }
 
   // Paho C copies all it is given, but the pointer to `this`: it is used until the client is destroyed.
-  int start_connect(const std::string& password) {
+  int start_connect() {
     static constexpr auto self_of = [](void* context) { return static_cast<Shared*>(context); };
     MQTTAsync_connectOptions connect = MQTTAsync_connectOptions_initializer;
     MQTTProperties properties = MQTTProperties_initializer;
@@ -362,45 +261,19 @@ struct PahoClient::Shared : std::enable_shared_from_this<PahoClient::Shared>, ::
         MQTTProperties_add(&properties, &maximum);
       }
       connect.connectProperties = &properties;
-      connect.onSuccess5 = [](void* context, MQTTAsync_successData5* data) { self_of(context)->connect_succeeded(data->alt.connect.sessionPresent != 0, &data->properties); };
-      connect.onFailure5 = [](void* context, MQTTAsync_failureData5* data) { self_of(context)->connect_failed(data->code, data->message); };
+      connect.onSuccess5 = [](void* context, MQTTAsync_successData5* data) { self_of(context)->connect_succeeded(data->alt.connect.sessionPresent != 0); };
+      connect.onFailure5 = [](void* context, MQTTAsync_failureData5* data) { self_of(context)->connect_failed(data->message); };
     } else {
       connect.MQTTVersion = MQTTVERSION_3_1_1;
       connect.cleansession = options.clean_start;
-      connect.onSuccess = [](void* context, MQTTAsync_successData* data) { self_of(context)->connect_succeeded(data->alt.connect.sessionPresent != 0, nullptr); };
-      connect.onFailure = [](void* context, MQTTAsync_failureData* data) { self_of(context)->connect_failed(data->code, data->message); };
+      connect.onSuccess = [](void* context, MQTTAsync_successData* data) { self_of(context)->connect_succeeded(data->alt.connect.sessionPresent != 0); };
+      connect.onFailure = [](void* context, MQTTAsync_failureData* data) { self_of(context)->connect_failed(data->message); };
     }
     connect.keepAliveInterval = static_cast<int>(std::chrono::duration_cast<std::chrono::seconds>(options.keep_alive).count());
     // The owner of this client watches the time; Paho, which looks every three seconds, must not be first.
     connect.connectTimeout = static_cast<int>(std::chrono::duration_cast<std::chrono::seconds>(options.connect_timeout).count()) + 5;
     connect.maxInflight = 1000;
-    if (!options.username.empty()) connect.username = options.username.c_str();
-    if (!password.empty()) {
-      connect.binarypwd.data = password.data();
-      connect.binarypwd.len = static_cast<int>(password.size());
-    }
-    MQTTAsync_SSLOptions ssl = MQTTAsync_SSLOptions_initializer;
-    std::string key;
-    if (options.tls.enabled) {
-      if (options.tls.ca.empty()) ssl.CApath = "/etc/ssl/certs";
-      else ssl.trustStore = options.tls.ca.c_str();
-      if (!options.tls.cert.empty()) {
-        ssl.keyStore = options.tls.cert.c_str();
-        if (auto path = secret_path(options.tls.key); path.ok()) key = std::move(path).value();
-        ssl.privateKey = key.c_str();
-      }
-      ssl.enableServerCertAuth = 1;
-      ssl.verify = 1;  // the certificate must also name the host
-      ssl.sslVersion = MQTT_SSL_VERSION_TLS_1_2;
-      ssl.ssl_error_context = this;
-      ssl.ssl_error_cb = [](const char* line, std::size_t size, void* context) {
-        Shared& self = *self_of(context);
-        const std::lock_guard lock(self.mutex);
-        if (self.tls_errors.size() < 500) self.tls_errors += (self.tls_errors.empty() ? "" : "; ") + tls_reason({line, size});
-        return 1;
-      };
-      connect.ssl = &ssl;
-    }
+    connect.username = options.token.c_str();
     const int rc = MQTTAsync_connect(c_client(*client), &connect);
     MQTTProperties_free(&properties);
     return rc;
@@ -411,7 +284,7 @@ PahoClient::PahoClient(Loop& loop, PahoOptions options, Events events)
     : loop_(loop), shared_(std::make_shared<Shared>(loop, std::move(options), std::move(events))) {}
 
 PahoClient::~PahoClient() {
-  if (shared_) close(0, [] {});
+  if (shared_) close([] {});
 }
 
 void PahoClient::connect() {
@@ -421,20 +294,12 @@ void PahoClient::connect() {
         if (shared->given_up) return;
         MqttFault fault;
         try {
-          listen_for_errors();
+          hush();
           shared->make_client();
-          std::string password;
-          if (shared->options.password.given()) {
-            auto secret = read_secret(shared->options.password);
-            if (!secret.ok()) fault = {true, 0, "password_file: " + secret.status().detail()};
-            else password = std::move(secret).value();
-          }
-          if (fault.text.empty()) {
-            const int rc = shared->start_connect(password);
-            if (rc == MQTTASYNC_SUCCESS) return;
-            const char* why = MQTTAsync_strerror(rc);
-            fault.text = text("Paho: ", why ? why : "connect failed", " (", rc, ")");
-          }
+          const int rc = shared->start_connect();
+          if (rc == MQTTASYNC_SUCCESS) return;
+          const char* why = MQTTAsync_strerror(rc);
+          fault.text = text("Paho: ", why ? why : "connect failed", " (", rc, ")");
         } catch (const std::exception& error) {
           fault = {false, 0, text("Paho: ", error.what())};
         }
@@ -443,19 +308,18 @@ void PahoClient::connect() {
       [] {});
 }
 
-void PahoClient::subscribe(std::vector<std::string> filters, int qos, bool no_local, bool retained_on_new_only,
-                           std::function<void(std::vector<int>)> done) {
+void PahoClient::subscribe(std::vector<std::string> filters, Subscription how, std::function<void(std::vector<int>)> done) {
   const std::uint64_t request = shared_->next_request++;
   shared_->subscribes.emplace(request, Shared::Subscribing{std::vector<int>(filters.size()), filters.size(), std::move(done)});
   loop_.run_blocking(
       "paho",
-      [shared = shared_, request, filters = std::move(filters), qos, no_local, retained_on_new_only] {
+      [shared = shared_, request, filters = std::move(filters), how] {
         for (std::size_t i = 0; i < filters.size() && !shared->given_up; ++i) {
           auto& filter = shared->filter_requests.emplace_back(Shared::FilterRequest{shared.get(), request, i});
           // Header, identifier, no properties, filter with its length, options.
-          if (5 + 2 + 1 + 2 + filters[i].size() + 1 > shared->broker_packet_max) {
+          if (5 + 2 + 1 + 2 + filters[i].size() + 1 > how.packet_max) {
             shared->subscribed(filter, mqtt::packet_too_large);
-          } else if (!shared->client || shared->subscribe_one(filters[i], qos, no_local, retained_on_new_only, filter) != MQTTASYNC_SUCCESS) {
+          } else if (!shared->client || shared->subscribe_one(filters[i], how, filter) != MQTTASYNC_SUCCESS) {
             return shared->subscribed(filter, std::nullopt);
           }
         }
@@ -480,22 +344,14 @@ void PahoClient::publish(std::string topic, std::shared_ptr<const Bytes> payload
       [] {});
 }
 
-void PahoClient::close(std::uint8_t reason, std::function<void()> destroyed) {
+void PahoClient::close(std::function<void()> destroyed) {
   auto shared = std::exchange(shared_, nullptr);
   MILLRACE_CHECK(shared);
   shared->fail_requests();
   shared->owner_alive = false;
   shared->given_up = true;
-  loop_.run_blocking(
-      "paho",
-      [shared, reason] {
-        if (!shared->client) return;
-        if (reason != mqtt::success && shared->options.version == 5) shared->say_goodbye(reason);
-        // Destroying sends DISCONNECT and closes in one go, under Paho's lock. A disconnect() before it lets Paho go on
-        // reading for a while: only where the broker is owed a reason.
-        shared->client.reset();
-      },
-      std::move(destroyed));
+  // Destroying sends DISCONNECT and closes in one go, under Paho's lock; a disconnect() before it would let Paho read on.
+  loop_.run_blocking("paho", [shared] { shared->client.reset(); }, std::move(destroyed));
 }
 
 }  // namespace millrace

@@ -11,10 +11,10 @@
 // the message. So there is no store of Paho's own: `arrived` runs at the moment when Paho would write to one. After a death
 // the broker sends the message again, marked as a duplicate; it is for the receiver to know it.
 //
-// Paho C believes a broker: what it does not check (paho_checks.h) is checked here before it counts as arrived. A PUBLISH that
-// is none is acknowledged, so that it does not come for ever, told to `malformed`, and ends the connection (section 4.13).
+// Paho connects to our own door only (mqtt/door.h), which judges every byte of the broker before Paho reads it, and knows why
+// a connection ended.
 //
-// A PahoClient lives for one connection: after lost() or a failed connect it is destroyed and another made, so an echo of
+// A PahoClient lives for one connection: after a loss or a failed connect it is destroyed and another made, so an echo of
 // a dead connection finds nobody.
 #pragma once
 
@@ -34,7 +34,9 @@
 namespace millrace {
 
 struct PahoOptions {
-  std::string server;             // "mqtt://host:1883" or "mqtts://host:8883"
+  std::uint16_t port = 0;         // of the door, on 127.0.0.1
+  std::string token;              // shown to it
+  std::string mark;               // its mark in a large message (mqtt/door.h)
   std::string client_id;
   int version = 5;                // 4: MQTT 3.1.1
   bool clean_start = true;
@@ -43,35 +45,25 @@ struct PahoOptions {
   Duration connect_timeout = std::chrono::seconds(10);
   std::uint16_t receive_maximum = 0;  // 0: the protocol's default
   std::uint32_t packet_max = 0;       // MQTT 5: the Maximum Packet Size that is announced; 0: none
-  std::string username;
-  SecretRef password;
-  TlsConfig tls;
   bool want_properties = false;   // fill in ArrivedMessage::user_properties
 };
 
 struct ArrivedMessage {
   std::string_view topic;
   BytesView payload;
+  std::uint64_t whole_bytes = 0;  // of a payload that was too large, `payload` its head; 0: it is all here
   std::uint16_t packet_id = 0;
   std::uint8_t qos = 0;
   bool duplicate = false, retained = false;
   std::vector<std::pair<std::string, std::string>> user_properties;  // only where PahoOptions asks for them
 };
 
-// What a broker said when it took us (MQTT 5, section 3.2.2.3).
-struct Welcome {
-  bool session_present = false;
-  std::optional<Duration> keep_alive;  // where it wants another than ours
-};
-
 class PahoClient {
  public:
   struct Events {
-    std::function<void(const Welcome&)> connected;
-    std::function<void(const MqttFault&)> failed;   // the connect did not succeed
-    std::function<void(const MqttFault&)> lost;     // it did, and is gone or must end (MqttFault::answer)
+    std::function<void(bool session_present)> connected;
+    std::function<void(const MqttFault&)> failed;        // the connect did not succeed
     std::function<void(const ArrivedMessage&)> arrived;  // on Paho's thread
-    std::function<void()> malformed;                     // on Paho's thread: a PUBLISH that is none, whose fault lost() tells
   };
 
   PahoClient(Loop& loop, PahoOptions options, Events events);
@@ -79,16 +71,19 @@ class PahoClient {
   ~PahoClient();
 
   void connect();
-  // Each filter in a SUBSCRIBE of its own. `granted`: a reason code a filter (0-2: QoS, 128 and more: refused); empty when a
+  // Each filter in a SUBSCRIBE of its own, none larger than `packet_max`. `granted`: a reason code a filter (0-2: QoS, 128 and more: refused); empty when a
   // request failed. A broker that does not answer is the caller's to give up on.
-  void subscribe(std::vector<std::string> filters, int qos, bool no_local, bool retained_on_new_only,
-                 std::function<void(std::vector<int> granted)> done);
+  struct Subscription {
+    int qos = 1;
+    bool no_local = false, retained_on_new_only = false;
+    std::uint32_t packet_max = UINT32_MAX;  // that the broker takes
+  };
+  void subscribe(std::vector<std::string> filters, Subscription how, std::function<void(std::vector<int> granted)> done);
   // `done` runs exactly once: with 0 (or 16, no subscribers) when the broker has it, a reason code of 128 and more when it
   // refused, -1 when the connection failed first. (The simulator's fleet publishes; the uplink has mqtt/publish_client.h.)
   void publish(std::string topic, std::shared_ptr<const Bytes> payload, int qos, std::function<void(int reason_code)> done);
-  // Disconnects, giving the broker `reason` where MQTT 5 has room for one, and destroys; `destroyed` runs on the loop when no
-  // callback of this client runs or will run.
-  void close(std::uint8_t reason, std::function<void()> destroyed);
+  // Disconnects and destroys; `destroyed` runs on the loop when no callback of this client runs or will run.
+  void close(std::function<void()> destroyed);
 
  private:
   struct Shared;
