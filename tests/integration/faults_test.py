@@ -125,7 +125,7 @@ class Faults(Site):
                 said = len(gateway.text())
         secret.write_text("right\n")
         wait_for(lambda: self.metric("millrace_input_up") == 1, "the input has subscribed")
-        self.publish(port, "plant/l1/d1/telemetry", '{"ts":1700000001,"value":1}', extra=("--cafile", f"{tls}/ca.pem", "-u", "gw", "-P", "right"))
+        self.publish(port, "plant/l1/d1/telemetry", '{"ts":1700000001,"value":1}', extra=("-h", "127.0.0.1", "--cafile", f"{tls}/ca.pem", "-u", "gw", "-P", "right"))
         wait_for(lambda: self.metric("millrace_uplink_records_total") == 1, "the reading arrives")
         self.assertEqual(gateway.stop(), 0)
 
