@@ -7,7 +7,7 @@ arch=${1:?usage: toolchains/sysroot.sh arm64|armhf [FOLDER]}
 root=$(cd "$(dirname "$0")/.." && pwd)
 target=${2:-$root/build/sysroot/$arch}
 packages="libc6-dev libstdc++-12-dev libuv1-dev libsqlite3-dev zlib1g-dev libzstd-dev libhttp-parser-dev libc-ares-dev libmbedtls-dev libnanopb-dev
-  libpaho-mqttpp-dev libpaho-mqtt-dev libssl-dev librdkafka-dev rapidjson-dev libtomlplusplus-dev libcli11-dev doctest-dev"
+  libpaho-mqttpp-dev libpaho-mqtt-dev librdkafka-dev rapidjson-dev libtomlplusplus-dev libcli11-dev doctest-dev"
 recipe=$(echo "$packages"; cat "$0")
 [ "$(cat "$target/.recipe" 2>/dev/null)" = "$recipe" ] && exit 0
 case $arch in arm64|armhf) ;; *) echo "there is no recipe for $arch" >&2; exit 64 ;; esac
