@@ -121,7 +121,8 @@ void Fleet::pump(Link& link) {
       message->flying = false;
       if (code < 0 || code >= 128) return;  // published again, before anything newer of this device
       for (const std::uint64_t n : message->readings) ledger_.acknowledged(message->device, n);
-      std::erase(link.queue, message);
+      // It is one of the first: a fleet that is behind must not look through all that waits.
+      link.queue.erase(std::find(link.queue.begin(), link.queue.end(), message));
       pump(link);
     });
   }
