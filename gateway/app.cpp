@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cerrno>
 #include <cstdio>
 #include <cstdlib>
@@ -13,6 +14,7 @@
 #include "base/logger.h"
 #include "base/utf8.h"
 #include "config/descriptor_needs.h"
+#include "loop/worker.h"
 #include "observe/sd_notify.h"
 #include "record/batch.h"
 #include "record/record_proto.h"
@@ -34,17 +36,29 @@ std::uint64_t boot_id() {
   return id.ok() ? digest64(bytes_of(trim(id.value()))) : 0;
 }
 
-// A worker that is inside a library's call, asking a name server that never answers, cannot be ended, and the end of a process
-// waits for its threads. What was accepted is safe by then: after this long the process ends as it is.
+// What was accepted is in the log or the inbox by then, whatever becomes of the process; only an open log is not as it should be.
+std::atomic<int> code_at_last{exit_io};
+
+// A worker that is inside a system's or a library's call cannot be ended, and the end of a process waits for its threads (or the
+// loop itself hangs): after this long the process ends as it is, and says who was at work.
 void end_at_last(unsigned seconds) {
   struct sigaction action {};
   action.sa_handler = [](int) {
-    constexpr std::string_view line = "a thread did not end; ending without it\n";
-    (void)!::write(STDERR_FILENO, line.data(), line.size());
-    ::_exit(exit_ok);
+    constexpr std::string_view words = "stopping took too long; ending without those that still work: ";
+    char line[512];
+    std::copy(words.begin(), words.end(), line);
+    std::size_t size = words.size() + busy_workers(line + words.size(), sizeof line - words.size() - 1);
+    line[size++] = '\n';
+    (void)!::write(STDERR_FILENO, line, size);
+    ::_exit(code_at_last);
   };
   ::sigaction(SIGALRM, &action, nullptr);
   ::alarm(seconds);
+}
+
+std::string busy_workers_text() {
+  char names[256];
+  return {names, busy_workers(names, sizeof names)};
 }
 
 bool somebody_takes_raw(const std::vector<UplinkPlan>& uplinks) {
@@ -480,8 +494,9 @@ void App::begin_stop() {
   sd_notify("STOPPING=1");
   end_at_last(stop_at_last);
   stop_timer_ = loop_.after(stop_within, [] {
-    LOG_WARN("stopping took too long (a disk that does not answer?); ending. What was accepted is in the log or the inbox");
-    std::_Exit(exit_ok);
+    LOG_ERROR("the log was not closed within ", format_duration(stop_within), " (a disk that does not answer?); ending. What was accepted is in it "
+              "or in the inbox. Still at work: ", busy_workers_text());
+    std::_Exit(exit_io);
   });
   stop_inputs();
 }
@@ -495,7 +510,8 @@ std::function<void()> App::step(std::function<std::string()> who, std::function<
   };
   step_timer_ = loop_.after(step_within, [this, once, who = std::move(who)] {
     abandoned_ = true;
-    LOG_WARN(who(), " did not stop within ", format_duration(step_within), "; ending without");
+    const std::string at_work = busy_workers_text();
+    LOG_WARN(who(), " did not stop within ", format_duration(step_within), "; ending without", at_work.empty() ? "" : ". Still at work: ", at_work);
     loop_.post(once);
   });
   return once;
@@ -511,6 +527,7 @@ void App::stop_uplinks() {
   const auto done = step([this] { return "uplink " + names_of_stopping_uplinks(); },
                          [this] {
                            log_->stop([this] {
+                             code_at_last = exit_ok;
                              LOG_INFO("stopped");
                              loop_.stop();
                            });

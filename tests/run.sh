@@ -15,7 +15,7 @@ waiting="main_job faults reload"
 more_waiting="kafka names log endpoint"
 alone="hostile"
 quick="$computing $waiting $more_waiting $alone"
-slow="many_reloads kills endpoint_kills kafka_more stream_jobs cross packages trixie long_simulation tsan fuzz
+slow="many_reloads name_figures kills endpoint_kills kafka_more stream_jobs cross packages trixie long_simulation tsan fuzz
   rabbitmq bench"
 case "${1:-quick}" in
   quick) names=$quick ;;
@@ -97,7 +97,9 @@ one() { # name of a test
     unit|contract|golden|simulation) run "$name" timeout 600 "build/dev/tests/test_$name" ;;
     reader) run reader timeout 60 /usr/bin/python3 tests/golden/read_batch_test.py build/dev/generated/record.desc ;;
     tidy) run tidy timeout 60 /usr/bin/python3 tests/tidy/tidy_test.py ;;
-    main_job|faults|names|log|endpoint|hostile|reload) run "$name" timeout 900 /usr/bin/python3 "tests/integration/${name}_test.py" ;;
+    names) run names timeout 300 /usr/bin/python3 tests/integration/names_test.py Names ;;
+    name_figures) run name_figures timeout 300 /usr/bin/python3 tests/integration/names_test.py Figures ;;
+    main_job|faults|log|endpoint|hostile|reload) run "$name" timeout 900 /usr/bin/python3 "tests/integration/${name}_test.py" ;;
     kafka) run kafka timeout 600 /usr/bin/python3 tests/integration/kafka_test.py Forms Registry ExactlyOnce.test_kills_with_exactly_once ;;
     kafka_more) run kafka_more env MILLRACE_KILLS=30 timeout 3000 /usr/bin/python3 tests/integration/kafka_test.py ;;
     stream_jobs) run stream_jobs_packages packaging/install-deps.sh stream; run stream_jobs timeout 3000 /usr/bin/python3 tests/integration/stream_jobs_test.py ;;

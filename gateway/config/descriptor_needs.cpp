@@ -11,8 +11,9 @@ constexpr std::size_t a_command = 16;            // files a rotated certificate,
 constexpr std::size_t an_mqtt_input = 10;        // the broker's socket, the two between our door and Paho, its listener, a lookup's, files of TLS
 constexpr std::size_t a_serial_input = 2;
 constexpr std::size_t an_endpoint = 6;           // its listener; certificates, key and users being read
-constexpr std::size_t an_mqtt_uplink = 12;       // its socket, a lookup's, and its reader of the log
-constexpr std::size_t a_kafka_uplink = 72;       // librdkafka: three for each broker it meets, some twenty
+constexpr std::size_t a_lookup = 7;              // of a name: epoll, and for both families a socket to each of three name servers
+constexpr std::size_t an_mqtt_uplink = 10 + a_lookup;      // its socket, and its reader of the log
+constexpr std::size_t a_kafka_uplink = 72 + 2 * a_lookup;  // librdkafka: three for each broker it meets, some twenty
 
 }  // namespace
 

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <condition_variable>
+#include <cstddef>
 #include <deque>
 #include <functional>
 #include <mutex>
@@ -10,6 +11,8 @@
 #include <thread>
 
 namespace millrace {
+
+struct Seat;
 
 class Worker {
  public:
@@ -20,11 +23,16 @@ class Worker {
  private:
   void work();
 
+  Seat* seat_;  // where others can see that it works; none, when there are too many
   std::mutex mutex_;
   std::condition_variable wake_;
   std::deque<std::function<void()>> tasks_;
   bool stopping_ = false;
   std::thread thread_;
 };
+
+// The names of those that are inside a task, "log, paho", without an end mark; how many bytes. For the last words of a process:
+// also inside a signal handler.
+std::size_t busy_workers(char* out, std::size_t size);
 
 }  // namespace millrace

@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 import unittest
 from pathlib import Path
 
@@ -35,6 +36,33 @@ class Faults(Site):
         wait_for(lambda: self.metric("millrace_input_up") == 1 and self.metric("millrace_uplink_up") == 1, "both sides come up by themselves")
         self.reading(devices_port, 1)
         wait_for(lambda: self.metric("millrace_uplink_records_total") == 1, "the reading arrives")
+
+    def test_a_disk_that_does_not_answer_while_stopping(self):
+        """The log cannot be closed then: the process ends all the same, says so, and has lost nothing."""
+        source, shim, hung = self.folder / "hang.c", self.folder / "hang.so", self.folder / "hung"
+        body = "{ while (access(getenv(\"HUNG\"), F_OK) == 0) usleep(10000); return (int)syscall(%s, fd); }"
+        source.write_text("#define _GNU_SOURCE\n#include <stdlib.h>\n#include <sys/syscall.h>\n#include <unistd.h>\n" +
+                          "".join(f"int {call}(int fd) {body % ('SYS_' + call)}\n" for call in ("fsync", "fdatasync")))
+        subprocess.run(["cc", "-shared", "-fPIC", "-o", shim, source], check=True)
+        devices, central = self.broker(), self.broker()
+        config = self.config(devices.port, central.port)
+        env = {"LD_PRELOAD": str(shim), "HUNG": str(hung), "ASAN_OPTIONS": "verify_asan_link_order=0"}
+        gateway = self.gateway(config, env=env)
+        self.reading(devices.port, 1)
+        wait_for(lambda: self.metric("millrace_uplink_records_total") == 1, "a reading passes")
+        hung.touch()
+        central.stop()
+        self.publish(devices.port, "plant/l1/d1/telemetry", '{"ts":1700000002,"value":2}')
+        wait_for(lambda: self.metric("millrace_input_payloads_total") == 2, "the next one is in the inbox")
+        begun = time.monotonic()
+        self.assertEqual(gateway.stop(), 74)
+        self.assertLess(time.monotonic() - begun, 10)
+        self.assertIn("the log was not closed within 8s", gateway.text())
+        self.assertIn("Still at work: log", gateway.text())
+        hung.unlink()
+        self.broker(central.port, name="again")
+        self.gateway(config)
+        wait_for(lambda: self.metric("millrace_uplink_records_total") == 1, "it is delivered by the next process")
 
     def test_a_wrong_password(self):
         passwords, wrong = self.folder / "passwords", self.folder / "wrong"

@@ -7,9 +7,12 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <future>
+
 #include "base/files.h"
 #include "base/text.h"
 #include "loop/uv_loop.h"
+#include "loop/worker.h"
 
 using namespace millrace;
 using namespace std::chrono_literals;
@@ -170,4 +173,26 @@ TEST_CASE("loop: who sends without end is read one buffer a turn, so that his ne
   over = true;
   CHECK(heard[0] == 4'000'000);
   CHECK(biggest <= 2 * (64 << 10));  // the turn's own task may come before or after its read
+}
+
+TEST_CASE("workers: who is at work is known by name, without a lock") {
+  const auto busy = [] {
+    char names[64];
+    return std::string(names, busy_workers(names, sizeof names));
+  };
+  std::promise<void> begun, end;
+  {
+    Worker idle("idle"), one("kafka:central");
+    one.run([&] {
+      begun.set_value();
+      end.get_future().wait();
+    });
+    begun.get_future().wait();
+    CHECK(busy() == "kafka:central");
+    char few[5];
+    CHECK(busy_workers(few, sizeof few) == 5);
+    CHECK(std::string_view(few, 5) == "kafka");
+    end.set_value();
+  }
+  CHECK(busy().empty());
 }

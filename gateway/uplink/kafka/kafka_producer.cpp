@@ -29,8 +29,11 @@ int ms(Duration duration) { return static_cast<int>(std::chrono::duration_cast<s
 
 void log_it(const rd_kafka_t*, int, const char* facility, const char* line) { LOG_DEBUG("librdkafka: ", facility, ": ", line); }
 
+// Within the time that connecting may take, so that whoever waits for that hears why there is no connection.
+Duration lookup_time(const KafkaUplinkConfig& config) { return config.connect_timeout * 3 / 4; }
+
 // The settings that producers and readers share. Null when something is refused: `why` says what.
-rd_kafka_conf_t* common_conf(const KafkaUplinkConfig& config, std::string& why) {
+rd_kafka_conf_t* common_conf(const KafkaUplinkConfig& config, KafkaNames& names, std::string& why) {
   rd_kafka_conf_t* conf = rd_kafka_conf_new();
   const auto set = [&](const char* name, const std::string& value) {
     char words[256];
@@ -68,6 +71,7 @@ rd_kafka_conf_t* common_conf(const KafkaUplinkConfig& config, std::string& why) 
     }
   }
   rd_kafka_conf_set_log_cb(conf, log_it);
+  names.serve(conf);
   if (why.empty()) return conf;
   rd_kafka_conf_destroy(conf);
   return nullptr;
@@ -106,10 +110,14 @@ std::string give_token(rd_kafka_t* kafka, const KafkaUplinkConfig& config, WallT
 
 // ---- the producer ---------------------------------------------------------------------------------------------------
 
+KafkaProducer::KafkaProducer(Loop& loop, const KafkaUplinkConfig& config, KafkaWanted wanted)
+    : loop_(loop), config_(config), wanted_(std::move(wanted)), names_(loop, lookup_time(config_), wanted_) {}
+
 Result<std::shared_ptr<KafkaProducer>> KafkaProducer::make(Loop& loop, const KafkaUplinkConfig& config, const std::string& transactional_id,
                                                            KafkaWanted wanted) {
+  std::shared_ptr<KafkaProducer> producer(new KafkaProducer(loop, config, std::move(wanted)));
   std::string why;
-  rd_kafka_conf_t* conf = common_conf(config, why);
+  rd_kafka_conf_t* conf = common_conf(config, producer->names_, why);
   if (!conf) return Status{Code::invalid, why};
   const auto set = [&](const char* name, const std::string& value) {
     char words[256];
@@ -137,7 +145,6 @@ Result<std::shared_ptr<KafkaProducer>> KafkaProducer::make(Loop& loop, const Kaf
     rd_kafka_conf_destroy(conf);
     return Status{Code::invalid, why.empty() ? std::string(words) : why};
   }
-  std::shared_ptr<KafkaProducer> producer(new KafkaProducer(loop, config, std::move(wanted)));
   producer->kafka_ = kafka;
   producer->queue_ = rd_kafka_queue_get_main(kafka);
   if (config.sasl_mechanism == "OAUTHBEARER") producer->refresh_token();
@@ -150,6 +157,7 @@ KafkaProducer::~KafkaProducer() {
     rd_kafka_queue_destroy(queue_);
   }
   if (!kafka_) return;
+  names_.leave();
   if (topic_) rd_kafka_topic_destroy(topic_);
   rd_kafka_purge(kafka_, RD_KAFKA_PURGE_F_QUEUE | RD_KAFKA_PURGE_F_INFLIGHT | RD_KAFKA_PURGE_F_NON_BLOCKING);
   rd_kafka_destroy(kafka_);
@@ -185,7 +193,7 @@ void KafkaProducer::drain() {
         }
         break;
       case RD_KAFKA_EVENT_ERROR:
-        if (events_.trouble) events_.trouble(rd_kafka_event_error(event), rd_kafka_event_error_string(event));
+        if (events_.trouble) events_.trouble(rd_kafka_event_error(event), words_for(rd_kafka_event_error(event), rd_kafka_event_error_string(event)));
         break;
       case RD_KAFKA_EVENT_OAUTHBEARER_TOKEN_REFRESH: refresh_token(); break;
       default: break;
@@ -193,6 +201,14 @@ void KafkaProducer::drain() {
     rd_kafka_event_destroy(event);
   }
   if (any && events_.delivered_some) events_.delivered_some();
+}
+
+// Of a name librdkafka only knows that there was no answer, and says that all brokers are down.
+std::string KafkaProducer::words_for(int error, const std::string& words) const {
+  const bool maybe_a_name = error == RD_KAFKA_RESP_ERR__RESOLVE || error == RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN ||
+                            error == RD_KAFKA_RESP_ERR__TRANSPORT || error == RD_KAFKA_RESP_ERR__TIMED_OUT;
+  const std::string trouble = maybe_a_name ? names_.trouble() : "";
+  return trouble.empty() ? words : trouble;
 }
 
 void KafkaProducer::refresh_token() {
@@ -248,25 +264,40 @@ KafkaAnswer KafkaProducer::in_slices(Duration timeout, Call call) const {
   }
 }
 
+// librdkafka says "no broker" after each slice while it is still connecting: only when they are all down, or one has refused us,
+// is there no point in waiting on.
 KafkaAnswer KafkaProducer::reach(Duration timeout) {
-  KafkaAnswer answer = in_slices(timeout, [this](int slice) {
-    const rd_kafka_metadata_t* metadata = nullptr;
-    const auto code = rd_kafka_metadata(kafka_, 0, nullptr, &metadata, slice);
-    if (metadata) rd_kafka_metadata_destroy(metadata);
-    return answer_of(code);
-  });
-  if (answer.ok() || attended_) return answer;
-  // "No answer" is what the call says; why (a certificate, a password, a name) stands in the events.
+  const Instant deadline = loop_.now() + timeout;
+  for (;;) {
+    KafkaAnswer answer = in_slices(deadline - loop_.now(), [this](int slice) {
+      const rd_kafka_metadata_t* metadata = nullptr;
+      const auto code = rd_kafka_metadata(kafka_, 0, nullptr, &metadata, slice);
+      if (metadata) rd_kafka_metadata_destroy(metadata);
+      return answer_of(code);
+    });
+    if (answer.ok()) return answer;
+    const bool connecting = answer.code == RD_KAFKA_RESP_ERR__TRANSPORT;
+    const bool final = attended_ || take_reason(answer) || !connecting || loop_.now() >= deadline || !*wanted_;
+    answer.text = words_for(answer.code, answer.text);
+    if (final) return answer;
+  }
+}
+
+// "No answer" is what a call says; why (a certificate, a password, a name) stands in the events. Whether nothing more is to come.
+bool KafkaProducer::take_reason(KafkaAnswer& answer) {
+  bool all_down = false;
   while (rd_kafka_event_t* event = rd_kafka_queue_poll(queue_, 0)) {
     const int why = rd_kafka_event_type(event) == RD_KAFKA_EVENT_ERROR ? rd_kafka_event_error(event) : RD_KAFKA_RESP_ERR_NO_ERROR;
-    if (why != RD_KAFKA_RESP_ERR_NO_ERROR && why != RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN && verdict_of_kafka(answer.code) != Verdict::blocked) {
+    if (why == RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN) {
+      all_down = true;
+    } else if (why != RD_KAFKA_RESP_ERR_NO_ERROR && verdict_of_kafka(answer.code) != Verdict::blocked) {
       answer = {why, rd_kafka_event_error_string(event), false, false};
     } else if (rd_kafka_event_type(event) == RD_KAFKA_EVENT_OAUTHBEARER_TOKEN_REFRESH) {
       refresh_token();
     }
     rd_kafka_event_destroy(event);
   }
-  return answer;
+  return all_down || verdict_of_kafka(answer.code) == Verdict::blocked;
 }
 
 KafkaAnswer KafkaProducer::init_transactions(Duration timeout) {
@@ -325,9 +356,10 @@ namespace {
 
 class Reader {
  public:
-  Reader(const KafkaUplinkConfig& config, const std::string& topic, const char* isolation, WallTime now, KafkaAnswer& answer) {
+  Reader(const Clock& clock, const KafkaUplinkConfig& config, const std::string& topic, const char* isolation, const KafkaWanted& wanted, KafkaAnswer& answer)
+      : names_(clock, lookup_time(config), wanted) {
     std::string why;
-    rd_kafka_conf_t* conf = common_conf(config, why);
+    rd_kafka_conf_t* conf = common_conf(config, names_, why);
     if (!conf) {
       answer = {RD_KAFKA_RESP_ERR__INVALID_ARG, why, false, false};
       return;
@@ -343,10 +375,11 @@ class Reader {
       answer = {RD_KAFKA_RESP_ERR__INVALID_ARG, words, false, false};
       return;
     }
-    if (config.sasl_mechanism == "OAUTHBEARER") give_token(kafka_, config, now);
+    if (config.sasl_mechanism == "OAUTHBEARER") give_token(kafka_, config, clock.wall());
     topic_ = rd_kafka_topic_new(kafka_, topic.c_str(), nullptr);
   }
   ~Reader() {
+    names_.leave();
     if (topic_) rd_kafka_topic_destroy(topic_);
     if (kafka_) rd_kafka_destroy(kafka_);
   }
@@ -356,6 +389,7 @@ class Reader {
   rd_kafka_topic_t* topic() const { return topic_; }
 
  private:
+  KafkaNames names_;
   rd_kafka_t* kafka_ = nullptr;
   rd_kafka_topic_t* topic_ = nullptr;
 };
@@ -366,9 +400,9 @@ KafkaKept read_last_committed(Loop& loop, const KafkaUplinkConfig& config, const
                               const KafkaWanted& wanted) {
   KafkaKept kept;
   const Instant deadline = loop.now() + timeout;
-  const auto left = [&] { return std::clamp(ms(deadline - loop.now()), 0, 5000); };
+  const auto left = [&] { return *wanted ? std::clamp(ms(deadline - loop.now()), 0, 5000) : 0; };
   // Where the partition really ends: the reader of what is committed sees no further than the oldest open transaction.
-  const Reader all(config, topic, "read_uncommitted", loop.wall(), kept.answer);
+  const Reader all(loop, config, topic, "read_uncommitted", wanted, kept.answer);
   if (!kept.answer.ok()) return kept;
   int partitions = 0;
   kept.answer = count_partitions(all.kafka(), all.topic(), left(), partitions);
@@ -380,7 +414,7 @@ KafkaKept read_last_committed(Loop& loop, const KafkaUplinkConfig& config, const
   std::int64_t low = 0, high = 0;
   kept.answer = answer_of(rd_kafka_query_watermark_offsets(all.kafka(), topic.c_str(), kept.partition, &low, &high, left()));
   if (!kept.answer.ok() || low >= high) return kept;
-  const Reader reader(config, topic, "read_committed", loop.wall(), kept.answer);
+  const Reader reader(loop, config, topic, "read_committed", wanted, kept.answer);
   if (!kept.answer.ok()) return kept;
   // From the end backwards, in growing parts: the topic is compacted, and other gateways write to it too.
   std::int64_t end = high;

@@ -13,6 +13,7 @@
 #include "config/config.h"
 #include "loop/loop.h"
 #include "uplink/kafka/kafka_messages.h"
+#include "uplink/kafka/kafka_names.h"
 
 struct rd_kafka_s;
 struct rd_kafka_queue_s;
@@ -73,15 +74,18 @@ class KafkaProducer : public std::enable_shared_from_this<KafkaProducer> {
   KafkaTopicPolicy cleanup_policy(const std::string& topic, Duration timeout);
 
  private:
-  KafkaProducer(Loop& loop, const KafkaUplinkConfig& config, KafkaWanted wanted) : loop_(loop), config_(config), wanted_(std::move(wanted)) {}
+  KafkaProducer(Loop& loop, const KafkaUplinkConfig& config, KafkaWanted wanted);
   template <typename Call>
   KafkaAnswer in_slices(Duration timeout, Call call) const;
   void drain();
+  bool take_reason(KafkaAnswer& answer);
+  std::string words_for(int error, const std::string& words) const;
   void refresh_token();
 
   Loop& loop_;
   const KafkaUplinkConfig config_;
   const KafkaWanted wanted_;
+  KafkaNames names_;
   rd_kafka_s* kafka_ = nullptr;
   rd_kafka_queue_s* queue_ = nullptr;
   std::string topic_name_;  // of the last message

@@ -121,7 +121,9 @@ void KafkaUplink::on_attempt(Attempt& attempt) {
   producer_ = std::move(attempt.producer);
   if (!attempt.made.ok()) return lost(attempt.made.detail() + " (somebody must act)");
   if (!attempt.answer.ok()) {
-    const std::string where = attempt.answer.code == RD_KAFKA_RESP_ERR__TRANSPORT || attempt.answer.code == RD_KAFKA_RESP_ERR__TIMED_OUT ? "cannot connect: " : "";
+    const int code = attempt.answer.code;
+    const bool no_connection = code == RD_KAFKA_RESP_ERR__TRANSPORT || code == RD_KAFKA_RESP_ERR__TIMED_OUT || code == RD_KAFKA_RESP_ERR__RESOLVE;
+    const std::string where = no_connection ? "cannot connect: " : "";
     return lost(where + for_people(attempt.answer.code, attempt.answer.text));
   }
   marker_ = std::move(attempt.kept.value);
