@@ -32,7 +32,7 @@ class Loop : public Clock {
   // The one door for foreign threads. Queues `task` and wakes the loop; never blocks on the loop, never runs `task`
   // inline. Tasks from one thread run in its order. Any thread.
   virtual void post(Task task) = 0;
-  // Runs `work` on the named worker (log, read, resolve, paho, bus:<name>), then `done` on the loop. Works of one worker
+  // Runs `work` on the named worker (log, read, tls, paho, bus:<name>), then `done` on the loop. Works of one worker
   // run in order and never overlap; workers never wait for each other. On the loop.
   virtual void run_blocking(std::string_view worker, Task work, Task done) = 0;
   virtual bool on_loop_thread() const = 0;

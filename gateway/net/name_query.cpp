@@ -1,5 +1,6 @@
 #include "net/name_query.h"
 
+#define CARES_NO_DEPRECATED  // what 1.34 would have instead, 1.18 has not
 #include <ares.h>
 #include <arpa/inet.h>
 #include <ifaddrs.h>

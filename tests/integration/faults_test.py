@@ -64,6 +64,37 @@ class Faults(Site):
         self.gateway(config)
         wait_for(lambda: self.metric("millrace_uplink_records_total") == 1, "it is delivered by the next process")
 
+    def test_peers_that_hang_do_not_hold_up_the_stop(self):
+        """Who takes the connection and says nothing, in each role and each step; and a broker that stops reading."""
+        mute = socket.create_server(("127.0.0.1", 0), backlog=64)
+        port = mute.getsockname()[1]
+        more = f"""
+[[inputs.mqtt]]
+name = "mute-devices"
+servers = ["mqtt://127.0.0.1:{port}"]
+[[inputs.mqtt.routes]]
+topic = "plant/{{device}}"
+metrics = {{ value = "value" }}
+"""
+        for name, kind, server, extra in (("no-connack", "mqtt", f"mqtt://127.0.0.1:{port}", ""), ("no-handshake", "mqtt", f"mqtts://127.0.0.1:{port}", ""),
+                                          ("no-kafka", "kafka", f"127.0.0.1:{port}", ""), ("no-kafka-once", "kafka", f"127.0.0.1:{port}", "exactly_once = true"),
+                                          ("no-kafka-tls", "kafka", f"127.0.0.1:{port}", "tls = true")):
+            more += f'[[uplinks.{kind}]]\nname = "{name}"\nservers = ["{server}"]\n{extra}\n'
+        devices, central = self.broker(), self.broker()
+        gateway = self.gateway(self.config(devices.port, central.port, more=more))
+        self.reading(devices.port, 1)
+        wait_for(lambda: self.metric("millrace_uplink_records_total", 'uplink="central"') == 1, "the healthy ones go on")
+        central.process.send_signal(signal.SIGSTOP)
+        try:
+            self.reading(devices.port, 2)
+            begun = time.monotonic()
+            self.assertEqual(gateway.stop(), 0)
+            self.assertLess(time.monotonic() - begun, 10)
+            self.assertIn("stopped", gateway.text())
+        finally:
+            central.process.send_signal(signal.SIGCONT)
+            mute.close()
+
     def test_a_wrong_password(self):
         passwords, wrong = self.folder / "passwords", self.folder / "wrong"
         subprocess.run(["mosquitto_passwd", "-b", "-c", str(passwords), "gw", "right"], check=True, capture_output=True)

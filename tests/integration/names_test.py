@@ -1,5 +1,6 @@
 #!/usr/bin/python3
 """Names, and name servers that are dead, late, or leave half of a question without an answer: their peer waits, nobody else."""
+import socket
 import subprocess
 import sys
 import time
@@ -127,6 +128,21 @@ class Names(NamesSite):
         private_network.resolv_conf("nameserver 127.0.0.1\n")
         self.gateway(self.config(devices.port, central.port, more=far("far", f"broker.test:{central.port}")))
         wait_for(lambda: self.up("far"), "the address that is known is used", 4)
+
+    def test_an_address_that_never_answers_is_not_the_last(self):
+        devices, central = self.broker(), self.broker()
+        hole = socket.create_server(("127.0.0.9", central.port), backlog=0)  # its queue is full: the kernel drops who comes
+        fillers = [socket.socket() for _ in range(4)]
+        for filler in fillers:
+            filler.setblocking(False)
+            filler.connect_ex(hole.getsockname())
+        self.name_servers += [hole, *fillers]
+        self.name_server(names={"broker.test": ["127.0.0.9", "127.0.0.1"]})
+        private_network.resolv_conf("nameserver 127.0.0.1\n")
+        begun = time.monotonic()
+        self.gateway(self.config(devices.port, central.port, more=far("far", f"broker.test:{central.port}")))
+        wait_for(lambda: self.up("far"), "the second address is tried in time", 8)
+        self.assertGreater(time.monotonic() - begun, 1, "the first one did answer")
 
 
 class Figures(NamesSite):
