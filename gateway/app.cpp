@@ -97,6 +97,7 @@ int App::open_storage() {
   folder_ = open_folder(config_.log.path);
   LogOptions options;
   options.bytes_max = config_.log.max_size;
+  options.state_bytes_max = config_.log.max_size / log_state_share;
   options.inbox_bytes = config_.gateway.inbox_size;
   options.commit_interval = config_.log.commit_interval;
   options.when_full = config_.log.block_when_full ? WhenFull::block : WhenFull::evict;

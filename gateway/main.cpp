@@ -1,5 +1,7 @@
 // The command line of the gateway: `run` is the daemon, everything else looks at a configuration or talks to a daemon.
+#include <algorithm>
 #include <cstdio>
+#include <iterator>
 #include <map>
 
 #include "app.h"
@@ -9,6 +11,7 @@
 #include "base/text.h"
 #include "cli/arguments.h"
 #include "cli/capacity.h"
+#include "cli/disk_warnings.h"
 #include "config/descriptor_needs.h"
 #include "log_tool.h"
 #include "passwd_tool.h"
@@ -22,6 +25,7 @@ void print(const std::string& text) { std::fwrite(text.data(), 1, text.size(), s
 LoadedConfig load(const Arguments& arguments) {
   LoadedConfig loaded = load_config_file(arguments.config);
   if (loaded.errors.empty()) check_whole(loaded);
+  if (loaded.errors.empty()) std::ranges::move(disk_warnings(loaded, arguments.config), std::back_inserter(loaded.warnings));
   return loaded;
 }
 

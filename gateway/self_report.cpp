@@ -6,6 +6,7 @@
 #include <cstdlib>
 
 #include "base/descriptors.h"
+#include "base/disk_space.h"
 #include "base/files.h"
 #include "base/json.h"
 #include "base/logger.h"
@@ -36,6 +37,10 @@ void SelfReport::update_metrics() {
   set("millrace_log_state_max_bytes", "Bytes of state the log takes: a quarter of max_size", static_cast<double>(stats.state_bytes_max));
   set("millrace_log_blocked", "Whether inputs pause because the log is full", stats.blocked ? 1 : 0);
   set("millrace_log_degraded", "Whether the log cannot be written at present", stats.trouble.empty() ? 0 : 1);
+  if (const auto disk = disk_space(of_.config.log.path); disk.ok()) {
+    set("millrace_log_disk_free_bytes", "Bytes free on the file system that holds the log, without what is reserved for root", static_cast<double>(disk.value().free));
+    set("millrace_log_disk_bytes", "Bytes of the file system that holds the log, without what is reserved for root", static_cast<double>(disk.value().total));
+  }
   std::uint64_t left = 0;
   for (const auto& leftover : of_.leftovers) left += leftover->records();
   set("millrace_log_newer_format", "Whether the log's folder belongs to a later version, and ours lies beside it", of_.newer_beside ? 1 : 0);

@@ -57,15 +57,16 @@ bool EndpointSessions::save(const std::string& key) {
   Session* session = find(key);
   if (!session || session->state.expiry_seconds == 0 || !session->link) return false;
   const std::string name = state_name(key);
-  if (!session->stored_as.empty() && session->stored_as != name) intake_.put_state(session->stored_as, {});
-  intake_.put_state(name, session->state.encode());
-  session->stored_as = name;
+  const bool kept = intake_.put_state(name, session->state.encode()).ok();
+  // Where there is no room for it, none is better than an old one, which would take new messages for those it remembers.
+  if (!session->stored_as.empty() && (!kept || session->stored_as != name)) (void)intake_.put_state(session->stored_as, {});
+  session->stored_as = kept ? name : "";
   return true;
 }
 
 bool EndpointSessions::erase(Sessions& from, Sessions::iterator session) {
   const bool stored = !session->second.stored_as.empty();
-  if (stored) intake_.put_state(session->second.stored_as, {});
+  if (stored) (void)intake_.put_state(session->second.stored_as, {});  // removing is never refused
   from.erase(session);
   return stored;
 }

@@ -51,11 +51,14 @@ void read_gateway(Section root, GatewayConfig& out) {
   }
 }
 
-void read_log(Section root, LogConfig& out) {
+void read_log(Section root, LoadedConfig& loaded) {
+  LogConfig& out = loaded.config.log;
   auto section = root.table("log");
   if (!section) return;
   section->text("path", out.path);
   section->size("max_size", 1 << 20, std::uint64_t{1} << 44, out.max_size);
+  loaded.log_path_line = section->line("path");
+  loaded.log_size_line = section->line("max_size");
   std::string when_full = "evict";
   section->choice("when_full", when_full, {"evict", "block"});
   out.block_when_full = when_full == "block";
@@ -527,7 +530,7 @@ LoadedConfig load_config(const std::string& content, const std::string& name) {
   Config& config = loaded.config;
   Section root = file->root();
   read_gateway(root, config.gateway);
-  read_log(root, config.log);
+  read_log(root, loaded);
   std::set<std::string> inputs, windows, uplinks;
   StateLines lines;
   std::optional<Section> section;

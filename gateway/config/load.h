@@ -15,6 +15,7 @@ struct LoadedConfig {
   Config config;
   std::vector<ConfigError> errors;    // empty: the configuration can be used
   std::vector<std::string> warnings;  // it can, but somebody should look
+  int log_path_line = 0, log_size_line = 0;  // 0: not given
   std::vector<std::pair<std::string, int>> kinds;  // "inputs.mqtt" and its line, of each input and uplink
 };
 

@@ -159,6 +159,10 @@ Section TomlFile::root() {
 }
 
 bool Section::has(std::string_view key) const { return impl_->table->contains(key); }
+int Section::line(std::string_view key) const {
+  const toml::node* node = impl_->table->get(key);
+  return node ? static_cast<int>(node->source().begin.line) : 0;
+}
 int Section::line() const { return static_cast<int>(impl_->table->source().begin.line); }
 void Section::call(std::string title) { impl_->title = std::move(title); }
 

@@ -42,6 +42,7 @@ class Section {
 
   bool has(std::string_view key) const;
   int line() const;
+  int line(std::string_view key) const;  // 0: the key is not there
   // Names the section in messages: "[[inputs.mqtt]] \"plant\"".
   void call(std::string title);
 

@@ -12,6 +12,7 @@
 
 #include "base/bytes.h"
 #include "base/handle.h"
+#include "base/status.h"
 #include "base/time.h"
 #include "ingest/arrival.h"
 #include "record/record.h"
@@ -39,8 +40,9 @@ class Intake {
   virtual void note_duplicate(std::string_view input) = 0;
   // An event of the driver's own (a device came or went), for the alarm lane.
   virtual void report(Record event) = 0;
-  // A durable value under a name of the driver's choice, unique among all inputs; empty bytes remove it.
-  virtual void put_state(std::string name, Bytes bytes) = 0;
+  // A durable value under a name of the driver's choice, unique among all inputs; empty bytes remove it. `full` when there is no
+  // room for it in the log's state: the value before stands, and the log has told the operator. Removing is never refused.
+  virtual Status put_state(std::string name, Bytes bytes) = 0;
   // As of the last put_state(), committed or not.
   virtual std::optional<Bytes> state(std::string_view name) const = 0;
   // The names of all durable values that begin with `prefix`.

@@ -127,6 +127,13 @@ void remove_wal(Folder& folder, const std::string& name) {
   for (const char* suffix : {"-wal", "-shm"}) (void)folder.remove(name + suffix);  // leftovers; found again at the next start
 }
 
+// A head that could not be born: the room it took is given back, others wait for it as well.
+void remove_born(Folder& folder, std::uint32_t id) {
+  const std::string born = segment_name(id) + ".new";
+  (void)folder.remove(born);  // it is tried again before the next one is born
+  remove_wal(folder, born);
+}
+
 // Database, -wal and -shm; nothing when it cannot be told.
 std::optional<std::uint64_t> bytes_of_segment(const Folder& folder, const std::string& name) {
   std::uint64_t sum = 0;
@@ -339,13 +346,19 @@ GroupResult HeadWriter::write(const GroupWrite& group) {
   if (result.status.ok() && group.state_file) {
     result.status = with_spare(folder_, [&] { return folder_.write(group.state_file->first, 0, group.state_file->second); });
   }
-  if (!result.status.ok()) return result;
+  if (!result.status.ok()) {
+    result.head_stands = result.status.code() == Code::full;  // it was not touched
+    return result;
+  }
   if (group.fresh_head && id_ != *group.fresh_head) {
     const std::uint32_t old = id_;
     // A dead head may fail its last checkpoint: its WAL then stays beside it and readers use it as it is.
     if (Status status = close(); !status.ok()) result.sealed_bytes = 0;
     result.status = with_spare(folder_, [&] { return create(*group.fresh_head, group, result); });
-    if (!result.status.ok()) return result;
+    if (!result.status.ok()) {
+      remove_born(folder_, *group.fresh_head);
+      return result;
+    }
     result.on_fresh_head = true;
     id_ = *group.fresh_head;
     if (old != 0) {
@@ -364,6 +377,7 @@ GroupResult HeadWriter::write(const GroupWrite& group) {
   } else {
     result.status = db_.is_open() ? write_in_transaction(group, result) : Status{Code::io, "the log's head is closed"};
     if (!result.status.ok()) {
+      result.head_stands = db_.is_open() && db_.refused_for_space();
       insert_row_.reset();
       put_state_.reset();
       drop_state_.reset();
@@ -381,6 +395,11 @@ GroupResult HeadWriter::write(const GroupWrite& group) {
   if (db_.wal_bytes() >= wal_bytes_max_) (void)db_.checkpoint(false);
   result.head_bytes = bytes_on_disk();
   return result;
+}
+
+std::optional<DiskSpace> HeadWriter::look_at_disk() const {
+  auto space = disk_space(folder_.path());
+  return space.ok() ? std::optional(std::move(space).value()) : std::nullopt;
 }
 
 // As it was, where that cannot be told now.

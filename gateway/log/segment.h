@@ -11,6 +11,7 @@
 #include <string>
 #include <vector>
 
+#include "base/disk_space.h"
 #include "base/files.h"
 #include "log/log.h"
 #include "log/mark.h"
@@ -91,6 +92,9 @@ struct GroupResult {
   std::optional<std::uint32_t> copy_fault;  // the segment whose rows could not all be carried forward: it must stay
   Status mark_status;                // the commit stands all the same
   bool on_fresh_head = false;
+  // Not committed for want of room, which was refused before anything was synced: the head is none the worse for it.
+  bool head_stands = false;
+  std::optional<DiskSpace> disk;     // as it was found when the commit failed
 };
 
 struct HeadContents {
@@ -115,6 +119,8 @@ class HeadWriter {
   Result<HeadContents> open(std::uint32_t id, bool take_in_wal);
   GroupResult write(const GroupWrite& group);
   Status write_mark(const Mark& mark, const std::string& folder_identity);
+  // For words about a commit that failed; nothing where it cannot be told.
+  std::optional<DiskSpace> look_at_disk() const;
   // Checkpoints and closes: the file stands alone afterwards.
   Status close();
 

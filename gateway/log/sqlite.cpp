@@ -22,11 +22,11 @@ Status status_of(sqlite3* db, int rc, std::string_view doing) {
   const int error = db ? sqlite3_system_errno(db) : 0;
   const Code code = says_nothing(rc, error) ? Code::unavailable
                     // ENOSPC is an I/O error to SQLite when it comes from fsync.
-                    : primary == SQLITE_FULL || error == ENOSPC ? Code::full
+                    : primary == SQLITE_FULL || error == ENOSPC || error == EDQUOT ? Code::full
                     // SQLITE_ERROR: "no such table", where every file of ours has its tables.
                     : primary == SQLITE_CORRUPT || primary == SQLITE_NOTADB || primary == SQLITE_ERROR || rc == SQLITE_IOERR_SHORT_READ ? Code::corrupt
                                                                         : Code::io;
-  if (code == Code::full) return {code, text(doing, ": no space left on device")};
+  if (code == Code::full) return {code, text(doing, ": ", std::strerror(error == EDQUOT ? EDQUOT : ENOSPC))};
   return {code, text(doing, ": ", db ? sqlite3_errmsg(db) : sqlite3_errstr(rc), error != 0 ? text(": ", std::strerror(error)) : "", " (", rc, ")")};
 }
 
@@ -133,6 +133,9 @@ Result<Statement> Database::prepare(const char* sql) {
   statement.statement_.reset(raw);
   return statement;
 }
+
+// A write was refused, no sync: what the file holds is what it held.
+bool Database::refused_for_space() const { return (sqlite3_extended_errcode(db_.get()) & 0xFF) == SQLITE_FULL; }
 
 std::uint64_t Database::wal_bytes() const { return wal_pages_ ? static_cast<std::uint64_t>(*wal_pages_) * (4096 + 24) : 0; }
 

@@ -55,6 +55,8 @@ class Database {
   // not grow costs the file system no journal entry at each sync.
   Status checkpoint(bool last);
   bool is_open() const { return db_ != nullptr; }
+  // Whether the last call failed because a write found no room; a sync that finds none is another matter.
+  bool refused_for_space() const;
   // Bytes of the WAL that the next checkpoint will copy; its file may be larger.
   std::uint64_t wal_bytes() const;
 

@@ -30,6 +30,7 @@ namespace {
 
 constexpr Duration refusal_silence = std::chrono::minutes(1);
 constexpr std::size_t waiters_max = 1 << 16;  // commits in the open group that somebody hears of
+constexpr std::size_t noted_settles_max = 256;  // what is settled beyond it comes again after a kill, where nothing could be written
 }
 
 const char* how_name(How how) {
@@ -63,9 +64,9 @@ Status SqliteLog::fits(const std::vector<WriteSet::State>& states) const {
     if (found != state_.end()) now -= std::min(now, state_cost(key, found->second->size()));
     if (!state.bytes.empty()) now += state_cost(key, state.bytes.size());
   }
-  if (now <= before || now <= options_.bytes_max / 4) return {};
-  return {Code::full, text("state of ", format_size(static_cast<double>(now)), " does not fit: a quarter of log.max_size, ",
-                           format_size(static_cast<double>(options_.bytes_max / 4)), ", is all it may take")};
+  if (now <= before || now <= options_.state_bytes_max) return {};
+  return {Code::full, text("state of ", format_size(static_cast<double>(now)), " does not fit: its share of log.max_size, ",
+                           format_size(static_cast<double>(options_.state_bytes_max)), ", is all it may take")};
 }
 
 // Events and dead letters ask nobody before they come: in a storm of them, or while nothing can be written, the open group
@@ -120,7 +121,13 @@ void SqliteLog::apply(WriteSet& set) {
   for (const auto& [lane, record] : set.records) append(lane, record);
   if (set.leads) open_leads_ = std::move(set.leads);
   open_coming_ = open_coming_ || !set.records.empty() || set.leads;
-  for (const WriteSet::Settle& s : set.settles) settle(s);
+  const bool plain = set.records.empty() && !set.leads && set.states.empty() && set.struck.empty();
+  for (const WriteSet::Settle& s : set.settles) {
+    settle(s);
+    if (!plain || s.consumer.front() == '@' || settles_open_.size() >= noted_settles_max) continue;
+    add_settle(settles_open_, s);
+    ++settles_seen_;
+  }
   for (WriteSet::State& state : set.states) {
     if (state.bytes.empty()) drop_state(user_key(state.name));
     else put_state(user_key(state.name), std::move(state.bytes));
@@ -167,7 +174,7 @@ bool SqliteLog::accepting() const {
   if (stopping_) return false;
   const std::size_t waiting = this->waiting();
   if (waiting >= options_.open_bytes_max || open_dones_.size() >= waiters_max) return false;
-  if (writing_ && !stats_.trouble.empty() && waiting >= options_.group_bytes) return false;  // what failed comes first
+  if (!stats_.trouble.empty()) return false;  // nothing new before what could not be written
   return !(options_.when_full == WhenFull::block && over(0));
 }
 
@@ -274,12 +281,14 @@ void SqliteLog::close_group() {
     group->mark_before = mark();
   }
   if (stopping_) put_state("clean", varints({1}));
+  if (note_serial_ > 0) put_state("noted", varints({note_serial_}));
   for (const Row& row : group->rows) records_ever_ += row.count;
   put_state("last", varints({next_ - 1, static_cast<std::uint64_t>(loop_.wall().us), records_ever_}));
   const bool seal = seal_next_ || head_.row_bytes() >= options_.segment_bytes / 2;
   refresh_state();
   if (may_hold(*group, seal) && hold(*group)) return;
   take_held(*group);
+  for (const WriteSet::Settle& s : std::exchange(settles_open_, {})) add_settle(settles_writing_, s);
   if (seal) {
     if (head_.id != 0 && !sealed_.contains(head_.id)) {
       SegmentInfo sealing = head_;
@@ -370,6 +379,7 @@ void SqliteLog::write_group() {
       "log",
       [writer = writer_, group = writing_, result, hook = durable_hook_] {
         *result = writer->write(*group);
+        if (!result->status.ok()) result->disk = writer->look_at_disk();
         if (result->status.ok() && hook && group->inbox_position) hook(*group->inbox_position);
       },
       [this, alive = alive_, result] {
@@ -387,18 +397,16 @@ void SqliteLog::on_written(const GroupResult& result) {
     seal_next_ = false;
   }
   if (result.status.ok()) {
-    if (!stats_.trouble.empty()) LOG_INFO("log: writing again");
-    stats_.trouble.clear();
-    retry_ = Duration{0};
+    tell_end_of_trouble();
     on_committed(result);
     return;
   }
   if (result.copy_fault) return keep_segment(*result.copy_fault, result.status);
-  // The file is dead until proven alive: the same group, unchanged, goes to a fresh one. Nothing is acknowledged meanwhile.
   ++stats_.commit_failures;
-  if (stats_.trouble != result.status.detail()) LOG_ERROR("log: cannot commit: ", result.status.detail(), "; will keep trying");
-  stats_.trouble = result.status.detail();
-  if (!writing_->fresh_head) {
+  tell_trouble(result.status, result.disk);
+  // The file is dead until proven alive, unless room was all it lacked: the same group, unchanged, goes to a fresh one. Nothing
+  // is acknowledged meanwhile.
+  if (!writing_->fresh_head && !result.head_stands) {
     writing_->state = written_;
     apply_changes(writing_->changed, writing_->state);
     if (head_.id != 0 && !sealed_.contains(head_.id)) {
@@ -411,18 +419,8 @@ void SqliteLog::on_written(const GroupResult& result) {
     writing_->fresh_head = highest_id_ + 1;
     writing_->state["head"] = std::make_shared<const Bytes>(account_of({}, writing_->rows));
   }
-  if (result.status.code() == Code::full && options_.when_full == WhenFull::evict) make_room();
   retry_ = std::clamp(retry_ * 2, options_.retry_min, options_.retry_max);
-  retry_timer_ = loop_.after(retry_, [this] { write_group(); });
-  if (stopping_ && stopped_) {
-    // Asked to stop while the disk refuses: what waits stays in the inbox and with the senders, who were told nothing.
-    retry_timer_.reset();
-    *alive_ = false;
-    for (auto* dones : {&writing_dones_, &open_dones_}) {
-      for (Done& done : *dones) done({Code::closed, "the log could not be written: " + stats_.trouble});
-    }
-    loop_.post(std::exchange(stopped_, nullptr));
-  }
+  note_settled([this] { try_again(); });
 }
 
 // Rows of `id` could not be carried forward: the segment stays, in the table and on disk, and the group goes without it. What
@@ -459,6 +457,9 @@ void SqliteLog::on_committed(const GroupResult& result) {
   else apply_changes(writing_->changed, written_);
   committed_ = durable_ = writing_through_;
   committed_records_ = writing_records_;
+  settles_writing_.clear();
+  given_back_.clear();
+  take_note_space();
   mark_soon();
   for (const GroupWrite::Replacement& replaced : writing_->replace_after) {
     const std::uint32_t id = replaced.id;
@@ -527,7 +528,7 @@ LogStats SqliteLog::stats() const {
   for (const auto& [id, segment] : sealed_) stats.dead_bytes += segment.lanes[dead].bytes;
   stats.blocked = blocked_;
   stats.state_bytes = state_bytes_;
-  stats.state_bytes_max = options_.bytes_max / 4;
+  stats.state_bytes_max = options_.state_bytes_max;
   return stats;
 }
 

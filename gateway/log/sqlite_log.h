@@ -1,8 +1,8 @@
 // The Log on SQLite segments. This half lives on the loop: it holds cursors, the segment table and the open group in
 // memory, decides when a group closes, and hands complete groups to the HeadWriter on the log worker, one at a time:
-// while one is being synced the next one fills. Files and SQL are in segment.{h,cpp}. Six sources: the life of a
+// while one is being synced the next one fills. Files and SQL are in segment.{h,cpp}. Seven sources: the life of a
 // group (sqlite_log.cpp), the start (.._start), reading and space (.._space), loss and mending (.._loss), holding back (.._hold),
-// what people ask for (.._care).
+// what is done while nothing can be written (.._trouble), what people ask for (.._care).
 #pragma once
 
 #include <deque>
@@ -19,6 +19,7 @@
 #include "log/log.h"
 #include "log/open_lane.h"
 #include "log/segment.h"
+#include "log/settle_note.h"
 #include "log/state_file.h"
 
 namespace millrace {
@@ -32,6 +33,7 @@ enum class WhenFull : std::uint8_t { evict, block };
 struct LogOptions {
   std::uint64_t bytes_max = 512 << 20;
   std::uint64_t segment_bytes = 0;        // 0: a sixteenth of bytes_max, 64 KiB to 16 MiB
+  std::uint64_t state_bytes_max = UINT64_MAX;  // what pipeline and inputs may keep under names, all together
   std::uint64_t inbox_bytes = 4 << 20;    // what must still fit when inputs have been told to pause
   Duration commit_interval = std::chrono::seconds(1);
   std::size_t group_bytes = 64 << 10;
@@ -167,6 +169,17 @@ class SqliteLog final : public Log {
   void on_committed(const GroupResult& result);
   void keep_segment(std::uint32_t id, const Status& fault);
 
+  // ---- while nothing can be written
+  void tell_trouble(const Status& fault, const std::optional<DiskSpace>& disk);
+  void tell_end_of_trouble();
+  void note_settled(std::function<void()> then);
+  std::vector<std::uint32_t> settled_on_flash(const std::vector<WriteSet::Settle>& noted) const;
+  void give_back(std::uint32_t id);
+  void try_again();
+  void end_unwritten();
+  void take_note_space();
+  Status take_over_note();
+
   // ---- space
   std::uint64_t bytes_used() const;
   std::uint64_t bytes_coming() const;
@@ -174,7 +187,7 @@ class SqliteLog final : public Log {
   void make_room();
   bool settled_by_all(const SegmentInfo& segment, Lane lane) const;
   void reclaim(const SegmentInfo& segment, const std::vector<ListedRow>& rows, bool evict);
-  void drop_segment(std::uint32_t id, bool at_once);
+  void drop_segment(std::uint32_t id);
 
   // ---- loss
   void lose(const CursorKey& who, const std::vector<Range>& ranges, std::uint64_t records, How how, const char* reason,
@@ -251,6 +264,16 @@ class SqliteLog final : public Log {
   std::vector<Done> writing_dones_;
   Sequence writing_through_ = 0;
   std::unique_ptr<Timer> retry_timer_;
+  Code trouble_code_ = Code::ok;
+  Instant trouble_at_;
+  WallTime trouble_since_;
+
+  // What uplinks settled and nothing else hangs on: in the open group (with what is held back), in the one being written.
+  std::vector<WriteSet::Settle> settles_open_, settles_writing_;
+  std::vector<std::uint32_t> given_back_;  // segments that went on the word of the note; the head's table still names them
+  std::shared_ptr<SettleNote> note_;
+  std::uint64_t note_serial_ = 0, settles_seen_ = 0, settles_noted_ = 0;
+  bool note_has_space_ = false, note_refused_ = false;
   Duration retry_ = Duration{0};
   bool seal_next_ = false, blocked_ = false, reclaiming_ = false;
   bool open_coming_ = false, coming_ = false;  // the open group, the last one: brings records, not only settles and losses

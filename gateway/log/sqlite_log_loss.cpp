@@ -76,7 +76,7 @@ void SqliteLog::lose_segment(std::uint32_t id, const char* reason) {
     const auto ranges = cursor.settled.unsettled_in({span.first, span.last});
     lose(key, ranges, std::min(numbers_in(ranges), span.records), How::unreadable, reason);
   }
-  drop_segment(id, true);
+  drop_segment(id);
 }
 
 void SqliteLog::lose_missing_rows(const SegmentInfo& before, const std::array<LaneSpan, lane_count>& now, const std::vector<Row>& rows, How how,

@@ -65,7 +65,7 @@ void SqliteLog::read(Lane lane, Range range, Direction direction, std::size_t by
 // ---- space ----------------------------------------------------------------------------------------------------------
 
 std::uint64_t SqliteLog::bytes_used() const {
-  std::uint64_t sum = head_.file_bytes + aside_bytes_;
+  std::uint64_t sum = head_.file_bytes + aside_bytes_ + (note_has_space_ ? SettleNote::file_bytes : 0);
   for (const auto& [id, segment] : sealed_) sum += segment.file_bytes;
   for (const auto* files : {&state_files_, &retired_state_files_}) {
     for (const StateFile& file : *files) sum += file.bytes;
@@ -108,8 +108,9 @@ void SqliteLog::make_room() {
   if (over(0)) {  // they were for the day this head is lost
     for (const StateFile& file : std::exchange(retired_state_files_, {})) (void)folder_.remove(state_file_name(file.id));
   }
-  // Only while records come in: when only settles do, rows on their way north are better delivered than evicted.
-  const bool evict = options_.when_full == WhenFull::evict && ((over(0) && coming_) || (!stats_.trouble.empty() && writing_));
+  // For the log's own bound alone: a disk that others fill, or that fails, evicts nothing. And only while records come in: when
+  // only settles do, rows on their way north are better delivered than evicted.
+  const bool evict = options_.when_full == WhenFull::evict && over(0) && coming_;
   std::vector<SegmentInfo> oldest_first;
   for (const auto& [id, segment] : sealed_) {
     if (!mending_.contains(id)) oldest_first.push_back(segment);
@@ -129,6 +130,7 @@ void SqliteLog::make_room() {
                        [this, alive = alive_, segment = segment, rows, wanted] {
                          if (!*alive) return;
                          reclaiming_ = false;
+                         if (wanted && !stats_.trouble.empty()) return;  // what is evicted must be told, and that cannot be written
                          if (rows->ok()) return reclaim(segment, rows->value(), wanted);
                          on_read_fault(segment.id, rows->status(), [this, alive, segment](Status status) {
                            // What cannot be mended cannot be kept either, when there is no room left. What could not be
@@ -186,27 +188,17 @@ void SqliteLog::reclaim(const SegmentInfo& segment, const std::vector<ListedRow>
       }
     }
   }
-  const bool carried = !copy.firsts.empty();
-  if (carried) open_copies_.push_back(std::move(copy));
-  drop_segment(segment.id, !carried);
+  if (!copy.firsts.empty()) open_copies_.push_back(std::move(copy));
+  drop_segment(segment.id);
 }
 
-// The table forgets the segment in the open group; the file goes once that is committed. `at_once`: sooner, where nothing can
-// be written for want of space; never while rows of it are still to be carried forward.
-void SqliteLog::drop_segment(std::uint32_t id, bool at_once) {
+// The table forgets the segment in the open group; the file goes once that is committed.
+void SqliteLog::drop_segment(std::uint32_t id) {
   sealed_.erase(id);
   drop_state(segment_key(id));
   open_removals_.push_back(segment_name(id));
   loop_.run_blocking("read", [reader = reader_, id] { reader->forget(id); }, [] {});
   open_dirty_ = true;
-  if (at_once && writing_ && !stats_.trouble.empty()) {
-    // The group in the air cannot be written for want of space: the file goes with it, not after the next one.
-    for (const std::string& key : changed_) {
-      const auto found = state_.find(key);
-      if (found == state_.end()) writing_->state.erase(key);
-    }
-    for (const char* suffix : {"", "-wal", "-shm"}) (void)folder_.remove(segment_name(id) + suffix);
-  }
   schedule_close();
 }
 

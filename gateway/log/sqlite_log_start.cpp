@@ -31,7 +31,8 @@ SqliteLog::SqliteLog(Loop& loop, Folder& folder, const LogOptions& options)
     : loop_(loop),
       folder_(folder),
       options_(options),
-      reader_(std::make_shared<RowReader>(folder, options.vfs)) {
+      reader_(std::make_shared<RowReader>(folder, options.vfs)),
+      note_(std::make_shared<SettleNote>(folder)) {
   if (options_.segment_bytes == 0) {
     options_.segment_bytes = std::clamp<std::uint64_t>(options_.bytes_max / 16, 64 << 10, 16 << 20);
   }
@@ -81,8 +82,8 @@ Status SqliteLog::load(std::uint64_t seed) {
     if (!hides.ok()) return hides.status();
     const bool hidden = hides.value();
     auto contents = writer_->open(id, !hidden);
-    // Trouble of ours is no damage of theirs: nothing was touched, the next start looks again.
-    if (!contents.ok() && contents.status().code() == Code::unavailable) return contents.status();
+    // Trouble of ours, or no room to look in, is no damage of theirs: nothing was touched, the next start looks again.
+    if (!contents.ok() && (contents.status().code() == Code::unavailable || contents.status().code() == Code::full)) return contents.status();
     const std::uint64_t format = contents.ok() ? one_varint(contents.value().state, "format", 0) : 0;
     if (format > log_format) return {Code::newer, text(folder_.path(), " was written by a later version (format ", format, ")")};
     if (format >= oldest_log_format) {
@@ -91,6 +92,7 @@ Status SqliteLog::load(std::uint64_t seed) {
       }
       if (Status status = recover_held(contents.value()); !status.ok()) return status;
       if (Status status = restore(id, contents.value()); !status.ok()) return status;
+      if (Status status = take_over_note(); !status.ok()) return status;
       if (state_doubtful_ || format < log_format) doubted = contents.value();
       if (hidden || !contents.value().rows_fault.ok() || lacks_rows(contents.value())) {
         LOG_ERROR("log: ", segment_name(id), " is damaged; taking over what is whole");
@@ -124,6 +126,8 @@ Status SqliteLog::load(std::uint64_t seed) {
   if (anchor.value() == 0) {
     (void)folder_.write(anchor_name, 0, bytes_of("This file tells a log from its copies. Never copy it, never change it.\n"));  // the commit will say
   }
+  if (const Status status = note_->take_space(); !status.ok()) LOG_WARN("log: ", status.detail());
+  else note_has_space_ = true;
   const bool found = head_.id != 0 || !mending_.empty();
   const bool epoch_lost = found && (epoch_ == 0 || reserved_ == 0);  // damaged, and no segment before remembers it
   if (epoch_lost && mark) epoch_ = mark->epoch;
@@ -329,14 +333,8 @@ Status SqliteLog::restore(std::uint32_t head, const HeadContents& contents) {
     } else if (key.starts_with("cursor/")) {
       const auto parts = split(key, '/');
       wire::Reader reader(*value);
-      const Sequence low = reader.get_varint();
-      std::vector<Range> ranges(std::min<std::uint64_t>(reader.get_varint(), SettledSet::ranges_max));
-      for (Range& r : ranges) {
-        r.first = reader.get_varint();
-        r.last = reader.get_varint();
-      }
       Cursor cursor;
-      cursor.settled = SettledSet::restore(low, std::move(ranges));
+      cursor.settled = read_settled(reader);
       cursor.ledger.admitted = reader.get_varint();
       cursor.admitted_through = reader.get_varint();
       for (std::uint64_t& n : cursor.ledger.settled) n = reader.get_varint();

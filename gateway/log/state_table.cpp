@@ -1,7 +1,8 @@
 #include "log/state_table.h"
 
+#include <algorithm>
+
 #include "base/text.h"
-#include "record/varint.h"
 
 namespace millrace {
 
@@ -30,6 +31,16 @@ std::uint32_t state_crc(std::string_view key, BytesView value) {
   return crc32c(value, crc32c({&between, 1}, crc32c(bytes_of(key))));
 }
 std::uint64_t state_cost(std::string_view key, std::size_t value_bytes) { return key.size() + value_bytes + 32; }
+
+SettledSet read_settled(wire::Reader& reader) {
+  const Sequence low = reader.get_varint();
+  std::vector<Range> ranges(std::min<std::uint64_t>(reader.get_varint(), SettledSet::ranges_max));
+  for (Range& r : ranges) {
+    r.first = reader.get_varint();
+    r.last = reader.get_varint();
+  }
+  return SettledSet::restore(low, std::move(ranges));
+}
 
 Bytes encode_segment(const SegmentInfo& segment) {
   Bytes out = varints({segment.file_bytes, segment.valid_through});

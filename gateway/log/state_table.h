@@ -6,6 +6,7 @@
 #include <string_view>
 
 #include "log/segment.h"
+#include "record/varint.h"
 
 namespace millrace {
 
@@ -20,6 +21,9 @@ std::string user_key(std::string_view name);
 bool is_user_key(std::string_view key);
 std::uint32_t state_crc(std::string_view key, BytesView value);
 std::uint64_t state_cost(std::string_view key, std::size_t value_bytes);
+
+// What a cursor begins with: low, and the ranges above it.
+SettledSet read_settled(wire::Reader& reader);
 
 Bytes encode_segment(const SegmentInfo& segment);
 bool decode_segment(const Bytes& bytes, SegmentInfo& segment);

@@ -382,10 +382,11 @@ void Pipeline::bury(const Arrival& arrival, const std::string& reason, WriteSet&
   }
 }
 
-// Inputs pause when the log is about to be full. Resuming waits until the inbox is half empty too, so that inputs do not
+// Inputs pause when the log is about to be full, or cannot be written. Resuming waits until the inbox is half empty too, so that inputs do not
 // flap; it is said again and again, because an input may also have paused by itself for a full inbox.
 void Pipeline::check_pressure() {
-  if (log_.stats().blocked) {
+  const LogStats stats = log_.stats();
+  if (stats.blocked || !stats.trouble.empty()) {
     if (!pressed_ && pressure_changed_) pressure_changed_(true);
     pressed_ = true;
   } else if (inbox_.fill() < 0.5) {
@@ -423,13 +424,15 @@ void Pipeline::report(Record event) {
 }
 
 // A state that does not fit is left out (the log says so and counts it): it must not take the readings beside it along.
-void Pipeline::put_state(std::string name, Bytes bytes) {
+Status Pipeline::put_state(std::string name, Bytes bytes) {
   offered_.states.push_back({std::move(name), std::move(bytes)});
-  if (log_.fits(offered_.states).ok()) return;
+  Status status = log_.fits(offered_.states);
+  if (status.ok()) return status;
   WriteSet alone;
   alone.states.push_back(std::move(offered_.states.back()));
   offered_.states.pop_back();
   log_.commit(std::move(alone), {});
+  return status;
 }
 
 Ticket Pipeline::commit(std::optional<Duration> within) {

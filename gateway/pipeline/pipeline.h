@@ -53,7 +53,7 @@ class Pipeline final : public Intake {
   bool offer(const Arrival& arrival) override;
   void note_duplicate(std::string_view input) override;
   void report(Record event) override;
-  void put_state(std::string name, Bytes bytes) override;
+  Status put_state(std::string name, Bytes bytes) override;
   std::optional<Bytes> state(std::string_view name) const override;
   std::vector<std::string> states(std::string_view prefix) const override;
   Ticket commit(std::optional<Duration> within) override;

@@ -61,7 +61,10 @@ int write(sqlite3_file* file, const void* from, int count, sqlite3_int64 offset)
   SimDisk::File& f = **h.file;
   const auto at = static_cast<std::size_t>(offset), size = static_cast<std::size_t>(count);
   const std::size_t grows = at + size > f.now.size() ? at + size - f.now.size() : 0;
-  if (h.disk->used() + grows > h.disk->bytes_max) return SQLITE_FULL;
+  if (h.disk->used() + grows > h.disk->bytes_max) {
+    h.disk->lacked = h.disk->full_error != ENOSPC;
+    return h.disk->lacked ? SQLITE_IOERR_WRITE : SQLITE_FULL;  // as SQLite's unix VFS answers
+  }
   if (grows > 0) f.now.resize(at + size);
   std::memcpy(f.now.data() + at, from, size);
   for (std::size_t s = at / SimDisk::sector; s <= (at + size - 1) / SimDisk::sector; ++s) f.dirty.insert(s);
@@ -73,6 +76,7 @@ int truncate(sqlite3_file* file, sqlite3_int64 size) {
   Handle& h = handle_of(file);
   if (h.dead() || h.disk->fail_writes || !h.disk->allowed()) return SQLITE_IOERR_TRUNCATE;
   (*h.file)->now.resize(static_cast<std::size_t>(size));
+  h.disk->given_back();
   return SQLITE_OK;
 }
 
@@ -158,6 +162,7 @@ int delete_file(sqlite3_vfs* vfs, const char* path, int sync_folder) {
   if (disk.lacking == ENOMEM && !disk.may_look()) return SQLITE_NOMEM;
   if (!disk.allowed()) return SQLITE_IOERR_DELETE;
   disk.files.erase(base_name(path));
+  disk.given_back();
   if (sync_folder) disk.sync_entries();
   return SQLITE_OK;
 }
@@ -198,6 +203,7 @@ class SimFolder final : public Folder {
     if (!disk_.files.contains(name)) return {};
     if (disk_.fail_writes || !disk_.allowed()) return {Code::io, "unlink: Input/output error"};
     disk_.files.erase(name);
+    disk_.given_back();
     return {};
   }
   Status sync() override {
@@ -225,7 +231,7 @@ class SimFolder final : public Folder {
     if (fresh) found = disk_.files.emplace(name, disk_.make_file()).first;
     SimDisk::File& file = *found->second;
     const std::size_t end = offset + bytes.size();
-    if (disk_.used() + end - std::min(end, file.now.size()) > disk_.bytes_max) return {Code::full, "write: no space left on device"};
+    if (disk_.used() + end - std::min(end, file.now.size()) > disk_.bytes_max) return status_from_errno(disk_.full_error, "write " + name);
     if (end > file.now.size()) file.now.resize(end);
     std::memcpy(file.now.data() + offset, bytes.data(), bytes.size());
     for (std::size_t s = offset / SimDisk::sector; s * SimDisk::sector < end; ++s) file.dirty.insert(s);
@@ -275,7 +281,10 @@ SimDisk::SimDisk(std::uint64_t seed) : rng_(seed), registered_(std::make_unique<
   vfs.xRandomness = real->xRandomness;
   vfs.xSleep = [](sqlite3_vfs*, int us) { return us; };
   vfs.xCurrentTime = real->xCurrentTime;
-  vfs.xGetLastError = [](sqlite3_vfs* self, int, char*) { return disk_of(self).lacked ? disk_of(self).lacking : 0; };
+  vfs.xGetLastError = [](sqlite3_vfs* self, int, char*) {
+    const SimDisk& disk = disk_of(self);
+    return !disk.lacked ? 0 : disk.full_error != ENOSPC ? disk.full_error : disk.lacking;
+  };
   sqlite3_vfs_register(&vfs, 0);
 }
 
@@ -305,6 +314,10 @@ std::uint64_t SimDisk::used() const {
   std::set<const File*> seen;
   for (const auto& [name, file] : files) sum += seen.insert(file.get()).second ? file->now.size() : 0;
   return sum;
+}
+
+void SimDisk::given_back() {
+  if (others_take_all) bytes_max = std::min(bytes_max, used());
 }
 
 void SimDisk::sync_entries() { durable_entries_ = files; }

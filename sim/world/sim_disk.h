@@ -33,6 +33,8 @@ class SimDisk {
   void cut_power();
 
   std::uint64_t bytes_max = UINT64_MAX;  // beyond it writes fail with "no space left"
+  bool others_take_all = false;          // who fills the disk takes what we give back, too
+  int full_error = 28;                   // ENOSPC, or EDQUOT
   bool fail_writes = false;              // writes fail with an I/O error
   bool fail_syncs = false;               // syncs fail with an I/O error
   // Operations that change something (write, truncate, sync, rename, link, remove) are counted; number `fault_at` fails
@@ -64,6 +66,7 @@ class SimDisk {
   std::map<std::string, std::shared_ptr<File>> files;  // by name, as programs see it
   std::uint64_t generation = 0;                        // rises at each cut: older handles are dead
   std::uint64_t used() const;
+  void given_back();  // something of ours was removed, or cut off
   void sync_entries();
 
  private:

@@ -20,7 +20,7 @@ struct NoIntake final : Intake {
   bool offer(const Arrival&) override { return false; }
   void note_duplicate(std::string_view) override {}
   void report(Record) override {}
-  void put_state(std::string, Bytes) override {}
+  Status put_state(std::string, Bytes) override { return {}; }
   std::optional<Bytes> state(std::string_view) const override { return std::nullopt; }
   std::vector<std::string> states(std::string_view) const override { return {}; }
   Ticket commit(std::optional<Duration>) override { return 1; }

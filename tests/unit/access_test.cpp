@@ -30,9 +30,12 @@ struct StateIntake final : Intake {
   bool offer(const Arrival&) override { return true; }
   void note_duplicate(std::string_view) override {}
   void report(Record) override {}
-  void put_state(std::string name, Bytes bytes) override {
+  bool full = false;  // the log's state has no room
+  Status put_state(std::string name, Bytes bytes) override {
     if (bytes.empty()) kept.erase(name);
+    else if (full) return {Code::full, "no room"};
     else kept[std::move(name)] = std::move(bytes);
+    return {};
   }
   std::optional<Bytes> state(std::string_view name) const override {
     const auto found = kept.find(name);
@@ -104,6 +107,29 @@ TEST_CASE("sessions: each belongs to a principal, whatever clients and inputs ar
       CHECK((session->state.holds(++id) && session->state.held() == 1));
     }
   }
+}
+
+TEST_CASE("sessions: one that the log has no room for is not kept as it was before either, and is kept again when there is room") {
+  StateIntake intake;
+  NoHost host;
+  EndpointLimits limits;
+  EndpointConnection link(host, limits);
+  EndpointSessions sessions(intake, "in", "in");
+  const std::string key = session_key(anna, "c1");
+  auto& session = sessions.open(key);
+  session.link = &link;
+  session.state.expiry_seconds = 3600;
+  session.state.hold(1);
+  CHECK(sessions.save(key));
+  CHECK(intake.kept.size() == 1);
+  intake.full = true;
+  session.state.hold(2);
+  CHECK(sessions.save(key));
+  CHECK(intake.kept.empty());
+  CHECK((session.state.holds(1) && session.state.holds(2)));  // connected, it goes on as ever
+  intake.full = false;
+  CHECK(sessions.save(key));
+  CHECK(intake.kept.size() == 1);
 }
 
 TEST_CASE("sessions: those saved before they had owners are read and go on under their owner's name") {

@@ -7,6 +7,7 @@
 
 #include "base/files.h"
 #include "base/text.h"
+#include "cli/disk_warnings.h"
 #include "config/load.h"
 #include "config/secret.h"
 
@@ -231,4 +232,32 @@ TEST_CASE("config: state that cannot fit the log is an error with its line; what
   REQUIRE(windows.size() == 1);
   CHECK(windows[0].line == 12);
   CHECK(windows[0].message.find("state_max") != std::string::npos);
+}
+
+TEST_CASE("config: what the disk under the log will do is warned of, with key and line") {
+  const auto warned = [](const std::string& more, DiskSpace disk, std::uint64_t log_bytes = 0) {
+    const LoadedConfig loaded = load_config(std::string("[log]\npath = \"/data/log\"\n") + more, "m.toml");
+    std::string all;
+    for (const std::string& warning : disk_warnings(loaded, "m.toml", disk, log_bytes)) all += warning + "\n";
+    return all;
+  };
+  const DiskSpace roomy{16ULL << 30, 8ULL << 30, "ext4", false, false}, small{256 << 20, 200 << 20, "ext4", false, false};
+  CHECK(warned("", roomy) == "");
+  CHECK(warned("max_size = \"1GiB\"\n", small).find("m.toml:3: log.max_size, 1.0 GiB, is more than the file system of /data/log holds (ext4, 256.0 MiB)") == 0);
+  CHECK(warned("", small).find("log.max_size, 512.0 MiB, is more than the file system") == 0);  // the default, on no line
+  DiskSpace used = small;
+  used.free = 40 << 20;
+  CHECK(warned("max_size = \"64MiB\"\n", used).find("m.toml:3: log.max_size, 64.0 MiB, is more than there is room for now: 40.0 MiB are free") == 0);
+  CHECK(warned("max_size = \"64MiB\"\n", used, 24 << 20) == "");  // the rest of it is the log's own
+  DiskSpace memory = roomy, read_only = roomy;
+  memory.kind = "tmpfs";
+  memory.in_memory = true;
+  read_only.read_only = true;
+  CHECK(warned("", memory).find("m.toml:2: log.path /data/log is on tmpfs, which is memory") == 0);
+  CHECK(warned("", read_only).find("m.toml:2: log.path /data/log is on a file system (ext4) that is mounted read-only") == 0);
+  // What is really there: the nearest folder that exists is asked.
+  const auto here = disk_space("/tmp/no/such/folder");
+  REQUIRE(here.ok());
+  CHECK(here.value().total == disk_space("/tmp").value().total);
+  CHECK_FALSE(disk_space("/proc").value().in_memory);
 }

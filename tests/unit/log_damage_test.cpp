@@ -1,7 +1,6 @@
 // What happens to files: flipped bits, zeroed pages, truncation, missing files, copies, other versions.
 #include <doctest/doctest.h>
 
-#include <cstdlib>
 #include <filesystem>
 
 #include "base/rng.h"
@@ -13,6 +12,7 @@
 #include "record/batch.h"
 #include "sim/world/sim_disk.h"
 #include "sim/world/sim_loop.h"
+#include "tests/support/golden_log.h"
 #include "tests/support/seed.h"
 
 using namespace millrace;
@@ -287,54 +287,36 @@ TEST_CASE("copies: a clone, a restored folder and a log that lost its tail never
 }
 
 TEST_CASE("versions: a log of format 1 is read as it is, goes on in today's, and gives no number twice") {
-  const std::filesystem::path from = std::filesystem::path(MILLRACE_SOURCE) / "tests/golden/log-1";
-  std::string path = "/tmp/millrace-log-XXXXXX";
-  REQUIRE(::mkdtemp(path.data()) != nullptr);
-  for (const auto& entry : std::filesystem::directory_iterator(from)) std::filesystem::copy(entry.path(), path / entry.path().filename());
-  {
-    SimLoop loop;
-    auto folder = open_folder(path);
-    LogOptions options;
-    options.bytes_max = 1 << 20;
-    options.segment_bytes = 64 << 10;
-    auto opened = SqliteLog::open(loop, *folder, options, 99);
-    REQUIRE(opened.ok());
-    SqliteLog& log = *opened.value();
-    log.subscribe({"central", {Lane::raw, Lane::alarm}});
-    log.subscribe({"cloud", {Lane::raw}});
-    CHECK(log.epoch() == 4711);
-    CHECK(log.unsettled("central", Lane::raw).front().first == 701);
-    CHECK(log.ledger("central", Lane::raw).unsettled() == 6300);
-    CHECK(log.ledger("cloud", Lane::raw).unsettled() == 7000);
-    CHECK(log.state("x") == to_bytes("13"));
-    REQUIRE(log.inbox_position());
-    CHECK(log.inbox_position()->position == 13);
-    WriteSet set;
-    Record record;
-    record.device = "new";
-    record.value = 1.0;
-    set.records.emplace_back(Lane::raw, record);
-    set.urgent = true;
-    log.commit(std::move(set), {});
-    loop.run_for(5s);
-    std::uint64_t records = 0;
-    Sequence newest = 0;
-    for (Sequence at = 1; at <= log.last_committed();) {
-      std::vector<Row> rows;
-      log.read(Lane::raw, {at, log.last_committed()}, Log::Direction::up, 64 << 10, [&](Result<std::vector<Row>> read) { rows = read.value(); });
-      loop.run_for(1s);
-      if (rows.empty()) break;
-      for (const Row& row : rows) records += row.count;
-      newest = rows.back().last();
-      at = newest + 1;
-    }
-    CHECK(records == 7001);
-    CHECK(newest > 1'000'000);  // the old process was killed: its reservation is skipped
-    // Sealed files stay byte for byte as they are; the old head was closed (its -wal taken in), and a fresh one made.
-    CHECK(read_file((from / "seg-00000001.db").string(), 1 << 20).value() == read_file(path + "/seg-00000001.db", 1 << 20).value());
-    CHECK(std::filesystem::exists(path + "/seg-00000003.db"));
+  GoldenLog golden("log-1");
+  golden.open();
+  SqliteLog& log = *golden.log;
+  CHECK(log.epoch() == 4711);
+  REQUIRE(log.inbox_position());
+  CHECK(log.inbox_position()->position == 13);
+  WriteSet set;
+  Record record;
+  record.device = "new";
+  record.value = 1.0;
+  set.records.emplace_back(Lane::raw, record);
+  set.urgent = true;
+  log.commit(std::move(set), {});
+  golden.loop->run_for(5s);
+  std::uint64_t records = 0;
+  Sequence newest = 0;
+  for (Sequence at = 1; at <= log.last_committed();) {
+    std::vector<Row> rows;
+    log.read(Lane::raw, {at, log.last_committed()}, Log::Direction::up, 64 << 10, [&](Result<std::vector<Row>> read) { rows = read.value(); });
+    golden.loop->run_for(1s);
+    if (rows.empty()) break;
+    for (const Row& row : rows) records += row.count;
+    newest = rows.back().last();
+    at = newest + 1;
   }
-  std::filesystem::remove_all(path);
+  CHECK(records == 7001);
+  CHECK(newest > 1'000'000);  // the old process was killed: its reservation is skipped
+  // Sealed files stay byte for byte as they are; the old head was closed (its -wal taken in), and a fresh one made.
+  CHECK(read_file((golden.from / "seg-00000001.db").string(), 1 << 20).value() == read_file(golden.path + "/seg-00000001.db", 1 << 20).value());
+  CHECK(std::filesystem::exists(golden.path + "/seg-00000003.db"));
 }
 
 TEST_CASE("versions: a log of a later format is left untouched, and the code says which it is") {

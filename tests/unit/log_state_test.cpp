@@ -1,8 +1,6 @@
 // State in the log: any size of it costs flash for what changes, never decides about segments, is checked entry by entry.
 #include <doctest/doctest.h>
 
-#include <cstdlib>
-#include <filesystem>
 #include <set>
 
 #include "base/rng.h"
@@ -12,6 +10,7 @@
 #include "log/state_table.h"
 #include "sim/world/sim_disk.h"
 #include "sim/world/sim_loop.h"
+#include "tests/support/golden_log.h"
 #include "tests/support/seed.h"
 
 using namespace millrace;
@@ -33,6 +32,7 @@ struct Site {
   explicit Site(std::uint64_t bytes_max) {
     options.vfs = disk.vfs();
     options.bytes_max = bytes_max;
+    options.state_bytes_max = bytes_max / 4;
     options.cache_bytes = 0;
     open();
   }
@@ -252,25 +252,10 @@ TEST_CASE("state: one flipped bit of a cursor, or of any entry, loses no record 
 }
 
 TEST_CASE("versions: a log of format 2 is read as it is and goes on in today's; its state is checksummed from then on") {
-  const std::filesystem::path from = std::filesystem::path(MILLRACE_SOURCE) / "tests/golden/log-2";
-  std::string path = "/tmp/millrace-log-XXXXXX";
-  REQUIRE(::mkdtemp(path.data()) != nullptr);
-  for (const auto& entry : std::filesystem::directory_iterator(from)) std::filesystem::copy(entry.path(), path / entry.path().filename());
+  GoldenLog golden("log-2");
   for (const bool again : {false, true}) {
-    SimLoop loop;
-    auto folder = open_folder(path);
-    LogOptions options;
-    options.bytes_max = 1 << 20;
-    options.segment_bytes = 64 << 10;
-    auto opened = SqliteLog::open(loop, *folder, options, 99);
-    REQUIRE(opened.ok());
-    SqliteLog& log = *opened.value();
-    log.subscribe({"central", {Lane::raw, Lane::alarm}});
-    log.subscribe({"cloud", {Lane::raw}});
-    CHECK(log.unsettled("central", Lane::raw).front().first == 701);
-    CHECK(log.ledger("central", Lane::raw).unsettled() == 6300);
-    CHECK(log.ledger("cloud", Lane::raw).unsettled() == 7000);
-    CHECK(log.state("x") == to_bytes("13"));
+    golden.open();
+    SqliteLog& log = *golden.log;
     REQUIRE(log.state("endpoint/a"));
     CHECK(log.state("endpoint/a")->size() == 9000);
     CHECK(log.stats().damaged_states == 0);
@@ -281,9 +266,8 @@ TEST_CASE("versions: a log of format 2 is read as it is and goes on in today's; 
     set.urgent = true;
     log.commit(std::move(set), {});
     bool stopped = false;
-    loop.run_for(1s);
+    golden.loop->run_for(1s);
     log.stop([&] { stopped = true; });
-    REQUIRE(loop.run_until([&] { return stopped; }, 10s));
+    REQUIRE(golden.loop->run_until([&] { return stopped; }, 10s));
   }
-  std::filesystem::remove_all(path);
 }

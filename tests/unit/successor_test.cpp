@@ -104,7 +104,7 @@ TEST_CASE("successor: a peer that leaves while others are told is not told, and 
     two.reset();
   }, [] {}});
   two = bench.pipeline->attach({[&](Ticket) { ++second; }, [] {}});
-  bench.pipeline->put_state("s", to_bytes(std::string_view("v")));
+  (void)bench.pipeline->put_state("s", to_bytes(std::string_view("v")));
   bench.pipeline->commit(0ms);
   bench.loop.run_for(1s);
   CHECK(first == 1);
@@ -114,13 +114,13 @@ TEST_CASE("successor: a peer that leaves while others are told is not told, and 
 TEST_CASE("successor: what a driver has saved is there for the next one before anybody commits it") {
   Bench bench;
   bench.pipeline->start([] {});
-  bench.pipeline->put_state("endpoint/a/1", to_bytes(std::string_view("old")));
-  bench.pipeline->put_state("endpoint/a/2", to_bytes(std::string_view("x")));
+  (void)bench.pipeline->put_state("endpoint/a/1", to_bytes(std::string_view("old")));
+  (void)bench.pipeline->put_state("endpoint/a/2", to_bytes(std::string_view("x")));
   bench.pipeline->commit(0ms);
   bench.loop.run_for(1s);
-  bench.pipeline->put_state("endpoint/a/1", to_bytes(std::string_view("new")));
-  bench.pipeline->put_state("endpoint/a/2", {});
-  bench.pipeline->put_state("endpoint/a/3", to_bytes(std::string_view("y")));
+  (void)bench.pipeline->put_state("endpoint/a/1", to_bytes(std::string_view("new")));
+  (void)bench.pipeline->put_state("endpoint/a/2", {});
+  (void)bench.pipeline->put_state("endpoint/a/3", to_bytes(std::string_view("y")));
   CHECK(bench.pipeline->states("endpoint/a/") == std::vector<std::string>{"endpoint/a/1", "endpoint/a/3"});
   CHECK(text_of(*bench.pipeline->state("endpoint/a/1")) == "new");
   CHECK(!bench.pipeline->state("endpoint/a/2"));

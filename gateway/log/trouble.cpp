@@ -1,0 +1,35 @@
+#include "log/trouble.h"
+
+#include "base/text.h"
+
+namespace millrace {
+namespace {
+
+constexpr std::uint64_t next_to_nothing = 256 << 10;  // a new head needs about as much
+
+std::string size_of(std::uint64_t bytes) { return format_size(static_cast<double>(bytes)); }
+
+// "INSERT OR REPLACE INTO rows(...) VALUES(...): Disk quota exceeded": what people want of it.
+std::string last_part(const std::string& detail) {
+  const auto at = detail.rfind(": ");
+  return at == std::string::npos ? detail : detail.substr(at + 2);
+}
+
+std::string who_fills(const DiskSpace& disk, std::uint64_t used, std::uint64_t max) {
+  if (disk.free > next_to_nothing) return "room is left all the same: a quota, or what is reserved for others";
+  if (max > disk.total) return "log.max_size is more than this file system holds: lower it, or give the log a larger one";
+  const std::uint64_t taken = disk.total - disk.free;
+  return text("something else takes ", size_of(taken - std::min(taken, used)), " of it and fills it");
+}
+
+}  // namespace
+
+std::string words_of_trouble(const Status& fault, const std::string& folder, const std::optional<DiskSpace>& disk, std::uint64_t used, std::uint64_t max) {
+  if (!disk) return fault.detail();
+  const std::string where = text(folder, " (", disk->kind, disk->read_only ? ", mounted read-only" : "", ")");
+  if (fault.code() != Code::full) return text(fault.detail(), "; ", where, " has ", size_of(disk->free), " free");
+  return text(last_part(fault.detail()), ": ", where, " has ", size_of(disk->free), " free of ", size_of(disk->total), ", the log takes ", size_of(used), " of its ",
+              size_of(max), "; ", who_fills(*disk, used, max));
+}
+
+}  // namespace millrace

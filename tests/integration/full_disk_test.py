@@ -1,0 +1,247 @@
+#!/usr/bin/python3
+"""What a disk can refuse, for both answers to a full log: what is stored, lost, told, and whether it goes on by itself. On file systems of
+their own; prints the table of packaging/docs/disk-faults.md (MILLRACE_TABLE=FILE writes it)."""
+import os
+import random
+import shutil
+import subprocess
+import sys
+import threading
+import time
+import unittest
+from pathlib import Path
+
+import paho.mqtt.client as mqtt
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "support"))
+from testsite import DiskSite, free_port, wait_for
+
+ENDPOINT = """
+[gateway]
+name = "gw"
+runtime_dir = "@run@"
+[log]
+path = "@log@"
+commit_interval = "100ms"
+max_size = "@max@"
+when_full = "@when@"
+[[inputs.mqtt_endpoint]]
+name = "plant"
+listen = "127.0.0.1:@devices@"
+anonymous = true
+  [[inputs.mqtt_endpoint.routes]]
+  topic = "plant/{device}"
+  metrics = { value = "value" }
+[[uplinks.mqtt]]
+name = "central"
+servers = ["mqtt://127.0.0.1:@central@"]
+initial_interval = "100ms"
+max_interval = "500ms"
+[observe]
+listen = "127.0.0.1:@observe@"
+"""
+ROWS = []
+
+
+class Neighbour:
+    """Somebody else on the file system: fills it, and takes whatever is freed."""
+
+    def __init__(self, folder):
+        self.path, self.stopping = Path(folder) / "somebody-elses", threading.Event()
+        self.file = open(self.path, "wb", buffering=0)
+        self.take(1 << 20)
+        self.thread = threading.Thread(target=self.go_on, daemon=True)
+        self.thread.start()
+
+    def take(self, piece):
+        while piece >= 1:
+            try:
+                self.file.write(b"x" * piece)
+            except OSError:
+                piece //= 2
+
+    def go_on(self):
+        while not self.stopping.wait(0.002):
+            self.take(4096)
+
+    def leave(self):
+        self.stopping.set()
+        self.thread.join()
+        self.file.close()
+        self.path.unlink()
+
+
+class FullDisks(DiskSite):
+    def start(self, when, max_size):
+        self.devices, self.central = free_port(), free_port()
+        self.acknowledged, self.sent, self.rng = 0, 0, random.Random(1)
+        config = self.configure(ENDPOINT, devices=self.devices, central=self.central, when=when, max=max_size, log=self.mount / "log")
+        process = self.gateway(config)
+        self.client = mqtt.Client(client_id="press-1", protocol=mqtt.MQTTv311, clean_session=False)
+        self.client.max_inflight_messages_set(50)
+        self.client.on_publish = self.on_publish
+        self.client.connect("127.0.0.1", self.devices)
+        self.client.loop_start()
+        self.addCleanup(self.client.loop_stop)
+        return process
+
+    def on_publish(self, *_):
+        self.acknowledged += 1
+
+    def publish_some(self, count):
+        for _ in range(count):
+            self.sent += 1
+            self.client.publish("plant/press-1", '{"value":"%d-%s"}' % (self.sent, self.rng.randbytes(1500).hex()), qos=1)
+
+    def fill(self, until, what):
+        def more():
+            if self.sent - self.acknowledged < 100:
+                self.publish_some(100)
+            return until()
+        wait_for(more, what, 60)
+
+    def ledger(self, how):
+        return int(self.metric("millrace_ledger_settled_records", f'lane="raw",how="{how}"'))
+
+    def evicted(self):
+        return self.ledger("evicted")
+
+    def line(self, process, words):
+        return next((line for line in process.text().splitlines() if words in line), "")
+
+    def story(self, fault, when, max_size, begin, end, deliver_meanwhile=True):
+        """Fills some of the log with the link down, lets the fault come, publishes on, opens the link, lets the fault go."""
+        process = self.start(when, max_size)
+        self.fill(lambda: self.metric("millrace_log_bytes") > 6 << 20, "six megabytes are stored")
+        self.assertEqual(self.evicted(), 0)
+        begin()
+        self.publish_some(200)
+        wait_for(lambda: self.metric("millrace_log_degraded") == 1, "the fault shows", 60)
+        time.sleep(0.5)  # acknowledgements that were on their way
+        stored = self.acknowledged
+        ready = self.http("/readyz")
+        self.publish_some(200)
+        time.sleep(3)  # nothing is acknowledged in this time: that is the point
+        self.assertEqual(self.acknowledged, stored)
+        self.assertIn("log: ", ready)
+        self.assertIn("; since 2", ready)
+        self.assertEqual(self.evicted(), 0)
+        told = self.line(process, "log: cannot commit: ")
+        self.assertIn("Nothing new is acknowledged", told)
+        meanwhile, before = 0, self.metric("millrace_log_bytes")
+        if deliver_meanwhile:
+            self.broker(self.central)
+            wait_for(lambda: self.ledger("delivered") >= stored, "what is stored is delivered meanwhile", 60)
+            meanwhile = self.ledger("delivered")
+            wait_for(lambda: self.metric("millrace_log_bytes") < before / 3, "and given back", 30)
+            self.assertEqual(self.metric("millrace_log_degraded"), 1)
+        end()
+        wait_for(lambda: self.metric("millrace_log_degraded") == 0, "goes on by itself", 60)
+        if not deliver_meanwhile:
+            self.broker(self.central)
+        wait_for(lambda: self.acknowledged == self.sent, "everything is acknowledged", 60)
+        wait_for(lambda: self.ledger("delivered") == self.acknowledged, "and delivered", 60)
+        self.assertEqual((self.evicted(), self.metric("millrace_log_lost_records_total")), (0, 0))
+        self.assertEqual(self.http("/readyz"), "ready\n")
+        self.assertEqual(len([line for line in process.text().splitlines() if "log: cannot commit" in line]), 1, process.text())
+        again = self.line(process, "log: writing again")
+        self.assertTrue(again)
+        ROWS.append((fault, when, stored, 0, meanwhile or "after it", told.split("cannot commit: ")[1].split(". Nothing new")[0].replace(str(self.mount), "/data"), "yes"))
+        self.assertEqual(process.stop(), 0)
+
+    def own_bound(self, when):
+        process = self.start(when, "4MiB")
+        if when == "evict":
+            self.fill(lambda: self.evicted() > 500, "the oldest make room")
+        else:
+            self.fill(lambda: self.metric("millrace_log_blocked") == 1, "inputs pause")
+            self.assertIn("log: full", self.http("/readyz"))
+        self.assertLessEqual(self.metric("millrace_log_bytes"), 4 << 20)
+        stored = self.acknowledged
+        told = "loss records, `millrace_log_evicted_records_total`" if when == "evict" else self.line(process, "log: full").split("log: ")[1]
+        self.broker(self.central)
+        wait_for(lambda: self.acknowledged == self.sent and self.ledger("delivered") + self.evicted() == self.acknowledged, "the rest is delivered", 60)
+        lost = self.evicted()
+        self.assertEqual(lost > 0, when == "evict")
+        ROWS.append(("its own bound", when, stored, lost, "after it", told, "yes"))
+        self.assertEqual(process.stop(), 0)
+
+    def test_own_bound_evict(self):
+        self.own_bound("evict")
+
+    def test_own_bound_block(self):
+        self.own_bound("block")
+
+    def others(self, when):
+        neighbours = []
+        self.story("others fill the disk and take what is freed", when, "32MiB", lambda: neighbours.append(Neighbour(self.mount)), lambda: neighbours.pop().leave())
+
+    def test_others_evict(self):
+        self.others("evict")
+
+    def test_others_block(self):
+        self.others("block")
+
+    def refuse_writes(self):
+        log = self.mount / "log"
+        subprocess.run(["mount", "--bind", str(log), str(log)], check=True)
+        subprocess.run(["mount", "-o", "remount,ro,bind", str(log)], check=True)
+        # What is open is written on until the next segment is wanted.
+        self.fill(lambda: self.metric("millrace_log_degraded") == 1, "a new file is refused")
+
+    def read_only(self, when):
+        self.story("mounted read-only", when, "32MiB", self.refuse_writes, lambda: subprocess.run(["umount", str(self.mount / "log")], check=True),
+                   deliver_meanwhile=False)
+
+    def test_read_only_evict(self):
+        self.read_only("evict")
+
+    def test_read_only_block(self):
+        self.read_only("block")
+
+    def repaired(self):
+        subprocess.run(["umount", "-l", str(self.mount)], check=True)
+        other = self.folder / "disk-2.img"  # it comes back as another device
+        shutil.copy(self.image, other)
+        self.image = other
+        subprocess.run(["e2fsck", "-fy", str(self.image)], capture_output=True)
+        self.mount_it()
+
+    def failing(self, when):
+        self.story("every access fails (EIO)", when, "32MiB", self.shut_down, self.repaired, deliver_meanwhile=False)
+
+    def test_failing_evict(self):
+        self.failing("evict")
+
+    def test_failing_block(self):
+        self.failing("block")
+
+    def test_a_start_on_a_full_disk(self):
+        """Killed, and started again while others have the whole disk: it delivers, or says why not and is started again."""
+        process = self.start("evict", "32MiB")
+        self.fill(lambda: self.metric("millrace_log_bytes") > 4 << 20, "something is stored")
+        wait_for(lambda: self.acknowledged == self.sent, "and acknowledged")
+        self.client.loop_stop()
+        process.stop(9)
+        neighbour = Neighbour(self.mount)
+        neighbour.stopping.set()  # it has all of it; what a start gives up and takes again at once is left to it
+        neighbour.thread.join()
+        process = self.gateway(self.folder / "millrace.toml")
+        self.broker(self.central)
+        wait_for(lambda: self.ledger("delivered") == self.acknowledged, "all of it is delivered", 60)
+        neighbour.leave()
+        wait_for(lambda: self.metric("millrace_log_degraded") == 0, "and it goes on by itself", 60)
+        self.assertEqual(self.metric("millrace_log_lost_records_total"), 0)
+        self.assertEqual(process.stop(), 0)
+
+    @classmethod
+    def tearDownClass(cls):
+        head = ["| fault | `when_full` | stored (acknowledged) | lost | delivered meanwhile | told | goes on by itself |", "|---|---|---|---|---|---|---|"]
+        table = "\n".join(head + ["| " + " | ".join(str(cell) for cell in row) + " |" for row in ROWS])
+        print(table)
+        if os.environ.get("MILLRACE_TABLE"):
+            Path(os.environ["MILLRACE_TABLE"]).write_text(table + "\n")
+
+
+if __name__ == "__main__":
+    unittest.main(verbosity=2)
