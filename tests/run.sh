@@ -3,7 +3,7 @@
 #
 # usage: tests/run.sh [quick|full|NAME...]
 #   quick (default)   sanitizer build; unit, contract, golden, simulation, tidy, integration with mosquitto and Kafka
-#   full              quick, and: 2,000 reloads, kills, Flink and Spark jobs, ARM under qemu, packages, trixie, long simulation,
+#   full              quick, and: full disks, 2,000 reloads, kills, Flink and Spark jobs, ARM under qemu, packages, trixie, long simulation,
 #                     ThreadSanitizer, fuzz, rabbitmq, bench
 #   NAME              one or more of the words in the lists below
 # Of quick, what computes and what waits run side by side; what compares latencies then runs alone.
@@ -15,7 +15,7 @@ waiting="main_job faults reload"
 more_waiting="kafka names log endpoint"
 alone="hostile"
 quick="$computing $waiting $more_waiting $alone"
-slow="many_reloads name_figures kills endpoint_kills kafka_more stream_jobs cross packages trixie long_simulation tsan fuzz
+slow="full_disk many_reloads name_figures kills endpoint_kills kafka_more stream_jobs cross packages trixie long_simulation tsan fuzz
   rabbitmq bench"
 case "${1:-quick}" in
   quick) names=$quick ;;
@@ -99,7 +99,7 @@ one() { # name of a test
     tidy) run tidy timeout 60 /usr/bin/python3 tests/tidy/tidy_test.py ;;
     names) run names timeout 300 /usr/bin/python3 tests/integration/names_test.py Names ;;
     name_figures) run name_figures timeout 300 /usr/bin/python3 tests/integration/names_test.py Figures ;;
-    main_job|faults|log|endpoint|hostile|reload) run "$name" timeout 900 /usr/bin/python3 "tests/integration/${name}_test.py" ;;
+    main_job|faults|log|endpoint|hostile|reload|full_disk) run "$name" timeout 900 /usr/bin/python3 "tests/integration/${name}_test.py" ;;
     kafka) run kafka timeout 600 /usr/bin/python3 tests/integration/kafka_test.py Forms Registry ExactlyOnce.test_kills_with_exactly_once ;;
     kafka_more) run kafka_more env MILLRACE_KILLS=30 timeout 3000 /usr/bin/python3 tests/integration/kafka_test.py ;;
     stream_jobs) run stream_jobs_packages packaging/install-deps.sh stream; run stream_jobs timeout 3000 /usr/bin/python3 tests/integration/stream_jobs_test.py ;;

@@ -137,20 +137,26 @@ class SystemFolder final : public Folder {
       if (fresh) fd = open_spared(join(name), O_WRONLY | O_CREAT);
       if (!fd.valid()) return status_from_errno(errno, "open " + join(name));
     }
+    // A new name that is not durable yet must not be found here by the next try, which would take it for an old one.
+    const auto refused = [&](Status status) {
+      if (fresh) ::unlink(join(name).c_str());
+      return status;
+    };
     std::size_t done = 0;
     while (done < bytes.size()) {
       const ssize_t wrote = ::pwrite(fd.get(), bytes.data() + done, bytes.size() - done, static_cast<off_t>(offset + done));
       if (wrote < 0 && errno == EINTR) continue;
-      if (wrote < 0) return status_from_errno(errno, "write " + join(name));
+      if (wrote < 0) return refused(status_from_errno(errno, "write " + join(name)));
       done += static_cast<std::size_t>(wrote);
     }
-    if (::fdatasync(fd.get()) != 0) return status_from_errno(errno, "sync " + join(name));
+    if (::fdatasync(fd.get()) != 0) return refused(status_from_errno(errno, "sync " + join(name)));
+    if (Status status = fresh ? sync() : Status{}; !status.ok()) return refused(std::move(status));
     {
       const std::lock_guard lock(mutex_);
       written_name_ = name;
       written_ = std::move(fd);
     }
-    return fresh ? sync() : Status{};
+    return {};
   }
 
   Status link(const std::string& from, const std::string& to) override {

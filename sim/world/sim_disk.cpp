@@ -231,16 +231,24 @@ class SimFolder final : public Folder {
     if (fresh) found = disk_.files.emplace(name, disk_.make_file()).first;
     SimDisk::File& file = *found->second;
     const std::size_t end = offset + bytes.size();
-    if (disk_.used() + end - std::min(end, file.now.size()) > disk_.bytes_max) return status_from_errno(disk_.full_error, "write " + name);
+    if (disk_.used() + end - std::min(end, file.now.size()) > disk_.bytes_max) {
+      if (fresh) disk_.files.erase(name);
+      return status_from_errno(disk_.full_error, "write " + name);
+    }
     if (end > file.now.size()) file.now.resize(end);
     std::memcpy(file.now.data() + offset, bytes.data(), bytes.size());
     for (std::size_t s = offset / SimDisk::sector; s * SimDisk::sector < end; ++s) file.dirty.insert(s);
     disk_.bytes_written += bytes.size();
-    if (disk_.fail_syncs || !disk_.allowed()) return {Code::io, "sync: Input/output error"};
-    file.durable = file.now;
-    file.dirty.clear();
-    ++disk_.syncs;
-    return fresh ? sync() : Status{};
+    Status status;
+    if (disk_.fail_syncs || !disk_.allowed()) status = {Code::io, "sync: Input/output error"};
+    if (status.ok()) {
+      file.durable = file.now;
+      file.dirty.clear();
+      ++disk_.syncs;
+      if (fresh) status = sync();
+    }
+    if (fresh && !status.ok()) disk_.files.erase(name);  // as the real one
+    return status;
   }
   Status link(const std::string& from, const std::string& to) override {
     const auto found = disk_.files.find(from);

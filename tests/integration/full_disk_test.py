@@ -6,7 +6,6 @@ import random
 import shutil
 import subprocess
 import sys
-import threading
 import time
 import unittest
 from pathlib import Path
@@ -14,7 +13,7 @@ from pathlib import Path
 import paho.mqtt.client as mqtt
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "support"))
-from testsite import DiskSite, free_port, wait_for
+from testsite import DiskSite, Neighbour, free_port, wait_for
 
 ENDPOINT = """
 [gateway]
@@ -36,39 +35,11 @@ anonymous = true
 name = "central"
 servers = ["mqtt://127.0.0.1:@central@"]
 initial_interval = "100ms"
-max_interval = "500ms"
+max_interval = "1s"
 [observe]
 listen = "127.0.0.1:@observe@"
 """
 ROWS = []
-
-
-class Neighbour:
-    """Somebody else on the file system: fills it, and takes whatever is freed."""
-
-    def __init__(self, folder):
-        self.path, self.stopping = Path(folder) / "somebody-elses", threading.Event()
-        self.file = open(self.path, "wb", buffering=0)
-        self.take(1 << 20)
-        self.thread = threading.Thread(target=self.go_on, daemon=True)
-        self.thread.start()
-
-    def take(self, piece):
-        while piece >= 1:
-            try:
-                self.file.write(b"x" * piece)
-            except OSError:
-                piece //= 2
-
-    def go_on(self):
-        while not self.stopping.wait(0.002):
-            self.take(4096)
-
-    def leave(self):
-        self.stopping.set()
-        self.thread.join()
-        self.file.close()
-        self.path.unlink()
 
 
 class FullDisks(DiskSite):
@@ -183,9 +154,16 @@ class FullDisks(DiskSite):
         self.others("block")
 
     def refuse_writes(self):
-        log = self.mount / "log"
-        subprocess.run(["mount", "--bind", str(log), str(log)], check=True)
-        subprocess.run(["mount", "-o", "remount,ro,bind", str(log)], check=True)
+        log = str(self.mount / "log")
+        wait_for(lambda: self.acknowledged == self.sent, "nothing is on its way")
+
+        def refused():  # not while the gateway has just opened a file to write into it
+            done = subprocess.run(["mount", "-o", "bind,ro", log, log], capture_output=True)
+            if done.returncode != 0:
+                subprocess.run(["umount", "-l", log], capture_output=True)
+            return done.returncode == 0
+
+        wait_for(refused, "the mount is read-only")
         # What is open is written on until the next segment is wanted.
         self.fill(lambda: self.metric("millrace_log_degraded") == 1, "a new file is refused")
 

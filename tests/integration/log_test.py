@@ -18,7 +18,7 @@ from pathlib import Path
 import paho.mqtt.client as mqtt
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "support"))
-from testsite import BUILD, DiskSite, Site, free_port, scenario, wait_for
+from testsite import BUILD, DiskSite, Neighbour, Site, free_port, scenario, wait_for
 
 
 
@@ -389,6 +389,32 @@ class Disks(DiskSite):
         wait_for(lambda: self.metric("millrace_log_degraded") == 0, "recovers by itself", 60)
         self.broker(central_port)
         wait_for(lambda: self.metric("millrace_uplink_records_total") >= 3 and self.metric("millrace_uplink_backlog_records") == 0, "all three arrive")
+        self.assertEqual(gateway.stop(), 0)
+
+    def test_a_disk_that_others_fill_evicts_nothing(self):
+        """With when_full = "evict", the default; the table of all faults is full_disk_test.py's."""
+        devices, central_port = self.broker(), free_port()
+        gateway = self.gateway(self.on_disk(devices.port, central_port, logmore='max_size = "1MiB"'))
+        wait_for(lambda: self.metric("millrace_input_up") == 1, "the input is up")
+        rng = random.Random(1)
+        lines = "".join(f'{{"ts":{1700000000 + n},"value":"{rng.randbytes(2000).hex()}"}}\n' for n in range(150))
+        subprocess.run(["mosquitto_pub", "-p", str(devices.port), "-t", "plant/l1/d1/telemetry", "-q", "1", "-l"], input=lines, text=True, check=True, timeout=60)
+        wait_for(lambda: self.metric("millrace_log_records_total") >= 150 and self.metric("millrace_inbox_fill_ratio") == 0, "stored")
+        neighbour = Neighbour(self.mount)
+        sent = 150
+        while self.metric("millrace_log_degraded") == 0:
+            self.assertLess(sent, 400, "the disk is full by now")
+            sent += 1
+            self.publish(devices.port, "plant/l1/d1/telemetry", f'{{"ts":{1700000000 + sent},"value":"{rng.randbytes(2000).hex()}"}}')
+        self.assertRegex(self.http("/readyz"), r"log: .*\(ext4\) has .* free of .*; something else takes .* and fills it; since 2")
+        wait_for(lambda: self.metric("millrace_input_up") == 0, "the input pauses")
+        self.broker(central_port)
+        wait_for(lambda: self.metric("millrace_ledger_settled_records", 'lane="raw",how="delivered"') >= 150, "what is stored is delivered meanwhile")
+        self.assertEqual((self.metric("millrace_log_degraded"), self.metric("millrace_log_evicted_records_total")), (1, 0))
+        neighbour.leave()
+        wait_for(lambda: self.metric("millrace_log_degraded") == 0, "goes on by itself", 60)
+        wait_for(lambda: self.metric("millrace_ledger_settled_records", 'lane="raw",how="delivered"') == sent, "all of them arrive")
+        self.assertEqual(self.metric("millrace_log_evicted_records_total"), 0)
         self.assertEqual(gateway.stop(), 0)
 
     def test_power_cuts_of_a_real_file_system(self):

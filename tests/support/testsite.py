@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import tempfile
+import threading
 import time
 import unittest
 import urllib.request
@@ -206,6 +207,34 @@ class Site(unittest.TestCase):
         account = json.loads((self.folder / "account.json").read_text())
         account["exit"] = process.process.returncode
         return account
+
+
+class Neighbour:
+    """Somebody else on the file system: fills it, and takes whatever is freed."""
+
+    def __init__(self, folder):
+        self.path, self.stopping = Path(folder) / "somebody-elses", threading.Event()
+        self.file = open(self.path, "wb", buffering=0)
+        self.take(1 << 20)
+        self.thread = threading.Thread(target=self.go_on, daemon=True)
+        self.thread.start()
+
+    def take(self, piece):
+        while piece >= 1:
+            try:
+                self.file.write(b"x" * piece)
+            except OSError:
+                piece //= 2
+
+    def go_on(self):
+        while not self.stopping.wait(0.002):
+            self.take(4096)
+
+    def leave(self):
+        self.stopping.set()
+        self.thread.join()
+        self.file.close()
+        self.path.unlink()
 
 
 EXT4_IOC_SHUTDOWN, NO_LOG_FLUSH = 0x8004587D, 2
