@@ -59,7 +59,9 @@ bool EndpointSessions::save(const std::string& key) {
   const std::string name = state_name(key);
   const bool kept = intake_.put_state(name, session->state.encode()).ok();
   // Where there is no room for it, none is better than an old one, which would take new messages for those it remembers.
-  if (!session->stored_as.empty() && (!kept || session->stored_as != name)) (void)intake_.put_state(session->stored_as, {});
+  if (!session->stored_as.empty() && (!kept || session->stored_as != name)) {
+    (void)intake_.put_state(session->stored_as, {});
+  }
   session->stored_as = kept ? name : "";
   return true;
 }

@@ -12,10 +12,15 @@ namespace millrace {
 namespace {
 
 // The magic numbers of statfs(2); glibc names few of them.
-constexpr struct { std::uint32_t magic; const char* name; bool in_memory; } kinds[] = {
-    {0x01021994, "tmpfs", true}, {0x858458F6, "ramfs", true},  {0xEF53, "ext4", false},      {0xF2F52010, "f2fs", false},
-    {0x9123683E, "btrfs", false}, {0x58465342, "xfs", false},   {0x794C7630, "overlayfs", false}, {0x24051905, "ubifs", false},
-    {0x72B6, "jffs2", false},     {0x4D44, "vfat", false},      {0x2011BAB0, "exfat", false},   {0x6969, "nfs", false},
+constexpr struct {
+  std::uint32_t magic;
+  const char* name;
+  bool in_memory;
+} kinds[] = {
+    {0x01021994, "tmpfs", true},      {0x858458F6, "ramfs", true},  {0xEF53, "ext4", false},
+    {0xF2F52010, "f2fs", false},      {0x9123683E, "btrfs", false}, {0x58465342, "xfs", false},
+    {0x794C7630, "overlayfs", false}, {0x24051905, "ubifs", false}, {0x72B6, "jffs2", false},
+    {0x4D44, "vfat", false},          {0x2011BAB0, "exfat", false}, {0x6969, "nfs", false},
     {0x73717368, "squashfs", false},
 };
 
@@ -27,7 +32,10 @@ Result<DiskSpace> disk_space(const std::string& path) {
   while (::statfs(at.c_str(), &info) != 0) {
     const int error = errno;
     const auto slash = at.find_last_of('/');
-    if ((error != ENOENT && error != ENOTDIR) || slash == std::string::npos || at == "/") return status_from_errno(error, "look at the file system of " + path);
+    const bool missing = error == ENOENT || error == ENOTDIR;
+    if (!missing || slash == std::string::npos || at == "/") {
+      return status_from_errno(error, "look at the file system of " + path);
+    }
     at = slash == 0 ? "/" : at.substr(0, slash);
   }
   DiskSpace space;

@@ -1,5 +1,5 @@
-// The file system that holds a folder: how large, how full, of what kind. For words and gauges, never for a promise: others
-// write there, too.
+// The file system that holds a folder: how large, how full, of what kind. For words and gauges, never for a
+// promise: others write there, too.
 #pragma once
 
 #include <cstdint>

@@ -6,24 +6,35 @@
 namespace millrace {
 namespace {
 
-std::string at_line(const std::string& path, int line) { return line > 0 ? text(path, ":", line, ": ") : std::string(); }
+std::string at_line(const std::string& path, int line) {
+  return line > 0 ? text(path, ":", line, ": ") : std::string();
+}
 
 std::string size_of(std::uint64_t bytes) { return format_size(static_cast<double>(bytes)); }
 
 }  // namespace
 
-std::vector<std::string> disk_warnings(const LoadedConfig& loaded, const std::string& path, const DiskSpace& disk, std::uint64_t log_bytes) {
+std::vector<std::string> disk_warnings(const LoadedConfig& loaded, const std::string& path, const DiskSpace& disk,
+                                       std::uint64_t log_bytes) {
   const LogConfig& log = loaded.config.log;
   std::vector<std::string> warnings;
   const std::string here = text(at_line(path, loaded.log_path_line), "log.path ", log.path, " is on ");
-  if (disk.read_only) warnings.push_back(text(here, "a file system (", disk.kind, ") that is mounted read-only: nothing can be stored"));
-  if (disk.in_memory) warnings.push_back(text(here, disk.kind, ", which is memory: after a reboot or a power cut it is empty, and what was acknowledged is lost"));
+  if (disk.read_only) {
+    warnings.push_back(text(here, "a file system (", disk.kind, ") that is mounted read-only: nothing can be stored"));
+  }
+  if (disk.in_memory) {
+    warnings.push_back(text(here, disk.kind, ", which is memory: after a reboot or a power cut it is empty, and what was "
+                            "acknowledged is lost"));
+  }
   const std::string size = text(at_line(path, loaded.log_size_line), "log.max_size, ", size_of(log.max_size), ", is more than ");
+  const std::string of = text(" (", disk.kind, ", ", size_of(disk.total), ")");
   if (log.max_size > disk.total) {
-    warnings.push_back(text(size, "the file system of ", log.path, " holds (", disk.kind, ", ", size_of(disk.total), "): it is full before the log is, and then inputs pause"));
+    warnings.push_back(text(size, "the file system of ", log.path, " holds", of,
+                            ": it is full before the log is, and then inputs pause"));
   } else if (log.max_size > disk.free + log_bytes) {
-    warnings.push_back(text(size, "there is room for now: ", size_of(disk.free), " are free on the file system of ", log.path, " (", disk.kind, ", ", size_of(disk.total),
-                            ")", log_bytes > 0 ? text(" beside the ", size_of(log_bytes), " the log has") : "", ". When it is full before the log is, inputs pause"));
+    const std::string beside = log_bytes > 0 ? text(", beside the ", size_of(log_bytes), " the log has") : "";
+    warnings.push_back(text(size, "there is room for now: ", size_of(disk.free), " are free on the file system of ", log.path, of,
+                            beside, ". When it is full before the log is, inputs pause"));
   }
   return warnings;
 }

@@ -16,8 +16,8 @@ Bytes encode(const SettleNote::Content& content) {
   for (const WriteSet::Settle& settle : content.settles) {
     writer.put_varint(settle.consumer.size());
     out.insert(out.end(), bytes_of(settle.consumer).begin(), bytes_of(settle.consumer).end());
-    for (const std::uint64_t v : {static_cast<std::uint64_t>(settle.lane), settle.range.first, settle.range.last, settle.records,
-                                  static_cast<std::uint64_t>(settle.how)}) {
+    for (const std::uint64_t v : {static_cast<std::uint64_t>(settle.lane), settle.range.first, settle.range.last,
+                                  settle.records, static_cast<std::uint64_t>(settle.how)}) {
       writer.put_varint(v);
     }
   }
@@ -58,12 +58,15 @@ Status SettleNote::take_space() {
   const auto size = folder_.look(file_name);
   if (!size.ok()) return size.status();
   if (size.value() >= file_bytes) return {};
-  return with_spare(folder_, [&] { return folder_.write(file_name, size.value(), Bytes(file_bytes - size.value())); });
+  const Bytes zeros(file_bytes - size.value());
+  return with_spare(folder_, [&] { return folder_.write(file_name, size.value(), zeros); });
 }
 
 Status SettleNote::write(const Content& content) {
   const Bytes body = encode(content);
-  if (body.size() > place_bytes - head_bytes) return {Code::full, text("a note of ", body.size(), " bytes does not fit its place")};
+  if (body.size() > place_bytes - head_bytes) {
+    return {Code::full, text("a note of ", body.size(), " bytes does not fit its place")};
+  }
   Bytes out;
   wire::Writer writer(out);
   writer.put_fixed64(body.size());

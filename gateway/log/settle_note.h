@@ -1,7 +1,8 @@
-// What keeps a log going while nothing can be committed, because others have filled its disk: a note of what uplinks have
-// settled since the last commit, and of the segments that were given back for it. It lies in a file whose space is taken
-// when the log begins, in two places written in turn: a full disk cannot refuse it, and a torn write leaves the note before.
-// What a note says may be in the head already: settling is idempotent. Written on the log worker, read at start.
+// What keeps a log going while nothing can be committed, because others have filled its disk: a note of what
+// uplinks have settled since the last commit, and of the segments that were given back for it. It lies in a
+// file whose space is taken when the log begins, in two places written in turn: a full disk cannot refuse it,
+// and a torn write leaves the note before. What a note says may be in the head already: settling is
+// idempotent. Written on the log worker, read at start.
 #pragma once
 
 #include <cstdint>
@@ -25,7 +26,8 @@ class SettleNote {
   };
 
   explicit SettleNote(Folder& folder) : folder_(folder) {}
-  // Once it succeeded a note can be written whatever others do to the disk (not where a file system copies on write).
+  // Once it succeeded a note can be written whatever others do to the disk (not where a file system copies on
+  // write).
   Status take_space();
   // Durable on return. `full` when it is more than fits: then the note before stands.
   Status write(const Content& content);

@@ -1,6 +1,7 @@
-// While nothing can be written: a disk that others have filled, one that fails or is read-only. Nothing new is taken and
-// nothing is evicted; what is stored goes on being read, delivered and settled. What uplinks settle is kept in memory and noted
-// in a place of its own, and on the word of that note segments that nobody wants any more are given back at once.
+// While nothing can be written: a disk that others have filled, one that fails or is read-only. Nothing new
+// is taken and nothing is evicted; what is stored goes on being read, delivered and settled. What uplinks
+// settle is kept in memory and noted in a place of its own, and on the word of that note segments that nobody
+// wants any more are given back at once.
 #include <algorithm>
 
 #include "base/logger.h"
@@ -10,7 +11,7 @@
 
 namespace millrace {
 
-// ---- told ------------------------------------------------------------------------------------------------------------
+// ---- told -------------------------------------------------------------------------------------------------
 
 // One line when it begins, and one when it becomes trouble of another kind; the state says how it stands now.
 void SqliteLog::tell_trouble(const Status& fault, const std::optional<DiskSpace>& disk) {
@@ -21,7 +22,8 @@ void SqliteLog::tell_trouble(const Status& fault, const std::optional<DiskSpace>
   }
   const std::string words = words_of_trouble(fault, folder_.path(), disk, bytes_used(), options_.bytes_max);
   if (begins || fault.code() != trouble_code_) {
-    LOG_ERROR("log: cannot commit: ", words, ". Nothing new is acknowledged, what is stored is kept and goes on being delivered; will keep trying");
+    LOG_ERROR("log: cannot commit: ", words,
+              ". Nothing new is acknowledged, what is stored is kept and goes on being delivered; will keep trying");
   }
   trouble_code_ = fault.code();
   stats_.trouble = text(words, "; since ", format_time(trouble_since_));
@@ -29,15 +31,18 @@ void SqliteLog::tell_trouble(const Status& fault, const std::optional<DiskSpace>
 }
 
 void SqliteLog::tell_end_of_trouble() {
-  if (!stats_.trouble.empty()) LOG_INFO("log: writing again, after ", format_duration(loop_.now() - trouble_at_));
+  if (!stats_.trouble.empty()) {
+    LOG_INFO("log: writing again, after ", format_duration(loop_.now() - trouble_at_));
+  }
   stats_.trouble.clear();
   note_refused_ = false;
   retry_ = Duration{0};
 }
 
-// ---- noted -----------------------------------------------------------------------------------------------------------
+// ---- noted ------------------------------------------------------------------------------------------------
 
-// Notes what uplinks have settled meanwhile, and gives back the segments that need not be kept once that stands.
+// Notes what uplinks have settled meanwhile, and gives back the segments that need not be kept once that
+// stands.
 void SqliteLog::note_settled(std::function<void()> then) {
   SettleNote::Content content{epoch_, note_serial_ + 1, settles_writing_, given_back_};
   for (const WriteSet::Settle& settle : settles_open_) add_settle(content.settles, settle);
@@ -55,14 +60,16 @@ void SqliteLog::note_settled(std::function<void()> then) {
           for (const std::uint32_t id : going) give_back(id);
           if (!going.empty()) retry_ = options_.retry_min;  // there may be room now
         } else if (!std::exchange(note_refused_, true)) {
-          LOG_WARN("log: what uplinks settle cannot be noted: ", status->detail(), "; it comes again should this process be killed, and no room is given back");
+          LOG_WARN("log: what uplinks settle cannot be noted: ", status->detail(),
+                   "; it comes again should this process be killed, and no room is given back");
         }
         then();
       });
 }
 
-// Sealed segments that nobody wants any more by what is on flash: the cursors of the last commit, with what is noted. What
-// others settled (windows, whose state moves in the same commit; dead letters) counts once it is committed.
+// Sealed segments that nobody wants any more by what is on flash: the cursors of the last commit, with what
+// is noted. What others settled (windows, whose state moves in the same commit; dead letters) counts once it
+// is committed.
 std::vector<std::uint32_t> SqliteLog::settled_on_flash(const std::vector<WriteSet::Settle>& noted) const {
   std::vector<std::pair<Lane, SettledSet>> cursors;
   for (const auto& [key, cursor] : cursors_) {
@@ -81,18 +88,22 @@ std::vector<std::uint32_t> SqliteLog::settled_on_flash(const std::vector<WriteSe
   }
   const auto wants = [](const SegmentInfo& segment, Lane lane, const SettledSet& settled) {
     const LaneSpan& span = segment.lanes[static_cast<std::size_t>(lane)];
-    return !span.empty() && !settled.unsettled_in({span.first, std::min(span.last, segment.valid_through)}).empty();
+    if (span.empty()) return false;
+    return !settled.unsettled_in({span.first, std::min(span.last, segment.valid_through)}).empty();
   };
   std::vector<std::uint32_t> ids;
   for (const auto& [id, segment] : sealed_) {
     // The last head stays until there is another: it is the one that knows the cursors.
-    if (id == head_.id || mending_.contains(id) || !segment.lanes[static_cast<std::size_t>(Lane::dead)].empty()) continue;
-    if (std::none_of(cursors.begin(), cursors.end(), [&](const auto& c) { return wants(segment, c.first, c.second); })) ids.push_back(id);
+    if (id == head_.id || mending_.contains(id)) continue;
+    if (!segment.lanes[static_cast<std::size_t>(Lane::dead)].empty()) continue;
+    const auto wanted = [&](const auto& cursor) { return wants(segment, cursor.first, cursor.second); };
+    if (std::none_of(cursors.begin(), cursors.end(), wanted)) ids.push_back(id);
   }
   return ids;
 }
 
-// The note stands: the file goes now, not after the commit that cannot be written. No group is in the writer's hands here.
+// The note stands: the file goes now, not after the commit that cannot be written. No group is in the
+// writer's hands here.
 void SqliteLog::give_back(std::uint32_t id) {
   if (sealed_.erase(id) == 0) return;
   const std::string key = segment_key(id);
@@ -106,7 +117,8 @@ void SqliteLog::give_back(std::uint32_t id) {
   }
   open_dirty_ = true;
   loop_.run_blocking("read", [reader = reader_, id] { reader->forget(id); }, [] {});
-  for (const char* suffix : {"", "-wal", "-shm"}) (void)folder_.remove(segment_name(id) + suffix);  // a file no table names goes at start
+  // What stays for an error goes at the next start, where no table names it.
+  for (const char* suffix : {"", "-wal", "-shm"}) (void)folder_.remove(segment_name(id) + suffix);
 }
 
 void SqliteLog::try_again() {
@@ -114,7 +126,8 @@ void SqliteLog::try_again() {
   retry_timer_ = loop_.after(retry_, [this] { write_group(); });
 }
 
-// Asked to stop while the disk refuses: what waits stays in the inbox and with the senders, who were told nothing.
+// Asked to stop while the disk refuses: what waits stays in the inbox and with the senders, who were told
+// nothing.
 void SqliteLog::end_unwritten() {
   retry_timer_.reset();
   *alive_ = false;
@@ -124,7 +137,7 @@ void SqliteLog::end_unwritten() {
   loop_.post(std::exchange(stopped_, nullptr));
 }
 
-// ---- at start, and after ---------------------------------------------------------------------------------------------
+// ---- at start, and after ----------------------------------------------------------------------------------
 
 void SqliteLog::take_note_space() {
   if (note_has_space_ || stopping_) return;
@@ -153,7 +166,8 @@ Status SqliteLog::take_over_note() {
     drop_state(segment_key(id));
   }
   open_dirty_ = true;
-  LOG_INFO("log: the last process could not commit; what uplinks had settled and ", note->given_back.size(), " segments it gave back are known from its note");
+  LOG_INFO("log: the last process could not commit; what uplinks had settled and ", note->given_back.size(),
+           " segments it gave back are known from its note");
   return {};
 }
 

@@ -16,20 +16,24 @@ std::string last_part(const std::string& detail) {
 }
 
 std::string who_fills(const DiskSpace& disk, std::uint64_t used, std::uint64_t max) {
-  if (disk.free > next_to_nothing) return "room is left all the same: a quota, or what is reserved for others";
-  if (max > disk.total) return "log.max_size is more than this file system holds: lower it, or give the log a larger one";
+  if (disk.free > next_to_nothing) return "there is room all the same: a quota, or room kept for others";
+  if (max > disk.total) {
+    return "log.max_size is more than this file system holds: lower it, or give the log a larger one";
+  }
   const std::uint64_t taken = disk.total - disk.free;
   return text("something else takes ", size_of(taken - std::min(taken, used)), " of it and fills it");
 }
 
 }  // namespace
 
-std::string words_of_trouble(const Status& fault, const std::string& folder, const std::optional<DiskSpace>& disk, std::uint64_t used, std::uint64_t max) {
+std::string words_of_trouble(const Status& fault, const std::string& folder, const std::optional<DiskSpace>& disk,
+                             std::uint64_t used, std::uint64_t max) {
   if (!disk) return fault.detail();
-  const std::string where = text(folder, " (", disk->kind, disk->read_only ? ", mounted read-only" : "", ")");
-  if (fault.code() != Code::full) return text(fault.detail(), "; ", where, " has ", size_of(disk->free), " free");
-  return text(last_part(fault.detail()), ": ", where, " has ", size_of(disk->free), " free of ", size_of(disk->total), ", the log takes ", size_of(used), " of its ",
-              size_of(max), "; ", who_fills(*disk, used, max));
+  const std::string left = text(folder, " (", disk->kind, disk->read_only ? ", mounted read-only" : "", ") has ",
+                                size_of(disk->free), " free");
+  if (fault.code() != Code::full) return text(fault.detail(), "; ", left);
+  return text(last_part(fault.detail()), ": ", left, " of ", size_of(disk->total), ", the log takes ", size_of(used),
+              " of its ", size_of(max), "; ", who_fills(*disk, used, max));
 }
 
 }  // namespace millrace

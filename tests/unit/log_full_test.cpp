@@ -1,5 +1,5 @@
-// A disk that others fill, or that fails: nothing is evicted for it, nothing new is acknowledged, what is stored is kept, read,
-// delivered and settled, and the log goes on by itself once it can.
+// A disk that others fill, or that fails: nothing is evicted for it, nothing new is acknowledged, what is
+// stored is kept, read, delivered and settled, and the log goes on by itself once it can.
 #include <doctest/doctest.h>
 
 #include <cerrno>
@@ -61,7 +61,9 @@ struct Site {
       set.records.emplace_back(Lane::raw, std::move(record));
     }
     set.urgent = true;
-    log->commit(std::move(set), [this, count](const Status& status) { acknowledged += status.ok() ? static_cast<std::uint64_t>(count) : 0; });
+    log->commit(std::move(set), [this, count](const Status& status) {
+      if (status.ok()) acknowledged += static_cast<std::uint64_t>(count);
+    });
     loop->run_for(100ms);
   }
   void fill(std::uint64_t bytes) {
@@ -75,7 +77,8 @@ struct Site {
     disk.bytes_max = UINT64_MAX;
     disk.others_take_all = false;
   }
-  // Reads what is not settled and settles it, as a shipper does, up to about `records`; how many of them came for the first time.
+  // Reads what is not settled and settles it, as a shipper does, up to about `records`; how many of them came
+  // for the first time.
   std::uint64_t deliver(std::uint64_t records = UINT64_MAX) {
     const std::size_t begin = arrived.size();
     for (int quiet = 0; quiet < 5 && arrived.size() - begin < records;) {
@@ -114,13 +117,21 @@ struct Fault {
   std::function<void(Site&)> begins, ends;
 };
 
+void quota(Site& site, bool used_up) {
+  site.disk.full_error = used_up ? EDQUOT : ENOSPC;
+  used_up ? site.others_fill() : site.room_again();
+}
+void no_descriptor(Site& site, bool lacking) {
+  site.disk.lack_from = 0;
+  site.disk.lack_for = lacking ? UINT64_MAX / 4 : 0;
+  site.disk.fail_writes = lacking;
+}
 const Fault faults[] = {
-    {"others fill the disk, and take what is freed", [](Site& site) { site.others_fill(); }, [](Site& site) { site.room_again(); }},
-    {"a quota is used up", [](Site& site) { site.disk.full_error = EDQUOT, site.others_fill(); }, [](Site& site) { site.disk.full_error = ENOSPC, site.room_again(); }},
-    {"writes fail", [](Site& site) { site.disk.fail_writes = true; }, [](Site& site) { site.disk.fail_writes = false; }},
-    {"syncs fail", [](Site& site) { site.disk.fail_syncs = true; }, [](Site& site) { site.disk.fail_syncs = false; }},
-    {"no descriptor is left", [](Site& site) { site.disk.lack_from = 0, site.disk.lack_for = UINT64_MAX / 4, site.disk.fail_writes = true; },
-     [](Site& site) { site.disk.lack_for = 0, site.disk.fail_writes = false; }},
+    {"others fill the disk, and take what is freed", [](Site& s) { s.others_fill(); }, [](Site& s) { s.room_again(); }},
+    {"a quota is used up", [](Site& s) { quota(s, true); }, [](Site& s) { quota(s, false); }},
+    {"writes fail", [](Site& s) { s.disk.fail_writes = true; }, [](Site& s) { s.disk.fail_writes = false; }},
+    {"syncs fail", [](Site& s) { s.disk.fail_syncs = true; }, [](Site& s) { s.disk.fail_syncs = false; }},
+    {"no descriptor is left", [](Site& s) { no_descriptor(s, true); }, [](Site& s) { no_descriptor(s, false); }},
 };
 
 }  // namespace
@@ -176,7 +187,7 @@ TEST_CASE("log: its own bound evicts as ever; once nothing can be written not ev
   CHECK(site.disk.used() <= site.options.bytes_max);
 }
 
-TEST_CASE("log: a full disk is drained: what is delivered is given back though nothing can be committed, and stays delivered after a kill or a cut") {
+TEST_CASE("log: a full disk is drained; what is delivered is given back, and stays delivered after a kill or a cut") {
   for (const bool power : {false, true}) {
     for (const bool whole : {false, true}) {
       INFO("power ", power, " whole ", whole);
@@ -223,7 +234,8 @@ TEST_CASE("log: what was settled together with something that could not be writt
   CHECK(site.deliver() == site.acknowledged);
   // Windows settle with their state, in one commit or not at all.
   WriteSet set;
-  set.settles.push_back({"@windows", Lane::raw, {open.front().first, site.log->last_committed()}, site.acknowledged, How::delivered});
+  const Range all{open.front().first, site.log->last_committed()};
+  set.settles.push_back({"@windows", Lane::raw, all, site.acknowledged, How::delivered});
   set.states.push_back({"windows/head", to_bytes("state")});
   site.log->commit(std::move(set), {});
   site.loop->run_for(1min);
@@ -243,15 +255,19 @@ TEST_CASE("log: a note of what is settled lies in two places, and a torn one lea
   CHECK_FALSE(note.read().value());
   disk.bytes_max = disk.used();
   std::vector<WriteSet::Settle> settles;
-  for (Sequence first = 1; first <= 991; first += 10) add_settle(settles, {"up", Lane::raw, {first, first + 9}, 10, How::delivered});
+  for (Sequence first = 1; first <= 991; first += 10) {
+    add_settle(settles, {"up", Lane::raw, {first, first + 9}, 10, How::delivered});
+  }
   add_settle(settles, {"up", Lane::raw, {2001, 2010}, 10, How::delivered});
   CHECK(settles.size() == 2);
   REQUIRE(note.write({42, 1, settles, {3, 4}}).ok());
   REQUIRE(note.write({42, 2, settles, {3, 4, 5}}).ok());
   auto newest = note.read().value();
   REQUIRE(newest);
-  CHECK((newest->epoch == 42 && newest->serial == 2 && newest->given_back == std::vector<std::uint32_t>{3, 4, 5}));
-  CHECK((newest->settles.size() == 2 && newest->settles[0].range == Range{1, 1000} && newest->settles[0].records == 1000));
+  CHECK((newest->epoch == 42 && newest->serial == 2));
+  CHECK(newest->given_back == std::vector<std::uint32_t>{3, 4, 5});
+  CHECK(newest->settles.size() == 2);
+  CHECK((newest->settles[0].range == Range{1, 1000} && newest->settles[0].records == 1000));
   disk.files.at(SettleNote::file_name)->now[20] ^= 1;
   newest = note.read().value();
   REQUIRE(newest);
@@ -264,8 +280,8 @@ TEST_CASE("log: trouble is told with what is free, of what, and who has it") {
   const Status full{Code::full, "INSERT INTO rows(first) VALUES(?): No space left on device"};
   DiskSpace disk{64 << 20, 0, "ext4", false, false};
   std::string words = words_of_trouble(full, "/var/lib/millrace/log", disk, 16 << 20, 32 << 20);
-  CHECK(words == "No space left on device: /var/lib/millrace/log (ext4) has 0 B free of 64.0 MiB, the log takes 16.0 MiB of its 32.0 MiB; "
-                 "something else takes 48.0 MiB of it and fills it");
+  CHECK(words == "No space left on device: /var/lib/millrace/log (ext4) has 0 B free of 64.0 MiB, the log takes 16.0 MiB "
+                 "of its 32.0 MiB; something else takes 48.0 MiB of it and fills it");
   words = words_of_trouble(full, "/log", disk, 16 << 20, 512 << 20);
   CHECK(words.find("log.max_size is more than this file system holds") != std::string::npos);
   disk.free = 8 << 20;
