@@ -20,7 +20,7 @@ std::vector<std::string> disk_warnings(const LoadedConfig& loaded, const std::st
   std::vector<std::string> warnings;
   const std::string here = text(at_line(path, loaded.log_path_line), "log.path ", log.path, " is on ");
   if (disk.read_only) {
-    warnings.push_back(text(here, "a file system (", disk.kind, ") that is mounted read-only: nothing can be stored"));
+    warnings.push_back(text(here, disk.kind, ", mounted read-only: nothing can be stored"));
   }
   if (disk.in_memory) {
     warnings.push_back(text(here, disk.kind, ", which is memory: after a reboot or a power cut it is empty, and what was "

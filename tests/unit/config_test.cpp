@@ -254,7 +254,7 @@ TEST_CASE("config: what the disk under the log will do is warned of, with key an
   memory.in_memory = true;
   read_only.read_only = true;
   CHECK(warned("", memory).find("m.toml:2: log.path /data/log is on tmpfs, which is memory") == 0);
-  CHECK(warned("", read_only).find("m.toml:2: log.path /data/log is on a file system (ext4) that is mounted read-only") == 0);
+  CHECK(warned("", read_only).find("m.toml:2: log.path /data/log is on ext4, mounted read-only") == 0);
   // What is really there: the nearest folder that exists is asked.
   const auto here = disk_space("/tmp/no/such/folder");
   REQUIRE(here.ok());
