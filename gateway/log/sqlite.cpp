@@ -6,6 +6,7 @@
 #include <cstring>
 
 #include "base/text.h"
+#include "log/wal_index_vfs.h"
 
 namespace millrace {
 namespace {
@@ -96,7 +97,7 @@ Result<Database> Database::open(const std::string& path, Mode mode, const std::s
   flags |= mode == Mode::read_sealed ? SQLITE_OPEN_READONLY : SQLITE_OPEN_READWRITE;
   if (mode == Mode::create) flags |= SQLITE_OPEN_CREATE;
   sqlite3* raw = nullptr;
-  const int rc = sqlite3_open_v2(uri.c_str(), &raw, flags, vfs.empty() ? nullptr : vfs.c_str());
+  const int rc = sqlite3_open_v2(uri.c_str(), &raw, flags, vfs.empty() ? wal_index_vfs() : vfs.c_str());
   Database database;
   database.db_.reset(raw);
   if (rc != SQLITE_OK) return status_of(raw, rc, "open " + path);
