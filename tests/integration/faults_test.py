@@ -244,8 +244,8 @@ metrics = {{ value = "value" }}
                     file.write(b"x" * 4096)
             except OSError:
                 pass
-        for n in range(2, 30):
-            self.reading(devices.port, n)
+        for n in range(2, 30):  # the broker keeps them once the input pauses
+            self.publish(devices.port, "plant/l1/d1/telemetry", f'{{"ts":{1700000000 + n},"value":{n}}}')
         wait_for(lambda: self.metric("millrace_log_degraded") == 1 or self.metric("millrace_log_records_total") >= 29, "the disk is full")
         for n in range(30, 33):
             if self.metric("millrace_log_degraded") == 1:
@@ -257,8 +257,7 @@ metrics = {{ value = "value" }}
         filler.unlink()
         wait_for(lambda: self.metric("millrace_log_degraded") == 0, "recovers by itself")
         self.broker(central_port)
-        wait_for(lambda: self.metric("millrace_uplink_backlog_records") == 0 and self.metric("millrace_inbox_fill_ratio") == 0, "everything arrives")
-        self.assertGreaterEqual(self.metric("millrace_uplink_records_total"), 29)
+        wait_for(lambda: self.metric("millrace_uplink_records_total") >= 29 and self.metric("millrace_uplink_backlog_records") == 0, "everything arrives")
 
     def test_faces_survive_bad_callers(self):
         self.gateway(self.config(free_port(), free_port()))
