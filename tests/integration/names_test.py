@@ -29,6 +29,17 @@ initial_interval = "100ms"
 max_interval = "1s"
 connect_timeout = "4s"
 """
+INPUT = """
+[[inputs.mqtt]]
+name = "@name@"
+servers = ["mqtt://@server@"]
+connect_timeout = "4s"
+reconnect_min = "100ms"
+reconnect_max = "1s"
+[[inputs.mqtt.routes]]
+topic = "far/{device}"
+metrics = { value = "value" }
+"""
 
 
 def far(name, server, kind=FAR):
@@ -68,8 +79,10 @@ class NamesSite(Site):
         """One in each role; and what will be said of it."""
         peers = far("far", "broker.far.test") + far("far2", "broker2.far.test:1884") + far("stream", "kafka.far.test:9092", KAFKA)
         peers += far("registered", self.mock_kafka(), KAFKA) + 'schema_registry = "http://registry.far.test:8081"\n'
+        peers += far("lost", "devices.far.test", INPUT)
         nobody = " (name servers asked: 192.0.2.1, 192.0.2.2)"
-        said = ["uplink far: cannot connect: cannot resolve broker.far.test: no answer within 4s" + nobody,
+        said = ["input lost: cannot connect: cannot resolve devices.far.test: no answer within 4s" + nobody,
+                "uplink far: cannot connect: cannot resolve broker.far.test: no answer within 4s" + nobody,
                 "uplink far2: cannot connect: cannot resolve broker2.far.test: no answer within 4s" + nobody,
                 "uplink stream: cannot connect: cannot resolve kafka.far.test: no answer within 3s" + nobody,
                 "uplink registered: schema registry: cannot connect: cannot resolve registry.far.test: no answer within 10s" + nobody]
