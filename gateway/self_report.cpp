@@ -119,6 +119,7 @@ std::string SelfReport::status_json(bool ready) const {
     const bool running = state == Uplinks::State::running;
     json.begin_object().member("name", name).member("healthy", running && part.shipper().healthy());
     json.member("state", running ? part.shipper().health() : state == Uplinks::State::stopping ? "stopping" : "waits to start");
+    if (const std::string limit = part.shipper().size_limit(); !limit.empty()) json.member("size_limit", limit);
     json.member("backlog_records", part.shipper().backlog()).end_object();
   });
   json.end_array().key("absent_uplinks").begin_array();

@@ -3,7 +3,7 @@
 #
 # usage: tests/run.sh [quick|full|NAME...]
 #   quick (default)   sanitizer build; unit, contract, golden, simulation, tidy, integration with mosquitto and Kafka
-#   full              quick, and: full disks, 2,000 reloads, kills, Flink and Spark jobs, ARM under qemu, packages, trixie, long simulation,
+#   full              quick, and: full disks, 2,000 reloads, slow links, kills, Flink and Spark jobs, ARM under qemu, packages, trixie, long simulation,
 #                     ThreadSanitizer, fuzz, rabbitmq, bench
 #   NAME              one or more of the words in the lists below
 # Of quick, what computes and what waits run side by side; what compares latencies then runs alone.
@@ -11,11 +11,11 @@
 set -uo pipefail
 cd "$(dirname "$0")/.."
 computing="unit contract golden reader simulation tidy"
-waiting="main_job faults reload"
+waiting="main_job faults reload hanging_up"
 more_waiting="kafka names log endpoint"
 alone="hostile"
 quick="$computing $waiting $more_waiting $alone"
-slow="full_disk many_reloads name_figures kills endpoint_kills kafka_more stream_jobs cross packages trixie long_simulation tsan fuzz
+slow="full_disk many_reloads name_figures slow_links kills endpoint_kills kafka_more stream_jobs cross packages trixie long_simulation tsan fuzz
   rabbitmq bench"
 case "${1:-quick}" in
   quick) names=$quick ;;
@@ -111,6 +111,8 @@ one() { # name of a test
       run packages timeout 900 /usr/bin/python3 tests/integration/packages_test.py ;;
     trixie) run trixie timeout 3000 tests/integration/trixie.sh ;;
     many_reloads) run many_reloads env MILLRACE_RELOADS=2000 MILLRACE_SEED=2 timeout 3000 /usr/bin/python3 tests/integration/reload_test.py UnderLoad ;;
+    hanging_up) run hanging_up timeout 600 /usr/bin/python3 tests/integration/links_test.py HangingUp Silence ;;
+    slow_links) run slow_links timeout 4500 /usr/bin/python3 tests/integration/links_test.py Mqtt Kafka ;;
     kills) run kills env MILLRACE_KILLS=50 timeout 3000 /usr/bin/python3 tests/integration/main_job_test.py MainJob.test_kill_9_at_random_moments_loses_nothing MainJob.test_kill_9_with_qos_2 MainJob.test_kill_9_with_qos_2_of_mqtt_3_1_1 ;;
     endpoint_kills) run endpoint_kills env MILLRACE_KILLS=50 MILLRACE_CUTS=50 timeout 3000 /usr/bin/python3 tests/integration/endpoint_test.py Durable PowerCuts ;;
     long_simulation) run long_simulation env MILLRACE_EFFORT=50 timeout 3000 build/dev/tests/test_simulation ;;

@@ -468,6 +468,7 @@ void read_mqtt_uplink(Section& section, MqttUplinkConfig& out, std::set<std::str
 
 void read_kafka_uplink(Section& section, KafkaUplinkConfig& out, std::set<std::string>& names) {
   read_name(section, "uplinks.kafka", out.name, names);
+  out.connect_timeout = 30s;  // several exchanges of some hundred bytes: 10 s are too few at 2,400 bit/s
   section.texts("servers", out.servers, true);
   for (const std::string& server : out.servers) {
     if (!parse_host_port(server, 9092).ok() || server.find('/') != std::string::npos) section.error("servers", text("\"", server, "\" is not HOST:PORT"));
@@ -575,6 +576,10 @@ LoadedConfig load_config(const std::string& content, const std::string& name) {
   }
   for (MqttUplinkConfig& uplink : config.mqtt_uplinks) {
     if (uplink.client_id.empty()) uplink.client_id = text("millrace-", config.gateway.name, "-up-", uplink.name);
+    if (uplink.version != 5) {
+      loaded.warnings.push_back(text("uplink \"", uplink.name, "\": MQTT 3.1.1 cannot tell a denied topic: a broker that lets us not publish to \"", uplink.topic,
+                                     "\" acknowledges and drops everything; see it arrive once, or use version = \"5\""));
+    }
   }
   for (KafkaUplinkConfig& uplink : config.kafka_uplinks) {
     if (uplink.client_id.empty()) uplink.client_id = text("millrace-", config.gateway.name, "-up-", uplink.name);

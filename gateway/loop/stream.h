@@ -26,6 +26,9 @@ class Stream {
   // Queues all of `bytes`. Unsent bytes are counted by pending_bytes(); the owner bounds them.
   virtual void write(std::string bytes) = 0;
   virtual std::size_t pending_bytes() const = 0;
+  // What was written and the peer's kernel has not acknowledged: unsent bytes and those in our kernel's hands. It falls while
+  // a slow link moves, when the kernel took everything long ago.
+  virtual std::size_t unacknowledged_bytes() const { return pending_bytes(); }
   // Closes once everything written has been sent; `closed` runs then, on the loop.
   virtual void finish(std::function<void()> closed) = 0;
   // The peer's user id by SO_PEERCRED, for unix sockets only.

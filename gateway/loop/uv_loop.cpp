@@ -1,6 +1,8 @@
 #include "loop/uv_loop.h"
 
 #include <fcntl.h>
+#include <linux/sockios.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <uv.h>
 
@@ -195,6 +197,13 @@ class UvStream final : public Stream {
   }
 
   std::size_t pending_bytes() const override { return box_->pending; }
+  std::size_t unacknowledged_bytes() const override {
+    uv_os_fd_t fd = -1;
+    int in_kernel = 0;
+    const bool known = uv_fileno(reinterpret_cast<const uv_handle_t*>(&box_->handle.stream), &fd) == 0 &&
+                       ::ioctl(fd, SIOCOUTQ, &in_kernel) == 0 && in_kernel > 0;
+    return uv_stream_get_write_queue_size(&box_->handle.stream) + (known ? static_cast<std::size_t>(in_kernel) : 0);
+  }
 
   void finish(std::function<void()> closed) override {
     box_->closed = std::move(closed);

@@ -11,6 +11,7 @@ struct MqttFault {
   bool needs_person = false;
   int reason_code = 0;  // MQTT 5 reason code, or 0
   std::string text;
+  bool hung_up = false;  // the broker ended a connection it had taken
 };
 
 // A CONNACK that refuses: of MQTT 3.1.1 (version 4; section 3.2.2.3) codes 1 to 5, of MQTT 5 (section 3.2.2.2) 128 and more.

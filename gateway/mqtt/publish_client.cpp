@@ -58,7 +58,7 @@ void PublishClient::on_dialled(Result<std::unique_ptr<Stream>> result) {
 
 void PublishClient::on_bytes(BytesView chunk) {
   if (over_) return;
-  if (chunk.empty()) return fail({false, 0, connected_ ? "connection lost" : "cannot connect: the connection was closed before a CONNACK"});
+  if (chunk.empty()) return fail({false, 0, connected_ ? "connection lost" : "cannot connect: the connection was closed before a CONNACK", connected_});
   heard_ = true;
   const auto alive = alive_;
   framer_.push(chunk);
@@ -80,12 +80,24 @@ void PublishClient::on_packet(const Packet& packet) {
   }
   switch (packet.type) {
     case PacketType::puback: return on_puback(packet);
-    case PacketType::pingresp: return;
+    case PacketType::pingresp: {
+      if (pings_.empty()) return;
+      const auto done = std::move(pings_.front());
+      pings_.pop_front();
+      if (done) done();
+      return;
+    }
     case PacketType::disconnect: {
       Disconnect disconnect;
       if (options_.version != 5 || !parse_disconnect(packet, 5, disconnect).ok()) break;
-      if (disconnect.reason < unspecified_error) return fail({false, 0, "the broker disconnected"});
-      return fail(refused_connect(disconnect.reason, 5));
+      MqttFault fault = disconnect.reason < unspecified_error ? MqttFault{false, 0, "the broker disconnected"} : refused_connect(disconnect.reason, 5);
+      if (disconnect.reason == bad_topic) fault.needs_person = true;
+      if (disconnect.reason == taken_over) {
+        fault.text = text("another client uses the client id \"", options_.client_id, "\": ", fault.text);
+        fault.needs_person = true;
+      }
+      fault.hung_up = true;
+      return fail(std::move(fault));
     }
     default: break;
   }
@@ -149,28 +161,37 @@ void PublishClient::send_waiting() {
     }
     flying_.push_back({last_packet_id_, std::move(message.done)});
     write(std::move(bytes));
+    published_ = written_;
   }
+}
+
+void PublishClient::ping(std::function<void()> done) {
+  std::string bytes;
+  put_ping(PacketType::pingreq, bytes);
+  write(std::move(bytes));
+  pings_.push_back(std::move(done));
+}
+
+std::uint64_t PublishClient::taken() {
+  const std::uint64_t open = stream_->unacknowledged_bytes();
+  return taken_ = std::max(taken_, written_ - std::min(written_, open));
 }
 
 void PublishClient::write(std::string bytes) {
   sent_ = true;
+  written_ += bytes.size();
   stream_->write(std::move(bytes));
 }
 
 // Looks twice in a keep-alive (section 3.1.2.10): where one direction was silent a ping goes out, and where a ping has no
-// answer the connection is dead. Bytes that still leave for a slow link are a sign of life too.
+// answer the connection is dead. A publish that still leaves for a slow link is a sign of life too: our ping stands behind it.
 void PublishClient::watch_keep_alive(Duration every) {
   timer_ = loop_.after(every, [this, every] {
-    const std::size_t pending = stream_->pending_bytes();
-    const bool moving = pending < pending_before_;
-    pending_before_ = pending;
+    const bool moving = taken() > taken_before_ && taken_before_ < published_;
+    taken_before_ = taken_;
     if (pinged_ && !heard_ && !moving) return fail({false, 0, "connection lost: no answer to a ping"});
     pinged_ = !sent_ || !heard_;
-    if (pinged_) {
-      std::string bytes;
-      put_ping(PacketType::pingreq, bytes);
-      write(std::move(bytes));
-    }
+    if (pinged_) ping({});
     sent_ = heard_ = false;
     watch_keep_alive(every);
   });

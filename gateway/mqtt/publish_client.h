@@ -45,6 +45,16 @@ class PublishClient {
   // `properties` are MQTT 5 user properties.
   void publish(std::string topic, std::shared_ptr<const Bytes> payload, Properties properties, std::string content_type,
                std::function<void(int reason_code)> done);
+  // `done` runs once while this lives and the broker answered a ping.
+  void ping(std::function<void()> done);
+
+  // How many bytes were written, and how many of them the broker's kernel acknowledged; both only rise. Below TLS they count
+  // a little more than was written.
+  std::uint64_t written() const { return written_; }
+  std::uint64_t taken();
+  // Everything that was published is written: nothing waits for the broker's Receive Maximum.
+  bool all_written() const { return waiting_.empty(); }
+  std::size_t packet_max() const { return broker_.packet_max; }
 
  private:
   struct Message {
@@ -80,7 +90,9 @@ class PublishClient {
   std::deque<Message> waiting_;   // beyond the broker's Receive Maximum
   std::deque<Flight> flying_;     // in the order they went out
   std::uint16_t last_packet_id_ = 0;
-  std::size_t pending_before_ = 0;
+  std::deque<std::function<void()>> pings_;       // not yet answered
+  std::uint64_t written_ = 0, published_ = 0;     // bytes; up to the end of the last publish
+  std::uint64_t taken_ = 0, taken_before_ = 0;    // acknowledged by the peer's kernel; at the last look of keep-alive
   bool connected_ = false, over_ = false;
   bool sent_ = false, heard_ = false, pinged_ = false;  // since the last look of keep-alive
   std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);

@@ -27,7 +27,8 @@ void Reconnect::up() {
   });
 }
 
-void Reconnect::gone() {
+void Reconnect::gone(bool expected) {
+  if (expected) backoff_ = Backoff(options_.shortest, options_.longest);
   if (up_) backoff_.on_success(loop_.now());  // a connection that was stable for a while resets the waits
   up_ = false;
   server_ = (server_ + 1) % options_.servers.size();

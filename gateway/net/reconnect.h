@@ -29,8 +29,9 @@ class Reconnect {
   void stop();
   // The attempt succeeded.
   void up();
-  // The attempt failed, or the connection is lost: the next server is tried after a wait.
-  void gone();
+  // The attempt failed, or the connection is lost: the next server is tried after a wait; the shortest one where the
+  // connection was good and its end no surprise.
+  void gone(bool expected = false);
   bool is_up() const { return up_; }
   const std::string& server() const { return options_.servers[server_]; }
 

@@ -27,7 +27,14 @@ std::vector<UplinkPlan> uplinks(const Config& config) {
 }
 
 void try_online(const Config& config, bool, std::vector<Trial>& trials) {
-  for (const auto& uplink : config.mqtt_uplinks) try_mqtt_servers(text("uplink ", uplink.name), uplink, trials);
+  for (const auto& uplink : config.mqtt_uplinks) {
+    const std::string who = text("uplink ", uplink.name);
+    try_mqtt_servers(who, uplink, trials);
+    // Only a publish shows whether it is allowed, and nothing is written that nobody asked for.
+    trials.push_back({Trial::State::unsure, text(who, ": topic \"", uplink.topic, "\""),
+                      uplink.version == 5 ? "not tried, that would write to it; where it is denied, the daemon says so at its first record"
+                                          : "not tried, that would write to it; with MQTT 3.1.1 the daemon cannot tell either"});
+  }
 }
 
 }  // namespace

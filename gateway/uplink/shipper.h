@@ -27,6 +27,10 @@
 #include "uplink/breaker.h"
 #include "uplink/drain.h"
 #include "uplink/marker.h"
+#include "uplink/pace.h"
+#include "uplink/run.h"
+#include "uplink/shipper_metrics.h"
+#include "uplink/suspicion.h"
 #include "uplink/uplink.h"
 
 namespace millrace {
@@ -52,6 +56,8 @@ class Shipper {
   // "up", or why it is not.
   std::string health() const;
   bool healthy() const { return up_ && trouble_.empty(); }
+  // The size limit that the far side is suspected to have, in words; empty: none.
+  std::string size_limit() const { return suspicion_.limit_words(); }
   std::uint64_t backlog() const;  // records not yet settled
   std::size_t in_flight() const { return flights_.size(); }
   // Nothing that is committed waits to be sent or settled.
@@ -62,28 +68,6 @@ class Shipper {
   void send_again(Row row, std::function<void(Outcome)> done);
 
  private:
-  // A row on its way, or a part of one that was split.
-  struct Piece {
-    enum State : std::uint8_t { waiting, flying, safe, dead, expired } state = waiting;
-    Row row;
-    Sequence row_first = 0;                // of the row it is a part of
-    std::int64_t newest_us = INT64_MAX;    // of its trusted times, when records may expire
-    std::string reason;                    // why it is dead
-    bool finished() const { return state == safe || state == dead || state == expired; }
-  };
-  // A way through a lane: upwards from `next`, or downwards to `end`.
-  struct Run {
-    std::uint64_t id = 0;
-    bool up = true;
-    Sequence next = 1;               // the first number not yet read
-    Sequence end = UINT64_MAX;       // the last one of the run
-    Sequence edge = 0;               // settled up to here (upwards: included; downwards: this is the lowest settled one)
-    std::deque<Piece> pieces;        // in the order of the run; finished ones leave from the front
-    std::size_t bytes_waiting = 0, bytes_held = 0;  // not yet sent; in memory altogether
-    std::size_t rows_max = SIZE_MAX;  // of one batch; smaller while a poison record is being isolated
-    bool reading = false;
-    bool exhausted(Sequence committed) const { return up ? next > std::min(end, committed) : next < end || next == 0; }
-  };
   struct LaneState {
     Lane lane;
     std::int64_t priority = 0;
@@ -96,12 +80,15 @@ class Shipper {
     std::uint64_t run;
     std::vector<Sequence> firsts;
     Instant sent;
+    std::size_t bytes = 0;
+    Duration control{0};
+    bool neighbour = false;  // of a suspect
   };
 
   void go_on();
   bool read_marker();
   void adopt_next();
-  Bytes marker_after(const LaneState& lane, const Run& run, const Batch& batch, const std::vector<Sequence>& row_firsts) const;
+  Bytes marker_after(Lane lane, const Run& run, const Batch& batch) const;
   void pump();
   void plan_runs(LaneState& lane);
   Run make_run(bool up, Sequence from, Sequence end);
@@ -109,23 +96,27 @@ class Shipper {
   Run* servable(LaneState& lane, Duration& wait);
   LaneState& state_of(Lane lane);
   Run* find_run(Lane lane, std::uint64_t id);
-  static std::deque<Piece>::iterator find_piece(Run& run, Sequence first);
   void read_more(LaneState& lane, Run& run);
   void take_rows(Lane lane, std::uint64_t run, Result<std::vector<Row>> rows, Sequence through);
-  void add_row(Run& run, Row row);
   void expire(Lane lane, Run& run);
   bool over_rate(std::size_t bytes, double records) const;
-  void send(LaneState& lane, Run& run);
+  bool send(LaneState& lane, Run& run);
+  Run::Pieces::iterator pick(Lane lane, Run& run, Flight& flight);
   void on_outcome(std::uint64_t flight, const Outcome& outcome);
-  void isolate(Run& run, const std::vector<Sequence>& refused, const std::string& reason);
-  void settle_finished(LaneState& lane, Run& run);
-  Record dead_letter(Lane lane, const Piece& piece) const;
+  void isolate(Lane lane, Run& run, const Flight& flight, const std::vector<Sequence>& refused, const Outcome& outcome);
+  void bury(Run& run, Run::Pieces::iterator at, const std::string& reason);
+  void sift(Lane lane, Run& run);
+  void on_lost(const Flight& flight, const Outcome& outcome);
+  void on_neighbour(Lane lane, Run& run, bool passed);
+  void block(const std::string& reason, Duration retry_after);
+  void settle(Lane lane, Run& run);
   void note_trouble(Verdict verdict, const std::string& reason);
   void pump_after(Duration delay);
   void on_committed();
   void age_commits();
   bool is_replay(const Row& row);
-  std::size_t batch_bytes_max() const { return std::min(uplink_.limits().bytes_max, slow_start_); }
+  void observe_pace(const Flight& flight, const Outcome& outcome, Instant now);
+  std::size_t flights_max() const;
 
   Loop& loop_;
   Log& log_;
@@ -140,7 +131,10 @@ class Shipper {
   Breaker breaker_;
   TokenBucket bytes_allowed_, records_allowed_;
   RateMeter bytes_arriving_, records_arriving_, records_leaving_;
-  std::size_t slow_start_;             // after a reconnect batches begin small and grow with each answer
+  Pace pace_;
+  Suspicion suspicion_;
+  std::vector<Suspicion::Part> lost_;  // with the connection, of all that was on its way
+  Instant answered_;                   // when the last answer came
   bool replan_ = false;                // order = newest: the runs begin anew once nothing flies
   std::unique_ptr<Timer> pump_timer_;
   Instant not_before_, stop_deadline_;
@@ -159,17 +153,7 @@ class Shipper {
   std::string down_reason_ = "not connected yet", trouble_;
   std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
 
-  Counter& records_sent_;
-  Counter& bytes_sent_;
-  Counter& retries_;
-  Counter& refused_;
-  Counter& expired_;
-  Gauge& up_gauge_;
-  Gauge& backlog_gauge_;
-  Gauge& eta_gauge_;
-  Gauge& breaker_gauge_;
-  Gauge& blocked_gauge_;
-  Histogram& round_trip_;
+  ShipperMetrics counts_;
   Metrics::Hook scrape_;
   Handle subscription_, listening_;
 };

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <functional>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -27,6 +28,11 @@ struct Outcome {
   std::vector<std::uint32_t> open;          // indices of rows not stored; all others are safe
   Duration retry_after{};                   // what the far side asked for, if it asked
   std::string reason;                       // for the operator
+  bool late = false;                        // no answer came in time: less at once may pass
+  // `retryable`: the far side ended a connection it had taken, so long after the last of these was sent.
+  std::optional<Duration> hung_up_after;
+  bool said_so = false;                     // and named the data as its reason
+  bool too_large = false;                   // `refused`: for its size
 };
 
 struct Batch {
@@ -35,6 +41,9 @@ struct Batch {
   // For uplinks that keep markers: the consumer's cursor as it will be once all of this is acknowledged (uplink/marker.h).
   // Nothing when the batch is outside of the lanes.
   Bytes marker;
+  // Not zero: goes out after the far side has answered, was left alone for so long, and has answered again. If that fails,
+  // `hung_up_after` is not set.
+  Duration control{0};
 };
 
 class Uplink {

@@ -1,5 +1,7 @@
 #include "sim/world/world.h"
 
+#include <cmath>
+
 #include "base/text.h"
 #include "record/batch.h"
 #include "record/record_proto.h"
@@ -17,22 +19,50 @@ void FarSide::set_up(bool up) {
   up_ = up;
   ++generation_;
   if (started_) changed_(up, up ? "" : "the cable is out");
+  if (up) live();
+}
+
+void FarSide::hang_up() {
+  hung_up_[generation_] = loop_.now();
+  life_.reset();
+  set_up(false);
+  back_ = loop_.after(3 * round_trip, [this] { set_up(true); });  // all that was on its way has come back by then
+}
+
+void FarSide::live() {
+  if (mean_life.count() == 0 || !rng) return;
+  const double lives = -std::log(1 - rng->unit()) * to_seconds(mean_life);
+  life_ = loop_.after(Duration{static_cast<std::int64_t>(lives * 1e9)}, [this] { hang_up(); });
 }
 
 void FarSide::send(Batch batch, std::function<void(Outcome)> done) {
   ++batches;
   replayed += batch.replay ? 1 : 0;
   const auto timer = std::make_shared<std::unique_ptr<Timer>>();
-  *timer = loop_.after(round_trip, [this, timer, batch = std::move(batch), done = std::move(done), generation = generation_] {
+  const Duration control = batch.control.count() > 0 ? batch.control + 2 * round_trip : Duration{0};
+  const Instant sent = loop_.now() + control;
+  *timer = loop_.after(control + round_trip, [this, timer, sent, batch = std::move(batch), done = std::move(done), generation = generation_] {
     Outcome outcome;
     for (std::uint32_t i = 0; i < batch.rows.size(); ++i) outcome.open.push_back(i);
     if (!up_ || generation != generation_) {
       outcome.verdict = Verdict::retryable;
       outcome.reason = "connection lost";
+      if (const auto hung_up = hung_up_.find(generation); hung_up != hung_up_.end() && hung_up->second >= sent) {
+        outcome.hung_up_after = hung_up->second - sent;
+      }
       return done(outcome);
     }
     std::vector<Record> stored;
     for (const Row& row : batch.rows) {
+      if (row.columns->size() > hang_up_above) {
+        // What came before it is there, but hardly ever does its answer outrun the end of the connection.
+        received_.insert(received_.end(), stored.begin(), stored.end());
+        outcome.verdict = Verdict::retryable;
+        outcome.reason = "connection lost";
+        outcome.hung_up_after = round_trip;
+        hang_up();
+        return done(outcome);
+      }
       std::vector<Record> records;
       MILLRACE_CHECK(decode_batch(*row.columns, row.zstd, records).ok() && records.size() == row.count);
       for (std::size_t i = 0; i < records.size(); ++i) {

@@ -34,6 +34,9 @@ class FarSide final : public Uplink {
   Bytes* kept = nullptr;
   // A batch for which this says true is refused.
   std::function<bool(const Record&)> poison;
+  // As a broker with a limit that it does not announce: it ends the connection at a row of more bytes, after what came before.
+  std::size_t hang_up_above = SIZE_MAX;
+  Duration mean_life{0};   // of a connection, at random; zero: it lasts
   double lose_answer = 0;  // stored, but the answer never arrives: retryable
   Duration round_trip = std::chrono::milliseconds(50);
   Limits limits_{4, 64 << 10};
@@ -46,8 +49,12 @@ class FarSide final : public Uplink {
   std::vector<Record>& received_;
   StateChanged changed_;
   bool up_ = true, started_ = false;
+  void hang_up();
+  void live();
+
   std::uint64_t generation_ = 0;
-  std::unique_ptr<Timer> back_;
+  std::map<std::uint64_t, Instant> hung_up_;  // when which generation ended by us
+  std::unique_ptr<Timer> back_, life_;
 };
 
 class World {

@@ -37,6 +37,15 @@ std::string temporary(const std::string& name, const std::string& content, mode_
 
 }  // namespace
 
+TEST_CASE("config: an uplink of MQTT 3.1.1 cannot tell a denied topic, and that is said") {
+  const auto denied = [](const std::string& content) {
+    const auto warnings = load_config(content, "m.toml").warnings;
+    return std::count_if(warnings.begin(), warnings.end(), [](const std::string& w) { return w.find("cannot tell a denied topic") != std::string::npos; });
+  };
+  CHECK(denied(minimal) == 0);
+  CHECK(denied(minimal + std::string("version = \"3.1.1\"\n")) == 1);
+}
+
 TEST_CASE("config: defaults fill what the file leaves out") {
   const LoadedConfig loaded = load_config(minimal, "m.toml");
   CHECK(format_errors("m.toml", loaded.errors) == "");

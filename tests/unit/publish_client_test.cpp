@@ -201,6 +201,24 @@ TEST_CASE_FIXTURE(Fixture, "publish client: a broker that disconnects says why")
   CHECK(codes.empty());
 }
 
+TEST_CASE_FIXTURE(Fixture, "publish client: another one with our client id is named, and a person must act; a plain end is a hang-up") {
+  options.client_id = "gw-up";
+  broker.answer = [&](const Packet& packet) -> std::string {
+    if (packet.type == PacketType::connect) return connack();
+    std::string bytes;
+    put_disconnect(taken_over, 5, bytes);
+    return bytes;
+  };
+  connect();
+  std::vector<int> codes;
+  publish(10, codes, 1);
+  run();
+  REQUIRE(faults.size() == 1);
+  CHECK(faults[0].text.starts_with("another client uses the client id \"gw-up\""));
+  CHECK(faults[0].needs_person);
+  CHECK(faults[0].hung_up);
+}
+
 TEST_CASE_FIXTURE(Fixture, "dial: a name without an address, a port without a server, a server that speaks no TLS") {
   connect("mqtt://no.such.host.invalid");
   connect("mqtt://127.0.0.1:1");

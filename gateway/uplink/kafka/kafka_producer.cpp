@@ -127,6 +127,8 @@ Result<std::shared_ptr<KafkaProducer>> KafkaProducer::make(Loop& loop, const Kaf
   set("acks", "all");
   set("partitioner", "murmur2_random");  // as Java's
   set("message.timeout.ms", "0");        // the uplink's own deadline counts: a timeout here would be taken for a loss
+  // On a slow link a request waits for all that is before it; ours is the deadline. 300 s is the most there is.
+  set("socket.timeout.ms", text(ms(std::clamp<Duration>(config.send_timeout, std::chrono::minutes(1), std::chrono::minutes(5)))));
   set("linger.ms", text(ms(config.linger)));
   set("compression.type", config.compression);
   set("queue.buffering.max.messages", "100000");
@@ -254,12 +256,13 @@ int KafkaProducer::produce(const KafkaMessage& message, int partition, std::uint
 
 KafkaAnswer KafkaProducer::begin() { return answer_of(rd_kafka_begin_transaction(kafka_)); }
 
-// These calls may be repeated after a timeout, and go on where they were.
+// These calls may be repeated after a timeout, and go on where they were; but a question of which the answer takes longer than
+// a slice is asked anew, so that slices grow: a link may need some seconds for a round trip.
 template <typename Call>
 KafkaAnswer KafkaProducer::in_slices(Duration timeout, Call call) const {
   const Instant deadline = loop_.now() + timeout;
-  for (;;) {
-    KafkaAnswer answer = call(std::clamp(ms(deadline - loop_.now()), 1, 1000));
+  for (int slice = 1000;; slice = std::min(2 * slice, 5000)) {
+    KafkaAnswer answer = call(std::clamp(ms(deadline - loop_.now()), 1, slice));
     if (answer.code != RD_KAFKA_RESP_ERR__TIMED_OUT || loop_.now() >= deadline || !*wanted_) return answer;
   }
 }

@@ -14,8 +14,7 @@ namespace {
 constexpr int row_bits = 24;  // of a message's number: which row of which sending
 constexpr int alone_for = 16;
 constexpr std::size_t transaction_bytes_max = 2 << 20;
-// How long a batch should take: long beside a round trip, short beside the time after which it is given up.
-constexpr Duration batch_time = std::chrono::seconds(3);
+constexpr Duration batch_time = std::chrono::seconds(10);  // the link's part of the decision is the shipper's (uplink/pace.h)
 constexpr std::uint64_t marker_row = (std::uint64_t{1} << row_bits) - 1;
 
 KafkaForm form_of(const std::string& name) { return name == "batch" ? KafkaForm::batch : name == "json" ? KafkaForm::json : KafkaForm::record; }
@@ -60,7 +59,7 @@ Uplink::Limits KafkaUplink::limits() const {
   return {config_.exactly_once ? 1 : config_.window, config_.format == "batch" ? batch_bytes_ : std::max<std::size_t>(batch_bytes_ / 8, 4096)};
 }
 
-// After a full batch: doubled while it is quick, halved when it is slow. A transaction is doubled while it waits for more than
+// After a full batch: doubled while it is quick. A transaction is doubled while it waits for more than
 // a tenth of its time for its end.
 void KafkaUplink::adapt(const Sending& sending) {
   if (sending.bytes * 2 < limits().bytes_max) return;
@@ -69,8 +68,6 @@ void KafkaUplink::adapt(const Sending& sending) {
     if ((loop_.now() - sending.delivered) * 10 > all) batch_bytes_ = std::min(batch_bytes_ * 2, transaction_bytes_max);
   } else if (all < batch_time) {
     batch_bytes_ = std::min(batch_bytes_ * 2, config_.format == "batch" ? config_.batch_size : 8 * config_.batch_size);
-  } else if (all > 4 * batch_time) {
-    batch_bytes_ = std::max<std::size_t>(batch_bytes_ / 2, 32 << 10);
   }
 }
 
@@ -231,7 +228,7 @@ void KafkaUplink::send(Batch batch, std::function<void(Outcome)> done) {
       finish(std::move(failed));
     });
   }
-  sending.deadline = loop_.after(config_.send_timeout, [this] { lost("no acknowledgement in time"); });
+  wait_for(sending);
   if (config_.exactly_once) {
     const KafkaAnswer begun = producer_->begin();
     if (!begun.ok()) {
@@ -242,6 +239,14 @@ void KafkaUplink::send(Batch batch, std::function<void(Outcome)> done) {
   }
   give_more();
   if (sendings_.size() == 1 && sendings_.front().flying == 0) later([this] { look_at_finished(); });
+}
+
+// Anew at each delivery: on a slow link a sending leaves in several requests.
+void KafkaUplink::wait_for(Sending& sending) {
+  sending.deadline = loop_.after(config_.send_timeout, [this] {
+    for (Sending& open : sendings_) open.late = true;
+    lost("no acknowledgement in time");
+  });
 }
 
 void KafkaUplink::give_more() {
@@ -304,7 +309,10 @@ void KafkaUplink::on_delivered(std::uint64_t message, int error) {
   const auto sending = std::find_if(sendings_.begin(), sendings_.end(), [id](const Sending& s) { return s.id == id; });
   if (sending == sendings_.end()) return;
   --sending->flying;
-  if (error == 0) return;
+  if (error == 0) {
+    sending->moved = true;
+    return;
+  }
   const auto note = [error](int& worst) {
     if (outweighs(verdict_of_kafka(error), verdict_of_kafka(worst))) worst = error;
   };
@@ -315,6 +323,9 @@ void KafkaUplink::on_delivered(std::uint64_t message, int error) {
 // After deliveries: there may be room for more, and sendings that have all their reports are done, in order.
 void KafkaUplink::look_at_finished() {
   if (!producer_ || ending_) return;
+  for (Sending& sending : sendings_) {
+    if (std::exchange(sending.moved, false)) wait_for(sending);
+  }
   give_more();
   while (!sendings_.empty() && !ending_) {
     Sending& first = sendings_.front();
@@ -390,6 +401,7 @@ void KafkaUplink::on_ended(const KafkaAnswer& answer, bool committed) {
 
 void KafkaUplink::finish(Sending sending) {
   Outcome outcome;
+  outcome.late = sending.late;
   for (std::uint32_t i = 0; i < sending.errors.size(); ++i) {
     const int error = sending.errors[i];
     if (error == 0) continue;

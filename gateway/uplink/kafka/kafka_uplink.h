@@ -50,6 +50,7 @@ class KafkaUplink final : public Uplink {
     bool alone = false;                // nothing else was on its way with it
     bool all_given() const { return row == batch.rows.size(); }
     std::unique_ptr<Timer> deadline;
+    bool moved = false, late = false;  // something was delivered since the deadline was set; it passed
     Instant begun, delivered;
     std::size_t bytes = 0;
   };
@@ -62,6 +63,7 @@ class KafkaUplink final : public Uplink {
   void probe(Duration wait);
   void on_trouble(int error, const std::string& text);
   void on_delivered(std::uint64_t message, int error);
+  void wait_for(Sending& sending);
   void give_more();
   bool give(Sending& sending);
   bool give_alone(Sending& sending);

@@ -1,5 +1,7 @@
 #include "uplink/mqtt/mqtt_uplink.h"
 
+#include <algorithm>
+
 #include "base/text.h"
 #include "mqtt/packet.h"
 #include "record/record_proto.h"
@@ -40,17 +42,28 @@ void MqttUplink::connect(const std::string& server) {
   mqtt::PublishClient::Events events;
   events.connected = [this] {
     reconnect_.up();
+    connected_ = loop_.now();
+    taken_ = acknowledged_ = 0;
+    controlled_ = false;
     changed_(true, "");
   };
   events.gone = [this](const MqttFault& fault) { gone(fault); };
   client_ = std::make_unique<mqtt::PublishClient>(loop_, tls_, server, std::move(options), std::move(events));
 }
 
-void MqttUplink::gone(const MqttFault& fault) {
-  reconnect_.gone();
+void MqttUplink::gone(MqttFault fault, bool late) {
+  if (reconnect_.is_up()) {
+    const bool in_question = std::any_of(sendings_.begin(), sendings_.end(), [](const auto& s) { return s.second.batch.control.count() > 0; });
+    take_overs_.on_gone(fault.hung_up && !in_question, loop_.now() - connected_, sendings_.empty() || acknowledged_ > 0);
+    if (take_overs_.suspected() && fault.reason_code == 0) {
+      fault.text += text(": the broker ends each connection soon; another client may use the client id \"", config_.client_id, "\"");
+    }
+  }
+  reconnect_.gone(controlled_);
   client_.reset();
+  watch_.reset();
   changed_(false, fault.needs_person ? fault.text + " (somebody must act)" : fault.text);
-  fail_sendings();
+  fail_sendings(fault, late);
 }
 
 std::string MqttUplink::topic_of(Lane lane) const {
@@ -83,23 +96,71 @@ void MqttUplink::send(Batch batch, std::function<void(Outcome)> done) {
   Sending& sending = sendings_[id];
   sending.answered.resize(batch.rows.size());
   sending.unanswered = batch.rows.size();
+  sending.batch = std::move(batch);
   sending.done = std::move(done);
+  sending.moved = loop_.now();
   if (!reconnect_.is_up()) {
-    loop_.post([this, alive = alive_, id, count = batch.rows.size()] {
+    loop_.post([this, alive = alive_, id, count = sending.answered.size()] {
       if (!*alive) return;
       for (std::uint32_t i = 0; i < count; ++i) on_published(id, i, -1);
     });
     return;
   }
-  // A broker that takes our bytes and never answers: the deadline ends it, whatever keep-alive thinks.
-  sending.deadline = loop_.after(config_.send_timeout, [this] { gone({false, 0, "no acknowledgement in time"}); });
-  for (std::uint32_t i = 0; i < batch.rows.size(); ++i) publish_row(id, i, batch.rows[i], batch.replay);
+  if (!watch_) watch();
+  if (sending.batch.control.count() > 0) return control(id);
+  hand_on(id, sending);
+}
+
+// An answer, silence, an answer: only then what is in question.
+void MqttUplink::control(std::uint64_t id) {
+  const auto is_there = [this, id] { return sendings_.contains(id); };
+  client_->ping([this, id, is_there] {
+    if (!is_there()) return;
+    Sending& sending = sendings_.at(id);
+    sending.moved = loop_.now() + sending.batch.control;
+    sending.control = loop_.after(sending.batch.control, [this, id, is_there] {
+      client_->ping([this, id, is_there] {
+        if (!is_there()) return;
+        controlled_ = true;
+        hand_on(id, sendings_.at(id));
+      });
+    });
+  });
+}
+
+void MqttUplink::hand_on(std::uint64_t id, Sending& sending) {
+  sending.sent = sending.moved = loop_.now();
+  for (std::uint32_t i = 0; i < sending.batch.rows.size(); ++i) publish_row(id, i, sending.batch.rows[i], sending.batch.replay);
+  if (client_->all_written()) sending.end = client_->written();
+  sending.batch.rows.clear();
+}
+
+// A broker that takes our bytes and never answers: the deadline ends it, whatever keep-alive thinks. Bytes that move are no
+// silence, as long as they are before the end of what waits; nor is the answer to something before it.
+void MqttUplink::watch() {
+  watch_ = loop_.after(std::max<Duration>(config_.send_timeout / 8, std::chrono::milliseconds(100)), [this] {
+    const Instant now = loop_.now();
+    const std::uint64_t before = std::exchange(taken_, client_->taken());
+    bool late = false;
+    for (auto& [id, sending] : sendings_) {
+      if (taken_ > before && before < sending.end) sending.moved = std::max(sending.moved, now);
+      if (sending.sent && sending.end == UINT64_MAX && client_->all_written()) sending.end = client_->written();
+      late = late || now - sending.moved >= config_.send_timeout;
+    }
+    if (late) return gone({false, 0, "no acknowledgement in time"}, true);
+    if (sendings_.empty()) return watch_.reset();
+    watch();
+  });
 }
 
 // What has no answer gets none any more.
-void MqttUplink::fail_sendings() {
+void MqttUplink::fail_sendings(const MqttFault& fault, bool late) {
   std::vector<std::pair<std::uint64_t, std::uint32_t>> open;
-  for (const auto& [id, sending] : sendings_) {
+  for (auto& [id, sending] : sendings_) {
+    sending.outcome.late = late;
+    if (fault.hung_up && sending.sent) sending.outcome.hung_up_after = loop_.now() - *sending.sent;
+    sending.outcome.said_so = fault.hung_up && (fault.reason_code == mqtt::packet_too_large || fault.reason_code == mqtt::payload_invalid);
+    if (sending.outcome.said_so) sending.outcome.reason = text("the broker hung up: ", fault.text);
     for (std::uint32_t i = 0; i < sending.answered.size(); ++i) {
       if (!sending.answered[i]) open.emplace_back(id, i);
     }
@@ -107,17 +168,32 @@ void MqttUplink::fail_sendings() {
   for (const auto& [id, index] : open) on_published(id, index, -1);
 }
 
+// Of a record with the shortest names. Who takes less takes nothing of ours.
+std::size_t MqttUplink::smallest_packet() const { return topic_of(Lane::raw).size() + gateway_.size() + (config_.version == 5 ? 240 : 120); }
+
 void MqttUplink::on_published(std::uint64_t id, std::uint32_t index, int reason_code) {
   const auto found = sendings_.find(id);
   if (found == sendings_.end()) return;
   Sending& sending = found->second;
   sending.answered[index] = true;
-  const Verdict verdict = verdict_of(reason_code);
+  if (reason_code >= 0) {
+    ++acknowledged_;
+    controlled_ = false;
+    for (auto later = found; later != sendings_.end(); ++later) later->second.moved = std::max(later->second.moved, loop_.now());
+  }
+  Verdict verdict = verdict_of(reason_code);
+  std::string reason = reason_code < 0 ? "connection lost before the acknowledgement" : mqtt::reason_text(reason_code);
+  if (reason_code == mqtt::packet_too_large) {
+    sending.outcome.too_large = true;
+    const std::size_t most = client_ ? client_->packet_max() : SIZE_MAX;
+    if (most < UINT32_MAX) reason += text(": the broker takes ", most, " bytes a message");
+    if (most < smallest_packet()) verdict = Verdict::blocked;
+  }
   if (verdict != Verdict::acknowledged) {
     sending.outcome.open.push_back(index);
     if (outweighs(verdict, sending.outcome.verdict)) {
       sending.outcome.verdict = verdict;
-      sending.outcome.reason = reason_code < 0 ? "connection lost before the acknowledgement" : mqtt::reason_text(reason_code);
+      if (!sending.outcome.said_so) sending.outcome.reason = std::move(reason);
     }
   }
   if (--sending.unanswered > 0) return;
@@ -129,9 +205,10 @@ void MqttUplink::on_published(std::uint64_t id, std::uint32_t index, int reason_
 
 void MqttUplink::stop(std::function<void()> done) {
   reconnect_.stop();
+  watch_.reset();
   client_.reset();
   loop_.post([this, alive = alive_, done = std::move(done)] {
-    if (*alive) fail_sendings();
+    if (*alive) fail_sendings({}, false);
     done();
   });
 }

@@ -5,6 +5,7 @@
 
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "base/rng.h"
@@ -12,6 +13,7 @@
 #include "mqtt/publish_client.h"
 #include "net/reconnect.h"
 #include "net/tls.h"
+#include "uplink/mqtt/take_overs.h"
 #include "uplink/uplink.h"
 
 namespace millrace {
@@ -29,19 +31,27 @@ class MqttUplink final : public Uplink {
 
  private:
   struct Sending {
+    Batch batch;                 // until it is handed on
     std::vector<bool> answered;  // a row each
     std::size_t unanswered = 0;
     Outcome outcome;
     std::function<void(Outcome)> done;
-    std::unique_ptr<Timer> deadline;
+    std::unique_ptr<Timer> control;
+    std::optional<Instant> sent;   // when it was handed on: not before its control was good
+    Instant moved;                 // when something of it, or of what is before it, last went forward
+    std::uint64_t end = UINT64_MAX;  // the connection's bytes up to its end, once they are written
   };
 
   std::string topic_of(Lane lane) const;
   void connect(const std::string& server);
-  void gone(const MqttFault& fault);
+  void gone(MqttFault fault, bool late = false);
+  void control(std::uint64_t sending);
+  void hand_on(std::uint64_t sending, Sending& what);
+  void watch();
+  std::size_t smallest_packet() const;
   void publish_row(std::uint64_t sending, std::uint32_t index, const Row& row, bool replay);
   void on_published(std::uint64_t sending, std::uint32_t index, int reason_code);
-  void fail_sendings();
+  void fail_sendings(const MqttFault& fault, bool late);
 
   Loop& loop_;
   MqttUplinkConfig config_;
@@ -53,6 +63,12 @@ class MqttUplink final : public Uplink {
   std::unique_ptr<mqtt::PublishClient> client_;
   std::map<std::uint64_t, Sending> sendings_;
   std::uint64_t next_sending_ = 1;
+  std::unique_ptr<Timer> watch_;
+  std::uint64_t taken_ = 0;      // of the connection's bytes, at the last look
+  bool controlled_ = false;      // what ended the connection came after a good control: no need to wait long
+  Instant connected_;
+  std::uint64_t acknowledged_ = 0;  // on this connection
+  TakeOvers take_overs_;
   std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
 };
 

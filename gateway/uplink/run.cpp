@@ -1,0 +1,199 @@
+#include "uplink/run.h"
+
+#include <algorithm>
+
+#include "base/utf8.h"
+#include "record/batch.h"
+#include "record/record_proto.h"
+
+namespace millrace {
+namespace {
+
+// `row` becomes its records [from, from + count).
+Status cut(Row& row, std::uint32_t from, std::uint32_t count) {
+  auto part = slice_batch(*row.columns, row.zstd, from, count);
+  if (!part.ok()) return part.status();
+  row.first += from;
+  row.count = count;
+  row.zstd = part.value().zstd;
+  row.columns = std::make_shared<const Bytes>(std::move(part.value().bytes));
+  return {};
+}
+
+Record dead_letter(Lane lane, const std::string& uplink, const Piece& piece, WallTime wall) {
+  std::vector<Record> records;
+  auto detail = std::make_shared<Detail>();
+  DeadDetail dead;
+  dead.consumer = uplink;
+  dead.reason = shown(piece.reason, 1000);
+  dead.channel = lane_name(lane);
+  dead.number = piece.row.first;
+  dead.source = DeadDetail::Source::uplink;
+  Record letter;
+  letter.kind = Kind::dead;
+  letter.time = wall;
+  letter.trust = TimeTrust::gateway;
+  if (decode_batch(*piece.row.columns, piece.row.zstd, records).ok() && records.size() == 1) {
+    letter.device = records[0].device;
+    letter.metric = records[0].metric;
+    dead.payload = encode_record(records[0]);
+  } else {
+    dead.payload = *piece.row.columns;
+    dead.channel += "/batch";
+  }
+  detail->body = std::move(dead);
+  letter.detail = std::move(detail);
+  return letter;
+}
+
+void count_loss(LossDetail& loss, const Row& row) {
+  loss.count += row.count;
+  loss.first = loss.first ? std::min(loss.first, row.first) : row.first;
+  loss.last = std::max(loss.last, row.last());
+  if (!add_devices(*row.columns, row.zstd, 0, row.count, loss).ok()) loss.other_devices += row.count;
+}
+
+}  // namespace
+
+// Downwards rows descend, but the parts of a row ascend.
+Run::Pieces::iterator Run::find(Sequence first) {
+  auto at = std::partition_point(pieces.begin(), pieces.end(), [&](const Piece& piece) {
+    return up ? piece.row.first < first : piece.row_first > first;
+  });
+  while (at != pieces.end() && at->row.first != first) ++at;
+  MILLRACE_CHECK(at != pieces.end());  // what flies is always among the pieces
+  return at;
+}
+
+Status Run::add(Row row, bool look_at_times) {
+  const Sequence low = std::max(row.first, up ? next : end);
+  const Sequence high = std::min(row.last(), up ? end : next);
+  if (low > high) return {};
+  Status status;
+  Piece piece;
+  piece.row_first = row.first;
+  if (low != row.first || high != row.last()) {
+    status = cut(row, static_cast<std::uint32_t>(low - row.first), static_cast<std::uint32_t>(high - low + 1));
+  }
+  if (look_at_times) {
+    std::vector<Record> records;
+    std::int64_t newest = INT64_MIN;
+    const bool whole = decode_batch(*row.columns, row.zstd, records).ok();
+    for (const Record& record : records) {
+      newest = std::max(newest, record.trust == TimeTrust::unsynced ? INT64_MAX : record.time.us);
+    }
+    if (whole && !records.empty()) piece.newest_us = newest;
+  }
+  next = up ? high + 1 : low - 1;
+  bytes_waiting += row.columns->size();
+  bytes_held += row.columns->size();
+  piece.row = std::move(row);
+  pieces.push_back(std::move(piece));
+  return status;
+}
+
+bool Run::split(Pieces::iterator at, std::uint32_t low) {
+  Piece first = *at, second = *at;
+  if (low == 0 || low >= at->row.count) return false;
+  if (!cut(first.row, 0, low).ok() || !cut(second.row, low, at->row.count - low).ok()) return false;
+  const std::size_t whole = at->bytes(), parts = first.bytes() + second.bytes();
+  bytes_waiting += parts - whole;
+  bytes_held += parts - whole;
+  *at = std::move(first);
+  pieces.insert(at + 1, std::move(second));
+  return true;
+}
+
+Sequence Run::split_off_largest(Pieces::iterator at) {
+  std::vector<Record> records;
+  std::vector<std::size_t> sizes;
+  if (at->row.count < 2 || !decode_batch(*at->row.columns, at->row.zstd, records).ok()) return 0;
+  std::size_t all = 0;
+  for (const Record& record : records) all += sizes.emplace_back(encode_record(record).size());
+  const auto largest = std::max_element(sizes.begin(), sizes.end());
+  const auto index = static_cast<std::uint32_t>(largest - sizes.begin());
+  const std::uint32_t low = *largest * 2 > all ? std::max<std::uint32_t>(index, 1) : at->row.count / 2;
+  const Sequence second = at->row.first + low;
+  return split(at, low) ? second : 0;
+}
+
+void Run::cut_at(Sequence first) {
+  for (auto at = pieces.begin(); at != pieces.end(); ++at) {
+    if (at->row.first >= first || at->row.last() < first) continue;
+    if (at->state == Piece::waiting) (void)split(at, static_cast<std::uint32_t>(first - at->row.first));
+    return;
+  }
+}
+
+Run::Pieces::iterator Run::find_waiting(Range range) {
+  return std::find_if(pieces.begin(), pieces.end(), [&](const Piece& piece) {
+    return piece.state == Piece::waiting && piece.row.first == range.first && piece.row.last() == range.last;
+  });
+}
+
+Run::Pieces::iterator Run::next_beside(Sequence other, std::size_t bytes) {
+  for (std::size_t i = 0; i < pieces.size(); ++i) {
+    if (pieces[i].row.first == other || pieces[i].state != Piece::waiting) continue;
+    while (pieces[i].bytes() >= bytes && split(pieces.begin() + static_cast<std::ptrdiff_t>(i), pieces[i].row.count / 2)) {}
+    if (pieces[i].bytes() < bytes) return pieces.begin() + static_cast<std::ptrdiff_t>(i);
+  }
+  return pieces.end();
+}
+
+std::vector<Range> Run::settled_with(const Batch& batch) const {
+  if (up) return {{edge + 1, batch.rows.back().last()}};
+  std::vector<Range> ranges;
+  for (const Piece& piece : pieces) {
+    if (piece.state == Piece::safe) ranges.push_back({piece.row.first, piece.row.last()});  // its row is not complete yet
+  }
+  Sequence lowest = edge;
+  for (const Row& row : batch.rows) {
+    const auto row_first = std::find_if(pieces.begin(), pieces.end(), [&](const Piece& p) { return p.row.first == row.first; })->row_first;
+    const bool whole = std::count_if(pieces.begin(), pieces.end(), [&](const Piece& p) { return p.row_first == row_first; }) == 1;
+    ranges.push_back(whole ? Range{row.first, lowest - 1} : Range{row.first, row.last()});
+    if (whole) lowest = row.first;
+  }
+  return ranges;
+}
+
+WriteSet settle_finished(Run& run, Lane lane, const std::string& uplink, WallTime wall) {
+  WriteSet set;
+  LossDetail refused{uplink, "refused", 0, 0, 0, {}, 0}, expired{uplink, "expired", 0, 0, 0, {}, 0};
+  const auto settle = [&](Range range, std::uint64_t records, How how) {
+    WriteSet::Settle* last = set.settles.empty() ? nullptr : &set.settles.back();
+    if (!last || last->how != how) {
+      set.settles.push_back({uplink, lane, range, records, how});
+      return;
+    }
+    (run.up ? last->range.last : last->range.first) = run.up ? range.last : range.first;
+    last->records += records;
+  };
+  while (!run.pieces.empty()) {
+    std::size_t together = 1;
+    if (!run.up) {
+      while (together < run.pieces.size() && run.pieces[together].row_first == run.pieces.front().row_first) ++together;
+    }
+    const auto end = run.pieces.begin() + static_cast<std::ptrdiff_t>(together);
+    if (!std::all_of(run.pieces.begin(), end, [](const Piece& piece) { return piece.finished(); })) break;
+    for (std::size_t i = 0; i < together; ++i) {
+      const Piece& piece = run.pieces[run.up ? i : together - 1 - i];
+      const How how = piece.state == Piece::safe ? How::delivered : piece.state == Piece::dead ? How::dead : How::expired;
+      if (how == How::dead) {
+        set.records.emplace_back(Lane::dead, dead_letter(lane, uplink, piece, wall));
+        // A report that is refused is not reported again: that one would be refused too, and so on for ever.
+        if (lane != Lane::alarm) count_loss(refused, piece.row);
+      }
+      if (how == How::expired) count_loss(expired, piece.row);
+      settle(run.up ? Range{run.edge + 1, piece.row.last()} : Range{piece.row.first, run.edge - 1}, piece.row.count, how);
+      run.edge = run.up ? piece.row.last() : piece.row.first;
+      run.bytes_held -= piece.bytes();
+    }
+    run.pieces.erase(run.pieces.begin(), end);
+  }
+  for (LossDetail* loss : {&refused, &expired}) {
+    if (loss->count > 0) set.records.emplace_back(Lane::alarm, loss_record(lane, std::move(*loss), wall));
+  }
+  return set;
+}
+
+}  // namespace millrace

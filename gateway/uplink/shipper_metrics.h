@@ -1,0 +1,39 @@
+// What a shipper counts, under its uplink's name.
+#pragma once
+
+#include <string>
+
+#include "base/metrics.h"
+
+namespace millrace {
+
+struct ShipperMetrics {
+  Counter &records_sent, &bytes_sent, &retries, &refused, &expired;
+  Gauge &up, &backlog, &eta, &breaker, &blocked, &size_limit;
+  Histogram& round_trip;
+
+  ShipperMetrics(Metrics& metrics, const std::string& uplink)
+      : records_sent(counter(metrics, "records", "Records acknowledged by the far side", uplink)),
+        bytes_sent(counter(metrics, "bytes", "Payload bytes acknowledged by the far side", uplink)),
+        retries(counter(metrics, "retries", "Batches that must be sent again", uplink)),
+        refused(counter(metrics, "refused_records", "Records the far side will never take, kept in the dead lane", uplink)),
+        expired(counter(metrics, "expired_records", "Records older than max_age, not sent", uplink)),
+        up(gauge(metrics, "up", "Whether the far side can be reached", uplink)),
+        backlog(gauge(metrics, "backlog_records", "Records not yet acknowledged", uplink)),
+        eta(gauge(metrics, "drain_eta_seconds", "Until the backlog is gone at the present rates; +Inf when it grows", uplink)),
+        breaker(gauge(metrics, "breaker_open", "Whether the circuit breaker holds sending back", uplink)),
+        blocked(gauge(metrics, "blocked", "Whether somebody must act: credentials, a missing topic", uplink)),
+        size_limit(gauge(metrics, "size_limit_bytes", "The smallest record the far side refused, where a size limit is suspected; 0: none", uplink)),
+        round_trip(metrics.histogram("millrace_uplink_round_trip_seconds", "From sending a batch to its acknowledgement",
+                                     {{"uplink", uplink}})) {}
+
+ private:
+  static Counter& counter(Metrics& metrics, const std::string& what, const char* help, const std::string& uplink) {
+    return metrics.counter("millrace_uplink_" + what + "_total", help, {{"uplink", uplink}});
+  }
+  static Gauge& gauge(Metrics& metrics, const std::string& what, const char* help, const std::string& uplink) {
+    return metrics.gauge("millrace_uplink_" + what, help, {{"uplink", uplink}});
+  }
+};
+
+}  // namespace millrace

@@ -1,0 +1,202 @@
+#include "uplink/suspicion.h"
+
+#include <algorithm>
+
+#include "base/text.h"
+
+namespace millrace {
+namespace {
+
+constexpr int losses_to_suspect = 3;
+constexpr int rounds_needed = 4;
+constexpr int failed_controls_max = 12;
+constexpr int neighbours_max = 3;      // that fail before it is not the record
+constexpr int given_up_in_a_row = 8;   // of a lane in which nothing passes in between
+constexpr int calm_after = 50;         // passes without a loss
+constexpr std::size_t cuts_max = 64;
+// A loss that comes later has other reasons: a slow link on which the far side lost patience, a timeout in between.
+constexpr Duration soon = std::chrono::seconds(20);
+constexpr Duration control_least = std::chrono::seconds(1);
+constexpr Duration fresh_first = std::chrono::minutes(10), fresh_most = std::chrono::hours(24);
+
+bool same(const Suspicion::Part& a, const Suspicion::Part& b) { return a.lane == b.lane && a.range == b.range; }
+
+}  // namespace
+
+Suspicion::Trial* Suspicion::find(const Part& part) {
+  const auto found = std::find_if(trials_.begin(), trials_.end(), [&](const Trial& trial) { return same(trial.part, part); });
+  return found == trials_.end() ? nullptr : &*found;
+}
+
+Suspicion::Finding Suspicion::on_hang_up(const std::vector<Part>& open, const Loss& loss, Instant now) {
+  passed_since_loss_ = 0;
+  if (open.empty()) return Finding::nothing;
+  if (!alone()) {
+    std::vector<std::pair<Part, int>> seen;
+    int most = 0;
+    for (const Part& part : open) {
+      const auto before = std::find_if(seen_.begin(), seen_.end(), [&](const auto& s) { return same(s.first, part); });
+      seen.emplace_back(part, before == seen_.end() ? 1 : before->second + 1);
+      most = std::max(most, seen.back().second);
+    }
+    seen_ = std::move(seen);
+    if (most < losses_to_suspect && !loss.said_so) return Finding::nothing;
+    alone_ = true;
+    watched_.clear();
+    for (const Part& part : open) watched_.emplace_back(part.lane, part.range);
+    if (!loss.said_so || open.size() > 1) return Finding::nothing;
+  }
+  // Several were on their way: they left before.
+  if (open.size() != 1 || loss.after > soon) return Finding::nothing;
+  const Part& part = open.front();
+  if (!part.single()) {
+    if (part.bytes > passed_) {
+      row_refused_ = row_refused_ == 0 ? part.bytes : std::min(row_refused_, part.bytes);
+      fresh_until_ = std::max(fresh_until_, now + fresh_first);
+    }
+    return Finding::split;
+  }
+  if (!find(part)) trials_.push_back({part});
+  Trial& trial = *find(part);
+  trial.lived = std::max(trial.lived, loss.after);
+  if (loss.said_so) {
+    if (credit_[part.lane] > 0) return give_up(part, now);
+    trial.due = true;
+  } else if (loss.proved && ++trial.rounds >= rounds_needed + std::min(trial.failed_controls, failed_controls_max)) {
+    trial.due = true;
+  }
+  return Finding::nothing;
+}
+
+void Suspicion::on_lost(const std::vector<Part>& open, bool was_controlled) {
+  passed_since_loss_ = 0;
+  seen_.clear();  // not in a row any more
+  if (!was_controlled) return;
+  for (const Part& part : open) {
+    if (Trial* trial = find(part)) {
+      trial->rounds = 0;
+      ++trial->failed_controls;
+    }
+  }
+}
+
+void Suspicion::on_passed(const Part& part, Instant) {
+  passed_ = std::max(passed_, part.bytes);
+  if (part.bytes >= refused_) refused_ = 0;  // somebody mended it, or it was never the size
+  if (part.bytes >= row_refused_) row_refused_ = 0;
+  credit_[part.lane] = given_up_in_a_row;
+  std::erase_if(seen_, [&](const auto& s) { return same(s.first, part); });
+  forget(part);
+  if (++passed_since_loss_ >= calm_after && trials_.empty()) watched_.clear();
+  if (watched_.empty()) alone_ = false;
+  if (!alone()) cuts_.clear();
+}
+
+void Suspicion::forget(const Part& part) {
+  std::erase_if(trials_, [&](const Trial& trial) {
+    return trial.part.lane == part.lane && trial.part.range.first >= part.range.first && trial.part.range.last <= part.range.last;
+  });
+  std::vector<std::pair<Lane, Range>> left;
+  for (const auto& [lane, range] : watched_) {
+    const Range below{range.first, std::min(range.last, part.range.first - 1)};
+    const Range above{std::max(range.first, part.range.last + 1), range.last};
+    if (lane != part.lane || part.range.last < range.first || part.range.first > range.last) {
+      left.emplace_back(lane, range);
+      continue;
+    }
+    if (!below.empty()) left.emplace_back(lane, below);
+    if (!above.empty()) left.emplace_back(lane, above);
+  }
+  watched_ = std::move(left);
+  if (watched_.empty()) alone_ = false;
+}
+
+void Suspicion::cut_at(Lane lane, Sequence first) {
+  if (cuts_.size() >= cuts_max) cuts_.erase(cuts_.begin());
+  cuts_.emplace_back(lane, first);
+}
+
+Suspicion::Finding Suspicion::on_too_large(const Part& part) {
+  if (credit_[part.lane] > 0) {
+    --credit_[part.lane];
+    forget(part);
+    return Finding::give_up;
+  }
+  if (!find(part)) trials_.push_back({part});
+  find(part)->due = find(part)->too_large = true;
+  return Finding::nothing;
+}
+
+Suspicion::Finding Suspicion::give_up(const Part& part, Instant now) {
+  const bool by_size = part.bytes > passed_;
+  if (by_size) {
+    refused_ = refused_ == 0 ? part.bytes : std::min(refused_, part.bytes);
+    fresh_for_ = fresh_for_.count() == 0 ? fresh_first : std::min<Duration>(fresh_for_ * 2, fresh_most);
+    fresh_until_ = now + fresh_for_;
+  }
+  --credit_[part.lane];
+  forget(part);
+  return Finding::give_up;
+}
+
+std::optional<Suspicion::Part> Suspicion::on_neighbour_passed(Lane lane, Instant now) {
+  const auto trial = std::find_if(trials_.begin(), trials_.end(), [&](const Trial& t) { return t.part.lane == lane && t.due; });
+  if (trial == trials_.end()) return {};
+  const Part part = trial->part;
+  if (trial->too_large) forget(part);
+  else (void)give_up(part, now);
+  return part;
+}
+
+Suspicion::Finding Suspicion::on_neighbour_failed(Lane lane) {
+  const auto trial = std::find_if(trials_.begin(), trials_.end(), [&](const Trial& t) { return t.part.lane == lane && t.due; });
+  if (trial == trials_.end()) return Finding::nothing;
+  const bool enough = ++trial->failed_neighbours >= neighbours_max;
+  if (enough || !trial->too_large) no_neighbour(lane);
+  if (!enough) return Finding::nothing;
+  trial->failed_neighbours = 0;
+  return Finding::blocked;
+}
+
+Duration Suspicion::control(const Part& part) const {
+  for (const Trial& trial : trials_) {
+    if (same(trial.part, part) && !trial.too_large) return std::max<Duration>(2 * trial.lived, control_least);
+  }
+  return Duration{0};
+}
+
+std::optional<Suspicion::Part> Suspicion::needs_neighbour(Lane lane) const {
+  for (const Trial& trial : trials_) {
+    if (trial.part.lane == lane && trial.due) return trial.part;
+  }
+  return {};
+}
+
+std::size_t Suspicion::neighbour_below(Lane lane) const {
+  for (const Trial& trial : trials_) {
+    if (trial.part.lane == lane && trial.due) return trial.too_large ? SIZE_MAX : trial.part.bytes;
+  }
+  return SIZE_MAX;
+}
+
+void Suspicion::no_neighbour(Lane lane) {
+  for (Trial& trial : trials_) {
+    if (trial.part.lane != lane || !trial.due) continue;
+    trial.due = false;
+    trial.rounds = std::min(trial.rounds, rounds_needed + std::min(trial.failed_controls, failed_controls_max) - 1);
+  }
+}
+
+int Suspicion::losses_of(const Part& part) const {
+  for (const Trial& trial : trials_) {
+    if (same(trial.part, part)) return trial.rounds;
+  }
+  return 0;
+}
+
+std::string Suspicion::limit_words() const {
+  if (refused_ == 0) return "";
+  return text("a limit of the far side between ", passed_, " and ", refused_, " bytes is suspected");
+}
+
+}  // namespace millrace

@@ -1,0 +1,167 @@
+// What is held against a record, and what a link takes: decided without a link.
+#include <doctest/doctest.h>
+
+#include "uplink/mqtt/take_overs.h"
+#include "uplink/pace.h"
+#include "uplink/suspicion.h"
+
+using namespace millrace;
+using namespace std::chrono_literals;
+using Finding = Suspicion::Finding;
+
+namespace {
+
+Suspicion::Part part(Sequence first, Sequence last, std::size_t bytes, Lane lane = Lane::raw) { return {lane, {first, last}, bytes}; }
+
+struct Trials {
+  Suspicion suspicion;
+  Instant now{1'000'000'000};
+  Finding hang_up(std::vector<Suspicion::Part> open, bool said_so = false, Duration after = 100ms) {
+    return suspicion.on_hang_up(open, {after, suspicion.control(open.front()).count() > 0, said_so}, now);
+  }
+  // As far as the trial of a record that is lost alone goes.
+  void until_a_neighbour_decides(const Suspicion::Part& suspect) {
+    for (int i = 0; i < 50 && !suspicion.needs_neighbour(suspect.lane); ++i) hang_up({suspect});
+    REQUIRE(suspicion.needs_neighbour(suspect.lane));
+  }
+};
+
+}  // namespace
+
+TEST_CASE_FIXTURE(Trials, "suspicion: a row that is on its way at three losses in a row goes alone, is split, and its record tried behind a control") {
+  const auto row = part(10, 19, 300'000), other = part(20, 20, 100);
+  CHECK(hang_up({row, other}) == Finding::nothing);
+  CHECK(hang_up({row, other}) == Finding::nothing);
+  CHECK_FALSE(suspicion.alone());
+  CHECK(hang_up({row, other}) == Finding::nothing);
+  CHECK(suspicion.alone());
+  CHECK(hang_up({row}) == Finding::split);
+  const auto record = part(14, 14, 290'000);
+  CHECK(suspicion.control(record).count() == 0);
+  CHECK(hang_up({record}) == Finding::nothing);
+  CHECK(suspicion.control(record) >= 1s);
+  until_a_neighbour_decides(record);
+  CHECK(suspicion.neighbour_below(Lane::raw) == 290'000);
+  suspicion.on_passed(part(15, 19, 200), now);
+  const auto given_up = suspicion.on_neighbour_passed(Lane::raw, now);
+  REQUIRE(given_up);
+  CHECK(given_up->range == record.range);
+  CHECK(suspicion.smallest_refused() == 290'000);
+  CHECK(suspicion.limit_words() == "a limit of the far side between 200 and 290000 bytes is suspected");
+  suspicion.on_passed(part(10, 13, 100), now);
+  suspicion.on_passed(other, now);
+  CHECK_FALSE(suspicion.alone());
+}
+
+TEST_CASE_FIXTURE(Trials, "suspicion: a control that fails, a loss that comes late, or in another way, is no evidence") {
+  const auto record = part(1, 1, 300'000);
+  for (int i = 0; i < 3; ++i) hang_up({record});
+  REQUIRE(suspicion.alone());
+  for (int i = 0; i < 100; ++i) {
+    hang_up({record});
+    hang_up({record});
+    suspicion.on_lost({record}, true);
+  }
+  for (int i = 0; i < 100; ++i) hang_up({record}, false, 25s);
+  CHECK_FALSE(suspicion.needs_neighbour(Lane::raw));
+  CHECK(suspicion.losses_of(record) == 0);
+  suspicion.on_passed(record, now);
+  CHECK_FALSE(suspicion.alone());
+  CHECK(suspicion.smallest_refused() == 0);
+}
+
+TEST_CASE_FIXTURE(Trials, "suspicion: where nothing smaller passes it is not the record, and somebody must act") {
+  const auto record = part(1, 1, 100);
+  for (int i = 0; i < 3; ++i) hang_up({record});
+  for (int i = 1; i <= 3; ++i) {
+    until_a_neighbour_decides(record);
+    CHECK(suspicion.on_neighbour_failed(Lane::raw) == (i < 3 ? Finding::nothing : Finding::blocked));
+  }
+  CHECK_FALSE(suspicion.needs_neighbour(Lane::raw));  // and it is tried again
+  CHECK(suspicion.smallest_refused() == 0);
+}
+
+TEST_CASE_FIXTURE(Trials, "suspicion: a DISCONNECT that names the data needs no rounds, but something that passed") {
+  const auto record = part(1, 1, 300'000);
+  CHECK(hang_up({record}, true) == Finding::nothing);
+  REQUIRE(suspicion.needs_neighbour(Lane::raw));
+  suspicion.on_passed(part(2, 2, 100), now);
+  CHECK(suspicion.on_neighbour_passed(Lane::raw, now));
+  CHECK(hang_up({part(3, 3, 400'000)}, true) == Finding::give_up);
+}
+
+TEST_CASE_FIXTURE(Trials, "suspicion: what is known to be too large is not tried while that is fresh; what passes ends it") {
+  hang_up({part(1, 1, 3000)}, true);
+  suspicion.on_passed(part(2, 2, 100), now);
+  (void)suspicion.on_neighbour_passed(Lane::raw, now);
+  CHECK(suspicion.known_too_large(part(3, 3, 3000), now));
+  CHECK_FALSE(suspicion.known_too_large(part(3, 3, 2999), now));
+  CHECK_FALSE(suspicion.known_too_large(part(3, 3, 3000), now + 11min));
+  suspicion.on_passed(part(3, 3, 3000), now + 11min);
+  CHECK(suspicion.smallest_refused() == 0);
+  CHECK_FALSE(suspicion.known_too_large(part(4, 4, 1 << 20), now + 11min));
+}
+
+TEST_CASE_FIXTURE(Trials, "suspicion: an announced limit gives up the odd record, and none where nothing passes") {
+  CHECK(suspicion.on_too_large(part(1, 1, 900)) == Finding::nothing);  // nothing has passed yet
+  CHECK(suspicion.needs_neighbour(Lane::raw));
+  CHECK(suspicion.control(part(1, 1, 900)).count() == 0);
+  suspicion.on_passed(part(2, 2, 100), now);
+  CHECK(suspicion.on_neighbour_passed(Lane::raw, now)->range.first == 1);
+  int given_up = 0;
+  for (Sequence n = 10; n < 100; ++n) given_up += suspicion.on_too_large(part(n, n, 900)) == Finding::give_up;
+  CHECK(given_up <= 8);
+  CHECK(suspicion.on_too_large(part(1, 1, 900, Lane::window)) == Finding::nothing);  // each lane for itself: it has a topic
+}
+
+TEST_CASE("pace: a batch takes some seconds of the link, whatever the link") {
+  for (const double rate : {30.0, 300.0, 1200.0, 8000.0, 1e6, 1e9}) {
+    for (const double round_trip : {0.001, 0.3, 2.0}) {
+      CAPTURE(rate);
+      CAPTURE(round_trip);
+      Pace pace;
+      pace.on_connected();
+      const std::size_t most = 256 << 10;
+      double seconds = 0;
+      for (int i = 0; i < 40; ++i) {
+        const std::size_t bytes = pace.batch_bytes(most);
+        seconds = static_cast<double>(bytes) / rate + round_trip;
+        pace.on_acknowledged(bytes, Duration{static_cast<std::int64_t>(seconds * 1e9)}, true);
+      }
+      CHECK((seconds <= 26 || pace.batch_bytes(most) == Pace::least));
+      CHECK((seconds >= 15 || pace.batch_bytes(most) == most));
+      CHECK(pace.slow(most) == (pace.row_bytes() < most));
+      CHECK_FALSE(pace.starting(most));
+    }
+  }
+}
+
+TEST_CASE("pace: a small batch says nothing, a missed answer a lot, and a reconnect begins small") {
+  Pace pace;
+  pace.on_connected();
+  for (int i = 0; i < 20; ++i) pace.on_acknowledged(pace.batch_bytes(256 << 10), 10ms, false);
+  CHECK(pace.batch_bytes(256 << 10) == 256 << 10);
+  pace.on_acknowledged(100, 7s, false);
+  CHECK(pace.batch_bytes(256 << 10) == 256 << 10);
+  pace.on_connected();
+  CHECK(pace.batch_bytes(256 << 10) == Pace::reconnect);
+  CHECK(pace.starting(256 << 10));
+  pace.on_late(64 << 10);
+  CHECK(pace.row_bytes() == 16 << 10);
+  for (int i = 0; i < 20; ++i) pace.on_late(1);
+  CHECK(pace.row_bytes() == Pace::least);
+}
+
+TEST_CASE("take-overs: connections that worked and are ended soon, again and again") {
+  TakeOvers some;
+  for (int i = 0; i < 3; ++i) some.on_gone(true, 1s, true);
+  CHECK_FALSE(some.suspected());
+  some.on_gone(true, 1s, false);  // with data in question
+  CHECK_FALSE(some.suspected());
+  some.on_gone(true, 1s, true);
+  CHECK(some.suspected());
+  some.on_gone(true, 10min, true);
+  CHECK_FALSE(some.suspected());
+  for (int i = 0; i < 9; ++i) some.on_gone(false, 1s, true);  // our own end
+  CHECK_FALSE(some.suspected());
+}
