@@ -13,11 +13,6 @@ constexpr std::size_t head_bytes = 4096;         // what is kept of a PUBLISH th
 constexpr std::size_t waiting_max = 256 << 10;   // bytes that one side has not taken when the other is not read any more
 constexpr std::size_t gathered_bytes = 16 << 10; // good packets go to Paho together, up to so many
 constexpr Duration look_again = std::chrono::milliseconds(10);
-// Paho writes each acknowledgement by itself. While it owes this many nobody waits for a single one of them: they are read a
-// millisecond's worth at a time. (A broker with a small window waits: there each goes at once.)
-constexpr std::int64_t dense = 32;
-constexpr Duration gather_time = std::chrono::milliseconds(1);
-constexpr std::size_t ack_bytes = 4;             // of a PUBACK or PUBREC as Paho writes it
 constexpr Duration drain_max = std::chrono::seconds(5);
 constexpr Duration leave_max = std::chrono::seconds(1);
 
@@ -87,6 +82,7 @@ void Door::on_broker(BytesView chunk) {
     return end({false, 0, welcomed_ ? "connection lost" : "cannot connect: the connection was closed before a CONNACK"});
   }
   heard_ = loop_.now();
+  gather_.heard(heard_);
   const bool first = !welcomed_ && framer_.memory() == 0;
   if (first && (!asked_ || chunk[0] != std::byte{0x20})) return end({false, 0, "the broker answered CONNECT with something else"});
   if (out_.empty()) out_.reserve(chunk.size());
@@ -158,7 +154,7 @@ void Door::on_publish(const Packet& packet) {
     }
     return break_off(fault, "a PUBLISH that is none", std::move(farewell));
   }
-  if (publish.qos > 0) ++unanswered_;
+  if (publish.qos > 0) gather_.message();
   if (packet.cut_bytes == 0) return pass(packet);
   std::string payload(text_of(publish.payload.first(std::min(head_bytes, publish.payload.size()))));
   payload += mark_;
@@ -215,15 +211,16 @@ void Door::on_paho(BytesView chunk) {
   }
   if (!broker_) return;
   broker_->write(std::string(text_of(chunk)));
-  unanswered_ = std::max<std::int64_t>(0, unanswered_ - static_cast<std::int64_t>(chunk.size() / ack_bytes));
+  const Duration gathering = gather_.answered(loop_.now(), chunk.size());
   if (broker_->pending_bytes() > waiting_max) hold_paho(look_again);
-  else if (unanswered_ >= dense && !fault_ && !closed_) hold_paho(gather_time);
+  else if (gathering.count() > 0 && !fault_ && !closed_) hold_paho(gathering);
 }
 
 void Door::hold_paho(Duration wait) {
   paho_->pause();
   paho_held_ = loop_.after(wait, [this] {
     if (broker_ && broker_->pending_bytes() > waiting_max) return hold_paho(look_again);
+    gather_.over(loop_.now());
     paho_held_.reset();
     paho_->resume();
   });
@@ -277,7 +274,9 @@ void Door::close(std::function<void()> closed) {
 }
 
 void Door::leave() {
+  if (!closed_) return;
   if (!broker_ || leaving_) {
+    limit_.reset();
     const auto closed = std::exchange(closed_, nullptr);
     return closed();
   }

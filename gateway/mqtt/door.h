@@ -20,6 +20,7 @@
 #include "loop/loop.h"
 #include "mqtt/entrance.h"
 #include "mqtt/fault.h"
+#include "mqtt/gather.h"
 #include "mqtt/packet.h"
 #include "net/dial.h"
 
@@ -93,7 +94,7 @@ class Door {
   bool out_waits_ = false;        // pass_now() is posted
   bool asked_ = false, welcomed_ = false;
   bool paho_left_ = false, reported_ = false, leaving_ = false;
-  std::int64_t unanswered_ = 0;   // PUBLISHes that Paho owes an acknowledgement, about
+  Gather gather_;                 // when Paho's acknowledgements are read
   Instant heard_;                 // when the broker spoke last
   std::optional<MqttFault> fault_;
   std::string farewell_;          // for the broker, once Paho has said its last
