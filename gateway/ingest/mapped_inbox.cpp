@@ -19,7 +19,7 @@ namespace millrace {
 
 // The region, all numbers in the machine's own byte order (the file never leaves the machine):
 //   0      Header: magic, capacity, id, head, tail, and the page of what is in work
-//   4096   sessions_max Sessions: per input the last entries, to recognise redeliveries
+//   4096   sessions_max Sessions: per input the last entries, to recognise redeliveries; further inputs share them
 //   then   capacity bytes of ring
 // Positions count bytes for ever; position p lies at ring offset p % capacity. An entry is an EntryHead and the bytes of
 // input, channel and payload, padded to 8. One that would cross the end of the ring is preceded by a gap: an EntryHead
@@ -198,23 +198,22 @@ std::byte* MappedInbox::at(std::uint64_t position) const {
 
 std::uint64_t MappedInbox::id() const { return header().id; }
 
+namespace {
+
+std::uint64_t slot_name(std::string_view input) { return digest64(bytes_of(input)) | 1; }
+
+}  // namespace
+
+// Where inputs are more than slots, some share one. Two with 1,000 messages on their way each fit; of more than that the oldest
+// that come again would be stored again.
 MappedInbox::Session& MappedInbox::session_of(std::string_view input) {
   auto* sessions = reinterpret_cast<Session*>(region_.data() + header_bytes);
-  const std::uint64_t name = digest64(bytes_of(input)) | 1;
+  const std::uint64_t name = slot_name(input);
   for (std::size_t i = 0; i < sessions_max; ++i) {
+    if (sessions[i].input == 0) sessions[i].input = name;
     if (sessions[i].input == name) return sessions[i];
-    if (sessions[i].input == 0) {
-      sessions[i].input = name;
-      return sessions[i];
-    }
   }
-  // More inputs than slots: the last slot serves whoever came last; redeliveries of the others are stored again.
-  Session& last = sessions[sessions_max - 1];
-  if (last.input != name) {
-    std::memset(&last, 0, sizeof last);
-    last.input = name;
-  }
-  return last;
+  return sessions[(name >> 1) % sessions_max];
 }
 
 // The end position of the entry this one repeats; 0 when it is new.
@@ -268,7 +267,9 @@ Result<Ticket> MappedInbox::put(const Arrival& whole) {
     Session* session = nullptr;
     if (arrival.qos > 0 && arrival.packet_id != 0) {
       session = &session_of(arrival.input);
-      digest = digest64(whole.bytes, digest64(bytes_of(whole.channel)));
+      // In a slot of another's an entry is known by the input's name, too.
+      const std::uint64_t name = slot_name(arrival.input);
+      digest = digest64(whole.bytes, digest64(bytes_of(whole.channel), session->input == name ? 0 : name));
       if (arrival.duplicate) {
         if (const std::uint64_t known = known_redelivery(*session, arrival, digest)) {
           duplicates_.fetch_add(1, std::memory_order_relaxed);

@@ -171,6 +171,35 @@ TEST_CASE("inbox: a redelivery is recognised after a restart, and a repeated pac
   CHECK(inbox.duplicates() == 1);
 }
 
+TEST_CASE("inbox: redeliveries are recognised with more inputs than it has slots for, each input's own") {
+  Memory memory(1 << 20);
+  constexpr int inputs = 20, flying = 40;
+  const auto send_all = [&](MappedInbox& inbox, int from, bool duplicate) {
+    for (std::uint16_t id = 1; id <= flying; ++id) {
+      for (int i = from; i < from + inputs; ++i) {
+        const std::string name = text("input-", i);
+        Arrival a = arrival("a/b", text(id), id, duplicate);
+        a.input = name;
+        REQUIRE(inbox.put(a).ok());
+      }
+    }
+  };
+  {
+    MappedInbox inbox(memory.region(), 0);
+    send_all(inbox, 0, false);
+    CHECK(take_all(inbox).size() == inputs * flying);
+  }
+  MappedInbox inbox(memory.region(), 0);
+  CHECK(take_all(inbox).size() == inputs * flying);
+  send_all(inbox, 0, true);
+  CHECK(inbox.duplicates() == inputs * flying);
+  CHECK(take_all(inbox).empty());
+  // The same topic, identifier and payload from others: theirs, and new.
+  send_all(inbox, inputs, true);
+  CHECK(inbox.duplicates() == inputs * flying);
+  CHECK(take_all(inbox).size() == inputs * flying);
+}
+
 TEST_CASE("inbox: an old message is no proof of a redelivery: packet ids repeat") {
   Memory memory(1 << 16);
   MappedInbox inbox(memory.region(), 0);
