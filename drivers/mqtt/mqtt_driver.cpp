@@ -39,10 +39,11 @@ std::string list_of(const std::vector<std::string>& words) {
 
 }  // namespace
 
-MqttDriver::MqttDriver(Loop& loop, Rng& rng, Inbox& inbox, const ClockTrust& trust, Metrics& metrics, MqttInputConfig config,
+MqttDriver::MqttDriver(Loop& loop, Rng& rng, Inbox& inbox, Intake& intake, const ClockTrust& trust, Metrics& metrics, MqttInputConfig config,
                        std::vector<std::string> filters)
     : loop_(loop),
       inbox_(inbox),
+      intake_(intake),
       trust_(trust),
       config_(std::move(config)),
       filters_(std::move(filters)),
@@ -146,6 +147,7 @@ void MqttDriver::connected(bool session_present) {
   had_session_ = true;
   phase_ = Phase::subscribing;
   granted_.assign(filters_.size(), mqtt::unspecified_error);
+  if (config_.persistent_session) drop_left_over(session_present);
   std::vector<std::size_t> all(filters_.size());
   std::iota(all.begin(), all.end(), std::size_t{0});
   subscribe(std::move(all));
@@ -163,6 +165,23 @@ void MqttDriver::disconnected(const MqttFault& fault) {
     else LOG_WARN("input ", config_.name, ": ", trouble, "; will keep trying");
   }
   trouble_ = trouble;
+}
+
+// A filter that left the configuration stays in the session until somebody says otherwise.
+void MqttDriver::drop_left_over(bool session_present) {
+  memory_.emplace(intake_, config_.name, connection_->server(), config_.client_id);
+  if (!session_present) memory_->settle({});
+  const std::vector<std::string> left = memory_->left_over(filters_);
+  memory_->add(filters_);
+  if (left.empty()) return;
+  connection_->client().unsubscribe(left, [this, alive = alive_, left](const std::vector<int>& codes) {
+    if (!*alive || codes.empty()) return;  // asked again at the next connection
+    std::vector<std::string> stay = filters_, gone;
+    for (std::size_t i = 0; i < left.size(); ++i) (codes[i] >= 128 ? stay : gone).push_back(left[i]);
+    if (!gone.empty()) LOG_INFO("input ", config_.name, ": no longer subscribed to ", list_of(gone));
+    if (stay.size() > filters_.size()) LOG_WARN("input ", config_.name, ": the broker refuses to end ", stay.size() - filters_.size(), " old subscriptions");
+    memory_->settle(std::move(stay));
+  });
 }
 
 void MqttDriver::subscribe(std::vector<std::size_t> filters) {

@@ -12,11 +12,13 @@
 
 #include <atomic>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "base/metrics.h"
 #include "config/config.h"
 #include "decode/router.h"
+#include "drivers/mqtt/subscription_memory.h"
 #include "ingest/clock_trust.h"
 #include "ingest/driver.h"
 #include "ingest/inbox.h"
@@ -28,7 +30,8 @@ constexpr int exit_inbox_overrun = 75;  // EX_TEMPFAIL: start me again
 
 class MqttDriver final : public Driver {
  public:
-  MqttDriver(Loop& loop, Rng& rng, Inbox& inbox, const ClockTrust& trust, Metrics& metrics, MqttInputConfig config,
+  // `intake`: for what its sessions are subscribed to; payloads go to the inbox.
+  MqttDriver(Loop& loop, Rng& rng, Inbox& inbox, Intake& intake, const ClockTrust& trust, Metrics& metrics, MqttInputConfig config,
              std::vector<std::string> filters);
 
   const std::string& name() const override { return config_.name; }
@@ -44,11 +47,13 @@ class MqttDriver final : public Driver {
   void pause_soon();
   void connected(bool session_present);
   void disconnected(const MqttFault& fault);
+  void drop_left_over(bool session_present);
   void subscribe(std::vector<std::size_t> filters);
   void on_granted(const std::vector<std::size_t>& filters, const std::vector<int>& granted);
 
   Loop& loop_;
   Inbox& inbox_;
+  Intake& intake_;
   const ClockTrust& trust_;
   MqttInputConfig config_;
   std::vector<std::string> filters_;
@@ -58,6 +63,7 @@ class MqttDriver final : public Driver {
   // Only `subscribed` is up: every filter has been answered, and one was granted.
   enum class Phase : std::uint8_t { away, subscribing, subscribed };
   Phase phase_ = Phase::away;
+  std::optional<SubscriptionMemory> memory_;  // of the connected server's session
   std::vector<int> granted_;  // a reason code a filter
   std::string trouble_ = "not connected yet", refused_;
   std::unique_ptr<Timer> subscribing_;  // the broker's time to answer; then, when to ask again for what was refused

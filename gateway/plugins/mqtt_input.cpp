@@ -27,7 +27,7 @@ InputPlan plan_of(const MqttInputConfig& c) {
   plan.routes = c.routes;
   for (const std::string& server : c.servers) plan.claims.push_back(text("mqtt ", server, " ", c.client_id));
   plan.make = [c](const SouthParts& parts) -> std::unique_ptr<Driver> {
-    return std::make_unique<MqttDriver>(parts.loop, parts.rng, parts.inbox, parts.trust, parts.metrics, c, filters_of(c));
+    return std::make_unique<MqttDriver>(parts.loop, parts.rng, parts.inbox, parts.intake, parts.trust, parts.metrics, c, filters_of(c));
   };
   return plan;
 }
@@ -38,8 +38,15 @@ std::vector<InputPlan> inputs(const Config& config) {
   return plans;
 }
 
+// The inbox keeps the last messages of eight inputs, and two can share a slot without loss (ingest/mapped_inbox.cpp).
+constexpr std::size_t inputs_remembered = 16;
+
 void check(LoadedConfig& loaded) {
   const Config& config = loaded.config;
+  if (config.mqtt_inputs.size() > inputs_remembered) {
+    loaded.warnings.push_back(text(config.mqtt_inputs.size(), " inputs.mqtt share the inbox's memory of what was taken: with more than 2,000 messages on "
+                                   "their way to those of one slot, some that come again after a kill are stored twice"));
+  }
   for (const auto& input : config.mqtt_inputs) {
     for (const RouteConfig& route : input.routes) check_route(loaded, input.name, route);
     for (const auto& uplink : config.mqtt_uplinks) {

@@ -9,30 +9,19 @@
 #include "drivers/serial/serial_driver.h"
 #include "ingest/mapped_inbox.h"
 #include "loop/uv_loop.h"
+#include "tests/support/remembering_intake.h"
 
 using namespace millrace;
 using namespace std::chrono_literals;
 
 namespace {
 
-struct NoIntake final : Intake {
-  Handle attach(Peer) override { return {}; }
-  bool offer(const Arrival&) override { return false; }
-  void note_duplicate(std::string_view) override {}
-  void report(Record) override {}
-  Status put_state(std::string, Bytes) override { return {}; }
-  std::optional<Bytes> state(std::string_view) const override { return std::nullopt; }
-  std::vector<std::string> states(std::string_view) const override { return {}; }
-  Ticket commit(std::optional<Duration>) override { return 1; }
-  std::size_t room() const override { return 0; }
-};
-
 struct Stage {
   UvLoop loop;
   Rng rng{1};
   Metrics metrics;
   ClockTrust trust;
-  NoIntake intake;
+  RememberingIntake intake;
   ConnectionShares shares{100};
   std::vector<std::uint64_t> words = std::vector<std::uint64_t>(MappedInbox::region_bytes(1 << 16) / 8);
   std::span<std::byte> region{reinterpret_cast<std::byte*>(words.data()), words.size() * 8};
@@ -70,7 +59,7 @@ const std::pair<const char*, Make> drivers[] = {
        config.servers = {"mqtt://127.0.0.1:1"};
        config.client_id = "contract";
        config.persistent_session = false;
-       return std::make_unique<MqttDriver>(stage.loop, stage.rng, *stage.inbox, stage.trust, stage.metrics, config, std::vector<std::string>{"a/#"});
+       return std::make_unique<MqttDriver>(stage.loop, stage.rng, *stage.inbox, stage.intake, stage.trust, stage.metrics, config, std::vector<std::string>{"a/#"});
      }},
     {"mqtt_endpoint",  // an address that is none of this machine's: nothing to listen on
      [](Stage& stage) -> std::unique_ptr<Driver> {

@@ -5,6 +5,7 @@
 
 #include "drivers/mqtt/mqtt_driver.h"
 #include "ingest/mapped_inbox.h"
+#include "tests/support/remembering_intake.h"
 #include "tests/support/scripted_broker.h"
 
 using namespace millrace;
@@ -49,6 +50,12 @@ std::string good_answer(std::uint8_t version, const Packet& packet) {
   switch (packet.type) {
     case PacketType::connect: return connack(version);
     case PacketType::subscribe: return suback(version, subscribe_id(packet, version), "\1");
+    case PacketType::unsubscribe: {
+      Subscribe unsubscribe;
+      REQUIRE(parse_subscribe(packet, version, unsubscribe).ok());
+      put_suback(PacketType::unsuback, unsubscribe.packet_id, std::string(1, '\0'), version, bytes);
+      return bytes;
+    }
     case PacketType::pubrec:
       if (!parse_ack(packet, version, ack).ok()) return bytes;  // of what we sent with identifier 0
       put_ack(PacketType::pubrel, ack.packet_id, success, version, bytes);
@@ -63,6 +70,7 @@ struct Site {
   Rng rng{1};
   Metrics metrics;
   ClockTrust trust;
+  RememberingIntake intake;
   std::vector<std::uint64_t> words = std::vector<std::uint64_t>(MappedInbox::region_bytes(1 << 18) / 8);
   std::span<std::byte> region{reinterpret_cast<std::byte*>(words.data()), words.size() * 8};
   std::unique_ptr<MappedInbox> inbox;
@@ -114,7 +122,7 @@ struct Input {
   }
   ~Input() { stop(); }
   MqttDriver& start() {
-    driver = std::make_unique<MqttDriver>(site.loop, site.rng, *site.inbox, site.trust, site.metrics, config, filters_);
+    driver = std::make_unique<MqttDriver>(site.loop, site.rng, *site.inbox, site.intake, site.trust, site.metrics, config, filters_);
     REQUIRE(driver->start().ok());
     return *driver;
   }
@@ -394,6 +402,51 @@ TEST_CASE("mqtt input: whatever a broker sends, nothing false is taken, and the 
   }
   CHECK(std::count(neighbour.broker.heard.begin(), neighbour.broker.heard.end(), PacketType::connect) == 1);
   for (Played& one : played) one.input->stop();
+}
+
+TEST_CASE("mqtt input: a filter that left the configuration leaves the session that stays") {
+  for (const std::uint8_t version : {std::uint8_t{5}, std::uint8_t{4}}) {
+    CAPTURE(static_cast<int>(version));
+    Site site;
+    Input input(site, "input", version), neighbour(site, "neighbour", version, {"a/#", "b/#"});
+    bool session = false, answers = true;
+    std::vector<std::string> ended, elsewhere;
+    for (Input* one : {&input, &neighbour}) {
+      one->config.persistent_session = true;
+      auto& here = one == &input ? ended : elsewhere;
+      one->broker.answer = [&, version](const Packet& packet) {
+        if (packet.type == PacketType::connect) return connack(version, session);
+        if (packet.type != PacketType::unsubscribe) return good_answer(version, packet);
+        // Identifier, with MQTT 5 no properties, and one filter behind its length.
+        here.emplace_back(text_of(packet.body.subspan(version == 5 ? 5 : 4)));
+        return answers ? good_answer(version, packet) : std::string();
+      };
+    }
+    neighbour.start();
+    // The gateway after a reload or a restart, until it is subscribed and has ended so many subscriptions in all.
+    const auto live = [&](std::vector<std::string> filters, std::size_t expected) {
+      input.filters_ = std::move(filters);
+      input.start();
+      REQUIRE(site.run_until([&] { return input.driver->healthy() && ended.size() >= expected; }));
+      site.run_until([] { return false; }, 20ms);
+      input.stop();
+    };
+    live({"a/#", "b/#"}, 0);
+    session = true;
+    answers = false;  // and dies before the broker has answered
+    live({"b/#"}, 1);
+    answers = true;
+    live({"b/#"}, 2);
+    live({"b/#"}, 2);
+    CHECK(ended == std::vector<std::string>{"a/#", "a/#"});
+    session = false;  // a new one has nothing to be ended
+    live({"c/#"}, 2);
+    session = true;
+    live({"b/#"}, 3);
+    CHECK(ended.size() == 3);
+    CHECK(ended.back() == "c/#");
+    CHECK(elsewhere.empty());
+  }
 }
 
 TEST_CASE("mqtt input: a message that can never fit leaves its head, the neighbour's and the next are whole") {

@@ -2,6 +2,7 @@
 // in 3.1.1 too; and a gateway that died in the middle of the handshake goes on with it without losing or doubling anything.
 #include "drivers/mqtt/mqtt_driver.h"
 #include "ingest/mapped_inbox.h"
+#include "tests/support/remembering_intake.h"
 #include "tests/support/scripted_broker.h"
 
 using namespace millrace;
@@ -43,6 +44,7 @@ TEST_CASE("mqtt driver, QoS 2: in the inbox before PUBREC; after a death neither
     const std::span<std::byte> region{reinterpret_cast<std::byte*>(words.data()), words.size() * 8};
     MappedInbox::format(region, 1);
     MappedInbox inbox{region, 0};
+    RememberingIntake intake;
 
     ScriptedBroker broker(loop);
     bool second_life = false;
@@ -88,7 +90,7 @@ TEST_CASE("mqtt driver, QoS 2: in the inbox before PUBREC; after a death neither
       config.client_id = "qos2";
       config.version = version;
       config.qos = 2;
-      MqttDriver driver(loop, rng, inbox, trust, metrics, config, {"a/#"});
+      MqttDriver driver(loop, rng, inbox, intake, trust, metrics, config, {"a/#"});
       REQUIRE(driver.start().ok());
       const auto limit = loop.after(10s, [&] { loop.stop(); });
       loop.run();

@@ -51,7 +51,7 @@ struct PahoClient::Shared : std::enable_shared_from_this<PahoClient::Shared>, ::
   std::set<std::uint16_t> taken;  // QoS 2 messages that put() took and message_arrived() will bring again; on Paho's thread
   std::atomic<bool> given_up{false};  // nobody waits for this client any more
 
-  // A SUBSCRIBE on its way: what Paho carries as the context of its callbacks, for as long as the client lives.
+  // A SUBSCRIBE or UNSUBSCRIBE on its way: what Paho carries as the context of its callbacks, for as long as the client lives.
   struct FilterRequest {
     Shared* self;
     std::uint64_t request;
@@ -141,7 +141,7 @@ struct PahoClient::Shared : std::enable_shared_from_this<PahoClient::Shared>, ::
     }
     deliver(arrived);
   }
-  // The SUBACK for one filter; nothing: the request failed.
+  // The SUBACK or UNSUBACK for one filter; nothing: the request failed.
   void subscribed(const FilterRequest& filter, std::optional<int> code) {
     on_loop([request = filter.request, index = filter.index, code](Shared& self) { self.filter_answered(request, index, code); });
   }
@@ -212,26 +212,30 @@ struct PahoClient::Shared : std::enable_shared_from_this<PahoClient::Shared>, ::
 
   // One SUBSCRIBE a filter. A SUBACK for several is told by Paho C in a list without its length (3.1.1), and a failure among
   // them as a success; with one filter a packet there is one code, and no packet above what a broker takes unless its filter is.
-  int subscribe_one(const std::string& filter, const Subscription& how, FilterRequest& request) {
+  int ask_one(const std::string& filter, const std::optional<Subscription>& how, FilterRequest& request) {
     MQTTAsync_responseOptions response = MQTTAsync_responseOptions_initializer;
-    static constexpr auto request_of = [](void* context) -> FilterRequest& { return *static_cast<FilterRequest*>(context); };
+    static constexpr auto answered = [](void* context, std::optional<int> code) {
+      const auto& of = *static_cast<FilterRequest*>(context);
+      of.self->subscribed(of, code);
+    };
     response.context = &request;
     if (options.version == 5) {
-      response.subscribeOptions.noLocal = how.no_local;
-      response.subscribeOptions.retainHandling = how.retained_on_new_only ? 1 : 0;  // section 3.8.3.1
-      response.onSuccess5 = [](void* context, MQTTAsync_successData5* data) {
-        request_of(context).self->subscribed(request_of(context), static_cast<int>(data->reasonCode));
-      };
+      response.subscribeOptions.noLocal = how && how->no_local;
+      response.subscribeOptions.retainHandling = how && how->retained_on_new_only ? 1 : 0;  // section 3.8.3.1
+      response.onSuccess5 = [](void* context, MQTTAsync_successData5* data) { answered(context, static_cast<int>(data->reasonCode)); };
       response.onFailure5 = [](void* context, MQTTAsync_failureData5* data) {
-        request_of(context).self->subscribed(request_of(context), data->reasonCode >= 128 ? std::optional<int>(data->reasonCode) : std::nullopt);
+        answered(context, data->reasonCode >= 128 ? std::optional<int>(data->reasonCode) : std::nullopt);
       };
     } else {
-      response.onSuccess = [](void* context, MQTTAsync_successData* data) { request_of(context).self->subscribed(request_of(context), data->alt.qos); };
+      // An UNSUBACK of 3.1.1 says nothing.
+      if (how) response.onSuccess = [](void* context, MQTTAsync_successData* data) { answered(context, data->alt.qos); };
+      else response.onSuccess = [](void* context, MQTTAsync_successData*) { answered(context, 0); };
       response.onFailure = [](void* context, MQTTAsync_failureData* data) {
-        request_of(context).self->subscribed(request_of(context), data->code == 128 ? std::optional<int>(128) : std::nullopt);
+        answered(context, data->code == 128 ? std::optional<int>(128) : std::nullopt);
       };
     }
-    return MQTTAsync_subscribe(c_client(*client), filter.c_str(), how.qos, &response);
+    return how ? MQTTAsync_subscribe(c_client(*client), filter.c_str(), how->qos, &response)
+               : MQTTAsync_unsubscribe(c_client(*client), filter.c_str(), &response);
   }
 
   // Paho C copies all it is given, but the pointer to `this`: it is used until the client is destroyed.
@@ -308,7 +312,7 @@ void PahoClient::connect() {
       [] {});
 }
 
-void PahoClient::subscribe(std::vector<std::string> filters, Subscription how, std::function<void(std::vector<int>)> done) {
+void PahoClient::ask(std::vector<std::string> filters, std::optional<Subscription> how, Answered done) {
   const std::uint64_t request = shared_->next_request++;
   shared_->subscribes.emplace(request, Shared::Subscribing{std::vector<int>(filters.size()), filters.size(), std::move(done)});
   loop_.run_blocking(
@@ -317,9 +321,9 @@ void PahoClient::subscribe(std::vector<std::string> filters, Subscription how, s
         for (std::size_t i = 0; i < filters.size() && !shared->given_up; ++i) {
           auto& filter = shared->filter_requests.emplace_back(Shared::FilterRequest{shared.get(), request, i});
           // Header, identifier, no properties, filter with its length, options.
-          if (5 + 2 + 1 + 2 + filters[i].size() + 1 > how.packet_max) {
+          if (how && 5 + 2 + 1 + 2 + filters[i].size() + 1 > how->packet_max) {
             shared->subscribed(filter, mqtt::packet_too_large);
-          } else if (!shared->client || shared->subscribe_one(filters[i], how, filter) != MQTTASYNC_SUCCESS) {
+          } else if (!shared->client || shared->ask_one(filters[i], how, filter) != MQTTASYNC_SUCCESS) {
             return shared->subscribed(filter, std::nullopt);
           }
         }

@@ -78,7 +78,10 @@ class PahoClient {
     bool no_local = false, retained_on_new_only = false;
     std::uint32_t packet_max = UINT32_MAX;  // that the broker takes
   };
-  void subscribe(std::vector<std::string> filters, Subscription how, std::function<void(std::vector<int> granted)> done);
+  using Answered = std::function<void(std::vector<int> codes)>;
+  void subscribe(std::vector<std::string> filters, Subscription how, Answered done) { ask(std::move(filters), how, std::move(done)); }
+  // Likewise; below 128 the broker sends nothing more for a filter.
+  void unsubscribe(std::vector<std::string> filters, Answered done) { ask(std::move(filters), std::nullopt, std::move(done)); }
   // `done` runs exactly once: with 0 (or 16, no subscribers) when the broker has it, a reason code of 128 and more when it
   // refused, -1 when the connection failed first. (The simulator's fleet publishes; the uplink has mqtt/publish_client.h.)
   void publish(std::string topic, std::shared_ptr<const Bytes> payload, int qos, std::function<void(int reason_code)> done);
@@ -87,6 +90,7 @@ class PahoClient {
 
  private:
   struct Shared;
+  void ask(std::vector<std::string> filters, std::optional<Subscription> how, Answered done);
   Loop& loop_;
   std::shared_ptr<Shared> shared_;
 };
