@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "base/bytes.h"
+#include "base/file_stamp.h"
 #include "base/logger.h"
 #include "base/text.h"
 
@@ -22,10 +23,11 @@ Access::Access(Loop& loop, const EndpointConfig& config) : loop_(loop), config_(
   resting_ = false;
 }
 
-// What cannot be read leaves the users as they were: a file that is being written must not lock everybody out.
+// What cannot be read, or has no user that counts, leaves the users as they were: a file that is being written, or was spoilt,
+// must not lock everybody out.
 void Access::read_file() {
   if (config_.users_file.empty()) return;
-  std::string stamp = users_file_stamp(config_.users_file);
+  std::string stamp = file_stamp(config_.users_file);  // none: while there is no file, which its input then waits for
   if (stamp == stamp_) return;
   stamp_ = std::move(stamp);
   changed_at_ = loop_.now();
@@ -37,8 +39,8 @@ void Access::read_file() {
   Users& users = read.value();
   for (std::size_t i = 0; i < std::min(users.faults.size(), faults_told); ++i) LOG_ERROR("input ", config_.name, ": ", users.faults[i]);
   if (users.faults.size() > faults_told) LOG_ERROR("input ", config_.name, ": and ", users.faults.size() - faults_told, " more lines of ", config_.users_file);
-  if (users.empty_file && !users_.hashes.empty()) {
-    LOG_ERROR("input ", config_.name, ": ", config_.users_file, " is empty; the users stay as they were (a line \"# no users\" says that there are none)");
+  if (const Status judged = judge_users(users, config_.users_file); !judged.ok() && !users_.hashes.empty()) {
+    LOG_ERROR("input ", config_.name, ": users_file: ", judged.detail(), "; the users stay as they were");
     return;
   }
   users_ = std::move(users);

@@ -76,7 +76,7 @@ class Access {
   Users users_;
   std::vector<const std::string*> stand_ins_;  // the hashes of users_
   std::string stand_in_;                       // where there are none
-  std::string stamp_ = "never read";
+  std::string stamp_;
   Instant changed_at_;
   bool resting_ = false;  // a change waits for `rest_for`
   Digest key_;

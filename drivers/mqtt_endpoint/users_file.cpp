@@ -69,6 +69,17 @@ Result<Users> read_users_file(const std::string& path) {
   return users;
 }
 
+Status judge_users(const Users& users, const std::string& path) {
+  if (users.empty_file) return {Code::unavailable, text(path, ": it is empty (a line \"# no users\" says that there are none)")};
+  if (users.hashes.empty() && !users.faults.empty()) return {Code::invalid, text("no line of it is a user: ", users.faults.front())};
+  return {};
+}
+
+Status look_at_users(const std::string& path) {
+  const auto users = read_users_file(path);
+  return users.ok() ? judge_users(users.value(), path) : users.status();
+}
+
 Status change_users_file(const std::string& named, const std::string& user, const std::string& hash) {
   if (user.empty() || user.size() > 256 || trim(user) != user || user.find_first_of(":#\n\r") != std::string::npos || !good_utf8(user)) {
     return {Code::invalid, "a user's name has 1 to 256 characters of UTF-8, none of them : # or a line's end, and no space at its ends"};
@@ -103,12 +114,6 @@ Status change_users_file(const std::string& named, const std::string& user, cons
   }
   if (content.size() > users_file_max) return {Code::full, text(path, " would be larger than ", format_size(static_cast<double>(users_file_max)))};
   return replace_file(path, content, mode);
-}
-
-std::string users_file_stamp(const std::string& path) {
-  struct stat info {};
-  if (::stat(path.c_str(), &info) != 0) return "";
-  return text(info.st_dev, ":", info.st_ino, ":", info.st_size, ":", info.st_mtim.tv_sec, ".", info.st_mtim.tv_nsec, ":", info.st_ctim.tv_sec, ".", info.st_ctim.tv_nsec);
 }
 
 }  // namespace millrace

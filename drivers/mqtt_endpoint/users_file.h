@@ -22,12 +22,13 @@ struct Users {
 
 // Fails where the file cannot be read, is larger than users_file_max, or can be read by everybody.
 Result<Users> read_users_file(const std::string& path);
+// Whether somebody could come in by it: it can be read, is not empty, and has a good line, or says with a comment that there is
+// nobody. One that is wholly bad is half written, or another kind of file.
+Status look_at_users(const std::string& path);
+// The same of a file that was read.
+Status judge_users(const Users& users, const std::string& path);
 // Puts a user's hash into the file, replacing what was there; an empty hash removes the user. Other lines stay as they are.
 // The file is replaced whole and synced; it is made with mode 0600. Who changes it at the same time waits.
 Status change_users_file(const std::string& path, const std::string& user, const std::string& hash);
-
-// What tells one content of the file from the next; empty while there is no file. Size and times alone would miss a file of
-// an image whose times are all 0, and one that was put in another's place.
-std::string users_file_stamp(const std::string& path);
 
 }  // namespace millrace

@@ -2,70 +2,43 @@
 
 #include <arpa/inet.h>
 #include <mbedtls/asn1.h>
-#include <mbedtls/error.h>
 #include <mbedtls/md.h>
 #include <mbedtls/oid.h>
 #include <mbedtls/pk.h>
 #include <mbedtls/ssl.h>
+#include <mbedtls/version.h>
 #include <mbedtls/x509_crt.h>
-#include <sys/stat.h>
+#if MBEDTLS_VERSION_NUMBER >= 0x03060000
+#include <psa/crypto.h>
+#endif
 
 #include <algorithm>
-#include <chrono>
 #include <cstring>
 #include <optional>
-#include <tuple>
 
 #include "base/check.h"
+#include "base/file_stamp.h"
 #include "base/files.h"
 #include "base/label.h"
 #include "base/logger.h"
-#include "base/rng.h"
 #include "base/text.h"
 #include "config/secret.h"
+#include "net/certificate_mbedtls.h"
+#include "net/handshake_watch.h"
+#include "net/tls_failure.h"
 #include "net/tls_tickets.h"
 
 namespace millrace {
 namespace {
 
+#ifdef MBEDTLS_SSL_PROTO_TLS1_3
+constexpr bool with_tls13 = true;
+#else
+constexpr bool with_tls13 = false;
+#endif
 constexpr const char* system_store = "/etc/ssl/certs/ca-certificates.crt";
+constexpr bool speaks_tls13 = MBEDTLS_VERSION_NUMBER >= 0x03060000 && with_tls13;
 constexpr WallTime build_time{std::int64_t{MILLRACE_BUILD_TIME} * 1'000'000};
-
-int random_bytes(void*, unsigned char* out, std::size_t size) {
-  fill_from_kernel(out, size);
-  return 0;
-}
-
-std::string words_of(int rc) {
-  char words[160] = {};
-  mbedtls_strerror(rc, words, sizeof words);
-  return words;
-}
-
-using Moment = std::tuple<int, int, int, int, int, int>;
-Moment moment_of(const mbedtls_x509_time& t) { return {t.year, t.mon, t.day, t.hour, t.min, t.sec}; }
-Moment moment_of(WallTime time) {
-  using namespace std::chrono;
-  const sys_time<microseconds> at{microseconds(time.us)};
-  const auto day = floor<days>(at);
-  const year_month_day date(day);
-  const hh_mm_ss clock(floor<seconds>(at - day));
-  return {static_cast<int>(date.year()), static_cast<int>(static_cast<unsigned>(date.month())), static_cast<int>(static_cast<unsigned>(date.day())),
-          static_cast<int>(clock.hours().count()), static_cast<int>(clock.minutes().count()), static_cast<int>(clock.seconds().count())};
-}
-
-// iPAddress names (RFC 5280, section 4.2.1.6), which mbedTLS 2.28 does not compare by itself.
-bool is_for_address(const mbedtls_x509_crt& cert, const std::string& address) {
-  unsigned char wanted[16];
-  std::size_t size = 0;
-  if (::inet_pton(AF_INET, address.c_str(), wanted) == 1) size = 4;
-  else if (::inet_pton(AF_INET6, address.c_str(), wanted) == 1) size = 16;
-  for (const mbedtls_x509_sequence* name = &cert.subject_alt_names; name; name = name->next) {
-    const bool ip = name->buf.tag == (MBEDTLS_ASN1_CONTEXT_SPECIFIC | 7);
-    if (ip && name->buf.len == size && std::equal(wanted, wanted + size, name->buf.p)) return true;
-  }
-  return false;
-}
 
 bool is_address(const std::string& host) {
   unsigned char ignored[16];
@@ -114,6 +87,15 @@ TlsPeer peer_of(const mbedtls_x509_crt* cert) {
   return {};
 }
 
+// What the peer said last: an alert is level and description (RFC 8446, section 6).
+std::uint8_t last_alert(const mbedtls_ssl_context& ssl) {
+#if MBEDTLS_VERSION_MAJOR >= 3
+  return ssl.MBEDTLS_PRIVATE(in_msg)[1];
+#else
+  return ssl.in_msg[1];
+#endif
+}
+
 const mbedtls_x509_crt* peer_certificate(const mbedtls_ssl_session& session) {
 #if MBEDTLS_VERSION_MAJOR >= 3
   return session.MBEDTLS_PRIVATE(peer_cert);
@@ -125,11 +107,29 @@ const mbedtls_x509_crt* peer_certificate(const mbedtls_ssl_session& session) {
 // How long a certificate is good from `now` on; nothing where it is not.
 std::optional<std::int64_t> seconds_left(const mbedtls_x509_crt& cert, WallTime wall) {
   const WallTime now = std::max(wall, build_time);
-  if (moment_of(now) > moment_of(cert.valid_to) || moment_of(now) < moment_of(cert.valid_from)) return std::nullopt;
-  using namespace std::chrono;
-  const mbedtls_x509_time& to = cert.valid_to;
-  const sys_days day = year_month_day(year(to.year), month(static_cast<unsigned>(to.mon)), std::chrono::day(static_cast<unsigned>(to.day)));
-  return duration_cast<seconds>(day.time_since_epoch()).count() + to.hour * 3600 + to.min * 60 + to.sec - now.us / 1'000'000;
+  const Certificate one = certificate_of(cert);
+  if (now > one.to || now < one.from) return std::nullopt;
+  return (one.to.us - now.us) / 1'000'000;
+}
+
+// TLS 1.2, and as a client 1.3 where the library has it. As a server 1.2 alone: resumption over restarts is by our own tickets,
+// which are RFC 5077's.
+void allow_versions(mbedtls_ssl_config& config, [[maybe_unused]] int endpoint) {
+#if MBEDTLS_VERSION_NUMBER >= 0x03060000
+  mbedtls_ssl_conf_min_tls_version(&config, MBEDTLS_SSL_VERSION_TLS1_2);
+  mbedtls_ssl_conf_max_tls_version(&config, speaks_tls13 && endpoint == MBEDTLS_SSL_IS_CLIENT ? MBEDTLS_SSL_VERSION_TLS1_3 : MBEDTLS_SSL_VERSION_TLS1_2);
+#else
+  mbedtls_ssl_conf_min_version(&config, MBEDTLS_SSL_MAJOR_VERSION_3, MBEDTLS_SSL_MINOR_VERSION_3);
+  mbedtls_ssl_conf_max_version(&config, MBEDTLS_SSL_MAJOR_VERSION_3, MBEDTLS_SSL_MINOR_VERSION_3);
+#endif
+}
+
+// TLS 1.3 of mbedTLS computes by its PSA interface, which wants to be begun.
+Status begin_psa() {
+#if MBEDTLS_VERSION_NUMBER >= 0x03060000
+  if (psa_crypto_init() != PSA_SUCCESS) return {Code::unavailable, "the cryptography cannot be begun (PSA)"};
+#endif
+  return {};
 }
 
 // What both sides are made of. Streams hold it while they live.
@@ -138,7 +138,9 @@ struct Identity {
   mbedtls_x509_crt own, trusted;
   mbedtls_pk_context key;
   Loop& loop;
-  std::string address;  // the peer must be this; empty: a name, which mbedTLS checks, or anybody
+  std::string host;       // who the peer must be, a name or an address; empty: anybody
+  std::string ca_path;    // where `trusted` is from
+  std::string complaint;  // about the certificates that were judged last, in words
 
   explicit Identity(Loop& l) : loop(l) {
     mbedtls_ssl_config_init(&config);
@@ -156,28 +158,29 @@ struct Identity {
   Identity& operator=(const Identity&) = delete;
 
   Status trust(const std::string& path) {
+    ca_path = path;
     const int rc = mbedtls_x509_crt_parse_file(&trusted, path.c_str());
-    if (rc < 0) return {Code::invalid, text(path, ": ", words_of(rc))};
+    if (rc < 0) return {Code::invalid, text(path, ": ", words_of_mbedtls(rc))};
     return {};  // rc > 0: some certificates of a store are of kinds that are not known here
   }
 
   Status show(const std::string& cert, const SecretRef& key_file) {
-    if (const int rc = mbedtls_x509_crt_parse_file(&own, cert.c_str()); rc != 0) return {Code::invalid, text(cert, ": ", rc < 0 ? words_of(rc) : "some of it is no certificate")};
+    if (const int rc = mbedtls_x509_crt_parse_file(&own, cert.c_str()); rc != 0) return {Code::invalid, text(cert, ": ", rc < 0 ? words_of_mbedtls(rc) : "some of it is no certificate")};
     if (Status status = check_secret(key_file); !status.ok()) return status;
     const auto path = secret_path(key_file);
     if (!path.ok()) return path.status();
 #if MBEDTLS_VERSION_MAJOR >= 3
-    const int rc = mbedtls_pk_parse_keyfile(&key, path.value().c_str(), nullptr, random_bytes, nullptr);
+    const int rc = mbedtls_pk_parse_keyfile(&key, path.value().c_str(), nullptr, random_for_mbedtls, nullptr);
 #else
     const int rc = mbedtls_pk_parse_keyfile(&key, path.value().c_str(), nullptr);
 #endif
-    if (rc != 0) return {Code::invalid, text(path.value(), ": ", words_of(rc))};
+    if (rc != 0) return {Code::invalid, text(path.value(), ": ", words_of_mbedtls(rc))};
 #if MBEDTLS_VERSION_MAJOR >= 3
-    if (mbedtls_pk_check_pair(&own.pk, &key, random_bytes, nullptr) != 0) return {Code::invalid, text(path.value(), " is not the key of ", cert)};
+    if (mbedtls_pk_check_pair(&own.pk, &key, random_for_mbedtls, nullptr) != 0) return {Code::invalid, text(path.value(), " is not the key of ", cert)};
 #else
     if (mbedtls_pk_check_pair(&own.pk, &key) != 0) return {Code::invalid, text(path.value(), " is not the key of ", cert)};
 #endif
-    if (const int set = mbedtls_ssl_conf_own_cert(&config, &own, &key); set != 0) return {Code::invalid, text(cert, ": ", words_of(set))};
+    if (const int set = mbedtls_ssl_conf_own_cert(&config, &own, &key); set != 0) return {Code::invalid, text(cert, ": ", words_of_mbedtls(set))};
     return {};
   }
 
@@ -198,24 +201,50 @@ struct Identity {
   }
 
   Status begin(int endpoint) {
+    if (Status status = begin_psa(); !status.ok()) return status;
     const int rc = mbedtls_ssl_config_defaults(&config, endpoint, MBEDTLS_SSL_TRANSPORT_STREAM, MBEDTLS_SSL_PRESET_DEFAULT);
-    if (rc != 0) return {Code::invalid, words_of(rc)};
-    mbedtls_ssl_conf_min_version(&config, MBEDTLS_SSL_MAJOR_VERSION_3, MBEDTLS_SSL_MINOR_VERSION_3);
-    mbedtls_ssl_conf_max_version(&config, MBEDTLS_SSL_MAJOR_VERSION_3, MBEDTLS_SSL_MINOR_VERSION_3);
-    mbedtls_ssl_conf_rng(&config, random_bytes, nullptr);
+    if (rc != 0) return {Code::invalid, words_of_mbedtls(rc)};
+    allow_versions(config, endpoint);
+    mbedtls_ssl_conf_rng(&config, random_for_mbedtls, nullptr);
     mbedtls_ssl_conf_verify(&config, verify, this);
     return {};
   }
 
-  // Runs for each certificate of the peer's chain, after mbedTLS's own checks.
+  // Runs for each certificate of the peer's chain, the topmost first, after mbedTLS's own checks. Dates and names are judged
+  // here: by the later of wall clock and build, and by our policy (net/certificate.h).
   static int verify(void* context, mbedtls_x509_crt* cert, int depth, std::uint32_t* flags) {
-    const auto* self = static_cast<const Identity*>(context);
-    const Moment now = moment_of(std::max(self->loop.wall(), build_time));
-    *flags &= ~static_cast<std::uint32_t>(MBEDTLS_X509_BADCERT_EXPIRED | MBEDTLS_X509_BADCERT_FUTURE);
-    if (now > moment_of(cert->valid_to)) *flags |= MBEDTLS_X509_BADCERT_EXPIRED;
-    if (now < moment_of(cert->valid_from)) *flags |= MBEDTLS_X509_BADCERT_FUTURE;
-    if (depth == 0 && !self->address.empty() && !is_for_address(*cert, self->address)) *flags |= MBEDTLS_X509_BADCERT_CN_MISMATCH;
+    auto* self = static_cast<Identity*>(context);
+    const Certificate one = certificate_of(*cert);
+    const WallTime now = std::max(self->loop.wall(), build_time);
+    *flags &= ~static_cast<std::uint32_t>(MBEDTLS_X509_BADCERT_EXPIRED | MBEDTLS_X509_BADCERT_FUTURE | MBEDTLS_X509_BADCERT_CN_MISMATCH);
+    if (now > one.to) *flags |= MBEDTLS_X509_BADCERT_EXPIRED;
+    if (now < one.from) *flags |= MBEDTLS_X509_BADCERT_FUTURE;
+    const Status judged = depth == 0 && !self->host.empty() ? judge_server(one, self->host) : Status{};
+    if (!judged.ok()) *flags |= MBEDTLS_X509_BADCERT_OTHER;
+    if (*flags != 0) self->complain(one, depth, *flags, now, judged.detail(), *cert);
     return 0;
+  }
+
+  void complain(const Certificate& one, int depth, std::uint32_t flags, WallTime now, const std::string& judged, const mbedtls_x509_crt& cert) {
+    const auto add = [this](const std::string& words) { complaint += (complaint.empty() ? "" : "; ") + words; };
+    const std::string who = depth == 0 ? "it" : text("the CA certificate \"", one.subject, "\"");
+    if (flags & MBEDTLS_X509_BADCERT_EXPIRED) add(text(who, " expired on ", format_time(one.to), "; it is ", format_time(now), " here"));
+    if (flags & MBEDTLS_X509_BADCERT_FUTURE) add(text(who, " is valid from ", format_time(one.from), " on only; it is ", format_time(now), " here: is the clock right?"));
+    if (flags & MBEDTLS_X509_BADCERT_NOT_TRUSTED) {
+      char issuer[512] = {};
+      (void)mbedtls_x509_dn_gets(issuer, sizeof issuer, &cert.issuer);
+      add(text("its issuer \"", static_cast<const char*>(issuer), "\" is no CA of ", ca_path));
+    }
+    if (!judged.empty()) add(judged);
+    constexpr std::uint32_t said = MBEDTLS_X509_BADCERT_EXPIRED | MBEDTLS_X509_BADCERT_FUTURE | MBEDTLS_X509_BADCERT_NOT_TRUSTED | MBEDTLS_X509_BADCERT_OTHER |
+                                   MBEDTLS_X509_BADCERT_CN_MISMATCH;
+    const std::uint32_t rest = flags & ~said & ~(judged.empty() ? 0u : std::uint32_t{MBEDTLS_X509_BADCERT_BAD_KEY});
+    if (rest == 0) return;
+    char info[512] = {};
+    mbedtls_x509_crt_verify_info(info, sizeof info, "", rest);
+    std::string words(trim(info));
+    std::replace(words.begin(), words.end(), '\n', ' ');
+    add(words);
   }
 };
 
@@ -230,10 +259,11 @@ class TlsStream final : public Stream {
     mbedtls_ssl_free(&ssl_);
   }
 
-  Status set_up(const std::string& host) {
-    if (const int rc = mbedtls_ssl_setup(&ssl_, &identity_->config); rc != 0) return {Code::unavailable, words_of(rc)};
+  Status set_up(bool serves, const std::string& host) {
+    serves_ = serves;
+    if (const int rc = mbedtls_ssl_setup(&ssl_, &identity_->config); rc != 0) return {Code::unavailable, words_of_mbedtls(rc)};
     if (!host.empty()) {
-      if (const int rc = mbedtls_ssl_set_hostname(&ssl_, host.c_str()); rc != 0) return {Code::invalid, words_of(rc)};
+      if (const int rc = mbedtls_ssl_set_hostname(&ssl_, host.c_str()); rc != 0) return {Code::invalid, words_of_mbedtls(rc)};
     }
     mbedtls_ssl_set_bio(&ssl_, this, send, receive, nullptr);
     return {};
@@ -300,7 +330,13 @@ class TlsStream final : public Stream {
 
   void arrived(BytesView chunk) {
     if (over_) return;
-    if (chunk.empty()) return fail(Code::unavailable, "the connection was closed");
+    if (chunk.empty()) {
+      if (handshaken_) return fail({});
+      TlsFailure failure = what_failed(0);
+      failure.closed = true;
+      return fail(tell(failure));
+    }
+    if (!handshaken_ && !serves_) watch_.push(chunk);
     if (held_.empty()) {
       in_ = chunk;
     } else {
@@ -319,8 +355,16 @@ class TlsStream final : public Stream {
     while (!paused_ && !over_) {
       const int rc = mbedtls_ssl_read(&ssl_, reinterpret_cast<unsigned char*>(plain), sizeof plain);
       if (rc == MBEDTLS_ERR_SSL_WANT_READ || rc == MBEDTLS_ERR_SSL_WANT_WRITE) break;
+#ifdef MBEDTLS_ERR_SSL_RECEIVED_NEW_SESSION_TICKET
+      if (rc == MBEDTLS_ERR_SSL_RECEIVED_NEW_SESSION_TICKET) {  // TLS 1.3 brings them behind the handshake
+        if (after_handshake) after_handshake(ssl_);
+        continue;
+      }
+#endif
       if (rc <= 0) {
-        fail(Code::unavailable, rc == 0 || rc == MBEDTLS_ERR_SSL_PEER_CLOSE_NOTIFY ? "closed" : words_of(rc));
+        // In TLS 1.3 a server judges our certificate when for us the handshake is over, and the end of a stream has no words.
+        if (rc == MBEDTLS_ERR_SSL_FATAL_ALERT_MESSAGE && !serves_) LOG_WARN("TLS: ", identity_->host, ": ", tell(what_failed(rc)).detail());
+        fail({});
         return false;
       }
       if (received_) {
@@ -343,6 +387,7 @@ class TlsStream final : public Stream {
 
   bool shake_hands() {
     const Instant begun = loop_.now();
+    identity_->complaint.clear();  // one stream at a time is in here, and judges within this call
     const int rc = mbedtls_ssl_handshake(&ssl_);
     if (took) took(loop_.now() - begun);
     flush();
@@ -352,23 +397,17 @@ class TlsStream final : public Stream {
     }
     const std::uint32_t flags = mbedtls_ssl_get_verify_result(&ssl_);
     if (rc != 0) {
-      std::string why = words_of(rc);
-      const bool judged = flags != 0 && flags != UINT32_MAX && rc == MBEDTLS_ERR_X509_CERT_VERIFY_FAILED;
-      if (judged) {
-        char info[512] = {};
-        mbedtls_x509_crt_verify_info(info, sizeof info, "", flags);
-        why = "certificate: " + std::string(trim(info));
-        std::replace(why.begin(), why.end(), '\n', ' ');
-      }
-      const bool refused = rc == MBEDTLS_ERR_SSL_FATAL_ALERT_MESSAGE;
-      if (refused) why = "the peer refused the handshake (a certificate of ours?)";
-      fail(judged ? Code::invalid : Code::unavailable, why);
+      TlsFailure failure = what_failed(rc);
+      failure.flags = flags;
+      fail(tell(failure));
       return false;
     }
     // Where certificates are optional, none is fine and a bad one is not.
     constexpr auto none = static_cast<std::uint32_t>(MBEDTLS_X509_BADCERT_MISSING | MBEDTLS_X509_BADCERT_SKIP_VERIFY);
     if ((flags & ~none) != 0) {
-      fail(Code::invalid, "the peer's certificate is not good");
+      TlsFailure failure = what_failed(rc);
+      failure.flags = flags & ~none;
+      fail(tell(failure));
       return false;
     }
     handshaken_ = true;
@@ -378,12 +417,25 @@ class TlsStream final : public Stream {
     return *alive && !over_;
   }
 
+  TlsFailure what_failed(int rc) {
+    TlsFailure failure;
+    failure.we_serve = serves_;
+    failure.error = rc;
+    if (rc == MBEDTLS_ERR_SSL_FATAL_ALERT_MESSAGE) failure.alert = last_alert(ssl_);
+    failure.certificate = identity_->complaint;
+    failure.asked_for_ours = watch_.certificate_requested();
+    failure.showed_ours = identity_->own.raw.p != nullptr;
+    failure.tls13 = speaks_tls13;
+    failure.host = identity_->host;
+    return failure;
+  }
+
   // The end: before the handshake the owner hears it through `ready`, afterwards as the end of the stream.
-  void fail(Code code, const std::string& why) {
+  void fail(const Status& why) {
     over_ = true;
     flush();
     if (const auto ready = std::exchange(ready_, nullptr)) {
-      ready({code, "TLS: " + why}, {});
+      ready({why.code(), "TLS: " + why.detail()}, {});
     } else if (received_) {
       const auto received = received_;
       received({});
@@ -399,7 +451,8 @@ class TlsStream final : public Stream {
   BytesView in_;
   Bytes held_;
   std::string out_;
-  bool handshaken_ = false, paused_ = false, over_ = false;
+  HandshakeWatch watch_;
+  bool serves_ = false, handshaken_ = false, paused_ = false, over_ = false;
   std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
 };
 
@@ -441,18 +494,6 @@ struct TlsServer::Context : Identity {
 
 TlsServer::~TlsServer() = default;
 
-namespace {
-std::string stamp_of(const std::vector<std::string>& paths) {
-  std::string stamp;
-  for (const std::string& path : paths) {
-    struct stat info {};
-    if (!path.empty() && ::stat(path.c_str(), &info) == 0) stamp += text(info.st_dev, ":", info.st_ino, ":", info.st_size, ":", info.st_mtim.tv_sec, ".", info.st_mtim.tv_nsec,
-                                                                         ":", info.st_ctim.tv_sec, ".", info.st_ctim.tv_nsec, ";");
-  }
-  return stamp;
-}
-}  // namespace
-
 Result<std::shared_ptr<TlsServer::Context>> TlsServer::load() const {
   auto context = std::make_shared<Context>(loop_);
   if (Status status = context->begin(MBEDTLS_SSL_IS_SERVER); !status.ok()) return status;
@@ -474,16 +515,20 @@ Result<std::unique_ptr<TlsServer>> TlsServer::make(Loop& loop, TlsServerOptions 
   auto context = server->load();
   if (!context.ok()) return context.status();
   server->context_ = std::move(context).value();
-  server->stamp_ = stamp_of({server->options_.cert, secret_path(server->options_.key).ok() ? secret_path(server->options_.key).value() : "", server->options_.client_ca});
+  server->stamp_ = server->stamp();
   return server;
+}
+
+std::string TlsServer::stamp() const {
+  const auto key = secret_path(options_.key);
+  return text(file_stamp(options_.cert), ";", key.ok() ? file_stamp(key.value()) : "", ";", file_stamp(options_.client_ca));
 }
 
 // Certificates rotate: what changed on disk counts for the next connection. What cannot be used leaves the old ones.
 void TlsServer::look_at_files() {
-  const auto key = secret_path(options_.key);
-  const std::string stamp = stamp_of({options_.cert, key.ok() ? key.value() : "", options_.client_ca});
-  if (stamp == stamp_) return;
-  stamp_ = stamp;
+  std::string now = stamp();
+  if (now == stamp_) return;
+  stamp_ = std::move(now);
   auto context = load();
   if (!context.ok()) {
     LOG_ERROR("TLS: the certificates on disk changed and cannot be used: ", context.status().detail(), "; the old ones stay");
@@ -497,7 +542,7 @@ std::unique_ptr<Stream> TlsServer::accept(std::unique_ptr<Stream> raw, TlsReady 
   look_at_files();
   auto stream = std::make_unique<TlsStream>(loop_, std::move(raw), context_, std::move(ready));
   stream->took = options_.handshake_took;
-  MILLRACE_CHECK(stream->set_up("").ok());  // fails for want of memory only
+  MILLRACE_CHECK(stream->set_up(true, "").ok());  // fails for want of memory only
   return stream;
 }
 
@@ -536,12 +581,11 @@ std::function<Result<std::shared_ptr<TlsClient::Credentials>>()> TlsClient::load
 
 Result<std::unique_ptr<Stream>> TlsClient::connect(std::unique_ptr<Stream> raw, const std::string& host, std::shared_ptr<Credentials> credentials,
                                                    TlsReady ready) {
-  // An address has no name to check or to send (RFC 6066, section 3): verify() compares it.
-  const bool address = is_address(host);
-  if (address) credentials->address = host;
+  credentials->host = host;
+  const bool address = is_address(host);  // which is not sent (RFC 6066, section 3)
   const std::string policy = credentials->policy_digest;
   auto stream = std::make_unique<TlsStream>(loop_, std::move(raw), std::move(credentials), std::move(ready));
-  if (Status status = stream->set_up(address ? "" : host); !status.ok()) return status;
+  if (Status status = stream->set_up(false, address ? "" : host); !status.ok()) return status;
   // The server's certificate is not looked at again in a resumed handshake: who trusts others by now, or meets a certificate
   // that has expired since, begins anew.
   const mbedtls_x509_crt* peer = resumption_->host == host && resumption_->policy == policy ? peer_certificate(resumption_->session) : nullptr;

@@ -45,6 +45,7 @@ class TlsServer {
   struct Context;
   TlsServer(Loop& loop, TlsServerOptions options) : loop_(loop), options_(std::move(options)) {}
   Result<std::shared_ptr<Context>> load() const;
+  std::string stamp() const;
   void look_at_files();
 
   Loop& loop_;

@@ -81,10 +81,11 @@ def listening(port):
 
 
 class Process:
-    def __init__(self, arguments, log, env=None):
+    def __init__(self, arguments, log, env=None, stdin=None):
         self.log = Path(log)
         self.file = open(self.log, "ab")
-        self.process = subprocess.Popen(arguments, stdout=self.file, stderr=subprocess.STDOUT, env={**os.environ, **(env or {})})
+        self.process = subprocess.Popen(arguments, stdout=self.file, stderr=subprocess.STDOUT, stdin=stdin,
+                                        env={**os.environ, **(env or {})})
 
     def stop(self, how=signal.SIGTERM, seconds=15):
         if self.process.poll() is None:
@@ -95,6 +96,8 @@ class Process:
                 self.process.kill()
                 self.process.wait()
         self.file.close()
+        if self.process.stdin:
+            self.process.stdin.close()
         return self.process.returncode
 
     def text(self):

@@ -215,6 +215,25 @@ void set_times(const std::string& path, time_t seconds) {
 
 }  // namespace
 
+TEST_CASE("users file: one that is spoilt altogether, or emptied, leaves the users as they were; one line that is good counts") {
+  Gate gate;
+  gate.write(line_of("press-1", "sesame"));
+  gate.open();
+  for (const char* spoilt : {"", "press-1\npress-2\n", "<html>\nnot: here\n</html>\n", "press-1:$6$x$y\n"}) {
+    CAPTURE(spoilt);
+    gate.write(spoilt);
+    CHECK_FALSE(look_at_users(gate.path).ok());
+    CHECK(gate.lets_in("press-1", "sesame"));
+  }
+  gate.write("press-1\n" + line_of("press-2", "sesame"));
+  CHECK(look_at_users(gate.path).ok());
+  CHECK(gate.lets_in("press-2", "sesame"));
+  CHECK_FALSE(gate.lets_in("press-1", "sesame"));
+  gate.write("# no users\n");
+  CHECK(look_at_users(gate.path).ok());
+  CHECK_FALSE(gate.lets_in("press-2", "sesame"));
+}
+
 TEST_CASE("users file: there may be thousands of users, and the last is let in, changed and taken out like the first") {
   Gate gate;
   const std::string hash = hash_password("sesame", 1);

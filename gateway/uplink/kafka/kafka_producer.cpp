@@ -3,10 +3,13 @@
 #include <librdkafka/rdkafka.h>
 
 #include <algorithm>
+#include <cstdio>
 
+#include "base/host_port.h"
 #include "base/logger.h"
 #include "base/text.h"
 #include "config/secret.h"
+#include "net/certificate.h"
 #include "uplink/kafka/kafka_errors.h"
 
 namespace millrace {
@@ -31,6 +34,23 @@ void log_it(const rd_kafka_t*, int, const char* facility, const char* line) { LO
 
 // Within the time that connecting may take, so that whoever waits for that hears why there is no connection.
 Duration lookup_time(const KafkaUplinkConfig& config) { return config.connect_timeout * 3 / 4; }
+
+// Our policy for servers (net/certificate.h) after OpenSSL's own, on librdkafka's threads: OpenSSL would look at a common name,
+// which the other clients do not. `broker`: "host:port".
+int judge_broker(rd_kafka_t*, const char* broker, std::int32_t, int* error, int depth, const char* certificate, std::size_t size, char* why, std::size_t why_size,
+                 void*) {
+  constexpr int by_application = 50;  // X509_V_ERR_APPLICATION_VERIFICATION
+  if (*error != 0) return 0;
+  if (depth > 0) return 1;
+  std::string_view name(broker);
+  if (const std::size_t at = name.find("://"); at != std::string_view::npos) name.remove_prefix(at + 3);
+  const auto where = parse_host_port(name.substr(0, name.find('/')), 9092);
+  const Status judged = where.ok() ? judge_server(bytes_of({certificate, size}), where.value().host) : where.status();
+  if (judged.ok()) return 1;
+  *error = by_application;
+  std::snprintf(why, why_size, "%s", judged.detail().c_str());
+  return 0;
+}
 
 // The settings that producers and readers share. Null when something is refused: `why` says what.
 rd_kafka_conf_t* common_conf(const KafkaUplinkConfig& config, KafkaNames& names, std::string& why) {
@@ -59,6 +79,7 @@ rd_kafka_conf_t* common_conf(const KafkaUplinkConfig& config, KafkaNames& names,
       if (auto path = secret_path(config.tls.key); path.ok()) set("ssl.key.location", path.value());
     }
     set("enable.ssl.certificate.verification", "true");
+    rd_kafka_conf_set_ssl_cert_verify_cb(conf, judge_broker);
     set("ssl.endpoint.identification.algorithm", "https");  // the certificate must also name the host
   }
   if (sasl) {

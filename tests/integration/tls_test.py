@@ -1,0 +1,175 @@
+#!/usr/bin/python3
+"""One policy for certificates, whichever library speaks TLS: each case is tried on every client against `openssl s_server`, and
+what is refused is told as what it is. The policy is in packaging/docs/tls.md."""
+import subprocess
+import sys
+import unittest
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "support"))
+from testsite import Process, Site, free_port, listening, wait_for
+
+# A client joins by one line: its section, with a server, a CA and what else there is.
+CLIENTS = {
+    "uplinks.mqtt": 'servers = ["mqtts://@host@:@port@"]',
+    "uplinks.kafka": 'servers = ["@host@:@port@"]\ntls = true',
+    "inputs.mqtt": 'servers = ["mqtts://@host@:@port@"]\n[[inputs.mqtt.routes]]\ntopic = "a/{device}"',
+}
+OPENSSL = {"uplinks.kafka"}  # those that do not speak by mbedTLS
+# The MQTT input still speaks by Paho, which has a policy of its own.
+OTHER_POLICY = {"inputs.mqtt"}
+
+SAN_IP, SAN_HOST = "subjectAltName=IP:127.0.0.1", "subjectAltName=DNS:localhost"
+# name: host, key, extensions of the leaf, what is different; whether it is good; what the clients of mbedTLS say
+CASES = {
+    "an address among the names": ("127.0.0.1", "ec", SAN_IP, {}, True, ""),
+    "a name among the names": ("localhost", "ec", SAN_HOST, {}, True, ""),
+    "RSA of 2048 bits": ("127.0.0.1", "rsa:2048", SAN_IP, {}, True, ""),
+    "serverAuth": ("127.0.0.1", "ec", SAN_IP + "\nextendedKeyUsage=serverAuth", {}, True, ""),
+    "both uses": ("127.0.0.1", "ec", SAN_IP + "\nextendedKeyUsage=clientAuth,serverAuth", {}, True, ""),
+    "the address as a name": ("127.0.0.1", "ec", "subjectAltName=DNS:127.0.0.1", {}, False, "it is for DNS:127.0.0.1, not for 127.0.0.1"),
+    "a wildcard for an address": ("127.0.0.1", "ec", "subjectAltName=DNS:*.0.0.1", {}, False, "it is for DNS:*.0.0.1, not for 127.0.0.1"),
+    "a common name alone, for an address": ("127.0.0.1", "ec", "", {"cn": "127.0.0.1"}, False, "no subject alternative name"),
+    "a common name alone, for a name": ("localhost", "ec", "", {"cn": "localhost"}, False, "no subject alternative name"),
+    "another host's": ("localhost", "ec", "subjectAltName=DNS:elsewhere.example,IP:127.0.0.1", {}, False, "it is for DNS:elsewhere.example, IP:127.0.0.1, not for localhost"),
+    "RSA of 1024 bits": ("127.0.0.1", "rsa:1024", SAN_IP, {}, False, "1024 bits"),
+    "clientAuth alone": ("127.0.0.1", "ec", SAN_IP + "\nextendedKeyUsage=clientAuth", {}, False, "serverAuth"),
+    "any use": ("127.0.0.1", "ec", SAN_IP + "\nextendedKeyUsage=anyExtendedKeyUsage", {}, False, "serverAuth"),
+    "expired": ("127.0.0.1", "ec", SAN_IP, {"days": -1}, False, "it expired on "),
+    "of another CA": ("127.0.0.1", "ec", SAN_IP, {"ca": "other"}, False, 'its issuer "CN=other" is no CA of '),
+}
+
+
+def openssl(folder, *arguments):
+    subprocess.run(["openssl", *arguments], cwd=folder, check=True, capture_output=True, timeout=30)
+
+
+class Tls(Site):
+    def setUp(self):
+        super().setUp()
+        self.pki = self.folder / "pki"
+        self.pki.mkdir()
+        for ca in ("ca", "other"):
+            self.ca(ca)
+
+    def ca(self, name, more=()):
+        openssl(self.pki, "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-keyout", f"{name}.key", "-out", f"{name}.pem",
+                "-days", "90", "-subj", f"/CN={name}", "-addext", "keyUsage=critical,keyCertSign,cRLSign", *more)
+
+    def certify(self, name, key, extensions, cn="server", ca="ca", days=90):
+        kind = ["-newkey", key] if key.startswith("rsa") or key == "ed25519" else ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"]
+        openssl(self.pki, "req", *kind, "-nodes", "-keyout", f"{name}.key", "-out", f"{name}.csr", "-subj", f"/CN={cn}")
+        (self.pki / f"{name}.ext").write_text("basicConstraints=CA:FALSE\n" + extensions + "\n")
+        openssl(self.pki, "x509", "-req", "-in", f"{name}.csr", "-CA", f"{ca}.pem", "-CAkey", f"{ca}.key", "-CAcreateserial", "-days", str(days), "-extfile",
+                f"{name}.ext", "-out", f"{name}.pem")
+
+    def server(self, name, *more):
+        port = free_port()
+        process = Process(["openssl", "s_server", "-accept", f"127.0.0.1:{port}", "-cert", f"{self.pki}/{name}.pem", "-key", f"{self.pki}/{name}.key", "-cipher",
+                           "DEFAULT@SECLEVEL=0", *more], self.folder / f"server-{port}.log", stdin=subprocess.PIPE)  # at the end of its input it ends
+        process.port = port
+        self.processes.append(process)
+        wait_for(lambda: listening(port) or process.process.poll() is not None, f"{name} listens")
+        return process
+
+    def check_online(self, client, host, port, more=""):
+        """What `check --online` says of this one client."""
+        section = CLIENTS[client].replace("@host@", host).replace("@port@", str(port))
+        side, kind = client.split(".")
+        extra = f'tls_ca = "{self.pki}/ca.pem"\nconnect_timeout = "1s"\n' + more
+        first, _, rest = section.partition("\n[[")
+        path = self.folder / f"{kind}-{port}.toml"
+        path.write_text(f'[gateway]\nruntime_dir = "{self.run_folder}"\n[log]\npath = "{self.folder}/log"\n[[{client}]]\nname = "it"\n{first}\n{extra}\n'
+                        + (f"[[{rest}\n" if rest else ""))
+        done = self.command("check", "--online", config=path)
+        self.assertIn("The configuration is good", done.stdout, done.stderr)
+        return [line for line in done.stdout.splitlines() if line.startswith(("BAD", "?", "good"))]
+
+    def test_one_policy(self):
+        for number, (name, (host, key, extensions, different, good, words)) in enumerate(CASES.items()):
+            self.certify(f"case{number}", key, extensions, **different)
+
+        def attempt(job):
+            number, client = job
+            host = list(CASES.values())[number][0]
+            server = self.server(f"case{number}")
+            said = self.check_online(client, host, server.port)
+            server.stop()
+            return "CIPHER is" in server.text(), said
+
+        jobs = [(number, client) for number in range(len(CASES)) for client in CLIENTS if client not in OTHER_POLICY]
+        with ThreadPoolExecutor(4) as pool:
+            outcomes = dict(zip(jobs, pool.map(attempt, jobs)))
+        for number, (name, (host, key, extensions, different, good, words)) in enumerate(CASES.items()):
+            for client in CLIENTS:
+                if client in OTHER_POLICY:
+                    continue
+                with self.subTest(case=name, client=client):
+                    taken, said = outcomes[(number, client)]
+                    self.assertEqual(taken, good, said)
+                    if not good and client not in OPENSSL:
+                        self.assertIn("TLS: certificate: ", said[0])
+                        self.assertIn(words, said[0])
+
+    def uplink_says(self, server, more=""):
+        return " ".join(self.check_online("uplinks.mqtt", "127.0.0.1", server.port, more))
+
+    def test_what_a_server_refuses_is_told_as_what_it_is(self):
+        self.certify("server", "ec", SAN_IP)
+        self.certify("ed", "ed25519", SAN_IP)
+        self.certify("client", "ec", "extendedKeyUsage=clientAuth", cn="client")
+        self.certify("stranger", "ec", "extendedKeyUsage=clientAuth", cn="client", ca="other")
+        for name in ("client", "stranger"):
+            (self.pki / f"{name}.key").chmod(0o600)
+        demand = ("-Verify", "1", "-verify_return_error", "-CAfile", f"{self.pki}/ca.pem", "-tls1_2")
+        said = self.uplink_says(self.server("server", "-tls1_3"))
+        self.assertTrue("speaks only TLS 1.3, this build up to 1.2" in said or "no CONNACK in time" in said, said)  # by the library
+        said = self.uplink_says(self.server("ed", "-tls1_2"))
+        self.assertIn("not Ed25519", said)
+        self.assertNotIn("our certificate", said)
+        self.assertIn("demands a client certificate, and none is configured", self.uplink_says(self.server("server", *demand)))
+        shown = 'tls_cert = "{0}/{1}.pem"\ntls_key_file = "{0}/{1}.key"'
+        said = self.uplink_says(self.server("server", *demand), shown.format(self.pki, "stranger"))
+        self.assertIn("refused our certificate (tls_cert)", said)
+        self.assertIn("no CONNACK in time", self.uplink_says(self.server("server", *demand), shown.format(self.pki, "client")))
+
+    def test_name_constraints_that_cannot_be_checked(self):
+        """A CA below ours may certify for one domain only. mbedTLS cannot hold it to that, so it is refused, with the reason."""
+        openssl(self.pki, "req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-keyout", "sub.key", "-out", "sub.csr", "-subj", "/CN=sub")
+        (self.pki / "sub.ext").write_text("basicConstraints=critical,CA:TRUE\nnameConstraints=critical,permitted;DNS:example.org\n")
+        openssl(self.pki, "x509", "-req", "-in", "sub.csr", "-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial", "-days", "90", "-extfile", "sub.ext", "-out", "sub.pem")
+        self.certify("leaf", "ec", SAN_IP, ca="sub")
+        said = self.uplink_says(self.server("leaf", "-cert_chain", f"{self.pki}/sub.pem", "-tls1_2"))
+        self.assertIn("BAD", said)
+        self.assertIn("name constraints?", said)
+
+    def test_a_person_must_act_is_said_and_measured(self):
+        """An endless wait for a better certificate is not "connection lost": status, journal and metric say who must act."""
+        self.certify("server", "ec", SAN_IP, days=-1)
+        server = self.server("server", "-tls1_2")
+        gateway = self.gateway(self.config(free_port(), server.port, scheme="mqtts", uplink=f'tls_ca = "{self.pki}/ca.pem"'))
+        wait_for(lambda: "uplink central: TLS: certificate: it expired on" in gateway.text(), "the reason is in the journal")
+        self.assertIn("(somebody must act)", gateway.text())
+        self.assertIn("somebody must act", next(u["state"] for u in self.status()["uplinks"] if u["name"] == "central"))
+
+    def test_certificates_are_watched(self):
+        """One of ours that ends soon is told and measured; garbage in its place is told without waiting for a device, and costs none."""
+        self.certify("server", "ec", SAN_IP, days=6)
+        (self.pki / "server.key").chmod(0o600)
+        port = free_port()
+        endpoint = (f'[[inputs.mqtt_endpoint]]\nname = "door"\nlisten = "127.0.0.1:{port}"\nanonymous = true\ntls_cert = "{self.pki}/server.pem"\n'
+                    f'tls_key_file = "{self.pki}/server.key"\n[[inputs.mqtt_endpoint.routes]]\ntopic = "a/{{device}}"\n')
+        gateway = self.gateway(self.config(free_port(), free_port(), gateway='clock = "trust"', more=endpoint))
+        wait_for(lambda: 'input door: tls_cert: ' in gateway.text() and 'the certificate "CN=server" expires on ' in gateway.text(), "it is told")
+        left = self.metric("millrace_cert_expiry_seconds", 'input="door",key="tls_cert"')
+        self.assertTrue(5 * 86400 < left < 6 * 86400, left)
+        (self.pki / "server.pem").write_text("-----BEGIN CERTIFICATE-----\nno such thing")
+        wait_for(lambda: "input door: tls_cert: the file changed and cannot be used" in gateway.text(), "garbage is told", 20)
+        subprocess.run(["mosquitto_pub", "-h", "127.0.0.1", "-p", str(port), "--cafile", f"{self.pki}/ca.pem", "-q", "1", "-t", "a/d1", "-m", '{"v":1}'], check=True, timeout=20)
+        self.certify("server", "ec", SAN_IP, days=90)
+        wait_for(lambda: self.metric("millrace_cert_expiry_seconds", 'input="door",key="tls_cert"') > 80 * 86400, "the new one is seen", 20)
+
+
+if __name__ == "__main__":
+    unittest.main(verbosity=2)
