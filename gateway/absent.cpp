@@ -14,6 +14,20 @@ std::string absent_state(const std::string& name) { return "absent." + name; }
 
 }  // namespace
 
+std::uint64_t bytes_kept_for(const SqliteLog& log, const std::string& consumer) {
+  double sum = 0;
+  const auto segments = log.segments();
+  for (const Lane lane : all_lanes) {
+    double records = 0, bytes = 0;
+    for (const SegmentInfo& segment : segments) {
+      records += static_cast<double>(segment.lanes[static_cast<std::size_t>(lane)].records);
+      bytes += static_cast<double>(segment.lanes[static_cast<std::size_t>(lane)].bytes);
+    }
+    if (records > 0) sum += static_cast<double>(log.ledger(consumer, lane).unsettled()) * bytes / records;
+  }
+  return static_cast<std::uint64_t>(sum);
+}
+
 bool AbsentUplinks::forget_due() {
   std::set<std::string> absent;
   for (std::string& name : log_.absent_consumers()) absent.insert(std::move(name));
@@ -58,7 +72,7 @@ std::vector<AbsentUplinks::Absent> AbsentUplinks::list() const {
     if (name.front() == '@' || uplinks_.find(name)) continue;
     const auto since = log_.state(absent_state(name));
     const std::int64_t since_us = since ? std::strtoll(std::string(text_of(*since)).c_str(), nullptr, 10) : loop_.wall().us;
-    all.push_back({name, count, {since_us + to_us(forget_after_)}});
+    all.push_back({name, count, bytes_kept_for(log_, name), {since_us + to_us(forget_after_)}});
   }
   return all;
 }
@@ -66,7 +80,8 @@ std::vector<AbsentUplinks::Absent> AbsentUplinks::list() const {
 void AbsentUplinks::tell(const std::string& only) const {
   for (const Absent& absent : list()) {
     if (absent.records == 0 || (!only.empty() && absent.name != only)) continue;
-    LOG_WARN("uplink ", absent.name, ": not in the configuration; the log keeps ", absent.records, " records for it until ", format_time(absent.until),
+    LOG_WARN("uplink ", absent.name, ": not in the configuration; the log keeps ", absent.records, " records (about ",
+             format_size(static_cast<double>(absent.bytes)), ") for it until ", format_time(absent.until),
              " (log.forget_after). They go out when an uplink of this name is back, not under another name; `millrace uplink forget ", absent.name, "` gives them up");
   }
 }

@@ -12,11 +12,15 @@
 
 namespace millrace {
 
+// What the records take that a consumer has not settled in a log, by what those of their lanes take there on the average.
+std::uint64_t bytes_kept_for(const SqliteLog& log, const std::string& consumer);
+
 class AbsentUplinks {
  public:
   struct Absent {
     std::string name;
     std::uint64_t records = 0;
+    std::uint64_t bytes = 0;  // about
     WallTime until;  // then it is forgotten
   };
 

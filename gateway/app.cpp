@@ -201,10 +201,9 @@ int App::run() {
       else part.driver().resume();
     });
   });
-  if (Status status = start_faces(); !status.ok()) {
-    LOG_ERROR(status.detail());
-    return exit_config;
-  }
+  scrape_ = metrics_.before_scrape([this] { report_->update_metrics(); });
+  listen_http();
+  listen_control();
   loop_.on_signal(SIGTERM, [this] { begin_stop(); });
   loop_.on_signal(SIGINT, [this] { begin_stop(); });
   pipeline_->start([this] { started(); });
@@ -226,6 +225,7 @@ void App::make_parts() {
   inputs.may_start = [this](const InputPlan& plan) { return ready_ && !uplinks_->holds_stopping(plan.claims); };
   inputs.removed = [this](const std::string& name) { metrics_.retire("input", name); };
   inputs.stopped = [this] { go_on(); };
+  inputs.missing = [](const InputPlan& plan) { return missing_of(plan.needs); };
   inputs_ = std::make_unique<Inputs>(loop_, std::move(inputs));
   Uplinks::Rules uplinks;
   uplinks.kind = "uplink";
@@ -236,12 +236,14 @@ void App::make_parts() {
     absent_->tell(name);
   };
   uplinks.stopped = [this] { go_on(); };
+  uplinks.missing = [](const UplinkPlan& plan) { return missing_of(plan.needs); };
   uplinks_ = std::make_unique<Uplinks>(loop_, std::move(uplinks));
   for (const auto& leftover : leftovers_) {
     leftover->begin([this](const UplinkPlan& plan, Log& log) { return make_uplink(plan, log); },
                     [this, from = leftover.get()](const UplinkPlan& plan) { return may_start(plan, from); },
                     [this] { look_at_leftovers(); });
   }
+  certificates_ = std::make_unique<CertificateWatch>(metrics_);
   absent_ = std::make_unique<AbsentUplinks>(loop_, *log_, leftovers_, *uplinks_, config_.log.forget_after);
   report_ = std::make_unique<SelfReport>(SelfReport::Sources{config_, loop_, metrics_, trust_, clock_, *log_, leftovers_, *pipeline_, *inbox_, *inputs_,
                                                              *uplinks_, *absent_, newer_beside_, descriptor_limit_});
@@ -313,12 +315,19 @@ void App::beat_watchdog() {
 
 // ---- faces ----------------------------------------------------------------------------------------------------------
 
-Status App::start_faces() {
-  scrape_ = metrics_.before_scrape([this] { report_->update_metrics(); });
-  listen_http();
+void App::listen_control() {
+  control_timer_.reset();
+  if (stopping_) return;
   auto control = ControlServer::listen(loop_, config_.gateway.runtime_dir + "/control.sock");
-  if (!control.ok()) return control.status();
+  if (!control.ok()) {
+    if (std::exchange(control_trouble_, control.status().detail()) != control.status().detail()) {
+      LOG_ERROR("control socket: ", control.status().detail(), "; commands cannot talk to this gateway, everything else goes on; will keep trying");
+    }
+    control_timer_ = loop_.after(listen_again_in, [this] { listen_control(); });
+    return;
+  }
   control_ = std::move(control).value();
+  if (!std::exchange(control_trouble_, {}).empty()) LOG_INFO("control socket: commands can talk to this gateway");
   control_->add("status", false, [this](const ControlRequest&, ControlServer::Reply reply) { reply(report_->status_json(ready_ && !stopping_)); });
   log_commands_ = std::make_unique<LogCommands>(*log_, *folder_, [this](Sequence number, const Record& letter, std::function<void(Status)> done) {
     retry_letter(number, letter, std::move(done));
@@ -337,7 +346,6 @@ Status App::start_faces() {
     look_at_leftovers();
     reply(R"({"ok":true})");
   });
-  return {};
 }
 
 // Another process may hold the port for a while, an address not be there yet: readings are collected meanwhile.
@@ -431,9 +439,16 @@ void App::retry_letter(Sequence number, const Record& record_of_letter, std::fun
 
 // ---- the daily round, reload and stop -------------------------------------------------------------------------------
 
+// What is in use, and what a part waits for that is there already.
+void App::look_at_certificates() {
+  certificates_->want(certificates_of(config_));
+  certificates_->look(loop_.wall(), trust_.trusted());
+}
+
 void App::look_after() {
   look_timer_ = loop_.after(look_after_every, [this] { look_after(); });
   look_at_clock();
+  look_at_certificates();
   if (absent_->forget_due()) look_at_leftovers();
 }
 
@@ -466,6 +481,7 @@ Status App::reload() {
     LOG_ERROR("reload: nothing was changed");
     return {Code::invalid, errors};
   }
+  for (const std::string& warning : loaded.warnings) LOG_WARN(warning);
   Config& fresh = loaded.config;
   for (const auto& [differs, what] : {std::pair{!(fresh.gateway == config_.gateway), "[gateway]"}, std::pair{!(fresh.log == config_.log), "[log]"},
                                       std::pair{!(fresh.windows == config_.windows), "[[windows]]"},
@@ -480,6 +496,7 @@ Status App::reload() {
   share_descriptors();
   const std::size_t changed = want();
   go_on();
+  look_at_certificates();
   LOG_INFO("reload: ", changed, " inputs and uplinks changed");
   return {};
 }

@@ -7,6 +7,7 @@
 
 #include "absent.h"
 #include "base/files.h"
+#include "certificate_watch.h"
 #include "ingest/mapped_inbox.h"
 #include "leftover.h"
 #include "log/sqlite_log.h"
@@ -50,8 +51,8 @@ class App {
   bool may_start(const UplinkPlan& plan, const Leftover* from) const;
   std::unique_ptr<UplinkPart> make_uplink(const UplinkPlan& plan, Log& log);
   void look_at_leftovers();
-  Status start_faces();
   void listen_http();
+  void listen_control();
   void share_descriptors();
   void started();
   void beat_watchdog();
@@ -63,6 +64,7 @@ class App {
   std::string names_of_stopping_uplinks() const;
   void look_after();
   void look_at_clock();
+  void look_at_certificates();
   void retry_letter(Sequence number, const Record& letter, std::function<void(Status)> done);
   HttpResponse http(const std::string& path);
 
@@ -86,15 +88,16 @@ class App {
   std::unique_ptr<Uplinks> uplinks_;
   std::unique_ptr<AbsentUplinks> absent_;
   std::unique_ptr<SelfReport> report_;
+  std::unique_ptr<CertificateWatch> certificates_;
   std::unique_ptr<LogCommands> log_commands_;
   std::unique_ptr<HttpServer> http_;
   std::unique_ptr<ControlServer> control_;
-  std::unique_ptr<Timer> http_timer_, look_timer_, watchdog_timer_, stop_timer_, step_timer_;
+  std::unique_ptr<Timer> http_timer_, control_timer_, look_timer_, watchdog_timer_, stop_timer_, step_timer_;
   Metrics::Hook scrape_;
   bool ready_ = false, stopping_ = false, reload_when_ready_ = false;
   bool abandoned_ = false;  // something did not stop: it may still call back, so nothing of ours is destroyed
   std::size_t descriptor_limit_ = 0;
-  std::string http_trouble_;
+  std::string http_trouble_, control_trouble_;
   std::string metrics_text_;
   Instant metrics_made_{};
 };

@@ -48,6 +48,7 @@ void Leftover::begin(Make make, std::function<bool(const UplinkPlan&)> may_start
   };
   rules.removed = [this](const std::string&) { changed_(); };
   rules.stopped = [this] { changed_(); };
+  rules.missing = [](const UplinkPlan& plan) { return missing_of(plan.needs); };
   uplinks_ = std::make_unique<Uplinks>(loop_, std::move(rules));
   look();
 }

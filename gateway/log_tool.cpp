@@ -1,13 +1,20 @@
 #include "log_tool.h"
 
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
 #include <cstdio>
 #include <cstdlib>
+#include <map>
 
 #include "app.h"
 #include "base/logger.h"
 #include "base/text.h"
 #include "base/utf8.h"
+#include "cli/answers.h"
 #include "log/salvage.h"
+#include "log/segment.h"
 #include "log/state_file.h"
 #include "log_commands.h"
 #include "record/batch.h"
@@ -228,13 +235,38 @@ int salvage_file(const std::string& path) {
   return exit_ok;
 }
 
+std::string absent_in_stopped_log(const Config& config) {
+  struct stat info {};
+  // Whoever opens a log leaves files of his in it: that is for its owner only.
+  if (::stat(config.log.path.c_str(), &info) != 0 || info.st_uid != ::geteuid()) return {};
+  const auto names = open_folder(config.log.path)->list();
+  if (!names.ok() || std::ranges::none_of(names.value(), [](const std::string& name) { return segment_id(name).has_value(); })) return {};
+  set_log_level(Level::error);
+  LogSession session(config);
+  const auto stat = session.ask("log.stat", {});
+  if (!stat.ok()) return {};
+  std::map<std::string, std::uint64_t> kept;
+  for (const auto& consumer : objects_in(stat.value(), "consumers")) {
+    const std::string& name = consumer.at("consumer");
+    const auto is = [&name](const auto& uplink) { return uplink.name == name; };
+    if (name.front() == '@' || std::ranges::any_of(config.mqtt_uplinks, is) || std::ranges::any_of(config.kafka_uplinks, is)) continue;
+    kept[name] += std::strtoull(consumer.at("unsettled").c_str(), nullptr, 10);
+  }
+  std::string lines;
+  for (const auto& [name, records] : kept) {
+    if (records == 0) continue;
+    lines += text("warning: uplink ", name, " left the configuration: the log keeps ", records, " records for it, ", format_duration(config.log.forget_after),
+                  " from when the daemon missed it first (log.forget_after)\n");
+  }
+  return lines;
+}
+
 int log_tool(const Arguments& arguments, const Config& config) {
   set_log_level(Level::error);  // what the log says on opening is for the daemon's journal
   LogSession session(config);
   const std::string& command = arguments.command;
-  if (command == "log.cat") return print_records(session, arguments, arguments.lane.empty() ? "raw" : arguments.lane, false, stdout);
   if (command == "dlq.ls") return list_letters(session, arguments);
-  if (command == "log.export") return export_records(session, arguments);
+  if (command == "log.cat" || command == "log.export") return export_records(session, arguments);
   if (command == "log.backup") return backup(session, arguments);
   if (command == "log.forget") return show(arguments, session.ask(command, {{"device", arguments.device}, {"before", arguments.before}}, true));
   const std::string number = arguments.number == 0 ? "" : text(arguments.number);

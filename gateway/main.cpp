@@ -4,14 +4,15 @@
 #include <cstdlib>
 #include <exception>
 #include <iterator>
-#include <map>
 
 #include "app.h"
 #include "base/descriptors.h"
 #include "base/json.h"
 #include "base/logger.h"
 #include "base/text.h"
+#include "cli/answers.h"
 #include "cli/arguments.h"
+#include "check_files.h"
 #include "cli/capacity.h"
 #include "cli/disk_warnings.h"
 #include "config/descriptor_needs.h"
@@ -52,26 +53,12 @@ int run(const Arguments& arguments) {
   return app.run();
 }
 
-// A value of a flat or nested JSON answer by its name: enough for the few numbers `check` wants.
-double number_in(const std::string& json, const std::string& name) {
-  const std::size_t at = json.find("\"" + name + "\":");
-  return at == std::string::npos ? 0 : std::strtod(json.c_str() + at + name.size() + 3, nullptr);
-}
-
-// The daemon's flat objects under "absent_uplinks", for people.
+// Of a running daemon.
 std::string absent_uplinks_in(const std::string& status) {
-  constexpr std::string_view key = "\"absent_uplinks\":[";
   std::string lines;
-  std::size_t at = status.find(key);
-  if (at == std::string::npos) return lines;
-  for (at += key.size(); at < status.size() && status[at] != ']';) {
-    const std::size_t end = status.find('}', at);
-    const std::size_t begin = status.find('{', at);
-    std::vector<std::pair<std::string, std::string>> members;
-    if (end == std::string::npos || begin > end || !read_flat_json(bytes_of(std::string_view(status).substr(begin, end + 1 - begin)), members).ok()) break;
-    std::map<std::string, std::string> absent(members.begin(), members.end());
-    lines += text("Uplink ", absent["name"], " left the configuration: the log keeps ", absent["records"], " records for it until ", absent["forgotten_after"], "\n");
-    at = end + 1;
+  for (auto& absent : objects_in(status, "absent_uplinks")) {
+    lines += text("warning: uplink ", absent["name"], " left the configuration: the log keeps ", absent["records"], " records (about ",
+                  format_size(std::strtod(absent["bytes"].c_str(), nullptr)), ") for it until ", absent["forgotten_after"], " (log.forget_after)\n");
   }
   return lines;
 }
@@ -91,6 +78,7 @@ int check(const Arguments& arguments) {
   LoadedConfig loaded = load(arguments);
   if (!loaded.errors.empty()) return report_errors(arguments, loaded);
   for (const std::string& warning : loaded.warnings) print("warning: " + warning + "\n");
+  for (const std::string& words : check_files(loaded, UvLoop().wall())) print("warning: " + words + "\n");
   const Config& config = loaded.config;
   CapacityInput input;
   std::string basis = "assumed; --rate and --reading-bytes change that";
@@ -126,9 +114,7 @@ int check(const Arguments& arguments) {
                 capacity.hours_held, config.log.block_when_full ? "inputs pause" : "the oldest readings make room, and every loss is reported",
                 capacity.link_bytes_per_day / 1e6, capacity.flash_bytes_per_year / 1e9);
   print(line);
-  if (status.ok()) {
-    print(absent_uplinks_in(status.value()));
-  }
+  print(status.ok() ? absent_uplinks_in(status.value()) : absent_in_stopped_log(config));
   return arguments.online ? check_online(config, status.ok()) : exit_ok;
 }
 

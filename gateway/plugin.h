@@ -19,6 +19,7 @@
 #include "ingest/inbox.h"
 #include "ingest/intake.h"
 #include "loop/loop.h"
+#include "net/needed_files.h"
 #include "uplink/shipper.h"
 #include "uplink/uplink.h"
 
@@ -40,6 +41,8 @@ struct InputPlan {
   std::string name;
   std::string fingerprint;  // changes with the input's configuration
   std::vector<std::string> claims;  // what one at a time may have: a port, a client identifier at a broker, a tty
+  NeededFiles needs;                // without which it cannot start
+  bool listens = false;             // devices connect to it: its certificate is a server's
   bool retained_once = false;
   std::vector<RouteConfig> routes;
   std::function<std::unique_ptr<Driver>(const SouthParts&)> make;
@@ -49,6 +52,7 @@ struct UplinkPlan {
   std::string name;
   std::string fingerprint;
   std::vector<std::string> claims;
+  NeededFiles needs;
   ShipperOptions shipper;
   std::function<std::unique_ptr<Uplink>(Loop&, Rng&, const std::string& gateway, std::uint64_t epoch)> make;
 };

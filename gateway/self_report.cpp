@@ -26,6 +26,14 @@ std::uint64_t proc_value(const char* path, std::string_view key) {
   return 0;
 }
 
+// Of a part of a name; `missing`: what the configuration's part waits for.
+template <typename State>
+std::string state_words(State state, const std::string& health, const std::string& missing) {
+  if (state == State::stopping) return "stopping";
+  if (state == State::running) return missing.empty() ? health : text(health, "; as configured before, the new configuration is waiting for ", missing);
+  return missing.empty() ? "waits to start" : "waiting for " + missing;
+}
+
 }  // namespace
 
 void SelfReport::update_metrics() {
@@ -80,12 +88,26 @@ void SelfReport::update_metrics() {
   of_.metrics.gauge("process_cpu_seconds_total", "CPU time used").set(static_cast<double>(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) +
                                                                    1e-6 * static_cast<double>(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec));
   constexpr const char* absent_records = "millrace_absent_uplink_records";
-  for (const std::string& name : std::exchange(absent_shown_, {})) of_.metrics.retire("uplink", name, absent_records);
+  constexpr const char* absent_bytes = "millrace_absent_uplink_bytes";
+  constexpr const char* absent_until = "millrace_absent_uplink_forgotten_timestamp_seconds";
+  for (const std::string& name : std::exchange(absent_shown_, {})) {
+    for (const char* family : {absent_records, absent_bytes, absent_until}) of_.metrics.retire("uplink", name, family);
+  }
   for (const AbsentUplinks::Absent& absent : of_.absent.list()) {
     of_.metrics.gauge(absent_records, "Records kept for an uplink that is not in the configuration", {{"uplink", absent.name}}).set(static_cast<double>(absent.records));
+    of_.metrics.gauge(absent_bytes, "About what these records take in the log", {{"uplink", absent.name}}).set(static_cast<double>(absent.bytes));
+    of_.metrics.gauge(absent_until, "When the uplink is forgotten with what is kept for it, in seconds since 1970", {{"uplink", absent.name}})
+        .set(static_cast<double>(absent.until.us) / 1e6);
     absent_shown_.push_back(absent.name);
   }
-  of_.uplinks.for_each([this](const std::string& name, const UplinkPart&, Uplinks::State) {
+  of_.inputs.for_each([this](const std::string& name, const InputPart&, Inputs::State) {
+    of_.metrics.gauge("millrace_input_waiting", "Whether the input waits for a file that is not there yet", {{"input", name}}).set(of_.inputs.waits_for(name).empty() ? 0 : 1);
+  });
+  of_.uplinks.for_each([this](const std::string& name, UplinkPart& part, Uplinks::State state) {
+    if (state == Uplinks::State::waiting && !of_.uplinks.waits_for(name).empty()) {  // its shipper sets this once it runs
+      of_.metrics.gauge("millrace_uplink_backlog_records", "Records not yet acknowledged", {{"uplink", name}}).set(static_cast<double>(part.shipper().backlog()));
+    }
+    of_.metrics.gauge("millrace_uplink_waiting", "Whether the uplink waits for a file that is not there yet", {{"uplink", name}}).set(of_.uplinks.waits_for(name).empty() ? 0 : 1);
     for (const Lane lane : all_lanes) {
       const LaneLedger ledger = of_.log.ledger(name, lane);
       if (ledger.admitted == 0) continue;
@@ -109,22 +131,23 @@ std::string SelfReport::status_json(bool ready) const {
   json.member("uptime_seconds", to_seconds(of_.loop.now() - started_at_)).member("ready", ready);
   json.member("clock_trusted", of_.trust.trusted()).member("clock", of_.clock);
   json.key("inputs").begin_array();
-  of_.inputs.for_each([&json](const std::string& name, InputPart& part, Inputs::State state) {
+  of_.inputs.for_each([this, &json](const std::string& name, InputPart& part, Inputs::State state) {
     const bool running = state == Inputs::State::running;
     json.begin_object().member("name", name).member("healthy", running && part.driver().healthy());
-    json.member("state", running ? part.driver().health() : state == Inputs::State::stopping ? "stopping" : "waits to start").end_object();
+    json.member("state", state_words(state, running ? part.driver().health() : "", of_.inputs.waits_for(name))).end_object();
   });
   json.end_array().key("uplinks").begin_array();
-  of_.uplinks.for_each([&json](const std::string& name, UplinkPart& part, Uplinks::State state) {
+  of_.uplinks.for_each([this, &json](const std::string& name, UplinkPart& part, Uplinks::State state) {
     const bool running = state == Uplinks::State::running;
     json.begin_object().member("name", name).member("healthy", running && part.shipper().healthy());
-    json.member("state", running ? part.shipper().health() : state == Uplinks::State::stopping ? "stopping" : "waits to start");
+    json.member("state", state_words(state, running ? part.shipper().health() : "", of_.uplinks.waits_for(name)));
     if (const std::string limit = part.shipper().size_limit(); !limit.empty()) json.member("size_limit", limit);
     json.member("backlog_records", part.shipper().backlog()).end_object();
   });
   json.end_array().key("absent_uplinks").begin_array();
   for (const AbsentUplinks::Absent& absent : of_.absent.list()) {
-    json.begin_object().member("name", absent.name).member("records", absent.records).member("forgotten_after", format_time(absent.until)).end_object();
+    json.begin_object().member("name", absent.name).member("records", absent.records).member("bytes", absent.bytes);
+    json.member("forgotten_after", format_time(absent.until)).end_object();
   }
   json.end_array().key("windows").begin_array();
   for (std::size_t w = 0; w < of_.pipeline.windows().window_count(); ++w) {

@@ -5,6 +5,9 @@
 // is destroyed, and only then is its successor made, of the plan that is wanted at that moment; or nobody follows. So however
 // reloads overlap, there are never two parts of one name, and what was removed does not come back.
 //
+// A plan may need what is not there yet (a file). It waits for that, is told once for each change, and starts by itself when it
+// comes; who runs under its name as the configuration was before goes on until then.
+//
 // What is made starts when it may: the owner can have it wait, and a plan names its claims (a port, a client identifier at a
 // broker, a tty), so that it waits for whoever is still stopping with one of them under another name.
 //
@@ -32,6 +35,7 @@ template <typename Plan, typename Part>
 class Slots {
  public:
   static constexpr Duration late_after = std::chrono::seconds(10);
+  static constexpr Duration look_first = std::chrono::milliseconds(500), look_last = std::chrono::seconds(10);
 
   enum class State { waiting, running, stopping };
   struct Rules {
@@ -40,6 +44,7 @@ class Slots {
     std::function<bool(const Plan&)> may_start;            // asked for what is made, at each go_on()
     std::function<void(const std::string& name)> removed;  // its part has stopped, and the configuration wants none
     std::function<void()> stopped;                         // a part has: others may wait for what it held
+    std::function<std::string(const Plan&)> missing;       // what is not there yet, in words; empty: it can start
   };
 
   Slots(Loop& loop, Rules rules) : loop_(loop), rules_(std::move(rules)) {}
@@ -66,7 +71,8 @@ class Slots {
     }
     // First those that go: who comes may want what they hold.
     for (auto& [name, slot] : slots_) {
-      if (slot.part && slot.state != State::stopping && !slot.fits()) begin_stop(name, slot);
+      if (slot.part && slot.state == State::running) look(name, slot);
+      if (slot.part && slot.state != State::stopping && !slot.fits() && !slot.stands_in()) begin_stop(name, slot);
     }
     for (auto& [name, slot] : slots_) {
       if (!slot.part) make(slot);
@@ -80,14 +86,18 @@ class Slots {
     for (auto& [name, slot] : slots_) {
       if (!slot.part || slot.state != State::waiting || holds_stopping(slot.wanted->claims)) continue;
       if (rules_.may_start && !rules_.may_start(*slot.wanted)) continue;
+      look(name, slot);
+      if (!slot.missing.empty()) continue;
       slot.state = State::running;
       slot.part->start();
     }
+    look_later();
   }
 
   // All of them, for good; also those that are stopping already. `done` runs once, later, when none is left.
   void stop(std::function<void()> done) {
     stopped_ = std::move(done);
+    look_timer_.reset();
     for (auto& [name, slot] : slots_) {
       slot.wanted.reset();
       if (slot.part && slot.state != State::stopping) begin_stop(name, slot);
@@ -105,6 +115,11 @@ class Slots {
   // Whether anybody is there under this name, be it only to stop.
   bool contains(const std::string& name) const { return slots_.contains(name); }
   std::size_t size() const { return slots_.size(); }
+  // What the plan of this name waits for; empty: nothing.
+  std::string waits_for(const std::string& name) const {
+    const auto found = slots_.find(name);
+    return found == slots_.end() ? std::string() : found->second.missing;
+  }
   bool holds_stopping(const std::vector<std::string>& claims) const {
     return std::any_of(slots_.begin(), slots_.end(), [&](const auto& entry) {
       const Slot& slot = entry.second;
@@ -136,7 +151,10 @@ class Slots {
     std::vector<std::string> claims;
     State state = State::waiting;
     std::unique_ptr<Timer> late;
+    std::string missing;                // what `wanted` waits for
     bool fits() const { return wanted && wanted->fingerprint == fingerprint; }
+    // For who is wanted and cannot start yet.
+    bool stands_in() const { return state == State::running && !fits() && !missing.empty(); }
   };
 
   void make(Slot& slot) {
@@ -144,6 +162,36 @@ class Slots {
     slot.claims = slot.wanted->claims;
     slot.state = State::waiting;
     slot.part = rules_.make(*slot.wanted);
+  }
+
+  // What runs as it is wanted needs nothing any more: what becomes of its files is its own business.
+  void look(const std::string& name, Slot& slot) {
+    const bool asks = rules_.missing && slot.wanted && !(slot.state == State::running && slot.fits());
+    const std::string missing = asks ? rules_.missing(*slot.wanted) : std::string();
+    if (missing == slot.missing) return;
+    if (!missing.empty()) {
+      LOG_WARN(rules_.kind, " ", name, ": waiting for ", missing, slot.state == State::running ? "; until then it goes on as it was configured before" : "; it starts by itself");
+      look_in_ = look_first;
+    } else if (slot.wanted) {
+      LOG_INFO(rules_.kind, " ", name, ": what it waited for is there");
+    }
+    slot.missing = missing;
+  }
+
+  void look_later() {
+    if (look_timer_ || stopped_ || std::ranges::none_of(slots_, [](const auto& entry) { return !entry.second.missing.empty(); })) return;
+    look_timer_ = loop_.after(look_in_, [this] { look_again(); });
+  }
+
+  void look_again() {
+    look_timer_.reset();
+    look_in_ = std::min(look_in_ * 2, look_last);
+    for (auto& [name, slot] : slots_) {
+      if (slot.missing.empty() || slot.state != State::running) continue;
+      look(name, slot);
+      if (slot.missing.empty()) begin_stop(name, slot);
+    }
+    go_on();
   }
 
   void begin_stop(const std::string& name, Slot& slot) {
@@ -189,6 +237,8 @@ class Slots {
   std::map<std::string, Slot> slots_;
   std::function<void()> stopped_;  // set: stopping, or stopped
   bool told_ = false;
+  Duration look_in_ = look_first;
+  std::unique_ptr<Timer> look_timer_;
   std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
 };
 

@@ -54,7 +54,7 @@ constexpr Command commands[] = {
     {"reload", "reload", "c", "", "Read the configuration again (as SIGHUP does)"},
     {"log ls", "log.ls", "cJ", "", "The segments of the log and what they hold"},
     {"log stat", "log.stat", "cJ", "", "Sizes, and how far each uplink is"},
-    {"log cat", "log.cat", "cLFT", "", "Records as JSON lines"},
+    {"log cat", "log.cat", "cLFT", "", "Records as JSON lines, all lanes or one"},
     {"log export", "log.export", "cLFTMo", "", "Records as JSON lines or CSV, all lanes or one"},
     {"log salvage", "log.salvage", "cJ", "[FILE]", "Read everything and mend what is damaged; with a segment FILE: print what is whole of it"},
     {"log forget", "log.forget", "cJDE", "", "Take the records of a device out of the log"},
@@ -154,7 +154,7 @@ void print_overview() {
   out +=
       "\nmillrace COMMAND --help tells the options of a command; millrace(8) and millrace.toml(5) the rest.\n"
       "Exit codes: 0 done, 64 wrong usage, 69 another millrace runs here (or none answers), 74 a folder cannot be used,\n"
-      "75 the inbox was full to the last byte (start again, nothing is lost), 78 the configuration has errors.\n";
+      "75 the inbox was full to the last byte (start again, nothing is lost), 78 the configuration has errors (a file that is not there yet is none: it is waited for).\n";
   std::fputs(out.c_str(), stdout);
 }
 

@@ -1,5 +1,6 @@
 #include "config/load.h"
 
+#include <arpa/inet.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -10,13 +11,13 @@
 #include "base/host_port.h"
 #include "base/text.h"
 #include "base/topic_filter.h"
-#include "config/secret.h"
 
 namespace millrace {
 namespace {
 
 using namespace std::chrono_literals;
 constexpr Duration day = 24h;
+constexpr std::size_t runtime_dir_max = 107 - sizeof "control.sock";  // of sun_path (unix(7))
 
 bool good_name(const std::string& name) {
   return !name.empty() && name.size() <= 64 && name.front() != '@' &&
@@ -40,6 +41,7 @@ void read_gateway(Section root, GatewayConfig& out) {
     section->choice("clock", out.clock, {"kernel", "rtc", "trust"});
     section->size("inbox_size", 64 << 10, 1 << 30, out.inbox_size);
     if (!out.name.empty() && !good_name(out.name)) section->error("name", "a name has 1 to 64 letters, digits, - _ and .");
+    if (out.runtime_dir.size() > runtime_dir_max) section->error("runtime_dir", text("\"runtime_dir\" has more than ", runtime_dir_max, " bytes: no socket fits into it"));
     if (out.runtime_dir.empty() || out.runtime_dir.front() != '/') section->error("runtime_dir", "\"runtime_dir\" must be an absolute path");
     section->finish();
   }
@@ -81,13 +83,6 @@ void read_tls(Section& section, TlsConfig& out, bool by_url) {
     section.error(section.has("tls_ca") ? "tls_ca" : "tls_cert", "TLS keys are given, but TLS is off: write mqtts:// (of Kafka: tls = true)");
   }
   if (out.cert.empty() != !out.key.given()) section.error("tls_cert", "tls_cert and tls_key_file go together");
-  for (const auto& [key, path] : {std::pair{"tls_ca", out.ca}, std::pair{"tls_cert", out.cert}}) {
-    if (path.empty()) continue;
-    if (::access(path.c_str(), R_OK) != 0) section.error(key, text("\"", path, "\" cannot be read"));
-  }
-  if (out.key.given()) {
-    if (Status status = check_secret(out.key); !status.ok()) section.error("tls_key_file", status.detail());
-  }
 }
 
 // mqtt://host[:port] or mqtts://host[:port]; all of one kind. Returns whether they are mqtts.
@@ -124,7 +119,6 @@ void read_login(Section& section, std::string& username, SecretRef& password) {
   section.secret("password_file", password);
   if (password.given()) {
     if (username.empty()) section.error("password_file", "a password needs a username");
-    if (Status status = check_secret(password); !status.ok()) section.error("password_file", status.detail());
   }
 }
 
@@ -210,16 +204,27 @@ void read_mqtt_input(Section& section, MqttInputConfig& out, std::set<std::strin
   section.finish();
 }
 
+bool numeric_address(std::string address) {
+  const bool bracketed = address.size() > 2 && address.front() == '[' && address.back() == ']';
+  if (bracketed) address = address.substr(1, address.size() - 2);
+  if (bracketed) address = address.substr(0, address.find('%'));  // of a link-local address, its interface
+  unsigned char ignored[16];
+  return ::inet_pton(bracketed ? AF_INET6 : AF_INET, address.c_str(), ignored) == 1;
+}
+
 // "127.0.0.1:1883", "[::1]:8883": numeric, as it is bound.
-void read_listen(Section& section, std::string& out) {
+void read_listen(Section& section, std::string& out, bool may_be_none = false) {
   section.text("listen", out);
+  if (may_be_none && out.empty()) return;
   const std::size_t colon = out.rfind(':');
   int port = -1;
   if (colon != std::string::npos) {
     const char* end = out.data() + out.size();
     if (const auto parsed = std::from_chars(out.data() + colon + 1, end, port); parsed.ptr != end || parsed.ec != std::errc{}) port = -1;
   }
-  if (port < 0 || port > 65535) section.error("listen", text("\"", out, "\" is not ADDRESS:PORT, like \"127.0.0.1:1883\" or \"[::]:8883\""));
+  if (port < 0 || port > 65535 || !numeric_address(out.substr(0, colon))) {
+    section.error("listen", text("\"", out, "\" is not ADDRESS:PORT, like \"127.0.0.1:1883\" or \"[::]:8883\""));
+  }
 }
 
 // The names of the publisher that an access list may speak of stand in for one character each while it is judged.
@@ -263,12 +268,6 @@ void read_endpoint(Section& section, EndpointConfig& out, std::set<std::string>&
   if (out.tls.cert.empty() != !out.tls.key.given()) section.error("tls_cert", "tls_cert and tls_key_file go together");
   if (out.client_certificates != "none" && (!out.tls.enabled || out.tls.ca.empty())) {
     section.error("client_certificates", "client certificates need tls_cert, tls_key_file, and in tls_ca whom they come from");
-  }
-  for (const auto& [key, path] : {std::pair{"tls_cert", out.tls.cert}, std::pair{"tls_ca", out.tls.ca}}) {
-    if (!path.empty() && ::access(path.c_str(), R_OK) != 0) section.error(key, text("\"", path, "\" cannot be read"));
-  }
-  if (out.tls.key.given()) {
-    if (Status status = check_secret(out.tls.key); !status.ok()) section.error("tls_key_file", status.detail());
   }
   if (!out.anonymous && out.users_file.empty() && out.client_certificates != "required") {
     section.error("nobody can connect: give users_file (made by `millrace passwd`), or client_certificates = \"required\", or say anonymous = true");
@@ -502,10 +501,6 @@ void read_kafka_uplink(Section& section, KafkaUplinkConfig& out, std::set<std::s
     if (!out.sasl_mechanism.empty() && (out.username.empty() || !out.password.given())) section.error("sasl_mechanism", "SASL needs username and password_file");
     if (out.sasl_mechanism.empty() && (!out.username.empty() || out.password.given())) section.error("username", "a login needs a sasl_mechanism");
   }
-  for (const auto& [key, secret] : {std::pair{"password_file", out.password}, std::pair{"token_file", out.token}}) {
-    if (!secret.given()) continue;
-    if (Status status = check_secret(secret); !status.ok()) section.error(key, status.detail());
-  }
   bool tls = section.has("tls_ca") || section.has("tls_cert");
   section.flag("tls", tls);
   read_tls(section, out.tls, tls);
@@ -526,6 +521,7 @@ void read_kafka_uplink(Section& section, KafkaUplinkConfig& out, std::set<std::s
 
 LoadedConfig load_config(const std::string& content, const std::string& name) {
   LoadedConfig loaded;
+  loaded.path = name;
   const auto file = TomlFile::parse(content, name, loaded.errors);
   if (!file) return loaded;
   Config& config = loaded.config;
@@ -540,13 +536,24 @@ LoadedConfig load_config(const std::string& content, const std::string& name) {
     for (const Section& table : found) loaded.kinds.emplace_back(text(side, ".", kind), table.line());
     return found;
   };
+  const auto note_places = [&loaded](const char* side, const std::string& name, const Section& section) {
+    loaded.places[text(side, " ", name, " ")] = section.place("");
+    for (const std::string& key : section.keys()) loaded.places[text(side, " ", name, " ", key)] = section.place(key);
+  };
   if ((section = root.table("inputs"))) {
-    for (Section& input : tables("inputs", "mqtt")) read_mqtt_input(input, config.mqtt_inputs.emplace_back(), inputs);
+    for (Section& input : tables("inputs", "mqtt")) {
+      read_mqtt_input(input, config.mqtt_inputs.emplace_back(), inputs);
+      note_places("input", config.mqtt_inputs.back().name, input);
+    }
     for (Section& input : tables("inputs", "mqtt_endpoint")) {
       read_endpoint(input, config.endpoints.emplace_back(), inputs);
       lines[config.endpoints.back().name] = input.line();
+      note_places("input", config.endpoints.back().name, input);
     }
-    for (Section& input : tables("inputs", "serial")) read_serial_input(input, config.serial_inputs.emplace_back(), inputs);
+    for (Section& input : tables("inputs", "serial")) {
+      read_serial_input(input, config.serial_inputs.emplace_back(), inputs);
+      note_places("input", config.serial_inputs.back().name, input);
+    }
     section->finish();
   }
   for (Section& window : root.tables("windows")) {
@@ -554,12 +561,18 @@ LoadedConfig load_config(const std::string& content, const std::string& name) {
     lines[config.windows.back().name] = window.line();
   }
   if ((section = root.table("uplinks"))) {
-    for (Section& uplink : tables("uplinks", "mqtt")) read_mqtt_uplink(uplink, config.mqtt_uplinks.emplace_back(), uplinks);
-    for (Section& uplink : tables("uplinks", "kafka")) read_kafka_uplink(uplink, config.kafka_uplinks.emplace_back(), uplinks);
+    for (Section& uplink : tables("uplinks", "mqtt")) {
+      read_mqtt_uplink(uplink, config.mqtt_uplinks.emplace_back(), uplinks);
+      note_places("uplink", config.mqtt_uplinks.back().name, uplink);
+    }
+    for (Section& uplink : tables("uplinks", "kafka")) {
+      read_kafka_uplink(uplink, config.kafka_uplinks.emplace_back(), uplinks);
+      note_places("uplink", config.kafka_uplinks.back().name, uplink);
+    }
     section->finish();
   }
   if ((section = root.table("observe"))) {
-    section->text("listen", config.observe.listen);
+    read_listen(*section, config.observe.listen, true);
     section->finish();
   }
   root.finish();
@@ -598,6 +611,13 @@ LoadedConfig load_config_file(const std::string& path) {
   LoadedConfig loaded;
   loaded.errors.push_back({0, 0, content.status().detail()});
   return loaded;
+}
+
+std::string about_key(const LoadedConfig& loaded, const std::string& side, const std::string& name, const std::string& key, const std::string& what) {
+  auto place = loaded.places.find(text(side, " ", name, " ", key));
+  if (place == loaded.places.end()) place = loaded.places.find(text(side, " ", name, " "));
+  const ConfigPlace at = place == loaded.places.end() ? ConfigPlace{} : place->second;
+  return text(loaded.path, ":", at.line, ":", at.column, ": ", side, " \"", name, "\": ", key, ": ", what);
 }
 
 std::string format_errors(const std::string& path, const std::vector<ConfigError>& errors) {

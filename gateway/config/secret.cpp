@@ -13,12 +13,17 @@ namespace {
 constexpr std::string_view credential_prefix = "cred:";
 }
 
+bool good_secret_name(std::string_view path) {
+  if (!path.starts_with(credential_prefix)) return true;
+  return path.size() > credential_prefix.size() && path.find('/') == std::string_view::npos;
+}
+
 Result<std::string> secret_path(const SecretRef& secret) {
   if (!std::string_view(secret.path).starts_with(credential_prefix)) return secret.path;
   const std::string name = secret.path.substr(credential_prefix.size());
+  if (!good_secret_name(secret.path)) return Status{Code::invalid, text("\"", secret.path, "\" is not cred:NAME")};
   const char* folder = std::getenv("CREDENTIALS_DIRECTORY");
   if (!folder) return Status{Code::invalid, text("\"", secret.path, "\": systemd gave no credentials (LoadCredential=", name, ":/path in the unit)")};
-  if (name.empty() || name.find('/') != std::string::npos) return Status{Code::invalid, text("\"", secret.path, "\" is not cred:NAME")};
   return text(folder, "/", name);
 }
 
@@ -41,6 +46,7 @@ Result<std::string> read_secret(const SecretRef& secret) {
   if (!content.ok()) return content;
   std::string value = std::move(content).value();
   while (!value.empty() && (value.back() == '\n' || value.back() == '\r')) value.pop_back();
+  if (value.empty()) return Status{Code::unavailable, path.value() + ": it is empty"};  // as one is that is being written
   return value;
 }
 

@@ -2,12 +2,15 @@
 #pragma once
 
 #include <string>
+#include <string_view>
 
 #include "base/status.h"
 #include "config/config.h"
 
 namespace millrace {
 
+// Whether this can be a reference at all: a path, or cred:NAME.
+bool good_secret_name(std::string_view path);
 // The path behind a reference: itself, or the credential of that name in $CREDENTIALS_DIRECTORY (systemd).
 Result<std::string> secret_path(const SecretRef& secret);
 // Whether the file exists, can be read, and only its owner (or root's group, read-only) can.

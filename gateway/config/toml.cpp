@@ -16,6 +16,8 @@ namespace {
 #include <toml++/toml.h>
 
 #include "base/text.h"
+#include "base/utf8.h"
+#include "config/secret.h"
 
 namespace millrace {
 
@@ -126,12 +128,37 @@ std::optional<ConfigError> stray_character(std::string_view content) {
   return std::nullopt;
 }
 
+// An editor of another system may put a byte order mark in front, which is no part of the text (TOML 1.0.0, "Preliminaries").
+std::string_view without_mark(std::string_view content) {
+  constexpr std::string_view mark = "\xEF\xBB\xBF";
+  return content.starts_with(mark) ? content.substr(mark.size()) : content;
+}
+
+bool breaks_parser(std::string_view content) {
+  try {
+    (void)toml::parse(content);
+  } catch (const toml::parse_error&) {
+  } catch (const std::logic_error&) {
+    return true;
+  }
+  return false;
+}
+
+// On what line a fault is that toml++ itself has no place for: the first of those that have to be there for it.
+int line_of_fault(std::string_view content) {
+  std::vector<std::size_t> ends;  // of the lines
+  for (std::size_t at = content.find('\n'); at != std::string_view::npos; at = content.find('\n', at + 1)) ends.push_back(at + 1);
+  const auto first = std::partition_point(ends.begin(), ends.end(), [&](std::size_t end) { return !breaks_parser(content.substr(0, end)); });
+  return static_cast<int>(first - ends.begin()) + 1;
+}
+
 }  // namespace
 
 TomlFile::TomlFile(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 TomlFile::~TomlFile() = default;
 
-std::unique_ptr<TomlFile> TomlFile::parse(const std::string& content, const std::string& name, std::vector<ConfigError>& errors) {
+std::unique_ptr<TomlFile> TomlFile::parse(const std::string& whole, const std::string& name, std::vector<ConfigError>& errors) {
+  const std::string_view content = without_mark(whole);
   if (auto stray = stray_character(content)) {
     errors.push_back(std::move(*stray));
     return nullptr;
@@ -143,10 +170,10 @@ std::unique_ptr<TomlFile> TomlFile::parse(const std::string& content, const std:
     return std::unique_ptr<TomlFile>(new TomlFile(std::move(impl)));
   } catch (const toml::parse_error& fault) {
     const auto& at = fault.source().begin;
-    errors.push_back({static_cast<int>(at.line), static_cast<int>(at.column), std::string(fault.description())});
+    errors.push_back({static_cast<int>(at.line), static_cast<int>(at.column), shown(fault.description(), 300)});
     return nullptr;
   } catch (const std::logic_error& fault) {
-    errors.push_back({0, 0, fault.what()});
+    errors.push_back({line_of_fault(content), 1, fault.what()});
     return nullptr;
   }
 }
@@ -162,6 +189,11 @@ bool Section::has(std::string_view key) const { return impl_->table->contains(ke
 int Section::line(std::string_view key) const {
   const toml::node* node = impl_->table->get(key);
   return node ? static_cast<int>(node->source().begin.line) : 0;
+}
+ConfigPlace Section::place(std::string_view key) const {
+  const toml::node* node = impl_->table->get(key);
+  const auto& at = node ? node->source().begin : impl_->table->source().begin;
+  return {static_cast<int>(at.line), static_cast<int>(at.column)};
 }
 int Section::line() const { return static_cast<int>(impl_->table->source().begin.line); }
 void Section::call(std::string title) { impl_->title = std::move(title); }
@@ -279,6 +311,7 @@ void Section::secret(std::string_view key, SecretRef& out) {
   if (const auto value = text_value(*impl_, key, *node, "a path, in quotes")) {
     out.path = *value;
     if (value->empty()) impl_->fail(node->source().begin, millrace::text("\"", key, "\" is empty"));
+    else if (!good_secret_name(*value)) impl_->fail(node->source().begin, millrace::text("\"", key, "\" is \"", *value, "\", which is not cred:NAME"));
   }
 }
 

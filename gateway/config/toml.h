@@ -15,6 +15,10 @@
 
 namespace millrace {
 
+struct ConfigPlace {
+  int line = 0, column = 0;
+};
+
 struct ConfigError {
   int line = 0, column = 0;
   std::string message;
@@ -41,6 +45,7 @@ class Section {
   explicit Section(std::shared_ptr<Impl> impl) : impl_(std::move(impl)) {}
 
   bool has(std::string_view key) const;
+  ConfigPlace place(std::string_view key) const;  // the section's own where it has no such key
   int line() const;
   int line(std::string_view key) const;  // 0: the key is not there
   // Names the section in messages: "[[inputs.mqtt]] \"plant\"".

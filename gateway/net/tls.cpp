@@ -165,7 +165,9 @@ struct Identity {
   }
 
   Status show(const std::string& cert, const SecretRef& key_file) {
-    if (const int rc = mbedtls_x509_crt_parse_file(&own, cert.c_str()); rc != 0) return {Code::invalid, text(cert, ": ", rc < 0 ? words_of_mbedtls(rc) : "some of it is no certificate")};
+    if (const int rc = mbedtls_x509_crt_parse_file(&own, cert.c_str()); rc != 0) {
+      return {Code::invalid, text(cert, ": ", rc < 0 ? words_of_mbedtls(rc) : "some of it is no certificate")};
+    }
     if (Status status = check_secret(key_file); !status.ok()) return status;
     const auto path = secret_path(key_file);
     if (!path.ok()) return path.status();

@@ -72,7 +72,8 @@ Status tell_server_alert(const TlsFailure& failure) {
     case 71:
       if (bare) return must_act(no_certificate_of_ours);
       if (failure.asked_for_ours) return must_act(text("the server refused our certificate (tls_cert), or has no cipher in common with us (alert ", name_of(alert), ")"));
-      return must_act(text("the server has no cipher, or no certificate of a kind that this build knows (RSA or ECDSA, not Ed25519), in common with us (alert ", name_of(alert), ")"));
+      return must_act(text("the server has no cipher, or no certificate of a kind that this build knows (RSA or ECDSA, not Ed25519), ",
+                           "in common with us (alert ", name_of(alert), ")"));
     case 112: return must_act(text("the server knows no host called ", failure.host, " (alert unrecognized_name)"));
     case 116: return must_act(failure.showed_ours ? "the server did not get the certificate it demands (alert certificate_required)" : no_certificate_of_ours);
     default: break;
@@ -125,7 +126,8 @@ Status tell(const TlsFailure& failure) {
   }
   if (no_common_version(failure.error)) {
     const char* ours = failure.tls13 ? "1.2 and 1.3" : "1.2";
-    return must_act(failure.we_serve ? text("the device speaks none of our versions of TLS (", ours, ")") : text("the server speaks only versions of TLS older than ours (", ours, ")"));
+    return must_act(failure.we_serve ? text("the device speaks none of our versions of TLS (", ours, ")")
+                                     : text("the server speaks only versions of TLS older than ours (", ours, ")"));
   }
   if (about_certificates(failure.error)) return must_act("certificate: " + words_of_mbedtls(failure.error));
   if (failure.error == MBEDTLS_ERR_SSL_INVALID_RECORD) {

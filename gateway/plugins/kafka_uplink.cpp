@@ -16,6 +16,11 @@ UplinkPlan plan_of(const KafkaUplinkConfig& c, const std::string& state_dir) {
                                  c.max_interval, c.window, c.batch_size, c.message_max, c.queue_size, c.sasl_mechanism, c.username, c.password, c.token,
                                  c.tls, c.schema_registry, c.schema_registry_username, c.schema_registry_password, c.schema_registry_tls).take();
   if (c.exactly_once) plan.claims = {"kafka " + c.transactional_id};
+  need_secret(plan.needs, "password_file", c.password);
+  need_secret(plan.needs, "token_file", c.token);
+  need_tls(plan.needs, c.tls, "tls_", false);
+  need_secret(plan.needs, "schema_registry_password_file", c.schema_registry_password);
+  need_tls(plan.needs, c.schema_registry_tls, "schema_registry_");
   plan.make = [c, state_dir](Loop& loop, Rng& rng, const std::string& gateway, std::uint64_t epoch) -> std::unique_ptr<Uplink> {
     return std::make_unique<KafkaUplink>(loop, rng, c, gateway, epoch, state_dir);
   };

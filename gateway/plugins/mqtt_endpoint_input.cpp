@@ -10,6 +10,8 @@
 namespace millrace {
 namespace {
 
+bool on_loopback(const std::string& listen) { return listen.starts_with("127.") || listen.starts_with("[::1]"); }
+
 InputPlan plan_of(const EndpointConfig& c) {
   InputPlan plan;
   plan.name = c.name;
@@ -17,7 +19,12 @@ InputPlan plan_of(const EndpointConfig& c) {
                                  c.connections_max, c.sessions_max, c.connect_rate, c.connect_timeout, c.keep_alive_max, c.session_expiry_max,
                                  c.refuse_when_full, c.liveness, c.acl, c.routes).take();
   plan.claims = {"listen " + c.listen};
+  plan.listens = true;
   plan.routes = c.routes;
+  if (!c.users_file.empty()) {
+    plan.needs.push_back({NeededFile::Kind::users, "users_file", c.users_file, [path = c.users_file] { return look_at_users(path); }});
+  }
+  need_tls(plan.needs, c.tls);
   plan.make = [c](const SouthParts& parts) -> std::unique_ptr<Driver> {
     return std::make_unique<MqttEndpoint>(parts.loop, parts.rng, parts.intake, parts.trust, parts.metrics, parts.shares, c, parts.state_dir);
   };
@@ -33,19 +40,15 @@ std::vector<InputPlan> inputs(const Config& config) {
 void check(LoadedConfig& loaded) {
   for (const auto& input : loaded.config.endpoints) {
     for (const RouteConfig& route : input.routes) check_route(loaded, input.name, route);
-    if (input.users_file.empty()) continue;
-    const int line = input.routes.empty() ? 0 : input.routes.front().line;
-    const std::string where = text("input \"", input.name, "\": users_file: ");
-    auto users = read_users_file(input.users_file);
-    if (!users.ok()) {
-      loaded.errors.push_back({line, 1, where + users.status().detail()});
-      continue;
+    const auto warn = [&](const std::string& key, const std::string& what) { loaded.warnings.push_back(about_key(loaded, "input", input.name, key, what)); };
+    if (input.anonymous && !on_loopback(input.listen)) {
+      warn("anonymous", text("everybody who reaches ", input.listen, " can connect", input.acl.empty() ? " and publish anything" : "",
+                             "; give devices users_file or client_certificates, or listen on 127.0.0.1"));
     }
-    // A line that is none must not keep everybody out: a warning, and the daemon starts. Without a good one nobody could come.
-    for (const std::string& fault : users.value().faults) {
-      if (users.value().hashes.empty()) loaded.errors.push_back({line, 1, where + fault});
-      else loaded.warnings.push_back(where + fault);
-    }
+    // What the whole file means is looked at where it is needed; a line of it that is none keeps nobody else out.
+    const auto users = input.users_file.empty() ? Result<Users>(Users{}) : read_users_file(input.users_file);
+    if (!users.ok() || users.value().hashes.empty()) continue;
+    for (const std::string& fault : users.value().faults) warn("users_file", fault);
   }
 }
 

@@ -26,6 +26,8 @@ InputPlan plan_of(const MqttInputConfig& c) {
   plan.retained_once = c.retained == "changed";
   plan.routes = c.routes;
   for (const std::string& server : c.servers) plan.claims.push_back(text("mqtt ", server, " ", c.client_id));
+  need_secret(plan.needs, "password_file", c.password);
+  need_tls(plan.needs, c.tls);
   plan.make = [c](const SouthParts& parts) -> std::unique_ptr<Driver> {
     return std::make_unique<MqttDriver>(parts.loop, parts.rng, parts.inbox, parts.intake, parts.trust, parts.metrics, c, filters_of(c));
   };

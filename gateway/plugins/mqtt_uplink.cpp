@@ -14,6 +14,8 @@ UplinkPlan plan_of(const MqttUplinkConfig& c) {
                                  c.initial_interval, c.max_interval, c.prefer_first_after, c.window, c.batch_size, c.username,
                                  c.password, c.tls).take();
   for (const std::string& server : c.servers) plan.claims.push_back(text("mqtt ", server, " ", c.client_id));
+  need_secret(plan.needs, "password_file", c.password);
+  need_tls(plan.needs, c.tls);
   plan.make = [c](Loop& loop, Rng& rng, const std::string& gateway, std::uint64_t epoch) -> std::unique_ptr<Uplink> {
     return std::make_unique<MqttUplink>(loop, rng, c, gateway, epoch);
   };

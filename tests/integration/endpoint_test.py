@@ -508,7 +508,9 @@ class Access(Endpoint):
         config = self.endpoint(start=False, input=f'users_file = "{self.folder}/users"')
         (self.folder / "users").write_text("line-1:plain\n")
         (self.folder / "users").chmod(0o600)
-        self.assertIn("users:1:", self.command("check").stderr)
+        checked = self.command("check")
+        self.assertEqual(checked.returncode, 0, checked.stderr)  # a users file is waited for
+        self.assertRegex(checked.stdout, r"warning: \S+:\d+:\d+: .*users_file: no line of it is a user: \S*users:1:")
         config.write_text(config.read_text().replace("users_file", "user_file"))
         self.assertIn("users_file", self.command("check").stderr)
 

@@ -112,6 +112,75 @@ metrics = {{ value = "value" }}
             wait_for(lambda: self.metric("millrace_uplink_backlog_records") == 0, "it arrives once the password is right")
             self.assertEqual(gateway.stop(), 0)
 
+    def test_files_that_are_not_there_yet(self):
+        """A password and a CA that come later are waited for, with collection going on; at a reload who runs goes on until then."""
+        tls, ca, password, other = self.tls(), self.folder / "later-ca.pem", self.folder / "later-password", self.folder / "other-password"
+        passwords = self.folder / "passwords"
+        subprocess.run(["mosquitto_passwd", "-b", "-c", str(passwords), "gw", "right"], check=True, capture_output=True)
+        passwords.chmod(0o644)
+        devices, central = self.broker(), self.broker(tls=tls, extra=f"allow_anonymous false\npassword_file {passwords}")
+        login = f'tls_ca = "{ca}"\nusername = "gw"\npassword_file = "@password@"'
+        config = self.config(devices.port, central.port, scheme="mqtts", uplink=login.replace("@password@", str(password)))
+        checked = self.command("check")
+        self.assertEqual(checked.returncode, 0, checked.stderr)
+        self.assertRegex(checked.stdout, r'warning: .*millrace.toml:\d+:\d+: uplink "central": tls_ca: .*No such file or directory; this uplink will wait')
+        gateway = self.gateway(config)
+
+        def uplink_state():
+            return self.status()["uplinks"][0]["state"]
+
+        self.reading(devices.port, 1)
+        wait_for(lambda: self.metric("millrace_uplink_backlog_records") == 1, "the reading is collected")
+        self.assertTrue(uplink_state().startswith("waiting for password_file: "), uplink_state())
+        self.assertEqual(self.metric("millrace_uplink_waiting"), 1)
+        self.assertEqual(self.metric("millrace_input_waiting"), 0)
+        password.touch(0o600)  # as an editor leaves it for a moment
+        shutil.copy(tls / "ca.pem", ca)
+        wait_for(lambda: "password: it is empty" in uplink_state(), "what is still missing is told", 15)
+        password.write_text("right\n")
+        wait_for(lambda: self.metric("millrace_uplink_records_total") == 1, "the reading arrives, without a restart", 15)
+        self.assertEqual(gateway.text().count("waiting for password_file: " + str(password) + ": No such"), 1)
+        self.assertEqual(self.metric("millrace_uplink_waiting"), 0)
+        config.write_text(config.read_text().replace(str(password), str(other)))
+        self.assertEqual(self.command("reload").returncode, 0)
+        self.assertIn("the new configuration is waiting for password_file: ", uplink_state())
+        self.reading(devices.port, 2)
+        wait_for(lambda: self.metric("millrace_uplink_records_total") == 2, "who runs goes on")
+        other.touch(0o600)
+        other.write_text("right\n")
+        wait_for(lambda: "waiting" not in uplink_state() and "uplink central: what it waited for is there" in gateway.text().split("goes on as it was")[-1], "exchanged", 15)
+        self.reading(devices.port, 3)
+        wait_for(lambda: self.metric("millrace_uplink_records_total") >= 1 and self.metric("millrace_uplink_backlog_records") == 0, "and sends")
+        self.assertEqual(gateway.stop(), 0)
+
+    def test_check_tells_what_will_hurt(self):
+        """Certificates that end soon or do not fit, files that all can read, an endpoint for everybody: with line, key and words."""
+        tls = self.tls()
+        openssl = lambda *arguments: subprocess.run(["openssl", *arguments], cwd=tls, check=True, capture_output=True)
+        for name, days, extension in (("bare", 400, "extendedKeyUsage=clientAuth"), ("soon", 6, "subjectAltName=DNS:gw")):
+            openssl("req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-keyout", f"{name}.key", "-out", f"{name}.csr", "-subj", f"/CN={name}")
+            (tls / "x.ext").write_text(extension)
+            openssl("x509", "-req", "-in", f"{name}.csr", "-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial", "-days", str(days), "-extfile", "x.ext", "-out", f"{name}.pem")
+        (tls / "server.key").chmod(0o644)
+        endpoint = '''[[inputs.mqtt_endpoint]]
+name = "@name@"
+listen = "@listen@"
+anonymous = true
+tls_cert = "@tls@/@cert@.pem"
+tls_key_file = "@tls@/@key@.key"
+[[inputs.mqtt_endpoint.routes]]
+topic = "a/{device}"
+'''
+        make = lambda name, listen, cert, key: endpoint.replace("@name@", name).replace("@listen@", listen).replace("@cert@", cert).replace("@key@", key).replace("@tls@", str(tls))
+        more = make("open", "0.0.0.0:0", "server", "server") + make("bare", "127.0.0.1:0", "bare", "bare") + make("soon", "127.0.0.1:0", "soon", "bare")
+        self.config(free_port(), free_port(), more=more)
+        checked = self.command("check")
+        self.assertEqual(checked.returncode, 0, checked.stderr)
+        for words in (r'input "open": anonymous: everybody who reaches 0\.0\.0\.0:0', r'input "open": tls_key_file: .* can be read by everybody; chmod 600',
+                      r'input "bare": tls_cert: .*"CN=bare" has no subject alternative name', r'input "bare": tls_cert: .* is not for servers',
+                      r'input "soon": tls_cert: .*"CN=soon" expires on .*, in 5 days', r'input "soon": tls_key_file: .*bare.key is not the key of .*soon.pem'):
+            self.assertRegex(checked.stdout, r"warning: \S*millrace.toml:\d+:\d+: " + words)
+
     def test_certificates(self):
         tls = self.tls()
         other = self.folder / "other-ca"
@@ -137,7 +206,8 @@ metrics = {{ value = "value" }}
         tls = self.tls()
 
         devices = self.broker()
-        for names, days, reason in (("DNS:elsewhere", 2, "does not match"), ("IP:127.0.0.2", 2, "does not match"), ("IP:127.0.0.1", -1, "expired"),
+        for names, days, reason in (("DNS:elsewhere", 2, "it is for DNS:elsewhere, not for 127.0.0.1"), ("IP:127.0.0.2", 2, "it is for IP:127.0.0.2, not for"),
+                                    ("IP:127.0.0.1", -1, "it expired on"),
                                     ("DNS:elsewhere,IP:127.0.0.1", 2, None)):
             self.certify(tls, names, days)
             central = self.broker(tls=tls)

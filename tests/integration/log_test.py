@@ -85,6 +85,7 @@ class LogTools(Site):
         self.run_log("reload")
         wait_for(lambda: gateway.text().count("input devices: connected") == 2, "the input has started anew")
         self.assertEqual(json.loads(self.run_log("dlq", "retry", "--all", "--json").stdout)["retried"], 1)
+        self.assertEqual({json.loads(line)["lane"] for line in self.run_log("log", "cat").stdout.splitlines()}, {"raw", "dead"})  # all lanes, as its help says
         self.assertEqual([r["value"] for r in self.exported("--lane", "raw")], [7])
         left = json.loads(self.run_log("dlq", "ls", "--json").stdout)["dead"]
         self.assertEqual([d["number"] for d in left], [letters[1]["number"]])

@@ -110,7 +110,7 @@ class Packages(unittest.TestCase):
         self.daemon = None
 
     def records(self):
-        return len(self.inside("/usr/bin/millrace", "log", "cat").stdout.splitlines())
+        return len(self.inside("/usr/bin/millrace", "log", "cat", "--lane", "raw").stdout.splitlines())
 
     def publish(self, count):
         done = subprocess.run([str(ROOT / "build/dev/tests/pipelined_publisher"), "1883", "--count", str(count)], capture_output=True, text=True, timeout=60)

@@ -479,14 +479,16 @@ class Reloads(ReloadSite):
         wait_for(lambda: self.status()["absent_uplinks"], "it is absent")
         absent = self.status()["absent_uplinks"][0]
         self.assertEqual((absent["name"], absent["records"] >= held), ("old", True))
-        line = wait_for(lambda: re.search(r"uplink old: not in the configuration; the log keeps (\d+) records for it until ", gateway.text()), "a line says so")
+        line = wait_for(lambda: re.search(r"uplink old: not in the configuration; the log keeps (\d+) records \(about [^)]+\) for it until ", gateway.text()), "a line says so")
         self.assertEqual(int(line.group(1)), absent["records"])
         self.assertEqual(self.metric("millrace_absent_uplink_records", 'uplink="old"'), absent["records"])
         scraped = [l for l in self.http("/metrics").splitlines() if 'uplink="old"' in l]
-        self.assertEqual([l.split("{")[0] for l in scraped], ["millrace_absent_uplink_records"])  # nothing of it is frozen
-        self.assertIn("Uplink old left the configuration", self.command("check").stdout)
+        self.assertEqual([l.split("{")[0] for l in scraped], [f"millrace_absent_uplink_{what}" for what in ("bytes", "forgotten_timestamp_seconds", "records")])  # nothing of it is frozen
+        self.assertIn("uplink old left the configuration", self.command("check").stdout)
+        self.assertGreater(absent["bytes"], held)
         # At the next start it is said again; back under its name it has them all.
         self.assertEqual(gateway.stop(), 0)
+        self.assertIn(f"uplink old left the configuration: the log keeps {absent['records']} records for it", self.command("check").stdout)  # beside a stopped log
         gateway = self.gateway(self.folder / "millrace.toml")
         wait_for(lambda: gateway.text().count("uplink old: not in the configuration") == 2, "said at the start")
         self.write(self.endpoint("devices", port), self.uplink("old", nowhere), self.uplink("stays", nowhere))

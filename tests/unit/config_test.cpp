@@ -104,11 +104,37 @@ TEST_CASE("config: a literal secret is an error that names the right key, and do
   CHECK(errors.find("hunter2") == std::string::npos);
 }
 
+TEST_CASE("config: a file that is not there yet is no fault of the configuration; a name that can be none is") {
+  std::string content = minimal;
+  content.replace(content.rfind("mqtt://"), 7, "mqtts://");
+  content += "username = \"u\"\npassword_file = \"/nowhere/password\"\ntls_ca = \"/nowhere/ca.pem\"\n";
+  const LoadedConfig loaded = load_config(content, "m.toml");
+  CHECK(format_errors("m.toml", loaded.errors) == "");
+  CHECK(about_key(loaded, "uplink", "central", "tls_ca", "gone") == "m.toml:11:10: uplink \"central\": tls_ca: gone");
+  content += "tls_cert = \"/nowhere/cert.pem\"\ntls_key_file = \"cred:../key\"\n";
+  CHECK(errors_of(content).find("which is not cred:NAME") != std::string::npos);
+}
+
+TEST_CASE("config: what stops the parser itself has a line, and a byte order mark is no fault") {
+  for (const char* broken : {"[", "[.]", "[!]"}) {
+    CAPTURE(broken);
+    CHECK(errors_of(text("# one\n[log]\n", broken, "\nx = 1\n")).find("m.toml:3:") == 0);
+    CHECK(errors_of(broken).find("m.toml:1:") == 0);
+  }
+  CHECK(errors_of(std::string("\xEF\xBB\xBF") + minimal) == "");
+  CHECK(errors_of(std::string("# late\n\xEF\xBB\xBF") + minimal).find("m.toml:2:1: a character that is not ASCII") == 0);
+}
+
+TEST_CASE("config: a port to listen on is an address of numbers") {
+  CHECK(errors_of(std::string(minimal) + "[observe]\nlisten = \"localhost:9464\"\n").find("is not ADDRESS:PORT") != std::string::npos);
+  for (const char* good : {"", "127.0.0.1:9464", "[::]:9464", "[fe80::1%eth0]:9464"}) {
+    CAPTURE(good);
+    CHECK(errors_of(text(minimal, "[observe]\nlisten = \"", good, "\"\n")) == "");
+  }
+}
+
 TEST_CASE("config: a secret file that everybody can read is refused") {
   const std::string open = temporary("open", "hunter2\n", 0644), tight = temporary("tight", "hunter2\n", 0600);
-  std::string content = minimal;
-  content += "username = \"u\"\npassword_file = \"" + open + "\"\n";
-  CHECK(errors_of(content).find("can be read by everybody; chmod 600 it") != std::string::npos);
   auto secret = read_secret({tight});
   REQUIRE(secret.ok());
   CHECK(secret.value() == "hunter2");

@@ -56,8 +56,10 @@ struct Site {
   std::vector<Part*> stopping;
   std::string history;
   bool ready = true;
+  std::set<std::string> absent;  // files that are not there yet, by the plan that needs them
   Slots<FakePlan, Part> slots{loop, {"part", [this](const FakePlan& plan) { return std::make_unique<Part>(*this, plan); },
-                                     [this](const FakePlan&) { return ready; }, [this](const std::string& name) { removed.insert(name); }, {}}};
+                                     [this](const FakePlan&) { return ready; }, [this](const std::string& name) { removed.insert(name); }, {},
+                                     [this](const FakePlan& plan) { return absent.contains(plan.fingerprint) ? "file " + plan.fingerprint : ""; }}};
 
   void reload(const std::vector<FakePlan>& plans) {
     slots.want(plans);
@@ -82,6 +84,86 @@ struct Site {
 };
 
 }  // namespace
+
+TEST_CASE("slots: who needs a file waits for it, the others run, and it starts by itself when the file comes") {
+  Site site;
+  site.absent = {"1"};
+  site.reload({{"a", "1", {}}, {"b", "2", {}}});
+  CHECK(site.running() == "b=2 ");
+  CHECK(site.slots.waits_for("a") == "file 1");
+  CHECK(site.slots.waits_for("b") == "");
+  site.loop.run_for(1min);
+  CHECK(site.running() == "b=2 ");
+  site.absent.clear();
+  site.loop.run_for(std::chrono::seconds(11));
+  CHECK(site.running() == "a=1 b=2 ");
+  CHECK(site.slots.waits_for("a") == "");
+  site.absent = {"1", "2"};  // who runs needs nothing any more
+  site.reload({{"a", "1", {}}, {"b", "2", {}}});
+  site.loop.run_for(1min);
+  CHECK(site.running() == "a=1 b=2 ");
+}
+
+TEST_CASE("slots: at a reload who runs goes on until the successor's file is there") {
+  Site site;
+  site.reload({{"a", "1", {}}});
+  site.absent = {"2"};
+  site.reload({{"a", "2", {}}});
+  site.loop.run_for(1min);
+  CHECK(site.running() == "a=1 ");
+  CHECK(site.stopping.empty());
+  CHECK(site.slots.waits_for("a") == "file 2");
+  SUBCASE("the file comes") {
+    site.absent.clear();
+    site.loop.run_for(std::chrono::seconds(11));
+    site.let_stop();
+    CHECK(site.running() == "a=2 ");
+  }
+  SUBCASE("the configuration goes back") {
+    site.reload({{"a", "1", {}}});
+    site.loop.run_for(1min);
+    CHECK(site.running() == "a=1 ");
+    CHECK(site.slots.waits_for("a") == "");
+    CHECK(site.stopping.empty());
+  }
+  SUBCASE("another configuration can start at once") {
+    site.reload({{"a", "3", {}}});
+    site.let_stop();
+    CHECK(site.running() == "a=3 ");
+  }
+  SUBCASE("it is taken out") {
+    site.reload({});
+    site.let_stop();
+    CHECK(site.running() == "");
+    CHECK(site.removed.contains("a"));
+  }
+  SUBCASE("the gateway stops") {
+    bool stopped = false;
+    site.slots.stop([&] { stopped = true; });
+    site.let_stop();
+    site.loop.run_for(1ms);
+    CHECK(stopped);
+  }
+}
+
+TEST_CASE("slots: what waits may be changed and taken out") {
+  Site site;
+  site.absent = {"1"};
+  site.reload({{"a", "1", {}}});
+  site.reload({{"a", "2", {}}});
+  site.let_stop();
+  CHECK(site.running() == "a=2 ");
+  site.absent = {"1"};
+  site.reload({{"b", "1", {}}});
+  site.let_stop();
+  CHECK(site.running() == "");
+  site.reload({});
+  site.let_stop();
+  site.absent.clear();
+  site.loop.run_for(1min);
+  CHECK(site.running() == "");
+  CHECK(site.here.empty());
+}
 
 TEST_CASE("slots: a changed part is made anew once the old one has stopped, its neighbour goes on") {
   Site site;

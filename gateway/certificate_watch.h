@@ -1,0 +1,49 @@
+// Watches the certificates of the configuration while the gateway runs: how long each file's is good is a metric, and the journal
+// says so when a month, a week, a day and nothing of it is left. A file that changed is read again. On the loop.
+#pragma once
+
+#include <map>
+#include <string>
+#include <vector>
+
+#include "base/metrics.h"
+#include "config/config.h"
+#include "net/certificate.h"
+#include "net/needed_files.h"
+
+namespace millrace {
+
+// A file of certificates, and who uses it: "input devices", "tls_cert".
+struct CertificateUse {
+  std::string side, name;  // "input", "devices"
+  NeededFile file;
+  bool server = false;     // we show it to those who connect to us
+};
+std::vector<CertificateUse> certificates_of(const Config& config);
+
+// "expired on ...", "expires on ..., in 6 days", "is valid from ... on only"; empty: good for longer than a month.
+std::string words_of_validity(const Certificate& certificate, WallTime now);
+
+class CertificateWatch {
+ public:
+  explicit CertificateWatch(Metrics& metrics) : metrics_(metrics) {}
+
+  void want(const std::vector<CertificateUse>& uses);
+  // `trusted`: whether the clock is believed; the journal is silent while it is not.
+  void look(WallTime now, bool trusted);
+
+ private:
+  struct Watched {
+    CertificateUse use;
+    std::string stamp;
+    std::vector<Certificate> certificates;
+    std::vector<int> told;   // of each, how many of the thresholds
+    bool wanted = false;
+  };
+  void read(Watched& watched);
+
+  Metrics& metrics_;
+  std::map<std::string, Watched> watched_;  // by side, name, key
+};
+
+}  // namespace millrace
