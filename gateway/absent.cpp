@@ -42,7 +42,9 @@ bool AbsentUplinks::forget_due() {
     if (!since) {
       log_.commit({.states = {{key, to_bytes(text(now))}}}, {});
     } else if (now - std::strtoll(std::string(text_of(*since)).c_str(), nullptr, 10) > to_us(forget_after_)) {
-      if (name.front() != '@') LOG_WARN("uplink ", name, ": left the configuration ", format_duration(forget_after_), " ago; forgotten");
+      if (name.front() != '@')
+        LOG_WARN("uplink ", name, ": left the configuration ", format_duration(forget_after_),
+                 " ago; forgotten");
       forget(name);
       any = true;
     }
@@ -71,7 +73,8 @@ std::vector<AbsentUplinks::Absent> AbsentUplinks::list() const {
   for (const auto& [name, count] : records) {
     if (name.front() == '@' || uplinks_.find(name)) continue;
     const auto since = log_.state(absent_state(name));
-    const std::int64_t since_us = since ? std::strtoll(std::string(text_of(*since)).c_str(), nullptr, 10) : loop_.wall().us;
+    const std::int64_t since_us =
+        since ? std::strtoll(std::string(text_of(*since)).c_str(), nullptr, 10) : loop_.wall().us;
     all.push_back({name, count, bytes_kept_for(log_, name), {since_us + to_us(forget_after_)}});
   }
   return all;
@@ -80,9 +83,12 @@ std::vector<AbsentUplinks::Absent> AbsentUplinks::list() const {
 void AbsentUplinks::tell(const std::string& only) const {
   for (const Absent& absent : list()) {
     if (absent.records == 0 || (!only.empty() && absent.name != only)) continue;
-    LOG_WARN("uplink ", absent.name, ": not in the configuration; the log keeps ", absent.records, " records (about ",
-             format_size(static_cast<double>(absent.bytes)), ") for it until ", format_time(absent.until),
-             " (log.forget_after). They go out when an uplink of this name is back, not under another name; `millrace uplink forget ", absent.name, "` gives them up");
+    LOG_WARN("uplink ", absent.name, ": not in the configuration; the log keeps ", absent.records,
+             " records (about ", format_size(static_cast<double>(absent.bytes)), ") for it until ",
+             format_time(absent.until),
+             " (log.forget_after). They go out when an uplink of this name is back, not under another name; "
+             "`millrace uplink forget ",
+             absent.name, "` gives them up");
   }
 }
 

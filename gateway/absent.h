@@ -1,5 +1,6 @@
-// Uplinks that are not in the configuration, and whose records the log keeps: an uplink that left keeps its cursor and its data
-// for `forget_after`, then it is settled as forgotten. So does a lane that an uplink takes no longer. On the loop.
+// Uplinks that are not in the configuration, and whose records the log keeps: an uplink that left keeps its
+// cursor and its data for `forget_after`, then it is settled as forgotten. So does a lane that an uplink
+// takes no longer. On the loop.
 #pragma once
 
 #include <memory>
@@ -12,7 +13,8 @@
 
 namespace millrace {
 
-// What the records take that a consumer has not settled in a log, by what those of their lanes take there on the average.
+// What the records take that a consumer has not settled in a log, by what those of their lanes take there on
+// the average.
 std::uint64_t bytes_kept_for(const SqliteLog& log, const std::string& consumer);
 
 class AbsentUplinks {
@@ -21,10 +23,11 @@ class AbsentUplinks {
     std::string name;
     std::uint64_t records = 0;
     std::uint64_t bytes = 0;  // about
-    WallTime until;  // then it is forgotten
+    WallTime until;           // then it is forgotten
   };
 
-  AbsentUplinks(Loop& loop, SqliteLog& log, const std::vector<std::unique_ptr<Leftover>>& leftovers, Uplinks& uplinks, Duration forget_after)
+  AbsentUplinks(Loop& loop, SqliteLog& log, const std::vector<std::unique_ptr<Leftover>>& leftovers,
+                Uplinks& uplinks, Duration forget_after)
       : loop_(loop), log_(log), leftovers_(leftovers), uplinks_(uplinks), forget_after_(forget_after) {}
 
   std::vector<Absent> list() const;

@@ -17,10 +17,13 @@ constexpr std::int64_t day_us = 86'400'000'000;
 constexpr std::array<std::int64_t, 4> thresholds{30 * day_us, 7 * day_us, day_us, 0};
 
 int stage_of(const Certificate& certificate, WallTime now) {
-  return static_cast<int>(std::ranges::count_if(thresholds, [&](std::int64_t left) { return certificate.to.us - now.us <= left; }));
+  return static_cast<int>(std::ranges::count_if(
+      thresholds, [&](std::int64_t left) { return certificate.to.us - now.us <= left; }));
 }
 
-bool of_certificates(const NeededFile& file) { return file.kind == NeededFile::Kind::ca || file.kind == NeededFile::Kind::own; }
+bool of_certificates(const NeededFile& file) {
+  return file.kind == NeededFile::Kind::ca || file.kind == NeededFile::Kind::own;
+}
 
 }  // namespace
 
@@ -28,7 +31,8 @@ std::vector<CertificateUse> certificates_of(const Config& config) {
   std::vector<CertificateUse> uses;
   for (const InputPlan& plan : plan_inputs(config)) {
     for (const NeededFile& file : plan.needs) {
-      if (of_certificates(file)) uses.push_back({"input", plan.name, file, plan.listens && file.kind == NeededFile::Kind::own});
+      if (of_certificates(file))
+        uses.push_back({"input", plan.name, file, plan.listens && file.kind == NeededFile::Kind::own});
     }
   }
   for (const UplinkPlan& plan : plan_uplinks(config)) {
@@ -40,11 +44,15 @@ std::vector<CertificateUse> certificates_of(const Config& config) {
 }
 
 std::string words_of_validity(const Certificate& certificate, WallTime now) {
-  if (now < certificate.from) return text("is valid from ", format_time(certificate.from), " on only; it is ", format_time(now), " here (is the clock right?)");
+  if (now < certificate.from)
+    return text("is valid from ", format_time(certificate.from), " on only; it is ", format_time(now),
+                " here (is the clock right?)");
   const std::int64_t left = certificate.to.us - now.us;
   if (left <= 0) return text("expired on ", format_time(certificate.to));
   if (left > thresholds[0]) return "";
-  return text("expires on ", format_time(certificate.to), ", in ", left < day_us ? format_duration(std::chrono::hours(left / (day_us / 24))) : text(left / day_us, " days"));
+  return text("expires on ", format_time(certificate.to), ", in ",
+              left < day_us ? format_duration(std::chrono::hours(left / (day_us / 24)))
+                            : text(left / day_us, " days"));
 }
 
 void CertificateWatch::want(const std::vector<CertificateUse>& uses) {
@@ -73,7 +81,8 @@ void CertificateWatch::read(Watched& watched) {
   auto certificates = read_certificates(watched.use.file.path, watched.use.file.kind == NeededFile::Kind::ca);
   if (!certificates.ok()) {
     if (!watched.certificates.empty()) {
-      LOG_ERROR(watched.use.side, " ", watched.use.name, ": ", watched.use.file.key, ": the file changed and cannot be used: ", certificates.status().detail(),
+      LOG_ERROR(watched.use.side, " ", watched.use.name, ": ", watched.use.file.key,
+                ": the file changed and cannot be used: ", certificates.status().detail(),
                 "; what was read before is used on while it can be; somebody must act");
     }
     return;
@@ -90,13 +99,18 @@ void CertificateWatch::look(WallTime now, bool trusted) {
     const CertificateUse& use = watched.use;
     for (std::size_t i = 0; i < watched.certificates.size(); ++i) {
       const Certificate& one = watched.certificates[i];
-      metrics_.gauge(metric, "Until the certificate expires; negative once it has",
-                     {{use.side, use.name}, {"key", use.file.key}, {"file", use.file.path}, {"subject", one.subject}})
+      metrics_
+          .gauge(metric, "Until the certificate expires; negative once it has",
+                 {{use.side, use.name},
+                  {"key", use.file.key},
+                  {"file", use.file.path},
+                  {"subject", one.subject}})
           .set(static_cast<double>(one.to.us - now.us) / 1e6);
       const int stage = stage_of(one, now);
       if (!trusted || stage <= watched.told[i]) continue;
       watched.told[i] = stage;
-      const std::string words = text(use.side, " ", use.name, ": ", use.file.key, ": ", use.file.path, ": the certificate \"", one.subject, "\" ", words_of_validity(one, now));
+      const std::string words = text(use.side, " ", use.name, ": ", use.file.key, ": ", use.file.path,
+                                     ": the certificate \"", one.subject, "\" ", words_of_validity(one, now));
       if (stage == static_cast<int>(thresholds.size())) LOG_ERROR(words, "; somebody must act");
       else LOG_WARN(words);
     }

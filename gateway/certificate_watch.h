@@ -1,5 +1,6 @@
-// Watches the certificates of the configuration while the gateway runs: how long each file's is good is a metric, and the journal
-// says so when a month, a week, a day and nothing of it is left. A file that changed is read again. On the loop.
+// Watches the certificates of the configuration while the gateway runs: how long each file's is good is a
+// metric, and the journal says so when a month, a week, a day and nothing of it is left. A file that changed
+// is read again. On the loop.
 #pragma once
 
 #include <map>
@@ -17,11 +18,12 @@ namespace millrace {
 struct CertificateUse {
   std::string side, name;  // "input", "devices"
   NeededFile file;
-  bool server = false;     // we show it to those who connect to us
+  bool server = false;  // we show it to those who connect to us
 };
 std::vector<CertificateUse> certificates_of(const Config& config);
 
-// "expired on ...", "expires on ..., in 6 days", "is valid from ... on only"; empty: good for longer than a month.
+// "expired on ...", "expires on ..., in 6 days", "is valid from ... on only"; empty: good for longer than a
+// month.
 std::string words_of_validity(const Certificate& certificate, WallTime now);
 
 class CertificateWatch {
@@ -37,7 +39,7 @@ class CertificateWatch {
     CertificateUse use;
     std::string stamp;
     std::vector<Certificate> certificates;
-    std::vector<int> told;   // of each, how many of the thresholds
+    std::vector<int> told;  // of each, how many of the thresholds
     bool wanted = false;
   };
   void read(Watched& watched);

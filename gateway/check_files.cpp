@@ -12,15 +12,25 @@ namespace {
 constexpr std::size_t of_file_max = 16;
 
 // A file of a chain begins with the certificate itself; the others are of CAs.
-std::vector<std::string> faults_of(const Certificate& one, bool first, const CertificateUse& use, WallTime now) {
+std::vector<std::string> faults_of(const Certificate& one, bool first, const CertificateUse& use,
+                                   WallTime now) {
   std::vector<std::string> faults;
   if (std::string words = words_of_validity(one, now); !words.empty()) faults.push_back(std::move(words));
   const bool own = use.file.kind == NeededFile::Kind::own && first;
-  if (own && use.server && one.names().empty()) faults.emplace_back("has no subject alternative name: careful clients refuse it, for the common name is not looked at any more");
-  if (own && use.server && !one.for_servers) faults.emplace_back("is not for servers (its extended key usage has no serverAuth): clients will refuse it");
-  if (own && !use.server && !one.for_clients) faults.emplace_back("is not for clients (its extended key usage has no clientAuth): servers will refuse it");
-  if (own && one.rsa_bits != 0 && one.rsa_bits < rsa_bits_min) faults.push_back(text("has an RSA key of ", one.rsa_bits, " bits: ", rsa_bits_min, " are needed"));
-  if (use.file.kind == NeededFile::Kind::ca && !one.is_ca && !one.self_signed) faults.emplace_back("is no CA's: it vouches for nobody but itself");
+  if (own && use.server && one.names().empty())
+    faults.emplace_back(
+        "has no subject alternative name: careful clients refuse it, for the common name is not looked at "
+        "any more");
+  if (own && use.server && !one.for_servers)
+    faults.emplace_back(
+        "is not for servers (its extended key usage has no serverAuth): clients will refuse it");
+  if (own && !use.server && !one.for_clients)
+    faults.emplace_back(
+        "is not for clients (its extended key usage has no clientAuth): servers will refuse it");
+  if (own && one.rsa_bits != 0 && one.rsa_bits < rsa_bits_min)
+    faults.push_back(text("has an RSA key of ", one.rsa_bits, " bits: ", rsa_bits_min, " are needed"));
+  if (use.file.kind == NeededFile::Kind::ca && !one.is_ca && !one.self_signed)
+    faults.emplace_back("is no CA's: it vouches for nobody but itself");
   return faults;
 }
 
@@ -32,8 +42,10 @@ std::vector<std::string> check_files(const LoadedConfig& loaded, WallTime now) {
     for (const auto& plan : plans) {
       for (const NeededFile& file : plan.needs) {
         if (const Status status = file.look(); !status.ok()) {
-          words.push_back(about_key(loaded, side, plan.name, file.key, text(status.detail(), "; ", side == "input" ? "this input" : "this uplink",
-                                                                            " will wait for it, everything else runs")));
+          words.push_back(
+              about_key(loaded, side, plan.name, file.key,
+                        text(status.detail(), "; ", side == "input" ? "this input" : "this uplink",
+                             " will wait for it, everything else runs")));
         }
       }
     }
@@ -46,7 +58,8 @@ std::vector<std::string> check_files(const LoadedConfig& loaded, WallTime now) {
     const auto& all = certificates.value();
     for (std::size_t i = 0; i < std::min(all.size(), of_file_max); ++i) {
       for (const std::string& fault : faults_of(all[i], i == 0, use, now)) {
-        words.push_back(about_key(loaded, use.side, use.name, use.file.key, text(use.file.path, ": the certificate \"", all[i].subject, "\" ", fault)));
+        words.push_back(about_key(loaded, use.side, use.name, use.file.key,
+                                  text(use.file.path, ": the certificate \"", all[i].subject, "\" ", fault)));
       }
     }
   }

@@ -12,7 +12,8 @@ double number_in(const std::string& json, const std::string& name) {
   return at == std::string::npos ? 0 : std::strtod(json.c_str() + at + name.size() + 3, nullptr);
 }
 
-std::vector<std::map<std::string, std::string>> objects_in(const std::string& json, const std::string& array) {
+std::vector<std::map<std::string, std::string>> objects_in(const std::string& json,
+                                                           const std::string& array) {
   std::vector<std::map<std::string, std::string>> found;
   const std::string key = text("\"", array, "\":[");
   std::size_t at = json.find(key);
@@ -20,7 +21,9 @@ std::vector<std::map<std::string, std::string>> objects_in(const std::string& js
   for (at += key.size(); at < json.size() && json[at] != ']';) {
     const std::size_t begin = json.find('{', at), end = json.find('}', at);
     std::vector<std::pair<std::string, std::string>> members;
-    if (end == std::string::npos || begin > end || !read_flat_json(bytes_of(std::string_view(json).substr(begin, end + 1 - begin)), members).ok()) break;
+    if (end == std::string::npos || begin > end ||
+        !read_flat_json(bytes_of(std::string_view(json).substr(begin, end + 1 - begin)), members).ok())
+      break;
     found.emplace_back(members.begin(), members.end());
     at = end + 1;
   }

@@ -1,5 +1,6 @@
-// Looks at what a server sends in clear during a handshake of TLS 1.2 (RFC 5246) for one thing that the library does not tell:
-// whether it asked for a certificate of ours. What a server then refuses is that; what it refuses without having asked is not.
+// Looks at what a server sends in clear during a handshake of TLS 1.2 (RFC 5246) for one thing that the
+// library does not tell: whether it asked for a certificate of ours. What a server then refuses is that; what
+// it refuses without having asked is not.
 #pragma once
 
 #include <cstdint>

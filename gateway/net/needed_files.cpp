@@ -15,7 +15,8 @@ Status look_at_certificates(const std::string& path, bool of_cas) {
 
 std::size_t count(std::string_view content, std::string_view word) {
   std::size_t found = 0;
-  for (std::size_t at = 0; (at = content.find(word, at)) != std::string_view::npos; at += word.size()) ++found;
+  for (std::size_t at = 0; (at = content.find(word, at)) != std::string_view::npos; at += word.size())
+    ++found;
   return found;
 }
 
@@ -23,8 +24,11 @@ std::size_t count(std::string_view content, std::string_view word) {
 Status look_at_pem(const std::string& path) {
   const auto content = read_file(path, 4 << 20);
   if (!content.ok()) return content.status();
-  const std::size_t begun = count(content.value(), "-----BEGIN "), ended = count(content.value(), "-----END ");
-  if (begun == 0) return {Code::unavailable, text(path, trim(content.value()).empty() ? ": it is empty" : ": it is not PEM")};
+  const std::size_t begun = count(content.value(), "-----BEGIN "),
+                    ended = count(content.value(), "-----END ");
+  if (begun == 0)
+    return {Code::unavailable,
+            text(path, trim(content.value()).empty() ? ": it is empty" : ": it is not PEM")};
   return begun == ended ? Status{} : Status{Code::unavailable, path + ": it is cut off"};
 }
 
@@ -49,16 +53,19 @@ void need_tls(NeededFiles& files, const TlsConfig& tls, const std::string& prefi
   const auto certificates = [for_mbedtls](const std::string& path, bool of_cas) {
     return [=] { return for_mbedtls ? look_at_certificates(path, of_cas) : look_at_pem(path); };
   };
-  if (!tls.ca.empty()) files.push_back({NeededFile::Kind::ca, prefix + "ca", tls.ca, certificates(tls.ca, true)});
+  if (!tls.ca.empty())
+    files.push_back({NeededFile::Kind::ca, prefix + "ca", tls.ca, certificates(tls.ca, true)});
   if (tls.cert.empty()) return;
   files.push_back({NeededFile::Kind::own, prefix + "cert", tls.cert, certificates(tls.cert, false)});
-  files.push_back({NeededFile::Kind::secret, prefix + "key_file", tls.key.path, [=] { return look_at_key(tls, for_mbedtls); }});
+  files.push_back({NeededFile::Kind::secret, prefix + "key_file", tls.key.path,
+                   [=] { return look_at_key(tls, for_mbedtls); }});
 }
 
 std::string missing_of(const NeededFiles& files) {
   std::string all;
   for (const NeededFile& file : files) {
-    if (const Status status = file.look(); !status.ok()) all += text(all.empty() ? "" : "; ", file.key, ": ", status.detail());
+    if (const Status status = file.look(); !status.ok())
+      all += text(all.empty() ? "" : "; ", file.key, ": ", status.detail());
   }
   return all;
 }

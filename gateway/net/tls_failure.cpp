@@ -54,7 +54,8 @@ const char* name_of(std::uint8_t alert) {
 Status must_act(std::string words) { return {Code::invalid, std::move(words)}; }
 Status may_pass(std::string words) { return {Code::unavailable, std::move(words)}; }
 
-constexpr const char* no_certificate_of_ours = "the server demands a client certificate, and none is configured (tls_cert, tls_key_file)";
+constexpr const char* no_certificate_of_ours =
+    "the server demands a client certificate, and none is configured (tls_cert, tls_key_file)";
 
 Status tell_server_alert(const TlsFailure& failure) {
   const std::uint8_t alert = *failure.alert;
@@ -62,32 +63,47 @@ Status tell_server_alert(const TlsFailure& failure) {
   for (const CertificateAlert& one : certificate_alerts) {
     if (one.number != alert) continue;
     if (bare) return must_act(no_certificate_of_ours);
-    if (failure.showed_ours) return must_act(text("the server refused our certificate (tls_cert): ", one.words));
+    if (failure.showed_ours)
+      return must_act(text("the server refused our certificate (tls_cert): ", one.words));
   }
   switch (alert) {
     case 70:
-      return must_act(failure.tls13 ? "the server speaks none of our versions of TLS, 1.2 and 1.3 (alert protocol_version)"
-                                    : "the server speaks only TLS 1.3, this build up to 1.2 (alert protocol_version)");
+      return must_act(
+          failure.tls13
+              ? "the server speaks none of our versions of TLS, 1.2 and 1.3 (alert protocol_version)"
+              : "the server speaks only TLS 1.3, this build up to 1.2 (alert protocol_version)");
     case 40:
     case 71:
       if (bare) return must_act(no_certificate_of_ours);
-      if (failure.asked_for_ours) return must_act(text("the server refused our certificate (tls_cert), or has no cipher in common with us (alert ", name_of(alert), ")"));
-      return must_act(text("the server has no cipher, or no certificate of a kind that this build knows (RSA or ECDSA, not Ed25519), ",
-                           "in common with us (alert ", name_of(alert), ")"));
-    case 112: return must_act(text("the server knows no host called ", failure.host, " (alert unrecognized_name)"));
-    case 116: return must_act(failure.showed_ours ? "the server did not get the certificate it demands (alert certificate_required)" : no_certificate_of_ours);
+      if (failure.asked_for_ours)
+        return must_act(
+            text("the server refused our certificate (tls_cert), or has no cipher in common with us (alert ",
+                 name_of(alert), ")"));
+      return must_act(
+          text("the server has no cipher, or no certificate of a kind that this build knows (RSA or ECDSA, "
+               "not Ed25519), ",
+               "in common with us (alert ", name_of(alert), ")"));
+    case 112:
+      return must_act(text("the server knows no host called ", failure.host, " (alert unrecognized_name)"));
+    case 116:
+      return must_act(failure.showed_ours
+                          ? "the server did not get the certificate it demands (alert certificate_required)"
+                          : no_certificate_of_ours);
     default: break;
   }
   const char* name = name_of(alert);
-  return may_pass(name ? text("the server refused the handshake (alert ", name, ")") : text("the server refused the handshake (alert ", int{alert}, ")"));
+  return may_pass(name ? text("the server refused the handshake (alert ", name, ")")
+                       : text("the server refused the handshake (alert ", int{alert}, ")"));
 }
 
 Status tell_client_alert(std::uint8_t alert) {
   for (const CertificateAlert& one : certificate_alerts) {
-    if (one.number == alert) return must_act(text("the device refused our certificate (tls_cert): ", one.words));
+    if (one.number == alert)
+      return must_act(text("the device refused our certificate (tls_cert): ", one.words));
   }
   const char* name = name_of(alert);
-  return may_pass(name ? text("the device broke off the handshake (alert ", name, ")") : text("the device broke off the handshake (alert ", int{alert}, ")"));
+  return may_pass(name ? text("the device broke off the handshake (alert ", name, ")")
+                       : text("the device broke off the handshake (alert ", int{alert}, ")"));
 }
 
 // The library's verdicts that its hook, which speaks in words, does not cover.
@@ -109,29 +125,34 @@ bool no_common_version(int error) {
 
 bool about_certificates(int error) {
   const int module = -error & 0xFF80;
-  return (module >= 0x2080 && module <= 0x3000) || (module >= 0x3880 && module <= 0x3F80);  // X.509, public keys
+  return (module >= 0x2080 && module <= 0x3000) ||
+         (module >= 0x3880 && module <= 0x3F80);  // X.509, public keys
 }
 
 }  // namespace
 
 Status tell(const TlsFailure& failure) {
   if (failure.flags != 0 && failure.flags != UINT32_MAX) {
-    return must_act("certificate: " + (failure.certificate.empty() ? words_of_flags(failure.flags) : failure.certificate));
+    return must_act("certificate: " +
+                    (failure.certificate.empty() ? words_of_flags(failure.flags) : failure.certificate));
   }
   if (failure.alert) return failure.we_serve ? tell_client_alert(*failure.alert) : tell_server_alert(failure);
   const bool bare = failure.asked_for_ours && !failure.showed_ours;
   if (failure.closed) {
     return bare ? must_act(text(no_certificate_of_ours, "; it closed the connection"))
-                : may_pass(text("the connection was closed in the handshake", failure.we_serve ? "" : " (does TLS answer on this port?)"));
+                : may_pass(text("the connection was closed in the handshake",
+                                failure.we_serve ? "" : " (does TLS answer on this port?)"));
   }
   if (no_common_version(failure.error)) {
     const char* ours = failure.tls13 ? "1.2 and 1.3" : "1.2";
-    return must_act(failure.we_serve ? text("the device speaks none of our versions of TLS (", ours, ")")
-                                     : text("the server speaks only versions of TLS older than ours (", ours, ")"));
+    return must_act(failure.we_serve
+                        ? text("the device speaks none of our versions of TLS (", ours, ")")
+                        : text("the server speaks only versions of TLS older than ours (", ours, ")"));
   }
   if (about_certificates(failure.error)) return must_act("certificate: " + words_of_mbedtls(failure.error));
   if (failure.error == MBEDTLS_ERR_SSL_INVALID_RECORD) {
-    return may_pass(failure.we_serve ? "what the device sent is no TLS" : "what the server sent is no TLS (a port without TLS?)");
+    return may_pass(failure.we_serve ? "what the device sent is no TLS"
+                                     : "what the server sent is no TLS (a port without TLS?)");
   }
   return may_pass(words_of_mbedtls(failure.error));
 }

@@ -153,6 +153,26 @@ metrics = {{ value = "value" }}
         wait_for(lambda: self.metric("millrace_uplink_records_total") >= 1 and self.metric("millrace_uplink_backlog_records") == 0, "and sends")
         self.assertEqual(gateway.stop(), 0)
 
+    def test_ports_and_sockets_that_cannot_be_had_yet(self):
+        """A port that is taken, an address that is not there, a control socket that cannot be made: the rest runs, and they come by themselves."""
+        devices = self.broker()
+        with socket.socket() as taken:
+            taken.bind(("127.0.0.1", 0))
+            taken.listen()
+            port = taken.getsockname()[1]
+            endpoint = '[[inputs.mqtt_endpoint]]\nname = "{}"\nlisten = "{}"\nanonymous = true\n[[inputs.mqtt_endpoint.routes]]\ntopic = "a/{{device}}"\n'
+            (self.run_folder / "control.sock").mkdir()
+            gateway = self.gateway(self.config(devices.port, free_port(), more=endpoint.format("door", f"127.0.0.1:{port}") + endpoint.format("far", "198.51.100.7:1883")))
+            for words in ("input door: bind ", "input far: bind 198.51.100.7:1883: Cannot assign requested address", "control socket: "):
+                wait_for(lambda: words in gateway.text(), words)
+            wait_for(lambda: self.metric("millrace_input_up", 'input="devices"') == 1, "the others run")
+            self.publish(devices.port, "plant/l1/d1/telemetry", '{"ts":1700000001,"value":1}')
+            wait_for(lambda: self.metric("millrace_taken_records_total") == 1, "a reading is collected")
+        (self.run_folder / "control.sock").rmdir()
+        wait_for(lambda: f"input door: listening on 127.0.0.1:{port}" in gateway.text(), "the port is had when it is free", 60)
+        wait_for(lambda: self.command("status").returncode == 0, "the gateway can be talked to")
+        self.assertEqual(gateway.stop(), 0)
+
     def test_check_tells_what_will_hurt(self):
         """Certificates that end soon or do not fit, files that all can read, an endpoint for everybody: with line, key and words."""
         tls = self.tls()
@@ -237,9 +257,9 @@ topic = "a/{device}"
         config.write_text(config.read_text().replace(f"mqtt://127.0.0.1:{port}", f"mqtts://127.0.0.1:{port}"))
         gateway = self.gateway(config)
         said = 0
-        for names, days, subject, reason in (("DNS:elsewhere", 2, "/CN=elsewhere", "does not match"), ("DNS:127.0.0.1", 2, "/CN=127.0.0.1", "does not match"),
-                                             (None, 2, "/CN=127.0.0.1", "does not match"), ("DNS:*.0.0.1", 2, "/CN=x", "does not match"),
-                                             ("IP:127.0.0.1", -1, "/CN=x", "expired"), ("IP:127.0.0.1", 2, "/CN=x", "not authorised")):
+        for names, days, subject, reason in (("DNS:elsewhere", 2, "/CN=elsewhere", "it is for DNS:elsewhere, not for 127.0.0.1"), ("DNS:127.0.0.1", 2, "/CN=127.0.0.1", "it is for DNS:127.0.0.1, not for 127"),
+                                             (None, 2, "/CN=127.0.0.1", "no subject alternative name"), ("DNS:*.0.0.1", 2, "/CN=x", "it is for DNS:*.0.0.1, not for"),
+                                             ("IP:127.0.0.1", -1, "/CN=x", "it expired on"), ("IP:127.0.0.1", 2, "/CN=x", "not authorised")):
             self.certify(tls, names, days, subject)
             devices = self.broker(port, tls=tls, extra=f"allow_anonymous false\npassword_file {passwords}")
             wait_for(lambda: reason in gateway.text()[said:], f"{names}, {days} days: {reason}")

@@ -17,8 +17,6 @@ CLIENTS = {
     "inputs.mqtt": 'servers = ["mqtts://@host@:@port@"]\n[[inputs.mqtt.routes]]\ntopic = "a/{device}"',
 }
 OPENSSL = {"uplinks.kafka"}  # those that do not speak by mbedTLS
-# The MQTT input still speaks by Paho, which has a policy of its own.
-OTHER_POLICY = {"inputs.mqtt"}
 
 SAN_IP, SAN_HOST = "subjectAltName=IP:127.0.0.1", "subjectAltName=DNS:localhost"
 # name: host, key, extensions of the leaf, what is different; whether it is good; what the clients of mbedTLS say
@@ -98,13 +96,11 @@ class Tls(Site):
             server.stop()
             return "CIPHER is" in server.text(), said
 
-        jobs = [(number, client) for number in range(len(CASES)) for client in CLIENTS if client not in OTHER_POLICY]
+        jobs = [(number, client) for number in range(len(CASES)) for client in CLIENTS]
         with ThreadPoolExecutor(4) as pool:
             outcomes = dict(zip(jobs, pool.map(attempt, jobs)))
         for number, (name, (host, key, extensions, different, good, words)) in enumerate(CASES.items()):
             for client in CLIENTS:
-                if client in OTHER_POLICY:
-                    continue
                 with self.subTest(case=name, client=client):
                     taken, said = outcomes[(number, client)]
                     self.assertEqual(taken, good, said)
