@@ -76,7 +76,7 @@ struct Neighbours {
 TEST_CASE("full disks: below the log's own bound nothing is evicted, and everything acknowledged arrives") {
   Rng rng(seed() + 42);
   std::uint64_t fills = 0, readings = 0, trouble = 0, lives = 0;
-  for (int round = 0; round < 12 * effort(); ++round) {
+  for (int round = 0; round < 5 * effort(); ++round) {
     const std::uint64_t round_seed = rng.next();
     INFO("round ", round, " seed ", round_seed);
     World::Options options;
@@ -124,7 +124,7 @@ TEST_CASE("full disks: below the log's own bound nothing is evicted, and everyth
 TEST_CASE("full disks: a log at its own bound evicts for that alone, whatever others do") {
   Rng rng(seed() + 43);
   std::uint64_t evicted = 0;
-  for (int round = 0; round < 4 * effort(); ++round) {
+  for (int round = 0; round < 2 * effort(); ++round) {
     const std::uint64_t round_seed = rng.next();
     INFO("round ", round, " seed ", round_seed);
     World::Options options;
