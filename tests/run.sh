@@ -108,7 +108,8 @@ one() { # name of a test
       run cross timeout 600 /usr/bin/python3 tests/integration/cross_test.py ;;
     packages)
       [ -n "$(ls build/deb/millrace_*_amd64.deb 2>/dev/null)" ] || run packages_build timeout 1800 packaging/build-deb.sh
-      run packages timeout 900 /usr/bin/python3 tests/integration/packages_test.py ;;
+      run packages timeout 900 /usr/bin/python3 tests/integration/packages_test.py
+      run booted timeout 900 /usr/bin/python3 tests/integration/booted_test.py ;;
     trixie) run trixie timeout 3000 tests/integration/trixie.sh ;;
     many_reloads) run many_reloads env MILLRACE_RELOADS=2000 MILLRACE_SEED=2 timeout 3000 /usr/bin/python3 tests/integration/reload_test.py UnderLoad ;;
     hanging_up) run hanging_up timeout 600 /usr/bin/python3 tests/integration/links_test.py HangingUp Silence ;;

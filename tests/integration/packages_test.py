@@ -13,19 +13,16 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "support"))
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent.parent / "packaging"))
+import debs
 import footprint
 from testsite import ROOT, wait_for
-
-DEBS = ROOT / "build" / "deb"
 
 
 def setUpModule():
     if os.geteuid() != 0:
         raise unittest.SkipTest("a chroot needs root")
-    if not shutil.which("mmdebstrap"):
-        raise unittest.SkipTest("mmdebstrap is not installed: packaging/install-deps.sh package")
-    if not list(DEBS.glob("millrace_*_amd64.deb")):
-        raise unittest.SkipTest("build/deb has no packages: packaging/build-deb.sh")
+    if debs.why_not():
+        raise unittest.SkipTest(debs.why_not())
 
 
 class Packages(unittest.TestCase):
@@ -47,11 +44,8 @@ class Packages(unittest.TestCase):
             subprocess.run(["mount", "-t", kind, kind, str(self.root / where)], check=True)
             self.mounted.append(self.root / where)
         self.apt("update")
-        (self.root / "debs").mkdir()
-        for deb in DEBS.glob("*.deb"):
-            if deb.name.endswith(("_amd64.deb", "_all.deb")):
-                shutil.copy(deb, self.root / "debs")
-        self.version = subprocess.run(["dpkg-deb", "-f", str(next(DEBS.glob("millrace_*_amd64.deb"))), "Version"], capture_output=True, text=True, check=True).stdout.strip()
+        debs.bring(self.root)
+        self.version = debs.version()
 
     def clean(self):
         self.stop(signal.SIGKILL)
@@ -66,17 +60,6 @@ class Packages(unittest.TestCase):
     def apt(self, *words):
         done = self.inside("apt-get", "-y", "-q", "--no-install-recommends", *words)
         self.assertEqual(done.returncode, 0, done.stdout[-2000:] + done.stderr[-2000:])
-
-    def newer(self):
-        """The same packages with a higher version, as an upgrade would bring."""
-        (self.root / "newer").mkdir(exist_ok=True)
-        for name, arch in (("millrace", "amd64"), ("millrace-common", "all")):
-            folder = self.root / "unpacked"
-            subprocess.run(["dpkg-deb", "-R", str(self.root / f"debs/{name}_{self.version}_{arch}.deb"), str(folder)], check=True)
-            control = folder / "DEBIAN/control"
-            control.write_text(control.read_text().replace(f"Version: {self.version}", f"Version: {self.version}+1").replace(f"(= {self.version})", f"(= {self.version}+1)"))
-            subprocess.run(["dpkg-deb", "-b", str(folder), str(self.root / f"newer/{name}.deb")], check=True, stdout=subprocess.DEVNULL)
-            shutil.rmtree(folder)
 
     # ---- the daemon, as the unit would run it: its command line, user and folders
     def unit(self):
@@ -120,8 +103,8 @@ class Packages(unittest.TestCase):
         with socket.socket() as s:
             if s.connect_ex(("127.0.0.1", 1883)) == 0:
                 self.skipTest("port 1883, which the packaged configuration listens on, is taken on this machine")
-        debs = [f"/debs/millrace_{self.version}_amd64.deb", f"/debs/millrace-common_{self.version}_all.deb"]
-        self.apt("install", *debs)
+        packages = [f"/debs/millrace_{self.version}_amd64.deb", f"/debs/millrace-common_{self.version}_all.deb"]
+        self.apt("install", *packages)
         self.assertEqual(self.inside("/usr/bin/millrace", "check").returncode, 0)
         self.assertIn("core", self.inside("/usr/bin/millrace", "version").stdout)
         self.assertIn("dialout", self.inside("id", "-nG", "millrace").stdout)
@@ -138,7 +121,7 @@ class Packages(unittest.TestCase):
         self.publish(500)
         self.assertEqual(self.records(), 500)
         # An upgrade: new binaries while the daemon runs, then its restart. A changed configuration is kept.
-        self.newer()
+        debs.bring_newer(self.root, self.version)
         self.apt("install", "/newer/millrace.deb", "/newer/millrace-common.deb")
         self.stop()
         inbox = (self.root / "run/millrace/inbox").stat().st_ino
@@ -160,7 +143,7 @@ class Packages(unittest.TestCase):
         self.apt("remove", "millrace-full", "millrace-common")
         self.assertFalse((self.root / "usr/bin/millrace").exists())
         self.assertTrue(list((self.root / "var/lib/millrace/log").glob("seg-*.db")))
-        self.apt("install", *debs)
+        self.apt("install", *packages)
         self.assertEqual(self.records(), 650)
         self.apt("purge", "millrace", "millrace-common")
         self.assertFalse((self.root / "var/lib/millrace").exists())
@@ -171,7 +154,7 @@ class Sizes(unittest.TestCase):
     def test_the_core_binary_keeps_its_budget(self):
         for arch, budget in (("amd64", 4_000_000), ("arm64", 4_000_000), ("armhf", 2_800_000)):
             with self.subTest(arch=arch):
-                found = [row for row in footprint.packages(DEBS) if (row["package"], row["architecture"]) == ("millrace", arch)]
+                found = [row for row in footprint.packages(debs.DEBS) if (row["package"], row["architecture"]) == ("millrace", arch)]
                 if not found:
                     self.skipTest(f"build/deb has no package for {arch}: packaging/build-arm.sh")
                 self.assertLessEqual(found[0]["binary_bytes"], budget)
