@@ -150,17 +150,18 @@ class MainJob(Site):
             done = self.command("check", "--online")
             return done.returncode, [line for line in done.stdout.splitlines() if line[:6] in ("good  ", "?     ", "BAD   ")]
         code, found = check()
-        self.assertEqual((code, [line[:4] for line in found]), (0, ["good"] * 3), found)
+        self.assertEqual((code, [line[:4].strip() for line in found]), (0, ["good"] * 3 + ["?"]), found)
+        self.assertIn("not tried, that would write to it", found[3], "whether the topic is allowed")
         config.write_text(good.replace("[observe]", serial + "[observe]").replace(f"mqtt://127.0.0.1:{devices.port}", f"mqtt://127.0.0.1:{dead}").replace(f'tls_ca = "{tls}/ca.pem"', ""))
         code, found = check()
-        self.assertEqual((code, [line[:4].strip() for line in found]), (69, ["BAD", "good", "BAD", "BAD"]), found)
+        self.assertEqual((code, [line[:4].strip() for line in found]), (69, ["BAD", "good", "BAD", "BAD", "?"]), found)
         for line, word in zip((found[0], found[2], found[3]), ("refused", "No such file", "certificate")):
             self.assertIn(word, line)
         config.write_text(good)
         gateway = self.gateway(config)
         wait_for(lambda: self.metric("millrace_input_up") == 2, "both inputs are up")
         code, found = check()
-        self.assertEqual((code, [line[:1] for line in found]), (0, ["g", "?", "g"]), found)
+        self.assertEqual((code, [line[:1] for line in found]), (0, ["g", "?", "g", "?"]), found)
         self.assertEqual(gateway.text().count("connected to"), 1, "the daemon keeps its session")
 
     def test_dead_letters_can_be_looked_at(self):
