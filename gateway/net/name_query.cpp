@@ -49,6 +49,18 @@ std::string number_in(const std::string& host) {
   return number;
 }
 
+// "localhost" and what ends in it is this machine, whoever says otherwise (RFC 6761, section 6.3). Also, c-ares 1.18 leaks the
+// name whenever it looks this one up.
+bool is_localhost(std::string_view host) {
+  constexpr std::string_view name = "localhost";
+  if (host.ends_with('.')) host.remove_suffix(1);
+  if (host.size() < name.size()) return false;
+  const std::string_view rest = host.substr(0, host.size() - name.size());
+  const std::string_view end = host.substr(rest.size());
+  const auto same = [](char a, char b) { return a == (b | 0x20); };
+  return std::equal(name.begin(), name.end(), end.begin(), same) && (rest.empty() || rest.ends_with('.'));
+}
+
 // As AI_ADDRCONFIG (RFC 3493, section 6.1): a family that this machine has no address of is not asked for, which on a metered
 // link is half of the questions. Both, where there is no network yet.
 std::vector<int> families_here() {
@@ -278,6 +290,10 @@ NameQuery::NameQuery(std::string host, Instant now, Duration timeout, const std:
   state.deadline = now + timeout;
   if (std::string number = number_in(state.host); !number.empty()) {
     state.result = Addresses{std::move(number)};
+    return;
+  }
+  if (is_localhost(state.host)) {
+    state.result = Addresses{"127.0.0.1", "::1"};
     return;
   }
   if (servers.empty() && SystemNames::wanted_for(state.host)) {

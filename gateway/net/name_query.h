@@ -1,5 +1,5 @@
 // One question: which addresses has this host? Answered from numbers, /etc/hosts and the name servers of /etc/resolv.conf (with
-// its search list and ndots), by c-ares. Its sockets, its deadline and its reading of resolv.conf are its own: no question waits
+// its search list and ndots), by c-ares; "localhost" is 127.0.0.1 and ::1. Its sockets, its deadline and its reading of resolv.conf are its own: no question waits
 // for another one's name servers, and a box whose network comes late is served without a restart. Nothing is remembered.
 //
 // ".local" names are asked of the system (getaddrinfo) where /etc/nsswitch.conf names mdns: see system_names.h.

@@ -178,7 +178,8 @@ TEST_CASE("inbox: redeliveries are recognised with more inputs than it has slots
     for (std::uint16_t id = 1; id <= flying; ++id) {
       for (int i = from; i < from + inputs; ++i) {
         const std::string name = text("input-", i);
-        Arrival a = arrival("a/b", text(id), id, duplicate);
+        const std::string payload = text(id);
+        Arrival a = arrival("a/b", payload, id, duplicate);
         a.input = name;
         REQUIRE(inbox.put(a).ok());
       }
