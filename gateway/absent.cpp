@@ -1,6 +1,5 @@
 #include "absent.h"
 
-#include <cstdlib>
 #include <map>
 #include <set>
 
@@ -8,11 +7,6 @@
 #include "base/text.h"
 
 namespace millrace {
-namespace {
-
-std::string absent_state(const std::string& name) { return "absent." + name; }
-
-}  // namespace
 
 std::uint64_t bytes_kept_for(const SqliteLog& log, const std::string& consumer) {
   double sum = 0;
@@ -34,31 +28,20 @@ bool AbsentUplinks::forget_due() {
   for (const auto& leftover : leftovers_) {
     for (std::string& name : leftover->absent_uplinks()) absent.insert(std::move(name));
   }
-  bool any = false;
-  for (const std::string& name : absent) {
-    const std::string key = absent_state(name);
-    const auto since = log_.state(key);
-    const std::int64_t now = loop_.wall().us;
-    if (!since) {
-      log_.commit({.states = {{key, to_bytes(text(now))}}}, {});
-    } else if (now - std::strtoll(std::string(text_of(*since)).c_str(), nullptr, 10) > to_us(forget_after_)) {
-      if (name.front() != '@')
-        LOG_WARN("uplink ", name, ": left the configuration ", format_duration(forget_after_),
-                 " ago; forgotten");
-      forget(name);
-      any = true;
-    }
+  const std::vector<std::string> due = ages_.look(absent);
+  for (const std::string& name : due) {
+    if (name.front() != '@')
+      LOG_WARN("uplink ", name, ": left the configuration ", format_duration(forget_after_),
+               " ago; forgotten");
+    forget(name);
   }
-  for (const std::string& key : log_.states(absent_state(""))) {
-    if (!absent.contains(key.substr(absent_state("").size()))) log_.commit({.states = {{key, {}}}}, {});
-  }
-  return any;
+  return !due.empty();
 }
 
 void AbsentUplinks::forget(const std::string& uplink) {
   log_.forget(uplink);
   for (const auto& leftover : leftovers_) leftover->forget(uplink);
-  if (log_.state(absent_state(uplink))) log_.commit({.states = {{absent_state(uplink), {}}}}, {});
+  ages_.forgotten(uplink);
 }
 
 std::vector<AbsentUplinks::Absent> AbsentUplinks::list() const {
@@ -72,10 +55,7 @@ std::vector<AbsentUplinks::Absent> AbsentUplinks::list() const {
   std::vector<Absent> all;
   for (const auto& [name, count] : records) {
     if (name.front() == '@' || uplinks_.find(name)) continue;
-    const auto since = log_.state(absent_state(name));
-    const std::int64_t since_us =
-        since ? std::strtoll(std::string(text_of(*since)).c_str(), nullptr, 10) : loop_.wall().us;
-    all.push_back({name, count, bytes_kept_for(log_, name), {since_us + to_us(forget_after_)}});
+    all.push_back({name, count, bytes_kept_for(log_, name), ages_.until(name)});
   }
   return all;
 }

@@ -1,12 +1,13 @@
 // Uplinks that are not in the configuration, and whose records the log keeps: an uplink that left keeps its
-// cursor and its data for `forget_after`, then it is settled as forgotten. So does a lane that an uplink
-// takes no longer. On the loop.
+// cursor and its data for `forget_after` (time that passed: absence_ages.h), then it is settled as forgotten.
+// So does a lane that an uplink takes no longer. On the loop.
 #pragma once
 
 #include <memory>
 #include <string>
 #include <vector>
 
+#include "absence_ages.h"
 #include "leftover.h"
 #include "log/sqlite_log.h"
 #include "parts.h"
@@ -27,8 +28,12 @@ class AbsentUplinks {
   };
 
   AbsentUplinks(Loop& loop, SqliteLog& log, const std::vector<std::unique_ptr<Leftover>>& leftovers,
-                Uplinks& uplinks, Duration forget_after)
-      : loop_(loop), log_(log), leftovers_(leftovers), uplinks_(uplinks), forget_after_(forget_after) {}
+                Uplinks& uplinks, const ClockWatch& clock, std::uint64_t boot_id, Duration forget_after)
+      : log_(log),
+        leftovers_(leftovers),
+        uplinks_(uplinks),
+        forget_after_(forget_after),
+        ages_(loop, log, clock, boot_id, forget_after) {}
 
   std::vector<Absent> list() const;
   // In the journal, those that something is kept for; or `only` one of them.
@@ -36,13 +41,15 @@ class AbsentUplinks {
   // Whose time is over is forgotten. Whether anybody was.
   bool forget_due();
   void forget(const std::string& uplink);
+  // Before the log is stopped: what has passed for them.
+  void save() { ages_.save(); }
 
  private:
-  Loop& loop_;
   SqliteLog& log_;
   const std::vector<std::unique_ptr<Leftover>>& leftovers_;
   Uplinks& uplinks_;
   const Duration forget_after_;
+  AbsenceAges ages_;
 };
 
 }  // namespace millrace

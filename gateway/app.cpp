@@ -15,6 +15,7 @@
 #include "base/utf8.h"
 #include "config/descriptor_needs.h"
 #include "loop/worker.h"
+#include "net/certificate_time.h"
 #include "observe/sd_notify.h"
 #include "record/batch.h"
 #include "record/record_proto.h"
@@ -102,6 +103,8 @@ int App::open_storage() {
   options.commit_interval = config_.log.commit_interval;
   options.when_full = config_.log.block_when_full ? WhenFull::block : WhenFull::evict;
   options.boot_id = boot_id();
+  options.clock_trusted = [this] { return clock_.trust().trusted(); };
+  options.clock_settled = [this] { return clock_.settled(); };
   runtime_folder_ = open_folder(config_.gateway.runtime_dir);
   options.held_folder = runtime_folder_.get();
   options.hold_back = config_.log.commit_when_unsent;
@@ -186,12 +189,12 @@ int App::run() {
   descriptor_limit_ = raise_descriptor_limit();
   share_descriptors();
   if (const int code = open_storage(); code != exit_ok) return code;
-  look_at_clock();
+  clock_.begin(*log_, config_.gateway.clock, boot_id());
 
   PipelineOptions options;
-  options.boot_id = boot_id();
+  options.boot_id = options.windows.boot_id = boot_id();
   options.windows.windows = config_.windows;
-  options.windows.clock_vouched = [this] { return trust_.trusted(); };
+  options.windows.clock_vouched = [this] { return clock_.trust().trusted(); };
   pipeline_ = std::make_unique<Pipeline>(loop_, *inbox_, *log_, metrics_, options);
   make_parts();
   pipeline_->on_pressure([this](bool pause) {
@@ -220,7 +223,7 @@ void App::make_parts() {
   Inputs::Rules inputs;
   inputs.kind = "input";
   inputs.make = [this](const InputPlan& plan) {
-    return std::make_unique<InputPart>(plan, SouthParts{loop_, rng_, *inbox_, *pipeline_, trust_, metrics_, shares_, config_.log.path}, *pipeline_);
+    return std::make_unique<InputPart>(plan, SouthParts{loop_, rng_, *inbox_, *pipeline_, clock_.trust(), metrics_, shares_, config_.log.path}, *pipeline_);
   };
   inputs.may_start = [this](const InputPlan& plan) { return ready_ && !uplinks_->holds_stopping(plan.claims); };
   inputs.removed = [this](const std::string& name) { metrics_.retire("input", name); };
@@ -244,15 +247,17 @@ void App::make_parts() {
                     [this] { look_at_leftovers(); });
   }
   certificates_ = std::make_unique<CertificateWatch>(metrics_);
-  absent_ = std::make_unique<AbsentUplinks>(loop_, *log_, leftovers_, *uplinks_, config_.log.forget_after);
-  report_ = std::make_unique<SelfReport>(SelfReport::Sources{config_, loop_, metrics_, trust_, clock_, *log_, leftovers_, *pipeline_, *inbox_, *inputs_,
+  absent_ = std::make_unique<AbsentUplinks>(loop_, *log_, leftovers_, *uplinks_, clock_.watch(), boot_id(), config_.log.forget_after);
+  report_ = std::make_unique<SelfReport>(SelfReport::Sources{config_, loop_, metrics_, clock_, *log_, leftovers_, *pipeline_, *inbox_, *inputs_,
                                                              *uplinks_, *absent_, newer_beside_, descriptor_limit_});
   want();
 }
 
 std::unique_ptr<UplinkPart> App::make_uplink(const UplinkPlan& plan, Log& log) {
   ShipperOptions options = plan.shipper;
-  options.clock_trusted = [this] { return trust_.trusted(); };
+  options.boot_id = boot_id();
+  options.clock_trusted = [this] { return clock_.trust().trusted(); };
+  options.age_clock = [this] { return clock_.for_ages(); };
   return std::make_unique<UplinkPart>(loop_, log, metrics_, rng_, config_.gateway.name, plan, std::move(options));
 }
 
@@ -442,26 +447,14 @@ void App::retry_letter(Sequence number, const Record& record_of_letter, std::fun
 // What is in use, and what a part waits for that is there already.
 void App::look_at_certificates() {
   certificates_->want(certificates_of(config_));
-  certificates_->look(loop_.wall(), trust_.trusted());
+  certificates_->look(certificate_time(loop_.wall()), clock_.trust().trusted());
 }
 
 void App::look_after() {
   look_timer_ = loop_.after(look_after_every, [this] { look_after(); });
-  look_at_clock();
+  clock_.judge();
   look_at_certificates();
   if (absent_->forget_due()) look_at_leftovers();
-}
-
-void App::look_at_clock() {
-  const WallTime not_before{std::max(std::int64_t{MILLRACE_BUILD_TIME} * 1'000'000, log_->start_report().last_commit.us)};
-  const ClockSource source = config_.gateway.clock == "trust" ? ClockSource::trust : config_.gateway.clock == "rtc" ? ClockSource::rtc : ClockSource::kernel;
-  ClockVerdict verdict = judge_clock(source, kernel_clock(), loop_.wall(), not_before);
-  if (verdict.trusted != trust_.trusted() || clock_.empty()) {
-    if (verdict.trusted) LOG_INFO("clock: trusted: ", verdict.why);
-    else LOG_WARN("clock: not trusted: ", verdict.why, "; readings without a time of their own are not aggregated");
-  }
-  trust_.set(verdict.trusted);
-  clock_ = std::move(verdict.why);
 }
 
 // Whatever is running, stopping or about to start: what holds from now on is this configuration (slots.h).
@@ -544,6 +537,7 @@ void App::stop_inputs() {
 void App::stop_uplinks() {
   const auto done = step([this] { return "uplink " + names_of_stopping_uplinks(); },
                          [this] {
+                           absent_->save();
                            log_->stop([this] {
                              code_at_last = exit_ok;
                              LOG_INFO("stopped");

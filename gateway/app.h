@@ -8,6 +8,7 @@
 #include "absent.h"
 #include "base/files.h"
 #include "certificate_watch.h"
+#include "gateway_clock.h"
 #include "ingest/mapped_inbox.h"
 #include "leftover.h"
 #include "log/sqlite_log.h"
@@ -63,7 +64,6 @@ class App {
   std::function<void()> step(std::function<std::string()> who, std::function<void()> next);
   std::string names_of_stopping_uplinks() const;
   void look_after();
-  void look_at_clock();
   void look_at_certificates();
   void retry_letter(Sequence number, const Record& letter, std::function<void(Status)> done);
   HttpResponse http(const std::string& path);
@@ -73,8 +73,7 @@ class App {
   UvLoop loop_;
   Rng rng_;
   Metrics metrics_;
-  ClockTrust trust_;
-  std::string clock_;  // why it is trusted or not
+  GatewayClock clock_{loop_};
   ConnectionShares shares_{0};
   Fd runtime_lock_, log_lock_;
   std::unique_ptr<Folder> folder_, runtime_folder_;

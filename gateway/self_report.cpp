@@ -55,7 +55,8 @@ void SelfReport::update_metrics() {
   set("millrace_log_leftover_records", "Records in the log of another version that are forwarded first", static_cast<double>(left));
   set("millrace_log_segments", "Segment files of the log", static_cast<double>(stats.segments));
   set("millrace_log_dead_bytes", "Bytes of dead letters", static_cast<double>(stats.dead_bytes));
-  set("millrace_clock_trusted", "Whether the wall clock is believed (gateway.clock)", of_.trust.trusted() ? 1 : 0);
+  set("millrace_clock_trusted", "Whether the wall clock is believed (gateway.clock)", of_.clock.trust().trusted() ? 1 : 0);
+  set("millrace_clock_steps", "How often the wall clock was set by two seconds or more since the start", static_cast<double>(of_.clock.watch().steps()));
   set("millrace_inputs", "Configured inputs", static_cast<double>(of_.inputs.size()));
   set("millrace_log_lines_dropped", "Lines for the operator that the journal had no room for", static_cast<double>(log_lines_dropped()));
   set("process_open_fds", "File descriptors that are open", static_cast<double>(descriptors_open()));
@@ -129,7 +130,7 @@ std::string SelfReport::status_json(bool ready) const {
   json.begin_object();
   json.member("gateway", of_.config.gateway.name).member("version", MILLRACE_VERSION).member("epoch", of_.log.epoch());
   json.member("uptime_seconds", to_seconds(of_.loop.now() - started_at_)).member("ready", ready);
-  json.member("clock_trusted", of_.trust.trusted()).member("clock", of_.clock);
+  json.member("clock_trusted", of_.clock.trust().trusted()).member("clock", of_.clock.why());
   json.key("inputs").begin_array();
   of_.inputs.for_each([this, &json](const std::string& name, InputPart& part, Inputs::State state) {
     const bool running = state == Inputs::State::running;

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "absent.h"
+#include "gateway_clock.h"
 #include "ingest/mapped_inbox.h"
 #include "leftover.h"
 #include "log/sqlite_log.h"
@@ -22,8 +23,7 @@ class SelfReport {
     const Config& config;
     UvLoop& loop;
     Metrics& metrics;
-    const ClockTrust& trust;
-    const std::string& clock;  // why it is trusted or not
+    const GatewayClock& clock;
     SqliteLog& log;
     const std::vector<std::unique_ptr<Leftover>>& leftovers;
     Pipeline& pipeline;

@@ -21,7 +21,8 @@ std::int64_t read_ns(clockid_t clock) {
 
 }  // namespace
 
-Instant SystemClock::now() const { return {read_ns(CLOCK_MONOTONIC)}; }
+// CLOCK_BOOTTIME: the time that a suspended box sleeps has passed, for sessions, ages and devices as for everybody else.
+Instant SystemClock::now() const { return {read_ns(CLOCK_BOOTTIME)}; }
 WallTime SystemClock::wall() const { return {read_ns(CLOCK_REALTIME) / 1000}; }
 
 KernelClock kernel_clock() {

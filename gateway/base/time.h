@@ -37,7 +37,7 @@ class Clock {
   virtual WallTime wall() const = 0;
 };
 
-// The machine's clocks: CLOCK_MONOTONIC (suspend included) and CLOCK_REALTIME.
+// The machine's clocks: CLOCK_BOOTTIME (suspend included) and CLOCK_REALTIME.
 class SystemClock : public Clock {
  public:
   Instant now() const override;

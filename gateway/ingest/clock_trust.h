@@ -12,7 +12,7 @@ namespace millrace {
 
 enum class ClockSource {
   kernel,  // believed when the kernel says it is synchronised
-  rtc,     // and as soon as it is later than the build and than the last commit: a battery keeps it over a power cut
+  rtc,     // and as soon as it is later than the build and than the last commit under a settled clock: a battery keeps it over a power cut
   trust,   // always: whoever runs this machine keeps its time
 };
 
@@ -20,7 +20,7 @@ struct ClockVerdict {
   bool trusted = false;
   std::string why;  // for people
 };
-// `not_before`: the latest time that is known to have passed (the build, the newest commit). Pure.
+// `not_before`: the latest time that is known to have passed (the build, the newest commit under a settled clock). Pure.
 ClockVerdict judge_clock(ClockSource source, KernelClock kernel, WallTime wall, WallTime not_before);
 
 class ClockTrust {

@@ -3,6 +3,8 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
+#include <optional>
 #include <vector>
 
 #include "record/batch.h"
@@ -14,17 +16,20 @@ std::size_t stored_bytes_max(const Record& record);
 
 class OpenLane {
  public:
-  // `bytes` is what stored_bytes_max() says of it; a row takes `row_max` of that, or one record.
-  void add(const Record& record, std::size_t bytes, std::size_t row_max);
+  // `bytes` is what stored_bytes_max() says of it; a row takes `row_max` of that, or one record. `clock_offset_us` (wall minus
+  // monotonic) where its time is not trusted: a row has one, so that a clock that is set begins another row.
+  void add(const Record& record, std::size_t bytes, std::size_t row_max, std::optional<std::int64_t> clock_offset_us);
   bool empty() const { return rows_.front().empty(); }
   // About what is waiting, in bytes before compression; what does not lie in columns counts as it will be stored.
   std::size_t bytes_waiting() const { return bytes_before_ + rows_.back().bytes_waiting() + beside_columns_; }
   // Each becomes a row, in this order. At least one, which may be empty.
   std::vector<BatchBuilder>& rows() { return rows_; }
+  std::optional<std::int64_t> clock_offset_us(std::size_t row) const { return clock_offsets_us_[row]; }
   void clear();
 
  private:
   std::vector<BatchBuilder> rows_ = std::vector<BatchBuilder>(1);
+  std::vector<std::optional<std::int64_t>> clock_offsets_us_ = std::vector<std::optional<std::int64_t>>(1);  // of the rows
   std::size_t last_row_at_most_ = 0;
   std::size_t bytes_before_ = 0, beside_columns_ = 0;
 };

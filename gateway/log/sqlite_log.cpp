@@ -6,6 +6,7 @@
 
 #include "base/logger.h"
 #include "log/state_table.h"
+#include "record/unsynced.h"
 #include "record/varint.h"
 
 namespace millrace {
@@ -83,7 +84,7 @@ void SqliteLog::append(Lane lane, const Record& record) {
   const bool unasked = lane == Lane::alarm || lane == Lane::dead;
   if (unasked && !open.empty() && open.bytes_waiting() + bytes > options_.open_bytes_max) return refuse(lane, record, "too_many");
   if (unasked && !has_room_beside()) return refuse(lane, record, "log_full");
-  open.add(record, bytes, options_.row_bytes_max);
+  open.add(record, bytes, options_.row_bytes_max, record.trust == TimeTrust::unsynced ? std::optional(clock_offset_us()) : std::nullopt);
 }
 
 // It never gets a number: no cursor moves, and nobody waits for it.
@@ -195,9 +196,8 @@ void SqliteLog::schedule_close() {
 }
 
 // The records of a row are consecutive.
-Row SqliteLog::row_of(Lane lane, BatchBuilder& builder) {
-  const std::int64_t offset = loop_.wall().us - loop_.now().ns / 1000;
-  EncodedBatch batch = builder.encode(options_.boot_id, offset);
+Row SqliteLog::row_of(Lane lane, BatchBuilder& builder, std::int64_t clock_offset_us) {
+  EncodedBatch batch = builder.encode(options_.boot_id, clock_offset_us);
   Row row;
   row.lane = lane;
   row.first = next_;
@@ -212,8 +212,9 @@ Row SqliteLog::row_of(Lane lane, BatchBuilder& builder) {
 void SqliteLog::number(Lane lane, std::vector<Row>& rows, bool announce, WriteSet& more) {
   OpenLane& open = open_[static_cast<std::size_t>(lane)];
   if (open.empty()) return;
-  for (BatchBuilder& builder : open.rows()) {
-    Row row = row_of(lane, builder);
+  for (std::size_t r = 0; r < open.rows().size(); ++r) {
+    BatchBuilder& builder = open.rows()[r];
+    Row row = row_of(lane, builder, open.clock_offset_us(r).value_or(0));
     for (std::size_t i = 0; announce && i < builder.order().size(); ++i) {
       std::optional<Record> record;
       for (const auto& [id, listener] : listeners_) {
@@ -283,7 +284,8 @@ void SqliteLog::close_group() {
   if (stopping_) put_state("clean", varints({1}));
   if (note_serial_ > 0) put_state("noted", varints({note_serial_}));
   for (const Row& row : group->rows) records_ever_ += row.count;
-  put_state("last", varints({next_ - 1, static_cast<std::uint64_t>(loop_.wall().us), records_ever_}));
+  if (options_.clock_settled()) last_settled_ = loop_.wall();
+  put_state("last", varints({next_ - 1, static_cast<std::uint64_t>(loop_.wall().us), records_ever_, static_cast<std::uint64_t>(last_settled_.us)}));
   const bool seal = seal_next_ || head_.row_bytes() >= options_.segment_bytes / 2;
   refresh_state();
   if (may_hold(*group, seal) && hold(*group)) return;
@@ -338,8 +340,9 @@ void SqliteLog::append_losses() {
       ++at;
       continue;
     }
-    const Record record = loss_record(std::get<1>(at->first), std::move(at->second), loop_.wall());
-    open_[static_cast<std::size_t>(Lane::alarm)].add(record, stored_bytes_max(record), options_.row_bytes_max);
+    Record record = loss_record(std::get<1>(at->first), std::move(at->second), loop_.wall());
+    if (!options_.clock_trusted()) stamp_unsynced(record, options_.boot_id, loop_.now());
+    open_[static_cast<std::size_t>(Lane::alarm)].add(record, stored_bytes_max(record), options_.row_bytes_max, std::nullopt);
     at = open_losses_.erase(at);
   }
 }

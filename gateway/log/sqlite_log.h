@@ -50,6 +50,8 @@ struct LogOptions {
   Duration mark_interval = std::chrono::seconds(10);  // at most this old is the high-water mark; each costs a page of flash
   Duration retry_min = std::chrono::milliseconds(200), retry_max = std::chrono::seconds(10);
   std::uint64_t boot_id = 0;
+  std::function<bool()> clock_trusted = [] { return true; };   // whether stamps of ours can be believed
+  std::function<bool()> clock_settled = [] { return false; };  // and could be for a while: later starts go by what it says
   std::string vfs;                        // SQLite's default when empty
 };
 
@@ -91,6 +93,9 @@ class SqliteLog final : public Log {
   void unlisten(ListenerId listener) override { listeners_.erase(listener); }
   void on_durable_inbox(std::function<void(InboxPosition)> hook) override { durable_hook_ = std::move(hook); }
   void stop(std::function<void()> done) override;
+
+  // The newest commit under a settled clock, of any process: it was this late once. 0: there was none.
+  WallTime last_settled() const { return last_settled_; }
 
   // ---- for `millrace log`
   std::vector<SegmentInfo> segments() const;  // ascending, the head last
@@ -140,7 +145,8 @@ class SqliteLog final : public Log {
   void schedule_close();
   void close_group();
   void number(Lane lane, std::vector<Row>& rows, bool announce, WriteSet& more);
-  Row row_of(Lane lane, BatchBuilder& builder);
+  Row row_of(Lane lane, BatchBuilder& builder, std::int64_t clock_offset_us);
+  std::int64_t clock_offset_us() const { return loop_.wall().us - loop_.now().ns / 1000; }
   void refresh_state();
   void append_losses();
   Mark mark();
@@ -294,6 +300,7 @@ class SqliteLog final : public Log {
   std::set<CursorKey> doubtful_cursors_;
   bool state_lost_ = false;  // cursors are gone: who subscribes begins with the oldest
   StartReport start_report_;
+  WallTime last_settled_;
 
   LogStats stats_;
   bool stopping_ = false;

@@ -241,6 +241,7 @@ void SqliteLog::settle_numbers(const std::optional<Mark>& mark, bool head_lost, 
     committed_ = std::max(committed_, reader.get_varint());
     if (!reader.at_end()) start_report_.last_commit = {static_cast<std::int64_t>(reader.get_varint())};
     if (!reader.at_end()) records_ever_ = reader.get_varint();
+    if (!reader.at_end()) last_settled_ = {static_cast<std::int64_t>(reader.get_varint())};
   }
   const Sequence known = committed_;
   std::uint64_t before_mark = records_ever_;

@@ -24,6 +24,7 @@
 #include "base/text.h"
 #include "config/secret.h"
 #include "net/certificate_mbedtls.h"
+#include "net/certificate_time.h"
 #include "net/handshake_watch.h"
 #include "net/tls_failure.h"
 #include "net/tls_tickets.h"
@@ -38,7 +39,6 @@ constexpr bool with_tls13 = false;
 #endif
 constexpr const char* system_store = "/etc/ssl/certs/ca-certificates.crt";
 constexpr bool speaks_tls13 = MBEDTLS_VERSION_NUMBER >= 0x03060000 && with_tls13;
-constexpr WallTime build_time{std::int64_t{MILLRACE_BUILD_TIME} * 1'000'000};
 
 bool is_address(const std::string& host) {
   unsigned char ignored[16];
@@ -106,7 +106,7 @@ const mbedtls_x509_crt* peer_certificate(const mbedtls_ssl_session& session) {
 
 // How long a certificate is good from `now` on; nothing where it is not.
 std::optional<std::int64_t> seconds_left(const mbedtls_x509_crt& cert, WallTime wall) {
-  const WallTime now = std::max(wall, build_time);
+  const WallTime now = certificate_time(wall);
   const Certificate one = certificate_of(cert);
   if (now > one.to || now < one.from) return std::nullopt;
   return (one.to.us - now.us) / 1'000'000;
@@ -213,11 +213,11 @@ struct Identity {
   }
 
   // Runs for each certificate of the peer's chain, the topmost first, after mbedTLS's own checks. Dates and names are judged
-  // here: by the later of wall clock and build, and by our policy (net/certificate.h).
+  // here: by certificate_time(), and by our policy (net/certificate.h).
   static int verify(void* context, mbedtls_x509_crt* cert, int depth, std::uint32_t* flags) {
     auto* self = static_cast<Identity*>(context);
     const Certificate one = certificate_of(*cert);
-    const WallTime now = std::max(self->loop.wall(), build_time);
+    const WallTime now = certificate_time(self->loop.wall());
     *flags &= ~static_cast<std::uint32_t>(MBEDTLS_X509_BADCERT_EXPIRED | MBEDTLS_X509_BADCERT_FUTURE | MBEDTLS_X509_BADCERT_CN_MISMATCH);
     if (now > one.to) *flags |= MBEDTLS_X509_BADCERT_EXPIRED;
     if (now < one.from) *flags |= MBEDTLS_X509_BADCERT_FUTURE;
@@ -473,7 +473,7 @@ struct TlsServer::Context : Identity {
     (void)mbedtls_ssl_session_save(session, nullptr, 0, &needed);  // says how large it is
     Bytes saved(needed);
     if (mbedtls_ssl_session_save(session, reinterpret_cast<unsigned char*>(saved.data()), saved.size(), &needed) != 0) return MBEDTLS_ERR_SSL_INTERNAL_ERROR;
-    const Bytes ticket = self->tickets->seal(saved, self->loop.wall());
+    const Bytes ticket = self->tickets->seal(saved, certificate_time(self->loop.wall()));
     if (ticket.empty() || ticket.size() > static_cast<std::size_t>(end - start)) return MBEDTLS_ERR_SSL_BUFFER_TOO_SMALL;
     std::copy_n(reinterpret_cast<const unsigned char*>(ticket.data()), ticket.size(), start);
     *size = ticket.size();
@@ -485,7 +485,7 @@ struct TlsServer::Context : Identity {
 
   static int parse_ticket(void* context, mbedtls_ssl_session* session, unsigned char* bytes, std::size_t size) {
     auto* self = static_cast<Context*>(context);
-    const Bytes saved = self->tickets->open(bytes_of({reinterpret_cast<const char*>(bytes), size}), self->loop.wall());
+    const Bytes saved = self->tickets->open(bytes_of({reinterpret_cast<const char*>(bytes), size}), certificate_time(self->loop.wall()));
     if (saved.empty()) return MBEDTLS_ERR_SSL_INVALID_MAC;  // a full handshake follows
     const int rc = mbedtls_ssl_session_load(session, reinterpret_cast<const unsigned char*>(saved.data()), saved.size());
     // A certificate is not looked at again in a resumed handshake: its dates are here.
@@ -603,6 +603,18 @@ Result<std::unique_ptr<Stream>> TlsClient::connect(std::unique_ptr<Stream> raw, 
     if (*alive) begun.begin();
   });
   return std::unique_ptr<Stream>(std::move(stream));
+}
+
+CertificateDates certificate_dates(BytesView der, WallTime now) {
+  mbedtls_x509_crt cert;
+  mbedtls_x509_crt_init(&cert);
+  CertificateDates dates = CertificateDates::unreadable;
+  if (mbedtls_x509_crt_parse_der(&cert, reinterpret_cast<const unsigned char*>(der.data()), der.size()) == 0) {
+    const Certificate one = certificate_of(cert);
+    dates = now > one.to ? CertificateDates::expired : now < one.from ? CertificateDates::not_yet : CertificateDates::good;
+  }
+  mbedtls_x509_crt_free(&cert);
+  return dates;
 }
 
 }  // namespace millrace

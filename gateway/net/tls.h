@@ -1,6 +1,6 @@
 // TLS 1.2 over a Stream, both sides, by mbedTLS: the decrypted side is a Stream again. Peers are verified by default and
-// nothing switches that off. Certificate dates are judged by the latest of wall clock and build time, so that a box that
-// boots in 1970 neither refuses everybody nor believes what expired long ago. On the loop. The one home of mbedTLS's TLS.
+// nothing switches that off. Certificate dates and tickets are judged by certificate_time(), not by the wall clock alone: a box
+// may boot in 1970. On the loop. The one home of mbedTLS's TLS.
 #pragma once
 
 #include <functional>

@@ -6,12 +6,14 @@
 #include "base/logger.h"
 #include "base/text.h"
 #include "base/utf8.h"
+#include "record/unsynced.h"
 #include "record/varint.h"
 
 namespace millrace {
 namespace {
 
 constexpr int arrivals_per_look = 2048;
+constexpr std::int64_t clock_step_us = 1'000'000;
 constexpr std::size_t retained_topics_max = 4096, dead_reason_max = 1000;
 constexpr std::size_t unknown_inputs_told = 64;  // with a line each
 
@@ -147,14 +149,20 @@ void Pipeline::report_unclean_start() {
   Record event;
   event.kind = Kind::event;
   event.metric = "power_cut";
-  event.time = loop_.wall();
-  event.trust = TimeTrust::gateway;
   event.value = text("last commit ", report.last_commit.us ? format_time(report.last_commit) : "unknown", ", start ", format_time(loop_.wall()),
                      "; what was accepted in between and not committed is lost, count unknown");
   LOG_WARN("the inbox did not survive: ", std::get<std::string>(event.value));
   WriteSet set;
-  set.records.emplace_back(Lane::alarm, std::move(event));
+  set.records.emplace_back(Lane::alarm, stamped(std::move(event)));
   log_.commit(std::move(set), {});
+}
+
+// With the time, and whether it can be believed.
+Record Pipeline::stamped(Record record) const {
+  record.time = loop_.wall();
+  record.trust = TimeTrust::gateway;
+  if (!options_.windows.clock_vouched()) stamp_unsynced(record, options_.boot_id, loop_.now());
+  return record;
 }
 
 void Pipeline::start(std::function<void()> ready) {
@@ -239,6 +247,9 @@ void Pipeline::decode(Arrival arrival, Ticket ticket, bool crashed, WriteSet& se
     bury(arrival, reason, set);
   };
   input.payloads->add();
+  // The log dates what it commits by how its clock stands then: what came before that was set keeps its own.
+  const std::int64_t offset_us = arrival.received.us - arrival.received_monotonic.ns / 1000;
+  const bool own_date = !arrival.clock_trusted && std::abs(offset_us - (loop_.wall().us - loop_.now().ns / 1000)) >= clock_step_us;
   arrival.received = input.stamps.next(arrival.received, arrival.received_monotonic);
   if (crashed) {
     LOG_ERROR("input ", arrival.input, ": a payload on ", shown(arrival.channel), " was in work when the process died, twice; it goes to the dead lane");
@@ -261,6 +272,12 @@ void Pipeline::decode(Arrival arrival, Ticket ticket, bool crashed, WriteSet& se
     return bury_it(status.detail());
   }
   input.records->add(decoded_.size());
+  if (own_date) {
+    Detail detail;
+    detail.boot_id = options_.boot_id;
+    detail.monotonic_us = arrival.received_monotonic.ns / 1000;
+    keep_boot(detail, decoded_);
+  }
   admit(decoded_, set);
 }
 
@@ -378,7 +395,7 @@ void Pipeline::bury(const Arrival& arrival, const std::string& reason, WriteSet&
   dead_.add();
   if (dead_dropped_ > 0) {
     LossDetail lost{"", "dead_full", std::exchange(dead_dropped_, 0), 0, 0, {}, 0};
-    set.records.emplace_back(Lane::alarm, loss_record(Lane::dead, std::move(lost), loop_.wall()));
+    set.records.emplace_back(Lane::alarm, stamped(loss_record(Lane::dead, std::move(lost), loop_.wall())));
   }
 }
 

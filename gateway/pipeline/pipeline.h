@@ -98,6 +98,7 @@ class Pipeline final : public Intake {
   void decode(Arrival arrival, Ticket ticket, bool crashed, WriteSet& set);
   void admit(std::vector<Record>& records, WriteSet& set);
   static void keep_boot(const Detail& of, std::vector<Record>& records);
+  Record stamped(Record record) const;
   void report_unclean_start();
   bool seen_retained(Input& input, const Arrival& arrival, WriteSet& set);
   void bury(const Arrival& arrival, const std::string& reason, WriteSet& set);

@@ -8,6 +8,7 @@
 #include "base/utf8.h"
 #include "pipeline/window_pages.h"
 #include "record/batch.h"
+#include "record/unsynced.h"
 #include "record/varint.h"
 
 namespace millrace {
@@ -16,6 +17,7 @@ namespace {
 constexpr std::string_view blob_state = "windows.snapshot", ordinal_state = "windows.ordinal";
 constexpr Duration tell_again = std::chrono::minutes(10);
 constexpr std::size_t name_shown_max = 64;
+constexpr std::int64_t step_us = 2'000'000;  // less is slewing, or a leap second
 
 std::uint64_t ordinal_of(const Record& record) { return record.detail ? std::get<WindowDetail>(record.detail->body).ordinal : 0; }
 
@@ -137,16 +139,22 @@ void WindowConsumer::replay(std::shared_ptr<Replay> state, std::function<void()>
 
 WindowEngine::Clock WindowConsumer::clock() const { return engine_.judge(loop_.wall(), options_.clock_vouched()); }
 
-void WindowConsumer::lead(WriteSet& set) const {
+// Of several notes in one group the last one leads it: a step is said until the engine has heard of it.
+void WindowConsumer::lead(WriteSet& set) {
   if (!any()) return;
   const WallTime now = loop_.wall();
+  const std::int64_t offset = now.us - loop_.now().ns / 1000;
+  const std::int64_t moved = offset - clock_offset_us_.value_or(offset);
+  if (std::abs(moved) >= step_us) step_us_ += moved;
+  clock_offset_us_ = offset;
   const WindowEngine::Clock clock = engine_.judge(now, options_.clock_vouched());
-  if (engine_.needs_note(now, clock)) set.leads = WindowEngine::note(now, clock);
+  if (step_us_ != 0 || engine_.needs_note(now, clock)) set.leads = WindowEngine::note(now, clock, step_us_);
 }
 
 void WindowConsumer::entering(Sequence number, Lane lane, const Record& record, WriteSet& more) {
   emitted_.clear();
   engine_.feed(record, emitted_);
+  if (const auto* step = std::get_if<std::int64_t>(&record.value); step && *step == step_us_ && WindowEngine::is_note(record)) step_us_ = 0;
   fed_through_ = number;
   fed_since_tick_ = fed_since_tick_ || record.kind == Kind::reading;
   ++fed_[static_cast<std::size_t>(lane)];
@@ -234,8 +242,9 @@ void WindowConsumer::tell(std::size_t window, std::size_t what, std::uint64_t re
   event.kind = Kind::event;
   event.metric = "window_full";
   event.time = loop_.wall();
-  event.trust = options_.clock_vouched() ? TimeTrust::gateway : TimeTrust::unsynced;
+  event.trust = TimeTrust::gateway;
   event.value = line;
+  if (!options_.clock_vouched()) stamp_unsynced(event, options_.boot_id, loop_.now());
   WriteSet set;
   set.records.emplace_back(Lane::alarm, std::move(event));
   log_.commit(std::move(set), {});

@@ -9,6 +9,7 @@
 #include <array>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -22,6 +23,7 @@ namespace millrace {
 struct WindowOptions {
   std::vector<WindowConfig> windows;
   std::function<bool()> clock_vouched = [] { return true; };  // somebody says that the wall clock is right
+  std::uint64_t boot_id = 0;
   Duration tick_interval = std::chrono::seconds(5);
   Duration snapshot_interval = std::chrono::seconds(60), snapshot_wait_max = std::chrono::minutes(10);
 };
@@ -38,8 +40,8 @@ class WindowConsumer {
 
   // Loads and replays; `ready` once windows are as they were.
   void start(std::function<void()> ready);
-  // Readings join `set`: it says how late it is, where that is not known well enough.
-  void lead(WriteSet& set) const;
+  // Readings join `set`: it says how late it is, where that is not known well enough, and that the clock was set.
+  void lead(WriteSet& set);
   void entering(Sequence number, Lane lane, const Record& record, WriteSet& more);
   // A moment when a snapshot lets the log give space back.
   void offer_snapshot();
@@ -70,6 +72,8 @@ class WindowConsumer {
   std::vector<Record> emitted_;
   std::unique_ptr<Timer> tick_timer_, snapshot_timer_;
   bool running_ = false, fed_since_tick_ = false;
+  std::optional<std::int64_t> clock_offset_us_;  // wall minus monotonic: a step shows here
+  std::int64_t step_us_ = 0;                     // by how much it was set, until a note has said so
   Sequence fed_through_ = 0;
   std::uint64_t fed_[lane_count] = {};
   std::uint64_t logged_ordinal_ = 0;

@@ -8,6 +8,7 @@ namespace {
 
 constexpr std::string_view tick_metric = "@tick", note_metric = "@clock";
 constexpr std::int64_t second = 1'000'000, hour = 3600 * second, day = 24 * hour;
+constexpr std::int64_t clock_step_us = 2 * second;       // less is slewing, or a leap second: stamps do not go back then
 constexpr std::int64_t jump = 10 * second;               // between two ticks no more than this has passed: the rest is a jump
 constexpr std::int64_t note_after = 8 * second;          // ticks come every five seconds while anything is open
 constexpr std::int64_t first_release = 1'704'067'200 * second;   // 2024: an unvouched clock before that is no clock
@@ -55,7 +56,11 @@ WindowEngine::WindowEngine(const std::vector<WindowConfig>& windows) : stats_(wi
 }
 
 Record WindowEngine::tick(WallTime now, Clock clock) { return clock_entry(tick_metric, now, clock); }
-Record WindowEngine::note(WallTime now, Clock clock) { return clock_entry(note_metric, now, clock); }
+Record WindowEngine::note(WallTime now, Clock clock, std::int64_t step_us) {
+  Record record = clock_entry(note_metric, now, clock);
+  if (step_us != 0) record.value = step_us;
+  return record;
+}
 bool WindowEngine::is_tick(const Record& record) { return record.kind == Kind::event && record.metric == tick_metric; }
 bool WindowEngine::is_note(const Record& record) { return record.kind == Kind::event && record.metric == note_metric; }
 
@@ -85,11 +90,12 @@ void WindowEngine::feed_reading(const Record& reading, std::vector<Record>& out)
   const WindowDevice* device = state_.find(identity_);
   const WindowSeries* series = device ? device->find(reading.metric) : nullptr;
   WindowKey* at = series ? series->keys.get() : nullptr;
+  const std::int64_t silent = device ? passed_us_ - device->heard : 0;  // the first window that takes it hears it
   for (std::uint16_t w = 0; w < windows_.size(); ++w) {
     while (at && at->window < w) at = at->next.get();
     WindowKey* key = at && at->window == w ? at : nullptr;
     if (!key && !takes(windows_[w], reading.metric)) continue;
-    if (ahead(windows_[w], reading.time.us)) {
+    if (ahead(w, device, silent, reading)) {
       refuse(w, stats_[w].future, reading.device, reading.metric);
       continue;
     }
@@ -102,7 +108,7 @@ void WindowEngine::feed_reading(const Record& reading, std::vector<Record>& out)
       }
       if (!at) at = key;
     }
-    add(*key, reading.time.us, *number, out);
+    add(*key, reading, *number, out);
   }
 }
 
@@ -112,24 +118,46 @@ void WindowEngine::refuse(std::uint32_t window, std::uint64_t& counter, std::str
   last_refused_[window].metric = metric.substr(0, 256);
 }
 
-// A clock that is not known stands in nobody's way: a box that woke in 1970 has devices that know better.
-bool WindowEngine::ahead(const Window& window, std::int64_t time) const {
+// A clock that is not known stands in nobody's way: a box that woke in 1970 has devices that know better. A stamp of ours that
+// is ahead of our clock was made before that was set back. A device that only went on since it was last heard is not from the
+// future: it is our clock that was set back.
+bool WindowEngine::ahead(std::uint16_t window, const WindowDevice* device, std::int64_t silent, const Record& reading) const {
+  const std::int64_t time = reading.time.us;
   if (time >= end_of_time || time <= -end_of_time) return true;
-  return clock_ != Clock::unknown && time > now_us_ + window.future_max + clock_grain_us;
+  const bool stamped = reading.trust == TimeTrust::gateway;
+  if (clock_ == Clock::unknown || time <= now_us_ + (stamped ? 0 : windows_[window].future_max) + clock_grain_us) return false;
+  if (stamped || !device || device->stamped || device->watermarks[window] == no_time) return true;
+  return time > device->watermarks[window] + silent + clock_grain_us;
 }
 
-void WindowEngine::add(WindowKey& key, std::int64_t time, double value, std::vector<Record>& out) {
+bool WindowEngine::late(const WindowKey& key, std::int64_t start) const {
+  const Window& window = windows_[key.window];
+  const std::int64_t watermark = key.series->device->watermarks[key.window];
+  return watermark != no_time && start + window.size + window.lateness <= watermark;
+}
+
+// It says what our clock says, and what it said before lies where nobody can have been: its clock was set right, as ours was.
+bool WindowEngine::doubtful(const WindowDevice& device, std::uint16_t window, std::int64_t time) const {
+  const std::int64_t near = windows_[window].future_max + clock_grain_us;
+  return clock_ != Clock::unknown && device.watermarks[window] > now_us_ + near && time >= now_us_ - near && time <= now_us_ + near;
+}
+
+void WindowEngine::add(WindowKey& key, const Record& reading, double value, std::vector<Record>& out) {
   const Window& window = windows_[key.window];
   WindowDevice& device = *key.series->device;
-  hear(device);
-  std::int64_t& watermark = device.watermarks[key.window];
+  const std::int64_t time = reading.time.us;
   const std::int64_t start = floor_to(time, window.size);
-  if ((watermark != no_time && start + window.size + window.lateness <= watermark) || (start < key.floor && !key.find(start))) {
+  hear(device);
+  if (late(key, start) && doubtful(device, key.window, time)) mend(device, key.window, now_us_ + window.future_max + clock_grain_us, out);
+  if (late(key, start) || (start < key.floor && !key.find(start))) {
     ++stats_[key.window].too_late;
     return;
   }
+  std::int64_t& watermark = device.watermarks[key.window];
   if (time > watermark) {
     watermark = time;
+    device.stamped = reading.trust == TimeTrust::gateway;
+    if (device.stamped && time < leap_to_ && time > leap_from_ + clock_grain_us) leap_to_ = time;  // before the note was made
     close_until(key, watermark, out);
     forget_old(key);
     close_passed(device, out);
@@ -141,6 +169,7 @@ void WindowEngine::add(WindowKey& key, std::int64_t time, double value, std::vec
     split_identity(*device.identity, named.device, named.tags);
     return refuse(key.window, stats_[key.window].refused[static_cast<std::size_t>(why)], named.device, key.series->metric());
   }
+  if (pane->count == 0 && given(device, start)) pane->revision = again_revision_;
   pane->min = pane->count == 0 ? value : std::min(pane->min, value);
   pane->max = pane->count == 0 ? value : std::max(pane->max, value);
   ++pane->count;
@@ -182,6 +211,7 @@ void WindowEngine::forget_old(WindowKey& key) {
 void WindowEngine::emit(WindowKey& key, WindowPane& pane, std::vector<Record>& out) {
   const Window& window = windows_[key.window];
   const WindowSeries& series = *key.series;
+  highest_revision_ = std::max(highest_revision_, pane.revision);
   auto detail = std::make_shared<Detail>();
   detail->body = WindowDetail{window.config.name, pane.start + window.size, pane.count, pane.sum / static_cast<double>(pane.count),
                               pane.min, pane.max, pane.revision++, ++ordinal_};
@@ -206,7 +236,7 @@ WindowEngine::Clock WindowEngine::judge(WallTime now, bool vouched) const {
 
 bool WindowEngine::needs_note(WallTime now, Clock clock) const {
   if (clock != clock_) return true;
-  return clock != Clock::unknown && (now.us > now_us_ + note_after || now.us + second < now_us_);
+  return clock != Clock::unknown && (now.us > now_us_ + note_after || now.us + clock_step_us < now_us_);
 }
 
 void WindowEngine::feed_clock(const Record& entry, std::vector<Record>& out) {
@@ -220,7 +250,12 @@ void WindowEngine::feed_clock(const Record& entry, std::vector<Record>& out) {
   clock_ = clock;
   if (clock != Clock::unknown) {
     // Ticks stand behind the readings of their group, and may be older than the note that leads it.
-    const bool set_back = was_known && is_note(entry) && says < now_us_;
+    const auto* step = std::get_if<std::int64_t>(&entry.value);
+    if (says - now_us_ > jump) {
+      leap_from_ = now_us_;
+      leap_to_ = says;
+    }
+    const bool set_back = was_known && is_note(entry) && (says < now_us_ || (step && *step < 0));
     now_us_ = is_note(entry) ? says : std::max(now_us_, says);
     if (set_back || !was_known) heal(set_back, out);
   }
@@ -241,16 +276,18 @@ void WindowEngine::feed_tick(std::vector<Record>& out) {
 }
 
 // The device was silent since it was last heard. Where its own time stands by now can be told without the wall clock: at its
-// watermark, and the silence.
+// watermark, and the silence. Only where our clock made its times, that one knows better.
 void WindowEngine::look_at(WindowDevice& device, std::vector<Record>& out) {
-  const std::int64_t silent = passed_us_ - device.heard;
+  const std::int64_t at_most = passed_us_ - device.heard;  // it may have spoken since the tick before
+  const bool by_our_clock = clock_ == Clock::trusted && device.stamped;
   while (!device.due.empty()) {
     WindowKey& key = *device.due.first().item;
     const std::int64_t due = device.due.first().at;
     const Window& window = windows_[key.window];
     std::int64_t& watermark = device.watermarks[key.window];
+    const std::int64_t silent = by_our_clock ? std::min(at_most, std::max<std::int64_t>(0, now_us_ - watermark)) : at_most;
     std::int64_t left = due - watermark - silent;
-    if (clock_ == Clock::trusted) left = std::min(left, due - now_us_);
+    if (by_our_clock) left = std::min(left, due - now_us_);
     left = std::max(left, window.idle_close - silent);
     if (left > 0) return state_.wake_at(device, passed_us_ + left);
     WindowPane& pane = *key.find(key.oldest_open);
@@ -269,27 +306,49 @@ void WindowEngine::forget_or_wait(WindowDevice& device) {
   state_.forget(device);
 }
 
-// The clock became known, or was set back: what lies too far ahead of it does not hold its device's windows up any longer.
+// The clock became known, or was set back. Our own stamps beyond it are of before. What a device said itself is left to it, but
+// for what it said while nothing was known, and lies too far ahead.
 void WindowEngine::heal(bool set_back, std::vector<Record>& out) {
   for (WindowDevice* device : state_.devices_in_order()) {
     for (std::uint16_t w = 0; w < windows_.size(); ++w) {
-      const Window& window = windows_[w];
-      const std::int64_t far = now_us_ + window.future_max + clock_grain_us;
-      std::int64_t& watermark = device->watermarks[w];
-      const bool beyond = watermark > (set_back ? now_us_ : far);
-      if (beyond) watermark = now_us_;
-      for (const auto& series : device->series) {
-        WindowKey* key = WindowState::key_of(*series, w);
-        if (!key) continue;
-        for (std::size_t p = key->panes.size(); p > 0 && key->panes[p - 1].start > far; --p) {
-          if (!key->panes[p - 1].closed) emit(*key, key->panes[p - 1], out);
-        }
-        state_.forget_panes_from(*key, now_us_ + day);
-        if (beyond && key->floor > now_us_) key->floor = floor_to(now_us_, window.size);
-      }
-      if (beyond) WindowState::changed(*device);
+      const std::int64_t far = now_us_ + windows_[w].future_max + clock_grain_us;
+      const std::int64_t beyond = device->stamped ? now_us_ : far;
+      if (device->watermarks[w] > beyond && (device->stamped || !set_back)) mend(*device, w, beyond, out);
     }
   }
+}
+
+bool WindowEngine::given(const WindowDevice& device, std::int64_t start) const {
+  return device.again && start < again_until_ && (start >= again_from_ || start <= again_now_);
+}
+
+// Takes a device's time in a window back to the clock's. What it had begun beyond is given as far as it got, and is given again
+// with a higher revision once its time has come.
+void WindowEngine::mend(WindowDevice& device, std::uint16_t window, std::int64_t beyond, std::vector<Record>& out) {
+  const std::int64_t size = windows_[window].size;
+  std::int64_t& watermark = device.watermarks[window];
+  // Where the clock had leapt over what comes now, nothing of it was given.
+  const bool leapt_over = device.stamped && leap_to_ != no_time && now_us_ >= leap_from_ + clock_grain_us;
+  const std::int64_t from = leapt_over ? std::max(now_us_, floor_to(leap_to_, size)) : now_us_;
+  again_from_ = again_until_ == no_time ? from : std::min(again_from_, from);
+  again_until_ = std::max(again_until_, floor_to(watermark, size) + size);
+  again_now_ = std::max(again_now_, now_us_);
+  device.again = true;
+  // A note leads its group: what was stamped behind the step, and before the note was made, is not late.
+  const std::int64_t to = device.stamped ? now_us_ - clock_grain_us : now_us_;
+  watermark = to;
+  for (const auto& series : device.series) {
+    WindowKey* key = WindowState::key_of(*series, window);
+    if (!key) continue;
+    for (std::size_t p = key->panes.size(); p > 0 && key->panes[p - 1].start > beyond; --p) {
+      WindowPane& pane = key->panes[p - 1];
+      if (!pane.closed || pane.revised) emit(*key, pane, out);
+    }
+    state_.forget_panes_from(*key, beyond + 1);
+    if (key->floor > to) key->floor = floor_to(to, size);
+  }
+  again_revision_ = highest_revision_ + 1;
+  WindowState::changed(device);
 }
 
 }  // namespace millrace

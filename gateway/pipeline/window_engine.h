@@ -8,7 +8,10 @@
 //
 // **Clock.** What the wall clock says is known, or it is not (a box that woke in 1970). While it is not, no reading is ahead of
 // it, and what a device did to its own watermark meanwhile is mended once the clock is known. Silence is measured in time that
-// passed between ticks, not by the wall: a clock that jumps makes nobody silent.
+// passed between ticks, not by the wall: a clock that jumps makes nobody silent. Devices that send their own times are judged
+// by these: the gateway's clock closes nothing of theirs, and who goes on steadily is not from the future because that clock was
+// set back. Stamps of arrival go where the clock goes: when it is set back, so are the watermarks they made, and a stretch of
+// time that is lived twice gives its windows twice, the second time with a higher revision.
 //
 // **Bounds.** Keys, panes of a key, names, and the bytes of a window's state are bounded (window_state.h). What finds no room
 // is refused and counted; the others go on. A device that is silent for a day, or for an hour when it is crowded, is forgotten.
@@ -68,7 +71,8 @@ class WindowEngine {
   // What the gateway's clock says. A tick comes behind the readings before it and closes what is due; a note leads the readings
   // behind it, and is what a clock that was set back is believed by.
   static Record tick(WallTime now, Clock clock = Clock::trusted);
-  static Record note(WallTime now, Clock clock);
+  // `step_us`: by how much it was set since the last note, where it was.
+  static Record note(WallTime now, Clock clock, std::int64_t step_us = 0);
   static bool is_tick(const Record& record);
   static bool is_note(const Record& record);
   // Whether readings that arrive now must be led by a note.
@@ -85,9 +89,11 @@ class WindowEngine {
 
   void feed_reading(const Record& reading, std::vector<Record>& out);
   void refuse(std::uint32_t window, std::uint64_t& counter, std::string_view device, std::string_view metric);
-  void add(WindowKey& key, std::int64_t time, double value, std::vector<Record>& out);
+  void add(WindowKey& key, const Record& reading, double value, std::vector<Record>& out);
   bool takes(const Window& window, std::string_view metric) const;
-  bool ahead(const Window& window, std::int64_t time) const;
+  bool ahead(std::uint16_t window, const WindowDevice* device, std::int64_t silent, const Record& reading) const;
+  bool late(const WindowKey& key, std::int64_t start) const;
+  bool doubtful(const WindowDevice& device, std::uint16_t window, std::int64_t time) const;
   void hear(WindowDevice& device);
   void close_passed(WindowDevice& device, std::vector<Record>& out);
   void close_until(WindowKey& key, std::int64_t watermark, std::vector<Record>& out);
@@ -99,6 +105,8 @@ class WindowEngine {
   void look_at(WindowDevice& device, std::vector<Record>& out);
   void forget_or_wait(WindowDevice& device);
   void heal(bool set_back, std::vector<Record>& out);
+  bool given(const WindowDevice& device, std::int64_t start) const;
+  void mend(WindowDevice& device, std::uint16_t window, std::int64_t beyond, std::vector<Record>& out);
 
   std::vector<Window> windows_;
   std::vector<Stats> stats_;
@@ -112,6 +120,12 @@ class WindowEngine {
   std::int64_t passed_us_ = 0;     // between ticks, jumps left out
   Clock clock_ = Clock::unknown;
   std::uint64_t ordinal_ = 0;
+  // The last leap of the clock: between these two times nothing was stamped.
+  std::int64_t leap_from_ = no_time, leap_to_ = no_time;
+  // Windows that start between these, or not after `again_now_`, may have been given already by devices that were mended: theirs
+  // begin with `again_revision_`, which is higher than any that was given.
+  std::int64_t again_from_ = no_time, again_until_ = no_time, again_now_ = no_time;
+  std::uint32_t again_revision_ = 0, highest_revision_ = 0;
 };
 
 }  // namespace millrace

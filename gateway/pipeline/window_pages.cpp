@@ -73,7 +73,8 @@ std::string WindowPages::piece_name(std::uint32_t page, std::uint32_t chunk) {
 // ---- writing --------------------------------------------------------------------------------------------------------
 
 // The head: layout, clock (known, said, passed, which), ordinal, the next numbers of devices, keys and pages, panes given up;
-// windows: definition (8 bytes), too late, future, refused; pages: number, pieces. Varints; then the digest of all that.
+// windows: definition (8 bytes), too late, future, refused; pages: number, pieces; and, in later versions, the last leap of the
+// clock, from when to when windows may be given again, with which revision, the highest given. Varints; then the digest of all that.
 Bytes WindowPages::encode_head(const WindowEngine& engine) {
   Bytes out;
   wire::Writer writer(out);
@@ -95,12 +96,16 @@ Bytes WindowPages::encode_head(const WindowEngine& engine) {
     writer.put_varint(number);
     writer.put_varint(page.stored_chunks);
   }
+  for (const std::int64_t time : {engine.leap_from_, engine.leap_to_, engine.again_from_, engine.again_until_, engine.again_now_}) put_time(writer, time);
+  writer.put_varint(engine.again_revision_);
+  writer.put_varint(engine.highest_revision_);
   writer.put_fixed64(digest64(out));
   return out;
 }
 
 // A page: devices: identity, number, heard, wake, watermarks (one for each window), series: metric, unit, keys: window, number,
-// floor, panes, each behind the one before. Varints and texts behind their length; then the digest of all that.
+// floor, panes, each behind the one before; and, in later versions, of each device: 1 when its times are ours + 2 when windows may be given
+// again. Varints and texts behind their length; then the digest of all that.
 Bytes WindowPages::encode_page(const WindowEngine& engine, const WindowPage& page) {
   Bytes out;
   wire::Writer writer(out);
@@ -131,6 +136,7 @@ Bytes WindowPages::encode_page(const WindowEngine& engine, const WindowPage& pag
       }
     }
   }
+  for (const WindowDevice* device : page.devices) writer.put_varint((device->stamped ? 1 : 0) | (device->again ? 2 : 0));
   writer.put_fixed64(digest64(out));
   return out;
 }
@@ -232,6 +238,10 @@ WindowPages::Found WindowPages::restore(WindowEngine& engine, const std::functio
       state.pages_.erase(number);
     }
   }
+  if (reader.at_end()) return found;
+  for (std::int64_t* time : {&engine.leap_from_, &engine.leap_to_, &engine.again_from_, &engine.again_until_, &engine.again_now_}) *time = get_time(reader);
+  engine.again_revision_ = static_cast<std::uint32_t>(reader.get_varint());
+  engine.highest_revision_ = static_cast<std::uint32_t>(reader.get_varint());
   return found;
 }
 
@@ -242,6 +252,7 @@ bool WindowPages::decode_page(WindowEngine& engine, WindowPage& page, BytesView 
   if (wire::Reader(bytes.subspan(body.size())).get_fixed64() != digest64(body)) return false;
   WindowState& state = engine.state_;
   wire::Reader reader(body);
+  std::vector<WindowDevice*> read;  // null: none of its windows is configured any longer
   for (std::uint64_t devices = reader.get_varint(); devices > 0 && reader.ok(); --devices) {
     const auto at = state.devices_.try_emplace(get_text(reader)).first;
     WindowDevice& device = at->second;
@@ -280,11 +291,18 @@ bool WindowPages::decode_page(WindowEngine& engine, WindowPage& page, BytesView 
       }
       if (series && !series->keys) std::erase_if(device.series, [&](const auto& s) { return s.get() == series; });
     }
-    if (!device.series.empty()) continue;
-    state.wakes_.remove(device);  // none of its windows is configured any longer
+    read.push_back(device.series.empty() ? nullptr : &device);
+    if (read.back()) continue;
+    state.wakes_.remove(device);
     page.devices.pop_back();
     page.cost -= device.identity->size();
     state.devices_.erase(at);
+  }
+  for (std::size_t d = 0; d < read.size() && !reader.at_end(); ++d) {
+    const std::uint64_t flags = reader.get_varint();
+    if (!read[d]) continue;
+    read[d]->stamped = flags & 1;
+    read[d]->again = flags & 2;
   }
   return reader.ok();
 }

@@ -133,6 +133,8 @@ struct WindowDevice {
   WindowPage* page = nullptr;
   std::uint32_t place = 0;                      // on the agenda of devices
   std::uint32_t unsettled = 0;                  // panes that are open or revised
+  bool stamped = false;                         // its watermarks come from stamps of ours
+  bool again = false;                           // its time was taken back: windows may come that were given already
   std::vector<std::unique_ptr<WindowSeries>> series;  // by metric
   WindowAgenda<WindowKey> due;                  // the end of a key's oldest open pane, and idle_close
 

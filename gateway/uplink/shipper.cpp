@@ -4,6 +4,7 @@
 #include <limits>
 
 #include "base/logger.h"
+#include "record/unsynced.h"
 
 namespace millrace {
 namespace {
@@ -11,8 +12,6 @@ namespace {
 constexpr int passed_over_max = 9;  // a waiting lane gets one batch in ten at least
 constexpr Duration last_answers = std::chrono::seconds(2);
 constexpr Duration blocked_for = std::chrono::seconds(30);
-constexpr Duration after_step = std::chrono::hours(1);
-constexpr std::int64_t step_us = 10'000'000;
 constexpr Duration neighbour_wait = std::chrono::seconds(5);
 
 }  // namespace
@@ -53,7 +52,6 @@ Shipper::Shipper(Loop& loop, Log& log, Uplink& uplink, Metrics& metrics, Rng& rn
   const auto subscription = log_.subscribe({options_.name, lanes, options_.start_oldest ? Subscription::Start::oldest : Subscription::Start::now});
   subscription_ = Handle{[this, subscription] { log_.unsubscribe(subscription); }};
   old_through_ = log_.last_committed();
-  clock_offset_us_ = loop_.wall().us - loop_.now().ns / 1000;
   Log::Listener listener;
   listener.committed = [this] { on_committed(); };
   const auto listening = log_.listen(std::move(listener));
@@ -322,13 +320,10 @@ void Shipper::take_rows(Lane lane, std::uint64_t id, Result<std::vector<Row>> ro
   pump();
 }
 
-// Nothing expires by a clock that nobody has set, nor soon after it was stepped.
 void Shipper::expire(Lane lane, Run& run) {
-  const std::int64_t offset = loop_.wall().us - loop_.now().ns / 1000;
-  if (std::abs(offset - clock_offset_us_) > step_us) clock_stepped_ = loop_.now();
-  clock_offset_us_ = offset;
-  if (!options_.clock_trusted() || (clock_stepped_.ns != 0 && loop_.now() - clock_stepped_ < after_step)) return;
-  const std::int64_t oldest = loop_.wall().us - to_us(options_.drain.max_age);
+  const auto now = options_.age_clock();
+  if (!now) return;
+  const std::int64_t oldest = now->us - to_us(options_.drain.max_age);
   bool any = false;
   for (Piece& piece : run.pieces) {
     if (piece.state != Piece::waiting || piece.newest_us >= oldest) continue;
@@ -507,6 +502,9 @@ void Shipper::note_trouble(Verdict verdict, const std::string& reason) {
 
 void Shipper::settle(Lane lane, Run& run) {
   WriteSet set = settle_finished(run, lane, options_.name, loop_.wall());
+  if (!options_.clock_trusted()) {
+    for (auto& [to, record] : set.records) stamp_unsynced(record, options_.boot_id, loop_.now());
+  }
   if (!set.settles.empty()) log_.commit(std::move(set), {});
 }
 

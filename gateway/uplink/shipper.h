@@ -15,6 +15,7 @@
 #include <deque>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -41,7 +42,10 @@ struct ShipperOptions {
   bool start_oldest = false;
   Duration initial_interval = std::chrono::milliseconds(500), max_interval = std::chrono::minutes(1);
   Breaker::Options breaker;
-  std::function<bool()> clock_trusted = [] { return true; };  // nothing expires by a clock nobody has set
+  std::function<bool()> clock_trusted = [] { return true; };  // whether stamps of ours can be believed
+  // The clock by which records get old; nothing while none can be told: time that jumped is not time that passed.
+  std::function<std::optional<WallTime>()> age_clock = [] { return std::optional<WallTime>(); };
+  std::uint64_t boot_id = 0;
 };
 
 class Shipper {
@@ -141,8 +145,6 @@ class Shipper {
   // When which number was committed, as far back as `replay_after`; what is older is backlog.
   std::deque<std::pair<Sequence, Instant>> commits_;
   Sequence old_through_ = 0;
-  std::int64_t clock_offset_us_ = 0;   // wall minus monotonic: a step shows here
-  Instant clock_stepped_;
   // The far side's marker: what it settles is worked off before anything is sent. One that an earlier process wrote speaks
   // of no number that was given since.
   const std::uint64_t instance_;

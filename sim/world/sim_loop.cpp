@@ -45,16 +45,18 @@ bool SimLoop::step(Instant until) {
 }
 
 void SimLoop::run_for(Duration duration) {
+  const Duration slept = slept_;
   const Instant until = now_ + duration;
-  while (step(until)) {
+  while (step(until + (slept_ - slept))) {
   }
-  now_ = until;
+  now_ = until + (slept_ - slept);
 }
 
 bool SimLoop::run_until(const std::function<bool()>& condition, Duration limit) {
+  const Duration slept = slept_;
   const Instant until = now_ + limit;
   while (!condition()) {
-    if (!step(until)) return false;
+    if (!step(until + (slept_ - slept))) return false;
   }
   return true;
 }

@@ -11,6 +11,8 @@ namespace millrace::sim {
 
 class SimLoop final : public Loop {
  public:
+  static constexpr std::int64_t epoch_us = 1'790'000'000'000'000;  // when the monotonic clock was 0
+
   Instant now() const override { return now_; }
   WallTime wall() const override { return {now_.ns / 1000 + wall_offset_us_}; }
   std::unique_ptr<Timer> after(Duration delay, Task task) override;
@@ -29,6 +31,11 @@ class SimLoop final : public Loop {
   // Runs until `condition` holds; false when `limit` passes first.
   bool run_until(const std::function<bool()>& condition, Duration limit);
   void step_wall_clock(Duration by) { wall_offset_us_ += to_us(by); }
+  // The machine sleeps: time passes and nobody does anything. Not part of what run_for() and run_until() count.
+  void suspend(Duration time) {
+    now_ = now_ + time;
+    slept_ += time;
+  }
 
   Duration work_cost = std::chrono::milliseconds(8);
 
@@ -36,8 +43,10 @@ class SimLoop final : public Loop {
   void schedule(Duration delay, Task task);
   bool step(Instant until);
 
+  Duration slept_{0};
+
   Instant now_{1'000'000'000};
-  std::int64_t wall_offset_us_ = 1'790'000'000'000'000;
+  std::int64_t wall_offset_us_ = epoch_us;
   std::uint64_t order_ = 0;
   std::map<std::pair<std::int64_t, std::uint64_t>, Task> due_;  // the order breaks ties the same way every run
   std::map<std::string, std::int64_t, std::less<>> busy_until_;

@@ -98,7 +98,7 @@ void FarSide::send(Batch batch, std::function<void(Outcome)> done) {
 void FarSide::stop(std::function<void()> done) { loop_.post(std::move(done)); }
 
 World::World(std::uint64_t seed, Options options)
-    : options_(std::move(options)), rng_(seed), disk_(std::make_unique<SimDisk>(rng_.next())), folder_(disk_->folder()),
+    : options_(std::move(options)), rng_(seed), clock_(seed + 77, options_.clock), disk_(std::make_unique<SimDisk>(rng_.next())), folder_(disk_->folder()),
       tmpfs_(std::make_unique<SimDisk>(rng_.next())), tmpfs_folder_(tmpfs_->folder()) {
   region_.resize(MappedInbox::region_bytes(options_.inbox_bytes) / 8);
   MappedInbox::format({reinterpret_cast<std::byte*>(region_.data()), region_.size() * 8}, rng_.next());
@@ -110,6 +110,9 @@ World::~World() { kill(); }
 void World::start() {
   loop_ = std::make_unique<SimLoop>();
   loop_->run_for(elapsed_);
+  watch_ = {};
+  clock_error_us_ = 0;
+  set_clock();
   metrics_ = std::make_unique<Metrics>();
   const std::span<std::byte> region{reinterpret_cast<std::byte*>(region_.data()), region_.size() * 8};
   MILLRACE_CHECK(MappedInbox::verify(region).ok());
@@ -117,6 +120,9 @@ void World::start() {
   log_options.vfs = disk_->vfs();
   log_options.held_folder = tmpfs_folder_.get();
   log_options.hold_back = options_.when_unsent;
+  log_options.boot_id = boot_id_;
+  log_options.clock_trusted = [this] { return clock_.trusted(); };
+  log_options.clock_settled = [this] { return watch_.settled(loop_->now()); };
   auto log = SqliteLog::open(*loop_, *folder_, log_options, rng_.next() | 1);
   MILLRACE_CHECK(log.ok());  // the log always opens
   log_ = std::move(log).value();
@@ -127,13 +133,18 @@ void World::start() {
     if (position.inbox == inbox_->id()) inbox_->release(position.position);
   });
   PipelineOptions pipeline_options;
+  pipeline_options.boot_id = pipeline_options.windows.boot_id = boot_id_;
   pipeline_options.windows.windows = options_.windows;
+  pipeline_options.windows.clock_vouched = [this] { return clock_.trusted(); };
   pipeline_ = std::make_unique<Pipeline>(*loop_, *inbox_, *log_, *metrics_, pipeline_options);
   RouteConfig route;
   route.topic = "dev/{device}";
   route.time = "ts";
   route.metrics = {{"value", "value", "", false}};
-  auto router = Router::make({route});
+  RouteConfig arrival = route;
+  arrival.topic = "arrival/{device}";
+  arrival.time = "";
+  auto router = Router::make({route, arrival});
   MILLRACE_CHECK(router.ok());
   input_ = pipeline_->set_input("sim", std::move(router).value(), true);
   pipeline_->on_pressure([this](bool pause) { paused = pause; });
@@ -147,12 +158,51 @@ void World::start() {
   ShipperOptions shipper_options;
   shipper_options.name = "far";
   shipper_options.drain = options_.drain;
+  shipper_options.boot_id = boot_id_;
+  shipper_options.clock_trusted = [this] { return clock_.trusted(); };
+  shipper_options.age_clock = [this] {
+    (void)watch_.look(loop_->now(), loop_->wall(), clock_.trusted());
+    return watch_.for_ages(loop_->now());
+  };
   shipper_ = std::make_unique<Shipper>(*loop_, *log_, *far_, *metrics_, rng_, shipper_options);
-  pipeline_->start([this] { (void)shipper_->start(); });
+  watch_.restore(log_->state("clock"), boot_id_);
+  absent_ = std::make_unique<AbsenceAges>(*loop_, *log_, watch_, boot_id_, options_.forget_after);
+  pipeline_->start([this] {
+    (void)shipper_->start();
+    clock_timer_ = loop_->after(std::chrono::seconds(30), [this] { play_clock(); });
+    look_at_absent();
+  });
+}
+
+void World::set_clock() {
+  loop_->step_wall_clock(std::chrono::microseconds(clock_.error_us() - clock_error_us_));
+  clock_error_us_ = clock_.error_us();
+  (void)watch_.look(loop_->now(), loop_->wall(), clock_.trusted());
+}
+
+void World::play_clock() {
+  const Duration lasts = clock_.next(right());
+  set_clock();
+  clock_timer_ = loop_->after(lasts, [this] { play_clock(); });
+}
+
+void World::look_at_absent() {
+  look_timer_ = loop_->after(std::chrono::seconds(10), [this] { look_at_absent(); });
+  (void)watch_.look(loop_->now(), loop_->wall(), clock_.trusted());
+  if (auto news = watch_.take_news(boot_id_)) log_->commit({.states = {{"clock", std::move(*news)}}}, {});
+  const auto absent = log_->absent_consumers();
+  for (const std::string& name : absent_->look({absent.begin(), absent.end()})) {
+    log_->forget(name);
+    absent_->forgotten(name);
+    forgotten[name] = right();
+  }
 }
 
 void World::kill() {
   elapsed_ = loop_ ? loop_->now() - Instant{1'000'000'000} : Duration{0};
+  clock_timer_.reset();
+  look_timer_.reset();
+  absent_.reset();
   shipper_.reset();
   far_.reset();
   input_.reset();
@@ -163,6 +213,8 @@ void World::kill() {
 }
 
 void World::cut_power() {
+  clock_.boot(right());
+  ++boot_id_;
   kill();
   disk_->cut_power();
   tmpfs_->files.clear();
@@ -172,6 +224,7 @@ void World::cut_power() {
 bool World::stop(Duration within) {
   bool stopped = false;
   pipeline_->drain([&] { shipper_->stop([&] { log_->stop([&] { stopped = true; }); }); });
+  absent_->save();
   const bool in_time = loop_->run_until([&] { return stopped; }, within);
   kill();
   return in_time;
@@ -182,7 +235,7 @@ bool World::send_raw(const std::string& topic, const std::string& payload) {
   arrival.input = "sim";
   arrival.channel = topic;
   arrival.bytes = bytes_of(payload);
-  arrival.clock_trusted = true;
+  arrival.clock_trusted = clock_.trusted();
   arrival.received = loop_->wall();
   arrival.received_monotonic = loop_->now();
   return inbox_->put(arrival).ok();

@@ -7,10 +7,12 @@
 #include <string>
 #include <vector>
 
+#include "absence_ages.h"
 #include "base/metrics.h"
 #include "ingest/mapped_inbox.h"
 #include "log/sqlite_log.h"
 #include "pipeline/pipeline.h"
+#include "sim/world/clock_history.h"
 #include "sim/world/sim_disk.h"
 #include "sim/world/sim_loop.h"
 #include "uplink/shipper.h"
@@ -67,6 +69,9 @@ class World {
     bool uplink_up = true;
     bool when_unsent = false;
     bool exactly_once = false;
+    // Every seed has a clock history of its own, but where a story is about one clock.
+    ClockHistory::Kind clock = ClockHistory::Kind::random;
+    Duration forget_after = std::chrono::hours(24 * 7);
   };
   // Reading n carries the event time first_ms + 1000 n: the far side can tell its number.
   static constexpr std::int64_t first_ms = 1'790'000'000'000;
@@ -77,7 +82,7 @@ class World {
 
   // A device sends reading n (1, 2, ...) of its own; returns false when the inbox refuses it.
   bool send(const std::string& device, std::uint64_t n, double value);
-  bool send_raw(const std::string& topic, const std::string& payload);
+  bool send_raw(const std::string& topic, const std::string& payload);  // "dev/..." with "ts"; "arrival/..." without
 
   void kill();        // the process dies: the inbox's memory and the disk stay as they are
   void cut_power();   // the machine dies: the inbox is gone, the disk keeps what was synced
@@ -95,19 +100,31 @@ class World {
   MappedInbox& inbox() { return *inbox_; }
   Metrics& metrics() { return *metrics_; }
   Rng& rng() { return rng_; }
+  ClockHistory& clock() { return clock_; }
+  // What time it really is, whatever the gateway's clock says.
+  WallTime right() const { return {SimLoop::epoch_us + loop_->now().ns / 1000}; }
+  void set_clock();  // to what the history says, at once
 
   std::vector<Record> received;      // in order of arrival; identity in the detail
   std::map<std::string, std::uint64_t> accepted;  // highest number each device was told is accepted
   Bytes kept_marker;                 // by the far side, with what it received
   bool paused = false;               // the pipeline asked inputs to pause
+  std::map<std::string, WallTime> forgotten;  // consumers that were absent for long enough, and when that was found
   // How often each reading of `device` has arrived, by number.
   std::map<std::uint64_t, int> arrivals(const std::string& device) const;
   // Identities under which two different records arrived: must be none.
   int clashes() const;
 
  private:
+  void play_clock();
+  void look_at_absent();
+
   Options options_;
   Rng rng_;
+  ClockHistory clock_;
+  ClockWatch watch_;
+  std::int64_t clock_error_us_ = 0;  // of the loop's clock now
+  std::uint64_t boot_id_ = 1;
   std::unique_ptr<SimDisk> disk_;
   std::unique_ptr<Folder> folder_;
   std::unique_ptr<SimDisk> tmpfs_;
@@ -121,6 +138,8 @@ class World {
   Handle input_;
   std::unique_ptr<FarSide> far_;
   std::unique_ptr<Shipper> shipper_;
+  std::unique_ptr<AbsenceAges> absent_;
+  std::unique_ptr<Timer> clock_timer_, look_timer_;
   Duration elapsed_{0};
 };
 

@@ -466,7 +466,9 @@ TEST_CASE("conservation: both equations hold at every moment, through outages, e
 }
 
 TEST_CASE("power: a cut is reported as an event: last commit, start, count unknown; a kill is not") {
-  World world{seed()};
+  World::Options options;
+  options.clock = ClockHistory::Kind::steady;
+  World world{seed(), options};
   for (std::uint64_t n = 1; n <= 50; ++n) {
     CHECK(world.send("a", n, 1.0));
     world.loop().run_for(100ms);

@@ -123,6 +123,7 @@ TEST_CASE("windows: what the log holds of them is what one engine makes of the l
 TEST_CASE("windows: a device whose first reading ever lies in the far future has its windows all the same") {
   World::Options options;
   options.windows = {tight_windows().front()};
+  options.clock = ClockHistory::Kind::steady;
   World world{seed(), options};
   CHECK(world.send_raw("dev/a", payload(4'070'908'800'000, 1)));
   CHECK(world.send_raw("dev/a", payload(world.loop().wall().us / 1000 + 400'000, 1)));
@@ -145,6 +146,7 @@ TEST_CASE("windows: a device whose first reading ever lies in the far future has
 TEST_CASE("windows: after an hour in which nothing came the first reading is not taken for one from the future") {
   World::Options options;
   options.windows = {tight_windows().front()};
+  options.clock = ClockHistory::Kind::steady;
   World world{seed(), options};
   const auto minute = [&] {
     for (int i = 0; i < 60; ++i) {

@@ -2,8 +2,11 @@
 #include <doctest/doctest.h>
 #include <librdkafka/rdkafka.h>
 
+#include "net/base64.h"
+#include "net/certificate_time.h"
 #include "record/batch.h"
 #include "record/record_proto.h"
+#include "uplink/kafka/kafka_certificates.h"
 #include "uplink/kafka/kafka_errors.h"
 #include "uplink/kafka/kafka_messages.h"
 
@@ -132,4 +135,38 @@ TEST_CASE("kafka: a row as messages, with identity in value and headers; a windo
   }
   CHECK(keys == std::vector<std::string>{"a", "a", "1min/b/m/3000000"});
   CHECK_FALSE(messages.begin({Lane::raw, 1, 3, false, std::make_shared<const Bytes>(to_bytes("nonsense"))}, false).ok());
+}
+
+TEST_CASE("kafka: a box in 1970 judges a broker's certificate by what is known to have passed, and nothing else of it") {
+  // Good on 2030-01-01, self-signed.
+  constexpr const char* encoded =
+    "MIIBbTCCAROgAwIBAgIUPnIbTpzkjVoixKLX6MqHhGTjF4cwCgYIKoZIzj0EAwIwDDEKMAgGA1UEAwwBYTAeFw0zMD"
+    "AxMDEwMDAwMDBaFw0zMDAxMDIwMDAwMDBaMAwxCjAIBgNVBAMMAWEwWTATBgcqhkjOPQIBBggqhkjOPQMBBwNCAASt"
+    "YvT2mv/YPbPwXkfdmxVIbnd2LujryYjMm+fASqsD0HUFHSjx4SuwNrDba8IuMssnOFauWo1FyqDismezubooo1MwUT"
+    "AdBgNVHQ4EFgQUkdWP4ja8ShDbPJ96R+qzFXRLshEwHwYDVR0jBBgwFoAUkdWP4ja8ShDbPJ96R+qzFXRLshEwDwYD"
+    "VR0TAQH/BAUwAwEB/zAKBggqhkjOPQQDAgNIADBFAiAS9/0fD1VeQoenEBh8H8SBBGvUn3dGkBuSupvbalnHRQIhAI"
+    "7qoxFix+0PLISCuz6sGal1gqhdXmQx9RiDPXBmGlg9";
+  std::vector<std::uint8_t> der;
+  REQUIRE(unbase64(encoded, der));
+  const BytesView bytes(reinterpret_cast<const std::byte*>(der.data()), der.size());
+  constexpr std::int64_t second = 1'000'000, day = 86'400 * second, new_year_2030 = 1'893'456'000 * second;
+  const WallTime in_1970{3 * second};
+  constexpr int unknown_ca = 20;
+  std::string why;
+  const auto judged = [&](int found, BytesView of, WallTime wall) {
+    const bool good = judge_dates(found, of, wall, why);
+    CHECK(good == (found == x509_ok));
+    return found;
+  };
+  set_certificate_floor({new_year_2030 + day / 2});
+  CHECK(judged(x509_not_yet_valid, bytes, in_1970) == x509_ok);
+  CHECK(judged(x509_ok, bytes, in_1970) == x509_ok);
+  CHECK(judged(unknown_ca, bytes, in_1970) == unknown_ca);
+  CHECK(judged(x509_not_yet_valid, bytes.first(bytes.size() / 2), in_1970) == x509_expired);
+  CHECK(judged(x509_ok, bytes, {new_year_2030 + 2 * day}) == x509_expired);
+  set_certificate_floor({new_year_2030 + 2 * day});
+  CHECK(judged(x509_ok, bytes, in_1970) == x509_expired);
+  CHECK(why.find("expired (judged at 2030-01-03") != std::string::npos);
+  set_certificate_floor({});
+  CHECK(judged(x509_not_yet_valid, bytes, in_1970) == x509_not_yet_valid);
 }

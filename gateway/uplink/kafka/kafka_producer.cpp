@@ -10,6 +10,8 @@
 #include "base/text.h"
 #include "config/secret.h"
 #include "net/certificate.h"
+#include "net/certificate_time.h"
+#include "uplink/kafka/kafka_certificates.h"
 #include "uplink/kafka/kafka_errors.h"
 
 namespace millrace {
@@ -35,11 +37,20 @@ void log_it(const rd_kafka_t*, int, const char* facility, const char* line) { LO
 // Within the time that connecting may take, so that whoever waits for that hears why there is no connection.
 Duration lookup_time(const KafkaUplinkConfig& config) { return config.connect_timeout * 3 / 4; }
 
-// Our policy for servers (net/certificate.h) after OpenSSL's own, on librdkafka's threads: OpenSSL would look at a common name,
-// which the other clients do not. `broker`: "host:port".
+// Our policy for servers (net/certificate.h) after OpenSSL's own, on librdkafka's threads: OpenSSL would look at a
+// common name, which the other clients do not. Dates are judged anew only where the wall clock is known to be behind:
+// else OpenSSL's own words are the better ones. `broker`: "host:port".
 int judge_broker(rd_kafka_t*, const char* broker, std::int32_t, int* error, int depth, const char* certificate, std::size_t size, char* why, std::size_t why_size,
                  void*) {
   constexpr int by_application = 50;  // X509_V_ERR_APPLICATION_VERIFICATION
+  const WallTime wall = SystemClock().wall();
+  if (certificate_time(wall) > wall) {
+    std::string faults;
+    if (!judge_dates(*error, bytes_of({certificate, size}), wall, faults)) {
+      std::snprintf(why, why_size, "%s", faults.c_str());
+      return 0;
+    }
+  }
   if (*error != 0) return 0;
   if (depth > 0) return 1;
   std::string_view name(broker);
@@ -191,6 +202,7 @@ KafkaProducer::~KafkaProducer() {
 void KafkaProducer::attend(Events events) {
   events_ = std::move(events);
   attended_ = true;
+  if (config_.sasl_mechanism == "OAUTHBEARER") keep_token_fresh();
   rd_kafka_queue_cb_event_enable(
       queue_,
       [](rd_kafka_t*, void* opaque) {
@@ -232,6 +244,14 @@ std::string KafkaProducer::words_for(int error, const std::string& words) const 
                             error == RD_KAFKA_RESP_ERR__TRANSPORT || error == RD_KAFKA_RESP_ERR__TIMED_OUT;
   const std::string trouble = maybe_a_name ? names_.trouble() : "";
   return trouble.empty() ? words : trouble;
+}
+
+// librdkafka asks for the next token by the wall clock: years too late, when that is set back.
+void KafkaProducer::keep_token_fresh() {
+  token_timer_ = loop_.after(token_life / 2, [this] {
+    refresh_token();
+    keep_token_fresh();
+  });
 }
 
 void KafkaProducer::refresh_token() {

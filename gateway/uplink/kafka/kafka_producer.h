@@ -58,7 +58,10 @@ class KafkaProducer : public std::enable_shared_from_this<KafkaProducer> {
   // ---- on the loop
   void attend(Events events);
   // No event comes afterwards.
-  void leave() { events_ = {}; }
+  void leave() {
+    events_ = {};
+    token_timer_.reset();
+  }
   // 0, or why not: _QUEUE_FULL (try again after deliveries), MSG_SIZE_TOO_LARGE, ... `partition` -1: by the key, murmur2 as
   // Java's clients do.
   int produce(const KafkaMessage& message, int partition, std::uint64_t id);
@@ -81,6 +84,7 @@ class KafkaProducer : public std::enable_shared_from_this<KafkaProducer> {
   bool take_reason(KafkaAnswer& answer);
   std::string words_for(int error, const std::string& words) const;
   void refresh_token();
+  void keep_token_fresh();
 
   Loop& loop_;
   const KafkaUplinkConfig config_;
@@ -91,6 +95,7 @@ class KafkaProducer : public std::enable_shared_from_this<KafkaProducer> {
   std::string topic_name_;  // of the last message
   rd_kafka_topic_s* topic_ = nullptr;
   Events events_;
+  std::unique_ptr<Timer> token_timer_;
   std::atomic<bool> woken_{false}, attended_{false};
 };
 

@@ -1,0 +1,49 @@
+// The gateway's clock: whether it is trusted and why (ingest/clock_trust.h), what was done to it (ingest/clock_watch.h), and since
+// when it must be at least this late, by which certificates are judged. Kept in the log what the next process has to know. On
+// the loop.
+#pragma once
+
+#include <optional>
+#include <string>
+
+#include "config/config.h"
+#include "ingest/clock_trust.h"
+#include "ingest/clock_watch.h"
+#include "log/sqlite_log.h"
+#include "loop/loop.h"
+
+namespace millrace {
+
+class GatewayClock {
+ public:
+  explicit GatewayClock(Loop& loop) : loop_(loop) {}
+
+  // Once the log is open; commits nothing.
+  void begin(SqliteLog& log, const std::string& source, std::uint64_t boot_id);
+  // Now and then, once everybody has subscribed: asks the kernel.
+  void judge();
+  // Whether it was set is looked at here, which is cheap, and told.
+  void look();
+
+  const ClockTrust& trust() const { return trust_; }
+  const std::string& why() const { return why_; }  // it is trusted, or not
+  const ClockWatch& watch() const { return watch_; }
+  bool settled() const { return watch_.settled(loop_.now()); }
+  std::optional<WallTime> for_ages();
+
+ private:
+  void decide();
+
+  Loop& loop_;
+  SqliteLog* log_ = nullptr;
+  ClockSource source_ = ClockSource::kernel;
+  std::uint64_t boot_id_ = 0;
+  ClockTrust trust_;
+  ClockWatch watch_;
+  std::string why_;
+  WallTime not_before_;  // it was this late once, before we started: by a settled clock, or the build
+  WallTime known_;       // and this late, when our own clock said `known_at_`
+  Instant known_at_;
+};
+
+}  // namespace millrace
