@@ -349,8 +349,13 @@ bool Shipper::send(LaneState& lane, Run& run) {
   Flight flight{lane.lane, run.id, {}, loop_.now()};
   auto at = pick(lane.lane, run, flight);
   if (at == run.pieces.end()) {
+    if (suspicion_.no_neighbour(lane.lane)) {
+      on_neighbour(lane.lane, run, true);
+      settle(lane.lane, run);
+      not_before_ = loop_.now();
+      return false;
+    }
     note_trouble(Verdict::retryable, "a record that the far side does not seem to take stays until something smaller has passed");
-    suspicion_.no_neighbour(lane.lane);
     not_before_ = loop_.now() + neighbour_wait;
     return false;
   }

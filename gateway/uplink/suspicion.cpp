@@ -85,6 +85,9 @@ void Suspicion::on_passed(const Part& part, Instant) {
   if (part.bytes >= refused_) refused_ = 0;  // somebody mended it, or it was never the size
   if (part.bytes >= row_refused_) row_refused_ = 0;
   credit_[part.lane] = given_up_in_a_row;
+  for (Trial& trial : trials_) {
+    if (trial.part.lane == part.lane && part.bytes <= trial.part.bytes) trial.others_passed = true;
+  }
   std::erase_if(seen_, [&](const auto& s) { return same(s.first, part); });
   forget(part);
   if (++passed_since_loss_ >= calm_after && trials_.empty()) watched_.clear();
@@ -152,7 +155,8 @@ Suspicion::Finding Suspicion::on_neighbour_failed(Lane lane) {
   const auto trial = std::find_if(trials_.begin(), trials_.end(), [&](const Trial& t) { return t.part.lane == lane && t.due; });
   if (trial == trials_.end()) return Finding::nothing;
   const bool enough = ++trial->failed_neighbours >= neighbours_max;
-  if (enough || !trial->too_large) no_neighbour(lane);
+  trial->others_passed = false;  // not any more
+  if (enough || !trial->too_large) (void)no_neighbour(lane);
   if (!enough) return Finding::nothing;
   trial->failed_neighbours = 0;
   return Finding::blocked;
@@ -174,17 +178,21 @@ std::optional<Suspicion::Part> Suspicion::needs_neighbour(Lane lane) const {
 
 std::size_t Suspicion::neighbour_below(Lane lane) const {
   for (const Trial& trial : trials_) {
-    if (trial.part.lane == lane && trial.due) return trial.too_large ? SIZE_MAX : trial.part.bytes;
+    if (trial.part.lane != lane || !trial.due) continue;
+    const std::size_t limit = refused_ > 0 ? refused_ : SIZE_MAX;
+    return trial.too_large ? limit : std::min(limit, trial.part.bytes);
   }
   return SIZE_MAX;
 }
 
-void Suspicion::no_neighbour(Lane lane) {
+bool Suspicion::no_neighbour(Lane lane) {
   for (Trial& trial : trials_) {
     if (trial.part.lane != lane || !trial.due) continue;
+    if (trial.others_passed) return true;
     trial.due = false;
     trial.rounds = std::min(trial.rounds, rounds_needed + std::min(trial.failed_controls, failed_controls_max) - 1);
   }
+  return false;
 }
 
 int Suspicion::losses_of(const Part& part) const {

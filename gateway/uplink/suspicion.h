@@ -6,8 +6,9 @@
 // 2. A record that was lost alone is sent again behind a control: the connection answers, is left alone for twice as long as
 //    the record lived on it, answers again. Only a loss behind a good control counts, and it must come soon; a control that
 //    fails starts the count anew and asks for more. With random losses at any rate, controls die more often than records.
-// 3. After `rounds` such losses in a row something smaller of the same lane must pass, at once. Where nothing passes, it is not
-//    this record: the far side refuses the topic or everything, and somebody must act.
+// 3. After four such losses in a row something smaller of the same lane must pass, at once; where nothing else waits, something
+//    must have passed since the trial began. Where nothing passes, it is not this record: the far side refuses the topic or
+//    everything, and somebody must act.
 //
 // What is given up so teaches a limit: the largest that passed, the smallest that was refused. Later rows are kept below it and
 // larger records given up without a try, until the limit is old: then one is tried, and if it passes the limit is forgotten.
@@ -65,8 +66,9 @@ class Suspicion {
   std::optional<Part> needs_neighbour(Lane lane) const;
   // Which must have less than so many bytes: of who is refused in words, its own size is no matter.
   std::size_t neighbour_below(Lane lane) const;
-  // There is none: the suspect is tried again.
-  void no_neighbour(Lane lane);
+  // There is none. True: others of the lane passed since the trial began, as on_neighbour_passed() wants it; else the suspect is
+  // tried again.
+  bool no_neighbour(Lane lane);
   // Where rows are cut, also when they are read again.
   void cut_at(Lane lane, Sequence first);
   const std::vector<std::pair<Lane, Sequence>>& cuts() const { return cuts_; }
@@ -88,6 +90,7 @@ class Suspicion {
     Duration lived{};
     bool due = false;       // the rounds are over: a neighbour decides
     bool too_large = false; // refused in words
+    bool others_passed = false;  // of its lane, no larger, since the trial began
   };
   Trial* find(const Part& part);
   Finding give_up(const Part& part, Instant now);
