@@ -159,8 +159,10 @@ Result<std::shared_ptr<KafkaProducer>> KafkaProducer::make(Loop& loop, const Kaf
   set("acks", "all");
   set("partitioner", "murmur2_random");  // as Java's
   set("message.timeout.ms", "0");        // the uplink's own deadline counts: a timeout here would be taken for a loss
-  // On a slow link a request waits for all that is before it; ours is the deadline. 300 s is the most there is.
-  set("socket.timeout.ms", text(ms(std::clamp<Duration>(config.send_timeout, std::chrono::minutes(1), std::chrono::minutes(5)))));
+  // On a slow link a request waits for all that is before it; ours is the deadline. 300 s is the most there is, and no request
+  // may outlive its transaction.
+  const Duration longest = transactional_id.empty() ? std::chrono::minutes(5) : config.transaction_timeout;
+  set("socket.timeout.ms", text(ms(std::min(std::max<Duration>(config.send_timeout, std::chrono::minutes(1)), longest))));
   set("linger.ms", text(ms(config.linger)));
   set("compression.type", config.compression);
   set("queue.buffering.max.messages", "100000");
