@@ -75,7 +75,7 @@ class Tls(Site):
         """What `check --online` says of this one client."""
         section = CLIENTS[client].replace("@host@", host).replace("@port@", str(port))
         side, kind = client.split(".")
-        extra = f'tls_ca = "{self.pki}/ca.pem"\nconnect_timeout = "1s"\n' + more
+        extra = f'tls_ca = "{self.pki}/ca.pem"\nconnect_timeout = "4s"\n' + more
         first, _, rest = section.partition("\n[[")
         path = self.folder / f"{kind}-{port}.toml"
         path.write_text(f'[gateway]\nruntime_dir = "{self.run_folder}"\n[log]\npath = "{self.folder}/log"\n[[{client}]]\nname = "it"\n{first}\n{extra}\n'
