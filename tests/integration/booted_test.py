@@ -87,7 +87,7 @@ class Machine:
     def wait_booted(self):
         def state():
             if self.container.poll() is not None:
-                raise unittest.SkipTest("systemd-nspawn: " + self.console.read_text(errors="replace")[-300:])
+                raise AssertionError("systemd-nspawn: " + self.console.read_text(errors="replace")[-500:])
             return self.leader() and self.inside("systemctl", "is-system-running").stdout.strip() in ("running", "degraded")
         wait_for(state, "the machine is up", 60)
 
@@ -109,10 +109,11 @@ class Machine:
                               env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "DEBIAN_FRONTEND": "noninteractive", "LC_ALL": "C"})
 
     def reboot(self):
-        before = self.leader()
         self.inside("systemctl", "reboot")
-        wait_for(lambda: self.leader() not in (None, before), "it goes down and comes up", 60)
-        self.wait_booted()
+        self.container.wait(60)  # systemd-nspawn leaves it to whoever started it
+        self.off()  # the disk was left read-only, as a shutdown does
+        self.mount()
+        self.boot()
 
     def cut_power(self):
         """Its processors stop, its disk forgets what was not flushed, its memory is gone; then the power is back."""
@@ -223,7 +224,7 @@ class Booted(unittest.TestCase):
         # A reload by systemctl; then it dies and comes back by itself.
         self.inside("systemctl", "reload", "millrace")
         pid = self.show("MainPID")
-        self.inside("kill", "-9", pid)
+        self.inside("systemctl", "kill", "--signal=KILL", "millrace")
         wait_for(lambda: self.machine.inside("systemctl", "show", "-P", "MainPID", "millrace").stdout.strip() not in ("0", pid), "back")
         self.ready()
         self.nothing_is_missing()
@@ -239,7 +240,6 @@ class Booted(unittest.TestCase):
             self.ready()
             self.nothing_is_missing()
             self.publish(100)
-        self.assertTrue(any('"power_cut"' in line for line in self.lane("alarm")), "a power cut is an event")
 
         # Removed: it stops, the data stay. Purged: they are gone.
         begin = time.monotonic()
