@@ -85,7 +85,9 @@ run() { # name command...
       grep -h "skipped '" "$out" | sed 's/^/   /'
     else
       echo "== $name: FAILED ($((SECONDS - begin)) s)"
-      tail -n 120 "$out"
+      # What failed, wherever it stands in a long output, and how it ended.
+      grep -n -B 8 -A 6 -E ': (FATAL )?ERROR: |^(FAIL|ERROR): |ERROR: .*Sanitizer' "$out" | head -n 200
+      tail -n 100 "$out"
     fi
   fi
   rm -f "$out"
