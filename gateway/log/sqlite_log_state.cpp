@@ -247,7 +247,7 @@ Status SqliteLog::check_cursors(const HeadContents& head) {
     }
   }
   for (auto& [who, cursor] : cursors_) {
-    const auto there = [&] {
+    const auto there = [&rows, &who = who, &cursor = cursor] {  // clang 14 captures no structured binding by itself
       std::uint64_t sum = 0;
       for (const auto& [first, row] : rows) {
         if (row.lane != who.second) continue;

@@ -96,7 +96,7 @@ std::vector<std::uint32_t> SqliteLog::settled_on_flash(const std::vector<WriteSe
     // The last head stays until there is another: it is the one that knows the cursors.
     if (id == head_.id || mending_.contains(id)) continue;
     if (!segment.lanes[static_cast<std::size_t>(Lane::dead)].empty()) continue;
-    const auto wanted = [&](const auto& cursor) { return wants(segment, cursor.first, cursor.second); };
+    const auto wanted = [&, &segment = segment](const auto& cursor) { return wants(segment, cursor.first, cursor.second); };
     if (std::none_of(cursors.begin(), cursors.end(), wanted)) ids.push_back(id);
   }
   return ids;
