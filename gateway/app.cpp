@@ -14,6 +14,7 @@
 #include "base/logger.h"
 #include "base/utf8.h"
 #include "config/descriptor_needs.h"
+#include "kinds.h"
 #include "loop/worker.h"
 #include "net/certificate_time.h"
 #include "observe/sd_notify.h"
@@ -258,7 +259,7 @@ std::unique_ptr<UplinkPart> App::make_uplink(const UplinkPlan& plan, Log& log) {
   options.boot_id = boot_id();
   options.clock_trusted = [this] { return clock_.trust().trusted(); };
   options.age_clock = [this] { return clock_.for_ages(); };
-  return std::make_unique<UplinkPart>(loop_, log, metrics_, rng_, config_.gateway.name, plan, std::move(options));
+  return std::make_unique<UplinkPart>(loop_, log, metrics_, rng_, config_, plan, std::move(options));
 }
 
 // An uplink ships the logs that other versions left first, the oldest of them before the others (`from`: that one; our own: none).
@@ -464,7 +465,7 @@ Status App::reload() {
     reload_when_ready_ = true;
     return {};
   }
-  LoadedConfig loaded = load_config_file(config_path_);
+  LoadedConfig loaded = load_config_file(config_path_, built_kinds());
   if (loaded.errors.empty()) check_whole(loaded);
   if (!loaded.errors.empty()) {
     const std::string errors = format_errors(config_path_, loaded.errors);
@@ -476,15 +477,9 @@ Status App::reload() {
   }
   for (const std::string& warning : loaded.warnings) LOG_WARN(warning);
   Config& fresh = loaded.config;
-  for (const auto& [differs, what] : {std::pair{!(fresh.gateway == config_.gateway), "[gateway]"}, std::pair{!(fresh.log == config_.log), "[log]"},
-                                      std::pair{!(fresh.windows == config_.windows), "[[windows]]"},
-                                      std::pair{!(fresh.observe == config_.observe), "[observe]"}}) {
-    if (differs) LOG_WARN("reload: ", what, " cannot change at run time; left as it was until the next start");
+  for (const std::string& what : keep_fixed(config_, fresh)) {
+    LOG_WARN("reload: ", what, " cannot change at run time; left as it was until the next start");
   }
-  fresh.gateway = config_.gateway;
-  fresh.log = config_.log;
-  fresh.windows = config_.windows;
-  fresh.observe = config_.observe;
   config_ = fresh;
   share_descriptors();
   const std::size_t changed = want();

@@ -58,7 +58,7 @@ void Leftover::want(const std::vector<UplinkPlan>& plans) {
   if (retiring_) return;
   for (const UplinkPlan& plan : plans) {
     const auto before = std::find_if(plans_.begin(), plans_.end(), [&](const UplinkPlan& p) { return p.name == plan.name; });
-    if (before == plans_.end() || before->fingerprint != plan.fingerprint) finished_.erase(plan.name);
+    if (before == plans_.end() || !(before->config == plan.config)) finished_.erase(plan.name);
   }
   plans_ = plans;
   update();

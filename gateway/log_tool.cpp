@@ -249,7 +249,7 @@ std::string absent_in_stopped_log(const Config& config) {
   for (const auto& consumer : objects_in(stat.value(), "consumers")) {
     const std::string& name = consumer.at("consumer");
     const auto is = [&name](const auto& uplink) { return uplink.name == name; };
-    if (name.front() == '@' || std::ranges::any_of(config.mqtt_uplinks, is) || std::ranges::any_of(config.kafka_uplinks, is)) continue;
+    if (name.front() == '@' || std::ranges::any_of(config.uplinks, is)) continue;
     kept[name] += std::strtoull(consumer.at("unsettled").c_str(), nullptr, 10);
   }
   std::string lines;

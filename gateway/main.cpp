@@ -15,7 +15,9 @@
 #include "check_files.h"
 #include "cli/capacity.h"
 #include "cli/disk_warnings.h"
+#include "config/describe.h"
 #include "config/descriptor_needs.h"
+#include "kinds.h"
 #include "log_tool.h"
 #include "passwd_tool.h"
 #include "version.h"
@@ -26,7 +28,7 @@ namespace {
 void print(const std::string& text) { std::fwrite(text.data(), 1, text.size(), stdout); }
 
 LoadedConfig load(const Arguments& arguments) {
-  LoadedConfig loaded = load_config_file(arguments.config);
+  LoadedConfig loaded = load_config_file(arguments.config, built_kinds());
   if (loaded.errors.empty()) check_whole(loaded);
   if (loaded.errors.empty()) std::ranges::move(disk_warnings(loaded, arguments.config), std::back_inserter(loaded.warnings));
   return loaded;
@@ -95,8 +97,8 @@ int check(const Arguments& arguments) {
   if (arguments.rate > 0) input.readings_per_second = arguments.rate;
   if (arguments.reading_bytes > 0) input.bytes_per_reading = arguments.reading_bytes;
   const Capacity capacity = capacity_of(config, input);
-  print(text("The configuration is good: ", config.mqtt_inputs.size() + config.endpoints.size() + config.serial_inputs.size(), " inputs, ", config.windows.size(), " windows, ",
-             config.mqtt_uplinks.size() + config.kafka_uplinks.size(), " uplinks.\n"));
+  print(text("The configuration is good: ", config.inputs.size(), " inputs, ", config.windows.size(), " windows, ",
+             config.uplinks.size(), " uplinks.\n"));
   const std::size_t own = own_descriptors(config), devices = device_descriptors(config);
   const DescriptorLimit limit = descriptor_limit();
   print(text("It needs ", own + devices, " file descriptors (", devices, " for devices: connections_max); the limit here is ", limit.hard, ".\n"));
@@ -118,8 +120,25 @@ int check(const Arguments& arguments) {
   return arguments.online ? check_online(config, status.ok()) : exit_ok;
 }
 
+int print_config(const Arguments& arguments) {
+  const auto names = described(built_kinds());
+  if (arguments.schema) {
+    print(pretty_json(config_schema(built_kinds())) + "\n");
+  } else if (arguments.kinds) {
+    for (const std::string& name : names) print(name + "\n");
+  } else if (const std::string out = annotated(built_kinds(), arguments.kind); !out.empty()) {
+    print(out);
+  } else {
+    const std::string_view nearest = nearest_word(arguments.kind, {names.begin(), names.end()});
+    std::fprintf(stderr, "there is no \"%s\"%s%.*s\n", arguments.kind.c_str(), nearest.empty() ? "; millrace config --kinds names what there is" : "; did you mean ",
+                 static_cast<int>(nearest.size()), nearest.data());
+    return exit_usage;
+  }
+  return exit_ok;
+}
+
 int talk(const Arguments& arguments) {
-  LoadedConfig loaded = load_config_file(arguments.config);
+  LoadedConfig loaded = load_config_file(arguments.config, built_kinds());
   if (!loaded.errors.empty()) return report_errors(arguments, loaded);
   JsonWriter request;
   request.begin_object().member("command", arguments.command).member("max", static_cast<std::int64_t>(arguments.max));
@@ -142,18 +161,19 @@ int care(const Arguments& arguments) {
     std::fputs("which one? Give its number, or --all\n", stderr);
     return exit_usage;
   }
-  LoadedConfig loaded = load_config_file(arguments.config);
+  LoadedConfig loaded = load_config_file(arguments.config, built_kinds());
   if (!loaded.errors.empty()) return report_errors(arguments, loaded);
   return log_tool(arguments, loaded.config);
 }
 
 int version() {
-  std::string inputs, uplinks;
-  for (const Plugin* plugin : built_plugins()) {
-    std::string& list = plugin->inputs ? inputs : uplinks;
-    list += (list.empty() ? "" : ", ") + std::string(plugin->name.substr(plugin->name.find('.') + 1));
-  }
-  print(text("millrace ", MILLRACE_VERSION, " (", MILLRACE_COMMIT, ", ", MILLRACE_PROFILE, ")\ninputs: ", inputs, "\nformats: json, plain\nuplinks: ", uplinks, "\n"));
+  const auto names_of = [](const std::vector<const PartKind*>& kinds) {
+    std::string list;
+    for (const PartKind* kind : kinds) list += text(list.empty() ? "" : ", ", kind->name);
+    return list;
+  };
+  print(text("millrace ", MILLRACE_VERSION, " (", MILLRACE_COMMIT, ", ", MILLRACE_PROFILE, ")\ninputs: ", names_of(built_kinds().inputs),
+             "\nformats: json, plain\nuplinks: ", names_of(built_kinds().uplinks), "\n"));
   return exit_ok;
 }
 
@@ -180,6 +200,7 @@ int main(int argc, char** argv) {
   const Arguments arguments = parse_arguments(argc, argv);
   if (arguments.command == "run") return run(arguments);
   if (arguments.command == "check") return check(arguments);
+  if (arguments.command == "config") return print_config(arguments);
   if (arguments.command == "version") return version();
   if (arguments.command == "passwd") return passwd_tool(arguments);
   if (arguments.command.starts_with("log.") || arguments.command.starts_with("dlq.")) return care(arguments);

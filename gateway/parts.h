@@ -10,7 +10,7 @@
 #include "base/logger.h"
 #include "ingest/driver.h"
 #include "pipeline/pipeline.h"
-#include "plugin.h"
+#include "registry.h"
 #include "slots.h"
 #include "uplink/shipper.h"
 
@@ -39,8 +39,8 @@ class InputPart {
 
 class UplinkPart {
  public:
-  UplinkPart(Loop& loop, Log& log, Metrics& metrics, Rng& rng, const std::string& gateway, const UplinkPlan& plan, ShipperOptions options)
-      : uplink_(plan.make(loop, rng, gateway, log.epoch())), shipper_(loop, log, *uplink_, metrics, rng, std::move(options)) {}
+  UplinkPart(Loop& loop, Log& log, Metrics& metrics, Rng& rng, const Config& config, const UplinkPlan& plan, ShipperOptions options)
+      : uplink_(plan.make({loop, rng, config.gateway.name, log.epoch(), config.log.path})), shipper_(loop, log, *uplink_, metrics, rng, std::move(options)) {}
 
   void start() {
     if (Status status = shipper_.start(); !status.ok()) LOG_ERROR("uplink ", shipper_.name(), ": ", status.detail());

@@ -3,16 +3,37 @@
 #include <algorithm>
 
 #include "base/text.h"
+#include "base/topic_filter.h"
+#include "decode/router.h"
 
 namespace millrace {
 namespace {
 
-// A name that changes its kind is another part, whatever its values say.
-template <typename Plan>
-void add(std::vector<Plan>& plans, std::vector<Plan> of_kind, std::string_view kind) {
-  for (Plan& plan : of_kind) {
-    plan.fingerprint.insert(0, text(kind, " "));
-    plans.push_back(std::move(plan));
+const InputKind& kind_of_input(const PartConfig& part) { return static_cast<const InputKind&>(*part.kind); }
+const UplinkKind& kind_of_uplink(const PartConfig& part) { return static_cast<const UplinkKind&>(*part.kind); }
+
+void check_routes(const InputPlan& plan, LoadedConfig& loaded) {
+  for (const RouteConfig& route : plan.routes) {
+    if (auto router = Router::make({route}); !router.ok()) {
+      loaded.errors.push_back({route.line, 1, text("input \"", plan.name, "\": ", router.status().detail())});
+    }
+  }
+}
+
+bool share(const std::vector<std::string>& a, const std::vector<std::string>& b) {
+  return std::ranges::any_of(a, [&b](const std::string& one) { return std::ranges::find(b, one) != b.end(); });
+}
+
+// What would come back as a reading of its own, and again.
+void check_echo(const InputPlan& input, const UplinkPlan& uplink, LoadedConfig& loaded) {
+  if (!share(input.servers, uplink.servers)) return;
+  for (const std::string& filter : input.filters) {
+    for (const std::string& topic : uplink.topics) {
+      if (!filter_matches(topics_of_subscription(filter), topic)) continue;
+      const int line = input.routes.empty() ? 0 : input.routes.front().line;
+      loaded.errors.push_back({line, 1, text("input \"", input.name, "\" would hear what uplink \"", uplink.name, "\" sends: \"", filter,
+                                             "\" matches \"", topic, "\" on the same broker")});
+    }
   }
 }
 
@@ -20,36 +41,47 @@ void add(std::vector<Plan>& plans, std::vector<Plan> of_kind, std::string_view k
 
 std::vector<InputPlan> plan_inputs(const Config& config) {
   std::vector<InputPlan> plans;
-  for (const Plugin* plugin : built_plugins()) {
-    if (plugin->inputs) add(plans, plugin->inputs(config), plugin->name);
+  for (const PartConfig& part : config.inputs) {
+    InputPlan& plan = plans.emplace_back(kind_of_input(part).plan(part.values.get()));
+    plan.name = part.name;
+    plan.config = part;
   }
   return plans;
 }
 
 std::vector<UplinkPlan> plan_uplinks(const Config& config) {
   std::vector<UplinkPlan> plans;
-  for (const Plugin* plugin : built_plugins()) {
-    if (plugin->uplinks) add(plans, plugin->uplinks(config), plugin->name);
+  for (const PartConfig& part : config.uplinks) {
+    UplinkPlan& plan = plans.emplace_back(kind_of_uplink(part).plan(part.values.get(), config.gateway.name));
+    plan.name = part.name;
+    plan.config = part;
   }
   return plans;
 }
 
 void check_whole(LoadedConfig& loaded) {
-  for (const Plugin* plugin : built_plugins()) {
-    if (plugin->check) plugin->check(loaded);
+  const Config& config = loaded.config;
+  for (const PartConfig& part : config.inputs) {
+    if (const auto check = kind_of_input(part).check) check(part.values.get(), part, loaded);
   }
-  for (const auto& [name, line] : loaded.kinds) {
-    if (std::ranges::none_of(built_plugins(), [&name = name](const Plugin* plugin) { return plugin->name == name; })) {
-      loaded.errors.push_back({line, 1, text("this millrace was built without [[", name, "]] (`millrace version` says what is in it; the full profile has everything)")});
-    }
+  for (const PartConfig& part : config.uplinks) {
+    if (const auto check = kind_of_uplink(part).check) check(part.values.get(), part, loaded);
+  }
+  const auto uplinks = plan_uplinks(config);
+  for (const InputPlan& input : plan_inputs(config)) {
+    check_routes(input, loaded);
+    for (const UplinkPlan& uplink : uplinks) check_echo(input, uplink, loaded);
   }
   std::ranges::stable_sort(loaded.errors, {}, &ConfigError::line);
 }
 
 std::vector<Trial> try_online(const Config& config, bool beside) {
   std::vector<Trial> trials;
-  for (const Plugin* plugin : built_plugins()) {
-    if (plugin->try_online) plugin->try_online(config, beside, trials);
+  for (const PartConfig& part : config.inputs) {
+    if (const auto attempt = kind_of_input(part).try_online) attempt(part.values.get(), beside, trials);
+  }
+  for (const PartConfig& part : config.uplinks) {
+    if (const auto attempt = kind_of_uplink(part).try_online) attempt(part.values.get(), config.gateway.name, beside, trials);
   }
   return trials;
 }

@@ -13,7 +13,7 @@
 //
 // Who does not stop is told by name. A stop that never calls back holds its name and its claims, and nothing else.
 //
-// A Plan has a `name`, a `fingerprint` and `claims`; a Part has `start()`, and `stop(done)` that also works before start(). On
+// A Plan has a `name`, a `config` that can be compared, and `claims`; a Part has `start()`, and `stop(done)` that also works before start(). On
 // the loop.
 #pragma once
 
@@ -59,10 +59,10 @@ class Slots {
     std::size_t changed = 0;
     for (auto& [name, slot] : slots_) {
       const auto plan = std::find_if(plans.begin(), plans.end(), [&name = name](const Plan& p) { return p.name == name; });
-      const std::string* fingerprint = plan == plans.end() ? nullptr : &plan->fingerprint;
-      const bool same = slot.wanted ? fingerprint && *fingerprint == slot.wanted->fingerprint : !fingerprint;
+      const bool listed = plan != plans.end();
+      const bool same = slot.wanted ? listed && plan->config == slot.wanted->config : !listed;
       if (!same) ++changed;
-      slot.wanted = fingerprint ? std::optional<Plan>(*plan) : std::nullopt;
+      slot.wanted = listed ? std::optional<Plan>(*plan) : std::nullopt;
     }
     for (const Plan& plan : plans) {
       if (slots_.contains(plan.name)) continue;
@@ -147,18 +147,18 @@ class Slots {
   struct Slot {
     std::optional<Plan> wanted;
     std::unique_ptr<Part> part;
-    std::string fingerprint;            // of the plan the part was made from, and what that claims
+    decltype(Plan::config) config;      // of the plan the part was made from, and what that claims
     std::vector<std::string> claims;
     State state = State::waiting;
     std::unique_ptr<Timer> late;
     std::string missing;                // what `wanted` waits for
-    bool fits() const { return wanted && wanted->fingerprint == fingerprint; }
+    bool fits() const { return wanted && wanted->config == config; }
     // For who is wanted and cannot start yet.
     bool stands_in() const { return state == State::running && !fits() && !missing.empty(); }
   };
 
   void make(Slot& slot) {
-    slot.fingerprint = slot.wanted->fingerprint;
+    slot.config = slot.wanted->config;
     slot.claims = slot.wanted->claims;
     slot.state = State::waiting;
     slot.part = rules_.make(*slot.wanted);

@@ -16,7 +16,7 @@
 #include <string>
 
 #include "base/metrics.h"
-#include "config/config.h"
+#include "drivers/mqtt/mqtt_config.h"
 #include "decode/router.h"
 #include "drivers/mqtt/subscription_memory.h"
 #include "ingest/clock_trust.h"

@@ -17,7 +17,7 @@
 #include <unordered_map>
 #include <vector>
 
-#include "config/config.h"
+#include "drivers/mqtt_endpoint/endpoint_config.h"
 #include "drivers/mqtt_endpoint/fair_queue.h"
 #include "drivers/mqtt_endpoint/source.h"
 #include "drivers/mqtt_endpoint/users_file.h"

@@ -8,7 +8,7 @@
 #include <string_view>
 #include <vector>
 
-#include "config/config.h"
+#include "drivers/mqtt_endpoint/endpoint_config.h"
 
 namespace millrace {
 

@@ -16,7 +16,7 @@
 #include "base/backoff.h"
 #include "base/metrics.h"
 #include "base/rng.h"
-#include "config/config.h"
+#include "drivers/mqtt_endpoint/endpoint_config.h"
 #include "drivers/mqtt_endpoint/access.h"
 #include "drivers/mqtt_endpoint/complaints.h"
 #include "drivers/mqtt_endpoint/endpoint_connection.h"

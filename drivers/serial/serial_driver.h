@@ -9,7 +9,7 @@
 #include "base/backoff.h"
 #include "base/files.h"
 #include "base/metrics.h"
-#include "config/config.h"
+#include "drivers/serial/serial_config.h"
 #include "decode/line_framer.h"
 #include "ingest/clock_trust.h"
 #include "ingest/driver.h"

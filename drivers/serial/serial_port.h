@@ -3,7 +3,7 @@
 #pragma once
 
 #include "base/files.h"
-#include "config/config.h"
+#include "drivers/serial/serial_config.h"
 
 namespace millrace {
 

@@ -20,7 +20,7 @@ constexpr int usage_error = 64;  // EX_USAGE
 // that is no character.
 constexpr int long_only = 1000;
 enum Letter : int { config = 'c', json = 'J', online = 'O', rate = 'R', reading_bytes = 'B', lane = 'L', from = 'F', to = 'T', format = 'M', output = 'o',
-                     device = 'D', before = 'E', most = 'n', all = 'A', taken_out = 'X' };
+                     device = 'D', before = 'E', most = 'n', all = 'A', taken_out = 'X', schema = 'S', kinds = 'K' };
 constexpr argp_option all_options[] = {
     {"config", config, "FILE", 0, "The configuration file (default: /etc/millrace/millrace.toml)", 0},
     {"json", json, nullptr, 0, "For programs, on one line", 0},
@@ -36,6 +36,8 @@ constexpr argp_option all_options[] = {
     {"before", before, "TIME", 0, "Only what is older: 2026-11-20 or 2026-11-20T12:00:00Z", 0},
     {"max", most, "N", 0, "How many, the newest first (default: 20)", 0},
     {"all", all, nullptr, 0, "All there are", 0},
+    {"schema", schema, nullptr, 0, "A JSON schema of it instead, for editors", 0},
+    {"kinds", kinds, nullptr, 0, "The names that KIND can be instead", 0},
     {"delete", taken_out, nullptr, 0, "Take the user out instead", 0},
 };
 
@@ -50,6 +52,7 @@ struct Command {
 constexpr Command commands[] = {
     {"run", "run", "c", "", "Run the gateway in the foreground (systemd starts it so). SIGTERM stops, SIGHUP reloads"},
     {"check", "check", "cORB", "", "Check a configuration: every error with its line, then what it means in numbers"},
+    {"config", "config", "SK", "[KIND]", "Print the annotated configuration with every key: all of it, or of a kind of input or uplink, [log], ..."},
     {"status", "status", "cJ", "", "Ask the running gateway how it is"},
     {"reload", "reload", "c", "", "Read the configuration again (as SIGHUP does)"},
     {"log ls", "log.ls", "cJ", "", "The segments of the log and what they hold"},
@@ -103,6 +106,7 @@ void take_operand(Parsing& parsing, const char* text, argp_state* state) {
   const unsigned most = operands.empty() ? 0 : static_cast<unsigned>(1 + std::ranges::count(operands, ' '));
   if (state->arg_num >= most) argp_error(state, "\"%s\" is too much", text);
   else if (operands == "NAME") out.uplink = text;
+  else if (operands == "[KIND]") out.kind = text;
   else if (operands.find("NUMBER") != std::string_view::npos) out.number = whole(state, "NUMBER", text, 1, UINT64_MAX);
   else if (state->arg_num == 1) out.uplink = text;  // the user
   else out.output = text;
@@ -125,6 +129,8 @@ error_t take(int key, char* text, argp_state* state) {
     case device: out.device = text; break;
     case before: out.before = text; break;
     case most: out.max = static_cast<int>(whole(state, "--max", text, 1, 1'000'000)); break;
+    case schema: out.schema = true; break;
+    case kinds: out.kinds = true; break;
     case all:
     case taken_out: out.all = true; break;
     case 'h': argp_state_help(state, stdout, ARGP_HELP_STD_HELP); break;

@@ -7,7 +7,7 @@
 namespace millrace {
 
 struct Arguments {
-  std::string command;           // run, check, status, forget, reload, version, passwd, log.*, dlq.*; empty: stop with `exit_code`
+  std::string command;           // run, check, config, status, forget, reload, version, passwd, log.*, dlq.*; empty: stop with `exit_code`
   std::string config = "/etc/millrace/millrace.toml";
   std::string runtime_dir;       // for commands that talk to a daemon; default: from the configuration
   bool online = false;           // check: try it against the world
@@ -21,6 +21,8 @@ struct Arguments {
   std::string device, before;             // log forget
   std::uint64_t number = 0;               // dlq show, retry, drop
   bool all = false;                       // dlq retry, drop: all of them; passwd: take the user out
+  std::string kind;                       // config: of what; empty: all
+  bool schema = false, kinds = false;     // config: the schema instead, or what `kind` can be
   int exit_code = 0;
 };
 

@@ -10,8 +10,6 @@ namespace {
 
 constexpr double page = 4096 + 24;         // a page in the WAL
 constexpr double row_overhead = 24;        // of a row in its page
-constexpr double message_overhead = 150;   // of an MQTT message: topic, identity, TLS record
-constexpr double kafka_record_overhead = 9;  // of a record or JSON as its own Kafka message under zstd: headers, key (bench kafka_record_cpu)
 constexpr double segment_reserve = 3.0 / 16;  // kept free for roll-over (gateway/log)
 
 }  // namespace
@@ -27,14 +25,9 @@ Capacity capacity_of(const Config& config, const CapacityInput& input) {
   out.hours_held = static_cast<double>(config.log.max_size) * (1 - segment_reserve) / kept_per_second / 3600;
   const double written_per_second = commits * (std::ceil(row_bytes / 4096) + 2) * page + kept_per_second;
   out.flash_bytes_per_year = (input.flash_per_reading > 0 ? input.flash_per_reading * rate : written_per_second) * 365.25 * 86400;
-  for (const MqttUplinkConfig& uplink : config.mqtt_uplinks) {
-    if (std::find(uplink.drain.lanes.begin(), uplink.drain.lanes.end(), "raw") == uplink.drain.lanes.end()) continue;
-    out.link_bytes_per_day += commits * (row_bytes + message_overhead) * 86400;
-  }
-  for (const KafkaUplinkConfig& uplink : config.kafka_uplinks) {
-    if (std::find(uplink.drain.lanes.begin(), uplink.drain.lanes.end(), "raw") == uplink.drain.lanes.end()) continue;
-    const double a_second = uplink.format == "batch" ? commits * (row_bytes + message_overhead) : rate * (input.bytes_per_reading + kafka_record_overhead);
-    out.link_bytes_per_day += a_second * 86400;
+  const LinkLoad load{commits, row_bytes, rate, input.bytes_per_reading};
+  for (const PartConfig& uplink : config.uplinks) {
+    if (uplink.kind->link_bytes) out.link_bytes_per_day += uplink.kind->link_bytes(uplink.values.get(), load) * 86400;
   }
   return out;
 }

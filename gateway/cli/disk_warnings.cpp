@@ -18,7 +18,7 @@ std::vector<std::string> disk_warnings(const LoadedConfig& loaded, const std::st
                                        std::uint64_t log_bytes) {
   const LogConfig& log = loaded.config.log;
   std::vector<std::string> warnings;
-  const std::string here = text(at_line(path, loaded.log_path_line), "log.path ", log.path, " is on ");
+  const std::string here = text(at_line(path, log.path_line), "log.path ", log.path, " is on ");
   if (disk.read_only) {
     warnings.push_back(text(here, disk.kind, ", mounted read-only: nothing can be stored"));
   }
@@ -26,7 +26,7 @@ std::vector<std::string> disk_warnings(const LoadedConfig& loaded, const std::st
     warnings.push_back(text(here, disk.kind, ", which is memory: after a reboot or a power cut it is empty, and what was "
                             "acknowledged is lost"));
   }
-  const std::string size = text(at_line(path, loaded.log_size_line), "log.max_size, ", size_of(log.max_size), ", is more than ");
+  const std::string size = text(at_line(path, log.size_line), "log.max_size, ", size_of(log.max_size), ", is more than ");
   const std::string of = text(" (", disk.kind, ", ", size_of(disk.total), ")");
   if (log.max_size > disk.total) {
     warnings.push_back(text(size, "the file system of ", log.path, " holds", of,

@@ -5,7 +5,7 @@
 #include <string_view>
 
 #include "base/status.h"
-#include "config/config.h"
+#include "config/tls.h"
 
 namespace millrace {
 

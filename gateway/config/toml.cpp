@@ -197,6 +197,7 @@ ConfigPlace Section::place(std::string_view key) const {
 }
 int Section::line() const { return static_cast<int>(impl_->table->source().begin.line); }
 void Section::call(std::string title) { impl_->title = std::move(title); }
+const std::string& Section::title() const { return impl_->title; }
 
 void Section::text(std::string_view key, std::string& out, bool required) {
   const toml::node* node = impl_->find(key);
@@ -326,7 +327,7 @@ std::optional<Section> Section::table(std::string_view key) {
   auto section = std::make_shared<Impl>();
   section->table = table;
   section->errors = impl_->errors;
-  section->title = millrace::text("[", key, "]");
+  section->title = millrace::text(impl_->title, impl_->title.empty() ? "[" : " [", key, "]");
   return Section(std::move(section));
 }
 
@@ -338,7 +339,7 @@ std::vector<Section> Section::tables(std::string_view key) {
     auto section = std::make_shared<Impl>();
     section->table = &table;
     section->errors = impl_->errors;
-    section->title = millrace::text("[[", key, "]]");
+    section->title = millrace::text(impl_->title, impl_->title.empty() ? "[[" : " [[", key, "]]");
     out.emplace_back(std::move(section));
   };
   if (const auto* single = node->as_table()) {

@@ -11,7 +11,7 @@
 
 #include "base/status.h"
 #include "base/time.h"
-#include "config/config.h"
+#include "config/tls.h"
 
 namespace millrace {
 
@@ -50,6 +50,7 @@ class Section {
   int line(std::string_view key) const;  // 0: the key is not there
   // Names the section in messages: "[[inputs.mqtt]] \"plant\"".
   void call(std::string title);
+  const std::string& title() const;
 
   void text(std::string_view key, std::string& out, bool required = false);
   void choice(std::string_view key, std::string& out, const std::vector<std::string_view>& allowed);

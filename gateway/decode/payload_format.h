@@ -7,7 +7,7 @@
 
 #include "base/label.h"
 #include "base/status.h"
-#include "config/config.h"
+#include "config/routes.h"
 #include "ingest/arrival.h"
 #include "record/record.h"
 

@@ -16,7 +16,7 @@
 #include <optional>
 #include <string>
 
-#include "config/config.h"
+#include "config/tls.h"
 #include "loop/loop.h"
 #include "mqtt/entrance.h"
 #include "mqtt/fault.h"

@@ -10,7 +10,7 @@
 #include <utility>
 #include <vector>
 
-#include "config/config.h"
+#include "config/tls.h"
 #include "loop/loop.h"
 #include "mqtt/fault.h"
 #include "mqtt/packet.h"

@@ -10,7 +10,7 @@
 #include "base/bytes.h"
 #include "base/status.h"
 #include "base/time.h"
-#include "config/config.h"
+#include "config/tls.h"
 
 namespace millrace {
 

@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "base/status.h"
-#include "config/config.h"
+#include "config/tls.h"
 
 namespace millrace {
 

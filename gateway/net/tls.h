@@ -7,7 +7,7 @@
 #include <memory>
 #include <string>
 
-#include "config/config.h"
+#include "config/tls.h"
 #include "loop/loop.h"
 
 namespace millrace {

@@ -24,7 +24,7 @@
 #include <string>
 #include <vector>
 
-#include "config/config.h"
+#include "config/windows.h"
 #include "pipeline/window_state.h"
 #include "record/record.h"
 

@@ -16,7 +16,7 @@
 #include <unordered_map>
 #include <vector>
 
-#include "config/config.h"
+#include "config/windows.h"
 #include "record/record.h"
 
 namespace millrace {

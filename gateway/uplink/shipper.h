@@ -23,7 +23,7 @@
 #include "base/handle.h"
 #include "base/metrics.h"
 #include "base/rng.h"
-#include "config/config.h"
+#include "uplink/shipping.h"
 #include "loop/loop.h"
 #include "uplink/breaker.h"
 #include "uplink/drain.h"

@@ -4,7 +4,7 @@
 #include <string>
 #include <vector>
 
-#include "config/config.h"
+#include "config/tls.h"
 #include "config/toml.h"
 
 namespace millrace::sim {

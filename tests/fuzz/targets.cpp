@@ -8,6 +8,7 @@
 #include "base/text.h"
 #include "base/utf8.h"
 #include "config/load.h"
+#include "kinds.h"
 #include "decode/line_framer.h"
 #include "decode/router.h"
 #include "decode/timestamps.h"
@@ -122,7 +123,7 @@ void config(BytesView bytes) {
   for (const std::byte b : bytes) {
     if (static_cast<unsigned>(b) >= 0x80) return;
   }
-  (void)load_config(std::string(text_of(bytes)), "fuzz.toml");
+  (void)load_config(std::string(text_of(bytes)), "fuzz.toml", built_kinds());
 }
 
 // A whole conversation with the endpoint, in chunks of the first byte's length; and each packet a server may send to us.

@@ -15,7 +15,7 @@ MAY_INCLUDE = {
     "loop": {"base"},
     "config": {"base"},
     "record": {"base"},
-    "ingest": {"record", "loop", "base"},
+    "ingest": {"record", "loop", "config", "net", "base"},
     "decode": {"ingest", "record", "base", "config"},
     "log": {"record", "loop", "base"},
     "pipeline": {"ingest", "decode", "log", "record", "config", "loop", "base"},
@@ -25,7 +25,6 @@ MAY_INCLUDE = {
     "observe": {"loop", "base", "net"},
     "drivers": {"ingest", "decode", "record", "config", "loop", "base", "net", "mqtt"},
     "cli": None,  # everything
-    "plugins": None,
     "app": None,
 }
 ONLY_THE_INTERFACE = {("pipeline", "log"): {"log/log.h", "log/settled.h"}, ("uplink", "log"): {"log/log.h", "log/settled.h"}}

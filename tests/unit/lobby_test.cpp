@@ -3,6 +3,7 @@
 
 #include "base/text.h"
 #include "config/descriptor_needs.h"
+#include "kinds.h"
 #include "drivers/mqtt_endpoint/complaints.h"
 #include "drivers/mqtt_endpoint/lobby.h"
 #include "ingest/connection_shares.h"
@@ -225,10 +226,18 @@ TEST_CASE("descriptors: what a gateway needs itself grows with what it has, and 
   Config config;
   const std::size_t bare = own_descriptors(config);
   CHECK(bare < 200);
-  config.endpoints.resize(2);
-  config.mqtt_uplinks.resize(2);
-  config.kafka_uplinks.resize(1);
-  config.mqtt_inputs.resize(2);
+  const auto add = [](std::vector<PartConfig>& parts, const std::vector<const PartKind*>& kinds, std::string_view name, int count) {
+    for (const PartKind* kind : kinds) {
+      for (int i = 0; kind->name == name && i < count; ++i) {
+        parts.emplace_back().kind = kind;
+        parts.back().values = kind->make_values();
+      }
+    }
+  };
+  add(config.inputs, built_kinds().inputs, "mqtt_endpoint", 2);
+  add(config.inputs, built_kinds().inputs, "mqtt", 2);
+  add(config.uplinks, built_kinds().uplinks, "mqtt", 2);
+  add(config.uplinks, built_kinds().uplinks, "kafka", 1);
   CHECK(own_descriptors(config) > bare + 100);
   CHECK(device_descriptors(config) == 8000);
   CHECK(devices_within(config, 1024) == 1024 - own_descriptors(config));

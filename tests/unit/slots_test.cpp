@@ -14,7 +14,7 @@ using namespace std::chrono_literals;
 namespace {
 
 struct FakePlan {
-  std::string name, fingerprint;
+  std::string name, config;
   std::vector<std::string> claims;
 };
 
@@ -24,7 +24,7 @@ struct Site {
     Part(Site& s, const FakePlan& p) : site(s), plan(p) {
       CHECK(site.here.count(plan.name) == 0);  // never two of one name
       site.here[plan.name] = this;
-      site.history += plan.name + "=" + plan.fingerprint + " ";
+      site.history += plan.name + "=" + plan.config + " ";
     }
     ~Part() {
       CHECK(site.here.at(plan.name) == this);
@@ -59,7 +59,7 @@ struct Site {
   std::set<std::string> absent;  // files that are not there yet, by the plan that needs them
   Slots<FakePlan, Part> slots{loop, {"part", [this](const FakePlan& plan) { return std::make_unique<Part>(*this, plan); },
                                      [this](const FakePlan&) { return ready; }, [this](const std::string& name) { removed.insert(name); }, {},
-                                     [this](const FakePlan& plan) { return absent.contains(plan.fingerprint) ? "file " + plan.fingerprint : ""; }}};
+                                     [this](const FakePlan& plan) { return absent.contains(plan.config) ? "file " + plan.config : ""; }}};
 
   void reload(const std::vector<FakePlan>& plans) {
     slots.want(plans);
@@ -77,7 +77,7 @@ struct Site {
   std::string running() const {
     std::string all;
     for (const auto& [name, part] : here) {
-      if (part->started && !part->done) all += name + "=" + part->plan.fingerprint + " ";
+      if (part->started && !part->done) all += name + "=" + part->plan.config + " ";
     }
     return all;
   }
@@ -311,7 +311,7 @@ TEST_CASE("slots: whatever is reloaded and whenever stops call back, in the end 
     }
     while (!site.stopping.empty()) site.let_stop();
     std::string wanted;
-    for (const FakePlan& plan : last) wanted += plan.name + "=" + plan.fingerprint + " ";
+    for (const FakePlan& plan : last) wanted += plan.name + "=" + plan.config + " ";
     CHECK(site.running() == wanted);
   }
 }

@@ -4,6 +4,7 @@
 #include "base/text.h"
 #include "base/topic_filter.h"
 #include "config/load.h"
+#include "kinds.h"
 #include "decode/topic_pattern.h"
 
 using namespace millrace;
@@ -72,7 +73,7 @@ publish = [)", acl, R"(]
 [[uplinks.mqtt]]
 name = "central"
 servers = ["mqtt://central:1883"]
-)"), "m.toml");
+)"), "m.toml", built_kinds());
     return format_errors("m.toml", loaded.errors);
   };
   CHECK(errors_of("\"plant/#\", \"$share/g/x/+\"", "\"plant/{client_id}/#\", \"a/b\"") == "");

@@ -1,6 +1,8 @@
 #include <doctest/doctest.h>
 
 #include "cli/capacity.h"
+#include "config/load.h"
+#include "kinds.h"
 #include "uplink/mqtt/mqtt_uplink.h"
 
 using namespace millrace;
@@ -18,18 +20,21 @@ TEST_CASE("mqtt uplink: every reason code of a PUBACK has its verdict") {
 }
 
 TEST_CASE("capacity: a larger log holds longer, a longer commit interval writes less") {
-  Config config;
-  config.mqtt_uplinks.resize(1);
+  const auto config_of = [](const std::string& uplink) {
+    const LoadedConfig loaded = load_config(uplink + "\nname = \"u\"\nservers = [\"mqtt://u\"]\n", "m.toml", built_kinds());
+    REQUIRE(loaded.config.uplinks.size() == 1);
+    return loaded.config;
+  };
+  Config config = config_of("[[uplinks.mqtt]]");
   const Capacity small = capacity_of(config, {});
   config.log.max_size *= 2;
   CHECK(capacity_of(config, {}).hours_held == doctest::Approx(2 * small.hours_held));
   config.log.commit_interval *= 10;
   CHECK(capacity_of(config, {}).flash_bytes_per_year < small.flash_bytes_per_year);
   CHECK(capacity_of(config, {}).link_bytes_per_day < small.link_bytes_per_day);
-  Config kafka;
-  kafka.kafka_uplinks.resize(1);
-  const double records = capacity_of(kafka, {}).link_bytes_per_day;
-  kafka.kafka_uplinks[0].format = "batch";
-  CHECK(capacity_of(kafka, {}).link_bytes_per_day > 0);
-  CHECK(capacity_of(kafka, {}).link_bytes_per_day < records);
+  const double records = capacity_of(config_of("[[uplinks.kafka]]"), {}).link_bytes_per_day;
+  const double batches = capacity_of(config_of("[[uplinks.kafka]]\nformat = \"batch\""), {}).link_bytes_per_day;
+  CHECK(batches > 0);
+  CHECK(batches < records);
+  CHECK(capacity_of(config_of("[[uplinks.mqtt]]\ndrain = { lanes = [\"alarm\"] }"), {}).link_bytes_per_day == 0);
 }

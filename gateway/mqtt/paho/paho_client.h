@@ -27,7 +27,7 @@
 #include <utility>
 #include <vector>
 
-#include "config/config.h"
+#include "config/tls.h"
 #include "loop/loop.h"
 #include "mqtt/fault.h"
 

@@ -10,7 +10,7 @@
 #include <string>
 #include <vector>
 
-#include "config/config.h"
+#include "uplink/kafka/kafka_config.h"
 #include "loop/loop.h"
 #include "uplink/kafka/kafka_messages.h"
 #include "uplink/kafka/kafka_names.h"

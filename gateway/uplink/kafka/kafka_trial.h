@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "base/trial.h"
-#include "config/config.h"
+#include "uplink/kafka/kafka_config.h"
 
 namespace millrace {
 

@@ -14,7 +14,7 @@
 #include <vector>
 
 #include "base/rng.h"
-#include "config/config.h"
+#include "uplink/kafka/kafka_config.h"
 #include "net/reconnect.h"
 #include "uplink/kafka/kafka_messages.h"
 #include "uplink/kafka/kafka_producer.h"

@@ -7,7 +7,7 @@
 #include <memory>
 #include <string>
 
-#include "config/config.h"
+#include "uplink/kafka/kafka_config.h"
 #include "net/http_client.h"
 #include "uplink/kafka/kafka_messages.h"
 

@@ -9,7 +9,7 @@
 #include <string>
 
 #include "base/rng.h"
-#include "config/config.h"
+#include "uplink/mqtt/mqtt_uplink_config.h"
 #include "mqtt/publish_client.h"
 #include "net/reconnect.h"
 #include "net/tls.h"

@@ -1,4 +1,4 @@
-#include "plugins/mqtt_trial.h"
+#include "mqtt/trial.h"
 
 #include "base/text.h"
 #include "loop/uv_loop.h"

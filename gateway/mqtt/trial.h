@@ -1,7 +1,10 @@
 // Whether an MQTT broker takes us: name, TLS, login. With a client id of its own: the daemon keeps its session.
 #pragma once
 
-#include "plugin.h"
+#include <string>
+#include <vector>
+
+#include "base/trial.h"
 #include "mqtt/publish_client.h"
 
 namespace millrace {

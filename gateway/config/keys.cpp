@@ -1,0 +1,170 @@
+#include "config/keys.h"
+
+#include <algorithm>
+#include <cctype>
+
+#include "base/text.h"
+#include "config/toml.h"
+
+namespace millrace {
+namespace {
+
+void read_rows(Section& section, const Shape& shape, void* object);
+
+// "5=5": the word, and what it stands for; without a number its place in the list.
+void read_choice(Section& section, const Key& key, void* member) {
+  std::vector<std::string_view> words = split(std::string_view(key.words), '|');
+  std::vector<std::string_view> values(words.size());
+  for (std::size_t i = 0; i < words.size(); ++i) {
+    if (const std::size_t at = words[i].find('='); at != std::string_view::npos) {
+      values[i] = words[i].substr(at + 1);
+      words[i] = words[i].substr(0, at);
+    }
+  }
+  if (!key.whole) return section.choice(key.name, *static_cast<std::string*>(member), words);
+  std::string word;
+  section.choice(key.name, word, words);
+  const auto found = static_cast<std::size_t>(std::find(words.begin(), words.end(), word) - words.begin());
+  if (found == words.size()) return;
+  std::int64_t value = static_cast<std::int64_t>(found);
+  std::from_chars(values[found].data(), values[found].data() + values[found].size(), value);
+  key.whole->set(member, value);
+}
+
+void read_list(Section& section, const Key& key, void* list) {
+  std::set<std::string> taken;
+  const Key& naming = *key.shape->begin();
+  for (Section& one : section.tables(key.name)) {
+    void* element = key.list->add(list);
+    read_keys(one, *key.shape, element);
+    if (naming.naming && !key.shape->title) take_name(one, *static_cast<std::string*>(naming.at(element)), taken);
+  }
+}
+
+void read_entries(Section& section, const Key& key, void* list) {
+  auto table = section.table(key.name);
+  if (!table) return;
+  const Key* rows = key.shape->keys;
+  for (const std::string& name : table->keys()) {
+    void* element = key.list->add(list);
+    *static_cast<std::string*>(rows[0].at(element)) = name;
+    if (key.shape->count == 2 || table->is_text(name)) {
+      table->text(name, *static_cast<std::string*>(rows[1].at(element)));
+    } else if (auto spec = table->table(name)) {
+      spec->call(text(key.shape->title, " \"", name, "\""));
+      read_keys(*spec, {rows + 1, key.shape->count - 1}, element);
+    }
+  }
+  table->finish();
+}
+
+constexpr double number_max = 1e300;
+
+void read_maybe_number(Section& section, const Key& key, std::optional<double>& out) {
+  double value = 0;
+  section.number(key.name, -number_max, number_max, value);
+  if (section.has(key.name)) out = value;
+}
+
+void read_scalar(Section& section, const Key& key, std::optional<std::string>& out) {
+  if (section.is_text(key.name)) return section.text(key.name, out.emplace());
+  std::optional<double> number;
+  read_maybe_number(section, key, number);
+  if (number) out = text(*number);
+}
+
+void read_key(Section& section, const Key& key, void* member) {
+  switch (key.type) {
+    case Key::Type::text: return section.text(key.name, *static_cast<std::string*>(member), key.needed);
+    case Key::Type::choice: return read_choice(section, key, member);
+    case Key::Type::flag: return section.flag(key.name, *static_cast<bool*>(member));
+    case Key::Type::duration: return section.duration(key.name, Duration{key.least}, Duration{key.most}, *static_cast<Duration*>(member));
+    case Key::Type::number: return section.number(key.name, -number_max, number_max, *static_cast<double*>(member));
+    case Key::Type::maybe_number: return read_maybe_number(section, key, *static_cast<std::optional<double>*>(member));
+    case Key::Type::scalar: return read_scalar(section, key, *static_cast<std::optional<std::string>*>(member));
+    case Key::Type::texts: return section.texts(key.name, *static_cast<std::vector<std::string>*>(member), key.needed);
+    case Key::Type::secret: return section.secret(key.name, *static_cast<SecretRef*>(member));
+    case Key::Type::integer: {
+      std::int64_t value = key.whole->get(member);
+      section.integer(key.name, key.least, key.most, value);
+      return key.whole->set(member, value);
+    }
+    case Key::Type::size: {
+      auto value = static_cast<std::uint64_t>(key.whole->get(member));
+      section.size(key.name, static_cast<std::uint64_t>(key.least), static_cast<std::uint64_t>(key.most), value);
+      return key.whole->set(member, static_cast<std::int64_t>(value));
+    }
+    case Key::Type::table:
+      if (auto table = section.table(key.name)) read_keys(*table, *key.shape, member);
+      return;
+    case Key::Type::tables: return read_list(section, key, member);
+    case Key::Type::entries: return read_entries(section, key, member);
+    case Key::Type::include: return read_rows(section, *key.shape, member);
+    case Key::Type::parts: return;
+  }
+}
+
+void read_rows(Section& section, const Shape& shape, void* object) {
+  for (const Key& key : shape) {
+    void* member = key.at(object);
+    read_key(section, key, member);
+    if (!key.naming) continue;
+    const std::string& name = *static_cast<std::string*>(member);
+    if (!name.empty()) section.call(text(shape.title ? std::string_view(shape.title) : section.title(), " \"", name, "\""));
+  }
+  if (shape.settle) shape.settle(section, object);
+}
+
+bool same_value(const Key& key, void* a, void* b) {
+  const auto equal = [a, b]<typename T>(std::type_identity<T>) { return *static_cast<const T*>(a) == *static_cast<const T*>(b); };
+  if (key.whole) return key.whole->get(a) == key.whole->get(b);
+  switch (key.type) {
+    case Key::Type::flag: return equal(std::type_identity<bool>{});
+    case Key::Type::duration: return equal(std::type_identity<Duration>{});
+    case Key::Type::number: return equal(std::type_identity<double>{});
+    case Key::Type::maybe_number: return equal(std::type_identity<std::optional<double>>{});
+    case Key::Type::scalar: return equal(std::type_identity<std::optional<std::string>>{});
+    case Key::Type::texts: return equal(std::type_identity<std::vector<std::string>>{});
+    case Key::Type::secret: return static_cast<const SecretRef*>(a)->path == static_cast<const SecretRef*>(b)->path;
+    case Key::Type::parts: return true;  // PartConfig compares itself
+    case Key::Type::table:
+    case Key::Type::include: return same_values(*key.shape, a, b);
+    case Key::Type::tables:
+    case Key::Type::entries: {
+      const std::size_t size = key.list->size(a);
+      if (size != key.list->size(b)) return false;
+      for (std::size_t i = 0; i < size; ++i) {
+        if (!same_values(*key.shape, key.list->get(a, i), key.list->get(b, i))) return false;
+      }
+      return true;
+    }
+    default: return equal(std::type_identity<std::string>{});
+  }
+}
+
+}  // namespace
+
+void read_keys(Section& section, const Shape& shape, void* object) {
+  read_rows(section, shape, object);
+  section.finish();
+}
+
+bool good_name(std::string_view name) {
+  return !name.empty() && name.size() <= 64 && name.front() != '@' &&
+         std::all_of(name.begin(), name.end(), [](unsigned char c) { return std::isalnum(c) || c == '-' || c == '_' || c == '.'; });
+}
+
+void take_name(Section& section, const std::string& name, std::set<std::string>& taken) {
+  if (name.empty()) return;
+  if (!good_name(name)) section.error("name", "a name has 1 to 64 letters, digits, - _ and .");
+  if (!taken.insert(name).second) section.error("name", text("the name \"", name, "\" is taken already; names are unique"));
+}
+
+bool same_values(const Shape& shape, const void* a, const void* b) {
+  // The rows give a member to be filled; here it is only looked at.
+  void* left = const_cast<void*>(a);
+  void* right = const_cast<void*>(b);
+  return std::all_of(shape.begin(), shape.end(), [=](const Key& key) { return same_value(key, key.at(left), key.at(right)); });
+}
+
+}  // namespace millrace

@@ -1,0 +1,83 @@
+#include "config/network_keys.h"
+
+#include <arpa/inet.h>
+
+#include <charconv>
+
+#include "base/host_port.h"
+#include "base/text.h"
+
+namespace millrace {
+namespace {
+
+using K = KeysOf<TlsConfig>;
+
+constexpr Key tls_keys[] = {
+    K::key<&TlsConfig::ca>("tls_ca", "Whom the certificate of the other side comes from; default: the system's own store")
+        .like("\"/etc/millrace/ca.pem\""),
+    K::key<&TlsConfig::cert>("tls_cert", "Our own, with the chain; picked up when it changes").like("\"/etc/millrace/client.pem\""),
+    K::key<&TlsConfig::key>("tls_key_file", "Its key").like("\"/etc/millrace/client.key\""),
+};
+
+bool numeric_address(std::string address) {
+  const bool bracketed = address.size() > 2 && address.front() == '[' && address.back() == ']';
+  if (bracketed) address = address.substr(1, address.size() - 2);
+  if (bracketed) address = address.substr(0, address.find('%'));  // of a link-local address, its interface
+  unsigned char ignored[16];
+  return ::inet_pton(bracketed ? AF_INET6 : AF_INET, address.c_str(), ignored) == 1;
+}
+
+}  // namespace
+
+const Shape tls_shape = shape_of<TlsConfig>(tls_keys);
+
+void settle_tls(Section& section, TlsConfig& tls, bool enabled) {
+  tls.enabled = enabled;
+  if (!enabled && (!tls.ca.empty() || !tls.cert.empty() || tls.key.given())) {
+    section.error(section.has("tls_ca") ? "tls_ca" : "tls_cert", "TLS keys are given, but TLS is off: write mqtts:// (of Kafka: tls = true)");
+  }
+  check_key_pair(section, tls);
+}
+
+void check_key_pair(Section& section, const TlsConfig& tls) {
+  if (tls.cert.empty() != !tls.key.given()) section.error("tls_cert", "tls_cert and tls_key_file go together");
+}
+
+bool check_mqtt_servers(Section& section, const std::vector<std::string>& servers) {
+  std::size_t secure = 0;
+  for (const std::string& server : servers) {
+    std::string_view rest = server;
+    if (rest.starts_with("mqtts://")) {
+      ++secure;
+      rest.remove_prefix(8);
+    } else if (rest.starts_with("mqtt://")) {
+      rest.remove_prefix(7);
+    } else {
+      section.error("servers", text("\"", server, "\" must start with mqtt:// or mqtts://"));
+      continue;
+    }
+    if (!parse_host_port(rest, 1883).ok() || rest.find('/') != std::string_view::npos || rest.find('@') != std::string_view::npos) {
+      section.error("servers", text("\"", server, "\" is not mqtt://HOST:PORT (user and password have keys of their own)"));
+    }
+  }
+  if (secure != 0 && secure != servers.size()) section.error("servers", "some servers use TLS and some do not; give them inputs or uplinks of their own");
+  return secure != 0;
+}
+
+void check_login(Section& section, const std::string& username, const SecretRef& password) {
+  if (password.given() && username.empty()) section.error("password_file", "a password needs a username");
+}
+
+void check_listen(Section& section, const std::string& listen) {
+  const std::size_t colon = listen.rfind(':');
+  int port = -1;
+  if (colon != std::string::npos) {
+    const char* end = listen.data() + listen.size();
+    if (const auto parsed = std::from_chars(listen.data() + colon + 1, end, port); parsed.ptr != end || parsed.ec != std::errc{}) port = -1;
+  }
+  if (port < 0 || port > 65535 || !numeric_address(listen.substr(0, colon))) {
+    section.error("listen", text("\"", listen, "\" is not ADDRESS:PORT, like \"127.0.0.1:1883\" or \"[::]:8883\""));
+  }
+}
+
+}  // namespace millrace

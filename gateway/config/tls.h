@@ -1,0 +1,21 @@
+// Where a certificate, its key and a secret lie: what everybody who speaks TLS or logs in is told by the configuration.
+#pragma once
+
+#include <string>
+
+namespace millrace {
+
+// Where a secret lies, never the secret: a path, or a systemd credential by name.
+struct SecretRef {
+  std::string path;  // empty: none
+  bool given() const { return !path.empty(); }
+};
+
+struct TlsConfig {
+  bool enabled = false;
+  std::string ca;         // PEM; the system's own store when empty
+  std::string cert;       // PEM, with the chain; none: no client certificate
+  SecretRef key;
+};
+
+}  // namespace millrace

@@ -1,0 +1,60 @@
+// A kind of uplink: what stands of it in the configuration (config/kind.h), and how that becomes an uplink. Each kind is a file in
+// its own folder and a line in the build; nothing else knows it.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/rng.h"
+#include "base/trial.h"
+#include "config/load.h"
+#include "loop/loop.h"
+#include "net/needed_files.h"
+#include "uplink/shipper.h"
+#include "uplink/shipping.h"
+#include "uplink/uplink.h"
+
+namespace millrace {
+
+// What uplinks are made from.
+struct NorthParts {
+  Loop& loop;
+  Rng& rng;
+  const std::string& gateway;
+  std::uint64_t epoch;           // of the log it ships from
+  const std::string& state_dir;  // what must outlive a reboot and is no data: beside the log
+};
+
+struct UplinkPlan {
+  std::string name;
+  PartConfig config;                // it is another plan when this is another
+  std::vector<std::string> claims;  // what one at a time may have: a client identifier at a broker, a transactional id
+  NeededFiles needs;                // without which it cannot start
+  std::vector<std::string> servers, topics;  // where a subscriber of MQTT brokers would hear it
+  ShipperOptions shipper;
+  std::function<std::unique_ptr<Uplink>(const NorthParts&)> make;
+};
+
+struct UplinkKind : PartKind {
+  UplinkPlan (*plan)(const void* values, const std::string& gateway) = nullptr;
+  // Errors that the words alone do not show.
+  void (*check)(const void* values, const PartConfig&, LoadedConfig&) = nullptr;
+  // Opens connections and topics, and closes them; blocks. `beside`: a daemon with this configuration runs, so what it holds must
+  // not be taken from it.
+  void (*try_online)(const void* values, const std::string& gateway, bool beside, std::vector<Trial>&) = nullptr;
+};
+
+// The shipper's part of a plan.
+inline UplinkPlan plan_shipping(const ShippingConfig& c) {
+  UplinkPlan plan;
+  plan.name = plan.shipper.name = c.name;
+  plan.shipper.drain = c.drain;
+  plan.shipper.start_oldest = c.start_oldest;
+  plan.shipper.initial_interval = c.initial_interval;
+  plan.shipper.max_interval = c.max_interval;
+  return plan;
+}
+
+}  // namespace millrace

@@ -1,0 +1,139 @@
+#!/usr/bin/python3
+"""A kind of input and one of uplink, each one file and one line of the build (tests/support/sample_kinds): all that millrace
+tells of kinds has them, and they work."""
+import json
+import re
+import subprocess
+import sys
+import tomllib
+import unittest
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "support"))
+from testsite import BUILD, ROOT, Process, Site, wait_for
+
+SAMPLED = BUILD / "tests" / "millrace-sampled"
+CONFIG = """
+[gateway]
+name = "gw"
+runtime_dir = "@run@"
+[log]
+path = "@log@"
+commit_interval = "50ms"
+[[inputs.sample]]
+name = "one"
+word = "21.5"
+every = "20ms"
+[inputs.sample.route]
+format = "plain"
+device = "one"
+metrics = { word = {} }
+@more@
+[[uplinks.sample]]
+name = "tally"
+file = "@tally@"
+[observe]
+listen = "127.0.0.1:@observe@"
+"""
+
+
+def told(*arguments):
+    return subprocess.run([SAMPLED, *arguments], capture_output=True, text=True, timeout=60, check=True).stdout
+
+
+class Told(unittest.TestCase):
+    def test_config_has_the_sample_kinds(self):
+        self.assertIn("inputs.sample\n", told("config", "--kinds"))
+        self.assertIn("uplinks.sample\n", told("config", "--kinds"))
+        one = told("config", "inputs.sample")
+        self.assertRegex(one, r'(?m)^# A word, over and over\n\[\[inputs\.sample\]\]\nname = "one"\n# word = "tick" +# What is read$')
+        self.assertRegex(one, r'(?m)^# mood = "calm" +# "calm" or "hasty": How it is read$')
+        self.assertRegex(one, r'(?m)^# every = "1s" +# Between two of it; 10ms to 1h$')
+        self.assertEqual(tomllib.loads(one)["inputs"]["sample"][0]["name"], "one")
+        both = told("config", "sample")
+        self.assertIn("[[inputs.sample]]", both)
+        self.assertIn('file = "/tmp/tally"', both)
+        self.assertIn("# [[inputs.sample]]", told("config"))
+        wrong = subprocess.run([SAMPLED, "config", "inputs.sampl"], capture_output=True, text=True)
+        self.assertEqual(wrong.returncode, 64)
+        self.assertIn("did you mean inputs.sample", wrong.stderr)
+
+    def test_the_schema_has_them(self):
+        schema = json.loads(told("config", "--schema"))
+        item = schema["properties"]["inputs"]["properties"]["sample"]["items"]
+        self.assertEqual(item["required"], ["name"])
+        self.assertFalse(item["additionalProperties"])
+        self.assertEqual(item["properties"]["word"], {"description": "What is read", "default": "tick", "type": "string"})
+        self.assertEqual(item["properties"]["mood"]["anyOf"][0], {"enum": ["calm", "hasty"]})
+        uplink = schema["properties"]["uplinks"]["properties"]["sample"]["items"]
+        self.assertEqual(uplink["required"], ["name", "file"])
+        self.assertEqual((uplink["properties"]["window"]["minimum"], uplink["properties"]["window"]["maximum"]), (1, 64))
+
+    def test_what_is_told_of_a_kind_is_what_the_schema_takes(self):
+        def take(value, schema, where):
+            choices = schema.get("anyOf", [schema])
+            self.assertTrue(any(fits(value, one, where) for one in choices), where)
+
+        def fits(value, schema, where):
+            if "enum" in schema:
+                return value in schema["enum"]
+            kind = {dict: "object", list: "array", str: "string", bool: "boolean", int: "integer", float: "number"}[type(value)]
+            if kind not in schema["type"] and not (kind == "integer" and "number" in schema["type"]):
+                return False
+            if kind == "object":
+                for key, inner in value.items():
+                    known = schema.get("properties", {}).get(key, schema["additionalProperties"])
+                    self.assertTrue(known, f"{where}.{key} is in no schema")
+                    take(inner, known, f"{where}.{key}")
+            for inner in value if kind == "array" else []:
+                take(inner, schema["items"], where)
+            return kind != "string" or re.search(schema.get("pattern", ""), value) is not None
+
+        schema = json.loads(told("config", "--schema"))
+        for name in told("config", "--kinds").split():
+            text = told("config", name)
+            take(tomllib.loads(text), schema, name)
+            commented = "\n".join(line.strip().removeprefix("# ") for line in text.splitlines() if re.match(r"\s*(# )?(\[|[a-z_]+ = )", line))
+            take(tomllib.loads(commented), schema, name)
+
+    def test_completion_offers_them(self):
+        script = (f'source {ROOT}/packaging/millrace.bash-completion; COMP_WORDS=({SAMPLED} config inputs.s); COMP_CWORD=2; _millrace; '
+                  'printf "%s\\n" "${COMPREPLY[@]}"')
+        offered = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=True).stdout.split()
+        self.assertEqual(sorted(offered), ["inputs.sample", "inputs.serial"])
+
+
+class Working(Site):
+    def check(self, config):
+        return subprocess.run([SAMPLED, "check", "-c", config], capture_output=True, text=True)
+
+    def test_check_finds_what_is_wrong_with_them(self):
+        config = self.configure(CONFIG, tally=self.folder / "tally", more='[[inputs.sample]]\nname = "one"\nmod = "hasty"\nevery = "2h"\nword = ""\n')
+        wrong = self.check(config)
+        self.assertEqual(wrong.returncode, 78)
+        line = config.read_text().splitlines().index('mod = "hasty"') + 1
+        for words in (f'millrace.toml:{line}:1: [[inputs.sample]] "one": nothing is called "mod" here; did you mean "mood"?',
+                      f'millrace.toml:{line + 1}:9: [[inputs.sample]] "one": "every" is 2h; it can be 10.0ms to 60.0min'.replace(".0ms", "ms"),
+                      f'millrace.toml:{line + 2}:8: [[inputs.sample]] "one": a word has letters', 'the name "one" is taken already'):
+            self.assertIn(words, wrong.stderr)
+        good = self.check(self.configure(CONFIG, tally=self.folder / "tally", more=""))
+        self.assertEqual(good.returncode, 0, good.stderr)
+        self.assertIn("1 inputs, 0 windows, 1 uplinks", good.stdout)
+
+    def test_readings_go_through_and_a_changed_key_starts_one_of_them_anew(self):
+        tally = self.folder / "tally"
+        config = self.configure(CONFIG, tally=tally, more="")
+        gateway = Process([SAMPLED, "run", "-c", config], self.folder / "gateway.log")
+        self.processes.append(gateway)
+        wait_for(lambda: tally.exists() and int(tally.read_text() or 0) > 3, "rows are counted")
+        before = self.metric("millrace_input_records_total")
+        self.assertGreater(before, 3)
+        config.write_text(config.read_text().replace('every = "20ms"', 'every = "30ms"'))
+        changed = subprocess.run([SAMPLED, "reload", "-c", config], capture_output=True, text=True, check=True)
+        self.assertIn("reload: 1 inputs and uplinks changed", gateway.text(), changed.stdout)
+        wait_for(lambda: self.metric("millrace_input_records_total") > before + 3, "it reads on")
+        self.assertEqual(gateway.stop(), 0)
+
+
+if __name__ == "__main__":
+    unittest.main()
