@@ -28,12 +28,24 @@ class KeyBuffer {
     std::size_t size = part.size();
     for (; size >= 0x80; size >>= 7) bytes_[size_++] = static_cast<char>(size | 0x80);
     bytes_[size_++] = static_cast<char>(size);
-    if (!part.empty()) std::memcpy(bytes_.data() + size_, part.data(), part.size());
+    copy(bytes_.data() + size_, part);
     size_ += part.size();
   }
   std::string_view view() const { return {bytes_.data(), size_}; }
 
  private:
+  // Most names are this short: a call of memcpy() costs more than they do.
+  static void copy(char* to, std::string_view part) {
+    const std::size_t size = part.size();
+    if (size - 8 > 8) {
+      if (size > 16) std::memcpy(to, part.data(), size);
+      else for (std::size_t i = 0; i < size; ++i) to[i] = part[i];
+      return;
+    }
+    std::memcpy(to, part.data(), 8);
+    std::memcpy(to + size - 8, part.data() + size - 8, 8);
+  }
+
   std::string bytes_;
   std::size_t size_ = 0;
 };

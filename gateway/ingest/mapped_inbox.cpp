@@ -206,9 +206,8 @@ std::uint64_t slot_name(std::string_view input) { return digest64(bytes_of(input
 
 // Where inputs are more than slots, some share one. Two with 1,000 messages on their way each fit; of more than that the oldest
 // that come again would be stored again.
-MappedInbox::Session& MappedInbox::session_of(std::string_view input) {
+MappedInbox::Session& MappedInbox::session_of(std::uint64_t name) {
   auto* sessions = reinterpret_cast<Session*>(region_.data() + header_bytes);
-  const std::uint64_t name = slot_name(input);
   for (std::size_t i = 0; i < sessions_max; ++i) {
     if (sessions[i].input == 0) sessions[i].input = name;
     if (sessions[i].input == name) return sessions[i];
@@ -266,9 +265,9 @@ Result<Ticket> MappedInbox::put(const Arrival& whole) {
     std::uint64_t digest = 0;
     Session* session = nullptr;
     if (arrival.qos > 0 && arrival.packet_id != 0) {
-      session = &session_of(arrival.input);
-      // In a slot of another's an entry is known by the input's name, too.
       const std::uint64_t name = slot_name(arrival.input);
+      session = &session_of(name);
+      // In a slot of another's an entry is known by the input's name, too.
       digest = digest64(whole.bytes, digest64(bytes_of(whole.channel), session->input == name ? 0 : name));
       if (arrival.duplicate) {
         if (const std::uint64_t known = known_redelivery(*session, arrival, digest)) {

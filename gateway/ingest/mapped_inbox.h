@@ -83,7 +83,7 @@ class MappedInbox final : public Inbox {
   struct Header;
   struct Session;
   Header& header() const;
-  Session& session_of(std::string_view input);
+  Session& session_of(std::uint64_t name);
   std::byte* at(std::uint64_t position) const;
   static void note(Session& session, const Arrival& arrival, std::uint64_t digest, std::uint64_t end);
   // The largest entry that an empty inbox takes at any position.

@@ -2,6 +2,7 @@
 // nothing of numbers.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <optional>
@@ -11,8 +12,23 @@
 
 namespace millrace {
 
-// What a record may take in a row, at most: names are counted as if each record brought them along.
-std::size_t stored_bytes_max(const Record& record);
+// As BatchBuilder::add() decides it; what is wrong here only makes the bound wider.
+inline bool in_columns(const Record& record) {
+  return record.kind == Kind::reading && !record.detail && !std::holds_alternative<std::monostate>(record.value);
+}
+std::size_t bytes_beside_columns(const Record& record);
+
+// What a record may take in a row, at most: names are counted as if each record brought them along. In place: for every reading.
+inline std::size_t stored_bytes_max(const Record& record) {
+  constexpr std::size_t columns_bytes_max = 64;  // time, value, type, attributes, device and metric
+  std::size_t bytes = columns_bytes_max + record.device.size() + record.metric.size() + record.unit.size();
+  if (!record.tags.empty()) {
+    for (const auto& [key, value] : record.tags) bytes += key.size() + value.size() + 16;
+  }
+  if (const auto* string = std::get_if<std::string>(&record.value)) bytes += string->size();
+  else if (const auto* blob = std::get_if<Bytes>(&record.value)) bytes += blob->size();
+  return in_columns(record) ? bytes : std::max(bytes, bytes_beside_columns(record));
+}
 
 class OpenLane {
  public:
@@ -30,7 +46,7 @@ class OpenLane {
  private:
   std::vector<BatchBuilder> rows_ = std::vector<BatchBuilder>(1);
   std::vector<std::optional<std::int64_t>> clock_offsets_us_ = std::vector<std::optional<std::int64_t>>(1);  // of the rows
-  std::size_t last_row_at_most_ = 0;
+  std::size_t last_row_at_most_ = 0, last_row_count_ = 0;
   std::size_t bytes_before_ = 0, beside_columns_ = 0;
 };
 

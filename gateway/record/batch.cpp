@@ -2,6 +2,7 @@
 
 #include <zstd.h>
 
+#include <algorithm>
 #include <numeric>
 
 #include "base/composite_key.h"
@@ -17,20 +18,31 @@ constexpr std::int64_t time_limit = std::int64_t{1} << 62;  // differences of tw
 
 // One string that is not UTF-8 makes the whole batch unreadable for most readers of protobuf: what the door did not see (a
 // slice of a batch that an older version stored, an event of a driver) is mended before it is written.
-std::string utf8(const std::string& given) {
-  return find_fault(given, Controls::all).kind == TextFault::ok ? given : mended_utf8(given);
+bool is_utf8(std::string_view given) { return plain_ascii(given) || find_fault(given, Controls::all).kind == TextFault::ok; }
+std::string utf8(const std::string& given) { return is_utf8(given) ? given : mended_utf8(given); }
+
+Tags utf8(const Tags& given) {
+  if (std::all_of(given.begin(), given.end(), [](const Tags::Tag& tag) { return is_utf8(tag.first) && is_utf8(tag.second); })) return given;
+  Tags::List mended;
+  for (const auto& [name, value] : given) mended.emplace_back(utf8(name), utf8(value));
+  return mended;
 }
 
+void mend(std::vector<BatchName>& names) {
+  for (BatchName& name : names) name = {utf8(name.name), utf8(name.unit), utf8(name.tags)};
+}
+
+// Of names that are UTF-8.
 void put_name(std::uint32_t field, const BatchName& name, Bytes& out) {
   Bytes message;
   wire::Writer writer(message);
-  writer.text_field(1, utf8(name.name));
-  writer.text_field(2, utf8(name.unit));
+  writer.text_field(1, name.name);
+  writer.text_field(2, name.unit);
   for (const auto& [key, value] : name.tags) {
     Bytes tag;
     wire::Writer tag_writer(tag);
-    tag_writer.text_field(1, utf8(key));
-    tag_writer.text_field(2, utf8(value));
+    tag_writer.text_field(1, key);
+    tag_writer.text_field(2, value);
     writer.bytes_field(3, tag);
   }
   wire::Writer(out).bytes_field(field, message);
@@ -109,7 +121,7 @@ std::uint32_t BatchBuilder::id_of(Ids& ids, std::vector<BatchName>& names, std::
   if (const auto found = ids.find(key); found != ids.end()) return found->second;
   const auto id = static_cast<std::uint32_t>(names.size());
   ids.emplace(std::string(key), id);
-  names.push_back({utf8(name), utf8(unit), tags});
+  names.push_back({utf8(name), utf8(unit), utf8(tags)});
   bytes += key.size() + 4;
   return id;
 }
@@ -266,6 +278,8 @@ Result<EncodedBatch> slice_batch(BytesView bytes, bool zstd, std::size_t from, s
     }
   }
   part.blobs = batch.readings.blobs;
+  mend(batch.devices);
+  mend(batch.metrics);
   BatchEncoder encoder;
   std::vector<std::uint32_t> order;
   Bytes sliced = message_of(encoder, part, batch.devices, batch.metrics, others, batch.boot_id, batch.offset_us, order, batch.by_device);
