@@ -10,7 +10,9 @@ namespace millrace {
 namespace {
 
 const InputKind& kind_of_input(const PartConfig& part) { return static_cast<const InputKind&>(*part.kind); }
-const UplinkKind& kind_of_uplink(const PartConfig& part) { return static_cast<const UplinkKind&>(*part.kind); }
+const UplinkKind& kind_of_uplink(const PartConfig& part) {
+  return static_cast<const UplinkKind&>(*part.kind);
+}
 
 void check_routes(const InputPlan& plan, LoadedConfig& loaded) {
   for (const RouteConfig& route : plan.routes) {
@@ -21,7 +23,8 @@ void check_routes(const InputPlan& plan, LoadedConfig& loaded) {
 }
 
 bool share(const std::vector<std::string>& a, const std::vector<std::string>& b) {
-  return std::ranges::any_of(a, [&b](const std::string& one) { return std::ranges::find(b, one) != b.end(); });
+  return std::ranges::any_of(a,
+                             [&b](const std::string& one) { return std::ranges::find(b, one) != b.end(); });
 }
 
 // What would come back as a reading of its own, and again.
@@ -31,8 +34,10 @@ void check_echo(const InputPlan& input, const UplinkPlan& uplink, LoadedConfig& 
     for (const std::string& topic : uplink.topics) {
       if (!filter_matches(topics_of_subscription(filter), topic)) continue;
       const int line = input.routes.empty() ? 0 : input.routes.front().line;
-      loaded.errors.push_back({line, 1, text("input \"", input.name, "\" would hear what uplink \"", uplink.name, "\" sends: \"", filter,
-                                             "\" matches \"", topic, "\" on the same broker")});
+      loaded.errors.push_back(
+          {line, 1,
+           text("input \"", input.name, "\" would hear what uplink \"", uplink.name, "\" sends: \"", filter,
+                "\" matches \"", topic, "\" on the same broker")});
     }
   }
 }
@@ -81,7 +86,8 @@ std::vector<Trial> try_online(const Config& config, bool beside) {
     if (const auto attempt = kind_of_input(part).try_online) attempt(part.values.get(), beside, trials);
   }
   for (const PartConfig& part : config.uplinks) {
-    if (const auto attempt = kind_of_uplink(part).try_online) attempt(part.values.get(), config.gateway.name, beside, trials);
+    if (const auto attempt = kind_of_uplink(part).try_online)
+      attempt(part.values.get(), config.gateway.name, beside, trials);
   }
   return trials;
 }

@@ -11,7 +11,8 @@ namespace millrace {
 std::vector<InputPlan> plan_inputs(const Config& config);
 std::vector<UplinkPlan> plan_uplinks(const Config& config);
 
-// Adds to `loaded.errors` what only the whole can show: routes that compile, a subscription that would hear our own uplink.
+// Adds to `loaded.errors` what only the whole can show: routes that compile, a subscription that would hear
+// our own uplink.
 void check_whole(LoadedConfig& loaded);
 
 // Tries everything against the world; blocks.

@@ -20,17 +20,26 @@ constexpr Duration day = 24h;
 
 constexpr Key keys[] = {
     K::key<&C::name>("name", "").required().names().like("\"plant\""),
-    K::key<&C::servers>("servers", "mqtts:// for TLS; tried in order").required().like("[\"mqtt://127.0.0.1:1883\"]"),
+    K::key<&C::servers>("servers", "mqtts:// for TLS; tried in order")
+        .required()
+        .like("[\"mqtt://127.0.0.1:1883\"]"),
     K::choice<&C::version>("version", mqtt_versions, "A broker that speaks no MQTT 5 is told in the journal"),
     K::key<&C::qos>("qos", "With 0 the broker may drop messages, and nobody would know").within(0, 2),
-    K::choice<&C::power_durable>("durability", "crash|power", "Accepted = in the inbox, which survives a killed process; or fsynced, one by one"),
-    K::key<&C::topics>("topics", "Filters to subscribe to; default: as the routes need").like("[\"plant/#\"]"),
+    K::choice<&C::power_durable>(
+        "durability", "crash|power",
+        "Accepted = in the inbox, which survives a killed process; or fsynced, one by one"),
+    K::key<&C::topics>("topics", "Filters to subscribe to; default: as the routes need")
+        .like("[\"plant/#\"]"),
     K::choice<&C::retained>("retained", "changed|ignore|all", "A retained message counts once per value"),
-    K::key<&C::client_id>("client_id", "Default: millrace-GATEWAY-NAME").like("\"millrace-pump-station-7-plant\""),
-    K::key<&C::persistent_session>("persistent_session", "Without it what is published while the gateway is away is lost"),
+    K::key<&C::client_id>("client_id", "Default: millrace-GATEWAY-NAME")
+        .like("\"millrace-pump-station-7-plant\""),
+    K::key<&C::persistent_session>("persistent_session",
+                                   "Without it what is published while the gateway is away is lost"),
     K::key<&C::session_expiry>("session_expiry", "How long the broker keeps it").within(1min, 365 * day),
     K::key<&C::keep_alive>("keep_alive", "").within(1s, 18h),
-    K::key<&C::connect_timeout>("connect_timeout", "Of each: looking the name up, connecting with TLS, the broker's CONNACK").within(1s, 5min),
+    K::key<&C::connect_timeout>("connect_timeout",
+                                "Of each: looking the name up, connecting with TLS, the broker's CONNACK")
+        .within(1s, 5min),
     K::key<&C::reconnect_min>("reconnect_min", "Between tries to connect: from here ...").within(100ms, 1h),
     K::key<&C::reconnect_max>("reconnect_max", "... to here, with chance").within(1s, 24h),
     K::key<&C::username>("username", "").like("\"millrace\""),
@@ -43,7 +52,8 @@ void settle(Section& section, MqttInputConfig& c) {
   for (const std::string& filter : c.topics) {
     if (Status status = check_subscription(filter); !status.ok()) section.error("topics", status.detail());
   }
-  if (c.reconnect_max < c.reconnect_min) section.error("reconnect_max", "\"reconnect_max\" is less than \"reconnect_min\"");
+  if (c.reconnect_max < c.reconnect_min)
+    section.error("reconnect_max", "\"reconnect_max\" is less than \"reconnect_min\"");
   check_login(section, c.username, c.password);
   settle_tls(section, c.tls, check_mqtt_servers(section, c.servers));
   if (c.routes.empty()) section.error("an input needs at least one [[inputs.mqtt.routes]]");
@@ -52,9 +62,13 @@ constexpr Shape shape = shape_of<C, settle>(keys);
 
 void complete(MqttInputConfig& c, const std::string& gateway, std::vector<std::string>& warnings) {
   if (c.client_id.empty()) c.client_id = text("millrace-", gateway, "-", c.name);
-  if (c.qos == 0) warnings.push_back(text("input \"", c.name, "\": qos = 0: the broker may drop messages, and nobody would know"));
+  if (c.qos == 0)
+    warnings.push_back(
+        text("input \"", c.name, "\": qos = 0: the broker may drop messages, and nobody would know"));
   if (!c.persistent_session) {
-    warnings.push_back(text("input \"", c.name, "\": persistent_session = false: what is published while the gateway is away is lost"));
+    warnings.push_back(
+        text("input \"", c.name,
+             "\": persistent_session = false: what is published while the gateway is away is lost"));
   }
 }
 
@@ -74,12 +88,14 @@ InputPlan plan_of(const MqttInputConfig& c) {
   need_secret(plan.needs, "password_file", c.password);
   need_tls(plan.needs, c.tls);
   plan.make = [c](const SouthParts& parts) -> std::unique_ptr<Driver> {
-    return std::make_unique<MqttDriver>(parts.loop, parts.rng, parts.inbox, parts.intake, parts.trust, parts.metrics, c, filters_of(c));
+    return std::make_unique<MqttDriver>(parts.loop, parts.rng, parts.inbox, parts.intake, parts.trust,
+                                        parts.metrics, c, filters_of(c));
   };
   return plan;
 }
 
-// The inbox keeps the last messages of eight inputs, and two can share a slot without loss (ingest/mapped_inbox.cpp).
+// The inbox keeps the last messages of eight inputs, and two can share a slot without loss
+// (ingest/mapped_inbox.cpp).
 constexpr std::ptrdiff_t inputs_remembered = 16;
 
 void check(const MqttInputConfig& c, const PartConfig& part, LoadedConfig& loaded) {
@@ -87,12 +103,16 @@ void check(const MqttInputConfig& c, const PartConfig& part, LoadedConfig& loade
   const auto& inputs = loaded.config.inputs;
   const std::ptrdiff_t count = std::ranges::count_if(inputs, alike);
   if (count > inputs_remembered && std::ranges::find_if(inputs, alike)->name == c.name) {
-    loaded.warnings.push_back(text(count, " inputs.mqtt share the inbox's memory of what was taken: with more than 2,000 messages on "
-                                   "their way to those of one slot, some that come again after a kill are stored twice"));
+    loaded.warnings.push_back(
+        text(count,
+             " inputs.mqtt share the inbox's memory of what was taken: with more than 2,000 messages on "
+             "their way to those of one slot, some that come again after a kill are stored twice"));
   }
 }
 
-void try_online(const MqttInputConfig& c, bool, std::vector<Trial>& trials) { try_mqtt_servers(text("input ", c.name), c, trials); }
+void try_online(const MqttInputConfig& c, bool, std::vector<Trial>& trials) {
+  try_mqtt_servers(text("input ", c.name), c, trials);
+}
 
 constexpr InputKind make_kind() {
   InputKind kind;
@@ -101,7 +121,8 @@ constexpr InputKind make_kind() {
   kind.shape = &shape;
   kind.make_values = make_values<C>;
   kind.complete = typed<complete>;
-  kind.descriptors = 10;      // the broker's socket, the two between our door and Paho, its listener, a lookup's, files of TLS
+  // The broker's socket, the two between our door and Paho, its listener, a lookup's, files of TLS.
+  kind.descriptors = 10;
   kind.inbox_size = 4 << 20;  // a broker can come in bursts
   kind.plan = typed<plan_of>;
   kind.check = typed<check>;

@@ -8,10 +8,12 @@
 
 namespace millrace {
 
-// Who may publish where. Every list that is not empty must have a pattern that fits ("*" stands for any name, never for none).
+// Who may publish where. Every list that is not empty must have a pattern that fits ("*" stands for any name,
+// never for none).
 struct AclConfig {
   std::vector<std::string> users, clients, subjects;  // {username} and {subject} can be used in clients
-  std::vector<std::string> publish;   // topic filters; {username}, {client_id} and {subject} stand for the publisher's own
+  std::vector<std::string>
+      publish;  // topic filters; {username}, {client_id} and {subject} stand for the publisher's own
 };
 
 struct EndpointConfig {

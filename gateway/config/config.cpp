@@ -17,35 +17,52 @@ using O = ObserveConfig;
 constexpr std::size_t runtime_dir_max = 107 - sizeof "control.sock";  // of sun_path (unix(7))
 
 constexpr Key gateway_keys[] = {
-    KeysOf<G>::key<&G::name>("name", "Part of every record's identity; default: the host name").like("\"pump-station-7\""),
+    KeysOf<G>::key<&G::name>("name", "Part of every record's identity; default: the host name")
+        .like("\"pump-station-7\""),
     KeysOf<G>::key<&G::runtime_dir>("runtime_dir", "On tmpfs: the inbox and the control socket"),
-    KeysOf<G>::size<&G::inbox_size>("inbox_size", "What is accepted and not yet in the log; without [[inputs.mqtt]]: 512KiB. Half of it is "
-                                                  "the largest message of a broker; of a larger one the head goes to the dead lane")
-        .within(64 << 10, 1 << 30).like("\"4MiB\""),
-    KeysOf<G>::choice<&G::clock>("clock", "kernel|rtc|trust", "The clock is believed when the kernel says it is synchronised (NTP); a battery "
-                                                              "keeps it; whoever runs this machine does (a container, a VM)"),
+    KeysOf<G>::size<&G::inbox_size>(
+        "inbox_size",
+        "What is accepted and not yet in the log; without [[inputs.mqtt]]: 512KiB. Half of it is "
+        "the largest message of a broker; of a larger one the head goes to the dead lane")
+        .within(64 << 10, 1 << 30)
+        .like("\"4MiB\""),
+    KeysOf<G>::choice<&G::clock>(
+        "clock", "kernel|rtc|trust",
+        "The clock is believed when the kernel says it is synchronised (NTP); a battery "
+        "keeps it; whoever runs this machine does (a container, a VM)"),
     KeysOf<G>::choice<&G::log_level>("log_level", "debug|info|warn|error", ""),
 };
 
 void settle_gateway(Section& section, GatewayConfig& c) {
-  if (!c.name.empty() && !good_name(c.name)) section.error("name", "a name has 1 to 64 letters, digits, - _ and .");
-  if (c.runtime_dir.size() > runtime_dir_max) section.error("runtime_dir", text("\"runtime_dir\" has more than ", runtime_dir_max, " bytes: no socket fits into it"));
-  if (c.runtime_dir.empty() || c.runtime_dir.front() != '/') section.error("runtime_dir", "\"runtime_dir\" must be an absolute path");
+  if (!c.name.empty() && !good_name(c.name))
+    section.error("name", "a name has 1 to 64 letters, digits, - _ and .");
+  if (c.runtime_dir.size() > runtime_dir_max)
+    section.error("runtime_dir",
+                  text("\"runtime_dir\" has more than ", runtime_dir_max, " bytes: no socket fits into it"));
+  if (c.runtime_dir.empty() || c.runtime_dir.front() != '/')
+    section.error("runtime_dir", "\"runtime_dir\" must be an absolute path");
 }
 
 constexpr Key log_keys[] = {
     KeysOf<L>::key<&L::path>("path", ""),
-    KeysOf<L>::size<&L::max_size>("max_size", "All files together, never more; what the disk has must be more: `check` warns")
+    KeysOf<L>::size<&L::max_size>(
+        "max_size", "All files together, never more; what the disk has must be more: `check` warns")
         .within(1 << 20, std::int64_t{1} << 44),
-    KeysOf<L>::choice<&L::block_when_full>("when_full", "evict|block",
-                                           "At max_size the oldest readings make room, and each loss is reported; or inputs pause. A disk that "
-                                           "others fill evicts nothing: inputs pause until there is room"),
-    KeysOf<L>::key<&L::commit_interval>("commit_interval", "What a power cut may cost with durability = \"crash\"; longer spares flash").within(5ms, 60s),
-    KeysOf<L>::choice<&L::commit_when_unsent>("commit", "interval|when-unsent",
-                                              "The second: while the uplinks keep up a reading never touches flash; a power cut may then cost what "
-                                              "was not delivered in the last `unsent_max`"),
+    KeysOf<L>::choice<&L::block_when_full>(
+        "when_full", "evict|block",
+        "At max_size the oldest readings make room, and each loss is reported; or inputs pause. A disk that "
+        "others fill evicts nothing: inputs pause until there is room"),
+    KeysOf<L>::key<&L::commit_interval>(
+        "commit_interval", "What a power cut may cost with durability = \"crash\"; longer spares flash")
+        .within(5ms, 60s),
+    KeysOf<L>::choice<&L::commit_when_unsent>(
+        "commit", "interval|when-unsent",
+        "The second: while the uplinks keep up a reading never touches flash; a power cut may then cost what "
+        "was not delivered in the last `unsent_max`"),
     KeysOf<L>::key<&L::unsent_max>("unsent_max", "").within(1s, 10min),
-    KeysOf<L>::key<&L::forget_after>("forget_after", "How long data is kept for an uplink that left this file: in time that passed, whatever the clock says")
+    KeysOf<L>::key<&L::forget_after>("forget_after",
+                                     "How long data is kept for an uplink that left this file: in time that "
+                                     "passed, whatever the clock says")
         .within(1h, 3650 * 24h),
 };
 
@@ -81,7 +98,8 @@ void settle(Section&, Config& c) {
   if (!c.gateway.name.empty()) return;
   char host[65] = {};
   if (::gethostname(host, sizeof host - 1) == 0) c.gateway.name = host;
-  for (char& at : c.gateway.name) at = std::isalnum(static_cast<unsigned char>(at)) || at == '-' || at == '.' ? at : '-';
+  for (char& at : c.gateway.name)
+    at = std::isalnum(static_cast<unsigned char>(at)) || at == '-' || at == '.' ? at : '-';
   if (c.gateway.name.empty()) c.gateway.name = "millrace";
 }
 
@@ -93,7 +111,9 @@ std::vector<std::string> keep_fixed(const Config& a, Config& b) {
   std::vector<std::string> changed;
   for (const Key& key : config_shape) {
     const Shape one{&key, 1};
-    if (!same_values(one, &a, &b)) changed.push_back(text(key.type == Key::Type::tables ? "[[" : "[", key.name, key.type == Key::Type::tables ? "]]" : "]"));
+    if (!same_values(one, &a, &b))
+      changed.push_back(text(key.type == Key::Type::tables ? "[[" : "[", key.name,
+                             key.type == Key::Type::tables ? "]]" : "]"));
   }
   b.gateway = a.gateway;
   b.log = a.log;

@@ -1,6 +1,6 @@
-// The configuration as typed, validated values: what millrace.toml says, and nothing that it does not. Inputs and uplinks are
-// there as their kinds read them (kind.h). Defaults are the structs' own, keys are rows (keys.h). How TOML becomes this, and
-// what is refused, is in load.h.
+// The configuration as typed, validated values: what millrace.toml says, and nothing that it does not. Inputs
+// and uplinks are there as their kinds read them (kind.h). Defaults are the structs' own, keys are rows
+// (keys.h). How TOML becomes this, and what is refused, is in load.h.
 #pragma once
 
 #include <cstdint>
@@ -20,7 +20,8 @@ struct GatewayConfig {
   std::uint64_t inbox_size = 0;         // default: what the inputs' kinds want
 };
 
-constexpr std::uint64_t log_state_share = 4;  // all state together may take this share of the log: 1 / log_state_share
+constexpr std::uint64_t log_state_share =
+    4;  // all state together may take this share of the log: 1 / log_state_share
 
 struct LogConfig {
   std::string path = "/var/lib/millrace/log";

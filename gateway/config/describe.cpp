@@ -11,13 +11,17 @@ constexpr std::size_t comment_column = 34, line_width = 118;
 struct Chapter {
   std::string_view before, title;
 };
-constexpr Chapter chapters[] = {{"inputs", "where readings come from"}, {"windows", "what is made of them"}, {"uplinks", "where they go"}, {"observe", "who looks at it"}};
+constexpr Chapter chapters[] = {{"inputs", "where readings come from"},
+                                {"windows", "what is made of them"},
+                                {"uplinks", "where they go"},
+                                {"observe", "who looks at it"}};
 constexpr const char* opening =
     R"(# /etc/millrace/millrace.toml: the gateway's configuration, annotated. Check it with `millrace check`.
-# `millrace config` writes this text, `millrace config KIND` the part of a kind. Values in comments are the defaults, or examples.
-# Durations are texts ("200ms", "30s", "5min", "7d"), sizes too ("64KiB", "512MiB"); ${NAME} is taken from the environment.
-# Secrets are never written here: keys ending in _file name a file that only millrace can read, or "cred:NAME". A password,
-# certificate, key or users file that is not there yet is waited for; everything else runs.
+# `millrace config` writes this text, `millrace config KIND` the part of a kind. Values in comments are the
+# defaults, or examples. Durations are texts ("200ms", "30s", "5min", "7d"), sizes too ("64KiB", "512MiB");
+# ${NAME} is taken from the environment. Secrets are never written here: keys ending in _file name a file that
+# only millrace can read, or "cred:NAME". A password, certificate, key or users file that is not there yet is
+# waited for; everything else runs.
 )";
 
 // Words that fill lines of `width`.
@@ -40,11 +44,14 @@ std::string comment_of(const Key& key) {
     }
   }
   if (*key.help) out += text(out.empty() ? "" : ": ", key.help);
-  if (const std::string bounds = bounds_words(key); !bounds.empty()) out += text(out.empty() ? "" : "; ", bounds);
+  if (const std::string bounds = bounds_words(key); !bounds.empty())
+    out += text(out.empty() ? "" : "; ", bounds);
   return out;
 }
 
-bool is_block(const Key& key) { return (key.type == Key::Type::table && !key.in_line) || key.type == Key::Type::tables; }
+bool is_block(const Key& key) {
+  return (key.type == Key::Type::table && !key.in_line) || key.type == Key::Type::tables;
+}
 
 class Annotation {
  public:
@@ -53,11 +60,13 @@ class Annotation {
     out_ += '\n';
     if (!help.empty()) comment("", help);
     out_ += text(said ? "" : "# ", header, "\n");
-    const std::string path = header.substr(header.find_first_not_of('['), header.find(']') - header.find_first_not_of('['));
+    const std::string path =
+        header.substr(header.find_first_not_of('['), header.find(']') - header.find_first_not_of('['));
     rows(shape, object, path, "", said);
   }
   void comment(const std::string& indent, std::string_view words) {
-    for (const std::string& line : wrapped(words, line_width - 2 - indent.size())) out_ += text(indent, "# ", line, "\n");
+    for (const std::string& line : wrapped(words, line_width - 2 - indent.size()))
+      out_ += text(indent, "# ", line, "\n");
   }
   void chapter(std::string_view title) {
     const std::string line = text("\n# ---- ", title, " ");
@@ -95,7 +104,7 @@ class Annotation {
     for (const std::string& part : wrapped(words, line_width - column - 4)) {
       if (!part.empty()) {
         line.resize(std::max(column, line.size()), ' ');
-        if (line.find_first_not_of(' ') == std::string::npos) line[0] = '#';  // a comment that goes on is one from its first character
+        if (line.find_first_not_of(' ') == std::string::npos) line[0] = '#';
         line += lead + part;
       }
       out_ += line + "\n";
@@ -104,7 +113,8 @@ class Annotation {
     }
   }
 
-  void blocks(const Shape& shape, void* object, const std::string& path, const std::string& indent, bool said) {
+  void blocks(const Shape& shape, void* object, const std::string& path, const std::string& indent,
+              bool said) {
     for (const Key& key : shape) {
       void* member = key.at(object);
       const std::string inner = text(path, ".", key.name);
@@ -127,9 +137,11 @@ class Annotation {
 void annotate(Annotation& out, const Key& key, Config& config, const PartKind* kind, bool alone) {
   if (kind) {
     const auto values = kind->make_values();
-    out.block(text("[[", key.name, ".", kind->name, "]]"), *kind->shape, values.get(), kind->help, alone || kind->first);
+    out.block(text("[[", key.name, ".", kind->name, "]]"), *kind->shape, values.get(), kind->help,
+              alone || kind->first);
   } else if (key.type == Key::Type::tables) {
-    out.block(text("[[", key.name, "]]"), *key.shape, key.list->add(key.at(&config)), key.help, alone || key.first);
+    out.block(text("[[", key.name, "]]"), *key.shape, key.list->add(key.at(&config)), key.help,
+              alone || key.first);
   } else {
     out.block(text("[", key.name, "]"), *key.shape, key.at(&config), key.help, alone || key.first);
   }
@@ -151,7 +163,8 @@ void for_each_block(const Kinds& kinds, See see) {
 
 std::vector<std::string> described(const Kinds& kinds) {
   std::vector<std::string> names;
-  for_each_block(kinds, [&names](const Key&, const PartKind*, std::string name) { names.push_back(std::move(name)); });
+  for_each_block(
+      kinds, [&names](const Key&, const PartKind*, std::string name) { names.push_back(std::move(name)); });
   return names;
 }
 
@@ -161,7 +174,8 @@ std::string annotated(const Kinds& kinds, std::string_view what) {
   const Chapter* next = chapters;
   for_each_block(kinds, [&](const Key& key, const PartKind* kind, const std::string& name) {
     if (what.empty() && next != std::end(chapters) && next->before == key.name) out.chapter((next++)->title);
-    if (what.empty() || name == what || (kind && kind->name == what)) annotate(out, key, config, kind, !what.empty());
+    if (what.empty() || name == what || (kind && kind->name == what))
+      annotate(out, key, config, kind, !what.empty());
   });
   std::string all = out.take();
   if (what.empty()) return opening + all;

@@ -29,7 +29,8 @@ std::string list_of(const std::vector<std::string>& texts) {
 
 std::string on_a_line(const Shape& shape, void* object) {
   std::string out = "{ ";
-  for (const Key& key : shape) out += text(out.size() > 2 ? ", " : "", key.name, " = ", shown_value(key, key.at(object)));
+  for (const Key& key : shape)
+    out += text(out.size() > 2 ? ", " : "", key.name, " = ", shown_value(key, key.at(object)));
   return out + " }";
 }
 
@@ -39,7 +40,8 @@ std::string chosen(const Key& key, void* member) {
   std::int64_t place = 0;
   for (const std::string_view word : split(std::string_view(key.words), '|')) {
     const std::size_t at = word.find('=');
-    if (at == std::string_view::npos ? place == value : word.substr(at + 1) == text(value)) return std::string(word.substr(0, at));
+    if (at == std::string_view::npos ? place == value : word.substr(at + 1) == text(value))
+      return std::string(word.substr(0, at));
     ++place;
   }
   return {};
@@ -54,13 +56,20 @@ std::string quoted(std::string_view words) {
 }
 
 std::string duration_words(Duration duration) {
-  static constexpr Unit units[] = {{"d", 86'400'000'000'000}, {"h", 3'600'000'000'000}, {"min", 60'000'000'000}, {"s", 1'000'000'000},
-                                   {"ms", 1'000'000},         {"us", 1000},             {"ns", 1}};
+  static constexpr Unit units[] = {{"d", 86'400'000'000'000},
+                                   {"h", 3'600'000'000'000},
+                                   {"min", 60'000'000'000},
+                                   {"s", 1'000'000'000},
+                                   {"ms", 1'000'000},
+                                   {"us", 1000},
+                                   {"ns", 1}};
   return duration == Duration::zero() ? "0s" : in_units(duration.count(), units);
 }
 
 std::string size_words(std::uint64_t bytes) {
-  static constexpr Unit units[] = {{"GiB", 1 << 30}, {"MiB", 1 << 20}, {"KiB", 1 << 10}, {"GB", 1'000'000'000}, {"MB", 1'000'000}, {"KB", 1000}, {"", 1}};
+  static constexpr Unit units[] = {
+      {"GiB", 1 << 30},  {"MiB", 1 << 20}, {"KiB", 1 << 10}, {"GB", 1'000'000'000},
+      {"MB", 1'000'000}, {"KB", 1000},     {"", 1}};
   return in_units(static_cast<std::int64_t>(bytes), units);
 }
 
@@ -73,8 +82,11 @@ std::vector<std::string_view> words_of(const Key& key) {
 std::string bounds_words(const Key& key) {
   switch (key.type) {
     case Key::Type::integer: return text(key.least, " to ", key.most);
-    case Key::Type::duration: return text(duration_words(Duration{key.least}), " to ", duration_words(Duration{key.most}));
-    case Key::Type::size: return text(size_words(static_cast<std::uint64_t>(key.least)), " to ", size_words(static_cast<std::uint64_t>(key.most)));
+    case Key::Type::duration:
+      return text(duration_words(Duration{key.least}), " to ", duration_words(Duration{key.most}));
+    case Key::Type::size:
+      return text(size_words(static_cast<std::uint64_t>(key.least)), " to ",
+                  size_words(static_cast<std::uint64_t>(key.most)));
     default: return {};
   }
 }

@@ -37,7 +37,8 @@ void read_list(Section& section, const Key& key, void* list) {
   for (Section& one : section.tables(key.name)) {
     void* element = key.list->add(list);
     read_keys(one, *key.shape, element);
-    if (naming.naming && !key.shape->title) take_name(one, *static_cast<std::string*>(naming.at(element)), taken);
+    if (naming.naming && !key.shape->title)
+      take_name(one, *static_cast<std::string*>(naming.at(element)), taken);
   }
 }
 
@@ -78,11 +79,17 @@ void read_key(Section& section, const Key& key, void* member) {
     case Key::Type::text: return section.text(key.name, *static_cast<std::string*>(member), key.needed);
     case Key::Type::choice: return read_choice(section, key, member);
     case Key::Type::flag: return section.flag(key.name, *static_cast<bool*>(member));
-    case Key::Type::duration: return section.duration(key.name, Duration{key.least}, Duration{key.most}, *static_cast<Duration*>(member));
-    case Key::Type::number: return section.number(key.name, -number_max, number_max, *static_cast<double*>(member));
-    case Key::Type::maybe_number: return read_maybe_number(section, key, *static_cast<std::optional<double>*>(member));
-    case Key::Type::scalar: return read_scalar(section, key, *static_cast<std::optional<std::string>*>(member));
-    case Key::Type::texts: return section.texts(key.name, *static_cast<std::vector<std::string>*>(member), key.needed);
+    case Key::Type::duration:
+      return section.duration(key.name, Duration{key.least}, Duration{key.most},
+                              *static_cast<Duration*>(member));
+    case Key::Type::number:
+      return section.number(key.name, -number_max, number_max, *static_cast<double*>(member));
+    case Key::Type::maybe_number:
+      return read_maybe_number(section, key, *static_cast<std::optional<double>*>(member));
+    case Key::Type::scalar:
+      return read_scalar(section, key, *static_cast<std::optional<std::string>*>(member));
+    case Key::Type::texts:
+      return section.texts(key.name, *static_cast<std::vector<std::string>*>(member), key.needed);
     case Key::Type::secret: return section.secret(key.name, *static_cast<SecretRef*>(member));
     case Key::Type::integer: {
       std::int64_t value = key.whole->get(member);
@@ -91,7 +98,8 @@ void read_key(Section& section, const Key& key, void* member) {
     }
     case Key::Type::size: {
       auto value = static_cast<std::uint64_t>(key.whole->get(member));
-      section.size(key.name, static_cast<std::uint64_t>(key.least), static_cast<std::uint64_t>(key.most), value);
+      section.size(key.name, static_cast<std::uint64_t>(key.least), static_cast<std::uint64_t>(key.most),
+                   value);
       return key.whole->set(member, static_cast<std::int64_t>(value));
     }
     case Key::Type::table:
@@ -110,13 +118,16 @@ void read_rows(Section& section, const Shape& shape, void* object) {
     read_key(section, key, member);
     if (!key.naming) continue;
     const std::string& name = *static_cast<std::string*>(member);
-    if (!name.empty()) section.call(text(shape.title ? std::string_view(shape.title) : section.title(), " \"", name, "\""));
+    if (!name.empty())
+      section.call(text(shape.title ? std::string_view(shape.title) : section.title(), " \"", name, "\""));
   }
   if (shape.settle) shape.settle(section, object);
 }
 
 bool same_value(const Key& key, void* a, void* b) {
-  const auto equal = [a, b]<typename T>(std::type_identity<T>) { return *static_cast<const T*>(a) == *static_cast<const T*>(b); };
+  const auto equal = [a, b]<typename T>(std::type_identity<T>) {
+    return *static_cast<const T*>(a) == *static_cast<const T*>(b);
+  };
   if (key.whole) return key.whole->get(a) == key.whole->get(b);
   switch (key.type) {
     case Key::Type::flag: return equal(std::type_identity<bool>{});
@@ -125,7 +136,8 @@ bool same_value(const Key& key, void* a, void* b) {
     case Key::Type::maybe_number: return equal(std::type_identity<std::optional<double>>{});
     case Key::Type::scalar: return equal(std::type_identity<std::optional<std::string>>{});
     case Key::Type::texts: return equal(std::type_identity<std::vector<std::string>>{});
-    case Key::Type::secret: return static_cast<const SecretRef*>(a)->path == static_cast<const SecretRef*>(b)->path;
+    case Key::Type::secret:
+      return static_cast<const SecretRef*>(a)->path == static_cast<const SecretRef*>(b)->path;
     case Key::Type::parts: return true;  // PartConfig compares itself
     case Key::Type::table:
     case Key::Type::include: return same_values(*key.shape, a, b);
@@ -151,20 +163,23 @@ void read_keys(Section& section, const Shape& shape, void* object) {
 
 bool good_name(std::string_view name) {
   return !name.empty() && name.size() <= 64 && name.front() != '@' &&
-         std::all_of(name.begin(), name.end(), [](unsigned char c) { return std::isalnum(c) || c == '-' || c == '_' || c == '.'; });
+         std::all_of(name.begin(), name.end(),
+                     [](unsigned char c) { return std::isalnum(c) || c == '-' || c == '_' || c == '.'; });
 }
 
 void take_name(Section& section, const std::string& name, std::set<std::string>& taken) {
   if (name.empty()) return;
   if (!good_name(name)) section.error("name", "a name has 1 to 64 letters, digits, - _ and .");
-  if (!taken.insert(name).second) section.error("name", text("the name \"", name, "\" is taken already; names are unique"));
+  if (!taken.insert(name).second)
+    section.error("name", text("the name \"", name, "\" is taken already; names are unique"));
 }
 
 bool same_values(const Shape& shape, const void* a, const void* b) {
   // The rows give a member to be filled; here it is only looked at.
   void* left = const_cast<void*>(a);
   void* right = const_cast<void*>(b);
-  return std::all_of(shape.begin(), shape.end(), [=](const Key& key) { return same_value(key, key.at(left), key.at(right)); });
+  return std::all_of(shape.begin(), shape.end(),
+                     [=](const Key& key) { return same_value(key, key.at(left), key.at(right)); });
 }
 
 }  // namespace millrace

@@ -1,5 +1,6 @@
-// The keys of a TOML table as rows: a row is all there is to say of a key. It has the key's name, the member that takes its
-// value, type and bounds or choices, help, and an example where the default tells little; the default is the struct's own.
+// The keys of a TOML table as rows: a row is all there is to say of a key. It has the key's name, the member
+// that takes its value, type and bounds or choices, help, and an example where the default tells little; the
+// default is the struct's own.
 //
 //   using K = KeysOf<SerialInputConfig>;
 //   constexpr Key keys[] = {
@@ -8,8 +9,8 @@
 //       K::choice<&C::parity>("parity", "none|even|odd", "")};
 //   constexpr Shape shape = shape_of<SerialInputConfig, settle>(keys);
 //
-// From the rows come reading with every error, equality at a reload, the annotated configuration, the manual page and the
-// schema (config/describe.h). Rows are constants without types: one reader serves all structs.
+// From the rows come reading with every error, equality at a reload, the annotated configuration, the manual
+// page and the schema (config/describe.h). Rows are constants without types: one reader serves all structs.
 #pragma once
 
 #include <cstdint>
@@ -44,21 +45,22 @@ struct WholeOps {
 struct Key {
   enum class Type : std::uint8_t {
     text,
-    choice,    // one of `words`: into a text the word, into a number or truth what it stands for
+    choice,  // one of `words`: into a text the word, into a number or truth what it stands for
     integer,
     flag,
-    duration,  // bounds in nanoseconds
-    size,      // bounds in bytes
+    duration,      // bounds in nanoseconds
+    size,          // bounds in bytes
     number,        // 5 and 5.0 alike
     maybe_number,  // into a std::optional
     scalar,        // a text, or a number as one; into a std::optional
     texts,
-    secret,    // its name ends in _file
-    table,     // [name]
-    tables,    // [[name]]
-    entries,   // [name] with keys as its owner likes: the first row of the shape takes the key, the second a value that is no table
-    parts,     // [[name.KIND]], which load_config() reads by their kinds
-    include    // the rows of `shape`, as if they stood here
+    secret,   // its name ends in _file
+    table,    // [name]
+    tables,   // [[name]]
+    entries,  // [name] with keys as its owner likes: the first row of the shape takes the key, the second a
+              // value that is no table
+    parts,    // [[name.KIND]], which load_config() reads by their kinds
+    include   // the rows of `shape`, as if they stood here
   };
 
   const char* name = "";
@@ -73,7 +75,9 @@ struct Key {
   Type type = Type::text;
   bool needed = false, naming = false, first = false, in_line = false;
 
-  constexpr Key within(std::int64_t from, std::int64_t to) const { return with(&Key::least, from).with(&Key::most, to); }
+  constexpr Key within(std::int64_t from, std::int64_t to) const {
+    return with(&Key::least, from).with(&Key::most, to);
+  }
   constexpr Key within(Duration from, Duration to) const { return within(from.count(), to.count()); }
   constexpr Key required() const { return with(&Key::needed, true).with(&Key::first, true); }
   // It names its table in messages.
@@ -96,7 +100,8 @@ struct Key {
 struct Shape {
   const Key* keys = nullptr;
   std::size_t count = 0;
-  // Called when the rows are read: what several keys mean together, and what is left open. Errors go to the section.
+  // Called when the rows are read: what several keys mean together, and what is left open. Errors go to the
+  // section.
   void (*settle)(Section&, void* object) = nullptr;
   const char* title = nullptr;        // what the naming key names ("route"); none: as the table is called
 
@@ -112,7 +117,8 @@ bool good_name(std::string_view name);
 // Whether two objects say the same, key by key. What no row takes (the line it stood on) does not count.
 bool same_values(const Shape& shape, const void* a, const void* b);
 
-// ---- making rows ----------------------------------------------------------------------------------------------------
+// ---- making rows
+// ----------------------------------------------------------------------------------------------------
 
 template <typename T>
 inline constexpr ListOps list_ops{
@@ -120,8 +126,9 @@ inline constexpr ListOps list_ops{
     [](void* list, std::size_t at) -> void* { return &(*static_cast<std::vector<T>*>(list))[at]; },
     [](void* list) -> void* { return &static_cast<std::vector<T>*>(list)->emplace_back(); }};
 template <typename T>
-inline constexpr WholeOps whole_ops{[](const void* value) { return static_cast<std::int64_t>(*static_cast<const T*>(value)); },
-                                    [](void* value, std::int64_t to) { *static_cast<T*>(value) = static_cast<T>(to); }};
+inline constexpr WholeOps whole_ops{
+    [](const void* value) { return static_cast<std::int64_t>(*static_cast<const T*>(value)); },
+    [](void* value, std::int64_t to) { *static_cast<T*>(value) = static_cast<T>(to); }};
 
 template <typename C>
 struct KeysOf {

@@ -1,6 +1,7 @@
-// A kind of input or uplink as the configuration sees it: its name, its keys, and what the rest of the gateway must know of its
-// values before anything is made of them. The kinds that are built are handed to load_config(); nothing here names one. What
-// a kind does stands in ingest/input_kind.h and uplink/uplink_kind.h.
+// A kind of input or uplink as the configuration sees it: its name, its keys, and what the rest of the
+// gateway must know of its values before anything is made of them. The kinds that are built are handed to
+// load_config(); nothing here names one. What a kind does stands in ingest/input_kind.h and
+// uplink/uplink_kind.h.
 #pragma once
 
 #include <map>
@@ -27,7 +28,8 @@ struct LinkLoad {
   double readings = 0, reading_bytes = 0;
 };
 
-constexpr std::size_t lookup_descriptors = 7;  // of a name: epoll, and for both families a socket to each of three name servers
+// Of a name's lookup: epoll, and for both families a socket to each of three name servers.
+constexpr std::size_t lookup_descriptors = 7;
 
 struct PartKind {
   std::string_view name;  // "serial": [[inputs.serial]]
@@ -82,7 +84,9 @@ struct Typed;
 template <typename R, typename C, typename... Rest, R (*Function)(C&, Rest...)>
 struct Typed<Function> {
   using Values = std::conditional_t<std::is_const_v<C>, const void, void>;
-  static R call(Values* values, Rest... rest) { return Function(*static_cast<C*>(values), std::forward<Rest>(rest)...); }
+  static R call(Values* values, Rest... rest) {
+    return Function(*static_cast<C*>(values), std::forward<Rest>(rest)...);
+  }
 };
 template <auto Function>
 inline constexpr auto typed = &Typed<Function>::call;

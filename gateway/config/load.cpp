@@ -11,7 +11,8 @@
 namespace millrace {
 namespace {
 
-PartConfig read_part(Section& section, const PartKind& kind, const std::string& title, std::set<std::string>& names) {
+PartConfig read_part(Section& section, const PartKind& kind, const std::string& title,
+                     std::set<std::string>& names) {
   PartConfig part;
   part.kind = &kind;
   part.values = kind.make_values();
@@ -25,18 +26,22 @@ PartConfig read_part(Section& section, const PartKind& kind, const std::string& 
 }
 
 // [[inputs.KIND]] or [[uplinks.KIND]], of every kind.
-void read_side(Section& root, const char* side, const std::vector<const PartKind*>& kinds, const Kinds& all, LoadedConfig& loaded, std::vector<PartConfig>& out) {
+void read_side(Section& root, const char* side, const std::vector<const PartKind*>& kinds, const Kinds& all,
+               LoadedConfig& loaded, std::vector<PartConfig>& out) {
   auto section = root.table(side);
   if (!section) return;
   std::set<std::string> names;
   for (const PartKind* kind : kinds) {
-    for (Section& one : section->tables(kind->name)) out.push_back(read_part(one, *kind, text("[[", side, ".", kind->name, "]]"), names));
+    for (Section& one : section->tables(kind->name))
+      out.push_back(read_part(one, *kind, text("[[", side, ".", kind->name, "]]"), names));
   }
   for (const std::string_view left_out : all.left_out) {
     if (!left_out.starts_with(side)) continue;
     for (const Section& one : section->tables(left_out.substr(left_out.find('.') + 1))) {
-      loaded.errors.push_back({one.line(), 1, text("this millrace was built without [[", left_out, "]] (`millrace version` says what is in it; "
-                                                   "the full profile has everything)")});
+      loaded.errors.push_back({one.line(), 1,
+                               text("this millrace was built without [[", left_out,
+                                    "]] (`millrace version` says what is in it; "
+                                    "the full profile has everything)")});
     }
   }
   section->finish();
@@ -45,17 +50,23 @@ void read_side(Section& root, const char* side, const std::vector<const PartKind
 void warn_of_lateness(const Config& config, std::vector<std::string>& warnings) {
   for (const WindowConfig& window : config.windows) {
     if (window.allowed_lateness / window.size >= static_cast<std::int64_t>(window_panes_max)) {
-      warnings.push_back(text("window \"", window.name, "\": allowed_lateness holds more than ", window_panes_max,
-                              " windows; of each device and metric no more than the newest ", window_panes_max, " are kept for late readings"));
+      warnings.push_back(text("window \"", window.name, "\": allowed_lateness holds more than ",
+                              window_panes_max,
+                              " windows; of each device and metric no more than the newest ",
+                              window_panes_max, " are kept for late readings"));
     }
   }
 }
 
-// What windows and inputs keep in the log's state, which may take a quarter of it. What the configuration leaves open is made to
-// fit: windows take an eighth of the log at most, inputs what is left. What it says and does not fit is an error.
+// What windows and inputs keep in the log's state, which may take a quarter of it. What the configuration
+// leaves open is made to fit: windows take an eighth of the log at most, inputs what is left. What it says
+// and does not fit is an error.
 class StateBudget {
  public:
-  explicit StateBudget(LoadedConfig& loaded) : loaded_(loaded), config_(loaded.config), left_(config_.log.max_size / log_state_share) {}
+  explicit StateBudget(LoadedConfig& loaded)
+      : loaded_(loaded),
+        config_(loaded.config),
+        left_(config_.log.max_size / log_state_share) {}
 
   void share() {
     share_among_windows();
@@ -65,7 +76,10 @@ class StateBudget {
  private:
   static std::string size_of(std::uint64_t bytes) { return format_size(static_cast<double>(bytes)); }
   void too_much(int line, const std::string& what) {
-    loaded_.errors.push_back({line, 1, text(what, " does not fit the log: all state may take a quarter of log.max_size, ", size_of(config_.log.max_size / log_state_share))});
+    loaded_.errors.push_back(
+        {line, 1,
+         text(what, " does not fit the log: all state may take a quarter of log.max_size, ",
+              size_of(config_.log.max_size / log_state_share))});
   }
 
   void share_among_windows() {
@@ -73,11 +87,13 @@ class StateBudget {
     std::uint64_t windows = 0;
     for (WindowConfig& window : config_.windows) {
       if (window.state_max == 0) {
-        window.state_max = std::clamp<std::uint64_t>(config_.log.max_size / 8 / config_.windows.size(), 64 << 10, 8 << 20);
+        window.state_max =
+            std::clamp<std::uint64_t>(config_.log.max_size / 8 / config_.windows.size(), 64 << 10, 8 << 20);
       }
       windows += window.state_max;
       if (windows > space) {
-        too_much(window.line, text("window \"", window.name, "\": with this one the windows may have ", size_of(windows), " of state (state_max), which"));
+        too_much(window.line, text("window \"", window.name, "\": with this one the windows may have ",
+                                   size_of(windows), " of state (state_max), which"));
         windows = space;
       }
     }
@@ -90,7 +106,9 @@ class StateBudget {
       if (!part.kind->state) continue;
       const StateWish wish = part.kind->state(part.values.get());
       if (wish.open) open.push_back(&part);
-      if (wish.bytes > left_) too_much(part.place("").line, text("input \"", part.name, "\": ", wish.words, " beside what windows and others take, which"));
+      if (wish.bytes > left_)
+        too_much(part.place("").line, text("input \"", part.name, "\": ", wish.words,
+                                           " beside what windows and others take, which"));
       left_ -= std::min(left_, wish.bytes);
     }
     for (PartConfig* part : open) part->kind->give_state(part->values.get(), left_ / open.size());
@@ -120,8 +138,11 @@ void complete(LoadedConfig& loaded) {
 
 // By line; what was found twice is said once.
 void sort(std::vector<ConfigError>& errors) {
-  std::stable_sort(errors.begin(), errors.end(), [](const ConfigError& a, const ConfigError& b) { return a.line < b.line; });
-  const auto same = [](const ConfigError& a, const ConfigError& b) { return std::tie(a.line, a.column, a.message) == std::tie(b.line, b.column, b.message); };
+  std::stable_sort(errors.begin(), errors.end(),
+                   [](const ConfigError& a, const ConfigError& b) { return a.line < b.line; });
+  const auto same = [](const ConfigError& a, const ConfigError& b) {
+    return std::tie(a.line, a.column, a.message) == std::tie(b.line, b.column, b.message);
+  };
   errors.erase(std::unique(errors.begin(), errors.end(), same), errors.end());
 }
 
@@ -160,9 +181,11 @@ LoadedConfig load_config_file(const std::string& path, const Kinds& kinds) {
   return loaded;
 }
 
-std::string about_key(const LoadedConfig& loaded, const std::string& side, const std::string& name, const std::string& key, const std::string& what) {
+std::string about_key(const LoadedConfig& loaded, const std::string& side, const std::string& name,
+                      const std::string& key, const std::string& what) {
   const auto& parts = side == "input" ? loaded.config.inputs : loaded.config.uplinks;
-  const auto part = std::find_if(parts.begin(), parts.end(), [&](const PartConfig& one) { return one.name == name; });
+  const auto part =
+      std::find_if(parts.begin(), parts.end(), [&](const PartConfig& one) { return one.name == name; });
   const ConfigPlace at = part == parts.end() ? ConfigPlace{} : part->place(key);
   return text(loaded.path, ":", at.line, ":", at.column, ": ", side, " \"", name, "\": ", key, ": ", what);
 }
@@ -170,7 +193,8 @@ std::string about_key(const LoadedConfig& loaded, const std::string& side, const
 std::string format_errors(const std::string& path, const std::vector<ConfigError>& errors) {
   std::string out;
   for (const ConfigError& error : errors) {
-    out += error.line > 0 ? text(path, ":", error.line, ":", error.column, ": ", error.message, "\n") : text(path, ": ", error.message, "\n");
+    out += error.line > 0 ? text(path, ":", error.line, ":", error.column, ": ", error.message, "\n")
+                          : text(path, ": ", error.message, "\n");
   }
   return out;
 }

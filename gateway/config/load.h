@@ -1,4 +1,5 @@
-// From millrace.toml to Config. Every fault of the file is found, with line, column and the nearest right word.
+// From millrace.toml to Config. Every fault of the file is found, with line, column and the nearest right
+// word.
 #pragma once
 
 #include <string>
@@ -19,8 +20,10 @@ struct LoadedConfig {
   void fail(const PartConfig& part, std::string_view key, std::string message);
 };
 
-// "millrace.toml:12:3: input "plant": tls_ca: what": for what is found out about a key later. `side`: "input" or "uplink".
-std::string about_key(const LoadedConfig& loaded, const std::string& side, const std::string& name, const std::string& key, const std::string& what);
+// "millrace.toml:12:3: input "plant": tls_ca: what": for what is found out about a key later. `side`: "input"
+// or "uplink".
+std::string about_key(const LoadedConfig& loaded, const std::string& side, const std::string& name,
+                      const std::string& key, const std::string& what);
 
 // Inputs and uplinks are read by their kinds' rows; a kind that is none of `kinds` is an error.
 LoadedConfig load_config(const std::string& content, const std::string& name, const Kinds& kinds);

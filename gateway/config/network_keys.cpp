@@ -13,9 +13,11 @@ namespace {
 using K = KeysOf<TlsConfig>;
 
 constexpr Key tls_keys[] = {
-    K::key<&TlsConfig::ca>("tls_ca", "Whom the certificate of the other side comes from; default: the system's own store")
+    K::key<&TlsConfig::ca>(
+        "tls_ca", "Whom the certificate of the other side comes from; default: the system's own store")
         .like("\"/etc/millrace/ca.pem\""),
-    K::key<&TlsConfig::cert>("tls_cert", "Our own, with the chain; picked up when it changes").like("\"/etc/millrace/client.pem\""),
+    K::key<&TlsConfig::cert>("tls_cert", "Our own, with the chain; picked up when it changes")
+        .like("\"/etc/millrace/client.pem\""),
     K::key<&TlsConfig::key>("tls_key_file", "Its key").like("\"/etc/millrace/client.key\""),
 };
 
@@ -34,13 +36,15 @@ const Shape tls_shape = shape_of<TlsConfig>(tls_keys);
 void settle_tls(Section& section, TlsConfig& tls, bool enabled) {
   tls.enabled = enabled;
   if (!enabled && (!tls.ca.empty() || !tls.cert.empty() || tls.key.given())) {
-    section.error(section.has("tls_ca") ? "tls_ca" : "tls_cert", "TLS keys are given, but TLS is off: write mqtts:// (of Kafka: tls = true)");
+    section.error(section.has("tls_ca") ? "tls_ca" : "tls_cert",
+                  "TLS keys are given, but TLS is off: write mqtts:// (of Kafka: tls = true)");
   }
   check_key_pair(section, tls);
 }
 
 void check_key_pair(Section& section, const TlsConfig& tls) {
-  if (tls.cert.empty() != !tls.key.given()) section.error("tls_cert", "tls_cert and tls_key_file go together");
+  if (tls.cert.empty() != !tls.key.given())
+    section.error("tls_cert", "tls_cert and tls_key_file go together");
 }
 
 bool check_mqtt_servers(Section& section, const std::vector<std::string>& servers) {
@@ -56,11 +60,15 @@ bool check_mqtt_servers(Section& section, const std::vector<std::string>& server
       section.error("servers", text("\"", server, "\" must start with mqtt:// or mqtts://"));
       continue;
     }
-    if (!parse_host_port(rest, 1883).ok() || rest.find('/') != std::string_view::npos || rest.find('@') != std::string_view::npos) {
-      section.error("servers", text("\"", server, "\" is not mqtt://HOST:PORT (user and password have keys of their own)"));
+    if (!parse_host_port(rest, 1883).ok() || rest.find('/') != std::string_view::npos ||
+        rest.find('@') != std::string_view::npos) {
+      section.error("servers", text("\"", server,
+                                    "\" is not mqtt://HOST:PORT (user and password have keys of their own)"));
     }
   }
-  if (secure != 0 && secure != servers.size()) section.error("servers", "some servers use TLS and some do not; give them inputs or uplinks of their own");
+  if (secure != 0 && secure != servers.size())
+    section.error("servers",
+                  "some servers use TLS and some do not; give them inputs or uplinks of their own");
   return secure != 0;
 }
 
@@ -73,10 +81,13 @@ void check_listen(Section& section, const std::string& listen) {
   int port = -1;
   if (colon != std::string::npos) {
     const char* end = listen.data() + listen.size();
-    if (const auto parsed = std::from_chars(listen.data() + colon + 1, end, port); parsed.ptr != end || parsed.ec != std::errc{}) port = -1;
+    if (const auto parsed = std::from_chars(listen.data() + colon + 1, end, port);
+        parsed.ptr != end || parsed.ec != std::errc{})
+      port = -1;
   }
   if (port < 0 || port > 65535 || !numeric_address(listen.substr(0, colon))) {
-    section.error("listen", text("\"", listen, "\" is not ADDRESS:PORT, like \"127.0.0.1:1883\" or \"[::]:8883\""));
+    section.error("listen",
+                  text("\"", listen, "\" is not ADDRESS:PORT, like \"127.0.0.1:1883\" or \"[::]:8883\""));
   }
 }
 

@@ -13,7 +13,8 @@ using K = KeysOf<C>;
 using M = KeysOf<MetricConfig>;
 using Tag = std::pair<std::string, std::string>;
 
-constexpr Key tag_keys[] = {KeysOf<Tag>::key<&Tag::first>("NAME", ""), KeysOf<Tag>::key<&Tag::second>("VALUE", "")};
+constexpr Key tag_keys[] = {KeysOf<Tag>::key<&Tag::first>("NAME", ""),
+                            KeysOf<Tag>::key<&Tag::second>("VALUE", "")};
 constexpr Shape tag_shape = shape_of<Tag>(tag_keys);
 
 constexpr Key metric_keys[] = {
@@ -28,23 +29,33 @@ constexpr Key route_keys[] = {
     K::choice<&C::format>("format", "json|plain", "Of a plain payload the whole is one value"),
     K::key<&C::device>("device", "The device's name; {names} of the topic can be used"),
     K::key<&C::tags>("tags", "Names of the topic that become tags").like("[\"line\"]").said_first(),
-    K::entries<&C::fixed_tags>("fixed_tags", tag_shape, "What every record of this route has: {tag.stream} in the topic of a Kafka uplink, say")
+    K::entries<&C::fixed_tags>(
+        "fixed_tags", tag_shape,
+        "What every record of this route has: {tag.stream} in the topic of a Kafka uplink, say")
         .like("{ stream = \"pumps\" }"),
-    K::key<&C::time>("time", "Path of the time; without it the time of arrival counts").like("\"ts\"").said_first(),
+    K::key<&C::time>("time", "Path of the time; without it the time of arrival counts")
+        .like("\"ts\"")
+        .said_first(),
     K::choice<&C::time_format>("time_format", "auto|iso8601|s|ms|us|ns", ""),
     K::key<&C::quality>("quality", "Path of the quality").like("\"q\""),
     K::key<&C::each>("each", "Every element of this array is a message").like("\"readings[]\""),
-    K::entries<&C::metrics>("metrics", metric_shape, "Without it every scalar member is a metric; with it these and no others")
-        .like("{ temperature = { path = \"data.temp\", unit = \"C\" }, count = { path = \"n\", type = \"integer\" } }"),
+    K::entries<&C::metrics>("metrics", metric_shape,
+                            "Without it every scalar member is a metric; with it these and no others")
+        .like("{ temperature = { path = \"data.temp\", unit = \"C\" }, count = { path = \"n\", type = "
+              "\"integer\" } }"),
 };
 
-constexpr Key topic_key =
-    K::key<&C::topic>("topic", "{names} can be used below").required().names().like("\"plant/{line}/{device}/telemetry\"");
+constexpr Key topic_key = K::key<&C::topic>("topic", "{names} can be used below")
+                              .required()
+                              .names()
+                              .like("\"plant/{line}/{device}/telemetry\"");
 constexpr Key topic_route_keys[] = {topic_key, K::base<C>(route_shape)};
 constexpr Key published_route_keys[] = {
     topic_key,
-    K::key<&C::content_type>("content_type", "Only payloads of this type; {client_id}, {username}, {subject} and {property.NAME} "
-                                             "of the publisher can be used below")
+    K::key<&C::content_type>(
+        "content_type",
+        "Only payloads of this type; {client_id}, {username}, {subject} and {property.NAME} "
+        "of the publisher can be used below")
         .like("\"application/json\""),
     K::base<C>(route_shape)};
 
@@ -60,7 +71,9 @@ void check_paths(Section& section, const RouteConfig& route) {
   if (route.metrics.empty()) return;
   auto metrics = section.table("metrics");
   for (const MetricConfig& metric : route.metrics) {
-    if (metric.path.empty()) metrics->error(metric.name, text("metric \"", metric.name, "\": its \"path\" is ", metrics->is_text(metric.name) ? "empty" : "missing"));
+    if (metric.path.empty())
+      metrics->error(metric.name, text("metric \"", metric.name, "\": its \"path\" is ",
+                                       metrics->is_text(metric.name) ? "empty" : "missing"));
   }
 }
 

@@ -24,7 +24,7 @@ struct RouteConfig {
   std::string device = "{device}";    // template
   std::vector<std::string> tags;      // names of levels
   std::vector<std::pair<std::string, std::string>> fixed_tags;  // and what every record of the route has
-  std::string each, time, quality;    // JSON paths; "$." starts at the root, else inside the element of `each`
+  std::string each, time, quality;  // JSON paths; "$." starts at the root, else inside the element of `each`
   std::string time_format = "auto";   // auto, iso8601, s, ms, us, ns
   std::vector<MetricConfig> metrics;  // empty: every scalar member of the object
   int line = 0;

@@ -17,7 +17,9 @@ class Schema {
   explicit Schema(const Kinds& kinds) : kinds_(kinds) {}
 
   std::string of(const Shape& shape, Config& config) {
-    json_.begin_object().member("$schema", "http://json-schema.org/draft-07/schema#").member("title", "millrace.toml");
+    json_.begin_object()
+        .member("$schema", "http://json-schema.org/draft-07/schema#")
+        .member("title", "millrace.toml");
     object(shape, &config);
     json_.end_object();
     return json_.take();
@@ -56,13 +58,17 @@ class Schema {
       case Key::Type::text:
       case Key::Type::secret: json_.member("type", "string"); break;
       case Key::Type::choice: choice(key); break;
-      case Key::Type::integer: json_.member("type", "integer").member("minimum", key.least).member("maximum", key.most); break;
+      case Key::Type::integer:
+        json_.member("type", "integer").member("minimum", key.least).member("maximum", key.most);
+        break;
       case Key::Type::flag: json_.member("type", "boolean"); break;
       case Key::Type::duration: json_.member("type", "string").member("pattern", a_duration); break;
       case Key::Type::size: json_.member("type", "string").member("pattern", a_size); break;
       case Key::Type::number:
       case Key::Type::maybe_number: json_.member("type", "number"); break;
-      case Key::Type::scalar: json_.key("type").begin_array().value("string").value("number").end_array(); break;
+      case Key::Type::scalar:
+        json_.key("type").begin_array().value("string").value("number").end_array();
+        break;
       case Key::Type::texts: list([this] { json_.member("type", "string"); }); break;
       case Key::Type::table: object(*key.shape, member); break;
       case Key::Type::tables: list([&] { object(*key.shape, key.list->add(member)); }); break;
@@ -75,13 +81,20 @@ class Schema {
   void default_of(const Key& key, void* member) {
     if (key.type == Key::Type::integer) json_.member("default", key.whole->get(member));
     else if (key.type == Key::Type::flag) json_.member("default", *static_cast<bool*>(member));
-    else if (const std::string value = shown_value(key, member); value.size() > 2) json_.member("default", value.substr(1, value.size() - 2));
+    else if (const std::string value = shown_value(key, member); value.size() > 2)
+      json_.member("default", value.substr(1, value.size() - 2));
   }
 
   void choice(const Key& key) {
     json_.key("anyOf").begin_array().begin_object().key("enum").begin_array();
     for (const std::string_view word : words_of(key)) json_.value(word);
-    json_.end_array().end_object().begin_object().member("type", "string").member("pattern", from_environment).end_object().end_array();
+    json_.end_array()
+        .end_object()
+        .begin_object()
+        .member("type", "string")
+        .member("pattern", from_environment)
+        .end_object()
+        .end_array();
   }
 
   template <typename Items>

@@ -1,4 +1,4 @@
-// Where a certificate, its key and a secret lie: what everybody who speaks TLS or logs in is told by the configuration.
+// Where a certificate, its key and a secret lie, for everybody who speaks TLS or logs in.
 #pragma once
 
 #include <string>

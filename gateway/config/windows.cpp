@@ -13,12 +13,19 @@ constexpr Duration year = 366 * 24h;
 constexpr Key keys[] = {
     K::key<&C::name>("name", "").required().names().like("\"1min\""),
     K::key<&C::size>("size", "").within(1s, year),
-    K::key<&C::allowed_lateness>("allowed_lateness", "A late reading gives the window again, as a revision").within(0s, year),
-    K::key<&C::idle_close>("idle_close", "A device silent for this long after a window's end closes it").within(1s, year),
-    K::key<&C::future_max>("future_max", "Readings further ahead of the gateway's clock, and of their device's pace, are not aggregated")
+    K::key<&C::allowed_lateness>("allowed_lateness", "A late reading gives the window again, as a revision")
         .within(0s, year),
-    K::key<&C::keys_max>("keys_max", "Devices' metrics it is made of; further ones are refused, and told").within(1, 10'000'000),
-    K::size<&C::state_max>("state_max", "What its state may take in the log; default: an eighth of max_size, shared by all windows, up to 8 MiB")
+    K::key<&C::idle_close>("idle_close", "A device silent for this long after a window's end closes it")
+        .within(1s, year),
+    K::key<&C::future_max>(
+        "future_max",
+        "Readings further ahead of the gateway's clock, and of their device's pace, are not aggregated")
+        .within(0s, year),
+    K::key<&C::keys_max>("keys_max", "Devices' metrics it is made of; further ones are refused, and told")
+        .within(1, 10'000'000),
+    K::size<&C::state_max>("state_max",
+                           "What its state may take in the log; default: an eighth of max_size, shared by "
+                           "all windows, up to 8 MiB")
         .within(64 << 10, 1 << 30),
     K::key<&C::metrics>("metrics", "Default: every number").like("[\"temperature\"]"),
 };

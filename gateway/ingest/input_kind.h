@@ -1,5 +1,5 @@
-// A kind of input: what stands of it in the configuration (config/kind.h), and how that becomes a driver. Each kind is a file in
-// its driver's folder and a line in the build; nothing else knows it.
+// A kind of input: what stands of it in the configuration (config/kind.h), and how that becomes a driver.
+// Each kind is a file in its driver's folder and a line in the build; nothing else knows it.
 #pragma once
 
 #include <functional>
@@ -37,7 +37,8 @@ struct SouthParts {
 struct InputPlan {
   std::string name;
   PartConfig config;                // it is another plan when this is another
-  std::vector<std::string> claims;  // what one at a time may have: a port, a client identifier at a broker, a tty
+  std::vector<std::string>
+      claims;  // what one at a time may have: a port, a client identifier at a broker, a tty
   NeededFiles needs;                // without which it cannot start
   bool listens = false;             // devices connect to it: its certificate is a server's
   bool retained_once = false;
@@ -50,8 +51,8 @@ struct InputKind : PartKind {
   InputPlan (*plan)(const void* values) = nullptr;
   // Errors that the words alone do not show; that its routes compile is looked at for all kinds.
   void (*check)(const void* values, const PartConfig&, LoadedConfig&) = nullptr;
-  // Opens ports and connections, and closes them; blocks. `beside`: a daemon with this configuration runs, so what it holds must
-  // not be taken from it.
+  // Opens ports and connections, and closes them; blocks. `beside`: a daemon with this configuration runs, so
+  // what it holds must not be taken from it.
   void (*try_online)(const void* values, bool beside, std::vector<Trial>&) = nullptr;
 };
 

@@ -1,4 +1,5 @@
-// Whether an MQTT broker takes us: name, TLS, login. With a client id of its own: the daemon keeps its session.
+// Whether an MQTT broker takes us: name, TLS, login. With a client id of its own: the daemon keeps its
+// session.
 #pragma once
 
 #include <string>
@@ -9,7 +10,9 @@
 
 namespace millrace {
 
-void try_mqtt_server(const std::string& what, const std::string& server, const mqtt::PublishClientOptions& options, const TlsConfig& tls, std::vector<Trial>& trials);
+void try_mqtt_server(const std::string& what, const std::string& server,
+                     const mqtt::PublishClientOptions& options, const TlsConfig& tls,
+                     std::vector<Trial>& trials);
 
 template <typename MqttConfig>
 void try_mqtt_servers(const std::string& who, const MqttConfig& config, std::vector<Trial>& trials) {
@@ -19,7 +22,8 @@ void try_mqtt_servers(const std::string& who, const MqttConfig& config, std::vec
   options.connect_timeout = config.connect_timeout;
   options.username = config.username;
   options.password = config.password;
-  for (const std::string& server : config.servers) try_mqtt_server(who + ": " + server, server, options, config.tls, trials);
+  for (const std::string& server : config.servers)
+    try_mqtt_server(who + ": " + server, server, options, config.tls, trials);
 }
 
 }  // namespace millrace

@@ -26,13 +26,23 @@ D& whole(D& drain) { return drain; }
 
 constexpr Key drain_keys[] = {
     KeysOf<D>::key<&D::lanes>("lanes", "\"window\" and \"alarm\" alone cost the link little"),
-    KeysOf<D>::choice<&D::newest_first>("order", "oldest|newest", "One queue, device order kept; or what came since the last reconnect goes first"),
-    KeysOf<D>::table<whole>("priority", priority_shape, "Lower goes first; a waiting lane gets one batch in ten at least").on_a_line(),
-    KeysOf<D>::key<&D::rate>("rate", "For backlog only; or \"500 records/s\"; default: no limit").like("\"64KiB/s\""),
-    KeysOf<D>::key<&D::max_age>("max_age", "What is older is not sent, and reported as expired; default: whatever its age. Not in the hour "
-                                           "after the clock was set, nor while it is not trusted")
-        .within(1min, 3650 * day).like("\"7d\""),
-    KeysOf<D>::key<&D::replay_after>("replay_after", "Sent later than this: marked as replay, and backlog for `rate`").within(1s, 365 * day),
+    KeysOf<D>::choice<&D::newest_first>(
+        "order", "oldest|newest",
+        "One queue, device order kept; or what came since the last reconnect goes first"),
+    KeysOf<D>::table<whole>("priority", priority_shape,
+                            "Lower goes first; a waiting lane gets one batch in ten at least")
+        .on_a_line(),
+    KeysOf<D>::key<&D::rate>("rate", "For backlog only; or \"500 records/s\"; default: no limit")
+        .like("\"64KiB/s\""),
+    KeysOf<D>::key<&D::max_age>(
+        "max_age",
+        "What is older is not sent, and reported as expired; default: whatever its age. Not in the hour "
+        "after the clock was set, nor while it is not trusted")
+        .within(1min, 3650 * day)
+        .like("\"7d\""),
+    KeysOf<D>::key<&D::replay_after>("replay_after",
+                                     "Sent later than this: marked as replay, and backlog for `rate`")
+        .within(1s, 365 * day),
 };
 
 // "64KiB/s" or "500 records/s".
@@ -49,10 +59,12 @@ bool read_rate(const std::string& words, DrainConfig& out) {
 
 void settle_drain(Section& section, DrainConfig& drain) {
   for (const std::string& lane : drain.lanes) {
-    if (lane != "alarm" && lane != "window" && lane != "raw") section.error("lanes", text("\"", lane, "\" is no lane; there are \"alarm\", \"window\", \"raw\""));
+    if (lane != "alarm" && lane != "window" && lane != "raw")
+      section.error("lanes", text("\"", lane, "\" is no lane; there are \"alarm\", \"window\", \"raw\""));
   }
   if (drain.lanes.empty()) section.error("lanes", "\"lanes\" is empty: this uplink would send nothing");
-  if (!drain.rate.empty() && !read_rate(drain.rate, drain)) section.error("rate", "\"rate\" is like \"64KiB/s\" or \"500 records/s\"");
+  if (!drain.rate.empty() && !read_rate(drain.rate, drain))
+    section.error("rate", "\"rate\" is like \"64KiB/s\" or \"500 records/s\"");
 }
 
 constexpr Shape drain_shape = shape_of<D, settle_drain>(drain_keys);
@@ -60,22 +72,30 @@ constexpr Shape drain_shape = shape_of<D, settle_drain>(drain_keys);
 using S = ShippingConfig;
 using K = KeysOf<S>;
 constexpr Key shipping_keys[] = {
-    K::choice<&S::start_oldest>("start", "now|oldest", "A new uplink begins with what comes, or with all the log holds"),
-    K::size<&S::batch_size>("batch_size", "At most; a batch is what the link carries in some seconds").within(4 << 10, 2 << 20),
-    K::key<&S::connect_timeout>("connect_timeout", "Of each: looking the name up, connecting with TLS, the other side's answer").within(1s, 5min),
-    K::key<&S::initial_interval>("initial_interval", "Between tries to connect: from here ...").within(50ms, 1h),
+    K::choice<&S::start_oldest>("start", "now|oldest",
+                                "A new uplink begins with what comes, or with all the log holds"),
+    K::size<&S::batch_size>("batch_size", "At most; a batch is what the link carries in some seconds")
+        .within(4 << 10, 2 << 20),
+    K::key<&S::connect_timeout>("connect_timeout",
+                                "Of each: looking the name up, connecting with TLS, the other side's answer")
+        .within(1s, 5min),
+    K::key<&S::initial_interval>("initial_interval", "Between tries to connect: from here ...")
+        .within(50ms, 1h),
     K::key<&S::max_interval>("max_interval", "... to here, with chance").within(1s, 24h),
     K::table<&S::drain>("drain", drain_shape, "What is sent, in which order, and how fast"),
 };
 
 void settle(Section& section, ShippingConfig& shipping) {
-  if (shipping.max_interval < shipping.initial_interval) section.error("max_interval", "\"max_interval\" is less than \"initial_interval\"");
+  if (shipping.max_interval < shipping.initial_interval)
+    section.error("max_interval", "\"max_interval\" is less than \"initial_interval\"");
 }
 
 }  // namespace
 
 const Shape shipping_shape = shape_of<S, settle>(shipping_keys);
 
-bool DrainConfig::sends(const std::string& lane) const { return std::find(lanes.begin(), lanes.end(), lane) != lanes.end(); }
+bool DrainConfig::sends(const std::string& lane) const {
+  return std::find(lanes.begin(), lanes.end(), lane) != lanes.end();
+}
 
 }  // namespace millrace

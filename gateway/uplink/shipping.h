@@ -1,4 +1,5 @@
-// What every uplink has in its configuration, whatever it speaks: what it sends, in which order, how fast, and how it waits.
+// What every uplink has in its configuration, whatever it speaks: what it sends, in which order, how fast,
+// and how it waits.
 #pragma once
 
 #include <cstdint>
@@ -13,7 +14,8 @@ namespace millrace {
 // What an uplink sends, in which order and how fast.
 struct DrainConfig {
   std::vector<std::string> lanes = {"alarm", "window", "raw"};
-  std::vector<std::pair<std::string, std::int64_t>> priority = {{"alarm", 0}, {"window", 1}, {"raw", 2}};  // lower goes first
+  std::vector<std::pair<std::string, std::int64_t>> priority = {
+      {"alarm", 0}, {"window", 1}, {"raw", 2}};  // lower goes first
   bool newest_first = false;         // what came after the last reconnect goes before the backlog
   std::string rate;                  // as it is said: "64KiB/s", "500 records/s"
   double rate_bytes = 0, rate_records = 0;  // of backlog, a second; 0: no limit

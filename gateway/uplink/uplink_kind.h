@@ -1,5 +1,5 @@
-// A kind of uplink: what stands of it in the configuration (config/kind.h), and how that becomes an uplink. Each kind is a file in
-// its own folder and a line in the build; nothing else knows it.
+// A kind of uplink: what stands of it in the configuration (config/kind.h), and how that becomes an uplink.
+// Each kind is a file in its own folder and a line in the build; nothing else knows it.
 #pragma once
 
 #include <functional>
@@ -30,7 +30,8 @@ struct NorthParts {
 struct UplinkPlan {
   std::string name;
   PartConfig config;                // it is another plan when this is another
-  std::vector<std::string> claims;  // what one at a time may have: a client identifier at a broker, a transactional id
+  std::vector<std::string>
+      claims;  // what one at a time may have: a client identifier at a broker, a transactional id
   NeededFiles needs;                // without which it cannot start
   std::vector<std::string> servers, topics;  // where a subscriber of MQTT brokers would hear it
   ShipperOptions shipper;
@@ -41,9 +42,10 @@ struct UplinkKind : PartKind {
   UplinkPlan (*plan)(const void* values, const std::string& gateway) = nullptr;
   // Errors that the words alone do not show.
   void (*check)(const void* values, const PartConfig&, LoadedConfig&) = nullptr;
-  // Opens connections and topics, and closes them; blocks. `beside`: a daemon with this configuration runs, so what it holds must
-  // not be taken from it.
-  void (*try_online)(const void* values, const std::string& gateway, bool beside, std::vector<Trial>&) = nullptr;
+  // Opens connections and topics, and closes them; blocks. `beside`: a daemon with this configuration runs,
+  // so what it holds must not be taken from it.
+  void (*try_online)(const void* values, const std::string& gateway, bool beside,
+                     std::vector<Trial>&) = nullptr;
 };
 
 // The shipper's part of a plan.

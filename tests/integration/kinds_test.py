@@ -96,6 +96,15 @@ class Told(unittest.TestCase):
             commented = "\n".join(line.strip().removeprefix("# ") for line in text.splitlines() if re.match(r"\s*(# )?(\[|[a-z_]+ = )", line))
             take(tomllib.loads(commented), schema, name)
 
+    def test_what_the_documents_show_has_no_key_that_no_row_knows(self):
+        blocks = 0
+        for document in [ROOT / "README.md", *sorted((ROOT / "packaging" / "docs").glob("*.md"))]:
+            for block in re.findall(r"(?ms)^```toml\n(.*?)^```", document.read_text()):
+                blocks += 1
+                checked = subprocess.run([SAMPLED, "check", "-c", "/dev/stdin"], input=block, capture_output=True, text=True)
+                self.assertNotRegex(checked.stderr, "nothing is called|must be|it can be", f"{document}:\n{block}")
+        self.assertGreater(blocks, 1)
+
     def test_completion_offers_them(self):
         script = (f'source {ROOT}/packaging/millrace.bash-completion; COMP_WORDS=({SAMPLED} config inputs.s); COMP_CWORD=2; _millrace; '
                   'printf "%s\\n" "${COMPREPLY[@]}"')

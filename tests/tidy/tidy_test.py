@@ -108,6 +108,24 @@ class Tidy(unittest.TestCase):
                     faults.append(f"{name}:{number}: {room} may include {sorted(interface)} only, not {header}")
         self.assertEqual(faults, [])
 
+    def test_no_header_includes_itself_by_others(self):
+        names = {name for _, name in sources("gateway", "drivers")}
+        graph = {name: [h for h in ("gateway/" + header if "gateway/" + header in names else header for _, header in includes(path)) if h in names]
+                 for path, name in sources("gateway", "drivers")}
+        done, faults = set(), []
+
+        def walk(name, way):
+            if name in way:
+                faults.append(" -> ".join(way[way.index(name):] + [name]))
+            elif name not in done:
+                for header in graph[name]:
+                    walk(header, way + [name])
+                done.add(name)
+
+        for name in graph:
+            walk(name, [])
+        self.assertEqual(faults, [])
+
     def test_each_third_party_header_has_one_home(self):
         faults = []
         for path, name in sources("gateway", "drivers", "sim", "tests"):

@@ -39,13 +39,15 @@ struct Cart {
 };
 
 using W = KeysOf<Wheel>;
-constexpr Key wheel_keys[] = {W::key<&Wheel::name>("name", "").names().required(), W::key<&Wheel::spokes>("spokes", "How many").within(3, 64)};
+constexpr Key wheel_keys[] = {W::key<&Wheel::name>("name", "").names().required(),
+                              W::key<&Wheel::spokes>("spokes", "How many").within(3, 64)};
 constexpr Shape wheel_shape = shape_of<Wheel>(wheel_keys);
 constexpr Key spare_keys[] = {W::key<&Wheel::spokes>("spokes", "").within(3, 64)};
 constexpr Shape spare_shape = shape_of<Wheel>(spare_keys);
 
 using Label = std::pair<std::string, std::string>;
-constexpr Key label_keys[] = {KeysOf<Label>::key<&Label::first>("NAME", ""), KeysOf<Label>::key<&Label::second>("VALUE", "")};
+constexpr Key label_keys[] = {KeysOf<Label>::key<&Label::first>("NAME", ""),
+                              KeysOf<Label>::key<&Label::second>("VALUE", "")};
 constexpr Shape label_shape = shape_of<Label>(label_keys);
 
 std::string& color_of(Cart& cart) { return cart.color; }
@@ -153,13 +155,18 @@ spoke = 3
 [labels]
 n = 1
 )").errors;
-  for (const char* words : {"cart.toml:1:9: \"color\" is \"blue\"; it can be \"red\", \"green\"", "cart.toml:2:11: \"covered\" must be true or false",
-                            "cart.toml:3:9: \"pause\" is 1h; it can be 1s to 60s", "cart.toml:4:1: nothing is called \"lod\" here; did you mean \"load\"?",
-                            "cart.toml:5:11: \"version\" is \"4\"; it can be \"5\", \"3.1.1\"", "cart.toml:6:8: \"lock\": a secret does not belong",
-                            "cart.toml:7:9: \"spare\" must be a table", "cart.toml:10:10: [[wheels]] \"left\": \"spokes\" is 2; it can be 3 to 64",
-                            "cart.toml:12:8: [[wheels]] \"left\": the name \"left\" is taken already",
-                            "cart.toml:13:1: [[wheels]] \"left\": nothing is called \"spoke\" here; did you mean \"spokes\"?",
-                            "cart.toml:14:1: [[wheels]]: \"name\" is missing", "cart.toml:16:5: [labels]: \"n\" must be a text"}) {
+  for (const char* words :
+       {"cart.toml:1:9: \"color\" is \"blue\"; it can be \"red\", \"green\"",
+        "cart.toml:2:11: \"covered\" must be true or false",
+        "cart.toml:3:9: \"pause\" is 1h; it can be 1s to 60s",
+        "cart.toml:4:1: nothing is called \"lod\" here; did you mean \"load\"?",
+        "cart.toml:5:11: \"version\" is \"4\"; it can be \"5\", \"3.1.1\"",
+        "cart.toml:6:8: \"lock\": a secret does not belong", "cart.toml:7:9: \"spare\" must be a table",
+        "cart.toml:10:10: [[wheels]] \"left\": \"spokes\" is 2; it can be 3 to 64",
+        "cart.toml:12:8: [[wheels]] \"left\": the name \"left\" is taken already",
+        "cart.toml:13:1: [[wheels]] \"left\": nothing is called \"spoke\" here; did you mean \"spokes\"?",
+        "cart.toml:14:1: [[wheels]]: \"name\" is missing",
+        "cart.toml:16:5: [labels]: \"n\" must be a text"}) {
     CAPTURE(words);
     CAPTURE(errors);
     CHECK(errors.find(words) != std::string::npos);
@@ -202,7 +209,8 @@ void for_each_row(const Shape& shape, void* object, See see) {
     void* member = key.at(object);
     see(key, member);
     if (key.type == Key::Type::include || key.type == Key::Type::table) for_each_row(*key.shape, member, see);
-    if (key.type == Key::Type::tables || key.type == Key::Type::entries) for_each_row(*key.shape, key.list->add(member), see);
+    if (key.type == Key::Type::tables || key.type == Key::Type::entries)
+      for_each_row(*key.shape, key.list->add(member), see);
   }
 }
 
@@ -223,9 +231,11 @@ std::string uncommented(const std::string& annotated) {
   std::string all;
   for (const std::string_view line : split(annotated, '\n')) {
     const std::string_view bare = trim(line), words = bare.starts_with("# ") ? trim(bare.substr(2)) : bare;
-    const bool is_key = words.find(' ') != std::string_view::npos && words.substr(words.find(' ')).starts_with(" = ");
+    const bool is_key =
+        words.find(' ') != std::string_view::npos && words.substr(words.find(' ')).starts_with(" = ");
     bool skip = false;
-    for (const char* of_files : {"tls_", "users", "subjects", "token_file", "sasl_mechanism", "username", "password_file", "schema_registry_", "client_certificates"}) {
+    for (const char* of_files : {"tls_", "users", "subjects", "token_file", "sasl_mechanism", "username",
+                                 "password_file", "schema_registry_", "client_certificates"}) {
       skip = skip || words.starts_with(of_files);
     }
     if ((is_key && !skip) || words.starts_with('[')) all += text(words, "\n");
@@ -264,15 +274,20 @@ TEST_CASE("keys: the configuration that is installed is what the rows say") {
   REQUIRE(packaged.ok());
   const bool same = packaged.value() == annotated(built_kinds(), "");
   CHECK_MESSAGE(same, "write it anew: millrace config > packaging/millrace.toml");
-  CHECK(format_errors("m.toml", load_config(uncommented(packaged.value()), "m.toml", built_kinds()).errors) == "");
+  CHECK(format_errors("m.toml", load_config(uncommented(packaged.value()), "m.toml", built_kinds()).errors) ==
+        "");
 }
 
 TEST_CASE("keys: every row is in the annotated configuration and in the schema") {
   const std::string toml = annotated(built_kinds(), ""), schema = config_schema(built_kinds());
   for_each_row([&](const Key& key, void*) {
-    if (key.type == Key::Type::include || std::string_view(key.name) == "NAME" || std::string_view(key.name) == "VALUE") return;
+    if (key.type == Key::Type::include || std::string_view(key.name) == "NAME" ||
+        std::string_view(key.name) == "VALUE")
+      return;
     CAPTURE(key.name);
-    CHECK((toml.find(text(key.name, " = ")) != std::string::npos || toml.find(text(key.name, "]")) != std::string::npos || toml.find(text("[", key.name, ".")) != std::string::npos));
+    CHECK((toml.find(text(key.name, " = ")) != std::string::npos ||
+           toml.find(text(key.name, "]")) != std::string::npos ||
+           toml.find(text("[", key.name, ".")) != std::string::npos));
     CHECK(schema.find(text("\"", key.name, "\":{")) != std::string::npos);
   });
 }

@@ -10,14 +10,15 @@ namespace millrace {
 
 struct KafkaUplinkConfig : ShippingConfig {
   KafkaUplinkConfig() {
-    connect_timeout = std::chrono::seconds(30);  // several exchanges of some hundred bytes: 10 s are too few at 2,400 bit/s
+    connect_timeout =
+        std::chrono::seconds(30);  // several exchanges of some hundred bytes: 10 s are too few at 2,400 bit/s
     send_timeout = std::chrono::minutes(2);
     window = 1;                       // batches in flight: what may come twice after a kill
   }
 
   std::vector<std::string> servers;   // "host:9092", any of the cluster
   std::string client_id;              // default: millrace-<gateway>-up-<name>
-  std::string format = "record";      // a message a record: "record" (protobuf), "json"; a message a row: "batch"
+  std::string format = "record";  // a message a record: "record" (protobuf), "json"; a message a row: "batch"
   std::string topic = "millrace.{lane}";
   std::string key;                    // default: {device}, of batches {gateway}
   std::string compression = "zstd";

@@ -14,15 +14,21 @@ using K = KeysOf<C>;
 
 constexpr Key keys[] = {
     K::key<&C::name>("name", "").required().names().like("\"central\""),
-    K::key<&C::servers>("servers", "mqtts:// for TLS; tried in order").required().like("[\"mqtt://127.0.0.1:1884\"]"),
+    K::key<&C::servers>("servers", "mqtts:// for TLS; tried in order")
+        .required()
+        .like("[\"mqtt://127.0.0.1:1884\"]"),
     K::choice<&C::version>("version", mqtt_versions, "Identity in user properties, or inside an Envelope"),
     K::key<&C::topic>("topic", ""),
-    K::key<&C::client_id>("client_id", "Default: millrace-GATEWAY-up-NAME").like("\"millrace-pump-station-7-up-central\""),
+    K::key<&C::client_id>("client_id", "Default: millrace-GATEWAY-up-NAME")
+        .like("\"millrace-pump-station-7-up-central\""),
     K::key<&C::window>("window", "Batches in flight; two where the link is slow").within(1, window_max),
-    K::key<&C::send_timeout>("send_timeout", "Without an answer and without a byte that moves: the connection is given up, what is open sent again")
+    K::key<&C::send_timeout>("send_timeout",
+                             "Without an answer and without a byte that moves: the connection is given up, "
+                             "what is open sent again")
         .within(send_timeout_min, 10min),
     K::key<&C::keep_alive>("keep_alive", "").within(1s, 18h),
-    K::key<&C::prefer_first_after>("prefer_first_after", "Of several servers: back to the first").within(10s, 30 * 24h),
+    K::key<&C::prefer_first_after>("prefer_first_after", "Of several servers: back to the first")
+        .within(10s, 30 * 24h),
     K::key<&C::username>("username", "").like("\"gw7\""),
     K::key<&C::password>("password_file", "").like("\"/etc/millrace/central.password\""),
     K::include<&C::tls>(tls_shape),
@@ -30,7 +36,8 @@ constexpr Key keys[] = {
 };
 
 void settle(Section& section, MqttUplinkConfig& c) {
-  if (c.topic.find_first_of("+#") != std::string::npos) section.error("topic", "a topic to publish to has no + and no #");
+  if (c.topic.find_first_of("+#") != std::string::npos)
+    section.error("topic", "a topic to publish to has no + and no #");
   check_login(section, c.username, c.password);
   settle_tls(section, c.tls, check_mqtt_servers(section, c.servers));
 }
@@ -39,8 +46,10 @@ constexpr Shape shape = shape_of<C, settle>(keys);
 void complete(MqttUplinkConfig& c, const std::string& gateway, std::vector<std::string>& warnings) {
   if (c.client_id.empty()) c.client_id = text("millrace-", gateway, "-up-", c.name);
   if (c.version != 5) {
-    warnings.push_back(text("uplink \"", c.name, "\": MQTT 3.1.1 cannot tell a denied topic: a broker that lets us not publish to \"", c.topic,
-                            "\" acknowledges and drops everything; see it arrive once, or use version = \"5\""));
+    warnings.push_back(
+        text("uplink \"", c.name,
+             "\": MQTT 3.1.1 cannot tell a denied topic: a broker that lets us not publish to \"", c.topic,
+             "\" acknowledges and drops everything; see it arrive once, or use version = \"5\""));
   }
 }
 
@@ -48,9 +57,11 @@ UplinkPlan plan_of(const MqttUplinkConfig& c, const std::string& gateway) {
   UplinkPlan plan = plan_shipping(c);
   plan.servers = c.servers;
   plan.topics = {c.topic};
-  for (const auto& [name, value] : {std::pair{"{gateway}", gateway}, std::pair{"{lane}", std::string("raw")}}) {
+  for (const auto& [name, value] :
+       {std::pair{"{gateway}", gateway}, std::pair{"{lane}", std::string("raw")}}) {
     std::string& topic = plan.topics.front();
-    if (const std::size_t at = topic.find(name); at != std::string::npos) topic.replace(at, std::string_view(name).size(), value);
+    if (const std::size_t at = topic.find(name); at != std::string::npos)
+      topic.replace(at, std::string_view(name).size(), value);
   }
   for (const std::string& server : c.servers) plan.claims.push_back(text("mqtt ", server, " ", c.client_id));
   need_secret(plan.needs, "password_file", c.password);
@@ -65,9 +76,11 @@ void try_online(const MqttUplinkConfig& c, const std::string&, bool, std::vector
   const std::string who = text("uplink ", c.name);
   try_mqtt_servers(who, c, trials);
   // Only a publish shows whether it is allowed, and nothing is written that nobody asked for.
-  trials.push_back({Trial::State::unsure, text(who, ": topic \"", c.topic, "\""),
-                    c.version == 5 ? "not tried, that would write to it; where it is denied, the daemon says so at its first record"
-                                   : "not tried, that would write to it; with MQTT 3.1.1 the daemon cannot tell either"});
+  trials.push_back(
+      {Trial::State::unsure, text(who, ": topic \"", c.topic, "\""),
+       c.version == 5
+           ? "not tried, that would write to it; where it is denied, the daemon says so at its first record"
+           : "not tried, that would write to it; with MQTT 3.1.1 the daemon cannot tell either"});
 }
 
 constexpr double message_overhead = 150;  // of a message: topic, identity, TLS record

@@ -32,7 +32,11 @@ constexpr Shape shape = shape_of<C, settle>(keys);
 
 class SampleDriver final : public Driver {
  public:
-  SampleDriver(const SouthParts& parts, C config) : loop_(parts.loop), inbox_(parts.inbox), trust_(parts.trust), config_(std::move(config)) {}
+  SampleDriver(const SouthParts& parts, C config)
+      : loop_(parts.loop),
+        inbox_(parts.inbox),
+        trust_(parts.trust),
+        config_(std::move(config)) {}
 
   const std::string& name() const override { return config_.name; }
   Status start() override {
@@ -70,7 +74,9 @@ class SampleDriver final : public Driver {
 InputPlan plan_of(const SampleInputConfig& c) {
   InputPlan plan;
   plan.routes = {c.route};
-  plan.make = [c](const SouthParts& parts) -> std::unique_ptr<Driver> { return std::make_unique<SampleDriver>(parts, c); };
+  plan.make = [c](const SouthParts& parts) -> std::unique_ptr<Driver> {
+    return std::make_unique<SampleDriver>(parts, c);
+  };
   return plan;
 }
 

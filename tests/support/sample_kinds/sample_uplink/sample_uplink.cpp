@@ -1,4 +1,5 @@
-// uplinks.sample: all of a kind of uplink in one file: here one that writes how many rows it was given into a file.
+// uplinks.sample: all of a kind of uplink in one file: here one that writes how many rows it was given into a
+// file.
 #include <fstream>
 
 #include "base/text.h"
@@ -49,7 +50,9 @@ class SampleUplink final : public Uplink {
 UplinkPlan plan_of(const SampleUplinkConfig& c, const std::string&) {
   UplinkPlan plan = plan_shipping(c);
   plan.claims = {"file " + c.file};
-  plan.make = [c](const NorthParts& parts) -> std::unique_ptr<Uplink> { return std::make_unique<SampleUplink>(parts.loop, c); };
+  plan.make = [c](const NorthParts& parts) -> std::unique_ptr<Uplink> {
+    return std::make_unique<SampleUplink>(parts.loop, c);
+  };
   return plan;
 }
 
