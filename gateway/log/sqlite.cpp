@@ -1,6 +1,8 @@
 #include "log/sqlite.h"
 
+#include <fcntl.h>
 #include <sqlite3.h>
+#include <unistd.h>
 
 #include <cerrno>
 #include <cstring>
@@ -18,9 +20,8 @@ bool says_nothing(int rc, int error) {
   return (primary == SQLITE_CANTOPEN || primary == SQLITE_IOERR) && (error == EMFILE || error == ENFILE || error == ENOMEM || error == EACCES);
 }
 
-Status status_of(sqlite3* db, int rc, std::string_view doing) {
+Status status_of(sqlite3* db, int rc, std::string_view doing, int error) {
   const int primary = rc & 0xFF;
-  const int error = db ? sqlite3_system_errno(db) : 0;
   const Code code = says_nothing(rc, error) ? Code::unavailable
                     // ENOSPC is an I/O error to SQLite when it comes from fsync.
                     : primary == SQLITE_FULL || error == ENOSPC || error == EDQUOT ? Code::full
@@ -29,6 +30,16 @@ Status status_of(sqlite3* db, int rc, std::string_view doing) {
                                                                         : Code::io;
   if (code == Code::full) return {code, text(doing, ": ", std::strerror(error == EDQUOT ? EDQUOT : ENOSPC))};
   return {code, text(doing, ": ", db ? sqlite3_errmsg(db) : sqlite3_errstr(rc), error != 0 ? text(": ", std::strerror(error)) : "", " (", rc, ")")};
+}
+Status status_of(sqlite3* db, int rc, std::string_view doing) { return status_of(db, rc, doing, db ? sqlite3_system_errno(db) : 0); }
+
+// SQLite, refused a new file, looks for an old one, and tells why there is none: the reason is asked for again.
+int why_not_made(const std::string& path) {
+  const int fd = ::open(path.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0640);
+  if (fd < 0) return errno;
+  ::close(fd);
+  ::unlink(path.c_str());
+  return ENOENT;
 }
 
 }  // namespace
@@ -100,6 +111,9 @@ Result<Database> Database::open(const std::string& path, Mode mode, const std::s
   const int rc = sqlite3_open_v2(uri.c_str(), &raw, flags, vfs.empty() ? wal_index_vfs() : vfs.c_str());
   Database database;
   database.db_.reset(raw);
+  if (rc != SQLITE_OK && mode == Mode::create && vfs.empty() && sqlite3_system_errno(raw) == ENOENT) {
+    return status_of(raw, rc, "make " + path, why_not_made(path));
+  }
   if (rc != SQLITE_OK) return status_of(raw, rc, "open " + path);
   sqlite3_extended_result_codes(raw, 1);
   // Only the writing connection checkpoints, and by our own hand: not on close either.

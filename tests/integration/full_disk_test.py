@@ -42,6 +42,42 @@ listen = "127.0.0.1:@observe@"
 ROWS = []
 
 
+def run(*command):
+    subprocess.run(command, check=True, capture_output=True, text=True)
+
+
+class Ext4Quota:
+    """A project quota. Needs CONFIG_QFMT_V2 and the tools of the package quota."""
+    kind, writes_in_place = "ext4, project", True
+
+    def __init__(self, image, mount):
+        self.mount = mount
+        run("mkfs.ext4", "-q", "-F", "-O", "quota,project", "-E", "quotatype=prjquota", image)
+        run("mount", "-o", "loop,prjquota", image, mount)
+        (mount / "log").mkdir()
+        run("chattr", "-p", "7", "+P", mount / "log")
+        self.limit(0)
+
+    def limit(self, size):
+        run("setquota", "-P", "7", "0", str(size // 1024), "0", "0", self.mount)
+
+
+class BtrfsQuota:
+    """A subvolume's quota group. Needs btrfs-progs. Over its limit not even what is there can be written again."""
+    kind, writes_in_place = "btrfs, subvolume", False
+
+    def __init__(self, image, mount):
+        self.folder = mount / "log"
+        os.truncate(image, 256 << 20)
+        run("mkfs.btrfs", "-q", "-f", image)
+        run("mount", "-o", "loop", image, mount)
+        run("btrfs", "quota", "enable", mount)
+        run("btrfs", "subvolume", "create", self.folder)
+
+    def limit(self, size):
+        run("btrfs", "qgroup", "limit", str(size) if size else "none", self.folder)
+
+
 class FullDisks(DiskSite):
     def start(self, when, max_size):
         self.devices, self.central = free_port(), free_port()
@@ -83,7 +119,7 @@ class FullDisks(DiskSite):
     def line(self, process, words):
         return (self.lines(process, words) or [""])[0]
 
-    def story(self, fault, when, max_size, begin, end, deliver_meanwhile=True):
+    def story(self, fault, when, max_size, begin, end, deliver_meanwhile=True, give_back=True):
         """Fills some of the log with the link down, lets the fault come, publishes on, opens the link, lets the fault go."""
         process = self.start(when, max_size)
         self.fill(lambda: self.metric("millrace_log_bytes") > 10 << 20, "ten megabytes are stored")
@@ -107,7 +143,8 @@ class FullDisks(DiskSite):
             self.broker(self.central)
             wait_for(lambda: self.ledger("delivered") >= stored, "what is stored is delivered meanwhile", 60)
             meanwhile = self.ledger("delivered")
-            wait_for(lambda: self.metric("millrace_log_bytes") < before / 2, "and given back", 30)
+            if give_back:
+                wait_for(lambda: self.metric("millrace_log_bytes") < before / 2, "and given back", 30)
         end()
         wait_for(lambda: self.metric("millrace_log_degraded") == 0, "goes on by itself", 60)
         if not deliver_meanwhile:
@@ -195,6 +232,34 @@ class FullDisks(DiskSite):
 
     def test_failing_block(self):
         self.failing("block")
+
+    def used_up(self, when):
+        quota = self.quota()
+        self.story(f"a quota is used up ({quota.kind})", when, "32MiB", lambda: quota.limit(int(self.metric("millrace_log_bytes")) + (4 << 20)), lambda: quota.limit(0),
+                   give_back=quota.writes_in_place)
+        self.assertIn("Disk quota exceeded", ROWS[-1][5])
+
+    def test_quota_evict(self):
+        self.used_up("evict")
+
+    def test_quota_block(self):
+        self.used_up("block")
+
+    def quota(self):
+        """One over the log's folder, on a file system that this kernel can do it with."""
+        self.unmount()
+        refused = []
+        for kind in (Ext4Quota, BtrfsQuota):
+            try:
+                quota = kind(self.image, self.mount)
+            except (OSError, subprocess.CalledProcessError) as error:
+                said = (getattr(error, "stderr", None) or str(error)).strip()
+                refused.append(f"{kind.kind}: {said.splitlines()[0]}")
+                subprocess.run(["umount", str(self.mount)], capture_output=True)
+                continue
+            self.mounted = True
+            return quota
+        return self.skipTest("; ".join(refused))
 
     def test_a_start_on_a_full_disk(self):
         """Killed, and started again while others have the whole disk: it delivers, or says why not and is started again."""
