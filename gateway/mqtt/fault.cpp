@@ -22,7 +22,7 @@ std::string quoted(std::string_view words) {
 
 MqttFault refused_connect(int code, int version) {
   if (version < 5) {
-    static constexpr const char* reasons[] = {"protocol version refused", "client id refused", "server unavailable", "wrong user name or password", "not authorised"};
+    static constexpr const char* reasons[] = {"the broker does not speak MQTT 3.1.1: set version = \"5\"", "client id refused", "server unavailable", "wrong user name or password", "not authorised"};
     if (code < 1 || code > 5) return {false, 0, text("refused with the unknown code ", code)};
     return {code != 3, 0, reasons[code - 1]};
   }
@@ -42,7 +42,7 @@ MqttFault refused_connect(int code, int version) {
 
 // Byte 2 is a return code of 3.1.1 (section 3.2.2.3), mostly 1.
 MqttFault speaks_3_1_1_only(int code) {
-  return {true, 0, text("the broker speaks MQTT 3.1.1 only (it answers MQTT 5 with code ", code, " of 3.1.1): version = \"3.1.1\"")};
+  return {true, 0, text("the broker speaks MQTT 3.1.1 only (it answers MQTT 5 with code ", code, " of 3.1.1): set version = \"3.1.1\"")};
 }
 
 MqttFault ended_by_broker(int code, std::string_view reason_string, std::string_view server_reference) {

@@ -229,11 +229,9 @@ std::string reason_text(int code) {
 
 namespace {
 
-// Whether one of eight bytes is '+' or '#', which differ in one bit. A borrow from a neighbour needs that neighbour to be one.
-bool has_wildcard(std::uint64_t eight) {
-  constexpr std::uint64_t ones = 0x0101010101010101;
-  static_assert(('+' ^ '#') == 0x08);
-  const std::uint64_t differences = (eight & ~(ones * 0x08)) ^ (ones * '#');
+// Whether one of eight bytes is `c`. A borrow from a neighbour needs that neighbour to be one.
+bool has_byte(std::uint64_t eight, char c) {
+  const std::uint64_t differences = eight ^ (0x0101010101010101 * static_cast<std::uint8_t>(c));
   return ((differences - 0x0101010101010101) & ~differences & 0x8080808080808080) != 0;
 }
 
@@ -245,11 +243,11 @@ bool good_topic(std::string_view topic) {
   std::size_t at = 0;
   for (; topic.size() - at >= 8; at += 8) {
     std::memcpy(&eight, topic.data() + at, 8);
-    if (has_wildcard(eight)) return false;
+    if (has_byte(eight, '+') || has_byte(eight, '#')) return false;
   }
   eight = 0;
   if (at < topic.size()) std::memcpy(&eight, topic.data() + at, topic.size() - at);
-  return !topic.empty() && !has_wildcard(eight);
+  return !topic.empty() && !has_byte(eight, '+') && !has_byte(eight, '#');
 }
 
 // ---- framing --------------------------------------------------------------------------------------------------------

@@ -82,9 +82,10 @@ void PublishClient::on_packet(const Packet& packet) {
     case PacketType::puback: return on_puback(packet);
     case PacketType::pingresp: {
       if (pings_.empty()) return;
-      const auto done = std::move(pings_.front());
+      const Ping ping = std::move(pings_.front());
       pings_.pop_front();
-      if (done) done();
+      seen_ = std::max(seen_, ping.begin);
+      if (ping.done) ping.done();
       return;
     }
     case PacketType::disconnect: {
@@ -105,9 +106,12 @@ void PublishClient::on_packet(const Packet& packet) {
 }
 
 void PublishClient::on_connack(const Packet& packet) {
+  // Without properties it is one of 3.1.1 (section 3.2.2 of both), unless it says what only MQTT 5 can.
+  if (const int code = packet.body.size() == 2 ? static_cast<int>(packet.body[1]) : unspecified_error; options_.version == 5 && code < unspecified_error) {
+    return fail(speaks_3_1_1_only(code));
+  }
   if (!parse_connack(packet, options_.version, broker_).ok()) return fail({false, 0, "the broker's CONNACK is malformed"});
-  // A broker that does not know MQTT 5 answers with a code of 3.1.1 (section 3.2.2.3 there).
-  if (broker_.reason != success) return fail(refused_connect(broker_.reason, broker_.reason <= 5 ? 4 : options_.version));
+  if (broker_.reason != success) return fail(refused_connect(broker_.reason, options_.version));
   if (broker_.maximum_qos < 1) return fail({true, 0, "the broker takes QoS 0 only, which is no promise"});
   connected_ = true;
   timer_.reset();
@@ -125,6 +129,7 @@ void PublishClient::on_puback(const Packet& packet) {
     return;
   }
   const auto done = std::move(flight->done);
+  seen_ = std::max(seen_, flight->begin);
   flying_.erase(flight);
   done(ack.reason);
 }
@@ -159,7 +164,7 @@ void PublishClient::send_waiting() {
       });
       continue;
     }
-    flying_.push_back({last_packet_id_, std::move(message.done)});
+    flying_.push_back({last_packet_id_, written_, std::move(message.done)});
     write(std::move(bytes));
     published_ = written_;
   }
@@ -168,8 +173,8 @@ void PublishClient::send_waiting() {
 void PublishClient::ping(std::function<void()> done) {
   std::string bytes;
   put_ping(PacketType::pingreq, bytes);
+  pings_.push_back({written_, std::move(done)});
   write(std::move(bytes));
-  pings_.push_back(std::move(done));
 }
 
 std::uint64_t PublishClient::taken() {

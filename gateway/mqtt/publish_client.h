@@ -54,6 +54,8 @@ class PublishClient {
   std::uint64_t taken();
   // Everything that was published is written: nothing waits for the broker's Receive Maximum.
   bool all_written() const { return waiting_.empty(); }
+  // Of what was written, all before this the broker has seen: it answered a ping or a publish that began there.
+  std::uint64_t seen() const { return seen_; }
   std::size_t packet_max() const { return broker_.packet_max; }
 
  private:
@@ -66,6 +68,7 @@ class PublishClient {
   };
   struct Flight {
     std::uint16_t packet_id = 0;
+    std::uint64_t begin = 0;  // of it, among the bytes written
     std::function<void(int)> done;
   };
 
@@ -90,7 +93,12 @@ class PublishClient {
   std::deque<Message> waiting_;   // beyond the broker's Receive Maximum
   std::deque<Flight> flying_;     // in the order they went out
   std::uint16_t last_packet_id_ = 0;
-  std::deque<std::function<void()>> pings_;       // not yet answered
+  struct Ping {
+    std::uint64_t begin = 0;
+    std::function<void()> done;
+  };
+  std::deque<Ping> pings_;                        // not yet answered
+  std::uint64_t seen_ = 0;
   std::uint64_t written_ = 0, published_ = 0;     // bytes; up to the end of the last publish
   std::uint64_t taken_ = 0, taken_before_ = 0;    // acknowledged by the peer's kernel; at the last look of keep-alive
   bool connected_ = false, over_ = false;

@@ -207,7 +207,6 @@ void Pipeline::look_again_soon() {
 }
 
 bool Pipeline::take_some(WriteSet& set) {
-  clock_offset_us_.reset();
   Arrival arrival;
   Ticket ticket = 0;
   bool crashed = false;
@@ -250,7 +249,7 @@ void Pipeline::decode(Arrival arrival, Ticket ticket, bool crashed, WriteSet& se
   input.payloads->add();
   // The log dates what it commits by how its clock stands then: what came before that was set keeps its own.
   const std::int64_t offset_us = arrival.received.us - arrival.received_monotonic.ns / 1000;
-  const bool own_date = !arrival.clock_trusted && std::abs(offset_us - clock_offset_us()) >= clock_step_us;
+  const bool own_date = !arrival.clock_trusted && std::abs(offset_us - (loop_.wall().us - loop_.now().ns / 1000)) >= clock_step_us;
   arrival.received = input.stamps.next(arrival.received, arrival.received_monotonic);
   if (crashed) {
     LOG_ERROR("input ", arrival.input, ": a payload on ", shown(arrival.channel), " was in work when the process died, twice; it goes to the dead lane");
@@ -280,12 +279,6 @@ void Pipeline::decode(Arrival arrival, Ticket ticket, bool crashed, WriteSet& se
     keep_boot(detail, decoded_);
   }
   admit(decoded_, set);
-}
-
-// Read once for all that goes into one commit: what is decoded together is dated together.
-std::int64_t Pipeline::clock_offset_us() {
-  if (!clock_offset_us_) clock_offset_us_ = loop_.wall().us - loop_.now().ns / 1000;
-  return *clock_offset_us_;
 }
 
 void Pipeline::admit(std::vector<Record>& records, WriteSet& set) {
@@ -462,9 +455,7 @@ Status Pipeline::put_state(std::string name, Bytes bytes) {
 Ticket Pipeline::commit(std::optional<Duration> within) {
   const Ticket ticket = ++ticket_;
   offered_.within = within;
-  // Room for the next ones as for the largest of late: moving them again costs more than decoding a name.
-  room_for_ = std::max(offered_.records.size(), room_for_ - room_for_ / 8);
-  clock_offset_us_.reset();
+  const std::size_t records = offered_.records.size();
   log_.commit(std::exchange(offered_, {}), [this, ticket](const Status& status) {
     if (!status.ok()) return;  // closed: nobody is told anything
     durable_through_ = ticket;
@@ -474,7 +465,7 @@ Ticket Pipeline::commit(std::optional<Duration> within) {
       tell_peers(true);
     });
   });
-  offered_.records.reserve(room_for_);
+  offered_.records.reserve(records);
   return ticket;
 }
 

@@ -96,7 +96,6 @@ class Pipeline final : public Intake {
   void bury_unknown(const Arrival& arrival, WriteSet& set);
   // `ticket`: of the inbox; UINT64_MAX: offered just now.
   void decode(Arrival arrival, Ticket ticket, bool crashed, WriteSet& set);
-  std::int64_t clock_offset_us();
   void admit(std::vector<Record>& records, WriteSet& set);
   static void keep_boot(const Detail& of, std::vector<Record>& records);
   Record stamped(Record record) const;
@@ -119,8 +118,6 @@ class Pipeline final : public Intake {
   std::map<std::uint64_t, std::shared_ptr<const Peer>> peers_;
   std::uint64_t next_id_ = 1;  // of peers and decoders
   WriteSet offered_;  // since the last commit()
-  std::size_t room_for_ = 0;  // records
-  std::optional<std::int64_t> clock_offset_us_;  // wall minus monotonic
   Ticket ticket_ = 0, durable_through_ = 0;
   bool busy_ = false, telling_ = false;
 

@@ -126,17 +126,6 @@ std::uint32_t BatchBuilder::id_of(Ids& ids, std::vector<BatchName>& names, std::
   return id;
 }
 
-// Payloads name their metrics in one order again and again: the one behind the last is tried first.
-std::uint32_t BatchBuilder::metric_of(const Record& record) {
-  last_metric_ = last_metric_ + 1 < metrics_.size() ? last_metric_ + 1 : 0;
-  if (!metrics_.empty() && metrics_[last_metric_].name == record.metric && metrics_[last_metric_].unit == record.unit) return last_metric_;
-  key_.clear();
-  key_.add(record.metric);
-  key_.add(record.unit);
-  last_metric_ = id_of(metric_ids_, metrics_, key_.view(), record.metric, record.unit, {}, bytes_waiting_);
-  return last_metric_;
-}
-
 void BatchBuilder::add(const Record& record) {
   const bool columnar = record.kind == Kind::reading && !record.detail && !std::holds_alternative<std::monostate>(record.value) &&
                         record.time.us > -time_limit && record.time.us < time_limit;
@@ -154,7 +143,10 @@ void BatchBuilder::add(const Record& record) {
     key_.add(value);
   }
   const std::uint32_t device = id_of(device_ids_, devices_, key_.view(), record.device, {}, record.tags, bytes_waiting_);
-  const std::uint32_t metric = metric_of(record);
+  key_.clear();
+  key_.add(record.metric);
+  key_.add(record.unit);
+  const std::uint32_t metric = id_of(metric_ids_, metrics_, key_.view(), record.metric, record.unit, {}, bytes_waiting_);
   std::uint64_t bits = 0;
   ValueType type = ValueType::number;
   if (const auto* number = std::get_if<double>(&record.value)) {

@@ -17,15 +17,15 @@ class Pace {
   static constexpr std::size_t least = 512;        // below it the wrapping is most of what is sent
   static constexpr std::size_t reconnect = 16 << 10;
   static constexpr std::size_t growth = 8;         // at most, from one answer to the next
-
-  // `alone`: one batch is on its way at a time, so that the link rests for a round trip after each: they take longer.
-  Duration batch_time(bool alone) const { return std::chrono::seconds(alone ? 20 : 8); }
+  static constexpr Duration longest = std::chrono::seconds(30);  // that a batch is to take
 
   void on_connected() { start_ = reconnect; }
-  // `took`: since it was sent, or since the answer before it where that came later.
-  void on_acknowledged(std::size_t bytes, Duration took, bool alone) {
+  // `took`: since it was sent, or since the answer before it where that came later. `alone`: one batch is on its way at a time, so
+  // that the link rests for a round trip after each: they take twelve. `patience`: when no answer is taken for none.
+  void on_acknowledged(std::size_t bytes, Duration took, bool alone, Duration patience) {
     start_ = std::min(start_ * 2, SIZE_MAX / 4);
-    const double wanted = to_seconds(batch_time(alone)), fits = static_cast<double>(bytes) * wanted / std::max(to_seconds(took), 1e-3);
+    const double wanted = std::min(alone ? std::clamp(12 * round_trip(), 8.0, to_seconds(longest)) : 8.0, to_seconds(patience) / 3);
+    const double fits = static_cast<double>(bytes) * wanted / std::max(to_seconds(took), 1e-3);
     if (to_seconds(took) > 1.25 * wanted) {
       link_ = std::max(least, std::min(link_, static_cast<std::size_t>(fits)));
       known_ = true;
@@ -33,6 +33,8 @@ class Pace {
       known_ = known_ || fits < static_cast<double>(link_ * growth);
       link_ = std::max(link_, std::min({static_cast<std::size_t>(std::min(fits, 1e15)), link_ * growth, most}));
     }
+    if (bytes >= link_ / 2) large_ = {static_cast<double>(bytes), to_seconds(took)};
+    if (bytes <= link_ / 4) small_ = {static_cast<double>(bytes), to_seconds(took)};
   }
   // No answer in time to so many bytes on their way.
   void on_late(std::size_t bytes) {
@@ -50,8 +52,18 @@ class Pace {
 
  private:
   static constexpr std::size_t most = 64 << 20;
+  struct Sample {
+    double bytes = 0, seconds = 0;
+  };
+  // Seconds: what a batch of no bytes would take. As of a satellite while no small one, or no large one, was seen.
+  double round_trip() const {
+    if (small_.bytes == 0 || large_.bytes <= small_.bytes) return 2;
+    return std::max(0.0, small_.seconds - small_.bytes * std::max(0.0, large_.seconds - small_.seconds) / (large_.bytes - small_.bytes));
+  }
+
   std::size_t link_ = unknown, start_ = reconnect;
   bool known_ = false;  // the link, and not only that it takes more than what was tried
+  Sample small_, large_;  // the last of each
 };
 
 }  // namespace millrace

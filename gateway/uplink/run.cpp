@@ -55,13 +55,9 @@ void count_loss(LossDetail& loss, const Row& row) {
 
 }  // namespace
 
-// Downwards rows descend, but the parts of a row ascend.
 Run::Pieces::iterator Run::find(Sequence first) {
-  auto at = std::partition_point(pieces.begin(), pieces.end(), [&](const Piece& piece) {
-    return up ? piece.row.first < first : piece.row_first > first;
-  });
-  while (at != pieces.end() && at->row.first != first) ++at;
-  MILLRACE_CHECK(at != pieces.end());  // what flies is always among the pieces
+  const auto at = std::partition_point(pieces.begin(), pieces.end(), [&](const Piece& piece) { return up ? piece.row.first < first : piece.row.first > first; });
+  MILLRACE_CHECK(at != pieces.end() && at->row.first == first);  // what flies is always among the pieces
   return at;
 }
 
@@ -71,7 +67,6 @@ Status Run::add(Row row, bool look_at_times) {
   if (low > high) return {};
   Status status;
   Piece piece;
-  piece.row_first = row.first;
   if (low != row.first || high != row.last()) {
     status = cut(row, static_cast<std::uint32_t>(low - row.first), static_cast<std::uint32_t>(high - low + 1));
   }
@@ -93,15 +88,23 @@ Status Run::add(Row row, bool look_at_times) {
 }
 
 bool Run::split(Pieces::iterator at, std::uint32_t low) {
-  Piece first = *at, second = *at;
+  Piece lower = *at, upper = *at;
   if (low == 0 || low >= at->row.count) return false;
-  if (!cut(first.row, 0, low).ok() || !cut(second.row, low, at->row.count - low).ok()) return false;
-  const std::size_t whole = at->bytes(), parts = first.bytes() + second.bytes();
+  if (!cut(lower.row, 0, low).ok() || !cut(upper.row, low, at->row.count - low).ok()) return false;
+  const std::size_t whole = at->bytes(), parts = lower.bytes() + upper.bytes();
   bytes_waiting += parts - whole;
   bytes_held += parts - whole;
-  *at = std::move(first);
-  pieces.insert(at + 1, std::move(second));
+  *at = std::move(up ? lower : upper);
+  pieces.insert(at + 1, std::move(up ? upper : lower));
   return true;
+}
+
+Run::Pieces::iterator Run::cut_to(Pieces::iterator at, std::size_t bytes) {
+  const auto index = at - pieces.begin();
+  const auto share = static_cast<std::uint32_t>(std::uint64_t{at->row.count} * bytes / at->bytes());
+  const std::uint32_t count = std::clamp<std::uint32_t>(share, 1, std::max<std::uint32_t>(at->row.count, 2) - 1);
+  (void)split(at, up ? count : at->row.count - count);
+  return pieces.begin() + index;
 }
 
 Sequence Run::split_off_largest(Pieces::iterator at) {
@@ -140,20 +143,8 @@ Run::Pieces::iterator Run::next_beside(Sequence other, std::size_t bytes) {
   return pieces.end();
 }
 
-std::vector<Range> Run::settled_with(const Batch& batch) const {
-  if (up) return {{edge + 1, batch.rows.back().last()}};
-  std::vector<Range> ranges;
-  for (const Piece& piece : pieces) {
-    if (piece.state == Piece::safe) ranges.push_back({piece.row.first, piece.row.last()});  // its row is not complete yet
-  }
-  Sequence lowest = edge;
-  for (const Row& row : batch.rows) {
-    const auto row_first = std::find_if(pieces.begin(), pieces.end(), [&](const Piece& p) { return p.row.first == row.first; })->row_first;
-    const bool whole = std::count_if(pieces.begin(), pieces.end(), [&](const Piece& p) { return p.row_first == row_first; }) == 1;
-    ranges.push_back(whole ? Range{row.first, lowest - 1} : Range{row.first, row.last()});
-    if (whole) lowest = row.first;
-  }
-  return ranges;
+Range Run::settled_with(const Batch& batch) const {
+  return up ? Range{edge + 1, batch.rows.back().last()} : Range{batch.rows.back().first, edge - 1};
 }
 
 WriteSet settle_finished(Run& run, Lane lane, const std::string& uplink, WallTime wall) {
@@ -168,27 +159,19 @@ WriteSet settle_finished(Run& run, Lane lane, const std::string& uplink, WallTim
     (run.up ? last->range.last : last->range.first) = run.up ? range.last : range.first;
     last->records += records;
   };
-  while (!run.pieces.empty()) {
-    std::size_t together = 1;
-    if (!run.up) {
-      while (together < run.pieces.size() && run.pieces[together].row_first == run.pieces.front().row_first) ++together;
+  while (!run.pieces.empty() && run.pieces.front().finished()) {
+    const Piece& piece = run.pieces.front();
+    const How how = piece.state == Piece::safe ? How::delivered : piece.state == Piece::dead ? How::dead : How::expired;
+    if (how == How::dead) {
+      set.records.emplace_back(Lane::dead, dead_letter(lane, uplink, piece, wall));
+      // A report that is refused is not reported again: that one would be refused too, and so on for ever.
+      if (lane != Lane::alarm) count_loss(refused, piece.row);
     }
-    const auto end = run.pieces.begin() + static_cast<std::ptrdiff_t>(together);
-    if (!std::all_of(run.pieces.begin(), end, [](const Piece& piece) { return piece.finished(); })) break;
-    for (std::size_t i = 0; i < together; ++i) {
-      const Piece& piece = run.pieces[run.up ? i : together - 1 - i];
-      const How how = piece.state == Piece::safe ? How::delivered : piece.state == Piece::dead ? How::dead : How::expired;
-      if (how == How::dead) {
-        set.records.emplace_back(Lane::dead, dead_letter(lane, uplink, piece, wall));
-        // A report that is refused is not reported again: that one would be refused too, and so on for ever.
-        if (lane != Lane::alarm) count_loss(refused, piece.row);
-      }
-      if (how == How::expired) count_loss(expired, piece.row);
-      settle(run.up ? Range{run.edge + 1, piece.row.last()} : Range{piece.row.first, run.edge - 1}, piece.row.count, how);
-      run.edge = run.up ? piece.row.last() : piece.row.first;
-      run.bytes_held -= piece.bytes();
-    }
-    run.pieces.erase(run.pieces.begin(), end);
+    if (how == How::expired) count_loss(expired, piece.row);
+    settle(run.up ? Range{run.edge + 1, piece.row.last()} : Range{piece.row.first, run.edge - 1}, piece.row.count, how);
+    run.edge = run.up ? piece.row.last() : piece.row.first;
+    run.bytes_held -= piece.bytes();
+    run.pieces.pop_front();
   }
   for (LossDetail* loss : {&refused, &expired}) {
     if (loss->count > 0) set.records.emplace_back(Lane::alarm, loss_record(lane, std::move(*loss), wall));

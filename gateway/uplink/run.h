@@ -17,7 +17,6 @@ namespace millrace {
 struct Piece {
   enum State : std::uint8_t { waiting, flying, safe, dead, expired } state = waiting;
   Row row;
-  Sequence row_first = 0;              // of the row it is a part of
   std::int64_t newest_us = INT64_MAX;  // of its trusted times, when records may expire
   std::string reason;                  // why it is dead
   bool finished() const { return state == safe || state == dead || state == expired; }
@@ -32,7 +31,7 @@ struct Run {
   Sequence next = 1;                // the first number not yet read
   Sequence end = UINT64_MAX;        // the last one of the run
   Sequence edge = 0;                // settled up to here (upwards: included; downwards: this is the lowest settled one)
-  Pieces pieces;                    // in the order of the run
+  Pieces pieces;                    // in the order of the run, the parts of a row too
   std::size_t bytes_waiting = 0, bytes_held = 0;  // not yet sent; in memory altogether
   std::size_t rows_max = SIZE_MAX;  // of one batch; smaller while a poison record is being isolated
   bool reading = false;
@@ -43,10 +42,12 @@ struct Run {
   // Takes in a row as the log gave it, or the part of it that is still to be sent: it may stand across the edge of the run,
   // because it was split before a restart or by the reconnect. Not ok: its bytes cannot be read, it is taken in whole.
   Status add(Row row, bool look_at_times);
-  // Cuts a waiting piece in two, the first with `low` of its records. False, and nothing changed: its bytes cannot be read.
+  // Cuts a waiting piece in two, the lower with `low` of its records. False, and nothing changed: its bytes cannot be read.
   bool split(Pieces::iterator at, std::uint32_t low);
+  // Cuts a waiting piece so that what stands in its place now has about so many bytes, one record at least; else nothing changes.
+  Pieces::iterator cut_to(Pieces::iterator at, std::size_t bytes);
   // The same, so that the largest of its records soon stands alone: beside it where it is most of the piece, else in the middle.
-  // Returns the number the second one begins with; 0: it cannot be cut.
+  // Returns the number the upper one begins with; 0: it cannot be cut.
   Sequence split_off_largest(Pieces::iterator at);
   // Makes a waiting piece begin with this number, where one holds it.
   void cut_at(Sequence first);
@@ -54,13 +55,12 @@ struct Run {
   Pieces::iterator find_waiting(Range range);
   // The next waiting piece beside the one that begins with `other`, split until it has less than `bytes`; or end().
   Pieces::iterator next_beside(Sequence other, std::size_t bytes);
-  // What is settled above or below the edge once `batch`, the first that is open, is acknowledged. The parts of a row that was
-  // split on the way down are settled by themselves: what lies between them and the edge is still to come.
-  std::vector<Range> settled_with(const Batch& batch) const;
+  // What is settled above or below the edge once `batch`, the first that is open, is acknowledged.
+  Range settled_with(const Batch& batch) const;
 };
 
 // Takes the finished pieces from the front of the run: what the log is to be told of them, in one WriteSet: the cursor, the
-// dead letters and the losses move together. Downwards the parts of a row leave together, so that the run stays one range.
+// dead letters and the losses move together.
 WriteSet settle_finished(Run& run, Lane lane, const std::string& uplink, WallTime wall);
 
 }  // namespace millrace

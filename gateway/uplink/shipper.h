@@ -86,7 +86,7 @@ class Shipper {
     Instant sent;
     std::size_t bytes = 0;
     Duration control{0};
-    bool neighbour = false;  // of a suspect
+    std::optional<Suspicion::Part> stands_for;  // it is a neighbour of this suspect
   };
 
   void go_on();
@@ -111,15 +111,18 @@ class Shipper {
   void bury(Run& run, Run::Pieces::iterator at, const std::string& reason);
   void sift(Lane lane, Run& run);
   void on_lost(const Flight& flight, const Outcome& outcome);
-  void on_neighbour(Lane lane, Run& run, bool passed);
+  std::optional<Suspicion::Part> suspect_in(Lane lane, Run& run) const;
+  void on_neighbour(Run& run, const Suspicion::Part& suspect, bool passed);
   void block(const std::string& reason, Duration retry_after);
   void settle(Lane lane, Run& run);
+  void on_reach(const Uplink::Reach& reach);
   void note_trouble(Verdict verdict, const std::string& reason);
   void pump_after(Duration delay);
   void on_committed();
   void age_commits();
   bool is_replay(const Row& row);
   void observe_pace(const Flight& flight, const Outcome& outcome, Instant now);
+  std::size_t room_for(std::size_t in_it, std::size_t bytes_max) const;
   std::size_t flights_max() const;
 
   Loop& loop_;
@@ -137,7 +140,7 @@ class Shipper {
   RateMeter bytes_arriving_, records_arriving_, records_leaving_;
   Pace pace_;
   Suspicion suspicion_;
-  std::vector<Suspicion::Part> lost_;  // with the connection, of all that was on its way
+  std::vector<Suspicion::Part> lost_, swallowed_;  // with the connection, of all that was on its way
   Instant answered_;                   // when the last answer came
   bool replan_ = false;                // order = newest: the runs begin anew once nothing flies
   std::unique_ptr<Timer> pump_timer_;
@@ -152,7 +155,9 @@ class Shipper {
   std::deque<std::pair<Lane, Range>> adopting_;
   bool marked_ = false, usurped_ = false;
   bool up_ = false, stopping_ = false;
-  std::string down_reason_ = "not connected yet", trouble_;
+  Uplink::Reach reach_{false, "not connected yet", false};
+  std::string needed_person_;  // why somebody must act; until it is up
+  std::string trouble_;
   std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
 
   ShipperMetrics counts_;

@@ -1,4 +1,4 @@
-// The shipper's dealings with what the far side does not take: refused in words, or by hanging up (uplink/suspicion.h).
+// The shipper's dealings with what the far side does not take: refused in words, by hanging up, by silence (uplink/suspicion.h).
 #include <algorithm>
 
 #include "base/logger.h"
@@ -14,7 +14,7 @@ void Shipper::sift(Lane lane, Run& run) {
     const auto at = std::find_if(run.pieces.begin(), run.pieces.end(), [](const Piece& piece) { return piece.state == Piece::waiting; });
     if (at == run.pieces.end()) break;
     const Suspicion::Part part = part_of(lane, at->row);
-    if (!suspicion_.known_too_large(part, loop_.now()) || suspicion_.needs_neighbour(lane)) break;
+    if (!suspicion_.known_too_large(part, loop_.now()) || suspect_in(lane, run)) break;
     if (!part.single() && run.split_off_largest(at) != 0) continue;
     if (suspicion_.on_too_large(part) != Suspicion::Finding::give_up) break;
     bury(run, at, text("not sent: ", part.bytes, " bytes, ", suspicion_.limit_words()));
@@ -23,37 +23,46 @@ void Shipper::sift(Lane lane, Run& run) {
   if (any) settle(lane, run);
 }
 
+// Of those that need a neighbour the one that waits in this run.
+std::optional<Suspicion::Part> Shipper::suspect_in(Lane lane, Run& run) const {
+  for (const Suspicion::Part& part : suspicion_.waiting_for_neighbours(lane)) {
+    if (run.find_waiting(part.range) != run.pieces.end()) return part;
+  }
+  return {};
+}
+
 // The next piece to go: the first that waits; or, where a suspect needs one, a smaller neighbour of it. end(): there is none.
 Run::Pieces::iterator Shipper::pick(Lane lane, Run& run, Flight& flight) {
-  const auto suspect = suspicion_.needs_neighbour(lane);
-  const auto held = suspect ? run.find_waiting(suspect->range) : run.pieces.end();
-  if (held == run.pieces.end()) {
-    return std::find_if(run.pieces.begin(), run.pieces.end(), [](const Piece& piece) { return piece.state == Piece::waiting; });
-  }
-  flight.neighbour = true;
+  flight.stands_for = suspect_in(lane, run);
+  if (!flight.stands_for) return std::find_if(run.pieces.begin(), run.pieces.end(), [](const Piece& piece) { return piece.state == Piece::waiting; });
   // One that is not nearly as large, if there is one: a lane may be full of what is too large.
-  const std::size_t below = suspicion_.neighbour_below(lane);
+  const std::size_t below = suspicion_.neighbour_below(*flight.stands_for);
   for (const std::size_t bytes : {below == SIZE_MAX ? below : below / 2, below, below + 1}) {
-    const auto at = run.next_beside(suspect->range.first, bytes);
+    const auto at = run.next_beside(flight.stands_for->range.first, bytes);
     if (at != run.pieces.end()) return at;
   }
   return run.pieces.end();
 }
 
-// What went down with a connection is looked at together, once all of it has come back.
+// What went down with a connection is looked at together, once all of it has come back. Where something was swallowed, the rest
+// only went down with it.
 void Shipper::on_lost(const Flight& flight, const Outcome& outcome) {
   LaneState& lane = state_of(flight.lane);
   Run& run = *find_run(flight.lane, flight.run);
-  for (const std::uint32_t index : outcome.open) lost_.push_back(part_of(flight.lane, run.find(flight.firsts.at(index))->row));
+  for (const std::uint32_t index : outcome.open) {
+    (outcome.swallowed ? swallowed_ : lost_).push_back(part_of(flight.lane, run.find(flight.firsts.at(index))->row));
+  }
   if (!flights_.empty()) return;
-  const std::vector<Suspicion::Part> lost = std::exchange(lost_, {});
-  if (!outcome.hung_up_after) return suspicion_.on_lost(lost, flight.control.count() > 0);
-  if (flight.neighbour) return on_neighbour(flight.lane, run, false);
-  const Suspicion::Loss loss{*outcome.hung_up_after, flight.control.count() > 0, outcome.said_so};
+  const std::vector<Suspicion::Part> with_it = std::exchange(lost_, {}), unanswered = std::exchange(swallowed_, {});
+  const std::vector<Suspicion::Part>& lost = unanswered.empty() ? with_it : unanswered;
+  if (!outcome.hung_up_after && unanswered.empty()) return suspicion_.on_lost(lost, flight.control.count() > 0);
+  if (flight.stands_for) return on_neighbour(run, *flight.stands_for, false);
+  const Suspicion::Loss loss{outcome.hung_up_after.value_or(Duration{0}), flight.control.count() > 0, outcome.said_so, !unanswered.empty()};
   const bool was_alone = suspicion_.alone();
-  const Suspicion::Finding finding = suspicion_.on_hang_up(lost, loss, loop_.now());
+  const Suspicion::Finding finding = suspicion_.on_doubt(lost, loss, loop_.now());
   if (!was_alone && suspicion_.alone()) {
-    LOG_WARN("uplink ", options_.name, ": the far side hangs up on something that is sent to it; one row at a time from here on, until it is found");
+    LOG_WARN("uplink ", options_.name, ": the far side ", unanswered.empty() ? "hangs up on" : "never answers",
+             " something that is sent to it; one row at a time from here on, until it is found");
   }
   const auto at = lost.size() == 1 ? run.find_waiting(lost[0].range) : run.pieces.end();
   if (at == run.pieces.end()) return;
@@ -66,18 +75,15 @@ void Shipper::on_lost(const Flight& flight, const Outcome& outcome) {
 }
 
 // Something smaller than a suspect passed, or shared its fate.
-void Shipper::on_neighbour(Lane lane, Run& run, bool passed) {
+void Shipper::on_neighbour(Run& run, const Suspicion::Part& suspect, bool passed) {
   if (!passed) {
-    if (suspicion_.on_neighbour_failed(lane) != Suspicion::Finding::blocked) return;
-    return block(text("the far side takes no record of lane ", lane_name(lane), ", however small: its size limit, or the right to publish"), {});
+    if (suspicion_.on_neighbour_failed(suspect) != Suspicion::Finding::blocked) return;
+    return block(text("the far side takes no record of lane ", lane_name(suspect.lane), ", however small: its size limit, or the right to publish"), {});
   }
-  const auto suspect = suspicion_.needs_neighbour(lane);
-  const auto at = suspect ? run.find_waiting(suspect->range) : run.pieces.end();
+  const auto at = run.find_waiting(suspect.range);
   if (at == run.pieces.end()) return;
-  const int losses = suspicion_.losses_of(*suspect);
-  (void)suspicion_.on_neighbour_passed(lane, loop_.now());
-  std::string reason = losses == 0 ? text("refused for its size: ", suspect->bytes, " bytes")
-                                   : text("refused by hanging up: ", suspect->bytes, " bytes ended ", losses, " good connections, and smaller ones pass");
+  std::string reason = suspicion_.charge(suspect);
+  if (suspicion_.on_neighbour_passed(suspect, loop_.now()) != Suspicion::Finding::give_up) return;
   if (const std::string limit = suspicion_.limit_words(); !limit.empty()) reason += "; " + limit;
   bury(run, at, reason);
 }
@@ -96,7 +102,7 @@ void Shipper::isolate(Lane lane, Run& run, const Flight& flight, const std::vect
   }
   // Where the far side keeps the cursor nothing can go before the first that is open.
   if (outcome.too_large && !uplink_.keeps_marker()) {
-    if (flight.neighbour) return on_neighbour(lane, run, false);
+    if (flight.stands_for) return on_neighbour(run, *flight.stands_for, false);
     if (suspicion_.on_too_large(part_of(lane, at->row)) != Suspicion::Finding::give_up) return;
   }
   bury(run, at, outcome.reason);

@@ -20,8 +20,9 @@ bool Shipper::read_marker() {
   if (marked_ && marker.instance != instance_) {
     usurped_ = true;
     up_ = false;
-    down_reason_ = "another gateway sends under the same name: give one of them another, then restart (somebody must act)";
-    LOG_ERROR("uplink ", options_.name, ": ", down_reason_);
+    needed_person_ = "another gateway sends under the same name: give one of them another, then restart";
+    reach_ = {false, needed_person_, true};
+    LOG_ERROR("uplink ", options_.name, ": ", needed_person_, " (somebody must act)");
     return false;
   }
   if (marker.epoch != log_.epoch()) {
@@ -80,10 +81,8 @@ Bytes Shipper::marker_after(Lane lane, const Run& run, const Batch& batch) const
   Marker marker{log_.epoch(), instance_, {}};
   for (const LaneState& state : lanes_) marker.lanes.emplace(state.lane, log_.settled(options_.name, state.lane));
   SettledSet& settled = marker.lanes.at(lane);
-  for (const Range& range : run.settled_with(batch)) {
-    for (const Range& part : settled.unsettled_in(range)) {
-      if (settled.can_settle(part)) settled.settle(part);
-    }
+  for (const Range& part : settled.unsettled_in(run.settled_with(batch))) {
+    if (settled.can_settle(part)) settled.settle(part);
   }
   return encode_marker(marker);
 }

@@ -8,7 +8,7 @@ namespace millrace {
 namespace {
 
 constexpr int losses_to_suspect = 3;
-constexpr int rounds_needed = 4;
+constexpr int rounds_needed = 4, rounds_of_silence_needed = 6;
 constexpr int failed_controls_max = 12;
 constexpr int neighbours_max = 3;      // that fail before it is not the record
 constexpr int given_up_in_a_row = 8;   // of a lane in which nothing passes in between
@@ -20,6 +20,8 @@ constexpr Duration control_least = std::chrono::seconds(1);
 constexpr Duration fresh_first = std::chrono::minutes(10), fresh_most = std::chrono::hours(24);
 
 bool same(const Suspicion::Part& a, const Suspicion::Part& b) { return a.lane == b.lane && a.range == b.range; }
+Range both(Range a, Range b) { return {std::max(a.first, b.first), std::min(a.last, b.last)}; }
+bool within(const Suspicion::Part& inner, const Suspicion::Part& outer) { return inner.lane == outer.lane && both(inner.range, outer.range) == inner.range; }
 
 }  // namespace
 
@@ -28,14 +30,21 @@ Suspicion::Trial* Suspicion::find(const Part& part) {
   return found == trials_.end() ? nullptr : &*found;
 }
 
-Suspicion::Finding Suspicion::on_hang_up(const std::vector<Part>& open, const Loss& loss, Instant now) {
+// As many as it takes: each failed control or neighbour asks for one more.
+int Suspicion::rounds_of(const Trial& trial) {
+  return (trial.swallowed ? rounds_of_silence_needed : rounds_needed) + std::min(trial.failed_controls, failed_controls_max);
+}
+
+Suspicion::Finding Suspicion::on_doubt(const std::vector<Part>& open, const Loss& loss, Instant now) {
   passed_since_loss_ = 0;
   if (open.empty()) return Finding::nothing;
   if (!alone()) {
+    // Rows are cut anew when they are read again: what matters is what they have in common.
     std::vector<std::pair<Part, int>> seen;
     int most = 0;
-    for (const Part& part : open) {
-      const auto before = std::find_if(seen_.begin(), seen_.end(), [&](const auto& s) { return same(s.first, part); });
+    for (Part part : open) {
+      const auto before = std::find_if(seen_.begin(), seen_.end(), [&](const auto& s) { return s.first.lane == part.lane && !both(s.first.range, part.range).empty(); });
+      if (before != seen_.end()) part.range = both(before->first.range, part.range);
       seen.emplace_back(part, before == seen_.end() ? 1 : before->second + 1);
       most = std::max(most, seen.back().second);
     }
@@ -47,7 +56,7 @@ Suspicion::Finding Suspicion::on_hang_up(const std::vector<Part>& open, const Lo
     if (!loss.said_so || open.size() > 1) return Finding::nothing;
   }
   // Several were on their way: they left before.
-  if (open.size() != 1 || loss.after > soon) return Finding::nothing;
+  if (open.size() != 1 || (loss.after > soon && !loss.swallowed)) return Finding::nothing;
   const Part& part = open.front();
   if (!part.single()) {
     if (part.bytes > passed_) {
@@ -58,11 +67,13 @@ Suspicion::Finding Suspicion::on_hang_up(const std::vector<Part>& open, const Lo
   }
   if (!find(part)) trials_.push_back({part});
   Trial& trial = *find(part);
-  trial.lived = std::max(trial.lived, loss.after);
-  if (loss.said_so) {
+  if (!loss.swallowed) trial.lived = std::max(trial.lived, loss.after);
+  if (loss.swallowed) {
+    trial.swallowed = trial.due = true;
+  } else if (loss.said_so) {
     if (credit_[part.lane] > 0) return give_up(part, now);
     trial.due = true;
-  } else if (loss.proved && ++trial.rounds >= rounds_needed + std::min(trial.failed_controls, failed_controls_max)) {
+  } else if (loss.proved && ++trial.rounds >= rounds_of(trial)) {
     trial.due = true;
   }
   return Finding::nothing;
@@ -88,7 +99,7 @@ void Suspicion::on_passed(const Part& part, Instant) {
   for (Trial& trial : trials_) {
     if (trial.part.lane == part.lane && part.bytes <= trial.part.bytes) trial.others_passed = true;
   }
-  std::erase_if(seen_, [&](const auto& s) { return same(s.first, part); });
+  std::erase_if(seen_, [&](const auto& s) { return within(s.first, part); });
   forget(part);
   if (++passed_since_loss_ >= calm_after && trials_.empty()) watched_.clear();
   if (watched_.empty()) alone_ = false;
@@ -96,9 +107,7 @@ void Suspicion::on_passed(const Part& part, Instant) {
 }
 
 void Suspicion::forget(const Part& part) {
-  std::erase_if(trials_, [&](const Trial& trial) {
-    return trial.part.lane == part.lane && trial.part.range.first >= part.range.first && trial.part.range.last <= part.range.last;
-  });
+  std::erase_if(trials_, [&](const Trial& trial) { return within(trial.part, part); });
   std::vector<std::pair<Lane, Range>> left;
   for (const auto& [lane, range] : watched_) {
     const Range below{range.first, std::min(range.last, part.range.first - 1)};
@@ -142,64 +151,67 @@ Suspicion::Finding Suspicion::give_up(const Part& part, Instant now) {
   return Finding::give_up;
 }
 
-std::optional<Suspicion::Part> Suspicion::on_neighbour_passed(Lane lane, Instant now) {
-  const auto trial = std::find_if(trials_.begin(), trials_.end(), [&](const Trial& t) { return t.part.lane == lane && t.due; });
-  if (trial == trials_.end()) return {};
-  const Part part = trial->part;
-  if (trial->too_large) forget(part);
-  else (void)give_up(part, now);
-  return part;
+Suspicion::Finding Suspicion::on_neighbour_passed(const Part& suspect, Instant now) {
+  Trial* trial = find(suspect);
+  if (!trial || !trial->due) return Finding::nothing;
+  if (trial->too_large) {
+    forget(suspect);
+    return Finding::give_up;
+  }
+  if (trial->swallowed && ++trial->rounds < rounds_of(*trial)) {
+    trial->due = false;
+    return Finding::nothing;
+  }
+  return give_up(suspect, now);
 }
 
-Suspicion::Finding Suspicion::on_neighbour_failed(Lane lane) {
-  const auto trial = std::find_if(trials_.begin(), trials_.end(), [&](const Trial& t) { return t.part.lane == lane && t.due; });
-  if (trial == trials_.end()) return Finding::nothing;
+Suspicion::Finding Suspicion::on_neighbour_failed(const Part& suspect) {
+  Trial* trial = find(suspect);
+  if (!trial || !trial->due) return Finding::nothing;
   const bool enough = ++trial->failed_neighbours >= neighbours_max;
   trial->others_passed = false;  // not any more
-  if (enough || !trial->too_large) (void)no_neighbour(lane);
+  if (enough || !trial->too_large) (void)no_neighbour(suspect);
+  if (trial->swallowed) {
+    trial->rounds = 0;
+    ++trial->failed_controls;
+  }
   if (!enough) return Finding::nothing;
   trial->failed_neighbours = 0;
   return Finding::blocked;
 }
 
 Duration Suspicion::control(const Part& part) const {
-  for (const Trial& trial : trials_) {
-    if (same(trial.part, part) && !trial.too_large) return std::max<Duration>(2 * trial.lived, control_least);
-  }
-  return Duration{0};
+  const Trial* trial = find(part);
+  return trial && !trial->too_large ? std::max<Duration>(2 * trial->lived, control_least) : Duration{0};
 }
 
-std::optional<Suspicion::Part> Suspicion::needs_neighbour(Lane lane) const {
+std::vector<Suspicion::Part> Suspicion::waiting_for_neighbours(Lane lane) const {
+  std::vector<Part> parts;
   for (const Trial& trial : trials_) {
-    if (trial.part.lane == lane && trial.due) return trial.part;
+    if (trial.part.lane == lane && trial.due) parts.push_back(trial.part);
   }
-  return {};
+  return parts;
 }
 
-std::size_t Suspicion::neighbour_below(Lane lane) const {
-  for (const Trial& trial : trials_) {
-    if (trial.part.lane != lane || !trial.due) continue;
-    const std::size_t limit = refused_ > 0 ? refused_ : SIZE_MAX;
-    return trial.too_large ? limit : std::min(limit, trial.part.bytes);
-  }
-  return SIZE_MAX;
+std::size_t Suspicion::neighbour_below(const Part& suspect) const {
+  const Trial* trial = find(suspect);
+  const std::size_t limit = refused_ > 0 ? refused_ : SIZE_MAX;
+  return trial && !trial->too_large ? std::min(limit, suspect.bytes) : limit;
 }
 
-bool Suspicion::no_neighbour(Lane lane) {
-  for (Trial& trial : trials_) {
-    if (trial.part.lane != lane || !trial.due) continue;
-    if (trial.others_passed) return true;
-    trial.due = false;
-    trial.rounds = std::min(trial.rounds, rounds_needed + std::min(trial.failed_controls, failed_controls_max) - 1);
-  }
+bool Suspicion::no_neighbour(const Part& suspect) {
+  Trial* trial = find(suspect);
+  if (!trial || trial->others_passed) return trial != nullptr;
+  trial->due = false;
+  trial->rounds = std::min(trial->rounds, rounds_of(*trial) - 1);
   return false;
 }
 
-int Suspicion::losses_of(const Part& part) const {
-  for (const Trial& trial : trials_) {
-    if (same(trial.part, part)) return trial.rounds;
-  }
-  return 0;
+std::string Suspicion::charge(const Part& part) const {
+  const Trial* trial = find(part);
+  if (!trial || trial->too_large || trial->rounds == 0) return text("refused for its size: ", part.bytes, " bytes");
+  if (trial->swallowed) return text("never acknowledged: ", part.bytes, " bytes had no answer though others had, again and again, and smaller ones pass");
+  return text("refused by hanging up: ", part.bytes, " bytes ended ", trial->rounds, " good connections, and smaller ones pass");
 }
 
 std::string Suspicion::limit_words() const {

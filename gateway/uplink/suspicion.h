@@ -1,5 +1,6 @@
 // Finds the record that a far side will never take though it does not say so: a broker that hangs up on a message above its
-// limit, a DISCONNECT without a PUBACK. The danger is to blame a record for a link that is merely bad, so it takes this much:
+// limit, a DISCONNECT without a PUBACK, one that swallows it and answers everything else. The danger is to blame a record for a
+// link that is merely bad, or a far side that is busy, so it takes this much:
 //
 // 1. The same row is on its way at three losses in a row, or the far side said that one of those on their way is at fault.
 //    From then on one row is on its way at a time, and what is lost alone is split, down to a record. Splitting harms nobody.
@@ -10,6 +11,9 @@
 //    must have passed since the trial began. Where nothing passes, it is not this record: the far side refuses the topic or
 //    everything, and somebody must act.
 //
+// Who is swallowed outlives any control: there something smaller must pass after each of six losses, and one that does not starts the
+// count anew and asks for more.
+//
 // What is given up so teaches a limit: the largest that passed, the smallest that was refused. Later rows are kept below it and
 // larger records given up without a try, until the limit is old: then one is tried, and if it passes the limit is forgotten.
 // The same rule of "something smaller passes" holds where the far side announces its limit. Pure, time is an argument.
@@ -17,7 +21,6 @@
 
 #include <cstdint>
 #include <map>
-#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -39,21 +42,22 @@ class Suspicion {
     Duration after{};     // it was sent
     bool proved = false;  // the control was good
     bool said_so = false; // the far side named the data as the reason
+    bool swallowed = false;  // it answered what came later, never this
   };
   enum class Finding : std::uint8_t { nothing, split, give_up, blocked };
 
-  // The far side ended the connection, these had no answer. What is to be done with the first of them.
-  Finding on_hang_up(const std::vector<Part>& open, const Loss& loss, Instant now);
+  // The far side ended the connection, or swallowed these: they have no answer. What is to be done with the first of them.
+  Finding on_doubt(const std::vector<Part>& open, const Loss& loss, Instant now);
   // Lost in another way: the link, a deadline, the control.
   void on_lost(const std::vector<Part>& open, bool was_controlled);
   void on_passed(const Part& part, Instant now);
   // A single record is refused in words, for its size: whether it may be given up now. If not, something smaller of its lane
   // must pass first.
   Finding on_too_large(const Part& part);
-  // What smaller neighbours did after someone's last round: passed, and the one they stood in for is given up ...
-  std::optional<Part> on_neighbour_passed(Lane lane, Instant now);
+  // What smaller neighbours did after a round of `suspect`: passed (`give_up`, or nothing: it is tried again) ...
+  Finding on_neighbour_passed(const Part& suspect, Instant now);
   // ... or shared its fate. `blocked` after some.
-  Finding on_neighbour_failed(Lane lane);
+  Finding on_neighbour_failed(const Part& suspect);
 
   // It left in another way: expired, split.
   void forget(const Part& part);
@@ -62,13 +66,13 @@ class Suspicion {
   bool alone() const { return alone_ || !trials_.empty(); }
   // How long the connection is to be seen good before this goes out; zero: not asked for.
   Duration control(const Part& part) const;
-  // Something smaller of this lane is to be sent before this one is tried again or given up.
-  std::optional<Part> needs_neighbour(Lane lane) const;
+  // Those of this lane before which something smaller is to be sent, until they are tried again or given up.
+  std::vector<Part> waiting_for_neighbours(Lane lane) const;
   // Which must have less than so many bytes: of who is refused in words, its own size is no matter.
-  std::size_t neighbour_below(Lane lane) const;
+  std::size_t neighbour_below(const Part& suspect) const;
   // There is none. True: others of the lane passed since the trial began, as on_neighbour_passed() wants it; else the suspect is
   // tried again.
-  bool no_neighbour(Lane lane);
+  bool no_neighbour(const Part& suspect);
   // Where rows are cut, also when they are read again.
   void cut_at(Lane lane, Sequence first);
   const std::vector<std::pair<Lane, Sequence>>& cuts() const { return cuts_; }
@@ -81,7 +85,8 @@ class Suspicion {
   std::size_t smallest_refused() const { return refused_; }  // 0: no limit is suspected
   std::size_t largest_passed() const { return passed_; }
   std::string limit_words() const;  // empty: none
-  int losses_of(const Part& part) const;
+  // What is held against it, for people.
+  std::string charge(const Part& part) const;
 
  private:
   struct Trial {
@@ -90,14 +95,17 @@ class Suspicion {
     Duration lived{};
     bool due = false;       // the rounds are over: a neighbour decides
     bool too_large = false; // refused in words
+    bool swallowed = false;
     bool others_passed = false;  // of its lane, no larger, since the trial began
   };
   Trial* find(const Part& part);
+  const Trial* find(const Part& part) const { return const_cast<Suspicion*>(this)->find(part); }
+  static int rounds_of(const Trial& trial);
   Finding give_up(const Part& part, Instant now);
 
   bool alone_ = false;
   int passed_since_loss_ = 0;
-  std::vector<std::pair<Part, int>> seen_;    // on their way at the last losses in a row, and at how many
+  std::vector<std::pair<Part, int>> seen_;    // what was on its way at the last losses in a row, and at how many
   std::vector<std::pair<Lane, Range>> watched_;  // on their way when the suspicion began: until they passed or were given up
   std::vector<Trial> trials_;
   std::vector<std::pair<Lane, Sequence>> cuts_;

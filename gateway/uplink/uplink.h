@@ -32,6 +32,7 @@ struct Outcome {
   // `retryable`: the far side ended a connection it had taken, so long after the last of these was sent.
   std::optional<Duration> hung_up_after;
   bool said_so = false;                     // and named the data as its reason
+  bool swallowed = false;                   // `late`, though the far side answered what was sent after it
   bool too_large = false;                   // `refused`: for its size
 };
 
@@ -51,9 +52,15 @@ class Uplink {
   struct Limits {
     std::size_t batches_in_flight = 4;
     std::size_t bytes_max = 256 << 10;
+    Duration patience = std::chrono::minutes(10);  // after which a batch without an answer is given up; where bytes that move do not count
   };
-  // Whether the far side can be reached, and why not. Said again when it is up anew.
-  using StateChanged = std::function<void(bool up, const std::string& reason)>;
+  // Whether the far side can be reached. Said again when it is up anew.
+  struct Reach {
+    bool up = false;
+    std::string reason;         // why it cannot
+    bool needs_person = false;  // trying again will not mend it: a certificate, a password
+  };
+  using StateChanged = std::function<void(const Reach&)>;
 
   virtual ~Uplink() = default;
   virtual Limits limits() const = 0;

@@ -7,18 +7,23 @@
 #include "record/record_proto.h"
 
 namespace millrace::sim {
+namespace {
+
+constexpr Duration send_timeout = std::chrono::seconds(30);
+
+}  // namespace
 
 Status FarSide::start(StateChanged changed) {
   changed_ = std::move(changed);
   started_ = true;
-  if (up_) loop_.post([this] { changed_(true, ""); });
+  if (up_) loop_.post([this] { changed_({true, {}, false}); });
   return {};
 }
 
 void FarSide::set_up(bool up) {
   up_ = up;
   ++generation_;
-  if (started_) changed_(up, up ? "" : "the cable is out");
+  if (started_) changed_({up, up ? "" : "the cable is out", false});
   if (up) live();
 }
 
@@ -53,7 +58,12 @@ void FarSide::send(Batch batch, std::function<void(Outcome)> done) {
       return done(outcome);
     }
     std::vector<Record> stored;
+    std::vector<std::uint32_t> swallowed;
     for (const Row& row : batch.rows) {
+      if (row.columns->size() > swallow_above || (rng && rng->chance(swallow))) {
+        swallowed.push_back(static_cast<std::uint32_t>(&row - batch.rows.data()));
+        continue;
+      }
       if (row.columns->size() > hang_up_above) {
         // What came before it is there, but hardly ever does its answer outrun the end of the connection.
         received_.insert(received_.end(), stored.begin(), stored.end());
@@ -89,7 +99,19 @@ void FarSide::send(Batch batch, std::function<void(Outcome)> done) {
       back_ = loop_.after(round_trip, [this] { set_up(true); });
       return done(outcome);
     }
-    outcome.open.clear();
+    outcome.open = swallowed;
+    if (!swallowed.empty()) {
+      outcome.verdict = Verdict::retryable;
+      outcome.reason = "connection lost before the acknowledgement";
+      outcome.late = outcome.swallowed = true;
+      const auto silence = std::make_shared<std::unique_ptr<Timer>>();
+      *silence = loop_.after(send_timeout, [this, silence, outcome, done, generation] {
+        if (up_ && generation == generation_) set_up(false);
+        back_ = loop_.after(3 * round_trip, [this] { set_up(true); });
+        done(outcome);
+      });
+      return;
+    }
     outcome.verdict = Verdict::acknowledged;
     done(outcome);
   });

@@ -68,8 +68,8 @@ struct Site {
     config.max_interval = 100ms;
     config.send_timeout = 3s;
     uplink = std::make_unique<KafkaUplink>(loop, rng, config, "gw", 1, "/nonexistent");
-    REQUIRE(uplink->start([this](bool now, const std::string&) {
-      up = now;
+    REQUIRE(uplink->start([this](const Uplink::Reach& reach) {
+      up = reach.up;
       if (up) loop.stop();
     }).ok());
     run();

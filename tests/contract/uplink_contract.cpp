@@ -61,7 +61,7 @@ TEST_CASE("uplink contract: away, it says retryable for every row, once, and nev
     auto uplink = make(loop, rng, received);
     CHECK(uplink->limits().batches_in_flight >= 1);
     CHECK(uplink->limits().bytes_max >= 4096);
-    CHECK(uplink->start([](bool, const std::string&) {}).ok());
+    CHECK(uplink->start([](const Uplink::Reach&) {}).ok());
     int outcomes = 0;
     bool inside = true;
     uplink->send(some_batch(), [&](Outcome outcome) {

@@ -106,10 +106,12 @@ metrics = {{ value = "value" }}
             wrong.write_text("wrong\n")
             gateway = self.gateway(self.config(devices.port, central.port, upversion=version, uplink=f'username = "gw"\npassword_file = "{wrong}"'))
             wait_for(lambda: "uplink central: not authorised (somebody must act)" in gateway.text().split("is ready")[-1], "the reason is named")
+            self.assertEqual(self.metric("millrace_uplink_blocked"), 1)
             self.reading(devices.port, 1)
             wait_for(lambda: self.metric("millrace_uplink_backlog_records") >= 1, "the reading waits")
             wrong.write_text("right\n")  # the file is read at each try: no restart
             wait_for(lambda: self.metric("millrace_uplink_backlog_records") == 0, "it arrives once the password is right")
+            self.assertEqual(self.metric("millrace_uplink_blocked"), 0)
             self.assertEqual(gateway.stop(), 0)
 
     def test_files_that_are_not_there_yet(self):

@@ -93,9 +93,9 @@ def links():
     return [(int(bits), float(trip)) for bits, trip in (word.split(":") for word in chosen)] or LINKS
 
 
-def readings_for(bits):
+def readings_for(bits, minutes=1):
     """What keeps the link busy for a minute or two."""
-    return int(min(max(bits * 12, 20_000), 400_000)) // 5 * 5
+    return int(min(max(bits * 12, 20_000), 400_000)) * minutes // 5 * 5
 
 
 class Mqtt(LinkSite):
@@ -142,7 +142,8 @@ class Kafka(LinkSite):
                 self.addCleanup(broker.stop, signal.SIGKILL)
                 broker.topic("millrace.raw")
                 link.to_port = 0
-                used, times = self.drain("kafka", link, broker.port, f'servers = ["127.0.0.1:{link.port}"]\nformat = "batch"', bits, readings_for(bits))
+                used, times = self.drain("kafka", link, broker.port, f'servers = ["127.0.0.1:{link.port}"]\nformat = "batch"', bits,
+                                         readings_for(bits, 3))  # its library asks for five round trips before the first batch
                 broker.stop()
                 self.assertGreater(used, 0.85)
                 self.assertLess(times, 1.3)
@@ -150,10 +151,11 @@ class Kafka(LinkSite):
 
 class HangUpBroker:
     """Takes QoS 1 publishes of MQTT 3.1.1 or 5 and ends the connection at one above `limit`, as soon as it sees its length; `say`: a
-    DISCONNECT with this reason code first. `got`: payload sizes it acknowledged."""
+    DISCONNECT with this reason code first; `swallow`: it never answers it, and everything else; `deaf`: not even that. `got`: payload sizes
+    it acknowledged."""
 
-    def __init__(self, limit, say=None, packet_max=None):
-        self.limit, self.say, self.packet_max, self.got, self.hung_up = limit, say, packet_max, [], 0
+    def __init__(self, limit, say=None, packet_max=None, swallow=False, deaf=False):
+        self.limit, self.say, self.packet_max, self.swallow, self.deaf, self.got, self.hung_up = limit, say, packet_max, swallow, deaf, [], 0
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.port = self.listener.getsockname()[1]
         threading.Thread(target=self.accept, daemon=True).start()
@@ -182,6 +184,12 @@ class HangUpBroker:
                     if byte < 0x80:
                         break
                 kind = first[0] >> 4
+                if kind == 3 and length > self.limit and (self.swallow or self.deaf):
+                    self.hung_up += 1
+                    while self.deaf and stream.read(1):
+                        pass
+                    stream.read(length)
+                    continue
                 if kind == 3 and length > self.limit:
                     self.hung_up += 1
                     if self.say is not None:
@@ -245,6 +253,36 @@ class HangingUp(LinkSite):
                 self.assertIn("kept in the dead lane", gateway.text())
                 gateway.stop()
                 shutil.rmtree(self.folder / "log")
+
+    def test_what_a_broker_swallows_goes_to_the_dead_lane_and_the_rest_arrives(self):
+        dice = random.Random(3)
+        large = "".join(dice.choice("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-") for _ in range(50_000))
+        for version, order in (("3.1.1", "oldest"), ("5", "newest")):
+            with self.subTest(version=version):
+                broker = self.broker_with(32 << 10, swallow=True)
+                gateway = self.start("mqtt", f'servers = ["mqtt://127.0.0.1:{broker.port}"]\nversion = "{version}"\nsend_timeout = "2s"\ninitial_interval = "50ms"\n'
+                                             f'max_interval = "200ms"\ndrain = {{ order = "{order}" }}')
+                self.say("before", 3)
+                subprocess.run(["mosquitto_pub", "-p", str(self.port), "-t", "plant/dev", "-q", "1", "-s"], input=self.reading(large), text=True, check=True)
+                self.say("after", 3)
+                wait_for(lambda: self.backlog() == 0, "everything else is delivered", 150)
+                self.assertEqual(self.metric("millrace_uplink_refused_records_total"), 1)
+                letters = json.loads("[" + ",".join(self.command("dlq", "ls", "--json").stdout.splitlines()) + "]")
+                self.assertEqual(len(letters), 1)
+                self.assertIn("never acknowledged: ", json.dumps(letters))
+                self.assertGreaterEqual(broker.hung_up, 9)
+                self.assertIn("the far side never answers something", gateway.text())
+                gateway.stop()
+                shutil.rmtree(self.folder / "log")
+
+    def test_a_broker_that_goes_silent_altogether_is_a_dead_one_and_nothing_is_given_up(self):
+        broker = self.broker_with(32 << 10, deaf=True)
+        self.start("mqtt", f'servers = ["mqtt://127.0.0.1:{broker.port}"]\nsend_timeout = "1s"\ninitial_interval = "50ms"\nmax_interval = "200ms"')
+        self.say("before", 3)
+        subprocess.run(["mosquitto_pub", "-p", str(self.port), "-t", "plant/dev", "-q", "1", "-s"], input=self.reading("x" + os.urandom(50_000).hex()), text=True, check=True)
+        self.say("after", 3)
+        wait_for(lambda: broker.hung_up > 15, "it is tried again and again", 120)
+        self.assertEqual(self.metric("millrace_uplink_refused_records_total"), 0)
 
     def test_a_broker_that_takes_next_to_nothing_blocks_and_nothing_is_given_up(self):
         broker = self.broker_with(1 << 20, packet_max=40)

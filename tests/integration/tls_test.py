@@ -148,6 +148,7 @@ class Tls(Site):
         wait_for(lambda: "uplink central: TLS: certificate: it expired on" in gateway.text(), "the reason is in the journal")
         self.assertIn("(somebody must act)", gateway.text())
         self.assertIn("somebody must act", next(u["state"] for u in self.status()["uplinks"] if u["name"] == "central"))
+        self.assertEqual(self.metric("millrace_uplink_blocked"), 1)
 
     def test_certificates_are_watched(self):
         """One of ours that ends soon is told and measured; garbage in its place is told without waiting for a device, and costs none."""

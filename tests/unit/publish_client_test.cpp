@@ -132,6 +132,39 @@ TEST_CASE_FIXTURE(Fixture, "publish client: keep-alive pings a silent link, take
   CHECK_FALSE(faults[0].needs_person);
 }
 
+TEST_CASE_FIXTURE(Fixture, "publish client: what a broker has seen is what lies before a ping or a publish that it answered") {
+  bool pings = false;
+  std::vector<std::uint16_t> ids;
+  broker.answer = [&](const Packet& packet) -> std::string {
+    if (packet.type == PacketType::connect) return connack();
+    std::string bytes;
+    if (packet.type == PacketType::pingreq && pings) put_ping(PacketType::pingresp, bytes);
+    if (packet.type == PacketType::publish) ids.push_back(packet_id_of(packet));
+    if (packet.type == PacketType::publish && ids.size() == 3) bytes = puback(ids.back());
+    return bytes;
+  };
+  connect();
+  REQUIRE(connected == 1);
+  std::vector<int> codes;
+  publish(10, codes, 3);
+  const std::uint64_t first = client->written();
+  client->ping({});
+  run(200ms);
+  CHECK(client->seen() < first);
+  publish(10, codes, 3);
+  const std::uint64_t second = client->written();
+  CHECK(second > first);
+  pings = true;
+  client->ping({});
+  run(200ms);
+  // It answered the first ping never, so the answer counts for that one.
+  CHECK(client->seen() == first);
+  publish(10, codes, 3);
+  run(200ms);
+  CHECK(codes == std::vector<int>{0});
+  CHECK(client->seen() > second);
+}
+
 TEST_CASE_FIXTURE(Fixture, "publish client: leaving says DISCONNECT") {
   broker.answer = [&](const Packet& packet) { return packet.type == PacketType::connect ? connack() : std::string(); };
   connect();
@@ -163,7 +196,10 @@ TEST_CASE("publish client: what a broker can answer to CONNECT, and who must act
       {refused5(server_busy), 5, "server busy", false},
       {std::string("\x20\x02\x00\x05", 4), 4, "not authorised", true},
       {std::string("\x20\x02\x00\x03", 4), 4, "server unavailable", false},
-      {std::string("\x20\x02\x00\x01", 4), 5, "protocol version refused", true},
+      {std::string("\x20\x02\x00\x01", 4), 5, "the broker speaks MQTT 3.1.1 only (it answers MQTT 5 with code 1 of 3.1.1): set version = \"3.1.1\"", true},
+      {std::string("\x20\x02\x00\x00", 4), 5, "the broker speaks MQTT 3.1.1 only (it answers MQTT 5 with code 0 of 3.1.1): set version = \"3.1.1\"", true},
+      {std::string("\x20\x02\x00\x87", 4), 5, "not authorised", true},
+      {std::string("\x20\x02\x00\x01", 4), 4, "the broker does not speak MQTT 3.1.1: set version = \"5\"", true},
       {std::string("\x20\x05\x00\x00\x02\x24\x00", 7), 5, "the broker takes QoS 0 only, which is no promise", true},
       {ping, 5, "the broker answered CONNECT with something else", false},
       {std::string("\x20\x01\x00", 3), 5, "the broker's CONNACK is malformed", false},

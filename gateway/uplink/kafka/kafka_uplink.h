@@ -59,7 +59,7 @@ class KafkaUplink final : public Uplink {
   void attempt();
   void on_attempt(Attempt& attempt);
   void reached();
-  void lost(const std::string& reason);
+  void lost(const std::string& reason, bool needs_person = false);
   void probe(Duration wait);
   void on_trouble(int error, const std::string& text);
   void on_delivered(std::uint64_t message, int error);
@@ -102,5 +102,16 @@ class KafkaUplink final : public Uplink {
   std::unique_ptr<Timer> probe_timer_;
   std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
 };
+
+// `work` on the worker, `done` on the loop unless we are gone or have another producer by then.
+template <typename Answer, typename Work, typename Done>
+void KafkaUplink::on_worker(Work work, Done done) {
+  auto answer = std::make_shared<Answer>();
+  loop_.run_blocking(
+      worker_, [answer, work = std::move(work)] { work(*answer); },
+      [this, answer, done = std::move(done), alive = alive_, generation = generation_] {
+        if (*alive && generation == generation_) done(*answer);
+      });
+}
 
 }  // namespace millrace

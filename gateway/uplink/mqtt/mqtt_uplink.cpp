@@ -45,13 +45,13 @@ void MqttUplink::connect(const std::string& server) {
     connected_ = loop_.now();
     taken_ = acknowledged_ = 0;
     controlled_ = false;
-    changed_(true, "");
+    changed_({true, {}, false});
   };
   events.gone = [this](const MqttFault& fault) { gone(fault); };
   client_ = std::make_unique<mqtt::PublishClient>(loop_, tls_, server, std::move(options), std::move(events));
 }
 
-void MqttUplink::gone(MqttFault fault, bool late) {
+void MqttUplink::gone(MqttFault fault) {
   if (reconnect_.is_up()) {
     const bool in_question = std::any_of(sendings_.begin(), sendings_.end(), [](const auto& s) { return s.second.batch.control.count() > 0; });
     take_overs_.on_gone(fault.hung_up && !in_question, loop_.now() - connected_, sendings_.empty() || acknowledged_ > 0);
@@ -60,10 +60,11 @@ void MqttUplink::gone(MqttFault fault, bool late) {
     }
   }
   reconnect_.gone(controlled_);
+  const std::uint64_t seen = client_ ? client_->seen() : 0;
   client_.reset();
   watch_.reset();
-  changed_(false, fault.needs_person ? fault.text + " (somebody must act)" : fault.text);
-  fail_sendings(fault, late);
+  changed_({false, fault.text, fault.needs_person});
+  fail_sendings(fault, seen);
 }
 
 std::string MqttUplink::topic_of(Lane lane) const {
@@ -136,7 +137,8 @@ void MqttUplink::hand_on(std::uint64_t id, Sending& sending) {
 }
 
 // A broker that takes our bytes and never answers: the deadline ends it, whatever keep-alive thinks. Bytes that move are no
-// silence, as long as they are before the end of what waits; nor is the answer to something before it.
+// silence, as long as they are before the end of what waits; nor is the answer to something before it. A ping in the middle of
+// the silence tells a broker that swallows this from one that is gone.
 void MqttUplink::watch() {
   watch_ = loop_.after(std::max<Duration>(config_.send_timeout / 8, std::chrono::milliseconds(100)), [this] {
     const Instant now = loop_.now();
@@ -145,19 +147,23 @@ void MqttUplink::watch() {
     for (auto& [id, sending] : sendings_) {
       if (taken_ > before && before < sending.end) sending.moved = std::max(sending.moved, now);
       if (sending.sent && sending.end == UINT64_MAX && client_->all_written()) sending.end = client_->written();
-      late = late || now - sending.moved >= config_.send_timeout;
+      const bool asking = sending.end != UINT64_MAX && now - sending.moved >= config_.send_timeout / 2;
+      if (asking && !std::exchange(sending.asked, true)) client_->ping({});
+      sending.late = now - sending.moved >= config_.send_timeout;
+      late = late || sending.late;
     }
-    if (late) return gone({false, 0, "no acknowledgement in time"}, true);
+    if (late) return gone({false, 0, "no acknowledgement in time"});
     if (sendings_.empty()) return watch_.reset();
     watch();
   });
 }
 
-// What has no answer gets none any more.
-void MqttUplink::fail_sendings(const MqttFault& fault, bool late) {
+// What has no answer gets none any more. `seen`: of the connection's bytes, by the broker.
+void MqttUplink::fail_sendings(const MqttFault& fault, std::uint64_t seen) {
   std::vector<std::pair<std::uint64_t, std::uint32_t>> open;
   for (auto& [id, sending] : sendings_) {
-    sending.outcome.late = late;
+    sending.outcome.late = sending.late;
+    sending.outcome.swallowed = sending.late && seen >= sending.end;
     if (fault.hung_up && sending.sent) sending.outcome.hung_up_after = loop_.now() - *sending.sent;
     sending.outcome.said_so = fault.hung_up && (fault.reason_code == mqtt::packet_too_large || fault.reason_code == mqtt::payload_invalid);
     if (sending.outcome.said_so) sending.outcome.reason = text("the broker hung up: ", fault.text);
@@ -208,7 +214,7 @@ void MqttUplink::stop(std::function<void()> done) {
   watch_.reset();
   client_.reset();
   loop_.post([this, alive = alive_, done = std::move(done)] {
-    if (*alive) fail_sendings({}, false);
+    if (*alive) fail_sendings({}, 0);
     done();
   });
 }

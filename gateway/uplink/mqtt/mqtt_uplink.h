@@ -38,20 +38,21 @@ class MqttUplink final : public Uplink {
     std::function<void(Outcome)> done;
     std::unique_ptr<Timer> control;
     std::optional<Instant> sent;   // when it was handed on: not before its control was good
+    bool asked = false, late = false;  // a ping went out behind it, in its silence; which lasted too long
     Instant moved;                 // when something of it, or of what is before it, last went forward
     std::uint64_t end = UINT64_MAX;  // the connection's bytes up to its end, once they are written
   };
 
   std::string topic_of(Lane lane) const;
   void connect(const std::string& server);
-  void gone(MqttFault fault, bool late = false);
+  void gone(MqttFault fault);
   void control(std::uint64_t sending);
   void hand_on(std::uint64_t sending, Sending& what);
   void watch();
   std::size_t smallest_packet() const;
   void publish_row(std::uint64_t sending, std::uint32_t index, const Row& row, bool replay);
   void on_published(std::uint64_t sending, std::uint32_t index, int reason_code);
-  void fail_sendings(const MqttFault& fault, bool late);
+  void fail_sendings(const MqttFault& fault, std::uint64_t seen);
 
   Loop& loop_;
   MqttUplinkConfig config_;
