@@ -257,11 +257,11 @@ class HangingUp(LinkSite):
     def test_what_a_broker_swallows_goes_to_the_dead_lane_and_the_rest_arrives(self):
         dice = random.Random(3)
         large = "".join(dice.choice("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-") for _ in range(50_000))
-        for version, order in (("3.1.1", "oldest"), ("5", "newest")):
+        for version, order in (("3.1.1", "oldest"), ("5", "oldest")):
             with self.subTest(version=version):
                 broker = self.broker_with(32 << 10, swallow=True)
                 gateway = self.start("mqtt", f'servers = ["mqtt://127.0.0.1:{broker.port}"]\nversion = "{version}"\nsend_timeout = "2s"\ninitial_interval = "50ms"\n'
-                                             f'max_interval = "200ms"\ndrain = {{ order = "{order}" }}')
+                                             f'max_interval = "1s"\ndrain = {{ order = "{order}" }}')
                 self.say("before", 3)
                 subprocess.run(["mosquitto_pub", "-p", str(self.port), "-t", "plant/dev", "-q", "1", "-s"], input=self.reading(large), text=True, check=True)
                 self.say("after", 3)
@@ -277,9 +277,9 @@ class HangingUp(LinkSite):
 
     def test_a_broker_that_goes_silent_altogether_is_a_dead_one_and_nothing_is_given_up(self):
         broker = self.broker_with(32 << 10, deaf=True)
-        self.start("mqtt", f'servers = ["mqtt://127.0.0.1:{broker.port}"]\nsend_timeout = "1s"\ninitial_interval = "50ms"\nmax_interval = "200ms"')
+        self.start("mqtt", f'servers = ["mqtt://127.0.0.1:{broker.port}"]\nsend_timeout = "1s"\ninitial_interval = "50ms"\nmax_interval = "1s"')
         self.say("before", 3)
-        subprocess.run(["mosquitto_pub", "-p", str(self.port), "-t", "plant/dev", "-q", "1", "-s"], input=self.reading("x" + os.urandom(50_000).hex()), text=True, check=True)
+        subprocess.run(["mosquitto_pub", "-p", str(self.port), "-t", "plant/dev", "-q", "1", "-s"], input=self.reading("x" + os.urandom(25_000).hex()), text=True, check=True)
         self.say("after", 3)
         wait_for(lambda: broker.hung_up > 15, "it is tried again and again", 120)
         self.assertEqual(self.metric("millrace_uplink_refused_records_total"), 0)
