@@ -159,7 +159,7 @@ Suspicion::Finding Suspicion::on_neighbour_passed(const Part& suspect, Instant n
     return Finding::give_up;
   }
   if (trial->swallowed && ++trial->rounds < rounds_of(*trial)) {
-    trial->due = false;
+    trial->due = trial->others_passed = false;
     return Finding::nothing;
   }
   return give_up(suspect, now);

@@ -154,8 +154,8 @@ class HangUpBroker:
     DISCONNECT with this reason code first; `swallow`: it never answers it, and everything else; `deaf`: not even that. `got`: payload sizes
     it acknowledged."""
 
-    def __init__(self, limit, say=None, packet_max=None, swallow=False, deaf=False):
-        self.limit, self.say, self.packet_max, self.swallow, self.deaf, self.got, self.hung_up = limit, say, packet_max, swallow, deaf, [], 0
+    def __init__(self, limit, say=None, packet_max=None, receive_max=None, swallow=False, deaf=False):
+        self.limit, self.say, self.packet_max, self.receive_max, self.swallow, self.deaf, self.got, self.hung_up = limit, say, packet_max, receive_max, swallow, deaf, [], 0
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.port = self.listener.getsockname()[1]
         threading.Thread(target=self.accept, daemon=True).start()
@@ -199,6 +199,7 @@ class HangUpBroker:
                 if kind == 1:
                     version = body[6]
                     properties = b"" if self.packet_max is None else b"\x27" + struct.pack(">I", self.packet_max)
+                    properties += b"" if self.receive_max is None else b"\x21" + struct.pack(">H", self.receive_max)
                     connection.sendall(b"\x20\x02\x00\x00" if version == 4 else bytes([0x20, 3 + len(properties), 0, 0, len(properties)]) + properties)
                 elif kind == 3:
                     topic = struct.unpack(">H", body[:2])[0]
@@ -257,7 +258,7 @@ class HangingUp(LinkSite):
     def test_what_a_broker_swallows_goes_to_the_dead_lane_and_the_rest_arrives(self):
         dice = random.Random(3)
         large = "".join(dice.choice("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-") for _ in range(50_000))
-        for version, order in (("3.1.1", "oldest"), ("5", "oldest")):
+        for version, order in (("3.1.1", "oldest"), ("5", "newest")):
             with self.subTest(version=version):
                 broker = self.broker_with(32 << 10, swallow=True)
                 gateway = self.start("mqtt", f'servers = ["mqtt://127.0.0.1:{broker.port}"]\nversion = "{version}"\nsend_timeout = "2s"\ninitial_interval = "50ms"\n'
@@ -265,7 +266,12 @@ class HangingUp(LinkSite):
                 self.say("before", 3)
                 subprocess.run(["mosquitto_pub", "-p", str(self.port), "-t", "plant/dev", "-q", "1", "-s"], input=self.reading(large), text=True, check=True)
                 self.say("after", 3)
-                wait_for(lambda: self.backlog() == 0, "everything else is delivered", 150)
+
+                def more():  # who speaks, goes on speaking
+                    self.say("more")
+                    return self.metric("millrace_uplink_refused_records_total")
+                wait_for(more, "it is found", 150)
+                wait_for(lambda: self.backlog() == 0, "everything else is delivered", 60)
                 self.assertEqual(self.metric("millrace_uplink_refused_records_total"), 1)
                 letters = json.loads("[" + ",".join(self.command("dlq", "ls", "--json").stdout.splitlines()) + "]")
                 self.assertEqual(len(letters), 1)
@@ -274,6 +280,18 @@ class HangingUp(LinkSite):
                 self.assertIn("the far side never answers something", gateway.text())
                 gateway.stop()
                 shutil.rmtree(self.folder / "log")
+
+    def test_what_a_broker_swallows_is_found_where_one_message_may_be_on_its_way(self):
+        broker = self.broker_with(32 << 10, swallow=True, receive_max=1)
+        self.start("mqtt", f'servers = ["mqtt://127.0.0.1:{broker.port}"]\nsend_timeout = "2s"\ninitial_interval = "50ms"\nmax_interval = "1s"')
+        self.say("before", 3)
+        subprocess.run(["mosquitto_pub", "-p", str(self.port), "-t", "plant/dev", "-q", "1", "-s"], input=self.reading(os.urandom(25_000).hex()), text=True, check=True)
+
+        def more():
+            self.say("more", 3)
+            return self.metric("millrace_uplink_refused_records_total")
+        wait_for(more, "it is found", 150)
+        wait_for(lambda: self.backlog() == 0, "everything else is delivered", 60)
 
     def test_a_broker_that_goes_silent_altogether_is_a_dead_one_and_nothing_is_given_up(self):
         broker = self.broker_with(32 << 10, deaf=True)

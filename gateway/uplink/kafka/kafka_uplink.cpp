@@ -47,7 +47,7 @@ KafkaUplink::~KafkaUplink() {
 // Records become several times as large as they lie in the log: fewer of them at once.
 Uplink::Limits KafkaUplink::limits() const {
   return {config_.exactly_once ? 1 : config_.window, config_.format == "batch" ? batch_bytes_ : std::max<std::size_t>(batch_bytes_ / 8, 4096),
-          config_.send_timeout};
+          config_.exactly_once ? std::min(config_.send_timeout, config_.transaction_timeout) : config_.send_timeout};
 }
 
 // ---- connecting -----------------------------------------------------------------------------------------------------

@@ -147,8 +147,13 @@ void MqttUplink::watch() {
     for (auto& [id, sending] : sendings_) {
       if (taken_ > before && before < sending.end) sending.moved = std::max(sending.moved, now);
       if (sending.sent && sending.end == UINT64_MAX && client_->all_written()) sending.end = client_->written();
-      const bool asking = sending.end != UINT64_MAX && now - sending.moved >= config_.send_timeout / 2;
-      if (asking && !std::exchange(sending.asked, true)) client_->ping({});
+      const bool silent = now - sending.moved >= config_.send_timeout / 2;
+      if (!silent) {
+        sending.asked.reset();
+      } else if (!sending.asked) {
+        sending.asked = client_->written();
+        client_->ping({});
+      }
       sending.late = now - sending.moved >= config_.send_timeout;
       late = late || sending.late;
     }
@@ -163,7 +168,7 @@ void MqttUplink::fail_sendings(const MqttFault& fault, std::uint64_t seen) {
   std::vector<std::pair<std::uint64_t, std::uint32_t>> open;
   for (auto& [id, sending] : sendings_) {
     sending.outcome.late = sending.late;
-    sending.outcome.swallowed = sending.late && seen >= sending.end;
+    sending.outcome.swallowed = sending.late && sending.asked && seen >= *sending.asked;
     if (fault.hung_up && sending.sent) sending.outcome.hung_up_after = loop_.now() - *sending.sent;
     sending.outcome.said_so = fault.hung_up && (fault.reason_code == mqtt::packet_too_large || fault.reason_code == mqtt::payload_invalid);
     if (sending.outcome.said_so) sending.outcome.reason = text("the broker hung up: ", fault.text);

@@ -38,7 +38,8 @@ class MqttUplink final : public Uplink {
     std::function<void(Outcome)> done;
     std::unique_ptr<Timer> control;
     std::optional<Instant> sent;   // when it was handed on: not before its control was good
-    bool asked = false, late = false;  // a ping went out behind it, in its silence; which lasted too long
+    std::optional<std::uint64_t> asked;  // in its silence a ping went out, behind so many of the connection's bytes
+    bool late = false;                   // the silence lasted too long
     Instant moved;                 // when something of it, or of what is before it, last went forward
     std::uint64_t end = UINT64_MAX;  // the connection's bytes up to its end, once they are written
   };

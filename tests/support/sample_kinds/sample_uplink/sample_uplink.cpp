@@ -31,7 +31,7 @@ class SampleUplink final : public Uplink {
 
   Limits limits() const override { return {config_.window, config_.batch_size}; }
   Status start(StateChanged changed) override {
-    loop_.post([changed = std::move(changed)] { changed(true, ""); });
+    loop_.post([changed = std::move(changed)] { changed({true, {}, false}); });
     return {};
   }
   void send(Batch batch, std::function<void(Outcome)> done) override {
