@@ -230,19 +230,23 @@ class HangingUp(LinkSite):
     def reading(text):
         return json.dumps({"ts": 1_790_000_000_000, "value": text})
 
+    def say_something_large(self):
+        """Of 37 KB, however it is compressed."""
+        dice = random.Random(2)
+        large = "".join(dice.choice("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-") for _ in range(50_000))
+        subprocess.run(["mosquitto_pub", "-p", str(self.port), "-t", "plant/dev", "-q", "1", "-s"], input=self.reading(large), text=True, check=True)
+
     def say(self, text, count=1):
         for _ in range(count):
             self.publish(self.port, "plant/dev", self.reading(text))
 
     def test_the_record_a_broker_hangs_up_on_goes_to_the_dead_lane_and_the_rest_arrives(self):
-        dice = random.Random(2)
-        large = "".join(dice.choice("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-") for _ in range(50_000))
         for version, say in (("3.1.1", None), ("5", 0x95)):
             with self.subTest(version=version):
                 broker = self.broker_with(32 << 10, say)
                 gateway = self.start("mqtt", f'servers = ["mqtt://127.0.0.1:{broker.port}"]\nversion = "{version}"')
                 self.say("before", 3)
-                subprocess.run(["mosquitto_pub", "-p", str(self.port), "-t", "plant/dev", "-q", "1", "-s"], input=self.reading(large), text=True, check=True)
+                self.say_something_large()
                 self.say("after", 3)
                 wait_for(lambda: self.backlog() == 0, "everything else is delivered", 90)
                 self.assertEqual(self.metric("millrace_uplink_refused_records_total"), 1)
@@ -256,15 +260,13 @@ class HangingUp(LinkSite):
                 shutil.rmtree(self.folder / "log")
 
     def test_what_a_broker_swallows_goes_to_the_dead_lane_and_the_rest_arrives(self):
-        dice = random.Random(3)
-        large = "".join(dice.choice("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-") for _ in range(50_000))
         for version, order in (("3.1.1", "oldest"), ("5", "newest")):
             with self.subTest(version=version):
                 broker = self.broker_with(32 << 10, swallow=True)
                 gateway = self.start("mqtt", f'servers = ["mqtt://127.0.0.1:{broker.port}"]\nversion = "{version}"\nsend_timeout = "2s"\ninitial_interval = "50ms"\n'
                                              f'max_interval = "1s"\ndrain = {{ order = "{order}" }}')
                 self.say("before", 3)
-                subprocess.run(["mosquitto_pub", "-p", str(self.port), "-t", "plant/dev", "-q", "1", "-s"], input=self.reading(large), text=True, check=True)
+                self.say_something_large()
                 self.say("after", 3)
 
                 def more():  # who speaks, goes on speaking
@@ -285,7 +287,7 @@ class HangingUp(LinkSite):
         broker = self.broker_with(32 << 10, swallow=True, receive_max=1)
         self.start("mqtt", f'servers = ["mqtt://127.0.0.1:{broker.port}"]\nsend_timeout = "2s"\ninitial_interval = "50ms"\nmax_interval = "1s"')
         self.say("before", 3)
-        subprocess.run(["mosquitto_pub", "-p", str(self.port), "-t", "plant/dev", "-q", "1", "-s"], input=self.reading(os.urandom(25_000).hex()), text=True, check=True)
+        self.say_something_large()
 
         def more():
             self.say("more", 3)
@@ -297,7 +299,7 @@ class HangingUp(LinkSite):
         broker = self.broker_with(32 << 10, deaf=True)
         self.start("mqtt", f'servers = ["mqtt://127.0.0.1:{broker.port}"]\nsend_timeout = "1s"\ninitial_interval = "50ms"\nmax_interval = "1s"')
         self.say("before", 3)
-        subprocess.run(["mosquitto_pub", "-p", str(self.port), "-t", "plant/dev", "-q", "1", "-s"], input=self.reading("x" + os.urandom(25_000).hex()), text=True, check=True)
+        self.say_something_large()
         self.say("after", 3)
         wait_for(lambda: broker.hung_up > 15, "it is tried again and again", 120)
         self.assertEqual(self.metric("millrace_uplink_refused_records_total"), 0)
