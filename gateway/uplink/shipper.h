@@ -122,7 +122,7 @@ class Shipper {
   void age_commits();
   bool is_replay(const Row& row);
   void observe_pace(const Flight& flight, const Outcome& outcome, Instant now);
-  std::size_t room_for(std::size_t in_it, std::size_t bytes_max) const;
+  std::size_t cut_for(std::size_t row, std::size_t in_it, std::size_t bytes_max) const;
   std::size_t flights_max() const;
 
   Loop& loop_;

@@ -40,7 +40,7 @@ bool Shipper::send(LaneState& lane, Run& run) {
   double records = 0;
   for (; at != run.pieces.end() && at->state == Piece::waiting; ++at) {
     if (alone && !batch.rows.empty()) break;
-    if (const std::size_t room = room_for(flight.bytes, bytes_max); at->bytes() > room && room > 0) at = run.cut_to(at, room);
+    if (const std::size_t size = cut_for(at->bytes(), flight.bytes, bytes_max); size < at->bytes()) at = run.cut_to(at, size);
     const Piece& piece = *at;
     const std::size_t bytes = flight.bytes + piece.bytes();
     if (!batch.rows.empty() && (bytes > bytes_max || batch.rows.size() >= run.rows_max)) break;
@@ -69,12 +69,15 @@ bool Shipper::send(LaneState& lane, Run& run) {
   return true;
 }
 
-// What a row is cut to that is to be the next in a batch; 0: it is not cut. On a link that needs small batches they are filled,
-// whatever the rows' sizes, or it would rest for a part of each.
-std::size_t Shipper::room_for(std::size_t in_it, std::size_t bytes_max) const {
-  if (in_it == 0) return pace_.row_bytes();
+// What a row of so many bytes is cut to, behind what a batch has already. Where one batch at a time is on a link that needs small
+// ones they are filled, whatever the rows' sizes, or it would rest longer than it need; else the parts are equal: fewer wrap less.
+std::size_t Shipper::cut_for(std::size_t row, std::size_t in_it, std::size_t bytes_max) const {
+  const Uplink::Limits limits = uplink_.limits();
+  const std::size_t most = pace_.row_bytes();
+  if (limits.batches_in_flight > 1 || !pace_.slow(limits.bytes_max)) return in_it == 0 && row > most ? row / (row / most + 1) : row;
+  if (in_it == 0) return most;
   const std::size_t left = bytes_max - std::min(bytes_max, in_it);
-  return pace_.slow(uplink_.limits().bytes_max) && left >= bytes_max / 8 ? left - left / 8 : 0;  // small parts wrap more
+  return left >= bytes_max / 8 ? left - left / 8 : row;  // small parts wrap more
 }
 
 // One batch at a time after failures and until the link is known; two where the link is what bounds them.
