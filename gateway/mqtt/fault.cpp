@@ -22,7 +22,9 @@ std::string quoted(std::string_view words) {
 
 MqttFault refused_connect(int code, int version) {
   if (version < 5) {
-    static constexpr const char* reasons[] = {"the broker does not speak MQTT 3.1.1: set version = \"5\"", "client id refused", "server unavailable", "wrong user name or password", "not authorised"};
+    static constexpr const char* reasons[] = {"the broker does not speak MQTT 3.1.1: set version = \"5\"",
+                                              "client id refused", "server unavailable",
+                                              "wrong user name or password", "not authorised"};
     if (code < 1 || code > 5) return {false, 0, text("refused with the unknown code ", code)};
     return {code != 3, 0, reasons[code - 1]};
   }
