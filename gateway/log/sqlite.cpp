@@ -31,9 +31,11 @@ Status status_of(sqlite3* db, int rc, std::string_view doing, int error) {
   if (code == Code::full) return {code, text(doing, ": ", std::strerror(error == EDQUOT ? EDQUOT : ENOSPC))};
   return {code, text(doing, ": ", db ? sqlite3_errmsg(db) : sqlite3_errstr(rc), error != 0 ? text(": ", std::strerror(error)) : "", " (", rc, ")")};
 }
-Status status_of(sqlite3* db, int rc, std::string_view doing) { return status_of(db, rc, doing, db ? sqlite3_system_errno(db) : 0); }
+Status status_of(sqlite3* db, int rc, std::string_view doing) {
+  return status_of(db, rc, doing, db ? sqlite3_system_errno(db) : 0);
+}
 
-// SQLite, refused a new file, looks for an old one, and tells why there is none: the reason is asked for again.
+// SQLite, refused a new file, looks for an old one and tells why there is none: the reason is asked for again.
 int why_not_made(const std::string& path) {
   const int fd = ::open(path.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0640);
   if (fd < 0) return errno;

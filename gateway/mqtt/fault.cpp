@@ -44,7 +44,8 @@ MqttFault refused_connect(int code, int version) {
 
 // Byte 2 is a return code of 3.1.1 (section 3.2.2.3), mostly 1.
 MqttFault speaks_3_1_1_only(int code) {
-  return {true, 0, text("the broker speaks MQTT 3.1.1 only (it answers MQTT 5 with code ", code, " of 3.1.1): set version = \"3.1.1\"")};
+  return {true, 0, text("the broker speaks MQTT 3.1.1 only (it answers MQTT 5 with code ", code,
+                        " of 3.1.1): set version = \"3.1.1\"")};
 }
 
 MqttFault ended_by_broker(int code, std::string_view reason_string, std::string_view server_reference) {

@@ -107,9 +107,8 @@ void PublishClient::on_packet(const Packet& packet) {
 
 void PublishClient::on_connack(const Packet& packet) {
   // Without properties it is one of 3.1.1 (section 3.2.2 of both), unless it says what only MQTT 5 can.
-  if (const int code = packet.body.size() == 2 ? static_cast<int>(packet.body[1]) : unspecified_error; options_.version == 5 && code < unspecified_error) {
-    return fail(speaks_3_1_1_only(code));
-  }
+  const int bare = packet.body.size() == 2 ? static_cast<int>(packet.body[1]) : unspecified_error;
+  if (options_.version == 5 && bare < unspecified_error) return fail(speaks_3_1_1_only(bare));
   if (!parse_connack(packet, options_.version, broker_).ok()) return fail({false, 0, "the broker's CONNACK is malformed"});
   if (broker_.reason != success) return fail(refused_connect(broker_.reason, options_.version));
   if (broker_.maximum_qos < 1) return fail({true, 0, "the broker takes QoS 0 only, which is no promise"});

@@ -54,7 +54,7 @@ class PublishClient {
   std::uint64_t taken();
   // Everything that was published is written: nothing waits for the broker's Receive Maximum.
   bool all_written() const { return waiting_.empty(); }
-  // Of what was written, all before this the broker has seen: it answered a ping or a publish that began there.
+  // Of what was written, all before this was seen by the broker: it answered a ping or a publish that began there.
   std::uint64_t seen() const { return seen_; }
   std::size_t packet_max() const { return broker_.packet_max; }
 

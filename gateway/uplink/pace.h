@@ -20,11 +20,13 @@ class Pace {
   static constexpr Duration longest = std::chrono::seconds(30);  // that a batch is to take
 
   void on_connected() { start_ = reconnect; }
-  // `took`: since it was sent, or since the answer before it where that came later. `alone`: one batch is on its way at a time, so
-  // that the link rests for a round trip after each: they take twelve. `patience`: when no answer is taken for none.
+  // `took`: since it was sent, or since the answer before it where that came later. `alone`: one batch is on its way
+  // at a time, so that the link rests for a round trip after each: they take twelve. `patience`: after so long an
+  // answer comes too late.
   void on_acknowledged(std::size_t bytes, Duration took, bool alone, Duration patience) {
     start_ = std::min(start_ * 2, SIZE_MAX / 4);
-    const double wanted = std::min(alone ? std::clamp(12 * round_trip(), 8.0, to_seconds(longest)) : 8.0, to_seconds(patience) / 3);
+    const double wanted =
+        std::min(alone ? std::clamp(12 * round_trip(), 8.0, to_seconds(longest)) : 8.0, to_seconds(patience) / 3);
     const double fits = static_cast<double>(bytes) * wanted / std::max(to_seconds(took), 1e-3);
     if (to_seconds(took) > 1.25 * wanted) {
       link_ = std::max(least, std::min(link_, static_cast<std::size_t>(fits)));
@@ -55,10 +57,11 @@ class Pace {
   struct Sample {
     double bytes = 0, seconds = 0;
   };
-  // Seconds: what a batch of no bytes would take. As of a satellite while no small one, or no large one, was seen.
+  // Seconds: what a batch of no bytes would take. A satellite's while no small one, or no large one, was seen.
   double round_trip() const {
     if (small_.bytes == 0 || large_.bytes <= small_.bytes) return 2;
-    return std::max(0.0, small_.seconds - small_.bytes * std::max(0.0, large_.seconds - small_.seconds) / (large_.bytes - small_.bytes));
+    const double a_byte = std::max(0.0, large_.seconds - small_.seconds) / (large_.bytes - small_.bytes);
+    return std::max(0.0, small_.seconds - small_.bytes * a_byte);
   }
 
   std::size_t link_ = unknown, start_ = reconnect;

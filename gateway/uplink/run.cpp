@@ -56,7 +56,9 @@ void count_loss(LossDetail& loss, const Row& row) {
 }  // namespace
 
 Run::Pieces::iterator Run::find(Sequence first) {
-  const auto at = std::partition_point(pieces.begin(), pieces.end(), [&](const Piece& piece) { return up ? piece.row.first < first : piece.row.first > first; });
+  const auto at = std::partition_point(pieces.begin(), pieces.end(), [&](const Piece& piece) {
+    return up ? piece.row.first < first : piece.row.first > first;
+  });
   MILLRACE_CHECK(at != pieces.end() && at->row.first == first);  // what flies is always among the pieces
   return at;
 }
@@ -102,7 +104,8 @@ bool Run::split(Pieces::iterator at, std::uint32_t low) {
 Run::Pieces::iterator Run::cut_to(Pieces::iterator at, std::size_t bytes) {
   const auto index = at - pieces.begin();
   const auto share = static_cast<std::uint32_t>(std::uint64_t{at->row.count} * bytes / at->bytes());
-  const std::uint32_t count = std::clamp<std::uint32_t>(share, 1, std::max<std::uint32_t>(at->row.count, 2) - 1);
+  const auto most = std::max<std::uint32_t>(at->row.count, 2) - 1;
+  const auto count = std::clamp<std::uint32_t>(share, 1, most);
   (void)split(at, up ? count : at->row.count - count);
   return pieces.begin() + index;
 }
@@ -161,14 +164,16 @@ WriteSet settle_finished(Run& run, Lane lane, const std::string& uplink, WallTim
   };
   while (!run.pieces.empty() && run.pieces.front().finished()) {
     const Piece& piece = run.pieces.front();
-    const How how = piece.state == Piece::safe ? How::delivered : piece.state == Piece::dead ? How::dead : How::expired;
+    const How undelivered = piece.state == Piece::dead ? How::dead : How::expired;
+    const How how = piece.state == Piece::safe ? How::delivered : undelivered;
     if (how == How::dead) {
       set.records.emplace_back(Lane::dead, dead_letter(lane, uplink, piece, wall));
       // A report that is refused is not reported again: that one would be refused too, and so on for ever.
       if (lane != Lane::alarm) count_loss(refused, piece.row);
     }
     if (how == How::expired) count_loss(expired, piece.row);
-    settle(run.up ? Range{run.edge + 1, piece.row.last()} : Range{piece.row.first, run.edge - 1}, piece.row.count, how);
+    const Range range = run.up ? Range{run.edge + 1, piece.row.last()} : Range{piece.row.first, run.edge - 1};
+    settle(range, piece.row.count, how);
     run.edge = run.up ? piece.row.last() : piece.row.first;
     run.bytes_held -= piece.bytes();
     run.pieces.pop_front();

@@ -42,9 +42,11 @@ struct Run {
   // Takes in a row as the log gave it, or the part of it that is still to be sent: it may stand across the edge of the run,
   // because it was split before a restart or by the reconnect. Not ok: its bytes cannot be read, it is taken in whole.
   Status add(Row row, bool look_at_times);
-  // Cuts a waiting piece in two, the lower with `low` of its records. False, and nothing changed: its bytes cannot be read.
+  // Cuts a waiting piece in two, the lower with `low` of its records. False, and nothing changed: its bytes cannot
+  // be read.
   bool split(Pieces::iterator at, std::uint32_t low);
-  // Cuts a waiting piece so that what stands in its place now has about so many bytes, one record at least; else nothing changes.
+  // Cuts a waiting piece so that what stands in its place now has about so many bytes, one record at least; where it
+  // cannot be cut nothing changes.
   Pieces::iterator cut_to(Pieces::iterator at, std::size_t bytes);
   // The same, so that the largest of its records soon stands alone: beside it where it is most of the piece, else in the middle.
   // Returns the number the upper one begins with; 0: it cannot be cut.

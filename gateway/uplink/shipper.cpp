@@ -63,7 +63,8 @@ Status Shipper::start() {
     counts_.backlog.set(static_cast<double>(backlog()));
     counts_.eta.set(eta_seconds());
     counts_.size_limit.set(static_cast<double>(suspicion_.smallest_refused()));
-    counts_.blocked.set(!needed_person_.empty() || trouble_.starts_with(verdict_name(Verdict::blocked)) ? 1 : 0);
+    const bool blocked = trouble_.starts_with(verdict_name(Verdict::blocked));
+    counts_.blocked.set(blocked || !needed_person_.empty() ? 1 : 0);
     counts_.breaker.set(breaker_.allows(loop_.now()) ? 0 : 1);
   });
   return uplink_.start([this, alive = alive_](const Uplink::Reach& reach) {
@@ -75,8 +76,11 @@ Status Shipper::start() {
 void Shipper::on_reach(const Uplink::Reach& reach) {
   if (reach.up && !up_) LOG_INFO("uplink ", options_.name, ": connected");
   const bool told = !up_ && reach.reason == reach_.reason;
-  if (!reach.up && !told && reach.needs_person) LOG_ERROR("uplink ", options_.name, ": ", reach.reason, " (somebody must act); records wait in the log");
-  if (!reach.up && !told && !reach.needs_person) LOG_WARN("uplink ", options_.name, ": ", reach.reason, "; records wait in the log");
+  if (!reach.up && !told) {
+    const std::string words = text("uplink ", options_.name, ": ", reach.reason);
+    if (reach.needs_person) LOG_ERROR(words, " (somebody must act); records wait in the log");
+    else LOG_WARN(words, "; records wait in the log");
+  }
   if (usurped_) return;
   reach_ = reach;
   up_ = reach.up;

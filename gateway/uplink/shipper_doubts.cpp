@@ -1,4 +1,5 @@
-// The shipper's dealings with what the far side does not take: refused in words, by hanging up, by silence (uplink/suspicion.h).
+// The shipper's dealings with what the far side does not take: refused in words, by hanging up, by silence
+// (uplink/suspicion.h).
 #include <algorithm>
 
 #include "base/logger.h"
@@ -34,7 +35,10 @@ std::optional<Suspicion::Part> Shipper::suspect_in(Lane lane, Run& run) const {
 // The next piece to go: the first that waits; or, where a suspect needs one, a smaller neighbour of it. end(): there is none.
 Run::Pieces::iterator Shipper::pick(Lane lane, Run& run, Flight& flight) {
   flight.stands_for = suspect_in(lane, run);
-  if (!flight.stands_for) return std::find_if(run.pieces.begin(), run.pieces.end(), [](const Piece& piece) { return piece.state == Piece::waiting; });
+  if (!flight.stands_for) {
+    const auto waits = [](const Piece& piece) { return piece.state == Piece::waiting; };
+    return std::find_if(run.pieces.begin(), run.pieces.end(), waits);
+  }
   // One that is not nearly as large, if there is one: a lane may be full of what is too large.
   const std::size_t below = suspicion_.neighbour_below(*flight.stands_for);
   for (const std::size_t bytes : {below == SIZE_MAX ? below : below / 2, below, below + 1}) {
@@ -44,24 +48,29 @@ Run::Pieces::iterator Shipper::pick(Lane lane, Run& run, Flight& flight) {
   return run.pieces.end();
 }
 
-// What went down with a connection is looked at together, once all of it has come back. Where something was swallowed, the rest
-// only went down with it.
+// What went down with a connection is looked at together, once all of it has come back. Where something was
+// swallowed, the rest only went down with it.
 void Shipper::on_lost(const Flight& flight, const Outcome& outcome) {
   LaneState& lane = state_of(flight.lane);
   Run& run = *find_run(flight.lane, flight.run);
   for (const std::uint32_t index : outcome.open) {
-    (outcome.swallowed ? swallowed_ : lost_).push_back(part_of(flight.lane, run.find(flight.firsts.at(index))->row));
+    auto& list = outcome.swallowed ? swallowed_ : lost_;
+    list.push_back(part_of(flight.lane, run.find(flight.firsts.at(index))->row));
   }
   if (!flights_.empty()) return;
-  const std::vector<Suspicion::Part> with_it = std::exchange(lost_, {}), unanswered = std::exchange(swallowed_, {});
+  const std::vector<Suspicion::Part> with_it = std::exchange(lost_, {});
+  const std::vector<Suspicion::Part> unanswered = std::exchange(swallowed_, {});
   const std::vector<Suspicion::Part>& lost = unanswered.empty() ? with_it : unanswered;
-  if (!outcome.hung_up_after && unanswered.empty()) return suspicion_.on_lost(lost, flight.control.count() > 0);
+  const bool controlled = flight.control.count() > 0;
+  if (!outcome.hung_up_after && unanswered.empty()) return suspicion_.on_lost(lost, controlled);
   if (flight.stands_for) return on_neighbour(run, *flight.stands_for, false);
-  const Suspicion::Loss loss{outcome.hung_up_after.value_or(Duration{0}), flight.control.count() > 0, outcome.said_so, !unanswered.empty()};
+  const Duration after = outcome.hung_up_after.value_or(Duration{0});
+  const Suspicion::Loss loss{after, controlled, outcome.said_so, !unanswered.empty()};
   const bool was_alone = suspicion_.alone();
   const Suspicion::Finding finding = suspicion_.on_doubt(lost, loss, loop_.now());
   if (!was_alone && suspicion_.alone()) {
-    LOG_WARN("uplink ", options_.name, ": the far side ", unanswered.empty() ? "hangs up on" : "never answers",
+    const char* does = unanswered.empty() ? "hangs up on" : "never answers";
+    LOG_WARN("uplink ", options_.name, ": the far side ", does,
              " something that is sent to it; one row at a time from here on, until it is found");
   }
   const auto at = lost.size() == 1 ? run.find_waiting(lost[0].range) : run.pieces.end();
@@ -78,7 +87,9 @@ void Shipper::on_lost(const Flight& flight, const Outcome& outcome) {
 void Shipper::on_neighbour(Run& run, const Suspicion::Part& suspect, bool passed) {
   if (!passed) {
     if (suspicion_.on_neighbour_failed(suspect) != Suspicion::Finding::blocked) return;
-    return block(text("the far side takes no record of lane ", lane_name(suspect.lane), ", however small: its size limit, or the right to publish"), {});
+    return block(text("the far side takes no record of lane ", lane_name(suspect.lane),
+                      ", however small: its size limit, or the right to publish"),
+                 {});
   }
   const auto at = run.find_waiting(suspect.range);
   if (at == run.pieces.end()) return;

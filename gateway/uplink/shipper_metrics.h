@@ -22,7 +22,8 @@ struct ShipperMetrics {
         backlog(gauge(metrics, "backlog_records", "Records not yet acknowledged", uplink)),
         eta(gauge(metrics, "drain_eta_seconds", "Until the backlog is gone at the present rates; +Inf when it grows", uplink)),
         breaker(gauge(metrics, "breaker_open", "Whether the circuit breaker holds sending back", uplink)),
-        blocked(gauge(metrics, "blocked", "Whether somebody must act: a certificate, a password, a missing topic; status says why", uplink)),
+        blocked(gauge(metrics, "blocked",
+                      "Whether somebody must act: a certificate, a password, a missing topic; status says why", uplink)),
         size_limit(gauge(metrics, "size_limit_bytes", "The smallest record the far side refused, where a size limit is suspected; 0: none", uplink)),
         round_trip(metrics.histogram("millrace_uplink_round_trip_seconds", "From sending a batch to its acknowledgement",
                                      {{"uplink", uplink}})) {}

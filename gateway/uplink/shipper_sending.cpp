@@ -40,7 +40,8 @@ bool Shipper::send(LaneState& lane, Run& run) {
   double records = 0;
   for (; at != run.pieces.end() && at->state == Piece::waiting; ++at) {
     if (alone && !batch.rows.empty()) break;
-    if (const std::size_t size = cut_for(at->bytes(), flight.bytes, bytes_max); size < at->bytes()) at = run.cut_to(at, size);
+    const std::size_t size = cut_for(at->bytes(), flight.bytes, bytes_max);
+    if (size < at->bytes()) at = run.cut_to(at, size);
     const Piece& piece = *at;
     const std::size_t bytes = flight.bytes + piece.bytes();
     if (!batch.rows.empty() && (bytes > bytes_max || batch.rows.size() >= run.rows_max)) break;
@@ -69,12 +70,15 @@ bool Shipper::send(LaneState& lane, Run& run) {
   return true;
 }
 
-// What a row of so many bytes is cut to, behind what a batch has already. Where one batch at a time is on a link that needs small
-// ones they are filled, whatever the rows' sizes, or it would rest longer than it need; else the parts are equal: fewer wrap less.
+// What a row of so many bytes is cut to, behind what a batch has already. Where one batch at a time is on a link that
+// needs small ones they are filled, whatever the rows' sizes, or it would rest longer than it need; else the parts are
+// equal: fewer wrap less.
 std::size_t Shipper::cut_for(std::size_t row, std::size_t in_it, std::size_t bytes_max) const {
   const Uplink::Limits limits = uplink_.limits();
   const std::size_t most = pace_.row_bytes();
-  if (limits.batches_in_flight > 1 || !pace_.slow(limits.bytes_max)) return in_it == 0 && row > most ? row / (row / most + 1) : row;
+  if (limits.batches_in_flight > 1 || !pace_.slow(limits.bytes_max)) {
+    return in_it == 0 && row > most ? row / (row / most + 1) : row;
+  }
   if (in_it == 0) return most;
   const std::size_t left = bytes_max - std::min(bytes_max, in_it);
   return left >= bytes_max / 8 ? left - left / 8 : row;  // small parts wrap more
@@ -93,13 +97,16 @@ void Shipper::observe_pace(const Flight& flight, const Outcome& outcome, Instant
   if (flight.control.count() > 0 || outcome.swallowed) return;
   const Uplink::Limits limits = uplink_.limits();
   const Duration took = now - std::max(flight.sent, std::exchange(answered_, now));
-  if (outcome.verdict == Verdict::acknowledged) pace_.on_acknowledged(flight.bytes, took, limits.batches_in_flight == 1, limits.patience);
+  const bool alone = limits.batches_in_flight == 1;
+  if (outcome.verdict == Verdict::acknowledged) pace_.on_acknowledged(flight.bytes, took, alone, limits.patience);
   else if (outcome.late) pace_.on_late(flight.bytes);
 }
 
 void Shipper::send_again(Row row, std::function<void(Outcome)> done) {
   if (!up_ || stopping_ || flights_.size() >= uplink_.limits().batches_in_flight) {
-    return loop_.post([done = std::move(done), reason = up_ ? "busy" : reach_.reason] { done({Verdict::retryable, {0}, {}, reason}); });
+    return loop_.post([done = std::move(done), reason = up_ ? "busy" : reach_.reason] {
+      done({Verdict::retryable, {0}, {}, reason});
+    });
   }
   const std::uint64_t id = next_flight_++;
   flights_.emplace(id, Flight{row.lane, 0, {}, loop_.now(), row.columns->size()});
@@ -167,7 +174,8 @@ void Shipper::on_outcome(std::uint64_t id, const Outcome& outcome) {
       block(outcome.reason, outcome.retry_after);
       break;
   }
-  if (flight.stands_for && outcome.verdict == Verdict::acknowledged) on_neighbour(run, *flight.stands_for, true);
+  const bool passed = outcome.verdict == Verdict::acknowledged;
+  if (flight.stands_for && passed) on_neighbour(run, *flight.stands_for, true);
   settle(lane.lane, run);
   pump();
 }

@@ -21,7 +21,9 @@ constexpr Duration fresh_first = std::chrono::minutes(10), fresh_most = std::chr
 
 bool same(const Suspicion::Part& a, const Suspicion::Part& b) { return a.lane == b.lane && a.range == b.range; }
 Range both(Range a, Range b) { return {std::max(a.first, b.first), std::min(a.last, b.last)}; }
-bool within(const Suspicion::Part& inner, const Suspicion::Part& outer) { return inner.lane == outer.lane && both(inner.range, outer.range) == inner.range; }
+bool within(const Suspicion::Part& inner, const Suspicion::Part& outer) {
+  return inner.lane == outer.lane && both(inner.range, outer.range) == inner.range;
+}
 
 }  // namespace
 
@@ -32,7 +34,8 @@ Suspicion::Trial* Suspicion::find(const Part& part) {
 
 // As many as it takes: each failed control or neighbour asks for one more.
 int Suspicion::rounds_of(const Trial& trial) {
-  return (trial.swallowed ? rounds_of_silence_needed : rounds_needed) + std::min(trial.failed_controls, failed_controls_max);
+  const int least = trial.swallowed ? rounds_of_silence_needed : rounds_needed;
+  return least + std::min(trial.failed_controls, failed_controls_max);
 }
 
 Suspicion::Finding Suspicion::on_doubt(const std::vector<Part>& open, const Loss& loss, Instant now) {
@@ -43,7 +46,9 @@ Suspicion::Finding Suspicion::on_doubt(const std::vector<Part>& open, const Loss
     std::vector<std::pair<Part, int>> seen;
     int most = 0;
     for (Part part : open) {
-      const auto before = std::find_if(seen_.begin(), seen_.end(), [&](const auto& s) { return s.first.lane == part.lane && !both(s.first.range, part.range).empty(); });
+      const auto before = std::find_if(seen_.begin(), seen_.end(), [&](const auto& s) {
+        return s.first.lane == part.lane && !both(s.first.range, part.range).empty();
+      });
       if (before != seen_.end()) part.range = both(before->first.range, part.range);
       seen.emplace_back(part, before == seen_.end() ? 1 : before->second + 1);
       most = std::max(most, seen.back().second);
@@ -209,9 +214,12 @@ bool Suspicion::no_neighbour(const Part& suspect) {
 
 std::string Suspicion::charge(const Part& part) const {
   const Trial* trial = find(part);
-  if (!trial || trial->too_large || trial->rounds == 0) return text("refused for its size: ", part.bytes, " bytes");
-  if (trial->swallowed) return text("never acknowledged: ", part.bytes, " bytes had no answer though others had, again and again, and smaller ones pass");
-  return text("refused by hanging up: ", part.bytes, " bytes ended ", trial->rounds, " good connections, and smaller ones pass");
+  const std::string size = text(part.bytes, " bytes");
+  if (trial && trial->swallowed) {
+    return text("never acknowledged: ", size, " had no answer though others had, again and again, and smaller ones pass");
+  }
+  if (!trial || trial->too_large || trial->rounds == 0) return "refused for its size: " + size;
+  return text("refused by hanging up: ", size, " ended ", trial->rounds, " good connections, and smaller ones pass");
 }
 
 std::string Suspicion::limit_words() const {

@@ -1,6 +1,6 @@
 // Finds the record that a far side will never take though it does not say so: a broker that hangs up on a message above its
-// limit, a DISCONNECT without a PUBACK, one that swallows it and answers everything else. The danger is to blame a record for a
-// link that is merely bad, or a far side that is busy, so it takes this much:
+// limit, a DISCONNECT without a PUBACK, one that swallows it and answers everything else. The danger is to blame a
+// record for a link that is merely bad, or a far side that is busy, so it takes this much:
 //
 // 1. The same row is on its way at three losses in a row, or the far side said that one of those on their way is at fault.
 //    From then on one row is on its way at a time, and what is lost alone is split, down to a record. Splitting harms nobody.
@@ -11,8 +11,8 @@
 //    must have passed since the trial began. Where nothing passes, it is not this record: the far side refuses the topic or
 //    everything, and somebody must act.
 //
-// Who is swallowed outlives any control: there something smaller must pass after each of six losses, and one that does not starts the
-// count anew and asks for more.
+// Who is swallowed outlives any control: there something smaller must pass after each of six losses, and one that does
+// not starts the count anew and asks for more.
 //
 // What is given up so teaches a limit: the largest that passed, the smallest that was refused. Later rows are kept below it and
 // larger records given up without a try, until the limit is old: then one is tried, and if it passes the limit is forgotten.
@@ -46,7 +46,7 @@ class Suspicion {
   };
   enum class Finding : std::uint8_t { nothing, split, give_up, blocked };
 
-  // The far side ended the connection, or swallowed these: they have no answer. What is to be done with the first of them.
+  // The far side ended the connection, or swallowed these: they have no answer. What is to be done with the first.
   Finding on_doubt(const std::vector<Part>& open, const Loss& loss, Instant now);
   // Lost in another way: the link, a deadline, the control.
   void on_lost(const std::vector<Part>& open, bool was_controlled);
@@ -54,7 +54,7 @@ class Suspicion {
   // A single record is refused in words, for its size: whether it may be given up now. If not, something smaller of its lane
   // must pass first.
   Finding on_too_large(const Part& part);
-  // What smaller neighbours did after a round of `suspect`: passed (`give_up`, or nothing: it is tried again) ...
+  // What a smaller neighbour did after a round of `suspect`: passed (`give_up`, or nothing: it is tried again) ...
   Finding on_neighbour_passed(const Part& suspect, Instant now);
   // ... or shared its fate. `blocked` after some.
   Finding on_neighbour_failed(const Part& suspect);
@@ -105,7 +105,7 @@ class Suspicion {
 
   bool alone_ = false;
   int passed_since_loss_ = 0;
-  std::vector<std::pair<Part, int>> seen_;    // what was on its way at the last losses in a row, and at how many
+  std::vector<std::pair<Part, int>> seen_;  // what was on its way at the last losses in a row, and at how many
   std::vector<std::pair<Lane, Range>> watched_;  // on their way when the suspicion began: until they passed or were given up
   std::vector<Trial> trials_;
   std::vector<std::pair<Lane, Sequence>> cuts_;

@@ -52,7 +52,8 @@ class Uplink {
   struct Limits {
     std::size_t batches_in_flight = 4;
     std::size_t bytes_max = 256 << 10;
-    Duration patience = std::chrono::minutes(10);  // after which a batch without an answer is given up; where bytes that move do not count
+    // After which a batch without an answer is given up, where bytes that move do not count.
+    Duration patience = std::chrono::minutes(10);
   };
   // Whether the far side can be reached. Said again when it is up anew.
   struct Reach {

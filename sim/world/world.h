@@ -38,7 +38,7 @@ class FarSide final : public Uplink {
   std::function<bool(const Record&)> poison;
   // As a broker with a limit that it does not announce: it ends the connection at a row of more bytes, after what came before.
   std::size_t hang_up_above = SIZE_MAX;
-  // As a broker that never answers a row of more bytes, and everything else: the connection is given up after a while.
+  // As a broker that never answers a row of more bytes, but all else: the connection is given up after a while.
   std::size_t swallow_above = SIZE_MAX;
   double swallow = 0;      // the same for any row, at random
   Duration mean_life{0};   // of a connection, at random; zero: it lasts

@@ -1,4 +1,5 @@
-// The Kafka uplink's sending: batches become messages, reports become outcomes; with exactly_once a batch is a transaction.
+// The Kafka uplink's sending: batches become messages, reports become outcomes; with exactly_once a batch is a
+// transaction.
 #include <librdkafka/rdkafka.h>
 
 #include <algorithm>
@@ -19,8 +20,8 @@ constexpr std::uint64_t marker_row = (std::uint64_t{1} << row_bits) - 1;
 
 }  // namespace
 
-// After a full batch: doubled while it takes no longer than what the shipper aims at, who sees to the link's part. A transaction is
-// doubled while it waits for more than a tenth of its time for its end.
+// After a full batch: doubled while it takes no longer than what the shipper aims at, who sees to the link's part.
+// A transaction is doubled while it waits for more than a tenth of its time for its end.
 void KafkaUplink::adapt(const Sending& sending) {
   if (sending.bytes * 2 < limits().bytes_max) return;
   const Duration all = loop_.now() - sending.begun;

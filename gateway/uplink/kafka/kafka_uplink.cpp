@@ -46,8 +46,9 @@ KafkaUplink::~KafkaUplink() {
 
 // Records become several times as large as they lie in the log: fewer of them at once.
 Uplink::Limits KafkaUplink::limits() const {
-  return {config_.exactly_once ? 1 : config_.window, config_.format == "batch" ? batch_bytes_ : std::max<std::size_t>(batch_bytes_ / 8, 4096),
-          config_.exactly_once ? std::min(config_.send_timeout, config_.transaction_timeout) : config_.send_timeout};
+  const std::size_t bytes = config_.format == "batch" ? batch_bytes_ : std::max<std::size_t>(batch_bytes_ / 8, 4096);
+  if (config_.exactly_once) return {1, bytes, std::min(config_.send_timeout, config_.transaction_timeout)};
+  return {config_.window, bytes, config_.send_timeout};
 }
 
 // ---- connecting -----------------------------------------------------------------------------------------------------

@@ -136,9 +136,9 @@ void MqttUplink::hand_on(std::uint64_t id, Sending& sending) {
   sending.batch.rows.clear();
 }
 
-// A broker that takes our bytes and never answers: the deadline ends it, whatever keep-alive thinks. Bytes that move are no
-// silence, as long as they are before the end of what waits; nor is the answer to something before it. A ping in the middle of
-// the silence tells a broker that swallows this from one that is gone.
+// A broker that takes our bytes and never answers: the deadline ends it, whatever keep-alive thinks. Bytes that
+// move are no silence, as long as they are before the end of what waits; nor is the answer to something before it.
+// A ping in the middle of the silence tells a broker that swallows this from one that is gone.
 void MqttUplink::watch() {
   watch_ = loop_.after(std::max<Duration>(config_.send_timeout / 8, std::chrono::milliseconds(100)), [this] {
     const Instant now = loop_.now();

@@ -38,7 +38,7 @@ class MqttUplink final : public Uplink {
     std::function<void(Outcome)> done;
     std::unique_ptr<Timer> control;
     std::optional<Instant> sent;   // when it was handed on: not before its control was good
-    std::optional<std::uint64_t> asked;  // in its silence a ping went out, behind so many of the connection's bytes
+    std::optional<std::uint64_t> asked;  // in its silence, by a ping behind so many of the connection's bytes
     bool late = false;                   // the silence lasted too long
     Instant moved;                 // when something of it, or of what is before it, last went forward
     std::uint64_t end = UINT64_MAX;  // the connection's bytes up to its end, once they are written
