@@ -7,16 +7,12 @@
 namespace millrace {
 namespace {
 
-constexpr std::string_view passed_state = "passed", gone_prefix = "gone.";
+constexpr std::string_view gone_prefix = "gone.";
 constexpr std::string_view prefix_of_wall_times = "absent.";  // of earlier versions: when it left by the wall clock
-constexpr Duration save_every = std::chrono::hours(1);        // while somebody is absent: a power cut costs no more than that
 
 std::string gone_state(std::string_view name) { return std::string(gone_prefix) + std::string(name); }
 
 }  // namespace
-
-AbsenceAges::AbsenceAges(Loop& loop, Log& log, const ClockWatch& clock, std::uint64_t boot_id, Duration forget_after)
-    : loop_(loop), log_(log), clock_(clock), forget_after_(forget_after), passed_(log.state(passed_state), boot_id, loop.now()) {}
 
 // Passed time at which it left: behind the log's own where commits were lost, which makes it no older.
 std::optional<std::int64_t> AbsenceAges::left_at_us(const std::string& name) const {
@@ -26,19 +22,17 @@ std::optional<std::int64_t> AbsenceAges::left_at_us(const std::string& name) con
 }
 
 std::int64_t AbsenceAges::age_us(const std::string& name) const {
-  const std::int64_t now = passed_.us(loop_.now());
+  const std::int64_t now = age_.us();
   return std::max<std::int64_t>(0, now - left_at_us(name).value_or(now));
 }
 
 std::vector<std::string> AbsenceAges::look(const std::set<std::string>& absent) {
-  const Instant now = loop_.now();
-  if (clock_.settled(now)) passed_.settled(loop_.wall(), now);
   std::vector<std::string> over;
   WriteSet set;
   for (const std::string& name : absent) {
     if (!left_at_us(name)) {
       Bytes bytes;
-      wire::Writer(bytes).put_varint(static_cast<std::uint64_t>(passed_.us(now)));
+      wire::Writer(bytes).put_varint(static_cast<std::uint64_t>(age_.us()));
       set.states.push_back({gone_state(name), std::move(bytes)});
     } else if (age_us(name) > to_us(forget_after_)) {
       over.push_back(name);
@@ -48,9 +42,7 @@ std::vector<std::string> AbsenceAges::look(const std::set<std::string>& absent) 
     if (!absent.contains(key.substr(gone_prefix.size()))) set.states.push_back({key, {}});
   }
   for (const std::string& key : log_.states(prefix_of_wall_times)) set.states.push_back({key, {}});
-  anybody_ = !absent.empty();
   if (!set.states.empty()) log_.commit(std::move(set), {});
-  if (anybody_ && (!saved_at_ || now - *saved_at_ >= save_every)) save();
   return over;
 }
 
@@ -60,13 +52,6 @@ void AbsenceAges::forgotten(const std::string& name) {
 
 WallTime AbsenceAges::until(const std::string& name) const {
   return {loop_.wall().us + std::max<std::int64_t>(0, to_us(forget_after_) - age_us(name))};
-}
-
-void AbsenceAges::save() {
-  if (!anybody_) return;
-  const Instant now = loop_.now();
-  saved_at_ = now;
-  log_.commit({.states = {{std::string(passed_state), passed_.save(loop_.wall(), clock_.settled(now), now)}}}, {});
 }
 
 }  // namespace millrace

@@ -1,21 +1,21 @@
-// How long ago uplinks left the configuration, in time that passed (ingest/passed_time.h), and who has been gone for long enough.
+// How long ago uplinks left the configuration, in time that passed (log_age.h), and who has been gone for long enough.
 // A clock that jumps makes nobody old; time without power counts where the clock was right at both ends. On the loop.
 #pragma once
 
+#include <optional>
 #include <set>
 #include <string>
 #include <vector>
 
-#include "ingest/clock_watch.h"
-#include "ingest/passed_time.h"
 #include "log/log.h"
+#include "log_age.h"
 #include "loop/loop.h"
 
 namespace millrace {
 
 class AbsenceAges {
  public:
-  AbsenceAges(Loop& loop, Log& log, const ClockWatch& clock, std::uint64_t boot_id, Duration forget_after);
+  AbsenceAges(Loop& loop, Log& log, LogAge& age, Duration forget_after) : loop_(loop), log_(log), age_(age), forget_after_(forget_after) {}
 
   // Now and then: who is absent (a lane that its uplink takes no longer counts as one). Who has been for long enough is returned:
   // forget it, and then forgotten().
@@ -23,8 +23,6 @@ class AbsenceAges {
   void forgotten(const std::string& name);
   // When it is, as far as one can tell now.
   WallTime until(const std::string& name) const;
-  // Before the log is stopped: what the process has seen pass.
-  void save();
 
  private:
   std::optional<std::int64_t> left_at_us(const std::string& name) const;
@@ -32,11 +30,8 @@ class AbsenceAges {
 
   Loop& loop_;
   Log& log_;
-  const ClockWatch& clock_;
+  LogAge& age_;
   Duration forget_after_;
-  PassedTime passed_;
-  std::optional<Instant> saved_at_;
-  bool anybody_ = false;
 };
 
 }  // namespace millrace

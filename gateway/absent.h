@@ -28,12 +28,12 @@ class AbsentUplinks {
   };
 
   AbsentUplinks(Loop& loop, SqliteLog& log, const std::vector<std::unique_ptr<Leftover>>& leftovers,
-                Uplinks& uplinks, const ClockWatch& clock, std::uint64_t boot_id, Duration forget_after)
+                Uplinks& uplinks, LogAge& age, Duration forget_after)
       : log_(log),
         leftovers_(leftovers),
         uplinks_(uplinks),
         forget_after_(forget_after),
-        ages_(loop, log, clock, boot_id, forget_after) {}
+        ages_(loop, log, age, forget_after) {}
 
   std::vector<Absent> list() const;
   // In the journal, those that something is kept for; or `only` one of them.
@@ -41,8 +41,6 @@ class AbsentUplinks {
   // Whose time is over is forgotten. Whether anybody was.
   bool forget_due();
   void forget(const std::string& uplink);
-  // Before the log is stopped: what has passed for them.
-  void save() { ages_.save(); }
 
  private:
   SqliteLog& log_;

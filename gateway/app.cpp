@@ -196,6 +196,7 @@ int App::run() {
   options.boot_id = options.windows.boot_id = boot_id();
   options.windows.windows = config_.windows;
   options.windows.clock_vouched = [this] { return clock_.trust().trusted(); };
+  age_ = std::make_unique<LogAge>(loop_, *log_, clock_.watch(), boot_id());
   pipeline_ = std::make_unique<Pipeline>(loop_, *inbox_, *log_, metrics_, options);
   make_parts();
   pipeline_->on_pressure([this](bool pause) {
@@ -219,14 +220,18 @@ int App::run() {
   return exit_ok;
 }
 
+SouthParts App::south_parts() {
+  return {loop_, rng_, *inbox_, *pipeline_, clock_.trust(), metrics_, shares_, config_.log.path, [this] { return age_->us(); }};
+}
+
 // Everything is made before anything is committed, so that what is committed is every uplink's; started() starts it.
 void App::make_parts() {
   Inputs::Rules inputs;
   inputs.kind = "input";
   inputs.make = [this](const InputPlan& plan) {
-    return std::make_unique<InputPart>(plan, SouthParts{loop_, rng_, *inbox_, *pipeline_, clock_.trust(), metrics_, shares_, config_.log.path}, *pipeline_);
+    return std::make_unique<InputPart>(plan, south_parts(), *pipeline_);
   };
-  inputs.may_start = [this](const InputPlan& plan) { return ready_ && !uplinks_->holds_stopping(plan.claims); };
+  inputs.may_start = [this](const InputPlan& plan) { return ready_ && !uplinks_->held_by_leaving(plan.claims); };
   inputs.removed = [this](const std::string& name) { metrics_.retire("input", name); };
   inputs.stopped = [this] { go_on(); };
   inputs.missing = [](const InputPlan& plan) { return missing_of(plan.needs); };
@@ -248,9 +253,10 @@ void App::make_parts() {
                     [this] { look_at_leftovers(); });
   }
   certificates_ = std::make_unique<CertificateWatch>(metrics_);
-  absent_ = std::make_unique<AbsentUplinks>(loop_, *log_, leftovers_, *uplinks_, clock_.watch(), boot_id(), config_.log.forget_after);
+  absent_ = std::make_unique<AbsentUplinks>(loop_, *log_, leftovers_, *uplinks_, *age_, config_.log.forget_after);
+  keepers_ = make_keepers(south_parts(), config_.log.forget_after);
   report_ = std::make_unique<SelfReport>(SelfReport::Sources{config_, loop_, metrics_, clock_, *log_, leftovers_, *pipeline_, *inbox_, *inputs_,
-                                                             *uplinks_, *absent_, newer_beside_, descriptor_limit_});
+                                                             *uplinks_, *absent_, keepers_, newer_beside_, descriptor_limit_});
   want();
 }
 
@@ -264,7 +270,7 @@ std::unique_ptr<UplinkPart> App::make_uplink(const UplinkPlan& plan, Log& log) {
 
 // An uplink ships the logs that other versions left first, the oldest of them before the others (`from`: that one; our own: none).
 bool App::may_start(const UplinkPlan& plan, const Leftover* from) const {
-  if (!ready_ || inputs_->holds_stopping(plan.claims) || (from && uplinks_->holds_stopping(plan.claims))) return false;
+  if (!ready_ || inputs_->held_by_leaving(plan.claims) || (from && uplinks_->held_by_leaving(plan.claims))) return false;
   for (const auto& leftover : leftovers_) {
     if (leftover.get() == from) return true;
     if (!leftover->done_with(plan)) return false;
@@ -455,7 +461,15 @@ void App::look_after() {
   look_timer_ = loop_.after(look_after_every, [this] { look_after(); });
   clock_.judge();
   look_at_certificates();
+  age_->look();
   if (absent_->forget_due()) look_at_leftovers();
+  look_at_left();
+}
+
+void App::look_at_left() {
+  if (stopping_) return;
+  const Keeper::Present present{inputs_->names(), inputs_->claims()};
+  for (const auto& keeper : keepers_) keeper->look(present);
 }
 
 // Whatever is running, stopping or about to start: what holds from now on is this configuration (slots.h).
@@ -532,7 +546,7 @@ void App::stop_inputs() {
 void App::stop_uplinks() {
   const auto done = step([this] { return "uplink " + names_of_stopping_uplinks(); },
                          [this] {
-                           absent_->save();
+                           age_->save();
                            log_->stop([this] {
                              code_at_last = exit_ok;
                              LOG_INFO("stopped");

@@ -13,6 +13,7 @@
 #include "leftover.h"
 #include "log/sqlite_log.h"
 #include "loop/uv_loop.h"
+#include "log_age.h"
 #include "log_commands.h"
 #include "net/http_server.h"
 #include "observe/control.h"
@@ -46,6 +47,7 @@ class App {
  private:
   int open_storage();
   Status open_inbox();
+  SouthParts south_parts();
   void make_parts();
   std::size_t want();
   void go_on();
@@ -64,6 +66,7 @@ class App {
   std::function<void()> step(std::function<std::string()> who, std::function<void()> next);
   std::string names_of_stopping_uplinks() const;
   void look_after();
+  void look_at_left();
   void look_at_certificates();
   void retry_letter(Sequence number, const Record& letter, std::function<void(Status)> done);
   HttpResponse http(const std::string& path);
@@ -82,10 +85,12 @@ class App {
   std::unique_ptr<SqliteLog> log_;
   std::vector<std::unique_ptr<Leftover>> leftovers_;
   bool newer_beside_ = false;  // the log's folder belongs to a later version; ours is beside it
+  std::unique_ptr<LogAge> age_;
   std::unique_ptr<Pipeline> pipeline_;
   std::unique_ptr<Inputs> inputs_;
   std::unique_ptr<Uplinks> uplinks_;
   std::unique_ptr<AbsentUplinks> absent_;
+  std::vector<std::unique_ptr<Keeper>> keepers_;
   std::unique_ptr<SelfReport> report_;
   std::unique_ptr<CertificateWatch> certificates_;
   std::unique_ptr<LogCommands> log_commands_;

@@ -85,7 +85,7 @@ void Leftover::look() {
 }
 
 bool Leftover::done_with(const UplinkPlan& plan) const {
-  return retiring_ || (finished_.contains(plan.name) && !uplinks_->contains(plan.name) && !uplinks_->holds_stopping(plan.claims));
+  return retiring_ || (finished_.contains(plan.name) && !uplinks_->contains(plan.name) && !uplinks_->held_by_leaving(plan.claims));
 }
 
 void Leftover::forget(const std::string& uplink) { log_->forget(uplink); }

@@ -1,10 +1,12 @@
 #include "registry.h"
 
 #include <algorithm>
+#include <map>
 
 #include "base/text.h"
 #include "base/topic_filter.h"
 #include "decode/router.h"
+#include "kinds.h"
 
 namespace millrace {
 namespace {
@@ -42,6 +44,19 @@ void check_echo(const InputPlan& input, const UplinkPlan& uplink, LoadedConfig& 
   }
 }
 
+// What only one at a time can have: a port, a client identifier at a broker, a tty.
+template <typename Plan>
+void check_claims(const std::vector<Plan>& plans, const std::string& side, std::map<std::string, std::string>& owners, LoadedConfig& loaded) {
+  for (const Plan& plan : plans) {
+    const std::string who = text(side, " \"", plan.name, "\"");
+    for (const std::string& claim : plan.claims) {
+      if (claim.starts_with("listen ") && claim.ends_with(":0")) continue;  // any port that is free
+      const auto [owner, free] = owners.try_emplace(claim, who);
+      if (!free && owner->second != who) loaded.fail(plan.config, "", text(who, ": \"", claim, "\" can be had once, and ", owner->second, " has it"));
+    }
+  }
+}
+
 }  // namespace
 
 std::vector<InputPlan> plan_inputs(const Config& config) {
@@ -64,6 +79,14 @@ std::vector<UplinkPlan> plan_uplinks(const Config& config) {
   return plans;
 }
 
+std::vector<std::unique_ptr<Keeper>> make_keepers(const SouthParts& parts, Duration keep_max) {
+  std::vector<std::unique_ptr<Keeper>> keepers;
+  for (const PartKind* kind : built_kinds().inputs) {
+    if (const auto keeper = static_cast<const InputKind*>(kind)->keeper) keepers.push_back(keeper(parts, keep_max));
+  }
+  return keepers;
+}
+
 void check_whole(LoadedConfig& loaded) {
   const Config& config = loaded.config;
   for (const PartConfig& part : config.inputs) {
@@ -73,10 +96,15 @@ void check_whole(LoadedConfig& loaded) {
     if (const auto check = kind_of_uplink(part).check) check(part.values.get(), part, loaded);
   }
   const auto uplinks = plan_uplinks(config);
-  for (const InputPlan& input : plan_inputs(config)) {
+  const auto inputs = plan_inputs(config);
+  for (const InputPlan& input : inputs) {
     check_routes(input, loaded);
     for (const UplinkPlan& uplink : uplinks) check_echo(input, uplink, loaded);
   }
+  std::map<std::string, std::string> owners;
+  if (!config.observe.listen.empty()) owners.emplace("listen " + config.observe.listen, "observe");
+  check_claims(inputs, "input", owners, loaded);
+  check_claims(uplinks, "uplink", owners, loaded);
   std::ranges::stable_sort(loaded.errors, {}, &ConfigError::line);
 }
 

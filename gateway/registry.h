@@ -11,8 +11,11 @@ namespace millrace {
 std::vector<InputPlan> plan_inputs(const Config& config);
 std::vector<UplinkPlan> plan_uplinks(const Config& config);
 
+// Those of the kinds that are built, whether or not they are configured.
+std::vector<std::unique_ptr<Keeper>> make_keepers(const SouthParts& parts, Duration keep_max);
+
 // Adds to `loaded.errors` what only the whole can show: routes that compile, a subscription that would hear
-// our own uplink.
+// our own uplink, what only one can have and two want.
 void check_whole(LoadedConfig& loaded);
 
 // Tries everything against the world; blocks.

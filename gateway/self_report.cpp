@@ -101,6 +101,7 @@ void SelfReport::update_metrics() {
         .set(static_cast<double>(absent.until.us) / 1e6);
     absent_shown_.push_back(absent.name);
   }
+  show_left();
   of_.inputs.for_each([this](const std::string& name, const InputPart&, Inputs::State) {
     of_.metrics.gauge("millrace_input_waiting", "Whether the input waits for a file that is not there yet", {{"input", name}}).set(of_.inputs.waits_for(name).empty() ? 0 : 1);
   });
@@ -122,6 +123,17 @@ void SelfReport::update_metrics() {
       }
     }
   });
+}
+
+void SelfReport::show_left() {
+  constexpr const char* family = "millrace_left_sessions";
+  for (const std::string& place : std::exchange(left_shown_, {})) of_.metrics.retire("place", place, family);
+  for (const auto& keeper : of_.keepers) {
+    for (const auto& [place, kept] : keeper->kept()) {
+      of_.metrics.gauge(family, "Sessions of devices kept for an address where no input listens", {{"place", place}}).set(static_cast<double>(kept.values));
+      left_shown_.push_back(place);
+    }
+  }
 }
 
 std::string SelfReport::status_json(bool ready) const {
@@ -149,6 +161,13 @@ std::string SelfReport::status_json(bool ready) const {
   for (const AbsentUplinks::Absent& absent : of_.absent.list()) {
     json.begin_object().member("name", absent.name).member("records", absent.records).member("bytes", absent.bytes);
     json.member("forgotten_after", format_time(absent.until)).end_object();
+  }
+  json.end_array().key("left_sessions").begin_array();
+  for (const auto& keeper : of_.keepers) {
+    for (const auto& [place, kept] : keeper->kept()) {
+      json.begin_object().member("place", place).member("sessions", kept.values);
+      json.member("gone_after_seconds", to_seconds(kept.longest)).end_object();
+    }
   }
   json.end_array().key("windows").begin_array();
   for (std::size_t w = 0; w < of_.pipeline.windows().window_count(); ++w) {

@@ -31,6 +31,7 @@ class SelfReport {
     Inputs& inputs;
     Uplinks& uplinks;
     const AbsentUplinks& absent;
+    const std::vector<std::unique_ptr<Keeper>>& keepers;
     bool newer_beside = false;  // the log's folder belongs to a later version; ours is beside it
     std::size_t descriptor_limit = 0;
   };
@@ -41,9 +42,10 @@ class SelfReport {
   void update_metrics();
 
  private:
+  void show_left();
   Sources of_;
   Instant started_at_;
-  std::vector<std::string> absent_shown_;  // in the metrics
+  std::vector<std::string> absent_shown_, left_shown_;  // in the metrics
 };
 
 }  // namespace millrace

@@ -9,7 +9,7 @@
 // comes; who runs under its name as the configuration was before goes on until then.
 //
 // What is made starts when it may: the owner can have it wait, and a plan names its claims (a port, a client identifier at a
-// broker, a tty), so that it waits for whoever is still stopping with one of them under another name.
+// broker, a tty), so that it waits for whoever goes, and still has one of them under another name.
 //
 // Who does not stop is told by name. A stop that never calls back holds its name and its claims, and nothing else.
 //
@@ -22,6 +22,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -84,7 +85,7 @@ class Slots {
   void go_on() {
     if (stopped_) return;
     for (auto& [name, slot] : slots_) {
-      if (!slot.part || slot.state != State::waiting || holds_stopping(slot.wanted->claims)) continue;
+      if (!slot.part || slot.state != State::waiting || held_by_leaving(slot.wanted->claims)) continue;
       if (rules_.may_start && !rules_.may_start(*slot.wanted)) continue;
       look(name, slot);
       if (!slot.missing.empty()) continue;
@@ -120,13 +121,28 @@ class Slots {
     const auto found = slots_.find(name);
     return found == slots_.end() ? std::string() : found->second.missing;
   }
-  bool holds_stopping(const std::vector<std::string>& claims) const {
+  // Whether somebody who goes has one of these: he is stopping, or stands in for a successor that wants others.
+  bool held_by_leaving(const std::vector<std::string>& claims) const {
     return std::any_of(slots_.begin(), slots_.end(), [&](const auto& entry) {
       const Slot& slot = entry.second;
-      return slot.part && slot.state == State::stopping && std::any_of(claims.begin(), claims.end(), [&](const std::string& claim) {
+      return slot.part && (slot.state == State::stopping || slot.stands_in()) && std::any_of(claims.begin(), claims.end(), [&](const std::string& claim) {
         return std::find(slot.claims.begin(), slot.claims.end(), claim) != slot.claims.end();
       });
     });
+  }
+  // What the parts that are here hold, and those that are wanted.
+  std::set<std::string> claims() const {
+    std::set<std::string> all;
+    for (const auto& [name, slot] : slots_) {
+      if (slot.part) all.insert(slot.claims.begin(), slot.claims.end());
+      if (slot.wanted) all.insert(slot.wanted->claims.begin(), slot.wanted->claims.end());
+    }
+    return all;
+  }
+  std::set<std::string> names() const {
+    std::set<std::string> all;
+    for (const auto& [name, slot] : slots_) all.insert(name);
+    return all;
   }
   std::string stopping_names() const {
     std::string names;

@@ -7,7 +7,8 @@
 namespace millrace {
 namespace {
 
-constexpr std::uint8_t version = 1, version_with_bits = 2;
+// Of a client that is there; as many more of one that has left.
+constexpr std::uint8_t version = 1, version_with_bits = 2, versions_of_left = 2;
 constexpr std::uint32_t ids = 65535;  // identifiers 1 to 65535, then 1 again
 constexpr std::uint32_t run_max = 1 << 20;
 
@@ -93,13 +94,17 @@ bool ClientSession::knows(std::uint16_t id, std::uint16_t digest) const {
   return digests_[(next_ + digests_.size() - 1 - back) % digests_.size()] == digest;
 }
 
-// version, expiry, held identifiers (count, each; of version 2 a bit for each), last identifier, run, digests (count, each,
+// version, expiry, when it left (8 bytes; of versions 3 and 4), held identifiers (count, each; of versions 2 and 4 a bit for each), last identifier, run, digests (count, each,
 // oldest first); little-endian.
 Bytes ClientSession::encode() const {
   Bytes out;
-  out.reserve(16 + 2 * few_.size() + 8 * bits_.size() + 2 * digests_.size());
-  put(out, bits_.empty() ? version : version_with_bits, 1);
+  out.reserve(24 + 2 * few_.size() + 8 * bits_.size() + 2 * digests_.size());
+  put(out, static_cast<std::uint32_t>((bits_.empty() ? version : version_with_bits) + (left_at_us ? versions_of_left : 0)), 1);
   put(out, expiry_seconds, 4);
+  if (left_at_us) {
+    put(out, static_cast<std::uint32_t>(*left_at_us), 4);
+    put(out, static_cast<std::uint32_t>(*left_at_us >> 32), 4);
+  }
   if (bits_.empty()) {
     put(out, static_cast<std::uint32_t>(few_.size()), 2);
     for (const std::uint16_t id : few_) put(out, id, 2);
@@ -117,10 +122,16 @@ Bytes ClientSession::encode() const {
 
 std::optional<ClientSession> ClientSession::decode(BytesView bytes) {
   if (bytes.size() < 7) return std::nullopt;
-  const std::uint32_t form = get(bytes, 1);
-  if (form != version && form != version_with_bits) return std::nullopt;
+  std::uint32_t form = get(bytes, 1);
+  if (form < version || form > version_with_bits + versions_of_left) return std::nullopt;
   ClientSession session;
   session.expiry_seconds = get(bytes, 4);
+  if (form > versions_of_left) {
+    if (bytes.size() < 10) return std::nullopt;
+    const std::uint64_t low = get(bytes, 4);
+    session.left_at_us = static_cast<std::int64_t>(low | static_cast<std::uint64_t>(get(bytes, 4)) << 32);
+    form -= versions_of_left;
+  }
   if (form == version_with_bits) {
     if (bytes.size() < 8 * words_of_bits + 7) return std::nullopt;
     for (std::size_t i = 0; i < words_of_bits; ++i) {

@@ -32,6 +32,8 @@ class ClientSession {
   bool knows(std::uint16_t id, std::uint16_t digest) const;
 
   std::uint32_t expiry_seconds = 0;  // UINT32_MAX: never
+  // When its client left, in the time that has passed for the log; nothing: it is connected, or was when this was saved.
+  std::optional<std::int64_t> left_at_us;
 
   Bytes encode() const;
   // Bytes it takes, about.

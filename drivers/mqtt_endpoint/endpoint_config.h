@@ -16,6 +16,8 @@ struct AclConfig {
       publish;  // topic filters; {username}, {client_id} and {subject} stand for the publisher's own
 };
 
+constexpr std::size_t will_state_bytes = 512;  // for each session there may be: what kept wills may take, all together
+
 struct EndpointConfig {
   std::string name;
   std::string listen = "127.0.0.1:1883";

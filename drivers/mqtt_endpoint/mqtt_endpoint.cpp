@@ -18,7 +18,8 @@ constexpr Duration farewell_within = 5s;       // for what was said last to leav
 constexpr Duration answer_within = 60s;        // for a password check, however many wait
 constexpr std::size_t unread_max = 64 << 10;   // acknowledgements a client does not read, before we stop reading it
 constexpr std::size_t memory_max = 64 << 20;   // of all connections: whoever holds most of it goes first
-constexpr std::size_t wills_max = 4 << 20;     // of wills that wait for their delay: one that finds no room is published at once
+constexpr std::size_t wills_kept_least = 16 << 10;  // bytes in the log, however few sessions there may be
+constexpr std::size_t unread_told = 16 << 10;  // a client with less that we have not read is not held back by TCP: it could speak
 constexpr std::size_t password_max = 1 << 10;
 constexpr int keep_alive_longest = 65535;      // seconds: what MQTT can say, and what saying none comes to
 constexpr std::size_t commits_timed_max = 1024;
@@ -34,7 +35,7 @@ struct MqttEndpoint::Link final : EndpointConnection {
     if (here) *here = false;
   }
 
-  EndpointSessions::Publisher publisher() const { return {client_id(), username, subject}; }
+  EndpointWills::Publisher publisher() const { return {client_id(), username, subject}; }
 
   std::unique_ptr<Stream> stream;
   Lobby::Guest guest = 0;         // while he is a stranger
@@ -49,11 +50,12 @@ struct MqttEndpoint::Link final : EndpointConnection {
   std::shared_ptr<bool> here;     // made for a password check, which may outlive the link
   ReleaseWatch releases_watch;
   std::size_t accounted = 0;      // of MqttEndpoint::memory_
+  std::size_t unread = 0;         // in the kernel's hands, while it is not read
   bool bad_subject = false, open_once = false, waiting = false, reading = false, leaving = false, dead = false;
 };
 
 MqttEndpoint::MqttEndpoint(Loop& loop, Rng& rng, Intake& intake, const ClockTrust& trust, Metrics& metrics, ConnectionShares& shares,
-                           EndpointConfig config, std::string state_dir)
+                           EndpointConfig config, std::string state_dir, std::function<std::int64_t()> passed_us)
     : loop_(loop),
       rng_(rng),
       intake_(intake),
@@ -66,7 +68,8 @@ MqttEndpoint::MqttEndpoint(Loop& loop, Rng& rng, Intake& intake, const ClockTrus
       lobby_(loop, {config_.connect_rate, config_.connect_timeout},
              {[this](Lobby::Guest guest, std::unique_ptr<Stream> stream) { let_in(guest, std::move(stream)); },
               [this](Lobby::Guest guest) { send_away(guest); }}),
-      sessions_(intake, config_.name, config_.listen),
+      sessions_(intake, config_.name, config_.listen, std::move(passed_us)),
+      wills_(intake, config_.name, config_.listen, std::max(wills_kept_least, config_.sessions_max * will_state_bytes)),
       up_(metrics.gauge("millrace_input_up", "Whether the input is connected", {{"input", config_.name}})),
       connections_(metrics.gauge("millrace_endpoint_connections", "Devices connected", {{"input", config_.name}})),
       connections_allowed_(metrics.gauge("millrace_endpoint_connections_allowed", "Connections there may be: connections_max, or what the descriptors leave",
@@ -87,6 +90,8 @@ MqttEndpoint::MqttEndpoint(Loop& loop, Rng& rng, Intake& intake, const ClockTrus
                                 {{"input", config_.name}})),
       quota_(metrics.counter("millrace_endpoint_quota_total", "Messages refused because the log is full", {{"input", config_.name}})),
       sessions_refused_(metrics.counter("millrace_endpoint_sessions_refused_total", "Sessions not kept because there are too many", {{"input", config_.name}})),
+      sessions_dropped_(metrics.counter("millrace_endpoint_sessions_dropped_total", "Sessions ended at start because sessions_max is lower than before",
+                                        {{"input", config_.name}})),
       ack_seconds_(metrics.histogram("millrace_endpoint_ack_seconds", "From a message to the commit that lets it be acknowledged, the first of each read",
                                      {{"input", config_.name}})) {
   limits_.packet_max = config_.packet_max;
@@ -99,11 +104,23 @@ MqttEndpoint::~MqttEndpoint() { *alive_ = false; }
 // ---- start, stop ----------------------------------------------------------------------------------------------------
 
 Status MqttEndpoint::start() {
-  sessions_.load(loop_.now());
-  if (!sessions_.empty()) schedule_sweep();
   attached_ = intake_.attach({[this](Ticket through) { on_durable(through); }, [this] { catch_up(); }});
   listen();
   return {};
+}
+
+// Whoever has the address has the sessions, from the moment he listens there: what was read before would be outdated where
+// another one served it meanwhile, and a new message would be taken for one that a session holds.
+void MqttEndpoint::take_over_sessions() {
+  const Instant now = loop_.now();
+  sessions_.load(now);
+  wills_.load([&](const std::string& session, std::uint32_t delay) { return sessions_.due(session, delay, now); });
+  look_at_the_away(now);
+  drop_surplus();
+  // What a predecessor stored may still be on its way to flash: nothing is acknowledged again before it is there.
+  ticket_ = intake_.commit(std::nullopt);
+  offered_ = false;
+  if (sessions_.size() > 0 || !wills_.empty()) schedule_sweep();
 }
 
 // The port may be taken, the certificate be missing for a moment: tried again, as every input does.
@@ -137,6 +154,7 @@ void MqttEndpoint::listen() {
     return;
   }
   trouble_.clear();
+  take_over_sessions();
   up_.set(1);
   connections_allowed_.set(static_cast<double>(share_->allowed()));
   LOG_INFO("input ", config_.name, ": listening on ", config_.listen, config_.listen.ends_with(":0") ? text(" (port ", port(), ")") : "", tls_ ? " with TLS" : "");
@@ -165,10 +183,12 @@ void MqttEndpoint::stop(std::function<void()> done) {
     if (link->dead || !link->open()) continue;
     link->end(mqtt::shutting_down, "the gateway stops");
     write_out(*link);
+    if (link->open_once) leave(*link);
   }
+  publish_wills(wills_.take_unkept());  // the others wait in the log
   waiting_.clear();
   // What sessions have stored is durable for whoever serves these devices next.
-  if (std::exchange(offered_, false)) ticket_ = intake_.commit(std::nullopt);
+  if (take_offered()) ticket_ = intake_.commit(std::nullopt);
   attached_.reset();
   loop_.post([this, alive = alive_, done = std::move(done)] {
     if (*alive) {
@@ -263,7 +283,7 @@ void MqttEndpoint::received(Link& link, BytesView chunk) {
 // in it for those answers goes on; nobody else would let it.
 bool MqttEndpoint::seal_input(Link& link) {
   if (link.take_session_changed() && sessions_.save(link.session_key)) offered_ = true;
-  if (std::exchange(offered_, false)) {
+  if (take_offered()) {
     std::optional<Duration> within;
     if (link.waits()) within = link.at_its_limit() ? Duration{0} : config_.ack_interval;
     ticket_ = intake_.commit(within);
@@ -373,6 +393,11 @@ void MqttEndpoint::begin_end(Link& link) {
   link.stream->finish([this, &link] { drop(link); });
 }
 
+bool MqttEndpoint::take_offered() {
+  const bool put = wills_.take_put();
+  return std::exchange(offered_, false) || put;
+}
+
 // What follows from the loss of a connection: its session goes or waits, its will is published, its going is an event.
 void MqttEndpoint::gone(Link& link) {
   const auto& ending = link.ending();
@@ -386,6 +411,14 @@ void MqttEndpoint::gone(Link& link) {
     }
   }
   if (!link.open_once) return;
+  if (leave(link) && config_.liveness) {  // else it was taken over: still connected
+    report(link.publisher(), "connected", false, {{"reason", !ending.ended ? "the connection was lost" : ending.why.empty() ? "it took its leave" : ending.why}});
+  }
+  if (take_offered()) ticket_ = intake_.commit(std::nullopt);
+}
+
+// Its session and its will, when its connection is over. Whether the session was still this connection's.
+bool MqttEndpoint::leave(Link& link) {
   EndpointSessions::Session* session = sessions_.find(link.session_key);
   const bool current = session && session->link == &link;
   std::uint32_t expiry = granted_expiry(link.session_expiry_seconds());
@@ -394,23 +427,30 @@ void MqttEndpoint::gone(Link& link) {
     sessions_refused_.add();
     expiry = 0;
   }
-  if (current) {
-    session->link = nullptr;
-    session->expires = loop_.now() + std::chrono::seconds(expiry);
-    if (expiry == 0) forget(link.session_key);
+  if (current && sessions_.leave(link.session_key, expiry, loop_.now())) offered_ = true;
+  const auto& ending = link.ending();
+  const auto will = link.take_will();
+  if (!will || (ending.ended && !ending.publish_will)) {
+    if (current) wills_.forget(link.session_key);
+    return current;
   }
-  const bool wants_will = !ending.ended || ending.publish_will;
-  if (auto will = link.take_will(); will && wants_will && !stopping_) {
-    // Section 3.1.3.2.2: after the will delay, or with the session's end.
-    const Duration delay = std::chrono::seconds(std::min(will->delay_seconds, expiry));
-    EndpointSessions::PendingWill pending{link.session_key, link.publisher(), loop_.now() + delay, *will};
-    if (delay.count() == 0 || sessions_.will_bytes() > wills_max) publish_will(pending);
-    else sessions_.keep_will(std::move(pending));
-  }
-  if (current && config_.liveness) {  // else it was taken over: still connected
-    report(link.publisher(), "connected", false, {{"reason", !ending.ended ? "the connection was lost" : ending.why.empty() ? "it took its leave" : ending.why}});
-  }
-  if (std::exchange(offered_, false)) ticket_ = intake_.commit(std::nullopt);
+  // Section 3.1.3.2.2: after the will delay, or with the session's end.
+  const Duration delay = std::chrono::seconds(std::min(will->delay_seconds, expiry));
+  if (delay.count() > 0) wait_or_publish({link.session_key, link.publisher(), loop_.now() + delay, *will});
+  else if (!stopping_) publish_will({link.session_key, link.publisher(), {}, *will});
+  return current;
+}
+
+void MqttEndpoint::wait_or_publish(const EndpointWills::Pending& will) {
+  const bool kept = wills_.kept(will.session) || wills_.keep(will);
+  if (stopping_ && kept) return;  // it waits in the log
+  if (!stopping_ && wills_.wait(will)) return;
+  publish_will(will);
+  wills_.forget(will.session);
+}
+
+void MqttEndpoint::publish_wills(const std::list<EndpointWills::Pending>& wills) {
+  for (const auto& will : wills) publish_will(will);
 }
 
 void MqttEndpoint::drop(Link& link) {
@@ -447,6 +487,17 @@ void MqttEndpoint::schedule_sweep() {
   });
 }
 
+// Who is not read is heard all the same: what he says lies in the kernel.
+void MqttEndpoint::look_at_unread(Link& link, Instant now) {
+  const std::optional<std::size_t> unread = link.stream->unread_bytes();
+  if (!unread) {
+    LOG_INFO("input ", config_.name, ": ", link.client_id(), ": its connection broke while it was not read");
+    gone(link);
+    return drop(link);
+  }
+  if (std::exchange(link.unread, *unread) != *unread) link.heard = now;
+}
+
 // Deadlines, by the monotonic clock: to say CONNECT, to keep alive (section 3.1.2.10: one and a half times), to be gone.
 void MqttEndpoint::sweep() {
   const Instant now = loop_.now();
@@ -480,7 +531,9 @@ void MqttEndpoint::sweep() {
     look_at_releases(link, now);
     // Who says none (3.1.1; MQTT 5 is told one) counts as saying the longest; TCP's own keep-alive finds the dead sooner.
     const Duration silence = (link.keep_alive_seconds() > 0 ? link.keep_alive_seconds() : keep_alive_longest) * 1500ms;
-    if (now - link.heard > silence && link.reading) {
+    if (!link.reading) look_at_unread(link, now);
+    if (link.dead) continue;
+    if (now - link.heard > silence && (link.reading || link.unread < unread_told)) {
       link.end(mqtt::keep_alive_timeout, "no sign of life");
       settle_input(link);
     } else if (!link.reading && !link.stalled()) {
@@ -491,12 +544,30 @@ void MqttEndpoint::sweep() {
       }
     }
   }
-  for (const auto& will : sessions_.take_due_wills(now)) publish_will(will);
-  if (sessions_.forget_expired(now)) offered_ = true;
-  if (std::exchange(offered_, false)) ticket_ = intake_.commit(std::nullopt);
+  look_at_the_away(now);
+  if (take_offered()) ticket_ = intake_.commit(std::nullopt);
   sessions_kept_.set(static_cast<double>(sessions_.size()));
-  memory_bytes_.set(static_cast<double>(memory_ + sessions_.will_bytes()));
-  if (!links_.empty() || lobby_.strangers() > 0 || complaints_.pending() || !sessions_.empty()) schedule_sweep();
+  memory_bytes_.set(static_cast<double>(memory_ + wills_.bytes()));
+  if (!links_.empty() || lobby_.strangers() > 0 || complaints_.pending() || sessions_.size() > 0 || !wills_.empty()) schedule_sweep();
+}
+
+// A will is due no later than its session ends.
+void MqttEndpoint::look_at_the_away(Instant now) {
+  publish_wills(wills_.take_due(now));
+  if (sessions_.forget_expired(now)) offered_ = true;
+}
+
+// sessions_max was lowered since these were kept.
+void MqttEndpoint::drop_surplus() {
+  const std::vector<std::string> keys = sessions_.surplus(config_.sessions_max);
+  if (keys.empty()) return;
+  LOG_WARN("input ", config_.name, ": ", keys.size(), " sessions of devices that are away are given up, those that left first: sessions_max is ", config_.sessions_max,
+           "; what such a device sends again may be stored twice");
+  sessions_dropped_.add(keys.size());
+  for (const std::string& key : keys) {
+    publish_wills(wills_.take_of(key));
+    forget(key);
+  }
 }
 
 // ---- coming ---------------------------------------------------------------------------------------------------------
@@ -594,8 +665,11 @@ void MqttEndpoint::welcome(Link& link) {
   connects_.add();
   link.accept(welcome, &session->state);
   // Section 3.1.2.5: who comes back to his session takes his will back; who begins anew has ended it.
-  for (const auto& will : sessions_.take_wills_of(link.session_key)) {
-    if (link.wants_clean) publish_will(will);
+  const auto wills = wills_.take_of(link.session_key);
+  if (link.wants_clean) publish_wills(wills);
+  wills_.forget(link.session_key);
+  if (const auto* will = link.will(); will && will->delay_seconds > 0 && expiry > 0) {
+    (void)wills_.keep({link.session_key, link.publisher(), {}, *will});
   }
   if (config_.liveness) report(link.publisher(), "connected", true, {{"address", link.stream->peer_address()}});
 }
@@ -654,7 +728,7 @@ void MqttEndpoint::redelivered(EndpointConnection&) {
 
 // ---- events ---------------------------------------------------------------------------------------------------------
 
-void MqttEndpoint::report(const EndpointSessions::Publisher& publisher, const char* metric, Value value, Tags tags) {
+void MqttEndpoint::report(const EndpointWills::Publisher& publisher, const char* metric, Value value, Tags tags) {
   Record event;
   event.kind = Kind::event;
   event.device = publisher.device;
@@ -671,7 +745,7 @@ void MqttEndpoint::report(const EndpointSessions::Publisher& publisher, const ch
 }
 
 // A will may wait for days, and rights change meanwhile: it passes the access list once more.
-void MqttEndpoint::publish_will(const EndpointSessions::PendingWill& pending) {
+void MqttEndpoint::publish_will(const EndpointWills::Pending& pending) {
   const auto& [device, username, subject] = pending.publisher;
   const std::string& topic = pending.will.topic;
   const bool gone = !username.empty() && access_.standing_of(username) == 0;

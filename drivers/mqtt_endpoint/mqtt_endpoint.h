@@ -22,6 +22,7 @@
 #include "drivers/mqtt_endpoint/endpoint_connection.h"
 #include "drivers/mqtt_endpoint/lobby.h"
 #include "drivers/mqtt_endpoint/sessions.h"
+#include "drivers/mqtt_endpoint/wills.h"
 #include "ingest/clock_trust.h"
 #include "ingest/connection_shares.h"
 #include "ingest/driver.h"
@@ -33,9 +34,9 @@ namespace millrace {
 
 class MqttEndpoint final : public Driver, private EndpointConnection::Host {
  public:
-  // `state_dir`: where the keys of TLS session tickets are kept.
+  // `state_dir`: where the keys of TLS session tickets are kept. `passed_us`: the time that has passed for the log.
   MqttEndpoint(Loop& loop, Rng& rng, Intake& intake, const ClockTrust& trust, Metrics& metrics, ConnectionShares& shares, EndpointConfig config,
-               std::string state_dir);
+               std::string state_dir, std::function<std::int64_t()> passed_us);
   ~MqttEndpoint() override;
 
   const std::string& name() const override { return config_.name; }
@@ -59,6 +60,7 @@ class MqttEndpoint final : public Driver, private EndpointConnection::Host {
 
   // ---- links
   void listen();
+  void take_over_sessions();
   void on_accepted(std::unique_ptr<Stream> stream);
   void let_in(Lobby::Guest guest, std::unique_ptr<Stream> stream);
   void send_away(Lobby::Guest guest);
@@ -77,6 +79,7 @@ class MqttEndpoint final : public Driver, private EndpointConnection::Host {
   void gone(Link& link);
   void drop(Link& link);
   void sweep();
+  void look_at_unread(Link& link, Instant now);
   void end_of_gone_users();
   void schedule_sweep();
 
@@ -85,8 +88,14 @@ class MqttEndpoint final : public Driver, private EndpointConnection::Host {
   void forget(const std::string& key);
   std::uint16_t receive_maximum() const;
   std::uint32_t granted_expiry(std::uint32_t wanted_seconds) const;
-  void report(const EndpointSessions::Publisher& publisher, const char* metric, Value value, Tags tags);
-  void publish_will(const EndpointSessions::PendingWill& will);
+  bool leave(Link& link);
+  void wait_or_publish(const EndpointWills::Pending& will);
+  void publish_wills(const std::list<EndpointWills::Pending>& wills);
+  void look_at_the_away(Instant now);
+  void drop_surplus();
+  bool take_offered();
+  void report(const EndpointWills::Publisher& publisher, const char* metric, Value value, Tags tags);
+  void publish_will(const EndpointWills::Pending& will);
 
   Loop& loop_;
   Rng& rng_;
@@ -110,6 +119,7 @@ class MqttEndpoint final : public Driver, private EndpointConnection::Host {
   std::vector<Link*> waiting_;                   // for their acknowledgements
   std::size_t memory_ = 0;                       // what all links hold
   EndpointSessions sessions_;
+  EndpointWills wills_;
   struct Sent {
     Ticket ticket;
     Instant at;
@@ -136,6 +146,7 @@ class MqttEndpoint final : public Driver, private EndpointConnection::Host {
   Gauge& unreleased_;
   Counter& quota_;
   Counter& sessions_refused_;
+  Counter& sessions_dropped_;
   Histogram& ack_seconds_;
   Handle attached_;
   std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);

@@ -5,6 +5,7 @@
 #include "base/topic_filter.h"
 #include "config/network_keys.h"
 #include "drivers/mqtt_endpoint/endpoint_config.h"
+#include "drivers/mqtt_endpoint/left_sessions.h"
 #include "drivers/mqtt_endpoint/mqtt_endpoint.h"
 #include "drivers/mqtt_endpoint/users_file.h"
 #include "ingest/input_kind.h"
@@ -109,7 +110,7 @@ constexpr Key keys[] = {
 
 constexpr std::size_t sessions_open = SIZE_MAX, sessions_max_default = 10'000;
 // A session in the log: 1,024 identifiers held and as many digests remembered, and the names.
-constexpr std::uint64_t session_state_bytes = 4608;
+constexpr std::uint64_t session_state_bytes = 4608 + will_state_bytes;
 
 // An access list can only speak of names that somebody has.
 void check_names(std::vector<Section> entries, const EndpointConfig& c) {
@@ -171,7 +172,7 @@ InputPlan plan_of(const EndpointConfig& c) {
   need_tls(plan.needs, c.tls);
   plan.make = [c](const SouthParts& parts) -> std::unique_ptr<Driver> {
     return std::make_unique<MqttEndpoint>(parts.loop, parts.rng, parts.intake, parts.trust, parts.metrics,
-                                          parts.shares, c, parts.state_dir);
+                                          parts.shares, c, parts.state_dir, parts.passed_us);
   };
   return plan;
 }
@@ -211,6 +212,10 @@ void try_online(const EndpointConfig& c, bool beside, std::vector<Trial>& trials
   else trials.push_back({Trial::State::bad, text("input ", c.name, ": TLS"), server.status().detail()});
 }
 
+std::unique_ptr<Keeper> keeper(const SouthParts& parts, Duration keep_max) {
+  return std::make_unique<LeftSessions>(parts.intake, parts.passed_us, keep_max);
+}
+
 constexpr InputKind make_kind() {
   InputKind kind;
   kind.name = "mqtt_endpoint";
@@ -227,6 +232,7 @@ constexpr InputKind make_kind() {
   kind.plan = typed<plan_of>;
   kind.check = typed<check>;
   kind.try_online = typed<try_online>;
+  kind.keeper = keeper;
   return kind;
 }
 

@@ -1,15 +1,23 @@
 #include "drivers/mqtt_endpoint/sessions.h"
 
+#include <algorithm>
+
 #include "base/logger.h"
 #include "base/text.h"
+#include "drivers/mqtt_endpoint/state_names.h"
 
 namespace millrace {
+namespace {
+
+constexpr Duration comes_back_within = std::chrono::minutes(10);  // after a kill: until then nothing is written for it
+
+}  // namespace
 
 std::string session_key(const Principal& owner, std::string_view client) {
   return text(static_cast<char>(owner.kind), owner.name.size(), ":", owner.name, "/", client);
 }
 
-std::string EndpointSessions::state_name(std::string_view key) const { return text("session/", address_.size(), ":", address_, "/", key); }
+std::string EndpointSessions::state_name(std::string_view key) const { return text(endpoint_states(session_states, address_), key); }
 
 bool EndpointSessions::read(const std::string& name, Instant now, Session& out) const {
   const auto bytes = intake_.state(name);
@@ -18,14 +26,26 @@ bool EndpointSessions::read(const std::string& name, Instant now, Session& out) 
     LOG_ERROR("input ", input_, ": the session kept as ", name, " cannot be read; it begins anew");
     return false;
   }
-  const Instant expires = now + std::chrono::seconds(state->expiry_seconds);
-  out = {std::move(*state), nullptr, expires, name};
+  out = {std::move(*state), nullptr, {}, name, state->left_at_us.has_value()};
+  if (!out.saved_as_left) out.state.left_at_us = passed_us_();
+  out.expires = now + (std::chrono::seconds(out.state.expiry_seconds) - std::chrono::microseconds(waited_us(out)));
   return true;
 }
 
+// Behind the log's own time where commits were lost: that makes it no older.
+std::int64_t EndpointSessions::waited_us(const Session& session) const {
+  return std::max<std::int64_t>(0, passed_us_() - session.state.left_at_us.value());
+}
+
+Instant EndpointSessions::due(const std::string& key, std::uint32_t seconds, Instant now) const {
+  const auto found = sessions_.find(key);
+  if (found == sessions_.end()) return now;  // with the session's end
+  const Session& session = found->second;
+  return now + (std::chrono::seconds(std::min(seconds, session.state.expiry_seconds)) - std::chrono::microseconds(waited_us(session)));
+}
+
 void EndpointSessions::load(Instant now) {
-  // As sessions were named before they had owners: endpoint/INPUT/USER 0x1F CLIENT, the user empty for everybody without.
-  const std::string old_prefix = text("endpoint/", input_, "/");
+  const std::string old_prefix = text(old_session_states, input_, "/");
   for (const std::string& name : intake_.states(old_prefix)) {
     const std::string_view rest = std::string_view(name).substr(old_prefix.size());
     const std::size_t middle = rest.find('\x1f');
@@ -56,14 +76,43 @@ EndpointSessions::Session* EndpointSessions::find(const std::string& key, const 
 bool EndpointSessions::save(const std::string& key) {
   Session* session = find(key);
   if (!session || session->state.expiry_seconds == 0 || !session->link) return false;
+  session->state.left_at_us.reset();
+  return put(key, *session);
+}
+
+bool EndpointSessions::put(const std::string& key, Session& session) {
   const std::string name = state_name(key);
-  const bool kept = intake_.put_state(name, session->state.encode()).ok();
+  const bool kept = intake_.put_state(name, session.state.encode()).ok();
   // Where there is no room for it, none is better than an old one, which would take new messages for those it remembers.
-  if (!session->stored_as.empty() && (!kept || session->stored_as != name)) {
-    (void)intake_.put_state(session->stored_as, {});
+  if (!session.stored_as.empty() && (!kept || session.stored_as != name)) {
+    (void)intake_.put_state(session.stored_as, {});
   }
-  session->stored_as = kept ? name : "";
+  session.stored_as = kept ? name : "";
+  session.saved_as_left = session.state.left_at_us.has_value();
   return true;
+}
+
+bool EndpointSessions::leave(const std::string& key, std::uint32_t expiry_seconds, Instant now) {
+  Session* session = find(key);
+  if (!session) return false;
+  session->link = nullptr;
+  if (expiry_seconds == 0) return forget(key);
+  session->expires = now + std::chrono::seconds(expiry_seconds);
+  session->state.expiry_seconds = expiry_seconds;
+  session->state.left_at_us = passed_us_();
+  return put(key, *session);
+}
+
+std::vector<std::string> EndpointSessions::surplus(std::size_t most) const {
+  std::vector<std::pair<std::int64_t, std::string>> away;
+  for (const auto& [key, session] : sessions_) {
+    if (!session.link) away.emplace_back(session.state.left_at_us.value_or(0), key);
+  }
+  const std::size_t over = std::min(away.size(), sessions_.size() > most ? sessions_.size() - most : 0);
+  std::ranges::partial_sort(away, away.begin() + static_cast<std::ptrdiff_t>(over));
+  std::vector<std::string> keys;
+  for (std::size_t i = 0; i < over; ++i) keys.push_back(std::move(away[i].second));
+  return keys;
 }
 
 bool EndpointSessions::erase(Sessions& from, Sessions::iterator session) {
@@ -78,35 +127,24 @@ bool EndpointSessions::forget(const std::string& key) {
   return found != sessions_.end() && erase(sessions_, found);
 }
 
+bool EndpointSessions::note_left(Session& session) {
+  session.saved_as_left = true;
+  if (session.stored_as.empty()) return false;
+  (void)intake_.put_state(session.stored_as, session.state.encode());
+  return true;
+}
+
 bool EndpointSessions::forget_expired(Instant now) {
   bool put = false;
   for (Sessions* sessions : {&sessions_, &unowned_}) {
     for (auto at = sessions->begin(); at != sessions->end();) {
       const auto session = at++;
-      if (!session->second.link && now >= session->second.expires) put |= erase(*sessions, session);
+      if (session->second.link) continue;
+      if (now >= session->second.expires) put |= erase(*sessions, session);
+      else if (!session->second.saved_as_left && waited_us(session->second) > to_us(comes_back_within)) put |= note_left(session->second);
     }
   }
   return put;
-}
-
-template <typename Wanted>
-std::list<EndpointSessions::PendingWill> EndpointSessions::take_wills(Wanted wanted) {
-  std::list<PendingWill> taken;
-  for (auto at = wills_.begin(); at != wills_.end();) {
-    const auto will = at++;
-    if (!wanted(*will)) continue;
-    will_bytes_ -= size_of(*will);
-    taken.splice(taken.end(), wills_, will);
-  }
-  return taken;
-}
-
-std::list<EndpointSessions::PendingWill> EndpointSessions::take_wills_of(const std::string& key) {
-  return take_wills([&](const PendingWill& will) { return will.session == key; });
-}
-
-std::list<EndpointSessions::PendingWill> EndpointSessions::take_due_wills(Instant now) {
-  return take_wills([&](const PendingWill& will) { return now >= will.due; });
 }
 
 }  // namespace millrace

@@ -17,6 +17,7 @@
 #include "ingest/driver.h"
 #include "ingest/inbox.h"
 #include "ingest/intake.h"
+#include "ingest/keeper.h"
 #include "loop/loop.h"
 #include "net/needed_files.h"
 
@@ -32,6 +33,7 @@ struct SouthParts {
   Metrics& metrics;
   ConnectionShares& shares;
   std::string state_dir;  // what must outlive a reboot and is no data: beside the log
+  std::function<std::int64_t()> passed_us;  // the time that has passed for the log: goes on over restarts
 };
 
 struct InputPlan {
@@ -54,6 +56,8 @@ struct InputKind : PartKind {
   // Opens ports and connections, and closes them; blocks. `beside`: a daemon with this configuration runs, so
   // what it holds must not be taken from it.
   void (*try_online)(const void* values, bool beside, std::vector<Trial>&) = nullptr;
+  // Of what its inputs leave in the log. `keep_max`: how long what has no end of its own.
+  std::unique_ptr<Keeper> (*keeper)(const SouthParts&, Duration keep_max) = nullptr;
 };
 
 }  // namespace millrace

@@ -20,7 +20,8 @@ class Stream {
   // Runs `readable` once, when the peer has said something (true) or has left without a word; nothing is taken in: for who waits
   // to be read. Before read(). May destroy the Stream inside.
   virtual void when_readable(std::function<void(bool said_something)> readable) = 0;
-  // Leaves what comes in the kernel's buffer, which pushes back on the peer, until resume(). A closed peer is noticed only then.
+  // Leaves what comes in the kernel's buffer, which pushes back on the peer, until resume(). A closed peer is noticed only then, or
+  // by unread_bytes().
   virtual void pause() = 0;
   virtual void resume() = 0;
   // Queues all of `bytes`. Unsent bytes are counted by pending_bytes(); the owner bounds them.
@@ -29,6 +30,8 @@ class Stream {
   // What was written and the peer's kernel has not acknowledged: unsent bytes and those in our kernel's hands. It falls while
   // a slow link moves, when the kernel took everything long ago.
   virtual std::size_t unacknowledged_bytes() const { return pending_bytes(); }
+  // What lies in the kernel's hands and was not read; nothing: the connection broke (the peer's reset, or TCP gave it up).
+  virtual std::optional<std::size_t> unread_bytes() const { return 0; }
   // Closes once everything written has been sent; `closed` runs then, on the loop.
   virtual void finish(std::function<void()> closed) = 0;
   // The peer's user id by SO_PEERCRED, for unix sockets only.

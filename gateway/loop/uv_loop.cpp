@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <linux/sockios.h>
+#include <poll.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <uv.h>
@@ -203,6 +204,14 @@ class UvStream final : public Stream {
     const bool known = uv_fileno(reinterpret_cast<const uv_handle_t*>(&box_->handle.stream), &fd) == 0 &&
                        ::ioctl(fd, SIOCOUTQ, &in_kernel) == 0 && in_kernel > 0;
     return uv_stream_get_write_queue_size(&box_->handle.stream) + (known ? static_cast<std::size_t>(in_kernel) : 0);
+  }
+
+  std::optional<std::size_t> unread_bytes() const override {
+    pollfd looked{.fd = -1, .events = 0, .revents = 0};
+    int bytes = 0;
+    if (uv_fileno(reinterpret_cast<const uv_handle_t*>(&box_->handle.stream), &looked.fd) != 0) return std::nullopt;
+    if (::poll(&looked, 1, 0) > 0 && (looked.revents & (POLLERR | POLLHUP)) != 0) return std::nullopt;
+    return ::ioctl(looked.fd, FIONREAD, &bytes) == 0 ? static_cast<std::size_t>(bytes) : 0;
   }
 
   void finish(std::function<void()> closed) override {

@@ -303,6 +303,7 @@ class TlsStream final : public Stream {
   }
   std::size_t pending_bytes() const override { return raw_->pending_bytes(); }
   std::size_t unacknowledged_bytes() const override { return raw_->unacknowledged_bytes(); }
+  std::optional<std::size_t> unread_bytes() const override { return raw_->unread_bytes(); }
   void finish(std::function<void()> closed) override {
     if (handshaken_ && !over_) (void)mbedtls_ssl_close_notify(&ssl_);
     flush();

@@ -40,13 +40,18 @@ void FarSide::live() {
   life_ = loop_.after(Duration{static_cast<std::int64_t>(lives * 1e9)}, [this] { hang_up(); });
 }
 
-void FarSide::send(Batch batch, std::function<void(Outcome)> done) {
+void FarSide::send(Batch batch, std::function<void(Outcome)> told) {
   ++batches;
+  ++on_their_way_;
+  const auto done = [this, told = std::move(told)](const Outcome& outcome) {
+    told(outcome);
+    if (--on_their_way_ == 0 && stopped_) loop_.post(std::exchange(stopped_, nullptr));
+  };
   replayed += batch.replay ? 1 : 0;
   const auto timer = std::make_shared<std::unique_ptr<Timer>>();
   const Duration control = batch.control.count() > 0 ? batch.control + 2 * round_trip : Duration{0};
   const Instant sent = loop_.now() + control;
-  *timer = loop_.after(control + round_trip, [this, timer, sent, batch = std::move(batch), done = std::move(done), generation = generation_] {
+  *timer = loop_.after(control + round_trip, [this, timer, sent, batch = std::move(batch), done, generation = generation_] {
     Outcome outcome;
     for (std::uint32_t i = 0; i < batch.rows.size(); ++i) outcome.open.push_back(i);
     if (!up_ || generation != generation_) {
@@ -117,13 +122,20 @@ void FarSide::send(Batch batch, std::function<void(Outcome)> done) {
   });
 }
 
-void FarSide::stop(std::function<void()> done) { loop_.post(std::move(done)); }
+void FarSide::stop(std::function<void()> done) {
+  started_ = false;
+  ++generation_;  // what is on its way fails
+  back_.reset();
+  life_.reset();
+  if (on_their_way_ == 0) loop_.post(std::move(done));
+  else stopped_ = std::move(done);
+}
 
 World::World(std::uint64_t seed, Options options)
     : options_(std::move(options)), rng_(seed), clock_(seed + 77, options_.clock), disk_(std::make_unique<SimDisk>(rng_.next())), folder_(disk_->folder()),
       tmpfs_(std::make_unique<SimDisk>(rng_.next())), tmpfs_folder_(tmpfs_->folder()) {
   region_.resize(MappedInbox::region_bytes(options_.inbox_bytes) / 8);
-  MappedInbox::format({reinterpret_cast<std::byte*>(region_.data()), region_.size() * 8}, rng_.next());
+  MappedInbox::format(region(), rng_.next());
   start();
 }
 
@@ -136,8 +148,11 @@ void World::start() {
   clock_error_us_ = 0;
   set_clock();
   metrics_ = std::make_unique<Metrics>();
-  const std::span<std::byte> region{reinterpret_cast<std::byte*>(region_.data()), region_.size() * 8};
-  MILLRACE_CHECK(MappedInbox::verify(region).ok());
+  const std::span<std::byte> region = this->region();
+  if (!MappedInbox::verify(region).ok()) {
+    ++inboxes_set_aside;
+    MappedInbox::format(region, rng_.next());
+  }
   LogOptions log_options = options_.log;
   log_options.vfs = disk_->vfs();
   log_options.held_folder = tmpfs_folder_.get();
@@ -188,7 +203,8 @@ void World::start() {
   };
   shipper_ = std::make_unique<Shipper>(*loop_, *log_, *far_, *metrics_, rng_, shipper_options);
   watch_.restore(log_->state("clock"), boot_id_);
-  absent_ = std::make_unique<AbsenceAges>(*loop_, *log_, watch_, boot_id_, options_.forget_after);
+  age_ = std::make_unique<LogAge>(*loop_, *log_, watch_, boot_id_);
+  absent_ = std::make_unique<AbsenceAges>(*loop_, *log_, *age_, options_.forget_after);
   pipeline_->start([this] {
     (void)shipper_->start();
     clock_timer_ = loop_->after(std::chrono::seconds(30), [this] { play_clock(); });
@@ -212,6 +228,7 @@ void World::look_at_absent() {
   look_timer_ = loop_->after(std::chrono::seconds(10), [this] { look_at_absent(); });
   (void)watch_.look(loop_->now(), loop_->wall(), clock_.trusted());
   if (auto news = watch_.take_news(boot_id_)) log_->commit({.states = {{"clock", std::move(*news)}}}, {});
+  age_->look();
   const auto absent = log_->absent_consumers();
   for (const std::string& name : absent_->look({absent.begin(), absent.end()})) {
     log_->forget(name);
@@ -225,6 +242,7 @@ void World::kill() {
   clock_timer_.reset();
   look_timer_.reset();
   absent_.reset();
+  age_.reset();
   shipper_.reset();
   far_.reset();
   input_.reset();
@@ -240,13 +258,13 @@ void World::cut_power() {
   kill();
   disk_->cut_power();
   tmpfs_->files.clear();
-  MappedInbox::format({reinterpret_cast<std::byte*>(region_.data()), region_.size() * 8}, rng_.next());
+  MappedInbox::format(region(), rng_.next());
 }
 
 bool World::stop(Duration within) {
   bool stopped = false;
   pipeline_->drain([&] { shipper_->stop([&] { log_->stop([&] { stopped = true; }); }); });
-  absent_->save();
+  age_->save();
   const bool in_time = loop_->run_until([&] { return stopped; }, within);
   kill();
   return in_time;

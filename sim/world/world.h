@@ -20,7 +20,7 @@
 namespace millrace::sim {
 
 // The far side of an uplink, in memory: keeps what it acknowledged, with the identity it came under.
-class FarSide final : public Uplink {
+class FarSide : public Uplink {
  public:
   FarSide(Loop& loop, std::uint64_t epoch, std::vector<Record>& received) : loop_(loop), epoch_(epoch), received_(received) {}
 
@@ -54,6 +54,8 @@ class FarSide final : public Uplink {
   std::vector<Record>& received_;
   StateChanged changed_;
   bool up_ = true, started_ = false;
+  std::size_t on_their_way_ = 0;
+  std::function<void()> stopped_;
   void hang_up();
   void live();
 
@@ -98,6 +100,8 @@ class World {
   SimLoop& loop() { return *loop_; }
   SqliteLog& log() { return *log_; }
   SimDisk& disk() { return *disk_; }
+  SimDisk& tmpfs() { return *tmpfs_; }
+  std::span<std::byte> region() { return {reinterpret_cast<std::byte*>(region_.data()), region_.size() * 8}; }  // of the inbox
   FarSide& far_side() { return *far_; }
   Shipper& shipper() { return *shipper_; }
   MappedInbox& inbox() { return *inbox_; }
@@ -112,6 +116,7 @@ class World {
   std::map<std::string, std::uint64_t> accepted;  // highest number each device was told is accepted
   Bytes kept_marker;                 // by the far side, with what it received
   bool paused = false;               // the pipeline asked inputs to pause
+  std::size_t inboxes_set_aside = 0;  // torn or foreign at start
   std::map<std::string, WallTime> forgotten;  // consumers that were absent for long enough, and when that was found
   // How often each reading of `device` has arrived, by number.
   std::map<std::uint64_t, int> arrivals(const std::string& device) const;
@@ -141,6 +146,7 @@ class World {
   Handle input_;
   std::unique_ptr<FarSide> far_;
   std::unique_ptr<Shipper> shipper_;
+  std::unique_ptr<LogAge> age_;
   std::unique_ptr<AbsenceAges> absent_;
   std::unique_ptr<Timer> clock_timer_, look_timer_;
   Duration elapsed_{0};

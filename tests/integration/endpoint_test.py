@@ -750,6 +750,136 @@ class Access(Endpoint):
         self.assertEqual(self.command("check").returncode, 0)
 
 
+class Away(Endpoint):
+    """What is kept of devices that are gone: their wills, their sessions, and when that ends."""
+
+    def come(self, client, delay=0, expiry=600, keep_alive=60, flags=0, word="gone"):
+        properties = b"\x05\x18" + struct.pack(">I", delay) if delay else b"\0"
+        raw = Raw(self.port, connect(5, client, flags=flags | 4, keep_alive=keep_alive, properties=b"\x11" + struct.pack(">I", expiry),
+                                     payload=properties + text(f"plant/{client}/state") + text(word)))
+        self.assertEqual(raw.packet()[0], 0x20)
+        return raw
+
+    def wills(self):
+        return sorted((r["device"], r["value"]) for r in self.records("alarm") if r["metric"] == "will")
+
+    def reload(self, old, new):
+        config = self.folder / "millrace.toml"
+        config.write_text(config.read_text().replace(old, new))
+        before = self.processes[-1].text().count("reload: ")
+        self.processes[-1].process.send_signal(signal.SIGHUP)
+        wait_for(lambda: self.processes[-1].text().count("reload: ") > before, "it was reloaded")
+
+    def test_a_will_that_waits_outlives_a_kill_a_stop_and_a_reload(self):
+        self.endpoint(input='anonymous = true\nack_interval = "20ms"')
+        expected = []
+        for n, how in enumerate(("kill", "stop", "reload")):
+            there, lost, back, clean = (self.come(f"{name}-{how}", delay=5) for name in ("there", "lost", "back", "clean"))
+            lost.socket.close()
+            clean.send(packet(0xE0))
+            clean.all()
+            wait_for(lambda: self.metric("millrace_endpoint_connections") == 2, "two are gone")
+            time.sleep(1)  # the commit
+            if how == "reload":
+                self.reload(f'ack_interval = "20ms"', f'ack_interval = "30ms"')
+                wait_for(lambda: there.packet() is None, "the endpoint started anew")
+            else:
+                self.processes[-1].stop(signal.SIGKILL if how == "kill" else signal.SIGTERM)
+                self.start()
+            again = self.come(f"back-{how}", delay=500)
+            self.assertEqual(self.wills(), sorted(expected))  # none before its time
+            expected += [(f"there-{how}", "gone"), (f"lost-{how}", "gone")]
+            wait_for(lambda: self.wills() == sorted(expected), f"after a {how} both wills that were due came, and no other", 15)
+            again.send(packet(0xE0))
+            again.all()
+        # Over yet another start none of them comes again.
+        self.processes[-1].stop()
+        self.start()
+        time.sleep(2.5)
+        self.assertEqual(self.wills(), sorted(expected))
+
+    def test_a_will_that_came_due_while_nobody_was_there_comes_at_once_and_by_the_access_list_of_today(self):
+        acl = '  [[inputs.mqtt_endpoint.acl]]\n  publish = ["plant/#"]\n'
+        self.endpoint(more=acl)
+        self.come("a", delay=1).socket.close()
+        self.come("b", delay=1).socket.close()
+        wait_for(lambda: self.metric("millrace_endpoint_connections") == 0, "both are gone")
+        self.processes[-1].stop()
+        time.sleep(1)
+        config = self.folder / "millrace.toml"
+        config.write_text(config.read_text().replace('["plant/#"]', '["plant/a/#"]'))
+        self.start()
+        wait_for(lambda: self.wills() == [("a", "gone")], "the will that may still be published")
+        self.assertIn("the will of b for plant/b/state, where it may not publish any more, is not published", self.processes[-1].text())
+
+    def test_sessions_of_an_address_where_nobody_listens_are_shown_and_go_in_their_time(self):
+        self.endpoint(input='anonymous = true\nsession_expiry_max = "10min"')
+        old, second = self.port, free_port()
+        self.come("short", delay=60, expiry=8).socket.close()
+        self.come("long", delay=60, expiry=500).socket.close()
+        self.come("there", delay=60, expiry=500)
+        wait_for(lambda: self.metric("millrace_endpoint_connections") == 1, "two are gone")
+        self.reload(f"127.0.0.1:{old}", f"127.0.0.1:{second}")
+        place = f"127.0.0.1:{old}"
+        left = lambda: {one["place"]: one["sessions"] for one in self.status()["left_sessions"]}
+        wait_for(lambda: left().get(place) in (2, 3), "they are shown", 15)
+        wait_for(lambda: left() == {place: 2}, "the short one is over", 25)
+        self.assertEqual(self.metric("millrace_left_sessions", f'place="{place}"'), 2)
+        self.assertIn(f"sessions of {place}, where no input listens", self.processes[-1].text())
+        wait_for(lambda: "/short is not published: its session is over" in self.processes[-1].text(), "its will is told", 15)
+        # Who comes back to the address finds his own.
+        self.reload(f"127.0.0.1:{second}", place)
+        self.port = old
+        wait_for(lambda: self.metric("millrace_input_up") == 1, "it listens")
+        again = Raw(old, connect(5, "long", flags=0, properties=b"\x11" + struct.pack(">I", 500)))
+        self.assertEqual(again.packet()[1][:2], b"\1\0")
+        wait_for(lambda: left() == {}, "nothing is left over", 15)
+
+    def test_an_expiry_that_disconnect_raises_holds_over_a_restart_and_a_lower_sessions_max_drops_the_oldest(self):
+        self.endpoint(input='anonymous = true\nsessions_max = 20')
+        for i in range(6):
+            raw = self.come(f"c{i}", expiry=2)
+            raw.send(packet(0xE0, b"\0\x05\x11" + struct.pack(">I", 300)))
+            raw.all()
+            wait_for(lambda: self.metric("millrace_endpoint_connections") == 0, "it is gone")
+        time.sleep(3)
+        self.processes[-1].stop(signal.SIGKILL)
+        config = self.folder / "millrace.toml"
+        config.write_text(config.read_text().replace("sessions_max = 20", "sessions_max = 4"))
+        self.start()
+        self.assertIn("2 sessions of devices that are away are given up, those that left first: sessions_max is 4", self.processes[-1].text())
+        self.assertEqual(self.metric("millrace_endpoint_sessions_dropped_total"), 2)
+        present = [Raw(self.port, connect(5, f"c{i}", flags=0, properties=b"\x11" + struct.pack(">I", 300))).packet()[1][0] for i in (5, 4, 3, 2)]
+        self.assertEqual(present, [1, 1, 1, 1])
+
+    def test_the_dead_are_noticed_while_nobody_is_read(self):
+        self.endpoint(logmore='max_size = "1MiB"\nwhen_full = "block"')
+        silent, alive, broken = (self.come(name, keep_alive=3, expiry=0) for name in ("silent", "alive", "broken"))
+        publisher = self.publisher("--connections", 2, "--window", 500, "--seconds", 300, "--patience", 300)
+
+        def full():
+            for raw in (silent, alive, broken):
+                raw.send(packet(0xC0))
+            return self.metric("millrace_log_blocked") == 1
+        wait_for(full, "the log is full", 120)
+        for raw in (silent, alive, broken):
+            raw.send(publish(topic="plant/l1/x/telemetry"), packet(0xC0))  # which nobody takes: from here on it is not read
+        broken.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        broken.socket.close()  # a reset
+        said = lambda words: words in self.processes[-1].text()
+        wait_for(lambda: said("broken: its connection broke while it was not read"), "the reset is noticed")
+
+        def pinged():
+            alive.send(packet(0xC0))
+            time.sleep(0.3)
+            return said("silent: no sign of life")
+        wait_for(pinged, "so is silence", 20)
+        for _ in range(15):
+            pinged()
+        self.assertFalse(said("alive: no sign of life"))
+        self.answer_of(publisher)
+
+
 class Storm(Endpoint):
     """A fleet over TLS comes back at once after the gateway was cut off. MILLRACE_DEVICES sets its size."""
 

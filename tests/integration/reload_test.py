@@ -167,11 +167,16 @@ class Collector:
         self.lock = threading.Lock()
         self.came = collections.defaultdict(collections.Counter)  # (uplink, device): number: times
         self.versions = collections.Counter()                     # (uplink, version of its configuration): records
-        self.client = mqtt.Client(client_id="collector")
+        self.connects = 0
+        self.client = mqtt.Client(client_id="collector", clean_session=False)  # what comes while it is away waits for it
         self.client.on_message = self.on_message
-        self.client.on_connect = lambda client, *rest: client.subscribe(topics, 1)
+        self.client.on_connect = lambda client, *rest: self.on_connect(topics)
         self.client.connect("127.0.0.1", port)
         self.client.loop_start()
+
+    def on_connect(self, topics):
+        self.connects += 1
+        self.client.subscribe(topics, 1)
 
     def on_message(self, client, data, message):
         _, uplink, version, lane = message.topic.split("/")
@@ -403,6 +408,42 @@ class Reloads(ReloadSite):
         self.assertEqual([d.refused for d in devices], [[]] * len(devices))
         self.assertEqual(gateway.stop(), 0)
 
+    def test_an_address_that_changes_hands_late_has_the_sessions_of_that_moment(self):
+        """What waits for a file goes on as it was: who wants its address must not come with the sessions of today, when it gets that
+        tomorrow. It took new messages at QoS 2 for those that the old sessions held."""
+        a, b, c, nowhere = free_port(), free_port(), free_port(), free_port()
+        tls = self.tls()
+        (tls / "server.key").rename(tls / "later.key")
+        self.write(self.endpoint("a", a), self.endpoint("b", b), self.uplink("central", nowhere))
+        gateway = self.gateway(self.folder / "millrace.toml")
+        device = self.device(a, "d", 4, 2, every=0.001)
+        wait_for(lambda: len(device.acknowledged) > 20, "the device is served by a")
+        secure = f'anonymous = true\ntls_cert = "{tls}/server.pem"\ntls_key_file = "{tls}/server.key"'
+        self.write(self.endpoint("a", c).replace("anonymous = true", secure), self.endpoint("b", a), self.uplink("central", nowhere))
+        self.reload(gateway)
+        wait_for(lambda: "input a: waiting for" in gateway.text(), "a waits for its key, and goes on where it was")
+        reached = len(device.acknowledged)
+        wait_for(lambda: len(device.acknowledged) > reached + 200, "the device is served by a")
+        (tls / "later.key").rename(tls / "server.key")
+        wait_for(lambda: listening(c), "a has moved", 40)
+        reached = len(device.acknowledged)
+        wait_for(lambda: len(device.acknowledged) > reached + 200, "the device is served by b", 40)
+        device.publishing = False
+        wait_for(lambda: not device.flying, "every acknowledgement arrives")
+        stored = [int(json.loads(line)["value"]) for line in self.command("log", "export", "--lane", "raw").stdout.splitlines()]
+        self.assertEqual(sorted(device.acknowledged - set(stored)), [])
+        self.assertEqual(len(stored), len(set(stored)))
+
+    def test_what_only_one_can_have_is_given_to_one(self):
+        a, b = free_port(), free_port()
+        tty = '[[inputs.serial]]\nname = "%s"\ndevice = "/dev/ttyS7"\n[inputs.serial.route]\nformat = "plain"\nmetrics = { w = {} }\n'
+        self.write(self.endpoint("a", a), self.endpoint("b", a), tty % "s1", tty % "s2", self.uplink("u1", b, client="one"), self.uplink("u2", b, client="one"))
+        checked = self.command("check")
+        self.assertEqual(checked.returncode, 78)
+        for words in (f'input "b": "listen 127.0.0.1:{a}" can be had once, and input "a" has it', 'input "s2": "tty /dev/ttyS7" can be had once',
+                      f'uplink "u2": "mqtt mqtt://127.0.0.1:{b} one" can be had once, and uplink "u1" has it'):
+            self.assertIn(words, checked.stdout + checked.stderr)
+
     def test_reloads_while_an_uplink_stops_leave_one_connection_to_the_last_broker(self):
         """The far side never acknowledges, so that the old half takes two seconds to stop."""
         brokers = [DeafBroker() for _ in range(3)]
@@ -528,6 +569,8 @@ class UnderLoad(ReloadSite):
         gone = [part for part in self.original() if part["name"] not in here and not any(p.get("was") == part["name"] for p in parts)]
         fresh = [part for part in parts if part["name"] != "steady"]
         what = self.rng.choice(["change", "change", "rename", "remove", "return", "return", "add", "swap", "windows"])
+        listened = {part["port"] for part in parts if part["form"] is ENDPOINT}
+        gone = [part for part in gone if part["form"] is not ENDPOINT or part["port"] not in listened]
         if what == "return" and gone:
             parts.append(self.rng.choice(gone))
         elif what == "remove" and len(fresh) > 2:
@@ -552,6 +595,27 @@ class UnderLoad(ReloadSite):
             part = self.rng.choice(parts)
             part["value"] = 10 + step if part["form"] is not SERIAL else 1 + step % 20
         self.rng.shuffle(parts)
+
+    def where_is_what_is_missing(self, collector, uplink, device, gateway):
+        """In words: which numbers, whether others have them, whether the log and its dead letters do, and how they were settled."""
+        missing = collector.missing(uplink, device.name, device.acknowledged)
+        lines = [f"{uplink}: {len(missing)} of {len(device.acknowledged)} acknowledged by {device.name} are missing: {missing[:40]}"]
+        with collector.lock:
+            for (other, name), numbers in collector.came.items():
+                if name == device.name:
+                    lines.append(f"  {other} brought {sum(n in numbers for n in missing)} of them")
+        stored = collections.defaultdict(list)
+        for line in self.command("log", "export", "--lane", "raw").stdout.splitlines():
+            record = json.loads(line)
+            if record["device"] == device.name:
+                stored[int(record["value"])].append(record["sequence"])
+        lines += [f"  in the log, with their sequences: { {n: stored[n] for n in missing[:40] if n in stored} }",
+                  f"  their neighbours in the log: { {n: stored.get(n) for m in missing[:5] for n in (m - 1, m + 1)} }",
+                  "  dead letters: " + self.command("dlq", "ls", "--json").stdout[:2000]]
+        lines += [line for line in self.http("/metrics").splitlines() if "millrace_ledger" in line and f'uplink="{uplink}"' in line]
+        lines += [line for line in gateway.text().splitlines() if " WARN " in line or " ERROR " in line][-60:]
+        lines.append(f"  the collector connected {collector.connects} times")
+        return "\n".join(lines)
 
     def write_parts(self, parts):
         text = HEAD + WINDOWS % self.window + "".join(part["form"] % part for part in parts)
@@ -631,8 +695,10 @@ class UnderLoad(ReloadSite):
             wait_for(lambda: collector.count(uplink, by_name[uplink]["value"]), said + f"{uplink} sends as configured last", 60)
             wait_for(lambda: not collector.missing(uplink, "scale", [4711]), said + f"{uplink}: the last line of the scale", 60)
             for one in devices + field:
-                wait_for(lambda: not collector.missing(uplink, one.name, one.acknowledged),
-                         said + f"{uplink}: all {len(one.acknowledged)} of {one.name}", 60)
+                try:
+                    wait_for(lambda: not collector.missing(uplink, one.name, one.acknowledged), "", 60)
+                except AssertionError:
+                    self.fail(said + self.where_is_what_is_missing(collector, uplink, one, gateway))
         self.assertEqual([d.refused for d in devices], [[]] * len(devices))
         self.assertEqual(self.metric("millrace_dead_letters_total"), 0)
         # Nobody was there twice, and each is there as configured last.

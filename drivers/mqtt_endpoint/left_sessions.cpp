@@ -1,0 +1,80 @@
+#include "drivers/mqtt_endpoint/left_sessions.h"
+
+#include <algorithm>
+
+#include "base/logger.h"
+#include "base/utf8.h"
+#include "drivers/mqtt_endpoint/client_session.h"
+#include "drivers/mqtt_endpoint/state_names.h"
+
+namespace millrace {
+
+std::vector<LeftSessions::Found> LeftSessions::sessions_nobody_serves(const Present& present) const {
+  std::vector<Found> found;
+  for (std::string& name : intake_.states(session_states)) {
+    std::string address(address_in(name, session_states));
+    if (!present.claims.contains(text("listen ", address))) found.push_back({std::move(address), std::move(name)});
+  }
+  for (std::string& name : intake_.states(old_session_states)) {
+    const std::string_view rest = std::string_view(name).substr(old_session_states.size());
+    std::string input(rest.substr(0, rest.find('/')));
+    if (!present.names.contains(input)) found.push_back({std::move(input), std::move(name)});
+  }
+  return found;
+}
+
+void LeftSessions::remove(const std::string& state) {
+  (void)intake_.put_state(state, {});  // removing is never refused
+  put_ = true;
+}
+
+// How much longer this one is kept. From one whose client was connected to the end its time is taken from now on.
+Duration LeftSessions::left_of(const std::string& state) {
+  const auto bytes = intake_.state(state);
+  auto session = bytes ? ClientSession::decode(*bytes) : std::nullopt;
+  if (!session) return Duration{0};
+  const std::int64_t now = passed_us_();
+  if (!session->left_at_us) {
+    session->left_at_us = now;
+    (void)intake_.put_state(state, session->encode());  // refused for want of room: tried again at the next look
+    put_ = true;
+  }
+  const Duration lasts = session->expiry_seconds == UINT32_MAX ? keep_max_ : Duration(std::chrono::seconds(session->expiry_seconds));
+  return lasts - std::chrono::microseconds(std::max<std::int64_t>(0, now - *session->left_at_us));
+}
+
+void LeftSessions::look(const Present& present) {
+  const auto before = std::exchange(kept_, {});
+  std::map<std::string, std::uint64_t> over;
+  for (const auto& [place, state] : sessions_nobody_serves(present)) {
+    const Duration left = left_of(state);
+    if (left.count() <= 0) {
+      remove(state);
+      ++over[place];
+      continue;
+    }
+    Kept& kept = kept_[place];
+    ++kept.values;
+    kept.longest = std::max(kept.longest, left);
+  }
+  drop_wills(present);
+  for (const auto& [place, sessions] : over) LOG_INFO("sessions of ", place, ", where no input listens: ", sessions, " are over and gone");
+  for (const auto& [place, kept] : kept_) {
+    if (before.contains(place)) continue;
+    LOG_WARN("sessions of ", place, ", where no input listens: ", kept.values, " are kept for devices that come back, the last of them for ",
+             format_duration(kept.longest));
+  }
+  if (std::exchange(put_, false)) (void)intake_.commit(std::nullopt);
+}
+
+void LeftSessions::drop_wills(const Present& present) {
+  for (const std::string& name : intake_.states(will_states)) {
+    const std::string_view address = address_in(name, will_states);
+    if (present.claims.contains(text("listen ", address))) continue;
+    if (intake_.state(text(session_states, std::string_view(name).substr(will_states.size())))) continue;
+    LOG_WARN("the will kept as ", shown(name), " is not published: its session is over, and no input listens there");
+    remove(name);
+  }
+}
+
+}  // namespace millrace
