@@ -479,7 +479,7 @@ Status App::reload() {
     reload_when_ready_ = true;
     return {};
   }
-  LoadedConfig loaded = load_config_file(config_path_, built_kinds());
+  LoadedConfig loaded = reload_config_file(config_path_, built_kinds(), config_);
   if (loaded.errors.empty()) check_whole(loaded);
   if (!loaded.errors.empty()) {
     const std::string errors = format_errors(config_path_, loaded.errors);
@@ -490,11 +490,7 @@ Status App::reload() {
     return {Code::invalid, errors};
   }
   for (const std::string& warning : loaded.warnings) LOG_WARN(warning);
-  Config& fresh = loaded.config;
-  for (const std::string& what : keep_fixed(config_, fresh)) {
-    LOG_WARN("reload: ", what, " cannot change at run time; left as it was until the next start");
-  }
-  config_ = fresh;
+  config_ = std::move(loaded.config);
   share_descriptors();
   const std::size_t changed = want();
   go_on();

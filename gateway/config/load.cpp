@@ -159,7 +159,7 @@ void LoadedConfig::fail(const PartConfig& part, std::string_view key, std::strin
   errors.push_back({at.line, at.column, std::move(message)});
 }
 
-LoadedConfig load_config(const std::string& content, const std::string& name, const Kinds& kinds) {
+LoadedConfig load_config(const std::string& content, const std::string& name, const Kinds& kinds, const Config* running) {
   LoadedConfig loaded;
   loaded.path = name;
   const auto file = TomlFile::parse(content, name, loaded.errors);
@@ -168,6 +168,7 @@ LoadedConfig load_config(const std::string& content, const std::string& name, co
   read_side(root, "inputs", kinds.inputs, kinds, loaded, loaded.config.inputs);
   read_side(root, "uplinks", kinds.uplinks, kinds, loaded, loaded.config.uplinks);
   read_keys(root, config_shape, &loaded.config);
+  if (running) (void)keep_fixed(*running, loaded.config);
   complete(loaded);
   sort(loaded.errors);
   return loaded;
@@ -178,6 +179,18 @@ LoadedConfig load_config_file(const std::string& path, const Kinds& kinds) {
   if (content.ok()) return load_config(content.value(), path, kinds);
   LoadedConfig loaded;
   loaded.errors.push_back({0, 0, content.status().detail()});
+  return loaded;
+}
+
+LoadedConfig reload_config_file(const std::string& path, const Kinds& kinds, const Config& running) {
+  const auto content = read_file(path, 4 << 20);
+  if (!content.ok()) return load_config_file(path, kinds);
+  LoadedConfig fresh = load_config(content.value(), path, kinds);
+  if (!fresh.errors.empty()) return fresh;
+  LoadedConfig loaded = load_config(content.value(), path, kinds, &running);
+  for (const std::string& what : keep_fixed(running, fresh.config)) {
+    loaded.warnings.push_back(text("reload: ", what, " cannot change at run time; left as it was until the next start"));
+  }
   return loaded;
 }
 

@@ -20,13 +20,23 @@ class SimLoop final : public Loop {
   void run_blocking(std::string_view worker, Task work, Task done) override;
   bool on_loop_thread() const override { return true; }
   std::unique_ptr<Watch> watch_readable(int, Task) override { return nullptr; }  // nothing in the simulated world has descriptors
-  Result<std::unique_ptr<Listener>> listen(const std::string&, std::function<void(std::unique_ptr<Stream>)>) override {
-    return Status{Code::unavailable, "the simulated world has no sockets"};
+  // Where there is a network (sim_net.h) it is asked.
+  class Net {
+   public:
+    virtual ~Net() = default;
+    virtual Result<std::unique_ptr<Listener>> listen(const std::string& address, std::function<void(std::unique_ptr<Stream>)> accepted) = 0;
+  };
+  Net* net = nullptr;
+  Result<std::unique_ptr<Listener>> listen(const std::string& address, std::function<void(std::unique_ptr<Stream>)> accepted) override {
+    if (net) return net->listen(address, std::move(accepted));
+    return Status{Code::unavailable, "this simulated world has no sockets"};
   }
   Result<std::unique_ptr<Stream>> connect(const std::string&, std::function<void(Status)>) override {
     return Status{Code::unavailable, "the simulated world has no sockets"};
   }
 
+  // As after(), and nothing cancels it but the end of the loop.
+  void later(Duration delay, Task task) { schedule(delay, std::move(task)); }
   void run_for(Duration duration);
   // Runs until `condition` holds; false when `limit` passes first.
   bool run_until(const std::function<bool()>& condition, Duration limit);

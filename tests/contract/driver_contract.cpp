@@ -67,7 +67,7 @@ const std::pair<const char*, Make> drivers[] = {
        config.name = "in";
        config.listen = "203.0.113.1:1883";
        config.anonymous = true;
-       return std::make_unique<MqttEndpoint>(stage.loop, stage.rng, stage.intake, stage.trust, stage.metrics, stage.shares, config, "/tmp");
+       return std::make_unique<MqttEndpoint>(stage.loop, stage.rng, stage.intake, stage.trust, stage.metrics, stage.shares, config, "/tmp", [] { return std::int64_t{0}; });
      }},
     {"serial",
      [](Stage& stage) -> std::unique_ptr<Driver> {

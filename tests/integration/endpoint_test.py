@@ -817,11 +817,12 @@ class Away(Endpoint):
         old, second = self.port, free_port()
         self.come("short", delay=60, expiry=8).socket.close()
         self.come("long", delay=60, expiry=500).socket.close()
-        self.come("there", delay=60, expiry=500)
+        there = self.come("there", delay=60, expiry=500)
         wait_for(lambda: self.metric("millrace_endpoint_connections") == 1, "two are gone")
         self.reload(f"127.0.0.1:{old}", f"127.0.0.1:{second}")
         place = f"127.0.0.1:{old}"
         left = lambda: {one["place"]: one["sessions"] for one in self.status()["left_sessions"]}
+        wait_for(lambda: there.packet() is None, "the endpoint has moved")
         wait_for(lambda: left().get(place) in (2, 3), "they are shown", 15)
         wait_for(lambda: left() == {place: 2}, "the short one is over", 25)
         self.assertEqual(self.metric("millrace_left_sessions", f'place="{place}"'), 2)
@@ -855,11 +856,17 @@ class Away(Endpoint):
     def test_the_dead_are_noticed_while_nobody_is_read(self):
         self.endpoint(logmore='max_size = "1MiB"\nwhen_full = "block"')
         silent, alive, broken = (self.come(name, keep_alive=3, expiry=0) for name in ("silent", "alive", "broken"))
-        publisher = self.publisher("--connections", 2, "--window", 500, "--seconds", 300, "--patience", 300)
+        filler, sent = Raw(self.port, connect(client="filler")), 0
+        filler.packet()
+        filler.socket.settimeout(0.2)
 
         def full():
+            nonlocal sent
             for raw in (silent, alive, broken):
                 raw.send(packet(0xC0))
+            for _ in range(20):
+                sent += 1
+                filler.send(publish(payload=json.dumps({"ts": 1700000000 + sent, "value": os.urandom(1000).hex()}).encode(), qos=0))
             return self.metric("millrace_log_blocked") == 1
         wait_for(full, "the log is full", 120)
         for raw in (silent, alive, broken):
@@ -877,7 +884,6 @@ class Away(Endpoint):
         for _ in range(15):
             pinged()
         self.assertFalse(said("alive: no sign of life"))
-        self.answer_of(publisher)
 
 
 class Storm(Endpoint):

@@ -545,6 +545,103 @@ class Reloads(ReloadSite):
         self.assertNotIn('uplink="old"', self.http("/metrics"))
 
 
+class Attacks(ReloadSite):
+    """What should not be asked of a reload, while a device at QoS 2 goes on at each of two endpoints."""
+
+    def go_on(self, why, more=15):
+        before = [len(d.acknowledged) for d in self.devices]
+        wait_for(lambda: all(len(d.acknowledged) > n + more for d, n in zip(self.devices, before)), "everybody goes on " + why)
+
+    def set_up_two(self, *more):
+        self.a, self.b, self.central = free_port(), free_port(), self.broker()
+        self.write(self.endpoint("a", self.a), self.endpoint("b", self.b), *more)
+        self.gateway_ = self.gateway(self.folder / "millrace.toml")
+        self.devices = [self.device(port, f"d{n}", 4, 2, every=0.002) for n, port in enumerate((self.a, self.b))]
+        self.go_on("at first")
+
+    def reloaded(self, words):
+        before = self.gateway_.text().count(words)
+        self.reload(self.gateway_)
+        wait_for(lambda: self.gateway_.text().count(words) > before, "the gateway says: " + words)
+
+    def check_once(self):
+        for device in self.devices:
+            device.publishing = False
+        wait_for(lambda: not any(d.flying for d in self.devices), "every acknowledgement arrives")
+        stored = collections.defaultdict(list)
+        for line in self.command("log", "export", "--lane", "raw", config=self.start_config).stdout.splitlines():
+            record = json.loads(line)
+            stored[record["device"]].append(int(record["value"]))
+        for device in self.devices:
+            self.assertEqual(sorted(device.acknowledged - set(stored[device.name])), [])
+            self.assertEqual(len(stored[device.name]), len(set(stored[device.name])), "QoS 2 is stored once")
+
+    def setUp(self):
+        super().setUp()
+        self.start_config = self.folder / "start.toml"
+
+    def test_broken_files_change_nothing_and_the_good_one_after_them_counts(self):
+        self.set_up_two(self.uplink("central", free_port()))
+        path = self.folder / "millrace.toml"
+        good = path.read_text()
+        self.start_config.write_text(good)
+        for broken in (good[:len(good) // 2] + "[[", "", good.replace("receive_maximum", "receive_maximun"), good + "\x00", "[gateway]\nname = \"gw\"\n[log]\npath = 5\n"):
+            path.write_text(broken)
+            if broken:
+                self.reloaded("reload: nothing was changed")
+                self.go_on("after a broken file")
+        path.unlink()
+        self.reloaded("reload: nothing was changed")
+        path.mkdir()
+        self.reloaded("reload: nothing was changed")
+        path.rmdir()
+        self.go_on("without a file")
+        self.write(self.endpoint("a", self.a, 20), self.endpoint("b", self.b, 21), self.uplink("central", free_port()))
+        self.reloaded("reload: 3 inputs and uplinks changed")
+        self.go_on("with the good file")
+        self.check_once()
+
+    def test_what_cannot_change_stays_with_all_that_follows_from_it(self):
+        mqtt_input = INPUT % {"name": "in", "port": 1, "version": "5", "client": "x", "value": 30}
+        self.set_up_two(mqtt_input.replace('client_id = "x"\n', ""), self.uplink("central", free_port()).replace('client_id = "up-central"\n', ""))
+        path, elsewhere = self.folder / "millrace.toml", self.folder / "elsewhere"
+        good = path.read_text()
+        self.start_config.write_text(good)
+        for old, new, words in (('name = "gw"', 'name = "other"', "[gateway]"), (f'path = "{self.folder}/log"', f'path = "{elsewhere}"', "[log]"),
+                                ("commit_interval", 'max_size = "16MiB"\ncommit_interval', "[log]"), ("[observe]", '[[windows]]\nname = "w"\n[observe]', "[[windows]]")):
+            self.assertIn(old, good)
+            path.write_text(good.replace(old, new))
+            self.reloaded(f"reload: {words} cannot change at run time")
+            wait_for(lambda: self.gateway_.text().rstrip().endswith("reload: 0 inputs and uplinks changed"), "nobody else is disturbed")
+            self.go_on("as it was")
+        self.assertFalse(elsewhere.exists())
+        path.write_text(good)
+        self.assertEqual(self.status()["gateway"], "gw")
+        self.check_once()
+
+    def test_swaps_old_names_and_signals_on_each_others_heels(self):
+        self.set_up_two(self.uplink("central", free_port()))
+        self.start_config.write_text((self.folder / "millrace.toml").read_text())
+        nowhere = self.uplink("central", free_port())
+        for step in range(6):
+            self.write(self.endpoint("a", self.b), self.endpoint("b", self.a), nowhere)
+            self.reload(self.gateway_)
+            if step % 2:
+                self.go_on("after a swap", 5)
+            self.write(self.endpoint("b", self.b), self.endpoint("c", self.a), nowhere)  # b's name goes to the other place, a's is gone
+            self.reload(self.gateway_)
+            if step % 3:
+                self.go_on("under other names", 5)
+            self.write(self.endpoint("a", self.a), self.endpoint("b", self.b), nowhere)
+            for _ in range(20):
+                self.reload(self.gateway_)
+        self.go_on("at last")
+        wait_for(lambda: [i["name"] for i in self.status()["inputs"]] == ["a", "b"], "the last configuration is in force")
+        self.check_once()
+        self.assertEqual(self.metric("millrace_dead_letters_total"), 0)
+        self.assertEqual(self.gateway_.stop(), 0)
+
+
 class UnderLoad(ReloadSite):
     def setUp(self):
         super().setUp()

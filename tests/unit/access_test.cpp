@@ -84,7 +84,7 @@ TEST_CASE("sessions: each belongs to a principal, whatever clients and inputs ar
   const std::string inputs[] = {"a", "a.b", "ab"};
   std::uint16_t id = 0;
   for (const std::string& input : inputs) {
-    EndpointSessions sessions(intake, input, input);
+    EndpointSessions sessions(intake, input, input, [] { return std::int64_t{0}; });
     for (const auto& [owner, client] : owners) {
       const std::string key = session_key(owner, client);
       CHECK_FALSE(sessions.find(key, owner, client));
@@ -98,7 +98,7 @@ TEST_CASE("sessions: each belongs to a principal, whatever clients and inputs ar
   CHECK(intake.kept.size() == std::size(inputs) * std::size(owners));
   id = 0;
   for (const std::string& input : inputs) {
-    EndpointSessions sessions(intake, input, input);
+    EndpointSessions sessions(intake, input, input, [] { return std::int64_t{0}; });
     sessions.load(start);
     CHECK(sessions.size() == std::size(owners));
     for (const auto& [owner, client] : owners) {
@@ -114,7 +114,7 @@ TEST_CASE("sessions: one that the log has no room for is not kept as it was befo
   NoHost host;
   EndpointLimits limits;
   EndpointConnection link(host, limits);
-  EndpointSessions sessions(intake, "in", "in");
+  EndpointSessions sessions(intake, "in", "in", [] { return std::int64_t{0}; });
   const std::string key = session_key(anna, "c1");
   auto& session = sessions.open(key);
   session.link = &link;
@@ -141,7 +141,7 @@ TEST_CASE("sessions: those saved before they had owners are read and go on under
   intake.kept["endpoint/in/\x1f" "c1"] = session_holding(2);
   intake.kept["endpoint/in/\x1f" "c2"] = session_holding(3);
   intake.kept["endpoint/in2/\x1f" "c1"] = session_holding(4);
-  EndpointSessions sessions(intake, "in", "in");
+  EndpointSessions sessions(intake, "in", "in", [] { return std::int64_t{0}; });
   sessions.load(start);
   CHECK(sessions.size() == 3);
   // A user's is the user's.
@@ -158,7 +158,7 @@ TEST_CASE("sessions: those saved before they had owners are read and go on under
   CHECK(sessions.save(presses));
   CHECK_FALSE(intake.kept.contains("endpoint/in/\x1f" "c1"));
   CHECK(intake.kept.contains("endpoint/in2/\x1f" "c1"));
-  EndpointSessions again(intake, "in", "in");
+  EndpointSessions again(intake, "in", "in", [] { return std::int64_t{0}; });
   again.load(start);
   CHECK(again.size() == 3);
   REQUIRE(again.find(presses, press_1, "c1"));
