@@ -53,20 +53,37 @@ void close_box(Box* box) {
 struct TimerBox {
   uv_timer_t handle;
   Loop::Task task;
+  const Clock& clock;
+  Instant due;
 };
+
+// libuv's time stands still while the machine sleeps, ours does not: a long wait looks now and then.
+constexpr Duration look_after = std::chrono::seconds(2);
+
+void wait_for(TimerBox* box, Duration delay) {
+  const bool looks_again = delay > look_after;
+  // libuv counts in milliseconds from its cached time: refresh it, and round up, so a timer is never early.
+  uv_update_time(box->handle.loop);
+  const std::int64_t ns = looks_again ? look_after.count() : delay.count();
+  const auto ms = static_cast<std::uint64_t>(std::max<std::int64_t>(0, (ns + 999'999) / 1'000'000));
+  const auto run = [](uv_timer_t* handle) {
+    const auto task = std::move(static_cast<TimerBox*>(handle->data)->task);  // the task may destroy its own Timer
+    task();
+  };
+  const auto look = [](uv_timer_t* handle) {
+    auto* waiting = static_cast<TimerBox*>(handle->data);
+    wait_for(waiting, waiting->due - waiting->clock.now());
+  };
+  uv_timer_start(&box->handle, looks_again ? uv_timer_cb{look} : uv_timer_cb{run}, ms, 0);
+}
 
 class UvTimer final : public Timer {
  public:
-  UvTimer(uv_loop_t* loop, Duration delay, Loop::Task task) : box_(new TimerBox{{}, std::move(task)}) {
+  UvTimer(uv_loop_t* loop, const Clock& clock, Duration delay, Loop::Task task)
+      : box_(new TimerBox{{}, std::move(task), clock, clock.now() + delay}) {
     uv_timer_init(loop, &box_->handle);
     box_->handle.data = box_;
-    // libuv counts in milliseconds from its cached time: refresh it, and round up, so a timer is never early.
-    uv_update_time(loop);
-    const auto ms = static_cast<std::uint64_t>(std::max<std::int64_t>(0, (delay.count() + 999'999) / 1'000'000));
-    uv_timer_start(&box_->handle, [](uv_timer_t* handle) {
-      const auto task = std::move(static_cast<TimerBox*>(handle->data)->task);  // the task may destroy its own Timer
-      task();
-    }, ms, 0);
+    wait_for(box_, delay);
   }
   ~UvTimer() override { close_box(box_); }
 
@@ -335,7 +352,7 @@ void watch(ListenerBox* box) {
 
 }  // namespace
 
-UvLoop::UvLoop() : thread_(std::this_thread::get_id()), uv_(std::make_unique<Uv>()) {
+UvLoop::UvLoop(std::unique_ptr<Clock> clock) : clock_(std::move(clock)), thread_(std::this_thread::get_id()), uv_(std::make_unique<Uv>()) {
   MILLRACE_CHECK(uv_loop_init(&uv_->loop) == 0);
   uv_->loop.data = uv_.get();
   uv_prepare_init(&uv_->loop, &uv_->turning);
@@ -378,7 +395,7 @@ void UvLoop::on_signal(int signal, std::function<void()> handler) {
 void UvLoop::join_workers() { workers_.clear(); }
 
 std::unique_ptr<Timer> UvLoop::after(Duration delay, Task task) {
-  return std::make_unique<UvTimer>(&uv_->loop, delay, std::move(task));
+  return std::make_unique<UvTimer>(&uv_->loop, *clock_, delay, std::move(task));
 }
 
 void UvLoop::post(Task task) {

@@ -26,6 +26,15 @@ void ClockHistory::boot(WallTime right) {
   if (kind_ == Kind::random && rng_.chance(0.7)) wake_in_1970(right);
 }
 
+Duration ClockHistory::sleep() {
+  if (longest_sleep_ < 2s || !rng_.chance(0.1)) return 0s;
+  // As many short ones as long ones. A battery clock kept the time meanwhile, to a second or so, and nobody vouches for it yet.
+  const Duration most = rng_.chance(0.5) ? std::min<Duration>(longest_sleep_, 10min) : longest_sleep_;
+  trusted_ = false;
+  error_us_ += to_us(some(0s, 2s)) - second;
+  return some(2s, most);
+}
+
 Duration ClockHistory::next(WallTime right) {
   if (kind_ == Kind::steady) return 24h;
   if (error_us_ != 0 || !trusted_) {

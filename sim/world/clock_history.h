@@ -1,6 +1,6 @@
 // What a site's clock does, by chance: it is right for a while, an hour ahead for 20 s, in 1970 until somebody sets it, set back
-// by 55 minutes, 50 years ahead, a leap second off, not synchronised. Whether it is trusted goes with that, as the kernel would
-// say it: a clock that is wrong may well be trusted.
+// by 55 minutes, 50 years ahead, a leap second off, not synchronised; and the machine sleeps, for seconds or for a week, whatever
+// its clock says. Whether it is trusted goes with that, as the kernel would say it: a clock that is wrong may well be trusted.
 #pragma once
 
 #include "base/rng.h"
@@ -11,10 +11,12 @@ namespace millrace::sim {
 class ClockHistory {
  public:
   enum class Kind { steady, random };
-  ClockHistory(std::uint64_t seed, Kind kind) : rng_(seed), kind_(kind) {}
+  ClockHistory(std::uint64_t seed, Kind kind, Duration longest_sleep) : rng_(seed), kind_(kind), longest_sleep_(kind == Kind::steady ? Duration{0} : longest_sleep) {}
 
   std::int64_t error_us() const { return error_us_; }
   bool trusted() const { return trusted_; }
+  // How long the machine sleeps now, mostly not at all; the clock is as it is after waking.
+  Duration sleep();
   // Something happens to it; `right` is the time it should say. How long that lasts.
   Duration next(WallTime right);
   // The power was gone, and no battery keeps the time.
@@ -27,6 +29,7 @@ class ClockHistory {
 
   Rng rng_;
   Kind kind_;
+  Duration longest_sleep_;
   std::int64_t error_us_ = 0;
   bool trusted_ = true;
 };

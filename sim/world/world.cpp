@@ -132,7 +132,7 @@ void FarSide::stop(std::function<void()> done) {
 }
 
 World::World(std::uint64_t seed, Options options)
-    : options_(std::move(options)), rng_(seed), clock_(seed + 77, options_.clock), disk_(std::make_unique<SimDisk>(rng_.next())), folder_(disk_->folder()),
+    : options_(std::move(options)), rng_(seed), clock_(seed + 77, options_.clock, options_.longest_sleep), disk_(std::make_unique<SimDisk>(rng_.next())), folder_(disk_->folder()),
       tmpfs_(std::make_unique<SimDisk>(rng_.next())), tmpfs_folder_(tmpfs_->folder()) {
   region_.resize(MappedInbox::region_bytes(options_.inbox_bytes) / 8);
   MappedInbox::format(region(), rng_.next());
@@ -219,6 +219,13 @@ void World::set_clock() {
 }
 
 void World::play_clock() {
+  if (const Duration asleep = clock_.sleep(); asleep.count() > 0) {
+    slept += asleep;
+    loop_->suspend(asleep);
+    set_clock();
+    clock_timer_ = loop_->after(std::chrono::seconds(20), [this] { play_clock(); });
+    return;
+  }
   const Duration lasts = clock_.next(right());
   set_clock();
   clock_timer_ = loop_->after(lasts, [this] { play_clock(); });

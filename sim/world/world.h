@@ -76,6 +76,7 @@ class World {
     bool exactly_once = false;
     // Every seed has a clock history of its own, but where a story is about one clock.
     ClockHistory::Kind clock = ClockHistory::Kind::random;
+    Duration longest_sleep = std::chrono::hours(24 * 7);  // of the machine, in such a history
     Duration forget_after = std::chrono::hours(24 * 7);
   };
   // Reading n carries the event time first_ms + 1000 n: the far side can tell its number.
@@ -117,6 +118,7 @@ class World {
   Bytes kept_marker;                 // by the far side, with what it received
   bool paused = false;               // the pipeline asked inputs to pause
   std::size_t inboxes_set_aside = 0;  // torn or foreign at start
+  Duration slept{0};                 // of the machine, so far
   std::map<std::string, WallTime> forgotten;  // consumers that were absent for long enough, and when that was found
   // How often each reading of `device` has arrived, by number.
   std::map<std::uint64_t, int> arrivals(const std::string& device) const;

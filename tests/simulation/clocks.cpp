@@ -57,6 +57,7 @@ TEST_CASE("clocks: whatever they do, nothing young expires or is forgotten, and 
     options.windows = {ten_seconds()};
     options.drain.max_age = 3h;
     options.forget_after = 4h;
+    options.longest_sleep = 10min;  // longer ones: below
     World world{rng.next(), options};
     leave(world, "old");
     const WallTime left = world.right();
@@ -107,6 +108,53 @@ TEST_CASE("clocks: whatever they do, nothing young expires or is forgotten, and 
     CHECK(world.clashes() == 0);
   }
   CHECK(windows_seen > 3000);
+}
+
+TEST_CASE("clocks: a machine that sleeps, for seconds or for a week, has aged by that and nothing else has changed") {
+  constexpr Duration max_age = 48h, forget_after = 24h * 10;
+  Rng rng(seed() + 41);
+  Duration slept{0};
+  std::size_t expired_seen = 0;
+  for (int round = 0; round < 4 * effort(); ++round) {
+    World::Options options;
+    options.windows = {ten_seconds()};
+    options.drain.max_age = max_age;
+    options.forget_after = forget_after;
+    World world{rng.next(), options};
+    leave(world, "old");
+    const Duration left{world.right().us * 1000};
+    std::map<std::int64_t, Duration> sent;  // by milliseconds: how long it had slept before
+    for (int hour = 0; hour < 24; ++hour) {
+      world.far_side().set_up(rng.chance(0.6));
+      for (int i = 0; i < 60; ++i) {
+        CHECK(world.send_raw("dev/a", payload(world, 1)));
+        CHECK(world.send_raw("arrival/b", "{\"value\":2}"));
+        sent[world.right().us / 1000] = world.slept;
+        world.loop().run_for(1min);
+      }
+      const Duration old{world.right().us * 1000 - left.count()};
+      if (old > forget_after + 1min) CHECK(world.forgotten.contains("old"));
+      if (old < forget_after) CHECK(world.forgotten.empty());
+    }
+    world.far_side().set_up(true);
+    CHECK(world.drain());
+    slept += world.slept;
+    // What is missing has slept for so long, or nearly: it was awake for a day.
+    std::size_t wrong = 0, revised = 0;
+    for (const Record& record : world.received) {
+      if (record.kind == Kind::reading && record.device == "a") sent.erase(record.time.us / 1000);
+      revised += record.kind == Kind::window && record.device == "a" && detail(record).revision > 0;
+    }
+    for (const auto& [time, slept_before] : sent) wrong += world.slept - slept_before < max_age - 24h;
+    CHECK(wrong == 0);
+    CHECK(revised == 0);
+    if (!sent.empty()) CHECK(expired(world) > 0);
+    expired_seen += sent.size();
+    CHECK(doubled(world) == 0);
+    CHECK(world.clashes() == 0);
+  }
+  CHECK(slept > 24h);
+  MESSAGE("slept for ", static_cast<int>(to_seconds(slept) / 3600), " h, ", expired_seen, " readings expired");
 }
 
 TEST_CASE("clocks: an uplink that left is forgotten by time that passed: not by a boot in 1970 that is set right, nor by years ahead") {

@@ -48,7 +48,31 @@ bool closed_by_peer(const Fd& socket) {
   return got == 0 || (got < 0 && errno == ECONNRESET);
 }
 
+// The machine's clock, and how long the machine slept.
+struct SleepingClock final : SystemClock {
+  explicit SleepingClock(Duration& time) : slept(time) {}
+  Instant now() const override { return SystemClock::now() + slept; }
+  Duration& slept;
+};
+
 }  // namespace
+
+TEST_CASE("loop: what came due while the machine slept runs soon after it woke, and nothing earlier") {
+  Duration slept{0};
+  UvLoop loop(std::make_unique<SleepingClock>(slept));
+  const Instant begun = loop.now();
+  int early = 0;
+  const auto in_a_week = loop.after(24h * 7, [&] { ++early; });
+  const auto in_an_hour = loop.after(1h, [&] { loop.stop(); });
+  const auto asleep = loop.after(10ms, [&] { slept = 2h; });
+  const auto limit = loop.after(10s, [&] {
+    if (loop.now() - begun < 3h) loop.stop();
+  });
+  const auto woken = std::chrono::steady_clock::now();
+  loop.run();
+  CHECK(std::chrono::steady_clock::now() - woken < 5s);
+  CHECK(early == 0);
+}
 
 TEST_CASE("loop: without a descriptor left, connections are told so, both listeners rest, and everything else goes on") {
   UvLoop loop;
