@@ -39,7 +39,7 @@ std::string state_words(State state, const std::string& health, const std::strin
 void SelfReport::update_metrics() {
   const LogStats stats = of_.log.stats();
   const auto set = [this](const char* name, const char* help, double value) { of_.metrics.gauge(name, help).set(value); };
-  set("millrace_log_bytes", "Bytes the log takes on disk, -wal and -shm included", static_cast<double>(stats.bytes_used));
+  set("millrace_log_bytes", "Bytes the log takes on disk, -wal included", static_cast<double>(stats.bytes_used));
   set("millrace_log_max_bytes", "Bytes the log may take on disk", static_cast<double>(stats.bytes_max));
   set("millrace_log_state_bytes", "Bytes of state in the log: windows, sessions, retained digests", static_cast<double>(stats.state_bytes));
   set("millrace_log_state_max_bytes", "Bytes of state the log takes: a quarter of max_size", static_cast<double>(stats.state_bytes_max));

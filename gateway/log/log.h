@@ -81,7 +81,7 @@ struct LaneLedger {
 };
 
 struct LogStats {
-  std::uint64_t bytes_used = 0, bytes_max = 0;      // -wal and -shm included
+  std::uint64_t bytes_used = 0, bytes_max = 0;      // -wal included
   std::uint64_t commits = 0, commit_failures = 0;
   std::uint64_t records = 0, row_bytes = 0;         // appended since start
   std::uint64_t held_groups = 0, unwritten_records = 0;  // commit = "when-unsent": what never touched flash

@@ -134,7 +134,7 @@ void remove_born(Folder& folder, std::uint32_t id) {
   remove_wal(folder, born);
 }
 
-// Database, -wal and -shm; nothing when it cannot be told.
+// Database and -wal, and the -shm of an earlier version; nothing when it cannot be told.
 std::optional<std::uint64_t> bytes_of_segment(const Folder& folder, const std::string& name) {
   std::uint64_t sum = 0;
   for (const char* suffix : {"", "-wal", "-shm"}) {

@@ -86,7 +86,7 @@ struct GroupWrite {
 
 struct GroupResult {
   Status status;
-  std::uint64_t head_bytes = 0;      // database, -wal and -shm
+  std::uint64_t head_bytes = 0;      // database and -wal
   std::uint64_t sealed_bytes = 0;    // of the previous head, when a fresh one was made
   std::vector<ListedRow> copied;     // without columns
   std::optional<std::uint32_t> copy_fault;  // the segment whose rows could not all be carried forward: it must stay
