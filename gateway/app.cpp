@@ -207,8 +207,8 @@ int App::run() {
     });
   });
   scrape_ = metrics_.before_scrape([this] { report_->update_metrics(); });
-  listen_http();
-  listen_control();
+  listen(http_face_);
+  listen(control_face_);
   loop_.on_signal(SIGTERM, [this] { begin_stop(); });
   loop_.on_signal(SIGINT, [this] { begin_stop(); });
   pipeline_->start([this] { started(); });
@@ -327,19 +327,23 @@ void App::beat_watchdog() {
 
 // ---- faces ----------------------------------------------------------------------------------------------------------
 
-void App::listen_control() {
-  control_timer_.reset();
+void App::listen(Face& face) {
+  face.again.reset();
   if (stopping_) return;
-  auto control = ControlServer::listen(loop_, config_.gateway.runtime_dir + "/control.sock");
-  if (!control.ok()) {
-    if (std::exchange(control_trouble_, control.status().detail()) != control.status().detail()) {
-      LOG_ERROR("control socket: ", control.status().detail(), "; commands cannot talk to this gateway, everything else goes on; will keep trying");
+  if (const Status status = face.open(); !status.ok()) {
+    if (std::exchange(face.trouble, status.detail()) != status.detail()) {
+      LOG_ERROR(face.what, ": ", status.detail(), "; ", face.without, ", everything else goes on; will keep trying");
     }
-    control_timer_ = loop_.after(listen_again_in, [this] { listen_control(); });
+    face.again = loop_.after(listen_again_in, [this, &face] { listen(face); });
     return;
   }
+  if (!std::exchange(face.trouble, {}).empty()) LOG_INFO(face.what, ": it is open now");
+}
+
+Status App::open_control() {
+  auto control = ControlServer::listen(loop_, config_.gateway.runtime_dir + "/control.sock");
+  if (!control.ok()) return control.status();
   control_ = std::move(control).value();
-  if (!std::exchange(control_trouble_, {}).empty()) LOG_INFO("control socket: commands can talk to this gateway");
   control_->add("status", false, [this](const ControlRequest&, ControlServer::Reply reply) { reply(report_->status_json(ready_ && !stopping_)); });
   log_commands_ = std::make_unique<LogCommands>(*log_, *folder_, [this](Sequence number, const Record& letter, std::function<void(Status)> done) {
     retry_letter(number, letter, std::move(done));
@@ -358,24 +362,16 @@ void App::listen_control() {
     look_at_leftovers();
     reply(R"({"ok":true})");
   });
+  return {};
 }
 
-// Another process may hold the port for a while, an address not be there yet: readings are collected meanwhile.
-void App::listen_http() {
-  http_timer_.reset();
-  if (config_.observe.listen.empty() || stopping_) return;
+Status App::open_http() {
+  if (config_.observe.listen.empty()) return {};
   auto http = HttpServer::listen(loop_, config_.observe.listen, [this](const std::string& path) { return this->http(path); });
-  if (!http.ok()) {
-    if (std::exchange(http_trouble_, http.status().detail()) != http.status().detail()) {
-      LOG_ERROR("observe.listen: ", http.status().detail(), "; metrics and health cannot be asked for, everything else goes on; will keep trying");
-    }
-    http_timer_ = loop_.after(listen_again_in, [this] { listen_http(); });
-    return;
-  }
+  if (!http.ok()) return http.status();
   http_ = std::move(http).value();
-  if (!http_trouble_.empty()) LOG_INFO("observe: listening on ", config_.observe.listen);
-  http_trouble_.clear();
   if (config_.observe.listen.ends_with(":0")) LOG_INFO("observe: listening on port ", http_->port());
+  return {};
 }
 
 // Devices get the descriptors that the gateway does not need itself.
@@ -453,7 +449,7 @@ void App::retry_letter(Sequence number, const Record& record_of_letter, std::fun
 
 // What is in use, and what a part waits for that is there already.
 void App::look_at_certificates() {
-  certificates_->want(certificates_of(config_));
+  certificates_->want(config_);
   certificates_->look(certificate_time(loop_.wall()), clock_.trust().trusted());
 }
 

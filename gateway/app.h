@@ -54,8 +54,17 @@ class App {
   bool may_start(const UplinkPlan& plan, const Leftover* from) const;
   std::unique_ptr<UplinkPart> make_uplink(const UplinkPlan& plan, Log& log);
   void look_at_leftovers();
-  void listen_http();
-  void listen_control();
+  // A place that commands or metrics are asked at. It may be taken for a while, or not be there yet: readings are collected
+  // meanwhile.
+  struct Face {
+    std::string what, without;  // "control socket", what cannot be done while it is not there
+    std::function<Status()> open;
+    std::string trouble;
+    std::unique_ptr<Timer> again;
+  };
+  void listen(Face& face);
+  Status open_http();
+  Status open_control();
   void share_descriptors();
   void started();
   void beat_watchdog();
@@ -96,12 +105,13 @@ class App {
   std::unique_ptr<LogCommands> log_commands_;
   std::unique_ptr<HttpServer> http_;
   std::unique_ptr<ControlServer> control_;
-  std::unique_ptr<Timer> http_timer_, control_timer_, look_timer_, watchdog_timer_, stop_timer_, step_timer_;
+  Face http_face_{"observe.listen", "metrics and health cannot be asked for", [this] { return open_http(); }, {}, {}};
+  Face control_face_{"control socket", "commands cannot talk to this gateway", [this] { return open_control(); }, {}, {}};
+  std::unique_ptr<Timer> look_timer_, watchdog_timer_, stop_timer_, step_timer_;
   Metrics::Hook scrape_;
   bool ready_ = false, stopping_ = false, reload_when_ready_ = false;
   bool abandoned_ = false;  // something did not stop: it may still call back, so nothing of ours is destroyed
   std::size_t descriptor_limit_ = 0;
-  std::string http_trouble_, control_trouble_;
   std::string metrics_text_;
   Instant metrics_made_{};
 };

@@ -12,6 +12,7 @@ namespace millrace {
 namespace {
 
 constexpr const char* metric = "millrace_cert_expiry_seconds";
+constexpr const char* peer_metric = "millrace_peer_cert_expiry_seconds";
 constexpr std::size_t of_file_max = 16;  // a store of all the CAs of the world is nobody's to renew
 constexpr std::int64_t day_us = 86'400'000'000;
 constexpr std::array<std::int64_t, 4> thresholds{30 * day_us, 7 * day_us, day_us, 0};
@@ -19,6 +20,13 @@ constexpr std::array<std::int64_t, 4> thresholds{30 * day_us, 7 * day_us, day_us
 int stage_of(const Certificate& certificate, WallTime now) {
   return static_cast<int>(std::ranges::count_if(
       thresholds, [&](std::int64_t left) { return certificate.to.us - now.us <= left; }));
+}
+
+// Others have certificates that last a day or a month, and renew them in time: nothing is said before the last
+// third of their lives.
+int stage_of_peer(const Certificate& certificate, WallTime now) {
+  const bool last_third = certificate.to.us - now.us <= (certificate.to.us - certificate.from.us) / 3;
+  return last_third ? stage_of(certificate, now) : 0;
 }
 
 bool of_certificates(const NeededFile& file) {
@@ -53,6 +61,13 @@ std::string words_of_validity(const Certificate& certificate, WallTime now) {
   return text("expires on ", format_time(certificate.to), ", in ",
               left < day_us ? format_duration(std::chrono::hours(left / (day_us / 24)))
                             : text(left / day_us, " days"));
+}
+
+void CertificateWatch::want(const Config& config) {
+  parts_.clear();
+  for (const InputPlan& plan : plan_inputs(config)) parts_.emplace("input", plan.name);
+  for (const UplinkPlan& plan : plan_uplinks(config)) parts_.emplace("uplink", plan.name);
+  want(certificates_of(config));
 }
 
 void CertificateWatch::want(const std::vector<CertificateUse>& uses) {
@@ -93,7 +108,37 @@ void CertificateWatch::read(Watched& watched) {
   metrics_.retire("file", watched.use.file.path, metric);
 }
 
+// Of whoever is in the configuration no longer nothing is said; what he had is retired with him.
+void CertificateWatch::look_at_peers(WallTime now, bool trusted) {
+  for (auto& [owner, shown] : peer_certificates()) {
+    if (!parts_.contains({owner.side, owner.name})) {
+      peers_.erase(owner);
+      continue;
+    }
+    Peer& peer = peers_[owner];
+    const Certificate& one = shown.certificate;
+    if (const PeerCertificate& before = peer.shown; before.host != shown.host || before.certificate.subject != one.subject ||
+                                                    before.certificate.to != one.to) {
+      metrics_.retire("host", before.host, peer_metric);  // another owner's of this host comes back at once
+      peer = {shown, 0};
+    }
+  }
+  for (auto& [owner, peer] : peers_) {
+    const Certificate& one = peer.shown.certificate;
+    metrics_
+        .gauge(peer_metric, "Until the first certificate of a server's chain expires, as last shown",
+               {{owner.side, owner.name}, {"key", owner.key}, {"host", peer.shown.host}, {"subject", one.subject}})
+        .set(static_cast<double>(one.to.us - now.us) / 1e6);
+    const int stage = stage_of_peer(one, now);
+    if (!trusted || stage <= peer.told) continue;
+    peer.told = stage;
+    LOG_WARN(owner.side, " ", owner.name, ": ", owner.key, ": of the certificates that ", peer.shown.host,
+             " showed last, \"", one.subject, "\" ", words_of_validity(one, now));
+  }
+}
+
 void CertificateWatch::look(WallTime now, bool trusted) {
+  look_at_peers(now, trusted);
   for (auto& [key, watched] : watched_) {
     read(watched);
     const CertificateUse& use = watched.use;

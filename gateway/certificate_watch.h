@@ -1,16 +1,19 @@
-// Watches the certificates of the configuration while the gateway runs: how long each file's is good is a
-// metric, and the journal says so when a month, a week, a day and nothing of it is left. A file that changed
-// is read again. On the loop.
+// Watches the certificates of the configuration while the gateway runs, and those by which servers were
+// verified: how long each is good is a metric, and the journal says so when a month, a week, a day and nothing
+// of it is left. A file that changed is read again. On the loop.
 #pragma once
 
 #include <map>
+#include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "base/metrics.h"
 #include "config/config.h"
 #include "net/certificate.h"
 #include "net/needed_files.h"
+#include "net/peer_chain.h"
 
 namespace millrace {
 
@@ -30,7 +33,7 @@ class CertificateWatch {
  public:
   explicit CertificateWatch(Metrics& metrics) : metrics_(metrics) {}
 
-  void want(const std::vector<CertificateUse>& uses);
+  void want(const Config& config);
   // `trusted`: whether the clock is believed; the journal is silent while it is not.
   void look(WallTime now, bool trusted);
 
@@ -42,9 +45,17 @@ class CertificateWatch {
     std::vector<int> told;  // of each, how many of the thresholds
     bool wanted = false;
   };
+  struct Peer {
+    PeerCertificate shown;
+    int told = 0;
+  };
+  void want(const std::vector<CertificateUse>& uses);
   void read(Watched& watched);
+  void look_at_peers(WallTime now, bool trusted);
 
   Metrics& metrics_;
+  std::set<std::pair<std::string, std::string>> parts_;  // side, name
+  std::map<PeerOwner, Peer> peers_;
   std::map<std::string, Watched> watched_;  // by side, name, key
 };
 

@@ -65,9 +65,11 @@ MqttDriver::MqttDriver(Loop& loop, Rng& rng, Inbox& inbox, Intake& intake, const
   options.paho.receive_maximum = receive_maximum(inbox_);
   options.paho.packet_max = static_cast<std::uint32_t>(message_max_ + publish_overhead);
   options.door.packet_max = std::max<std::size_t>(options.paho.packet_max, whole_at_least);
+  options.door.head_bytes = Inbox::head_bytes;
   options.door.username = config_.username;
   options.door.password = config_.password;
   options.tls = config_.tls;
+  options.owner = {"input", config_.name, "servers"};
   options.reconnect.shortest = config_.reconnect_min;
   options.reconnect.longest = config_.reconnect_max;
   MqttConnection::Events events;

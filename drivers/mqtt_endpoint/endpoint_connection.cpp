@@ -1,6 +1,7 @@
 #include "drivers/mqtt_endpoint/endpoint_connection.h"
 
 #include <algorithm>
+#include <iterator>
 
 #include "base/text.h"
 #include "base/utf8.h"
@@ -8,6 +9,22 @@
 namespace millrace {
 
 using mqtt::PacketType;
+
+namespace {
+
+// The reasons that an acknowledgement has (sections 3.4.2.1, 3.5.2.1, 3.6.2.1, 3.7.2.1).
+mqtt::Fault check_reason(PacketType type, std::uint8_t reason) {
+  constexpr std::uint8_t of_receiver[] = {mqtt::success,        mqtt::no_matching_subscribers, mqtt::unspecified_error,
+                                          mqtt::implementation_error, mqtt::not_authorized,    mqtt::bad_topic,
+                                          mqtt::packet_id_in_use, mqtt::quota_exceeded,        mqtt::payload_invalid};
+  constexpr std::uint8_t of_release[] = {mqtt::success, mqtt::packet_id_not_found};
+  const bool known = type == PacketType::puback || type == PacketType::pubrec
+                         ? std::find(std::begin(of_receiver), std::end(of_receiver), reason) != std::end(of_receiver)
+                         : std::find(std::begin(of_release), std::end(of_release), reason) != std::end(of_release);
+  return known ? mqtt::Fault{} : mqtt::Fault{mqtt::protocol_error, "an acknowledgement for a reason that it does not have"};
+}
+
+}  // namespace
 
 void EndpointConnection::receive(BytesView chunk) {
   if (ending_.ended) return;
@@ -79,8 +96,11 @@ void EndpointConnection::handle(const mqtt::Packet& packet) {
     case PacketType::pubrel: return on_pubrel(packet);
     case PacketType::subscribe:
     case PacketType::unsubscribe: return on_subscribe(packet);
+    case PacketType::puback:
+    case PacketType::pubrec:
+    case PacketType::pubcomp: return on_stray_ack(packet);
     case PacketType::pingreq:
-      if (packet.flags != 0 || !packet.body.empty()) return fault({mqtt::malformed_packet, "a PINGREQ with something in it"});
+      if (const mqtt::Fault bad = mqtt::parse_ping(packet, version_); !bad.ok()) return fault(bad);
       return mqtt::put_ping(PacketType::pingresp, output_);
     case PacketType::disconnect: return on_disconnect(packet);
     case PacketType::connect: return fault({mqtt::protocol_error, "a second CONNECT"});
@@ -134,11 +154,11 @@ void EndpointConnection::accept(const Welcome& welcome, ClientSession* session) 
   connack.say_session_expiry = welcome.session_expiry_seconds != session_expiry_seconds_;
   if (welcome.assigned) connack.assigned_client_id = welcome.client_id;
   if (welcome.keep_alive_seconds != keep_alive_seconds_) connack.keep_alive_seconds = welcome.keep_alive_seconds;
+  client_id_ = welcome.client_id;
   // Whoever takes no packets large enough to be told what he must know cannot be served.
   if (!mqtt::put_connack(connack, version_, output_, client_packet_max_)) {
     return refuse(mqtt::packet_too_large, text("it takes no packet larger than ", client_packet_max_, " bytes, and CONNACK is"));
   }
-  client_id_ = welcome.client_id;
   receive_maximum_ = welcome.receive_maximum;
   session_expiry_seconds_ = welcome.session_expiry_seconds;
   // 3.1.1 cannot be told of another keep-alive: its own counts.
@@ -297,12 +317,23 @@ bool EndpointConnection::on_publish(const mqtt::Packet& packet) {
 void EndpointConnection::on_pubrel(const mqtt::Packet& packet) {
   mqtt::Ack ack;
   if (const mqtt::Fault bad = mqtt::parse_ack(packet, version_, ack); !bad.ok()) return fault(bad);
+  if (const mqtt::Fault bad = check_reason(packet.type, ack.reason); !bad.ok()) return fault(bad);
   // PUBCOMP lets the client use the identifier again, so it waits until its release is durable: a crash in between would
   // take a new message for an old one.
   const bool held = session_->release(ack.packet_id);
   session_changed_ = session_changed_ || held;
   releases_ += held;
   answer(PacketType::pubcomp, ack.packet_id, held ? mqtt::success : mqtt::packet_id_not_found);
+}
+
+// Nothing was ever sent that it could acknowledge. It may be left from a session with a broker that had this address before,
+// which is no reason to keep a device out; its PUBREC is answered, so that it comes to an end (sections 3.5 and 3.6.2.1).
+void EndpointConnection::on_stray_ack(const mqtt::Packet& packet) {
+  mqtt::Ack ack;
+  if (const mqtt::Fault bad = mqtt::parse_ack(packet, version_, ack); !bad.ok()) return fault(bad);
+  if (const mqtt::Fault bad = check_reason(packet.type, ack.reason); !bad.ok()) return fault(bad);
+  if (packet.type != PacketType::pubrec || ack.reason >= mqtt::unspecified_error) return;
+  mqtt::put_ack(PacketType::pubrel, ack.packet_id, mqtt::packet_id_not_found, version_, output_);
 }
 
 // ---- acknowledgements -----------------------------------------------------------------------------------------------

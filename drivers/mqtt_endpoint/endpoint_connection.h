@@ -136,6 +136,7 @@ class EndpointConnection {
   void on_connect(const mqtt::Packet& packet);
   bool on_publish(const mqtt::Packet& packet);  // false: the host is busy
   void on_pubrel(const mqtt::Packet& packet);
+  void on_stray_ack(const mqtt::Packet& packet);
   void on_subscribe(const mqtt::Packet& packet);
   void on_disconnect(const mqtt::Packet& packet);
   enum class Topic : std::uint8_t { allowed, denied, fault };

@@ -14,7 +14,7 @@ namespace {
 using namespace std::chrono_literals;
 
 constexpr Duration sweep_every = 1s;
-constexpr Duration farewell_within = 5s;       // for what was said last to leave
+constexpr Duration farewell_within = 5s;       // for what was said last to leave, and for the device to go
 constexpr Duration answer_within = 60s;        // for a password check, however many wait
 constexpr std::size_t unread_max = 64 << 10;   // acknowledgements a client does not read, before we stop reading it
 constexpr std::size_t memory_max = 64 << 20;   // of all connections: whoever holds most of it goes first
@@ -390,7 +390,11 @@ void MqttEndpoint::begin_end(Link& link) {
   link.leaving = true;
   link.since = loop_.now();
   if (!link.reading) link.stream->resume();
-  link.stream->finish([this, &link] { drop(link); });
+  // A device that still says something must not meet a closed socket, or what it was told is lost with that: its own end is
+  // waited for. A stranger's is not.
+  link.stream->finish([this, &link] {
+    if (!link.open_once) drop(link);
+  });
 }
 
 bool MqttEndpoint::take_offered() {
@@ -514,6 +518,7 @@ void MqttEndpoint::sweep() {
   for (const auto& owned : links_) {
     Link& link = *owned;
     if (link.dead) continue;
+    if (link.leaving) link.give_up_input();
     account(link);
     if (link.leaving) {
       if (now - link.since > farewell_within) drop(link);
@@ -664,6 +669,7 @@ void MqttEndpoint::welcome(Link& link) {
   link.open_once = true;
   connects_.add();
   link.accept(welcome, &session->state);
+  if (!link.open()) return;  // it takes no answer that could be given: its wills, and what is known of it, wait for one that does
   // Section 3.1.2.5: who comes back to his session takes his will back; who begins anew has ended it.
   const auto wills = wills_.take_of(link.session_key);
   if (link.wants_clean) publish_wills(wills);

@@ -1,6 +1,7 @@
 #include "drivers/mqtt_endpoint/sessions.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "base/logger.h"
 #include "base/text.h"
@@ -75,7 +76,13 @@ EndpointSessions::Session* EndpointSessions::find(const std::string& key, const 
 
 bool EndpointSessions::save(const std::string& key) {
   Session* session = find(key);
-  if (!session || session->state.expiry_seconds == 0 || !session->link) return false;
+  if (!session || !session->link) return false;
+  if (session->state.expiry_seconds == 0) {
+    // It ends with its connection, and an old one would take new messages for those it remembers.
+    if (session->stored_as.empty()) return false;
+    (void)intake_.put_state(std::exchange(session->stored_as, {}), {});
+    return true;
+  }
   session->state.left_at_us.reset();
   return put(key, *session);
 }

@@ -12,6 +12,9 @@ namespace millrace {
 
 class Inbox {
  public:
+  // Of a message that can never fit, so many bytes are kept at most.
+  static constexpr std::size_t head_bytes = 4096;
+
   virtual ~Inbox() = default;
   // Any thread. A copy; no system call unless the loop sleeps; never waits for the loop. Three answers: stored; no room now
   // (`full`: nothing was stored, wait_room() and try again); never, which is stored too, but as no more than its head and its

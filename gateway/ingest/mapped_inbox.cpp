@@ -35,7 +35,6 @@ constexpr std::uint16_t gap_mark = 0xFFFF;
 constexpr std::uint64_t nothing = UINT64_MAX;
 // A payload that cannot be decoded becomes one record, and must be able to lie in a batch beside others.
 constexpr std::size_t payload_max = batch_bytes_max / 2;
-constexpr std::size_t head_bytes = 4096;  // what is kept of a payload that can never fit
 
 struct EntryHead {
   std::uint32_t size;  // whole entry, a multiple of 8

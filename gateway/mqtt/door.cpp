@@ -9,7 +9,6 @@
 namespace millrace::mqtt {
 namespace {
 
-constexpr std::size_t head_bytes = 4096;         // what is kept of a PUBLISH that is too large, as the inbox keeps it
 constexpr std::size_t waiting_max = 256 << 10;   // bytes that one side has not taken when the other is not read any more
 constexpr std::size_t gathered_bytes = 16 << 10; // good packets go to Paho together, up to so many
 constexpr Duration look_again = std::chrono::milliseconds(10);
@@ -117,9 +116,7 @@ void Door::on_packet(const Packet& packet) {
     case PacketType::pubcomp: fault = parse_ack(packet, options_.version, ack); break;
     case PacketType::suback:
     case PacketType::unsuback: fault = parse_answer(packet, options_.version); break;
-    case PacketType::pingresp:
-      if (packet.flags != 0 || !packet.body.empty()) fault = {malformed_packet, "PINGRESP with something in it"};
-      break;
+    case PacketType::pingresp: fault = parse_ping(packet, options_.version); break;
     case PacketType::disconnect:
       if (options_.version == 5) return on_disconnect(packet);
       [[fallthrough]];
@@ -156,7 +153,7 @@ void Door::on_publish(const Packet& packet) {
   }
   if (publish.qos > 0) gather_.message();
   if (packet.cut_bytes == 0) return pass(packet);
-  std::string payload(text_of(publish.payload.first(std::min(head_bytes, publish.payload.size()))));
+  std::string payload(text_of(publish.payload.first(std::min(options_.head_bytes, publish.payload.size()))));
   payload += mark_;
   for (int shift = 56; shift >= 0; shift -= 8) payload += static_cast<char>(std::uint64_t{publish.whole_bytes} >> shift & 0xFF);
   PublishWrite write;

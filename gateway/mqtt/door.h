@@ -32,6 +32,7 @@ struct DoorOptions {
   Duration keep_alive = std::chrono::seconds(30);
   Duration connect_timeout = std::chrono::seconds(10);  // of the dialling
   std::size_t packet_max = 16 << 20;                    // of a PUBLISH that Paho gets whole
+  std::size_t head_bytes = 0;                           // of the payload of a larger one that Paho gets
   std::string username;
   SecretRef password;
 };

@@ -12,6 +12,8 @@ namespace {
 
 constexpr Fault malformed(const char* why) { return {malformed_packet, why}; }
 constexpr Fault wrong(const char* why) { return {protocol_error, why}; }
+constexpr Fault no_packet_id = wrong("packet identifier 0");
+constexpr const char* bad_response_topic = "the response topic is none to publish to";
 
 // Reads what section 1.5 defines. After a fault `ok` is false and everything read is empty.
 class Reader {
@@ -38,7 +40,9 @@ class Reader {
     for (int i = 0; i < 4; ++i) {
       const std::uint8_t b = byte();
       value |= static_cast<std::uint32_t>(b & 0x7F) << (7 * i);
-      if (!(b & 0x80)) return ok_ ? value : 0;
+      if (b & 0x80) continue;
+      if (i == 0 || b != 0) return ok_ ? value : 0;
+      break;  // longer than need be, [MQTT-1.5.5-1]
     }
     ok_ = false;
     return 0;
@@ -100,7 +104,8 @@ constexpr std::uint64_t bits(std::initializer_list<int> ids) {
 constexpr std::uint64_t connect_properties = bits({session_expiry, receive_maximum, maximum_packet_size, topic_alias_maximum, request_response,
                                                    request_problem, user_property, auth_method, auth_data});
 constexpr std::uint64_t will_properties = bits({will_delay, payload_format, message_expiry, content_type, response_topic, correlation_data, user_property});
-constexpr std::uint64_t publish_properties = bits({payload_format, message_expiry, topic_alias, response_topic, correlation_data, user_property, content_type});
+constexpr std::uint64_t publish_properties = bits({payload_format, message_expiry, topic_alias, response_topic, correlation_data, subscription_id, user_property,
+                                                   content_type});
 constexpr std::uint64_t ack_properties = bits({reason_string, user_property});
 constexpr std::uint64_t subscribe_properties = bits({subscription_id, user_property});
 constexpr std::uint64_t unsubscribe_properties = bits({user_property});
@@ -369,6 +374,13 @@ Fault read_protocol(Reader& reader, std::uint8_t& version) {
 
 namespace {
 
+// MQTT 3.1 does not use the flags of most packets, and marks those as sent again (DUP) that later versions have fixed flags for.
+std::uint8_t flags_of(const Packet& packet, std::uint8_t version) {
+  if (version != 3) return packet.flags;
+  const bool fixed = packet.type == PacketType::pubrel || packet.type == PacketType::subscribe || packet.type == PacketType::unsubscribe;
+  return fixed ? packet.flags & 0x06 : 0;
+}
+
 Fault check_connect_flags(std::uint8_t flags, std::uint8_t version) {
   const bool has_will = flags & 0x04, has_username = flags & 0x80, has_password = flags & 0x40;
   if ((flags & 0x01) && version != 3) return malformed("the reserved flag of CONNECT is set");  // 3.1 has not reserved it
@@ -382,9 +394,12 @@ Fault check_connect_flags(std::uint8_t flags, std::uint8_t version) {
 
 Fault parse_connect(const Packet& packet, Connect& out) {
   out.version = 0;
-  if (packet.flags != 0) return malformed("CONNECT with flags");
   Reader reader(packet.body);
   const Fault foreign = read_protocol(reader, out.version);
+  if (flags_of(packet, out.version) != 0) {
+    out.version = 0;
+    return malformed("CONNECT with flags");
+  }
   // What is answered must fit the client's maximum: until that is read, the smallest CONNACK of MQTT 5 does.
   if (out.version == 5) out.packet_max = 5;
   if (!foreign.ok()) return foreign;
@@ -419,15 +434,15 @@ Fault parse_connect(const Packet& packet, Connect& out) {
     will.qos = (flags >> 3) & 3;
     will.retain = flags & 0x20;
     if (out.version == 5) {
-      const Fault fault = read_properties(reader, will_properties, [&](Property id, std::uint32_t number, std::string_view, std::string_view) {
+      const Fault fault = read_properties(reader, will_properties, [&](Property id, std::uint32_t number, std::string_view words, std::string_view) {
         if (id == will_delay) will.delay_seconds = number;
-        return Fault{};
+        return id == response_topic && !good_topic(words) ? wrong(bad_response_topic) : Fault{};
       });
       if (!fault.ok()) return fault;
     }
     will.topic = reader.text();
     will.payload = reader.binary();
-    if (reader.ok() && !good_topic(will.topic)) return {bad_topic, "the will's topic is none to publish to"};
+    if (reader.ok() && !good_topic(will.topic)) return wrong("the will's topic is none to publish to");
   }
   // MQTT 3.1, section 3.1: the length of the packet counts more than these flags; old clients set them and send nothing.
   const auto left_out = [&] { return out.version == 3 && reader.at_end(); };
@@ -459,7 +474,7 @@ Fault parse_publish(const Packet& packet, std::uint8_t version, Publish& out, Us
   out.topic = reader.text();
   out.packet_id = out.qos > 0 ? reader.two() : std::uint16_t{0};
   if (!reader.ok()) return malformed("PUBLISH is cut off, or its topic is not UTF-8");
-  if (out.qos > 0 && out.packet_id == 0) return malformed("packet identifier 0");
+  if (out.qos > 0 && out.packet_id == 0) return no_packet_id;
   if (version == 5) {
     bool alias = false;
     const auto look = [&](Property id, std::uint32_t number, std::string_view first, std::string_view second) {
@@ -473,28 +488,25 @@ Fault parse_publish(const Packet& packet, std::uint8_t version, Publish& out, Us
       } else if (id == user_property) {
         properties.emplace_back(first, second);
       } else if (id == response_topic && !good_topic(first)) {
-        return wrong("the response topic is none to publish to");
-      } else if (id == subscription_id && number == 0) {
-        return wrong("subscription identifier 0");
+        return wrong(bad_response_topic);
+      } else if (id == subscription_id && (number == 0 || from == From::client)) {  // section 3.3.2.3.8, [MQTT-3.3.4-6]
+        return wrong(number == 0 ? "subscription identifier 0" : "a subscription identifier from a client");
       }
       return Fault{};
     };
-    const std::uint64_t more = from == From::broker ? bits({subscription_id}) : 0;
-    const Fault fault = read_properties(reader, publish_properties | more, look, packet.cut_bytes > 0, repeated_properties | more);
+    const std::uint64_t several = from == From::broker ? bits({subscription_id}) : 0;
+    const Fault fault = read_properties(reader, publish_properties, look, packet.cut_bytes > 0, repeated_properties | several);
     if (!fault.ok()) return fault;
     if (out.topic.empty() && !alias && packet.cut_bytes > 0) return {packet_too_large, "the properties alone are larger than what is taken"};
     if (out.topic.empty() && !alias) return wrong("no topic and no alias");
   }
-  if ((version != 5 || !out.topic.empty()) && !good_topic(out.topic)) return {bad_topic, "a topic that is none to publish to"};
+  if ((version != 5 || !out.topic.empty()) && !good_topic(out.topic)) return malformed("a topic that is none to publish to");
   out.payload = reader.rest();
   out.whole_bytes = packet.cut_bytes > 0 ? out.payload.size() + packet.cut_bytes : 0;
   return {};
 }
 
 namespace {
-
-// MQTT 3.1 marks what is sent again (DUP) also where later versions have reserved flags.
-std::uint8_t flags_of(const Packet& packet, std::uint8_t version) { return version == 3 ? packet.flags & 0x07 : packet.flags; }
 
 // Why a filter is refused: what CONNACK said is not there (sections 3.2.2.3.11 to 13) comes before who may subscribe.
 std::uint8_t refusal_of(std::string_view filter, bool has_id) {
@@ -511,7 +523,7 @@ Fault parse_ack(const Packet& packet, std::uint8_t version, Ack& out) {
   out.packet_id = reader.two();
   out.reason = success;
   if (!reader.ok()) return malformed("an acknowledgement is cut off");
-  if (out.packet_id == 0) return malformed("packet identifier 0");
+  if (out.packet_id == 0) return no_packet_id;
   if (version == 5 && !reader.at_end()) {
     out.reason = reader.byte();
     if (!reader.at_end()) {
@@ -528,7 +540,7 @@ Fault parse_subscribe(const Packet& packet, std::uint8_t version, Subscribe& out
   out.packet_id = reader.two();
   out.reasons.clear();
   if (!reader.ok()) return malformed("SUBSCRIBE is cut off");
-  if (out.packet_id == 0) return malformed("packet identifier 0");
+  if (out.packet_id == 0) return no_packet_id;
   bool has_id = false;
   if (version == 5) {
     const Fault fault = read_properties(reader, subscribing ? subscribe_properties : unsubscribe_properties,
@@ -546,6 +558,7 @@ Fault parse_subscribe(const Packet& packet, std::uint8_t version, Subscribe& out
     const std::uint8_t options = reader.byte();
     if ((options & 3) == 3 || (options & (version == 5 ? 0xC0 : 0xFC))) return malformed("the options of a subscription");
     if ((options & 0x30) == 0x30) return wrong("retain handling 3");
+    if ((options & 0x04) && filter.starts_with("$share/")) return wrong("no-local on a shared subscription");  // [MQTT-3.8.3-4]
   }
   if (!reader.ok()) return malformed("SUBSCRIBE is cut off or not UTF-8");
   return out.reasons.empty() ? wrong("no topic filter") : Fault{};
@@ -557,7 +570,7 @@ Fault parse_answer(const Packet& packet, std::uint8_t version) {
   Reader reader(packet.body);
   const std::uint16_t id = reader.two();
   if (!reader.ok()) return malformed("the answer to a subscription is cut off");
-  if (id == 0) return malformed("packet identifier 0");
+  if (id == 0) return no_packet_id;
   if (version == 5) {
     if (const Fault fault = skip_properties(reader, ack_properties); !fault.ok()) return fault;
   } else if (!suback) {
@@ -570,8 +583,12 @@ Fault parse_answer(const Packet& packet, std::uint8_t version) {
   return granted || refused ? Fault{} : wrong("a reason code that is none");
 }
 
+Fault parse_ping(const Packet& packet, std::uint8_t version) {
+  return flags_of(packet, version) == 0 && packet.body.empty() ? Fault{} : malformed("a ping with something in it");
+}
+
 Fault parse_disconnect(const Packet& packet, std::uint8_t version, Disconnect& out) {
-  if (packet.flags != 0) return malformed("reserved flags");
+  if (flags_of(packet, version) != 0) return malformed("reserved flags");
   Reader reader(packet.body);
   if (version == 5 && !reader.at_end()) {
     out.reason = reader.byte();

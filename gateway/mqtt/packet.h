@@ -144,6 +144,8 @@ Fault parse_subscribe(const Packet& packet, std::uint8_t version, Subscribe& out
 // SUBACK and UNSUBACK: whether it is one, and the answer to a single topic filter.
 Fault parse_answer(const Packet& packet, std::uint8_t version);
 
+Fault parse_ping(const Packet& packet, std::uint8_t version);  // PINGREQ and PINGRESP
+
 struct Disconnect {
   std::uint8_t reason = success;
   std::string_view reason_string, server_reference;

@@ -111,6 +111,7 @@ void PublishClient::on_connack(const Packet& packet) {
   if (options_.version == 5 && bare < unspecified_error) return fail(speaks_3_1_1_only(bare));
   if (!parse_connack(packet, options_.version, broker_).ok()) return fail({false, 0, "the broker's CONNACK is malformed"});
   if (broker_.reason != success) return fail(refused_connect(broker_.reason, options_.version));
+  if (broker_.session_present) return fail({false, 0, "the broker has a session where a clean start was asked for"});  // [MQTT-3.2.2-4]
   if (broker_.maximum_qos < 1) return fail({true, 0, "the broker takes QoS 0 only, which is no promise"});
   connected_ = true;
   timer_.reset();

@@ -175,12 +175,12 @@ Status judge_server(const Certificate& certificate, const std::string& host) {
   return why.empty() ? Status{} : Status{Code::invalid, why};
 }
 
-Status judge_server(BytesView certificate, const std::string& host) {
+Result<Certificate> parse_certificate(BytesView certificate) {
   Parsed parsed;
   const int rc = mbedtls_x509_crt_parse_der(
       &parsed.chain, reinterpret_cast<const unsigned char*>(certificate.data()), certificate.size());
-  if (rc != 0) return {Code::invalid, words_of_mbedtls(rc)};
-  return judge_server(certificate_of(parsed.chain), host);
+  if (rc != 0) return Status{Code::invalid, words_of_mbedtls(rc)};
+  return certificate_of(parsed.chain);
 }
 
 Result<std::vector<Certificate>> read_certificates(const std::string& path, bool of_cas) {

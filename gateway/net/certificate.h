@@ -34,8 +34,8 @@ bool name_fits(std::string_view name, std::string_view host);
 // What is wrong with it for a server at `host`, a name or an address; ok: nothing. Dates and issuers are not
 // looked at.
 Status judge_server(const Certificate& certificate, const std::string& host);
-// The same for the bytes of one (DER).
-Status judge_server(BytesView certificate, const std::string& host);
+// One from its bytes (DER).
+Result<Certificate> parse_certificate(BytesView certificate);
 
 // The certificates of a PEM file. Fails where it cannot be read, is empty, or holds none; also, but for those
 // of CAs, where it holds something else beside them, as a file does that is just being written.

@@ -26,6 +26,7 @@
 #include "net/certificate_mbedtls.h"
 #include "net/certificate_time.h"
 #include "net/handshake_watch.h"
+#include "net/name_constraints.h"
 #include "net/tls_failure.h"
 #include "net/tls_tickets.h"
 
@@ -140,7 +141,11 @@ struct Identity {
   Loop& loop;
   std::string host;       // who the peer must be, a name or an address; empty: anybody
   std::string ca_path;    // where `trusted` is from
-  std::string complaint;  // about the certificates that were judged last, in words
+  // Of the certificates that were judged last:
+  std::string complaint;                     // what is wrong, in words
+  std::vector<NameConstraints> constraints;  // what the CAs above allow
+  std::optional<Certificate> ends_first;
+  bool judged = false;                       // all of it
 
   explicit Identity(Loop& l) : loop(l) {
     mbedtls_ssl_config_init(&config);
@@ -216,15 +221,35 @@ struct Identity {
   // here: by certificate_time(), and by our policy (net/certificate.h).
   static int verify(void* context, mbedtls_x509_crt* cert, int depth, std::uint32_t* flags) {
     auto* self = static_cast<Identity*>(context);
+    if (std::exchange(self->judged, depth == 0)) {  // this is the next chain
+      self->constraints.clear();
+      self->ends_first.reset();
+    }
     const Certificate one = certificate_of(*cert);
     const WallTime now = certificate_time(self->loop.wall());
     *flags &= ~static_cast<std::uint32_t>(MBEDTLS_X509_BADCERT_EXPIRED | MBEDTLS_X509_BADCERT_FUTURE | MBEDTLS_X509_BADCERT_CN_MISMATCH);
     if (now > one.to) *flags |= MBEDTLS_X509_BADCERT_EXPIRED;
     if (now < one.from) *flags |= MBEDTLS_X509_BADCERT_FUTURE;
-    const Status judged = depth == 0 && !self->host.empty() ? judge_server(one, self->host) : Status{};
-    if (!judged.ok()) *flags |= MBEDTLS_X509_BADCERT_OTHER;
-    if (*flags != 0) self->complain(one, depth, *flags, now, judged.detail(), *cert);
+    std::string judged = depth == 0 && !self->host.empty() ? judge_server(one, self->host).detail() : "";
+    if (judged.empty()) judged = self->hold_to_constraints(one, *cert);
+    if (!judged.empty()) *flags |= MBEDTLS_X509_BADCERT_OTHER;
+    if (*flags != 0) self->complain(one, depth, *flags, now, judged, *cert);
+    if (!self->ends_first || one.to < self->ends_first->to) self->ends_first = one;
     return 0;
+  }
+
+  // A CA that issued itself anew is the same CA (RFC 5280, section 6.1.4).
+  std::string hold_to_constraints(const Certificate& one, const mbedtls_x509_crt& cert) {
+    std::string wrong;
+    for (const NameConstraints& above : constraints) {
+      if (one.is_ca && one.self_signed) break;
+      const std::string name = forbidden_name(above, one, {reinterpret_cast<const std::byte*>(cert.subject_raw.p), cert.subject_raw.len});
+      if (!name.empty()) wrong = text("a CA above it may not certify ", name, " (name constraints)");
+    }
+    auto own = name_constraints_of({reinterpret_cast<const std::byte*>(cert.v3_ext.p), cert.v3_ext.len});
+    if (!own.ok()) return own.status().detail();
+    if (!own.value().none()) constraints.push_back(std::move(own).value());
+    return wrong;
   }
 
   void complain(const Certificate& one, int depth, std::uint32_t flags, WallTime now, const std::string& judged, const mbedtls_x509_crt& cert) {
@@ -275,6 +300,7 @@ class TlsStream final : public Stream {
   std::shared_ptr<bool> alive() const { return alive_; }
   std::function<void(mbedtls_ssl_context&)> after_handshake;
   std::function<void(Duration)> took;
+  PeerOwner owner;
 
   void read(std::function<void(BytesView)> received) override {
     received_ = std::move(received);
@@ -413,6 +439,7 @@ class TlsStream final : public Stream {
       return false;
     }
     handshaken_ = true;
+    if (identity_->ends_first) note_peer_certificate(owner, {identity_->host, *identity_->ends_first});  // none where a session is resumed
     if (after_handshake) after_handshake(ssl_);
     const auto alive = alive_;
     if (const auto ready = std::exchange(ready_, nullptr)) ready({}, flags == 0 ? peer_of(mbedtls_ssl_get_peer_cert(&ssl_)) : TlsPeer{});
@@ -558,7 +585,8 @@ struct TlsClient::Resumption {
   ~Resumption() { mbedtls_ssl_session_free(&session); }
 };
 
-TlsClient::TlsClient(Loop& loop, TlsConfig config) : loop_(loop), config_(std::move(config)), resumption_(std::make_shared<Resumption>()) {}
+TlsClient::TlsClient(Loop& loop, TlsConfig config, PeerOwner owner)
+    : loop_(loop), config_(std::move(config)), owner_(std::move(owner)), resumption_(std::make_shared<Resumption>()) {}
 TlsClient::~TlsClient() = default;
 
 struct TlsClient::Credentials : Identity {
@@ -588,6 +616,7 @@ Result<std::unique_ptr<Stream>> TlsClient::connect(std::unique_ptr<Stream> raw, 
   const std::string policy = credentials->policy_digest;
   auto stream = std::make_unique<TlsStream>(loop_, std::move(raw), std::move(credentials), std::move(ready));
   if (Status status = stream->set_up(false, address ? "" : host); !status.ok()) return status;
+  stream->owner = owner_;
   // The server's certificate is not looked at again in a resumed handshake: who trusts others by now, or meets a certificate
   // that has expired since, begins anew.
   const mbedtls_x509_crt* peer = resumption_->host == host && resumption_->policy == policy ? peer_certificate(resumption_->session) : nullptr;

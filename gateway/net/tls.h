@@ -9,6 +9,7 @@
 
 #include "config/tls.h"
 #include "loop/loop.h"
+#include "net/peer_chain.h"
 
 namespace millrace {
 
@@ -58,7 +59,7 @@ class TlsClient {
  public:
   struct Credentials;  // certificates and key, read and parsed
 
-  explicit TlsClient(Loop& loop, TlsConfig config);
+  explicit TlsClient(Loop& loop, TlsConfig config, PeerOwner owner = {});
   ~TlsClient();
   // Reads the files, which blocks; on any thread, also when this is gone. Done anew for each connection: certificates rotate.
   std::function<Result<std::shared_ptr<Credentials>>()> loader() const;
@@ -71,6 +72,7 @@ class TlsClient {
   struct Resumption;
   Loop& loop_;
   TlsConfig config_;
+  PeerOwner owner_;
   std::shared_ptr<Resumption> resumption_;
 };
 

@@ -252,7 +252,7 @@ class Conformance(Endpoint):
             "1.5.4 a surrogate": (0x81, publish(topic=b"plant/\xed\xa0\x80")),
             "1.5.5 a length of five bytes": (0x81, b"\x30\xff\xff\xff\xff\x01"),
             "2.1.3 reserved flags of PUBREL": (0x81, packet(0x60, b"\x00\x01")),
-            "2.2.1 packet identifier 0": (0x81, publish(id=0)),
+            "2.2.1 packet identifier 0": (0x82, publish(id=0)),
             "2.2.2 an unknown property": (0x81, publish(properties=b"\x7f\x00")),
             "2.2.2 a property of another packet": (0x81, publish(properties=b"\x21\x00\x05")),
             "2.2.2 a property given twice": (0x82, publish(properties=b"\x01\x00\x01\x00")),
@@ -262,14 +262,16 @@ class Conformance(Endpoint):
             "3.1.2.11.4 another packet above the maximum size": (0x95, packet(0x82, b"\x00\x01\x00" + text("a" * 1100) + b"\x00")),
             "3.3.1.1 DUP with QoS 0": (0x81, publish(qos=0, flags=8)),
             "3.3.1.2 QoS 3": (0x81, publish(qos=3)),
-            "3.3.2.1 a wildcard in a topic": (0x90, publish(topic="plant/+/d1")),
+            "3.3.2.1 a wildcard in a topic": (0x81, publish(topic="plant/+/d1")),
             "3.3.2.1 no topic and no alias": (0x82, publish(topic="")),
             "3.3.2.3.4 topic alias 0": (0x94, publish(properties=b"\x23\x00\x00")),
             "3.3.2.3.4 a topic alias above the maximum": (0x94, publish(properties=b"\x23\xff\x00")),
             "3.3.2.3.4 a topic alias that was not set": (0x82, publish(topic="", properties=b"\x23\x00\x03")),
             "3.3.2.3.2 a payload format that is neither": (0x82, publish(properties=b"\x01\x02")),
             "3.3.4 more than the receive maximum": (0x93, *(publish(id=i) for i in range(1, 13))),
-            "3.4 PUBACK from a publisher": (0x82, packet(0x40, b"\x00\x01")),
+            "3.3.4 a subscription identifier from a client": (0x82, publish(properties=b"\x0b\x01")),
+            "3.4 PUBACK that is cut off": (0x81, packet(0x40, b"\x00")),
+            "3.6.2.1 PUBREL for a reason that it does not have": (0x82, packet(0x62, b"\x00\x01\xff")),
             "3.8.1 SUBSCRIBE without its flags": (0x81, packet(0x80, b"\x00\x01\x00" + text("a") + b"\x00")),
             "3.8.3 SUBSCRIBE without a filter": (0x82, packet(0x82, b"\x00\x01\x00")),
             "3.12 PINGREQ with a body": (0x81, packet(0xC0, b"x")),
@@ -282,6 +284,18 @@ class Conformance(Endpoint):
             with self.subTest(name):
                 self.assertEqual(self.reason_after(*packets), reason)
         self.assertEqual(self.http("/readyz"), "ready\n")
+
+    def test_who_is_sent_away_is_heard_out(self):
+        """4.13: a client that goes on sending while it is told why it has to go does not meet a closed socket."""
+        self.endpoint(input="anonymous = true\nreceive_maximum = 10")
+        raw = Raw(self.port, connect(), *(publish(id=i, qos=2) for i in range(1, 13)))
+        time.sleep(1)
+        for i in range(1, 11):
+            raw.socket.sendall(packet(0x62, struct.pack(">H", i)))  # fails where the connection was reset
+            time.sleep(0.05)
+        self.assertEqual(raw.all()[-1], (0xE0, b"\x93"))
+        raw.socket.close()
+        wait_for(lambda: self.metric("millrace_endpoint_connections") == 0, "the connection is over")
 
     def connack_of(self, *packets):
         got = Raw(self.port, *packets).all()
@@ -303,7 +317,7 @@ class Conformance(Endpoint):
             "3.1.2.11.9 an authentication method": (0x8C, connect(properties=b"\x15" + text("SCRAM"))),
             "3.1.2.11.10 authentication data without a method": (0x82, connect(properties=b"\x16" + text("x"))),
             "3.1.3 bytes behind the end": (0x81, connect(payload=b"x")),
-            "3.1.3.3 a will topic with a wildcard": (0x90, connect(flags=2 | 4, payload=b"\x00" + text("a/#") + text("b"))),
+            "3.1.3.3 a will topic with a wildcard": (0x82, connect(flags=2 | 4, payload=b"\x00" + text("a/#") + text("b"))),
             "3.1.1: 3.1.3.1 no identifier and no clean session": (2, connect(version=4, client="", flags=0)),
             "3.1.1: 3.1.2.9 a password without a user": (None, connect(version=4, flags=2 | 0x40, payload=text("x"))),
         }

@@ -3,6 +3,7 @@
 what is refused is told as what it is. The policy is in packaging/docs/tls.md."""
 import subprocess
 import sys
+import time
 import unittest
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -130,15 +131,42 @@ class Tls(Site):
         self.assertIn("refused our certificate (tls_cert)", said)
         self.assertIn("no CONNACK in time", self.uplink_says(self.server("server", *demand), shown.format(self.pki, "client")))
 
-    def test_name_constraints_that_cannot_be_checked(self):
-        """A CA below ours may certify for one domain only. mbedTLS cannot hold it to that, so it is refused, with the reason."""
+    def sub_ca(self, extensions, days=90):
+        """A CA below ours, "sub", issued a year ago, and "leaf" of it, for 127.0.0.1; what a server shows of them."""
         openssl(self.pki, "req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-keyout", "sub.key", "-out", "sub.csr", "-subj", "/CN=sub")
-        (self.pki / "sub.ext").write_text("basicConstraints=critical,CA:TRUE\nnameConstraints=critical,permitted;DNS:example.org\n")
-        openssl(self.pki, "x509", "-req", "-in", "sub.csr", "-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial", "-days", "90", "-extfile", "sub.ext", "-out", "sub.pem")
+        (self.pki / "sub.ext").write_text(f"basicConstraints=critical,CA:TRUE\n{extensions}\n")
+        (self.pki / "issue.conf").write_text("[ca]\ndefault_ca=d\n[d]\ndatabase=index\nrand_serial=yes\nnew_certs_dir=.\npolicy=p\nunique_subject=no\n"
+                                             "[p]\ncommonName=supplied\n")
+        (self.pki / "index").touch()
+        dates = [time.strftime("%y%m%d%H%M%SZ", time.gmtime(time.time() + 86400 * day)) for day in (-365, days)]
+        openssl(self.pki, "ca", "-batch", "-config", "issue.conf", "-md", "sha256", "-notext", "-in", "sub.csr", "-cert", "ca.pem", "-keyfile", "ca.key",
+                "-startdate", dates[0], "-enddate", dates[1], "-extfile", "sub.ext", "-out", "sub.pem")
         self.certify("leaf", "ec", SAN_IP, ca="sub")
-        said = self.uplink_says(self.server("leaf", "-cert_chain", f"{self.pki}/sub.pem", "-tls1_2"))
+        return "leaf", "-cert_chain", f"{self.pki}/sub.pem"
+
+    def test_name_constraints(self):
+        """A CA below ours may certify some names only. It is held to that; what mbedTLS refuses to read is refused, with the reason."""
+        said = self.uplink_says(self.server(*self.sub_ca("nameConstraints=critical,permitted;IP:127.0.0.0/255.0.0.0"), "-tls1_2"))
         self.assertIn("BAD", said)
         self.assertIn("name constraints?", said)
+        for allowed, constraints in ((True, "permitted;IP:127.0.0.0/255.0.0.0"), (False, "permitted;IP:10.0.0.0/255.0.0.0"),
+                                     (False, "excluded;IP:127.0.0.1/255.255.255.255"), (True, "excluded;DNS:example.org")):
+            with self.subTest(constraints=constraints):
+                said = self.uplink_says(self.server(*self.sub_ca(f"nameConstraints={constraints}"), "-tls1_2"))
+                if allowed:
+                    self.assertNotIn("certificate", said)
+                else:
+                    self.assertIn("a CA above it may not certify IP:127.0.0.1 (name constraints)", said)
+
+    def test_a_servers_chain_is_watched(self):
+        """The server's own certificate is good for months, the CA between it and ours ends in days."""
+        server = self.server(*self.sub_ca("", days=5), "-tls1_2")
+        gateway = self.gateway(self.config(free_port(), server.port, scheme="mqtts", gateway='clock = "trust"',
+                                           uplink=f'tls_ca = "{self.pki}/ca.pem"\nconnect_timeout = "1s"'))
+        wait_for(lambda: 'uplink central: servers: of the certificates that 127.0.0.1 showed last, "CN=sub" expires on ' in gateway.text(), "it is told", 30)
+        self.assertEqual(gateway.text().count("showed last"), 1)
+        left = self.metric("millrace_peer_cert_expiry_seconds", 'uplink="central",key="servers",host="127.0.0.1",subject="CN=sub"')
+        self.assertTrue(4 * 86400 < left < 5 * 86400, left)
 
     def test_a_person_must_act_is_said_and_measured(self):
         """An endless wait for a better certificate is not "connection lost": status, journal and metric say who must act."""

@@ -132,6 +132,29 @@ TEST_CASE("sessions: one that the log has no room for is not kept as it was befo
   CHECK(intake.kept.size() == 1);
 }
 
+TEST_CASE("sessions: one that is resumed to end with its connection leaves nothing old in the log") {
+  StateIntake intake;
+  NoHost host;
+  EndpointLimits limits;
+  EndpointConnection link(host, limits);
+  EndpointSessions sessions(intake, "in", "in", [] { return std::int64_t{0}; });
+  const std::string key = session_key(anna, "c1");
+  auto& session = sessions.open(key);
+  session.link = &link;
+  session.state.expiry_seconds = 3600;
+  session.state.hold(1);
+  CHECK(sessions.save(key));
+  // It lets 1 go and uses it anew. After a crash nobody may take that message for the old one.
+  session.state.expiry_seconds = 0;
+  CHECK(session.state.release(1));
+  CHECK(sessions.save(key));
+  CHECK(intake.kept.empty());
+  CHECK_FALSE(sessions.save(key));
+  session.state.expiry_seconds = 60;
+  CHECK(sessions.save(key));
+  CHECK(intake.kept.size() == 1);
+}
+
 TEST_CASE("sessions: those saved before they had owners are read and go on under their owner's name") {
   StateIntake intake;
   NoHost host;

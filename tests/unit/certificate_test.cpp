@@ -11,6 +11,7 @@
 #include "base/text.h"
 #include "net/certificate.h"
 #include "net/handshake_watch.h"
+#include "net/name_constraints.h"
 #include "net/needed_files.h"
 #include "net/tls_failure.h"
 
@@ -73,6 +74,22 @@ Status told(std::uint8_t alert, bool asked, bool showed) {
   failure.showed_ours = showed;
   failure.host = "central.example";
   return tell(failure);
+}
+
+std::string der(int tag, const std::string& content) {
+  return std::string{static_cast<char>(tag), static_cast<char>(content.size())} + content;
+}
+
+// The extensions of a CA, with what it permits and excludes: GeneralNames in DER.
+std::string extensions_of(const std::vector<std::string>& permitted, const std::vector<std::string>& excluded) {
+  std::string constraints;
+  for (const auto& [tag, names] : {std::pair{0xA0, permitted}, std::pair{0xA1, excluded}}) {
+    std::string subtrees;
+    for (const std::string& name : names) subtrees += der(0x30, name);
+    if (!names.empty()) constraints += der(tag, subtrees);
+  }
+  const std::string other = der(0x30, der(0x06, "\x55\x1d\x13") + der(0x01, "\xff") + der(0x04, der(0x30, "")));
+  return der(0x30, other + der(0x30, der(0x06, "\x55\x1d\x1e") + der(0x04, der(0x30, constraints))));
 }
 
 }  // namespace
@@ -233,4 +250,41 @@ TEST_CASE("TLS: whether the server asked for a certificate is seen however its m
   CHECK(asked(record(22, all.substr(0, 50)) + record(22, all.substr(50, 57)) + record(22, all.substr(107))));
   CHECK_FALSE(asked(record(22, hello) + record(21, request)));
   CHECK_FALSE(asked(record(20, "x") + record(22, request)));
+}
+
+TEST_CASE("certificates: a CA certifies what its name constraints allow, critical or not, and nothing else") {
+  const std::string plant = der(0x30, der(0x31, der(0x30, der(0x06, "\x55\x04\x0a") + der(0x0c, "Plant"))));
+  const std::string ten_net("\x0a\0\0\0\xff\0\0\0", 8);
+  const std::string extensions =
+      extensions_of({der(0x82, "plant.example"), der(0x87, ten_net), der(0xA4, plant)}, {der(0x82, "office.plant.example"), der(0x81, "x@y.example")});
+  const auto read = name_constraints_of(bytes_of(extensions));
+  REQUIRE(read.ok());
+  const NameConstraints& constraints = read.value();
+  const auto forbidden = [&](const std::string& name) { return forbidden_name(constraints, for_host(name), {}); };
+  for (const char* good : {"plant.example", "PRESS.Plant.example", "a.b.plant.example", "*.line.plant.example"}) CHECK(forbidden(good).empty());
+  for (const char* bad : {"example", "xplant.example", "plant.example.org", "office.plant.example", "a.office.plant.example", "*.plant.example"}) {
+    CAPTURE(bad);
+    CHECK(forbidden(bad) == text("DNS:", bad));
+  }
+  Certificate one;
+  one.addresses = {"10.1.2.3"};
+  CHECK(forbidden_name(constraints, one, {}).empty());
+  for (const char* address : {"11.1.2.3", "2001:db8::7"}) {
+    one.addresses = {address};
+    CHECK(forbidden_name(constraints, one, {}) == text("IP:", address));
+  }
+  Certificate named;
+  named.subject = "O=Plant, CN=x";
+  const std::string cn = der(0x31, der(0x30, der(0x06, "\x55\x04\x03") + der(0x0c, "x")));
+  CHECK(forbidden_name(constraints, named, bytes_of(der(0x30, plant.substr(2) + cn))).empty());
+  CHECK(forbidden_name(constraints, named, bytes_of(der(0x30, cn))) == "O=Plant, CN=x");
+  // Without any, or of bytes that lie.
+  CHECK(name_constraints_of({}).value().none());
+  CHECK(name_constraints_of(bytes_of(der(0x30, ""))).value().none());
+  for (std::size_t size = 1; size < extensions.size(); ++size) CHECK_FALSE(name_constraints_of(bytes_of(extensions.substr(0, size))).ok());
+  for (std::size_t at = 0; at < extensions.size(); ++at) {
+    std::string lies = extensions;
+    lies[at] = static_cast<char>(0xFF);
+    (void)name_constraints_of(bytes_of(lies));
+  }
 }

@@ -486,6 +486,13 @@ TEST_CASE("endpoint: MQTT 3.1 is taken by its own rules") {
     Talk refused;
     CHECK(refused.say(odd_connect("MQIsdp", 3, 2, client)) == "\x20\x02\0\x02"s);
   }
+  // Flags that it does not use say nothing.
+  Talk careless;
+  CHECK(careless.say(odd_connect("MQIsdp", 3, 2, "c1", 0x1d)) == welcomed);
+  CHECK(careless.say("\xc3\0"s) == "\xd0\0"s);
+  CHECK(careless.say("\x83\x06\0\x05\0\x01#\0"s) == "\x90\x03\0\x05\0"s);
+  careless.say("\xe9\0"s);
+  CHECK((careless.c.ending().ended && !careless.c.ending().publish_will));
   // Umlauts count once: characters, not bytes.
   Talk umlauts;
   std::string name;
@@ -577,6 +584,47 @@ TEST_CASE("endpoint: a subscription is refused for what CONNACK said is not ther
   Talk numbered;
   numbered.say(connect_packet(5));
   CHECK(numbered.say("\x82\x09\0\x09\x02\x0b\x05\0\x01" "a\0"s) == "\x90\x04\0\x09\0\xa1"s);
+}
+
+TEST_CASE("endpoint: acknowledgements of what was never sent keep no device out, and its PUBREC comes to an end") {
+  for (const int version : {3, 4, 5}) {
+    CAPTURE(version);
+    Talk talk;
+    talk.say(odd_connect(version == 3 ? "MQIsdp" : "MQTT", version));
+    CHECK(talk.say("\x40\x02\0\x01\x70\x02\0\x02"s).empty());
+    CHECK(talk.say("\x50\x02\0\x03"s) == (version == 5 ? "\x62\x03\0\x03\x92"s : "\x62\x02\0\x03"s));
+    CHECK(talk.c.open());
+    if (version == 5) CHECK(talk.say("\x50\x03\0\x03\x80"s).empty());  // refused: nothing follows (section 3.5.2.1)
+    CHECK(talk.say(publish_packet(version, "a", "1", 1, 1)) == ack_packet(PacketType::puback, 1));
+    talk.say("\x40\x01\0"s);
+    CHECK_FALSE(talk.c.open());
+  }
+}
+
+TEST_CASE("endpoint: what can be read and is not allowed is a protocol error, what is no packet of its kind malformed") {
+  const auto reason_of = [](const std::string& packet) {
+    Talk talk;
+    talk.say(connect_packet(5));
+    return Talk::reason(talk.say(packet));
+  };
+  CHECK(reason_of(publish_packet(5, "a", "1", 1, 0)) == mqtt::protocol_error);                   // section 2.2.1
+  CHECK(reason_of("\x62\x02\0\0"s) == mqtt::protocol_error);
+  CHECK(reason_of("\x32\x08\0\x01" "a\0\x01\x02\x0b\x01"s) == mqtt::protocol_error);            // [MQTT-3.3.4-6]
+  for (const char first : {'\x40', '\x50', '\x62', '\x70'}) {                                    // sections 3.4.2.1 to 3.7.2.1
+    CHECK(reason_of(first + "\x04\0\x01\xff\0"s) == mqtt::protocol_error);
+  }
+  CHECK(reason_of("\x40\x05\0\x01\0\x80\0"s) == mqtt::malformed_packet);                         // [MQTT-1.5.5-1]
+  CHECK(reason_of("\x32\x09\0\x01" "a\0\x01\x03\x21\0\x05"s) == mqtt::malformed_packet);       // section 2.2.2.2
+  CHECK(reason_of(publish_packet(5, "a/#", "1", 1, 1)) == mqtt::malformed_packet);               // section 4.7
+  CHECK(reason_of("\x82\x10\0\x01\0\0\x0a$share/p/p\x04"s) == mqtt::protocol_error);           // [MQTT-3.8.3-4]
+  // A will's response topic is a topic name like others (sections 3.1.3.2.6 and 4.7.3).
+  for (const std::string& topic : {std::string{}, "r/+"s, "r"s}) {
+    std::string body = "\0\x04MQTT\x05\x06\0\x0a\0\0\x01" "c"s;
+    body += static_cast<char>(3 + topic.size());
+    body += "\x08\0"s + static_cast<char>(topic.size()) + topic + "\0\x01t\0\x01p"s;
+    Talk talk;
+    CHECK(Talk::reason(talk.say("\x10"s + static_cast<char>(body.size()) + body)) == (topic == "r" ? mqtt::success : mqtt::protocol_error));
+  }
 }
 
 TEST_CASE("endpoint: a client that releases nothing is told of once, one that goes on releasing never") {

@@ -78,6 +78,23 @@ std::string puback(std::uint16_t packet_id, std::uint8_t reason = success) {
 
 }  // namespace
 
+TEST_CASE_FIXTURE(Fixture, "publish client: a session where a clean start was asked for is no broker's to have") {
+  for (const std::uint8_t version : {4, 5}) {
+    options.version = version;
+    broker.answer = [&](const Packet&) {
+      ConnackWrite write;
+      write.session_present = true;
+      std::string bytes;
+      put_connack(write, version, bytes);
+      return bytes;
+    };
+    connect();
+  }
+  CHECK(connected == 0);
+  REQUIRE(faults.size() == 2);
+  for (const MqttFault& fault : faults) CHECK(fault.text == "the broker has a session where a clean start was asked for");
+}
+
 TEST_CASE_FIXTURE(Fixture, "publish client: never more in flight than the broker's Receive Maximum, and nothing larger than it takes") {
   std::size_t flying = 0, most = 0;
   std::vector<std::uint16_t> ids;

@@ -7,7 +7,7 @@
 namespace millrace {
 
 MqttConnection::MqttConnection(Loop& loop, Rng& rng, MqttConnectionOptions options, Events events)
-    : loop_(loop), paho_(std::move(options.paho)), door_options_(std::move(options.door)), tls_(loop, std::move(options.tls)),
+    : loop_(loop), paho_(std::move(options.paho)), door_options_(std::move(options.door)), tls_(loop, std::move(options.tls), std::move(options.owner)),
       events_(std::move(events)),
       reconnect_(loop, rng, std::move(options.reconnect), [this](const std::string& server) { connect(server); },
                  [this] { gone({false, 0, "returning to the first server"}); }) {

@@ -18,6 +18,7 @@ struct MqttConnectionOptions {
   PahoOptions paho;          // `port`, `token` and `mark` are filled in
   mqtt::DoorOptions door;    // what `paho` has as well is filled in
   TlsConfig tls;
+  PeerOwner owner;           // of the servers (net/peer_chain.h)
 };
 
 class MqttConnection {

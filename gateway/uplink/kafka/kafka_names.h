@@ -1,5 +1,5 @@
-// The names of Kafka's brokers. librdkafka looks them up on its brokers' threads, for whose end its own end waits: they get what
-// net/resolver finds, with a deadline, and at once when nobody wants it any more.
+// The names of Kafka's brokers, and whose they are. librdkafka looks them up on its brokers' threads, for whose end its own end
+// waits: they get what net/resolver finds, with a deadline, and at once when nobody wants it any more.
 #pragma once
 
 #include <atomic>
@@ -8,6 +8,7 @@
 #include <string>
 
 #include "base/time.h"
+#include "net/peer_chain.h"
 
 struct addrinfo;
 struct rd_kafka_conf_s;
@@ -16,8 +17,9 @@ namespace millrace {
 
 class KafkaNames {  // outlives the client that is made of `conf`
  public:
-  KafkaNames(const Clock& clock, Duration timeout, std::shared_ptr<const std::atomic<bool>> wanted)
-      : clock_(clock), timeout_(timeout), wanted_(std::move(wanted)) {}
+  KafkaNames(const Clock& clock, Duration timeout, std::shared_ptr<const std::atomic<bool>> wanted, PeerOwner owner = {})
+      : owner(std::move(owner)), clock_(clock), timeout_(timeout), wanted_(std::move(wanted)) {}
+  const PeerOwner owner;
   void serve(rd_kafka_conf_s* conf);
   // Lookups end at once from here on: before the client is destroyed.
   void leave() { leaving_ = true; }

@@ -4,6 +4,8 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <optional>
+#include <utility>
 
 #include "base/host_port.h"
 #include "base/logger.h"
@@ -41,7 +43,7 @@ Duration lookup_time(const KafkaUplinkConfig& config) { return config.connect_ti
 // common name, which the other clients do not. Dates are judged anew only where the wall clock is known to be behind:
 // else OpenSSL's own words are the better ones. `broker`: "host:port".
 int judge_broker(rd_kafka_t*, const char* broker, std::int32_t, int* error, int depth, const char* certificate, std::size_t size, char* why, std::size_t why_size,
-                 void*) {
+                 void* names) {
   constexpr int by_application = 50;  // X509_V_ERR_APPLICATION_VERIFICATION
   const WallTime wall = SystemClock().wall();
   if (certificate_time(wall) > wall) {
@@ -52,12 +54,21 @@ int judge_broker(rd_kafka_t*, const char* broker, std::int32_t, int* error, int 
     }
   }
   if (*error != 0) return 0;
+  // The topmost comes first, the broker's own last.
+  thread_local std::optional<Certificate> ends_first;
+  thread_local int last_depth = 0;
+  if (depth >= std::exchange(last_depth, depth)) ends_first.reset();
+  const auto one = parse_certificate(bytes_of({certificate, size}));
+  if (one.ok() && (!ends_first || one.value().to < ends_first->to)) ends_first = one.value();
   if (depth > 0) return 1;
   std::string_view name(broker);
   if (const std::size_t at = name.find("://"); at != std::string_view::npos) name.remove_prefix(at + 3);
   const auto where = parse_host_port(name.substr(0, name.find('/')), 9092);
-  const Status judged = where.ok() ? judge_server(bytes_of({certificate, size}), where.value().host) : where.status();
-  if (judged.ok()) return 1;
+  const Status judged = !where.ok() ? where.status() : !one.ok() ? one.status() : judge_server(one.value(), where.value().host);
+  if (judged.ok()) {
+    note_peer_certificate(static_cast<const KafkaNames*>(names)->owner, {where.value().host, *ends_first});
+    return 1;
+  }
   *error = by_application;
   std::snprintf(why, why_size, "%s", judged.detail().c_str());
   return 0;
@@ -143,7 +154,7 @@ std::string give_token(rd_kafka_t* kafka, const KafkaUplinkConfig& config, WallT
 // ---- the producer ---------------------------------------------------------------------------------------------------
 
 KafkaProducer::KafkaProducer(Loop& loop, const KafkaUplinkConfig& config, KafkaWanted wanted)
-    : loop_(loop), config_(config), wanted_(std::move(wanted)), names_(loop, lookup_time(config_), wanted_) {}
+    : loop_(loop), config_(config), wanted_(std::move(wanted)), names_(loop, lookup_time(config_), wanted_, {"uplink", config_.name, "servers"}) {}
 
 Result<std::shared_ptr<KafkaProducer>> KafkaProducer::make(Loop& loop, const KafkaUplinkConfig& config, const std::string& transactional_id,
                                                            KafkaWanted wanted) {

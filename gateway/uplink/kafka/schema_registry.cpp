@@ -49,7 +49,7 @@ class IdReader final : public JsonHandler {
 }  // namespace
 
 SchemaRegistry::SchemaRegistry(Loop& loop, const KafkaUplinkConfig& config, KafkaForm form, std::string cache)
-    : loop_(loop), config_(config), form_(form), cache_(std::move(cache)), tls_(loop, config.schema_registry_tls) {
+    : loop_(loop), config_(config), form_(form), cache_(std::move(cache)), tls_(loop, config.schema_registry_tls, {"uplink", config.name, "schema_registry"}) {
   // "URL SUBJECT ID": of another registry it says nothing.
   auto content = read_file(cache_, 4096);
   const std::string known = text(config_.schema_registry, " ", subject_of(form_), " ");

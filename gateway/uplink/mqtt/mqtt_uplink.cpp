@@ -21,7 +21,7 @@ Verdict verdict_of(int reason_code) {
 }
 
 MqttUplink::MqttUplink(Loop& loop, Rng& rng, MqttUplinkConfig config, std::string gateway, std::uint64_t epoch)
-    : loop_(loop), config_(std::move(config)), gateway_(std::move(gateway)), epoch_(epoch), tls_(loop, config_.tls),
+    : loop_(loop), config_(std::move(config)), gateway_(std::move(gateway)), epoch_(epoch), tls_(loop, config_.tls, {"uplink", config_.name, "servers"}),
       reconnect_(loop, rng, {config_.servers, config_.initial_interval, config_.max_interval, config_.prefer_first_after},
                  [this](const std::string& server) { connect(server); }, [this] { gone({false, 0, "returning to the first server"}); }) {}
 
