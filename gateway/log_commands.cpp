@@ -38,6 +38,7 @@ void write_letter(JsonWriter& json, Sequence number, const Record& record, std::
   if (dead.source != DeadDetail::Source::unknown || dead.number != 0) json.member("source", dead.from_uplink() ? "uplink" : "input");
   json.member("reason", dead.reason).member("channel", dead.channel).member("size", static_cast<std::uint64_t>(dead.payload.size()));
   if (dead.whole_size > 0) json.member("whole_size", dead.whole_size);
+  if (!dead.missing.empty()) json.member("partly", true);  // the rest of it has entered
   json.member("payload", printable(dead.payload, payload_max)).end_object();
 }
 

@@ -20,6 +20,7 @@
 #include "kinds.h"
 #include "log_tool.h"
 #include "passwd_tool.h"
+#include "test_tool.h"
 #include "version.h"
 
 namespace millrace {
@@ -155,6 +156,11 @@ int talk(const Arguments& arguments) {
   return failed ? 1 : 0;
 }
 
+int test(const Arguments& arguments) {
+  const LoadedConfig loaded = load(arguments);
+  return loaded.errors.empty() ? test_tool(arguments, loaded) : report_errors(arguments, loaded);
+}
+
 int care(const Arguments& arguments) {
   if (arguments.command == "log.salvage" && !arguments.output.empty()) return salvage_file(arguments.output);
   if ((arguments.command == "dlq.retry" || arguments.command == "dlq.drop") && arguments.number == 0 && !arguments.all) {
@@ -173,7 +179,7 @@ int version() {
     return list;
   };
   print(text("millrace ", MILLRACE_VERSION, " (", MILLRACE_COMMIT, ", ", MILLRACE_PROFILE, ")\ninputs: ", names_of(built_kinds().inputs),
-             "\nformats: json, plain\nuplinks: ", names_of(built_kinds().uplinks), "\n"));
+             "\nformats: json, cbor, plain, csv, senml, senml_cbor\nuplinks: ", names_of(built_kinds().uplinks), "\n"));
   return exit_ok;
 }
 
@@ -201,6 +207,7 @@ int main(int argc, char** argv) {
   if (arguments.command == "run") return run(arguments);
   if (arguments.command == "check") return check(arguments);
   if (arguments.command == "config") return print_config(arguments);
+  if (arguments.command == "test") return test(arguments);
   if (arguments.command == "version") return version();
   if (arguments.command == "passwd") return passwd_tool(arguments);
   if (arguments.command.starts_with("log.") || arguments.command.starts_with("dlq.")) return care(arguments);

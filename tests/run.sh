@@ -11,7 +11,7 @@
 set -uo pipefail
 cd "$(dirname "$0")/.."
 computing="unit contract golden reader simulation tidy"
-waiting="main_job faults kinds tls reload hanging_up"
+waiting="main_job payloads faults kinds tls reload hanging_up"
 more_waiting="kafka names log endpoint clocks"
 alone="hostile"
 quick="$computing $waiting $more_waiting $alone"
@@ -101,7 +101,7 @@ one() { # name of a test
     tidy) run tidy timeout 60 /usr/bin/python3 tests/tidy/tidy_test.py ;;
     names) run names timeout 300 /usr/bin/python3 tests/integration/names_test.py Names ;;
     name_figures) run name_figures timeout 300 /usr/bin/python3 tests/integration/names_test.py Figures ;;
-    main_job|faults|kinds|tls|log|endpoint|hostile|reload|full_disk|clocks) run "$name" timeout 900 /usr/bin/python3 "tests/integration/${name}_test.py" ;;
+    main_job|payloads|faults|kinds|tls|log|endpoint|hostile|reload|full_disk|clocks) run "$name" timeout 900 /usr/bin/python3 "tests/integration/${name}_test.py" ;;
     kafka) run kafka timeout 600 /usr/bin/python3 tests/integration/kafka_test.py Forms Registry ExactlyOnce.test_kills_with_exactly_once ;;
     kafka_more) run kafka_more env MILLRACE_KILLS=30 timeout 3000 /usr/bin/python3 tests/integration/kafka_test.py ;;
     stream_jobs) run stream_jobs_packages packaging/install-deps.sh stream; run stream_jobs timeout 3000 /usr/bin/python3 tests/integration/stream_jobs_test.py ;;

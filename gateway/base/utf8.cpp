@@ -55,16 +55,25 @@ void append_hex(std::string& out, std::string_view bytes) {
 
 }  // namespace
 
+// The last eight overlap what was looked at before; a short text fills them with itself.
 bool plain_ascii(std::string_view text) {
   const char* at = text.data();
-  std::size_t left = text.size();
-  std::uint64_t eight;
-  for (; left >= 8; at += 8, left -= 8) {
-    std::memcpy(&eight, at, 8);
-    if (!eight_plain(eight)) return false;
+  std::uint64_t eight = 0;
+  if (text.size() >= 8) {
+    for (std::size_t i = 0; i + 8 < text.size(); i += 8) {
+      std::memcpy(&eight, at + i, 8);
+      if (!eight_plain(eight)) return false;
+    }
+    std::memcpy(&eight, at + text.size() - 8, 8);
+  } else if (text.size() >= 4) {
+    std::uint32_t head = 0, tail = 0;
+    std::memcpy(&head, at, 4);
+    std::memcpy(&tail, at + text.size() - 4, 4);
+    eight = static_cast<std::uint64_t>(tail) << 32 | head;
+  } else {
+    eight = 0x20 * ones;
+    for (const char c : text) eight = eight << 8 | static_cast<unsigned char>(c);
   }
-  eight = 0x20 * ones;  // what is behind the end counts as blanks
-  if (left > 0) std::memcpy(&eight, at, left);
   return eight_plain(eight);
 }
 
@@ -104,6 +113,24 @@ std::string mended_utf8(std::string_view text) {
       out += text.substr(from, at - from);
       out += "\xEF\xBF\xBD";
       from = at + c.bytes;
+    }
+    at += c.bytes;
+  }
+  return out += text.substr(from);
+}
+
+std::string utf8_of_latin1(std::string_view text) {
+  std::string out;
+  std::size_t at = 0, from = 0;
+  while (at < text.size()) {
+    const Character c = character_at(text, at);
+    if (!c.good) {
+      out += text.substr(from, at - from);
+      for (from = at; from < at + c.bytes; ++from) {
+        const auto byte = static_cast<std::uint8_t>(text[from]);
+        out += static_cast<char>(0xC0 | byte >> 6);
+        out += static_cast<char>(0x80 | (byte & 0x3F));
+      }
     }
     at += c.bytes;
   }

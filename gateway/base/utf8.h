@@ -31,6 +31,10 @@ std::string_view cut_utf8(std::string_view text, std::size_t max);
 // UTF-8 comes back as it is.
 std::string mended_utf8(std::string_view text);
 
+// `text` with each byte that is no UTF-8 as the character of ISO 8859-1 that it is there (0xB0 becomes a degree sign); what is
+// UTF-8 stays.
+std::string utf8_of_latin1(std::string_view text);
+
 // Foreign text as it may stand in a line, a reason or an answer: at most `max` bytes of it and then "...", with control
 // characters, line separators and bytes that are no UTF-8 as \xNN. One line, always UTF-8.
 std::string shown(std::string_view text, std::size_t max = 100);

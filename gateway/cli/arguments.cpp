@@ -20,7 +20,7 @@ constexpr int usage_error = 64;  // EX_USAGE
 // that is no character.
 constexpr int long_only = 1000;
 enum Letter : int { config = 'c', json = 'J', online = 'O', rate = 'R', reading_bytes = 'B', lane = 'L', from = 'F', to = 'T', format = 'M', output = 'o',
-                     device = 'D', before = 'E', most = 'n', all = 'A', taken_out = 'X', schema = 'S', kinds = 'K' };
+                     device = 'D', before = 'E', most = 'n', all = 'A', taken_out = 'X', schema = 'S', kinds = 'K', input = 'I', topic = 't' };
 constexpr argp_option all_options[] = {
     {"config", config, "FILE", 0, "The configuration file (default: /etc/millrace/millrace.toml)", 0},
     {"json", json, nullptr, 0, "For programs, on one line", 0},
@@ -38,6 +38,8 @@ constexpr argp_option all_options[] = {
     {"all", all, nullptr, 0, "All there are", 0},
     {"schema", schema, nullptr, 0, "A JSON schema of it instead, for editors", 0},
     {"kinds", kinds, nullptr, 0, "The names that KIND can be instead", 0},
+    {"input", input, "NAME", 0, "Whose routes (where there is more than one input)", 0},
+    {"topic", topic, "TOPIC", 0, "The topic that the payload came by", 0},
     {"delete", taken_out, nullptr, 0, "Take the user out instead", 0},
 };
 
@@ -53,6 +55,7 @@ constexpr Command commands[] = {
     {"run", "run", "c", "", "Run the gateway in the foreground (systemd starts it so). SIGTERM stops, SIGHUP reloads"},
     {"check", "check", "cORB", "", "Check a configuration: every error with its line, then what it means in numbers"},
     {"config", "config", "SK", "[KIND]", "Print the annotated configuration with every key: all of it, or of a kind of input or uplink, [log], ..."},
+    {"test", "test", "cJIt", "[FILE]", "What a route makes of a sample payload, from a file or standard input: readings, and what could not be read"},
     {"status", "status", "cJ", "", "Ask the running gateway how it is"},
     {"reload", "reload", "c", "", "Read the configuration again (as SIGHUP does)"},
     {"log ls", "log.ls", "cJ", "", "The segments of the log and what they hold"},
@@ -128,6 +131,8 @@ error_t take(int key, char* text, argp_state* state) {
     case output: out.output = text; break;
     case device: out.device = text; break;
     case before: out.before = text; break;
+    case input: out.input = text; break;
+    case topic: out.topic = text; break;
     case most: out.max = static_cast<int>(whole(state, "--max", text, 1, 1'000'000)); break;
     case schema: out.schema = true; break;
     case kinds: out.kinds = true; break;

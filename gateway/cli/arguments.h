@@ -7,7 +7,7 @@
 namespace millrace {
 
 struct Arguments {
-  std::string command;           // run, check, config, status, forget, reload, version, passwd, log.*, dlq.*; empty: stop with `exit_code`
+  std::string command;           // run, check, config, test, status, forget, reload, version, passwd, log.*, dlq.*; empty: stop with `exit_code`
   std::string config = "/etc/millrace/millrace.toml";
   std::string runtime_dir;       // for commands that talk to a daemon; default: from the configuration
   bool online = false;           // check: try it against the world
@@ -17,8 +17,9 @@ struct Arguments {
   int max = 20;
   std::string uplink;            // uplink forget; passwd: the user
   std::string lane, from = "1", to;       // log cat, export: which lane (all when empty) and which numbers
-  std::string format = "json", output;    // log export: and where to; log backup: the folder; log salvage, passwd: the file
+  std::string format = "json", output;    // log export: and where to; log backup: the folder; log salvage, passwd, test: the file
   std::string device, before;             // log forget
+  std::string input, topic;               // test: whose routes, and by which topic it came
   std::uint64_t number = 0;               // dlq show, retry, drop
   bool all = false;                       // dlq retry, drop: all of them; passwd: take the user out
   std::string kind;                       // config: of what; empty: all

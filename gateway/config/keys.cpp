@@ -53,7 +53,7 @@ void read_entries(Section& section, const Key& key, void* list) {
       table->text(name, *static_cast<std::string*>(rows[1].at(element)));
     } else if (auto spec = table->table(name)) {
       spec->call(text(key.shape->title, " \"", name, "\""));
-      read_keys(*spec, {rows + 1, key.shape->count - 1}, element);
+      read_keys(*spec, {rows + 1, key.shape->count - 1, key.shape->settle}, element);
     }
   }
   table->finish();

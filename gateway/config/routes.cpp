@@ -11,38 +11,83 @@ namespace {
 using C = RouteConfig;
 using K = KeysOf<C>;
 using M = KeysOf<MetricConfig>;
+using namespace std::chrono_literals;
 using Tag = std::pair<std::string, std::string>;
 
 constexpr Key tag_keys[] = {KeysOf<Tag>::key<&Tag::first>("NAME", ""),
                             KeysOf<Tag>::key<&Tag::second>("VALUE", "")};
 constexpr Shape tag_shape = shape_of<Tag>(tag_keys);
 
+void settle_metric(Section& section, MetricConfig& metric) {
+  if (metric.scale == 0) section.error("scale", "a scale of 0 leaves nothing");
+  const bool numeric = metric.scale != 1 || metric.offset != 0 || metric.min || metric.max;
+  if (numeric && (metric.type == "text" || metric.type == "bool")) {
+    section.error("type", text("scale, offset, min and max are of numbers, not of type = \"", metric.type,
+        "\""));
+  }
+  if (metric.min && metric.max && *metric.min > *metric.max) section.error("min", "\"min\" is above \"max\"");
+}
+
 constexpr Key metric_keys[] = {
     M::key<&MetricConfig::name>("NAME", ""),
-    M::key<&MetricConfig::path>("path", "Where it is in the JSON"),
+    M::key<&MetricConfig::path>("path",
+        "Where it is in the payload; a name with a dot stands in quotes: \"data.'temp.in'\""),
     M::key<&MetricConfig::unit>("unit", ""),
-    M::choice<&MetricConfig::integer>("type", "number|integer", ""),
+    M::choice<&MetricConfig::type>("type", "number|integer|bool|text",
+        "From texts, too; without it as it comes"),
+    M::key<&MetricConfig::scale>("scale", "Value = what comes * scale + offset"),
+    M::key<&MetricConfig::offset>("offset", ""),
+    M::key<&MetricConfig::min>("min", "What is less is refused, and told"),
+    M::key<&MetricConfig::max>("max", "What is more is refused, and told"),
+    M::key<&MetricConfig::if_missing>("default", "Counts where the member is missing or has no value"),
 };
-constexpr Shape metric_shape = shape_of<MetricConfig>(metric_keys, "metric");
+constexpr Shape metric_shape = shape_of<MetricConfig, settle_metric>(metric_keys, "metric");
 
 constexpr Key route_keys[] = {
-    K::choice<&C::format>("format", "json|plain", "Of a plain payload the whole is one value"),
-    K::key<&C::device>("device", "The device's name; {names} of the topic can be used"),
+    K::choice<&C::format>("format", "json|cbor|plain|csv|senml|senml_cbor",
+                          "Of a plain payload the whole is one value. All of this at length: docs/payloads.md "
+                          "of the package"),
+    K::choice<&C::keep_good>("on_error", "keep_good=1|refuse=0",
+                             "Every reading that can be read enters, the rest is told in a dead letter; or all of "
+                             "a payload or nothing"),
+    K::key<&C::strict>("strict",
+        "Only what the format's standard allows: no nan, no byte order mark, no Latin-1"),
+    K::key<&C::ignore>("ignore", "Payloads of this route are dropped and counted: discovery, last wills"),
+    K::key<&C::device>("device",
+        "The device's name; {names} of the topic can be used, and members of the payload: "
+        "\"{.model}-{.id}\""),
     K::key<&C::tags>("tags", "Names of the topic that become tags").like("[\"line\"]").said_first(),
-    K::entries<&C::fixed_tags>(
-        "fixed_tags", tag_shape,
-        "What every record of this route has: {tag.stream} in the topic of a Kafka uplink, say")
+    K::entries<&C::fixed_tags>("fixed_tags", tag_shape,
+                               "What every record of this route has: {tag.stream} in the topic of a Kafka uplink, "
+                               "say; from the payload: \"{.channel}\"")
         .like("{ stream = \"pumps\" }"),
-    K::key<&C::time>("time", "Path of the time; without it the time of arrival counts")
-        .like("\"ts\"")
-        .said_first(),
-    K::choice<&C::time_format>("time_format", "auto|iso8601|s|ms|us|ns", ""),
+    K::key<&C::time>("time",
+        "Path of the time; without it the time of arrival counts").like("\"ts\"").said_first(),
+    K::key<&C::time_format>("time_format",
+        "iso8601, s, ms, us, ns, s2000, uptime, or a pattern: \"%d.%m.%Y %H:%M:%S\""),
+    K::key<&C::time_zone>("time_zone",
+        "Of times that name none: also \"+02:00\", \"local\"; default: UTC").like("\"Europe/Berlin\""),
+    K::choice<&C::time_needed>("time_missing", "arrival=0|refuse=1", "Of a message without a time"),
+    K::key<&C::past_limit>("past_limit",
+        "An earlier time is not believed: that of the arrival counts, the device's own is kept "
+        "as a reading device_time"),
+    K::key<&C::future_limit>("future_limit",
+        "Nor is one further ahead of a clock that is trusted").within(1min, 36500 * 24h),
     K::key<&C::quality>("quality", "Path of the quality").like("\"q\""),
-    K::key<&C::each>("each", "Every element of this array is a message").like("\"readings[]\""),
+    K::choice<&C::quality_format>("quality_format", "auto|opcda|opcua", "Of numbers: 192 is good; 0 is good"),
+    K::key<&C::each>("each",
+        "Every element of this list is a message; \"sensors.*\": every member of this map")
+        .like("\"readings[]\""),
+    K::key<&C::columns>("columns",
+        "Of csv, where the first line does not name them; of lists in the list of `each`")
+        .like("[\"ts\", \"t\"]"),
+    K::key<&C::separator>("separator", "Of csv"),
+    K::choice<&C::decimal>("decimal", ".|,", "Of numbers in texts"),
     K::entries<&C::metrics>("metrics", metric_shape,
-                            "Without it every scalar member is a metric; with it these and no others")
-        .like("{ temperature = { path = \"data.temp\", unit = \"C\" }, count = { path = \"n\", type = "
-              "\"integer\" } }"),
+        "Without it every value is a metric, named by its path; with it these and no others. Of "
+        "each: path, unit, type, scale, offset, min, max, default")
+        .like("{ temperature = { path = \"data.temp\", unit = \"C\" }, "
+              "count = { path = \"n\", type = \"integer\" } }"),
 };
 
 constexpr Key topic_key = K::key<&C::topic>("topic", "{names} can be used below")
@@ -59,11 +104,18 @@ constexpr Key published_route_keys[] = {
         .like("\"application/json\""),
     K::base<C>(route_shape)};
 
-// A path is of JSON, and there it must be.
+// A path leads into a payload that has members, and there it must be.
 void check_paths(Section& section, const RouteConfig& route) {
+  if (section.has("separator") && route.format != "csv") section.error("separator",
+      "\"separator\" is for format = \"csv\"");
+  if (section.has("columns") && route.format != "csv" && route.each.empty()) {
+    section.error("columns", "\"columns\" names cells of csv, or elements of the lists of `each`");
+  }
+  if (route.ignore) return;
   if (route.format == "plain") {
     for (const char* key : {"each", "time", "quality"}) {
-      if (section.has(key)) section.error(key, text("\"", key, "\" is for format = \"json\""));
+      if (section.has(key)) section.error(key, text("\"", key,
+          "\" is not for format = \"plain\": it has no members"));
     }
     if (route.metrics.size() != 1) section.error("a plain payload is one value: give [metrics] one name");
     return;

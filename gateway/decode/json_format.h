@@ -1,9 +1,10 @@
-// JSON payloads by path. A path is names joined by dots, with [n] for the n-th and [] for each element of an array:
-// "value", "data.temp", "samples[0].v". With `each`, every element of that array (of the whole payload: "[]") is a message
-// of its own; paths are then relative to the element, or to the root when they begin with "$.".
+// JSON payloads by path, and CBOR (RFC 8949) by the same (json_path.h). With `each`, every element of a list
+// ("r[]", of the whole payload "[]") or member of a map ("sensors.*") is a message of its own; so is every
+// document, where there are several in a payload.
 //
-// Without [metrics] every scalar member of the message becomes a metric, named by its path, but time and quality.
-// Numbers become doubles (devices write 21 and 21.5 alike) unless type = "integer", or unless a double could not hold them.
+// Without [metrics] every value of the message becomes a metric, named by its path, but what is time, quality
+// or a name. Numbers become doubles (devices write 21 and 21.5 alike) unless the metric has a type, or unless
+// a double could not hold them.
 #pragma once
 
 #include <memory>
@@ -12,6 +13,7 @@
 
 namespace millrace {
 
-Result<std::unique_ptr<PayloadFormat>> make_json_format(const RouteConfig& route);
+Result<std::unique_ptr<PayloadFormat>> make_json_format(const RouteConfig& route,
+    const TopicPattern& pattern);
 
 }  // namespace millrace

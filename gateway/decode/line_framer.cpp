@@ -1,10 +1,17 @@
 #include "decode/line_framer.h"
 
 namespace millrace {
+namespace {
+
+constexpr char etx = '\x03';
+
+bool ends_line(char c) { return c == '\n' || c == '\r' || c == etx; }
+
+}  // namespace
 
 void LineFramer::push(BytesView chunk, const std::function<void(BytesView)>& on_line) {
   for (const char c : text_of(chunk)) {
-    if (c != '\n') {
+    if (!ends_line(c)) {
       if (overlong_) {
         ++discarded_;
       } else if (partial_.size() >= max_) {
@@ -20,7 +27,6 @@ void LineFramer::push(BytesView chunk, const std::function<void(BytesView)>& on_
       overlong_ = false;
       continue;
     }
-    if (!partial_.empty() && partial_.back() == '\r') partial_.pop_back();
     if (!partial_.empty()) on_line(bytes_of(partial_));
     partial_.clear();
   }

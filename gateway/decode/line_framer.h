@@ -1,5 +1,6 @@
-// Lines out of a byte stream: ends at LF, a CR before it is dropped, empty lines are skipped. Pure: splitting the stream
-// into chunks differently never changes the lines. A line over the limit is discarded whole, and counted.
+// Lines out of a byte stream: LF, CR, CR LF or ETX ends one, empty lines are skipped. Pure: splitting the
+// stream into chunks differently never changes the lines. A line over the limit is discarded whole, and
+// counted.
 #pragma once
 
 #include <cstdint>

@@ -1,25 +1,37 @@
-// A payload format turns payload bytes into records. Pure: no clock, no I/O; equal arrivals give equal results.
+// A payload format turns payload bytes into records. Pure: no clock, no I/O; equal arrivals give equal
+// results.
 #pragma once
 
 #include <memory>
-#include <string_view>
 #include <vector>
 
 #include "base/label.h"
 #include "base/status.h"
 #include "config/routes.h"
+#include "decode/topic_pattern.h"
+#include "decode/unread.h"
 #include "ingest/arrival.h"
 #include "record/record.h"
 
 namespace millrace {
 
+// A payload on its way through a route.
+struct Payload {
+  const Arrival& arrival;
+  const TopicMatch& levels;   // of its topic, and who published
+  // what its records have in common: device and tags as far as the payload does not name them, time
+  const Record& prototype;
+};
+
 class PayloadFormat {
  public:
   virtual ~PayloadFormat() = default;
-  // Appends the records of `arrival` to `out`, each a copy of `prototype` with metric, value, time and quality filled in.
-  // Names and texts pass the door of base/label.h; the prototype's have passed it. On error `out` is as it was: a payload is
-  // decoded whole or not at all.
-  virtual Status decode(const Arrival& arrival, const Record& prototype, std::vector<Record>& out) const = 0;
+  // Appends the records of a payload to `out`, each a copy of the prototype with metric, value, time and
+  // quality filled in. A payload is decoded as far as it is good: what could not be read is in `unread`, with
+  // the places of the values. Names and texts pass the door of base/label.h; the prototype's have passed it.
+  // Not ok: it is not what the format expects at all, and `out` is as it was. With `arrival.only` the values
+  // of these places and no others.
+  virtual Status decode(const Payload& payload, std::vector<Record>& out, Unread& unread) const = 0;
 };
 
 // Whether a metric of the configuration has a name and a unit that records can have.
@@ -28,7 +40,8 @@ inline Status check_names(const MetricConfig& metric) {
   return check_label(Label::unit, metric.unit, metric.name);
 }
 
-// The format a route asks for. `invalid` for paths that make no sense.
-Result<std::unique_ptr<PayloadFormat>> make_format(const RouteConfig& route);
+// The format a route asks for, whose topic is `pattern`. `invalid` for paths and templates that make no
+// sense.
+Result<std::unique_ptr<PayloadFormat>> make_format(const RouteConfig& route, const TopicPattern& pattern);
 
 }  // namespace millrace

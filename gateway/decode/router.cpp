@@ -15,78 +15,156 @@ void add_publisher(const Publisher& publisher, TopicMatch& match, std::vector<st
     match.add(names.back(), value);
   }
 }
-}
+}  // namespace
 
 Result<Router> Router::make(const std::vector<RouteConfig>& configs) {
   Router router;
   for (const RouteConfig& config : configs) {
-    Route route;
-    route.any_topic = config.topic.empty();
-    if (!route.any_topic) {
-      auto pattern = TopicPattern::parse(config.topic);
-      if (!pattern.ok()) return pattern.status();
-      route.pattern = std::move(pattern).value();
-    }
-    route.content_type = config.content_type;
-    auto device = Template::parse(config.device, route.pattern, config.publisher_known);
-    if (!device.ok()) return Status{Code::invalid, text("device = \"", config.device, "\": ", device.status().detail())};
-    route.device = std::move(device).value();
-    for (const std::string& tag : config.tags) {
-      const bool of_publisher = config.publisher_known && names_publisher(tag);
-      if (!route.pattern.names(tag) && !of_publisher) return Status{Code::invalid, text("tags: the topic has no level {", tag, "}")};
-      if (Status status = check_label(Label::tag_name, tag); !status.ok()) return status;
-      route.tags.push_back(tag);
-      route.of_publisher = route.of_publisher || of_publisher;
-    }
-    for (const auto& [name, value] : config.fixed_tags) {
-      if (Status status = check_label(Label::tag_name, name); !status.ok()) return status;
-      if (Status status = check_label(Label::tag_value, value, name); !status.ok()) return status;
-      route.tags_bytes += name.size() + value.size();
-    }
-    for (const std::string& tag : route.tags) route.tags_bytes += tag.size();
-    if (config.fixed_tags.size() + route.tags.size() > tags_max) {
-      return Status{Code::invalid, text("more tags than the ", tags_max, " a record may have")};
-    }
-    if (route.tags_bytes > tags_bytes_max) return Status{Code::invalid, text("the tags take more than ", tags_bytes_max, " bytes together")};
-    route.fixed_tags = Tags(config.fixed_tags);
-    for (const std::string_view name : {"{client_id}", "{username}", "{subject}", "{property."}) {
-      route.of_publisher = route.of_publisher || config.device.find(name) != std::string::npos;
-    }
-    auto format = make_format(config);
-    if (!format.ok()) return format.status();
-    route.format = std::move(format).value();
-    router.routes_.push_back(std::move(route));
+    auto route = compile(config);
+    if (!route.ok()) return route.status();
+    router.routes_.push_back(std::move(route).value());
   }
   return router;
 }
 
-Status Router::decode(const Arrival& arrival, std::vector<Record>& out) const {
-  TopicMatch match;
-  for (const Route& route : routes_) {
-    if (!route.any_topic && !route.pattern.matches(arrival.channel, match)) continue;
-    if (!route.content_type.empty() && (!arrival.publisher || arrival.publisher->content_type != route.content_type)) continue;
-    std::vector<std::string> names;
-    if (route.of_publisher && arrival.publisher) add_publisher(*arrival.publisher, match, names);
-    Record prototype;
-    prototype.tags = route.fixed_tags;
+Result<Router::Route> Router::compile(const RouteConfig& config) {
+  Route route;
+  route.any_topic = config.topic.empty();
+  if (!route.any_topic) {
+    auto pattern = TopicPattern::parse(config.topic);
+    if (!pattern.ok()) return pattern.status();
+    route.pattern = std::move(pattern).value();
+  }
+  route.content_type = config.content_type;
+  route.ignore = config.ignore;
+  route.keep_good = config.keep_good;
+  if (route.ignore) return route;
+  auto device = Template::parse(config.device, route.pattern, config.publisher_known);
+  if (!device.ok()) return Status{Code::invalid, text("device = \"", config.device, "\": ",
+      device.status().detail())};
+  route.device = std::move(device).value();
+  route.device_of_payload = !route.device.members().empty();
+  if (Status status = compile_tags(config, route); !status.ok()) return status;
+  for (const std::string_view name : {"{client_id}", "{username}", "{subject}", "{property."}) {
+    const auto speaks = [&](const std::string& made) { return made.find(name) != std::string::npos; };
+    route.of_publisher = route.of_publisher || speaks(config.device);
+    for (const auto& [tag, value] : config.fixed_tags) route.of_publisher = route.of_publisher ||
+        speaks(value);
+    for (const MetricConfig& metric : config.metrics) route.of_publisher = route.of_publisher ||
+        speaks(metric.name);
+  }
+  auto format = make_format(config, route.pattern);
+  if (!format.ok()) return format.status();
+  route.format = std::move(format).value();
+  return route;
+}
+
+Status Router::compile_tags(const RouteConfig& config, Route& route) {
+  for (const std::string& tag : config.tags) {
+    const bool of_publisher = config.publisher_known && names_publisher(tag);
+    if (!route.pattern.names(tag) && !of_publisher) return Status{Code::invalid,
+        text("tags: the topic has no level {", tag, "}")};
+    if (Status status = check_label(Label::tag_name, tag); !status.ok()) return status;
+    route.tags.push_back(tag);
+    route.of_publisher = route.of_publisher || of_publisher;
+    route.tags_bytes += tag.size();
+  }
+  for (const auto& [name, value] : config.fixed_tags) {
+    if (Status status = check_label(Label::tag_name, name); !status.ok()) return status;
+    auto made = Template::parse(value, route.pattern, config.publisher_known);
+    if (!made.ok()) return Status{Code::invalid, text("tag \"", name, "\": ", made.status().detail())};
+    route.tags_bytes += name.size();
+    if (!made.value().members().empty()) continue;  // the format's
+    if (!made.value().constant()) {
+      route.made_tags.emplace_back(name, std::move(made).value());
+      continue;
+    }
+    if (Status status = check_label(Label::tag_value, value, name); !status.ok()) return status;
+    route.tags_bytes += value.size();
+    route.fixed_tags.emplace_back(name, value);
+  }
+  if (config.fixed_tags.size() + route.tags.size() > tags_max) {
+    return Status{Code::invalid, text("more tags than the ", tags_max, " a record may have")};
+  }
+  if (route.tags_bytes > tags_bytes_max) return Status{Code::invalid,
+      text("the tags take more than ", tags_bytes_max, " bytes together")};
+  return {};
+}
+
+Status Router::name_prototype(const Route& route, const TopicMatch& match, const Arrival& arrival,
+    Record& prototype) {
+  prototype.tags = route.fixed_tags;
+  if (!route.device_of_payload) {
     route.device.render(match, arrival.input, prototype.device);
     if (prototype.device.empty()) return {Code::invalid, "the topic gives no device name"};
     if (Status status = check_label(Label::device, prototype.device); !status.ok()) return status;
-    std::size_t tags_bytes = route.tags_bytes;
-    for (const std::string& tag : route.tags) {
-      const std::string_view value = match.value(tag);
-      if (Status status = check_label(Label::tag_value, value, tag); !status.ok()) return status;
-      tags_bytes += value.size();
-      prototype.tags.emplace_back(tag, value);
+  }
+  std::size_t tags_bytes = route.tags_bytes;
+  const auto add_tag = [&](const std::string& name, std::string_view value) {
+    Status status = check_label(Label::tag_value, value, name);
+    tags_bytes += value.size();
+    if (status.ok()) prototype.tags.emplace_back(name, value);
+    return status;
+  };
+  for (const std::string& tag : route.tags) {
+    if (Status status = add_tag(tag, match.value(tag)); !status.ok()) return status;
+  }
+  for (const auto& [name, made] : route.made_tags) {
+    std::string value;
+    made.render(match, arrival.input, value);
+    if (Status status = add_tag(name, value); !status.ok()) return status;
+  }
+  if (tags_bytes > tags_bytes_max) {
+    return {Code::invalid, text("the tags take ", tags_bytes, " bytes together, at most ", tags_bytes_max,
+        " are taken")};
+  }
+  prototype.time = arrival.received;
+  prototype.trust = arrival.clock_trusted ? TimeTrust::gateway : TimeTrust::unsynced;
+  return {};
+}
+
+Status Router::decode(const Arrival& arrival, std::vector<Record>& out, Unread& unread) const {
+  TopicMatch match;
+  for (const Route& route : routes_) {
+    if (!route.any_topic && !route.pattern.matches(arrival.channel, match)) continue;
+    if (!route.content_type.empty() && (!arrival.publisher ||
+        arrival.publisher->content_type != route.content_type)) continue;
+    if (route.ignore) {
+      unread.ignored = true;
+      return {};
     }
-    if (tags_bytes > tags_bytes_max) {
-      return {Code::invalid, text("the tags take ", tags_bytes, " bytes together, at most ", tags_bytes_max, " are taken")};
+    if (arrival.bytes.empty()) {  // so a broker is told that a retained value is gone
+      ++unread.no_value;
+      return {};
     }
-    prototype.time = arrival.received;
-    prototype.trust = arrival.clock_trusted ? TimeTrust::gateway : TimeTrust::unsynced;
-    return route.format->decode(arrival, prototype, out);
+    std::vector<std::string> names;
+    if (route.of_publisher && arrival.publisher) add_publisher(*arrival.publisher, match, names);
+    Record prototype;
+    if (Status status = name_prototype(route, match, arrival, prototype); !status.ok()) return status;
+    const std::size_t before = out.size();
+    Status status = route.format->decode({arrival, match, prototype}, out, unread);
+    if (status.ok() && !unread.any() && arrival.only.empty()) return status;
+    return judge(route, arrival, std::move(status), before, out, unread);
   }
   return {Code::invalid, "no route for this topic"};
+}
+
+// What the payload as a whole comes to, where something of it could not be read or only some of it is wanted.
+Status Router::judge(const Route& route, const Arrival& arrival, Status status, std::size_t before,
+    std::vector<Record>& out, Unread& unread) {
+  tidy_runs(unread.missing);
+  if (!arrival.only.empty()) {
+    unread.missing = common_runs(unread.missing, arrival.only);
+    if (unread.missing.empty()) unread.refusals = 0;
+    if (status.ok() && out.size() == before && !unread.any()) status =
+        {Code::invalid, "what is missing of it is not wanted by today's routes"};
+  }
+  if (status.ok() && unread.any() && (out.size() == before || !route.keep_good ||
+      unread.missing.size() > Unread::runs_max)) {
+    status = {Code::invalid, unread.reason()};
+  }
+  if (!status.ok()) out.resize(before);
+  return status;
 }
 
 std::vector<std::string> Router::filters() const {

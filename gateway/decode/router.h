@@ -1,4 +1,5 @@
-// From arrivals of one input to records: the first route whose topic matches names the device, the tags and the format.
+// From arrivals of one input to records: the first route whose topic matches names the device, the tags and
+// the format.
 #pragma once
 
 #include <memory>
@@ -15,9 +16,12 @@ class Router {
   // Compiles the routes; `invalid` with what is wrong with which.
   static Result<Router> make(const std::vector<RouteConfig>& routes);
 
-  // Appends the records of `arrival`. `invalid` (no route, or the payload is not what the format expects): `out` is as it
-  // was. Records without a time of their own carry the arrival's, as trusted as the arrival says.
-  Status decode(const Arrival& arrival, std::vector<Record>& out) const;
+  // Appends the records of `arrival`, as far as it is good: what of it could not be read is in `unread`.
+  // `invalid` (no route, the payload is not what the format expects, or nothing of it could be read): `out`
+  // is as it was. Records without a time of their own carry the arrival's, as trusted as the arrival says.
+  // With `arrival.only`, which values are wanted: their readings and no others, and `unread.missing` is
+  // within it.
+  Status decode(const Arrival& arrival, std::vector<Record>& out, Unread& unread) const;
   // MQTT topic filters that cover the routes.
   std::vector<std::string> filters() const;
 
@@ -29,10 +33,19 @@ class Router {
     std::vector<std::string> tags;
     Tags fixed_tags;
     std::size_t tags_bytes = 0;  // of all names, and of the fixed values
+    std::vector<std::pair<std::string, Template>> made_tags;  // of fixed_tags, what depends on the topic
     std::string content_type;
+    bool ignore = false, keep_good = true;
+    bool device_of_payload = false;  // the format names the device
     bool of_publisher = false;  // device or tags speak of the publisher
     std::unique_ptr<PayloadFormat> format;
   };
+  static Result<Route> compile(const RouteConfig& config);
+  static Status compile_tags(const RouteConfig& config, Route& route);
+  static Status name_prototype(const Route& route, const TopicMatch& match, const Arrival& arrival,
+      Record& prototype);
+  static Status judge(const Route& route, const Arrival& arrival, Status status, std::size_t before,
+      std::vector<Record>& out, Unread& unread);
   std::vector<Route> routes_;
 };
 

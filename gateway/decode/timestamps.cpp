@@ -2,6 +2,8 @@
 
 #include <charconv>
 #include <cmath>
+#include <string>
+#include <utility>
 
 namespace millrace {
 namespace {
@@ -54,52 +56,181 @@ class Scanner {
     rest_.remove_prefix(n);
     return n > 0;
   }
+  // One or two digits; two where another field of digits follows.
+  bool short_number(bool both, int& out) {
+    return digits(2, out) || (!both && digits(1, out));
+  }
+  bool take_any(std::string_view those, char& taken) {
+    if (rest_.empty() || those.find(rest_.front()) == std::string_view::npos) return false;
+    taken = rest_.front();
+    rest_.remove_prefix(1);
+    return true;
+  }
+  void blanks() {
+    while (take(' ') || take('\t')) {
+    }
+  }
   bool done() const { return rest_.empty(); }
+  std::string_view rest() const { return rest_; }
+  void skip(std::size_t n) { rest_.remove_prefix(n); }
 
  private:
   std::string_view rest_;
 };
 
+// What a calendar and a clock show.
+struct Shown {
+  int year = 0, month = 1, day = 1, hour = 0, minute = 0, second = 0, us = 0;
+  std::optional<int> offset_minutes;
+
+  std::optional<WallTime> in_utc(const TimeZone* zone) const {
+    static constexpr int days_in[] = {31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31};
+    if (month < 1 || month > 12 || day < 1 || day > days_in[month - 1]) return std::nullopt;
+    const bool leap = (year % 4 == 0 && year % 100 != 0) || year % 400 == 0;
+    if (month == 2 && day == 29 && !leap) return std::nullopt;
+    // :60 is a leap second and reads as the next :00
+    if (hour > 23 || minute > 59 || second > 60) return std::nullopt;
+    std::int64_t seconds = days_from_civil(year, month, day) * 86400 + hour * 3600 + minute * 60 + second;
+    if (offset_minutes) seconds -= *offset_minutes * 60;
+    else if (zone) seconds = zone->utc_of_local(seconds);
+    return in_range(seconds * 1'000'000 + us);
+  }
+};
+
+// "Z", "+01:00", "+0100", "+01"; nothing of these leaves `out` empty.
+bool take_offset(Scanner& scan, std::optional<int>& out) {
+  const bool plus = scan.take('+');
+  if (plus || scan.take('-')) {
+    int hour, minute = 0;
+    if (!scan.digits(2, hour)) return false;
+    if ((scan.take(':') || (!scan.done() && scan.rest().front() >= '0' && scan.rest().front() <= '9')) &&
+        !scan.digits(2, minute)) return false;
+    if (hour > 23 || minute > 59) return false;
+    out = (plus ? 1 : -1) * (hour * 60 + minute);
+  } else if (scan.take('Z') || scan.take('z')) {
+    out = 0;
+  }
+  return true;
+}
+
+constexpr std::string_view months = "janfebmaraprmayjunjulaugsepoctnovdec";
+
+bool take_month(Scanner& scan, int& out) {
+  std::string name(scan.rest().substr(0, 3));
+  for (char& c : name) c = static_cast<char>(c | 32);
+  const std::size_t at = name.size() < 3 ? std::string_view::npos : months.find(name);
+  if (at == std::string_view::npos || at % 3 != 0) return false;
+  out = static_cast<int>(at / 3) + 1;
+  scan.skip(3);
+  return true;
+}
+
+// Digits that could be a date: 20240701, 202407011200, 20240701120000. As a number they would be some other
+// time.
+bool could_be_date(std::string_view spelling) {
+  if (spelling.size() != 8 && spelling.size() != 12 && spelling.size() != 14) return false;
+  Scanner scan(spelling);
+  Shown shown;
+  if (!scan.digits(4, shown.year) || !scan.digits(2, shown.month) || !scan.digits(2, shown.day)) return false;
+  if (!scan.done() && (!scan.digits(2, shown.hour) || !scan.digits(2, shown.minute))) return false;
+  if (!scan.done() && !scan.digits(2, shown.second)) return false;
+  return shown.year >= 1970 && shown.year < 2100 && shown.in_utc(nullptr).has_value();
+}
+
 }  // namespace
 
-std::optional<WallTime> parse_time_text(std::string_view text) {
+std::optional<WallTime> parse_time_text(std::string_view text, const TimeZone* zone) {
   Scanner scan(text);
-  int year, month, day, hour = 0, minute = 0, second = 0, us = 0, offset_minutes = 0;
-  if (!scan.digits(4, year) || !scan.take('-') || !scan.digits(2, month) || !scan.take('-') || !scan.digits(2, day)) return std::nullopt;
+  Shown shown;
+  char sign = 0, other = 0;
+  if (!scan.digits(4, shown.year) || !scan.take_any("-/.", sign) || !scan.digits(2, shown.month) ||
+      !scan.take_any("-/.", other)) return std::nullopt;
+  if (sign != other || !scan.digits(2, shown.day)) return std::nullopt;
   if (!scan.done()) {
     if (!scan.take('T') && !scan.take(' ') && !scan.take('t')) return std::nullopt;
-    if (!scan.digits(2, hour) || !scan.take(':') || !scan.digits(2, minute)) return std::nullopt;
+    if (!scan.digits(2, shown.hour) || !scan.take(':') || !scan.digits(2, shown.minute)) return std::nullopt;
     if (scan.take(':')) {
-      if (!scan.digits(2, second)) return std::nullopt;
-      if ((scan.take('.') || scan.take(',')) && !scan.fraction(us)) return std::nullopt;
+      if (!scan.digits(2, shown.second)) return std::nullopt;
+      if ((scan.take('.') || scan.take(',')) && !scan.fraction(shown.us)) return std::nullopt;
     }
-    const bool plus = scan.take('+');
-    if (plus || scan.take('-')) {
-      int zone_hour, zone_minute = 0;
-      if (!scan.digits(2, zone_hour)) return std::nullopt;
-      if (scan.take(':') || !scan.done()) {
-        if (!scan.digits(2, zone_minute)) return std::nullopt;
-      }
-      if (zone_hour > 23 || zone_minute > 59) return std::nullopt;
-      offset_minutes = (plus ? 1 : -1) * (zone_hour * 60 + zone_minute);
-    } else if (!scan.take('Z')) {
-      (void)scan.take('z');  // no zone at all is read as UTC
-    }
+    (void)scan.take(' ');
+    if (!take_offset(scan, shown.offset_minutes)) return std::nullopt;
   }
-  static constexpr int days_in[] = {31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31};
-  if (!scan.done() || month < 1 || month > 12 || day < 1 || day > days_in[month - 1]) return std::nullopt;
-  const bool leap = (year % 4 == 0 && year % 100 != 0) || year % 400 == 0;
-  if (month == 2 && day == 29 && !leap) return std::nullopt;
-  if (hour > 23 || minute > 59 || second > 60) return std::nullopt;  // :60 is a leap second and reads as the next :00
-  const std::int64_t seconds = days_from_civil(year, month, day) * 86400 + hour * 3600 + minute * 60 + second - offset_minutes * 60;
-  return in_range(seconds * 1'000'000 + us);
+  return scan.done() ? shown.in_utc(zone) : std::nullopt;
+}
+
+Status check_time_pattern(std::string_view pattern) {
+  bool year = false, month = false, day = false;
+  for (std::size_t i = 0; i < pattern.size(); ++i) {
+    if (pattern[i] != '%') continue;
+    const char field = ++i < pattern.size() ? pattern[i] : '\0';
+    if (field == '\0' || std::string_view("YymdHIpMSfbz%").find(field) == std::string_view::npos) {
+      return {Code::invalid,
+          std::string("time_format: %") + field + " is not known; there are %Y %y %m %b %d %H %I %p %M %S %f %z %%"};
+    }
+    year = year || field == 'Y' || field == 'y';
+    month = month || field == 'm' || field == 'b';
+    day = day || field == 'd';
+  }
+  return year && month && day ? Status() : Status{Code::invalid,
+      "time_format: a time has a year, a month and a day"};
+}
+
+std::optional<WallTime> parse_time_pattern(std::string_view text, std::string_view pattern,
+    const TimeZone* zone) {
+  Scanner scan(text);
+  Shown shown;
+  bool afternoon = false, twelve = false;
+  for (std::size_t i = 0; i < pattern.size(); ++i) {
+    if (pattern[i] == ' ') {
+      scan.blanks();
+      continue;
+    }
+    if (pattern[i] != '%') {
+      if (!scan.take(pattern[i])) return std::nullopt;
+      continue;
+    }
+    const char field = ++i < pattern.size() ? pattern[i] : '\0';
+    const bool digits_follow = i + 1 < pattern.size() && pattern[i + 1] == '%';
+    bool good = true;
+    switch (field) {
+      case 'Y': good = scan.digits(4, shown.year); break;
+      case 'y':
+        good = scan.digits(2, shown.year);
+        shown.year += shown.year < 69 ? 2000 : 1900;
+        break;
+      case 'm': good = scan.short_number(digits_follow, shown.month); break;
+      case 'b': good = take_month(scan, shown.month); break;
+      case 'd': good = scan.short_number(digits_follow, shown.day); break;
+      case 'H': good = scan.short_number(digits_follow, shown.hour); break;
+      case 'I':
+        good = scan.short_number(digits_follow, shown.hour) && shown.hour >= 1 && shown.hour <= 12;
+        twelve = true;
+        break;
+      case 'p': {
+        char half = 0, m = 0;
+        good = scan.take_any("aApP", half) && scan.take_any("mM", m);
+        afternoon = (half | 32) == 'p';
+        break;
+      }
+      case 'M': good = scan.short_number(digits_follow, shown.minute); break;
+      case 'S': good = scan.short_number(digits_follow, shown.second); break;
+      case 'f': good = scan.fraction(shown.us); break;
+      case 'z': good = take_offset(scan, shown.offset_minutes); break;
+      default: good = scan.take('%');
+    }
+    if (!good) return std::nullopt;
+  }
+  if (twelve) shown.hour = shown.hour % 12 + (afternoon ? 12 : 0);
+  return scan.done() ? shown.in_utc(zone) : std::nullopt;
 }
 
 // 1.7e9: written out, and then read like any other.
 static std::optional<WallTime> parse_exponent(std::string_view spelling, TimeFormat format) {
   double value = 0;
   const auto parsed = std::from_chars(spelling.data(), spelling.data() + spelling.size(), value);
-  if (parsed.ec != std::errc{} || parsed.ptr != spelling.data() + spelling.size() || !(std::fabs(value) < 9e18)) return std::nullopt;
+  if (parsed.ec != std::errc{} || parsed.ptr != spelling.data() + spelling.size() ||
+      !(std::fabs(value) < 9e18)) return std::nullopt;
   char plain[64];
   const auto end = std::to_chars(plain, plain + sizeof plain, value, std::chars_format::fixed, 6);
   return parse_time_number({plain, static_cast<std::size_t>(end.ptr - plain)}, format);
@@ -111,7 +242,8 @@ std::optional<WallTime> parse_time_number(std::string_view spelling, TimeFormat 
   const std::size_t begin = at;
   std::int64_t whole = 0;
   const auto is_digit = [&] { return at < spelling.size() && spelling[at] >= '0' && spelling[at] <= '9'; };
-  for (const std::size_t fits = begin + 18; at < fits && is_digit(); ++at) whole = whole * 10 + (spelling[at] - '0');
+  for (const std::size_t fits = begin + 18; at < fits && is_digit(); ++at) whole =
+      whole * 10 + (spelling[at] - '0');
   for (; is_digit(); ++at) {
     const int digit = spelling[at] - '0';
     if (whole > (INT64_MAX - digit) / 10) return std::nullopt;
@@ -141,10 +273,49 @@ std::optional<WallTime> parse_time_number(std::string_view spelling, TimeFormat 
       if (whole > latest_us / 1000) return std::nullopt;
       us = whole * 1000 + fraction_us / 1000;
       break;
+    case TimeFormat::s2000: {
+      constexpr std::int64_t y2000_s = 946'684'800;
+      if (negative || whole > latest_us / 1'000'000 - y2000_s) return std::nullopt;
+      us = (whole + y2000_s) * 1'000'000 + fraction_us;
+      break;
+    }
     case TimeFormat::us: us = whole; break;
     default: us = whole / 1000;
   }
   return in_range(negative ? -us : us);
+}
+
+TimeFound read_time(std::string_view spelling, bool number, const TimeRule& rule,
+    std::optional<WallTime> now) {
+  if (rule.format == TimeFormat::uptime) return {TimeFound::unbelieved};
+  std::optional<WallTime> time;
+  if (rule.format == TimeFormat::pattern) {
+    time = parse_time_pattern(spelling, rule.pattern, rule.zone.get());
+  } else {
+    if (!number) time = parse_time_text(spelling, rule.zone.get());
+    if (!time && rule.format != TimeFormat::iso8601) {
+      if (rule.format == TimeFormat::automatic && could_be_date(spelling)) return {TimeFound::refused, {},
+          " (digits that could be a date: time_format = \"%Y%m%d...\" or \"s\", \"ms\" says)"};
+      time = parse_time_number(spelling, rule.format);
+    }
+  }
+  if (!time) return {TimeFound::refused};
+  if (time->us < rule.past_limit_us) return {TimeFound::unbelieved, *time};
+  if (now && rule.future_limit_us != INT64_MAX &&
+      time->us - now->us > rule.future_limit_us) return {TimeFound::unbelieved, *time};
+  return {TimeFound::time, *time};
+}
+
+std::optional<TimeFormat> time_format_of(std::string_view name) {
+  static constexpr std::pair<std::string_view, TimeFormat> formats[] = {
+      {"auto", TimeFormat::automatic}, {"iso8601", TimeFormat::iso8601}, {"s", TimeFormat::s},
+          {"ms", TimeFormat::ms},
+      {"us", TimeFormat::us}, {"ns", TimeFormat::ns}, {"s2000", TimeFormat::s2000},
+          {"uptime", TimeFormat::uptime}};
+  for (const auto& [known, format] : formats) {
+    if (known == name) return format;
+  }
+  return std::nullopt;
 }
 
 }  // namespace millrace

@@ -48,13 +48,15 @@ Result<TopicPattern> TopicPattern::parse(std::string_view pattern) {
       std::string_view name = level.substr(1, level.size() - 2);
       const bool rest = name.ends_with("...");
       if (rest) name.remove_suffix(3);
-      if (name.empty() || name.find_first_of("{}+#") != std::string_view::npos) return Status{Code::invalid, text("\"", level, "\" is no level name")};
+      if (name.empty() || name.find_first_of("{}+#") != std::string_view::npos) return Status{Code::invalid,
+          text("\"", level, "\" is no level name")};
       if (out.names(name)) return Status{Code::invalid, text("the level {", name, "} is named twice")};
       parsed = {rest ? Level::rest : Level::one, std::string(name)};
     } else if (level.find_first_of("{}+#") != std::string_view::npos) {
       return Status{Code::invalid, text("\"", level, "\": a name or wildcard takes a whole level")};
     }
-    if (parsed.kind == Level::rest && !last) return Status{Code::invalid, text("\"", level, "\" must be the last level")};
+    if (parsed.kind == Level::rest && !last) return Status{Code::invalid,
+        text("\"", level, "\" must be the last level")};
     out.levels_.push_back(std::move(parsed));
   }
   if (Status status = check_topic_filter(out.filter()); !status.ok()) return status;
@@ -102,7 +104,8 @@ std::string TopicPattern::filter() const {
 }
 
 bool names_publisher(std::string_view name) {
-  return name == "client_id" || name == "username" || name == "subject" || (name.starts_with("property.") && name.size() > 9);
+  return name == "client_id" || name == "username" || name == "subject" ||
+      (name.starts_with("property.") && name.size() > 9);
 }
 
 Result<Template> Template::parse(std::string_view source, const TopicPattern& pattern, bool publisher_known) {
@@ -110,24 +113,36 @@ Result<Template> Template::parse(std::string_view source, const TopicPattern& pa
   while (!source.empty()) {
     const std::size_t open = source.find('{');
     if (open != 0) {
-      out.parts_.push_back({false, std::string(source.substr(0, open))});
+      out.parts_.push_back({Part::literal, std::string(source.substr(0, open))});
       source.remove_prefix(std::min(open, source.size()));
       continue;
     }
     const std::size_t close = source.find('}');
-    if (close == std::string_view::npos) return Status{Code::invalid, text("\"", source, "\": the { has no }")};
+    if (close == std::string_view::npos) return Status{Code::invalid,
+        text("\"", source, "\": the { has no }")};
     const std::string_view name = source.substr(1, close - 1);
-    if (name != "input" && !pattern.names(name) && !(publisher_known && names_publisher(name))) return Status{Code::invalid, text("the topic has no level {", name, "}")};
-    out.parts_.push_back({true, std::string(name)});
     source.remove_prefix(close + 1);
+    if (!name.empty() && std::string_view(".$^@").find(name.front()) != std::string_view::npos) {
+      out.parts_.push_back({Part::member, ""});
+      out.members_.emplace_back(name.substr(name.front() == '.' ? 1 : 0));
+      continue;
+    }
+    if (name != "input" && !pattern.names(name) && !(publisher_known && names_publisher(name))) {
+      return Status{Code::invalid, text("the topic has no level {", name, "} (a member of the payload is {.",
+          name, "})")};
+    }
+    out.parts_.push_back({Part::level, std::string(name)});
   }
   return out;
 }
 
-void Template::render(const TopicMatch& match, std::string_view input, std::string& out) const {
+void Template::render(const TopicMatch& match, std::string_view input, std::string& out,
+    std::span<const std::string_view> members) const {
   out.clear();
+  std::size_t member = 0;
   for (const Part& part : parts_) {
-    if (!part.name) out += part.text;
+    if (part.kind == Part::literal) out += part.text;
+    else if (part.kind == Part::member) out += members[member++];
     else if (part.text == "input" && !match.has("input")) out += input;
     else out += match.value(part.text);
   }

@@ -1,8 +1,10 @@
-// Topic patterns with named levels: "plant/{line}/{device}/telemetry", "+" for a level nobody names, and at the end "#" or
-// "{rest...}" for all that follows. As MQTT filters (MQTT 5, section 4.7), levels beginning with $ match only literally.
+// Topic patterns with named levels: "plant/{line}/{device}/telemetry", "+" for a level nobody names, and at
+// the end "#" or "{rest...}" for all that follows. As MQTT filters (MQTT 5, section 4.7), levels beginning
+// with $ match only literally.
 #pragma once
 
 #include <array>
+#include <span>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -12,7 +14,8 @@
 
 namespace millrace {
 
-// What the named levels of a pattern matched. Views into the topic. Made for each message: a few names cost no allocation.
+// What the named levels of a pattern matched. Views into the topic. Made for each message: a few names cost
+// no allocation.
 class TopicMatch {
  public:
   std::string_view value(std::string_view name) const;
@@ -43,20 +46,29 @@ class TopicPattern {
   std::vector<Level> levels_;
 };
 
-// "{line}-{device}": literals and names of levels.
+// "{line}-{device}": literals and names of levels. Of formats whose payloads have members also
+// "{.model}-{.id}": what a path (json_path.h) finds in the message; "{$.gw}" at the root of the payload,
+// "{^.id}" above the list of `each`, "{@key}".
 class Template {
  public:
-  // `invalid` when a name is none of `pattern`'s levels; {input} is always known. With `publisher_known` so are {client_id},
-  // {username}, {subject} and {property.NAME}, which render() then finds in its match.
-  static Result<Template> parse(std::string_view text, const TopicPattern& pattern, bool publisher_known = false);
-  void render(const TopicMatch& match, std::string_view input, std::string& out) const;
+  // `invalid` when a name is none of `pattern`'s levels; {input} is always known. With `publisher_known` so
+  // are {client_id}, {username}, {subject} and {property.NAME}, which render() then finds in its match.
+  static Result<Template> parse(std::string_view text, const TopicPattern& pattern,
+      bool publisher_known = false);
+  // The paths into the payload that it needs, in order; of two equal ones both.
+  const std::vector<std::string>& members() const { return members_; }
+  bool constant() const { return parts_.empty() || (parts_.size() == 1 && parts_[0].kind == Part::literal); }
+  // `members`: what was found of members(), in their order.
+  void render(const TopicMatch& match, std::string_view input, std::string& out,
+      std::span<const std::string_view> members = {}) const;
 
  private:
   struct Part {
-    bool name;
+    enum Kind { literal, level, member } kind;
     std::string text;
   };
   std::vector<Part> parts_;
+  std::vector<std::string> members_;
 };
 
 // Whether `name` says something of the publisher: client_id, username, subject, property.NAME.

@@ -8,6 +8,7 @@
 
 #include "base/bytes.h"
 #include "base/time.h"
+#include "record/value_runs.h"
 
 namespace millrace {
 
@@ -33,6 +34,7 @@ struct Arrival {
   bool clock_trusted = false;  // whether `received` can be believed
   WallTime received;
   Instant received_monotonic;
+  std::span<const ValueRun> only;  // of a payload that was read before, but for these values: the others have entered. Empty: all
   const Publisher* publisher = nullptr;  // only for drivers that know it; not kept over a crash
 };
 

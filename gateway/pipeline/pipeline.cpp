@@ -46,9 +46,9 @@ Pipeline::Pipeline(Loop& loop, MappedInbox& inbox, Log& log, Metrics& metrics, P
       windows_(loop, log, metrics, options_.windows),
       taken_(metrics.counter("millrace_taken_records_total", "Records taken from inputs; a payload that gave none counts as one")),
       admitted_(metrics.counter("millrace_admitted_records_total", "Of these, put into the log")),
-      filtered_(metrics.counter("millrace_filtered_records_total", "Of these, wanted by no uplink and no window")),
+      filtered_(metrics.counter("millrace_filtered_records_total", "Of these, wanted by no uplink and no window; payloads that a route ignores or that have no value")),
       duplicate_(metrics.counter("millrace_duplicates_total", "Of these, payloads recognised as taken before, and dropped")),
-      undecodable_(metrics.counter("millrace_undecodable_total", "Of these, payloads that could not be decoded")),
+      undecodable_(metrics.counter("millrace_undecodable_total", "Of these, payloads that could not be decoded, or not wholly")),
       dead_(metrics.counter("millrace_dead_letters_total", "Payloads and records kept in the dead lane")),
       dead_full_(metrics.counter("millrace_dead_full_total", "Undecodable payloads not kept because the dead lane is full")),
       inbox_fill_(metrics.gauge("millrace_inbox_fill_ratio", "How full the inbox is, 0 to 1")) {
@@ -76,8 +76,9 @@ Pipeline::Pipeline(Loop& loop, MappedInbox& inbox, Log& log, Metrics& metrics, P
 }
 
 Handle Pipeline::set_input(const std::string& name, Router router, bool retained_once) {
-  return set_input(name, [router = std::make_shared<const Router>(std::move(router))](const Arrival& a, std::vector<Record>& out) { return router->decode(a, out); },
-                   retained_once);
+  return set_input(name, [router = std::make_shared<const Router>(std::move(router))](const Arrival& a, std::vector<Record>& out, Unread& unread) {
+    return router->decode(a, out, unread);
+  }, retained_once);
 }
 
 Handle Pipeline::set_input(const std::string& name, Decode decode, bool retained_once) {
@@ -98,8 +99,11 @@ Pipeline::Input& Pipeline::known_input(const std::string& name) {
   Input input{{}, {}, {},
               &metrics_.counter("millrace_input_payloads_total", "Payloads taken", labels),
               &metrics_.counter("millrace_input_records_total", "Records decoded", labels),
-              &metrics_.counter("millrace_input_undecodable_total", "Payloads that could not be decoded", labels),
-              &metrics_.counter("millrace_input_retained_dropped_total", "Retained messages already taken with this value", labels)};
+              &metrics_.counter("millrace_input_undecodable_total", "Payloads that could not be decoded, or not wholly", labels),
+              &metrics_.counter("millrace_input_retained_dropped_total", "Retained messages already taken with this value", labels),
+              &metrics_.counter("millrace_input_no_value_total", "Values of payloads that were null, nan or inf", labels),
+              &metrics_.counter("millrace_input_ignored_total", "Payloads of routes with ignore = true", labels),
+              &metrics_.counter("millrace_input_latin1_total", "Payloads whose text was no UTF-8 and was read as ISO 8859-1", labels)};
   if (const auto found = inputs_.find(name); found != inputs_.end()) return found->second;
   if (const auto saved = log_.state(retained_state(name))) {
     wire::Reader reader(*saved);
@@ -233,7 +237,7 @@ void Pipeline::bury_unknown(const Arrival& arrival, WriteSet& set) {
     told_unknown_.emplace(arrival.input);
     LOG_WARN("input ", shown(arrival.input), ": no longer configured; what the inbox still holds of it goes to the dead lane");
   }
-  bury(arrival, "the input is no longer configured", set);
+  bury(arrival, "the input is no longer configured", {}, set);
 }
 
 void Pipeline::decode(Arrival arrival, Ticket ticket, bool crashed, WriteSet& set) {
@@ -244,8 +248,9 @@ void Pipeline::decode(Arrival arrival, Ticket ticket, bool crashed, WriteSet& se
   const auto bury_it = [&](const std::string& reason) {
     taken_.add();
     undecodable_.add();
-    bury(arrival, reason, set);
+    bury(arrival, reason, std::move(unread_.missing), set);
   };
+  unread_.clear();
   input.payloads->add();
   // The log dates what it commits by how its clock stands then: what came before that was set keeps its own.
   const std::int64_t offset_us = arrival.received.us - arrival.received_monotonic.ns / 1000;
@@ -266,10 +271,19 @@ void Pipeline::decode(Arrival arrival, Ticket ticket, bool crashed, WriteSet& se
     return;
   }
   decoded_.clear();
-  if (Status status = decoder->decode(arrival, decoded_); !status.ok()) {
+  const Status status = decoder->decode(arrival, decoded_, unread_);
+  count(input, arrival);
+  if (!status.ok() || unread_.any()) {
+    const std::string reason = status.ok() ? unread_.reason() : status.detail();
+    LOG_WARN("input ", arrival.input, ": payload on ", shown(arrival.channel), ": ", shown(reason, dead_reason_max),
+             status.ok() ? text("; what else is in it (", decoded_.size(), ") has entered; kept in the dead lane") : "; kept in the dead lane");
+    if (!status.ok()) unread_.missing.clear();  // none of it entered
     input.undecodable->add();
-    LOG_WARN("input ", arrival.input, ": payload on ", shown(arrival.channel), ": ", status.detail(), "; kept in the dead lane");
-    return bury_it(status.detail());
+    bury_it(reason);
+    if (!status.ok()) return;
+  } else if (decoded_.empty()) {
+    taken_.add();
+    filtered_.add();
   }
   input.records->add(decoded_.size());
   if (own_date) {
@@ -279,6 +293,17 @@ void Pipeline::decode(Arrival arrival, Ticket ticket, bool crashed, WriteSet& se
     keep_boot(detail, decoded_);
   }
   admit(decoded_, set);
+}
+
+void Pipeline::count(Input& input, const Arrival& arrival) {
+  if (unread_.no_value > 0) input.no_value->add(unread_.no_value);
+  if (unread_.ignored) input.ignored->add();
+  if (!unread_.latin1) return;
+  input.latin1->add();
+  if (!std::exchange(input.latin1_told, true)) {
+    LOG_WARN("input ", arrival.input, ": text on ", shown(arrival.channel),
+             " is no UTF-8; it is read as ISO 8859-1 (said once; millrace_input_latin1_total counts)");
+  }
 }
 
 void Pipeline::admit(std::vector<Record>& records, WriteSet& set) {
@@ -313,10 +338,15 @@ Status Pipeline::decode_again(const Record& letter, WriteSet& set) {
   arrival.clock_trusted = letter.trust != TimeTrust::unsynced;
   arrival.received = letter.time;
   arrival.received_monotonic = {detail.monotonic_us * 1000};
+  ValueRuns missing = dead.missing;
+  tidy_runs(missing);
+  arrival.only = missing;
   std::vector<Record> records;
-  if (Status status = decoder->decode(arrival, records); !status.ok()) return status;
+  Unread unread;
+  if (Status status = decoder->decode(arrival, records, unread); !status.ok()) return status;
   if (detail.boot_id != 0) keep_boot(detail, records);
   admit(records, set);
+  if (unread.any()) put_letter(arrival, unread.reason(), std::move(unread.missing), detail.boot_id, set);
   return {};
 }
 
@@ -354,7 +384,7 @@ bool Pipeline::seen_retained(Input& input, const Arrival& arrival, WriteSet& set
 
 // Kept whole in the dead lane, up to a tenth of the log; beyond that one sample a minute of each input and reason, and the
 // rest is in the ledger.
-void Pipeline::bury(const Arrival& arrival, const std::string& reason, WriteSet& set) {
+void Pipeline::bury(const Arrival& arrival, const std::string& reason, ValueRuns missing, WriteSet& set) {
   const LogStats stats = log_.stats();
   if (stats.dead_bytes > stats.bytes_max / 10) {
     const std::uint64_t kind = digest64(bytes_of(reason), digest64(bytes_of(arrival.input)));
@@ -368,6 +398,15 @@ void Pipeline::bury(const Arrival& arrival, const std::string& reason, WriteSet&
       sampled = loop_.now();
     }
   }
+  put_letter(arrival, reason, std::move(missing), options_.boot_id, set);
+  if (dead_dropped_ > 0) {
+    LossDetail lost{"", "dead_full", std::exchange(dead_dropped_, 0), 0, 0, {}, 0};
+    set.records.emplace_back(Lane::alarm, stamped(loss_record(Lane::dead, std::move(lost), loop_.wall())));
+  }
+}
+
+// `boot_id`: of the boot in which it arrived.
+void Pipeline::put_letter(const Arrival& arrival, const std::string& reason, ValueRuns missing, std::uint64_t boot_id, WriteSet& set) {
   auto detail = std::make_shared<Detail>();
   DeadDetail dead;
   dead.source = DeadDetail::Source::input;
@@ -375,6 +414,7 @@ void Pipeline::bury(const Arrival& arrival, const std::string& reason, WriteSet&
   dead.reason = shown(reason, dead_reason_max);
   dead.channel = arrival.channel;
   dead.whole_size = arrival.whole_bytes;
+  dead.missing = std::move(missing);
   dead.payload.assign(arrival.bytes.begin(), arrival.bytes.end());
   if (arrival.publisher) {
     const Publisher& by = *arrival.publisher;
@@ -383,7 +423,7 @@ void Pipeline::bury(const Arrival& arrival, const std::string& reason, WriteSet&
   }
   detail->body = std::move(dead);
   if (!arrival.clock_trusted) {
-    detail->boot_id = options_.boot_id;
+    detail->boot_id = boot_id;
     detail->monotonic_us = arrival.received_monotonic.ns / 1000;
   }
   Record record;
@@ -393,10 +433,6 @@ void Pipeline::bury(const Arrival& arrival, const std::string& reason, WriteSet&
   record.detail = std::move(detail);
   set.records.emplace_back(Lane::dead, std::move(record));
   dead_.add();
-  if (dead_dropped_ > 0) {
-    LossDetail lost{"", "dead_full", std::exchange(dead_dropped_, 0), 0, 0, {}, 0};
-    set.records.emplace_back(Lane::alarm, stamped(loss_record(Lane::dead, std::move(lost), loop_.wall())));
-  }
 }
 
 // Inputs pause when the log is about to be full, or cannot be written. Resuming waits until the inbox is half empty too, so that inputs do not

@@ -1,5 +1,6 @@
 // From the inbox to the log: takes arrivals, decodes them by their input's routes, chooses lanes, and feeds windows with
-// every reading as it enters the log. What cannot be decoded goes to the dead lane and never wedges an input. On the loop.
+// every reading as it enters the log. A payload is decoded as far as it is good; what cannot be decoded goes to the dead lane with
+// the payload whole, and never wedges an input. On the loop.
 #pragma once
 
 #include <deque>
@@ -34,13 +35,13 @@ class Pipeline final : public Intake {
   Pipeline(Loop& loop, MappedInbox& inbox, Log& log, Metrics& metrics, PipelineOptions options);
 
   // How an input's payloads become records, until the handle goes; what the inbox holds of it at that moment is still decoded
-  // so. An input that comes back under the same name decodes what it brings itself. The first is what Router::decode promises:
-  // all records of the payload, or none and why.
-  using Decode = std::function<Status(const Arrival&, std::vector<Record>&)>;
+  // so. An input that comes back under the same name decodes what it brings itself. The first does what Router::decode promises.
+  using Decode = std::function<Status(const Arrival&, std::vector<Record>&, Unread&)>;
   Handle set_input(const std::string& name, Decode decode, bool retained_once);
   Handle set_input(const std::string& name, Router router, bool retained_once);
-  // The payload of an input's dead letter, decoded with today's configuration as it arrived then: time, clock, publisher.
-  // Its records join `set`. Not ok: still undecodable.
+  // The payload of an input's dead letter, decoded with today's configuration as it arrived then: time, clock, publisher. Of one
+  // that was read but for some values, these and no others: each value of a payload enters once, under the names that held when
+  // it did. The records join `set`, and so does a new letter where some values still cannot be read. Not ok: nothing came of it.
   Status decode_again(const Record& letter, WriteSet& set);
   void set_forward_raw(bool forward) { options_.forward_raw = forward; }
   // Inputs should pause (once, when the log is about to be full) or may go on (whenever there is room): idempotent.
@@ -83,6 +84,10 @@ class Pipeline final : public Intake {
     Counter* records;
     Counter* undecodable;
     Counter* retained_dropped;
+    Counter* no_value;
+    Counter* ignored;
+    Counter* latin1;
+    bool latin1_told = false;
 
     const Decoder* decoder_of(Ticket ticket) const;
   };
@@ -101,7 +106,9 @@ class Pipeline final : public Intake {
   Record stamped(Record record) const;
   void report_unclean_start();
   bool seen_retained(Input& input, const Arrival& arrival, WriteSet& set);
-  void bury(const Arrival& arrival, const std::string& reason, WriteSet& set);
+  void count(Input& input, const Arrival& arrival);
+  void bury(const Arrival& arrival, const std::string& reason, ValueRuns missing, WriteSet& set);
+  void put_letter(const Arrival& arrival, const std::string& reason, ValueRuns missing, std::uint64_t boot_id, WriteSet& set);
   void check_pressure();
   void tell_peers(bool durable);
 
@@ -122,6 +129,7 @@ class Pipeline final : public Intake {
   bool busy_ = false, telling_ = false;
 
   std::vector<Record> decoded_;
+  Unread unread_;  // of the same payload
   std::unique_ptr<Timer> look_timer_;
   bool running_ = false, looking_ = false, pressed_ = false;
   Ticket taken_through_ = 0, released_seen_ = 0;
@@ -130,7 +138,7 @@ class Pipeline final : public Intake {
   std::set<std::string, std::less<>> told_unknown_;  // inputs that are not configured, and had something in the inbox
 
   // The ledger of the south: taken = admitted + filtered + duplicate + undecodable, in records; a payload that could not be
-  // decoded, or is a duplicate, counts as one.
+  // decoded, or not wholly, counts as one, and so does one that is a duplicate, is ignored or has no value.
   Counter& taken_;
   Counter& admitted_;
   Counter& filtered_;

@@ -12,6 +12,7 @@
 #include "base/bytes.h"
 #include "base/time.h"
 #include "record/tags.h"
+#include "record/value_runs.h"
 
 namespace millrace {
 
@@ -66,6 +67,7 @@ struct DeadDetail {
   Source source = Source::unknown;
   DeadPublisher publisher;
   std::uint64_t whole_size = 0;  // of the payload, where it was too large and `payload` is its head only
+  ValueRuns missing;             // of an input: which values of the payload did not enter; empty: none of it did
   // Letters of versions that did not say it: only what an uplink refused has an old number.
   bool from_uplink() const { return source == Source::uplink || (source == Source::unknown && number != 0); }
 };

@@ -94,6 +94,37 @@ bool read_tag(pb_istream_t* stream, const pb_field_t*, void** arg) {
   return pb_decode(stream, millrace_Tag_fields, &tag);
 }
 
+bool write_runs(pb_ostream_t* stream, const pb_field_t* field, void* const* arg) {
+  const auto& runs = *static_cast<const ValueRuns*>(*arg);
+  if (runs.empty()) return true;
+  const auto write = [&](pb_ostream_t* to) {
+    std::uint32_t at = 0;
+    for (const ValueRun& run : runs) {
+      if (!pb_encode_varint(to, run.from - at) || !pb_encode_varint(to, run.to - run.from)) return false;
+      at = run.to;
+    }
+    return true;
+  };
+  pb_ostream_t sizing = PB_OSTREAM_SIZING;
+  if (!write(&sizing) || !pb_encode_tag(stream, PB_WT_STRING, field->tag)) return false;
+  return pb_encode_varint(stream, sizing.bytes_written) && write(stream);
+}
+
+// Packed: all of them come in one call.
+bool read_runs(pb_istream_t* stream, const pb_field_t*, void** arg) {
+  auto& runs = *static_cast<ValueRuns*>(*arg);
+  std::uint64_t at = runs.empty() ? 0 : runs.back().to;
+  while (stream->bytes_left > 0) {
+    std::uint32_t entered = 0, missing = 0;
+    if (!pb_decode_varint32(stream, &entered) || !pb_decode_varint32(stream, &missing)) return false;
+    const std::uint64_t from = at + entered, to = from + missing;
+    if (to > UINT32_MAX) PB_RETURN_ERROR(stream, "places of values beyond any payload");
+    runs.push_back({static_cast<std::uint32_t>(from), static_cast<std::uint32_t>(to)});
+    at = to;
+  }
+  return true;
+}
+
 using DeviceCounts = std::map<std::string, std::uint64_t>;
 
 bool write_device_losses(pb_ostream_t* stream, const pb_field_t* field, void* const* arg) {
@@ -221,6 +252,8 @@ void encode_record_to(const Record& record, const Identity* identity, pb_ostream
       set_bytes(m.dead.payload, payload);
       m.dead.number = dead->number;
       m.dead.whole_size = dead->whole_size;
+      m.dead.missing.funcs.encode = write_runs;
+      m.dead.missing.arg = const_cast<ValueRuns*>(&dead->missing);
       m.dead.source = static_cast<millrace_Dead_Source>(dead->source);
       const DeadPublisher& from = dead->publisher;
       client_id = from.client_id;
@@ -297,6 +330,8 @@ Result<Record> decode_record(BytesView bytes) {
   set(m.dead.content_type, dead.publisher.content_type);
   m.dead.properties.funcs.decode = read_tag;
   m.dead.properties.arg = &dead.publisher.properties;
+  m.dead.missing.funcs.decode = read_runs;
+  m.dead.missing.arg = &dead.missing;
   pb_istream_t stream = pb_istream_from_buffer(reinterpret_cast<const pb_byte_t*>(bytes.data()), bytes.size());
   // PB_DECODE_NOINIT keeps the callbacks inside the submessages, which a plain decode would reset.
   if (!pb_decode_ex(&stream, millrace_Record_fields, &m, PB_DECODE_NOINIT)) {

@@ -39,6 +39,7 @@ void write_detail(JsonWriter& json, const Detail& detail) {
     json.member("size", static_cast<std::uint64_t>(dead->payload.size())).member("payload", printable(dead->payload, payload_shown_max));
     json.member("number", dead->number);
     if (dead->whole_size > 0) json.member("whole_size", dead->whole_size);
+    if (!dead->missing.empty()) json.member("partly", true);
     if (dead->source != DeadDetail::Source::unknown) json.member("source", dead->source == DeadDetail::Source::input ? "input" : "uplink");
     const DeadPublisher& by = dead->publisher;
     for (const auto& [name, value] : {std::pair{"client_id", &by.client_id}, {"username", &by.username}, {"subject", &by.subject}, {"content_type", &by.content_type}}) {

@@ -49,7 +49,7 @@ void live(const std::string& path) {
   ::signal(SIGABRT, SIG_DFL);
   Gateway gateway(path);
   Pipeline pipeline(gateway.loop, *gateway.inbox, *gateway.log, gateway.metrics, {});
-  const Handle input = pipeline.set_input("in", [](const Arrival& arrival, std::vector<Record>& out) {
+  const Handle input = pipeline.set_input("in", [](const Arrival& arrival, std::vector<Record>& out, Unread&) {
     if (text_of(arrival.bytes) == "bomb") std::abort();
     Record& record = out.emplace_back();
     record.device = "d";

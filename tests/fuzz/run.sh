@@ -13,7 +13,9 @@ for target in batch record json labels text_forms config segment mqtt_packets ma
   case $target in
     batch) cp tests/golden/batch-1.bin "$work/$target/" ;;
     record) cp tests/golden/record-1-*.bin "$work/$target/" ;;
-    json) cp tests/cases/json/parsing/y_*.json "$work/$target/"; printf '{"ts":1700000000,"a":{"b":[1,2]},"c":3,"q":192,"r":[{"v":1},{"v":2}]}' > "$work/$target/message" ;;
+    json) cp tests/cases/json/parsing/y_*.json "$work/$target/"; printf '{"ts":1700000000,"a":{"b":[1,2]},"c":3,"q":192,"r":[{"v":1},{"v":2}]}' > "$work/$target/message"
+          printf '[{"bn":"d/","bt":1.7e9,"n":"a","v":1},{"n":"b","vb":true}]' > "$work/$target/senml"; printf 'a,"b"\n1,2\n' > "$work/$target/csv"
+          printf '\xa2\x61\x61\x01\x61\x62\x82\xf9\x3e\x00\x61\x78' > "$work/$target/cbor"; printf '{"t":nan,u:1,}\n{"t":2' > "$work/$target/sloppy" ;;
     labels) printf 'temp\000C' > "$work/$target/nul"; printf '21.5 \260C' > "$work/$target/latin1"; printf '\355\260\200' > "$work/$target/surrogate" ;;
     text_forms) printf '2024-02-29T12:00:00.5+01:00' > "$work/$target/time"; printf 'a/{b}/+/{c...}' > "$work/$target/topic"; printf '1.5s' > "$work/$target/duration" ;;
     segment) for n in 1 2; do { printf '\005'; head -c 20480 tests/golden/log-1/seg-0000000$n.db; cat tests/golden/log-1/*-wal; } > "$work/segment/$n"; done ;;

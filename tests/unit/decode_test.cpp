@@ -5,37 +5,12 @@
 #include "decode/line_framer.h"
 #include "decode/router.h"
 #include "decode/timestamps.h"
+#include "tests/support/decoding.h"
 #include "tests/support/seed.h"
 
 using namespace millrace;
 
 namespace {
-
-RouteConfig json_route() {
-  RouteConfig route;
-  route.topic = "plant/{line}/{device}/telemetry";
-  route.tags = {"line"};
-  return route;
-}
-
-struct Decoded {
-  Status status;
-  std::vector<Record> records;
-};
-
-Decoded decode(const RouteConfig& route, std::string_view payload, std::string_view topic = "plant/l1/press-1/telemetry") {
-  auto router = Router::make({route});
-  REQUIRE(router.ok());
-  Arrival arrival;
-  arrival.input = "in";
-  arrival.channel = topic;
-  arrival.bytes = bytes_of(payload);
-  arrival.received = {42};
-  arrival.clock_trusted = true;
-  Decoded out;
-  out.status = router.value().decode(arrival, out.records);
-  return out;
-}
 
 double number(const Record& record) { return std::get<double>(record.value); }
 
@@ -73,7 +48,7 @@ TEST_CASE("json: every scalar member becomes a metric when none are named") {
   route.time = "ts";
   const auto got = decode(route, R"({"ts":1700000000,"temp":21.5,"on":true,"state":"run","n":{"a":1},"none":null,"list":[1,2]})");
   REQUIRE(got.status.ok());
-  REQUIRE(got.records.size() == 4);
+  REQUIRE(got.records.size() == 6);
   CHECK(got.records[0].device == "press-1");
   CHECK(got.records[0].tags == Tags{{"line", "l1"}});
   CHECK(got.records[0].metric == "temp");
@@ -83,13 +58,14 @@ TEST_CASE("json: every scalar member becomes a metric when none are named") {
   CHECK(std::get<bool>(got.records[1].value));
   CHECK(std::get<std::string>(got.records[2].value) == "run");
   CHECK(got.records[3].metric == "n.a");
+  CHECK(got.records[5].metric == "list[1]");
 }
 
 TEST_CASE("json: named metrics by path, with quality, units and whole numbers") {
   auto route = json_route();
   route.time = "meta.time";
   route.quality = "meta.q";
-  route.metrics = {{"temperature", "data.t", "C", false}, {"count", "data.list[1]", "", true}, {"absent", "data.x", "", false}};
+  route.metrics = {{"temperature", "data.t", "C"}, {"count", "data.list[1]", "", "integer"}, {"absent", "data.x", ""}};
   const auto got = decode(route, R"({"data":{"t":21,"list":[7,9007199254740993]},"meta":{"time":"2023-11-14T22:13:20.5+01:00","q":64}})");
   REQUIRE(got.status.ok());
   REQUIRE(got.records.size() == 2);
@@ -104,7 +80,7 @@ TEST_CASE("json: an array of messages, with the time beside each or after all of
   auto route = json_route();
   route.each = "readings[]";
   route.time = "t";
-  route.metrics = {{"v", "v", "", false}};
+  route.metrics = {{"v", "v", ""}};
   const auto got = decode(route, R"({"readings":[{"t":1700000000,"v":1},{"t":1700000001,"v":2}]})");
   REQUIRE(got.status.ok());
   REQUIRE(got.records.size() == 2);
@@ -116,14 +92,16 @@ TEST_CASE("json: an array of messages, with the time beside each or after all of
   CHECK(late.records[1].time.us == 1'700'000'009'000'000);
   route.each = "[]";
   route.time = "t";
-  CHECK(decode(route, R"([{"t":1,"v":1},{"t":2,"v":2},{"t":3,"v":3}])").records.size() == 3);
+  CHECK(decode(route, R"([{"t":1700000001,"v":1},{"t":1700000002,"v":2},{"t":1700000003,"v":3}])").records.size() == 3);
   CHECK_FALSE(decode(route, "[1,2]").status.ok());
 }
 
-TEST_CASE("json: a payload is decoded whole or not at all") {
+TEST_CASE("json: with on_error = refuse a payload is decoded whole or not at all") {
   auto route = json_route();
   route.time = "ts";
-  for (const char* bad : {"", "{", "[]", "{}", "3", R"({"ts":1700000000})", R"({"ts":"yesterday","v":1})", R"({"v":1})", R"({"ts":1700000000,"v":1e999})",
+  route.keep_good = false;
+  route.strict = true;
+  for (const char* bad : {"{", "3", R"({"ts":1700000000})", R"({"ts":"yesterday","v":1})", R"({"ts":1700000000,"v":1,"w":1e999})",
                           R"({"ts":1700000000,"v":1}x)", "{\"ts\":1700000000,\"v\":\"\xff\"}"}) {
     const auto got = decode(route, bad);
     INFO(bad);
@@ -131,7 +109,8 @@ TEST_CASE("json: a payload is decoded whole or not at all") {
     CHECK(got.records.empty());
   }
   auto counted = json_route();
-  counted.metrics = {{"a", "a", "", false}, {"n", "n", "", true}};
+  counted.keep_good = false;
+  counted.metrics = {{"a", "a", ""}, {"n", "n", "", "integer"}};
   const auto half = decode(counted, R"({"a":1,"n":1.5})");
   CHECK_FALSE(half.status.ok());
   CHECK(half.records.empty());
@@ -142,18 +121,18 @@ TEST_CASE("json: a number too exact for a double stays an integer by itself") {
   REQUIRE(got.status.ok());
   CHECK(std::get<std::int64_t>(got.records[0].value) == 9007199254740993);
   CHECK(number(got.records[1]) == 12.0);
-  CHECK(got.records[0].time.us == 42);
+  CHECK(got.records[0].time.us == arrived_us);
   CHECK(got.records[0].trust == TimeTrust::gateway);
 }
 
 TEST_CASE("json: paths that make no sense are found before the daemon starts") {
   auto route = json_route();
   for (const char* bad : {"a..b", "a[", "a[x]", "a.", "[]"}) {
-    route.metrics = {{"m", bad, "", false}};
+    route.metrics = {{"m", bad, ""}};
     INFO(bad);
     CHECK_FALSE(Router::make({route}).ok());
   }
-  route.metrics = {{"m", "a", "", false}, {"n", "a", "", false}};
+  route.metrics = {{"m", "a", ""}, {"n", "a", ""}};
   CHECK_FALSE(Router::make({route}).ok());
   route.metrics.clear();
   route.device = "{machine}";
@@ -163,21 +142,66 @@ TEST_CASE("json: paths that make no sense are found before the daemon starts") {
 TEST_CASE("plain: one value and nothing else") {
   auto route = json_route();
   route.format = "plain";
-  route.metrics = {{"level", "", "m", false}};
+  route.metrics = {{"level", "", "m"}};
   CHECK(number(decode(route, " 21.5\n").records.at(0)) == 21.5);
   CHECK(number(decode(route, "+3").records.at(0)) == 3);
   CHECK(std::get<bool>(decode(route, "true").records.at(0).value));
-  for (const char* bad : {"", "  ", "21.5 C", "nan", "inf", "0x10", "1e999", "--1"}) {
+  for (const char* bad : {"1e999", "--1", "+-5", "12:30", "2024-07-01", "1,234", "x", "?!"}) {
+    INFO(bad);
+    CHECK_FALSE(decode(route, bad).status.ok());
+  }
+  route.strict = true;
+  CHECK(number(decode(route, "\n-21.5").records.at(0)) == -21.5);
+  for (const char* bad : {"  ", "21.5 C", "T=1", "nan", "inf", "0x10", "ON", "1e999", "\xb0"}) {
     INFO(bad);
     CHECK_FALSE(decode(route, bad).status.ok());
   }
 }
 
-TEST_CASE("json: a name that no record may have is refused with the payload, and says which rule it broke") {
+TEST_CASE("plain: a number with its unit or a name, words, and what frames them") {
+  auto route = json_route();
+  route.format = "plain";
+  route.metrics = {{"v", "", ""}};
+  const auto reading = [&](std::string_view payload) {
+    const auto got = decode(route, payload);
+    INFO(std::string(payload));
+    REQUIRE(got.records.size() == 1);
+    return got.readings()[0].substr(2) + " " + got.records[0].unit;
+  };
+  CHECK(reading("21.5 C") == "21.5 C");
+  CHECK(reading("21.5 \xb0""C\r\n") == "21.5 \u00b0C");  // Latin-1
+  CHECK(reading("21.5 \u00b0""C") == "21.5 \u00b0C");
+  CHECK(reading("T=21.5") == "21.5 ");
+  CHECK(reading("temp: -3 %") == "-3 %");
+  CHECK(reading("\x02ST,GS,+  12.345kg\r\n\x03") == "12.345 kg");
+  CHECK(reading("   12.345 kg") == "12.345 kg");
+  CHECK(reading(std::string_view("21.5\0\0", 6)) == "21.5 ");
+  CHECK(reading("9007199254740993") == "9007199254740993i ");
+  CHECK(reading("ON") == "'ON' ");
+  CHECK(reading("online") == "'online' ");
+  for (const std::string_view none : {"nan", " NULL\n", "inf", "  "}) CHECK(decode(route, none).unread.no_value == 1);
+  route.metrics[0].type = "bool";
+  CHECK(reading("ON") == "true ");
+  CHECK(reading("0") == "false ");
+  CHECK_FALSE(decode(route, "2").status.ok());
+  route.metrics[0].type = "text";
+  CHECK(reading("12:30") == "'12:30' ");
+  route.metrics[0].type = "integer";
+  CHECK(reading("0x1F") == "31i ");
+  CHECK(reading("21.0") == "21i ");
+  route.metrics[0] = {"v", "", "kg", "number", 0.1, 0, "-1", 0, 100};
+  CHECK(reading("215") == "21.5 kg");
+  CHECK(reading("nan") == "-1 kg");
+  CHECK_FALSE(decode(route, "1001").status.ok());
+  route.metrics[0] = {"v", "", ""};
+  route.decimal = ",";
+  CHECK(reading("21,5 mm") == "21.5 mm");
+  CHECK_FALSE(decode(route, "1.234,5").status.ok());
+}
+
+TEST_CASE("json: a name that no record may have costs its own reading, and says which rule it broke") {
   const auto reason = [](std::string_view payload) {
-    const auto got = decode(json_route(), payload);
-    CHECK(got.records.empty());
-    return got.status.detail();
+    return decode(json_route(), payload).unread.reason();
   };
   CHECK(reason(R"({"good":1,"temp\u0000C":2})") == "the metric's name \"temp\\x00C\" has a control character (U+0000 at byte 4)");
   CHECK(reason(R"({"\udc00":1})").ends_with(": half of a surrogate pair is no character"));
@@ -227,7 +251,8 @@ TEST_CASE("properties and certificates: who published becomes a name only throug
     arrival.bytes = bytes_of(R"({"v":1})");
     arrival.publisher = &publisher;
     std::vector<Record> out;
-    return router.decode(arrival, out).detail();
+    Unread unread;
+    return router.decode(arrival, out, unread).detail();
   };
   CHECK(reason("press-1", "north").empty());
   CHECK(reason(std::string_view("a\0evil", 6), "north").find("U+0000") != std::string::npos);
@@ -237,9 +262,9 @@ TEST_CASE("properties and certificates: who published becomes a name only throug
 
 TEST_CASE("configured names that no record may have are found before the daemon starts") {
   auto route = json_route();
-  route.metrics = {{std::string("a\0b", 3), "a", "", false}};
+  route.metrics = {{std::string("a\0b", 3), "a", ""}};
   CHECK_FALSE(Router::make({route}).ok());
-  route.metrics = {{"a", "a", std::string(65, 'u'), false}};
+  route.metrics = {{"a", "a", std::string(65, 'u')}};
   CHECK_FALSE(Router::make({route}).ok());
   route.metrics.clear();
   route.fixed_tags = {{"site", std::string(257, 's')}};
@@ -288,6 +313,14 @@ TEST_CASE("timestamps: numbers, exact to the microsecond") {
     INFO(bad);
     CHECK_FALSE(parse_time_number(bad, F::s));
   }
+}
+
+TEST_CASE("lines: CR, LF, both, or STX and ETX") {
+  std::vector<std::string> lines;
+  LineFramer framer(20);
+  framer.push(bytes_of("12.345\r12.346\r\n12.347\n\r\x02 1.5\x03\x02 2.5\x03\r\n"), [&](BytesView line) { lines.emplace_back(text_of(line)); });
+  CHECK(lines == std::vector<std::string>{"12.345", "12.346", "12.347", "\x02 1.5", "\x02 2.5"});
+  CHECK(framer.bytes_discarded() == 0);
 }
 
 TEST_CASE("lines: however the stream is cut, the lines are the same") {

@@ -38,7 +38,7 @@ struct Bench {
 
   // Names each payload's record after the configuration that decoded it.
   Handle input(const std::string& name, const std::string& configuration) {
-    return pipeline->set_input(name, [configuration](const Arrival& arrival, std::vector<Record>& out) {
+    return pipeline->set_input(name, [configuration](const Arrival& arrival, std::vector<Record>& out, Unread&) {
       Record& record = out.emplace_back();
       record.device = configuration;
       record.metric = "m";

@@ -1,0 +1,139 @@
+#include "decode/csv_format.h"
+
+#include "base/lenient_json.h"
+#include "base/text.h"
+#include "base/utf8.h"
+#include "decode/json_walk.h"
+#include "decode/reading_value.h"
+
+namespace millrace {
+namespace {
+
+constexpr std::size_t columns_max = 1000;
+
+struct Cell {
+  std::string text;
+  bool quoted = false;
+};
+
+// Takes one line off `rest`, cell by cell. `why`: it is none; the line is gone all the same.
+bool take_line(std::string_view& rest, char separator, std::vector<Cell>& cells, const char*& why) {
+  cells.clear();
+  why = nullptr;
+  std::size_t at = 0;
+  const auto ends = [&](std::size_t i) { return i >= rest.size() || rest[i] == '\n' || rest[i] == '\r'; };
+  while (true) {
+    Cell& cell = cells.emplace_back();
+    while (at < rest.size() && rest[at] == ' ' && separator != ' ') ++at;
+    if (at < rest.size() && rest[at] == '"') {
+      cell.quoted = true;
+      bool closed = false;
+      for (++at; at < rest.size() && !closed; ++at) {
+        const bool quote = rest[at] == '"', twice = quote && at + 1 < rest.size() && rest[at + 1] == '"';
+        closed = quote && !twice;
+        if (!closed) cell.text += rest[at];
+        at += twice ? 1 : 0;
+      }
+      if (!closed) why = "a cell's quote has no end";
+      while (at < rest.size() && rest[at] == ' ' && separator != ' ') ++at;
+      if (!ends(at) && rest[at] != separator) why = "something stands behind a cell's quote";
+      while (!ends(at) && rest[at] != separator) ++at;
+    } else {
+      const std::size_t begin = at;
+      while (!ends(at) && rest[at] != separator) ++at;
+      cell.text = trim(rest.substr(begin, at - begin));
+    }
+    if (ends(at)) break;
+    ++at;
+  }
+  while (at < rest.size() && (rest[at] == '\n' || rest[at] == '\r')) ++at;
+  rest.remove_prefix(std::min(at, rest.size()));
+  return !why;
+}
+
+class CsvFormat final : public PayloadFormat {
+ public:
+  CsvFormat(const RouteConfig& route, std::unique_ptr<JsonPlan> plan)
+      : plan_(std::move(plan)), columns_(route.columns), separator_(route.separator[0]),
+          decimal_(route.decimal[0]), strict_(route.strict) {}
+
+  Status decode(const Payload& payload, std::vector<Record>& out, Unread& unread) const override {
+    const std::size_t before = out.size();
+    std::string converted;
+    std::string_view rest = text_of(payload.arrival.bytes);
+    if (rest.starts_with("\xEF\xBB\xBF")) rest.remove_prefix(3);
+    while (!rest.empty() && std::string_view("\0\r\n",
+        3).find(rest.back()) != std::string_view::npos) rest.remove_suffix(1);
+    while (rest.starts_with('\n') || rest.starts_with('\r')) rest.remove_prefix(1);
+    if (find_fault(rest, Controls::all).kind == TextFault::not_utf8) {
+      if (strict_) return {Code::invalid, "CSV: not UTF-8"};
+      unread.latin1 = true;
+      rest = converted = utf8_of_latin1(rest);
+    }
+    std::vector<Cell> cells;
+    std::vector<std::string> columns = columns_;
+    const char* why = nullptr;
+    if (columns.empty() && !rest.empty()) {
+      if (!take_line(rest, separator_, cells, why)) return {Code::invalid,
+          text("CSV: its first line: ", why)};
+      for (Cell& cell : cells) columns.push_back(std::move(cell.text));
+      if (columns.size() > columns_max) return {Code::invalid,
+          text("CSV: more than ", columns_max, " columns")};
+    }
+    JsonWalk walk(*plan_, payload, out, unread);
+    for (std::size_t line = columns_.empty() ? 2 : 1; !rest.empty(); ++line) {
+      const bool whole = take_line(rest, separator_, cells, why);
+      if (whole && cells.size() == columns.size()) walk_line(walk, columns, cells);
+      else walk.skipped(text("line ", line), cells.size(), whole
+          ? text(cells.size(), " cells for ", columns.size(), " columns") : std::string(why));
+      if (walk.fault().ok()) continue;
+      out.resize(before);
+      unread.clear();
+      return walk.fault();
+    }
+    if (walk.places() == 0) ++unread.no_value;
+    return {};
+  }
+
+ private:
+  void walk_line(JsonWalk& walk, const std::vector<std::string>& columns, std::vector<Cell>& cells) const {
+    (void)walk.begin_object();
+    for (std::size_t i = 0; i < cells.size(); ++i) {
+      (void)walk.key(columns[i]);
+      tell(walk, cells[i]);
+    }
+    (void)walk.end_object();
+  }
+
+  void tell(JsonWalk& walk, Cell& cell) const {
+    if (cell.quoted) return void(walk.string(cell.text));
+    if (cell.text.empty() || says_no_value(cell.text)) return void(walk.null());
+    if (cell.text == "true" || cell.text == "false") return void(walk.boolean(cell.text == "true"));
+    const auto number = number_in_text(cell.text, decimal_);
+    if (!number || !number->unit.empty() ||
+        cell.text.find_first_of("=:x") != std::string::npos) return void(walk.string(cell.text));
+    cell.text = number->number;  // it must outlive the message
+    (void)walk.number(cell.text);
+  }
+
+  std::unique_ptr<JsonPlan> plan_;
+  std::vector<std::string> columns_;
+  char separator_, decimal_;
+  bool strict_;
+};
+
+}  // namespace
+
+Result<std::unique_ptr<PayloadFormat>> make_csv_format(const RouteConfig& route,
+    const TopicPattern& pattern) {
+  if (!route.each.empty()) return Status{Code::invalid, "each is for lists: of CSV each line is a message"};
+  if (route.separator.size() != 1) return Status{Code::invalid,
+      text("separator = \"", route.separator, "\" is not one character")};
+  if (route.columns.size() > columns_max) return Status{Code::invalid,
+      text("more than ", columns_max, " columns")};
+  auto plan = compile_json_plan(route, pattern);
+  if (!plan.ok()) return plan.status();
+  return std::unique_ptr<PayloadFormat>(std::make_unique<CsvFormat>(route, std::move(plan).value()));
+}
+
+}  // namespace millrace

@@ -1,0 +1,272 @@
+// Of the walk through JSON: what becomes of a message when it ends, or what it lies in.
+#include <algorithm>
+#include <iterator>
+
+#include "base/label.h"
+#include "base/text.h"
+#include "base/utf8.h"
+#include "decode/json_walk.h"
+#include "decode/quality_words.h"
+
+namespace millrace {
+
+void JsonWalk::make_readings(bool of_root) {
+  for (std::size_t i = 0; i < plan_.metrics.size(); ++i) {
+    const PlanMetric& metric = plan_.metrics[i];
+    if (metric.of_root != of_root) continue;
+    const Scalar& scalar = slots_[static_cast<std::size_t>(plan_.slot_first_metric) + i];
+    if (scalar.kind == Scalar::none) {
+      add_missing(metric);
+      continue;
+    }
+    if (scalar.kind == Scalar::no_value) add_missing(metric);
+    if (!add(metric, scalar)) return;
+  }
+}
+
+bool JsonWalk::end_message() {
+  in_message_ = false;
+  if (!plan_.every_scalar) make_readings(false);
+  if (!fault_.ok()) return false;
+  const bool known = unread_.refusals + unread_.no_value > message_known_;
+  if (out_.size() == message_from_) {
+    if (!known && place_ > message_place_ && only_.empty() && !plan_.root_metrics && !cut_) {
+      unread_.refuse({message_place_, place_}, element_name(), plan_.every_scalar ? "no value in it"
+          : "none of the wanted values is in it");
+    }
+    return true;
+  }
+  const std::span<const Scalar> own = slots_.first(static_cast<std::size_t>(plan_.slot_first_metric));
+  const Message message{message_from_, out_.size(), message_place_, place_, element_key_, element_index_,
+      own};
+  if (plan_.deferred) {
+    waiting_.push_back({message, {own.begin(), own.end()}});
+    return true;
+  }
+  std::string why;
+  if (!finish(message, why)) {
+    unread_.refuse({message_place_, place_}, element_name(), why);
+    out_.resize(message_from_);
+  }
+  return true;
+}
+
+// What was said beside the list belongs to each of its elements.
+void JsonWalk::end_parent() {
+  if (!plan_.deferred) return;
+  for (std::size_t w = parent_from_; w < waiting_.size(); ++w) {
+    for (std::size_t i = 0; i < waiting_[w].own.size(); ++i) {
+      if (plan_.scopes[i] == JsonPlan::Scope::parent) waiting_[w].own[i] = slots_[i];
+    }
+  }
+}
+
+void JsonWalk::end_document() {
+  if (plan_.root_metrics) {
+    message_from_ = out_.size();
+    make_readings(true);
+    if (out_.size() > message_from_) {
+      Waiting root{{message_from_, out_.size(), document_place_, place_, {}, 0, {}, true},
+          {slots_.begin(), slots_.begin() + plan_.slot_first_metric}};
+      for (std::size_t i = 0; i < root.own.size(); ++i) {
+        if (plan_.scopes[i] != JsonPlan::Scope::root) root.own[i].kind = Scalar::none;
+      }
+      waiting_.push_back(std::move(root));
+    }
+  }
+  if (!waiting_.empty()) finish_waiting();
+  if (own_times_.empty()) return;
+  out_.insert(out_.end(), std::make_move_iterator(own_times_.begin()),
+      std::make_move_iterator(own_times_.end()));
+  own_times_.clear();
+}
+
+void JsonWalk::finish_waiting() {
+  std::size_t kept = waiting_.front().message.from;
+  for (Waiting& waiting : waiting_) {
+    Message& message = waiting.message;
+    for (std::size_t i = 0; i < waiting.own.size(); ++i) {
+      if (plan_.scopes[i] == JsonPlan::Scope::root) waiting.own[i] = slots_[i];
+    }
+    message.own = waiting.own;
+    std::string why;
+    if (!finish(message, why)) {
+      refuse_message(message, why);
+      continue;
+    }
+    const auto at = [&](std::size_t i) { return out_.begin() + static_cast<std::ptrdiff_t>(i); };
+    if (kept != message.from) std::move(at(message.from), at(message.to), at(kept));
+    kept += message.to - message.from;
+  }
+  out_.resize(kept);
+  waiting_.clear();
+}
+
+// Of the root only its own values: the messages between them may have entered.
+void JsonWalk::refuse_message(const Message& message, std::string_view why) {
+  if (!message.of_root) return unread_.refuse({message.place_from, message.place_to}, "", why);
+  for (std::size_t i = 0; i < plan_.metrics.size(); ++i) {
+    const Scalar& scalar = slots_[static_cast<std::size_t>(plan_.slot_first_metric) + i];
+    if (plan_.metrics[i].of_root && scalar.kind > Scalar::no_value) unread_.refuse({scalar.place,
+        scalar.place + 1}, plan_.metrics[i].path, why);
+  }
+}
+
+// Whether all that a reading needs beside its value has come: of a document that was cut off.
+bool JsonWalk::complete(std::span<const Scalar> own) const {
+  if (plan_.has_time && own[JsonPlan::slot_time].kind == Scalar::none) return false;
+  if (plan_.has_quality && own[JsonPlan::slot_quality].kind == Scalar::none) return false;
+  return true;  // a name that did not come is refused anyway
+}
+
+bool JsonWalk::finish(const Message& message, std::string& why) {
+  const std::span<const Scalar> own = message.own;
+  if (cut_ && !complete(own)) {
+    why = "its time or quality did not come";
+    return false;
+  }
+  Quality quality = Quality::good;
+  if (plan_.has_quality && !read_quality(own[JsonPlan::slot_quality], plan_.quality_format, quality)) {
+    why = text("not a quality: \"", shown(own[JsonPlan::slot_quality].text, 40), "\"");
+    return false;
+  }
+  std::optional<WallTime> time;
+  bool believed = true;
+  if (plan_.has_time && !date(own[JsonPlan::slot_time], time, believed, why)) return false;
+  if (!plan_.names.empty() && !name_them(message, why)) return false;
+  for (std::size_t i = message.from; i < message.to; ++i) {
+    out_[i].quality = quality;
+    if (!time) continue;
+    out_[i].time = *time;
+    out_[i].trust = TimeTrust::device;
+  }
+  if (!believed) keep_own_time(message);
+  return true;
+}
+
+// No time at all counts as the time of arrival, unless the route wants one, and so does one that cannot be
+// believed; one that cannot be read is refused.
+bool JsonWalk::date(const Scalar& scalar, std::optional<WallTime>& time, bool& believed,
+    std::string& why) const {
+  const bool missing = scalar.kind == Scalar::none || scalar.kind == Scalar::no_value ||
+      (scalar.kind == Scalar::string && trim(scalar.text).empty());
+  if (missing) {
+    if (plan_.time_needed) why = "the time is missing";
+    return !plan_.time_needed;
+  }
+  TimeFound found{TimeFound::refused};
+  if (scalar.kind == Scalar::string || scalar.kind == Scalar::number) {
+    const Arrival& arrival = payload_.arrival;
+    found = read_time(scalar.kind == Scalar::string ? trim(scalar.text) : scalar.text,
+        scalar.kind == Scalar::number, plan_.time,
+                      arrival.clock_trusted ? std::optional(arrival.received) : std::nullopt);
+  }
+  if (found.kind == TimeFound::time) time = found.at;
+  believed = found.kind != TimeFound::unbelieved;
+  if (!believed && plan_.time_needed) why = text("the time cannot be believed: \"", shown(scalar.text, 40),
+      "\"");
+  else if (found.kind == TimeFound::refused) why =
+      text("not a time: \"", scalar.kind == Scalar::truth ? (scalar.flag ? "true" : "false")
+      : shown(scalar.text, 40), "\"", found.hint);
+  return why.empty();
+}
+
+// The device's own time, as it said it, beside the readings that it was not believed for.
+void JsonWalk::keep_own_time(const Message& message) {
+  if (!only_.empty() || message.from == message.to ||
+      out_.size() + own_times_.size() - first_ >= records_max) return;
+  for (std::size_t i = message.from; i < message.to; ++i) {
+    if (out_[i].metric == own_time_metric) return;  // the payload has one of this name
+  }
+  Record own = out_[message.from];
+  own.metric = own_time_metric;
+  own.unit.clear();
+  std::string unit, why;
+  if (make_value(ValueSpec{}, own.metric, message.own[JsonPlan::slot_time], own.value, unit,
+      why) != Made::value) return;
+  const bool again = !own_times_.empty() && own_times_.back().device == own.device &&
+      own_times_.back().value == own.value;
+  if (!again) own_times_.push_back(std::move(own));
+}
+
+bool JsonWalk::name_them(const Message& message, std::string& why) {
+  const std::span<const Scalar> own = message.own;
+  const std::string index = text(message.index);
+  std::vector<std::string> metric_names(plan_.names.size());
+  std::optional<Tags> tags;
+  std::size_t bytes = 0;
+  for (std::size_t n = 0; n < plan_.names.size(); ++n) {
+    const PlanName& name = plan_.names[n];
+    std::vector<std::string_view> members;
+    for (std::size_t i = 0; i < name.slots.size(); ++i) {
+      if (name.slots[i] < 0) {
+        members.push_back(message.key.data() ? message.key : std::string_view(index));
+        continue;
+      }
+      const Scalar& member = own[static_cast<std::size_t>(name.slots[i])];
+      if (member.kind == Scalar::truth) members.push_back(member.flag ? "true" : "false");
+      else if (member.kind == Scalar::number || member.kind == Scalar::string) members.push_back(member.text);
+      else if (name.of == PlanName::tag) members.push_back({});
+      else {
+        why = text("\"", name.made.members()[i], "\", which names the ", name.of == PlanName::device
+            ? "device" : "metric", ", is missing");
+        return false;
+      }
+    }
+    std::string made;
+    name.made.render(payload_.levels, payload_.arrival.input, made, members);
+    const Label label = name.of == PlanName::device ? Label::device : name.of == PlanName::tag
+        ? Label::tag_value : Label::metric;
+    if (Status status = check_label(label, made, name.tag_name); !status.ok()) {
+      why = status.detail();
+      return false;
+    }
+    if (name.of == PlanName::metric) {
+      metric_names[n] = std::move(made);
+    } else if (name.of == PlanName::device) {
+      for (std::size_t i = message.from; i < message.to; ++i) out_[i].device = made;
+    } else {
+      if (!tags) tags = payload_.prototype.tags;
+      tags->emplace_back(name.tag_name, made);
+    }
+  }
+  if (tags) {
+    for (const auto& [tag, value] : *tags) bytes += tag.size() + value.size();
+    if (bytes > tags_bytes_max) {
+      why = text("the tags take ", bytes, " bytes together, at most ", tags_bytes_max, " are taken");
+      return false;
+    }
+    for (std::size_t i = message.from; i < message.to; ++i) out_[i].tags = *tags;
+  }
+  for (const PlanMetric& metric : plan_.metrics) {
+    if (metric.named_by < 0) continue;
+    for (std::size_t i = message.from; i < message.to; ++i) {
+      if (out_[i].metric == metric.name) out_[i].metric =
+          metric_names[static_cast<std::size_t>(metric.named_by)];
+    }
+  }
+  return true;
+}
+
+// ---- what is not whole ---------------------------------------------------------------------------
+
+void JsonWalk::skipped(std::string_view name, std::size_t values, std::string_view why) {
+  const std::uint32_t from = place_;
+  place_ += static_cast<std::uint32_t>(values);
+  if (wanted(from)) unread_.refuse({from, place_}, name, why);
+}
+
+void JsonWalk::broken(const std::string& why) {
+  cut_ = true;
+  if (in_message_) (void)end_message();
+  if (depth_ > 0) {
+    end_parent();
+    end_document();
+    depth_ = 0;
+  }
+  unread_.refuse({place_, place_ + 1}, "", why);
+  ++place_;  // what was there, whatever it was
+  cut_ = false;
+}
+
+}  // namespace millrace

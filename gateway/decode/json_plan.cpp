@@ -1,0 +1,190 @@
+#include "decode/json_plan.h"
+
+#include <algorithm>
+
+#include "base/text.h"
+#include "decode/payload_format.h"
+#include "decode/time_rule.h"
+
+namespace millrace {
+namespace {
+
+class Compiler {
+ public:
+  Compiler(const RouteConfig& route, const TopicPattern& pattern) : route_(route), pattern_(pattern) {}
+
+  Result<std::unique_ptr<JsonPlan>> compile() {
+    for (Status (Compiler::*step)() : {&Compiler::add_each, &Compiler::add_time, &Compiler::add_names,
+        &Compiler::add_metrics}) {
+      if (Status status = (this->*step)(); !status.ok()) return status;
+    }
+    JsonPlan& plan = *plan_;
+    plan.every_scalar = plan.metrics.empty();
+    const auto names_end = plan.scopes.begin() + plan.slot_first_metric;
+    plan.deferred = std::any_of(plan.scopes.begin(), names_end,
+        [](JsonPlan::Scope scope) { return scope != JsonPlan::Scope::message; });
+    plan.keep_good = route_.keep_good;
+    plan.strict = route_.strict;
+    return std::move(plan_);
+  }
+
+ private:
+  // Where a path leads, made on the way.
+  PlanNode& node_of(const std::vector<PathStep>& steps) {
+    PlanNode* at = &plan_->root;
+    for (const PathStep& step : steps) {
+      const auto found = std::find_if(at->children.begin(), at->children.end(),
+          [&](const auto& child) { return child->step == step; });
+      if (found == at->children.end()) {
+        at->children.push_back(std::make_unique<PlanNode>());
+        at->children.back()->step = step;
+        at = at->children.back().get();
+      } else {
+        at = found->get();
+      }
+    }
+    return *at;
+  }
+
+  Status add_each() {
+    plan_->each = route_.each;
+    if (route_.each.empty()) {
+      plan_->root.element = true;
+      return {};
+    }
+    auto path = parse_json_path(route_.each);
+    if (!path.ok()) return path.status();
+    if (path.value().from != JsonPath::message && path.value().from != JsonPath::root) return {Code::invalid,
+        text("each = \"", route_.each, "\": not a list")};
+    each_ = std::move(path.value().steps);
+    if (each_.empty() || !each_.back().every()) each_.push_back({PathStep::each_element, "", 0});
+    if (each_.size() > 1 && each_[each_.size() - 2].kind == PathStep::name) plan_->element_name =
+        each_[each_.size() - 2].text;
+    if (plan_->element_name.empty()) plan_->element_name = "value";
+    parent_.assign(each_.begin(), each_.end() - 1);
+    if (!parent_.empty() && !parent_.back().every()) parent_.pop_back();
+    plan_->columns = route_.columns;
+    node_of(parent_).parent = true;
+    node_of(each_).element = true;
+    return {};
+  }
+
+  // A slot for what lies at `path`; -1 for @key.
+  Result<int> add_slot(std::string_view path) {
+    auto parsed = parse_json_path(path);
+    if (!parsed.ok()) return parsed.status();
+    JsonPath& to = parsed.value();
+    if (to.from == JsonPath::message && !to.steps.empty() && to.steps[0].kind == PathStep::name) {
+      const auto column = std::find(plan_->columns.begin(), plan_->columns.end(), to.steps[0].text);
+      if (column != plan_->columns.end()) to.steps[0] =
+          {PathStep::index, "", column - plan_->columns.begin()};
+    }
+    if (to.from == JsonPath::key) return -1;
+    for (const PathStep& step : to.steps) {
+      if (step.every()) return Status{Code::invalid,
+          text("path \"", path, "\": [] and * belong into `each`")};
+    }
+    const bool nested = !route_.each.empty();
+    if (to.from == JsonPath::parent && !nested) return Status{Code::invalid,
+        text("path \"", path, "\": ^ is what a list of `each` lies in")};
+    std::vector<PathStep> whole = to.from == JsonPath::message ? each_ : to.from == JsonPath::parent ? parent_
+        : std::vector<PathStep>{};
+    whole.insert(whole.end(), to.steps.begin(), to.steps.end());
+    const int slot = static_cast<int>(plan_->scopes.size());
+    plan_->scopes.push_back(!nested || to.from == JsonPath::message ? JsonPlan::Scope::message
+                            : to.from == JsonPath::parent           ? JsonPlan::Scope::parent
+                                                                    : JsonPlan::Scope::root);
+    node_of(whole).slots.push_back(slot);
+    return slot;
+  }
+
+  Status add_time() {
+    for (const auto& [path, has] : {std::pair{&route_.time, &plan_->has_time},
+        std::pair{&route_.quality, &plan_->has_quality}}) {
+      *has = !path->empty();
+      if (!*has) {
+        plan_->scopes.push_back(JsonPlan::Scope::message);  // the slot is there, and stays empty
+        continue;
+      }
+      if (auto slot = add_slot(*path); !slot.ok()) return slot.status();
+      else if (slot.value() < 0) return {Code::invalid, "\"@key\" is neither a time nor a quality"};
+    }
+    auto rule = time_rule_of(route_);
+    if (!rule.ok()) return rule.status();
+    plan_->time = std::move(rule).value();
+    if (auto format = quality_format_of(route_.quality_format)) plan_->quality_format = *format;
+    plan_->time_needed = route_.time_needed;
+    return {};
+  }
+
+  Status add_name(PlanName::Of of, std::string tag_name, const std::string& source) {
+    auto made = Template::parse(source, pattern_, route_.publisher_known);
+    if (!made.ok()) return made.status();
+    if (made.value().members().empty() && of != PlanName::metric) return {};  // the router's
+    PlanName name{of, std::move(tag_name), std::move(made).value(), {}};
+    for (const std::string& member : name.made.members()) {
+      auto slot = add_slot(member);
+      if (!slot.ok()) return slot.status();
+      name.slots.push_back(slot.value());
+    }
+    plan_->names.push_back(std::move(name));
+    return {};
+  }
+
+  Status add_names() {
+    if (Status status = add_name(PlanName::device, "", route_.device); !status.ok()) return status;
+    for (const auto& [tag, value] : route_.fixed_tags) {
+      if (Status status = add_name(PlanName::tag, tag, value); !status.ok()) return status;
+    }
+    for (const MetricConfig& metric : route_.metrics) {
+      if (metric.name.find('{') == std::string::npos) continue;
+      if (Status status = add_name(PlanName::metric, metric.name, metric.name); !status.ok()) return status;
+    }
+    plan_->slot_first_metric = static_cast<int>(plan_->scopes.size());
+    return {};
+  }
+
+  Status add_metrics() {
+    for (const MetricConfig& metric : route_.metrics) {
+      if (Status status = check_names(metric); !status.ok()) return status;
+      const auto same = std::find_if(plan_->metrics.begin(), plan_->metrics.end(),
+          [&](const PlanMetric& other) { return other.path == metric.path; });
+      if (same != plan_->metrics.end()) return {Code::invalid,
+          text("path \"", metric.path, "\" is wanted twice")};
+      auto slot = add_slot(metric.path);
+      if (!slot.ok()) return slot.status();
+      if (slot.value() < 0) return {Code::invalid, "\"@key\" is a name, not a value"};
+      const JsonPlan::Scope scope = plan_->scopes.back();
+      if (scope == JsonPlan::Scope::parent) return {Code::invalid,
+          text("path \"", metric.path, "\": a metric is of the message or of the root (\"$.\")")};
+      PlanMetric& made = plan_->metrics.emplace_back();
+      made.name = metric.name;
+      made.unit = metric.unit;
+      made.path = metric.path;
+      made.spec = value_spec(metric, route_);
+      made.if_missing = value_if_missing(metric);
+      if (metric.if_missing && !made.if_missing) return {Code::invalid,
+          text("metric \"", metric.name, "\": default = \"", *metric.if_missing, "\" is not of its type")};
+      made.of_root = scope == JsonPlan::Scope::root;
+      plan_->root_metrics = plan_->root_metrics || made.of_root;
+      for (std::size_t i = 0; i < plan_->names.size(); ++i) {
+        if (plan_->names[i].of == PlanName::metric && plan_->names[i].tag_name == metric.name) made.named_by =
+            static_cast<int>(i);
+      }
+    }
+    return {};
+  }
+
+  const RouteConfig& route_;
+  const TopicPattern& pattern_;
+  std::unique_ptr<JsonPlan> plan_ = std::make_unique<JsonPlan>();
+  std::vector<PathStep> each_, parent_;
+};
+
+}  // namespace
+
+Result<std::unique_ptr<JsonPlan>> compile_json_plan(const RouteConfig& route, const TopicPattern& pattern) {
+  return Compiler(route, pattern).compile();
+}
+
+}  // namespace millrace

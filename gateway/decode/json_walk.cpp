@@ -1,0 +1,295 @@
+#include "decode/json_walk.h"
+
+#include <algorithm>
+#include <charconv>
+
+#include "base/label.h"
+#include "base/text.h"
+#include "base/utf8.h"
+
+namespace millrace {
+
+JsonWalk::JsonWalk(const JsonPlan& plan, const Payload& payload, std::vector<Record>& out, Unread& unread)
+    : plan_(plan), payload_(payload), only_(payload.arrival.only), out_(out), unread_(unread),
+        first_(out.size()), message_from_(out.size()) {
+  const std::size_t slots = plan.scopes.size();
+  if (slots > std::size(few_slots_)) many_slots_.resize(slots);
+  slots_ = many_slots_.empty() ? std::span<Scalar>(few_slots_, slots) : std::span<Scalar>(many_slots_);
+}
+
+// ---- where we are --------------------------------------------------------------------------------
+
+bool JsonWalk::key(std::string_view name) {
+  Level& level = levels_[depth_ - 1];
+  level.key = name.data();
+  level.key_size = name.size();
+  level.child = level.node ? level.node->member(name) : nullptr;
+  return true;
+}
+
+// The node of the value that begins now.
+inline const PlanNode* JsonWalk::next_node() {
+  if (depth_ == 0) return &plan_.root;
+  Level& level = levels_[depth_ - 1];
+  if (!level.array) return level.child;
+  const std::int64_t index = level.index++;
+  return level.node ? level.node->element_at(index) : nullptr;
+}
+
+bool JsonWalk::enter(bool array) {
+  const PlanNode* node = next_node();
+  if (depth_ >= static_cast<std::size_t>(depth_max)) return fail("nested too deeply");
+  if (depth_ == 0) {
+    document_place_ = place_;
+    element_ = -1;
+    if (plan_.deferred || plan_.root_metrics) forget(JsonPlan::Scope::root);
+  }
+  const Level* outer = depth_ > 0 ? &levels_[depth_ - 1] : nullptr;
+  const bool was_in_message = outer && outer->in_message;
+  Level& level = levels_[depth_++];
+  level.node = node;
+  level.child = nullptr;
+  level.index = 0;
+  level.key = nullptr;
+  level.key_size = 0;
+  level.array = array;
+  level.message = node && node->element;
+  level.parent = node && node->parent;
+  level.in_message = was_in_message || level.message;
+  if (level.parent) {
+    parent_from_ = waiting_.size();
+    if (plan_.deferred) forget(JsonPlan::Scope::parent);
+  }
+  if (level.message) {
+    if (outer) {
+      element_key_ = {outer->key, outer->key_size};
+      element_index_ = outer->index - 1;
+    }
+    begin_message();
+  }
+  level.path_before = path_.size();
+  if (was_in_message && plan_.every_scalar) {
+    if (outer->array) append_index(path_, outer->index - 1);
+    else append_step(path_, {outer->key, outer->key_size});
+  }
+  return true;
+}
+
+bool JsonWalk::leave() {
+  const Level& level = levels_[--depth_];
+  if (level.message && !end_message()) return false;
+  if (level.parent) end_parent();
+  path_.resize(level.path_before);
+  if (depth_ == 0) end_document();
+  return fault_.ok();
+}
+
+void JsonWalk::forget(JsonPlan::Scope scope) {
+  for (std::size_t i = 0; i < slots_.size(); ++i) {
+    if (plan_.scopes[i] == scope) slots_[i].kind = Scalar::none;
+  }
+}
+
+void JsonWalk::begin_message() {
+  message_from_ = out_.size();
+  message_place_ = place_;
+  message_known_ = unread_.refusals + unread_.no_value;
+  names_seen_ = 0;
+  names_.reset();
+  in_message_ = true;
+  ++element_;
+  path_.clear();
+  if (!plan_.each.empty()) return forget(JsonPlan::Scope::message);
+  for (Scalar& slot : slots_) slot.kind = Scalar::none;
+}
+
+std::string JsonWalk::element_name() const {
+  if (plan_.each.empty()) return {};
+  return text(plan_.each.ends_with("[]") ? plan_.each.substr(0, plan_.each.size() - 2) : plan_.each, "[",
+      element_, "]");
+}
+
+bool JsonWalk::fail(std::string message) {
+  if (fault_.ok()) fault_ = {Code::invalid, std::move(message)};
+  return false;
+}
+
+// ---- values --------------------------------------------------------------------------------------
+
+void JsonWalk::put(const PlanNode& node, const Scalar& scalar) {
+  for (const int slot : node.slots) slots_[static_cast<std::size_t>(slot)] = scalar;
+}
+
+bool JsonWalk::scalar(Scalar::Kind kind, bool flag, std::string_view value) {
+  const Scalar found{kind, flag, place_++, value};
+  const PlanNode* node = next_node();
+  if (node) {
+    if (node->element) return bare(node, found);
+    if (!node->slots.empty()) {
+      put(*node, found);
+      return true;
+    }
+  }
+  if (depth_ == 0 && !plan_.each.empty()) {
+    if (kind == Scalar::no_value) ++unread_.no_value;
+    else unread_.refuse({found.place, found.place + 1}, "", "a bare value where a list was to be");
+  }
+  if (!plan_.every_scalar || depth_ == 0 || !levels_[depth_ - 1].in_message) return true;
+  return add_by_path(found);
+}
+
+// A message that is nothing but a value.
+bool JsonWalk::bare(const PlanNode* node, const Scalar& scalar) {
+  if (depth_ == 0) {
+    document_place_ = scalar.place;
+    element_ = -1;
+  } else {
+    element_key_ = {levels_[depth_ - 1].key, levels_[depth_ - 1].key_size};
+    element_index_ = levels_[depth_ - 1].index - 1;
+  }
+  begin_message();
+  message_place_ = scalar.place;
+  put(*node, scalar);
+  if (node->slots.empty()) {
+    if (scalar.kind == Scalar::no_value) ++unread_.no_value;
+    else if (plan_.every_scalar && !plan_.each.empty()) (void)add_unnamed(plan_.element_name, scalar);
+    else if (scalar.kind == Scalar::unreadable) unread_.refuse({scalar.place, place_}, element_name(),
+        text("no JSON: ", shown(scalar.text, 40)));
+    else unread_.refuse({scalar.place, place_}, element_name(),
+        "a bare value has no name: the path \"@\" gives it one, or format = \"plain\"");
+  }
+  return end_message() && (depth_ > 0 || (end_document(), fault_.ok()));
+}
+
+// Nearly all values: short numbers, booleans and texts that are taken as they come. False: make_odd() looks
+// closer.
+inline bool JsonWalk::make(const PlanMetric* metric, const Scalar& scalar) {
+  Record& record = out_.back();
+  if (metric && (!metric->spec.plain || metric->spec.type > ValueSpec::number)) return false;
+  if (scalar.kind == Scalar::number && scalar.text.size() <= 15) {
+    double real = 0;
+    const auto parsed = std::from_chars(scalar.text.data(), scalar.text.data() + scalar.text.size(), real);
+    if (parsed.ec != std::errc{}) return false;
+    record.value = real;
+    return true;
+  }
+  if (metric && metric->spec.type != ValueSpec::as_it_comes) return false;
+  if (scalar.kind == Scalar::truth) record.value = scalar.flag;
+  else if (scalar.kind == Scalar::string && scalar.text.size() <= text_value_bytes_max &&
+      plain_ascii(scalar.text)) record.value = std::string(scalar.text);
+  else return false;
+  return true;
+}
+
+// A reading that is told for a second time in its message: what comes later counts, as with most readers of
+// JSON.
+inline void JsonWalk::replace_earlier() {
+  const std::string& name = out_.back().metric;
+  const std::uint64_t bit = std::uint64_t{1} <<
+      ((name.size() * 7 + static_cast<unsigned char>(name.front()) + 5u * static_cast<unsigned char>(name.back())) & 63);
+  const bool maybe = (names_seen_ & bit) != 0;
+  names_seen_ |= bit;
+  if (maybe || out_.size() - message_from_ > few_names) find_earlier();
+}
+
+void JsonWalk::find_earlier() {
+  const std::string& name = out_.back().metric;
+  const std::size_t last = out_.size() - 1;
+  std::size_t earlier = SIZE_MAX;
+  if (out_.size() - message_from_ <= few_names) {
+    for (std::size_t i = message_from_; i < last && earlier == SIZE_MAX; ++i) {
+      if (out_[i].metric == name) earlier = i;
+    }
+  } else {
+    if (!names_) {
+      names_ = std::make_unique<std::unordered_map<std::uint64_t, std::size_t>>();
+      for (std::size_t i = message_from_; i < last; ++i) (*names_)[digest64(bytes_of(out_[i].metric))] = i;
+    }
+    const auto [at, fresh] = names_->try_emplace(digest64(bytes_of(name)), last);
+    if (!fresh && out_[at->second].metric == name) earlier = at->second;
+  }
+  if (earlier == SIZE_MAX) return;
+  out_[earlier] = std::move(out_.back());
+  out_.pop_back();
+}
+
+bool JsonWalk::add(const PlanMetric& metric, const Scalar& scalar) {
+  if (scalar.kind == Scalar::no_value) {
+    ++unread_.no_value;
+    return true;
+  }
+  if (!wanted(scalar.place)) return true;
+  if (out_.size() - first_ >= records_max) return fail(text("more values than the ", records_max,
+      " a payload may have"));
+  Record& record = out_.emplace_back(payload_.prototype);
+  record.metric = metric.name;
+  record.unit = metric.unit;
+  if (!make(&metric, scalar)) make_odd(&metric, scalar);
+  return true;
+}
+
+// A reading named by where its value stands.
+bool JsonWalk::add_by_path(const Scalar& scalar) {
+  const Level& level = levels_[depth_ - 1];
+  const std::string_view key{level.key, level.key_size};
+  if (path_.empty() && !level.array && !needs_quotes(key)) return add_unnamed(key, scalar);
+  if (level.array && level.message && static_cast<std::size_t>(level.index) <= plan_.columns.size()) {
+    return add_unnamed(plan_.columns[static_cast<std::size_t>(level.index - 1)], scalar);
+  }
+  name_ = path_;
+  if (level.array) append_index(name_, level.index - 1);
+  else append_step(name_, key);
+  return add_unnamed(name_, scalar);
+}
+
+inline bool JsonWalk::add_unnamed(std::string_view name, const Scalar& scalar) {
+  if (scalar.kind == Scalar::no_value) {
+    ++unread_.no_value;
+    return true;
+  }
+  if (!wanted(scalar.place)) return true;
+  if (out_.size() - first_ >= records_max) return fail(text("more values than the ", records_max,
+      " a payload may have"));
+  const bool plain = !name.empty() && name.size() <= label_bytes_max(Label::metric) && plain_ascii(name);
+  if (!plain) {
+    if (Status status = check_label(Label::metric, name); !status.ok()) {
+      refuse(nullptr, scalar, status.detail());
+      return true;
+    }
+  }
+  Record& record = out_.emplace_back(payload_.prototype);
+  record.metric = name;
+  if (make(nullptr, scalar)) replace_earlier();
+  else make_odd(nullptr, scalar);
+  return true;
+}
+
+void JsonWalk::make_odd(const PlanMetric* metric, const Scalar& scalar) {
+  static const ValueSpec as_it_comes;
+  Record& record = out_.back();
+  std::string why;
+  const Made made = make_value(metric ? metric->spec : as_it_comes, record.metric, scalar, record.value,
+      record.unit, why);
+  if (made == Made::value) return metric ? void() : replace_earlier();
+  out_.pop_back();
+  if (made == Made::refused) return refuse(metric, scalar, why);
+  ++unread_.no_value;
+  if (metric) add_missing(*metric);
+}
+
+void JsonWalk::refuse(const PlanMetric* metric, const Scalar& scalar, std::string_view why) {
+  const std::string element = element_name();
+  unread_.refuse({scalar.place, scalar.place + 1}, element.empty() || !metric ? element
+      : element + "." + metric->path, why);
+}
+
+// What the configuration says where the payload says nothing. It entered with the first try.
+void JsonWalk::add_missing(const PlanMetric& metric) {
+  if (!metric.if_missing || cut_ || !only_.empty() || out_.size() - first_ >= records_max) return;
+  Record& record = out_.emplace_back(payload_.prototype);
+  record.metric = metric.name;
+  record.unit = metric.unit;
+  record.value = *metric.if_missing;
+}
+
+}  // namespace millrace

@@ -1,0 +1,136 @@
+// Goes through one JSON payload (or several documents in one) by a plan, and makes readings of it. Whoever
+// reads the bytes calls the handler; the walk knows nothing of their form, so CBOR can come by the same way.
+#pragma once
+
+#include <span>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "base/lenient_json.h"
+#include "decode/json_plan.h"
+#include "decode/payload_format.h"
+
+namespace millrace {
+
+class JsonWalk final : public LenientHandler {
+ public:
+  // of one payload: with its names that is at most 8 MB of records
+  static constexpr std::size_t records_max = 10'000;
+  static constexpr int depth_max = 32;
+  static constexpr const char* own_time_metric = "device_time";
+  static constexpr std::size_t few_names = 32;  // in a message: more are looked up by their digest
+
+  JsonWalk(const JsonPlan& plan, const Payload& payload, std::vector<Record>& out, Unread& unread);
+
+  bool null() override { return scalar(Scalar::no_value, false, {}); }
+  bool boolean(bool value) override { return scalar(Scalar::truth, value, {}); }
+  bool number(std::string_view spelling) override { return scalar(Scalar::number, false, spelling); }
+  bool string(std::string_view value) override { return scalar(Scalar::string, false, value); }
+  bool unreadable(std::string_view token) override { return scalar(Scalar::unreadable, false, token); }
+  bool key(std::string_view name) override;
+  void skipped(std::string_view name, std::size_t values, std::string_view why) override;
+  bool begin_object() override { return enter(false); }
+  bool end_object() override { return leave(); }
+  bool begin_array() override { return enter(true); }
+  bool end_array() override { return leave(); }
+
+  // The bytes end or make no sense in the middle of a document. What was complete of it enters where all that
+  // it needs (time, quality, names) had come; the rest is told.
+  void broken(const std::string& why) override;
+  std::uint32_t places() const { return place_; }  // values seen
+  // Why the walk stopped, if it did: a limit.
+  const Status& fault() const { return fault_; }
+
+ private:
+  struct Level {  // set by enter(): 32 of them are not cleared for each payload
+    const PlanNode* node;   // wanted paths below here
+    const PlanNode* child;  // of the value that comes next
+    bool array, in_message, message, parent;
+    std::int64_t index;
+    std::size_t path_before;  // size of path_ outside
+    const char* key;          // of the value that comes next
+    std::size_t key_size;
+  };
+  // The readings of a message, and what they have in common.
+  struct Message {
+    std::size_t from, to;            // in out_
+    std::uint32_t place_from, place_to;
+    std::string_view key;            // of the element
+    std::int64_t index;
+    std::span<const Scalar> own;     // slots, but of metrics
+    bool of_root = false;            // the readings beside the messages: their places lie anywhere
+  };
+  // Of one that waits for what comes later in the document.
+  struct Waiting {
+    Message message;
+    std::vector<Scalar> own;
+  };
+
+  const PlanNode* next_node();
+  bool enter(bool array);
+  bool leave();
+  void begin_message();
+  void forget(JsonPlan::Scope scope);
+  bool scalar(Scalar::Kind kind, bool flag, std::string_view value);
+  bool bare(const PlanNode* node, const Scalar& scalar);
+  void put(const PlanNode& node, const Scalar& scalar);
+  bool wanted(std::uint32_t place) const { return only_.empty() || has_value(only_, place); }
+  bool add(const PlanMetric& metric, const Scalar& scalar);
+  bool add_by_path(const Scalar& scalar);
+  bool add_unnamed(std::string_view name, const Scalar& scalar);
+  bool make(const PlanMetric* metric, const Scalar& scalar);
+  void make_odd(const PlanMetric* metric, const Scalar& scalar);
+  void refuse(const PlanMetric* metric, const Scalar& scalar, std::string_view why);
+  void add_missing(const PlanMetric& metric);
+  bool end_message();
+  void end_parent();
+  void end_document();
+  void finish_waiting();
+  void make_readings(bool of_root);
+  bool finish(const Message& message, std::string& why);
+  void refuse_message(const Message& message, std::string_view why);
+  bool date(const Scalar& scalar, std::optional<WallTime>& time, bool& believed, std::string& why) const;
+  void keep_own_time(const Message& message);
+  bool name_them(const Message& message, std::string& why);
+  bool complete(std::span<const Scalar> own) const;
+  std::string element_name() const;
+  bool fail(std::string message);
+  void replace_earlier();
+  void find_earlier();
+
+  const JsonPlan& plan_;
+  const Payload& payload_;
+  std::span<const ValueRun> only_;
+  std::vector<Record>& out_;
+  Unread& unread_;
+  const std::size_t first_;
+  std::uint32_t place_ = 0;
+
+  std::size_t message_from_;
+  std::uint32_t message_place_ = 0;
+  std::size_t message_known_ = 0;   // refusals and values without value before it
+  std::int64_t element_ = -1;       // of `each`, in this document
+  std::string_view element_key_;
+  std::int64_t element_index_ = 0;
+  bool in_message_ = false, cut_ = false;
+
+  Level levels_[depth_max];
+  std::size_t depth_ = 0;
+  Scalar few_slots_[8];
+  std::vector<Scalar> many_slots_;
+  std::span<Scalar> slots_;
+  std::vector<Waiting> waiting_;
+  std::vector<Record> own_times_;   // what devices said that was not believed
+  std::size_t parent_from_ = 0;     // in waiting_
+  std::uint32_t document_place_ = 0;
+
+  std::string path_, name_;  // of what we are in; of a reading, where it takes more than its key
+  // a bit each, by digest: whether a name may have been there in this message
+  std::uint64_t names_seen_ = 0;
+  // of a large message: digest -> record
+  std::unique_ptr<std::unordered_map<std::uint64_t, std::size_t>> names_;
+  Status fault_;
+};
+
+}  // namespace millrace

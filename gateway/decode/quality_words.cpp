@@ -1,0 +1,72 @@
+#include "decode/quality_words.h"
+
+#include <algorithm>
+#include <charconv>
+#include <string>
+
+#include "base/text.h"
+
+namespace millrace {
+namespace {
+
+Quality of_number(std::uint64_t number, QualityFormat format) {
+  constexpr std::uint64_t da_max = 0xFFFF;  // the quality's eight bits, and eight of the vendor
+  if (format == QualityFormat::automatic) {
+    if (number == 0) return Quality::uncertain;
+    format = number <= da_max ? QualityFormat::opcda : QualityFormat::opcua;
+  }
+  const std::uint64_t top = format == QualityFormat::opcda ? (number & 0xFF) >> 6 : number >> 30;
+  if (format == QualityFormat::opcda) return top == 3 ? Quality::good : top == 1 || top == 2
+      ? Quality::uncertain : Quality::bad;
+  return top == 0 ? Quality::good : top == 1 ? Quality::uncertain : Quality::bad;
+}
+
+Quality of_word(std::string_view word) {
+  std::string lower(word);
+  std::transform(lower.begin(), lower.end(), lower.begin(),
+      [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c; });
+  for (const std::string_view good : {"good", "ok", "valid", "true", "online"}) {
+    if (lower == good) return Quality::good;
+  }
+  for (const std::string_view bad : {"bad", "invalid", "error", "fault", "false", "offline", "failure",
+      "stale"}) {
+    if (lower == bad) return Quality::bad;
+  }
+  if (lower.starts_with("good")) return Quality::good;
+  return lower.starts_with("bad") ? Quality::bad : Quality::uncertain;
+}
+
+}  // namespace
+
+std::optional<QualityFormat> quality_format_of(std::string_view name) {
+  if (name == "auto") return QualityFormat::automatic;
+  if (name == "opcua") return QualityFormat::opcua;
+  return name == "opcda" ? std::optional(QualityFormat::opcda) : std::nullopt;
+}
+
+bool read_quality(const Scalar& scalar, QualityFormat format, Quality& quality) {
+  const auto read_number = [&](std::string_view spelling, int base) {
+    std::uint64_t number = 0;
+    const auto parsed = std::from_chars(spelling.data(), spelling.data() + spelling.size(), number, base);
+    if (parsed.ec != std::errc{} || parsed.ptr != spelling.data() + spelling.size() ||
+        number > UINT32_MAX) return false;
+    quality = of_number(number, format);
+    return true;
+  };
+  switch (scalar.kind) {
+    case Scalar::none:
+    case Scalar::no_value: return true;
+    case Scalar::truth: quality = scalar.flag ? Quality::good : Quality::bad; return true;
+    case Scalar::number: return read_number(scalar.text.substr(0, scalar.text.find(".0")), 10);
+    case Scalar::string: {
+      const std::string_view word = trim(scalar.text);
+      if (word.starts_with("0x") && read_number(word.substr(2), 16)) return true;
+      if (!word.empty() && word.front() >= '0' && word.front() <= '9' && read_number(word, 10)) return true;
+      quality = of_word(word);
+      return true;
+    }
+    default: return false;
+  }
+}
+
+}  // namespace millrace

@@ -1,0 +1,300 @@
+#include "decode/reading_value.h"
+
+#include <algorithm>
+#include <charconv>
+#include <cmath>
+
+#include "base/label.h"
+#include "base/lenient_json.h"
+#include "base/text.h"
+#include "base/utf8.h"
+
+namespace millrace {
+namespace {
+
+constexpr std::int64_t exact_max = std::int64_t{1} << 53;  // beyond it doubles have gaps
+
+bool is_digit(char c) { return c >= '0' && c <= '9'; }
+
+char lower(char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c; }
+
+bool same_word(std::string_view a, std::string_view b) {
+  return a.size() == b.size() && std::equal(a.begin(), a.end(), b.begin(),
+      [](char x, char y) { return lower(x) == y; });
+}
+
+bool whole_spelling(std::string_view spelling) {
+  return std::none_of(spelling.begin(), spelling.end(),
+      [](char c) { return c == '.' || c == 'e' || c == 'E'; });
+}
+
+std::optional<std::int64_t> parse_integer(std::string_view spelling) {
+  std::int64_t number = 0;
+  const char* end = spelling.data() + spelling.size();
+  const auto parsed = std::from_chars(spelling.data(), end, number);
+  if (parsed.ec != std::errc{} || parsed.ptr != end) return std::nullopt;
+  return number;
+}
+
+// The nearest double. Too small for one is 0 (or the least there is); too large is none, and so is an integer
+// that would be another one.
+std::optional<double> parse_double(std::string_view spelling) {
+  double real = 0;
+  const char* end = spelling.data() + spelling.size();
+  const auto parsed = std::from_chars(spelling.data(), end, real);
+  if (parsed.ptr != end) return std::nullopt;
+  if (parsed.ec == std::errc::result_out_of_range) {
+    // The exponent says which end it fell off: what is below 1 has a negative one, or zeros behind its point
+    // only.
+    const std::size_t e = spelling.find_first_of("eE");
+    const bool small = e != std::string_view::npos ? e + 1 < spelling.size() && spelling[e + 1] == '-'
+        : spelling.find('.') <= 2;
+    return small ? std::optional(spelling.front() == '-' ? -0.0 : 0.0) : std::nullopt;
+  }
+  return parsed.ec == std::errc{} ? std::optional(real) : std::nullopt;
+}
+
+// Whether a double spells the same whole number: the digits of it, written out, are those that were given.
+bool same_whole(std::string_view spelling, double real) {
+  char digits[400];
+  const auto written = std::to_chars(digits, digits + sizeof digits, real, std::chars_format::fixed, 0);
+  const bool negative = spelling.starts_with('-');
+  std::string_view given = spelling.substr(negative ? 1 : 0);
+  while (given.size() > 1 && given.front() == '0') given.remove_prefix(1);
+  std::string_view made(digits, static_cast<std::size_t>(written.ptr - digits));
+  if (negative != made.starts_with('-')) return false;
+  return given == made.substr(negative ? 1 : 0);
+}
+
+double scaled(const ValueSpec& spec, double raw) {
+  // 215 * 0.1 is not 21.5 for every 215: only the quotient is exact.
+  const double divisor = std::round(1 / spec.scale);
+  const bool by_division = std::fabs(spec.scale) < 1 && std::fabs(divisor) <= 1e15 &&
+      std::fabs(divisor * spec.scale - 1) < 1e-15;
+  return (by_division ? raw / divisor : raw * spec.scale) + spec.offset;
+}
+
+class Maker {
+ public:
+  Maker(const ValueSpec& spec, const std::string& metric, Value& out, std::string& unit, std::string& why)
+      : spec_(spec), metric_(metric), out_(out), unit_(unit), why_(why) {}
+
+  Made from_number(std::string_view spelling) {
+    if (spec_.type == ValueSpec::text) return take_text(spelling);
+    const bool whole = whole_spelling(spelling);
+    if (spec_.plain && whole && (spec_.type == ValueSpec::integer || spelling.size() > 15)) {
+      const auto number = parse_integer(spelling);
+      if (number && (spec_.type == ValueSpec::integer || *number > exact_max || *number < -exact_max)) {
+        out_ = *number;
+        return Made::value;
+      }
+    }
+    const auto real = parse_double(spelling);
+    if (!real) return refuse("does not fit a double: ", spelling);
+    if (whole && spelling.size() > 15 && std::fabs(*real) > static_cast<double>(exact_max) &&
+        !same_whole(spelling, *real)) {
+      return refuse("is too large to be kept exactly: ", spelling);
+    }
+    return take_real(*real, spelling);
+  }
+
+  Made from_text(std::string_view given) {
+    switch (spec_.type) {
+      case ValueSpec::as_it_comes:
+      case ValueSpec::text: return take_text(given);
+      case ValueSpec::boolean:
+        if (const auto said = truth_in_words(trim(given))) return take_truth(*said);
+        [[fallthrough]];
+      default: break;
+    }
+    const std::string_view word = trim(given);
+    if (word.empty() || says_no_value(word)) return Made::no_value;
+    if (const auto found = number_in_text(word, spec_.decimal)) {
+      if (unit_.empty() && check_label(Label::unit, found->unit).ok()) unit_ = found->unit;
+      return from_number(found->number);
+    }
+    if (const auto said = truth_in_words(word)) return take_truth(*said);
+    return refuse("is not a number: ", word);
+  }
+
+  Made take_truth(bool flag) {
+    switch (spec_.type) {
+      case ValueSpec::as_it_comes:
+      case ValueSpec::boolean: out_ = flag; return Made::value;
+      case ValueSpec::text: return take_text(flag ? "true" : "false");
+      default: return take_real(flag ? 1 : 0, flag ? "true" : "false");
+    }
+  }
+
+  Made refuse(std::string_view what, std::string_view given) {
+    why_ = text("\"", metric_, "\" ", what, shown(given, 40));
+    return Made::refused;
+  }
+
+ private:
+  Made take_text(std::string_view given) {
+    if (Status status = check_text_value(metric_, given); !status.ok()) {
+      why_ = status.detail();
+      return Made::refused;
+    }
+    out_ = std::string(given);
+    return Made::value;
+  }
+
+  Made take_real(double real, std::string_view given) {
+    if (!spec_.plain) {
+      real = scaled(spec_, real);
+      if (!std::isfinite(real)) return refuse("does not fit a double: ", given);
+      if (spec_.min && real < *spec_.min) return refuse(text("is below its range, which begins at ",
+          *spec_.min, ": "), given);
+      if (spec_.max && real > *spec_.max) return refuse(text("is above its range, which ends at ", *spec_.max,
+          ": "), given);
+    }
+    if (spec_.type == ValueSpec::boolean) {
+      if (real != 0 && real != 1) return refuse("is neither 0 nor 1: ", given);
+      out_ = real != 0;
+    } else if (spec_.type == ValueSpec::integer) {
+      if (real != std::floor(real) ||
+          std::fabs(real) > static_cast<double>(exact_max)) return refuse("is not a whole number of 64 bits: ", given);
+      out_ = static_cast<std::int64_t>(real);
+    } else {
+      out_ = real;
+    }
+    return Made::value;
+  }
+
+  const ValueSpec& spec_;
+  const std::string& metric_;
+  Value& out_;
+  std::string& unit_;
+  std::string& why_;
+};
+
+bool letter(char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z'); }
+
+// What people write behind a number: "C", "%", "°C", "km/h", "m3", "µg/m³". No blank, no digit but an
+// exponent at the end.
+bool looks_like_unit(std::string_view unit) {
+  if (unit.size() > 16 || unit.empty()) return unit.empty();
+  if (!letter(unit.front()) && unit.front() != '%' &&
+      static_cast<unsigned char>(unit.front()) < 0x80) return false;
+  for (std::size_t i = 0; i < unit.size(); ++i) {
+    const char c = unit[i];
+    const bool exponent = (c == '2' || c == '3') && i > 0 && (i + 1 == unit.size() || unit[i + 1] == '/');
+    if (!letter(c) && c != '%' && c != '/' && c != '^' && !exponent &&
+        static_cast<unsigned char>(c) < 0x80) return false;
+  }
+  return good_utf8(unit);
+}
+
+// Behind "T=", "temp: ", "T1 = ", and the words of a scale: "ST,GS,".
+std::string_view without_prefix(std::string_view given, char decimal) {
+  const std::size_t sign = decimal == ',' ? given.find_first_of("=:") : given.find_last_of("=:,");
+  if (sign == std::string_view::npos || sign == 0 || !letter(given.front())) return given;
+  for (const char c : given.substr(0, sign)) {
+    if (!letter(c) && !is_digit(c) && c != '_' && c != '-' && c != ' ' && c != ',') return given;
+  }
+  return trim(given.substr(sign + 1));
+}
+
+}  // namespace
+
+ValueSpec value_spec(const MetricConfig& metric, const RouteConfig& route) {
+  ValueSpec spec;
+  static constexpr std::pair<std::string_view, ValueSpec::Type> types[] = {
+      {"number", ValueSpec::number}, {"integer", ValueSpec::integer}, {"bool", ValueSpec::boolean},
+          {"text", ValueSpec::text}};
+  for (const auto& [name, type] : types) {
+    if (name == metric.type) spec.type = type;
+  }
+  spec.scale = metric.scale;
+  spec.offset = metric.offset;
+  spec.min = metric.min;
+  spec.max = metric.max;
+  spec.decimal = route.decimal == "," ? ',' : '.';
+  spec.plain = spec.scale == 1 && spec.offset == 0 && !spec.min && !spec.max;
+  if (!spec.plain && spec.type == ValueSpec::as_it_comes) spec.type = ValueSpec::number;
+  return spec;
+}
+
+std::optional<Value> value_if_missing(const MetricConfig& metric) {
+  if (!metric.if_missing) return std::nullopt;
+  MetricConfig bare = metric;
+  bare.scale = 1;
+  bare.offset = 0;
+  bare.min = bare.max = std::nullopt;
+  if (bare.type.empty() && number_in_text(*metric.if_missing, '.')) bare.type = "number";
+  Value value;
+  std::string unit, why;
+  const Made made = make_value(value_spec(bare, RouteConfig()), metric.name,
+      {Scalar::string, false, 0, *metric.if_missing}, value, unit, why);
+  return made == Made::value ? std::optional(value) : std::nullopt;
+}
+
+Made make_value(const ValueSpec& spec, const std::string& metric, const Scalar& scalar, Value& out,
+    std::string& unit, std::string& why) {
+  Maker maker(spec, metric, out, unit, why);
+  switch (scalar.kind) {
+    case Scalar::number: return maker.from_number(scalar.text);
+    case Scalar::string: return maker.from_text(scalar.text);
+    case Scalar::truth: return maker.take_truth(scalar.flag);
+    case Scalar::unreadable: return maker.refuse("is no value: ", scalar.text);
+    default: return Made::no_value;
+  }
+}
+
+std::optional<bool> truth_in_words(std::string_view word) {
+  for (const std::string_view yes : {"true", "on", "yes"}) {
+    if (same_word(word, yes)) return true;
+  }
+  for (const std::string_view no : {"false", "off", "no"}) {
+    if (same_word(word, no)) return false;
+  }
+  return std::nullopt;
+}
+
+std::optional<NumberInText> number_in_text(std::string_view given, char decimal) {
+  std::string_view rest = without_prefix(trim(given), decimal);
+  NumberInText found;
+  if (rest.starts_with('-') || rest.starts_with('+')) {
+    if (rest.front() == '-') found.number = "-";
+    rest = trim(rest.substr(1));  // scales align the digits: "+  12.345kg"
+  }
+  if (rest.starts_with("0x") || rest.starts_with("0X")) {
+    std::uint64_t number = 0;
+    const auto parsed = std::from_chars(rest.data() + 2, rest.data() + rest.size(), number, 16);
+    if (parsed.ec != std::errc{} || parsed.ptr != rest.data() + rest.size()) return std::nullopt;
+    found.number += text(number);
+    return found;
+  }
+  std::size_t at = 0, digits = 0;
+  const auto take_digits = [&] {
+    for (; at < rest.size() && is_digit(rest[at]); ++at, ++digits) found.number += rest[at];
+  };
+  take_digits();
+  if (at < rest.size() && rest[at] == decimal) {
+    if (digits == 0) found.number += '0';
+    ++at;
+    found.number += '.';
+    const std::size_t before = digits;
+    take_digits();
+    if (digits == before) found.number.pop_back();  // "5." is 5
+  }
+  if (digits == 0) return std::nullopt;
+  if (at < rest.size() && (rest[at] == 'e' || rest[at] == 'E')) {
+    std::size_t e = at + 1;
+    if (e < rest.size() && (rest[e] == '-' || rest[e] == '+')) ++e;
+    if (e < rest.size() && is_digit(rest[e])) {
+      for (found.number += 'e', e = at + 1; e < rest.size() && (is_digit(rest[e]) || e == at + 1);
+          ++e) found.number += rest[e];
+      if (const std::size_t plus = found.number.find("e+");
+          plus != std::string::npos) found.number.erase(plus + 1, 1);
+      at = e;
+    }
+  }
+  found.unit = trim(rest.substr(at));
+  if (!looks_like_unit(found.unit)) return std::nullopt;
+  return found;
+}
+
+}  // namespace millrace

@@ -1,0 +1,53 @@
+// From one value as a payload has it to the value of a reading, by what the route says of the metric: its
+// type, scale, default and range. The same for every format. A value that a double cannot hold exactly enough
+// is refused, never rounded to something else.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "config/routes.h"
+#include "record/record.h"
+
+namespace millrace {
+
+// One value as it stands in a payload; its text lives as long as the walk through it.
+struct Scalar {
+  enum Kind : std::uint8_t { none, no_value, truth, number, string, unreadable } kind = none;
+  bool flag = false;
+  std::uint32_t place = 0;  // among the values of the payload
+  std::string_view text;
+};
+
+struct ValueSpec {
+  enum Type : std::uint8_t { as_it_comes, number, integer, boolean, text } type = as_it_comes;
+  bool plain = true;  // nothing below is set
+  double scale = 1, offset = 0;
+  std::optional<double> min, max;
+  char decimal = '.';
+};
+
+ValueSpec value_spec(const MetricConfig& metric, const RouteConfig& route);
+// The value that counts where the payload has none, as the configuration says it: neither scaled nor in need
+// of a range.
+std::optional<Value> value_if_missing(const MetricConfig& metric);
+
+enum class Made : std::uint8_t { value, no_value, refused };
+// On `refused`, `why` says so in words and `out` is as it was. `metric` is for the words only. `unit`, where
+// it is empty, takes what stands behind a number in a text ("21.5 C").
+Made make_value(const ValueSpec& spec, const std::string& metric, const Scalar& scalar, Value& out,
+    std::string& unit, std::string& why);
+
+// true/false, on/off, yes/no, in any case.
+std::optional<bool> truth_in_words(std::string_view word);
+// What a text of the shape [NAME = or :] NUMBER [UNIT] holds: "21.5", "21.5 °C", "T=21.5". `decimal` is its
+// decimal point.
+struct NumberInText {
+  std::string number;  // as JSON spells it
+  std::string_view unit;
+};
+std::optional<NumberInText> number_in_text(std::string_view text, char decimal);
+
+}  // namespace millrace

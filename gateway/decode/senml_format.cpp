@@ -1,0 +1,371 @@
+#include "decode/senml_format.h"
+
+#include <algorithm>
+#include <charconv>
+#include <cmath>
+#include <utility>
+
+#include "base/cbor.h"
+#include "base/lenient_json.h"
+#include "base/text.h"
+#include "base/utf8.h"
+#include "decode/reading_value.h"
+#include "decode/time_rule.h"
+
+namespace millrace {
+namespace {
+
+constexpr std::size_t records_max = 10'000;
+constexpr std::int64_t version_max = 10;
+constexpr double relative_below = 268435456;  // 2^28 (RFC 8428, 4.5.3)
+
+// The labels of RFC 8428, table 1.
+enum Field { bn, bt, bu, bv, bs, bver, n, u, v, vs, vb, vd, s, t, ut, fields };
+constexpr std::string_view labels[] = {"bn", "bt", "bu", "bv", "bs", "bver", "n", "u", "v", "vs", "vb", "vd",
+    "s", "t", "ut"};
+
+std::optional<Bytes> of_base64url(std::string_view given) {
+  while (given.ends_with('=')) given.remove_suffix(1);
+  Bytes out;
+  std::uint32_t bits = 0;
+  int count = 0;
+  for (const char c : given) {
+    const int six = c >= 'A' && c <= 'Z' ? c - 'A' : c >= 'a' && c <= 'z' ? c - 'a' + 26 : c >= '0' &&
+        c <= '9' ? c - '0' + 52
+                    : c == '-' || c == '+' ? 62 : c == '_' || c == '/' ? 63 : -1;
+    if (six < 0) return std::nullopt;
+    bits = bits << 6 | static_cast<std::uint32_t>(six);
+    if ((count += 6) < 8) continue;
+    count -= 8;
+    out.push_back(static_cast<std::byte>(bits >> count));
+  }
+  return count < 6 ? std::optional(out) : std::nullopt;
+}
+
+// Their numbers in CBOR (RFC 8428, table 4).
+std::string_view word_of(std::string_view label) {
+  static constexpr std::pair<std::string_view, Field> numbers[] =
+      {{"-1", bver}, {"-2", bn}, {"-3", bt}, {"-4", bu}, {"-5", bv}, {"-6", bs}, {"0", n}, {"1", u},
+                                                                   {"2", v}, {"3", vs}, {"4", vb}, {"5", s},
+                                                                       {"6", t}, {"7", ut}, {"8", vd}};
+  for (const auto& [number, field] : numbers) {
+    if (number == label) return labels[field];
+  }
+  return label;
+}
+
+std::optional<Bytes> of_hex(std::string_view given) {
+  Bytes out;
+  for (std::size_t i = 0; i + 1 < given.size(); i += 2) {
+    std::uint8_t byte = 0;
+    const auto parsed = std::from_chars(given.data() + i, given.data() + i + 2, byte, 16);
+    if (parsed.ec != std::errc{} || parsed.ptr != given.data() + i + 2) return std::nullopt;
+    out.push_back(std::byte{byte});
+  }
+  return given.size() % 2 == 0 ? std::optional(out) : std::nullopt;
+}
+
+class Pack final : public LenientHandler {
+ public:
+  Pack(const Payload& payload, const TimeRule& rule, const Template* device, bool cbor,
+      std::vector<Record>& out, Unread& unread)
+      : payload_(payload), rule_(rule), device_(device), cbor_(cbor), out_(out), unread_(unread),
+          first_(out.size()) {}
+
+  bool null() override { return value({Scalar::no_value}); }
+  bool boolean(bool flag) override { return value({Scalar::truth, flag}); }
+  bool number(std::string_view spelling) override { return value({Scalar::number, false, 0, spelling}); }
+  bool string(std::string_view text) override { return value({Scalar::string, false, 0, text}); }
+  bool unreadable(std::string_view token) override { return value({Scalar::unreadable, false, 0, token}); }
+  bool key(std::string_view name) override {
+    if (depth_ == 2) label_ = cbor_ ? word_of(name) : name;
+    return true;
+  }
+  bool begin_object() override {
+    if (++depth_ == 2 && in_pack_) {
+      for (Scalar& field : now_) field.kind = Scalar::none;
+      record_place_ = place_;
+      must_.clear();
+    }
+    return true;
+  }
+  bool end_object() override { return depth_-- != 2 || !in_pack_ || resolve(); }
+  bool begin_array() override {
+    if (++depth_ == 1) in_pack_ = true;
+    return true;
+  }
+  bool end_array() override {
+    if (--depth_ == 0) in_pack_ = false;
+    return true;
+  }
+  void skipped(std::string_view name, std::size_t values, std::string_view why) override {
+    unread_.refuse({place_, place_ + static_cast<std::uint32_t>(values)}, name, why);
+    place_ += static_cast<std::uint32_t>(values);
+  }
+  void broken(const std::string& why) override {
+    unread_.refuse({place_, place_ + 1}, "", why);
+    ++place_;
+    depth_ = 0;
+    in_pack_ = false;
+  }
+  const Status& fault() const { return fault_; }
+
+ private:
+  bool value(Scalar scalar) {
+    scalar.place = place_++;
+    if (!in_pack_ || depth_ != 2) {
+      if (depth_ <= 1) unread_.refuse({scalar.place, place_}, "", "not a SenML record");
+      return true;
+    }
+    const auto known = std::find(std::begin(labels), std::end(labels), label_);
+    if (known != std::end(labels)) now_[known - std::begin(labels)] = scalar;
+    else if (label_.ends_with('_')) must_ = label_;
+    return true;
+  }
+
+  bool resolve() {
+    std::string why = take_bases();
+    if (why.empty()) why = make_readings();
+    if (!fault_.ok()) return false;
+    if (!why.empty()) unread_.refuse({record_place_, place_}, text("record ", record_), why);
+    ++record_;
+    return true;
+  }
+
+  std::string take_bases() {
+    for (const Field field : {bn, bt, bu, bv, bs, bver}) {
+      Scalar& given = now_[field];
+      if (given.kind == Scalar::none) continue;
+      if (given.kind != (field == bn || field == bu ? Scalar::string : Scalar::number)) return text("\"",
+          labels[field], "\" has the wrong type");
+      if (field == bn) base_name_ = given.text;
+      else if (field == bu) base_unit_ = given.text;
+      else (field == bt ? base_time_ : field == bv ? base_value_ : field == bs ? base_sum_ : version_) =
+          given.text;
+    }
+    if (!version_.empty() &&
+        (real_of(version_).value_or(99) > static_cast<double>(version_max))) return text("SenML version ",
+        shown(version_, 20), " is not known");
+    return must_.empty() ? std::string() : text("\"", shown(must_, 40), "\" must be understood, and is not");
+  }
+
+  static std::optional<double> real_of(std::string_view spelling) {
+    double real = 0;
+    const auto parsed = std::from_chars(spelling.data(), spelling.data() + spelling.size(), real);
+    return parsed.ec == std::errc{} && parsed.ptr == spelling.data() + spelling.size() ? std::optional(real)
+        : std::nullopt;
+  }
+
+  // A number and its base. Without a base nothing is added, so that nothing is rounded.
+  static std::string sum_of(std::string_view base, std::string_view own) {
+    if (base.empty() || own.empty()) return std::string(base.empty() ? own : base);
+    std::int64_t a = 0, b = 0;
+    const auto whole = [](std::string_view text, std::int64_t& out) {
+      const auto parsed = std::from_chars(text.data(), text.data() + text.size(), out);
+      return parsed.ec == std::errc{} && parsed.ptr == text.data() + text.size();
+    };
+    std::int64_t both = 0;
+    if (whole(base, a) && whole(own, b) && !__builtin_add_overflow(a, b, &both)) return text(both);
+    return text(real_of(base).value_or(0) + real_of(own).value_or(0));
+  }
+
+  // Nothing: the time of arrival.
+  std::string date(std::optional<WallTime>& time) const {
+    const Scalar& own = now_[t];
+    if (own.kind != Scalar::none && own.kind != Scalar::number) return "\"t\" is no number";
+    if (base_time_.empty() && own.kind == Scalar::none) return {};
+    const std::string spelling = sum_of(base_time_, own.kind == Scalar::none ? std::string_view() : own.text);
+    const auto seconds = real_of(spelling);
+    if (!seconds) return text("not a time: ", shown(spelling, 40));
+    if (*seconds < relative_below) {
+      time = WallTime{payload_.arrival.received.us + static_cast<std::int64_t>(std::llround(std::max(*seconds,
+          -1e11) * 1e6))};
+      return {};
+    }
+    const auto now = payload_.arrival.clock_trusted ? std::optional(payload_.arrival.received) : std::nullopt;
+    const TimeFound found = read_time(spelling, true, rule_, now);
+    if (found.kind == TimeFound::refused) return text("not a time: ", shown(spelling, 40));
+    if (found.kind == TimeFound::time) time = found.at;
+    return {};
+  }
+
+  std::string make_readings() {
+    const Scalar* values[] = {&now_[v], &now_[vs], &now_[vb], &now_[vd]};
+    const auto there = std::count_if(std::begin(values), std::end(values),
+        [](const Scalar* one) { return one->kind != Scalar::none; });
+    if (there > 1) return "more than one value";
+    if (there == 0 && now_[s].kind == Scalar::none && (base_value_.empty() || now_[n].kind == Scalar::none)) {
+      return base_value_.empty() && base_sum_.empty() && now_[n].kind != Scalar::none ? "no value in it"
+          : std::string();  // base fields alone
+    }
+    if (now_[n].kind != Scalar::none && now_[n].kind != Scalar::string) return "\"n\" is no text";
+    Record record = payload_.prototype;
+    std::optional<WallTime> time;
+    if (std::string why = date(time); !why.empty()) return why;
+    if (time) {
+      record.time = *time;
+      const bool of_arrival = real_of(sum_of(base_time_, now_[t].kind == Scalar::none ? std::string_view()
+          : now_[t].text)).value_or(0) < relative_below;
+      if (!of_arrival) record.trust = TimeTrust::device;
+    }
+    if (std::string why = name(record); !why.empty()) return why;
+    record.unit = now_[u].kind == Scalar::string ? now_[u].text : std::string_view(base_unit_);
+    if (Status status = check_label(Label::unit, record.unit, record.metric);
+        !status.ok()) return status.detail();
+    if (there > 0 || now_[s].kind == Scalar::none) {
+      if (std::string why = put_value(record); !why.empty()) return why;
+    }
+    if (now_[s].kind == Scalar::none) return {};
+    record.metric += ".sum";
+    return put(record, {Scalar::number, false, now_[s].place, keep(sum_of(base_sum_, now_[s].text))});
+  }
+
+  std::string put_value(Record& record) {
+    if (now_[vd].kind == Scalar::string) {
+      auto bytes = cbor_ ? of_hex(now_[vd].text) : of_base64url(now_[vd].text);
+      if (!bytes) return "\"vd\" is no data";
+      if (!wanted(now_[vd].place)) return {};
+      Record blob = record;
+      blob.value = std::move(*bytes);
+      out_.push_back(std::move(blob));
+      return {};
+    }
+    if (now_[vs].kind != Scalar::none) return now_[vs].kind == Scalar::string ? put(record, now_[vs])
+        : "\"vs\" is no text";
+    if (now_[vb].kind != Scalar::none) return now_[vb].kind == Scalar::truth ? put(record, now_[vb])
+        : "\"vb\" is neither true nor false";
+    Scalar number = now_[v];
+    if (number.kind == Scalar::no_value) {
+      ++unread_.no_value;
+      return {};
+    }
+    if (number.kind != Scalar::none && number.kind != Scalar::number) return "\"v\" is no number";
+    number.place = number.kind == Scalar::none ? record_place_ : number.place;
+    number.text = keep(sum_of(base_value_, number.kind == Scalar::none ? std::string_view() : number.text));
+    number.kind = Scalar::number;
+    return put(record, number);
+  }
+
+  bool wanted(std::uint32_t place) const { return payload_.arrival.only.empty() ||
+      has_value(payload_.arrival.only, place); }
+  std::string_view keep(std::string text) { return kept_ = std::move(text); }
+
+  // What cannot be read of a record's two values (its own, and a sum) costs itself.
+  std::string put(const Record& record, const Scalar& scalar) {
+    if (!wanted(scalar.place)) return {};
+    if (out_.size() - first_ >= records_max) {
+      fault_ = {Code::invalid, text("more values than the ", records_max, " a payload may have")};
+      return {};
+    }
+    Record made = record;
+    std::string why;
+    if (make_value(ValueSpec{}, made.metric, scalar, made.value, made.unit, why) == Made::value) {
+      out_.push_back(std::move(made));
+    } else if (!why.empty()) {
+      unread_.refuse({scalar.place, scalar.place + 1}, text("record ", record_), why);
+    }
+    return {};
+  }
+
+  std::string name(Record& record) const {
+    const std::string_view own = now_[n].kind == Scalar::string ? now_[n].text : std::string_view();
+    std::string_view base = base_name_;
+    while (!base.empty() &&
+        std::string_view(":/._-").find(base.back()) != std::string_view::npos) base.remove_suffix(1);
+    const std::string whole = base_name_ + std::string(own);
+    record.metric = own.empty() ? std::string(base) : std::string(own);
+    if (Status status = check_label(Label::metric, record.metric); !status.ok()) return status.detail();
+    if (!device_) return {};
+    std::vector<std::string_view> members;
+    for (const std::string& member : device_->members()) members.push_back(member == "bn" ? base
+        : member == "n" ? own : std::string_view(whole));
+    device_->render(payload_.levels, payload_.arrival.input, record.device, members);
+    Status status = check_label(Label::device, record.device);
+    return status.ok() ? std::string() : status.detail();
+  }
+
+  const Payload& payload_;
+  const TimeRule& rule_;
+  const Template* device_;
+  const bool cbor_;
+  std::vector<Record>& out_;
+  Unread& unread_;
+  const std::size_t first_;
+  std::size_t depth_ = 0, record_ = 0;
+  bool in_pack_ = false;
+  std::uint32_t place_ = 0, record_place_ = 0;
+  std::string_view label_;
+  std::string must_, kept_;
+  Scalar now_[fields];
+  std::string base_name_, base_unit_, base_time_, base_value_, base_sum_, version_;
+  Status fault_;
+};
+
+class SenmlFormat final : public PayloadFormat {
+ public:
+  SenmlFormat(TimeRule rule, Template device, bool cbor, bool strict)
+      : rule_(std::move(rule)), device_(std::move(device)), cbor_(cbor), strict_(strict) {}
+
+  Status decode(const Payload& payload, std::vector<Record>& out, Unread& unread) const override {
+    const std::size_t before = out.size();
+    const Template* device = device_.members().empty() ? nullptr : &device_;
+    if (cbor_) {
+      Pack pack(payload, rule_, device, true, out, unread);
+      std::size_t documents = 0;
+      const Status status = read_cbor(payload.arrival.bytes, pack, documents);
+      if (!status.ok()) out.resize(before);
+      return pack.fault().ok() ? status : pack.fault();
+    }
+    Pack strictly(payload, rule_, device, false, out, unread);
+    Status status = read_json(payload.arrival.bytes, strictly);
+    if (status.ok()) return status;
+    out.resize(before);
+    unread.clear();
+    if (strict_ || !strictly.fault().ok()) return strictly.fault().ok() ? status : strictly.fault();
+    Pack leniently(payload, rule_, device, false, out, unread);
+    LenientJson found;
+    status = read_lenient_json(payload.arrival.bytes, leniently, found);
+    unread.latin1 = found.latin1;
+    if (found.documents == 0) ++unread.no_value;
+    if (!status.ok()) out.resize(before);
+    return leniently.fault().ok() ? status : leniently.fault();
+  }
+
+ private:
+  TimeRule rule_;
+  Template device_;
+  bool cbor_, strict_;
+};
+
+}  // namespace
+
+Result<std::unique_ptr<PayloadFormat>> make_senml_format(const RouteConfig& route,
+    const TopicPattern& pattern) {
+  for (const auto& [key, given] : {std::pair{"each", !route.each.empty()},
+      std::pair{"time", !route.time.empty()}, std::pair{"quality", !route.quality.empty()},
+      std::pair{"metrics", !route.metrics.empty()}}) {
+    if (given) return Status{Code::invalid, text("\"", key,
+        "\" is not for format = \"senml\": the pack says it")};
+  }
+  RouteConfig of_pack = route;
+  of_pack.time_format = "s";
+  auto rule = time_rule_of(of_pack);
+  if (!rule.ok()) return rule.status();
+  auto device = Template::parse(route.device, pattern, route.publisher_known);
+  if (!device.ok()) return device.status();
+  for (const std::string& member : device.value().members()) {
+    if (member != "bn" && member != "n" && member != "name") return Status{Code::invalid,
+        text("device: of SenML there are {.bn}, {.n} and {.name}, not {.", member, "}")};
+  }
+  for (const auto& [tag, value] : route.fixed_tags) {
+    if (auto made = Template::parse(value, pattern, route.publisher_known); made.ok() &&
+        !made.value().members().empty()) {
+      return Status{Code::invalid, text("tag \"", tag,
+          "\": of SenML only the device can be named by the pack")};
+    }
+  }
+  return std::unique_ptr<PayloadFormat>(std::make_unique<SenmlFormat>(std::move(rule).value(),
+      std::move(device).value(), route.format == "senml_cbor", route.strict));
+}
+
+}  // namespace millrace

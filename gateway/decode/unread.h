@@ -1,0 +1,45 @@
+// What of a payload became no reading, and why: filled in by a format beside the readings. What has no value
+// (null, nan, inf) is counted only; what has one that could not be read is told, and its place in the payload
+// kept for a later try.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "record/value_runs.h"
+
+namespace millrace {
+
+struct Unread {
+  static constexpr std::size_t told_max = 8, runs_max = 10'000;
+
+  // values that did not enter though they were wanted; tidy once Router::decode has returned
+  ValueRuns missing;
+  std::size_t refusals = 0;        // a message that was refused whole counts once
+  std::vector<std::string> told;   // the first of them: "r[3].v: not a number: \"x\""
+  std::size_t no_value = 0;        // null, nan, inf, nothing at all
+  bool latin1 = false;             // text that was not UTF-8 was read as ISO 8859-1
+  bool ignored = false;            // the route says ignore = true
+
+  bool any() const { return refusals > 0; }
+  void refuse(ValueRun values, std::string_view member, std::string_view why) {
+    ++refusals;
+    if (!missing.empty() && missing.back().to == values.from) missing.back().to = values.to;
+    else missing.push_back(values);
+    if (told.size() < told_max) told.push_back(member.empty() ? std::string(why)
+        : std::string(member) + ": " + std::string(why));
+  }
+  std::string reason() const {
+    std::string out;
+    for (const std::string& one : told) out += (out.empty() ? "" : "; ") + one;
+    if (refusals > told.size()) out += "; and " + std::to_string(refusals - told.size()) + " more";
+    return out;
+  }
+  void clear() {
+    if (refusals > 0 || no_value > 0 || latin1 || ignored || !missing.empty()) *this = Unread();
+  }
+};
+
+}  // namespace millrace

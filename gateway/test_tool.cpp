@@ -1,0 +1,123 @@
+#include "test_tool.h"
+
+#include <chrono>
+#include <cstdio>
+
+#include "base/files.h"
+#include "base/text.h"
+#include "base/utf8.h"
+#include "decode/line_framer.h"
+#include "decode/router.h"
+#include "record/record_text.h"
+#include "registry.h"
+
+namespace millrace {
+namespace {
+
+constexpr std::size_t sample_max = 64 << 20;
+constexpr int failed = 1, wrong_usage = 64, no_file = 66;
+
+void print(const std::string& text) { std::fwrite(text.data(), 1, text.size(), stdout); }
+int complain(int code, const std::string& text) {
+  std::fprintf(stderr, "millrace test: %s\n", text.c_str());
+  return code;
+}
+
+Result<std::string> read_sample(const std::string& path) {
+  if (!path.empty() && path != "-") return read_file(path, sample_max);
+  std::string sample;
+  char piece[64 << 10];
+  for (std::size_t n; (n = std::fread(piece, 1, sizeof piece, stdin)) > 0 &&
+      sample.size() < sample_max;) sample.append(piece, n);
+  return sample;
+}
+
+// As a person reads it: "press-1  temperature = 21.5 C  2026-11-20T12:00:00Z (device)  line=l1".
+std::string in_words(const Record& record) {
+  std::string value = "?";
+  if (const auto* number = std::get_if<double>(&record.value)) value = text(*number);
+  else if (const auto* integer = std::get_if<std::int64_t>(&record.value)) value =
+      text(*integer, " (integer)");
+  else if (const auto* flag = std::get_if<bool>(&record.value)) value = text(*flag);
+  else if (const auto* string = std::get_if<std::string>(&record.value)) value =
+      text('"', shown(*string, 200), '"');
+  std::string line = text("  ", record.device, "  ", record.metric, " = ", value);
+  if (!record.unit.empty()) line += " " + record.unit;
+  if (record.quality != Quality::good) line += text("  [", quality_name(record.quality), "]");
+  line += text("  ", format_time(record.time), record.trust == TimeTrust::device ? "" : " (time of arrival)");
+  for (const auto& [name, tag] : record.tags) line += text("  ", name, "=", tag);
+  return line + "\n";
+}
+
+class Tryout {
+ public:
+  Tryout(const Arguments& arguments, const InputPlan& plan) : arguments_(arguments), plan_(plan),
+      router_(Router::make(plan.routes).value()) {}
+
+  int all_of(const std::string& sample) {
+    const bool lines = plan_.routes.size() == 1 && plan_.routes[0].topic.empty();
+    if (!lines) {
+      one(bytes_of(sample));
+      return code_;
+    }
+    LineFramer framer(64 << 10);
+    framer.push(bytes_of(sample), [this](BytesView line) { one(line); });
+    if (!sample.empty() && sample.back() != '\n') framer.push(bytes_of("\n"),
+        [this](BytesView line) { one(line); });
+    return code_;
+  }
+
+ private:
+  void one(BytesView payload) {
+    Arrival arrival;
+    arrival.input = plan_.name;
+    arrival.channel = arguments_.topic;
+    arrival.bytes = payload;
+    arrival.clock_trusted = true;
+    arrival.received.us =
+        std::chrono::duration_cast<std::chrono::microseconds>(std::chrono::system_clock::now().time_since_epoch()).count();
+    std::vector<Record> records;
+    Unread unread;
+    const Status status = router_.decode(arrival, records, unread);
+    for (const Record& record : records) print(arguments_.json ? record_as_json(0, Lane::raw, record) + "\n"
+        : in_words(record));
+    if (!status.ok() || unread.any()) code_ = failed;
+    if (!arguments_.json) tell(records.size(), status, unread);
+  }
+
+  void tell(std::size_t records, const Status& status, const Unread& unread) {
+    if (unread.ignored) return print("ignored: the route says ignore = true\n");
+    print(text(records, records == 1 ? " reading" : " readings", "\n"));
+    if (unread.no_value > 0) print(text(unread.no_value, unread.no_value == 1 ? " value that is none"
+        : " values that are none", " (null, nan, inf, empty): no fault\n"));
+    if (unread.latin1) print("text that is no UTF-8 was read as ISO 8859-1\n");
+    if (!status.ok()) print(text("FAILED, nothing of it enters: ", shown(status.detail(), 1000), "\n"));
+    else if (unread.any()) print(text("FAILED, the rest enters: ", shown(unread.reason(), 1000), "\n"));
+  }
+
+  const Arguments& arguments_;
+  const InputPlan& plan_;
+  const Router router_;
+  int code_ = 0;
+};
+
+}  // namespace
+
+int test_tool(const Arguments& arguments, const LoadedConfig& loaded) {
+  std::vector<InputPlan> plans;
+  std::string names;
+  for (InputPlan& plan : plan_inputs(loaded.config)) {
+    names += (names.empty() ? "" : ", ") + plan.name;
+    if (arguments.input.empty() || plan.name == arguments.input) plans.push_back(std::move(plan));
+  }
+  if (plans.empty()) return complain(wrong_usage, text("there is no input \"", shown(arguments.input),
+      "\"; there are: ", names));
+  if (plans.size() > 1) return complain(wrong_usage, text("which input's routes? --input: ", names));
+  if (arguments.topic.empty() && !plans[0].routes[0].topic.empty()) return complain(wrong_usage,
+      "which topic did it come by? --topic");
+  auto sample = read_sample(arguments.output);
+  if (!sample.ok()) return complain(no_file, sample.status().detail());
+  return Tryout(arguments, plans[0]).all_of(sample.value());
+}
+
+}  // namespace millrace

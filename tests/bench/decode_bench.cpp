@@ -1,0 +1,124 @@
+// CPU of decoding payloads: the route of a fleet, plain and lenient. Prints one JSON object a line: id,
+// value, unit, beside, beside_value; beside is the bare walk through the same bytes. CPU is this thread's,
+// best of several rounds. With an argument, one round of that many payloads of the first kind and nothing
+// else: for counting instructions.
+#include <time.h>
+
+#include <cstdio>
+#include <cstdlib>
+#include <string>
+#include <vector>
+
+#include "base/json.h"
+#include "base/rng.h"
+#include "decode/router.h"
+
+using namespace millrace;
+
+namespace {
+
+double cpu_seconds() {
+  timespec ts{};
+  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &ts);
+  return static_cast<double>(ts.tv_sec) + 1e-9 * static_cast<double>(ts.tv_nsec);
+}
+
+constexpr std::size_t readings_each = 4;
+
+std::vector<std::string> payloads(bool sloppy) {
+  Rng rng(1);
+  std::vector<std::string> out;
+  for (int i = 0; i < 1000; ++i) {
+    char text[256];
+    std::snprintf(text, sizeof text, R"({"ts":%llu,"temperature":%.2f,"pressure":%.3f,"state":"run","count":%llu%s})", 1'700'000'000'000ull + rng.below(1'000'000),
+                  20 + rng.unit() * 10, 1000 + rng.unit(),
+                      static_cast<unsigned long long>(rng.below(100'000)), sloppy ? ",\"humidity\":nan" : "");
+    out.emplace_back(text);
+  }
+  return out;
+}
+
+Router router(bool named) {
+  RouteConfig route;
+  route.topic = "plant/{line}/{device}/telemetry";
+  route.tags = {"line"};
+  route.time = "ts";
+  if (named) {
+    for (const char* name : {"temperature", "pressure", "state", "count"}) {
+      MetricConfig metric;
+      metric.name = metric.path = name;
+      route.metrics.push_back(metric);
+    }
+  }
+  return std::move(Router::make({route})).value();
+}
+
+std::size_t decode_all(const Router& router, const std::vector<std::string>& all) {
+  std::vector<Record> out;
+  Unread unread;
+  std::size_t records = 0;
+  for (const std::string& payload : all) {
+    out.clear();
+    Arrival arrival;
+    arrival.input = "in";
+    arrival.channel = "plant/l1/press-1/telemetry";
+    arrival.bytes = bytes_of(payload);
+    if (!router.decode(arrival, out, unread).ok()) std::abort();
+    records += out.size();
+  }
+  return records;
+}
+
+struct Bare final : JsonHandler {
+  bool null() override { return true; }
+  bool boolean(bool) override { return true; }
+  bool number(std::string_view) override { return true; }
+  bool string(std::string_view) override { return true; }
+  bool key(std::string_view) override { return true; }
+  bool begin_object() override { return true; }
+  bool end_object() override { return true; }
+  bool begin_array() override { return true; }
+  bool end_array() override { return true; }
+};
+
+template <typename Work>
+double best_ns(std::size_t readings, Work work) {
+  double best = 1e9;
+  for (int round = 0; round < 30; ++round) {
+    const double begin = cpu_seconds();
+    work();
+    best = std::min(best, (cpu_seconds() - begin) * 1e9 / static_cast<double>(readings));
+  }
+  return best;
+}
+
+void print(const char* id, double value, const char* beside, double beside_value) {
+  std::printf("{\"id\":\"%s\",\"value\":%.4g,\"unit\":\"ns/reading\",\"beside\":\"%s\",\"beside_value\":%.4g,\"runs\":1}\n", id, value, beside, beside_value);
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  const auto common = payloads(false), sloppy = payloads(true);
+  const Router all = router(false), named = router(true);
+  if (argc > 1) {
+    for (int i = 0; i < std::atoi(argv[1]); ++i) (void)decode_all(argc > 2 ? named : all, common);
+    return 0;
+  }
+  const std::size_t readings = common.size() * readings_each;
+  const double bare = best_ns(readings, [&] {
+    Bare handler;
+    for (const std::string& payload : common) {
+      if (!read_json(bytes_of(payload), handler).ok()) std::abort();
+    }
+  });
+  const auto decode = [&](const Router& router, const std::vector<std::string>& payloads) {
+    return best_ns(readings, [&] {
+      if (decode_all(router, payloads) != readings) std::abort();
+    });
+  };
+  print("decode_json", decode(all, common), "the bare walk", bare);
+  print("decode_json_named", decode(named, common), "the bare walk", bare);
+  print("decode_json_lenient", decode(all, sloppy), "the bare walk, strict", bare);
+  return 0;
+}

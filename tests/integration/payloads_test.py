@@ -1,0 +1,192 @@
+#!/usr/bin/python3
+"""Payloads as devices really send them, through a broker, the daemon and a far side: what of them arrives, and what is told of the rest."""
+import json
+import signal
+import subprocess
+import sys
+import unittest
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "support"))
+from testsite import BUILD, Site, wait_for
+
+CONFIG = """
+[gateway]
+name = "gw"
+runtime_dir = "@run@"
+[log]
+path = "@log@"
+commit_interval = "100ms"
+[[inputs.mqtt]]
+name = "devices"
+servers = ["mqtt://127.0.0.1:@devices@"]
+[[inputs.mqtt.routes]]
+topic = "list/{device}"
+each = "r[]"
+time = "t"
+metrics = { v = { path = "v", type = "@type@" } }
+[[inputs.mqtt.routes]]
+topic = "whole/{device}"
+on_error = "refuse"
+[[inputs.mqtt.routes]]
+topic = "homeassistant/#"
+ignore = true
+[[inputs.mqtt.routes]]
+topic = "strict/{device}"
+strict = true
+[[inputs.mqtt.routes]]
+topic = "any/{device}"
+[[inputs.mqtt.routes]]
+topic = "rtl_433/events"
+device = "{.model}-{.id}"
+fixed_tags = { channel = "{.channel}" }
+time = "time"
+[[inputs.mqtt.routes]]
+topic = "esp/{device}/sensor/{metric}/state"
+format = "plain"
+metrics = { "{metric}" = {} }
+[[uplinks.mqtt]]
+name = "central"
+servers = ["mqtt://127.0.0.1:@central@"]
+[observe]
+listen = "127.0.0.1:@observe@"
+"""
+
+
+class Payloads(Site):
+    def start(self, **values):
+        self.devices, self.central = self.broker(), self.broker()
+        self.values = {"devices": self.devices.port, "central": self.central.port, "type": "integer", **values}
+        self.daemon = self.gateway(self.configure(CONFIG, **self.values))
+        wait_for(lambda: self.metric("millrace_input_up") == 1 and self.metric("millrace_uplink_up") == 1, "both sides are up")
+
+    def send(self, topic, *payloads):
+        for payload in payloads:
+            data = payload if isinstance(payload, bytes) else payload.encode()
+            how = ["-s"] if data else ["-n"]
+            subprocess.run(["mosquitto_pub", "-p", str(self.devices.port), "-t", topic, "-q", "1", *how], input=data, check=True, timeout=20)
+
+    def readings(self, device=None):
+        """What the log holds, in order: (metric, value) of each reading, and its whole record."""
+        lines = [json.loads(line) for line in self.command("log", "cat", "--lane", "raw").stdout.splitlines()]
+        return [(r["metric"], r["value"]) for r in lines if r["device"] == device or device is None]
+
+    def letters(self):
+        """The newest first."""
+        return json.loads(self.command("dlq", "ls", "--json", "-n", "1000").stdout)["dead"]
+
+    def arrive(self, count):
+        wait_for(lambda: len(self.readings()) >= count, f"{count} readings")
+        self.assertEqual(len(self.readings()), count, self.readings())
+
+    def conserved(self):
+        taken, *parts = (self.metric(f"millrace_{name}_total") for name in ("taken_records", "admitted_records", "filtered_records", "duplicates", "undecodable"))
+        self.assertEqual(taken, sum(parts))
+
+    def test_one_bad_value_costs_nothing_else_and_a_retry_gives_what_is_missing(self):
+        self.start()
+        payload = '{"r":[{"t":1700000000,"v":1},{"t":1700000001,"v":2.5},{"t":1700000002,"v":null},{"t":"soon","v":4},{"t":1700000004,"v":5}]}'
+        self.send("list/d1", payload)
+        self.send("list/d2", '{"r":[{"t":1700000000,"v":7}]}')  # a neighbour
+        wait_for(lambda: len(self.readings()) == 3, "what is good of it, and the neighbour's")
+        self.assertEqual(self.readings("d1"), [("v", 1), ("v", 5)])
+        (letter,) = self.letters()
+        self.assertEqual((letter["payload"], letter["partly"]), (payload, True), "whole, and said that the rest entered")
+        self.assertIn("r[1].v", letter["reason"])
+        self.assertIn('r[3]: not a time: "soon"', letter["reason"])
+        self.assertEqual(self.metric("millrace_input_no_value_total"), 1)
+        self.conserved()
+        # The same configuration once more: nothing comes, the letter stays.
+        self.assertEqual(json.loads(self.command("dlq", "retry", "--all", "--json").stdout)["still_dead"], 1)
+        self.assertEqual(len(self.readings()), 3)
+        # The type is mended: that value comes, and a new letter has the rest.
+        self.configure(CONFIG, **{**self.values, "type": "number"})
+        self.daemon.process.send_signal(signal.SIGHUP)
+        wait_for(lambda: "reload: " in self.daemon.text(), "the reload")
+        wait_for(lambda: self.metric("millrace_input_up") == 1, "the input is back")
+        self.assertEqual(json.loads(self.command("dlq", "retry", "--all", "--json").stdout), {"retried": 1, "still_dead": 0})
+        wait_for(lambda: len(self.readings()) == 4, "the value that was missing")
+        self.assertEqual(self.readings("d1"), [("v", 1), ("v", 5), ("v", 2.5)])
+        (rest,) = self.letters()
+        self.assertNotEqual(rest["number"], letter["number"])
+        self.assertEqual((rest["payload"], rest["time"]), (payload, letter["time"]))
+        self.assertNotIn("r[1]", rest["reason"])
+        self.assertIn('r[3]: not a time: "soon"', rest["reason"])
+        # Over a restart the letter knows what it knew.
+        self.assertEqual(self.daemon.stop(), 0)
+        self.daemon = self.gateway(self.folder / "millrace.toml")
+        self.assertEqual(json.loads(self.command("dlq", "retry", "--all", "--json").stdout)["still_dead"], 1)
+        self.assertEqual(len(self.readings()), 4)
+        wait_for(lambda: self.metric("millrace_uplink_backlog_records") == 0, "all of it is at the far side")
+
+    def test_what_has_no_value_what_is_ignored_and_what_must_come_whole(self):
+        self.start()
+        self.send("any/d", '{"t":nan,"h":45.1}', '{"t":Infinity,"h":1}', '{"t":1e400,"h":2}', '{"t":null}', "")
+        self.send("whole/d", '{"t":1e400,"h":3}')
+        self.send("homeassistant/sensor/x/config", "whatever")
+        self.send("strict/d", '{"t":nan,"h":4}', '{"h":5}')
+        self.arrive(4)
+        self.assertEqual(self.readings(), [("h", 45.1), ("h", 1), ("h", 2), ("h", 5)])
+        wait_for(lambda: self.metric("millrace_input_payloads_total") == 9, "all of them are taken")
+        self.assertEqual([(letter["channel"], letter.get("partly", False)) for letter in reversed(self.letters())],
+                         [("any/d", True), ("whole/d", False), ("strict/d", False)])
+        self.assertEqual(self.metric("millrace_input_ignored_total"), 1)
+        self.assertEqual(self.metric("millrace_input_no_value_total"), 4)
+        self.conserved()
+
+    def test_what_stands_around_json(self):
+        self.start()
+        self.send("any/d", b'\xef\xbb\xbf{"a":1}', b'{"a":2}\0', b'{"a":3}\n{"a":4}\r\n', b'{"u":"\xb0C"}', '{"a.b":5,"a":{"b":6},"l":[7,{"v":8}]}')
+        self.arrive(9)
+        self.assertEqual(self.readings(), [("a", 1), ("a", 2), ("a", 3), ("a", 4), ("u", "\u00b0C"), ("'a.b'", 5), ("a.b", 6), ("l[0]", 7), ("l[1].v", 8)])
+        self.assertEqual(self.metric("millrace_input_latin1_total"), 1)
+        self.assertEqual(self.daemon.text().count("ISO 8859-1"), 1)
+        self.assertEqual(self.letters(), [])
+
+    def test_names_come_from_the_payload_and_from_levels_of_the_topic(self):
+        self.start()
+        self.send("rtl_433/events", '{"time":"2024-07-01 14:00:00","model":"Acurite-Tower","id":1234,"channel":"A","temperature_C":21.3}')
+        self.send("esp/kitchen/sensor/humidity/state", "45.5 %")
+        self.arrive(2)
+        first, second = (json.loads(line) for line in self.command("log", "cat", "--lane", "raw").stdout.splitlines())
+        self.assertEqual((first["device"], first["tags"], first["metric"]), ("Acurite-Tower-1234", {"channel": "A"}, "temperature_C"))
+        self.assertEqual((second["device"], second["metric"], second["value"], second["unit"]), ("kitchen", "humidity", 45.5, "%"))
+
+    def try_out(self, payload, *arguments):
+        data = payload if isinstance(payload, bytes) else payload.encode()
+        done = subprocess.run([str(BUILD / "millrace"), "test", "-c", str(self.folder / "millrace.toml"), *arguments], input=data, capture_output=True, timeout=20)
+        return done.returncode, done.stdout.decode(), done.stderr.decode()
+
+    def test_a_route_is_tried_on_a_sample_without_a_daemon(self):
+        serial = """
+[[inputs.serial]]
+name = "scale"
+device = "/dev/serial/by-id/none"
+[inputs.serial.route]
+format = "plain"
+metrics = { weight = {} }
+"""
+        self.configure(CONFIG.replace("[[uplinks.mqtt]]", serial + "[[uplinks.mqtt]]"), devices=1, central=2, type="integer")
+        code, said, _ = self.try_out('{"r":[{"t":1700000000,"v":1},{"t":1700000001,"v":2.5},{"t":1700000002,"v":null}]}', "--input", "devices", "--topic", "list/d1")
+        self.assertEqual(code, 1)
+        self.assertIn("  d1  v = 1 (integer)  2023-11-14T22:13:20", said)
+        for words in ("1 reading\n", "1 value that is none", 'FAILED, the rest enters: r[1].v: "v" is not a whole number'):
+            self.assertIn(words, said)
+        self.assertEqual(self.try_out("offline", "--input", "devices", "--topic", "homeassistant/status"), (0, "ignored: the route says ignore = true\n", ""))
+        code, said, _ = self.try_out("{}", "--input", "devices", "--topic", "no/route/here")
+        self.assertEqual((code, "FAILED, nothing of it enters: no route for this topic" in said), (1, True), said)
+        code, said, _ = self.try_out(b"ST,GS,+  12.345kg\r\nnoise?\r12.5 kg", "--input", "scale")
+        self.assertEqual((code, said.count("weight = "), said.count("FAILED")), (1, 2, 1), said)
+        code, said, _ = self.try_out('{"v":1}', "--input", "devices", "--topic", "any/d", "--json")
+        self.assertEqual((code, json.loads(said)["metric"]), (0, "v"))
+        sample = self.folder / "sample"
+        sample.write_text('{"v":1}')
+        self.assertEqual(self.try_out("", "--input", "devices", "--topic", "any/d", str(sample))[0], 0)
+        # What is missing of the command is asked for.
+        for arguments, words in (((), "which input's routes? --input: devices, scale"), (("--input", "x"), 'no input "x"'), (("--input", "devices"), "--topic")):
+            code, _, said = self.try_out("{}", *arguments)
+            self.assertEqual((code, words in said), (64, True), said)
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -1,0 +1,60 @@
+// One route and a payload, for tests of decoding.
+#pragma once
+
+#include <doctest/doctest.h>
+
+#include <string>
+#include <vector>
+
+#include "base/text.h"
+#include "decode/router.h"
+
+namespace millrace {
+
+struct Decoded {
+  Status status;
+  std::vector<Record> records;
+  Unread unread;
+
+  // "metric=value" each, in order.
+  std::vector<std::string> readings() const {
+    std::vector<std::string> all;
+    for (const Record& record : records) {
+      std::string value = "?";
+      if (const auto* number = std::get_if<double>(&record.value)) value = text(*number);
+      else if (const auto* integer = std::get_if<std::int64_t>(&record.value)) value = text(*integer, "i");
+      else if (const auto* flag = std::get_if<bool>(&record.value)) value = text(*flag);
+      else if (const auto* string = std::get_if<std::string>(&record.value)) value = "'" + *string + "'";
+      all.push_back(record.metric + "=" + value);
+    }
+    return all;
+  }
+};
+
+inline RouteConfig json_route() {
+  RouteConfig route;
+  route.topic = "plant/{line}/{device}/telemetry";
+  route.tags = {"line"};
+  return route;
+}
+
+constexpr std::int64_t arrived_us = 1'767'225'600'000'000;  // 2026
+
+// Arrived then, by a trusted clock. `only`: as a second try for these values.
+inline Decoded decode(const RouteConfig& route, std::string_view payload,
+    std::string_view topic = "plant/l1/press-1/telemetry", const ValueRuns& only = {}) {
+  auto router = Router::make({route});
+  if (!router.ok()) FAIL(router.status().detail());
+  Arrival arrival;
+  arrival.input = "in";
+  arrival.channel = topic;
+  arrival.bytes = bytes_of(payload);
+  arrival.received = {arrived_us};
+  arrival.clock_trusted = true;
+  arrival.only = only;
+  Decoded out;
+  out.status = router.value().decode(arrival, out.records, out.unread);
+  return out;
+}
+
+}  // namespace millrace
