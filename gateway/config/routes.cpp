@@ -84,10 +84,9 @@ constexpr Key route_keys[] = {
     K::key<&C::separator>("separator", "Of csv"),
     K::choice<&C::decimal>("decimal", ".|,", "Of numbers in texts"),
     K::entries<&C::metrics>("metrics", metric_shape,
-        "Without it every value is a metric, named by its path; with it these and no others. Of "
-        "each: path, unit, type, scale, offset, min, max, default")
-        .like("{ temperature = { path = \"data.temp\", unit = \"C\" }, "
-              "count = { path = \"n\", type = \"integer\" } }"),
+        "Without it every value is a metric, named by its path; with it these and no others")
+        .like("{ temperature = { path = \"data.temp\", unit = \"C\", scale = 0.1, offset = -40, min = -50, max = 60, "
+              "default = 0 }, count = { path = \"n\", type = \"integer\" } }"),
 };
 
 constexpr Key topic_key = K::key<&C::topic>("topic", "{names} can be used below")
@@ -106,8 +105,6 @@ constexpr Key published_route_keys[] = {
 
 // A path leads into a payload that has members, and there it must be.
 void check_paths(Section& section, const RouteConfig& route) {
-  if (section.has("separator") && route.format != "csv") section.error("separator",
-      "\"separator\" is for format = \"csv\"");
   if (section.has("columns") && route.format != "csv" && route.each.empty()) {
     section.error("columns", "\"columns\" names cells of csv, or elements of the lists of `each`");
   }
