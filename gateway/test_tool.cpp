@@ -1,6 +1,5 @@
 #include "test_tool.h"
 
-#include <chrono>
 #include <cstdio>
 
 #include "base/files.h"
@@ -8,6 +7,7 @@
 #include "base/utf8.h"
 #include "decode/line_framer.h"
 #include "decode/router.h"
+#include "loop/uv_loop.h"
 #include "record/record_text.h"
 #include "registry.h"
 
@@ -51,7 +51,7 @@ std::string in_words(const Record& record) {
 
 class Tryout {
  public:
-  Tryout(const Arguments& arguments, const InputPlan& plan) : arguments_(arguments), plan_(plan),
+  Tryout(const Arguments& arguments, const InputPlan& plan, WallTime now) : arguments_(arguments), plan_(plan), now_(now),
       router_(Router::make(plan.routes).value()) {}
 
   int all_of(const std::string& sample) {
@@ -74,8 +74,7 @@ class Tryout {
     arrival.channel = arguments_.topic;
     arrival.bytes = payload;
     arrival.clock_trusted = true;
-    arrival.received.us =
-        std::chrono::duration_cast<std::chrono::microseconds>(std::chrono::system_clock::now().time_since_epoch()).count();
+    arrival.received = now_;
     std::vector<Record> records;
     Unread unread;
     const Status status = router_.decode(arrival, records, unread);
@@ -97,6 +96,7 @@ class Tryout {
 
   const Arguments& arguments_;
   const InputPlan& plan_;
+  const WallTime now_;
   const Router router_;
   int code_ = 0;
 };
@@ -117,7 +117,7 @@ int test_tool(const Arguments& arguments, const LoadedConfig& loaded) {
       "which topic did it come by? --topic");
   auto sample = read_sample(arguments.output);
   if (!sample.ok()) return complain(no_file, sample.status().detail());
-  return Tryout(arguments, plans[0]).all_of(sample.value());
+  return Tryout(arguments, plans[0], UvLoop().wall()).all_of(sample.value());
 }
 
 }  // namespace millrace
