@@ -51,8 +51,8 @@ std::string in_words(const Record& record) {
 
 class Tryout {
  public:
-  Tryout(const Arguments& arguments, const InputPlan& plan, WallTime now) : arguments_(arguments), plan_(plan), now_(now),
-      router_(Router::make(plan.routes).value()) {}
+  Tryout(const Arguments& arguments, const InputPlan& plan, WallTime now)
+      : arguments_(arguments), plan_(plan), now_(now), router_(Router::make(plan.routes).value()) {}
 
   int all_of(const std::string& sample) {
     const bool lines = plan_.routes.size() == 1 && plan_.routes[0].topic.empty();

@@ -20,10 +20,10 @@ TEST_CASE("format contract: pure, as far as it is good, and no bytes make it fal
       {plain, "21.5"},
       {csv, "a,b\n1,x\n\"2\",3\n"},
       {senml, R"([{"bn":"d/","bt":1700000000,"n":"a","v":1},{"n":"b","vs":"x"}])"},
-      {cbor, "\xa2\x61\x61\x01\x61\x62\x82\xf9\x3e\x00\x61\x78"}};
+      {cbor, {"\xa2\x61\x61\x01\x61\x62\x82\xf9\x3e\x00\x61\x78", 12}}};
   for (const auto& [route, good] : formats) {
     CAPTURE(route.format);
-    auto format = make_format(route, TopicPattern());
+    auto format = make_format(route, TopicPattern::parse("{device}").value());
     REQUIRE(format.ok());
     Arrival arrival;
     arrival.bytes = bytes_of(good);
