@@ -115,7 +115,11 @@ void SqliteLog::settle(const WriteSet::Settle& settle) {
     cursor.settled.settle(part);
     numbers += part.last - part.first + 1;
   }
-  cursor.ledger.settled[static_cast<std::size_t>(settle.how)] += std::min(settle.records, numbers);
+  // Of a range that was settled in part nobody knows how many were left: never more than the ledger has open.
+  // What a note settles at start may be admitted after it, from a damaged head: balance_ledgers().
+  const std::uint64_t open = starting_ ? numbers : cursor.ledger.unsettled();
+  const std::uint64_t records = std::min({settle.records, numbers, open});
+  cursor.ledger.settled[static_cast<std::size_t>(settle.how)] += records;
 }
 
 void SqliteLog::apply(WriteSet& set) {

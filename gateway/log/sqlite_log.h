@@ -128,6 +128,7 @@ class SqliteLog final : public Log {
   Status check_cursors(const HeadContents& head);
   void note_state_files(const std::vector<std::string>& names);
   void begin_new(std::uint64_t seed);
+  void balance_ledgers();
   void take_over_rows(const std::vector<Row>& rows);
   Status adopt_above(const std::vector<std::uint32_t>& ids, std::vector<Row>& rows);
   Status finish_replacements(const std::vector<std::string>& names);

@@ -175,6 +175,7 @@ Status SqliteLog::load(std::uint64_t seed) {
   cached_from_ = durable_ + 1;
   for (const Row& row : held_rows_) cache(row);
   if (options_.held_folder && !journal_) journal_ = std::make_unique<HeldJournal>(*options_.held_folder);
+  balance_ledgers();
   starting_ = false;
   if (!above.empty() || !open_losses_.empty() || !open_replacements_.empty() || flush_next_ || state_doubtful_) schedule_close();
   return {};
@@ -374,6 +375,15 @@ void SqliteLog::take_over_rows(const std::vector<Row>& rows) {
         cursor.admitted_through = row.last();
       }
     }
+  }
+}
+
+// What the note settled and the storage has lost since: it had been admitted.
+void SqliteLog::balance_ledgers() {
+  for (auto& [key, cursor] : cursors_) {
+    std::uint64_t settled = 0;
+    for (const std::uint64_t n : cursor.ledger.settled) settled += n;
+    cursor.ledger.admitted = std::max(cursor.ledger.admitted, settled);
   }
 }
 

@@ -45,7 +45,9 @@ void SqliteLog::tell_end_of_trouble() {
 // stands.
 void SqliteLog::note_settled(std::function<void()> then) {
   SettleNote::Content content{epoch_, note_serial_ + 1, settles_writing_, given_back_};
-  for (const WriteSet::Settle& settle : settles_open_) add_settle(content.settles, settle);
+  // Not joined with those of the group that is being written: it may be on flash by the time this is read,
+  // and what is settled in part is not counted well.
+  content.settles.insert(content.settles.end(), settles_open_.begin(), settles_open_.end());
   std::vector<std::uint32_t> going = settled_on_flash(content.settles);
   if (!note_has_space_ || (going.empty() && settles_noted_ == settles_seen_)) return then();
   content.given_back.insert(content.given_back.end(), going.begin(), going.end());

@@ -175,7 +175,9 @@ void Shipper::plan_runs(LaneState& lane) {
   const Sequence committed = log_.last_committed();
   const std::vector<Range> open = log_.unsettled(options_.name, lane.lane);
   if (!options_.drain.newest_first) {
-    lane.runs.push_back(make_run(true, open.empty() ? committed + 1 : open.front().first, UINT64_MAX));
+    // What newest first had settled above a gap, before it was configured otherwise, is not sent again.
+    const Range lowest = open.empty() ? Range{committed + 1, committed} : open.front();
+    lane.runs.push_back(make_run(true, lowest.first, lowest.last < committed ? lowest.last : UINT64_MAX));
     return;
   }
   const Sequence at = lane.reconnected_at;

@@ -94,6 +94,7 @@ class World {
   void cut_power();   // the machine dies: the inbox is gone, the disk keeps what was synced
   void start();       // a new process over what is there
   bool stop(Duration within = std::chrono::seconds(30));  // as SIGTERM does
+  void configure(const DrainConfig& drain) { options_.drain = drain; }  // counts from the next start on
 
   // Everything sent and accepted so far has reached the far side, and is settled.
   bool drain(Duration within = std::chrono::hours(1));

@@ -62,6 +62,30 @@ TEST_CASE("drain: newest first sends what comes after the reconnect before the b
   for (const auto& [number, times] : arrivals) CHECK(times == 1);
 }
 
+TEST_CASE("drain: what newest first has sent is not sent again by oldest first, and is counted once") {
+  World world{seed(), newest()};
+  world.far_side().limits_ = {1, 2 << 10};
+  world.far_side().round_trip = 2s;
+  std::uint64_t n = 0;
+  send_for(world, n, 10s);
+  world.far_side().set_up(false);
+  send_for(world, n, 5min);
+  world.far_side().set_up(true);
+  send_for(world, n, 10s);
+  world.far_side().set_up(false);
+  world.loop().run_for(1min);
+  CHECK(world.log().settled("far", Lane::raw).ranges().size() == 1);
+  CHECK(world.stop());
+  world.configure({});
+  world.start();
+  CHECK(world.drain());
+  CHECK(world.arrivals("a").size() == n);
+  for (const auto& [number, times] : world.arrivals("a")) CHECK(times == 1);
+  const LaneLedger ledger = world.log().ledger("far", Lane::raw);
+  CHECK(ledger.admitted == n);
+  CHECK(ledger.settled[static_cast<std::size_t>(How::delivered)] == n);
+}
+
 TEST_CASE("drain: twenty outages with newest first never make more than eight ranges, and nothing is lost") {
   for (const bool kills : {false, true}) {
     World world{seed(), newest()};

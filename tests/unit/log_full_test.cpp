@@ -247,6 +247,43 @@ TEST_CASE("log: what was settled together with something that could not be writt
   CHECK_FALSE(site.log->state("windows/head"));
 }
 
+TEST_CASE("log: a note beside a commit that came through all the same counts what it settles once") {
+  Site site;
+  const auto put = [&](Lane lane) {
+    WriteSet set;
+    for (int i = 0; i < 10; ++i) {
+      Record record;
+      record.device = "d";
+      record.value = 1.0;
+      set.records.emplace_back(lane, std::move(record));
+    }
+    set.urgent = true;
+    site.log->commit(std::move(set), {});
+    site.loop->run_for(100ms);
+  };
+  const auto settle = [&](Range range, std::uint64_t records) {
+    WriteSet set;
+    set.settles.push_back({"up", Lane::raw, range, records, How::delivered});
+    site.log->commit(std::move(set), {});
+    site.loop->run_for(5s);
+  };
+  const Sequence before = site.log->last_committed();
+  for (const Lane lane : {Lane::raw, Lane::window, Lane::raw}) put(lane);
+  site.others_fill();
+  site.disk.fail_writes = true;
+  settle({before + 1, before + 5}, 5);
+  REQUIRE_FALSE(site.log->stats().trouble.empty());
+  site.disk.fail_writes = false;  // the note can be written
+  settle({before + 6, before + 20}, 5);
+  site.loop->run_for(20s);
+  site.room_again();
+  CHECK(site.loop->run_until([&] { return site.log->stats().trouble.empty(); }, 1min));
+  site.open();  // the group is on flash, what came after it is in the note
+  CHECK(site.log->unsettled("up", Lane::raw).front().first == before + 21);
+  CHECK(site.settled(How::delivered) == 10);
+  CHECK(site.log->ledger("up", Lane::raw).unsettled() == 10);
+}
+
 TEST_CASE("log: a note of what is settled lies in two places, and a torn one leaves the one before") {
   SimDisk disk(seed());
   const auto folder = disk.folder();

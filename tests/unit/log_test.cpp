@@ -191,6 +191,22 @@ TEST_CASE("log: a new uplink starts now, or with the oldest; one that left keeps
   CHECK(loss.count == 10);
 }
 
+TEST_CASE("log: what is settled in part is never counted beyond what was admitted") {
+  Bench bench;
+  bench.log->subscribe({"up", {Lane::raw}});
+  WriteSet set;
+  for (int i = 0; i < 10; ++i) set.records.emplace_back(Lane::raw, reading(i));
+  for (int i = 0; i < 10; ++i) set.records.emplace_back(Lane::window, reading(i));
+  set.urgent = true;
+  bench.log->commit(std::move(set), {});
+  bench.loop->run_for(1s);
+  bench.settle("up", {1, 5}, 5);
+  bench.settle("up", {1, 20}, 10);  // sent once more, with what lies behind it of other lanes
+  const LaneLedger ledger = bench.log->ledger("up", Lane::raw);
+  CHECK(ledger.admitted == 10);
+  CHECK(ledger.settled[static_cast<std::size_t>(How::delivered)] == 10);
+}
+
 TEST_CASE("log: segments are sealed by size and go when everybody has settled them") {
   LogOptions options;
   options.bytes_max = 4 << 20;
