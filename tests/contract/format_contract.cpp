@@ -57,7 +57,8 @@ TEST_CASE("format contract: pure, as far as it is good, and no bytes make it fal
       tidy_runs(left.missing);
       arrival.only = left.missing;
       std::vector<Record> again;
-      (void)format.value()->decode({arrival, levels, prototype}, again, left);
+      Unread still;
+      (void)format.value()->decode({arrival, levels, prototype}, again, still);
       CHECK(again.empty());
       arrival.only = {};
     }

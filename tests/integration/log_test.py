@@ -73,7 +73,7 @@ class LogTools(Site):
         central_port = free_port()
         devices, config, gateway = self.site(central_port)
         self.publish(devices.port, "plant/l1/d1/telemetry", '{"ts":1700000000,"value":')
-        self.publish(devices.port, "plant/l1/d1/telemetry", '{"when":1700000001,"value":7}')
+        self.publish(devices.port, "plant/l1/d1/telemetry", '{"ts":"later","when":1700000001,"value":7}')
         wait_for(lambda: self.metric("millrace_dead_letters_total") == 2, "two dead letters")
         letters = wait_for(lambda: (lambda d: d if len(d) == 2 else None)(json.loads(self.run_log("dlq", "ls", "--json").stdout)["dead"]), "both are listed")
         newest = letters[0]["number"]
@@ -100,7 +100,7 @@ class LogTools(Site):
 
     def test_more_dead_letters_than_a_page_are_listed_and_retried(self):
         devices, config, gateway = self.site()
-        lines = "".join(f'{{"when":{1700000000 + n},"value":{n}}}\n' for n in range(450))
+        lines = "".join(f'{{"ts":"later","when":{1700000000 + n},"value":{n}}}\n' for n in range(450))
         subprocess.run(["mosquitto_pub", "-p", str(devices.port), "-t", "plant/l1/d1/telemetry", "-q", "1", "-l"], input=lines, text=True, check=True, timeout=60)
         wait_for(lambda: len(self.letters("-n", "1000")) == 450, "every letter is listed")
         self.assertEqual(len(self.letters()), 20)
@@ -119,6 +119,7 @@ class LogTools(Site):
         devices, _, gateway = self.site(more="""[[inputs.mqtt.routes]]
 topic = "plain/{device}"
 format = "plain"
+strict = true
 metrics = { level = "" }
 [[inputs.mqtt.routes]]
 topic = "all/{device}"
