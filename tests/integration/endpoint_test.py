@@ -793,7 +793,8 @@ class Away(Endpoint):
             clean.send(packet(0xE0))
             clean.all()
             wait_for(lambda: self.metric("millrace_endpoint_connections") == 2, "two are gone")
-            time.sleep(1)  # the commit
+            there.send(publish())  # what is acknowledged is committed, and so is what came before it
+            self.assertEqual(there.packet()[0], 0x40)
             if how == "reload":
                 self.reload(f'ack_interval = "20ms"', f'ack_interval = "30ms"')
                 wait_for(lambda: there.packet() is None, "the endpoint started anew")
