@@ -64,6 +64,7 @@ struct ReloadSite::Center final : FarSide {
   Center(ReloadSite& of, const std::string& uplink)
       : FarSide(*of.loop_, of.log_->epoch(), of.received[uplink]), site(of), name(uplink) {
     rng = &site.rng_;
+    if (rng->chance(0.3)) round_trip = std::chrono::seconds(4);  // longer than a shipper that stops waits
     site.doubled += site.centers_.contains(name);
     site.centers_[name] = this;
     set_up(!site.down_.contains(name));
