@@ -75,6 +75,14 @@ struct Key {
   Type type = Type::text;
   bool needed = false, naming = false, first = false, in_line = false;
 
+  // Defined before it is used: clang 14 knows it in constants only then.
+  template <typename T>
+  constexpr Key with(T Key::*what, T value) const {
+    Key key = *this;
+    key.*what = value;
+    return key;
+  }
+
   constexpr Key within(std::int64_t from, std::int64_t to) const {
     return with(&Key::least, from).with(&Key::most, to);
   }
@@ -87,14 +95,6 @@ struct Key {
   constexpr Key said_first() const { return with(&Key::first, true); }
   // A table on one line: name = { ... }
   constexpr Key on_a_line() const { return with(&Key::in_line, true); }
-
- private:
-  template <typename T>
-  constexpr Key with(T Key::*what, T value) const {
-    Key key = *this;
-    key.*what = value;
-    return key;
-  }
 };
 
 struct Shape {
