@@ -115,11 +115,9 @@ void try_online(const MqttInputConfig& c, bool, std::vector<Trial>& trials) {
 }
 
 constexpr InputKind make_kind() {
-  InputKind kind;
-  kind.name = "mqtt";
-  kind.help = "A broker that the devices publish to (in the full profile: package millrace-full)";
-  kind.shape = &shape;
-  kind.make_values = make_values<C>;
+  InputKind kind = kind_of<InputKind, C>(
+      "mqtt",
+      "A broker that the devices publish to (in the full profile: package millrace-full)", shape);
   kind.complete = typed<complete>;
   // The broker's socket, the two between our door and Paho, its listener, a lookup's, files of TLS.
   kind.descriptors = 10;

@@ -217,13 +217,10 @@ std::unique_ptr<Keeper> keeper(const SouthParts& parts, Duration keep_max) {
 }
 
 constexpr InputKind make_kind() {
-  InputKind kind;
-  kind.name = "mqtt_endpoint";
-  kind.help =
+  InputKind kind = kind_of<InputKind, C>(
+      "mqtt_endpoint",
       "Devices publish straight to the gateway, MQTT 3.1.1 and 5; acknowledged = fsynced. As it stands, from "
-      "this machine only";
-  kind.shape = &shape;
-  kind.make_values = make_values<C>;
+      "this machine only", shape);
   kind.descriptors = 6;  // its listener; certificates, key and users being read
   kind.devices = typed<devices>;
   kind.state = typed<state>;

@@ -67,11 +67,7 @@ void try_online(const SerialInputConfig& c, bool beside, std::vector<Trial>& tri
 }
 
 constexpr InputKind make_kind() {
-  InputKind kind;
-  kind.name = "serial";
-  kind.help = "A serial port: lines become payloads";
-  kind.shape = &shape;
-  kind.make_values = make_values<C>;
+  InputKind kind = kind_of<InputKind, C>("serial", "A serial port: lines become payloads", shape);
   kind.descriptors = 2;
   kind.plan = typed<plan_of>;
   kind.check = typed<check>;

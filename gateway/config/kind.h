@@ -78,6 +78,17 @@ std::shared_ptr<void> make_values() {
   return std::make_shared<C>();
 }
 
+// What every kind says first: Kind is InputKind or UplinkKind, C its struct.
+template <typename Kind, typename C>
+constexpr Kind kind_of(std::string_view name, const char* help, const Shape& shape) {
+  Kind kind;
+  kind.name = name;
+  kind.help = help;
+  kind.shape = &shape;
+  kind.make_values = make_values<C>;
+  return kind;
+}
+
 // A function of a kind's own struct as one of any: typed<check>, where check takes a (const) C& first.
 template <auto Function>
 struct Typed;

@@ -12,10 +12,6 @@
 
 namespace millrace {
 
-// As BatchBuilder::add() decides it; what is wrong here only makes the bound wider.
-inline bool in_columns(const Record& record) {
-  return record.kind == Kind::reading && !record.detail && !std::holds_alternative<std::monostate>(record.value);
-}
 std::size_t bytes_beside_columns(const Record& record);
 
 // What a record may take in a row, at most: names are counted as if each record brought them along. In place: for every reading.

@@ -14,8 +14,6 @@
 namespace millrace {
 namespace {
 
-constexpr std::int64_t time_limit = std::int64_t{1} << 62;  // differences of two times then fit 64 bits
-
 // One string that is not UTF-8 makes the whole batch unreadable for most readers of protobuf: what the door did not see (a
 // slice of a batch that an older version stored, an event of a driver) is mended before it is written.
 bool is_utf8(std::string_view given) { return plain_ascii(given) || find_fault(given, Controls::all).kind == TextFault::ok; }
@@ -127,9 +125,7 @@ std::uint32_t BatchBuilder::id_of(Ids& ids, std::vector<BatchName>& names, std::
 }
 
 void BatchBuilder::add(const Record& record) {
-  const bool columnar = record.kind == Kind::reading && !record.detail && !std::holds_alternative<std::monostate>(record.value) &&
-                        record.time.us > -time_limit && record.time.us < time_limit;
-  if (!columnar) {
+  if (!in_columns(record)) {
     places_.push_back(static_cast<std::uint32_t>(others_.size()) | 0x80000000u);
     others_.push_back(record);
     bytes_waiting_ += 64 + record.device.size();

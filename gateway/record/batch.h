@@ -20,6 +20,13 @@ struct EncodedBatch {
   bool zstd = false;
 };
 
+// Whether a record lies in the batch's columns; others lie beside them, each as a message of its own.
+inline bool in_columns(const Record& record) {
+  constexpr std::int64_t time_limit = std::int64_t{1} << 62;  // differences of two times then fit 64 bits
+  return record.kind == Kind::reading && !record.detail && !std::holds_alternative<std::monostate>(record.value) &&
+         record.time.us > -time_limit && record.time.us < time_limit;
+}
+
 // Collects records and encodes them. After encode(), record i of the batch is `at(order()[i])`: numbers are given in the
 // order of the batch, which keeps the order of arrival of each device (batch_encoder.h says when only within a metric).
 class BatchBuilder {

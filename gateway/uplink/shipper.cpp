@@ -59,7 +59,7 @@ Shipper::Shipper(Loop& loop, Log& log, Uplink& uplink, Metrics& metrics, Rng& rn
 // From here on the gauges of this name are ours: until then they may be those of one who drains another log.
 Status Shipper::start() {
   scrape_ = metrics_.before_scrape([this] {
-    counts_.up.set(up_ ? 1 : 0);
+    counts_.up.set(reach_.up ? 1 : 0);
     counts_.backlog.set(static_cast<double>(backlog()));
     counts_.eta.set(eta_seconds());
     counts_.size_limit.set(static_cast<double>(suspicion_.smallest_refused()));
@@ -74,8 +74,8 @@ Status Shipper::start() {
 
 // Why somebody must act is remembered until the far side is reached, whatever else goes wrong in between.
 void Shipper::on_reach(const Uplink::Reach& reach) {
-  if (reach.up && !up_) LOG_INFO("uplink ", options_.name, ": connected");
-  const bool told = !up_ && reach.reason == reach_.reason;
+  if (reach.up && !reach_.up) LOG_INFO("uplink ", options_.name, ": connected");
+  const bool told = !reach_.up && reach.reason == reach_.reason;
   if (!reach.up && !told) {
     const std::string words = text("uplink ", options_.name, ": ", reach.reason);
     if (reach.needs_person) LOG_ERROR(words, " (somebody must act); records wait in the log");
@@ -83,10 +83,9 @@ void Shipper::on_reach(const Uplink::Reach& reach) {
   }
   if (usurped_) return;
   reach_ = reach;
-  up_ = reach.up;
-  if (up_) needed_person_.clear();
+  if (reach_.up) needed_person_.clear();
   else if (reach.needs_person) needed_person_ = reach.reason;
-  if (!up_) return;
+  if (!reach_.up) return;
   if (!uplink_.keeps_marker()) return go_on();
   adopting_.clear();
   if (read_marker()) adopt_next();
@@ -107,7 +106,7 @@ void Shipper::go_on() {
 void Shipper::stop(std::function<void()> done) {
   stopping_ = true;
   if (stop_deadline_.ns == 0) stop_deadline_ = loop_.now() + last_answers;
-  if (!flights_.empty() && up_ && loop_.now() < stop_deadline_) {
+  if (!flights_.empty() && reach_.up && loop_.now() < stop_deadline_) {
     pump_timer_ = loop_.after(std::chrono::milliseconds(20), [this, done = std::move(done)] { stop(done); });
     return;
   }
@@ -116,7 +115,7 @@ void Shipper::stop(std::function<void()> done) {
 }
 
 std::string Shipper::health() const {
-  if (up_) return trouble_.empty() ? "up" : trouble_;
+  if (reach_.up) return trouble_.empty() ? "up" : trouble_;
   if (needed_person_.empty()) return reach_.reason;
   if (reach_.needs_person) return reach_.reason + " (somebody must act)";
   return text(reach_.reason, "; before that: ", needed_person_, " (somebody must act)");
@@ -216,7 +215,7 @@ void Shipper::pump_after(Duration delay) {
 
 // Sends what may be sent now: everything waits while the uplink is down, after a failure, and while the breaker is open.
 void Shipper::pump() {
-  if (stopping_ || !up_ || !adopting_.empty()) return;
+  if (stopping_ || !reach_.up || !adopting_.empty()) return;
   pump_timer_.reset();
   const Instant now = loop_.now();
   if (now < not_before_) return pump_after(not_before_ - now);

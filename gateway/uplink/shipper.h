@@ -59,7 +59,7 @@ class Shipper {
   const std::string& name() const { return options_.name; }
   // "up", or why it is not.
   std::string health() const;
-  bool healthy() const { return up_ && trouble_.empty(); }
+  bool healthy() const { return reach_.up && trouble_.empty(); }
   // The size limit that the far side is suspected to have, in words; empty: none.
   std::string size_limit() const { return suspicion_.limit_words(); }
   std::uint64_t backlog() const;  // records not yet settled
@@ -154,7 +154,7 @@ class Shipper {
   const Sequence found_through_;
   std::deque<std::pair<Lane, Range>> adopting_;
   bool marked_ = false, usurped_ = false;
-  bool up_ = false, stopping_ = false;
+  bool stopping_ = false;
   Uplink::Reach reach_{false, "not connected yet", false};
   std::string needed_person_;  // why somebody must act; until it is up
   std::string trouble_;

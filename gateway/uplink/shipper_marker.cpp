@@ -19,7 +19,6 @@ bool Shipper::read_marker() {
   const Marker& marker = decoded.value();
   if (marked_ && marker.instance != instance_) {
     usurped_ = true;
-    up_ = false;
     needed_person_ = "another gateway sends under the same name: give one of them another, then restart";
     reach_ = {false, needed_person_, true};
     LOG_ERROR("uplink ", options_.name, ": ", needed_person_, " (somebody must act)");

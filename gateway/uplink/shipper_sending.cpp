@@ -103,8 +103,8 @@ void Shipper::observe_pace(const Flight& flight, const Outcome& outcome, Instant
 }
 
 void Shipper::send_again(Row row, std::function<void(Outcome)> done) {
-  if (!up_ || stopping_ || flights_.size() >= uplink_.limits().batches_in_flight) {
-    return loop_.post([done = std::move(done), reason = up_ ? "busy" : reach_.reason] {
+  if (!reach_.up || stopping_ || flights_.size() >= uplink_.limits().batches_in_flight) {
+    return loop_.post([done = std::move(done), reason = reach_.up ? "busy" : reach_.reason] {
       done({Verdict::retryable, {0}, {}, reason});
     });
   }
@@ -160,7 +160,7 @@ void Shipper::on_outcome(std::uint64_t id, const Outcome& outcome) {
       counts_.retries.add();
       note_trouble(outcome.verdict, outcome.reason);
       on_lost(flight, outcome);
-      if (up_ && !stopping_) {
+      if (reach_.up && !stopping_) {
         // Who looks for a record that cannot pass loses connections on purpose.
         if (!suspicion_.alone()) breaker_.on_failure(now);
         not_before_ = std::max(not_before_, now + std::max(outcome.retry_after, backoff_.next(rng_)));

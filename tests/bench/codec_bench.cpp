@@ -1,6 +1,5 @@
 // Bytes and CPU of the columnar batch on the fleets of the budgets. Prints one JSON object a line: id, value, unit, beside,
 // beside_value. CPU is this thread's, best of several rounds.
-#include <time.h>
 #include <zstd.h>
 
 #include <algorithm>
@@ -15,16 +14,11 @@
 #include "record/batch.h"
 #include "record/record_proto.h"
 #include "sim/fleet/series.h"
+#include "tests/bench/measure.h"
 
 using namespace millrace;
 
 namespace {
-
-double cpu_seconds() {
-  timespec ts{};
-  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &ts);
-  return static_cast<double>(ts.tv_sec) + 1e-9 * static_cast<double>(ts.tv_nsec);
-}
 
 constexpr std::size_t devices = 200, batch_size = 1000;
 
@@ -111,21 +105,6 @@ double record_bytes(const std::vector<Readings>& batches, bool compressed = true
   return static_cast<double>(bytes) / static_cast<double>(readings);
 }
 
-template <typename Work>
-double best_ns(std::size_t readings, Work work) {
-  double best = 1e9;
-  for (int round = 0; round < 15; ++round) {
-    const double begin = cpu_seconds();
-    work();
-    best = std::min(best, (cpu_seconds() - begin) * 1e9 / static_cast<double>(readings));
-  }
-  return best;
-}
-
-void print(const char* id, double value, const char* unit, const char* beside, double beside_value) {
-  std::printf("{\"id\":\"%s\",\"value\":%.4g,\"unit\":\"%s\",\"beside\":\"%s\",\"beside_value\":%.4g,\"runs\":1}\n", id, value, unit, beside, beside_value);
-}
-
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -156,7 +135,7 @@ int main(int argc, char** argv) {
   std::vector<std::uint32_t> order;
   std::vector<EncodedBatch> encoded;
   const std::size_t readings = stamped.size() * batch_size;
-  const double encode = best_ns(readings, [&] {
+  const double encode = best_ns(15, readings, [&] {
     encoded.clear();
     for (const Readings& batch : stamped) {
       Bytes message;
@@ -164,7 +143,7 @@ int main(int argc, char** argv) {
       encoded.push_back(close_batch(std::move(message)));
     }
   });
-  const double nanopb = best_ns(readings / 11, [&] {
+  const double nanopb = best_ns(15, readings / 11, [&] {
     for (std::size_t b = 0; b < stamped.size() / 11; ++b) {
       for (std::size_t i = 0; i < batch_size; ++i) {
         Record record;
@@ -175,7 +154,7 @@ int main(int argc, char** argv) {
     }
   });
   print("encode_cpu", encode, "ns/reading", "a nanopb record each", nanopb);
-  const double decode = best_ns(readings, [&] {
+  const double decode = best_ns(15, readings, [&] {
     for (const EncodedBatch& batch : encoded) {
       auto message = open_batch(batch.bytes, batch.zstd);
       DecodedBatch out;
@@ -189,7 +168,7 @@ int main(int argc, char** argv) {
     record.value = std::bit_cast<double>(stamped[0].bits[i]);
     singles.push_back(encode_record(record));
   }
-  const double nanopb_decode = best_ns(batch_size, [&] {
+  const double nanopb_decode = best_ns(15, batch_size, [&] {
     for (const Bytes& single : singles) {
       if (!decode_record(single).ok()) std::abort();
     }

@@ -2,8 +2,6 @@
 // value, unit, beside, beside_value; beside is the bare walk through the same bytes. CPU is this thread's,
 // best of several rounds. With an argument, one round of that many payloads of the first kind and nothing
 // else: for counting instructions.
-#include <time.h>
-
 #include <cstdio>
 #include <cstdlib>
 #include <string>
@@ -12,16 +10,12 @@
 #include "base/json.h"
 #include "base/rng.h"
 #include "decode/router.h"
+#include "tests/bench/measure.h"
+#include "tests/support/accept_json.h"
 
 using namespace millrace;
 
 namespace {
-
-double cpu_seconds() {
-  timespec ts{};
-  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &ts);
-  return static_cast<double>(ts.tv_sec) + 1e-9 * static_cast<double>(ts.tv_nsec);
-}
 
 constexpr std::size_t readings_each = 4;
 
@@ -69,33 +63,6 @@ std::size_t decode_all(const Router& router, const std::vector<std::string>& all
   return records;
 }
 
-struct Bare final : JsonHandler {
-  bool null() override { return true; }
-  bool boolean(bool) override { return true; }
-  bool number(std::string_view) override { return true; }
-  bool string(std::string_view) override { return true; }
-  bool key(std::string_view) override { return true; }
-  bool begin_object() override { return true; }
-  bool end_object() override { return true; }
-  bool begin_array() override { return true; }
-  bool end_array() override { return true; }
-};
-
-template <typename Work>
-double best_ns(std::size_t readings, Work work) {
-  double best = 1e9;
-  for (int round = 0; round < 30; ++round) {
-    const double begin = cpu_seconds();
-    work();
-    best = std::min(best, (cpu_seconds() - begin) * 1e9 / static_cast<double>(readings));
-  }
-  return best;
-}
-
-void print(const char* id, double value, const char* beside, double beside_value) {
-  std::printf("{\"id\":\"%s\",\"value\":%.4g,\"unit\":\"ns/reading\",\"beside\":\"%s\",\"beside_value\":%.4g,\"runs\":1}\n", id, value, beside, beside_value);
-}
-
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -106,19 +73,19 @@ int main(int argc, char** argv) {
     return 0;
   }
   const std::size_t readings = common.size() * readings_each;
-  const double bare = best_ns(readings, [&] {
-    Bare handler;
+  const double bare = best_ns(30, readings, [&] {
+    AcceptJson handler;
     for (const std::string& payload : common) {
       if (!read_json(bytes_of(payload), handler).ok()) std::abort();
     }
   });
   const auto decode = [&](const Router& router, const std::vector<std::string>& payloads) {
-    return best_ns(readings, [&] {
+    return best_ns(30, readings, [&] {
       if (decode_all(router, payloads) != readings) std::abort();
     });
   };
-  print("decode_json", decode(all, common), "the bare walk", bare);
-  print("decode_json_named", decode(named, common), "the bare walk", bare);
-  print("decode_json_lenient", decode(all, sloppy), "the bare walk, strict", bare);
+  print("decode_json", decode(all, common), "ns/reading", "the bare walk", bare);
+  print("decode_json_named", decode(named, common), "ns/reading", "the bare walk", bare);
+  print("decode_json_lenient", decode(all, sloppy), "ns/reading", "the bare walk, strict", bare);
   return 0;
 }

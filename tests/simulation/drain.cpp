@@ -29,6 +29,15 @@ void send_for(World& world, std::uint64_t& n, Duration duration, Duration every 
   }
 }
 
+// Ten seconds on a slow link, and then an outage.
+void send_through_an_outage(World& world, std::uint64_t& n, Duration outage) {
+  world.far_side().limits_ = {1, 2 << 10};
+  world.far_side().round_trip = 2s;
+  send_for(world, n, 10s);
+  world.far_side().set_up(false);
+  send_for(world, n, outage);
+}
+
 void check_all_once_at_least(const World& world, std::uint64_t n) {
   const auto arrivals = world.arrivals("a");
   CHECK(arrivals.size() == n);
@@ -39,12 +48,8 @@ void check_all_once_at_least(const World& world, std::uint64_t n) {
 
 TEST_CASE("drain: newest first sends what comes after the reconnect before the backlog, and all of it in the end") {
   World world{seed(), newest()};
-  world.far_side().limits_ = {1, 2 << 10};
-  world.far_side().round_trip = 2s;
   std::uint64_t n = 0;
-  send_for(world, n, 10s);
-  world.far_side().set_up(false);
-  send_for(world, n, 10min);
+  send_through_an_outage(world, n, 10min);
   const std::uint64_t backlog_end = n;
   world.far_side().set_up(true);
   const std::size_t before = world.received.size();
@@ -64,12 +69,8 @@ TEST_CASE("drain: newest first sends what comes after the reconnect before the b
 
 TEST_CASE("drain: what newest first has sent is not sent again by oldest first, and is counted once") {
   World world{seed(), newest()};
-  world.far_side().limits_ = {1, 2 << 10};
-  world.far_side().round_trip = 2s;
   std::uint64_t n = 0;
-  send_for(world, n, 10s);
-  world.far_side().set_up(false);
-  send_for(world, n, 5min);
+  send_through_an_outage(world, n, 5min);
   world.far_side().set_up(true);
   send_for(world, n, 10s);
   world.far_side().set_up(false);

@@ -70,6 +70,24 @@ Bytes session_holding(std::uint16_t id) {
   return session.encode();
 }
 
+// A device's session that is kept, with one message held.
+struct OneSession {
+  StateIntake intake;
+  NoHost host;
+  EndpointLimits limits;
+  EndpointConnection link{host, limits};
+  EndpointSessions sessions{intake, "in", "in", [] { return std::int64_t{0}; }};
+  const std::string key = session_key(anna, "c1");
+  EndpointSessions::Session& session = sessions.open(key);
+
+  OneSession() {
+    session.link = &link;
+    session.state.expiry_seconds = 3600;
+    session.state.hold(1);
+    CHECK(sessions.save(key));
+  }
+};
+
 }  // namespace
 
 TEST_CASE("sessions: each belongs to a principal, whatever clients and inputs are called") {
@@ -110,17 +128,8 @@ TEST_CASE("sessions: each belongs to a principal, whatever clients and inputs ar
 }
 
 TEST_CASE("sessions: one that the log has no room for is not kept as it was before either, and is kept again when there is room") {
-  StateIntake intake;
-  NoHost host;
-  EndpointLimits limits;
-  EndpointConnection link(host, limits);
-  EndpointSessions sessions(intake, "in", "in", [] { return std::int64_t{0}; });
-  const std::string key = session_key(anna, "c1");
-  auto& session = sessions.open(key);
-  session.link = &link;
-  session.state.expiry_seconds = 3600;
-  session.state.hold(1);
-  CHECK(sessions.save(key));
+  OneSession one;
+  auto& [intake, host, limits, link, sessions, key, session] = one;
   CHECK(intake.kept.size() == 1);
   intake.full = true;
   session.state.hold(2);
@@ -133,17 +142,8 @@ TEST_CASE("sessions: one that the log has no room for is not kept as it was befo
 }
 
 TEST_CASE("sessions: one that is resumed to end with its connection leaves nothing old in the log") {
-  StateIntake intake;
-  NoHost host;
-  EndpointLimits limits;
-  EndpointConnection link(host, limits);
-  EndpointSessions sessions(intake, "in", "in", [] { return std::int64_t{0}; });
-  const std::string key = session_key(anna, "c1");
-  auto& session = sessions.open(key);
-  session.link = &link;
-  session.state.expiry_seconds = 3600;
-  session.state.hold(1);
-  CHECK(sessions.save(key));
+  OneSession one;
+  auto& [intake, host, limits, link, sessions, key, session] = one;
   // It lets 1 go and uses it anew. After a crash nobody may take that message for the old one.
   session.state.expiry_seconds = 0;
   CHECK(session.state.release(1));

@@ -9,6 +9,7 @@
 #include "base/metrics.h"
 #include "base/text.h"
 #include "base/utf8.h"
+#include "tests/support/accept_json.h"
 #include "uplink/breaker.h"
 
 using namespace millrace;
@@ -51,27 +52,13 @@ TEST_CASE("times are written as RFC 3339, before 1970 too") {
   CHECK(format_time({1'790'000'000'123'456}) == "2026-09-21T14:13:20.123456Z");
 }
 
-namespace {
-struct Accept final : JsonHandler {
-  bool null() override { return true; }
-  bool boolean(bool) override { return true; }
-  bool number(std::string_view) override { return true; }
-  bool string(std::string_view) override { return true; }
-  bool key(std::string_view) override { return true; }
-  bool begin_object() override { return true; }
-  bool end_object() override { return true; }
-  bool begin_array() override { return true; }
-  bool end_array() override { return true; }
-};
-}  // namespace
-
 TEST_CASE("JSON: the public parsing suite is accepted and rejected as RFC 8259 asks") {
   int cases = 0;
   for (const auto& entry : std::filesystem::directory_iterator(MILLRACE_SOURCE "/tests/cases/json/parsing")) {
     const std::string name = entry.path().filename().string();
     auto content = read_file(entry.path().string(), 16 << 20);
     REQUIRE(content.ok());
-    Accept handler;
+    AcceptJson handler;
     const Status status = read_json(bytes_of(content.value()), handler);
     INFO(name, ": ", status.to_string());
     if (name.starts_with("y_")) CHECK(status.ok());
@@ -86,13 +73,13 @@ TEST_CASE("JSON: what is written reads back, and NaN becomes null") {
   json.begin_object().member("a\"b", "x\n\x01").member("n", 0.1).member("i", std::int64_t{-5}).member("t", true);
   json.key("nan").value(0.0 / 0.0).key("list").begin_array().value(1.5).value("z").end_array().end_object();
   CHECK(json.text() == R"({"a\"b":"x\n\u0001","n":0.1,"i":-5,"t":true,"nan":null,"list":[1.5,"z"]})");
-  Accept handler;
+  AcceptJson handler;
   CHECK(read_json(bytes_of(json.text()), handler).ok());
   CHECK(read_json(bytes_of(pretty_json(json.text())), handler).ok());
 }
 
 TEST_CASE("JSON: half a surrogate pair is no text, in a name or a value, alone or behind a NUL") {
-  Accept handler;
+  AcceptJson handler;
   for (const char* bad : {R"({"\udc00":1})", R"({"\ud800":1})", R"({"a":"\udfff"})", R"({"a":"x\u0000\udc00"})", R"(["\udc00\ud800"])", R"({"ok":1,"deep":{"a":["\uDCFF"]}})"}) {
     INFO(bad);
     CHECK_FALSE(read_json(bytes_of(bad), handler).ok());
@@ -107,7 +94,7 @@ TEST_CASE("JSON: whatever bytes are written, any reader reads them and no termin
   for (const std::string& hostile : {all, std::string("21.5 \xB0""C"), std::string("\xED\xB0\x80"), std::string("\xC2\x9B""2J"), std::string("\xE2\x82")}) {
     JsonWriter json;
     json.begin_object().member(hostile, hostile).end_object();
-    Accept handler;
+    AcceptJson handler;
     CHECK(read_json(bytes_of(json.text()), handler).ok());
     CHECK(find_fault(json.text(), Controls::none).kind == TextFault::ok);
   }

@@ -159,11 +159,9 @@ double link_bytes(const KafkaUplinkConfig& c, const LinkLoad& load) {
 }
 
 constexpr UplinkKind make_kind() {
-  UplinkKind kind;
-  kind.name = "kafka";
-  kind.help = "Apache Kafka and what speaks its protocol (in the full profile: package millrace-full)";
-  kind.shape = &shape;
-  kind.make_values = make_values<C>;
+  UplinkKind kind = kind_of<UplinkKind, C>(
+      "kafka",
+      "Apache Kafka and what speaks its protocol (in the full profile: package millrace-full)", shape);
   kind.complete = typed<complete>;
   kind.descriptors = 72 + 2 * lookup_descriptors;  // librdkafka: three for each broker it meets, some twenty
   kind.plan = typed<plan_of>;

@@ -90,11 +90,7 @@ double link_bytes(const MqttUplinkConfig& c, const LinkLoad& load) {
 }
 
 constexpr UplinkKind make_kind() {
-  UplinkKind kind;
-  kind.name = "mqtt";
-  kind.help = "A broker that takes batches";
-  kind.shape = &shape;
-  kind.make_values = make_values<C>;
+  UplinkKind kind = kind_of<UplinkKind, C>("mqtt", "A broker that takes batches", shape);
   kind.complete = typed<complete>;
   kind.descriptors = 10 + lookup_descriptors;  // its socket, and its reader of the log
   kind.first = true;

@@ -81,11 +81,7 @@ InputPlan plan_of(const SampleInputConfig& c) {
 }
 
 constexpr InputKind make_kind() {
-  InputKind kind;
-  kind.name = "sample";
-  kind.help = "A word, over and over";
-  kind.shape = &shape;
-  kind.make_values = make_values<C>;
+  InputKind kind = kind_of<InputKind, C>("sample", "A word, over and over", shape);
   kind.plan = typed<plan_of>;
   return kind;
 }

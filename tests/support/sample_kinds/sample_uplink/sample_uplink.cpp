@@ -57,11 +57,7 @@ UplinkPlan plan_of(const SampleUplinkConfig& c, const std::string&) {
 }
 
 constexpr UplinkKind make_kind() {
-  UplinkKind kind;
-  kind.name = "sample";
-  kind.help = "A tally in a file";
-  kind.shape = &shape;
-  kind.make_values = make_values<C>;
+  UplinkKind kind = kind_of<UplinkKind, C>("sample", "A tally in a file", shape);
   kind.plan = typed<plan_of>;
   return kind;
 }
