@@ -4,6 +4,7 @@
 #include <charconv>
 #include <optional>
 
+#include "base/ascii.h"
 #include "base/text.h"
 #include "base/utf8.h"
 
@@ -13,12 +14,6 @@ namespace {
 constexpr int depth_max = 32;
 
 bool blank(char c) { return c == ' ' || c == '\t' || c == '\n' || c == '\r'; }
-bool digit(char c) { return c >= '0' && c <= '9'; }
-char lower(char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c; }
-bool same_word(std::string_view a, std::string_view b) {
-  return a.size() == b.size() && std::equal(a.begin(), a.end(), b.begin(),
-      [](char x, char y) { return lower(x) == y; });
-}
 
 // A number in JSON's own spelling; empty: it is none.
 std::string number_of(std::string_view token) {
@@ -33,12 +28,12 @@ std::string number_of(std::string_view token) {
         : std::string();
   }
   std::size_t at = 0, digits = 0;
-  while (at + 1 < rest.size() && rest[at] == '0' && digit(rest[at + 1])) ++at;
-  for (; at < rest.size() && digit(rest[at]); ++at, ++digits) out += rest[at];
+  while (at + 1 < rest.size() && rest[at] == '0' && is_digit(rest[at + 1])) ++at;
+  for (; at < rest.size() && is_digit(rest[at]); ++at, ++digits) out += rest[at];
   if (digits == 0) out += '0';
   if (at < rest.size() && rest[at] == '.') {
     const std::size_t point = at++;
-    for (; at < rest.size() && digit(rest[at]); ++at, ++digits) out += at == point + 1
+    for (; at < rest.size() && is_digit(rest[at]); ++at, ++digits) out += at == point + 1
         ? std::string(".") + rest[at] : std::string(1, rest[at]);
   }
   if (digits == 0) return {};
@@ -46,7 +41,7 @@ std::string number_of(std::string_view token) {
     out += rest[at++];
     if (at < rest.size() && (rest[at] == '-' || rest[at] == '+')) out += rest[at++];
     const std::size_t begin = at;
-    for (; at < rest.size() && digit(rest[at]); ++at) out += rest[at];
+    for (; at < rest.size() && is_digit(rest[at]); ++at) out += rest[at];
     if (at == begin) return {};
   }
   return at == rest.size() ? out : std::string();
@@ -58,7 +53,7 @@ class Reader {
       found_(found) {}
 
   Status read() {
-    if (std::string_view(text_).starts_with("\xEF\xBB\xBF")) at_ = 3;
+    at_ = text_.size() - without_mark(text_).size();
     while (skip_between()) {
       ++found_.documents;
       fault_.clear();
@@ -140,7 +135,7 @@ class Reader {
       while (at_ < text_.size() && !blank(text_[at_]) &&
           std::string_view(":,{}[]\"'\0", 9).find(text_[at_]) == std::string_view::npos) ++at_;
       name = std::string_view(text_).substr(begin, at_ - begin);
-      if (name.empty() || digit(name.front()) || name.front() == '-') return fault("a member has no name");
+      if (name.empty() || is_digit(name.front()) || name.front() == '-') return fault("a member has no name");
     }
     skip_blanks();
     if (next() != ':') return fault("a : is missing behind a name");

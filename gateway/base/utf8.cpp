@@ -56,6 +56,11 @@ void append_hex(std::string& out, std::string_view bytes) {
 }  // namespace
 
 // The last eight overlap what was looked at before; a short text fills them with itself.
+std::string_view without_mark(std::string_view text) {
+  constexpr std::string_view mark = "\xEF\xBB\xBF";
+  return text.starts_with(mark) ? text.substr(mark.size()) : text;
+}
+
 bool plain_ascii(std::string_view text) {
   const char* at = text.data();
   std::uint64_t eight = 0;

@@ -18,6 +18,9 @@ struct TextFault {
   std::uint32_t character = 0;   // which control character
 };
 
+// Without the byte order mark that an editor of another system may have put in front, which is no part of the text.
+std::string_view without_mark(std::string_view text);
+
 // Whether all of `text` is printable ASCII: the quick yes of find_fault(), and of nearly every name.
 bool plain_ascii(std::string_view text);
 

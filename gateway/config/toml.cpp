@@ -128,12 +128,6 @@ std::optional<ConfigError> stray_character(std::string_view content) {
   return std::nullopt;
 }
 
-// An editor of another system may put a byte order mark in front, which is no part of the text (TOML 1.0.0, "Preliminaries").
-std::string_view without_mark(std::string_view content) {
-  constexpr std::string_view mark = "\xEF\xBB\xBF";
-  return content.starts_with(mark) ? content.substr(mark.size()) : content;
-}
-
 bool breaks_parser(std::string_view content) {
   try {
     (void)toml::parse(content);

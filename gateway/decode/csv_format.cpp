@@ -60,8 +60,7 @@ class CsvFormat final : public PayloadFormat {
   Status decode(const Payload& payload, std::vector<Record>& out, Unread& unread) const override {
     const std::size_t before = out.size();
     std::string converted;
-    std::string_view rest = text_of(payload.arrival.bytes);
-    if (rest.starts_with("\xEF\xBB\xBF")) rest.remove_prefix(3);
+    std::string_view rest = without_mark(text_of(payload.arrival.bytes));
     while (!rest.empty() && std::string_view("\0\r\n",
         3).find(rest.back()) != std::string_view::npos) rest.remove_suffix(1);
     while (rest.starts_with('\n') || rest.starts_with('\r')) rest.remove_prefix(1);

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <charconv>
 
+#include "base/ascii.h"
 #include "base/lenient_json.h"
 #include "base/text.h"
 #include "base/utf8.h"
@@ -17,7 +18,7 @@ namespace {
 // Without what frames a value: blanks, NUL, STX and ETX, a byte order mark.
 std::string_view unframed(std::string_view given) {
   constexpr std::string_view around(" \t\r\n\0\x02\x03", 7);
-  if (given.starts_with("\xEF\xBB\xBF")) given.remove_prefix(3);
+  given = without_mark(given);
   const std::size_t begin = given.find_first_not_of(around);
   if (begin == std::string_view::npos) return {};
   return given.substr(begin, given.find_last_not_of(around) - begin + 1);
@@ -25,9 +26,8 @@ std::string_view unframed(std::string_view given) {
 
 // "ON", "online", "door_open": a state, not noise.
 bool looks_like_word(std::string_view value) {
-  const auto letter = [](char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z'); };
-  if (value.size() < 2 || value.size() > 64 || !letter(value[0]) || !letter(value[1])) return false;
-  return std::all_of(value.begin(), value.end(), [&](char c) { return letter(c) || (c >= '0' && c <= '9') ||
+  if (value.size() < 2 || value.size() > 64 || !is_letter(value[0]) || !is_letter(value[1])) return false;
+  return std::all_of(value.begin(), value.end(), [](char c) { return is_letter(c) || is_digit(c) ||
       c == '_' || c == '-' || c == ' '; });
 }
 

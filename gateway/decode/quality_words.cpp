@@ -4,6 +4,7 @@
 #include <charconv>
 #include <string>
 
+#include "base/ascii.h"
 #include "base/text.h"
 
 namespace millrace {
@@ -21,19 +22,17 @@ Quality of_number(std::uint64_t number, QualityFormat format) {
   return top == 0 ? Quality::good : top == 1 ? Quality::uncertain : Quality::bad;
 }
 
-Quality of_word(std::string_view word) {
-  std::string lower(word);
-  std::transform(lower.begin(), lower.end(), lower.begin(),
-      [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c; });
+Quality of_word(std::string_view given) {
+  const std::string word = lower(given);
   for (const std::string_view good : {"good", "ok", "valid", "true", "online"}) {
-    if (lower == good) return Quality::good;
+    if (word == good) return Quality::good;
   }
   for (const std::string_view bad : {"bad", "invalid", "error", "fault", "false", "offline", "failure",
       "stale"}) {
-    if (lower == bad) return Quality::bad;
+    if (word == bad) return Quality::bad;
   }
-  if (lower.starts_with("good")) return Quality::good;
-  return lower.starts_with("bad") ? Quality::bad : Quality::uncertain;
+  if (word.starts_with("good")) return Quality::good;
+  return word.starts_with("bad") ? Quality::bad : Quality::uncertain;
 }
 
 }  // namespace

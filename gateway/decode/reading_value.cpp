@@ -4,6 +4,7 @@
 #include <charconv>
 #include <cmath>
 
+#include "base/ascii.h"
 #include "base/label.h"
 #include "base/lenient_json.h"
 #include "base/text.h"
@@ -13,15 +14,6 @@ namespace millrace {
 namespace {
 
 constexpr std::int64_t exact_max = std::int64_t{1} << 53;  // beyond it doubles have gaps
-
-bool is_digit(char c) { return c >= '0' && c <= '9'; }
-
-char lower(char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c; }
-
-bool same_word(std::string_view a, std::string_view b) {
-  return a.size() == b.size() && std::equal(a.begin(), a.end(), b.begin(),
-      [](char x, char y) { return lower(x) == y; });
-}
 
 bool whole_spelling(std::string_view spelling) {
   return std::none_of(spelling.begin(), spelling.end(),
@@ -170,18 +162,16 @@ class Maker {
   std::string& why_;
 };
 
-bool letter(char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z'); }
-
 // What people write behind a number: "C", "%", "°C", "km/h", "m3", "µg/m³". No blank, no digit but an
 // exponent at the end.
 bool looks_like_unit(std::string_view unit) {
   if (unit.size() > 16 || unit.empty()) return unit.empty();
-  if (!letter(unit.front()) && unit.front() != '%' &&
+  if (!is_letter(unit.front()) && unit.front() != '%' &&
       static_cast<unsigned char>(unit.front()) < 0x80) return false;
   for (std::size_t i = 0; i < unit.size(); ++i) {
     const char c = unit[i];
     const bool exponent = (c == '2' || c == '3') && i > 0 && (i + 1 == unit.size() || unit[i + 1] == '/');
-    if (!letter(c) && c != '%' && c != '/' && c != '^' && !exponent &&
+    if (!is_letter(c) && c != '%' && c != '/' && c != '^' && !exponent &&
         static_cast<unsigned char>(c) < 0x80) return false;
   }
   return good_utf8(unit);
@@ -190,9 +180,9 @@ bool looks_like_unit(std::string_view unit) {
 // Behind "T=", "temp: ", "T1 = ", and the words of a scale: "ST,GS,".
 std::string_view without_prefix(std::string_view given, char decimal) {
   const std::size_t sign = decimal == ',' ? given.find_first_of("=:") : given.find_last_of("=:,");
-  if (sign == std::string_view::npos || sign == 0 || !letter(given.front())) return given;
+  if (sign == std::string_view::npos || sign == 0 || !is_letter(given.front())) return given;
   for (const char c : given.substr(0, sign)) {
-    if (!letter(c) && !is_digit(c) && c != '_' && c != '-' && c != ' ' && c != ',') return given;
+    if (!is_letter(c) && !is_digit(c) && c != '_' && c != '-' && c != ' ' && c != ',') return given;
   }
   return trim(given.substr(sign + 1));
 }

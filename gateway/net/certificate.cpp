@@ -10,6 +10,7 @@
 #include <chrono>
 #include <cstring>
 
+#include "base/ascii.h"
 #include "base/files.h"
 #include "base/rng.h"
 #include "base/text.h"
@@ -32,11 +33,9 @@ WallTime time_of(const mbedtls_x509_time& t) {
           1'000'000};
 }
 
-std::string lower(std::string_view text) {
-  std::string out(text);
-  for (char& c : out) c = c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
-  while (!out.empty() && out.back() == '.') out.pop_back();
-  return out;
+std::string bare_host(std::string_view name) {
+  while (name.ends_with('.')) name.remove_suffix(1);
+  return lower(name);
 }
 
 std::string address_text(const unsigned char* bytes, std::size_t size) {
@@ -148,7 +147,7 @@ std::string Certificate::names() const {
 }
 
 bool name_fits(std::string_view name, std::string_view host) {
-  const std::string wanted = lower(host), given = lower(name);
+  const std::string wanted = bare_host(host), given = bare_host(name);
   if (!given.starts_with("*.")) return !given.empty() && given == wanted;
   // One whole label, and two at least behind it: *.com is nobody's.
   const std::string_view behind = std::string_view(given).substr(1);

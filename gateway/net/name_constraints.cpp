@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <optional>
 
+#include "base/ascii.h"
 #include "base/text.h"
 
 namespace millrace {
@@ -73,12 +74,6 @@ bool read_constraints(std::string_view bytes, NameConstraints& out) {
     if (!excluded || !read_subtrees(*excluded, out.excluded)) return false;
   }
   return parts.at_end();
-}
-
-std::string lower(std::string_view text) {
-  std::string out(text);
-  for (char& c : out) c = c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
-  return out;
 }
 
 bool below(std::string_view host, std::string_view base) {
