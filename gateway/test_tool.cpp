@@ -5,7 +5,7 @@
 #include "base/files.h"
 #include "base/text.h"
 #include "base/utf8.h"
-#include "decode/line_framer.h"
+#include "decode/framer.h"
 #include "decode/router.h"
 #include "loop/uv_loop.h"
 #include "record/record_text.h"
@@ -55,23 +55,28 @@ class Tryout {
       : arguments_(arguments), plan_(plan), now_(now), router_(Router::make(plan.routes).value()) {}
 
   int all_of(const std::string& sample) {
-    const bool lines = plan_.routes.size() == 1 && plan_.routes[0].topic.empty();
-    if (!lines) {
-      one(bytes_of(sample));
+    if (!plan_.make_framer) {
+      one(bytes_of(sample), arguments_.topic);
       return code_;
     }
-    LineFramer framer(64 << 10);
-    framer.push(bytes_of(sample), [this](BytesView line) { one(line); });
-    if (!sample.empty() && sample.back() != '\n') framer.push(bytes_of("\n"),
-        [this](BytesView line) { one(line); });
+    const auto framer = plan_.make_framer();
+    const auto take = [this](const Framer::Frame& frame) { one(frame.bytes, frame.channel); };
+    framer->push(bytes_of(sample), take);
+    framer->on_pause(take);
+    if (!sample.empty() && sample.back() != '\n') framer->push(bytes_of("\n"), take);
+    if (framer->frames_bad() > 0 || framer->bytes_discarded() > 0) {
+      code_ = failed;
+      if (!arguments_.json)
+        print(text(framer->frames_bad(), " bad frames, ", framer->bytes_discarded(), " bytes of no frame\n"));
+    }
     return code_;
   }
 
  private:
-  void one(BytesView payload) {
+  void one(BytesView payload, std::string_view topic) {
     Arrival arrival;
     arrival.input = plan_.name;
-    arrival.channel = arguments_.topic;
+    arrival.channel = topic;
     arrival.bytes = payload;
     arrival.clock_trusted = true;
     arrival.received = now_;
@@ -113,7 +118,7 @@ int test_tool(const Arguments& arguments, const LoadedConfig& loaded) {
   if (plans.empty()) return complain(wrong_usage, text("there is no input \"", shown(arguments.input),
       "\"; there are: ", names));
   if (plans.size() > 1) return complain(wrong_usage, text("which input's routes? --input: ", names));
-  if (arguments.topic.empty() && !plans[0].routes[0].topic.empty()) return complain(wrong_usage,
+  if (!plans[0].make_framer && arguments.topic.empty() && !plans[0].routes[0].topic.empty()) return complain(wrong_usage,
       "which topic did it come by? --topic");
   auto sample = read_sample(arguments.output);
   if (!sample.ok()) return complain(no_file, sample.status().detail());

@@ -2,22 +2,29 @@
 #pragma once
 
 #include <string>
+#include <vector>
 
 #include "config/routes.h"
 
 namespace millrace {
 
 struct SerialInputConfig {
-  SerialInputConfig() { route.device.clear(); }
-
   std::string name;
   std::string device;                 // "/dev/serial/by-id/..."
-  int baud = 9600;
+  int baud = 9600;                    // any; what the adapter makes of it may be 3 % off
   std::string parity = "none";        // none, even, odd
   int data_bits = 8, stop_bits = 1;
-  std::size_t line_bytes_max = 1024;
+  bool flow_control = false;          // RTS/CTS
+  std::string rs485 = "no";           // no, rts_high, rts_low: what RTS is while we send
+  Duration rs485_before{0}, rs485_after{0};  // between RTS and the first bit, the last bit and RTS
+  Chosen framing;
+  std::size_t frame_max = 4096;       // bytes; what is longer is thrown away, and counted
+  std::string request;                // what the device is asked with, escapes undone; empty: it speaks by itself
+  Duration request_interval = std::chrono::seconds(10), request_timeout = std::chrono::seconds(1);
+  bool request_echo = false;          // the adapter hears what it sends
   Duration reopen_min = std::chrono::milliseconds(500), reopen_max = std::chrono::seconds(30);
-  RouteConfig route;                  // its device, when it names none: the input's name
+  std::vector<RouteConfig> routes;    // their device, where they name none: the input's name
+  std::vector<RouteConfig> only_route;  // as `route` says it, until the section is settled
 };
 
 }  // namespace millrace

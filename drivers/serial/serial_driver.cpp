@@ -5,9 +5,27 @@
 #include <cerrno>
 
 #include "base/logger.h"
-#include "drivers/serial/serial_port.h"
 
 namespace millrace {
+namespace {
+
+constexpr Duration look_at_errors = std::chrono::seconds(10);
+
+}  // namespace
+
+SerialCounters::SerialCounters(Metrics& metrics, const std::string& input)
+    : frames(metrics.counter("millrace_serial_lines_total", "Lines and other frames read", {{"input", input}})),
+      discarded_bytes(metrics.counter("millrace_serial_discarded_bytes_total", "Bytes of no frame, and of frames that were too long or cut off", {{"input", input}})),
+      bad_frames(metrics.counter("millrace_serial_bad_frames_total", "Frames whose check was wrong, or a byte of them", {{"input", input}})),
+      dropped_frames(metrics.counter("millrace_serial_dropped_lines_total", "Frames that found the inbox full", {{"input", input}})),
+      framing_errors(metrics.counter("millrace_serial_line_errors_total", "What the adapter's driver counts", {{"input", input}, {"error", "framing"}})),
+      parity_errors(metrics.counter("millrace_serial_line_errors_total", "What the adapter's driver counts", {{"input", input}, {"error", "parity"}})),
+      overruns(metrics.counter("millrace_serial_line_errors_total", "What the adapter's driver counts", {{"input", input}, {"error", "overrun"}})),
+      breaks(metrics.counter("millrace_serial_line_errors_total", "What the adapter's driver counts", {{"input", input}, {"error", "break"}})),
+      timeouts(metrics.counter("millrace_serial_timeouts_total", "Requests that nobody answered in time", {{"input", input}})),
+      late_answers(metrics.counter("millrace_serial_late_answers_total", "Frames that came when none was asked for: not taken", {{"input", input}})),
+      unplugged(metrics.counter("millrace_serial_unplugged_total", "Times an open port went away", {{"input", input}})),
+      up(metrics.gauge("millrace_input_up", "Whether the input is connected", {{"input", input}})) {}
 
 SerialDriver::SerialDriver(Loop& loop, Rng& rng, Inbox& inbox, const ClockTrust& trust, Metrics& metrics, SerialInputConfig config)
     : loop_(loop),
@@ -15,88 +33,184 @@ SerialDriver::SerialDriver(Loop& loop, Rng& rng, Inbox& inbox, const ClockTrust&
       inbox_(inbox),
       trust_(trust),
       config_(std::move(config)),
-      framer_(config_.line_bytes_max),
+      framer_(make_framer(config_.framing, config_.frame_max)),
       backoff_(config_.reopen_min, config_.reopen_max),
-      lines_(metrics.counter("millrace_serial_lines_total", "Lines read", {{"input", config_.name}})),
-      discarded_(metrics.counter("millrace_serial_discarded_bytes_total", "Bytes of lines that were too long or cut off", {{"input", config_.name}})),
-      dropped_(metrics.counter("millrace_serial_dropped_lines_total", "Lines that found the inbox full", {{"input", config_.name}})),
-      up_(metrics.gauge("millrace_input_up", "Whether the input is connected", {{"input", config_.name}})) {}
+      count_(metrics, config_.name) {}
 
 Status SerialDriver::start() {
   open();
   return {};
 }
 
+// ---- the port
+
 void SerialDriver::open() {
   reopen_timer_.reset();
   if (paused_ || stopping_) return;
-  auto fd = open_serial_port(config_);
-  if (!fd.ok()) return close(fd.status().detail());
-  fd_ = std::move(fd).value();
-  framer_.reset();
+  auto port = open_serial_port(config_);
+  if (!port.ok()) return close(port.status().detail());
+  port_ = std::move(port).value();
+  framer_->reset();
+  marks_.reset();
+  errors_ = line_errors(port_.fd.get());
   if (!trouble_.empty()) LOG_INFO("input ", config_.name, ": ", config_.device, " is open");
   trouble_.clear();
-  up_.set(1);
+  count_.up.set(1);
   backoff_.on_success(loop_.now());
-  watch_ = loop_.watch_readable(fd_.get(), [this] { read_ready(); });
+  watch();
+}
+
+void SerialDriver::watch() {
+  watch_ = loop_.watch_readable(port_.fd.get(), [this] { (void)read_some(); });
+  if (errors_) errors_timer_ = loop_.after(look_at_errors, [this] { count_errors(); });
+  if (!config_.request.empty() && !ask_timer_) ask_timer_ = loop_.after(Duration::zero(), [this] { ask(); });
 }
 
 void SerialDriver::close(const std::string& why) {
+  for (auto* timer : {&pause_timer_, &ask_timer_, &answer_timer_, &errors_timer_}) timer->reset();
   watch_.reset();
-  fd_.reset();
-  framer_.reset();
-  up_.set(0);
+  port_.fd.reset();
+  framer_->reset();
+  asking_ = false;
+  count_.up.set(0);
   if (trouble_ != why) LOG_WARN("input ", config_.name, ": ", why, "; will keep trying");
   trouble_ = why;
   reopen_timer_ = loop_.after(backoff_.next(rng_), [this] { open(); });
 }
 
-void SerialDriver::read_ready() {
+// False: there was nothing to read, or the port is closed now.
+bool SerialDriver::read_some() {
   char buffer[4096];
-  const ssize_t got = ::read(fd_.get(), buffer, sizeof buffer);
-  if (got < 0 && (errno == EAGAIN || errno == EINTR)) return;
+  const ssize_t got = ::read(port_.fd.get(), buffer, sizeof buffer);
+  if (got < 0 && (errno == EAGAIN || errno == EINTR)) return false;
   // A tty whose other side is gone reads as end of file or gives EIO: unplugged. Reading on would spin.
-  if (got <= 0) return close(text(config_.device, " is gone"));
+  if (got <= 0) {
+    count_.unplugged.add();
+    close(text(config_.device, " is gone"));
+    return false;
+  }
   backoff_.on_success(loop_.now());
-  framer_.push(bytes_of({buffer, static_cast<std::size_t>(got)}), [this](BytesView line) { take_line(line); });
-  discarded_.add(framer_.bytes_discarded() - discarded_.value());
+  take_bytes(bytes_of({buffer, static_cast<std::size_t>(got)}));
+  return true;
 }
 
-bool SerialDriver::take_line(BytesView line) {
-  lines_.add();
+void SerialDriver::take_bytes(BytesView bytes) {
+  if (port_.marked) {
+    marks_.push(bytes, [this](BytesView good) { push(good); },
+                [this](std::byte wrong) {
+                  framer_->spoil();
+                  push({&wrong, 1});
+                });
+  } else {
+    push(bytes);
+  }
+  count_.discarded_bytes.add(framer_->bytes_discarded() - count_.discarded_bytes.value());
+  count_.bad_frames.add(framer_->frames_bad() - count_.bad_frames.value());
+  wait_for_pause();
+}
+
+void SerialDriver::push(BytesView bytes) {
+  while (!echo_.empty() && !bytes.empty()) {
+    if (static_cast<char>(bytes.front()) != echo_.front()) {
+      echo_.clear();
+      break;
+    }
+    echo_.erase(0, 1);
+    bytes = bytes.subspan(1);
+  }
+  framer_->push(bytes, [this](const Framer::Frame& frame) { take_frame(frame); });
+}
+
+// A loop that was busy for longer than the pause has bytes waiting: then the line was not silent.
+void SerialDriver::wait_for_pause() {
+  if (framer_->pause() == Duration::zero()) return;
+  pause_timer_ = loop_.after(framer_->pause(), [this] {
+    if (read_some() || !port_.fd.valid()) return;
+    framer_->on_pause([this](const Framer::Frame& frame) { take_frame(frame); });
+  });
+}
+
+void SerialDriver::count_errors() {
+  const auto now = line_errors(port_.fd.get());
+  if (!now || !errors_) return;
+  const auto add = [](Counter& counter, std::uint64_t before, std::uint64_t after) { counter.add(after > before ? after - before : 0); };
+  add(count_.framing_errors, errors_->framing, now->framing);
+  add(count_.parity_errors, errors_->parity, now->parity);
+  add(count_.overruns, errors_->overrun, now->overrun);
+  add(count_.breaks, errors_->breaks, now->breaks);
+  errors_ = now;
+  errors_timer_ = loop_.after(look_at_errors, [this] { count_errors(); });
+}
+
+// ---- frames
+
+void SerialDriver::take_frame(const Framer::Frame& frame) {
+  if (!config_.request.empty() && !asking_) return count_.late_answers.add();
+  answered_ = true;
+  count_.frames.add();
   Arrival arrival;
   arrival.input = config_.name;
-  arrival.bytes = line;
+  arrival.channel = frame.channel;
+  arrival.bytes = frame.bytes;
   arrival.clock_trusted = trust_.trusted();
   arrival.received = loop_.wall();
   arrival.received_monotonic = loop_.now();
-  if (inbox_.put(arrival).ok()) return true;
-  // A line cannot be asked for again: what finds no room is lost, and said.
-  dropped_.add();
-  LOG_ERROR("input ", config_.name, ": the inbox is full; a line was lost");
-  return false;
+  const bool stored = inbox_.put(arrival).ok();
+  if (!stored) count_.dropped_frames.add();
+  if (!stored && !dropping_) LOG_ERROR("input ", config_.name, ": the inbox is full; frames are lost (millrace_serial_dropped_lines_total)");
+  dropping_ = !stored;
 }
+
+// ---- asking
+
+// What comes until the timeout is the answer. Later it is late: nobody can tell it from the answer to the next request, so it
+// is not taken, and what has begun of it is forgotten.
+void SerialDriver::ask() {
+  ask_timer_ = loop_.after(config_.request_interval, [this] { ask(); });
+  framer_->reset();
+  const std::string& request = config_.request;
+  const ssize_t sent = ::write(port_.fd.get(), request.data(), request.size());
+  if (sent < 0 && errno != EAGAIN && errno != EINTR) {
+    count_.unplugged.add();
+    return close(text(config_.device, " is gone"));
+  }
+  echo_ = config_.request_echo ? request : std::string();
+  asking_ = true;
+  answered_ = false;
+  answer_timer_ = loop_.after(config_.request_timeout, [this] { give_up_asking(); });
+}
+
+void SerialDriver::give_up_asking() {
+  if (!answered_) count_.timeouts.add();
+  asking_ = false;
+  framer_->reset();
+  echo_.clear();
+}
+
+// ---- pausing and stopping
 
 // Not reading leaves the bytes in the kernel's buffer (4 KiB for a tty) and then, with flow control, with the device.
 void SerialDriver::pause() {
   if (paused_ || stopping_) return;
   paused_ = true;
+  for (auto* timer : {&pause_timer_, &ask_timer_, &answer_timer_, &errors_timer_}) timer->reset();
+  asking_ = false;
   watch_.reset();
 }
 
 void SerialDriver::resume() {
   if (!paused_ || stopping_) return;
   paused_ = false;
-  if (fd_.valid()) watch_ = loop_.watch_readable(fd_.get(), [this] { read_ready(); });
-  else open();
+  if (port_.fd.valid()) watch();
+  else if (!reopen_timer_) open();
 }
 
 void SerialDriver::stop(std::function<void()> done) {
   stopping_ = true;
+  for (auto* timer : {&reopen_timer_, &pause_timer_, &ask_timer_, &answer_timer_, &errors_timer_}) timer->reset();
   watch_.reset();
-  reopen_timer_.reset();
-  fd_.reset();
-  up_.set(0);
+  port_.fd.reset();
+  count_.up.set(0);
   loop_.post(std::move(done));
 }
 

@@ -1,22 +1,33 @@
-// Reads lines from a serial port (or a pty). The port is opened by its configured name at each try, so that a stable name
-// under /dev/serial/by-id finds the adapter again after it was unplugged; read() == 0 or EIO is the unplugging. Runs on the
-// loop; never blocks.
+// Reads frames from a serial port (or a pty), and asks for them where the device must be asked. The port is opened by its
+// configured name at each try, so that a stable name under /dev/serial/by-id finds the adapter again after it was unplugged;
+// read() == 0 or EIO is the unplugging. A frame cannot be asked for again: it goes into the inbox, and what finds no room there
+// is lost and counted. Runs on the loop; never blocks.
 #pragma once
 
 #include <memory>
 #include <string>
 
 #include "base/backoff.h"
-#include "base/files.h"
 #include "base/metrics.h"
+#include "decode/framer.h"
+#include "drivers/serial/line_marks.h"
 #include "drivers/serial/serial_config.h"
-#include "decode/line_framer.h"
+#include "drivers/serial/serial_port.h"
 #include "ingest/clock_trust.h"
 #include "ingest/driver.h"
 #include "ingest/inbox.h"
 #include "loop/loop.h"
 
 namespace millrace {
+
+// What is counted of a port.
+struct SerialCounters {
+  SerialCounters(Metrics& metrics, const std::string& input);
+  Counter &frames, &discarded_bytes, &bad_frames, &dropped_frames;
+  Counter &framing_errors, &parity_errors, &overruns, &breaks;
+  Counter &timeouts, &late_answers, &unplugged;
+  Gauge& up;
+};
 
 class SerialDriver final : public Driver {
  public:
@@ -33,25 +44,33 @@ class SerialDriver final : public Driver {
  private:
   void open();
   void close(const std::string& why);
-  void read_ready();
-  bool take_line(BytesView line);
+  void watch();
+  bool read_some();
+  void take_bytes(BytesView bytes);
+  void push(BytesView bytes);
+  void wait_for_pause();
+  void take_frame(const Framer::Frame& frame);
+  void ask();
+  void give_up_asking();
+  void count_errors();
 
   Loop& loop_;
   Rng& rng_;
   Inbox& inbox_;
   const ClockTrust& trust_;
   SerialInputConfig config_;
-  LineFramer framer_;
+  std::unique_ptr<Framer> framer_;
   Backoff backoff_;
-  Fd fd_;
+  SerialPort port_;
+  LineMarks marks_;
+  std::optional<LineErrors> errors_;  // when they were looked at last
   std::unique_ptr<Watch> watch_;
-  std::unique_ptr<Timer> reopen_timer_;
-  bool paused_ = false, stopping_ = false;
+  std::unique_ptr<Timer> reopen_timer_, pause_timer_, ask_timer_, answer_timer_, errors_timer_;
+  std::string echo_;  // of the request, as far as it has not come yet
+  bool asking_ = false, answered_ = false;
+  bool paused_ = false, stopping_ = false, dropping_ = false;
   std::string trouble_ = "not open yet";
-  Counter& lines_;
-  Counter& discarded_;
-  Counter& dropped_;
-  Gauge& up_;
+  SerialCounters count_;
 };
 
 }  // namespace millrace

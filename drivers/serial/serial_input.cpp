@@ -1,4 +1,5 @@
-// inputs.serial: lines from a serial port.
+// inputs.serial: frames from a serial port.
+#include "base/escapes.h"
 #include "base/text.h"
 #include "config/toml.h"
 #include "drivers/serial/serial_config.h"
@@ -12,47 +13,100 @@ namespace {
 using namespace std::chrono_literals;
 using C = SerialInputConfig;
 using K = KeysOf<C>;
+using R = KeysOf<RouteConfig>;
+
+constexpr Key serial_route_keys[] = {
+    R::key<&RouteConfig::topic>("topic",
+                                "Which frames, where the framing knows topics (\"GP/RMC\" of nmea; `topic_until` of "
+                                "lines): \"{talker}/RMC\"; without it all that came so far")
+        .names()
+        .like("\"{talker}/{type}\""),
+    R::base<RouteConfig>(route_shape),
+};
+constexpr Shape serial_route_shape = shape_of<RouteConfig>(serial_route_keys, "route");
 
 constexpr Key keys[] = {
     K::key<&C::name>("name", "").required().names().like("\"scale\""),
     K::key<&C::device>("device", "A name under /dev/serial/by-id finds the adapter again")
         .required()
         .like("\"/dev/serial/by-id/usb-FTDI_FT232R_A10K2V5X-if00-port0\""),
-    K::key<&C::baud>("baud", "Speed of the line").within(300, 4'000'000),
+    K::key<&C::baud>("baud", "Speed of the line; any, where the adapter can do it").within(50, 4'000'000),
     K::choice<&C::parity>("parity", "none|even|odd", ""),
     K::key<&C::data_bits>("data_bits", "").within(7, 8),
     K::key<&C::stop_bits>("stop_bits", "").within(1, 2),
-    K::size<&C::line_bytes_max>("line_max", "What is longer is thrown away, and counted")
-        .within(16, 64 << 10),
+    K::key<&C::flow_control>("flow_control", "RTS and CTS: a full log stops a device that looks at them"),
+    K::choice<&C::rs485>("rs485", "no|rts_high|rts_low",
+                         "What RTS is while we send, where it switches the transceiver's direction"),
+    K::key<&C::rs485_before>("rs485_before", "From the switching to the first bit").within(0s, 100ms),
+    K::key<&C::rs485_after>("rs485_after", "From the last bit to the switching back").within(0s, 100ms),
+    K::chosen<&C::framing>("framing", built_framers, "lines", "How frames are found in the bytes: each is a payload"),
+    K::size<&C::frame_max>("frame_max", "What is longer is thrown away, and counted").within(16, 64 << 10),
+    K::size<&C::frame_max>("line_max", "The same, as it was called once").within(16, 64 << 10).formerly(),
+    K::key<&C::request>("request", "Sent every interval to a device that must be asked; \\r \\n \\xHH are such bytes")
+        .like("'S\\r\\n'"),
+    K::key<&C::request_interval>("request_interval", "").within(10ms, 24h),
+    K::key<&C::request_timeout>("request_timeout", "All frames that come until then are the answer; later ones are not taken")
+        .within(1ms, 10min),
+    K::key<&C::request_echo>("request_echo", "The adapter hears what it sends (two-wire RS-485): it is skipped"),
     K::key<&C::reopen_min>("reopen_min", "Between tries to open it: from here ...").within(100ms, 1h),
     K::key<&C::reopen_max>("reopen_max", "... to here, with chance").within(100ms, 24h),
-    K::table<&C::route>(
-        "route", route_shape,
-        "How a line is read: it is a payload. Without `device` the device is called as the input")
+    K::tables<&C::only_route>("route", route_shape, "One route, as it was written once").formerly(),
+    K::tables<&C::routes>("routes", serial_route_shape,
+                          "How a frame is read: the first that matches. Without `device` the device is called as the input")
         .said_first(),
 };
 
+void settle_routes(Section& section, SerialInputConfig& c) {
+  if (!c.only_route.empty() && !c.routes.empty())
+    section.error("route", "a route stands in [[inputs.serial.routes]]; [inputs.serial.route] is how the only one was written");
+  for (RouteConfig& route : c.only_route) c.routes.push_back(std::move(route));
+  c.only_route.clear();
+  if (c.routes.empty()) section.error("a serial input needs [[inputs.serial.routes]] that say how a frame is read");
+  for (RouteConfig& route : c.routes) {
+    const bool named = route.topic.find("{device}") != std::string::npos;
+    if (route.device == "{device}" && !named) route.device = c.name;
+  }
+}
+
+void settle_request(Section& section, SerialInputConfig& c) {
+  auto request = unescaped(c.request);
+  if (!request.ok()) section.error("request", text("\"request\": ", request.status().detail()));
+  else c.request = std::move(request).value();
+  if (section.has("request") && c.request.empty()) section.error("request", "\"request\" is empty");
+  if (c.request.size() > 1024) section.error("request", "\"request\" has more than 1024 bytes");
+  for (const char* key : {"request_interval", "request_timeout", "request_echo"}) {
+    if (section.has(key) && c.request.empty()) section.error(key, text("\"", key, "\" is of a \"request\""));
+  }
+  if (c.request_timeout > c.request_interval)
+    section.error("request_timeout", "\"request_timeout\" is more than \"request_interval\"");
+}
+
 void settle(Section& section, SerialInputConfig& c) {
   if (c.reopen_max < c.reopen_min) section.error("reopen_max", "\"reopen_max\" is less than \"reopen_min\"");
-  if (!section.has("route"))
-    section.error("a serial input needs a [inputs.serial.route] that says how a line is read");
-  if (c.route.device.empty()) c.route.device = c.name;
+  if (c.rs485 != "no" && c.flow_control) section.error("flow_control", "RTS is either the direction's or the flow's");
+  settle_routes(section, c);
+  settle_request(section, c);
 }
 constexpr Shape shape = shape_of<C, settle>(keys);
 
 InputPlan plan_of(const SerialInputConfig& c) {
   InputPlan plan;
-  plan.claims = {"tty " + c.device};
-  plan.routes = {c.route};
+  plan.claims = {"tty " + port_behind(c.device)};
+  plan.routes = c.routes;
   plan.make = [c](const SouthParts& parts) -> std::unique_ptr<Driver> {
     return std::make_unique<SerialDriver>(parts.loop, parts.rng, parts.inbox, parts.trust, parts.metrics, c);
   };
+  plan.make_framer = [c] { return make_framer(c.framing, c.frame_max); };
   return plan;
 }
 
-void check(const SerialInputConfig& c, const PartConfig& part, LoadedConfig& loaded) {
-  if (!known_baud(c.baud))
-    loaded.fail(part, "baud", text("input \"", c.name, "\": ", c.baud, " baud is not a standard speed"));
+void check(const SerialInputConfig& c, const PartConfig&, LoadedConfig& loaded) {
+  for (std::size_t i = 0; i + 1 < c.routes.size(); ++i) {
+    if (!c.routes[i].topic.empty()) continue;
+    loaded.errors.push_back({c.routes[i + 1].line, 1, text("input \"", c.name, "\": nothing comes here: a route above has no "
+                                                           "\"topic\" and takes every frame")});
+    return;
+  }
 }
 
 void try_online(const SerialInputConfig& c, bool beside, std::vector<Trial>& trials) {
@@ -67,7 +121,7 @@ void try_online(const SerialInputConfig& c, bool beside, std::vector<Trial>& tri
 }
 
 constexpr InputKind make_kind() {
-  InputKind kind = kind_of<InputKind, C>("serial", "A serial port: lines become payloads", shape);
+  InputKind kind = kind_of<InputKind, C>("serial", "A serial port: bytes become frames, frames become payloads", shape);
   kind.descriptors = 2;
   kind.plan = typed<plan_of>;
   kind.check = typed<check>;

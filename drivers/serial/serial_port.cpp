@@ -1,19 +1,21 @@
 #include "drivers/serial/serial_port.h"
 
 #include <fcntl.h>
+#include <linux/serial.h>
+#include <sys/file.h>
 #include <sys/ioctl.h>
 #include <termios.h>
 #include <unistd.h>
 
 #include <cerrno>
-#include <optional>
+#include <cstdlib>
 
 #include "base/text.h"
 
 namespace millrace {
 namespace {
 
-std::optional<speed_t> speed_of(int baud) {
+speed_t speed_of(int baud) {
   static constexpr std::pair<int, speed_t> speeds[] = {
       {300, B300},       {600, B600},       {1200, B1200},     {2400, B2400},     {4800, B4800},     {9600, B9600},
       {19200, B19200},   {38400, B38400},   {57600, B57600},   {115200, B115200}, {230400, B230400}, {460800, B460800},
@@ -21,34 +23,85 @@ std::optional<speed_t> speed_of(int baud) {
   for (const auto& [number, speed] : speeds) {
     if (number == baud) return speed;
   }
-  return std::nullopt;
+  return B0;
+}
+
+tcflag_t character_of(const SerialInputConfig& config) {
+  tcflag_t flags = CLOCAL | CREAD;
+  flags |= config.data_bits == 7 ? CS7 : CS8;
+  if (config.stop_bits == 2) flags |= CSTOPB;
+  if (config.parity != "none") flags |= PARENB;
+  if (config.parity == "odd") flags |= PARODD;
+  if (config.flow_control) flags |= CRTSCTS;
+  return flags;
+}
+
+Status set_up(int fd, const SerialInputConfig& config, bool marked) {
+  termios port{};
+  if (::tcgetattr(fd, &port) != 0) return status_from_errno(errno, config.device + " is not a serial port");
+  ::cfmakeraw(&port);
+  port.c_iflag &= ~static_cast<tcflag_t>(IGNBRK | IGNPAR | INPCK);
+  if (marked) port.c_iflag |= PARMRK | (config.parity == "none" ? 0 : INPCK);
+  port.c_cflag &= ~static_cast<tcflag_t>(CSIZE | CSTOPB | PARENB | PARODD | CRTSCTS);
+  port.c_cflag |= character_of(config);
+  port.c_cc[VMIN] = 1;
+  port.c_cc[VTIME] = 0;
+  const speed_t speed = speed_of(config.baud);
+  if (speed != B0) {
+    ::cfsetispeed(&port, speed);
+    ::cfsetospeed(&port, speed);
+  }
+  if (::tcsetattr(fd, TCSANOW, &port) != 0) return status_from_errno(errno, "set up " + config.device);
+  return speed == B0 ? set_any_speed(fd, config.baud) : Status{};
+}
+
+// Which way an RS-485 transceiver looks is RTS' doing, and only the kernel is quick enough for it. Adapters that switch by
+// themselves know nothing of this.
+Status set_direction(int fd, const SerialInputConfig& config) {
+  if (config.rs485 == "no") return {};
+  serial_rs485 bus{};
+  bus.flags = SER_RS485_ENABLED | (config.rs485 == "rts_high" ? SER_RS485_RTS_ON_SEND : SER_RS485_RTS_AFTER_SEND);
+  bus.delay_rts_before_send = static_cast<std::uint32_t>(config.rs485_before / std::chrono::milliseconds(1));
+  bus.delay_rts_after_send = static_cast<std::uint32_t>(config.rs485_after / std::chrono::milliseconds(1));
+  if (::ioctl(fd, TIOCSRS485, &bus) == 0) return {};
+  return status_from_errno(errno, config.device + " has no RS-485 direction control (an adapter that switches by itself needs no \"rs485\")");
+}
+
+// Both locks: the kernel's keeps out everybody but root, the other those who ask (as most terminal programs do).
+Status claim(int fd, const std::string& device) {
+  if (::flock(fd, LOCK_EX | LOCK_NB) != 0)
+    return errno == EWOULDBLOCK ? Status{Code::unavailable, device + " is in use by another program"} : status_from_errno(errno, "lock " + device);
+  return ::ioctl(fd, TIOCEXCL) == 0 ? Status{} : status_from_errno(errno, "lock " + device);
 }
 
 }  // namespace
 
-bool known_baud(int baud) { return speed_of(baud).has_value(); }
+Result<SerialPort> open_serial_port(const SerialInputConfig& config) {
+  SerialPort port{Fd(::open(config.device.c_str(), O_RDWR | O_NOCTTY | O_NONBLOCK | O_CLOEXEC))};
+  const int fd = port.fd.get();
+  if (!port.fd.valid()) {
+    return errno == EBUSY ? Status{Code::unavailable, config.device + " is in use by another program"}
+                          : status_from_errno(errno, "open " + config.device);
+  }
+  if (Status status = claim(fd, config.device); !status.ok()) return status;
+  port.marked = line_errors(fd).has_value();
+  if (Status status = set_up(fd, config, port.marked); !status.ok()) return status;
+  if (Status status = set_direction(fd, config); !status.ok()) return status;
+  return port;
+}
 
-Result<Fd> open_serial_port(const SerialInputConfig& config) {
-  Fd fd(::open(config.device.c_str(), O_RDWR | O_NOCTTY | O_NONBLOCK | O_CLOEXEC));
-  if (!fd.valid()) return status_from_errno(errno, "open " + config.device);
-  termios port{};
-  if (::tcgetattr(fd.get(), &port) != 0) return status_from_errno(errno, config.device + " is not a serial port");
-  ::cfmakeraw(&port);
-  port.c_cflag |= CLOCAL | CREAD;
-  port.c_cflag &= ~static_cast<tcflag_t>(CSIZE | CSTOPB | PARENB | PARODD | CRTSCTS);
-  port.c_cflag |= config.data_bits == 7 ? CS7 : CS8;
-  if (config.stop_bits == 2) port.c_cflag |= CSTOPB;
-  if (config.parity != "none") port.c_cflag |= PARENB;
-  if (config.parity == "odd") port.c_cflag |= PARODD;
-  port.c_cc[VMIN] = 1;
-  port.c_cc[VTIME] = 0;
-  const auto speed = speed_of(config.baud);
-  if (!speed) return Status{Code::invalid, text(config.baud, " baud is not a standard speed")};
-  ::cfsetispeed(&port, *speed);
-  ::cfsetospeed(&port, *speed);
-  if (::tcsetattr(fd.get(), TCSANOW, &port) != 0) return status_from_errno(errno, "set up " + config.device);
-  if (::ioctl(fd.get(), TIOCEXCL) != 0) return status_from_errno(errno, "lock " + config.device);
-  return fd;
+std::string port_behind(const std::string& device) {
+  char* found = ::realpath(device.c_str(), nullptr);
+  std::string path = found ? found : device;
+  std::free(found);
+  return path;
+}
+
+std::optional<LineErrors> line_errors(int fd) {
+  serial_icounter_struct counts{};
+  if (::ioctl(fd, TIOCGICOUNT, &counts) != 0) return std::nullopt;
+  const auto of = [](int count) { return static_cast<std::uint64_t>(static_cast<unsigned>(count)); };
+  return LineErrors{of(counts.frame), of(counts.parity), of(counts.overrun) + of(counts.buf_overrun), of(counts.brk)};
 }
 
 }  // namespace millrace

@@ -1,14 +1,32 @@
 // Opens a tty raw: no echo, no line discipline, the given speed and framing (termios(3)). Non-blocking, not the controlling
-// terminal, exclusive.
+// terminal, exclusive. Where the driver of the adapter counts errors of the line, bytes that were received wrongly are marked
+// (PARMRK), for LineMarks to read.
 #pragma once
+
+#include <cstdint>
+#include <optional>
 
 #include "base/files.h"
 #include "drivers/serial/serial_config.h"
 
 namespace millrace {
 
-// Whether termios knows this speed.
-bool known_baud(int baud);
-Result<Fd> open_serial_port(const SerialInputConfig& config);
+struct SerialPort {
+  Fd fd;
+  bool marked = false;  // what is read has marks
+};
+Result<SerialPort> open_serial_port(const SerialInputConfig& config);
+
+// The path behind links, so that two names of one port are one; as it is where there is no such file.
+std::string port_behind(const std::string& device);
+
+// What the adapter's driver has counted since it was plugged in (TIOCGICOUNT). Nothing: it does not count.
+struct LineErrors {
+  std::uint64_t framing = 0, parity = 0, overrun = 0, breaks = 0;
+};
+std::optional<LineErrors> line_errors(int fd);
+
+// Sets a speed that termios has no name for (termios2, BOTHER). Error text, or empty.
+Status set_any_speed(int fd, int baud);
 
 }  // namespace millrace

@@ -37,7 +37,7 @@ std::vector<std::string> wrapped(std::string_view words, std::size_t width) {
 // "\"none\", \"even\" or \"odd\": help; bounds".
 std::string comment_of(const Key& key) {
   std::string out;
-  if (key.words) {
+  if (key.words || key.choices) {
     const auto words = words_of(key);
     for (std::size_t i = 0; i < words.size(); ++i) {
       out += text(i == 0 ? "" : i + 1 == words.size() ? " or " : ", ", quoted(words[i]));
@@ -82,13 +82,27 @@ class Annotation {
 
   void values(const Shape& shape, void* object, const std::string& indent, bool said) {
     for (const Key& key : shape) {
+      if (key.old) continue;
       if (key.type == Key::Type::include) values(*key.shape, key.at(object), indent, said);
       else if (!is_block(key)) value(key, key.at(object), indent, said && key.first);
+      if (key.type == Key::Type::chosen) choices(key, indent);
     }
   }
 
+  // The keys of each that can be chosen, further in: those of one and those of another never stand together.
+  void choices(const Key& key, const std::string& indent) {
+    for (const ChoiceKind* kind : key.choices()) {
+      const auto object = kind->make_values();
+      lead_ = "# ";
+      if (kind->shape->count > 0) comment(indent, text("With ", key.name, " = ", quoted(kind->name), ": ", kind->help));
+      lead_ = "#   ";
+      values(*kind->shape, object.get(), indent, false);
+    }
+    lead_ = "# ";
+  }
+
   void value(const Key& key, void* member, const std::string& indent, bool said) {
-    const std::string shown = text(indent, said ? "" : "# ", key.name, " = ", shown_value(key, member));
+    const std::string shown = text(indent, said ? "" : lead_, key.name, " = ", shown_value(key, member));
     const std::string words = comment_of(key);
     if (!words.empty() && shown.size() > comment_column + 20) {
       comment(indent, words);
@@ -116,6 +130,7 @@ class Annotation {
   void blocks(const Shape& shape, void* object, const std::string& path, const std::string& indent,
               bool said) {
     for (const Key& key : shape) {
+      if (key.old) continue;
       void* member = key.at(object);
       const std::string inner = text(path, ".", key.name);
       const bool stands = said && key.first;
@@ -132,6 +147,7 @@ class Annotation {
   }
 
   std::string out_;
+  std::string_view lead_ = "# ";  // of what is not said
 };
 
 void annotate(Annotation& out, const Key& key, Config& config, const PartKind* kind, bool alone) {

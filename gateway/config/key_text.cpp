@@ -74,6 +74,11 @@ std::string size_words(std::uint64_t bytes) {
 }
 
 std::vector<std::string_view> words_of(const Key& key) {
+  if (key.type == Key::Type::chosen) {
+    std::vector<std::string_view> names;
+    for (const ChoiceKind* kind : key.choices()) names.push_back(kind->name);
+    return names;
+  }
   std::vector<std::string_view> words = split(std::string_view(key.words ? key.words : ""), '|');
   for (std::string_view& word : words) word = word.substr(0, word.find('='));
   return words;
@@ -99,6 +104,10 @@ std::string shown_value(const Key& key, void* member) {
   if (key.example) return key.example;
   switch (key.type) {
     case Key::Type::choice: return quoted(chosen(key, member));
+    case Key::Type::chosen: {
+      const ChoiceKind* kind = static_cast<Chosen*>(member)->kind;
+      return quoted(kind ? kind->name : key.words);
+    }
     case Key::Type::flag: return text(*static_cast<bool*>(member));
     case Key::Type::integer: return text(key.whole->get(member));
     case Key::Type::duration: return quoted(duration_words(*static_cast<Duration*>(member)));

@@ -59,6 +59,27 @@ void read_entries(Section& section, const Key& key, void* list) {
   table->finish();
 }
 
+bool has_row(const Shape& shape, std::string_view name) {
+  return std::any_of(shape.begin(), shape.end(), [name](const Key& key) { return key.name == name; });
+}
+
+// Rows of what is chosen are of one level: no tables in them.
+void read_chosen(Section& section, const Key& key, Chosen& out) {
+  std::vector<std::string_view> words;
+  for (const ChoiceKind* kind : key.choices()) words.push_back(kind->name);
+  std::string word = key.words;
+  section.choice(key.name, word, words);
+  out = choose(key.choices(), word);
+  if (!out.kind) return;
+  read_rows(section, *out.kind->shape, out.values.get());
+  for (const ChoiceKind* other : key.choices()) {
+    for (const Key& row : *other->shape) {
+      if (section.has(row.name) && !has_row(*out.kind->shape, row.name))
+        section.misplaced(row.name, text("\"", row.name, "\" is of ", key.name, " = \"", other->name, "\""));
+    }
+  }
+}
+
 constexpr double number_max = 1e300;
 
 void read_maybe_number(Section& section, const Key& key, std::optional<double>& out) {
@@ -108,6 +129,7 @@ void read_key(Section& section, const Key& key, void* member) {
     case Key::Type::tables: return read_list(section, key, member);
     case Key::Type::entries: return read_entries(section, key, member);
     case Key::Type::include: return read_rows(section, *key.shape, member);
+    case Key::Type::chosen: return read_chosen(section, key, *static_cast<Chosen*>(member));
     case Key::Type::parts: return;
   }
 }
@@ -139,6 +161,11 @@ bool same_value(const Key& key, void* a, void* b) {
     case Key::Type::secret:
       return static_cast<const SecretRef*>(a)->path == static_cast<const SecretRef*>(b)->path;
     case Key::Type::parts: return true;  // PartConfig compares itself
+    case Key::Type::chosen: {
+      const Chosen &left = *static_cast<const Chosen*>(a), &right = *static_cast<const Chosen*>(b);
+      return left.kind == right.kind &&
+             (!left.kind || same_values(*left.kind->shape, left.values.get(), right.values.get()));
+    }
     case Key::Type::table:
     case Key::Type::include: return same_values(*key.shape, a, b);
     case Key::Type::tables:
@@ -159,6 +186,13 @@ bool same_value(const Key& key, void* a, void* b) {
 void read_keys(Section& section, const Shape& shape, void* object) {
   read_rows(section, shape, object);
   section.finish();
+}
+
+Chosen choose(const ChoiceKinds& kinds, std::string_view word) {
+  for (const ChoiceKind* kind : kinds) {
+    if (kind->name == word) return {kind, kind->make_values()};
+  }
+  return {};
 }
 
 bool good_name(std::string_view name) {

@@ -14,6 +14,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <set>
 #include <string>
@@ -29,6 +30,25 @@ namespace millrace {
 
 class Section;
 struct Shape;
+
+// What a key chooses by a word, and what has keys of its own that stand beside that key: how a serial input
+// finds frames ("framing"), say. The kinds of what is built derive from it and are handed to the row as a list.
+struct ChoiceKind {
+  std::string_view name;         // the word
+  const char* help = "";         // a sentence
+  const Shape* shape = nullptr;  // its keys
+  std::shared_ptr<void> (*make_values)() = nullptr;
+};
+using ChoiceKinds = std::vector<const ChoiceKind*>;
+
+// The choice and the values of its keys, which do not change once they are loaded. Without a kind: nothing was
+// said, by nobody.
+struct Chosen {
+  const ChoiceKind* kind = nullptr;
+  std::shared_ptr<void> values;
+};
+// `none` (no kind) where there is no such word.
+Chosen choose(const ChoiceKinds& kinds, std::string_view word);
 
 // What a std::vector can, whatever it holds.
 struct ListOps {
@@ -60,6 +80,7 @@ struct Key {
     entries,  // [name] with keys as its owner likes: the first row of the shape takes the key, the second a
               // value that is no table
     parts,    // [[name.KIND]], which load_config() reads by their kinds
+    chosen,   // into a Chosen: one of `choices()` by its word, `words` without any; its keys stand beside it
     include   // the rows of `shape`, as if they stood here
   };
 
@@ -72,8 +93,9 @@ struct Key {
   const Shape* shape = nullptr;
   const ListOps* list = nullptr;
   const WholeOps* whole = nullptr;
+  const ChoiceKinds& (*choices)() = nullptr;
   Type type = Type::text;
-  bool needed = false, naming = false, first = false, in_line = false;
+  bool needed = false, naming = false, first = false, in_line = false, old = false;
 
   // Defined before it is used: clang 14 knows it in constants only then.
   template <typename T>
@@ -93,6 +115,8 @@ struct Key {
   constexpr Key like(const char* toml) const { return with(&Key::example, toml); }
   // Said in the configuration that is installed, not only shown in a comment.
   constexpr Key said_first() const { return with(&Key::first, true); }
+  // Of a file of an earlier version: it counts, and nobody is told of it.
+  constexpr Key formerly() const { return with(&Key::old, true); }
   // A table on one line: name = { ... }
   constexpr Key on_a_line() const { return with(&Key::in_line, true); }
 };
@@ -208,6 +232,14 @@ struct KeysOf {
   template <auto Member>
   static constexpr Key parts(const char* name) {
     return make<Member>(Key::Type::parts, name, "");
+  }
+  // `usual`: the word that counts where the file says none.
+  template <auto Member>
+  static constexpr Key chosen(const char* name, const ChoiceKinds& (*choices)(), const char* usual, const char* help) {
+    Key key = make<Member>(Key::Type::chosen, name, help);
+    key.choices = choices;
+    key.words = usual;
+    return key;
   }
   // The rows of a part of it.
   template <auto Member>

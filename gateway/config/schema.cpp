@@ -1,3 +1,5 @@
+#include <set>
+
 #include "base/json.h"
 #include "base/text.h"
 #include "config/config.h"
@@ -48,6 +50,21 @@ class Schema {
       json_.key(key.name).begin_object();
       property(key, key.at(object));
       json_.end_object();
+      if (key.type == Key::Type::chosen) choices(key);
+    }
+  }
+
+  // The keys of all that can be chosen; which go together the reader tells.
+  void choices(const Key& key) {
+    std::set<std::string_view> told;
+    for (const ChoiceKind* kind : key.choices()) {
+      const auto values = kind->make_values();
+      for (const Key& row : *kind->shape) {
+        if (!told.insert(row.name).second) continue;
+        json_.key(row.name).begin_object();
+        property(row, row.at(values.get()));
+        json_.end_object();
+      }
     }
   }
 
@@ -57,6 +74,7 @@ class Schema {
     switch (key.type) {
       case Key::Type::text:
       case Key::Type::secret: json_.member("type", "string"); break;
+      case Key::Type::chosen:
       case Key::Type::choice: choice(key); break;
       case Key::Type::integer:
         json_.member("type", "integer").member("minimum", key.least).member("maximum", key.most);

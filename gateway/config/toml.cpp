@@ -365,6 +365,13 @@ void Section::error(std::string_view key, const std::string& message) {
   impl_->fail(node ? node->source().begin : impl_->table->source().begin, message);
 }
 
+void Section::misplaced(std::string_view key, const std::string& message) {
+  if (std::find(impl_->reported.begin(), impl_->reported.end(), key) != impl_->reported.end()) return;
+  impl_->reported.emplace_back(key);
+  const auto at = impl_->table->find(key);
+  impl_->fail(at == impl_->table->end() ? impl_->table->source().begin : at->first.source().begin, message);
+}
+
 void Section::finish() {
   std::vector<std::string_view> known(impl_->known.begin(), impl_->known.end());
   for (const auto& [key, value] : *impl_->table) {

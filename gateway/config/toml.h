@@ -72,6 +72,8 @@ class Section {
 
   void error(std::string_view key, const std::string& message);
   void error(const std::string& message) { error({}, message); }
+  // An error at a key that this section has and that belongs elsewhere: finish() says nothing more of it.
+  void misplaced(std::string_view key, const std::string& message);
   void finish();
 
  private:

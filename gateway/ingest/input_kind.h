@@ -36,6 +36,8 @@ struct SouthParts {
   std::function<std::int64_t()> passed_us;  // the time that has passed for the log: goes on over restarts
 };
 
+class Framer;
+
 struct InputPlan {
   std::string name;
   PartConfig config;                // it is another plan when this is another
@@ -47,6 +49,7 @@ struct InputPlan {
   std::vector<RouteConfig> routes;
   std::vector<std::string> servers, filters;  // what it subscribes to at MQTT brokers
   std::function<std::unique_ptr<Driver>(const SouthParts&)> make;
+  std::function<std::unique_ptr<Framer>()> make_framer;  // of a stream of bytes; null: payloads come whole
 };
 
 struct InputKind : PartKind {

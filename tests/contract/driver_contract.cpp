@@ -74,6 +74,7 @@ const std::pair<const char*, Make> drivers[] = {
        SerialInputConfig config;
        config.name = "in";
        config.device = "/dev/millrace-no-such-device";
+       config.framing = choose(built_framers(), "lines");
        return std::make_unique<SerialDriver>(stage.loop, stage.rng, *stage.inbox, stage.trust, stage.metrics, config);
      }},
 };

@@ -48,7 +48,8 @@ TEST_CASE("serial: lines of a pty arrive, and the port comes back after it was u
   SerialInputConfig config;
   config.name = "scale";
   config.device = link;
-  config.line_bytes_max = 32;
+  config.framing = choose(built_framers(), "lines");
+  config.frame_max = 32;
   config.reopen_min = 20ms;
   config.reopen_max = 100ms;
   SerialDriver driver(loop, rng, inbox, trust, metrics, config);

@@ -5,10 +5,10 @@ cd "$(dirname "$0")/../.."
 command -v clang++-14 >/dev/null || { echo "clang++-14 is not installed"; exit 77; }
 seconds=${MILLRACE_FUZZ_SECONDS:-60}
 cmake --preset fuzz >/dev/null
-cmake --build --preset fuzz --target fuzz_batch fuzz_record fuzz_json fuzz_labels fuzz_text_forms fuzz_config fuzz_segment fuzz_mqtt_packets fuzz_marker | tail -n 1
+cmake --build --preset fuzz --target fuzz_batch fuzz_record fuzz_json fuzz_labels fuzz_text_forms fuzz_framers fuzz_config fuzz_segment fuzz_mqtt_packets fuzz_marker | tail -n 1
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-for target in batch record json labels text_forms config segment mqtt_packets marker; do
+for target in batch record json labels text_forms framers config segment mqtt_packets marker; do
   mkdir -p "$work/$target"
   case $target in
     batch) cp tests/golden/batch-1.bin "$work/$target/" ;;
@@ -18,6 +18,9 @@ for target in batch record json labels text_forms config segment mqtt_packets ma
           printf '\xa2\x61\x61\x01\x61\x62\x82\xf9\x3e\x00\x61\x78' > "$work/$target/cbor"; printf '{"t":nan,u:1,}\n{"t":2' > "$work/$target/sloppy" ;;
     labels) printf 'temp\000C' > "$work/$target/nul"; printf '21.5 \260C' > "$work/$target/latin1"; printf '\355\260\200' > "$work/$target/surrogate" ;;
     text_forms) printf '2024-02-29T12:00:00.5+01:00' > "$work/$target/time"; printf 'a/{b}/+/{c...}' > "$work/$target/topic"; printf '1.5s' > "$work/$target/duration" ;;
+    framers) printf '\000\00312.5\r\n13\n' > "$work/$target/lines"; printf '\002\001\002 1.5\003\002 2\003' > "$work/$target/stx_etx"
+             printf '\007\005$GPGLL,4916.45,N,12311.12,W,225444,A*31\r\n!AIVDM,1,1,,A,14eG;o@034o8sd<L9i:a;WF>062D,0*7D\r\n' > "$work/$target/nmea"
+             printf '\011\004\003\001\002\003\004\005\001\000' > "$work/$target/cobs"; printf '\012\001/ISK5\\2M\r\n\r\n1-0:1.8.1(000671.578*kWh)\r\n!\r\n' > "$work/$target/telegram" ;;
     segment) for n in 1 2; do { printf '\005'; head -c 20480 tests/golden/log-1/seg-0000000$n.db; cat tests/golden/log-1/*-wal; } > "$work/segment/$n"; done ;;
     mqtt_packets) printf '\007\062\020\000\001a\000\001\000{"value":1}\064\011\000\001b\000\002\0001\142\002\000\002\300\000\340\000' > "$work/$target/talk" ;;
     marker) printf 'MRM1\001\002\003\004\005\006\007\010\052\000\000\000\000\000\000\000\001\002\144\002\151\156\310\001\310\001' > "$work/$target/one" ;;

@@ -8,8 +8,9 @@
 #include "base/text.h"
 #include "base/utf8.h"
 #include "config/load.h"
+#include "ingest/input_kind.h"
 #include "kinds.h"
-#include "decode/line_framer.h"
+#include "decode/framer.h"
 #include "decode/router.h"
 #include "decode/timestamps.h"
 #include "drivers/mqtt_endpoint/endpoint_connection.h"
@@ -144,10 +145,39 @@ void text_forms(BytesView bytes) {
     TopicMatch match;
     (void)pattern.value().matches(text_of(bytes), match);
   }
-  LineFramer framer(16);
-  framer.push(bytes, [](BytesView line) {
-    if (line.size() > 16) std::abort();
-  });
+}
+
+// The first byte chooses the framing, the second how the stream is cut: the frames must be the same.
+void framers(BytesView bytes) {
+  static const std::vector<std::string> framings = {
+      "lines", "lines' line_end = 'crlf", "stx_etx", "stx_etx' bcc = 'xor", "fixed' frame_size = 6 sync = '\\xAA' frame_check = 'crc16",
+      "fixed' frame_size = 3 frame_pause = '0s", "silence", "nmea", "cobs", "cobs' crc = 'none", "telegram"};
+  if (bytes.size() < 2) return;
+  const auto of = [&bytes](std::size_t cut, std::uint64_t& discarded) {
+    std::string keys = "framing = '" + framings[static_cast<std::uint8_t>(bytes[0]) % framings.size()] + "'";
+    for (std::size_t at; (at = keys.find("' ")) != keys.npos;) keys.replace(at, 2, "'\n");
+    for (std::size_t at; (at = keys.find(" sync")) != keys.npos;) keys.replace(at, 1, "\n");
+    for (std::size_t at; (at = keys.find(" frame_check")) != keys.npos;) keys.replace(at, 1, "\n");
+    for (std::size_t at; (at = keys.find(" frame_pause")) != keys.npos;) keys.replace(at, 1, "\n");
+    const LoadedConfig loaded = load_config("[[inputs.serial]]\nname = 's'\ndevice = '/dev/x'\nframe_max = '64'\n" + keys + "\n[inputs.serial.route]\n", "fuzz.toml", built_kinds());
+    if (!loaded.errors.empty()) std::abort();
+    const auto framer = static_cast<const InputKind*>(loaded.config.inputs[0].kind)->plan(loaded.config.inputs[0].values.get()).make_framer();
+    std::string out;
+    const auto take = [&out](const Framer::Frame& frame) {
+      if (frame.bytes.empty() || frame.bytes.size() > 64) std::abort();
+      out += std::string(frame.channel) + ":" + std::string(text_of(frame.bytes)) + "|";
+    };
+    for (BytesView rest = bytes.subspan(2); !rest.empty();) {
+      const std::size_t size = std::min(cut, rest.size());
+      framer->push(rest.first(size), take);
+      rest = rest.subspan(size);
+    }
+    framer->on_pause(take);
+    discarded = framer->bytes_discarded() + framer->frames_bad();
+    return out;
+  };
+  std::uint64_t whole = 0, cut = 0;
+  if (of(bytes.size(), whole) != of(1 + static_cast<std::uint8_t>(bytes[1]) % 32, cut)) std::abort();
 }
 
 // ASCII only: toml++ 3.3 marks a branch of its whitespace test for U+00A0 to U+0499 as unreachable that is not (it then

@@ -105,6 +105,13 @@ class Told(unittest.TestCase):
                 self.assertNotRegex(checked.stderr, "nothing is called|must be|it can be", f"{document}:\n{block}")
         self.assertGreater(blocks, 1)
 
+    def test_a_framer_is_one_of_the_choices_and_its_keys_stand_beside_it(self):
+        self.assertIn('"telegram" or "sample": How frames', " ".join(line.strip("# ") for line in told("config", "inputs.serial").splitlines()))
+        self.assertRegex(told("config", "inputs.serial"), r'(?m)^# With framing = "sample": words\n#   shout = false +# Only words in capitals$')
+        serial = json.loads(told("config", "--schema"))["properties"]["inputs"]["properties"]["serial"]["items"]["properties"]
+        self.assertIn("sample", serial["framing"]["anyOf"][0]["enum"])
+        self.assertEqual(serial["shout"], {"description": "Only words in capitals", "default": False, "type": "boolean"})
+
     def test_completion_offers_them(self):
         script = (f'source {ROOT}/packaging/millrace.bash-completion; COMP_WORDS=({SAMPLED} config inputs.s); COMP_CWORD=2; _millrace; '
                   'printf "%s\\n" "${COMPREPLY[@]}"')
@@ -125,6 +132,14 @@ class Working(Site):
                       f'millrace.toml:{line + 1}:9: [[inputs.sample]] "one": "every" is 2h; it can be 10.0ms to 60.0min'.replace(".0ms", "ms"),
                       f'millrace.toml:{line + 2}:8: [[inputs.sample]] "one": a word has letters', 'the name "one" is taken already'):
             self.assertIn(words, wrong.stderr)
+        serial = '[[inputs.serial]]\nname = "s"\ndevice = "/dev/ttyS9"\nframing = "sample"\nshout = true\n%s[[inputs.serial.routes]]\nformat = "plain"\nmetrics = { w = {} }\n'
+        config = self.configure(CONFIG, tally=self.folder / "tally", more=serial % 'bcc = "xor"\n')
+        wrong = self.check(config)
+        line = config.read_text().splitlines().index('bcc = "xor"') + 1
+        self.assertIn(f'millrace.toml:{line}:1: [[inputs.serial]] "s": "bcc" is of framing = "stx_etx"', wrong.stderr)
+        config = self.configure(CONFIG, tally=self.folder / "tally", more=serial % "")
+        words = subprocess.run([SAMPLED, "test", "-c", config, "--input", "s", "-"], input="12 no 13\n", capture_output=True, text=True)
+        self.assertEqual(re.findall(r"(?m)^  s  w = (\d+) ", words.stdout), ["12", "13"], words.stdout + words.stderr)
         good = self.check(self.configure(CONFIG, tally=self.folder / "tally", more=""))
         self.assertEqual(good.returncode, 0, good.stderr)
         self.assertIn("1 inputs, 0 windows, 1 uplinks", good.stdout)

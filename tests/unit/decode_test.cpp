@@ -2,7 +2,6 @@
 
 #include "base/rng.h"
 #include "base/topic_filter.h"
-#include "decode/line_framer.h"
 #include "decode/router.h"
 #include "decode/timestamps.h"
 #include "tests/support/decoding.h"
@@ -312,34 +311,5 @@ TEST_CASE("timestamps: numbers, exact to the microsecond") {
   for (const char* bad : {"", "x", "99999999999999999999", "1700000000.", "99999999999999"}) {
     INFO(bad);
     CHECK_FALSE(parse_time_number(bad, F::s));
-  }
-}
-
-TEST_CASE("lines: CR, LF, both, or STX and ETX") {
-  std::vector<std::string> lines;
-  LineFramer framer(20);
-  framer.push(bytes_of("12.345\r12.346\r\n12.347\n\r\x02 1.5\x03\x02 2.5\x03\r\n"), [&](BytesView line) { lines.emplace_back(text_of(line)); });
-  CHECK(lines == std::vector<std::string>{"12.345", "12.346", "12.347", "\x02 1.5", "\x02 2.5"});
-  CHECK(framer.bytes_discarded() == 0);
-}
-
-TEST_CASE("lines: however the stream is cut, the lines are the same") {
-  Rng rng(seed());
-  const std::string stream = "one\r\ntwo\n\n" + std::string(100, 'x') + "\nthree\n" + std::string(20, 'y') + "\npartial";
-  std::vector<std::string> whole;
-  LineFramer reference(20);
-  reference.push(bytes_of(stream), [&](BytesView line) { whole.emplace_back(text_of(line)); });
-  CHECK(whole == std::vector<std::string>{"one", "two", "three", std::string(20, 'y')});
-  CHECK(reference.bytes_discarded() == 100);
-  for (int round = 0; round < 200; ++round) {
-    LineFramer framer(20);
-    std::vector<std::string> lines;
-    for (std::string_view rest = stream; !rest.empty();) {
-      const std::size_t cut = std::min<std::size_t>(1 + rng.below(30), rest.size());
-      framer.push(bytes_of(rest.substr(0, cut)), [&](BytesView line) { lines.emplace_back(text_of(line)); });
-      rest.remove_prefix(cut);
-    }
-    CHECK(lines == whole);
-    CHECK(framer.bytes_discarded() == 100);
   }
 }
