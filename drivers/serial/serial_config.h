@@ -19,6 +19,7 @@ struct SerialInputConfig {
   Duration rs485_before{0}, rs485_after{0};  // between RTS and the first bit, the last bit and RTS
   Chosen framing;
   std::size_t frame_max = 4096;       // bytes; what is longer is thrown away, and counted
+  bool acknowledge = false;           // frames are those of proto/device_frame.proto
   std::string request;                // what the device is asked with, escapes undone; empty: it speaks by itself
   Duration request_interval = std::chrono::seconds(10), request_timeout = std::chrono::seconds(1);
   bool request_echo = false;          // the adapter hears what it sends

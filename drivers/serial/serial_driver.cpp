@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <utility>
 
 #include "base/logger.h"
 
@@ -27,7 +28,7 @@ SerialCounters::SerialCounters(Metrics& metrics, const std::string& input)
       unplugged(metrics.counter("millrace_serial_unplugged_total", "Times an open port went away", {{"input", input}})),
       up(metrics.gauge("millrace_input_up", "Whether the input is connected", {{"input", input}})) {}
 
-SerialDriver::SerialDriver(Loop& loop, Rng& rng, Inbox& inbox, const ClockTrust& trust, Metrics& metrics, SerialInputConfig config)
+SerialDriver::SerialDriver(Loop& loop, Rng& rng, Inbox& inbox, Intake& intake, const ClockTrust& trust, Metrics& metrics, SerialInputConfig config)
     : loop_(loop),
       rng_(rng),
       inbox_(inbox),
@@ -35,7 +36,10 @@ SerialDriver::SerialDriver(Loop& loop, Rng& rng, Inbox& inbox, const ClockTrust&
       config_(std::move(config)),
       framer_(make_framer(config_.framing, config_.frame_max)),
       backoff_(config_.reopen_min, config_.reopen_max),
-      count_(metrics, config_.name) {}
+      count_(metrics, config_.name) {
+  if (config_.acknowledge)
+    acknowledger_ = std::make_unique<Acknowledger>(loop, intake, trust, metrics, config_.name, [this](BytesView ack) { acknowledge(ack); });
+}
 
 Status SerialDriver::start() {
   open();
@@ -78,6 +82,11 @@ void SerialDriver::close(const std::string& why) {
   reopen_timer_ = loop_.after(backoff_.next(rng_), [this] { open(); });
 }
 
+void SerialDriver::unplugged() {
+  count_.unplugged.add();
+  close(text(config_.device, " is gone"));
+}
+
 // False: there was nothing to read, or the port is closed now.
 bool SerialDriver::read_some() {
   char buffer[4096];
@@ -85,8 +94,7 @@ bool SerialDriver::read_some() {
   if (got < 0 && (errno == EAGAIN || errno == EINTR)) return false;
   // A tty whose other side is gone reads as end of file or gives EIO: unplugged. Reading on would spin.
   if (got <= 0) {
-    count_.unplugged.add();
-    close(text(config_.device, " is gone"));
+    unplugged();
     return false;
   }
   backoff_.on_success(loop_.now());
@@ -104,8 +112,9 @@ void SerialDriver::take_bytes(BytesView bytes) {
   } else {
     push(bytes);
   }
-  count_.discarded_bytes.add(framer_->bytes_discarded() - count_.discarded_bytes.value());
-  count_.bad_frames.add(framer_->frames_bad() - count_.bad_frames.value());
+  count_.discarded_bytes.add(framer_->bytes_discarded() - std::exchange(discarded_seen_, framer_->bytes_discarded()));
+  count_.bad_frames.add(framer_->frames_bad() - std::exchange(bad_seen_, framer_->frames_bad()));
+  if (acknowledger_) acknowledger_->flush();
   wait_for_pause();
 }
 
@@ -155,10 +164,22 @@ void SerialDriver::take_frame(const Framer::Frame& frame) {
   arrival.clock_trusted = trust_.trusted();
   arrival.received = loop_.wall();
   arrival.received_monotonic = loop_.now();
+  if (!acknowledger_) store(arrival);
+  else if (!acknowledger_->take(arrival)) count_.bad_frames.add();
+}
+
+void SerialDriver::store(const Arrival& arrival) {
   const bool stored = inbox_.put(arrival).ok();
   if (!stored) count_.dropped_frames.add();
   if (!stored && !dropping_) LOG_ERROR("input ", config_.name, ": the inbox is full; frames are lost (millrace_serial_dropped_lines_total)");
   dropping_ = !stored;
+}
+
+// Into the tty's buffer or not at all: who hears nothing sends its frame again, and is told again.
+void SerialDriver::acknowledge(BytesView acknowledgement) {
+  Bytes frame;
+  if (!port_.fd.valid() || !framer_->wrap(acknowledgement, frame)) return;
+  if (::write(port_.fd.get(), frame.data(), frame.size()) < 0 && errno != EAGAIN && errno != EINTR) unplugged();
 }
 
 // ---- asking
@@ -170,10 +191,7 @@ void SerialDriver::ask() {
   framer_->reset();
   const std::string& request = config_.request;
   const ssize_t sent = ::write(port_.fd.get(), request.data(), request.size());
-  if (sent < 0 && errno != EAGAIN && errno != EINTR) {
-    count_.unplugged.add();
-    return close(text(config_.device, " is gone"));
-  }
+  if (sent < 0 && errno != EAGAIN && errno != EINTR) return unplugged();
   echo_ = config_.request_echo ? request : std::string();
   asking_ = true;
   answered_ = false;
@@ -209,6 +227,7 @@ void SerialDriver::stop(std::function<void()> done) {
   stopping_ = true;
   for (auto* timer : {&reopen_timer_, &pause_timer_, &ask_timer_, &answer_timer_, &errors_timer_}) timer->reset();
   watch_.reset();
+  acknowledger_.reset();
   port_.fd.reset();
   count_.up.set(0);
   loop_.post(std::move(done));

@@ -1,7 +1,8 @@
 // Reads frames from a serial port (or a pty), and asks for them where the device must be asked. The port is opened by its
 // configured name at each try, so that a stable name under /dev/serial/by-id finds the adapter again after it was unplugged;
 // read() == 0 or EIO is the unplugging. A frame cannot be asked for again: it goes into the inbox, and what finds no room there
-// is lost and counted. Runs on the loop; never blocks.
+// is lost and counted. Frames that their sender keeps until they are acknowledged go another way (acknowledger.h). Runs on the
+// loop; never blocks.
 #pragma once
 
 #include <memory>
@@ -10,6 +11,7 @@
 #include "base/backoff.h"
 #include "base/metrics.h"
 #include "decode/framer.h"
+#include "drivers/serial/acknowledger.h"
 #include "drivers/serial/line_marks.h"
 #include "drivers/serial/serial_config.h"
 #include "drivers/serial/serial_port.h"
@@ -31,7 +33,7 @@ struct SerialCounters {
 
 class SerialDriver final : public Driver {
  public:
-  SerialDriver(Loop& loop, Rng& rng, Inbox& inbox, const ClockTrust& trust, Metrics& metrics, SerialInputConfig config);
+  SerialDriver(Loop& loop, Rng& rng, Inbox& inbox, Intake& intake, const ClockTrust& trust, Metrics& metrics, SerialInputConfig config);
 
   const std::string& name() const override { return config_.name; }
   Status start() override;
@@ -44,12 +46,15 @@ class SerialDriver final : public Driver {
  private:
   void open();
   void close(const std::string& why);
+  void unplugged();
   void watch();
   bool read_some();
   void take_bytes(BytesView bytes);
   void push(BytesView bytes);
   void wait_for_pause();
   void take_frame(const Framer::Frame& frame);
+  void store(const Arrival& arrival);
+  void acknowledge(BytesView acknowledgement);
   void ask();
   void give_up_asking();
   void count_errors();
@@ -67,10 +72,12 @@ class SerialDriver final : public Driver {
   std::unique_ptr<Watch> watch_;
   std::unique_ptr<Timer> reopen_timer_, pause_timer_, ask_timer_, answer_timer_, errors_timer_;
   std::string echo_;  // of the request, as far as it has not come yet
+  std::uint64_t discarded_seen_ = 0, bad_seen_ = 0;  // of the framer's counts: a new input of this name counts on
   bool asking_ = false, answered_ = false;
   bool paused_ = false, stopping_ = false, dropping_ = false;
   std::string trouble_ = "not open yet";
   SerialCounters count_;
+  std::unique_ptr<Acknowledger> acknowledger_;  // none: nobody is told anything
 };
 
 }  // namespace millrace

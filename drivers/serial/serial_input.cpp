@@ -42,6 +42,9 @@ constexpr Key keys[] = {
     K::chosen<&C::framing>("framing", built_framers, "lines", "How frames are found in the bytes: each is a payload"),
     K::size<&C::frame_max>("frame_max", "What is longer is thrown away, and counted").within(16, 64 << 10),
     K::size<&C::frame_max>("line_max", "The same, as it was called once").within(16, 64 << 10).formerly(),
+    K::key<&C::acknowledge>("acknowledge",
+                            "Frames are a microcontroller's (proto/device_frame.proto), which keeps each until it is told that it "
+                            "is on this box's disk; with framing = \"cobs\" and format = \"device\""),
     K::key<&C::request>("request", "Sent every interval to a device that must be asked; \\r \\n \\xHH are such bytes")
         .like("'S\\r\\n'"),
     K::key<&C::request_interval>("request_interval", "").within(10ms, 24h),
@@ -85,6 +88,9 @@ void settle(Section& section, SerialInputConfig& c) {
   if (c.reopen_max < c.reopen_min) section.error("reopen_max", "\"reopen_max\" is less than \"reopen_min\"");
   if (c.rs485 != "no" && c.flow_control) section.error("flow_control", "RTS is either the direction's or the flow's");
   settle_routes(section, c);
+  if (c.acknowledge && c.framing.kind && c.framing.kind->name != "cobs")
+    section.error("acknowledge", "\"acknowledge\" needs framing = \"cobs\": an acknowledgement is such a frame, too");
+  if (c.acknowledge && !c.request.empty()) section.error("request", "a device that is acknowledged speaks by itself");
   settle_request(section, c);
 }
 constexpr Shape shape = shape_of<C, settle>(keys);
@@ -94,7 +100,7 @@ InputPlan plan_of(const SerialInputConfig& c) {
   plan.claims = {"tty " + port_behind(c.device)};
   plan.routes = c.routes;
   plan.make = [c](const SouthParts& parts) -> std::unique_ptr<Driver> {
-    return std::make_unique<SerialDriver>(parts.loop, parts.rng, parts.inbox, parts.trust, parts.metrics, c);
+    return std::make_unique<SerialDriver>(parts.loop, parts.rng, parts.inbox, parts.intake, parts.trust, parts.metrics, c);
   };
   plan.make_framer = [c] { return make_framer(c.framing, c.frame_max); };
   return plan;
@@ -107,6 +113,12 @@ void check(const SerialInputConfig& c, const PartConfig&, LoadedConfig& loaded) 
                                                            "\"topic\" and takes every frame")});
     return;
   }
+}
+
+// What streams are remembered.
+StateWish state(const SerialInputConfig& c) {
+  const std::uint64_t bytes = c.acknowledge ? DeviceLink::streams_max * 128 : 0;
+  return {bytes, text("acknowledge = true is up to ", bytes, " bytes of state"), false};
 }
 
 void try_online(const SerialInputConfig& c, bool beside, std::vector<Trial>& trials) {
@@ -125,6 +137,7 @@ constexpr InputKind make_kind() {
   kind.descriptors = 2;
   kind.plan = typed<plan_of>;
   kind.check = typed<check>;
+  kind.state = typed<state>;
   kind.try_online = typed<try_online>;
   return kind;
 }

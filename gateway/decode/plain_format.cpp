@@ -8,7 +8,10 @@
 #include "base/text.h"
 #include "base/utf8.h"
 #include "decode/csv_format.h"
+#include "decode/device_format.h"
 #include "decode/json_format.h"
+#include "decode/nmea_format.h"
+#include "decode/obis_format.h"
 #include "decode/reading_value.h"
 #include "decode/senml_format.h"
 
@@ -116,6 +119,9 @@ Result<std::unique_ptr<PayloadFormat>> make_plain_format(const RouteConfig& rout
 Result<std::unique_ptr<PayloadFormat>> make_format(const RouteConfig& route, const TopicPattern& pattern) {
   if (route.format == "plain") return make_plain_format(route, pattern);
   if (route.format == "csv") return make_csv_format(route, pattern);
+  if (route.format == "nmea") return make_nmea_format(route, pattern);
+  if (route.format == "obis") return make_obis_format(route, pattern);
+  if (route.format == "device") return make_device_format(route, pattern);
   if (route.format.starts_with("senml")) return make_senml_format(route, pattern);
   return make_json_format(route, pattern);
 }

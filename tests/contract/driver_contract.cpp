@@ -75,7 +75,7 @@ const std::pair<const char*, Make> drivers[] = {
        config.name = "in";
        config.device = "/dev/millrace-no-such-device";
        config.framing = choose(built_framers(), "lines");
-       return std::make_unique<SerialDriver>(stage.loop, stage.rng, *stage.inbox, stage.trust, stage.metrics, config);
+       return std::make_unique<SerialDriver>(stage.loop, stage.rng, *stage.inbox, stage.intake, stage.trust, stage.metrics, config);
      }},
 };
 

@@ -8,19 +8,25 @@
 using namespace millrace;
 
 TEST_CASE("format contract: pure, as far as it is good, and no bytes make it fall over") {
-  RouteConfig json, plain, csv, senml, cbor;
+  RouteConfig json, plain, csv, senml, cbor, nmea, obis, device;
   json.time = "ts";
   plain.format = "plain";
   plain.metrics = {{"v", "", ""}};
   csv.format = "csv";
   senml.format = "senml";
   cbor.format = "cbor";
+  nmea.format = "nmea";
+  obis.format = "obis";
+  device.format = "device";
   const std::pair<RouteConfig, std::string_view> formats[] = {
       {json, R"({"ts":1700000000,"a":1,"b":{"c":true}})"},
       {plain, "21.5"},
       {csv, "a,b\n1,x\n\"2\",3\n"},
       {senml, R"([{"bn":"d/","bt":1700000000,"n":"a","v":1},{"n":"b","vs":"x"}])"},
-      {cbor, {"\xa2\x61\x61\x01\x61\x62\x82\xf9\x3e\x00\x61\x78", 12}}};
+      {cbor, {"\xa2\x61\x61\x01\x61\x62\x82\xf9\x3e\x00\x61\x78", 12}},
+      {nmea, "$HEHDT,274.07,T*19\r\n$PGRME,15.0,M,45.0,M,25.0,M*1C"},
+      {obis, "/ISk5\r\n\r\n1-0:1.8.1(000671.578*kWh)\r\n0-1:24.2.1(101209110000W)(12785.123*m3)\r\n!"},
+      {device, {"\x0d\x01\0\0\0\x10\x01\x2a\x08\x0a\x01\x61\x15\0\0\0\x3f\x2a\x05\x0a\x01\x62\x28\x01", 24}}};
   for (const auto& [route, good] : formats) {
     CAPTURE(route.format);
     auto format = make_format(route, TopicPattern::parse("{device}").value());

@@ -11,6 +11,7 @@
 #include "drivers/serial/serial_driver.h"
 #include "ingest/mapped_inbox.h"
 #include "loop/uv_loop.h"
+#include "tests/support/remembering_intake.h"
 
 using namespace millrace;
 using namespace std::chrono_literals;
@@ -36,6 +37,7 @@ TEST_CASE("serial: lines of a pty arrive, and the port comes back after it was u
   Rng rng(1);
   Metrics metrics;
   ClockTrust trust;
+  RememberingIntake intake;
   std::vector<std::uint64_t> words(MappedInbox::region_bytes(1 << 16) / 8);
   const std::span<std::byte> region{reinterpret_cast<std::byte*>(words.data()), words.size() * 8};
   MappedInbox::format(region, 1);
@@ -52,7 +54,7 @@ TEST_CASE("serial: lines of a pty arrive, and the port comes back after it was u
   config.frame_max = 32;
   config.reopen_min = 20ms;
   config.reopen_max = 100ms;
-  SerialDriver driver(loop, rng, inbox, trust, metrics, config);
+  SerialDriver driver(loop, rng, inbox, intake, trust, metrics, config);
   std::vector<std::string> lines;
   const auto wait = [&](const std::function<bool()>& done) {
     bool late = false;

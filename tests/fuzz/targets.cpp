@@ -76,9 +76,16 @@ void json(BytesView bytes) {
     plain.metrics = {{"v", "", ""}};
     strict.topic = "j/{device}";
     strict.strict = true;
-    return std::move(Router::make({all, named, each, nested, csv, cbor, senml, packed, plain, strict})).value();
+    RouteConfig nmea = senml, obis = senml, device = senml;
+    nmea.topic = "k/{device}";
+    nmea.format = "nmea";
+    obis.topic = "l/{device}";
+    obis.format = "obis";
+    device.topic = "m/{device}";
+    device.format = "device";
+    return std::move(Router::make({all, named, each, nested, csv, cbor, senml, packed, plain, strict, nmea, obis, device})).value();
   }();
-  for (const char* topic : {"a/d", "b/d", "c/d", "d/d", "e/d", "f/d", "g/d", "h/d", "i/d", "j/d"}) {
+  for (const char* topic : {"a/d", "b/d", "c/d", "d/d", "e/d", "f/d", "g/d", "h/d", "i/d", "j/d", "k/d", "l/d", "m/d"}) {
     Arrival arrival;
     arrival.channel = topic;
     arrival.bytes = bytes;

@@ -1,0 +1,45 @@
+// Takes frames of microcontrollers and tells the devices what is on the disk. They go in by the intake, not by the inbox: the
+// inbox survives a killed process but not a power cut, and a frame of which both it and the device's flash have a copy could
+// come twice. By the intake a frame, and that it was taken, are in one commit; the device is told after its fsync. What finds
+// no room is not lost either: the device sends it again. On the loop.
+#pragma once
+
+#include <functional>
+#include <set>
+#include <string>
+
+#include "base/metrics.h"
+#include "drivers/serial/device_link.h"
+#include "ingest/clock_trust.h"
+#include "ingest/intake.h"
+#include "loop/loop.h"
+
+namespace millrace {
+
+class Acknowledger {
+ public:
+  // `send` puts an acknowledgement on the line; it may be lost.
+  Acknowledger(Loop& loop, Intake& intake, const ClockTrust& trust, Metrics& metrics, const std::string& input, std::function<void(BytesView)> send);
+
+  // False: it is no frame of a device.
+  bool take(const Arrival& arrival);
+  // What was taken since the last call becomes one commit, which somebody waits for; what can be told is told.
+  void flush();
+
+ private:
+  std::string state_name(std::uint32_t stream) const;
+  void on_durable(Ticket through);
+  void tell(std::uint32_t stream);
+
+  Loop& loop_;
+  Intake& intake_;
+  const ClockTrust& trust_;
+  const std::string input_;
+  std::function<void(BytesView)> send_;
+  DeviceLink link_;
+  std::set<std::uint32_t> changed_, again_;  // of this flush: taken, and to be told what they know already
+  Handle attached_;
+  Counter &repeated_, &early_, &missed_, &refused_;
+};
+
+}  // namespace millrace

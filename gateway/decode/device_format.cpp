@@ -1,0 +1,51 @@
+#include "decode/device_format.h"
+
+#include <cmath>
+
+#include "base/text.h"
+#include "decode/device_frame.h"
+#include "decode/named_values.h"
+
+namespace millrace {
+namespace {
+
+class DeviceFormat final : public PayloadFormat {
+ public:
+  explicit DeviceFormat(NamedValues plan) : plan_(std::move(plan)) {}
+
+  Status decode(const Payload& payload, std::vector<Record>& out, Unread& unread) const override {
+    NamedValues::Walk values(plan_, payload, out, unread);
+    DeviceFrame frame;
+    Status status = read_device_frame(payload.arrival.bytes, frame, [&](const DeviceReading& reading) { put(values, frame, reading); });
+    if (status.ok() && values.places() == 0) ++unread.no_value;
+    return status;
+  }
+
+ private:
+  static void put(NamedValues::Walk& values, const DeviceFrame& frame, const DeviceReading& reading) {
+    std::int64_t time = 0;
+    const bool known = frame.time_us != 0 && !__builtin_add_overflow(frame.time_us, reading.offset_ms * std::int64_t{1000}, &time);
+    values.set_time(known ? std::optional(WallTime{time}) : std::nullopt);
+    values.set_quality(reading.quality == 0 ? Quality::good : reading.quality == 1 ? Quality::uncertain : Quality::bad);
+    switch (reading.kind) {
+      case DeviceReading::none: return values.nothing();
+      case DeviceReading::number:
+        return std::isfinite(reading.real) ? values.number(reading.metric, reading.real, reading.unit) : values.nothing();
+      case DeviceReading::integer: return values.integer(reading.metric, reading.whole, reading.unit);
+      case DeviceReading::flag: return values.truth(reading.metric, reading.whole != 0);
+      case DeviceReading::text: return values.text_value(reading.metric, reading.string);
+    }
+  }
+
+  NamedValues plan_;
+};
+
+}  // namespace
+
+Result<std::unique_ptr<PayloadFormat>> make_device_format(const RouteConfig& route, const TopicPattern& pattern) {
+  auto plan = NamedValues::make(route, pattern);
+  if (!plan.ok()) return plan.status();
+  return std::unique_ptr<PayloadFormat>(std::make_unique<DeviceFormat>(std::move(plan).value()));
+}
+
+}  // namespace millrace

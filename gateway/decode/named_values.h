@@ -1,0 +1,74 @@
+// What formats share whose values have names and units of their own: sentences, telegrams, frames of devices. Without
+// [metrics] every value is a reading, named as the format names it; with it these and no others: `path` is the format's
+// name for the value. Times are believed as the route says.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "decode/payload_format.h"
+#include "decode/reading_value.h"
+#include "decode/time_rule.h"
+
+namespace millrace {
+
+class NamedValues {
+ public:
+  // `invalid` for what such payloads cannot have: paths of times and lists, defaults. `format`: for the words.
+  static Result<NamedValues> make(const RouteConfig& route, const TopicPattern& pattern);
+  const TimeRule& times() const { return times_; }
+
+  // One payload. Values come in the payload's own order; each call counts as a place (record/value_runs.h), also where the
+  // value is empty or not wanted.
+  class Walk {
+   public:
+    Walk(const NamedValues& plan, const Payload& payload, std::vector<Record>& out, Unread& unread)
+        : plan_(plan), payload_(payload), out_(out), unread_(unread) {}
+    // Of the values that come now; nothing: that of the arrival.
+    void set_time(std::optional<WallTime> time);
+    void set_quality(Quality quality) { quality_ = quality; }
+    void number(std::string_view name, double value, std::string_view unit = {});
+    void integer(std::string_view name, std::int64_t value, std::string_view unit = {});
+    void truth(std::string_view name, bool value);
+    void text_value(std::string_view name, std::string_view value);
+    // There was a place for a value, and no value.
+    void nothing() {
+      ++place_;
+      ++unread_.no_value;
+    }
+    void refuse(std::string_view name, std::string_view why) {
+      unread_.refuse({place_, place_ + 1}, name, why);
+      ++place_;
+    }
+    std::uint32_t places() const { return place_; }
+
+   private:
+    // `exact`: what it is where the route asks for nothing else.
+    void put(std::string_view name, std::string_view unit, Scalar scalar, const Value* exact = nullptr);
+
+    const NamedValues& plan_;
+    const Payload& payload_;
+    std::vector<Record>& out_;
+    Unread& unread_;
+    std::uint32_t place_ = 0;
+    Quality quality_ = Quality::good;
+    std::optional<WallTime> time_;
+  };
+
+ private:
+  struct Metric {
+    Template name;
+    std::string path, unit;
+    ValueSpec spec;
+    bool converts;  // the payload's unit is no longer true
+  };
+  std::vector<Metric> metrics_;
+  TimeRule times_;
+};
+
+// Civil time to microseconds since 1970; nothing for what is no day or time of day.
+std::optional<WallTime> utc_of(int year, int month, int day, int hour, int minute, int second, int microsecond);
+
+}  // namespace millrace

@@ -1,0 +1,464 @@
+#!/usr/bin/python3
+"""Serial lines on pairs of real ptys (socat), through the daemon: every framing, an unplugged adapter, reloads and kills in the middle, devices that
+must be asked, microcontrollers that keep their frames until they are acknowledged, and gpsd as a second opinion."""
+import fcntl
+import json
+import os
+import random
+import re
+import select
+import shutil
+import signal
+import struct
+import subprocess
+import sys
+import termios
+import threading
+import time
+import unittest
+import zlib
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "support"))
+from testsite import BUILD, Process, Site, wait_for
+
+HEAD = """
+[gateway]
+name = "gw"
+runtime_dir = "@run@"
+[log]
+path = "@log@"
+commit_interval = "50ms"
+@inputs@
+[[uplinks.mqtt]]
+name = "nobody"
+servers = ["mqtt://127.0.0.1:1"]
+[observe]
+listen = "127.0.0.1:@observe@"
+"""
+
+
+def crc16_arc(data, crc=0):
+    for byte in data:
+        crc ^= byte
+        for _ in range(8):
+            crc = crc >> 1 ^ (0xA001 if crc & 1 else 0)
+    return crc
+
+
+def sentence(body):
+    x = 0
+    for c in body.encode():
+        x ^= c
+    return f"${body}*{x:02X}\r\n".encode()
+
+
+def cobs(data):
+    out, run = bytearray(), bytearray()
+    for byte in data + b"\0":
+        if byte == 0:
+            out += bytes([len(run) + 1]) + run
+            run.clear()
+        else:
+            run.append(byte)
+            if len(run) == 254:
+                out += b"\xff" + run
+                run.clear()
+    return bytes(out)
+
+
+def framed(payload):
+    return b"\0" + cobs(payload + struct.pack("<I", zlib.crc32(payload))) + b"\0"
+
+
+class Line:
+    """A cable: the daemon opens `port`, the test talks at the other end."""
+
+    def __init__(self, site, name):
+        self.site, self.port, self.far = site, site.folder / f"tty-{name}", site.folder / f"far-{name}"
+        self.plug()
+
+    def plug(self):
+        self.socat = Process(["socat", f"pty,raw,echo=0,link={self.port}", f"pty,raw,echo=0,link={self.far}"], self.site.folder / "socat.log")
+        self.site.processes.append(self.socat)
+        wait_for(lambda: self.port.exists() and self.far.exists(), "the ptys")
+        self.fd = os.open(self.far, os.O_RDWR | os.O_NOCTTY)
+
+    def say(self, data):
+        data = data if isinstance(data, bytes) else data.encode()
+        while data:
+            data = data[os.write(self.fd, data):]
+
+    def hear(self, seconds=5):
+        ready, _, _ = select.select([self.fd], [], [], seconds)
+        return os.read(self.fd, 4096) if ready else b""
+
+    def unplug(self):
+        os.close(self.fd)
+        self.socat.stop(signal.SIGKILL)
+        for link in (self.port, self.far):
+            link.unlink(missing_ok=True)
+
+
+class SerialSite(Site):
+    def start(self, *inputs, wait=True):
+        self.configure(HEAD, inputs="\n".join(inputs))
+        self.daemon = self.gateway(self.folder / "millrace.toml")
+        if wait:
+            wait_for(lambda: self.metric("millrace_input_up") == len(inputs), "the ports are open")
+
+    def input(self, line, keys="", route='format = "plain"\nmetrics = { v = {} }', name="s"):
+        return f'[[inputs.serial]]\nname = "{name}"\ndevice = "{line.port}"\nreopen_min = "100ms"\nreopen_max = "500ms"\n{keys}\n[[inputs.serial.routes]]\n{route}\n'
+
+    def records(self):
+        return [json.loads(line) for line in self.command("log", "cat", "--lane", "raw").stdout.splitlines()]
+
+    def values(self, name="v"):
+        return [r["value"] for r in self.records() if r["metric"] == name]
+
+    def arrive(self, count, what="records"):
+        wait_for(lambda: self.metric("millrace_input_records_total") >= count, f"{count} {what}")
+        wait_for(lambda: len(self.records()) >= count, f"{count} {what} are committed")
+
+
+class Framings(SerialSite):
+    def test_every_framing_at_once_on_ports_of_their_own(self):
+        lines = {name: Line(self, name) for name in ("lines", "scale", "fixed", "burst", "cobs")}
+        self.start(
+            self.input(lines["lines"], 'framing = "lines"', name="lines"),
+            self.input(lines["scale"], 'framing = "stx_etx"\nbcc = "xor"', name="scale"),
+            self.input(lines["fixed"], "framing = 'fixed'\nframe_size = 8\nsync = '\\xAA\\x55'\nframe_check = 'sum'", name="fixed"),
+            self.input(lines["burst"], 'framing = "silence"\nsilence = "30ms"', name="burst"),
+            self.input(lines["cobs"], 'framing = "cobs"', route='format = "json"', name="cobs"))
+
+        def bcc(text):
+            x = 0
+            for c in text.encode() + b"\x03":
+                x ^= c
+            return b"\x02" + text.encode() + b"\x03" + bytes([x])
+
+        def summed(text):
+            body = b"\xaa\x55" + text.encode()
+            return body + bytes([sum(body) & 0xFF])
+
+        lines["lines"].say("11.5\r\n12\n\n13\r")
+        lines["scale"].say(bcc("21 kg") + b"noise" + bcc("22")[:-1] + b"?" + bcc("23"))
+        lines["fixed"].say(b"\x00\xaa" + summed("31.25") + summed("32.50")[:-1] + b"?" + summed("33.75"))
+        for value in ("41", "42"):
+            lines["burst"].say(value)
+            time.sleep(0.2)  # the silence is the end of it
+        lines["cobs"].say(framed(b'{"v":51}') + b"garbage" + framed(b'{"v":52}'))
+        self.arrive(11)
+        got = {name: [r["value"] for r in self.records() if r["device"] == name] for name in lines}
+        self.assertEqual(got, {"lines": [11.5, 12, 13], "scale": [21, 23], "fixed": [31.25, 33.75], "burst": [41, 42], "cobs": [51, 52]})
+        self.assertEqual([r["unit"] for r in self.records() if r["value"] == 21], ["kg"])
+        self.assertEqual(self.metric("millrace_serial_bad_frames_total", 'input="scale"'), 1)
+        self.assertGreaterEqual(self.metric("millrace_serial_bad_frames_total", 'input="fixed"'), 1)
+
+    def test_what_stands_before_a_comma_chooses_the_route(self):
+        line = Line(self, "a")
+        self.start(self.input(line, 'topic_until = ","', route='topic = "T"\nformat = "csv"\ncolumns = ["kind", "v"]\nmetrics = { v = "v" }\n'
+                                                               '[[inputs.serial.routes]]\ntopic = "D"\nignore = true\n'
+                                                               '[[inputs.serial.routes]]\nformat = "plain"\nmetrics = { rest = { type = "text" } }'))
+        line.say("T,21.5\nD,debug\nX,y\n")
+        self.arrive(2)
+        self.assertEqual([(r["metric"], r["value"]) for r in self.records()], [("v", 21.5), ("rest", "X,y")])
+        self.assertEqual(self.metric("millrace_input_ignored_total"), 1)
+
+    def test_a_telegram_of_a_meter(self):
+        line = Line(self, "p1")
+        self.start(self.input(line, 'framing = "telegram"', route='format = "obis"'))
+        body = ("/ISk5\\2MT382-1000\r\n\r\n1-3:0.2.8(50)\r\n0-0:1.0.0(240601120000S)\r\n0-0:96.1.1(4B384547303034303436333935353037)\r\n1-0:1.8.1(123456.789*kWh)\r\n"
+                "0-0:96.14.0(0002)\r\n1-0:1.7.0(01.193*kW)\r\n1-0:32.7.0(220.1*V)\r\n0-1:24.2.1(240601115500S)(12785.123*m3)\r\n!").encode()
+        line.say(body + b"0000\r\n" + body + f"{crc16_arc(body):04X}\r\n".encode())
+        self.arrive(8)
+        got = {r["metric"]: (r["value"], r.get("unit", ""), r["time"]) for r in self.records()}
+        self.assertEqual(got["energy_import_tariff_1"], (123456.789, "kWh", "2024-06-01T10:00:00.000000Z"))
+        self.assertEqual(got["meter_1_reading"], (12785.123, "m3", "2024-06-01T09:55:00.000000Z"))
+        self.assertEqual(got["power_import"][:2], (1.193, "kW"))
+        self.assertEqual(got["tariff"][0], 2)
+        self.assertEqual(got["meter_id"][0], "4B384547303034303436333935353037")
+        self.assertEqual(self.metric("millrace_serial_bad_frames_total"), 1)
+
+
+class Nmea(SerialSite):
+    def test_a_ship_and_what_gpsd_makes_of_it(self):
+        line = Line(self, "gps")
+        self.start(self.input(line, 'framing = "nmea"', route='topic = "{talker}/{type}"\nformat = "nmea"\ndevice = "boat"\ntags = ["talker"]'))
+        track = b""
+        for i in range(30):
+            clock, lat, lon = f"1230{i:02d}.00", 5230.1234 + i * 0.01, 1315.4321 + i * 0.02
+            track += sentence(f"GPGGA,{clock},{lat:.4f},N,{lon:010.4f},E,1,08,0.9,{34.5 + i:.1f},M,45.0,M,,")
+            track += sentence(f"GPRMC,{clock},A,{lat:.4f},N,{lon:010.4f},E,{10 + i * .1:.1f},084.4,010624,003.1,W")
+        instruments = (b"".join(map(sentence, ("SDDPT,12.4,0.5", "SDDBT,,f,12.4,M,,F", "YXMTW,17.8,C", "WIMWV,045.1,R,10.4,N,A", "TIROT,-35.6,A", "HEHDT,274.07,T", "HCHDG,101.1,,,7.1,W",
+                                              "WIXDR,C,19.5,C,air,P,1.02,B,baro", "GPZDA,123100.00,01,06,2024,00,00", "GPGSV,1,1,00", "PGRME,15.0,M,45.0,M,25.0,M")))
+                       + b"!AIVDM,1,1,,A,14eG;o@034o8sd<L9i:a;WF>062D,0*7D\r\n" + b"$GPRMC,123519,A,4807.038,N*00\r\n")
+        line.say(track + instruments)
+        wait_for(lambda: self.metric("millrace_serial_bad_frames_total") == 1, "the last sentence is refused")
+        count = 30 * (7 + 5) + 2 + 1 + 1 + 2 + 1 + 1 + 2 + 2 + 1 + 1 + 1 + 1
+        self.arrive(count)
+        records = self.records()
+        self.assertEqual(len(records), count)
+        named = {r["metric"]: (r["value"], r.get("unit", "")) for r in records}
+        for metric, value in {"depth_below_transducer": (12.4, "m"), "transducer_offset": (0.5, "m"), "water_temperature": (17.8, "C"), "wind_angle_relative": (45.1, "deg"),
+                              "wind_speed_relative": (10.4, "kn"), "rate_of_turn": (-35.6, "deg/min"), "heading_true": (274.07, "deg"), "heading_magnetic": (101.1, "deg"),
+                              "magnetic_variation": (-7.1, "deg"), "air": (19.5, "C"), "baro": (1.02, "bar"), "GSV": ("$GPGSV,1,1,00*79", ""),
+                              "PGRME": ("$PGRME,15.0,M,45.0,M,25.0,M*1C", ""), "VDM": ("!AIVDM,1,1,,A,14eG;o@034o8sd<L9i:a;WF>062D,0*7D", "")}.items():
+            self.assertEqual(named[metric], value, metric)
+        if not shutil.which("gpsfake"):
+            self.skipTest("gpsd-tools is not installed: the positions were not held against gpsd's")
+        (self.folder / "track.nmea").write_bytes(track)
+        told = subprocess.run(["gpsfake", "-1", "-p", "-q", str(self.folder / "track.nmea")], capture_output=True, text=True, timeout=120).stdout
+        fixes = {}
+        for row in told.splitlines():
+            if row.startswith('{"class":"TPV"') and '"lat"' in row and '"time"' in row:
+                fix = json.loads(row)
+                fixes[fix["time"][:19]] = fix
+        ours = {}
+        for r in records:
+            if r["time"].startswith("2024-06-01"):
+                ours.setdefault(r["time"][:19], {})[r["metric"]] = r["value"]
+        self.assertGreaterEqual(len(fixes), 29, told)
+        for when, fix in fixes.items():
+            self.assertAlmostEqual(ours[when]["latitude"], fix["lat"], 6)
+            self.assertAlmostEqual(ours[when]["longitude"], fix["lon"], 6)
+            self.assertAlmostEqual(ours[when]["speed_over_ground"] * 1852 / 3600, fix["speed"], 2)
+            self.assertAlmostEqual(ours[when]["course_over_ground"], fix["track"], 3)
+
+
+class Plugging(SerialSite):
+    def cpu(self):
+        fields = Path(f"/proc/{self.daemon.process.pid}/stat").read_text().rsplit(")", 1)[1].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    def test_an_adapter_that_is_pulled_is_offline_at_once_and_found_again(self):
+        line, other = Line(self, "a"), Line(self, "b")
+        self.start(self.input(line, name="a"), self.input(other, name="b"))
+        line.say("1\n2")  # the second is cut off
+        self.arrive(1)
+        line.unplug()
+        wait_for(lambda: self.metric("millrace_input_up", 'input="a"') == 0, "it is offline", 2)
+        self.assertEqual(self.metric("millrace_input_up", 'input="b"'), 1)
+        before, at = self.cpu(), time.monotonic()
+        other.say("10\n")
+        self.arrive(2)
+        time.sleep(2)
+        self.assertLess((self.cpu() - before) / (time.monotonic() - at), 0.3, "a port that is gone is not asked over and over")
+        line.plug()
+        wait_for(lambda: self.metric("millrace_input_up", 'input="a"') == 1, "it is back", 5)
+        line.say("3\n")
+        self.arrive(3)
+        self.assertEqual(sorted(self.values()), [1, 3, 10])
+        self.assertEqual(self.metric("millrace_serial_unplugged_total", 'input="a"'), 1)
+
+    def test_a_reload_in_the_middle_of_a_line_and_one_that_changes_nothing(self):
+        line = Line(self, "a")
+        self.start(self.input(line))
+        line.say("1\n2")
+        self.arrive(1)
+        self.daemon.process.send_signal(signal.SIGHUP)
+        wait_for(lambda: "reload: " in self.daemon.text(), "the reload")
+        line.say("2\n")
+        self.arrive(2)
+        self.assertEqual(self.values(), [1, 22], "what has not changed goes on in the middle of its line")
+        config = self.folder / "millrace.toml"
+        config.write_text(config.read_text().replace("[[inputs.serial.routes]]", 'framing = "stx_etx"\n[[inputs.serial.routes]]', 1))
+        self.daemon.process.send_signal(signal.SIGHUP)
+        wait_for(lambda: self.daemon.text().count("reload: ") >= 2, "the other reload")
+        wait_for(lambda: self.metric("millrace_input_up") == 1, "it is open again")
+        line.say("\x025\x03")
+        self.arrive(3)
+        self.assertEqual(self.values(), [1, 22, 5])
+
+    def test_two_inputs_on_one_tty_are_refused_whatever_they_call_it_and_another_program_is_told_of(self):
+        line = Line(self, "a")
+        self.configure(HEAD, inputs=self.input(line, name="a") + self.input(line, name="b").replace(str(line.port), os.path.realpath(line.port)))
+        checked = self.command("check")
+        self.assertEqual(checked.returncode, 78)
+        self.assertRegex(checked.stderr, 'input "b": "tty .*" can be had once, and input "a" has it')
+        holder = os.open(line.port, os.O_RDWR | os.O_NOCTTY)
+        fcntl.flock(holder, fcntl.LOCK_EX)
+        self.start(self.input(line), wait=False)
+        wait_for(lambda: "is in use by another program" in self.daemon.text(), "it says who is in the way")
+        os.close(holder)
+        wait_for(lambda: self.metric("millrace_input_up") == 1, "it takes the port when that is free")
+
+    def test_speeds_that_termios_has_no_name_for(self):
+        line = Line(self, "a")
+        self.start(self.input(line, "baud = 250000"))
+        fd = os.open(line.port, os.O_RDONLY | os.O_NOCTTY) if os.geteuid() == 0 else None
+        if fd is not None:
+            got = bytearray(44)
+            fcntl.ioctl(fd, 0x802C542A, got)  # TCGETS2
+            self.assertEqual(struct.unpack_from("<II", got, 36), (250000, 250000))
+            os.close(fd)
+        line.say("7\n")
+        self.arrive(1)
+
+
+class Asking(SerialSite):
+    def test_a_device_that_must_be_asked(self):
+        line = Line(self, "a")
+        stop, asked = threading.Event(), []
+
+        def scale():
+            while not stop.is_set():
+                if line.hear(0.1):
+                    asked.append(time.monotonic())
+                    if len(asked) in (3, 5):
+                        continue  # no answer
+                    if len(asked) == 6:
+                        time.sleep(0.25)  # too late: after the timeout
+                    line.say(f"{len(asked)} kg\r\n")
+        thread = threading.Thread(target=scale, daemon=True)
+        self.start(self.input(line, "request = 'S\\r\\n'\nrequest_interval = '400ms'\nrequest_timeout = '150ms'"))
+        thread.start()
+        wait_for(lambda: len(asked) >= 8, "it is asked")
+        wait_for(lambda: len(self.values()) >= 5, "answers")
+        stop.set()
+        thread.join()
+        self.assertEqual(self.values()[:5], [1, 2, 4, 7, 8])
+        self.assertEqual(self.metric("millrace_serial_late_answers_total"), 1)
+        self.assertGreaterEqual(self.metric("millrace_serial_timeouts_total"), 3)
+        gaps = [b - a for a, b in zip(asked, asked[1:])]
+        self.assertLess(abs(sum(gaps) / len(gaps) - 0.4), 0.1)
+
+
+class Devices(SerialSite):
+    """The helper for firmware (proto/device) as a process with a file for its flash."""
+
+    def firmware(self, line, frames, *options):
+        process = Process([str(BUILD / "tests" / "device_firmware"), str(line.far), str(self.folder / "flash"), str(frames), *options], self.folder / "firmware.log")
+        self.processes.append(process)
+        return process
+
+    def setUp(self):
+        super().setUp()
+        self.line = Line(self, "mcu")
+        self.keys = self.input(self.line, 'framing = "cobs"\nacknowledge = true', route='format = "device"')
+
+    def whole(self, frames):
+        values = [int(v) for v in self.values("n")]
+        self.assertEqual(values, list(range(1, frames + 1)), "every frame once, in order")
+
+    def test_every_frame_is_acknowledged_and_arrives_once(self):
+        self.start(self.keys)
+        firmware = self.firmware(self.line, 300)
+        self.assertEqual(firmware.process.wait(60), 0, firmware.text())
+        self.whole(300)
+        first = [r for r in self.records() if r["metric"] == "temperature"][0]
+        self.assertEqual((first["unit"], first["value"]), ("C", 21.5))
+
+    def test_noise_on_the_line_kills_and_a_device_that_restarts(self):
+        self.start(self.keys)
+        random.seed(int(os.environ.get("MILLRACE_SEED", "1")))
+        frames, done = 2000, None
+        firmware = self.firmware(self.line, frames, "--noise", "50")
+        for round in range(int(os.environ.get("MILLRACE_KILLS", "6"))):
+            time.sleep(random.random() * 0.5)
+            if round % 3 == 2:
+                firmware.stop(signal.SIGKILL)
+                firmware = self.firmware(self.line, frames, "--noise", "50")
+            else:
+                self.daemon.stop(signal.SIGKILL)
+                self.daemon = self.gateway(self.folder / "millrace.toml")
+        self.assertEqual(firmware.process.wait(120), 0, firmware.text())
+        self.whole(frames)
+
+    def test_frames_that_somebody_elses_protobuf_writes_and_an_acknowledgement_that_it_reads(self):
+        try:
+            import google.protobuf  # noqa: F401
+        except ImportError:
+            self.skipTest("python3-protobuf is not installed")
+        proto = Path(__file__).resolve().parent.parent.parent / "proto"
+        subprocess.run(["protoc", f"-I{proto}", f"--python_out={self.folder}", "device_frame.proto"], check=True)
+        sys.path.insert(0, str(self.folder))
+        import device_frame_pb2 as pb
+        self.start(self.keys)
+        frame = pb.DeviceFrame(stream=77, sequence=5, oldest=5, time_us=1717243200000000)
+        frame.readings.add(metric="a", real=0.5, unit="V")
+        frame.readings.add(metric="b", number=1e-3, offset_ms=-250)
+        frame.readings.add(metric="c", integer=-(1 << 40), quality=1)
+        frame.readings.add(metric="d", flag=True)
+        frame.readings.add(metric="e", text="open")
+        self.line.say(b"\xff\x00\x03junk" + framed(frame.SerializeToString()))
+        self.arrive(5)
+        got = {r["metric"]: (r["value"], r["time"][17:26], r.get("quality", "good")) for r in self.records()}
+        self.assertEqual(got, {"a": (0.5, "00.000000", "good"), "b": (0.001, "59.750000", "good"), "c": (-(1 << 40), "00.000000", "uncertain"), "d": (True, "00.000000", "good"),
+                               "e": ("open", "00.000000", "good")})
+        heard = b""
+        while heard.count(b"\0") < 2:
+            more = self.line.hear()
+            self.assertTrue(more, heard)
+            heard += more
+        stuffed, plain = heard.strip(b"\0"), bytearray()
+        while stuffed:
+            code, run, stuffed = stuffed[0], stuffed[1:stuffed[0]], stuffed[stuffed[0]:]
+            plain += run + (b"\0" if code < 255 and stuffed else b"")
+        self.assertEqual(struct.unpack("<I", plain[-4:])[0], zlib.crc32(plain[:-4]))
+        ack = pb.DeviceAck.FromString(bytes(plain[:-4]))
+        self.assertEqual((ack.stream, ack.sequence), (77, 5))
+        # Known: told again, stored once. Too early: not taken. After what the device gave up: taken, and said.
+        self.line.say(framed(frame.SerializeToString()))
+        wait_for(lambda: self.metric("millrace_serial_repeated_frames_total") == 1, "it is known")
+        frame.sequence, frame.oldest = 8, 6
+        self.line.say(framed(frame.SerializeToString()))
+        wait_for(lambda: self.metric("millrace_serial_early_frames_total") == 1, "it is too early")
+        frame.oldest = 8
+        self.line.say(framed(frame.SerializeToString()))
+        self.arrive(10)
+        self.assertEqual(self.metric("millrace_serial_missed_frames_total"), 2)
+        self.assertEqual(len(self.records()), 10)
+
+
+class Pouring(SerialSite):
+    """In `full`: what comes as fast as a line can, and what is no frame at all."""
+
+    def test_lines_at_921600_baud_do_not_stall(self):
+        line = Line(self, "a")
+        self.start(self.input(line, "baud = 921600"))
+        count, begin = 0, time.monotonic()
+        while time.monotonic() - begin < 10:  # 92,160 bytes a second, as the line would bring them
+            piece = b"".join(b"%d\r\n" % (100000 + count + i) for i in range(115))
+            line.say(piece)
+            count += 115
+            ahead = count * 8 / 92160 - (time.monotonic() - begin)
+            if ahead > 0:
+                time.sleep(ahead)
+        taken = self.metric("millrace_serial_lines_total")
+        self.assertGreater(taken, count - 2000, "a fraction of a second behind at most")
+        self.arrive(count)
+        self.assertEqual(self.metric("millrace_serial_dropped_lines_total"), 0)
+        print(f"{count} lines in 10 s, {count - taken:.0f} on their way at the end")
+
+    def test_garbage_costs_no_memory(self):
+        framings = {"lines": "framing = 'lines'", "nmea": "framing = 'nmea'", "cobs": "framing = 'cobs'", "telegram": "framing = 'telegram'",
+                    "stx": "framing = 'stx_etx'\nbcc = 'xor'", "fixed": "framing = 'fixed'\nframe_size = 12\nsync = '\\xAA\\x55'\nframe_check = 'crc16'"}
+        lines = {name: Line(self, name) for name in framings}
+        self.start(*(self.input(lines[name], framings[name], name=name, route="ignore = true") for name in framings))
+
+        def rss():
+            return int(re.search(r"VmRSS:\s+(\d+)", Path(f"/proc/{self.daemon.process.pid}/status").read_text()).group(1)) / 1024
+        before = rss()
+        megabytes = int(os.environ.get("MILLRACE_GARBAGE_MB", "100"))
+
+        def pour(line):
+            rng = random.Random(7)
+            for _ in range(megabytes * 16 // len(lines)):
+                line.say(rng.randbytes(65536))
+        threads = [threading.Thread(target=pour, args=(line,)) for line in lines.values()]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        wait_for(lambda: self.metric("millrace_serial_discarded_bytes_total") > 0, "it is counted")
+        grown = rss() - before
+        print(f"{megabytes} MB of garbage: {before:.1f} MB before, {grown:+.1f} MB")
+        self.assertLess(grown, 4)
+        taken = self.metric("millrace_serial_lines_total", 'input="nmea"')
+        lines["nmea"].say(b"\r\n" + sentence("GPZDA,123100.00,01,06,2024,00,00"))
+        wait_for(lambda: self.metric("millrace_serial_lines_total", 'input="nmea"') > taken, "the next sentence is found")
+
+
+if __name__ == "__main__":
+    unittest.main()
