@@ -285,7 +285,11 @@ void SqliteLog::close_group() {
     put_state("reserved", varints({reserved_}));
     group->mark_before = mark();
   }
-  if (stopping_) put_state("clean", varints({1}));
+  if (stopping_) {  // what was reserved is given back: a mark that says more than the head belongs to a life the head forgot
+    reserved_ = next_ - 1;
+    put_state("reserved", varints({reserved_}));
+    put_state("clean", varints({1}));
+  }
   if (note_serial_ > 0) put_state("noted", varints({note_serial_}));
   for (const Row& row : group->rows) records_ever_ += row.count;
   if (options_.clock_settled()) last_settled_ = loop_.wall();

@@ -262,6 +262,7 @@ void SqliteLog::settle_numbers(const std::optional<Mark>& mark, bool head_lost, 
   LossDetail vanished{"", "vanished", 0, 0, 0, {}, 0};
   if (mark) {
     epoch_ = mark->epoch;  // the head may have lost the commit that changed it
+    if (mark->reserved > reserved_) clean = start_report_.clean = false;  // or all of a life: what ended cleanly was the one before
     reserved_ = std::max(reserved_, mark->reserved);
     end = std::max(end, mark->durable);
     vanished.count = mark->records - std::min(mark->records, before_mark);
