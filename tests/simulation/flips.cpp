@@ -63,6 +63,7 @@ struct Flips {
       if (!file->now.empty()) kinds["held"].emplace_back(&world.tmpfs(), name);
     }
     kinds["inbox"];
+    if (const auto heads = kinds.find(".db"); heads != kinds.end()) kinds["state entry"] = heads->second;
     auto kind = kinds.begin();
     std::advance(kind, rng.below(kinds.size()));
     ++flips;
@@ -76,11 +77,20 @@ struct Flips {
     }
     const auto& [disk, name] = kind->second[rng.below(kind->second.size())];
     auto& file = *disk->files.at(name);
-    const std::size_t at = rng.below(file.now.size());
+    const std::size_t at = kind->first == "state entry" ? in_a_state_entry(file.now) : rng.below(file.now.size());
     last += text(name, " at ", at, "; ");
     damaged = damaged || name.ends_with("-wal");  // the last commits go with it, untold
     file.now[at] ^= bit;
     if (at < file.durable.size()) file.durable[at] ^= bit;
+  }
+  // Of what uplinks, windows and segments are remembered by: rare among rows, and what it says decides about all of them.
+  std::size_t in_a_state_entry(const std::string& bytes) {
+    static constexpr std::string_view keys[] = {"cursor/raw/far", "cursor/", "segment/", "state/", "reserved", "last"};
+    const std::string_view key = keys[rng.chance(0.5) ? 0 : rng.below(std::size(keys))];
+    std::vector<std::size_t> places;
+    for (std::size_t at = bytes.find(key); at != std::string::npos; at = bytes.find(key, at + 1)) places.push_back(at);
+    if (places.empty()) return rng.below(bytes.size());
+    return std::min(places[rng.below(places.size())] + key.size() + rng.below(12), bytes.size() - 1);
   }
   void end() {
     told += told_here();
