@@ -26,6 +26,7 @@ struct Flips {
   Rng rng;
   std::uint64_t sent = 0, flips = 0;
   std::map<std::uint64_t, Instant> young;          // sent in this life, and when
+  std::set<std::uint64_t> carried;                 // by the inbox out of former lives, as far as is known
   std::set<std::uint64_t> unmarked;                // may have vanished with a flip, untold
   std::uint64_t told = 0;                          // as lost, by former lives
   bool damaged = false;
@@ -111,6 +112,8 @@ struct Flips {
     world.disk().bytes_max = UINT64_MAX;
     world.start();
     if (world.inboxes_set_aside > aside) young_may_go(now, true);  // that it is lost was told
+    if (world.inbox().fill() == 0) carried.clear();
+    else for (const auto& [n, at] : young) carried.insert(n);
     young.clear();
     check_books();
   }
@@ -131,6 +134,7 @@ struct Flips {
     world.far_side().set_up(rng.chance(0.5));
   }
   void young_may_go(Instant now, bool all) {
+    if (all) unmarked.insert(carried.begin(), carried.end());
     for (const auto& [n, at] : young) {
       if (all || now - at < marked_after) unmarked.insert(n);
     }
