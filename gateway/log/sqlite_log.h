@@ -125,8 +125,7 @@ class SqliteLog final : public Log {
   Status restore_state(const HeadContents& contents);
   Status mend_state(std::uint32_t head, const std::vector<std::uint32_t>& ids, HeadContents& contents);
   Status adopt_unnamed(const std::vector<std::uint32_t>& ids);
-  Result<std::optional<std::vector<Row>>> all_rows(const std::vector<Row>& head) const;
-  Status check_cursors(const std::vector<Row>& head, bool doubted);
+  Status check_cursors(const HeadContents& head);
   void note_state_files(const std::vector<std::string>& names);
   void begin_new(std::uint64_t seed);
   void balance_ledgers();

@@ -75,8 +75,7 @@ Status SqliteLog::load(std::uint64_t seed) {
   std::sort(ids.rbegin(), ids.rend());
   highest_id_ = ids.empty() ? 0 : ids.front();
   std::vector<std::uint32_t> above;  // newer than the head: they cannot be one, but may hold rows
-  std::vector<Row> head_rows;
-  bool doubted = false;              // no checksum vouches for the head's cursors
+  std::optional<HeadContents> doubted;  // a head whose cursors no checksum vouches for
   std::vector<Row> rows_beyond;      // committed after the newest state that is left
   for (const std::uint32_t id : ids) {
     const auto hides = with_spare(folder_, [&] { return wal_hides_commits(folder_, segment_name(id)); });
@@ -94,8 +93,7 @@ Status SqliteLog::load(std::uint64_t seed) {
       if (Status status = recover_held(contents.value()); !status.ok()) return status;
       if (Status status = restore(id, contents.value()); !status.ok()) return status;
       if (Status status = take_over_note(); !status.ok()) return status;
-      head_rows = contents.value().rows;
-      doubted = state_doubtful_ || format < log_format;
+      if (state_doubtful_ || format < log_format) doubted = contents.value();
       if (hidden || !contents.value().rows_fault.ok() || lacks_rows(contents.value())) {
         LOG_ERROR("log: ", segment_name(id), " is damaged; taking over what is whole");
         sealed_[id] = head_;
@@ -156,11 +154,11 @@ Status SqliteLog::load(std::uint64_t seed) {
   }
   if (Status status = lose_missing(); !status.ok()) return status;
   if (doubted && mending_.empty()) {
-    if (Status status = check_cursors(head_rows, true); !status.ok()) return status;
+    if (Status status = check_cursors(*doubted); !status.ok()) return status;
   }
   if (doubted && !state_.contains("last") && mark) {  // how many records there were is what the mark says, and what came since
     std::uint64_t records = mark->records;
-    for (const Row& row : head_rows) records += row.first > mark->durable ? row.count : 0;
+    for (const Row& row : doubted->rows) records += row.first > mark->durable ? row.count : 0;
     put_state("last", varints({committed_, 0, records}));
   }
   note_state_files(names.value());
@@ -169,9 +167,6 @@ Status SqliteLog::load(std::uint64_t seed) {
   if (!identity.ok()) return identity.status();
   folder_identity_ = identity.value();
   settle_numbers(mark, !above.empty() || epoch_lost, rows_beyond, seed);
-  if (stats_.vanished_records > 0 && mending_.empty()) {
-    if (Status status = check_cursors(head_rows, false); !status.ok()) return status;
-  }
   put_state("identity", to_bytes(folder_identity_));
   put_state("format", varints({log_format}));
   put_state("epoch", varints({epoch_}));
@@ -262,7 +257,7 @@ void SqliteLog::settle_numbers(const std::optional<Mark>& mark, bool head_lost, 
   LossDetail vanished{"", "vanished", 0, 0, 0, {}, 0};
   if (mark) {
     epoch_ = mark->epoch;  // the head may have lost the commit that changed it
-    if (mark->reserved > reserved_) clean = start_report_.clean = false;  // or all of a life: what ended cleanly was the one before
+    if (mark->reserved > reserved_) clean = start_report_.clean = false;  // or a whole life, and it is the one before that ended cleanly
     reserved_ = std::max(reserved_, mark->reserved);
     end = std::max(end, mark->durable);
     vanished.count = mark->records - std::min(mark->records, before_mark);

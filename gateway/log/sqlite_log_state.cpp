@@ -231,57 +231,42 @@ Status SqliteLog::adopt_unnamed(const std::vector<std::uint32_t>& ids) {
   return {};
 }
 
-// Every row there is, held back or on flash. Nothing where a segment is damaged: what it lacks is counted when it is mended.
-Result<std::optional<std::vector<Row>>> SqliteLog::all_rows(const std::vector<Row>& head) const {
+// What is unsettled by the books is what can be read behind the cursor. Where the books know of more the cursor may have run
+// ahead of them: it begins with the oldest record there is, under its identity. Looked at where no checksum vouches.
+Status SqliteLog::check_cursors(const HeadContents& head) {
+  if (cursors_.empty()) return {};
   std::map<Sequence, Row> rows;
-  for (const Row& row : head) rows.emplace(row.first, row);
-  for (const Row& row : held_rows_) rows.emplace(row.first, row);
+  for (const Row& row : head.rows) rows.emplace(row.first, row);
   for (const auto& [id, segment] : sealed_) {
     if (id == head_.id) continue;
     const auto contents = look_into(folder_, segment_name(id), options_.vfs);
     if (!contents.ok() && contents.status().code() == Code::unavailable) return contents.status();
-    if (!contents.ok()) return std::optional<std::vector<Row>>();
+    if (!contents.ok()) return {};  // damaged: what it lacks is counted when it is mended
     for (const Row& row : contents.value().rows) {
       if (row.first <= segment.valid_through) rows.emplace(row.first, row);
     }
   }
-  std::vector<Row> all;
-  for (auto& [first, row] : rows) all.push_back(std::move(row));
-  return std::optional(std::move(all));
-}
-
-// What is unsettled by the books is what can be read behind the cursor. Where the books know of more the cursor may have run
-// ahead of them: it begins with the oldest record there is, under its identity. Looked at where no checksum vouches, and
-// where the storage lost commits: what those admitted and settled lies in no row any more, and the books are made anew.
-Status SqliteLog::check_cursors(const std::vector<Row>& head, bool doubted) {
-  if (cursors_.empty()) return {};
-  auto rows = all_rows(head);
-  if (!rows.ok()) return rows.status();
-  if (!rows.value()) return {};
   for (auto& [who, cursor] : cursors_) {
-    const auto there = [&rows, lane = who.second, &cursor = cursor] {  // clang 14 captures no structured binding by itself
+    const auto there = [&rows, &who = who, &cursor = cursor] {  // clang 14 captures no structured binding by itself
       std::uint64_t sum = 0;
-      for (const Row& row : *rows.value()) {
-        if (row.lane != lane) continue;
+      for (const auto& [first, row] : rows) {
+        if (row.lane != who.second) continue;
         for (const Range& part : cursor.settled.unsettled_in({row.first, row.last()})) sum += part.last - part.first + 1;
       }
       return sum;
     };
     std::uint64_t found = there();
     const std::uint64_t booked = cursor.ledger.unsettled();
-    if (found == booked) continue;
-    if (doubted) {
-      const bool taken_from_before = doubtful_cursors_.contains(who);
-      if (!taken_from_before && found > booked) continue;
-      if (!taken_from_before) {
-        LOG_ERROR("log: the cursor of ", who.first, " in lane ", lane_name(who.second), " leaves ", found,
-                  " records unsettled, the ledger ", booked, "; it begins again with the oldest");
-        ++stats_.damaged_states;
-        cursor.settled = SettledSet();
-        found = there();
-      }
-      LOG_WARN("log: ", who.first, ": up to ", found, " records of lane ", lane_name(who.second), " are sent again, under their identity");
+    const bool doubtful = doubtful_cursors_.contains(who);
+    if (found == booked || (!doubtful && found > booked)) continue;
+    if (!doubtful) {
+      LOG_ERROR("log: the cursor of ", who.first, " in lane ", lane_name(who.second), " leaves ", found, " records unsettled, the ledger ", booked,
+                "; it begins again with the oldest");
+      ++stats_.damaged_states;
+      cursor.settled = SettledSet();
+      found = there();
     }
+    LOG_WARN("log: ", who.first, ": up to ", found, " records of lane ", lane_name(who.second), " are sent again, under their identity");
     std::uint64_t settled = 0;
     for (const std::uint64_t n : cursor.ledger.settled) settled += n;
     cursor.ledger.admitted = settled + found;
