@@ -37,7 +37,7 @@ void settle_tls(Section& section, TlsConfig& tls, bool enabled) {
   tls.enabled = enabled;
   if (!enabled && (!tls.ca.empty() || !tls.cert.empty() || tls.key.given())) {
     section.error(section.has("tls_ca") ? "tls_ca" : "tls_cert",
-                  "TLS keys are given, but TLS is off: write mqtts:// (of Kafka: tls = true)");
+                  "TLS keys are given, but TLS is off: write mqtts:// or https:// (of Kafka: tls = true)");
   }
   check_key_pair(section, tls);
 }

@@ -112,9 +112,9 @@ void Shipper::isolate(Lane lane, Run& run, const Flight& flight, const std::vect
     LOG_ERROR("uplink ", options_.name, ": row ", at->row.first, " cannot be split: it goes to the dead lane whole");
   }
   // Where the far side keeps the cursor nothing can go before the first that is open.
-  if (outcome.too_large && !uplink_.keeps_marker()) {
+  if ((outcome.too_large || outcome.doubtful) && !uplink_.keeps_marker()) {
     if (flight.stands_for) return on_neighbour(run, *flight.stands_for, false);
-    if (suspicion_.on_too_large(part_of(lane, at->row)) != Suspicion::Finding::give_up) return;
+    if (suspicion_.on_too_large(part_of(lane, at->row), outcome.doubtful ? outcome.reason : "") != Suspicion::Finding::give_up) return;
   }
   bury(run, at, outcome.reason);
 }

@@ -133,7 +133,7 @@ void Suspicion::cut_at(Lane lane, Sequence first) {
   cuts_.emplace_back(lane, first);
 }
 
-Suspicion::Finding Suspicion::on_too_large(const Part& part) {
+Suspicion::Finding Suspicion::on_too_large(const Part& part, const std::string& words) {
   if (credit_[part.lane] > 0) {
     --credit_[part.lane];
     forget(part);
@@ -141,6 +141,7 @@ Suspicion::Finding Suspicion::on_too_large(const Part& part) {
   }
   if (!find(part)) trials_.push_back({part});
   find(part)->due = find(part)->too_large = true;
+  find(part)->words = words;
   return Finding::nothing;
 }
 
@@ -218,6 +219,7 @@ std::string Suspicion::charge(const Part& part) const {
   if (trial && trial->swallowed) {
     return text("never acknowledged: ", size, " had no answer though others had, again and again, and smaller ones pass");
   }
+  if (trial && !trial->words.empty()) return trial->words;
   if (!trial || trial->too_large || trial->rounds == 0) return "refused for its size: " + size;
   return text("refused by hanging up: ", size, " ended ", trial->rounds, " good connections, and smaller ones pass");
 }

@@ -51,9 +51,9 @@ class Suspicion {
   // Lost in another way: the link, a deadline, the control.
   void on_lost(const std::vector<Part>& open, bool was_controlled);
   void on_passed(const Part& part, Instant now);
-  // A single record is refused in words, for its size: whether it may be given up now. If not, something smaller of its lane
-  // must pass first.
-  Finding on_too_large(const Part& part);
+  // A single record is refused in words, for its size or (`words`) for what may be true of everything: whether it may be given
+  // up now. If not, something smaller of its lane must pass first.
+  Finding on_too_large(const Part& part, const std::string& words = {});
   // What a smaller neighbour did after a round of `suspect`: passed (`give_up`, or nothing: it is tried again) ...
   Finding on_neighbour_passed(const Part& suspect, Instant now);
   // ... or shared its fate. `blocked` after some.
@@ -96,6 +96,7 @@ class Suspicion {
     bool due = false;       // the rounds are over: a neighbour decides
     bool too_large = false; // refused in words
     bool swallowed = false;
+    std::string words;      // of who refused it, where it was not for its size
     bool others_passed = false;  // of its lane, no larger, since the trial began
   };
   Trial* find(const Part& part);

@@ -34,6 +34,8 @@ struct Outcome {
   bool said_so = false;                     // and named the data as its reason
   bool swallowed = false;                   // `late`, though the far side answered what was sent after it
   bool too_large = false;                   // `refused`: for its size
+  // `refused`, in words that somebody on the way may have said of anything: to be believed while others of its lane pass.
+  bool doubtful = false;
 };
 
 struct Batch {

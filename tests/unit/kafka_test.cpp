@@ -53,13 +53,13 @@ TEST_CASE("kafka: templates name what there is, and topics have names that Kafka
   record.metric = "flow";
   record.tags = {{"line", "l/1"}};
   std::string out;
-  KafkaTemplate::parse("{gateway}.{lane}-{tag.line}-{device}/{metric}{tag.none}", true).value().render("gw", Lane::raw, &record, out);
+  NameTemplate::parse("{gateway}.{lane}-{tag.line}-{device}/{metric}{tag.none}", true).value().render("gw", Lane::raw, &record, out);
   CHECK(out == "gw.raw-l/1-pump 7/flow");
   make_topic_name(out);
   CHECK(out == "gw.raw-l_1-pump_7_flow");
-  for (const char* bad : {"{device", "{nothing}", "{tag.}"}) CHECK_FALSE(KafkaTemplate::parse(bad, true).ok());
-  CHECK_FALSE(KafkaTemplate::parse("{device}", false).ok());
-  CHECK(KafkaTemplate::parse("{gateway}", false).ok());
+  for (const char* bad : {"{device", "{nothing}", "{tag.}"}) CHECK_FALSE(NameTemplate::parse(bad, true).ok());
+  CHECK_FALSE(NameTemplate::parse("{device}", false).ok());
+  CHECK(NameTemplate::parse("{gateway}", false).ok());
   for (std::string name : {std::string(), std::string("."), std::string("..")}) {
     make_topic_name(name);
     CHECK(name == "_");
@@ -83,7 +83,7 @@ TEST_CASE("kafka: two windows never have one key, whatever their names and tags"
     BatchBuilder builder;
     builder.add(record);
     EncodedBatch encoded = builder.encode(0, 0);
-    KafkaMessages messages(KafkaForm::json, KafkaTemplate::parse("t", true).value(), KafkaTemplate::parse("{device}", true).value(), "gw", 77);
+    KafkaMessages messages(Form::json, NameTemplate::parse("t", true).value(), NameTemplate::parse("{device}", true).value(), "gw", 77);
     REQUIRE(messages.begin({Lane::window, 1, 1, encoded.zstd, std::make_shared<const Bytes>(std::move(encoded.bytes))}, false).ok());
     KafkaMessage message;
     REQUIRE(messages.next(message));
@@ -115,7 +115,7 @@ TEST_CASE("kafka: a row as messages, with identity in value and headers; a windo
   }
   EncodedBatch encoded = builder.encode(0, 0);
   const Row row{Lane::raw, 11, 3, encoded.zstd, std::make_shared<const Bytes>(std::move(encoded.bytes))};
-  KafkaMessages messages(KafkaForm::record, KafkaTemplate::parse("t.{lane}", true).value(), KafkaTemplate::parse("{device}", true).value(), "gw", 77);
+  KafkaMessages messages(Form::record, NameTemplate::parse("t.{lane}", true).value(), NameTemplate::parse("{device}", true).value(), "gw", 77);
   messages.set_prefix(std::string("\0\0\0\0\x2A\x02\x02", 7));
   REQUIRE(messages.begin(row, true).ok());
   KafkaMessage message;

@@ -5,55 +5,8 @@
 
 #include "base/text.h"
 #include "record/batch.h"
-#include "record/record_proto.h"
-#include "record/record_text.h"
 
 namespace millrace {
-
-Result<KafkaTemplate> KafkaTemplate::parse(std::string_view source, bool of_records) {
-  KafkaTemplate out;
-  while (!source.empty()) {
-    const std::size_t open = source.find('{');
-    if (open != 0) {
-      out.parts_.push_back({Part::literal, std::string(source.substr(0, open))});
-      source.remove_prefix(std::min(open, source.size()));
-      continue;
-    }
-    const std::size_t close = source.find('}');
-    if (close == std::string_view::npos) return Status{Code::invalid, text("\"", source, "\": the { has no }")};
-    const std::string_view name = source.substr(1, close - 1);
-    Part part{Part::tag, std::string(name.starts_with("tag.") ? name.substr(4) : std::string_view{})};
-    if (name == "gateway") part.kind = Part::gateway;
-    else if (name == "lane") part.kind = Part::lane;
-    else if (name == "device") part.kind = Part::device;
-    else if (name == "metric") part.kind = Part::metric;
-    else if (part.text.empty()) return Status{Code::invalid, text("there is no {", name, "}; there are {gateway}, {lane}, {device}, {metric}, {tag.NAME}")};
-    if (part.kind != Part::gateway && part.kind != Part::lane) {
-      if (!of_records) return Status{Code::invalid, text("{", name, "} is of a record; a batch has many: {gateway} and {lane} can be used")};
-      out.of_record_ = true;
-    }
-    out.parts_.push_back(std::move(part));
-    source.remove_prefix(close + 1);
-  }
-  return out;
-}
-
-void KafkaTemplate::render(const std::string& gateway, Lane lane, const Record* record, std::string& out) const {
-  out.clear();
-  for (const Part& part : parts_) {
-    switch (part.kind) {
-      case Part::literal: out += part.text; break;
-      case Part::gateway: out += gateway; break;
-      case Part::lane: out += lane_name(lane); break;
-      case Part::device: out += record->device; break;
-      case Part::metric: out += record->metric; break;
-      case Part::tag:
-        for (const auto& [key, value] : record->tags) {
-          if (key == part.text) out += value;
-        }
-    }
-  }
-}
 
 void make_topic_name(std::string& name) {
   for (char& c : name) {
@@ -94,7 +47,7 @@ Status KafkaMessages::begin(const Row& row, bool replay) {
   replay_ = replay;
   at_ = count_ = 0;
   records_.clear();
-  if (form_ == KafkaForm::batch) {
+  if (form_ == Form::batch) {
     // Plain: Kafka compresses, and every reader reads protobuf.
     auto batch = open_batch(*row.columns, row.zstd);
     if (!batch.ok()) return batch.status();
@@ -102,8 +55,7 @@ Status KafkaMessages::begin(const Row& row, bool replay) {
     count_ = 1;
     return {};
   }
-  if (Status status = decode_batch(*row.columns, row.zstd, records_); !status.ok()) return status;
-  if (records_.size() != row.count) return {Code::corrupt, "a row has not as many records as it says"};
+  if (Status status = records_of(row, records_); !status.ok()) return status;
   count_ = records_.size();
   return {};
 }
@@ -112,7 +64,7 @@ bool KafkaMessages::next(KafkaMessage& out) {
   if (at_ == count_) return false;
   const std::size_t i = at_++;
   const Sequence sequence = row_.first + i;
-  const Record* record = form_ == KafkaForm::batch ? nullptr : &records_[i];
+  const Record* record = form_ == Form::batch ? nullptr : &records_[i];
   if (i == 0 || topic_.of_record()) {
     topic_.render(gateway_, row_.lane, record, out.topic);
     make_topic_name(out.topic);
@@ -123,18 +75,13 @@ bool KafkaMessages::next(KafkaMessage& out) {
   } else if (i == 0 || key_.of_record()) {
     key_.render(gateway_, row_.lane, record, out.key);
   }
-  switch (form_) {
-    case KafkaForm::batch: out.value = prefix_ + batch_; break;
-    case KafkaForm::json: out.value = prefix_ + record_as_json(gateway_, epoch_, sequence, row_.lane, *record); break;
-    case KafkaForm::record:
-      out.value = prefix_;
-      encode_record(*record, {gateway_, epoch_, sequence}, out.value);
-      break;
-  }
+  out.value = prefix_;
+  if (form_ == Form::batch) out.value += batch_;
+  else append_record(form_, {gateway_, epoch_, sequence}, row_.lane, *record, out.value);
   if (i == 0) {
     static constexpr const char* schemas[] = {"millrace.Record", "json", "millrace.Batch"};
     out.headers = {{"identity", ""}, {"lane", lane_name(row_.lane)}, {"schema", schemas[static_cast<int>(form_)]}};
-    if (form_ == KafkaForm::batch) out.headers.emplace_back("count", text(row_.count));
+    if (form_ == Form::batch) out.headers.emplace_back("count", text(row_.count));
     if (replay_) out.headers.emplace_back("replay", "1");
   }
   out.headers[0].second = text(gateway_, "/", epoch_, "/", sequence);

@@ -13,30 +13,13 @@
 #include "base/status.h"
 #include "log/log.h"
 #include "record/record.h"
+#include "uplink/forms.h"
+#include "uplink/name_template.h"
 
 namespace millrace {
 
-// "{gateway}.{lane}": literals and names. In batch form only gateway and lane are known; otherwise also device, metric and
-// tag.NAME. A name that a record lacks is empty.
-class KafkaTemplate {
- public:
-  static Result<KafkaTemplate> parse(std::string_view source, bool of_records);
-  void render(const std::string& gateway, Lane lane, const Record* record, std::string& out) const;
-  bool of_record() const { return of_record_; }  // it names something of a record
-
- private:
-  struct Part {
-    enum Kind : std::uint8_t { literal, gateway, lane, device, metric, tag } kind;
-    std::string text;
-  };
-  std::vector<Part> parts_;
-  bool of_record_ = false;
-};
-
 // What Kafka takes as a topic's name: 1 to 249 of a-z A-Z 0-9 . _ -; others become _.
 void make_topic_name(std::string& name);
-
-enum class KafkaForm : std::uint8_t { record, json, batch };
 
 struct KafkaMessage {
   std::string topic, key, value;
@@ -46,7 +29,7 @@ struct KafkaMessage {
 // Makes the messages of rows one after another, into the same KafkaMessage.
 class KafkaMessages {
  public:
-  KafkaMessages(KafkaForm form, KafkaTemplate topic, KafkaTemplate key, std::string gateway, std::uint64_t epoch)
+  KafkaMessages(Form form, NameTemplate topic, NameTemplate key, std::string gateway, std::uint64_t epoch)
       : form_(form), topic_(std::move(topic)), key_(std::move(key)), gateway_(std::move(gateway)), epoch_(epoch) {}
 
   // In front of each value: the Confluent wire format.
@@ -61,8 +44,8 @@ class KafkaMessages {
  private:
   static std::string window_key(const WindowDetail& window, const Record& record);
 
-  KafkaForm form_;
-  KafkaTemplate topic_, key_;
+  Form form_;
+  NameTemplate topic_, key_;
   std::string gateway_, prefix_;
   std::uint64_t epoch_;
   Row row_;

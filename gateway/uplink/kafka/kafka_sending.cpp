@@ -23,12 +23,12 @@ constexpr std::uint64_t marker_row = (std::uint64_t{1} << row_bits) - 1;
 // After a full batch: doubled while it takes no longer than what the shipper aims at, who sees to the link's part.
 // A transaction is doubled while it waits for more than a tenth of its time for its end.
 void KafkaUplink::adapt(const Sending& sending) {
-  if (sending.bytes * 2 < limits().bytes_max) return;
+  if (!growth_.is_full(sending.bytes)) return;
   const Duration all = loop_.now() - sending.begun;
   if (config_.exactly_once) {
-    if ((loop_.now() - sending.delivered) * 10 > all) batch_bytes_ = std::min(batch_bytes_ * 2, transaction_bytes_max);
+    if ((loop_.now() - sending.delivered) * 10 > all) growth_.grow_to(transaction_bytes_max);
   } else if (all < Pace::longest) {
-    batch_bytes_ = std::min(batch_bytes_ * 2, config_.format == "batch" ? config_.batch_size : 8 * config_.batch_size);
+    growth_.grow();
   }
 }
 

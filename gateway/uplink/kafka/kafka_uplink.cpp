@@ -11,12 +11,10 @@
 namespace millrace {
 namespace {
 
-KafkaForm form_of(const std::string& name) { return name == "batch" ? KafkaForm::batch : name == "json" ? KafkaForm::json : KafkaForm::record; }
-
 KafkaMessages messages_of(const KafkaUplinkConfig& config, const std::string& gateway, std::uint64_t epoch) {
-  const KafkaForm form = form_of(config.format);
-  auto topic = KafkaTemplate::parse(config.topic, form != KafkaForm::batch);
-  auto key = KafkaTemplate::parse(config.key, form != KafkaForm::batch);
+  const Form form = form_of(config.format);
+  auto topic = NameTemplate::parse(config.topic, form != Form::batch);
+  auto key = NameTemplate::parse(config.key, form != Form::batch);
   MILLRACE_CHECK(topic.ok() && key.ok());
   return {form, std::move(topic).value(), std::move(key).value(), gateway, epoch};
 }
@@ -33,7 +31,8 @@ struct KafkaUplink::Attempt {
 KafkaUplink::KafkaUplink(Loop& loop, Rng& rng, KafkaUplinkConfig config, std::string gateway, std::uint64_t epoch, const std::string& state_dir)
     : loop_(loop), config_(std::move(config)), gateway_(std::move(gateway)), marker_key_(gateway_ + "/" + config_.name),
       worker_("kafka:" + config_.name), messages_(messages_of(config_, gateway_, epoch)),
-      reconnect_(loop, rng, {{"kafka"}, config_.initial_interval, config_.max_interval, Duration{0}}, [this](const std::string&) { attempt(); }, [] {}) {
+      reconnect_(loop, rng, {{"kafka"}, config_.initial_interval, config_.max_interval, Duration{0}}, [this](const std::string&) { attempt(); }, [] {}),
+      growth_(form_of(config_.format), config_.batch_size) {
   if (config_.schema_registry.empty()) return;
   registry_ = std::make_unique<SchemaRegistry>(loop_, config_, form_of(config_.format), state_dir + "/schema-id-" + config_.name);
   messages_.set_prefix(registry_->prefix());
@@ -44,11 +43,9 @@ KafkaUplink::~KafkaUplink() {
   drop_producer();
 }
 
-// Records become several times as large as they lie in the log: fewer of them at once.
 Uplink::Limits KafkaUplink::limits() const {
-  const std::size_t bytes = config_.format == "batch" ? batch_bytes_ : std::max<std::size_t>(batch_bytes_ / 8, 4096);
-  if (config_.exactly_once) return {1, bytes, std::min(config_.send_timeout, config_.transaction_timeout)};
-  return {config_.window, bytes, config_.send_timeout};
+  if (config_.exactly_once) return {1, growth_.bytes(), std::min(config_.send_timeout, config_.transaction_timeout)};
+  return {config_.window, growth_.bytes(), config_.send_timeout};
 }
 
 // ---- connecting -----------------------------------------------------------------------------------------------------

@@ -19,6 +19,7 @@
 #include "uplink/kafka/kafka_messages.h"
 #include "uplink/kafka/kafka_producer.h"
 #include "uplink/kafka/schema_registry.h"
+#include "uplink/batch_growth.h"
 #include "uplink/uplink.h"
 
 namespace millrace {
@@ -93,8 +94,7 @@ class KafkaUplink final : public Uplink {
   int marker_partition_ = 0;
   std::deque<Sending> sendings_;   // in order; only the first that is not all given produces
   std::uint64_t next_sending_ = 1;
-  // With one batch or transaction at a time, as many bytes in it (as they lie in the log) as make waiting for its end cheap.
-  std::size_t batch_bytes_ = 64 << 10;
+  BatchGrowth growth_;
   // Brokers refuse a set of messages for one of them. While this many are to go, sendings fly one at a time, so that who is
   // refused has only itself to blame.
   int alone_ = 0;

@@ -20,7 +20,7 @@ std::string& registry_ca(C& c) { return c.schema_registry_tls.ca; }
 constexpr Key keys[] = {
     K::key<&C::name>("name", "").required().names().like("\"stream\""),
     K::key<&C::servers>("servers", "Any of the cluster").required().like("[\"kafka-1.example:9093\"]"),
-    K::choice<&C::format>("format", "record|json|batch",
+    K::choice<&C::format>("format", form_words,
                           "A message a record, as protobuf or JSON; a columnar batch a message"),
     K::key<&C::topic>(
         "topic",
@@ -133,7 +133,7 @@ void check(const KafkaUplinkConfig& c, const PartConfig& part, LoadedConfig& loa
     loaded.fail(part, key, text("uplink \"", c.name, "\": ", key, ": ", status.detail()));
   };
   for (const auto& [key, source] : {std::pair{"topic", &c.topic}, std::pair{"key", &c.key}}) {
-    if (auto parsed = KafkaTemplate::parse(*source, c.format != "batch"); !parsed.ok())
+    if (auto parsed = NameTemplate::parse(*source, c.format != "batch"); !parsed.ok())
       fault(key, parsed.status());
   }
   if (c.schema_registry.empty()) return;

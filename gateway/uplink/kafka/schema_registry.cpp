@@ -17,7 +17,7 @@ namespace {
 
 constexpr const char* json_schema = R"({"$schema":"http://json-schema.org/draft-07/schema#","title":"millrace.Record","type":"object"})";
 
-const char* subject_of(KafkaForm form) { return form == KafkaForm::batch ? "millrace.Batch" : form == KafkaForm::json ? "millrace.Record.json" : "millrace.Record"; }
+const char* subject_of(Form form) { return form == Form::batch ? "millrace.Batch" : form == Form::json ? "millrace.Record.json" : "millrace.Record"; }
 
 // Finds "id" of the outermost object.
 class IdReader final : public JsonHandler {
@@ -48,7 +48,7 @@ class IdReader final : public JsonHandler {
 
 }  // namespace
 
-SchemaRegistry::SchemaRegistry(Loop& loop, const KafkaUplinkConfig& config, KafkaForm form, std::string cache)
+SchemaRegistry::SchemaRegistry(Loop& loop, const KafkaUplinkConfig& config, Form form, std::string cache)
     : loop_(loop), config_(config), form_(form), cache_(std::move(cache)), tls_(loop, config.schema_registry_tls, {"uplink", config.name, "schema_registry"}) {
   // "URL SUBJECT ID": of another registry it says nothing.
   auto content = read_file(cache_, 4096);
@@ -65,8 +65,8 @@ void SchemaRegistry::take(std::uint32_t id) {
   for (int shift = 24; shift >= 0; shift -= 8) prefix_ += static_cast<char>(id >> shift);
   // Which message of the schema, by indexes: a count and an index, zigzag varints. Of record.proto, Record is the second
   // message and Batch the seventh.
-  if (form_ == KafkaForm::record) prefix_ += "\x02\x02";
-  if (form_ == KafkaForm::batch) prefix_ += "\x02\x0C";
+  if (form_ == Form::record) prefix_ += "\x02\x02";
+  if (form_ == Form::batch) prefix_ += "\x02\x0C";
 }
 
 Result<HttpRequest> schema_registry_request(const KafkaUplinkConfig& config, std::string method, const std::string& path) {
@@ -90,8 +90,8 @@ void SchemaRegistry::ask(std::function<void(Status)> done) {
   if (!made.ok()) return loop_.post([done = std::move(done), why = made.status()] { done(why); });
   HttpRequest request = std::move(made).value();
   JsonWriter body;
-  body.begin_object().member("schemaType", form_ == KafkaForm::json ? "JSON" : "PROTOBUF");
-  body.member("schema", form_ == KafkaForm::json ? json_schema : record_proto_text).end_object();
+  body.begin_object().member("schemaType", form_ == Form::json ? "JSON" : "PROTOBUF");
+  body.member("schema", form_ == Form::json ? json_schema : record_proto_text).end_object();
   request.body = body.take();
   call_ = std::make_unique<HttpCall>(loop_, tls_, std::move(request), [this, done = std::move(done)](const Result<HttpAnswer>& result) {
     if (!result.ok()) return done({result.status().code(), "schema registry: " + result.status().detail()});

@@ -19,7 +19,7 @@ Result<HttpRequest> schema_registry_request(const KafkaUplinkConfig& config, std
 class SchemaRegistry {
  public:
   // `cache`: the file that keeps the id. `config.schema_registry` was checked.
-  SchemaRegistry(Loop& loop, const KafkaUplinkConfig& config, KafkaForm form, std::string cache);
+  SchemaRegistry(Loop& loop, const KafkaUplinkConfig& config, Form form, std::string cache);
 
   // What goes in front of each value; empty until it is known.
   const std::string& prefix() const { return prefix_; }
@@ -32,7 +32,7 @@ class SchemaRegistry {
 
   Loop& loop_;
   const KafkaUplinkConfig& config_;
-  const KafkaForm form_;
+  const Form form_;
   const std::string cache_;
   TlsClient tls_;
   std::string prefix_;

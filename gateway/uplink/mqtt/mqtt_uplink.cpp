@@ -21,7 +21,8 @@ Verdict verdict_of(int reason_code) {
 }
 
 MqttUplink::MqttUplink(Loop& loop, Rng& rng, MqttUplinkConfig config, std::string gateway, std::uint64_t epoch)
-    : loop_(loop), config_(std::move(config)), gateway_(std::move(gateway)), epoch_(epoch), tls_(loop, config_.tls, {"uplink", config_.name, "servers"}),
+    : loop_(loop), config_(std::move(config)), gateway_(std::move(gateway)), epoch_(epoch),
+      topic_(NameTemplate::parse(config_.topic, false).value()), tls_(loop, config_.tls, {"uplink", config_.name, "servers"}),
       reconnect_(loop, rng, {config_.servers, config_.initial_interval, config_.max_interval, config_.prefer_first_after},
                  [this](const std::string& server) { connect(server); }, [this] { gone({false, 0, "returning to the first server"}); }) {}
 
@@ -68,10 +69,8 @@ void MqttUplink::gone(MqttFault fault) {
 }
 
 std::string MqttUplink::topic_of(Lane lane) const {
-  std::string topic = config_.topic;
-  for (const auto& [name, value] : {std::pair<std::string_view, std::string_view>{"{gateway}", gateway_}, {"{lane}", lane_name(lane)}}) {
-    for (std::size_t at = topic.find(name); at != std::string::npos; at = topic.find(name)) topic.replace(at, name.size(), value);
-  }
+  std::string topic;
+  topic_.render(gateway_, lane, nullptr, topic);
   return topic;
 }
 

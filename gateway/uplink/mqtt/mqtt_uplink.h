@@ -14,12 +14,14 @@
 #include "net/reconnect.h"
 #include "net/tls.h"
 #include "uplink/mqtt/take_overs.h"
+#include "uplink/name_template.h"
 #include "uplink/uplink.h"
 
 namespace millrace {
 
 class MqttUplink final : public Uplink {
  public:
+  // `config` was checked: its topic parses.
   MqttUplink(Loop& loop, Rng& rng, MqttUplinkConfig config, std::string gateway, std::uint64_t epoch);
 
   ~MqttUplink() override { *alive_ = false; }
@@ -59,6 +61,7 @@ class MqttUplink final : public Uplink {
   MqttUplinkConfig config_;
   std::string gateway_;
   std::uint64_t epoch_;
+  NameTemplate topic_;
   StateChanged changed_;
   TlsClient tls_;
   Reconnect reconnect_;

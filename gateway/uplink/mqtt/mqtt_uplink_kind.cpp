@@ -18,7 +18,7 @@ constexpr Key keys[] = {
         .required()
         .like("[\"mqtt://127.0.0.1:1884\"]"),
     K::choice<&C::version>("version", mqtt_versions, "Identity in user properties, or inside an Envelope"),
-    K::key<&C::topic>("topic", ""),
+    K::key<&C::topic>("topic", "{gateway} {lane}"),
     K::key<&C::client_id>("client_id", "Default: millrace-GATEWAY-up-NAME")
         .like("\"millrace-pump-station-7-up-central\""),
     K::key<&C::window>("window", "Batches in flight; two where the link is slow").within(1, window_max),
@@ -38,6 +38,8 @@ constexpr Key keys[] = {
 void settle(Section& section, MqttUplinkConfig& c) {
   if (c.topic.find_first_of("+#") != std::string::npos)
     section.error("topic", "a topic to publish to has no + and no #");
+  if (auto parsed = NameTemplate::parse(c.topic, false); !parsed.ok())
+    section.error("topic", parsed.status().detail());
   check_login(section, c.username, c.password);
   settle_tls(section, c.tls, check_mqtt_servers(section, c.servers));
 }
@@ -56,13 +58,8 @@ void complete(MqttUplinkConfig& c, const std::string& gateway, std::vector<std::
 UplinkPlan plan_of(const MqttUplinkConfig& c, const std::string& gateway) {
   UplinkPlan plan = plan_shipping(c);
   plan.servers = c.servers;
-  plan.topics = {c.topic};
-  for (const auto& [name, value] :
-       {std::pair{"{gateway}", gateway}, std::pair{"{lane}", std::string("raw")}}) {
-    std::string& topic = plan.topics.front();
-    if (const std::size_t at = topic.find(name); at != std::string::npos)
-      topic.replace(at, std::string_view(name).size(), value);
-  }
+  if (auto topic = NameTemplate::parse(c.topic, false); topic.ok())
+    topic.value().render(gateway, Lane::raw, nullptr, plan.topics.emplace_back());
   for (const std::string& server : c.servers) plan.claims.push_back(text("mqtt ", server, " ", c.client_id));
   need_secret(plan.needs, "password_file", c.password);
   need_tls(plan.needs, c.tls);

@@ -1,0 +1,110 @@
+// A dialect of [[uplinks.https]]: how records become a request, and what an answer means for them. Pure: no clock, no I/O, no
+// state; what it needs of the moment is handed in. One dialect is a file in uplink/https/dialects and a line in the build; its
+// keys are a table of its own, [uplinks.https.NAME].
+//
+// The far side's word decides, never its status alone: a dialect says `acknowledged` for the one answer that its server gives
+// to what it has stored, and for nothing else that somebody on the way might say.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "config/keys.h"
+#include "log/log.h"
+#include "net/http_connection.h"
+#include "net/needed_files.h"
+#include "uplink/uplink.h"
+
+namespace millrace {
+
+// A record on its way; of a dialect of rows a whole row, and then there is no record.
+struct DialectItem {
+  Sequence sequence = 0;
+  Lane lane = Lane::raw;
+  const Record* record = nullptr;
+  const Row* row = nullptr;
+};
+
+// What a request carries, in the order of its numbers. Not every number between the first and the last need be among them.
+struct Carried {
+  Lane lane = Lane::raw;
+  Sequence first = 0, last = 0;
+  std::uint32_t items = 0;    // as add() took them
+  std::uint64_t records = 0;
+  bool replay = false;
+};
+
+struct DialectMoment {
+  WallTime wall;            // of the far side as far as it is known, for signatures
+  std::string secret;       // what lies in the dialect's own secret
+};
+
+struct DialectOutcome {
+  Verdict verdict = Verdict::acknowledged;
+  // Where the far side answers item by item: a verdict each. Empty: `verdict` is everybody's.
+  std::vector<Verdict> items;
+  std::string reason;
+  bool too_large = false;  // as in Outcome
+  bool doubtful = false;
+};
+
+class Dialect {
+ public:
+  struct Limits {
+    std::size_t body_max = 4 << 20;  // of what is not compressed; one item alone may have more
+    std::uint32_t items_max = 100'000;
+  };
+  virtual ~Dialect() = default;
+
+  virtual Limits limits() const { return {}; }
+  virtual bool of_rows() const { return false; }
+  // Appends an item to the body. Else it has no form in this dialect, and never will: it is refused with these words, and
+  // `body` is as it was.
+  virtual Status add(const DialectItem& item, std::string& body) const = 0;
+  // The request for what was added. `invalid`: the secret cannot be used.
+  virtual Result<HttpAsk> request(std::string body, const Carried& what, const DialectMoment& moment) const = 0;
+  virtual DialectOutcome outcome(const HttpReply& reply, const Carried& what) const = 0;
+  // Something that the server answers and that changes nothing: proves a connection.
+  virtual HttpAsk probe() const = 0;
+};
+
+struct DialectParts {
+  std::string gateway;
+  std::uint64_t epoch = 0;
+  std::string host;  // of the server, as it is sent
+};
+
+struct DialectKind {
+  std::string_view name;
+  const char* help = "";
+  const Shape* shape = nullptr;  // of [uplinks.https.NAME]
+  std::shared_ptr<void> (*make_values)() = nullptr;
+  std::unique_ptr<Dialect> (*make)(const void* values, const DialectParts& parts) = nullptr;
+  // What is missing or does not fit, for whoever wrote the configuration; empty: nothing.
+  std::string (*fault)(const void* values) = nullptr;
+  // Its own secret, where it signs requests: then it takes no other login.
+  SecretRef (*secret)(const void* values) = nullptr;
+  const char* secret_key = "";                    // "kinesis.credentials_file"
+  const char* token_scheme = "Bearer";            // of the Authorization header, before a token
+  bool takes_gzip = false;
+};
+
+// Those that are built.
+std::span<const DialectKind* const> built_dialects();
+const DialectKind* find_dialect(std::string_view name);
+
+// What a status means where a dialect knows nothing better. 2xx is none of its business: `retryable`.
+Verdict verdict_of_status(int status);
+// The outcome of it, with the server's words.
+DialectOutcome outcome_of_status(const HttpReply& reply);
+// "HTTP 503: the first words of the body"; what is no text is shown escaped.
+std::string words_of(const HttpReply& reply);
+// Whether the body is a page for people: a captive portal, a proxy's complaint.
+bool is_page(const HttpReply& reply);
+
+}  // namespace millrace

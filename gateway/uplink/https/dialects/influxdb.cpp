@@ -1,0 +1,122 @@
+// InfluxDB 1 (database) and 2 (org and bucket), and what takes its line protocol: VictoriaMetrics, Telegraf, QuestDB.
+//
+// 204 is the one answer to what is stored. A 400 may mean that the good lines of a request are stored ("partial write"): nobody
+// says which. All of it is sent again in halves until the bad line stands alone, and a line that is written twice is the same
+// point: nothing doubles.
+#include "base/text.h"
+#include "uplink/https/dialect.h"
+#include "uplink/https/line_protocol.h"
+
+namespace millrace {
+namespace {
+
+struct InfluxConfig {
+  std::string database, retention_policy;
+  std::string org, bucket;
+  std::string measurement = "{metric}";
+  bool identity = false;
+};
+using C = InfluxConfig;
+using K = KeysOf<C>;
+
+constexpr Key keys[] = {
+    K::key<&C::database>("database", "Of version 1").like("\"plant\""),
+    K::key<&C::retention_policy>("retention_policy", "Of version 1; default: the database's own").like("\"year\""),
+    K::key<&C::org>("org", "Of version 2").like("\"works\""),
+    K::key<&C::bucket>("bucket", "Of version 2").like("\"plant\""),
+    K::key<&C::measurement>("measurement", "{metric} {device} {gateway} {lane} {tag.NAME}"),
+    K::key<&C::identity>("identity", "A field \"sequence\" and a tag \"epoch\": which record of the log a point is"),
+};
+constexpr Shape shape = shape_of<C>(keys);
+
+bool has(std::string_view text, std::string_view words) { return text.find(words) != std::string_view::npos; }
+
+class Influx final : public Dialect {
+ public:
+  Influx(const C& config, const DialectParts& parts)
+      : config_(config), line_{NameTemplate::parse(config.measurement, true).value(), parts.gateway, parts.epoch, config.identity} {}
+
+  // Servers have bodies of 25 MB and batches of some thousand lines as their own limits.
+  Limits limits() const override { return {2 << 20, 10'000}; }
+
+  Status add(const DialectItem& item, std::string& body) const override {
+    return append_line(line_, item.sequence, item.lane, *item.record, body);
+  }
+
+  Result<HttpAsk> request(std::string body, const Carried&, const DialectMoment&) const override {
+    HttpAsk ask;
+    if (config_.bucket.empty()) {
+      ask.target = "/write?db=" + percent_encoded(config_.database) + "&precision=u";
+      if (!config_.retention_policy.empty()) ask.target += "&rp=" + percent_encoded(config_.retention_policy);
+    } else {
+      ask.target = "/api/v2/write?org=" + percent_encoded(config_.org) + "&bucket=" + percent_encoded(config_.bucket) + "&precision=us";
+    }
+    ask.headers = {{"Content-Type", "text/plain; charset=utf-8"}};
+    ask.body = std::move(body);
+    return ask;
+  }
+
+  DialectOutcome outcome(const HttpReply& reply, const Carried&) const override {
+    if (reply.status == 204) return {};
+    if (reply.status / 100 == 2) return {Verdict::retryable, {}, text("not believed: ", words_of(reply))};
+    DialectOutcome outcome = outcome_of_status(reply);
+    if (reply.status == 400 || reply.status == 422) judge_refusal(reply.body, outcome);
+    return outcome;
+  }
+
+  HttpAsk probe() const override {
+    HttpAsk ask;
+    ask.method = "GET";
+    ask.target = "/ping";
+    return ask;
+  }
+
+ private:
+  static void judge_refusal(std::string_view body, DialectOutcome& outcome) {
+    // The server's own bounds for the number of series are somebody's to raise: every new series would be refused.
+    if (has(body, "max-series-per-database limit exceeded") || has(body, "max-values-per-tag limit exceeded")) {
+      outcome.verdict = Verdict::blocked;
+    } else if (has(body, "unable to parse") || has(body, "partial write") || has(body, "field type conflict") ||
+               has(body, "retention policy") || has(body, "max key length") || has(body, "unprocessable")) {
+      // It speaks of lines, as only the database does.
+      outcome.verdict = Verdict::refused;
+      outcome.doubtful = has(body, "field type conflict");  // a whole measurement may be of another type
+    } else if (has(body, "database is required") || has(body, "bucket") || has(body, "organization")) {
+      outcome.verdict = Verdict::blocked;
+    }
+  }
+
+  const C config_;
+  const LineOptions line_;
+};
+
+std::string fault(const void* values) {
+  const C& c = *static_cast<const C*>(values);
+  const auto parsed = NameTemplate::parse(c.measurement, true);
+  if (!parsed.ok()) return "measurement: " + parsed.status().detail();
+  if (c.database.empty() == c.bucket.empty()) return "influxdb needs a database (version 1), or an org and a bucket (version 2)";
+  if (c.bucket.empty() != c.org.empty()) return "org and bucket go together";
+  if (!c.retention_policy.empty() && c.database.empty()) return "a retention_policy is of version 1, with a database";
+  return "";
+}
+
+constexpr DialectKind make_kind() {
+  DialectKind kind;
+  kind.name = "influxdb";
+  kind.help = "InfluxDB 1 and 2, VictoriaMetrics, and what else takes line protocol";
+  kind.shape = &shape;
+  kind.make_values = [] { return std::shared_ptr<void>(std::make_shared<C>()); };
+  kind.make = [](const void* values, const DialectParts& parts) -> std::unique_ptr<Dialect> {
+    return std::make_unique<Influx>(*static_cast<const C*>(values), parts);
+  };
+  kind.fault = fault;
+  kind.token_scheme = "Token";
+  kind.takes_gzip = true;
+  return kind;
+}
+
+}  // namespace
+
+extern constexpr DialectKind influxdb_dialect = make_kind();
+
+}  // namespace millrace

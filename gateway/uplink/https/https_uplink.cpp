@@ -1,0 +1,300 @@
+#include "uplink/https/https_uplink.h"
+
+#include <algorithm>
+
+#include "base/logger.h"
+#include "base/text.h"
+#include "config/secret.h"
+#include "net/base64.h"
+#include "uplink/https/retry_after.h"
+#include "uplink/pace.h"
+
+namespace millrace {
+namespace {
+
+constexpr Duration skew_least = std::chrono::minutes(1);
+
+// What would end a header, or begin another one.
+bool fits_a_header(std::string_view value) {
+  return std::none_of(value.begin(), value.end(), [](unsigned char c) { return c < 0x20 || c == 0x7F; });
+}
+
+}  // namespace
+
+HttpsUplink::HttpsUplink(Loop& loop, Rng& rng, HttpsUplinkConfig config, const std::string& gateway, std::uint64_t epoch)
+    : loop_(loop), config_(std::move(config)), kind_(*find_dialect(config_.dialect)), tls_(loop, config_.tls, {"uplink", config_.name, "servers"}),
+      reconnect_(loop, rng, {config_.servers, config_.initial_interval, config_.max_interval, Duration{0}},
+                 [this](const std::string& server) { connect(server); }, [] {}),
+      growth_(Form::record, config_.batch_size) {
+  for (const std::string& name : config_.servers) {
+    HttpUrl url = parse_http_url(name).value();
+    auto dialect = kind_.make(config_.values(), {gateway, epoch, url.where.to_string()});
+    servers_.push_back({name, std::move(url), std::move(dialect)});
+  }
+  if (servers_.front().dialect->of_rows()) growth_ = BatchGrowth(Form::batch, config_.batch_size);
+}
+
+Status HttpsUplink::start(StateChanged changed) {
+  changed_ = std::move(changed);
+  reconnect_.start();
+  return {};
+}
+
+void HttpsUplink::connect(const std::string& server) {
+  const auto found = std::find_if(servers_.begin(), servers_.end(), [&](const Server& s) { return s.name == server; });
+  server_ = &*found;
+  connecting_ = true;
+  HttpConnection::Options options;
+  options.connect_timeout = config_.connect_timeout;
+  options.answer_timeout = config_.send_timeout;
+  connection_ = std::make_unique<HttpConnection>(
+      loop_, server_->url, &tls_, options, [this](const Status& status) { on_connected(status); }, [this] { connection_.reset(); });
+}
+
+void HttpsUplink::on_connected(const Status& status) {
+  connecting_ = false;
+  if (!status.ok()) return gone(status.detail(), status.code() == Code::invalid);
+  if (!reconnect_.is_up()) {
+    reconnect_.up();
+    changed_({true, {}, false});
+  }
+  go_on();
+}
+
+void HttpsUplink::gone(const std::string& reason, bool needs_person) {
+  connecting_ = false;
+  control_.reset();
+  connection_.reset();
+  reconnect_.gone();
+  changed_({false, reason, needs_person});
+  if (!sending_) return;
+  note_rest(Verdict::retryable, reason);
+  finish();
+}
+
+void HttpsUplink::send(Batch batch, std::function<void(Outcome)> done) {
+  Sending& sending = sending_.emplace();
+  sending.open.resize(batch.rows.size());
+  sending.probes = batch.control.count() > 0 ? 2 : 0;
+  sending.batch = std::move(batch);
+  sending.done = std::move(done);
+  sending.begun = loop_.now();
+  loop_.post([this, alive = alive_] {
+    if (*alive) go_on();
+  });
+}
+
+void HttpsUplink::go_on() {
+  if (!sending_ || connecting_ || control_) return;
+  if (!reconnect_.is_up()) {
+    note_rest(Verdict::retryable, "not connected");
+    return finish();
+  }
+  if (!connection_) return connect(server_->name);
+  if (!connection_->idle()) return;
+  if (sending_->probes > 0) return probe();
+  ask();
+}
+
+// An answer, silence, an answer: only then what is in question.
+void HttpsUplink::probe() {
+  HttpAsk ask = server_->dialect->probe();
+  ask.target = server_->url.path + ask.target;
+  connection_->ask(std::move(ask), [this](const HttpAnswered& answer) {
+    if (connection_ && !connection_->idle()) connection_.reset();
+    if (!answer.status.ok()) return gone(text(server_->name, ": ", answer.status.detail()));
+    if (--sending_->probes == 0) return go_on();
+    control_ = loop_.after(sending_->batch.control, [this] {
+      control_.reset();
+      go_on();
+    });
+  });
+}
+
+Result<std::pair<std::string, std::string>> HttpsUplink::login() const {
+  const bool token = config_.token.given(), password = config_.password.given();
+  if (!token && !password && !config_.header_secret.given()) return std::pair<std::string, std::string>{};
+  const SecretRef& ref = token ? config_.token : password ? config_.password : config_.header_secret;
+  auto secret = read_secret(ref);
+  const char* key = token ? "token_file" : password ? "password_file" : "header_file";
+  if (!secret.ok()) return Status{Code::invalid, text(key, ": ", secret.status().detail())};
+  if (!fits_a_header(secret.value())) return Status{Code::invalid, text(key, ": it has line ends or control characters in it")};
+  if (token) return std::pair<std::string, std::string>{"Authorization", text(kind_.token_scheme, " ", secret.value())};
+  if (!password) return std::pair<std::string, std::string>{config_.header, secret.value()};
+  return std::pair<std::string, std::string>{"Authorization",
+                                             "Basic " + base64(bytes_of(config_.username + ":" + secret.value()))};
+}
+
+// ---- a batch, request by request ------------------------------------------------------------------------------------------
+
+// Reads the row at hand. False: it cannot be read, and is refused as it is.
+bool HttpsUplink::open_row() {
+  Sending& s = *sending_;
+  if (s.opened == s.at.row || server_->dialect->of_rows()) return true;
+  s.opened = s.at.row;
+  if (Status status = records_of(s.batch.rows[s.at.row], s.records); !status.ok()) {
+    LOG_ERROR("uplink ", config_.name, ": row ", s.batch.rows[s.at.row].first, ": ", status.detail());
+    note(static_cast<std::uint32_t>(s.at.row), Verdict::refused, status.detail());
+    return false;
+  }
+  return true;
+}
+
+// The items of the next request. False: nothing is left to be asked.
+bool HttpsUplink::gather(std::string& body) {
+  Sending& s = *sending_;
+  const Dialect& dialect = *server_->dialect;
+  const Dialect::Limits limits = dialect.limits();
+  s.part.clear();
+  s.begin = s.at;
+  s.carried = {};
+  s.carried.replay = s.batch.replay;
+  for (; s.at.row < s.batch.rows.size(); s.at = {s.at.row + 1, 0}) {
+    const Row& row = s.batch.rows[s.at.row];
+    if (!open_row()) continue;
+    const std::size_t items = dialect.of_rows() ? 1 : s.records.size();
+    for (; s.at.item < items; ++s.at.item) {
+      const Sequence sequence = row.first + s.at.item;
+      if (stored_.contains(sequence)) continue;
+      const std::size_t before = body.size();
+      const DialectItem item{sequence, row.lane, dialect.of_rows() ? nullptr : &s.records[s.at.item], &row};
+      if (Status status = dialect.add(item, body); !status.ok()) {
+        note(static_cast<std::uint32_t>(s.at.row), Verdict::refused, status.detail());
+        continue;
+      }
+      if (!s.part.empty() && (body.size() > limits.body_max || s.part.size() >= limits.items_max)) {
+        body.resize(before);
+        return true;
+      }
+      if (s.part.empty()) s.carried.first = sequence;
+      s.carried.lane = row.lane;
+      s.carried.last = dialect.of_rows() ? row.last() : sequence;
+      s.carried.records += dialect.of_rows() ? row.count : 1;
+      ++s.carried.items;
+      s.part.emplace_back(static_cast<std::uint32_t>(s.at.row), sequence);
+    }
+  }
+  return !s.part.empty();
+}
+
+void HttpsUplink::ask() {
+  Sending& s = *sending_;
+  std::string body;
+  if (!gather(body)) return finish();
+  DialectMoment moment{{loop_.wall().us + to_us(skew_)}, {}};
+  if (kind_.secret) {
+    auto secret = read_secret(kind_.secret(config_.values()));
+    if (!secret.ok()) {
+      note_rest(Verdict::blocked, text(kind_.secret_key, ": ", secret.status().detail()));
+      return finish();
+    }
+    moment.secret = std::move(secret).value();
+  }
+  auto login = this->login();
+  auto made = server_->dialect->request(std::move(body), s.carried, moment);
+  if (!made.ok() || !login.ok()) {
+    note_rest(Verdict::blocked, made.ok() ? login.status().detail() : made.status().detail());
+    return finish();
+  }
+  HttpAsk ask = std::move(made).value();
+  ask.target = server_->url.path + ask.target;
+  ask.headers.emplace_back("User-Agent", "millrace");
+  if (!login.value().first.empty()) ask.headers.push_back(std::move(login).value());
+  connection_->ask(std::move(ask), [this](HttpAnswered answer) { on_answered(std::move(answer)); });
+}
+
+void HttpsUplink::on_answered(HttpAnswered answer) {
+  if (connection_ && !connection_->idle()) connection_.reset();
+  if (!answer.status.ok()) return on_failed(answer);
+  learn_clock(answer.reply);
+  on_reply(answer.reply);
+}
+
+void HttpsUplink::on_failed(const HttpAnswered& answer) {
+  Sending& s = *sending_;
+  if (answer.stale && !std::exchange(s.again, true)) {
+    s.at = s.begin;
+    s.opened = SIZE_MAX;
+    return go_on();
+  }
+  s.outcome.late = answer.late;
+  if (answer.hung_up) s.outcome.hung_up_after = answer.after;
+  gone(text(server_->name, ": ", answer.status.detail()));
+}
+
+void HttpsUplink::on_reply(const HttpReply& reply) {
+  Sending& s = *sending_;
+  s.again = false;
+  const DialectOutcome outcome = server_->dialect->outcome(reply, s.carried);
+  MILLRACE_CHECK(outcome.items.empty() || outcome.items.size() == s.part.size());
+  Verdict worst = Verdict::acknowledged;
+  for (std::size_t i = 0; i < s.part.size(); ++i) {
+    const Verdict verdict = outcome.items.empty() ? outcome.verdict : outcome.items[i];
+    if (verdict == Verdict::acknowledged) stored_.add(s.part[i].second);
+    else note(s.part[i].first, verdict, outcome.reason);
+    if (outweighs(verdict, worst)) worst = verdict;
+  }
+  s.begin = s.at;
+  if (worst == Verdict::refused) {
+    s.outcome.too_large = s.outcome.too_large || outcome.too_large;
+    s.outcome.doubtful = s.outcome.doubtful || outcome.doubtful;
+  }
+  if (worst == Verdict::acknowledged || worst == Verdict::refused) return go_on();
+  s.outcome.retry_after = retry_after_of(reply);
+  note_rest(worst, outcome.reason);
+  if (worst == Verdict::retryable && reply.status >= 500 && servers_.size() > 1) return gone(text(server_->name, ": ", outcome.reason));
+  finish();
+}
+
+void HttpsUplink::note(std::uint32_t row, Verdict verdict, const std::string& reason) {
+  Sending& s = *sending_;
+  s.open[row] = true;
+  if (!outweighs(verdict, s.outcome.verdict)) return;
+  s.outcome.verdict = verdict;
+  s.outcome.reason = reason;
+}
+
+// Of what has no answer: the request on its way, and all behind it.
+void HttpsUplink::note_rest(Verdict verdict, const std::string& reason) {
+  const Sending& s = *sending_;
+  for (std::size_t row = s.begin.row; row < s.batch.rows.size(); ++row) note(static_cast<std::uint32_t>(row), verdict, reason);
+}
+
+void HttpsUplink::finish() {
+  Sending done = std::move(*sending_);
+  sending_.reset();
+  std::size_t bytes = 0;
+  for (std::uint32_t i = 0; i < done.open.size(); ++i) {
+    const Row& row = done.batch.rows[i];
+    bytes += row.columns->size();
+    if (done.open[i]) done.outcome.open.push_back(i);
+    else stored_.forget({row.first, row.last()});
+  }
+  const bool quick = loop_.now() - done.begun < Pace::longest;
+  if (done.outcome.verdict == Verdict::acknowledged && quick && growth_.is_full(bytes)) growth_.grow();
+  done.done(std::move(done.outcome));
+}
+
+// Signatures are judged by the server's clock. Ours may never have been set.
+void HttpsUplink::learn_clock(const HttpReply& reply) {
+  const auto theirs = http_date(reply.header("date"));
+  if (!theirs) return;
+  const Duration apart = std::chrono::microseconds(theirs->us - loop_.wall().us);
+  skew_ = apart > skew_least || apart < -skew_least ? apart : Duration{0};
+}
+
+void HttpsUplink::stop(std::function<void()> done) {
+  reconnect_.stop();
+  control_.reset();
+  connection_.reset();
+  connecting_ = false;
+  loop_.post([this, alive = alive_, done = std::move(done)] {
+    if (*alive && sending_) {
+      note_rest(Verdict::retryable, "the uplink is stopping");
+      finish();
+    }
+    done();
+  });
+}
+
+}  // namespace millrace
