@@ -291,6 +291,10 @@ std::pair<Shipper::LaneState*, Run*> Shipper::choose(Duration& wait) {
   for (LaneState& lane : lanes_) {
     Run* run = servable(lane, wait);
     if (!run) continue;
+    if (const Duration left = lane.rests_until - loop_.now(); left.count() > 0) {
+      wait = wait.count() > 0 ? std::min(wait, left) : left;
+      continue;
+    }
     if (!chosen.first || ++lane.passed_over > passed_over_max) chosen = {&lane, run};
   }
   if (chosen.first) chosen.first->passed_over = 0;

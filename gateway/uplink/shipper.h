@@ -78,6 +78,7 @@ class Shipper {
     std::deque<Run> runs;            // the first one that has something waiting is served
     Sequence reconnected_at = 0;     // order = newest: the last number committed when the far side came back
     int passed_over = 0;
+    Instant rests_until;             // it waits for something smaller than what is in question; the others go on
   };
   struct Flight {
     Lane lane;

@@ -19,7 +19,7 @@ bool Shipper::over_rate(std::size_t bytes, double records) const {
   return (drain.rate_bytes > 0 && static_cast<double>(bytes) > bytes_allowed_.tokens()) || (drain.rate_records > 0 && records > records_allowed_.tokens());
 }
 
-// False: nothing may go before `not_before_`.
+// False: nothing was sent; look again at `not_before_`.
 bool Shipper::send(LaneState& lane, Run& run) {
   Batch batch;
   Flight flight{lane.lane, run.id, {}, loop_.now()};
@@ -32,7 +32,8 @@ bool Shipper::send(LaneState& lane, Run& run) {
       return false;
     }
     note_trouble(Verdict::retryable, "a record that the far side does not seem to take stays until something smaller has passed");
-    not_before_ = loop_.now() + neighbour_wait;
+    lane.rests_until = loop_.now() + neighbour_wait;
+    not_before_ = loop_.now();
     return false;
   }
   const bool alone = suspicion_.alone();

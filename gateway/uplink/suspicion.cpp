@@ -134,8 +134,13 @@ void Suspicion::cut_at(Lane lane, Sequence first) {
 }
 
 Suspicion::Finding Suspicion::on_too_large(const Part& part, const std::string& words) {
-  if (credit_[part.lane] > 0) {
-    --credit_[part.lane];
+  // Words that may be of everything: what passes in another lane speaks against that, too.
+  int* credit = &credit_[part.lane];
+  for (auto& [lane, left] : credit_) {
+    if (!words.empty() && left > *credit) credit = &left;
+  }
+  if (*credit > 0) {
+    --*credit;
     forget(part);
     return Finding::give_up;
   }

@@ -3,7 +3,7 @@
 CREATE TABLE readings (
   gateway String, epoch UInt64, sequence UInt64, lane String, kind String, time_us Int64,
   time DateTime MATERIALIZED toDateTime(intDiv(time_us, 1000000)),  -- 20.x and newer: DateTime64(6) and fromUnixTimestamp64Micro(time_us)
-  device String, metric String, value Float64, integer Int64, text String, unit String, quality String DEFAULT 'good',
+  device String, metric String, value Float64, integer Int64, text String, unit String, quality String,
   tag_keys Array(String), tag_values Array(String),
   window String, end_us Int64, count UInt64, min Float64, max Float64, revision UInt32
 ) ENGINE = ReplacingMergeTree() PARTITION BY toYYYYMM(time) ORDER BY (device, metric, time_us, gateway, epoch, sequence);

@@ -4,9 +4,12 @@ with a CA of the test's own; and a server that lies in every way there is."""
 import json
 import os
 import random
+import re
 import signal
+import socket
 import subprocess
 import sys
+import threading
 import time
 import unittest
 from pathlib import Path
@@ -131,6 +134,361 @@ class Stored(North):
 
     def test_clickhouse(self):
         self.outage_and_kills(north.ClickHouse, doubles=1_000_000)
+
+
+class Answers(North):
+    """What a real server refuses, and what happens: the table of packaging/docs/https.md."""
+
+    def blocked(self, words):
+        wait_for(lambda: self.metric("millrace_uplink_blocked") == 1, "blocked", 30)
+        wait_for(lambda: words in (self.folder / "gateway.log").read_text(), f"{words!r} is said", 10)
+        self.assertEqual(self.metric("millrace_uplink_refused_records_total"), 0)
+
+    def refused(self, count, words):
+        self.drained()
+        self.assertEqual(self.metric("millrace_uplink_refused_records_total"), count)
+        wait_for(lambda: self.command("dlq", "ls").stdout.count(words) == count, f"{words!r} in the dead lane", 20)
+
+    def test_influxdb_a_line_of_another_type(self):
+        server = self.server(north.Influx)
+        server.query("ALTER RETENTION POLICY autogen ON plant DURATION 87600h")
+        ask = north.ask(server.url + "/write?db=plant", body='odd,device=d,gateway=gw value="text" 1790000000000000000')
+        self.assertEqual(ask[0], 204)
+        self.start(server.url, north.Influx.config)
+        self.publish(300, "--connections", 3)
+        self.say("d", "odd", 1)        # the field is a text there
+        self.say("old", "value", 7, ts=1000000000)  # beyond the retention policy
+        self.publish(300, "--connections", 3, "--prefix", "after")
+        self.drained()
+        self.assertEqual(self.metric("millrace_uplink_refused_records_total"), 2)
+        letters = self.command("dlq", "ls").stdout
+        self.assertIn("field type conflict", letters)
+        self.assertIn("retention policy", letters)
+        held = server.readings()
+        for device in ("dev-0", "dev-1", "dev-2", "after-0", "after-1", "after-2"):
+            self.assertEqual(sorted(held[device]), list(range(1, 101)))
+
+    def test_influxdb_no_database_and_rights(self):
+        server = self.server(north.Influx, "auth-enabled = true")
+        # With authentication on, the first user is made without.
+        north.ask(server.url + "/query?q=" + north.urllib.parse.quote("CREATE USER gw WITH PASSWORD 'geheim' WITH ALL PRIVILEGES"), body="")
+        secret = self.folder / "secret"
+        secret.write_text("falsch\n")
+        secret.chmod(0o600)
+        login = f'username = "gw"\npassword_file = "{secret}"\n'
+        gateway = self.start(server.url, login + north.Influx.config.replace('"plant"', '"nowhere"'))
+        self.publish(50)
+        self.blocked("authorization failed")
+        secret.write_text("geheim\n")  # read anew for each request; a restart saves the half minute of the breaker
+        gateway.stop()
+        gateway = self.gateway(self.folder / "millrace.toml")
+        self.blocked("database not found")
+        self.assertEqual(self.metric("millrace_uplink_backlog_records"), 50)
+        self.assertNotIn("geheim", gateway.text())
+        north.ask(server.url + "/query?u=gw&p=geheim&q=CREATE%20DATABASE%20nowhere", body="")
+        self.drained(60)
+
+    def test_influxdb_a_request_too_large(self):
+        server = self.server(north.Influx, "max-body-size = 3000")
+        self.start(server.url, north.Influx.config)
+        self.publish(2000)
+        self.say("d", "large", "x" * 4000)
+        self.publish(100, "--prefix", "after")
+        self.refused(1, "Too Large")
+        held = server.readings()
+        self.assertEqual((sorted(held["dev-0"]), sorted(held["after-0"])), (list(range(1, 2001)), list(range(1, 101))))
+
+    def test_influxdb_a_full_database_blocks(self):
+        server = self.server(north.Influx, "max-series-per-database = 3")
+        self.start(server.url, north.Influx.config)
+        self.publish(50, "--connections", 5)
+        self.blocked("max-series-per-database limit exceeded")
+
+    def test_clickhouse_a_row_that_is_none(self):
+        server = self.server(north.ClickHouse)
+        server.query("ALTER TABLE readings MODIFY COLUMN text Date")  # an honest text is no date
+        self.start(server.url, north.ClickHouse.config)
+        self.publish(300, "--connections", 3)
+        self.say("d", "words", "no date")
+        self.publish(300, "--connections", 3, "--prefix", "after")
+        self.refused(2, "HTTP 500: Code: ")  # and the record that tells of the loss, which has words, too
+        held = server.readings()
+        for device in ("dev-0", "dev-1", "dev-2", "after-0", "after-1", "after-2"):
+            self.assertEqual(sorted(held[device]), list(range(1, 101)))
+
+    def test_clickhouse_values_of_every_sort(self):
+        server = self.server(north.ClickHouse)
+        self.start(server.url, north.ClickHouse.config)
+        for metric, value in (("f", 1.5), ("i", 9007199254740993), ("b", True), ("t", "say \"a\\b\"\n\u00e9")):
+            self.say("d", metric, value)
+        self.drained()
+        rows = [json.loads(line) for line in server.query("SELECT metric, value, toString(integer) AS integer, text, tag_keys, gateway, epoch, sequence, kind, lane, "
+                                                          "quality, time_us FROM readings ORDER BY sequence FORMAT JSONEachRow").splitlines()]
+        self.assertEqual([(r["metric"], r["value"], r["integer"], r["text"]) for r in rows],
+                         [("f", 1.5, "0", ""), ("i", 9007199254740992, "9007199254740993", ""), ("b", 1, "0", ""), ("t", 0, "0", "say \"a\\b\"\n\u00e9")])
+        self.assertEqual({(r["gateway"], r["kind"], r["lane"], r["quality"], r["time_us"]) for r in rows}, {("gw", "reading", "raw", "good", "1790000000000000")})
+
+    def test_clickhouse_no_table_no_column_and_rights(self):
+        server = self.server(north.ClickHouse)
+        secret = self.folder / "secret"
+        secret.write_text("falsch\n")
+        secret.chmod(0o600)
+        gateway = self.start(server.url, f'username = "gw"\npassword_file = "{secret}"\n' + north.ClickHouse.config.replace('"readings"', '"nowhere"'))
+        self.publish(50)
+        self.blocked("Code: 193")
+        for change, words in ((lambda: secret.write_text("geheim\n"), "Code: 60"),
+                              (lambda: server.query("CREATE TABLE nowhere (gateway String, sequence UInt64) ENGINE = MergeTree() ORDER BY sequence"),
+                               "Unknown field")):
+            gateway.stop()
+            change()
+            gateway = self.gateway(self.folder / "millrace.toml")
+            self.blocked(words)
+        server.query("DROP TABLE nowhere")
+        server.query("CREATE TABLE nowhere AS readings")
+        self.drained(60)
+        self.assertEqual(server.query("SELECT count(), uniq(sequence) FROM nowhere"), "50\t50\n")
+        gateway.stop()
+        secret.write_text("lesen\n")
+        self.start(server.url, f'username = "reader"\npassword_file = "{secret}"\n' + north.ClickHouse.config, self.port)
+        self.publish(50)
+        self.blocked("Code: 164")
+        self.assertEqual(self.metric("millrace_uplink_backlog_records"), 50)
+
+    def test_an_answer_that_is_cut_off_after_it_was_stored(self):
+        """A proxy hands the request on and keeps the answer: all of it comes again. InfluxDB has each point once, ClickHouse's FINAL each row."""
+        for kind, count in ((north.Influx, lambda s: sum(map(len, s.readings().values()))),
+                            (north.ClickHouse, lambda s: int(s.query("SELECT count() FROM readings FINAL")))):
+            with self.subTest(kind=kind.__name__):
+                server = self.server(kind)
+                proxy = Cutter(server.port)
+                self.addCleanup(proxy.end)
+                gateway = self.start(f"http://127.0.0.1:{proxy.port}", kind.config)
+                proxy.cut = 3
+                self.publish(400, "--connections", 4)
+                self.drained()
+                self.assertEqual(proxy.cut, 0)
+                self.assertEqual(count(server), 400)
+                self.assertEqual(self.metric("millrace_uplink_refused_records_total"), 0)
+                gateway.stop()
+                self.tearDown()
+                self.setUp()
+                del self.observe
+
+
+class Cutter:
+    """Between a client and a server: keeps the server's next `cut` answers to itself and closes."""
+
+    def __init__(self, to):
+        self.to, self.cut, self.listener = to, 0, socket.create_server(("127.0.0.1", 0))
+        self.port = self.listener.getsockname()[1]
+        threading.Thread(target=self.serve, daemon=True).start()
+
+    def serve(self):
+        while True:
+            try:
+                client, _ = self.listener.accept()
+            except OSError:
+                return
+            server = socket.create_connection(("127.0.0.1", self.to))
+            threading.Thread(target=self.pump, args=(client, server, False), daemon=True).start()
+            threading.Thread(target=self.pump, args=(server, client, True), daemon=True).start()
+
+    def pump(self, source, to, answers):
+        try:
+            while data := source.recv(65536):
+                if answers and self.cut > 0:
+                    self.cut -= 1
+                    break
+                to.sendall(data)
+        except OSError:
+            pass
+        for one in (source, to):
+            try:
+                one.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                pass
+
+    def end(self):
+        self.listener.close()
+
+
+class Liar:
+    """A server that answers as `self.say` does: a function of the socket and what came of the request. It is a fake because no real one
+    does these things."""
+
+    def __init__(self, buffer=0):
+        self.listener, self.say, self.requests, self.stored = socket.create_server(("127.0.0.1", 0)), self.honest, 0, set()
+        if buffer:  # of the kernel, for what is not read
+            self.listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer)
+        self.port = self.listener.getsockname()[1]
+        threading.Thread(target=self.serve, daemon=True).start()
+
+    def serve(self):
+        while True:
+            try:
+                client, _ = self.listener.accept()
+            except OSError:
+                return
+            threading.Thread(target=self.talk, args=(client,), daemon=True).start()
+
+    def talk(self, client):
+        try:
+            while True:
+                head = b""
+                while b"\r\n\r\n" not in head:
+                    more = client.recv(65536)
+                    if not more:
+                        return
+                    head += more
+                self.requests += 1
+                head, body = head.split(b"\r\n\r\n", 1)
+                size = int(re.search(rb"Content-Length: (\d+)", head).group(1)) if b"Content-Length" in head else 0
+                if self.say(client, head, body, size) is False:
+                    return
+        except OSError:
+            pass
+        finally:
+            client.close()
+
+    @staticmethod
+    def rest(client, body, size):
+        while len(body) < size:
+            more = client.recv(1 << 20)
+            if not more:
+                raise OSError
+            body += more
+        return body
+
+    def honest(self, client, head, body, size):
+        for line in self.rest(client, body, size).splitlines():
+            self.stored.add(json.loads(line)["sequence"])
+        client.sendall(b"HTTP/1.1 204 No Content\r\n\r\n")
+
+    def end(self):
+        self.listener.close()
+
+
+class Lies(North):
+    """Only an unambiguous success moves the cursor, whatever a server says, and no lie costs memory or another uplink's time."""
+
+    def lie(self, name, say, words, seconds=4, uplink="", count=200, buffer=0):
+        with self.subTest(lie=name):
+            liar = Liar(buffer)
+            self.addCleanup(liar.end)
+            liar.say = say
+            gateway = self.start(f"http://127.0.0.1:{liar.port}", 'dialect = "generic"\n' + uplink)
+            before = self.rss(gateway)
+            self.publish(count)
+            wait_for(lambda: re.search(words, gateway.text()), f"{words!r}: {gateway.text()[-1500:]}", 30)
+            time.sleep(seconds if liar.requests == 0 else 0.5)
+            self.assertEqual(self.metric("millrace_uplink_records_total"), 0, name)
+            self.assertEqual(self.metric("millrace_uplink_backlog_records"), count, name)
+            self.assertEqual(self.metric("millrace_uplink_refused_records_total"), 0, name)
+            self.assertLess(self.rss(gateway) - before, 16 << 20, name)
+            liar.say = liar.honest
+            self.drained(90)
+            self.assertEqual(len(liar.stored), count)
+            self.assertEqual(gateway.stop(), 0)
+            self.tearDown()
+            self.setUp()
+            del self.observe
+
+    @staticmethod
+    def rss(gateway):
+        pages = Path(f"/proc/{gateway.process.pid}/statm").read_text().split()[1]
+        return int(pages) * os.sysconf("SC_PAGE_SIZE")
+
+    def test_what_is_no_success(self):
+        def page(client, head, body, size):
+            Liar.rest(client, body, size)
+            client.sendall(b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: 13\r\n\r\n<html></html>")
+
+        def redirect(client, head, body, size):
+            Liar.rest(client, body, size)
+            client.sendall(b"HTTP/1.1 302 Found\r\nLocation: http://portal.example/\r\nContent-Length: 0\r\n\r\n")
+
+        def truncated(client, head, body, size):
+            Liar.rest(client, body, size)
+            client.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{}")
+            return False
+
+        def endless(client, head, body, size):
+            Liar.rest(client, body, size)
+            client.sendall(b"HTTP/1.0 200 OK\r\n\r\nok")
+            return False
+
+        def twice(client, head, body, size):
+            Liar.rest(client, body, size)
+            client.sendall(b"HTTP/1.1 204 No Content\r\n\r\nHTTP/1.1 503 No\r\nContent-Length: 0\r\n\r\n")
+
+        def both(client, head, body, size):
+            Liar.rest(client, body, size)
+            client.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n")
+            return False
+
+        def mail(client, head, body, size):
+            client.sendall(b"220 mail.example ESMTP\r\n")
+            return False
+
+        def four_hundred(client, head, body, size):
+            Liar.rest(client, body, size)
+            client.sendall(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 2\r\n\r\nno")
+
+        def throttled(client, head, body, size):
+            Liar.rest(client, body, size)
+            client.sendall(b"HTTP/1.1 429 Too Many\r\nRetry-After: tomorrow\r\nContent-Length: 0\r\n\r\n")
+        self.lie("a page for people", page, "captive portal")
+        self.lie("a redirect", redirect, "redirects are not followed")
+        self.lie("cut short", truncated, "closed within the answer|not HTTP")
+        self.lie("without an end", endless, "no end of its own")
+        self.lie("two answers", twice, "more came than one answer")
+        self.lie("two lengths", both, "the answer is not HTTP")
+        self.lie("no HTTP", mail, "the answer is not HTTP")
+        self.lie("400 to everything", four_hundred, "HTTP 400: no", seconds=6)
+        self.lie("429 and nonsense", throttled, "HTTP 429")
+
+    def test_an_answer_before_the_request(self):
+        def early(client, head, body, size):
+            client.sendall(b"HTTP/1.1 204 No Content\r\n\r\n")
+            time.sleep(0.3)
+            return False
+
+        def unasked(client, head, body, size):
+            Liar.rest(client, body, size)
+            client.sendall(b"HTTP/1.1 503 No\r\nContent-Length: 0\r\n\r\n")
+            time.sleep(0.05)
+            client.sendall(b"HTTP/1.1 204 No Content\r\n\r\n" * 10)
+        # What a kernel has taken is the server's: more than that is needed to tell.
+        self.lie("early", early, "before the request was there", count=3000, buffer=4096)
+        self.lie("unasked", unasked, "HTTP 503")
+
+    def test_a_server_that_floods_or_trickles_or_says_nothing(self):
+        def heads(client, head, body, size):
+            Liar.rest(client, body, size)
+            client.sendall(b"HTTP/1.1 200 OK\r\n")
+            line = b"X-More: " + b"x" * 8000 + b"\r\n"
+            for _ in range(1 << 17):  # a gigabyte, as far as it is taken
+                client.sendall(line)
+
+        def body_(client, head, body, size):
+            Liar.rest(client, body, size)
+            client.sendall(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+            for _ in range(1 << 14):
+                client.sendall(b"10000\r\n" + b"x" * 65536 + b"\r\n")
+
+        def trickle(client, head, body, size):
+            Liar.rest(client, body, size)
+            for byte in b"HTTP/1.1 200 OK\r\nX: " + b"x" * 1000:
+                client.sendall(bytes([byte]))
+                time.sleep(0.2)
+
+        def silent(client, head, body, size):
+            Liar.rest(client, body, size)
+            time.sleep(60)
+        self.lie("a gigabyte of heads", heads, "head is too large")
+        self.lie("a gigabyte of body", body_, "answer is too large")
+        self.lie("a byte each 200 ms", trickle, "did not end in time", uplink='connect_timeout = "2s"')
+        self.lie("nothing", silent, "no answer in time")
 
 
 if __name__ == "__main__":

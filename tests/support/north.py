@@ -77,10 +77,10 @@ dir = "{self.folder}/meta"
 dir = "{self.folder}/data"
 wal-dir = "{self.folder}/wal"
 index-version = "inmem"
-{self.more if self.more.startswith("max-") else ""}
+{self.more if "series" in self.more else ""}
 [http]
 bind-address = "127.0.0.1:{self.port}"
-{"" if self.more.startswith("max-") else self.more}
+{"" if "series" in self.more else self.more}
 """)
 
     def command(self):
@@ -88,12 +88,13 @@ bind-address = "127.0.0.1:{self.port}"
 
     def query(self, words, **more):
         status, body, _ = ask(self.url + "/query?" + urllib.parse.urlencode({"q": words, **more}), body="")
-        assert status == 200, body
+        assert status == 200 and '"error"' not in body, body
         return json.loads(body)
 
     def begin(self):
         self.start()
-        self.query("CREATE DATABASE plant")
+        if "auth-enabled" not in self.more:
+            self.query("CREATE DATABASE plant")
 
     def readings(self):
         answer = self.query('SELECT value, "sequence", device, epoch FROM value', db="plant")

@@ -32,7 +32,7 @@ constexpr Key keys_after[] = {
         .like("\"/etc/millrace/history.token\""),
     K::key<&C::username>("username", "").like("\"gw7\""),
     K::key<&C::password>("password_file", "").like("\"/etc/millrace/history.password\""),
-    K::key<&C::header>("header", "A login in a header of this name ...").like("\"X-API-Key\""),
+    K::key<&C::header>("header_name", "A login in a header of this name ...").like("\"X-API-Key\""),
     K::key<&C::header_secret>("header_file", "... and what it says").like("\"/etc/millrace/history.key\""),
     K::include<&C::tls>(tls_shape),
     K::base<ShippingConfig>(shipping_shape),
@@ -85,8 +85,8 @@ void check_login_of(Section& section, const C& c, const DialectKind& kind) {
   if (logins > 0 && kind.secret) section.error("token_file", text("the dialect \"", kind.name, "\" signs its requests: ", kind.secret_key));
   if (c.username.empty() != !c.password.given()) section.error("username", "username and password_file go together");
   if (c.username.find(':') != std::string::npos) section.error("username", "a username has no \":\" in it");
-  if (c.header.empty() != !c.header_secret.given()) section.error("header", "header and header_file go together");
-  if (!c.header.empty() && !good_header_name(c.header)) section.error("header", text("\"", c.header, "\" is no name of a header"));
+  if (c.header.empty() != !c.header_secret.given()) section.error("header_name", "header_name and header_file go together");
+  if (!c.header.empty() && !good_header_name(c.header)) section.error("header_name", text("\"", c.header, "\" is no name of a header"));
 }
 
 void settle(Section& section, C& c) {

@@ -116,9 +116,10 @@ void append_tags(const LineOptions& options, Lane lane, const Record& record, st
   }
   append_tag("unit", record.unit, out);
   if (options.identity) append_tag("epoch", text(options.epoch), out);
+  if (record.kind == Kind::loss) append_tag("lost_lane", record.metric, out);
   for (const auto& [key, value] : record.tags) {
     bool ours = false;  // a tag twice would be an error, or one of them gone
-    for (const char* name : {"device", "gateway", "lane", "kind", "window", "unit", "epoch"}) ours = ours || key == name;
+    for (const char* name : {"device", "gateway", "lane", "kind", "window", "unit", "epoch", "lost_lane"}) ours = ours || key == name;
     append_tag(ours ? "tag_" + key : key, value, out);
   }
 }
@@ -131,7 +132,7 @@ Status append_line(const LineOptions& options, Sequence sequence, Lane lane, con
   const std::size_t before = out.size();
   std::string measurement;
   options.measurement.render(options.gateway, lane, &record, measurement);
-  if (measurement.empty()) measurement = "millrace_" + std::string(kind_name(record.kind));
+  if (record.kind == Kind::loss || measurement.empty()) measurement = "millrace_" + std::string(kind_name(record.kind));
   if (measurement.front() == '#') measurement.insert(0, "_");  // a line that begins with # is a comment
   append_name(measurement, false, out);
   append_tags(options, lane, record, out);

@@ -99,7 +99,7 @@ class ClickHouse final : public Dialect {
     write_value(json, record.value);
     if (record.detail) write_detail(json, *record.detail);
     if (!record.unit.empty()) json.member("unit", record.unit);
-    if (record.quality != Quality::good) json.member("quality", quality_name(record.quality));
+    json.member("quality", quality_name(record.quality));
     if (!record.tags.empty()) {
       json.key("tag_keys").begin_array();
       for (const auto& [key, value] : record.tags) json.value(key);
