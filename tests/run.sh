@@ -12,10 +12,10 @@ set -uo pipefail
 cd "$(dirname "$0")/.."
 computing="unit contract golden reader simulation tidy"
 waiting="main_job payloads faults kinds tls reload hanging_up"
-more_waiting="kafka names log endpoint clocks serial"
+more_waiting="kafka names log endpoint clocks serial https"
 alone="hostile"
 quick="$computing $waiting $more_waiting $alone"
-slow="full_disk many_reloads serial_pouring firmware_size name_figures slow_links kills endpoint_kills kafka_more stream_jobs cross packages trixie long_simulation tsan fuzz
+slow="full_disk many_reloads serial_pouring firmware_size name_figures slow_links kills endpoint_kills kafka_more https_more stream_jobs cross packages trixie long_simulation tsan fuzz
   rabbitmq bench"
 case "${1:-quick}" in
   quick) names=$quick ;;
@@ -105,6 +105,8 @@ one() { # name of a test
     serial) run serial timeout 600 /usr/bin/python3 tests/integration/serial_test.py Framings Nmea Plugging Asking Devices ;;
     serial_pouring) run serial_pouring env MILLRACE_KILLS=50 timeout 1800 /usr/bin/python3 tests/integration/serial_test.py Pouring Devices ;;
     firmware_size) run firmware_size proto/device/size.sh ;;
+    https) run https timeout 300 /usr/bin/python3 tests/integration/https_test.py Stored Lies.test_what_is_no_success ;;
+    https_more) run https_more_packages packaging/install-deps.sh north; run https_more env MILLRACE_KILLS=30 timeout 1800 /usr/bin/python3 tests/integration/https_test.py ;;
     kafka) run kafka timeout 600 /usr/bin/python3 tests/integration/kafka_test.py Forms Registry ExactlyOnce.test_kills_with_exactly_once ;;
     kafka_more) run kafka_more env MILLRACE_KILLS=30 timeout 3000 /usr/bin/python3 tests/integration/kafka_test.py ;;
     stream_jobs) run stream_jobs_packages packaging/install-deps.sh stream; run stream_jobs timeout 3000 /usr/bin/python3 tests/integration/stream_jobs_test.py ;;

@@ -88,7 +88,7 @@ void Shipper::on_neighbour(Run& run, const Suspicion::Part& suspect, bool passed
   if (!passed) {
     if (suspicion_.on_neighbour_failed(suspect) != Suspicion::Finding::blocked) return;
     return block(text("the far side takes no record of lane ", lane_name(suspect.lane),
-                      ", however small: its size limit, or the right to publish"),
+                      ", however small: its size limit, or the right to publish (", suspicion_.charge(suspect), ")"),
                  {});
   }
   const auto at = run.find_waiting(suspect.range);

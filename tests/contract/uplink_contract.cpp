@@ -4,6 +4,7 @@
 #include "loop/uv_loop.h"
 #include "sim/world/world.h"
 #include "tests/support/some_batch.h"
+#include "uplink/https/https_uplink.h"
 #include "uplink/kafka/kafka_uplink.h"
 #include "uplink/mqtt/mqtt_uplink.h"
 
@@ -23,6 +24,13 @@ const std::pair<const char*, Make> uplinks[] = {
        config.client_id = "contract";
        config.servers = {"mqtt://127.0.0.1:1"};
        return std::make_unique<MqttUplink>(loop, rng, config, "gw", 1);
+     }},
+    {"https",
+     [](UvLoop& loop, Rng& rng, std::vector<Record>&) -> std::unique_ptr<Uplink> {
+       HttpsUplinkConfig config;
+       config.name = "up";
+       config.servers = {"http://127.0.0.1:1"};
+       return std::make_unique<HttpsUplink>(loop, rng, config, "gw", 1);
      }},
     {"kafka",
      [](UvLoop& loop, Rng& rng, std::vector<Record>&) -> std::unique_ptr<Uplink> {

@@ -20,6 +20,9 @@
 #include "record/batch.h"
 #include "record/record_proto.h"
 #include "net/password_hash.h"
+#include "uplink/https/dialect.h"
+#include "uplink/https/line_protocol.h"
+#include "uplink/https/retry_after.h"
 #include "uplink/marker.h"
 
 using namespace millrace;
@@ -310,6 +313,39 @@ void marker(BytesView bytes) {
     for (const Range& open : set.unsettled(settled.low() + 1000)) {
       if (set.can_settle(open)) set.settle(open);
     }
+  }
+}
+
+// What a server says. A reply that is whole is the same however it was cut, and every dialect has a verdict on it; what a record of
+// any bytes becomes is one line, or refused.
+void http_reply(BytesView bytes) {
+  HttpReplyReader at_once(4096), cut(4096);
+  const auto state = at_once.push(bytes);
+  auto piecewise = HttpReplyReader::State::reading;
+  for (std::size_t i = 0; i < bytes.size() && piecewise == HttpReplyReader::State::reading; ++i) piecewise = cut.push(bytes.subspan(i, 1));
+  if (bytes.empty() || (state == HttpReplyReader::State::whole) != (piecewise == HttpReplyReader::State::whole)) {
+    if (!bytes.empty()) std::abort();
+    return;
+  }
+  if (state != HttpReplyReader::State::whole) return;
+  const HttpReply reply = at_once.take(), other = cut.take();
+  if (reply.status != other.status || reply.body != other.body || reply.headers != other.headers || reply.framed != other.framed) std::abort();
+  (void)retry_after_of(reply);
+  for (const DialectKind* kind : built_dialects()) {
+    static const NameTemplate any = NameTemplate::parse("{device}", true).value();
+    const auto values = kind->make_values();
+    const auto dialect = kind->make(values.get(), {"gw", 1, "h"});
+    Carried one;
+    one.items = 1;
+    const DialectOutcome outcome = dialect->outcome(reply, one);
+    if (outcome.verdict != Verdict::acknowledged && outcome.reason.empty()) std::abort();
+    if (reply.status / 100 != 2 && outcome.verdict == Verdict::acknowledged && outcome.items.empty()) std::abort();
+    Record record;
+    record.device = record.metric = reply.body;
+    record.value = reply.body;
+    record.tags = {{reply.body, reply.body}};
+    std::string line;
+    if (!append_line({any, "gw", 1, true}, 1, Lane::raw, record, line).ok() && !line.empty()) std::abort();
   }
 }
 

@@ -14,6 +14,7 @@ from testsite import Process, Site, free_port, listening, wait_for
 # A client joins by one line: its section, with a server, a CA and what else there is.
 CLIENTS = {
     "uplinks.mqtt": 'servers = ["mqtts://@host@:@port@"]',
+    "uplinks.https": 'servers = ["https://@host@:@port@"]',
     "uplinks.kafka": 'servers = ["@host@:@port@"]\ntls = true',
     "inputs.mqtt": 'servers = ["mqtts://@host@:@port@"]\n[[inputs.mqtt.routes]]\ntopic = "a/{device}"',
 }
