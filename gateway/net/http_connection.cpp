@@ -13,10 +13,7 @@ constexpr std::size_t together_max = 16 << 10;  // a body that is sent in one pi
 constexpr Duration crossing = std::chrono::seconds(5);
 
 std::string head_of(const HttpAsk& ask, const HttpUrl& where) {
-  const std::uint16_t usual = where.secure ? 443 : 80;
-  std::string host = where.where.to_string();
-  if (where.where.port == usual) host.resize(host.rfind(':'));
-  std::string head = text(ask.method, " ", ask.target.empty() ? "/" : ask.target, " HTTP/1.1\r\nHost: ", host, "\r\n");
+  std::string head = text(ask.method, " ", ask.target.empty() ? "/" : ask.target, " HTTP/1.1\r\nHost: ", host_of(where), "\r\n");
   for (const auto& [name, value] : ask.headers) head += text(name, ": ", value, "\r\n");
   if (!ask.body.empty() || ask.method == "POST" || ask.method == "PUT") head += text("Content-Length: ", ask.body.size(), "\r\n");
   return head + "\r\n";
@@ -141,6 +138,12 @@ void HttpConnection::finish(HttpAnswered answer) {
   timer_.reset();
   const auto answered = std::exchange(answered_, nullptr);
   answered(std::move(answer));
+}
+
+std::string host_of(const HttpUrl& url) {
+  std::string host = url.where.to_string();
+  if (url.where.port == (url.secure ? 443 : 80)) host.resize(host.rfind(':'));
+  return host;
 }
 
 std::string percent_encoded(std::string_view text, bool keep_slash) {

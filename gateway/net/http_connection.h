@@ -77,6 +77,8 @@ class HttpConnection {  // destroying it closes; no callback runs afterwards
   Instant begun_, moved_;
 };
 
+// As the Host header has it: without the scheme's usual port.
+std::string host_of(const HttpUrl& url);
 // Text for a query or a path's segment: everything but letters, digits and -._~ as %XX (RFC 3986, section 2.1).
 std::string percent_encoded(std::string_view text, bool keep_slash = false);
 

@@ -30,6 +30,7 @@ const std::pair<const char*, Make> uplinks[] = {
        HttpsUplinkConfig config;
        config.name = "up";
        config.servers = {"http://127.0.0.1:1"};
+       config.dialect = choose(built_dialects(), "generic");
        return std::make_unique<HttpsUplink>(loop, rng, config, "gw", 1);
      }},
     {"kafka",

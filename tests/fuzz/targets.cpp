@@ -331,10 +331,10 @@ void http_reply(BytesView bytes) {
   const HttpReply reply = at_once.take(), other = cut.take();
   if (reply.status != other.status || reply.body != other.body || reply.headers != other.headers || reply.framed != other.framed) std::abort();
   (void)retry_after_of(reply);
-  for (const DialectKind* kind : built_dialects()) {
+  for (const ChoiceKind* kind : built_dialects()) {
     static const NameTemplate any = NameTemplate::parse("{device}", true).value();
     const auto values = kind->make_values();
-    const auto dialect = kind->make(values.get(), {"gw", 1, "h"});
+    const auto dialect = static_cast<const DialectKind*>(kind)->make(values.get(), {"gw", 1, "h"});
     Carried one;
     one.items = 1;
     const DialectOutcome outcome = dialect->outcome(reply, one);

@@ -62,7 +62,7 @@ class Server:
 
 
 class Influx(Server):
-    program, config = "influxd", 'dialect = "influxdb"\n[uplinks.https.influxdb]\ndatabase = "plant"\nidentity = true\n'
+    program, config = "influxd", 'dialect = "influxdb"\ndatabase = "plant"\nidentity = true\n'
 
     def __init__(self, folder, more=""):
         self.more = more
@@ -106,7 +106,7 @@ bind-address = "127.0.0.1:{self.port}"
 
 
 class VictoriaMetrics(Server):
-    program, config = "victoria-metrics", 'dialect = "influxdb"\n[uplinks.https.influxdb]\ndatabase = "plant"\n'
+    program, config = "victoria-metrics", 'dialect = "influxdb"\ndatabase = "plant"\n'
 
     def command(self):
         return [self.path(), f"-storageDataPath={self.folder}/data", f"-httpListenAddr=127.0.0.1:{self.port}", "-retentionPeriod=100y"]
@@ -123,7 +123,7 @@ class VictoriaMetrics(Server):
 
 
 class ClickHouse(Server):
-    program, config = "clickhouse-server", 'dialect = "clickhouse"\n[uplinks.https.clickhouse]\ntable = "readings"\n'
+    program, config = "clickhouse-server", 'dialect = "clickhouse"\ntable = "readings"\n'
 
     def prepare(self):
         (self.folder / "config.xml").write_text(f"""<yandex><logger><level>warning</level><console>1</console></logger><http_port>{self.port}</http_port>

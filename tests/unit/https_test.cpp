@@ -41,16 +41,14 @@ HttpReply reply(int status, std::string body, std::vector<std::pair<std::string,
 // A dialect as a configuration of these keys makes it.
 template <typename Configure>
 std::unique_ptr<Dialect> dialect(const char* name, Configure configure) {
-  const DialectKind* kind = find_dialect(name);
-  REQUIRE(kind != nullptr);
-  auto values = kind->make_values();
+  const Chosen chosen = choose(built_dialects(), name);
+  REQUIRE(chosen.kind != nullptr);
   configure([&](std::string_view key, auto value) {
-    for (const Key& row : *kind->shape) {
-      if (row.name == key) *static_cast<decltype(value)*>(row.at(values.get())) = value;
+    for (const Key& row : *chosen.kind->shape) {
+      if (row.name == key) *static_cast<decltype(value)*>(row.at(chosen.values.get())) = value;
     }
   });
-  CHECK(kind->fault(values.get()) == "");
-  return kind->make(values.get(), {"gw", 77, "example:8086"});
+  return kind_of(chosen).make(chosen.values.get(), {"gw", 77, "example:8086"});
 }
 
 Record reading(const char* device, const char* metric, Value value) {

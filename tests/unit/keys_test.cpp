@@ -226,23 +226,19 @@ void for_each_row(See see) {
   }
 }
 
-// The commented keys, too; but not what stands on files that are not there, nor comments in words, nor tables of dialects that are
-// not the one said.
+// The commented keys, too; but not what stands on files that are not there, nor comments in words.
 std::string uncommented(const std::string& annotated) {
   std::string all;
-  bool of_another = false;
   for (const std::string_view line : split(annotated, '\n')) {
     const std::string_view bare = trim(line), words = bare.starts_with("# ") ? trim(bare.substr(2)) : bare;
     const bool is_key =
         words.find(' ') != std::string_view::npos && words.substr(words.find(' ')).starts_with(" = ");
-    if (words.starts_with('[')) of_another = words.starts_with("[uplinks.https.") && !words.starts_with("[uplinks.https.generic]") &&
-                                             !words.starts_with("[uplinks.https.drain]");
-    bool skip = of_another || bare.starts_with("#   ");  // of one choice and not of another
+    bool skip = bare.starts_with("#   ");  // of one choice and not of another
     for (const char* of_files : {"tls_", "users", "subjects", "token_file", "sasl_mechanism", "username",
                                  "password_file", "schema_registry_", "client_certificates", "header_"}) {
       skip = skip || words.starts_with(of_files);
     }
-    if ((is_key && !skip) || (words.starts_with('[') && !of_another)) all += text(words, "\n");
+    if ((is_key && !skip) || words.starts_with('[')) all += text(words, "\n");
   }
   return all;
 }

@@ -1,18 +1,10 @@
 #include "uplink/https/dialect.h"
 
-#include <algorithm>
-
 #include "base/ascii.h"
 #include "base/text.h"
 #include "record/record_text.h"
 
 namespace millrace {
-
-const DialectKind* find_dialect(std::string_view name) {
-  const auto all = built_dialects();
-  const auto found = std::find_if(all.begin(), all.end(), [&](const DialectKind* kind) { return kind->name == name; });
-  return found == all.end() ? nullptr : *found;
-}
 
 Verdict verdict_of_status(int status) {
   switch (status) {

@@ -1,6 +1,6 @@
 // A dialect of [[uplinks.https]]: how records become a request, and what an answer means for them. Pure: no clock, no I/O, no
 // state; what it needs of the moment is handed in. One dialect is a file in uplink/https/dialects and a line in the build; its
-// keys are a table of its own, [uplinks.https.NAME].
+// keys stand beside `dialect`.
 //
 // The far side's word decides, never its status alone: a dialect says `acknowledged` for the one answer that its server gives
 // to what it has stored, and for nothing else that somebody on the way might say.
@@ -9,7 +9,6 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
-#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -79,24 +78,31 @@ struct DialectParts {
   std::string host;  // of the server, as it is sent
 };
 
-struct DialectKind {
-  std::string_view name;
-  const char* help = "";
-  const Shape* shape = nullptr;  // of [uplinks.https.NAME]
-  std::shared_ptr<void> (*make_values)() = nullptr;
+struct DialectKind : ChoiceKind {
   std::unique_ptr<Dialect> (*make)(const void* values, const DialectParts& parts) = nullptr;
-  // What is missing or does not fit, for whoever wrote the configuration; empty: nothing.
-  std::string (*fault)(const void* values) = nullptr;
   // Its own secret, where it signs requests: then it takes no other login.
-  SecretRef (*secret)(const void* values) = nullptr;
-  const char* secret_key = "";                    // "kinesis.credentials_file"
-  const char* token_scheme = "Bearer";            // of the Authorization header, before a token
-  bool takes_gzip = false;
+  const SecretRef& (*secret)(const void* values) = nullptr;
+  const char* secret_key = "";
+  const char* token_scheme = "Bearer";  // of the Authorization header, before a token
 };
 
-// Those that are built.
-std::span<const DialectKind* const> built_dialects();
-const DialectKind* find_dialect(std::string_view name);
+// Those that are built, "generic" among them. Made by the build.
+const ChoiceKinds& built_dialects();
+inline const DialectKind& kind_of(const Chosen& dialect) { return *static_cast<const DialectKind*>(dialect.kind); }
+
+// C: the struct of its keys; D: takes it and its parts.
+template <typename C, typename D>
+constexpr DialectKind dialect_kind(std::string_view name, const char* help, const Shape& shape) {
+  DialectKind kind;
+  kind.name = name;
+  kind.help = help;
+  kind.shape = &shape;
+  kind.make_values = [] { return std::shared_ptr<void>(std::make_shared<C>()); };
+  kind.make = [](const void* values, const DialectParts& parts) -> std::unique_ptr<Dialect> {
+    return std::make_unique<D>(*static_cast<const C*>(values), parts);
+  };
+  return kind;
+}
 
 // What a status means where a dialect knows nothing better. 2xx is none of its business: `retryable`.
 Verdict verdict_of_status(int status);

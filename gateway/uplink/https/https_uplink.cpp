@@ -22,13 +22,13 @@ bool fits_a_header(std::string_view value) {
 }  // namespace
 
 HttpsUplink::HttpsUplink(Loop& loop, Rng& rng, HttpsUplinkConfig config, const std::string& gateway, std::uint64_t epoch)
-    : loop_(loop), config_(std::move(config)), kind_(*find_dialect(config_.dialect)), tls_(loop, config_.tls, {"uplink", config_.name, "servers"}),
+    : loop_(loop), config_(std::move(config)), kind_(kind_of(config_.dialect)), tls_(loop, config_.tls, {"uplink", config_.name, "servers"}),
       reconnect_(loop, rng, {config_.servers, config_.initial_interval, config_.max_interval, Duration{0}},
                  [this](const std::string& server) { connect(server); }, [] {}),
       growth_(Form::record, config_.batch_size) {
   for (const std::string& name : config_.servers) {
     HttpUrl url = parse_http_url(name).value();
-    auto dialect = kind_.make(config_.values(), {gateway, epoch, url.where.to_string()});
+    auto dialect = kind_.make(config_.dialect.values.get(), {gateway, epoch, host_of(url)});
     servers_.push_back({name, std::move(url), std::move(dialect)});
   }
   if (servers_.front().dialect->of_rows()) growth_ = BatchGrowth(Form::batch, config_.batch_size);
@@ -120,7 +120,7 @@ Result<std::pair<std::string, std::string>> HttpsUplink::login() const {
   if (!secret.ok()) return Status{Code::invalid, text(key, ": ", secret.status().detail())};
   if (!fits_a_header(secret.value())) return Status{Code::invalid, text(key, ": it has line ends or control characters in it")};
   if (token) return std::pair<std::string, std::string>{"Authorization", text(kind_.token_scheme, " ", secret.value())};
-  if (!password) return std::pair<std::string, std::string>{config_.header, secret.value()};
+  if (!password) return std::pair<std::string, std::string>{config_.header_name, secret.value()};
   return std::pair<std::string, std::string>{"Authorization",
                                              "Basic " + base64(bytes_of(config_.username + ":" + secret.value()))};
 }
@@ -183,7 +183,7 @@ void HttpsUplink::ask() {
   if (!gather(body)) return finish();
   DialectMoment moment{{loop_.wall().us + to_us(skew_)}, {}};
   if (kind_.secret) {
-    auto secret = read_secret(kind_.secret(config_.values()));
+    auto secret = read_secret(kind_.secret(config_.dialect.values.get()));
     if (!secret.ok()) {
       note_rest(Verdict::blocked, text(kind_.secret_key, ": ", secret.status().detail()));
       return finish();

@@ -12,6 +12,7 @@
 #include "base/ascii.h"
 #include "base/json.h"
 #include "base/text.h"
+#include "config/toml.h"
 #include "uplink/https/dialect.h"
 
 namespace millrace {
@@ -30,7 +31,11 @@ constexpr Key keys[] = {
     K::key<&C::table>("table", "Its columns: packaging/consumers/clickhouse_https.sql").like("\"readings\""),
     K::key<&C::deduplicate>("deduplicate", "insert_deduplication_token with each insert (22.8 and newer)"),
 };
-constexpr Shape shape = shape_of<C>(keys);
+void settle(Section& section, C& c) {
+  if (c.table.empty()) section.error("dialect", "clickhouse needs a table");
+  if (c.table.find('.') != c.table.rfind('.')) section.error("table", text("the table \"", c.table, "\" has more than one dot in it"));
+}
+constexpr Shape shape = shape_of<C, settle>(keys);
 
 // Never: this row, as it is, is none for this table.
 constexpr int refused[] = {6, 25, 26, 27, 33, 38, 41, 53, 69, 70, 72, 117, 130, 131, 321, 349, 407, 441};
@@ -170,29 +175,9 @@ class ClickHouse final : public Dialect {
   const DialectParts parts_;
 };
 
-std::string fault(const void* values) {
-  const C& c = *static_cast<const C*>(values);
-  if (c.table.empty()) return "clickhouse needs a table";
-  if (c.table.find('.') != c.table.rfind('.')) return text("the table \"", c.table, "\" has more than one dot in it");
-  return "";
-}
-
-constexpr DialectKind make_kind() {
-  DialectKind kind;
-  kind.name = "clickhouse";
-  kind.help = "ClickHouse, a row a record";
-  kind.shape = &shape;
-  kind.make_values = [] { return std::shared_ptr<void>(std::make_shared<C>()); };
-  kind.make = [](const void* values, const DialectParts& parts) -> std::unique_ptr<Dialect> {
-    return std::make_unique<ClickHouse>(*static_cast<const C*>(values), parts);
-  };
-  kind.fault = fault;
-  kind.takes_gzip = true;
-  return kind;
-}
-
 }  // namespace
 
-extern constexpr DialectKind clickhouse_dialect = make_kind();
+extern const DialectKind clickhouse_dialect_kind;
+const DialectKind clickhouse_dialect_kind = dialect_kind<C, ClickHouse>("clickhouse", "ClickHouse, a row a record", shape);
 
 }  // namespace millrace

@@ -31,7 +31,12 @@ constexpr Key keys[] = {
     K::key<&C::expect>("expect", "What the answer's body must have in it to be believed; default: 200, 201, 202 or 204 and no page for people")
         .like("\"stored\""),
 };
-constexpr Shape shape = shape_of<C>(keys);
+void settle(Section& section, C& c) {
+  if (!c.path.starts_with('/') || c.path.find_first_of(" #\r\n\t") != std::string::npos)
+    section.error("path", text("the path \"", c.path, "\" must begin with / and have no spaces or # in it"));
+  if (auto parsed = NameTemplate::parse(c.path, false); !parsed.ok()) section.error("path", parsed.status().detail());
+}
+constexpr Shape shape = shape_of<C, settle>(keys);
 
 // The length of a message in front of it, as a varint.
 void add_delimited(std::string_view message, std::string& body) {
@@ -114,29 +119,9 @@ class Generic final : public Dialect {
   const NameTemplate path_;
 };
 
-std::string fault(const void* values) {
-  const C& c = *static_cast<const C*>(values);
-  if (!c.path.starts_with('/') || c.path.find_first_of(" #\r\n\t") != std::string::npos) return text("the path \"", c.path, "\" must begin with / and have no spaces or # in it");
-  const auto parsed = NameTemplate::parse(c.path, false);
-  return parsed.ok() ? "" : parsed.status().detail();
-}
-
-constexpr DialectKind make_kind() {
-  DialectKind kind;
-  kind.name = "generic";
-  kind.help = "Your own server: an idempotency key a request, an identity a record";
-  kind.shape = &shape;
-  kind.make_values = [] { return std::shared_ptr<void>(std::make_shared<C>()); };
-  kind.make = [](const void* values, const DialectParts& parts) -> std::unique_ptr<Dialect> {
-    return std::make_unique<Generic>(*static_cast<const C*>(values), parts);
-  };
-  kind.fault = fault;
-  kind.takes_gzip = true;
-  return kind;
-}
-
 }  // namespace
 
-extern constexpr DialectKind generic_dialect = make_kind();
+extern const DialectKind generic_dialect_kind;
+const DialectKind generic_dialect_kind = dialect_kind<C, Generic>("generic", "Your own server: an idempotency key a request, an identity a record", shape);
 
 }  // namespace millrace

@@ -4,6 +4,7 @@
 // says which. All of it is sent again in halves until the bad line stands alone, and a line that is written twice is the same
 // point: nothing doubles.
 #include "base/text.h"
+#include "config/toml.h"
 #include "uplink/https/dialect.h"
 #include "uplink/https/line_protocol.h"
 
@@ -27,7 +28,16 @@ constexpr Key keys[] = {
     K::key<&C::measurement>("measurement", "{metric} {device} {gateway} {lane} {tag.NAME}"),
     K::key<&C::identity>("identity", "A field \"sequence\" and a tag \"epoch\": which record of the log a point is"),
 };
-constexpr Shape shape = shape_of<C>(keys);
+void settle(Section& section, C& c) {
+  if (auto parsed = NameTemplate::parse(c.measurement, true); !parsed.ok()) section.error("measurement", parsed.status().detail());
+  if (c.database.empty() == c.bucket.empty())
+    section.error(c.bucket.empty() ? "dialect" : "bucket", "influxdb needs a database (version 1), or an org and a bucket (version 2)");
+  else if (c.bucket.empty() != c.org.empty())
+    section.error("bucket", "org and bucket go together");
+  else if (!c.retention_policy.empty() && c.database.empty())
+    section.error("retention_policy", "a retention_policy is of version 1, with a database");
+}
+constexpr Shape shape = shape_of<C, settle>(keys);
 
 bool has(std::string_view text, std::string_view words) { return text.find(words) != std::string_view::npos; }
 
@@ -90,33 +100,15 @@ class Influx final : public Dialect {
   const LineOptions line_;
 };
 
-std::string fault(const void* values) {
-  const C& c = *static_cast<const C*>(values);
-  const auto parsed = NameTemplate::parse(c.measurement, true);
-  if (!parsed.ok()) return "measurement: " + parsed.status().detail();
-  if (c.database.empty() == c.bucket.empty()) return "influxdb needs a database (version 1), or an org and a bucket (version 2)";
-  if (c.bucket.empty() != c.org.empty()) return "org and bucket go together";
-  if (!c.retention_policy.empty() && c.database.empty()) return "a retention_policy is of version 1, with a database";
-  return "";
-}
-
 constexpr DialectKind make_kind() {
-  DialectKind kind;
-  kind.name = "influxdb";
-  kind.help = "InfluxDB 1 and 2, VictoriaMetrics, and what else takes line protocol";
-  kind.shape = &shape;
-  kind.make_values = [] { return std::shared_ptr<void>(std::make_shared<C>()); };
-  kind.make = [](const void* values, const DialectParts& parts) -> std::unique_ptr<Dialect> {
-    return std::make_unique<Influx>(*static_cast<const C*>(values), parts);
-  };
-  kind.fault = fault;
+  DialectKind kind = dialect_kind<C, Influx>("influxdb", "InfluxDB 1 and 2, VictoriaMetrics, and what else takes line protocol", shape);
   kind.token_scheme = "Token";
-  kind.takes_gzip = true;
   return kind;
 }
 
 }  // namespace
 
-extern constexpr DialectKind influxdb_dialect = make_kind();
+extern const DialectKind influxdb_dialect_kind;
+const DialectKind influxdb_dialect_kind = make_kind();
 
 }  // namespace millrace

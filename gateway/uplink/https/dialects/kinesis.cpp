@@ -1,0 +1,220 @@
+// Amazon Kinesis Data Streams: PutRecords, a record each or a columnar batch each. A 200 has an answer for every record: those that
+// failed go again, those that did not are not sent twice.
+#include <algorithm>
+#include <iterator>
+
+#include "base/json.h"
+#include "base/text.h"
+#include "config/toml.h"
+#include "net/base64.h"
+#include "uplink/forms.h"
+#include "uplink/https/aws_signer.h"
+#include "uplink/https/dialect.h"
+#include "uplink/name_template.h"
+
+namespace millrace {
+namespace {
+
+struct KinesisConfig {
+  std::string stream, region;
+  std::string format = "json";
+  std::string key = "{device}";
+  SecretRef credentials;
+  std::string profile = "default";
+};
+using C = KinesisConfig;
+using K = KeysOf<C>;
+
+constexpr Key keys[] = {
+    K::key<&C::stream>("stream", "").like("\"plant\""),
+    K::key<&C::region>("region", "").like("\"eu-central-1\""),
+    K::choice<&C::format>("format", form_words, "What a record of the stream is; of batch an Envelope"),
+    K::key<&C::key>("key", "The partition key; of batches {gateway} and {lane} alone"),
+    K::key<&C::credentials>("credentials_file", "As AWS' own tools have it; read anew for each request").like("\"/etc/millrace/aws-credentials\""),
+    K::key<&C::profile>("profile", "Of that file"),
+};
+void settle(Section& section, C& c) {
+  if (c.stream.empty() || c.region.empty() || !c.credentials.given()) section.error("dialect", "kinesis needs stream, region and credentials_file");
+  if (!section.has("key") && c.format == "batch") c.key = "{gateway}";
+  if (auto parsed = NameTemplate::parse(c.key, c.format != "batch"); !parsed.ok()) section.error("key", parsed.status().detail());
+}
+constexpr Shape shape = shape_of<C, settle>(keys);
+
+constexpr std::size_t record_max = 1 << 20, key_max = 256;
+
+// Not until somebody acts.
+constexpr std::string_view blocked[] = {"ResourceNotFoundException", "AccessDeniedException", "UnrecognizedClientException", "InvalidSignatureException",
+                                        "IncompleteSignatureException", "MissingAuthenticationTokenException", "InvalidClientTokenId",
+                                        "ExpiredTokenException", "OptInRequired", "SubscriptionRequiredException", "NotAuthorized",
+                                        "KMSAccessDeniedException", "KMSDisabledException", "KMSNotFoundException", "KMSOptInRequired",
+                                        "KMSInvalidStateException", "UnknownOperationException"};
+// Never, as it is.
+constexpr std::string_view refused[] = {"InvalidArgumentException", "ValidationException", "SerializationException"};
+
+template <std::size_t N>
+bool among(const std::string_view (&names)[N], std::string_view name) {
+  return std::find(std::begin(names), std::end(names), name) != std::end(names);
+}
+
+Verdict verdict_of_error(std::string_view name) {
+  if (among(refused, name)) return Verdict::refused;
+  return among(blocked, name) ? Verdict::blocked : Verdict::retryable;
+}
+
+// {"FailedRecordCount":1,"Records":[{"SequenceNumber":"...","ShardId":"..."},{"ErrorCode":"...","ErrorMessage":"..."}]}, and
+// {"__type":"com.amazonaws.kinesis#Name","message":"..."}.
+class AnswerReader final : public JsonHandler {
+ public:
+  struct One {
+    bool stored = false;
+    std::string error, message;
+  };
+  std::vector<One> records;
+  std::string type, message;
+  bool has_records = false;
+
+  bool null() override { return true; }
+  bool boolean(bool) override { return true; }
+  bool number(std::string_view) override { return true; }
+  bool string(std::string_view value) override {
+    if (depth_ == 1 && key_ == "__type") type = value.substr(value.rfind('#') + 1);
+    if (depth_ == 1 && (key_ == "message" || key_ == "Message")) message = value;
+    if (depth_ != 3 || records.empty()) return true;
+    if (key_ == "SequenceNumber") records.back().stored = !value.empty();
+    if (key_ == "ErrorCode") records.back().error = value;
+    if (key_ == "ErrorMessage") records.back().message = value;
+    return true;
+  }
+  bool key(std::string_view name) override {
+    key_ = name;
+    return true;
+  }
+  bool begin_object() override {
+    if (++depth_ == 3 && in_records_) records.emplace_back();
+    return true;
+  }
+  bool end_object() override { return --depth_ >= 0; }
+  bool begin_array() override {
+    if (++depth_ == 2 && key_ == "Records") in_records_ = has_records = true;
+    return true;
+  }
+  bool end_array() override {
+    if (--depth_ == 1) in_records_ = false;
+    return true;
+  }
+
+ private:
+  int depth_ = 0;
+  std::string key_;
+  bool in_records_ = false;
+};
+
+class Kinesis final : public Dialect {
+ public:
+  Kinesis(const C& config, DialectParts parts)
+      : config_(config), parts_(std::move(parts)), form_(form_of(config.format)), key_(NameTemplate::parse(config.key, form_ != Form::batch).value()) {}
+
+  Limits limits() const override { return {5'000'000, 500}; }
+  bool of_rows() const override { return form_ == Form::batch; }
+
+  Status add(const DialectItem& item, std::string& body) const override {
+    std::string data, key;
+    if (form_ == Form::batch) {
+      const Row& row = *item.row;
+      data = text_of(encode_envelope({parts_.gateway, parts_.epoch, row.first, row.count, row.lane, false, row.zstd}, *row.columns));
+    } else {
+      append_record(form_, {parts_.gateway, parts_.epoch, item.sequence}, item.lane, *item.record, data);
+    }
+    key_.render(parts_.gateway, item.lane, item.record, key);
+    key = cut(key.empty() ? "-" : key);
+    if (data.size() + key.size() > record_max) return {Code::invalid, text(data.size(), " bytes; a record of Kinesis has at most 1 MiB")};
+    JsonWriter json;
+    json.begin_object().member("Data", base64(bytes_of(data))).member("PartitionKey", key).end_object();
+    body += body.empty() ? "" : ",";
+    body += json.text();
+    return {};
+  }
+
+  Result<HttpAsk> request(std::string body, const Carried&, const DialectMoment& moment) const override {
+    auto credentials = aws_credentials(moment.secret, config_.profile);
+    if (!credentials.ok()) return Status{Code::invalid, "credentials_file: " + credentials.status().detail()};
+    JsonWriter name;
+    name.value(config_.stream);
+    HttpAsk ask;
+    ask.target = "/";
+    ask.headers = {{"Content-Type", "application/x-amz-json-1.1"}, {"X-Amz-Target", "Kinesis_20131202.PutRecords"}};
+    ask.body = text("{\"StreamName\":", name.text(), ",\"Records\":[", body, "]}");
+    aws_sign(ask, {parts_.host, config_.region, "kinesis"}, credentials.value(), moment.wall);
+    return ask;
+  }
+
+  DialectOutcome outcome(const HttpReply& reply, const Carried& what) const override {
+    AnswerReader answer;
+    const bool json = read_json(bytes_of(reply.body), answer).ok();
+    if (reply.status == 200) {
+      if (!json || !answer.has_records || answer.records.size() != what.items) return {Verdict::retryable, {}, text("not believed: ", words_of(reply))};
+      return one_by_one(answer);
+    }
+    if (!json || answer.type.empty()) return outcome_of_status(reply);
+    DialectOutcome outcome;
+    outcome.verdict = reply.status >= 500 ? Verdict::retryable : verdict_of_error(answer.type);
+    // Whose clock is wrong will be known by the answer's Date: the next request is signed by that.
+    if (answer.type == "InvalidSignatureException" && answer.message.find("Signature expired") != std::string::npos) outcome.verdict = Verdict::retryable;
+    if (answer.type == "InvalidSignatureException" && answer.message.find("Signature not yet current") != std::string::npos) outcome.verdict = Verdict::retryable;
+    outcome.reason = words_of(reply);
+    outcome.doubtful = outcome.verdict == Verdict::refused;
+    return outcome;
+  }
+
+  // Without a signature it is refused, and that is an answer.
+  HttpAsk probe() const override {
+    HttpAsk ask;
+    ask.method = "GET";
+    ask.target = "/";
+    return ask;
+  }
+
+ private:
+  // 256 characters of UTF-8, whole ones.
+  static std::string cut(std::string key) {
+    if (key.size() <= key_max) return key;
+    std::size_t size = key_max;
+    while (size > 0 && (static_cast<unsigned char>(key[size]) & 0xC0) == 0x80) --size;
+    key.resize(size);
+    return key;
+  }
+
+  static DialectOutcome one_by_one(const AnswerReader& answer) {
+    DialectOutcome outcome;
+    Verdict worst = Verdict::acknowledged;
+    for (const AnswerReader::One& one : answer.records) {
+      const Verdict verdict = one.stored && one.error.empty() ? Verdict::acknowledged : verdict_of_error(one.error);
+      outcome.items.push_back(verdict);
+      if (!outweighs(verdict, worst)) continue;
+      worst = verdict;
+      outcome.reason = one.error.empty() ? "a record without a sequence number" : text(one.error, ": ", one.message);
+      outcome.doubtful = verdict == Verdict::refused;
+    }
+    outcome.verdict = worst;
+    return outcome;
+  }
+
+  const C config_;
+  const DialectParts parts_;
+  const Form form_;
+  const NameTemplate key_;
+};
+
+constexpr DialectKind make_kind() {
+  DialectKind kind = dialect_kind<C, Kinesis>("kinesis", "Amazon Kinesis Data Streams", shape);
+  kind.secret = [](const void* values) -> const SecretRef& { return static_cast<const C*>(values)->credentials; };
+  kind.secret_key = "credentials_file";
+  return kind;
+}
+
+}  // namespace
+
+extern const DialectKind kinesis_dialect_kind;
+const DialectKind kinesis_dialect_kind = make_kind();
+
+}  // namespace millrace
