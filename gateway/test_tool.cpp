@@ -63,11 +63,11 @@ class Tryout {
     const auto take = [this](const Framer::Frame& frame) { one(frame.bytes, frame.channel); };
     framer->push(bytes_of(sample), take);
     framer->on_pause(take);
-    if (!sample.empty() && sample.back() != '\n') framer->push(bytes_of("\n"), take);
-    if (framer->frames_bad() > 0 || framer->bytes_discarded() > 0) {
+    const std::uint64_t bad = framer->frames_bad(), discarded = framer->bytes_discarded();
+    if (!sample.empty() && sample.back() != '\n') framer->push(bytes_of("\n"), take);  // a last line without an end
+    if (bad > 0 || discarded > 0) {
       code_ = failed;
-      if (!arguments_.json)
-        print(text(framer->frames_bad(), " bad frames, ", framer->bytes_discarded(), " bytes of no frame\n"));
+      if (!arguments_.json) print(text(bad, " bad frames, ", discarded, " bytes of no frame\n"));
     }
     return code_;
   }

@@ -6,18 +6,13 @@
 #include "base/text.h"
 
 namespace millrace {
-namespace {
-
-// Frames come in handfuls; each fsync is the flash of this box.
-constexpr Duration commit_within = std::chrono::milliseconds(20);
-
-}  // namespace
-
-Acknowledger::Acknowledger(Loop& loop, Intake& intake, const ClockTrust& trust, Metrics& metrics, const std::string& input, std::function<void(BytesView)> send)
+Acknowledger::Acknowledger(Loop& loop, Intake& intake, const ClockTrust& trust, Metrics& metrics, const std::string& input, Duration within,
+                           std::function<void(BytesView)> send)
     : loop_(loop),
       intake_(intake),
       trust_(trust),
       input_(input),
+      within_(within),
       send_(std::move(send)),
       repeated_(metrics.counter("millrace_serial_repeated_frames_total", "Frames that a device sent again and that were stored before", {{"input", input}})),
       early_(metrics.counter("millrace_serial_early_frames_total", "Frames that came before one that was lost on the line: they come again", {{"input", input}})),
@@ -68,7 +63,7 @@ void Acknowledger::flush() {
     // Without room for it a frame may come twice after a crash; the log has told the operator.
     for (const std::uint32_t stream : changed_) (void)intake_.put_state(state_name(stream), link_.saved(stream));
     changed_.clear();
-    link_.committed(intake_.commit(commit_within));
+    link_.committed(intake_.commit(within_));
   }
   for (const std::uint32_t stream : std::exchange(again_, {})) tell(stream);
 }

@@ -18,10 +18,12 @@ namespace millrace {
 
 class Acknowledger {
  public:
-  // `send` puts an acknowledgement on the line; it may be lost.
-  Acknowledger(Loop& loop, Intake& intake, const ClockTrust& trust, Metrics& metrics, const std::string& input, std::function<void(BytesView)> send);
+  // `send` puts an acknowledgement on the line; it may be lost. `within`: how long a frame waits for others to be committed with.
+  Acknowledger(Loop& loop, Intake& intake, const ClockTrust& trust, Metrics& metrics, const std::string& input, Duration within,
+               std::function<void(BytesView)> send);
 
-  // False: it is no frame of a device.
+  // False: it is no frame of a device. One whose readings cannot be read is taken all the same, into the dead lane: its device
+  // would send it for ever, and nothing behind it.
   bool take(const Arrival& arrival);
   // What was taken since the last call becomes one commit, which somebody waits for; what can be told is told.
   void flush();
@@ -35,6 +37,7 @@ class Acknowledger {
   Intake& intake_;
   const ClockTrust& trust_;
   const std::string input_;
+  const Duration within_;
   std::function<void(BytesView)> send_;
   DeviceLink link_;
   std::set<std::uint32_t> changed_, again_;  // of this flush: taken, and to be told what they know already

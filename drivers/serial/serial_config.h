@@ -20,7 +20,9 @@ struct SerialInputConfig {
   Chosen framing;
   std::size_t frame_max = 4096;       // bytes; what is longer is thrown away, and counted
   bool acknowledge = false;           // frames are those of proto/device_frame.proto
-  std::string request;                // what the device is asked with, escapes undone; empty: it speaks by itself
+  Duration ack_interval = std::chrono::milliseconds(50);
+  std::string request;                // what the device is asked with; as `requests` of one, once it is settled
+  std::vector<std::string> requests;  // in turn, escapes undone; none: it speaks by itself
   Duration request_interval = std::chrono::seconds(10), request_timeout = std::chrono::seconds(1);
   bool request_echo = false;          // the adapter hears what it sends
   Duration reopen_min = std::chrono::milliseconds(500), reopen_max = std::chrono::seconds(30);

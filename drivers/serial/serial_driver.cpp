@@ -38,7 +38,8 @@ SerialDriver::SerialDriver(Loop& loop, Rng& rng, Inbox& inbox, Intake& intake, c
       backoff_(config_.reopen_min, config_.reopen_max),
       count_(metrics, config_.name) {
   if (config_.acknowledge)
-    acknowledger_ = std::make_unique<Acknowledger>(loop, intake, trust, metrics, config_.name, [this](BytesView ack) { acknowledge(ack); });
+    acknowledger_ = std::make_unique<Acknowledger>(loop, intake, trust, metrics, config_.name, config_.ack_interval,
+                                                   [this](BytesView ack) { acknowledge(ack); });
 }
 
 Status SerialDriver::start() {
@@ -67,7 +68,7 @@ void SerialDriver::open() {
 void SerialDriver::watch() {
   watch_ = loop_.watch_readable(port_.fd.get(), [this] { (void)read_some(); });
   if (errors_) errors_timer_ = loop_.after(look_at_errors, [this] { count_errors(); });
-  if (!config_.request.empty() && !ask_timer_) ask_timer_ = loop_.after(Duration::zero(), [this] { ask(); });
+  if (!config_.requests.empty() && !ask_timer_) ask_timer_ = loop_.after(Duration::zero(), [this] { ask(); });
 }
 
 void SerialDriver::close(const std::string& why) {
@@ -154,7 +155,7 @@ void SerialDriver::count_errors() {
 // ---- frames
 
 void SerialDriver::take_frame(const Framer::Frame& frame) {
-  if (!config_.request.empty() && !asking_) return count_.late_answers.add();
+  if (!config_.requests.empty() && !asking_) return count_.late_answers.add();
   answered_ = true;
   count_.frames.add();
   Arrival arrival;
@@ -187,9 +188,10 @@ void SerialDriver::acknowledge(BytesView acknowledgement) {
 // What comes until the timeout is the answer. Later it is late: nobody can tell it from the answer to the next request, so it
 // is not taken, and what has begun of it is forgotten.
 void SerialDriver::ask() {
-  ask_timer_ = loop_.after(config_.request_interval, [this] { ask(); });
+  const auto requests = config_.requests.size();
+  ask_timer_ = loop_.after(config_.request_interval / requests, [this] { ask(); });
   framer_->reset();
-  const std::string& request = config_.request;
+  const std::string& request = config_.requests[next_request_++ % requests];
   const ssize_t sent = ::write(port_.fd.get(), request.data(), request.size());
   if (sent < 0 && errno != EAGAIN && errno != EINTR) return unplugged();
   echo_ = config_.request_echo ? request : std::string();

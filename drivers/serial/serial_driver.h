@@ -73,6 +73,7 @@ class SerialDriver final : public Driver {
   std::unique_ptr<Timer> reopen_timer_, pause_timer_, ask_timer_, answer_timer_, errors_timer_;
   std::string echo_;  // of the request, as far as it has not come yet
   std::uint64_t discarded_seen_ = 0, bad_seen_ = 0;  // of the framer's counts: a new input of this name counts on
+  std::size_t next_request_ = 0;
   bool asking_ = false, answered_ = false;
   bool paused_ = false, stopping_ = false, dropping_ = false;
   std::string trouble_ = "not open yet";

@@ -45,8 +45,10 @@ constexpr Key keys[] = {
     K::key<&C::acknowledge>("acknowledge",
                             "Frames are a microcontroller's (proto/device_frame.proto), which keeps each until it is told that it "
                             "is on this box's disk; with framing = \"cobs\" and format = \"device\""),
+    K::key<&C::ack_interval>("ack_interval", "A frame is on the disk, and acknowledged, so soon: shorter for speed, longer for flash").within(1ms, 10s),
     K::key<&C::request>("request", "Sent every interval to a device that must be asked; \\r \\n \\xHH are such bytes")
         .like("'S\\r\\n'"),
+    K::key<&C::requests>("requests", "More of them: all in turn, each once in an interval").like("['\\x10\\x5B\\x01\\x5C\\x16', '\\x10\\x5B\\x02\\x5D\\x16']"),
     K::key<&C::request_interval>("request_interval", "").within(10ms, 24h),
     K::key<&C::request_timeout>("request_timeout", "All frames that come until then are the answer; later ones are not taken")
         .within(1ms, 10min),
@@ -71,17 +73,22 @@ void settle_routes(Section& section, SerialInputConfig& c) {
   }
 }
 
-void settle_request(Section& section, SerialInputConfig& c) {
-  auto request = unescaped(c.request);
-  if (!request.ok()) section.error("request", text("\"request\": ", request.status().detail()));
-  else c.request = std::move(request).value();
-  if (section.has("request") && c.request.empty()) section.error("request", "\"request\" is empty");
-  if (c.request.size() > 1024) section.error("request", "\"request\" has more than 1024 bytes");
-  for (const char* key : {"request_interval", "request_timeout", "request_echo"}) {
-    if (section.has(key) && c.request.empty()) section.error(key, text("\"", key, "\" is of a \"request\""));
+void settle_requests(Section& section, SerialInputConfig& c) {
+  if (section.has("request")) c.requests.insert(c.requests.begin(), c.request);
+  c.request.clear();
+  const char* name = section.has("request") ? "request" : "requests";
+  for (std::string& one : c.requests) {
+    auto request = unescaped(one);
+    if (!request.ok()) section.error(name, text("\"", name, "\": ", request.status().detail()));
+    else one = std::move(request).value();
+    if (one.empty() || one.size() > 1024) section.error(name, "a request has 1 to 1024 bytes");
   }
-  if (c.request_timeout > c.request_interval)
-    section.error("request_timeout", "\"request_timeout\" is more than \"request_interval\"");
+  if (c.requests.size() > 256) section.error(name, "more than 256 requests");
+  for (const char* key : {"request_interval", "request_timeout", "request_echo"}) {
+    if (section.has(key) && c.requests.empty()) section.error(key, text("\"", key, "\" is of a \"request\""));
+  }
+  if (!c.requests.empty() && c.request_timeout * static_cast<std::int64_t>(c.requests.size()) > c.request_interval)
+    section.error("request_timeout", "so long a \"request_timeout\" for each request is more than the \"request_interval\"");
 }
 
 void settle(Section& section, SerialInputConfig& c) {
@@ -90,14 +97,15 @@ void settle(Section& section, SerialInputConfig& c) {
   settle_routes(section, c);
   if (c.acknowledge && c.framing.kind && c.framing.kind->name != "cobs")
     section.error("acknowledge", "\"acknowledge\" needs framing = \"cobs\": an acknowledgement is such a frame, too");
-  if (c.acknowledge && !c.request.empty()) section.error("request", "a device that is acknowledged speaks by itself");
-  settle_request(section, c);
+  settle_requests(section, c);
+  if (c.acknowledge && !c.requests.empty()) section.error("request", "a device that is acknowledged speaks by itself");
 }
 constexpr Shape shape = shape_of<C, settle>(keys);
 
 InputPlan plan_of(const SerialInputConfig& c) {
   InputPlan plan;
-  plan.claims = {"tty " + port_behind(c.device)};
+  plan.claims = {"tty " + c.device};
+  if (const std::string port = port_behind(c.device); port != c.device) plan.claims.push_back("tty " + port);
   plan.routes = c.routes;
   plan.make = [c](const SouthParts& parts) -> std::unique_ptr<Driver> {
     return std::make_unique<SerialDriver>(parts.loop, parts.rng, parts.inbox, parts.intake, parts.trust, parts.metrics, c);

@@ -44,7 +44,7 @@ constexpr Key metric_keys[] = {
 constexpr Shape metric_shape = shape_of<MetricConfig, settle_metric>(metric_keys, "metric");
 
 constexpr Key route_keys[] = {
-    K::choice<&C::format>("format", "json|cbor|plain|csv|senml|senml_cbor|nmea|obis|device",
+    K::choice<&C::format>("format", "json|cbor|plain|csv|senml|senml_cbor|nmea|obis|mbus|device",
                           "Of a plain payload the whole is one value. All of this at length: docs/payloads.md "
                           "of the package"),
     K::choice<&C::keep_good>("on_error", "keep_good=1|refuse=0",

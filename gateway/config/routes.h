@@ -24,7 +24,7 @@ struct RouteConfig {
   std::string topic;                  // "plant/{line}/{device}/telemetry"; empty for serial
   std::string content_type;           // only payloads of this type (MQTT 5); empty: any
   bool publisher_known = false;       // {client_id}, {username}, {subject} and {property.NAME} can be used
-  std::string format = "json";        // json, cbor, plain, csv, senml, senml_cbor, nmea, obis, device
+  std::string format = "json";        // json, cbor, plain, csv, senml, senml_cbor, nmea, obis, mbus, device
   // of csv (empty: its first line names them), or of lists in the list of `each`
   std::vector<std::string> columns;
   std::string separator = ",";        // of csv

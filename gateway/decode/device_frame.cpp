@@ -102,7 +102,7 @@ Status read_device_frame(BytesView bytes, DeviceFrame& frame, const std::functio
     if (f.is(3, 0)) frame.oldest = static_cast<std::uint32_t>(f.value);
     if (f.is(4, 0)) frame.time_us = f.zigzag();
     DeviceReading one;
-    if (f.is(5, 2) && !read_reading(f.bytes, one)) return {Code::invalid, "no device frame: a reading is none"};
+    if (reading && f.is(5, 2) && !read_reading(f.bytes, one)) return {Code::invalid, "no device frame: a reading is none"};
   }
   if (!f.good()) return {Code::invalid, "no device frame"};
   if (frame.stream == 0 || frame.sequence == 0) return {Code::invalid, "a device frame without a stream or a number"};

@@ -26,7 +26,8 @@ struct DeviceReading {
   std::uint32_t quality = 0;
 };
 
-// `reading` is called for each, once the frame is known to be whole. `invalid` for what is no such frame: no stream, no number.
+// `reading` is called for each, once the frame is known to be whole; without it they are not looked at. `invalid` for what is no
+// such frame: no stream, no number.
 Status read_device_frame(BytesView bytes, DeviceFrame& frame, const std::function<void(const DeviceReading&)>& reading = {});
 
 Bytes encode_device_ack(std::uint32_t stream, std::uint32_t sequence, std::int64_t time_us);

@@ -7,8 +7,11 @@
 namespace millrace {
 
 Result<NamedValues> NamedValues::make(const RouteConfig& route, const TopicPattern& pattern) {
-  for (const auto& [key, set] : {std::pair{"each", !route.each.empty()}, std::pair{"time", !route.time.empty()},
-                                 std::pair{"quality", !route.quality.empty()}, std::pair{"columns", !route.columns.empty()}}) {
+  const std::pair<const char*, bool> without[] = {
+      {"each", !route.each.empty()}, {"time", !route.time.empty()}, {"time_format", route.time_format != "auto"},
+      {"time_missing", route.time_needed}, {"quality", !route.quality.empty()}, {"quality_format", route.quality_format != "auto"},
+      {"columns", !route.columns.empty()}, {"separator", route.separator != ","}, {"decimal", route.decimal != "."}, {"strict", route.strict}};
+  for (const auto& [key, set] : without) {
     if (set) return Status{Code::invalid, text("\"", key, "\" is not for format = \"", route.format, "\", which has its own")};
   }
   NamedValues plan;
@@ -21,10 +24,13 @@ Result<NamedValues> NamedValues::make(const RouteConfig& route, const TopicPatte
     plan.metrics_.push_back({std::move(name).value(), metric.path, metric.unit, value_spec(metric, route),
                              metric.scale != 1 || metric.offset != 0});
   }
-  for (const std::string* source : {&route.device}) {
-    auto made = Template::parse(*source, pattern, route.publisher_known);
+  std::vector<std::string> templates{route.device};
+  for (const MetricConfig& metric : route.metrics) templates.push_back(metric.name);
+  for (const auto& [name, value] : route.fixed_tags) templates.push_back(value);
+  for (const std::string& source : templates) {
+    const auto made = Template::parse(source, pattern, route.publisher_known);
     if (made.ok() && !made.value().members().empty())
-      return Status{Code::invalid, text("device \"", *source, "\": such a payload has no members")};
+      return Status{Code::invalid, text("\"", source, "\": with format = \"", route.format, "\" a payload has no members that could be named")};
   }
   auto times = time_rule_of(route);
   if (!times.ok()) return times.status();

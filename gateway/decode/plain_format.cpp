@@ -10,6 +10,7 @@
 #include "decode/csv_format.h"
 #include "decode/device_format.h"
 #include "decode/json_format.h"
+#include "decode/mbus_format.h"
 #include "decode/nmea_format.h"
 #include "decode/obis_format.h"
 #include "decode/reading_value.h"
@@ -121,6 +122,7 @@ Result<std::unique_ptr<PayloadFormat>> make_format(const RouteConfig& route, con
   if (route.format == "csv") return make_csv_format(route, pattern);
   if (route.format == "nmea") return make_nmea_format(route, pattern);
   if (route.format == "obis") return make_obis_format(route, pattern);
+  if (route.format == "mbus") return make_mbus_format(route, pattern);
   if (route.format == "device") return make_device_format(route, pattern);
   if (route.format.starts_with("senml")) return make_senml_format(route, pattern);
   return make_json_format(route, pattern);

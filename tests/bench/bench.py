@@ -17,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import tty
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -39,6 +40,7 @@ BUDGETS = {  # id: (budget, unit)
     "endpoint_cpu": (0.6, "us/reading"), "endpoint_rate": (1_000_000, "acknowledged/s, at least"), "endpoint_singles_cpu": (6, "us/reading"),
     "endpoint_idle_cpu": (5, "% of a core"), "endpoint_latency": (None, "ms, p99 at 20,000/s"), "endpoint_rss": (3, "KB an idle connection"),
     "endpoint_many_cpu": (None, "us/reading over 2,000 connections"),
+    "serial_cpu": (None, "us/reading, lines at 115200 baud"),
     "kafka_record_cpu": (1, "us/reading above librdkafka's loop"), "kafka_batch_cpu": (0.3, "us/reading"),
     "rss_kafka": (8, "MB more than with an MQTT uplink"),
     "rss_backlog": (10, "% more with 1 GB"), "start_backlog": (2, "s"),
@@ -59,6 +61,25 @@ anonymous = true
   topic = "plant/{line}/{device}/telemetry"
   time = "ts"
   metrics = { value = "value" }
+[[uplinks.mqtt]]
+name = "central"
+servers = ["mqtt://127.0.0.1:1"]
+[observe]
+listen = "127.0.0.1:@observe@"
+"""
+SERIAL = """
+[gateway]
+name = "gw"
+runtime_dir = "@run@"
+[log]
+path = "@log@"
+[[inputs.serial]]
+name = "line"
+device = "@tty@"
+baud = 115200
+[inputs.serial.route]
+format = "plain"
+metrics = { v = {} }
 [[uplinks.mqtt]]
 name = "central"
 servers = ["mqtt://127.0.0.1:1"]
@@ -293,6 +314,39 @@ class Bench(Site):
     def endpoint_rss(self):
         value, peer = self.endpoint(["--connections", 2000, "--idle"], lambda cpu, a, kb: kb / 2000, "connect_rate = 2000\nliveness = false")
         return value, "mosquitto, KB an idle connection", peer, 3
+
+    # ---- serial lines
+    def serial_run(self, start, seconds=15):
+        """Lines as a line at 115200 baud brings them (11,520 bytes a second), on a pty: CPU microseconds a line of who reads them."""
+        far, near = os.openpty()
+        tty.setraw(near)
+        pid = start(os.ttyname(near))
+
+        def run_time():
+            return sum(int((task / "schedstat").read_text().split()[0]) for task in Path(f"/proc/{pid}/task").iterdir()) / 1000
+        wait_for(lambda: any(os.path.realpath(fd) == os.ttyname(near) for fd in Path(f"/proc/{pid}/fd").iterdir()), "the port is open")
+        lines, before, begin = 0, run_time(), time.monotonic()
+        while time.monotonic() - begin < seconds:
+            os.write(far, b"".join(b"%.3f\r\n" % (20 + (lines + i) % 1000 / 100) for i in range(13)))  # 8 bytes each
+            lines += 13
+            time.sleep(max(0, lines * 8 / 11520 - (time.monotonic() - begin)))
+        used = (run_time() - before) / lines
+        os.close(far)
+        os.close(near)
+        return used, lines
+
+    def serial_cpu(self):
+        def gateway(name):
+            self.observe = None
+            return self.gateway(self.configure(SERIAL, tty=name)).process.pid
+
+        def cat(name):
+            process = subprocess.Popen(["cat", name], stdout=subprocess.DEVNULL)
+            self.sources.append(process)
+            return process.pid
+        ours, lines = self.serial_run(gateway)
+        peer, _ = self.serial_run(cat)
+        return ours, f"cat, us/line ({lines} lines)", peer, 1
 
     # ---- Kafka
     def kafka_drain(self, server, form, readings):

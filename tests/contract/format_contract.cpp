@@ -8,7 +8,7 @@
 using namespace millrace;
 
 TEST_CASE("format contract: pure, as far as it is good, and no bytes make it fall over") {
-  RouteConfig json, plain, csv, senml, cbor, nmea, obis, device;
+  RouteConfig json, plain, csv, senml, cbor, nmea, obis, mbus, device;
   json.time = "ts";
   plain.format = "plain";
   plain.metrics = {{"v", "", ""}};
@@ -17,6 +17,7 @@ TEST_CASE("format contract: pure, as far as it is good, and no bytes make it fal
   cbor.format = "cbor";
   nmea.format = "nmea";
   obis.format = "obis";
+  mbus.format = "mbus";
   device.format = "device";
   const std::pair<RouteConfig, std::string_view> formats[] = {
       {json, R"({"ts":1700000000,"a":1,"b":{"c":true}})"},
@@ -26,6 +27,7 @@ TEST_CASE("format contract: pure, as far as it is good, and no bytes make it fal
       {cbor, {"\xa2\x61\x61\x01\x61\x62\x82\xf9\x3e\x00\x61\x78", 12}},
       {nmea, "$HEHDT,274.07,T*19\r\n$PGRME,15.0,M,45.0,M,25.0,M*1C"},
       {obis, "/ISk5\r\n\r\n1-0:1.8.1(000671.578*kWh)\r\n0-1:24.2.1(101209110000W)(12785.123*m3)\r\n!"},
+      {mbus, {"\x08\x02\x72\x78\x56\x34\x12\x24\x40\x01\x07\x55\0\0\0\x03\x13\x15\x31\0\xda\x02\x3b\x13\x01\x8b\x60\x04\x37\x18\x02", 31}},
       {device, {"\x0d\x01\0\0\0\x10\x01\x2a\x08\x0a\x01\x61\x15\0\0\0\x3f\x2a\x05\x0a\x01\x62\x28\x01", 24}}};
   for (const auto& [route, good] : formats) {
     CAPTURE(route.format);

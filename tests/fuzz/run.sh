@@ -18,7 +18,8 @@ for target in batch record json labels text_forms framers config segment mqtt_pa
           printf '\xa2\x61\x61\x01\x61\x62\x82\xf9\x3e\x00\x61\x78' > "$work/$target/cbor"; printf '{"t":nan,u:1,}\n{"t":2' > "$work/$target/sloppy"
           printf '$GPRMC,123519,A,4807.038,N,01131.000,E,022.4,084.4,230394,003.1,W*6A\r\n$YXXDR,C,19.5,C,air*38\r\n' > "$work/$target/nmea"
           printf '/ISk5\r\n\r\n0-0:1.0.0(101209113020W)\r\n1-0:1.8.1(000671.578*kWh)\r\n0-1:24.3.0(240103140000)(00)(16)(24)(1)(0-1:24.2.1)(m3)\r\n(1.5)\r\n!' > "$work/$target/obis"
-          printf '\015\001\000\000\000\020\001\052\010\012\001\141\025\000\000\000\077\052\005\012\001\142\050\001' > "$work/$target/device" ;;
+          printf '\015\001\000\000\000\020\001\052\010\012\001\141\025\000\000\000\077\052\005\012\001\142\050\001' > "$work/$target/device"
+          printf '\010\002\162\170\126\064\022\044\100\001\007\125\000\000\000\003\023\025\061\000\332\002\073\023\001\213\140\004\067\030\002' > "$work/$target/mbus" ;;
     labels) printf 'temp\000C' > "$work/$target/nul"; printf '21.5 \260C' > "$work/$target/latin1"; printf '\355\260\200' > "$work/$target/surrogate" ;;
     text_forms) printf '2024-02-29T12:00:00.5+01:00' > "$work/$target/time"; printf 'a/{b}/+/{c...}' > "$work/$target/topic"; printf '1.5s' > "$work/$target/duration" ;;
     framers) printf '\000\00312.5\r\n13\n' > "$work/$target/lines"; printf '\002\001\002 1.5\003\002 2\003' > "$work/$target/stx_etx"

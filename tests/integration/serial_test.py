@@ -181,6 +181,36 @@ class Framings(SerialSite):
         self.assertEqual(self.metric("millrace_serial_bad_frames_total"), 1)
 
 
+    def test_the_examples_load(self):
+        examples = sorted((Path(__file__).resolve().parent.parent.parent / "packaging" / "examples").glob("serial-*.toml"))
+        self.assertGreaterEqual(len(examples), 4)
+        for example in examples:
+            checked = self.command("check", config=example)
+            self.assertEqual(checked.returncode, 0, f"{example}: {checked.stdout}{checked.stderr}")
+
+    def test_meters_on_an_m_bus_are_asked_in_turn(self):
+        line = Line(self, "mbus")
+        answers = {b"\x10\x40\x02\x42\x16": b"\xe5", b"\x10\x7b\x02\x7d\x16": bytes.fromhex(
+            "681f1f680802727856341224400107550000000313153100da023b13018b60043718021816"), b"\x10\x40\x09\x49\x16": b""}
+        stop = threading.Event()
+
+        def bus():
+            while not stop.is_set():
+                line.say(answers.get(line.hear(0.05), b""))
+        self.start(self.input(line, "framing = 'mbus'\nbaud = 2400\nparity = 'even'\nrequest_interval = '900ms'\nrequest_timeout = '200ms'\n"
+                                    "requests = ['\\x10\\x40\\x02\\x42\\x16', '\\x10\\x7b\\x02\\x7d\\x16', '\\x10\\x40\\x09\\x49\\x16']",
+                              'topic = "{address}"\nformat = "mbus"\ndevice = "heat-{address}"'))
+        thread = threading.Thread(target=bus, daemon=True)
+        thread.start()
+        self.arrive(4)
+        wait_for(lambda: self.metric("millrace_serial_timeouts_total") >= 1, "the third is not there")
+        stop.set()
+        thread.join()
+        got = [(r["device"], r["metric"], r["value"], r.get("unit", "")) for r in self.records()][:4]
+        self.assertEqual(got, [("heat-2", "meter_id", "12345678.PAD.1.7", ""), ("heat-2", "volume", 12.565, "m3"), ("heat-2", "flow_max_storage_5", 0.113, "m3/h"),
+                               ("heat-2", "energy_tariff_2_unit_1", 218370, "Wh")])
+
+
 class Nmea(SerialSite):
     def test_a_ship_and_what_gpsd_makes_of_it(self):
         line = Line(self, "gps")
@@ -296,6 +326,24 @@ class Plugging(SerialSite):
         self.arrive(1)
 
 
+    def test_a_port_that_cannot_switch_a_direction_says_so_and_nothing_else_is_held_up(self):
+        line, other = Line(self, "a"), Line(self, "b")
+        self.start(self.input(line, 'rs485 = "rts_high"', name="a"), self.input(other, name="b"), wait=False)
+        wait_for(lambda: "has no RS-485 direction control" in self.daemon.text(), "it is told")
+        other.say("1\n")
+        self.arrive(1)
+        self.assertEqual(self.metric("millrace_input_up", 'input="a"'), 0)
+        self.assertEqual(self.daemon.text().count("has no RS-485 direction control"), 1, "once, not at every try")
+
+    def test_a_capture_is_tried_without_a_daemon(self):
+        self.configure(HEAD, inputs=self.input(Line(self, "a"), 'framing = "cobs"', route='format = "json"'))
+        capture = b"junk" + framed(b'{"v":1}') + framed(b'{"v":2}')
+        tried = subprocess.run([str(BUILD / "millrace"), "test", "-c", str(self.folder / "millrace.toml"), "-"], input=capture, capture_output=True)
+        self.assertEqual(re.findall(r"v = (\d)", tried.stdout.decode()), ["1", "2"])
+        self.assertIn("1 bad frames, 0 bytes of no frame", tried.stdout.decode())
+        self.assertEqual(tried.returncode, 1)
+
+
 class Asking(SerialSite):
     def test_a_device_that_must_be_asked(self):
         line = Line(self, "a")
@@ -352,9 +400,10 @@ class Devices(SerialSite):
     def test_noise_on_the_line_kills_and_a_device_that_restarts(self):
         self.start(self.keys)
         random.seed(int(os.environ.get("MILLRACE_SEED", "1")))
-        frames, done = 2000, None
+        kills = int(os.environ.get("MILLRACE_KILLS", "4"))
+        frames = 150 * kills
         firmware = self.firmware(self.line, frames, "--noise", "50")
-        for round in range(int(os.environ.get("MILLRACE_KILLS", "6"))):
+        for round in range(kills):
             time.sleep(random.random() * 0.5)
             if round % 3 == 2:
                 firmware.stop(signal.SIGKILL)
@@ -364,6 +413,20 @@ class Devices(SerialSite):
                 self.daemon = self.gateway(self.folder / "millrace.toml")
         self.assertEqual(firmware.process.wait(120), 0, firmware.text())
         self.whole(frames)
+
+    @unittest.skipUnless(int(os.environ.get("MILLRACE_KILLS", "4")) >= 50, "a minute and a half: in full (serial_pouring)")
+    def test_a_log_that_is_full_takes_no_frame_and_loses_none(self):
+        self.configure(HEAD.replace('commit_interval = "50ms"', 'commit_interval = "50ms"\nmax_size = "1MiB"\nwhen_full = "block"'), inputs=self.keys)
+        self.daemon = self.gateway(self.folder / "millrace.toml")
+        wait_for(lambda: self.metric("millrace_input_up") == 1, "the port is open")
+        firmware = self.firmware(self.line, 1_000_000)
+        wait_for(lambda: "paus" in self.daemon.text() or self.metric("millrace_serial_refused_frames_total") > 0, "the log is full", 120)
+        firmware.stop(signal.SIGKILL)
+        acknowledged = struct.unpack("<III", (self.folder / "flash").read_bytes()[:12])[1] - 1
+        values = [int(v) for v in self.values("n")]
+        self.assertEqual(values, list(range(1, len(values) + 1)))
+        self.assertGreaterEqual(len(values), acknowledged)
+        self.assertGreater(acknowledged, 1000)
 
     def test_frames_that_somebody_elses_protobuf_writes_and_an_acknowledgement_that_it_reads(self):
         try:
@@ -409,6 +472,13 @@ class Devices(SerialSite):
         self.arrive(10)
         self.assertEqual(self.metric("millrace_serial_missed_frames_total"), 2)
         self.assertEqual(len(self.records()), 10)
+        # Readings that are none: a dead letter, and acknowledged, or nothing would ever come behind it.
+        while self.line.hear(0.3):
+            pass
+        self.line.say(framed(b"\x0d\x4e\0\0\0\x10\x01\x2a\x02\x0a\x05"))
+        self.assertIn(b"\x4e", self.line.hear())
+        (letter,) = json.loads(self.command("dlq", "ls", "--json", "-n", "10").stdout)["dead"]
+        self.assertIn("a reading is none", letter["reason"])
 
 
 class Pouring(SerialSite):

@@ -94,8 +94,17 @@ TEST_CASE("nmea: [metrics] chooses, renames and scales") {
   CHECK(out.records.size() == 2);
   CHECK(out.records[0].unit == "m/s");
   CHECK(out.records[1].unit == "deg");
-  route.time = "t";
-  CHECK_FALSE(Router::make({route}).ok());
+  const auto refuses = [&route](const auto& change) {
+    RouteConfig other = route;
+    change(other);
+    return !Router::make({other}).ok();
+  };
+  CHECK(refuses([](RouteConfig& r) { r.time = "t"; }));
+  CHECK(refuses([](RouteConfig& r) { r.time_needed = true; }));
+  CHECK(refuses([](RouteConfig& r) { r.strict = true; }));
+  CHECK(refuses([](RouteConfig& r) { r.device = "{.id}"; }));
+  CHECK(refuses([](RouteConfig& r) { r.fixed_tags = {{"a", "{.b}"}}; }));
+  CHECK(refuses([](RouteConfig& r) { r.metrics[0].if_missing = "0"; }));
 }
 
 TEST_CASE("obis: a telegram of a P1 port") {
@@ -120,4 +129,23 @@ TEST_CASE("obis: older meters, and codes without a medium") {
   CHECK(format_time(gas.records[1].time) == "2024-01-03T13:00:00.000000Z");
   const Decoded bare = decode(route_of("obis"), "\x02" "F.F(00)\r\n0.0.0(12345678)\r\n1.8.0(000123.45*kWh)\r\n1.8.0*01(000100.00*kWh)\r\n32.7.0(231.0*V)\r\n!\r\n\x03");
   CHECK(bare.readings() == All{"F.F=0", "0.0.0=12345678", "energy_import=123.45", "energy_import=100", "voltage_l1=231"});
+}
+
+TEST_CASE("mbus: an answer of the documentation, dates, texts, BCD that is none, and what ends early") {
+  const auto hex = [](std::string_view digits) {
+    std::string out;
+    for (std::size_t i = 0; i + 1 < digits.size(); i += 2) out += static_cast<char>(std::stoi(std::string(digits.substr(i, 2)), nullptr, 16));
+    return out;
+  };
+  const std::string head = "080272785634122440010755000000";
+  const Decoded out = decode(route_of("mbus"), hex(head + "0313153100da023b13018b6004371802"));
+  CHECK(out.readings() == All{"meter_id='12345678.PAD.1.7'", "volume=12.565", "flow_max_storage_5=0.113", "energy_tariff_2_unit_1=218370"});
+  CHECK(out.records[1].unit == "m3");
+  const Decoded more = decode(route_of("mbus"), hex(head + "025a0102" "0c06785634f2" "02ff20abcd" "0d7803414243" "046d1e4bd122" "426ccf2c" "02fd480109" "2266f6ff" "0a5aaa11" "1f0102"));
+  CHECK(more.readings() == All{"meter_id='12345678.PAD.1.7'", "flow_temperature=51.3", "energy=-2345678000", "record_1=-12885", "fabrication_number='CBA'", "meter_time='2022-02-17 11:30'",
+                               "date_storage_1='2022-12-15'", "voltage=230.5", "external_temperature_min=-1"});
+  CHECK(more.unread.no_value == 1);
+  CHECK(decode(route_of("mbus"), hex(head + "0413ab")).unread.reason().find("a record that does not end") != std::string::npos);
+  CHECK_FALSE(decode(route_of("mbus"), hex("08025b")).status.ok());
+  CHECK(decode(route_of("mbus"), "\xe5").unread.no_value == 1);
 }

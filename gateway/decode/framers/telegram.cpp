@@ -70,7 +70,8 @@ class TelegramFramer final : public Framer {
     if (hex.empty()) return !needed_;
     unsigned said = 0;
     const auto read = std::from_chars(hex.data(), hex.data() + hex.size(), said, 16);
-    return hex.size() == 4 && read.ptr == hex.data() + 4 && said == crc16_reflected(bytes_of(text_).first(end_), 0);
+    // Some meters leave the zeros before it out.
+    return hex.size() <= 4 && read.ptr == hex.data() + hex.size() && said == crc16_reflected(bytes_of(text_).first(end_), 0);
   }
 
   const bool needed_;
