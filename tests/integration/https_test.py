@@ -1,10 +1,13 @@
 #!/usr/bin/python3
 """The HTTPS uplink on real servers: InfluxDB, VictoriaMetrics and ClickHouse through outages, kills and every sort of refusal; TLS
 with a CA of the test's own; and a server that lies in every way there is."""
+import base64
+import http.server
 import json
 import os
 import random
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -15,8 +18,11 @@ import unittest
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "support"))
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent.parent / "packaging"))
 import north
-from testsite import BUILD, Process, Site, free_port, wait_for
+import read_batch
+import zstandard
+from testsite import BUILD, ROOT, Process, Site, free_port, listening, wait_for
 
 CONFIG = """
 [gateway]
@@ -490,6 +496,226 @@ class Lies(North):
         self.lie("a gigabyte of body", body_, "answer is too large")
         self.lie("a byte each 200 ms", trickle, "did not end in time", uplink='connect_timeout = "2s"')
         self.lie("nothing", silent, "no answer in time")
+
+
+class Together(North):
+    """Two of it beside each other, TLS, and reloads in the middle."""
+
+    def test_tls_with_a_ca_of_our_own(self):
+        tls = self.tls()
+        server = self.server(north.Influx, f'https-enabled = true\nhttps-certificate = "{tls}/server.pem"\nhttps-private-key = "{tls}/server.key"')
+        other = self.folder / "other"
+        subprocess.run([ROOT / "packaging" / "test-ca.sh", other], check=True, stdout=subprocess.DEVNULL)
+        for ca in ("", f'tls_ca = "{other}/ca.pem"\n'):
+            gateway = self.start(server.url, ca + server.config)
+            self.publish(20, "--prefix", "refused" if ca else "system")
+            wait_for(lambda: "certificate" in gateway.text() and "somebody must act" in gateway.text(), "the reason is named", 20)
+            self.assertEqual(self.metric("millrace_uplink_records_total"), 0)
+            gateway.stop()
+        gateway = self.start(server.url, f'tls_ca = "{tls}/ca.pem"\n' + server.config)
+        self.publish(300, "--connections", 3)
+        self.drained()
+        server.stop(signal.SIGKILL)
+        wait_for(lambda: self.publish(10, "--prefix", f"away-{time.monotonic_ns()}") or self.metric("millrace_uplink_up") == 0, "it is seen that it is gone")
+        server.start()
+        self.drained()
+        held = server.readings()
+        for n in range(3):
+            self.assertEqual(sorted(held[f"dev-{n}"]), list(range(1, 101)))
+        self.assertEqual((len(held["system-0"]), len(held["refused-0"])), (20, 20))
+
+    def test_two_uplinks_and_reloads_under_load(self):
+        influx, house = self.server(north.Influx), self.server(north.ClickHouse)
+        second = f'[[uplinks.https]]\nname = "rows"\nservers = ["{house.url}"]\ninitial_interval = "100ms"\nmax_interval = "1s"\n{house.config}'
+        gateway = self.start(influx.url, influx.config + second)
+        publisher = Process([str(BUILD / "tests" / "pipelined_publisher"), str(self.port), "--connections", "4", "--rate", "3000", "--count", "24000", "--step",
+                             "1000"], self.folder / "publisher.log")
+        self.processes.append(publisher)
+        good = (self.folder / "millrace.toml").read_text()
+        for n in range(8):
+            time.sleep(0.7)
+            if n == 3:
+                house.process.process.send_signal(signal.SIGSTOP)
+            if n == 5:
+                house.process.process.send_signal(signal.SIGCONT)
+            changed = good.replace('send_timeout = "5s"', f'send_timeout = "{5 + n % 3}s"').replace('max_interval = "1s"\ndialect = "clickhouse"', f'max_interval = "{1 + n % 2}s"\ndialect = "clickhouse"')
+            (self.folder / "millrace.toml").write_text(changed)
+            gateway.process.send_signal(signal.SIGHUP)
+        publisher.process.wait(120)
+        self.assertEqual(json.loads(publisher.text().splitlines()[-1])["acknowledged"], 24000)
+        self.drained(120)
+        self.account(influx, [6000] * 4)
+        rows = int(house.query("SELECT uniq(gateway, epoch, sequence) FROM readings"))
+        self.assertEqual(rows, 24000)
+        self.assertEqual(gateway.stop(), 0)
+        self.assertNotIn("ERROR", gateway.text())
+
+    def test_a_silent_server_disturbs_nobody(self):
+        influx = self.server(north.Influx)
+        silent = socket.create_server(("127.0.0.1", 0))
+        self.addCleanup(silent.close)
+        second = f'[[uplinks.https]]\nname = "silent"\nservers = ["http://127.0.0.1:{silent.getsockname()[1]}"]\n'
+        gateway = self.start(influx.url, influx.config + second)
+        self.publish(5000, "--connections", 5)
+        wait_for(lambda: self.metric("millrace_uplink_backlog_records", 'uplink="history"') == 0, "the other goes on", 30)
+        self.account(influx, [1000] * 5)
+        begin = time.monotonic()
+        self.assertEqual(gateway.stop(), 0)
+        self.assertLess(time.monotonic() - begin, 8)
+
+
+class Moto(north.Server):
+    """Kinesis as PyPI's moto has it, in a virtual environment below build/."""
+    VENV = ROOT / "build" / "moto"
+
+    @classmethod
+    def missing(cls):
+        if not (cls.VENV / "bin" / "moto_server").exists():
+            for command in (["/usr/bin/python3", "-m", "venv", str(cls.VENV)], [str(cls.VENV / "bin" / "pip"), "install", "-q", "moto[server]==5.1.*"]):
+                done = subprocess.run(command, capture_output=True, text=True)
+                if done.returncode != 0:
+                    shutil.rmtree(cls.VENV, ignore_errors=True)
+                    return "moto cannot be had: " + done.stderr.strip()[-200:]
+        return ""
+
+    def command(self):
+        return [str(self.VENV / "bin" / "moto_server"), "-H", "127.0.0.1", "-p", str(self.port)]
+
+    def start(self):
+        self.process = Process(self.command(), self.folder / "server.log")
+        wait_for(lambda: listening(self.port), "moto answers", 60)
+
+    def call(self, target, **body):
+        return north.ask(self.url, json.dumps(body), {
+            "X-Amz-Target": "Kinesis_20131202." + target, "Content-Type": "application/x-amz-json-1.1",
+            "Authorization": "AWS4-HMAC-SHA256 Credential=A/20150830/eu-central-1/kinesis/aws4_request, SignedHeaders=host, Signature=0"})[:2]
+
+    def begin(self):
+        self.start()
+        self.call("CreateStream", StreamName="plant", ShardCount=3)
+
+    def records(self):
+        """[(shard, key, data)] in the order of the stream."""
+        found = []
+        for shard in json.loads(self.call("ListShards", StreamName="plant")[1])["Shards"]:
+            at = json.loads(self.call("GetShardIterator", StreamName="plant", ShardId=shard["ShardId"], ShardIteratorType="TRIM_HORIZON")[1])["ShardIterator"]
+            while True:
+                answer = json.loads(self.call("GetRecords", ShardIterator=at, Limit=10000)[1])
+                if not answer["Records"]:
+                    break
+                found += [(shard["ShardId"], r["PartitionKey"], base64.b64decode(r["Data"])) for r in answer["Records"]]
+                at = answer["NextShardIterator"]
+        return found
+
+
+class Throttling(http.server.ThreadingHTTPServer):
+    """Before a real one: hands on some of the records of each PutRecords, and says of the others what Kinesis says when a shard is full;
+    every sixth answer it keeps to itself after all was stored."""
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_POST(self):
+            server, body = self.server, json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            server.asked += 1
+            keep = [i for i in range(len(body["Records"])) if server.rng.random() < server.share]
+            answers = [{"ErrorCode": "ProvisionedThroughputExceededException", "ErrorMessage": "Rate exceeded"} for _ in body["Records"]]
+            if keep:
+                stored = json.loads(server.moto.call("PutRecords", StreamName=body["StreamName"], Records=[body["Records"][i] for i in keep])[1])
+                for i, one in zip(keep, stored["Records"]):
+                    answers[i] = one
+            if server.cut and server.asked % 6 == 0:
+                server.kept += len(keep)
+                self.close_connection = True
+                return
+            answer = json.dumps({"FailedRecordCount": len(answers) - len(keep), "Records": answers}).encode()
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(answer)))
+            self.end_headers()
+            self.wfile.write(answer)
+
+        def log_message(self, *_):
+            pass
+
+    def __init__(self, moto, share, cut):
+        super().__init__(("127.0.0.1", 0), self.Handler)
+        self.moto, self.share, self.cut, self.asked, self.kept, self.rng = moto, share, cut, 0, 0, random.Random(1)
+        threading.Thread(target=self.serve_forever, daemon=True).start()
+
+    @property
+    def url(self):
+        return f"http://127.0.0.1:{self.server_address[1]}"
+
+    def end(self):
+        self.shutdown()
+        self.server_close()
+
+
+class Kinesis(North):
+    def config(self, more=""):
+        secret = self.folder / "credentials"
+        secret.write_text("[default]\naws_access_key_id = AKID\naws_secret_access_key = geheim\n")
+        secret.chmod(0o600)
+        return f'dialect = "kinesis"\nstream = "plant"\nregion = "eu-central-1"\ncredentials_file = "{secret}"\n{more}'
+
+    def sequences(self, moto):
+        return [json.loads(data)["sequence"] for _, _, data in moto.records()]
+
+    def test_records_by_key_and_order(self):
+        moto = self.server(Moto)
+        gateway = self.start(moto.url, self.config())
+        self.publish(1200, "--connections", 4)
+        self.drained()
+        held, shards = {}, {}
+        for shard, key, data in moto.records():
+            held.setdefault(key, []).append(json.loads(data)["value"])
+            shards.setdefault(key, set()).add(shard)
+        self.assertEqual({key: len(where) for key, where in shards.items()}, {f"dev-{n}": 1 for n in range(4)})
+        for values in held.values():
+            self.assertEqual(values, list(range(1, 301)))
+        self.assertNotIn("geheim", gateway.text())
+
+    def test_what_fails_inside_a_200_goes_again_and_nothing_else_does(self):
+        moto = self.server(Moto)
+        throttle = Throttling(moto, 0.6, False)
+        self.addCleanup(throttle.end)
+        self.start(throttle.url, self.config())
+        self.publish(400, "--connections", 4)
+        self.drained(120)
+        found = self.sequences(moto)
+        self.assertEqual((len(found), len(set(found))), (400, 400), "0 lost, 0 doubled")
+
+    def test_an_answer_that_is_cut_off_doubles_what_was_in_it_and_no_more(self):
+        moto = self.server(Moto)
+        throttle = Throttling(moto, 0.9, True)
+        self.addCleanup(throttle.end)
+        self.start(throttle.url, self.config())
+        self.publish(400, "--connections", 4)
+        self.drained(120)
+        found = self.sequences(moto)
+        self.assertEqual(len(set(found)), 400)
+        self.assertLessEqual(len(found) - 400, throttle.kept)
+
+    def test_a_stream_that_is_not_there_blocks(self):
+        moto = self.server(Moto)
+        self.start(moto.url, self.config().replace('"plant"', '"nowhere"'))
+        self.publish(50)
+        wait_for(lambda: self.metric("millrace_uplink_blocked") == 1, "blocked", 30)
+        self.assertIn("ResourceNotFoundException", (self.folder / "gateway.log").read_text())
+        self.assertEqual(self.metric("millrace_uplink_backlog_records"), 50)
+
+    def test_batches_are_envelopes(self):
+        moto = self.server(Moto)
+        self.start(moto.url, self.config('format = "batch"'))
+        self.publish(3000, "--connections", 3)
+        self.drained()
+        classes, count = read_batch.schema(BUILD / "generated" / "record.desc"), 0
+        for _, key, data in moto.records():
+            envelope = classes["Envelope"].FromString(data)
+            batch = zstandard.decompress(envelope.batch, 16 << 20) if envelope.zstd else envelope.batch
+            count += len(list(read_batch.records(batch, classes)))
+            self.assertEqual((key, envelope.gateway), ("gw", "gw"))
+        self.assertEqual(count, 3000)
 
 
 if __name__ == "__main__":
