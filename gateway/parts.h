@@ -21,7 +21,8 @@ class InputPart {
   // `plan` was checked: its routes compile.
   InputPart(const InputPlan& plan, const SouthParts& south, Pipeline& pipeline)
       : pipeline_(pipeline),
-        routes_(pipeline.set_input(plan.name, Router::make(plan.routes).value(), plan.retained_once)),
+        routes_(plan.decode ? pipeline.set_input(plan.name, plan.decode, plan.retained_once)
+                            : pipeline.set_input(plan.name, Router::make(plan.routes).value(), plan.retained_once)),
         driver_(plan.make(south)) {}
 
   void start() {

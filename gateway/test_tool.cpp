@@ -52,7 +52,10 @@ std::string in_words(const Record& record) {
 class Tryout {
  public:
   Tryout(const Arguments& arguments, const InputPlan& plan, WallTime now)
-      : arguments_(arguments), plan_(plan), now_(now), router_(Router::make(plan.routes).value()) {}
+      : arguments_(arguments), plan_(plan), now_(now), decode_(plan.decode) {
+    if (!decode_) decode_ = [router = std::make_shared<const Router>(Router::make(plan.routes).value())](
+        const Arrival& arrival, std::vector<Record>& out, Unread& unread) { return router->decode(arrival, out, unread); };
+  }
 
   int all_of(const std::string& sample) {
     if (!plan_.make_framer) {
@@ -82,7 +85,7 @@ class Tryout {
     arrival.received = now_;
     std::vector<Record> records;
     Unread unread;
-    const Status status = router_.decode(arrival, records, unread);
+    const Status status = decode_(arrival, records, unread);
     for (const Record& record : records) print(arguments_.json ? record_as_json(0, Lane::raw, record) + "\n"
         : in_words(record));
     if (!status.ok() || unread.any()) code_ = failed;
@@ -102,7 +105,7 @@ class Tryout {
   const Arguments& arguments_;
   const InputPlan& plan_;
   const WallTime now_;
-  const Router router_;
+  Decode decode_;
   int code_ = 0;
 };
 
@@ -118,7 +121,8 @@ int test_tool(const Arguments& arguments, const LoadedConfig& loaded) {
   if (plans.empty()) return complain(wrong_usage, text("there is no input \"", shown(arguments.input),
       "\"; there are: ", names));
   if (plans.size() > 1) return complain(wrong_usage, text("which input's routes? --input: ", names));
-  if (!plans[0].make_framer && arguments.topic.empty() && !plans[0].routes[0].topic.empty()) return complain(wrong_usage,
+  const bool by_topic = plans[0].routes.empty() || !plans[0].routes[0].topic.empty();
+  if (!plans[0].make_framer && arguments.topic.empty() && by_topic) return complain(wrong_usage,
       "which topic did it come by? --topic");
   auto sample = read_sample(arguments.output);
   if (!sample.ok()) return complain(no_file, sample.status().detail());

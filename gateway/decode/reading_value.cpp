@@ -58,14 +58,6 @@ bool same_whole(std::string_view spelling, double real) {
   return given == made.substr(negative ? 1 : 0);
 }
 
-double scaled(const ValueSpec& spec, double raw) {
-  // 215 * 0.1 is not 21.5 for every 215: only the quotient is exact.
-  const double divisor = std::round(1 / spec.scale);
-  const bool by_division = std::fabs(spec.scale) < 1 && std::fabs(divisor) <= 1e15 &&
-      std::fabs(divisor * spec.scale - 1) < 1e-15;
-  return (by_division ? raw / divisor : raw * spec.scale) + spec.offset;
-}
-
 class Maker {
  public:
   Maker(const ValueSpec& spec, const std::string& metric, Value& out, std::string& unit, std::string& why)
@@ -135,7 +127,7 @@ class Maker {
 
   Made take_real(double real, std::string_view given) {
     if (!spec_.plain) {
-      real = scaled(spec_, real);
+      real = scaled(real, spec_.scale, spec_.offset);
       if (!std::isfinite(real)) return refuse("does not fit a double: ", given);
       if (spec_.min && real < *spec_.min) return refuse(text("is below its range, which begins at ",
           *spec_.min, ": "), given);
@@ -188,6 +180,14 @@ std::string_view without_prefix(std::string_view given, char decimal) {
 }
 
 }  // namespace
+
+double scaled(double raw, double scale, double offset) {
+  // 215 * 0.1 is not 21.5 for every 215: only the quotient is exact.
+  const double divisor = std::round(1 / scale);
+  const bool by_division = std::fabs(scale) < 1 && std::fabs(divisor) <= 1e15 &&
+      std::fabs(divisor * scale - 1) < 1e-15;
+  return (by_division ? raw / divisor : raw * scale) + offset;
+}
 
 ValueSpec value_spec(const MetricConfig& metric, const RouteConfig& route) {
   ValueSpec spec;

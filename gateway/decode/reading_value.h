@@ -34,6 +34,9 @@ ValueSpec value_spec(const MetricConfig& metric, const RouteConfig& route);
 // of a range.
 std::optional<Value> value_if_missing(const MetricConfig& metric);
 
+// raw * scale + offset, where 215 * 0.1 is 21.5.
+double scaled(double raw, double scale, double offset);
+
 enum class Made : std::uint8_t { value, no_value, refused };
 // On `refused`, `why` says so in words and `out` is as it was. `metric` is for the words only. `unit`, where
 // it is empty, takes what stands behind a number in a text ("21.5 C").

@@ -23,6 +23,11 @@
 
 namespace millrace {
 
+struct Unread;
+
+// Payloads into records, for kinds whose payloads are nobody else's; does what Router::decode promises (decode/router.h).
+using Decode = std::function<Status(const Arrival&, std::vector<Record>&, Unread&)>;
+
 // What drivers are made from.
 struct SouthParts {
   Loop& loop;
@@ -47,6 +52,7 @@ struct InputPlan {
   bool listens = false;             // devices connect to it: its certificate is a server's
   bool retained_once = false;
   std::vector<RouteConfig> routes;
+  Decode decode;                    // instead of routes
   std::vector<std::string> servers, filters;  // what it subscribes to at MQTT brokers
   std::function<std::unique_ptr<Driver>(const SouthParts&)> make;
   std::function<std::unique_ptr<Framer>()> make_framer;  // of a stream of bytes; null: payloads come whole
