@@ -19,6 +19,7 @@
 #include "config/descriptor_needs.h"
 #include "kinds.h"
 #include "log_tool.h"
+#include "modbus_tool.h"
 #include "passwd_tool.h"
 #include "test_tool.h"
 #include "version.h"
@@ -209,6 +210,7 @@ int main(int argc, char** argv) {
   if (arguments.command == "config") return print_config(arguments);
   if (arguments.command == "test") return test(arguments);
   if (arguments.command == "version") return version();
+  if (arguments.command == "read.modbus" || arguments.command == "scan.modbus") return modbus_tool(arguments);
   if (arguments.command == "passwd") return passwd_tool(arguments);
   if (arguments.command.starts_with("log.") || arguments.command.starts_with("dlq.")) return care(arguments);
   if (!arguments.command.empty()) return talk(arguments);

@@ -6,7 +6,7 @@ set -euo pipefail
 arch=${1:?usage: toolchains/sysroot.sh arm64|armhf [FOLDER]}
 root=$(cd "$(dirname "$0")/.." && pwd)
 target=${2:-$root/build/sysroot/$arch}
-packages="libc6-dev libstdc++-12-dev libuv1-dev libsqlite3-dev zlib1g-dev libzstd-dev libhttp-parser-dev libc-ares-dev libmbedtls-dev libnanopb-dev
+packages="libc6-dev libstdc++-12-dev libuv1-dev libsqlite3-dev zlib1g-dev libzstd-dev libhttp-parser-dev libc-ares-dev libmbedtls-dev libmodbus-dev libnanopb-dev
   libpaho-mqttpp-dev libpaho-mqtt-dev librdkafka-dev rapidjson-dev libtomlplusplus-dev libcli11-dev doctest-dev"
 recipe=$(echo "$packages"; cat "$0")
 [ "$(cat "$target/.recipe" 2>/dev/null)" = "$recipe" ] && exit 0

@@ -20,7 +20,8 @@ constexpr int usage_error = 64;  // EX_USAGE
 // that is no character.
 constexpr int long_only = 1000;
 enum Letter : int { config = 'c', json = 'J', online = 'O', rate = 'R', reading_bytes = 'B', lane = 'L', from = 'F', to = 'T', format = 'M', output = 'o',
-                     device = 'D', before = 'E', most = 'n', all = 'A', taken_out = 'X', schema = 'S', kinds = 'K', input = 'I', topic = 't' };
+                     device = 'D', before = 'E', most = 'n', all = 'A', taken_out = 'X', schema = 'S', kinds = 'K', input = 'I', topic = 't',
+                     port = 'p', mode = 'm', baud = 'b', parity = 'P', unit = 'u', timeout = 'W', budget = 'G', table = 'Y', address = 'a', count = 'C' };
 constexpr argp_option all_options[] = {
     {"config", config, "FILE", 0, "The configuration file (default: /etc/millrace/millrace.toml)", 0},
     {"json", json, nullptr, 0, "For programs, on one line", 0},
@@ -40,6 +41,16 @@ constexpr argp_option all_options[] = {
     {"kinds", kinds, nullptr, 0, "The names that KIND can be instead", 0},
     {"input", input, "NAME", 0, "Whose routes (where there is more than one input)", 0},
     {"topic", topic, "TOPIC", 0, "The topic that the payload came by", 0},
+    {"port", port, "PORT", 0, "/dev/serial/by-id/..., or HOST:PORT", 0},
+    {"mode", mode, "MODE", 0, "rtu, tcp or rtu_over_tcp (default: as the port looks, rtu or tcp)", 0},
+    {"baud", baud, "N", 0, "Speed of the line (default: 19200; of scan a list, default: 9600,19200,38400,115200,57600,4800)", 0},
+    {"parity", parity, "PARITY", 0, "none, even or odd (default: even; of scan a list, default: all)", 0},
+    {"unit", unit, "N", 0, "The unit, or slave address (default: 1; of scan a list like 1-16,20, default: all)", 0},
+    {"timeout", timeout, "TIME", 0, "How long to wait for an answer (default: 1s, of scan 200ms)", 0},
+    {"budget", budget, "TIME", 0, "Stop after so long (default: 10min)", 0},
+    {"table", table, "TABLE", 0, "coil, discrete, holding (default) or input", 0},
+    {"address", address, "N", 0, "The first register, from 0 as in the protocol (default: 0)", 0},
+    {"count", count, "N", 0, "How many (default: 10)", 0},
     {"delete", taken_out, nullptr, 0, "Take the user out instead", 0},
 };
 
@@ -71,6 +82,8 @@ constexpr Command commands[] = {
     {"dlq drop", "dlq.drop", "cJA", "[NUMBER]", "Give it up"},
     {"uplink forget", "forget", "c", "NAME", "Give up what an uplink that left the configuration has not sent"},
     {"passwd", "passwd", "X", "FILE USER", "Put a user of the MQTT endpoint into a users file; the password is asked for, or read from standard input"},
+    {"read modbus", "read.modbus", "cpmbPuWYaC", "", "Show registers of a Modbus device, in all orders of bytes side by side, and the TOML that reads them"},
+    {"scan modbus", "scan.modbus", "cpmbPuWG", "", "Find out who is on a Modbus bus, at which speed and parity, and print the TOML that fits. Nothing is ever written to it"},
     {"version", "version", "", "", "Print the version and what is built in"},
 };
 
@@ -136,6 +149,16 @@ error_t take(int key, char* text, argp_state* state) {
     case most: out.max = static_cast<int>(whole(state, "--max", text, 1, 1'000'000)); break;
     case schema: out.schema = true; break;
     case kinds: out.kinds = true; break;
+    case port: out.port = text; break;
+    case mode: out.mode = one_of(state, "mode", text, {"rtu", "tcp", "rtu_over_tcp"}); break;
+    case baud: out.bauds = text; break;
+    case parity: out.parities = text; break;
+    case unit: out.units = text; break;
+    case timeout: out.timeout = text; break;
+    case budget: out.budget = text; break;
+    case table: out.table = one_of(state, "table", text, {"coil", "discrete", "holding", "input"}); break;
+    case address: out.address = static_cast<int>(whole(state, "--address", text, 0, 65535)); break;
+    case count: out.count = static_cast<int>(whole(state, "--count", text, 1, 2000)); break;
     case all:
     case taken_out: out.all = true; break;
     case 'h': argp_state_help(state, stdout, ARGP_HELP_STD_HELP); break;

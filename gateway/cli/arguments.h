@@ -7,7 +7,7 @@
 namespace millrace {
 
 struct Arguments {
-  std::string command;           // run, check, config, test, status, forget, reload, version, passwd, log.*, dlq.*; empty: stop with `exit_code`
+  std::string command;           // run, check, config, test, status, forget, reload, version, passwd, log.*, dlq.*, read.*, scan.*; empty: stop with `exit_code`
   std::string config = "/etc/millrace/millrace.toml";
   std::string runtime_dir;       // for commands that talk to a daemon; default: from the configuration
   bool online = false;           // check: try it against the world
@@ -24,6 +24,9 @@ struct Arguments {
   bool all = false;                       // dlq retry, drop: all of them; passwd: take the user out
   std::string kind;                       // config: of what; empty: all
   bool schema = false, kinds = false;     // config: the schema instead, or what `kind` can be
+  std::string port, mode, bauds, parities, units, timeout, budget;  // read, scan: the bus
+  std::string table = "holding";          // read modbus: what of it
+  int address = 0, count = 10;
   int exit_code = 0;
 };
 

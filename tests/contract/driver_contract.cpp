@@ -4,6 +4,7 @@
 #include <filesystem>
 #include <functional>
 
+#include "drivers/modbus/modbus_driver.h"
 #include "drivers/mqtt/mqtt_driver.h"
 #include "drivers/mqtt_endpoint/mqtt_endpoint.h"
 #include "drivers/serial/serial_driver.h"
@@ -30,6 +31,7 @@ struct Stage {
     MappedInbox::format(region, 1);
     inbox = std::make_unique<MappedInbox>(region, 0);
   }
+  SouthParts parts() { return {loop, rng, *inbox, intake, trust, metrics, shares, "/tmp", [] { return std::int64_t{0}; }}; }
   // Runs the loop until `done()`; a test that hangs fails after ten seconds.
   bool run_until(const std::function<bool()>& done) {
     bool late = false;
@@ -68,6 +70,23 @@ const std::pair<const char*, Make> drivers[] = {
        config.listen = "203.0.113.1:1883";
        config.anonymous = true;
        return std::make_unique<MqttEndpoint>(stage.loop, stage.rng, stage.intake, stage.trust, stage.metrics, stage.shares, config, "/tmp", [] { return std::int64_t{0}; });
+     }},
+    {"modbus",
+     [](Stage& stage) -> std::unique_ptr<Driver> {
+       ModbusInputConfig config;
+       config.name = "in";
+       config.device = "/dev/millrace-no-such-device";
+       config.devices.resize(1);
+       return std::make_unique<ModbusDriver>(stage.parts(), config);
+     }},
+    {"modbus over TCP",
+     [](Stage& stage) -> std::unique_ptr<Driver> {
+       ModbusInputConfig config;
+       config.name = "in";
+       config.mode = "tcp";
+       config.server = "127.0.0.1:1";
+       config.devices.resize(1);
+       return std::make_unique<ModbusDriver>(stage.parts(), config);
      }},
     {"serial",
      [](Stage& stage) -> std::unique_ptr<Driver> {

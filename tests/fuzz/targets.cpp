@@ -13,6 +13,7 @@
 #include "decode/framer.h"
 #include "decode/router.h"
 #include "decode/timestamps.h"
+#include "drivers/modbus/reply_decoder.h"
 #include "drivers/mqtt_endpoint/endpoint_connection.h"
 #include "log/held_journal.h"
 #include "log/mark.h"
@@ -204,6 +205,47 @@ void config(BytesView bytes) {
     if (static_cast<unsigned>(b) >= 0x80) return;
   }
   (void)load_config(std::string(text_of(bytes)), "fuzz.toml", built_kinds());
+}
+
+// A channel, a line end, and a reply's PDU, by rows of every type.
+void modbus(BytesView bytes) {
+  static const ReplyDecoder decoder = [] {
+    ModbusInputConfig config;
+    SlaveConfig& device = config.devices.emplace_back();
+    device.name = "d";
+    for (std::uint8_t type = 0; type <= static_cast<std::uint8_t>(PointType::string); ++type) {
+      for (std::uint8_t order = 0; order < 4; ++order) {
+        RegisterConfig& row = device.registers.emplace_back();
+        row.name = text("r", int{type}, "-", int{order});
+        row.address = static_cast<std::int32_t>(device.registers.size()) * 4;
+        row.type = type;
+        row.byte_order = order;
+        if (type == static_cast<std::uint8_t>(PointType::string)) row.length = 3;
+        if (type == static_cast<std::uint8_t>(PointType::bits)) row.bit = 2, row.bits = 5;
+        if (order == 1 && type < 10) row.scale = 0.1, row.max = 5;
+      }
+    }
+    RegisterConfig& coil = device.registers.emplace_back();
+    coil.name = "coil";
+    coil.table = 0;
+    coil.address = 9;
+    return ReplyDecoder(slaves_of(config));
+  }();
+  const std::string_view both = text_of(bytes);
+  const std::size_t half = both.find('\n');
+  if (half == both.npos) return;
+  Arrival arrival;
+  arrival.channel = both.substr(0, half);
+  arrival.bytes = bytes.subspan(half + 1);
+  std::vector<Record> records;
+  Unread unread;
+  const Status status = decoder.decode(arrival, records, unread);
+  if (!status.ok() && !records.empty()) std::abort();
+  for (const Record& record : records) {
+    if (const auto* said = std::get_if<std::string>(&record.value); said && !check_text_value(record.metric, *said).ok()) std::abort();
+    if (const auto* real = std::get_if<double>(&record.value); real && *real != *real) std::abort();
+  }
+  if (const auto asked = parse_channel(arrival.channel); asked && parse_channel(channel_of(*asked))->span != asked->span) std::abort();
 }
 
 // A whole conversation with the endpoint, in chunks of the first byte's length; and each packet a server may send to us.

@@ -42,6 +42,7 @@ HOMES = {
     r"librdkafka/.*": {"gateway/uplink/kafka", "sim/fleet", "tests/unit", "tests/contract", "tests/bench"},
     r"http_parser\.h": {"gateway/net"},
     r"ares\.h": {"gateway/net"},
+    r"modbus\.h": {"drivers/modbus"},
     r"CLI/.*": {"sim/fleet"},
     r"argp\.h": {"gateway/cli"},
     r"doctest/.*": {"tests"},

@@ -1,0 +1,334 @@
+#include "drivers/modbus/commissioning.h"
+
+#include <algorithm>
+#include <bit>
+#include <cstdio>
+
+#include "base/text.h"
+#include "base/utf8.h"
+#include "drivers/modbus/libmodbus_line.h"
+#include "drivers/modbus/points.h"
+#include "drivers/modbus/registers.h"
+#include "drivers/modbus/sunspec.h"
+
+namespace millrace {
+namespace {
+
+constexpr int none_found = 1, unavailable = 69;
+constexpr std::size_t units_at_first = 16;  // of each setting, before all units of any
+
+std::string padded(std::string text, std::size_t width) {
+  text.resize(std::max(text.size() + 1, width), ' ');
+  return text;
+}
+
+std::uint16_t word_at(BytesView data, std::size_t i) {
+  return static_cast<std::uint16_t>(static_cast<unsigned>(data[2 * i]) << 8 |
+                                    static_cast<unsigned>(data[2 * i + 1]));
+}
+
+std::string hex4(std::uint16_t word) {
+  char out[8];
+  std::snprintf(out, sizeof out, "%04X", word);
+  return out;
+}
+
+std::string letters(std::uint16_t word) {
+  std::string out;
+  for (const int c : {word >> 8, word & 0xFF}) out += c >= 0x20 && c < 0x7F ? static_cast<char>(c) : '.';
+  return out;
+}
+
+std::string number_words(PointType type, WordOrder order, BytesView registers) {
+  Point point;
+  point.name = "?";
+  point.type = type;
+  point.order = order;
+  point.count = static_cast<std::uint16_t>(registers.size() / 2);
+  Value value;
+  Quality quality;
+  std::string why;
+  if (read_point(point, registers, value, quality, why) != Reading::value) return "-";
+  if (const auto* real = std::get_if<double>(&value)) {
+    char out[40];
+    std::snprintf(out, sizeof out, "%.9g", *real);
+    return out;
+  }
+  return text(std::get<std::int64_t>(value));
+}
+
+// A row of a table of all orders.
+std::string orders_row(const std::string& head, PointType type, BytesView registers) {
+  std::string line = padded(head, 10) + padded(type_words[static_cast<int>(type)], 6);
+  for (int order = 0; order < 4; ++order)
+    line += padded(number_words(type, static_cast<WordOrder>(order), registers), 22);
+  return line + "\n";
+}
+
+std::string line_words(const ModbusInputConfig& bus) {
+  return bus.over_tcp() ? text(bus.server, " (", bus.mode, ")")
+                        : text(bus.device, " at ", bus.baud, " baud, parity ", bus.parity, ", ",
+                               bus.stop_bits, " stop bit", bus.stop_bits == 1 ? "" : "s");
+}
+
+const char* answer_words(const Reply& outcome) {
+  switch (outcome.answer) {
+    case Answer::silent: return "no answer";
+    case Answer::damaged: return "an answer that is damaged (another speed or parity?)";
+    case Answer::gone: return outcome.words.c_str();
+    case Answer::exception: return exception_words(outcome.exception);
+    default: return "";
+  }
+}
+
+std::string row_toml(const RegisterConfig& row) {
+  std::string out = text("  { name = \"", row.name, "\", address = ", row.address, ", type = \"",
+                         type_words[row.type], "\"");
+  if (row.length > 0) out += text(", length = ", row.length);
+  if (row.scale != 1) out += text(", scale = ", row.scale);
+  if (!row.unit.empty()) out += text(", unit = \"", row.unit, "\"");
+  if (row.no_value) out += text(", no_value = ", *row.no_value);
+  if (row.interval.count() > 0) out += text(", interval = \"", format_duration(row.interval), "\"");
+  return out + " },\n";
+}
+
+std::string device_toml(std::int32_t unit, const std::vector<RegisterConfig>& rows) {
+  std::string out =
+      text("[[inputs.modbus.devices]]\nname = \"device-", unit, "\"\nunit = ", unit, "\nregisters = [\n");
+  for (const RegisterConfig& row : rows) out += row_toml(row);
+  return out + "]\n";
+}
+
+// ---- scan --------------------------------------------------------------------------------------------
+
+struct Found {
+  std::int32_t unit;
+  std::string words;
+  std::vector<RegisterConfig> rows;
+};
+
+class Scan {
+ public:
+  Scan(ModbusInputConfig bus, const ScanWish& wish, const std::function<void(const std::string&)>& print,
+       const std::function<void(const std::string&)>& progress)
+      : bus_(std::move(bus)),
+        wish_(wish),
+        print_(print),
+        progress_(progress),
+        deadline_(clock_.now() + wish.budget) {}
+
+  int run() {
+    std::vector<ModbusInputConfig> settings;
+    if (bus_.over_tcp())
+      settings.push_back(bus_);
+    else
+      for (const std::int32_t baud : wish_.bauds)
+        for (const std::string& parity : wish_.parities) settings.push_back(with(baud, parity));
+    total_ = settings.size() * wish_.units.size();
+    // All devices of a bus have one setting: a few units of each setting first, and all units where somebody
+    // answered.
+    for (std::size_t from = 0; from < wish_.units.size() && found_.empty();
+         from += std::max(units_at_first, from)) {
+      for (const ModbusInputConfig& setting : settings) {
+        const std::size_t to = std::min(wish_.units.size(), from + std::max(units_at_first, from));
+        if (!some(setting, from, to)) return unavailable;
+        if (found_.empty()) continue;
+        if (to < wish_.units.size() && !some(setting, to, wish_.units.size())) return unavailable;
+        bus_ = setting;
+        break;
+      }
+    }
+    progress_("");
+    return tell();
+  }
+
+ private:
+  ModbusInputConfig with(std::int32_t baud, const std::string& parity) const {
+    ModbusInputConfig setting = bus_;
+    setting.baud = baud;
+    setting.parity = parity;
+    return setting;
+  }
+
+  // False: the port or connection cannot be had.
+  bool some(const ModbusInputConfig& setting, std::size_t from, std::size_t to) {
+    LibmodbusLine line(clock_, setting, std::make_shared<std::atomic<bool>>(false));
+    for (std::size_t i = from; i < to && !over(); ++i) {
+      if (!line.is_open()) {
+        if (Status status = line.open(); !status.ok()) {
+          progress_("");
+          print_(status.detail() + "\n");
+          return false;
+        }
+      }
+      one(line, setting, wish_.units[i]);
+    }
+    return true;
+  }
+
+  bool over() {
+    over_ = over_ || clock_.now() >= deadline_;
+    return over_;
+  }
+
+  void one(LibmodbusLine& line, const ModbusInputConfig& setting, std::int32_t unit) {
+    ++tried_;
+    progress_(
+        text(tried_, " of ", total_, "  ", line_words(setting), "  unit ", unit, "  found ", found_.size()));
+    line.drain(Duration{0}, std::chrono::milliseconds(20));
+    const Instant begin = clock_.now();
+    const Reply outcome = line.ask(static_cast<std::uint8_t>(unit), {Table::holding, 0, 1}, setting.timeout);
+    if (outcome.answer == Answer::gone) return line.close();
+    if (outcome.answer == Answer::damaged) {
+      ++damaged_;
+      line.drain(std::chrono::milliseconds(20), setting.timeout);
+      if (line.numbered()) line.close();
+      return;
+    }
+    const bool away =
+        outcome.exception == Exception::gateway_path || outcome.exception == Exception::no_response;
+    if (outcome.answer == Answer::silent || away) return;
+    Found& found = found_.emplace_back(Found{unit, {}, {}});
+    found.words = text("unit ", unit, " answers in ",
+                       format_duration(std::chrono::milliseconds(to_ms(clock_.now() - begin))),
+                       outcome.answer == Answer::exception
+                           ? text(" (exception ", int{static_cast<std::uint8_t>(outcome.exception)}, ", ",
+                                  exception_words(outcome.exception), ")")
+                           : "");
+    look_for_sunspec(line, setting, found);
+    progress_("");
+    print_(text(line_words(setting), ": ", found.words, "\n"));
+  }
+
+  void look_for_sunspec(LibmodbusLine& line, const ModbusInputConfig& setting, Found& found) {
+    const auto device = find_sunspec([&](const Span& span) -> std::optional<std::vector<std::uint16_t>> {
+      const Reply outcome = line.ask(static_cast<std::uint8_t>(found.unit), span, setting.timeout);
+      if (outcome.answer != Answer::data) return std::nullopt;
+      std::vector<std::uint16_t> registers;
+      for (std::size_t i = 0; i < span.count; ++i) registers.push_back(word_at(outcome.data, i));
+      return registers;
+    });
+    if (!device) return;
+    std::string models;
+    for (const SunSpecModel& model : device->models)
+      models += text(models.empty() ? "" : ", ", model.id, " at ", model.first);
+    found.words += text("; SunSpec: ", device->manufacturer, " ", device->model, ", version ",
+                        device->version, ", serial ", device->serial, "; models ", models);
+    found.rows = device->rows;
+  }
+
+  int tell() {
+    if (over_)
+      print_(text("the time is over (", format_duration(wish_.budget), "): ", tried_, " of ", total_,
+                  " tried; --budget gives more\n"));
+    if (found_.empty()) {
+      print_(damaged_ > 0 ? "nobody answered so that it could be read; something does answer, at another "
+                            "speed or parity, or two at once\n"
+                          : "nobody answered\n");
+      return none_found;
+    }
+    print_("\n# What was found, for millrace.toml:\n" + bus_toml(bus_));
+    for (const Found& found : found_) {
+      RegisterConfig first;
+      first.name = "register-0";
+      first.address = 0;
+      first.type = static_cast<std::uint8_t>(PointType::u16);
+      print_(device_toml(found.unit, found.rows.empty() ? std::vector{first} : found.rows));
+    }
+    return 0;
+  }
+
+  SystemClock clock_;
+  ModbusInputConfig bus_;
+  const ScanWish& wish_;
+  const std::function<void(const std::string&)>& print_;
+  const std::function<void(const std::string&)>& progress_;
+  Instant deadline_;
+  std::size_t tried_ = 0, total_ = 0, damaged_ = 0;
+  bool over_ = false;
+  std::vector<Found> found_;
+};
+
+}  // namespace
+
+std::string bus_toml(const ModbusInputConfig& bus) {
+  std::string out = "[[inputs.modbus]]\nname = \"bus\"\n";
+  if (bus.over_tcp()) return out + text("mode = \"", bus.mode, "\"\nserver = \"", bus.server, "\"\n");
+  return out + text("device = \"", bus.device, "\"\nbaud = ", bus.baud, "\nparity = \"", bus.parity,
+                    "\"\nstop_bits = ", bus.stop_bits, "\n");
+}
+
+std::string shown_registers(const Span& span, BytesView data) {
+  std::string out;
+  if (is_bit_table(span.table)) {
+    for (std::size_t i = 0; i < span.count; ++i)
+      out += text(padded(text(span.first + i), 10),
+                  static_cast<unsigned>(data[i / 8]) >> i % 8 & 1 ? "on" : "off", "\n");
+    return out;
+  }
+  out += padded("address", 10) + padded("hex", 6) + padded("u16", 7) + padded("i16", 8) +
+         padded("bits 15 to 0", 18) + "text\n";
+  for (std::size_t i = 0; i < span.count; ++i) {
+    const std::uint16_t word = word_at(data, i);
+    std::string bits;
+    for (int bit = 15; bit >= 0; --bit) bits += word >> bit & 1 ? '1' : '0';
+    out += padded(text(span.first + i), 10) + padded(hex4(word), 6) + padded(text(word), 7) +
+           padded(text(static_cast<std::int16_t>(word)), 8) + padded(bits, 18) + letters(word) + "\n";
+  }
+  for (const std::size_t words : {std::size_t{2}, std::size_t{4}}) {
+    if (span.count < words) break;
+    out += text("\n", padded(text(words * 16, " bits"), 10), padded("", 6));
+    for (const char* order : order_words) out += padded(order, 22);
+    out += "\n";
+    for (std::size_t i = 0; i + words <= span.count; i += words) {
+      const BytesView some = data.subspan(2 * i, 2 * words);
+      const auto types =
+          words == 2 ? std::initializer_list<PointType>{PointType::f32, PointType::u32, PointType::i32}
+                     : std::initializer_list<PointType>{PointType::f64, PointType::u64, PointType::i64};
+      for (const PointType type : types)
+        out += orders_row(type == *types.begin() ? text(span.first + i) : "", type, some);
+    }
+  }
+  return out;
+}
+
+int read_modbus(const ModbusInputConfig& bus, const ReadWish& wish,
+                const std::function<void(const std::string&)>& print,
+                const std::function<void(const std::string&)>& complain) {
+  const SystemClock clock;
+  LibmodbusLine line(clock, bus, std::make_shared<std::atomic<bool>>(false));
+  if (Status status = line.open(); !status.ok()) {
+    complain(status.detail());
+    return unavailable;
+  }
+  line.drain(std::chrono::milliseconds(20), bus.timeout);
+  const Instant begin = clock.now();
+  const Reply outcome = line.ask(static_cast<std::uint8_t>(wish.unit), wish.span, bus.timeout);
+  const std::string where = text(place_words(wish.span.table, wish.span.first, wish.span.count), " of unit ",
+                                 wish.unit, " on ", line_words(bus));
+  if (outcome.answer != Answer::data) {
+    complain(text(where, ": ", answer_words(outcome)));
+    return outcome.answer == Answer::exception ? none_found : unavailable;
+  }
+  print(text(where, ", in ", format_duration(std::chrono::microseconds(to_us(clock.now() - begin))), "\n\n",
+             shown_registers(wish.span, outcome.data)));
+  RegisterConfig row;
+  row.name = "register";
+  row.address = wish.span.first;
+  row.type = static_cast<std::uint8_t>(is_bit_table(wish.span.table) ? PointType::flag : PointType::u16);
+  std::string toml = device_toml(wish.unit, {row});
+  if (wish.span.table != Table::holding)
+    toml.insert(toml.find("address = "),
+                text("table = \"", table_words[static_cast<int>(wish.span.table)], "\", "));
+  print(text("\n# For millrace.toml; type and byte_order as the columns above make sense:\n", bus_toml(bus),
+             toml));
+  return 0;
+}
+
+int scan_modbus(const ModbusInputConfig& bus, const ScanWish& wish,
+                const std::function<void(const std::string&)>& print,
+                const std::function<void(const std::string&)>& progress) {
+  return Scan(bus, wish, print, progress).run();
+}
+
+}  // namespace millrace

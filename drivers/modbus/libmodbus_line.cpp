@@ -1,0 +1,302 @@
+#include "drivers/modbus/libmodbus_line.h"
+
+#include <fcntl.h>
+#include <linux/serial.h>
+#include <modbus.h>
+#include <netdb.h>
+#include <netinet/tcp.h>
+#include <poll.h>
+#include <sys/ioctl.h>
+#include <sys/select.h>
+#include <sys/socket.h>
+#include <termios.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+
+#include "base/host_port.h"
+#include "base/text.h"
+#include "net/resolver.h"
+
+namespace millrace {
+namespace {
+
+constexpr std::uint16_t modbus_port = 502;
+constexpr Duration slice = std::chrono::milliseconds(100);  // of waiting that can be stopped
+
+int ms_up(Duration d) {
+  return static_cast<int>(std::clamp<std::int64_t>((d.count() + 999'999) / 1'000'000, 0, 3'600'000));
+}
+
+// Whether there is something to read, or the line is gone. Shorter than a millisecond where it must be.
+bool readable(int fd, Duration for_how_long) {
+  pollfd one{fd, POLLIN, 0};
+  const timespec wait{static_cast<time_t>(for_how_long.count() / 1'000'000'000),
+                      static_cast<long>(for_how_long.count() % 1'000'000'000)};
+  return ::ppoll(&one, 1, &wait, nullptr) > 0;
+}
+
+Status enable_rs485(int fd, const Rs485Config& config, const std::string& device) {
+  if (!config.enabled) return {};
+  serial_rs485 rs485{};
+  rs485.flags = SER_RS485_ENABLED;
+  if (config.rts_on_send) rs485.flags |= SER_RS485_RTS_ON_SEND;
+  if (config.rts_after_send) rs485.flags |= SER_RS485_RTS_AFTER_SEND;
+  if (config.receive_own) rs485.flags |= SER_RS485_RX_DURING_TX;
+  rs485.delay_rts_before_send = static_cast<std::uint32_t>(config.delay_before_ms);
+  rs485.delay_rts_after_send = static_cast<std::uint32_t>(config.delay_after_ms);
+  if (::ioctl(fd, TIOCSRS485, &rs485) == 0) return {};
+  return status_from_errno(
+      errno,
+      text("RS-485 of ", device, " (its driver cannot: an adapter that switches by itself needs no rs485)"));
+}
+
+bool line_is_gone(int error) {
+  static constexpr int ends[] = {ECONNRESET, EPIPE,        EIO,          EBADF,       ENXIO,    ENODEV,
+                                 ENOTCONN,   ECONNABORTED, EHOSTUNREACH, ENETUNREACH, ENETDOWN, ENOTTY};
+  return std::find(std::begin(ends), std::end(ends), error) != std::end(ends);
+}
+
+}  // namespace
+
+bool known_modbus_baud(int baud) {
+  static constexpr int bauds[] = {110,     300,     600,     1200,    2400,    4800,    9600,    19200,
+                                  38400,   57600,   115200,  230400,  460800,  500000,  576000,  921600,
+                                  1000000, 1152000, 1500000, 2000000, 2500000, 3000000, 3500000, 4000000};
+  return std::find(std::begin(bauds), std::end(bauds), baud) != std::end(bauds);
+}
+
+Duration frame_silence(int baud) {
+  if (baud > 19200) return std::chrono::microseconds(1750);
+  return Duration{std::int64_t{3'500'000'000} * 11 / std::max(baud, 1)};
+}
+
+void LibmodbusLine::Free::operator()(_modbus* context) const {
+  modbus_close(context);
+  modbus_free(context);
+}
+
+LibmodbusLine::LibmodbusLine(const Clock& clock, const ModbusInputConfig& config,
+                             std::shared_ptr<const std::atomic<bool>> stopping)
+    : clock_(clock),
+      config_(config),
+      stopping_(std::move(stopping)),
+      mode_(config.mode == "tcp"   ? Mode::tcp
+            : config.mode == "rtu" ? Mode::rtu
+                                   : Mode::rtu_over_tcp),
+      pause_(config.pause.count() > 0 ? config.pause
+             : mode_ == Mode::rtu     ? frame_silence(config.baud)
+                                      : Duration{0}) {}
+
+LibmodbusLine::~LibmodbusLine() = default;
+
+Status LibmodbusLine::open() {
+  close();
+  return mode_ == Mode::rtu ? open_tty() : open_tcp();
+}
+
+void LibmodbusLine::close() { context_.reset(); }
+
+// select(2) has room for so many descriptors.
+Status LibmodbusLine::adopt(std::unique_ptr<_modbus, Free> context) {
+  if (modbus_get_socket(context.get()) >= FD_SETSIZE)
+    return {Code::unavailable,
+            text("no file descriptor below ", FD_SETSIZE, " is left, and libmodbus needs one")};
+  modbus_set_error_recovery(context.get(), MODBUS_ERROR_RECOVERY_NONE);
+  modbus_set_byte_timeout(context.get(), 0, 0);
+  context_ = std::move(context);
+  last_ = clock_.now();
+  return {};
+}
+
+Status LibmodbusLine::open_tty() {
+  const char parity = config_.parity == "none" ? 'N' : config_.parity == "odd" ? 'O' : 'E';
+  std::unique_ptr<_modbus, Free> context(
+      modbus_new_rtu(config_.device.c_str(), config_.baud, parity, 8, config_.stop_bits));
+  if (!context) return status_from_errno(errno, "libmodbus: " + config_.device);
+  if (modbus_connect(context.get()) != 0) {
+    const int error = errno;
+    return status_from_errno(error, "open " + config_.device);
+  }
+  const int fd = modbus_get_socket(context.get());
+  if (::ioctl(fd, TIOCEXCL) != 0) return status_from_errno(errno, "lock " + config_.device);
+  if (Status status = enable_rs485(fd, config_.rs485, config_.device); !status.ok()) return status;
+  return adopt(std::move(context));
+}
+
+Status LibmodbusLine::open_tcp() {
+  auto socket = connect();
+  if (!socket.ok()) return socket.status();
+  // An RTU context never opens its device: it frames what goes over the socket.
+  std::unique_ptr<_modbus, Free> context(mode_ == Mode::tcp ? modbus_new_tcp("127.0.0.1", modbus_port)
+                                                            : modbus_new_rtu("/dev/null", 9600, 'N', 8, 1));
+  if (!context) return status_from_errno(errno, "libmodbus: " + config_.server);
+  modbus_set_socket(context.get(), socket.value().release());
+  return adopt(std::move(context));
+}
+
+Result<Fd> LibmodbusLine::connect() {
+  const auto where = parse_host_port(config_.server, modbus_port);
+  if (!where.ok()) return where.status();
+  const Instant deadline = clock_.now() + config_.connect_timeout;
+  const auto wanted = [this] { return !*stopping_; };
+  auto addresses = look_up_waiting(clock_, where.value().host, config_.connect_timeout, wanted);
+  if (!addresses.ok()) return addresses.status();
+  Status last{Code::unavailable, text(config_.server, " has no address")};
+  for (const std::string& address : addresses.value()) {
+    addrinfo hints{}, *found = nullptr;
+    hints.ai_flags = AI_NUMERICHOST | AI_NUMERICSERV;
+    hints.ai_socktype = SOCK_STREAM;
+    if (::getaddrinfo(address.c_str(), text(where.value().port).c_str(), &hints, &found) != 0) continue;
+    const std::unique_ptr<addrinfo, decltype(&::freeaddrinfo)> owned(found, &::freeaddrinfo);
+    Fd fd(::socket(found->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+    if (!fd.valid()) return status_from_errno(errno, "a socket");
+    int error = ::connect(fd.get(), found->ai_addr, found->ai_addrlen) == 0 ? 0 : errno;
+    if (error == EINPROGRESS) {
+      error = ETIMEDOUT;
+      while (clock_.now() < deadline && !*stopping_) {
+        pollfd one{fd.get(), POLLOUT, 0};
+        if (::poll(&one, 1, ms_up(std::min(slice, deadline - clock_.now()))) <= 0) continue;
+        socklen_t size = sizeof error;
+        ::getsockopt(fd.get(), SOL_SOCKET, SO_ERROR, &error, &size);
+        break;
+      }
+    }
+    if (error != 0) {
+      last = status_from_errno(error, "connect to " + config_.server);
+      continue;
+    }
+    const int on = 1;
+    ::setsockopt(fd.get(), IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+    ::setsockopt(fd.get(), SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on);
+    return fd;
+  }
+  return last;
+}
+
+void LibmodbusLine::wait(Duration duration) {
+  const Instant end = clock_.now() + duration;
+  for (Duration left = duration; left.count() > 0 && !*stopping_; left = end - clock_.now()) {
+    const Duration some = std::min(left, slice);
+    const timespec time{0, static_cast<long>(some.count())};
+    ::ppoll(nullptr, 0, &time, nullptr);
+  }
+}
+
+std::size_t LibmodbusLine::drain(Duration quiet, Duration at_most) {
+  if (!context_) return 0;
+  const int fd = modbus_get_socket(context_.get());
+  const Instant end = clock_.now() + at_most;
+  std::size_t bytes = 0;
+  while (readable(fd, quiet)) {
+    std::uint8_t piece[512];
+    const ssize_t got = ::read(fd, piece, sizeof piece);
+    if (got <= 0) break;  // gone: the next question says so
+    bytes += static_cast<std::size_t>(got);
+    last_ = clock_.now();
+    if (last_ >= end || *stopping_) break;
+  }
+  return bytes;
+}
+
+void LibmodbusLine::keep_pause() {
+  if (const Duration since = clock_.now() - last_; since < pause_) wait(pause_ - since);
+}
+
+Reply LibmodbusLine::ask(std::uint8_t unit, const Span& span, Duration timeout) {
+  keep_pause();
+  Reply outcome = mode_ == Mode::tcp ? ask_numbered(unit, span, timeout) : ask_frames(unit, span, timeout);
+  last_ = clock_.now();
+  return outcome;
+}
+
+Reply LibmodbusLine::failed(int error) const {
+  Reply outcome;
+  if (error == ETIMEDOUT) return outcome;
+  if (error > MODBUS_ENOBASE && error <= EMBXGTAR) {
+    outcome.answer = Answer::exception;
+    outcome.exception = static_cast<Exception>(error - MODBUS_ENOBASE);
+    return outcome;
+  }
+  outcome.answer = line_is_gone(error) ? Answer::gone : Answer::damaged;
+  outcome.words = text(mode_ == Mode::rtu ? config_.device : config_.server, ": ", modbus_strerror(error));
+  return outcome;
+}
+
+Reply LibmodbusLine::ask_numbered(std::uint8_t unit, const Span& span, Duration timeout) {
+  modbus_t* bus = context_.get();
+  modbus_set_slave(bus, unit);
+  const std::int64_t us = std::max<std::int64_t>(to_us(timeout), 1000);
+  modbus_set_response_timeout(bus, static_cast<std::uint32_t>(us / 1'000'000),
+                              static_cast<std::uint32_t>(us % 1'000'000));
+  Reply outcome;
+  errno = 0;
+  if (is_bit_table(span.table)) {
+    std::uint8_t bits[MODBUS_MAX_READ_BITS];
+    const auto read = span.table == Table::coil ? modbus_read_bits : modbus_read_input_bits;
+    if (read(bus, span.first, span.count, bits) != span.count) return failed(errno);
+    outcome.data.resize(data_bytes(span));
+    for (std::size_t i = 0; i < span.count; ++i)
+      outcome.data[i / 8] |= static_cast<std::byte>(bits[i] << i % 8);
+  } else {
+    std::uint16_t registers[MODBUS_MAX_READ_REGISTERS];
+    const auto read = span.table == Table::holding ? modbus_read_registers : modbus_read_input_registers;
+    if (read(bus, span.first, span.count, registers) != span.count) return failed(errno);
+    outcome.data.reserve(2u * span.count);
+    for (std::size_t i = 0; i < span.count; ++i) {
+      outcome.data.push_back(static_cast<std::byte>(registers[i] >> 8));
+      outcome.data.push_back(static_cast<std::byte>(registers[i] & 0xFF));
+    }
+  }
+  outcome.answer = Answer::data;
+  return outcome;
+}
+
+Reply LibmodbusLine::ask_frames(std::uint8_t unit, const Span& span, Duration timeout) {
+  modbus_t* bus = context_.get();
+  modbus_set_slave(bus, unit);
+  const std::uint8_t function = function_of(span.table);
+  const std::uint8_t request[] = {unit,
+                                  function,
+                                  static_cast<std::uint8_t>(span.first >> 8),
+                                  static_cast<std::uint8_t>(span.first & 0xFF),
+                                  static_cast<std::uint8_t>(span.count >> 8),
+                                  static_cast<std::uint8_t>(span.count & 0xFF)};
+  errno = 0;
+  if (modbus_send_raw_request(bus, request, sizeof request) < 0) return failed(errno);
+  if (mode_ == Mode::rtu)
+    ::tcdrain(modbus_get_socket(bus));  // the time counts from where the request has left
+  const Instant deadline = clock_.now() + timeout;
+  Reply outcome;
+  while (true) {
+    const std::int64_t us = to_us(deadline - clock_.now());
+    if (us <= 0) return outcome;
+    modbus_set_response_timeout(bus, static_cast<std::uint32_t>(us / 1'000'000),
+                                static_cast<std::uint32_t>(us % 1'000'000));
+    std::uint8_t frame[MODBUS_RTU_MAX_ADU_LENGTH];
+    errno = 0;
+    const int size = modbus_receive_confirmation(bus, frame);
+    if (size < 0) {
+      Reply bad = failed(errno);
+      bad.strays = outcome.strays;
+      return bad;
+    }
+    constexpr int head = 3, check = 2;  // unit, function, length or exception; CRC
+    const bool ours = size >= head + check && frame[0] == unit;
+    if (ours && frame[1] == (function | 0x80) && size == head + check && frame[2] != 0) {
+      outcome.answer = Answer::exception;
+      outcome.exception = static_cast<Exception>(frame[2]);
+      return outcome;
+    }
+    if (ours && frame[1] == function && frame[2] == data_bytes(span) && size == head + check + frame[2]) {
+      const auto* data = reinterpret_cast<const std::byte*>(frame + head);
+      outcome.data.assign(data, data + frame[2]);
+      outcome.answer = Answer::data;
+      return outcome;
+    }
+    ++outcome.strays;  // of another device, or an old one of this
+  }
+}
+
+}  // namespace millrace

@@ -1,0 +1,44 @@
+// A bus as the poller sees it: one question at a time, and its answer. Blocks; lives on the bus's worker. The
+// real one is libmodbus_line.h; tests have slaves in virtual time.
+#pragma once
+
+#include <string>
+
+#include "base/bytes.h"
+#include "base/status.h"
+#include "base/time.h"
+#include "drivers/modbus/reply.h"
+
+namespace millrace {
+
+enum class Answer : std::uint8_t {
+  data,       // `data` is what was asked for
+  exception,  // the device says no
+  silent,     // nothing within the time
+  damaged,    // a frame that is none (CRC, length), or of another transaction
+  gone,       // the port or connection is no more: close() and open()
+};
+
+struct Reply {
+  Answer answer = Answer::silent;
+  Exception exception = Exception::none;
+  Bytes data;         // as on the wire
+  int strays = 0;     // whole frames of others, or late ones, that were passed over
+  std::string words;  // of `gone`
+};
+
+class Line {
+ public:
+  virtual ~Line() = default;
+  virtual Status open() = 0;
+  virtual void close() = 0;
+  virtual bool is_open() const = 0;
+  // Whether answers have transaction numbers (TCP): an old one is never taken for a new one then.
+  virtual bool numbered() const = 0;
+  // Throws away what comes until there was silence for `quiet`; gives up after `at_most`. How many bytes.
+  virtual std::size_t drain(Duration quiet, Duration at_most) = 0;
+  virtual Reply ask(std::uint8_t unit, const Span& span, Duration timeout) = 0;
+  virtual void wait(Duration duration) = 0;
+};
+
+}  // namespace millrace

@@ -1,0 +1,120 @@
+#include "drivers/modbus/modbus_trial.h"
+
+#include "base/text.h"
+#include "base/utf8.h"
+#include "drivers/modbus/libmodbus_line.h"
+#include "drivers/modbus/poll_plan.h"
+#include "drivers/modbus/reply_decoder.h"
+
+namespace millrace {
+namespace {
+
+constexpr std::size_t values_shown = 40;  // of a device
+
+std::string value_words(const Record& record) {
+  std::string words = "?";
+  if (const auto* number = std::get_if<double>(&record.value))
+    words = text(*number);
+  else if (const auto* integer = std::get_if<std::int64_t>(&record.value))
+    words = text(*integer);
+  else if (const auto* flag = std::get_if<bool>(&record.value))
+    words = text(*flag);
+  else if (const auto* string = std::get_if<std::string>(&record.value))
+    words = text('"', shown(*string, 60), '"');
+  if (!record.unit.empty()) words += " " + record.unit;
+  if (record.quality == Quality::bad) words += " (out of range)";
+  return words;
+}
+
+struct Tally {
+  std::string values, wrong;
+  std::size_t shown = 0, more = 0;
+  Duration took{0};
+};
+
+// What one block says. False: the device, or the bus, is silent.
+bool poll_block(const Slave& slave, const Block& block, const ReplyDecoder& decoder, Line& line,
+                const Clock& clock, Tally& tally, int depth = 0) {
+  const Instant begin = clock.now();
+  const Reply outcome = line.ask(slave.unit, block.span, slave.timeout);
+  tally.took = tally.took + (clock.now() - begin);
+  const std::string where = place_words(block.span.table, block.span.first, block.span.count);
+  if (outcome.answer == Answer::exception) {
+    const bool address =
+        outcome.exception == Exception::illegal_address || outcome.exception == Exception::illegal_value;
+    const auto pieces = address && depth < 12
+                            ? split_block(*slave.points, block, {slave.registers_max, 2000, slave.gap})
+                            : std::vector<Block>{};
+    for (const Block& piece : pieces) {
+      if (!poll_block(slave, piece, decoder, line, clock, tally, depth + 1)) return false;
+    }
+    if (pieces.empty())
+      tally.wrong +=
+          text(tally.wrong.empty() ? "" : "; ", where, ": exception ",
+               int{static_cast<std::uint8_t>(outcome.exception)}, ", ", exception_words(outcome.exception));
+    return true;
+  }
+  if (outcome.answer != Answer::data) {
+    tally.wrong += text(tally.wrong.empty() ? "" : "; ", where, ": ",
+                        outcome.answer == Answer::silent    ? "no answer"
+                        : outcome.answer == Answer::damaged ? "a damaged answer"
+                                                            : outcome.words);
+    return false;
+  }
+  Arrival arrival;
+  const std::string channel = channel_of({block.span, block.interval, slave.name});
+  const Bytes pdu = reply_pdu(block.span, outcome.data);
+  arrival.channel = channel;
+  arrival.bytes = pdu;
+  std::vector<Record> records;
+  Unread unread;
+  if (Status status = decoder.decode(arrival, records, unread); !status.ok() || unread.any())
+    tally.wrong += text(tally.wrong.empty() ? "" : "; ", status.ok() ? unread.reason() : status.detail());
+  for (const Record& record : records) {
+    if (tally.shown == values_shown)
+      ++tally.more;
+    else
+      tally.values += text(tally.shown++ > 0 ? ", " : "", record.metric, " = ", value_words(record));
+  }
+  return true;
+}
+
+}  // namespace
+
+void try_modbus_online(const ModbusInputConfig& config, bool beside, std::vector<Trial>& trials) {
+  const std::string bus =
+      text("input ", config.name, ": ", config.over_tcp() ? config.server : config.device);
+  if (beside) {
+    trials.push_back({Trial::State::unsure, bus, "not tried: the running daemon holds it"});
+    return;
+  }
+  const SystemClock clock;
+  LibmodbusLine line(clock, config, std::make_shared<std::atomic<bool>>(false));
+  if (Status status = line.open(); !status.ok()) {
+    trials.push_back({Trial::State::bad, bus, status.detail()});
+    return;
+  }
+  trials.push_back({Trial::State::good, bus, config.over_tcp() ? "connects" : "opens, and takes the speed"});
+  const auto slaves = slaves_of(config);
+  const ReplyDecoder decoder(slaves);
+  for (const Slave& slave : slaves) {
+    Tally tally;
+    const std::string what = text("input ", config.name, ": ", slave.name, " (unit ", int{slave.unit}, ")");
+    for (const Block& block : plan_blocks(
+             *slave.points, {slave.registers_max, static_cast<std::uint16_t>(config.coils_max), slave.gap})) {
+      if (!line.is_open()) (void)line.open();
+      line.drain(std::chrono::milliseconds(5), slave.timeout);
+      if (!poll_block(slave, block, decoder, line, clock, tally)) {
+        line.drain(slave.timeout, slave.timeout);  // its late answer must not be the next one's
+        break;
+      }
+    }
+    std::string words = tally.values;
+    if (tally.more > 0) words += text(" and ", tally.more, " more");
+    if (!tally.wrong.empty()) words += text(words.empty() ? "" : "; ", tally.wrong);
+    trials.push_back({tally.wrong.empty() ? Trial::State::good : Trial::State::bad, what,
+                      text(words, " (", format_duration(tally.took), ")")});
+  }
+}
+
+}  // namespace millrace

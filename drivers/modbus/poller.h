@@ -1,0 +1,122 @@
+// Polls a bus: asks what the schedule says, keeps old answers apart from new ones, and puts what came into
+// the inbox.
+//
+// The way of a value: the reply as it came (reply.h) goes into the inbox, like a line of a serial port, and
+// is decoded by today's rows on the loop. So a killed process loses nothing that was answered and nothing is
+// doubled; order, clocks, dead letters, pausing and the ledger are those of every other input; and the only
+// new machinery is a decoder in the input's plan.
+//
+// An old answer is never taken for a new one: what waits on the line is thrown away before each question; TCP
+// has transaction numbers; and on RTU the first question after one that went unanswered asks for another
+// length, so that it is its answer which is recognised (a device answers in order). What lies further back
+// than a minute is not believed to come.
+//
+// Lives on the bus's worker, which run() blocks; request_stop() and request_pause() from any thread.
+#pragma once
+
+#include <atomic>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/backoff.h"
+#include "base/metrics.h"
+#include "drivers/modbus/bus_schedule.h"
+#include "drivers/modbus/line.h"
+#include "ingest/clock_trust.h"
+#include "ingest/inbox.h"
+
+namespace millrace {
+
+// The counters of a bus, registered on the loop.
+struct BusMetrics {
+  BusMetrics(Metrics& metrics, const std::string& input, const std::vector<Slave>& slaves);
+  Counter& polls;
+  Counter& silent;
+  Counter& exceptions;
+  Counter& damaged;
+  Counter& strays;
+  Counter& drained;
+  Counter& missed;
+  Counter& dropped;
+  Counter& splits;
+  Counter& opens;
+  Gauge& busy_seconds;
+  std::vector<Gauge*> device_up;
+};
+
+class Poller {
+ public:
+  struct Parts {
+    const Clock& clock;
+    Inbox& inbox;
+    const ClockTrust& trust;
+  };
+  // What the loop hears of a round.
+  struct Round {
+    struct Change {
+      std::size_t device;
+      bool up;
+      std::string why;
+      WallTime at;
+    };
+    Instant next;  // when to run again; the past: at once
+    bool open = false;
+    std::string trouble;          // of the bus; empty: none
+    std::vector<Change> changes;  // of devices
+  };
+
+  Poller(Parts parts, const ModbusInputConfig& config, std::vector<Slave> slaves, std::unique_ptr<Line> line,
+         std::shared_ptr<std::atomic<bool>> stopping, BusMetrics& metrics, std::uint64_t seed);
+
+  // Asks until `until`, or until nothing is due for a while; ends early on a request to stop or pause.
+  Round run(Instant until);
+  void close() { line_->close(); }
+  void request_stop() { *stopping_ = true; }
+  void request_pause(bool pause) { paused_ = pause; }
+
+ private:
+  struct Late {
+    std::size_t bytes;  // of the data of an answer that may still come
+    Instant asked;
+  };
+  struct State {
+    std::vector<Late> late;
+    Instant split_at;                    // when its blocks were last cut; 0: they are whole
+    std::vector<std::uint64_t> refused;  // blocks whose exception was told, by digest
+  };
+
+  bool open_line(Round& round);
+  void fall(Round& round, const std::string& why);
+  void poll(const BusSchedule::Job& job, Round& round);
+  Reply ask(std::size_t device, const Span& span);
+  Reply ask_once(std::size_t device, const Span& span);
+  std::vector<std::size_t> late_lengths(std::size_t device);
+  void take(const BusSchedule::Job& job, const Reply& outcome, Duration cost, Round& round);
+  void take_exception(const BusSchedule::Job& job, Exception exception, Round& round);
+  void take_silence(const BusSchedule::Job& job, Duration cost, Round& round);
+  bool first_of(std::size_t device, const Block& block);
+  void deliver(std::size_t device, const Block& block, const Bytes& pdu);
+  void tell(Round& round, std::size_t device, bool up, std::string why);
+  std::vector<Block> plan(std::size_t device) const;
+  PlanLimits limits_of(std::size_t device) const;
+  std::vector<std::vector<Block>> plans() const;
+
+  Parts parts_;
+  ModbusInputConfig config_;
+  std::vector<Slave> slaves_;
+  std::unique_ptr<Line> line_;
+  std::shared_ptr<std::atomic<bool>> stopping_;
+  std::atomic<bool> paused_{false};
+  BusMetrics& metrics_;
+  Rng rng_;
+  Backoff backoff_;
+  BusSchedule schedule_;
+  std::vector<State> states_;
+  Instant reopen_at_;
+  std::string trouble_ = "not connected yet";
+  int silences_ = 0;  // in a row, whoever was asked
+  std::uint64_t missed_told_ = 0;
+};
+
+}  // namespace millrace

@@ -1,0 +1,182 @@
+#include "drivers/modbus/registers.h"
+
+#include <algorithm>
+#include <bit>
+#include <charconv>
+#include <cmath>
+
+#include "base/label.h"
+#include "base/text.h"
+#include "base/utf8.h"
+#include "decode/reading_value.h"
+
+namespace millrace {
+namespace {
+
+constexpr double exact_max = 9007199254740992.0;  // 2^53: beyond it doubles have gaps
+
+bool bytes_swapped(WordOrder order) { return order == WordOrder::badc || order == WordOrder::dcba; }
+bool words_swapped(WordOrder order) { return order == WordOrder::cdab || order == WordOrder::dcba; }
+
+// The number of up to 64 bits, by its order.
+std::uint64_t number_of(BytesView registers, WordOrder order) {
+  std::uint64_t number = 0;
+  const std::size_t words = registers.size() / 2;
+  for (std::size_t i = 0; i < words; ++i) {
+    const std::size_t at = 2 * (words_swapped(order) ? words - 1 - i : i);
+    const auto first = static_cast<std::uint64_t>(registers[at]),
+               second = static_cast<std::uint64_t>(registers[at + 1]);
+    number = number << 16 | (bytes_swapped(order) ? second << 8 | first : first << 8 | second);
+  }
+  return number;
+}
+
+double shortest(float value) {
+  char digits[32];
+  const auto end = std::to_chars(digits, digits + sizeof digits, value);
+  double out = value;
+  std::from_chars(digits, end.ptr, out);
+  return out;
+}
+
+class Reader {
+ public:
+  Reader(const Point& point, Value& out, Quality& quality, std::string& why)
+      : point_(point),
+        out_(out),
+        quality_(quality),
+        why_(why) {}
+
+  Reading integer(std::int64_t raw) {
+    if (says_none(static_cast<double>(raw))) return Reading::no_value;
+    if (point_.scale != 1 || point_.offset != 0) {
+      if (std::fabs(static_cast<double>(raw)) > exact_max &&
+          static_cast<std::int64_t>(static_cast<double>(raw)) != raw)
+        return refuse("is too large to be scaled exactly: ", text(raw));
+      return real(static_cast<double>(raw));
+    }
+    out_ = raw;
+    judge(static_cast<double>(raw));
+    return Reading::value;
+  }
+
+  Reading unsigned_integer(std::uint64_t raw) {
+    if (raw <= INT64_MAX) return integer(static_cast<std::int64_t>(raw));
+    const auto rounded = static_cast<double>(raw);
+    if (says_none(rounded)) return Reading::no_value;
+    if (rounded >= 18446744073709551616.0 || static_cast<std::uint64_t>(rounded) != raw)
+      return refuse("is too large to be kept exactly: ", text(raw));
+    return real(rounded);
+  }
+
+  Reading floating(double raw) {
+    if (!std::isfinite(raw) || says_none(raw)) return Reading::no_value;
+    return real(raw);
+  }
+
+  // Four bits a digit, the highest first.
+  Reading bcd(std::uint64_t raw, int digits) {
+    std::int64_t number = 0;
+    for (int i = digits - 1; i >= 0; --i) {
+      const auto digit = static_cast<std::int64_t>(raw >> (4 * i) & 0xF);
+      if (digit > 9) return refuse("has a digit above 9, which is no BCD: 0x", hex(raw, digits));
+      number = number * 10 + digit;
+    }
+    return integer(number);
+  }
+
+  Reading bits(std::uint64_t raw) {
+    const std::uint64_t field = raw >> point_.bit & ((std::uint64_t{1} << point_.width) - 1);
+    if (point_.width > 1) return integer(static_cast<std::int64_t>(field));
+    out_ = field != 0;
+    return Reading::value;
+  }
+
+  // Filled up with NUL or blanks. Not UTF-8: ISO 8859-1, as meters have it.
+  Reading string(std::string text) {
+    text.resize(std::min(text.find('\0'), text.size()));
+    while (!text.empty() && text.back() == ' ') text.pop_back();
+    if (text.empty()) return Reading::no_value;
+    if (!good_utf8(text)) text = utf8_of_latin1(text);
+    if (Status status = check_text_value(point_.name, text); !status.ok()) {
+      why_ = status.detail();
+      return Reading::refused;
+    }
+    out_ = std::move(text);
+    return Reading::value;
+  }
+
+ private:
+  static std::string hex(std::uint64_t raw, int digits) {
+    std::string out;
+    for (int i = digits - 1; i >= 0; --i) out += "0123456789ABCDEF"[raw >> (4 * i) & 0xF];
+    return out;
+  }
+
+  bool says_none(double raw) const { return point_.no_value && *point_.no_value == raw; }
+
+  Reading real(double raw) {
+    const double value =
+        point_.scale == 1 && point_.offset == 0 ? raw : scaled(raw, point_.scale, point_.offset);
+    if (!std::isfinite(value)) return refuse("does not fit a double: ", text(raw));
+    out_ = value;
+    judge(value);
+    return Reading::value;
+  }
+
+  void judge(double value) {
+    if ((point_.min && value < *point_.min) || (point_.max && value > *point_.max)) quality_ = Quality::bad;
+  }
+
+  Reading refuse(std::string_view what, const std::string& raw) {
+    why_ = text("\"", point_.name, "\" ", what, raw);
+    return Reading::refused;
+  }
+
+  const Point& point_;
+  Value& out_;
+  Quality& quality_;
+  std::string& why_;
+};
+
+std::string string_of(BytesView registers, WordOrder order) {
+  std::string out(text_of(registers));
+  if (bytes_swapped(order)) {
+    for (std::size_t i = 0; i + 1 < out.size(); i += 2) std::swap(out[i], out[i + 1]);
+  }
+  return out;
+}
+
+}  // namespace
+
+Reading read_point(const Point& point, BytesView registers, Value& out, Quality& quality, std::string& why) {
+  quality = Quality::good;
+  Reader reader(point, out, quality, why);
+  if (point.type == PointType::string) return reader.string(string_of(registers, point.order));
+  const std::uint64_t raw = number_of(registers, point.order);
+  switch (point.type) {
+    case PointType::u16:
+    case PointType::u32:
+    case PointType::u64: return reader.unsigned_integer(raw);
+    case PointType::i16: return reader.integer(static_cast<std::int16_t>(raw));
+    case PointType::i32: return reader.integer(static_cast<std::int32_t>(raw));
+    case PointType::i64: return reader.integer(static_cast<std::int64_t>(raw));
+    case PointType::f32:
+      return reader.floating(shortest(std::bit_cast<float>(static_cast<std::uint32_t>(raw))));
+    case PointType::f64: return reader.floating(std::bit_cast<double>(raw));
+    case PointType::bcd16: return reader.bcd(raw, 4);
+    case PointType::bcd32: return reader.bcd(raw, 8);
+    case PointType::bits: return reader.bits(raw);
+    default: out = raw != 0; return Reading::value;  // a register that is a flag
+  }
+}
+
+Bytes in_order(BytesView registers, WordOrder order) {
+  const std::uint64_t number = number_of(registers, order);
+  Bytes out(registers.size());
+  for (std::size_t i = 0; i < out.size(); ++i)
+    out[i] = static_cast<std::byte>(number >> (8 * (out.size() - 1 - i)));
+  return out;
+}
+
+}  // namespace millrace
