@@ -15,6 +15,7 @@ ModbusDriver::ModbusDriver(const SouthParts& parts, ModbusInputConfig config)
     : loop_(parts.loop),
       intake_(parts.intake),
       trust_(parts.trust),
+      registry_(parts.metrics),
       config_(std::move(config)),
       worker_("bus:" + config_.name),
       slaves_(slaves_of(config_)),
@@ -97,6 +98,7 @@ void ModbusDriver::stop(std::function<void()> done) {
   stopping_ = true;
   timer_.reset();
   up_.set(0);
+  registry_.retire("input", config_.name, "millrace_modbus_device_up");  // whoever follows has devices of its own
   poller_->request_stop();
   loop_.run_blocking(
       worker_, [poller = poller_] { poller->close(); }, std::move(done));

@@ -35,6 +35,7 @@ class ModbusDriver final : public Driver {
   Loop& loop_;
   Intake& intake_;
   const ClockTrust& trust_;
+  Metrics& registry_;
   ModbusInputConfig config_;
   std::string worker_;
   std::vector<Slave> slaves_;

@@ -231,10 +231,17 @@ void settle(Section& section, ModbusInputConfig& c) {
 }
 constexpr Shape shape = shape_of<C, settle>(keys);
 
+// Behind links, so that two names of one port are one.
+std::string port_of(const std::string& device) {
+  std::error_code error;
+  const auto path = std::filesystem::canonical(device, error);
+  return error ? device : path.string();
+}
+
 InputPlan plan_of(const ModbusInputConfig& c) {
   InputPlan plan;
   // A connection can be had more than once, but a line behind it cannot be asked twice at a time.
-  plan.claims = {c.over_tcp() ? "modbus " + c.server : "tty " + c.device};
+  plan.claims = {c.over_tcp() ? "modbus " + c.server : "tty " + port_of(c.device)};
   plan.decode = [decoder = std::make_shared<const ReplyDecoder>(slaves_of(c))](
                     const Arrival& arrival, std::vector<Record>& out, Unread& unread) {
     return decoder->decode(arrival, out, unread);

@@ -224,7 +224,11 @@ Reply Poller::ask(std::size_t device, const Span& span) {
 // ---- what comes of it ---------------------------------------------------------------------------------
 
 void Poller::take(const BusSchedule::Job& job, const Reply& outcome, Duration cost, Round& round) {
-  if (outcome.answer == Answer::silent || outcome.answer == Answer::damaged) {
+  // A gateway that says the device does not answer has waited for it as long as we would have.
+  const bool away = outcome.answer == Answer::exception &&
+                    (outcome.exception == Exception::gateway_path || outcome.exception == Exception::no_response);
+  if (outcome.answer == Answer::silent || outcome.answer == Answer::damaged || away) {
+    if (away) silences_ = 0;
     take_silence(job, cost, round);
     // A peer that vanished without a word looks like devices that are silent.
     if (outcome.answer == Answer::silent && config_.over_tcp() && ++silences_ >= silences_max) {

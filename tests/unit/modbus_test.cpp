@@ -314,7 +314,7 @@ struct ListInbox : Inbox {
 struct VirtualLine : Line {
   struct Behaviour {
     Duration takes = 10ms;
-    bool dead = false;
+    bool dead = false, away = false;
     std::vector<std::uint16_t> refuses;  // addresses
   };
   struct Frame {
@@ -366,6 +366,7 @@ struct VirtualLine : Line {
         frame.arrives = std::max(frame.arrives, other.arrives + 1ms);  // in order
       for (std::uint32_t a = span.first; a < span.end(); ++a) {
         if (std::ranges::count(slave->second.refuses, a)) frame.exception = Exception::illegal_address;
+        if (slave->second.away) frame.exception = Exception::no_response;
         frame.data.push_back(static_cast<std::byte>(a >> 8));
         frame.data.push_back(static_cast<std::byte>(a & 0xFF));
       }
@@ -566,6 +567,20 @@ TEST_CASE("modbus bus: a port that goes and comes back blames no device, and a f
   bus.inbox.full = 0;
   bus.run(5s);
   CHECK(bus.line->asked.size() == 4);
+}
+
+TEST_CASE("modbus bus: a gateway that says the device does not answer costs no more than silence") {
+  Bus bus(2);
+  bus.start();
+  bus.line->slaves[2].takes = 800ms;  // the gateway waits for it
+  bus.line->slaves[2].away = true;
+  bus.run(30s);
+  REQUIRE(bus.changes.size() == 2);
+  bus.line->asked.clear();
+  bus.inbox.entries.clear();
+  bus.run(10min);
+  CHECK(bus.line->asked[2] <= 8);
+  CHECK(bus.answers(1) > 590);
 }
 
 TEST_CASE(
