@@ -383,7 +383,7 @@ void http_reply(BytesView bytes) {
   for (const ChoiceKind* kind : built_dialects()) {
     static const NameTemplate any = NameTemplate::parse("{device}", true).value();
     const auto values = kind->make_values();
-    const auto dialect = static_cast<const DialectKind*>(kind)->make(values.get(), {"gw", 1, "h"});
+    const auto dialect = static_cast<const DialectKind*>(kind)->make(values.get(), {"gw", 1, "h", ""});
     Carried one;
     one.items = 1;
     const DialectOutcome outcome = dialect->outcome(reply, one);

@@ -33,13 +33,13 @@ std::unique_ptr<Dialect> kinesis(const Keys& keys) {
     const std::string* value = name == "stream" ? &keys.stream : name == "region" ? &keys.region : name == "format" ? &keys.format : name == "key" ? &keys.key : nullptr;
     if (value) *static_cast<std::string*>(row.at(chosen.values.get())) = *value;
   }
-  return kind_of(chosen).make(chosen.values.get(), {"gw", 77, "kinesis.eu-central-1.amazonaws.com"});
+  return kind_of(chosen).make(chosen.values.get(), {"gw", 77, "kinesis.eu-central-1.amazonaws.com", ""});
 }
 
 }  // namespace
 
 TEST_CASE("aws: the vectors of Signature Version 4") {
-  const AwsScope scope{"example.amazonaws.com", "us-east-1", "service"};
+  const AwsScope scope{"example.amazonaws.com", "", "us-east-1", "service"};
   const auto signature = [&](HttpAsk ask, const AwsCredentials& credentials = vector_credentials) {
     aws_sign(ask, scope, credentials, vector_time);
     CHECK(header(ask, "X-Amz-Date") == "20150830T123600Z");
@@ -53,6 +53,10 @@ TEST_CASE("aws: the vectors of Signature Version 4") {
   post.headers = {{"My-Header1", "value1"}};
   CHECK(signature(post) == "c5410059b04c1ee005303aed430f6e6645f61f4dc9e1461ec8f8916fdf18852c");  // post-header-key-case with a value
   HttpAsk form{"POST", "/", {{"Content-Type", "application/x-www-form-urlencoded"}}, "Param1=value1"};
+  HttpAsk below{"GET", "/", {}, ""}, whole{"GET", "/base/", {}, ""};
+  aws_sign(below, {"h", "/base", "r", "s"}, vector_credentials, vector_time);
+  aws_sign(whole, {"h", "", "r", "s"}, vector_credentials, vector_time);
+  CHECK(header(below, "Authorization") == header(whole, "Authorization"));
   CHECK(signature(form) == "ff11897932ad3f4e8b18135d722051e5ac45fc38421b1da7b9d196a0fe09473a");  // post-x-www-form-urlencoded
 }
 

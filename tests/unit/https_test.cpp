@@ -48,7 +48,7 @@ std::unique_ptr<Dialect> dialect(const char* name, Configure configure) {
       if (row.name == key) *static_cast<decltype(value)*>(row.at(chosen.values.get())) = value;
     }
   });
-  return kind_of(chosen).make(chosen.values.get(), {"gw", 77, "example:8086"});
+  return kind_of(chosen).make(chosen.values.get(), {"gw", 77, "example:8086", ""});
 }
 
 Record reading(const char* device, const char* metric, Value value) {

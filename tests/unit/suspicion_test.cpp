@@ -148,6 +148,17 @@ TEST_CASE_FIXTURE(Trials, "suspicion: an announced limit gives up the odd record
   CHECK(suspicion.on_too_large(part(1, 1, 900, Lane::window)) == Finding::nothing);  // each lane for itself: it has a topic
 }
 
+TEST_CASE_FIXTURE(Trials, "suspicion: words that anybody may have said are believed while others pass, of whichever lane") {
+  const auto alarm = part(1, 1, 900, Lane::alarm);
+  CHECK(suspicion.on_too_large(alarm, "HTTP 400: no") == Finding::nothing);  // nothing has passed yet
+  CHECK(suspicion.charge(alarm) == "HTTP 400: no");
+  CHECK_FALSE(suspicion.known_too_large(part(2, 2, 1000, Lane::alarm), now));  // it teaches no size
+  suspicion.on_passed(part(3, 3, 100), now);
+  int given_up = 0;
+  for (Sequence n = 10; n < 100; ++n) given_up += suspicion.on_too_large(part(n, n, 900, Lane::alarm), "HTTP 400: no") == Finding::give_up;
+  CHECK(given_up == 8);
+}
+
 TEST_CASE("pace: a batch takes some seconds of the link, whatever the link; alone, so many that the rest after it costs little") {
   for (const bool alone : {false, true}) {
     for (const double rate : {30.0, 300.0, 1200.0, 8000.0, 1e6, 1e9}) {

@@ -67,7 +67,7 @@ void aws_sign(HttpAsk& ask, const AwsScope& scope, const AwsCredentials& credent
     headers += text(name, ":", value, "\n");
     names += text(names.empty() ? "" : ";", name);
   }
-  const std::string canonical = text(ask.method, "\n", ask.target, "\n\n", headers, "\n", names, "\n", body);
+  const std::string canonical = text(ask.method, "\n", scope.path, ask.target, "\n\n", headers, "\n", names, "\n", body);
   const std::string range = text(date, "/", scope.region, "/", scope.service, "/aws4_request");
   const std::string to_sign = text("AWS4-HMAC-SHA256\n", stamp, "\n", range, "\n", hex_of(sha256(canonical)));
   Digest key = hmac_sha256("AWS4" + credentials.secret, date);

@@ -19,6 +19,7 @@ Result<AwsCredentials> aws_credentials(std::string_view file, std::string_view p
 
 struct AwsScope {
   std::string host;     // as it is sent
+  std::string path;     // in front of the target
   std::string region;   // "eu-central-1"
   std::string service;  // "kinesis", "s3"
 };

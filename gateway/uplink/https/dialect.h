@@ -55,7 +55,7 @@ struct DialectOutcome {
 class Dialect {
  public:
   struct Limits {
-    std::size_t body_max = 4 << 20;  // of what is not compressed; one item alone may have more
+    std::size_t body_max = 1 << 20;  // one item alone may have more; TLS and the socket hold as much again
     std::uint32_t items_max = 100'000;
   };
   virtual ~Dialect() = default;
@@ -76,6 +76,7 @@ struct DialectParts {
   std::string gateway;
   std::uint64_t epoch = 0;
   std::string host;  // of the server, as it is sent
+  std::string path;  // of the server, in front of every target
 };
 
 struct DialectKind : ChoiceKind {

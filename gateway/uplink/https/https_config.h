@@ -11,7 +11,7 @@ namespace millrace {
 struct HttpsUplinkConfig : ShippingConfig {
   HttpsUplinkConfig() {
     window = 1;
-    batch_size = 2 << 20;
+    batch_size = 512 << 10;
   }
 
   std::vector<std::string> servers;   // "https://host:8086/path"

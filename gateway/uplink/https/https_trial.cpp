@@ -11,7 +11,7 @@ Trial try_https(const HttpsUplinkConfig& config, const std::string& server, cons
   UvLoop loop;
   TlsClient tls(loop, config.tls);
   const HttpUrl url = parse_http_url(server).value();
-  const auto dialect = kind_of(config.dialect).make(config.dialect.values.get(), {gateway, 0, host_of(url)});
+  const auto dialect = kind_of(config.dialect).make(config.dialect.values.get(), {gateway, 0, host_of(url), url.path});
   HttpAsk ask = dialect->probe();
   ask.target = url.path + ask.target;
   HttpConnection::Options options;

@@ -28,7 +28,7 @@ HttpsUplink::HttpsUplink(Loop& loop, Rng& rng, HttpsUplinkConfig config, const s
       growth_(Form::record, config_.batch_size) {
   for (const std::string& name : config_.servers) {
     HttpUrl url = parse_http_url(name).value();
-    auto dialect = kind_.make(config_.dialect.values.get(), {gateway, epoch, host_of(url)});
+    auto dialect = kind_.make(config_.dialect.values.get(), {gateway, epoch, host_of(url), url.path});
     servers_.push_back({name, std::move(url), std::move(dialect)});
   }
   if (servers_.front().dialect->of_rows()) growth_ = BatchGrowth(Form::batch, config_.batch_size);

@@ -93,7 +93,7 @@ class ClickHouse final : public Dialect {
   ClickHouse(const C& config, DialectParts parts) : config_(config), parts_(std::move(parts)) {}
 
   // Within one block (max_insert_block_size is a million rows) an insert is stored whole or not at all.
-  Limits limits() const override { return {8 << 20, 100'000}; }
+  Limits limits() const override { return {2 << 20, 100'000}; }
 
   Status add(const DialectItem& item, std::string& body) const override {
     const Record& record = *item.record;

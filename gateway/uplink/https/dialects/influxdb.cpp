@@ -47,7 +47,7 @@ class Influx final : public Dialect {
       : config_(config), line_{NameTemplate::parse(config.measurement, true).value(), parts.gateway, parts.epoch, config.identity} {}
 
   // Servers have bodies of 25 MB and batches of some thousand lines as their own limits.
-  Limits limits() const override { return {2 << 20, 10'000}; }
+  Limits limits() const override { return {1 << 20, 10'000}; }
 
   Status add(const DialectItem& item, std::string& body) const override {
     return append_line(line_, item.sequence, item.lane, *item.record, body);

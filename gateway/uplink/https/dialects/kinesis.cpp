@@ -114,7 +114,8 @@ class Kinesis final : public Dialect {
   Kinesis(const C& config, DialectParts parts)
       : config_(config), parts_(std::move(parts)), form_(form_of(config.format)), key_(NameTemplate::parse(config.key, form_ != Form::batch).value()) {}
 
-  Limits limits() const override { return {5'000'000, 500}; }
+  // It takes 5 MB; a small box need not hold so much at once.
+  Limits limits() const override { return {2 << 20, 500}; }
   bool of_rows() const override { return form_ == Form::batch; }
 
   Status add(const DialectItem& item, std::string& body) const override {
@@ -144,7 +145,7 @@ class Kinesis final : public Dialect {
     ask.target = "/";
     ask.headers = {{"Content-Type", "application/x-amz-json-1.1"}, {"X-Amz-Target", "Kinesis_20131202.PutRecords"}};
     ask.body = text("{\"StreamName\":", name.text(), ",\"Records\":[", body, "]}");
-    aws_sign(ask, {parts_.host, config_.region, "kinesis"}, credentials.value(), moment.wall);
+    aws_sign(ask, {parts_.host, parts_.path, config_.region, "kinesis"}, credentials.value(), moment.wall);
     return ask;
   }
 
