@@ -207,8 +207,9 @@ Reply Poller::ask(std::size_t device, const Span& span) {
     }
     if (outcome.answer != Answer::damaged) break;
     metrics_.damaged.add();
-    metrics_.drained.add(line_->drain(noise_silence, slaves_[device].timeout));
-    if (line_->numbered()) {  // the stream is out of step: a fresh one is not
+    if (!line_->numbered()) {
+      metrics_.drained.add(line_->drain(noise_silence, slaves_[device].timeout));
+    } else {  // the stream is out of step: a fresh one is not
       line_->close();
       if (Status status = line_->open(); !status.ok()) {
         outcome.answer = Answer::gone;
