@@ -23,7 +23,8 @@ class InputPart {
       : pipeline_(pipeline),
         routes_(plan.decode ? pipeline.set_input(plan.name, plan.decode, plan.retained_once)
                             : pipeline.set_input(plan.name, Router::make(plan.routes).value(), plan.retained_once)),
-        driver_(plan.make(south)) {}
+        driver_(plan.make(south)),
+        voice_(pipeline.set_voice(plan.name, [this](const Saying& reply) { return driver_->say(reply.topic, reply.payload); })) {}
 
   void start() {
     if (Status status = driver_->start(); !status.ok()) LOG_ERROR("input ", driver_->name(), ": ", status.detail());
@@ -36,6 +37,7 @@ class InputPart {
   Pipeline& pipeline_;
   Handle routes_;
   std::unique_ptr<Driver> driver_;
+  Handle voice_;
 };
 
 class UplinkPart {

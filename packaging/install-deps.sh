@@ -6,7 +6,7 @@
 # stream: test, and what the Flink and Spark jobs need. arm: package, and the cross compilers and emulators for arm64 and armhf.
 set -euo pipefail
 build="g++ cmake ninja-build pkgconf ccache git protobuf-compiler nanopb libnanopb-dev python3-protobuf libuv1-dev libsqlite3-dev
-  libzstd-dev libhttp-parser-dev libc-ares-dev rapidjson-dev libtomlplusplus-dev libcli11-dev doctest-dev libmbedtls-dev libmodbus-dev libpaho-mqttpp-dev libpaho-mqtt-dev librdkafka-dev"
+  libzstd-dev zlib1g-dev libhttp-parser-dev libc-ares-dev rapidjson-dev libtomlplusplus-dev libcli11-dev doctest-dev libmbedtls-dev libmodbus-dev libpaho-mqttpp-dev libpaho-mqtt-dev librdkafka-dev"
 demo="mosquitto mosquitto-clients openssl python3"
 kafka=""  # Java and Maven bring Apache Kafka; where they are there already, from whatever source, they are good
 command -v java >/dev/null || kafka="$kafka openjdk-17-jre-headless"

@@ -258,6 +258,10 @@ void MqttDriver::stop(std::function<void()> done) {
   connection_->stop(std::move(done));
 }
 
+bool MqttDriver::say(const std::string& topic, const Bytes& payload) {
+  return !stopping_ && !paused_ && phase_ == Phase::subscribed && connection_->say(topic, payload);
+}
+
 std::string MqttDriver::health() const {
   switch (phase_) {
     case Phase::away: return trouble_.empty() ? "not connected" : trouble_;

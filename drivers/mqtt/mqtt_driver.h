@@ -39,6 +39,8 @@ class MqttDriver final : public Driver {
   void pause() override;
   void resume() override;
   void stop(std::function<void()> done) override;
+  // With QoS 0, not retained: who is not there at that moment does not hear it.
+  bool say(const std::string& topic, const Bytes& payload) override;
   std::string health() const override;
   bool healthy() const override { return phase_ == Phase::subscribed && refused_.empty(); }
 

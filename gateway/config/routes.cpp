@@ -44,9 +44,9 @@ constexpr Key metric_keys[] = {
 constexpr Shape metric_shape = shape_of<MetricConfig, settle_metric>(metric_keys, "metric");
 
 constexpr Key route_keys[] = {
-    K::choice<&C::format>("format", "json|cbor|plain|csv|senml|senml_cbor|nmea|obis|mbus|device",
-                          "Of a plain payload the whole is one value. All of this at length: docs/payloads.md "
-                          "of the package"),
+    K::chosen<&C::format_chosen>(
+        "format", built_formats, "json",
+        "Of a plain payload the whole is one value. All of this at length: docs/payloads.md of the package"),
     K::choice<&C::keep_good>("on_error", "keep_good=1|refuse=0",
                              "Every reading that can be read enters, the rest is told in a dead letter; or all of "
                              "a payload or nothing"),
@@ -105,18 +105,6 @@ constexpr Key published_route_keys[] = {
 
 // A path leads into a payload that has members, and there it must be.
 void check_paths(Section& section, const RouteConfig& route) {
-  if (section.has("columns") && route.format != "csv" && route.each.empty()) {
-    section.error("columns", "\"columns\" names cells of csv, or elements of the lists of `each`");
-  }
-  if (route.ignore) return;
-  if (route.format == "plain") {
-    for (const char* key : {"each", "time", "quality"}) {
-      if (section.has(key)) section.error(key, text("\"", key,
-          "\" is not for format = \"plain\": it has no members"));
-    }
-    if (route.metrics.size() != 1) section.error("a plain payload is one value: give [metrics] one name");
-    return;
-  }
   if (route.metrics.empty()) return;
   auto metrics = section.table("metrics");
   for (const MetricConfig& metric : route.metrics) {
@@ -126,14 +114,25 @@ void check_paths(Section& section, const RouteConfig& route) {
   }
 }
 
+void check_format(Section& section, const RouteConfig& route) {
+  if (section.has("columns") && route.format != "csv" && route.each.empty()) {
+    section.error("columns", "\"columns\" names cells of csv, or elements of the lists of `each`");
+  }
+  const auto* kind = static_cast<const PayloadKind*>(route.format_chosen.kind);
+  if (route.ignore || !kind) return;
+  if (kind->settle) kind->settle(section, route);
+  else check_paths(section, route);
+}
+
 void settle(Section& section, RouteConfig& route) {
   route.line = section.line();
+  if (route.format_chosen.kind) route.format = route.format_chosen.kind->name;
   for (const auto& [name, value] : route.fixed_tags) {
     if (std::find(route.tags.begin(), route.tags.end(), name) != route.tags.end()) {
       section.table("fixed_tags")->error(name, text("\"", name, "\" is in tags, too"));
     }
   }
-  check_paths(section, route);
+  check_format(section, route);
 }
 
 void settle_published(Section&, RouteConfig& route) { route.publisher_known = true; }

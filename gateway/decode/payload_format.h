@@ -1,5 +1,5 @@
 // A payload format turns payload bytes into records. Pure: no clock, no I/O; equal arrivals give equal
-// results.
+// results. What it must know of earlier payloads is a value that is passed in (format_memory.h).
 #pragma once
 
 #include <memory>
@@ -8,6 +8,7 @@
 #include "base/label.h"
 #include "base/status.h"
 #include "config/routes.h"
+#include "decode/format_memory.h"
 #include "decode/topic_pattern.h"
 #include "decode/unread.h"
 #include "ingest/arrival.h"
@@ -21,6 +22,9 @@ struct Payload {
   const TopicMatch& levels;   // of its topic, and who published
   // what its records have in common: device and tags as far as the payload does not name them, time
   const Record& prototype;
+  // What the format remembers of the input, and what it says beside readings; null for those without a memory.
+  FormatMemory* memory = nullptr;
+  Beside* beside = nullptr;
 };
 
 class PayloadFormat {
@@ -32,6 +36,8 @@ class PayloadFormat {
   // Not ok: it is not what the format expects at all, and `out` is as it was. With `arrival.only` the values
   // of these places and no others.
   virtual Status decode(const Payload& payload, std::vector<Record>& out, Unread& unread) const = 0;
+  // An empty memory; null: it needs none, and is given none.
+  virtual std::unique_ptr<FormatMemory> make_memory() const { return nullptr; }
 };
 
 // Whether a metric of the configuration has a name and a unit that records can have.
@@ -40,8 +46,5 @@ inline Status check_names(const MetricConfig& metric) {
   return check_label(Label::unit, metric.unit, metric.name);
 }
 
-// The format a route asks for, whose topic is `pattern`. `invalid` for paths and templates that make no
-// sense.
-Result<std::unique_ptr<PayloadFormat>> make_format(const RouteConfig& route, const TopicPattern& pattern);
 
 }  // namespace millrace

@@ -1,7 +1,10 @@
 #include "decode/router.h"
 
+#include <algorithm>
+
 #include "base/label.h"
 #include "base/text.h"
+#include "decode/format_kind.h"
 
 namespace millrace {
 namespace {
@@ -39,11 +42,16 @@ Result<Router::Route> Router::compile(const RouteConfig& config) {
   route.ignore = config.ignore;
   route.keep_good = config.keep_good;
   if (route.ignore) return route;
-  auto device = Template::parse(config.device, route.pattern, config.publisher_known);
-  if (!device.ok()) return Status{Code::invalid, text("device = \"", config.device, "\": ",
-      device.status().detail())};
-  route.device = std::move(device).value();
-  route.device_of_payload = !route.device.members().empty();
+  const FormatKind* kind = format_of(config);
+  if (!kind) return Status{Code::invalid, text("there is no format \"", config.format, "\"")};
+  route.device_of_payload = kind->names_device;
+  if (!kind->names_device) {
+    auto device = Template::parse(config.device, route.pattern, config.publisher_known);
+    if (!device.ok()) return Status{Code::invalid, text("device = \"", config.device, "\": ",
+        device.status().detail())};
+    route.device = std::move(device).value();
+    route.device_of_payload = !route.device.members().empty();
+  }
   if (Status status = compile_tags(config, route); !status.ok()) return status;
   for (const std::string_view name : {"{client_id}", "{username}", "{subject}", "{property."}) {
     const auto speaks = [&](const std::string& made) { return made.find(name) != std::string::npos; };
@@ -53,9 +61,10 @@ Result<Router::Route> Router::compile(const RouteConfig& config) {
     for (const MetricConfig& metric : config.metrics) route.of_publisher = route.of_publisher ||
         speaks(metric.name);
   }
-  auto format = make_format(config, route.pattern);
+  auto format = kind->make(config, route.pattern);
   if (!format.ok()) return format.status();
   route.format = std::move(format).value();
+  if (route.format->make_memory()) route.memory = kind->name;
   return route;
 }
 
@@ -123,7 +132,43 @@ Status Router::name_prototype(const Route& route, const TopicMatch& match, const
   return {};
 }
 
-Status Router::decode(const Arrival& arrival, std::vector<Record>& out, Unread& unread) const {
+const FormatKind* format_of(const RouteConfig& route) {
+  for (const ChoiceKind* one : built_formats()) {
+    if (one->name == route.format) return static_cast<const FormatKind*>(one);
+  }
+  return nullptr;
+}
+
+bool Router::remembers() const {
+  return std::ranges::any_of(routes_, [](const Route& route) { return !route.memory.empty(); });
+}
+
+std::vector<std::string> Router::add_memories(Remembered& remembered) const {
+  std::vector<std::string> added;
+  for (const Route& route : routes_) {
+    if (route.memory.empty() || remembered.memories.contains(route.memory)) continue;
+    remembered.memories.emplace(route.memory, route.format->make_memory());
+    added.push_back(route.memory);
+  }
+  return added;
+}
+
+// Of a format with a memory; where nobody keeps one it begins and ends with the payload.
+Status Router::decode_beside(const Route& route, const Payload& payload, std::vector<Record>& out,
+    Unread& unread, Remembered* remembered) {
+  Remembered own;
+  if (!remembered || !remembered->memories.contains(route.memory)) {
+    remembered = &own;
+    own.memories.emplace(route.memory, route.format->make_memory());
+  }
+  Payload whole = payload;
+  whole.memory = remembered->memories.find(route.memory)->second.get();
+  whole.beside = &remembered->beside;
+  return route.format->decode(whole, out, unread);
+}
+
+Status Router::decode(const Arrival& arrival, std::vector<Record>& out, Unread& unread,
+    Remembered* remembered) const {
   TopicMatch match;
   for (const Route& route : routes_) {
     if (!route.any_topic && !route.pattern.matches(arrival.channel, match)) continue;
@@ -142,7 +187,9 @@ Status Router::decode(const Arrival& arrival, std::vector<Record>& out, Unread& 
     Record prototype;
     if (Status status = name_prototype(route, match, arrival, prototype); !status.ok()) return status;
     const std::size_t before = out.size();
-    Status status = route.format->decode({arrival, match, prototype}, out, unread);
+    Status status = route.memory.empty()
+        ? route.format->decode({arrival, match, prototype}, out, unread)
+        : decode_beside(route, {arrival, match, prototype}, out, unread, remembered);
     if (status.ok() && !unread.any() && arrival.only.empty()) return status;
     return judge(route, arrival, std::move(status), before, out, unread);
   }

@@ -21,7 +21,13 @@ class Router {
   // is as it was. Records without a time of their own carry the arrival's, as trusted as the arrival says.
   // With `arrival.only`, which values are wanted: their readings and no others, and `unread.missing` is
   // within it.
-  Status decode(const Arrival& arrival, std::vector<Record>& out, Unread& unread) const;
+  // `remembered`: of the input, where remembers(); without it nothing is known of earlier payloads.
+  Status decode(const Arrival& arrival, std::vector<Record>& out, Unread& unread,
+      Remembered* remembered = nullptr) const;
+  // Whether a format of the routes has a memory.
+  bool remembers() const;
+  // Adds the memories that are missing, empty; the names of those it added.
+  std::vector<std::string> add_memories(Remembered& remembered) const;
   // MQTT topic filters that cover the routes.
   std::vector<std::string> filters() const;
 
@@ -39,11 +45,14 @@ class Router {
     bool device_of_payload = false;  // the format names the device
     bool of_publisher = false;  // device or tags speak of the publisher
     std::unique_ptr<PayloadFormat> format;
+    std::string memory;  // by which name its memory is kept; empty: it has none
   };
   static Result<Route> compile(const RouteConfig& config);
   static Status compile_tags(const RouteConfig& config, Route& route);
   static Status name_prototype(const Route& route, const TopicMatch& match, const Arrival& arrival,
       Record& prototype);
+  static Status decode_beside(const Route& route, const Payload& payload, std::vector<Record>& out,
+      Unread& unread, Remembered* remembered);
   static Status judge(const Route& route, const Arrival& arrival, Status status, std::size_t before,
       std::vector<Record>& out, Unread& unread);
   std::vector<Route> routes_;

@@ -1,5 +1,7 @@
 #include "decode/topic_pattern.h"
 
+#include <algorithm>
+
 #include "base/text.h"
 #include "base/topic_filter.h"
 
@@ -67,7 +69,7 @@ bool TopicPattern::names(std::string_view level) const {
   for (const Level& l : levels_) {
     if (l.kind != Level::literal && !l.text.empty() && l.text == level) return true;
   }
-  return false;
+  return std::find(others_.begin(), others_.end(), level) != others_.end();
 }
 
 bool TopicPattern::matches(std::string_view topic, TopicMatch& match) const {

@@ -37,6 +37,8 @@ class TopicPattern {
   bool matches(std::string_view topic, TopicMatch& match) const;
   std::string filter() const;  // as an MQTT topic filter
   bool names(std::string_view level) const;
+  // Templates may use it, though no level is called so: a format gives its value.
+  void also_names(std::string name) { others_.push_back(std::move(name)); }
 
  private:
   struct Level {
@@ -44,6 +46,7 @@ class TopicPattern {
     std::string text;  // the literal, or the name
   };
   std::vector<Level> levels_;
+  std::vector<std::string> others_;
 };
 
 // "{line}-{device}": literals and names of levels. Of formats whose payloads have members also

@@ -35,6 +35,7 @@ struct Arrival {
   WallTime received;
   Instant received_monotonic;
   std::span<const ValueRun> only;  // of a payload that was read before, but for these values: the others have entered. Empty: all
+  bool again = false;  // it came before, and lay in the dead lane: what its format remembers is looked at, and stays as it is
   const Publisher* publisher = nullptr;  // only for drivers that know it; not kept over a crash
 };
 

@@ -5,6 +5,7 @@
 #include <functional>
 #include <string>
 
+#include "base/bytes.h"
 #include "base/status.h"
 
 namespace millrace {
@@ -20,6 +21,13 @@ class Driver {
   virtual void resume() = 0;
   // After `done` runs no callback of this driver runs again. Callable before start().
   virtual void stop(std::function<void()> done) = 0;
+  // Says something to those who listen where the payloads come from; false: it cannot, now or at all, and
+  // forgets it. Whoever asks limits the rate.
+  virtual bool say(const std::string& topic, const Bytes& payload) {
+    (void)topic;
+    (void)payload;
+    return false;
+  }
   // "connected", or why not: for status and health.
   virtual std::string health() const = 0;
   virtual bool healthy() const = 0;

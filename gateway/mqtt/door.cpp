@@ -195,6 +195,20 @@ void Door::pass_now() {
   if (paho_->pending_bytes() > waiting_max && !fault_) hold_broker();
 }
 
+bool Door::say(const std::string& topic, BytesView payload) {
+  if (!welcomed_ || !broker_ || fault_ || closed_ || broker_->pending_bytes() > waiting_max || said_.size() > waiting_max) return false;
+  PublishWrite publish;
+  publish.topic = topic;
+  publish.payload = payload;
+  put_publish(publish, options_.version, said_);
+  say_now();
+  return true;
+}
+
+void Door::say_now() {
+  if (paho_edge_.at_edge() && broker_) broker_->write(std::exchange(said_, {}));
+}
+
 // ---- from Paho ----------------------------------------------------------------------------------------------------------
 
 void Door::on_paho(BytesView chunk) {
@@ -208,6 +222,8 @@ void Door::on_paho(BytesView chunk) {
   }
   if (!broker_) return;
   broker_->write(std::string(text_of(chunk)));
+  paho_edge_.passed(chunk);
+  if (!said_.empty()) say_now();
   const Duration gathering = gather_.answered(loop_.now(), chunk.size());
   if (broker_->pending_bytes() > waiting_max) hold_paho(look_again);
   else if (gathering.count() > 0 && !fault_ && !closed_) hold_paho(gathering);

@@ -22,6 +22,7 @@
 #include "mqtt/fault.h"
 #include "mqtt/gather.h"
 #include "mqtt/packet.h"
+#include "mqtt/packet_edge.h"
 #include "net/dial.h"
 
 namespace millrace::mqtt {
@@ -58,6 +59,10 @@ class Door {
   // Paho has come, and the broker has its CONNECT.
   bool asked() const { return asked_; }
 
+  // Publishes with QoS 0, between two packets of Paho, which never hears of it. (Paho C 1.3.12 itself falls over when a client
+  // that has a store of messages publishes.) False: the broker has not welcomed us, or does not take what it is sent.
+  bool say(const std::string& topic, BytesView payload);
+
   // For who is done with Paho: what it has said still reaches the broker, within a second or two. `closed` runs once, later.
   void close(std::function<void()> closed);
 
@@ -73,6 +78,7 @@ class Door {
   void pass_soon();
   void pass_now();
   void on_paho(BytesView chunk);
+  void say_now();
   void hold_paho(Duration wait);
   void hold_broker();
   void end(MqttFault fault, std::string farewell = {});
@@ -93,6 +99,8 @@ class Door {
   UserProperties properties_;     // of the PUBLISH being judged
   std::string out_;               // good packets on their way to Paho
   bool out_waits_ = false;        // pass_now() is posted
+  PacketEdge paho_edge_;
+  std::string said_;              // packets of ours that wait for Paho's to end
   bool asked_ = false, welcomed_ = false;
   bool paho_left_ = false, reported_ = false, leaving_ = false;
   Gather gather_;                 // when Paho's acknowledgements are read

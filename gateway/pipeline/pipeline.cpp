@@ -76,9 +76,24 @@ Pipeline::Pipeline(Loop& loop, MappedInbox& inbox, Log& log, Metrics& metrics, P
 }
 
 Handle Pipeline::set_input(const std::string& name, Router router, bool retained_once) {
-  return set_input(name, [router = std::make_shared<const Router>(std::move(router))](const Arrival& a, std::vector<Record>& out, Unread& unread) {
-    return router->decode(a, out, unread);
+  std::shared_ptr<InputMemory> memory;
+  if (router.remembers()) {
+    Input& input = known_input(name);
+    if (!input.memory) input.memory = std::make_shared<InputMemory>(log_, metrics_, name);
+    memory = input.memory;
+    memory->join(router);
+  }
+  return set_input(name, [router = std::make_shared<const Router>(std::move(router)), memory](const Arrival& a, std::vector<Record>& out, Unread& unread) {
+    return router->decode(a, out, unread, memory ? &memory->remembered() : nullptr);
   }, retained_once);
+}
+
+Handle Pipeline::set_voice(const std::string& name, Say say) {
+  const std::uint64_t id = next_id_++;
+  voices_[name] = {id, std::move(say)};
+  return Handle{[this, name, id] {
+    if (const auto found = voices_.find(name); found != voices_.end() && found->second.first == id) voices_.erase(found);
+  }};
 }
 
 Handle Pipeline::set_input(const std::string& name, Decode decode, bool retained_once) {
@@ -171,6 +186,7 @@ Record Pipeline::stamped(Record record) const {
 
 void Pipeline::start(std::function<void()> ready) {
   report_unclean_start();
+  drop_old_memories();
   inbox_.on_wake([this] { loop_.post([this] { look(); }); });
   windows_.start([this, ready = std::move(ready)] {
     running_ = true;
@@ -224,6 +240,7 @@ bool Pipeline::take_some(WriteSet& set) {
     inbox_.end_work();
     taken_through_ = ticket;
   }
+  save_memories(false, set);
   drop_decoders(inbox_.empty() ? inbox_.end() : taken_through_);
   if (taken == 0) return false;
   set.inbox_position = InboxPosition{inbox_.id(), taken_through_};
@@ -273,6 +290,10 @@ void Pipeline::decode(Arrival arrival, Ticket ticket, bool crashed, WriteSet& se
   decoded_.clear();
   const Status status = decoder->decode(arrival, decoded_, unread_);
   count(input, arrival);
+  if (input.memory) {
+    input.memory->offered = ticket == UINT64_MAX;
+    take_beside(found->first, input, own_date ? &arrival : nullptr, set);
+  }
   if (!status.ok() || unread_.any()) {
     const std::string reason = status.ok() ? unread_.reason() : status.detail();
     LOG_WARN("input ", arrival.input, ": payload on ", shown(arrival.channel), ": ", shown(reason, dead_reason_max),
@@ -286,13 +307,47 @@ void Pipeline::decode(Arrival arrival, Ticket ticket, bool crashed, WriteSet& se
     filtered_.add();
   }
   input.records->add(decoded_.size());
-  if (own_date) {
-    Detail detail;
-    detail.boot_id = options_.boot_id;
-    detail.monotonic_us = arrival.received_monotonic.ns / 1000;
-    keep_boot(detail, decoded_);
-  }
+  if (own_date) keep_boot(boot_of(arrival), decoded_);
   admit(decoded_, set);
+}
+
+Detail Pipeline::boot_of(const Arrival& arrival) const {
+  Detail detail;
+  detail.boot_id = options_.boot_id;
+  detail.monotonic_us = arrival.received_monotonic.ns / 1000;
+  return detail;
+}
+
+// What the input's formats gave beside readings. `undated`: the payload, where it came before the clock was set.
+void Pipeline::take_beside(const std::string& name, Input& input, const Arrival* undated, WriteSet& set) {
+  Beside& beside = input.memory->remembered().beside;
+  if (!beside.any()) return;
+  if (undated) keep_boot(boot_of(*undated), beside.events);
+  for (Record& event : beside.events) set.records.emplace_back(Lane::alarm, std::move(event));
+  beside.events.clear();
+  input.memory->take_beside(loop_.now(), [this, &name, &input](Saying reply) {
+    loop_.post([this, name, memory = std::weak_ptr(input.memory), reply = std::move(reply)] {
+      const auto voice = voices_.find(name);
+      const bool said = voice != voices_.end() && voice->second.second(reply);
+      if (const auto here = memory.lock()) here->sent(said);
+    });
+  });
+}
+
+void Pipeline::save_memories(bool offered, WriteSet& set) {
+  for (const auto& [name, input] : inputs_) {
+    if (input.memory && input.memory->offered == offered && input.memory->changed()) input.memory->save(set);
+  }
+}
+
+// Of inputs that are no longer configured, or whose formats remember nothing any more.
+void Pipeline::drop_old_memories() {
+  WriteSet set;
+  for (std::string& name : log_.states(InputMemory::prefix)) {
+    const auto found = inputs_.find(InputMemory::input_of(name));
+    if (found == inputs_.end() || !found->second.memory) set.states.push_back({std::move(name), {}});
+  }
+  if (!set.states.empty()) log_.commit(std::move(set), {});
 }
 
 void Pipeline::count(Input& input, const Arrival& arrival) {
@@ -341,9 +396,12 @@ Status Pipeline::decode_again(const Record& letter, WriteSet& set) {
   ValueRuns missing = dead.missing;
   tidy_runs(missing);
   arrival.only = missing;
+  arrival.again = true;
   std::vector<Record> records;
   Unread unread;
-  if (Status status = decoder->decode(arrival, records, unread); !status.ok()) return status;
+  const Status status = decoder->decode(arrival, records, unread);
+  if (found->second.memory) found->second.memory->remembered().beside = {};  // what it said, it said then
+  if (!status.ok()) return status;
   if (detail.boot_id != 0) keep_boot(detail, records);
   admit(records, set);
   if (unread.any()) put_letter(arrival, unread.reason(), std::move(unread.missing), detail.boot_id, set);
@@ -490,6 +548,7 @@ Status Pipeline::put_state(std::string name, Bytes bytes) {
 
 Ticket Pipeline::commit(std::optional<Duration> within) {
   const Ticket ticket = ++ticket_;
+  save_memories(true, offered_);
   offered_.within = within;
   const std::size_t records = offered_.records.size();
   log_.commit(std::exchange(offered_, {}), [this, ticket](const Status& status) {

@@ -18,6 +18,7 @@
 #include "ingest/mapped_inbox.h"
 #include "log/log.h"
 #include "loop/loop.h"
+#include "pipeline/input_memory.h"
 #include "pipeline/stamp_order.h"
 #include "pipeline/window_consumer.h"
 
@@ -39,6 +40,10 @@ class Pipeline final : public Intake {
   using Decode = std::function<Status(const Arrival&, std::vector<Record>&, Unread&)>;
   Handle set_input(const std::string& name, Decode decode, bool retained_once);
   Handle set_input(const std::string& name, Router router, bool retained_once);
+  // How what formats of the input say back reaches its devices, until the handle goes: false, it does not. Called on the loop,
+  // never inside a call of the driver's own.
+  using Say = std::function<bool(const Saying&)>;
+  Handle set_voice(const std::string& name, Say say);
   // The payload of an input's dead letter, decoded with today's configuration as it arrived then: time, clock, publisher. Of one
   // that was read but for some values, these and no others: each value of a payload enters once, under the names that held when
   // it did. The records join `set`, and so does a new letter where some values still cannot be read. Not ok: nothing came of it.
@@ -88,6 +93,7 @@ class Pipeline final : public Intake {
     Counter* ignored;
     Counter* latin1;
     bool latin1_told = false;
+    std::shared_ptr<InputMemory> memory;  // of the formats that have one; outlives their configurations
 
     const Decoder* decoder_of(Ticket ticket) const;
   };
@@ -101,6 +107,10 @@ class Pipeline final : public Intake {
   void bury_unknown(const Arrival& arrival, WriteSet& set);
   // `ticket`: of the inbox; UINT64_MAX: offered just now.
   void decode(Arrival arrival, Ticket ticket, bool crashed, WriteSet& set);
+  Detail boot_of(const Arrival& arrival) const;
+  void take_beside(const std::string& name, Input& input, const Arrival* undated, WriteSet& set);
+  void save_memories(bool offered, WriteSet& set);
+  void drop_old_memories();
   void admit(std::vector<Record>& records, WriteSet& set);
   static void keep_boot(const Detail& of, std::vector<Record>& records);
   Record stamped(Record record) const;
@@ -119,6 +129,7 @@ class Pipeline final : public Intake {
   PipelineOptions options_;
   WindowConsumer windows_;
   std::map<std::string, Input, std::less<>> inputs_;
+  std::map<std::string, std::pair<std::uint64_t, Say>, std::less<>> voices_;
   std::function<void(bool)> pressure_changed_;
   std::function<void()> drained_;
 

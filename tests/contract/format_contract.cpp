@@ -2,13 +2,13 @@
 #include <doctest/doctest.h>
 
 #include "base/rng.h"
-#include "decode/payload_format.h"
+#include "decode/format_kind.h"
 #include "tests/support/seed.h"
 
 using namespace millrace;
 
 TEST_CASE("format contract: pure, as far as it is good, and no bytes make it fall over") {
-  RouteConfig json, plain, csv, senml, cbor, nmea, obis, mbus, device;
+  RouteConfig json, plain, csv, senml, cbor, nmea, obis, mbus, device, sparkplug;
   json.time = "ts";
   plain.format = "plain";
   plain.metrics = {{"v", "", ""}};
@@ -19,6 +19,8 @@ TEST_CASE("format contract: pure, as far as it is good, and no bytes make it fal
   obis.format = "obis";
   mbus.format = "mbus";
   device.format = "device";
+  sparkplug.format = "sparkplug";
+  sparkplug.device = "{group_id}/{edge_node_id}";
   const std::pair<RouteConfig, std::string_view> formats[] = {
       {json, R"({"ts":1700000000,"a":1,"b":{"c":true}})"},
       {plain, "21.5"},
@@ -28,27 +30,32 @@ TEST_CASE("format contract: pure, as far as it is good, and no bytes make it fal
       {nmea, "$HEHDT,274.07,T*19\r\n$PGRME,15.0,M,45.0,M,25.0,M*1C"},
       {obis, "/ISk5\r\n\r\n1-0:1.8.1(000671.578*kWh)\r\n0-1:24.2.1(101209110000W)(12785.123*m3)\r\n!"},
       {mbus, {"\x08\x02\x72\x78\x56\x34\x12\x24\x40\x01\x07\x55\0\0\0\x03\x13\x15\x31\0\xda\x02\x3b\x13\x01\x8b\x60\x04\x37\x18\x02", 31}},
-      {device, {"\x0d\x01\0\0\0\x10\x01\x2a\x08\x0a\x01\x61\x15\0\0\0\x3f\x2a\x05\x0a\x01\x62\x28\x01", 24}}};
+      {device, {"\x0d\x01\0\0\0\x10\x01\x2a\x08\x0a\x01\x61\x15\0\0\0\x3f\x2a\x05\x0a\x01\x62\x28\x01", 24}},
+      // A birth: a = 5 (Int32, alias 1), b = "x" (String).
+      {sparkplug, {"\x12\x09\x0a\x01\x61\x10\x01\x20\x03\x50\x05\x12\x08\x0a\x01\x62\x20\x0c\x7a\x01\x78\x18\x00", 23}}};
   for (const auto& [route, good] : formats) {
     CAPTURE(route.format);
-    auto format = make_format(route, TopicPattern::parse("{device}").value());
+    auto format = format_of(route)->make(route, TopicPattern::parse("{device}").value());
     REQUIRE(format.ok());
     Arrival arrival;
     arrival.bytes = bytes_of(good);
+    arrival.channel = "spBv1.0/g/NBIRTH/d";
+    const auto memory = format.value()->make_memory();
+    Beside beside;
     Record prototype;
     prototype.device = "d";
     const TopicMatch levels;
     std::vector<Record> once, twice;
     Unread unread;
-    CHECK(format.value()->decode({arrival, levels, prototype}, once, unread).ok());
-    CHECK(format.value()->decode({arrival, levels, prototype}, twice, unread).ok());
+    CHECK(format.value()->decode({arrival, levels, prototype, memory.get(), &beside}, once, unread).ok());
+    CHECK(format.value()->decode({arrival, levels, prototype, memory.get(), &beside}, twice, unread).ok());
     CHECK_FALSE(unread.any());
     REQUIRE(once.size() == twice.size());
     REQUIRE_FALSE(once.empty());
     for (std::size_t i = 0; i < once.size(); ++i) {
       CHECK(once[i].metric == twice[i].metric);
       CHECK(once[i].value == twice[i].value);
-      CHECK(once[i].device == "d");
+      CHECK(once[i].device == (route.format == "sparkplug" ? "g/d" : "d"));
     }
     Rng rng(seed());
     for (int round = 0; round < 5000 * effort(); ++round) {
@@ -58,17 +65,19 @@ TEST_CASE("format contract: pure, as far as it is good, and no bytes make it fal
       arrival.bytes = bytes_of(bad);
       std::vector<Record> out(1);
       Unread left;
-      const bool read = format.value()->decode({arrival, levels, prototype}, out, left).ok();
+      const bool read = format.value()->decode({arrival, levels, prototype, memory.get(), &beside}, out, left).ok();
       if (!read) CHECK(out.size() == 1);
       // A second try for what is missing gives nothing that has entered.
       if (!read || !left.any()) continue;
       tidy_runs(left.missing);
       arrival.only = left.missing;
+      arrival.again = true;
       std::vector<Record> again;
       Unread still;
-      (void)format.value()->decode({arrival, levels, prototype}, again, still);
+      (void)format.value()->decode({arrival, levels, prototype, memory.get(), &beside}, again, still);
       CHECK(again.empty());
       arrival.only = {};
+      arrival.again = false;
     }
   }
 }

@@ -5,10 +5,10 @@ cd "$(dirname "$0")/../.."
 command -v clang++-14 >/dev/null || { echo "clang++-14 is not installed"; exit 77; }
 seconds=${MILLRACE_FUZZ_SECONDS:-60}
 cmake --preset fuzz >/dev/null
-cmake --build --preset fuzz --target fuzz_batch fuzz_record fuzz_json fuzz_labels fuzz_text_forms fuzz_framers fuzz_config fuzz_segment fuzz_mqtt_packets fuzz_marker fuzz_http_reply fuzz_modbus | tail -n 1
+cmake --build --preset fuzz --target fuzz_batch fuzz_record fuzz_json fuzz_labels fuzz_text_forms fuzz_framers fuzz_sparkplug fuzz_config fuzz_segment fuzz_mqtt_packets fuzz_marker fuzz_http_reply fuzz_modbus | tail -n 1
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-for target in batch record json labels text_forms framers config segment mqtt_packets marker http_reply modbus; do
+for target in batch record json labels text_forms framers sparkplug config segment mqtt_packets marker http_reply modbus; do
   mkdir -p "$work/$target"
   case $target in
     batch) cp tests/golden/batch-1.bin "$work/$target/" ;;
@@ -25,6 +25,8 @@ for target in batch record json labels text_forms framers config segment mqtt_pa
     framers) printf '\000\00312.5\r\n13\n' > "$work/$target/lines"; printf '\002\001\002 1.5\003\002 2\003' > "$work/$target/stx_etx"
              printf '\007\005$GPGLL,4916.45,N,12311.12,W,225444,A*31\r\n!AIVDM,1,1,,A,14eG;o@034o8sd<L9i:a;WF>062D,0*7D\r\n' > "$work/$target/nmea"
              printf '\011\004\003\001\002\003\004\005\001\000' > "$work/$target/cobs"; printf '\012\001/ISK5\\2M\r\n\r\n1-0:1.8.1(000671.578*kWh)\r\n!\r\n' > "$work/$target/telegram" ;;
+    # A birth, and data by alias.
+    sparkplug) printf '\000\027\000\022\011\012\001\141\020\001\040\003\120\005\022\010\012\001\142\040\014\172\001\170\030\000\001\010\000\022\004\020\001\120\007\030\001' > "$work/$target/birth" ;;
     segment) for n in 1 2; do { printf '\005'; head -c 20480 tests/golden/log-1/seg-0000000$n.db; cat tests/golden/log-1/*-wal; } > "$work/segment/$n"; done ;;
     modbus) printf 'holding/4+120/1000ms/d\n\003\360' > "$work/$target/reply"; head -c 240 /dev/urandom >> "$work/$target/reply"; printf 'coil/8+8/10000ms/d\n\001\001\002' > "$work/$target/coils" ;;
     mqtt_packets) printf '\007\062\020\000\001a\000\001\000{"value":1}\064\011\000\001b\000\002\0001\142\002\000\002\300\000\340\000' > "$work/$target/talk" ;;

@@ -115,6 +115,51 @@ void json(BytesView bytes) {
   }
 }
 
+// A conversation: a kind of message, two bytes of size and so many of payload each. What is decoded passes the door, what is
+// remembered can be saved and read, and nothing grows beyond its bounds.
+void sparkplug(BytesView bytes) {
+  static const Router router = [] {
+    RouteConfig route;
+    route.topic = "spBv1.0/#";
+    route.format = "sparkplug";
+    return std::move(Router::make({route})).value();
+  }();
+  static constexpr const char* topics[] = {"spBv1.0/g/NBIRTH/n", "spBv1.0/g/NDATA/n", "spBv1.0/g/DBIRTH/n/d", "spBv1.0/g/DDATA/n/d",
+                                           "spBv1.0/g/NDEATH/n", "spBv1.0/g/DDEATH/n/d", "spBv1.0/g/NCMD/n", "spBv1.0/g/NDATA/m"};
+  Remembered remembered;
+  (void)router.add_memories(remembered);
+  FormatMemory& memory = *remembered.memories.begin()->second;
+  for (std::int64_t second = 1; bytes.size() >= 3; ++second) {
+    const auto kind = static_cast<std::size_t>(bytes[0]);
+    const std::size_t size = std::min(bytes.size() - 3, static_cast<std::size_t>(bytes[1]) | static_cast<std::size_t>(bytes[2]) << 8);
+    Arrival arrival;
+    arrival.channel = topics[kind % std::size(topics)];
+    arrival.bytes = bytes.subspan(3, size);
+    arrival.received_monotonic = {second * 1'000'000'000};
+    arrival.again = kind >= 128;
+    bytes = bytes.subspan(3 + size);
+    std::vector<Record> out(1);
+    Unread unread;
+    remembered.beside = {};
+    if (!router.decode(arrival, out, unread, &remembered).ok() && out.size() != 1) std::abort();
+    for (std::size_t i = 1; i < out.size(); ++i) {
+      if (!check_label(Label::metric, out[i].metric).ok() || !check_label(Label::unit, out[i].unit).ok()) std::abort();
+      const auto* value = std::get_if<std::string>(&out[i].value);
+      if (value && !check_text_value("", *value).ok()) std::abort();
+    }
+    if (arrival.again && (memory.changed() || !remembered.beside.replies.empty())) std::abort();
+    if (kind % 3 != 0) continue;
+    std::vector<FormatMemory::Piece> pieces;
+    memory.save(pieces);
+    if (memory.changed()) std::abort();
+    Remembered next;
+    (void)router.add_memories(next);
+    for (const FormatMemory::Piece& piece : pieces) next.memories.begin()->second->load(piece.name, piece.bytes);
+  }
+  // A piece that lies.
+  for (const char* name : {"n/g/n", "d/g/n/d", "seq"}) memory.load(name, bytes);
+}
+
 // The door, and what shows text that did not pass it. Whatever passes is UTF-8 that every reader takes.
 void labels(BytesView bytes) {
   const std::string_view given = text_of(bytes);

@@ -3,8 +3,10 @@
 tells of kinds has them, and they work."""
 import json
 import re
+import signal
 import subprocess
 import sys
+import time
 import tomllib
 import unittest
 from pathlib import Path
@@ -68,6 +70,14 @@ class Told(unittest.TestCase):
         uplink = schema["properties"]["uplinks"]["properties"]["sample"]["items"]
         self.assertEqual(uplink["required"], ["name", "file"])
         self.assertEqual((uplink["properties"]["window"]["minimum"], uplink["properties"]["window"]["maximum"]), (1, 64))
+
+    def test_a_format_is_told_with_keys_of_its_own(self):
+        one = told("config", "inputs.sample")
+        self.assertIn('"sparkplug" or "sample": Of a plain', " ".join(line.strip("# ") for line in one.splitlines()))
+        self.assertRegex(one, r'(?m)^# With format = "sample": words, counted\n#   word_separator = " " +# What stands between words$')
+        route = json.loads(told("config", "--schema"))["properties"]["inputs"]["properties"]["sample"]["items"]["properties"]["route"]["properties"]
+        self.assertIn("sample", route["format"]["anyOf"][0]["enum"])
+        self.assertEqual(route["words_max"]["maximum"], 100000)
 
     def test_what_is_told_of_a_kind_is_what_the_schema_takes(self):
         def take(value, schema, where):
@@ -143,6 +153,34 @@ class Working(Site):
         good = self.check(self.configure(CONFIG, tally=self.folder / "tally", more=""))
         self.assertEqual(good.returncode, 0, good.stderr)
         self.assertIn("1 inputs, 0 windows, 1 uplinks", good.stdout)
+
+    FORMAT = CONFIG.replace('format = "plain"', 'format = "sample"\n@keys@').replace("metrics = { word = {} }\n", "")
+
+    def test_check_knows_the_keys_of_a_format_and_whose_they_are(self):
+        for keys, words in (("word_max = 3", 'nothing is called "word_max" here; did you mean "words_max"?'), ("words_max = 0", "it can be 1 to 100000"),
+                            ('word_separator = "ab"', "word_separator is one character"), ("stale = false", '"stale" is of format = "sparkplug"')):
+            wrong = self.check(self.configure(self.FORMAT, tally=self.folder / "tally", more="", keys=keys))
+            self.assertEqual(wrong.returncode, 78, keys)
+            self.assertIn(words, wrong.stderr)
+        unknown = self.check(self.configure(self.FORMAT.replace('"sample"\n', '"sampel"\n'), tally=self.folder / "tally", more="", keys=""))
+        self.assertRegex(unknown.stderr, r'"format" .*sample')
+
+    def test_what_a_format_remembers_outlives_kills_and_is_never_behind_its_readings(self):
+        # An uplink that nobody answers: so that the log keeps them.
+        nobody = '[[uplinks.mqtt]]\nname = "nobody"\nservers = ["mqtt://127.0.0.1:1"]\n[[uplinks.sample]]'
+        config = self.configure(self.FORMAT.replace('word = "21.5"', 'word = "two words"').replace("[[uplinks.sample]]", nobody),
+                                tally=self.folder / "tally", more="", keys='word_separator = " "')
+        for _ in range(3):
+            gateway = Process([SAMPLED, "run", "-c", config], self.folder / "gateway.log")
+            self.processes.append(gateway)
+            wait_for(lambda: self.metric("millrace_input_records_total") > 5, "words are counted")
+            self.assertGreater(self.metric("millrace_format_memory", 'what="words"'), 10)
+            time.sleep(0.3)
+            gateway.stop(signal.SIGKILL)
+        lines = subprocess.run([SAMPLED, "log", "cat", "--lane", "raw", "-c", config], capture_output=True, text=True, check=True).stdout.splitlines()
+        counted = [json.loads(line)["value"] for line in lines]
+        self.assertGreater(len(counted), 15)
+        self.assertEqual(counted, list(range(2, 2 * len(counted) + 2, 2)))
 
     def test_readings_go_through_and_a_changed_key_starts_one_of_them_anew(self):
         tally = self.folder / "tally"

@@ -33,7 +33,8 @@ ONLY_THE_INTERFACE = {("pipeline", "log"): {"log/log.h", "log/settled.h"}, ("upl
 HOMES = {
     r"uv\.h": {"gateway/loop"},
     r"sqlite3\.h": {"gateway/log", "sim/world"},  # the simulated disk is an SQLite VFS
-    r"pb(_\w+)?\.h|record\.pb\.h": {"gateway/record"},
+    r"pb(_\w+)?\.h|record\.pb\.h": {"gateway/record", "gateway/decode/formats/sparkplug"},
+    r"sparkplug\.pb\.h|zlib\.h": {"gateway/decode/formats/sparkplug"},
     r"zstd\.h": {"gateway/record", "tests/bench"},
     r"rapidjson/.*": {"gateway/base"},
     r"toml\+\+/.*": {"gateway/config"},

@@ -40,6 +40,8 @@ class MqttConnection {
   // The connected client, and what its broker announced; only while up().
   PahoClient& client() { return *client_; }
   const mqtt::Connack& broker() const { return door_->broker(); }
+  // With QoS 0; false: not now. Any time.
+  bool say(const std::string& topic, BytesView payload) { return up() && door_ && door_->say(topic, payload); }
   // Gives the connection up and tries again, as after a loss.
   void drop(const std::string& why);
   const std::string& server() const { return reconnect_.server(); }

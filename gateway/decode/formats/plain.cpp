@@ -1,5 +1,7 @@
-#include "decode/plain_format.h"
-
+// A payload that is one value: "21.5", "-3", "true"; also with its unit or a name before it ("21.5 °C",
+// "T=21.5"), and a word ("ON", "online"). Blanks, NUL and the frame of STX and ETX around it are ignored;
+// what is not UTF-8 is read as ISO 8859-1. With `strict` only a number, true or false; a `type` says what
+// else is meant.
 #include <algorithm>
 #include <charconv>
 
@@ -7,14 +9,9 @@
 #include "base/lenient_json.h"
 #include "base/text.h"
 #include "base/utf8.h"
-#include "decode/csv_format.h"
-#include "decode/device_format.h"
-#include "decode/json_format.h"
-#include "decode/mbus_format.h"
-#include "decode/nmea_format.h"
-#include "decode/obis_format.h"
+#include "config/toml.h"
+#include "decode/format_kind.h"
 #include "decode/reading_value.h"
-#include "decode/senml_format.h"
 
 namespace millrace {
 namespace {
@@ -98,10 +95,7 @@ class PlainFormat final : public PayloadFormat {
   bool strict_;
 };
 
-}  // namespace
-
-Result<std::unique_ptr<PayloadFormat>> make_plain_format(const RouteConfig& route,
-    const TopicPattern& pattern) {
+Result<std::unique_ptr<PayloadFormat>> make(const RouteConfig& route, const TopicPattern& pattern) {
   const MetricConfig& metric = route.metrics.at(0);
   if (Status status = check_names(metric); !status.ok()) return status;
   if (metric.if_missing && !value_if_missing(metric)) return Status{Code::invalid,
@@ -117,15 +111,17 @@ Result<std::unique_ptr<PayloadFormat>> make_plain_format(const RouteConfig& rout
   return std::unique_ptr<PayloadFormat>(std::make_unique<PlainFormat>(route, std::move(name).value()));
 }
 
-Result<std::unique_ptr<PayloadFormat>> make_format(const RouteConfig& route, const TopicPattern& pattern) {
-  if (route.format == "plain") return make_plain_format(route, pattern);
-  if (route.format == "csv") return make_csv_format(route, pattern);
-  if (route.format == "nmea") return make_nmea_format(route, pattern);
-  if (route.format == "obis") return make_obis_format(route, pattern);
-  if (route.format == "mbus") return make_mbus_format(route, pattern);
-  if (route.format == "device") return make_device_format(route, pattern);
-  if (route.format.starts_with("senml")) return make_senml_format(route, pattern);
-  return make_json_format(route, pattern);
+void settle(Section& section, const RouteConfig& route) {
+  for (const char* key : {"each", "time", "quality"}) {
+    if (section.has(key))
+      section.error(key, text("\"", key, "\" is not for format = \"plain\": it has no members"));
+  }
+  if (route.metrics.size() != 1) section.error("a plain payload is one value: give [metrics] one name");
 }
+
+}  // namespace
+
+extern const FormatKind plain_format_kind;
+const FormatKind plain_format_kind = format_kind("plain", "one value", make, settle);
 
 }  // namespace millrace

@@ -1,30 +1,16 @@
-#include "decode/json_format.h"
-
-#include "base/cbor.h"
+// JSON payloads by path, and CBOR (RFC 8949) by the same (json_path.h). With `each`, every element of a list
+// ("r[]", of the whole payload "[]") or member of a map ("sensors.*") is a message of its own; so is every
+// document, where there are several in a payload.
+//
+// Without [metrics] every value of the message becomes a metric, named by its path, but what is time, quality
+// or a name. Numbers become doubles (devices write 21 and 21.5 alike) unless the metric has a type, or unless
+// a double could not hold them.
 #include "base/lenient_json.h"
+#include "decode/format_kind.h"
 #include "decode/json_walk.h"
 
 namespace millrace {
 namespace {
-
-// CBOR is another spelling of the same values: the same plan, the same paths.
-class CborFormat final : public PayloadFormat {
- public:
-  explicit CborFormat(std::unique_ptr<JsonPlan> plan) : plan_(std::move(plan)) {}
-
-  Status decode(const Payload& payload, std::vector<Record>& out, Unread& unread) const override {
-    const std::size_t before = out.size();
-    JsonWalk walk(*plan_, payload, out, unread);
-    std::size_t documents = 0;
-    const Status status = read_cbor(payload.arrival.bytes, walk, documents);
-    if (status.ok() && walk.fault().ok()) return status;
-    out.resize(before);
-    return walk.fault().ok() ? status : walk.fault();
-  }
-
- private:
-  std::unique_ptr<JsonPlan> plan_;
-};
 
 class JsonFormat final : public PayloadFormat {
  public:
@@ -58,14 +44,15 @@ class JsonFormat final : public PayloadFormat {
   std::unique_ptr<JsonPlan> plan_;
 };
 
-}  // namespace
-
-Result<std::unique_ptr<PayloadFormat>> make_json_format(const RouteConfig& route,
-    const TopicPattern& pattern) {
+Result<std::unique_ptr<PayloadFormat>> make(const RouteConfig& route, const TopicPattern& pattern) {
   auto plan = compile_json_plan(route, pattern);
   if (!plan.ok()) return plan.status();
-  if (route.format == "cbor") return std::unique_ptr<PayloadFormat>(std::make_unique<CborFormat>(std::move(plan).value()));
   return std::unique_ptr<PayloadFormat>(std::make_unique<JsonFormat>(std::move(plan).value()));
 }
+
+}  // namespace
+
+extern const FormatKind json_format_kind;
+const FormatKind json_format_kind = format_kind("json", "JSON by path", make);
 
 }  // namespace millrace

@@ -1,11 +1,12 @@
-#include "decode/obis_format.h"
-
+// Telegrams of meters (IEC 62056-21; P1 ports as DSMR and its neighbours have them) to readings: names of the common OBIS
+// codes (IEC 62056-61) with the meter's own units, all others by their code.
 #include <algorithm>
 #include <charconv>
 
 #include "base/ascii.h"
 #include "base/text.h"
 #include "base/utf8.h"
+#include "decode/format_kind.h"
 #include "decode/named_values.h"
 
 namespace millrace {
@@ -212,12 +213,15 @@ class ObisFormat final : public PayloadFormat {
   NamedValues plan_;
 };
 
-}  // namespace
-
-Result<std::unique_ptr<PayloadFormat>> make_obis_format(const RouteConfig& route, const TopicPattern& pattern) {
+Result<std::unique_ptr<PayloadFormat>> make(const RouteConfig& route, const TopicPattern& pattern) {
   auto plan = NamedValues::make(route, pattern);
   if (!plan.ok()) return plan.status();
   return std::unique_ptr<PayloadFormat>(std::make_unique<ObisFormat>(std::move(plan).value()));
 }
+
+}  // namespace
+
+extern const FormatKind obis_format_kind;
+const FormatKind obis_format_kind = format_kind("obis", "telegrams of meters", make);
 
 }  // namespace millrace

@@ -1,8 +1,11 @@
-#include "decode/csv_format.h"
-
+// Lines of cells (RFC 4180): "1700000000,21.5,45\n". The columns are named by the route (columns = [...]) or
+// by the payload's first line; from there on a line is a message with a member for each column, and the paths
+// of a route are names of columns. A cell that is a number is one, an empty one has no value, one in quotes
+// is a text.
 #include "base/lenient_json.h"
 #include "base/text.h"
 #include "base/utf8.h"
+#include "decode/format_kind.h"
 #include "decode/json_walk.h"
 #include "decode/reading_value.h"
 
@@ -121,10 +124,7 @@ class CsvFormat final : public PayloadFormat {
   bool strict_;
 };
 
-}  // namespace
-
-Result<std::unique_ptr<PayloadFormat>> make_csv_format(const RouteConfig& route,
-    const TopicPattern& pattern) {
+Result<std::unique_ptr<PayloadFormat>> make(const RouteConfig& route, const TopicPattern& pattern) {
   if (!route.each.empty()) return Status{Code::invalid, "each is for lists: of CSV each line is a message"};
   if (route.separator.size() != 1) return Status{Code::invalid,
       text("separator = \"", route.separator, "\" is not one character")};
@@ -134,5 +134,10 @@ Result<std::unique_ptr<PayloadFormat>> make_csv_format(const RouteConfig& route,
   if (!plan.ok()) return plan.status();
   return std::unique_ptr<PayloadFormat>(std::make_unique<CsvFormat>(route, std::move(plan).value()));
 }
+
+}  // namespace
+
+extern const FormatKind csv_format_kind;
+const FormatKind csv_format_kind = format_kind("csv", "lines of cells", make);
 
 }  // namespace millrace

@@ -1,5 +1,5 @@
-#include "decode/nmea_format.h"
-
+// NMEA 0183 (IEC 61162-1): sentences to readings with names and units. Positions, courses, winds, depths, temperatures and
+// transducers are read; every other sentence, AIS and what is a maker's own among them, is passed on whole, as a text.
 #include <algorithm>
 #include <array>
 #include <charconv>
@@ -7,6 +7,7 @@
 
 #include "base/text.h"
 #include "base/utf8.h"
+#include "decode/format_kind.h"
 #include "decode/named_values.h"
 #include "decode/sentence.h"
 
@@ -270,12 +271,15 @@ class NmeaFormat final : public PayloadFormat {
   NamedValues plan_;
 };
 
-}  // namespace
-
-Result<std::unique_ptr<PayloadFormat>> make_nmea_format(const RouteConfig& route, const TopicPattern& pattern) {
+Result<std::unique_ptr<PayloadFormat>> make(const RouteConfig& route, const TopicPattern& pattern) {
   auto plan = NamedValues::make(route, pattern);
   if (!plan.ok()) return plan.status();
   return std::unique_ptr<PayloadFormat>(std::make_unique<NmeaFormat>(std::move(plan).value()));
 }
+
+}  // namespace
+
+extern const FormatKind nmea_format_kind;
+const FormatKind nmea_format_kind = format_kind("nmea", "NMEA 0183", make);
 
 }  // namespace millrace

@@ -1,9 +1,9 @@
-#include "decode/device_format.h"
-
+// Frames of microcontrollers (proto/device_frame.proto) to readings: their names, units, types and times are the device's.
 #include <cmath>
 
 #include "base/text.h"
 #include "decode/device_frame.h"
+#include "decode/format_kind.h"
 #include "decode/named_values.h"
 
 namespace millrace {
@@ -40,12 +40,15 @@ class DeviceFormat final : public PayloadFormat {
   NamedValues plan_;
 };
 
-}  // namespace
-
-Result<std::unique_ptr<PayloadFormat>> make_device_format(const RouteConfig& route, const TopicPattern& pattern) {
+Result<std::unique_ptr<PayloadFormat>> make(const RouteConfig& route, const TopicPattern& pattern) {
   auto plan = NamedValues::make(route, pattern);
   if (!plan.ok()) return plan.status();
   return std::unique_ptr<PayloadFormat>(std::make_unique<DeviceFormat>(std::move(plan).value()));
 }
+
+}  // namespace
+
+extern const FormatKind device_format_kind;
+const FormatKind device_format_kind = format_kind("device", "frames of microcontrollers", make);
 
 }  // namespace millrace

@@ -1,11 +1,13 @@
-#include "decode/mbus_format.h"
-
+// Wired M-Bus (EN 13757-3): the variable data structure of a meter's answer, from the control field on, to readings with names
+// and units: energy, volume, power, flow, temperatures, times. Values of other tariffs, units and storages carry them in their
+// names, and those that are a maximum or a minimum say so.
 #include <bit>
 #include <cmath>
 #include <optional>
 
 #include "base/text.h"
 #include "base/utf8.h"
+#include "decode/format_kind.h"
 #include "decode/named_values.h"
 
 namespace millrace {
@@ -232,12 +234,15 @@ class MbusFormat final : public PayloadFormat {
   NamedValues plan_;
 };
 
-}  // namespace
-
-Result<std::unique_ptr<PayloadFormat>> make_mbus_format(const RouteConfig& route, const TopicPattern& pattern) {
+Result<std::unique_ptr<PayloadFormat>> make(const RouteConfig& route, const TopicPattern& pattern) {
   auto plan = NamedValues::make(route, pattern);
   if (!plan.ok()) return plan.status();
   return std::unique_ptr<PayloadFormat>(std::make_unique<MbusFormat>(std::move(plan).value()));
 }
+
+}  // namespace
+
+extern const FormatKind mbus_format_kind;
+const FormatKind mbus_format_kind = format_kind("mbus", "wired M-Bus", make);
 
 }  // namespace millrace

@@ -1,5 +1,8 @@
-#include "decode/senml_format.h"
-
+// SenML packs (RFC 8428) as JSON or CBOR: base fields, times relative to the arrival, numbers, texts,
+// booleans, data and sums. The name of a metric is the record's own ("n"); of a record without one the base
+// name's. {.bn}, {.n}, {.name} can name the device: the base name without the sign at its end, the record's
+// own name, both. A sum is a reading "NAME.sum". Fields that end with _ must be understood: none is, so a
+// record that has one is refused.
 #include <algorithm>
 #include <charconv>
 #include <cmath>
@@ -9,6 +12,7 @@
 #include "base/lenient_json.h"
 #include "base/text.h"
 #include "base/utf8.h"
+#include "decode/format_kind.h"
 #include "decode/reading_value.h"
 #include "decode/time_rule.h"
 
@@ -337,10 +341,7 @@ class SenmlFormat final : public PayloadFormat {
   bool cbor_, strict_;
 };
 
-}  // namespace
-
-Result<std::unique_ptr<PayloadFormat>> make_senml_format(const RouteConfig& route,
-    const TopicPattern& pattern) {
+Result<std::unique_ptr<PayloadFormat>> make(const RouteConfig& route, const TopicPattern& pattern) {
   for (const auto& [key, given] : {std::pair{"each", !route.each.empty()},
       std::pair{"time", !route.time.empty()}, std::pair{"quality", !route.quality.empty()},
       std::pair{"metrics", !route.metrics.empty()}}) {
@@ -367,5 +368,11 @@ Result<std::unique_ptr<PayloadFormat>> make_senml_format(const RouteConfig& rout
   return std::unique_ptr<PayloadFormat>(std::make_unique<SenmlFormat>(std::move(rule).value(),
       std::move(device).value(), route.format == "senml_cbor", route.strict));
 }
+
+}  // namespace
+
+extern const FormatKind senml_format_kind, senml_cbor_format_kind;
+const FormatKind senml_format_kind = format_kind("senml", "SenML packs in JSON", make);
+const FormatKind senml_cbor_format_kind = format_kind("senml_cbor", "SenML packs in CBOR", make);
 
 }  // namespace millrace

@@ -1,0 +1,246 @@
+#include "decode/formats/sparkplug/payload.h"
+
+#include <pb_decode.h>
+
+#include "base/text.h"
+#include "record/varint.h"
+#include "sparkplug.pb.h"
+
+namespace millrace::sparkplug {
+namespace {
+
+#define SPARKPLUG(message) millrace_sparkplug_##message
+
+pb_istream_t stream_of(BytesView given) {
+  return pb_istream_from_buffer(reinterpret_cast<const pb_byte_t*>(given.data()), given.size());
+}
+
+// What the callback stands at, to its end: of a stream over a buffer `state` is the place in it.
+BytesView rest_of(const pb_istream_t& stream) {
+  return {static_cast<const std::byte*>(stream.state), stream.bytes_left};
+}
+bool skip_rest(pb_istream_t* stream) { return pb_read(stream, nullptr, stream->bytes_left); }
+
+// A view, and whether it came: an empty text is a text.
+struct Came {
+  BytesView view{};
+  bool came = false;
+};
+bool take_view(pb_istream_t* stream, const pb_field_t*, void** arg) {
+  *static_cast<Came*>(*arg) = {rest_of(*stream), true};
+  return skip_rest(stream);
+}
+void into(pb_callback_t& callback, Came& out) {
+  callback.funcs.decode = take_view;
+  callback.arg = &out;
+}
+
+template <typename T>
+struct Bounded {
+  std::vector<T>& list;
+  std::size_t most;
+  bool full = false;
+};
+template <typename T>
+bool take_each(pb_istream_t* stream, const pb_field_t*, void** arg) {
+  auto& to = *static_cast<Bounded<T>*>(*arg);
+  if (to.list.size() >= to.most) {
+    to.full = true;
+    return false;
+  }
+  if constexpr (std::is_same_v<T, std::string_view>) to.list.push_back(text_of(rest_of(*stream)));
+  else to.list.push_back(rest_of(*stream));
+  return skip_rest(stream);
+}
+template <typename T>
+void into(pb_callback_t& callback, Bounded<T>& out) {
+  callback.funcs.decode = take_each<T>;
+  callback.arg = &out;
+}
+
+// Packed or one by one.
+bool take_numbers(pb_istream_t* stream, const pb_field_t*, void** arg) {
+  auto& out = *static_cast<std::vector<std::uint32_t>*>(*arg);
+  while (stream->bytes_left > 0) {
+    std::uint32_t number = 0;
+    if (out.size() >= cells_max || !pb_decode_varint32(stream, &number)) return false;
+    out.push_back(number);
+  }
+  return true;
+}
+
+// The fields that every holder of a value has.
+template <typename Message>
+Value value_of(const Message& from, const Came& words) {
+  Value value;
+  if (from.has_int_value || from.has_long_value) {
+    value.field = Value::whole;
+    value.narrow = from.has_int_value;
+    value.number = from.has_int_value ? from.int_value : from.long_value;
+  } else if (words.came) {
+    value.field = Value::words;
+    value.view = words.view;
+  }
+  if constexpr (requires { from.has_float_value; }) {
+    if (from.has_float_value || from.has_double_value) {
+      value.field = Value::real;
+      value.decimal = from.has_float_value ? static_cast<double>(from.float_value) : from.double_value;
+    } else if (from.has_boolean_value) {
+      value.field = Value::truth;
+      value.flag = from.boolean_value;
+    }
+  }
+  return value;
+}
+
+bool take_property(pb_istream_t* stream, const pb_field_t*, void** arg) {
+  auto& out = *static_cast<std::vector<Property>*>(*arg);
+  if (out.size() >= cells_max) return false;
+  SPARKPLUG(PropertyValue) from = SPARKPLUG(PropertyValue_init_zero);
+  Came words;
+  into(from.string_value, words);
+  if (!pb_decode(stream, SPARKPLUG(PropertyValue_fields), &from)) return false;
+  Property& property = out.emplace_back();
+  property.null = from.is_null;
+  property.value = value_of(from, words);
+  return true;
+}
+
+struct Rows {
+  std::vector<std::vector<Value>>& rows;
+  std::size_t cells = 0;
+};
+bool take_cell(pb_istream_t* stream, const pb_field_t*, void** arg) {
+  auto& to = *static_cast<Rows*>(*arg);
+  if (++to.cells > cells_max) return false;
+  SPARKPLUG(DataSetValue) from = SPARKPLUG(DataSetValue_init_zero);
+  Came words;
+  into(from.string_value, words);
+  if (!pb_decode(stream, SPARKPLUG(DataSetValue_fields), &from)) return false;
+  to.rows.back().push_back(value_of(from, words));
+  return true;
+}
+bool take_row(pb_istream_t* stream, const pb_field_t*, void** arg) {
+  auto& to = *static_cast<Rows*>(*arg);
+  if (++to.cells > cells_max) return false;
+  to.rows.emplace_back();
+  SPARKPLUG(Row) from = SPARKPLUG(Row_init_zero);
+  from.elements.funcs.decode = take_cell;
+  from.elements.arg = &to;
+  return pb_decode(stream, SPARKPLUG(Row_fields), &from);
+}
+
+bool take_parameter(pb_istream_t* stream, const pb_field_t*, void** arg) {
+  auto& out = *static_cast<std::vector<Parameter>*>(*arg);
+  if (out.size() >= cells_max) return false;
+  SPARKPLUG(Parameter) from = SPARKPLUG(Parameter_init_zero);
+  Came name, words;
+  into(from.name, name);
+  into(from.string_value, words);
+  if (!pb_decode(stream, SPARKPLUG(Parameter_fields), &from)) return false;
+  out.push_back({text_of(name.view), from.type, value_of(from, words)});
+  return true;
+}
+
+}  // namespace
+
+Status read_payload(BytesView given, Payload& out) {
+  SPARKPLUG(Payload) from = SPARKPLUG(Payload_init_zero);
+  Came uuid, body;
+  Bounded<BytesView> metrics{out.metrics, payload_metrics_max};
+  into(from.uuid, uuid);
+  into(from.body, body);
+  into(from.metrics, metrics);
+  pb_istream_t stream = stream_of(given);
+  if (!pb_decode(&stream, SPARKPLUG(Payload_fields), &from)) {
+    if (metrics.full) return {Code::invalid, text("Sparkplug: more than ", payload_metrics_max, " metrics")};
+    return {Code::invalid, text("not a Sparkplug payload: ", PB_GET_ERROR(&stream))};
+  }
+  if (from.has_timestamp) out.timestamp = from.timestamp;
+  if (from.has_seq) out.seq = from.seq;
+  out.uuid = text_of(uuid.view);
+  out.body = body.view;
+  return {};
+}
+
+bool read_metric(BytesView given, Metric& out) {
+  SPARKPLUG(Metric) from = SPARKPLUG(Metric_init_zero);
+  Came name, properties, words, octets, table, group;
+  into(from.name, name);
+  into(from.properties, properties);
+  into(from.string_value, words);
+  into(from.bytes_value, octets);
+  into(from.dataset_value, table);
+  into(from.template_value, group);
+  pb_istream_t stream = stream_of(given);
+  if (!pb_decode(&stream, SPARKPLUG(Metric_fields), &from)) return false;
+  out.name = text_of(name.view);
+  if (from.has_alias) out.alias = from.alias;
+  if (from.has_timestamp) out.timestamp = from.timestamp;
+  out.type = from.has_datatype ? from.datatype : std::uint32_t{DataType::unknown};
+  out.historical = from.is_historical;
+  out.transient = from.is_transient;
+  out.null = from.is_null;
+  out.properties = properties.view;
+  out.value = value_of(from, words);
+  for (const auto& [came, field] : {std::pair{&octets, Value::octets}, std::pair{&table, Value::table},
+      std::pair{&group, Value::group}}) {
+    if (came->came && out.value.field == Value::none) {
+      out.value.field = field;
+      out.value.view = came->view;
+    }
+  }
+  return true;
+}
+
+bool read_properties(BytesView given, std::vector<Property>& out) {
+  SPARKPLUG(PropertySet) from = SPARKPLUG(PropertySet_init_zero);
+  std::vector<std::string_view> names;
+  Bounded<std::string_view> keys{names, cells_max};
+  into(from.keys, keys);
+  from.values.funcs.decode = take_property;
+  from.values.arg = &out;
+  pb_istream_t stream = stream_of(given);
+  if (!pb_decode(&stream, SPARKPLUG(PropertySet_fields), &from) || names.size() != out.size()) return false;
+  for (std::size_t i = 0; i < names.size(); ++i) out[i].key = names[i];
+  return true;
+}
+
+bool read_data_set(BytesView given, DataSet& out) {
+  SPARKPLUG(DataSet) from = SPARKPLUG(DataSet_init_zero);
+  Bounded<std::string_view> columns{out.columns, cells_max};
+  Rows rows{out.rows};
+  into(from.columns, columns);
+  from.types.funcs.decode = take_numbers;
+  from.types.arg = &out.types;
+  from.rows.funcs.decode = take_row;
+  from.rows.arg = &rows;
+  pb_istream_t stream = stream_of(given);
+  return pb_decode(&stream, SPARKPLUG(DataSet_fields), &from);
+}
+
+bool read_template(BytesView given, Template& out) {
+  SPARKPLUG(Template) from = SPARKPLUG(Template_init_zero);
+  Bounded<BytesView> metrics{out.metrics, cells_max};
+  into(from.metrics, metrics);
+  from.parameters.funcs.decode = take_parameter;
+  from.parameters.arg = &out.parameters;
+  pb_istream_t stream = stream_of(given);
+  if (!pb_decode(&stream, SPARKPLUG(Template_fields), &from)) return false;
+  out.definition = from.is_definition;
+  return true;
+}
+
+Bytes rebirth_request(std::uint64_t timestamp_ms) {
+  Bytes metric, out;
+  wire::Writer of_metric(metric), writer(out);
+  of_metric.text_field(SPARKPLUG(Metric_name_tag), "Node Control/Rebirth");
+  of_metric.uint_field(SPARKPLUG(Metric_timestamp_tag), timestamp_ms);
+  of_metric.uint_field(SPARKPLUG(Metric_datatype_tag), DataType::boolean);
+  of_metric.uint_field(SPARKPLUG(Metric_boolean_value_tag), 1);
+  writer.uint_field(SPARKPLUG(Payload_timestamp_tag), timestamp_ms);
+  writer.bytes_field(SPARKPLUG(Payload_metrics_tag), metric);
+  return out;
+}
+
+}  // namespace millrace::sparkplug

@@ -1,0 +1,433 @@
+#include "decode/formats/sparkplug/turn.h"
+
+#include <algorithm>
+#include <charconv>
+
+#include "base/label.h"
+#include "base/text.h"
+#include "base/utf8.h"
+
+namespace millrace::sparkplug {
+namespace {
+
+constexpr std::string_view name_space = "spBv1.0", birth_death = "bdSeq";
+constexpr std::size_t last_text_max = 64;  // a longer text is not marked stale
+
+bool is_control(std::string_view name) {
+  return name == birth_death || name.starts_with("Node Control/") || name.starts_with("Device Control/");
+}
+
+std::optional<std::uint64_t> birth_death_of(const Payload& message) {
+  for (const BytesView bytes : message.metrics) {
+    Metric metric;
+    if (read_metric(bytes, metric) && metric.name == birth_death && metric.value.field == Value::whole)
+      return metric.value.number;
+  }
+  return std::nullopt;
+}
+
+// Section 6.4.14: 0 bad, 192 good, 500 stale; up to 255 as OPC DA has them.
+Quality quality_of(const Value& value) {
+  if (value.field != Value::whole) return Quality::good;
+  if (value.number > 255) return Quality::bad;  // 500, and codes of vendors
+  return value.number >= 192 ? Quality::good : value.number >= 64 ? Quality::uncertain : Quality::bad;
+}
+
+// As a text, for what a route makes of it.
+Scalar scalar_for(const millrace::Value& value, std::string& kept) {
+  if (const auto* flag = std::get_if<bool>(&value)) return {Scalar::truth, *flag};
+  if (const auto* words = std::get_if<std::string>(&value)) return {Scalar::string, false, 0, *words};
+  char digits[64];
+  std::to_chars_result end{digits, {}};
+  if (const auto* real = std::get_if<double>(&value)) end = std::to_chars(digits, digits + sizeof digits, *real);
+  else if (const auto* whole = std::get_if<std::int64_t>(&value))
+    end = std::to_chars(digits, digits + sizeof digits, *whole);
+  kept.assign(digits, end.ptr);
+  return {kept.empty() ? Scalar::unreadable : Scalar::number, false, 0, kept};
+}
+
+std::string called(const Metric& metric) {
+  if (!metric.name.empty()) return shown(metric.name, 80);
+  return metric.alias ? text("alias ", *metric.alias) : std::string("a metric without name and alias");
+}
+
+bool small(const millrace::Value& value) {
+  if (const auto* words = std::get_if<std::string>(&value)) return words->size() <= last_text_max;
+  return !std::holds_alternative<Bytes>(value);
+}
+
+}  // namespace
+
+std::string Topic::node_name() const { return text(group, "/", node); }
+
+bool parse_topic(std::string_view topic, Topic& out) {
+  const std::size_t at = topic.starts_with("spBv1.0/") ? 0 : topic.find("/spBv1.0/");
+  if (at == std::string_view::npos) return false;
+  const std::size_t begin = at == 0 && topic.starts_with("spBv1.0/") ? 0 : at + 1;
+  out.before = topic.substr(0, begin);
+  const auto levels = split(topic.substr(begin + name_space.size() + 1), '/');
+  if (levels.size() == 2 && levels[0] == "STATE") {
+    out.type = levels[0];
+    return true;
+  }
+  if (levels.size() < 3 || levels.size() > 4) return false;
+  out.group = levels[0];
+  out.type = levels[1];
+  out.node = levels[2];
+  if (levels.size() == 4) out.device = levels[3];
+  return !out.group.empty() && !out.node.empty() && (levels.size() == 3 || !out.device.empty());
+}
+
+Turn::Turn(const Plan& plan, const millrace::Payload& payload, const Topic& topic, std::vector<Record>& out,
+    Unread& unread)
+    : plan_(plan), payload_(payload), topic_(topic), out_(out), unread_(unread),
+      memory_(static_cast<Memory&>(*payload.memory)), prototype_(payload.prototype), first_(out.size()) {}
+
+std::string Turn::device_name(std::string_view device) const {
+  TopicMatch levels = payload_.levels;
+  levels.add("group_id", topic_.group);
+  levels.add("edge_node_id", topic_.node);
+  levels.add("device_id", device);
+  std::string name;
+  (device.empty() ? plan_.of_node : plan_.of_device).render(levels, payload_.arrival.input, name);
+  return name;
+}
+
+Status Turn::take(const Payload& message) {
+  prototype_.device = device_name(topic_.device);
+  if (Status status = check_label(Label::device, prototype_.device); !status.ok()) return status;
+  const bool of_device = topic_.type.starts_with('D');
+  if (of_device == topic_.device.empty()) return {Code::invalid, text(topic_.type, of_device
+      ? " on a topic without a device" : " on a topic with a device")};
+  if (topic_.type.ends_with("BIRTH")) return born(message);
+  if (topic_.type.ends_with("DEATH")) return died(message);
+  return told(message);
+}
+
+// ---- births and deaths -------------------------------------------------------------------------------------
+
+Status Turn::born(const Payload& message) {
+  Place* place = nullptr;
+  if (!again()) begin_birth(message, place);
+  take_metrics(message, nullptr, place, true);
+  return {};
+}
+
+void Turn::begin_birth(const Payload& message, Place*& place) {
+  const std::string name = topic_.node_name();
+  Node* node = memory_.find_or_add(name, now(), plan_.limits);
+  const bool of_node = topic_.device.empty();
+  if (node) place = of_node ? &node->own : memory_.device(*node, topic_.device, plan_.limits);
+  if (!place) full_ = true;
+  if (node && of_node) {
+    const auto session = birth_death_of(message);
+    for (auto& [device, its] : node->devices) {
+      if (session != node->birth_death && std::exchange(its.alive, false)) event(device_name(device), false);
+      memory_.forget(its);  // its own birth follows
+      memory_.touch(its);
+    }
+    memory_.drop_dead_devices(name, *node);
+    node->birth_death = session;
+    node->next_seq = static_cast<std::uint8_t>(message.seq.value_or(0) + 1);
+    memory_.moved();
+  } else if (node) {
+    check_sequence(*node, message);
+    if (!node->own.alive) {
+      note("device_before_node");
+      ask(node);
+    }
+  }
+  if (!place || !std::exchange(place->alive, true)) event(prototype_.device, true);
+  if (!place) return;
+  place->doubtful = false;
+  memory_.forget(*place);
+  memory_.touch(*place);
+}
+
+Status Turn::died(const Payload& message) {
+  if (again()) return {};
+  Node* node = memory_.find(topic_.node_name());
+  if (!node) {
+    note("death_of_unknown");
+    event(prototype_.device, false);
+    return {};
+  }
+  if (!topic_.device.empty()) {
+    check_sequence(*node, message);
+    Place* place = memory_.device(*node, topic_.device, plan_.limits);
+    if (place && place->alive) go_stale(*place, prototype_.device);
+    return {};
+  }
+  // A broker may deliver the will of a connection that a newer one has taken over (section 5.6).
+  if (const auto session = birth_death_of(message); session && node->birth_death && session != node->birth_death) {
+    note("death_of_earlier_session");
+    return {};
+  }
+  if (node->own.alive) go_stale(node->own, prototype_.device);
+  for (auto& [device, place] : node->devices) {
+    if (place.alive) go_stale(place, device_name(device));
+  }
+  node->next_seq.reset();
+  memory_.moved();
+  return {};
+}
+
+void Turn::go_stale(Place& place, const std::string& device) {
+  for (const KnownMetric& metric : place.metrics()) {
+    if (!plan_.config.stale || std::holds_alternative<std::monostate>(metric.last)) continue;
+    Record record = prototype_;
+    record.device = device;
+    const auto wanted = plan_.wanted.find(metric.name);
+    record.metric = wanted == plan_.wanted.end() ? metric.name : wanted->second.config.name;
+    record.unit = wanted == plan_.wanted.end() || wanted->second.config.unit.empty() ? metric.unit
+        : wanted->second.config.unit;
+    record.value = metric.last;
+    record.quality = Quality::bad;
+    out_.push_back(std::move(record));
+  }
+  place.alive = false;
+  memory_.forget(place);
+  memory_.touch(place);
+  event(device, false);
+}
+
+void Turn::event(const std::string& device, bool alive) {
+  if (!plan_.config.liveness || again() || !check_label(Label::device, device).ok()) return;
+  Record record = prototype_;
+  record.kind = Kind::event;
+  record.device = device;
+  record.metric = "connected";
+  record.value = alive;
+  payload_.beside->events.push_back(std::move(record));
+}
+
+// ---- the sequence, and asking -----------------------------------------------------------------------------
+
+void Turn::note(const char* what) { payload_.beside->noted.emplace_back(what); }
+
+void Turn::check_sequence(Node& node, const Payload& message) {
+  if (!message.seq) return note("sequence_missing");
+  const auto number = static_cast<std::uint8_t>(*message.seq);
+  if (node.next_seq && *node.next_seq != number) {
+    note("sequence_gap");
+    const auto doubt = [&](Place& place) {
+      if (place.metrics().empty() || std::exchange(place.doubtful, true)) return;
+      memory_.touch(place);
+    };
+    doubt(node.own);
+    for (auto& [name, place] : node.devices) doubt(place);
+    ask(&node);
+  }
+  node.next_seq = static_cast<std::uint8_t>(number + 1);
+  memory_.moved();
+}
+
+// Once a message, and a node that is asked in vain is asked ever more rarely.
+void Turn::ask(Node* node) {
+  if (!node || !plan_.config.rebirth || again() || std::exchange(asked_, true)) return;
+  const Duration since = now() - node->asked;
+  if (node->asked.ns != 0 && since >= Duration{0} && since < node->patience) return;
+  const bool lately = node->asked.ns != 0 && since < 4 * node->patience;
+  node->patience = lately ? std::min(node->patience * 2, plan_.config.rebirth_max) : plan_.config.rebirth_min;
+  node->asked = now();
+  note("rebirth_asked");
+  payload_.beside->replies.push_back({text(topic_.before, name_space, "/", topic_.group, "/NCMD/", topic_.node),
+      rebirth_request(static_cast<std::uint64_t>(std::max<std::int64_t>(payload_.arrival.received.us, 0) / 1000))});
+}
+
+// ---- data --------------------------------------------------------------------------------------------------
+
+Status Turn::told(const Payload& message) {
+  const std::string name = topic_.node_name();
+  Node* node = again() ? memory_.find(name) : memory_.find_or_add(name, now(), plan_.limits);
+  Place* place = nullptr;
+  if (node && topic_.device.empty()) place = &node->own;
+  else if (node) {
+    const auto found = node->devices.find(topic_.device);
+    if (found != node->devices.end()) place = &found->second;
+  }
+  if (!again() && node) {
+    if (node->own.alive || node->next_seq) check_sequence(*node, message);
+    if (!place || !place->alive || !node->own.alive) {
+      note("data_before_birth");
+      ask(node);
+    }
+  }
+  if (!node && !again()) full_ = true;
+  take_metrics(message, node, place, false);
+  return {};
+}
+
+void Turn::take_metrics(const Payload& message, Node* node, Place* place, bool birth) {
+  const auto only = payload_.arrival.only;
+  for (std::uint32_t i = 0; i < message.metrics.size(); ++i) {
+    if (!only.empty() && !has_value(only, i)) continue;
+    Metric metric;
+    if (!read_metric(message.metrics[i], metric)) {
+      unread_.refuse({i, i + 1}, text("metric ", i), "cannot be read");
+      continue;
+    }
+    if (std::string why = take_metric(metric, message, node, place, birth); !why.empty())
+      unread_.refuse({i, i + 1}, called(metric), why);
+  }
+  if (unbelieved_ms_ != 0 && only.empty() && out_.size() > first_) {
+    Record own = out_[first_];
+    own.metric = "device_time";
+    own.unit.clear();
+    own.value = unbelieved_ms_;
+    out_.push_back(std::move(own));
+  }
+  if (full_ && !std::exchange(memory_.full_told, true)) {
+    payload_.beside->warnings.push_back(text("Sparkplug: of ", topic_.node_name(), " not everything can be "
+        "remembered: nodes_max = ", plan_.limits.nodes_max, ", metrics_max = ", plan_.limits.metrics_max,
+        " of the route; its readings by alias go to the dead lane (said once)"));
+  }
+}
+
+KnownMetric* Turn::known_of(const Metric& metric, Place* place, std::string& why) const {
+  if (!metric.name.empty()) return place ? place->by_name(metric.name) : nullptr;
+  if (!metric.alias) {
+    why = "it has neither name nor alias";
+    return nullptr;
+  }
+  KnownMetric* known = place ? place->by_alias(*metric.alias) : nullptr;
+  if (!known) why = "no birth said what this alias means; once one has, `millrace dlq retry` gives it";
+  return known;
+}
+
+std::string Turn::take_metric(const Metric& metric, const Payload& message, Node* node, Place* place, bool birth) {
+  std::string why;
+  KnownMetric* known = birth ? nullptr : known_of(metric, place, why);
+  if (!why.empty()) {
+    if (metric.alias) {
+      note("alias_unknown");
+      ask(node);
+    }
+    return why;
+  }
+  if (birth && metric.name.empty()) return "a metric of a birth has no name";
+  const std::string name(metric.name.empty() ? std::string_view(known->name) : metric.name);
+  const std::uint32_t type = metric.type != DataType::unknown || !known ? metric.type : known->type;
+  Quality quality = Quality::good;
+  std::string unit = known ? known->unit : std::string();
+  take_properties(metric.properties, quality, unit);
+  Flattener flat([&](const std::string& below) {
+    const KnownMetric* member = place ? place->by_name(text(name, below)) : nullptr;
+    return member ? member->type : std::uint32_t{DataType::unknown};
+  });
+  const bool fits = metric.null || flat.take("", type, metric.value);
+  if (birth && place && !learn(*place, metric, flat, unit)) full_ = true;
+  if (is_control(name) && !plan_.wanted.contains(name)) return {};
+  if (birth && plan_.config.births == "names") return {};
+  if (!fits) return flat.why;
+  const auto matters = [&](const std::string& flat_name) { return plan_.wanted.empty() || plan_.wanted.contains(flat_name); };
+  if (metric.null || flat.values.empty()) {
+    if (matters(name)) unread_.no_value += metric.null ? 1 : flat.no_value;
+    return {};
+  }
+  unread_.no_value += flat.no_value;
+  Record record = prototype_;
+  if (!mark(metric, record)) return {};
+  if (!date(metric, message, record, why)) return why;
+  if (metric.name.empty() && place->doubtful) quality = std::max(quality, Quality::uncertain);
+  record.quality = quality;
+  record.unit = std::move(unit);
+  std::vector<Record> made;
+  for (Flat& one : flat.values) {
+    const std::string whole = one.below.empty() ? name : text(name, one.below);
+    if (!matters(whole)) continue;
+    const std::size_t before = made.size();
+    if (why = put(record, whole, one, made); !why.empty()) return why;
+    KnownMetric* of = place && !again() && !metric.historical ? place->by_name(whole) : nullptr;
+    if (of && made.size() > before && small(made.back().value)) of->last = made.back().value;
+  }
+  std::ranges::move(made, std::back_inserter(out_));
+  return {};
+}
+
+// The metric and, of a template, its members: data may leave their types out.
+bool Turn::learn(Place& place, const Metric& metric, const Flattener& flat, const std::string& unit) {
+  if (!check_label(Label::metric, metric.name).ok()) return true;  // it never becomes a reading
+  bool room = memory_.learn(place, {std::string(metric.name), metric.alias, metric.type, unit, {}}, plan_.limits);
+  if (metric.value.field != Value::group) return room;
+  for (const Flat& member : flat.values) {
+    room = room && memory_.learn(place, {text(metric.name, member.below), {}, member.type, unit, {}}, plan_.limits);
+  }
+  return room;
+}
+
+// False: it is not wanted.
+bool Turn::mark(const Metric& metric, Record& record) const {
+  for (const auto& [is, rule, name] : {std::tuple{metric.historical, &plan_.config.historical, "historical"},
+      std::tuple{metric.transient, &plan_.config.transient, "transient"}}) {
+    if (!is) continue;
+    if (*rule == "ignore") {
+      payload_.beside->noted.push_back(text(name, "_ignored"));
+      return false;
+    }
+    if (*rule == "tag") record.tags.emplace_back(name, "true");
+  }
+  return true;
+}
+
+bool Turn::date(const Metric& metric, const Payload& message, Record& record, std::string& why) {
+  const auto given = metric.timestamp ? metric.timestamp : message.timestamp;
+  if (!given && !plan_.time_needed) return true;
+  if (!given) {
+    why = "it has no time";
+    return false;
+  }
+  constexpr std::uint64_t ms_max = INT64_MAX / 1000;
+  const std::int64_t us = *given > ms_max ? INT64_MAX : static_cast<std::int64_t>(*given) * 1000;
+  const bool ahead = payload_.arrival.clock_trusted && plan_.time.future_limit_us != INT64_MAX &&
+      us - payload_.arrival.received.us > plan_.time.future_limit_us;
+  if (us >= plan_.time.past_limit_us && !ahead && *given <= ms_max) {
+    record.time = {us};
+    record.trust = TimeTrust::device;
+    return true;
+  }
+  if (plan_.time_needed) why = "its time is not believed";
+  unbelieved_ms_ = static_cast<std::int64_t>(std::min(*given, std::uint64_t{INT64_MAX}));
+  return !plan_.time_needed;
+}
+
+void Turn::take_properties(BytesView given, Quality& quality, std::string& unit) {
+  if (given.empty()) return;
+  std::vector<Property> properties;
+  if (!read_properties(given, properties)) return;
+  for (const Property& property : properties) {
+    if (property.null) continue;
+    if (property.key == "Quality") quality = quality_of(property.value);
+    if (property.key == "engUnit" && property.value.field == Value::words &&
+        check_label(Label::unit, text_of(property.value.view)).ok()) unit = text_of(property.value.view);
+  }
+}
+
+std::string Turn::put(Record record, const std::string& name, Flat& flat, std::vector<Record>& made) {
+  record.metric = name;
+  const auto wanted = plan_.wanted.find(name);
+  if (wanted == plan_.wanted.end()) {
+    if (Status status = check_label(Label::metric, name); !status.ok()) return status.detail();
+    record.value = std::move(flat.value);
+  } else {
+    const auto& [config, spec] = wanted->second;
+    record.metric = config.name;
+    if (!config.unit.empty()) record.unit = config.unit;
+    if (spec.plain && spec.type == ValueSpec::as_it_comes) {
+      record.value = std::move(flat.value);
+    } else {
+      std::string kept, why;
+      const Scalar scalar = scalar_for(flat.value, kept);
+      const Made what = make_value(spec, config.name, scalar, record.value, record.unit, why);
+      if (what == Made::refused) return why;
+      if (what == Made::no_value) {
+        ++unread_.no_value;
+        return {};
+      }
+    }
+  }
+  made.push_back(std::move(record));
+  return {};
+}
+
+}  // namespace millrace::sparkplug
