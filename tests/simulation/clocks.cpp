@@ -52,7 +52,7 @@ std::uint64_t expired(World& world) { return world.log().ledger("far", Lane::raw
 TEST_CASE("clocks: whatever they do, nothing young expires or is forgotten, and devices with times of their own have their windows once and whole") {
   Rng rng(seed() + 40);
   std::size_t windows_seen = 0;
-  for (int round = 0; round < 3 * effort(); ++round) {
+  for (int round = 0; round < effort(); ++round) {
     World::Options options;
     options.windows = {ten_seconds()};
     options.drain.max_age = 3h;
@@ -107,7 +107,7 @@ TEST_CASE("clocks: whatever they do, nothing young expires or is forgotten, and 
     CHECK(doubled(world) == 0);
     CHECK(world.clashes() == 0);
   }
-  CHECK(windows_seen > 3000);
+  CHECK(windows_seen > 900u * static_cast<unsigned>(effort()));
 }
 
 TEST_CASE("clocks: a machine that sleeps, for seconds or for a week, has aged by that and nothing else has changed") {
@@ -115,7 +115,7 @@ TEST_CASE("clocks: a machine that sleeps, for seconds or for a week, has aged by
   Rng rng(seed() + 41);
   Duration slept{0};
   std::size_t expired_seen = 0;
-  for (int round = 0; round < 4 * effort(); ++round) {
+  for (int round = 0; round < 2 * effort(); ++round) {
     World::Options options;
     options.windows = {ten_seconds()};
     options.drain.max_age = max_age;

@@ -76,7 +76,7 @@ struct Neighbours {
 TEST_CASE("full disks: below the log's own bound nothing is evicted, and everything acknowledged arrives") {
   Rng rng(seed() + 42);
   std::uint64_t fills = 0, readings = 0, trouble = 0, lives = 0;
-  for (int round = 0; round < 5 * effort(); ++round) {
+  for (int round = 0; round < 3 * effort(); ++round) {
     const std::uint64_t round_seed = rng.next();
     INFO("round ", round, " seed ", round_seed);
     World::Options options;

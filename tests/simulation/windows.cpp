@@ -62,7 +62,7 @@ std::string payload(std::int64_t ms, double value) { return text("{\"ts\":", ms,
 TEST_CASE("windows: what the log holds of them is what one engine makes of the log's readings and ticks, whatever happened meanwhile") {
   Rng rng(seed() + 20);
   std::uint64_t windows_seen = 0, future = 0, refused = 0;
-  for (int round = 0; round < 4 * effort(); ++round) {
+  for (int round = 0; round < 2 * effort(); ++round) {
     World::Options options;
     options.windows = tight_windows();
     options.uplink_up = false;  // every row stays in the log
