@@ -73,7 +73,7 @@ void HttpsUplink::gone(const std::string& reason, bool needs_person) {
 }
 
 void HttpsUplink::send(Batch batch, std::function<void(Outcome)> done) {
-  Sending& sending = sending_.emplace();
+  HttpsSending& sending = sending_.emplace();
   sending.open.resize(batch.rows.size());
   sending.probes = batch.control.count() > 0 ? 2 : 0;
   sending.batch = std::move(batch);
@@ -129,7 +129,7 @@ Result<std::pair<std::string, std::string>> HttpsUplink::login() const {
 
 // Reads the row at hand. False: it cannot be read, and is refused as it is.
 bool HttpsUplink::open_row() {
-  Sending& s = *sending_;
+  HttpsSending& s = *sending_;
   if (s.opened == s.at.row || server_->dialect->of_rows()) return true;
   s.opened = s.at.row;
   if (Status status = records_of(s.batch.rows[s.at.row], s.records); !status.ok()) {
@@ -142,7 +142,7 @@ bool HttpsUplink::open_row() {
 
 // The items of the next request. False: nothing is left to be asked.
 bool HttpsUplink::gather(std::string& body) {
-  Sending& s = *sending_;
+  HttpsSending& s = *sending_;
   const Dialect& dialect = *server_->dialect;
   const Dialect::Limits limits = dialect.limits();
   s.part.clear();
@@ -178,7 +178,7 @@ bool HttpsUplink::gather(std::string& body) {
 }
 
 void HttpsUplink::ask() {
-  Sending& s = *sending_;
+  HttpsSending& s = *sending_;
   std::string body;
   if (!gather(body)) return finish();
   DialectMoment moment{{loop_.wall().us + to_us(skew_)}, {}};
@@ -211,7 +211,7 @@ void HttpsUplink::on_answered(HttpAnswered answer) {
 }
 
 void HttpsUplink::on_failed(const HttpAnswered& answer) {
-  Sending& s = *sending_;
+  HttpsSending& s = *sending_;
   if (answer.stale && !std::exchange(s.again, true)) {
     s.at = s.begin;
     s.opened = SIZE_MAX;
@@ -223,7 +223,7 @@ void HttpsUplink::on_failed(const HttpAnswered& answer) {
 }
 
 void HttpsUplink::on_reply(const HttpReply& reply) {
-  Sending& s = *sending_;
+  HttpsSending& s = *sending_;
   s.again = false;
   const DialectOutcome outcome = server_->dialect->outcome(reply, s.carried);
   MILLRACE_CHECK(outcome.items.empty() || outcome.items.size() == s.part.size());
@@ -247,7 +247,7 @@ void HttpsUplink::on_reply(const HttpReply& reply) {
 }
 
 void HttpsUplink::note(std::uint32_t row, Verdict verdict, const std::string& reason) {
-  Sending& s = *sending_;
+  HttpsSending& s = *sending_;
   s.open[row] = true;
   if (!outweighs(verdict, s.outcome.verdict)) return;
   s.outcome.verdict = verdict;
@@ -256,12 +256,12 @@ void HttpsUplink::note(std::uint32_t row, Verdict verdict, const std::string& re
 
 // Of what has no answer: the request on its way, and all behind it.
 void HttpsUplink::note_rest(Verdict verdict, const std::string& reason) {
-  const Sending& s = *sending_;
+  const HttpsSending& s = *sending_;
   for (std::size_t row = s.begin.row; row < s.batch.rows.size(); ++row) note(static_cast<std::uint32_t>(row), verdict, reason);
 }
 
 void HttpsUplink::finish() {
-  Sending done = std::move(*sending_);
+  HttpsSending done = std::move(*sending_);
   sending_.reset();
   std::size_t bytes = 0;
   for (std::uint32_t i = 0; i < done.open.size(); ++i) {

@@ -21,6 +21,25 @@
 
 namespace millrace {
 
+struct HttpsPlace {
+  std::size_t row = 0, item = 0;
+};
+// A batch on its way. (Outside of the class: clang 14 knows its defaults only then.)
+struct HttpsSending {
+  Batch batch;
+  std::function<void(Outcome)> done;
+  Outcome outcome;
+  std::vector<bool> open;        // a row each: not all of it is stored
+  HttpsPlace at, begin;               // what is asked next; where the request on its way begins
+  std::size_t opened = SIZE_MAX; // the row whose records are there
+  std::vector<Record> records;
+  std::vector<std::pair<std::uint32_t, Sequence>> part;  // on its way: rows and numbers
+  Carried carried;
+  Instant begun;
+  bool again = false;            // it goes once more, on a new connection: the old one's end crossed it
+  int probes = 0;                // that are left of a control
+};
+
 class HttpsUplink final : public Uplink {
  public:
   // `config` was checked: its servers parse, its dialect can be made.
@@ -38,24 +57,6 @@ class HttpsUplink final : public Uplink {
     HttpUrl url;
     std::unique_ptr<Dialect> dialect;
   };
-  struct Place {
-    std::size_t row = 0, item = 0;
-  };
-  struct Sending {
-    Batch batch;
-    std::function<void(Outcome)> done;
-    Outcome outcome;
-    std::vector<bool> open;        // a row each: not all of it is stored
-    Place at, begin;               // what is asked next; where the request on its way begins
-    std::size_t opened = SIZE_MAX; // the row whose records are there
-    std::vector<Record> records;
-    std::vector<std::pair<std::uint32_t, Sequence>> part;  // on its way: rows and numbers
-    Carried carried;
-    Instant begun;
-    bool again = false;            // it goes once more, on a new connection: the old one's end crossed it
-    int probes = 0;                // that are left of a control
-  };
-
   void connect(const std::string& server);
   void on_connected(const Status& status);
   void gone(const std::string& reason, bool needs_person = false);
@@ -84,7 +85,7 @@ class HttpsUplink final : public Uplink {
   BatchGrowth growth_;
   std::unique_ptr<HttpConnection> connection_;
   bool connecting_ = false;
-  std::optional<Sending> sending_;
+  std::optional<HttpsSending> sending_;
   StoredParts stored_;
   Duration skew_{0};          // of our wall clock, where the server's says something quite different
   std::unique_ptr<Timer> control_;
