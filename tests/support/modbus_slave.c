@@ -78,10 +78,10 @@ static void fill(modbus_mapping_t *map) {
   modbus_set_float_cdab(12.56f, at + 2);
   modbus_set_float_abcd(12.56f, at + 4);
   modbus_set_float_dcba(12.56f, at + 6);
-  int32_t medium = -1234567;
-  MODBUS_SET_INT32_TO_INT16(at, 10, medium);
-  const int64_t large = -1234567890123;
-  MODBUS_SET_INT64_TO_INT16(at, 12, large);
+  const uint32_t medium = (uint32_t)-1234567;
+  for (int i = 0; i < 2; ++i) at[10 + i] = (uint16_t)(medium >> (16 - 16 * i));
+  const uint64_t large = (uint64_t)-1234567890123;
+  for (int i = 0; i < 4; ++i) at[12 + i] = (uint16_t)(large >> (48 - 16 * i));
   put_text(at + 16, 4, "SDM630");
   if (sunspec) fill_sunspec(map->tab_registers + 40000);
   memcpy(map->tab_input_registers, map->tab_registers, (size_t)map->nb_registers * 2);
