@@ -1,6 +1,7 @@
 #include "drivers/modbus/commissioning.h"
 
 #include <algorithm>
+#include <array>
 #include <bit>
 #include <cstdio>
 
@@ -258,6 +259,9 @@ std::string bus_toml(const ModbusInputConfig& bus) {
                     "\"\nstop_bits = ", bus.stop_bits, "\n");
 }
 
+constexpr std::array types_of_two = {PointType::f32, PointType::u32, PointType::i32};
+constexpr std::array types_of_four = {PointType::f64, PointType::u64, PointType::i64};
+
 std::string shown_registers(const Span& span, BytesView data) {
   std::string out;
   if (is_bit_table(span.table)) {
@@ -282,11 +286,9 @@ std::string shown_registers(const Span& span, BytesView data) {
     out += "\n";
     for (std::size_t i = 0; i + words <= span.count; i += words) {
       const BytesView some = data.subspan(2 * i, 2 * words);
-      const auto types =
-          words == 2 ? std::initializer_list<PointType>{PointType::f32, PointType::u32, PointType::i32}
-                     : std::initializer_list<PointType>{PointType::f64, PointType::u64, PointType::i64};
+      const auto& types = words == 2 ? types_of_two : types_of_four;
       for (const PointType type : types)
-        out += orders_row(type == *types.begin() ? text(span.first + i) : "", type, some);
+        out += orders_row(type == types.front() ? text(span.first + i) : "", type, some);
     }
   }
   return out;
