@@ -174,7 +174,7 @@ bool JsonWalk::date(const Scalar& scalar, std::optional<WallTime>& time, bool& b
 // The device's own time, as it said it, beside the readings that it was not believed for.
 void JsonWalk::keep_own_time(const Message& message) {
   if (!only_.empty() || message.from == message.to ||
-      out_.size() + own_times_.size() - first_ >= records_max) return;
+      out_.size() + own_times_.size() - first_ >= Payload::records_max) return;
   for (std::size_t i = message.from; i < message.to; ++i) {
     if (out_[i].metric == own_time_metric) return;  // the payload has one of this name
   }

@@ -219,7 +219,7 @@ bool JsonWalk::add(const PlanMetric& metric, const Scalar& scalar) {
     return true;
   }
   if (!wanted(scalar.place)) return true;
-  if (out_.size() - first_ >= records_max) return fail(text("more values than the ", records_max,
+  if (out_.size() - first_ >= Payload::records_max) return fail(text("more values than the ", Payload::records_max,
       " a payload may have"));
   Record& record = out_.emplace_back(payload_.prototype);
   record.metric = metric.name;
@@ -248,7 +248,7 @@ inline bool JsonWalk::add_unnamed(std::string_view name, const Scalar& scalar) {
     return true;
   }
   if (!wanted(scalar.place)) return true;
-  if (out_.size() - first_ >= records_max) return fail(text("more values than the ", records_max,
+  if (out_.size() - first_ >= Payload::records_max) return fail(text("more values than the ", Payload::records_max,
       " a payload may have"));
   const bool plain = !name.empty() && name.size() <= label_bytes_max(Label::metric) && plain_ascii(name);
   if (!plain) {
@@ -285,7 +285,7 @@ void JsonWalk::refuse(const PlanMetric* metric, const Scalar& scalar, std::strin
 
 // What the configuration says where the payload says nothing. It entered with the first try.
 void JsonWalk::add_missing(const PlanMetric& metric) {
-  if (!metric.if_missing || cut_ || !only_.empty() || out_.size() - first_ >= records_max) return;
+  if (!metric.if_missing || cut_ || !only_.empty() || out_.size() - first_ >= Payload::records_max) return;
   Record& record = out_.emplace_back(payload_.prototype);
   record.metric = metric.name;
   record.unit = metric.unit;

@@ -15,8 +15,6 @@ namespace millrace {
 
 class JsonWalk final : public LenientHandler {
  public:
-  // of one payload: with its names that is at most 8 MB of records
-  static constexpr std::size_t records_max = 10'000;
   static constexpr int depth_max = 32;
   static constexpr const char* own_time_metric = "device_time";
   static constexpr std::size_t few_names = 32;  // in a message: more are looked up by their digest

@@ -18,6 +18,9 @@ namespace millrace {
 
 // A payload on its way through a route.
 struct Payload {
+  // Of one: with its names that is at most 8 MB of records.
+  static constexpr std::size_t records_max = 10'000;
+
   const Arrival& arrival;
   const TopicMatch& levels;   // of its topic, and who published
   // what its records have in common: device and tags as far as the payload does not name them, time

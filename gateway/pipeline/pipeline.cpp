@@ -13,6 +13,7 @@ namespace millrace {
 namespace {
 
 constexpr int arrivals_per_look = 2048;
+constexpr std::size_t records_per_look = 8192;  // what a payload gives is no matter of its size: the death of a node
 constexpr std::int64_t clock_step_us = 1'000'000;
 constexpr std::size_t retained_topics_max = 4096, dead_reason_max = 1000;
 constexpr std::size_t unknown_inputs_told = 64;  // with a line each
@@ -232,7 +233,8 @@ bool Pipeline::take_some(WriteSet& set) {
   bool crashed = false;
   int taken = 0;
   std::size_t bytes = 0;
-  while (taken < arrivals_per_look && bytes < (256 << 10) && inbox_.take(arrival, ticket, crashed)) {
+  while (taken < arrivals_per_look && bytes < (256 << 10) && set.records.size() < records_per_look &&
+         inbox_.take(arrival, ticket, crashed)) {
     ++taken;
     bytes += arrival.bytes.size();
     inbox_.begin_work();

@@ -336,6 +336,38 @@ TEST_CASE("sparkplug: what it remembers is bounded, and what finds no room is to
   CHECK(memory.learn(place, {"w", {}, 3, "", {}}, limits));
 }
 
+// A BooleanArray of so many.
+Bytes flags(std::string_view name, std::uint32_t count) {
+  std::string packed;
+  for (int shift = 0; shift < 32; shift += 8) packed.push_back(static_cast<char>(count >> shift & 0xFF));
+  packed.append((count + 7) / 8, '\x55');
+  Bytes out;
+  wire::Writer writer(out);
+  writer.text_field(1, name);
+  writer.uint_field(4, 32);
+  writer.bytes_field(16, bytes_of(packed));
+  return out;
+}
+
+TEST_CASE("sparkplug: a payload gives ten thousand values at most; a metric that has more is refused whole and told, its name learned") {
+  Host host;
+  CHECK(host.hear(nbirth, message(0, {flags("a", 6000), flags("b", 6000), metric("c", 1, 3, 1), flags("d", 3999)})).size() == 10'000);
+  CHECK(host.status.ok());
+  CHECK(host.unread.missing == ValueRuns{{1, 2}});
+  CHECK(host.unread.told[0] == "b: more values than the 10000 a payload may have");
+  CHECK(host.hear(nbirth, message(0, {flags("a", 6000), flags("b", 6000)}), true, {{1, 2}}).size() == 6000);
+  // One that is too large by itself costs no neighbour, however many of it there are.
+  std::vector<Bytes> many(2000, flags("huge", 10'001));
+  many.push_back(metric("c", 1, 3, 1));
+  CHECK(host.hear(nbirth, message(0, many)) == Words{"c=1i"});
+  CHECK(host.unread.refusals == 2000);
+  // Scalars, too; their names are known nevertheless.
+  std::vector<Bytes> scalars;
+  for (std::uint64_t i = 1; i <= 10'001; ++i) scalars.push_back(metric(text("m", i), i, 3, i));
+  CHECK(host.hear(nbirth, message(0, scalars)).size() == 10'000);
+  CHECK(host.hear(ndata, message(1, {metric("", 10'001, 3, 7)})) == Words{"m10001=7i"});
+}
+
 TEST_CASE("sparkplug: topics, commands and routes") {
   Host host;
   CHECK(host.hear("spBv1.0/g/NCMD/n", "x").empty());

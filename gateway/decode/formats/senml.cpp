@@ -19,7 +19,6 @@
 namespace millrace {
 namespace {
 
-constexpr std::size_t records_max = 10'000;
 constexpr std::int64_t version_max = 10;
 constexpr double relative_below = 268435456;  // 2^28 (RFC 8428, 4.5.3)
 
@@ -257,8 +256,8 @@ class Pack final : public LenientHandler {
   // What cannot be read of a record's two values (its own, and a sum) costs itself.
   std::string put(const Record& record, const Scalar& scalar) {
     if (!wanted(scalar.place)) return {};
-    if (out_.size() - first_ >= records_max) {
-      fault_ = {Code::invalid, text("more values than the ", records_max, " a payload may have")};
+    if (out_.size() - first_ >= Payload::records_max) {
+      fault_ = {Code::invalid, text("more values than the ", Payload::records_max, " a payload may have")};
       return {};
     }
     Record made = record;

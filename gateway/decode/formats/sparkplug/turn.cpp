@@ -12,6 +12,8 @@ namespace {
 
 constexpr std::string_view name_space = "spBv1.0", birth_death = "bdSeq";
 constexpr std::size_t last_text_max = 64;  // a longer text is not marked stale
+// Of one payload, wanted or not: eight values of a BooleanArray are a byte.
+constexpr std::size_t flattened_max = 4 * millrace::Payload::records_max;
 
 bool is_control(std::string_view name) {
   return name == birth_death || name.starts_with("Node Control/") || name.starts_with("Device Control/");
@@ -81,7 +83,7 @@ bool parse_topic(std::string_view topic, Topic& out) {
 Turn::Turn(const Plan& plan, const millrace::Payload& payload, const Topic& topic, std::vector<Record>& out,
     Unread& unread)
     : plan_(plan), payload_(payload), topic_(topic), out_(out), unread_(unread),
-      memory_(static_cast<Memory&>(*payload.memory)), prototype_(payload.prototype), first_(out.size()) {}
+      memory_(static_cast<Memory&>(*payload.memory)), prototype_(payload.prototype) {}
 
 std::string Turn::device_name(std::string_view device) const {
   TopicMatch levels = payload_.levels;
@@ -259,6 +261,7 @@ Status Turn::told(const Payload& message) {
 }
 
 void Turn::take_metrics(const Payload& message, Node* node, Place* place, bool birth) {
+  first_ = out_.size();
   const auto only = payload_.arrival.only;
   for (std::uint32_t i = 0; i < message.metrics.size(); ++i) {
     if (!only.empty() && !has_value(only, i)) continue;
@@ -314,8 +317,9 @@ std::string Turn::take_metric(const Metric& metric, const Payload& message, Node
   Flattener flat([&](const std::string& below) {
     const KnownMetric* member = place ? place->by_name(text(name, below)) : nullptr;
     return member ? member->type : std::uint32_t{DataType::unknown};
-  });
+  }, std::min(cells_max, flattened_max - std::min(flattened_, flattened_max)));
   const bool fits = metric.null || flat.take("", type, metric.value);
+  flattened_ += flat.values.size() + flat.no_value;
   if (birth && place && !learn(*place, metric, flat, unit)) full_ = true;
   if (is_control(name) && !plan_.wanted.contains(name)) return {};
   if (birth && plan_.config.births == "names") return {};
@@ -336,6 +340,8 @@ std::string Turn::take_metric(const Metric& metric, const Payload& message, Node
   for (Flat& one : flat.values) {
     const std::string whole = one.below.empty() ? name : text(name, one.below);
     if (!matters(whole)) continue;
+    if (out_.size() - first_ + made.size() >= millrace::Payload::records_max)
+      return text("more values than the ", millrace::Payload::records_max, " a payload may have");
     const std::size_t before = made.size();
     if (why = put(record, whole, one, made); !why.empty()) return why;
     KnownMetric* of = place && !again() && !metric.historical ? place->by_name(whole) : nullptr;

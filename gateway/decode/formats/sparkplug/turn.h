@@ -81,7 +81,8 @@ class Turn {
   Unread& unread_;
   Memory& memory_;
   Record prototype_;
-  const std::size_t first_;
+  std::size_t first_ = 0;      // of its readings in out_: behind those that became stale
+  std::size_t flattened_ = 0;  // values of the payload so far, wanted or not
   std::int64_t unbelieved_ms_ = 0;  // a time that was not believed
   bool asked_ = false, full_ = false;
 };

@@ -1,10 +1,12 @@
 #include "decode/formats/sparkplug/values.h"
 
+#include <algorithm>
 #include <bit>
 #include <cmath>
 
 #include "base/label.h"
 #include "base/text.h"
+#include "decode/payload_format.h"
 
 namespace millrace::sparkplug {
 namespace {
@@ -138,6 +140,11 @@ bool Flattener::refuse(const std::string& below, std::string what) {
   return false;
 }
 
+bool Flattener::has_room(const std::string& below, std::size_t more) {
+  return (made() <= room_ && more <= room_ - made()) ||
+      refuse(below, text("more values than the ", millrace::Payload::records_max, " a payload may have"));
+}
+
 bool Flattener::take(const std::string& below, std::uint32_t type, const Value& value, int depth) {
   if (below.size() > label_bytes_max(Label::metric)) return refuse("", "a name in it is too long");
   const bool fits = type == DataType::unknown || (value.field == Value::table) == (type == DataType::data_set);
@@ -151,7 +158,7 @@ bool Flattener::take(const std::string& below, std::uint32_t type, const Value& 
 bool Flattener::take_scalar(const std::string& below, std::uint32_t type, const Value& value) {
   // Here, not later: a long name of a column comes again in every row.
   if (below.size() > label_bytes_max(Label::metric)) return refuse("", "a name in it is too long");
-  if (values.size() >= cells_max) return refuse(below, text("more than ", cells_max, " values in one"));
+  if (!has_room(below, 1)) return false;
   Flat flat{below, type, {}};
   std::string what;
   switch (scalar_of(type, value, flat.value, what)) {
@@ -171,6 +178,7 @@ bool Flattener::take_array(const std::string& below, std::uint32_t type, BytesVi
   const bool real = of == DataType::real32 || of == DataType::real64;
   const std::size_t width = of == DataType::real32 ? 4 : real ? 8 : bits_of(of) / 8;
   if (packed.size() % width != 0) return refuse(below, text(packed.size(), " bytes are no ", type_name(type)));
+  if (!has_room(below, packed.size() / width)) return false;
   for (std::size_t i = 0; i * width < packed.size(); ++i) {
     const std::uint64_t raw = little_endian(packed.subspan(i * width, width));
     Value value;
@@ -186,6 +194,7 @@ bool Flattener::take_array(const std::string& below, std::uint32_t type, BytesVi
 // Texts that end with a zero each.
 bool Flattener::take_strings(const std::string& below, BytesView packed) {
   std::string_view rest = text_of(packed);
+  if (!has_room(below, static_cast<std::size_t>(std::ranges::count(rest, '\0')))) return false;
   for (std::size_t i = 0; !rest.empty(); ++i) {
     const std::size_t end = rest.find('\0');
     if (end == std::string_view::npos) return refuse(below, "a text of it has no end");
@@ -203,6 +212,7 @@ bool Flattener::take_flags(const std::string& below, BytesView packed) {
   const std::uint64_t count = packed.size() < 4 ? UINT64_MAX : little_endian(packed.first(4));
   if (packed.size() < 4 || (count + 7) / 8 != packed.size() - 4)
     return refuse(below, text(packed.size(), " bytes are no BooleanArray"));
+  if (!has_room(below, count)) return false;
   for (std::size_t i = 0; i < count; ++i) {
     Value value;
     value.field = Value::truth;
@@ -217,6 +227,8 @@ bool Flattener::take_data_set(const std::string& below, BytesView given) {
   if (!read_data_set(given, set)) return refuse(below, "not a DataSet that can be read");
   if (set.types.size() != set.columns.size()) return refuse(below, text("a DataSet with ", set.columns.size(),
       " columns and ", set.types.size(), " types"));
+  // Both are at most cells_max; that a row has as many cells as there are columns is seen below.
+  if (!has_room(below, set.rows.size() * set.columns.size())) return false;
   for (std::size_t row = 0; row < set.rows.size(); ++row) {
     if (set.rows[row].size() != set.columns.size()) return refuse(below, text("row ", row, " has ",
         set.rows[row].size(), " cells for ", set.columns.size(), " columns"));

@@ -29,7 +29,8 @@ class Flattener {
   // What a birth said of the type of a template's member, by what follows the metric's name.
   using TypeOf = std::function<std::uint32_t(const std::string& below)>;
 
-  explicit Flattener(TypeOf type_of) : type_of_(std::move(type_of)) {}
+  // `room`: how many values there may be; one that has more is refused before they are made, where its size says it.
+  Flattener(TypeOf type_of, std::size_t room) : type_of_(std::move(type_of)), room_(room) {}
 
   std::vector<Flat> values;
   std::size_t no_value = 0;  // null, nan, inf, nothing at all
@@ -46,8 +47,11 @@ class Flattener {
   bool take_data_set(const std::string& below, BytesView given);
   bool take_template(const std::string& below, BytesView given, int depth);
   bool refuse(const std::string& below, std::string what);
+  std::size_t made() const { return values.size() + no_value; }
+  bool has_room(const std::string& below, std::size_t more);
 
   TypeOf type_of_;
+  std::size_t room_;
 };
 
 // One value that stands by itself.
