@@ -208,6 +208,7 @@ void Pipeline::look() {
     // Room in the inbox comes with the commit: a fast input must not be paused for want of one.
     set.urgent = waiters || inbox_.fill() > 0.5;
     if (waiters) released_seen_ = taken_through_;
+    fit_states(set);
     log_.commit(std::move(set), {});
   }
   looking_ = false;
@@ -340,6 +341,16 @@ void Pipeline::save_memories(bool offered, WriteSet& set) {
   for (const auto& [name, input] : inputs_) {
     if (input.memory && input.memory->offered == offered && input.memory->changed()) input.memory->save(set);
   }
+}
+
+// A set whose states do not fit is refused whole, and what is committed after it would acknowledge its records all the same.
+void Pipeline::fit_states(WriteSet& set) {
+  if (set.states.empty()) return;
+  const auto gone = make_fit(set.states, [this](const auto& states) { return log_.fits(states).ok(); });
+  if (gone.empty() || std::exchange(states_told_, true)) return;
+  LOG_WARN("what is remembered of inputs finds no room in the log's state (a quarter of log.max_size): after a restart ",
+           gone.front(), gone.size() > 1 ? text(" and ", gone.size() - 1, " more are") : " is",
+           " not known as of now (said once)");
 }
 
 // Of inputs that are no longer configured, or whose formats remember nothing any more.
@@ -551,10 +562,12 @@ Status Pipeline::put_state(std::string name, Bytes bytes) {
 Ticket Pipeline::commit(std::optional<Duration> within) {
   const Ticket ticket = ++ticket_;
   save_memories(true, offered_);
+  fit_states(offered_);
   offered_.within = within;
   const std::size_t records = offered_.records.size();
   log_.commit(std::exchange(offered_, {}), [this, ticket](const Status& status) {
-    if (!status.ok()) return;  // closed: nobody is told anything
+    if (!status.ok()) failed_ = std::min(failed_, ticket);
+    if (ticket >= failed_) return;  // closed, say: nobody is told anything, neither of this nor of what comes behind it
     durable_through_ = ticket;
     if (std::exchange(telling_, true)) return;
     loop_.post([this] {

@@ -110,6 +110,7 @@ class Pipeline final : public Intake {
   Detail boot_of(const Arrival& arrival) const;
   void take_beside(const std::string& name, Input& input, const Arrival* undated, WriteSet& set);
   void save_memories(bool offered, WriteSet& set);
+  void fit_states(WriteSet& set);
   void drop_old_memories();
   void admit(std::vector<Record>& records, WriteSet& set);
   static void keep_boot(const Detail& of, std::vector<Record>& records);
@@ -137,6 +138,8 @@ class Pipeline final : public Intake {
   std::uint64_t next_id_ = 1;  // of peers and decoders
   WriteSet offered_;  // since the last commit()
   Ticket ticket_ = 0, durable_through_ = 0;
+  Ticket failed_ = UINT64_MAX;  // the first one whose commit failed
+  bool states_told_ = false;
   bool busy_ = false, telling_ = false;
 
   std::vector<Record> decoded_;
