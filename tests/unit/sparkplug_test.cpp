@@ -7,7 +7,10 @@
 #include "base/text.h"
 #include "decode/formats/sparkplug/inflate.h"
 #include "decode/formats/sparkplug/memory.h"
+#include "decode/formats/sparkplug/payload.h"
+#include "decode/formats/sparkplug/turn.h"
 #include "decode/router.h"
+#include "pipeline/input_memory.h"
 #include "record/varint.h"
 
 using namespace millrace;
@@ -366,6 +369,167 @@ TEST_CASE("sparkplug: a payload gives ten thousand values at most; a metric that
   for (std::uint64_t i = 1; i <= 10'001; ++i) scalars.push_back(metric(text("m", i), i, 3, i));
   CHECK(host.hear(nbirth, message(0, scalars)).size() == 10'000);
   CHECK(host.hear(ndata, message(1, {metric("", 10'001, 3, 7)})) == Words{"m10001=7i"});
+}
+
+TEST_CASE("sparkplug: a number where a text or a message is due is refused: nothing is a view of what is gone") {
+  const auto number = [](std::uint32_t field, wire::Type type) {
+    Bytes out;
+    wire::Writer writer(out);
+    writer.tag(field, type);
+    if (type == wire::varint) writer.put_varint(7);
+    else writer.put_fixed64(7);
+    return out;
+  };
+  for (const auto type : {wire::varint, wire::fixed64}) {
+    for (const std::uint32_t field : {1, 9, 15, 16, 17, 18}) {  // name, properties, string, bytes, DataSet, Template
+      sparkplug::Metric metric;
+      CHECK_FALSE(sparkplug::read_metric(number(field, type), metric));
+    }
+    for (const std::uint32_t field : {2, 4, 5}) {  // metrics, uuid, body
+      sparkplug::Payload payload;
+      CHECK_FALSE(sparkplug::read_payload(number(field, type), payload).ok());
+    }
+    sparkplug::DataSet set;
+    for (const std::uint32_t field : {2, 4}) CHECK_FALSE(sparkplug::read_data_set(number(field, type), set));
+    sparkplug::Template group;
+    for (const std::uint32_t field : {2, 3}) CHECK_FALSE(sparkplug::read_template(number(field, type), group));
+    for (const std::uint32_t field : {1, 2}) {
+      std::vector<sparkplug::Property> properties;
+      CHECK_FALSE(sparkplug::read_properties(number(field, type), properties));
+    }
+  }
+}
+
+TEST_CASE("sparkplug: two sites behind bridges have nodes of their own, also after a restart") {
+  Host host;
+  host.route.topic = "+/#";
+  (void)host.hear("a/spBv1.0/g/NBIRTH/n", message(0, {metric("x", 1, 3, 1)}));
+  (void)host.hear("b/spBv1.0/g/NBIRTH/n", message(0, {metric("y", 1, 3, 1)}));
+  (void)host.hear("b/spBv1.0/g/DBIRTH/n/d", message(1, {metric("z", 2, 3, 1)}));
+  CHECK(host.hear("a/spBv1.0/g/NDATA/n", message(1, {metric("", 1, 3, 2)})) == Words{"x=2i"});
+  host.restart();
+  CHECK(host.hear("b/spBv1.0/g/NDATA/n", message(2, {metric("", 1, 3, 3)})) == Words{"y=3i"});
+  CHECK(host.hear("b/spBv1.0/g/DDATA/n/d", message(3, {metric("", 2, 3, 4)})) == Words{"z=4i"});
+  CHECK_FALSE(host.noted("sequence_gap"));
+  CHECK(host.hear("a/spBv1.0/g/DDATA/n/d", message(2, {metric("", 2, 3, 4)})).empty());
+}
+
+TEST_CASE("sparkplug: a rebirth that does not come is asked for again while a gap leaves aliases in doubt") {
+  Host host;
+  (void)host.hear(nbirth, message(0, {metric("a", 1, 3, 1)}));
+  (void)host.hear(ndata, message(5, {metric("", 1, 3, 2)}));
+  CHECK(host.remembered.beside.replies.size() == 1);
+  (void)host.hear(ndata, message(6, {metric("", 1, 3, 2)}));
+  CHECK(host.remembered.beside.replies.empty());
+  host.seconds += 11;
+  (void)host.hear(ndata, message(7, {metric("", 1, 3, 2)}));
+  CHECK_FALSE(host.noted("sequence_gap"));
+  CHECK(host.remembered.beside.replies.size() == 1);
+}
+
+TEST_CASE("sparkplug: deaths of what nobody knows give no event and no memory, and long levels are refused") {
+  Host host;
+  CHECK(host.hear("spBv1.0/g/NDEATH/nobody", message(-1, {})).empty());
+  CHECK(host.noted("death_of_unknown"));
+  CHECK(host.events().empty());
+  (void)host.hear(nbirth, message(0, {metric("a", 1, 3, 1)}));
+  const auto held = [&] { return host.remembered.memories.at("sparkplug")->figures(); };
+  const auto before = held();
+  (void)host.hear("spBv1.0/g/DDEATH/n/nobody", message(1, {}));
+  CHECK(host.noted("death_of_unknown"));
+  CHECK(host.events().empty());
+  CHECK(held() == before);
+  const std::string longest(257, 'x');
+  for (const std::string& topic : {text("spBv1.0/", longest, "/NBIRTH/n"), text("spBv1.0/g/NBIRTH/", longest),
+      text("spBv1.0/g/DBIRTH/n/", longest), text(longest, "/spBv1.0/g/NBIRTH/n")}) {
+    host.seconds++;
+    sparkplug::Topic parsed;
+    CHECK_FALSE(sparkplug::parse_topic(topic, parsed));
+  }
+}
+
+TEST_CASE("sparkplug: a member of a template replaces no metric, and an alias of two metrics is none's") {
+  Host host;
+  Bytes member, group, whole;
+  wire::Writer(member).text_field(1, "b");
+  wire::Writer(member).uint_field(4, 11);
+  wire::Writer(member).uint_field(14, 1);
+  wire::Writer(group).bytes_field(2, member);
+  wire::Writer(whole).text_field(1, "a");
+  wire::Writer(whole).uint_field(4, 19);
+  wire::Writer(whole).bytes_field(18, group);
+  CHECK(host.hear(nbirth, message(0, {metric("a/b", 1, 3, 5), whole})) == Words{"a/b=5i", "a/b=true"});
+  CHECK(host.hear(ndata, message(1, {metric("", 1, 0, 6)})) == Words{"a/b=6i"});
+  (void)host.hear(nbirth, message(0, {metric("x", 1, 3, 5), metric("y", 1, 3, 5), metric("z", 2, 3, 5)}));
+  for (int seq = 1; seq <= 2; ++seq) {
+    CHECK(host.hear(ndata, message(seq, {metric("", 1, 3, 6), metric("", 2, 3, 6)})) == Words{"z=6i"});
+    CHECK(host.noted("alias_unknown"));
+    host.restart();
+  }
+}
+
+TEST_CASE("sparkplug: a node of an earlier run has an hour to be heard before another takes its room") {
+  sparkplug::Memory first, next;
+  const sparkplug::Memory::Limits limits{2, 10};
+  for (const char* name : {"g/a", "g/b"}) {
+    sparkplug::Node* node = first.find_or_add(name, {1}, limits);
+    node->own.alive = true;
+    first.touch(node->own);
+  }
+  std::vector<FormatMemory::Piece> pieces;
+  first.save(pieces);
+  for (const auto& piece : pieces) next.load(piece.name, piece.bytes);
+  const std::int64_t hour = std::int64_t{3600} * 1'000'000'000;
+  CHECK(next.find_or_add("g/c", {100 * hour}, limits) == nullptr);
+  CHECK(next.find("g/a") != nullptr);
+  CHECK(next.find_or_add("g/c", {101 * hour + 1}, limits) != nullptr);
+}
+
+TEST_CASE("sparkplug: a birth of another session makes stale what its devices said last") {
+  Host host;
+  const auto session = [](std::uint64_t number) { return metric("bdSeq", 0, 4, number); };
+  (void)host.hear(nbirth, message(0, {session(1), metric("a", 1, 3, 1)}));
+  (void)host.hear(dbirth, message(1, {metric("t", 2, 3, 20)}));
+  CHECK(host.hear(nbirth, message(0, {session(1), metric("a", 1, 3, 2)})) == Words{"a=2i"});  // a rebirth
+  CHECK(host.events().empty());
+  (void)host.hear(dbirth, message(1, {metric("t", 2, 3, 21)}));
+  CHECK(host.hear(nbirth, message(0, {session(2), metric("a", 1, 3, 3)})) == Words{"t=21i", "a=3i"});
+  CHECK(host.records[0].device == "g/n/d");
+  CHECK(host.records[0].quality == Quality::bad);
+  CHECK(host.records[0].time.us == static_cast<std::int64_t>(at_ms) * 1000);
+  CHECK(host.events() == Words{"g/n/d goes"});
+}
+
+TEST_CASE("pipeline: states that do not fit leave the set, what is remembered of inputs first, and no more of it than must") {
+  const auto size_of = [](const std::vector<WriteSet::State>& states) {
+    std::size_t sum = 0;
+    for (const auto& state : states) sum += state.bytes.size();
+    return sum;
+  };
+  std::size_t asked = 0;
+  const auto fit = [&](std::size_t most) {
+    return [&, most](const std::vector<WriteSet::State>& states) { return ++asked > 0 && size_of(states) <= most; };
+  };
+  const auto states = [] {
+    std::vector<WriteSet::State> all{{"retained.in", Bytes(10)}, {"format/in/sparkplug/old", {}}};
+    for (int i = 0; i < 1000; ++i) all.push_back({text("format/in/sparkplug/n/", i), Bytes(10)});
+    all.push_back({"session", Bytes(10)});
+    return all;
+  };
+  auto set = states();
+  CHECK(make_fit(set, fit(10'020)).empty());
+  CHECK(asked == 1);
+  auto gone = make_fit(set, fit(10'000));
+  CHECK(gone == Words{"format/in/sparkplug/n/999", "format/in/sparkplug/n/998"});
+  CHECK(size_of(set) == 10'000);
+  CHECK(set.size() == 1003);  // the two are removed from the log
+  CHECK(set[2].bytes.size() == 10);
+  CHECK(asked < 20);
+  set = states();
+  CHECK(make_fit(set, fit(10)).size() == 1001);
+  CHECK(set.size() == 1002);
+  CHECK(set[0].name == "retained.in");
+  CHECK(make_fit(set, fit(0)) == Words{"retained.in"});
 }
 
 TEST_CASE("sparkplug: topics, commands and routes") {

@@ -48,7 +48,7 @@ class SparkplugFormat final : public PayloadFormat {
   Status decode(const Payload& payload, std::vector<Record>& out, Unread& unread) const override {
     sparkplug::Topic topic;
     if (!sparkplug::parse_topic(payload.arrival.channel, topic))
-      return {Code::invalid, "not a topic of Sparkplug: spBv1.0/GROUP/TYPE/NODE"};
+      return {Code::invalid, "not a topic of Sparkplug: spBv1.0/GROUP/TYPE/NODE, each of 256 bytes at most"};
     static constexpr std::string_view read[] = {"NBIRTH", "NDEATH", "DBIRTH", "DDEATH", "NDATA", "DDATA"};
     static constexpr std::string_view ignored[] = {"NCMD", "DCMD", "STATE"};
     if (std::ranges::find(ignored, topic.type) != std::end(ignored)) {

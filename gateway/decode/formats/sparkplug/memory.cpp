@@ -14,7 +14,7 @@ constexpr std::uint64_t layout = 1;
 constexpr std::string_view sequences_piece = "seq";
 constexpr Duration silent_long = std::chrono::hours(1);
 
-// "n/GROUP/NODE" and "d/GROUP/NODE/DEVICE": topics have no other slashes in these names.
+// "n/NODE_NAME" and "d/NODE_NAME/DEVICE": what stands before the group may have slashes, a device has none.
 std::string piece_of(std::string_view node) { return text("n/", node); }
 std::string piece_of(std::string_view node, std::string_view device) { return text("d/", node, "/", device); }
 
@@ -40,9 +40,16 @@ void Place::learn(KnownMetric metric) {
   const auto [at, fresh] = names_.try_emplace(metric.name, metrics_.size());
   if (!fresh) {
     KnownMetric& known = metrics_[at->second];
-    if (known.alias && known.alias != metric.alias) aliases_.erase(*known.alias);
+    if (known.alias && known.alias != metric.alias) aliases_.erase(*known.alias);  // of two it was none's already
   }
-  if (metric.alias) aliases_[*metric.alias] = at->second;
+  // Two metrics of one birth under one alias: it means neither. Unknown is told, wrong is not.
+  if (metric.alias && !aliases_twice_.contains(*metric.alias)) {
+    const auto [alias, first] = aliases_.try_emplace(*metric.alias, at->second);
+    if (!first && alias->second != at->second) {
+      aliases_.erase(alias);
+      aliases_twice_.insert(*metric.alias);
+    }
+  }
   if (fresh) metrics_.push_back(std::move(metric));
   else metrics_[at->second] = std::move(metric);
 }
@@ -51,6 +58,7 @@ void Place::forget() {
   metrics_.clear();
   names_.clear();
   aliases_.clear();
+  aliases_twice_.clear();
 }
 
 Node* Memory::find(std::string_view name) {
@@ -59,6 +67,12 @@ Node* Memory::find(std::string_view name) {
 }
 
 Node* Memory::find_or_add(std::string_view name, Instant now, const Limits& limits) {
+  // Those of an earlier run are as old as this one: they have an hour to say something.
+  if (std::exchange(loaded_, false)) {
+    for (auto& [known, node] : nodes_) {
+      if (node.seen.ns == 0) node.seen = now;
+    }
+  }
   if (Node* known = find(name)) {
     known->seen = now;
     return known;
@@ -181,13 +195,14 @@ void Memory::load_sequences(BytesView bytes) {
 }
 
 void Memory::load(std::string_view name, BytesView bytes) {
+  loaded_ = true;
   if (name == sequences_piece) return load_sequences(bytes);
   const bool of_node = name.starts_with("n/");
   if (!of_node && !name.starts_with("d/")) return;
   name.remove_prefix(2);
   std::string_view device;
   if (!of_node) {
-    const std::size_t slash = name.find('/', name.find('/') + 1);
+    const std::size_t slash = name.rfind('/');
     if (slash == std::string_view::npos) return;
     device = name.substr(slash + 1);
     name = name.substr(0, slash);

@@ -50,6 +50,7 @@ class Place {
   std::vector<KnownMetric> metrics_;
   std::unordered_map<std::string, std::size_t> names_;
   std::unordered_map<std::uint64_t, std::size_t> aliases_;
+  std::unordered_set<std::uint64_t> aliases_twice_;  // said of two metrics since the birth
 };
 
 struct Node {
@@ -57,7 +58,7 @@ struct Node {
   std::map<std::string, Place, std::less<>> devices;
   std::optional<std::uint64_t> birth_death;  // bdSeq of its birth
   std::optional<std::uint8_t> next_seq;
-  Instant seen;            // when something came of it last, in this run
+  Instant seen;            // when something came of it last; of an earlier run: the first arrival of this one
   Instant asked;           // when a rebirth was asked last; 0: not in this run
   Duration patience{0};    // until it is asked again
 };
@@ -96,9 +97,10 @@ class Memory final : public FormatMemory {
   Bytes saved_sequences() const;
   void drop(std::map<std::string, Node, std::less<>>::iterator node);
 
-  std::map<std::string, Node, std::less<>> nodes_;  // "group/node"
+  std::map<std::string, Node, std::less<>> nodes_;  // Topic::node_name()
   std::size_t metrics_ = 0;
   bool births_unsaved_ = false, sequences_unsaved_ = false;
+  bool loaded_ = false;  // something since the last arrival
   std::vector<std::string> gone_;  // pieces to be removed
 };
 

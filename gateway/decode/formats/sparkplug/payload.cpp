@@ -2,6 +2,8 @@
 
 #include <pb_decode.h>
 
+#include <cstdint>
+
 #include "base/text.h"
 #include "record/varint.h"
 #include "sparkplug.pb.h"
@@ -15,20 +17,31 @@ pb_istream_t stream_of(BytesView given) {
   return pb_istream_from_buffer(reinterpret_cast<const pb_byte_t*>(given.data()), given.size());
 }
 
-// What the callback stands at, to its end: of a stream over a buffer `state` is the place in it.
-BytesView rest_of(const pb_istream_t& stream) {
-  return {static_cast<const std::byte*>(stream.state), stream.bytes_left};
+// What the callback stands at, to its end: of a stream over a buffer `state` is the place in it. False: it is not of
+// `whole`. Where bytes are due and a number comes (a varint, fixed64), nanopb hands it out in a buffer of its own, which
+// is gone afterwards: nothing may be a view of that.
+bool rest_of(const pb_istream_t& stream, BytesView whole, BytesView& out) {
+  out = {static_cast<const std::byte*>(stream.state), stream.bytes_left};
+  const auto place = [](const std::byte* at) { return reinterpret_cast<std::uintptr_t>(at); };
+  const std::uintptr_t begin = place(whole.data()), at = place(out.data());
+  return at >= begin && at - begin <= whole.size() && out.size() <= whole.size() - (at - begin);
+}
+bool within(const pb_istream_t& stream, BytesView whole) {
+  BytesView rest;
+  return rest_of(stream, whole, rest);
 }
 bool skip_rest(pb_istream_t* stream) { return pb_read(stream, nullptr, stream->bytes_left); }
 
 // A view, and whether it came: an empty text is a text.
 struct Came {
+  BytesView whole;  // what it must be of
   BytesView view{};
   bool came = false;
 };
 bool take_view(pb_istream_t* stream, const pb_field_t*, void** arg) {
-  *static_cast<Came*>(*arg) = {rest_of(*stream), true};
-  return skip_rest(stream);
+  auto& to = *static_cast<Came*>(*arg);
+  to.came = true;
+  return rest_of(*stream, to.whole, to.view) && skip_rest(stream);
 }
 void into(pb_callback_t& callback, Came& out) {
   callback.funcs.decode = take_view;
@@ -39,6 +52,7 @@ template <typename T>
 struct Bounded {
   std::vector<T>& list;
   std::size_t most;
+  BytesView whole;
   bool full = false;
 };
 template <typename T>
@@ -48,8 +62,10 @@ bool take_each(pb_istream_t* stream, const pb_field_t*, void** arg) {
     to.full = true;
     return false;
   }
-  if constexpr (std::is_same_v<T, std::string_view>) to.list.push_back(text_of(rest_of(*stream)));
-  else to.list.push_back(rest_of(*stream));
+  BytesView rest;
+  if (!rest_of(*stream, to.whole, rest)) return false;
+  if constexpr (std::is_same_v<T, std::string_view>) to.list.push_back(text_of(rest));
+  else to.list.push_back(rest);
   return skip_rest(stream);
 }
 template <typename T>
@@ -93,11 +109,16 @@ Value value_of(const Message& from, const Came& words) {
   return value;
 }
 
+template <typename T>
+struct Parts {
+  std::vector<T>& list;
+  BytesView whole;
+};
 bool take_property(pb_istream_t* stream, const pb_field_t*, void** arg) {
-  auto& out = *static_cast<std::vector<Property>*>(*arg);
-  if (out.size() >= cells_max) return false;
+  auto& [out, whole] = *static_cast<Parts<Property>*>(*arg);
+  if (out.size() >= cells_max || !within(*stream, whole)) return false;
   SPARKPLUG(PropertyValue) from = SPARKPLUG(PropertyValue_init_zero);
-  Came words;
+  Came words{whole};
   into(from.string_value, words);
   if (!pb_decode(stream, SPARKPLUG(PropertyValue_fields), &from)) return false;
   Property& property = out.emplace_back();
@@ -108,13 +129,14 @@ bool take_property(pb_istream_t* stream, const pb_field_t*, void** arg) {
 
 struct Rows {
   std::vector<std::vector<Value>>& rows;
+  BytesView whole;
   std::size_t cells = 0;
 };
 bool take_cell(pb_istream_t* stream, const pb_field_t*, void** arg) {
   auto& to = *static_cast<Rows*>(*arg);
-  if (++to.cells > cells_max) return false;
+  if (++to.cells > cells_max || !within(*stream, to.whole)) return false;
   SPARKPLUG(DataSetValue) from = SPARKPLUG(DataSetValue_init_zero);
-  Came words;
+  Came words{to.whole};
   into(from.string_value, words);
   if (!pb_decode(stream, SPARKPLUG(DataSetValue_fields), &from)) return false;
   to.rows.back().push_back(value_of(from, words));
@@ -122,7 +144,7 @@ bool take_cell(pb_istream_t* stream, const pb_field_t*, void** arg) {
 }
 bool take_row(pb_istream_t* stream, const pb_field_t*, void** arg) {
   auto& to = *static_cast<Rows*>(*arg);
-  if (++to.cells > cells_max) return false;
+  if (++to.cells > cells_max || !within(*stream, to.whole)) return false;
   to.rows.emplace_back();
   SPARKPLUG(Row) from = SPARKPLUG(Row_init_zero);
   from.elements.funcs.decode = take_cell;
@@ -131,10 +153,10 @@ bool take_row(pb_istream_t* stream, const pb_field_t*, void** arg) {
 }
 
 bool take_parameter(pb_istream_t* stream, const pb_field_t*, void** arg) {
-  auto& out = *static_cast<std::vector<Parameter>*>(*arg);
-  if (out.size() >= cells_max) return false;
+  auto& [out, whole] = *static_cast<Parts<Parameter>*>(*arg);
+  if (out.size() >= cells_max || !within(*stream, whole)) return false;
   SPARKPLUG(Parameter) from = SPARKPLUG(Parameter_init_zero);
-  Came name, words;
+  Came name{whole}, words{whole};
   into(from.name, name);
   into(from.string_value, words);
   if (!pb_decode(stream, SPARKPLUG(Parameter_fields), &from)) return false;
@@ -146,8 +168,8 @@ bool take_parameter(pb_istream_t* stream, const pb_field_t*, void** arg) {
 
 Status read_payload(BytesView given, Payload& out) {
   SPARKPLUG(Payload) from = SPARKPLUG(Payload_init_zero);
-  Came uuid, body;
-  Bounded<BytesView> metrics{out.metrics, payload_metrics_max};
+  Came uuid{given}, body{given};
+  Bounded<BytesView> metrics{out.metrics, payload_metrics_max, given};
   into(from.uuid, uuid);
   into(from.body, body);
   into(from.metrics, metrics);
@@ -165,7 +187,7 @@ Status read_payload(BytesView given, Payload& out) {
 
 bool read_metric(BytesView given, Metric& out) {
   SPARKPLUG(Metric) from = SPARKPLUG(Metric_init_zero);
-  Came name, properties, words, octets, table, group;
+  Came name{given}, properties{given}, words{given}, octets{given}, table{given}, group{given};
   into(from.name, name);
   into(from.properties, properties);
   into(from.string_value, words);
@@ -196,10 +218,11 @@ bool read_metric(BytesView given, Metric& out) {
 bool read_properties(BytesView given, std::vector<Property>& out) {
   SPARKPLUG(PropertySet) from = SPARKPLUG(PropertySet_init_zero);
   std::vector<std::string_view> names;
-  Bounded<std::string_view> keys{names, cells_max};
+  Bounded<std::string_view> keys{names, cells_max, given};
   into(from.keys, keys);
   from.values.funcs.decode = take_property;
-  from.values.arg = &out;
+  Parts<Property> made{out, given};
+  from.values.arg = &made;
   pb_istream_t stream = stream_of(given);
   if (!pb_decode(&stream, SPARKPLUG(PropertySet_fields), &from) || names.size() != out.size()) return false;
   for (std::size_t i = 0; i < names.size(); ++i) out[i].key = names[i];
@@ -208,8 +231,8 @@ bool read_properties(BytesView given, std::vector<Property>& out) {
 
 bool read_data_set(BytesView given, DataSet& out) {
   SPARKPLUG(DataSet) from = SPARKPLUG(DataSet_init_zero);
-  Bounded<std::string_view> columns{out.columns, cells_max};
-  Rows rows{out.rows};
+  Bounded<std::string_view> columns{out.columns, cells_max, given};
+  Rows rows{out.rows, given};
   into(from.columns, columns);
   from.types.funcs.decode = take_numbers;
   from.types.arg = &out.types;
@@ -221,10 +244,11 @@ bool read_data_set(BytesView given, DataSet& out) {
 
 bool read_template(BytesView given, Template& out) {
   SPARKPLUG(Template) from = SPARKPLUG(Template_init_zero);
-  Bounded<BytesView> metrics{out.metrics, cells_max};
+  Bounded<BytesView> metrics{out.metrics, cells_max, given};
   into(from.metrics, metrics);
   from.parameters.funcs.decode = take_parameter;
-  from.parameters.arg = &out.parameters;
+  Parts<Parameter> made{out.parameters, given};
+  from.parameters.arg = &made;
   pb_istream_t stream = stream_of(given);
   if (!pb_decode(&stream, SPARKPLUG(Template_fields), &from)) return false;
   out.definition = from.is_definition;

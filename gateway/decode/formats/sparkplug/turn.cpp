@@ -60,7 +60,7 @@ bool small(const millrace::Value& value) {
 
 }  // namespace
 
-std::string Topic::node_name() const { return text(group, "/", node); }
+std::string Topic::node_name() const { return text(before, group, "/", node); }
 
 bool parse_topic(std::string_view topic, Topic& out) {
   const std::size_t at = topic.starts_with("spBv1.0/") ? 0 : topic.find("/spBv1.0/");
@@ -77,6 +77,9 @@ bool parse_topic(std::string_view topic, Topic& out) {
   out.type = levels[1];
   out.node = levels[2];
   if (levels.size() == 4) out.device = levels[3];
+  for (const std::string_view part : {out.before, out.group, out.node, out.device}) {
+    if (part.size() > label_bytes_max(Label::device)) return false;
+  }
   return !out.group.empty() && !out.node.empty() && (levels.size() == 3 || !out.device.empty());
 }
 
@@ -123,8 +126,14 @@ void Turn::begin_birth(const Payload& message, Place*& place) {
   if (!place) full_ = true;
   if (node && of_node) {
     const auto session = birth_death_of(message);
+    // Another session, and nobody heard the death of the one before: its devices are as of now. Of the time of this birth,
+    // so that what their own births say, which follow, is newer.
+    Record stale = prototype_;
+    std::string why;
+    (void)date({}, message, stale, why);
+    unbelieved_ms_ = 0;  // its metrics say it, where it is theirs
     for (auto& [device, its] : node->devices) {
-      if (session != node->birth_death && std::exchange(its.alive, false)) event(device_name(device), false);
+      if (session != node->birth_death && its.alive) go_stale(its, device_name(device), stale);
       memory_.forget(its);  // its own birth follows
       memory_.touch(its);
     }
@@ -149,15 +158,15 @@ void Turn::begin_birth(const Payload& message, Place*& place) {
 Status Turn::died(const Payload& message) {
   if (again()) return {};
   Node* node = memory_.find(topic_.node_name());
-  if (!node) {
+  if (!node) {  // no event: what nobody saw come can flood no lane by going
     note("death_of_unknown");
-    event(prototype_.device, false);
     return {};
   }
   if (!topic_.device.empty()) {
     check_sequence(*node, message);
-    Place* place = memory_.device(*node, topic_.device, plan_.limits);
-    if (place && place->alive) go_stale(*place, prototype_.device);
+    const auto found = node->devices.find(topic_.device);
+    if (found == node->devices.end()) note("death_of_unknown");
+    else if (found->second.alive) go_stale(found->second, prototype_.device, prototype_);
     return {};
   }
   // A broker may deliver the will of a connection that a newer one has taken over (section 5.6).
@@ -165,19 +174,19 @@ Status Turn::died(const Payload& message) {
     note("death_of_earlier_session");
     return {};
   }
-  if (node->own.alive) go_stale(node->own, prototype_.device);
+  if (node->own.alive) go_stale(node->own, prototype_.device, prototype_);
   for (auto& [device, place] : node->devices) {
-    if (place.alive) go_stale(place, device_name(device));
+    if (place.alive) go_stale(place, device_name(device), prototype_);
   }
   node->next_seq.reset();
   memory_.moved();
   return {};
 }
 
-void Turn::go_stale(Place& place, const std::string& device) {
+void Turn::go_stale(Place& place, const std::string& device, const Record& like) {
   for (const KnownMetric& metric : place.metrics()) {
     if (!plan_.config.stale || std::holds_alternative<std::monostate>(metric.last)) continue;
-    Record record = prototype_;
+    Record record = like;
     record.device = device;
     const auto wanted = plan_.wanted.find(metric.name);
     record.metric = wanted == plan_.wanted.end() ? metric.name : wanted->second.config.name;
@@ -253,6 +262,8 @@ Status Turn::told(const Payload& message) {
     if (!place || !place->alive || !node->own.alive) {
       note("data_before_birth");
       ask(node);
+    } else if (place->doubtful || node->own.doubtful) {
+      ask(node);  // the request, or its answer, may be lost as well
     }
   }
   if (!node && !again()) full_ = true;
@@ -357,7 +368,9 @@ bool Turn::learn(Place& place, const Metric& metric, const Flattener& flat, cons
   bool room = memory_.learn(place, {std::string(metric.name), metric.alias, metric.type, unit, {}}, plan_.limits);
   if (metric.value.field != Value::group) return room;
   for (const Flat& member : flat.values) {
-    room = room && memory_.learn(place, {text(metric.name, member.below), {}, member.type, unit, {}}, plan_.limits);
+    std::string name = text(metric.name, member.below);
+    if (place.by_name(name)) continue;  // a metric in its own right, with its alias
+    room = room && memory_.learn(place, {std::move(name), {}, member.type, unit, {}}, plan_.limits);
   }
   return room;
 }

@@ -23,9 +23,9 @@ namespace millrace::sparkplug {
 // "spBv1.0/GROUP/TYPE/NODE[/DEVICE]", whatever stands before it: a bridge may add levels.
 struct Topic {
   std::string_view before, group, type, node, device;
-  std::string node_name() const;  // "GROUP/NODE"
+  std::string node_name() const;  // "GROUP/NODE", with what stands before the name space: bridges of two sites
 };
-// False: it is none. Of STATE ("spBv1.0/STATE/HOST") only the type is filled in.
+// False: it is none, or a level is longer than a name may be. Of STATE ("spBv1.0/STATE/HOST") only the type is filled in.
 bool parse_topic(std::string_view topic, Topic& out);
 
 // A route, compiled.
@@ -61,7 +61,7 @@ class Turn {
   void check_sequence(Node& node, const Payload& message);
   void ask(Node* node);
   void note(const char* what);
-  void go_stale(Place& place, const std::string& device);
+  void go_stale(Place& place, const std::string& device, const Record& like);
   void event(const std::string& device, bool alive);
 
   void take_metrics(const Payload& message, Node* node, Place* place, bool birth);
