@@ -144,7 +144,9 @@ Result<Fd> LibmodbusLine::connect() {
   auto addresses = look_up_waiting(clock_, where.value().host, config_.connect_timeout, wanted);
   if (!addresses.ok()) return addresses.status();
   Status last{Code::unavailable, text(config_.server, " has no address")};
+  std::int64_t left = static_cast<std::int64_t>(addresses.value().size());
   for (const std::string& address : addresses.value()) {
+    const Instant now = clock_.now(), until = now + std::max(deadline - now, Duration{0}) / left--;
     addrinfo hints{}, *found = nullptr;
     hints.ai_flags = AI_NUMERICHOST | AI_NUMERICSERV;
     hints.ai_socktype = SOCK_STREAM;
@@ -152,18 +154,7 @@ Result<Fd> LibmodbusLine::connect() {
     const std::unique_ptr<addrinfo, decltype(&::freeaddrinfo)> owned(found, &::freeaddrinfo);
     Fd fd(::socket(found->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
     if (!fd.valid()) return status_from_errno(errno, "a socket");
-    int error = ::connect(fd.get(), found->ai_addr, found->ai_addrlen) == 0 ? 0 : errno;
-    if (error == EINPROGRESS) {
-      error = ETIMEDOUT;
-      while (clock_.now() < deadline && !*stopping_) {
-        pollfd one{fd.get(), POLLOUT, 0};
-        if (::poll(&one, 1, ms_up(std::min(slice, deadline - clock_.now()))) <= 0) continue;
-        socklen_t size = sizeof error;
-        ::getsockopt(fd.get(), SOL_SOCKET, SO_ERROR, &error, &size);
-        break;
-      }
-    }
-    if (error != 0) {
+    if (const int error = connect_to(fd.get(), found->ai_addr, found->ai_addrlen, until); error != 0) {
       last = status_from_errno(error, "connect to " + config_.server);
       continue;
     }
@@ -175,6 +166,20 @@ Result<Fd> LibmodbusLine::connect() {
   return last;
 }
 
+// 0, or the errno.
+int LibmodbusLine::connect_to(int fd, const sockaddr* address, unsigned size, Instant deadline) const {
+  int error = ::connect(fd, address, size) == 0 ? 0 : errno;
+  if (error != EINPROGRESS) return error;
+  while (clock_.now() < deadline && !*stopping_) {
+    pollfd one{fd, POLLOUT, 0};
+    if (::poll(&one, 1, ms_up(std::min(slice, deadline - clock_.now()))) <= 0) continue;
+    socklen_t length = sizeof error;
+    ::getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &length);
+    return error;
+  }
+  return ETIMEDOUT;
+}
+
 void LibmodbusLine::wait(Duration duration) {
   const Instant end = clock_.now() + duration;
   for (Duration left = duration; left.count() > 0 && !*stopping_; left = end - clock_.now()) {
@@ -184,12 +189,39 @@ void LibmodbusLine::wait(Duration duration) {
   }
 }
 
+// Whether something comes within `quiet`, or the line is gone. False, too, for who is to stop.
+bool LibmodbusLine::hears(Duration quiet) const {
+  const int fd = modbus_get_socket(context_.get());
+  while (!*stopping_) {
+    const Duration some = std::min(quiet, slice);
+    if (readable(fd, some)) return true;
+    quiet -= some;
+    if (quiet.count() <= 0) return false;
+  }
+  return false;
+}
+
+// Whether all of a request is with the adapter. tcdrain() would wait without an end for one that is stuck.
+bool LibmodbusLine::sent(Duration at_most) {
+  const int fd = modbus_get_socket(context_.get());
+  const Instant end = clock_.now() + at_most;
+  int waiting = 0;
+  while (::ioctl(fd, TIOCOUTQ, &waiting) == 0 && waiting > 0) {
+    if (clock_.now() >= end || *stopping_) {
+      ::tcflush(fd, TCOFLUSH);  // nor is it said later, when nobody waits for its answer
+      return false;
+    }
+    wait(std::chrono::microseconds(500));
+  }
+  return true;
+}
+
 std::size_t LibmodbusLine::drain(Duration quiet, Duration at_most) {
   if (!context_) return 0;
   const int fd = modbus_get_socket(context_.get());
   const Instant end = clock_.now() + at_most;
   std::size_t bytes = 0;
-  while (readable(fd, quiet)) {
+  while (hears(quiet)) {
     std::uint8_t piece[512];
     const ssize_t got = ::read(fd, piece, sizeof piece);
     if (got <= 0) break;  // gone: the next question says so
@@ -214,9 +246,10 @@ Reply LibmodbusLine::ask(std::uint8_t unit, const Span& span, Duration timeout) 
 Reply LibmodbusLine::failed(int error) const {
   Reply outcome;
   if (error == ETIMEDOUT) return outcome;
-  if (error > MODBUS_ENOBASE && error <= EMBXGTAR) {
+  const bool unknown = error == EMBBADEXC || error == MODBUS_ENOBASE;  // a number that the protocol has not
+  if (unknown || (error > MODBUS_ENOBASE && error <= EMBXGTAR)) {
     outcome.answer = Answer::exception;
-    outcome.exception = static_cast<Exception>(error - MODBUS_ENOBASE);
+    outcome.exception = unknown ? Exception::device_failure : static_cast<Exception>(error - MODBUS_ENOBASE);
     return outcome;
   }
   outcome.answer = line_is_gone(error) ? Answer::gone : Answer::damaged;
@@ -265,10 +298,11 @@ Reply LibmodbusLine::ask_frames(std::uint8_t unit, const Span& span, Duration ti
                                   static_cast<std::uint8_t>(span.count & 0xFF)};
   errno = 0;
   if (modbus_send_raw_request(bus, request, sizeof request) < 0) return failed(errno);
-  if (mode_ == Mode::rtu)
-    ::tcdrain(modbus_get_socket(bus));  // the time counts from where the request has left
-  const Instant deadline = clock_.now() + timeout;
   Reply outcome;
+  Duration air{0};  // the time counts from where the request has left, and its CRC
+  if (mode_ == Mode::rtu) air = Duration{(sizeof request + 2) * 11'000'000'000 / std::max(config_.baud, 1)};
+  if (mode_ == Mode::rtu && !sent(timeout + air)) return outcome;
+  const Instant deadline = clock_.now() + air + timeout;
   while (true) {
     const std::int64_t us = to_us(deadline - clock_.now());
     if (us <= 0) return outcome;

@@ -18,6 +18,7 @@
 #include "drivers/modbus/line.h"
 
 struct _modbus;
+struct sockaddr;
 
 namespace millrace {
 
@@ -44,6 +45,9 @@ class LibmodbusLine final : public Line {
   Status open_tty();
   Status open_tcp();
   Result<Fd> connect();
+  int connect_to(int fd, const sockaddr* address, unsigned size, Instant deadline) const;
+  bool hears(Duration quiet) const;
+  bool sent(Duration at_most);
   Status adopt(std::unique_ptr<_modbus, Free> context);
   Reply ask_frames(std::uint8_t unit, const Span& span, Duration timeout);
   Reply ask_numbered(std::uint8_t unit, const Span& span, Duration timeout);

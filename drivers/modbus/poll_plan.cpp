@@ -71,7 +71,8 @@ std::vector<Block> split_block(const Points& points, const Block& block, const P
   return blocks;
 }
 
-Span distinct_span(const Span& span, const std::vector<std::size_t>& late, const PlanLimits& limits) {
+std::optional<Span> distinct_span(const Span& span, const std::vector<std::size_t>& late,
+                                  const PlanLimits& limits) {
   const auto fits = [&](std::int32_t first, std::int32_t count) {
     return first >= 0 && count >= 1 && first + count <= 65536 &&
            static_cast<std::uint32_t>(count) <= span_max(span.table, limits);
@@ -91,7 +92,7 @@ Span distinct_span(const Span& span, const std::vector<std::size_t>& late, const
   for (std::int32_t by = 1; by <= tries; ++by) {
     if (good(first, count - by * step, out)) return out;
   }
-  return span;
+  return std::nullopt;
 }
 
 }  // namespace millrace

@@ -5,6 +5,7 @@
 // row that it refuses. Pure.
 #pragma once
 
+#include <optional>
 #include <vector>
 
 #include "drivers/modbus/points.h"
@@ -30,7 +31,7 @@ std::vector<Block> split_block(const Points& points, const Block& block, const P
 // The answer to a read that went unanswered may still come, and RTU has no transaction number: what is asked
 // next must have an answer of another length. `late`: lengths of data that may still come. The span that
 // reads all of `span` and more, or where there is no room for that, less; `span` itself where its length is
-// not among them.
-Span distinct_span(const Span& span, const std::vector<std::size_t>& late, const PlanLimits& limits);
+// not among them. Nothing: every length that the limits allow is.
+std::optional<Span> distinct_span(const Span& span, const std::vector<std::size_t>& late, const PlanLimits& limits);
 
 }  // namespace millrace

@@ -122,6 +122,8 @@ bool Poller::open_line(Round& round) {
     LOG_INFO("input ", config_.name, ": ", config_.over_tcp() ? config_.server : config_.device, " is open");
   trouble_.clear();
   silences_ = 0;
+  // Who had the port before us may have asked something.
+  if (!config_.over_tcp()) metrics_.drained.add(line_->drain(config_.timeout, config_.timeout));
   return true;
 }
 
@@ -154,8 +156,8 @@ void Poller::poll(const BusSchedule::Job& job, Round& round) {
   take(job, outcome, cost, round);
 }
 
-std::vector<std::size_t> Poller::late_lengths(std::size_t device) {
-  auto& late = states_[device].late;
+std::vector<std::size_t> Poller::late_lengths(std::uint8_t unit) {
+  auto& late = late_[unit];
   const Instant now = parts_.clock.now();
   std::erase_if(late, [&](const Late& one) { return now - one.asked > late_for; });
   std::vector<std::size_t> lengths;
@@ -171,7 +173,7 @@ Reply Poller::ask_once(std::size_t device, const Span& span) {
   Reply outcome = line_->ask(slave.unit, span, slave.timeout);
   metrics_.strays.add(static_cast<std::uint64_t>(outcome.strays));
   if (line_->numbered()) return outcome;
-  auto& late = states_[device].late;
+  auto& late = late_[slave.unit];
   switch (outcome.answer) {
     case Answer::data: late.clear(); break;  // its length is none of theirs, and a device answers in order
     case Answer::exception:                  // whose it is cannot be told: what may still come is waited for
@@ -185,12 +187,23 @@ Reply Poller::ask_once(std::size_t device, const Span& span) {
   return outcome;
 }
 
+// Another length where an old answer may still come; where there is none, that answer's last chance first.
+Span Poller::span_to_ask(std::size_t device, const Span& span) {
+  if (line_->numbered()) return span;
+  const Slave& slave = slaves_[device];
+  const auto late = late_lengths(slave.unit);
+  if (late.empty()) return span;
+  if (const auto other = distinct_span(span, late, limits_of(device))) return *other;
+  metrics_.drained.add(line_->drain(slave.timeout, slave.timeout));
+  late_[slave.unit].clear();
+  return span;
+}
+
 // Again after a damaged frame; another length where an old answer may still come.
 Reply Poller::ask(std::size_t device, const Span& span) {
   Reply outcome;
   for (int tries = 0; tries <= config_.retries && !*stopping_; ++tries) {
-    const auto late = line_->numbered() ? std::vector<std::size_t>{} : late_lengths(device);
-    const Span asked = late.empty() ? span : distinct_span(span, late, limits_of(device));
+    const Span asked = span_to_ask(device, span);
     outcome = ask_once(device, asked);
     const bool settled = outcome.answer == Answer::data || outcome.answer == Answer::exception;
     if (asked != span && settled) {

@@ -8,13 +8,15 @@
 //
 // An old answer is never taken for a new one: what waits on the line is thrown away before each question; TCP
 // has transaction numbers; and on RTU the first question after one that went unanswered asks for another
-// length, so that it is its answer which is recognised (a device answers in order). What lies further back
-// than a minute is not believed to come.
+// length, so that it is its answer which is recognised (a device answers in order); where no other length is
+// left, the bus is silent for a timeout first, and so it is when a tty was opened. What lies further back than
+// a minute is not believed to come.
 //
 // Lives on the bus's worker, which run() blocks; request_stop() and request_pause() from any thread.
 #pragma once
 
 #include <atomic>
+#include <map>
 #include <memory>
 #include <string>
 #include <vector>
@@ -81,7 +83,6 @@ class Poller {
     Instant asked;
   };
   struct State {
-    std::vector<Late> late;
     Instant split_at;                    // when its blocks were last cut; 0: they are whole
     std::vector<std::uint64_t> refused;  // blocks whose exception was told, by digest
   };
@@ -91,7 +92,8 @@ class Poller {
   void poll(const BusSchedule::Job& job, Round& round);
   Reply ask(std::size_t device, const Span& span);
   Reply ask_once(std::size_t device, const Span& span);
-  std::vector<std::size_t> late_lengths(std::size_t device);
+  Span span_to_ask(std::size_t device, const Span& span);
+  std::vector<std::size_t> late_lengths(std::uint8_t unit);
   void take(const BusSchedule::Job& job, const Reply& outcome, Duration cost, Round& round);
   void take_exception(const BusSchedule::Job& job, Exception exception, Round& round);
   void take_silence(const BusSchedule::Job& job, Duration cost, Round& round);
@@ -113,6 +115,7 @@ class Poller {
   Backoff backoff_;
   BusSchedule schedule_;
   std::vector<State> states_;
+  std::map<std::uint8_t, std::vector<Late>> late_;  // by unit: two entries may be one device
   Instant reopen_at_;
   std::string trouble_ = "not connected yet";
   int silences_ = 0;  // in a row, whoever was asked

@@ -50,10 +50,12 @@ class Reader {
   Reading integer(std::int64_t raw) {
     if (says_none(static_cast<double>(raw))) return Reading::no_value;
     if (point_.scale != 1 || point_.offset != 0) {
-      if (std::fabs(static_cast<double>(raw)) > exact_max &&
-          static_cast<std::int64_t>(static_cast<double>(raw)) != raw)
+      const auto rounded = static_cast<double>(raw);
+      // What rounds up to 2^63 does not fit back.
+      if (std::fabs(rounded) > exact_max &&
+          (rounded >= 9223372036854775808.0 || static_cast<std::int64_t>(rounded) != raw))
         return refuse("is too large to be scaled exactly: ", text(raw));
-      return real(static_cast<double>(raw));
+      return real(rounded);
     }
     out_ = raw;
     judge(static_cast<double>(raw));

@@ -137,6 +137,10 @@ TEST_CASE("modbus registers: what is at the edge of a type") {
   CHECK(read(scaled, bytes({0x02, 0x67})).quality == Quality::good);
   CHECK(read(scaled, bytes({0x7F, 0xFF})).quality == Quality::bad);
   CHECK(read(scaled, bytes({0x80, 0x00})).reading == Reading::no_value);
+  scaled.type = PointType::i64;
+  scaled.count = 4;
+  CHECK(read(scaled, bytes({0x7F, 255, 255, 255, 255, 255, 255, 255})).reading == Reading::refused);
+  CHECK(read(scaled, bytes({0x80, 0, 0, 0, 0, 0, 0, 0})).reading == Reading::value);
   Point bits = point(PointType::bits);
   bits.bit = 4;
   CHECK(value<bool>(bits, bytes({0x00, 0x10})));
@@ -216,6 +220,7 @@ TEST_CASE("modbus plan: a question after a silence has an answer of another leng
   CHECK(distinct_span({Table::holding, 0, 125}, {250}, limits) == Span{Table::holding, 0, 124});
   CHECK(distinct_span({Table::holding, 65535, 1}, {2}, limits) == Span{Table::holding, 65534, 2});
   CHECK(distinct_span({Table::coil, 8, 3}, {1}, limits) == Span{Table::coil, 8, 11});
+  CHECK_FALSE(distinct_span({Table::holding, 100, 1}, {2}, PlanLimits{1, 2000, 4}));
 }
 
 TEST_CASE("modbus replies: what was asked is read from the channel, and nothing else is an answer") {
@@ -521,6 +526,48 @@ TEST_CASE("modbus bus: an answer that comes late is never taken for another one"
   CHECK(bus.counters->silent.value() > 500);
   CHECK(bus.counters->strays.value() + bus.counters->drained.value() > 100);
   for (int unit = 1; unit <= 3; ++unit) CHECK(bus.answers(unit) > 1000);  // which looks at every value
+}
+
+TEST_CASE("modbus bus: where no other length may be asked for, a late answer is waited for") {
+  Bus bus(1, {row("a", 10), row("b", 500), row("c", 900)});
+  bus.config.timeout = 100ms;
+  bus.config.failures_max = 100;
+  bus.config.registers_max = 1;
+  bus.start();
+  Rng rng(5);
+  bus.line->before = [&rng](VirtualLine& line, int unit) {
+    line.slaves[unit].takes = rng.chance(0.3) ? std::chrono::milliseconds(90 + rng.below(100)) : 5ms;
+  };
+  bus.run(10min);
+  CHECK(bus.counters->silent.value() > 100);
+  CHECK(bus.counters->drained.value() > 100);
+  CHECK(bus.answers(1) > 500);
+}
+
+TEST_CASE("modbus bus: two entries may be one device, whose late answers are theirs both") {
+  Bus bus(2);
+  bus.config.devices[0].registers = {row("a", 10)};
+  bus.config.devices[1].registers = {row("b", 500)};
+  bus.config.devices[1].unit = 1;
+  bus.config.timeout = 100ms;
+  bus.config.failures_max = 100;
+  bus.start();
+  Rng rng(5);
+  bus.line->before = [&rng](VirtualLine& line, int unit) {
+    line.slaves[unit].takes = rng.chance(0.3) ? std::chrono::milliseconds(90 + rng.below(100)) : 5ms;
+  };
+  bus.run(10min);
+  CHECK(bus.counters->silent.value() > 100);
+  for (const int device : {1, 2}) CHECK(bus.answers(device) > 200);
+}
+
+TEST_CASE("modbus bus: what was asked before the port was opened is nobody's answer") {
+  Bus bus(1, {row("a", 10)});
+  bus.start();
+  bus.line->coming.push_back({1, bytes({0xAB, 0xCD}), Exception::none, bus.clock.time + 300ms});
+  bus.run(5s);
+  CHECK(bus.answers(1) >= 4);  // which looks at every value
+  CHECK(bus.counters->drained.value() == 7);
 }
 
 TEST_CASE("modbus bus: what a device refuses is found by cutting, told once, and costs the rest nothing") {
