@@ -106,10 +106,7 @@ bool SerialDriver::read_some() {
 void SerialDriver::take_bytes(BytesView bytes) {
   if (port_.marked) {
     marks_.push(bytes, [this](BytesView good) { push(good); },
-                [this](std::byte wrong) {
-                  framer_->spoil();
-                  push({&wrong, 1});
-                });
+                [this](std::byte wrong) { push({&wrong, 1}, true); });
   } else {
     push(bytes);
   }
@@ -119,7 +116,8 @@ void SerialDriver::take_bytes(BytesView bytes) {
   wait_for_pause();
 }
 
-void SerialDriver::push(BytesView bytes) {
+// `wrong`: the first of them was not received as it was sent.
+void SerialDriver::push(BytesView bytes, bool wrong) {
   while (!echo_.empty() && !bytes.empty()) {
     if (static_cast<char>(bytes.front()) != echo_.front()) {
       echo_.clear();
@@ -128,6 +126,8 @@ void SerialDriver::push(BytesView bytes) {
     echo_.erase(0, 1);
     bytes = bytes.subspan(1);
   }
+  if (bytes.empty()) return;
+  if (wrong) framer_->spoil();
   framer_->push(bytes, [this](const Framer::Frame& frame) { take_frame(frame); });
 }
 

@@ -50,7 +50,7 @@ class SerialDriver final : public Driver {
   void watch();
   bool read_some();
   void take_bytes(BytesView bytes);
-  void push(BytesView bytes);
+  void push(BytesView bytes, bool wrong = false);
   void wait_for_pause();
   void take_frame(const Framer::Frame& frame);
   void store(const Arrival& arrival);

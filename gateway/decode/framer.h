@@ -46,6 +46,7 @@ class Framer {
 
  protected:
   virtual void forget() = 0;
+  // What comes next is of another frame: also where all that was kept was noise.
   void begin() { spoilt_ = false; }
   void deliver(const Frame& frame, const Take& take) {
     if (spoilt_) {

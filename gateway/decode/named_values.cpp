@@ -42,8 +42,7 @@ void NamedValues::Walk::set_time(std::optional<WallTime> time) {
   time_.reset();
   if (!time || time->us < plan_.times_.past_limit_us) return;
   const Arrival& arrival = payload_.arrival;
-  const std::int64_t ahead = time->us - arrival.received.us;
-  if (arrival.clock_trusted && plan_.times_.future_limit_us != INT64_MAX && ahead > plan_.times_.future_limit_us) return;
+  if (arrival.clock_trusted && is_too_far_ahead(*time, arrival.received, plan_.times_)) return;
   time_ = time;
 }
 

@@ -285,6 +285,13 @@ std::optional<WallTime> parse_time_number(std::string_view spelling, TimeFormat 
   return in_range(negative ? -us : us);
 }
 
+bool is_too_far_ahead(WallTime time, WallTime now, const TimeRule& rule) {
+  if (rule.future_limit_us == INT64_MAX) return false;
+  std::int64_t ahead = 0;
+  if (__builtin_sub_overflow(time.us, now.us, &ahead)) return time > now;
+  return ahead > rule.future_limit_us;
+}
+
 TimeFound read_time(std::string_view spelling, bool number, const TimeRule& rule,
     std::optional<WallTime> now) {
   if (rule.format == TimeFormat::uptime) return {TimeFound::unbelieved};
@@ -301,8 +308,7 @@ TimeFound read_time(std::string_view spelling, bool number, const TimeRule& rule
   }
   if (!time) return {TimeFound::refused};
   if (time->us < rule.past_limit_us) return {TimeFound::unbelieved, *time};
-  if (now && rule.future_limit_us != INT64_MAX &&
-      time->us - now->us > rule.future_limit_us) return {TimeFound::unbelieved, *time};
+  if (now && is_too_far_ahead(*time, *now, rule)) return {TimeFound::unbelieved, *time};
   return {TimeFound::time, *time};
 }
 

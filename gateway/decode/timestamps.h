@@ -42,6 +42,9 @@ struct TimeRule {
   std::int64_t future_limit_us = INT64_MAX;
 };
 
+// Whatever the two are: a clock may be anywhere.
+bool is_too_far_ahead(WallTime time, WallTime now, const TimeRule& rule);
+
 struct TimeFound {
   enum Kind : std::uint8_t { time, unbelieved, refused } kind;
   WallTime at{};

@@ -85,6 +85,24 @@ TEST_CASE("nmea: what is not read is passed on whole, and what is wrong is told"
   CHECK(mixed.unread.reason().find("no sentence: \"hello\"") != std::string::npos);
 }
 
+TEST_CASE("nmea: fields beyond the bound, times that are none and numbers that do not fit are told, not guessed") {
+  std::string many = "YXXDR";
+  for (int i = 0; i < 32; ++i) many += text(",C,", i, ",C,T", i);  // 128 fields
+  CHECK(read(many).size() == 32);
+  const Decoded cut = decode(route_of("nmea"), summed(many + ",C,1,C,LAST"));
+  CHECK(cut.records.empty());
+  CHECK(cut.unread.reason().find("XDR: more than 128 fields") != std::string::npos);
+  const auto time_of = [](const std::string& clock) {
+    return decode(route_of("nmea"), summed("GPRMC," + clock + ",A,4807.038,N,01131.000,W,,,230324,,")).records.at(0).trust;
+  };
+  CHECK(time_of("123519") == TimeTrust::device);
+  CHECK(time_of("123519.") == TimeTrust::device);
+  for (const char* none : {"1235199", "123519,5", "123519.x", "123519-1", "12351"}) CHECK(time_of(none) == TimeTrust::gateway);
+  const Decoded huge = decode(route_of("nmea"), summed("SDDBT,,f,,M," + std::string(308, '9') + ",F"));
+  CHECK(huge.records.empty());
+  CHECK(huge.unread.refusals == 1);
+}
+
 TEST_CASE("nmea: [metrics] chooses, renames and scales") {
   RouteConfig route = route_of("nmea");
   route.metrics = {{"speed", "speed_over_ground", "m/s"}, {"course", "course_over_ground", ""}};
@@ -145,6 +163,12 @@ TEST_CASE("mbus: an answer of the documentation, dates, texts, BCD that is none,
   CHECK(more.readings() == All{"meter_id='12345678.PAD.1.7'", "flow_temperature=51.3", "energy=-2345678000", "record_1=-12885", "fabrication_number='CBA'", "meter_time='2022-02-17 11:30'",
                                "date_storage_1='2022-12-15'", "voltage=230.5", "external_temperature_min=-1"});
   CHECK(more.unread.no_value == 1);
+  // A unit in words beside a text; dates of other sizes, which are other types; numbers of 16 bytes and more; a reserved length.
+  const std::string id = "meter_id='12345678.PAD.1.7'";
+  CHECK(decode(route_of("mbus"), hex(head + "0d7c01780179")).readings() == All{id, "value='y'"});
+  CHECK(decode(route_of("mbus"), hex(head + "046c01020304" "026d0102" "036d010203")).readings() == All{id, "record_1=67305985", "record_2=513", "record_3=197121"});
+  CHECK(decode(route_of("mbus"), hex(head + "0d13f0" + std::string(32, '0') + "0d13f6" + std::string(128, '0') + "025a0102")).readings() == All{id, "flow_temperature=51.3"});
+  CHECK(decode(route_of("mbus"), hex(head + "0d13f7" + std::string(128, '0'))).unread.reason().find("a record that does not end") != std::string::npos);
   CHECK(decode(route_of("mbus"), hex(head + "0413ab")).unread.reason().find("a record that does not end") != std::string::npos);
   CHECK_FALSE(decode(route_of("mbus"), hex("08025b")).status.ok());
   CHECK(decode(route_of("mbus"), "\xe5").unread.no_value == 1);

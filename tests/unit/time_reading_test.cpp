@@ -68,6 +68,16 @@ TEST_CASE("times: the future is only the future by a clock that is trusted") {
   }
 }
 
+TEST_CASE("times: ahead of a clock that may be anywhere") {
+  TimeRule rule;
+  CHECK_FALSE(is_too_far_ahead({INT64_MAX}, {INT64_MIN}, rule));
+  rule.future_limit_us = 60'000'000;
+  CHECK(is_too_far_ahead({INT64_MAX}, {INT64_MIN}, rule));
+  CHECK_FALSE(is_too_far_ahead({INT64_MIN}, {INT64_MAX}, rule));
+  CHECK_FALSE(is_too_far_ahead({60'000'000}, {0}, rule));
+  CHECK(is_too_far_ahead({60'000'001}, {0}, rule));
+}
+
 TEST_CASE("times: one time for many elements is kept once a device") {
   auto route = timed();
   route.each = "r[]";

@@ -105,7 +105,8 @@ class MbusWalk {
   void tell(const Head& head, const Meaning* table, std::size_t rows, unsigned code, bool known, bool plain_text, const std::string& own_unit,
             std::optional<double> value, std::optional<std::int64_t> whole, const std::string& words) {
     const bool first = table == meanings;
-    if (plain_text) return number(head, "value", *value, own_unit);
+    if (plain_text && value) return number(head, "value", *value, own_unit);
+    if (plain_text) return values_.text_value(name_of(head, "value"), words);
     for (std::size_t i = 0; known && value && i < rows; ++i) {
       const Meaning& one = table[i];
       if (code < one.from || code > one.to) continue;
@@ -113,7 +114,9 @@ class MbusWalk {
     }
     if (known && first && value && code >= 0x20 && code <= 0x27)
       return number(head, code < 0x24 ? "on_time" : "operating_time", *value, spans[code & 3]);
-    if (known && first && whole && (code == 0x6c || code == 0x6d)) return moment(head, code == 0x6d && head.data == 4, static_cast<std::uint64_t>(*whole));
+    // Of other sizes they are other types: with seconds, a time of day alone.
+    if (known && first && whole && ((code == 0x6c && head.data == 2) || (code == 0x6d && head.data == 4)))
+      return moment(head, code == 0x6d, static_cast<std::uint64_t>(*whole));
     if (known && first && code == 0x6e && value) return number(head, "heat_cost_units", *value, "");
     if (known && first && code == 0x78 && value) return number(head, "fabrication_number", *value, "");
     if (known && first && code == 0x78) return values_.text_value(name_of(head, "fabrication_number"), words);
@@ -179,11 +182,23 @@ class MbusWalk {
     return negative ? -value : value;
   }
 
+  // How many bytes follow (EN 13757-3, LVAR): text, BCD of either sign, numbers of up to 15 bytes, and of 16, 20, 24, 28, 32,
+  // 48 and 64. Nothing: reserved.
+  static std::optional<std::size_t> size_of(unsigned length) {
+    if (length < 0xc0) return length;
+    if (length < 0xf0) return length & 15;
+    if (length <= 0xf4) return 4 * (length - 0xec);
+    if (length == 0xf5) return 48;
+    if (length == 0xf6) return 64;
+    return std::nullopt;
+  }
+
   // Text, the last letter first; other lengths (numbers of any size) are passed over.
   bool variable(std::string& words) {
     const unsigned length = byte();
-    const std::size_t size = length < 0xc0 ? length : length < 0xf0 ? length & 15 : length - 0xec;
-    if (short_ || bytes_.size() - at_ < size) return false;
+    const auto given_size = size_of(length);
+    if (short_ || !given_size || bytes_.size() - at_ < *given_size) return false;
+    const std::size_t size = *given_size;
     if (length < 0xc0) {
       const std::string_view given = text_of(bytes_.subspan(at_, size));
       words = utf8_of_latin1(std::string(given.rbegin(), given.rend()));

@@ -16,11 +16,13 @@ namespace {
 
 constexpr std::size_t fields_max = 128;  // of a sentence; the standard's 82 characters hold fewer
 
-// Field by number, "" where there is none.
+// Field by number, "" where there is none. cut(): there were more.
 class Fields {
  public:
   explicit Fields(std::string_view all) {
-    while (count_ < fields_max) {
+    while (true) {
+      cut_ = count_ == fields_max;
+      if (cut_) break;
       const std::size_t comma = std::min(all.find(','), all.size());
       at_[count_++] = trim(all.substr(0, comma));
       if (comma == all.size()) break;
@@ -29,10 +31,12 @@ class Fields {
   }
   std::string_view operator[](std::size_t i) const { return i < count_ ? at_[i] : std::string_view(); }
   std::size_t size() const { return count_; }
+  bool cut() const { return cut_; }
 
  private:
   std::array<std::string_view, fields_max> at_;
   std::size_t count_ = 0;
+  bool cut_ = false;
 };
 
 // Digits with a point, a sign, and zeros before them: what from_chars reads, but neither words nor exponents.
@@ -59,9 +63,11 @@ struct TimeOfDay {
 std::optional<TimeOfDay> time_of_day(std::string_view field) {
   const auto hour = digits_of(field, 0, 2), minute = digits_of(field, 2, 2), second = digits_of(field, 4, 2);
   if (!hour || !minute || !second || *hour > 23 || *minute > 59 || *second > 60) return std::nullopt;
-  double fraction = 0;
-  if (field.size() > 6) fraction = number_of(text("0", field.substr(6))).value_or(0);
-  return TimeOfDay{*hour, *minute, *second, static_cast<int>(std::lround(fraction * 1e6))};
+  if (field.size() == 6) return TimeOfDay{*hour, *minute, *second, 0};
+  if (field[6] != '.') return std::nullopt;
+  const auto fraction = number_of(text("0", field.substr(6)));
+  if (!fraction) return std::nullopt;
+  return TimeOfDay{*hour, *minute, *second, static_cast<int>(std::lround(*fraction * 1e6))};
 }
 
 constexpr std::int64_t day_us = 86'400'000'000;
@@ -82,9 +88,11 @@ class NmeaWalk {
     values_.set_quality(Quality::good);
     name_ = text(sentence.talker == "P" ? "P" : "", sentence.type);
     if (sentence.talker == "P" || sentence.encapsulated) return values_.text_value(name_, sentence.whole);
+    const Read read = reader_of(sentence.type);
+    if (!read) return values_.text_value(name_, sentence.whole);
     const Fields fields(sentence.fields);
-    if (const Read read = reader_of(sentence.type)) return (this->*read)(fields);
-    values_.text_value(name_, sentence.whole);
+    if (fields.cut()) return values_.refuse(name_, text("more than ", fields_max, " fields: \"", shown(line, 40), "\""));
+    (this->*read)(fields);
   }
 
  private:
@@ -95,7 +103,7 @@ class NmeaWalk {
   void number(std::string_view metric, std::string_view field, std::string_view unit, double times = 1) {
     if (field.empty()) return values_.nothing();
     const auto value = number_of(field);
-    if (!value) return values_.refuse(metric, text("not a number: \"", shown(field, 40), "\""));
+    if (!value || !std::isfinite(*value * times)) return values_.refuse(metric, text("not a number: \"", shown(field, 40), "\""));
     values_.number(metric, *value * times, unit);
   }
   // Magnetic values to the west, ships to the left are negative.

@@ -62,7 +62,10 @@ class FixedFramer final : public Framer {
       while (!fits() || (frame_.size() == size_ && !complete(take))) drop_one();
     }
   }
-  void on_pause(const Take&) override { forget(); }
+  void on_pause(const Take&) override {
+    forget();
+    begin();
+  }
 
  private:
   void forget() override {
@@ -74,6 +77,7 @@ class FixedFramer final : public Framer {
   void drop_one() {
     frame_.erase(0, 1);
     discard(1);
+    if (frame_.empty()) begin();
   }
   bool fits() const {
     const std::size_t known = std::min(frame_.size(), config_.sync.size());

@@ -21,6 +21,7 @@ class MbusFramer final : public Framer {
     for (const char c : text_of(chunk)) {
       frame_ += c;
       while (const std::size_t gone = step(take)) frame_.erase(0, gone);
+      if (frame_.empty()) begin();
     }
   }
 

@@ -42,6 +42,7 @@ class NmeaFramer final : public Framer {
       forget();
       begin();
     } else if (line_.empty() && c != '\\') {
+      begin();
       return discard(1);
     }
     if (c < ' ' || c > '~' || line_.size() >= frame_max()) {  // no sentence has such characters
