@@ -48,7 +48,7 @@ void HttpConnection::ask(HttpAsk ask, std::function<void(HttpAnswered)> answered
   MILLRACE_CHECK(idle());
   ask_ = std::move(ask);
   answered_ = std::move(answered);
-  reader_ = std::make_unique<HttpReplyReader>(options_.answer_max);
+  reader_ = std::make_unique<HttpReplyReader>(options_.answer_max, ask_.method == "HEAD");
   begun_ = moved_ = loop_.now();
   sent_ = early_ = false;
   // What lies unread on the connection was said before we asked. By TLS it may be a ticket: a turn of the loop reads it.

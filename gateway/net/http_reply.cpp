@@ -19,7 +19,7 @@ struct HttpReplyReader::Parser {
   std::size_t body_max = 0, head_bytes = 0, interim = 0;
   HttpReply reply;
   std::string fault;
-  bool in_value = false, heard = false, begun = false, ahead = false, complete = false;
+  bool to_head = false, in_value = false, heard = false, begun = false, ahead = false, complete = false;
 
   static Parser& of(http_parser* parser) { return *static_cast<Parser*>(parser->data); }
   int give_up(const char* words) {
@@ -63,9 +63,10 @@ struct HttpReplyReader::Parser {
   }
 };
 
-HttpReplyReader::HttpReplyReader(std::size_t body_max) : parser_(std::make_unique<Parser>()) {
+HttpReplyReader::HttpReplyReader(std::size_t body_max, bool head) : parser_(std::make_unique<Parser>()) {
   Parser& p = *parser_;
   p.body_max = body_max;
+  p.to_head = head;
   http_parser_init(&p.parser, HTTP_RESPONSE);
   p.parser.data = &p;
   http_parser_settings_init(&p.settings);
@@ -86,9 +87,11 @@ HttpReplyReader::HttpReplyReader(std::size_t body_max) : parser_(std::make_uniqu
     return Parser::of(parser).body({at, size});
   };
   p.settings.on_headers_complete = [](http_parser* parser) {
+    Parser& p = Parser::of(parser);
+    const bool no_body = p.to_head && parser->status_code >= 200;
     // Flags are gone once the message is over.
-    Parser::of(parser).reply.framed = (parser->flags & (F_CHUNKED | F_CONTENTLENGTH)) != 0;
-    return 0;
+    p.reply.framed = no_body || (parser->flags & (F_CHUNKED | F_CONTENTLENGTH)) != 0;
+    return no_body ? 1 : 0;  // 1: there is no body to be read
   };
   p.settings.on_message_complete = [](http_parser* parser) { return Parser::of(parser).end(); };
 }

@@ -30,7 +30,8 @@ class HttpReplyReader {
   static constexpr std::size_t head_max = 32 << 10;  // of all heads and trailers
   enum class State : std::uint8_t { reading, whole, broken };
 
-  explicit HttpReplyReader(std::size_t body_max);
+  // `head`: the request was a HEAD; its answer has no body, whatever its length says (RFC 9112, section 6.3).
+  explicit HttpReplyReader(std::size_t body_max, bool head = false);
   ~HttpReplyReader();
 
   // An empty view is the end of the stream. After `whole` and `broken` nothing more may be pushed.

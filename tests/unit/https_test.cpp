@@ -23,8 +23,8 @@ HttpReplyReader::State read(HttpReplyReader& reader, std::string_view bytes, std
   return state == HttpReplyReader::State::reading && close ? reader.push({}) : state;
 }
 
-std::optional<HttpReply> reply_of(std::string_view bytes, std::size_t piece = SIZE_MAX) {
-  HttpReplyReader reader(1000);
+std::optional<HttpReply> reply_of(std::string_view bytes, std::size_t piece = SIZE_MAX, bool head = false) {
+  HttpReplyReader reader(1000, head);
   if (read(reader, bytes, std::min(piece, bytes.size()), true) != HttpReplyReader::State::whole || reader.ahead()) return {};
   return reader.take();
 }
@@ -95,6 +95,21 @@ TEST_CASE("http replies: whole ones, however they are cut") {
   }
 }
 
+TEST_CASE("http replies: to a HEAD, whose length is that of a body that does not come") {
+  for (const std::size_t piece : {SIZE_MAX, std::size_t{1}}) {
+    for (const char* length : {"Content-Length: 4000\r\n", "Transfer-Encoding: chunked\r\n", "Content-Length: 0\r\n", ""}) {
+      CAPTURE(length);
+      const auto one = reply_of(text("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\n", length, "\r\n"), piece, true);
+      REQUIRE(one);
+      CHECK((one->status == 200 && one->body.empty() && one->framed && one->keeps));
+    }
+    CHECK(reply_of("HTTP/1.1 405 No\r\nConnection: close\r\nContent-Length: 9\r\n\r\n", piece, true)->status == 405);
+  }
+  HttpReplyReader talkative(1000, true);
+  CHECK(read(talkative, "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nbody", 1000, false) == HttpReplyReader::State::whole);
+  CHECK(talkative.ahead());
+}
+
 TEST_CASE("http replies: what is none, cut short, too large, or more than one") {
   CHECK(fault_of("220 mail.example ESMTP\r\n") == "the answer is not HTTP");
   CHECK(fault_of("") == "the connection was closed before the answer");
@@ -131,6 +146,16 @@ TEST_CASE("https: Retry-After as seconds, as a date beside the server's own, and
   CHECK_FALSE(http_date("Sun, 31 Feb 1994 08:49:37 GMT"));
   CHECK_FALSE(http_date("Sunday, 06-Nov-94 08:49:37 GMT"));
   CHECK(http_date("Thu, 01 Jan 1970 00:00:00 GMT")->us == 0);
+}
+
+TEST_CASE("https: how far a server's clock is from ours, from 1970 to no clock at all") {
+  const auto apart = [](const char* date, std::int64_t ours) { return clocks_apart(http_date(date).value(), {ours}); };
+  CHECK(apart("Sun, 06 Nov 1994 08:49:37 GMT", 784'111'777'000'000) == 0s);
+  CHECK(apart("Sun, 06 Nov 1994 08:49:37 GMT", 784'111'837'000'000) == -60s);
+  CHECK(apart("Tue, 01 Dec 2026 00:00:00 GMT", 0) == std::chrono::seconds(1'796'083'200));
+  CHECK_FALSE(apart("Fri, 31 Dec 9999 23:59:59 GMT", 1'790'000'000'000'000));
+  CHECK_FALSE(apart("Thu, 01 Jan 1970 00:00:00 GMT", INT64_MAX));
+  CHECK_FALSE(apart("Fri, 31 Dec 9999 23:59:59 GMT", INT64_MIN));
 }
 
 TEST_CASE("https: what of an open row is stored is known by number, bounded, and forgotten with the row") {
@@ -236,6 +261,8 @@ TEST_CASE("clickhouse: rows, requests and exceptions") {
   CHECK(body_of(*one, reading("d", "n", std::numeric_limits<double>::quiet_NaN())).find(R"("value":"nan")") != std::string::npos);
   const HttpAsk ask = one->request("rows", {Lane::raw, 3, 9, 7, 7, false}, {}).value();
   CHECK(ask.target.starts_with("/?database=default&query=INSERT%20INTO%20%60plant%60.%60re%5C%60adings%60%20FORMAT%20JSONEachRow&"));
+  for (const char* pinned : {"input_format_skip_unknown_fields=0", "input_format_allow_errors_num=0", "input_format_allow_errors_ratio=0"})
+    CHECK(ask.target.find(pinned) != std::string::npos);
   CHECK(ask.target.find("insert_deduplication_token=gw%2F77%2F3-9%2F") != std::string::npos);
   // Another body is another token, or it would be dropped unseen.
   CHECK(one->request("other", {Lane::raw, 3, 9, 7, 7, false}, {}).value().target != ask.target);

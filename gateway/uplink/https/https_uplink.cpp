@@ -278,9 +278,8 @@ void HttpsUplink::finish() {
 // Signatures are judged by the server's clock. Ours may never have been set.
 void HttpsUplink::learn_clock(const HttpReply& reply) {
   const auto theirs = http_date(reply.header("date"));
-  if (!theirs) return;
-  const Duration apart = std::chrono::microseconds(theirs->us - loop_.wall().us);
-  skew_ = apart > skew_least || apart < -skew_least ? apart : Duration{0};
+  const auto apart = theirs ? clocks_apart(*theirs, loop_.wall()) : std::nullopt;
+  if (apart) skew_ = *apart > skew_least || *apart < -skew_least ? *apart : Duration{0};
 }
 
 void HttpsUplink::stop(std::function<void()> done) {

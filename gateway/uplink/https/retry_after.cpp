@@ -52,4 +52,11 @@ Duration retry_after_of(const HttpReply& reply) {
   return std::chrono::seconds(std::clamp<std::int64_t>(seconds, 0, most.count()));
 }
 
+std::optional<Duration> clocks_apart(WallTime theirs, WallTime ours) {
+  std::int64_t us = 0;  // nanoseconds would not hold the year 9999
+  constexpr std::int64_t most = apart_max_s * 1'000'000;
+  if (__builtin_sub_overflow(theirs.us, ours.us, &us) || us >= most || us <= -most) return std::nullopt;
+  return std::chrono::microseconds(us);
+}
+
 }  // namespace millrace

@@ -123,7 +123,7 @@ class ClickHouse final : public Dialect {
     ask.target = "/?database=" + percent_encoded(config_.database) + "&query=" +
                  percent_encoded("INSERT INTO " + quoted(config_.table) + " FORMAT JSONEachRow");
     // A field that the table has not is an error, never dropped; nor is a row that cannot be read.
-    ask.target += "&input_format_skip_unknown_fields=0&input_format_allow_errors_num=0";
+    ask.target += "&input_format_skip_unknown_fields=0&input_format_allow_errors_num=0&input_format_allow_errors_ratio=0";
     if (config_.deduplicate) {
       // One insert for ever, down to its bytes: another one under the same token would be dropped unseen.
       const std::string token = text(parts_.gateway, "/", parts_.epoch, "/", what.first, "-", what.last, "/", digest64(bytes_of(body)));
