@@ -347,7 +347,10 @@ void Pipeline::save_memories(bool offered, WriteSet& set) {
 void Pipeline::fit_states(WriteSet& set) {
   if (set.states.empty()) return;
   const auto gone = make_fit(set.states, [this](const auto& states) { return log_.fits(states).ok(); });
-  if (gone.empty() || std::exchange(states_told_, true)) return;
+  if (gone.empty()) return;
+  metrics_.counter("millrace_left_out_states_total",
+      "What is remembered of inputs and found no room in the log's state beside the readings it came with").add(gone.size());
+  if (std::exchange(states_told_, true)) return;
   LOG_WARN("what is remembered of inputs finds no room in the log's state (a quarter of log.max_size): after a restart ",
            gone.front(), gone.size() > 1 ? text(" and ", gone.size() - 1, " more are") : " is",
            " not known as of now (said once)");
