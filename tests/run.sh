@@ -15,7 +15,7 @@ waiting="main_job payloads faults kinds tls reload hanging_up modbus"
 more_waiting="kafka names log endpoint clocks serial sparkplug https"
 alone="hostile"
 quick="$computing $waiting $more_waiting $alone"
-slow="full_disk many_reloads serial_pouring firmware_size name_figures slow_links kills endpoint_kills kafka_more https_more stream_jobs cross packages trixie long_simulation tsan fuzz
+slow="full_disk many_reloads modbus_share serial_pouring firmware_size name_figures slow_links kills endpoint_kills kafka_more https_more stream_jobs cross packages trixie long_simulation tsan fuzz
   rabbitmq bench"
 case "${1:-quick}" in
   quick) names=$quick ;;
@@ -103,6 +103,7 @@ one() { # name of a test
     name_figures) run name_figures timeout 300 /usr/bin/python3 tests/integration/names_test.py Figures ;;
     main_job|payloads|modbus|faults|kinds|sparkplug|tls|log|endpoint|hostile|reload|full_disk|clocks) run "$name" timeout 900 /usr/bin/python3 "tests/integration/${name}_test.py" ;;
     serial) run serial timeout 600 /usr/bin/python3 tests/integration/serial_test.py Framings Nmea Plugging Asking Devices ;;
+    modbus_share) run modbus_share env MILLRACE_SHARE=0.95 timeout 300 /usr/bin/python3 tests/integration/modbus_test.py Trouble.test_one_dead_and_one_slow_of_32_cost_the_others_nothing ;;
     serial_pouring) run serial_pouring env MILLRACE_KILLS=50 timeout 1800 /usr/bin/python3 tests/integration/serial_test.py Pouring Devices ;;
     firmware_size) run firmware_size proto/device/size.sh ;;
     https) run https timeout 300 /usr/bin/python3 tests/integration/https_test.py Stored Lies.test_what_is_no_success ;;
