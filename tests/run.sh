@@ -11,11 +11,11 @@
 set -uo pipefail
 cd "$(dirname "$0")/.."
 computing="unit contract golden reader simulation tidy"
-waiting="main_job payloads faults kinds tls reload hanging_up modbus"
+waiting="main_job payloads faults kinds tls reload modbus"
 more_waiting="kafka names log endpoint clocks serial sparkplug https"
 alone="hostile"
 quick="$computing $waiting $more_waiting $alone"
-slow="full_disk many_reloads modbus_share serial_pouring firmware_size name_figures slow_links kills endpoint_kills kafka_more https_more stream_jobs cross packages trixie long_simulation tsan fuzz
+slow="full_disk hanging_up many_reloads modbus_share serial_pouring firmware_size name_figures slow_links kills endpoint_kills kafka_more https_more stream_jobs cross packages trixie long_simulation tsan fuzz
   rabbitmq bench"
 case "${1:-quick}" in
   quick) names=$quick ;;
