@@ -18,6 +18,14 @@ struct FormatKind : PayloadKind {
   bool names_device = false;
 };
 
+// Of a format that is made from a plan and nothing else: how it is made.
+template <typename Format, auto MakePlan>
+Result<std::unique_ptr<PayloadFormat>> make_of_plan(const RouteConfig& route, const TopicPattern& pattern) {
+  auto plan = MakePlan(route, pattern);
+  if (!plan.ok()) return plan.status();
+  return std::unique_ptr<PayloadFormat>(std::make_unique<Format>(std::move(plan).value()));
+}
+
 inline constexpr Shape no_keys{};
 
 // One without keys of its own.

@@ -49,5 +49,4 @@ inline Status check_names(const MetricConfig& metric) {
   return check_label(Label::unit, metric.unit, metric.name);
 }
 
-
 }  // namespace millrace

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "base/braces.h"
 #include "base/text.h"
 #include "base/topic_filter.h"
 
@@ -112,29 +113,20 @@ bool names_publisher(std::string_view name) {
 
 Result<Template> Template::parse(std::string_view source, const TopicPattern& pattern, bool publisher_known) {
   Template out;
-  while (!source.empty()) {
-    const std::size_t open = source.find('{');
-    if (open != 0) {
-      out.parts_.push_back({Part::literal, std::string(source.substr(0, open))});
-      source.remove_prefix(std::min(open, source.size()));
-      continue;
-    }
-    const std::size_t close = source.find('}');
-    if (close == std::string_view::npos) return Status{Code::invalid,
-        text("\"", source, "\": the { has no }")};
-    const std::string_view name = source.substr(1, close - 1);
-    source.remove_prefix(close + 1);
+  const auto literal = [&out](std::string_view words) { out.parts_.push_back({Part::literal, std::string(words)}); };
+  const auto named = [&](std::string_view name) -> Status {
     if (!name.empty() && std::string_view(".$^@").find(name.front()) != std::string_view::npos) {
       out.parts_.push_back({Part::member, ""});
       out.members_.emplace_back(name.substr(name.front() == '.' ? 1 : 0));
-      continue;
+      return {};
     }
     if (name != "input" && !pattern.names(name) && !(publisher_known && names_publisher(name))) {
-      return Status{Code::invalid, text("the topic has no level {", name, "} (a member of the payload is {.",
-          name, "})")};
+      return {Code::invalid, text("the topic has no level {", name, "} (a member of the payload is {.", name, "})")};
     }
     out.parts_.push_back({Part::level, std::string(name)});
-  }
+    return {};
+  };
+  if (Status status = walk_braces(source, literal, named); !status.ok()) return status;
   return out;
 }
 

@@ -14,6 +14,7 @@
 #include "config/routes.h"
 #include "ingest/clock_trust.h"
 #include "ingest/connection_shares.h"
+#include "ingest/decode.h"
 #include "ingest/driver.h"
 #include "ingest/inbox.h"
 #include "ingest/intake.h"
@@ -22,11 +23,6 @@
 #include "net/needed_files.h"
 
 namespace millrace {
-
-struct Unread;
-
-// Payloads into records, for kinds whose payloads are nobody else's; does what Router::decode promises (decode/router.h).
-using Decode = std::function<Status(const Arrival&, std::vector<Record>&, Unread&)>;
 
 // What drivers are made from.
 struct SouthParts {
@@ -52,7 +48,7 @@ struct InputPlan {
   bool listens = false;             // devices connect to it: its certificate is a server's
   bool retained_once = false;
   std::vector<RouteConfig> routes;
-  Decode decode;                    // instead of routes
+  Decode decode;                    // instead of routes, where its payloads are nobody else's
   std::vector<std::string> servers, filters;  // what it subscribes to at MQTT brokers
   std::function<std::unique_ptr<Driver>(const SouthParts&)> make;
   std::function<std::unique_ptr<Framer>()> make_framer;  // of a stream of bytes; null: payloads come whole

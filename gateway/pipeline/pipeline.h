@@ -14,6 +14,7 @@
 
 #include "base/metrics.h"
 #include "decode/router.h"
+#include "ingest/decode.h"
 #include "ingest/intake.h"
 #include "ingest/mapped_inbox.h"
 #include "log/log.h"
@@ -37,7 +38,6 @@ class Pipeline final : public Intake {
 
   // How an input's payloads become records, until the handle goes; what the inbox holds of it at that moment is still decoded
   // so. An input that comes back under the same name decodes what it brings itself. The first does what Router::decode promises.
-  using Decode = std::function<Status(const Arrival&, std::vector<Record>&, Unread&)>;
   Handle set_input(const std::string& name, Decode decode, bool retained_once);
   Handle set_input(const std::string& name, Router router, bool retained_once);
   // How what formats of the input say back reaches its devices, until the handle goes: false, it does not. Called on the loop,

@@ -1,24 +1,14 @@
 #include "uplink/name_template.h"
 
-#include <algorithm>
-
+#include "base/braces.h"
 #include "base/text.h"
 
 namespace millrace {
 
 Result<NameTemplate> NameTemplate::parse(std::string_view source, bool of_records) {
   NameTemplate out;
-  while (!source.empty()) {
-    const std::size_t open = source.find('{');
-    if (open != 0) {
-      out.parts_.push_back({Part::literal, std::string(source.substr(0, open))});
-      source.remove_prefix(std::min(open, source.size()));
-      continue;
-    }
-    const std::size_t close = source.find('}');
-    if (close == std::string_view::npos)
-      return Status{Code::invalid, text("\"", source, "\": the { has no }")};
-    const std::string_view name = source.substr(1, close - 1);
+  const auto literal = [&out](std::string_view words) { out.parts_.push_back({Part::literal, std::string(words)}); };
+  const auto named = [&out, of_records](std::string_view name) -> Status {
     Part part{Part::tag, std::string(name.starts_with("tag.") ? name.substr(4) : std::string_view{})};
     if (name == "gateway") part.kind = Part::gateway;
     else if (name == "lane") part.kind = Part::lane;
@@ -26,17 +16,18 @@ Result<NameTemplate> NameTemplate::parse(std::string_view source, bool of_record
     else if (name == "metric") part.kind = Part::metric;
     else if (part.text.empty()) {
       const char* more = of_records ? ", {device}, {metric}, {tag.NAME}" : "";
-      return Status{Code::invalid, text("there is no {", name, "}; there are {gateway}, {lane}", more)};
+      return {Code::invalid, text("there is no {", name, "}; there are {gateway}, {lane}", more)};
     }
     if (part.kind != Part::gateway && part.kind != Part::lane) {
       if (!of_records)
-        return Status{Code::invalid, text("{", name, "} is of a record; a batch has many: {gateway} and "
-                                          "{lane} can be used")};
+        return {Code::invalid, text("{", name, "} is of a record; a batch has many: {gateway} and "
+                                    "{lane} can be used")};
       out.of_record_ = true;
     }
     out.parts_.push_back(std::move(part));
-    source.remove_prefix(close + 1);
-  }
+    return {};
+  };
+  if (Status status = walk_braces(source, literal, named); !status.ok()) return status;
   return out;
 }
 

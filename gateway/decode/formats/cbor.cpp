@@ -25,15 +25,9 @@ class CborFormat final : public PayloadFormat {
   std::unique_ptr<JsonPlan> plan_;
 };
 
-Result<std::unique_ptr<PayloadFormat>> make(const RouteConfig& route, const TopicPattern& pattern) {
-  auto plan = compile_json_plan(route, pattern);
-  if (!plan.ok()) return plan.status();
-  return std::unique_ptr<PayloadFormat>(std::make_unique<CborFormat>(std::move(plan).value()));
-}
-
 }  // namespace
 
 extern const FormatKind cbor_format_kind;
-const FormatKind cbor_format_kind = format_kind("cbor", "CBOR by the same paths as JSON", make);
+const FormatKind cbor_format_kind = format_kind("cbor", "CBOR by the same paths as JSON", make_of_plan<CborFormat, compile_json_plan>);
 
 }  // namespace millrace

@@ -40,15 +40,9 @@ class DeviceFormat final : public PayloadFormat {
   NamedValues plan_;
 };
 
-Result<std::unique_ptr<PayloadFormat>> make(const RouteConfig& route, const TopicPattern& pattern) {
-  auto plan = NamedValues::make(route, pattern);
-  if (!plan.ok()) return plan.status();
-  return std::unique_ptr<PayloadFormat>(std::make_unique<DeviceFormat>(std::move(plan).value()));
-}
-
 }  // namespace
 
 extern const FormatKind device_format_kind;
-const FormatKind device_format_kind = format_kind("device", "frames of microcontrollers", make);
+const FormatKind device_format_kind = format_kind("device", "frames of microcontrollers", make_of_plan<DeviceFormat, NamedValues::make>);
 
 }  // namespace millrace

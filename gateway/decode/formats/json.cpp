@@ -44,15 +44,9 @@ class JsonFormat final : public PayloadFormat {
   std::unique_ptr<JsonPlan> plan_;
 };
 
-Result<std::unique_ptr<PayloadFormat>> make(const RouteConfig& route, const TopicPattern& pattern) {
-  auto plan = compile_json_plan(route, pattern);
-  if (!plan.ok()) return plan.status();
-  return std::unique_ptr<PayloadFormat>(std::make_unique<JsonFormat>(std::move(plan).value()));
-}
-
 }  // namespace
 
 extern const FormatKind json_format_kind;
-const FormatKind json_format_kind = format_kind("json", "JSON by path", make);
+const FormatKind json_format_kind = format_kind("json", "JSON by path", make_of_plan<JsonFormat, compile_json_plan>);
 
 }  // namespace millrace

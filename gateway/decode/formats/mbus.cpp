@@ -249,15 +249,9 @@ class MbusFormat final : public PayloadFormat {
   NamedValues plan_;
 };
 
-Result<std::unique_ptr<PayloadFormat>> make(const RouteConfig& route, const TopicPattern& pattern) {
-  auto plan = NamedValues::make(route, pattern);
-  if (!plan.ok()) return plan.status();
-  return std::unique_ptr<PayloadFormat>(std::make_unique<MbusFormat>(std::move(plan).value()));
-}
-
 }  // namespace
 
 extern const FormatKind mbus_format_kind;
-const FormatKind mbus_format_kind = format_kind("mbus", "wired M-Bus", make);
+const FormatKind mbus_format_kind = format_kind("mbus", "wired M-Bus", make_of_plan<MbusFormat, NamedValues::make>);
 
 }  // namespace millrace

@@ -279,15 +279,9 @@ class NmeaFormat final : public PayloadFormat {
   NamedValues plan_;
 };
 
-Result<std::unique_ptr<PayloadFormat>> make(const RouteConfig& route, const TopicPattern& pattern) {
-  auto plan = NamedValues::make(route, pattern);
-  if (!plan.ok()) return plan.status();
-  return std::unique_ptr<PayloadFormat>(std::make_unique<NmeaFormat>(std::move(plan).value()));
-}
-
 }  // namespace
 
 extern const FormatKind nmea_format_kind;
-const FormatKind nmea_format_kind = format_kind("nmea", "NMEA 0183", make);
+const FormatKind nmea_format_kind = format_kind("nmea", "NMEA 0183", make_of_plan<NmeaFormat, NamedValues::make>);
 
 }  // namespace millrace

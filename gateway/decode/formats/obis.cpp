@@ -213,15 +213,9 @@ class ObisFormat final : public PayloadFormat {
   NamedValues plan_;
 };
 
-Result<std::unique_ptr<PayloadFormat>> make(const RouteConfig& route, const TopicPattern& pattern) {
-  auto plan = NamedValues::make(route, pattern);
-  if (!plan.ok()) return plan.status();
-  return std::unique_ptr<PayloadFormat>(std::make_unique<ObisFormat>(std::move(plan).value()));
-}
-
 }  // namespace
 
 extern const FormatKind obis_format_kind;
-const FormatKind obis_format_kind = format_kind("obis", "telegrams of meters", make);
+const FormatKind obis_format_kind = format_kind("obis", "telegrams of meters", make_of_plan<ObisFormat, NamedValues::make>);
 
 }  // namespace millrace

@@ -38,6 +38,10 @@ bool is_page(const HttpReply& reply) {
          lower(trim(reply.body).substr(0, 5)) == "<html";
 }
 
+DialectOutcome not_believed(const HttpReply& reply) {
+  return {Verdict::retryable, {}, text("not believed: ", words_of(reply))};
+}
+
 DialectOutcome outcome_of_status(const HttpReply& reply) {
   DialectOutcome outcome;
   outcome.verdict = verdict_of_status(reply.status);

@@ -111,6 +111,15 @@ Verdict verdict_of_status(int status);
 DialectOutcome outcome_of_status(const HttpReply& reply);
 // "HTTP 503: the first words of the body"; what is no text is shown escaped.
 std::string words_of(const HttpReply& reply);
+// A success that could be somebody else's: what was sent is sent again.
+DialectOutcome not_believed(const HttpReply& reply);
+// A question without a body.
+inline HttpAsk question(std::string method, std::string target) {
+  HttpAsk ask;
+  ask.method = std::move(method);
+  ask.target = std::move(target);
+  return ask;
+}
 // Whether the body is a page for people: a captive portal, a proxy's complaint.
 bool is_page(const HttpReply& reply);
 

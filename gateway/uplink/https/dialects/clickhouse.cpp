@@ -139,7 +139,7 @@ class ClickHouse final : public Dialect {
     if (code == 0) {
       const bool theirs = std::any_of(reply.headers.begin(), reply.headers.end(), [](const auto& h) { return h.first.starts_with("x-clickhouse-"); });
       if (reply.status == 200 && theirs && trim(reply.body).empty()) return {};
-      if (reply.status / 100 == 2) return {Verdict::retryable, {}, text("not believed: ", words_of(reply))};
+      if (reply.status / 100 == 2) return not_believed(reply);
       return outcome_of_status(reply);
     }
     DialectOutcome outcome;
@@ -152,12 +152,7 @@ class ClickHouse final : public Dialect {
     return outcome;
   }
 
-  HttpAsk probe() const override {
-    HttpAsk ask;
-    ask.method = "GET";
-    ask.target = "/ping";
-    return ask;
-  }
+  HttpAsk probe() const override { return question("GET", "/ping"); }
 
  private:
   // "plant.readings" is a table of another database.

@@ -96,15 +96,10 @@ class Generic final : public Dialect {
     if (status / 100 != 2) return outcome_of_status(reply);
     const bool said = config_.expect.empty() || reply.body.find(config_.expect) != std::string::npos;
     if ((status == 200 || status == 201 || status == 202 || status == 204) && !is_page(reply) && said) return {};
-    return {Verdict::retryable, {}, text("not believed: ", words_of(reply))};
+    return not_believed(reply);
   }
 
-  HttpAsk probe() const override {
-    HttpAsk ask;
-    ask.method = "HEAD";
-    ask.target = target(Lane::raw);
-    return ask;
-  }
+  HttpAsk probe() const override { return question("HEAD", target(Lane::raw)); }
 
  private:
   std::string target(Lane lane) const {

@@ -68,18 +68,13 @@ class Influx final : public Dialect {
 
   DialectOutcome outcome(const HttpReply& reply, const Carried&) const override {
     if (reply.status == 204) return {};
-    if (reply.status / 100 == 2) return {Verdict::retryable, {}, text("not believed: ", words_of(reply))};
+    if (reply.status / 100 == 2) return not_believed(reply);
     DialectOutcome outcome = outcome_of_status(reply);
     if (reply.status == 400 || reply.status == 422) judge_refusal(reply.body, outcome);
     return outcome;
   }
 
-  HttpAsk probe() const override {
-    HttpAsk ask;
-    ask.method = "GET";
-    ask.target = "/ping";
-    return ask;
-  }
+  HttpAsk probe() const override { return question("GET", "/ping"); }
 
  private:
   static void judge_refusal(std::string_view body, DialectOutcome& outcome) {

@@ -153,7 +153,7 @@ class Kinesis final : public Dialect {
     AnswerReader answer;
     const bool json = read_json(bytes_of(reply.body), answer).ok();
     if (reply.status == 200) {
-      if (!json || !answer.has_records || answer.records.size() != what.items) return {Verdict::retryable, {}, text("not believed: ", words_of(reply))};
+      if (!json || !answer.has_records || answer.records.size() != what.items) return not_believed(reply);
       return one_by_one(answer);
     }
     if (!json || answer.type.empty()) return outcome_of_status(reply);
@@ -168,12 +168,7 @@ class Kinesis final : public Dialect {
   }
 
   // Without a signature it is refused, and that is an answer.
-  HttpAsk probe() const override {
-    HttpAsk ask;
-    ask.method = "GET";
-    ask.target = "/";
-    return ask;
-  }
+  HttpAsk probe() const override { return question("GET", "/"); }
 
  private:
   // 256 characters of UTF-8, whole ones.
