@@ -406,53 +406,28 @@ class Lies(North):
         return int(pages) * os.sysconf("SC_PAGE_SIZE")
 
     def test_what_is_no_success(self):
-        def page(client, head, body, size):
-            Liar.rest(client, body, size)
-            client.sendall(b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: 13\r\n\r\n<html></html>")
-
-        def redirect(client, head, body, size):
-            Liar.rest(client, body, size)
-            client.sendall(b"HTTP/1.1 302 Found\r\nLocation: http://portal.example/\r\nContent-Length: 0\r\n\r\n")
-
-        def truncated(client, head, body, size):
-            Liar.rest(client, body, size)
-            client.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{}")
-            return False
-
-        def endless(client, head, body, size):
-            Liar.rest(client, body, size)
-            client.sendall(b"HTTP/1.0 200 OK\r\n\r\nok")
-            return False
-
-        def twice(client, head, body, size):
-            Liar.rest(client, body, size)
-            client.sendall(b"HTTP/1.1 204 No Content\r\n\r\nHTTP/1.1 503 No\r\nContent-Length: 0\r\n\r\n")
-
-        def both(client, head, body, size):
-            Liar.rest(client, body, size)
-            client.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n")
-            return False
+        def answer(head, rest=b"", ends=False):
+            def say(client, _head, body, size):
+                Liar.rest(client, body, size)
+                client.sendall(head + b"\r\n\r\n" + rest)
+                return False if ends else None
+            return say
 
         def mail(client, head, body, size):
             client.sendall(b"220 mail.example ESMTP\r\n")
             return False
-
-        def four_hundred(client, head, body, size):
-            Liar.rest(client, body, size)
-            client.sendall(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 2\r\n\r\nno")
-
-        def throttled(client, head, body, size):
-            Liar.rest(client, body, size)
-            client.sendall(b"HTTP/1.1 429 Too Many\r\nRetry-After: tomorrow\r\nContent-Length: 0\r\n\r\n")
-        self.lie("a page for people", page, "captive portal")
-        self.lie("a redirect", redirect, "redirects are not followed")
-        self.lie("cut short", truncated, "closed within the answer|not HTTP")
-        self.lie("without an end", endless, "no end of its own")
-        self.lie("two answers", twice, "more came than one answer")
-        self.lie("two lengths", both, "the answer is not HTTP")
-        self.lie("no HTTP", mail, "the answer is not HTTP")
-        self.lie("400 to everything", four_hundred, "takes no record of lane raw.*HTTP 400: no")
-        self.lie("429 and nonsense", throttled, "HTTP 429")
+        for name, say, words in (
+            ("a page for people", answer(b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: 13", b"<html></html>"), "captive portal"),
+            ("a redirect", answer(b"HTTP/1.1 302 Found\r\nLocation: http://portal.example/\r\nContent-Length: 0"), "redirects are not followed"),
+            ("cut short", answer(b"HTTP/1.1 200 OK\r\nContent-Length: 100", b"{}", ends=True), "closed within the answer|not HTTP"),
+            ("without an end", answer(b"HTTP/1.0 200 OK", b"ok", ends=True), "no end of its own"),
+            ("two answers", answer(b"HTTP/1.1 204 No Content", b"HTTP/1.1 503 No\r\nContent-Length: 0\r\n\r\n"), "more came than one answer"),
+            ("two lengths", answer(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nTransfer-Encoding: chunked", b"0\r\n\r\n", ends=True), "the answer is not HTTP"),
+            ("no HTTP", mail, "the answer is not HTTP"),
+            ("400 to everything", answer(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 2", b"no"), "takes no record of lane raw.*HTTP 400: no"),
+            ("429 and nonsense", answer(b"HTTP/1.1 429 Too Many\r\nRetry-After: tomorrow\r\nContent-Length: 0"), "HTTP 429"),
+        ):
+            self.lie(name, say, words)
 
     def test_an_answer_before_the_request(self):
         def early(client, head, body, size):

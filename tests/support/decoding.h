@@ -11,24 +11,27 @@
 
 namespace millrace {
 
+// "metric=value" each, in order.
+inline std::vector<std::string> readings_of(const std::vector<Record>& records) {
+  std::vector<std::string> all;
+  for (const Record& record : records) {
+    std::string value = "?";
+    if (const auto* number = std::get_if<double>(&record.value)) value = text(*number);
+    else if (const auto* integer = std::get_if<std::int64_t>(&record.value)) value = text(*integer, "i");
+    else if (const auto* flag = std::get_if<bool>(&record.value)) value = text(*flag);
+    else if (const auto* string = std::get_if<std::string>(&record.value)) value = "'" + *string + "'";
+    else if (const auto* bytes = std::get_if<Bytes>(&record.value)) value = text(bytes->size(), " bytes");
+    all.push_back(record.metric + "=" + value);
+  }
+  return all;
+}
+
 struct Decoded {
   Status status;
   std::vector<Record> records;
   Unread unread;
 
-  // "metric=value" each, in order.
-  std::vector<std::string> readings() const {
-    std::vector<std::string> all;
-    for (const Record& record : records) {
-      std::string value = "?";
-      if (const auto* number = std::get_if<double>(&record.value)) value = text(*number);
-      else if (const auto* integer = std::get_if<std::int64_t>(&record.value)) value = text(*integer, "i");
-      else if (const auto* flag = std::get_if<bool>(&record.value)) value = text(*flag);
-      else if (const auto* string = std::get_if<std::string>(&record.value)) value = "'" + *string + "'";
-      all.push_back(record.metric + "=" + value);
-    }
-    return all;
-  }
+  std::vector<std::string> readings() const { return readings_of(records); }
 };
 
 inline RouteConfig json_route() {

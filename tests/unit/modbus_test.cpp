@@ -430,6 +430,13 @@ struct Bus {
     poller = std::make_unique<Poller>(Poller::Parts{clock, inbox, trust}, config, slaves, std::move(made),
                                       std::make_shared<std::atomic<bool>>(false), *counters, 7);
   }
+  // Three answers in ten come after 90 ms, and up to `spread` more; the others at once.
+  void late_at_times(std::chrono::milliseconds spread) {
+    line->before = [rng = Rng(5), spread](VirtualLine& of, int unit) mutable {
+      const auto more = rng.chance(0.3) ? std::optional(rng.below(static_cast<std::uint64_t>(spread.count()))) : std::nullopt;
+      of.slaves[unit].takes = more ? std::chrono::milliseconds(90 + *more) : 5ms;
+    };
+  }
   void run(Duration for_how_long) {
     const Instant end = clock.time + for_how_long;
     while (clock.time < end) {
@@ -518,10 +525,7 @@ TEST_CASE("modbus bus: an answer that comes late is never taken for another one"
   bus.config.timeout = 100ms;
   bus.config.failures_max = 100;
   bus.start();
-  Rng rng(5);
-  bus.line->before = [&rng](VirtualLine& line, int unit) {
-    line.slaves[unit].takes = rng.chance(0.3) ? std::chrono::milliseconds(90 + rng.below(400)) : 5ms;
-  };
+  bus.late_at_times(400ms);
   bus.run(20min);
   CHECK(bus.counters->silent.value() > 500);
   CHECK(bus.counters->strays.value() + bus.counters->drained.value() > 100);
@@ -534,10 +538,7 @@ TEST_CASE("modbus bus: where no other length may be asked for, a late answer is 
   bus.config.failures_max = 100;
   bus.config.registers_max = 1;
   bus.start();
-  Rng rng(5);
-  bus.line->before = [&rng](VirtualLine& line, int unit) {
-    line.slaves[unit].takes = rng.chance(0.3) ? std::chrono::milliseconds(90 + rng.below(100)) : 5ms;
-  };
+  bus.late_at_times(100ms);
   bus.run(10min);
   CHECK(bus.counters->silent.value() > 100);
   CHECK(bus.counters->drained.value() > 100);
@@ -552,10 +553,7 @@ TEST_CASE("modbus bus: two entries may be one device, whose late answers are the
   bus.config.timeout = 100ms;
   bus.config.failures_max = 100;
   bus.start();
-  Rng rng(5);
-  bus.line->before = [&rng](VirtualLine& line, int unit) {
-    line.slaves[unit].takes = rng.chance(0.3) ? std::chrono::milliseconds(90 + rng.below(100)) : 5ms;
-  };
+  bus.late_at_times(100ms);
   bus.run(10min);
   CHECK(bus.counters->silent.value() > 100);
   for (const int device : {1, 2}) CHECK(bus.answers(device) > 200);

@@ -12,6 +12,7 @@
 #include "decode/router.h"
 #include "pipeline/input_memory.h"
 #include "record/varint.h"
+#include "tests/support/decoding.h"
 
 using namespace millrace;
 
@@ -105,17 +106,7 @@ struct Host {
     unread.clear();
     remembered.beside = {};
     status = router->decode(arrival, records, unread, &remembered);
-    std::vector<std::string> all;
-    for (const Record& record : records) {
-      std::string value = "?";
-      if (const auto* number = std::get_if<double>(&record.value)) value = text(*number);
-      else if (const auto* integer = std::get_if<std::int64_t>(&record.value)) value = text(*integer, "i");
-      else if (const auto* flag = std::get_if<bool>(&record.value)) value = text(*flag);
-      else if (const auto* words = std::get_if<std::string>(&record.value)) value = "'" + *words + "'";
-      else if (const auto* bytes = std::get_if<Bytes>(&record.value)) value = text(bytes->size(), " bytes");
-      all.push_back(record.metric + "=" + value);
-    }
-    return all;
+    return readings_of(records);
   }
   bool noted(std::string_view what) const {
     return std::ranges::find(remembered.beside.noted, what) != remembered.beside.noted.end();
