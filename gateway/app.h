@@ -8,6 +8,7 @@
 #include "absent.h"
 #include "base/files.h"
 #include "certificate_watch.h"
+#include "cli/command.h"
 #include "gateway_clock.h"
 #include "ingest/mapped_inbox.h"
 #include "leftover.h"
@@ -24,16 +25,6 @@
 
 namespace millrace {
 
-// Exit codes of `millrace run`, after sysexits.h.
-enum Exit : int {
-  exit_ok = 0,
-  exit_usage = 64,
-  exit_unavailable = 69,  // another instance runs
-  exit_io = 74,           // the log's folder or the runtime folder cannot be used
-  exit_overrun = 75,      // the inbox was full to the last byte: start me again, nothing is lost
-  exit_config = 78,       // the configuration has errors
-};
-
 // Before the configuration is read: a SIGHUP waits for App::run(), which reads it again, instead of ending the process.
 void hold_reloads(bool hold);
 
@@ -41,7 +32,7 @@ class App {
  public:
   App(Config config, std::string config_path);
   ~App();
-  // Runs until SIGTERM or SIGINT; returns an exit code.
+  // Runs until SIGTERM or SIGINT; returns an exit code (cli/command.h).
   int run();
 
  private:

@@ -3,31 +3,75 @@
 #include <cstdlib>
 
 #include "base/json.h"
-#include "base/text.h"
 
 namespace millrace {
 
-double number_in(const std::string& json, const std::string& name) {
-  const std::size_t at = json.find("\"" + name + "\":");
-  return at == std::string::npos ? 0 : std::strtod(json.c_str() + at + name.size() + 3, nullptr);
+class DaemonAnswerReader final : public JsonHandler {
+ public:
+  explicit DaemonAnswerReader(DaemonAnswer& root) : root_(root) {}
+
+  bool null() override { return put(DaemonAnswer::Type::null, {}); }
+  bool boolean(bool value) override { return put(DaemonAnswer::Type::boolean, value ? "true" : "false"); }
+  bool number(std::string_view spelling) override { return put(DaemonAnswer::Type::number, spelling); }
+  bool string(std::string_view value) override { return put(DaemonAnswer::Type::text, value); }
+  bool key(std::string_view name) override {
+    key_ = name;
+    return true;
+  }
+  bool begin_object() override { return open(DaemonAnswer::Type::object); }
+  bool end_object() override { return close(); }
+  bool begin_array() override { return open(DaemonAnswer::Type::array); }
+  bool end_array() override { return close(); }
+
+ private:
+  // A place for the next value. What holds it stays where it is as long as it is open: only the innermost grows.
+  DaemonAnswer& place() {
+    if (open_.empty()) return root_;
+    DaemonAnswer& into = *open_.back();
+    if (into.type_ == DaemonAnswer::Type::array) return into.items_.emplace_back();
+    return into.members_.emplace_back(std::move(key_), DaemonAnswer()).second;
+  }
+  bool put(DaemonAnswer::Type type, std::string_view text) {
+    DaemonAnswer& answer = place();
+    answer.type_ = type;
+    answer.text_ = text;
+    return true;
+  }
+  bool open(DaemonAnswer::Type type) {
+    DaemonAnswer& answer = place();
+    answer.type_ = type;
+    open_.push_back(&answer);
+    return true;
+  }
+  bool close() {
+    open_.pop_back();
+    return true;
+  }
+
+  DaemonAnswer& root_;
+  std::vector<DaemonAnswer*> open_;
+  std::string key_;
+};
+
+Result<DaemonAnswer> DaemonAnswer::read(std::string_view json) {
+  DaemonAnswer root;
+  DaemonAnswerReader reader(root);
+  if (Status status = read_json(bytes_of(json), reader); !status.ok()) return status;
+  return root;
 }
 
-std::vector<std::map<std::string, std::string>> objects_in(const std::string& json,
-                                                           const std::string& array) {
-  std::vector<std::map<std::string, std::string>> found;
-  const std::string key = text("\"", array, "\":[");
-  std::size_t at = json.find(key);
-  if (at == std::string::npos) return found;
-  for (at += key.size(); at < json.size() && json[at] != ']';) {
-    const std::size_t begin = json.find('{', at), end = json.find('}', at);
-    std::vector<std::pair<std::string, std::string>> members;
-    if (end == std::string::npos || begin > end ||
-        !read_flat_json(bytes_of(std::string_view(json).substr(begin, end + 1 - begin)), members).ok())
-      break;
-    found.emplace_back(members.begin(), members.end());
-    at = end + 1;
+const DaemonAnswer& DaemonAnswer::operator[](std::string_view name) const {
+  static const DaemonAnswer nothing;
+  for (const auto& [key, value] : members_) {
+    if (key == name) return value;
   }
-  return found;
+  return nothing;
+}
+
+double DaemonAnswer::number() const { return type_ == Type::number ? std::strtod(text_.c_str(), nullptr) : 0; }
+
+std::uint64_t DaemonAnswer::whole() const {
+  return type_ == Type::number && text_.front() != '-' ? std::strtoull(text_.c_str(), nullptr, 10) : 0;
 }
 
 }  // namespace millrace

@@ -1,6 +1,6 @@
 #!/usr/bin/python3
-"""A kind of input and one of uplink, each one file and one line of the build (tests/support/sample_kinds): all that millrace
-tells of kinds has them, and they work."""
+"""An input, a framer, a format, an uplink and a command, each one file and one line of the build (tests/support/sample_kinds): all
+that millrace tells of kinds has them, and they work."""
 import json
 import re
 import signal
@@ -122,11 +122,51 @@ class Told(unittest.TestCase):
         self.assertIn("sample", serial["framing"]["anyOf"][0]["enum"])
         self.assertEqual(serial["shout"], {"description": "Only words in capitals", "default": False, "type": "boolean"})
 
-    def test_completion_offers_them(self):
-        script = (f'source {ROOT}/packaging/millrace.bash-completion; COMP_WORDS=({SAMPLED} config inputs.s); COMP_CWORD=2; _millrace; '
+    def completed(self, *words, program=SAMPLED):
+        script = (f'source <({program} help --completion); COMP_WORDS=({program} {" ".join(repr(word) for word in words)}); COMP_CWORD={len(words)}; _millrace; '
                   'printf "%s\\n" "${COMPREPLY[@]}"')
-        offered = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=True).stdout.split()
-        self.assertEqual(sorted(offered), ["inputs.sample", "inputs.serial"])
+        return sorted(subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=True, cwd=ROOT).stdout.split())
+
+    def test_completion_offers_them(self):
+        self.assertEqual(self.completed("config", "inputs.s"), ["inputs.sample", "inputs.serial"])
+        self.assertEqual(self.completed("sa"), ["sample"])
+        self.assertEqual(self.completed("sample", "--"), ["--mood", "--times"])
+        self.assertEqual(self.completed("sample", "--mood", ""), ["calm", "hasty"])
+        self.assertEqual(self.completed("sample", "--times", ""), [])
+
+    def test_completion_knows_words_options_choices_and_files(self):
+        self.assertEqual(self.completed("lo"), ["log"])
+        self.assertEqual(self.completed("log", ""), ["backup", "cat", "export", "forget", "ls", "salvage", "stat"])
+        self.assertEqual(self.completed("log", "cat", "--"), ["--config", "--from", "--lane", "--to"])
+        self.assertEqual(self.completed("log", "cat", "--lane", "h"), ["held"])
+        self.assertEqual(self.completed("status", "-c", "READ"), ["README.md"])
+        self.assertEqual(self.completed("log", "salvage", "READ"), ["README.md"])
+
+    def test_a_command_is_told_and_works(self):
+        self.assertRegex(told("help"), r"(?m)^  sample WORD +Say a word$")
+        self.assertRegex(told("sample", "--help"), r"(?s)Usage: millrace sample .*--mood=MOOD +How it is said.*-n, --times=N")
+        self.assertEqual(told("help", "sample"), told("sample", "--help"))
+        self.assertIn("*sample* [*--mood* _mood_] [*--times* _n_] _word_\n\tSay a word. It says nothing else.\n", told("help", "--man"))
+        self.assertEqual(told("sample", "-n", "2", "--mood=hasty", "ho"), "ho!\nho!\n")
+        for arguments, words in ((["sample"], "it needs WORD"), (["sample", "a", "b"], '"b" is too much'), (["sample", "--times", "10", "a"], '--times: "10" is not a number from 1 to 9'),
+                                 (["sample", "--mood", "clam", "a"], 'there is no "clam"; did you mean calm?'), (["sampel"], 'did you mean "sample"?'),
+                                 (["log"], "ls, stat"), (["log", "forget"], "it needs --device")):
+            wrong = subprocess.run([SAMPLED, *arguments], capture_output=True, text=True)
+            self.assertEqual(wrong.returncode, 64, arguments)
+            self.assertIn(words, wrong.stderr)
+
+    def test_what_is_made_from_the_rows_of_commands_is_what_is_kept(self):
+        for way, kept in (("--man", "packaging/man/commands.scd"), ("--completion", "packaging/millrace.bash-completion")):
+            made = subprocess.run([BUILD / "millrace", "help", way], capture_output=True, text=True, check=True).stdout
+            self.assertEqual(made, (ROOT / kept).read_text(), f"write it anew: millrace help {way} > {kept}")
+
+    def test_documents_name_only_commands_and_options_that_there_are(self):
+        overview = told("help")
+        commands = [line.strip() for line in re.findall(r"(?m)^  ([a-z]+(?: [a-z]+)?)(?= |$)", overview)]
+        firsts = {command.split()[0] for command in commands}
+        for document in [ROOT / "README.md", *sorted((ROOT / "packaging" / "docs").glob("*.md"))]:
+            for words in re.findall(r"`millrace ([a-z]+)", document.read_text()):
+                self.assertIn(words, firsts, document)
 
 
 class Working(Site):

@@ -23,11 +23,12 @@ MAY_INCLUDE = {
     "mqtt": {"net", "loop", "config", "base"},
     "uplink": {"log", "record", "config", "loop", "base", "net", "mqtt"},
     "observe": {"loop", "base", "net"},
-    "drivers": {"ingest", "decode", "record", "config", "loop", "base", "net", "mqtt"},
+    "drivers": {"ingest", "decode", "record", "config", "loop", "base", "net", "mqtt", "cli"},
     "cli": None,  # everything
     "app": None,
 }
-ONLY_THE_INTERFACE = {("pipeline", "log"): {"log/log.h", "log/settled.h"}, ("uplink", "log"): {"log/log.h", "log/settled.h"}}
+ONLY_THE_INTERFACE = {("drivers", "cli"): {"cli/command.h", "cli/commands/daemon.h"},  # of commands that a kind contributes
+                      ("pipeline", "log"): {"log/log.h", "log/settled.h"}, ("uplink", "log"): {"log/log.h", "log/settled.h"}}
 
 # third-party header -> the one folder that may include it
 HOMES = {

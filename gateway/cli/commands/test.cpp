@@ -1,10 +1,11 @@
-#include "test_tool.h"
-
+// millrace test: what a route makes of a sample payload: its records, what has no value, what could not be
+// read and why. From a file or standard input; nothing is stored or sent, and no daemon is asked.
 #include <cstdio>
 
 #include "base/files.h"
 #include "base/text.h"
 #include "base/utf8.h"
+#include "cli/commands/daemon.h"
 #include "decode/framer.h"
 #include "decode/router.h"
 #include "loop/uv_loop.h"
@@ -15,13 +16,21 @@ namespace millrace {
 namespace {
 
 constexpr std::size_t sample_max = 64 << 20;
-constexpr int failed = 1, wrong_usage = 64, no_file = 66;
 
-void print(const std::string& text) { std::fwrite(text.data(), 1, text.size(), stdout); }
-int complain(int code, const std::string& text) {
-  std::fprintf(stderr, "millrace test: %s\n", text.c_str());
-  return code;
-}
+struct Test : AskOptions {
+  std::string input, topic, file;
+};
+using C = Test;
+using O = OptionsOf<C>;
+constexpr Option options[] = {
+    O::config(),
+    O::json(),
+    O::option<&C::input>("input", "NAME", "Whose routes (where there is more than one input)"),
+    O::option<&C::topic>("topic", "TOPIC", "The topic that the payload came by").short_form('t'),
+    O::operand<&C::file>("[FILE]").offers(Offer::files),
+};
+
+int refuse(int code, const std::string& words) { return complain(code, "millrace test: " + words); }
 
 Result<std::string> read_sample(const std::string& path) {
   if (!path.empty() && path != "-") return read_file(path, sample_max);
@@ -51,7 +60,7 @@ std::string in_words(const Record& record) {
 
 class Tryout {
  public:
-  Tryout(const Arguments& arguments, const InputPlan& plan, WallTime now)
+  Tryout(const C& arguments, const InputPlan& plan, WallTime now)
       : arguments_(arguments), plan_(plan), now_(now), decode_(plan.decode) {
     if (!decode_) decode_ = [router = std::make_shared<const Router>(Router::make(plan.routes).value())](
         const Arrival& arrival, std::vector<Record>& out, Unread& unread) { return router->decode(arrival, out, unread); };
@@ -69,7 +78,7 @@ class Tryout {
     const std::uint64_t bad = framer->frames_bad(), discarded = framer->bytes_discarded();
     if (!sample.empty() && sample.back() != '\n') framer->push(bytes_of("\n"), take);  // a last line without an end
     if (bad > 0 || discarded > 0) {
-      code_ = failed;
+      code_ = exit_no;
       if (!arguments_.json) print(text(bad, " bad frames, ", discarded, " bytes of no frame\n"));
     }
     return code_;
@@ -88,7 +97,7 @@ class Tryout {
     const Status status = decode_(arrival, records, unread);
     for (const Record& record : records) print(arguments_.json ? record_as_json(0, Lane::raw, record) + "\n"
         : in_words(record));
-    if (!status.ok() || unread.any()) code_ = failed;
+    if (!status.ok() || unread.any()) code_ = exit_no;
     if (!arguments_.json) tell(records.size(), status, unread);
   }
 
@@ -102,31 +111,39 @@ class Tryout {
     else if (unread.any()) print(text("FAILED, the rest enters: ", shown(unread.reason(), 1000), "\n"));
   }
 
-  const Arguments& arguments_;
+  const C& arguments_;
   const InputPlan& plan_;
   const WallTime now_;
   Decode decode_;
   int code_ = 0;
 };
 
-}  // namespace
-
-int test_tool(const Arguments& arguments, const LoadedConfig& loaded) {
+int run(const C& arguments) {
+  const LoadedConfig loaded = load_whole(arguments.config);
+  if (!loaded.errors.empty()) return report_errors(arguments.config, loaded);
   std::vector<InputPlan> plans;
   std::string names;
   for (InputPlan& plan : plan_inputs(loaded.config)) {
     names += (names.empty() ? "" : ", ") + plan.name;
     if (arguments.input.empty() || plan.name == arguments.input) plans.push_back(std::move(plan));
   }
-  if (plans.empty()) return complain(wrong_usage, text("there is no input \"", shown(arguments.input),
+  if (plans.empty()) return refuse(exit_usage, text("there is no input \"", shown(arguments.input),
       "\"; there are: ", names));
-  if (plans.size() > 1) return complain(wrong_usage, text("which input's routes? --input: ", names));
+  if (plans.size() > 1) return refuse(exit_usage, text("which input's routes? --input: ", names));
   const bool by_topic = plans[0].routes.empty() || !plans[0].routes[0].topic.empty();
-  if (!plans[0].make_framer && arguments.topic.empty() && by_topic) return complain(wrong_usage,
+  if (!plans[0].make_framer && arguments.topic.empty() && by_topic) return refuse(exit_usage,
       "which topic did it come by? --topic");
-  auto sample = read_sample(arguments.output);
-  if (!sample.ok()) return complain(no_file, sample.status().detail());
+  auto sample = read_sample(arguments.file);
+  if (!sample.ok()) return refuse(exit_no_input, sample.status().detail());
   return Tryout(arguments, plans[0], UvLoop().wall()).all_of(sample.value());
 }
+
+}  // namespace
+
+extern const CommandKind test_command_kind;
+const CommandKind test_command_kind = command_kind<C, run>(
+    "test", "What a route makes of a sample payload, from a file or standard input: readings, and what could not be read", options,
+    "What has no value is told, and where something could not be read. What a serial input would hear is cut into frames as the input "
+    "does it, and noise is told. Nothing is stored or sent. Ends with 1 when something could not be read.");
 
 }  // namespace millrace

@@ -1,4 +1,7 @@
-#include "passwd_tool.h"
+// millrace passwd: puts a user into a users file of the MQTT endpoint, or takes one out. The password is asked for
+// without echo, or read as one line where the input is no terminal; never an argument, which every process could
+// read.
+#include "cli/command.h"
 
 #include <termios.h>
 #include <unistd.h>
@@ -6,13 +9,24 @@
 #include <cstdio>
 #include <string>
 
-#include "app.h"
 #include "drivers/mqtt_endpoint/access.h"
 #include "drivers/mqtt_endpoint/users_file.h"
 #include "net/password_hash.h"
 
 namespace millrace {
 namespace {
+
+struct Passwd {
+  std::string file, user;
+  bool taken_out = false;
+};
+using C = Passwd;
+using O = OptionsOf<C>;
+constexpr Option options[] = {
+    O::flag<&C::taken_out>("delete", "Take the user out instead"),
+    O::operand<&C::file>("FILE").offers(Offer::files),
+    O::operand<&C::user>("USER"),
+};
 
 bool read_hidden(const char* prompt, std::string& line) {
   const bool terminal = ::isatty(STDIN_FILENO);
@@ -35,11 +49,9 @@ bool read_hidden(const char* prompt, std::string& line) {
   return good;
 }
 
-}  // namespace
-
-int passwd_tool(const Arguments& arguments) {
+int run(const C& c) {
   std::string hash;
-  if (!arguments.all) {  // not to be removed
+  if (!c.taken_out) {
     std::string password, again;
     if (!read_hidden("Password: ", password) || password.empty()) {
       std::fputs("an empty password is none\n", stderr);
@@ -55,11 +67,17 @@ int passwd_tool(const Arguments& arguments) {
     }
     hash = hash_password(password);
   }
-  if (Status status = change_users_file(arguments.output, arguments.uplink, hash); !status.ok()) {
+  if (Status status = change_users_file(c.file, c.user, hash); !status.ok()) {
     std::fprintf(stderr, "%s\n", status.detail().c_str());
     return exit_io;
   }
   return exit_ok;
 }
+
+}  // namespace
+
+extern const CommandKind passwd_command_kind;
+const CommandKind passwd_command_kind = command_kind<C, run>(
+    "passwd", "Put a user of the MQTT endpoint into a users file; the password is asked for, or read from standard input", options);
 
 }  // namespace millrace

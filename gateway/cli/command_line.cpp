@@ -1,0 +1,162 @@
+#include "cli/command_line.h"
+
+#include <argp.h>
+
+#include <algorithm>
+#include <cstdio>
+
+#include "base/text.h"
+#include "cli/command_text.h"
+
+namespace millrace {
+namespace {
+
+constexpr int long_only = 1000;  // to argp a key that is no character: the option has no short form
+constexpr int help_key = 'h';
+
+struct Parsing {
+  const CommandKind& command;
+  void* values;
+};
+
+int key_of(const CommandKind& command, std::size_t row) {
+  const char letter = command.options[row].letter;
+  return letter ? letter : long_only + static_cast<int>(row);
+}
+
+void take_row(const Option& option, const Parsing& parsing, std::string_view said, argp_state* state) {
+  const std::string wrong = option.take(option, parsing.values, said);
+  if (!wrong.empty()) argp_error(state, "%s", wrong.c_str());
+}
+
+void take_operand(const Parsing& parsing, const char* said, argp_state* state) {
+  unsigned place = 0;
+  for (const Option& option : parsing.command.options) {
+    if (option.operand && place++ == state->arg_num) return take_row(option, parsing, said, state);
+  }
+  argp_error(state, "\"%s\" is too much", said);
+}
+
+void look_for_missing(const Parsing& parsing, argp_state* state, const std::vector<bool>& given) {
+  unsigned place = 0;
+  std::size_t row = 0;
+  for (const Option& option : parsing.command.options) {
+    const bool here = option.operand ? place++ < state->arg_num : given[row];
+    if (option.needed && !here) {
+      if (!option.operand) argp_error(state, "it needs --%s", std::string(option.name).c_str());
+      else argp_error(state, "it needs %s", operands_of(parsing.command).c_str());
+    }
+    ++row;
+  }
+}
+
+struct Run {
+  Parsing parsing;
+  std::vector<bool> given;
+};
+
+error_t take(int key, char* said, argp_state* state) {
+  Run& run = *static_cast<Run*>(state->input);
+  const CommandKind& command = run.parsing.command;
+  if (key == ARGP_KEY_ARG) return take_operand(run.parsing, said, state), 0;
+  if (key == ARGP_KEY_END) return look_for_missing(run.parsing, state, run.given), 0;
+  if (key == help_key) return argp_state_help(state, stdout, ARGP_HELP_STD_HELP), 0;
+  for (std::size_t row = 0; row < command.options.size(); ++row) {
+    if (command.options[row].operand || key_of(command, row) != key) continue;
+    run.given[row] = true;
+    take_row(command.options[row], run.parsing, said ? said : "", state);
+    return 0;
+  }
+  return ARGP_ERR_UNKNOWN;
+}
+
+// Ends the program on --help and on errors. `rest`: what stands behind the command's words.
+void parse(Run& run, std::vector<char*> rest) {
+  const CommandKind& command = run.parsing.command;
+  std::vector<std::string> words;  // argp wants ends of strings
+  words.reserve(3 * command.options.size() + 2);
+  const auto keep = [&words](std::string_view text) { return words.emplace_back(text).c_str(); };
+  std::vector<argp_option> options;
+  for (std::size_t row = 0; row < command.options.size(); ++row) {
+    const Option& option = command.options[row];
+    if (option.operand) continue;
+    options.push_back({keep(option.name), key_of(command, row), option.flag() ? nullptr : keep(option.value), 0, keep(option.help), 0});
+  }
+  options.push_back({nullptr, help_key, nullptr, OPTION_HIDDEN, "", 0});
+  options.push_back({});
+  const std::string operands = operands_of(command);
+  const argp parser{options.data(), take, operands.c_str(), keep(command.help), nullptr, nullptr, nullptr};
+  // argp takes the program's name from argv[0]: the command's words belong to it.
+  std::string name = text("millrace ", command.words);
+  rest.insert(rest.begin(), name.data());
+  rest.push_back(nullptr);
+  argp_err_exit_status = exit_usage;
+  argp_parse(&parser, static_cast<int>(rest.size()) - 1, rest.data(), 0, nullptr, &run);
+}
+
+// The command that the first words name, and how many words that took; null when there is none.
+const CommandKind* find_command(const std::vector<char*>& said, const Commands& commands, std::size_t& words) {
+  for (words = 2; words >= 1; --words) {
+    if (said.size() < words) continue;
+    const std::string name = words == 2 ? text(said[0], " ", said[1]) : said[0];
+    const auto found = std::ranges::find(commands, name, &CommandKind::words);
+    if (found != commands.end()) return *found;
+  }
+  return nullptr;
+}
+
+int say_unknown(const std::string& first, bool asked, const Commands& commands) {
+  std::vector<std::string_view> of_group, names;
+  for (const CommandKind* command : commands) {
+    names.push_back(command->words.substr(0, command->words.find(' ')));
+    if (command->words.starts_with(first + " ")) of_group.push_back(command->words.substr(first.size() + 1));
+  }
+  if (!of_group.empty()) {
+    std::string line = text("millrace ", first, ": ");
+    for (const std::string_view word : of_group) line += text(word == of_group.front() ? "" : ", ", word);
+    std::fprintf(asked ? stdout : stderr, "%s\n", line.c_str());
+    return asked ? exit_ok : exit_usage;
+  }
+  const std::string_view nearest = nearest_word(first, names);
+  const std::string hint = nearest.empty() ? "; millrace help lists them" : text("; did you mean \"", nearest, "\"?");
+  std::fprintf(stderr, "millrace: there is no command \"%s\"%s\n", first.c_str(), hint.c_str());
+  return exit_usage;
+}
+
+int run_words(std::vector<char*> said, const Commands& commands) {
+  std::size_t words = 1;
+  const CommandKind* command = find_command(said, commands, words);
+  if (!command) {
+    const std::string_view second = said.size() > 1 ? said[1] : "";
+    return say_unknown(said[0], second == "--help" || second == "-h", commands);
+  }
+  const auto values = command->make_values();
+  Run run{{*command, values.get()}, std::vector<bool>(command->options.size())};
+  parse(run, {said.begin() + static_cast<std::ptrdiff_t>(words), said.end()});
+  return command->run(values.get());
+}
+
+}  // namespace
+
+int help_of(const std::string& words, const Commands& commands) {
+  std::vector<std::string> said;
+  for (const std::string_view word : split(std::string_view(words), ' ')) said.emplace_back(word);
+  said.emplace_back("--help");
+  std::vector<char*> pointers;
+  for (std::string& word : said) pointers.push_back(word.data());
+  return run_words(pointers, commands);
+}
+
+int run_command(int argc, char** argv, const Commands& commands) {
+  std::vector<char*> said(argv + std::min(argc, 1), argv + argc);
+  const std::string_view first = said.empty() ? "" : said[0];
+  if (first.empty() || first == "-h" || first == "--help") {
+    std::fputs(overview_of(commands).c_str(), stdout);
+    return first.empty() ? exit_usage : exit_ok;
+  }
+  std::string version = "version";
+  if (first == "--version") said[0] = version.data();
+  return run_words(said, commands);
+}
+
+}  // namespace millrace

@@ -1,0 +1,42 @@
+// What most commands begin with: the configuration, and the daemon that runs by it.
+#pragma once
+
+#include <functional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "base/status.h"
+#include "cli/answers.h"
+#include "cli/command.h"
+#include "config/load.h"
+
+namespace millrace {
+
+// As `run` would read it: with what only the whole can show; `warnings` of the disk, too.
+LoadedConfig load_whole(const std::string& path);
+// Prints the errors of a configuration; 78.
+int report_errors(const std::string& path, const LoadedConfig& loaded);
+
+void print(const std::string& text);
+// To stderr, with a line's end; returns `code`.
+int complain(int code, const std::string& text);
+
+using Words = std::vector<std::pair<std::string, std::string>>;  // of a request: names and values; empty ones are not sent
+// The JSON that the daemon of this configuration answers. `unavailable`: none does. What it answers as an error
+// is one here.
+Result<std::string> ask_text(const Config& config, const std::string& command, const Words& words = {}, int timeout_seconds = 5);
+Result<DaemonAnswer> ask(const Config& config, const std::string& command, const Words& words = {}, int timeout_seconds = 5);
+// The request as JSON.
+std::string request_of(const std::string& command, const Words& words);
+// An answer that is an error is one.
+Result<DaemonAnswer> read_answer(std::string_view json);
+
+// Asks, and prints the answer, or why there is none.
+int talk(const std::string& config, bool json, const std::string& command, const Words& words = {});
+
+// The input of a running daemon that holds something ("tty /dev/ttyUSB0"), by the configuration at `path`;
+// empty: no daemon runs by it, or none of its inputs does.
+std::string holder_of(const std::string& path, const std::function<bool(const std::string& claim)>& is);
+
+}  // namespace millrace

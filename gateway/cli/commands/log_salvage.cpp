@@ -1,0 +1,44 @@
+// millrace log salvage: mends the log, or prints what is whole of any segment file, which needs no log around it.
+#include <cstdio>
+
+#include "base/text.h"
+#include "cli/commands/log_session.h"
+#include "log/salvage.h"
+#include "record/batch.h"
+#include "record/record_text.h"
+
+namespace millrace {
+namespace {
+
+struct LogSalvage : AskOptions {
+  std::string file;
+};
+using C = LogSalvage;
+using O = OptionsOf<C>;
+constexpr Option options[] = {O::config(), O::json(), O::operand<&C::file>("[FILE]").offers(Offer::files)};
+
+int salvage_file(const std::string& path) {
+  const std::size_t slash = path.rfind('/');
+  const auto folder = open_folder(slash == std::string::npos ? "." : path.substr(0, slash + 1));
+  const std::string name = path.substr(slash == std::string::npos ? 0 : slash + 1);
+  if (folder->size_of(name) == 0) return fail(path + " is not there, or empty");
+  std::uint64_t records = 0;
+  const Status status = salvage_rows(*folder, name, [&](const Row& row) {
+    std::vector<Record> decoded;
+    if (!decode_batch(*row.columns, row.zstd, decoded).ok()) return;
+    for (std::size_t i = 0; i < decoded.size(); ++i) std::printf("%s\n", record_as_json(row.first + i, row.lane, decoded[i]).c_str());
+    records += decoded.size();
+  });
+  if (!status.ok()) return fail(status.detail());
+  return complain(exit_ok, text(records, " whole records"));
+}
+
+int run(const C& c) { return c.file.empty() ? show(c, "log.salvage") : salvage_file(c.file); }
+
+}  // namespace
+
+extern const CommandKind log_salvage_command_kind;
+const CommandKind log_salvage_command_kind = command_kind<C, run>(
+    "log salvage", "Read everything and mend what is damaged; with a segment FILE: print what is whole of it", options);
+
+}  // namespace millrace

@@ -1,0 +1,129 @@
+#include "cli/commands/log_session.h"
+
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <map>
+
+#include "base/json.h"
+#include "base/logger.h"
+#include "base/rng.h"
+#include "base/text.h"
+#include "base/utf8.h"
+#include "kinds.h"
+#include "log/segment.h"
+#include "log_commands.h"
+
+namespace millrace {
+namespace {
+
+constexpr int long_work_seconds = 3600, work_seconds = 30;
+
+}  // namespace
+
+LogSession::LogSession(const Config& config) : config_(config) {}
+
+LogSession::~LogSession() {
+  if (!log_ || !changed_) return;
+  log_->stop([this] { loop_.stop(); });
+  loop_.run();
+}
+
+Status LogSession::open() {
+  auto lock = lock_file(config_.log.path + "/lock");
+  if (!lock.ok()) return lock.status();
+  lock_ = std::move(lock).value();
+  folder_ = open_folder(config_.log.path);
+  LogOptions options;
+  options.bytes_max = config_.log.max_size;
+  runtime_folder_ = open_folder(config_.gateway.runtime_dir);
+  options.held_folder = runtime_folder_.get();
+  auto log = SqliteLog::open(loop_, *folder_, options, random_from_kernel());
+  if (!log.ok()) return log.status();
+  log_ = std::move(log).value();
+  return {};
+}
+
+Result<std::string> LogSession::say(const std::string& command, const Words& words, bool takes_long) {
+  if (!log_) {
+    auto answer = ask_daemon(config_.gateway.runtime_dir + "/control.sock", request_of(command, words), takes_long ? long_work_seconds : work_seconds);
+    if (answer.ok() || answer.status().code() != Code::unavailable) return answer;
+    if (Status status = open(); !status.ok()) return status;
+  }
+  ControlRequest request{{"command", command}};
+  request.insert(words.begin(), words.end());
+  LogCommands commands(*log_, *folder_, nullptr);
+  auto table = commands.table();
+  const LogCommands::Command& found = table.at(command);
+  changed_ = changed_ || found.changes;
+  std::string answer;
+  bool waiting = false;  // a loop that is stopped before it runs would stay so
+  found.run(request, [&](std::string reply) {
+    answer = std::move(reply);
+    if (waiting) loop_.stop();
+  });
+  waiting = answer.empty();
+  if (waiting) loop_.run();
+  return answer;
+}
+
+Result<std::string> LogSession::ask_text(const std::string& command, const Words& words, bool takes_long) {
+  auto said = say(command, words, takes_long);
+  if (!said.ok()) return said;
+  if (const auto answer = read_answer(said.value()); !answer.ok()) return answer.status();
+  return said;
+}
+
+Result<DaemonAnswer> LogSession::ask(const std::string& command, const Words& words, bool takes_long) {
+  const auto said = say(command, words, takes_long);
+  if (!said.ok()) return said.status();
+  return read_answer(said.value());
+}
+
+int with_log(const std::string& path, const std::function<int(LogSession&)>& work) {
+  const LoadedConfig loaded = load_config_file(path, built_kinds());
+  if (!loaded.errors.empty()) return report_errors(path, loaded);
+  set_log_level(Level::error);
+  LogSession session(loaded.config);
+  return work(session);
+}
+
+int fail(const std::string& why) { return complain(exit_no, shown(why, 4000)); }
+
+int show(const AskOptions& options, const std::string& command, const Words& words) {
+  return with_log(options.config, [&](LogSession& session) {
+    const auto answer = session.ask_text(command, words, true);
+    if (!answer.ok()) return fail(answer.status().detail());
+    print((options.json ? answer.value() : pretty_json(answer.value())) + "\n");
+    return int{exit_ok};
+  });
+}
+
+std::string absent_in_stopped_log(const Config& config) {
+  struct stat info {};
+  // Whoever opens a log leaves files of his in it: that is for its owner only.
+  if (::stat(config.log.path.c_str(), &info) != 0 || info.st_uid != ::geteuid()) return {};
+  const auto names = open_folder(config.log.path)->list();
+  if (!names.ok() || std::ranges::none_of(names.value(), [](const std::string& name) { return segment_id(name).has_value(); })) return {};
+  set_log_level(Level::error);
+  LogSession session(config);
+  const auto stat = session.ask("log.stat");
+  if (!stat.ok()) return {};
+  std::map<std::string, std::uint64_t> kept;
+  for (const DaemonAnswer& consumer : stat.value()["consumers"].items()) {
+    const std::string& name = consumer["consumer"].text();
+    const auto is = [&name](const auto& uplink) { return uplink.name == name; };
+    if (name.starts_with('@') || std::ranges::any_of(config.uplinks, is)) continue;
+    kept[name] += consumer["unsettled"].whole();
+  }
+  std::string lines;
+  for (const auto& [name, records] : kept) {
+    if (records == 0) continue;
+    lines += text("warning: uplink ", name, " left the configuration: the log keeps ", records, " records for it, ", format_duration(config.log.forget_after),
+                  " from when the daemon missed it first (log.forget_after)\n");
+  }
+  return lines;
+}
+
+}  // namespace millrace

@@ -1,0 +1,48 @@
+// Where `millrace log` and `millrace dlq` ask: the running daemon that holds the log, or a stopped log itself, under
+// its lock. One at a time; answers are the same (log_commands.h).
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "base/files.h"
+#include "cli/commands/daemon.h"
+#include "log/sqlite_log.h"
+#include "loop/uv_loop.h"
+
+namespace millrace {
+
+class LogSession {
+ public:
+  explicit LogSession(const Config& config);
+  ~LogSession();
+
+  // An error that was answered is one.
+  Result<std::string> ask_text(const std::string& command, const Words& words = {}, bool takes_long = false);
+  Result<DaemonAnswer> ask(const std::string& command, const Words& words = {}, bool takes_long = false);
+
+ private:
+  Result<std::string> say(const std::string& command, const Words& words, bool takes_long);
+  Status open();
+
+  const Config& config_;
+  UvLoop loop_;
+  Fd lock_;
+  std::unique_ptr<Folder> folder_, runtime_folder_;
+  std::unique_ptr<SqliteLog> log_;
+  bool changed_ = false;
+};
+
+// Loads the configuration, quietens what the log says on opening (that is for the daemon's journal), and does it.
+int with_log(const std::string& config, const std::function<int(LogSession&)>& work);
+// To stderr, whatever control characters are in it; 1.
+int fail(const std::string& why);
+// Asks and prints the answer; an error goes to stderr.
+int show(const AskOptions& options, const std::string& command, const Words& words = {});
+
+// Uplinks that are not in the configuration and that the stopped log keeps something for, a line each; empty where
+// the log is not there, not ours, or a daemon holds it.
+std::string absent_in_stopped_log(const Config& config);
+
+}  // namespace millrace
