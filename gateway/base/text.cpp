@@ -133,9 +133,8 @@ bool good_utf8(std::string_view text) {
     std::uint64_t eight;
     while (end - at >= 8 && (std::memcpy(&eight, at, 8), ((eight | (eight - 0x0101010101010101)) & 0x8080808080808080) == 0)) at += 8;
     if (at == end) return true;
-    if (end - at < 8) {  // the last ones likewise; what is behind the end counts as blanks
-      eight = 0x2020202020202020;
-      std::memcpy(&eight, at, static_cast<std::size_t>(end - at));
+    if (end - at < 8 && text.size() >= 8) {  // the last eight likewise, some of them twice
+      std::memcpy(&eight, end - 8, 8);
       if (((eight | (eight - 0x0101010101010101)) & 0x8080808080808080) == 0) return true;
     }
     if (*at < 0x80) {

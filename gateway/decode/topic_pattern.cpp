@@ -30,11 +30,6 @@ void TopicMatch::clear() {
   more_.clear();
 }
 
-void TopicMatch::add(std::string_view name, std::string_view value) {
-  if (few_used_ < few_.size()) few_[few_used_++] = {name, value};
-  else more_.emplace_back(name, value);
-}
-
 Result<TopicPattern> TopicPattern::parse(std::string_view pattern) {
   TopicPattern out;
   if (pattern.empty()) return Status{Code::invalid, "a topic pattern is empty"};
@@ -83,16 +78,18 @@ bool TopicPattern::matches(std::string_view topic, TopicMatch& match) const {
       return from > 0 || topic.empty() || topic.front() != '$';
     }
     if (!more) return false;
-    const std::size_t slash = topic.find('/', from);
-    const std::string_view value = topic.substr(from, slash == std::string_view::npos ? slash : slash - from);
+    std::size_t slash = 0;  // or the end
     if (level.kind == Level::literal) {
-      if (value != level.text) return false;
+      slash = from + level.text.size();
+      if (slash > topic.size() || topic.compare(from, level.text.size(), level.text) != 0 ||
+          (slash < topic.size() && topic[slash] != '/')) return false;
     } else {
-      if (from == 0 && value.starts_with('$')) return false;
-      if (!level.text.empty()) match.add(level.text, value);
+      if (from == 0 && topic.starts_with('$')) return false;
+      slash = std::min(topic.find('/', from), topic.size());
+      if (!level.text.empty()) match.add(level.text, {topic.data() + from, slash - from});
     }
-    more = slash != std::string_view::npos;
-    from = more ? slash + 1 : topic.size();
+    more = slash < topic.size();
+    from = more ? slash + 1 : slash;
   }
   return !more;
 }
@@ -123,7 +120,8 @@ Result<Template> Template::parse(std::string_view source, const TopicPattern& pa
     if (name != "input" && !pattern.names(name) && !(publisher_known && names_publisher(name))) {
       return {Code::invalid, text("the topic has no level {", name, "} (a member of the payload is {.", name, "})")};
     }
-    out.parts_.push_back({Part::level, std::string(name)});
+    const bool of_input = name == "input" && !pattern.names(name);
+    out.parts_.push_back({of_input ? Part::input : Part::level, std::string(name)});
     return {};
   };
   if (Status status = walk_braces(source, literal, named); !status.ok()) return status;
@@ -137,7 +135,7 @@ void Template::render(const TopicMatch& match, std::string_view input, std::stri
   for (const Part& part : parts_) {
     if (part.kind == Part::literal) out += part.text;
     else if (part.kind == Part::member) out += members[member++];
-    else if (part.text == "input" && !match.has("input")) out += input;
+    else if (part.kind == Part::input) out += input;
     else out += match.value(part.text);
   }
 }

@@ -21,7 +21,10 @@ class TopicMatch {
   std::string_view value(std::string_view name) const;
   bool has(std::string_view name) const;
   void clear();
-  void add(std::string_view name, std::string_view value);
+  void add(std::string_view name, std::string_view value) {
+    if (few_used_ < few_.size()) few_[few_used_++] = {name, value};
+    else more_.emplace_back(name, value);
+  }
 
  private:
   using Level = std::pair<std::string_view, std::string_view>;
@@ -67,7 +70,7 @@ class Template {
 
  private:
   struct Part {
-    enum Kind { literal, level, member } kind;
+    enum Kind { literal, level, member, input } kind;
     std::string text;
   };
   std::vector<Part> parts_;

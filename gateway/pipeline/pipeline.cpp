@@ -578,7 +578,8 @@ Ticket Pipeline::commit(std::optional<Duration> within) {
       tell_peers(true);
     });
   });
-  offered_.records.reserve(records);
+  // As many are likely to come again, and none is moved about. Of two, since the rest of a window follows its first chunk.
+  offered_.records.reserve(std::max(records, std::exchange(records_before_, records)));
   return ticket;
 }
 

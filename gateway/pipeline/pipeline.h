@@ -137,6 +137,7 @@ class Pipeline final : public Intake {
   std::map<std::uint64_t, std::shared_ptr<const Peer>> peers_;
   std::uint64_t next_id_ = 1;  // of peers and decoders
   WriteSet offered_;  // since the last commit()
+  std::size_t records_before_ = 0;  // that the last commit() took
   Ticket ticket_ = 0, durable_through_ = 0;
   Ticket failed_ = UINT64_MAX;  // the first one whose commit failed
   bool states_told_ = false;

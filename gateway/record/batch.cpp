@@ -124,6 +124,32 @@ std::uint32_t BatchBuilder::id_of(Ids& ids, std::vector<BatchName>& names, std::
   return id;
 }
 
+// Readings come in runs: the values of one message have one device, and a device that speaks often has the same metrics.
+std::uint32_t BatchBuilder::device_of(const Record& record) {
+  if (last_device_ < devices_.size()) {
+    const BatchName& last = devices_[last_device_];
+    if (last.name == record.device && last.tags == record.tags) return last_device_;
+  }
+  key_.clear();
+  key_.add(record.device);
+  for (const auto& [name, value] : record.tags) {
+    key_.add(name);
+    key_.add(value);
+  }
+  return last_device_ = id_of(device_ids_, devices_, key_.view(), record.device, {}, record.tags, bytes_waiting_);
+}
+
+std::uint32_t BatchBuilder::metric_of(const Record& record) {
+  if (last_metric_ < metrics_.size()) {
+    const BatchName& last = metrics_[last_metric_];
+    if (last.name == record.metric && last.unit == record.unit) return last_metric_;
+  }
+  key_.clear();
+  key_.add(record.metric);
+  key_.add(record.unit);
+  return last_metric_ = id_of(metric_ids_, metrics_, key_.view(), record.metric, record.unit, {}, bytes_waiting_);
+}
+
 void BatchBuilder::add(const Record& record) {
   if (!in_columns(record)) {
     places_.push_back(static_cast<std::uint32_t>(others_.size()) | 0x80000000u);
@@ -132,17 +158,7 @@ void BatchBuilder::add(const Record& record) {
     bytes_waiting_ += bytes_of_detail(record);
     return;
   }
-  key_.clear();
-  key_.add(record.device);
-  for (const auto& [name, value] : record.tags) {
-    key_.add(name);
-    key_.add(value);
-  }
-  const std::uint32_t device = id_of(device_ids_, devices_, key_.view(), record.device, {}, record.tags, bytes_waiting_);
-  key_.clear();
-  key_.add(record.metric);
-  key_.add(record.unit);
-  const std::uint32_t metric = id_of(metric_ids_, metrics_, key_.view(), record.metric, record.unit, {}, bytes_waiting_);
+  const std::uint32_t device = device_of(record), metric = metric_of(record);
   std::uint64_t bits = 0;
   ValueType type = ValueType::number;
   if (const auto* number = std::get_if<double>(&record.value)) {

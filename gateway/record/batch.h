@@ -53,12 +53,15 @@ class BatchBuilder {
 
   static std::uint32_t id_of(Ids& ids, std::vector<BatchName>& names, std::string_view key, const std::string& name,
                              const std::string& unit, const Tags& tags, std::size_t& bytes);
+  std::uint32_t device_of(const Record& record);
+  std::uint32_t metric_of(const Record& record);
 
   Readings readings_;
   std::vector<Record> others_;
   std::vector<std::uint32_t> places_;  // arrival index -> reading index, or count of readings + other index
   Ids device_ids_, metric_ids_;
   std::vector<BatchName> devices_, metrics_;
+  std::uint32_t last_device_ = 0, last_metric_ = 0;  // of the reading before
   KeyBuffer key_;
   std::size_t bytes_waiting_ = 0;
   BatchEncoder encoder_;

@@ -308,8 +308,24 @@ TEST_CASE("timestamps: numbers, exact to the microsecond") {
   CHECK(parse_time_number("1700000000.123456", F::s)->us == 1'700'000'000'123'456);
   CHECK(parse_time_number("1.7e9", F::s)->us == 1'700'000'000'000'000);
   CHECK(parse_time_number("-1", F::s)->us == -1'000'000);
-  for (const char* bad : {"", "x", "99999999999999999999", "1700000000.", "99999999999999"}) {
+  CHECK(parse_time_number("9214646400000000000", F::ns)->us == 9'214'646'400'000'000);
+  for (const char* bad : {"", "-", "x", "99999999999999999999", "1700000000.", "99999999999999", "9223372036854775808", "+1", "--1"}) {
     INFO(bad);
     CHECK_FALSE(parse_time_number(bad, F::s));
+  }
+  // However many digits, and whichever character stands among them at whatever place.
+  const std::string digits = "8901234567890123456";
+  for (std::size_t size = 1; size <= 15; ++size) {
+    const std::string number = digits.substr(0, size);
+    CAPTURE(number);
+    CHECK(parse_time_number(number, F::us)->us == std::stoll(number));
+    for (std::size_t at = 0; at < size; ++at) {
+      for (const char c : {'/', ':', ' ', '-', '\0', '\x7F', '\xB0', '\xFF'}) {
+        std::string bad = number;
+        bad[at] = c;
+        if (at == 0 && c == '-') continue;
+        CHECK_FALSE(parse_time_number(bad, F::us));
+      }
+    }
   }
 }

@@ -10,6 +10,19 @@
 
 using namespace millrace;
 
+TEST_CASE("packet edge: a wildcard is found wherever it stands in a topic, and nothing is taken for one") {
+  CHECK_FALSE(mqtt::good_topic(""));
+  for (std::size_t size = 1; size <= 40; ++size) {
+    for (std::size_t at = 0; at < size; ++at) {
+      for (int c = 1; c < 256; ++c) {
+        std::string topic(size, 'a');
+        topic[at] = static_cast<char>(c);
+        if (mqtt::good_topic(topic) != (c != '+' && c != '#')) FAIL("character ", c, " at ", at, " of ", size);
+      }
+    }
+  }
+}
+
 TEST_CASE("packet edge: it is between packets, however they are cut") {
   std::string stream;
   std::vector<std::size_t> edges{0};
