@@ -162,4 +162,20 @@ void CertificateWatch::look(WallTime now, bool trusted) {
   }
 }
 
+std::vector<CertificateState> CertificateWatch::list(WallTime now) const {
+  std::vector<CertificateState> all;
+  const auto left = [now](const Certificate& one) { return static_cast<double>(one.to.us - now.us) / 1e6; };
+  for (const auto& [key, watched] : watched_) {
+    const CertificateUse& use = watched.use;
+    for (const Certificate& one : watched.certificates)
+      all.push_back({use.side, use.name, use.file.key, use.file.path, one.subject, false, left(one), one.to});
+  }
+  for (const auto& [owner, peer] : peers_) {
+    const Certificate& one = peer.shown.certificate;
+    all.push_back({owner.side, owner.name, owner.key, peer.shown.host, one.subject, true, left(one), one.to});
+  }
+  std::ranges::stable_sort(all, {}, &CertificateState::left);
+  return all;
+}
+
 }  // namespace millrace

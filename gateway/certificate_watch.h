@@ -14,6 +14,7 @@
 #include "net/certificate.h"
 #include "net/needed_files.h"
 #include "net/peer_chain.h"
+#include "observe/gateway_state.h"
 
 namespace millrace {
 
@@ -36,6 +37,8 @@ class CertificateWatch {
   void want(const Config& config);
   // `trusted`: whether the clock is believed; the journal is silent while it is not.
   void look(WallTime now, bool trusted);
+  // Those of files and those that servers showed, the first to expire first.
+  std::vector<CertificateState> list(WallTime now) const;
 
  private:
   struct Watched {

@@ -25,7 +25,7 @@ class LogCommands {
     bool changes;
     ControlServer::Command run;
   };
-  // By the names of the requests: log.ls, log.stat, log.read, log.salvage, log.seal, log.forget, dlq.ls, dlq.show, dlq.retry, dlq.drop
+  // By the names of the requests: log.ls, log.stat, log.read, log.device, log.salvage, log.seal, log.forget, dlq.ls, dlq.show, dlq.retry, dlq.drop
   std::map<std::string, Command> table();
 
  private:
@@ -34,6 +34,10 @@ class LogCommands {
   void read(const ControlRequest& request, ControlServer::Reply reply);
   void check_all(ControlServer::Reply reply);
   void forget(const ControlRequest& request, ControlServer::Reply reply);
+  void device(const ControlRequest& request, ControlServer::Reply reply);
+  struct Sought;
+  void seek(const std::shared_ptr<Sought>& sought);
+  std::string found(const Sought& sought) const;
   void dead_ls(const ControlRequest& request, ControlServer::Reply reply);
   void dead_show(const ControlRequest& request, ControlServer::Reply reply);
   void dead_retry(const ControlRequest& request, ControlServer::Reply reply);

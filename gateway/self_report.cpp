@@ -3,18 +3,26 @@
 #include <sys/resource.h>
 
 #include <algorithm>
+#include <cmath>
 #include <cstdlib>
 
 #include "base/descriptors.h"
 #include "base/disk_space.h"
 #include "base/files.h"
-#include "base/json.h"
 #include "base/logger.h"
 #include "base/text.h"
+#include "net/certificate_time.h"
+#include "observe/state_json.h"
 #include "version.h"
 
 namespace millrace {
 namespace {
+
+constexpr Duration rate_step = std::chrono::seconds(10), rate_span = std::chrono::seconds(60);
+constexpr Duration wear_every = std::chrono::hours(1);
+constexpr double pages_and_tables = 1.15;  // what a byte of rows takes in the log's files, about
+constexpr double day = 86400;
+constexpr std::string_view not_yet = "not connected yet";  // a shipper before its first try, which is no error
 
 // "key:  value kB" lines of /proc/self/status, "key: value" of /proc/self/io.
 std::uint64_t proc_value(const char* path, std::string_view key) {
@@ -34,163 +42,239 @@ std::string state_words(State state, const std::string& health, const std::strin
   return missing.empty() ? "waits to start" : "waiting for " + missing;
 }
 
+std::string kind_of_part(const std::vector<PartConfig>& parts, const std::string& name) {
+  const auto found = std::ranges::find(parts, name, &PartConfig::name);
+  return found == parts.end() ? std::string() : std::string(found->kind->name);
+}
+
 }  // namespace
 
-void SelfReport::update_metrics() {
-  const LogStats stats = of_.log.stats();
-  const auto set = [this](const char* name, const char* help, double value) { of_.metrics.gauge(name, help).set(value); };
-  set("millrace_log_bytes", "Bytes the log takes on disk, -wal included", static_cast<double>(stats.bytes_used));
-  set("millrace_log_max_bytes", "Bytes the log may take on disk", static_cast<double>(stats.bytes_max));
-  set("millrace_log_state_bytes", "Bytes of state in the log: windows, sessions, retained digests", static_cast<double>(stats.state_bytes));
-  set("millrace_log_state_max_bytes", "Bytes of state the log takes: a quarter of max_size", static_cast<double>(stats.state_bytes_max));
-  set("millrace_log_blocked", "Whether inputs pause because the log is full", stats.blocked ? 1 : 0);
-  set("millrace_log_degraded", "Whether the log cannot be written at present", stats.trouble.empty() ? 0 : 1);
-  if (const auto disk = disk_space(of_.config.log.path); disk.ok()) {
-    set("millrace_log_disk_free_bytes", "Bytes free on the file system that holds the log, without what is reserved for root", static_cast<double>(disk.value().free));
-    set("millrace_log_disk_bytes", "Bytes of the file system that holds the log, without what is reserved for root", static_cast<double>(disk.value().total));
-  }
-  std::uint64_t left = 0;
-  for (const auto& leftover : of_.leftovers) left += leftover->records();
-  set("millrace_log_newer_format", "Whether the log's folder belongs to a later version, and ours lies beside it", of_.newer_beside ? 1 : 0);
-  set("millrace_log_leftover_records", "Records in the log of another version that are forwarded first", static_cast<double>(left));
-  set("millrace_log_segments", "Segment files of the log", static_cast<double>(stats.segments));
-  set("millrace_log_dead_bytes", "Bytes of dead letters", static_cast<double>(stats.dead_bytes));
-  set("millrace_clock_trusted", "Whether the wall clock is believed (gateway.clock)", of_.clock.trust().trusted() ? 1 : 0);
-  set("millrace_clock_steps", "How often the wall clock was set by two seconds or more since the start", static_cast<double>(of_.clock.watch().steps()));
-  set("millrace_inputs", "Configured inputs", static_cast<double>(of_.inputs.size()));
-  set("millrace_log_lines_dropped", "Lines for the operator that the journal had no room for", static_cast<double>(log_lines_dropped()));
-  set("process_open_fds", "File descriptors that are open", static_cast<double>(descriptors_open()));
-  set("process_max_fds", "File descriptors there may be (RLIMIT_NOFILE)", static_cast<double>(of_.descriptor_limit));
-  set("millrace_connections_turned_away", "Connections closed since the start because no file descriptor was left", static_cast<double>(of_.loop.turned_away()));
-  set("process_resident_memory_bytes", "Resident memory", 1024.0 * static_cast<double>(proc_value("/proc/self/status", "VmRSS:")));
-  const auto count = [this](const char* name, const char* help, std::uint64_t value) {
-    Counter& counter = of_.metrics.counter(name, help);
-    counter.add(value - std::min(value, counter.value()));
+double RecentRate::per_second(Instant now, double value) {
+  while (seen_.size() > 1 && now - seen_[1].first >= rate_span) seen_.pop_front();
+  if (seen_.empty() || now - seen_.back().first >= rate_step) seen_.emplace_back(now, value);
+  const double span = to_seconds(now - seen_.front().first);
+  return span > 0 ? std::max(0.0, (value - seen_.front().second) / span) : 0;
+}
+
+Seconds LastGrowth::age(Instant now, std::uint64_t value) {
+  if (value > value_) at_ = now;
+  value_ = value;
+  return at_ ? Seconds(to_seconds(now - *at_)) : Seconds();
+}
+
+SelfReport::SelfReport(Sources of) : of_(of), started_at_(of_.loop.now()), shown_(of_.metrics) { look(); }
+
+void SelfReport::look() {
+  const Instant now = of_.loop.now();
+  of_.devices.sweep([this](const std::string& input) { return of_.inputs.contains(input); }, now);
+  forget_gone();
+  (void)faults_in(gather(true));
+}
+
+// Names come and go with reloads.
+void SelfReport::forget_gone() {
+  const auto gone = [this](const auto& entry) {
+    const auto is_of = [&](std::string_view side) { return entry.first.starts_with(side) && entry.first.size() > side.size(); };
+    if (is_of("input ")) return !of_.inputs.contains(entry.first.substr(6));
+    return is_of("uplink ") && !of_.uplinks.contains(entry.first.substr(7));
   };
-  count("millrace_log_commits_total", "Group commits", stats.commits);
-  count("millrace_log_commit_failures_total", "Group commits that failed and were tried again", stats.commit_failures);
-  count("millrace_log_records_total", "Records appended to the log", stats.records);
-  count("millrace_log_row_bytes_total", "Bytes of rows appended to the log", stats.row_bytes);
-  count("millrace_log_evicted_records_total", "Records evicted because the log was full, per consumer", stats.evicted_records);
-  count("millrace_log_unreadable_rows_total", "Rows that could not be read", stats.unreadable_rows);
-  count("millrace_log_refused_states_total", "Commits refused because their state did not fit", stats.refused_states);
-  count("millrace_log_damaged_states_total", "Entries of state that failed their checksum at start", stats.damaged_states);
-  count("millrace_log_refused_records_total", "Records not taken: too large for a row, or events and dead letters beyond their share", stats.refused_records);
-  count("millrace_log_lost_records_total", "Records settled as unreadable, per consumer", stats.lost_records);
-  count("millrace_log_vanished_records_total", "Records the storage had acknowledged and lost", stats.vanished_records);
-  count("millrace_log_unwritten_records_total", "Records that were delivered before they touched flash (commit = when-unsent)", stats.unwritten_records);
-  count("millrace_log_files_set_aside_total", "Files of the log that could not be used", stats.files_set_aside);
-  const std::uint64_t flash = proc_value("/proc/self/io", "write_bytes:");
-  set("millrace_flash_bytes_per_record", "Bytes written to storage for each record that came into the log, since the start",
-      stats.records > 0 ? static_cast<double>(flash) / static_cast<double>(stats.records) : 0);
-  count("millrace_flash_bytes_written_total", "Bytes this process has caused to be written to storage (/proc/self/io)", flash);
+  std::erase_if(rates_, gone);
+  std::erase_if(growths_, gone);
+  std::erase_if(last_errors_, gone);
+}
+
+std::string SelfReport::status_json(bool ready) {
+  const GatewayState state = gather(ready);
+  return state_json(state, faults_in(state));
+}
+
+std::string SelfReport::metrics_text() {
+  const auto last = of_.metrics.before_scrape([this] { shown_.show(gather_of(true)); });
+  return of_.metrics.expose();
+}
+
+std::vector<Fault> SelfReport::faults_in(const GatewayState& state) {
+  std::vector<Fault> faults = faults_of(state);
+  watch_.look(faults, of_.loop.now());
+  return faults;
+}
+
+// Parts show some of their state in metrics alone, which they bring up to date before a scrape, in the order they came: who
+// comes last finds the others' done.
+GatewayState SelfReport::gather(bool ready) {
+  GatewayState state;
+  const auto last = of_.metrics.before_scrape([&] { state = gather_of(ready); });
+  (void)of_.metrics.expose();
+  return state;
+}
+
+GatewayState SelfReport::gather_of(bool ready) {
+  GatewayState state;
+  state.at = of_.loop.wall();
+  state.name = of_.config.gateway.name;
+  state.version = MILLRACE_VERSION;
+  state.epoch = of_.log.epoch();
+  state.uptime = to_seconds(of_.loop.now() - started_at_);
+  state.ready = ready;
+  state.clock_trusted = of_.clock.trust().trusted();
+  state.clock = of_.clock.why();
+  state.clock_steps = of_.clock.watch().steps();
+  state.clock_matters = of_.pipeline.windows().window_count() > 0;
+  state.inbox_fill = of_.inbox.fill();
+  gather_inputs(state);
+  gather_uplinks(state);
+  gather_kept(state);
+  state.log = gather_log();
+  state.flash = gather_flash(state.log.records);
+  state.certificates = of_.certificates.list(certificate_time(of_.loop.wall()));
+  state.process = gather_process();
+  return state;
+}
+
+// What a part counts: it has registered it, help and all.
+std::uint64_t SelfReport::counted(const char* name, const Labels& labels) const { return of_.metrics.counter(name, "", labels).value(); }
+bool SelfReport::says(const char* name, const Labels& labels) const { return of_.metrics.gauge(name, "", labels).value() > 0; }
+
+double SelfReport::rate(const std::string& of, std::uint64_t value) {
+  return rates_[of].per_second(of_.loop.now(), static_cast<double>(value));
+}
+
+void SelfReport::gather_inputs(GatewayState& state) {
+  of_.inputs.for_each([&](const std::string& name, InputPart& part, Inputs::State phase) {
+    InputState& input = state.inputs.emplace_back();
+    input.name = name;
+    input.kind = kind_of_part(of_.config.inputs, name);
+    input.running = phase == Inputs::State::running;
+    input.healthy = input.running && part.driver().healthy();
+    input.waits_for = of_.inputs.waits_for(name);
+    input.state = state_words(phase, input.running ? part.driver().health() : "", input.waits_for);
+    const Labels labels{{"input", name}};
+    input.payloads = counted("millrace_input_payloads_total", labels);
+    input.records = counted("millrace_input_records_total", labels);
+    input.undecodable = counted("millrace_input_undecodable_total", labels);
+    input.rate = rate("input " + name, input.records);
+    of_.devices.tell(input, of_.loop.now());
+  });
+}
+
+std::vector<LaneState> SelfReport::lanes_of(const std::string& uplink) const {
+  std::vector<LaneState> lanes;
+  for (const Lane lane : all_lanes) {
+    const LaneLedger ledger = of_.log.ledger(uplink, lane);
+    if (ledger.admitted == 0) continue;
+    LaneState& state = lanes.emplace_back();
+    state.lane = lane_name(lane);
+    state.admitted = ledger.admitted;
+    state.unsettled = ledger.unsettled();
+    for (std::size_t how = 0; how < how_count; ++how) state.settled.emplace_back(how_name(static_cast<How>(how)), ledger.settled[how]);
+  }
+  return lanes;
+}
+
+void SelfReport::gather_uplinks(GatewayState& state) {
+  const Instant now = of_.loop.now();
+  of_.uplinks.for_each([&](const std::string& name, UplinkPart& part, Uplinks::State phase) {
+    UplinkState& uplink = state.uplinks.emplace_back();
+    uplink.name = name;
+    uplink.kind = kind_of_part(of_.config.uplinks, name);
+    uplink.running = phase == Uplinks::State::running;
+    uplink.healthy = uplink.running && part.shipper().healthy();
+    uplink.waits_for = of_.uplinks.waits_for(name);
+    uplink.state = state_words(phase, uplink.running ? part.shipper().health() : "", uplink.waits_for);
+    uplink.size_limit = part.shipper().size_limit();
+    uplink.backlog = part.shipper().backlog();
+    if (const double eta = part.shipper().eta_seconds(); std::isfinite(eta)) uplink.eta = eta;
+    const Labels labels{{"uplink", name}};
+    uplink.blocked = uplink.running && says("millrace_uplink_blocked", labels);
+    uplink.breaker_open = uplink.running && says("millrace_uplink_breaker_open", labels);
+    uplink.sent = counted("millrace_uplink_records_total", labels);
+    uplink.refused = counted("millrace_uplink_refused_records_total", labels);
+    uplink.rate = rate("uplink " + name, uplink.sent);
+    uplink.refused_age = growths_["uplink " + name].age(now, uplink.refused);
+    uplink.lanes = lanes_of(name);
+    if (uplink.running && !uplink.healthy && uplink.state != not_yet) last_errors_["uplink " + name] = {uplink.state, now};
+    if (const auto last = last_errors_.find("uplink " + name); last != last_errors_.end()) {
+      uplink.last_error = last->second.first;
+      uplink.last_error_age = to_seconds(now - last->second.second);
+    }
+  });
+}
+
+void SelfReport::gather_kept(GatewayState& state) const {
+  for (const AbsentUplinks::Absent& absent : of_.absent.list()) state.absent.push_back({absent.name, absent.records, absent.bytes, absent.until});
+  for (const auto& keeper : of_.keepers) {
+    for (const auto& [place, kept] : keeper->kept()) state.left_sessions.push_back({place, kept.values, to_seconds(kept.longest)});
+  }
+  const WindowEngine& engine = of_.pipeline.windows();
+  for (std::size_t w = 0; w < engine.window_count(); ++w) {
+    WindowFill& window = state.windows.emplace_back();
+    window.name = engine.window(w).name;
+    window.keys = engine.keys(w);
+    window.keys_max = engine.window(w).keys_max;
+    window.bytes = engine.bytes(w);
+    window.bytes_max = engine.window(w).state_max;
+    for (const std::uint64_t readings : engine.stats(w).refused) window.refused += readings;
+    window.future = engine.stats(w).future;
+    window.too_late = engine.stats(w).too_late;
+  }
+}
+
+LogState SelfReport::gather_log() {
+  const LogStats stats = of_.log.stats();
+  LogState log;
+  log.path = of_.config.log.path;
+  log.bytes_used = stats.bytes_used, log.bytes_max = stats.bytes_max;
+  log.state_bytes = stats.state_bytes, log.state_bytes_max = stats.state_bytes_max;
+  log.segments = stats.segments, log.records = stats.records, log.row_bytes = stats.row_bytes;
+  log.commits = stats.commits, log.commit_failures = stats.commit_failures, log.dead_bytes = stats.dead_bytes;
+  log.evicted = stats.evicted_records, log.unreadable_rows = stats.unreadable_rows;
+  log.refused_states = stats.refused_states, log.damaged_states = stats.damaged_states;
+  log.refused_records = stats.refused_records, log.lost = stats.lost_records, log.vanished = stats.vanished_records;
+  log.unwritten = stats.unwritten_records, log.files_set_aside = stats.files_set_aside;
+  log.leftovers = of_.leftovers.size();
+  for (const auto& leftover : of_.leftovers) log.leftover_records += leftover->records();
+  log.blocked = stats.blocked, log.trouble = stats.trouble;
+  log.newer_format = of_.newer_beside, log.evicts = !of_.config.log.block_when_full;
+  if (const auto disk = disk_space(log.path); disk.ok()) log.disk_free = disk.value().free, log.disk_total = disk.value().total;
+  log.rate = rate("log records", log.records);
+  log.bytes_rate = rate("log bytes", log.row_bytes);
+  log.lost_age = growths_["lost"].age(of_.loop.now(), log.lost + log.vanished);
+  log.evicted_age = growths_["evicted"].age(of_.loop.now(), log.evicted);
+  if (log.bytes_rate > 0) {
+    const std::uint64_t left = log.bytes_max - std::min(log.bytes_max, log.bytes_used);
+    log.room = static_cast<double>(left) / (log.bytes_rate * pages_and_tables);
+  }
+  return log;
+}
+
+FlashState SelfReport::gather_flash(std::uint64_t records) {
+  const Instant now = of_.loop.now();
+  if (!wear_at_ || now - *wear_at_ >= wear_every) {
+    wear_at_ = now;
+    wear_ = flash_wear(of_.config.log.path);
+  }
+  FlashState flash;
+  flash.written = proc_value("/proc/self/io", "write_bytes:");
+  if (records > 0) flash.per_record = static_cast<double>(flash.written) / static_cast<double>(records);
+  if (const double uptime = to_seconds(now - started_at_); uptime >= 60) flash.per_day = static_cast<double>(flash.written) / uptime * day;
+  flash.device = wear_.device;
+  flash.life_used_percent = wear_.used_percent;
+  return flash;
+}
+
+ProcessState SelfReport::gather_process() {
+  ProcessState process;
+  process.resident_bytes = 1024 * proc_value("/proc/self/status", "VmRSS:");
+  process.descriptors = descriptors_open();
+  process.descriptors_max = of_.descriptor_limit;
+  process.turned_away = of_.loop.turned_away();
+  process.turned_away_age = growths_["turned away"].age(of_.loop.now(), process.turned_away);
+  process.lines_dropped = log_lines_dropped();
   rusage usage{};
   ::getrusage(RUSAGE_SELF, &usage);
-  of_.metrics.gauge("process_cpu_seconds_total", "CPU time used").set(static_cast<double>(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) +
-                                                                   1e-6 * static_cast<double>(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec));
-  constexpr const char* absent_records = "millrace_absent_uplink_records";
-  constexpr const char* absent_bytes = "millrace_absent_uplink_bytes";
-  constexpr const char* absent_until = "millrace_absent_uplink_forgotten_timestamp_seconds";
-  for (const std::string& name : std::exchange(absent_shown_, {})) {
-    for (const char* family : {absent_records, absent_bytes, absent_until}) of_.metrics.retire("uplink", name, family);
-  }
-  for (const AbsentUplinks::Absent& absent : of_.absent.list()) {
-    of_.metrics.gauge(absent_records, "Records kept for an uplink that is not in the configuration", {{"uplink", absent.name}}).set(static_cast<double>(absent.records));
-    of_.metrics.gauge(absent_bytes, "About what these records take in the log", {{"uplink", absent.name}}).set(static_cast<double>(absent.bytes));
-    of_.metrics.gauge(absent_until, "When the uplink is forgotten with what is kept for it, in seconds since 1970", {{"uplink", absent.name}})
-        .set(static_cast<double>(absent.until.us) / 1e6);
-    absent_shown_.push_back(absent.name);
-  }
-  show_left();
-  of_.inputs.for_each([this](const std::string& name, const InputPart&, Inputs::State) {
-    of_.metrics.gauge("millrace_input_waiting", "Whether the input waits for a file that is not there yet", {{"input", name}}).set(of_.inputs.waits_for(name).empty() ? 0 : 1);
-  });
-  of_.uplinks.for_each([this](const std::string& name, UplinkPart& part, Uplinks::State state) {
-    if (state == Uplinks::State::waiting && !of_.uplinks.waits_for(name).empty()) {  // its shipper sets this once it runs
-      of_.metrics.gauge("millrace_uplink_backlog_records", "Records not yet acknowledged", {{"uplink", name}}).set(static_cast<double>(part.shipper().backlog()));
-    }
-    of_.metrics.gauge("millrace_uplink_waiting", "Whether the uplink waits for a file that is not there yet", {{"uplink", name}}).set(of_.uplinks.waits_for(name).empty() ? 0 : 1);
-    for (const Lane lane : all_lanes) {
-      const LaneLedger ledger = of_.log.ledger(name, lane);
-      if (ledger.admitted == 0) continue;
-      const Labels labels{{"uplink", name}, {"lane", lane_name(lane)}};
-      of_.metrics.gauge("millrace_ledger_admitted_records", "Records this uplink is to forward", labels).set(static_cast<double>(ledger.admitted));
-      of_.metrics.gauge("millrace_ledger_unsettled_records", "Of these, not settled yet", labels).set(static_cast<double>(ledger.unsettled()));
-      for (std::size_t how = 0; how < how_count; ++how) {
-        Labels with_how = labels;
-        with_how.emplace_back("how", how_name(static_cast<How>(how)));
-        of_.metrics.gauge("millrace_ledger_settled_records", "Of these, settled, and how", with_how).set(static_cast<double>(ledger.settled[how]));
-      }
-    }
-  });
-}
-
-void SelfReport::show_left() {
-  constexpr const char* family = "millrace_left_sessions";
-  for (const std::string& place : std::exchange(left_shown_, {})) of_.metrics.retire("place", place, family);
-  for (const auto& keeper : of_.keepers) {
-    for (const auto& [place, kept] : keeper->kept()) {
-      of_.metrics.gauge(family, "Sessions of devices kept for an address where no input listens", {{"place", place}}).set(static_cast<double>(kept.values));
-      left_shown_.push_back(place);
-    }
-  }
-}
-
-std::string SelfReport::status_json(bool ready) const {
-  const LogStats stats = of_.log.stats();
-  JsonWriter json;
-  json.begin_object();
-  json.member("gateway", of_.config.gateway.name).member("version", MILLRACE_VERSION).member("epoch", of_.log.epoch());
-  json.member("uptime_seconds", to_seconds(of_.loop.now() - started_at_)).member("ready", ready);
-  json.member("clock_trusted", of_.clock.trust().trusted()).member("clock", of_.clock.why());
-  json.key("inputs").begin_array();
-  of_.inputs.for_each([this, &json](const std::string& name, InputPart& part, Inputs::State state) {
-    const bool running = state == Inputs::State::running;
-    json.begin_object().member("name", name).member("healthy", running && part.driver().healthy());
-    json.member("state", state_words(state, running ? part.driver().health() : "", of_.inputs.waits_for(name))).end_object();
-  });
-  json.end_array().key("uplinks").begin_array();
-  of_.uplinks.for_each([this, &json](const std::string& name, UplinkPart& part, Uplinks::State state) {
-    const bool running = state == Uplinks::State::running;
-    json.begin_object().member("name", name).member("healthy", running && part.shipper().healthy());
-    json.member("state", state_words(state, running ? part.shipper().health() : "", of_.uplinks.waits_for(name)));
-    if (const std::string limit = part.shipper().size_limit(); !limit.empty()) json.member("size_limit", limit);
-    json.member("backlog_records", part.shipper().backlog()).end_object();
-  });
-  json.end_array().key("absent_uplinks").begin_array();
-  for (const AbsentUplinks::Absent& absent : of_.absent.list()) {
-    json.begin_object().member("name", absent.name).member("records", absent.records).member("bytes", absent.bytes);
-    json.member("forgotten_after", format_time(absent.until)).end_object();
-  }
-  json.end_array().key("left_sessions").begin_array();
-  for (const auto& keeper : of_.keepers) {
-    for (const auto& [place, kept] : keeper->kept()) {
-      json.begin_object().member("place", place).member("sessions", kept.values);
-      json.member("gone_after_seconds", to_seconds(kept.longest)).end_object();
-    }
-  }
-  json.end_array().key("windows").begin_array();
-  for (std::size_t w = 0; w < of_.pipeline.windows().window_count(); ++w) {
-    const WindowEngine& engine = of_.pipeline.windows();
-    std::uint64_t refused = 0;
-    for (const std::uint64_t readings : engine.stats(w).refused) refused += readings;
-    json.begin_object().member("name", engine.window(w).name).member("keys", static_cast<std::uint64_t>(engine.keys(w)));
-    json.member("keys_max", static_cast<std::uint64_t>(engine.window(w).keys_max)).member("state_bytes", static_cast<std::uint64_t>(engine.bytes(w)));
-    json.member("state_max", engine.window(w).state_max).member("refused_readings", refused).member("future_readings", engine.stats(w).future);
-    json.member("too_late_readings", engine.stats(w).too_late).end_object();
-  }
-  json.end_array().key("log").begin_object();
-  json.member("bytes_used", stats.bytes_used).member("bytes_max", stats.bytes_max).member("records", stats.records);
-  json.member("row_bytes", stats.row_bytes).member("commits", stats.commits).member("evicted_records", stats.evicted_records);
-  json.member("unreadable_rows", stats.unreadable_rows).member("dead_bytes", stats.dead_bytes).member("blocked", stats.blocked);
-  json.member("vanished_records", stats.vanished_records).member("lost_records", stats.lost_records);
-  json.member("newer_format", of_.newer_beside).member("leftovers", static_cast<std::uint64_t>(of_.leftovers.size()));
-  json.member("trouble", stats.trouble).end_object();
-  json.member("inbox_fill", of_.inbox.fill());
-  json.member("flash_bytes_written", proc_value("/proc/self/io", "write_bytes:"));
-  json.member("resident_bytes", 1024 * proc_value("/proc/self/status", "VmRSS:"));
-  json.end_object();
-  return json.take();
+  process.cpu_seconds = static_cast<double>(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) +
+                        1e-6 * static_cast<double>(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec);
+  return process;
 }
 
 }  // namespace millrace

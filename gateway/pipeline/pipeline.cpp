@@ -293,6 +293,7 @@ void Pipeline::decode(Arrival arrival, Ticket ticket, bool crashed, WriteSet& se
   decoded_.clear();
   const Status status = decoder->decode(arrival, decoded_, unread_);
   count(input, arrival);
+  if (options_.witness) options_.witness(arrival, decoded_, status, unread_);
   if (input.memory) {
     input.memory->offered = ticket == UINT64_MAX;
     take_beside(found->first, input, own_date ? &arrival : nullptr, set);

@@ -30,6 +30,8 @@ struct PipelineOptions {
   std::uint64_t boot_id = 0;  // of this boot: what arrives before the clock is set can be dated later by it
   WindowOptions windows;
   Duration look_interval = std::chrono::milliseconds(5);
+  // Sees what became of each payload: its records, and what of it could not be read.
+  std::function<void(const Arrival&, const std::vector<Record>&, const Status&, const Unread&)> witness;
 };
 
 class Pipeline final : public Intake {

@@ -172,7 +172,7 @@ metrics = {{ value = "value" }}
             wait_for(lambda: self.metric("millrace_taken_records_total") == 1, "a reading is collected")
         (self.run_folder / "control.sock").rmdir()
         wait_for(lambda: f"input door: listening on 127.0.0.1:{port}" in gateway.text(), "the port is had when it is free", 60)
-        wait_for(lambda: self.command("status").returncode == 0, "the gateway can be talked to")
+        wait_for(lambda: self.command("status", "--json").returncode == 0, "the gateway can be talked to")
         self.assertEqual(gateway.stop(), 0)
 
     def test_check_tells_what_will_hurt(self):

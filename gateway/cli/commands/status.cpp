@@ -1,5 +1,9 @@
-// millrace status
+// millrace status: a page for people, JSON for programs.
+#include "cli/status_page.h"
+
 #include "cli/commands/daemon.h"
+#include "cli/page.h"
+#include "kinds.h"
 
 namespace millrace {
 namespace {
@@ -8,11 +12,23 @@ using C = AskOptions;
 using O = OptionsOf<C>;
 constexpr Option options[] = {O::config(), O::json()};
 
-int run(const C& c) { return talk(c.config, c.json, "status"); }
+int run(const C& c) {
+  if (c.json) return talk(c.config, true, "status");
+  const LoadedConfig loaded = load_config_file(c.config, built_kinds());
+  if (!loaded.errors.empty()) return report_errors(c.config, loaded);
+  const auto status = ask(loaded.config, "status");
+  if (!status.ok()) return complain(exit_unavailable, status.status().detail());
+  print(status_page(status.value(), {0, wants_colour()}));
+  return status_code(status.value());
+}
 
 }  // namespace
 
 extern const CommandKind status_command_kind;
-const CommandKind status_command_kind = command_kind<C, run>("status", "Ask the running gateway how it is", options);
+const CommandKind status_command_kind = command_kind<C, run>(
+    "status", "How the running gateway is: what is wrong first, since when, and what to do next", options,
+    "Then inputs, uplinks and their lanes, the log, flash, clock and certificates. Colours on a terminal only, and not where NO\\_COLOR "
+    "is set. Ends with 0 when all is well, 1 when something is wrong that heals by itself or wants to be looked at, 2 when somebody must "
+    "act, 69 when no gateway answers; with *--json* with 0 whenever one does.");
 
 }  // namespace millrace

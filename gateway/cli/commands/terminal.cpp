@@ -1,0 +1,94 @@
+#include "cli/commands/terminal.h"
+
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#include <cstdio>
+
+#include "base/text.h"
+#include "cli/commands/waiting.h"
+
+namespace millrace {
+namespace {
+
+// ECMA-48 as every terminal since the VT100 has it; the other screen is xterm's.
+constexpr const char* enter_screen = "\033[?1049h\033[?25l\033[2J";
+constexpr Duration key_within = std::chrono::milliseconds(50);
+constexpr const char* leave_screen = "\033[?25h\033[?1049l";
+
+}  // namespace
+
+Terminal::Terminal() {
+  ::tcgetattr(STDIN_FILENO, &before_);
+  termios raw = before_;
+  raw.c_lflag &= ~static_cast<tcflag_t>(ICANON | ECHO);
+  raw.c_cc[VMIN] = 0;
+  raw.c_cc[VTIME] = 0;
+  ::tcsetattr(STDIN_FILENO, TCSAFLUSH, &raw);
+  std::fputs(enter_screen, stdout);
+}
+
+Terminal::~Terminal() {
+  std::fputs(leave_screen, stdout);
+  std::fflush(stdout);
+  ::tcsetattr(STDIN_FILENO, TCSAFLUSH, &before_);
+}
+
+std::pair<std::size_t, std::size_t> Terminal::size() {
+  winsize window{};
+  if (::ioctl(STDOUT_FILENO, TIOCGWINSZ, &window) != 0 || window.ws_row == 0 || window.ws_col == 0) return {24, 80};
+  return {window.ws_row, window.ws_col};
+}
+
+void Terminal::show(const std::vector<std::string>& lines) {
+  std::string out;
+  if (size() != shown_size_) {
+    shown_size_ = size();
+    shown_.clear();
+    out += "\033[2J";
+  }
+  for (std::size_t row = 0; row < lines.size(); ++row) {
+    if (row < shown_.size() && shown_[row] == lines[row]) continue;
+    out += text("\033[", row + 1, ";1H", lines[row], "\033[K");
+  }
+  shown_ = lines;
+  std::fwrite(out.data(), 1, out.size(), stdout);
+  if (std::fflush(stdout) != 0) gone_ = true;
+}
+
+std::string Terminal::next_key() {
+  static constexpr std::pair<std::string_view, const char*> known[] = {
+      {"\033[A", "up"}, {"\033OA", "up"}, {"\033[B", "down"}, {"\033OB", "down"}, {"\r", "enter"}, {"\n", "enter"}, {"\177", "backspace"}, {"\b", "backspace"}};
+  for (const auto& [bytes, name] : known) {
+    if (!typed_.starts_with(bytes)) continue;
+    typed_.erase(0, bytes.size());
+    return name;
+  }
+  if (typed_[0] == '\033') {  // alone, or of a key that is none of ours
+    const bool alone = typed_.size() == 1;
+    typed_.clear();
+    return alone ? "escape" : "other";
+  }
+  const std::string one(1, typed_[0]);
+  typed_.erase(0, 1);
+  return one;
+}
+
+std::string Terminal::key(Duration at_most) {
+  if (typed_.empty()) {
+    Duration patience = at_most;
+    // On a slow line the bytes of one key come one by one.
+    do {
+      if (!wait_readable(STDIN_FILENO, patience)) break;
+      char buffer[64];
+      const ssize_t got = ::read(STDIN_FILENO, buffer, sizeof buffer);
+      if (got <= 0) return gone_ = true, std::string();
+      typed_.append(buffer, static_cast<std::size_t>(got));
+      patience = key_within;
+    } while (typed_ == "\033" || typed_ == "\033[" || typed_ == "\033O");
+    if (typed_.empty()) return {};
+  }
+  return next_key();
+}
+
+}  // namespace millrace

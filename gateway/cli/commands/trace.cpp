@@ -1,0 +1,143 @@
+// millrace trace: where the readings of a device are. What came last, and how far each uplink is with it; with --next
+// the next one is waited for and followed until every uplink has it, with the time that each step took as seen from
+// here (some 20 ms at best).
+#include <cstdio>
+
+#include "base/span_words.h"
+#include "base/text.h"
+#include "base/utf8.h"
+#include "cli/commands/daemon.h"
+#include "cli/commands/waiting.h"
+#include "cli/page.h"
+#include "kinds.h"
+#include "record/record.h"
+
+#include <algorithm>
+#include <set>
+
+namespace millrace {
+namespace {
+
+constexpr Duration look_every = std::chrono::milliseconds(20);
+
+struct Trace : AskOptions {
+  std::string device;
+  bool next = false;
+  Duration wait = std::chrono::minutes(1);
+};
+using C = Trace;
+using O = OptionsOf<C>;
+constexpr Option options[] = {
+    O::config(),
+    O::json(),
+    O::flag<&C::next>("next", "Wait for the next one, and follow it until every uplink has it"),
+    O::option<&C::wait>("wait", "TIME", "How long to follow it at most (default: 1min)"),
+    O::operand<&C::device>("DEVICE"),
+};
+
+const DaemonAnswer& newest(const DaemonAnswer& found) {
+  for (const DaemonAnswer& record : found["records"].items()) {
+    if (record["number"].text() == found["number"].text()) return record;
+  }
+  return found["records"];
+}
+
+std::string value_of(const DaemonAnswer& record) {
+  const std::string unit = record["unit"].text().empty() ? "" : " " + shown(record["unit"].text());
+  return shown(record["value"].text(), 80) + unit;
+}
+
+void tell_where(const C& c, const DaemonAnswer& found) {
+  PageTable table("rllll");
+  for (const DaemonAnswer& record : found["records"].items()) {
+    const bool trusted = record["time_trust"].text() == "device";
+    table.add({{record["number"].text()}, {record["lane"].text()}, {shown(record["metric"].text())}, {value_of(record)},
+               {text(record["time"].text(), trusted ? " (the device's time)" : " (when it arrived)")}});
+  }
+  print(text(shown(c.device), ": what came last, by its number in the log\n", table.lines(0, wants_colour())));
+  const std::string number = found["number"].text();
+  print(text("number ", number, ": committed (the log is at ", found["committed"].text(), ")\n"));
+  for (const DaemonAnswer& uplink : found["uplinks"].items()) {
+    const std::string& state = uplink["state"].text();
+    const std::string more = state == "waiting" ? text(", ", uplink["numbers_before"].text(), " before it")
+                             : state == "not its lane" ? text(": it does not take lane ", newest(found)["lane"].text()) : "";
+    print(text("  uplink ", shown(uplink["name"].text()), ": ", state, more, "\n"));
+  }
+}
+
+class Following {
+ public:
+  Following(const C& c, const Config& config) : c_(c), config_(config), began_(clock_.now()) {}
+
+  // What has a higher number than that.
+  int run(Sequence after) {
+    print(text("waiting for the next reading of ", shown(c_.device), "\n"));
+    std::fflush(stdout);
+    Words words{{"device", c_.device}, {"after", text(after)}};
+    while (!ended() && clock_.now() - began_ < c_.wait) {
+      const auto found = ask(config_, "log.device", words);
+      if (!found.ok()) return complain(exit_unavailable, found.status().detail());
+      if (number_.empty() && found.value()["number"].whole() > 0) {
+        begin(found.value());
+        words = {{"device", c_.device}, {"number", number_}, {"lane", lane_}};
+      }
+      if (!number_.empty() && all_have_it(found.value())) return exit_ok;
+      wait_readable(-1, look_every);
+    }
+    return complain(exit_no, number_.empty() ? "nothing came in that time" : "not every uplink had it in that time");
+  }
+
+ private:
+  void begin(const DaemonAnswer& found) {
+    const DaemonAnswer& record = newest(found);
+    number_ = found["number"].text();
+    lane_ = record["lane"].text();
+    seen_ = clock_.now();
+    print(text("  committed     number ", number_, ", lane ", lane_, ": ", shown(record["metric"].text()), " = ", value_of(record), ", its time ",
+               record["time"].text(), ", now ", format_time(clock_.wall()), "\n"));
+  }
+
+  bool all_have_it(const DaemonAnswer& found) {
+    bool all = true;
+    for (const DaemonAnswer& uplink : found["uplinks"].items()) {
+      const std::string &name = uplink["name"].text(), &state = uplink["state"].text();
+      all = all && state != "waiting";
+      if (state != "acknowledged" || !told_.insert(name).second) continue;
+      print(text("  acknowledged  by uplink ", shown(name), ", ", span_words(to_seconds(clock_.now() - seen_)), " after it was committed\n"));
+    }
+    std::fflush(stdout);
+    return all;
+  }
+
+  const C& c_;
+  const Config& config_;
+  const SystemClock clock_;
+  const Instant began_;
+  Instant seen_;
+  std::string number_, lane_;
+  std::set<std::string> told_;
+};
+
+int run(const C& c) {
+  const LoadedConfig loaded = load_config_file(c.config, built_kinds());
+  if (!loaded.errors.empty()) return report_errors(c.config, loaded);
+  end_on_signals();
+  const auto found = ask_text(loaded.config, "log.device", {{"device", c.device}});
+  if (!found.ok()) return complain(exit_unavailable, found.status().detail());
+  const auto answer = DaemonAnswer::read(found.value());
+  const Sequence number = answer.value()["number"].whole();
+  if (c.json) print(found.value() + "\n");
+  else if (number > 0) tell_where(c, answer.value());
+  else print(text("nothing of ", shown(c.device), " is in the log; what was delivered is given back\n"));
+  if (c.next) return Following(c, loaded.config).run(answer.value()["committed"].whole());
+  return number > 0 ? exit_ok : exit_no;
+}
+
+}  // namespace
+
+extern const CommandKind trace_command_kind;
+const CommandKind trace_command_kind = command_kind<C, run>(
+    "trace", "Where the readings of a device are: their numbers, and how far each uplink is with them", options,
+    "Looks for the newest record of each metric, some megabytes back. Ends with 1 where none is found.");
+
+}  // namespace millrace

@@ -1,0 +1,47 @@
+// Aligned lines for a terminal or a pipe: rows of cells, and marks that are colours where colours are wanted.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace millrace {
+
+enum class Ink : unsigned char { plain, bold, dim, good, warn, bad };
+
+// Whether stdout is a terminal that takes colours, and nobody says NO_COLOR (no-color.org).
+bool wants_colour();
+// The text in this ink; as it is without `colour`.
+std::string inked(std::string_view text, Ink ink, bool colour);
+
+// What takes a column each on a terminal: characters of UTF-8, about.
+std::size_t width_of(std::string_view text);
+// At most `width` characters; what is cut ends in "~".
+std::string fitted(std::string_view text, std::size_t width);
+
+struct Cell {
+  std::string text;
+  Ink ink = Ink::plain;
+};
+
+class PageTable {
+ public:
+  // A letter a column: 'l' or 'r', where its text stands. The last one is cut where the width ends.
+  explicit PageTable(std::string_view sides) : sides_(sides) {}
+  void add(std::vector<Cell> row) { rows_.push_back(std::move(row)); }
+  bool empty() const { return rows_.empty(); }
+  // Each line indented by two and ended; `width`: of the page, 0: no bound.
+  std::string lines(std::size_t width, bool colour) const;
+
+ private:
+  std::string sides_;
+  std::vector<std::vector<Cell>> rows_;
+};
+
+// "1,234,567"; "99.8", "1234".
+std::string grouped(std::uint64_t number);
+std::string rate_words(double per_second);
+
+}  // namespace millrace

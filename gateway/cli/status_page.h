@@ -1,0 +1,26 @@
+// `millrace status` for people: what the daemon answers, as a page. What is wrong comes first, with since when and
+// what to do. Pure.
+#pragma once
+
+#include <string>
+
+#include "cli/answers.h"
+
+namespace millrace {
+
+struct PageStyle {
+  std::size_t width = 0;  // 0: lines are not cut
+  bool colour = false;
+};
+
+std::string status_page(const DaemonAnswer& status, const PageStyle& style);
+
+// 0: all is well. 1: something is wrong that heals by itself, or wants to be looked at. 2: somebody must act.
+int status_code(const DaemonAnswer& status);
+
+// A text of the daemon's: without what a terminal would obey.
+std::string clean(const DaemonAnswer& answer);
+// "3 min", or "-".
+std::string span_or_dash(const DaemonAnswer& seconds);
+
+}  // namespace millrace

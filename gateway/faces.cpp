@@ -1,0 +1,114 @@
+#include "faces.h"
+
+#include <cstdlib>
+#include <utility>
+
+#include "base/logger.h"
+#include "base/text.h"
+#include "observe/device_list.h"
+
+namespace millrace {
+namespace {
+
+constexpr Duration listen_again_in = std::chrono::seconds(2);
+constexpr Duration metrics_fresh_for = std::chrono::milliseconds(10);
+constexpr const char* plain_text = "text/plain; charset=utf-8";
+
+std::string reply_of(const Status& status) { return status.ok() ? R"({"ok":true})" : control_error(status.detail()); }
+
+DeviceWish wish_of(const ControlRequest& request) {
+  DeviceWish wish;
+  const auto take = [&request](const char* name, std::string& to) {
+    if (const auto found = request.find(name); found != request.end()) to = found->second;
+  };
+  take("sort", wish.sort);
+  take("part", wish.part);
+  std::string most;
+  take("max", most);
+  if (!most.empty()) wish.most = std::strtoull(most.c_str(), nullptr, 10);
+  return wish;
+}
+
+}  // namespace
+
+void Faces::open() {
+  listen(http_face_);
+  listen(control_face_);
+}
+
+void Faces::stop_trying() {
+  stopping_ = true;
+  http_face_.again.reset();
+  control_face_.again.reset();
+}
+
+void Faces::listen(Face& face) {
+  face.again.reset();
+  if (stopping_) return;
+  if (const Status status = face.open(); !status.ok()) {
+    if (std::exchange(face.trouble, status.detail()) != status.detail()) {
+      LOG_ERROR(face.what, ": ", status.detail(), "; ", face.without, ", everything else goes on; will keep trying");
+    }
+    face.again = of_.loop.after(listen_again_in, [this, &face] { listen(face); });
+    return;
+  }
+  if (!std::exchange(face.trouble, {}).empty()) LOG_INFO(face.what, ": it is open now");
+}
+
+Status Faces::open_control() {
+  auto control = ControlServer::listen(of_.loop, of_.config.gateway.runtime_dir + "/control.sock");
+  if (!control.ok()) return control.status();
+  control_ = std::move(control).value();
+  control_->add("status", false, [this](const ControlRequest&, ControlServer::Reply reply) {
+    reply(of_.report.status_json(of_.why_not_ready().empty()));
+  });
+  control_->add("metrics", false, [this](const ControlRequest&, ControlServer::Reply reply) {
+    JsonWriter json;
+    json.begin_object().member("text", of_.report.metrics_text()).end_object();
+    reply(json.take());
+  });
+  control_->add("devices", false, [this](const ControlRequest& request, ControlServer::Reply reply) {
+    reply(device_list(of_.devices, wish_of(request), of_.loop.now()));
+  });
+  log_commands_ = std::make_unique<LogCommands>(of_.log, of_.log_folder, of_.retry_letter);
+  for (auto& [name, command] : log_commands_->table()) control_->add(name, command.changes, std::move(command.run));
+  control_->add("reload", true, [this](const ControlRequest&, ControlServer::Reply reply) { reply(reply_of(of_.reload())); });
+  control_->add("forget", true, [this](const ControlRequest& request, ControlServer::Reply reply) {
+    const auto name = request.find("uplink");
+    if (name == request.end() || name->second.empty() || name->second.front() == '@') return reply(control_error("which uplink?"));
+    reply(reply_of(of_.forget(name->second)));
+  });
+  return {};
+}
+
+Status Faces::open_http() {
+  const std::string& address = of_.config.observe.listen;
+  if (address.empty()) return {};
+  auto http = HttpServer::listen(of_.loop, address, [this](const std::string& path) { return answer(path); });
+  if (!http.ok()) return http.status();
+  http_ = std::move(http).value();
+  if (address.ends_with(":0")) LOG_INFO("observe: listening on port ", http_->port());
+  return {};
+}
+
+HttpResponse Faces::answer(const std::string& path) {
+  if (path == "/metrics") {
+    // Making the answer costs a millisecond or two of the loop, and whoever reaches the port may ask: a crowd shares it.
+    if (metrics_text_.empty() || of_.loop.now() - metrics_made_ >= metrics_fresh_for) {
+      metrics_text_ = of_.report.metrics_text();
+      metrics_made_ = of_.loop.now();
+    }
+    return {200, "text/plain; version=0.0.4; charset=utf-8", metrics_text_};
+  }
+  if (path == "/healthz") return {200, plain_text, "ok\n"};
+  if (path == "/readyz") {
+    const LogStats stats = of_.log.stats();
+    std::string why = of_.why_not_ready();
+    if (!stats.trouble.empty()) why += "log: " + stats.trouble + "\n";
+    if (stats.blocked) why += "log: full, inputs pause\n";
+    return why.empty() ? HttpResponse{200, plain_text, "ready\n"} : HttpResponse{503, plain_text, why};
+  }
+  return {404, plain_text, "there are /metrics, /healthz and /readyz\n"};
+}
+
+}  // namespace millrace

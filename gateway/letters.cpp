@@ -1,0 +1,46 @@
+#include "letters.h"
+
+#include "base/text.h"
+#include "base/utf8.h"
+#include "record/batch.h"
+#include "record/record_proto.h"
+
+namespace millrace {
+
+void retry_letter(SqliteLog& log, Uplinks& uplinks, Pipeline& pipeline, Sequence number, const Record& record_of_letter,
+                  std::function<void(Status)> done) {
+  const auto& letter = std::get<DeadDetail>(record_of_letter.detail->body);
+  const auto strike = [&log, number, done](WriteSet set) {
+    set.struck = {{number, number}};
+    set.urgent = true;
+    log.commit(std::move(set), done);
+  };
+  if (letter.from_uplink()) {
+    UplinkPart* uplink = uplinks.find(letter.consumer);
+    if (!uplink && uplinks.contains(letter.consumer)) return done({Code::unavailable, text("the uplink \"", shown(letter.consumer), "\" is being started anew; try again")});
+    if (!uplink) return done({Code::invalid, text("the uplink \"", shown(letter.consumer), "\" is not in the configuration")});
+    auto record = decode_record(letter.payload);
+    if (!record.ok()) return done(record.status());
+    BatchBuilder builder;
+    builder.add(record.value());
+    EncodedBatch batch = builder.encode(0, 0);
+    Row row;
+    for (const Lane lane : all_lanes) {
+      if (letter.channel == lane_name(lane)) row.lane = lane;
+    }
+    row.first = letter.number;
+    row.count = 1;
+    row.zstd = batch.zstd;
+    row.columns = std::make_shared<const Bytes>(std::move(batch.bytes));
+    uplink->shipper().send_again(std::move(row), [strike, done](const Outcome& outcome) {
+      if (outcome.verdict == Verdict::acknowledged) return strike({});
+      done({Code::unavailable, text(verdict_name(outcome.verdict), ": ", outcome.reason)});
+    });
+    return;
+  }
+  WriteSet set;
+  if (Status status = pipeline.decode_again(record_of_letter, set); !status.ok()) return done(status);
+  strike(std::move(set));
+}
+
+}  // namespace millrace

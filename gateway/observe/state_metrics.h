@@ -1,0 +1,34 @@
+// A gateway's state as metrics: those that belong to no part, of the process, the log, the ledger, devices. On the
+// loop.
+#pragma once
+
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "base/metrics.h"
+#include "observe/gateway_state.h"
+
+namespace millrace {
+
+class StateMetrics {
+ public:
+  explicit StateMetrics(Metrics& metrics) : metrics_(metrics) {}
+  void show(const GatewayState& state);
+
+ private:
+  void set(const char* name, const char* help, double value, const Labels& labels = {});
+  void count(const char* name, const char* help, std::uint64_t value);
+  void show(const LogState& log);
+  void show(const ProcessState& process);
+  void show(const InputState& input);
+  void show(const UplinkState& uplink);
+  // What one gauge of a label that comes and goes shows: whoever is not there any more is retired.
+  void begin_anew();
+  void set_passing(const char* name, const char* help, double value, const Labels& labels);
+
+  Metrics& metrics_;
+  std::vector<std::pair<const char*, std::pair<std::string, std::string>>> passing_;  // family, its first label
+};
+
+}  // namespace millrace

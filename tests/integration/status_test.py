@@ -1,0 +1,327 @@
+#!/usr/bin/python3
+"""What a technician sees: `millrace status` names each of six faults in its first three lines with the right next step, and says that all
+is well when it is over; `top` in a real terminal (tmux), `tap`, `trace` and `diag` beside a daemon."""
+import glob
+import json
+import os
+import random
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import unittest
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "support"))
+from testsite import BUILD, DiskSite, Neighbour, Process, Site, free_port, wait_for
+
+TRUSTED = 'clock = "trust"'
+ENDPOINT = """
+[[inputs.mqtt_endpoint]]
+name = "field"
+listen = "127.0.0.1:@port@"
+anonymous = true
+tls_cert = "@pem@"
+tls_key_file = "@key@"
+[[inputs.mqtt_endpoint.routes]]
+topic = "field/{device}"
+metrics = { value = "value" }
+"""
+
+
+def openssl(folder, *arguments):
+    subprocess.run(["openssl", *arguments], cwd=folder, check=True, capture_output=True)
+
+
+class Seen:
+    """A site whose status is looked at as a person does."""
+
+    def look(self):
+        done = self.command("status")
+        return done.returncode, done.stdout.splitlines()
+
+    def named(self, what, step, code, seconds=30):
+        """Within the first three lines, in a line and the one below it."""
+        def there():
+            got, lines = self.look()
+            head = lines[:3]
+            return got == code and any(re.search(what, line) and re.search(step, below) for line, below in zip(head, head[1:]))
+        try:
+            wait_for(there, what, seconds)
+        except AssertionError:
+            self.fail("\n".join(self.look()[1][:8]) + f"\n\n{what} / {step} with code {code} is not there; it ends with {self.look()[0]}")
+
+    def well(self, seconds=30):
+        wait_for(lambda: self.look()[0] == 0, "all is well", seconds)
+        self.assertRegex(self.look()[1][0], r"^gw: all is well \(millrace ")
+
+
+class Drill(Seen, Site):
+    def start(self, **values):
+        self.south, self.north = self.broker(), self.broker()
+        self.file = self.config(self.south.port, values.pop("central", self.north.port), gateway=TRUSTED, **values)
+        return self.gateway(self.file)
+
+    def test_a_dead_broker(self):
+        self.start()
+        self.well()
+        self.north.stop(signal.SIGKILL)
+        self.named(r"uplink central: .*since 20\d\d-.* UTC \(", r"next: see that the other side runs", 1)
+        self.publish(self.south.port, "tele/press-1/SENSOR", '{"value": 1}')
+        self.named("uplink central", r"Nothing is lost: 1 records wait", 1)
+        fault = self.status()["faults"][0]
+        self.assertEqual((fault["id"], fault["somebody_must_act"]), ("uplink central", False))
+        self.broker(self.north.port)
+        self.well()
+        self.assertIn("last error", self.command("status").stdout)
+
+    def test_an_expired_certificate(self):
+        openssl(self.folder, "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", "s.key", "-out", "old.pem",
+                "-days", "90", "-subj", "/CN=field")
+        os.chmod(self.folder / "s.key", 0o600)
+        openssl(self.folder, "req", "-new", "-key", "s.key", "-subj", "/CN=field", "-out", "s.csr")
+        openssl(self.folder, "x509", "-req", "-in", "s.csr", "-signkey", "s.key", "-days", "-1", "-out", "s.pem")
+        self.start(more=ENDPOINT.replace("@port@", str(free_port())).replace("@pem@", str(self.folder / "s.pem")).replace("@key@", str(self.folder / "s.key")))
+        self.named(r'! input field: tls_cert: the certificate "CN=field" of .*/s\.pem expired on 20', r"next: put a new one in its place; it is read by itself", 2)
+        os.replace(self.folder / "old.pem", self.folder / "s.pem")
+        self.well(40)
+
+    def test_a_poison_payload(self):
+        self.start()
+        self.well()
+        self.publish(self.south.port, "tele/press-1/SENSOR", 'oops {')
+        self.named(r'input devices: 1 payload could not be read, the last on tele/press-1/SENSOR: ', r"next: they are kept: millrace dlq ls; mend the route", 1)
+        wait_for(lambda: "tele/press-1/SENSOR" in self.command("dlq", "ls").stdout, "it is kept")
+
+    def test_a_full_log(self):
+        gateway = self.start(central=free_port(), logmore='max_size = "1MiB"\nwhen_full = "block"')
+        lines = self.folder / "lines"
+        lines.write_text("".join(f'{{"value": {random.random()}}}\n' for _ in range(100_000)))
+        for i in range(3):
+            with open(lines) as stdin:
+                self.processes.append(Process(["mosquitto_pub", "-p", str(self.south.port), "-t", f"tele/press-{i}/SENSOR", "-q", "1", "-l"],
+                                              self.folder / "filling.log", stdin=stdin))
+        self.named(r"! log: full \(.*\): inputs pause", r"next: bring the uplinks back, they empty it; or raise log.max_size", 2, 60)
+        self.assertIsNone(gateway.process.poll())
+
+    def faked(self, **how):
+        """What makes a process believe another time."""
+        found = glob.glob("/usr/lib/*/faketime/libfaketimeMT.so.1")
+        if not found:
+            self.skipTest("libfaketime is not here")
+        # A sanitizer's runtime wants to be first.
+        asan = subprocess.run(["sh", "-c", f"ldd {BUILD}/millrace | awk '/lib[at]san/ {{print $3}}'"], capture_output=True, text=True).stdout.split()
+        return {"LD_PRELOAD": ":".join([*asan, found[0]]), **how}
+
+    def test_a_silent_device_and_then_a_silent_input(self):
+        """The daemon's clocks, the monotonic one, too, jump six minutes, so that nobody need wait."""
+        clock = self.folder / "clock"
+        clock.write_text("+0\n")
+        faked = self.faked(FAKETIME_TIMESTAMP_FILE=str(clock), FAKETIME_NO_CACHE="1")
+        self.south, self.north = self.broker(), self.broker()
+        self.file = self.config(self.south.port, self.north.port, gateway=TRUSTED)
+        self.gateway(self.file, env=faked)
+        self.well()
+        for _ in range(4):
+            self.publish(self.south.port, "tele/press-1/SENSOR", '{"value": 1}')
+            self.publish(self.south.port, "tele/press-2/SENSOR", '{"value": 1}')
+        wait_for(lambda: self.status()["inputs"][0]["records"] == 8, "both were heard")
+        clock.write_text("+360\n")
+        self.named(r"- input devices: nothing has come for 6 min \(as a rule every 0\.\d s\), though it is connected", r"next: look at the devices and at what lies between", 1)
+        self.publish(self.south.port, "tele/press-2/SENSOR", '{"value": 1}')
+        self.named(r"- input devices: silent: press-1 \(for 6 min, as a rule every 0\.\d s\); since", r"next: look at their power and their way here; what came last: millrace trace DEVICE", 1)
+        self.assertEqual(self.metric("millrace_input_silent_devices"), 1)
+        self.publish(self.south.port, "tele/press-1/SENSOR", '{"value": 1}')
+        self.well()
+
+    def test_a_wrong_clock(self):
+        faked = self.faked(FAKETIME="@2001-01-01 00:00:00", DONT_FAKE_MONOTONIC="1")
+        self.south, self.north = self.broker(), self.broker()
+        self.file = self.config(self.south.port, self.north.port, gateway='clock = "rtc"')
+        self.gateway(self.file, env=faked)
+        self.named(r"! clock: not trusted, it says 2001-01-01T.*: the battery clock says 2001", r"next: set the time, and let something keep it: timedatectl", 2)
+
+    def test_a_program_gets_json_and_a_pipe_no_colours(self):
+        self.start()
+        self.well()
+        status = self.status()
+        self.assertEqual(status["faults"], [])
+        self.assertEqual([one["kind"] for one in status["inputs"] + status["uplinks"]], ["mqtt", "mqtt"])
+        self.assertNotIn("\033", self.command("status").stdout)
+        for no_colour, colours in (("", True), ("1", False)):
+            env = {**os.environ, "TERM": "xterm", "NO_COLOR": no_colour}
+            shown = subprocess.run(["script", "-qec", f"{BUILD}/millrace status -c {self.file}", "/dev/null"], capture_output=True, text=True, env=env, stdin=subprocess.DEVNULL)
+            self.assertEqual("\033[" in shown.stdout, colours, shown.stdout)
+        self.processes[-1].stop()
+        self.assertEqual(self.command("status").returncode, 69)
+
+
+class FullDisk(Seen, DiskSite):
+    def test_a_full_disk(self):
+        south, north = self.broker(), self.broker()
+        self.config(south.port, north.port, gateway=TRUSTED, log=self.mount / "log", logmore='max_size = "16MiB"')
+        self.gateway(self.folder / "millrace.toml")
+        self.well()
+        neighbour = Neighbour(self.mount)
+        try:
+            def full():
+                self.publish(south.port, "tele/press-1/SENSOR", '{"value": 1}', qos=0)
+                return self.look()[0] == 2
+            wait_for(full, "the disk is full", 60)
+            self.named(r"! log: cannot be written: ", rf"next: (make room on the file system of|look at the disk under) {self.mount}/log", 2)
+        finally:
+            neighbour.leave()
+        self.well(60)
+
+
+class Live(Seen, Site):
+    def setUp(self):
+        super().setUp()
+        self.south, self.north = self.broker(), self.broker()
+        self.file = self.config(self.south.port, self.north.port, gateway=TRUSTED)
+        self.gateway(self.file)
+        self.well()
+
+    def tearDown(self):
+        if hasattr(self, "screen"):
+            self.tmux("kill-server")
+        super().tearDown()
+
+    def speak(self, *devices):
+        for i, device in enumerate(devices):
+            self.publish(self.south.port, f"tele/{device}/SENSOR", json.dumps({"value": i}))
+
+    # ---- top
+    def tmux(self, *arguments):
+        return subprocess.run(["tmux", "-L", self.screen, *arguments], capture_output=True, text=True).stdout
+
+    def top(self, columns, rows):
+        if not shutil.which("tmux"):
+            self.skipTest("tmux is not here")
+        self.screen = f"millrace-test-{os.getpid()}-{self.observe}"
+        self.tmux("-f", "/dev/null", "new-session", "-d", "-x", str(columns), "-y", str(rows), f"{BUILD}/millrace top -c {self.file} --every 200ms; sleep 60")
+
+    def shows(self, pattern, seconds=20):
+        def there():
+            self.seen = self.tmux("capture-pane", "-p")
+            return re.search(pattern, self.seen)
+        try:
+            return wait_for(there, pattern, seconds)
+        except AssertionError:
+            self.fail(f"{pattern} is not on the screen:\n{self.seen}")
+
+    def test_top_on_a_screen_of_80_by_24(self):
+        self.speak(*[f"press-{i:02}" for i in range(30)])
+        self.top(80, 24)
+        self.shows(r"^gw: all is well")
+        self.shows(r"(?m)^  30 devices by name")
+        lines = self.tmux("capture-pane", "-p").splitlines()
+        self.assertLessEqual(len(lines), 24)
+        self.assertTrue(all(len(line) <= 80 for line in lines), lines)
+        self.assertRegex(lines[-1], "q: quit")
+        known = self.status()
+        self.shows(rf"(?m)^  central +{known['uplinks'][0]['backlog_records']} +[\d.]+ +0\.0 s  up$")
+        self.shows(rf"(?m)^  devices +{known['inputs'][0]['devices']} ")
+        self.shows(r"(?m)^  >press-00 ")
+        self.tmux("send-keys", "Down")
+        self.shows(r"(?m)^  >press-01 ")
+        self.tmux("send-keys", "/", "2", "9", "Enter")
+        self.shows(r'(?m)^  1 devices with "29" by name')
+        self.shows(r"(?m)^  >press-29 ")
+        self.tmux("send-keys", "Enter")
+        self.shows(r"(?m)^  press-29: what came last")
+        self.shows(r"(?m)^  value +29 +[\d.]+ s ago")
+        self.shows(r"(?m)^  number \d+ at uplink central: acknowledged")
+        self.tmux("send-keys", "Escape")
+        self.shows(r'(?m)^  1 devices with "29"')
+        self.tmux("send-keys", "s")
+        self.shows(r"by age")
+        self.north.stop(signal.SIGKILL)
+        self.shows(r"^gw: 1 thing is wrong")
+        self.shows(r"(?m)^ - [\d.]+ s: uplink central: ")
+        self.tmux("send-keys", "q")
+        wait_for(lambda: "thing is wrong" not in self.tmux("capture-pane", "-p"), "the screen is given back")
+
+    def test_top_on_a_screen_of_200_by_60_goes_on_when_the_daemon_comes_back(self):
+        self.speak(*[f"press-{i:02}" for i in range(70)])
+        self.top(200, 60)
+        self.shows(r"(?m)^  70 devices by name")
+        lines = self.tmux("capture-pane", "-p").splitlines()
+        self.assertGreater(sum("press-" in line for line in lines), 35)
+        self.tmux("resize-window", "-x", "80", "-y", "24")
+        wait_for(lambda: len(self.tmux("capture-pane", "-p").splitlines()) <= 24 and "q: quit" in self.tmux("capture-pane", "-p"), "it fits the smaller one")
+        self.processes[-1].stop()
+        self.shows(r"^no daemon answers at ")
+        self.gateway(self.file)
+        self.shows(r"^gw: all is well")
+
+    def test_top_once(self):
+        self.speak("press-1")
+        wait_for(lambda: self.status()["inputs"][0]["devices"] == 1, "it was heard")
+        answer = json.loads(self.command("top", "--once", "--json").stdout)
+        self.assertEqual(answer["status"]["gateway"], "gw")
+        self.assertEqual([device["name"] for device in answer["devices"]["devices"]], ["press-1"])
+        plain = self.command("top", "--once").stdout
+        self.assertRegex(plain, r"(?m)^  >press-1 +devices ")
+        self.assertEqual(self.command("top", "--json").returncode, 64)
+        self.assertEqual(self.command("top").returncode, 64)  # no terminal
+
+    # ---- tap, trace
+    def test_tap_shows_what_fits_as_it_enters(self):
+        tapping = subprocess.Popen([BUILD / "millrace", "tap", "-c", self.file, "-n", "2", "press-*/val?e"], stdout=subprocess.PIPE, text=True)
+        as_json = subprocess.Popen([BUILD / "millrace", "tap", "-c", self.file, "-n", "1", "--json", "--lane", "raw"], stdout=subprocess.PIPE, text=True)
+        time.sleep(0.5)
+        self.speak("pump-1", "press-1", "press-2")
+        lines = tapping.communicate(timeout=30)[0].splitlines()
+        self.assertEqual([re.sub(r"^[\d:.]+  raw     \d+  ", "", line) for line in lines], ["press-1  value = 1", "press-2  value = 2"])
+        self.assertEqual(json.loads(as_json.communicate(timeout=30)[0])["device"], "pump-1")
+        tapping = subprocess.Popen([BUILD / "millrace", "tap", "-c", self.file], stdout=subprocess.PIPE, text=True)
+        time.sleep(0.5)
+        tapping.send_signal(signal.SIGINT)
+        self.assertEqual(tapping.wait(10), 0)
+
+    def test_trace_says_where_a_reading_is(self):
+        self.assertEqual(self.command("trace", "press-1").returncode, 1)
+        self.speak("press-1")
+        wait_for(lambda: "uplink central: acknowledged" in self.command("trace", "press-1").stdout, "it is delivered")
+        said = self.command("trace", "press-1").stdout
+        self.assertRegex(said, r"(?m)^  \d+  raw  value  0  20\d\d-.*\(when it arrived\)$")
+        self.assertRegex(said, r"number \d+: committed \(the log is at \d+\)")
+        following = subprocess.Popen([BUILD / "millrace", "trace", "-c", self.file, "--next", "press-1"], stdout=subprocess.PIPE, text=True)
+        time.sleep(0.5)
+        self.speak("press-1")
+        said = following.communicate(timeout=30)[0]
+        self.assertEqual(following.returncode, 0, said)
+        self.assertRegex(said, r"(?m)^  committed     number \d+, lane raw: value = 0, its time 20")
+        self.assertRegex(said, r"(?m)^  acknowledged  by uplink central, \d+\.\d s after it was committed$")
+        self.north.stop(signal.SIGKILL)
+        wait_for(lambda: self.look()[0] == 1, "the far side is missed")
+        self.speak("press-1")
+        wait_for(lambda: "uplink central: waiting, 0 before it" in self.command("trace", "press-1").stdout, "it waits")
+        self.assertEqual(self.command("trace", "--next", "--wait", "300ms", "press-1").returncode, 1)
+
+    # ---- diag
+    def test_diag_is_shown_before_it_is_written_and_has_no_secrets(self):
+        text = self.file.read_text()
+        self.file.write_text("# the password is hunter2\n" + text)
+        bundle = self.folder / "bundle.txt"
+        shown = self.command("diag", "-o", str(bundle))
+        self.assertEqual(shown.returncode, 1)
+        self.assertFalse(bundle.exists())
+        done = self.command("diag", "-o", str(bundle), "--yes")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        for part in ("==== versions ====\nmillrace ", "millrace status --json", "millrace_log_records_total", "==== time ====", "[[inputs.mqtt]]", "==== millrace log ls"):
+            self.assertIn(part, bundle.read_text())
+            self.assertIn(part, shown.stdout)
+        self.assertNotIn("hunter2", bundle.read_text())
+        self.assertEqual(self.command("diag", "-o", str(bundle), "--yes").returncode, 1)  # it is there already
+        self.processes[-1].stop()
+        alone = self.command("diag")
+        self.assertEqual(alone.returncode, 0)
+        self.assertIn("no daemon answers", alone.stdout)
+
+
+if __name__ == "__main__":
+    unittest.main()

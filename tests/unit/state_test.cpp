@@ -1,0 +1,333 @@
+// The gateway's state: who speaks and who does not, what is wrong and what to do, and how it is shown.
+#include <doctest/doctest.h>
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <fstream>
+
+#include "base/flash_wear.h"
+#include "base/span_words.h"
+#include "base/text.h"
+#include "cli/glob.h"
+#include "cli/page.h"
+#include "cli/status_page.h"
+#include "cli/top_view.h"
+#include "cli/without_secrets.h"
+#include "observe/device_list.h"
+#include "observe/device_table.h"
+#include "observe/faults.h"
+#include "observe/state_json.h"
+#include "observe/state_metrics.h"
+
+using namespace millrace;
+using namespace std::chrono_literals;
+
+namespace {
+
+Instant at(double seconds) { return {static_cast<std::int64_t>(seconds * 1e9)}; }
+
+// A gateway of which nothing is wrong.
+GatewayState good() {
+  GatewayState state;
+  state.name = "gw";
+  state.at = {1'780'000'000'000'000};
+  state.ready = state.clock_trusted = true;
+  state.clock = "synchronised";
+  state.log.bytes_max = 512 << 20;
+  InputState input;
+  input.name = "devices", input.kind = "mqtt", input.state = "connected to b:1883", input.running = input.healthy = true;
+  state.inputs.push_back(input);
+  UplinkState uplink;
+  uplink.name = "central", uplink.kind = "mqtt", uplink.state = "up", uplink.running = uplink.healthy = true;
+  uplink.eta = 0;
+  state.uplinks.push_back(uplink);
+  return state;
+}
+
+std::vector<std::string> first_lines(const GatewayState& state, std::size_t count) {
+  std::vector<Fault> faults = faults_of(state);
+  FaultWatch().look(faults, at(1));
+  const auto answer = DaemonAnswer::read(state_json(state, faults));
+  REQUIRE(answer.ok());
+  const std::string page = status_page(answer.value(), {});
+  std::vector<std::string> lines;
+  for (const std::string_view line : split(std::string_view(page), '\n')) {
+    if (lines.size() < count) lines.emplace_back(line);
+  }
+  return lines;
+}
+
+void speak(DeviceTable& table, std::string_view device, double seconds) {
+  table.payload("in", at(seconds));
+  table.seen(device, 2, at(seconds));
+}
+
+InputState told(const DeviceTable& table, double seconds) {
+  InputState state;
+  state.name = "in";
+  table.tell(state, at(seconds));
+  return state;
+}
+
+}  // namespace
+
+TEST_CASE("devices: one that used to speak and does not is silent, by its own habit") {
+  DeviceTable table({10s, 100});
+  for (int i = 0; i <= 100; ++i) {
+    speak(table, "quick", i);
+    if (i % 20 == 0) speak(table, "slow", i);
+  }
+  CHECK(told(table, 105).silent_devices == 0);
+  CHECK(told(table, 105).devices == 2);
+  const InputState later = told(table, 112);  // quick: every second; slow: every twenty
+  REQUIRE(later.silent_devices == 1);
+  CHECK(later.silent_first[0].name == "quick");
+  CHECK(later.silent_first[0].silent == doctest::Approx(12));
+  CHECK(later.silent_first[0].usual == doctest::Approx(1));
+  CHECK(later.last_seen == doctest::Approx(12));
+  CHECK(told(table, 201).silent_devices == 2);
+  speak(table, "quick", 300);  // its long silence is no habit
+  CHECK(told(table, 311).silent_devices == 2);
+}
+
+TEST_CASE("devices: who spoke once or twice has no habit to be measured by") {
+  DeviceTable table({10s, 100});
+  speak(table, "a", 0);
+  speak(table, "a", 1);
+  CHECK(told(table, 1000).silent_devices == 0);
+}
+
+TEST_CASE("devices: beyond the limit they are counted, and those silent for a day make room") {
+  DeviceTable table({10s, 2});
+  for (const char* name : {"a", "b", "c", "c"}) speak(table, name, 1);
+  CHECK(told(table, 1).devices == 2);
+  CHECK(told(table, 1).devices_beyond == 2);
+  table.sweep([](const std::string&) { return true; }, at(1 + 86401));
+  CHECK(told(table, 90000).devices == 0);
+  speak(table, "c", 90000);
+  CHECK(told(table, 90000).devices == 1);
+  table.sweep([](const std::string&) { return false; }, at(90001));
+  CHECK(told(table, 90001).devices == 0);
+  for (const char* name : {"d", "e"}) speak(table, name, 90002);
+  CHECK(told(table, 90002).devices == 2);
+}
+
+TEST_CASE("faults: a good gateway has none, and each fault names itself with the next step") {
+  CHECK(faults_of(good()).empty());
+  struct Case {
+    void (*make)(GatewayState&);
+    bool person;
+    const char *what, *next;
+  };
+  const Case cases[] = {
+      {[](GatewayState& s) { s.uplinks[0].healthy = false, s.uplinks[0].state = "cannot connect: connect b:1883: Connection refused"; }, false,
+       "uplink central: cannot connect", "see that the other side runs"},
+      {[](GatewayState& s) { s.uplinks[0].healthy = false, s.uplinks[0].blocked = true, s.uplinks[0].state = "certificate: it has expired (somebody must act)"; }, true,
+       "uplink central: certificate", "renew that certificate"},
+      {[](GatewayState& s) { s.certificates.push_back({"uplink", "central", "tls_cert", "/etc/c.pem", "CN=gw", false, -60, {}}); }, true, "\"CN=gw\" of /etc/c.pem expired",
+       "put a new one in its place"},
+      {[](GatewayState& s) { s.log.trouble = "No space left on device: /x has 0 B free", s.log.disk_total = 1 << 30, s.log.path = "/x"; }, true, "log: cannot be written",
+       "make room on the file system of /x"},
+      {[](GatewayState& s) { s.log.blocked = true; }, true, "log: full", "bring the uplinks back"},
+      {[](GatewayState& s) { s.log.evicted = 5, s.log.evicted_age = 3; }, true, "oldest readings make room", "raise log.max_size"},
+      {[](GatewayState& s) { s.clock_trusted = false, s.clock = "nothing synchronises it (NTP?)"; }, true, "clock: not trusted, it says 2026-", "timedatectl set-ntp true"},
+      {[](GatewayState& s) { s.inputs[0].silent = true, s.inputs[0].last_seen = 720, s.inputs[0].usual = 1; }, false, "input devices: nothing has come for 12 min",
+       "look at the devices"},
+      {[](GatewayState& s) { s.inputs[0].silent_devices = 1, s.inputs[0].silent_first = {{"press-1", 400, 2}}; }, false, "silent: press-1 (for 7 min", "power"},
+      {[](GatewayState& s) { s.inputs[0].undecodable = 3, s.inputs[0].unread = UnreadPayload{"plant/x", "not a number", 5}; }, false,
+       "3 payloads could not be read, the last on plant/x: not a number", "millrace dlq ls"},
+      {[](GatewayState& s) { s.uplinks[0].refused = 2, s.uplinks[0].refused_age = 9; }, false, "refused 2 records", "millrace dlq"},
+      {[](GatewayState& s) { s.inputs[0].running = false, s.inputs[0].waits_for = "users_file: open /u: No such file or directory"; }, true, "waiting for users_file", "put that file there"},
+      {[](GatewayState& s) { s.flash.life_used_percent = 100, s.flash.device = "mmcblk0"; }, true, "mmcblk0 says that 100 %", "exchange it"},
+  };
+  for (const Case& one : cases) {
+    GatewayState state = good();
+    one.make(state);
+    const auto faults = faults_of(state);
+    CAPTURE(one.what);
+    REQUIRE(faults.size() == 1);
+    CHECK(faults[0].person == one.person);
+    CHECK_MESSAGE(faults[0].what.find(one.what) != std::string::npos, faults[0].what);
+    CHECK_MESSAGE(faults[0].next.find(one.next) != std::string::npos, faults[0].next);
+    const auto lines = first_lines(state, 3);
+    CHECK(lines[0].find("1 thing is wrong") != std::string::npos);
+    CHECK(lines[1].find(one.what) != std::string::npos);
+    CHECK(lines[2].find(one.next) != std::string::npos);
+  }
+}
+
+TEST_CASE("faults: where inputs pause, nobody is called silent for it") {
+  GatewayState state = good();
+  state.log.blocked = true;
+  state.inputs[0].silent = true, state.inputs[0].last_seen = 720, state.inputs[0].usual = 1;
+  CHECK(faults_of(state).size() == 1);
+}
+
+TEST_CASE("faults: what a person must do comes first, and it is known since when") {
+  GatewayState state = good();
+  state.uplinks[0].healthy = false, state.uplinks[0].state = "cannot connect: Connection refused";
+  FaultWatch watch;
+  auto faults = faults_of(state);
+  watch.look(faults, at(100));
+  CHECK(*faults[0].lasts == 0);
+  state.clock_trusted = false;
+  faults = faults_of(state);
+  watch.look(faults, at(160));
+  REQUIRE(faults.size() == 2);
+  CHECK(faults[0].id == "clock");
+  CHECK(*faults[0].lasts == 0);
+  CHECK(*faults[1].lasts == doctest::Approx(60));
+  state.uplinks[0].healthy = true;
+  faults = faults_of(state);
+  watch.look(faults, at(170));
+  state.uplinks[0].healthy = false;
+  faults = faults_of(state);
+  watch.look(faults, at(180));
+  CHECK(*faults[1].lasts == 0);  // it began anew
+}
+
+TEST_CASE("status: codes for scripts, and a terminal obeys nothing that a device sent") {
+  GatewayState state = good();
+  const auto code_of = [](const GatewayState& s) { return status_code(DaemonAnswer::read(state_json(s, faults_of(s))).value()); };
+  CHECK(code_of(state) == 0);
+  CHECK(first_lines(state, 1)[0].starts_with("gw: all is well"));
+  state.inputs[0].undecodable = 1, state.inputs[0].unread = UnreadPayload{"plant/\033[2J", "\007 bad", 5};
+  CHECK(code_of(state) == 1);
+  const auto lines = first_lines(state, 2);
+  CHECK(lines[1].find('\033') == std::string::npos);
+  CHECK(lines[1].find("\\x1b[2J") != std::string::npos);
+  state.clock_trusted = false;
+  CHECK(code_of(state) == 2);
+}
+
+TEST_CASE("status: metrics and JSON are of one state") {
+  GatewayState state = good();
+  state.log.records = 12, state.log.bytes_used = 4096;
+  state.uplinks[0].lanes.push_back({"raw", 12, 5, {{"delivered", 7}}});
+  Metrics metrics;
+  StateMetrics shown(metrics);
+  const auto exposes = [&](const char* line) { return metrics.expose().find(line) != std::string::npos; };
+  shown.show(state);
+  CHECK(exposes("\nmillrace_log_records_total 12\n"));
+  CHECK(exposes("\nmillrace_ledger_unsettled_records{uplink=\"central\",lane=\"raw\"} 5\n"));
+  CHECK(exposes("\nmillrace_ledger_settled_records{uplink=\"central\",lane=\"raw\",how=\"delivered\"} 7\n"));
+  state.absent.push_back({"old", 3, 300, {}});
+  shown.show(state);
+  CHECK(exposes("\nmillrace_absent_uplink_records{uplink=\"old\"} 3\n"));
+  state.absent.clear();
+  shown.show(state);
+  CHECK(!exposes("uplink=\"old\""));
+  const auto answer = DaemonAnswer::read(state_json(state, {}));
+  CHECK(answer.value()["log"]["records"].whole() == 12);
+  CHECK(answer.value()["uplinks"].items()[0]["lanes"].items()[0]["delivered"].whole() == 7);
+}
+
+TEST_CASE("pages: columns stand in line, also where letters take two bytes") {
+  PageTable table("lrl");
+  table.add({{"öfen"}, {"1"}, {"x"}});
+  table.add({{"presse"}, {"1,000"}, {"something long"}});
+  CHECK(table.lines(0, false) == "  öfen        1  x\n  presse  1,000  something long\n");
+  CHECK(table.lines(24, false) == "  öfen        1  x\n  presse  1,000  someth~\n");
+  CHECK(fitted("äöü", 2) == "ä~");
+  CHECK(grouped(1234567) == "1,234,567");
+  CHECK(grouped(999) == "999");
+  CHECK(span_words(0.44) == "0.4 s");
+  CHECK(span_words(119) == "119 s");
+  CHECK(span_words(7200) == "2 h");
+}
+
+TEST_CASE("flash: what an eMMC says of its life, also of a partition; others say nothing") {
+  namespace fs = std::filesystem;
+  const fs::path sys = fs::temp_directory_path() / text("millrace-sys-", ::getpid());
+  const fs::path disk = sys / "devices/mmc0/block/mmcblk0";
+  fs::create_directories(disk / "mmcblk0p2");
+  fs::create_directories(disk / "device");
+  fs::create_directories(sys / "dev/block");
+  fs::create_directories(sys / "devices/sda/block/sda");
+  fs::create_directory_symlink(disk / "mmcblk0p2", sys / "dev/block/179:2");
+  fs::create_directory_symlink(disk, sys / "dev/block/179:0");
+  fs::create_directory_symlink(sys / "devices/sda/block/sda", sys / "dev/block/8:0");
+  const auto say = [&](const char* words) { std::ofstream(disk / "device/life_time") << words << "\n"; };
+  say("0x02 0x01");
+  CHECK(flash_wear_of(179, 2, sys).device == "mmcblk0");
+  CHECK(flash_wear_of(179, 2, sys).used_percent == 20);
+  CHECK(flash_wear_of(179, 0, sys).used_percent == 20);
+  say("0x01 0x0b");
+  CHECK(flash_wear_of(179, 0, sys).used_percent == 110);
+  for (const char* nothing : {"0x00 0x00", "", "0x7f", "x"}) {
+    say(nothing);
+    CHECK(!flash_wear_of(179, 2, sys).used_percent);
+  }
+  CHECK(flash_wear_of(8, 0, sys).device == "sda");
+  CHECK(!flash_wear_of(8, 0, sys).used_percent);
+  CHECK(flash_wear_of(9, 9, sys).device.empty());
+  fs::remove_all(sys);
+}
+
+TEST_CASE("top: fits its screen, and shows what was chosen") {
+  TopAnswers answers;
+  GatewayState state = good();
+  state.uplinks[0].backlog = 1234;
+  for (int i = 0; i < 20; ++i) state.inputs.push_back(state.inputs[0]);
+  std::vector<Fault> faults = faults_of(state);
+  answers.status = DaemonAnswer::read(state_json(state, faults)).value();
+  DeviceTable table({10s, 1000});
+  for (int i = 0; i < 100; ++i) speak(table, text("press-", i), 1);
+  speak(table, "press-7", 2);
+  answers.devices = DaemonAnswer::read(device_list(table, {"name", "", 50}, at(3))).value();
+  CHECK(answers.devices["fitting"].whole() == 100);
+  REQUIRE(answers.devices["devices"].items().size() == 50);
+  for (const auto& [rows, columns] : {std::pair<std::size_t, std::size_t>{24, 80}, {60, 200}, {10, 80}}) {
+    const TopScreen screen = top_screen(answers, {}, rows, columns, false);
+    CHECK(screen.lines.size() == rows);
+    for (const std::string& line : screen.lines) CHECK_MESSAGE(width_of(line) <= columns, line);
+    CHECK(screen.lines.back().find("q: quit") != std::string::npos);
+  }
+  TopChoice choice;
+  choice.marked = 40;
+  const TopScreen far = top_screen(answers, choice, 24, 80, false);
+  CHECK(far.marked == 40);
+  CHECK(std::ranges::any_of(far.lines, [](const std::string& line) { return line.starts_with("  >press-"); }));
+  answers.rates["in press-50"] = 9;
+  choice = {};
+  choice.sort = "rate";
+  CHECK(top_screen(answers, choice, 24, 80, false).devices.front() == "press-50");
+}
+
+TEST_CASE("devices: a list is sorted and filtered as it is asked for") {
+  DeviceTable table({10s, 1000});
+  for (const auto& [name, seconds] : {std::pair{"b", 5.0}, {"a", 3.0}, {"c", 9.0}}) speak(table, name, seconds);
+  speak(table, "b", 6);
+  const auto names = [&](const DeviceWish& wish) {
+    std::string all;
+    const auto answer = DaemonAnswer::read(device_list(table, wish, at(10))).value();
+    for (const DaemonAnswer& device : answer["devices"].items()) all += device["name"].text();
+    return all;
+  };
+  CHECK(names({}) == "abc");
+  CHECK(names({"age", "", 9}) == "abc");
+  CHECK(names({"readings", "", 9}) == "bac");
+  CHECK(names({"age", "", 1}) == "a");
+  CHECK(names({"name", "c", 9}) == "c");
+}
+
+TEST_CASE("globs: stars and question marks, and no more work than pattern times text") {
+  CHECK(glob_matches("press-*", "press-1"));
+  CHECK(glob_matches("*", ""));
+  CHECK(glob_matches("p?ess*1", "press-11"));
+  CHECK(!glob_matches("press", "press-1"));
+  CHECK(!glob_matches("?", ""));
+  CHECK(!glob_matches("a*b", "ac"));
+  CHECK(!glob_matches(std::string(30, '*') + "b", std::string(100'000, 'a')));
+}
+
+TEST_CASE("diag: what could be a secret is left out, the rest of the configuration stays") {
+  const std::string said = without_secrets(
+      "# password = x\nname = \"a # b\"  # the token is 7\npassword_file = \"/run/p\"\npassword = \"hunter2\"\nheaders = { Authorization = \"Bearer abc\", accept = \"json\" }\n"
+      "servers = [\"mqtt://joe:hunter2@b:1883\", \"mqtt://c\"]\ntls_key_file = \"/k.pem\"\napi_token = 'zzz'\n");
+  for (const char* secret : {"hunter2", "abc", "zzz", "token is 7", "joe"}) CHECK_MESSAGE(said.find(secret) == std::string::npos, said);
+  for (const char* stays : {"name = \"a # b\"", "password_file = \"/run/p\"", "tls_key_file = \"/k.pem\"", "accept = \"json\"", "@b:1883", "\"mqtt://c\"", "api_token = (left out)"})
+    CHECK_MESSAGE(said.find(stays) != std::string::npos, said);
+}
