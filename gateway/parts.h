@@ -43,7 +43,7 @@ class InputPart {
 class UplinkPart {
  public:
   UplinkPart(Loop& loop, Log& log, Metrics& metrics, Rng& rng, const Config& config, const UplinkPlan& plan, ShipperOptions options)
-      : uplink_(plan.make({loop, rng, config.gateway.name, log.epoch(), config.log.path})), shipper_(loop, log, *uplink_, metrics, rng, std::move(options)) {}
+      : uplink_(plan.make({loop, rng, config.gateway.name, log.epoch(), config.log.path, metrics})), shipper_(loop, log, *uplink_, metrics, rng, std::move(options)) {}
 
   void start() {
     if (Status status = shipper_.start(); !status.ok()) LOG_ERROR("uplink ", shipper_.name(), ": ", status.detail());

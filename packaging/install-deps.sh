@@ -2,7 +2,7 @@
 # Installs what Millrace is built with and tested with, from Debian's packages. As root, or with sudo.
 # usage: install-deps.sh [build|demo|kafka|test|north|stream|package|arm]
 # build, demo, kafka, test: each is the one before and more; test is the default. package: build, and what makes and checks .debs.
-# north: the servers that records go to by HTTP, for tests/run.sh https (some 400 MB).
+# north: the servers that records go to by HTTP, for tests/run.sh https clouds (some 500 MB).
 # stream: test, and what the Flink and Spark jobs need. arm: package, and the cross compilers and emulators for arm64 and armhf.
 set -euo pipefail
 build="g++ cmake ninja-build pkgconf ccache git protobuf-compiler nanopb libnanopb-dev python3-protobuf libuv1-dev libsqlite3-dev
@@ -14,7 +14,7 @@ command -v mvn >/dev/null || kafka="$kafka maven"
 test="faketime tmux iproute2 python3-confluent-kafka python3-zstandard python3-paho-mqtt socat gpsd gpsd-tools clang-14 libclang-rt-14-dev"
 package="debhelper dpkg-dev fakeroot lintian scdoc mmdebstrap systemd-container mosquitto python3 bash-completion"
 arm="gcc-arm-none-eabi libnewlib-arm-none-eabi crossbuild-essential-arm64 crossbuild-essential-armhf qemu-user-static socat"
-north="influxdb victoria-metrics clickhouse-server"
+north="influxdb victoria-metrics clickhouse-server prometheus tinyproxy"
 stream="python3-venv"
 command -v javac >/dev/null || stream="$stream openjdk-17-jdk-headless"
 case "${1:-test}" in

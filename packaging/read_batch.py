@@ -1,8 +1,10 @@
 #!/usr/bin/python3
 """Reads Millrace batches without any of Millrace's code: the independent check, and a pattern for readers of your own.
 
-usage: read_batch.py [--desc record.desc] [--zstd] [--envelope] FILE...      (- is standard input)
+usage: read_batch.py [--desc record.desc] [--zstd] [--envelope | --object] FILE...      (- is standard input)
 
+--envelope: one message, as Kafka and MQTT have it. --object: many, each behind its length, as objects of S3 and bodies of HTTP
+have them; each record comes with its identity (gateway, epoch, sequence), and what comes twice is printed once.
 Prints one JSON object a record. Needs python3-protobuf, and python3-zstandard for compressed batches. As a module:
 records(message_bytes, schema(path)) gives dictionaries; values are exact to the bit, times are microseconds since 1970.
 """
@@ -135,6 +137,34 @@ def records(message, classes):
     return out
 
 
+def delimited(data):
+    """Messages one behind the other, each with its length in front (a varint)."""
+    at = 0
+    while at < len(data):
+        size = shift = 0
+        while True:
+            byte = data[at]
+            at += 1
+            size |= (byte & 0x7F) << shift
+            shift += 7
+            if byte < 0x80:
+                break
+        if at + size > len(data):
+            raise ValueError(f"an envelope of {size} bytes is cut off")
+        yield data[at:at + size]
+        at += size
+
+
+def identified(data, classes):
+    """The records of an object, each with its identity and its lane."""
+    for message in delimited(data):
+        envelope = classes["Envelope"].FromString(message)
+        lane = ("alarm", "window", "raw", "held", "dead")[envelope.lane]
+        batch = decompress(envelope.batch) if envelope.zstd else envelope.batch
+        for number, record in enumerate(records(batch, classes), envelope.first):
+            yield {"gateway": envelope.gateway, "epoch": envelope.epoch, "sequence": number, "lane": lane, **record}
+
+
 def decompress(data):
     import zstandard
     return zstandard.ZstdDecompressor().decompress(data)
@@ -151,7 +181,7 @@ def for_json(value):
 
 
 def main(arguments):
-    desc, zstd, envelope, files = None, False, False, []
+    desc, zstd, envelope, whole, files = None, False, False, False, []
     arguments = iter(arguments)
     for argument in arguments:
         if argument == "--desc":
@@ -160,6 +190,8 @@ def main(arguments):
             zstd = True
         elif argument == "--envelope":
             envelope = True
+        elif argument == "--object":
+            whole = True
         elif argument in ("-h", "--help"):
             print(__doc__)
             return 0
@@ -170,8 +202,16 @@ def main(arguments):
         print(__doc__ if desc else "no record.desc found; name it with --desc", file=sys.stderr)
         return 64
     classes = schema(desc)
+    seen = set()
     for name in files:
         data = sys.stdin.buffer.read() if name == "-" else Path(name).read_bytes()
+        if whole:
+            for record in identified(data, classes):
+                identity = record["gateway"], record["epoch"], record["sequence"]
+                if identity not in seen:
+                    seen.add(identity)
+                    print(json.dumps(for_json(record)))
+            continue
         if envelope:
             opened = classes["Envelope"].FromString(data)
             data, compressed = opened.batch, opened.zstd

@@ -12,10 +12,10 @@ set -uo pipefail
 cd "$(dirname "$0")/.."
 computing="unit contract golden reader simulation tidy"
 waiting="main_job payloads faults kinds tls reload modbus"
-more_waiting="status kafka names log endpoint clocks serial sparkplug https"
+more_waiting="status kafka names log endpoint clocks serial sparkplug https clouds"
 alone="hostile"
 quick="$computing $waiting $more_waiting $alone"
-slow="full_disk hanging_up many_reloads modbus_share serial_pouring firmware_size name_figures slow_links kills endpoint_kills kafka_more https_more stream_jobs cross packages trixie long_simulation tsan fuzz
+slow="full_disk hanging_up many_reloads modbus_share serial_pouring firmware_size name_figures slow_links kills endpoint_kills kafka_more https_more clouds_more stream_jobs cross packages trixie long_simulation tsan fuzz
   rabbitmq bench"
 case "${1:-quick}" in
   quick) names=$quick ;;
@@ -108,6 +108,9 @@ one() { # name of a test
     firmware_size) run firmware_size proto/device/size.sh ;;
     https) run https timeout 300 /usr/bin/python3 tests/integration/https_test.py Stored Lies.test_what_is_no_success ;;
     https_more) run https_more_packages packaging/install-deps.sh north; run https_more env MILLRACE_KILLS=30 timeout 1800 /usr/bin/python3 tests/integration/https_test.py ;;
+    clouds) run clouds timeout 300 /usr/bin/python3 tests/integration/clouds_test.py Objects.test_batches_are_objects_that_a_reader_reads Pubsub EventHubs Packed
+      run https_ways timeout 300 /usr/bin/python3 tests/integration/https_ways_test.py ;;
+    clouds_more) run clouds_more_packages packaging/install-deps.sh north; run clouds_more env MILLRACE_KILLS=30 timeout 1800 /usr/bin/python3 tests/integration/clouds_test.py ;;
     kafka) run kafka timeout 600 /usr/bin/python3 tests/integration/kafka_test.py Forms Registry ExactlyOnce.test_kills_with_exactly_once ;;
     kafka_more) run kafka_more env MILLRACE_KILLS=30 timeout 3000 /usr/bin/python3 tests/integration/kafka_test.py ;;
     stream_jobs) run stream_jobs_packages packaging/install-deps.sh stream; run stream_jobs timeout 3000 /usr/bin/python3 tests/integration/stream_jobs_test.py ;;

@@ -6,8 +6,8 @@
 
 namespace millrace {
 
-Dial::Dial(Loop& loop, HostPort where, TlsClient* tls, Duration timeout, Done done)
-    : loop_(loop), where_(std::move(where)), tls_(tls), timeout_(timeout), done_(std::move(done)) {
+Dial::Dial(Loop& loop, HostPort where, TlsClient* tls, Duration timeout, Done done, DialWay way)
+    : loop_(loop), where_(std::move(where)), tls_(tls), timeout_(timeout), done_(std::move(done)), way_(std::move(way)) {
   if (tls_) read_certificates();
   else look_up();
 }
@@ -30,7 +30,8 @@ void Dial::read_certificates() {
 
 void Dial::look_up() {
   timer_.reset();  // the lookup has a deadline of its own
-  lookup_ = std::make_unique<Lookup>(loop_, where_.host, timeout_, [this](Result<std::vector<std::string>> addresses) { on_addresses(std::move(addresses)); });
+  const HostPort& first = way_.proxy ? way_.proxy->where : where_;
+  lookup_ = std::make_unique<Lookup>(loop_, first.host, timeout_, [this](Result<std::vector<std::string>> addresses) { on_addresses(std::move(addresses)); });
 }
 
 void Dial::on_addresses(Result<std::vector<std::string>> addresses) {
@@ -47,7 +48,7 @@ void Dial::try_next() {
     timer_ = loop_.after(left, [this] { try_next(); });
     return;
   }
-  const std::string address = HostPort{addresses_.front(), where_.port}.to_string();
+  const std::string address = HostPort{addresses_.front(), way_.proxy ? way_.proxy->where.port : where_.port}.to_string();
   addresses_.erase(addresses_.begin());
   timer_ = loop_.after(left / static_cast<int>(addresses_.size() + 1), [this, address] {
     last_ = {Code::timeout, text("connect to ", address, ": no answer in time")};
@@ -73,9 +74,22 @@ void Dial::on_tried(unsigned number, Status status) {
     return try_next();
   }
   tries_.clear();
-  stream_ = std::move(stream);
-  if (tls_) shake_hands();
+  stream_ = way_.count ? counted(std::move(stream), *way_.count) : std::move(stream);
+  if (way_.proxy) ask_proxy();
+  else if (tls_) shake_hands();
   else finish(std::move(stream_));
+}
+
+void Dial::ask_proxy() {
+  timer_ = loop_.after(std::max(deadline_ - loop_.now(), Duration{0}), [this] {
+    finish(Status{Code::timeout, text("the proxy ", way_.proxy->where.to_string(), ": no answer in time")});
+  });
+  tunnel_ = std::make_unique<ProxyTunnel>(loop_, *stream_, *way_.proxy, where_, [this](const Status& status) {
+    tunnel_.reset();
+    if (!status.ok()) return finish(status);
+    if (tls_) shake_hands();
+    else finish(std::move(stream_));
+  });
 }
 
 void Dial::shake_hands() {

@@ -23,9 +23,9 @@ std::string head_of(const HttpAsk& ask, const HttpUrl& where) {
 
 HttpConnection::HttpConnection(Loop& loop, HttpUrl where, TlsClient* tls, Options options,
                                std::function<void(const Status&)> connected, std::function<void()> closed)
-    : loop_(loop), where_(std::move(where)), options_(options), connected_(std::move(connected)), closed_(std::move(closed)) {
+    : loop_(loop), where_(std::move(where)), options_(std::move(options)), connected_(std::move(connected)), closed_(std::move(closed)) {
   dial_ = std::make_unique<Dial>(loop, where_.where, where_.secure ? tls : nullptr, options_.connect_timeout,
-                                 [this](Result<std::unique_ptr<Stream>> result) { on_dialled(std::move(result)); });
+                                 [this](Result<std::unique_ptr<Stream>> result) { on_dialled(std::move(result)); }, options_.way);
 }
 
 HttpConnection::~HttpConnection() = default;
@@ -64,15 +64,38 @@ void HttpConnection::send() {
   ++asked_;
   begun_ = moved_ = loop_.now();
   std::string head = head_of(ask_, where_);
-  if (ask_.body.size() <= together_max) {
+  const std::size_t size = head.size() + ask_.body.size();
+  written_ = moved_bytes_ = 0;
+  allowance_ = options_.rate ? options_.rate->time_of(size) : Duration{0};
+  if (options_.rate) {
+    unsent_ = std::move(head) + ask_.body;
+    fed_ = 0;
+    feed();
+  } else if (size <= together_max) {
     stream_->write(head + ask_.body);
+    written_ = size;
   } else {
     stream_->write(std::move(head));
     stream_->write(std::move(ask_.body));
+    written_ = size;
   }
   ask_ = {};
-  unmoved_ = stream_->unacknowledged_bytes();
   watch();
+}
+
+// What the link is to carry now, and more in a moment.
+void HttpConnection::feed() {
+  if (!stream_) return;
+  const std::size_t size = options_.rate->take(unsent_.size() - fed_, loop_.now());
+  if (size > 0) stream_->write(unsent_.substr(fed_, size));
+  fed_ += size;
+  written_ += size;
+  if (fed_ < unsent_.size()) {
+    feeder_ = loop_.after(UploadRate::piece, [this] { feed(); });
+    return;
+  }
+  unsent_ = {};
+  fed_ = 0;
 }
 
 void HttpConnection::watch() {
@@ -80,9 +103,10 @@ void HttpConnection::watch() {
   timer_ = loop_.after(look, [this] {
     const Instant now = loop_.now();
     const std::size_t unmoved = stream_->unacknowledged_bytes();
-    if (unmoved < unmoved_) moved_ = now;
-    unmoved_ = unmoved;
-    const bool silent = now - moved_ >= options_.answer_timeout, over = now - begun_ >= 4 * options_.answer_timeout;
+    const std::uint64_t there = written_ - std::min<std::uint64_t>(written_, unmoved);
+    if (there > moved_bytes_) moved_ = now;
+    moved_bytes_ = std::max(moved_bytes_, there);
+    const bool silent = now - moved_ >= options_.answer_timeout, over = now - begun_ >= 4 * options_.answer_timeout + allowance_;
     if (!silent && !over) return watch();
     HttpAnswered answer;
     answer.late = true;
@@ -107,7 +131,7 @@ void HttpConnection::on_bytes(BytesView bytes) {
     answer.status = {Code::unavailable, bytes.empty() ? "the connection was closed before the request" : "something came before it was asked for"};
     return finish(std::move(answer));
   }
-  if (!reader_->begun()) early_ = stream_->unacknowledged_bytes() > 0;
+  if (!reader_->begun()) early_ = !unsent_.empty() || stream_->unacknowledged_bytes() > 0;
   switch (reader_->push(bytes)) {
     case HttpReplyReader::State::reading: return;
     case HttpReplyReader::State::whole: return on_reply();
@@ -136,6 +160,8 @@ void HttpConnection::on_reply() {
 
 void HttpConnection::finish(HttpAnswered answer) {
   timer_.reset();
+  feeder_.reset();
+  unsent_ = {};
   const auto answered = std::exchange(answered_, nullptr);
   answered(std::move(answer));
 }

@@ -14,6 +14,7 @@
 #include "net/dial.h"
 #include "net/http_client.h"
 #include "net/http_reply.h"
+#include "net/upload_rate.h"
 
 namespace millrace {
 
@@ -40,6 +41,8 @@ class HttpConnection {  // destroying it closes; no callback runs afterwards
     // Without a byte of the request that moves, and once more for the whole answer; all of it within four times that.
     Duration answer_timeout = std::chrono::seconds(30);
     std::size_t answer_max = 256 << 10;
+    DialWay way{};
+    UploadRate* rate = nullptr;  // of requests; it outlives this
   };
   // `tls`: for https; it outlives this. `connected` runs once, later; `closed` when the connection ends while nothing is asked.
   // Both may destroy this.
@@ -55,6 +58,7 @@ class HttpConnection {  // destroying it closes; no callback runs afterwards
  private:
   void on_dialled(Result<std::unique_ptr<Stream>> result);
   void send();
+  void feed();
   void on_bytes(BytesView bytes);
   void on_reply();
   void watch();
@@ -73,7 +77,11 @@ class HttpConnection {  // destroying it closes; no callback runs afterwards
   std::unique_ptr<Timer> timer_;
   bool sent_ = false, early_ = false;
   unsigned asked_ = 0;           // on this connection
-  std::size_t unmoved_ = 0;      // bytes that the server's kernel had not at the last look
+  std::string unsent_;           // of the request: it waits for its turn on the link
+  std::size_t fed_ = 0;          // of it, as it is written
+  std::uint64_t written_ = 0, moved_bytes_ = 0;  // of this request; and what the server's kernel had at the last look
+  Duration allowance_{};         // that the link's share of it takes
+  std::unique_ptr<Timer> feeder_;
   Instant begun_, moved_;
 };
 

@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "base/metrics.h"
 #include "base/rng.h"
 #include "base/trial.h"
 #include "config/load.h"
@@ -25,6 +26,7 @@ struct NorthParts {
   const std::string& gateway;
   std::uint64_t epoch;           // of the log it ships from
   const std::string& state_dir;  // what must outlive a reboot and is no data: beside the log
+  Metrics& metrics;              // they outlive the uplink
 };
 
 struct UplinkPlan {

@@ -31,7 +31,8 @@ const std::pair<const char*, Make> uplinks[] = {
        config.name = "up";
        config.servers = {"http://127.0.0.1:1"};
        config.dialect = choose(built_dialects(), "generic");
-       return std::make_unique<HttpsUplink>(loop, rng, config, "gw", 1);
+       static Metrics metrics;  // outlives every uplink
+       return std::make_unique<HttpsUplink>(loop, rng, config, "gw", 1, metrics);
      }},
     {"kafka",
      [](UvLoop& loop, Rng& rng, std::vector<Record>&) -> std::unique_ptr<Uplink> {

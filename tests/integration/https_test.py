@@ -7,7 +7,6 @@ import json
 import os
 import random
 import re
-import shutil
 import signal
 import socket
 import subprocess
@@ -22,77 +21,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent.parent / "packagin
 import north
 import read_batch
 import zstandard
-from testsite import BUILD, ROOT, Process, Site, free_port, listening, wait_for
-
-CONFIG = """
-[gateway]
-name = "gw"
-runtime_dir = "@run@"
-[log]
-path = "@log@"
-commit_interval = "100ms"
-[[inputs.mqtt_endpoint]]
-name = "devices"
-listen = "127.0.0.1:@port@"
-anonymous = true
-liveness = false
-  [[inputs.mqtt_endpoint.routes]]
-  topic = "plant/{line}/{device}/telemetry"
-  tags = ["line"]
-  time = "ts"
-  metrics = { value = "value" }
-  [[inputs.mqtt_endpoint.routes]]
-  topic = "any/{device}/{metric}"
-  time = "ts"
-  metrics = { "{metric}" = "value" }
-[[uplinks.https]]
-name = "history"
-servers = ["@server@"]
-initial_interval = "100ms"
-max_interval = "1s"
-send_timeout = "@timeout@"
-@uplink@
-[observe]
-listen = "127.0.0.1:@observe@"
-"""
-
-
-class North(Site):
-    def start(self, server, uplink="", port=None, timeout="5s"):
-        self.port = port or free_port()
-        self.configure(CONFIG, port=self.port, server=server, uplink=uplink, timeout=timeout)
-        return self.gateway(self.folder / "millrace.toml")
-
-    def server(self, kind, *more):
-        if why := kind.missing():
-            self.skipTest(why)
-        server = kind(self.folder / kind.__name__.lower(), *more)
-        self.addCleanup(lambda: server.stop(signal.SIGKILL))
-        server.begin()
-        return server
-
-    def publish(self, count, *more):
-        done = subprocess.run([str(BUILD / "tests" / "pipelined_publisher"), str(self.port), "--count", str(count), "--window", "100", "--step", "1000",
-                               *map(str, more)], capture_output=True, text=True, timeout=120)
-        self.assertEqual(json.loads(done.stdout.splitlines()[-1])["acknowledged"], count)
-
-    def say(self, device, metric, value, ts=1790000000):
-        subprocess.run(["mosquitto_pub", "-p", str(self.port), "-q", "1", "-t", f"any/{device}/{metric}", "-m", json.dumps({"ts": ts, "value": value})],
-                       check=True, timeout=20)
-
-    def drained(self, seconds=60):
-        wait_for(lambda: self.metric("millrace_uplink_backlog_records") == 0, "everything is delivered", seconds)
-
-    def account(self, server, through, doubles=0):
-        """Every acknowledged reading is there; how many more than once."""
-        held, doubled, found = server.readings(), 0, 0
-        for c, last in enumerate(through):
-            values = held.get(f"dev-{c}", [])
-            self.assertEqual(sorted(set(range(1, last + 1)) - set(values))[:10], [], f"dev-{c}: acknowledged and missing")
-            doubled += len(values) - len(set(values))
-            found += len(values)
-        self.assertLessEqual(doubled, doubles)
-        return found, doubled
+from north import North
+from testsite import BUILD, ROOT, Process, wait_for
 
 
 class Stored(North):
@@ -266,7 +196,7 @@ class Answers(North):
                             (north.ClickHouse, lambda s: int(s.query("SELECT count() FROM readings FINAL")))):
             with self.subTest(kind=kind.__name__):
                 server = self.server(kind)
-                proxy = Cutter(server.port)
+                proxy = north.Cutter(server.port)
                 self.addCleanup(proxy.end)
                 gateway = self.start(f"http://127.0.0.1:{proxy.port}", kind.config)
                 proxy.cut = 3
@@ -279,44 +209,6 @@ class Answers(North):
                 self.tearDown()
                 self.setUp()
                 del self.observe
-
-
-class Cutter:
-    """Between a client and a server: keeps the server's next `cut` answers to itself and closes."""
-
-    def __init__(self, to):
-        self.to, self.cut, self.listener = to, 0, socket.create_server(("127.0.0.1", 0))
-        self.port = self.listener.getsockname()[1]
-        threading.Thread(target=self.serve, daemon=True).start()
-
-    def serve(self):
-        while True:
-            try:
-                client, _ = self.listener.accept()
-            except OSError:
-                return
-            server = socket.create_connection(("127.0.0.1", self.to))
-            threading.Thread(target=self.pump, args=(client, server, False), daemon=True).start()
-            threading.Thread(target=self.pump, args=(server, client, True), daemon=True).start()
-
-    def pump(self, source, to, answers):
-        try:
-            while data := source.recv(65536):
-                if answers and self.cut > 0:
-                    self.cut -= 1
-                    break
-                to.sendall(data)
-        except OSError:
-            pass
-        for one in (source, to):
-            try:
-                one.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                pass
-        source.close()
-
-    def end(self):
-        self.listener.close()
 
 
 class Liar:
@@ -539,50 +431,6 @@ class Together(North):
         self.assertLess(time.monotonic() - begin, 8)
 
 
-class Moto(north.Server):
-    """Kinesis as PyPI's moto has it, in a virtual environment below build/."""
-    VENV = ROOT / "build" / "moto"
-
-    @classmethod
-    def missing(cls):
-        if not (cls.VENV / "bin" / "moto_server").exists():
-            for command in (["/usr/bin/python3", "-m", "venv", str(cls.VENV)], [str(cls.VENV / "bin" / "pip"), "install", "-q", "moto[server]==5.1.*"]):
-                done = subprocess.run(command, capture_output=True, text=True)
-                if done.returncode != 0:
-                    shutil.rmtree(cls.VENV, ignore_errors=True)
-                    return "moto cannot be had: " + done.stderr.strip()[-200:]
-        return ""
-
-    def command(self):
-        return [str(self.VENV / "bin" / "moto_server"), "-H", "127.0.0.1", "-p", str(self.port)]
-
-    def start(self):
-        self.process = Process(self.command(), self.folder / "server.log")
-        wait_for(lambda: listening(self.port), "moto answers", 60)
-
-    def call(self, target, **body):
-        return north.ask(self.url, json.dumps(body), {
-            "X-Amz-Target": "Kinesis_20131202." + target, "Content-Type": "application/x-amz-json-1.1",
-            "Authorization": "AWS4-HMAC-SHA256 Credential=A/20150830/eu-central-1/kinesis/aws4_request, SignedHeaders=host, Signature=0"})[:2]
-
-    def begin(self):
-        self.start()
-        self.call("CreateStream", StreamName="plant", ShardCount=3)
-
-    def records(self):
-        """[(shard, key, data)] in the order of the stream."""
-        found = []
-        for shard in json.loads(self.call("ListShards", StreamName="plant")[1])["Shards"]:
-            at = json.loads(self.call("GetShardIterator", StreamName="plant", ShardId=shard["ShardId"], ShardIteratorType="TRIM_HORIZON")[1])["ShardIterator"]
-            while True:
-                answer = json.loads(self.call("GetRecords", ShardIterator=at, Limit=10000)[1])
-                if not answer["Records"]:
-                    break
-                found += [(shard["ShardId"], r["PartitionKey"], base64.b64decode(r["Data"])) for r in answer["Records"]]
-                at = answer["NextShardIterator"]
-        return found
-
-
 class Throttling(http.server.ThreadingHTTPServer):
     """Before a real one: hands on some of the records of each PutRecords, and says of the others what Kinesis says when a shard is full;
     every sixth answer it keeps to itself after all was stored."""
@@ -637,7 +485,7 @@ class Kinesis(North):
         return [json.loads(data)["sequence"] for _, _, data in moto.records()]
 
     def test_records_by_key_and_order(self):
-        moto = self.server(Moto)
+        moto = self.server(north.Moto)
         gateway = self.start(moto.url, self.config())
         self.publish(1200, "--connections", 4)
         self.drained()
@@ -651,7 +499,7 @@ class Kinesis(North):
         self.assertNotIn("geheim", gateway.text())
 
     def test_what_fails_inside_a_200_goes_again_and_nothing_else_does(self):
-        moto = self.server(Moto)
+        moto = self.server(north.Moto)
         throttle = Throttling(moto, 0.6, False)
         self.addCleanup(throttle.end)
         self.start(throttle.url, self.config())
@@ -661,7 +509,7 @@ class Kinesis(North):
         self.assertEqual((len(found), len(set(found))), (400, 400), "0 lost, 0 doubled")
 
     def test_an_answer_that_is_cut_off_doubles_what_was_in_it_and_no_more(self):
-        moto = self.server(Moto)
+        moto = self.server(north.Moto)
         throttle = Throttling(moto, 0.9, True)
         self.addCleanup(throttle.end)
         self.start(throttle.url, self.config())
@@ -672,7 +520,7 @@ class Kinesis(North):
         self.assertLessEqual(len(found) - 400, throttle.kept)
 
     def test_a_stream_that_is_not_there_blocks(self):
-        moto = self.server(Moto)
+        moto = self.server(north.Moto)
         self.start(moto.url, self.config().replace('"plant"', '"nowhere"'))
         self.publish(50)
         wait_for(lambda: self.metric("millrace_uplink_blocked") == 1, "blocked", 30)
@@ -680,7 +528,7 @@ class Kinesis(North):
         self.assertEqual(self.metric("millrace_uplink_backlog_records"), 50)
 
     def test_batches_are_envelopes(self):
-        moto = self.server(Moto)
+        moto = self.server(north.Moto)
         self.start(moto.url, self.config('format = "batch"'))
         self.publish(3000, "--connections", 3)
         self.drained()

@@ -40,6 +40,22 @@ CASES = {
     "of another CA": ("127.0.0.1", "ec", SAN_IP, {"ca": "other"}, False, 'its issuer "CN=other" is no CA of '),
 }
 
+CA, MAY_SIGN = "basicConstraints=critical,CA:TRUE", "keyUsage=critical,keyCertSign,cRLSign"
+# name: the extensions of each CA between ours and the server's, the topmost first, and what is different; whether it is good; what the
+# clients of mbedTLS say
+CHAINS = {
+    "a CA in between": ([CA + "\n" + MAY_SIGN], {}, True, ""),
+    "two CAs in between": ([CA, CA], {}, True, ""),
+    "a CA in between that is not shown": ([CA], {"shown": False}, False, 'its issuer "CN=sub'),
+    "one in between that is no CA": (["basicConstraints=critical,CA:FALSE"], {}, False, ""),
+    "one in between that may not sign": ([CA + "\nkeyUsage=critical,digitalSignature"], {}, False, ""),
+    "one more in between than is allowed": ([CA + ",pathlen:0", CA], {}, False, ""),
+    "a CA in between that has expired": ([CA], {"ca_days": -1}, False, "expired on "),
+    "signed with SHA-1": ([], {"hash": "-sha1"}, False, ""),
+    "its own issuer": ([], {"itself": True}, False, ""),
+    "not good yet": ([], {"later": True}, False, ""),
+}
+
 
 def openssl(folder, *arguments):
     subprocess.run(["openssl", *arguments], cwd=folder, check=True, capture_output=True, timeout=30)
@@ -102,6 +118,50 @@ class Tls(Site):
         with ThreadPoolExecutor(4) as pool:
             outcomes = dict(zip(jobs, pool.map(attempt, jobs)))
         for number, (name, (host, key, extensions, different, good, words)) in enumerate(CASES.items()):
+            for client in CLIENTS:
+                with self.subTest(case=name, client=client):
+                    taken, said = outcomes[(number, client)]
+                    self.assertEqual(taken, good, said)
+                    if not good and client not in OPENSSL:
+                        self.assertIn("TLS: certificate: ", said[0])
+                        self.assertIn(words, said[0])
+
+    def certify_below(self, number, between, different):
+        """A chain below "ca"; what a server shows of it."""
+        name, issuer = f"chain{number}", "ca"
+        for depth, extensions in enumerate(between):
+            sub = f"sub{number}-{depth}"
+            self.certify(sub, "ec", "", cn=sub)  # for its key and its request
+            (self.pki / f"{sub}.ext").write_text(extensions + "\n")
+            openssl(self.pki, "x509", "-req", "-in", f"{sub}.csr", "-CA", f"{issuer}.pem", "-CAkey", f"{issuer}.key", "-CAcreateserial", "-days",
+                    str(different.get("ca_days", 60)), "-extfile", f"{sub}.ext", "-out", f"{sub}.pem")
+            issuer = sub
+        self.certify(name, "ec", SAN_IP, ca=issuer)
+        sign = ["x509", "-req", "-in", f"{name}.csr", "-CA", f"{issuer}.pem", "-CAkey", f"{issuer}.key", "-CAcreateserial", "-extfile", f"{name}.ext", "-out", f"{name}.pem"]
+        if different.get("hash"):
+            openssl(self.pki, *sign, different["hash"])
+        if different.get("itself"):
+            openssl(self.pki, "x509", "-req", "-in", f"{name}.csr", "-signkey", f"{name}.key", "-extfile", f"{name}.ext", "-out", f"{name}.pem")
+        if different.get("later"):
+            subprocess.run(["faketime", "@" + str(int(time.time()) + 10 * 86400), "openssl", *sign], cwd=self.pki, check=True, capture_output=True, timeout=30)
+        shown = self.pki / f"{name}.chain"
+        shown.write_text("".join((self.pki / f"sub{number}-{depth}.pem").read_text() for depth in reversed(range(len(between)))))
+        return [name, *(["-cert_chain", str(shown)] if between and different.get("shown", True) else [])]
+
+    def test_chains(self):
+        servers = [self.certify_below(number, between, different) for number, (between, different, _, _) in enumerate(CHAINS.values())]
+
+        def attempt(job):
+            number, client = job
+            server = self.server(*servers[number])
+            said = self.check_online(client, "127.0.0.1", server.port)
+            server.stop()
+            return "CIPHER is" in server.text(), said
+
+        jobs = [(number, client) for number in range(len(CHAINS)) for client in CLIENTS]
+        with ThreadPoolExecutor(4) as pool:
+            outcomes = dict(zip(jobs, pool.map(attempt, jobs)))
+        for number, (name, (_, _, good, words)) in enumerate(CHAINS.items()):
             for client in CLIENTS:
                 with self.subTest(case=name, client=client):
                     taken, said = outcomes[(number, client)]

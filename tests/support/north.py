@@ -1,15 +1,20 @@
-"""Real servers that records go to by HTTP, on loopback, in a folder of the test's own: InfluxDB, VictoriaMetrics, ClickHouse. Each says
-which readings it holds, as {device: [value, ...]}."""
+"""Real servers that records go to by HTTP, on loopback, in a folder of the test's own. Each says which readings it holds, as {device:
+[value, ...]}. And North: a site with a gateway whose devices publish to it, and whose records go to one of them."""
+import base64
 import json
 import os
 import shutil
 import signal
+import socket
 import ssl
+import subprocess
+import threading
 import urllib.error
 import urllib.parse
 import urllib.request
+from pathlib import Path
 
-from testsite import Process, free_port, wait_for
+from testsite import BUILD, ROOT, Process, Site, free_port, listening, wait_for
 
 
 def ask(url, body=None, headers=None, method=None, timeout=60):
@@ -21,6 +26,18 @@ def ask(url, body=None, headers=None, method=None, timeout=60):
             return answer.status, answer.read().decode(), answer.headers
     except urllib.error.HTTPError as error:
         return error.code, error.read().decode(), error.headers
+
+
+def venv(name, *packages):
+    """The Python of a virtual environment below build/ that has these of PyPI; none: they cannot be had."""
+    folder = ROOT / "build" / name
+    if not (folder / "ready").exists():
+        for command in (["/usr/bin/python3", "-m", "venv", str(folder)], [str(folder / "bin" / "pip"), "install", "-q", *packages]):
+            if subprocess.run(command, capture_output=True).returncode != 0:
+                shutil.rmtree(folder, ignore_errors=True)
+                return None
+        (folder / "ready").touch()
+    return str(folder / "bin" / "python")
 
 
 class Server:
@@ -150,7 +167,6 @@ class ClickHouse(Server):
 
     def begin(self):
         self.start()
-        from testsite import ROOT
         self.query((ROOT / "packaging" / "consumers" / "clickhouse_https.sql").read_text())
 
     def readings(self):
@@ -159,3 +175,153 @@ class ClickHouse(Server):
             device, value = line.split("\t")
             devices.setdefault(device, []).append(int(float(value)))
         return devices
+
+
+class Moto(Server):
+    """Kinesis as PyPI's moto has it, in a virtual environment below build/."""
+    PYTHON = None
+
+    @classmethod
+    def missing(cls):
+        cls.PYTHON = venv("moto", "moto[server]==5.1.*")
+        return "" if cls.PYTHON else "moto cannot be had"
+
+    def command(self):
+        return [str(Path(self.PYTHON).parent / "moto_server"), "-H", "127.0.0.1", "-p", str(self.port)]
+
+    env = {}
+
+    def start(self):
+        self.process = Process(self.command(), self.folder / "server.log", self.env)
+        wait_for(lambda: listening(self.port), "moto answers", 60)
+
+    def call(self, target, **body):
+        return ask(self.url, json.dumps(body), {
+            "X-Amz-Target": "Kinesis_20131202." + target, "Content-Type": "application/x-amz-json-1.1",
+            "Authorization": "AWS4-HMAC-SHA256 Credential=A/20150830/eu-central-1/kinesis/aws4_request, SignedHeaders=host, Signature=0"})[:2]
+
+    def begin(self):
+        self.start()
+        self.call("CreateStream", StreamName="plant", ShardCount=3)
+
+    def records(self):
+        """[(shard, key, data)] in the order of the stream."""
+        found = []
+        for shard in json.loads(self.call("ListShards", StreamName="plant")[1])["Shards"]:
+            at = json.loads(self.call("GetShardIterator", StreamName="plant", ShardId=shard["ShardId"], ShardIteratorType="TRIM_HORIZON")[1])["ShardIterator"]
+            while True:
+                answer = json.loads(self.call("GetRecords", ShardIterator=at, Limit=10000)[1])
+                if not answer["Records"]:
+                    break
+                found += [(shard["ShardId"], r["PartitionKey"], base64.b64decode(r["Data"])) for r in answer["Records"]]
+                at = answer["NextShardIterator"]
+        return found
+
+
+class Cutter:
+    """Between a client and a server: keeps the server's next `cut` answers to itself and closes."""
+
+    def __init__(self, to):
+        self.to, self.cut, self.listener = to, 0, socket.create_server(("127.0.0.1", 0))
+        self.port = self.listener.getsockname()[1]
+        threading.Thread(target=self.serve, daemon=True).start()
+
+    def serve(self):
+        while True:
+            try:
+                client, _ = self.listener.accept()
+            except OSError:
+                return
+            server = socket.create_connection(("127.0.0.1", self.to))
+            threading.Thread(target=self.pump, args=(client, server, False), daemon=True).start()
+            threading.Thread(target=self.pump, args=(server, client, True), daemon=True).start()
+
+    def pump(self, source, to, answers):
+        try:
+            while data := source.recv(65536):
+                if answers and self.cut > 0:
+                    self.cut -= 1
+                    break
+                to.sendall(data)
+        except OSError:
+            pass
+        for one in (source, to):
+            try:
+                one.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                pass
+        source.close()
+
+    def end(self):
+        self.listener.close()
+
+
+CONFIG = """
+[gateway]
+name = "gw"
+runtime_dir = "@run@"
+[log]
+path = "@log@"
+commit_interval = "100ms"
+[[inputs.mqtt_endpoint]]
+name = "devices"
+listen = "127.0.0.1:@port@"
+anonymous = true
+liveness = false
+  [[inputs.mqtt_endpoint.routes]]
+  topic = "plant/{line}/{device}/telemetry"
+  tags = ["line"]
+  time = "ts"
+  metrics = { value = "value" }
+  [[inputs.mqtt_endpoint.routes]]
+  topic = "any/{device}/{metric}"
+  time = "ts"
+  metrics = { "{metric}" = "value" }
+[[uplinks.https]]
+name = "history"
+servers = ["@server@"]
+initial_interval = "100ms"
+max_interval = "1s"
+send_timeout = "@timeout@"
+@uplink@
+[observe]
+listen = "127.0.0.1:@observe@"
+"""
+
+
+class North(Site):
+    def start(self, server, uplink="", port=None, timeout="5s"):
+        self.port = port or free_port()
+        self.configure(CONFIG, port=self.port, server=server, uplink=uplink, timeout=timeout)
+        return self.gateway(self.folder / "millrace.toml")
+
+    def server(self, kind, *more):
+        if why := kind.missing():
+            self.skipTest(why)
+        server = kind(self.folder / kind.__name__.lower(), *more)
+        self.addCleanup(lambda: server.stop(signal.SIGKILL))
+        server.begin()
+        return server
+
+    def publish(self, count, *more):
+        done = subprocess.run([str(BUILD / "tests" / "pipelined_publisher"), str(self.port), "--count", str(count), "--window", "100", "--step", "1000",
+                               *map(str, more)], capture_output=True, text=True, timeout=120)
+        self.assertEqual(json.loads(done.stdout.splitlines()[-1])["acknowledged"], count)
+
+    def say(self, device, metric, value, ts=1790000000):
+        subprocess.run(["mosquitto_pub", "-p", str(self.port), "-q", "1", "-t", f"any/{device}/{metric}", "-m", json.dumps({"ts": ts, "value": value})],
+                       check=True, timeout=20)
+
+    def drained(self, seconds=60):
+        wait_for(lambda: self.metric("millrace_uplink_backlog_records") == 0, "everything is delivered", seconds)
+
+    def account(self, server, through, doubles=0):
+        """Every acknowledged reading is there; how many more than once."""
+        held, doubled, found = server.readings(), 0, 0
+        for c, last in enumerate(through):
+            values = held.get(f"dev-{c}", [])
+            self.assertEqual(sorted(set(range(1, last + 1)) - set(values))[:10], [], f"dev-{c}: acknowledged and missing")
+            doubled += len(values) - len(set(values))
+            found += len(values)
+        self.assertLessEqual(doubled, doubles)
+        return found, doubled

@@ -35,8 +35,9 @@ HOMES = {
     r"uv\.h": {"gateway/loop"},
     r"sqlite3\.h": {"gateway/log", "sim/world"},  # the simulated disk is an SQLite VFS
     r"pb(_\w+)?\.h|record\.pb\.h": {"gateway/record", "gateway/decode/formats/sparkplug"},
-    r"sparkplug\.pb\.h|zlib\.h": {"gateway/decode/formats/sparkplug"},
-    r"zstd\.h": {"gateway/record", "tests/bench"},
+    r"sparkplug\.pb\.h": {"gateway/decode/formats/sparkplug"},
+    r"zlib\.h": {"gateway/decode/formats/sparkplug", "gateway/net"},
+    r"zstd\.h": {"gateway/record", "gateway/net", "tests/bench"},
     r"rapidjson/.*": {"gateway/base"},
     r"toml\+\+/.*": {"gateway/config"},
     r"mqtt/async_client\.h|MQTTAsync\.h": {"gateway/mqtt/paho", "tests/bench"},

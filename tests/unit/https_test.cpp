@@ -4,8 +4,10 @@
 #include <limits>
 
 #include "base/text.h"
+#include "net/upload_rate.h"
 #include "record/batch.h"
 #include "record/record_proto.h"
+#include "tests/support/some_dialect.h"
 #include "uplink/https/dialect.h"
 #include "uplink/https/https_config.h"
 #include "uplink/https/retry_after.h"
@@ -32,39 +34,6 @@ std::optional<HttpReply> reply_of(std::string_view bytes, std::size_t piece = SI
 std::string fault_of(std::string_view bytes) {
   HttpReplyReader reader(1000);
   return read(reader, bytes, bytes.size(), true) == HttpReplyReader::State::broken ? reader.fault() : "";
-}
-
-HttpReply reply(int status, std::string body, std::vector<std::pair<std::string, std::string>> headers = {}) {
-  return {status, std::move(headers), std::move(body), true, true};
-}
-
-// A dialect as a configuration of these keys makes it.
-template <typename Configure>
-std::unique_ptr<Dialect> dialect(const char* name, Configure configure) {
-  const Chosen chosen = choose(built_dialects(), name);
-  REQUIRE(chosen.kind != nullptr);
-  configure([&](std::string_view key, auto value) {
-    for (const Key& row : *chosen.kind->shape) {
-      if (row.name == key) *static_cast<decltype(value)*>(row.at(chosen.values.get())) = value;
-    }
-  });
-  return kind_of(chosen).make(chosen.values.get(), {"gw", 77, "example:8086", ""});
-}
-
-Record reading(const char* device, const char* metric, Value value) {
-  Record record;
-  record.device = device;
-  record.metric = metric;
-  record.value = std::move(value);
-  record.time = {1'790'000'000'000'001};
-  return record;
-}
-
-std::string body_of(const Dialect& dialect, const Record& record, Sequence sequence = 5, Lane lane = Lane::raw) {
-  std::string body;
-  const Row row{lane, sequence, 1, false, nullptr};
-  const Status status = dialect.add({sequence, lane, &record, &row}, body);
-  return status.ok() ? body : "refused: " + status.detail();
 }
 
 }  // namespace
@@ -313,4 +282,26 @@ TEST_CASE("generic: an idempotency key a request, an identity a record") {
   CHECK(second == two.size() - first - 3);
   CHECK(decode_record(bytes_of(two.substr(3 + first))).value().device == "e");
   CHECK(decode_record(bytes_of(two.substr(3 + first))).value().detail->sequence == 5);
+}
+
+TEST_CASE("https: a share of the link, a tenth of a second at once and no more on the average") {
+  UploadRate none(0), rate(64'000);
+  Instant now{1'000'000'000'000};
+  CHECK(none.take(1 << 30, now) == 1 << 30);
+  CHECK(none.time_of(1 << 30) == 0s);
+  CHECK(rate.time_of(64'000) == 1s);
+  CHECK(rate.take(1 << 20, now) == 6400);  // a pause saves nothing up
+  CHECK(rate.take(1 << 20, now) == 0);
+  std::size_t sent = 0;
+  for (int i = 0; i < 1000; ++i) {
+    now = now + 10ms;
+    sent += rate.take(1 << 20, now);
+  }
+  CHECK(sent >= 639'000);
+  CHECK(sent <= 641'000);
+  now = now + 1h;
+  CHECK(rate.take(100, now) == 100);
+  CHECK(rate.take(1 << 20, now) == 6300);
+  now.ns -= 5;  // a clock that stands still, or less, gives nothing
+  CHECK(rate.take(1 << 20, now) == 0);
 }

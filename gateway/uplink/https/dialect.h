@@ -36,11 +36,19 @@ struct Carried {
   std::uint32_t items = 0;    // as add() took them
   std::uint64_t records = 0;
   bool replay = false;
+  WallTime begin{};           // of its first record
 };
 
 struct DialectMoment {
   WallTime wall;            // of the far side as far as it is known, for signatures
   std::string secret;       // what lies in the dialect's own secret
+  std::string token;        // as token() made it last
+};
+
+// What requests carry beside themselves, where making it costs more than a request.
+struct DialectToken {
+  std::string value;
+  Duration good_for{};      // on our own monotonic clock
 };
 
 struct DialectOutcome {
@@ -62,9 +70,16 @@ class Dialect {
 
   virtual Limits limits() const { return {}; }
   virtual bool of_rows() const { return false; }
+  // At least from one request to the next while less than a full batch waits, where requests cost. Zero: at once.
+  virtual Duration every() const { return {}; }
   // Appends an item to the body. Else it has no form in this dialect, and never will: it is refused with these words, and
   // `body` is as it was.
   virtual Status add(const DialectItem& item, std::string& body) const = 0;
+  // Made anew when it is over, when the secret is another, and when the far side did not take it. `invalid`: as of request().
+  virtual Result<DialectToken> token(const DialectMoment& moment) const {
+    (void)moment;
+    return DialectToken{};
+  }
   // The request for what was added. `invalid`: the secret cannot be used.
   virtual Result<HttpAsk> request(std::string body, const Carried& what, const DialectMoment& moment) const = 0;
   virtual DialectOutcome outcome(const HttpReply& reply, const Carried& what) const = 0;
@@ -85,6 +100,7 @@ struct DialectKind : ChoiceKind {
   const SecretRef& (*secret)(const void* values) = nullptr;
   const char* secret_key = "";
   const char* token_scheme = "Bearer";  // of the Authorization header, before a token
+  bool packs = false;                   // its servers read bodies that are packed (net/content_coding.h)
 };
 
 // Those that are built, "generic" among them. Made by the build.

@@ -3,6 +3,7 @@
 #include "base/text.h"
 #include "loop/uv_loop.h"
 #include "uplink/https/dialect.h"
+#include "uplink/https/https_login.h"
 
 namespace millrace {
 
@@ -14,7 +15,14 @@ Trial try_https(const HttpsUplinkConfig& config, const std::string& server, cons
   const auto dialect = kind_of(config.dialect).make(config.dialect.values.get(), {gateway, 0, host_of(url), url.path});
   HttpAsk ask = dialect->probe();
   ask.target = url.path + ask.target;
+  const HttpsLogin login(config);
+  auto proxy = login.proxy();
+  if (!proxy.ok()) {
+    trial.words = proxy.status().detail();
+    return trial;
+  }
   HttpConnection::Options options;
+  options.way.proxy = std::move(proxy).value();
   options.connect_timeout = options.answer_timeout = config.connect_timeout;
   const auto answered = [&](const HttpAnswered& answer) {
     // What it says to a login only a request with records shows, and nothing is written that nobody asked for.

@@ -4,28 +4,21 @@
 
 #include "base/logger.h"
 #include "base/text.h"
-#include "config/secret.h"
-#include "net/base64.h"
 #include "uplink/https/retry_after.h"
 #include "uplink/pace.h"
 
 namespace millrace {
-namespace {
 
-constexpr Duration skew_least = std::chrono::minutes(1);
-
-// What would end a header, or begin another one.
-bool fits_a_header(std::string_view value) {
-  return std::none_of(value.begin(), value.end(), [](unsigned char c) { return c < 0x20 || c == 0x7F; });
-}
-
-}  // namespace
-
-HttpsUplink::HttpsUplink(Loop& loop, Rng& rng, HttpsUplinkConfig config, const std::string& gateway, std::uint64_t epoch)
+HttpsUplink::HttpsUplink(Loop& loop, Rng& rng, HttpsUplinkConfig config, const std::string& gateway, std::uint64_t epoch,
+                         Metrics& metrics)
     : loop_(loop), config_(std::move(config)), kind_(kind_of(config_.dialect)), tls_(loop, config_.tls, {"uplink", config_.name, "servers"}),
       reconnect_(loop, rng, {config_.servers, config_.initial_interval, config_.max_interval, Duration{0}},
                  [this](const std::string& server) { connect(server); }, [] {}),
-      growth_(Form::record, config_.batch_size) {
+      login_(config_), coding_(content_coding_of(config_.compression)), growth_(Form::record, config_.batch_size),
+      wire_{metrics.counter("millrace_uplink_wire_sent_bytes_total", "Bytes sent as TCP carries them: TLS, heads, handshakes, what came again",
+                            {{"uplink", config_.name}}),
+            metrics.counter("millrace_uplink_wire_received_bytes_total", "Bytes received, likewise", {{"uplink", config_.name}})},
+      rate_(config_.upload_max) {
   for (const std::string& name : config_.servers) {
     HttpUrl url = parse_http_url(name).value();
     auto dialect = kind_.make(config_.dialect.values.get(), {gateway, epoch, host_of(url), url.path});
@@ -44,9 +37,19 @@ void HttpsUplink::connect(const std::string& server) {
   const auto found = std::find_if(servers_.begin(), servers_.end(), [&](const Server& s) { return s.name == server; });
   server_ = &*found;
   connecting_ = true;
+  auto proxy = login_.proxy();
+  if (!proxy.ok()) {
+    // Not from inside the call that asks for a connection.
+    loop_.post([this, alive = alive_, reason = proxy.status().detail()] {
+      if (*alive && connecting_) gone(reason, true);
+    });
+    return;
+  }
   HttpConnection::Options options;
   options.connect_timeout = config_.connect_timeout;
   options.answer_timeout = config_.send_timeout;
+  options.way = {std::move(proxy).value(), &wire_};
+  if (config_.upload_max > 0) options.rate = &rate_;
   connection_ = std::make_unique<HttpConnection>(
       loop_, server_->url, &tls_, options, [this](const Status& status) { on_connected(status); }, [this] { connection_.reset(); });
 }
@@ -111,20 +114,6 @@ void HttpsUplink::probe() {
   });
 }
 
-Result<std::pair<std::string, std::string>> HttpsUplink::login() const {
-  const bool token = config_.token.given(), password = config_.password.given();
-  if (!token && !password && !config_.header_secret.given()) return std::pair<std::string, std::string>{};
-  const SecretRef& ref = token ? config_.token : password ? config_.password : config_.header_secret;
-  auto secret = read_secret(ref);
-  const char* key = token ? "token_file" : password ? "password_file" : "header_file";
-  if (!secret.ok()) return Status{Code::invalid, text(key, ": ", secret.status().detail())};
-  if (!fits_a_header(secret.value())) return Status{Code::invalid, text(key, ": it has line ends or control characters in it")};
-  if (token) return std::pair<std::string, std::string>{"Authorization", text(kind_.token_scheme, " ", secret.value())};
-  if (!password) return std::pair<std::string, std::string>{config_.header_name, secret.value()};
-  return std::pair<std::string, std::string>{"Authorization",
-                                             "Basic " + base64(bytes_of(config_.username + ":" + secret.value()))};
-}
-
 // ---- a batch, request by request ------------------------------------------------------------------------------------------
 
 // Reads the row at hand. False: it cannot be read, and is refused as it is.
@@ -138,6 +127,13 @@ bool HttpsUplink::open_row() {
     return false;
   }
   return true;
+}
+
+// The time of an item's first record; of a row that cannot be read the epoch's.
+WallTime HttpsUplink::begin_of(const DialectItem& item) {
+  if (item.record) return item.record->time;
+  std::vector<Record> records;
+  return records_of(*item.row, records).ok() && !records.empty() ? records.front().time : WallTime{};
 }
 
 // The items of the next request. False: nothing is left to be asked.
@@ -166,7 +162,10 @@ bool HttpsUplink::gather(std::string& body) {
         body.resize(before);
         return true;
       }
-      if (s.part.empty()) s.carried.first = sequence;
+      if (s.part.empty()) {
+        s.carried.first = sequence;
+        s.carried.begin = begin_of(item);
+      }
       s.carried.lane = row.lane;
       s.carried.last = dialect.of_rows() ? row.last() : sequence;
       s.carried.records += dialect.of_rows() ? row.count : 1;
@@ -178,35 +177,38 @@ bool HttpsUplink::gather(std::string& body) {
 }
 
 void HttpsUplink::ask() {
-  HttpsSending& s = *sending_;
   std::string body;
   if (!gather(body)) return finish();
-  DialectMoment moment{{loop_.wall().us + to_us(skew_)}, {}};
-  if (kind_.secret) {
-    auto secret = read_secret(kind_.secret(config_.dialect.values.get()));
-    if (!secret.ok()) {
-      note_rest(Verdict::blocked, text(kind_.secret_key, ": ", secret.status().detail()));
-      return finish();
-    }
-    moment.secret = std::move(secret).value();
-  }
-  auto login = this->login();
-  auto made = server_->dialect->request(std::move(body), s.carried, moment);
-  if (!made.ok() || !login.ok()) {
-    note_rest(Verdict::blocked, made.ok() ? login.status().detail() : made.status().detail());
+  auto made = request_of(std::move(body));
+  if (!made.ok()) {
+    note_rest(Verdict::blocked, made.status().detail());
     return finish();
   }
+  connection_->ask(std::move(made).value(), [this](HttpAnswered answer) { on_answered(std::move(answer)); });
+}
+
+// As it is sent: signed, packed, with a login.
+Result<HttpAsk> HttpsUplink::request_of(std::string body) {
+  auto moment = login_.moment(*server_->dialect, loop_.wall(), loop_.now());
+  if (!moment.ok()) return moment.status();
+  auto login = login_.header();
+  if (!login.ok()) return login.status();
+  auto made = server_->dialect->request(std::move(body), sending_->carried, moment.value());
+  if (!made.ok()) return made;
   HttpAsk ask = std::move(made).value();
   ask.target = server_->url.path + ask.target;
   ask.headers.emplace_back("User-Agent", "millrace");
   if (!login.value().first.empty()) ask.headers.push_back(std::move(login).value());
-  connection_->ask(std::move(ask), [this](HttpAnswered answer) { on_answered(std::move(answer)); });
+  if (coding_ != ContentCoding::none) {
+    ask.body = packed(coding_, std::move(ask.body));
+    ask.headers.emplace_back("Content-Encoding", content_coding_name(coding_));
+  }
+  return ask;
 }
 
 void HttpsUplink::on_answered(HttpAnswered answer) {
   if (connection_ && !connection_->idle()) connection_.reset();
   if (!answer.status.ok()) return on_failed(answer);
-  learn_clock(answer.reply);
   on_reply(answer.reply);
 }
 
@@ -225,7 +227,13 @@ void HttpsUplink::on_failed(const HttpAnswered& answer) {
 void HttpsUplink::on_reply(const HttpReply& reply) {
   HttpsSending& s = *sending_;
   s.again = false;
-  const DialectOutcome outcome = server_->dialect->outcome(reply, s.carried);
+  const bool wrong_clock = login_.learn_clock(reply, loop_.wall());
+  DialectOutcome outcome = server_->dialect->outcome(reply, s.carried);
+  if (outcome.verdict == Verdict::blocked) {
+    login_.renew();
+    // Whose clock was wrong is known by now: the next request is signed by theirs, and tells whether anything else is.
+    if (wrong_clock && outcome.items.empty()) outcome.verdict = Verdict::retryable;
+  }
   MILLRACE_CHECK(outcome.items.empty() || outcome.items.size() == s.part.size());
   Verdict worst = Verdict::acknowledged;
   for (std::size_t i = 0; i < s.part.size(); ++i) {
@@ -270,16 +278,12 @@ void HttpsUplink::finish() {
     if (done.open[i]) done.outcome.open.push_back(i);
     else stored_.forget({row.first, row.last()});
   }
+  if (done.outcome.verdict == Verdict::acknowledged && server_) {
+    done.outcome.rest = std::max(server_->dialect->every() - (loop_.now() - done.begun), Duration{0});
+  }
   const bool quick = loop_.now() - done.begun < Pace::longest;
   if (done.outcome.verdict == Verdict::acknowledged && quick && growth_.is_full(bytes)) growth_.grow();
   done.done(std::move(done.outcome));
-}
-
-// Signatures are judged by the server's clock. Ours may never have been set.
-void HttpsUplink::learn_clock(const HttpReply& reply) {
-  const auto theirs = http_date(reply.header("date"));
-  const auto apart = theirs ? clocks_apart(*theirs, loop_.wall()) : std::nullopt;
-  if (apart) skew_ = *apart > skew_least || *apart < -skew_least ? *apart : Duration{0};
 }
 
 void HttpsUplink::stop(std::function<void()> done) {

@@ -9,13 +9,16 @@
 #include <utility>
 #include <vector>
 
+#include "base/metrics.h"
 #include "base/rng.h"
+#include "net/content_coding.h"
 #include "net/http_connection.h"
 #include "net/reconnect.h"
 #include "net/tls.h"
 #include "uplink/batch_growth.h"
 #include "uplink/https/dialect.h"
 #include "uplink/https/https_config.h"
+#include "uplink/https/https_login.h"
 #include "uplink/https/stored_parts.h"
 #include "uplink/uplink.h"
 
@@ -43,7 +46,8 @@ struct HttpsSending {
 class HttpsUplink final : public Uplink {
  public:
   // `config` was checked: its servers parse, its dialect can be made.
-  HttpsUplink(Loop& loop, Rng& rng, HttpsUplinkConfig config, const std::string& gateway, std::uint64_t epoch);
+  HttpsUplink(Loop& loop, Rng& rng, HttpsUplinkConfig config, const std::string& gateway, std::uint64_t epoch,
+              Metrics& metrics);
   ~HttpsUplink() override { *alive_ = false; }
 
   Limits limits() const override { return {1, growth_.bytes(), config_.send_timeout}; }
@@ -71,8 +75,8 @@ class HttpsUplink final : public Uplink {
   void on_failed(const HttpAnswered& answer);
   void on_reply(const HttpReply& reply);
   void finish();
-  Result<std::pair<std::string, std::string>> login() const;
-  void learn_clock(const HttpReply& reply);
+  Result<HttpAsk> request_of(std::string body);
+  static WallTime begin_of(const DialectItem& item);
 
   Loop& loop_;
   const HttpsUplinkConfig config_;
@@ -82,12 +86,15 @@ class HttpsUplink final : public Uplink {
   std::vector<Server> servers_;
   Server* server_ = nullptr;  // that is connected to, or was last
   Reconnect reconnect_;
+  HttpsLogin login_;
+  const ContentCoding coding_;
   BatchGrowth growth_;
+  const WireCount wire_;
+  UploadRate rate_;
   std::unique_ptr<HttpConnection> connection_;
   bool connecting_ = false;
   std::optional<HttpsSending> sending_;
   StoredParts stored_;
-  Duration skew_{0};          // of our wall clock, where the server's says something quite different
   std::unique_ptr<Timer> control_;
   std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
 };

@@ -1,6 +1,7 @@
 // uplinks.https: servers that take records by HTTP, each in its dialect.
 #include "base/text.h"
 #include "config/network_keys.h"
+#include "net/content_coding.h"
 #include "uplink/https/https_trial.h"
 #include "uplink/https/https_uplink.h"
 #include "uplink/uplink_kind.h"
@@ -18,6 +19,9 @@ constexpr Key keys[] = {
         .required()
         .like("[\"https://history.example:8086\"]"),
     K::chosen<&C::dialect>("dialect", built_dialects, "generic", "What the servers speak"),
+    K::choice<&C::compression>("compression", content_coding_words,
+                               "Of requests' bodies, where the server reads them so: generic, influxdb and clickhouse (zstd "
+                               "only newer ones)"),
     K::key<&C::send_timeout>("send_timeout",
                              "Without a byte that moves, and once more for the answer; four times that for "
                              "all of a request")
@@ -28,9 +32,15 @@ constexpr Key keys[] = {
     K::key<&C::password>("password_file", "").like("\"/etc/millrace/history.password\""),
     K::key<&C::header_name>("header_name", "A login in a header of this name ...").like("\"X-API-Key\""),
     K::key<&C::header_secret>("header_file", "... and what it says").like("\"/etc/millrace/history.key\""),
+    K::key<&C::proxy>("proxy", "By CONNECT; it must allow the server's port").like("\"http://proxy.example:3128\""),
+    K::key<&C::proxy_username>("proxy_username", "").like("\"gw7\""),
+    K::key<&C::proxy_password>("proxy_password_file", "").like("\"/etc/millrace/proxy.password\""),
+    K::size<&C::upload_max>("upload_max", "Bytes a second, backlog or not; 0: no limit").within(0, 1 << 30),
     K::include<&C::tls>(tls_shape),
     K::base<ShippingConfig>(shipping_shape),
 };
+
+constexpr std::size_t upload_least = 1024;
 
 bool good_header_name(std::string_view name) {
   return !name.empty() && name.find_first_not_of("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_") ==
@@ -47,7 +57,21 @@ void check_login_of(Section& section, const C& c, const DialectKind& kind) {
   if (!c.header_name.empty() && !good_header_name(c.header_name)) section.error("header_name", text("\"", c.header_name, "\" is no name of a header"));
 }
 
+void check_proxy_of(Section& section, const C& c) {
+  if (c.proxy_username.empty() != !c.proxy_password.given()) section.error("proxy_username", "proxy_username and proxy_password_file go together");
+  if (c.proxy_username.find(':') != std::string::npos) section.error("proxy_username", "a username has no \":\" in it");
+  if (c.proxy.empty()) {
+    if (c.proxy_password.given()) section.error("proxy_username", "there is no proxy");
+    return;
+  }
+  const auto url = parse_http_url(c.proxy);
+  if (!url.ok()) section.error("proxy", url.status().detail());
+  else if (url.value().secure || !url.value().path.empty()) section.error("proxy", text("\"", c.proxy, "\" is not http://HOST:PORT"));
+}
+
 void settle(Section& section, C& c) {
+  check_proxy_of(section, c);
+  if (c.upload_max > 0 && c.upload_max < upload_least) section.error("upload_max", "less than 1KiB a second carries nothing");
   std::size_t secure = 0;
   for (const std::string& server : c.servers) {
     auto url = parse_http_url(server);
@@ -57,7 +81,10 @@ void settle(Section& section, C& c) {
   if (secure != 0 && secure != c.servers.size())
     section.error("servers", "some servers use TLS and some do not; give them uplinks of their own");
   settle_tls(section, c.tls, secure != 0);
-  if (c.dialect.kind) check_login_of(section, c, kind_of(c.dialect));
+  if (!c.dialect.kind) return;
+  check_login_of(section, c, kind_of(c.dialect));
+  if (c.compression != "none" && !kind_of(c.dialect).packs)
+    section.error("compression", text("the dialect \"", c.dialect.kind->name, "\" packs its bodies itself, or its servers read none that are packed"));
 }
 
 constexpr Shape shape = shape_of<C, settle>(keys);
@@ -79,9 +106,10 @@ UplinkPlan plan_of(const C& c, const std::string&) {
   need_secret(plan.needs, "header_file", c.header_secret);
   if (const DialectKind& kind = kind_of(c.dialect); kind.secret)
     need_secret(plan.needs, kind.secret_key, kind.secret(c.dialect.values.get()));
+  need_secret(plan.needs, "proxy_password_file", c.proxy_password);
   need_tls(plan.needs, c.tls);
   plan.make = [c](const NorthParts& parts) -> std::unique_ptr<Uplink> {
-    return std::make_unique<HttpsUplink>(parts.loop, parts.rng, c, parts.gateway, parts.epoch);
+    return std::make_unique<HttpsUplink>(parts.loop, parts.rng, c, parts.gateway, parts.epoch, parts.metrics);
   };
   return plan;
 }
@@ -98,7 +126,7 @@ double link_bytes(const C& c, const LinkLoad& load) {
 }
 
 constexpr UplinkKind make_kind() {
-  UplinkKind kind = kind_of<UplinkKind, C>("https", "Servers that take records by HTTP: InfluxDB, ClickHouse, Kinesis, your own", shape);
+  UplinkKind kind = kind_of<UplinkKind, C>("https", "Servers that take records by HTTP: InfluxDB, ClickHouse, Prometheus, Kinesis, Pub/Sub, Event Hubs, S3, your own", shape);
   kind.complete = typed<complete>;
   kind.descriptors = 10 + lookup_descriptors;  // its socket, and its reader of the log
   kind.plan = typed<plan_of>;

@@ -1,4 +1,4 @@
-// ClickHouse by its HTTP interface: an INSERT in JSONEachRow, which is stored whole or not at all. Its exceptions come with a number
+// ClickHouse by its HTTP interface: an INSERT in JSONEachRow or in rows of bytes, which is stored whole or not at all. Its exceptions come with a number
 // ("Code: 27"), and that number decides, never the status: a row that cannot be read is HTTP 500. `Code: 117` may be a field that
 // the table has not: that is the table's fault, not the row's.
 //
@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <charconv>
 #include <cmath>
+#include <cstring>
 #include <iterator>
 
 #include "base/ascii.h"
@@ -21,6 +22,7 @@ namespace {
 struct ClickHouseConfig {
   std::string database = "default";
   std::string table;
+  std::string format = "json";
   bool deduplicate = false;
 };
 using C = ClickHouseConfig;
@@ -29,6 +31,10 @@ using K = KeysOf<C>;
 constexpr Key keys[] = {
     K::key<&C::database>("database", ""),
     K::key<&C::table>("table", "Its columns: packaging/consumers/clickhouse_https.sql").like("\"readings\""),
+    K::choice<&C::format>("format", "json|rowbinary|rowbinary_plain",
+                          "JSONEachRow, where columns that no record needs may be missing; or bytes, smaller and cheaper, with every "
+                          "column: with their names and types, which the server compares with the table's, or without, as "
+                          "18.16 knows it: then the types must be those of the file"),
     K::key<&C::deduplicate>("deduplicate", "insert_deduplication_token with each insert (22.8 and newer)"),
 };
 void settle(Section& section, C& c) {
@@ -88,6 +94,73 @@ void write_detail(JsonWriter& json, const Detail& detail) {
   }
 }
 
+// What a record has for the columns, once for both formats.
+struct Columns {
+  double value = 0, min = 0, max = 0;
+  std::int64_t integer = 0, end_us = 0;
+  std::string text;
+  std::string_view window;
+  std::uint64_t count = 0;
+  std::uint32_t revision = 0;
+};
+
+Columns columns_of(const Record& record) {
+  Columns c;
+  const Value& value = record.value;
+  if (const auto* number = std::get_if<double>(&value)) c.value = *number;
+  else if (const auto* integer = std::get_if<std::int64_t>(&value)) c.value = static_cast<double>(c.integer = *integer);
+  else if (const auto* flag = std::get_if<bool>(&value)) c.value = *flag ? 1 : 0;
+  else if (const auto* words = std::get_if<std::string>(&value)) c.text = *words;
+  else if (const auto* bytes = std::get_if<Bytes>(&value)) c.text = to_hex(*bytes);
+  const Detail* detail = record.detail.get();
+  if (const auto* window = detail ? std::get_if<WindowDetail>(&detail->body) : nullptr) {
+    c.window = window->name;
+    c.end_us = window->end_us;
+    c.count = window->count;
+    c.value = window->mean;
+    c.min = window->min;
+    c.max = window->max;
+    c.revision = window->revision;
+  } else if (const auto* loss = detail ? std::get_if<LossDetail>(&detail->body) : nullptr) {
+    c.text = text(loss->reason, " ", loss->consumer, " ", loss->first, "-", loss->last);
+    c.count = loss->count;
+  }
+  return c;
+}
+
+// The columns in the order in which rows of bytes have them, and their types: what the table has not, or has of another type,
+// is the server's to say. (ClickHouse' documentation, "RowBinaryWithNamesAndTypes".)
+constexpr std::pair<const char*, const char*> row_columns[] = {
+    {"gateway", "String"}, {"epoch", "UInt64"}, {"sequence", "UInt64"}, {"lane", "String"}, {"kind", "String"}, {"time_us", "Int64"},
+    {"device", "String"}, {"metric", "String"}, {"value", "Float64"}, {"integer", "Int64"}, {"text", "String"}, {"unit", "String"},
+    {"quality", "String"}, {"tag_keys", "Array(String)"}, {"tag_values", "Array(String)"}, {"window", "String"}, {"end_us", "Int64"},
+    {"count", "UInt64"}, {"min", "Float64"}, {"max", "Float64"}, {"revision", "UInt32"}};
+
+// Numbers the low byte first, texts behind their length, lists behind their number of items (varints).
+class RowWriter {
+ public:
+  explicit RowWriter(std::string& out) : out_(out) {}
+  void length(std::size_t size) {
+    for (; size >= 0x80; size >>= 7) out_ += static_cast<char>(size | 0x80);
+    out_ += static_cast<char>(size);
+  }
+  void words(std::string_view words) {
+    length(words.size());
+    out_ += words;
+  }
+  void whole(std::uint64_t number, int bytes = 8) {
+    for (int i = 0; i < bytes; ++i) out_ += static_cast<char>(number >> (8 * i));
+  }
+  void number(double number) {
+    std::uint64_t bits = 0;
+    std::memcpy(&bits, &number, sizeof bits);
+    whole(bits);
+  }
+
+ private:
+  std::string& out_;
+};
+
 class ClickHouse final : public Dialect {
  public:
   ClickHouse(const C& config, DialectParts parts) : config_(config), parts_(std::move(parts)) {}
@@ -96,32 +169,20 @@ class ClickHouse final : public Dialect {
   Limits limits() const override { return {2 << 20, 100'000}; }
 
   Status add(const DialectItem& item, std::string& body) const override {
-    const Record& record = *item.record;
-    JsonWriter json;
-    json.begin_object().member("gateway", parts_.gateway).member("epoch", parts_.epoch).member("sequence", item.sequence);
-    json.member("lane", lane_name(item.lane)).member("kind", kind_name(record.kind)).member("time_us", record.time.us);
-    json.member("device", record.device).member("metric", record.metric);
-    write_value(json, record.value);
-    if (record.detail) write_detail(json, *record.detail);
-    if (!record.unit.empty()) json.member("unit", record.unit);
-    json.member("quality", quality_name(record.quality));
-    if (!record.tags.empty()) {
-      json.key("tag_keys").begin_array();
-      for (const auto& [key, value] : record.tags) json.value(key);
-      json.end_array().key("tag_values").begin_array();
-      for (const auto& [key, value] : record.tags) json.value(value);
-      json.end_array();
-    }
-    json.end_object();
-    body += json.text();
-    body += '\n';
+    if (config_.format == "json") add_json(item, body);
+    else add_row(item, body);
     return {};
   }
 
   Result<HttpAsk> request(std::string body, const Carried& what, const DialectMoment&) const override {
     HttpAsk ask;
-    ask.target = "/?database=" + percent_encoded(config_.database) + "&query=" +
-                 percent_encoded("INSERT INTO " + quoted(config_.table) + " FORMAT JSONEachRow");
+    const bool json = config_.format == "json";
+    const bool typed = config_.format == "rowbinary";
+    if (typed) body.insert(0, head_of_rows());
+    std::string query = "INSERT INTO " + quoted(config_.table);
+    if (!json) query += named_columns();
+    query += json ? " FORMAT JSONEachRow" : typed ? " FORMAT RowBinaryWithNamesAndTypes" : " FORMAT RowBinary";
+    ask.target = "/?database=" + percent_encoded(config_.database) + "&query=" + percent_encoded(query);
     // A field that the table has not is an error, never dropped; nor is a row that cannot be read.
     ask.target += "&input_format_skip_unknown_fields=0&input_format_allow_errors_num=0&input_format_allow_errors_ratio=0";
     if (config_.deduplicate) {
@@ -129,7 +190,7 @@ class ClickHouse final : public Dialect {
       const std::string token = text(parts_.gateway, "/", parts_.epoch, "/", what.first, "-", what.last, "/", digest64(bytes_of(body)));
       ask.target += "&insert_deduplication_token=" + percent_encoded(token);
     }
-    ask.headers = {{"Content-Type", "application/x-ndjson"}};
+    ask.headers = {{"Content-Type", json ? "application/x-ndjson" : "application/octet-stream"}};
     ask.body = std::move(body);
     return ask;
   }
@@ -155,6 +216,71 @@ class ClickHouse final : public Dialect {
   HttpAsk probe() const override { return question("GET", "/ping"); }
 
  private:
+  void add_row(const DialectItem& item, std::string& body) const {
+    const Record& record = *item.record;
+    const Columns c = columns_of(record);
+    RowWriter row(body);
+    row.words(parts_.gateway);
+    row.whole(parts_.epoch);
+    row.whole(item.sequence);
+    row.words(lane_name(item.lane));
+    row.words(kind_name(record.kind));
+    row.whole(static_cast<std::uint64_t>(record.time.us));
+    row.words(record.device);
+    row.words(record.metric);
+    row.number(c.value);
+    row.whole(static_cast<std::uint64_t>(c.integer));
+    row.words(c.text);
+    row.words(record.unit);
+    row.words(quality_name(record.quality));
+    row.length(record.tags.size());
+    for (const auto& [key, value] : record.tags) row.words(key);
+    row.length(record.tags.size());
+    for (const auto& [key, value] : record.tags) row.words(value);
+    row.words(c.window);
+    row.whole(static_cast<std::uint64_t>(c.end_us));
+    row.whole(c.count);
+    row.number(c.min);
+    row.number(c.max);
+    row.whole(c.revision, 4);
+  }
+
+  void add_json(const DialectItem& item, std::string& body) const {
+    const Record& record = *item.record;
+    JsonWriter json;
+    json.begin_object().member("gateway", parts_.gateway).member("epoch", parts_.epoch).member("sequence", item.sequence);
+    json.member("lane", lane_name(item.lane)).member("kind", kind_name(record.kind)).member("time_us", record.time.us);
+    json.member("device", record.device).member("metric", record.metric);
+    write_value(json, record.value);
+    if (record.detail) write_detail(json, *record.detail);
+    if (!record.unit.empty()) json.member("unit", record.unit);
+    json.member("quality", quality_name(record.quality));
+    if (!record.tags.empty()) {
+      json.key("tag_keys").begin_array();
+      for (const auto& [key, value] : record.tags) json.value(key);
+      json.end_array().key("tag_values").begin_array();
+      for (const auto& [key, value] : record.tags) json.value(value);
+      json.end_array();
+    }
+    json.end_object();
+    body += json.text();
+    body += '\n';
+  }
+
+  static std::string named_columns() {
+    std::string out;
+    for (const auto& [name, type] : row_columns) out += (out.empty() ? " (" : ",") + std::string(name);
+    return out + ")";
+  }
+  static std::string head_of_rows() {
+    std::string out;
+    RowWriter head(out);
+    head.length(std::size(row_columns));
+    for (const auto& [name, type] : row_columns) head.words(name);
+    for (const auto& [name, type] : row_columns) head.words(type);
+    return out;
+  }
+
   // "plant.readings" is a table of another database.
   static std::string quoted(std::string_view table) {
     std::string out = "`";
@@ -170,9 +296,15 @@ class ClickHouse final : public Dialect {
   const DialectParts parts_;
 };
 
+constexpr DialectKind make_kind() {
+  DialectKind kind = dialect_kind<C, ClickHouse>("clickhouse", "ClickHouse, a row a record", shape);
+  kind.packs = true;
+  return kind;
+}
+
 }  // namespace
 
 extern const DialectKind clickhouse_dialect_kind;
-const DialectKind clickhouse_dialect_kind = dialect_kind<C, ClickHouse>("clickhouse", "ClickHouse, a row a record", shape);
+const DialectKind clickhouse_dialect_kind = make_kind();
 
 }  // namespace millrace

@@ -5,9 +5,10 @@
 
 #include "base/text.h"
 #include "config/toml.h"
-#include "record/varint.h"
 #include "uplink/forms.h"
+#include "uplink/https/delimited.h"
 #include "uplink/https/dialect.h"
+#include "uplink/https/json_template.h"
 #include "uplink/name_template.h"
 
 namespace millrace {
@@ -16,17 +17,30 @@ namespace {
 struct GenericConfig {
   std::string path = "/";
   std::string format = "json";
+  JsonTemplate::Members members;
+  bool array = false;
   std::string method = "POST";
   std::string expect;
 };
 using C = GenericConfig;
 using K = KeysOf<C>;
 
+using Member = std::pair<std::string, std::string>;
+constexpr Key member_keys[] = {KeysOf<Member>::key<&Member::first>("NAME", ""), KeysOf<Member>::key<&Member::second>("TEXT", "")};
+constexpr Shape member_shape = shape_of<Member>(member_keys);
+
 constexpr Key keys[] = {
     K::key<&C::path>("path", "Where requests go: {gateway} {lane}, behind the server's own path").like("\"/ingest/{lane}\""),
     K::choice<&C::format>("format", form_words,
                           "A line a record; protobuf Records or, for the fewest bytes, Envelopes with columnar "
                           "batches, each behind its length"),
+    K::entries<&C::members>("template", member_shape,
+                            "Of json: a record as an object of your own; a member that is one {name} keeps its type, and "
+                            "\"a.b\" is a member of a member: {device} {metric} {value} {unit} {quality} {time} {time_us} "
+                            "{time_ms} {time_s} {gateway} {epoch} {sequence} {lane} {kind} {tag.NAME}")
+        .on_a_line()
+        .like("{ id = \"{device}/{metric}\", \"at.ms\" = \"{time_ms}\", v = \"{value}\" }"),
+    K::choice<&C::array>("wrap", "lines=0|array=1", "Of json: a line a record, or one list of all"),
     K::choice<&C::method>("method", "POST|PUT", ""),
     K::key<&C::expect>("expect", "What the answer's body must have in it to be believed; default: 200, 201, 202 or 204 and no page for people")
         .like("\"stored\""),
@@ -35,38 +49,31 @@ void settle(Section& section, C& c) {
   if (!c.path.starts_with('/') || c.path.find_first_of(" #\r\n\t") != std::string::npos)
     section.error("path", text("the path \"", c.path, "\" must begin with / and have no spaces or # in it"));
   if (auto parsed = NameTemplate::parse(c.path, false); !parsed.ok()) section.error("path", parsed.status().detail());
+  if (auto parsed = JsonTemplate::parse(c.members); !parsed.ok()) section.error("template", parsed.status().detail());
+  if (c.format != "json" && !c.members.empty()) section.error("template", "a template is of format = \"json\"");
+  if (c.format != "json" && c.array) section.error("wrap", "a list is of format = \"json\"");
 }
 constexpr Shape shape = shape_of<C, settle>(keys);
-
-// The length of a message in front of it, as a varint.
-void add_delimited(std::string_view message, std::string& body) {
-  for (std::size_t left = message.size(); ; left >>= 7) {
-    if (left < 0x80) {
-      body += static_cast<char>(left);
-      break;
-    }
-    body += static_cast<char>(left | 0x80);
-  }
-  body += message;
-}
 
 class Generic final : public Dialect {
  public:
   Generic(const C& config, const DialectParts& parts)
-      : config_(config), parts_(parts), form_(form_of(config.format)), path_(NameTemplate::parse(config.path, false).value()) {}
+      : config_(config), parts_(parts), form_(form_of(config.format)), path_(NameTemplate::parse(config.path, false).value()),
+        template_(JsonTemplate::parse(config.members).value()) {}
 
   bool of_rows() const override { return form_ == Form::batch; }
 
   Status add(const DialectItem& item, std::string& body) const override {
     if (form_ == Form::batch) {
-      const Row& row = *item.row;
-      const Envelope envelope{parts_.gateway, parts_.epoch, row.first, row.count, row.lane, false, row.zstd};
-      add_delimited(text_of(encode_envelope(envelope, *row.columns)), body);
+      add_delimited(text_of(envelope_of(parts_.gateway, parts_.epoch, *item.row)), body);
       return {};
     }
+    const Identity identity{parts_.gateway, parts_.epoch, item.sequence};
     std::string one;
-    append_record(form_, {parts_.gateway, parts_.epoch, item.sequence}, item.lane, *item.record, one);
+    if (template_.empty()) append_record(form_, identity, item.lane, *item.record, one);
+    else template_.render(identity, item.lane, *item.record, one);
     if (form_ == Form::record) add_delimited(one, body);
+    else if (config_.array) body += (body.empty() ? "" : ",\n") + one;
     else body += one + "\n";
     return {};
   }
@@ -78,7 +85,7 @@ class Generic final : public Dialect {
     HttpAsk ask;
     ask.method = config_.method;
     ask.target = target(what.lane);
-    ask.headers = {{"Content-Type", types[static_cast<int>(form_)]},
+    ask.headers = {{"Content-Type", config_.array ? "application/json" : types[static_cast<int>(form_)]},
                    {"Idempotency-Key", text(parts_.gateway, "/", parts_.epoch, "/", what.first, "-", what.last, "/", what.records)},
                    {"Millrace-Gateway", parts_.gateway},
                    {"Millrace-Epoch", text(parts_.epoch)},
@@ -87,7 +94,7 @@ class Generic final : public Dialect {
                    {"Millrace-Count", text(what.records)},
                    {"Millrace-Lane", lane_name(what.lane)}};
     if (what.replay) ask.headers.emplace_back("Millrace-Replay", "1");
-    ask.body = std::move(body);
+    ask.body = config_.array ? text("[", body, "]") : std::move(body);
     return ask;
   }
 
@@ -112,11 +119,18 @@ class Generic final : public Dialect {
   const DialectParts parts_;
   const Form form_;
   const NameTemplate path_;
+  const JsonTemplate template_;
 };
+
+constexpr DialectKind make_kind() {
+  DialectKind kind = dialect_kind<C, Generic>("generic", "Your own server: an idempotency key a request, an identity a record", shape);
+  kind.packs = true;
+  return kind;
+}
 
 }  // namespace
 
 extern const DialectKind generic_dialect_kind;
-const DialectKind generic_dialect_kind = dialect_kind<C, Generic>("generic", "Your own server: an idempotency key a request, an identity a record", shape);
+const DialectKind generic_dialect_kind = make_kind();
 
 }  // namespace millrace

@@ -98,6 +98,7 @@ class Influx final : public Dialect {
 constexpr DialectKind make_kind() {
   DialectKind kind = dialect_kind<C, Influx>("influxdb", "InfluxDB 1 and 2, VictoriaMetrics, and what else takes line protocol", shape);
   kind.token_scheme = "Token";
+  kind.packs = true;
   return kind;
 }
 

@@ -1,0 +1,40 @@
+// How much may be sent now on a link that is shared: so many bytes a second on the average, a tenth of a
+// second's at once. What was not used is not saved up. Pure, time is an argument.
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+
+#include "base/time.h"
+
+namespace millrace {
+
+class UploadRate {
+ public:
+  static constexpr Duration piece = std::chrono::milliseconds(100);
+
+  // 0: no limit.
+  explicit UploadRate(std::size_t bytes_a_second) : rate_(static_cast<double>(bytes_a_second)) {}
+
+  // How many of `bytes` may go now; they are taken as sent.
+  std::size_t take(std::size_t bytes, Instant now) {
+    if (rate_ == 0) return bytes;
+    const double most = std::max(1.0, rate_ * to_seconds(piece));
+    allowed_ = std::min(most, allowed_ + rate_ * std::max(0.0, to_seconds(now - seen_)));
+    seen_ = now;
+    const std::size_t taken = std::min(bytes, static_cast<std::size_t>(allowed_));
+    allowed_ -= static_cast<double>(taken);
+    return taken;
+  }
+  // What so many bytes take.
+  Duration time_of(std::size_t bytes) const {
+    return rate_ == 0 ? Duration{0}
+                      : Duration{static_cast<std::int64_t>(static_cast<double>(bytes) / rate_ * 1e9)};
+  }
+
+ private:
+  double rate_, allowed_ = 0;
+  Instant seen_;
+};
+
+}  // namespace millrace

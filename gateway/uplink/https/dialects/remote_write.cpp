@@ -1,0 +1,214 @@
+// Prometheus' remote write, version 1 (prometheus.io/docs/specs/prw/remote_write_spec): what Prometheus with
+// its receiver on, VictoriaMetrics, Mimir and Thanos take. A record is a sample of a series; a window
+// several. The protocol has numbers only, and milliseconds.
+//
+// A request with one sample that comes too late, or a second value for one time, is refused whole by
+// Prometheus and stored in part by others: it is sent again in halves until that sample stands alone. A
+// sample that is there already is no error.
+#include <algorithm>
+#include <cstring>
+#include <optional>
+#include <vector>
+
+#include "base/ascii.h"
+#include "base/text.h"
+#include "config/toml.h"
+#include "record/varint.h"
+#include "uplink/https/dialect.h"
+#include "uplink/https/snappy.h"
+#include "uplink/name_template.h"
+
+namespace millrace {
+namespace {
+
+struct RemoteWriteConfig {
+  std::string path = "/api/v1/write";
+  std::string metric = "{metric}";
+};
+using C = RemoteWriteConfig;
+using K = KeysOf<C>;
+
+constexpr Key keys[] = {
+    K::key<&C::path>(
+        "path", "Behind the server's own path; of Mimir \"/api/v1/push\", of Thanos \"/api/v1/receive\""),
+    K::key<&C::metric>(
+        "metric",
+        "The series' name: {metric} {device} {gateway} {lane} {tag.NAME}; what no name may have becomes _"),
+};
+void settle(Section& section, C& c) {
+  if (!c.path.starts_with('/') || c.path.find_first_of(" #\r\n\t") != std::string::npos)
+    section.error("path", text("the path \"", c.path, "\" must begin with / and have no spaces or # in it"));
+  if (auto parsed = NameTemplate::parse(c.metric, true); !parsed.ok())
+    section.error("metric", parsed.status().detail());
+}
+constexpr Shape shape = shape_of<C, settle>(keys);
+
+// [a-zA-Z_:][a-zA-Z0-9_:]*, of labels without the colon.
+std::string name_of(std::string_view given, bool label) {
+  std::string name;
+  for (const char c : given)
+    name += is_letter(c) || is_digit(c) || c == '_' || (c == ':' && !label) ? c : '_';
+  if (name.empty() || is_digit(name.front())) name.insert(0, "_");
+  if (label && name.starts_with("__")) name.insert(0, "tag");  // theirs
+  return name;
+}
+
+using Labels = std::vector<std::pair<std::string, std::string>>;
+
+// In the order of their names, none twice: of two tags that become one name both are kept.
+void tidy(Labels& labels) {
+  std::sort(labels.begin(), labels.end());
+  for (std::size_t i = 1; i < labels.size();) {
+    if (labels[i].first != labels[i - 1].first) {
+      ++i;
+      continue;
+    }
+    labels[i - 1].second += ";" + labels[i].second;
+    labels.erase(labels.begin() + static_cast<std::ptrdiff_t>(i));
+  }
+}
+
+void label(const char* name, std::string_view value, Labels& labels) {
+  if (!value.empty()) labels.emplace_back(name, value);  // an empty label is none
+}
+
+// message TimeSeries { repeated Label labels = 1; repeated Sample samples = 2; }, Label { name = 1; value = 2
+// }, Sample { double value = 1; int64 timestamp = 2 }, in WriteRequest { repeated TimeSeries timeseries = 1
+// }.
+void add_series(const Labels& labels, double value, std::int64_t time_us, std::string& body) {
+  Bytes series, part, out;
+  wire::Writer in_series(series), in_part(part);
+  for (const auto& [name, words] : labels) {
+    part.clear();
+    in_part.text_field(1, name);
+    in_part.text_field(2, words);
+    in_series.bytes_field(1, part);
+  }
+  part.clear();
+  std::uint64_t bits = 0;
+  std::memcpy(&bits, &value, sizeof bits);
+  in_part.fixed64_field(1, bits);
+  const std::int64_t ms = time_us / 1000 - (time_us % 1000 < 0 ? 1 : 0);
+  in_part.uint_field(2, static_cast<std::uint64_t>(ms));
+  in_series.bytes_field(2, part);
+  wire::Writer(out).bytes_field(1, series);
+  body += text_of(out);
+}
+
+std::optional<double> number_of(const Value& value) {
+  if (const auto* number = std::get_if<double>(&value)) return *number;
+  if (const auto* integer = std::get_if<std::int64_t>(&value)) return static_cast<double>(*integer);
+  if (const auto* flag = std::get_if<bool>(&value)) return *flag ? 1.0 : 0.0;
+  return std::nullopt;
+}
+
+class RemoteWrite final : public Dialect {
+ public:
+  RemoteWrite(const C& config, DialectParts parts)
+      : config_(config),
+        parts_(std::move(parts)),
+        metric_(NameTemplate::parse(config.metric, true).value()) {}
+
+  Limits limits() const override { return {1 << 20, 10'000}; }
+
+  Status add(const DialectItem& item, std::string& body) const override {
+    const Record& record = *item.record;
+    const Detail* detail = record.detail.get();
+    const auto* window = detail ? std::get_if<WindowDetail>(&detail->body) : nullptr;
+    const auto* loss = detail ? std::get_if<LossDetail>(&detail->body) : nullptr;
+    const auto number = number_of(record.value);
+    if (!window && !loss && !number) return {Code::invalid, "remote write has numbers only"};
+    std::string name;
+    metric_.render(parts_.gateway, item.lane, &record, name);
+    if (loss || name.empty()) name = "millrace_" + std::string(kind_name(record.kind));
+    name = name_of(name, false);
+    Labels labels = labels_of(item, window, loss);
+    const auto called =
+        std::find_if(labels.begin(), labels.end(), [](const auto& one) { return one.first == "__name__"; });
+    const auto add_as = [&](const char* more, double value, std::int64_t time_us) {
+      called->second = name + more;
+      add_series(labels, value, time_us, body);
+    };
+    if (loss) {
+      add_as("_records", static_cast<double>(loss->count), record.time.us);
+    } else if (window) {
+      // A sample stands for what came before it: at the window's end.
+      add_as("_mean", window->mean, window->end_us);
+      add_as("_min", window->min, window->end_us);
+      add_as("_max", window->max, window->end_us);
+      add_as("_count", static_cast<double>(window->count), window->end_us);
+    } else {
+      add_as("", *number, record.time.us);
+    }
+    return {};
+  }
+
+  Result<HttpAsk> request(std::string body, const Carried&, const DialectMoment&) const override {
+    HttpAsk ask;
+    ask.target = config_.path;
+    ask.headers = {{"Content-Type", "application/x-protobuf"},
+                   {"Content-Encoding", "snappy"},
+                   {"X-Prometheus-Remote-Write-Version", "0.1.0"}};
+    ask.body = snappy_packed(body);
+    return ask;
+  }
+
+  DialectOutcome outcome(const HttpReply& reply, const Carried&) const override {
+    // 204 by Prometheus and VictoriaMetrics, 200 without a word by Mimir and Thanos.
+    if (reply.status == 204 || (reply.status == 200 && trim(reply.body).empty() && !is_page(reply)))
+      return {};
+    if (reply.status / 100 == 2) return not_believed(reply);
+    DialectOutcome outcome = outcome_of_status(reply);
+    const auto says = [&](std::string_view words) { return reply.body.find(words) != std::string::npos; };
+    if (reply.status == 409 || says("out of order") || says("out of bounds") || says("duplicate sample") ||
+        says("too old sample") || says("too far")) {
+      outcome.verdict = Verdict::refused;
+      outcome.doubtful = false;
+    } else if (outcome.verdict == Verdict::refused &&
+               (says("series limit") || says("max-series") || says("per-user"))) {
+      outcome.verdict = Verdict::blocked;  // the server's own bounds are somebody's to raise
+      outcome.doubtful = false;
+    }
+    return outcome;
+  }
+
+  HttpAsk probe() const override { return question("GET", "/-/healthy"); }
+
+ private:
+  Labels labels_of(const DialectItem& item, const WindowDetail* window, const LossDetail* loss) const {
+    const Record& record = *item.record;
+    Labels labels{{"__name__", ""}};  // said for each sample
+    label("device", record.device, labels);
+    label("gateway", parts_.gateway, labels);
+    label("unit", record.unit, labels);
+    if (window) label("window", window->name, labels);
+    if (loss) {
+      label("lost_lane", record.metric, labels);
+      label("reason", loss->reason, labels);
+      label("consumer", loss->consumer, labels);
+    }
+    if (record.quality != Quality::good) label("quality", quality_name(record.quality), labels);
+    for (const auto& [key, value] : record.tags) {
+      std::string name = name_of(key, true);
+      for (const char* ours :
+           {"device", "gateway", "unit", "window", "lost_lane", "reason", "consumer", "quality"}) {
+        if (name == ours) name = "tag_" + name;
+      }
+      if (!value.empty()) labels.emplace_back(std::move(name), value);
+    }
+    tidy(labels);
+    return labels;
+  }
+
+  const C config_;
+  const DialectParts parts_;
+  const NameTemplate metric_;
+};
+
+}  // namespace
+
+extern const DialectKind remote_write_dialect_kind;
+const DialectKind remote_write_dialect_kind = dialect_kind<C, RemoteWrite>(
+    "remote_write", "Prometheus' remote write: Prometheus, VictoriaMetrics, Mimir", shape);
+
+}  // namespace millrace

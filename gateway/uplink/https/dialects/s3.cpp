@@ -1,0 +1,192 @@
+// Amazon S3, and what speaks as it does (MinIO, Ceph, Garage): a batch is an object. Its name is the range of
+// numbers it holds, under the gateway and the day of its first record: the same range sent again, by whatever
+// cause, is the same object. Names sort as the records do. After a kill the range may be cut elsewhere:
+// readers take each identity once.
+#include <algorithm>
+#include <iterator>
+
+#include "base/text.h"
+#include "config/toml.h"
+#include "net/content_coding.h"
+#include "uplink/forms.h"
+#include "uplink/https/aws_signer.h"
+#include "uplink/https/delimited.h"
+#include "uplink/https/dialect.h"
+#include "uplink/name_template.h"
+
+namespace millrace {
+namespace {
+
+using namespace std::chrono_literals;
+
+struct S3Config {
+  std::string bucket, region;
+  std::string format = "batch";
+  std::string prefix = "gateway={gateway}/lane={lane}/date={date}/";
+  Duration every = 1min;
+  std::string storage_class;
+  SecretRef credentials;
+  std::string profile = "default";
+};
+using C = S3Config;
+using K = KeysOf<C>;
+
+constexpr Key keys[] = {
+    K::key<&C::bucket>("bucket", "Default: the server's name says it").like("\"plant\""),
+    K::key<&C::region>("region", "Of servers of your own mostly \"us-east-1\"").like("\"eu-central-1\""),
+    K::choice<&C::format>(
+        "format", "batch|json",
+        "Of an object: Envelopes with columnar batches, each behind its length; or JSON lines, gzip"),
+    K::key<&C::prefix>("prefix",
+                       "In front of EPOCH-FIRST-LAST; {gateway} {lane}, and {date}, of its first record"),
+    K::key<&C::every>("object_interval",
+                      "At least from one object to the next, while less than a full batch waits; 0s: at once")
+        .within(0s, 1h),
+    K::key<&C::storage_class>("storage_class", "Default: the bucket's own").like("\"STANDARD_IA\""),
+    K::key<&C::credentials>("credentials_file", "As AWS' own tools have it; read anew for each request")
+        .like("\"/etc/millrace/aws-credentials\""),
+    K::key<&C::profile>("profile", "Of that file"),
+};
+
+bool good_header_word(std::string_view word) {
+  return std::all_of(word.begin(), word.end(),
+                     [](char c) { return (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_'; });
+}
+
+// {date} is of an object, not of a record: the parts in front of it and behind it.
+constexpr std::string_view date_name = "{date}";
+std::string before_date(const std::string& prefix) { return prefix.substr(0, prefix.find(date_name)); }
+std::string behind_date(const std::string& prefix) {
+  const std::size_t at = prefix.find(date_name);
+  return at == std::string::npos ? "" : prefix.substr(at + date_name.size());
+}
+
+void settle(Section& section, C& c) {
+  if (c.region.empty() || !c.credentials.given())
+    section.error("dialect", "s3 needs region and credentials_file");
+  for (const std::string& part : {before_date(c.prefix), behind_date(c.prefix)}) {
+    if (auto parsed = NameTemplate::parse(part, false); !parsed.ok())
+      section.error("prefix", parsed.status().detail() + ", {date} once");
+  }
+  if (c.prefix.starts_with('/'))
+    section.error("prefix", "the prefix begins with no /: it would be an empty folder");
+  if (c.bucket.find('/') != std::string::npos)
+    section.error("bucket", "a bucket has no / in it; folders are the prefix");
+  if (!good_header_word(c.storage_class))
+    section.error("storage_class", text("\"", c.storage_class, "\" is no storage class"));
+}
+constexpr Shape shape = shape_of<C, settle>(keys);
+
+// Passes by itself: the far side is busy, or something happened to the request on its way.
+constexpr std::string_view passing[] = {"SlowDown",       "ServiceUnavailable",        "InternalError",
+                                        "RequestTimeout", "OperationAborted",          "RequestTimeTooSkewed",
+                                        "BadDigest",      "XAmzContentSHA256Mismatch", "IncompleteBody",
+                                        "Throttling",     "TooManyRequests",           "ServerBusy"};
+
+// <Error><Code>NoSuchBucket</Code><Message>...; empty: it is none.
+std::string_view code_of(std::string_view body) {
+  const std::size_t begin = body.find("<Code>"), end = body.find("</Code>");
+  if (begin == std::string_view::npos || end == std::string_view::npos || end < begin + 6) return {};
+  return body.substr(begin + 6, end - begin - 6);
+}
+
+// Twenty digits, so that names sort as numbers do.
+std::string padded(std::uint64_t number) {
+  const std::string digits = text(number);
+  return std::string(20 - digits.size(), '0') + digits;
+}
+
+class S3 final : public Dialect {
+ public:
+  S3(const C& config, DialectParts parts)
+      : config_(config),
+        parts_(std::move(parts)),
+        batches_(config.format == "batch"),
+        dated_(config.prefix.find(date_name) != std::string::npos),
+        before_(NameTemplate::parse(before_date(config.prefix), false).value()),
+        behind_(NameTemplate::parse(behind_date(config.prefix), false).value()) {}
+
+  // A request costs money, whatever its size.
+  Limits limits() const override { return {8 << 20, 1'000'000}; }
+  bool of_rows() const override { return batches_; }
+  Duration every() const override { return config_.every; }
+
+  Status add(const DialectItem& item, std::string& body) const override {
+    if (batches_) {
+      add_delimited(text_of(envelope_of(parts_.gateway, parts_.epoch, *item.row)), body);
+    } else {
+      append_record(Form::json, {parts_.gateway, parts_.epoch, item.sequence}, item.lane, *item.record, body);
+      body += '\n';
+    }
+    return {};
+  }
+
+  Result<HttpAsk> request(std::string body, const Carried& what, const DialectMoment& moment) const override {
+    auto credentials = aws_credentials(moment.secret, config_.profile);
+    if (!credentials.ok()) return Status{Code::invalid, "credentials_file: " + credentials.status().detail()};
+    HttpAsk ask;
+    ask.method = "PUT";
+    ask.target = bucket() + "/" + percent_encoded(name_of(what), true);
+    ask.headers = {{"Content-Type", batches_ ? "application/x-protobuf" : "application/gzip"},
+                   {"X-Amz-Meta-Records", text(what.records)}};
+    if (!config_.storage_class.empty())
+      ask.headers.emplace_back("X-Amz-Storage-Class", config_.storage_class);
+    ask.body = batches_ ? std::move(body) : packed(ContentCoding::gzip, std::move(body));
+    aws_sign(ask, {parts_.host, parts_.path, config_.region, "s3"}, credentials.value(), moment.wall);
+    return ask;
+  }
+
+  DialectOutcome outcome(const HttpReply& reply, const Carried&) const override {
+    if (reply.status == 200 && !reply.header("etag").empty() && trim(reply.body).empty()) return {};
+    if (reply.status / 100 == 2) return not_believed(reply);
+    const std::string_view code = code_of(reply.body);
+    if (code.empty()) return outcome_of_status(reply);
+    DialectOutcome outcome;
+    outcome.reason = words_of(reply);
+    outcome.too_large = code == "EntityTooLarge";
+    const bool passes =
+        reply.status >= 500 || std::find(std::begin(passing), std::end(passing), code) != std::end(passing);
+    // An object is never refused for what is in it: all the rest is about names, rights and the bucket's
+    // rules.
+    outcome.verdict = outcome.too_large ? Verdict::refused : passes ? Verdict::retryable : Verdict::blocked;
+    return outcome;
+  }
+
+  // Without a signature it is refused, and that is an answer.
+  HttpAsk probe() const override { return question("HEAD", bucket() + "/"); }
+
+ private:
+  std::string bucket() const { return config_.bucket.empty() ? "" : "/" + percent_encoded(config_.bucket); }
+
+  std::string name_of(const Carried& what) const {
+    std::string name, rest;
+    before_.render(parts_.gateway, what.lane, nullptr, name);
+    behind_.render(parts_.gateway, what.lane, nullptr, rest);
+    const std::string day = format_time(what.begin);  // a year of four digits, or none that a reader knows
+    if (dated_) name += day.size() > 10 && day[4] == '-' ? day.substr(0, 10) : "unknown";
+    return name + rest +
+           text(padded(parts_.epoch), "-", padded(what.first), "-", padded(what.last),
+                batches_ ? ".envelopes" : ".jsonl.gz");
+  }
+
+  const C config_;
+  const DialectParts parts_;
+  const bool batches_, dated_;
+  const NameTemplate before_, behind_;
+};
+
+constexpr DialectKind make_kind() {
+  DialectKind kind = dialect_kind<C, S3>("s3", "Amazon S3 and compatible: a batch is an object", shape);
+  kind.secret = [](const void* values) -> const SecretRef& {
+    return static_cast<const C*>(values)->credentials;
+  };
+  kind.secret_key = "credentials_file";
+  return kind;
+}
+
+}  // namespace
+
+extern const DialectKind s3_dialect_kind;
+const DialectKind s3_dialect_kind = make_kind();
+
+}  // namespace millrace

@@ -1,0 +1,42 @@
+// As who an uplink comes to its server: a login in a header, or what a dialect signs its requests with, by
+// the server's clock. Files are read anew for each request, so that a renewed secret counts at once; what
+// costs more than a request is kept until it is over. On the loop.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <utility>
+
+#include "net/proxy_tunnel.h"
+#include "uplink/https/dialect.h"
+#include "uplink/https/https_config.h"
+
+namespace millrace {
+
+class HttpsLogin {
+ public:
+  explicit HttpsLogin(const HttpsUplinkConfig& config) : config_(config), kind_(kind_of(config.dialect)) {}
+
+  // A header's name and value; of no login both are empty. `invalid`: somebody must act.
+  Result<std::pair<std::string, std::string>> header() const;
+  // The proxy that the server is behind, if it is.
+  Result<std::optional<Proxy>> proxy() const;
+  // What a request is made with. `ours`: our wall clock, which may never have been set.
+  Result<DialectMoment> moment(const Dialect& dialect, WallTime ours, Instant now);
+  // Signatures are judged by the server's clock. True: this answer showed that what it answers was signed by
+  // a wrong one.
+  bool learn_clock(const HttpReply& reply, WallTime ours);
+  // The far side did not take what was made.
+  void renew() { token_.value.clear(); }
+
+ private:
+  const HttpsUplinkConfig& config_;
+  const DialectKind& kind_;
+  Duration skew_{0};  // of our wall clock, where the server's says something quite different
+  DialectToken token_;
+  std::uint64_t token_of_ = 0;  // the secret it was made with
+  Instant token_until_;
+};
+
+}  // namespace millrace
