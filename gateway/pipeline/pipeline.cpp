@@ -6,6 +6,7 @@
 #include "base/logger.h"
 #include "base/text.h"
 #include "base/utf8.h"
+#include "pipeline/input_watch.h"
 #include "record/unsynced.h"
 #include "record/varint.h"
 
@@ -84,7 +85,8 @@ Handle Pipeline::set_input(const std::string& name, Router router, bool retained
     memory = input.memory;
     memory->join(router);
   }
-  return set_input(name, [router = std::make_shared<const Router>(std::move(router)), memory](const Arrival& a, std::vector<Record>& out, Unread& unread) {
+  const auto kept = std::make_shared<const Router>(std::move(router));
+  return set_input(name, [router = kept, watch = std::make_shared<InputWatch>(metrics_, name, kept), memory](const Arrival& a, std::vector<Record>& out, Unread& unread) {
     return router->decode(a, out, unread, memory ? &memory->remembered() : nullptr);
   }, retained_once);
 }
