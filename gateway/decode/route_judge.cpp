@@ -137,7 +137,8 @@ void RouteJudge::missed(std::size_t metric, std::string_view name, std::string_v
   if (wanted.has_come) return;
   if (wanted.missed++ == 0) ++absent_;
   if (wanted.missed == absent_told)
-    tell(text("metric \"", shown(name, 100), "\": in ", absent_told, " messages its path \"", shown(path, 100), "\" led to nothing, and it never did (said once; millrace_input_absent_metrics)"));
+    tell(text("metric \"", shown(name, 100), "\": in ", absent_told, " messages its path \"", shown(path, 100),
+              "\" led to nothing, and it never did (said once; millrace_input_absent_metrics)"));
 }
 
 }  // namespace millrace

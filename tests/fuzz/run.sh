@@ -28,7 +28,9 @@ for target in batch record json mapping patterns protobuf labels text_forms fram
              printf '{"ts":[1700000000,2],"r":[{"k":"aa","n":2,"v":1,"w":1,"d":"ANcS","c":{"v":[1,2],"w":["x",3]},"id":"d"}]}' > "$work/$target/json"
              printf '\242\141a\202\001\002\141b\141x' > "$work/$target/cbor" ;;
     patterns) printf '^(?<a>[a-c]+?)(?:x|y{2,3})*\\b(?<b>\\d|.)$\000aby 1' > "$work/$target/one"; printf '(?i)(?<t>-?[0-9.]+) C\000T 21.5 c' > "$work/$target/two" ;;
-    protobuf) printf '%s' "$proto" > "$work/device.proto"; protoc -I "$work" --include_imports --descriptor_set_out="$work/device.desc" device.proto
+    protobuf) mkdir -p "$work/google/protobuf"; printf '%s' "$proto" > "$work/device.proto"
+              echo 'syntax = "proto3"; package google.protobuf; message Timestamp { int64 seconds = 1; int32 nanos = 2; }' > "$work/google/protobuf/timestamp.proto"
+              protoc -I "$work" --include_imports --descriptor_set_out="$work/device.desc" device.proto
               export MILLRACE_FUZZ_SET=$work/device.desc; cp "$work/device.desc" "$work/$target/set"
               printf '\012\002p1\021\000\000\000\000\000\200\065\100\072\007\012\005\010\200\362\327\312\101\001\002\112\006\012\004hall' > "$work/$target/one" ;;
     labels) printf 'temp\000C' > "$work/$target/nul"; printf '21.5 \260C' > "$work/$target/latin1"; printf '\355\260\200' > "$work/$target/surrogate" ;;
