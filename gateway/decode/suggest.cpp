@@ -214,7 +214,7 @@ class Shaper {
   void add_beside(const Tree& message, const Tree& root, bool nested, bool needs_device) {
     const auto place = [&](std::string_view key, auto& names, auto passes, auto write) {
       for (const auto& [where, sign] : {std::pair{&message, ""}, std::pair{&root, "$."}}) {
-        if (where == &root && (!nested || *sign == 0)) continue;
+        if (*sign != 0 && !nested) continue;
         if (const std::string* name = best_member(*where, names, [&](const Tree& part) { return passes(cell(part)); })) {
           std::string path;
           append_step(path, *name);
