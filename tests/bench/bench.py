@@ -168,7 +168,7 @@ class Bench(Site):
     RESULTS = {}  # of a program that measures several: a run each
 
     def codec(self, name):
-        program = "decode_bench" if name.startswith("decode_") else "codec_bench"
+        program = "decode_bench" if name.startswith("decode_") and name != "decode_cpu" else "codec_bench"
         if program not in Bench.RESULTS:
             lines = [subprocess.run([str(BUILD / "tests" / program), *([str(ROOT / "sim" / "data")] if program == "codec_bench" else [])], capture_output=True, text=True,
                                     check=True).stdout for _ in range(3)]
