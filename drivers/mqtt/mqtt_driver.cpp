@@ -106,7 +106,8 @@ void MqttDriver::say_state(bool online) {
 void MqttDriver::arrived(const ArrivedMessage& message) {
   messages_.add();
   if (!state_topic_.empty() && message.topic == state_topic_) {
-    // A will of an earlier life, or of somebody who bears our name: whoever reads it is told again that we are here.
+    // A will of an earlier life, or of somebody who bears our name: whoever reads it is told again that we
+    // are here.
     if (text_of(message.payload).find("false") == std::string_view::npos) return;
     return loop_.post([this, alive = alive_] {
       if (*alive && phase_ == Phase::subscribed) say_state(true);

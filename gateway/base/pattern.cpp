@@ -15,7 +15,8 @@ constexpr std::uint32_t last_point = 0x10FFFF;
 std::uint32_t take_point(std::string_view text, std::size_t& at) {
   const auto byte = [&](std::size_t i) { return static_cast<unsigned char>(text[i]); };
   const unsigned char first = byte(at);
-  const std::size_t size = first < 0x80 ? 1 : first < 0xC2 ? 0 : first < 0xE0 ? 2 : first < 0xF0 ? 3 : first < 0xF5 ? 4 : 0;
+  const std::size_t size = first < 0x80 ? 1 : first < 0xC2 ? 0 : first < 0xE0 ? 2 : first < 0xF0 ? 3
+      : first < 0xF5 ? 4 : 0;
   if (size <= 1 || at + size > text.size()) return ++at, first;
   std::uint32_t point = first & (0xFFu >> (size + 1));
   for (std::size_t i = 1; i < size; ++i) {
@@ -53,7 +54,8 @@ Ranges others(Ranges given) {
 }
 
 struct Node {
-  enum Kind { nothing, one, any, set, begin, end, word_edge, no_word_edge, row, either, repeat, group } kind = nothing;
+  enum Kind { nothing, one, any, set, begin, end, word_edge, no_word_edge, row, either, repeat,
+      group } kind = nothing;
   std::uint32_t point = 0;
   bool negated = false, lazy = false;
   Ranges ranges;
@@ -76,7 +78,8 @@ class PatternCompiler {
   explicit PatternCompiler(std::string_view source) : source_(source) {}
 
   Result<Pattern> compile() {
-    if (source_.size() > Pattern::source_max) return Status{Code::invalid, text("a pattern has ", Pattern::source_max, " bytes at most")};
+    if (source_.size() > Pattern::source_max)
+      return Status{Code::invalid, text("a pattern has ", Pattern::source_max, " bytes at most")};
     take_flags();
     NodePtr all = either(0);
     if (why_.empty() && at_ < source_.size()) fail("a ) that nothing opened");
@@ -105,7 +108,8 @@ class PatternCompiler {
   }
 
   void take_flags() {
-    for (const auto& [flags, any_case, dot_all] : {std::tuple{"(?i)", true, false}, std::tuple{"(?s)", false, true},
+    for (const auto& [flags, any_case, dot_all] : {std::tuple{"(?i)", true, false},
+        std::tuple{"(?s)", false, true},
              std::tuple{"(?is)", true, true}, std::tuple{"(?si)", true, true}}) {
       if (!take(flags)) continue;
       pattern_.any_case_ = any_case;
@@ -166,7 +170,8 @@ class PatternCompiler {
   int number() {
     int value = 0;
     if (!more() || !is_digit(source_[at_])) fail("a repetition without a number");
-    for (; more() && is_digit(source_[at_]); ++at_) value = std::min(value * 10 + (source_[at_] - '0'), 1'000'000);
+    for (; more() && is_digit(source_[at_]); ++at_) value = std::min(value * 10 + (source_[at_] - '0'),
+        1'000'000);
     if (value > Pattern::repeat_max) fail(text("a repetition is at most ", Pattern::repeat_max));
     return value;
   }
@@ -198,7 +203,8 @@ class PatternCompiler {
       if (named_depth_ > 0) return fail("a group with a name in another one"), node_of(Node::nothing);
       if (std::ranges::find(pattern_.names_, name) != pattern_.names_.end())
         return fail(text("two groups are called ", name)), node_of(Node::nothing);
-      if (pattern_.names_.size() >= Pattern::groups_max) return fail(text("more than ", Pattern::groups_max, " groups with names")), node_of(Node::nothing);
+      if (pattern_.names_.size() >= Pattern::groups_max)
+        return fail(text("more than ", Pattern::groups_max, " groups with names")), node_of(Node::nothing);
       at_ = close + 1;
       out->kind = Node::group;
       out->group_at = pattern_.names_.size();
@@ -248,7 +254,8 @@ class PatternCompiler {
     std::uint32_t point = 0;
     for (int i = 0; i < 2; ++i, ++at_) {
       const char digit = more() ? lower(source_[at_]) : ' ';
-      if (!is_digit(digit) && !(digit >= 'a' && digit <= 'f')) return fail("\\x is followed by two digits in hex"), 0;
+      if (!is_digit(digit) && !(digit >= 'a' && digit <= 'f'))
+        return fail("\\x is followed by two digits in hex"), 0;
       point = point * 16 + static_cast<std::uint32_t>(is_digit(digit) ? digit - '0' : digit - 'a' + 10);
     }
     return point;
@@ -264,7 +271,8 @@ class PatternCompiler {
       to = from;
       if (next_is("-") && !next_is("-]")) {
         ++at_;
-        if (!more() || !point_in_bracket(to, out->ranges)) return fail("a range in [ ] that ends in a class"), std::move(out);
+        if (!more() || !point_in_bracket(to, out->ranges))
+          return fail("a range in [ ] that ends in a class"), std::move(out);
         if (to < from) return fail("a range in [ ] that ends before it begins"), std::move(out);
       }
       out->ranges.emplace_back(from, to);
@@ -288,7 +296,8 @@ class PatternCompiler {
   static void add_other_case(Ranges& ranges) {
     const std::size_t size = ranges.size();
     for (std::size_t i = 0; i < size; ++i) {
-      const std::uint32_t from = std::max<std::uint32_t>(ranges[i].first, 'A'), to = std::min<std::uint32_t>(ranges[i].second, 'Z');
+      const std::uint32_t from = std::max<std::uint32_t>(ranges[i].first, 'A'),
+          to = std::min<std::uint32_t>(ranges[i].second, 'Z');
       if (from <= to) ranges.emplace_back(from + 32, to + 32);
     }
   }
@@ -376,7 +385,8 @@ class PatternCompiler {
   }
 
   static bool begins_at_front(const Node& node) {
-    return node.kind == Node::begin || ((node.kind == Node::row || node.kind == Node::group) && !node.parts.empty() && begins_at_front(*node.parts[0]));
+    return node.kind == Node::begin || ((node.kind == Node::row || node.kind == Node::group)
+        && !node.parts.empty() && begins_at_front(*node.parts[0]));
   }
 
   std::string_view source_;
@@ -388,8 +398,8 @@ class PatternCompiler {
 
 Result<Pattern> Pattern::parse(std::string_view source) { return PatternCompiler(source).compile(); }
 
-// One search. A thread is a place in the program and where its groups began and ended; there is one a place at most,
-// in the order in which Perl would try them.
+// One search. A thread is a place in the program and where its groups began and ended; there is one a place
+// at most, in the order in which Perl would try them.
 class PatternRun {
  public:
   PatternRun(const Pattern& pattern, std::string_view text, std::uint64_t& steps)
@@ -488,7 +498,8 @@ class PatternRun {
 
   bool holds(Pattern::Step::Kind kind, std::size_t at) const {
     if (kind == Pattern::Step::begin) return at == 0;
-    if (kind == Pattern::Step::end) return at == text_.size() || (at + 1 == text_.size() && text_[at] == '\n');
+    if (kind == Pattern::Step::end)
+      return at == text_.size() || (at + 1 == text_.size() && text_[at] == '\n');
     const bool before = at > 0 && is_word(text_[at - 1]), behind = at < text_.size() && is_word(text_[at]);
     return (before != behind) == (kind == Pattern::Step::word_edge);
   }
@@ -498,7 +509,8 @@ class PatternRun {
     if (step.kind == S::one) return step.x == point;
     if (step.kind == S::any) return pattern_.dot_all_ || point != '\n';
     bool in = false;
-    for (std::uint32_t i = step.x; i < step.y && !in; ++i) in = pattern_.ranges_[i].first <= point && point <= pattern_.ranges_[i].second;
+    for (std::uint32_t i = step.x; i < step.y && !in; ++i) in = pattern_.ranges_[i].first <= point
+        && point <= pattern_.ranges_[i].second;
     return in != step.negated;
   }
 
@@ -535,7 +547,8 @@ class PatternRun {
   bool matched_ = false;
 };
 
-Pattern::Found Pattern::find(std::string_view text, std::vector<std::string_view>& groups, std::uint64_t& steps) const {
+Pattern::Found Pattern::find(std::string_view text, std::vector<std::string_view>& groups,
+    std::uint64_t& steps) const {
   return PatternRun(*this, text, steps).run(groups);
 }
 

@@ -25,7 +25,8 @@ void settle_metric(Section& section, MetricConfig& metric) {
     section.error("type", text("scale, offset, min and max are of numbers, not of type = \"", metric.type,
         "\""));
   }
-  if (!metric.pattern.empty() && metric.type == "bool") section.error("pattern", "a pattern finds numbers and texts, no bool");
+  if (!metric.pattern.empty() && metric.type == "bool")
+    section.error("pattern", "a pattern finds numbers and texts, no bool");
   if (metric.min && metric.max && *metric.min > *metric.max) section.error("min", "\"min\" is above \"max\"");
 }
 
@@ -43,14 +44,16 @@ constexpr Key metric_keys[] = {
     M::key<&MetricConfig::min>("min", "What is less is refused, and told"),
     M::key<&MetricConfig::max>("max", "What is more is refused, and told"),
     M::key<&MetricConfig::if_missing>("default", "Counts where the member is missing or has no value"),
-    M::key<&MetricConfig::when>("when", "Only of messages that this holds for: \"type == 'T' and port >= 2\""),
+    M::key<&MetricConfig::when>("when",
+        "Only of messages that this holds for: \"type == 'T' and port >= 2\""),
 };
 constexpr Shape metric_shape = shape_of<MetricConfig, settle_metric>(metric_keys, "metric");
 
 void settle_expected(Section& section, ExpectedConfig& expected) {
   const bool of_numbers = expected.type == "number" || expected.type == "integer";
   if (!of_numbers && (expected.min || expected.max)) section.error("type", "min and max are of numbers");
-  if (expected.min && expected.max && *expected.min > *expected.max) section.error("min", "\"min\" is above \"max\"");
+  if (expected.min && expected.max && *expected.min > *expected.max)
+    section.error("min", "\"min\" is above \"max\"");
 }
 using E = KeysOf<ExpectedConfig>;
 constexpr Key expected_keys[] = {
@@ -147,11 +150,13 @@ void check_paths(Section& section, const RouteConfig& route) {
 // Conditions ask members, and so does an ignore = true that has one.
 void check_conditions(Section& section, const RouteConfig& route, const PayloadKind& kind) {
   if (kind.by_paths) return;
-  const std::string without = text("is not for format = \"", kind.name, "\": its payloads have no members by paths");
+  const std::string without = text("is not for format = \"", kind.name,
+      "\": its payloads have no members by paths");
   if (!route.when.empty()) section.error("when", text("\"when\" ", without));
   auto metrics = section.table("metrics");
   for (const MetricConfig& metric : route.metrics) {
-    if (!metric.when.empty()) metrics->error(metric.name, text("metric \"", metric.name, "\": \"when\" ", without));
+    if (!metric.when.empty())
+      metrics->error(metric.name, text("metric \"", metric.name, "\": \"when\" ", without));
   }
 }
 
@@ -159,16 +164,20 @@ void check_format(Section& section, const RouteConfig& route) {
   if (route.transpose && route.format != "json" && route.format != "cbor")
     section.error("transpose", "\"transpose\" is of lists in json and cbor");
   if (route.ignore && !route.when.empty())
-    section.error("when", "ignore = true takes all that comes: \"when\" belongs to the route that wants some of it");
+    section.error("when",
+        "ignore = true takes all that comes: \"when\" belongs to the route that wants some of it");
   if (section.has("columns") && route.format != "csv" && route.each.empty()) {
     section.error("columns", "\"columns\" names cells of csv, or elements of the lists of `each`");
   }
   const auto* kind = static_cast<const PayloadKind*>(route.format_chosen.kind);
   if (!route.ignore && kind && !kind->judged) {
-    if (!route.expected.empty()) section.error("expected", text("\"expected\" is not for format = \"", kind->name, "\""));
-    if (route.schema != "off") section.error("schema", text("\"schema\" is not for format = \"", kind->name, "\""));
+    if (!route.expected.empty())
+      section.error("expected", text("\"expected\" is not for format = \"", kind->name, "\""));
+    if (route.schema != "off")
+      section.error("schema", text("\"schema\" is not for format = \"", kind->name, "\""));
   }
-  if (!route.expected.empty() && route.schema != "off") section.error("schema", "what is expected is known: nothing is learned");
+  if (!route.expected.empty() && route.schema != "off")
+    section.error("schema", "what is expected is known: nothing is learned");
   if (!route.ignore && kind) check_conditions(section, route, *kind);
   if (route.ignore || !kind) return;
   if (kind->settle) kind->settle(section, route);

@@ -62,7 +62,8 @@ bool bytes_of_base64(std::string_view text, Bytes& out) {
     count -= 8;
     out.push_back(static_cast<std::byte>(bits >> count & 0xFF));
   }
-  if (digits % 4 == 1 || ends > 2 || (ends > 0 && (digits + static_cast<std::size_t>(ends)) % 4 != 0)) return false;
+  if (digits % 4 == 1 || ends > 2 || (ends > 0 && (digits + static_cast<std::size_t>(ends)) % 4 != 0))
+    return false;
   return (bits & ((1u << count) - 1)) == 0;  // what is left over says nothing (RFC 4648, section 3.5)
 }
 

@@ -64,7 +64,8 @@ bool ColumnWalk::end(Event::Kind kind) {
   if (!column.list) {
     column.events.push_back({kind, false, 0, {}});
   } else if (depth_ == 2) {
-    if (place_ > cell_from_) unread_.refuse({cell_from_, place_}, column.name, "a cell of a column that is no bare value");
+    if (place_ > cell_from_)
+      unread_.refuse({cell_from_, place_}, column.name, "a cell of a column that is no bare value");
     column.events.push_back({Event::nothing, false, 0, {}});
   }
   return true;

@@ -1,11 +1,12 @@
-// Lists beside each other are columns: {"id": "a", "ts": [1, 2], "t": [20, 21]} becomes the messages
-// {"id": "a", "ts": 1, "t": 20} and {"id": "a", "ts": 2, "t": 21}, as if they stood in a list. Stands between whoever reads the
-// bytes and the walk. Where `each` leads to, there the lists are (the payload itself without it). A column that is
-// shorter lacks its last cells; what is no list belongs to every row. Cells keep the places that they have in the
-// payload, so that a retry gives the same values, turned or not; what is repeated has a place a row, behind all others.
+// Lists beside each other are columns: {"id": "a", "ts": [1, 2], "t": [20, 21]} becomes the messages {"id":
+// "a", "ts": 1, "t": 20} and {"id": "a", "ts": 2, "t": 21}, as if they stood in a list. Stands between
+// whoever reads the bytes and the walk. Where `each` leads to, there the lists are (the payload itself
+// without it). A column that is shorter lacks its last cells; what is no list belongs to every row. Cells
+// keep the places that they have in the payload, so that a retry gives the same values, turned or not; what
+// is repeated has a place a row, behind all others.
 //
-// Bounds: what is repeated for every row is refused where that makes more than repeated_max of it; a cell that is
-// no bare value is refused.
+// Bounds: what is repeated for every row is refused where that makes more than repeated_max of it; a cell
+// that is no bare value is refused.
 #pragma once
 
 #include <vector>
@@ -21,7 +22,8 @@ class ColumnWalk final : public LenientHandler {
   static constexpr std::size_t repeated_max = 200'000;
   static constexpr std::uint32_t repeated = 0x8000'0000;  // places from here on
 
-  ColumnWalk(const JsonPlan& plan, JsonWalk& walk, Unread& unread) : path_(plan.columns_at), walk_(walk), unread_(unread) {
+  ColumnWalk(const JsonPlan& plan, JsonWalk& walk, Unread& unread) : path_(plan.columns_at), walk_(walk),
+      unread_(unread) {
     walk_.also(&row_);
   }
 
@@ -42,7 +44,8 @@ class ColumnWalk final : public LenientHandler {
 
  private:
   struct Event {
-    enum Kind : std::uint8_t { nothing, null, truth, number, string, unreadable, key, object, object_end, array, array_end } kind;
+    enum Kind : std::uint8_t { nothing, null, truth, number, string, unreadable, key, object, object_end,
+        array, array_end } kind;
     bool flag = false;
     std::uint32_t place = 0;
     std::string_view text;

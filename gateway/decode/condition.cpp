@@ -36,11 +36,13 @@ std::string_view take_until(std::string_view& rest, Ends ends) {
 
 constexpr std::pair<std::string_view, Comparison::Sign> signs[] = {
     {"==", Comparison::equal}, {"!=", Comparison::not_equal}, {"<=", Comparison::less_equal},
-    {">=", Comparison::more_equal}, {"<", Comparison::less}, {">", Comparison::more}, {"~", Comparison::matches}};
+    {">=", Comparison::more_equal}, {"<", Comparison::less}, {">", Comparison::more},
+        {"~", Comparison::matches}};
 
 // What it is compared with.
 Status read_literal(std::string_view given, Comparison& out) {
-  const bool quoted = given.size() >= 2 && (given.front() == '\'' || given.front() == '"') && given.back() == given.front();
+  const bool quoted = given.size() >= 2 && (given.front() == '\'' || given.front() == '"')
+      && given.back() == given.front();
   if (quoted) {
     out.kind = Comparison::text;
     out.word = given.substr(1, given.size() - 2);
@@ -53,7 +55,8 @@ Status read_literal(std::string_view given, Comparison& out) {
     out.kind = Comparison::number;
     out.value = *number;
   } else {
-    return {Code::invalid, text("\"", given, "\" is neither a number, true, false, null nor a text in quotes")};
+    return {Code::invalid,
+        text("\"", given, "\" is neither a number, true, false, null nor a text in quotes")};
   }
   const bool ordered = out.sign == Comparison::less || out.sign == Comparison::less_equal ||
       out.sign == Comparison::more || out.sign == Comparison::more_equal;
@@ -121,12 +124,14 @@ Result<std::vector<Comparison>> parse_condition(std::string_view condition) {
   std::string_view rest = condition;
   bool more = true;
   while (more) {
-    const std::string_view one = take_until(rest, [](std::string_view at) { return at.starts_with(" and "); });
+    const std::string_view one = take_until(rest,
+        [](std::string_view at) { return at.starts_with(" and "); });
     more = !rest.empty();
     if (more) rest.remove_prefix(5);
     Comparison made;
     Status status = read_comparison(trim(one), made);
-    if (status.ok() && out.size() >= comparisons_max) status = {Code::invalid, text("more than ", comparisons_max, " comparisons")};
+    if (status.ok() && out.size() >= comparisons_max)
+      status = {Code::invalid, text("more than ", comparisons_max, " comparisons")};
     if (!status.ok()) return Status{Code::invalid, text("when = \"", condition, "\": ", status.detail())};
     out.push_back(std::move(made));
   }

@@ -37,7 +37,8 @@ bool JsonWalk::end_message() {
   if (out_.size() == message_from_) {
     if (plan_.asks && !known) {
       unread_.ignored = true;  // no condition of a metric holds, or those that do had nothing
-    } else if (!known && (place_ > message_place_ || (also_ && !also_->empty())) && only_.empty() && !plan_.root_metrics && !cut_) {
+    } else if (!known && (place_ > message_place_ || (also_ && !also_->empty()))
+        && only_.empty() && !plan_.root_metrics && !cut_) {
       unread_.refuse({message_place_, place_}, element_name(), plan_.every_scalar ? "no value in it"
           : "none of the wanted values is in it");
       refuse_also(also_);

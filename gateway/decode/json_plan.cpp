@@ -156,11 +156,13 @@ class Compiler {
   Status add_conditions() {
     plan_->slot_first_condition = static_cast<int>(plan_->scopes.size());
     asking_ = true;
-    if (Status status = add_condition(route_.when, plan_->when, &plan_->when_root); !status.ok()) return status;
+    if (Status status = add_condition(route_.when, plan_->when, &plan_->when_root); !status.ok())
+      return status;
     plan_->conditional = !route_.when.empty();
     whens_.resize(route_.metrics.size());
     for (std::size_t i = 0; i < route_.metrics.size(); ++i) {
-      if (Status status = add_condition(route_.metrics[i].when, whens_[i], nullptr); !status.ok()) return status;
+      if (Status status = add_condition(route_.metrics[i].when, whens_[i], nullptr); !status.ok())
+        return status;
       plan_->asks = plan_->asks || !whens_[i].empty();
     }
     plan_->slot_first_metric = static_cast<int>(plan_->scopes.size());
@@ -169,17 +171,21 @@ class Compiler {
   }
 
   // `of_root`: where comparisons of the root go; null: they go with the others.
-  Status add_condition(const std::string& condition, std::vector<PlanCondition>& out, std::vector<PlanCondition>* of_root) {
+  Status add_condition(const std::string& condition, std::vector<PlanCondition>& out,
+      std::vector<PlanCondition>* of_root) {
     if (condition.empty()) return {};
     auto parsed = parse_condition(condition);
     if (!parsed.ok()) return parsed.status();
     for (Comparison& test : parsed.value()) {
       auto slot = add_slot(test.path);
-      if (!slot.ok()) return Status{Code::invalid, text("when = \"", condition, "\": ", slot.status().detail())};
+      if (!slot.ok())
+        return Status{Code::invalid, text("when = \"", condition, "\": ", slot.status().detail())};
       const JsonPlan::Scope scope = slot.value() < 0 ? JsonPlan::Scope::parent : plan_->scopes.back();
       const bool known = scope == JsonPlan::Scope::message || (of_root && scope == JsonPlan::Scope::root);
-      if (!known) return {Code::invalid, text("when = \"", condition, "\": it can ask for members of the message",
-          of_root ? " and of the root (\"$.\")" : ", whether a route is meant for a payload says the route's \"when\"")};
+      if (!known)
+        return {Code::invalid, text("when = \"", condition, "\": it can ask for members of the message",
+          of_root ? " and of the root (\"$.\")"
+              : ", whether a route is meant for a payload says the route's \"when\"")};
       (scope == JsonPlan::Scope::root ? *of_root : out).push_back({std::move(test), slot.value()});
     }
     return {};
@@ -190,7 +196,8 @@ class Compiler {
       const MetricConfig& metric = route_.metrics[n];
       if (Status status = check_names(metric); !status.ok()) return status;
       const auto same = std::find_if(plan_->metrics.begin(), plan_->metrics.end(),
-          [&](const PlanMetric& other) { return other.path == metric.path && (other.when.empty() || metric.when.empty()); });
+          [&](const PlanMetric& other) { return other.path == metric.path
+              && (other.when.empty() || metric.when.empty()); });
       if (same != plan_->metrics.end()) return {Code::invalid,
           text("path \"", metric.path, "\" is wanted twice")};
       auto slot = add_slot(metric.path);

@@ -19,14 +19,17 @@ std::string_view name_in(BytesView bytes) { return text_of(bytes).substr(0, 256)
 class DescriptorReader {
  public:
   Status read(BytesView bytes) {
-    if (bytes.size() > ProtoTypes::set_bytes_max) return {Code::invalid, text("a descriptor set of more than ", ProtoTypes::set_bytes_max, " bytes")};
+    if (bytes.size() > ProtoTypes::set_bytes_max)
+      return {Code::invalid, text("a descriptor set of more than ", ProtoTypes::set_bytes_max, " bytes")};
     wire::Reader reader(bytes);
     for (std::uint32_t field = 0, type = 0; reader.next(field, type);) {
       if (field == 1 && type == wire::length) file(reader.get_bytes());
       else reader.skip(type);
     }
-    if (!reader.ok() || !good_) return {Code::invalid, "it is no descriptor set (protoc --include_imports --descriptor_set_out)"};
-    if (types.messages_.size() > ProtoTypes::types_max || fields_ > ProtoTypes::fields_max) return {Code::invalid, "it has too many types"};
+    if (!reader.ok() || !good_)
+      return {Code::invalid, "it is no descriptor set (protoc --include_imports --descriptor_set_out)"};
+    if (types.messages_.size() > ProtoTypes::types_max || fields_ > ProtoTypes::fields_max)
+      return {Code::invalid, "it has too many types"};
     if (types.messages_.empty()) return {Code::invalid, "there is no message in it"};
     return resolve();
   }
@@ -53,10 +56,12 @@ class DescriptorReader {
     good_ = good_ && before.ok() && reader.ok();
   }
 
-  static std::string full(const std::string& scope, std::string_view name) { return scope.empty() ? std::string(name) : text(scope, ".", name); }
+  static std::string full(const std::string& scope, std::string_view name) { return scope.empty()
+      ? std::string(name) : text(scope, ".", name); }
 
   void message(BytesView bytes, const std::string& scope, int depth) {
-    if (depth > nested_max || types.messages_.size() > ProtoTypes::types_max) return void(good_ = depth <= nested_max && good_);
+    if (depth > nested_max || types.messages_.size() > ProtoTypes::types_max)
+      return void(good_ = depth <= nested_max && good_);
     ProtoMessage made;
     wire::Reader names(bytes);
     for (std::uint32_t field = 0, type = 0; names.next(field, type);) {
@@ -77,16 +82,21 @@ class DescriptorReader {
     }
     good_ = good_ && names.ok() && reader.ok() && !made.name.empty();
     fields_ += made.fields.size();
-    std::sort(made.fields.begin(), made.fields.end(), [](const auto& a, const auto& b) { return a.number < b.number; });
+    std::sort(made.fields.begin(), made.fields.end(), [](const auto& a,
+        const auto& b) { return a.number < b.number; });
     static constexpr std::pair<std::string_view, ProtoMessage::As> known[] = {
-        {"Timestamp", ProtoMessage::timestamp}, {"Duration", ProtoMessage::duration}, {"DoubleValue", ProtoMessage::wrapper},
-        {"FloatValue", ProtoMessage::wrapper}, {"Int64Value", ProtoMessage::wrapper}, {"UInt64Value", ProtoMessage::wrapper},
-        {"Int32Value", ProtoMessage::wrapper}, {"UInt32Value", ProtoMessage::wrapper}, {"BoolValue", ProtoMessage::wrapper},
+        {"Timestamp", ProtoMessage::timestamp}, {"Duration", ProtoMessage::duration},
+            {"DoubleValue", ProtoMessage::wrapper},
+        {"FloatValue", ProtoMessage::wrapper}, {"Int64Value", ProtoMessage::wrapper},
+            {"UInt64Value", ProtoMessage::wrapper},
+        {"Int32Value", ProtoMessage::wrapper}, {"UInt32Value", ProtoMessage::wrapper},
+            {"BoolValue", ProtoMessage::wrapper},
         {"StringValue", ProtoMessage::wrapper}, {"BytesValue", ProtoMessage::wrapper}};
     for (const auto& [name, as] : known) {
       if (scope == "google.protobuf" && made.name == text("google.protobuf.", name)) made.as = as;
     }
-    const bool bare = made.fields.size() == 1 && made.fields[0].type != ProtoField::message && made.fields[0].type != ProtoField::group;
+    const bool bare = made.fields.size() == 1 && made.fields[0].type != ProtoField::message
+        && made.fields[0].type != ProtoField::group;
     if (made.as == ProtoMessage::wrapper && !bare) made.as = ProtoMessage::itself;
     types.message_names_.emplace(made.name, static_cast<int>(types.messages_.size()));
     types.messages_.push_back(std::move(made));
@@ -110,16 +120,19 @@ class DescriptorReader {
     for (std::uint32_t field = 0, type = 0; reader.next(field, type);) {
       if (type == wire::length && field == 1) made.name = name_in(reader.get_bytes());
       else if (type == wire::length && field == 6) made.of_name = name_in(reader.get_bytes());
-      else if (type == wire::varint && field == 3) made.number = static_cast<std::uint32_t>(reader.get_varint());
+      else if (type == wire::varint && field == 3)
+        made.number = static_cast<std::uint32_t>(reader.get_varint());
       else if (type == wire::varint && field == 4) made.repeated = reader.get_varint() == 3;
       else if (type == wire::varint && field == 5) kind = reader.get_varint();
       else if (type == wire::varint && field == 9) reader.get_varint(), in_oneof = true;
       else if (type == wire::varint && field == 17) optional = reader.get_varint() != 0;
       else reader.skip(type);
     }
-    good_ = good_ && reader.ok() && kind >= ProtoField::real64 && kind <= ProtoField::sint64 && !made.name.empty() && made.number > 0;
+    good_ = good_ && reader.ok() && kind >= ProtoField::real64 && kind <= ProtoField::sint64
+        && !made.name.empty() && made.number > 0;
     if (good_) made.type = static_cast<ProtoField::Type>(kind);
-    made.implicit = proto3_ && !made.repeated && !in_oneof && !optional && made.type != ProtoField::message && made.type != ProtoField::group;
+    made.implicit = proto3_ && !made.repeated && !in_oneof && !optional && made.type != ProtoField::message
+        && made.type != ProtoField::group;
     good_ = good_ && check_label(Label::metric, made.name).ok();
     return made;
   }
@@ -159,7 +172,8 @@ class DescriptorReader {
         if (!of_message && field.type != ProtoField::enumeration) continue;
         const auto& names = of_message ? types.message_names_ : types.enumeration_names_;
         const auto found = names.find(field.of_name.substr(field.of_name.starts_with('.') ? 1 : 0));
-        if (found == names.end()) return {Code::invalid, text("it lacks ", shown(field.of_name), " (protoc --include_imports)")};
+        if (found == names.end())
+          return {Code::invalid, text("it lacks ", shown(field.of_name), " (protoc --include_imports)")};
         field.of = found->second;
       }
     }

@@ -1,6 +1,6 @@
-// The types of Protocol Buffers messages as a descriptor set says them (descriptor.proto of its public documentation; what
-// `protoc --include_imports --descriptor_set_out` writes): as much as it takes to read payloads. Bounded; no code is
-// generated and nothing is looked up by name while payloads come.
+// The types of Protocol Buffers messages as a descriptor set says them (descriptor.proto of its public
+// documentation; what `protoc --include_imports --descriptor_set_out` writes): as much as it takes to read
+// payloads. Bounded; no code is generated and nothing is looked up by name while payloads come.
 #pragma once
 
 #include <cstdint>
@@ -16,7 +16,8 @@ namespace millrace {
 
 struct ProtoField {
   enum Type : std::uint8_t {
-    real64 = 1, real32, int64, uint64, int32, fixed64, fixed32, truth, string, group, message, bytes, uint32, enumeration,
+    real64 = 1, real32, int64, uint64, int32, fixed64, fixed32, truth, string, group, message, bytes, uint32,
+        enumeration,
     sfixed32, sfixed64, sint32, sint64
   };
   std::uint32_t number = 0;

@@ -84,17 +84,20 @@ class Maker {
 
   Made from_text(std::string_view given) {
     if (spec_.pattern) {
-      if (given.size() > matched_text_max) return refuse(text("is longer than the ", matched_text_max, " bytes a pattern looks at: "), given);
+      if (given.size() > matched_text_max)
+        return refuse(text("is longer than the ", matched_text_max, " bytes a pattern looks at: "), given);
       std::vector<std::string_view> groups;
       std::uint64_t steps = match_steps_max;
       if (spec_.pattern->find(given, groups, steps) != Pattern::Found::yes)
         return refuse(steps == 0 ? "costs its pattern too much: " : "is not as its pattern says: ", given);
-      const std::string_view unit = spec_.unit_group < 0 ? std::string_view() : trim(groups[static_cast<std::size_t>(spec_.unit_group)]);
+      const std::string_view unit = spec_.unit_group < 0 ? std::string_view()
+          : trim(groups[static_cast<std::size_t>(spec_.unit_group)]);
       if (unit_.empty() && check_label(Label::unit, unit).ok()) unit_ = unit;
       given = groups[static_cast<std::size_t>(spec_.value_group)];
       if (trim(given).empty()) return Made::no_value;
       if (const auto found = number_in_text(given, spec_.decimal);
-          spec_.type == ValueSpec::as_it_comes && found && found->unit.empty()) return from_number(found->number);
+          spec_.type == ValueSpec::as_it_comes && found
+              && found->unit.empty()) return from_number(found->number);
     }
     switch (spec_.type) {
       case ValueSpec::as_it_comes:
@@ -205,7 +208,8 @@ double scaled(double raw, double scale, double offset) {
 Status check_pattern(const MetricConfig& metric) {
   if (metric.pattern.empty()) return {};
   const auto pattern = Pattern::parse(metric.pattern);
-  if (!pattern.ok()) return {Code::invalid, text("metric \"", metric.name, "\": ", pattern.status().detail())};
+  if (!pattern.ok())
+    return {Code::invalid, text("metric \"", metric.name, "\": ", pattern.status().detail())};
   const auto& names = pattern.value().names();
   if (std::find(names.begin(), names.end(), "value") == names.end())
     return {Code::invalid, text("metric \"", metric.name, "\": its pattern has no group (?<value>...)")};

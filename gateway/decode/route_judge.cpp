@@ -13,7 +13,8 @@ constexpr const char* type_words[] = {"a number", "a truth", "a text"};
 
 std::uint8_t type_of(const Value& value) {
   if (std::holds_alternative<bool>(value)) return truths;
-  return std::holds_alternative<double>(value) || std::holds_alternative<std::int64_t>(value) ? numbers : texts;
+  return std::holds_alternative<double>(value) || std::holds_alternative<std::int64_t>(value) ? numbers
+      : texts;
 }
 
 std::optional<double> real_of(const Value& value) {
@@ -38,7 +39,8 @@ void LearnedSchema::load(BytesView bytes) {
   while (!reader.at_end() && reader.ok() && known.size() < names_max) {
     std::string name(text_of(reader.get_bytes()));
     const std::uint64_t type = reader.get_varint();
-    if (reader.ok() && type <= texts && check_label(Label::metric, name).ok()) known[std::move(name)] = {static_cast<std::uint8_t>(type), false};
+    if (reader.ok() && type <= texts && check_label(Label::metric, name).ok())
+      known[std::move(name)] = {static_cast<std::uint8_t>(type), false};
   }
   if (reader.ok()) return;
   known.clear();
@@ -95,12 +97,17 @@ bool RouteJudge::refuses(const Record& record, std::string& why) {
   };
   if (found == expected_.end()) return wrong("unexpected", "is not expected");
   const ExpectedConfig& one = found->second;
-  if (!is_of(record.value, one.type)) return wrong("type", text("is ", type_words[type_of(record.value)], ", expected is ", one.type.empty() ? "number" : one.type));
-  if (!one.unit.empty() && record.unit != one.unit) return wrong("unit", text("is in \"", record.unit, "\", expected is \"", one.unit, "\""));
+  if (!is_of(record.value, one.type))
+    return wrong("type", text("is ", type_words[type_of(record.value)], ", expected is ", one.type.empty()
+        ? "number" : one.type));
+  if (!one.unit.empty() && record.unit != one.unit)
+    return wrong("unit", text("is in \"", record.unit, "\", expected is \"", one.unit, "\""));
   const auto real = real_of(record.value);
   if (!real) return false;
-  if (one.min && *real < *one.min) return wrong("range", text("is below its range, which begins at ", *one.min, ": ", *real));
-  if (one.max && *real > *one.max) return wrong("range", text("is above its range, which ends at ", *one.max, ": ", *real));
+  if (one.min && *real < *one.min)
+    return wrong("range", text("is below its range, which begins at ", *one.min, ": ", *real));
+  if (one.max && *real > *one.max)
+    return wrong("range", text("is above its range, which ends at ", *one.max, ": ", *real));
   return false;
 }
 
@@ -117,11 +124,14 @@ bool RouteJudge::learn(const Record& record) {
     if (!first) tell(text("\"", shown(record.metric, 100), "\" is new, ", type_words[type]));
     schema.known.emplace(record.metric, LearnedSchema::Known{type, false});
     schema.touch();
-    if (schema.known.size() == LearnedSchema::names_max) tell(text("has more than ", LearnedSchema::names_max, " metrics: others are counted as unexpected, and no more learned"));
+    if (schema.known.size() == LearnedSchema::names_max)
+      tell(text("has more than ", LearnedSchema::names_max,
+          " metrics: others are counted as unexpected, and no more learned"));
   } else if (found->second.type != type) {
     note("type");
     if (!std::exchange(found->second.told, true))
-      tell(text("\"", shown(record.metric, 100), "\" was ", type_words[found->second.type], " and is ", type_words[type], " now (said once)"));
+      tell(text("\"", shown(record.metric, 100), "\" was ", type_words[found->second.type], " and is ",
+          type_words[type], " now (said once)"));
   }
   return false;
 }
@@ -137,7 +147,8 @@ void RouteJudge::missed(std::size_t metric, std::string_view name, std::string_v
   if (wanted.has_come) return;
   if (wanted.missed++ == 0) ++absent_;
   if (wanted.missed == absent_told)
-    tell(text("metric \"", shown(name, 100), "\": in ", absent_told, " messages its path \"", shown(path, 100),
+    tell(text("metric \"", shown(name, 100), "\": in ", absent_told, " messages its path \"",
+        shown(path, 100),
               "\" led to nothing, and it never did (said once; millrace_input_absent_metrics)"));
 }
 

@@ -83,7 +83,8 @@ Result<Router::Route> Router::compile(const RouteConfig& config) {
   if (route.format->make_memory()) route.memory = kind->name;
   if (const RouteJudge* judge = route.format->judge(); judge && judge->learns())
     route.learned = text("schema-", digest64(bytes_of(config.topic)));
-  for (const MetricConfig& metric : config.metrics) route.conditional = route.conditional || !metric.when.empty();
+  for (const MetricConfig& metric : config.metrics) route.conditional = route.conditional
+      || !metric.when.empty();
   route.conditional = route.conditional || !config.when.empty();
   route.special = route.conditional || !route.memory.empty();
   return route;
@@ -161,7 +162,8 @@ const FormatKind* format_of(const RouteConfig& route) {
 }
 
 bool Router::remembers() const {
-  return std::ranges::any_of(routes_, [](const Route& route) { return !route.memory.empty() || !route.learned.empty(); });
+  return std::ranges::any_of(routes_, [](const Route& route) { return !route.memory.empty()
+      || !route.learned.empty(); });
 }
 
 // What a route learned before a reload it knows after it.
@@ -214,7 +216,8 @@ Status Router::decode_special(const Route& route, const Payload& payload, std::v
   return route.format->decode(whole, out, unread);
 }
 
-// Whether the payload is not this route's: its condition, or those of all its metrics, held for nothing in it.
+// Whether the payload is not this route's: its condition, or those of all its metrics, held for nothing in
+// it.
 bool Router::passes(const Route& route, const Status& status, std::size_t entered, Unread& unread) {
   if (!route.conditional || !unread.ignored) return false;
   unread.ignored = false;
@@ -257,7 +260,8 @@ Status Router::decode(const Arrival& arrival, std::vector<Record>& out, Unread& 
   }
   if (!passed) return {Code::invalid, "no route for this topic"};
   unread.ignored = true;
-  return arrival.only.empty() ? Status() : Status{Code::invalid, "what is missing of it is not wanted by today's routes"};
+  return arrival.only.empty() ? Status() : Status{Code::invalid,
+      "what is missing of it is not wanted by today's routes"};
 }
 
 // What the payload as a whole comes to, where something of it could not be read or only some of it is wanted.

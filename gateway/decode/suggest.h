@@ -1,6 +1,6 @@
-// A route for payloads that were seen: which format they are in, what of their topics varies, where time, quality and device
-// stand, and which values are readings. A proposal for a person, as TOML with the reasons beside it; it has been tried on
-// the samples, and says how that went. Pure.
+// A route for payloads that were seen: which format they are in, what of their topics varies, where time,
+// quality and device stand, and which values are readings. A proposal for a person, as TOML with the reasons
+// beside it; it has been tried on the samples, and says how that went. Pure.
 #pragma once
 
 #include <string>

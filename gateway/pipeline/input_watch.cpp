@@ -8,7 +8,8 @@ namespace millrace {
 InputWatch::InputWatch(Metrics& metrics, const std::string& input, std::shared_ptr<const Router> router)
     : router_(std::move(router)) {
   scrape_ = metrics.before_scrape([&metrics, input, router = router_] {
-    metrics.gauge("millrace_input_absent_metrics", "Metrics that routes want by name, and that no payload has had yet",
+    metrics.gauge("millrace_input_absent_metrics",
+        "Metrics that routes want by name, and that no payload has had yet",
         {{"input", input}}).set(static_cast<double>(router->absent()));
   });
   router_->listen({

@@ -231,6 +231,22 @@ metrics = { weight = {} }
             code, _, said = self.try_out("{}", *arguments)
             self.assertEqual((code, words in said), (64, True), said)
 
+    def test_a_route_is_suggested_for_what_was_seen_and_reads_it(self):
+        def suggest(given, *arguments):
+            return subprocess.run([str(BUILD / "millrace"), "route", "suggest", *arguments], input=given.encode(), capture_output=True, text=False, timeout=20)
+
+        seen = ('plant/l1/press-1/telemetry {"ts":1767225600,"temp":21.5,"on":true}\n'
+                'plant/l2/press-2/telemetry {"ts":1767225601,"temp":22,"on":false}\n')
+        done = suggest(seen, "--lines")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        said = done.stdout.decode()
+        self.assertIn('topic = "plant/{device}/{level2}/telemetry"', said)
+        self.configure(CONFIG.replace("[[uplinks.mqtt]]", said + "[[uplinks.mqtt]]"), devices=1, central=2, type="integer", more="")
+        code, said, complaint = self.try_out('{"ts":1767225600,"temp":21.5,"on":true}', "--input", "devices", "--topic", "plant/l1/press-1/telemetry", "--json")
+        self.assertEqual((code, [(r["metric"], r["value"], r["time"][:10]) for r in map(json.loads, said.splitlines())]), (0, [("on", True, "2026-01-01"), ("temp", 21.5, "2026-01-01")]), complaint)
+        for given, arguments, code in (("", ("-t", "a/b"), 64), ("1", (), 64), ("\x01\x02", ("-t", "a/b"), 1)):
+            self.assertEqual(suggest(given, *arguments).returncode, code)
+
     def test_protocol_buffers_as_protoc_and_somebody_elses_encoder_write_them(self):
         try:
             from google.protobuf import descriptor_pb2, descriptor_pool, message_factory

@@ -35,7 +35,8 @@ bool looks_like_word(std::string_view value) {
 class PlainFormat final : public PayloadFormat {
  public:
   PlainFormat(const RouteConfig& route, Template name, std::shared_ptr<RouteJudge> judge)
-      : judge_(std::move(judge)), metric_(route.metrics[0]), spec_(value_spec(metric_, route)), if_missing_(value_if_missing(metric_)),
+      : judge_(std::move(judge)), metric_(route.metrics[0]), spec_(value_spec(metric_, route)),
+          if_missing_(value_if_missing(metric_)),
           name_(std::move(name)), strict_(route.strict) {}
 
   Status decode(const Payload& payload, std::vector<Record>& out, Unread& unread) const override {
@@ -115,7 +116,8 @@ Result<std::unique_ptr<PayloadFormat>> make(const RouteConfig& route, const Topi
     if (made.ok() && !made.value().members().empty()) return Status{Code::invalid,
         text(key, " \"", *source, "\": a plain payload has no members")};
   }
-  return std::unique_ptr<PayloadFormat>(std::make_unique<PlainFormat>(route, std::move(name).value(), std::move(judge).value()));
+  return std::unique_ptr<PayloadFormat>(std::make_unique<PlainFormat>(route, std::move(name).value(),
+      std::move(judge).value()));
 }
 
 void settle(Section& section, const RouteConfig& route) {

@@ -1,8 +1,9 @@
-// Protocol Buffers messages by a descriptor set of the device's own .proto (proto_types.h): fields are members by their
-// names, repeated ones lists, maps are maps, enumerations texts; what proto3 leaves out because it is 0 is 0. Timestamps
-// are microseconds since 1970, durations seconds, wrappers their value, bytes hex. A value's place is the byte where it
-// begins on the wire; of what is left out it counts apart. Bytes that are no message of the type are refused whole: on
-// such a wire nothing behind a fault can be told from noise. Groups (proto1) are not read.
+// Protocol Buffers messages by a descriptor set of the device's own .proto (proto_types.h): fields are
+// members by their names, repeated ones lists, maps are maps, enumerations texts; what proto3 leaves out
+// because it is 0 is 0. Timestamps are microseconds since 1970, durations seconds, wrappers their value,
+// bytes hex. A value's place is the byte where it begins on the wire; of what is left out it counts apart.
+// Bytes that are no message of the type are refused whole: on such a wire nothing behind a fault can be told
+// from noise. Groups (proto1) are not read.
 #include <algorithm>
 #include <bit>
 #include <cmath>
@@ -33,7 +34,8 @@ constexpr Key keys[] = {
         .like("\"/etc/millrace/device.desc\""),
     K::key<&C::message>("message", "The type of a payload, with its package").like("\"plant.Telemetry\""),
     K::choice<&C::enum_numbers>("enums", "names=0|numbers=1", "What enumerations become"),
-    K::key<&C::delimited>("delimited", "A payload is several messages, each with its size in front (a varint)"),
+    K::key<&C::delimited>("delimited",
+        "A payload is several messages, each with its size in front (a varint)"),
 };
 
 void settle_keys(Section& section, C& c) {
@@ -41,17 +43,21 @@ void settle_keys(Section& section, C& c) {
   const auto file = read_file(c.descriptor_set, ProtoTypes::set_bytes_max);
   if (!file.ok()) return section.error("descriptor_set", file.status().detail());
   auto types = ProtoTypes::read(bytes_of(file.value()));
-  if (!types.ok()) return section.error("descriptor_set", text(c.descriptor_set, ": ", types.status().detail()));
+  if (!types.ok())
+    return section.error("descriptor_set", text(c.descriptor_set, ": ", types.status().detail()));
   c.digest = digest64(bytes_of(file.value()));
   c.types = std::make_shared<const ProtoTypes>(std::move(types).value());
   if (c.types->find(c.message) >= 0) return;
   const std::vector<std::string> names = c.types->names();
   const std::string_view nearest = nearest_word(c.message, {names.begin(), names.end()});
-  section.error("message", text("there is no message \"", c.message, "\" in ", c.descriptor_set, nearest.empty() ? "" : "; ",
+  section.error("message", text("there is no message \"", c.message, "\" in ", c.descriptor_set,
+      nearest.empty() ? "" : "; ",
                                 nearest, nearest.empty() ? "" : "?"));
 }
 
-bool same_file(const void* a, const void* b) { return static_cast<const C*>(a)->digest == static_cast<const C*>(b)->digest; }
+bool same_file(const void* a, const void* b) {
+  return static_cast<const C*>(a)->digest == static_cast<const C*>(b)->digest;
+}
 constexpr Shape shape = [] {
   Shape out = shape_of<C, settle_keys>(keys);
   out.same = same_file;
@@ -66,7 +72,10 @@ struct Wired {
   BytesView bytes = {};
 };
 
-bool is_numeric(ProtoField::Type type) { return type != ProtoField::string && type != ProtoField::bytes && type != ProtoField::message && type != ProtoField::group; }
+bool is_numeric(ProtoField::Type type) {
+  return type != ProtoField::string && type != ProtoField::bytes && type != ProtoField::message &&
+      type != ProtoField::group;
+}
 
 std::uint32_t wire_of(ProtoField::Type type) {
   using F = ProtoField;
@@ -94,11 +103,13 @@ class Teller {
     for (std::size_t i = 0; i < values.size();) {
       std::size_t end = i + 1;
       while (end < values.size() && values[end].field == values[i].field) ++end;
-      if (Status status = one_field({values.begin() + static_cast<std::ptrdiff_t>(i), end - i}); !status.ok()) return status;
+      if (Status status = one_field({values.begin() + static_cast<std::ptrdiff_t>(i), end - i}); !status.ok())
+        return status;
       i = end;
     }
     for (const ProtoField& field : type.fields) {
-      if (field.implicit && std::ranges::none_of(values, [&](const Wired& value) { return value.field == &field; })) tell_left_out(field);
+      const auto is_it = [&](const Wired& value) { return value.field == &field; };
+      if (field.implicit && std::ranges::none_of(values, is_it)) tell_left_out(field);
     }
     walk_.at(place_of(bytes.data() + bytes.size()));
     return walk_.end_object() ? Status() : walk_.fault();
@@ -136,10 +147,12 @@ class Teller {
       }
       if (count_ > values_max) return {Code::invalid, text("more than ", values_max, " values")};
     }
-    if (!reader.ok()) return {Code::invalid, text("no ", type.name, ": its bytes make no sense at or before byte ", here())};
+    if (!reader.ok())
+      return {Code::invalid, text("no ", type.name, ": its bytes make no sense at or before byte ", here())};
     std::vector<const ProtoField*> order;
     for (const Wired& one : out) {
-      if (order.empty() || (order.back() != one.field && std::ranges::find(order, one.field) == order.end())) order.push_back(one.field);
+      if (order.empty() || (order.back() != one.field && std::ranges::find(order, one.field) == order.end()))
+        order.push_back(one.field);
     }
     const auto rank = [&](const Wired& one) { return std::ranges::find(order, one.field) - order.begin(); };
     if (!std::ranges::is_sorted(out, {}, rank)) std::ranges::stable_sort(out, {}, rank);
@@ -158,7 +171,8 @@ class Teller {
     out.push_back(value);
   }
   static std::uint64_t raw_of(wire::Reader& reader, std::uint32_t wired) {
-    return wired == wire::varint ? reader.get_varint() : wired == wire::fixed64 ? reader.get_fixed64() : reader.get_fixed32();
+    return wired == wire::varint ? reader.get_varint() : wired == wire::fixed64 ? reader.get_fixed64()
+        : reader.get_fixed32();
   }
 
   Status one_field(std::span<const Wired> values) {
@@ -192,7 +206,8 @@ class Teller {
       const Wired* value = nullptr;
       for (const Wired& part : parts) {
         if (part.field == of_value) value = &part;
-        else if (part.field == of_key) key = is_numeric(of_key->type) ? spelled(part) : std::string(text_of(part.bytes));
+        else if (part.field == of_key)
+          key = is_numeric(of_key->type) ? spelled(part) : std::string(text_of(part.bytes));
       }
       if (!good_utf8(key) || key.empty()) {
         unread_.refuse({one.place, one.place + 1}, field.name, "a key of the map that is no name");
@@ -245,7 +260,8 @@ class Teller {
       return walk_.fault();
     }
     std::int64_t us = 0;
-    if (__builtin_mul_overflow(raw(1), std::int64_t{1'000'000}, &us) || __builtin_add_overflow(us, raw(2) / 1000, &us))
+    if (__builtin_mul_overflow(raw(1), std::int64_t{1'000'000}, &us)
+        || __builtin_add_overflow(us, raw(2) / 1000, &us))
       (void)walk_.unreadable("a time beyond all bounds");
     else (void)walk_.number(keep(text(us)));
     return walk_.fault();
@@ -267,10 +283,12 @@ class Teller {
     walk_.at(value.place);
     if (value.field->type == ProtoField::truth) return void(walk_.boolean(value.raw != 0));
     if (value.field->type == ProtoField::enumeration && !enum_numbers_) {
-      if (const std::string* name = types_.enumerator(value.field->of, static_cast<std::int32_t>(value.raw))) return void(walk_.string(*name));
+      if (const std::string* name = types_.enumerator(value.field->of, static_cast<std::int32_t>(value.raw)))
+        return void(walk_.string(*name));
     }
     const double real = value.field->type == ProtoField::real64 ? std::bit_cast<double>(value.raw)
-        : value.field->type == ProtoField::real32 ? static_cast<double>(std::bit_cast<float>(static_cast<std::uint32_t>(value.raw))) : 0;
+        : value.field->type == ProtoField::real32
+            ? static_cast<double>(std::bit_cast<float>(static_cast<std::uint32_t>(value.raw))) : 0;
     if (!std::isfinite(real)) return void(walk_.null());
     (void)walk_.number(keep(spelled(value)));
   }
@@ -313,7 +331,8 @@ class Teller {
 class ProtobufFormat final : public PayloadFormat {
  public:
   ProtobufFormat(const C& config, std::unique_ptr<JsonPlan> plan)
-      : types_(config.types), type_(types_->message(types_->find(config.message))), enum_numbers_(config.enum_numbers),
+      : types_(config.types), type_(types_->message(types_->find(config.message))),
+          enum_numbers_(config.enum_numbers),
         delimited_(config.delimited), plan_(std::move(plan)) {}
 
   Status decode(const Payload& payload, std::vector<Record>& out, Unread& unread) const override {
@@ -327,7 +346,8 @@ class ProtobufFormat final : public PayloadFormat {
       wire::Reader reader(payload.arrival.bytes);
       while (!reader.at_end() && status.ok()) {
         const BytesView one = reader.get_bytes();
-        status = reader.ok() ? teller.message(type_, one) : Status{Code::invalid, "the payload ends in the middle of a message"};
+        status = reader.ok() ? teller.message(type_, one) : Status{Code::invalid,
+            "the payload ends in the middle of a message"};
       }
     }
     if (status.ok()) status = walk.fault();
@@ -349,7 +369,8 @@ class ProtobufFormat final : public PayloadFormat {
 
 Result<std::unique_ptr<PayloadFormat>> make(const RouteConfig& route, const TopicPattern& pattern) {
   const C config = keys_of<C>(route);
-  if (!config.types || config.types->find(config.message) < 0) return Status{Code::invalid, "there is no descriptor_set, or no such message in it"};
+  if (!config.types || config.types->find(config.message) < 0)
+    return Status{Code::invalid, "there is no descriptor_set, or no such message in it"};
   auto plan = compile_json_plan(route, pattern);
   if (!plan.ok()) return plan.status();
   return std::unique_ptr<PayloadFormat>(std::make_unique<ProtobufFormat>(config, std::move(plan).value()));
@@ -358,6 +379,7 @@ Result<std::unique_ptr<PayloadFormat>> make(const RouteConfig& route, const Topi
 }  // namespace
 
 extern const FormatKind protobuf_format_kind;
-const FormatKind protobuf_format_kind = by_paths(format_kind<C>("protobuf", "Protocol Buffers by a descriptor set", shape, make));
+const FormatKind protobuf_format_kind = by_paths(format_kind<C>("protobuf",
+    "Protocol Buffers by a descriptor set", shape, make));
 
 }  // namespace millrace

@@ -1,7 +1,7 @@
-// Text by a regular expression (base/pattern.h): its named groups are the members of a message, and paths of a route are
-// names of groups. Each line is a message, or, with per = "payload", the whole of it; what the pattern does not match is
-// told. A value's place is the byte where it stands. What a payload may cost is bounded: steps_max of the pattern, then
-// the rest is refused.
+// Text by a regular expression (base/pattern.h): its named groups are the members of a message, and paths of
+// a route are names of groups. Each line is a message, or, with per = "payload", the whole of it; what the
+// pattern does not match is told. A value's place is the byte where it stands. What a payload may cost is
+// bounded: steps_max of the pattern, then the rest is refused.
 #include "base/text.h"
 #include "base/utf8.h"
 #include "config/toml.h"
@@ -36,7 +36,8 @@ class TextFormat final : public PayloadFormat {
     const std::size_t before = out.size();
     std::string converted;
     std::string_view all = text_of(payload.arrival.bytes);
-    while (!all.empty() && (all.back() == '\0' || all.back() == '\r' || all.back() == '\n')) all.remove_suffix(1);
+    while (!all.empty() && (all.back() == '\0' || all.back() == '\r'
+        || all.back() == '\n')) all.remove_suffix(1);
     if (find_fault(all, Controls::all).kind == TextFault::not_utf8) {
       if (strict_) return {Code::invalid, "text: not UTF-8"};
       unread.latin1 = true;
@@ -78,7 +79,8 @@ class TextFormat final : public PayloadFormat {
       if (found != Pattern::Found::yes) {
         walk.at(static_cast<std::uint32_t>(from));
         return walk.skipped(name, to - from, found == Pattern::Found::no
-            ? text("the pattern does not match: ", shown(line, 40)) : std::string("the pattern costs too much here"));
+            ? text("the pattern does not match: ", shown(line, 40))
+                : std::string("the pattern costs too much here"));
       }
       const auto place_of = [&](const char* at) { return static_cast<std::uint32_t>(at - all.data()); };
       values.assign(groups.begin(), groups.end());
@@ -109,11 +111,13 @@ Result<std::unique_ptr<PayloadFormat>> make(const RouteConfig& route, const Topi
   if (!pattern.ok()) return pattern.status();
   const auto& names = pattern.value().names();
   if (names.empty()) return Status{Code::invalid, "the pattern has no group with a name: (?<name>...)"};
-  if (!route.each.empty()) return Status{Code::invalid, "each is for lists: of text each line is a message, or all of it"};
+  if (!route.each.empty())
+    return Status{Code::invalid, "each is for lists: of text each line is a message, or all of it"};
   auto plan = compile_json_plan(route, topic);
   if (!plan.ok()) return plan.status();
   for (const auto& child : plan.value()->root.children) {
-    const bool known = child->step.kind == PathStep::name && std::ranges::find(names, child->step.text) != names.end();
+    const bool known = child->step.kind == PathStep::name && std::ranges::find(names,
+        child->step.text) != names.end();
     if (!known) return Status{Code::invalid, text("the pattern has no group \"", child->step.text, "\"")};
   }
   return std::unique_ptr<PayloadFormat>(
@@ -123,6 +127,7 @@ Result<std::unique_ptr<PayloadFormat>> make(const RouteConfig& route, const Topi
 }  // namespace
 
 extern const FormatKind text_format_kind;
-const FormatKind text_format_kind = by_paths(format_kind<C>("text", "text by a regular expression", shape, make));
+const FormatKind text_format_kind = by_paths(format_kind<C>("text", "text by a regular expression", shape,
+    make));
 
 }  // namespace millrace
