@@ -27,7 +27,7 @@ void JsonWalk::make_readings(bool of_root) {
 
 bool JsonWalk::end_message() {
   in_message_ = false;
-  if (!plan_.when.empty() && !holds(plan_.when)) {
+  if (plan_.conditional && !holds(plan_.when)) {
     pass_message();
     return true;
   }
@@ -99,7 +99,7 @@ void JsonWalk::end_parent() {
 }
 
 void JsonWalk::end_document() {
-  if (pass_document()) return;
+  if (!plan_.plain_document && pass_document()) return;
   if (plan_.root_metrics) {
     message_from_ = out_.size();
     make_readings(true);

@@ -23,6 +23,8 @@ class Compiler {
     const auto names_end = plan.scopes.begin() + plan.slot_first_metric;
     plan.deferred = std::any_of(plan.scopes.begin(), names_end,
         [](JsonPlan::Scope scope) { return scope != JsonPlan::Scope::message; });
+    plan.plain_document = !plan.deferred && !plan.root_metrics && !plan.conditional;
+    plan.plain_message = plan.each.empty() && !plan.conditional;
     plan.keep_good = route_.keep_good;
     plan.strict = route_.strict;
     plan.transpose = route_.transpose;

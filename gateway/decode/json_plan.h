@@ -92,6 +92,9 @@ struct JsonPlan {
   ValueSpec unnamed;                 // of readings that no metric names
   bool every_scalar = false;
   bool conditional = false, asks = false;  // the route has a condition; a metric has
+  // What is so for nearly all, at one look: a document begins and ends with nothing to be done for it, and so does a
+  // message but for its slots.
+  bool plain_document = true, plain_message = true;
   bool transpose = false;
   std::vector<PathStep> columns_at;  // where lists beside each other are
   bool deferred = false;             // what a message needs may come after it

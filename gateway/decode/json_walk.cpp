@@ -42,11 +42,7 @@ bool JsonWalk::enter(bool array) {
   if (depth_ == 0) {
     document_place_ = place_;
     element_ = -1;
-    if (plan_.deferred || plan_.root_metrics) forget(JsonPlan::Scope::root);
-    if (plan_.conditional) {
-      document_mark_ = unread_.mark();
-      document_from_ = out_.size();
-    }
+    if (!plan_.plain_document) begin_document();
   }
   const Level* outer = depth_ > 0 ? &levels_[depth_ - 1] : nullptr;
   const bool was_in_message = outer && outer->in_message;
@@ -110,10 +106,22 @@ void JsonWalk::begin_message() {
   in_message_ = true;
   ++element_;
   path_.clear();
+  if (!plan_.plain_message) return begin_odd_message();
+  for (Scalar& slot : slots_) slot.kind = Scalar::none;
+}
+
+void JsonWalk::begin_odd_message() {
   if (plan_.conditional) message_mark_ = unread_.mark();
   if (also_) also_->clear();
-  if (!plan_.each.empty()) return forget(JsonPlan::Scope::message);
-  for (Scalar& slot : slots_) slot.kind = Scalar::none;
+  for (std::size_t i = 0; i < slots_.size(); ++i) {
+    if (plan_.each.empty() || plan_.scopes[i] == JsonPlan::Scope::message) slots_[i].kind = Scalar::none;
+  }
+}
+
+void JsonWalk::begin_document() {
+  if (plan_.deferred || plan_.root_metrics) forget(JsonPlan::Scope::root);
+  document_mark_ = unread_.mark();
+  document_from_ = out_.size();
 }
 
 std::string JsonWalk::element_name() const {
@@ -156,8 +164,7 @@ bool JsonWalk::bare(const PlanNode* node, const Scalar& scalar) {
   if (depth_ == 0) {
     document_place_ = scalar.place;
     element_ = -1;
-    document_mark_ = unread_.mark();
-    document_from_ = out_.size();
+    if (!plan_.plain_document) begin_document();
   } else {
     element_key_ = {levels_[depth_ - 1].key, levels_[depth_ - 1].key_size};
     element_index_ = levels_[depth_ - 1].index - 1;

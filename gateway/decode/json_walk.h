@@ -39,8 +39,8 @@ class JsonWalk final : public LenientHandler {
   std::uint32_t places() const { return place_; }  // values seen
   // Where the next value stands, of formats whose values lie at bytes or bits of the payload.
   void at(std::uint32_t place) { place_ = place; }
-  // Values of the message that is open which lie elsewhere than between its first and its last; it is emptied when a
-  // message begins.
+  // Values of the message that is open which lie elsewhere than between its first and its last; it is emptied when an
+  // element of `each` begins, of other messages by whoever fills it.
   void also(ValueRuns* runs) { also_ = runs; }
   // Why the walk stopped, if it did: a limit.
   const Status& fault() const { return fault_; }
@@ -75,6 +75,8 @@ class JsonWalk final : public LenientHandler {
   bool enter(bool array);
   bool leave();
   void begin_message();
+  void begin_odd_message();
+  void begin_document();
   void forget(JsonPlan::Scope scope);
   bool scalar(Scalar::Kind kind, bool flag, std::string_view value);
   bool bare(const PlanNode* node, const Scalar& scalar);

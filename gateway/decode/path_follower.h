@@ -25,6 +25,7 @@ class PathFollower {
     if (!levels_.empty()) levels_.back().key = name;
   }
   void clear() { levels_.clear(); }
+  std::size_t depth() const { return levels_.size(); }
 
  private:
   struct Level {

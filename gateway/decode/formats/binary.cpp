@@ -91,6 +91,7 @@ class BlobWalk final : public LenientHandler {
     return tell();
   }
   bool enter(bool array) {
+    if (path_.depth() == 0) also_.clear();
     (void)path_.value();
     path_.enter(array);
     return true;

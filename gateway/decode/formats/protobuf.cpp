@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <bit>
 #include <cmath>
+#include <filesystem>
 
 #include "base/files.h"
 #include "base/text.h"
@@ -40,6 +41,12 @@ constexpr Key keys[] = {
 
 void settle_keys(Section& section, C& c) {
   if (c.descriptor_set.empty()) return section.error("format = \"protobuf\" needs a descriptor_set");
+  // The daemon's folder is not that of whoever checks; and what is no file could keep us waiting.
+  std::error_code error;
+  if (!c.descriptor_set.starts_with('/'))
+    return section.error("descriptor_set", text("\"", c.descriptor_set, "\" must begin with /"));
+  if (std::filesystem::exists(c.descriptor_set, error) && !std::filesystem::is_regular_file(c.descriptor_set, error))
+    return section.error("descriptor_set", text(c.descriptor_set, " is no file"));
   const auto file = read_file(c.descriptor_set, ProtoTypes::set_bytes_max);
   if (!file.ok()) return section.error("descriptor_set", file.status().detail());
   auto types = ProtoTypes::read(bytes_of(file.value()));
@@ -99,6 +106,7 @@ class Teller {
     std::vector<Wired> values;
     if (Status status = read(type, bytes, values); !status.ok()) return status;
     walk_.at(place_of(bytes.data()));
+    if (depth_++ == 0) also_.clear();
     if (!walk_.begin_object()) return walk_.fault();
     for (std::size_t i = 0; i < values.size();) {
       std::size_t end = i + 1;
@@ -112,6 +120,7 @@ class Teller {
       if (field.implicit && std::ranges::none_of(values, is_it)) tell_left_out(field);
     }
     walk_.at(place_of(bytes.data() + bytes.size()));
+    --depth_;
     return walk_.end_object() ? Status() : walk_.fault();
   }
 
@@ -324,7 +333,7 @@ class Teller {
   Unread& unread_;
   ValueRuns also_;
   std::vector<std::unique_ptr<std::string>> keys_;
-  std::size_t count_ = 0;
+  std::size_t count_ = 0, depth_ = 0;
   std::uint32_t left_out_ = 0;
 };
 
