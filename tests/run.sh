@@ -11,7 +11,7 @@
 set -uo pipefail
 cd "$(dirname "$0")/.."
 computing="unit contract golden reader simulation tidy"
-waiting="main_job payloads faults kinds tls reload modbus"
+waiting="main_job payloads examples faults kinds tls reload modbus"
 more_waiting="status kafka names log endpoint clocks serial sparkplug https clouds"
 alone="hostile"
 quick="$computing $waiting $more_waiting $alone"
@@ -101,7 +101,7 @@ one() { # name of a test
     tidy) run tidy timeout 60 /usr/bin/python3 tests/tidy/tidy_test.py ;;
     names) run names timeout 300 /usr/bin/python3 tests/integration/names_test.py Names ;;
     name_figures) run name_figures timeout 300 /usr/bin/python3 tests/integration/names_test.py Figures ;;
-    main_job|payloads|modbus|faults|status|kinds|sparkplug|tls|log|endpoint|hostile|reload|full_disk|clocks) run "$name" timeout 900 /usr/bin/python3 "tests/integration/${name}_test.py" ;;
+    main_job|payloads|examples|modbus|faults|status|kinds|sparkplug|tls|log|endpoint|hostile|reload|full_disk|clocks) run "$name" timeout 900 /usr/bin/python3 "tests/integration/${name}_test.py" ;;
     serial) run serial timeout 600 /usr/bin/python3 tests/integration/serial_test.py Framings Nmea Plugging Asking Devices ;;
     modbus_share) run modbus_share env MILLRACE_SHARE=0.95 timeout 300 /usr/bin/python3 tests/integration/modbus_test.py Trouble.test_one_dead_and_one_slow_of_32_cost_the_others_nothing ;;
     serial_pouring) run serial_pouring env MILLRACE_KILLS=50 timeout 1800 /usr/bin/python3 tests/integration/serial_test.py Pouring Devices ;;

@@ -24,6 +24,7 @@ struct MqttInputConfig {
   SecretRef password;
   TlsConfig tls;
   bool power_durable = false;
+  std::string primary_host;           // Sparkplug: who we are to edge nodes that wait for their host; empty: nobody
   std::string retained = "changed";   // changed, ignore, all
   std::vector<RouteConfig> routes;
 };

@@ -47,6 +47,7 @@ MqttDriver::MqttDriver(Loop& loop, Rng& rng, Inbox& inbox, Intake& intake, const
       trust_(trust),
       config_(std::move(config)),
       filters_(std::move(filters)),
+      state_topic_(config_.primary_host.empty() ? "" : "spBv1.0/STATE/" + config_.primary_host),
       messages_(metrics.counter("millrace_mqtt_input_messages_total", "Messages that arrived from the broker", {{"input", config_.name}})),
       message_max_(inbox_.message_max(config_.name)),
       too_large_(metrics.counter("millrace_mqtt_input_too_large_total", "Messages of which only the head could be kept, in the dead lane", {{"input", config_.name}})),
@@ -54,7 +55,9 @@ MqttDriver::MqttDriver(Loop& loop, Rng& rng, Inbox& inbox, Intake& intake, const
       session_lost_(metrics.counter("millrace_mqtt_input_session_lost_total", "Reconnects at which the broker had forgotten our session", {{"input", config_.name}})),
       pauses_(metrics.counter("millrace_input_pauses_total", "Times the input paused because the inbox or the log was full", {{"input", config_.name}})),
       up_(metrics.gauge("millrace_input_up", "Whether the input is connected and subscribed", {{"input", config_.name}})) {
+  if (!state_topic_.empty()) filters_.push_back(state_topic_);
   MqttConnectionOptions options;
+  options.door.will = [this] { return will(); };
   options.reconnect.servers = config_.servers;
   options.paho.client_id = config_.client_id;
   options.paho.version = config_.version;
@@ -87,8 +90,29 @@ Status MqttDriver::start() {
   return {};
 }
 
+// Sparkplug 3.0, "Sparkplug Host Application ... STATE": the will has the time of the birth that follows it.
+std::optional<mqtt::LastWord> MqttDriver::will() {
+  if (state_topic_.empty()) return std::nullopt;
+  state_since_ms_ = loop_.wall().us / 1000;
+  return mqtt::LastWord{state_topic_, text("{\"online\":false,\"timestamp\":", state_since_ms_, "}")};
+}
+
+void MqttDriver::say_state(bool online) {
+  if (state_topic_.empty()) return;
+  const std::string state = text("{\"online\":", online, ",\"timestamp\":", state_since_ms_, "}");
+  (void)connection_->say_retained(state_topic_, bytes_of(state));
+}
+
 void MqttDriver::arrived(const ArrivedMessage& message) {
   messages_.add();
+  if (!state_topic_.empty() && message.topic == state_topic_) {
+    // A will of an earlier life, or of somebody who bears our name: whoever reads it is told again that we
+    // are here.
+    if (text_of(message.payload).find("false") == std::string_view::npos) return;
+    return loop_.post([this, alive = alive_] {
+      if (*alive && phase_ == Phase::subscribed) say_state(true);
+    });
+  }
   if (message.retained && config_.retained == "ignore") return;
   Arrival arrival;
   arrival.input = config_.name;
@@ -209,6 +233,7 @@ void MqttDriver::on_granted(const std::vector<std::size_t>& filters, const std::
   for (std::size_t i = 0; i < filters.size(); ++i) granted_[filters[i]] = granted[i];
   phase_ = Phase::subscribed;
   trouble_.clear();
+  say_state(true);
   std::vector<std::size_t> refused;
   std::vector<std::string> complaints;
   for (std::size_t i = 0; i < filters_.size(); ++i) {
@@ -238,6 +263,7 @@ void MqttDriver::pause() {
   subscribing_.reset();
   trouble_ = "paused: the inbox or the log is full";
   LOG_WARN("input ", config_.name, ": paused; the broker keeps what comes");
+  say_state(false);  // who hangs up politely has no will
   connection_->stop([] {});
 }
 
@@ -252,6 +278,7 @@ void MqttDriver::resume() {
 void MqttDriver::stop(std::function<void()> done) {
   stopping_ = true;
   *alive_ = false;
+  say_state(false);
   phase_ = Phase::away;
   subscribing_.reset();
   up_.set(0);

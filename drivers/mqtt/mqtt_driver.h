@@ -50,6 +50,8 @@ class MqttDriver final : public Driver {
   void connected(bool session_present);
   void disconnected(const MqttFault& fault);
   void drop_left_over(bool session_present);
+  std::optional<mqtt::LastWord> will();
+  void say_state(bool online);
   void subscribe(std::vector<std::size_t> filters);
   void on_granted(const std::vector<std::size_t>& filters, const std::vector<int>& granted);
 
@@ -68,6 +70,8 @@ class MqttDriver final : public Driver {
   std::optional<SubscriptionMemory> memory_;  // of the connected server's session
   std::vector<int> granted_;  // a reason code a filter
   std::string trouble_ = "not connected yet", refused_;
+  const std::string state_topic_;  // Sparkplug's STATE of the primary host that we are; empty: of none
+  std::int64_t state_since_ms_ = 0;
   std::unique_ptr<Timer> subscribing_;  // the broker's time to answer; then, when to ask again for what was refused
   Counter& messages_;
   const std::size_t message_max_;  // topic and payload together, in bytes

@@ -63,7 +63,7 @@ bool has_row(const Shape& shape, std::string_view name) {
   return std::any_of(shape.begin(), shape.end(), [name](const Key& key) { return key.name == name; });
 }
 
-// Rows of what is chosen are of one level: no tables in them.
+// Rows of what is chosen are of one level: no tables in them, but entries.
 void read_chosen(Section& section, const Key& key, Chosen& out) {
   std::vector<std::string_view> words;
   for (const ChoiceKind* kind : key.choices()) words.push_back(kind->name);
@@ -212,6 +212,7 @@ bool same_values(const Shape& shape, const void* a, const void* b) {
   // The rows give a member to be filled; here it is only looked at.
   void* left = const_cast<void*>(a);
   void* right = const_cast<void*>(b);
+  if (shape.same && !shape.same(a, b)) return false;
   return std::all_of(shape.begin(), shape.end(),
                      [=](const Key& key) { return same_value(key, key.at(left), key.at(right)); });
 }

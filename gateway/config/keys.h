@@ -128,6 +128,8 @@ struct Shape {
   // section.
   void (*settle)(Section&, void* object) = nullptr;
   const char* title = nullptr;        // what the naming key names ("route"); none: as the table is called
+  // Of what no row says: whether a file that was read is still the same.
+  bool (*same)(const void* a, const void* b) = nullptr;
 
   const Key* begin() const { return keys; }
   const Key* end() const { return keys + count; }
@@ -138,7 +140,8 @@ void read_keys(Section& section, const Shape& shape, void* object);
 // Errors where a part is not called as parts may be, or as another of `taken` is. State hangs on the name.
 void take_name(Section& section, const std::string& name, std::set<std::string>& taken);
 bool good_name(std::string_view name);
-// Whether two objects say the same, key by key. What no row takes (the line it stood on) does not count.
+// Whether two objects say the same, key by key, and the files they name. What no row takes (the line it stood on)
+// does not count.
 bool same_values(const Shape& shape, const void* a, const void* b);
 
 // ---- making rows

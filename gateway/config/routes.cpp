@@ -25,6 +25,8 @@ void settle_metric(Section& section, MetricConfig& metric) {
     section.error("type", text("scale, offset, min and max are of numbers, not of type = \"", metric.type,
         "\""));
   }
+  if (!metric.pattern.empty() && metric.type == "bool")
+    section.error("pattern", "a pattern finds numbers and texts, no bool");
   if (metric.min && metric.max && *metric.min > *metric.max) section.error("min", "\"min\" is above \"max\"");
 }
 
@@ -35,13 +37,33 @@ constexpr Key metric_keys[] = {
     M::key<&MetricConfig::unit>("unit", ""),
     M::choice<&MetricConfig::type>("type", "number|integer|bool|text",
         "From texts, too; without it as it comes"),
+    M::key<&MetricConfig::pattern>("pattern",
+        "Of a text: the group `value` of this regular expression is the value, `unit` its unit"),
     M::key<&MetricConfig::scale>("scale", "Value = what comes * scale + offset"),
     M::key<&MetricConfig::offset>("offset", ""),
     M::key<&MetricConfig::min>("min", "What is less is refused, and told"),
     M::key<&MetricConfig::max>("max", "What is more is refused, and told"),
     M::key<&MetricConfig::if_missing>("default", "Counts where the member is missing or has no value"),
+    M::key<&MetricConfig::when>("when",
+        "Only of messages that this holds for: \"type == 'T' and port >= 2\""),
 };
 constexpr Shape metric_shape = shape_of<MetricConfig, settle_metric>(metric_keys, "metric");
+
+void settle_expected(Section& section, ExpectedConfig& expected) {
+  const bool of_numbers = expected.type == "number" || expected.type == "integer";
+  if (!of_numbers && (expected.min || expected.max)) section.error("type", "min and max are of numbers");
+  if (expected.min && expected.max && *expected.min > *expected.max)
+    section.error("min", "\"min\" is above \"max\"");
+}
+using E = KeysOf<ExpectedConfig>;
+constexpr Key expected_keys[] = {
+    E::key<&ExpectedConfig::name>("NAME", ""),
+    E::choice<&ExpectedConfig::type>("type", "number|integer|bool|text", ""),
+    E::key<&ExpectedConfig::unit>("unit", "Default: any"),
+    E::key<&ExpectedConfig::min>("min", ""),
+    E::key<&ExpectedConfig::max>("max", ""),
+};
+constexpr Shape expected_shape = shape_of<ExpectedConfig, settle_expected>(expected_keys, "expected");
 
 constexpr Key route_keys[] = {
     K::chosen<&C::format_chosen>(
@@ -52,6 +74,10 @@ constexpr Key route_keys[] = {
                              "a payload or nothing"),
     K::key<&C::strict>("strict",
         "Only what the format's standard allows: no nan, no byte order mark, no Latin-1"),
+    K::key<&C::when>("when",
+        "Only messages that this holds for: \"type == 'data' and port >= 2\"; what it takes nothing of goes on to the "
+        "next route")
+        .like("\"type == 'data'\""),
     K::key<&C::ignore>("ignore", "Payloads of this route are dropped and counted: discovery, last wills"),
     K::key<&C::device>("device",
         "The device's name; {names} of the topic can be used, and members of the payload: "
@@ -81,12 +107,19 @@ constexpr Key route_keys[] = {
     K::key<&C::columns>("columns",
         "Of csv, where the first line does not name them; of lists in the list of `each`")
         .like("[\"ts\", \"t\"]"),
+    K::key<&C::transpose>("transpose",
+        "Lists beside each other ({\"t\": [20, 21], \"ts\": [1, 2]}) are columns: their n-th elements are a message"),
     K::key<&C::separator>("separator", "Of csv"),
     K::choice<&C::decimal>("decimal", ".|,", "Of numbers in texts"),
     K::entries<&C::metrics>("metrics", metric_shape,
         "Without it every value is a metric, named by its path; with it these and no others")
         .like("{ temperature = { path = \"data.temp\", unit = \"C\", scale = 0.1, offset = -40, min = -50, max = 60, "
               "default = 0 }, count = { path = \"n\", type = \"integer\" } }"),
+    K::entries<&C::expected>("expected", expected_shape,
+        "Readings of other names, types, units or ranges are refused, and told")
+        .like("{ temperature = { type = \"number\", unit = \"C\", min = -50, max = 60 }, state = \"text\" }"),
+    K::choice<&C::schema>("schema", "off|learn",
+        "Metrics and types are learned; what is new or has changed later enters, and is counted and told"),
 };
 
 constexpr Key topic_key = K::key<&C::topic>("topic", "{names} can be used below")
@@ -114,11 +147,38 @@ void check_paths(Section& section, const RouteConfig& route) {
   }
 }
 
+// Conditions ask members, and so does an ignore = true that has one.
+void check_conditions(Section& section, const RouteConfig& route, const PayloadKind& kind) {
+  if (kind.by_paths) return;
+  const std::string without = text("is not for format = \"", kind.name,
+      "\": its payloads have no members by paths");
+  if (!route.when.empty()) section.error("when", text("\"when\" ", without));
+  auto metrics = section.table("metrics");
+  for (const MetricConfig& metric : route.metrics) {
+    if (!metric.when.empty())
+      metrics->error(metric.name, text("metric \"", metric.name, "\": \"when\" ", without));
+  }
+}
+
 void check_format(Section& section, const RouteConfig& route) {
+  if (route.transpose && route.format != "json" && route.format != "cbor")
+    section.error("transpose", "\"transpose\" is of lists in json and cbor");
+  if (route.ignore && !route.when.empty())
+    section.error("when",
+        "ignore = true takes all that comes: \"when\" belongs to the route that wants some of it");
   if (section.has("columns") && route.format != "csv" && route.each.empty()) {
     section.error("columns", "\"columns\" names cells of csv, or elements of the lists of `each`");
   }
   const auto* kind = static_cast<const PayloadKind*>(route.format_chosen.kind);
+  if (!route.ignore && kind && !kind->judged) {
+    if (!route.expected.empty())
+      section.error("expected", text("\"expected\" is not for format = \"", kind->name, "\""));
+    if (route.schema != "off")
+      section.error("schema", text("\"schema\" is not for format = \"", kind->name, "\""));
+  }
+  if (!route.expected.empty() && route.schema != "off")
+    section.error("schema", "what is expected is known: nothing is learned");
+  if (!route.ignore && kind) check_conditions(section, route, *kind);
   if (route.ignore || !kind) return;
   if (kind->settle) kind->settle(section, route);
   else check_paths(section, route);

@@ -49,6 +49,16 @@ constexpr FormatKind format_kind(std::string_view name, const char* help, const 
   kind.make_values = [] { return std::shared_ptr<void>(std::make_shared<C>()); };
   return kind;
 }
+// One whose payloads have members by paths.
+constexpr FormatKind by_paths(FormatKind kind) {
+  kind.by_paths = kind.judged = true;
+  return kind;
+}
+// One that shows its readings to the route's judge.
+constexpr FormatKind judged(FormatKind kind) {
+  kind.judged = true;
+  return kind;
+}
 // What a route says of the format it has chosen; the defaults where it was not read from a file.
 template <typename C>
 C keys_of(const RouteConfig& route) {

@@ -11,9 +11,10 @@
 namespace millrace {
 
 void JsonWalk::make_readings(bool of_root) {
+  const std::uint8_t turn = of_root ? PlanMetric::with_root : PlanMetric::with_message;
   for (std::size_t i = 0; i < plan_.metrics.size(); ++i) {
     const PlanMetric& metric = plan_.metrics[i];
-    if (metric.of_root != of_root) continue;
+    if (metric.turn != turn && (metric.turn != turn + PlanMetric::asks || !holds(metric.when))) continue;
     const Scalar& scalar = slots_[static_cast<std::size_t>(plan_.slot_first_metric) + i];
     if (scalar.kind == Scalar::none) {
       add_missing(metric);
@@ -26,13 +27,21 @@ void JsonWalk::make_readings(bool of_root) {
 
 bool JsonWalk::end_message() {
   in_message_ = false;
+  if (plan_.conditional && !holds(plan_.when)) {
+    pass_message();
+    return true;
+  }
   if (!plan_.every_scalar) make_readings(false);
   if (!fault_.ok()) return false;
   const bool known = unread_.refusals + unread_.no_value > message_known_;
   if (out_.size() == message_from_) {
-    if (!known && place_ > message_place_ && only_.empty() && !plan_.root_metrics && !cut_) {
+    if (plan_.asks && !known) {
+      unread_.ignored = true;  // no condition of a metric holds, or those that do had nothing
+    } else if (!known && (place_ > message_place_ || (also_ && !also_->empty()))
+        && only_.empty() && !plan_.root_metrics && !cut_) {
       unread_.refuse({message_place_, place_}, element_name(), plan_.every_scalar ? "no value in it"
           : "none of the wanted values is in it");
+      refuse_also(also_);
     }
     return true;
   }
@@ -40,15 +49,43 @@ bool JsonWalk::end_message() {
   const Message message{message_from_, out_.size(), message_place_, place_, element_key_, element_index_,
       own};
   if (plan_.deferred) {
-    waiting_.push_back({message, {own.begin(), own.end()}});
+    waiting_.push_back({message, {own.begin(), own.end()}, also_ ? *also_ : ValueRuns()});
     return true;
   }
   std::string why;
   if (!finish(message, why)) {
     unread_.refuse({message_place_, place_}, element_name(), why);
+    refuse_also(also_);
     out_.resize(message_from_);
   }
   return true;
+}
+
+bool JsonWalk::holds(const std::vector<PlanCondition>& conditions) const {
+  return std::ranges::all_of(conditions, [this](const PlanCondition& condition) {
+    return condition.test.holds(slots_[static_cast<std::size_t>(condition.slot)]);
+  });
+}
+
+// The message is somebody else's: nothing of it was wanted, and nothing of it is told.
+void JsonWalk::pass_message() {
+  out_.resize(message_from_);
+  unread_.back_to(message_mark_);
+  unread_.ignored = true;
+}
+
+// Likewise the document. False: it is wanted.
+bool JsonWalk::pass_document() {
+  if (plan_.when_root.empty() || holds(plan_.when_root)) return false;
+  waiting_.clear();
+  own_times_.clear();
+  out_.resize(document_from_);
+  unread_.back_to(document_mark_);
+  return unread_.ignored = true;
+}
+
+void JsonWalk::refuse_also(const ValueRuns* also) {
+  if (also) unread_.missing.insert(unread_.missing.end(), also->begin(), also->end());
 }
 
 // What was said beside the list belongs to each of its elements.
@@ -62,12 +99,13 @@ void JsonWalk::end_parent() {
 }
 
 void JsonWalk::end_document() {
+  if (!plan_.plain_document && pass_document()) return;
   if (plan_.root_metrics) {
     message_from_ = out_.size();
     make_readings(true);
     if (out_.size() > message_from_) {
       Waiting root{{message_from_, out_.size(), document_place_, place_, {}, 0, {}, true},
-          {slots_.begin(), slots_.begin() + plan_.slot_first_metric}};
+          {slots_.begin(), slots_.begin() + plan_.slot_first_metric}, {}};
       for (std::size_t i = 0; i < root.own.size(); ++i) {
         if (plan_.scopes[i] != JsonPlan::Scope::root) root.own[i].kind = Scalar::none;
       }
@@ -92,6 +130,7 @@ void JsonWalk::finish_waiting() {
     std::string why;
     if (!finish(message, why)) {
       refuse_message(message, why);
+      refuse_also(&waiting.also);
       continue;
     }
     const auto at = [&](std::size_t i) { return out_.begin() + static_cast<std::ptrdiff_t>(i); };

@@ -15,7 +15,7 @@ class Compiler {
 
   Result<std::unique_ptr<JsonPlan>> compile() {
     for (Status (Compiler::*step)() : {&Compiler::add_each, &Compiler::add_time, &Compiler::add_names,
-        &Compiler::add_metrics}) {
+        &Compiler::add_conditions, &Compiler::add_metrics}) {
       if (Status status = (this->*step)(); !status.ok()) return status;
     }
     JsonPlan& plan = *plan_;
@@ -23,8 +23,15 @@ class Compiler {
     const auto names_end = plan.scopes.begin() + plan.slot_first_metric;
     plan.deferred = std::any_of(plan.scopes.begin(), names_end,
         [](JsonPlan::Scope scope) { return scope != JsonPlan::Scope::message; });
+    plan.plain_document = !plan.deferred && !plan.root_metrics && !plan.conditional;
+    plan.plain_message = plan.each.empty() && !plan.conditional;
     plan.keep_good = route_.keep_good;
     plan.strict = route_.strict;
+    plan.transpose = route_.transpose;
+    auto judge = RouteJudge::make(route_);
+    if (!judge.ok()) return judge.status();
+    plan.judge = std::move(judge).value();
+    plan.unnamed.quick = !plan.judge || !plan.judge->looks();
     return std::move(plan_);
   }
 
@@ -48,16 +55,18 @@ class Compiler {
 
   Status add_each() {
     plan_->each = route_.each;
-    if (route_.each.empty()) {
+    if (route_.transpose && route_.each.empty()) plan_->each = "[]";
+    if (plan_->each.empty()) {
       plan_->root.element = true;
       return {};
     }
-    auto path = parse_json_path(route_.each);
+    auto path = parse_json_path(plan_->each);
     if (!path.ok()) return path.status();
     if (path.value().from != JsonPath::message && path.value().from != JsonPath::root) return {Code::invalid,
         text("each = \"", route_.each, "\": not a list")};
     each_ = std::move(path.value().steps);
     if (each_.empty() || !each_.back().every()) each_.push_back({PathStep::each_element, "", 0});
+    plan_->columns_at.assign(each_.begin(), each_.end() - 1);
     if (each_.size() > 1 && each_[each_.size() - 2].kind == PathStep::name) plan_->element_name =
         each_[each_.size() - 2].text;
     if (plan_->element_name.empty()) plan_->element_name = "value";
@@ -84,7 +93,7 @@ class Compiler {
       if (step.every()) return Status{Code::invalid,
           text("path \"", path, "\": [] and * belong into `each`")};
     }
-    const bool nested = !route_.each.empty();
+    const bool nested = !plan_->each.empty();
     if (to.from == JsonPath::parent && !nested) return Status{Code::invalid,
         text("path \"", path, "\": ^ is what a list of `each` lies in")};
     std::vector<PathStep> whole = to.from == JsonPath::message ? each_ : to.from == JsonPath::parent ? parent_
@@ -94,7 +103,9 @@ class Compiler {
     plan_->scopes.push_back(!nested || to.from == JsonPath::message ? JsonPlan::Scope::message
                             : to.from == JsonPath::parent           ? JsonPlan::Scope::parent
                                                                     : JsonPlan::Scope::root);
-    node_of(whole).slots.push_back(slot);
+    PlanNode& node = node_of(whole);
+    node.slots.push_back(slot);
+    node.asked = node.asked || asking_;
     return slot;
   }
 
@@ -140,15 +151,55 @@ class Compiler {
       if (metric.name.find('{') == std::string::npos) continue;
       if (Status status = add_name(PlanName::metric, metric.name, metric.name); !status.ok()) return status;
     }
+    return {};
+  }
+
+  // Slots of their own, before those of metrics: a message may have to wait for what they ask.
+  Status add_conditions() {
+    plan_->slot_first_condition = static_cast<int>(plan_->scopes.size());
+    asking_ = true;
+    if (Status status = add_condition(route_.when, plan_->when, &plan_->when_root); !status.ok())
+      return status;
+    plan_->conditional = !route_.when.empty();
+    whens_.resize(route_.metrics.size());
+    for (std::size_t i = 0; i < route_.metrics.size(); ++i) {
+      if (Status status = add_condition(route_.metrics[i].when, whens_[i], nullptr); !status.ok())
+        return status;
+      plan_->asks = plan_->asks || !whens_[i].empty();
+    }
     plan_->slot_first_metric = static_cast<int>(plan_->scopes.size());
+    asking_ = false;
+    return {};
+  }
+
+  // `of_root`: where comparisons of the root go; null: they go with the others.
+  Status add_condition(const std::string& condition, std::vector<PlanCondition>& out,
+      std::vector<PlanCondition>* of_root) {
+    if (condition.empty()) return {};
+    auto parsed = parse_condition(condition);
+    if (!parsed.ok()) return parsed.status();
+    for (Comparison& test : parsed.value()) {
+      auto slot = add_slot(test.path);
+      if (!slot.ok())
+        return Status{Code::invalid, text("when = \"", condition, "\": ", slot.status().detail())};
+      const JsonPlan::Scope scope = slot.value() < 0 ? JsonPlan::Scope::parent : plan_->scopes.back();
+      const bool known = scope == JsonPlan::Scope::message || (of_root && scope == JsonPlan::Scope::root);
+      if (!known)
+        return {Code::invalid, text("when = \"", condition, "\": it can ask for members of the message",
+          of_root ? " and of the root (\"$.\")"
+              : ", whether a route is meant for a payload says the route's \"when\"")};
+      (scope == JsonPlan::Scope::root ? *of_root : out).push_back({std::move(test), slot.value()});
+    }
     return {};
   }
 
   Status add_metrics() {
-    for (const MetricConfig& metric : route_.metrics) {
+    for (std::size_t n = 0; n < route_.metrics.size(); ++n) {
+      const MetricConfig& metric = route_.metrics[n];
       if (Status status = check_names(metric); !status.ok()) return status;
       const auto same = std::find_if(plan_->metrics.begin(), plan_->metrics.end(),
-          [&](const PlanMetric& other) { return other.path == metric.path; });
+          [&](const PlanMetric& other) { return other.path == metric.path
+              && (other.when.empty() || metric.when.empty()); });
       if (same != plan_->metrics.end()) return {Code::invalid,
           text("path \"", metric.path, "\" is wanted twice")};
       auto slot = add_slot(metric.path);
@@ -162,10 +213,17 @@ class Compiler {
       made.unit = metric.unit;
       made.path = metric.path;
       made.spec = value_spec(metric, route_);
+      made.spec.quick = false;
+      made.number = n;
       made.if_missing = value_if_missing(metric);
       if (metric.if_missing && !made.if_missing) return {Code::invalid,
           text("metric \"", metric.name, "\": default = \"", *metric.if_missing, "\" is not of its type")};
       made.of_root = scope == JsonPlan::Scope::root;
+      made.when = std::move(whens_[n]);
+      if (made.of_root && !made.when.empty()) return {Code::invalid,
+          text("metric \"", metric.name, "\": \"when\" is of metrics of the message")};
+      made.turn = made.of_root ? PlanMetric::with_root : made.when.empty() ? PlanMetric::with_message
+          : static_cast<std::uint8_t>(PlanMetric::with_message + PlanMetric::asks);
       plan_->root_metrics = plan_->root_metrics || made.of_root;
       for (std::size_t i = 0; i < plan_->names.size(); ++i) {
         if (plan_->names[i].of == PlanName::metric && plan_->names[i].tag_name == metric.name) made.named_by =
@@ -179,6 +237,8 @@ class Compiler {
   const TopicPattern& pattern_;
   std::unique_ptr<JsonPlan> plan_ = std::make_unique<JsonPlan>();
   std::vector<PathStep> each_, parent_;
+  bool asking_ = false;
+  std::vector<std::vector<PlanCondition>> whens_;  // of metrics, in their order
 };
 
 }  // namespace

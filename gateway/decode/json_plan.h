@@ -8,9 +8,11 @@
 
 #include "base/status.h"
 #include "config/routes.h"
+#include "decode/condition.h"
 #include "decode/json_path.h"
 #include "decode/quality_words.h"
 #include "decode/reading_value.h"
+#include "decode/route_judge.h"
 #include "decode/timestamps.h"
 #include "decode/topic_pattern.h"
 
@@ -21,6 +23,7 @@ struct PlanNode {
   std::vector<int> slots;  // what is wanted here
   bool element = false;    // each value here is a message
   bool parent = false;     // here lies the list of `each`, and {^.x}
+  bool asked = false;      // a condition asks for it: that it is an object or a list says that it is there
   std::vector<std::unique_ptr<PlanNode>> children;
 
   // The child for a member or an element; null: nothing is wanted there.
@@ -51,12 +54,24 @@ struct PlanName {
   std::vector<int> slots;  // of its members; -1: @key
 };
 
+// What a route or a metric wants of a message, and the slot of what it asks for.
+struct PlanCondition {
+  Comparison test;
+  int slot;
+};
+
 struct PlanMetric {
   std::string name, unit, path;
   ValueSpec spec;
   std::optional<Value> if_missing;
   int named_by = -1;       // index into names
+  std::size_t number = 0;  // its place among the route's
+  mutable bool awaited = true;  // it has not come yet: its spec is not quick, so that its first value is noticed
   bool of_root = false;    // one reading a payload, not one a message
+  // When its reading is made: with the message, with the root; and so where only `when` decides.
+  static constexpr std::uint8_t with_message = 0, with_root = 1, asks = 2;
+  std::uint8_t turn = with_message;
+  std::vector<PlanCondition> when;
 };
 
 struct JsonPlan {
@@ -66,13 +81,22 @@ struct JsonPlan {
 
   PlanNode root;
   std::vector<Scope> scopes;         // a slot each: time, quality, members of names, metrics
-  int slot_first_metric = slot_first_name;
+  int slot_first_condition = slot_first_name, slot_first_metric = slot_first_name;
   std::vector<PlanName> names;
   std::vector<PlanMetric> metrics;
   std::string each;                  // as it is written
   std::vector<std::string> columns;  // names of the elements of a message that is a list
   std::string element_name;          // of an element that is a bare value and that no metric names
+  std::shared_ptr<RouteJudge> judge;  // of the route; null: it expects nothing
+  std::vector<PlanCondition> when, when_root;  // of each message; of the payload's root
+  ValueSpec unnamed;                 // of readings that no metric names
   bool every_scalar = false;
+  bool conditional = false, asks = false;  // the route has a condition; a metric has
+  // What is so for nearly all, at one look: a document begins and ends with nothing to be done for it, and so does a
+  // message but for its slots.
+  bool plain_document = true, plain_message = true;
+  bool transpose = false;
+  std::vector<PathStep> columns_at;  // where lists beside each other are
   bool deferred = false;             // what a message needs may come after it
   bool root_metrics = false;
   bool has_time = false, has_quality = false, time_needed = false, keep_good = true, strict = false;

@@ -42,7 +42,7 @@ bool JsonWalk::enter(bool array) {
   if (depth_ == 0) {
     document_place_ = place_;
     element_ = -1;
-    if (plan_.deferred || plan_.root_metrics) forget(JsonPlan::Scope::root);
+    if (!plan_.plain_document) begin_document();
   }
   const Level* outer = depth_ > 0 ? &levels_[depth_ - 1] : nullptr;
   const bool was_in_message = outer && outer->in_message;
@@ -54,12 +54,9 @@ bool JsonWalk::enter(bool array) {
   level.key_size = 0;
   level.array = array;
   level.message = node && node->element;
-  level.parent = node && node->parent;
+  level.special = node && (node->parent || node->asked);
   level.in_message = was_in_message || level.message;
-  if (level.parent) {
-    parent_from_ = waiting_.size();
-    if (plan_.deferred) forget(JsonPlan::Scope::parent);
-  }
+  if (level.special) begin_special(*node);
   if (level.message) {
     if (outer) {
       element_key_ = {outer->key, outer->key_size};
@@ -75,10 +72,20 @@ bool JsonWalk::enter(bool array) {
   return true;
 }
 
+void JsonWalk::begin_special(const PlanNode& node) {
+  for (const int slot : node.asked ? std::span<const int>(node.slots) : std::span<const int>()) {
+    const bool of_condition = slot >= plan_.slot_first_condition && slot < plan_.slot_first_metric;
+    if (of_condition) slots_[static_cast<std::size_t>(slot)] = {Scalar::unreadable, false, place_, "an object or list"};
+  }
+  if (!node.parent) return;
+  parent_from_ = waiting_.size();
+  if (plan_.deferred) forget(JsonPlan::Scope::parent);
+}
+
 bool JsonWalk::leave() {
   const Level& level = levels_[--depth_];
   if (level.message && !end_message()) return false;
-  if (level.parent) end_parent();
+  if (level.special && level.node->parent) end_parent();
   path_.resize(level.path_before);
   if (depth_ == 0) end_document();
   return fault_.ok();
@@ -99,8 +106,22 @@ void JsonWalk::begin_message() {
   in_message_ = true;
   ++element_;
   path_.clear();
-  if (!plan_.each.empty()) return forget(JsonPlan::Scope::message);
+  if (!plan_.plain_message) return begin_odd_message();
   for (Scalar& slot : slots_) slot.kind = Scalar::none;
+}
+
+void JsonWalk::begin_odd_message() {
+  if (plan_.conditional) message_mark_ = unread_.mark();
+  if (also_) also_->clear();
+  for (std::size_t i = 0; i < slots_.size(); ++i) {
+    if (plan_.each.empty() || plan_.scopes[i] == JsonPlan::Scope::message) slots_[i].kind = Scalar::none;
+  }
+}
+
+void JsonWalk::begin_document() {
+  if (plan_.deferred || plan_.root_metrics) forget(JsonPlan::Scope::root);
+  document_mark_ = unread_.mark();
+  document_from_ = out_.size();
 }
 
 std::string JsonWalk::element_name() const {
@@ -143,6 +164,7 @@ bool JsonWalk::bare(const PlanNode* node, const Scalar& scalar) {
   if (depth_ == 0) {
     document_place_ = scalar.place;
     element_ = -1;
+    if (!plan_.plain_document) begin_document();
   } else {
     element_key_ = {levels_[depth_ - 1].key, levels_[depth_ - 1].key_size};
     element_index_ = levels_[depth_ - 1].index - 1;
@@ -163,9 +185,9 @@ bool JsonWalk::bare(const PlanNode* node, const Scalar& scalar) {
 
 // Nearly all values: short numbers, booleans and texts that are taken as they come. False: make_odd() looks
 // closer.
-inline bool JsonWalk::make(const PlanMetric* metric, const Scalar& scalar) {
+inline bool JsonWalk::make(const ValueSpec& spec, const Scalar& scalar) {
   Record& record = out_.back();
-  if (metric && (!metric->spec.plain || metric->spec.type > ValueSpec::number)) return false;
+  if (!spec.quick) return false;
   if (scalar.kind == Scalar::number && scalar.text.size() <= 15) {
     double real = 0;
     const auto parsed = std::from_chars(scalar.text.data(), scalar.text.data() + scalar.text.size(), real);
@@ -173,7 +195,7 @@ inline bool JsonWalk::make(const PlanMetric* metric, const Scalar& scalar) {
     record.value = real;
     return true;
   }
-  if (metric && metric->spec.type != ValueSpec::as_it_comes) return false;
+  if (spec.type != ValueSpec::as_it_comes) return false;
   if (scalar.kind == Scalar::truth) record.value = scalar.flag;
   else if (scalar.kind == Scalar::string && scalar.text.size() <= text_value_bytes_max &&
       plain_ascii(scalar.text)) record.value = std::string(scalar.text);
@@ -224,7 +246,7 @@ bool JsonWalk::add(const PlanMetric& metric, const Scalar& scalar) {
   Record& record = out_.emplace_back(payload_.prototype);
   record.metric = metric.name;
   record.unit = metric.unit;
-  if (!make(&metric, scalar)) make_odd(&metric, scalar);
+  if (!make(metric.spec, scalar)) make_odd(&metric, scalar);
   return true;
 }
 
@@ -259,22 +281,32 @@ inline bool JsonWalk::add_unnamed(std::string_view name, const Scalar& scalar) {
   }
   Record& record = out_.emplace_back(payload_.prototype);
   record.metric = name;
-  if (make(nullptr, scalar)) replace_earlier();
+  if (make(plan_.unnamed, scalar)) replace_earlier();
   else make_odd(nullptr, scalar);
   return true;
 }
 
 void JsonWalk::make_odd(const PlanMetric* metric, const Scalar& scalar) {
-  static const ValueSpec as_it_comes;
   Record& record = out_.back();
   std::string why;
-  const Made made = make_value(metric ? metric->spec : as_it_comes, record.metric, scalar, record.value,
+  const Made made = make_value(metric ? metric->spec : plan_.unnamed, record.metric, scalar, record.value,
       record.unit, why);
-  if (made == Made::value) return metric ? void() : replace_earlier();
+  if (metric && metric->awaited) first_came(*metric);
+  if (made == Made::value && (!plan_.judge || !plan_.judge->looks() || !plan_.judge->refuses(record, why))) {
+    return metric ? void() : replace_earlier();
+  }
   out_.pop_back();
-  if (made == Made::refused) return refuse(metric, scalar, why);
+  if (made != Made::no_value) return refuse(metric, scalar, why);
   ++unread_.no_value;
   if (metric) add_missing(*metric);
+}
+
+// From here on its values are made the quick way, where there is one.
+void JsonWalk::first_came(const PlanMetric& metric) const {
+  metric.awaited = false;
+  const ValueSpec& spec = metric.spec;
+  spec.quick = spec.plain && !spec.pattern && spec.type <= ValueSpec::number && !plan_.judge->looks();
+  plan_.judge->came(metric.number);
 }
 
 void JsonWalk::refuse(const PlanMetric* metric, const Scalar& scalar, std::string_view why) {
@@ -285,6 +317,7 @@ void JsonWalk::refuse(const PlanMetric* metric, const Scalar& scalar, std::strin
 
 // What the configuration says where the payload says nothing. It entered with the first try.
 void JsonWalk::add_missing(const PlanMetric& metric) {
+  if (metric.awaited && !cut_ && only_.empty()) plan_.judge->missed(metric.number, metric.name, metric.path);
   if (!metric.if_missing || cut_ || !only_.empty() || out_.size() - first_ >= Payload::records_max) return;
   Record& record = out_.emplace_back(payload_.prototype);
   record.metric = metric.name;

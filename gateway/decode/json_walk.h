@@ -37,6 +37,11 @@ class JsonWalk final : public LenientHandler {
   // it needs (time, quality, names) had come; the rest is told.
   void broken(const std::string& why) override;
   std::uint32_t places() const { return place_; }  // values seen
+  // Where the next value stands, of formats whose values lie at bytes or bits of the payload.
+  void at(std::uint32_t place) { place_ = place; }
+  // Values of the message that is open which lie elsewhere than between its first and its last; it is emptied when an
+  // element of `each` begins, of other messages by whoever fills it.
+  void also(ValueRuns* runs) { also_ = runs; }
   // Why the walk stopped, if it did: a limit.
   const Status& fault() const { return fault_; }
 
@@ -44,7 +49,7 @@ class JsonWalk final : public LenientHandler {
   struct Level {  // set by enter(): 32 of them are not cleared for each payload
     const PlanNode* node;   // wanted paths below here
     const PlanNode* child;  // of the value that comes next
-    bool array, in_message, message, parent;
+    bool array, in_message, message, special;  // special: the node is a parent, or asked for
     std::int64_t index;
     std::size_t path_before;  // size of path_ outside
     const char* key;          // of the value that comes next
@@ -63,12 +68,15 @@ class JsonWalk final : public LenientHandler {
   struct Waiting {
     Message message;
     std::vector<Scalar> own;
+    ValueRuns also;
   };
 
   const PlanNode* next_node();
   bool enter(bool array);
   bool leave();
   void begin_message();
+  void begin_odd_message();
+  void begin_document();
   void forget(JsonPlan::Scope scope);
   bool scalar(Scalar::Kind kind, bool flag, std::string_view value);
   bool bare(const PlanNode* node, const Scalar& scalar);
@@ -77,17 +85,23 @@ class JsonWalk final : public LenientHandler {
   bool add(const PlanMetric& metric, const Scalar& scalar);
   bool add_by_path(const Scalar& scalar);
   bool add_unnamed(std::string_view name, const Scalar& scalar);
-  bool make(const PlanMetric* metric, const Scalar& scalar);
+  bool make(const ValueSpec& spec, const Scalar& scalar);
   void make_odd(const PlanMetric* metric, const Scalar& scalar);
+  void first_came(const PlanMetric& metric) const;
   void refuse(const PlanMetric* metric, const Scalar& scalar, std::string_view why);
   void add_missing(const PlanMetric& metric);
   bool end_message();
+  bool holds(const std::vector<PlanCondition>& conditions) const;
+  void pass_message();
+  bool pass_document();
+  void begin_special(const PlanNode& node);
   void end_parent();
   void end_document();
   void finish_waiting();
   void make_readings(bool of_root);
   bool finish(const Message& message, std::string& why);
   void refuse_message(const Message& message, std::string_view why);
+  void refuse_also(const ValueRuns* also);
   bool date(const Scalar& scalar, std::optional<WallTime>& time, bool& believed, std::string& why) const;
   void keep_own_time(const Message& message);
   bool name_them(const Message& message, std::string& why);
@@ -112,6 +126,9 @@ class JsonWalk final : public LenientHandler {
   std::string_view element_key_;
   std::int64_t element_index_ = 0;
   bool in_message_ = false, cut_ = false;
+  Unread::Mark message_mark_, document_mark_;  // where there are conditions
+  std::size_t document_from_ = 0;
+  ValueRuns* also_ = nullptr;
 
   Level levels_[depth_max];
   std::size_t depth_ = 0;

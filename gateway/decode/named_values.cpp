@@ -32,6 +32,9 @@ Result<NamedValues> NamedValues::make(const RouteConfig& route, const TopicPatte
     if (made.ok() && !made.value().members().empty())
       return Status{Code::invalid, text("\"", source, "\": with format = \"", route.format, "\" a payload has no members that could be named")};
   }
+  auto judge = RouteJudge::make(route);
+  if (!judge.ok()) return judge.status();
+  plan.judge_ = std::move(judge).value();
   auto times = time_rule_of(route);
   if (!times.ok()) return times.status();
   plan.times_ = std::move(times).value();
@@ -79,12 +82,16 @@ void NamedValues::Walk::put(std::string_view name, std::string_view unit, Scalar
   Status status = check_label(Label::metric, record.metric);
   if (status.ok()) status = check_label(Label::unit, record.unit, record.metric);
   if (!status.ok()) return unread_.refuse(place, name, status.detail());
+  const auto enter = [&] {
+    if (plan_.judge_ && plan_.judge_->looks() && plan_.judge_->refuses(record, why)) return unread_.refuse(place, name, why);
+    out_.push_back(std::move(record));
+  };
   if (exact && (!metric || (metric->spec.plain && metric->spec.type == ValueSpec::as_it_comes))) {
     record.value = *exact;
-    return out_.push_back(std::move(record));
+    return enter();
   }
   switch (make_value(metric ? metric->spec : as_it_comes, record.metric, scalar, record.value, record.unit, why)) {
-    case Made::value: return out_.push_back(std::move(record));
+    case Made::value: return enter();
     case Made::no_value: ++unread_.no_value; return;
     case Made::refused: return unread_.refuse(place, name, why);
   }

@@ -19,6 +19,7 @@ class NamedValues {
   // `invalid` for what such payloads cannot have: paths of times and lists, defaults. `format`: for the words.
   static Result<NamedValues> make(const RouteConfig& route, const TopicPattern& pattern);
   const TimeRule& times() const { return times_; }
+  RouteJudge* judge() const { return judge_.get(); }
 
   // One payload. Values come in the payload's own order; each call counts as a place (record/value_runs.h), also where the
   // value is empty or not wanted.
@@ -66,6 +67,7 @@ class NamedValues {
   };
   std::vector<Metric> metrics_;
   TimeRule times_;
+  std::shared_ptr<RouteJudge> judge_;
 };
 
 // Civil time to microseconds since 1970; nothing for what is no day or time of day.

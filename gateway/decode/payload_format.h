@@ -9,6 +9,8 @@
 #include "base/status.h"
 #include "config/routes.h"
 #include "decode/format_memory.h"
+#include "decode/reading_value.h"
+#include "decode/route_judge.h"
 #include "decode/topic_pattern.h"
 #include "decode/unread.h"
 #include "ingest/arrival.h"
@@ -39,14 +41,17 @@ class PayloadFormat {
   // Not ok: it is not what the format expects at all, and `out` is as it was. With `arrival.only` the values
   // of these places and no others.
   virtual Status decode(const Payload& payload, std::vector<Record>& out, Unread& unread) const = 0;
+  // What the route expects; null: nothing.
+  virtual RouteJudge* judge() const { return nullptr; }
   // An empty memory; null: it needs none, and is given none.
   virtual std::unique_ptr<FormatMemory> make_memory() const { return nullptr; }
 };
 
-// Whether a metric of the configuration has a name and a unit that records can have.
+// Whether a metric of the configuration has a name and a unit that records can have, and a pattern that is one.
 inline Status check_names(const MetricConfig& metric) {
   if (Status status = check_label(Label::metric, metric.name); !status.ok()) return status;
-  return check_label(Label::unit, metric.unit, metric.name);
+  if (Status status = check_label(Label::unit, metric.unit, metric.name); !status.ok()) return status;
+  return check_pattern(metric);
 }
 
 }  // namespace millrace

@@ -83,6 +83,22 @@ class Maker {
   }
 
   Made from_text(std::string_view given) {
+    if (spec_.pattern) {
+      if (given.size() > matched_text_max)
+        return refuse(text("is longer than the ", matched_text_max, " bytes a pattern looks at: "), given);
+      std::vector<std::string_view> groups;
+      std::uint64_t steps = match_steps_max;
+      if (spec_.pattern->find(given, groups, steps) != Pattern::Found::yes)
+        return refuse(steps == 0 ? "costs its pattern too much: " : "is not as its pattern says: ", given);
+      const std::string_view unit = spec_.unit_group < 0 ? std::string_view()
+          : trim(groups[static_cast<std::size_t>(spec_.unit_group)]);
+      if (unit_.empty() && check_label(Label::unit, unit).ok()) unit_ = unit;
+      given = groups[static_cast<std::size_t>(spec_.value_group)];
+      if (trim(given).empty()) return Made::no_value;
+      if (const auto found = number_in_text(given, spec_.decimal);
+          spec_.type == ValueSpec::as_it_comes && found
+              && found->unit.empty()) return from_number(found->number);
+    }
     switch (spec_.type) {
       case ValueSpec::as_it_comes:
       case ValueSpec::text: return take_text(given);
@@ -189,6 +205,17 @@ double scaled(double raw, double scale, double offset) {
   return (by_division ? raw / divisor : raw * scale) + offset;
 }
 
+Status check_pattern(const MetricConfig& metric) {
+  if (metric.pattern.empty()) return {};
+  const auto pattern = Pattern::parse(metric.pattern);
+  if (!pattern.ok())
+    return {Code::invalid, text("metric \"", metric.name, "\": ", pattern.status().detail())};
+  const auto& names = pattern.value().names();
+  if (std::find(names.begin(), names.end(), "value") == names.end())
+    return {Code::invalid, text("metric \"", metric.name, "\": its pattern has no group (?<value>...)")};
+  return {};
+}
+
 ValueSpec value_spec(const MetricConfig& metric, const RouteConfig& route) {
   ValueSpec spec;
   static constexpr std::pair<std::string_view, ValueSpec::Type> types[] = {
@@ -204,6 +231,15 @@ ValueSpec value_spec(const MetricConfig& metric, const RouteConfig& route) {
   spec.decimal = route.decimal == "," ? ',' : '.';
   spec.plain = spec.scale == 1 && spec.offset == 0 && !spec.min && !spec.max;
   if (!spec.plain && spec.type == ValueSpec::as_it_comes) spec.type = ValueSpec::number;
+  if (check_pattern(metric).ok() && !metric.pattern.empty()) {
+    spec.pattern = std::make_shared<const Pattern>(Pattern::parse(metric.pattern).value());
+    const auto& names = spec.pattern->names();
+    for (std::size_t i = 0; i < names.size(); ++i) {
+      if (names[i] == "value") spec.value_group = static_cast<int>(i);
+      if (names[i] == "unit") spec.unit_group = static_cast<int>(i);
+    }
+  }
+  spec.quick = spec.plain && !spec.pattern && spec.type <= ValueSpec::number;
   return spec;
 }
 
@@ -213,6 +249,7 @@ std::optional<Value> value_if_missing(const MetricConfig& metric) {
   bare.scale = 1;
   bare.offset = 0;
   bare.min = bare.max = std::nullopt;
+  bare.pattern.clear();
   if (bare.type.empty() && number_in_text(*metric.if_missing, '.')) bare.type = "number";
   Value value;
   std::string unit, why;

@@ -4,10 +4,12 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
 
+#include "base/pattern.h"
 #include "config/routes.h"
 #include "record/record.h"
 
@@ -23,11 +25,22 @@ struct Scalar {
 
 struct ValueSpec {
   enum Type : std::uint8_t { as_it_comes, number, integer, boolean, text } type = as_it_comes;
-  bool plain = true;  // nothing below is set
+  bool plain = true;  // nothing of scale, offset and range is set
+  mutable bool quick = true;  // and a short number or a text is taken as it comes
   double scale = 1, offset = 0;
   std::optional<double> min, max;
   char decimal = '.';
+  // Where in a text the value stands, and its unit: groups of it, -1 where it has none.
+  std::shared_ptr<const Pattern> pattern;
+  int value_group = -1, unit_group = -1;
 };
+
+// Of a text that a metric's pattern looks at; what is longer, or costs more, is refused.
+constexpr std::size_t matched_text_max = 4096;
+constexpr std::uint64_t match_steps_max = 200'000;
+
+// Whether a metric's pattern is one, and has a group `value`.
+Status check_pattern(const MetricConfig& metric);
 
 ValueSpec value_spec(const MetricConfig& metric, const RouteConfig& route);
 // The value that counts where the payload has none, as the configuration says it: neither scaled nor in need

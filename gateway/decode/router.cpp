@@ -8,6 +8,22 @@
 
 namespace millrace {
 namespace {
+// The input keeps it, and the routes that learn into it do.
+class SharedMemory final : public FormatMemory {
+ public:
+  explicit SharedMemory(std::shared_ptr<LearnedSchema> schema) : schema_(std::move(schema)) {}
+  const std::shared_ptr<LearnedSchema>& schema() const { return schema_; }
+  void load(std::string_view, BytesView bytes) override { schema_->load(bytes); }
+  bool changed() const override { return schema_->changed(); }
+  void save(std::vector<Piece>& out) override { out.push_back({"names", schema_->save()}); }
+  std::vector<std::pair<std::string, double>> figures() const override {
+    return {{"metrics", static_cast<double>(schema_->known.size())}};
+  }
+
+ private:
+  std::shared_ptr<LearnedSchema> schema_;
+};
+
 void add_publisher(const Publisher& publisher, TopicMatch& match, std::vector<std::string>& names) {
   if (!match.has("client_id")) match.add("client_id", publisher.client_id);
   if (!match.has("username")) match.add("username", publisher.username);
@@ -65,6 +81,12 @@ Result<Router::Route> Router::compile(const RouteConfig& config) {
   if (!format.ok()) return format.status();
   route.format = std::move(format).value();
   if (route.format->make_memory()) route.memory = kind->name;
+  if (const RouteJudge* judge = route.format->judge(); judge && judge->learns())
+    route.learned = text("schema-", digest64(bytes_of(config.topic)));
+  for (const MetricConfig& metric : config.metrics) route.conditional = route.conditional
+      || !metric.when.empty();
+  route.conditional = route.conditional || !config.when.empty();
+  route.special = route.conditional || !route.memory.empty();
   return route;
 }
 
@@ -140,12 +162,38 @@ const FormatKind* format_of(const RouteConfig& route) {
 }
 
 bool Router::remembers() const {
-  return std::ranges::any_of(routes_, [](const Route& route) { return !route.memory.empty(); });
+  return std::ranges::any_of(routes_, [](const Route& route) { return !route.memory.empty()
+      || !route.learned.empty(); });
+}
+
+// What a route learned before a reload it knows after it.
+void Router::learn_into(const Route& route, Remembered& remembered, std::vector<std::string>& added) {
+  auto& memory = remembered.memories[route.learned];
+  if (!memory) {
+    memory = std::make_unique<SharedMemory>(std::make_shared<LearnedSchema>());
+    added.push_back(route.learned);
+  }
+  route.format->judge()->learn_into(static_cast<SharedMemory&>(*memory).schema());
+}
+
+void Router::listen(const RouteJudge::Ears& ears) const {
+  for (const Route& route : routes_) {
+    if (RouteJudge* judge = route.format ? route.format->judge() : nullptr) judge->listen(ears);
+  }
+}
+
+std::size_t Router::absent() const {
+  std::size_t absent = 0;
+  for (const Route& route : routes_) {
+    if (const RouteJudge* judge = route.format ? route.format->judge() : nullptr) absent += judge->absent();
+  }
+  return absent;
 }
 
 std::vector<std::string> Router::add_memories(Remembered& remembered) const {
   std::vector<std::string> added;
   for (const Route& route : routes_) {
+    if (!route.learned.empty()) learn_into(route, remembered, added);
     if (route.memory.empty() || remembered.memories.contains(route.memory)) continue;
     remembered.memories.emplace(route.memory, route.format->make_memory());
     added.push_back(route.memory);
@@ -153,9 +201,10 @@ std::vector<std::string> Router::add_memories(Remembered& remembered) const {
   return added;
 }
 
-// Of a format with a memory; where nobody keeps one it begins and ends with the payload.
-Status Router::decode_beside(const Route& route, const Payload& payload, std::vector<Record>& out,
+// Of a format with a memory; where nobody keeps one it begins and ends with the payload. And of conditions.
+Status Router::decode_special(const Route& route, const Payload& payload, std::vector<Record>& out,
     Unread& unread, Remembered* remembered) {
+  if (route.memory.empty()) return route.format->decode(payload, out, unread);
   Remembered own;
   if (!remembered || !remembered->memories.contains(route.memory)) {
     remembered = &own;
@@ -167,9 +216,18 @@ Status Router::decode_beside(const Route& route, const Payload& payload, std::ve
   return route.format->decode(whole, out, unread);
 }
 
+// Whether the payload is not this route's: its condition, or those of all its metrics, held for nothing in
+// it.
+bool Router::passes(const Route& route, const Status& status, std::size_t entered, Unread& unread) {
+  if (!route.conditional || !unread.ignored) return false;
+  unread.ignored = false;
+  return status.ok() && entered == 0 && !unread.any() && unread.no_value == 0;
+}
+
 Status Router::decode(const Arrival& arrival, std::vector<Record>& out, Unread& unread,
     Remembered* remembered) const {
   TopicMatch match;
+  bool passed = false;
   for (const Route& route : routes_) {
     if (!route.any_topic && !route.pattern.matches(arrival.channel, match)) continue;
     if (!route.content_type.empty() && (!arrival.publisher ||
@@ -187,13 +245,23 @@ Status Router::decode(const Arrival& arrival, std::vector<Record>& out, Unread& 
     Record prototype;
     if (Status status = name_prototype(route, match, arrival, prototype); !status.ok()) return status;
     const std::size_t before = out.size();
-    Status status = route.memory.empty()
-        ? route.format->decode({arrival, match, prototype}, out, unread)
-        : decode_beside(route, {arrival, match, prototype}, out, unread, remembered);
+    Status status;
+    if (!route.special) {
+      status = route.format->decode({arrival, match, prototype}, out, unread);
+    } else {
+      status = decode_special(route, {arrival, match, prototype}, out, unread, remembered);
+      if (passes(route, status, out.size() - before, unread)) {
+        passed = true;
+        continue;
+      }
+    }
     if (status.ok() && !unread.any() && arrival.only.empty()) return status;
     return judge(route, arrival, std::move(status), before, out, unread);
   }
-  return {Code::invalid, "no route for this topic"};
+  if (!passed) return {Code::invalid, "no route for this topic"};
+  unread.ignored = true;
+  return arrival.only.empty() ? Status() : Status{Code::invalid,
+      "what is missing of it is not wanted by today's routes"};
 }
 
 // What the payload as a whole comes to, where something of it could not be read or only some of it is wanted.

@@ -28,6 +28,9 @@ class Router {
   bool remembers() const;
   // Adds the memories that are missing, empty; the names of those it added.
   std::vector<std::string> add_memories(Remembered& remembered) const;
+  // Who hears what the routes' schemas count and tell; and how many wanted members have never come.
+  void listen(const RouteJudge::Ears& ears) const;
+  std::size_t absent() const;
   // MQTT topic filters that cover the routes.
   std::vector<std::string> filters() const;
 
@@ -44,15 +47,20 @@ class Router {
     bool ignore = false, keep_good = true;
     bool device_of_payload = false;  // the format names the device
     bool of_publisher = false;  // device or tags speak of the publisher
+    bool conditional = false;   // what it takes nothing of goes on to the next one
+    bool special = false;       // conditional, or with a memory
     std::unique_ptr<PayloadFormat> format;
+    std::string learned;  // likewise of what is learned of its metrics
     std::string memory;  // by which name its memory is kept; empty: it has none
   };
   static Result<Route> compile(const RouteConfig& config);
   static Status compile_tags(const RouteConfig& config, Route& route);
   static Status name_prototype(const Route& route, const TopicMatch& match, const Arrival& arrival,
       Record& prototype);
-  static Status decode_beside(const Route& route, const Payload& payload, std::vector<Record>& out,
+  static Status decode_special(const Route& route, const Payload& payload, std::vector<Record>& out,
       Unread& unread, Remembered* remembered);
+  static void learn_into(const Route& route, Remembered& remembered, std::vector<std::string>& added);
+  static bool passes(const Route& route, const Status& status, std::size_t entered, Unread& unread);
   static Status judge(const Route& route, const Arrival& arrival, Status status, std::size_t before,
       std::vector<Record>& out, Unread& unread);
   std::vector<Route> routes_;

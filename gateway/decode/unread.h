@@ -3,6 +3,7 @@
 // kept for a later try.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <string>
 #include <string_view>
@@ -21,9 +22,22 @@ struct Unread {
   std::vector<std::string> told;   // the first of them: "r[3].v: not a number: \"x\""
   std::size_t no_value = 0;        // null, nan, inf, nothing at all
   bool latin1 = false;             // text that was not UTF-8 was read as ISO 8859-1
-  bool ignored = false;            // the route says ignore = true
+  bool ignored = false;            // the route says ignore = true, or its condition did not hold of a message
 
   bool any() const { return refusals > 0; }
+  // What stood there at a moment, so that what came since can be taken back: nobody wanted it.
+  struct Mark {
+    std::size_t refusals = 0, told = 0, no_value = 0, missing = 0;
+    std::uint32_t last_to = 0;
+  };
+  Mark mark() const { return {refusals, told.size(), no_value, missing.size(), missing.empty() ? 0 : missing.back().to}; }
+  void back_to(const Mark& mark) {
+    refusals = mark.refusals;
+    no_value = mark.no_value;
+    told.resize(std::min(told.size(), mark.told));
+    missing.resize(std::min(missing.size(), mark.missing));
+    if (!missing.empty()) missing.back().to = mark.last_to;
+  }
   void refuse(ValueRun values, std::string_view member, std::string_view why) {
     ++refusals;
     if (!missing.empty() && missing.back().to == values.from) missing.back().to = values.to;

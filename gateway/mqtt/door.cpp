@@ -9,6 +9,9 @@
 namespace millrace::mqtt {
 namespace {
 
+// Of what we publish ourselves. Paho numbers from 1 on, and asks for less than a thousand things a connection.
+constexpr std::uint16_t own_packet_id = 0xFFFF;
+
 constexpr std::size_t waiting_max = 256 << 10;   // bytes that one side has not taken when the other is not read any more
 constexpr std::size_t gathered_bytes = 16 << 10; // good packets go to Paho together, up to so many
 constexpr Duration look_again = std::chrono::milliseconds(10);
@@ -66,7 +69,7 @@ void Door::on_admitted(std::unique_ptr<Stream> client, const Packet& connect) {
     password = std::move(secret).value();
   }
   std::string bytes;
-  put_connect_again(connect, options_.username, password, bytes);
+  put_connect_again(connect, options_.username, password, options_.will ? options_.will() : std::nullopt, bytes);
   asked_ = true;
   heard_ = loop_.now();
   broker_->write(std::move(bytes));
@@ -111,6 +114,9 @@ void Door::on_packet(const Packet& packet) {
   switch (packet.type) {
     case PacketType::publish: return on_publish(packet);
     case PacketType::puback:
+      fault = parse_ack(packet, options_.version, ack);
+      if (fault.ok() && ack.packet_id == own_packet_id) return;
+      break;
     case PacketType::pubrec:
     case PacketType::pubrel:
     case PacketType::pubcomp: fault = parse_ack(packet, options_.version, ack); break;
@@ -196,10 +202,24 @@ void Door::pass_now() {
 }
 
 bool Door::say(const std::string& topic, BytesView payload) {
-  if (!welcomed_ || !broker_ || fault_ || closed_ || broker_->pending_bytes() > waiting_max || said_.size() > waiting_max) return false;
   PublishWrite publish;
   publish.topic = topic;
   publish.payload = payload;
+  return say(publish);
+}
+
+bool Door::say_retained(const std::string& topic, BytesView payload) {
+  PublishWrite publish;
+  publish.topic = topic;
+  publish.payload = payload;
+  publish.qos = 1;
+  publish.packet_id = own_packet_id;
+  publish.retain = true;
+  return say(publish);
+}
+
+bool Door::say(const PublishWrite& publish) {
+  if (!welcomed_ || !broker_ || fault_ || closed_ || broker_->pending_bytes() > waiting_max || said_.size() > waiting_max) return false;
   put_publish(publish, options_.version, said_);
   say_now();
   return true;

@@ -36,6 +36,7 @@ struct DoorOptions {
   std::size_t head_bytes = 0;                           // of the payload of a larger one that Paho gets
   std::string username;
   SecretRef password;
+  std::function<std::optional<LastWord>()> will;  // asked at each connection; none: no will
 };
 
 class Door {
@@ -62,6 +63,8 @@ class Door {
   // Publishes with QoS 0, between two packets of Paho, which never hears of it. (Paho C 1.3.12 itself falls over when a client
   // that has a store of messages publishes.) False: the broker has not welcomed us, or does not take what it is sent.
   bool say(const std::string& topic, BytesView payload);
+  // Likewise with QoS 1, retained. The broker's acknowledgement ends here: who wants to be sure says it again.
+  bool say_retained(const std::string& topic, BytesView payload);
 
   // For who is done with Paho: what it has said still reaches the broker, within a second or two. `closed` runs once, later.
   void close(std::function<void()> closed);
@@ -78,6 +81,7 @@ class Door {
   void pass_soon();
   void pass_now();
   void on_paho(BytesView chunk);
+  bool say(const PublishWrite& publish);
   void say_now();
   void hold_paho(Duration wait);
   void hold_broker();

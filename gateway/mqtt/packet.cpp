@@ -653,13 +653,24 @@ void put_connect(const ConnectWrite& connect, std::string& out) {
   put_packet(PacketType::connect, 0, body, out);
 }
 
-void put_connect_again(const Packet& connect, std::string_view username, const std::optional<std::string>& password, std::string& out) {
+void put_connect_again(const Packet& connect, std::string_view username,
+    const std::optional<std::string>& password, const std::optional<LastWord>& will,
+                       std::string& out) {
   Connect parsed;
-  MILLRACE_CHECK(parse_connect(connect, parsed).ok() && parsed.username && !parsed.password);  // the caller has looked
+  // the caller has looked
+  MILLRACE_CHECK(parse_connect(connect, parsed).ok() && parsed.username && !parsed.password
+      && !(will && parsed.will));
   // The user name is its last field; the flags are the eighth byte (section 3.1.2.3).
   std::string body(text_of(connect.body.first(connect.body.size() - 2 - parsed.username->size())));
   const unsigned flags = static_cast<unsigned char>(body[7]) & 0x3Fu;
-  body[7] = static_cast<char>(flags | (username.empty() ? 0u : 0x80u) | (password ? 0x40u : 0u));
+  constexpr unsigned retained_at_qos_1 = 0x04u | 0x08u | 0x20u;
+  body[7] = static_cast<char>(flags | (username.empty() ? 0u : 0x80u) | (password ? 0x40u : 0u) | (will
+      ? retained_at_qos_1 : 0u));
+  if (will) {
+    if (parsed.version == 5) put_byte(0, body);  // no properties (section 3.1.3.2)
+    put_text(will->topic, body);
+    put_text(will->payload, body);
+  }
   if (!username.empty()) put_text(username, body);
   if (password) put_text(*password, body);
   put_packet(PacketType::connect, 0, body, out);

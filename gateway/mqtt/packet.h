@@ -178,8 +178,13 @@ struct ConnectWrite {
   std::optional<std::string> password;
 };
 void put_connect(const ConnectWrite& connect, std::string& out);
-// `connect`, which has a user name and no password, with another user name and password; none where empty.
-void put_connect_again(const Packet& connect, std::string_view username, const std::optional<std::string>& password, std::string& out);
+// What a broker publishes for a client that is gone without a word: retained, QoS 1.
+struct LastWord {
+  std::string topic, payload;
+};
+// `connect`, which has a user name and neither password nor will, with another user name, password and will; none where empty.
+void put_connect_again(const Packet& connect, std::string_view username, const std::optional<std::string>& password, const std::optional<LastWord>& will,
+                       std::string& out);
 
 struct ConnackWrite {
   bool session_present = false;

@@ -6,6 +6,7 @@
 #include "base/logger.h"
 #include "base/text.h"
 #include "base/utf8.h"
+#include "pipeline/input_watch.h"
 #include "record/unsynced.h"
 #include "record/varint.h"
 
@@ -84,7 +85,8 @@ Handle Pipeline::set_input(const std::string& name, Router router, bool retained
     memory = input.memory;
     memory->join(router);
   }
-  return set_input(name, [router = std::make_shared<const Router>(std::move(router)), memory](const Arrival& a, std::vector<Record>& out, Unread& unread) {
+  const auto kept = std::make_shared<const Router>(std::move(router));
+  return set_input(name, [router = kept, watch = std::make_shared<InputWatch>(metrics_, name, kept), memory](const Arrival& a, std::vector<Record>& out, Unread& unread) {
     return router->decode(a, out, unread, memory ? &memory->remembered() : nullptr);
   }, retained_once);
 }
@@ -118,7 +120,7 @@ Pipeline::Input& Pipeline::known_input(const std::string& name) {
               &metrics_.counter("millrace_input_undecodable_total", "Payloads that could not be decoded, or not wholly", labels),
               &metrics_.counter("millrace_input_retained_dropped_total", "Retained messages already taken with this value", labels),
               &metrics_.counter("millrace_input_no_value_total", "Values of payloads that were null, nan or inf", labels),
-              &metrics_.counter("millrace_input_ignored_total", "Payloads of routes with ignore = true", labels),
+              &metrics_.counter("millrace_input_ignored_total", "Payloads that nobody wants: of routes with ignore = true, or whose conditions no route holds", labels),
               &metrics_.counter("millrace_input_latin1_total", "Payloads whose text was no UTF-8 and was read as ISO 8859-1", labels)};
   if (const auto found = inputs_.find(name); found != inputs_.end()) return found->second;
   if (const auto saved = log_.state(retained_state(name))) {

@@ -31,6 +31,7 @@ BUDGETS = {  # id: (budget, unit)
     "bytes_real": (5.3, "bytes/reading"), "bytes_grid": (1.0, "bytes/reading"), "bytes_stamped": (3.3, "bytes/reading"),
     "encode_cpu": (60, "ns/reading"), "decode_cpu": (25, "ns/reading"),
     "decode_json": (None, "ns/reading"), "decode_json_named": (None, "ns/reading"), "decode_json_lenient": (None, "ns/reading"),
+    **{f"decode_{what}": (None, "ns/reading") for what in ("cbor", "senml", "sparkplug", "csv", "text", "binary")},
     "rss_full_idle": (18, "MB"), "rss_full_load": (24, "MB"),
     "size_core": (4.0, "MB, stripped, amd64"), "rss_core_idle": (8, "MB"), "rss_core_load": (12, "MB"), "wakes_core": (3, "wake-ups/s"),
     "wakes_full": (8, "wake-ups/s"),
@@ -167,7 +168,7 @@ class Bench(Site):
     RESULTS = {}  # of a program that measures several: a run each
 
     def codec(self, name):
-        program = "decode_bench" if name.startswith("decode_json") else "codec_bench"
+        program = "decode_bench" if name.startswith("decode_") and name != "decode_cpu" else "codec_bench"
         if program not in Bench.RESULTS:
             lines = [subprocess.run([str(BUILD / "tests" / program), *([str(ROOT / "sim" / "data")] if program == "codec_bench" else [])], capture_output=True, text=True,
                                     check=True).stdout for _ in range(3)]

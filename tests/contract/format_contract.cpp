@@ -3,6 +3,7 @@
 
 #include "base/rng.h"
 #include "decode/format_kind.h"
+#include "tests/support/decoding.h"
 #include "tests/support/seed.h"
 
 using namespace millrace;
@@ -21,7 +22,22 @@ TEST_CASE("format contract: pure, as far as it is good, and no bytes make it fal
   device.format = "device";
   sparkplug.format = "sparkplug";
   sparkplug.device = "{group_id}/{edge_node_id}";
+  const RouteConfig text = route_in("format = 'text'\npattern = '(?<id>\\w+) t=(?<t>\\S+)( rh=(?<rh>\\d+))?'");
+  const RouteConfig binary = route_in("format = 'binary'\nfields = { t = { at = 0, type = 'i16', scale = 0.1 }, s = { at = 2, type = 'string', length = 3 }, "
+                                      "b = { at = 5, type = 'bcd', length = 2 }, f = { at = -4, type = 'f32' } }");
+  const RouteConfig blob = route_in("format = 'binary'\ninside = 'd.b'\neach = 'r'\ntime = 'ts'\nfields = { t = { at = 0, type = 'i16' }, b = { at = 2, type = 'bcd', length = 1 } }");
+  RouteConfig columns = json, columns_cbor, conditions = json;
+  columns.transpose = columns_cbor.transpose = true;
+  columns_cbor.format = "cbor";
+  conditions.when = "k == 'a' and n > 1";
+  conditions.metrics = {{"v", "v", "", "number"}, {"k", "k", ""}};
   const std::pair<RouteConfig, std::string_view> formats[] = {
+      {text, "a1 t=21.5 rh=40\nb2 t=3"},
+      {binary, {"\x00\xd7""abc\x12\x34\x41\xac\x00\x00", 11}},
+      {blob, R"({"r":[{"ts":1700000000,"d":{"b":"ANcS"}},{"ts":1700000001,"d":{"b":"ANgS"}}]})"},
+      {columns, R"({"ts":[1700000000,1700000001],"a":[1,"x"],"b":{"c":true}})"},
+      {columns_cbor, {"\xa2\x61\x61\x82\x01\x02\x61\x62\x61\x78", 10}},
+      {conditions, R"({"ts":1700000000,"k":"a","n":2,"v":1})"},
       {json, R"({"ts":1700000000,"a":1,"b":{"c":true}})"},
       {plain, "21.5"},
       {csv, "a,b\n1,x\n\"2\",3\n"},

@@ -5,10 +5,14 @@ cd "$(dirname "$0")/../.."
 command -v clang++-14 >/dev/null || { echo "clang++-14 is not installed"; exit 77; }
 seconds=${MILLRACE_FUZZ_SECONDS:-60}
 cmake --preset fuzz >/dev/null
-cmake --build --preset fuzz --target fuzz_batch fuzz_record fuzz_json fuzz_labels fuzz_text_forms fuzz_framers fuzz_sparkplug fuzz_config fuzz_segment fuzz_mqtt_packets fuzz_marker fuzz_http_reply fuzz_modbus | tail -n 1
+cmake --build --preset fuzz --target fuzz_batch fuzz_record fuzz_json fuzz_mapping fuzz_patterns fuzz_protobuf fuzz_labels fuzz_text_forms fuzz_framers fuzz_sparkplug fuzz_config fuzz_segment fuzz_mqtt_packets fuzz_marker fuzz_http_reply fuzz_modbus | tail -n 1
 work=$(mktemp -d)
+proto='syntax = "proto3"; package plant; import "google/protobuf/timestamp.proto";
+message Sample { google.protobuf.Timestamp at = 1; float v = 2; }
+message Telemetry { enum State { IDLE = 0; RUN = 1; } string id = 1; double temperature = 2; sint32 count = 3; State state = 6;
+  repeated Sample samples = 7; repeated int32 codes = 8; map<string, double> tags = 9; bytes raw = 10; optional int32 maybe = 11; }'
 trap 'rm -rf "$work"' EXIT
-for target in batch record json labels text_forms framers sparkplug config segment mqtt_packets marker http_reply modbus; do
+for target in batch record json mapping patterns protobuf labels text_forms framers sparkplug config segment mqtt_packets marker http_reply modbus; do
   mkdir -p "$work/$target"
   case $target in
     batch) cp tests/golden/batch-1.bin "$work/$target/" ;;
@@ -20,6 +24,15 @@ for target in batch record json labels text_forms framers sparkplug config segme
           printf '/ISk5\r\n\r\n0-0:1.0.0(101209113020W)\r\n1-0:1.8.1(000671.578*kWh)\r\n0-1:24.3.0(240103140000)(00)(16)(24)(1)(0-1:24.2.1)(m3)\r\n(1.5)\r\n!' > "$work/$target/obis"
           printf '\015\001\000\000\000\020\001\052\010\012\001\141\025\000\000\000\077\052\005\012\001\142\050\001' > "$work/$target/device"
           printf '\010\002\162\170\126\064\022\044\100\001\007\125\000\000\000\003\023\025\061\000\332\002\073\023\001\213\140\004\067\030\002' > "$work/$target/mbus" ;;
+    mapping) printf '21.5C;x\n-3\n' > "$work/$target/text"; printf '\001\000\327abc\022\064\101\254' > "$work/$target/bytes"
+             printf '{"ts":[1700000000,2],"r":[{"k":"aa","n":2,"v":1,"w":1,"d":"ANcS","c":{"v":[1,2],"w":["x",3]},"id":"d"}]}' > "$work/$target/json"
+             printf '\242\141a\202\001\002\141b\141x' > "$work/$target/cbor" ;;
+    patterns) printf '^(?<a>[a-c]+?)(?:x|y{2,3})*\\b(?<b>\\d|.)$\000aby 1' > "$work/$target/one"; printf '(?i)(?<t>-?[0-9.]+) C\000T 21.5 c' > "$work/$target/two" ;;
+    protobuf) mkdir -p "$work/google/protobuf"; printf '%s' "$proto" > "$work/device.proto"
+              echo 'syntax = "proto3"; package google.protobuf; message Timestamp { int64 seconds = 1; int32 nanos = 2; }' > "$work/google/protobuf/timestamp.proto"
+              protoc -I "$work" --include_imports --descriptor_set_out="$work/device.desc" device.proto
+              export MILLRACE_FUZZ_SET=$work/device.desc; cp "$work/device.desc" "$work/$target/set"
+              printf '\012\002p1\021\000\000\000\000\000\200\065\100\072\007\012\005\010\200\362\327\312\101\001\002\112\006\012\004hall' > "$work/$target/one" ;;
     labels) printf 'temp\000C' > "$work/$target/nul"; printf '21.5 \260C' > "$work/$target/latin1"; printf '\355\260\200' > "$work/$target/surrogate" ;;
     text_forms) printf '2024-02-29T12:00:00.5+01:00' > "$work/$target/time"; printf 'a/{b}/+/{c...}' > "$work/$target/topic"; printf '1.5s' > "$work/$target/duration" ;;
     framers) printf '\000\00312.5\r\n13\n' > "$work/$target/lines"; printf '\002\001\002 1.5\003\002 2\003' > "$work/$target/stx_etx"

@@ -8,9 +8,11 @@
 #include "base/text.h"
 #include "base/utf8.h"
 #include "config/load.h"
+#include "config/toml.h"
 #include "ingest/input_kind.h"
 #include "kinds.h"
 #include "decode/framer.h"
+#include "decode/proto_types.h"
 #include "decode/router.h"
 #include "decode/timestamps.h"
 #include "drivers/modbus/reply_decoder.h"
@@ -113,6 +115,78 @@ void json(BytesView bytes) {
     Unread rest;
     if (router.decode(arrival, again, rest).ok() && !again.empty()) std::abort();
   }
+}
+
+RouteConfig route_in(const std::string& keys) {
+  std::vector<ConfigError> errors;
+  const auto file = TomlFile::parse(keys, "fuzz", errors);
+  RouteConfig route;
+  Section section = file->root();
+  read_keys(section, topic_route_shape, &route);
+  if (!errors.empty()) std::abort();
+  return route;
+}
+
+// What of a payload enters passes the door, and a second try for what is missing gives nothing that has entered.
+void decode_twice(const Router& router, std::string_view topic, BytesView bytes) {
+  Arrival arrival;
+  arrival.channel = topic;
+  arrival.bytes = bytes;
+  std::vector<Record> out(1);
+  Unread unread;
+  if (!router.decode(arrival, out, unread).ok() && out.size() != 1) std::abort();
+  for (std::size_t i = 1; i < out.size(); ++i) {
+    if (!check_label(Label::metric, out[i].metric).ok() || !check_label(Label::device, out[i].device).ok()) std::abort();
+    const auto* value = std::get_if<std::string>(&out[i].value);
+    if (value && !check_text_value("", *value).ok()) std::abort();
+  }
+  if (!unread.any() || out.size() == 1) return;
+  const ValueRuns missing = unread.missing;
+  arrival.only = missing;
+  std::vector<Record> again;
+  Unread rest;
+  if (router.decode(arrival, again, rest).ok() && !again.empty()) std::abort();
+}
+
+// Text by pattern, bytes by layout, lists beside each other, conditions.
+void mapping(BytesView bytes) {
+  static const Router router = std::move(Router::make({
+      route_in("topic = 'a/{device}'\nformat = 'text'\npattern = '(?<t>[-0-9.]+)(?<u>\\w*)(;(?<x>.*))?'\ntime = 't'"),
+      route_in("topic = 'b/{device}'\nformat = 'binary'\nrepeat = 9\nskip = 1\nfields = { a = { at = 0, type = 'i16', scale = 0.1 }, b = { at = 2, type = 'sbits', bit = 3, bits = 5 }, "
+               "c = { at = -4, type = 'f32', byte_order = 'CDAB' }, d = { at = 4, type = 'bcd', length = 2 }, e = { at = 3, type = 'string', length = 6 } }"),
+      route_in("topic = 'c/{device}'\nformat = 'binary'\ninside = 'd'\neach = 'r'\ntime = 'ts'\nfields = { a = { at = 0, type = 'i16' }, b = { at = 2, type = 'bcd', length = 1 } }"),
+      route_in("topic = 'd/{device}'\ntranspose = true\ntime = 'ts'"),
+      route_in("topic = 'e/{device}'\ntranspose = true\neach = 'r[].c'\ndevice = '{^.id}'\nmetrics = { v = 'v', w = { path = 'w', type = 'number' } }"),
+      route_in("topic = 'f/{device}'\nwhen = \"k ~ '^a+$' and n >= 1\"\neach = 'r'\nmetrics = { v = { path = 'v', when = 'w' }, x = { path = 'v', when = 'w == null' } }"),
+      route_in("topic = 'g/{device}'\nformat = 'cbor'\ntranspose = true"),
+      route_in("topic = 'f/{device}'\nformat = 'plain'\nmetrics = { p = { pattern = '(?<value>\\d+)(?<unit>\\D*)' } }")})).value();
+  for (const char* topic : {"a/d", "b/d", "c/d", "d/d", "e/d", "f/d", "g/d"}) decode_twice(router, topic, bytes);
+}
+
+// A pattern and, behind a zero, a text: bounded, and views stay in the text.
+void patterns(BytesView bytes) {
+  const std::string_view all = text_of(bytes), source = all.substr(0, all.find('\0'));
+  const auto pattern = Pattern::parse(source);
+  if (!pattern.ok()) return;
+  const std::string_view given = all.substr(std::min(all.size(), source.size() + 1));
+  std::vector<std::string_view> groups;
+  std::uint64_t steps = 1'000'000;
+  if (pattern.value().find(given, groups, steps) != Pattern::Found::yes) return;
+  if (groups.size() != pattern.value().names().size()) std::abort();
+  for (const std::string_view group : groups) {
+    if (group.data() && (group.data() < given.data() || group.data() + group.size() > given.data() + given.size())) std::abort();
+  }
+}
+
+// A descriptor set; and payloads by one that is good (fuzz/run.sh writes it beside the corpus).
+void protobuf(BytesView bytes) {
+  (void)ProtoTypes::read(bytes);
+  static const Router router = [] {
+    const std::string keys = text("format = 'protobuf'\ndescriptor_set = '", std::getenv("MILLRACE_FUZZ_SET"), "'\nmessage = 'plant.Telemetry'\n");
+    return std::move(Router::make({route_in("topic = 'a/{device}'\n" + keys),
+        route_in("topic = 'b/{device}'\ndelimited = true\neach = 'samples[]'\ntime = 'at'\ndevice = '{$.id}'\nmetrics = { v = 'v' }\n" + keys)})).value();
+  }();
+  for (const char* topic : {"a/d", "b/d"}) decode_twice(router, topic, bytes);
 }
 
 // A conversation: a kind of message, two bytes of size and so many of payload each. What is decoded passes the door, what is

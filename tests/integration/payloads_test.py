@@ -45,6 +45,16 @@ time = "time"
 topic = "esp/{device}/sensor/{metric}/state"
 format = "plain"
 metrics = { "{metric}" = {} }
+[[inputs.mqtt.routes]]
+topic = "declared/{device}"
+expected = { t = { min = -50, max = 60 }, s = "text"@more@ }
+[[inputs.mqtt.routes]]
+topic = "wanted/{device}"
+when = "kind == 'a'"
+metrics = { t = "t", never = "nowhere" }
+[[inputs.mqtt.routes]]
+topic = "wanted/{device}"
+schema = "learn"
 [[uplinks.mqtt]]
 name = "central"
 servers = ["mqtt://127.0.0.1:@central@"]
@@ -53,10 +63,23 @@ listen = "127.0.0.1:@observe@"
 """
 
 
+PROTO = """
+syntax = "proto3";
+package plant;
+import "google/protobuf/timestamp.proto";
+message Sample { google.protobuf.Timestamp at = 1; float v = 2; }
+message Telemetry {
+  enum State { IDLE = 0; RUN = 1; }
+  string id = 1; double temperature = 2; sint32 count = 3; uint64 big = 4; bool on = 5; State state = 6;
+  repeated Sample samples = 7; repeated int32 codes = 8; map<string, double> tags = 9; bytes raw = 10; optional int32 maybe = 11; float ratio = 12;
+}
+"""
+
+
 class Payloads(Site):
     def start(self, **values):
         self.devices, self.central = self.broker(), self.broker()
-        self.values = {"devices": self.devices.port, "central": self.central.port, "type": "integer", **values}
+        self.values = {"devices": self.devices.port, "central": self.central.port, "type": "integer", "more": "", **values}
         self.daemon = self.gateway(self.configure(CONFIG, **self.values))
         wait_for(lambda: self.metric("millrace_input_up") == 1 and self.metric("millrace_uplink_up") == 1, "both sides are up")
 
@@ -152,6 +175,27 @@ class Payloads(Site):
         self.assertEqual((first["device"], first["tags"], first["metric"]), ("Acurite-Tower-1234", {"channel": "A"}, "temperature_C"))
         self.assertEqual((second["device"], second["metric"], second["value"], second["unit"]), ("kitchen", "humidity", 45.5, "%"))
 
+    def test_what_is_not_expected_is_counted_lies_in_the_dead_lane_and_enters_once_it_is(self):
+        self.start()
+        self.send("declared/d1", '{"t":21.5,"s":"run","x":7}', '{"t":99}')
+        self.arrive(2)
+        wait_for(lambda: len(self.letters()) == 2, "both letters")
+        self.assertEqual(self.metric("millrace_input_schema_total", 'what="unexpected"'), 1)
+        self.assertEqual(self.metric("millrace_input_schema_total", 'what="range"'), 1)
+        self.assertIn('"x" is not expected', self.letters()[1]["reason"])
+        # The route learns of it, the daemon reloads, and the letter gives what was missing.
+        self.configure(CONFIG, **{**self.values, "more": ', x = "integer"'})
+        self.daemon.process.send_signal(signal.SIGHUP)
+        wait_for(lambda: "reload: 1 inputs" in self.daemon.text(), "the reload")
+        wait_for(lambda: (self.command("dlq", "retry", "--all"), len(self.readings()))[1] >= 3, "the retry")
+        self.assertEqual(sorted(self.readings("d1"), key=str), [("s", "run"), ("t", 21.5), ("x", 7)])
+        # Messages of two kinds on one topic; of one of them a member never comes.
+        self.send("wanted/d2", *['{"kind":"a","t":1}'] * 3, '{"kind":"b","u":2}')
+        wait_for(lambda: len(self.readings("d2")) == 5, "three of one kind, two readings of the other")
+        self.assertEqual(self.metric("millrace_input_absent_metrics"), 1)
+        self.assertEqual(self.metric("millrace_format_memory", 'what="metrics"'), 2)
+        self.conserved()
+
     def try_out(self, payload, *arguments):
         data = payload if isinstance(payload, bytes) else payload.encode()
         done = subprocess.run([str(BUILD / "millrace"), "test", "-c", str(self.folder / "millrace.toml"), *arguments], input=data, capture_output=True, timeout=20)
@@ -166,7 +210,7 @@ device = "/dev/serial/by-id/none"
 format = "plain"
 metrics = { weight = {} }
 """
-        self.configure(CONFIG.replace("[[uplinks.mqtt]]", serial + "[[uplinks.mqtt]]"), devices=1, central=2, type="integer")
+        self.configure(CONFIG.replace("[[uplinks.mqtt]]", serial + "[[uplinks.mqtt]]"), devices=1, central=2, type="integer", more="")
         code, said, _ = self.try_out('{"r":[{"t":1700000000,"v":1},{"t":1700000001,"v":2.5},{"t":1700000002,"v":null}]}', "--input", "devices", "--topic", "list/d1")
         self.assertEqual(code, 1)
         self.assertIn("  d1  v = 1 (integer)  2023-11-14T22:13:20", said)
@@ -186,6 +230,69 @@ metrics = { weight = {} }
         for arguments, words in (((), "which input's routes? --input: devices, scale"), (("--input", "x"), 'no input "x"'), (("--input", "devices"), "--topic")):
             code, _, said = self.try_out("{}", *arguments)
             self.assertEqual((code, words in said), (64, True), said)
+
+    def test_a_route_is_suggested_for_what_was_seen_and_reads_it(self):
+        def suggest(given, *arguments):
+            return subprocess.run([str(BUILD / "millrace"), "route", "suggest", *arguments], input=given.encode(), capture_output=True, text=False, timeout=20)
+
+        seen = ('plant/l1/press-1/telemetry {"ts":1767225600,"temp":21.5,"on":true}\n'
+                'plant/l2/press-2/telemetry {"ts":1767225601,"temp":22,"on":false}\n')
+        done = suggest(seen, "--lines")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        said = done.stdout.decode()
+        self.assertIn('topic = "plant/{device}/{level2}/telemetry"', said)
+        self.configure(CONFIG.replace("[[uplinks.mqtt]]", said + "[[uplinks.mqtt]]"), devices=1, central=2, type="integer", more="")
+        code, said, complaint = self.try_out('{"ts":1767225600,"temp":21.5,"on":true}', "--input", "devices", "--topic", "plant/l1/press-1/telemetry", "--json")
+        self.assertEqual((code, [(r["metric"], r["value"], r["time"][:10]) for r in map(json.loads, said.splitlines())]), (0, [("on", True, "2026-01-01"), ("temp", 21.5, "2026-01-01")]), complaint)
+        for given, arguments, code in (("", ("-t", "a/b"), 64), ("1", (), 64), ("\x01\x02", ("-t", "a/b"), 1)):
+            self.assertEqual(suggest(given, *arguments).returncode, code)
+
+    def test_protocol_buffers_as_protoc_and_somebody_elses_encoder_write_them(self):
+        try:
+            from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+        except ImportError:
+            self.skipTest("python3-protobuf is not installed")
+        (self.folder / "device.proto").write_text(PROTO)
+        (self.folder / "google" / "protobuf").mkdir(parents=True)  # Debian has it in libprotobuf-dev
+        (self.folder / "google" / "protobuf" / "timestamp.proto").write_text(
+            'syntax = "proto3"; package google.protobuf; message Timestamp { int64 seconds = 1; int32 nanos = 2; }')
+        subprocess.run(["protoc", "--include_imports", "--descriptor_set_out=device.desc", "device.proto"], cwd=self.folder, check=True, timeout=30)
+        config = CONFIG.replace("[[uplinks.mqtt]]", f"""
+[[inputs.mqtt.routes]]
+topic = "pb/{{device}}"
+format = "protobuf"
+descriptor_set = "{self.folder}/device.desc"
+message = "plant.Telemetry"
+[[inputs.mqtt.routes]]
+topic = "samples/{{device}}"
+format = "protobuf"
+descriptor_set = "{self.folder}/device.desc"
+message = "plant.Telemetry"
+each = "samples[]"
+time = "at"
+metrics = {{ v = "v" }}
+[[uplinks.mqtt]]""")
+        self.configure(config, devices=1, central=2, type="integer", more="")
+        files = descriptor_pb2.FileDescriptorSet.FromString((self.folder / "device.desc").read_bytes())
+        pool = descriptor_pool.DescriptorPool()
+        for file in files.file:
+            pool.Add(file)
+        Telemetry = message_factory.MessageFactory(pool).GetPrototype(pool.FindMessageTypeByName("plant.Telemetry"))
+        sent = Telemetry(id="p1", temperature=21.5, count=-3, big=2**63, on=True, state=1, codes=[1, -2, 300], raw=b"\x01\xff", maybe=0, ratio=0.1)
+        sent.tags["hall"] = 7.25
+        for second, value in ((1767225600, 20.0), (1767225660, 0.0)):
+            sample = sent.samples.add(v=value)
+            sample.at.seconds, sample.at.nanos = second, 250_000_000
+        payload = sent.SerializeToString()
+        code, said, complaint = self.try_out(payload, "--input", "devices", "--topic", "pb/d", "--json")
+        self.assertEqual(code, 0, said + complaint)
+        got = {r["metric"]: r["value"] for r in map(json.loads, said.splitlines())}
+        self.assertEqual(got, {"id": "p1", "temperature": 21.5, "count": -3, "big": 2**63, "on": True, "state": "RUN", "codes[0]": 1, "codes[1]": -2, "codes[2]": 300, "raw": "01ff",
+                               "maybe": 0, "ratio": 0.1, "tags.hall": 7.25, "samples[0].at": 1767225600250000, "samples[0].v": 20, "samples[1].at": 1767225660250000, "samples[1].v": 0})
+        code, said, _ = self.try_out(payload, "--input", "devices", "--topic", "samples/d", "--json")
+        self.assertEqual([(r["value"], r["time"]) for r in map(json.loads, said.splitlines())], [(20, "2026-01-01T00:00:00.250000Z"), (0, "2026-01-01T00:01:00.250000Z")])
+        code, said, _ = self.try_out(payload[:-3], "--input", "devices", "--topic", "pb/d")
+        self.assertEqual((code, "FAILED, nothing of it enters: no plant.Telemetry: its bytes make no sense" in said), (1, True), said)
 
 
 if __name__ == "__main__":

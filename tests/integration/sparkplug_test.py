@@ -101,6 +101,47 @@ class SparkplugSite(Site):
         wait_for(lambda: self.metric("millrace_input_up") == 1, "the input is up again")
 
 
+class PrimaryHost(Site):
+    """STATE of the host application that edge nodes wait for."""
+
+    def said(self):
+        return [json.loads(payload) for payload in self.states]
+
+    def test_birth_will_stop_and_somebody_who_says_that_we_are_gone(self):
+        broker = self.broker()
+        self.states, topic = [], "spBv1.0/STATE/scada-1"
+        node = paho.Client(client_id="node", protocol=paho.MQTTv5)
+        node.on_message = lambda client, data, message: self.states.append(message.payload.decode())
+        node.connect("127.0.0.1", broker.port)
+        node.subscribe(topic, qos=1)
+        node.loop_start()
+        self.addCleanup(node.loop_stop)
+        for version in ("5", "3.1.1"):
+            with self.subTest(version=version):
+                del self.states[:]
+                config = self.configure(CONFIG.replace("[[inputs.mqtt.routes]]", f'primary_host = "scada-1"\nversion = "{version}"\n[[inputs.mqtt.routes]]', 1), devices=broker.port, route="")
+                daemon = self.gateway(config)
+                wait_for(lambda: self.said() and self.said()[-1]["online"], "the birth")
+                born = self.said()[-1]
+                self.assertLess(abs(born["timestamp"] / 1000 - time.time()), 60)
+                # Somebody says that we are gone: we are not.
+                del self.states[:]
+                node.publish(topic, '{"online":false,"timestamp":1}', qos=1, retain=True)
+                wait_for(lambda: self.said() and self.said()[-1]["online"], "the birth again")
+                # Nobody's payload: neither a reading nor a letter.
+                self.assertEqual(json.loads(self.command("dlq", "ls", "--json").stdout)["dead"], [])
+                daemon.stop(signal.SIGKILL)
+                wait_for(lambda: self.said()[-1] == {"online": False, "timestamp": born["timestamp"]}, "the will, of the same time")
+                daemon = self.gateway(config)
+                wait_for(lambda: self.said()[-1]["online"], "the birth of the next life")
+                self.assertGreaterEqual(self.said()[-1]["timestamp"], born["timestamp"])
+                later = self.said()[-1]["timestamp"]
+                daemon.stop()
+                wait_for(lambda: self.said()[-1] == {"online": False, "timestamp": later}, "the end, said politely")
+        kept = subprocess.run(["mosquitto_sub", "-p", str(broker.port), "-t", topic, "-C", "1", "-W", "5"], capture_output=True, text=True)
+        self.assertFalse(json.loads(kept.stdout)["online"], "it is retained")
+
+
 class Encoder(SparkplugSite):
     """Edge nodes that the test plays; their bytes are the independent encoder's."""
 

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "base/text.h"
+#include "config/toml.h"
 #include "decode/router.h"
 
 namespace millrace {
@@ -38,6 +39,19 @@ inline RouteConfig json_route() {
   RouteConfig route;
   route.topic = "plant/{line}/{device}/telemetry";
   route.tags = {"line"};
+  return route;
+}
+
+// A route as a file says it: keys of TOML; of a topic "{device}/up".
+inline RouteConfig route_in(const std::string& keys) {
+  std::vector<ConfigError> errors;
+  const auto file = TomlFile::parse("topic = '{device}/up'\n" + keys, "test", errors);
+  RouteConfig route;
+  if (file) {
+    Section section = file->root();
+    read_keys(section, topic_route_shape, &route);
+  }
+  for (const ConfigError& error : errors) FAIL(error.message);
   return route;
 }
 

@@ -1,6 +1,7 @@
 // CBOR (RFC 8949) is another spelling of the values of JSON: the same plan, the same paths (json.cpp).
 #include "base/cbor.h"
 
+#include "decode/column_walk.h"
 #include "decode/format_kind.h"
 #include "decode/json_walk.h"
 
@@ -15,11 +16,16 @@ class CborFormat final : public PayloadFormat {
     const std::size_t before = out.size();
     JsonWalk walk(*plan_, payload, out, unread);
     std::size_t documents = 0;
-    const Status status = read_cbor(payload.arrival.bytes, walk, documents);
-    if (status.ok() && walk.fault().ok()) return status;
-    out.resize(before);
-    return walk.fault().ok() ? status : walk.fault();
+    ColumnWalk columns(*plan_, walk, unread);
+    LenientHandler& handler = plan_->transpose ? static_cast<LenientHandler&>(columns) : walk;
+    Status status = read_cbor(payload.arrival.bytes, handler, documents);
+    if (!walk.fault().ok()) status = walk.fault();
+    else if (!columns.fault().ok()) status = columns.fault();
+    if (!status.ok()) out.resize(before);
+    return status;
   }
+
+  RouteJudge* judge() const override { return plan_->judge.get(); }
 
  private:
   std::unique_ptr<JsonPlan> plan_;
@@ -28,6 +34,6 @@ class CborFormat final : public PayloadFormat {
 }  // namespace
 
 extern const FormatKind cbor_format_kind;
-const FormatKind cbor_format_kind = format_kind("cbor", "CBOR by the same paths as JSON", make_of_plan<CborFormat, compile_json_plan>);
+const FormatKind cbor_format_kind = by_paths(format_kind("cbor", "CBOR by the same paths as JSON", make_of_plan<CborFormat, compile_json_plan>));
 
 }  // namespace millrace

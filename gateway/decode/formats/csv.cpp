@@ -2,12 +2,10 @@
 // by the payload's first line; from there on a line is a message with a member for each column, and the paths
 // of a route are names of columns. A cell that is a number is one, an empty one has no value, one in quotes
 // is a text.
-#include "base/lenient_json.h"
 #include "base/text.h"
 #include "base/utf8.h"
+#include "decode/cells.h"
 #include "decode/format_kind.h"
-#include "decode/json_walk.h"
-#include "decode/reading_value.h"
 
 namespace millrace {
 namespace {
@@ -97,25 +95,17 @@ class CsvFormat final : public PayloadFormat {
     return {};
   }
 
+  RouteJudge* judge() const override { return plan_->judge.get(); }
+
  private:
   void walk_line(JsonWalk& walk, const std::vector<std::string>& columns, std::vector<Cell>& cells) const {
     (void)walk.begin_object();
     for (std::size_t i = 0; i < cells.size(); ++i) {
       (void)walk.key(columns[i]);
-      tell(walk, cells[i]);
+      if (cells[i].quoted) (void)walk.string(cells[i].text);
+      else tell_cell(walk, cells[i].text, decimal_);
     }
     (void)walk.end_object();
-  }
-
-  void tell(JsonWalk& walk, Cell& cell) const {
-    if (cell.quoted) return void(walk.string(cell.text));
-    if (cell.text.empty() || says_no_value(cell.text)) return void(walk.null());
-    if (cell.text == "true" || cell.text == "false") return void(walk.boolean(cell.text == "true"));
-    const auto number = number_in_text(cell.text, decimal_);
-    if (!number || !number->unit.empty() ||
-        cell.text.find_first_of("=:x") != std::string::npos) return void(walk.string(cell.text));
-    cell.text = number->number;  // it must outlive the message
-    (void)walk.number(cell.text);
   }
 
   std::unique_ptr<JsonPlan> plan_;
@@ -138,6 +128,6 @@ Result<std::unique_ptr<PayloadFormat>> make(const RouteConfig& route, const Topi
 }  // namespace
 
 extern const FormatKind csv_format_kind;
-const FormatKind csv_format_kind = format_kind("csv", "lines of cells", make);
+const FormatKind csv_format_kind = by_paths(format_kind("csv", "lines of cells", make));
 
 }  // namespace millrace

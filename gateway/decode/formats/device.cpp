@@ -21,6 +21,8 @@ class DeviceFormat final : public PayloadFormat {
     return status;
   }
 
+  RouteJudge* judge() const override { return plan_.judge(); }
+
  private:
   static void put(NamedValues::Walk& values, const DeviceFrame& frame, const DeviceReading& reading) {
     std::int64_t time = 0;
@@ -43,6 +45,6 @@ class DeviceFormat final : public PayloadFormat {
 }  // namespace
 
 extern const FormatKind device_format_kind;
-const FormatKind device_format_kind = format_kind("device", "frames of microcontrollers", make_of_plan<DeviceFormat, NamedValues::make>);
+const FormatKind device_format_kind = judged(format_kind("device", "frames of microcontrollers", make_of_plan<DeviceFormat, NamedValues::make>));
 
 }  // namespace millrace

@@ -6,6 +6,7 @@
 // or a name. Numbers become doubles (devices write 21 and 21.5 alike) unless the metric has a type, or unless
 // a double could not hold them.
 #include "base/lenient_json.h"
+#include "decode/column_walk.h"
 #include "decode/format_kind.h"
 #include "decode/json_walk.h"
 
@@ -19,6 +20,7 @@ class JsonFormat final : public PayloadFormat {
   Status decode(const Payload& payload, std::vector<Record>& out, Unread& unread) const override {
     const std::size_t before = out.size();
     JsonWalk walk(*plan_, payload, out, unread);
+    if (plan_->transpose) return decode_columns(payload, walk, out, unread);
     Status status = read_json(payload.arrival.bytes, walk);
     if (status.ok()) return status;
     out.resize(before);
@@ -27,7 +29,25 @@ class JsonFormat final : public PayloadFormat {
     return plan_->strict ? status : decode_leniently(payload, out, unread);
   }
 
+  RouteJudge* judge() const override { return plan_->judge.get(); }
+
  private:
+  // Lists beside each other, strictly or not.
+  Status decode_columns(const Payload& payload, JsonWalk& walk, std::vector<Record>& out,
+      Unread& unread) const {
+    const std::size_t before = out.size();
+    ColumnWalk columns(*plan_, walk, unread);
+    LenientJson found;
+    Status status = plan_->strict ? read_json(payload.arrival.bytes, columns)
+        : read_lenient_json(payload.arrival.bytes, columns, found);
+    unread.latin1 = found.latin1;
+    if (!plan_->strict && found.documents == 0) ++unread.no_value;
+    if (!walk.fault().ok()) status = walk.fault();
+    else if (!columns.fault().ok()) status = columns.fault();
+    if (!status.ok()) out.resize(before);
+    return status;
+  }
+
   // Only what the standard refuses comes here: the common case pays nothing for it.
   Status decode_leniently(const Payload& payload, std::vector<Record>& out, Unread& unread) const {
     const std::size_t before = out.size();
@@ -47,6 +67,7 @@ class JsonFormat final : public PayloadFormat {
 }  // namespace
 
 extern const FormatKind json_format_kind;
-const FormatKind json_format_kind = format_kind("json", "JSON by path", make_of_plan<JsonFormat, compile_json_plan>);
+const FormatKind json_format_kind = by_paths(format_kind("json", "JSON by path", make_of_plan<JsonFormat,
+    compile_json_plan>));
 
 }  // namespace millrace

@@ -235,6 +235,8 @@ class MbusFormat final : public PayloadFormat {
     return {};
   }
 
+  RouteJudge* judge() const override { return plan_.judge(); }
+
  private:
   // Number (BCD), maker (three letters of five bits), version and medium: "12345678.PAD.1.7".
   static std::string identity(BytesView head) {
@@ -252,6 +254,6 @@ class MbusFormat final : public PayloadFormat {
 }  // namespace
 
 extern const FormatKind mbus_format_kind;
-const FormatKind mbus_format_kind = format_kind("mbus", "wired M-Bus", make_of_plan<MbusFormat, NamedValues::make>);
+const FormatKind mbus_format_kind = judged(format_kind("mbus", "wired M-Bus", make_of_plan<MbusFormat, NamedValues::make>));
 
 }  // namespace millrace

@@ -275,6 +275,8 @@ class NmeaFormat final : public PayloadFormat {
     return {};
   }
 
+  RouteJudge* judge() const override { return plan_.judge(); }
+
  private:
   NamedValues plan_;
 };
@@ -282,6 +284,6 @@ class NmeaFormat final : public PayloadFormat {
 }  // namespace
 
 extern const FormatKind nmea_format_kind;
-const FormatKind nmea_format_kind = format_kind("nmea", "NMEA 0183", make_of_plan<NmeaFormat, NamedValues::make>);
+const FormatKind nmea_format_kind = judged(format_kind("nmea", "NMEA 0183", make_of_plan<NmeaFormat, NamedValues::make>));
 
 }  // namespace millrace

@@ -209,6 +209,8 @@ class ObisFormat final : public PayloadFormat {
     return {};
   }
 
+  RouteJudge* judge() const override { return plan_.judge(); }
+
  private:
   NamedValues plan_;
 };
@@ -216,6 +218,6 @@ class ObisFormat final : public PayloadFormat {
 }  // namespace
 
 extern const FormatKind obis_format_kind;
-const FormatKind obis_format_kind = format_kind("obis", "telegrams of meters", make_of_plan<ObisFormat, NamedValues::make>);
+const FormatKind obis_format_kind = judged(format_kind("obis", "telegrams of meters", make_of_plan<ObisFormat, NamedValues::make>));
 
 }  // namespace millrace

@@ -34,8 +34,9 @@ bool looks_like_word(std::string_view value) {
 
 class PlainFormat final : public PayloadFormat {
  public:
-  PlainFormat(const RouteConfig& route, Template name)
-      : metric_(route.metrics[0]), spec_(value_spec(metric_, route)), if_missing_(value_if_missing(metric_)),
+  PlainFormat(const RouteConfig& route, Template name, std::shared_ptr<RouteJudge> judge)
+      : judge_(std::move(judge)), metric_(route.metrics[0]), spec_(value_spec(metric_, route)),
+          if_missing_(value_if_missing(metric_)),
           name_(std::move(name)), strict_(route.strict) {}
 
   Status decode(const Payload& payload, std::vector<Record>& out, Unread& unread) const override {
@@ -58,10 +59,13 @@ class PlainFormat final : public PayloadFormat {
       record.value = *if_missing_;
       made = Made::value;
     }
+    if (made == Made::value && judge_->looks() && judge_->refuses(record, why)) made = Made::refused;
     if (made == Made::refused) unread.refuse({0, 1}, "", why);
     if (made == Made::value) out.push_back(std::move(record));
     return {};
   }
+
+  RouteJudge* judge() const override { return judge_.get(); }
 
  private:
   Made make(std::string_view value, Record& record, std::string& why) const {
@@ -69,6 +73,7 @@ class PlainFormat final : public PayloadFormat {
       return make_value(spec_, record.metric, {kind, text == "true", 0, text}, record.value, record.unit,
           why);
     };
+    if (spec_.pattern) return value.empty() ? Made::no_value : made_of(Scalar::string, value);
     if (spec_.type == ValueSpec::text) return value.empty() ? Made::no_value : made_of(Scalar::string, value);
     if (value == "true" || value == "false") return made_of(Scalar::truth, value);
     if (!strict_ && (value.empty() || says_no_value(value))) return Made::no_value;
@@ -88,6 +93,7 @@ class PlainFormat final : public PayloadFormat {
         : "+-0123456789.eE") == std::string_view::npos;
   }
 
+  std::shared_ptr<RouteJudge> judge_;
   MetricConfig metric_;
   ValueSpec spec_;
   std::optional<Value> if_missing_;
@@ -102,13 +108,16 @@ Result<std::unique_ptr<PayloadFormat>> make(const RouteConfig& route, const Topi
       text("default = \"", *metric.if_missing, "\" is not of the metric's type")};
   auto name = Template::parse(metric.name, pattern, route.publisher_known);
   if (!name.ok()) return name.status();
+  auto judge = RouteJudge::make(route);
+  if (!judge.ok()) return judge.status();
   for (const auto& [key, source] : {std::pair{"a metric's name", &metric.name},
       std::pair{"device", &route.device}}) {
     auto made = Template::parse(*source, pattern, route.publisher_known);
     if (made.ok() && !made.value().members().empty()) return Status{Code::invalid,
         text(key, " \"", *source, "\": a plain payload has no members")};
   }
-  return std::unique_ptr<PayloadFormat>(std::make_unique<PlainFormat>(route, std::move(name).value()));
+  return std::unique_ptr<PayloadFormat>(std::make_unique<PlainFormat>(route, std::move(name).value(),
+      std::move(judge).value()));
 }
 
 void settle(Section& section, const RouteConfig& route) {
@@ -122,6 +131,6 @@ void settle(Section& section, const RouteConfig& route) {
 }  // namespace
 
 extern const FormatKind plain_format_kind;
-const FormatKind plain_format_kind = format_kind("plain", "one value", make, settle);
+const FormatKind plain_format_kind = judged(format_kind("plain", "one value", make, settle));
 
 }  // namespace millrace

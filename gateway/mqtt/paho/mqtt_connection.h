@@ -42,6 +42,8 @@ class MqttConnection {
   const mqtt::Connack& broker() const { return door_->broker(); }
   // With QoS 0; false: not now. Any time.
   bool say(const std::string& topic, BytesView payload) { return up() && door_ && door_->say(topic, payload); }
+  // Retained, with QoS 1.
+  bool say_retained(const std::string& topic, BytesView payload) { return up() && door_ && door_->say_retained(topic, payload); }
   // Gives the connection up and tries again, as after a loss.
   void drop(const std::string& why);
   const std::string& server() const { return reconnect_.server(); }

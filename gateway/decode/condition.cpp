@@ -1,0 +1,141 @@
+#include "decode/condition.h"
+
+#include <charconv>
+
+#include "base/text.h"
+
+namespace millrace {
+namespace {
+
+constexpr std::size_t comparisons_max = 16;
+constexpr std::uint64_t pattern_steps_max = 1'000'000;
+
+std::optional<double> whole_number(std::string_view given) {
+  given = trim(given);
+  if (given.starts_with('+')) given.remove_prefix(1);
+  double number = 0;
+  const auto parsed = std::from_chars(given.data(), given.data() + given.size(), number);
+  if (parsed.ec != std::errc{} || parsed.ptr != given.data() + given.size()) return std::nullopt;
+  return number;
+}
+
+// Takes up to `end` of what stands outside of quotes off `rest`; all of it where there is none.
+template <typename Ends>
+std::string_view take_until(std::string_view& rest, Ends ends) {
+  char quote = 0;
+  std::size_t at = 0;
+  for (; at < rest.size(); ++at) {
+    if (quote == 0 && ends(rest.substr(at))) break;
+    if (quote == 0 && (rest[at] == '\'' || rest[at] == '"')) quote = rest[at];
+    else if (rest[at] == quote) quote = 0;
+  }
+  const std::string_view taken = rest.substr(0, at);
+  rest.remove_prefix(at);
+  return taken;
+}
+
+constexpr std::pair<std::string_view, Comparison::Sign> signs[] = {
+    {"==", Comparison::equal}, {"!=", Comparison::not_equal}, {"<=", Comparison::less_equal},
+    {">=", Comparison::more_equal}, {"<", Comparison::less}, {">", Comparison::more},
+        {"~", Comparison::matches}};
+
+// What it is compared with.
+Status read_literal(std::string_view given, Comparison& out) {
+  const bool quoted = given.size() >= 2 && (given.front() == '\'' || given.front() == '"')
+      && given.back() == given.front();
+  if (quoted) {
+    out.kind = Comparison::text;
+    out.word = given.substr(1, given.size() - 2);
+  } else if (given == "true" || given == "false") {
+    out.kind = Comparison::truth;
+    out.flag = given == "true";
+  } else if (given == "null") {
+    out.kind = Comparison::nothing;
+  } else if (const auto number = whole_number(given)) {
+    out.kind = Comparison::number;
+    out.value = *number;
+  } else {
+    return {Code::invalid,
+        text("\"", given, "\" is neither a number, true, false, null nor a text in quotes")};
+  }
+  const bool ordered = out.sign == Comparison::less || out.sign == Comparison::less_equal ||
+      out.sign == Comparison::more || out.sign == Comparison::more_equal;
+  if (ordered && out.kind != Comparison::number) return {Code::invalid, "less and more are of numbers"};
+  if (out.sign != Comparison::matches) return {};
+  if (out.kind != Comparison::text) return {Code::invalid, "~ wants a pattern in quotes"};
+  auto pattern = Pattern::parse(out.word);
+  if (!pattern.ok()) return pattern.status();
+  out.pattern = std::make_shared<const Pattern>(std::move(pattern).value());
+  return {};
+}
+
+Status read_comparison(std::string_view given, Comparison& out) {
+  std::string_view rest = given;
+  const auto sign_at = [](std::string_view at) {
+    for (const auto& [word, sign] : signs) {
+      if (at.starts_with(word)) return true;
+    }
+    return at.starts_with('=');
+  };
+  out.path = trim(take_until(rest, sign_at));
+  if (out.path.empty()) return {Code::invalid, "a path is missing"};
+  if (rest.empty()) return {};
+  for (const auto& [word, sign] : signs) {
+    if (!rest.starts_with(word)) continue;
+    out.sign = sign;
+    return read_literal(trim(rest.substr(word.size())), out);
+  }
+  return {Code::invalid, "equal is =="};
+}
+
+}  // namespace
+
+bool Comparison::holds(const Scalar& scalar) const {
+  const bool valued = scalar.kind != Scalar::none && scalar.kind != Scalar::no_value;
+  if (sign == is_there) return valued;
+  if (kind == nothing) return valued == (sign == not_equal);
+  if (kind == number) {
+    const bool numeric = scalar.kind == Scalar::number || scalar.kind == Scalar::string;
+    const auto found = numeric ? whole_number(scalar.text) : std::nullopt;
+    if (!found) return sign == not_equal;
+    switch (sign) {
+      case less: return *found < value;
+      case less_equal: return *found <= value;
+      case more: return *found > value;
+      case more_equal: return *found >= value;
+      default: return (*found == value) == (sign == equal);
+    }
+  }
+  if (kind == truth) {
+    const bool same = scalar.kind == Scalar::truth ? scalar.flag == flag
+        : scalar.kind == Scalar::string && truth_in_words(trim(scalar.text)) == flag;
+    return same == (sign == equal);
+  }
+  const bool spelled = scalar.kind == Scalar::number || scalar.kind == Scalar::string;
+  if (!spelled) return sign == not_equal;
+  if (sign != matches) return (scalar.text == word) == (sign == equal);
+  std::vector<std::string_view> groups;
+  std::uint64_t steps = pattern_steps_max;
+  return pattern->find(scalar.text, groups, steps) == Pattern::Found::yes;
+}
+
+Result<std::vector<Comparison>> parse_condition(std::string_view condition) {
+  std::vector<Comparison> out;
+  std::string_view rest = condition;
+  bool more = true;
+  while (more) {
+    const std::string_view one = take_until(rest,
+        [](std::string_view at) { return at.starts_with(" and "); });
+    more = !rest.empty();
+    if (more) rest.remove_prefix(5);
+    Comparison made;
+    Status status = read_comparison(trim(one), made);
+    if (status.ok() && out.size() >= comparisons_max)
+      status = {Code::invalid, text("more than ", comparisons_max, " comparisons")};
+    if (!status.ok()) return Status{Code::invalid, text("when = \"", condition, "\": ", status.detail())};
+    out.push_back(std::move(made));
+  }
+  return out;
+}
+
+}  // namespace millrace

@@ -1,0 +1,381 @@
+#include "decode/suggest.h"
+
+#include <algorithm>
+#include <map>
+#include <memory>
+#include <optional>
+#include <set>
+
+#include "base/ascii.h"
+#include "base/cbor.h"
+#include "base/lenient_json.h"
+#include "base/text.h"
+#include "base/utf8.h"
+#include "decode/json_path.h"
+#include "decode/quality_words.h"
+#include "decode/router.h"
+#include "decode/time_rule.h"
+
+namespace millrace {
+namespace {
+
+// A payload as a tree, as much of it as it takes to see its shape.
+struct Tree {
+  enum Kind { object, list, number, string, truth, nothing } kind = nothing;
+  std::string text;
+  std::vector<std::pair<std::string, std::unique_ptr<Tree>>> parts;  // of lists without names
+
+  const Tree* member(std::string_view name) const {
+    for (const auto& [key, part] : parts) {
+      if (key == name) return part.get();
+    }
+    return nullptr;
+  }
+  bool scalar() const { return kind >= number; }
+};
+
+class TreeBuilder final : public LenientHandler {
+ public:
+  static constexpr std::size_t nodes_max = 20'000;
+
+  bool null() override { return put(Tree::nothing, {}); }
+  bool boolean(bool value) override { return put(Tree::truth, value ? "true" : "false"); }
+  bool number(std::string_view spelling) override { return put(Tree::number, spelling); }
+  bool string(std::string_view value) override { return put(Tree::string, value.substr(0, 200)); }
+  bool unreadable(std::string_view) override { return broken_ = true; }
+  bool key(std::string_view name) override { return key_ = name, true; }
+  bool begin_object() override { return open(Tree::object); }
+  bool begin_array() override { return open(Tree::list); }
+  bool end_object() override { return close(); }
+  bool end_array() override { return close(); }
+  void skipped(std::string_view, std::size_t, std::string_view) override { broken_ = true; }
+  void broken(const std::string&) override { broken_ = true; }
+
+  bool whole() const { return !broken_ && open_.empty() && !roots.empty(); }
+  std::vector<std::unique_ptr<Tree>> roots;
+
+ private:
+  Tree* add(Tree::Kind kind, std::string_view text) {
+    if (++nodes_ > nodes_max) return nullptr;
+    auto made = std::make_unique<Tree>();
+    made->kind = kind;
+    made->text = text;
+    Tree* at = made.get();
+    if (open_.empty()) roots.push_back(std::move(made));
+    else open_.back()->parts.emplace_back(open_.back()->kind == Tree::object ? key_ : std::string(),
+        std::move(made));
+    return at;
+  }
+  bool put(Tree::Kind kind, std::string_view text) { return add(kind, text) != nullptr; }
+  bool open(Tree::Kind kind) {
+    Tree* at = open_.size() < 32 ? add(kind, {}) : nullptr;
+    if (at) open_.push_back(at);
+    return at != nullptr;
+  }
+  bool close() { return open_.pop_back(), true; }
+
+  std::vector<Tree*> open_;
+  std::string key_;
+  std::size_t nodes_ = 0;
+  bool broken_ = false;
+};
+
+constexpr std::string_view time_names[] = {"timestamp", "ts", "time", "datetime", "date_time", "date", "at",
+    "t", "sourcetimestamp",
+                                           "received_at", "last_seen", "measured_at", "utc", "epoch"};
+constexpr std::string_view quality_names[] = {"quality", "q", "statuscode", "status_code"};
+constexpr std::string_view device_names[] = {"device", "device_id", "deviceid", "devicename", "device_name",
+    "dev_eui", "deveui", "dev", "serial", "serial_number",
+                                             "sn", "mac", "sensor_id", "sensorid", "sensor", "node", "id",
+                                                 "name"};
+constexpr std::string_view plain_levels[] = {"telemetry", "state", "up", "data", "sensor", "sensors", "event",
+    "events", "status", "json", "value", "tele",
+                                             "stat", "messages", "readings", "measurements", "plant",
+                                                 "devices", "application", "v3", "home"};
+
+template <std::size_t N>
+std::size_t rank_in(const std::string_view (&names)[N], std::string_view name) {
+  const std::string small = lower(name);
+  return static_cast<std::size_t>(std::find(std::begin(names), std::end(names), small) - std::begin(names));
+}
+
+std::string quoted(std::string_view given) {
+  std::string out = "\"";
+  for (const char c : given) {
+    if (c == '"' || c == '\\') out += '\\';
+    out += c;
+  }
+  return out + '"';
+}
+
+bool believable_time(const Tree& value) {
+  if (value.kind != Tree::number && value.kind != Tree::string) return false;
+  const auto rule = time_rule_of(RouteConfig());
+  return rule.ok() && read_time(value.text, value.kind == Tree::number, rule.value(),
+      std::nullopt).kind == TimeFound::time;
+}
+
+// The member that is called most like one of `names`, and passes.
+template <std::size_t N, typename Passes>
+const std::string* best_member(const Tree& object, const std::string_view (&names)[N], Passes passes) {
+  const std::string* best = nullptr;
+  std::size_t rank = N;
+  for (const auto& [name, part] : object.parts) {
+    if (const std::size_t here = rank_in(names, name); here < rank && passes(*part)) {
+      rank = here;
+      best = &name;
+    }
+  }
+  return best;
+}
+
+// What varies of the topics becomes a name.
+std::string pattern_of(const std::vector<RouteSample>& samples, bool& has_device) {
+  std::vector<std::string_view> levels = split(samples[0].topic, '/');
+  std::vector<bool> varies(levels.size(), false);
+  for (const RouteSample& sample : samples) {
+    const std::vector<std::string_view> others = split(sample.topic, '/');
+    if (others.size() != levels.size()) continue;  // of another route
+    for (std::size_t i = 0; i < levels.size(); ++i) varies[i] = varies[i] || others[i] != levels[i];
+  }
+  if (std::ranges::find(varies, true) == varies.end()) {
+    for (std::size_t i = levels.size(); i-- > 0;) {
+      const bool word = rank_in(plain_levels, levels[i]) < std::size(plain_levels)
+          || levels[i].starts_with('$');
+      if (word || (i == 0 && levels.size() > 1)) continue;
+      varies[i] = true;
+      break;
+    }
+  }
+  std::string out;
+  int names = 0;
+  for (std::size_t i = 0; i < levels.size(); ++i) {
+    const std::string name = names == 0 ? "{device}" : text("{level", names + 1, "}");
+    if (varies[i]) ++names;
+    out += (i > 0 ? "/" : "") + (varies[i] ? name : std::string(levels[i]));
+  }
+  has_device = names > 0;
+  return out;
+}
+
+// What is found out about a payload that has members.
+class Shaper {
+ public:
+  explicit Shaper(const std::vector<std::unique_ptr<Tree>>& roots) : roots_(roots) {}
+
+  std::string keys(bool needs_device) {
+    const Tree& root = *roots_[0];
+    find_lists(root, {});
+    const Tree* message = &root;
+    if (columns_) {
+      out_ += "transpose = true # lists of one length beside each other\n";
+      if (!list_path_.empty()) out_ += text("each = ", quoted(list_path_), "\n");
+    } else if (list_) {
+      out_ += text("each = ", quoted(list_path_.empty() ? "[]" : list_path_ + "[]"), "\n");
+      message = list_->parts[0].second.get();
+      if (message->kind == Tree::list) return out_ += columns_of(*message), out_;
+    }
+    const Tree& named = columns_ ? *columns_ : *message;
+    add_beside(named, root, message != &root || (columns_ && columns_ != &root), needs_device);
+    add_metrics();
+    return out_;
+  }
+
+ private:
+  // The longest list of objects or of rows; lists of values of one length beside each other.
+  void find_lists(const Tree& at, const std::string& path) {
+    if (at.kind == Tree::list && !at.parts.empty()) {
+      const Tree::Kind kind = at.parts[0].second->kind;
+      const bool alike = std::ranges::all_of(at.parts,
+          [kind](const auto& part) { return part.second->kind == kind; });
+      if (alike && (kind == Tree::object || kind == Tree::list)
+          && (!list_ || at.parts.size() > list_->parts.size())) {
+        list_ = &at;
+        list_path_ = path;
+      }
+      return;
+    }
+    std::map<std::size_t, int> lengths;
+    for (const auto& [name, part] : at.parts) {
+      const bool column = part->kind == Tree::list && part->parts.size() > 1
+          && std::ranges::all_of(part->parts, [](const auto& cell) { return cell.second->scalar(); });
+      if (column && ++lengths[part->parts.size()] >= 2 && !list_) {
+        columns_ = &at;
+        list_path_ = path;
+      }
+      std::string inner = path;
+      append_step(inner, name);
+      if (at.kind == Tree::object) find_lists(*part, inner);
+    }
+    if (list_) columns_ = nullptr;
+  }
+
+  static std::string columns_of(const Tree& row) {
+    std::string names;
+    for (std::size_t i = 0; i < row.parts.size(); ++i) {
+      const bool time = believable_time(*row.parts[i].second);
+      names += text(i ? ", " : "", time && i == 0 ? "\"ts\"" : quoted(text("v", i)));
+    }
+    const bool timed = !row.parts.empty() && believable_time(*row.parts[0].second);
+    return text("columns = [", names, "] # what the places of a row are called: give them better names\n",
+        timed ? "time = \"ts\"\n" : "");
+  }
+
+  static const Tree& cell(const Tree& part) { return part.kind == Tree::list && !part.parts.empty()
+      ? *part.parts[0].second : part; }
+
+  void add_beside(const Tree& message, const Tree& root, bool nested, bool needs_device) {
+    const auto place = [&](std::string_view key, auto& names, auto passes, auto write) {
+      for (const auto& [where, sign] : {std::pair{&message, ""}, std::pair{&root, "$."}}) {
+        if (*sign != 0 && !nested) continue;
+        if (const std::string* name = best_member(*where, names,
+            [&](const Tree& part) { return passes(cell(part)); })) {
+          std::string path;
+          append_step(path, *name);
+          used_.insert(name);
+          return void(out_ += text(key, " = ", write(text(sign, path)), "\n"));
+        }
+      }
+    };
+    const auto plain = [](const std::string& path) { return quoted(path); };
+    place("time", time_names, believable_time, plain);
+    place("quality", quality_names, [](const Tree& part) {
+      Quality quality;
+      const Scalar scalar{part.kind == Tree::string ? Scalar::string : part.kind == Tree::truth
+          ? Scalar::truth : Scalar::number, part.text == "true", 0, part.text};
+      return part.scalar() && part.kind != Tree::nothing && read_quality(scalar, QualityFormat::automatic,
+          quality);
+    }, plain);
+    if (needs_device) {
+      place("device", device_names, [](const Tree& part) { return part.kind == Tree::string
+          || part.kind == Tree::number; },
+            [](const std::string& path) { return quoted("{" + std::string(path.starts_with('$') ? ""
+                : ".") + path + "}"); });
+    }
+    collect(message, "");
+  }
+
+  void collect(const Tree& at, const std::string& path) {
+    for (std::size_t i = 0; i < at.parts.size(); ++i) {
+      const auto& [name, part] = at.parts[i];
+      if (used_.contains(&name)) continue;
+      std::string inner = path;
+      if (at.kind == Tree::object) append_step(inner, name);
+      else append_index(inner, static_cast<std::int64_t>(i));
+      const Tree& value = columns_ == &at ? cell(*part) : *part;
+      if (!value.scalar()) collect(value, inner);
+      else if (value.kind != Tree::nothing) metrics_.emplace_back(inner, &value);
+    }
+  }
+
+  void add_metrics() {
+    if (metrics_.empty() || metrics_.size() > Suggestion::metrics_max) {
+      out_ += "# Without metrics every value becomes one, named by its path.\n";
+      return;
+    }
+    out_ += "[" + std::string("@table@") + ".metrics]\n";
+    std::set<std::string> taken;
+    for (const auto& [path, value] : metrics_) {
+      std::string name;
+      for (const char c : path) name += is_letter(c) || is_digit(c) || c == '_' || c == '-' ? c : '_';
+      while (!taken.insert(name).second) name += "_";
+      std::string spec = text("path = ", quoted(path));
+      if (value->kind == Tree::truth) spec += ", type = \"bool\"";
+      if (value->kind == Tree::string) {
+        const auto number = number_in_text(value->text, '.');
+        spec += number ? ", type = \"number\"" : ", type = \"text\"";
+        if (number && !number->unit.empty()) spec += text(", unit = ", quoted(number->unit));
+      }
+      out_ += text(quoted(name), " = { ", spec, " } # ", shown(value->text, 30), "\n");
+    }
+  }
+
+  const std::vector<std::unique_ptr<Tree>>& roots_;
+  const Tree *list_ = nullptr, *columns_ = nullptr;
+  std::string list_path_, out_;
+  std::set<const std::string*> used_;
+  std::vector<std::pair<std::string, const Tree*>> metrics_;
+};
+
+bool read_tree(BytesView bytes, bool cbor, TreeBuilder& tree) {
+  if (cbor) {
+    std::size_t documents = 0;
+    return read_cbor(bytes, tree, documents).ok() && tree.whole();
+  }
+  LenientJson found;
+  return read_lenient_json(bytes, tree, found).ok() && tree.whole();
+}
+
+bool is_senml(const Tree& root) {
+  if (root.kind != Tree::list || root.parts.empty() || root.parts[0].second->kind != Tree::object)
+    return false;
+  const Tree& first = *root.parts[0].second;
+  const bool named = first.member("n") || first.member("bn");
+  return named && (first.member("v") || first.member("vs") || first.member("vb") || first.member("bn"));
+}
+
+// A payload that is a bare value or lines; empty: neither.
+std::string keys_of_text(std::string_view given) {
+  const std::string_view value = trim(given.substr(0, given.find('\0')));
+  if (find_fault(given, Controls::line_breaks).kind != TextFault::ok) return {};
+  if (number_in_text(value, '.') || value == "true" || value == "false"
+      || (value.size() < 40 && value.find_first_of(",;\n=") == std::string_view::npos))
+    return text("format = \"plain\"\nmetrics = { value = { ", number_in_text(value, '.') ? "type = \"number\""
+        : "", " } }\n");
+  for (const char separator : {',', ';', '\t'}) {
+    const std::vector<std::string_view> lines = split(value, '\n');
+    const auto count = std::ranges::count(lines[0], separator);
+    const bool alike = std::ranges::all_of(lines, [&](std::string_view line) { return std::ranges::count(line,
+        separator) == count; });
+    if (count == 0 || !alike) continue;
+    std::string out = "format = \"csv\"\n";
+    if (separator != ',') out += separator == ';' ? "separator = \";\"\n" : "separator = \"\\t\"\n";
+    if (lines.size() > 1 && !number_in_text(split(lines[0], separator)[0], '.')) return out;
+    out += "columns = [";
+    for (std::ptrdiff_t i = 0; i <= count; ++i) out += text(i ? ", " : "", "\"c", i + 1, "\"");
+    return out + "] # give them better names\n";
+  }
+  return "format = \"text\"\npattern = '(?<value>[-+0-9.]+)' # a guess: name what is in it\n";
+}
+
+std::string keys_for(const RouteSample& sample, bool needs_device) {
+  const std::string_view given = text_of(sample.payload);
+  if (sample.topic.starts_with("spBv1.0/")) return "format = \"sparkplug\"\n";
+  if (given.starts_with('$') || given.starts_with('!')) return "format = \"nmea\"\n";
+  if (given.starts_with('/') && given.find("\r\n") != std::string_view::npos) return "format = \"obis\"\n";
+  for (const bool cbor : {false, true}) {
+    TreeBuilder tree;
+    const std::string_view front = trim(given);
+    const bool likely = cbor ? !given.empty() && static_cast<unsigned char>(given[0]) >= 0x80
+        && static_cast<unsigned char>(given[0]) < 0xC0
+        : front.starts_with('{') || front.starts_with('[');
+    if (!likely || !read_tree(sample.payload, cbor, tree)) continue;
+    if (is_senml(*tree.roots[0])) return text("format = \"senml", cbor ? "_cbor" : "", "\"\n");
+    return text(cbor ? "format = \"cbor\"\n" : "", Shaper(tree.roots).keys(needs_device));
+  }
+  return keys_of_text(given);
+}
+
+}  // namespace
+
+Suggestion suggest_route(const std::vector<RouteSample>& samples, std::string_view table) {
+  Suggestion out;
+  if (samples.empty()) return out;
+  const bool topics = !samples[0].topic.empty();
+  bool has_device = false;
+  const std::string topic = topics ? pattern_of(samples, has_device) : std::string();
+  // The largest payload says most.
+  const auto richest = std::ranges::max_element(samples, {},
+      [](const RouteSample& sample) { return sample.payload.size(); });
+  std::string keys = keys_for(*richest, !has_device);
+  if (keys.empty()) return out;
+  const std::string name(table.substr(table.find_first_not_of('['),
+      table.find(']') - table.find_first_not_of('[')));
+  if (const std::size_t at = keys.find("@table@"); at != std::string::npos) keys.replace(at, 7, name);
+  if (!has_device && keys.find("device = ") == std::string::npos
+      && keys.find("sparkplug") == std::string::npos) keys = "device = \"device\" # say which\n" + keys;
+  out.toml = text(table, "\n", topics ? text("topic = ", quoted(topic), "\n") : std::string(), keys);
+  return out;
+}
+
+}  // namespace millrace

@@ -1,0 +1,27 @@
+#include "pipeline/input_watch.h"
+
+#include "base/logger.h"
+#include "base/text.h"
+
+namespace millrace {
+
+InputWatch::InputWatch(Metrics& metrics, const std::string& input, std::shared_ptr<const Router> router)
+    : router_(std::move(router)) {
+  scrape_ = metrics.before_scrape([&metrics, input, router = router_] {
+    metrics.gauge("millrace_input_absent_metrics",
+        "Metrics that routes want by name, and that no payload has had yet",
+        {{"input", input}}).set(static_cast<double>(router->absent()));
+  });
+  router_->listen({
+      [&metrics, input](std::string_view what) {
+        metrics.counter("millrace_input_schema_total",
+            "Readings that were not as the route's schema says: unexpected, of another type, unit or range",
+            {{"input", input}, {"what", std::string(what)}}).add();
+      },
+      [input](const std::string& line) { LOG_WARN("input ", input, ": ", line); }});
+}
+
+// Whoever still decodes by the router then is not heard any more.
+InputWatch::~InputWatch() { router_->listen({}); }
+
+}  // namespace millrace

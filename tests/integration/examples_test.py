@@ -1,0 +1,147 @@
+#!/usr/bin/python3
+"""The examples of packaging/examples: each loads, and each of those for a family of devices reads what such devices send. The
+payloads were written for this test from what the families' documents describe."""
+import json
+import subprocess
+import sys
+import unittest
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "support"))
+from testsite import BUILD, ROOT
+
+EXAMPLES = ROOT / "packaging" / "examples"
+NOON = "2026-01-01T12:00:00"
+
+# example: [(topic, payload, [(device, metric, value, unit), ...])]; nothing: it is ignored. Of what cannot be read: None.
+SENT = {
+    "zigbee2mqtt": [
+        ("zigbee2mqtt/hall/window", '{"battery":97,"contact":true,"last_seen":"2026-01-01T13:00:00+01:00","linkquality":120}',
+         [("hall/window", "battery", 97, ""), ("hall/window", "contact", True, ""), ("hall/window", "linkquality", 120, "")]),
+        ("zigbee2mqtt/hall", '{"temperature":21.5,"humidity":null,"last_seen":1767268800000}', [("hall", "temperature", 21.5, "")]),
+        ("zigbee2mqtt/hall/availability", '{"state":"online"}', []),
+        ("zigbee2mqtt/bridge/state", '{"state":"online"}', []),
+        ("zigbee2mqtt/lamp/set", '{"state":"ON"}', []),
+    ],
+    "tasmota": [
+        ("tele/plug-1/SENSOR", '{"Time":"%s","ENERGY":{"Total":3.185,"Power":42},"TempUnit":"C"}' % NOON,
+         [("plug-1", "ENERGY.Total", 3.185, ""), ("plug-1", "ENERGY.Power", 42, ""), ("plug-1", "TempUnit", "C", "")]),
+        ("tele/plug-1/STATE", '{"Time":"%s","UptimeSec":612,"POWER":"ON","Wifi":{"AP":1,"Signal":-61}}' % NOON,
+         [("plug-1", "power", True, ""), ("plug-1", "uptime", 612, "s"), ("plug-1", "wifi_signal", -61, "dBm")]),
+        ("tele/plug-1/LWT", "Offline", [("plug-1", "connection", "Offline", "")]),
+        ("stat/plug-1/RESULT", '{"POWER":"OFF"}', [("plug-1", "power", False, "")]),
+        ("stat/plug-1/RESULT", '{"TelePeriod":300}', []),
+        ("tasmota/discovery/C0FFEE/config", '{"ip":"192.0.2.7"}', []),
+    ],
+    "shelly": [
+        ("shellyplus1pm-a8032ab1/status/switch:0", '{"id":0,"output":true,"apower":12.3,"aenergy":{"total":4.5},"temperature":{"tC":45.1}}',
+         [("shellyplus1pm-a8032ab1", m, v, "") for m, v in (("output", True), ("apower", 12.3), ("aenergy.total", 4.5), ("temperature.tC", 45.1))]),
+        ("shellyplus1pm-a8032ab1/status/sys", '{"mac":"A8032AB1","uptime":7}', []),
+        ("shellyplus1pm-a8032ab1/online", "true", [("shellyplus1pm-a8032ab1", "online", True, "")]),
+        ("shellies/shellyht-1/sensor/temperature", "21.38", [("shellyht-1", "temperature", 21.38, "")]),
+        ("shellies/shelly1pm-2/relay/0", "on", [("shelly1pm-2", "output", True, "")]),
+        ("shellies/shelly1pm-2/relay/0/power", "0.00", [("shelly1pm-2", "power", 0, "")]),
+        ("shellies/announce", '{"id":"shellyht-1"}', []),
+    ],
+    "esphome": [
+        ("attic/sensor/temperature/state", "21.5", [("attic", "temperature", 21.5, "")]),
+        ("attic/sensor/temperature/state", "nan", "no value"),
+        ("attic/binary_sensor/door/state", "ON", [("attic", "door", True, "")]),
+        ("attic/text_sensor/version/state", "2025.11", [("attic", "version", "2025.11", "")]),
+        ("attic/status", "offline", [("attic", "status", "offline", "")]),
+    ],
+    "homie": [
+        ("homie/attic/weather/temperature", "21.5", [("attic", "temperature", 21.5, "")]),
+        ("homie/attic/weather/raining", "true", [("attic", "raining", True, "")]),
+        ("homie/attic/$state", "lost", [("attic", "state", "lost", "")]),
+        ("homie/attic/weather/$properties", "temperature,raining", []),
+    ],
+    "chirpstack": [
+        ("application/7/device/0102030405060708/event/up",
+         '{"time":"2026-01-01T12:00:00.5+00:00","deviceInfo":{"deviceName":"hall-3","devEui":"0102030405060708"},"fPort":1,"fCnt":4,'
+         '"data":"AA==","object":{"temperature":21.5,"open":false}}', [("hall-3", "temperature", 21.5, ""), ("hall-3", "open", False, "")]),
+        ("application/7/device/0102030405060708/event/up",
+         '{"time":"2026-01-01T12:00:00+00:00","deviceInfo":{"deviceName":"hall-3"},"fPort":2,"data":"CGZa2Q=="}',
+         [("hall-3", "temperature", 21.5, "C"), ("hall-3", "humidity", 45, "%"), ("hall-3", "door_open", True, ""), ("hall-3", "battery", 89, "%")]),
+        ("application/7/device/0102030405060708/event/up",
+         '{"time":"2026-01-01T12:00:00+00:00","deviceInfo":{"deviceName":"hall-3"},"fPort":3,"fCnt":5,"rxInfo":[{"rssi":-57,"snr":9.5}]}',
+         [("hall-3", "frame", 5, ""), ("hall-3", "rssi", -57, "dBm")]),
+        ("application/7/device/0102030405060708/event/join", '{"time":"2026-01-01T12:00:00+00:00"}', []),
+    ],
+    "ttn": [
+        ("v3/town@ttn/devices/gauge-1/up",
+         '{"end_device_ids":{"device_id":"gauge-1"},"received_at":"2026-01-01T12:00:00.123456789Z","uplink_message":{"f_port":2,"frm_payload":"ANcEsA=="}}',
+         [("gauge-1", "temperature", 21.5, "C"), ("gauge-1", "level", 1200, "mm")]),
+        ("v3/town@ttn/devices/gauge-1/up",
+         '{"received_at":"2026-01-01T12:00:00Z","uplink_message":{"f_port":2,"frm_payload":"ANcEsA==","decoded_payload":{"level":1201}}}',
+         [("gauge-1", "level", 1201, "")]),
+        ("v3/town@ttn/devices/gauge-1/join", '{"join_accept":{}}', []),
+    ],
+    "rtl433": [
+        ("rtl_433/pi/events", '{"time":"2026-01-01 12:00:00","model":"Tower","id":1234,"channel":"A","battery_ok":1,"temperature_C":21.5,"mic":"CRC"}',
+         [("Tower-1234", "temperature", 21.5, "C"), ("Tower-1234", "battery_ok", True, "")]),
+        ("rtl_433/pi/events", '{"time":"2026-01-01 12:00:00","model":"Doorbell"}', []),
+        ("rtl_433/pi/devices/Tower/A/1234/temperature_C", "21.5", []),
+    ],
+    "theengs": [
+        ("home/attic/BTtoMQTT/A4C138000001", '{"id":"A4:C1:38:00:00:01","rssi":-60,"model_id":"THB2","tempc":21.5,"tempf":70.7,"hum":45,"batt":90,"volt":2.9}',
+         [("A4:C1:38:00:00:01", m, v, u) for m, v, u in (("temperature", 21.5, "C"), ("humidity", 45, "%"), ("battery", 90, "%"), ("voltage", 2.9, "V"), ("signal", -60, "dBm"))]),
+        ("home/attic/BTtoMQTT/A4C138000002", '{"id":"A4:C1:38:00:00:02","rssi":-80}', []),
+    ],
+    "kepserver": [
+        ("iotgateway", '{"timestamp":1767268800500,"values":[{"id":"Line1.PLC.Speed","v":42,"q":true,"t":1767268800000},{"id":"Line1.PLC.On","v":true,"q":false,"t":1767268800001}]}',
+         [("kepserver", "Line1.PLC.Speed", 42, ""), ("kepserver", "Line1.PLC.On", True, "")]),
+    ],
+    "opc-publisher": [
+        ("press/messages/samples", '[{"NodeId":"nsu=urn:x;s=Temp","Value":{"Value":21.5,"SourceTimestamp":"2026-01-01T12:00:00Z"}}]',
+         [("press", "nsu=urn:x;s=Temp", 21.5, "")]),
+        ("opcpub/messages/line1", '{"MessageId":"1","MessageType":"ua-data","PublisherId":"pub-1","Messages":[{"DataSetWriterId":"w","Payload":{'
+         '"nsu=urn:x;s=Temp":{"Value":21.5,"SourceTimestamp":"2026-01-01T12:00:00Z"},"nsu=urn:x;s=Open":{"Value":true,"SourceTimestamp":"2026-01-01T12:00:01Z","StatusCode":{"Code":1073741824}}}}]}',
+         [("pub-1", "nsu=urn:x;s=Temp", 21.5, ""), ("pub-1", "nsu=urn:x;s=Open", True, "")]),
+        ("opcpub/messages/line1", '{"MessageId":"2","MessageType":"ua-metadata","PublisherId":"pub-1"}', []),
+    ],
+    "aws": [
+        ("$aws/things/pump-1/shadow/update", '{"state":{"reported":{"pressure":3.2,"running":true}},"clientToken":"a"}',
+         [("pump-1", "pressure", 3.2, ""), ("pump-1", "running", True, "")]),
+        ("$aws/things/pump-1/shadow/update", '{"state":{"desired":{"running":false}}}', []),
+        ("sitewise/pump-1", '{"propertyAlias":"/hall/pump-1/pressure","propertyValues":[{"value":{"doubleValue":3.2},"timestamp":{"timeInSeconds":1767268800,"offsetInNanos":0},"quality":"GOOD"},'
+         '{"value":{"integerValue":7},"timestamp":{"timeInSeconds":1767268801},"quality":"UNCERTAIN"}]}',
+         [("pump-1", "/hall/pump-1/pressure", 3.2, ""), ("pump-1", "/hall/pump-1/pressure/count", 7, "")]),
+    ],
+    "azure": [
+        ("devices/pump-1/messages/events/$.ct=application%2Fjson&$.ce=utf-8", '{"timestamp":"2026-01-01T12:00:00Z","pressure":3.2}', [("pump-1", "pressure", 3.2, "")]),
+    ],
+}
+
+
+def run(*arguments, payload=b""):
+    return subprocess.run([str(BUILD / "millrace"), *map(str, arguments)], input=payload, capture_output=True, timeout=30)
+
+
+class Examples(unittest.TestCase):
+    def test_each_loads(self):
+        for example in sorted(EXAMPLES.glob("mqtt-*.toml")):
+            done = run("check", "-c", example)
+            self.assertNotRegex(done.stderr.decode(), r"\.toml:\d+", example)
+
+    def test_each_has_payloads_here(self):
+        self.assertEqual({path.stem.removeprefix("mqtt-") for path in EXAMPLES.glob("mqtt-*.toml")}, set(SENT))
+
+    def test_what_devices_send_becomes_readings(self):
+        for name, sent in SENT.items():
+            for topic, payload, expected in sent:
+                with self.subTest(name=name, topic=topic, payload=payload):
+                    done = run("test", "-c", EXAMPLES / f"mqtt-{name}.toml", "--topic", topic, "--json", payload=payload.encode())
+                    self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+                    records = [json.loads(line) for line in done.stdout.decode().splitlines()]
+                    got = [(r["device"], r["metric"], r["value"], r.get("unit", "")) for r in records]
+                    self.assertEqual(sorted(got), [] if expected == "no value" else sorted(expected))
+                    words = run("test", "-c", EXAMPLES / f"mqtt-{name}.toml", "--topic", topic, payload=payload.encode()).stdout.decode()
+                    self.assertEqual("ignored" in words, expected == [], words)
+                    timed = any(sign in payload for sign in ("12:00:0", "13:00:00", "17672688"))
+                    if timed and records:
+                        self.assertTrue(all(r["time"].startswith("2026-01-01T1") for r in records), records)
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -1,0 +1,79 @@
+// Routes that are proposed for payloads that were seen: what they say, and that they read what they were made of.
+#include <doctest/doctest.h>
+
+#include "decode/suggest.h"
+#include "tests/support/decoding.h"
+
+using namespace millrace;
+
+namespace {
+
+std::string suggested(const std::vector<std::pair<std::string, std::string>>& samples) {
+  std::vector<RouteSample> all;
+  for (const auto& [topic, payload] : samples) all.push_back({topic, to_bytes(payload)});
+  return suggest_route(all, "[[inputs.mqtt.routes]]").toml;
+}
+
+bool has(const std::string& text, const std::string& words) { return text.find(words) != std::string::npos; }
+
+// The proposal as a route, tried on a payload.
+Decoded tried(const std::vector<std::pair<std::string, std::string>>& samples) {
+  std::string toml = suggested(samples);
+  const std::string table = "[inputs.mqtt.routes.metrics]";
+  if (const std::size_t at = toml.find(table); at != std::string::npos) toml.replace(at, table.size(), "[metrics]");
+  toml = toml.substr(toml.find('\n') + 1);
+  std::vector<ConfigError> errors;
+  const auto file = TomlFile::parse(toml, "suggested", errors);
+  RouteConfig route;
+  if (file) {
+    Section section = file->root();
+    read_keys(section, topic_route_shape, &route);
+  }
+  for (const ConfigError& error : errors) FAIL(error.message, "\n", toml);
+  CAPTURE(toml);
+  return decode(route, samples[0].second, samples[0].first);
+}
+
+}  // namespace
+
+TEST_CASE("suggest: topics that vary, time, quality and metrics of an object") {
+  const std::vector<std::pair<std::string, std::string>> samples = {
+      {"plant/l1/press-1/telemetry", R"({"ts":1767225600,"q":"good","data":{"temp":21.5,"on":true,"w":"12.5 kg"}})"},
+      {"plant/l2/press-2/telemetry", R"({"ts":1767225601,"q":"bad","data":{"temp":22,"on":true,"w":"12.5 kg"}})"}};
+  const std::string toml = suggested(samples);
+  CHECK(has(toml, "topic = \"plant/{device}/{level2}/telemetry\"\n"));
+  CHECK(has(toml, "time = \"ts\"\nquality = \"q\"\n"));
+  CHECK(has(toml, "\"data_temp\" = { path = \"data.temp\" } # 22") != has(toml, "\"data_temp\" = { path = \"data.temp\" } # 21.5"));
+  CHECK(has(toml, "\"data_w\" = { path = \"data.w\", type = \"number\", unit = \"kg\" }"));
+  const Decoded out = tried(samples);
+  CHECK(out.status.ok());
+  CHECK(out.records.size() == 3);
+  CHECK(out.records.at(0).trust == TimeTrust::device);
+}
+
+TEST_CASE("suggest: lists of messages, rows, columns, and devices of the payload") {
+  const std::vector<std::pair<std::string, std::string>> list = {{"gw/up", R"({"gateway":"g1","at":"2026-01-01T00:00:00Z","values":[{"id":"a","v":1},{"id":"b","v":2}]})"}};
+  CHECK(has(suggested(list), "each = \"values[]\"\n"));
+  CHECK(has(suggested(list), "time = \"$.at\"\n"));
+  CHECK(tried(list).records.size() == 2);
+  const std::vector<std::pair<std::string, std::string>> rows = {{"gw/up", R"([[1767225600,21.5],[1767225660,22]])"}};
+  CHECK(has(suggested(rows), "columns = [\"ts\", \"v1\"]"));
+  CHECK(tried(rows).readings() == std::vector<std::string>{"v1=21.5", "v1=22"});
+  const std::vector<std::pair<std::string, std::string>> columns = {{"gw/up", R"({"ts":[1767225600,1767225660],"t":[20,21]})"}};
+  CHECK(has(suggested(columns), "transpose = true"));
+  CHECK(tried(columns).readings() == std::vector<std::string>{"t=20", "t=21"});
+  const std::vector<std::pair<std::string, std::string>> named = {{"events", R"({"model":"M","id":7,"t":21.5})"}};
+  CHECK(tried(named).status.ok());
+}
+
+TEST_CASE("suggest: other formats by how they look") {
+  CHECK(has(suggested({{"a/b", "21.5 C"}}), "format = \"plain\""));
+  CHECK(has(suggested({{"a/b", "ts;t\n1;2\n3;4"}}), "format = \"csv\"\nseparator = \";\""));
+  CHECK(has(suggested({{"a/b", "1767225600,21.5,45"}}), "columns = [\"c1\", \"c2\", \"c3\"]"));
+  CHECK(has(suggested({{"a/b", R"([{"bn":"d/","n":"t","v":1}])"}}), "format = \"senml\""));
+  CHECK(has(suggested({{"a/b", "\xa1\x61t\x15"}}), "format = \"cbor\""));
+  CHECK(has(suggested({{"spBv1.0/g/NDATA/n", "\x12"}}), "format = \"sparkplug\""));
+  CHECK(has(suggested({{"", "$GPGGA,1"}}), "format = \"nmea\""));
+  CHECK(suggested({{"a/b", std::string("\x01\x02\xff", 3)}}).empty());
+  CHECK(suggested({}).empty());
+}
