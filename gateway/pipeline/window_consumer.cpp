@@ -27,6 +27,11 @@ WindowConsumer::WindowConsumer(Loop& loop, Log& log, Metrics& metrics, WindowOpt
     : loop_(loop), log_(log), metrics_(metrics), options_(std::move(options)), engine_(options_.windows), told_(options_.windows.size()) {
   if (!any()) return;
   log_.subscribe({name, {Lane::raw, Lane::held}, Subscription::Start::now});
+  Log::Listener listener;
+  listener.entering = [this](Sequence number, Lane lane, const Record& record, WriteSet& more) { entering(number, lane, record, more); };
+  listener.sealed = [this] { offer_snapshot(); };
+  const auto listening = log_.listen(std::move(listener));
+  listening_ = Handle{[this, listening] { log_.unlisten(listening); }};
   scrape_ = metrics_.before_scrape([this] { update_metrics(); });
 }
 

@@ -1,4 +1,4 @@
-// Windows as a consumer of the log, "@windows": they are fed each reading as it enters, what closes joins the same group, and
+// Windows as a consumer of the log, "@windows", which listens to it by itself: they are fed each reading as it enters, what closes joins the same group, and
 // the cursor moves with snapshots of their state. After a crash the state is loaded, what lies behind the cursor is fed again,
 // and outputs already logged are recognised by their ordinal. On the loop.
 //
@@ -13,6 +13,7 @@
 #include <string>
 #include <vector>
 
+#include "base/handle.h"
 #include "base/metrics.h"
 #include "log/log.h"
 #include "loop/loop.h"
@@ -42,9 +43,6 @@ class WindowConsumer {
   void start(std::function<void()> ready);
   // Readings join `set`: it says how late it is, where that is not known well enough, and that the clock was set.
   void lead(WriteSet& set);
-  void entering(Sequence number, Lane lane, const Record& record, WriteSet& more);
-  // A moment when a snapshot lets the log give space back.
-  void offer_snapshot();
   void snapshot();
 
  private:
@@ -55,6 +53,9 @@ class WindowConsumer {
   };
   using ToldWindow = std::array<Told, window_refusal_count + 1>;
 
+  void entering(Sequence number, Lane lane, const Record& record, WriteSet& more);
+  // A moment when a snapshot lets the log give space back.
+  void offer_snapshot();
   void load();
   void replay(std::shared_ptr<Replay> replay, std::function<void()> ready);
   void tick();
@@ -82,6 +83,7 @@ class WindowConsumer {
   std::vector<std::string> remove_with_snapshot_;  // state of earlier versions, and pieces nobody knows
   std::vector<ToldWindow> told_;
   Metrics::Hook scrape_;
+  Handle listening_;
 };
 
 }  // namespace millrace
