@@ -1,6 +1,6 @@
 // From the inbox to the log: takes arrivals, decodes them by their input's routes, and chooses lanes. A payload is decoded as far
 // as it is good; what cannot be decoded is a dead letter (dead_letters.h), and never wedges an input. Windows listen to the log by
-// themselves (window_consumer.h). On the loop.
+// themselves (windows/window_consumer.h). On the loop.
 #pragma once
 
 #include <deque>
@@ -22,7 +22,7 @@
 #include "pipeline/dead_letters.h"
 #include "pipeline/input_memory.h"
 #include "pipeline/stamp_order.h"
-#include "pipeline/window_consumer.h"
+#include "windows/window_consumer.h"
 
 namespace millrace {
 

@@ -6,6 +6,7 @@
 #include "base/text.h"
 #include "config/secret.h"
 #include "net/base64.h"
+#include "uplink/forms.h"
 #include "uplink/https/retry_after.h"
 #include "uplink/pace.h"
 
@@ -25,13 +26,13 @@ HttpsUplink::HttpsUplink(Loop& loop, Rng& rng, HttpsUplinkConfig config, const s
     : loop_(loop), config_(std::move(config)), kind_(kind_of(config_.dialect)), tls_(loop, config_.tls, {"uplink", config_.name, "servers"}),
       reconnect_(loop, rng, {config_.servers, config_.initial_interval, config_.max_interval, Duration{0}},
                  [this](const std::string& server) { connect(server); }, [] {}),
-      growth_(Form::record, config_.batch_size) {
+      growth_(false, config_.batch_size) {
   for (const std::string& name : config_.servers) {
     HttpUrl url = parse_http_url(name).value();
     auto dialect = kind_.make(config_.dialect.values.get(), {gateway, epoch, host_of(url), url.path});
     servers_.push_back({name, std::move(url), std::move(dialect)});
   }
-  if (servers_.front().dialect->of_rows()) growth_ = BatchGrowth(Form::batch, config_.batch_size);
+  if (servers_.front().dialect->of_rows()) growth_ = BatchGrowth(true, config_.batch_size);
 }
 
 Status HttpsUplink::start(StateChanged changed) {

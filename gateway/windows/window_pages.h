@@ -11,7 +11,8 @@
 
 #include "base/bytes.h"
 #include "base/status.h"
-#include "pipeline/window_engine.h"
+#include "record/varint.h"
+#include "windows/window_engine.h"
 
 namespace millrace {
 
@@ -44,13 +45,28 @@ class WindowPages {
   static Status restore_blob(WindowEngine& engine, BytesView blob);
 
  private:
-  using Indices = std::vector<std::optional<std::uint16_t>>;  // stored window -> today's, where the definition is the same
+  // A window as a snapshot has it: which it is today, where the definition is the same, and which aggregates its panes have.
+  struct Stored {
+    struct Aggregate {
+      std::size_t bytes = 0;
+      std::optional<std::size_t> item;  // of today's; none: it is not asked for any longer, or is of another size
+    };
+    std::optional<std::uint16_t> today;
+    std::vector<Aggregate> aggregates;
+  };
+  using StoredWindows = std::vector<Stored>;
 
   static Bytes encode_head(const WindowEngine& engine);
   static Bytes encode_page(const WindowEngine& engine, const WindowPage& page);
-  static bool decode_page(WindowEngine& engine, WindowPage& page, BytesView bytes, const Indices& today, std::size_t& dropped);
+  static bool decode_page(WindowEngine& engine, WindowPage& page, BytesView bytes, const StoredWindows& stored, std::size_t& dropped);
   static WindowKey* restore_key(WindowState& state, WindowSeries& series, std::uint16_t window, std::uint64_t number);
-  static void restore_panes(WindowState& state, WindowKey& key, std::vector<WindowPane> panes);
+  static void restore_panes(WindowState& state, WindowKey& key, WindowPanes panes);
+  static void name_aggregates(const WindowAggregates& aggregates, wire::Writer& writer);
+  static void find_aggregates(const WindowAggregates* today, wire::Reader& reader, Stored& window);
+  static bool same_aggregates(const WindowAggregates& today, const Stored& window);
+  static void only_the_summary(const WindowAggregates* today, Stored& window);
+  static void put_pane(const WindowAggregates& aggregates, const WindowPanes& panes, const WindowPane& pane, std::int64_t before, wire::Writer& writer);
+  static std::int64_t get_pane(const WindowAggregates* today, const Stored& window, std::int64_t before, wire::Reader& reader, WindowPanes& panes);
   static std::string piece_name(std::uint32_t page, std::uint32_t chunk);
 };
 

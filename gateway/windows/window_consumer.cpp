@@ -1,4 +1,4 @@
-#include "pipeline/window_consumer.h"
+#include "windows/window_consumer.h"
 
 #include <algorithm>
 #include <deque>
@@ -6,7 +6,7 @@
 #include "base/logger.h"
 #include "base/text.h"
 #include "base/utf8.h"
-#include "pipeline/window_pages.h"
+#include "windows/window_pages.h"
 #include "record/batch.h"
 #include "record/unsynced.h"
 #include "record/varint.h"

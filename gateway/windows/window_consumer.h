@@ -17,7 +17,7 @@
 #include "base/metrics.h"
 #include "log/log.h"
 #include "loop/loop.h"
-#include "pipeline/window_engine.h"
+#include "windows/window_engine.h"
 
 namespace millrace {
 

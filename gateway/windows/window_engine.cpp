@@ -1,4 +1,4 @@
-#include "pipeline/window_engine.h"
+#include "windows/window_engine.h"
 
 #include <cmath>
 #include <optional>
@@ -31,7 +31,7 @@ std::optional<double> number_of(const Value& value) {
 std::vector<WindowState::Shape> shapes_of(const std::vector<WindowConfig>& windows) {
   std::vector<WindowState::Shape> shapes;
   for (const WindowConfig& w : windows) {
-    shapes.push_back({to_us(w.size), to_us(w.idle_close), {w.keys_max, static_cast<std::size_t>(w.state_max)}});
+    shapes.push_back({to_us(w.size), to_us(w.idle_close), {w.keys_max, static_cast<std::size_t>(w.state_max)}, WindowAggregates(w)});
   }
   return shapes;
 }
@@ -50,7 +50,7 @@ Record clock_entry(std::string_view metric, WallTime now, WindowEngine::Clock cl
 
 WindowEngine::WindowEngine(const std::vector<WindowConfig>& windows) : stats_(windows.size()), last_refused_(windows.size()), state_(shapes_of(windows)) {
   for (const WindowConfig& w : windows) {
-    windows_.push_back({w, to_us(w.size), to_us(w.allowed_lateness), to_us(w.future_max), to_us(w.idle_close)});
+    windows_.push_back({w, to_us(w.size), to_us(w.allowed_lateness), to_us(w.future_max), to_us(w.idle_close), WindowAggregates(w)});
     idle_close_min_ = windows_.size() == 1 ? to_us(w.idle_close) : std::min(idle_close_min_, to_us(w.idle_close));
   }
 }
@@ -170,10 +170,8 @@ void WindowEngine::add(WindowKey& key, const Record& reading, double value, std:
     return refuse(key.window, stats_[key.window].refused[static_cast<std::size_t>(why)], named.device, key.series->metric());
   }
   if (pane->count == 0 && given(device, start)) pane->revision = again_revision_;
-  pane->min = pane->count == 0 ? value : std::min(pane->min, value);
-  pane->max = pane->count == 0 ? value : std::max(pane->max, value);
   ++pane->count;
-  pane->sum += value;
+  window.aggregates.add(key.panes.states(*pane), {value, time});
   WindowState::changed(device);
   if (pane->closed) {
     if (!pane->revised) state_.revise(key, *pane);
@@ -213,8 +211,9 @@ void WindowEngine::emit(WindowKey& key, WindowPane& pane, std::vector<Record>& o
   const WindowSeries& series = *key.series;
   highest_revision_ = std::max(highest_revision_, pane.revision);
   auto detail = std::make_shared<Detail>();
-  detail->body = WindowDetail{window.config.name, pane.start + window.size, pane.count, pane.sum / static_cast<double>(pane.count),
-                              pane.min, pane.max, pane.revision++, ++ordinal_};
+  WindowDetail given{.name = window.config.name, .end_us = pane.start + window.size, .count = pane.count, .revision = pane.revision++, .ordinal = ++ordinal_};
+  window.aggregates.give(key.panes.states(pane), pane.lacks, given);
+  detail->body = std::move(given);
   Record record;
   record.kind = Kind::window;
   split_identity(*series.device->identity, record.device, record.tags);

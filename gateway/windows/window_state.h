@@ -18,6 +18,7 @@
 
 #include "config/windows.h"
 #include "record/record.h"
+#include "windows/aggregate.h"
 
 namespace millrace {
 
@@ -36,9 +37,37 @@ constexpr std::size_t window_identity_bytes_max = 4096;  // of device, tags, met
 struct WindowPane {
   std::int64_t start = 0;
   std::uint64_t count = 0;
-  double sum = 0, min = 0, max = 0;
   std::uint32_t revision = 0;  // of the next emission
-  bool closed = false, revised = false;
+  std::uint32_t lacks : window_aggregates_max = 0;  // a bit for each aggregate that has not seen all readings
+  std::uint32_t closed : 1 = false, revised : 1 = false;
+};
+
+// Panes by start, each with room for the states of its window's aggregates (`bytes` of them), which lie side by side elsewhere.
+class WindowPanes {
+ public:
+  std::size_t size() const { return panes_.size(); }
+  bool empty() const { return panes_.empty(); }
+  WindowPane& operator[](std::size_t at) { return panes_[at]; }
+  const WindowPane& operator[](std::size_t at) const { return panes_[at]; }
+  auto begin() { return panes_.begin(); }
+  auto end() { return panes_.end(); }
+  auto begin() const { return panes_.begin(); }
+  auto end() const { return panes_.end(); }
+  const WindowPane& back() const { return panes_.back(); }
+
+  WindowPane* find(std::int64_t start);
+  // Where it stands now; its states are zeros.
+  WindowPane& insert(WindowPane pane, std::size_t bytes);
+  void erase(std::size_t from, std::size_t to);
+  std::byte* states(const WindowPane& pane) { return states_.data() + place(pane); }
+  const std::byte* states(const WindowPane& pane) const { return states_.data() + place(pane); }
+
+ private:
+  std::size_t place(const WindowPane& pane) const { return static_cast<std::size_t>(&pane - panes_.data()) * bytes_; }
+
+  std::vector<WindowPane> panes_;
+  std::vector<std::byte> states_;
+  std::size_t bytes_ = 0;
 };
 
 // Who is due when: a heap whose items know their place in it. Equal times go by number.
@@ -101,10 +130,10 @@ struct WindowKey {
   std::uint64_t number = 0;              // in order of first reading: emissions keep it
   std::int64_t floor = no_time;          // what starts before this was forgotten: it is never begun a second time
   std::int64_t oldest_open = 0;          // start; when `open` is not 0
-  std::vector<WindowPane> panes;         // by start
+  WindowPanes panes;
   std::unique_ptr<WindowKey> next;       // of the same series, in a later window
 
-  WindowPane* find(std::int64_t start);
+  WindowPane* find(std::int64_t start) { return panes.find(start); }
 };
 
 struct WindowSeries {
@@ -146,6 +175,7 @@ class WindowState {
   struct Shape {                         // of a window, in microseconds
     std::int64_t size, idle_close;
     WindowLimits limits;
+    WindowAggregates aggregates;
   };
   explicit WindowState(std::vector<Shape> shapes);
   WindowState(WindowState&&) = default;
@@ -193,8 +223,10 @@ class WindowState {
   void place_on_page(WindowDevice& device);
   WindowSeries& add_series(WindowDevice& device, std::string_view metric, std::string_view unit);
   WindowKey& add_key(WindowSeries& series, std::uint16_t window, std::uint64_t number);
-  static std::size_t cost_of(const WindowSeries& series);
-  static std::size_t pane_cost(const WindowKey& key);
+  std::size_t key_cost(std::size_t window) const;
+  std::size_t pane_cost(std::size_t window) const;
+  std::size_t cost_of(std::size_t window, const WindowSeries& series) const;
+  std::size_t pane_cost(const WindowKey& key) const;
   void set_oldest_open(WindowKey& key, std::optional<std::int64_t> start);
 
   std::vector<Shape> shapes_;

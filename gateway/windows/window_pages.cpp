@@ -1,4 +1,4 @@
-#include "pipeline/window_pages.h"
+#include "windows/window_pages.h"
 
 #include <algorithm>
 #include <bit>
@@ -11,7 +11,10 @@
 namespace millrace {
 namespace {
 
-constexpr std::uint64_t layout = 2;  // 1 was one blob, restore_blob()
+// 1 was one blob, restore_blob(). 2 has no list of aggregates: every window has the summary. It is written still where none has
+// more, so that a version before finds its windows, too.
+constexpr std::uint64_t layout = 3, layout_of_summaries = 2;
+constexpr std::uint64_t aggregates_stored_max = 1000, aggregate_bytes_max = 1 << 16;  // what is more is damage
 
 std::uint64_t definition_of(const WindowConfig& window) {
   std::string all = composite_key(window.name, text(window.size.count()));
@@ -39,27 +42,6 @@ std::int64_t get_time(wire::Reader& reader) {
   return stored == 0 ? no_time : wire::unzigzag(stored - 1);
 }
 
-// A pane: start, count, then sum, min, max (8 bytes each), revision, 1 when closed + 2 when revised.
-void put_pane(wire::Writer& writer, const WindowPane& pane, std::int64_t before) {
-  writer.put_varint(wire::zigzag(pane.start - before));
-  writer.put_varint(pane.count);
-  for (const double v : {pane.sum, pane.min, pane.max}) writer.put_fixed64(std::bit_cast<std::uint64_t>(v));
-  writer.put_varint(pane.revision);
-  writer.put_varint((pane.closed ? 1 : 0) | (pane.revised ? 2 : 0));
-}
-
-WindowPane get_pane(wire::Reader& reader, std::int64_t before) {
-  WindowPane pane;
-  pane.start = static_cast<std::int64_t>(static_cast<std::uint64_t>(before) + static_cast<std::uint64_t>(reader.get_sint()));
-  pane.count = reader.get_varint();
-  for (double* v : {&pane.sum, &pane.min, &pane.max}) *v = std::bit_cast<double>(reader.get_fixed64());
-  pane.revision = static_cast<std::uint32_t>(reader.get_varint());
-  const std::uint64_t flags = reader.get_varint();
-  pane.closed = flags & 1;
-  pane.revised = flags & 2;
-  return pane;
-}
-
 }  // namespace
 
 // A page lies in pieces of 8 KiB: windows/00000001, windows/00000001.1 and so on.
@@ -70,16 +52,98 @@ std::string WindowPages::piece_name(std::uint32_t page, std::uint32_t chunk) {
   return name;
 }
 
+// ---- panes ----------------------------------------------------------------------------------------------------------
+
+// Of a window in the head: how many aggregates its panes have, and of each name and bytes.
+void WindowPages::name_aggregates(const WindowAggregates& aggregates, wire::Writer& writer) {
+  writer.put_varint(aggregates.items().size());
+  for (const WindowAggregates::Item& item : aggregates.items()) {
+    put_text(writer, item.kind->name);
+    writer.put_varint(item.kind->saved_bytes);
+  }
+}
+
+void WindowPages::find_aggregates(const WindowAggregates* today, wire::Reader& reader, Stored& window) {
+  const std::uint64_t count = reader.get_varint();
+  if (count > aggregates_stored_max) return reader.fail();
+  for (std::uint64_t n = 0; n < count && reader.ok(); ++n) {
+    const std::string name = get_text(reader);
+    Stored::Aggregate& stored = window.aggregates.emplace_back();
+    stored.bytes = reader.get_varint();
+    if (stored.bytes > aggregate_bytes_max) return reader.fail();
+    for (std::size_t i = 0; today && i < today->items().size(); ++i) {
+      const AggregateKind& kind = *today->items()[i].kind;
+      if (kind.name == name && kind.saved_bytes == stored.bytes) stored.item = i;
+    }
+  }
+}
+
+bool WindowPages::same_aggregates(const WindowAggregates& today, const Stored& window) {
+  bool same = today.items().size() == window.aggregates.size();
+  for (std::size_t i = 0; i < window.aggregates.size() && same; ++i) same = window.aggregates[i].item == i;
+  return same;
+}
+
+// As panes were before windows could be asked for more.
+void WindowPages::only_the_summary(const WindowAggregates* today, Stored& window) {
+  Bytes bytes;
+  wire::Writer writer(bytes);
+  writer.put_varint(1);
+  put_text(writer, "summary");
+  writer.put_varint(24);
+  wire::Reader reader(bytes);
+  find_aggregates(today, reader, window);
+}
+
+// A pane: start, count, the states of its aggregates (as many bytes as the head says; of the summary sum, min, max), revision,
+// and bits: closed, revised, then one for each aggregate that does not know all its readings.
+void WindowPages::put_pane(const WindowAggregates& aggregates, const WindowPanes& panes, const WindowPane& pane, std::int64_t before, wire::Writer& writer) {
+  writer.put_varint(wire::zigzag(pane.start - before));
+  writer.put_varint(pane.count);
+  for (const WindowAggregates::Item& item : aggregates.items()) item.kind->save(panes.states(pane) + item.at, writer);
+  writer.put_varint(pane.revision);
+  writer.put_varint((pane.closed ? 1u : 0u) | (pane.revised ? 2u : 0u) | std::uint64_t{pane.lacks} << 2);
+}
+
+// Its start. An aggregate that was not asked for when the pane began gives nothing of it. `today`: null of a window that is no
+// longer there, whose pane goes.
+std::int64_t WindowPages::get_pane(const WindowAggregates* today, const Stored& window, std::int64_t before, wire::Reader& reader, WindowPanes& panes) {
+  WindowPane pane;
+  pane.start = static_cast<std::int64_t>(static_cast<std::uint64_t>(before) + static_cast<std::uint64_t>(reader.get_sint()));
+  pane.count = reader.get_varint();
+  std::vector<std::byte> states(today ? today->bytes() : 0);
+  if (today) today->begin(states.data());
+  for (const Stored::Aggregate& stored : window.aggregates) {
+    wire::Reader state(reader.get_bytes(stored.bytes));
+    if (stored.item) today->items()[*stored.item].kind->load(states.data() + today->items()[*stored.item].at, state);
+  }
+  pane.revision = static_cast<std::uint32_t>(reader.get_varint());
+  const std::uint64_t flags = reader.get_varint();
+  pane.closed = flags & 1;
+  pane.revised = flags >> 1 & 1;
+  if (!today || !reader.ok()) return pane.start;
+  std::uint32_t knows = 0;
+  for (std::size_t i = 0; i < window.aggregates.size(); ++i) {
+    const bool all = i >= 62 || (flags >> (2 + i) & 1) == 0;
+    if (window.aggregates[i].item && all) knows |= 1u << *window.aggregates[i].item;
+  }
+  pane.lacks = ~knows & ((1u << today->items().size()) - 1) & ((1u << window_aggregates_max) - 1);
+  const WindowPane& put = panes.insert(pane, today->bytes());
+  std::copy(states.begin(), states.end(), panes.states(put));
+  return pane.start;
+}
+
 // ---- writing --------------------------------------------------------------------------------------------------------
 
 // The head: layout, clock (known, said, passed, which), ordinal, the next numbers of devices, keys and pages, panes given up;
-// windows: definition (8 bytes), too late, future, refused; pages: number, pieces; and, in later versions, the last leap of the
+// windows: definition (8 bytes), too late, future, refused, since layout 3 their aggregates; pages: number, pieces; and, in later versions, the last leap of the
 // clock, from when to when windows may be given again, with which revision, the highest given. Varints; then the digest of all that.
 Bytes WindowPages::encode_head(const WindowEngine& engine) {
   Bytes out;
   wire::Writer writer(out);
   const WindowState& state = engine.state_;
-  writer.put_varint(layout);
+  const bool summaries = std::all_of(engine.windows_.begin(), engine.windows_.end(), [](const auto& window) { return window.aggregates.usual(); });
+  writer.put_varint(summaries ? layout_of_summaries : layout);
   for (const std::int64_t time : {engine.now_us_, engine.said_us_, engine.passed_us_}) writer.put_varint(wire::zigzag(time));
   for (const std::uint64_t n : {static_cast<std::uint64_t>(engine.clock_), engine.ordinal_, state.next_device_, state.next_key_,
                                 std::uint64_t{state.next_page_}, state.given_up_, std::uint64_t{engine.windows_.size()}}) {
@@ -90,6 +154,7 @@ Bytes WindowPages::encode_head(const WindowEngine& engine) {
     writer.put_varint(engine.stats_[w].too_late);
     writer.put_varint(engine.stats_[w].future);
     for (const std::uint64_t n : engine.stats_[w].refused) writer.put_varint(n);
+    if (!summaries) name_aggregates(engine.windows_[w].aggregates, writer);
   }
   writer.put_varint(state.pages_.size());
   for (const auto& [number, page] : state.pages_) {
@@ -130,7 +195,7 @@ Bytes WindowPages::encode_page(const WindowEngine& engine, const WindowPage& pag
         writer.put_varint(key->panes.size());
         std::int64_t before = 0;
         for (const WindowPane& pane : key->panes) {
-          put_pane(writer, pane, before);
+          put_pane(engine.windows_[key->window].aggregates, key->panes, pane, before, writer);
           before = pane.start;
         }
       }
@@ -190,7 +255,8 @@ WindowPages::Found WindowPages::restore(WindowEngine& engine, const std::functio
   const BytesView body(head->data(), head->size() - 8);
   if (wire::Reader(BytesView(*head).subspan(body.size())).get_fixed64() != digest64(body)) return found;
   wire::Reader reader(body);
-  if (reader.get_varint() != layout) return found;
+  const std::uint64_t version = reader.get_varint();
+  if (version != layout && version != layout_of_summaries) return found;
   found.head = true;
   WindowState& state = engine.state_;
   for (std::int64_t* time : {&engine.now_us_, &engine.said_us_, &engine.passed_us_}) *time = reader.get_sint();
@@ -200,22 +266,25 @@ WindowPages::Found WindowPages::restore(WindowEngine& engine, const std::functio
   state.next_key_ = reader.get_varint();
   state.next_page_ = static_cast<std::uint32_t>(reader.get_varint());
   state.given_up_ = reader.get_varint();
-  Indices today;
+  StoredWindows windows;
   for (std::uint64_t n = reader.get_varint(); n > 0 && reader.ok(); --n) {
     const std::uint64_t definition = reader.get_fixed64();
     WindowEngine::Stats stats;
     stats.too_late = reader.get_varint();
     stats.future = reader.get_varint();
     for (std::uint64_t& refused : stats.refused) refused = reader.get_varint();
-    today.emplace_back();
+    Stored& window = windows.emplace_back();
     for (std::uint16_t w = 0; w < engine.windows_.size(); ++w) {
       if (definition_of(engine.windows_[w].config) != definition) continue;
-      today.back() = w;
+      window.today = w;
       engine.stats_[w] = stats;
     }
+    const WindowAggregates* today = window.today ? &engine.windows_[*window.today].aggregates : nullptr;
+    if (version == layout) find_aggregates(today, reader, window);
+    else only_the_summary(today, window);
   }
-  bool same = today.size() == engine.windows_.size();
-  for (std::uint32_t w = 0; w < today.size(); ++w) same = same && today[w] == w;
+  bool same = windows.size() == engine.windows_.size();
+  for (std::uint32_t w = 0; w < windows.size() && same; ++w) same = windows[w].today == w && same_aggregates(engine.windows_[w].aggregates, windows[w]);
   for (std::uint64_t n = reader.get_varint(); n > 0 && reader.ok(); --n) {
     const auto number = static_cast<std::uint32_t>(reader.get_varint());
     const auto chunks = static_cast<std::uint32_t>(reader.get_varint());
@@ -231,7 +300,7 @@ WindowPages::Found WindowPages::restore(WindowEngine& engine, const std::functio
     page.stored_chunks = chunks;
     page.changed = !same;
     const std::size_t dropped_before = found.keys_dropped;
-    if (!whole || !decode_page(engine, page, bytes, today, found.keys_dropped)) ++found.pages_lost;
+    if (!whole || !decode_page(engine, page, bytes, windows, found.keys_dropped)) ++found.pages_lost;
     if (found.keys_dropped > dropped_before) page.changed = true;
     if (page.devices.empty()) {
       state.pages_gone_.emplace_back(number, chunks);
@@ -246,7 +315,7 @@ WindowPages::Found WindowPages::restore(WindowEngine& engine, const std::functio
 }
 
 // False: damaged, and nothing was taken of it.
-bool WindowPages::decode_page(WindowEngine& engine, WindowPage& page, BytesView bytes, const Indices& today, std::size_t& dropped) {
+bool WindowPages::decode_page(WindowEngine& engine, WindowPage& page, BytesView bytes, const StoredWindows& stored, std::size_t& dropped) {
   if (bytes.size() < 8) return false;
   const BytesView body = bytes.first(bytes.size() - 8);
   if (wire::Reader(bytes.subspan(body.size())).get_fixed64() != digest64(body)) return false;
@@ -262,9 +331,9 @@ bool WindowPages::decode_page(WindowEngine& engine, WindowPage& page, BytesView 
     device.wake = reader.get_sint();
     device.watermarks = std::make_unique<std::int64_t[]>(state.shapes_.size());
     std::fill_n(device.watermarks.get(), state.shapes_.size(), no_time);
-    for (const auto& window : today) {
+    for (const Stored& window : stored) {
       const std::int64_t time = get_time(reader);
-      if (window) device.watermarks[*window] = time;
+      if (window.today) device.watermarks[*window.today] = time;
     }
     device.page = &page;
     page.devices.push_back(&device);
@@ -276,12 +345,19 @@ bool WindowPages::decode_page(WindowEngine& engine, WindowPage& page, BytesView 
       for (std::uint64_t keys = reader.get_varint(); keys > 0 && reader.ok(); --keys) {
         const std::uint64_t window = reader.get_varint(), number = reader.get_varint();
         const std::int64_t floor = get_time(reader);
-        std::vector<WindowPane> panes;
+        if (window >= stored.size()) {  // of how many bytes its panes are nobody knows
+          reader.fail();
+          break;
+        }
+        const auto today = stored[window].today;
+        WindowPanes panes;
         std::int64_t before = 0;
-        for (std::uint64_t n = reader.get_varint(); n > 0 && reader.ok(); --n) before = panes.emplace_back(get_pane(reader, before)).start;
-        if (window >= today.size() || !today[window]) continue;
+        for (std::uint64_t n = reader.get_varint(); n > 0 && reader.ok(); --n) {
+          before = get_pane(today ? &engine.windows_[*today].aggregates : nullptr, stored[window], before, reader, panes);
+        }
+        if (!today) continue;
         if (!series) series = &state.add_series(device, metric, unit);
-        WindowKey* key = restore_key(state, *series, *today[window], number);
+        WindowKey* key = restore_key(state, *series, *today, number);
         if (!key) {
           ++dropped;
           continue;
@@ -309,12 +385,12 @@ bool WindowPages::decode_page(WindowEngine& engine, WindowPage& page, BytesView 
 
 WindowKey* WindowPages::restore_key(WindowState& state, WindowSeries& series, std::uint16_t window, std::uint64_t number) {
   const WindowLimits& limits = state.shapes_[window].limits;
-  if (state.keys_[window] >= limits.keys_max || state.bytes_[window] + WindowState::cost_of(series) > limits.bytes_max) return nullptr;
+  if (state.keys_[window] >= limits.keys_max || state.bytes_[window] + state.cost_of(window, series) > limits.bytes_max) return nullptr;
   return &state.add_key(series, window, number);
 }
 
 // Counts what is open into all the books. Of too many panes the oldest that are closed go.
-void WindowPages::restore_panes(WindowState& state, WindowKey& key, std::vector<WindowPane> panes) {
+void WindowPages::restore_panes(WindowState& state, WindowKey& key, WindowPanes panes) {
   WindowDevice& device = *key.series->device;
   key.panes = std::move(panes);
   state.bytes_[key.window] += state.pane_cost(key);
@@ -347,13 +423,14 @@ Status WindowPages::restore_blob(WindowEngine& engine, BytesView blob) {
   fresh.ordinal_ = reader.get_varint();
   const std::uint64_t too_late = reader.get_varint();
   if (!fresh.stats_.empty()) fresh.stats_.front().too_late = too_late;
-  Indices today;
+  StoredWindows windows;
   for (std::uint64_t n = reader.get_varint(); n > 0 && reader.ok(); --n) {
     const std::uint64_t definition = reader.get_fixed64();
-    today.emplace_back();
+    Stored& stored = windows.emplace_back();
     for (std::uint16_t w = 0; w < configs.size(); ++w) {
-      if (definition_in_blob(configs[w]) == definition) today.back() = w;
+      if (definition_in_blob(configs[w]) == definition) stored.today = w;
     }
+    only_the_summary(stored.today ? &fresh.windows_[*stored.today].aggregates : nullptr, stored);
   }
   std::unordered_map<std::string, std::int64_t> watermarks;
   for (std::uint64_t n = reader.get_varint(); n > 0 && reader.ok(); --n) {
@@ -373,17 +450,20 @@ Status WindowPages::restore_blob(WindowEngine& engine, BytesView blob) {
       const auto& [tag, value] = named.tags.emplace_back(name, get_text(reader));
       for (const std::string* part : {&tag, &value}) joined.append(1, '\0').append(*part);
     }
-    std::vector<WindowPane> panes;
-    for (std::uint64_t count = reader.get_varint(); count > 0 && reader.ok(); --count) panes.push_back(get_pane(reader, 0));
-    if (!reader.ok() || window >= today.size() || !today[window]) continue;
+    if (window >= windows.size()) return {Code::corrupt, "window snapshot is damaged"};
+    const auto today = windows[window].today;
+    WindowPanes panes;
+    for (std::uint64_t count = reader.get_varint(); count > 0 && reader.ok(); --count) {
+      get_pane(today ? &fresh.windows_[*today].aggregates : nullptr, windows[window], 0, reader, panes);
+    }
+    if (!reader.ok() || !today) continue;
     compose_identity(named, identity);
     WindowRefusal why{};
-    WindowKey* key = state.begin_key(*today[window], identity, named, 0, why);
+    WindowKey* key = state.begin_key(*today, identity, named, 0, why);
     if (!key || !key->panes.empty()) continue;
-    if (const auto at = watermarks.find(joined); at != watermarks.end()) key->series->device->watermarks[*today[window]] = at->second;
-    std::sort(panes.begin(), panes.end(), [](const WindowPane& a, const WindowPane& b) { return a.start < b.start; });
-    const std::size_t room = std::min(window_panes_max, 2 + (state.shapes_[*today[window]].limits.bytes_max - state.bytes_[*today[window]]) / 64);
-    if (panes.size() > room) panes.erase(panes.begin() + static_cast<std::ptrdiff_t>(room), panes.end());  // the furthest ahead
+    if (const auto at = watermarks.find(joined); at != watermarks.end()) key->series->device->watermarks[*today] = at->second;
+    const std::size_t room = std::min(window_panes_max, 2 + (state.shapes_[*today].limits.bytes_max - state.bytes_[*today]) / 64);
+    if (panes.size() > room) panes.erase(room, panes.size());  // the furthest ahead
     restore_panes(state, *key, std::move(panes));
   }
   if (!reader.ok()) return {Code::corrupt, "window snapshot is damaged"};

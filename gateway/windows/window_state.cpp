@@ -1,4 +1,4 @@
-#include "pipeline/window_state.h"
+#include "windows/window_state.h"
 
 #include <algorithm>
 
@@ -9,8 +9,8 @@ namespace millrace {
 namespace {
 
 // What is charged is at least what a snapshot writes: a key with its numbers and two panes (the one that fills and the one
-// that just closed: whoever has a key can always go on), and each pane beyond.
-constexpr std::size_t key_cost = 200, pane_cost_each = 52, panes_free = 2;
+// that just closed: whoever has a key can always go on), and each pane beyond; of a pane what its aggregates save, and its own.
+constexpr std::size_t key_cost_least = 96, pane_cost_least = 28, panes_free = 2;
 constexpr std::size_t page_cost_max = 8 << 10;  // a device that comes after this begins a new page
 
 }  // namespace
@@ -35,10 +35,24 @@ void split_identity(std::string_view identity, std::string& device, Tags& tags) 
   while (take_key_part(identity, part) && take_key_part(identity, value)) tags.emplace_back(part, value);
 }
 
-WindowPane* WindowKey::find(std::int64_t start) {
-  if (!panes.empty() && panes.back().start == start) return &panes.back();
-  const auto at = std::lower_bound(panes.begin(), panes.end(), start, [](const WindowPane& pane, std::int64_t s) { return pane.start < s; });
-  return at != panes.end() && at->start == start ? &*at : nullptr;
+WindowPane* WindowPanes::find(std::int64_t start) {
+  if (!panes_.empty() && panes_.back().start == start) return &panes_.back();
+  const auto at = std::lower_bound(panes_.begin(), panes_.end(), start, [](const WindowPane& pane, std::int64_t s) { return pane.start < s; });
+  return at != panes_.end() && at->start == start ? &*at : nullptr;
+}
+
+WindowPane& WindowPanes::insert(WindowPane pane, std::size_t bytes) {
+  bytes_ = bytes;
+  const auto at = std::upper_bound(panes_.begin(), panes_.end(), pane.start, [](std::int64_t s, const WindowPane& other) { return s < other.start; });
+  const auto index = at - panes_.begin();
+  states_.insert(states_.begin() + index * static_cast<std::ptrdiff_t>(bytes), bytes, std::byte{0});
+  return *panes_.insert(at, pane);
+}
+
+void WindowPanes::erase(std::size_t from, std::size_t to) {
+  const auto bytes = [this](std::size_t panes) { return static_cast<std::ptrdiff_t>(panes * bytes_); };
+  states_.erase(states_.begin() + bytes(from), states_.begin() + bytes(to));
+  panes_.erase(panes_.begin() + static_cast<std::ptrdiff_t>(from), panes_.begin() + static_cast<std::ptrdiff_t>(to));
 }
 
 WindowState::WindowState(std::vector<Shape> shapes) : shapes_(std::move(shapes)), keys_(shapes_.size()), bytes_(shapes_.size()) {}
@@ -59,10 +73,15 @@ WindowKey* WindowState::key_of(const WindowSeries& series, std::uint16_t window)
   return key && key->window == window ? key : nullptr;
 }
 
-std::size_t WindowState::cost_of(const WindowSeries& series) { return key_cost + series.device->identity->size() + series.names.size(); }
+std::size_t WindowState::pane_cost(std::size_t window) const { return pane_cost_least + shapes_[window].aggregates.saved_bytes(); }
+std::size_t WindowState::key_cost(std::size_t window) const { return key_cost_least + panes_free * pane_cost(window); }
 
-std::size_t WindowState::pane_cost(const WindowKey& key) {
-  return key.panes.size() > panes_free ? (key.panes.size() - panes_free) * pane_cost_each : 0;
+std::size_t WindowState::cost_of(std::size_t window, const WindowSeries& series) const {
+  return key_cost(window) + series.device->identity->size() + series.names.size();
+}
+
+std::size_t WindowState::pane_cost(const WindowKey& key) const {
+  return key.panes.size() > panes_free ? (key.panes.size() - panes_free) * pane_cost(key.window) : 0;
 }
 
 // ---- keys -----------------------------------------------------------------------------------------------------------
@@ -84,7 +103,7 @@ WindowKey* WindowState::begin_key(std::uint16_t window, std::string_view identit
     why = WindowRefusal::keys;
     return nullptr;
   }
-  if (bytes_[window] + key_cost + names > limits.bytes_max) {
+  if (bytes_[window] + key_cost(window) + names > limits.bytes_max) {
     why = WindowRefusal::bytes;
     return nullptr;
   }
@@ -133,8 +152,8 @@ WindowKey& WindowState::add_key(WindowSeries& series, std::uint16_t window, std:
   key->next = std::move(*place);
   *place = std::move(key);
   ++keys_[window];
-  bytes_[window] += cost_of(series);
-  series.device->page->cost += cost_of(series);
+  bytes_[window] += cost_of(window, series);
+  series.device->page->cost += cost_of(window, series);
   series.device->page->changed = true;
   return **place;
 }
@@ -143,27 +162,30 @@ WindowKey& WindowState::add_key(WindowSeries& series, std::uint16_t window, std:
 
 WindowPane* WindowState::begin_pane(WindowKey& key, std::int64_t start, WindowRefusal& why) {
   if (WindowPane* pane = key.find(start)) return pane;
+  const Shape& shape = shapes_[key.window];
+  const std::size_t cost = pane_cost(key.window);
   std::size_t& bytes = bytes_[key.window];
-  const bool full = key.panes.size() >= panes_free && bytes + pane_cost_each > shapes_[key.window].limits.bytes_max;
+  const bool full = key.panes.size() >= panes_free && bytes + cost > shape.limits.bytes_max;
   if (full || key.panes.size() >= window_panes_max) {
     const auto oldest = std::find_if(key.panes.begin(), key.panes.end(), [](const WindowPane& pane) { return pane.closed && !pane.revised; });
     if (oldest == key.panes.end() || oldest->start > start) {
       why = full ? WindowRefusal::bytes : WindowRefusal::panes;
       return nullptr;
     }
-    key.floor = std::max(key.floor, oldest->start + shapes_[key.window].size);
-    bytes -= key.panes.size() > panes_free ? pane_cost_each : 0;
-    key.panes.erase(oldest);
+    key.floor = std::max(key.floor, oldest->start + shape.size);
+    bytes -= key.panes.size() > panes_free ? cost : 0;
+    const auto gone = static_cast<std::size_t>(oldest - key.panes.begin());
+    key.panes.erase(gone, gone + 1);
     ++given_up_;
   }
-  const auto at = std::upper_bound(key.panes.begin(), key.panes.end(), start, [](std::int64_t s, const WindowPane& pane) { return s < pane.start; });
-  const auto pane = key.panes.insert(at, WindowPane{.start = start});
-  bytes += key.panes.size() > panes_free ? pane_cost_each : 0;
+  WindowPane& pane = key.panes.insert({.start = start}, shape.aggregates.bytes());
+  shape.aggregates.begin(key.panes.states(pane));
+  bytes += key.panes.size() > panes_free ? cost : 0;
   ++key.open;
   ++key.series->device->unsettled;
   ++unsettled_;
   if (key.open == 1 || start < key.oldest_open) set_oldest_open(key, start);
-  return &*pane;
+  return &pane;
 }
 
 // Keeps the device's agenda as its keys are.
@@ -210,13 +232,16 @@ void WindowState::forget_panes(WindowKey& key, std::int64_t before) {
   if (gone == 0) return;
   bytes_[key.window] -= pane_cost(key);
   key.floor = std::max(key.floor, key.panes[gone - 1].start + shapes_[key.window].size);
-  key.panes.erase(key.panes.begin(), key.panes.begin() + static_cast<std::ptrdiff_t>(gone));
+  key.panes.erase(0, gone);
   bytes_[key.window] += pane_cost(key);
 }
 
 void WindowState::forget_panes_from(WindowKey& key, std::int64_t from) {
   bytes_[key.window] -= pane_cost(key);
-  std::erase_if(key.panes, [&](const WindowPane& pane) { return pane.start >= from && pane.closed && !pane.revised; });
+  for (std::size_t at = key.panes.size(); at > 0 && key.panes[at - 1].start >= from; --at) {
+    const WindowPane& pane = key.panes[at - 1];
+    if (pane.closed && !pane.revised) key.panes.erase(at - 1, at);
+  }
   bytes_[key.window] += pane_cost(key);
 }
 
@@ -243,8 +268,8 @@ void WindowState::forget(WindowDevice& device) {
   for (const auto& series : device.series) {
     for (const WindowKey* key = series->keys.get(); key; key = key->next.get()) {
       --keys_[key->window];
-      bytes_[key->window] -= cost_of(*series) + pane_cost(*key);
-      page.cost -= cost_of(*series);
+      bytes_[key->window] -= cost_of(key->window, *series) + pane_cost(*key);
+      page.cost -= cost_of(key->window, *series);
     }
   }
   wakes_.remove(device);

@@ -1,5 +1,5 @@
-// Event-time tumbling windows per device and metric: count, mean, min, max. A pure function of the entries fed, in number
-// order: readings, and what the gateway's clock said (ticks and notes, logged entries too), so that a replay after a crash
+// Event-time tumbling windows per device and metric: count, mean, min, max, and what a window asks for besides (aggregate.h).
+// A pure function of the entries fed, in number order: readings, and what the gateway's clock said (ticks and notes, logged entries too), so that a replay after a crash
 // gives the same windows, bit for bit, with the same ordinals.
 //
 // A window closes when its device's watermark (the newest event time seen) passes its end, or when a tick finds the device
@@ -25,7 +25,7 @@
 #include <vector>
 
 #include "config/windows.h"
-#include "pipeline/window_state.h"
+#include "windows/window_state.h"
 #include "record/record.h"
 
 namespace millrace {
@@ -85,6 +85,7 @@ class WindowEngine {
   struct Window {
     WindowConfig config;
     std::int64_t size, lateness, future_max, idle_close;
+    WindowAggregates aggregates;
   };
 
   void feed_reading(const Record& reading, std::vector<Record>& out);
