@@ -129,6 +129,8 @@ def records(message, classes):
         for body in ("window", "loss", "dead"):
             if other.HasField(body):
                 record[body] = {f.name: getattr(getattr(other, body), f.name) for f in getattr(other, body).DESCRIPTOR.fields}
+                if body == "window":
+                    record[body]["stats"] = {s.name: s.value for s in other.window.stats}
                 if body == "loss":
                     record[body]["devices"] = {d.device: d.count for d in other.loss.devices}
                 if body == "dead":

@@ -74,7 +74,7 @@ std::string size_words(std::uint64_t bytes) {
 }
 
 std::vector<std::string_view> words_of(const Key& key) {
-  if (key.type == Key::Type::chosen) {
+  if (key.choices) {
     std::vector<std::string_view> names;
     for (const ChoiceKind* kind : key.choices()) names.push_back(kind->name);
     return names;

@@ -4,6 +4,7 @@
 #include <cctype>
 
 #include "base/text.h"
+#include "config/key_text.h"
 #include "config/toml.h"
 
 namespace millrace {
@@ -13,6 +14,7 @@ void read_rows(Section& section, const Shape& shape, void* object);
 
 // "5=5": the word, and what it stands for; without a number its place in the list.
 void read_choice(Section& section, const Key& key, void* member) {
+  if (key.choices) return section.choice(key.name, *static_cast<std::string*>(member), words_of(key));
   std::vector<std::string_view> words = split(std::string_view(key.words), '|');
   std::vector<std::string_view> values(words.size());
   for (std::size_t i = 0; i < words.size(); ++i) {
@@ -63,6 +65,20 @@ bool has_row(const Shape& shape, std::string_view name) {
   return std::any_of(shape.begin(), shape.end(), [name](const Key& key) { return key.name == name; });
 }
 
+void read_texts(Section& section, const Key& key, std::vector<std::string>& out) {
+  section.texts(key.name, out, key.needed);
+  if (!key.choices) return;
+  const std::vector<std::string_view> words = words_of(key);
+  std::string list;
+  for (const std::string_view word : words) list += text(list.empty() ? "" : ", ", quoted(word));
+  for (auto at = out.begin(); at != out.end(); ++at) {
+    if (std::find(words.begin(), words.end(), *at) == words.end())
+      section.error(key.name, text(quoted(key.name), " has ", quoted(*at), "; it can have ", list));
+    else if (std::find(out.begin(), at, *at) != at)
+      section.error(key.name, text(quoted(key.name), " has ", quoted(*at), " twice"));
+  }
+}
+
 // Rows of what is chosen are of one level: no tables in them, but entries.
 void read_chosen(Section& section, const Key& key, Chosen& out) {
   std::vector<std::string_view> words;
@@ -110,7 +126,7 @@ void read_key(Section& section, const Key& key, void* member) {
     case Key::Type::scalar:
       return read_scalar(section, key, *static_cast<std::optional<std::string>*>(member));
     case Key::Type::texts:
-      return section.texts(key.name, *static_cast<std::vector<std::string>*>(member), key.needed);
+      return read_texts(section, key, *static_cast<std::vector<std::string>*>(member));
     case Key::Type::secret: return section.secret(key.name, *static_cast<SecretRef*>(member));
     case Key::Type::integer: {
       std::int64_t value = key.whole->get(member);

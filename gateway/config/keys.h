@@ -73,7 +73,7 @@ struct Key {
     number,        // 5 and 5.0 alike
     maybe_number,  // into a std::optional
     scalar,        // a text, or a number as one; into a std::optional
-    texts,
+    texts,    // where the key has `choices()`: each of them one of these by its word
     secret,   // its name ends in _file
     table,    // [name]
     tables,   // [[name]]
@@ -242,6 +242,20 @@ struct KeysOf {
     Key key = make<Member>(Key::Type::chosen, name, help);
     key.choices = choices;
     key.words = usual;
+    return key;
+  }
+  // One word, a kind's name, of those without keys of their own.
+  template <auto Member>
+  static constexpr Key word(const char* name, const ChoiceKinds& (*choices)(), const char* help) {
+    Key key = make<Member>(Key::Type::choice, name, help);
+    key.choices = choices;
+    return key;
+  }
+  // Several words, each of a kind's name, without keys of its own.
+  template <auto Member>
+  static constexpr Key words(const char* name, const ChoiceKinds& (*choices)(), const char* help) {
+    Key key = make<Member>(Key::Type::texts, name, help);
+    key.choices = choices;
     return key;
   }
   // The rows of a part of it.

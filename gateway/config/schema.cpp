@@ -87,7 +87,12 @@ class Schema {
       case Key::Type::scalar:
         json_.key("type").begin_array().value("string").value("number").end_array();
         break;
-      case Key::Type::texts: list([this] { json_.member("type", "string"); }); break;
+      case Key::Type::texts:
+        list([&] {
+          if (key.choices) choice(key);
+          else json_.member("type", "string");
+        });
+        break;
       case Key::Type::table: object(*key.shape, member); break;
       case Key::Type::tables: list([&] { object(*key.shape, key.list->add(member)); }); break;
       case Key::Type::entries: entries(key, member); break;

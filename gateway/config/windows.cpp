@@ -1,5 +1,6 @@
 #include "config/windows.h"
 
+#include "base/text.h"
 #include "config/toml.h"
 
 namespace millrace {
@@ -28,10 +29,15 @@ constexpr Key keys[] = {
                            "all windows, up to 8 MiB")
         .within(64 << 10, 1 << 30),
     K::key<&C::metrics>("metrics", "Default: every number").like("[\"temperature\"]"),
+    K::words<&C::aggregates>("aggregates", built_aggregates,
+                             "What is made of readings beside count, mean, min and max")
+        .like("[\"stddev\"]"),
 };
 
 void settle(Section& section, WindowConfig& window) {
   window.line = section.line();
+  if (window.aggregates.size() >= window_aggregates_max)
+    section.error("aggregates", text("a window has at most ", window_aggregates_max - 1, " of them"));
   if (!section.has("state_max")) window.state_max = 0;  // bound_state() says how much
 }
 

@@ -16,7 +16,7 @@ namespace {
 constexpr int arrivals_per_look = 2048;
 constexpr std::size_t records_per_look = 8192;  // what a payload gives is no matter of its size: the death of a node
 constexpr std::int64_t clock_step_us = 1'000'000;
-constexpr std::size_t retained_topics_max = 4096, dead_reason_max = 1000;
+constexpr std::size_t retained_topics_max = 4096;
 constexpr std::size_t unknown_inputs_told = 64;  // with a line each
 
 std::string retained_state(const std::string& input) { return "retained." + input; }
@@ -51,13 +51,9 @@ Pipeline::Pipeline(Loop& loop, MappedInbox& inbox, Log& log, Metrics& metrics, P
       filtered_(metrics.counter("millrace_filtered_records_total", "Of these, wanted by no uplink and no window; payloads that a route ignores or that have no value")),
       duplicate_(metrics.counter("millrace_duplicates_total", "Of these, payloads recognised as taken before, and dropped")),
       undecodable_(metrics.counter("millrace_undecodable_total", "Of these, payloads that could not be decoded, or not wholly")),
-      dead_(metrics.counter("millrace_dead_letters_total", "Payloads and records kept in the dead lane")),
-      dead_full_(metrics.counter("millrace_dead_full_total", "Undecodable payloads not kept because the dead lane is full")),
+      letters_(loop, log, metrics, {options_.boot_id, options_.windows.clock_vouched}),
       inbox_fill_(metrics.gauge("millrace_inbox_fill_ratio", "How full the inbox is, 0 to 1")) {
   Log::Listener listener;
-  if (windows_.any()) {
-    listener.entering = [this](Sequence number, Lane lane, const Record& record, WriteSet& more) { windows_.entering(number, lane, record, more); };
-  }
   listener.room = [this] {
     check_pressure();
     if (running_) look();
@@ -66,7 +62,6 @@ Pipeline::Pipeline(Loop& loop, MappedInbox& inbox, Log& log, Metrics& metrics, P
       tell_peers(false);
     }
   };
-  listener.sealed = [this] { windows_.offer_snapshot(); };
   log_.listen(std::move(listener));
   scrape_ = metrics.before_scrape([this] {
     inbox_fill_.set(inbox_.fill());
@@ -259,7 +254,7 @@ void Pipeline::bury_unknown(const Arrival& arrival, WriteSet& set) {
     told_unknown_.emplace(arrival.input);
     LOG_WARN("input ", shown(arrival.input), ": no longer configured; what the inbox still holds of it goes to the dead lane");
   }
-  bury(arrival, "the input is no longer configured", {}, set);
+  letters_.bury(arrival, "the input is no longer configured", {}, set);
 }
 
 void Pipeline::decode(Arrival arrival, Ticket ticket, bool crashed, WriteSet& set) {
@@ -270,7 +265,7 @@ void Pipeline::decode(Arrival arrival, Ticket ticket, bool crashed, WriteSet& se
   const auto bury_it = [&](const std::string& reason) {
     taken_.add();
     undecodable_.add();
-    bury(arrival, reason, std::move(unread_.missing), set);
+    letters_.bury(arrival, reason, std::move(unread_.missing), set);
   };
   unread_.clear();
   input.payloads->add();
@@ -302,7 +297,7 @@ void Pipeline::decode(Arrival arrival, Ticket ticket, bool crashed, WriteSet& se
   }
   if (!status.ok() || unread_.any()) {
     const std::string reason = status.ok() ? unread_.reason() : status.detail();
-    LOG_WARN("input ", arrival.input, ": payload on ", shown(arrival.channel), ": ", shown(reason, dead_reason_max),
+    LOG_WARN("input ", arrival.input, ": payload on ", shown(arrival.channel), ": ", shown(reason, DeadLetters::reason_max),
              status.ok() ? text("; what else is in it (", decoded_.size(), ") has entered; kept in the dead lane") : "; kept in the dead lane");
     if (!status.ok()) unread_.missing.clear();  // none of it entered
     input.undecodable->add();
@@ -401,21 +396,8 @@ Status Pipeline::decode_again(const Record& letter, WriteSet& set) {
   const Decoder* decoder = found == inputs_.end() ? nullptr : found->second.decoder_of(UINT64_MAX);
   if (!decoder) return {Code::invalid, text("the input \"", shown(dead.consumer), "\" is not in the configuration")};
   if (dead.whole_size > 0) return {Code::invalid, text("only the first ", dead.payload.size(), " of its ", dead.whole_size, " bytes were kept")};
-  const std::vector<std::pair<std::string_view, std::string_view>> properties(dead.publisher.properties.begin(), dead.publisher.properties.end());
-  const DeadPublisher& by = dead.publisher;
-  const Publisher publisher{by.client_id, by.username, by.subject, by.content_type, properties};
-  Arrival arrival;
-  arrival.input = dead.consumer;
-  arrival.channel = dead.channel;
-  arrival.bytes = dead.payload;
-  arrival.publisher = &publisher;
-  arrival.clock_trusted = letter.trust != TimeTrust::unsynced;
-  arrival.received = letter.time;
-  arrival.received_monotonic = {detail.monotonic_us * 1000};
-  ValueRuns missing = dead.missing;
-  tidy_runs(missing);
-  arrival.only = missing;
-  arrival.again = true;
+  const OpenedLetter opened(letter);
+  const Arrival& arrival = opened.arrival();
   std::vector<Record> records;
   Unread unread;
   const Status status = decoder->decode(arrival, records, unread);
@@ -423,7 +405,7 @@ Status Pipeline::decode_again(const Record& letter, WriteSet& set) {
   if (!status.ok()) return status;
   if (detail.boot_id != 0) keep_boot(detail, records);
   admit(records, set);
-  if (unread.any()) put_letter(arrival, unread.reason(), std::move(unread.missing), detail.boot_id, set);
+  if (unread.any()) letters_.put(arrival, unread.reason(), std::move(unread.missing), detail.boot_id, set);
   return {};
 }
 
@@ -457,59 +439,6 @@ bool Pipeline::seen_retained(Input& input, const Arrival& arrival, WriteSet& set
   std::erase_if(set.states, [&](const WriteSet::State& s) { return s.name == retained_state(std::string(arrival.input)); });
   set.states.push_back({retained_state(std::string(arrival.input)), std::move(saved)});
   return false;
-}
-
-// Kept whole in the dead lane, up to a tenth of the log; beyond that one sample a minute of each input and reason, and the
-// rest is in the ledger.
-void Pipeline::bury(const Arrival& arrival, const std::string& reason, ValueRuns missing, WriteSet& set) {
-  const LogStats stats = log_.stats();
-  if (stats.dead_bytes > stats.bytes_max / 10) {
-    const std::uint64_t kind = digest64(bytes_of(reason), digest64(bytes_of(arrival.input)));
-    Instant& sampled = dead_sampled_[kind];
-    if (dead_sampled_.size() > 1024) dead_sampled_.clear();
-    else if (sampled.ns != 0 && loop_.now() - sampled < std::chrono::minutes(1)) {
-      dead_full_.add();
-      ++dead_dropped_;
-      return;
-    } else {
-      sampled = loop_.now();
-    }
-  }
-  put_letter(arrival, reason, std::move(missing), options_.boot_id, set);
-  if (dead_dropped_ > 0) {
-    LossDetail lost{"", "dead_full", std::exchange(dead_dropped_, 0), 0, 0, {}, 0};
-    set.records.emplace_back(Lane::alarm, stamped(loss_record(Lane::dead, std::move(lost), loop_.wall())));
-  }
-}
-
-// `boot_id`: of the boot in which it arrived.
-void Pipeline::put_letter(const Arrival& arrival, const std::string& reason, ValueRuns missing, std::uint64_t boot_id, WriteSet& set) {
-  auto detail = std::make_shared<Detail>();
-  DeadDetail dead;
-  dead.source = DeadDetail::Source::input;
-  dead.consumer = arrival.input;
-  dead.reason = shown(reason, dead_reason_max);
-  dead.channel = arrival.channel;
-  dead.whole_size = arrival.whole_bytes;
-  dead.missing = std::move(missing);
-  dead.payload.assign(arrival.bytes.begin(), arrival.bytes.end());
-  if (arrival.publisher) {
-    const Publisher& by = *arrival.publisher;
-    dead.publisher = {std::string(by.client_id), std::string(by.username), std::string(by.subject), std::string(by.content_type), {}};
-    for (const auto& [name, value] : by.properties) dead.publisher.properties.emplace_back(name, value);
-  }
-  detail->body = std::move(dead);
-  if (!arrival.clock_trusted) {
-    detail->boot_id = boot_id;
-    detail->monotonic_us = arrival.received_monotonic.ns / 1000;
-  }
-  Record record;
-  record.kind = Kind::dead;
-  record.time = arrival.received;
-  record.trust = arrival.clock_trusted ? TimeTrust::gateway : TimeTrust::unsynced;
-  record.detail = std::move(detail);
-  set.records.emplace_back(Lane::dead, std::move(record));
-  dead_.add();
 }
 
 // Inputs pause when the log is about to be full, or cannot be written. Resuming waits until the inbox is half empty too, so that inputs do not

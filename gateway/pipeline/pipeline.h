@@ -1,6 +1,6 @@
-// From the inbox to the log: takes arrivals, decodes them by their input's routes, chooses lanes, and feeds windows with
-// every reading as it enters the log. A payload is decoded as far as it is good; what cannot be decoded goes to the dead lane with
-// the payload whole, and never wedges an input. On the loop.
+// From the inbox to the log: takes arrivals, decodes them by their input's routes, and chooses lanes. A payload is decoded as far
+// as it is good; what cannot be decoded is a dead letter (dead_letters.h), and never wedges an input. Windows listen to the log by
+// themselves (windows/window_consumer.h). On the loop.
 #pragma once
 
 #include <deque>
@@ -19,9 +19,10 @@
 #include "ingest/mapped_inbox.h"
 #include "log/log.h"
 #include "loop/loop.h"
+#include "pipeline/dead_letters.h"
 #include "pipeline/input_memory.h"
 #include "pipeline/stamp_order.h"
-#include "pipeline/window_consumer.h"
+#include "windows/window_consumer.h"
 
 namespace millrace {
 
@@ -120,8 +121,6 @@ class Pipeline final : public Intake {
   void report_unclean_start();
   bool seen_retained(Input& input, const Arrival& arrival, WriteSet& set);
   void count(Input& input, const Arrival& arrival);
-  void bury(const Arrival& arrival, const std::string& reason, ValueRuns missing, WriteSet& set);
-  void put_letter(const Arrival& arrival, const std::string& reason, ValueRuns missing, std::uint64_t boot_id, WriteSet& set);
   void check_pressure();
   void tell_peers(bool durable);
 
@@ -150,8 +149,6 @@ class Pipeline final : public Intake {
   std::unique_ptr<Timer> look_timer_;
   bool running_ = false, looking_ = false, pressed_ = false;
   Ticket taken_through_ = 0, released_seen_ = 0;
-  std::unordered_map<std::uint64_t, Instant> dead_sampled_;
-  std::uint64_t dead_dropped_ = 0;
   std::set<std::string, std::less<>> told_unknown_;  // inputs that are not configured, and had something in the inbox
 
   // The ledger of the south: taken = admitted + filtered + duplicate + undecodable, in records; a payload that could not be
@@ -162,8 +159,7 @@ class Pipeline final : public Intake {
   Counter& duplicate_;
   Counter& undecodable_;
   std::uint64_t redelivered_ = 0;
-  Counter& dead_;
-  Counter& dead_full_;
+  DeadLetters letters_;
   Gauge& inbox_fill_;
   Metrics::Hook scrape_;
 };

@@ -2,6 +2,7 @@
 // beyond its names; windows, events, losses and dead letters carry a Detail. Proto form: proto/record.proto.
 #pragma once
 
+#include <cmath>
 #include <cstdint>
 #include <map>
 #include <memory>
@@ -32,6 +33,13 @@ const char* quality_name(Quality quality);
 // monostate: no value (windows, losses and dead letters say it all in their detail).
 using Value = std::variant<std::monostate, double, std::int64_t, bool, std::string, Bytes>;
 
+// A further result of a window: "stddev".
+struct WindowStat {
+  std::string name;
+  double value = 0;
+  bool operator==(const WindowStat&) const = default;
+};
+
 struct WindowDetail {
   std::string name;
   std::int64_t end_us = 0;
@@ -39,6 +47,11 @@ struct WindowDetail {
   double mean = 0, min = 0, max = 0;
   std::uint32_t revision = 0;
   std::uint64_t ordinal = 0;
+  std::vector<WindowStat> stats{};  // what the window was asked for besides, in the order of the build
+  // What is no number (of one reading, of infinities) is not there.
+  void give(const char* stat, double value) {
+    if (std::isfinite(value)) stats.push_back({stat, value});
+  }
 };
 
 struct LossDetail {

@@ -125,6 +125,26 @@ bool read_runs(pb_istream_t* stream, const pb_field_t*, void** arg) {
   return true;
 }
 
+bool write_stats(pb_ostream_t* stream, const pb_field_t* field, void* const* arg) {
+  for (const WindowStat& given : *static_cast<const std::vector<WindowStat>*>(*arg)) {
+    std::string_view name = given.name;
+    millrace_Stat stat = millrace_Stat_init_zero;
+    set(stat.name, name);
+    stat.value = given.value;
+    if (!pb_encode_tag_for_field(stream, field) || !pb_encode_submessage(stream, millrace_Stat_fields, &stat)) return false;
+  }
+  return true;
+}
+
+bool read_stat(pb_istream_t* stream, const pb_field_t*, void** arg) {
+  WindowStat& to = static_cast<std::vector<WindowStat>*>(*arg)->emplace_back();
+  millrace_Stat stat = millrace_Stat_init_zero;
+  set(stat.name, to.name);
+  if (!pb_decode(stream, millrace_Stat_fields, &stat)) return false;
+  to.value = stat.value;
+  return true;
+}
+
 using DeviceCounts = std::map<std::string, std::uint64_t>;
 
 bool write_device_losses(pb_ostream_t* stream, const pb_field_t* field, void* const* arg) {
@@ -228,6 +248,8 @@ void encode_record_to(const Record& record, const Identity* identity, pb_ostream
       m.window.max = w->max;
       m.window.revision = w->revision;
       m.window.ordinal = w->ordinal;
+      m.window.stats.funcs.encode = write_stats;
+      m.window.stats.arg = const_cast<std::vector<WindowStat>*>(&w->stats);
     } else if (const auto* l = std::get_if<LossDetail>(&d.body)) {
       m.has_loss = true;
       consumer = l->consumer;
@@ -316,6 +338,8 @@ Result<Record> decode_record(BytesView bytes) {
   m.blob.arg = &blob;
   set(m.gateway, d.gateway);
   set(m.window.name, window.name);
+  m.window.stats.funcs.decode = read_stat;
+  m.window.stats.arg = &window.stats;
   set(m.loss.consumer, loss.consumer);
   set(m.loss.reason, loss.reason);
   m.loss.devices.funcs.decode = read_device_loss;

@@ -28,6 +28,7 @@ void write_detail(JsonWriter& json, const Detail& detail) {
   if (const auto* window = std::get_if<WindowDetail>(&detail.body)) {
     json.key("window").begin_object().member("name", window->name).member("end", format_time({window->end_us})).member("count", window->count);
     json.member("mean", window->mean).member("min", window->min).member("max", window->max);
+    for (const WindowStat& stat : window->stats) json.member(stat.name, stat.value);
     json.member("revision", static_cast<std::uint64_t>(window->revision)).member("ordinal", window->ordinal).end_object();
   } else if (const auto* loss = std::get_if<LossDetail>(&detail.body)) {
     json.key("loss").begin_object().member("consumer", loss->consumer).member("reason", loss->reason).member("count", loss->count);

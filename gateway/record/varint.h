@@ -126,8 +126,8 @@ class Reader {
     at_ += 4;
     return v;
   }
-  BytesView get_bytes() {
-    const std::uint64_t size = get_varint();
+  BytesView get_bytes() { return get_bytes(get_varint()); }
+  BytesView get_bytes(std::uint64_t size) {
     if (size > left()) {
       fail();
       return {};

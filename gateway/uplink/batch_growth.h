@@ -6,14 +6,12 @@
 #include <algorithm>
 #include <cstddef>
 
-#include "uplink/forms.h"
-
 namespace millrace {
 
 class BatchGrowth {
  public:
-  // `batch_size`: at most, as it lies in the log.
-  BatchGrowth(Form form, std::size_t batch_size) : each_(form != Form::batch), most_(batch_size * (each_ ? single : 1)) {}
+  // `of_rows`: what is sent is rows as they lie in the log. `batch_size`: at most, as it lies there.
+  BatchGrowth(bool of_rows, std::size_t batch_size) : each_(!of_rows), most_(batch_size * (each_ ? single : 1)) {}
 
   // Records one by one become several times as large as they lie in the log: fewer of them at once.
   std::size_t bytes() const { return each_ ? std::max<std::size_t>(bytes_ / single, least) : bytes_; }

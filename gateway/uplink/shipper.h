@@ -3,16 +3,11 @@
 // expired. Lives on the loop; knows nothing of any protocol.
 //
 // Lanes go by priority (alarm, window, raw unless configured otherwise), but a waiting lane gets one batch in ten at
-// least. A lane is read in runs: with order = oldest one run upwards, with order = newest one upwards from the last
-// reconnect and then one downwards through what lies below it. A run settles its rows in its own order, so that a crash
-// sends again what was in flight and nothing else. A refused batch is halved until the record that will never be taken
-// stands alone; that one goes to the dead lane with this uplink's name, its neighbours go through.
-//
-// Where the far side keeps the cursor in one transaction with the data (exactly once), what it kept is the truth each time
-// it is reached anew: what it has is settled here, whatever answer we heard or did not hear.
+// least. What stands here is the switch over outcomes and what may be sent when; in which order a lane is read is in
+// lane_runs.h, how fast a backlog goes in drain_rate.h and pace.h, what is done about what the far side does not take in
+// isolation.h, what it knows itself (exactly once) in far_marker.h.
 #pragma once
 
-#include <deque>
 #include <map>
 #include <memory>
 #include <optional>
@@ -23,15 +18,15 @@
 #include "base/handle.h"
 #include "base/metrics.h"
 #include "base/rng.h"
-#include "uplink/shipping.h"
 #include "loop/loop.h"
 #include "uplink/breaker.h"
-#include "uplink/drain.h"
-#include "uplink/marker.h"
+#include "uplink/drain_rate.h"
+#include "uplink/far_marker.h"
+#include "uplink/isolation.h"
+#include "uplink/lane_runs.h"
 #include "uplink/pace.h"
-#include "uplink/run.h"
 #include "uplink/shipper_metrics.h"
-#include "uplink/suspicion.h"
+#include "uplink/shipping.h"
 #include "uplink/uplink.h"
 
 namespace millrace {
@@ -61,70 +56,55 @@ class Shipper {
   std::string health() const;
   bool healthy() const { return reach_.up && trouble_.empty(); }
   // The size limit that the far side is suspected to have, in words; empty: none.
-  std::string size_limit() const { return suspicion_.limit_words(); }
+  std::string size_limit() const { return isolation_.suspicion().limit_words(); }
   std::uint64_t backlog() const;  // records not yet settled
   std::size_t in_flight() const { return flights_.size(); }
   // Nothing that is committed waits to be sent or settled.
   bool idle() const { return backlog() == 0 && flights_.empty(); }
   // Seconds until the backlog is gone at the present rates; infinite when it grows.
-  double eta_seconds() const;
+  double eta_seconds() const { return rate_.eta_seconds(static_cast<double>(backlog())); }
   // Sends a dead letter once more, under its old number, outside of the lanes. `done` runs once.
   void send_again(Row row, std::function<void(Outcome)> done);
 
  private:
   struct LaneState {
-    Lane lane;
+    LaneRuns runs;
     std::int64_t priority = 0;
-    std::deque<Run> runs;            // the first one that has something waiting is served
-    Sequence reconnected_at = 0;     // order = newest: the last number committed when the far side came back
     int passed_over = 0;
-    Instant rests_until;             // it waits for something smaller than what is in question; the others go on
+    Instant rests_until;  // it waits for something smaller than what is in question; the others go on
   };
-  struct Flight {
-    Lane lane;
-    std::uint64_t run;
-    std::vector<Sequence> firsts;
+  struct Flight : Isolation::Trip {
+    std::uint64_t run = 0;
     Instant sent;
     std::size_t bytes = 0;
-    Duration control{0};
-    std::optional<Suspicion::Part> stands_for;  // it is a neighbour of this suspect
   };
 
+  void on_reach(const Uplink::Reach& reach);
   void go_on();
-  bool read_marker();
-  void adopt_next();
-  Bytes marker_after(Lane lane, const Run& run, const Batch& batch) const;
+  void on_committed();
+
+  // ---- what may be sent
   void pump();
-  void plan_runs(LaneState& lane);
-  Run make_run(bool up, Sequence from, Sequence end);
+  void pump_after(Duration delay);
   std::pair<LaneState*, Run*> choose(Duration& wait);
   Run* servable(LaneState& lane, Duration& wait);
   LaneState& state_of(Lane lane);
-  Run* find_run(Lane lane, std::uint64_t id);
   void read_more(LaneState& lane, Run& run);
   void take_rows(Lane lane, std::uint64_t run, Result<std::vector<Row>> rows, Sequence through);
   void expire(Lane lane, Run& run);
-  bool over_rate(std::size_t bytes, double records) const;
   bool send(LaneState& lane, Run& run);
-  Run::Pieces::iterator pick(Lane lane, Run& run, Flight& flight);
-  void on_outcome(std::uint64_t flight, const Outcome& outcome);
-  void isolate(Lane lane, Run& run, const Flight& flight, const std::vector<Sequence>& refused, const Outcome& outcome);
-  void bury(Run& run, Run::Pieces::iterator at, const std::string& reason);
-  void sift(Lane lane, Run& run);
-  void on_lost(const Flight& flight, const Outcome& outcome);
-  std::optional<Suspicion::Part> suspect_in(Lane lane, Run& run) const;
-  void on_neighbour(Run& run, const Suspicion::Part& suspect, bool passed);
-  void block(const std::string& reason, Duration retry_after);
-  void settle(Lane lane, Run& run);
-  void on_reach(const Uplink::Reach& reach);
-  void note_trouble(Verdict verdict, const std::string& reason);
-  void pump_after(Duration delay);
-  void on_committed();
-  void age_commits();
-  bool is_replay(const Row& row);
-  void observe_pace(const Flight& flight, const Outcome& outcome, Instant now);
+  bool send_nothing(LaneState& lane, Run& run, const Suspicion::Part& suspect);
+  Batch fill(LaneState& lane, Run& run, Run::Pieces::iterator from, Flight& flight);
   std::size_t cut_for(std::size_t row, std::size_t in_it, std::size_t bytes_max) const;
   std::size_t flights_max() const;
+
+  // ---- what becomes of it
+  void on_outcome(std::uint64_t flight, const Outcome& outcome);
+  std::vector<Sequence> take_back(const Flight& flight, const Outcome& outcome, Run& run);
+  void observe_pace(const Flight& flight, const Outcome& outcome, Instant now);
+  void block(const std::string& reason, Duration retry_after);
+  void note_trouble(Verdict verdict, const std::string& reason);
+  void settle(Lane lane, Run& run);
 
   Loop& loop_;
   Log& log_;
@@ -132,36 +112,28 @@ class Shipper {
   Metrics& metrics_;
   Rng& rng_;
   ShipperOptions options_;
-  std::vector<LaneState> lanes_;
+  std::vector<Lane> lane_names_;
+  std::vector<LaneState> lanes_;  // by priority
   std::map<std::uint64_t, Flight> flights_;
-  std::uint64_t next_flight_ = 1, next_run_ = 1;
+  std::uint64_t next_flight_ = 1;
   Backoff backoff_;
   Breaker breaker_;
-  TokenBucket bytes_allowed_, records_allowed_;
-  RateMeter bytes_arriving_, records_arriving_, records_leaving_;
+  DrainRate rate_;
   Pace pace_;
-  Suspicion suspicion_;
-  std::vector<Suspicion::Part> lost_, swallowed_;  // with the connection, of all that was on its way
   Instant answered_;                   // when the last answer came
   bool replan_ = false;                // order = newest: the runs begin anew once nothing flies
   std::unique_ptr<Timer> pump_timer_;
   Instant not_before_, stop_deadline_;
-  // When which number was committed, as far back as `replay_after`; what is older is backlog.
-  std::deque<std::pair<Sequence, Instant>> commits_;
-  Sequence old_through_ = 0;
-  // The far side's marker: what it settles is worked off before anything is sent. One that an earlier process wrote speaks
-  // of no number that was given since.
-  const std::uint64_t instance_;
-  const Sequence found_through_;
-  std::deque<std::pair<Lane, Range>> adopting_;
-  bool marked_ = false, usurped_ = false;
+  bool usurped_ = false;
   bool stopping_ = false;
   Uplink::Reach reach_{false, "not connected yet", false};
   std::string needed_person_;  // why somebody must act; until it is up
   std::string trouble_;
   std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
 
+  FarMarker far_;
   ShipperMetrics counts_;
+  Isolation isolation_;
   Metrics::Hook scrape_;
   Handle subscription_, listening_;
 };

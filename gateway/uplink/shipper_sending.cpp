@@ -14,29 +14,42 @@ constexpr Duration neighbour_wait = std::chrono::seconds(5);
 
 }  // namespace
 
-bool Shipper::over_rate(std::size_t bytes, double records) const {
-  const DrainConfig& drain = options_.drain;
-  return (drain.rate_bytes > 0 && static_cast<double>(bytes) > bytes_allowed_.tokens()) || (drain.rate_records > 0 && records > records_allowed_.tokens());
-}
-
 // False: nothing was sent; look again at `not_before_`.
 bool Shipper::send(LaneState& lane, Run& run) {
-  Batch batch;
-  Flight flight{lane.lane, run.id, {}, loop_.now()};
-  auto at = pick(lane.lane, run, flight);
-  if (at == run.pieces.end()) {
-    if (suspicion_.no_neighbour(*flight.stands_for)) {
-      on_neighbour(run, *flight.stands_for, true);
-      settle(lane.lane, run);
-      not_before_ = loop_.now();
-      return false;
-    }
-    note_trouble(Verdict::retryable, "a record that the far side does not seem to take stays until something smaller has passed");
-    lane.rests_until = loop_.now() + neighbour_wait;
-    not_before_ = loop_.now();
+  Flight flight;
+  flight.lane = lane.runs.lane();
+  flight.run = run.id;
+  flight.sent = loop_.now();
+  const auto from = isolation_.pick(run, flight);
+  if (from == run.pieces.end()) return send_nothing(lane, run, *flight.stands_for);
+  Batch batch = fill(lane, run, from, flight);
+  MILLRACE_CHECK(!batch.rows.empty());  // servable() saw waiting bytes
+  if (uplink_.keeps_marker()) batch.marker = far_.after(lane_names_, flight.lane, run, batch);
+  run.bytes_waiting -= flight.bytes;
+  const std::uint64_t id = next_flight_++;
+  flights_.emplace(id, std::move(flight));
+  uplink_.send(std::move(batch), [this, alive = alive_, id](Outcome outcome) {
+    if (*alive) on_outcome(id, outcome);
+  });
+  return true;
+}
+
+// What is in question needs a neighbour, and there is none.
+bool Shipper::send_nothing(LaneState& lane, Run& run, const Suspicion::Part& suspect) {
+  not_before_ = loop_.now();
+  if (isolation_.without_neighbour(run, suspect, loop_.now())) {
+    settle(lane.runs.lane(), run);
     return false;
   }
-  const bool alone = suspicion_.alone();
+  note_trouble(Verdict::retryable, "a record that the far side does not seem to take stays until something smaller has passed");
+  lane.rests_until = loop_.now() + neighbour_wait;
+  return false;
+}
+
+// As many of the waiting rows from here on as a batch takes: live ones and backlog never in one.
+Batch Shipper::fill(LaneState& lane, Run& run, Run::Pieces::iterator at, Flight& flight) {
+  Batch batch;
+  const bool alone = isolation_.suspicion().alone();
   const std::size_t bytes_max = pace_.batch_bytes(uplink_.limits().bytes_max);
   double records = 0;
   for (; at != run.pieces.end() && at->state == Piece::waiting; ++at) {
@@ -46,29 +59,18 @@ bool Shipper::send(LaneState& lane, Run& run) {
     const Piece& piece = *at;
     const std::size_t bytes = flight.bytes + piece.bytes();
     if (!batch.rows.empty() && (bytes > bytes_max || batch.rows.size() >= run.rows_max)) break;
-    const bool replay = is_replay(piece.row);
-    if (!batch.rows.empty() && (replay != batch.replay || (replay && over_rate(bytes, records + piece.row.count)))) break;
+    const bool replay = rate_.is_replay(piece.row, loop_.now());
+    if (!batch.rows.empty() && (replay != batch.replay || (replay && rate_.over(bytes, records + piece.row.count)))) break;
     batch.replay = replay;
-    if (alone) batch.control = flight.control = suspicion_.control(part_of(lane.lane, piece.row));
+    if (alone) batch.control = flight.control = isolation_.suspicion().control(part_of(lane.runs.lane(), piece.row));
     flight.bytes = bytes;
     records += piece.row.count;
     at->state = Piece::flying;
     flight.firsts.push_back(piece.row.first);
     batch.rows.push_back(piece.row);
   }
-  MILLRACE_CHECK(!batch.rows.empty());  // servable() saw waiting bytes
-  if (uplink_.keeps_marker()) batch.marker = marker_after(lane.lane, run, batch);
-  run.bytes_waiting -= flight.bytes;
-  if (batch.replay) {
-    bytes_allowed_.take(static_cast<double>(flight.bytes));
-    records_allowed_.take(records);
-  }
-  const std::uint64_t id = next_flight_++;
-  flights_.emplace(id, std::move(flight));
-  uplink_.send(std::move(batch), [this, alive = alive_, id](Outcome outcome) {
-    if (*alive) on_outcome(id, outcome);
-  });
-  return true;
+  if (batch.replay) rate_.take(flight.bytes, records);
+  return batch;
 }
 
 // What a row of so many bytes is cut to, behind what a batch has already. Where one batch at a time is on a link that
@@ -88,7 +90,7 @@ std::size_t Shipper::cut_for(std::size_t row, std::size_t in_it, std::size_t byt
 // One batch at a time after failures and until the link is known; two where the link is what bounds them.
 std::size_t Shipper::flights_max() const {
   const Uplink::Limits limits = uplink_.limits();
-  if (breaker_.state(loop_.now()) == Breaker::State::half_open || pace_.starting(limits.bytes_max) || suspicion_.alone()) {
+  if (breaker_.state(loop_.now()) == Breaker::State::half_open || pace_.starting(limits.bytes_max) || isolation_.suspicion().alone()) {
     return 1;
   }
   return pace_.slow(limits.bytes_max) ? std::min<std::size_t>(limits.batches_in_flight, 2) : limits.batches_in_flight;
@@ -110,7 +112,10 @@ void Shipper::send_again(Row row, std::function<void(Outcome)> done) {
     });
   }
   const std::uint64_t id = next_flight_++;
-  flights_.emplace(id, Flight{row.lane, 0, {}, loop_.now(), row.columns->size()});
+  Flight& flight = flights_[id];
+  flight.lane = row.lane;
+  flight.sent = loop_.now();
+  flight.bytes = row.columns->size();
   uplink_.send({{std::move(row)}, true, {}}, [this, alive = alive_, id, done = std::move(done)](const Outcome& outcome) {
     if (!*alive) return;
     flights_.erase(id);
@@ -119,17 +124,15 @@ void Shipper::send_again(Row row, std::function<void(Outcome)> done) {
   });
 }
 
-void Shipper::on_outcome(std::uint64_t id, const Outcome& outcome) {
-  const Flight flight = std::move(flights_.at(id));
-  flights_.erase(id);
-  LaneState& lane = state_of(flight.lane);
-  Run& run = *find_run(flight.lane, flight.run);  // runs do not begin anew while anything flies
+// ---- what becomes of it ---------------------------------------------------------------------------------------------
+
+// What is open waits again, the rest is safe. The numbers that open rows begin with.
+std::vector<Sequence> Shipper::take_back(const Flight& flight, const Outcome& outcome, Run& run) {
   std::vector<bool> is_open(flight.firsts.size());
   if (outcome.verdict != Verdict::acknowledged) {
     for (const std::uint32_t index : outcome.open) is_open.at(index) = true;
   }
   std::vector<Sequence> open;
-  const bool had_limit = suspicion_.smallest_refused() > 0;
   for (std::size_t i = 0; i < flight.firsts.size(); ++i) {
     const auto piece = run.find(flight.firsts[i]);
     MILLRACE_CHECK(piece->state == Piece::flying);
@@ -137,49 +140,56 @@ void Shipper::on_outcome(std::uint64_t id, const Outcome& outcome) {
       open.push_back(flight.firsts[i]);
       piece->state = Piece::waiting;
       run.bytes_waiting += piece->bytes();
-    } else {
-      suspicion_.on_passed(part_of(flight.lane, piece->row), loop_.now());
-      piece->state = Piece::safe;
-      counts_.records_sent.add(piece->row.count);
-      counts_.bytes_sent.add(piece->bytes());
+      continue;
     }
+    isolation_.on_passed(flight.lane, piece->row, loop_.now());
+    piece->state = Piece::safe;
+    counts_.records_sent.add(piece->row.count);
+    counts_.bytes_sent.add(piece->bytes());
   }
-  if (had_limit && suspicion_.smallest_refused() == 0) LOG_INFO("uplink ", options_.name, ": what was refused for its size passes; the limit is forgotten");
+  return open;
+}
+
+void Shipper::on_outcome(std::uint64_t id, const Outcome& outcome) {
+  const Flight flight = std::move(flights_.at(id));
+  flights_.erase(id);
+  Run& run = *state_of(flight.lane).runs.find(flight.run);  // runs do not begin anew while anything flies
+  const std::vector<Sequence> open = take_back(flight, outcome, run);
   const Instant now = loop_.now();
   const bool full = flight.bytes * 2 >= pace_.batch_bytes(uplink_.limits().bytes_max);
   observe_pace(flight, outcome, now);
-  records_leaving_.observe(static_cast<double>(counts_.records_sent.value()), now);
+  rate_.on_sent(static_cast<double>(counts_.records_sent.value()), now);
   switch (outcome.verdict) {
     case Verdict::acknowledged:
-      marked_ = uplink_.keeps_marker();
+      if (uplink_.keeps_marker()) far_.on_acknowledged();
       breaker_.on_success();
       backoff_.on_success(now);
       if (!full) not_before_ = std::max(not_before_, now + outcome.rest);
       trouble_.clear();
       counts_.round_trip.observe(to_seconds(now - flight.sent));
       if (run.rows_max != SIZE_MAX) run.rows_max = run.rows_max > 1024 ? SIZE_MAX : run.rows_max * 2;
+      if (flight.stands_for) isolation_.on_neighbour(run, *flight.stands_for, true, now);
       break;
     case Verdict::retryable:
       counts_.retries.add();
       note_trouble(outcome.verdict, outcome.reason);
-      on_lost(flight, outcome);
+      isolation_.on_lost(run, flight, outcome, flights_.empty(), now);
       if (reach_.up && !stopping_) {
         // Who looks for a record that cannot pass loses connections on purpose.
-        if (!suspicion_.alone()) breaker_.on_failure(now);
+        if (!isolation_.suspicion().alone()) breaker_.on_failure(now);
         not_before_ = std::max(not_before_, now + std::max(outcome.retry_after, backoff_.next(rng_)));
       }
       break;
     case Verdict::refused:
       breaker_.on_success();  // the far side works, it is the data
-      isolate(flight.lane, run, flight, open, outcome);
+      // Where the far side keeps the cursor nothing can go before the first that is open.
+      isolation_.on_refused(run, flight, open, outcome, uplink_.keeps_marker());
       break;
     case Verdict::blocked:
       block(outcome.reason, outcome.retry_after);
       break;
   }
-  const bool passed = outcome.verdict == Verdict::acknowledged;
-  if (flight.stands_for && passed) on_neighbour(run, *flight.stands_for, true);
-  settle(lane.lane, run);
+  settle(flight.lane, run);
   pump();
 }
 

@@ -146,3 +146,25 @@ TEST_CASE("golden: single records of format 1 read to the bit") {
     check_all_of(then.value(), records[i]);
   }
 }
+
+TEST_CASE("golden: a window with what it was asked for besides") {
+  auto window = std::make_shared<Detail>();
+  window->body = WindowDetail{"1min", 1'700'000'060'000'000, 20, 76.25, 73.0, 79.5, 1, 7, {{"stddev", 1.5}, {"last", 77}}};
+  Record record;
+  record.kind = Kind::window;
+  record.device = "press-1";
+  record.metric = "temperature";
+  record.time = {1'700'000'000'000'000};
+  record.detail = window;
+  const Bytes stored = golden("record-1-stats.bin", encode_record(record));
+  auto then = decode_record(stored);
+  REQUIRE(then.ok());
+  check_all_of(then.value(), record);
+  BatchBuilder builder;
+  builder.add(record);
+  const EncodedBatch today = builder.encode(0, 0);
+  const Bytes batch = golden("batch-3.bin", std::move(open_batch(today.bytes, today.zstd)).value());
+  std::vector<Record> records;
+  REQUIRE(decode_batch(batch, false, records).ok());
+  check_all_of(records.at(0), record);
+}

@@ -52,7 +52,9 @@ class GoldenBatch(unittest.TestCase):
 
     def test_windows_losses_and_dead_letters(self):
         window = self.of("press-1", "temperature", "window")[0]["window"]
-        self.assertEqual((window["name"], window["count"], window["mean"], window["revision"]), ("1min", 20, 76.25, 1))
+        self.assertEqual((window["name"], window["count"], window["mean"], window["revision"], window["stats"]), ("1min", 20, 76.25, 1, {}))
+        asked = read_batch.records((HERE / "batch-3.bin").read_bytes(), read_batch.schema(DESC))[0]["window"]
+        self.assertEqual((asked["mean"], asked["stats"]), (76.25, {"stddev": 1.5, "last": 77.0}))
         self.assertEqual(self.of("", "raw", "loss")[0]["loss"]["count"], 100)
         self.assertEqual(self.of("", "", "dead")[0]["dead"]["payload"], b"{bad")
 

@@ -1,6 +1,6 @@
 #!/usr/bin/python3
-"""An input, a framer, a format, an uplink and a command, each one file and one line of the build (tests/support/sample_kinds): all
-that millrace tells of kinds has them, and they work."""
+"""A kind of each sort, each one file and one line of the build (tests/support/sample_kinds): all that millrace tells of kinds has
+them, and they work."""
 import json
 import re
 import signal
@@ -122,6 +122,16 @@ class Told(unittest.TestCase):
         self.assertIn("sample", serial["framing"]["anyOf"][0]["enum"])
         self.assertEqual(serial["shout"], {"description": "Only words in capitals", "default": False, "type": "boolean"})
 
+    def test_an_aggregate_is_one_of_the_words_that_a_window_takes(self):
+        self.assertIn('"last" or "sample": What is made of', " ".join(line.strip("# ") for line in told("config", "windows").splitlines()))
+        window = json.loads(told("config", "--schema"))["properties"]["windows"]["items"]["properties"]
+        self.assertIn("sample", window["aggregates"]["items"]["anyOf"][0]["enum"])
+
+    def test_a_form_is_one_of_the_choices_of_an_uplink(self):
+        self.assertIn('"batch" or "sample": A message', " ".join(line.strip("# ") for line in told("config", "uplinks.kafka").splitlines()))
+        kafka = json.loads(told("config", "--schema"))["properties"]["uplinks"]["properties"]["kafka"]["items"]["properties"]
+        self.assertEqual(kafka["format"]["anyOf"][0]["enum"], ["record", "json", "batch", "sample"])
+
     def completed(self, *words, program=SAMPLED):
         script = (f'source <({program} help --completion); COMP_WORDS=({program} {" ".join(repr(word) for word in words)}); COMP_CWORD={len(words)}; _millrace; '
                   'printf "%s\\n" "${COMPREPLY[@]}"')
@@ -193,6 +203,36 @@ class Working(Site):
         good = self.check(self.configure(CONFIG, tally=self.folder / "tally", more=""))
         self.assertEqual(good.returncode, 0, good.stderr)
         self.assertIn("1 inputs, 0 windows, 1 uplinks", good.stdout)
+
+    def test_check_knows_the_forms_and_what_a_schema_registry_has_of_them(self):
+        kafka = '[[uplinks.kafka]]\nname = "k"\nservers = ["127.0.0.1:1"]\nformat = "%s"\n%s'
+        for form, more, words in (("sampel", "", 'it can be "record", "json", "batch", "sample"'),
+                                  ("sample", 'schema_registry = "http://127.0.0.1:1"\n', 'format = "sample" has no schema there')):
+            wrong = self.check(self.configure(CONFIG, tally=self.folder / "tally", more=kafka % (form, more)))
+            self.assertEqual(wrong.returncode, 78, form)
+            self.assertIn(words, wrong.stderr)
+        good = self.check(self.configure(CONFIG, tally=self.folder / "tally", more=kafka % ("sample", "")))
+        self.assertEqual(good.returncode, 0, good.stderr)
+
+    def test_an_aggregate_goes_the_whole_way(self):
+        window = '[[windows]]\nname = "short"\nsize = "1s"\nidle_close = "1s"\naggregates = [%s]\n'
+        nobody = '[[uplinks.mqtt]]\nname = "nobody"\nservers = ["mqtt://127.0.0.1:1"]\n'
+        for words, told in (('"sampel"', '"aggregates" has "sampel"; it can have'), ('"sample", "sum", "sample"', '"aggregates" has "sample" twice')):
+            wrong = self.check(self.configure(CONFIG, tally=self.folder / "tally", more=window % words))
+            self.assertEqual(wrong.returncode, 78, words)
+            self.assertRegex(wrong.stderr, r"millrace\.toml:\d+:\d+: \[\[windows\]\] \"short\": " + told)
+        config = self.configure(CONFIG.replace('name = "gw"', 'name = "gw"\nclock = "trust"'), tally=self.folder / "tally",
+                                more=window % '"sample", "sum"' + nobody)
+        gateway = Process([SAMPLED, "run", "-c", config], self.folder / "gateway.log")
+        self.processes.append(gateway)
+
+        def windows():
+            lines = subprocess.run([SAMPLED, "log", "cat", "--lane", "window", "-c", config], capture_output=True, text=True).stdout.splitlines()
+            return [json.loads(line)["window"] for line in lines]
+        wait_for(lambda: len(windows()) > 2, "windows are given")
+        for one in windows():
+            self.assertEqual((one["mean"], one["sum"], one["reach"], one["turns"]), (21.5, 21.5 * one["count"], 0, 0))
+        self.assertEqual(gateway.stop(), 0)
 
     FORMAT = CONFIG.replace('format = "plain"', 'format = "sample"\n@keys@').replace("metrics = { word = {} }\n", "")
 

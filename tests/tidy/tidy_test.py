@@ -18,7 +18,8 @@ MAY_INCLUDE = {
     "ingest": {"record", "loop", "config", "net", "base"},
     "decode": {"ingest", "record", "base", "config"},
     "log": {"record", "loop", "base"},
-    "pipeline": {"ingest", "decode", "log", "record", "config", "loop", "base"},
+    "windows": {"log", "record", "config", "loop", "base"},
+    "pipeline": {"windows", "ingest", "decode", "log", "record", "config", "loop", "base"},
     "net": {"loop", "config", "base"},
     "mqtt": {"net", "loop", "config", "base"},
     "uplink": {"log", "record", "config", "loop", "base", "net", "mqtt"},
@@ -28,7 +29,7 @@ MAY_INCLUDE = {
     "app": None,
 }
 ONLY_THE_INTERFACE = {("drivers", "cli"): {"cli/command.h", "cli/commands/daemon.h"},  # of commands that a kind contributes
-                      ("pipeline", "log"): {"log/log.h", "log/settled.h"}, ("uplink", "log"): {"log/log.h", "log/settled.h"}}
+                      ("windows", "log"): {"log/log.h"}, ("pipeline", "log"): {"log/log.h", "log/settled.h"}, ("uplink", "log"): {"log/log.h", "log/settled.h"}}
 
 # third-party header -> the one folder that may include it
 HOMES = {
@@ -50,7 +51,7 @@ HOMES = {
     r"argp\.h": {"gateway/cli"},
     r"doctest/.*": {"tests"},
 }
-OUR_ROOTS = ("base", "loop", "config", "record", "ingest", "decode", "log", "pipeline", "net", "uplink", "observe", "cli")
+OUR_ROOTS = ("base", "loop", "config", "record", "ingest", "decode", "log", "windows", "pipeline", "net", "uplink", "observe", "cli")
 
 BANNED = {
     r"\bstd::this_thread::sleep_for\b": {"sim/fleet/main.cpp"},  # its outage thread keeps the scenario's clock

@@ -177,6 +177,11 @@ TEST_CASE("influxdb: lines to the byte") {
   window.detail = detail;
   CHECK(body_of(*plain, window, 5, Lane::window) ==
         "m,device=d,gateway=gw,window=1min mean=2,min=1,max=3,count=3i,end=1790000060000000i,revision=1i 1790000000000001\n");
+  auto asked = std::make_shared<Detail>(*detail);
+  std::get<WindowDetail>(asked->body).stats = {{"sum", 6}, {"stddev", 1}};
+  window.detail = asked;
+  CHECK(body_of(*plain, window, 5, Lane::window) ==
+        "m,device=d,gateway=gw,window=1min mean=2,min=1,max=3,sum=6,stddev=1,count=3i,end=1790000060000000i,revision=1i 1790000000000001\n");
   const Record loss = loss_record(Lane::alarm, {"up", "evicted", 7, 1, 7, {}, 0}, {1000});
   CHECK(body_of(*plain, loss, 5, Lane::alarm) ==
         "millrace_loss,gateway=gw,lane=alarm,kind=loss,lost_lane=alarm lost=7i,first=1i,last=7i,reason=\"evicted\",consumer=\"up\" 1000\n");

@@ -83,7 +83,7 @@ TEST_CASE("kafka: two windows never have one key, whatever their names and tags"
     BatchBuilder builder;
     builder.add(record);
     EncodedBatch encoded = builder.encode(0, 0);
-    KafkaMessages messages(Form::json, NameTemplate::parse("t", true).value(), NameTemplate::parse("{device}", true).value(), "gw", 77);
+    KafkaMessages messages(form_called("json"), NameTemplate::parse("t", true).value(), NameTemplate::parse("{device}", true).value(), "gw", 77);
     REQUIRE(messages.begin({Lane::window, 1, 1, encoded.zstd, std::make_shared<const Bytes>(std::move(encoded.bytes))}, false).ok());
     KafkaMessage message;
     REQUIRE(messages.next(message));
@@ -115,7 +115,7 @@ TEST_CASE("kafka: a row as messages, with identity in value and headers; a windo
   }
   EncodedBatch encoded = builder.encode(0, 0);
   const Row row{Lane::raw, 11, 3, encoded.zstd, std::make_shared<const Bytes>(std::move(encoded.bytes))};
-  KafkaMessages messages(Form::record, NameTemplate::parse("t.{lane}", true).value(), NameTemplate::parse("{device}", true).value(), "gw", 77);
+  KafkaMessages messages(form_called("record"), NameTemplate::parse("t.{lane}", true).value(), NameTemplate::parse("{device}", true).value(), "gw", 77);
   messages.set_prefix(std::string("\0\0\0\0\x2A\x02\x02", 7));
   REQUIRE(messages.begin(row, true).ok());
   KafkaMessage message;
@@ -169,4 +169,48 @@ TEST_CASE("kafka: a box in 1970 judges a broker's certificate by what is known t
   CHECK(why.find("expired (judged at 2030-01-03") != std::string::npos);
   set_certificate_floor({});
   CHECK(judged(x509_not_yet_valid, bytes, in_1970) == x509_not_yet_valid);
+}
+
+TEST_CASE("kafka: a form that nobody here knows gives the value, its name in the headers, and its messages their number") {
+  BatchBuilder builder;
+  for (const double value : {1.0, 2.0}) {
+    Record record;
+    record.device = "d";
+    record.metric = "m";
+    record.value = value;
+    record.time = {1};
+    builder.add(record);
+  }
+  EncodedBatch encoded = builder.encode(0, 0);
+  const Row row{Lane::raw, 11, 2, encoded.zstd, std::make_shared<const Bytes>(std::move(encoded.bytes))};
+  const auto messages_in = [&row](const FormKind& form) {
+    KafkaMessages messages(form, NameTemplate::parse("t", false).value(), NameTemplate::parse("k", false).value(), "gw", 77);
+    std::vector<KafkaMessage> all;
+    REQUIRE(messages.begin(row, false).ok());
+    for (KafkaMessage message; messages.next(message);) all.push_back(message);
+    return all;
+  };
+  FormKind one = form_kind("one", "");
+  one.schema = "one";
+  one.record = [](const Identity& identity, Lane lane, const Record& record, std::string& out) {
+    out += std::to_string(identity.sequence) + lane_name(lane) + record.device;
+  };
+  const auto each = messages_in(one);
+  REQUIRE(each.size() == 2);
+  CHECK(each[0].value == "11rawd");
+  CHECK(each[1].value == "12rawd");
+  CHECK(each[0].headers.at(2) == std::pair<std::string_view, std::string>{"schema", "one"});
+  FormKind whole = form_kind("whole", "");
+  whole.schema = "whole";
+  whole.row = [](const Row& r, std::string& out) -> Status {
+    out += std::to_string(r.count);
+    return {};
+  };
+  const auto rows = messages_in(whole);
+  REQUIRE(rows.size() == 1);
+  CHECK(rows[0].value == "2");
+  CHECK(rows[0].headers.at(3) == std::pair<std::string_view, std::string>{"count", "2"});
+  whole.row = [](const Row&, std::string&) -> Status { return {Code::corrupt, "no"}; };
+  KafkaMessages broken(whole, NameTemplate::parse("t", false).value(), NameTemplate::parse("k", false).value(), "gw", 77);
+  CHECK(broken.begin(row, false).code() == Code::corrupt);
 }

@@ -142,6 +142,26 @@ TEST_CASE("state: of any size it comes back whole, after stops, kills and roll-o
   }
 }
 
+TEST_CASE("state: files that no head names any longer go with the head after it") {
+  Site site(16 << 20);
+  const auto files = [&site] {
+    std::size_t count = 0;
+    for (const auto& [name, file] : site.disk.files) count += name.starts_with("state-");
+    return count;
+  };
+  for (int round = 0; round < 10; ++round) {
+    for (int i = 0; i < 12; ++i) (void)site.put(40, 300, 6000);
+    Status sealed{Code::closed, "not told"};
+    site.log->seal([&sealed](const Status& status) { sealed = status; });
+    site.loop->run_for(100ms);
+    CHECK(sealed.ok());
+    CHECK(files() <= 9);  // what the head names, and the one that was just made
+  }
+  site.check_states();
+  site.open();
+  site.check_states();
+}
+
 TEST_CASE("state: large state decides about no segment, evicts nothing, and costs flash for what changes") {
   Site site(16 << 20);
   for (int i = 0; i < 30; ++i) site.raw(60);

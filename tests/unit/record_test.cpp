@@ -448,7 +448,7 @@ TEST_CASE("record: every kind survives its proto form") {
     check_same(back.value(), record);
   }
   auto detail = std::make_shared<Detail>();
-  detail->body = WindowDetail{"1min", 60, 5, 1.5, -1, 3, 2, 77};
+  detail->body = WindowDetail{"1min", 60, 5, 1.5, -1, 3, 2, 77, {{"stddev", 0.25}, {"last", 0}, {"", -1}}};
   detail->epoch = 9;
   detail->sequence = 10;
   detail->gateway = "gw";
@@ -460,6 +460,8 @@ TEST_CASE("record: every kind survives its proto form") {
   CHECK(window.name == "1min");
   CHECK(window.mean == 1.5);
   CHECK(window.ordinal == 77);
+  CHECK(window.stats == std::vector<WindowStat>{{"stddev", 0.25}, {"last", 0}, {"", -1}});
+  CHECK(record_as_json(1, Lane::window, back.value()).find(R"("max":3,"stddev":0.25,"last":0,)") != std::string::npos);
   CHECK(back.value().detail->gateway == "gw");
   auto dead = std::make_shared<Detail>();
   dead->body = DeadDetail{"in", "bad", "a/b", to_bytes("{"), 3};

@@ -9,8 +9,8 @@
 #include <tuple>
 
 #include "base/text.h"
-#include "pipeline/window_engine.h"
-#include "pipeline/window_pages.h"
+#include "windows/window_engine.h"
+#include "windows/window_pages.h"
 
 using namespace millrace;
 using namespace std::chrono_literals;

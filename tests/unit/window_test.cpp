@@ -1,11 +1,14 @@
 #include <doctest/doctest.h>
 
+#include <algorithm>
+#include <cmath>
+#include <limits>
 #include <map>
 
 #include "base/rng.h"
 #include "base/text.h"
-#include "pipeline/window_engine.h"
-#include "pipeline/window_pages.h"
+#include "windows/window_engine.h"
+#include "windows/window_pages.h"
 #include "record/varint.h"
 #include "tests/support/seed.h"
 
@@ -596,5 +599,147 @@ TEST_CASE("windows: the one blob of earlier versions is read once, and what lay 
     WindowEngine cut({one_minute()});
     CHECK_FALSE(WindowPages::restore_blob(cut, BytesView(blob).first(size)).ok());
     CHECK(cut.keys(0) == 0);
+  }
+}
+// ---- aggregates -----------------------------------------------------------------------------------------------------
+
+namespace {
+
+WindowConfig asking(std::vector<std::string> aggregates) {
+  WindowConfig window = one_minute();
+  window.aggregates = std::move(aggregates);
+  return window;
+}
+
+std::string stats_of(const Record& record) {
+  std::string all;
+  for (const WindowStat& stat : detail(record).stats) all += text(all.empty() ? "" : " ", stat.name, "=", stat.value);
+  return all;
+}
+
+std::vector<Record> fed(WindowEngine& engine, const std::vector<std::pair<std::int64_t, double>>& readings) {
+  std::vector<Record> out;
+  for (const auto& [at, value] : readings) engine.feed(reading(t0 + at * second, value), out);
+  return out;
+}
+
+}  // namespace
+
+TEST_CASE("windows: what a window asks for is in its record besides, in the order of the build") {
+  WindowEngine engine({asking({"last", "stddev", "first", "sum"})});
+  // By time: 4 2 6 8; they come in another order.
+  const auto out = fed(engine, {{20, 6}, {5, 4}, {10, 2}, {50, 8}, {60, 0}, {121, 0}});
+  REQUIRE(out.size() == 2);
+  CHECK(detail(out[0]).count == 4);
+  CHECK(detail(out[0]).mean == 5);
+  CHECK(stats_of(out[0]) == text("sum=20 stddev=", std::sqrt(20.0 / 3), " first=4 last=8"));
+  CHECK_MESSAGE(stats_of(out[1]) == "sum=0 first=0 last=0", "one reading deviates from nothing");
+  WindowEngine plain({one_minute()});
+  CHECK(stats_of(fed(plain, {{0, 1}, {60, 2}}).at(0)).empty());
+}
+
+TEST_CASE("windows: of readings at one moment the first that came is the first, and the last that came the last") {
+  WindowEngine engine({asking({"first", "last"})});
+  CHECK(stats_of(fed(engine, {{7, 1}, {7, 2}, {7, 3}, {60, 0}}).at(0)) == "first=1 last=3");
+}
+
+TEST_CASE("windows: deviations of large readings that lie close together are not lost") {
+  WindowEngine engine({asking({"stddev"})});
+  CHECK(stats_of(fed(engine, {{0, 1e9 + 4}, {1, 1e9 + 7}, {2, 1e9 + 13}, {3, 1e9 + 16}, {60, 0}}).at(0)) == text("stddev=", std::sqrt(30.0)));
+}
+
+TEST_CASE("windows: a stat that is no number is not there, and an infinite reading spoils no other window") {
+  WindowEngine engine({asking({"sum", "stddev", "last"})});
+  const double inf = std::numeric_limits<double>::infinity();
+  const auto out = fed(engine, {{0, 1}, {1, inf}, {60, 2}, {61, 4}, {120, 0}});
+  REQUIRE(out.size() == 2);
+  CHECK(stats_of(out[0]).empty());
+  CHECK(stats_of(out[1]) == text("sum=6 stddev=", std::sqrt(2.0), " last=4"));
+}
+
+TEST_CASE("windows: a revision has its stats anew") {
+  WindowEngine engine({asking({"sum", "last"})});
+  auto out = fed(engine, {{0, 1}, {1, 2}, {60, 5}, {59, 7}});
+  REQUIRE(out.size() == 1);
+  CHECK(stats_of(out[0]) == "sum=3 last=2");
+  engine.feed(WindowEngine::tick({t0 + 65 * second}), out);
+  REQUIRE(out.size() == 2);
+  CHECK(detail(out[1]).revision == 1);
+  CHECK(stats_of(out[1]) == "sum=10 last=7");
+}
+
+TEST_CASE("windows: a further aggregate costs nobody the open windows: it begins with the next ones") {
+  Store store;
+  WindowConfig other = one_minute();
+  other.name = "other";
+  WindowEngine before({asking({"sum"}), other});
+  fed(before, {{0, 1}, {1, 2}});
+  store.take(before);
+  WindowEngine after({asking({"stddev", "sum"}), other});
+  REQUIRE(store.restore(after).pages_lost == 0);
+  auto out = fed(after, {{2, 6}});
+  store.take(after);  // the lack is remembered, too
+  WindowEngine again({asking({"stddev", "sum"}), other});
+  REQUIRE(store.restore(again).pages_lost == 0);
+  out = fed(again, {{3, 3}, {60, 1}, {61, 3}, {121, 0}});
+  REQUIRE(out.size() == 4);
+  CHECK(detail(out[0]).count == 4);
+  CHECK_MESSAGE(stats_of(out[0]) == "sum=12", "what has not seen all readings says nothing");
+  CHECK(stats_of(out[1]).empty());
+  CHECK(stats_of(out[2]) == text("sum=4 stddev=", std::sqrt(2.0)));
+}
+
+TEST_CASE("windows: an aggregate that is asked for no longer costs nobody the open windows either") {
+  Store store;
+  WindowEngine before({asking({"last", "stddev"})});
+  fed(before, {{0, 1}, {1, 2}});
+  store.take(before);
+  for (const std::vector<std::string>& now : {std::vector<std::string>{}, {"last"}, {"last", "first"}}) {
+    WindowEngine after({asking(now)});
+    REQUIRE(store.restore(after).pages_lost == 0);
+    const auto out = fed(after, {{2, 6}, {60, 1}});
+    REQUIRE(out.size() == 1);
+    CHECK(detail(out[0]).mean == 3);
+    CHECK(stats_of(out[0]) == (now.empty() ? "" : "last=6"));
+  }
+}
+
+TEST_CASE("windows: an aggregate of a snapshot that this build does not know is stepped over") {
+  Store store;
+  WindowEngine before({asking({"last", "sum"})});
+  fed(before, {{0, 1}, {1, 2}});
+  store.take(before);
+  Bytes& head = store.pieces.at("windows/head");
+  head.resize(head.size() - 8);
+  const auto name = bytes_of("last"), another = bytes_of("lost");
+  const auto at = std::search(head.begin(), head.end(), name.begin(), name.end());
+  REQUIRE(at != head.end());
+  std::copy(another.begin(), another.end(), at);
+  wire::Writer(head).put_fixed64(digest64(head));
+  WindowEngine after({asking({"last", "sum"})});
+  const WindowPages::Found found = store.restore(after);
+  CHECK(found.head);
+  CHECK(found.pages_lost == 0);
+  const auto out = fed(after, {{2, 6}, {60, 1}, {61, 3}, {120, 0}});
+  REQUIRE(out.size() == 2);
+  CHECK(detail(out[0]).mean == 3);
+  CHECK(stats_of(out[0]) == "sum=9");
+  CHECK(stats_of(out[1]) == "sum=4 last=3");
+}
+
+TEST_CASE("windows: what aggregates take counts for state_max, and the snapshot is never more than what is counted") {
+  for (const std::vector<std::string>& asked : {std::vector<std::string>{}, {"first", "last", "stddev", "sum"}}) {
+    WindowConfig config = asking(asked);
+    config.allowed_lateness = 1h;
+    WindowEngine engine({config});
+    std::vector<Record> out;
+    for (int device = 0; device < 50; ++device) {
+      for (int minute_of = 0; minute_of < 30; ++minute_of) engine.feed(reading(t0 + minute_of * minute, 1e-3 * minute_of, text("d", device).c_str()), out);
+    }
+    Store store;
+    store.take(engine);
+    const std::size_t head = store.pieces.at("windows/head").size();
+    CHECK(store.bytes() - head <= engine.bytes(0));
+    CHECK(engine.bytes(0) > 50 * 28 * (asked.empty() ? 50 : 100));
   }
 }

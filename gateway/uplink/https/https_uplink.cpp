@@ -4,6 +4,7 @@
 
 #include "base/logger.h"
 #include "base/text.h"
+#include "uplink/forms.h"
 #include "uplink/https/retry_after.h"
 #include "uplink/pace.h"
 
@@ -14,7 +15,7 @@ HttpsUplink::HttpsUplink(Loop& loop, Rng& rng, HttpsUplinkConfig config, const s
     : loop_(loop), config_(std::move(config)), kind_(kind_of(config_.dialect)), tls_(loop, config_.tls, {"uplink", config_.name, "servers"}),
       reconnect_(loop, rng, {config_.servers, config_.initial_interval, config_.max_interval, Duration{0}},
                  [this](const std::string& server) { connect(server); }, [] {}),
-      login_(config_), coding_(content_coding_of(config_.compression)), growth_(Form::record, config_.batch_size),
+      login_(config_), coding_(content_coding_of(config_.compression)), growth_(false, config_.batch_size),
       wire_{metrics.counter("millrace_uplink_wire_sent_bytes_total", "Bytes sent as TCP carries them: TLS, heads, handshakes, what came again",
                             {{"uplink", config_.name}}),
             metrics.counter("millrace_uplink_wire_received_bytes_total", "Bytes received, likewise", {{"uplink", config_.name}})},
@@ -24,7 +25,7 @@ HttpsUplink::HttpsUplink(Loop& loop, Rng& rng, HttpsUplinkConfig config, const s
     auto dialect = kind_.make(config_.dialect.values.get(), {gateway, epoch, host_of(url), url.path});
     servers_.push_back({name, std::move(url), std::move(dialect)});
   }
-  if (servers_.front().dialect->of_rows()) growth_ = BatchGrowth(Form::batch, config_.batch_size);
+  if (servers_.front().dialect->of_rows()) growth_ = BatchGrowth(true, config_.batch_size);
 }
 
 Status HttpsUplink::start(StateChanged changed) {

@@ -90,6 +90,7 @@ Status append_fields(const Record& record, Fields& fields) {
     for (const auto& [name, number] : {std::pair{"mean", window->mean}, {"min", window->min}, {"max", window->max}}) {
       if (!fields.number(name, number)) return {Code::invalid, "line protocol has no NaN and no infinity"};
     }
+    for (const WindowStat& stat : window->stats) fields.number(stat.name.c_str(), stat.value);  // finite, all of them
     fields.whole("count", static_cast<std::int64_t>(window->count));
     fields.whole("end", window->end_us);
     fields.whole("revision", window->revision);

@@ -4,7 +4,7 @@
 #include <cctype>
 
 #include "base/text.h"
-#include "record/batch.h"
+#include "uplink/forms.h"
 
 namespace millrace {
 
@@ -47,11 +47,9 @@ Status KafkaMessages::begin(const Row& row, bool replay) {
   replay_ = replay;
   at_ = count_ = 0;
   records_.clear();
-  if (form_ == Form::batch) {
-    // Plain: Kafka compresses, and every reader reads protobuf.
-    auto batch = open_batch(*row.columns, row.zstd);
-    if (!batch.ok()) return batch.status();
-    batch_.assign(text_of(batch.value()));
+  if (form_->of_rows()) {
+    whole_.clear();
+    if (Status status = form_->row(row, whole_); !status.ok()) return status;
     count_ = 1;
     return {};
   }
@@ -64,7 +62,7 @@ bool KafkaMessages::next(KafkaMessage& out) {
   if (at_ == count_) return false;
   const std::size_t i = at_++;
   const Sequence sequence = row_.first + i;
-  const Record* record = form_ == Form::batch ? nullptr : &records_[i];
+  const Record* record = form_->of_rows() ? nullptr : &records_[i];
   if (i == 0 || topic_.of_record()) {
     topic_.render(gateway_, row_.lane, record, out.topic);
     make_topic_name(out.topic);
@@ -76,12 +74,11 @@ bool KafkaMessages::next(KafkaMessage& out) {
     key_.render(gateway_, row_.lane, record, out.key);
   }
   out.value = prefix_;
-  if (form_ == Form::batch) out.value += batch_;
-  else append_record(form_, {gateway_, epoch_, sequence}, row_.lane, *record, out.value);
+  if (record) form_->record({gateway_, epoch_, sequence}, row_.lane, *record, out.value);
+  else out.value += whole_;
   if (i == 0) {
-    static constexpr const char* schemas[] = {"millrace.Record", "json", "millrace.Batch"};
-    out.headers = {{"identity", ""}, {"lane", lane_name(row_.lane)}, {"schema", schemas[static_cast<int>(form_)]}};
-    if (form_ == Form::batch) out.headers.emplace_back("count", text(row_.count));
+    out.headers = {{"identity", ""}, {"lane", lane_name(row_.lane)}, {"schema", form_->schema}};
+    if (!record) out.headers.emplace_back("count", text(row_.count));
     if (replay_) out.headers.emplace_back("replay", "1");
   }
   out.headers[0].second = text(gateway_, "/", epoch_, "/", sequence);

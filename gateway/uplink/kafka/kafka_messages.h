@@ -1,8 +1,8 @@
-// From rows of the log to Kafka messages: topic, key, value and headers, in record, JSON or batch form. Pure.
+// From rows of the log to Kafka messages: topic, key, value and headers, each value in the form that is asked for. Pure.
 //
-// Headers: `gateway`, `epoch` and `sequence` are the identity (of the first record in batch form, where `count` follow
-// without a gap), `lane`, `schema` names the form of the value, `replay` is there where the record was delayed. A value in
-// record form carries its identity itself too.
+// Headers: `gateway`, `epoch` and `sequence` are the identity (of the first record where a message is a row, and `count` follow
+// without a gap), `lane`, `schema` names the form of the value, `replay` is there where the record was delayed. A value that is
+// a record carries its identity itself too.
 #pragma once
 
 #include <string>
@@ -13,7 +13,7 @@
 #include "base/status.h"
 #include "log/log.h"
 #include "record/record.h"
-#include "uplink/forms.h"
+#include "uplink/form_kind.h"
 #include "uplink/name_template.h"
 
 namespace millrace {
@@ -29,8 +29,8 @@ struct KafkaMessage {
 // Makes the messages of rows one after another, into the same KafkaMessage.
 class KafkaMessages {
  public:
-  KafkaMessages(Form form, NameTemplate topic, NameTemplate key, std::string gateway, std::uint64_t epoch)
-      : form_(form), topic_(std::move(topic)), key_(std::move(key)), gateway_(std::move(gateway)), epoch_(epoch) {}
+  KafkaMessages(const FormKind& form, NameTemplate topic, NameTemplate key, std::string gateway, std::uint64_t epoch)
+      : form_(&form), topic_(std::move(topic)), key_(std::move(key)), gateway_(std::move(gateway)), epoch_(epoch) {}
 
   // In front of each value: the Confluent wire format.
   void set_prefix(std::string prefix) { prefix_ = std::move(prefix); }
@@ -44,14 +44,14 @@ class KafkaMessages {
  private:
   static std::string window_key(const WindowDetail& window, const Record& record);
 
-  Form form_;
+  const FormKind* form_;
   NameTemplate topic_, key_;
   std::string gateway_, prefix_;
   std::uint64_t epoch_;
   Row row_;
   bool replay_ = false;
   std::vector<Record> records_;
-  std::string batch_;
+  std::string whole_;  // of a message that is a row
   std::size_t at_ = 0, count_ = 0;
 };
 

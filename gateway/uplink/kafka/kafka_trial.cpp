@@ -41,7 +41,7 @@ class Trials {
   }
 
   void topics() {
-    const auto form = NameTemplate::parse(config_.topic, config_.format != "batch");
+    const auto form = NameTemplate::parse(config_.topic, !form_called(config_.format).of_rows());
     if (form.value().of_record()) {
       unsure("topic " + config_.topic, "depends on each record; each must exist, or the broker must be allowed to make it");
     } else {

@@ -12,9 +12,9 @@ namespace millrace {
 namespace {
 
 KafkaMessages messages_of(const KafkaUplinkConfig& config, const std::string& gateway, std::uint64_t epoch) {
-  const Form form = form_of(config.format);
-  auto topic = NameTemplate::parse(config.topic, form != Form::batch);
-  auto key = NameTemplate::parse(config.key, form != Form::batch);
+  const FormKind& form = form_called(config.format);
+  auto topic = NameTemplate::parse(config.topic, !form.of_rows());
+  auto key = NameTemplate::parse(config.key, !form.of_rows());
   MILLRACE_CHECK(topic.ok() && key.ok());
   return {form, std::move(topic).value(), std::move(key).value(), gateway, epoch};
 }
@@ -32,9 +32,9 @@ KafkaUplink::KafkaUplink(Loop& loop, Rng& rng, KafkaUplinkConfig config, std::st
     : loop_(loop), config_(std::move(config)), gateway_(std::move(gateway)), marker_key_(gateway_ + "/" + config_.name),
       worker_("kafka:" + config_.name), messages_(messages_of(config_, gateway_, epoch)),
       reconnect_(loop, rng, {{"kafka"}, config_.initial_interval, config_.max_interval, Duration{0}}, [this](const std::string&) { attempt(); }, [] {}),
-      growth_(form_of(config_.format), config_.batch_size) {
+      growth_(form_called(config_.format).of_rows(), config_.batch_size) {
   if (config_.schema_registry.empty()) return;
-  registry_ = std::make_unique<SchemaRegistry>(loop_, config_, form_of(config_.format), state_dir + "/schema-id-" + config_.name);
+  registry_ = std::make_unique<SchemaRegistry>(loop_, config_, form_called(config_.format), state_dir + "/schema-id-" + config_.name);
   messages_.set_prefix(registry_->prefix());
 }
 

@@ -20,8 +20,8 @@ std::string& registry_ca(C& c) { return c.schema_registry_tls.ca; }
 constexpr Key keys[] = {
     K::key<&C::name>("name", "").required().names().like("\"stream\""),
     K::key<&C::servers>("servers", "Any of the cluster").required().like("[\"kafka-1.example:9093\"]"),
-    K::choice<&C::format>("format", form_words,
-                          "A message a record, as protobuf or JSON; a columnar batch a message"),
+    K::word<&C::format>("format", built_forms,
+                        "A message a record, as protobuf or JSON; a columnar batch a message"),
     K::key<&C::topic>(
         "topic",
         "{gateway} {lane}; of records also {device} {metric} {tag.NAME} (fixed_tags: a topic a route)"),
@@ -90,7 +90,7 @@ void settle(Section& section, KafkaUplinkConfig& c) {
     if (!parse_host_port(server, 9092).ok() || server.find('/') != std::string::npos)
       section.error("servers", text("\"", server, "\" is not HOST:PORT"));
   }
-  if (!section.has("key")) c.key = c.format == "batch" ? "{gateway}" : "{device}";
+  if (!section.has("key")) c.key = form_called(c.format).of_rows() ? "{gateway}" : "{device}";
   for (const char* key : {"transactional_id", "marker_topic", "transaction_timeout"}) {
     if (section.has(key) && !c.exactly_once)
       section.error(key, text("\"", key, "\" is of exactly_once = true"));
@@ -133,10 +133,12 @@ void check(const KafkaUplinkConfig& c, const PartConfig& part, LoadedConfig& loa
     loaded.fail(part, key, text("uplink \"", c.name, "\": ", key, ": ", status.detail()));
   };
   for (const auto& [key, source] : {std::pair{"topic", &c.topic}, std::pair{"key", &c.key}}) {
-    if (auto parsed = NameTemplate::parse(*source, c.format != "batch"); !parsed.ok())
+    if (auto parsed = NameTemplate::parse(*source, !form_called(c.format).of_rows()); !parsed.ok())
       fault(key, parsed.status());
   }
   if (c.schema_registry.empty()) return;
+  if (!form_called(c.format).registered.subject)
+    fault("schema_registry", {Code::invalid, text("format = \"", c.format, "\" has no schema there")});
   if (auto url = parse_http_url(c.schema_registry); !url.ok()) fault("schema_registry", url.status());
 }
 
@@ -154,7 +156,7 @@ constexpr double kafka_record_overhead = 9;
 
 double link_bytes(const KafkaUplinkConfig& c, const LinkLoad& load) {
   if (!c.drain.sends("raw")) return 0;
-  return c.format == "batch" ? load.batches * (load.batch_bytes + message_overhead)
+  return form_called(c.format).of_rows() ? load.batches * (load.batch_bytes + message_overhead)
                              : load.readings * (load.reading_bytes + kafka_record_overhead);
 }
 

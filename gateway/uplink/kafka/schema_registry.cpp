@@ -10,14 +10,9 @@
 #include "config/secret.h"
 #include "net/base64.h"
 #include "record/record_text.h"
-#include "record_proto_text.h"
 
 namespace millrace {
 namespace {
-
-constexpr const char* json_schema = R"({"$schema":"http://json-schema.org/draft-07/schema#","title":"millrace.Record","type":"object"})";
-
-const char* subject_of(Form form) { return form == Form::batch ? "millrace.Batch" : form == Form::json ? "millrace.Record.json" : "millrace.Record"; }
 
 // Finds "id" of the outermost object.
 class IdReader final : public JsonHandler {
@@ -48,11 +43,11 @@ class IdReader final : public JsonHandler {
 
 }  // namespace
 
-SchemaRegistry::SchemaRegistry(Loop& loop, const KafkaUplinkConfig& config, Form form, std::string cache)
-    : loop_(loop), config_(config), form_(form), cache_(std::move(cache)), tls_(loop, config.schema_registry_tls, {"uplink", config.name, "schema_registry"}) {
+SchemaRegistry::SchemaRegistry(Loop& loop, const KafkaUplinkConfig& config, const FormKind& form, std::string cache)
+    : loop_(loop), config_(config), form_(form.registered), cache_(std::move(cache)), tls_(loop, config.schema_registry_tls, {"uplink", config.name, "schema_registry"}) {
   // "URL SUBJECT ID": of another registry it says nothing.
   auto content = read_file(cache_, 4096);
-  const std::string known = text(config_.schema_registry, " ", subject_of(form_), " ");
+  const std::string known = text(config_.schema_registry, " ", form_.subject, " ");
   if (!content.ok() || !content.value().starts_with(known)) return;
   const std::string_view digits = trim(std::string_view(content.value()).substr(known.size()));
   std::uint32_t id = 0;
@@ -63,10 +58,7 @@ SchemaRegistry::SchemaRegistry(Loop& loop, const KafkaUplinkConfig& config, Form
 void SchemaRegistry::take(std::uint32_t id) {
   prefix_.assign(1, '\0');
   for (int shift = 24; shift >= 0; shift -= 8) prefix_ += static_cast<char>(id >> shift);
-  // Which message of the schema, by indexes: a count and an index, zigzag varints. Of record.proto, Record is the second
-  // message and Batch the seventh.
-  if (form_ == Form::record) prefix_ += "\x02\x02";
-  if (form_ == Form::batch) prefix_ += "\x02\x0C";
+  prefix_ += form_.index;  // which message of the schema: a count and an index, zigzag varints
 }
 
 Result<HttpRequest> schema_registry_request(const KafkaUplinkConfig& config, std::string method, const std::string& path) {
@@ -86,12 +78,12 @@ Result<HttpRequest> schema_registry_request(const KafkaUplinkConfig& config, std
 }
 
 void SchemaRegistry::ask(std::function<void(Status)> done) {
-  auto made = schema_registry_request(config_, "POST", text("/subjects/", subject_of(form_), "/versions"));
+  auto made = schema_registry_request(config_, "POST", text("/subjects/", form_.subject, "/versions"));
   if (!made.ok()) return loop_.post([done = std::move(done), why = made.status()] { done(why); });
   HttpRequest request = std::move(made).value();
   JsonWriter body;
-  body.begin_object().member("schemaType", form_ == Form::json ? "JSON" : "PROTOBUF");
-  body.member("schema", form_ == Form::json ? json_schema : record_proto_text).end_object();
+  body.begin_object().member("schemaType", form_.type);
+  body.member("schema", form_.schema).end_object();
   request.body = body.take();
   call_ = std::make_unique<HttpCall>(loop_, tls_, std::move(request), [this, done = std::move(done)](const Result<HttpAnswer>& result) {
     if (!result.ok()) return done({result.status().code(), "schema registry: " + result.status().detail()});
@@ -104,7 +96,7 @@ void SchemaRegistry::ask(std::function<void(Status)> done) {
       return done({needs_person ? Code::invalid : Code::unavailable, text("schema registry: HTTP ", answer.status, ": ", printable(to_bytes(answer.body), 200))});
     }
     take(*reader.id);
-    if (Status kept = replace_file(cache_, text(config_.schema_registry, " ", subject_of(form_), " ", *reader.id, "\n"), 0640); !kept.ok()) {
+    if (Status kept = replace_file(cache_, text(config_.schema_registry, " ", form_.subject, " ", *reader.id, "\n"), 0640); !kept.ok()) {
       LOG_WARN("uplink ", config_.name, ": ", kept.detail(), "; the registry is asked again after a restart");
     }
     done({});

@@ -9,7 +9,7 @@
 
 #include "uplink/kafka/kafka_config.h"
 #include "net/http_client.h"
-#include "uplink/kafka/kafka_messages.h"
+#include "uplink/form_kind.h"
 
 namespace millrace {
 
@@ -18,8 +18,8 @@ Result<HttpRequest> schema_registry_request(const KafkaUplinkConfig& config, std
 
 class SchemaRegistry {
  public:
-  // `cache`: the file that keeps the id. `config.schema_registry` was checked.
-  SchemaRegistry(Loop& loop, const KafkaUplinkConfig& config, Form form, std::string cache);
+  // `cache`: the file that keeps the id. `config.schema_registry` was checked, and that the form has a schema.
+  SchemaRegistry(Loop& loop, const KafkaUplinkConfig& config, const FormKind& form, std::string cache);
 
   // What goes in front of each value; empty until it is known.
   const std::string& prefix() const { return prefix_; }
@@ -32,7 +32,7 @@ class SchemaRegistry {
 
   Loop& loop_;
   const KafkaUplinkConfig& config_;
-  const Form form_;
+  const FormKind::Registered& form_;
   const std::string cache_;
   TlsClient tls_;
   std::string prefix_;

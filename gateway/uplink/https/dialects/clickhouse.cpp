@@ -89,6 +89,13 @@ void write_detail(JsonWriter& json, const Detail& detail) {
     write_number(json, "min", window->min);
     write_number(json, "max", window->max);
     json.member("revision", static_cast<std::uint64_t>(window->revision));
+    if (!window->stats.empty()) {
+      json.key("stat_names").begin_array();
+      for (const WindowStat& stat : window->stats) json.value(stat.name);
+      json.end_array().key("stat_values").begin_array();
+      for (const WindowStat& stat : window->stats) json.value(stat.value);
+      json.end_array();
+    }
   } else if (const auto* loss = std::get_if<LossDetail>(&detail.body)) {
     json.member("text", text(loss->reason, " ", loss->consumer, " ", loss->first, "-", loss->last)).member("count", loss->count);
   }

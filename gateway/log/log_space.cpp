@@ -1,0 +1,177 @@
+#include "log/log_space.h"
+
+#include <algorithm>
+
+#include "base/logger.h"
+#include "log/log_parts.h"
+#include "log/state_table.h"
+
+namespace millrace {
+
+void LogSpace::read(Lane lane, Range range, Log::Direction direction, std::size_t bytes_max,
+                     std::function<void(Result<std::vector<Row>>)> done) {
+  range.last = std::min(range.last, p_.committed);
+  if (p_.cache.reaches(range.first) && direction == Log::Direction::up) {
+    p_.loop.post([done = std::move(done), rows = p_.cache.read(lane, range, bytes_max)]() mutable { done(std::move(rows)); });
+    return;
+  }
+  if (!p_.mending.waiting.empty()) {  // a damaged file is about to be replaced: what it holds is not to be seen before
+    p_.mending.waiting.begin()->second.push_back([this, alive = p_.alive, lane, range, direction, bytes_max, done = std::move(done)](Status status) {
+      if (!status.ok() || !*alive) return done(status.ok() ? Status{Code::closed, "the log is closed"} : status);
+      read(lane, range, direction, bytes_max, done);
+    });
+    return;
+  }
+  if (range.last > p_.durable) {  // part of it is held back from flash: whoever reads so far back shows that it must not be
+    p_.held.flush();
+    (p_.groups.writing ? p_.groups.writing_dones : p_.open.dones).push_back([this, lane, range, direction, bytes_max, done = std::move(done)](const Status& status) {
+      if (status.ok()) read(lane, range, direction, bytes_max, done);
+      else done(status);
+    });
+    return;
+  }
+  std::vector<SegmentInfo> segments;
+  for (const auto& [id, segment] : p_.sealed) {
+    if (!segment.lanes[static_cast<std::size_t>(lane)].empty()) segments.push_back(segment);
+  }
+  segments.push_back(p_.head);
+  auto result = std::make_shared<ReadRows>();
+  p_.loop.run_blocking(
+      "read",
+      [reader = p_.reader, segments = std::move(segments), head = p_.head.id, lane, range, direction, bytes_max, result] {
+        *result = reader->read(segments, head, lane, range, direction, bytes_max);
+      },
+      [this, alive = p_.alive, lane, range, direction, bytes_max, result, done = std::move(done)] {
+        if (!*alive) return done(Status{Code::closed, "the log is closed"});
+        if (result->fault.ok()) return done(std::move(result->rows));
+        p_.mending.on_read_fault(result->fault_in, result->fault, [this, alive, lane, range, direction, bytes_max, result, done](Status status) {
+          if (!*alive) return done(Status{Code::closed, "the log is closed"});
+          if (status.ok()) return read(lane, range, direction, bytes_max, done);
+          if (result->rows.empty()) return done(status);
+          done(std::move(result->rows));
+        });
+      });
+}
+
+std::uint64_t LogSpace::bytes_used() const {
+  std::uint64_t sum = p_.head.file_bytes + p_.aside_bytes + p_.unwritten.file_bytes();
+  for (const auto& [id, segment] : p_.sealed) sum += segment.file_bytes;
+  return sum + p_.state.file_bytes();
+}
+
+// What the open group and the one in the air will add.
+std::uint64_t LogSpace::bytes_coming() const {
+  std::uint64_t bytes = p_.open.waiting();
+  if (p_.groups.writing) {
+    for (const Row& row : p_.groups.writing->rows) bytes += row.columns->size();
+  }
+  return bytes;
+}
+
+// Whether less than `margin` is left beside what a roll-over may need, and state when its files become one.
+bool LogSpace::over(std::uint64_t margin) const {
+  const std::uint64_t state = p_.state.has_files() ? p_.state.user_bytes() : 0;
+  return bytes_used() + bytes_coming() + state + margin + 3 * p_.options.segment_bytes > p_.options.bytes_max;
+}
+
+// Lets go of segments that nobody wants any more, and of the oldest one when the bound asks for it.
+void LogSpace::make_room() {
+  if (reclaiming_ || p_.stopping) return;
+  if (p_.aside_bytes > 0 && over(0)) {
+    remove_aside(p_.folder);
+    p_.aside_bytes = 0;
+  }
+  if (over(0)) p_.state.remove_retired(p_.folder);
+  // For the log's own bound alone: a disk that others fill, or that fails, evicts nothing. And only while records come in: when
+  // only settles do, rows on their way north are better delivered than evicted.
+  const bool evict = p_.options.when_full == WhenFull::evict && over(0) && p_.groups.coming;
+  std::vector<SegmentInfo> oldest_first;
+  for (const auto& [id, segment] : p_.sealed) {
+    if (!p_.mending.waiting.contains(id)) oldest_first.push_back(segment);
+  }
+  for (const SegmentInfo& segment : oldest_first) {
+    bool wanted = false;
+    for (const Lane lane : all_lanes) wanted = wanted || (lane != Lane::dead && p_.cursors.wanted(segment, lane));
+    if (wanted && !evict) continue;
+    if (!wanted && segment.lanes[static_cast<std::size_t>(Lane::dead)].empty()) {
+      reclaim(segment, {}, false);
+      continue;
+    }
+    // Rows must be looked at: which stay, and how many are lost.
+    reclaiming_ = true;
+    auto rows = std::make_shared<Result<std::vector<ListedRow>>>(Status{Code::closed, "not read"});
+    p_.loop.run_blocking("read", [reader = p_.reader, segment = segment, wanted, rows] { *rows = reader->list(segment, wanted); },
+                       [this, alive = p_.alive, segment = segment, rows, wanted] {
+                         if (!*alive) return;
+                         reclaiming_ = false;
+                         if (wanted && !p_.stats.trouble.empty()) return;  // what is evicted must be told, and that cannot be written
+                         if (rows->ok()) return reclaim(segment, rows->value(), wanted);
+                         p_.mending.on_read_fault(segment.id, rows->status(), [this, alive, segment](Status status) {
+                           // What cannot be mended cannot be kept either, when there is no room left. What could not be
+                           // looked at just now can: no descriptor or a slow disk is no damage.
+                           if (!*alive || status.ok() || status.code() == Code::unavailable || !over(0)) return;
+                           if (p_.mending.given_up(segment.id)) p_.mending.lose_segment(segment.id, "damaged file");
+                         });
+                       });
+    return;
+  }
+  if (evict && !p_.open.seal_next && p_.head.row_bytes() >= p_.options.segment_bytes / 4 && !p_.groups.writing) {
+    p_.open.seal_next = true;  // the head is all there is: close it, so that it can go next time
+    p_.open.dirty = true;
+    p_.groups.schedule_close();
+  }
+}
+
+// One commit: the rows that stay move to the head, the rest is settled as evicted with a loss record, the table forgets
+// the segment. The file goes after that commit.
+void LogSpace::reclaim(const SegmentInfo& segment, const std::vector<ListedRow>& rows, bool evict) {
+  if (!p_.sealed.contains(segment.id)) return;
+  // What the log holds of each lane besides: alarms and windows stay, but not for ever in the place of everything else.
+  std::array<std::uint64_t, lane_count> lane_bytes{};
+  for (const SegmentInfo& other : p_.segments()) {
+    for (std::size_t lane = 0; other.id != segment.id && lane < lane_count; ++lane) lane_bytes[lane] += other.lanes[lane].bytes;
+  }
+  const auto lane_bytes_max = [&](Lane lane) -> std::uint64_t {
+    if (lane == Lane::dead) return p_.options.bytes_max / 10;
+    if (!evict) return UINT64_MAX;
+    return lane == Lane::alarm || lane == Lane::window ? p_.options.bytes_max / 5 : 0;
+  };
+  std::uint64_t keep_budget = p_.options.segment_bytes / 2;
+  GroupWrite::Copy copy{segment, {}};
+  for (const Lane lane : {Lane::alarm, Lane::dead, Lane::window, Lane::raw, Lane::held}) {
+    for (const ListedRow& listed : rows) {
+      const Row& row = listed.row;
+      if (row.lane != lane) continue;
+      SegmentInfo only = segment;
+      only.lanes = {};
+      only.lanes[static_cast<std::size_t>(lane)].add(row.first, row.last(), row.count, listed.bytes);
+      if (!p_.cursors.wanted(only, lane)) continue;
+      if (lane == Lane::dead && p_.struck.has_all({row.first, row.last()})) continue;
+      std::uint64_t& held = lane_bytes[static_cast<std::size_t>(lane)];
+      if (held + listed.bytes <= lane_bytes_max(lane) && listed.bytes <= keep_budget) {
+        keep_budget -= listed.bytes;
+        held += listed.bytes;
+        copy.firsts.push_back(row.first);
+      } else if (lane == Lane::dead) {
+        p_.mending.lose({"", lane}, {{row.first, row.last()}}, row.count, How::evicted, "dead_full");
+      } else {
+        // The oldest go first: below a raw or held row that is evicted nothing of its lane is left.
+        p_.mending.lose_row(listed, lane == Lane::raw || lane == Lane::held ? 1 : row.first, How::evicted, "evicted");
+      }
+    }
+  }
+  if (!copy.firsts.empty()) p_.open.copies.push_back(std::move(copy));
+  drop_segment(segment.id);
+}
+
+// The table forgets the segment in the open group; the file goes once that is committed.
+void LogSpace::drop_segment(std::uint32_t id) {
+  p_.sealed.erase(id);
+  p_.state.drop(segment_key(id));
+  p_.open.removals.push_back(segment_name(id));
+  p_.loop.run_blocking("read", [reader = p_.reader, id] { reader->forget(id); }, [] {});
+  p_.open.dirty = true;
+  p_.groups.schedule_close();
+}
+
+}  // namespace millrace

@@ -1,0 +1,39 @@
+// Reading rows back, and giving back the space of what nobody wants any more, or what there is no room for. A room of the log
+// (log_parts.h); on the loop.
+#pragma once
+
+#include <functional>
+#include <vector>
+
+#include "log/log.h"
+#include "log/segment.h"
+
+namespace millrace {
+
+struct LogParts;
+
+class LogSpace {
+ public:
+  explicit LogSpace(LogParts& parts) : p_(parts) {}
+
+  // What Log::read promises.
+  void read(Lane lane, Range range, Log::Direction direction, std::size_t bytes_max, std::function<void(Result<std::vector<Row>>)> done);
+
+  std::uint64_t bytes_used() const;
+  // What the open group and the one in the air will add.
+  std::uint64_t bytes_coming() const;
+  // Whether less than `margin` is left beside what a roll-over may need, and state when its files become one.
+  bool over(std::uint64_t margin) const;
+  // Lets go of segments that nobody wants any more, and of the oldest one when the bound asks for it.
+  void make_room();
+  // The table forgets the segment in the open group; the file goes once that is committed.
+  void drop_segment(std::uint32_t id);
+
+ private:
+  void reclaim(const SegmentInfo& segment, const std::vector<ListedRow>& rows, bool evict);
+
+  LogParts& p_;
+  bool reclaiming_ = false;
+};
+
+}  // namespace millrace

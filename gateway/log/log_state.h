@@ -1,0 +1,90 @@
+// The log's state, under names: what the log keeps of itself (cursors, the segment table, numbers), and what pipeline and inputs
+// keep in it (is_user_key). The first lies in the head's table whole; of the second the table has what changed lately, and the rest
+// lies in side files (state_file.h). Knows what is to be written, and what is written. Of groups it fills what concerns state;
+// nothing here writes but the removal of files that no head names.
+#pragma once
+
+#include <map>
+#include <optional>
+#include <set>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/files.h"
+#include "log/segment.h"
+#include "log/state_file.h"
+#include "log/state_table.h"
+
+namespace millrace {
+
+class LogState {
+ public:
+  // `user_bytes_max`: of what pipeline and inputs keep, names included.
+  explicit LogState(std::uint64_t user_bytes_max) : user_bytes_max_(user_bytes_max) {}
+
+  // ---- as it stands in memory
+  void put(const std::string& key, Bytes bytes);
+  void drop(const std::string& key);
+  const StateTable& table() const { return table_; }
+  // Null: there is none.
+  std::shared_ptr<const Bytes> get(std::string_view key) const;
+  std::uint64_t number(std::string_view key, std::uint64_t otherwise) const { return one_varint(table_, key, otherwise); }
+  std::uint64_t user_bytes() const { return user_bytes_; }
+  // What Log::fits promises.
+  Status fits(const std::vector<WriteSet::State>& states) const;
+  std::vector<std::string> user_names(std::string_view prefix) const;
+
+  // ---- groups
+  // Names that changed since the last group, for who holds groups back; add_changed() gives them back.
+  const std::set<std::string>& changed() const { return changed_; }
+  std::set<std::string> take_changed() { return std::exchange(changed_, {}); }
+  void add_changed(std::set<std::string> names) { changed_.merge(names); }
+  // What changed goes into `group`; of a fresh head the whole table. More than `table_bytes` of what pipeline and inputs keep goes
+  // into a file of its own.
+  void give(GroupWrite& group, std::uint64_t table_bytes);
+  // How many entries the table has once this is written: should some be hidden by damage, that can be told. Last of all.
+  void count_entries(GroupWrite& group) const;
+  void on_committed(GroupWrite& group);
+  // The table as of the last group on flash; and with what `group` changes, for a head that begins with it.
+  const StateTable& written() const { return written_; }
+  StateTable written_with(const GroupWrite& group) const;
+
+  // ---- side files
+  std::uint64_t file_bytes() const;  // on disk, those included that only the head before this one names
+  bool has_files() const { return !files_.empty(); }
+  // For when there is no room: they were for the day this head is lost.
+  void remove_retired(Folder& folder);
+
+  // ---- at start
+  struct Found {
+    Status status;              // `unavailable`: nothing can be said now
+    std::uint64_t damaged = 0;  // entries; they are told by name
+    bool doubtful = false;
+  };
+  // Files in the order in which they were written, then the table over them.
+  Found restore(const HeadContents& contents, const Folder& folder);
+  // Those the table does not name were the last head's, or never named at all: they go with the next roll-over.
+  void note_files(const std::vector<std::string>& names, const Folder& folder);
+
+ private:
+  void note_overlay();
+  void spill(GroupWrite& group, std::uint64_t table_bytes);
+  StateTable head_table() const;
+  void list_changes(GroupWrite& group);
+  void lay_over(StateTable users);
+
+  const std::uint64_t user_bytes_max_;
+  StateTable table_, written_;
+  std::set<std::string> changed_;
+  std::uint64_t user_bytes_ = 0;
+  // Which user's entries lie in the head's table (removed names too), and what that takes; the rest is in files.
+  std::map<std::string, std::uint64_t> overlay_;
+  std::uint64_t overlay_bytes_ = 0;
+  std::vector<StateFile> files_;
+  std::uint32_t highest_file_ = 0;
+  // Files that the head before this one may still name: kept until there is another head.
+  std::vector<StateFile> retired_;
+};
+
+}  // namespace millrace

@@ -1,0 +1,163 @@
+#include "log/open_group.h"
+
+#include <algorithm>
+
+#include "base/logger.h"
+#include "log/log_parts.h"
+#include "log/state_table.h"
+#include "record/unsynced.h"
+
+namespace millrace {
+namespace {
+
+constexpr Duration refusal_silence = std::chrono::minutes(1);
+constexpr std::size_t waiters_max = 1 << 16;    // commits in the open group that somebody hears of
+constexpr std::size_t noted_settles_max = 256;  // what is settled beyond it comes again after a kill, where nothing could be written
+
+}  // namespace
+
+// Events and dead letters ask nobody before they come: in a storm of them, or while nothing can be written, the open group
+// takes only so many, and a full log none. Those that went are counted and told.
+bool OpenGroup::has_room_beside() const {
+  if (p_.options.when_full == WhenFull::block) return !p_.space.over(p_.options.inbox_bytes / 2);
+  return p_.space.bytes_used() + p_.space.bytes_coming() + 2 * p_.options.segment_bytes <= p_.options.bytes_max;
+}
+
+void OpenGroup::append(Lane lane, const Record& record) {
+  OpenLane& open = lanes[static_cast<std::size_t>(lane)];
+  const std::size_t bytes = stored_bytes_max(record);
+  if (bytes > p_.options.row_bytes_max) return refuse(lane, record, "too_large");
+  const bool unasked = lane == Lane::alarm || lane == Lane::dead;
+  if (unasked && !open.empty() && open.bytes_waiting() + bytes > p_.options.open_bytes_max) return refuse(lane, record, "too_many");
+  if (unasked && !has_room_beside()) return refuse(lane, record, "log_full");
+  open.add(record, bytes, p_.options.row_bytes_max, record.trust == TimeTrust::unsynced ? std::optional(clock_offset_us()) : std::nullopt);
+}
+
+// It never gets a number: no cursor moves, and nobody waits for it.
+void OpenGroup::refuse(Lane lane, const Record& record, const char* reason) {
+  if (p_.stats.refused_records++ == 0 || p_.loop.now() - refusal_told_ > refusal_silence) {
+    LOG_WARN("log: a record of lane ", lane_name(lane), record.device.empty() ? "" : " from ", record.device, " was not taken (", reason, "); ",
+             p_.stats.refused_records, " so far");
+    refusal_told_ = p_.loop.now();
+  }
+  LossDetail& loss = losses[{"", lane, reason}];
+  loss.reason = reason;
+  loss.count += 1;
+  loss.add_device(record.device, 1);
+  dirty = true;
+}
+
+void OpenGroup::settle(const WriteSet::Settle& settle) {
+  std::vector<Range> left_open;
+  p_.cursors.settle(settle, p_.starting, left_open);
+  for (const Range& part : left_open) {
+    LOG_WARN("log: ", settle.consumer, " has eight settled ranges; ", part.first, " to ", part.last, " comes again");
+  }
+}
+
+void OpenGroup::apply(WriteSet& set) {
+  for (const auto& [lane, record] : set.records) append(lane, record);
+  if (set.leads) leads = std::move(set.leads);
+  coming = coming || !set.records.empty() || set.leads;
+  const bool plain = set.records.empty() && !set.leads && set.states.empty() && set.struck.empty();
+  for (const WriteSet::Settle& s : set.settles) {
+    settle(s);
+    if (!plain || s.consumer.front() == '@' || settles.size() >= noted_settles_max) continue;
+    add_settle(settles, s);
+    ++settles_seen;
+  }
+  for (WriteSet::State& state : set.states) {
+    if (state.bytes.empty()) p_.state.drop(user_key(state.name));
+    else p_.state.put(user_key(state.name), std::move(state.bytes));
+  }
+  if (!set.struck.empty()) strike(set.struck);
+  if (set.inbox_position) p_.inbox = set.inbox_position;
+  urgent = urgent || set.urgent;
+  if (set.within && (!due || *due > p_.loop.now() + *set.within)) {
+    due = p_.loop.now() + *set.within;
+    p_.groups.close_sooner();
+  }
+}
+
+std::size_t OpenGroup::waiting() const {
+  std::size_t bytes = 0;
+  for (const OpenLane& lane : lanes) bytes += lane.bytes_waiting();
+  return bytes;
+}
+
+std::size_t OpenGroup::room() const {
+  const std::size_t taken = waiting();
+  return accepting() && taken < p_.options.open_bytes_max ? p_.options.open_bytes_max - taken : 0;
+}
+
+bool OpenGroup::accepting() const {
+  if (p_.stopping) return false;
+  if (waiting() >= p_.options.open_bytes_max || dones.size() >= waiters_max) return false;
+  if (!p_.stats.trouble.empty()) return false;  // nothing new before what could not be written
+  return !(p_.options.when_full == WhenFull::block && p_.space.over(0));
+}
+
+std::int64_t OpenGroup::clock_offset_us() const { return p_.loop.wall().us - p_.loop.now().ns / 1000; }
+
+// The records of a row are consecutive.
+Row OpenGroup::row_of(Lane lane, BatchBuilder& builder, std::int64_t clock_offset_us) {
+  EncodedBatch batch = builder.encode(p_.options.boot_id, clock_offset_us);
+  Row row;
+  row.lane = lane;
+  row.first = p_.next;
+  row.count = static_cast<std::uint32_t>(builder.count());
+  row.zstd = batch.zstd;
+  row.columns = std::make_shared<const Bytes>(std::move(batch.bytes));
+  p_.next += row.count;
+  return row;
+}
+
+// Gives the lane's records their numbers and makes the rows.
+void OpenGroup::number(Lane lane, std::vector<Row>& rows, bool announce, WriteSet& more) {
+  OpenLane& open = lanes[static_cast<std::size_t>(lane)];
+  if (open.empty()) return;
+  for (std::size_t r = 0; r < open.rows().size(); ++r) {
+    BatchBuilder& builder = open.rows()[r];
+    Row row = row_of(lane, builder, open.clock_offset_us(r).value_or(0));
+    for (std::size_t i = 0; announce && i < builder.order().size(); ++i) {
+      std::optional<Record> record;
+      for (const auto& [id, listener] : p_.listeners) {
+        if (!listener.entering) continue;
+        if (!record) record = builder.at(builder.order()[i]);
+        listener.entering(row.first + i, lane, *record, more);
+      }
+    }
+    p_.cursors.admit(lane, row.count, row.last());
+    p_.stats.records += row.count;
+    p_.stats.row_bytes += row.columns->size();
+    rows.push_back(std::move(row));
+  }
+  open.clear();
+}
+
+// Losses enter whatever the room: they are few. Only what a full log refused is told when there is room again.
+void OpenGroup::append_losses() {
+  const bool wait = !p_.stopping && !has_room_beside();
+  for (auto at = losses.begin(); at != losses.end();) {
+    if (wait && at->second.reason == "log_full") {
+      ++at;
+      continue;
+    }
+    Record record = loss_record(std::get<1>(at->first), std::move(at->second), p_.loop.wall());
+    if (!p_.options.clock_trusted()) stamp_unsynced(record, p_.options.boot_id, p_.loop.now());
+    lanes[static_cast<std::size_t>(Lane::alarm)].add(record, stored_bytes_max(record), p_.options.row_bytes_max, std::nullopt);
+    at = losses.erase(at);
+  }
+}
+
+void OpenGroup::strike(const std::vector<Range>& struck) {
+  Sequence oldest = UINT64_MAX;
+  for (const SegmentInfo& segment : p_.segments()) {
+    const LaneSpan& span = segment.lanes[static_cast<std::size_t>(Lane::dead)];
+    if (!span.empty()) oldest = std::min(oldest, span.first);
+  }
+  p_.struck.strike(struck, oldest);
+  p_.state.put("struck", p_.struck.encode());
+}
+
+}  // namespace millrace

@@ -1,0 +1,60 @@
+// The group that fills: what waits in its lanes, what it will change on disk, and who waits for it. Numbers its records when it
+// closes. A room of the log (log_parts.h); on the loop.
+#pragma once
+
+#include <map>
+#include <optional>
+#include <string>
+#include <tuple>
+#include <vector>
+
+#include "log/log.h"
+#include "log/open_lane.h"
+#include "log/segment.h"
+
+namespace millrace {
+
+struct LogParts;
+
+class OpenGroup {
+ public:
+  explicit OpenGroup(LogParts& parts) : p_(parts) {}
+
+  void apply(WriteSet& set);
+  void append(Lane lane, const Record& record);
+  void settle(const WriteSet::Settle& settle);
+  void append_losses();
+  // Gives the lane's records their numbers and makes the rows; `announce`: to who listens, whose answer goes to `more`.
+  void number(Lane lane, std::vector<Row>& rows, bool announce, WriteSet& more);
+  std::size_t waiting() const;  // bytes
+  bool accepting() const;
+  std::size_t room() const;
+  // It must be written, and onto a fresh head.
+  void want_fresh_head() { seal_next = dirty = true; }
+
+  OpenLane lanes[lane_count];
+  std::optional<Record> leads;
+  std::vector<Log::Done> dones;
+  bool dirty = false, urgent = false, seal_next = false;
+  bool coming = false;         // it brings records, not only settles and losses
+  std::optional<Instant> due;  // somebody waits for it to be on flash
+  std::vector<GroupWrite::Copy> copies;
+  std::vector<std::string> removals;
+  std::vector<GroupWrite::Replacement> replacements;
+  std::map<std::tuple<std::string, Lane, std::string>, LossDetail> losses;
+  // What uplinks settled and nothing else hangs on, with that of what is held back; and how much that was in all.
+  std::vector<WriteSet::Settle> settles;
+  std::uint64_t settles_seen = 0;
+
+ private:
+  void refuse(Lane lane, const Record& record, const char* reason);
+  bool has_room_beside() const;
+  Row row_of(Lane lane, BatchBuilder& builder, std::int64_t clock_offset_us);
+  void strike(const std::vector<Range>& struck);
+  std::int64_t clock_offset_us() const;
+
+  LogParts& p_;
+  Instant refusal_told_;
+};
+
+}  // namespace millrace

@@ -1,0 +1,97 @@
+#include "pipeline/dead_letters.h"
+
+#include "base/text.h"
+#include "base/utf8.h"
+#include "record/unsynced.h"
+
+namespace millrace {
+namespace {
+
+constexpr std::size_t sampled_max = 1024;  // inputs and reasons; then they are counted anew
+constexpr Duration sample_each = std::chrono::minutes(1);
+
+}  // namespace
+
+DeadLetters::DeadLetters(Loop& loop, const Log& log, Metrics& metrics, Options options)
+    : loop_(loop),
+      log_(log),
+      options_(std::move(options)),
+      kept_(metrics.counter("millrace_dead_letters_total", "Payloads and records kept in the dead lane")),
+      full_(metrics.counter("millrace_dead_full_total", "Undecodable payloads not kept because the dead lane is full")) {}
+
+bool DeadLetters::has_room_for(const Arrival& arrival, const std::string& reason) {
+  const LogStats stats = log_.stats();
+  if (stats.dead_bytes <= stats.bytes_max / 10) return true;
+  const std::uint64_t kind = digest64(bytes_of(reason), digest64(bytes_of(arrival.input)));
+  Instant& sampled = sampled_[kind];
+  if (sampled_.size() > sampled_max) {
+    sampled_.clear();
+    return true;
+  }
+  if (sampled.ns != 0 && loop_.now() - sampled < sample_each) return false;
+  sampled = loop_.now();
+  return true;
+}
+
+void DeadLetters::bury(const Arrival& arrival, const std::string& reason, ValueRuns missing, WriteSet& set) {
+  if (!has_room_for(arrival, reason)) {
+    full_.add();
+    ++dropped_;
+    return;
+  }
+  put(arrival, reason, std::move(missing), options_.boot_id, set);
+  if (dropped_ == 0) return;
+  Record loss = loss_record(Lane::dead, {"", "dead_full", std::exchange(dropped_, 0), 0, 0, {}, 0}, loop_.wall());
+  if (!options_.clock_vouched()) stamp_unsynced(loss, options_.boot_id, loop_.now());
+  set.records.emplace_back(Lane::alarm, std::move(loss));
+}
+
+void DeadLetters::put(const Arrival& arrival, const std::string& reason, ValueRuns missing, std::uint64_t boot_id, WriteSet& set) {
+  auto detail = std::make_shared<Detail>();
+  DeadDetail dead;
+  dead.source = DeadDetail::Source::input;
+  dead.consumer = arrival.input;
+  dead.reason = shown(reason, reason_max);
+  dead.channel = arrival.channel;
+  dead.whole_size = arrival.whole_bytes;
+  dead.missing = std::move(missing);
+  dead.payload.assign(arrival.bytes.begin(), arrival.bytes.end());
+  if (arrival.publisher) {
+    const Publisher& by = *arrival.publisher;
+    dead.publisher = {std::string(by.client_id), std::string(by.username), std::string(by.subject), std::string(by.content_type), {}};
+    for (const auto& [name, value] : by.properties) dead.publisher.properties.emplace_back(name, value);
+  }
+  detail->body = std::move(dead);
+  if (!arrival.clock_trusted) {
+    detail->boot_id = boot_id;
+    detail->monotonic_us = arrival.received_monotonic.ns / 1000;
+  }
+  Record record;
+  record.kind = Kind::dead;
+  record.time = arrival.received;
+  record.trust = arrival.clock_trusted ? TimeTrust::gateway : TimeTrust::unsynced;
+  record.detail = std::move(detail);
+  set.records.emplace_back(Lane::dead, std::move(record));
+  kept_.add();
+}
+
+OpenedLetter::OpenedLetter(const Record& letter) {
+  const Detail& detail = *letter.detail;
+  const auto& dead = std::get<DeadDetail>(detail.body);
+  const DeadPublisher& by = dead.publisher;
+  properties_.assign(by.properties.begin(), by.properties.end());
+  publisher_ = {by.client_id, by.username, by.subject, by.content_type, properties_};
+  missing_ = dead.missing;
+  tidy_runs(missing_);
+  arrival_.input = dead.consumer;
+  arrival_.channel = dead.channel;
+  arrival_.bytes = dead.payload;
+  arrival_.publisher = &publisher_;
+  arrival_.clock_trusted = letter.trust != TimeTrust::unsynced;
+  arrival_.received = letter.time;
+  arrival_.received_monotonic = {detail.monotonic_us * 1000};
+  arrival_.only = missing_;
+  arrival_.again = true;
+}
+
+}  // namespace millrace

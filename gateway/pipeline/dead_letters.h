@@ -1,0 +1,61 @@
+// Dead letters of inputs: payloads that could not be decoded, or not wholly, kept whole in the dead lane with all that another try
+// needs. The one place that writes them, and reads them back into arrivals. On the loop.
+#pragma once
+
+#include <functional>
+#include <string>
+#include <unordered_map>
+#include <utility>
+#include <vector>
+
+#include "base/metrics.h"
+#include "ingest/inbox.h"
+#include "log/log.h"
+#include "loop/loop.h"
+
+namespace millrace {
+
+class DeadLetters {
+ public:
+  static constexpr std::size_t reason_max = 1000;  // characters
+
+  struct Options {
+    std::uint64_t boot_id = 0;
+    std::function<bool()> clock_vouched;
+  };
+  DeadLetters(Loop& loop, const Log& log, Metrics& metrics, Options options);
+
+  // Kept whole, up to a tenth of the log; beyond that one sample a minute of each input and reason, and the rest is in the
+  // ledger. `missing`: which of the payload's values did not enter; empty: none did.
+  void bury(const Arrival& arrival, const std::string& reason, ValueRuns missing, WriteSet& set);
+  // In any case. `boot_id`: of the boot in which it arrived.
+  void put(const Arrival& arrival, const std::string& reason, ValueRuns missing, std::uint64_t boot_id, WriteSet& set);
+
+ private:
+  bool has_room_for(const Arrival& arrival, const std::string& reason);
+
+  Loop& loop_;
+  const Log& log_;
+  Options options_;
+  std::unordered_map<std::uint64_t, Instant> sampled_;
+  std::uint64_t dropped_ = 0;
+  Counter& kept_;
+  Counter& full_;
+};
+
+// A letter as the arrival it was: time, clock, publisher, and of one that was read but for some values these alone. Views of the
+// letter, which outlives it.
+class OpenedLetter {
+ public:
+  explicit OpenedLetter(const Record& letter);
+  OpenedLetter(const OpenedLetter&) = delete;
+  const Arrival& arrival() const { return arrival_; }
+
+ private:
+  std::vector<std::pair<std::string_view, std::string_view>> properties_;
+  Publisher publisher_;
+  ValueRuns missing_;
+  Arrival arrival_;
+};
+
+}  // namespace millrace
