@@ -92,6 +92,21 @@ TEST_CASE("devices: one that used to speak and does not is silent, by its own ha
   CHECK(told(table, 311).silent_devices == 2);
 }
 
+TEST_CASE("devices: many values at once are one message, however many there are") {
+  DeviceTable table({60s, 10});
+  for (int hour = 0; hour < 24; ++hour) {
+    for (int value = 0; value < 40; ++value) {
+      const Instant now{hour * 3600 * 1'000'000'000LL + value * 20'000'000};
+      table.payload("in", now);
+      table.seen("hourly", 1, now);
+    }
+    table.for_each([&](const std::string&, const std::string&, const DeviceTable::Device& device) {
+      CHECK(device.readings == 40u * static_cast<unsigned>(hour + 1));
+      CHECK_FALSE(table.silent(device, Instant{(hour * 3600 + 3599) * 1'000'000'000LL}));
+    });
+  }
+}
+
 TEST_CASE("devices: who spoke once or twice has no habit to be measured by") {
   DeviceTable table({10s, 100});
   speak(table, "a", 0);
