@@ -219,9 +219,9 @@ void SelfReport::gather_kept(GatewayState& state) const {
   }
 }
 
-LogState SelfReport::gather_log() {
+StorageState SelfReport::gather_log() {
   const LogStats stats = of_.log.stats();
-  LogState log;
+  StorageState log;
   log.path = of_.config.log.path;
   log.bytes_used = stats.bytes_used, log.bytes_max = stats.bytes_max;
   log.state_bytes = stats.state_bytes, log.state_bytes_max = stats.state_bytes_max;

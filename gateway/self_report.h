@@ -80,7 +80,7 @@ class SelfReport {
   void gather_inputs(GatewayState& state);
   void gather_uplinks(GatewayState& state);
   std::vector<LaneState> lanes_of(const std::string& uplink) const;
-  LogState gather_log();
+  StorageState gather_log();
   FlashState gather_flash(std::uint64_t records);
   ProcessState gather_process();
   void gather_kept(GatewayState& state) const;

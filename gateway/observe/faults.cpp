@@ -45,7 +45,7 @@ std::string_view advised(std::string_view reason, std::string_view otherwise) {
 
 std::string size_of(std::uint64_t bytes) { return format_size(static_cast<double>(bytes)); }
 
-std::string waiting_words(const UplinkState& uplink, const LogState& log) {
+std::string waiting_words(const UplinkState& uplink, const StorageState& log) {
   if (uplink.backlog == 0) return "";
   const std::string room = log.room ? text(", room for ", span_words(*log.room), " more") : std::string();
   return text(" Nothing is lost: ", uplink.backlog, " records wait", room, ".");
@@ -77,7 +77,7 @@ class Finder {
   }
 
   void look_at_log() {
-    const LogState& log = state_.log;
+    const StorageState& log = state_.log;
     if (!log.trouble.empty()) {
       const bool read_only = log.trouble.find("read-only") != std::string::npos;
       const bool full = log.disk_total > 0 && log.disk_free < log.disk_total / 100;

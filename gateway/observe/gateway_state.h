@@ -77,7 +77,7 @@ struct WindowFill {
   std::uint64_t keys = 0, keys_max = 0, bytes = 0, bytes_max = 0, refused = 0, future = 0, too_late = 0;
 };
 
-struct LogState {
+struct StorageState {
   std::string path;
   std::uint64_t bytes_used = 0, bytes_max = 0, state_bytes = 0, state_bytes_max = 0, segments = 0;
   std::uint64_t records = 0, row_bytes = 0, commits = 0, commit_failures = 0, dead_bytes = 0;
@@ -128,7 +128,7 @@ struct GatewayState {
   std::vector<AbsentUplink> absent;
   std::vector<KeptSessions> left_sessions;
   std::vector<WindowFill> windows;
-  LogState log;
+  StorageState log;
   FlashState flash;
   std::vector<CertificateState> certificates;
   ProcessState process;

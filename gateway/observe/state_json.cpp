@@ -80,7 +80,7 @@ void write(JsonWriter& json, const CertificateState& one) {
   json.member("of_peer", one.of_peer).member("expires", format_time(one.to)).member("expires_in_seconds", one.left).end_object();
 }
 
-void write(JsonWriter& json, const LogState& log) {
+void write(JsonWriter& json, const StorageState& log) {
   json.begin_object().member("bytes_used", log.bytes_used).member("bytes_max", log.bytes_max).member("records", log.records);
   json.member("row_bytes", log.row_bytes).member("commits", log.commits).member("evicted_records", log.evicted);
   json.member("unreadable_rows", log.unreadable_rows).member("dead_bytes", log.dead_bytes).member("blocked", log.blocked);

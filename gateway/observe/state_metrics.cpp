@@ -23,7 +23,7 @@ void StateMetrics::set_passing(const char* name, const char* help, double value,
   passing_.emplace_back(name, labels.front());
 }
 
-void StateMetrics::show(const LogState& log) {
+void StateMetrics::show(const StorageState& log) {
   const auto number = [](std::uint64_t value) { return static_cast<double>(value); };
   set("millrace_log_bytes", "Bytes the log takes on disk, -wal included", number(log.bytes_used));
   set("millrace_log_max_bytes", "Bytes the log may take on disk", number(log.bytes_max));

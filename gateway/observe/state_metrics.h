@@ -19,7 +19,7 @@ class StateMetrics {
  private:
   void set(const char* name, const char* help, double value, const Labels& labels = {});
   void count(const char* name, const char* help, std::uint64_t value);
-  void show(const LogState& log);
+  void show(const StorageState& log);
   void show(const ProcessState& process);
   void show(const InputState& input);
   void show(const UplinkState& uplink);
