@@ -86,6 +86,7 @@ class Shipper {
     std::vector<Sequence> firsts;
     Instant sent;
     std::size_t bytes = 0;
+    bool full = false;                          // as batches went when it was cut
     Duration control{0};
     std::optional<Suspicion::Part> stands_for;  // it is a neighbour of this suspect
   };
@@ -99,6 +100,7 @@ class Shipper {
   Run make_run(bool up, Sequence from, Sequence end);
   std::pair<LaneState*, Run*> choose(Duration& wait);
   Run* servable(LaneState& lane, Duration& wait);
+  Duration rest_of(const Run& run) const;
   LaneState& state_of(Lane lane);
   Run* find_run(Lane lane, std::uint64_t id);
   void read_more(LaneState& lane, Run& run);

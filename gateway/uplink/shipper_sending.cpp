@@ -57,6 +57,7 @@ bool Shipper::send(LaneState& lane, Run& run) {
     batch.rows.push_back(piece.row);
   }
   MILLRACE_CHECK(!batch.rows.empty());  // servable() saw waiting bytes
+  flight.full = flight.bytes * 2 >= bytes_max;
   if (uplink_.keeps_marker()) batch.marker = marker_after(lane.lane, run, batch);
   run.bytes_waiting -= flight.bytes;
   if (batch.replay) {
@@ -146,7 +147,6 @@ void Shipper::on_outcome(std::uint64_t id, const Outcome& outcome) {
   }
   if (had_limit && suspicion_.smallest_refused() == 0) LOG_INFO("uplink ", options_.name, ": what was refused for its size passes; the limit is forgotten");
   const Instant now = loop_.now();
-  const bool full = flight.bytes * 2 >= pace_.batch_bytes(uplink_.limits().bytes_max);
   observe_pace(flight, outcome, now);
   records_leaving_.observe(static_cast<double>(counts_.records_sent.value()), now);
   switch (outcome.verdict) {
@@ -154,7 +154,7 @@ void Shipper::on_outcome(std::uint64_t id, const Outcome& outcome) {
       marked_ = uplink_.keeps_marker();
       breaker_.on_success();
       backoff_.on_success(now);
-      if (!full) not_before_ = std::max(not_before_, now + outcome.rest);
+      if (!flight.full) run.rests_until = now + outcome.rest;
       trouble_.clear();
       counts_.round_trip.observe(to_seconds(now - flight.sent));
       if (run.rows_max != SIZE_MAX) run.rows_max = run.rows_max > 1024 ? SIZE_MAX : run.rows_max * 2;
