@@ -86,7 +86,10 @@ void Dial::ask_proxy() {
   });
   tunnel_ = std::make_unique<ProxyTunnel>(loop_, *stream_, *way_.proxy, where_, [this](const Status& status) {
     tunnel_.reset();
-    if (!status.ok()) return finish(status);
+    if (!status.ok()) {
+      stream_.reset();  // nobody reads it any more, and the proxy may say more
+      return finish(status);
+    }
     if (tls_) shake_hands();
     else finish(std::move(stream_));
   });

@@ -104,7 +104,8 @@ void HttpConnection::watch() {
     const Instant now = loop_.now();
     const std::size_t unmoved = stream_->unacknowledged_bytes();
     const std::uint64_t there = written_ - std::min<std::uint64_t>(written_, unmoved);
-    if (there > moved_bytes_) moved_ = now;
+    // Who waits for its turn on the link does not wait for the server.
+    if (there > moved_bytes_ || (!unsent_.empty() && unmoved == 0)) moved_ = now;
     moved_bytes_ = std::max(moved_bytes_, there);
     const bool silent = now - moved_ >= options_.answer_timeout, over = now - begun_ >= 4 * options_.answer_timeout + allowance_;
     if (!silent && !over) return watch();

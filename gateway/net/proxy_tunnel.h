@@ -18,19 +18,21 @@ struct Proxy {
   std::string authorization;  // of the Proxy-Authorization header; empty: no login
 };
 
-class ProxyTunnel {  // destroying it gives up, and leaves the Stream as it is
+class ProxyTunnel {  // destroying it gives up, and leaves the Stream without a reader
  public:
   // Asks on `stream`, which is connected to the proxy and outlives this. `done` runs once, later, outside of
   // the Stream's calls: then the Stream may be handed on. `invalid`: somebody must act (a login, the proxy's
   // rules); `unavailable`: not now.
   ProxyTunnel(Loop& loop, Stream& stream, const Proxy& proxy, const HostPort& target,
               std::function<void(const Status&)> done);
+  ~ProxyTunnel();
 
  private:
   void on_bytes(BytesView bytes);
   void finish(Status status);
 
   Loop& loop_;
+  Stream& stream_;
   const std::string proxy_;
   std::function<void(const Status&)> done_;
   HttpReplyReader reader_;

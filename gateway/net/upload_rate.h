@@ -1,5 +1,6 @@
 // How much may be sent now on a link that is shared: so many bytes a second on the average, a tenth of a
-// second's at once. What was not used is not saved up. Pure, time is an argument.
+// second's at once, but no piece below 1 KiB, which TLS would wrap dearly. What was not used is not saved up.
+// Pure, time is an argument.
 #pragma once
 
 #include <algorithm>
@@ -12,16 +13,18 @@ namespace millrace {
 class UploadRate {
  public:
   static constexpr Duration piece = std::chrono::milliseconds(100);
+  static constexpr std::size_t least = 1024;
 
   // 0: no limit.
   explicit UploadRate(std::size_t bytes_a_second) : rate_(static_cast<double>(bytes_a_second)) {}
 
-  // How many of `bytes` may go now; they are taken as sent.
+  // How many of `bytes` may go now, which may be none; they are taken as sent.
   std::size_t take(std::size_t bytes, Instant now) {
     if (rate_ == 0) return bytes;
-    const double most = std::max(1.0, rate_ * to_seconds(piece));
+    const double most = std::max<double>(least, rate_ * to_seconds(piece));
     allowed_ = std::min(most, allowed_ + rate_ * std::max(0.0, to_seconds(now - seen_)));
     seen_ = now;
+    if (allowed_ < static_cast<double>(std::min(bytes, least))) return 0;
     const std::size_t taken = std::min(bytes, static_cast<std::size_t>(allowed_));
     allowed_ -= static_cast<double>(taken);
     return taken;

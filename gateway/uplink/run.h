@@ -35,6 +35,7 @@ struct Run {
   std::size_t bytes_waiting = 0, bytes_held = 0;  // not yet sent; in memory altogether
   std::size_t rows_max = SIZE_MAX;  // of one batch; smaller while a poison record is being isolated
   bool reading = false;
+  Instant rests_until;              // less than a full batch waits until then
 
   bool exhausted(Sequence committed) const { return up ? next > std::min(end, committed) : next < end || next == 0; }
   // The piece that begins with this number, which is there.

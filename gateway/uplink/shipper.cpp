@@ -190,6 +190,10 @@ Run* Shipper::servable(LaneState& lane, Duration& wait) {
     if (run.bytes_waiting == 0) continue;
     const bool flies = std::any_of(flights_.begin(), flights_.end(), [&](const auto& f) { return f.second.run == run.id; });
     if (run.rows_max != SIZE_MAX && flies) continue;  // isolating: one batch at a time
+    if (const Duration rest = rest_of(run); rest.count() > 0) {
+      wait = wait.count() == 0 ? rest : std::min(wait, rest);
+      continue;
+    }
     const auto first = std::find_if(run.pieces.begin(), run.pieces.end(), [](const Piece& piece) { return piece.state == Piece::waiting; });
     if (!rate_.limited() || !rate_.is_replay(first->row, loop_.now())) return &run;
     const Duration held = rate_.held_back(loop_.now());
@@ -197,6 +201,14 @@ Run* Shipper::servable(LaneState& lane, Duration& wait) {
     wait = wait.count() == 0 ? held : std::min(wait, held);
   }
   return nullptr;
+}
+
+// How long a run is still to wait for more, where requests cost; a full batch goes at once, and so does what is being
+// isolated. A link that nobody knows yet makes no batch full.
+Duration Shipper::rest_of(const Run& run) const {
+  const std::size_t most = uplink_.limits().bytes_max;
+  const bool full = run.bytes_waiting >= (pace_.starting(most) ? most : pace_.batch_bytes(most));
+  return full || run.rows_max != SIZE_MAX ? Duration{0} : std::max(run.rests_until - loop_.now(), Duration{0});
 }
 
 // The most urgent lane that has something, unless a lesser one was passed over too often.

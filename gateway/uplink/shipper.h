@@ -77,6 +77,7 @@ class Shipper {
     std::uint64_t run = 0;
     Instant sent;
     std::size_t bytes = 0;
+    bool full = false;  // as batches went when it was cut
   };
 
   void on_reach(const Uplink::Reach& reach);
@@ -88,6 +89,7 @@ class Shipper {
   void pump_after(Duration delay);
   std::pair<LaneState*, Run*> choose(Duration& wait);
   Run* servable(LaneState& lane, Duration& wait);
+  Duration rest_of(const Run& run) const;
   LaneState& state_of(Lane lane);
   void read_more(LaneState& lane, Run& run);
   void take_rows(Lane lane, std::uint64_t run, Result<std::vector<Row>> rows, Sequence through);

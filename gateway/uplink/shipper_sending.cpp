@@ -69,6 +69,7 @@ Batch Shipper::fill(LaneState& lane, Run& run, Run::Pieces::iterator at, Flight&
     flight.firsts.push_back(piece.row.first);
     batch.rows.push_back(piece.row);
   }
+  flight.full = flight.bytes * 2 >= bytes_max;
   if (batch.replay) rate_.take(flight.bytes, records);
   return batch;
 }
@@ -156,7 +157,6 @@ void Shipper::on_outcome(std::uint64_t id, const Outcome& outcome) {
   Run& run = *state_of(flight.lane).runs.find(flight.run);  // runs do not begin anew while anything flies
   const std::vector<Sequence> open = take_back(flight, outcome, run);
   const Instant now = loop_.now();
-  const bool full = flight.bytes * 2 >= pace_.batch_bytes(uplink_.limits().bytes_max);
   observe_pace(flight, outcome, now);
   rate_.on_sent(static_cast<double>(counts_.records_sent.value()), now);
   switch (outcome.verdict) {
@@ -164,7 +164,7 @@ void Shipper::on_outcome(std::uint64_t id, const Outcome& outcome) {
       if (uplink_.keeps_marker()) far_.on_acknowledged();
       breaker_.on_success();
       backoff_.on_success(now);
-      if (!full) not_before_ = std::max(not_before_, now + outcome.rest);
+      if (!flight.full) run.rests_until = now + outcome.rest;
       trouble_.clear();
       counts_.round_trip.observe(to_seconds(now - flight.sent));
       if (run.rows_max != SIZE_MAX) run.rows_max = run.rows_max > 1024 ? SIZE_MAX : run.rows_max * 2;

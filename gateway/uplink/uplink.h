@@ -36,7 +36,7 @@ struct Outcome {
   bool too_large = false;                   // `refused`: for its size
   // `refused`, in words that somebody on the way may have said of anything: to be believed while others of its lane pass.
   bool doubtful = false;
-  Duration rest{};  // acknowledged: what is less than a full batch may wait so long
+  Duration rest{};  // acknowledged: what of its run is less than a full batch may wait so long
 };
 
 struct Batch {

@@ -118,6 +118,7 @@ void FarSide::send(Batch batch, std::function<void(Outcome)> told) {
       return;
     }
     outcome.verdict = Verdict::acknowledged;
+    outcome.rest = rest;
     done(outcome);
   });
 }

@@ -44,6 +44,7 @@ class FarSide : public Uplink {
   Duration mean_life{0};   // of a connection, at random; zero: it lasts
   double lose_answer = 0;  // stored, but the answer never arrives: retryable
   Duration round_trip = std::chrono::milliseconds(50);
+  Duration rest{};         // that it asks for where less than a full batch waits
   Limits limits_{4, 64 << 10};
   Rng* rng = nullptr;
   std::uint64_t batches = 0, replayed = 0;

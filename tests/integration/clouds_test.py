@@ -521,7 +521,7 @@ class EventHubsStub(Stub):
     KEY = "c2VjcmV0+/="
 
     def judge(self, path, headers, body):
-        if path != "/plant/messages?timeout=60&api-version=2014-01":
+        if path != "/plant/messages?timeout=3&api-version=2014-01":  # less than our send_timeout
             return 404, "<Error><Code>404</Code><Detail>The messaging entity could not be found.</Detail></Error>"
         words = dict(part.split("=", 1) for part in headers["Authorization"].removeprefix("SharedAccessSignature ").split("&"))
         expected = base64.b64encode(hmac.new(self.KEY.encode(), f"{words['sr']}\n{words['se']}".encode(), hashlib.sha256).digest()).decode()

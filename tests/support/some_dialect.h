@@ -20,7 +20,7 @@ inline HttpReply reply(int status, std::string body, std::vector<std::pair<std::
 
 // A dialect as a configuration of these keys makes it.
 template <typename Configure>
-std::unique_ptr<Dialect> dialect(const char* name, Configure configure) {
+std::unique_ptr<Dialect> dialect(const char* name, Configure configure, Duration patience = std::chrono::seconds(30)) {
   const Chosen chosen = choose(built_dialects(), name);
   REQUIRE(chosen.kind != nullptr);
   configure([&](std::string_view key, auto value) {
@@ -28,7 +28,7 @@ std::unique_ptr<Dialect> dialect(const char* name, Configure configure) {
       if (row.name == key) *static_cast<decltype(value)*>(row.at(chosen.values.get())) = value;
     }
   });
-  return kind_of(chosen).make(chosen.values.get(), {"gw", 77, "example:8086", ""});
+  return kind_of(chosen).make(chosen.values.get(), {"gw", 77, "example:8086", "", patience});
 }
 
 inline Record reading(const char* device, const char* metric, Value value) {

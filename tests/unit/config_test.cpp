@@ -53,6 +53,19 @@ TEST_CASE("config: an uplink of MQTT 3.1.1 cannot tell a denied topic, and that 
   CHECK(denied(minimal + std::string("version = \"3.1.1\"\n")) == 1);
 }
 
+TEST_CASE("config: what a request's own heads are is no login, and a region is letters, digits and -") {
+  const auto with = [](const std::string& more) {
+    return errors_of("[[uplinks.https]]\nname = \"u\"\nservers = [\"https://h\"]\n" + more);
+  };
+  for (const char* name : {"Host", "content-length", "TRANSFER-ENCODING", "X Key"})
+    CHECK(with(text("header_name = \"", name, "\"\nheader_file = \"/k\"\n")).find("is no name of a login's header") != std::string::npos);
+  CHECK(with("header_name = \"X-Key\"\nheader_file = \"/k\"\n").find("header_name") == std::string::npos);
+  const std::string s3 = "dialect = \"s3\"\nbucket = \"b\"\ncredentials_file = \"/k\"\nregion = ";
+  for (const char* region : {"eu/1", "eu\\r\\nX: y", "eu 1"})
+    CHECK(with(text(s3, "\"", region, "\"\n")).find("is no region") != std::string::npos);
+  CHECK(with(s3 + "\"eu-central-1\"\n").find("region") == std::string::npos);
+}
+
 TEST_CASE("config: defaults fill what the file leaves out") {
   const LoadedConfig loaded = load_config(minimal, "m.toml");
   CHECK(format_errors("m.toml", loaded.errors) == "");

@@ -4,6 +4,7 @@
 #include "base/text.h"
 #include "loop/uv_loop.h"
 #include "net/http_client.h"
+#include "net/http_connection.h"
 
 using namespace millrace;
 using namespace std::chrono_literals;
@@ -72,6 +73,40 @@ TEST_CASE("http client: what is no answer, too large, or late") {
   CHECK(ask("HTTP/1.1 200 OK\r\nX: " + std::string(200'000, 'x')).status().code() == Code::unavailable);
   CHECK(ask("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf").status().detail() == "the answer is not HTTP");
   CHECK(ask("HTTP/1.1 200 OK\r\n", SIZE_MAX, false).status().code() == Code::timeout);
+}
+
+TEST_CASE("http connection: a proxy that refuses is told once, and may say what it likes to nobody") {
+  UvLoop loop;
+  std::unique_ptr<Stream> served;
+  std::unique_ptr<Timer> more;
+  bool left = false;
+  auto proxy = loop.listen("127.0.0.1:0", [&](std::unique_ptr<Stream> accepted) {
+    served = std::move(accepted);
+    served->read([&](BytesView chunk) {
+      if (chunk.empty()) {
+        left = true;
+        served.reset();
+        loop.stop();
+        return;
+      }
+      served->write("HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 10\r\n\r\n");
+      more = loop.after(30ms, [&] {
+        if (served) served->write("first login");
+      });
+    });
+  });
+  REQUIRE(proxy.ok());
+  HttpConnection::Options options;
+  options.way.proxy = Proxy{{"127.0.0.1", proxy.value()->port()}, ""};
+  std::vector<std::string> told;
+  HttpConnection connection(
+      loop, parse_http_url("http://far.example").value(), nullptr, options,
+      [&](const Status& status) { told.push_back(status.detail()); }, [] {});
+  const auto limit = loop.after(2s, [&] { loop.stop(); });
+  loop.run();
+  REQUIRE(told.size() == 1);
+  CHECK(told[0].find("407: it wants a login") != std::string::npos);
+  CHECK(left);  // though the connection's owner has not given it up
 }
 
 TEST_CASE("http client: addresses as people write them") {

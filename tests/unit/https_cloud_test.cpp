@@ -15,6 +15,7 @@
 #include "tests/support/test_rsa_key.h"
 #include "uplink/https/aws_signer.h"
 #include "uplink/https/https_login.h"
+#include "uplink/https/https_trial.h"
 #include "uplink/https/service_account.h"
 
 using namespace millrace;
@@ -59,6 +60,7 @@ TEST_CASE("s3: an object's name, its signature, and what is in it") {
   });
   CHECK(one->of_rows());
   CHECK(one->every() == 1min);
+  CHECK(one->dated());
   const auto made = one->request("two envelopes", carried(3, 9, 2, 7), {vector_time, aws_file, ""});
   REQUIRE(made.ok());
   CHECK(made.value().method == "PUT");
@@ -86,6 +88,8 @@ TEST_CASE("s3: an object's name, its signature, and what is in it") {
     set("prefix", std::string("a b/{date}{lane}"));
   });
   CHECK(body_of(*lines, reading("d", "m", 1.0)).ends_with("}\n"));
+  CHECK(lines->limits().body_max == 1 << 20);  // packed in one turn of the loop
+  CHECK_FALSE(dialect("s3", [](auto set) { set("prefix", std::string("{lane}/")); })->dated());
   Carried ancient = carried(1, 1, 1, 1);
   ancient.begin.us = INT64_MIN / 2;
   const HttpAsk ask = lines->request("{}\n", ancient, {vector_time, aws_file, ""}).value();
@@ -109,6 +113,7 @@ TEST_CASE("s3: what each answer means") {
   for (const char* code : {"RequestTimeTooSkewed", "RequestTimeout", "BadDigest", "SlowDown"}) CHECK(outcome(400, code).verdict == Verdict::retryable);
   CHECK(outcome(503, "SlowDown").verdict == Verdict::retryable);
   CHECK(outcome(500, "Whatever").verdict == Verdict::retryable);
+  CHECK(outcome(501, "NotImplemented").verdict == Verdict::blocked);  // a store that lacks something
   const auto large = outcome(400, "EntityTooLarge");
   CHECK((large.verdict == Verdict::refused && large.too_large));
   CHECK(one->outcome(reply(403, "<html>no</html>"), {}).verdict == Verdict::blocked);
@@ -170,7 +175,12 @@ TEST_CASE("eventhubs: requests signed anew each time, and what each answer means
   CHECK(body_of(*one, reading("d1", "m", 1.5)).starts_with(R"({"Body":"{\"gateway\":\"gw\",)"));
   CHECK(body_of(*one, reading("d1", "m", 1.5)).ends_with(R"("BrokerProperties":{"PartitionKey":"gw"}})"));
   const HttpAsk ask = one->request("{}", {}, {vector_time, file, ""}).value();
-  CHECK(ask.target == "/plant/messages?timeout=60&api-version=2014-01");
+  CHECK(ask.target == "/plant/messages?timeout=22&api-version=2014-01");
+  // Its patience ends before ours does.
+  for (const auto& [ours, theirs] : {std::pair{Duration{1s}, "=1&"}, {2s, "=1&"}, {10s, "=7&"}, {10min, "=60&"}}) {
+    const auto other = dialect("eventhubs", [](auto set) { set("hub", std::string("plant")); }, ours);
+    CHECK(other->request("{}", {}, {vector_time, file, ""}).value().target.find(theirs) != std::string::npos);
+  }
   CHECK(header(ask, "Content-Type") == "application/vnd.microsoft.servicebus.json");
   CHECK(header(ask, "Authorization") == "SharedAccessSignature sr=https%3A%2F%2Fexample%3A8086%2Fplant&sig=1QYurzUEgyDW9U1ZnvQq%2FCydqt7AylsiFvxpoPQahcI%3D"
                                         "&se=1440941760&skn=send");
@@ -243,5 +253,33 @@ TEST_CASE("https login: a token is kept by our monotonic clock, and made anew fo
   CHECK(login.moment(*made, wall, now).value().wall.us / 60'000'000 == 1'796'083'200 / 60);
   write("{}");
   CHECK(login.moment(*made, wall, now).status().detail().starts_with("credentials_file: "));
+  ::unlink(file.c_str());
+}
+
+TEST_CASE("https: check says what a login, a signature or a token lacks, before anything is asked") {
+  const std::string file = text("/tmp/millrace-trial-", ::getpid());
+  const auto words = [&](const char* name, const std::string& content) {
+    std::ofstream(file, std::ios::trunc) << content;
+    REQUIRE(::chmod(file.c_str(), 0600) == 0);
+    HttpsUplinkConfig config;
+    config.name = "it";
+    config.connect_timeout = 2s;
+    config.dialect = choose(built_dialects(), name);
+    if (std::string_view(name) == "generic") config.token.path = file;
+    for (const Key& row : *config.dialect.kind->shape) {
+      if (row.type == Key::Type::secret) static_cast<SecretRef*>(row.at(config.dialect.values.get()))->path = file;
+    }
+    const Trial trial = try_https(config, "http://127.0.0.1:1", "gw");
+    CHECK(trial.state == Trial::State::bad);
+    return trial.words;
+  };
+  const std::string away = words("s3", aws_file);
+  CHECK(away.starts_with("cannot connect"));
+  CHECK(words("pubsub", account_file()) == away);
+  CHECK(words("s3", "[other]\n").starts_with("credentials_file: "));
+  CHECK(words("kinesis", "").starts_with("credentials_file: "));
+  CHECK(words("pubsub", "{}").starts_with("credentials_file: "));
+  CHECK(words("eventhubs", "Endpoint=sb://x/").starts_with("connection_string_file: "));
+  CHECK(words("generic", "two\nlines").starts_with("token_file: "));
   ::unlink(file.c_str());
 }

@@ -136,6 +136,30 @@ TEST_CASE("remote write: what each answer means") {
   for (const int rights : {401, 403, 404, 405}) CHECK(outcome(rights).verdict == Verdict::blocked);
   for (const int later : {429, 500, 502, 503}) CHECK(outcome(later).verdict == Verdict::retryable);
   CHECK(outcome(413).too_large);
+  // Words count beside a status that is about the data, and not in a page for people.
+  for (const int other : {429, 500, 503}) CHECK(outcome(other, "out of order sample").verdict == Verdict::retryable);
+  for (const int other : {401, 403, 404}) CHECK(outcome(other, "out of order sample").verdict == Verdict::blocked);
+  CHECK(outcome(400, "<html>out of order</html>").verdict == Verdict::retryable);
+  CHECK((outcome(409, "out of order sample").verdict == Verdict::refused && !outcome(409, "out of order sample").doubtful));
+  CHECK((outcome(409, "conflict").verdict == Verdict::refused && outcome(409, "conflict").doubtful));
+  CHECK(outcome(422, "out of bounds").verdict == Verdict::refused);
+}
+
+TEST_CASE("remote write: Mimir's sentences") {
+  const auto one = dialect("remote_write", [](auto) {});
+  const std::string where = " The affected sample has timestamp 1970-01-19T05:30:43.969Z and is from series {__name__=\"test\"}";
+  for (const char* late :
+       {"the sample has been rejected because another sample with a more recent timestamp has already been ingested and out-of-order "
+        "samples are not allowed (err-mimir-sample-out-of-order).",
+        "the sample has been rejected because its timestamp is too old (err-mimir-sample-timestamp-too-old).",
+        "the sample has been rejected because another sample with the same timestamp, but a different value, has already been ingested "
+        "(err-mimir-sample-duplicate-timestamp).",
+        "received a sample whose timestamp is too far in the future (err-mimir-too-far-in-future)."}) {
+    CAPTURE(late);
+    const auto outcome = one->outcome(reply(400, "failed pushing to ingester: user=anonymous: " + std::string(late) + where), {});
+    CHECK((outcome.verdict == Verdict::refused && !outcome.doubtful));
+  }
+  CHECK(one->outcome(reply(400, "per-user series limit of 10 exceeded (err-mimir-max-series-per-user)"), {}).verdict == Verdict::blocked);
 }
 
 TEST_CASE("clickhouse: rows of bytes") {

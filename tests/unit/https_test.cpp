@@ -309,4 +309,14 @@ TEST_CASE("https: a share of the link, a tenth of a second at once and no more o
   CHECK(rate.take(1 << 20, now) == 6300);
   now.ns -= 5;  // a clock that stands still, or less, gives nothing
   CHECK(rate.take(1 << 20, now) == 0);
+  // No piece below 1 KiB, however slow, but for the last.
+  UploadRate slow(1024);
+  for (int i = 0; i < 10; ++i) {
+    now = now + 100ms;
+    CHECK(slow.take(5000, now) == (i == 0 ? 1024 : 0));
+  }
+  now = now + 110ms;
+  CHECK(slow.take(5000, now) == 1024);
+  now = now + 100ms;
+  CHECK(slow.take(50, now) == 50);
 }

@@ -36,7 +36,7 @@ struct Carried {
   std::uint32_t items = 0;    // as add() took them
   std::uint64_t records = 0;
   bool replay = false;
-  WallTime begin{};           // of its first record
+  WallTime begin{};           // of its first record; for dialects that are dated()
 };
 
 struct DialectMoment {
@@ -72,6 +72,8 @@ class Dialect {
   virtual bool of_rows() const { return false; }
   // At least from one request to the next while less than a full batch waits, where requests cost. Zero: at once.
   virtual Duration every() const { return {}; }
+  // Whether a request says when its first record was: of a row that costs reading it.
+  virtual bool dated() const { return false; }
   // Appends an item to the body. Else it has no form in this dialect, and never will: it is refused with these words, and
   // `body` is as it was.
   virtual Status add(const DialectItem& item, std::string& body) const = 0;
@@ -92,6 +94,7 @@ struct DialectParts {
   std::uint64_t epoch = 0;
   std::string host;  // of the server, as it is sent
   std::string path;  // of the server, in front of every target
+  Duration patience = std::chrono::seconds(30);  // for an answer, once the server has all of a request
 };
 
 struct DialectKind : ChoiceKind {

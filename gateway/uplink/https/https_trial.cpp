@@ -6,16 +6,36 @@
 #include "uplink/https/https_login.h"
 
 namespace millrace {
+namespace {
+
+// What a request of one record would be made with: a login, a signature, a token. Not ok: it cannot be made.
+Status try_logins(const Dialect& dialect, HttpsLogin& login, UvLoop& loop) {
+  if (auto header = login.header(); !header.ok()) return header.status();
+  auto moment = login.moment(dialect, loop.wall(), loop.now());
+  if (!moment.ok()) return moment.status();
+  Carried what;
+  what.first = what.last = 1;
+  what.items = 1;
+  what.records = 1;
+  auto made = dialect.request({}, what, moment.value());
+  return made.ok() ? Status{} : made.status();
+}
+
+}  // namespace
 
 Trial try_https(const HttpsUplinkConfig& config, const std::string& server, const std::string& gateway) {
   Trial trial{Trial::State::bad, text("uplink ", config.name, ": ", server), ""};
   UvLoop loop;
   TlsClient tls(loop, config.tls);
   const HttpUrl url = parse_http_url(server).value();
-  const auto dialect = kind_of(config.dialect).make(config.dialect.values.get(), {gateway, 0, host_of(url), url.path});
+  const auto dialect = kind_of(config.dialect).make(config.dialect.values.get(), {gateway, 0, host_of(url), url.path, config.send_timeout});
   HttpAsk ask = dialect->probe();
   ask.target = url.path + ask.target;
-  const HttpsLogin login(config);
+  HttpsLogin login(config);
+  if (Status made = try_logins(*dialect, login, loop); !made.ok()) {
+    trial.words = made.detail();
+    return trial;
+  }
   auto proxy = login.proxy();
   if (!proxy.ok()) {
     trial.words = proxy.status().detail();

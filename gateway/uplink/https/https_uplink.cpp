@@ -22,7 +22,7 @@ HttpsUplink::HttpsUplink(Loop& loop, Rng& rng, HttpsUplinkConfig config, const s
       rate_(config_.upload_max) {
   for (const std::string& name : config_.servers) {
     HttpUrl url = parse_http_url(name).value();
-    auto dialect = kind_.make(config_.dialect.values.get(), {gateway, epoch, host_of(url), url.path});
+    auto dialect = kind_.make(config_.dialect.values.get(), {gateway, epoch, host_of(url), url.path, config_.send_timeout});
     servers_.push_back({name, std::move(url), std::move(dialect)});
   }
   if (servers_.front().dialect->of_rows()) growth_ = BatchGrowth(true, config_.batch_size);
@@ -165,7 +165,7 @@ bool HttpsUplink::gather(std::string& body) {
       }
       if (s.part.empty()) {
         s.carried.first = sequence;
-        s.carried.begin = begin_of(item);
+        if (dialect.dated()) s.carried.begin = begin_of(item);
       }
       s.carried.lane = row.lane;
       s.carried.last = dialect.of_rows() ? row.last() : sequence;

@@ -1,4 +1,5 @@
 // uplinks.https: servers that take records by HTTP, each in its dialect.
+#include "base/ascii.h"
 #include "base/text.h"
 #include "config/network_keys.h"
 #include "net/content_coding.h"
@@ -35,14 +36,17 @@ constexpr Key keys[] = {
     K::key<&C::proxy>("proxy", "By CONNECT; it must allow the server's port").like("\"http://proxy.example:3128\""),
     K::key<&C::proxy_username>("proxy_username", "").like("\"gw7\""),
     K::key<&C::proxy_password>("proxy_password_file", "").like("\"/etc/millrace/proxy.password\""),
-    K::size<&C::upload_max>("upload_max", "Bytes a second, backlog or not; 0: no limit").within(0, 1 << 30),
+    K::size<&C::upload_max>("upload_max", "Bytes of requests a second; 0: no limit").within(0, 1 << 30),
     K::include<&C::tls>(tls_shape),
     K::base<ShippingConfig>(shipping_shape),
 };
 
 constexpr std::size_t upload_least = 1024;
 
+// What the request's own heads are is not for a login.
 bool good_header_name(std::string_view name) {
+  const std::string one = lower(name);
+  if (one == "host" || one == "content-length" || one == "transfer-encoding") return false;
   return !name.empty() && name.find_first_not_of("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_") ==
                               std::string_view::npos;
 }
@@ -54,7 +58,7 @@ void check_login_of(Section& section, const C& c, const DialectKind& kind) {
   if (c.username.empty() != !c.password.given()) section.error("username", "username and password_file go together");
   if (c.username.find(':') != std::string::npos) section.error("username", "a username has no \":\" in it");
   if (c.header_name.empty() != !c.header_secret.given()) section.error("header_name", "header_name and header_file go together");
-  if (!c.header_name.empty() && !good_header_name(c.header_name)) section.error("header_name", text("\"", c.header_name, "\" is no name of a header"));
+  if (!c.header_name.empty() && !good_header_name(c.header_name)) section.error("header_name", text("\"", c.header_name, "\" is no name of a login's header"));
 }
 
 void check_proxy_of(Section& section, const C& c) {

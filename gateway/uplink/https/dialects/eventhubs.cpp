@@ -100,7 +100,7 @@ class EventHubs final : public Dialect {
     if (!policy.ok()) return Status{Code::invalid, "connection_string_file: " + policy.status().detail()};
     HttpAsk ask;
     const std::string hub = percent_encoded(config_.hub, true);
-    ask.target = text("/", hub, "/messages?timeout=60&api-version=2014-01");
+    ask.target = text("/", hub, "/messages?timeout=", timeout_s(), "&api-version=2014-01");
     ask.headers = {
         {"Content-Type", batches_ ? "application/octet-stream" : "application/vnd.microsoft.servicebus.json"},
         {"Authorization", signature(policy.value(), hub, moment.wall)}};
@@ -127,6 +127,10 @@ class EventHubs final : public Dialect {
   HttpAsk probe() const override { return question("GET", "/" + percent_encoded(config_.hub, true)); }
 
  private:
+  // Its own patience ends before ours does: so its word that it failed is heard, and no answer stays unknown.
+  std::int64_t timeout_s() const {
+    return std::clamp<std::int64_t>(to_us(parts_.patience) / 1'000'000 * 3 / 4, 1, 60);
+  }
   std::string key_of(Lane lane) const {
     std::string key;
     key_.render(parts_.gateway, lane, nullptr, key);

@@ -3,11 +3,15 @@
 // several. The protocol has numbers only, and milliseconds.
 //
 // A request with one sample that comes too late, or a second value for one time, is refused whole by
-// Prometheus and stored in part by others: it is sent again in halves until that sample stands alone. A
-// sample that is there already is no error.
+// Prometheus and stored in part by others: it is sent again in halves until that sample stands alone.
+//
+// Where the server takes samples out of order, one that is there already is no error. Where it does not, only
+// the newest of a series may come again: what was stored by a request whose answer was lost is then refused as
+// late, and nobody can tell it from what is late. It goes to the dead lane: rather twice than nowhere.
 #include <algorithm>
 #include <cstring>
 #include <optional>
+#include <span>
 #include <vector>
 
 #include "base/ascii.h"
@@ -102,6 +106,25 @@ std::optional<double> number_of(const Value& value) {
   return std::nullopt;
 }
 
+// About samples, by Prometheus, VictoriaMetrics and Thanos, and by Mimir's names of errors.
+constexpr std::string_view of_samples[] = {"out of order",
+                                           "out of bounds",
+                                           "duplicate sample",
+                                           "too old sample",
+                                           "too far in the future",
+                                           "err-mimir-sample-out-of-order",
+                                           "err-mimir-sample-timestamp-too-old",
+                                           "err-mimir-sample-duplicate-timestamp",
+                                           "err-mimir-too-far-in-future",
+                                           "err-mimir-too-far-in-past"};
+// The server's own bounds, which are somebody's to raise.
+constexpr std::string_view of_bounds[] = {"series limit", "max-series", "per-user"};
+
+bool says_any(std::string_view body, std::span<const std::string_view> words) {
+  return std::any_of(words.begin(), words.end(),
+                     [&](std::string_view one) { return body.find(one) != std::string_view::npos; });
+}
+
 class RemoteWrite final : public Dialect {
  public:
   RemoteWrite(const C& config, DialectParts parts)
@@ -109,7 +132,9 @@ class RemoteWrite final : public Dialect {
         parts_(std::move(parts)),
         metric_(NameTemplate::parse(config.metric, true).value()) {}
 
-  Limits limits() const override { return {1 << 20, 10'000}; }
+  // As many as Prometheus itself sends at once: where resent samples are refused, so many at most come to the
+  // dead lane for one lost answer.
+  Limits limits() const override { return {1 << 20, 2'000}; }
 
   Status add(const DialectItem& item, std::string& body) const override {
     const Record& record = *item.record;
@@ -159,16 +184,12 @@ class RemoteWrite final : public Dialect {
       return {};
     if (reply.status / 100 == 2) return not_believed(reply);
     DialectOutcome outcome = outcome_of_status(reply);
-    const auto says = [&](std::string_view words) { return reply.body.find(words) != std::string::npos; };
-    if (reply.status == 409 || says("out of order") || says("out of bounds") || says("duplicate sample") ||
-        says("too old sample") || says("too far")) {
-      outcome.verdict = Verdict::refused;
-      outcome.doubtful = false;
-    } else if (outcome.verdict == Verdict::refused &&
-               (says("series limit") || says("max-series") || says("per-user"))) {
-      outcome.verdict = Verdict::blocked;  // the server's own bounds are somebody's to raise
-      outcome.doubtful = false;
-    }
+    // Words count beside a status that is about the data: a 503 that repeats them is a 503.
+    if ((reply.status != 400 && reply.status != 409 && reply.status != 422) || is_page(reply)) return outcome;
+    const bool sample = says_any(reply.body, of_samples);
+    const bool bound = !sample && says_any(reply.body, of_bounds);
+    outcome.verdict = bound ? Verdict::blocked : Verdict::refused;  // 409 is Thanos' word for late samples
+    outcome.doubtful = !bound && !sample;
     return outcome;
   }
 

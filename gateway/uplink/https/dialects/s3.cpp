@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <iterator>
 
+#include "base/ascii.h"
 #include "base/text.h"
 #include "config/toml.h"
 #include "net/content_coding.h"
@@ -64,6 +65,9 @@ std::string behind_date(const std::string& prefix) {
 void settle(Section& section, C& c) {
   if (c.region.empty() || !c.credentials.given())
     section.error("dialect", "s3 needs region and credentials_file");
+  if (!std::all_of(c.region.begin(), c.region.end(),
+                   [](char one) { return is_letter(one) || is_digit(one) || one == '-'; }))
+    section.error("region", text("\"", c.region, "\" is no region"));
   for (const std::string& part : {before_date(c.prefix), behind_date(c.prefix)}) {
     if (auto parsed = NameTemplate::parse(part, false); !parsed.ok())
       section.error("prefix", parsed.status().detail() + ", {date} once");
@@ -106,9 +110,10 @@ class S3 final : public Dialect {
         before_(NameTemplate::parse(before_date(config.prefix), false).value()),
         behind_(NameTemplate::parse(behind_date(config.prefix), false).value()) {}
 
-  // A request costs money, whatever its size.
-  Limits limits() const override { return {8 << 20, 1'000'000}; }
+  // A request costs money, whatever its size; but text is packed in one turn of the loop.
+  Limits limits() const override { return {batches_ ? 8u << 20 : 1u << 20, 1'000'000}; }
   bool of_rows() const override { return batches_; }
+  bool dated() const override { return dated_; }
   Duration every() const override { return config_.every; }
 
   Status add(const DialectItem& item, std::string& body) const override {
@@ -144,8 +149,8 @@ class S3 final : public Dialect {
     DialectOutcome outcome;
     outcome.reason = words_of(reply);
     outcome.too_large = code == "EntityTooLarge";
-    const bool passes =
-        reply.status >= 500 || std::find(std::begin(passing), std::end(passing), code) != std::end(passing);
+    const bool passes = (reply.status >= 500 && reply.status != 501) ||
+                        std::find(std::begin(passing), std::end(passing), code) != std::end(passing);
     // An object is never refused for what is in it: all the rest is about names, rights and the bucket's
     // rules.
     outcome.verdict = outcome.too_large ? Verdict::refused : passes ? Verdict::retryable : Verdict::blocked;

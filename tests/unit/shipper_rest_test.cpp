@@ -1,0 +1,52 @@
+// Where requests cost: less than a full batch waits for more, each lane for itself.
+#include <doctest/doctest.h>
+
+#include "sim/world/world.h"
+#include "tests/support/seed.h"
+
+using namespace millrace;
+using namespace millrace::sim;
+using namespace std::chrono_literals;
+
+namespace {
+
+void commit(World& world, Lane lane, int count) {
+  WriteSet set;
+  for (int i = 0; i < count; ++i) {
+    Record record;
+    record.device = "d";
+    record.metric = "m";
+    record.value = world.rng().unit();
+    set.records.emplace_back(lane, std::move(record));
+  }
+  set.urgent = true;
+  world.log().commit(std::move(set), {});
+  world.loop().run_for(100ms);
+}
+
+}  // namespace
+
+TEST_CASE("shipper: beside a lane that waits for more a backlog drains at once, but for what is less than a batch") {
+  World::Options options;
+  options.uplink_up = false;
+  options.clock = ClockHistory::Kind::steady;
+  World world(seed(), options);
+  world.far_side().limits_ = {1, 16 << 10};
+  world.far_side().rest = 1h;
+  commit(world, Lane::alarm, 1);
+  for (int i = 0; i < 40; ++i) commit(world, Lane::raw, 500);
+  world.far_side().set_up(true);
+  world.loop().run_for(1min);
+  CHECK(world.received.size() > 15'000);
+  CHECK(world.shipper().backlog() < 4'000);
+  // Then both wait: nothing more goes before the hour is over, and all of it when it is.
+  const std::uint64_t batches = world.far_side().batches;
+  for (int i = 0; i < 10; ++i) {
+    commit(world, Lane::alarm, 1);
+    world.loop().run_for(1min);
+  }
+  CHECK(world.far_side().batches == batches);
+  world.loop().run_for(1h);
+  CHECK(world.far_side().batches <= batches + 2);
+  CHECK(world.received.size() == 20'011);
+}
