@@ -549,6 +549,13 @@ class PatternRun {
 
 Pattern::Found Pattern::find(std::string_view text, std::vector<std::string_view>& groups,
     std::uint64_t& steps) const {
+  // What it takes to begin: many small texts are not for nothing.
+  const std::uint64_t begin = 20 + steps_.size() / 16;
+  if (steps <= begin) {
+    steps = 0;
+    return Found::too_long;
+  }
+  steps -= begin;
   return PatternRun(*this, text, steps).run(groups);
 }
 

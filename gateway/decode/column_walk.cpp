@@ -93,17 +93,25 @@ bool ColumnWalk::tell(const Event& event) {
 
 bool ColumnWalk::tell_rows() {
   std::size_t rows = 0;
+  bool lists = false;
   repeated_ = 0;
-  for (const Column& column : columns_) {
+  std::erase_if(columns_, [&](const Column& column) {
+    lists = lists || column.list;
     if (column.list) rows = std::max(rows, column.events.size());
     else repeated_ += column.events.size();
-  }
-  if (rows * repeated_ > repeated_max) {
+    return column.events.empty();
+  });
+  if (!lists && !columns_.empty()) rows = 1;
+  if (repeated_ > 0 && rows > repeated_max / repeated_) {
     fault_ = {Code::invalid, text("columns: ", repeated_, " values would belong to each of ", rows, " rows")};
     return false;
   }
   bool on = walk_.begin_array();
-  for (std::size_t row = 0; row < rows && on; ++row) on = tell_row(row, columns_from_);
+  for (std::size_t row = 0; row < rows && on; ++row) {
+    // Only those that go on: a row costs what it has, however many columns there are.
+    std::erase_if(columns_, [&](const Column& column) { return column.list && row >= column.events.size(); });
+    on = tell_row(row, columns_from_);
+  }
   columns_.clear();
   walk_.at(place_);
   return on && walk_.end_array();
@@ -114,10 +122,10 @@ bool ColumnWalk::tell_row(std::size_t row, std::uint32_t first) {
   bool on = walk_.begin_object();
   std::uint32_t again = repeated | static_cast<std::uint32_t>(row * repeated_);
   for (const Column& column : columns_) {
-    if (!on || (column.list && row >= column.events.size())) continue;
+    if (!on) break;
     const auto begin = column.events.begin() + static_cast<std::ptrdiff_t>(column.list ? row : 0);
     const auto end = column.list ? begin + 1 : column.events.end();
-    if (begin == end || begin->kind == Event::nothing) continue;
+    if (begin->kind == Event::nothing) continue;
     on = walk_.key(column.name);
     for (auto event = begin; event != end && on; ++event) {
       Event told = *event;

@@ -1,9 +1,9 @@
 // Lists beside each other are columns: {"id": "a", "ts": [1, 2], "t": [20, 21]} becomes the messages {"id":
 // "a", "ts": 1, "t": 20} and {"id": "a", "ts": 2, "t": 21}, as if they stood in a list. Stands between
 // whoever reads the bytes and the walk. Where `each` leads to, there the lists are (the payload itself
-// without it). A column that is shorter lacks its last cells; what is no list belongs to every row. Cells
-// keep the places that they have in the payload, so that a retry gives the same values, turned or not; what
-// is repeated has a place a row, behind all others.
+// without it). A column that is shorter lacks its last cells; what is no list belongs to every row, and where
+// there is no list at all it is one row. Cells keep the places that they have in the payload, so that a retry
+// gives the same values, turned or not; what is repeated has a place a row, behind all others.
 //
 // Bounds: what is repeated for every row is refused where that makes more than repeated_max of it; a cell
 // that is no bare value is refused.

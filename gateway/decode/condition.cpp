@@ -8,7 +8,6 @@ namespace millrace {
 namespace {
 
 constexpr std::size_t comparisons_max = 16;
-constexpr std::uint64_t pattern_steps_max = 1'000'000;
 
 std::optional<double> whole_number(std::string_view given) {
   given = trim(given);
@@ -90,7 +89,7 @@ Status read_comparison(std::string_view given, Comparison& out) {
 
 }  // namespace
 
-bool Comparison::holds(const Scalar& scalar) const {
+bool Comparison::holds(const Scalar& scalar, std::uint64_t& steps) const {
   const bool valued = scalar.kind != Scalar::none && scalar.kind != Scalar::no_value;
   if (sign == is_there) return valued;
   if (kind == nothing) return valued == (sign == not_equal);
@@ -114,8 +113,8 @@ bool Comparison::holds(const Scalar& scalar) const {
   const bool spelled = scalar.kind == Scalar::number || scalar.kind == Scalar::string;
   if (!spelled) return sign == not_equal;
   if (sign != matches) return (scalar.text == word) == (sign == equal);
+  if (scalar.text.size() > matched_text_max) return false;
   std::vector<std::string_view> groups;
-  std::uint64_t steps = pattern_steps_max;
   return pattern->find(scalar.text, groups, steps) == Pattern::Found::yes;
 }
 

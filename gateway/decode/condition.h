@@ -26,7 +26,9 @@ struct Comparison {
   bool flag = false;
   std::shared_ptr<const Pattern> pattern;  // of matches
 
-  bool holds(const Scalar& scalar) const;
+  // `steps`: what patterns may still cost of the payload; 0 afterwards: nothing is known of one that matches.
+  // A text of more than matched_text_max bytes matches nothing.
+  bool holds(const Scalar& scalar, std::uint64_t& steps) const;
 };
 
 // `invalid` with the condition and what is wrong in it.

@@ -16,6 +16,8 @@ struct FormatKind : PayloadKind {
       nullptr;
   // It names the device itself, from what it finds in topic and payload: `device` of the route is its to read.
   bool names_device = false;
+  // No bytes at all are a payload of it: a message whose values are all 0.
+  bool of_nothing = false;
 };
 
 // Of a format that is made from a plan and nothing else: how it is made.

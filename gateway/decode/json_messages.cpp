@@ -9,6 +9,25 @@
 #include "decode/quality_words.h"
 
 namespace millrace {
+namespace {
+
+// The last of `runs`, which are tidy, that begins before `run` ends; null: there is none.
+const ValueRun* last_before_end(std::span<const ValueRun> runs, const ValueRun& run) {
+  const auto behind = std::lower_bound(runs.begin(), runs.end(), run.to,
+      [](const ValueRun& one, std::uint32_t to) { return one.from < to; });
+  return behind == runs.begin() ? nullptr : &*std::prev(behind);
+}
+
+bool has_some(std::span<const ValueRun> runs, const ValueRun& run) {
+  const ValueRun* last = last_before_end(runs, run);
+  return run.from < run.to && last && last->to > run.from;
+}
+bool has_all(std::span<const ValueRun> runs, const ValueRun& run) {
+  const ValueRun* last = last_before_end(runs, run);
+  return last && last->from <= run.from && last->to >= run.to;
+}
+
+}  // namespace
 
 void JsonWalk::make_readings(bool of_root) {
   const std::uint8_t turn = of_root ? PlanMetric::with_root : PlanMetric::with_message;
@@ -27,16 +46,20 @@ void JsonWalk::make_readings(bool of_root) {
 
 bool JsonWalk::end_message() {
   in_message_ = false;
+  if (!left_.empty() && !is_left()) {
+    take_back();
+    return true;
+  }
   if (plan_.conditional && !holds(plan_.when)) {
     pass_message();
-    return true;
+    return fault_.ok();
   }
   if (!plan_.every_scalar) make_readings(false);
   if (!fault_.ok()) return false;
   const bool known = unread_.refusals + unread_.no_value > message_known_;
   if (out_.size() == message_from_) {
     if (plan_.asks && !known) {
-      unread_.ignored = true;  // no condition of a metric holds, or those that do had nothing
+      unread_.leave({message_place_, place_}, also_);  // no metric's condition holds, or those that do had nothing
     } else if (!known && (place_ > message_place_ || (also_ && !also_->empty()))
         && only_.empty() && !plan_.root_metrics && !cut_) {
       unread_.refuse({message_place_, place_}, element_name(), plan_.every_scalar ? "no value in it"
@@ -61,27 +84,44 @@ bool JsonWalk::end_message() {
   return true;
 }
 
-bool JsonWalk::holds(const std::vector<PlanCondition>& conditions) const {
+bool JsonWalk::holds(const std::vector<PlanCondition>& conditions) {
   return std::ranges::all_of(conditions, [this](const PlanCondition& condition) {
-    return condition.test.holds(slots_[static_cast<std::size_t>(condition.slot)]);
+    const bool so = condition.test.holds(slots_[static_cast<std::size_t>(condition.slot)], steps_);
+    if (condition.test.sign == Comparison::matches && steps_ == 0)
+      return fail(text("its patterns cost more than ", payload_steps_max, " steps"));
+    return so;
   });
+}
+
+// Whether the message is of what a route before this one left.
+bool JsonWalk::is_left() const {
+  const auto some = [this](const ValueRun& run) { return has_some(left_, run); };
+  return some({message_place_, place_}) || (also_ && std::ranges::any_of(*also_, some));
+}
+
+void JsonWalk::take_back() {
+  out_.resize(message_from_);
+  unread_.back_to(message_mark_);
 }
 
 // The message is somebody else's: nothing of it was wanted, and nothing of it is told.
 void JsonWalk::pass_message() {
-  out_.resize(message_from_);
-  unread_.back_to(message_mark_);
-  unread_.ignored = true;
+  take_back();
+  unread_.leave({message_place_, place_}, also_);
 }
 
 // Likewise the document. False: it is wanted.
 bool JsonWalk::pass_document() {
   if (plan_.when_root.empty() || holds(plan_.when_root)) return false;
+  for (const Waiting& waiting : waiting_) {
+    unread_.left.insert(unread_.left.end(), waiting.also.begin(), waiting.also.end());
+  }
   waiting_.clear();
   own_times_.clear();
   out_.resize(document_from_);
   unread_.back_to(document_mark_);
-  return unread_.ignored = true;
+  unread_.leave({document_place_, place_}, nullptr);
+  return true;
 }
 
 void JsonWalk::refuse_also(const ValueRuns* also) {
@@ -100,7 +140,7 @@ void JsonWalk::end_parent() {
 
 void JsonWalk::end_document() {
   if (!plan_.plain_document && pass_document()) return;
-  if (plan_.root_metrics) {
+  if (plan_.root_metrics && (left_.empty() || has_all(left_, {document_place_, place_}))) {
     message_from_ = out_.size();
     make_readings(true);
     if (out_.size() > message_from_) {

@@ -106,6 +106,7 @@ class Compiler {
     PlanNode& node = node_of(whole);
     node.slots.push_back(slot);
     node.asked = node.asked || asking_;
+    node.beside = node.beside || !asking_;
     return slot;
   }
 

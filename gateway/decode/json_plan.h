@@ -23,6 +23,7 @@ struct PlanNode {
   std::vector<int> slots;  // what is wanted here
   bool element = false;    // each value here is a message
   bool parent = false;     // here lies the list of `each`, and {^.x}
+  bool beside = false;     // it is time, quality, a name or a metric's: no reading named by its path
   bool asked = false;      // a condition asks for it: that it is an object or a list says that it is there
   std::vector<std::unique_ptr<PlanNode>> children;
 

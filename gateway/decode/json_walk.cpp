@@ -10,8 +10,8 @@
 namespace millrace {
 
 JsonWalk::JsonWalk(const JsonPlan& plan, const Payload& payload, std::vector<Record>& out, Unread& unread)
-    : plan_(plan), payload_(payload), only_(payload.arrival.only), out_(out), unread_(unread),
-        first_(out.size()), message_from_(out.size()) {
+    : plan_(plan), payload_(payload), only_(payload.arrival.only), left_(payload.left),
+        out_(out), unread_(unread), first_(out.size()), message_from_(out.size()) {
   const std::size_t slots = plan.scopes.size();
   if (slots > std::size(few_slots_)) many_slots_.resize(slots);
   slots_ = many_slots_.empty() ? std::span<Scalar>(few_slots_, slots) : std::span<Scalar>(many_slots_);
@@ -106,12 +106,12 @@ void JsonWalk::begin_message() {
   in_message_ = true;
   ++element_;
   path_.clear();
-  if (!plan_.plain_message) return begin_odd_message();
+  if (!plan_.plain_message || !left_.empty()) return begin_odd_message();
   for (Scalar& slot : slots_) slot.kind = Scalar::none;
 }
 
 void JsonWalk::begin_odd_message() {
-  if (plan_.conditional) message_mark_ = unread_.mark();
+  if (plan_.conditional || !left_.empty()) message_mark_ = unread_.mark();
   if (also_) also_->clear();
   for (std::size_t i = 0; i < slots_.size(); ++i) {
     if (plan_.each.empty() || plan_.scopes[i] == JsonPlan::Scope::message) slots_[i].kind = Scalar::none;
@@ -146,10 +146,8 @@ bool JsonWalk::scalar(Scalar::Kind kind, bool flag, std::string_view value) {
   const PlanNode* node = next_node();
   if (node) {
     if (node->element) return bare(node, found);
-    if (!node->slots.empty()) {
-      put(*node, found);
-      return true;
-    }
+    if (!node->slots.empty()) put(*node, found);
+    if (node->beside) return true;
   }
   if (depth_ == 0 && !plan_.each.empty()) {
     if (kind == Scalar::no_value) ++unread_.no_value;
@@ -290,9 +288,9 @@ void JsonWalk::make_odd(const PlanMetric* metric, const Scalar& scalar) {
   Record& record = out_.back();
   std::string why;
   const Made made = make_value(metric ? metric->spec : plan_.unnamed, record.metric, scalar, record.value,
-      record.unit, why);
+      record.unit, why, steps_);
   if (metric && metric->awaited) first_came(*metric);
-  if (made == Made::value && (!plan_.judge || !plan_.judge->looks() || !plan_.judge->refuses(record, why))) {
+  if (made == Made::value && (!plan_.judge || !plan_.judge->refuses(record, why, unread_.surprises))) {
     return metric ? void() : replace_earlier();
   }
   out_.pop_back();
@@ -317,7 +315,7 @@ void JsonWalk::refuse(const PlanMetric* metric, const Scalar& scalar, std::strin
 
 // What the configuration says where the payload says nothing. It entered with the first try.
 void JsonWalk::add_missing(const PlanMetric& metric) {
-  if (metric.awaited && !cut_ && only_.empty()) plan_.judge->missed(metric.number, metric.name, metric.path);
+  if (metric.awaited && !cut_ && only_.empty() && !payload_.arrival.again) plan_.judge->missed(metric.number, metric.name, metric.path);
   if (!metric.if_missing || cut_ || !only_.empty() || out_.size() - first_ >= Payload::records_max) return;
   Record& record = out_.emplace_back(payload_.prototype);
   record.metric = metric.name;

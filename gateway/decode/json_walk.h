@@ -81,7 +81,11 @@ class JsonWalk final : public LenientHandler {
   bool scalar(Scalar::Kind kind, bool flag, std::string_view value);
   bool bare(const PlanNode* node, const Scalar& scalar);
   void put(const PlanNode& node, const Scalar& scalar);
-  bool wanted(std::uint32_t place) const { return only_.empty() || has_value(only_, place); }
+  bool wanted(std::uint32_t place) const {
+    return (only_.empty() || has_value(only_, place)) && (left_.empty() || has_value(left_, place));
+  }
+  bool is_left() const;
+  void take_back();
   bool add(const PlanMetric& metric, const Scalar& scalar);
   bool add_by_path(const Scalar& scalar);
   bool add_unnamed(std::string_view name, const Scalar& scalar);
@@ -91,7 +95,7 @@ class JsonWalk final : public LenientHandler {
   void refuse(const PlanMetric* metric, const Scalar& scalar, std::string_view why);
   void add_missing(const PlanMetric& metric);
   bool end_message();
-  bool holds(const std::vector<PlanCondition>& conditions) const;
+  bool holds(const std::vector<PlanCondition>& conditions);
   void pass_message();
   bool pass_document();
   void begin_special(const PlanNode& node);
@@ -113,7 +117,7 @@ class JsonWalk final : public LenientHandler {
 
   const JsonPlan& plan_;
   const Payload& payload_;
-  std::span<const ValueRun> only_;
+  const std::span<const ValueRun> only_, left_;
   std::vector<Record>& out_;
   Unread& unread_;
   const std::size_t first_;
@@ -145,6 +149,7 @@ class JsonWalk final : public LenientHandler {
   std::uint64_t names_seen_ = 0;
   // of a large message: digest -> record
   std::unique_ptr<std::unordered_map<std::uint64_t, std::size_t>> names_;
+  std::uint64_t steps_ = payload_steps_max;  // what patterns may still cost
   Status fault_;
 };
 

@@ -150,18 +150,17 @@ void Layout::tell_field(const Field& field, BytesView bytes, JsonWalk& walk, Unr
   const std::uint64_t raw = bytes.size() <= 8 ? number_of(bytes, field.little, field.swapped_bytes,
       field.swapped_words) : 0;
   switch (field.type) {
-    case Type::whole: return tell_number(field, static_cast<double>(raw), false, raw, walk, text);
+    case Type::whole: return tell_number(field, static_cast<double>(raw), false, raw, walk, unread, text);
     case Type::whole_signed: {
       const std::int64_t number = with_sign(raw, field.size * 8);
       return tell_number(field, static_cast<double>(number), true, static_cast<std::uint64_t>(number), walk,
-          text);
+          unread, text);
     }
     case Type::real: {
       const double number = field.size == 4 ? shortest(std::bit_cast<float>(static_cast<std::uint32_t>(raw)))
           : std::bit_cast<double>(raw);
       if (!std::isfinite(number) || field.said.no_value == number) return void(walk.null());
-      text = millrace::text(scaled(number, field.said.scale, field.said.offset));
-      return void(walk.number(text));
+      return tell_real(field, scaled(number, field.said.scale, field.said.offset), walk, unread, place, text);
     }
     case Type::bits:
     case Type::bits_signed: {
@@ -170,10 +169,10 @@ void Layout::tell_field(const Field& field, BytesView bytes, JsonWalk& walk, Unr
       if (bits == 1 && field.type == Type::bits && field.said.scale == 1 && field.said.offset == 0)
         return void(walk.boolean(cut != 0));
       if (field.type == Type::bits)
-        return tell_number(field, static_cast<double>(cut), false, cut, walk, text);
+        return tell_number(field, static_cast<double>(cut), false, cut, walk, unread, text);
       const std::int64_t number = with_sign(cut, bits);
       return tell_number(field, static_cast<double>(number), true, static_cast<std::uint64_t>(number), walk,
-          text);
+          unread, text);
     }
     case Type::bcd: {
       std::uint64_t number = 0;
@@ -183,7 +182,7 @@ void Layout::tell_field(const Field& field, BytesView bytes, JsonWalk& walk, Unr
           return unread.refuse({place, place + 1}, field.said.name, "a digit above 9 in a BCD number");
         number = number * 10 + digit;
       }
-      return tell_number(field, static_cast<double>(number), false, number, walk, text);
+      return tell_number(field, static_cast<double>(number), false, number, walk, unread, text);
     }
     case Type::string: {
       std::string_view given = text_of(bytes);
@@ -196,11 +195,20 @@ void Layout::tell_field(const Field& field, BytesView bytes, JsonWalk& walk, Unr
 }
 
 void Layout::tell_number(const Field& field, double number, bool exact_sign, std::uint64_t raw,
-    JsonWalk& walk, std::string& text) {
+    JsonWalk& walk, Unread& unread, std::string& text) {
   if (field.said.no_value == number) return void(walk.null());
   if (field.said.scale != 1 || field.said.offset != 0)
-    text = millrace::text(scaled(number, field.said.scale, field.said.offset));
-  else text = exact_sign ? millrace::text(static_cast<std::int64_t>(raw)) : millrace::text(raw);
+    return tell_real(field, scaled(number, field.said.scale, field.said.offset), walk, unread, walk.places(),
+        text);
+  text = exact_sign ? millrace::text(static_cast<std::int64_t>(raw)) : millrace::text(raw);
+  (void)walk.number(text);
+}
+
+void Layout::tell_real(const Field& field, double real, JsonWalk& walk, Unread& unread, std::uint32_t place,
+    std::string& text) {
+  if (!std::isfinite(real))
+    return unread.refuse({place, place + 1}, field.said.name, "scaled it does not fit a double");
+  text = millrace::text(real);
   (void)walk.number(text);
 }
 

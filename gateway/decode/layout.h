@@ -49,7 +49,9 @@ class Layout {
   static void tell_field(const Field& field, BytesView bytes, JsonWalk& walk, Unread& unread,
       std::uint32_t place, std::string& text);
   static void tell_number(const Field& field, double number, bool exact_sign, std::uint64_t raw,
-      JsonWalk& walk, std::string& text);
+      JsonWalk& walk, Unread& unread, std::string& text);
+  static void tell_real(const Field& field, double real, JsonWalk& walk, Unread& unread, std::uint32_t place,
+      std::string& text);
   std::vector<Field> fields_;
 };
 

@@ -83,14 +83,15 @@ void NamedValues::Walk::put(std::string_view name, std::string_view unit, Scalar
   if (status.ok()) status = check_label(Label::unit, record.unit, record.metric);
   if (!status.ok()) return unread_.refuse(place, name, status.detail());
   const auto enter = [&] {
-    if (plan_.judge_ && plan_.judge_->looks() && plan_.judge_->refuses(record, why)) return unread_.refuse(place, name, why);
+    if (plan_.judge_ && plan_.judge_->refuses(record, why, unread_.surprises)) return unread_.refuse(place, name, why);
     out_.push_back(std::move(record));
   };
   if (exact && (!metric || (metric->spec.plain && metric->spec.type == ValueSpec::as_it_comes))) {
     record.value = *exact;
     return enter();
   }
-  switch (make_value(metric ? metric->spec : as_it_comes, record.metric, scalar, record.value, record.unit, why)) {
+  switch (make_value(metric ? metric->spec : as_it_comes, record.metric, scalar, record.value, record.unit, why,
+      steps_)) {
     case Made::value: return enter();
     case Made::no_value: ++unread_.no_value; return;
     case Made::refused: return unread_.refuse(place, name, why);

@@ -54,6 +54,7 @@ class NamedValues {
     std::vector<Record>& out_;
     Unread& unread_;
     std::uint32_t place_ = 0;
+    std::uint64_t steps_ = payload_steps_max;
     Quality quality_ = Quality::good;
     std::optional<WallTime> time_;
   };

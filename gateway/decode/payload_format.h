@@ -3,6 +3,7 @@
 #pragma once
 
 #include <memory>
+#include <span>
 #include <vector>
 
 #include "base/label.h"
@@ -30,6 +31,9 @@ struct Payload {
   // What the format remembers of the input, and what it says beside readings; null for those without a memory.
   FormatMemory* memory = nullptr;
   Beside* beside = nullptr;
+  // Of one that a route before took some of: what it left, in its places; tidy. Messages that lie outside of it
+  // are nobody's business here, whatever they hold. Empty: it is all of it.
+  std::span<const ValueRun> left = {};
 };
 
 class PayloadFormat {

@@ -60,8 +60,9 @@ bool same_whole(std::string_view spelling, double real) {
 
 class Maker {
  public:
-  Maker(const ValueSpec& spec, const std::string& metric, Value& out, std::string& unit, std::string& why)
-      : spec_(spec), metric_(metric), out_(out), unit_(unit), why_(why) {}
+  Maker(const ValueSpec& spec, const std::string& metric, Value& out, std::string& unit, std::string& why,
+      std::uint64_t& steps)
+      : spec_(spec), metric_(metric), out_(out), unit_(unit), why_(why), steps_(steps) {}
 
   Made from_number(std::string_view spelling) {
     if (spec_.type == ValueSpec::text) return take_text(spelling);
@@ -87,9 +88,10 @@ class Maker {
       if (given.size() > matched_text_max)
         return refuse(text("is longer than the ", matched_text_max, " bytes a pattern looks at: "), given);
       std::vector<std::string_view> groups;
-      std::uint64_t steps = match_steps_max;
-      if (spec_.pattern->find(given, groups, steps) != Pattern::Found::yes)
-        return refuse(steps == 0 ? "costs its pattern too much: " : "is not as its pattern says: ", given);
+      const Pattern::Found found_it = find(given, groups);
+      if (found_it != Pattern::Found::yes)
+        return refuse(found_it == Pattern::Found::no ? "is not as its pattern says: "
+            : "costs its pattern too much: ", given);
       const std::string_view unit = spec_.unit_group < 0 ? std::string_view()
           : trim(groups[static_cast<std::size_t>(spec_.unit_group)]);
       if (unit_.empty() && check_label(Label::unit, unit).ok()) unit_ = unit;
@@ -132,6 +134,14 @@ class Maker {
   }
 
  private:
+  Pattern::Found find(std::string_view given, std::vector<std::string_view>& groups) {
+    const std::uint64_t may = std::min(steps_, match_steps_max);
+    std::uint64_t left = may;
+    const Pattern::Found found = may > 0 ? spec_.pattern->find(given, groups, left) : Pattern::Found::too_long;
+    steps_ -= may - left;
+    return found;
+  }
+
   Made take_text(std::string_view given) {
     if (Status status = check_text_value(metric_, given); !status.ok()) {
       why_ = status.detail();
@@ -142,9 +152,9 @@ class Maker {
   }
 
   Made take_real(double real, std::string_view given) {
+    if (!spec_.plain) real = scaled(real, spec_.scale, spec_.offset);
+    if (!std::isfinite(real)) return refuse("does not fit a double: ", given);
     if (!spec_.plain) {
-      real = scaled(real, spec_.scale, spec_.offset);
-      if (!std::isfinite(real)) return refuse("does not fit a double: ", given);
       if (spec_.min && real < *spec_.min) return refuse(text("is below its range, which begins at ",
           *spec_.min, ": "), given);
       if (spec_.max && real > *spec_.max) return refuse(text("is above its range, which ends at ", *spec_.max,
@@ -168,6 +178,7 @@ class Maker {
   Value& out_;
   std::string& unit_;
   std::string& why_;
+  std::uint64_t& steps_;
 };
 
 // What people write behind a number: "C", "%", "°C", "km/h", "m3", "µg/m³". No blank, no digit but an
@@ -259,8 +270,8 @@ std::optional<Value> value_if_missing(const MetricConfig& metric) {
 }
 
 Made make_value(const ValueSpec& spec, const std::string& metric, const Scalar& scalar, Value& out,
-    std::string& unit, std::string& why) {
-  Maker maker(spec, metric, out, unit, why);
+    std::string& unit, std::string& why, std::uint64_t& steps) {
+  Maker maker(spec, metric, out, unit, why, steps);
   switch (scalar.kind) {
     case Scalar::number: return maker.from_number(scalar.text);
     case Scalar::string: return maker.from_text(scalar.text);

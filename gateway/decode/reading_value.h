@@ -35,9 +35,11 @@ struct ValueSpec {
   int value_group = -1, unit_group = -1;
 };
 
-// Of a text that a metric's pattern looks at; what is longer, or costs more, is refused.
+// Of a text that a metric's pattern or a condition looks at; what is longer, or costs more, is refused.
 constexpr std::size_t matched_text_max = 4096;
 constexpr std::uint64_t match_steps_max = 200'000;
+// What all patterns may cost of one payload (base/pattern.h): a few tenths of a second on a small board.
+constexpr std::uint64_t payload_steps_max = 20'000'000;
 
 // Whether a metric's pattern is one, and has a group `value`.
 Status check_pattern(const MetricConfig& metric);
@@ -52,9 +54,16 @@ double scaled(double raw, double scale, double offset);
 
 enum class Made : std::uint8_t { value, no_value, refused };
 // On `refused`, `why` says so in words and `out` is as it was. `metric` is for the words only. `unit`, where
-// it is empty, takes what stands behind a number in a text ("21.5 C").
+// it is empty, takes what stands behind a number in a text ("21.5 C"). `steps`: what patterns may still cost
+// of the payload; once it is 0 no pattern finds anything.
 Made make_value(const ValueSpec& spec, const std::string& metric, const Scalar& scalar, Value& out,
-    std::string& unit, std::string& why);
+    std::string& unit, std::string& why, std::uint64_t& steps);
+// Of one that comes alone.
+inline Made make_value(const ValueSpec& spec, const std::string& metric, const Scalar& scalar, Value& out,
+    std::string& unit, std::string& why) {
+  std::uint64_t steps = match_steps_max;
+  return make_value(spec, metric, scalar, out, unit, why, steps);
+}
 
 // true/false, on/off, yes/no, in any case.
 std::optional<bool> truth_in_words(std::string_view word);

@@ -1,5 +1,7 @@
 #include "decode/route_judge.h"
 
+#include <cmath>
+
 #include "base/label.h"
 #include "base/text.h"
 #include "base/utf8.h"
@@ -28,7 +30,7 @@ bool is_of(const Value& value, std::string_view type) {
   if (type == "text") return std::holds_alternative<std::string>(value);
   const auto real = real_of(value);
   if (!real) return type.empty();
-  return type != "integer" || *real == static_cast<double>(static_cast<std::int64_t>(*real));
+  return type != "integer" || (std::fabs(*real) < 0x1p63 && *real == std::trunc(*real));
 }
 
 }  // namespace
@@ -87,32 +89,39 @@ void RouteJudge::tell(const std::string& line) const {
   if (ears_.tell) ears_.tell(text(called_, ": ", line));
 }
 
-bool RouteJudge::refuses(const Record& record, std::string& why) {
-  if (learns_) return learn(record);
+bool RouteJudge::refuses(const Record& record, std::string& why, Surprises& surprises) const {
+  if (expected_.empty()) return false;  // what is not known yet may be good
   const auto found = expected_.find(record.metric);
-  const auto wrong = [&](std::string_view what, std::string words) {
-    note(what);
+  const auto wrong = [&](Surprises::What what, std::string words) {
+    ++surprises.count[what];
     why = text("\"", shown(record.metric, 100), "\" ", words);
     return true;
   };
-  if (found == expected_.end()) return wrong("unexpected", "is not expected");
+  if (found == expected_.end()) return wrong(Surprises::unexpected, "is not expected");
   const ExpectedConfig& one = found->second;
   if (!is_of(record.value, one.type))
-    return wrong("type", text("is ", type_words[type_of(record.value)], ", expected is ", one.type.empty()
+    return wrong(Surprises::type, text("is ", type_words[type_of(record.value)], ", expected is ", one.type.empty()
         ? "number" : one.type));
   if (!one.unit.empty() && record.unit != one.unit)
-    return wrong("unit", text("is in \"", record.unit, "\", expected is \"", one.unit, "\""));
+    return wrong(Surprises::unit, text("is in \"", record.unit, "\", expected is \"", one.unit, "\""));
   const auto real = real_of(record.value);
   if (!real) return false;
   if (one.min && *real < *one.min)
-    return wrong("range", text("is below its range, which begins at ", *one.min, ": ", *real));
+    return wrong(Surprises::range, text("is below its range, which begins at ", *one.min, ": ", *real));
   if (one.max && *real > *one.max)
-    return wrong("range", text("is above its range, which ends at ", *one.max, ": ", *real));
+    return wrong(Surprises::range, text("is above its range, which ends at ", *one.max, ": ", *real));
   return false;
 }
 
-// Nothing is refused: what is not known yet may be good.
-bool RouteJudge::learn(const Record& record) {
+void RouteJudge::settle(const Surprises& surprises, std::span<const Record> entered) {
+  for (std::size_t what = 0; what < surprises.count.size(); ++what) {
+    for (std::uint32_t i = 0; i < surprises.count[what]; ++i) note(Surprises::words[what]);
+  }
+  if (!learns_) return;
+  for (const Record& record : entered) learn(record);
+}
+
+void RouteJudge::learn(const Record& record) {
   LearnedSchema& schema = *learned_;
   const bool first = schema.readings < LearnedSchema::first_readings;
   if (first && ++schema.readings == LearnedSchema::first_readings) schema.touch();
@@ -120,7 +129,7 @@ bool RouteJudge::learn(const Record& record) {
   const auto found = schema.known.find(record.metric);
   if (found == schema.known.end()) {
     if (!first) note("unexpected");
-    if (schema.known.size() >= LearnedSchema::names_max) return false;
+    if (schema.known.size() >= LearnedSchema::names_max) return;
     if (!first) tell(text("\"", shown(record.metric, 100), "\" is new, ", type_words[type]));
     schema.known.emplace(record.metric, LearnedSchema::Known{type, false});
     schema.touch();
@@ -133,7 +142,6 @@ bool RouteJudge::learn(const Record& record) {
       tell(text("\"", shown(record.metric, 100), "\" was ", type_words[found->second.type], " and is ",
           type_words[type], " now (said once)"));
   }
-  return false;
 }
 
 void RouteJudge::came(std::size_t metric) {

@@ -1,6 +1,6 @@
 // What a route expects of its readings beyond what it takes, and what it makes of the unexpected. Formats ask
-// it for each reading where the route says so, and tell it of wanted members that did not come; a route that
-// says nothing pays nothing.
+// it for each reading where the route says so, the router shows it what entered in the end, and formats tell it
+// of wanted members that did not come; a route that says nothing pays nothing.
 // declared (`expected`) a reading of another name, type, unit or range is refused: it is told with the
 // payload's bytes
 // learned (`schema`) it enters; what is new or of another type since the route knows its devices is counted
@@ -13,6 +13,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -20,6 +21,7 @@
 #include "base/bytes.h"
 #include "base/status.h"
 #include "config/routes.h"
+#include "decode/unread.h"
 #include "record/record.h"
 
 namespace millrace {
@@ -58,10 +60,13 @@ class RouteJudge {
   // Null: the route expects nothing and wants nothing by name. `invalid`: what it expects makes no sense.
   static Result<std::shared_ptr<RouteJudge>> make(const RouteConfig& route);
 
-  // Whether every reading is to be shown.
+  // Whether readings are looked at.
   bool looks() const { return !expected_.empty() || learns_; }
-  // Whether the reading is not to enter; then `why` says so.
-  bool refuses(const Record& record, std::string& why);
+  // Whether the reading is not to enter; then `why` says so, and `surprises` has one more. Nothing else
+  // changes: what it lies in may still turn out to be somebody else's.
+  bool refuses(const Record& record, std::string& why, Surprises& surprises) const;
+  // A payload of the route, once it has been decoded: `surprises` are counted, `entered` is learned.
+  void settle(const Surprises& surprises, std::span<const Record> entered);
   // A wanted member: of the route's metrics, by their order.
   void came(std::size_t metric);
   void missed(std::size_t metric, std::string_view name, std::string_view path);
@@ -79,7 +84,7 @@ class RouteJudge {
     bool has_come = false;
     std::uint64_t missed = 0;
   };
-  bool learn(const Record& record);
+  void learn(const Record& record);
   void note(std::string_view what) const;
   void tell(const std::string& line) const;
 

@@ -80,9 +80,12 @@ Result<Router::Route> Router::compile(const RouteConfig& config) {
   auto format = kind->make(config, route.pattern);
   if (!format.ok()) return format.status();
   route.format = std::move(format).value();
+  route.kind = kind;
   if (route.format->make_memory()) route.memory = kind->name;
+  if (RouteJudge* judge = route.format->judge(); judge && judge->looks()) route.judge = judge;
   if (const RouteJudge* judge = route.format->judge(); judge && judge->learns())
-    route.learned = text("schema-", digest64(bytes_of(config.topic)));
+    route.learned = text("schema-", digest64(bytes_of(text(config.topic, "\n", config.content_type, "\n",
+        config.format, "\n", config.when))));
   for (const MetricConfig& metric : config.metrics) route.conditional = route.conditional
       || !metric.when.empty();
   route.conditional = route.conditional || !config.when.empty();
@@ -221,7 +224,26 @@ Status Router::decode_special(const Route& route, const Payload& payload, std::v
 bool Router::passes(const Route& route, const Status& status, std::size_t entered, Unread& unread) {
   if (!route.conditional || !unread.ignored) return false;
   unread.ignored = false;
-  return status.ok() && entered == 0 && !unread.any() && unread.no_value == 0;
+  if (!status.ok() || entered > 0 || unread.any() || unread.no_value > 0) return false;
+  unread.left.clear();
+  return true;
+}
+
+bool Router::matches(const Route& route, const Arrival& arrival, TopicMatch& match) {
+  if (!route.any_topic && !route.pattern.matches(arrival.channel, match)) return false;
+  return route.content_type.empty()
+      || (arrival.publisher && arrival.publisher->content_type == route.content_type);
+}
+
+inline Status Router::decode_by(const Route& route, TopicMatch& match, const Arrival& arrival,
+    std::span<const ValueRun> left, std::vector<Record>& out, Unread& unread, Remembered* remembered) {
+  std::vector<std::string> names;
+  if (route.of_publisher && arrival.publisher) add_publisher(*arrival.publisher, match, names);
+  Record prototype;
+  if (Status status = name_prototype(route, match, arrival, prototype); !status.ok()) return status;
+  const Payload payload{arrival, match, prototype, nullptr, nullptr, left};
+  return route.special ? decode_special(route, payload, out, unread, remembered)
+      : route.format->decode(payload, out, unread);
 }
 
 Status Router::decode(const Arrival& arrival, std::vector<Record>& out, Unread& unread,
@@ -229,34 +251,31 @@ Status Router::decode(const Arrival& arrival, std::vector<Record>& out, Unread& 
   TopicMatch match;
   bool passed = false;
   for (const Route& route : routes_) {
-    if (!route.any_topic && !route.pattern.matches(arrival.channel, match)) continue;
-    if (!route.content_type.empty() && (!arrival.publisher ||
-        arrival.publisher->content_type != route.content_type)) continue;
+    if (!matches(route, arrival, match)) continue;
     if (route.ignore) {
       unread.ignored = true;
       return {};
     }
-    if (arrival.bytes.empty()) {  // so a broker is told that a retained value is gone
+    // So a broker is told that a retained value is gone.
+    if (arrival.bytes.empty() && (arrival.retained || !route.kind->of_nothing)) {
       ++unread.no_value;
       return {};
     }
-    std::vector<std::string> names;
-    if (route.of_publisher && arrival.publisher) add_publisher(*arrival.publisher, match, names);
-    Record prototype;
-    if (Status status = name_prototype(route, match, arrival, prototype); !status.ok()) return status;
     const std::size_t before = out.size();
-    Status status;
-    if (!route.special) {
-      status = route.format->decode({arrival, match, prototype}, out, unread);
-    } else {
-      status = decode_special(route, {arrival, match, prototype}, out, unread, remembered);
-      if (passes(route, status, out.size() - before, unread)) {
-        passed = true;
-        continue;
-      }
+    Status status = decode_by(route, match, arrival, {}, out, unread, remembered);
+    if (passes(route, status, out.size() - before, unread)) {
+      passed = true;
+      continue;
     }
+    if (route.judge) settle(route, arrival, status, before, out, unread);
+    bool keep_good = route.keep_good;
+    if (status.ok() && !unread.left.empty()) {
+      const auto taker = static_cast<std::size_t>(&route - routes_.data());
+      keep_good = decode_left(taker, arrival, out, unread, remembered) && keep_good;
+    }
+    unread.left.clear();
     if (status.ok() && !unread.any() && arrival.only.empty()) return status;
-    return judge(route, arrival, std::move(status), before, out, unread);
+    return judge(keep_good, arrival, std::move(status), before, out, unread);
   }
   if (!passed) return {Code::invalid, "no route for this topic"};
   unread.ignored = true;
@@ -264,8 +283,51 @@ Status Router::decode(const Arrival& arrival, std::vector<Record>& out, Unread& 
       "what is missing of it is not wanted by today's routes"};
 }
 
+// Of a payload that `taker` took some messages of: each of the others goes to the first of the next routes that
+// wants it. Formats count places differently, so only routes of the taker's format are asked. What such a route
+// cannot read at all is missing. False: one of them takes a payload whole or not at all.
+bool Router::decode_left(std::size_t taker, const Arrival& arrival, std::vector<Record>& out, Unread& unread,
+    Remembered* remembered) const {
+  ValueRuns left = std::exchange(unread.left, {});
+  tidy_runs(left);
+  TopicMatch match;
+  bool keep_good = true;
+  for (std::size_t i = taker + 1; i < routes_.size() && !left.empty(); ++i) {
+    const Route& route = routes_[i];
+    if (!matches(route, arrival, match)) continue;
+    if (route.ignore) break;
+    if (route.kind != routes_[taker].kind) continue;
+    const std::size_t before = out.size();
+    Unread more;
+    if (Status status = decode_by(route, match, arrival, left, out, more, remembered); !status.ok()) {
+      more = Unread();
+      more.refuse(left.front(), "", status.detail());
+      more.missing = left;
+    }
+    if (route.judge) settle(route, arrival, {}, before, out, more);
+    tidy_runs(more.missing);
+    more.missing = common_runs(more.missing, left);  // what lies elsewhere has been told
+    if (more.missing.empty()) more.refusals = 0;
+    if (more.refusals == 0) more.told.clear();
+    unread.add(more);
+    keep_good = keep_good && route.keep_good;
+    tidy_runs(more.left);
+    left = common_runs(more.left, left);
+  }
+  unread.ignored = !left.empty();
+  return keep_good;
+}
+
+// What a route makes of the readings that enter; a second try is only looked at.
+void Router::settle(const Route& route, const Arrival& arrival, const Status& status, std::size_t before,
+    const std::vector<Record>& out, const Unread& unread) {
+  const bool whole = status.ok() && (route.keep_good || !unread.any());
+  const std::span<const Record> entered = whole ? std::span(out).subspan(before) : std::span<const Record>();
+  if (!arrival.again) route.judge->settle(unread.surprises, entered);
+}
+
 // What the payload as a whole comes to, where something of it could not be read or only some of it is wanted.
-Status Router::judge(const Route& route, const Arrival& arrival, Status status, std::size_t before,
+Status Router::judge(bool keep_good, const Arrival& arrival, Status status, std::size_t before,
     std::vector<Record>& out, Unread& unread) {
   tidy_runs(unread.missing);
   if (!arrival.only.empty()) {
@@ -274,7 +336,7 @@ Status Router::judge(const Route& route, const Arrival& arrival, Status status, 
     if (status.ok() && out.size() == before && !unread.any()) status =
         {Code::invalid, "what is missing of it is not wanted by today's routes"};
   }
-  if (status.ok() && unread.any() && (out.size() == before || !route.keep_good ||
+  if (status.ok() && unread.any() && (out.size() == before || !keep_good ||
       unread.missing.size() > Unread::runs_max)) {
     status = {Code::invalid, unread.reason()};
   }

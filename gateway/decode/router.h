@@ -11,6 +11,8 @@
 
 namespace millrace {
 
+struct FormatKind;
+
 class Router {
  public:
   // Compiles the routes; `invalid` with what is wrong with which.
@@ -49,6 +51,8 @@ class Router {
     bool of_publisher = false;  // device or tags speak of the publisher
     bool conditional = false;   // what it takes nothing of goes on to the next one
     bool special = false;       // conditional, or with a memory
+    RouteJudge* judge = nullptr;  // of its format, where that looks at readings
+    const FormatKind* kind = nullptr;
     std::unique_ptr<PayloadFormat> format;
     std::string learned;  // likewise of what is learned of its metrics
     std::string memory;  // by which name its memory is kept; empty: it has none
@@ -61,7 +65,14 @@ class Router {
       Unread& unread, Remembered* remembered);
   static void learn_into(const Route& route, Remembered& remembered, std::vector<std::string>& added);
   static bool passes(const Route& route, const Status& status, std::size_t entered, Unread& unread);
-  static Status judge(const Route& route, const Arrival& arrival, Status status, std::size_t before,
+  static bool matches(const Route& route, const Arrival& arrival, TopicMatch& match);
+  static Status decode_by(const Route& route, TopicMatch& match, const Arrival& arrival,
+      std::span<const ValueRun> left, std::vector<Record>& out, Unread& unread, Remembered* remembered);
+  bool decode_left(std::size_t taker, const Arrival& arrival, std::vector<Record>& out, Unread& unread,
+      Remembered* remembered) const;
+  static void settle(const Route& route, const Arrival& arrival, const Status& status, std::size_t before,
+      const std::vector<Record>& out, const Unread& unread);
+  static Status judge(bool keep_good, const Arrival& arrival, Status status, std::size_t before,
       std::vector<Record>& out, Unread& unread);
   std::vector<Route> routes_;
 };

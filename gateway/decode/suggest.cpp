@@ -102,6 +102,11 @@ std::size_t rank_in(const std::string_view (&names)[N], std::string_view name) {
 std::string quoted(std::string_view given) {
   std::string out = "\"";
   for (const char c : given) {
+    const auto code = static_cast<unsigned char>(c);
+    if (code < 0x20 || code == 0x7F) {
+      out += "\\u00" + to_hex(bytes_of(std::string_view(&c, 1)));
+      continue;
+    }
     if (c == '"' || c == '\\') out += '\\';
     out += c;
   }

@@ -1,6 +1,6 @@
 // A route for payloads that were seen: which format they are in, what of their topics varies, where time,
-// quality and device stand, and which values are readings. A proposal for a person, as TOML with the reasons
-// beside it; it has been tried on the samples, and says how that went. Pure.
+// quality and device stand, and which values are readings. A proposal for a person, as TOML with what
+// was seen beside it; it has not been tried. Pure.
 #pragma once
 
 #include <string>
@@ -18,9 +18,7 @@ struct RouteSample {
 
 struct Suggestion {
   static constexpr std::size_t samples_max = 1000, metrics_max = 60;
-  std::string toml;           // the keys of the route; empty: nothing could be made of them
-  std::size_t read = 0;       // samples that became readings wholly
-  std::size_t readings = 0;
+  std::string toml;  // the keys of the route; empty: nothing could be made of them
 };
 
 // `table`: what stands in front of it, "[[inputs.mqtt.routes]]".

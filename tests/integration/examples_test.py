@@ -123,6 +123,7 @@ class Examples(unittest.TestCase):
         for example in sorted(EXAMPLES.glob("mqtt-*.toml")):
             done = run("check", "-c", example)
             self.assertNotRegex(done.stderr.decode(), r"\.toml:\d+", example)
+            self.assertEqual(done.returncode, 0, f"{example}: {done.stdout + done.stderr}")
 
     def test_each_has_payloads_here(self):
         self.assertEqual({path.stem.removeprefix("mqtt-") for path in EXAMPLES.glob("mqtt-*.toml")}, set(SENT))

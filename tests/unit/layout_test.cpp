@@ -212,3 +212,41 @@ TEST_CASE("binary: a layout that makes no sense is said") {
   words.repeat = 2;
   CHECK(why(binary({field("v", "u8", 0)}, words)) == "repeat is of payloads that are bytes, not of those inside of JSON");
 }
+
+TEST_CASE("binary: what scaled is beyond a double is refused") {
+  FieldConfig real = field("r", "f64", 0), whole = field("w", "u64", 0);
+  real.scale = 1000;
+  whole.scale = 1e300;
+  const Decoded out = read(binary({real, whole, field("ok", "u8", 7)}), "\x7f\xe0\x00\x00\x00\x00\x00\x01"sv);
+  CHECK(out.readings() == Readings{"ok=1"});
+  CHECK(out.unread.reason() == "r: scaled it does not fit a double; w: scaled it does not fit a double");
+}
+
+TEST_CASE("binary: a blob that cannot be read comes with a retry, and its neighbours keep their places") {
+  Words hex, base64;
+  hex.inside = base64.inside = "d[1]";
+  hex.encoding = "hex";
+  constexpr std::string_view one = R"({"d":["00","AQI=","03"]})";
+  RouteConfig route = binary({field("v", "u8", 0)}, hex);
+  Decoded out = read(route, one);
+  CHECK(out.unread.reason() == "no hex: AQI=");
+  route = binary({field("v", "u8", 0)}, base64);
+  CHECK(read(route, one, out.unread.missing).readings() == Readings{"v=1"});
+  // Of several: the second is bad, the third is where it was.
+  Words words;
+  words.inside = "d";
+  words.encoding = "hex";
+  route = binary({field("v", "u8", 0)}, words);
+  route.each = "up[]";
+  constexpr std::string_view three = R"({"up":[{"d":"01"},{"d":"AQ=="},{"d":"03"}]})";
+  out = read(route, three);
+  CHECK(out.readings() == Readings{"v=1", "v=3"});
+  words.encoding = "base64";
+  RouteConfig mended = binary({field("v", "u8", 0)}, words);
+  mended.each = "up[]";
+  CHECK(read(mended, three, out.unread.missing).readings() == Readings{"v=1"});
+  // An element that is refused is an element.
+  RouteConfig beside = binary({field("v", "u8", 0)}, hex);
+  beside.metrics = {{"v", "d[1].v", ""}, {"after", "d[2]", ""}};
+  CHECK(read(beside, R"({"d":[7,"x",9]})").readings() == Readings{"after=9"});
+}

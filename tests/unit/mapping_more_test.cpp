@@ -1,6 +1,8 @@
 // Texts by regular expression, conditions, and lists beside each other.
 #include <doctest/doctest.h>
 
+#include <ctime>
+
 #include "decode/condition.h"
 #include "tests/support/decoding.h"
 
@@ -92,7 +94,8 @@ TEST_CASE("conditions: signs, kinds and what is missing") {
     REQUIRE_MESSAGE(parsed.ok(), parsed.status().detail());
     REQUIRE(parsed.value().size() == 1);
     CHECK(parsed.value()[0].path == "a.'b c'");
-    return parsed.value()[0].holds(scalar);
+    std::uint64_t steps = payload_steps_max;
+    return parsed.value()[0].holds(scalar, steps);
   };
   const Scalar five{Scalar::number, false, 0, "5"}, word{Scalar::string, false, 0, "T"}, digits{Scalar::string, false, 0, "5.0"},
       yes{Scalar::truth, true, 0, "true"}, none{}, null{Scalar::no_value, false, 0, {}};
@@ -161,7 +164,7 @@ TEST_CASE("conditions in lists: elements that are not wanted cost nothing, and w
   Decoded out = read(route, R"({"r":[{"k":"a","v":1},{"k":"x","v":"bad"},{"k":"b","v":2}]})");
   CHECK(out.readings() == Readings{"v=1", "v=2"});
   CHECK_FALSE(out.unread.any());
-  CHECK_FALSE(out.unread.ignored);
+  CHECK(out.unread.ignored);  // of one of them no route wanted anything
   route.when = "$.on == true";
   CHECK(read(route, R"({"r":[{"v":1}],"on":true})").readings() == Readings{"v=1"});
   out = read(route, R"({"r":[{"v":1},{"v":"bad"}],"on":false})");
@@ -238,4 +241,127 @@ TEST_CASE("columns: what belongs to every row is bounded") {
   for (int i = 0; i < 5000; ++i) rows += ",1";
   for (int i = 0; i < 50; ++i) names += text(",\"n", i, "\":1");
   CHECK(read(route, text("{\"t\":", rows, "]", names, "}")).status.detail() == "columns: 50 values would belong to each of 5001 rows");
+}
+
+namespace {
+
+// What the routes make of a payload together.
+Decoded read_by(const std::vector<RouteConfig>& routes, std::string_view payload, const ValueRuns& only = {}) {
+  auto router = Router::make(routes);
+  REQUIRE_MESSAGE(router.ok(), router.status().detail());
+  Arrival arrival;
+  arrival.channel = "d1/up";
+  arrival.bytes = bytes_of(payload);
+  arrival.received = {arrived_us};
+  arrival.clock_trusted = true;
+  arrival.only = only;
+  arrival.again = !only.empty();
+  Decoded out;
+  out.status = router.value().decode(arrival, out.records, out.unread);
+  return out;
+}
+
+double cpu_seconds() { return static_cast<double>(std::clock()) / CLOCKS_PER_SEC; }
+
+}  // namespace
+
+TEST_CASE("conditions in lists: an element goes to the first route that wants it, and enters once") {
+  const RouteConfig a = route_in("each = '[]'\nwhen = \"type == 'a'\"\nmetrics = { a = { path = 'v', type = 'number' } }");
+  const RouteConfig b = route_in("each = '[]'\nwhen = \"type == 'b'\"\nmetrics = { b = { path = 'v', type = 'number' }, d = { path = 'w', default = '7' } }");
+  const RouteConfig rest = route_in("each = '[]'\nmetrics = { rest = 'v' }");
+  constexpr std::string_view all = R"([{"type":"a","v":1},{"type":"b","v":2},{"type":"c","v":3},{"v":4,"type":"a"},{"type":"b","v":5,"w":6}])";
+  Decoded out = read_by({a, b}, all);
+  CHECK(out.status.ok());
+  CHECK(out.readings() == Readings{"a=1", "a=4", "b=2", "d=7", "b=5", "d=6"});
+  CHECK(out.unread.ignored);
+  CHECK_FALSE(out.unread.any());
+  CHECK(out.unread.left.empty());
+  out = read_by({a, b, rest}, all);
+  CHECK(out.readings() == Readings{"a=1", "a=4", "b=2", "d=7", "b=5", "d=6", "rest=3"});
+  CHECK_FALSE(out.unread.ignored);
+  // What one of them could not read is missing, and a second try gives it by the same route.
+  constexpr std::string_view bad = R"([{"type":"a","v":1},{"type":"b","v":"x"},{"type":"c","v":3},{"type":"a","v":"y"}])";
+  out = read_by({a, b, rest}, bad);
+  CHECK(out.readings() == Readings{"a=1", "d=7", "rest=3"});
+  CHECK(out.unread.reason() == "[3].v: \"a\" is not a number: y; [1].v: \"b\" is not a number: x");
+  RouteConfig wide_a = a, wide_b = b;
+  wide_a.metrics[0].type = wide_b.metrics[0].type = "text";
+  CHECK(read_by({wide_a, wide_b, rest}, bad, out.unread.missing).readings() == Readings{"a='y'", "b='x'"});
+  // A route that takes payloads whole or not at all; one of another format, which counts otherwise; ignore.
+  RouteConfig whole = b;
+  whole.keep_good = false;
+  CHECK_FALSE(read_by({a, whole, rest}, bad).status.ok());
+  RouteConfig plain = route_in("format = 'plain'\nmetrics = { p = { type = 'text' } }");
+  CHECK(read_by({a, plain, b}, all).readings() == Readings{"a=1", "a=4", "b=2", "d=7", "b=5", "d=6"});
+  RouteConfig ignored = route_in("ignore = true");
+  out = read_by({a, ignored, b}, all);
+  CHECK(out.readings() == Readings{"a=1", "a=4"});
+  CHECK(out.unread.ignored);
+  // A device that the next route finds nowhere.
+  RouteConfig nameless = rest;
+  nameless.device = "{.id}";
+  out = read_by({a, nameless}, all);
+  CHECK(out.readings() == Readings{"a=1", "a=4"});
+  CHECK(out.unread.refusals == 3);
+}
+
+TEST_CASE("conditions in lists: of lines, columns, documents and metrics the rest goes on, too") {
+  const RouteConfig warm = route_in("metrics = { t = { path = 'v', when = \"k == 't'\" } }");
+  const RouteConfig wet = route_in("metrics = { h = { path = 'v', when = \"k == 'h'\" }, n = '$.n' }");
+  CHECK(read_by({warm, wet}, "{\"k\":\"t\",\"v\":1,\"n\":8}\n{\"k\":\"h\",\"v\":2,\"n\":9}").readings() == Readings{"t=1", "h=2", "n=9"});
+  const std::string csv = "format = 'csv'\n";
+  CHECK(read_by({route_in(csv + "when = \"k == 't'\"\nmetrics = { t = 'v' }"), route_in(csv + "metrics = { h = 'v' }")},
+            "k,v\nh,1\nt,2\nh,3\n").readings() == Readings{"t=2", "h=1", "h=3"});
+  const std::string lines = "format = 'text'\npattern = '(?<k>[a-z]) (?<v>\\d+)'\n";
+  Decoded out = read_by({route_in(lines + "when = \"k == 't'\"\nmetrics = { t = 'v' }"), route_in(lines + "metrics = { h = 'v' }")},
+      "h 1\n???\nt 2\nh 3\n");
+  CHECK(out.readings() == Readings{"t=2", "h=1", "h=3"});
+  CHECK(out.unread.refusals == 1);
+  const std::string columns = "transpose = true\n";
+  CHECK(read_by({route_in(columns + "when = 't > 20'\nmetrics = { warm = 't', s = 'site' }"), route_in(columns + "metrics = { cold = 't', s = 'site' }")},
+            R"({"t":[20,21,19],"site":"a"})").readings() == Readings{"warm=21", "s='a'", "cold=20", "s='a'", "cold=19", "s='a'"});
+  CHECK(read_by({route_in("each = 'r[]'\nwhen = '$.on == true'\nmetrics = { on = 'v' }"), route_in("each = 'r[]'\nmetrics = { off = 'v' }")},
+            "{\"r\":[{\"v\":1}],\"on\":false}\n{\"r\":[{\"v\":2}],\"on\":true}").readings() == Readings{"on=2", "off=1"});
+}
+
+TEST_CASE("a member that a condition asks for is a reading as any other") {
+  CHECK(read(route_in("when = 'port == 2'"), R"({"port":2,"v":1})").readings() == Readings{"port=2", "v=1"});
+  CHECK(read(route_in("when = 'port == 2'\ntime = 'port'\ntime_format = 'uptime'"), R"({"port":2,"v":1})").readings() == Readings{"v=1"});
+}
+
+TEST_CASE("columns: without a list it is one row, and a row costs what it has") {
+  RouteConfig route = route_in("transpose = true");
+  CHECK(read(route, R"({"t":20,"h":40})").readings() == Readings{"t=20", "h=40"});
+  route.each = "data";
+  CHECK(read(route, R"({"data":{"t":20,"h":40}})").readings() == Readings{"t=20", "h=40"});
+  route.each.clear();
+  CHECK(read(route, R"({"t":[1,2,3],"h":[4],"x":[],"s":"a"})").readings() == Readings{"t=1", "h=4", "s='a'", "t=2", "s='a'", "t=3", "s='a'"});
+  std::string rows = "{\"t\":[0";
+  for (int i = 0; i < 9000; ++i) rows += ",1";
+  rows += "]";
+  for (int i = 0; i < 100'000; ++i) rows += text(",\"n", i, "\":[]");
+  const double before = cpu_seconds();
+  CHECK(read(route, rows + "}").records.size() == 9001);
+  CHECK(cpu_seconds() - before < 3);  // it took as many steps as rows times columns
+}
+
+TEST_CASE("patterns: what they cost is bounded for a payload, not for a value") {
+  std::string rows = "{\"v\":[0";
+  for (int i = 0; i < 5000; ++i) rows += ",1";
+  rows += "],\"s\":\"" + std::string(4000, 'a') + "\"}";
+  CHECK(read(route_in("transpose = true\nwhen = \"s ~ '(a|b)*c'\"\nmetrics = { v = 'v' }"), rows).status.detail() ==
+        "its patterns cost more than 20000000 steps");
+  const Decoded out = read(route_in("transpose = true\nmetrics = { v = 'v', s = { path = 's', pattern = '(?<value>a+)b' } }"), rows);
+  CHECK(out.unread.refusals == 5001);
+  // A text that is longer than patterns look at matches nothing.
+  CHECK(read(route_in("when = \"s ~ 'a'\"\nmetrics = { v = 'v' }"), "{\"v\":1,\"s\":\"" + std::string(5000, 'a') + "\"}").unread.ignored);
+}
+
+TEST_CASE("text: once a pattern has cost too much the rest is refused as one") {
+  std::string lines;
+  for (int i = 0; i < 1500; ++i) lines += std::string(2000, 'x') + "\n";
+  const Decoded out = read(text_route("(?<a>(x|z)*y)"), lines);
+  CHECK_FALSE(out.status.ok());
+  CHECK(out.unread.refusals < 1500);
+  CHECK(out.unread.missing == ValueRuns{{0, static_cast<std::uint32_t>(lines.size() - 1)}});
 }

@@ -5,6 +5,7 @@
 
 #include <bit>
 #include <cmath>
+#include <ctime>
 #include <filesystem>
 #include <fstream>
 
@@ -187,4 +188,37 @@ TEST_CASE("protobuf: sets that are none, types that are not there, a set that ha
     for (std::uint64_t flips = 1 + rng.below(3); flips > 0; --flips) bad[rng.below(bad.size())] = static_cast<std::byte>(rng.next());
     (void)ProtoTypes::read(bad);
   }
+}
+
+TEST_CASE("protobuf: many values, many that are left out, and time that does not grow with their square") {
+  const RouteConfig route = protobuf("metrics = { id = \"id\" }");
+  Message packed;
+  packed.text(8, std::string(2 << 20, '\x01'));
+  CHECK(read(route, packed.view()).status.detail() == "more than 100000 values");
+  Message many;
+  for (int i = 0; i < 60'000; ++i) many.text(7, "");
+  CHECK(read(route, many.view()).status.detail() == "more than 100000 values");
+  Message again;
+  again.text(8, std::string(45'000, '\x01')).text(1, "p0");
+  for (int i = 0; i < 45'000; ++i) again.text(1, "p1");
+  const std::clock_t before = std::clock();
+  CHECK(read(route, again.view()).readings() == Readings{"id='p1'"});
+  CHECK(static_cast<double>(std::clock() - before) / CLOCKS_PER_SEC < 3);
+}
+
+TEST_CASE("protobuf: a message whose values are all 0 has no bytes") {
+  const RouteConfig route = protobuf();
+  const Readings zeros{"id=''", "temperature=0", "count=0", "big=0", "on=false", "state='IDLE'"};
+  CHECK(read(route, "").readings() == zeros);
+  CHECK(read(protobuf("delimited = true"), "").unread.no_value == 1);
+  // Retained it says that a value is gone.
+  auto router = Router::make({route});
+  REQUIRE(router.ok());
+  Arrival arrival;
+  arrival.channel = "d1/up";
+  arrival.retained = true;
+  Decoded out;
+  out.status = router.value().decode(arrival, out.records, out.unread);
+  CHECK(out.records.empty());
+  CHECK(out.unread.no_value == 1);
 }

@@ -13,8 +13,9 @@ struct Site {
   void listen() {
     router.listen({[this](std::string_view note) { notes.emplace_back(note); }, [this](const std::string& line) { lines.push_back(line); }});
   }
-  Decoded take(std::string_view payload, const ValueRuns& only = {}) {
+  Decoded take(std::string_view payload, const ValueRuns& only = {}, bool again = false) {
     Arrival arrival;
+    arrival.again = again;
     arrival.input = "in";
     arrival.channel = "d1/up";
     arrival.bytes = bytes_of(payload);
@@ -116,4 +117,34 @@ TEST_CASE("a wanted member that never comes is counted, and told once") {
   CHECK(site.lines.size() == 1);
   // No value is one all the same: the member is there.
   CHECK(site.take(R"({"temp":1,"humidity":null})").readings() == Readings{"t=1"});
+}
+
+TEST_CASE("what does not enter is neither learned nor counted, and a payload is looked at once") {
+  Site site("schema = 'learn'\ntime = 'ts'\nwhen = 'mine == true'");
+  for (int i = 0; i < 500; ++i) (void)site.take(R"({"mine":true,"a":1})");
+  // Somebody else's; one whose time is none; a retry; and one that is read twice, since it is no JSON.
+  (void)site.take(R"({"mine":false,"b":1})");
+  (void)site.take(R"({"mine":true,"b":1,"ts":"soon"})");
+  CHECK(site.take(R"({"mine":true,"b":1})", {}, true).records.size() == 2);
+  CHECK(site.notes.empty());
+  (void)site.take("{\"mine\":true,\"c\":1} {\"mine\":true,\"a\":nan}");
+  CHECK(site.notes == Readings{"unexpected"});
+
+  Site declared("expected = { a = {} }\neach = '[]'\nwhen = 'x == null'");
+  (void)declared.take(R"([{"a":1},{"b":1,"x":1}])");
+  CHECK(declared.notes.empty());
+  (void)declared.take(R"([{"a":1},{"b":1},])");
+  CHECK(declared.notes == Readings{"unexpected"});
+  (void)declared.take(R"([{"a":1},{"b":1}])", {}, true);
+  CHECK(declared.notes.size() == 1);
+  Site whole("expected = { n = 'integer' }");
+  CHECK(whole.take(R"({"n":1e18})").records.size() == 1);
+  CHECK(whole.take(R"({"n":1e300})").records.empty());
+}
+
+TEST_CASE("learned: two routes of one topic know different things") {
+  Remembered remembered;
+  auto router = Router::make({route_in("schema = 'learn'\nwhen = 'k == 1'"), route_in("schema = 'learn'\nwhen = 'k == 2'")});
+  REQUIRE(router.ok());
+  CHECK(router.value().add_memories(remembered).size() == 2);
 }

@@ -102,8 +102,9 @@ class Tryout {
   }
 
   void tell(std::size_t records, const Status& status, const Unread& unread) {
-    if (unread.ignored) return print("ignored: the route says ignore = true\n");
+    if (unread.ignored && records == 0 && !unread.any()) return print("ignored: the route says ignore = true\n");
     print(text(records, records == 1 ? " reading" : " readings", "\n"));
+    if (unread.ignored) print("some of it no route wanted\n");
     if (unread.no_value > 0) print(text(unread.no_value, unread.no_value == 1 ? " value that is none"
         : " values that are none", " (null, nan, inf, empty): no fault\n"));
     if (unread.latin1) print("text that is no UTF-8 was read as ISO 8859-1\n");

@@ -103,19 +103,20 @@ class BlobWalk final : public LenientHandler {
 
   bool blob(std::string_view given) {
     const std::uint32_t place = walk_.places();
+    const bool room = count_ < blob_max;
     const char* why = !decoded(encoding_, given, bytes_) ? (encoding_ == Encoding::hex ? "no hex: "
         : "no base64: ")
-        : bytes_.size() > blob_bytes_max ? "too many bytes: " : count_ >= blob_max
+        : bytes_.size() > blob_bytes_max ? "too many bytes: " : !room
             ? "more blobs than a payload may have: " : nullptr;
-    if (why) {
-      unread_.refuse({place, place + 1}, "", text(why, shown(given, 40)));
-      walk_.at(place + 1);
-      return true;
-    }
-    const std::uint32_t from = blobs | count_++ << blob_shift;
+    // A bad one has its places, too: a later try may read it. And it is a member or an element as any other.
+    const std::uint32_t from = blobs | (room ? count_++ : blob_max) << blob_shift;
+    const ValueRun run{from, from + (1u << blob_shift)};
+    if (room) also_.push_back(run);
     const bool on = walk_.begin_object();
-    if (on) {
-      also_.push_back({from, from + (1u << blob_shift)});
+    if (on && why) {
+      unread_.refuse({place, place + 1}, "", text(why, shown(given, 40)));
+      if (room) unread_.missing.push_back(run);
+    } else if (on) {
       layout_.tell(BytesView(bytes_).subspan(std::min(skip_, bytes_.size())),
           from + static_cast<std::uint32_t>(skip_ * 16), walk_, unread_, texts_.emplace_back());
     }

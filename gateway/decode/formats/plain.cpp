@@ -59,7 +59,7 @@ class PlainFormat final : public PayloadFormat {
       record.value = *if_missing_;
       made = Made::value;
     }
-    if (made == Made::value && judge_->looks() && judge_->refuses(record, why)) made = Made::refused;
+    if (made == Made::value && judge_->refuses(record, why, unread.surprises)) made = Made::refused;
     if (made == Made::refused) unread.refuse({0, 1}, "", why);
     if (made == Made::value) out.push_back(std::move(record));
     return {};

@@ -104,7 +104,8 @@ class Teller {
 
   Status message(const ProtoMessage& type, BytesView bytes) {
     std::vector<Wired> values;
-    if (Status status = read(type, bytes, values); !status.ok()) return status;
+    Slots came;
+    if (Status status = read(type, bytes, values, came); !status.ok()) return status;
     walk_.at(place_of(bytes.data()));
     if (depth_++ == 0) also_.clear();
     if (!walk_.begin_object()) return walk_.fault();
@@ -115,9 +116,9 @@ class Teller {
         return status;
       i = end;
     }
-    for (const ProtoField& field : type.fields) {
-      const auto is_it = [&](const Wired& value) { return value.field == &field; };
-      if (field.implicit && std::ranges::none_of(values, is_it)) tell_left_out(field);
+    for (std::size_t i = 0; i < type.fields.size(); ++i) {
+      if (!type.fields[i].implicit || came[i] != not_there) continue;
+      if (Status status = tell_left_out(type.fields[i]); !status.ok()) return status;
     }
     walk_.at(place_of(bytes.data() + bytes.size()));
     --depth_;
@@ -125,10 +126,35 @@ class Teller {
   }
 
  private:
+  // Of each field of a type: which of the values is its first one.
+  using Slots = std::vector<std::uint32_t>;
+  static constexpr std::uint32_t not_there = UINT32_MAX;
+
+  static Status too_many() { return {Code::invalid, text("more than ", values_max, " values")}; }
   std::uint32_t place_of(const std::byte* at) const { return static_cast<std::uint32_t>(at - begin_); }
 
   // All fields of the message that the type knows, by field in the order in which each came first.
   Status read(const ProtoMessage& type, BytesView bytes, std::vector<Wired>& out) {
+    Slots came;
+    return read(type, bytes, out, came);
+  }
+  Status read(const ProtoMessage& type, BytesView bytes, std::vector<Wired>& out, Slots& came) {
+    came.assign(type.fields.size(), not_there);
+    const auto slot_of = [&](const Wired& one) -> std::uint32_t& {
+      return came[static_cast<std::size_t>(one.field - type.fields.data())];
+    };
+    const auto add = [&](const Wired& value) {
+      ++count_;
+      std::uint32_t& slot = slot_of(value);
+      const bool again = slot != not_there;
+      // Of what is not repeated the last one counts.
+      if (again && !value.field->repeated && value.field->type != ProtoField::message) {
+        out[slot] = value;
+        return;
+      }
+      if (!again) slot = static_cast<std::uint32_t>(out.size());
+      out.push_back(value);
+    };
     wire::Reader reader(bytes);
     const auto here = [&] { return place_of(bytes.data() + (bytes.size() - reader.left())); };
     for (std::uint32_t number = 0, wired = 0; reader.next(number, wired);) {
@@ -141,43 +167,25 @@ class Teller {
       if (wired == wire::length && field->repeated && is_numeric(field->type)) {
         const BytesView packed = reader.get_bytes();
         wire::Reader inner(packed);
-        while (!inner.at_end() && inner.ok()) {
+        while (!inner.at_end() && inner.ok() && count_ <= values_max) {
           const std::uint32_t at = place_of(packed.data() + (packed.size() - inner.left()));
-          add({field, at, raw_of(inner, wire_of(field->type))}, out);
+          add({field, at, raw_of(inner, wire_of(field->type))});
         }
         if (!inner.ok()) reader.fail();
       } else if (wired != wire_of(field->type)) {
         return {Code::invalid, text("no ", type.name, ": \"", field->name, "\" is of another type there")};
       } else if (wired == wire::length) {
         const BytesView value = reader.get_bytes();
-        add({field, place_of(value.data()), 0, value}, out);
+        add({field, place_of(value.data()), 0, value});
       } else {
-        add({field, place, raw_of(reader, wired)}, out);
+        add({field, place, raw_of(reader, wired)});
       }
-      if (count_ > values_max) return {Code::invalid, text("more than ", values_max, " values")};
+      if (count_ > values_max) return too_many();
     }
     if (!reader.ok())
       return {Code::invalid, text("no ", type.name, ": its bytes make no sense at or before byte ", here())};
-    std::vector<const ProtoField*> order;
-    for (const Wired& one : out) {
-      if (order.empty() || (order.back() != one.field && std::ranges::find(order, one.field) == order.end()))
-        order.push_back(one.field);
-    }
-    const auto rank = [&](const Wired& one) { return std::ranges::find(order, one.field) - order.begin(); };
-    if (!std::ranges::is_sorted(out, {}, rank)) std::ranges::stable_sort(out, {}, rank);
+    if (!std::ranges::is_sorted(out, {}, slot_of)) std::ranges::stable_sort(out, {}, slot_of);
     return {};
-  }
-  void add(Wired value, std::vector<Wired>& out) {
-    ++count_;
-    // Of what is not repeated the last one counts.
-    if (!value.field->repeated && value.field->type != ProtoField::message && !out.empty()) {
-      const auto earlier = std::ranges::find(out, value.field, &Wired::field);
-      if (earlier != out.end()) {
-        *earlier = value;
-        return;
-      }
-    }
-    out.push_back(value);
   }
   static std::uint64_t raw_of(wire::Reader& reader, std::uint32_t wired) {
     return wired == wire::varint ? reader.get_varint() : wired == wire::fixed64 ? reader.get_fixed64()
@@ -276,11 +284,14 @@ class Teller {
     return walk_.fault();
   }
 
-  void tell_left_out(const ProtoField& field) {
+  // It counts as a value: many small messages of a large type are many of them.
+  Status tell_left_out(const ProtoField& field) {
+    if (++count_ > values_max) return too_many();
     const std::uint32_t place = left_out + left_out_++;
     also_.push_back({place, place + 1});
     (void)walk_.key(field.name);
     tell_zero(field, place);
+    return walk_.fault();
   }
   void tell_zero(const ProtoField& field, std::uint32_t place) {
     walk_.at(place);
@@ -360,6 +371,8 @@ class ProtobufFormat final : public PayloadFormat {
       }
     }
     if (status.ok()) status = walk.fault();
+    const bool nothing = payload.arrival.bytes.empty() && out.size() == before && !unread.any();
+    if (status.ok() && nothing && !unread.ignored) ++unread.no_value;
     if (!status.ok()) {
       out.resize(before);
       unread.clear();
@@ -388,7 +401,10 @@ Result<std::unique_ptr<PayloadFormat>> make(const RouteConfig& route, const Topi
 }  // namespace
 
 extern const FormatKind protobuf_format_kind;
-const FormatKind protobuf_format_kind = by_paths(format_kind<C>("protobuf",
-    "Protocol Buffers by a descriptor set", shape, make));
+const FormatKind protobuf_format_kind = [] {
+  FormatKind kind = by_paths(format_kind<C>("protobuf", "Protocol Buffers by a descriptor set", shape, make));
+  kind.of_nothing = true;
+  return kind;
+}();
 
 }  // namespace millrace

@@ -26,7 +26,7 @@ constexpr Shape shape = shape_of<C>(keys);
 
 class TextFormat final : public PayloadFormat {
  public:
-  static constexpr std::uint64_t steps_max = 20'000'000;  // a few tenths of a second on a small board
+  static constexpr std::uint64_t steps_max = payload_steps_max;
 
   TextFormat(const RouteConfig& route, Pattern pattern, std::unique_ptr<JsonPlan> plan)
       : plan_(std::move(plan)), pattern_(std::move(pattern)), by_line_(keys_of<C>(route).per == "line"),
@@ -53,6 +53,12 @@ class TextFormat final : public PayloadFormat {
         turn.take(at, end, by_line_ ? text("line ", line) : std::string());
       }
       at = end + (all.substr(end).starts_with("\r\n") ? 2 : 1);
+      if (turn.steps == 0 && at < all.size()) {
+        walk.at(static_cast<std::uint32_t>(at));
+        walk.skipped(text("line ", line + 1, " and all behind it"), all.size() - at,
+            "the pattern costs too much");
+        break;
+      }
     }
     if (!any) ++unread.no_value;
     if (walk.fault().ok()) return {};
