@@ -1,7 +1,7 @@
 // The log's state, under names: what the log keeps of itself (cursors, the segment table, numbers), and what pipeline and inputs
 // keep in it (is_user_key). The first lies in the head's table whole; of the second the table has what changed lately, and the rest
-// lies in side files (state_file.h). Knows what is to be written, and what is written. Of groups it fills what concerns state;
-// nothing here writes but the removal of files that no head names.
+// lies in side files (state_file.h). Knows what is to be written, and what is written. Of groups it fills what concerns state, files
+// that go with them included. Itself it reads side files at start, and removes some where there is no room: remove_retired().
 #pragma once
 
 #include <map>

@@ -29,8 +29,6 @@ class OpenGroup {
   std::size_t waiting() const;  // bytes
   bool accepting() const;
   std::size_t room() const;
-  // It must be written, and onto a fresh head.
-  void want_fresh_head() { seal_next = dirty = true; }
 
   OpenLane lanes[lane_count];
   std::optional<Record> leads;

@@ -9,7 +9,7 @@ void DrainRate::on_committed(Sequence last, double admitted, double row_bytes, I
   commits_.emplace_back(last, now);
   age(now);
   records_arriving_.observe(admitted, now);
-  if (drain_.rate_bytes > 0) bytes_arriving_.observe(row_bytes, now);
+  if (by_bytes()) bytes_arriving_.observe(row_bytes, now);
 }
 
 void DrainRate::age(Instant now) {

@@ -18,12 +18,14 @@ class DrainRate {
   // `committed`: what is committed so far is backlog.
   DrainRate(const DrainConfig& drain, Sequence committed) : drain_(drain), old_through_(committed) {}
 
-  // At each commit: the last number of it, the records that the shipper's lanes had in all, and the bytes of all rows.
+  // At each commit: the last number of it, the records that the shipper's lanes had in all, and the bytes of all rows, which only
+  // matter where by_bytes().
   void on_committed(Sequence last, double admitted, double row_bytes, Instant now);
   // Records that were acknowledged in all.
   void on_sent(double records, Instant now) { leaving_.observe(records, now); }
   bool is_replay(const Row& row, Instant now);
 
+  bool by_bytes() const { return drain_.rate_bytes > 0; }
   bool limited() const { return drain_.rate_bytes > 0 || drain_.rate_records > 0; }
   // How long a backlog that is held back by its rate has to wait.
   Duration held_back(Instant now);

@@ -26,8 +26,9 @@ class FarMarker {
   };
   // What was found there, when it was reached; empty: nothing.
   Read read(const Bytes& found, const std::vector<Lane>& lanes);
-  // Settles what the far side has, counted by the log's own rows, `bytes` of them at a time; `done` once there is no more of it. It is
-  // not called when read() comes again before.
+  // Settles what the far side has, counted by the log's own rows, `bytes` of them at a time; then `done`, at once where there is
+  // nothing to settle. Of a call that read() interrupts, and of the one after it, `done` may be either's, once. Not after forget(),
+  // nor once the log is closed.
   void adopt(std::size_t bytes, std::function<void()> done);
   bool adopting() const { return !adopting_.empty(); }
   void forget() {

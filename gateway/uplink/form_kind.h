@@ -1,5 +1,8 @@
-// A form in which records leave, for every uplink that offers the choice: a file in uplink/forms and a line in the build; nothing
-// else knows it. `format = "..."` takes its name. One record becomes one message, or one row of the log does. Pure.
+// A form in which records leave by Kafka: a file in uplink/forms and a line in the build; nothing else knows it. `format = "..."` of
+// uplinks.kafka takes its name. One record becomes one message, or one row of the log does. Pure.
+//
+// The dialects of uplinks.https that offer the choice have three of their own (forms.h): a message of theirs has no headers beside
+// it, so that a batch is an Envelope there, and each form has a content type. A form here is none there.
 #pragma once
 
 #include <string>

@@ -1,5 +1,5 @@
-// The forms in which records leave: one by one as protobuf (message Record) or JSON, each with its identity; or as the columnar
-// batch they lie in. For every uplink. Pure.
+// The forms in which records leave by HTTPS: one by one as protobuf (message Record) or JSON, each with its identity; or as the columnar
+// batch they lie in. Kafka's are kinds (form_kind.h). And, for every uplink, the records of a row. Pure.
 #pragma once
 
 #include <cstdint>

@@ -133,7 +133,9 @@ std::uint64_t Shipper::backlog() const {
 void Shipper::on_committed() {
   std::uint64_t admitted = 0;
   for (const Lane lane : lane_names_) admitted += log_.ledger(options_.name, lane).admitted;
-  rate_.on_committed(log_.last_committed(), static_cast<double>(admitted), static_cast<double>(log_.stats().row_bytes), loop_.now());
+  // stats() is gathered from all of the log: only where it is needed.
+  const double row_bytes = rate_.by_bytes() ? static_cast<double>(log_.stats().row_bytes) : 0;
+  rate_.on_committed(log_.last_committed(), static_cast<double>(admitted), row_bytes, loop_.now());
   pump();
 }
 

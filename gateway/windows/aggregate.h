@@ -21,6 +21,10 @@
 
 namespace millrace {
 
+// What snapshots have of every window, whatever it asks for. Those of earlier versions have nothing else, and do not say so.
+inline constexpr std::string_view summary_name = "summary";
+inline constexpr std::size_t summary_saved_bytes = 24;
+
 struct WindowReading {   // in the order in which they enter the log: times go back
   double value = 0;      // no NaN; infinities may come
   std::int64_t time_us = 0;
@@ -88,7 +92,7 @@ constexpr AggregateKind aggregate_kind(std::string_view name, const char* help) 
 // lie side by side.
 class WindowAggregates {
  public:
-  explicit WindowAggregates(const WindowConfig& window);
+  explicit WindowAggregates(const WindowConfig& window, const ChoiceKinds& built = built_aggregates());
 
   struct Item {
     const AggregateKind* kind;
@@ -97,8 +101,8 @@ class WindowAggregates {
   const std::vector<Item>& items() const { return items_; }
   std::size_t bytes() const { return bytes_; }              // of all states of one pane
   std::size_t saved_bytes() const { return saved_bytes_; }  // of these in a snapshot
-  // Nothing but what every window has.
-  bool usual() const { return usual_; }
+  // Nothing but the summary, as earlier versions save it.
+  bool only_summary() const;
 
   void begin(std::byte* states) const {
     for (const Item& item : items_) item.kind->begin(states + item.at);
@@ -116,7 +120,6 @@ class WindowAggregates {
  private:
   std::vector<Item> items_;
   std::size_t bytes_ = 0, saved_bytes_ = 0;
-  bool usual_ = true;
 };
 
 }  // namespace millrace

@@ -49,7 +49,10 @@ void WindowConsumer::load() {
   const auto pieces = log_.states(WindowPages::prefix);
   if (found.head) {
     if (found.pages_lost > 0) LOG_ERROR("windows: ", found.pages_lost, " pages of their state are damaged or missing; the open windows of their devices start anew");
-    if (found.keys_dropped > 0) LOG_WARN("windows: state_max or keys_max is less than it was: the windows of ", found.keys_dropped, " devices' metrics were dropped");
+    if (found.keys_dropped > 0) {
+      LOG_WARN("windows: there was no room for the open windows of ", found.keys_dropped, " devices' metrics, which begin anew: keys_max or state_max is "
+               "less than it was, or aggregates take more of it (millrace check says how much they need)");
+    }
   } else if (!pieces.empty()) {
     LOG_ERROR("windows: the head of their state is damaged or missing; all open windows start anew");
   } else if (const auto blob = log_.state(blob_state)) {

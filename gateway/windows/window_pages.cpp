@@ -11,8 +11,8 @@
 namespace millrace {
 namespace {
 
-// 1 was one blob, restore_blob(). 2 has no list of aggregates: every window has the summary. It is written still where none has
-// more, so that a version before finds its windows, too.
+// 1 was one blob, restore_blob(). 2 has no list of aggregates: every window has the summary, and nothing else. It is written still
+// where that is so, so that a version before finds its windows, too.
 constexpr std::uint64_t layout = 3, layout_of_summaries = 2;
 constexpr std::uint64_t aggregates_stored_max = 1000, aggregate_bytes_max = 1 << 16;  // what is more is damage
 
@@ -89,8 +89,8 @@ void WindowPages::only_the_summary(const WindowAggregates* today, Stored& window
   Bytes bytes;
   wire::Writer writer(bytes);
   writer.put_varint(1);
-  put_text(writer, "summary");
-  writer.put_varint(24);
+  put_text(writer, summary_name);
+  writer.put_varint(summary_saved_bytes);
   wire::Reader reader(bytes);
   find_aggregates(today, reader, window);
 }
@@ -142,7 +142,7 @@ Bytes WindowPages::encode_head(const WindowEngine& engine) {
   Bytes out;
   wire::Writer writer(out);
   const WindowState& state = engine.state_;
-  const bool summaries = std::all_of(engine.windows_.begin(), engine.windows_.end(), [](const auto& window) { return window.aggregates.usual(); });
+  const bool summaries = std::all_of(engine.windows_.begin(), engine.windows_.end(), [](const auto& window) { return window.aggregates.only_summary(); });
   writer.put_varint(summaries ? layout_of_summaries : layout);
   for (const std::int64_t time : {engine.now_us_, engine.said_us_, engine.passed_us_}) writer.put_varint(wire::zigzag(time));
   for (const std::uint64_t n : {static_cast<std::uint64_t>(engine.clock_), engine.ordinal_, state.next_device_, state.next_key_,
@@ -314,7 +314,8 @@ WindowPages::Found WindowPages::restore(WindowEngine& engine, const std::functio
   return found;
 }
 
-// False: damaged, and nothing was taken of it.
+// False: damaged. Of one whose digest is wrong nothing is taken; of one whose digest is right and whose bytes are not, what could be
+// read of it.
 bool WindowPages::decode_page(WindowEngine& engine, WindowPage& page, BytesView bytes, const StoredWindows& stored, std::size_t& dropped) {
   if (bytes.size() < 8) return false;
   const BytesView body = bytes.first(bytes.size() - 8);
@@ -383,6 +384,7 @@ bool WindowPages::decode_page(WindowEngine& engine, WindowPage& page, BytesView 
   return reader.ok();
 }
 
+// At today's price: what state_max allows is what the log has room for.
 WindowKey* WindowPages::restore_key(WindowState& state, WindowSeries& series, std::uint16_t window, std::uint64_t number) {
   const WindowLimits& limits = state.shapes_[window].limits;
   if (state.keys_[window] >= limits.keys_max || state.bytes_[window] + state.cost_of(window, series) > limits.bytes_max) return nullptr;

@@ -27,7 +27,7 @@ class WindowPages {
   struct Found {
     bool head = false;
     std::size_t pages_lost = 0;     // missing or damaged
-    std::size_t keys_dropped = 0;   // for want of room: the configuration allows less than it did
+    std::size_t keys_dropped = 0;   // for want of room: the configuration allows less than it did, or its aggregates take more
   };
 
   // What changed since the last call, and the head: they belong into one WriteSet.

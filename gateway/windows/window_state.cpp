@@ -73,15 +73,25 @@ WindowKey* WindowState::key_of(const WindowSeries& series, std::uint16_t window)
   return key && key->window == window ? key : nullptr;
 }
 
-std::size_t WindowState::pane_cost(std::size_t window) const { return pane_cost_least + shapes_[window].aggregates.saved_bytes(); }
-std::size_t WindowState::key_cost(std::size_t window) const { return key_cost_least + panes_free * pane_cost(window); }
+WindowPrice window_price(const WindowAggregates& aggregates) {
+  const std::size_t pane = pane_cost_least + aggregates.saved_bytes();
+  return {key_cost_least + panes_free * pane, pane};
+}
+
+// Panes grow dearer than keys do, whose names and numbers stay.
+std::uint64_t window_state_needed(const WindowConfig& window) {
+  WindowConfig without = window;
+  without.aggregates.clear();
+  const std::uint64_t before = window_price(WindowAggregates(without)).pane, now = window_price(WindowAggregates(window)).pane;
+  return (window.state_max * now + before - 1) / before;
+}
 
 std::size_t WindowState::cost_of(std::size_t window, const WindowSeries& series) const {
-  return key_cost(window) + series.device->identity->size() + series.names.size();
+  return price(window).key + series.device->identity->size() + series.names.size();
 }
 
 std::size_t WindowState::pane_cost(const WindowKey& key) const {
-  return key.panes.size() > panes_free ? (key.panes.size() - panes_free) * pane_cost(key.window) : 0;
+  return key.panes.size() > panes_free ? (key.panes.size() - panes_free) * price(key.window).pane : 0;
 }
 
 // ---- keys -----------------------------------------------------------------------------------------------------------
@@ -103,7 +113,7 @@ WindowKey* WindowState::begin_key(std::uint16_t window, std::string_view identit
     why = WindowRefusal::keys;
     return nullptr;
   }
-  if (bytes_[window] + key_cost(window) + names > limits.bytes_max) {
+  if (bytes_[window] + price(window).key + names > limits.bytes_max) {
     why = WindowRefusal::bytes;
     return nullptr;
   }
@@ -163,7 +173,7 @@ WindowKey& WindowState::add_key(WindowSeries& series, std::uint16_t window, std:
 WindowPane* WindowState::begin_pane(WindowKey& key, std::int64_t start, WindowRefusal& why) {
   if (WindowPane* pane = key.find(start)) return pane;
   const Shape& shape = shapes_[key.window];
-  const std::size_t cost = pane_cost(key.window);
+  const std::size_t cost = price(key.window).pane;
   std::size_t& bytes = bytes_[key.window];
   const bool full = key.panes.size() >= panes_free && bytes + cost > shape.limits.bytes_max;
   if (full || key.panes.size() >= window_panes_max) {

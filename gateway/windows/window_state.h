@@ -34,6 +34,14 @@ struct WindowLimits {
 };
 constexpr std::size_t window_identity_bytes_max = 4096;  // of device, tags, metric and unit together
 
+// What a key takes of state_max, with two panes and without its names, and what each pane beyond takes.
+struct WindowPrice {
+  std::size_t key = 0, pane = 0;
+};
+WindowPrice window_price(const WindowAggregates& aggregates);
+// The state_max by which everything still has room that has it in the window's own without its aggregates.
+std::uint64_t window_state_needed(const WindowConfig& window);
+
 struct WindowPane {
   std::int64_t start = 0;
   std::uint64_t count = 0;
@@ -223,8 +231,7 @@ class WindowState {
   void place_on_page(WindowDevice& device);
   WindowSeries& add_series(WindowDevice& device, std::string_view metric, std::string_view unit);
   WindowKey& add_key(WindowSeries& series, std::uint16_t window, std::uint64_t number);
-  std::size_t key_cost(std::size_t window) const;
-  std::size_t pane_cost(std::size_t window) const;
+  WindowPrice price(std::size_t window) const { return window_price(shapes_[window].aggregates); }
   std::size_t cost_of(std::size_t window, const WindowSeries& series) const;
   std::size_t pane_cost(const WindowKey& key) const;
   void set_oldest_open(WindowKey& key, std::optional<std::int64_t> start);

@@ -223,6 +223,7 @@ class Working(Site):
             self.assertRegex(wrong.stderr, r"millrace\.toml:\d+:\d+: \[\[windows\]\] \"short\": " + told)
         config = self.configure(CONFIG.replace('name = "gw"', 'name = "gw"\nclock = "trust"'), tally=self.folder / "tally",
                                 more=window % '"sample", "sum"' + nobody)
+        self.assertRegex(self.check(config).stdout, r'Window "short" has room for about \d+ devices\' metrics, of 296 bytes each.*state_max = "\d+ KiB" keeps')
         gateway = Process([SAMPLED, "run", "-c", config], self.folder / "gateway.log")
         self.processes.append(gateway)
 

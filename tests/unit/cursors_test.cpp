@@ -132,6 +132,28 @@ TEST_CASE("cursors: they come back from the state table as they were") {
   CHECK_MESSAGE(again.ledger(raw).admitted == 504, "only what came after it was written");
 }
 
+TEST_CASE("cursors: a note settled more than the damaged storage admits, and the ledger balances") {
+  Cursors cursors;
+  cursors.subscribe(raw, 1);
+  cursors.subscribe(alarm, 1);
+  cursors.take_over({row(Lane::raw, 1, 4), row(Lane::alarm, 5, 3)});  // what is left of raw's twelve
+  std::vector<Range> left_open;
+  cursors.settle({"up", Lane::raw, {1, 4}, 4, How::delivered}, true, left_open);
+  cursors.settle({"up", Lane::raw, {8, 15}, 8, How::dead}, true, left_open);
+  CHECK(left_open.empty());
+  CHECK(cursors.ledger(raw).admitted == 4);
+  cursors.balance();
+  const LaneLedger ledger = cursors.ledger(raw);
+  CHECK(ledger.admitted == 12);
+  CHECK(ledger.unsettled() == 0);
+  CHECK(ledger.settled[static_cast<std::size_t>(How::delivered)] == 4);
+  CHECK(ledger.settled[static_cast<std::size_t>(How::dead)] == 8);
+  CHECK_MESSAGE(cursors.ledger(alarm).admitted == 3, "what has records open stays as it was");
+  CHECK(cursors.ledger(alarm).unsettled() == 3);
+  cursors.admit(Lane::raw, 5, 20);
+  CHECK(cursors.ledger(raw).unsettled() == 5);
+}
+
 TEST_CASE("cursors: one that ran ahead of the books begins with the oldest, a doubtful one has its books put right") {
   const std::map<Sequence, Row> rows{{1, row(Lane::raw, 1, 10)}, {11, row(Lane::raw, 11, 10)}};
   for (const bool doubtful : {false, true}) {

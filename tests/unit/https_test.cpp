@@ -182,6 +182,10 @@ TEST_CASE("influxdb: lines to the byte") {
   window.detail = asked;
   CHECK(body_of(*plain, window, 5, Lane::window) ==
         "m,device=d,gateway=gw,window=1min mean=2,min=1,max=3,sum=6,stddev=1,count=3i,end=1790000060000000i,revision=1i 1790000000000001\n");
+  auto endless = std::make_shared<Detail>(*asked);
+  std::get<WindowDetail>(endless->body).stats = {{"sum", std::numeric_limits<double>::infinity()}};
+  window.detail = endless;
+  CHECK(body_of(*plain, window, 5, Lane::window) == "refused: line protocol has no NaN and no infinity");
   const Record loss = loss_record(Lane::alarm, {"up", "evicted", 7, 1, 7, {}, 0}, {1000});
   CHECK(body_of(*plain, loss, 5, Lane::alarm) ==
         "millrace_loss,gateway=gw,lane=alarm,kind=loss,lost_lane=alarm lost=7i,first=1i,last=7i,reason=\"evicted\",consumer=\"up\" 1000\n");

@@ -2,6 +2,12 @@
 #include <doctest/doctest.h>
 #include <librdkafka/rdkafka.h>
 
+#include <cstdlib>
+#include <filesystem>
+
+#include "base/files.h"
+#include "base/text.h"
+#include "loop/uv_loop.h"
 #include "net/base64.h"
 #include "net/certificate_time.h"
 #include "record/batch.h"
@@ -9,6 +15,7 @@
 #include "uplink/kafka/kafka_certificates.h"
 #include "uplink/kafka/kafka_errors.h"
 #include "uplink/kafka/kafka_messages.h"
+#include "uplink/kafka/schema_registry.h"
 
 using namespace millrace;
 
@@ -213,4 +220,27 @@ TEST_CASE("kafka: a form that nobody here knows gives the value, its name in the
   whole.row = [](const Row&, std::string&) -> Status { return {Code::corrupt, "no"}; };
   KafkaMessages broken(whole, NameTemplate::parse("t", false).value(), NameTemplate::parse("k", false).value(), "gw", 77);
   CHECK(broken.begin(row, false).code() == Code::corrupt);
+}
+
+TEST_CASE("kafka: a schema's id is known from before while the schema is the same, and the registry") {
+  std::string folder = std::filesystem::temp_directory_path() / "millrace-schema-XXXXXX";
+  REQUIRE(::mkdtemp(folder.data()) != nullptr);
+  const std::string cache = folder + "/id";
+  UvLoop loop;
+  KafkaUplinkConfig config;
+  config.schema_registry = "http://registry:8081";
+  FormKind form = form_kind("form", "");
+  form.registered = {"subject", "PROTOBUF", "message One {}", "\x02\x02"};
+  const auto prefix = [&](const std::string& line) {
+    REQUIRE(replace_file(cache, line, 0640).ok());
+    return SchemaRegistry(loop, config, form, cache).prefix();
+  };
+  const auto line = [&](const char* schema) { return text("http://registry:8081 subject ", digest64(bytes_of(schema)), " 7\n"); };
+  CHECK(prefix(line("message One {}")) == std::string("\0\0\0\0\7\2\2", 7));
+  CHECK_MESSAGE(prefix("http://registry:8081 subject 7\n").empty(), "of a version before, whose schema may be another");
+  CHECK(prefix(line("message Two {}")).empty());
+  CHECK(prefix("http://other:8081" + line("message One {}").substr(20)).empty());
+  CHECK(prefix("").empty());
+  CHECK(prefix(line("message One {}").substr(0, line("message One {}").size() - 2)).empty());
+  std::filesystem::remove_all(folder);
 }

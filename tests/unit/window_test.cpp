@@ -689,6 +689,49 @@ TEST_CASE("windows: a further aggregate costs nobody the open windows: it begins
   CHECK(stats_of(out[2]) == text("sum=4 stddev=", std::sqrt(2.0)));
 }
 
+TEST_CASE("windows: aggregates that are added to a full window cost some that are open, with the state_max they need none") {
+  WindowConfig config = asking({});
+  config.state_max = 64 << 10;
+  config.allowed_lateness = 1h;
+  for (const int minutes : {0, 10}) {  // panes beyond the two of each key
+    WindowEngine before({config});
+    std::vector<Record> out;
+    for (int at = 0; at <= minutes; ++at) {
+      for (int i = 0; i < 1000; ++i) before.feed(reading(t0 + at * minute, 1, text("device-", i).c_str()), out);
+    }
+    Store store;
+    store.take(before);
+    WindowConfig asks = config;
+    asks.aggregates = {"first", "last", "stddev", "sum"};
+    WindowEngine full({asks});
+    CHECK(store.restore(full).keys_dropped > 0);
+    CHECK(full.bytes(0) <= config.state_max);
+    asks.state_max = window_state_needed(asks);
+    WindowEngine after({asks});
+    const WindowPages::Found found = store.restore(after);
+    CHECK(found.pages_lost == 0);
+    CHECK(found.keys_dropped == 0);
+    CHECK(after.keys(0) == before.keys(0));
+    CHECK(after.bytes(0) > config.state_max);
+  }
+}
+
+TEST_CASE("windows: a snapshot without a list of aggregates is one of windows that have the summary alone") {
+  const AggregateKind* summary = nullptr;
+  for (const ChoiceKind* kind : built_aggregates()) {
+    if (kind->name == summary_name) summary = static_cast<const AggregateKind*>(kind);
+  }
+  REQUIRE(summary);
+  AggregateKind second = *summary, grown = *summary;
+  second.name = "second";  // every window has it, too
+  grown.saved_bytes += 8;
+  CHECK(WindowAggregates(one_minute()).only_summary());
+  CHECK_FALSE(WindowAggregates(asking({"sum"})).only_summary());
+  CHECK_FALSE(WindowAggregates(one_minute(), {summary, &second}).only_summary());
+  CHECK_FALSE(WindowAggregates(one_minute(), {&second}).only_summary());
+  CHECK_FALSE(WindowAggregates(one_minute(), {&grown}).only_summary());
+}
+
 TEST_CASE("windows: an aggregate that is asked for no longer costs nobody the open windows either") {
   Store store;
   WindowEngine before({asking({"last", "stddev"})});

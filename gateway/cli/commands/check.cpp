@@ -2,6 +2,7 @@
 // world is as it says.
 #include "cli/commands/daemon.h"
 
+#include <algorithm>
 #include <cstdio>
 
 #include "base/descriptors.h"
@@ -12,6 +13,7 @@
 #include "config/descriptor_needs.h"
 #include "loop/uv_loop.h"
 #include "registry.h"
+#include "windows/window_state.h"
 
 namespace millrace {
 namespace {
@@ -78,6 +80,17 @@ void tell_descriptors(const Config& config) {
              own + devices, ", or lower connections_max\n"));
 }
 
+// What they take of a window's state, which is full some day.
+void tell_aggregates(const Config& config) {
+  for (const WindowConfig& window : config.windows) {
+    if (window.aggregates.empty()) continue;
+    const WindowPrice price = window_price(WindowAggregates(window));
+    print(text("Window \"", window.name, "\" has room for about ", std::min<std::uint64_t>(window.keys_max, window.state_max / price.key),
+               " devices' metrics, of ", price.key, " bytes each and their names. If it is full already and these aggregates are new, state_max = \"",
+               window_state_needed(window) / 1024 + 1, " KiB\" keeps what is open; with less some of it begins anew.\n"));
+  }
+}
+
 void tell_capacity(const Config& config, const CapacityInput& input, const std::string& basis) {
   const Capacity capacity = capacity_of(config, input);
   char line[512];
@@ -102,6 +115,7 @@ int run(const C& c) {
   print(text("The configuration is good: ", config.inputs.size(), " inputs, ", config.windows.size(), " windows, ",
              config.uplinks.size(), " uplinks.\n"));
   tell_descriptors(config);
+  tell_aggregates(config);
   std::string basis;
   const CapacityInput input = load_of(c, status, basis);
   tell_capacity(config, input, basis);

@@ -54,7 +54,7 @@ class Fields {
     return out_ += '=';
   }
   void whole(const char* key, std::int64_t number) { name(key) += text(number, "i"); }
-  bool number(const char* key, double number) {
+  [[nodiscard]] bool number(const char* key, double number) {
     if (!std::isfinite(number)) return false;
     name(key) += text(number);
     return true;
@@ -90,7 +90,9 @@ Status append_fields(const Record& record, Fields& fields) {
     for (const auto& [name, number] : {std::pair{"mean", window->mean}, {"min", window->min}, {"max", window->max}}) {
       if (!fields.number(name, number)) return {Code::invalid, "line protocol has no NaN and no infinity"};
     }
-    for (const WindowStat& stat : window->stats) fields.number(stat.name.c_str(), stat.value);  // finite, all of them
+    for (const WindowStat& stat : window->stats) {
+      if (!fields.number(stat.name.c_str(), stat.value)) return {Code::invalid, "line protocol has no NaN and no infinity"};
+    }
     fields.whole("count", static_cast<std::int64_t>(window->count));
     fields.whole("end", window->end_us);
     fields.whole("revision", window->revision);

@@ -45,14 +45,18 @@ class IdReader final : public JsonHandler {
 
 SchemaRegistry::SchemaRegistry(Loop& loop, const KafkaUplinkConfig& config, const FormKind& form, std::string cache)
     : loop_(loop), config_(config), form_(form.registered), cache_(std::move(cache)), tls_(loop, config.schema_registry_tls, {"uplink", config.name, "schema_registry"}) {
-  // "URL SUBJECT ID": of another registry it says nothing.
   auto content = read_file(cache_, 4096);
-  const std::string known = text(config_.schema_registry, " ", form_.subject, " ");
+  const std::string known = known_by();
   if (!content.ok() || !content.value().starts_with(known)) return;
   const std::string_view digits = trim(std::string_view(content.value()).substr(known.size()));
   std::uint32_t id = 0;
   const auto parsed = std::from_chars(digits.data(), digits.data() + digits.size(), id);
   if (parsed.ec == std::errc{} && parsed.ptr == digits.data() + digits.size()) take(id);
+}
+
+// The cache is one line, "URL SUBJECT DIGEST ID": of another registry, or of a schema that was another, it says nothing.
+std::string SchemaRegistry::known_by() const {
+  return text(config_.schema_registry, " ", form_.subject, " ", digest64(bytes_of(form_.schema)), " ");
 }
 
 void SchemaRegistry::take(std::uint32_t id) {
@@ -96,7 +100,7 @@ void SchemaRegistry::ask(std::function<void(Status)> done) {
       return done({needs_person ? Code::invalid : Code::unavailable, text("schema registry: HTTP ", answer.status, ": ", printable(to_bytes(answer.body), 200))});
     }
     take(*reader.id);
-    if (Status kept = replace_file(cache_, text(config_.schema_registry, " ", form_.subject, " ", *reader.id, "\n"), 0640); !kept.ok()) {
+    if (Status kept = replace_file(cache_, text(known_by(), *reader.id, "\n"), 0640); !kept.ok()) {
       LOG_WARN("uplink ", config_.name, ": ", kept.detail(), "; the registry is asked again after a restart");
     }
     done({});

@@ -1,6 +1,7 @@
 // Ids of a Confluent schema registry, as its public REST description has it: the schema is registered under its record's
 // name (the record name strategy) and its id goes in front of each value (the Confluent wire format). An id once heard is
-// kept in a file, so that a gateway starts and works while the registry is away. On the loop.
+// kept in a file, with a digest of its schema, so that a gateway starts and works while the registry is away, and one whose
+// schema grew registers it anew. On the loop.
 #pragma once
 
 #include <functional>
@@ -28,6 +29,7 @@ class SchemaRegistry {
   void ask(std::function<void(Status)> done);
 
  private:
+  std::string known_by() const;
   void take(std::uint32_t id);
 
   Loop& loop_;

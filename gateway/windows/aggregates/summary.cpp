@@ -28,7 +28,7 @@ struct Summary {
 };
 
 constexpr AggregateKind kind() {
-  AggregateKind kind = aggregate_kind<Summary>("summary", "count, mean, min and max: every window has them");
+  AggregateKind kind = aggregate_kind<Summary>(summary_name, "count, mean, min and max: every window has them");
   kind.always = true;
   return kind;
 }
