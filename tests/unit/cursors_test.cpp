@@ -135,7 +135,7 @@ TEST_CASE("cursors: they come back from the state table as they were") {
 TEST_CASE("cursors: a note settled more than the damaged storage admits, and the ledger balances") {
   Cursors cursors;
   cursors.subscribe(raw, 1);
-  cursors.subscribe(alarm, 1);
+  cursors.subscribe(alarms, 1);
   cursors.take_over({row(Lane::raw, 1, 4), row(Lane::alarm, 5, 3)});  // what is left of raw's twelve
   std::vector<Range> left_open;
   cursors.settle({"up", Lane::raw, {1, 4}, 4, How::delivered}, true, left_open);
@@ -148,8 +148,8 @@ TEST_CASE("cursors: a note settled more than the damaged storage admits, and the
   CHECK(ledger.unsettled() == 0);
   CHECK(ledger.settled[static_cast<std::size_t>(How::delivered)] == 4);
   CHECK(ledger.settled[static_cast<std::size_t>(How::dead)] == 8);
-  CHECK_MESSAGE(cursors.ledger(alarm).admitted == 3, "what has records open stays as it was");
-  CHECK(cursors.ledger(alarm).unsettled() == 3);
+  CHECK_MESSAGE(cursors.ledger(alarms).admitted == 3, "what has records open stays as it was");
+  CHECK(cursors.ledger(alarms).unsettled() == 3);
   cursors.admit(Lane::raw, 5, 20);
   CHECK(cursors.ledger(raw).unsettled() == 5);
 }
