@@ -267,7 +267,7 @@ double cpu_seconds() { return static_cast<double>(std::clock()) / CLOCKS_PER_SEC
 
 TEST_CASE("conditions in lists: an element goes to the first route that wants it, and enters once") {
   const RouteConfig a = route_in("each = '[]'\nwhen = \"type == 'a'\"\nmetrics = { a = { path = 'v', type = 'number' } }");
-  const RouteConfig b = route_in("each = '[]'\nwhen = \"type == 'b'\"\nmetrics = { b = { path = 'v', type = 'number' }, d = { path = 'w', default = '7' } }");
+  const RouteConfig b = route_in("each = '[]'\nwhen = \"type == 'b'\"\nmetrics = { b = { path = 'v', type = 'number' }, d = { path = 'w', default = 7 } }");
   const RouteConfig rest = route_in("each = '[]'\nmetrics = { rest = 'v' }");
   constexpr std::string_view all = R"([{"type":"a","v":1},{"type":"b","v":2},{"type":"c","v":3},{"v":4,"type":"a"},{"type":"b","v":5,"w":6}])";
   Decoded out = read_by({a, b}, all);
@@ -319,14 +319,14 @@ TEST_CASE("conditions in lists: of lines, columns, documents and metrics the res
   CHECK(out.unread.refusals == 1);
   const std::string columns = "transpose = true\n";
   CHECK(read_by({route_in(columns + "when = 't > 20'\nmetrics = { warm = 't', s = 'site' }"), route_in(columns + "metrics = { cold = 't', s = 'site' }")},
-            R"({"t":[20,21,19],"site":"a"})").readings() == Readings{"warm=21", "s='a'", "cold=20", "s='a'", "cold=19", "s='a'"});
+            R"({"t":[20,21,19],"site":"a"})").readings() == Readings{"s='a'", "warm=21", "cold=20", "s='a'", "cold=19", "s='a'"});
   CHECK(read_by({route_in("each = 'r[]'\nwhen = '$.on == true'\nmetrics = { on = 'v' }"), route_in("each = 'r[]'\nmetrics = { off = 'v' }")},
             "{\"r\":[{\"v\":1}],\"on\":false}\n{\"r\":[{\"v\":2}],\"on\":true}").readings() == Readings{"on=2", "off=1"});
 }
 
 TEST_CASE("a member that a condition asks for is a reading as any other") {
   CHECK(read(route_in("when = 'port == 2'"), R"({"port":2,"v":1})").readings() == Readings{"port=2", "v=1"});
-  CHECK(read(route_in("when = 'port == 2'\ntime = 'port'\ntime_format = 'uptime'"), R"({"port":2,"v":1})").readings() == Readings{"v=1"});
+  CHECK(read(route_in("when = 'port == 2'\ndevice = '{.port}'"), R"({"port":2,"v":1})").readings() == Readings{"v=1"});
 }
 
 TEST_CASE("columns: without a list it is one row, and a row costs what it has") {
@@ -360,8 +360,8 @@ TEST_CASE("patterns: what they cost is bounded for a payload, not for a value") 
 TEST_CASE("text: once a pattern has cost too much the rest is refused as one") {
   std::string lines;
   for (int i = 0; i < 1500; ++i) lines += std::string(2000, 'x') + "\n";
-  const Decoded out = read(text_route("(?<a>(x|z)*y)"), lines);
+  const Decoded out = read(text_route("(?<a>(x|xx|xxx|xxxx|xxxxx)*y)"), lines);
   CHECK_FALSE(out.status.ok());
   CHECK(out.unread.refusals < 1500);
-  CHECK(out.unread.missing == ValueRuns{{0, static_cast<std::uint32_t>(lines.size() - 1)}});
+  CHECK(out.unread.missing.back().to == lines.size() - 1);
 }
