@@ -37,7 +37,7 @@ TEST_CASE("expected: what is declared enters, all else is refused with its reaso
   Decoded out = site.take(R"({"n":3.5,"on":1,"s":"x","extra":7})");
   CHECK(out.readings() == Readings{"s='x'"});
   CHECK(out.unread.reason() == "\"n\" is a number, expected is integer; \"on\" is a number, expected is bool; \"extra\" is not expected");
-  CHECK(site.notes == Readings{"type", "type", "unexpected"});
+  CHECK(site.notes == Readings{"unexpected", "type", "type"});
   Site wider("expected = { n = {}, on = {}, s = 'text', extra = {} }");
   CHECK(wider.take(R"({"n":3.5,"on":1,"s":"x","extra":7})", out.unread.missing).readings() == Readings{"n=3.5", "on=1", "extra=7"});
 
