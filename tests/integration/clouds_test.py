@@ -6,7 +6,6 @@ import base64
 import gzip
 import hashlib
 import hmac
-import http.server
 import json
 import os
 import random
@@ -19,7 +18,6 @@ import threading
 import time
 import unittest
 import urllib.parse
-import urllib.request
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "support"))
@@ -27,7 +25,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent.parent / "packagin
 import north
 import read_batch
 from north import North
-from testsite import BUILD, ROOT, Process, free_port, listening, wait_for
+from testsite import BUILD, ROOT, Process, listening, wait_for
 
 
 def secret(folder, name, words):
@@ -150,9 +148,7 @@ class Objects(North):
     def test_kills_leave_every_record(self):
         server, rng = self.server(S3rver), random.Random(1)
         gateway = self.start(server.url, self.config())
-        publisher = Process([str(BUILD / "tests" / "pipelined_publisher"), str(self.port), "--connections", "4", "--rate", "2000", "--qos", "2", "--window", "50",
-                             "--persistent", "--patience", "120", "--step", "1000"], self.folder / "publisher.log")
-        self.processes.append(publisher)
+        publisher = self.pouring()
         wait_for(lambda: self.metric("millrace_uplink_records_total") > 300, "readings are through")
         for n in range(int(os.environ.get("MILLRACE_KILLS", "5"))):
             time.sleep(rng.uniform(0.1, 0.9))  # the random moment is the point
@@ -162,9 +158,7 @@ class Objects(North):
             else:
                 gateway.stop(signal.SIGKILL)
                 gateway = self.gateway(self.folder / "millrace.toml")
-        publisher.process.send_signal(signal.SIGTERM)
-        publisher.process.wait(150)
-        answer = json.loads(publisher.text().splitlines()[-1])
+        answer = self.poured(publisher)
         self.drained(90)
         held = {}
         for record in self.records(server):
@@ -330,17 +324,13 @@ class RemoteWrite(North):
     def kills(self, server, doubles):
         rng = random.Random(2)
         gateway = self.start(server.url, server.config)
-        publisher = Process([str(BUILD / "tests" / "pipelined_publisher"), str(self.port), "--connections", "4", "--rate", "2000", "--qos", "2", "--window", "50",
-                             "--persistent", "--patience", "120", "--step", "1000"], self.folder / "publisher.log")
-        self.processes.append(publisher)
+        publisher = self.pouring()
         wait_for(lambda: self.metric("millrace_uplink_records_total") > 300, "readings are through")
         for _ in range(int(os.environ.get("MILLRACE_KILLS", "5"))):
             time.sleep(rng.uniform(0.1, 0.9))  # the random moment is the point
             gateway.stop(signal.SIGKILL)
             gateway = self.gateway(self.folder / "millrace.toml")
-        publisher.process.send_signal(signal.SIGTERM)
-        publisher.process.wait(150)
-        answer = json.loads(publisher.text().splitlines()[-1])
+        answer = self.poured(publisher)
         self.drained(90)
         found, doubled = self.account(server, answer["through"], doubles)
         self.assertEqual(self.metric("millrace_uplink_refused_records_total"), 0)
@@ -353,16 +343,12 @@ class RemoteWrite(North):
         self.kills(self.server(VictoriaMetrics), 1_000_000)
 
 
-class Stub(http.server.ThreadingHTTPServer):
+class Stub(north.HttpStub):
     """A service of a cloud that cannot be had here. `judge` gives (status, body) for (path, headers, body); `odd` is what it says instead,
     while there is something in it; `cut` answers are kept back after all was stored."""
-    daemon_threads = True
-
     more = ()
 
-    class Handler(http.server.BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
+    class Handler(north.HttpStub.Handler):
         def do_POST(self):
             server, body = self.server, self.rfile.read(int(self.headers["Content-Length"]))
             with server.lock:
@@ -385,21 +371,9 @@ class Stub(http.server.ThreadingHTTPServer):
         def do_GET(self):
             self.send_error(401)
 
-        def log_message(self, *_):
-            pass
-
     def __init__(self):
-        super().__init__(("127.0.0.1", 0), self.Handler)
         self.lock, self.asked, self.odd, self.said, self.cut, self.ahead, self.records = threading.Lock(), 0, [], [], 0, 0, []
-        threading.Thread(target=self.serve_forever, daemon=True).start()
-
-    @property
-    def url(self):
-        return f"http://127.0.0.1:{self.server_address[1]}"
-
-    def end(self):
-        self.shutdown()
-        self.server_close()
+        super().__init__(self.Handler)
 
 
 class PubsubStub(Stub):
@@ -600,9 +574,7 @@ class Packed(North):
                 self.assertEqual(self.metric("millrace_uplink_refused_records_total"), 0)
                 self.assertEqual(gateway.stop(), 0)
                 server.stop(signal.SIGKILL)
-                self.tearDown()
-                self.setUp()
-                del self.observe
+                self.afresh()
 
     def test_rows_of_bytes_have_every_value(self):
         server = self.server(north.ClickHouse)
@@ -683,9 +655,7 @@ print(session.query("SELECT count(), sum(value), maxIf(text, metric = 't') FROM 
                 self.assertEqual(sorted(r["n"] for r in stub.records), list(range(1, 302)))
                 self.assertEqual(stub.records[-1], {"id": "d/t", "at": {"ms": 1790000000000}, "v": "say \"{value}\"", "n": 301, "site": "plant 7"})
                 self.assertEqual(gateway.stop(), 0)
-                self.tearDown()
-                self.setUp()
-                del self.observe
+                self.afresh()
 
     def test_the_examples_load(self):
         examples = sorted((ROOT / "packaging" / "examples").glob("https-*.toml"))

@@ -1,8 +1,6 @@
 #!/usr/bin/python3
 """The HTTPS uplink on real servers: InfluxDB, VictoriaMetrics and ClickHouse through outages, kills and every sort of refusal; TLS
 with a CA of the test's own; and a server that lies in every way there is."""
-import base64
-import http.server
 import json
 import os
 import random
@@ -33,9 +31,7 @@ class Stored(North):
         rng = random.Random(seed)
         server = self.server(kind)
         gateway = self.start(server.url, kind.config)
-        publisher = Process([str(BUILD / "tests" / "pipelined_publisher"), str(self.port), "--connections", "4", "--rate", "2000", "--qos", "2", "--window",
-                             "50", "--persistent", "--patience", "120", "--step", "1000"], self.folder / "publisher.log")
-        self.processes.append(publisher)
+        publisher = self.pouring()
         wait_for(lambda: self.metric("millrace_uplink_records_total") > 500, "readings are through")
         server.stop()
         wait_for(lambda: self.metric("millrace_uplink_backlog_records") > 1000, "a backlog")
@@ -53,9 +49,7 @@ class Stored(North):
                 server.start()
             if who != "server":
                 gateway = self.gateway(self.folder / "millrace.toml")
-        publisher.process.send_signal(signal.SIGTERM)
-        publisher.process.wait(150)
-        answer = json.loads(publisher.text().splitlines()[-1])
+        answer = self.poured(publisher)
         self.drained(120)
         found, doubled = self.account(server, answer["through"], doubles)
         print(f"   {kind.__name__}: an outage, {killed['gateway']} kills of the gateway, {killed['server']} of the server (seed {seed}): "
@@ -196,7 +190,7 @@ class Answers(North):
                             (north.ClickHouse, lambda s: int(s.query("SELECT count() FROM readings FINAL")))):
             with self.subTest(kind=kind.__name__):
                 server = self.server(kind)
-                proxy = north.Cutter(server.port)
+                proxy = north.Relay(server.port)
                 self.addCleanup(proxy.end)
                 gateway = self.start(f"http://127.0.0.1:{proxy.port}", kind.config)
                 proxy.cut = 3
@@ -206,9 +200,7 @@ class Answers(North):
                 self.assertEqual(count(server), 400)
                 self.assertEqual(self.metric("millrace_uplink_refused_records_total"), 0)
                 gateway.stop()
-                self.tearDown()
-                self.setUp()
-                del self.observe
+                self.afresh()
 
 
 class Liar:
@@ -288,9 +280,7 @@ class Lies(North):
             self.drained(90)
             self.assertEqual(len(liar.stored), count)
             self.assertEqual(gateway.stop(), 0)
-            self.tearDown()
-            self.setUp()
-            del self.observe
+            self.afresh()
 
     @staticmethod
     def rss(gateway):
@@ -431,13 +421,11 @@ class Together(North):
         self.assertLess(time.monotonic() - begin, 8)
 
 
-class Throttling(http.server.ThreadingHTTPServer):
+class Throttling(north.HttpStub):
     """Before a real one: hands on some of the records of each PutRecords, and says of the others what Kinesis says when a shard is full;
     every sixth answer it keeps to itself after all was stored."""
 
-    class Handler(http.server.BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
+    class Handler(north.HttpStub.Handler):
         def do_POST(self):
             server, body = self.server, json.loads(self.rfile.read(int(self.headers["Content-Length"])))
             server.asked += 1
@@ -457,21 +445,9 @@ class Throttling(http.server.ThreadingHTTPServer):
             self.end_headers()
             self.wfile.write(answer)
 
-        def log_message(self, *_):
-            pass
-
     def __init__(self, moto, share, cut):
-        super().__init__(("127.0.0.1", 0), self.Handler)
         self.moto, self.share, self.cut, self.asked, self.kept, self.rng = moto, share, cut, 0, 0, random.Random(1)
-        threading.Thread(target=self.serve_forever, daemon=True).start()
-
-    @property
-    def url(self):
-        return f"http://127.0.0.1:{self.server_address[1]}"
-
-    def end(self):
-        self.shutdown()
-        self.server_close()
+        super().__init__(self.Handler)
 
 
 class Kinesis(North):

@@ -18,45 +18,6 @@ from north import North
 from testsite import Process, free_port, listening, wait_for
 
 
-class Relay:
-    """Between a client and a server: counts what each says."""
-
-    def __init__(self, to):
-        self.to, self.up, self.down, self.listener = to, 0, 0, socket.create_server(("127.0.0.1", 0))
-        self.port, self.lock = self.listener.getsockname()[1], threading.Lock()
-        threading.Thread(target=self.serve, daemon=True).start()
-
-    def serve(self):
-        while True:
-            try:
-                client, _ = self.listener.accept()
-            except OSError:
-                return
-            server = socket.create_connection(("127.0.0.1", self.to))
-            threading.Thread(target=self.pump, args=(client, server, True), daemon=True).start()
-            threading.Thread(target=self.pump, args=(server, client, False), daemon=True).start()
-
-    def pump(self, source, to, up):
-        try:
-            while data := source.recv(65536):
-                with self.lock:
-                    if up:
-                        self.up += len(data)
-                    else:
-                        self.down += len(data)
-                to.sendall(data)
-        except OSError:
-            pass
-        for one in (source, to):
-            try:
-                one.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                pass
-
-    def end(self):
-        self.listener.close()
-
-
 class Lines(Stub):
     """Takes JSON lines."""
 
@@ -151,16 +112,14 @@ class Proxies(North):
                 self.assertEqual(self.metric("millrace_uplink_backlog_records"), 20)
                 listener.close()
                 self.assertEqual(gateway.stop(), 0)
-                self.tearDown()
-                self.setUp()
-                del self.observe
+                self.afresh()
 
 
 class Bytes(North):
     def test_bytes_are_counted_with_tls_and_heads(self):
         tls = self.tls()
         server = self.server(north.Influx, f'https-enabled = true\nhttps-certificate = "{tls}/server.pem"\nhttps-private-key = "{tls}/server.key"')
-        relay = Relay(server.port)
+        relay = north.Relay(server.port)
         self.addCleanup(relay.end)
         self.start(f"https://127.0.0.1:{relay.port}", f'tls_ca = "{tls}/ca.pem"\n' + server.config)
         self.publish(3000, "--connections", 3)
@@ -172,7 +131,7 @@ class Bytes(North):
     def test_no_faster_than_it_may(self):
         stub = Lines()
         self.addCleanup(stub.end)
-        relay = Relay(stub.server_address[1])
+        relay = north.Relay(stub.server_address[1])
         self.addCleanup(relay.end)
         self.start(f"http://127.0.0.1:{relay.port}", 'dialect = "generic"\nupload_max = "64KiB"\n')
         begin = time.monotonic()

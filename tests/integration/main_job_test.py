@@ -30,9 +30,7 @@ class MainJob(Site):
                                             fleet=f'qos = {qos}\nversion = "{inversion}"'))
                 self.verdict(account)
                 self.assertEqual(gateway.stop(), 0)
-                self.tearDown()
-                self.setUp()
-                del self.observe
+                self.afresh()
 
     def test_an_outage_of_the_central_side_loses_nothing(self):
         devices, central_port, tls = self.broker(), free_port(), self.tls()

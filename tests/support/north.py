@@ -1,6 +1,7 @@
 """Real servers that records go to by HTTP, on loopback, in a folder of the test's own. Each says which readings it holds, as {device:
 [value, ...]}. And North: a site with a gateway whose devices publish to it, and whose records go to one of them."""
 import base64
+import http.server
 import json
 import os
 import shutil
@@ -8,6 +9,7 @@ import signal
 import socket
 import ssl
 import subprocess
+import sys
 import threading
 import urllib.error
 import urllib.parse
@@ -33,7 +35,9 @@ def venv(name, *packages):
     folder = ROOT / "build" / name
     if not (folder / "ready").exists():
         for command in (["/usr/bin/python3", "-m", "venv", str(folder)], [str(folder / "bin" / "pip"), "install", "-q", *packages]):
-            if subprocess.run(command, capture_output=True).returncode != 0:
+            done = subprocess.run(command, capture_output=True, text=True)
+            if done.returncode != 0:
+                print(f"{name}: {done.stderr[-300:].strip()}", file=sys.stderr)
                 shutil.rmtree(folder, ignore_errors=True)
                 return None
         (folder / "ready").touch()
@@ -218,12 +222,12 @@ class Moto(Server):
         return found
 
 
-class Cutter:
-    """Between a client and a server: keeps the server's next `cut` answers to itself and closes."""
+class Relay:
+    """Between a client and a server: counts what each says, keeps the server's next `cut` answers to itself and closes."""
 
     def __init__(self, to):
-        self.to, self.cut, self.listener = to, 0, socket.create_server(("127.0.0.1", 0))
-        self.port = self.listener.getsockname()[1]
+        self.to, self.cut, self.up, self.down, self.listener = to, 0, 0, 0, socket.create_server(("127.0.0.1", 0))
+        self.port, self.lock = self.listener.getsockname()[1], threading.Lock()
         threading.Thread(target=self.serve, daemon=True).start()
 
     def serve(self):
@@ -233,15 +237,24 @@ class Cutter:
             except OSError:
                 return
             server = socket.create_connection(("127.0.0.1", self.to))
-            threading.Thread(target=self.pump, args=(client, server, False), daemon=True).start()
-            threading.Thread(target=self.pump, args=(server, client, True), daemon=True).start()
+            threading.Thread(target=self.pump, args=(client, server, True), daemon=True).start()
+            threading.Thread(target=self.pump, args=(server, client, False), daemon=True).start()
 
-    def pump(self, source, to, answers):
+    def passes(self, size, up):
+        """Counts it; False: it is kept back."""
+        with self.lock:
+            if up:
+                self.up += size
+            elif self.cut > 0:
+                self.cut -= 1
+                return False
+            else:
+                self.down += size
+            return True
+
+    def pump(self, source, to, up):
         try:
-            while data := source.recv(65536):
-                if answers and self.cut > 0:
-                    self.cut -= 1
-                    break
+            while (data := source.recv(65536)) and self.passes(len(data), up):
                 to.sendall(data)
         except OSError:
             pass
@@ -254,6 +267,28 @@ class Cutter:
 
     def end(self):
         self.listener.close()
+
+
+class HttpStub(http.server.ThreadingHTTPServer):
+    """Answers by `handler` from a free port on; what the handler needs of its server is set before."""
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def log_message(self, *_):
+            pass
+
+    def __init__(self, handler):
+        super().__init__(("127.0.0.1", 0), handler)
+        threading.Thread(target=self.serve_forever, daemon=True).start()
+
+    @property
+    def url(self):
+        return f"http://127.0.0.1:{self.server_address[1]}"
+
+    def end(self):
+        self.shutdown()
+        self.server_close()
 
 
 CONFIG = """
@@ -294,6 +329,19 @@ class North(Site):
         self.port = port or free_port()
         self.configure(CONFIG, port=self.port, server=server, uplink=uplink, timeout=timeout)
         return self.gateway(self.folder / "millrace.toml")
+
+    def pouring(self):
+        """A publisher at 2,000 a second, QoS 2, four connections that come back, until poured()."""
+        publisher = Process([str(BUILD / "tests" / "pipelined_publisher"), str(self.port), "--connections", "4", "--rate", "2000", "--qos", "2", "--window", "50",
+                             "--persistent", "--patience", "120", "--step", "1000"], self.folder / "publisher.log")
+        self.processes.append(publisher)
+        return publisher
+
+    def poured(self, publisher):
+        """It ends; what it says was acknowledged."""
+        publisher.process.send_signal(signal.SIGTERM)
+        publisher.process.wait(150)
+        return json.loads(publisher.text().splitlines()[-1])
 
     def server(self, kind, *more):
         if why := kind.missing():

@@ -125,6 +125,12 @@ class Site(unittest.TestCase):
         shutil.rmtree(self.folder, ignore_errors=True)
         shutil.rmtree(self.run_folder, ignore_errors=True)
 
+    def afresh(self):
+        """A folder and processes of its own for what comes next in the same test."""
+        self.tearDown()
+        self.setUp()
+        del self.observe
+
     # ---- brokers
     def broker(self, port=None, tls=None, name=None, extra=""):
         port = port or free_port()
