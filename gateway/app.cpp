@@ -116,7 +116,11 @@ void App::make_pipeline() {
   options.witness = [this](const Arrival& arrival, const std::vector<Record>& records, const Status& status, const Unread& unread) {
     const Instant now = loop_.now();
     devices_.payload(arrival.input, now);
-    for (const Record& record : records) devices_.seen(record.device, 1, now);
+    for (auto at = records.begin(); at != records.end();) {  // the values of a message have mostly one device
+      const auto end = std::find_if(at + 1, records.end(), [&](const Record& other) { return other.device != at->device; });
+      devices_.seen(at->device, static_cast<std::uint64_t>(end - at), now);
+      at = end;
+    }
     if (!status.ok() || unread.any()) devices_.unread(arrival.input, arrival.channel, status.ok() ? unread.reason() : status.detail(), now);
   };
   age_ = std::make_unique<LogAge>(loop_, storage_.log(), clock_.watch(), boot_id());

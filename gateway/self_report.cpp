@@ -47,6 +47,18 @@ std::string kind_of_part(const std::vector<PartConfig>& parts, const std::string
   return found == parts.end() ? std::string() : std::string(found->kind->name);
 }
 
+// What an input and an uplink have in common: a name, a kind, and whether and how its driver or shipper is.
+template <typename State, typename Parts, typename Worker>
+void begin_state(State& to, const std::string& name, const std::vector<PartConfig>& configured, const Parts& parts,
+                 typename Parts::State phase, const Worker& worker) {
+  to.name = name;
+  to.kind = kind_of_part(configured, name);
+  to.running = phase == Parts::State::running;
+  to.healthy = to.running && worker.healthy();
+  to.waits_for = parts.waits_for(name);
+  to.state = state_words(phase, to.running ? worker.health() : "", to.waits_for);
+}
+
 }  // namespace
 
 double RecentRate::per_second(Instant now, double value) {
@@ -99,13 +111,10 @@ std::vector<Fault> SelfReport::faults_in(const GatewayState& state) {
   return faults;
 }
 
-// Parts show some of their state in metrics alone, which they bring up to date before a scrape, in the order they came: who
-// comes last finds the others' done.
+// Parts show some of their state in metrics alone, which they bring up to date before a scrape.
 GatewayState SelfReport::gather(bool ready) {
-  GatewayState state;
-  const auto last = of_.metrics.before_scrape([&] { state = gather_of(ready); });
-  (void)of_.metrics.expose();
-  return state;
+  of_.metrics.refresh();
+  return gather_of(ready);
 }
 
 GatewayState SelfReport::gather_of(bool ready) {
@@ -142,12 +151,7 @@ double SelfReport::rate(const std::string& of, std::uint64_t value) {
 void SelfReport::gather_inputs(GatewayState& state) {
   of_.inputs.for_each([&](const std::string& name, InputPart& part, Inputs::State phase) {
     InputState& input = state.inputs.emplace_back();
-    input.name = name;
-    input.kind = kind_of_part(of_.config.inputs, name);
-    input.running = phase == Inputs::State::running;
-    input.healthy = input.running && part.driver().healthy();
-    input.waits_for = of_.inputs.waits_for(name);
-    input.state = state_words(phase, input.running ? part.driver().health() : "", input.waits_for);
+    begin_state(input, name, of_.config.inputs, of_.inputs, phase, part.driver());
     const Labels labels{{"input", name}};
     input.payloads = counted("millrace_input_payloads_total", labels);
     input.records = counted("millrace_input_records_total", labels);
@@ -175,25 +179,21 @@ void SelfReport::gather_uplinks(GatewayState& state) {
   const Instant now = of_.loop.now();
   of_.uplinks.for_each([&](const std::string& name, UplinkPart& part, Uplinks::State phase) {
     UplinkState& uplink = state.uplinks.emplace_back();
-    uplink.name = name;
-    uplink.kind = kind_of_part(of_.config.uplinks, name);
-    uplink.running = phase == Uplinks::State::running;
-    uplink.healthy = uplink.running && part.shipper().healthy();
-    uplink.waits_for = of_.uplinks.waits_for(name);
-    uplink.state = state_words(phase, uplink.running ? part.shipper().health() : "", uplink.waits_for);
+    begin_state(uplink, name, of_.config.uplinks, of_.uplinks, phase, part.shipper());
     uplink.size_limit = part.shipper().size_limit();
     uplink.backlog = part.shipper().backlog();
     if (const double eta = part.shipper().eta_seconds(); std::isfinite(eta)) uplink.eta = eta;
+    const std::string key = "uplink " + name;
     const Labels labels{{"uplink", name}};
     uplink.blocked = uplink.running && says("millrace_uplink_blocked", labels);
     uplink.breaker_open = uplink.running && says("millrace_uplink_breaker_open", labels);
     uplink.sent = counted("millrace_uplink_records_total", labels);
     uplink.refused = counted("millrace_uplink_refused_records_total", labels);
-    uplink.rate = rate("uplink " + name, uplink.sent);
-    uplink.refused_age = growths_["uplink " + name].age(now, uplink.refused);
+    uplink.rate = rate(key, uplink.sent);
+    uplink.refused_age = growths_[key].age(now, uplink.refused);
     uplink.lanes = lanes_of(name);
-    if (uplink.running && !uplink.healthy && uplink.state != not_yet) last_errors_["uplink " + name] = {uplink.state, now};
-    if (const auto last = last_errors_.find("uplink " + name); last != last_errors_.end()) {
+    if (uplink.running && !uplink.healthy && uplink.state != not_yet) last_errors_[key] = {uplink.state, now};
+    if (const auto last = last_errors_.find(key); last != last_errors_.end()) {
       uplink.last_error = last->second.first;
       uplink.last_error_age = to_seconds(now - last->second.second);
     }

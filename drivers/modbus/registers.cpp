@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <bit>
-#include <charconv>
 #include <cmath>
 
 #include "base/label.h"
@@ -29,14 +28,6 @@ std::uint64_t number_of(BytesView registers, WordOrder order) {
     number = number << 16 | (bytes_swapped(order) ? second << 8 | first : first << 8 | second);
   }
   return number;
-}
-
-double shortest(float value) {
-  char digits[32];
-  const auto end = std::to_chars(digits, digits + sizeof digits, value);
-  double out = value;
-  std::from_chars(digits, end.ptr, out);
-  return out;
 }
 
 class Reader {

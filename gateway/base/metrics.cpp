@@ -109,7 +109,7 @@ Metrics::Hook Metrics::before_scrape(std::function<void()> refresh) {
   return hook;
 }
 
-std::string Metrics::expose() {
+void Metrics::refresh() {
   for (auto at = hooks_.begin(); at != hooks_.end();) {
     if (const auto hook = at->lock()) {
       (*hook)();
@@ -118,6 +118,10 @@ std::string Metrics::expose() {
       at = hooks_.erase(at);
     }
   }
+}
+
+std::string Metrics::expose() {
+  refresh();
   std::string out;
   for (const auto& entry : families_) {
     const std::string& name = entry.first;

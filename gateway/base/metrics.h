@@ -66,6 +66,9 @@ class Metrics {
   // reference may go on counting. With `family` that one alone.
   void retire(const std::string& label, const std::string& value, std::string_view family = {});
 
+  // Runs what before_scrape() asked for, in the order it came.
+  void refresh();
+  // Refreshed.
   std::string expose();
 
  private:

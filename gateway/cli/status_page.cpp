@@ -41,10 +41,7 @@ class Page {
   void headline() {
     const std::size_t wrong = status_["faults"].items().size();
     const int code = status_code(status_);
-    const std::string how = !status_["ready"].truth() ? "it is starting, or stopping" : "all is well";
-    const std::string what = wrong == 0 ? ink(how, Ink::good)
-                                        : ink(text(wrong, wrong == 1 ? " thing is wrong" : " things are wrong", code == 2 ? ", and somebody must act" : ""),
-                                              code == 2 ? Ink::bad : Ink::warn);
+    const std::string what = ink(verdict_words(status_), wrong == 0 ? Ink::good : code == 2 ? Ink::bad : Ink::warn);
     out_ += text(ink(clean(status_["gateway"]), Ink::bold), ": ", what, " (millrace ", clean(status_["version"]), ", up ",
                  span_words(status_["uptime_seconds"].number()), ")\n");
   }
@@ -156,6 +153,12 @@ int status_code(const DaemonAnswer& status) {
   const auto& faults = status["faults"].items();
   const bool person = std::ranges::any_of(faults, [](const DaemonAnswer& fault) { return fault["somebody_must_act"].truth(); });
   return person ? 2 : faults.empty() ? 0 : 1;
+}
+
+std::string verdict_words(const DaemonAnswer& status) {
+  const std::size_t wrong = status["faults"].items().size();
+  if (wrong == 0) return status["ready"].truth() ? "all is well" : "it is starting, or stopping";
+  return text(wrong, wrong == 1 ? " thing is wrong" : " things are wrong", status_code(status) == 2 ? ", and somebody must act" : "");
 }
 
 std::string status_page(const DaemonAnswer& status, const PageStyle& style) { return Page(status, style).take(); }

@@ -18,6 +18,9 @@ std::string status_page(const DaemonAnswer& status, const PageStyle& style);
 // 0: all is well. 1: something is wrong that heals by itself, or wants to be looked at. 2: somebody must act.
 int status_code(const DaemonAnswer& status);
 
+// "all is well", "2 things are wrong, and somebody must act", or that it is not ready.
+std::string verdict_words(const DaemonAnswer& status);
+
 // A text of the daemon's: without what a terminal would obey.
 std::string clean(const DaemonAnswer& answer);
 // "3 min", or "-".

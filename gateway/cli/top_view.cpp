@@ -47,8 +47,7 @@ class Screen {
     if (!answers_.trouble.empty()) return put(answers_.trouble, Ink::bad);
     const std::size_t wrong = status_["faults"].items().size();
     const int code = status_code(status_);
-    const std::string what = wrong == 0 ? "all is well" : text(wrong, wrong == 1 ? " thing is wrong" : " things are wrong", code == 2 ? ", somebody must act" : "");
-    put(text(clean(status_["gateway"]), ": ", what, "   up ", span_words(status_["uptime_seconds"].number()), "   ", clean(status_["at"]).substr(0, 19), " UTC"),
+    put(text(clean(status_["gateway"]), ": ", verdict_words(status_), "   up ", span_words(status_["uptime_seconds"].number()), "   ", clean(status_["at"]).substr(0, 19), " UTC"),
         code == 2 ? Ink::bad : wrong > 0 ? Ink::warn : Ink::good);
   }
 

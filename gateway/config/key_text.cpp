@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "base/bytes.h"
 #include "base/text.h"
 
 namespace millrace {
@@ -51,7 +52,11 @@ std::string chosen(const Key& key, void* member) {
 
 std::string quoted(std::string_view words) {
   std::string out = "\"";
-  for (const char c : words) out += text(c == '"' || c == '\\' ? "\\" : "", c);
+  for (const char c : words) {
+    const auto code = static_cast<unsigned char>(c);
+    if (code < 0x20 || code == 0x7F) out += "\\u00" + to_hex(bytes_of(std::string_view(&c, 1)));
+    else out += text(c == '"' || c == '\\' ? "\\" : "", c);
+  }
   return out + "\"";
 }
 

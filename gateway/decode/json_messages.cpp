@@ -39,7 +39,10 @@ void JsonWalk::make_readings(bool of_root) {
       add_missing(metric);
       continue;
     }
-    if (scalar.kind == Scalar::no_value) add_missing(metric);
+    if (scalar.kind == Scalar::no_value) {  // the member is there all the same
+      if (metric.awaited) first_came(metric);
+      add_missing(metric);
+    }
     if (!add(metric, scalar)) return;
   }
 }
@@ -139,7 +142,16 @@ void JsonWalk::end_parent() {
 }
 
 void JsonWalk::end_document() {
-  if (!plan_.plain_document && pass_document()) return;
+  if (!plan_.plain_document && end_odd_document()) return;
+  if (own_times_.empty()) return;
+  out_.insert(out_.end(), std::make_move_iterator(own_times_.begin()),
+      std::make_move_iterator(own_times_.end()));
+  own_times_.clear();
+}
+
+// True: it is somebody else's.
+bool JsonWalk::end_odd_document() {
+  if (pass_document()) return true;
   if (plan_.root_metrics && (left_.empty() || has_all(left_, {document_place_, place_}))) {
     message_from_ = out_.size();
     make_readings(true);
@@ -153,10 +165,7 @@ void JsonWalk::end_document() {
     }
   }
   if (!waiting_.empty()) finish_waiting();
-  if (own_times_.empty()) return;
-  out_.insert(out_.end(), std::make_move_iterator(own_times_.begin()),
-      std::make_move_iterator(own_times_.end()));
-  own_times_.clear();
+  return false;
 }
 
 void JsonWalk::finish_waiting() {

@@ -88,7 +88,7 @@ struct JsonPlan {
   std::string each;                  // as it is written
   std::vector<std::string> columns;  // names of the elements of a message that is a list
   std::string element_name;          // of an element that is a bare value and that no metric names
-  std::shared_ptr<RouteJudge> judge;  // of the route; null: it expects nothing
+  std::shared_ptr<RouteJudge> judge;  // of the route; null: it expects nothing and wants nothing by name
   std::vector<PlanCondition> when, when_root;  // of each message; of the payload's root
   ValueSpec unnamed;                 // of readings that no metric names
   bool every_scalar = false;

@@ -86,7 +86,7 @@ bool JsonWalk::leave() {
   const Level& level = levels_[--depth_];
   if (level.message && !end_message()) return false;
   if (level.special && level.node->parent) end_parent();
-  path_.resize(level.path_before);
+  if (path_.size() != level.path_before) path_.resize(level.path_before);
   if (depth_ == 0) end_document();
   return fault_.ok();
 }

@@ -101,6 +101,7 @@ class JsonWalk final : public LenientHandler {
   void begin_special(const PlanNode& node);
   void end_parent();
   void end_document();
+  bool end_odd_document();
   void finish_waiting();
   void make_readings(bool of_root);
   bool finish(const Message& message, std::string& why);

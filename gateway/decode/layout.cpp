@@ -2,12 +2,12 @@
 
 #include <algorithm>
 #include <bit>
-#include <charconv>
 #include <cmath>
 
 #include "base/text.h"
 #include "base/utf8.h"
 #include "config/toml.h"
+#include "decode/reading_value.h"
 
 namespace millrace {
 namespace {
@@ -47,15 +47,6 @@ std::uint64_t number_of(BytesView bytes, bool little, bool swapped_bytes, bool s
     value = value << 8 | std::to_integer<std::uint64_t>(bytes[from]);
   }
   return value;
-}
-
-// 21.5 is meant where a float says 21.4 with more digits than it has.
-double shortest(float value) {
-  if (!std::isfinite(value)) return static_cast<double>(value);
-  const std::string spelled = text(value);
-  double real = 0;
-  std::from_chars(spelled.data(), spelled.data() + spelled.size(), real);
-  return real;
 }
 
 std::int64_t with_sign(std::uint64_t value, std::size_t bits) {

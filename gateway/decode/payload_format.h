@@ -45,7 +45,7 @@ class PayloadFormat {
   // Not ok: it is not what the format expects at all, and `out` is as it was. With `arrival.only` the values
   // of these places and no others.
   virtual Status decode(const Payload& payload, std::vector<Record>& out, Unread& unread) const = 0;
-  // What the route expects; null: nothing.
+  // What the route expects; null: nothing, and it wants nothing by name.
   virtual RouteJudge* judge() const { return nullptr; }
   // An empty memory; null: it needs none, and is given none.
   virtual std::unique_ptr<FormatMemory> make_memory() const { return nullptr; }

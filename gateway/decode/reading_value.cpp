@@ -208,6 +208,14 @@ std::string_view without_prefix(std::string_view given, char decimal) {
 
 }  // namespace
 
+double shortest(float value) {
+  char digits[32];
+  const auto end = std::to_chars(digits, digits + sizeof digits, value);
+  double out = value;
+  std::from_chars(digits, end.ptr, out);
+  return out;
+}
+
 double scaled(double raw, double scale, double offset) {
   // 215 * 0.1 is not 21.5 for every 215: only the quotient is exact.
   const double divisor = std::round(1 / scale);
@@ -242,13 +250,14 @@ ValueSpec value_spec(const MetricConfig& metric, const RouteConfig& route) {
   spec.decimal = route.decimal == "," ? ',' : '.';
   spec.plain = spec.scale == 1 && spec.offset == 0 && !spec.min && !spec.max;
   if (!spec.plain && spec.type == ValueSpec::as_it_comes) spec.type = ValueSpec::number;
-  if (check_pattern(metric).ok() && !metric.pattern.empty()) {
-    spec.pattern = std::make_shared<const Pattern>(Pattern::parse(metric.pattern).value());
-    const auto& names = spec.pattern->names();
+  if (auto pattern = Pattern::parse(metric.pattern); pattern.ok() && !metric.pattern.empty()) {
+    const auto& names = pattern.value().names();
     for (std::size_t i = 0; i < names.size(); ++i) {
       if (names[i] == "value") spec.value_group = static_cast<int>(i);
       if (names[i] == "unit") spec.unit_group = static_cast<int>(i);
     }
+    // Without a value it is none: check_pattern() says so.
+    if (spec.value_group >= 0) spec.pattern = std::make_shared<const Pattern>(std::move(pattern).value());
   }
   spec.quick = spec.plain && !spec.pattern && spec.type <= ValueSpec::number;
   return spec;

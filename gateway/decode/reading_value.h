@@ -35,7 +35,8 @@ struct ValueSpec {
   int value_group = -1, unit_group = -1;
 };
 
-// Of a text that a metric's pattern or a condition looks at; what is longer, or costs more, is refused.
+// Of a text that a metric's pattern looks at; what is longer, or costs more, is refused. A condition finds nothing in a text
+// that is longer.
 constexpr std::size_t matched_text_max = 4096;
 constexpr std::uint64_t match_steps_max = 200'000;
 // What all patterns may cost of one payload (base/pattern.h): a few tenths of a second on a small board.
@@ -48,6 +49,9 @@ ValueSpec value_spec(const MetricConfig& metric, const RouteConfig& route);
 // The value that counts where the payload has none, as the configuration says it: neither scaled nor in need
 // of a range.
 std::optional<Value> value_if_missing(const MetricConfig& metric);
+
+// 21.5 is meant where a float says 21.4 with more digits than it has.
+double shortest(float value);
 
 // raw * scale + offset, where 215 * 0.1 is 21.5.
 double scaled(double raw, double scale, double offset);

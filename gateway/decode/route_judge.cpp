@@ -89,8 +89,7 @@ void RouteJudge::tell(const std::string& line) const {
   if (ears_.tell) ears_.tell(text(called_, ": ", line));
 }
 
-bool RouteJudge::refuses(const Record& record, std::string& why, Surprises& surprises) const {
-  if (expected_.empty()) return false;  // what is not known yet may be good
+bool RouteJudge::is_unexpected(const Record& record, std::string& why, Surprises& surprises) const {
   const auto found = expected_.find(record.metric);
   const auto wrong = [&](Surprises::What what, std::string words) {
     ++surprises.count[what];

@@ -64,7 +64,9 @@ class RouteJudge {
   bool looks() const { return !expected_.empty() || learns_; }
   // Whether the reading is not to enter; then `why` says so, and `surprises` has one more. Nothing else
   // changes: what it lies in may still turn out to be somebody else's.
-  bool refuses(const Record& record, std::string& why, Surprises& surprises) const;
+  bool refuses(const Record& record, std::string& why, Surprises& surprises) const {
+    return !expected_.empty() && is_unexpected(record, why, surprises);  // what is not known yet may be good
+  }
   // A payload of the route, once it has been decoded: `surprises` are counted, `entered` is learned.
   void settle(const Surprises& surprises, std::span<const Record> entered);
   // A wanted member: of the route's metrics, by their order.
@@ -77,13 +79,13 @@ class RouteJudge {
   bool learns() const { return learns_; }
   // What is learned is kept there, and was learned before.
   void learn_into(std::shared_ptr<LearnedSchema> schema) { learned_ = std::move(schema); }
-  const std::string& called() const { return called_; }
 
  private:
   struct Wanted {
     bool has_come = false;
     std::uint64_t missed = 0;
   };
+  bool is_unexpected(const Record& record, std::string& why, Surprises& surprises) const;
   void learn(const Record& record);
   void note(std::string_view what) const;
   void tell(const std::string& line) const;

@@ -221,8 +221,8 @@ Status Router::decode_special(const Route& route, const Payload& payload, std::v
 
 // Whether the payload is not this route's: its condition, or those of all its metrics, held for nothing in
 // it.
-bool Router::passes(const Route& route, const Status& status, std::size_t entered, Unread& unread) {
-  if (!route.conditional || !unread.ignored) return false;
+bool Router::passes(const Status& status, std::size_t entered, Unread& unread) {
+  if (!unread.ignored) return false;
   unread.ignored = false;
   if (!status.ok() || entered > 0 || unread.any() || unread.no_value > 0) return false;
   unread.left.clear();
@@ -263,17 +263,19 @@ Status Router::decode(const Arrival& arrival, std::vector<Record>& out, Unread& 
     }
     const std::size_t before = out.size();
     Status status = decode_by(route, match, arrival, {}, out, unread, remembered);
-    if (passes(route, status, out.size() - before, unread)) {
+    if (route.conditional && passes(status, out.size() - before, unread)) {
       passed = true;
       continue;
     }
     if (route.judge) settle(route, arrival, status, before, out, unread);
     bool keep_good = route.keep_good;
-    if (status.ok() && !unread.left.empty()) {
-      const auto taker = static_cast<std::size_t>(&route - routes_.data());
-      keep_good = decode_left(taker, arrival, out, unread, remembered) && keep_good;
+    if (route.conditional) {
+      if (status.ok() && !unread.left.empty()) {
+        const auto taker = static_cast<std::size_t>(&route - routes_.data());
+        keep_good = decode_left(taker, arrival, out, unread, remembered) && keep_good;
+      }
+      unread.left.clear();
     }
-    unread.left.clear();
     if (status.ok() && !unread.any() && arrival.only.empty()) return status;
     return judge(keep_good, arrival, std::move(status), before, out, unread);
   }

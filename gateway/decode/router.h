@@ -64,7 +64,7 @@ class Router {
   static Status decode_special(const Route& route, const Payload& payload, std::vector<Record>& out,
       Unread& unread, Remembered* remembered);
   static void learn_into(const Route& route, Remembered& remembered, std::vector<std::string>& added);
-  static bool passes(const Route& route, const Status& status, std::size_t entered, Unread& unread);
+  static bool passes(const Status& status, std::size_t entered, Unread& unread);
   static bool matches(const Route& route, const Arrival& arrival, TopicMatch& match);
   static Status decode_by(const Route& route, TopicMatch& match, const Arrival& arrival,
       std::span<const ValueRun> left, std::vector<Record>& out, Unread& unread, Remembered* remembered);

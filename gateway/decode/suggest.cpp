@@ -11,6 +11,7 @@
 #include "base/lenient_json.h"
 #include "base/text.h"
 #include "base/utf8.h"
+#include "config/key_text.h"
 #include "decode/json_path.h"
 #include "decode/quality_words.h"
 #include "decode/router.h"
@@ -97,20 +98,6 @@ template <std::size_t N>
 std::size_t rank_in(const std::string_view (&names)[N], std::string_view name) {
   const std::string small = lower(name);
   return static_cast<std::size_t>(std::find(std::begin(names), std::end(names), small) - std::begin(names));
-}
-
-std::string quoted(std::string_view given) {
-  std::string out = "\"";
-  for (const char c : given) {
-    const auto code = static_cast<unsigned char>(c);
-    if (code < 0x20 || code == 0x7F) {
-      out += "\\u00" + to_hex(bytes_of(std::string_view(&c, 1)));
-      continue;
-    }
-    if (c == '"' || c == '\\') out += '\\';
-    out += c;
-  }
-  return out + '"';
 }
 
 bool believable_time(const Tree& value) {

@@ -1,6 +1,7 @@
 #include "decode/topic_pattern.h"
 
 #include <algorithm>
+#include <cstring>
 
 #include "base/braces.h"
 #include "base/text.h"
@@ -70,26 +71,31 @@ bool TopicPattern::names(std::string_view level) const {
 
 bool TopicPattern::matches(std::string_view topic, TopicMatch& match) const {
   match.clear();
-  std::size_t from = 0;
-  bool more = true;  // whether a level begins at `from`
+  const char* const begin = topic.empty() ? "" : topic.data();
+  const char* const end = begin + topic.size();
+  const char* at = begin;
+  const auto upto = [&at](const char* to) { return std::string_view(at, static_cast<std::size_t>(to - at)); };
+  bool more = true;  // whether a level begins at `at`
   for (const Level& level : levels_) {
     if (level.kind == Level::rest) {
-      if (!level.text.empty()) match.add(level.text, more ? topic.substr(from) : std::string_view{});
-      return from > 0 || topic.empty() || topic.front() != '$';
+      if (!level.text.empty()) match.add(level.text, more ? upto(end) : std::string_view{});
+      return at > begin || !topic.starts_with('$');
     }
     if (!more) return false;
-    std::size_t slash = 0;  // or the end
+    const std::size_t left = static_cast<std::size_t>(end - at);
+    const char* slash = end;
     if (level.kind == Level::literal) {
-      slash = from + level.text.size();
-      if (slash > topic.size() || topic.compare(from, level.text.size(), level.text) != 0 ||
-          (slash < topic.size() && topic[slash] != '/')) return false;
+      const std::size_t size = level.text.size();
+      if (left < size || std::memcmp(at, level.text.data(), size) != 0) return false;
+      slash = at + size;
+      if (slash != end && *slash != '/') return false;
     } else {
-      if (from == 0 && topic.starts_with('$')) return false;
-      slash = std::min(topic.find('/', from), topic.size());
-      if (!level.text.empty()) match.add(level.text, {topic.data() + from, slash - from});
+      if (at == begin && topic.starts_with('$')) return false;
+      if (const void* found = std::memchr(at, '/', left)) slash = static_cast<const char*>(found);
+      if (!level.text.empty()) match.add(level.text, upto(slash));
     }
-    more = slash < topic.size();
-    from = more ? slash + 1 : slash;
+    more = slash != end;
+    at = more ? slash + 1 : slash;
   }
   return !more;
 }

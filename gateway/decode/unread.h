@@ -19,7 +19,6 @@ struct Surprises {
   enum What : std::uint8_t { unexpected, type, unit, range };
   static constexpr const char* words[] = {"unexpected", "type", "unit", "range"};
   std::array<std::uint32_t, 4> count{};
-  bool operator==(const Surprises&) const = default;
 };
 
 struct Unread {

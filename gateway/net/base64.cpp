@@ -3,6 +3,7 @@
 #include <mbedtls/base64.h>
 
 #include "base/check.h"
+#include "base/text.h"
 
 namespace millrace {
 
@@ -21,6 +22,10 @@ bool unbase64(std::string_view text, std::vector<std::uint8_t>& out) {
   if (mbedtls_base64_decode(out.data(), out.size(), &size, reinterpret_cast<const unsigned char*>(text.data()), text.size()) != 0) return false;
   out.resize(size);
   return true;
+}
+
+std::string basic_login(std::string_view username, std::string_view password) {
+  return "Basic " + base64(bytes_of(text(username, ":", password)));
 }
 
 }  // namespace millrace

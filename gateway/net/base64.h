@@ -13,5 +13,7 @@ namespace millrace {
 std::string base64(BytesView bytes);
 // False when it is none.
 bool unbase64(std::string_view text, std::vector<std::uint8_t>& out);
+// As a header of HTTP says it: "Basic dXNlcjpwYXNz" (RFC 7617).
+std::string basic_login(std::string_view username, std::string_view password);
 
 }  // namespace millrace

@@ -69,14 +69,14 @@ void HttpConnection::send() {
   allowance_ = options_.rate ? options_.rate->time_of(size) : Duration{0};
   if (options_.rate) {
     unsent_ = std::move(head) + ask_.body;
-    fed_ = 0;
     feed();
-  } else if (size <= together_max) {
-    stream_->write(head + ask_.body);
-    written_ = size;
   } else {
-    stream_->write(std::move(head));
-    stream_->write(std::move(ask_.body));
+    if (size <= together_max) {
+      stream_->write(head + ask_.body);
+    } else {
+      stream_->write(std::move(head));
+      stream_->write(std::move(ask_.body));
+    }
     written_ = size;
   }
   ask_ = {};
@@ -86,16 +86,15 @@ void HttpConnection::send() {
 // What the link is to carry now, and more in a moment.
 void HttpConnection::feed() {
   if (!stream_) return;
-  const std::size_t size = options_.rate->take(unsent_.size() - fed_, loop_.now());
-  if (size > 0) stream_->write(unsent_.substr(fed_, size));
-  fed_ += size;
+  const auto from = static_cast<std::size_t>(written_);
+  const std::size_t size = options_.rate->take(unsent_.size() - from, loop_.now());
+  if (size > 0) stream_->write(unsent_.substr(from, size));
   written_ += size;
-  if (fed_ < unsent_.size()) {
+  if (written_ < unsent_.size()) {
     feeder_ = loop_.after(UploadRate::piece, [this] { feed(); });
     return;
   }
   unsent_ = {};
-  fed_ = 0;
 }
 
 void HttpConnection::watch() {

@@ -77,8 +77,7 @@ class HttpConnection {  // destroying it closes; no callback runs afterwards
   std::unique_ptr<Timer> timer_;
   bool sent_ = false, early_ = false;
   unsigned asked_ = 0;           // on this connection
-  std::string unsent_;           // of the request: it waits for its turn on the link
-  std::size_t fed_ = 0;          // of it, as it is written
+  std::string unsent_;           // a request that waits for its turn on the link; what is written_ of it went
   std::uint64_t written_ = 0, moved_bytes_ = 0;  // of this request; and what the server's kernel had at the last look
   Duration allowance_{};         // that the link's share of it takes
   std::unique_ptr<Timer> feeder_;

@@ -8,15 +8,12 @@ namespace {
 constexpr std::uint64_t known_after = 3;  // messages: then it is known what is usual
 constexpr double times_usual = 5;
 constexpr double weight = 1.0 / 8;        // of the newest gap
-constexpr Duration burst = std::chrono::seconds(1);
 constexpr std::size_t channel_max = 200, reason_max = 400, silent_told = 8;
 
 }  // namespace
 
-// The values of one message, and what comes within a second of it, are heard once: ten values an hour are no habit of
-// speaking all the time. A gap that was a silence is not usual.
-void DeviceTable::Voice::heard(Instant now, Duration silent_after) {
-  if (times_ > 0 && now - last_ < burst) return;
+// A gap that was a silence is not usual.
+void DeviceTable::Voice::heard_anew(Instant now, Duration silent_after) {
   if (times_ > 0 && !silent(now, silent_after)) {
     const double gap = age(now);
     usual_ = times_ == 1 ? gap : usual_ + weight * (gap - usual_);

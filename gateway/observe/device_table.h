@@ -30,13 +30,19 @@ class DeviceTable {
   // Of whoever speaks now and then.
   class Voice {
    public:
-    void heard(Instant now, Duration silent_after);
+    // The values of one message, and what comes within a second of it, are heard once: ten values an hour are no habit of
+    // speaking all the time.
+    void heard(Instant now, Duration silent_after) {
+      if (times_ == 0 || now - last_ >= burst) heard_anew(now, silent_after);
+    }
     double age(Instant now) const { return to_seconds(now - last_); }
     double usual() const { return usual_; }  // seconds; 0: not known
     bool silent(Instant now, Duration silent_after) const;
     std::uint64_t times() const { return times_; }
 
    private:
+    static constexpr Duration burst = std::chrono::seconds(1);
+    void heard_anew(Instant now, Duration silent_after);
     Instant last_;
     double usual_ = 0;
     std::uint64_t times_ = 0;

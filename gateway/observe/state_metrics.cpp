@@ -4,10 +4,6 @@
 
 namespace millrace {
 
-void StateMetrics::set(const char* name, const char* help, double value, const Labels& labels) {
-  metrics_.gauge(name, help, labels).set(value);
-}
-
 void StateMetrics::count(const char* name, const char* help, std::uint64_t value) {
   Counter& counter = metrics_.counter(name, help);
   counter.add(value - std::min(value, counter.value()));
@@ -18,27 +14,21 @@ void StateMetrics::begin_anew() {
   passing_.clear();
 }
 
-void StateMetrics::set_passing(const char* name, const char* help, double value, const Labels& labels) {
-  set(name, help, value, labels);
-  passing_.emplace_back(name, labels.front());
-}
-
 void StateMetrics::show(const StorageState& log) {
-  const auto number = [](std::uint64_t value) { return static_cast<double>(value); };
-  set("millrace_log_bytes", "Bytes the log takes on disk, -wal included", number(log.bytes_used));
-  set("millrace_log_max_bytes", "Bytes the log may take on disk", number(log.bytes_max));
-  set("millrace_log_state_bytes", "Bytes of state in the log: windows, sessions, retained digests", number(log.state_bytes));
-  set("millrace_log_state_max_bytes", "Bytes of state the log takes: a quarter of max_size", number(log.state_bytes_max));
+  set("millrace_log_bytes", "Bytes the log takes on disk, -wal included", log.bytes_used);
+  set("millrace_log_max_bytes", "Bytes the log may take on disk", log.bytes_max);
+  set("millrace_log_state_bytes", "Bytes of state in the log: windows, sessions, retained digests", log.state_bytes);
+  set("millrace_log_state_max_bytes", "Bytes of state the log takes: a quarter of max_size", log.state_bytes_max);
   set("millrace_log_blocked", "Whether inputs pause because the log is full", log.blocked ? 1 : 0);
   set("millrace_log_degraded", "Whether the log cannot be written at present", log.trouble.empty() ? 0 : 1);
   if (log.disk_total > 0) {
-    set("millrace_log_disk_free_bytes", "Bytes free on the file system that holds the log, without what is reserved for root", number(log.disk_free));
-    set("millrace_log_disk_bytes", "Bytes of the file system that holds the log, without what is reserved for root", number(log.disk_total));
+    set("millrace_log_disk_free_bytes", "Bytes free on the file system that holds the log, without what is reserved for root", log.disk_free);
+    set("millrace_log_disk_bytes", "Bytes of the file system that holds the log, without what is reserved for root", log.disk_total);
   }
   set("millrace_log_newer_format", "Whether the log's folder belongs to a later version, and ours lies beside it", log.newer_format ? 1 : 0);
-  set("millrace_log_leftover_records", "Records in the log of another version that are forwarded first", number(log.leftover_records));
-  set("millrace_log_segments", "Segment files of the log", number(log.segments));
-  set("millrace_log_dead_bytes", "Bytes of dead letters", number(log.dead_bytes));
+  set("millrace_log_leftover_records", "Records in the log of another version that are forwarded first", log.leftover_records);
+  set("millrace_log_segments", "Segment files of the log", log.segments);
+  set("millrace_log_dead_bytes", "Bytes of dead letters", log.dead_bytes);
   count("millrace_log_commits_total", "Group commits", log.commits);
   count("millrace_log_commit_failures_total", "Group commits that failed and were tried again", log.commit_failures);
   count("millrace_log_records_total", "Records appended to the log", log.records);
@@ -55,38 +45,38 @@ void StateMetrics::show(const StorageState& log) {
 }
 
 void StateMetrics::show(const ProcessState& process) {
-  set("millrace_log_lines_dropped", "Lines for the operator that the journal had no room for", static_cast<double>(process.lines_dropped));
-  set("process_open_fds", "File descriptors that are open", static_cast<double>(process.descriptors));
-  set("process_max_fds", "File descriptors there may be (RLIMIT_NOFILE)", static_cast<double>(process.descriptors_max));
-  set("millrace_connections_turned_away", "Connections closed since the start because no file descriptor was left", static_cast<double>(process.turned_away));
-  set("process_resident_memory_bytes", "Resident memory", static_cast<double>(process.resident_bytes));
+  set("millrace_log_lines_dropped", "Lines for the operator that the journal had no room for", process.lines_dropped);
+  set("process_open_fds", "File descriptors that are open", process.descriptors);
+  set("process_max_fds", "File descriptors there may be (RLIMIT_NOFILE)", process.descriptors_max);
+  set("millrace_connections_turned_away", "Connections closed since the start because no file descriptor was left", process.turned_away);
+  set("process_resident_memory_bytes", "Resident memory", process.resident_bytes);
   set("process_cpu_seconds_total", "CPU time used", process.cpu_seconds);
 }
 
 void StateMetrics::show(const InputState& input) {
   const Labels labels{{"input", input.name}};
   set("millrace_input_waiting", "Whether the input waits for a file that is not there yet", input.waits_for.empty() ? 0 : 1, labels);
-  set("millrace_input_devices", "Devices that spoke within a day, as far as they are watched", static_cast<double>(input.devices), labels);
+  set("millrace_input_devices", "Devices that spoke within a day, as far as they are watched", input.devices, labels);
   set("millrace_input_silent_devices", "Of these, silent for five minutes, and for longer than is usual for them",
-      static_cast<double>(input.silent_devices), labels);
-  set("millrace_input_unwatched_messages", "Messages of devices that are not watched, since the start", static_cast<double>(input.devices_beyond), labels);
+      input.silent_devices, labels);
+  set("millrace_input_unwatched_messages", "Messages of devices that are not watched, since the start", input.devices_beyond, labels);
   if (input.last_seen) set("millrace_input_last_seen_seconds", "Since the last payload came", *input.last_seen, labels);
 }
 
 void StateMetrics::show(const UplinkState& uplink) {
   const Labels labels{{"uplink", uplink.name}};
   if (!uplink.waits_for.empty() && !uplink.running) {  // its shipper sets this once it runs
-    set("millrace_uplink_backlog_records", "Records not yet acknowledged", static_cast<double>(uplink.backlog), labels);
+    set("millrace_uplink_backlog_records", "Records not yet acknowledged", uplink.backlog, labels);
   }
   set("millrace_uplink_waiting", "Whether the uplink waits for a file that is not there yet", uplink.waits_for.empty() ? 0 : 1, labels);
   for (const LaneState& lane : uplink.lanes) {
     const Labels of_lane{{"uplink", uplink.name}, {"lane", lane.lane}};
-    set("millrace_ledger_admitted_records", "Records this uplink is to forward", static_cast<double>(lane.admitted), of_lane);
-    set("millrace_ledger_unsettled_records", "Of these, not settled yet", static_cast<double>(lane.unsettled), of_lane);
+    set("millrace_ledger_admitted_records", "Records this uplink is to forward", lane.admitted, of_lane);
+    set("millrace_ledger_unsettled_records", "Of these, not settled yet", lane.unsettled, of_lane);
     for (const auto& [how, records] : lane.settled) {
       Labels with_how = of_lane;
       with_how.emplace_back("how", how);
-      set("millrace_ledger_settled_records", "Of these, settled, and how", static_cast<double>(records), with_how);
+      set("millrace_ledger_settled_records", "Of these, settled, and how", records, with_how);
     }
   }
 }
@@ -95,8 +85,8 @@ void StateMetrics::show(const GatewayState& state) {
   show(state.log);
   show(state.process);
   set("millrace_clock_trusted", "Whether the wall clock is believed (gateway.clock)", state.clock_trusted ? 1 : 0);
-  set("millrace_clock_steps", "How often the wall clock was set by two seconds or more since the start", static_cast<double>(state.clock_steps));
-  set("millrace_inputs", "Configured inputs", static_cast<double>(state.inputs.size()));
+  set("millrace_clock_steps", "How often the wall clock was set by two seconds or more since the start", state.clock_steps);
+  set("millrace_inputs", "Configured inputs", state.inputs.size());
   set("millrace_flash_bytes_per_record", "Bytes written to storage for each record that came into the log, since the start", state.flash.per_record);
   count("millrace_flash_bytes_written_total", "Bytes this process has caused to be written to storage (/proc/self/io)", state.flash.written);
   if (state.flash.life_used_percent) {
@@ -105,13 +95,13 @@ void StateMetrics::show(const GatewayState& state) {
   begin_anew();
   for (const AbsentUplink& absent : state.absent) {
     const Labels labels{{"uplink", absent.name}};
-    set_passing("millrace_absent_uplink_records", "Records kept for an uplink that is not in the configuration", static_cast<double>(absent.records), labels);
-    set_passing("millrace_absent_uplink_bytes", "About what these records take in the log", static_cast<double>(absent.bytes), labels);
+    set_passing("millrace_absent_uplink_records", "Records kept for an uplink that is not in the configuration", absent.records, labels);
+    set_passing("millrace_absent_uplink_bytes", "About what these records take in the log", absent.bytes, labels);
     set_passing("millrace_absent_uplink_forgotten_timestamp_seconds", "When the uplink is forgotten with what is kept for it, in seconds since 1970",
                 static_cast<double>(absent.until.us) / 1e6, labels);
   }
   for (const KeptSessions& left : state.left_sessions) {
-    set_passing("millrace_left_sessions", "Sessions of devices kept for an address where no input listens", static_cast<double>(left.sessions), {{"place", left.place}});
+    set_passing("millrace_left_sessions", "Sessions of devices kept for an address where no input listens", left.sessions, {{"place", left.place}});
   }
   for (const InputState& input : state.inputs) show(input);
   for (const UplinkState& uplink : state.uplinks) show(uplink);

@@ -17,7 +17,10 @@ class StateMetrics {
   void show(const GatewayState& state);
 
  private:
-  void set(const char* name, const char* help, double value, const Labels& labels = {});
+  template <typename Number>
+  void set(const char* name, const char* help, Number value, const Labels& labels = {}) {
+    metrics_.gauge(name, help, labels).set(static_cast<double>(value));
+  }
   void count(const char* name, const char* help, std::uint64_t value);
   void show(const StorageState& log);
   void show(const ProcessState& process);
@@ -25,7 +28,11 @@ class StateMetrics {
   void show(const UplinkState& uplink);
   // What one gauge of a label that comes and goes shows: whoever is not there any more is retired.
   void begin_anew();
-  void set_passing(const char* name, const char* help, double value, const Labels& labels);
+  template <typename Number>
+  void set_passing(const char* name, const char* help, Number value, const Labels& labels) {
+    set(name, help, value, labels);
+    passing_.emplace_back(name, labels.front());
+  }
 
   Metrics& metrics_;
   std::vector<std::pair<const char*, std::pair<std::string, std::string>>> passing_;  // family, its first label

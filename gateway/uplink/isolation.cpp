@@ -7,14 +7,6 @@
 #include "base/text.h"
 
 namespace millrace {
-namespace {
-
-Run::Pieces::iterator first_waiting(Run& run) {
-  return std::find_if(run.pieces.begin(), run.pieces.end(), [](const Piece& piece) { return piece.state == Piece::waiting; });
-}
-
-}  // namespace
-
 void Isolation::on_passed(Lane lane, const Row& row, Instant now) {
   const bool had_limit = suspicion_.smallest_refused() > 0;
   suspicion_.on_passed(part_of(lane, row), now);
@@ -32,7 +24,7 @@ void Isolation::cut_again(Lane lane, Run& run) const {
 bool Isolation::sift(Lane lane, Run& run, Instant now) {
   bool any = false;
   for (;;) {
-    const auto at = first_waiting(run);
+    const auto at = run.first_waiting();
     if (at == run.pieces.end()) break;
     const Suspicion::Part part = part_of(lane, at->row);
     if (!suspicion_.known_too_large(part, now) || suspect_in(lane, run)) break;
@@ -53,7 +45,7 @@ std::optional<Suspicion::Part> Isolation::suspect_in(Lane lane, Run& run) const 
 
 Run::Pieces::iterator Isolation::pick(Run& run, Trip& trip) const {
   trip.stands_for = suspect_in(trip.lane, run);
-  if (!trip.stands_for) return first_waiting(run);
+  if (!trip.stands_for) return run.first_waiting();
   // One that is not nearly as large, if there is one: a lane may be full of what is too large.
   const std::size_t below = suspicion_.neighbour_below(*trip.stands_for);
   for (const std::size_t bytes : {below == SIZE_MAX ? below : below / 2, below, below + 1}) {

@@ -131,6 +131,10 @@ void Run::cut_at(Sequence first) {
   }
 }
 
+Run::Pieces::iterator Run::first_waiting() {
+  return std::find_if(pieces.begin(), pieces.end(), [](const Piece& piece) { return piece.state == Piece::waiting; });
+}
+
 Run::Pieces::iterator Run::find_waiting(Range range) {
   return std::find_if(pieces.begin(), pieces.end(), [&](const Piece& piece) {
     return piece.state == Piece::waiting && piece.row.first == range.first && piece.row.last() == range.last;

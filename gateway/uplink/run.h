@@ -54,6 +54,8 @@ struct Run {
   Sequence split_off_largest(Pieces::iterator at);
   // Makes a waiting piece begin with this number, where one holds it.
   void cut_at(Sequence first);
+  // The first piece that waits; or end().
+  Pieces::iterator first_waiting();
   // A waiting piece that is exactly this; or end().
   Pieces::iterator find_waiting(Range range);
   // The next waiting piece beside the one that begins with `other`, split until it has less than `bytes`; or end().

@@ -196,7 +196,7 @@ Run* Shipper::servable(LaneState& lane, Duration& wait) {
       wait = wait.count() == 0 ? rest : std::min(wait, rest);
       continue;
     }
-    const auto first = std::find_if(run.pieces.begin(), run.pieces.end(), [](const Piece& piece) { return piece.state == Piece::waiting; });
+    const auto first = run.first_waiting();
     if (!rate_.limited() || !rate_.is_replay(first->row, loop_.now())) return &run;
     const Duration held = rate_.held_back(loop_.now());
     if (held.count() == 0) return &run;

@@ -83,7 +83,6 @@ class Suspicion {
     return limit > 0 && part.bytes >= limit && now < fresh_until_;
   }
   std::size_t smallest_refused() const { return refused_; }  // 0: no limit is suspected
-  std::size_t largest_passed() const { return passed_; }
   std::string limit_words() const;  // empty: none
   // What is held against it, for people.
   std::string charge(const Part& part) const;

@@ -44,6 +44,27 @@ void batch(BytesView bytes) {
   if (!decode_batch(again.bytes, again.zstd, twice).ok() || twice.size() != records.size()) std::abort();
 }
 
+// What of a payload enters passes the door, and a second try for what is missing gives nothing that has entered.
+void decode_twice(const Router& router, std::string_view topic, BytesView bytes) {
+  Arrival arrival;
+  arrival.channel = topic;
+  arrival.bytes = bytes;
+  std::vector<Record> out(1);
+  Unread unread;
+  if (!router.decode(arrival, out, unread).ok() && out.size() != 1) std::abort();
+  for (std::size_t i = 1; i < out.size(); ++i) {
+    if (!check_label(Label::metric, out[i].metric).ok() || !check_label(Label::device, out[i].device).ok()) std::abort();
+    const auto* value = std::get_if<std::string>(&out[i].value);
+    if (value && !check_text_value("", *value).ok()) std::abort();
+  }
+  if (!unread.any() || out.size() == 1) return;
+  const ValueRuns missing = unread.missing;
+  arrival.only = missing;
+  std::vector<Record> again;
+  Unread rest;
+  if (router.decode(arrival, again, rest).ok() && !again.empty()) std::abort();
+}
+
 void record(BytesView bytes) {
   auto decoded = decode_record(bytes);
   if (decoded.ok() && !decode_record(encode_record(decoded.value())).ok()) std::abort();
@@ -94,27 +115,7 @@ void json(BytesView bytes) {
     mbus.format = "mbus";
     return std::move(Router::make({all, named, each, nested, csv, cbor, senml, packed, plain, strict, nmea, obis, device, mbus})).value();
   }();
-  for (const char* topic : {"a/d", "b/d", "c/d", "d/d", "e/d", "f/d", "g/d", "h/d", "i/d", "j/d", "k/d", "l/d", "m/d", "n/d"}) {
-    Arrival arrival;
-    arrival.channel = topic;
-    arrival.bytes = bytes;
-    std::vector<Record> out(1);
-    Unread unread;
-    if (!router.decode(arrival, out, unread).ok() && out.size() != 1) std::abort();
-    for (std::size_t i = 1; i < out.size(); ++i) {
-      if (!check_label(Label::metric, out[i].metric).ok()) std::abort();
-      const auto* value = std::get_if<std::string>(&out[i].value);
-      if (value && !check_text_value("", *value).ok()) std::abort();
-      if (!check_label(Label::device, out[i].device).ok()) std::abort();
-    }
-    // A second try for what is missing gives nothing that has entered.
-    if (!unread.any() || out.size() == 1) continue;
-    const ValueRuns missing = unread.missing;
-    arrival.only = missing;
-    std::vector<Record> again;
-    Unread rest;
-    if (router.decode(arrival, again, rest).ok() && !again.empty()) std::abort();
-  }
+  for (const char* topic : {"a/d", "b/d", "c/d", "d/d", "e/d", "f/d", "g/d", "h/d", "i/d", "j/d", "k/d", "l/d", "m/d", "n/d"}) decode_twice(router, topic, bytes);
 }
 
 RouteConfig route_in(const std::string& keys) {
@@ -125,27 +126,6 @@ RouteConfig route_in(const std::string& keys) {
   read_keys(section, topic_route_shape, &route);
   if (!errors.empty()) std::abort();
   return route;
-}
-
-// What of a payload enters passes the door, and a second try for what is missing gives nothing that has entered.
-void decode_twice(const Router& router, std::string_view topic, BytesView bytes) {
-  Arrival arrival;
-  arrival.channel = topic;
-  arrival.bytes = bytes;
-  std::vector<Record> out(1);
-  Unread unread;
-  if (!router.decode(arrival, out, unread).ok() && out.size() != 1) std::abort();
-  for (std::size_t i = 1; i < out.size(); ++i) {
-    if (!check_label(Label::metric, out[i].metric).ok() || !check_label(Label::device, out[i].device).ok()) std::abort();
-    const auto* value = std::get_if<std::string>(&out[i].value);
-    if (value && !check_text_value("", *value).ok()) std::abort();
-  }
-  if (!unread.any() || out.size() == 1) return;
-  const ValueRuns missing = unread.missing;
-  arrival.only = missing;
-  std::vector<Record> again;
-  Unread rest;
-  if (router.decode(arrival, again, rest).ok() && !again.empty()) std::abort();
 }
 
 // Text by pattern, bytes by layout, lists beside each other, conditions.

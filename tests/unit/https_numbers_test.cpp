@@ -172,12 +172,18 @@ TEST_CASE("clickhouse: rows of bytes") {
   record.tags = {{"line", "1"}};
   CHECK(hex(body_of(*one, record)) ==
         "0267774d000000000000000500000000000000037261770772656164696e6701e025dafe5b06000264310474656d700000000000803540000000000000000000014304676f6f64"
-        "01046c696e6501013100000000000000000000000000000000000000000000000000000000000000000000000000");
+        "01046c696e65010131000000000000000000000000000000000000000000000000000000000000000000000000000000");
   const HttpAsk ask = one->request("rows", {}, {}).value();
   CHECK(ask.target.find("FORMAT%20RowBinaryWithNamesAndTypes") != std::string::npos);
   CHECK(ask.target.find("%20%28gateway%2Cepoch%2Csequence%2C") != std::string::npos);
-  CHECK(ask.body.starts_with("\x15\x07gateway\x05" "epoch"));
-  CHECK(ask.body.ends_with("\x06UInt32rows"));
+  CHECK(ask.body.starts_with("\x17\x07gateway\x05" "epoch"));
+  CHECK(ask.body.ends_with("\x06UInt32\x0d" "Array(String)\x0e" "Array(Float64)rows"));
+  // What a window was asked for besides stands at the end of its row.
+  Record window = window_record();
+  auto detail = std::make_shared<Detail>(*window.detail);
+  std::get<WindowDetail>(detail->body).stats = {{"sum", 6}, {"last", 2.5}};
+  window.detail = detail;
+  CHECK(hex(body_of(*one, window)).ends_with("01000000" "02" "0373756d" "046c617374" "02" "0000000000001840" "0000000000000440"));
 }
 
 TEST_CASE("json template: types, members of members, and texts of any content") {

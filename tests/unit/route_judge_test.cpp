@@ -117,6 +117,7 @@ TEST_CASE("a wanted member that never comes is counted, and told once") {
   CHECK(site.lines.size() == 1);
   // No value is one all the same: the member is there.
   CHECK(site.take(R"({"temp":1,"humidity":null})").readings() == Readings{"t=1"});
+  CHECK(site.router.absent() == 0);
 }
 
 TEST_CASE("what does not enter is neither learned nor counted, and a payload is looked at once") {

@@ -1,5 +1,6 @@
 // millrace tap: records as they enter the log, live. It asks for what was committed since it asked last, page by page, so
 // that the daemon has no more to do than to read what is in its memory anyway; one who falls behind is told what he misses.
+#include <algorithm>
 #include <cstdio>
 
 #include "base/text.h"

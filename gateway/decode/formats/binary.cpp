@@ -43,7 +43,7 @@ constexpr Shape shape = shape_of<C>(keys);
 
 enum class Encoding : std::uint8_t { raw, hex, base64 };
 
-// Of what came as `given`; null: it is what it came as.
+// Of what came as `given`, which is hex or base64. False: it is no such text.
 bool decoded(Encoding encoding, std::string_view given, Bytes& out) {
   return encoding == Encoding::hex ? bytes_of_hex(given, out) : bytes_of_base64(given, out);
 }

@@ -15,12 +15,8 @@ class CborFormat final : public PayloadFormat {
   Status decode(const Payload& payload, std::vector<Record>& out, Unread& unread) const override {
     const std::size_t before = out.size();
     JsonWalk walk(*plan_, payload, out, unread);
-    std::size_t documents = 0;
-    ColumnWalk columns(*plan_, walk, unread);
-    LenientHandler& handler = plan_->transpose ? static_cast<LenientHandler&>(columns) : walk;
-    Status status = read_cbor(payload.arrival.bytes, handler, documents);
+    Status status = plan_->transpose ? read_columns(payload, walk, unread) : read(payload, walk);
     if (!walk.fault().ok()) status = walk.fault();
-    else if (!columns.fault().ok()) status = columns.fault();
     if (!status.ok()) out.resize(before);
     return status;
   }
@@ -28,6 +24,17 @@ class CborFormat final : public PayloadFormat {
   RouteJudge* judge() const override { return plan_->judge.get(); }
 
  private:
+  static Status read(const Payload& payload, LenientHandler& handler) {
+    std::size_t documents = 0;
+    return read_cbor(payload.arrival.bytes, handler, documents);
+  }
+  // Lists beside each other.
+  Status read_columns(const Payload& payload, JsonWalk& walk, Unread& unread) const {
+    ColumnWalk columns(*plan_, walk, unread);
+    Status status = read(payload, columns);
+    return columns.fault().ok() ? status : columns.fault();
+  }
+
   std::unique_ptr<JsonPlan> plan_;
 };
 

@@ -1,7 +1,7 @@
 // Text by a regular expression (base/pattern.h): its named groups are the members of a message, and paths of
 // a route are names of groups. Each line is a message, or, with per = "payload", the whole of it; what the
 // pattern does not match is told. A value's place is the byte where it stands. What a payload may cost is
-// bounded: steps_max of the pattern, then the rest is refused.
+// bounded: payload_steps_max of the pattern, then the rest is refused.
 #include "base/text.h"
 #include "base/utf8.h"
 #include "config/toml.h"
@@ -26,8 +26,6 @@ constexpr Shape shape = shape_of<C>(keys);
 
 class TextFormat final : public PayloadFormat {
  public:
-  static constexpr std::uint64_t steps_max = payload_steps_max;
-
   TextFormat(const RouteConfig& route, Pattern pattern, std::unique_ptr<JsonPlan> plan)
       : plan_(std::move(plan)), pattern_(std::move(pattern)), by_line_(keys_of<C>(route).per == "line"),
         decimal_(route.decimal[0]), strict_(route.strict) {}
@@ -44,7 +42,7 @@ class TextFormat final : public PayloadFormat {
       all = converted = utf8_of_latin1(all);
     }
     JsonWalk walk(*plan_, payload, out, unread);
-    Turn turn{*this, walk, all, steps_max};
+    Turn turn{*this, walk, all, payload_steps_max};
     bool any = false;
     for (std::size_t at = 0, line = 1; at < all.size() && walk.fault().ok(); ++line) {
       const std::size_t end = by_line_ ? std::min(all.find_first_of("\r\n", at), all.size()) : all.size();

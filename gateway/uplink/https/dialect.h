@@ -124,6 +124,15 @@ constexpr DialectKind dialect_kind(std::string_view name, const char* help, cons
   return kind;
 }
 
+// One that signs what it sends with a secret of its own: `Secret` is the member of C that the key `secret_key` fills.
+template <typename C, typename D, SecretRef C::*Secret>
+constexpr DialectKind signing_dialect_kind(std::string_view name, const char* help, const Shape& shape, const char* secret_key) {
+  DialectKind kind = dialect_kind<C, D>(name, help, shape);
+  kind.secret = [](const void* values) -> const SecretRef& { return static_cast<const C*>(values)->*Secret; };
+  kind.secret_key = secret_key;
+  return kind;
+}
+
 // What a status means where a dialect knows nothing better. 2xx is none of its business: `retryable`.
 Verdict verdict_of_status(int status);
 // The outcome of it, with the server's words.

@@ -34,7 +34,7 @@ Result<std::pair<std::string, std::string>> HttpsLogin::header() const {
                                                text(kind_.token_scheme, " ", secret.value())};
   if (!password) return std::pair<std::string, std::string>{config_.header_name, secret.value()};
   return std::pair<std::string, std::string>{
-      "Authorization", "Basic " + base64(bytes_of(config_.username + ":" + secret.value()))};
+      "Authorization", basic_login(config_.username, secret.value())};
 }
 
 Result<std::optional<Proxy>> HttpsLogin::proxy() const {
@@ -43,7 +43,7 @@ Result<std::optional<Proxy>> HttpsLogin::proxy() const {
   if (!config_.proxy_password.given()) return std::optional(std::move(proxy));
   auto secret = read_secret(config_.proxy_password);
   if (!secret.ok()) return Status{Code::invalid, text("proxy_password_file: ", secret.status().detail())};
-  proxy.authorization = "Basic " + base64(bytes_of(config_.proxy_username + ":" + secret.value()));
+  proxy.authorization = basic_login(config_.proxy_username, secret.value());
   return std::optional(std::move(proxy));
 }
 

@@ -1,6 +1,6 @@
 // As who an uplink comes to its server: a login in a header, or what a dialect signs its requests with, by
-// the server's clock. Files are read anew for each request, so that a renewed secret counts at once; what
-// costs more than a request is kept until it is over. On the loop.
+// the server's clock. Files are read anew for each request, a proxy's for each connection, so that a renewed
+// secret counts at once; what costs more than a request is kept until it is over. On the loop.
 #pragma once
 
 #include <cstdint>

@@ -3,6 +3,7 @@
 #include "base/text.h"
 #include "config/network_keys.h"
 #include "net/content_coding.h"
+#include "net/upload_rate.h"
 #include "uplink/https/https_trial.h"
 #include "uplink/https/https_uplink.h"
 #include "uplink/uplink_kind.h"
@@ -41,8 +42,6 @@ constexpr Key keys[] = {
     K::base<ShippingConfig>(shipping_shape),
 };
 
-constexpr std::size_t upload_least = 1024;
-
 // What the request's own heads are is not for a login.
 bool good_header_name(std::string_view name) {
   const std::string one = lower(name);
@@ -75,7 +74,7 @@ void check_proxy_of(Section& section, const C& c) {
 
 void settle(Section& section, C& c) {
   check_proxy_of(section, c);
-  if (c.upload_max > 0 && c.upload_max < upload_least) section.error("upload_max", "less than 1KiB a second carries nothing");
+  if (c.upload_max > 0 && c.upload_max < UploadRate::least) section.error("upload_max", "less than 1KiB a second carries nothing");
   std::size_t secure = 0;
   for (const std::string& server : c.servers) {
     auto url = parse_http_url(server);

@@ -1,7 +1,7 @@
 // From rows of the log to Kafka messages: topic, key, value and headers, each value in the form that is asked for. Pure.
 //
-// Headers: `gateway`, `epoch` and `sequence` are the identity (of the first record where a message is a row, and `count` follow
-// without a gap), `lane`, `schema` names the form of the value, `replay` is there where the record was delayed. A value that is
+// Headers: `identity` is GATEWAY/EPOCH/SEQUENCE (of the first record where a message is a row, and `count` follow without a gap),
+// `lane`, `schema` names the form of the value, `replay` is there where the record was delayed. A value that is
 // a record carries its identity itself too.
 #pragma once
 

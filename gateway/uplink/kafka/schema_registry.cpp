@@ -76,7 +76,7 @@ Result<HttpRequest> schema_registry_request(const KafkaUplinkConfig& config, std
   if (!config.schema_registry_username.empty()) {
     auto password = read_secret(config.schema_registry_password);
     if (!password.ok()) return Status{Code::invalid, "schema_registry_password_file: " + password.status().detail()};
-    request.headers.emplace_back("Authorization", "Basic " + base64(bytes_of(config.schema_registry_username + ":" + password.value())));
+    request.headers.emplace_back("Authorization", basic_login(config.schema_registry_username, password.value()));
   }
   return request;
 }

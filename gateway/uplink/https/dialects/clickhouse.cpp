@@ -101,7 +101,7 @@ void write_detail(JsonWriter& json, const Detail& detail) {
   }
 }
 
-// What a record has for the columns, once for both formats.
+// What a record has for the columns of rows of bytes.
 struct Columns {
   double value = 0, min = 0, max = 0;
   std::int64_t integer = 0, end_us = 0;
@@ -109,6 +109,7 @@ struct Columns {
   std::string_view window;
   std::uint64_t count = 0;
   std::uint32_t revision = 0;
+  std::span<const WindowStat> stats;
 };
 
 Columns columns_of(const Record& record) {
@@ -128,6 +129,7 @@ Columns columns_of(const Record& record) {
     c.min = window->min;
     c.max = window->max;
     c.revision = window->revision;
+    c.stats = window->stats;
   } else if (const auto* loss = detail ? std::get_if<LossDetail>(&detail->body) : nullptr) {
     c.text = text(loss->reason, " ", loss->consumer, " ", loss->first, "-", loss->last);
     c.count = loss->count;
@@ -141,7 +143,8 @@ constexpr std::pair<const char*, const char*> row_columns[] = {
     {"gateway", "String"}, {"epoch", "UInt64"}, {"sequence", "UInt64"}, {"lane", "String"}, {"kind", "String"}, {"time_us", "Int64"},
     {"device", "String"}, {"metric", "String"}, {"value", "Float64"}, {"integer", "Int64"}, {"text", "String"}, {"unit", "String"},
     {"quality", "String"}, {"tag_keys", "Array(String)"}, {"tag_values", "Array(String)"}, {"window", "String"}, {"end_us", "Int64"},
-    {"count", "UInt64"}, {"min", "Float64"}, {"max", "Float64"}, {"revision", "UInt32"}};
+    {"count", "UInt64"}, {"min", "Float64"}, {"max", "Float64"}, {"revision", "UInt32"},
+    {"stat_names", "Array(String)"}, {"stat_values", "Array(Float64)"}};
 
 // Numbers the low byte first, texts behind their length, lists behind their number of items (varints).
 class RowWriter {
@@ -250,6 +253,10 @@ class ClickHouse final : public Dialect {
     row.number(c.min);
     row.number(c.max);
     row.whole(c.revision, 4);
+    row.length(c.stats.size());
+    for (const WindowStat& stat : c.stats) row.words(stat.name);
+    row.length(c.stats.size());
+    for (const WindowStat& stat : c.stats) row.number(stat.value);
   }
 
   void add_json(const DialectItem& item, std::string& body) const {

@@ -153,18 +153,10 @@ class EventHubs final : public Dialect {
   const NameTemplate key_;
 };
 
-constexpr DialectKind make_kind() {
-  DialectKind kind = dialect_kind<C, EventHubs>("eventhubs", "Azure Event Hubs", shape);
-  kind.secret = [](const void* values) -> const SecretRef& {
-    return static_cast<const C*>(values)->connection;
-  };
-  kind.secret_key = "connection_string_file";
-  return kind;
-}
-
 }  // namespace
 
 extern const DialectKind eventhubs_dialect_kind;
-const DialectKind eventhubs_dialect_kind = make_kind();
+const DialectKind eventhubs_dialect_kind =
+    signing_dialect_kind<C, EventHubs, &C::connection>("eventhubs", "Azure Event Hubs", shape, "connection_string_file");
 
 }  // namespace millrace

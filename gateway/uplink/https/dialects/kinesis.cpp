@@ -9,6 +9,7 @@
 #include "net/base64.h"
 #include "uplink/forms.h"
 #include "uplink/https/aws_signer.h"
+#include "uplink/https/delimited.h"
 #include "uplink/https/dialect.h"
 #include "uplink/name_template.h"
 
@@ -120,12 +121,8 @@ class Kinesis final : public Dialect {
 
   Status add(const DialectItem& item, std::string& body) const override {
     std::string data, key;
-    if (form_ == Form::batch) {
-      const Row& row = *item.row;
-      data = text_of(encode_envelope({parts_.gateway, parts_.epoch, row.first, row.count, row.lane, false, row.zstd}, *row.columns));
-    } else {
-      append_record(form_, {parts_.gateway, parts_.epoch, item.sequence}, item.lane, *item.record, data);
-    }
+    if (form_ == Form::batch) data = text_of(envelope_of(parts_.gateway, parts_.epoch, *item.row));
+    else append_record(form_, {parts_.gateway, parts_.epoch, item.sequence}, item.lane, *item.record, data);
     key_.render(parts_.gateway, item.lane, item.record, key);
     key = cut(key.empty() ? "-" : key);
     if (data.size() + key.size() > record_max) return {Code::invalid, text(data.size(), " bytes; a record of Kinesis has at most 1 MiB")};
@@ -201,16 +198,10 @@ class Kinesis final : public Dialect {
   const NameTemplate key_;
 };
 
-constexpr DialectKind make_kind() {
-  DialectKind kind = dialect_kind<C, Kinesis>("kinesis", "Amazon Kinesis Data Streams", shape);
-  kind.secret = [](const void* values) -> const SecretRef& { return static_cast<const C*>(values)->credentials; };
-  kind.secret_key = "credentials_file";
-  return kind;
-}
-
 }  // namespace
 
 extern const DialectKind kinesis_dialect_kind;
-const DialectKind kinesis_dialect_kind = make_kind();
+const DialectKind kinesis_dialect_kind =
+    signing_dialect_kind<C, Kinesis, &C::credentials>("kinesis", "Amazon Kinesis Data Streams", shape, "credentials_file");
 
 }  // namespace millrace

@@ -182,18 +182,10 @@ class Pubsub final : public Dialect {
   const NameTemplate key_;
 };
 
-constexpr DialectKind make_kind() {
-  DialectKind kind = dialect_kind<C, Pubsub>("pubsub", "Google Cloud Pub/Sub", shape);
-  kind.secret = [](const void* values) -> const SecretRef& {
-    return static_cast<const C*>(values)->credentials;
-  };
-  kind.secret_key = "credentials_file";
-  return kind;
-}
-
 }  // namespace
 
 extern const DialectKind pubsub_dialect_kind;
-const DialectKind pubsub_dialect_kind = make_kind();
+const DialectKind pubsub_dialect_kind =
+    signing_dialect_kind<C, Pubsub, &C::credentials>("pubsub", "Google Cloud Pub/Sub", shape, "credentials_file");
 
 }  // namespace millrace

@@ -180,18 +180,10 @@ class S3 final : public Dialect {
   const NameTemplate before_, behind_;
 };
 
-constexpr DialectKind make_kind() {
-  DialectKind kind = dialect_kind<C, S3>("s3", "Amazon S3 and compatible: a batch is an object", shape);
-  kind.secret = [](const void* values) -> const SecretRef& {
-    return static_cast<const C*>(values)->credentials;
-  };
-  kind.secret_key = "credentials_file";
-  return kind;
-}
-
 }  // namespace
 
 extern const DialectKind s3_dialect_kind;
-const DialectKind s3_dialect_kind = make_kind();
+const DialectKind s3_dialect_kind =
+    signing_dialect_kind<C, S3, &C::credentials>("s3", "Amazon S3 and compatible: a batch is an object", shape, "credentials_file");
 
 }  // namespace millrace
