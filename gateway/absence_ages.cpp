@@ -8,7 +8,8 @@ namespace millrace {
 namespace {
 
 constexpr std::string_view gone_prefix = "gone.";
-constexpr std::string_view prefix_of_wall_times = "absent.";  // of earlier versions: when it left by the wall clock
+// of earlier versions: when it left by the wall clock
+constexpr std::string_view prefix_of_wall_times = "absent.";
 
 std::string gone_state(std::string_view name) { return std::string(gone_prefix) + std::string(name); }
 

@@ -26,14 +26,16 @@ namespace {
 
 constexpr Duration stop_within = std::chrono::seconds(8);
 constexpr Duration step_within = std::chrono::seconds(3);  // for inputs to stop, and for uplinks
-constexpr unsigned stop_at_last = 9;                        // seconds; also when the loop itself hangs
+constexpr unsigned stop_at_last = 9;                       // seconds; also when the loop itself hangs
 constexpr Duration look_after_every = std::chrono::seconds(10);
 
-// What was accepted is in the log or the inbox by then, whatever becomes of the process; only an open log is not as it should be.
+// What was accepted is in the log or the inbox by then, whatever becomes of the process; only an open log is
+// not as it should be.
 std::atomic<int> code_at_last{exit_io};
 
-// A worker that is inside a system's or a library's call cannot be ended, and the end of a process waits for its threads (or the
-// loop itself hangs): after this long the process ends as it is, and says who was at work.
+// A worker that is inside a system's or a library's call cannot be ended, and the end of a process waits for
+// its threads (or the loop itself hangs): after this long the process ends as it is, and says who was at
+// work.
 void end_at_last(unsigned seconds) {
   struct sigaction action {};
   action.sa_handler = [](int) {
@@ -56,7 +58,8 @@ std::string busy_workers_text() {
 
 bool somebody_takes_raw(const std::vector<UplinkPlan>& uplinks) {
   return std::any_of(uplinks.begin(), uplinks.end(), [](const UplinkPlan& plan) {
-    return std::find(plan.shipper.drain.lanes.begin(), plan.shipper.drain.lanes.end(), "raw") != plan.shipper.drain.lanes.end();
+    return std::find(plan.shipper.drain.lanes.begin(), plan.shipper.drain.lanes.end(), "raw") !=
+           plan.shipper.drain.lanes.end();
   });
 }
 
@@ -70,7 +73,8 @@ App::App(Config config, std::string config_path)
 
 App::~App() = default;
 
-// ---- start, in the order data flows ---------------------------------------------------------------------------------
+// ---- start, in the order data flows
+// ---------------------------------------------------------------------------------
 
 void hold_reloads(bool hold) {
   sigset_t hangup;
@@ -113,42 +117,53 @@ void App::make_pipeline() {
   options.boot_id = options.windows.boot_id = boot_id();
   options.windows.windows = config_.windows;
   options.windows.clock_vouched = [this] { return clock_.trust().trusted(); };
-  options.witness = [this](const Arrival& arrival, const std::vector<Record>& records, const Status& status, const Unread& unread) {
+  options.witness = [this](const Arrival& arrival, const std::vector<Record>& records, const Status& status,
+                           const Unread& unread) {
     const Instant now = loop_.now();
     devices_.payload(arrival.input, now);
     for (auto at = records.begin(); at != records.end();) {  // the values of a message have mostly one device
-      const auto end = std::find_if(at + 1, records.end(), [&](const Record& other) { return other.device != at->device; });
+      const auto end = std::find_if(at + 1, records.end(),
+                                    [&](const Record& other) { return other.device != at->device; });
       devices_.seen(at->device, static_cast<std::uint64_t>(end - at), now);
       at = end;
     }
-    if (!status.ok() || unread.any()) devices_.unread(arrival.input, arrival.channel, status.ok() ? unread.reason() : status.detail(), now);
+    if (!status.ok() || unread.any())
+      devices_.unread(arrival.input, arrival.channel, status.ok() ? unread.reason() : status.detail(), now);
   };
   age_ = std::make_unique<LogAge>(loop_, storage_.log(), clock_.watch(), boot_id());
-  pipeline_ = std::make_unique<Pipeline>(loop_, storage_.inbox(), storage_.log(), metrics_, std::move(options));
+  pipeline_ =
+      std::make_unique<Pipeline>(loop_, storage_.inbox(), storage_.log(), metrics_, std::move(options));
 }
 
 void App::make_faces() {
   const auto retry = [this](Sequence number, const Record& letter, std::function<void(Status)> done) {
     retry_letter(storage_.log(), *uplinks_, *pipeline_, number, letter, std::move(done));
   };
-  faces_ = std::make_unique<Faces>(Faces::Daemon{config_, loop_, storage_.log(), storage_.folder(), devices_, *report_, retry,
-                                                 [this] { return reload(); }, [this](const std::string& uplink) { return forget(uplink); },
+  faces_ = std::make_unique<Faces>(Faces::Daemon{config_, loop_, storage_.log(), storage_.folder(), devices_,
+                                                 *report_, retry, [this] { return reload(); },
+                                                 [this](const std::string& uplink) { return forget(uplink); },
                                                  [this] { return why_not_ready(); }});
   faces_->open();
 }
 
 SouthParts App::south_parts() {
-  return {loop_, rng_, storage_.inbox(), *pipeline_, clock_.trust(), metrics_, shares_, config_.log.path, [this] { return age_->us(); }};
+  return {
+      loop_, rng_, storage_.inbox(), *pipeline_, clock_.trust(), metrics_, shares_, config_.log.path, [this] {
+        return age_->us();
+      }};
 }
 
-// Everything is made before anything is committed, so that what is committed is every uplink's; started() starts it.
+// Everything is made before anything is committed, so that what is committed is every uplink's; started()
+// starts it.
 void App::make_parts() {
   Inputs::Rules inputs;
   inputs.kind = "input";
   inputs.make = [this](const InputPlan& plan) {
     return std::make_unique<InputPart>(plan, south_parts(), *pipeline_);
   };
-  inputs.may_start = [this](const InputPlan& plan) { return ready_ && !uplinks_->held_by_leaving(plan.claims); };
+  inputs.may_start = [this](const InputPlan& plan) {
+    return ready_ && !uplinks_->held_by_leaving(plan.claims);
+  };
   inputs.removed = [this](const std::string& name) { metrics_.retire("input", name); };
   inputs.stopped = [this] { go_on(); };
   inputs.missing = [](const InputPlan& plan) { return missing_of(plan.needs); };
@@ -170,12 +185,14 @@ void App::make_parts() {
                     [this] { look_at_leftovers(); });
   }
   certificates_ = std::make_unique<CertificateWatch>(metrics_);
-  absent_ = std::make_unique<AbsentUplinks>(loop_, storage_.log(), storage_.leftovers(), *uplinks_, *age_, config_.log.forget_after);
+  absent_ = std::make_unique<AbsentUplinks>(loop_, storage_.log(), storage_.leftovers(), *uplinks_, *age_,
+                                            config_.log.forget_after);
   keepers_ = make_keepers(south_parts(), config_.log.forget_after);
   want();
-  report_ = std::make_unique<SelfReport>(SelfReport::Sources{config_, loop_, metrics_, clock_, storage_.log(), storage_.leftovers(), *pipeline_,
-                                                             storage_.inbox(), *inputs_, *uplinks_, *absent_, keepers_, *certificates_, devices_,
-                                                             storage_.newer_beside(), descriptor_limit_});
+  report_ = std::make_unique<SelfReport>(
+      SelfReport::Sources{config_, loop_, metrics_, clock_, storage_.log(), storage_.leftovers(), *pipeline_,
+                          storage_.inbox(), *inputs_, *uplinks_, *absent_, keepers_, *certificates_, devices_,
+                          storage_.newer_beside(), descriptor_limit_});
 }
 
 std::unique_ptr<UplinkPart> App::make_uplink(const UplinkPlan& plan, Log& log) {
@@ -186,9 +203,11 @@ std::unique_ptr<UplinkPart> App::make_uplink(const UplinkPlan& plan, Log& log) {
   return std::make_unique<UplinkPart>(loop_, log, metrics_, rng_, config_, plan, std::move(options));
 }
 
-// An uplink ships the logs that other versions left first, the oldest of them before the others (`from`: that one; our own: none).
+// An uplink ships the logs that other versions left first, the oldest of them before the others (`from`: that
+// one; our own: none).
 bool App::may_start(const UplinkPlan& plan, const Leftover* from) const {
-  if (!ready_ || inputs_->held_by_leaving(plan.claims) || (from && uplinks_->held_by_leaving(plan.claims))) return false;
+  if (!ready_ || inputs_->held_by_leaving(plan.claims) || (from && uplinks_->held_by_leaving(plan.claims)))
+    return false;
   for (const auto& leftover : storage_.leftovers()) {
     if (leftover.get() == from) return true;
     if (!leftover->done_with(plan)) return false;
@@ -231,7 +250,8 @@ void App::started() {
   absent_->tell();
   beat_watchdog();
   sd_notify("READY=1");
-  LOG_INFO("millrace ", MILLRACE_VERSION, " is ready: gateway ", config_.gateway.name, ", ", inputs_->size(), " inputs, ", uplinks_->size(), " uplinks");
+  LOG_INFO("millrace ", MILLRACE_VERSION, " is ready: gateway ", config_.gateway.name, ", ", inputs_->size(),
+           " inputs, ", uplinks_->size(), " uplinks");
   if (std::exchange(reload_when_ready_, false)) (void)reload();
 }
 
@@ -248,12 +268,15 @@ void App::share_descriptors() {
   const std::size_t left = devices_within(config_, descriptor_limit_), wanted = device_descriptors(config_);
   shares_.set_total(left);
   if (wanted > left) {
-    LOG_WARN("file descriptors: at most ", left, " devices at a time instead of ", wanted, " (connections_max): the limit is ", descriptor_limit_, ", ",
-             own_descriptors(config_), " are kept for the log, uplinks and faces. Raise LimitNOFILE= of the service to ", own_descriptors(config_) + wanted);
+    LOG_WARN("file descriptors: at most ", left, " devices at a time instead of ", wanted,
+             " (connections_max): the limit is ", descriptor_limit_, ", ", own_descriptors(config_),
+             " are kept for the log, uplinks and faces. Raise LimitNOFILE= of the service to ",
+             own_descriptors(config_) + wanted);
   }
 }
 
-// ---- the daily round, reload and stop -------------------------------------------------------------------------------
+// ---- the daily round, reload and stop
+// -------------------------------------------------------------------------------
 
 // What is in use, and what a part waits for that is there already.
 void App::look_at_certificates() {
@@ -278,14 +301,18 @@ void App::look_at_left() {
 }
 
 Status App::forget(const std::string& uplink) {
-  if (uplinks_->find(uplink)) return {Code::invalid, text("uplink \"", uplink, "\" is in the configuration; remove it there first")};
-  if (uplinks_->contains(uplink)) return {Code::unavailable, text("uplink \"", uplink, "\" is still stopping; try again in a moment")};
+  if (uplinks_->find(uplink))
+    return {Code::invalid, text("uplink \"", uplink, "\" is in the configuration; remove it there first")};
+  if (uplinks_->contains(uplink))
+    return {Code::unavailable, text("uplink \"", uplink, "\" is still stopping; try again in a moment")};
   absent_->forget(uplink);
   look_at_leftovers();
   return {};
 }
 
-std::string App::why_not_ready() const { return text(ready_ ? "" : "starting\n", stopping_ ? "stopping\n" : ""); }
+std::string App::why_not_ready() const {
+  return text(ready_ ? "" : "starting\n", stopping_ ? "stopping\n" : "");
+}
 
 // Whatever is running, stopping or about to start: what holds from now on is this configuration (slots.h).
 Status App::reload() {
@@ -314,10 +341,11 @@ Status App::reload() {
   return {};
 }
 
-// ---- stop -----------------------------------------------------------------------------------------------------------
+// ---- stop
+// -----------------------------------------------------------------------------------------------------------
 
-// Inputs first, then what the inbox holds, then the answers in flight, then the log. A second signal changes nothing. Who does
-// not stop in time is left behind, so that the log is closed all the same.
+// Inputs first, then what the inbox holds, then the answers in flight, then the log. A second signal changes
+// nothing. Who does not stop in time is left behind, so that the log is closed all the same.
 void App::begin_stop() {
   if (stopping_) return;
   stopping_ = true;
@@ -326,8 +354,10 @@ void App::begin_stop() {
   faces_->stop_trying();
   end_at_last(stop_at_last);
   stop_timer_ = loop_.after(stop_within, [] {
-    LOG_ERROR("the log was not closed within ", format_duration(stop_within), " (a disk that does not answer?); ending. What was accepted is in it "
-              "or in the inbox. Still at work: ", busy_workers_text());
+    LOG_ERROR("the log was not closed within ", format_duration(stop_within),
+              " (a disk that does not answer?); ending. What was accepted is in it "
+              "or in the inbox. Still at work: ",
+              busy_workers_text());
     std::_Exit(exit_io);
   });
   stop_inputs();
@@ -343,7 +373,8 @@ std::function<void()> App::step(std::function<std::string()> who, std::function<
   step_timer_ = loop_.after(step_within, [this, once, who = std::move(who)] {
     abandoned_ = true;
     const std::string at_work = busy_workers_text();
-    LOG_WARN(who(), " did not stop within ", format_duration(step_within), "; ending without", at_work.empty() ? "" : ". Still at work: ", at_work);
+    LOG_WARN(who(), " did not stop within ", format_duration(step_within), "; ending without",
+             at_work.empty() ? "" : ". Still at work: ", at_work);
     loop_.post(once);
   });
   return once;

@@ -1,5 +1,5 @@
-// The daemon: builds the parts in the order data flows, starts them, reloads them, and stops them so that nothing accepted
-// is lost. It holds no logic of its own.
+// The daemon: builds the parts in the order data flows, starts them, reloads them, and stops them so that
+// nothing accepted is lost. It holds no logic of its own.
 #pragma once
 
 #include <memory>
@@ -20,7 +20,8 @@
 
 namespace millrace {
 
-// Before the configuration is read: a SIGHUP waits for App::run(), which reads it again, instead of ending the process.
+// Before the configuration is read: a SIGHUP waits for App::run(), which reads it again, instead of ending
+// the process.
 void hold_reloads(bool hold);
 
 class App {

@@ -22,8 +22,8 @@ int stage_of(const Certificate& certificate, WallTime now) {
       thresholds, [&](std::int64_t left) { return certificate.to.us - now.us <= left; }));
 }
 
-// Others have certificates that last a day or a month, and renew them in time: nothing is said before the last
-// third of their lives.
+// Others have certificates that last a day or a month, and renew them in time: nothing is said before the
+// last third of their lives.
 int stage_of_peer(const Certificate& certificate, WallTime now) {
   const bool last_third = certificate.to.us - now.us <= (certificate.to.us - certificate.from.us) / 3;
   return last_third ? stage_of(certificate, now) : 0;
@@ -117,7 +117,8 @@ void CertificateWatch::look_at_peers(WallTime now, bool trusted) {
     }
     Peer& peer = peers_[owner];
     const Certificate& one = shown.certificate;
-    if (const PeerCertificate& before = peer.shown; before.host != shown.host || before.certificate.subject != one.subject ||
+    if (const PeerCertificate& before = peer.shown; before.host != shown.host ||
+                                                    before.certificate.subject != one.subject ||
                                                     before.certificate.to != one.to) {
       metrics_.retire("host", before.host, peer_metric);  // another owner's of this host comes back at once
       peer = {shown, 0};
@@ -127,7 +128,10 @@ void CertificateWatch::look_at_peers(WallTime now, bool trusted) {
     const Certificate& one = peer.shown.certificate;
     metrics_
         .gauge(peer_metric, "Until the first certificate of a server's chain expires, as last shown",
-               {{owner.side, owner.name}, {"key", owner.key}, {"host", peer.shown.host}, {"subject", one.subject}})
+               {{owner.side, owner.name},
+                {"key", owner.key},
+                {"host", peer.shown.host},
+                {"subject", one.subject}})
         .set(static_cast<double>(one.to.us - now.us) / 1e6);
     const int stage = stage_of_peer(one, now);
     if (!trusted || stage <= peer.told) continue;

@@ -1,6 +1,6 @@
 // Watches the certificates of the configuration while the gateway runs, and those by which servers were
-// verified: how long each is good is a metric, and the journal says so when a month, a week, a day and nothing
-// of it is left. A file that changed is read again. On the loop.
+// verified: how long each is good is a metric, and the journal says so when a month, a week, a day and
+// nothing of it is left. A file that changed is read again. On the loop.
 #pragma once
 
 #include <map>

@@ -1,6 +1,6 @@
-// What `check` says about the files that a configuration names: those that are not there yet, certificates that have expired or
-// soon will, and such as will not do what they are for. Words, each with file, line and key; none of it keeps the daemon from
-// running.
+// What `check` says about the files that a configuration names: those that are not there yet, certificates
+// that have expired or soon will, and such as will not do what they are for. Words, each with file, line and
+// key; none of it keeps the daemon from running.
 #pragma once
 
 #include <string>

@@ -14,7 +14,9 @@ constexpr Duration listen_again_in = std::chrono::seconds(2);
 constexpr Duration metrics_fresh_for = std::chrono::milliseconds(10);
 constexpr const char* plain_text = "text/plain; charset=utf-8";
 
-std::string reply_of(const Status& status) { return status.ok() ? R"({"ok":true})" : control_error(status.detail()); }
+std::string reply_of(const Status& status) {
+  return status.ok() ? R"({"ok":true})" : control_error(status.detail());
+}
 
 DeviceWish wish_of(const ControlRequest& request) {
   DeviceWish wish;
@@ -47,7 +49,8 @@ void Faces::listen(Face& face) {
   if (stopping_) return;
   if (const Status status = face.open(); !status.ok()) {
     if (std::exchange(face.trouble, status.detail()) != status.detail()) {
-      LOG_ERROR(face.what, ": ", status.detail(), "; ", face.without, ", everything else goes on; will keep trying");
+      LOG_ERROR(face.what, ": ", status.detail(), "; ", face.without,
+                ", everything else goes on; will keep trying");
     }
     face.again = of_.loop.after(listen_again_in, [this, &face] { listen(face); });
     return;
@@ -71,11 +74,14 @@ Status Faces::open_control() {
     reply(device_list(of_.devices, wish_of(request), of_.loop.now()));
   });
   log_commands_ = std::make_unique<LogCommands>(of_.log, of_.log_folder, of_.retry_letter);
-  for (auto& [name, command] : log_commands_->table()) control_->add(name, command.changes, std::move(command.run));
-  control_->add("reload", true, [this](const ControlRequest&, ControlServer::Reply reply) { reply(reply_of(of_.reload())); });
+  for (auto& [name, command] : log_commands_->table())
+    control_->add(name, command.changes, std::move(command.run));
+  control_->add("reload", true,
+                [this](const ControlRequest&, ControlServer::Reply reply) { reply(reply_of(of_.reload())); });
   control_->add("forget", true, [this](const ControlRequest& request, ControlServer::Reply reply) {
     const auto name = request.find("uplink");
-    if (name == request.end() || name->second.empty() || name->second.front() == '@') return reply(control_error("which uplink?"));
+    if (name == request.end() || name->second.empty() || name->second.front() == '@')
+      return reply(control_error("which uplink?"));
     reply(reply_of(of_.forget(name->second)));
   });
   return {};
@@ -93,7 +99,8 @@ Status Faces::open_http() {
 
 HttpResponse Faces::answer(const std::string& path) {
   if (path == "/metrics") {
-    // Making the answer costs a millisecond or two of the loop, and whoever reaches the port may ask: a crowd shares it.
+    // Making the answer costs a millisecond or two of the loop, and whoever reaches the port may ask: a crowd
+    // shares it.
     if (metrics_text_.empty() || of_.loop.now() - metrics_made_ >= metrics_fresh_for) {
       metrics_text_ = of_.report.metrics_text();
       metrics_made_ = of_.loop.now();

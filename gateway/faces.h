@@ -1,5 +1,6 @@
-// Where the gateway can be asked: the control socket for commands, and HTTP for metrics and health. A place may be
-// taken for a while, or not be there yet: readings are collected meanwhile, and it is tried again. On the loop.
+// Where the gateway can be asked: the control socket for commands, and HTTP for metrics and health. A place
+// may be taken for a while, or not be there yet: readings are collected meanwhile, and it is tried again. On
+// the loop.
 #pragma once
 
 #include <functional>
@@ -52,8 +53,10 @@ class Faces {
   std::unique_ptr<LogCommands> log_commands_;
   std::unique_ptr<HttpServer> http_;
   std::unique_ptr<ControlServer> control_;
-  Face http_face_{"observe.listen", "metrics and health cannot be asked for", [this] { return open_http(); }, {}, {}};
-  Face control_face_{"control socket", "commands cannot talk to this gateway", [this] { return open_control(); }, {}, {}};
+  Face http_face_{
+      "observe.listen", "metrics and health cannot be asked for", [this] { return open_http(); }, {}, {}};
+  Face control_face_{
+      "control socket", "commands cannot talk to this gateway", [this] { return open_control(); }, {}, {}};
   bool stopping_ = false;
   std::string metrics_text_;
   Instant metrics_made_{};

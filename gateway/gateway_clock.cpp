@@ -18,7 +18,8 @@ void GatewayClock::begin(SqliteLog& log, const std::string& source, std::uint64_
   log_ = &log;
   source_ = source == "trust" ? ClockSource::trust : source == "rtc" ? ClockSource::rtc : ClockSource::kernel;
   boot_id_ = boot_id;
-  not_before_ = known_ = std::max(WallTime{std::int64_t{MILLRACE_BUILD_TIME} * 1'000'000}, log.last_settled());
+  not_before_ = known_ =
+      std::max(WallTime{std::int64_t{MILLRACE_BUILD_TIME} * 1'000'000}, log.last_settled());
   known_at_ = loop_.now();
   watch_.restore(log.state(state_name), boot_id);
   decide();
@@ -28,7 +29,9 @@ void GatewayClock::decide() {
   ClockVerdict verdict = judge_clock(source_, kernel_clock(), loop_.wall(), not_before_);
   if (verdict.trusted != trust_.trusted() || why_.empty()) {
     if (verdict.trusted) LOG_INFO("clock: trusted: ", verdict.why);
-    else LOG_WARN("clock: not trusted: ", verdict.why, "; readings without a time of their own are not aggregated");
+    else
+      LOG_WARN("clock: not trusted: ", verdict.why,
+               "; readings without a time of their own are not aggregated");
   }
   trust_.set(verdict.trusted);
   why_ = std::move(verdict.why);
@@ -37,8 +40,8 @@ void GatewayClock::decide() {
     known_ = loop_.wall();
     known_at_ = loop_.now();
   }
-  // While it is trusted it alone says what time it is, also where it was taken back. While it is not, no less has passed than
-  // what was known and what we have seen pass.
+  // While it is trusted it alone says what time it is, also where it was taken back. While it is not, no less
+  // has passed than what was known and what we have seen pass.
   set_certificate_floor(trust_.trusted() ? WallTime{} : WallTime{known_.us + to_us(loop_.now() - known_at_)});
 }
 
@@ -50,7 +53,8 @@ void GatewayClock::judge() {
 void GatewayClock::look() {
   const std::int64_t step = watch_.look(loop_.now(), loop_.wall(), trust_.trusted());
   if (step == 0) return;
-  LOG_WARN("clock: it was set ", step < 0 ? "back by " : "forward by ", format_duration(std::chrono::microseconds(std::abs(step))), " and says ",
+  LOG_WARN("clock: it was set ", step < 0 ? "back by " : "forward by ",
+           format_duration(std::chrono::microseconds(std::abs(step))), " and says ",
            format_time(loop_.wall()), " now; nothing gets older by that");
 }
 

@@ -1,6 +1,6 @@
-// The gateway's clock: whether it is trusted and why (ingest/clock_trust.h), what was done to it (ingest/clock_watch.h), and since
-// when it must be at least this late, by which certificates are judged. Kept in the log what the next process has to know. On
-// the loop.
+// The gateway's clock: whether it is trusted and why (ingest/clock_trust.h), what was done to it
+// (ingest/clock_watch.h), and since when it must be at least this late, by which certificates are judged.
+// Kept in the log what the next process has to know. On the loop.
 #pragma once
 
 #include <optional>

@@ -11,16 +11,18 @@ namespace millrace {
 namespace {
 constexpr Duration look_every = std::chrono::milliseconds(200);
 constexpr Duration carry_again = std::chrono::seconds(10);
-}
+}  // namespace
 
 std::string folder_beside(std::uint64_t format) { return text("format-", format); }
 
-Leftover::Leftover(Loop& loop, std::string path, std::unique_ptr<Folder> folder, std::unique_ptr<SqliteLog> log)
+Leftover::Leftover(Loop& loop, std::string path, std::unique_ptr<Folder> folder,
+                   std::unique_ptr<SqliteLog> log)
     : loop_(loop), path_(std::move(path)), folder_(std::move(folder)), log_(std::move(log)) {}
 
 Leftover::~Leftover() = default;
 
-std::vector<std::unique_ptr<Leftover>> Leftover::find(Loop& loop, const std::string& path, const LogOptions& options, std::uint64_t seed) {
+std::vector<std::unique_ptr<Leftover>> Leftover::find(Loop& loop, const std::string& path,
+                                                      const LogOptions& options, std::uint64_t seed) {
   std::vector<std::unique_ptr<Leftover>> found;
   for (std::uint64_t format = oldest_log_format; format <= log_format; ++format) {
     const std::string beside = path + "/" + folder_beside(format);
@@ -32,12 +34,14 @@ std::vector<std::unique_ptr<Leftover>> Leftover::find(Loop& loop, const std::str
       continue;
     }
     LOG_INFO("log: ", beside, " was left by another version; it is forwarded first");
-    found.push_back(std::unique_ptr<Leftover>(new Leftover(loop, beside, std::move(folder), std::move(log).value())));
+    found.push_back(
+        std::unique_ptr<Leftover>(new Leftover(loop, beside, std::move(folder), std::move(log).value())));
   }
   return found;
 }
 
-void Leftover::begin(Make make, std::function<bool(const UplinkPlan&)> may_start, std::function<void()> changed) {
+void Leftover::begin(Make make, std::function<bool(const UplinkPlan&)> may_start,
+                     std::function<void()> changed) {
   changed_ = std::move(changed);
   Uplinks::Rules rules;
   rules.kind = text("log: ", path_, ": uplink");
@@ -57,7 +61,8 @@ void Leftover::begin(Make make, std::function<bool(const UplinkPlan&)> may_start
 void Leftover::want(const std::vector<UplinkPlan>& plans) {
   if (retiring_) return;
   for (const UplinkPlan& plan : plans) {
-    const auto before = std::find_if(plans_.begin(), plans_.end(), [&](const UplinkPlan& p) { return p.name == plan.name; });
+    const auto before =
+        std::find_if(plans_.begin(), plans_.end(), [&](const UplinkPlan& p) { return p.name == plan.name; });
     if (before == plans_.end() || !(before->config == plan.config)) finished_.erase(plan.name);
   }
   plans_ = plans;
@@ -85,7 +90,8 @@ void Leftover::look() {
 }
 
 bool Leftover::done_with(const UplinkPlan& plan) const {
-  return retiring_ || (finished_.contains(plan.name) && !uplinks_->contains(plan.name) && !uplinks_->held_by_leaving(plan.claims));
+  return retiring_ || (finished_.contains(plan.name) && !uplinks_->contains(plan.name) &&
+                       !uplinks_->held_by_leaving(plan.claims));
 }
 
 void Leftover::forget(const std::string& uplink) { log_->forget(uplink); }
@@ -98,7 +104,8 @@ std::uint64_t Leftover::records_of(const std::string& uplink) const {
 
 std::vector<std::string> Leftover::absent_uplinks() const {
   std::vector<std::string> names = log_->absent_consumers();
-  std::erase_if(names, [this](const std::string& name) { return name.front() == '@' || records_of(name) == 0; });
+  std::erase_if(names,
+                [this](const std::string& name) { return name.front() == '@' || records_of(name) == 0; });
   return names;
 }
 
@@ -112,7 +119,9 @@ std::uint64_t Leftover::records() const {
 }
 
 bool Leftover::drained() const {
-  return std::all_of(plans_.begin(), plans_.end(), [this](const UplinkPlan& plan) { return done_with(plan); }) && absent_uplinks().empty();
+  return std::all_of(plans_.begin(), plans_.end(),
+                     [this](const UplinkPlan& plan) { return done_with(plan); }) &&
+         absent_uplinks().empty();
 }
 
 // What cannot be read or written now is no reason to let go of it: it is tried again.
@@ -124,30 +133,35 @@ void Leftover::retire(Log& log, std::function<void()> removed) {
 
 void Leftover::retry(Log& log, Sequence from, std::function<void()> removed, const Status& trouble) {
   LOG_WARN("log: ", path_, " stays: ", trouble.detail());
-  look_timer_ = loop_.after(carry_again, [this, &log, from, removed = std::move(removed)] { carry_letters(log, from, removed); });
+  look_timer_ = loop_.after(
+      carry_again, [this, &log, from, removed = std::move(removed)] { carry_letters(log, from, removed); });
 }
 
 // The dead letters from number `from` on, a few rows at a time; when there are none left the folder goes.
 void Leftover::carry_letters(Log& log, Sequence from, std::function<void()> removed) {
-  log_->read(Lane::dead, {from, UINT64_MAX}, Log::Direction::up, 1 << 20, [this, &log, from, removed = std::move(removed)](const Result<std::vector<Row>>& rows) {
-    if (!rows.ok()) return retry(log, from, removed, rows.status());
-    if (rows.value().empty()) return remove(removed);
-    WriteSet set;
-    for (const Row& row : rows.value()) {
-      std::vector<Record> letters;
-      if (Status status = decode_batch(*row.columns, row.zstd, letters); !status.ok()) {
-        LOG_ERROR("log: ", path_, ": ", row.count, " dead letters from number ", row.first, " on cannot be read: ", status.detail());
-        continue;
-      }
-      for (std::size_t i = 0; i < letters.size(); ++i) {
-        if (!log_->is_struck(row.first + i)) set.records.emplace_back(Lane::dead, std::move(letters[i]));
-      }
-    }
-    set.urgent = true;
-    log.commit(std::move(set), [this, &log, next = rows.value().back().last() + 1, removed](const Status& status) {
-      if (status.ok()) carry_letters(log, next, removed);
-    });
-  });
+  log_->read(Lane::dead, {from, UINT64_MAX}, Log::Direction::up, 1 << 20,
+             [this, &log, from, removed = std::move(removed)](const Result<std::vector<Row>>& rows) {
+               if (!rows.ok()) return retry(log, from, removed, rows.status());
+               if (rows.value().empty()) return remove(removed);
+               WriteSet set;
+               for (const Row& row : rows.value()) {
+                 std::vector<Record> letters;
+                 if (Status status = decode_batch(*row.columns, row.zstd, letters); !status.ok()) {
+                   LOG_ERROR("log: ", path_, ": ", row.count, " dead letters from number ", row.first,
+                             " on cannot be read: ", status.detail());
+                   continue;
+                 }
+                 for (std::size_t i = 0; i < letters.size(); ++i) {
+                   if (!log_->is_struck(row.first + i))
+                     set.records.emplace_back(Lane::dead, std::move(letters[i]));
+                 }
+               }
+               set.urgent = true;
+               log.commit(std::move(set),
+                          [this, &log, next = rows.value().back().last() + 1, removed](const Status& status) {
+                            if (status.ok()) carry_letters(log, next, removed);
+                          });
+             });
 }
 
 void Leftover::remove(const std::function<void()>& removed) {

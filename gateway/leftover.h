@@ -1,6 +1,6 @@
-// A log that another version of Millrace left in the folder of ours (it found a format it did not know and kept its own
-// beside it, with an epoch of its own). It is drained first, uplink by uplink, and goes when nothing of it is left: also
-// nothing of an uplink that is no longer configured, until somebody forgets that.
+// A log that another version of Millrace left in the folder of ours (it found a format it did not know and
+// kept its own beside it, with an epoch of its own). It is drained first, uplink by uplink, and goes when
+// nothing of it is left: also nothing of an uplink that is no longer configured, until somebody forgets that.
 #pragma once
 
 #include <functional>
@@ -20,11 +20,14 @@ std::string folder_beside(std::uint64_t format);
 
 class Leftover {
  public:
-  // The leftovers in `path` that this version can read, oldest first. What cannot be opened is left where it is, and said.
-  static std::vector<std::unique_ptr<Leftover>> find(Loop& loop, const std::string& path, const LogOptions& options, std::uint64_t seed);
+  // The leftovers in `path` that this version can read, oldest first. What cannot be opened is left where it
+  // is, and said.
+  static std::vector<std::unique_ptr<Leftover>> find(Loop& loop, const std::string& path,
+                                                     const LogOptions& options, std::uint64_t seed);
   ~Leftover();
 
-  // `make` an uplink that ships from this log, which starts when it `may_start`; `changed` when one has all of it and is gone.
+  // `make` an uplink that ships from this log, which starts when it `may_start`; `changed` when one has all
+  // of it and is gone.
   using Make = std::function<std::unique_ptr<UplinkPart>(const UplinkPlan&, Log&)>;
   void begin(Make make, std::function<bool(const UplinkPlan&)> may_start, std::function<void()> changed);
   // The uplinks as they are configured now.

@@ -7,8 +7,8 @@
 
 namespace millrace {
 
-void retry_letter(SqliteLog& log, Uplinks& uplinks, Pipeline& pipeline, Sequence number, const Record& record_of_letter,
-                  std::function<void(Status)> done) {
+void retry_letter(SqliteLog& log, Uplinks& uplinks, Pipeline& pipeline, Sequence number,
+                  const Record& record_of_letter, std::function<void(Status)> done) {
   const auto& letter = std::get<DeadDetail>(record_of_letter.detail->body);
   const auto strike = [&log, number, done](WriteSet set) {
     set.struck = {{number, number}};
@@ -17,8 +17,12 @@ void retry_letter(SqliteLog& log, Uplinks& uplinks, Pipeline& pipeline, Sequence
   };
   if (letter.from_uplink()) {
     UplinkPart* uplink = uplinks.find(letter.consumer);
-    if (!uplink && uplinks.contains(letter.consumer)) return done({Code::unavailable, text("the uplink \"", shown(letter.consumer), "\" is being started anew; try again")});
-    if (!uplink) return done({Code::invalid, text("the uplink \"", shown(letter.consumer), "\" is not in the configuration")});
+    if (!uplink && uplinks.contains(letter.consumer))
+      return done({Code::unavailable,
+                   text("the uplink \"", shown(letter.consumer), "\" is being started anew; try again")});
+    if (!uplink)
+      return done(
+          {Code::invalid, text("the uplink \"", shown(letter.consumer), "\" is not in the configuration")});
     auto record = decode_record(letter.payload);
     if (!record.ok()) return done(record.status());
     BatchBuilder builder;

@@ -1,5 +1,5 @@
-// How much time has passed for the log of this gateway (ingest/passed_time.h), kept in it: what grows old over restarts goes by
-// that, never by the wall clock alone. On the loop.
+// How much time has passed for the log of this gateway (ingest/passed_time.h), kept in it: what grows old
+// over restarts goes by that, never by the wall clock alone. On the loop.
 #pragma once
 
 #include <optional>
@@ -15,9 +15,11 @@ class LogAge {
  public:
   LogAge(Loop& loop, Log& log, const ClockWatch& clock, std::uint64_t boot_id);
 
-  // For whoever notes when something began. Less than what was noted before where commits were lost: that makes nothing older.
+  // For whoever notes when something began. Less than what was noted before where commits were lost: that
+  // makes nothing older.
   std::int64_t us();
-  // Now and then. While somebody asks, what has passed is saved each hour: a power cut costs no more than that.
+  // Now and then. While somebody asks, what has passed is saved each hour: a power cut costs no more than
+  // that.
   void look();
   // Before the log is stopped.
   void save();

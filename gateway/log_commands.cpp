@@ -12,7 +12,8 @@ namespace millrace {
 namespace {
 
 constexpr std::size_t page_bytes = 16 << 10;  // of columns: about a megabyte of JSON
-constexpr std::size_t answer_bytes_max = 1 << 20;  // of lines in one answer, about: the client comes back for the rest
+// of lines in one answer, about: the client comes back for the rest
+constexpr std::size_t answer_bytes_max = 1 << 20;
 constexpr std::size_t dead_page_max = 200;
 
 std::string word(const ControlRequest& request, const std::string& key, const std::string& otherwise = {}) {
@@ -34,9 +35,15 @@ std::optional<Lane> lane_of(const std::string& name) {
 
 void write_letter(JsonWriter& json, Sequence number, const Record& record, std::size_t payload_max) {
   const auto& dead = std::get<DeadDetail>(record.detail->body);
-  json.begin_object().member("number", number).member("time", format_time(record.time)).member("from", dead.consumer);
-  if (dead.source != DeadDetail::Source::unknown || dead.number != 0) json.member("source", dead.from_uplink() ? "uplink" : "input");
-  json.member("reason", dead.reason).member("channel", dead.channel).member("size", static_cast<std::uint64_t>(dead.payload.size()));
+  json.begin_object()
+      .member("number", number)
+      .member("time", format_time(record.time))
+      .member("from", dead.consumer);
+  if (dead.source != DeadDetail::Source::unknown || dead.number != 0)
+    json.member("source", dead.from_uplink() ? "uplink" : "input");
+  json.member("reason", dead.reason)
+      .member("channel", dead.channel)
+      .member("size", static_cast<std::uint64_t>(dead.payload.size()));
   if (dead.whole_size > 0) json.member("whole_size", dead.whole_size);
   if (!dead.missing.empty()) json.member("partly", true);  // the rest of it has entered
   json.member("payload", printable(dead.payload, payload_max)).end_object();
@@ -48,7 +55,9 @@ std::string ok_reply() { return R"({"ok":true})"; }
 
 std::map<std::string, LogCommands::Command> LogCommands::table() {
   const auto with_request = [this](void (LogCommands::*run)(const ControlRequest&, ControlServer::Reply)) {
-    return [this, run](const ControlRequest& request, ControlServer::Reply reply) { (this->*run)(request, std::move(reply)); };
+    return [this, run](const ControlRequest& request, ControlServer::Reply reply) {
+      (this->*run)(request, std::move(reply));
+    };
   };
   const auto plain = [this](void (LogCommands::*run)(ControlServer::Reply)) {
     return [this, run](const ControlRequest&, ControlServer::Reply reply) { (this->*run)(std::move(reply)); };
@@ -59,12 +68,14 @@ std::map<std::string, LogCommands::Command> LogCommands::table() {
       {"log.read", {false, with_request(&LogCommands::read)}},
       {"log.device", {false, with_request(&LogCommands::device)}},
       {"log.salvage", {true, plain(&LogCommands::check_all)}},
-      {"log.seal", {true, [this](const ControlRequest&, ControlServer::Reply reply) {
-         log_.seal([this, reply](const Status& status) {
-           if (!status.ok()) return reply(control_error(status.detail()));
-           ls(reply);
-         });
-       }}},
+      {"log.seal",
+       {true,
+        [this](const ControlRequest&, ControlServer::Reply reply) {
+          log_.seal([this, reply](const Status& status) {
+            if (!status.ok()) return reply(control_error(status.detail()));
+            ls(reply);
+          });
+        }}},
       {"log.forget", {true, with_request(&LogCommands::forget)}},
       {"dlq.ls", {false, with_request(&LogCommands::dead_ls)}},
       {"dlq.show", {false, with_request(&LogCommands::dead_show)}},
@@ -83,7 +94,12 @@ void LogCommands::ls(ControlServer::Reply reply) {
     for (const Lane lane : all_lanes) {
       const LaneSpan& span = segment.lanes[static_cast<std::size_t>(lane)];
       if (span.empty()) continue;
-      json.key(lane_name(lane)).begin_object().member("first", span.first).member("last", span.last).member("records", span.records).end_object();
+      json.key(lane_name(lane))
+          .begin_object()
+          .member("first", span.first)
+          .member("last", span.last)
+          .member("records", span.records)
+          .end_object();
     }
     json.end_object();
   }
@@ -94,59 +110,81 @@ void LogCommands::ls(ControlServer::Reply reply) {
 void LogCommands::stat(ControlServer::Reply reply) {
   const LogStats stats = log_.stats();
   JsonWriter json;
-  json.begin_object().member("folder", folder_.path()).member("format", log_format).member("epoch", log_.epoch());
-  json.member("last_number", log_.last_committed()).member("bytes_used", stats.bytes_used).member("bytes_max", stats.bytes_max);
-  json.member("segments", stats.segments).member("dead_bytes", stats.dead_bytes).member("files_set_aside", stats.files_set_aside);
-  json.member("vanished_records", stats.vanished_records).member("trouble", stats.trouble).key("consumers").begin_array();
+  json.begin_object()
+      .member("folder", folder_.path())
+      .member("format", log_format)
+      .member("epoch", log_.epoch());
+  json.member("last_number", log_.last_committed())
+      .member("bytes_used", stats.bytes_used)
+      .member("bytes_max", stats.bytes_max);
+  json.member("segments", stats.segments)
+      .member("dead_bytes", stats.dead_bytes)
+      .member("files_set_aside", stats.files_set_aside);
+  json.member("vanished_records", stats.vanished_records)
+      .member("trouble", stats.trouble)
+      .key("consumers")
+      .begin_array();
   for (const std::string& consumer : log_.consumers()) {
     for (const Lane lane : all_lanes) {
       const LaneLedger ledger = log_.ledger(consumer, lane);
       const auto open = log_.unsettled(consumer, lane);
       if (ledger.admitted == 0 && open.empty()) continue;
-      json.begin_object().member("consumer", consumer).member("lane", lane_name(lane)).member("admitted", ledger.admitted);
+      json.begin_object()
+          .member("consumer", consumer)
+          .member("lane", lane_name(lane))
+          .member("admitted", ledger.admitted);
       for (std::size_t how = 0; how < how_count; ++how) {
         if (ledger.settled[how] > 0) json.member(how_name(static_cast<How>(how)), ledger.settled[how]);
       }
-      json.member("unsettled", ledger.unsettled()).member("from", open.empty() ? log_.last_committed() + 1 : open.front().first).end_object();
+      json.member("unsettled", ledger.unsettled())
+          .member("from", open.empty() ? log_.last_committed() + 1 : open.front().first)
+          .end_object();
     }
   }
   json.end_array().end_object();
   reply(json.take());
 }
 
-// A page of a lane: {"next": the number to go on with, 0 at the end, "unreadable": records that could not be shown, "lines":
-// as text}.
+// A page of a lane: {"next": the number to go on with, 0 at the end, "unreadable": records that could not be
+// shown, "lines": as text}.
 void LogCommands::read(const ControlRequest& request, ControlServer::Reply reply) {
   const auto lane = lane_of(word(request, "lane", "raw"));
   if (!lane) return reply(control_error("there is no such lane; there are alarm, window, raw, held, dead"));
-  const Sequence from = std::max<Sequence>(1, number_of(request, "from", 1)), to = number_of(request, "to", UINT64_MAX);
+  const Sequence from = std::max<Sequence>(1, number_of(request, "from", 1)),
+                 to = number_of(request, "to", UINT64_MAX);
   const bool csv = word(request, "format") == "csv";
   if (from > std::min(to, log_.last_committed())) return reply(R"({"next":0,"unreadable":0,"lines":""})");
-  log_.read(*lane, {from, to}, Log::Direction::up, page_bytes, [lane = *lane, from, to, csv, reply = std::move(reply)](const Result<std::vector<Row>>& rows) {
-    if (!rows.ok()) return reply(control_error(rows.status().detail()));
-    std::string lines;
-    Sequence next = 0;
-    std::uint64_t unreadable = 0;
-    for (const Row& row : rows.value()) {
-      std::vector<Record> records;
-      next = row.last() + 1;
-      if (!decode_batch(*row.columns, row.zstd, records).ok()) {
-        unreadable += row.count;  // told, and what lies behind it is shown all the same
-        continue;
-      }
-      for (std::size_t i = 0; i < records.size() && lines.size() < answer_bytes_max; ++i) {
-        const Sequence number = row.first + i;
-        if (number < from || number > to) continue;
-        lines += csv ? record_as_csv(number, lane, records[i]) : record_as_json(number, lane, records[i]);
-        lines += '\n';
-        next = number + 1;
-      }
-      if (lines.size() >= answer_bytes_max) break;
-    }
-    JsonWriter json;
-    json.begin_object().member("next", next > to ? 0 : next).member("unreadable", unreadable).member("lines", lines).end_object();
-    reply(json.take());
-  });
+  log_.read(*lane, {from, to}, Log::Direction::up, page_bytes,
+            [lane = *lane, from, to, csv, reply = std::move(reply)](const Result<std::vector<Row>>& rows) {
+              if (!rows.ok()) return reply(control_error(rows.status().detail()));
+              std::string lines;
+              Sequence next = 0;
+              std::uint64_t unreadable = 0;
+              for (const Row& row : rows.value()) {
+                std::vector<Record> records;
+                next = row.last() + 1;
+                if (!decode_batch(*row.columns, row.zstd, records).ok()) {
+                  unreadable += row.count;  // told, and what lies behind it is shown all the same
+                  continue;
+                }
+                for (std::size_t i = 0; i < records.size() && lines.size() < answer_bytes_max; ++i) {
+                  const Sequence number = row.first + i;
+                  if (number < from || number > to) continue;
+                  lines += csv ? record_as_csv(number, lane, records[i])
+                               : record_as_json(number, lane, records[i]);
+                  lines += '\n';
+                  next = number + 1;
+                }
+                if (lines.size() >= answer_bytes_max) break;
+              }
+              JsonWriter json;
+              json.begin_object()
+                  .member("next", next > to ? 0 : next)
+                  .member("unreadable", unreadable)
+                  .member("lines", lines)
+                  .end_object();
+              reply(json.take());
+            });
 }
 
 // Reads everything once: what is damaged is found and mended on the way.
@@ -165,21 +203,24 @@ void LogCommands::check_all(ControlServer::Reply reply) {
     if (w->lane == lane_count) {
       const LogStats now = log_.stats();
       JsonWriter json;
-      json.begin_object().member("whole_records", w->records).member("files_mended", now.files_set_aside - w->before.files_set_aside);
+      json.begin_object()
+          .member("whole_records", w->records)
+          .member("files_mended", now.files_set_aside - w->before.files_set_aside);
       json.member("lost_records", now.lost_records - w->before.lost_records).end_object();
       return reply(json.take());
     }
-    log_.read(all_lanes[w->lane], {w->next, UINT64_MAX}, Log::Direction::up, 256 << 10, [w, reply](const Result<std::vector<Row>>& rows) {
-      if (!rows.ok()) return reply(control_error(rows.status().detail()));
-      for (const Row& row : rows.value()) w->records += row.count;
-      if (rows.value().empty()) {
-        ++w->lane;
-        w->next = 1;
-      } else {
-        w->next = rows.value().back().last() + 1;
-      }
-      w->step();
-    });
+    log_.read(all_lanes[w->lane], {w->next, UINT64_MAX}, Log::Direction::up, 256 << 10,
+              [w, reply](const Result<std::vector<Row>>& rows) {
+                if (!rows.ok()) return reply(control_error(rows.status().detail()));
+                for (const Row& row : rows.value()) w->records += row.count;
+                if (rows.value().empty()) {
+                  ++w->lane;
+                  w->next = 1;
+                } else {
+                  w->next = rows.value().back().last() + 1;
+                }
+                w->step();
+              });
   };
   work->step();
 }
@@ -201,9 +242,11 @@ void LogCommands::forget(const ControlRequest& request, ControlServer::Reply rep
   });
 }
 
-// ---- where a device's readings are ----------------------------------------------------------------------------------
+// ---- where a device's readings are
+// ----------------------------------------------------------------------------------
 
-// The newest record of each metric of a device, by looking back through the lanes that have readings, so far and no further.
+// The newest record of each metric of a device, by looking back through the lanes that have readings, so far
+// and no further.
 struct LogCommands::Sought {
   static constexpr std::size_t metrics_max = 64, pages_max = 32, page_bytes = 64 << 10;
   std::string device;
@@ -222,7 +265,8 @@ void LogCommands::device(const ControlRequest& request, ControlServer::Reply rep
   if (sought->device.empty()) return reply(control_error("which device?"));
   sought->after = number_of(request, "after", 0);
   sought->reply = std::move(reply);
-  if (const Sequence number = number_of(request, "number", 0); number > 0) {  // of this one it is asked how far uplinks are
+  // of this one it is asked how far uplinks are
+  if (const Sequence number = number_of(request, "number", 0); number > 0) {
     sought->number = number;
     sought->number_lane = lane_of(word(request, "lane")).value_or(Lane::raw);
     return sought->reply(found(*sought));
@@ -235,36 +279,45 @@ void LogCommands::seek(const std::shared_ptr<Sought>& sought) {
   if (sought->lane == std::size(lanes)) return sought->reply(found(*sought));
   const Lane lane = lanes[sought->lane];
   const auto next_lane = [sought] { ++sought->lane, sought->pages = 0, sought->before = UINT64_MAX; };
-  if (sought->before <= sought->after + 1 || sought->pages++ == Sought::pages_max) return next_lane(), seek(sought);
+  if (sought->before <= sought->after + 1 || sought->pages++ == Sought::pages_max)
+    return next_lane(), seek(sought);
   log_.read(lane, {sought->after + 1, sought->before - 1}, Log::Direction::down, Sought::page_bytes,
             [this, sought, lane, next_lane](const Result<std::vector<Row>>& rows) {
-    if (!rows.ok()) return sought->reply(control_error(rows.status().detail()));
-    for (const Row& row : rows.value()) {
-      std::vector<Record> records;
-      sought->before = row.first;
-      if (!decode_batch(*row.columns, row.zstd, records).ok()) continue;
-      for (std::size_t i = records.size(); i-- > 0;) {
-        const Sequence number = row.first + i;
-        const Record& record = records[i];
-        if (record.device != sought->device || number <= sought->after) continue;
-        if (number > sought->number) sought->number = number, sought->number_lane = lane;
-        const auto known = sought->newest.find(record.metric);
-        if (known != sought->newest.end() ? known->second.first > number : sought->newest.size() == Sought::metrics_max) continue;
-        sought->newest[record.metric] = {number, record_as_json(number, lane, record)};
-      }
-    }
-    if (rows.value().empty()) next_lane();
-    seek(sought);
-  });
+              if (!rows.ok()) return sought->reply(control_error(rows.status().detail()));
+              for (const Row& row : rows.value()) {
+                std::vector<Record> records;
+                sought->before = row.first;
+                if (!decode_batch(*row.columns, row.zstd, records).ok()) continue;
+                for (std::size_t i = records.size(); i-- > 0;) {
+                  const Sequence number = row.first + i;
+                  const Record& record = records[i];
+                  if (record.device != sought->device || number <= sought->after) continue;
+                  if (number > sought->number) sought->number = number, sought->number_lane = lane;
+                  const auto known = sought->newest.find(record.metric);
+                  if (known != sought->newest.end() ? known->second.first > number
+                                                    : sought->newest.size() == Sought::metrics_max)
+                    continue;
+                  sought->newest[record.metric] = {number, record_as_json(number, lane, record)};
+                }
+              }
+              if (rows.value().empty()) next_lane();
+              seek(sought);
+            });
 }
 
-// {"number": of the newest, 0: none was found, "committed": the log's last number, "records": [...], "uplinks": [{"name",
-// "state": "acknowledged", "waiting" (with how many numbers are before it), "not its lane"}]}
+// {"number": of the newest, 0: none was found, "committed": the log's last number, "records": [...],
+// "uplinks": [{"name", "state": "acknowledged", "waiting" (with how many numbers are before it), "not its
+// lane"}]}
 std::string LogCommands::found(const Sought& sought) const {
   JsonWriter json;
   std::string records;
-  for (const auto& [metric, record] : sought.newest) records += text(records.empty() ? "" : ",", record.second);
-  json.begin_object().member("number", sought.number).member("committed", log_.last_committed()).key("uplinks").begin_array();
+  for (const auto& [metric, record] : sought.newest)
+    records += text(records.empty() ? "" : ",", record.second);
+  json.begin_object()
+      .member("number", sought.number)
+      .member("committed", log_.last_committed())
+      .key("uplinks")
+      .begin_array();
   for (const std::string& consumer : log_.consumers()) {
     if (sought.number == 0 || consumer.starts_with('@')) continue;
     const LaneLedger ledger = log_.ledger(consumer, sought.number_lane);
@@ -274,7 +327,11 @@ std::string LogCommands::found(const Sought& sought) const {
       waiting = waiting || (range.first <= sought.number && sought.number <= range.last);
       if (range.first < sought.number) before += std::min(range.last, sought.number - 1) - range.first + 1;
     }
-    json.begin_object().member("name", consumer).member("state", ledger.admitted == 0 ? "not its lane" : waiting ? "waiting" : "acknowledged");
+    json.begin_object()
+        .member("name", consumer)
+        .member("state", ledger.admitted == 0 ? "not its lane"
+                         : waiting            ? "waiting"
+                                              : "acknowledged");
     if (waiting) json.member("numbers_before", before);
     json.end_object();
   }
@@ -284,40 +341,44 @@ std::string LogCommands::found(const Sought& sought) const {
   return text(out, ",\"records\":[", records, "]}");
 }
 
-// ---- dead letters ---------------------------------------------------------------------------------------------------
+// ---- dead letters
+// ---------------------------------------------------------------------------------------------------
 
-// A page of the letters of `range`, the newest first (down) or the oldest (up), without those that were struck. A page has at
-// least one letter unless there is none left.
+// A page of the letters of `range`, the newest first (down) or the oldest (up), without those that were
+// struck. A page has at least one letter unless there is none left.
 void LogCommands::find_dead(Range range, Log::Direction direction, std::size_t max, Found found) {
   if (range.first > range.last) return found(Letters{});
-  log_.read(Lane::dead, range, direction, 256 << 10, [this, range, direction, max, found = std::move(found)](const Result<std::vector<Row>>& rows) {
-    if (!rows.ok()) return found(rows.status());
-    const bool down = direction == Log::Direction::down;
-    Letters page;
-    for (const Row& row : rows.value()) {
-      page.next = down ? row.first - 1 : row.last() + 1;
-      std::vector<Record> records;
-      if (!decode_batch(*row.columns, row.zstd, records).ok()) continue;
-      for (std::size_t k = 0; k < records.size(); ++k) {
-        const std::size_t i = down ? records.size() - 1 - k : k;
-        const Sequence number = row.first + i;
-        if (number < range.first || number > range.last || log_.is_struck(number)) continue;
-        if (!records[i].detail || !std::holds_alternative<DeadDetail>(records[i].detail->body)) continue;
-        if (page.letters.size() == max) {
-          page.next = number;
-          return found(std::move(page));
-        }
-        page.letters.emplace_back(number, std::move(records[i]));
-      }
-    }
-    const Range rest = down ? Range{range.first, page.next} : Range{page.next, range.last};
-    if (rows.value().empty() || page.next < range.first || page.next > range.last) page.next = 0;
-    if (page.letters.empty() && page.next != 0) return find_dead(rest, direction, max, found);
-    found(std::move(page));
-  });
+  log_.read(Lane::dead, range, direction, 256 << 10,
+            [this, range, direction, max, found = std::move(found)](const Result<std::vector<Row>>& rows) {
+              if (!rows.ok()) return found(rows.status());
+              const bool down = direction == Log::Direction::down;
+              Letters page;
+              for (const Row& row : rows.value()) {
+                page.next = down ? row.first - 1 : row.last() + 1;
+                std::vector<Record> records;
+                if (!decode_batch(*row.columns, row.zstd, records).ok()) continue;
+                for (std::size_t k = 0; k < records.size(); ++k) {
+                  const std::size_t i = down ? records.size() - 1 - k : k;
+                  const Sequence number = row.first + i;
+                  if (number < range.first || number > range.last || log_.is_struck(number)) continue;
+                  if (!records[i].detail || !std::holds_alternative<DeadDetail>(records[i].detail->body))
+                    continue;
+                  if (page.letters.size() == max) {
+                    page.next = number;
+                    return found(std::move(page));
+                  }
+                  page.letters.emplace_back(number, std::move(records[i]));
+                }
+              }
+              const Range rest = down ? Range{range.first, page.next} : Range{page.next, range.last};
+              if (rows.value().empty() || page.next < range.first || page.next > range.last) page.next = 0;
+              if (page.letters.empty() && page.next != 0) return find_dead(rest, direction, max, found);
+              found(std::move(page));
+            });
 }
 
-// A page: {"next": the number to go on with as `from`, 0 at the end, "lines": a JSON object a letter, the newest first}.
+// A page: {"next": the number to go on with as `from`, 0 at the end, "lines": a JSON object a letter, the
+// newest first}.
 void LogCommands::dead_ls(const ControlRequest& request, ControlServer::Reply reply) {
   const std::size_t max = std::min<std::size_t>(dead_page_max, number_of(request, "max", 20));
   const Sequence from = number_of(request, "from", UINT64_MAX);
@@ -348,7 +409,8 @@ void LogCommands::dead_show(const ControlRequest& request, ControlServer::Reply 
   });
 }
 
-// One letter after the other, the oldest first; what dies again meanwhile lies behind `range` and is left alone.
+// One letter after the other, the oldest first; what dies again meanwhile lies behind `range` and is left
+// alone.
 struct LogCommands::Retrying {
   ControlServer::Reply reply;
   Range range;
@@ -386,7 +448,9 @@ void LogCommands::retry_next(const std::shared_ptr<Retrying>& work) {
       return retry_next(work);
     }
     if (work->done + work->failed == 0) {
-      return work->reply(control_error(work->range.first == work->range.last ? "there is no dead letter of this number" : "there are no dead letters"));
+      return work->reply(control_error(work->range.first == work->range.last
+                                           ? "there is no dead letter of this number"
+                                           : "there are no dead letters"));
     }
     JsonWriter json;
     json.begin_object().member("retried", work->done).member("still_dead", work->failed);
@@ -398,14 +462,20 @@ void LogCommands::retry_next(const std::shared_ptr<Retrying>& work) {
 
 void LogCommands::dead_drop(const ControlRequest& request, ControlServer::Reply reply) {
   const Sequence number = number_of(request, "number", 0);
-  if (number == 0 && word(request, "all") != "true") return reply(control_error("which one? (a number, or --all)"));
-  find_dead(number ? Range{number, number} : Range{1, UINT64_MAX}, Log::Direction::down, 1, [this, number, reply](const Result<Letters>& page) {
-    if (!page.ok()) return reply(control_error(page.status().detail()));
-    if (page.value().letters.empty()) return reply(control_error(number ? "there is no dead letter of this number" : "there are no dead letters"));
-    log_.commit({.struck = {number ? Range{number, number} : Range{1, log_.last_committed()}}, .urgent = true}, [reply](const Status& status) {
-      reply(status.ok() ? ok_reply() : control_error(status.detail()));
-    });
-  });
+  if (number == 0 && word(request, "all") != "true")
+    return reply(control_error("which one? (a number, or --all)"));
+  find_dead(number ? Range{number, number} : Range{1, UINT64_MAX}, Log::Direction::down, 1,
+            [this, number, reply](const Result<Letters>& page) {
+              if (!page.ok()) return reply(control_error(page.status().detail()));
+              if (page.value().letters.empty())
+                return reply(control_error(number ? "there is no dead letter of this number"
+                                                  : "there are no dead letters"));
+              log_.commit({.struck = {number ? Range{number, number} : Range{1, log_.last_committed()}},
+                           .urgent = true},
+                          [reply](const Status& status) {
+                            reply(status.ok() ? ok_reply() : control_error(status.detail()));
+                          });
+            });
 }
 
 }  // namespace millrace

@@ -1,5 +1,6 @@
-// `millrace log` and `millrace dlq`: requests as the control socket takes them, answered from a log. The same beside a running
-// daemon and on a stopped log; paged, so that a large answer neither holds the loop nor keeps a file from shrinking.
+// `millrace log` and `millrace dlq`: requests as the control socket takes them, answered from a log. The same
+// beside a running daemon and on a stopped log; paged, so that a large answer neither holds the loop nor
+// keeps a file from shrinking.
 #pragma once
 
 #include <functional>
@@ -14,18 +15,20 @@ namespace millrace {
 
 class LogCommands {
  public:
-  // Takes a dead letter (a record with a DeadDetail) up again: `done` with success when it was delivered or decoded, and the
-  // log was told to strike it.
+  // Takes a dead letter (a record with a DeadDetail) up again: `done` with success when it was delivered or
+  // decoded, and the log was told to strike it.
   using Retry = std::function<void(Sequence number, const Record& letter, std::function<void(Status)> done)>;
 
   // `retry` is null on a stopped log: nobody is there to deliver to.
-  LogCommands(SqliteLog& log, Folder& folder, Retry retry) : log_(log), folder_(folder), retry_(std::move(retry)) {}
+  LogCommands(SqliteLog& log, Folder& folder, Retry retry)
+      : log_(log), folder_(folder), retry_(std::move(retry)) {}
 
   struct Command {
     bool changes;
     ControlServer::Command run;
   };
-  // By the names of the requests: log.ls, log.stat, log.read, log.device, log.salvage, log.seal, log.forget, dlq.ls, dlq.show, dlq.retry, dlq.drop
+  // By the names of the requests: log.ls, log.stat, log.read, log.device, log.salvage, log.seal, log.forget,
+  // dlq.ls, dlq.show, dlq.retry, dlq.drop
   std::map<std::string, Command> table();
 
  private:

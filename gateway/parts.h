@@ -1,5 +1,5 @@
-// What runs under a name of the configuration: an input with its way into the pipeline, an uplink with its share of a log. What
-// a part was given goes with it. On the loop.
+// What runs under a name of the configuration: an input with its way into the pipeline, an uplink with its
+// share of a log. What a part was given goes with it. On the loop.
 #pragma once
 
 #include <functional>
@@ -21,13 +21,16 @@ class InputPart {
   // `plan` was checked: its routes compile.
   InputPart(const InputPlan& plan, const SouthParts& south, Pipeline& pipeline)
       : pipeline_(pipeline),
-        routes_(plan.decode ? pipeline.set_input(plan.name, plan.decode, plan.retained_once)
-                            : pipeline.set_input(plan.name, Router::make(plan.routes).value(), plan.retained_once)),
+        routes_(plan.decode
+                    ? pipeline.set_input(plan.name, plan.decode, plan.retained_once)
+                    : pipeline.set_input(plan.name, Router::make(plan.routes).value(), plan.retained_once)),
         driver_(plan.make(south)),
-        voice_(pipeline.set_voice(plan.name, [this](const Saying& reply) { return driver_->say(reply.topic, reply.payload); })) {}
+        voice_(pipeline.set_voice(
+            plan.name, [this](const Saying& reply) { return driver_->say(reply.topic, reply.payload); })) {}
 
   void start() {
-    if (Status status = driver_->start(); !status.ok()) LOG_ERROR("input ", driver_->name(), ": ", status.detail());
+    if (Status status = driver_->start(); !status.ok())
+      LOG_ERROR("input ", driver_->name(), ": ", status.detail());
     if (pipeline_.pressed()) driver_->pause();  // the others were told before it came
   }
   void stop(std::function<void()> done) { driver_->stop(std::move(done)); }
@@ -42,11 +45,14 @@ class InputPart {
 
 class UplinkPart {
  public:
-  UplinkPart(Loop& loop, Log& log, Metrics& metrics, Rng& rng, const Config& config, const UplinkPlan& plan, ShipperOptions options)
-      : uplink_(plan.make({loop, rng, config.gateway.name, log.epoch(), config.log.path, metrics})), shipper_(loop, log, *uplink_, metrics, rng, std::move(options)) {}
+  UplinkPart(Loop& loop, Log& log, Metrics& metrics, Rng& rng, const Config& config, const UplinkPlan& plan,
+             ShipperOptions options)
+      : uplink_(plan.make({loop, rng, config.gateway.name, log.epoch(), config.log.path, metrics})),
+        shipper_(loop, log, *uplink_, metrics, rng, std::move(options)) {}
 
   void start() {
-    if (Status status = shipper_.start(); !status.ok()) LOG_ERROR("uplink ", shipper_.name(), ": ", status.detail());
+    if (Status status = shipper_.start(); !status.ok())
+      LOG_ERROR("uplink ", shipper_.name(), ": ", status.detail());
   }
   void stop(std::function<void()> done) { shipper_.stop(std::move(done)); }
   Shipper& shipper() { return shipper_; }

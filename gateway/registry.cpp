@@ -46,13 +46,16 @@ void check_echo(const InputPlan& input, const UplinkPlan& uplink, LoadedConfig& 
 
 // What only one at a time can have: a port, a client identifier at a broker, a tty.
 template <typename Plan>
-void check_claims(const std::vector<Plan>& plans, const std::string& side, std::map<std::string, std::string>& owners, LoadedConfig& loaded) {
+void check_claims(const std::vector<Plan>& plans, const std::string& side,
+                  std::map<std::string, std::string>& owners, LoadedConfig& loaded) {
   for (const Plan& plan : plans) {
     const std::string who = text(side, " \"", plan.name, "\"");
     for (const std::string& claim : plan.claims) {
       if (claim.starts_with("listen ") && claim.ends_with(":0")) continue;  // any port that is free
       const auto [owner, free] = owners.try_emplace(claim, who);
-      if (!free && owner->second != who) loaded.fail(plan.config, "", text(who, ": \"", claim, "\" can be had once, and ", owner->second, " has it"));
+      if (!free && owner->second != who)
+        loaded.fail(plan.config, "",
+                    text(who, ": \"", claim, "\" can be had once, and ", owner->second, " has it"));
     }
   }
 }
@@ -82,7 +85,8 @@ std::vector<UplinkPlan> plan_uplinks(const Config& config) {
 std::vector<std::unique_ptr<Keeper>> make_keepers(const SouthParts& parts, Duration keep_max) {
   std::vector<std::unique_ptr<Keeper>> keepers;
   for (const PartKind* kind : built_kinds().inputs) {
-    if (const auto keeper = static_cast<const InputKind*>(kind)->keeper) keepers.push_back(keeper(parts, keep_max));
+    if (const auto keeper = static_cast<const InputKind*>(kind)->keeper)
+      keepers.push_back(keeper(parts, keep_max));
   }
   return keepers;
 }

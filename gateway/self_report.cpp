@@ -22,14 +22,16 @@ constexpr Duration rate_step = std::chrono::seconds(10), rate_span = std::chrono
 constexpr Duration wear_every = std::chrono::hours(1);
 constexpr double pages_and_tables = 1.15;  // what a byte of rows takes in the log's files, about
 constexpr double day = 86400;
-constexpr std::string_view not_yet = "not connected yet";  // a shipper before its first try, which is no error
+// a shipper before its first try, which is no error
+constexpr std::string_view not_yet = "not connected yet";
 
 // "key:  value kB" lines of /proc/self/status, "key: value" of /proc/self/io.
 std::uint64_t proc_value(const char* path, std::string_view key) {
   auto content = read_file(path, 64 << 10);
   if (!content.ok()) return 0;
   for (const std::string_view line : split(content.value(), '\n')) {
-    if (line.starts_with(key)) return std::strtoull(std::string(trim(line.substr(key.size()))).c_str(), nullptr, 10);
+    if (line.starts_with(key))
+      return std::strtoull(std::string(trim(line.substr(key.size()))).c_str(), nullptr, 10);
   }
   return 0;
 }
@@ -38,7 +40,10 @@ std::uint64_t proc_value(const char* path, std::string_view key) {
 template <typename State>
 std::string state_words(State state, const std::string& health, const std::string& missing) {
   if (state == State::stopping) return "stopping";
-  if (state == State::running) return missing.empty() ? health : text(health, "; as configured before, the new configuration is waiting for ", missing);
+  if (state == State::running)
+    return missing.empty()
+               ? health
+               : text(health, "; as configured before, the new configuration is waiting for ", missing);
   return missing.empty() ? "waits to start" : "waiting for " + missing;
 }
 
@@ -49,8 +54,8 @@ std::string kind_of_part(const std::vector<PartConfig>& parts, const std::string
 
 // What an input and an uplink have in common: a name, a kind, and whether and how its driver or shipper is.
 template <typename State, typename Parts, typename Worker>
-void begin_state(State& to, const std::string& name, const std::vector<PartConfig>& configured, const Parts& parts,
-                 typename Parts::State phase, const Worker& worker) {
+void begin_state(State& to, const std::string& name, const std::vector<PartConfig>& configured,
+                 const Parts& parts, typename Parts::State phase, const Worker& worker) {
   to.name = name;
   to.kind = kind_of_part(configured, name);
   to.running = phase == Parts::State::running;
@@ -86,7 +91,9 @@ void SelfReport::look() {
 // Names come and go with reloads.
 void SelfReport::forget_gone() {
   const auto gone = [this](const auto& entry) {
-    const auto is_of = [&](std::string_view side) { return entry.first.starts_with(side) && entry.first.size() > side.size(); };
+    const auto is_of = [&](std::string_view side) {
+      return entry.first.starts_with(side) && entry.first.size() > side.size();
+    };
     if (is_of("input ")) return !of_.inputs.contains(entry.first.substr(6));
     return is_of("uplink ") && !of_.uplinks.contains(entry.first.substr(7));
   };
@@ -141,8 +148,12 @@ GatewayState SelfReport::gather_of(bool ready) {
 }
 
 // What a part counts: it has registered it, help and all.
-std::uint64_t SelfReport::counted(const char* name, const Labels& labels) const { return of_.metrics.counter(name, "", labels).value(); }
-bool SelfReport::says(const char* name, const Labels& labels) const { return of_.metrics.gauge(name, "", labels).value() > 0; }
+std::uint64_t SelfReport::counted(const char* name, const Labels& labels) const {
+  return of_.metrics.counter(name, "", labels).value();
+}
+bool SelfReport::says(const char* name, const Labels& labels) const {
+  return of_.metrics.gauge(name, "", labels).value() > 0;
+}
 
 double SelfReport::rate(const std::string& of, std::uint64_t value) {
   return rates_[of].per_second(of_.loop.now(), static_cast<double>(value));
@@ -170,7 +181,8 @@ std::vector<LaneState> SelfReport::lanes_of(const std::string& uplink) const {
     state.lane = lane_name(lane);
     state.admitted = ledger.admitted;
     state.unsettled = ledger.unsettled();
-    for (std::size_t how = 0; how < how_count; ++how) state.settled.emplace_back(how_name(static_cast<How>(how)), ledger.settled[how]);
+    for (std::size_t how = 0; how < how_count; ++how)
+      state.settled.emplace_back(how_name(static_cast<How>(how)), ledger.settled[how]);
   }
   return lanes;
 }
@@ -201,9 +213,11 @@ void SelfReport::gather_uplinks(GatewayState& state) {
 }
 
 void SelfReport::gather_kept(GatewayState& state) const {
-  for (const AbsentUplinks::Absent& absent : of_.absent.list()) state.absent.push_back({absent.name, absent.records, absent.bytes, absent.until});
+  for (const AbsentUplinks::Absent& absent : of_.absent.list())
+    state.absent.push_back({absent.name, absent.records, absent.bytes, absent.until});
   for (const auto& keeper : of_.keepers) {
-    for (const auto& [place, kept] : keeper->kept()) state.left_sessions.push_back({place, kept.values, to_seconds(kept.longest)});
+    for (const auto& [place, kept] : keeper->kept())
+      state.left_sessions.push_back({place, kept.values, to_seconds(kept.longest)});
   }
   const WindowEngine& engine = of_.pipeline.windows();
   for (std::size_t w = 0; w < engine.window_count(); ++w) {
@@ -229,13 +243,15 @@ StorageState SelfReport::gather_log() {
   log.commits = stats.commits, log.commit_failures = stats.commit_failures, log.dead_bytes = stats.dead_bytes;
   log.evicted = stats.evicted_records, log.unreadable_rows = stats.unreadable_rows;
   log.refused_states = stats.refused_states, log.damaged_states = stats.damaged_states;
-  log.refused_records = stats.refused_records, log.lost = stats.lost_records, log.vanished = stats.vanished_records;
+  log.refused_records = stats.refused_records, log.lost = stats.lost_records,
+  log.vanished = stats.vanished_records;
   log.unwritten = stats.unwritten_records, log.files_set_aside = stats.files_set_aside;
   log.leftovers = of_.leftovers.size();
   for (const auto& leftover : of_.leftovers) log.leftover_records += leftover->records();
   log.blocked = stats.blocked, log.trouble = stats.trouble;
   log.newer_format = of_.newer_beside, log.evicts = !of_.config.log.block_when_full;
-  if (const auto disk = disk_space(log.path); disk.ok()) log.disk_free = disk.value().free, log.disk_total = disk.value().total;
+  if (const auto disk = disk_space(log.path); disk.ok())
+    log.disk_free = disk.value().free, log.disk_total = disk.value().total;
   log.rate = rate("log records", log.records);
   log.bytes_rate = rate("log bytes", log.row_bytes);
   log.lost_age = growths_["lost"].age(of_.loop.now(), log.lost + log.vanished);
@@ -256,7 +272,8 @@ FlashState SelfReport::gather_flash(std::uint64_t records) {
   FlashState flash;
   flash.written = proc_value("/proc/self/io", "write_bytes:");
   if (records > 0) flash.per_record = static_cast<double>(flash.written) / static_cast<double>(records);
-  if (const double uptime = to_seconds(now - started_at_); uptime >= 60) flash.per_day = static_cast<double>(flash.written) / uptime * day;
+  if (const double uptime = to_seconds(now - started_at_); uptime >= 60)
+    flash.per_day = static_cast<double>(flash.written) / uptime * day;
   flash.device = wear_.device;
   flash.life_used_percent = wear_.used_percent;
   return flash;

@@ -1,6 +1,6 @@
-// Gathers how the gateway is (observe/gateway_state.h), of all parts at once, and remembers what a look alone does
-// not show: rates, since when something is wrong, what went wrong last. Status, metrics and what is wrong are made of
-// that. On the loop.
+// Gathers how the gateway is (observe/gateway_state.h), of all parts at once, and remembers what a look alone
+// does not show: rates, since when something is wrong, what went wrong last. Status, metrics and what is
+// wrong are made of that. On the loop.
 #pragma once
 
 #include <deque>

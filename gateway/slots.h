@@ -1,20 +1,23 @@
-// The inputs, or the uplinks, of a gateway whose configuration changes while it runs: one state machine a name. It knows what
-// runs under the name, whether that is stopping, and what the configuration wants there.
+// The inputs, or the uplinks, of a gateway whose configuration changes while it runs: one state machine a
+// name. It knows what runs under the name, whether that is stopping, and what the configuration wants there.
 //
-// The last configuration always wins. A part that does not fit it any more is stopped once; when its stop has called back it
-// is destroyed, and only then is its successor made, of the plan that is wanted at that moment; or nobody follows. So however
-// reloads overlap, there are never two parts of one name, and what was removed does not come back.
+// The last configuration always wins. A part that does not fit it any more is stopped once; when its stop has
+// called back it is destroyed, and only then is its successor made, of the plan that is wanted at that
+// moment; or nobody follows. So however reloads overlap, there are never two parts of one name, and what was
+// removed does not come back.
 //
-// A plan may need what is not there yet (a file). It waits for that, is told once for each change, and starts by itself when it
-// comes; who runs under its name as the configuration was before goes on until then.
+// A plan may need what is not there yet (a file). It waits for that, is told once for each change, and starts
+// by itself when it comes; who runs under its name as the configuration was before goes on until then.
 //
-// What is made starts when it may: the owner can have it wait, and a plan names its claims (a port, a client identifier at a
-// broker, a tty), so that it waits for whoever goes, and still has one of them under another name.
+// What is made starts when it may: the owner can have it wait, and a plan names its claims (a port, a client
+// identifier at a broker, a tty), so that it waits for whoever goes, and still has one of them under another
+// name.
 //
-// Who does not stop is told by name. A stop that never calls back holds its name and its claims, and nothing else.
+// Who does not stop is told by name. A stop that never calls back holds its name and its claims, and nothing
+// else.
 //
-// A Plan has a `name`, a `config` that can be compared, and `claims`; a Part has `start()`, and `stop(done)` that also works before start(). On
-// the loop.
+// A Plan has a `name`, a `config` that can be compared, and `claims`; a Part has `start()`, and `stop(done)`
+// that also works before start(). On the loop.
 #pragma once
 
 #include <algorithm>
@@ -42,10 +45,11 @@ class Slots {
   struct Rules {
     std::string kind;  // "input", for the log
     std::function<std::unique_ptr<Part>(const Plan&)> make;
-    std::function<bool(const Plan&)> may_start;            // asked for what is made, at each go_on()
-    std::function<void(const std::string& name)> removed;  // its part has stopped, and the configuration wants none
-    std::function<void()> stopped;                         // a part has: others may wait for what it held
-    std::function<std::string(const Plan&)> missing;       // what is not there yet, in words; empty: it can start
+    std::function<bool(const Plan&)> may_start;  // asked for what is made, at each go_on()
+    // its part has stopped, and the configuration wants none
+    std::function<void(const std::string& name)> removed;
+    std::function<void()> stopped;                    // a part has: others may wait for what it held
+    std::function<std::string(const Plan&)> missing;  // what is not there yet, in words; empty: it can start
   };
 
   Slots(Loop& loop, Rules rules) : loop_(loop), rules_(std::move(rules)) {}
@@ -53,13 +57,14 @@ class Slots {
   Slots(const Slots&) = delete;
   Slots& operator=(const Slots&) = delete;
 
-  // The configuration as it is now. What runs as it says goes on; what does not is told to stop, and what is missing is made.
-  // Nothing starts before go_on(). How many names changed.
+  // The configuration as it is now. What runs as it says goes on; what does not is told to stop, and what is
+  // missing is made. Nothing starts before go_on(). How many names changed.
   std::size_t want(const std::vector<Plan>& plans) {
     if (stopped_) return 0;
     std::size_t changed = 0;
     for (auto& [name, slot] : slots_) {
-      const auto plan = std::find_if(plans.begin(), plans.end(), [&name = name](const Plan& p) { return p.name == name; });
+      const auto plan =
+          std::find_if(plans.begin(), plans.end(), [&name = name](const Plan& p) { return p.name == name; });
       const bool listed = plan != plans.end();
       const bool same = slot.wanted ? listed && plan->config == slot.wanted->config : !listed;
       if (!same) ++changed;
@@ -73,7 +78,8 @@ class Slots {
     // First those that go: who comes may want what they hold.
     for (auto& [name, slot] : slots_) {
       if (slot.part && slot.state == State::running) look(name, slot);
-      if (slot.part && slot.state != State::stopping && !slot.fits() && !slot.stands_in()) begin_stop(name, slot);
+      if (slot.part && slot.state != State::stopping && !slot.fits() && !slot.stands_in())
+        begin_stop(name, slot);
     }
     for (auto& [name, slot] : slots_) {
       if (!slot.part) make(slot);
@@ -111,7 +117,9 @@ class Slots {
   // The part that the configuration wants under this name; null while its predecessor is stopping.
   Part* find(const std::string& name) {
     const auto found = slots_.find(name);
-    return found == slots_.end() || !found->second.part || found->second.state == State::stopping ? nullptr : found->second.part.get();
+    return found == slots_.end() || !found->second.part || found->second.state == State::stopping
+               ? nullptr
+               : found->second.part.get();
   }
   // Whether anybody is there under this name, be it only to stop.
   bool contains(const std::string& name) const { return slots_.contains(name); }
@@ -121,13 +129,15 @@ class Slots {
     const auto found = slots_.find(name);
     return found == slots_.end() ? std::string() : found->second.missing;
   }
-  // Whether somebody who goes has one of these: he is stopping, or stands in for a successor that wants others.
+  // Whether somebody who goes has one of these: he is stopping, or stands in for a successor that wants
+  // others.
   bool held_by_leaving(const std::vector<std::string>& claims) const {
     return std::any_of(slots_.begin(), slots_.end(), [&](const auto& entry) {
       const Slot& slot = entry.second;
-      return slot.part && (slot.state == State::stopping || slot.stands_in()) && std::any_of(claims.begin(), claims.end(), [&](const std::string& claim) {
-        return std::find(slot.claims.begin(), slot.claims.end(), claim) != slot.claims.end();
-      });
+      return slot.part && (slot.state == State::stopping || slot.stands_in()) &&
+             std::any_of(claims.begin(), claims.end(), [&](const std::string& claim) {
+               return std::find(slot.claims.begin(), slot.claims.end(), claim) != slot.claims.end();
+             });
     });
   }
   // What the parts that are here hold, and those that are wanted.
@@ -163,11 +173,11 @@ class Slots {
   struct Slot {
     std::optional<Plan> wanted;
     std::unique_ptr<Part> part;
-    decltype(Plan::config) config;      // of the plan the part was made from, and what that claims
+    decltype(Plan::config) config;  // of the plan the part was made from, and what that claims
     std::vector<std::string> claims;
     State state = State::waiting;
     std::unique_ptr<Timer> late;
-    std::string missing;                // what `wanted` waits for
+    std::string missing;  // what `wanted` waits for
     bool fits() const { return wanted && wanted->config == config; }
     // For who is wanted and cannot start yet.
     bool stands_in() const { return state == State::running && !fits() && !missing.empty(); }
@@ -186,7 +196,9 @@ class Slots {
     const std::string missing = asks ? rules_.missing(*slot.wanted) : std::string();
     if (missing == slot.missing) return;
     if (!missing.empty()) {
-      LOG_WARN(rules_.kind, " ", name, ": waiting for ", missing, slot.state == State::running ? "; until then it goes on as it was configured before" : "; it starts by itself");
+      LOG_WARN(rules_.kind, " ", name, ": waiting for ", missing,
+               slot.state == State::running ? "; until then it goes on as it was configured before"
+                                            : "; it starts by itself");
       look_in_ = look_first;
     } else if (slot.wanted) {
       LOG_INFO(rules_.kind, " ", name, ": what it waited for is there");
@@ -195,7 +207,9 @@ class Slots {
   }
 
   void look_later() {
-    if (look_timer_ || stopped_ || std::ranges::none_of(slots_, [](const auto& entry) { return !entry.second.missing.empty(); })) return;
+    if (look_timer_ || stopped_ ||
+        std::ranges::none_of(slots_, [](const auto& entry) { return !entry.second.missing.empty(); }))
+      return;
     look_timer_ = loop_.after(look_in_, [this] { look_again(); });
   }
 

@@ -33,7 +33,9 @@ LogOptions options_of(const Config& config, const GatewayClock& clock, Folder& r
 
 std::uint64_t boot_id() {
   auto id = read_file("/proc/sys/kernel/random/boot_id", 256);
-  if (!id.ok()) LOG_WARN("the boot id cannot be read: ", id.status().detail(), "; times from before a synchronisation cannot be corrected later");
+  if (!id.ok())
+    LOG_WARN("the boot id cannot be read: ", id.status().detail(),
+             "; times from before a synchronisation cannot be corrected later");
   return id.ok() ? digest64(bytes_of(trim(id.value()))) : 0;
 }
 
@@ -61,7 +63,8 @@ int Storage::take_folders(const Config& config) {
     LOG_ERROR("log folder: ", status.detail(), " (log.path)");
     return exit_io;
   }
-  for (const auto& [path, lock] : {std::pair{config.log.path + "/lock", &log_lock_}, std::pair{config.gateway.runtime_dir + "/lock", &runtime_lock_}}) {
+  for (const auto& [path, lock] : {std::pair{config.log.path + "/lock", &log_lock_},
+                                   std::pair{config.gateway.runtime_dir + "/lock", &runtime_lock_}}) {
     auto held = lock_file(path);
     if (!held.ok()) {
       LOG_ERROR(held.status().detail());
@@ -74,7 +77,8 @@ int Storage::take_folders(const Config& config) {
   return exit_ok;
 }
 
-// One that a later version wrote is left untouched, ours lies beside it; those of earlier ones are drained first.
+// One that a later version wrote is left untouched, ours lies beside it; those of earlier ones are drained
+// first.
 Status Storage::open_log(const Config& config, UvLoop& loop, const LogOptions& options) {
   auto log = SqliteLog::open(loop, *folder_, options, random_from_kernel());
   if (!log.ok() && log.status().code() == Code::newer) {
@@ -112,16 +116,19 @@ Status Storage::open_inbox(const Config& config, UvLoop& loop) {
       region_.reset();
       if (std::rename(path.c_str(), aside.c_str()) != 0) return status_from_errno(errno, "set aside " + path);
       continue;
-    } else if (const auto position = log_->inbox_position(); position && position->inbox == MappedInbox::id_of(region_->bytes())) {
+    } else if (const auto position = log_->inbox_position();
+               position && position->inbox == MappedInbox::id_of(region_->bytes())) {
       released = position->position;
     }
     if (region_->bytes().size() != bytes) {
-      if (!MappedInbox::holds_entries(region_->bytes(), released)) {  // empty: made anew in the size that is wanted
+      // empty: made anew in the size that is wanted
+      if (!MappedInbox::holds_entries(region_->bytes(), released)) {
         region_.reset();
         if (std::remove(path.c_str()) != 0) return status_from_errno(errno, "remove " + path);
         continue;
       }
-      LOG_WARN("inbox: the last process left entries in an inbox of another size; gateway.inbox_size counts from the next start on");
+      LOG_WARN(
+          "inbox: the last process left entries in an inbox of another size; gateway.inbox_size counts from the next start on");
     }
     inbox_ = std::make_unique<MappedInbox>(region_->bytes(), released);
     log_->on_durable_inbox([inbox = inbox_.get()](InboxPosition position) {

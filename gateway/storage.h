@@ -1,6 +1,6 @@
-// Where the daemon keeps what it accepted: the log's folder and the runtime folder, each under a lock, the log in
-// one, the inbox in the other, and logs that other versions left. Opened once, at start; what is damaged is taken
-// over as far as it is whole.
+// Where the daemon keeps what it accepted: the log's folder and the runtime folder, each under a lock, the
+// log in one, the inbox in the other, and logs that other versions left. Opened once, at start; what is
+// damaged is taken over as far as it is whole.
 #pragma once
 
 #include <memory>

@@ -17,8 +17,7 @@ Duration part_of(Duration whole, double share) {
 }  // namespace
 
 BusSchedule::BusSchedule(std::vector<std::vector<Block>> devices, Options options, Instant now, Rng& rng)
-    : options_(options),
-      probe_after_(now) {
+    : options_(options), probe_after_(now) {
   for (const auto& blocks : devices) {
     Device& device = devices_.emplace_back();
     for (const Block& block : blocks)
@@ -61,8 +60,7 @@ Instant BusSchedule::due() const {
   Instant soonest = never;
   for (const Device& device : devices_) {
     if (device.tasks.empty()) continue;
-    if (device.retry_at)
-      soonest = std::min(soonest, std::max(*device.retry_at, probe_after_));
+    if (device.retry_at) soonest = std::min(soonest, std::max(*device.retry_at, probe_after_));
     else
       for (const Task& task : device.tasks) soonest = std::min(soonest, task.due);
   }

@@ -120,8 +120,7 @@ class Scan {
 
   int run() {
     std::vector<ModbusInputConfig> settings;
-    if (bus_.over_tcp())
-      settings.push_back(bus_);
+    if (bus_.over_tcp()) settings.push_back(bus_);
     else
       for (const std::int32_t baud : wish_.bauds)
         for (const std::string& parity : wish_.parities) settings.push_back(with(baud, parity));

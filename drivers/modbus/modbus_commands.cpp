@@ -1,5 +1,5 @@
-// millrace scan modbus, read modbus: from the command line to commissioning. A port that the running daemon has is
-// left to it.
+// millrace scan modbus, read modbus: from the command line to commissioning. A port that the running daemon
+// has is left to it.
 #include <unistd.h>
 
 #include <algorithm>
@@ -43,18 +43,25 @@ constexpr Option read_options[] = {
     R::option<&ReadModbus::port>("port", "PORT", port_help).short_form('p').offers(Offer::files).must(),
     R::option<&ReadModbus::mode>("mode", "MODE", mode_help).short_form('m').one_of(modes),
     R::option<&ReadModbus::bauds>("baud", "N", "Speed of the line (default: 19200)").short_form('b'),
-    R::option<&ReadModbus::parities>("parity", "PARITY", "none, even or odd (default: even)").one_of("none|even|odd"),
+    R::option<&ReadModbus::parities>("parity", "PARITY", "none, even or odd (default: even)")
+        .one_of("none|even|odd"),
     R::option<&ReadModbus::units>("unit", "N", "The unit, or slave address (default: 1)").short_form('u'),
     R::option<&ReadModbus::timeout>("timeout", "TIME", "How long to wait for an answer (default: 1s)"),
-    R::option<&ReadModbus::table>("table", "TABLE", "coil, discrete, holding (default) or input").one_of("coil|discrete|holding|input"),
-    R::option<&ReadModbus::address>("address", "N", "The first register, from 0 as in the protocol (default: 0)").short_form('a').within(0, 65535),
+    R::option<&ReadModbus::table>("table", "TABLE", "coil, discrete, holding (default) or input")
+        .one_of("coil|discrete|holding|input"),
+    R::option<&ReadModbus::address>("address", "N",
+                                    "The first register, from 0 as in the protocol (default: 0)")
+        .short_form('a')
+        .within(0, 65535),
     R::option<&ReadModbus::count>("count", "N", "How many (default: 10)").within(1, 2000),
 };
 constexpr Option scan_options[] = {
     S::config(),
     S::option<&ScanModbus::port>("port", "PORT", port_help).short_form('p').offers(Offer::files).must(),
     S::option<&ScanModbus::mode>("mode", "MODE", mode_help).short_form('m').one_of(modes),
-    S::option<&ScanModbus::bauds>("baud", "LIST", "Speeds of the line (default: 9600,19200,38400,115200,57600,4800)").short_form('b'),
+    S::option<&ScanModbus::bauds>("baud", "LIST",
+                                  "Speeds of the line (default: 9600,19200,38400,115200,57600,4800)")
+        .short_form('b'),
     S::option<&ScanModbus::parities>("parity", "LIST", "Of none, even, odd (default: all)"),
     S::option<&ScanModbus::units>("unit", "LIST", "Units, like 1-16,20 (default: all)").short_form('u'),
     S::option<&ScanModbus::timeout>("timeout", "TIME", "How long to wait for an answer (default: 200ms)"),
@@ -131,7 +138,7 @@ int read_bus(const ReadModbus& arguments, ModbusInputConfig bus) {
   const std::uint64_t most = is_bit_table(wish.span.table) ? 2000 : 125;
   if (arguments.count > most || arguments.address + arguments.count > 65536)
     return refuse(exit_usage,
-                    text("--count: at most ", most, " can be read at a time, and a table ends at 65535"));
+                  text("--count: at most ", most, " can be read at a time, and a table ends at 65535"));
   wish.span.first = static_cast<std::uint16_t>(arguments.address);
   wish.span.count = static_cast<std::uint16_t>(arguments.count);
   const auto print = [](const std::string& words) { std::fputs(words.c_str(), stdout); };
@@ -190,9 +197,12 @@ int run_scan(const ScanModbus& c) { return on_bus(c, scan_bus); }
 
 extern const CommandKind read_modbus_command_kind, scan_modbus_command_kind;
 const CommandKind read_modbus_command_kind = command_kind<ReadModbus, run_read>(
-    "read modbus", "Show registers of a Modbus device, in all orders of bytes side by side, and the TOML that reads them", read_options);
+    "read modbus",
+    "Show registers of a Modbus device, in all orders of bytes side by side, and the TOML that reads them",
+    read_options);
 const CommandKind scan_modbus_command_kind = command_kind<ScanModbus, run_scan>(
-    "scan modbus", "Find out who is on a Modbus bus, at which speed and parity, and print the TOML that fits. Nothing is ever written to it",
+    "scan modbus",
+    "Find out who is on a Modbus bus, at which speed and parity, and print the TOML that fits. Nothing is ever written to it",
     scan_options,
     "Asks each unit for holding register 0, on a serial line at each speed and parity, a few units of each setting first and all units "
     "where somebody answered. SunSpec devices say what they are. Ends with 1 when nobody answered. A port that the running daemon has "

@@ -51,19 +51,15 @@ void ModbusDriver::ran(const Poller::Round& round) {
   up_.set(round.open ? 1 : 0);
   for (const Poller::Round::Change& change : round.changes) {
     const std::string& device = slaves_[change.device].name;
-    if (change.up)
-      dead_.erase(device);
-    else
-      dead_.insert(device);
+    if (change.up) dead_.erase(device);
+    else dead_.insert(device);
     if (config_.liveness) report(change);
   }
   if (config_.liveness && !round.changes.empty()) intake_.commit(std::nullopt);
   if (paused_) return;
   const Instant now = loop_.now();
-  if (round.next <= now)
-    run();
-  else
-    timer_ = loop_.after(round.next - now, [this] { run(); });
+  if (round.next <= now) run();
+  else timer_ = loop_.after(round.next - now, [this] { run(); });
 }
 
 void ModbusDriver::report(const Poller::Round::Change& change) {
@@ -98,7 +94,8 @@ void ModbusDriver::stop(std::function<void()> done) {
   stopping_ = true;
   timer_.reset();
   up_.set(0);
-  registry_.retire("input", config_.name, "millrace_modbus_device_up");  // whoever follows has devices of its own
+  // whoever follows has devices of its own
+  registry_.retire("input", config_.name, "millrace_modbus_device_up");
   poller_->request_stop();
   loop_.run_blocking(
       worker_, [poller = poller_] { poller->close(); }, std::move(done));

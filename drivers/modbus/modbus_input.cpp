@@ -110,10 +110,8 @@ void read_map_file(MapConfig& map) {
 
 void settle_map(Section& section, MapConfig& map) {
   map.line = section.line();
-  if (!map.file.empty())
-    read_map_file(map);
-  else if (map.registers.empty())
-    section.error(text("map \"", map.name, "\" has no registers"));
+  if (!map.file.empty()) read_map_file(map);
+  else if (map.registers.empty()) section.error(text("map \"", map.name, "\" has no registers"));
 }
 
 constexpr Key map_keys[] = {
@@ -257,9 +255,7 @@ InputPlan plan_of(const ModbusInputConfig& c) {
 class Checks {
  public:
   Checks(const ModbusInputConfig& c, const PartConfig& part, LoadedConfig& loaded)
-      : c_(c),
-        part_(part),
-        loaded_(loaded) {}
+      : c_(c), part_(part), loaded_(loaded) {}
 
   void all() {
     line_of_bus();

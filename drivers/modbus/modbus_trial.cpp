@@ -13,12 +13,9 @@ constexpr std::size_t values_shown = 40;  // of a device
 
 std::string value_words(const Record& record) {
   std::string words = "?";
-  if (const auto* number = std::get_if<double>(&record.value))
-    words = text(*number);
-  else if (const auto* integer = std::get_if<std::int64_t>(&record.value))
-    words = text(*integer);
-  else if (const auto* flag = std::get_if<bool>(&record.value))
-    words = text(*flag);
+  if (const auto* number = std::get_if<double>(&record.value)) words = text(*number);
+  else if (const auto* integer = std::get_if<std::int64_t>(&record.value)) words = text(*integer);
+  else if (const auto* flag = std::get_if<bool>(&record.value)) words = text(*flag);
   else if (const auto* string = std::get_if<std::string>(&record.value))
     words = text('"', shown(*string, 60), '"');
   if (!record.unit.empty()) words += " " + record.unit;
@@ -71,10 +68,8 @@ bool poll_block(const Slave& slave, const Block& block, const ReplyDecoder& deco
   if (Status status = decoder.decode(arrival, records, unread); !status.ok() || unread.any())
     tally.wrong += text(tally.wrong.empty() ? "" : "; ", status.ok() ? unread.reason() : status.detail());
   for (const Record& record : records) {
-    if (tally.shown == values_shown)
-      ++tally.more;
-    else
-      tally.values += text(tally.shown++ > 0 ? ", " : "", record.metric, " = ", value_words(record));
+    if (tally.shown == values_shown) ++tally.more;
+    else tally.values += text(tally.shown++ > 0 ? ", " : "", record.metric, " = ", value_words(record));
   }
   return true;
 }

@@ -40,8 +40,7 @@ PointType type_of(const RegisterConfig& row, Table table) {
 bool place_of(const RegisterConfig& row, Place& place, std::string& why) {
   place.table = static_cast<Table>(row.table);
   if (row.reference >= 0) {
-    if (row.address >= 0)
-      why = "has a reference and an address; one is enough";
+    if (row.address >= 0) why = "has a reference and an address; one is enough";
     else if (!table_of_reference(row.reference, place.table, place.address))
       why = text(
           "reference = ", row.reference,
@@ -59,10 +58,8 @@ bool place_of(const RegisterConfig& row, Place& place, std::string& why) {
                "\"");
   else if (place.type == PointType::string && row.length == 0)
     why = "is a string: length says how many registers it takes";
-  else if (place.type != PointType::string && row.length != 0)
-    why = "has a length, which only strings need";
-  else if (row.bit >= 0 && place.type != PointType::bits)
-    why = "has a bit, which is for type = \"bits\"";
+  else if (place.type != PointType::string && row.length != 0) why = "has a length, which only strings need";
+  else if (row.bit >= 0 && place.type != PointType::bits) why = "has a bit, which is for type = \"bits\"";
   else if (place.type == PointType::bits && row.bit < 0)
     why = "is of type \"bits\": bit says which is the lowest (0 to 15)";
   else if (row.bit >= 0 && row.bit + row.bits > 16)
@@ -159,10 +156,8 @@ std::vector<RowFault> faults_of(const std::vector<RegisterConfig>& rows, std::si
   for (std::size_t i = 0; i < rows.size(); ++i) {
     Place place;
     std::string why;
-    if (!place_of(rows[i], place, why))
-      fault(i, why);
-    else
-      lying.push_back({place, i});
+    if (!place_of(rows[i], place, why)) fault(i, why);
+    else lying.push_back({place, i});
     if (Status status = check_label(Label::metric, rows[i].name); !status.ok())
       fault(i, text("cannot be called so: ", status.detail()));
     if (Status status = check_label(Label::unit, rows[i].unit, rows[i].name); !status.ok())

@@ -32,6 +32,7 @@ std::vector<Block> split_block(const Points& points, const Block& block, const P
 // next must have an answer of another length. `late`: lengths of data that may still come. The span that
 // reads all of `span` and more, or where there is no room for that, less; `span` itself where its length is
 // not among them. Nothing: every length that the limits allow is.
-std::optional<Span> distinct_span(const Span& span, const std::vector<std::size_t>& late, const PlanLimits& limits);
+std::optional<Span> distinct_span(const Span& span, const std::vector<std::size_t>& late,
+                                  const PlanLimits& limits);
 
 }  // namespace millrace

@@ -239,8 +239,8 @@ Reply Poller::ask(std::size_t device, const Span& span) {
 
 void Poller::take(const BusSchedule::Job& job, const Reply& outcome, Duration cost, Round& round) {
   // A gateway that says the device does not answer has waited for it as long as we would have.
-  const bool away = outcome.answer == Answer::exception &&
-                    (outcome.exception == Exception::gateway_path || outcome.exception == Exception::no_response);
+  const bool away = outcome.answer == Answer::exception && (outcome.exception == Exception::gateway_path ||
+                                                            outcome.exception == Exception::no_response);
   if (outcome.answer == Answer::silent || outcome.answer == Answer::damaged || away) {
     if (away) silences_ = 0;
     take_silence(job, cost, round);

@@ -9,8 +9,8 @@
 // An old answer is never taken for a new one: what waits on the line is thrown away before each question; TCP
 // has transaction numbers; and on RTU the first question after one that went unanswered asks for another
 // length, so that it is its answer which is recognised (a device answers in order); where no other length is
-// left, the bus is silent for a timeout first, and so it is when a tty was opened. What lies further back than
-// a minute is not believed to come.
+// left, the bus is silent for a timeout first, and so it is when a tty was opened. What lies further back
+// than a minute is not believed to come.
 //
 // Lives on the bus's worker, which run() blocks; request_stop() and request_pause() from any thread.
 #pragma once

@@ -33,10 +33,7 @@ std::uint64_t number_of(BytesView registers, WordOrder order) {
 class Reader {
  public:
   Reader(const Point& point, Value& out, Quality& quality, std::string& why)
-      : point_(point),
-        out_(out),
-        quality_(quality),
-        why_(why) {}
+      : point_(point), out_(out), quality_(quality), why_(why) {}
 
   Reading integer(std::int64_t raw) {
     if (says_none(static_cast<double>(raw))) return Reading::no_value;

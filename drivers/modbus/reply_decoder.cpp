@@ -71,16 +71,11 @@ Status ReplyDecoder::decode(const Arrival& arrival, std::vector<Record>& out, Un
     record.trust = arrival.clock_trusted ? TimeTrust::gateway : TimeTrust::unsynced;
     std::string why;
     Reading reading = Reading::value;
-    if (exception != Exception::none)
-      record.quality = Quality::bad;
-    else
-      reading = read(*point, asked->span, data.value(), record, why);
-    if (reading == Reading::value)
-      out.push_back(std::move(record));
-    else if (reading == Reading::no_value)
-      ++unread.no_value;
-    else
-      unread.refuse({place, place + 1}, {}, why);
+    if (exception != Exception::none) record.quality = Quality::bad;
+    else reading = read(*point, asked->span, data.value(), record, why);
+    if (reading == Reading::value) out.push_back(std::move(record));
+    else if (reading == Reading::no_value) ++unread.no_value;
+    else unread.refuse({place, place + 1}, {}, why);
   }
   tidy_runs(unread.missing);
   if (!unread.any() || out.size() > before) return {};

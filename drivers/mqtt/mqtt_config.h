@@ -10,11 +10,11 @@ namespace millrace {
 
 struct MqttInputConfig {
   std::string name;
-  std::vector<std::string> servers;   // "mqtt://host:1883", "mqtts://host:8883"; tried in order
-  std::vector<std::string> topics;    // filters; made from the routes when empty
-  int version = 5;                    // 4: MQTT 3.1.1
+  std::vector<std::string> servers;  // "mqtt://host:1883", "mqtts://host:8883"; tried in order
+  std::vector<std::string> topics;   // filters; made from the routes when empty
+  int version = 5;                   // 4: MQTT 3.1.1
   int qos = 1;
-  std::string client_id;              // default: millrace-<gateway>-<name>
+  std::string client_id;  // default: millrace-<gateway>-<name>
   bool persistent_session = true;
   Duration session_expiry = std::chrono::hours(7 * 24);
   Duration keep_alive = std::chrono::seconds(30);
@@ -24,8 +24,8 @@ struct MqttInputConfig {
   SecretRef password;
   TlsConfig tls;
   bool power_durable = false;
-  std::string primary_host;           // Sparkplug: who we are to edge nodes that wait for their host; empty: nobody
-  std::string retained = "changed";   // changed, ignore, all
+  std::string primary_host;  // Sparkplug: who we are to edge nodes that wait for their host; empty: nobody
+  std::string retained = "changed";  // changed, ignore, all
   std::vector<RouteConfig> routes;
 };
 

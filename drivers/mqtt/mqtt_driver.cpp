@@ -15,12 +15,13 @@ namespace {
 constexpr double pause_above = 0.75;
 constexpr Duration telling_interval = std::chrono::seconds(10);
 constexpr Duration room_wait_max = std::chrono::seconds(10);
-// A PUBLISH around its topic and payload: fixed header, length of the topic, packet identifier, no properties.
+// A PUBLISH around its topic and payload: fixed header, length of the topic, packet identifier, no
+// properties.
 constexpr std::size_t publish_overhead = 5 + 2 + 2 + 1;
 // A packet of this size comes whole, however small the inbox: the longest topic, which put() shortens.
 constexpr std::size_t whole_at_least = 128 << 10;
-// What a broker may have on the way to us: it must fit the inbox's last quarter at a kilobyte each, and the inbox remembers
-// no more packet ids to recognise redeliveries.
+// What a broker may have on the way to us: it must fit the inbox's last quarter at a kilobyte each, and the
+// inbox remembers no more packet ids to recognise redeliveries.
 std::uint16_t receive_maximum(const Inbox& inbox) {
   return static_cast<std::uint16_t>(std::clamp<std::size_t>(inbox.capacity() / 4 / 1024, 16, 1000));
 }
@@ -39,8 +40,8 @@ std::string list_of(const std::vector<std::string>& words) {
 
 }  // namespace
 
-MqttDriver::MqttDriver(Loop& loop, Rng& rng, Inbox& inbox, Intake& intake, const ClockTrust& trust, Metrics& metrics, MqttInputConfig config,
-                       std::vector<std::string> filters)
+MqttDriver::MqttDriver(Loop& loop, Rng& rng, Inbox& inbox, Intake& intake, const ClockTrust& trust,
+                       Metrics& metrics, MqttInputConfig config, std::vector<std::string> filters)
     : loop_(loop),
       inbox_(inbox),
       intake_(intake),
@@ -48,13 +49,24 @@ MqttDriver::MqttDriver(Loop& loop, Rng& rng, Inbox& inbox, Intake& intake, const
       config_(std::move(config)),
       filters_(std::move(filters)),
       state_topic_(config_.primary_host.empty() ? "" : "spBv1.0/STATE/" + config_.primary_host),
-      messages_(metrics.counter("millrace_mqtt_input_messages_total", "Messages that arrived from the broker", {{"input", config_.name}})),
+      messages_(metrics.counter("millrace_mqtt_input_messages_total", "Messages that arrived from the broker",
+                                {{"input", config_.name}})),
       message_max_(inbox_.message_max(config_.name)),
-      too_large_(metrics.counter("millrace_mqtt_input_too_large_total", "Messages of which only the head could be kept, in the dead lane", {{"input", config_.name}})),
-      malformed_(metrics.counter("millrace_mqtt_input_malformed_total", "Messages from the broker that are none by MQTT's rules; the connection ends", {{"input", config_.name}})),
-      session_lost_(metrics.counter("millrace_mqtt_input_session_lost_total", "Reconnects at which the broker had forgotten our session", {{"input", config_.name}})),
-      pauses_(metrics.counter("millrace_input_pauses_total", "Times the input paused because the inbox or the log was full", {{"input", config_.name}})),
-      up_(metrics.gauge("millrace_input_up", "Whether the input is connected and subscribed", {{"input", config_.name}})) {
+      too_large_(metrics.counter("millrace_mqtt_input_too_large_total",
+                                 "Messages of which only the head could be kept, in the dead lane",
+                                 {{"input", config_.name}})),
+      malformed_(
+          metrics.counter("millrace_mqtt_input_malformed_total",
+                          "Messages from the broker that are none by MQTT's rules; the connection ends",
+                          {{"input", config_.name}})),
+      session_lost_(metrics.counter("millrace_mqtt_input_session_lost_total",
+                                    "Reconnects at which the broker had forgotten our session",
+                                    {{"input", config_.name}})),
+      pauses_(metrics.counter("millrace_input_pauses_total",
+                              "Times the input paused because the inbox or the log was full",
+                              {{"input", config_.name}})),
+      up_(metrics.gauge("millrace_input_up", "Whether the input is connected and subscribed",
+                        {{"input", config_.name}})) {
   if (!state_topic_.empty()) filters_.push_back(state_topic_);
   MqttConnectionOptions options;
   options.door.will = [this] { return will(); };
@@ -84,7 +96,8 @@ MqttDriver::MqttDriver(Loop& loop, Rng& rng, Inbox& inbox, Intake& intake, const
 }
 
 Status MqttDriver::start() {
-  // What an earlier process left may fill the inbox: then there is no room to connect for, until the log has taken it.
+  // What an earlier process left may fill the inbox: then there is no room to connect for, until the log has
+  // taken it.
   if (inbox_.fill() > pause_above) pause();
   else connection_->start();
   return {};
@@ -127,31 +140,37 @@ void MqttDriver::arrived(const ArrivedMessage& message) {
   arrival.received = loop_.wall();
   arrival.received_monotonic = loop_.now();
   auto ticket = inbox_.put(arrival);
-  // Waiting stops every client of Paho, but for a moment only: what the log commits gives room back. A few large messages in
-  // flight would otherwise end the process for nothing, and again at each start.
-  for (const Instant since = loop_.now(); !ticket.ok() && loop_.now() - since < room_wait_max; ticket = inbox_.put(arrival)) {
+  // Waiting stops every client of Paho, but for a moment only: what the log commits gives room back. A few
+  // large messages in flight would otherwise end the process for nothing, and again at each start.
+  for (const Instant since = loop_.now(); !ticket.ok() && loop_.now() - since < room_wait_max;
+       ticket = inbox_.put(arrival)) {
     pause_soon();
     if (!inbox_.wait_room(std::chrono::milliseconds(50))) break;
   }
   if (!ticket.ok()) {
-    // Returning would acknowledge what is not stored. The inbox and the log have lost nothing; the broker sends it again.
-    LOG_ERROR("input ", config_.name, ": ", ticket.status().detail(), " for ", format_duration(room_wait_max), "; ending, to be started again");
+    // Returning would acknowledge what is not stored. The inbox and the log have lost nothing; the broker
+    // sends it again.
+    LOG_ERROR("input ", config_.name, ": ", ticket.status().detail(), " for ", format_duration(room_wait_max),
+              "; ending, to be started again");
     std::_Exit(exit_inbox_overrun);
   }
   if (message.whole_bytes > 0 || message.topic.size() + message.payload.size() > message_max_) {
     too_large_.add();
     // A peer may repeat it without end: one line now and then, the rest is counted.
-    if (const Instant now = loop_.now(); told_too_large_.ns == 0 || now - told_too_large_ >= telling_interval) {
+    if (const Instant now = loop_.now();
+        told_too_large_.ns == 0 || now - told_too_large_ >= telling_interval) {
       told_too_large_ = now;
       const std::uint64_t size = message.whole_bytes > 0 ? message.whole_bytes : message.payload.size();
-      LOG_WARN("input ", config_.name, ": a message of ", size, " bytes on ", shown(message.topic), " is too large for the inbox (",
-               message_max_, " bytes; gateway.inbox_size); its head goes to the dead lane");
+      LOG_WARN("input ", config_.name, ": a message of ", size, " bytes on ", shown(message.topic),
+               " is too large for the inbox (", message_max_,
+               " bytes; gateway.inbox_size); its head goes to the dead lane");
     }
   }
   if (inbox_.fill() > pause_above) pause_soon();
   if (config_.power_durable && message.qos > 0) {
     if (Status status = inbox_.wait_durable(ticket.value()); !status.ok()) {
-      LOG_ERROR("input ", config_.name, ": stopped before a message was durable; ending without acknowledging it");
+      LOG_ERROR("input ", config_.name,
+                ": stopped before a message was durable; ending without acknowledging it");
       std::_Exit(exit_inbox_overrun);
     }
   }
@@ -165,7 +184,8 @@ void MqttDriver::pause_soon() {
 }
 
 void MqttDriver::connected(bool session_present) {
-  LOG_INFO("input ", config_.name, ": connected to ", connection_->server(), session_present ? " (session resumed)" : "");
+  LOG_INFO("input ", config_.name, ": connected to ", connection_->server(),
+           session_present ? " (session resumed)" : "");
   if (config_.persistent_session && had_session_ && !session_present) {
     session_lost_.add();
     LOG_WARN("input ", config_.name, ": the broker has forgotten our session; what it held for us is gone");
@@ -185,9 +205,11 @@ void MqttDriver::disconnected(const MqttFault& fault) {
   const bool was_subscribing = std::exchange(phase_, Phase::away) == Phase::subscribing;
   if (stopping_ || paused_) return;
   // A broker of 3.1.1 that does not like a filter has no other way to say so than to hang up (section 3.8.4).
-  const std::string trouble = was_subscribing ? text(fault.text, ", while subscribing to ", list_of(filters_)) : fault.text;
+  const std::string trouble =
+      was_subscribing ? text(fault.text, ", while subscribing to ", list_of(filters_)) : fault.text;
   if (trouble_ != trouble) {
-    if (fault.needs_person) LOG_ERROR("input ", config_.name, ": ", trouble, "; somebody must act; will keep trying");
+    if (fault.needs_person)
+      LOG_ERROR("input ", config_.name, ": ", trouble, "; somebody must act; will keep trying");
     else LOG_WARN("input ", config_.name, ": ", trouble, "; will keep trying");
   }
   trouble_ = trouble;
@@ -205,7 +227,9 @@ void MqttDriver::drop_left_over(bool session_present) {
     std::vector<std::string> stay = filters_, gone;
     for (std::size_t i = 0; i < left.size(); ++i) (codes[i] >= 128 ? stay : gone).push_back(left[i]);
     if (!gone.empty()) LOG_INFO("input ", config_.name, ": no longer subscribed to ", list_of(gone));
-    if (stay.size() > filters_.size()) LOG_WARN("input ", config_.name, ": the broker refuses to end ", stay.size() - filters_.size(), " old subscriptions");
+    if (stay.size() > filters_.size())
+      LOG_WARN("input ", config_.name, ": the broker refuses to end ", stay.size() - filters_.size(),
+               " old subscriptions");
     memory_->settle(std::move(stay));
   });
 }
@@ -216,15 +240,17 @@ void MqttDriver::subscribe(std::vector<std::size_t> filters) {
   subscribing_ = loop_.after(config_.connect_timeout, [this] {
     connection_->drop(text("no answer to SUBSCRIBE within ", format_duration(config_.connect_timeout)));
   });
-  const PahoClient::Subscription how{config_.qos, true, config_.retained == "changed", connection_->broker().packet_max};
-  connection_->client().subscribe(std::move(asked), how,
-                                  [this, alive = alive_, filters = std::move(filters)](const std::vector<int>& granted) {
-                                    if (*alive) on_granted(filters, granted);
-                                  });
+  const PahoClient::Subscription how{config_.qos, true, config_.retained == "changed",
+                                     connection_->broker().packet_max};
+  connection_->client().subscribe(
+      std::move(asked), how,
+      [this, alive = alive_, filters = std::move(filters)](const std::vector<int>& granted) {
+        if (*alive) on_granted(filters, granted);
+      });
 }
 
-// A broker may grant less than was asked for, or nothing: that is for a person to mend, never passes silently, and is asked
-// for again, because a right that is given later reaches only those who ask.
+// A broker may grant less than was asked for, or nothing: that is for a person to mend, never passes
+// silently, and is asked for again, because a right that is given later reaches only those who ask.
 void MqttDriver::on_granted(const std::vector<std::size_t>& filters, const std::vector<int>& granted) {
   if (granted.empty()) {
     if (connection_->up()) connection_->drop("subscribing failed");
@@ -246,7 +272,8 @@ void MqttDriver::on_granted(const std::vector<std::size_t>& filters, const std::
   }
   up_.set(refused.size() < filters_.size() ? 1 : 0);
   subscribing_.reset();
-  if (!refused.empty()) subscribing_ = loop_.after(config_.reconnect_max, [this, refused] { subscribe(refused); });
+  if (!refused.empty())
+    subscribing_ = loop_.after(config_.reconnect_max, [this, refused] { subscribe(refused); });
   const std::string before = std::exchange(refused_, list_of(complaints));
   if (refused_ == before) return;
   if (refused_.empty()) LOG_INFO("input ", config_.name, ": all its subscriptions are granted now");

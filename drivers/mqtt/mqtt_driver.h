@@ -1,13 +1,14 @@
-// Takes messages from a broker, on Eclipse Paho. Paho acknowledges a message (PUBACK, PUBREC) when its arrival callback
-// returns, so the payload is in the inbox by then, and with durability = "power" in a fsynced commit. Four rules for Paho's
-// thread:
+// Takes messages from a broker, on Eclipse Paho. Paho acknowledges a message (PUBACK, PUBREC) when its
+// arrival callback returns, so the payload is in the inbox by then, and with durability = "power" in a
+// fsynced commit. Four rules for Paho's thread:
 //   (a) the loop never calls Paho, one worker does (gateway/mqtt);
-//   (b) the callback never waits for the loop: the fsync it waits for is signalled by the log's writer thread;
-//   (c) at three quarters full the driver disconnects (the broker keeps the messages of a persistent session) and comes
-//       back below one half; the last quarter takes what still arrives;
-//   (d) if that fills too, the callback waits for the log's commits to give room back, at most ten seconds; then the process
-//       ends with exit code 75: nothing was acknowledged that is not stored.
-// A message that can never fit is acknowledged and leaves its head in the dead lane; MQTT 5 brokers are told the largest size.
+//   (b) the callback never waits for the loop: the fsync it waits for is signalled by the writer thread;
+//   (c) at three quarters full the driver disconnects (the broker keeps the messages of a persistent session)
+//       and comes back below one half; the last quarter takes what still arrives;
+//   (d) if that fills too, the callback waits for the log's commits to give room back, at most ten seconds;
+//       then the process ends with exit code 75: nothing was acknowledged that is not stored.
+// A message that can never fit is acknowledged and leaves its head in the dead lane; MQTT 5 brokers are told
+// the largest size.
 #pragma once
 
 #include <atomic>
@@ -31,8 +32,8 @@ constexpr int exit_inbox_overrun = 75;  // EX_TEMPFAIL: start me again
 class MqttDriver final : public Driver {
  public:
   // `intake`: for what its sessions are subscribed to; payloads go to the inbox.
-  MqttDriver(Loop& loop, Rng& rng, Inbox& inbox, Intake& intake, const ClockTrust& trust, Metrics& metrics, MqttInputConfig config,
-             std::vector<std::string> filters);
+  MqttDriver(Loop& loop, Rng& rng, Inbox& inbox, Intake& intake, const ClockTrust& trust, Metrics& metrics,
+             MqttInputConfig config, std::vector<std::string> filters);
 
   const std::string& name() const override { return config_.name; }
   Status start() override;
@@ -68,11 +69,12 @@ class MqttDriver final : public Driver {
   enum class Phase : std::uint8_t { away, subscribing, subscribed };
   Phase phase_ = Phase::away;
   std::optional<SubscriptionMemory> memory_;  // of the connected server's session
-  std::vector<int> granted_;  // a reason code a filter
+  std::vector<int> granted_;                  // a reason code a filter
   std::string trouble_ = "not connected yet", refused_;
   const std::string state_topic_;  // Sparkplug's STATE of the primary host that we are; empty: of none
   std::int64_t state_since_ms_ = 0;
-  std::unique_ptr<Timer> subscribing_;  // the broker's time to answer; then, when to ask again for what was refused
+  // the broker's time to answer; then, when to ask again for what was refused
+  std::unique_ptr<Timer> subscribing_;
   Counter& messages_;
   const std::size_t message_max_;  // topic and payload together, in bytes
   Instant told_too_large_;         // on Paho's thread

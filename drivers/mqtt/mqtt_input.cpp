@@ -31,8 +31,9 @@ constexpr Key keys[] = {
     K::key<&C::topics>("topics", "Filters to subscribe to; default: as the routes need")
         .like("[\"plant/#\"]"),
     K::choice<&C::retained>("retained", "changed|ignore|all", "A retained message counts once per value"),
-    K::key<&C::primary_host>("primary_host",
-                             "Sparkplug: edge nodes wait for this host; it says when it is there, and the broker when not")
+    K::key<&C::primary_host>(
+        "primary_host",
+        "Sparkplug: edge nodes wait for this host; it says when it is there, and the broker when not")
         .like("\"scada-1\""),
     K::key<&C::client_id>("client_id", "Default: millrace-GATEWAY-NAME")
         .like("\"millrace-pump-station-7-plant\""),
@@ -59,7 +60,8 @@ void settle(Section& section, MqttInputConfig& c) {
     section.error("reconnect_max", "\"reconnect_max\" is less than \"reconnect_min\"");
   check_login(section, c.username, c.password);
   settle_tls(section, c.tls, check_mqtt_servers(section, c.servers));
-  if (c.primary_host.find_first_of("/+#") != std::string::npos || !good_utf8(c.primary_host) || c.primary_host.size() > 256)
+  if (c.primary_host.find_first_of("/+#") != std::string::npos || !good_utf8(c.primary_host) ||
+      c.primary_host.size() > 256)
     section.error("primary_host", "a host's name is a level of topics: no / + #, 256 bytes at most");
   if (c.routes.empty()) section.error("an input needs at least one [[inputs.mqtt.routes]]");
 }
@@ -121,8 +123,7 @@ void try_online(const MqttInputConfig& c, bool, std::vector<Trial>& trials) {
 
 constexpr InputKind make_kind() {
   InputKind kind = kind_of<InputKind, C>(
-      "mqtt",
-      "A broker that the devices publish to (in the full profile: package millrace-full)", shape);
+      "mqtt", "A broker that the devices publish to (in the full profile: package millrace-full)", shape);
   kind.complete = typed<complete>;
   // The broker's socket, the two between our door and Paho, its listener, a lookup's, files of TLS.
   kind.descriptors = 10;

@@ -8,8 +8,11 @@
 namespace millrace {
 
 // The value: the client id, then each filter, as parts of a composite key.
-SubscriptionMemory::SubscriptionMemory(Intake& intake, std::string_view input, std::string_view server, std::string client_id)
-    : intake_(intake), name_("subscriptions/" + composite_key(input, server)), client_id_(std::move(client_id)) {
+SubscriptionMemory::SubscriptionMemory(Intake& intake, std::string_view input, std::string_view server,
+                                       std::string client_id)
+    : intake_(intake),
+      name_("subscriptions/" + composite_key(input, server)),
+      client_id_(std::move(client_id)) {
   const auto stored = intake_.state(name_);
   if (!stored) return;
   std::string_view rest = text_of(*stored), part;

@@ -1,6 +1,6 @@
-// What a session at the broker is subscribed to, as far as we ever asked for it. A session outlives us, and so must this: a
-// filter that leaves the configuration is unsubscribed from by name, and only we know the name. Kept in the log's state, by the
-// names of input and server. On the loop.
+// What a session at the broker is subscribed to, as far as we ever asked for it. A session outlives us, and
+// so must this: a filter that leaves the configuration is unsubscribed from by name, and only we know the
+// name. Kept in the log's state, by the names of input and server. On the loop.
 #pragma once
 
 #include <string>

@@ -23,11 +23,12 @@ Access::Access(Loop& loop, const EndpointConfig& config) : loop_(loop), config_(
   resting_ = false;
 }
 
-// What cannot be read, or has no user that counts, leaves the users as they were: a file that is being written, or was spoilt,
-// must not lock everybody out.
+// What cannot be read, or has no user that counts, leaves the users as they were: a file that is being
+// written, or was spoilt, must not lock everybody out.
 void Access::read_file() {
   if (config_.users_file.empty()) return;
-  std::string stamp = file_stamp(config_.users_file);  // none: while there is no file, which its input then waits for
+  // none: while there is no file, which its input then waits for
+  std::string stamp = file_stamp(config_.users_file);
   if (stamp == stamp_) return;
   stamp_ = std::move(stamp);
   changed_at_ = loop_.now();
@@ -37,8 +38,11 @@ void Access::read_file() {
     return;
   }
   Users& users = read.value();
-  for (std::size_t i = 0; i < std::min(users.faults.size(), faults_told); ++i) LOG_ERROR("input ", config_.name, ": ", users.faults[i]);
-  if (users.faults.size() > faults_told) LOG_ERROR("input ", config_.name, ": and ", users.faults.size() - faults_told, " more lines of ", config_.users_file);
+  for (std::size_t i = 0; i < std::min(users.faults.size(), faults_told); ++i)
+    LOG_ERROR("input ", config_.name, ": ", users.faults[i]);
+  if (users.faults.size() > faults_told)
+    LOG_ERROR("input ", config_.name, ": and ", users.faults.size() - faults_told, " more lines of ",
+              config_.users_file);
   if (const Status judged = judge_users(users, config_.users_file); !judged.ok() && !users_.hashes.empty()) {
     LOG_ERROR("input ", config_.name, ": users_file: ", judged.detail(), "; the users stay as they were");
     return;
@@ -73,7 +77,8 @@ const std::string& Access::hash_to_check(const std::string& user) const {
 }
 
 Digest Access::digest_of(const Check& check, const std::string& stored) const {
-  return keyed_digest(key_, text(check.user.size(), ":", check.user, stored.size(), ":", stored, check.password));
+  return keyed_digest(key_,
+                      text(check.user.size(), ":", check.user, stored.size(), ":", stored, check.password));
 }
 
 bool Access::remembers(const Check& check) const {
@@ -83,19 +88,22 @@ bool Access::remembers(const Check& check) const {
          found->second.digest == digest_of(check, known->second);
 }
 
-void Access::check(const std::string& peer, const std::string& user, const std::string& password, std::shared_ptr<const bool> wanted,
-                   std::function<void(Answer)> decided) {
+void Access::check(const std::string& peer, const std::string& user, const std::string& password,
+                   std::shared_ptr<const bool> wanted, std::function<void(Answer)> decided) {
   read_file();
   if (password.size() > password_bytes_max) return decided(Answer::wrong);
   Check check{user, password, std::move(wanted), std::move(decided)};
   if (remembers(check)) return check.decided(Answer::right);
-  const bool first = users_.hashes.contains(user) || keyed_digest(key_, text("lane ", user))[0] % let_through == 0;
+  const bool first =
+      users_.hashes.contains(user) || keyed_digest(key_, text("lane ", user))[0] % let_through == 0;
   FairQueue<Check>& queue = first ? known_ : unknown_;
   const std::string source = source_of(peer);
   const auto& waiting = queue.of(source);
-  const auto same = std::count_if(waiting.begin(), waiting.end(), [&](const Check& one) { return one.user == user && *one.wanted; });
+  const auto same = std::count_if(waiting.begin(), waiting.end(),
+                                  [&](const Check& one) { return one.user == user && *one.wanted; });
   const auto decide = check.decided;
-  if (static_cast<std::size_t>(same) >= of_user_max || !queue.push(source, std::move(check))) return decide(Answer::busy);
+  if (static_cast<std::size_t>(same) >= of_user_max || !queue.push(source, std::move(check)))
+    return decide(Answer::busy);
   start_next();
 }
 
@@ -123,12 +131,14 @@ void Access::run(int worker, Check check) {
   work->stored = hash_to_check(check.user);
   work->check = std::move(check);
   loop_.run_blocking(
-      worker == 0 ? "password-1" : "password-2", [work] { work->right = check_password(work->stored, work->check.password); },
+      worker == 0 ? "password-1" : "password-2",
+      [work] { work->right = check_password(work->stored, work->check.password); },
       [this, alive = alive_, work, worker] {
         if (!*alive) return;
         running_[static_cast<std::size_t>(worker)] = false;
         const Check& check = work->check;
-        // A user removed or changed while this ran is not let in by what was true before, nor is a stand-in anybody.
+        // A user removed or changed while this ran is not let in by what was true before, nor is a stand-in
+        // anybody.
         const auto known = users_.hashes.find(check.user);
         const bool right = work->right && known != users_.hashes.end() && known->second == work->stored;
         if (right) remembered_[check.user] = {digest_of(check, work->stored), loop_.now() + remember_for};

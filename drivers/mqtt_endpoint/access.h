@@ -1,12 +1,14 @@
-// Who may connect to the endpoint by a password. The file of users is read again whenever it has changed. Checking a password
-// takes a tenth of a second and more, so it runs on two workers, and a pair that was right is remembered for an hour as a keyed
-// digest: a fleet that reconnects after a power cut of its own costs a look-up each. The digests are not kept on disk: beside
-// the slow hashes of the file they would make a stolen disk quick to search. On the loop.
+// Who may connect to the endpoint by a password. The file of users is read again whenever it has changed.
+// Checking a password takes a tenth of a second and more, so it runs on two workers, and a pair that was
+// right is remembered for an hour as a keyed digest: a fleet that reconnects after a power cut of its own
+// costs a look-up each. The digests are not kept on disk: beside the slow hashes of the file they would make
+// a stolen disk quick to search. On the loop.
 //
-// Those who make names up cannot keep those who have one out: checks wait by source (an IPv4 address, a /64 of IPv6), sources
-// take turns, and what exceeds a source's share is answered "busy" at once. Names of the file are checked before others, and
-// so is one in sixteen of all other names, chosen by a keyed digest, so that being served in a crowd says little about a
-// name. Time says nothing: an unknown name costs what one of the file's users costs.
+// Those who make names up cannot keep those who have one out: checks wait by source (an IPv4 address, a /64
+// of IPv6), sources take turns, and what exceeds a source's share is answered "busy" at once. Names of the
+// file are checked before others, and so is one in sixteen of all other names, chosen by a keyed digest, so
+// that being served in a crowd says little about a name. Time says nothing: an unknown name costs what one of
+// the file's users costs.
 #pragma once
 
 #include <array>
@@ -42,17 +44,20 @@ class Access {
   Access(const Access&) = delete;
   Access& operator=(const Access&) = delete;
 
-  // `peer` is where the connection comes from, "192.0.2.7:41234". `decided` runs later on the loop, or at once where the pair
-  // is remembered or there is no room to wait; not at all when the owner dies first or `wanted` has become false meanwhile.
-  void check(const std::string& peer, const std::string& user, const std::string& password, std::shared_ptr<const bool> wanted,
-             std::function<void(Answer)> decided);
+  // `peer` is where the connection comes from, "192.0.2.7:41234". `decided` runs later on the loop, or at
+  // once where the pair is remembered or there is no room to wait; not at all when the owner dies first or
+  // `wanted` has become false meanwhile.
+  void check(const std::string& peer, const std::string& user, const std::string& password,
+             std::shared_ptr<const bool> wanted, std::function<void(Answer)> decided);
 
-  // What stands in the file for a user, as a digest: it changes with his password, and is 0 for who is no user.
+  // What stands in the file for a user, as a digest: it changes with his password, and is 0 for who is no
+  // user.
   std::uint64_t standing_of(std::string_view user) const;
-  // The hash that a name's password is checked against: for a name that is no user's, one of the file's, always the same.
+  // The hash that a name's password is checked against: for a name that is no user's, one of the file's,
+  // always the same.
   const std::string& hash_to_check(const std::string& user) const;
-  // Reads the file if it changed. True once for each change, when the file has rested for `rest_for`: time to end connections
-  // of users who are gone, which must not happen while an editor is half way through.
+  // Reads the file if it changed. True once for each change, when the file has rested for `rest_for`: time to
+  // end connections of users who are gone, which must not happen while an editor is half way through.
   bool look_at_file();
 
  private:

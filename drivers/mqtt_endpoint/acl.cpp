@@ -8,7 +8,8 @@
 namespace millrace {
 namespace {
 
-// Takes one element of a pattern off its front and says whether it fits `c`. An open [ without ] stands for itself.
+// Takes one element of a pattern off its front and says whether it fits `c`. An open [ without ] stands for
+// itself.
 bool element_fits(std::string_view& pattern, char c) {
   const char first = pattern.front();
   pattern.remove_prefix(1);
@@ -36,7 +37,8 @@ bool element_fits(std::string_view& pattern, char c) {
   return found != inverted;
 }
 
-// The publisher's own names in a pattern of client identifiers stand for themselves, whatever characters they have.
+// The publisher's own names in a pattern of client identifiers stand for themselves, whatever characters they
+// have.
 std::string quoted(std::string_view name) {
   std::string out;
   for (const char c : name) {
@@ -55,7 +57,8 @@ struct Name {
 std::string filled(std::string_view pattern, const std::vector<Name>& names) {
   std::string out;
   while (!pattern.empty()) {
-    const auto name = std::find_if(names.begin(), names.end(), [&](const Name& one) { return pattern.starts_with(one.placeholder); });
+    const auto name = std::find_if(names.begin(), names.end(),
+                                   [&](const Name& one) { return pattern.starts_with(one.placeholder); });
     if (name == names.end()) {
       out += pattern.front();
       pattern.remove_prefix(1);
@@ -67,7 +70,8 @@ std::string filled(std::string_view pattern, const std::vector<Name>& names) {
   return out;
 }
 
-// A name that would change a filter's levels or wildcards, or begin it with $, gives no right: the device may have chosen it.
+// A name that would change a filter's levels or wildcards, or begin it with $, gives no right: the device may
+// have chosen it.
 bool can_fill(const std::string& filter, const Name& name) {
   const std::size_t at = filter.find(name.placeholder);
   if (at == std::string::npos) return true;
@@ -77,13 +81,18 @@ bool can_fill(const std::string& filter, const Name& name) {
 
 bool fits(const std::vector<std::string>& patterns, std::string_view value) {
   if (patterns.empty()) return true;
-  return !value.empty() && std::any_of(patterns.begin(), patterns.end(), [&](const std::string& pattern) { return pattern_fits(pattern, value); });
+  return !value.empty() && std::any_of(patterns.begin(), patterns.end(), [&](const std::string& pattern) {
+    return pattern_fits(pattern, value);
+  });
 }
 
-bool client_fits(const std::vector<std::string>& patterns, std::string_view client, const std::vector<Name>& own) {
+bool client_fits(const std::vector<std::string>& patterns, std::string_view client,
+                 const std::vector<Name>& own) {
   if (patterns.empty()) return true;
   return std::any_of(patterns.begin(), patterns.end(), [&](const std::string& pattern) {
-    const bool nameless = std::any_of(own.begin(), own.end(), [&](const Name& name) { return name.value.empty() && pattern.find(name.placeholder) != std::string::npos; });
+    const bool nameless = std::any_of(own.begin(), own.end(), [&](const Name& name) {
+      return name.value.empty() && pattern.find(name.placeholder) != std::string::npos;
+    });
     return !nameless && pattern_fits(filled(pattern, own), client);
   });
 }
@@ -120,14 +129,18 @@ bool pattern_fits(std::string_view pattern, std::string_view text) {
 }
 
 bool Grant::allows(std::string_view topic) const {
-  return any || std::any_of(filters.begin(), filters.end(), [&](const std::string& filter) { return filter_matches(filter, topic); });
+  return any || std::any_of(filters.begin(), filters.end(),
+                            [&](const std::string& filter) { return filter_matches(filter, topic); });
 }
 
-Grant grant_of(const std::vector<AclConfig>& acl, std::string_view user, std::string_view client, std::string_view subject) {
+Grant grant_of(const std::vector<AclConfig>& acl, std::string_view user, std::string_view client,
+               std::string_view subject) {
   Grant grant;
   grant.any = acl.empty();
   const std::vector<Name> own{{"{username}", quoted(user)}, {"{subject}", quoted(subject)}};
-  const std::vector<Name> names{{"{username}", std::string(user)}, {"{client_id}", std::string(client)}, {"{subject}", std::string(subject)}};
+  const std::vector<Name> names{{"{username}", std::string(user)},
+                                {"{client_id}", std::string(client)},
+                                {"{subject}", std::string(subject)}};
   bool client_known = false;
   for (const AclConfig& entry : acl) {
     if (!fits(entry.users, user) || !fits(entry.subjects, subject)) continue;
@@ -137,7 +150,8 @@ Grant grant_of(const std::vector<AclConfig>& acl, std::string_view user, std::st
     }
     client_known = true;
     for (const std::string& filter : entry.publish) {
-      if (std::all_of(names.begin(), names.end(), [&](const Name& name) { return can_fill(filter, name); })) grant.filters.push_back(filled(filter, names));
+      if (std::all_of(names.begin(), names.end(), [&](const Name& name) { return can_fill(filter, name); }))
+        grant.filters.push_back(filled(filter, names));
     }
   }
   grant.other_client = grant.other_client && !client_known;

@@ -12,7 +12,9 @@ constexpr std::uint8_t version = 1, version_with_bits = 2, versions_of_left = 2;
 constexpr std::uint32_t ids = 65535;  // identifiers 1 to 65535, then 1 again
 constexpr std::uint32_t run_max = 1 << 20;
 
-std::uint32_t distance(std::uint16_t from, std::uint16_t to) { return (static_cast<std::uint32_t>(to) + ids - from) % ids; }
+std::uint32_t distance(std::uint16_t from, std::uint16_t to) {
+  return (static_cast<std::uint32_t>(to) + ids - from) % ids;
+}
 
 void put(Bytes& out, std::uint32_t value, int bytes) {
   for (int i = 0; i < bytes; ++i) out.push_back(static_cast<std::byte>(value >> (8 * i)));
@@ -20,7 +22,8 @@ void put(Bytes& out, std::uint32_t value, int bytes) {
 
 std::uint32_t get(BytesView& in, int bytes) {
   std::uint32_t value = 0;
-  for (int i = 0; i < bytes; ++i) value |= static_cast<std::uint32_t>(in[static_cast<std::size_t>(i)]) << (8 * i);
+  for (int i = 0; i < bytes; ++i)
+    value |= static_cast<std::uint32_t>(in[static_cast<std::size_t>(i)]) << (8 * i);
   in = in.subspan(static_cast<std::size_t>(bytes));
   return value;
 }
@@ -45,7 +48,8 @@ void ClientSession::hold(std::uint16_t id) {
   }
   if (bits_.empty()) {
     bits_.resize(words_of_bits);
-    for (const std::uint16_t one : std::exchange(few_, {})) bits_[one / 64u] |= std::uint64_t{1} << (one % 64u);
+    for (const std::uint16_t one : std::exchange(few_, {}))
+      bits_[one / 64u] |= std::uint64_t{1} << (one % 64u);
   }
   bits_[id / 64u] |= std::uint64_t{1} << (id % 64u);
 }
@@ -70,7 +74,8 @@ std::size_t ClientSession::remembered() const { return std::min<std::size_t>(run
 void ClientSession::widen(std::size_t window) {
   std::vector<std::uint16_t> wider;
   wider.reserve(window);
-  for (std::size_t i = remembered(); i > 0; --i) wider.push_back(digests_[(next_ + digests_.size() - i) % digests_.size()]);
+  for (std::size_t i = remembered(); i > 0; --i)
+    wider.push_back(digests_[(next_ + digests_.size() - i) % digests_.size()]);
   next_ = wider.size() % window;
   wider.resize(window);
   digests_ = std::move(wider);
@@ -94,12 +99,15 @@ bool ClientSession::knows(std::uint16_t id, std::uint16_t digest) const {
   return digests_[(next_ + digests_.size() - 1 - back) % digests_.size()] == digest;
 }
 
-// version, expiry, when it left (8 bytes; of versions 3 and 4), held identifiers (count, each; of versions 2 and 4 a bit for each), last identifier, run, digests (count, each,
-// oldest first); little-endian.
+// version, expiry, when it left (8 bytes; of versions 3 and 4), held identifiers (count, each; of versions 2
+// and 4 a bit for each), last identifier, run, digests (count, each, oldest first); little-endian.
 Bytes ClientSession::encode() const {
   Bytes out;
   out.reserve(24 + 2 * few_.size() + 8 * bits_.size() + 2 * digests_.size());
-  put(out, static_cast<std::uint32_t>((bits_.empty() ? version : version_with_bits) + (left_at_us ? versions_of_left : 0)), 1);
+  put(out,
+      static_cast<std::uint32_t>((bits_.empty() ? version : version_with_bits) +
+                                 (left_at_us ? versions_of_left : 0)),
+      1);
   put(out, expiry_seconds, 4);
   if (left_at_us) {
     put(out, static_cast<std::uint32_t>(*left_at_us), 4);
@@ -149,7 +157,8 @@ std::optional<ClientSession> ClientSession::decode(BytesView bytes) {
   session.run_ = std::min(get(bytes, 3), run_max);
   const std::size_t digests = get(bytes, 2);
   if (bytes.size() != 2 * digests || digests > window_max) return std::nullopt;
-  for (std::size_t i = 0; i < digests; ++i) session.digests_.push_back(static_cast<std::uint16_t>(get(bytes, 2)));
+  for (std::size_t i = 0; i < digests; ++i)
+    session.digests_.push_back(static_cast<std::uint16_t>(get(bytes, 2)));
   return session;
 }
 

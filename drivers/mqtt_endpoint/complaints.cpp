@@ -51,8 +51,10 @@ std::string Complaints::rest(Instant now) {
   of_others_ = 0;
   since_ = now;
   if (all == 0) return {};
-  return text(all, " more connections were refused or ended in the last ", std::chrono::duration_cast<std::chrono::seconds>(past).count(), " s",
-              source.empty() ? "" : text(", ", most, " of them from ", source), why.empty() ? "" : text(", mostly: ", why));
+  return text(all, " more connections were refused or ended in the last ",
+              std::chrono::duration_cast<std::chrono::seconds>(past).count(), " s",
+              source.empty() ? "" : text(", ", most, " of them from ", source),
+              why.empty() ? "" : text(", mostly: ", why));
 }
 
 }  // namespace millrace

@@ -1,5 +1,6 @@
-// What is said of connections that never became a device's: one line for each source and reason in a while, and how many more there
-// were. A host that tries a thousand times a second fills neither the journal nor the other hosts' place in it.
+// What is said of connections that never became a device's: one line for each source and reason in a while,
+// and how many more there were. A host that tries a thousand times a second fills neither the journal nor the
+// other hosts' place in it.
 #pragma once
 
 #include <cstdint>
@@ -13,12 +14,13 @@ namespace millrace {
 class Complaints {
  public:
   static constexpr Duration every = std::chrono::seconds(10);
-  static constexpr std::size_t kinds_max = 64;        // of source and reason, in that time
+  static constexpr std::size_t kinds_max = 64;  // of source and reason, in that time
   static constexpr std::size_t kinds_of_source_max = 8;
 
   // Whether to write this one; otherwise it is counted.
   bool heard(const std::string& source, const std::string& why);
-  // Once in `every`: what to say of those that were counted; empty: nothing. Then everything may be said anew.
+  // Once in `every`: what to say of those that were counted; empty: nothing. Then everything may be said
+  // anew.
   std::string rest(Instant now);
   bool pending() const { return !sources_.empty(); }
 
@@ -29,7 +31,7 @@ class Complaints {
   };
   std::map<std::string, Source> sources_;
   std::size_t kinds_ = 0;
-  std::uint64_t of_others_ = 0;                       // of sources beyond the bound
+  std::uint64_t of_others_ = 0;  // of sources beyond the bound
   Instant since_{};
 };
 

@@ -14,14 +14,18 @@ namespace {
 
 // The reasons that an acknowledgement has (sections 3.4.2.1, 3.5.2.1, 3.6.2.1, 3.7.2.1).
 mqtt::Fault check_reason(PacketType type, std::uint8_t reason) {
-  constexpr std::uint8_t of_receiver[] = {mqtt::success,        mqtt::no_matching_subscribers, mqtt::unspecified_error,
-                                          mqtt::implementation_error, mqtt::not_authorized,    mqtt::bad_topic,
-                                          mqtt::packet_id_in_use, mqtt::quota_exceeded,        mqtt::payload_invalid};
+  constexpr std::uint8_t of_receiver[] = {mqtt::success,           mqtt::no_matching_subscribers,
+                                          mqtt::unspecified_error, mqtt::implementation_error,
+                                          mqtt::not_authorized,    mqtt::bad_topic,
+                                          mqtt::packet_id_in_use,  mqtt::quota_exceeded,
+                                          mqtt::payload_invalid};
   constexpr std::uint8_t of_release[] = {mqtt::success, mqtt::packet_id_not_found};
-  const bool known = type == PacketType::puback || type == PacketType::pubrec
-                         ? std::find(std::begin(of_receiver), std::end(of_receiver), reason) != std::end(of_receiver)
-                         : std::find(std::begin(of_release), std::end(of_release), reason) != std::end(of_release);
-  return known ? mqtt::Fault{} : mqtt::Fault{mqtt::protocol_error, "an acknowledgement for a reason that it does not have"};
+  const bool known =
+      type == PacketType::puback || type == PacketType::pubrec
+          ? std::find(std::begin(of_receiver), std::end(of_receiver), reason) != std::end(of_receiver)
+          : std::find(std::begin(of_release), std::end(of_release), reason) != std::end(of_release);
+  return known ? mqtt::Fault{}
+               : mqtt::Fault{mqtt::protocol_error, "an acknowledgement for a reason that it does not have"};
 }
 
 }  // namespace
@@ -43,7 +47,8 @@ void EndpointConnection::run() {
   running_ = true;
   mqtt::Packet packet;
   while (!ending_.ended) {
-    // Whatever asks for an answer waits with it: a client that goes on and on while a commit hangs is not read.
+    // Whatever asks for an answer waits with it: a client that goes on and on while a commit hangs is not
+    // read.
     if (state_ == State::asking || stalled_ || waiting() >= limits_.acks_max()) {
       stalled_ = true;
       framer_.keep();
@@ -66,8 +71,9 @@ std::string EndpointConnection::words_of_size(std::size_t bytes) const {
   return text("a packet of ", bytes, " bytes is larger than packet_max, ", limits_.packet_max, " bytes");
 }
 
-// A packet that is too large would come again and again, and with it all that is queued behind it, if the connection ended
-// (as section 3.2.2.3.6 has it): a CONNECT and a PUBLISH are read to their end and answered there. False: it has ended.
+// A packet that is too large would come again and again, and with it all that is queued behind it, if the
+// connection ended (as section 3.2.2.3.6 has it): a CONNECT and a PUBLISH are read to their end and answered
+// there. False: it has ended.
 bool EndpointConnection::skips(const mqtt::Packet& packet) {
   if (state_ == State::waiting && packet.type != PacketType::connect) {
     ending_ = {true, false, "the first packet is no CONNECT"};
@@ -109,7 +115,8 @@ void EndpointConnection::handle(const mqtt::Packet& packet) {
   }
 }
 
-// ---- coming and going -----------------------------------------------------------------------------------------------
+// ---- coming and going
+// -----------------------------------------------------------------------------------------------
 
 void EndpointConnection::on_connect(const mqtt::Packet& packet) {
   mqtt::Connect connect;
@@ -122,7 +129,9 @@ void EndpointConnection::on_connect(const mqtt::Packet& packet) {
   }
   if (!fault.ok()) {
     // 3.1.1, [MQTT-3.1.4-1]: a CONNECT that does not conform gets no CONNACK. MQTT 5 may tell.
-    const bool told = version_ == 5 || (version_ > 0 && (fault.reason == mqtt::unsupported_version || fault.reason == mqtt::bad_client_id));
+    const bool told =
+        version_ == 5 ||
+        (version_ > 0 && (fault.reason == mqtt::unsupported_version || fault.reason == mqtt::bad_client_id));
     if (told) return refuse(fault.reason, fault.why);
     ending_ = {true, false, fault.why};
     return;
@@ -134,10 +143,12 @@ void EndpointConnection::on_connect(const mqtt::Packet& packet) {
   if (connect.will) {
     const mqtt::Will& will = *connect.will;
     if (will.topic.size() > limits_.will_topic_max) {
-      return refuse(mqtt::bad_topic, text("a will topic of ", will.topic.size(), " bytes, more than ", limits_.will_topic_max));
+      return refuse(mqtt::bad_topic, text("a will topic of ", will.topic.size(), " bytes, more than ",
+                                          limits_.will_topic_max));
     }
     const std::string_view payload = text_of(will.payload).substr(0, limits_.will_payload_max);
-    will_ = std::make_unique<Will>(Will{std::string(will.topic), std::string(payload), will.delay_seconds, will.payload.size()});
+    will_ = std::make_unique<Will>(
+        Will{std::string(will.topic), std::string(payload), will.delay_seconds, will.payload.size()});
   }
   state_ = State::asking;
   host_.arrived(*this, connect);
@@ -153,11 +164,13 @@ void EndpointConnection::accept(const Welcome& welcome, ClientSession* session) 
   connack.session_expiry_seconds = welcome.session_expiry_seconds;
   connack.say_session_expiry = welcome.session_expiry_seconds != session_expiry_seconds_;
   if (welcome.assigned) connack.assigned_client_id = welcome.client_id;
-  if (welcome.keep_alive_seconds != keep_alive_seconds_) connack.keep_alive_seconds = welcome.keep_alive_seconds;
+  if (welcome.keep_alive_seconds != keep_alive_seconds_)
+    connack.keep_alive_seconds = welcome.keep_alive_seconds;
   client_id_ = welcome.client_id;
   // Whoever takes no packets large enough to be told what he must know cannot be served.
   if (!mqtt::put_connack(connack, version_, output_, client_packet_max_)) {
-    return refuse(mqtt::packet_too_large, text("it takes no packet larger than ", client_packet_max_, " bytes, and CONNACK is"));
+    return refuse(mqtt::packet_too_large,
+                  text("it takes no packet larger than ", client_packet_max_, " bytes, and CONNACK is"));
   }
   receive_maximum_ = welcome.receive_maximum;
   session_expiry_seconds_ = welcome.session_expiry_seconds;
@@ -199,26 +212,32 @@ void EndpointConnection::keep_to_size(std::size_t from) {
 
 void EndpointConnection::on_disconnect(const mqtt::Packet& packet) {
   mqtt::Disconnect disconnect;
-  if (const mqtt::Fault bad = mqtt::parse_disconnect(packet, version_, disconnect); !bad.ok()) return fault(bad);
+  if (const mqtt::Fault bad = mqtt::parse_disconnect(packet, version_, disconnect); !bad.ok())
+    return fault(bad);
   if (disconnect.session_expiry_seconds) {
     if (*disconnect.session_expiry_seconds > 0 && !asked_expiry_) {
-      return fault({mqtt::protocol_error, "a session expiry at DISCONNECT that CONNECT did not ask for"});  // section 3.14.2.2.2
+      // section 3.14.2.2.2
+      return fault({mqtt::protocol_error, "a session expiry at DISCONNECT that CONNECT did not ask for"});
     }
     session_expiry_seconds_ = *disconnect.session_expiry_seconds;
   }
-  ending_ = {true, disconnect.reason != mqtt::success, disconnect.reason == mqtt::success ? "" : mqtt::reason_text(disconnect.reason)};
+  ending_ = {true, disconnect.reason != mqtt::success,
+             disconnect.reason == mqtt::success ? "" : mqtt::reason_text(disconnect.reason)};
   if (disconnect.reason == mqtt::disconnect_with_will) ending_.why.clear();
 }
 
 void EndpointConnection::on_subscribe(const mqtt::Packet& packet) {
   mqtt::Subscribe subscribe;
-  if (const mqtt::Fault bad = mqtt::parse_subscribe(packet, version_, subscribe); !bad.ok()) return fault(bad);
+  if (const mqtt::Fault bad = mqtt::parse_subscribe(packet, version_, subscribe); !bad.ok())
+    return fault(bad);
   const std::size_t from = output_.size();
-  mqtt::put_suback(packet.type == PacketType::subscribe ? PacketType::suback : PacketType::unsuback, subscribe.packet_id, subscribe.reasons, version_, output_);
+  mqtt::put_suback(packet.type == PacketType::subscribe ? PacketType::suback : PacketType::unsuback,
+                   subscribe.packet_id, subscribe.reasons, version_, output_);
   keep_to_size(from);
 }
 
-// ---- publishing -----------------------------------------------------------------------------------------------------
+// ---- publishing
+// -----------------------------------------------------------------------------------------------------
 
 void EndpointConnection::set_alias(Alias& alias, std::string_view topic, bool allowed) {
   alias_bytes_ -= alias.topic.size();
@@ -227,20 +246,22 @@ void EndpointConnection::set_alias(Alias& alias, std::string_view topic, bool al
   alias_bytes_ += alias.topic.size();
 }
 
-// Sections 3.3.2.3.4 and 3.3.4: an alias is set where a topic comes with it, and stands for that topic afterwards. What it
-// stands for is kept only of topics that the client may publish to.
+// Sections 3.3.2.3.4 and 3.3.4: an alias is set where a topic comes with it, and stands for that topic
+// afterwards. What it stands for is kept only of topics that the client may publish to.
 EndpointConnection::Topic EndpointConnection::resolve_topic(mqtt::Publish& publish) {
   if (publish.topic_alias > limits_.topic_alias_maximum) {
     fault({mqtt::bad_topic_alias, "a topic alias above the maximum"});
     return Topic::fault;
   }
-  if (publish.topic_alias == 0) return host_.may_publish(*this, publish.topic) ? Topic::allowed : Topic::denied;
+  if (publish.topic_alias == 0)
+    return host_.may_publish(*this, publish.topic) ? Topic::allowed : Topic::denied;
   if (aliases_.size() < publish.topic_alias) aliases_.resize(publish.topic_alias);
   Alias& alias = aliases_[publish.topic_alias - 1u];
   if (!publish.topic.empty()) {
     const bool allowed = host_.may_publish(*this, publish.topic);
     if (allowed && alias_bytes_ - alias.topic.size() + publish.topic.size() > limits_.alias_bytes_max) {
-      end(mqtt::quota_exceeded, text("topic aliases for more than ", limits_.alias_bytes_max, " bytes of topics"));
+      end(mqtt::quota_exceeded,
+          text("topic aliases for more than ", limits_.alias_bytes_max, " bytes of topics"));
       return Topic::fault;
     }
     set_alias(alias, publish.topic, allowed);
@@ -258,19 +279,22 @@ bool EndpointConnection::on_publish(const mqtt::Packet& packet) {
   mqtt::Publish publish;
   thread_local mqtt::UserProperties properties;
   if (const mqtt::Fault bad = mqtt::parse_publish(packet, version_, publish, properties); !bad.ok()) {
-    if (bad.reason == mqtt::packet_too_large) end(bad.reason, text(words_of_size(packet.bytes), ": ", bad.why));
+    if (bad.reason == mqtt::packet_too_large)
+      end(bad.reason, text(words_of_size(packet.bytes), ": ", bad.why));
     else fault(bad);
     return true;
   }
   const Topic topic = resolve_topic(publish);
   if (topic == Topic::fault) return true;
   const PacketType answer_type = publish.qos == 2 ? PacketType::pubrec : PacketType::puback;
-  if (publish.qos == 2 && session_->holds(publish.packet_id)) {  // section 4.3.3: stored already, acknowledged again
+  // section 4.3.3: stored already, acknowledged again
+  if (publish.qos == 2 && session_->holds(publish.packet_id)) {
     host_.redelivered(*this);
     answer(answer_type, publish.packet_id);
     return true;
   }
-  // A 3.1.1 client was told no maximum: it waits for the log, never for a PUBREL of its own that is queued behind.
+  // A 3.1.1 client was told no maximum: it waits for the log, never for a PUBREL of its own that is queued
+  // behind.
   if (publish.qos > 0 && version_ < 5 && waiting() >= receive_maximum_) return false;
   if (publish.qos > 0 && version_ == 5 && used_ >= receive_maximum_) {
     fault({mqtt::receive_maximum_exceeded, "more unacknowledged messages than the receive maximum"});
@@ -278,9 +302,12 @@ bool EndpointConnection::on_publish(const mqtt::Packet& packet) {
   }
   if (topic == Topic::denied) {
     host_.denied(*this);
-    // 3.1.1 has no way to refuse a message but to end the connection (section 3.3.5): acknowledging it would be a lie.
-    if (publish.qos > 0 && version_ == 5) refuse_message(answer_type, publish.packet_id, mqtt::not_authorized);
-    else if (publish.qos > 0) end(mqtt::not_authorized, text("may not publish to \"", shown(publish.topic), "\""));
+    // 3.1.1 has no way to refuse a message but to end the connection (section 3.3.5): acknowledging it would
+    // be a lie.
+    if (publish.qos > 0 && version_ == 5)
+      refuse_message(answer_type, publish.packet_id, mqtt::not_authorized);
+    else if (publish.qos > 0)
+      end(mqtt::not_authorized, text("may not publish to \"", shown(publish.topic), "\""));
     return true;
   }
   // A session that ends with the connection has nothing to recognise.
@@ -295,7 +322,8 @@ bool EndpointConnection::on_publish(const mqtt::Packet& packet) {
   switch (host_.offer(*this, publish, properties)) {
     case Host::Taken::busy: return false;
     case Host::Taken::quota:
-      if (publish.qos > 0 && version_ == 5) refuse_message(answer_type, publish.packet_id, mqtt::quota_exceeded);
+      if (publish.qos > 0 && version_ == 5)
+        refuse_message(answer_type, publish.packet_id, mqtt::quota_exceeded);
       else if (publish.qos > 0) return false;  // 3.1.1 cannot be told: it waits
       return true;
     case Host::Taken::taken: break;
@@ -318,16 +346,17 @@ void EndpointConnection::on_pubrel(const mqtt::Packet& packet) {
   mqtt::Ack ack;
   if (const mqtt::Fault bad = mqtt::parse_ack(packet, version_, ack); !bad.ok()) return fault(bad);
   if (const mqtt::Fault bad = check_reason(packet.type, ack.reason); !bad.ok()) return fault(bad);
-  // PUBCOMP lets the client use the identifier again, so it waits until its release is durable: a crash in between would
-  // take a new message for an old one.
+  // PUBCOMP lets the client use the identifier again, so it waits until its release is durable: a crash in
+  // between would take a new message for an old one.
   const bool held = session_->release(ack.packet_id);
   session_changed_ = session_changed_ || held;
   releases_ += held;
   answer(PacketType::pubcomp, ack.packet_id, held ? mqtt::success : mqtt::packet_id_not_found);
 }
 
-// Nothing was ever sent that it could acknowledge. It may be left from a session with a broker that had this address before,
-// which is no reason to keep a device out; its PUBREC is answered, so that it comes to an end (sections 3.5 and 3.6.2.1).
+// Nothing was ever sent that it could acknowledge. It may be left from a session with a broker that had this
+// address before, which is no reason to keep a device out; its PUBREC is answered, so that it comes to an end
+// (sections 3.5 and 3.6.2.1).
 void EndpointConnection::on_stray_ack(const mqtt::Packet& packet) {
   mqtt::Ack ack;
   if (const mqtt::Fault bad = mqtt::parse_ack(packet, version_, ack); !bad.ok()) return fault(bad);
@@ -336,7 +365,8 @@ void EndpointConnection::on_stray_ack(const mqtt::Packet& packet) {
   mqtt::put_ack(PacketType::pubrel, ack.packet_id, mqtt::packet_id_not_found, version_, output_);
 }
 
-// ---- acknowledgements -----------------------------------------------------------------------------------------------
+// ---- acknowledgements
+// -----------------------------------------------------------------------------------------------
 
 void EndpointConnection::answer(PacketType type, std::uint16_t id, std::uint8_t reason) {
   acks_.push_back({id, type, reason});
@@ -353,7 +383,8 @@ void EndpointConnection::say(const Ack& ack) {
   if (goes_on) --pubrecs_;
   else if (used_ > 0) --used_;
   // Whoever was welcomed takes eight bytes: CONNACK was as long.
-  if (ack.reason != mqtt::packet_too_large) return mqtt::put_ack(ack.type, ack.id, ack.reason, version_, output_);
+  if (ack.reason != mqtt::packet_too_large)
+    return mqtt::put_ack(ack.type, ack.id, ack.reason, version_, output_);
   const std::size_t from = output_.size();
   const std::string words = wants_reasons_ ? words_of_size(too_large_.front()) : std::string{};
   too_large_.erase(too_large_.begin());
@@ -389,8 +420,10 @@ void EndpointConnection::durable(Ticket through) {
 }
 
 std::size_t EndpointConnection::memory() const {
-  return sizeof *this + framer_.memory() + acks_.capacity() * sizeof(Ack) + marks_.capacity() * sizeof(Mark) + too_large_.capacity() * sizeof(std::uint32_t) +
-         output_.capacity() + aliases_.capacity() * sizeof(Alias) + alias_bytes_ + (will_ ? will_->topic.size() + will_->payload.size() : 0);
+  return sizeof *this + framer_.memory() + acks_.capacity() * sizeof(Ack) + marks_.capacity() * sizeof(Mark) +
+         too_large_.capacity() * sizeof(std::uint32_t) + output_.capacity() +
+         aliases_.capacity() * sizeof(Alias) + alias_bytes_ +
+         (will_ ? will_->topic.size() + will_->payload.size() : 0);
 }
 
 }  // namespace millrace

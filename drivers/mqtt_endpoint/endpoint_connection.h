@@ -1,11 +1,13 @@
-// One device's connection to the endpoint, as a pure state machine: bytes in, decisions asked of a host, bytes out. MQTT 3.1,
-// 3.1.1 and 5 for publishers; the sections of MQTT 5 are named where it answers. Any chunking of the input gives the same answers.
+// One device's connection to the endpoint, as a pure state machine: bytes in, decisions asked of a host,
+// bytes out. MQTT 3.1, 3.1.1 and 5 for publishers; the sections of MQTT 5 are named where it answers. Any
+// chunking of the input gives the same answers.
 //
-// Acknowledgements leave in the order of what they answer (section 4.6), each when the ticket it waits for is durable.
+// Acknowledgements leave in the order of what they answer (section 4.6), each when the ticket it waits for is
+// durable.
 //
-// All that a connection holds has a bound (EndpointLimits), and what waits for something waits for the log, never for the
-// client: who must hear from us before he can go on is always read. Nothing larger than the client's own Maximum Packet Size
-// is said (section 3.1.2.11.4).
+// All that a connection holds has a bound (EndpointLimits), and what waits for something waits for the log,
+// never for the client: who must hear from us before he can go on is always read. Nothing larger than the
+// client's own Maximum Packet Size is said (section 3.1.2.11.4).
 #pragma once
 
 #include <cstdint>
@@ -20,15 +22,15 @@
 namespace millrace {
 
 struct EndpointLimits {
-  std::size_t packet_max = 64 << 10;         // of any packet, the CONNECT too
-  std::size_t skip_max = 16 << 20;           // a larger CONNECT or PUBLISH is read to its end up to here, and answered
+  std::size_t packet_max = 64 << 10;  // of any packet, the CONNECT too
+  std::size_t skip_max = 16 << 20;  // a larger CONNECT or PUBLISH is read to its end up to here, and answered
   std::uint16_t receive_maximum = 1000;
   std::uint16_t topic_alias_maximum = 16;
-  std::size_t alias_bytes_max = 16 << 10;    // of all topics that aliases stand for
+  std::size_t alias_bytes_max = 16 << 10;  // of all topics that aliases stand for
   std::size_t will_topic_max = 1 << 10;
-  std::size_t will_payload_max = 4 << 10;    // what is kept of it
-  // Answers that wait for the log, beyond which nothing is read: twice what a client may have unacknowledged, which at QoS 2
-  // waits for a PUBREC and a PUBCOMP each.
+  std::size_t will_payload_max = 4 << 10;  // what is kept of it
+  // Answers that wait for the log, beyond which nothing is read: twice what a client may have unacknowledged,
+  // which at QoS 2 waits for a PUBREC and a PUBCOMP each.
   std::size_t acks_max() const { return 2 * receive_maximum + 64u; }
 };
 
@@ -39,33 +41,37 @@ class EndpointConnection {
    public:
     enum class Taken : std::uint8_t { taken, busy, quota };
     virtual ~Host() = default;
-    // A well-formed CONNECT. The answer is accept() or refuse(), now or later; views are valid during the call only.
+    // A well-formed CONNECT. The answer is accept() or refuse(), now or later; views are valid during the
+    // call only.
     virtual void arrived(EndpointConnection& connection, const mqtt::Connect& connect) = 0;
     // The same answer for a topic as long as the connection lasts: it is kept with an alias.
     virtual bool may_publish(EndpointConnection& connection, std::string_view topic) = 0;
     virtual void denied(EndpointConnection& connection) = 0;  // a message, for that
-    // busy: nothing was taken; go_on() when there is room. quota: it will not be taken now, the device is told. A message that
-    // was too large (`whole_bytes`) is taken as a dead letter.
-    virtual Taken offer(EndpointConnection& connection, const mqtt::Publish& publish, const mqtt::UserProperties& properties) = 0;
+    // busy: nothing was taken; go_on() when there is room. quota: it will not be taken now, the device is
+    // told. A message that was too large (`whole_bytes`) is taken as a dead letter.
+    virtual Taken offer(EndpointConnection& connection, const mqtt::Publish& publish,
+                        const mqtt::UserProperties& properties) = 0;
     virtual void redelivered(EndpointConnection& connection) = 0;
   };
   struct Ending {
     bool ended = false;
-    bool publish_will = true;   // false after a DISCONNECT that says so (section 3.1.2.5)
-    std::string why;            // for the operator; empty: the client took its leave
+    bool publish_will = true;  // false after a DISCONNECT that says so (section 3.1.2.5)
+    std::string why;           // for the operator; empty: the client took its leave
   };
   struct Will {
     std::string topic;
-    std::string payload;             // its beginning, where it is larger than is kept
+    std::string payload;  // its beginning, where it is larger than is kept
     std::uint32_t delay_seconds = 0;
-    std::size_t payload_bytes = 0;   // as it came
+    std::size_t payload_bytes = 0;  // as it came
   };
 
-  EndpointConnection(Host& host, const EndpointLimits& limits) : host_(host), limits_(limits), framer_(limits.packet_max) {}
+  EndpointConnection(Host& host, const EndpointLimits& limits)
+      : host_(host), limits_(limits), framer_(limits.packet_max) {}
 
   // ---- input
   void receive(BytesView chunk);
-  // Goes on with what was left when the host was busy or had not answered a CONNECT, or when too much was unacknowledged.
+  // Goes on with what was left when the host was busy or had not answered a CONNECT, or when too much was
+  // unacknowledged.
   void go_on();
   // Nothing more is taken in for now: stop reading. True until go_on() has caught up.
   bool stalled() const { return stalled_; }
@@ -73,7 +79,7 @@ class EndpointConnection {
   // ---- the host's answers
   struct Welcome {
     std::string client_id;
-    bool assigned = false;          // the client gave none
+    bool assigned = false;  // the client gave none
     bool session_present = false;
     std::uint16_t receive_maximum = 1000;
     std::uint32_t session_expiry_seconds = 0;
@@ -94,7 +100,8 @@ class EndpointConnection {
   bool waits() const { return waiting() > 0; }
   // The client can send nothing more before it hears from us, or is not read before.
   bool at_its_limit() const {
-    return open() && ((version_ == 5 ? used_ : waiting()) >= receive_maximum_ || waiting() >= limits_.acks_max());
+    return open() &&
+           ((version_ == 5 ? used_ : waiting()) >= receive_maximum_ || waiting() >= limits_.acks_max());
   }
 
   std::string& output() { return output_; }
@@ -119,7 +126,8 @@ class EndpointConnection {
   struct Ack {
     std::uint16_t id;
     mqtt::PacketType type;
-    std::uint8_t reason;  // packet_too_large, which no acknowledgement has, stands for quota_exceeded and the size in words
+    // packet_too_large, which no acknowledgement has, stands for quota_exceeded and the size in words
+    std::uint8_t reason;
   };
   struct Mark {
     Ticket ticket;
@@ -156,7 +164,8 @@ class EndpointConnection {
   mqtt::Framer framer_;
   State state_ = State::waiting;
   Ending ending_;
-  bool stalled_ = false, running_ = false, session_changed_ = false, asked_expiry_ = false, wants_reasons_ = true;
+  bool stalled_ = false, running_ = false, session_changed_ = false, asked_expiry_ = false,
+       wants_reasons_ = true;
   std::uint8_t version_ = 5;
   std::uint16_t receive_maximum_ = 1000, keep_alive_seconds_ = 0;
   std::uint32_t session_expiry_seconds_ = 0;
@@ -168,10 +177,11 @@ class EndpointConnection {
   std::size_t alias_bytes_ = 0;
   std::uint64_t releases_ = 0;
 
-  std::vector<Ack> acks_;        // in order; those before acks_from_ have left
+  std::vector<Ack> acks_;                    // in order; those before acks_from_ have left
   std::size_t acks_from_ = 0, pubrecs_ = 0;  // pubrecs_: PUBRECs that wait, of identifiers the session holds
-  // Of the client's send quota (section 4.9): messages of this connection whose PUBACK, PUBCOMP or refusing PUBREC has not
-  // left. What a session holds from before is not of it: the quota begins anew with each connection.
+  // Of the client's send quota (section 4.9): messages of this connection whose PUBACK, PUBCOMP or refusing
+  // PUBREC has not left. What a session holds from before is not of it: the quota begins anew with each
+  // connection.
   std::size_t used_ = 0;
   std::vector<Mark> marks_;
   std::vector<std::uint32_t> too_large_;  // sizes of the packets whose refusals are among acks_, in order

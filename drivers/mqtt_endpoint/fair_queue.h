@@ -1,5 +1,5 @@
-// Work that waits, fair by where it comes from: sources take turns, each may have so many waiting, and so may all together.
-// A source that asks for a thousand things delays another's one by one.
+// Work that waits, fair by where it comes from: sources take turns, each may have so many waiting, and so may
+// all together. A source that asks for a thousand things delays another's one by one.
 #pragma once
 
 #include <cstddef>
@@ -13,7 +13,8 @@ namespace millrace {
 template <typename Item>
 class FairQueue {
  public:
-  FairQueue(std::size_t of_source_max, std::size_t all_max) : of_source_max_(of_source_max), all_max_(all_max) {}
+  FairQueue(std::size_t of_source_max, std::size_t all_max)
+      : of_source_max_(of_source_max), all_max_(all_max) {}
 
   bool empty() const { return size_ == 0; }
   std::size_t size() const { return size_; }

@@ -13,7 +13,8 @@ std::vector<LeftSessions::Found> LeftSessions::sessions_nobody_serves(const Pres
   std::vector<Found> found;
   for (std::string& name : intake_.states(session_states)) {
     std::string address(address_in(name, session_states));
-    if (!present.claims.contains(text("listen ", address))) found.push_back({std::move(address), std::move(name)});
+    if (!present.claims.contains(text("listen ", address)))
+      found.push_back({std::move(address), std::move(name)});
   }
   for (std::string& name : intake_.states(old_session_states)) {
     const std::string_view rest = std::string_view(name).substr(old_session_states.size());
@@ -28,7 +29,8 @@ void LeftSessions::remove(const std::string& state) {
   put_ = true;
 }
 
-// How much longer this one is kept. From one whose client was connected to the end its time is taken from now on.
+// How much longer this one is kept. From one whose client was connected to the end its time is taken from now
+// on.
 Duration LeftSessions::left_of(const std::string& state) {
   const auto bytes = intake_.state(state);
   auto session = bytes ? ClientSession::decode(*bytes) : std::nullopt;
@@ -36,10 +38,13 @@ Duration LeftSessions::left_of(const std::string& state) {
   const std::int64_t now = passed_us_();
   if (!session->left_at_us) {
     session->left_at_us = now;
-    (void)intake_.put_state(state, session->encode());  // refused for want of room: tried again at the next look
+    // refused for want of room: tried again at the next look
+    (void)intake_.put_state(state, session->encode());
     put_ = true;
   }
-  const Duration lasts = session->expiry_seconds == UINT32_MAX ? keep_max_ : Duration(std::chrono::seconds(session->expiry_seconds));
+  const Duration lasts = session->expiry_seconds == UINT32_MAX
+                             ? keep_max_
+                             : Duration(std::chrono::seconds(session->expiry_seconds));
   return lasts - std::chrono::microseconds(std::max<std::int64_t>(0, now - *session->left_at_us));
 }
 
@@ -58,11 +63,12 @@ void LeftSessions::look(const Present& present) {
     kept.longest = std::max(kept.longest, left);
   }
   drop_wills(present);
-  for (const auto& [place, sessions] : over) LOG_INFO("sessions of ", place, ", where no input listens: ", sessions, " are over and gone");
+  for (const auto& [place, sessions] : over)
+    LOG_INFO("sessions of ", place, ", where no input listens: ", sessions, " are over and gone");
   for (const auto& [place, kept] : kept_) {
     if (before.contains(place)) continue;
-    LOG_WARN("sessions of ", place, ", where no input listens: ", kept.values, " are kept for devices that come back, the last of them for ",
-             format_duration(kept.longest));
+    LOG_WARN("sessions of ", place, ", where no input listens: ", kept.values,
+             " are kept for devices that come back, the last of them for ", format_duration(kept.longest));
   }
   if (std::exchange(put_, false)) (void)intake_.commit(std::nullopt);
 }
@@ -72,7 +78,8 @@ void LeftSessions::drop_wills(const Present& present) {
     const std::string_view address = address_in(name, will_states);
     if (present.claims.contains(text("listen ", address))) continue;
     if (intake_.state(text(session_states, std::string_view(name).substr(will_states.size())))) continue;
-    LOG_WARN("the will kept as ", shown(name), " is not published: its session is over, and no input listens there");
+    LOG_WARN("the will kept as ", shown(name),
+             " is not published: its session is over, and no input listens there");
     remove(name);
   }
 }

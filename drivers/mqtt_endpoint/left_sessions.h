@@ -1,6 +1,7 @@
-// Sessions, and wills that wait, at addresses where no endpoint listens any more. Their clients may come back as long as a session
-// lives: each goes when its own expiry interval has passed since its client left, one without an interval after `keep_max`. A will goes
-// with its session, unpublished: nobody is there whose access list would let it through. On the loop.
+// Sessions, and wills that wait, at addresses where no endpoint listens any more. Their clients may come back
+// as long as a session lives: each goes when its own expiry interval has passed since its client left, one
+// without an interval after `keep_max`. A will goes with its session, unpublished: nobody is there whose
+// access list would let it through. On the loop.
 #pragma once
 
 #include <map>

@@ -10,13 +10,18 @@ namespace {
 using namespace std::chrono_literals;
 
 constexpr Duration again_in = 10ms;
-constexpr std::size_t inside_min = 16;        // however low the rate: one who dawdles is not to hold up all
+constexpr std::size_t inside_min = 16;     // however low the rate: one who dawdles is not to hold up all
 constexpr double burst_of_second = 0.125;  // of a second's rate may come in one moment
 
 }  // namespace
 
 Lobby::Lobby(Loop& loop, Limits limits, Doors doors)
-    : loop_(loop), limits_(limits), doors_(std::move(doors)), tokens_(burst()), tokens_at_(loop.now()), busy_until_(loop.now()) {}
+    : loop_(loop),
+      limits_(limits),
+      doors_(std::move(doors)),
+      tokens_(burst()),
+      tokens_at_(loop.now()),
+      busy_until_(loop.now()) {}
 
 double Lobby::burst() const { return std::max(1.0, static_cast<double>(limits_.rate) * burst_of_second); }
 std::size_t Lobby::inside_max() const { return std::max<std::size_t>(limits_.rate, inside_min); }
@@ -54,7 +59,8 @@ void Lobby::let_some_in() {
     const std::string name = std::move(turns_.front());
     turns_.pop_front();
     Source& source = sources_.find(name)->second;
-    const auto first = std::find_if(source.people.begin(), source.people.end(), [](const Person& p) { return p.stage == Stage::ready; });
+    const auto first = std::find_if(source.people.begin(), source.people.end(),
+                                    [](const Person& p) { return p.stage == Stage::ready; });
     MILLRACE_CHECK(first != source.people.end());  // a source stands in the queue while it has somebody ready
     if (--source.ready > 0) turns_.push_back(name);
     first->stage = Stage::inside;
@@ -99,8 +105,8 @@ bool Lobby::make_room(const std::string& source) {
          send_one_away(source, [](const Person&) { return true; });
 }
 
-// The busiest source's oldest of those who may be chosen. One who has spoken goes for a source that has fewer, or once he had his
-// time; equal crowds leave each other alone.
+// The busiest source's oldest of those who may be chosen. One who has spoken goes for a source that has
+// fewer, or once he had his time; equal crowds leave each other alone.
 bool Lobby::send_one_away(const std::string& source, const std::function<bool(const Person&)>& may_go) {
   const Instant now = loop_.now();
   const auto own = sources_.find(source);
@@ -113,7 +119,8 @@ bool Lobby::send_one_away(const std::string& source, const std::function<bool(co
     const auto oldest = std::find_if(of.people.begin(), of.people.end(), [&](const Person& p) {
       return may_go(p) && (p.stage == Stage::quiet || of_a_crowd || now - p.since >= grace);
     });
-    if (oldest == of.people.end() || (victim && of.people.size() == most && oldest->since >= victim->since)) continue;
+    if (oldest == of.people.end() || (victim && of.people.size() == most && oldest->since >= victim->since))
+      continue;
     victim = &*oldest;
     most = of.people.size();
   }
@@ -146,8 +153,9 @@ void Lobby::clear() {
 }
 
 std::string Lobby::busiest() const {
-  const auto most = std::max_element(sources_.begin(), sources_.end(),
-                                     [](const auto& a, const auto& b) { return a.second.people.size() < b.second.people.size(); });
+  const auto most = std::max_element(sources_.begin(), sources_.end(), [](const auto& a, const auto& b) {
+    return a.second.people.size() < b.second.people.size();
+  });
   return most == sources_.end() ? "" : most->first;
 }
 

@@ -14,18 +14,21 @@ namespace {
 using namespace std::chrono_literals;
 
 constexpr Duration sweep_every = 1s;
-constexpr Duration farewell_within = 5s;       // for what was said last to leave, and for the device to go
-constexpr Duration answer_within = 60s;        // for a password check, however many wait
-constexpr std::size_t unread_max = 64 << 10;   // acknowledgements a client does not read, before we stop reading it
-constexpr std::size_t memory_max = 64 << 20;   // of all connections: whoever holds most of it goes first
+constexpr Duration farewell_within = 5s;  // for what was said last to leave, and for the device to go
+constexpr Duration answer_within = 60s;   // for a password check, however many wait
+// acknowledgements a client does not read, before we stop reading it
+constexpr std::size_t unread_max = 64 << 10;
+constexpr std::size_t memory_max = 64 << 20;        // of all connections: whoever holds most of it goes first
 constexpr std::size_t wills_kept_least = 16 << 10;  // bytes in the log, however few sessions there may be
-constexpr std::size_t unread_told = 16 << 10;  // a client with less that we have not read is not held back by TCP: it could speak
+// a client with less that we have not read is not held back by TCP: it could speak
+constexpr std::size_t unread_told = 16 << 10;
 constexpr std::size_t password_max = 1 << 10;
-constexpr int keep_alive_longest = 65535;      // seconds: what MQTT can say, and what saying none comes to
+constexpr int keep_alive_longest = 65535;  // seconds: what MQTT can say, and what saying none comes to
 constexpr std::size_t commits_timed_max = 1024;
-constexpr std::size_t letter_head = 1 << 10;   // what is kept of a message that is too large
+constexpr std::size_t letter_head = 1 << 10;  // what is kept of a message that is too large
 constexpr std::size_t will_text_max = 4 << 10;
-constexpr std::size_t inflight_bytes = 1 << 10; // what a message is reckoned to take, for the receive maximum
+constexpr std::size_t inflight_bytes = 1
+                                       << 10;  // what a message is reckoned to take, for the receive maximum
 
 }  // namespace
 
@@ -38,24 +41,26 @@ struct MqttEndpoint::Link final : EndpointConnection {
   EndpointWills::Publisher publisher() const { return {client_id(), username, subject}; }
 
   std::unique_ptr<Stream> stream;
-  Lobby::Guest guest = 0;         // while he is a stranger
+  Lobby::Guest guest = 0;  // while he is a stranger
   Instant since, heard;
-  WallTime heard_wall;            // when the bytes came that are taken in now
+  WallTime heard_wall;  // when the bytes came that are taken in now
   std::string username, subject;
-  std::uint64_t standing = 0;     // of its user, when he was let in
-  std::string wanted_client;      // of the CONNECT that waits for an answer
+  std::uint64_t standing = 0;  // of its user, when he was let in
+  std::string wanted_client;   // of the CONNECT that waits for an answer
   std::string session_key;
   bool wants_clean = true;
   Grant grant;
-  std::shared_ptr<bool> here;     // made for a password check, which may outlive the link
+  std::shared_ptr<bool> here;  // made for a password check, which may outlive the link
   ReleaseWatch releases_watch;
-  std::size_t accounted = 0;      // of MqttEndpoint::memory_
-  std::size_t unread = 0;         // in the kernel's hands, while it is not read
-  bool bad_subject = false, open_once = false, waiting = false, reading = false, leaving = false, dead = false;
+  std::size_t accounted = 0;  // of MqttEndpoint::memory_
+  std::size_t unread = 0;     // in the kernel's hands, while it is not read
+  bool bad_subject = false, open_once = false, waiting = false, reading = false, leaving = false,
+       dead = false;
 };
 
-MqttEndpoint::MqttEndpoint(Loop& loop, Rng& rng, Intake& intake, const ClockTrust& trust, Metrics& metrics, ConnectionShares& shares,
-                           EndpointConfig config, std::string state_dir, std::function<std::int64_t()> passed_us)
+MqttEndpoint::MqttEndpoint(Loop& loop, Rng& rng, Intake& intake, const ClockTrust& trust, Metrics& metrics,
+                           ConnectionShares& shares, EndpointConfig config, std::string state_dir,
+                           std::function<std::int64_t()> passed_us)
     : loop_(loop),
       rng_(rng),
       intake_(intake),
@@ -65,35 +70,66 @@ MqttEndpoint::MqttEndpoint(Loop& loop, Rng& rng, Intake& intake, const ClockTrus
       state_dir_(std::move(state_dir)),
       backoff_(500ms, 30s),
       share_(shares.join(config_.connections_max)),
-      lobby_(loop, {config_.connect_rate, config_.connect_timeout},
-             {[this](Lobby::Guest guest, std::unique_ptr<Stream> stream) { let_in(guest, std::move(stream)); },
-              [this](Lobby::Guest guest) { send_away(guest); }}),
+      lobby_(
+          loop, {config_.connect_rate, config_.connect_timeout},
+          {[this](Lobby::Guest guest, std::unique_ptr<Stream> stream) { let_in(guest, std::move(stream)); },
+           [this](Lobby::Guest guest) { send_away(guest); }}),
       sessions_(intake, config_.name, config_.listen, std::move(passed_us)),
-      wills_(intake, config_.name, config_.listen, std::max(wills_kept_least, config_.sessions_max * will_state_bytes)),
+      wills_(intake, config_.name, config_.listen,
+             std::max(wills_kept_least, config_.sessions_max * will_state_bytes)),
       up_(metrics.gauge("millrace_input_up", "Whether the input is connected", {{"input", config_.name}})),
-      connections_(metrics.gauge("millrace_endpoint_connections", "Devices connected", {{"input", config_.name}})),
-      connections_allowed_(metrics.gauge("millrace_endpoint_connections_allowed", "Connections there may be: connections_max, or what the descriptors leave",
-                                         {{"input", config_.name}})),
-      unknown_(metrics.gauge("millrace_endpoint_strangers", "Connections whose device has not said or proved who it is", {{"input", config_.name}})),
-      sessions_kept_(metrics.gauge("millrace_endpoint_sessions", "Sessions kept, of connected devices and others", {{"input", config_.name}})),
-      connects_(metrics.counter("millrace_endpoint_connects_total", "Connections that were let in", {{"input", config_.name}})),
-      refused_(metrics.counter("millrace_endpoint_refused_total", "Connections that were refused: credentials, versions, client identifiers", {{"input", config_.name}})),
-      over_limit_(metrics.counter("millrace_endpoint_over_limit_total", "Connections closed because there were too many", {{"input", config_.name}})),
-      faults_(metrics.counter("millrace_endpoint_faults_total", "Connections ended for what they sent, or for their silence", {{"input", config_.name}})),
-      publishes_(metrics.counter("millrace_endpoint_publishes_total", "Messages taken", {{"input", config_.name}})),
-      redelivered_(metrics.counter("millrace_endpoint_redelivered_total", "Messages that were stored already and are acknowledged again", {{"input", config_.name}})),
-      denied_(metrics.counter("millrace_endpoint_denied_total", "Messages to topics their publisher may not publish to", {{"input", config_.name}})),
-      too_large_(metrics.counter("millrace_endpoint_too_large_total", "Messages larger than packet_max, of which the dead lane has the head", {{"input", config_.name}})),
-      memory_bytes_(metrics.gauge("millrace_endpoint_memory_bytes", "What all connections hold: beginnings of packets, answers, aliases, wills",
-                                  {{"input", config_.name}})),
-      unreleased_(metrics.gauge("millrace_endpoint_unreleased_messages", "QoS 2 messages stored whose connected client has not sent PUBREL",
+      connections_(
+          metrics.gauge("millrace_endpoint_connections", "Devices connected", {{"input", config_.name}})),
+      connections_allowed_(
+          metrics.gauge("millrace_endpoint_connections_allowed",
+                        "Connections there may be: connections_max, or what the descriptors leave",
+                        {{"input", config_.name}})),
+      unknown_(metrics.gauge("millrace_endpoint_strangers",
+                             "Connections whose device has not said or proved who it is",
+                             {{"input", config_.name}})),
+      sessions_kept_(metrics.gauge("millrace_endpoint_sessions",
+                                   "Sessions kept, of connected devices and others",
+                                   {{"input", config_.name}})),
+      connects_(metrics.counter("millrace_endpoint_connects_total", "Connections that were let in",
                                 {{"input", config_.name}})),
-      quota_(metrics.counter("millrace_endpoint_quota_total", "Messages refused because the log is full", {{"input", config_.name}})),
-      sessions_refused_(metrics.counter("millrace_endpoint_sessions_refused_total", "Sessions not kept because there are too many", {{"input", config_.name}})),
-      sessions_dropped_(metrics.counter("millrace_endpoint_sessions_dropped_total", "Sessions ended at start because sessions_max is lower than before",
+      refused_(metrics.counter("millrace_endpoint_refused_total",
+                               "Connections that were refused: credentials, versions, client identifiers",
+                               {{"input", config_.name}})),
+      over_limit_(metrics.counter("millrace_endpoint_over_limit_total",
+                                  "Connections closed because there were too many",
+                                  {{"input", config_.name}})),
+      faults_(metrics.counter("millrace_endpoint_faults_total",
+                              "Connections ended for what they sent, or for their silence",
+                              {{"input", config_.name}})),
+      publishes_(
+          metrics.counter("millrace_endpoint_publishes_total", "Messages taken", {{"input", config_.name}})),
+      redelivered_(metrics.counter("millrace_endpoint_redelivered_total",
+                                   "Messages that were stored already and are acknowledged again",
+                                   {{"input", config_.name}})),
+      denied_(metrics.counter("millrace_endpoint_denied_total",
+                              "Messages to topics their publisher may not publish to",
+                              {{"input", config_.name}})),
+      too_large_(metrics.counter("millrace_endpoint_too_large_total",
+                                 "Messages larger than packet_max, of which the dead lane has the head",
+                                 {{"input", config_.name}})),
+      memory_bytes_(metrics.gauge("millrace_endpoint_memory_bytes",
+                                  "What all connections hold: beginnings of packets, answers, aliases, wills",
+                                  {{"input", config_.name}})),
+      unreleased_(metrics.gauge("millrace_endpoint_unreleased_messages",
+                                "QoS 2 messages stored whose connected client has not sent PUBREL",
+                                {{"input", config_.name}})),
+      quota_(metrics.counter("millrace_endpoint_quota_total", "Messages refused because the log is full",
+                             {{"input", config_.name}})),
+      sessions_refused_(metrics.counter("millrace_endpoint_sessions_refused_total",
+                                        "Sessions not kept because there are too many",
                                         {{"input", config_.name}})),
-      ack_seconds_(metrics.histogram("millrace_endpoint_ack_seconds", "From a message to the commit that lets it be acknowledged, the first of each read",
-                                     {{"input", config_.name}})) {
+      sessions_dropped_(metrics.counter("millrace_endpoint_sessions_dropped_total",
+                                        "Sessions ended at start because sessions_max is lower than before",
+                                        {{"input", config_.name}})),
+      ack_seconds_(metrics.histogram(
+          "millrace_endpoint_ack_seconds",
+          "From a message to the commit that lets it be acknowledged, the first of each read",
+          {{"input", config_.name}})) {
   limits_.packet_max = config_.packet_max;
   packet_limit_ = text("packet_max of ", config_.packet_max, " bytes a packet");
   limits_.receive_maximum = config_.receive_maximum;
@@ -101,7 +137,8 @@ MqttEndpoint::MqttEndpoint(Loop& loop, Rng& rng, Intake& intake, const ClockTrus
 
 MqttEndpoint::~MqttEndpoint() { *alive_ = false; }
 
-// ---- start, stop ----------------------------------------------------------------------------------------------------
+// ---- start, stop
+// ----------------------------------------------------------------------------------------------------
 
 Status MqttEndpoint::start() {
   attached_ = intake_.attach({[this](Ticket through) { on_durable(through); }, [this] { catch_up(); }});
@@ -109,15 +146,18 @@ Status MqttEndpoint::start() {
   return {};
 }
 
-// Whoever has the address has the sessions, from the moment he listens there: what was read before would be outdated where
-// another one served it meanwhile, and a new message would be taken for one that a session holds.
+// Whoever has the address has the sessions, from the moment he listens there: what was read before would be
+// outdated where another one served it meanwhile, and a new message would be taken for one that a session
+// holds.
 void MqttEndpoint::take_over_sessions() {
   const Instant now = loop_.now();
   sessions_.load(now);
-  wills_.load([&](const std::string& session, std::uint32_t delay) { return sessions_.due(session, delay, now); });
+  wills_.load(
+      [&](const std::string& session, std::uint32_t delay) { return sessions_.due(session, delay, now); });
   look_at_the_away(now);
   drop_surplus();
-  // What a predecessor stored may still be on its way to flash: nothing is acknowledged again before it is there.
+  // What a predecessor stored may still be on its way to flash: nothing is acknowledged again before it is
+  // there.
   ticket_ = intake_.commit(std::nullopt);
   offered_ = false;
   if (sessions_.size() > 0 || !wills_.empty()) schedule_sweep();
@@ -133,8 +173,9 @@ void MqttEndpoint::listen() {
     options.cert = config_.tls.cert;
     options.key = config_.tls.key;
     options.client_ca = config_.tls.ca;
-    options.client_certificates = config_.client_certificates == "required" ? ClientCertificates::required
-                                  : config_.client_certificates == "optional" ? ClientCertificates::optional : ClientCertificates::none;
+    options.client_certificates = config_.client_certificates == "required"   ? ClientCertificates::required
+                                  : config_.client_certificates == "optional" ? ClientCertificates::optional
+                                                                              : ClientCertificates::none;
     options.handshake_took = [this](Duration time) { lobby_.took(time); };
     options.ticket_key_file = text(state_dir_, "/tls-tickets-", config_.name);
     auto tls = TlsServer::make(loop_, std::move(options));
@@ -142,12 +183,14 @@ void MqttEndpoint::listen() {
     else status = tls.status();
   }
   if (status.ok()) {
-    auto listener = loop_.listen(config_.listen, [this](std::unique_ptr<Stream> stream) { on_accepted(std::move(stream)); });
+    auto listener = loop_.listen(config_.listen,
+                                 [this](std::unique_ptr<Stream> stream) { on_accepted(std::move(stream)); });
     if (listener.ok()) listener_ = std::move(listener).value();
     else status = listener.status();
   }
   if (!status.ok()) {
-    if (trouble_ != status.detail()) LOG_ERROR("input ", config_.name, ": ", status.detail(), "; will keep trying");
+    if (trouble_ != status.detail())
+      LOG_ERROR("input ", config_.name, ": ", status.detail(), "; will keep trying");
     trouble_ = status.detail();
     up_.set(0);
     listen_timer_ = loop_.after(backoff_.next(rng_), [this] { listen(); });
@@ -157,7 +200,8 @@ void MqttEndpoint::listen() {
   take_over_sessions();
   up_.set(1);
   connections_allowed_.set(static_cast<double>(share_->allowed()));
-  LOG_INFO("input ", config_.name, ": listening on ", config_.listen, config_.listen.ends_with(":0") ? text(" (port ", port(), ")") : "", tls_ ? " with TLS" : "");
+  LOG_INFO("input ", config_.name, ": listening on ", config_.listen,
+           config_.listen.ends_with(":0") ? text(" (port ", port(), ")") : "", tls_ ? " with TLS" : "");
 }
 
 // A full log: nobody is read until there is room, or everybody is told; offer() sees to it.
@@ -202,19 +246,23 @@ void MqttEndpoint::stop(std::function<void()> done) {
 std::string MqttEndpoint::health() const {
   if (!listener_) return trouble_;
   const std::size_t allowed = share_->allowed();
-  return text("listening on ", config_.listen, ", ", links_.size(), " connections", allowed < share_->wanted() ? text(" of ", allowed, " that the file descriptors allow") : "",
+  return text("listening on ", config_.listen, ", ", links_.size(), " connections",
+              allowed < share_->wanted() ? text(" of ", allowed, " that the file descriptors allow") : "",
               full_ ? "; the log is full" : "");
 }
 
-// ---- links ----------------------------------------------------------------------------------------------------------
+// ---- links
+// ----------------------------------------------------------------------------------------------------------
 
 void MqttEndpoint::on_accepted(std::unique_ptr<Stream> stream) {
   if (links_.size() + lobby_.waiting() >= share_->allowed()) {
     over_limit_.add();
     const std::string source = source_of(stream->peer_address()), busiest = lobby_.busiest();
     const bool room = lobby_.make_room(source);
-    complain(room ? busiest : source, text("closed: there are ", share_->allowed(), " connections already",
-             share_->allowed() < share_->wanted() ? " (what the file descriptors allow: LimitNOFILE)" : " (connections_max)"));
+    complain(room ? busiest : source,
+             text("closed: there are ", share_->allowed(), " connections already",
+                  share_->allowed() < share_->wanted() ? " (what the file descriptors allow: LimitNOFILE)"
+                                                       : " (connections_max)"));
     if (!room) return;  // closes it
   }
   lobby_.enter(std::move(stream));
@@ -224,7 +272,8 @@ void MqttEndpoint::on_accepted(std::unique_ptr<Stream> stream) {
 void MqttEndpoint::send_away(Lobby::Guest guest) {
   const auto found = strangers_.find(guest);
   if (found == strangers_.end()) return;
-  complain(source_of(found->second->stream->peer_address()), "closed for the sake of others: it had not said or proved who it is");
+  complain(source_of(found->second->stream->peer_address()),
+           "closed for the sake of others: it had not said or proved who it is");
   drop(*found->second);
 }
 
@@ -236,7 +285,8 @@ void MqttEndpoint::no_stranger(Link& link) {
 
 // Of connections that did not become a device's; what happens to a device is told device by device.
 void MqttEndpoint::complain(const std::string& source, const std::string& why) {
-  if (complaints_.heard(source, why)) LOG_INFO("input ", config_.name, ": a connection from ", source, ": ", why);
+  if (complaints_.heard(source, why))
+    LOG_INFO("input ", config_.name, ": a connection from ", source, ": ", why);
 }
 
 void MqttEndpoint::let_in(Lobby::Guest guest, std::unique_ptr<Stream> stream) {
@@ -279,8 +329,8 @@ void MqttEndpoint::received(Link& link, BytesView chunk) {
   settle_input(link);
 }
 
-// What was taken in since the last call joins the log as one. True: what it asked for was durable already, so that what waited
-// in it for those answers goes on; nobody else would let it.
+// What was taken in since the last call joins the log as one. True: what it asked for was durable already, so
+// that what waited in it for those answers goes on; nobody else would let it.
 bool MqttEndpoint::seal_input(Link& link) {
   if (link.take_session_changed() && sessions_.save(link.session_key)) offered_ = true;
   if (take_offered()) {
@@ -320,18 +370,21 @@ void MqttEndpoint::account(Link& link) {
   memory_ += holds - std::exchange(link.accounted, holds);
 }
 
-// Everybody's bound times all connections is more than a small box has: together they may hold `memory_max`. Beyond it those
-// who hold most are ended, which are not those who say a little and hear their answers.
+// Everybody's bound times all connections is more than a small box has: together they may hold `memory_max`.
+// Beyond it those who hold most are ended, which are not those who say a little and hear their answers.
 void MqttEndpoint::make_room() {
   bool ended = false;
   while (memory_ > memory_max) {
     Link* most = nullptr;
     for (const auto& link : links_) {
-      if (!link->dead && !link->leaving && !link->ending().ended && (!most || link->accounted > most->accounted)) most = link.get();
+      if (!link->dead && !link->leaving && !link->ending().ended &&
+          (!most || link->accounted > most->accounted))
+        most = link.get();
     }
     if (!most) break;
     ended = true;
-    most->end(mqtt::quota_exceeded, text("all connections together hold more than ", memory_max, " bytes, and this one most of it, ", most->accounted));
+    most->end(mqtt::quota_exceeded, text("all connections together hold more than ", memory_max,
+                                         " bytes, and this one most of it, ", most->accounted));
     most->give_up_input();
     account(*most);
   }
@@ -348,8 +401,10 @@ void MqttEndpoint::look_at_releases(Link& link, Instant now) {
   const std::size_t held = link.session() ? link.session()->held() : 0;
   unreleased_.set(unreleased_.value() + static_cast<double>(held));
   if (!link.releases_watch.stuck(held, link.releases(), now)) return;
-  LOG_WARN("input ", config_.name, ": ", link.client_id(), ": ", held, " messages of QoS 2 are stored that it does not release (PUBREL); ",
-           link.version() == 5 ? "beyond its receive maximum it can send no more of them" : "when its identifiers are used up it can send no more of them");
+  LOG_WARN("input ", config_.name, ": ", link.client_id(), ": ", held,
+           " messages of QoS 2 are stored that it does not release (PUBREL); ",
+           link.version() == 5 ? "beyond its receive maximum it can send no more of them"
+                               : "when its identifiers are used up it can send no more of them");
 }
 
 void MqttEndpoint::write_out(Link& link) {
@@ -369,7 +424,8 @@ void MqttEndpoint::catch_up() {
 void MqttEndpoint::on_durable(Ticket through) {
   durable_ = through;
   const Instant now = loop_.now();
-  for (; !commits_.empty() && commits_.front().ticket <= through; commits_.pop_front()) ack_seconds_.observe(to_seconds(now - commits_.front().at));
+  for (; !commits_.empty() && commits_.front().ticket <= through; commits_.pop_front())
+    ack_seconds_.observe(to_seconds(now - commits_.front().at));
   std::vector<Link*> waiting;
   waiting.swap(waiting_);
   for (Link* link : waiting) {
@@ -390,8 +446,8 @@ void MqttEndpoint::begin_end(Link& link) {
   link.leaving = true;
   link.since = loop_.now();
   if (!link.reading) link.stream->resume();
-  // A device that still says something must not meet a closed socket, or what it was told is lost with that: its own end is
-  // waited for. A stranger's is not.
+  // A device that still says something must not meet a closed socket, or what it was told is lost with that:
+  // its own end is waited for. A stranger's is not.
   link.stream->finish([this, &link] {
     if (!link.open_once) drop(link);
   });
@@ -402,7 +458,8 @@ bool MqttEndpoint::take_offered() {
   return std::exchange(offered_, false) || put;
 }
 
-// What follows from the loss of a connection: its session goes or waits, its will is published, its going is an event.
+// What follows from the loss of a connection: its session goes or waits, its will is published, its going is
+// an event.
 void MqttEndpoint::gone(Link& link) {
   const auto& ending = link.ending();
   if (!ending.why.empty()) {
@@ -416,7 +473,10 @@ void MqttEndpoint::gone(Link& link) {
   }
   if (!link.open_once) return;
   if (leave(link) && config_.liveness) {  // else it was taken over: still connected
-    report(link.publisher(), "connected", false, {{"reason", !ending.ended ? "the connection was lost" : ending.why.empty() ? "it took its leave" : ending.why}});
+    report(link.publisher(), "connected", false,
+           {{"reason", !ending.ended        ? "the connection was lost"
+                       : ending.why.empty() ? "it took its leave"
+                                            : ending.why}});
   }
   if (take_offered()) ticket_ = intake_.commit(std::nullopt);
 }
@@ -426,8 +486,10 @@ bool MqttEndpoint::leave(Link& link) {
   EndpointSessions::Session* session = sessions_.find(link.session_key);
   const bool current = session && session->link == &link;
   std::uint32_t expiry = granted_expiry(link.session_expiry_seconds());
-  // DISCONNECT may ask for what CONNECT was not given (section 3.14.2.2.2): there is as little room as there was.
-  if (current && expiry > 0 && session->state.expiry_seconds == 0 && sessions_.size() > config_.sessions_max) {
+  // DISCONNECT may ask for what CONNECT was not given (section 3.14.2.2.2): there is as little room as there
+  // was.
+  if (current && expiry > 0 && session->state.expiry_seconds == 0 &&
+      sessions_.size() > config_.sessions_max) {
     sessions_refused_.add();
     expiry = 0;
   }
@@ -473,11 +535,14 @@ void MqttEndpoint::drop(Link& link) {
   });
 }
 
-// Who is taken out of the users file, or gets another password, has no connection any more that the old one opened.
+// Who is taken out of the users file, or gets another password, has no connection any more that the old one
+// opened.
 void MqttEndpoint::end_of_gone_users() {
   for (const auto& owned : links_) {
     Link& link = *owned;
-    if (link.dead || link.leaving || !link.open_once || link.username.empty() || access_.standing_of(link.username) == link.standing) continue;
+    if (link.dead || link.leaving || !link.open_once || link.username.empty() ||
+        access_.standing_of(link.username) == link.standing)
+      continue;
     link.end(mqtt::not_authorized, "its user was removed, or has another password");
     settle_input(link);
   }
@@ -502,16 +567,21 @@ void MqttEndpoint::look_at_unread(Link& link, Instant now) {
   if (std::exchange(link.unread, *unread) != *unread) link.heard = now;
 }
 
-// Deadlines, by the monotonic clock: to say CONNECT, to keep alive (section 3.1.2.10: one and a half times), to be gone.
+// Deadlines, by the monotonic clock: to say CONNECT, to keep alive (section 3.1.2.10: one and a half times),
+// to be gone.
 void MqttEndpoint::sweep() {
   const Instant now = loop_.now();
   if (access_.look_at_file()) end_of_gone_users();
   const std::string busiest = lobby_.busiest();
   if (const std::size_t late = lobby_.sweep(); late > 0) {
     faults_.add(late);
-    complain(busiest, text("it and others said nothing in time (connect_timeout), or it was not their turn (connect_rate)"));
+    complain(
+        busiest,
+        text(
+            "it and others said nothing in time (connect_timeout), or it was not their turn (connect_rate)"));
   }
-  if (const std::string rest = complaints_.rest(now); !rest.empty()) LOG_INFO("input ", config_.name, ": ", rest);
+  if (const std::string rest = complaints_.rest(now); !rest.empty())
+    LOG_INFO("input ", config_.name, ": ", rest);
   unknown_.set(static_cast<double>(lobby_.strangers()));
   connections_allowed_.set(static_cast<double>(share_->allowed()));
   unreleased_.set(0);
@@ -534,8 +604,10 @@ void MqttEndpoint::sweep() {
       continue;
     }
     look_at_releases(link, now);
-    // Who says none (3.1.1; MQTT 5 is told one) counts as saying the longest; TCP's own keep-alive finds the dead sooner.
-    const Duration silence = (link.keep_alive_seconds() > 0 ? link.keep_alive_seconds() : keep_alive_longest) * 1500ms;
+    // Who says none (3.1.1; MQTT 5 is told one) counts as saying the longest; TCP's own keep-alive finds the
+    // dead sooner.
+    const Duration silence =
+        (link.keep_alive_seconds() > 0 ? link.keep_alive_seconds() : keep_alive_longest) * 1500ms;
     if (!link.reading) look_at_unread(link, now);
     if (link.dead) continue;
     if (now - link.heard > silence && (link.reading || link.unread < unread_told)) {
@@ -553,7 +625,9 @@ void MqttEndpoint::sweep() {
   if (take_offered()) ticket_ = intake_.commit(std::nullopt);
   sessions_kept_.set(static_cast<double>(sessions_.size()));
   memory_bytes_.set(static_cast<double>(memory_ + wills_.bytes()));
-  if (!links_.empty() || lobby_.strangers() > 0 || complaints_.pending() || sessions_.size() > 0 || !wills_.empty()) schedule_sweep();
+  if (!links_.empty() || lobby_.strangers() > 0 || complaints_.pending() || sessions_.size() > 0 ||
+      !wills_.empty())
+    schedule_sweep();
 }
 
 // A will is due no later than its session ends.
@@ -566,8 +640,9 @@ void MqttEndpoint::look_at_the_away(Instant now) {
 void MqttEndpoint::drop_surplus() {
   const std::vector<std::string> keys = sessions_.surplus(config_.sessions_max);
   if (keys.empty()) return;
-  LOG_WARN("input ", config_.name, ": ", keys.size(), " sessions of devices that are away are given up, those that left first: sessions_max is ", config_.sessions_max,
-           "; what such a device sends again may be stored twice");
+  LOG_WARN("input ", config_.name, ": ", keys.size(),
+           " sessions of devices that are away are given up, those that left first: sessions_max is ",
+           config_.sessions_max, "; what such a device sends again may be stored twice");
   sessions_dropped_.add(keys.size());
   for (const std::string& key : keys) {
     publish_wills(wills_.take_of(key));
@@ -575,30 +650,41 @@ void MqttEndpoint::drop_surplus() {
   }
 }
 
-// ---- coming ---------------------------------------------------------------------------------------------------------
+// ---- coming
+// ---------------------------------------------------------------------------------------------------------
 
 void MqttEndpoint::arrived(EndpointConnection& connection, const mqtt::Connect& connect) {
   Link& link = static_cast<Link&>(connection);
   lobby_.introduced(link.guest);
   if (stopping_) return link.refuse(mqtt::server_unavailable, "the gateway stops");
-  const auto good_name = [](std::string_view name) { return name.empty() || check_label(Label::identity, name).ok(); };
-  if (!good_name(connect.client_id)) return link.refuse(mqtt::bad_client_id, "a client identifier of more than 256 bytes or with control characters");
+  const auto good_name = [](std::string_view name) {
+    return name.empty() || check_label(Label::identity, name).ok();
+  };
+  if (!good_name(connect.client_id))
+    return link.refuse(mqtt::bad_client_id,
+                       "a client identifier of more than 256 bytes or with control characters");
   link.wanted_client = connect.client_id;
   link.wants_clean = connect.clean_start;
   if (connect.username) {
-    if (!good_name(*connect.username)) return link.refuse(mqtt::bad_credentials, "a user name of more than 256 bytes or with control characters");
+    if (!good_name(*connect.username))
+      return link.refuse(mqtt::bad_credentials,
+                         "a user name of more than 256 bytes or with control characters");
     link.username = *connect.username;
   }
   if (link.bad_subject && config_.client_certificates == "required") {
-    return link.refuse(mqtt::not_authorized, "the common name of its certificate is no text of 1 to 256 bytes without control characters");
+    return link.refuse(
+        mqtt::not_authorized,
+        "the common name of its certificate is no text of 1 to 256 bytes without control characters");
   }
-  if (connect.password && connect.password->size() > password_max) return link.refuse(mqtt::bad_credentials, "a password of more than 1024 bytes");
+  if (connect.password && connect.password->size() > password_max)
+    return link.refuse(mqtt::bad_credentials, "a password of more than 1024 bytes");
   const bool known_by_certificate = !link.subject.empty();
   const bool has_password = connect.username && connect.password;
   if (config_.users_file.empty() || (!has_password && (known_by_certificate || config_.anonymous))) {
     // A name that nobody proved is no user's name: it must not open what the ACL gives to that user.
     link.username.clear();
-    if (!known_by_certificate && !config_.anonymous) return link.refuse(mqtt::not_authorized, "nobody may connect without proving who he is");
+    if (!known_by_certificate && !config_.anonymous)
+      return link.refuse(mqtt::not_authorized, "nobody may connect without proving who he is");
     return welcome(link);
   }
   if (!has_password) return link.refuse(mqtt::bad_credentials, "no user name and password");
@@ -606,23 +692,28 @@ void MqttEndpoint::arrived(EndpointConnection& connection, const mqtt::Connect& 
   const auto decided = [this, alive = alive_, here = link.here, &link](Access::Answer answer) {
     if (!*alive || !*here || link.dead || link.leaving) return;
     if (answer == Access::Answer::right) welcome(link);
-    else if (answer == Access::Answer::busy) link.refuse(mqtt::server_busy, "too many passwords from its address wait to be checked");
+    else if (answer == Access::Answer::busy)
+      link.refuse(mqtt::server_busy, "too many passwords from its address wait to be checked");
     else link.refuse(mqtt::bad_credentials, "wrong user name or password");
     link.go_on();
     settle_input(link);
   };
-  access_.check(link.stream->peer_address(), link.username, std::string(text_of(*connect.password)), link.here, decided);
+  access_.check(link.stream->peer_address(), link.username, std::string(text_of(*connect.password)),
+                link.here, decided);
 }
 
 std::uint32_t MqttEndpoint::granted_expiry(std::uint32_t wanted_seconds) const {
-  return static_cast<std::uint32_t>(std::min<std::int64_t>(wanted_seconds, std::chrono::duration_cast<std::chrono::seconds>(config_.session_expiry_max).count()));
+  return static_cast<std::uint32_t>(std::min<std::int64_t>(
+      wanted_seconds, std::chrono::duration_cast<std::chrono::seconds>(config_.session_expiry_max).count()));
 }
 
 std::uint16_t MqttEndpoint::receive_maximum() const {
-  return static_cast<std::uint16_t>(std::clamp<std::size_t>(intake_.room() / inflight_bytes, 10, config_.receive_maximum));
+  return static_cast<std::uint16_t>(
+      std::clamp<std::size_t>(intake_.room() / inflight_bytes, 10, config_.receive_maximum));
 }
 
-// Everything about the device is known and good: its session is opened, an older connection of the same client ends.
+// Everything about the device is known and good: its session is opened, an older connection of the same
+// client ends.
 void MqttEndpoint::welcome(Link& link) {
   no_stranger(link);
   EndpointConnection::Welcome welcome;
@@ -632,7 +723,9 @@ void MqttEndpoint::welcome(Link& link) {
     welcome.assigned = true;
   }
   link.grant = grant_of(config_.acl, link.username, welcome.client_id, link.subject);
-  if (link.grant.other_client) return link.refuse(mqtt::not_authorized, "the access list gives it other client identifiers than this one");
+  if (link.grant.other_client)
+    return link.refuse(mqtt::not_authorized,
+                       "the access list gives it other client identifiers than this one");
   if (const auto* will = link.will(); will && !link.grant.allows(will->topic)) {
     denied_.add();
     return link.refuse(mqtt::not_authorized, "its will is for a topic it may not publish to");
@@ -643,7 +736,8 @@ void MqttEndpoint::welcome(Link& link) {
   if (session && session->link) {
     Link& old = static_cast<Link&>(*session->link);
     session->link = nullptr;
-    if (old.session_expiry_seconds() == 0) forget(link.session_key);  // that session ended with its connection
+    // that session ended with its connection
+    if (old.session_expiry_seconds() == 0) forget(link.session_key);
     old.end(mqtt::taken_over, "another connection took over this client identifier");
     write_out(old);
     begin_end(old);
@@ -663,13 +757,16 @@ void MqttEndpoint::welcome(Link& link) {
   session->state.expiry_seconds = expiry;
   welcome.session_expiry_seconds = expiry;
   welcome.receive_maximum = receive_maximum();
-  const auto keep_alive_max = static_cast<std::uint16_t>(std::chrono::duration_cast<std::chrono::seconds>(config_.keep_alive_max).count());
-  welcome.keep_alive_seconds = link.keep_alive_seconds() == 0 ? keep_alive_max : std::min(link.keep_alive_seconds(), keep_alive_max);
+  const auto keep_alive_max = static_cast<std::uint16_t>(
+      std::chrono::duration_cast<std::chrono::seconds>(config_.keep_alive_max).count());
+  welcome.keep_alive_seconds =
+      link.keep_alive_seconds() == 0 ? keep_alive_max : std::min(link.keep_alive_seconds(), keep_alive_max);
   link.standing = access_.standing_of(link.username);
   link.open_once = true;
   connects_.add();
   link.accept(welcome, &session->state);
-  if (!link.open()) return;  // it takes no answer that could be given: its wills, and what is known of it, wait for one that does
+  // it takes no answer that could be given: its wills, and what is known of it, wait for one that does
+  if (!link.open()) return;
   // Section 3.1.2.5: who comes back to his session takes his will back; who begins anew has ended it.
   const auto wills = wills_.take_of(link.session_key);
   if (link.wants_clean) publish_wills(wills);
@@ -677,14 +774,16 @@ void MqttEndpoint::welcome(Link& link) {
   if (const auto* will = link.will(); will && will->delay_seconds > 0 && expiry > 0) {
     (void)wills_.keep({link.session_key, link.publisher(), {}, *will});
   }
-  if (config_.liveness) report(link.publisher(), "connected", true, {{"address", link.stream->peer_address()}});
+  if (config_.liveness)
+    report(link.publisher(), "connected", true, {{"address", link.stream->peer_address()}});
 }
 
 void MqttEndpoint::forget(const std::string& key) {
   if (sessions_.forget(key)) offered_ = true;
 }
 
-// ---- publishing -----------------------------------------------------------------------------------------------------
+// ---- publishing
+// -----------------------------------------------------------------------------------------------------
 
 bool MqttEndpoint::may_publish(EndpointConnection& connection, std::string_view topic) {
   return static_cast<Link&>(connection).grant.allows(topic);
@@ -692,7 +791,9 @@ bool MqttEndpoint::may_publish(EndpointConnection& connection, std::string_view 
 
 void MqttEndpoint::denied(EndpointConnection&) { denied_.add(); }
 
-EndpointConnection::Host::Taken MqttEndpoint::offer(EndpointConnection& connection, const mqtt::Publish& publish, const mqtt::UserProperties& properties) {
+EndpointConnection::Host::Taken MqttEndpoint::offer(EndpointConnection& connection,
+                                                    const mqtt::Publish& publish,
+                                                    const mqtt::UserProperties& properties) {
   const Link& link = static_cast<Link&>(connection);
   Publisher publisher{link.client_id(), link.username, link.subject, publish.content_type, properties};
   Arrival arrival;
@@ -720,9 +821,11 @@ EndpointConnection::Host::Taken MqttEndpoint::offer(EndpointConnection& connecti
   offered_ = true;
   if (publish.whole_bytes > 0) {
     too_large_.add();
-    LOG_WARN("input ", config_.name, ": ", link.client_id(), ": a message of ", publish.whole_bytes, " bytes to \"", shown(publish.topic),
-             "\" is above ", packet_limit_, ": its head is in the dead lane, the message is ",
-             publish.qos > 0 && link.version() == 5 ? "refused" : "acknowledged, since this client cannot be told");
+    LOG_WARN("input ", config_.name, ": ", link.client_id(), ": a message of ", publish.whole_bytes,
+             " bytes to \"", shown(publish.topic), "\" is above ", packet_limit_,
+             ": its head is in the dead lane, the message is ",
+             publish.qos > 0 && link.version() == 5 ? "refused"
+                                                    : "acknowledged, since this client cannot be told");
   }
   return Taken::taken;
 }
@@ -732,9 +835,11 @@ void MqttEndpoint::redelivered(EndpointConnection&) {
   intake_.note_duplicate(config_.name);
 }
 
-// ---- events ---------------------------------------------------------------------------------------------------------
+// ---- events
+// ---------------------------------------------------------------------------------------------------------
 
-void MqttEndpoint::report(const EndpointWills::Publisher& publisher, const char* metric, Value value, Tags tags) {
+void MqttEndpoint::report(const EndpointWills::Publisher& publisher, const char* metric, Value value,
+                          Tags tags) {
   Record event;
   event.kind = Kind::event;
   event.device = publisher.device;
@@ -757,7 +862,8 @@ void MqttEndpoint::publish_will(const EndpointWills::Pending& pending) {
   const bool gone = !username.empty() && access_.standing_of(username) == 0;
   if (gone || !grant_of(config_.acl, username, device, subject).allows(topic)) {
     denied_.add();
-    LOG_INFO("input ", config_.name, ": the will of ", device, " for ", topic, ", where it may not publish any more, is not published");
+    LOG_INFO("input ", config_.name, ": the will of ", device, " for ", topic,
+             ", where it may not publish any more, is not published");
     return;
   }
   const std::string& payload = pending.will.payload;

@@ -1,9 +1,10 @@
-// Devices publish straight to us: a listener for MQTT 3.1.1 and 5, for publishers only. An acknowledgement (PUBACK, PUBREC,
-// PUBCOMP) leaves when the group commit that holds the message is fsynced, so "acknowledged" is "on disk". It is an ingestion
-// endpoint, no broker: nothing is routed, retained or bridged, and a subscription is answered "not authorised".
+// Devices publish straight to us: a listener for MQTT 3.1.1 and 5, for publishers only. An acknowledgement
+// (PUBACK, PUBREC, PUBCOMP) leaves when the group commit that holds the message is fsynced, so "acknowledged"
+// is "on disk". It is an ingestion endpoint, no broker: nothing is routed, retained or bridged, and a
+// subscription is answered "not authorised".
 //
-// This half owns sockets, time and limits; what a connection says is in endpoint_connection, who may say it in access, what
-// is kept of a client in sessions and client_session. On the loop.
+// This half owns sockets, time and limits; what a connection says is in endpoint_connection, who may say it
+// in access, what is kept of a client in sessions and client_session. On the loop.
 #pragma once
 
 #include <deque>
@@ -34,9 +35,11 @@ namespace millrace {
 
 class MqttEndpoint final : public Driver, private EndpointConnection::Host {
  public:
-  // `state_dir`: where the keys of TLS session tickets are kept. `passed_us`: the time that has passed for the log.
-  MqttEndpoint(Loop& loop, Rng& rng, Intake& intake, const ClockTrust& trust, Metrics& metrics, ConnectionShares& shares, EndpointConfig config,
-               std::string state_dir, std::function<std::int64_t()> passed_us);
+  // `state_dir`: where the keys of TLS session tickets are kept. `passed_us`: the time that has passed for
+  // the log.
+  MqttEndpoint(Loop& loop, Rng& rng, Intake& intake, const ClockTrust& trust, Metrics& metrics,
+               ConnectionShares& shares, EndpointConfig config, std::string state_dir,
+               std::function<std::int64_t()> passed_us);
   ~MqttEndpoint() override;
 
   const std::string& name() const override { return config_.name; }
@@ -55,7 +58,8 @@ class MqttEndpoint final : public Driver, private EndpointConnection::Host {
   void arrived(EndpointConnection& connection, const mqtt::Connect& connect) override;
   bool may_publish(EndpointConnection& connection, std::string_view topic) override;
   void denied(EndpointConnection& connection) override;
-  Taken offer(EndpointConnection& connection, const mqtt::Publish& publish, const mqtt::UserProperties& properties) override;
+  Taken offer(EndpointConnection& connection, const mqtt::Publish& publish,
+              const mqtt::UserProperties& properties) override;
   void redelivered(EndpointConnection& connection) override;
 
   // ---- links
@@ -103,7 +107,7 @@ class MqttEndpoint final : public Driver, private EndpointConnection::Host {
   const ClockTrust& trust_;
   EndpointConfig config_;
   EndpointLimits limits_;
-  std::string packet_limit_;                     // in words
+  std::string packet_limit_;  // in words
   Access access_;
   std::unique_ptr<TlsServer> tls_;
   std::string state_dir_;
@@ -116,15 +120,15 @@ class MqttEndpoint final : public Driver, private EndpointConnection::Host {
   Lobby lobby_;
   std::unordered_map<Lobby::Guest, Link*> strangers_;  // let in, and not known yet
   Complaints complaints_;
-  std::vector<Link*> waiting_;                   // for their acknowledgements
-  std::size_t memory_ = 0;                       // what all links hold
+  std::vector<Link*> waiting_;  // for their acknowledgements
+  std::size_t memory_ = 0;      // what all links hold
   EndpointSessions sessions_;
   EndpointWills wills_;
   struct Sent {
     Ticket ticket;
     Instant at;
   };
-  std::deque<Sent> commits_;                     // somebody waits for them: for the latency
+  std::deque<Sent> commits_;  // somebody waits for them: for the latency
   std::unique_ptr<Timer> sweep_timer_, listen_timer_;
   Ticket ticket_ = 0, durable_ = 0;
   bool offered_ = false, stopping_ = false, full_ = false, burying_ = false;

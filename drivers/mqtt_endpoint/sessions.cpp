@@ -10,7 +10,8 @@
 namespace millrace {
 namespace {
 
-constexpr Duration comes_back_within = std::chrono::minutes(10);  // after a kill: until then nothing is written for it
+// after a kill: until then nothing is written for it
+constexpr Duration comes_back_within = std::chrono::minutes(10);
 
 }  // namespace
 
@@ -18,7 +19,9 @@ std::string session_key(const Principal& owner, std::string_view client) {
   return text(static_cast<char>(owner.kind), owner.name.size(), ":", owner.name, "/", client);
 }
 
-std::string EndpointSessions::state_name(std::string_view key) const { return text(endpoint_states(session_states, address_), key); }
+std::string EndpointSessions::state_name(std::string_view key) const {
+  return text(endpoint_states(session_states, address_), key);
+}
 
 bool EndpointSessions::read(const std::string& name, Instant now, Session& out) const {
   const auto bytes = intake_.state(name);
@@ -29,7 +32,8 @@ bool EndpointSessions::read(const std::string& name, Instant now, Session& out) 
   }
   out = {std::move(*state), nullptr, {}, name, state->left_at_us.has_value()};
   if (!out.saved_as_left) out.state.left_at_us = passed_us_();
-  out.expires = now + (std::chrono::seconds(out.state.expiry_seconds) - std::chrono::microseconds(waited_us(out)));
+  out.expires =
+      now + (std::chrono::seconds(out.state.expiry_seconds) - std::chrono::microseconds(waited_us(out)));
   return true;
 }
 
@@ -42,7 +46,8 @@ Instant EndpointSessions::due(const std::string& key, std::uint32_t seconds, Ins
   const auto found = sessions_.find(key);
   if (found == sessions_.end()) return now;  // with the session's end
   const Session& session = found->second;
-  return now + (std::chrono::seconds(std::min(seconds, session.state.expiry_seconds)) - std::chrono::microseconds(waited_us(session)));
+  return now + (std::chrono::seconds(std::min(seconds, session.state.expiry_seconds)) -
+                std::chrono::microseconds(waited_us(session)));
 }
 
 void EndpointSessions::load(Instant now) {
@@ -54,7 +59,10 @@ void EndpointSessions::load(Instant now) {
     if (middle == std::string_view::npos || !read(name, now, session)) continue;
     const std::string client(rest.substr(middle + 1));
     if (middle == 0) unowned_.insert_or_assign(client, std::move(session));
-    else sessions_.insert_or_assign(session_key({Principal::Kind::user, std::string(rest.substr(0, middle))}, client), std::move(session));
+    else
+      sessions_.insert_or_assign(
+          session_key({Principal::Kind::user, std::string(rest.substr(0, middle))}, client),
+          std::move(session));
   }
   const std::string prefix = state_name("");
   for (const std::string& name : intake_.states(prefix)) {
@@ -68,7 +76,8 @@ EndpointSessions::Session* EndpointSessions::find(const std::string& key) {
   return found == sessions_.end() ? nullptr : &found->second;
 }
 
-EndpointSessions::Session* EndpointSessions::find(const std::string& key, const Principal& owner, const std::string& client) {
+EndpointSessions::Session* EndpointSessions::find(const std::string& key, const Principal& owner,
+                                                  const std::string& client) {
   if (Session* own = find(key); own || owner.kind == Principal::Kind::user) return own;
   auto unowned = unowned_.extract(client);
   return unowned ? &(sessions_[key] = std::move(unowned.mapped())) : nullptr;
@@ -90,7 +99,8 @@ bool EndpointSessions::save(const std::string& key) {
 bool EndpointSessions::put(const std::string& key, Session& session) {
   const std::string name = state_name(key);
   const bool kept = intake_.put_state(name, session.state.encode()).ok();
-  // Where there is no room for it, none is better than an old one, which would take new messages for those it remembers.
+  // Where there is no room for it, none is better than an old one, which would take new messages for those it
+  // remembers.
   if (!session.stored_as.empty() && (!kept || session.stored_as != name)) {
     (void)intake_.put_state(session.stored_as, {});
   }
@@ -148,7 +158,8 @@ bool EndpointSessions::forget_expired(Instant now) {
       const auto session = at++;
       if (session->second.link) continue;
       if (now >= session->second.expires) put |= erase(*sessions, session);
-      else if (!session->second.saved_as_left && waited_us(session->second) > to_us(comes_back_within)) put |= note_left(session->second);
+      else if (!session->second.saved_as_left && waited_us(session->second) > to_us(comes_back_within))
+        put |= note_left(session->second);
     }
   }
   return put;

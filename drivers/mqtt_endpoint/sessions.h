@@ -1,9 +1,10 @@
-// What the endpoint keeps of clients, connected or away: their sessions. One is saved with Intake::put_state() in the commit
-// that stores the messages it speaks of, and when its client leaves; the caller commits whenever a method says that something was
-// put. A session grows old in the time that passes for the log, restarts or not. On the loop.
+// What the endpoint keeps of clients, connected or away: their sessions. One is saved with
+// Intake::put_state() in the commit that stores the messages it speaks of, and when its client leaves; the
+// caller commits whenever a method says that something was put. A session grows old in the time that passes
+// for the log, restarts or not. On the loop.
 //
-// A session belongs to a principal and a client identifier of his: another principal's client of the same name has another
-// session, and neither ends the other's connection.
+// A session belongs to a principal and a client identifier of his: another principal's client of the same
+// name has another session, and neither ends the other's connection.
 #pragma once
 
 #include <cstdint>
@@ -33,18 +34,23 @@ class EndpointSessions {
     bool saved_as_left = false;
   };
 
-  // Sessions are kept by the address that devices connect to: for them that is the server. Kept by the input's name they would
-  // come back outdated when endpoints change names or places, and a new message would be taken for one they have seen.
-  // `passed_us`: the time that has passed for the log.
-  EndpointSessions(Intake& intake, std::string input, std::string address, std::function<std::int64_t()> passed_us)
-      : intake_(intake), input_(std::move(input)), address_(std::move(address)), passed_us_(std::move(passed_us)) {}
+  // Sessions are kept by the address that devices connect to: for them that is the server. Kept by the
+  // input's name they would come back outdated when endpoints change names or places, and a new message would
+  // be taken for one they have seen. `passed_us`: the time that has passed for the log.
+  EndpointSessions(Intake& intake, std::string input, std::string address,
+                   std::function<std::int64_t()> passed_us)
+      : intake_(intake),
+        input_(std::move(input)),
+        address_(std::move(address)),
+        passed_us_(std::move(passed_us)) {}
 
-  // Whose client was connected when it was saved has its whole time from now on: saved later, if nobody comes soon.
+  // Whose client was connected when it was saved has its whole time from now on: saved later, if nobody comes
+  // soon.
   void load(Instant now);
   Session* find(const std::string& key);
-  // The session of a principal's client. One that was saved before sessions had owners goes to the first client without a
-  // user that comes under its name; a wrong one takes nothing from the right one but the memory, and what that sends again is
-  // stored again.
+  // The session of a principal's client. One that was saved before sessions had owners goes to the first
+  // client without a user that comes under its name; a wrong one takes nothing from the right one but the
+  // memory, and what that sends again is stored again.
   Session* find(const std::string& key, const Principal& owner, const std::string& client);
   // A new one, or the one that is there.
   Session& open(const std::string& key) { return sessions_[key]; }

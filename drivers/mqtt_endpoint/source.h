@@ -1,4 +1,5 @@
-// What a connection is counted under: a host has one IPv4 address, and of an IPv6 /64 as many as it likes (RFC 8981).
+// What a connection is counted under: a host has one IPv4 address, and of an IPv6 /64 as many as it likes
+// (RFC 8981).
 #pragma once
 
 #include <string>

@@ -25,10 +25,12 @@ std::string real_path(const std::string& path) {
   return out;
 }
 
-// Held while the file is read, changed and replaced. The folder is what is locked: the file is another one afterwards.
+// Held while the file is read, changed and replaced. The folder is what is locked: the file is another one
+// afterwards.
 Result<Fd> lock_folder_of(const std::string& path) {
   const std::size_t slash = path.rfind('/');
-  const std::string folder = slash == std::string::npos ? "." : path.substr(0, std::max<std::size_t>(slash, 1));
+  const std::string folder =
+      slash == std::string::npos ? "." : path.substr(0, std::max<std::size_t>(slash, 1));
   Fd fd(::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   if (!fd.valid()) return status_from_errno(errno, "open " + folder);
   while (::flock(fd.get(), LOCK_EX) != 0) {
@@ -50,7 +52,9 @@ Result<Users> read_users_file(const std::string& path) {
     ++number;
     const std::string_view line = trim(whole);
     if (line.empty() || line.front() == '#') continue;
-    const auto fault = [&](const std::string& what) { users.faults.push_back(text(path, ":", number, ": ", what)); };
+    const auto fault = [&](const std::string& what) {
+      users.faults.push_back(text(path, ":", number, ": ", what));
+    };
     const std::size_t colon = line.find(':');
     if (colon == 0 || colon == std::string_view::npos) {
       fault("not NAME:HASH");
@@ -63,15 +67,18 @@ Result<Users> read_users_file(const std::string& path) {
       users.hashes.erase(name);  // what stood there before is not what counts now
       continue;
     }
-    if (users.hashes.contains(name)) fault(text("the user \"", name, "\" stands there twice; the last line counts"));
+    if (users.hashes.contains(name))
+      fault(text("the user \"", name, "\" stands there twice; the last line counts"));
     users.hashes.insert_or_assign(name, std::string(hash));
   }
   return users;
 }
 
 Status judge_users(const Users& users, const std::string& path) {
-  if (users.empty_file) return {Code::unavailable, text(path, ": it is empty (a line \"# no users\" says that there are none)")};
-  if (users.hashes.empty() && !users.faults.empty()) return {Code::invalid, text("no line of it is a user: ", users.faults.front())};
+  if (users.empty_file)
+    return {Code::unavailable, text(path, ": it is empty (a line \"# no users\" says that there are none)")};
+  if (users.hashes.empty() && !users.faults.empty())
+    return {Code::invalid, text("no line of it is a user: ", users.faults.front())};
   return {};
 }
 
@@ -81,8 +88,11 @@ Status look_at_users(const std::string& path) {
 }
 
 Status change_users_file(const std::string& named, const std::string& user, const std::string& hash) {
-  if (user.empty() || user.size() > 256 || trim(user) != user || user.find_first_of(":#\n\r") != std::string::npos || !good_utf8(user)) {
-    return {Code::invalid, "a user's name has 1 to 256 characters of UTF-8, none of them : # or a line's end, and no space at its ends"};
+  if (user.empty() || user.size() > 256 || trim(user) != user ||
+      user.find_first_of(":#\n\r") != std::string::npos || !good_utf8(user)) {
+    return {
+        Code::invalid,
+        "a user's name has 1 to 256 characters of UTF-8, none of them : # or a line's end, and no space at its ends"};
   }
   const std::string path = real_path(named);
   const auto lock = lock_folder_of(path);
@@ -112,7 +122,9 @@ Status change_users_file(const std::string& named, const std::string& user, cons
     if (hash.empty()) return status_from_errno(errno, path);
     content = text(user, ":", hash, "\n");
   }
-  if (content.size() > users_file_max) return {Code::full, text(path, " would be larger than ", format_size(static_cast<double>(users_file_max)))};
+  if (content.size() > users_file_max)
+    return {Code::full,
+            text(path, " would be larger than ", format_size(static_cast<double>(users_file_max)))};
   return replace_file(path, content, mode);
 }
 

@@ -1,5 +1,6 @@
-// The file of users and the hashes of their passwords: "name:$7$..." a line, # begins a comment. Made by `millrace passwd`
-// or mosquitto_passwd. A line that is none is told and costs the user it is about; everybody else comes in.
+// The file of users and the hashes of their passwords: "name:$7$..." a line, # begins a comment. Made by
+// `millrace passwd` or mosquitto_passwd. A line that is none is told and costs the user it is about;
+// everybody else comes in.
 #pragma once
 
 #include <cstddef>
@@ -22,13 +23,14 @@ struct Users {
 
 // Fails where the file cannot be read, is larger than users_file_max, or can be read by everybody.
 Result<Users> read_users_file(const std::string& path);
-// Whether somebody could come in by it: it can be read, is not empty, and has a good line, or says with a comment that there is
-// nobody. One that is wholly bad is half written, or another kind of file.
+// Whether somebody could come in by it: it can be read, is not empty, and has a good line, or says with a
+// comment that there is nobody. One that is wholly bad is half written, or another kind of file.
 Status look_at_users(const std::string& path);
 // The same of a file that was read.
 Status judge_users(const Users& users, const std::string& path);
-// Puts a user's hash into the file, replacing what was there; an empty hash removes the user. Other lines stay as they are.
-// The file is replaced whole and synced; it is made with mode 0600. Who changes it at the same time waits.
+// Puts a user's hash into the file, replacing what was there; an empty hash removes the user. Other lines
+// stay as they are. The file is replaced whole and synced; it is made with mode 0600. Who changes it at the
+// same time waits.
 Status change_users_file(const std::string& path, const std::string& user, const std::string& hash);
 
 }  // namespace millrace

@@ -13,16 +13,20 @@ constexpr std::uint64_t form = 1;
 
 std::size_t size_of(const EndpointWills::Pending& will) {
   const auto& [device, username, subject] = will.publisher;
-  return sizeof will + will.session.size() + device.size() + username.size() + subject.size() + will.will.topic.size() + will.will.payload.size();
+  return sizeof will + will.session.size() + device.size() + username.size() + subject.size() +
+         will.will.topic.size() + will.will.payload.size();
 }
 
-// Varints and strings with their length: form, delay, size of the whole payload, device, user, subject, topic, payload.
+// Varints and strings with their length: form, delay, size of the whole payload, device, user, subject,
+// topic, payload.
 Bytes encode(const EndpointWills::Pending& pending) {
   const auto& [device, username, subject] = pending.publisher;
   const EndpointConnection::Will& will = pending.will;
   Bytes bytes;
   wire::Writer writer(bytes);
-  for (const std::uint64_t number : {form, std::uint64_t{will.delay_seconds}, std::uint64_t{will.payload_bytes}}) writer.put_varint(number);
+  for (const std::uint64_t number :
+       {form, std::uint64_t{will.delay_seconds}, std::uint64_t{will.payload_bytes}})
+    writer.put_varint(number);
   for (const std::string* words : {&device, &username, &subject, &will.topic, &will.payload}) {
     writer.put_varint(words->size());
     const BytesView view = bytes_of(*words);
@@ -36,7 +40,8 @@ bool decode(BytesView bytes, EndpointWills::Pending& out) {
   if (reader.get_varint() != form) return false;
   out.will.delay_seconds = static_cast<std::uint32_t>(reader.get_varint());
   out.will.payload_bytes = static_cast<std::size_t>(reader.get_varint());
-  for (std::string* words : {&out.publisher.device, &out.publisher.username, &out.publisher.subject, &out.will.topic, &out.will.payload}) {
+  for (std::string* words : {&out.publisher.device, &out.publisher.username, &out.publisher.subject,
+                             &out.will.topic, &out.will.payload}) {
     *words = text_of(reader.get_bytes());
   }
   return reader.ok() && !out.will.topic.empty();
@@ -44,7 +49,9 @@ bool decode(BytesView bytes, EndpointWills::Pending& out) {
 
 }  // namespace
 
-std::string EndpointWills::state_name(const std::string& session) const { return endpoint_states(will_states, address_) + session; }
+std::string EndpointWills::state_name(const std::string& session) const {
+  return endpoint_states(will_states, address_) + session;
+}
 
 void EndpointWills::load(const std::function<Instant(const std::string&, std::uint32_t)>& due) {
   const std::string prefix = state_name("");
@@ -70,7 +77,8 @@ void EndpointWills::load(const std::function<Instant(const std::string&, std::ui
 bool EndpointWills::keep(const Pending& will) {
   forget(will.session);
   const std::size_t size = size_of(will);
-  if (kept_bytes_ + size > kept_max_ || !intake_.put_state(state_name(will.session), encode(will)).ok()) return false;
+  if (kept_bytes_ + size > kept_max_ || !intake_.put_state(state_name(will.session), encode(will)).ok())
+    return false;
   kept_[will.session] = size;
   kept_bytes_ += size;
   return put_ = true;

@@ -1,7 +1,8 @@
-// Wills that wait for their delay (MQTT 5, section 3.1.3.2.2). Where the session outlives the connection its will lies in the log
-// from CONNECT on: whoever serves this address next, after a kill, a stop or a reload, publishes it when it is due, unless its client is
-// back by then. What is kept is bounded, in memory and in the log; a will that finds no room there ends with the process, or is
-// published at once where it would wait. On the loop.
+// Wills that wait for their delay (MQTT 5, section 3.1.3.2.2). Where the session outlives the connection its
+// will lies in the log from CONNECT on: whoever serves this address next, after a kill, a stop or a reload,
+// publishes it when it is due, unless its client is back by then. What is kept is bounded, in memory and in
+// the log; a will that finds no room there ends with the process, or is published at once where it would
+// wait. On the loop.
 #pragma once
 
 #include <algorithm>
@@ -32,11 +33,15 @@ class EndpointWills {
 
   // `kept_max`: of those in the log, bytes, if that is less.
   EndpointWills(Intake& intake, std::string input, std::string address, std::size_t kept_max)
-      : intake_(intake), input_(std::move(input)), address_(std::move(address)), kept_max_(std::min(kept_max, bytes_max)) {}
+      : intake_(intake),
+        input_(std::move(input)),
+        address_(std::move(address)),
+        kept_max_(std::min(kept_max, bytes_max)) {}
 
   // `due`: when the will of a session is, of this delay in seconds.
   void load(const std::function<Instant(const std::string& session, std::uint32_t delay_seconds)>& due);
-  // A client came with a will to a session that is kept; in place of what its session had. Whether it is in the log.
+  // A client came with a will to a session that is kept; in place of what its session had. Whether it is in
+  // the log.
   bool keep(const Pending& will);
   bool kept(const std::string& session) const { return kept_.contains(session); }
   void forget(const std::string& session);

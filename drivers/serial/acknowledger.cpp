@@ -6,18 +6,24 @@
 #include "base/text.h"
 
 namespace millrace {
-Acknowledger::Acknowledger(Loop& loop, Intake& intake, const ClockTrust& trust, Metrics& metrics, const std::string& input, Duration within,
-                           std::function<void(BytesView)> send)
+Acknowledger::Acknowledger(Loop& loop, Intake& intake, const ClockTrust& trust, Metrics& metrics,
+                           const std::string& input, Duration within, std::function<void(BytesView)> send)
     : loop_(loop),
       intake_(intake),
       trust_(trust),
       input_(input),
       within_(within),
       send_(std::move(send)),
-      repeated_(metrics.counter("millrace_serial_repeated_frames_total", "Frames that a device sent again and that were stored before", {{"input", input}})),
-      early_(metrics.counter("millrace_serial_early_frames_total", "Frames that came before one that was lost on the line: they come again", {{"input", input}})),
-      missed_(metrics.counter("millrace_serial_missed_frames_total", "Frames that a device gave up before they were taken", {{"input", input}})),
-      refused_(metrics.counter("millrace_serial_refused_frames_total", "Frames that found no room in the log: they come again", {{"input", input}})) {
+      repeated_(metrics.counter("millrace_serial_repeated_frames_total",
+                                "Frames that a device sent again and that were stored before",
+                                {{"input", input}})),
+      early_(metrics.counter("millrace_serial_early_frames_total",
+                             "Frames that came before one that was lost on the line: they come again",
+                             {{"input", input}})),
+      missed_(metrics.counter("millrace_serial_missed_frames_total",
+                              "Frames that a device gave up before they were taken", {{"input", input}})),
+      refused_(metrics.counter("millrace_serial_refused_frames_total",
+                               "Frames that found no room in the log: they come again", {{"input", input}})) {
   const std::string prefix = state_name(0);
   for (const std::string& name : intake_.states(prefix)) {
     std::uint32_t stream = 0;
@@ -42,9 +48,12 @@ bool Acknowledger::take(const Arrival& arrival) {
       refused_.add();
       return true;
     }
-    if (missed > 0) LOG_WARN("input ", input_, ": the device of stream ", frame.stream, " gave up ", missed, " frames before they were taken");
+    if (missed > 0)
+      LOG_WARN("input ", input_, ": the device of stream ", frame.stream, " gave up ", missed,
+               " frames before they were taken");
     missed_.add(missed);
-    if (const auto gone = link_.accepted(frame)) (void)intake_.put_state(state_name(*gone), {});  // removing is never refused
+    // removing is never refused
+    if (const auto gone = link_.accepted(frame)) (void)intake_.put_state(state_name(*gone), {});
     changed_.insert(frame.stream);
     return true;
   }
@@ -61,7 +70,8 @@ bool Acknowledger::take(const Arrival& arrival) {
 void Acknowledger::flush() {
   if (!changed_.empty()) {
     // Without room for it a frame may come twice after a crash; the log has told the operator.
-    for (const std::uint32_t stream : changed_) (void)intake_.put_state(state_name(stream), link_.saved(stream));
+    for (const std::uint32_t stream : changed_)
+      (void)intake_.put_state(state_name(stream), link_.saved(stream));
     changed_.clear();
     link_.committed(intake_.commit(within_));
   }

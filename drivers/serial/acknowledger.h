@@ -1,7 +1,8 @@
-// Takes frames of microcontrollers and tells the devices what is on the disk. They go in by the intake, not by the inbox: the
-// inbox survives a killed process but not a power cut, and a frame of which both it and the device's flash have a copy could
-// come twice. By the intake a frame, and that it was taken, are in one commit; the device is told after its fsync. What finds
-// no room is not lost either: the device sends it again. On the loop.
+// Takes frames of microcontrollers and tells the devices what is on the disk. They go in by the intake, not
+// by the inbox: the inbox survives a killed process but not a power cut, and a frame of which both it and the
+// device's flash have a copy could come twice. By the intake a frame, and that it was taken, are in one
+// commit; the device is told after its fsync. What finds no room is not lost either: the device sends it
+// again. On the loop.
 #pragma once
 
 #include <functional>
@@ -18,14 +19,16 @@ namespace millrace {
 
 class Acknowledger {
  public:
-  // `send` puts an acknowledgement on the line; it may be lost. `within`: how long a frame waits for others to be committed with.
-  Acknowledger(Loop& loop, Intake& intake, const ClockTrust& trust, Metrics& metrics, const std::string& input, Duration within,
-               std::function<void(BytesView)> send);
+  // `send` puts an acknowledgement on the line; it may be lost. `within`: how long a frame waits for others
+  // to be committed with.
+  Acknowledger(Loop& loop, Intake& intake, const ClockTrust& trust, Metrics& metrics,
+               const std::string& input, Duration within, std::function<void(BytesView)> send);
 
-  // False: it is no frame of a device. One whose readings cannot be read is taken all the same, into the dead lane: its device
-  // would send it for ever, and nothing behind it.
+  // False: it is no frame of a device. One whose readings cannot be read is taken all the same, into the dead
+  // lane: its device would send it for ever, and nothing behind it.
   bool take(const Arrival& arrival);
-  // What was taken since the last call becomes one commit, which somebody waits for; what can be told is told.
+  // What was taken since the last call becomes one commit, which somebody waits for; what can be told is
+  // told.
   void flush();
 
  private:

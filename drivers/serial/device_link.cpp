@@ -19,8 +19,9 @@ DeviceLink::Verdict DeviceLink::judge(const DeviceFrame& frame, std::uint64_t& m
 std::optional<std::uint32_t> DeviceLink::accepted(const DeviceFrame& frame) {
   std::optional<std::uint32_t> gone;
   if (!streams_.contains(frame.stream) && streams_.size() >= streams_max) {
-    const auto oldest = std::min_element(streams_.begin(), streams_.end(),
-                                         [](const auto& a, const auto& b) { return a.second.turn < b.second.turn; });
+    const auto oldest = std::min_element(streams_.begin(), streams_.end(), [](const auto& a, const auto& b) {
+      return a.second.turn < b.second.turn;
+    });
     gone = oldest->first;
     streams_.erase(oldest);
   }
@@ -34,7 +35,8 @@ void DeviceLink::committed(std::uint64_t ticket) {
   for (auto& [id, stream] : streams_) {
     const std::uint32_t last = stream.pending.empty() ? stream.durable : stream.pending.back().second;
     if (stream.accepted == last) continue;
-    if (!stream.pending.empty() && stream.pending.back().first == ticket) stream.pending.back().second = stream.accepted;
+    if (!stream.pending.empty() && stream.pending.back().first == ticket)
+      stream.pending.back().second = stream.accepted;
     else stream.pending.emplace_back(ticket, stream.accepted);
   }
 }
@@ -42,7 +44,8 @@ void DeviceLink::committed(std::uint64_t ticket) {
 std::vector<std::uint32_t> DeviceLink::durable(std::uint64_t through) {
   std::vector<std::uint32_t> told;
   for (auto& [id, stream] : streams_) {
-    const auto behind = std::find_if(stream.pending.begin(), stream.pending.end(), [through](const auto& one) { return one.first > through; });
+    const auto behind = std::find_if(stream.pending.begin(), stream.pending.end(),
+                                     [through](const auto& one) { return one.first > through; });
     if (behind == stream.pending.begin()) continue;
     stream.durable = std::prev(behind)->second;
     stream.pending.erase(stream.pending.begin(), behind);
@@ -61,7 +64,8 @@ Bytes DeviceLink::saved(std::uint32_t stream) const {
   const auto at = streams_.find(stream);
   if (at == streams_.end()) return {};
   Bytes out{std::byte{1}};
-  for (int shift = 0; shift < 32; shift += 8) out.push_back(static_cast<std::byte>(at->second.accepted >> shift));
+  for (int shift = 0; shift < 32; shift += 8)
+    out.push_back(static_cast<std::byte>(at->second.accepted >> shift));
   for (int shift = 0; shift < 64; shift += 8) out.push_back(static_cast<std::byte>(at->second.turn >> shift));
   return out;
 }

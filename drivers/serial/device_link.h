@@ -1,7 +1,8 @@
-// Which frames of microcontrollers are new, and what they may be told (proto/device_frame.proto). Every stream is taken in the
-// order of its numbers: what comes twice is known, what comes too early is not taken, for the device sends again from the
-// oldest frame that nobody acknowledged. What is accepted moves with the frames' records in one commit, and is told the device
-// when that is on the disk: a frame is neither lost nor stored twice. Pure; on the loop.
+// Which frames of microcontrollers are new, and what they may be told (proto/device_frame.proto). Every
+// stream is taken in the order of its numbers: what comes twice is known, what comes too early is not taken,
+// for the device sends again from the oldest frame that nobody acknowledged. What is accepted moves with the
+// frames' records in one commit, and is told the device when that is on the disk: a frame is neither lost nor
+// stored twice. Pure; on the loop.
 #pragma once
 
 #include <cstdint>

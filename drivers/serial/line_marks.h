@@ -1,5 +1,6 @@
-// Takes the kernel's marks out of what a marked port reads (termios(3), PARMRK): 0xff 0x00 X is the byte X, received wrongly;
-// with X = 0 it is that or a break; 0xff 0xff is a 0xff. Pure; deaf to how the stream is cut.
+// Takes the kernel's marks out of what a marked port reads (termios(3), PARMRK): 0xff 0x00 X is the byte X,
+// received wrongly; with X = 0 it is that or a break; 0xff 0xff is a 0xff. Pure; deaf to how the stream is
+// cut.
 #pragma once
 
 #include <functional>
@@ -12,7 +13,8 @@ namespace millrace {
 class LineMarks {
  public:
   // `good` takes runs of bytes, `wrong` a byte that was received wrongly, in the order of the line.
-  void push(BytesView chunk, const std::function<void(BytesView)>& good, const std::function<void(std::byte)>& wrong) {
+  void push(BytesView chunk, const std::function<void(BytesView)>& good,
+            const std::function<void(std::byte)>& wrong) {
     std::string run;
     for (const char c : text_of(chunk)) {
       if (state_ == 0 && c == '\xff') {

@@ -15,20 +15,34 @@ constexpr Duration look_at_errors = std::chrono::seconds(10);
 }  // namespace
 
 SerialCounters::SerialCounters(Metrics& metrics, const std::string& input)
-    : frames(metrics.counter("millrace_serial_lines_total", "Lines and other frames read", {{"input", input}})),
-      discarded_bytes(metrics.counter("millrace_serial_discarded_bytes_total", "Bytes of no frame, and of frames that were too long or cut off", {{"input", input}})),
-      bad_frames(metrics.counter("millrace_serial_bad_frames_total", "Frames whose check was wrong, or a byte of them", {{"input", input}})),
-      dropped_frames(metrics.counter("millrace_serial_dropped_lines_total", "Frames that found the inbox full", {{"input", input}})),
-      framing_errors(metrics.counter("millrace_serial_line_errors_total", "What the adapter's driver counts", {{"input", input}, {"error", "framing"}})),
-      parity_errors(metrics.counter("millrace_serial_line_errors_total", "What the adapter's driver counts", {{"input", input}, {"error", "parity"}})),
-      overruns(metrics.counter("millrace_serial_line_errors_total", "What the adapter's driver counts", {{"input", input}, {"error", "overrun"}})),
-      breaks(metrics.counter("millrace_serial_line_errors_total", "What the adapter's driver counts", {{"input", input}, {"error", "break"}})),
-      timeouts(metrics.counter("millrace_serial_timeouts_total", "Requests that nobody answered in time", {{"input", input}})),
-      late_answers(metrics.counter("millrace_serial_late_answers_total", "Frames that came when none was asked for: not taken", {{"input", input}})),
-      unplugged(metrics.counter("millrace_serial_unplugged_total", "Times an open port went away", {{"input", input}})),
+    : frames(
+          metrics.counter("millrace_serial_lines_total", "Lines and other frames read", {{"input", input}})),
+      discarded_bytes(metrics.counter("millrace_serial_discarded_bytes_total",
+                                      "Bytes of no frame, and of frames that were too long or cut off",
+                                      {{"input", input}})),
+      bad_frames(metrics.counter("millrace_serial_bad_frames_total",
+                                 "Frames whose check was wrong, or a byte of them", {{"input", input}})),
+      dropped_frames(metrics.counter("millrace_serial_dropped_lines_total",
+                                     "Frames that found the inbox full", {{"input", input}})),
+      framing_errors(metrics.counter("millrace_serial_line_errors_total", "What the adapter's driver counts",
+                                     {{"input", input}, {"error", "framing"}})),
+      parity_errors(metrics.counter("millrace_serial_line_errors_total", "What the adapter's driver counts",
+                                    {{"input", input}, {"error", "parity"}})),
+      overruns(metrics.counter("millrace_serial_line_errors_total", "What the adapter's driver counts",
+                               {{"input", input}, {"error", "overrun"}})),
+      breaks(metrics.counter("millrace_serial_line_errors_total", "What the adapter's driver counts",
+                             {{"input", input}, {"error", "break"}})),
+      timeouts(metrics.counter("millrace_serial_timeouts_total", "Requests that nobody answered in time",
+                               {{"input", input}})),
+      late_answers(metrics.counter("millrace_serial_late_answers_total",
+                                   "Frames that came when none was asked for: not taken",
+                                   {{"input", input}})),
+      unplugged(metrics.counter("millrace_serial_unplugged_total", "Times an open port went away",
+                                {{"input", input}})),
       up(metrics.gauge("millrace_input_up", "Whether the input is connected", {{"input", input}})) {}
 
-SerialDriver::SerialDriver(Loop& loop, Rng& rng, Inbox& inbox, Intake& intake, const ClockTrust& trust, Metrics& metrics, SerialInputConfig config)
+SerialDriver::SerialDriver(Loop& loop, Rng& rng, Inbox& inbox, Intake& intake, const ClockTrust& trust,
+                           Metrics& metrics, SerialInputConfig config)
     : loop_(loop),
       rng_(rng),
       inbox_(inbox),
@@ -38,8 +52,9 @@ SerialDriver::SerialDriver(Loop& loop, Rng& rng, Inbox& inbox, Intake& intake, c
       backoff_(config_.reopen_min, config_.reopen_max),
       count_(metrics, config_.name) {
   if (config_.acknowledge)
-    acknowledger_ = std::make_unique<Acknowledger>(loop, intake, trust, metrics, config_.name, config_.ack_interval,
-                                                   [this](BytesView ack) { acknowledge(ack); });
+    acknowledger_ =
+        std::make_unique<Acknowledger>(loop, intake, trust, metrics, config_.name, config_.ack_interval,
+                                       [this](BytesView ack) { acknowledge(ack); });
 }
 
 Status SerialDriver::start() {
@@ -105,12 +120,16 @@ bool SerialDriver::read_some() {
 
 void SerialDriver::take_bytes(BytesView bytes) {
   if (port_.marked) {
-    marks_.push(bytes, [this](BytesView good) { push(good); },
-                [this](std::byte wrong) { push({&wrong, 1}, true); });
+    marks_.push(
+        bytes, [this](BytesView good) { push(good); },
+        [this](std::byte wrong) {
+          push({&wrong, 1}, true);
+        });
   } else {
     push(bytes);
   }
-  count_.discarded_bytes.add(framer_->bytes_discarded() - std::exchange(discarded_seen_, framer_->bytes_discarded()));
+  count_.discarded_bytes.add(framer_->bytes_discarded() -
+                             std::exchange(discarded_seen_, framer_->bytes_discarded()));
   count_.bad_frames.add(framer_->frames_bad() - std::exchange(bad_seen_, framer_->frames_bad()));
   if (acknowledger_) acknowledger_->flush();
   wait_for_pause();
@@ -143,7 +162,9 @@ void SerialDriver::wait_for_pause() {
 void SerialDriver::count_errors() {
   const auto now = line_errors(port_.fd.get());
   if (!now || !errors_) return;
-  const auto add = [](Counter& counter, std::uint64_t before, std::uint64_t after) { counter.add(after > before ? after - before : 0); };
+  const auto add = [](Counter& counter, std::uint64_t before, std::uint64_t after) {
+    counter.add(after > before ? after - before : 0);
+  };
   add(count_.framing_errors, errors_->framing, now->framing);
   add(count_.parity_errors, errors_->parity, now->parity);
   add(count_.overruns, errors_->overrun, now->overrun);
@@ -172,7 +193,9 @@ void SerialDriver::take_frame(const Framer::Frame& frame) {
 void SerialDriver::store(const Arrival& arrival) {
   const bool stored = inbox_.put(arrival).ok();
   if (!stored) count_.dropped_frames.add();
-  if (!stored && !dropping_) LOG_ERROR("input ", config_.name, ": the inbox is full; frames are lost (millrace_serial_dropped_lines_total)");
+  if (!stored && !dropping_)
+    LOG_ERROR("input ", config_.name,
+              ": the inbox is full; frames are lost (millrace_serial_dropped_lines_total)");
   dropping_ = !stored;
 }
 
@@ -180,13 +203,14 @@ void SerialDriver::store(const Arrival& arrival) {
 void SerialDriver::acknowledge(BytesView acknowledgement) {
   Bytes frame;
   if (!port_.fd.valid() || !framer_->wrap(acknowledgement, frame)) return;
-  if (::write(port_.fd.get(), frame.data(), frame.size()) < 0 && errno != EAGAIN && errno != EINTR) unplugged();
+  if (::write(port_.fd.get(), frame.data(), frame.size()) < 0 && errno != EAGAIN && errno != EINTR)
+    unplugged();
 }
 
 // ---- asking
 
-// What comes until the timeout is the answer. Later it is late: nobody can tell it from the answer to the next request, so it
-// is not taken, and what has begun of it is forgotten.
+// What comes until the timeout is the answer. Later it is late: nobody can tell it from the answer to the
+// next request, so it is not taken, and what has begun of it is forgotten.
 void SerialDriver::ask() {
   const auto requests = config_.requests.size();
   ask_timer_ = loop_.after(config_.request_interval / requests, [this] { ask(); });
@@ -209,7 +233,8 @@ void SerialDriver::give_up_asking() {
 
 // ---- pausing and stopping
 
-// Not reading leaves the bytes in the kernel's buffer (4 KiB for a tty) and then, with flow control, with the device.
+// Not reading leaves the bytes in the kernel's buffer (4 KiB for a tty) and then, with flow control, with the
+// device.
 void SerialDriver::pause() {
   if (paused_ || stopping_) return;
   paused_ = true;
@@ -227,7 +252,8 @@ void SerialDriver::resume() {
 
 void SerialDriver::stop(std::function<void()> done) {
   stopping_ = true;
-  for (auto* timer : {&reopen_timer_, &pause_timer_, &ask_timer_, &answer_timer_, &errors_timer_}) timer->reset();
+  for (auto* timer : {&reopen_timer_, &pause_timer_, &ask_timer_, &answer_timer_, &errors_timer_})
+    timer->reset();
   watch_.reset();
   acknowledger_.reset();
   port_.fd.reset();

@@ -1,8 +1,8 @@
-// Reads frames from a serial port (or a pty), and asks for them where the device must be asked. The port is opened by its
-// configured name at each try, so that a stable name under /dev/serial/by-id finds the adapter again after it was unplugged;
-// read() == 0 or EIO is the unplugging. A frame cannot be asked for again: it goes into the inbox, and what finds no room there
-// is lost and counted. Frames that their sender keeps until they are acknowledged go another way (acknowledger.h). Runs on the
-// loop; never blocks.
+// Reads frames from a serial port (or a pty), and asks for them where the device must be asked. The port is
+// opened by its configured name at each try, so that a stable name under /dev/serial/by-id finds the adapter
+// again after it was unplugged; read() == 0 or EIO is the unplugging. A frame cannot be asked for again: it
+// goes into the inbox, and what finds no room there is lost and counted. Frames that their sender keeps until
+// they are acknowledged go another way (acknowledger.h). Runs on the loop; never blocks.
 #pragma once
 
 #include <memory>
@@ -33,7 +33,8 @@ struct SerialCounters {
 
 class SerialDriver final : public Driver {
  public:
-  SerialDriver(Loop& loop, Rng& rng, Inbox& inbox, Intake& intake, const ClockTrust& trust, Metrics& metrics, SerialInputConfig config);
+  SerialDriver(Loop& loop, Rng& rng, Inbox& inbox, Intake& intake, const ClockTrust& trust, Metrics& metrics,
+               SerialInputConfig config);
 
   const std::string& name() const override { return config_.name; }
   Status start() override;
@@ -72,7 +73,8 @@ class SerialDriver final : public Driver {
   std::unique_ptr<Watch> watch_;
   std::unique_ptr<Timer> reopen_timer_, pause_timer_, ask_timer_, answer_timer_, errors_timer_;
   std::string echo_;  // of the request, as far as it has not come yet
-  std::uint64_t discarded_seen_ = 0, bad_seen_ = 0;  // of the framer's counts: a new input of this name counts on
+  // of the framer's counts: a new input of this name counts on
+  std::uint64_t discarded_seen_ = 0, bad_seen_ = 0;
   std::size_t next_request_ = 0;
   bool asking_ = false, answered_ = false;
   bool paused_ = false, stopping_ = false, dropping_ = false;

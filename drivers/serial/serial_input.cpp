@@ -16,9 +16,10 @@ using K = KeysOf<C>;
 using R = KeysOf<RouteConfig>;
 
 constexpr Key serial_route_keys[] = {
-    R::key<&RouteConfig::topic>("topic",
-                                "Which frames, where the framing knows topics (\"GP/RMC\" of nmea; `topic_until` of "
-                                "lines): \"{talker}/RMC\"; without it all that came so far")
+    R::key<&RouteConfig::topic>(
+        "topic",
+        "Which frames, where the framing knows topics (\"GP/RMC\" of nmea; `topic_until` of "
+        "lines): \"{talker}/RMC\"; without it all that came so far")
         .names()
         .like("\"{talker}/{type}\""),
     R::base<RouteConfig>(route_shape),
@@ -39,34 +40,47 @@ constexpr Key keys[] = {
                          "What RTS is while we send, where it switches the transceiver's direction"),
     K::key<&C::rs485_before>("rs485_before", "From the switching to the first bit").within(0s, 100ms),
     K::key<&C::rs485_after>("rs485_after", "From the last bit to the switching back").within(0s, 100ms),
-    K::chosen<&C::framing>("framing", built_framers, "lines", "How frames are found in the bytes: each is a payload"),
+    K::chosen<&C::framing>("framing", built_framers, "lines",
+                           "How frames are found in the bytes: each is a payload"),
     K::size<&C::frame_max>("frame_max", "What is longer is thrown away, and counted").within(16, 64 << 10),
     K::size<&C::frame_max>("line_max", "The same, as it was called once").within(16, 64 << 10).formerly(),
-    K::key<&C::acknowledge>("acknowledge",
-                            "Frames are a microcontroller's (proto/device_frame.proto), which keeps each until it is told that it "
-                            "is on this box's disk; with framing = \"cobs\" and format = \"device\""),
-    K::key<&C::ack_interval>("ack_interval", "A frame is on the disk, and acknowledged, so soon: shorter for speed, longer for flash").within(1ms, 10s),
-    K::key<&C::request>("request", "Sent every interval to a device that must be asked; \\r \\n \\xHH are such bytes")
+    K::key<&C::acknowledge>(
+        "acknowledge",
+        "Frames are a microcontroller's (proto/device_frame.proto), which keeps each until it is told that it "
+        "is on this box's disk; with framing = \"cobs\" and format = \"device\""),
+    K::key<&C::ack_interval>(
+        "ack_interval",
+        "A frame is on the disk, and acknowledged, so soon: shorter for speed, longer for flash")
+        .within(1ms, 10s),
+    K::key<&C::request>("request",
+                        "Sent every interval to a device that must be asked; \\r \\n \\xHH are such bytes")
         .like("'S\\r\\n'"),
-    K::key<&C::requests>("requests", "More of them: all in turn, each once in an interval").like("['\\x10\\x5B\\x01\\x5C\\x16', '\\x10\\x5B\\x02\\x5D\\x16']"),
+    K::key<&C::requests>("requests", "More of them: all in turn, each once in an interval")
+        .like("['\\x10\\x5B\\x01\\x5C\\x16', '\\x10\\x5B\\x02\\x5D\\x16']"),
     K::key<&C::request_interval>("request_interval", "").within(10ms, 24h),
-    K::key<&C::request_timeout>("request_timeout", "All frames that come until then are the answer; later ones are not taken")
+    K::key<&C::request_timeout>("request_timeout",
+                                "All frames that come until then are the answer; later ones are not taken")
         .within(1ms, 10min),
-    K::key<&C::request_echo>("request_echo", "The adapter hears what it sends (two-wire RS-485): it is skipped"),
+    K::key<&C::request_echo>("request_echo",
+                             "The adapter hears what it sends (two-wire RS-485): it is skipped"),
     K::key<&C::reopen_min>("reopen_min", "Between tries to open it: from here ...").within(100ms, 1h),
     K::key<&C::reopen_max>("reopen_max", "... to here, with chance").within(100ms, 24h),
     K::tables<&C::only_route>("route", route_shape, "One route, as it was written once").formerly(),
-    K::tables<&C::routes>("routes", serial_route_shape,
-                          "How a frame is read: the first that matches. Without `device` the device is called as the input")
+    K::tables<&C::routes>(
+        "routes", serial_route_shape,
+        "How a frame is read: the first that matches. Without `device` the device is called as the input")
         .said_first(),
 };
 
 void settle_routes(Section& section, SerialInputConfig& c) {
   if (!c.only_route.empty() && !c.routes.empty())
-    section.error("route", "a route stands in [[inputs.serial.routes]]; [inputs.serial.route] is how the only one was written");
+    section.error(
+        "route",
+        "a route stands in [[inputs.serial.routes]]; [inputs.serial.route] is how the only one was written");
   for (RouteConfig& route : c.only_route) c.routes.push_back(std::move(route));
   c.only_route.clear();
-  if (c.routes.empty()) section.error("a serial input needs [[inputs.serial.routes]] that say how a frame is read");
+  if (c.routes.empty())
+    section.error("a serial input needs [[inputs.serial.routes]] that say how a frame is read");
   for (RouteConfig& route : c.routes) {
     const bool named = route.topic.find("{device}") != std::string::npos;
     if (route.device == "{device}" && !named) route.device = c.name;
@@ -87,18 +101,23 @@ void settle_requests(Section& section, SerialInputConfig& c) {
   for (const char* key : {"request_interval", "request_timeout", "request_echo"}) {
     if (section.has(key) && c.requests.empty()) section.error(key, text("\"", key, "\" is of a \"request\""));
   }
-  if (!c.requests.empty() && c.request_timeout * static_cast<std::int64_t>(c.requests.size()) > c.request_interval)
-    section.error("request_timeout", "so long a \"request_timeout\" for each request is more than the \"request_interval\"");
+  if (!c.requests.empty() &&
+      c.request_timeout * static_cast<std::int64_t>(c.requests.size()) > c.request_interval)
+    section.error("request_timeout",
+                  "so long a \"request_timeout\" for each request is more than the \"request_interval\"");
 }
 
 void settle(Section& section, SerialInputConfig& c) {
   if (c.reopen_max < c.reopen_min) section.error("reopen_max", "\"reopen_max\" is less than \"reopen_min\"");
-  if (c.rs485 != "no" && c.flow_control) section.error("flow_control", "RTS is either the direction's or the flow's");
+  if (c.rs485 != "no" && c.flow_control)
+    section.error("flow_control", "RTS is either the direction's or the flow's");
   settle_routes(section, c);
   if (c.acknowledge && c.framing.kind && c.framing.kind->name != "cobs")
-    section.error("acknowledge", "\"acknowledge\" needs framing = \"cobs\": an acknowledgement is such a frame, too");
+    section.error("acknowledge",
+                  "\"acknowledge\" needs framing = \"cobs\": an acknowledgement is such a frame, too");
   settle_requests(section, c);
-  if (c.acknowledge && !c.requests.empty()) section.error("request", "a device that is acknowledged speaks by itself");
+  if (c.acknowledge && !c.requests.empty())
+    section.error("request", "a device that is acknowledged speaks by itself");
 }
 constexpr Shape shape = shape_of<C, settle>(keys);
 
@@ -108,7 +127,8 @@ InputPlan plan_of(const SerialInputConfig& c) {
   if (const std::string port = port_behind(c.device); port != c.device) plan.claims.push_back("tty " + port);
   plan.routes = c.routes;
   plan.make = [c](const SouthParts& parts) -> std::unique_ptr<Driver> {
-    return std::make_unique<SerialDriver>(parts.loop, parts.rng, parts.inbox, parts.intake, parts.trust, parts.metrics, c);
+    return std::make_unique<SerialDriver>(parts.loop, parts.rng, parts.inbox, parts.intake, parts.trust,
+                                          parts.metrics, c);
   };
   plan.make_framer = [c] { return make_framer(c.framing, c.frame_max); };
   return plan;
@@ -117,8 +137,10 @@ InputPlan plan_of(const SerialInputConfig& c) {
 void check(const SerialInputConfig& c, const PartConfig&, LoadedConfig& loaded) {
   for (std::size_t i = 0; i + 1 < c.routes.size(); ++i) {
     if (!c.routes[i].topic.empty()) continue;
-    loaded.errors.push_back({c.routes[i + 1].line, 1, text("input \"", c.name, "\": nothing comes here: a route above has no "
-                                                           "\"topic\" and takes every frame")});
+    loaded.errors.push_back({c.routes[i + 1].line, 1,
+                             text("input \"", c.name,
+                                  "\": nothing comes here: a route above has no "
+                                  "\"topic\" and takes every frame")});
     return;
   }
 }
@@ -141,7 +163,8 @@ void try_online(const SerialInputConfig& c, bool beside, std::vector<Trial>& tri
 }
 
 constexpr InputKind make_kind() {
-  InputKind kind = kind_of<InputKind, C>("serial", "A serial port: bytes become frames, frames become payloads", shape);
+  InputKind kind =
+      kind_of<InputKind, C>("serial", "A serial port: bytes become frames, frames become payloads", shape);
   kind.descriptors = 2;
   kind.plan = typed<plan_of>;
   kind.check = typed<check>;

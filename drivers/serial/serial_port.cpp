@@ -17,9 +17,10 @@ namespace {
 
 speed_t speed_of(int baud) {
   static constexpr std::pair<int, speed_t> speeds[] = {
-      {300, B300},       {600, B600},       {1200, B1200},     {2400, B2400},     {4800, B4800},     {9600, B9600},
-      {19200, B19200},   {38400, B38400},   {57600, B57600},   {115200, B115200}, {230400, B230400}, {460800, B460800},
-      {500000, B500000}, {576000, B576000}, {921600, B921600}, {1000000, B1000000}, {1500000, B1500000}, {2000000, B2000000}};
+      {300, B300},         {600, B600},         {1200, B1200},      {2400, B2400},     {4800, B4800},
+      {9600, B9600},       {19200, B19200},     {38400, B38400},    {57600, B57600},   {115200, B115200},
+      {230400, B230400},   {460800, B460800},   {500000, B500000},  {576000, B576000}, {921600, B921600},
+      {1000000, B1000000}, {1500000, B1500000}, {2000000, B2000000}};
   for (const auto& [number, speed] : speeds) {
     if (number == baud) return speed;
   }
@@ -55,22 +56,27 @@ Status set_up(int fd, const SerialInputConfig& config, bool marked) {
   return speed == B0 ? set_any_speed(fd, config.baud) : Status{};
 }
 
-// Which way an RS-485 transceiver looks is RTS' doing, and only the kernel is quick enough for it. Adapters that switch by
-// themselves know nothing of this.
+// Which way an RS-485 transceiver looks is RTS' doing, and only the kernel is quick enough for it. Adapters
+// that switch by themselves know nothing of this.
 Status set_direction(int fd, const SerialInputConfig& config) {
   if (config.rs485 == "no") return {};
   serial_rs485 bus{};
-  bus.flags = SER_RS485_ENABLED | (config.rs485 == "rts_high" ? SER_RS485_RTS_ON_SEND : SER_RS485_RTS_AFTER_SEND);
+  bus.flags =
+      SER_RS485_ENABLED | (config.rs485 == "rts_high" ? SER_RS485_RTS_ON_SEND : SER_RS485_RTS_AFTER_SEND);
   bus.delay_rts_before_send = static_cast<std::uint32_t>(config.rs485_before / std::chrono::milliseconds(1));
   bus.delay_rts_after_send = static_cast<std::uint32_t>(config.rs485_after / std::chrono::milliseconds(1));
   if (::ioctl(fd, TIOCSRS485, &bus) == 0) return {};
-  return status_from_errno(errno, config.device + " has no RS-485 direction control (an adapter that switches by itself needs no \"rs485\")");
+  return status_from_errno(
+      errno, config.device +
+                 " has no RS-485 direction control (an adapter that switches by itself needs no \"rs485\")");
 }
 
-// Both locks: the kernel's keeps out everybody but root, the other those who ask (as most terminal programs do).
+// Both locks: the kernel's keeps out everybody but root, the other those who ask (as most terminal programs
+// do).
 Status claim(int fd, const std::string& device) {
   if (::flock(fd, LOCK_EX | LOCK_NB) != 0)
-    return errno == EWOULDBLOCK ? Status{Code::unavailable, device + " is in use by another program"} : status_from_errno(errno, "lock " + device);
+    return errno == EWOULDBLOCK ? Status{Code::unavailable, device + " is in use by another program"}
+                                : status_from_errno(errno, "lock " + device);
   return ::ioctl(fd, TIOCEXCL) == 0 ? Status{} : status_from_errno(errno, "lock " + device);
 }
 
@@ -101,7 +107,8 @@ std::optional<LineErrors> line_errors(int fd) {
   serial_icounter_struct counts{};
   if (::ioctl(fd, TIOCGICOUNT, &counts) != 0) return std::nullopt;
   const auto of = [](int count) { return static_cast<std::uint64_t>(static_cast<unsigned>(count)); };
-  return LineErrors{of(counts.frame), of(counts.parity), of(counts.overrun) + of(counts.buf_overrun), of(counts.brk)};
+  return LineErrors{of(counts.frame), of(counts.parity), of(counts.overrun) + of(counts.buf_overrun),
+                    of(counts.brk)};
 }
 
 }  // namespace millrace

@@ -1,6 +1,6 @@
-// Opens a tty raw: no echo, no line discipline, the given speed and framing (termios(3)). Non-blocking, not the controlling
-// terminal, exclusive. Where the driver of the adapter counts errors of the line, bytes that were received wrongly are marked
-// (PARMRK), for LineMarks to read.
+// Opens a tty raw: no echo, no line discipline, the given speed and framing (termios(3)). Non-blocking, not
+// the controlling terminal, exclusive. Where the driver of the adapter counts errors of the line, bytes that
+// were received wrongly are marked (PARMRK), for LineMarks to read.
 #pragma once
 
 #include <cstdint>

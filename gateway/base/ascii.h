@@ -19,7 +19,8 @@ inline std::string lower(std::string_view text) {
 
 // Whether `given`, in any case, is `word`, which is in lower case.
 constexpr bool same_word(std::string_view given, std::string_view word) {
-  return std::equal(given.begin(), given.end(), word.begin(), word.end(), [](char a, char b) { return lower(a) == b; });
+  return std::equal(given.begin(), given.end(), word.begin(), word.end(),
+                    [](char a, char b) { return lower(a) == b; });
 }
 
 }  // namespace millrace

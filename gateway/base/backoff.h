@@ -1,5 +1,6 @@
-// Exponential backoff with decorrelated jitter: each wait is drawn between the shortest and three times the last one, up
-// to a cap. Reset only after the connection has been stable for a while, so that a flapping link stays slow.
+// Exponential backoff with decorrelated jitter: each wait is drawn between the shortest and three times the
+// last one, up to a cap. Reset only after the connection has been stable for a while, so that a flapping link
+// stays slow.
 #pragma once
 
 #include <algorithm>
@@ -19,7 +20,8 @@ class Backoff {
   Duration next(Rng& rng) {
     up_since_.reset();
     const auto span = std::min<Duration>(last_ * 3, longest_) - shortest_;
-    last_ = shortest_ + Duration{static_cast<std::int64_t>(rng.unit() * static_cast<double>(std::max<std::int64_t>(span.count(), 0)))};
+    last_ = shortest_ + Duration{static_cast<std::int64_t>(
+                            rng.unit() * static_cast<double>(std::max<std::int64_t>(span.count(), 0)))};
     return last_;
   }
   void on_success(Instant now) {

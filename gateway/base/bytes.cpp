@@ -19,7 +19,8 @@ constexpr Tables make_tables() {
     tables[0][i] = crc;
   }
   for (std::uint32_t i = 0; i < 256; ++i) {
-    for (std::size_t t = 1; t < 8; ++t) tables[t][i] = (tables[t - 1][i] >> 8) ^ tables[0][tables[t - 1][i] & 0xFF];
+    for (std::size_t t = 1; t < 8; ++t)
+      tables[t][i] = (tables[t - 1][i] >> 8) ^ tables[0][tables[t - 1][i] & 0xFF];
   }
   return tables;
 }
@@ -41,7 +42,8 @@ std::uint64_t mix(std::uint64_t x) {  // the finalizer of splitmix64
 // The processor's own instruction, where it has one.
 #if defined(__x86_64__)
 const bool has_crc = __builtin_cpu_supports("sse4.2");
-__attribute__((target("sse4.2"))) std::uint32_t crc_by_processor(const std::byte* at, std::size_t left, std::uint32_t crc) {
+__attribute__((target("sse4.2"))) std::uint32_t crc_by_processor(const std::byte* at, std::size_t left,
+                                                                 std::uint32_t crc) {
   std::uint64_t sum = crc;
   for (; left >= 8; at += 8, left -= 8) {
     std::uint64_t word = 0;

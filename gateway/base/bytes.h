@@ -24,8 +24,8 @@ inline Bytes to_bytes(std::string_view text) {
   return {view.begin(), view.end()};
 }
 
-// A fast 64-bit digest (not for security): tells a redelivered payload from a new one. Stable across versions, because
-// it is stored in the inbox file.
+// A fast 64-bit digest (not for security): tells a redelivered payload from a new one. Stable across
+// versions, because it is stored in the inbox file.
 std::uint64_t digest64(BytesView bytes, std::uint64_t seed = 0);
 
 // CRC-32C (Castagnoli), as in RFC 3720 appendix B.4: guards every stored row and inbox entry.

@@ -26,8 +26,10 @@ struct Head {
 double of_half(std::uint64_t half) {
   const int exponent = static_cast<int>(half >> 10 & 0x1F);
   const auto mantissa = static_cast<double>(half & 0x3FF);
-  const double value = exponent == 0 ? std::ldexp(mantissa, -24) : exponent != 31
-      ? std::ldexp(mantissa + 1024, exponent - 25) : mantissa == 0 ? INFINITY : NAN;
+  const double value = exponent == 0    ? std::ldexp(mantissa, -24)
+                       : exponent != 31 ? std::ldexp(mantissa + 1024, exponent - 25)
+                       : mantissa == 0  ? INFINITY
+                                        : NAN;
   return half & 0x8000 ? -value : value;
 }
 
@@ -110,8 +112,8 @@ class Reader {
       Head piece;
       std::string_view part;
       if (!head(piece)) return false;
-      if (piece.major != h.major || piece.value == indefinite ||
-          !bytes_of_string(piece, part)) return fault("a piece of a string that is none");
+      if (piece.major != h.major || piece.value == indefinite || !bytes_of_string(piece, part))
+        return fault("a piece of a string that is none");
       whole += part;
     }
     out = keep(std::move(whole));
@@ -124,8 +126,9 @@ class Reader {
     if (h.major == byte_string) return told(handler_.string(keep(to_hex(bytes_of(read)))));
     return told(good_text(read) ? handler_.string(read) : handler_.unreadable(read));
   }
-  static bool good_text(std::string_view text) { return find_fault(text, Controls::all).kind == TextFault::ok;
-      }
+  static bool good_text(std::string_view text) {
+    return find_fault(text, Controls::all).kind == TextFault::ok;
+  }
 
   bool items(const Head& h, int depth) {
     if (!told(handler_.begin_array())) return false;
@@ -167,12 +170,13 @@ class Reader {
 
   bool decimal() {
     Head pair, exponent, mantissa;
-    if (!head(pair) || pair.major != array || pair.value != 2 || !head(exponent) ||
-        !head(mantissa)) return fault("a decimal fraction that is none");
-    if (exponent.major > negative_int ||
-        mantissa.major > negative_int) return fault("a decimal fraction that is none");
-    const auto spelled = [](const Head& h) { return h.major == unsigned_int ? text(h.value)
-        : negative(h.value); };
+    if (!head(pair) || pair.major != array || pair.value != 2 || !head(exponent) || !head(mantissa))
+      return fault("a decimal fraction that is none");
+    if (exponent.major > negative_int || mantissa.major > negative_int)
+      return fault("a decimal fraction that is none");
+    const auto spelled = [](const Head& h) {
+      return h.major == unsigned_int ? text(h.value) : negative(h.value);
+    };
     return told(handler_.number(keep(text(spelled(mantissa), "e", spelled(exponent)))));
   }
 
@@ -187,8 +191,9 @@ class Reader {
       default: return told(handler_.null());  // null, undefined, and what nobody has given a meaning
     }
   }
-  bool real(double value) { return told(std::isfinite(value) ? handler_.number(keep(text(value)))
-      : handler_.null()); }
+  bool real(double value) {
+    return told(std::isfinite(value) ? handler_.number(keep(text(value))) : handler_.null());
+  }
 
   std::string_view keep(std::string made) { return kept_.emplace_back(std::move(made)); }
 
@@ -202,7 +207,8 @@ class Reader {
 
 }  // namespace
 
-Status read_cbor(BytesView bytes, LenientHandler& handler,
-    std::size_t& documents) { return Reader(bytes, handler).read(documents); }
+Status read_cbor(BytesView bytes, LenientHandler& handler, std::size_t& documents) {
+  return Reader(bytes, handler).read(documents);
+}
 
 }  // namespace millrace

@@ -1,5 +1,6 @@
-// A key made of several texts. Each part stands behind its length, so that no content of one part can look like the border
-// to the next: ("temp", "C") is never ("temp\0C", ""). Within a process and in state of ours; not for people to read.
+// A key made of several texts. Each part stands behind its length, so that no content of one part can look
+// like the border to the next: ("temp", "C") is never ("temp\0C", ""). Within a process and in state of ours;
+// not for people to read.
 #pragma once
 
 #include <cstdint>
@@ -39,7 +40,8 @@ class KeyBuffer {
     const std::size_t size = part.size();
     if (size - 8 > 8) {
       if (size > 16) std::memcpy(to, part.data(), size);
-      else for (std::size_t i = 0; i < size; ++i) to[i] = part[i];
+      else
+        for (std::size_t i = 0; i < size; ++i) to[i] = part[i];
       return;
     }
     std::memcpy(to, part.data(), 8);

@@ -26,7 +26,8 @@ std::size_t raise_descriptor_limit() {
   if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return assumed;
   if (limit.rlim_cur < limit.rlim_max) {
     rlimit wanted{limit.rlim_max, limit.rlim_max};
-    if (::setrlimit(RLIMIT_NOFILE, &wanted) == 0) limit = wanted;  // refused (seccomp's @resources): what was given counts
+    // refused (seccomp's @resources): what was given counts
+    if (::setrlimit(RLIMIT_NOFILE, &wanted) == 0) limit = wanted;
   }
   return number_of(limit.rlim_cur);
 }

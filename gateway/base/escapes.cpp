@@ -20,9 +20,11 @@ Result<std::string> unescaped(std::string_view written) {
     }
     unsigned value = 0;
     const char* digits = written.data() + i + 1;
-    if (c != 'x' || i + 2 >= written.size() || std::from_chars(digits, digits + 2, value, 16).ptr != digits + 2) {
-      return Status{Code::invalid, text("there is no \"\\", c == ' ' ? std::string_view() : written.substr(i, 3),
-                                        "\"; there are \\r \\n \\t \\0 \\\\ and \\xHH")};
+    if (c != 'x' || i + 2 >= written.size() ||
+        std::from_chars(digits, digits + 2, value, 16).ptr != digits + 2) {
+      return Status{Code::invalid,
+                    text("there is no \"\\", c == ' ' ? std::string_view() : written.substr(i, 3),
+                         "\"; there are \\r \\n \\t \\0 \\\\ and \\xHH")};
     }
     out += static_cast<char>(value);
     i += 2;

@@ -5,8 +5,8 @@
 
 namespace millrace {
 
-// Empty while there is no file. Size and times alone would miss a file of an image whose times are all 0, and one that was put
-// in another's place.
+// Empty while there is no file. Size and times alone would miss a file of an image whose times are all 0, and
+// one that was put in another's place.
 std::string file_stamp(const std::string& path);
 
 }  // namespace millrace

@@ -50,7 +50,8 @@ class Spare {
   std::vector<Fd> held_;
 };
 
-// The folder itself and the file that is written again and again stay open: when every descriptor is taken, they still work.
+// The folder itself and the file that is written again and again stay open: when every descriptor is taken,
+// they still work.
 class SystemFolder final : public Folder {
  public:
   explicit SystemFolder(std::string path) : path_(std::move(path)) {}
@@ -81,13 +82,15 @@ class SystemFolder final : public Folder {
   Status rename(const std::string& from, const std::string& to) override {
     forget(from);
     forget(to);
-    if (::rename(join(from).c_str(), join(to).c_str()) != 0) return status_from_errno(errno, "rename " + join(from));
+    if (::rename(join(from).c_str(), join(to).c_str()) != 0)
+      return status_from_errno(errno, "rename " + join(from));
     return {};
   }
 
   Status remove(const std::string& name) override {
     forget(name);
-    if (::unlink(join(name).c_str()) != 0 && errno != ENOENT) return status_from_errno(errno, "unlink " + join(name));
+    if (::unlink(join(name).c_str()) != 0 && errno != ENOENT)
+      return status_from_errno(errno, "unlink " + join(name));
     return {};
   }
 
@@ -114,7 +117,8 @@ class SystemFolder final : public Folder {
     Bytes bytes(bytes_max);
     std::size_t have = 0;
     while (have < bytes_max) {
-      const ssize_t got = ::pread(fd.get(), bytes.data() + have, bytes_max - have, static_cast<off_t>(offset + have));
+      const ssize_t got =
+          ::pread(fd.get(), bytes.data() + have, bytes_max - have, static_cast<off_t>(offset + have));
       if (got < 0 && errno == EINTR) continue;
       if (got < 0) return status_from_errno(errno, "read " + join(name));
       if (got == 0) break;
@@ -137,14 +141,16 @@ class SystemFolder final : public Folder {
       if (fresh) fd = open_spared(join(name), O_WRONLY | O_CREAT);
       if (!fd.valid()) return status_from_errno(errno, "open " + join(name));
     }
-    // A new name that is not durable yet must not be found here by the next try, which would take it for an old one.
+    // A new name that is not durable yet must not be found here by the next try, which would take it for an
+    // old one.
     const auto refused = [&](Status status) {
       if (fresh) ::unlink(join(name).c_str());
       return status;
     };
     std::size_t done = 0;
     while (done < bytes.size()) {
-      const ssize_t wrote = ::pwrite(fd.get(), bytes.data() + done, bytes.size() - done, static_cast<off_t>(offset + done));
+      const ssize_t wrote =
+          ::pwrite(fd.get(), bytes.data() + done, bytes.size() - done, static_cast<off_t>(offset + done));
       if (wrote < 0 && errno == EINTR) continue;
       if (wrote < 0) return refused(status_from_errno(errno, "write " + join(name)));
       done += static_cast<std::size_t>(wrote);
@@ -160,14 +166,16 @@ class SystemFolder final : public Folder {
   }
 
   Status link(const std::string& from, const std::string& to) override {
-    if (::link(join(from).c_str(), join(to).c_str()) != 0) return status_from_errno(errno, "link " + join(from));
+    if (::link(join(from).c_str(), join(to).c_str()) != 0)
+      return status_from_errno(errno, "link " + join(from));
     return {};
   }
 
   Result<std::string> identity(const std::string& anchor) const override {
     const auto machine = this->machine();
     if (!machine.ok()) return machine.status();
-    struct stat folder {}, file {};
+    struct stat folder {
+    }, file{};
     if (::stat(path_.c_str(), &folder) != 0) {
       if (errno == ENOENT || errno == ENOTDIR) return machine.value();
       return status_from_errno(errno, "look at " + path_);
@@ -178,7 +186,8 @@ class SystemFolder final : public Folder {
       if (errno == ENOENT) return here;
       return status_from_errno(errno, "look at " + join(anchor));
     }
-    return text(here, ":", static_cast<std::uint64_t>(file.st_ino), ":", static_cast<std::int64_t>(file.st_ctim.tv_sec), ".",
+    return text(here, ":", static_cast<std::uint64_t>(file.st_ino), ":",
+                static_cast<std::int64_t>(file.st_ctim.tv_sec), ".",
                 static_cast<std::int64_t>(file.st_ctim.tv_nsec));
   }
 
@@ -203,15 +212,17 @@ class SystemFolder final : public Folder {
   }
   // Whether an open file is still the one of this name.
   static bool same(const Fd& fd, const std::string& path) {
-    struct stat open {}, named {};
-    return fd.valid() && ::fstat(fd.get(), &open) == 0 && ::stat(path.c_str(), &named) == 0 && open.st_ino == named.st_ino &&
-           open.st_dev == named.st_dev;
+    struct stat open {
+    }, named{};
+    return fd.valid() && ::fstat(fd.get(), &open) == 0 && ::stat(path.c_str(), &named) == 0 &&
+           open.st_ino == named.st_ino && open.st_dev == named.st_dev;
   }
   void forget(const std::string& name) {
     const std::lock_guard lock(mutex_);
     if (name == written_name_) written_.reset();
   }
-  // Read once: the box does not become another one while we run, and later there may be no descriptor to look with.
+  // Read once: the box does not become another one while we run, and later there may be no descriptor to look
+  // with.
   Result<std::string> machine() const {
     const std::lock_guard lock(mutex_);
     if (machine_) return *machine_;
@@ -219,11 +230,14 @@ class SystemFolder final : public Folder {
     const auto add = [&](const char* path, const char* before) -> Status {
       const auto id = with_spare(*this, [&] { return read_file(path, 256); });
       if (id.ok()) machine += text(before, trim(id.value().c_str()));
-      return id.ok() || id.status().code() != Code::unavailable ? Status{} : id.status();  // most boxes lack one or the other
+      // most boxes lack one or the other
+      return id.ok() || id.status().code() != Code::unavailable ? Status{} : id.status();
     };
     if (Status status = add("/etc/machine-id", ""); !status.ok()) return status;
-    // Images of an SD card carry the machine-id with them; the board's own serial number tells the boxes apart.
-    for (const char* serial : {"/sys/firmware/devicetree/base/serial-number", "/sys/class/dmi/id/product_uuid"}) {
+    // Images of an SD card carry the machine-id with them; the board's own serial number tells the boxes
+    // apart.
+    for (const char* serial :
+         {"/sys/firmware/devicetree/base/serial-number", "/sys/class/dmi/id/product_uuid"}) {
       if (Status status = add(serial, ":"); !status.ok()) return status;
     }
     return *(machine_ = machine);
@@ -263,7 +277,8 @@ Result<std::string> read_file(const std::string& path, std::size_t bytes_max) {
     if (got < 0) return status_from_errno(errno, "read " + path);
     if (got == 0) return content;
     content.append(buffer, static_cast<std::size_t>(got));
-    if (content.size() > bytes_max) return Status{Code::full, text(path, " is larger than ", format_size(static_cast<double>(bytes_max)))};
+    if (content.size() > bytes_max)
+      return Status{Code::full, text(path, " is larger than ", format_size(static_cast<double>(bytes_max)))};
   }
 }
 
@@ -273,7 +288,8 @@ Status replace_file(const std::string& path, std::string_view content, unsigned 
   if (!file.valid()) return status_from_errno(errno, "create " + fresh);
   struct stat old {};
   if (::fchmod(file.get(), mode) != 0) return status_from_errno(errno, "change the mode of " + fresh);
-  if (::stat(path.c_str(), &old) == 0 && ::fchown(file.get(), old.st_uid, old.st_gid) != 0) return status_from_errno(errno, "give away " + fresh);
+  if (::stat(path.c_str(), &old) == 0 && ::fchown(file.get(), old.st_uid, old.st_gid) != 0)
+    return status_from_errno(errno, "give away " + fresh);
   for (std::string_view left = content; !left.empty();) {
     const ssize_t written = ::write(file.get(), left.data(), left.size());
     if (written < 0 && errno == EINTR) continue;
@@ -289,7 +305,8 @@ Status make_folders(const std::string& path) {
   for (std::size_t at = 1; at <= path.size(); ++at) {
     if (at != path.size() && path[at] != '/') continue;
     const std::string part = path.substr(0, at);
-    if (::mkdir(part.c_str(), 0750) != 0 && errno != EEXIST) return status_from_errno(errno, "create folder " + part);
+    if (::mkdir(part.c_str(), 0750) != 0 && errno != EEXIST)
+      return status_from_errno(errno, "create folder " + part);
   }
   if (::access(path.c_str(), R_OK | W_OK | X_OK) != 0) return status_from_errno(errno, "use folder " + path);
   return {};

@@ -1,5 +1,6 @@
-// The file system, as far as we need it: a file descriptor that closes itself, small whole-file reads, and a Folder,
-// the seam through which the log lists, renames, unlinks and syncs its files, so that the simulation can cut the power.
+// The file system, as far as we need it: a file descriptor that closes itself, small whole-file reads, and a
+// Folder, the seam through which the log lists, renames, unlinks and syncs its files, so that the simulation
+// can cut the power.
 #pragma once
 
 #include <cstdint>
@@ -37,8 +38,8 @@ class Fd {
 // At most `bytes_max`; longer files are `full`.
 Result<std::string> read_file(const std::string& path, std::size_t bytes_max);
 
-// Replaces a file whole, or leaves it as it is: written beside it, synced, renamed. An existing file keeps owner and group;
-// `mode` is what the new one has.
+// Replaces a file whole, or leaves it as it is: written beside it, synced, renamed. An existing file keeps
+// owner and group; `mode` is what the new one has.
 Status replace_file(const std::string& path, std::string_view content, unsigned mode);
 
 // Creates the folder and its parents (mode 0750 for those it makes).
@@ -47,20 +48,23 @@ Status make_folders(const std::string& path);
 // Takes an exclusive lock on `path` for the life of the Fd; `unavailable` when another process holds it.
 Result<Fd> lock_file(const std::string& path);
 
-// One folder of files that belong to us. The log's workers and the loop use it; what is kept inside is guarded. Trouble that
-// says nothing about the files (no descriptor left, no memory, no right to look) is `unavailable`, never "missing".
+// One folder of files that belong to us. The log's workers and the loop use it; what is kept inside is
+// guarded. Trouble that says nothing about the files (no descriptor left, no memory, no right to look) is
+// `unavailable`, never "missing".
 class Folder {
  public:
   virtual ~Folder() = default;
   virtual const std::string& path() const = 0;
   virtual Result<std::vector<std::string>> list() const = 0;  // names, sorted
   virtual Status rename(const std::string& from, const std::string& to) = 0;
-  virtual Status remove(const std::string& name) = 0;         // a missing file is success
+  virtual Status remove(const std::string& name) = 0;  // a missing file is success
   // Makes created, renamed and removed entries durable.
   virtual Status sync() = 0;
-  // The file's size, 0 when it is missing; an error when that cannot be told. Whoever gives something up for missing asks this.
+  // The file's size, 0 when it is missing; an error when that cannot be told. Whoever gives something up for
+  // missing asks this.
   virtual Result<std::uint64_t> look(const std::string& name) const = 0;
-  std::uint64_t size_of(const std::string& name) const {  // 0 also when it cannot be told: for sums, never for a verdict
+  // 0 also when it cannot be told: for sums, never for a verdict
+  std::uint64_t size_of(const std::string& name) const {
     const auto size = look(name);
     return size.ok() ? size.value() : 0;
   }
@@ -70,11 +74,12 @@ class Folder {
   virtual Status write(const std::string& name, std::uint64_t offset, BytesView bytes) = 0;
   // A second name for the same file; not every file system has that.
   virtual Status link(const std::string& from, const std::string& to) = 0;
-  // What identifies this folder on this machine, with the file `anchor` in it, which is never written again once it is
-  // made: a copy of the folder, or one that was restored into the same place, has another identity. An error when it cannot
-  // be told, which is not the same as having changed.
+  // What identifies this folder on this machine, with the file `anchor` in it, which is never written again
+  // once it is made: a copy of the folder, or one that was restored into the same place, has another
+  // identity. An error when it cannot be told, which is not the same as having changed.
   virtual Result<std::string> identity(const std::string& anchor) const = 0;
-  // Descriptors put by for the day there are none left: what failed with `unavailable` is tried once more while the guard lives.
+  // Descriptors put by for the day there are none left: what failed with `unavailable` is tried once more
+  // while the guard lives.
   virtual void hold_spare(std::size_t /*count*/) {}
   virtual std::shared_ptr<void> use_spare() const { return nullptr; }
   std::string join(std::string_view name) const { return path() + "/" + std::string(name); }
@@ -82,7 +87,8 @@ class Folder {
 
 std::unique_ptr<Folder> open_folder(const std::string& path);
 
-// Does it, and when there was no descriptor left for it once more with the spare ones. `Outcome` is a Status or a Result.
+// Does it, and when there was no descriptor left for it once more with the spare ones. `Outcome` is a Status
+// or a Result.
 template <typename Do>
 auto with_spare(const Folder& folder, Do&& what) {
   auto outcome = what();

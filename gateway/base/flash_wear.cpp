@@ -15,7 +15,8 @@ namespace {
 // "0x02 0x01": of the two kinds of memory in it the one that is used more; 0: it does not say.
 std::optional<int> worse_of(std::string_view life_time) {
   long worst = 0;
-  for (const std::string_view word : split(trim(life_time), ' ')) worst = std::max(worst, std::strtol(std::string(word).c_str(), nullptr, 16));
+  for (const std::string_view word : split(trim(life_time), ' '))
+    worst = std::max(worst, std::strtol(std::string(word).c_str(), nullptr, 16));
   if (worst < 1 || worst > 11) return std::nullopt;
   return static_cast<int>(worst) * 10;
 }

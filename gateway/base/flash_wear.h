@@ -1,5 +1,6 @@
-// What the flash under a folder says of its own life: eMMC tells it in sysfs (JEDEC JESD84-B51, sections 7.4.24 and
-// 7.4.25, as the kernel shows it), in steps of a tenth. SD cards and most others say nothing. Looked at seldom.
+// What the flash under a folder says of its own life: eMMC tells it in sysfs (JEDEC JESD84-B51,
+// sections 7.4.24 and 7.4.25, as the kernel shows it), in steps of a tenth. SD cards and most others say
+// nothing. Looked at seldom.
 #pragma once
 
 #include <optional>
@@ -8,8 +9,8 @@
 namespace millrace {
 
 struct FlashWear {
-  std::string device;              // "mmcblk0"; empty: the folder lies on no block device
-  std::optional<int> used_percent; // 10 to 100; 110: beyond its life
+  std::string device;               // "mmcblk0"; empty: the folder lies on no block device
+  std::optional<int> used_percent;  // 10 to 100; 110: beyond its life
 };
 
 // `sys`: where sysfs is, for tests.

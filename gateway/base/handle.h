@@ -1,6 +1,6 @@
-// What somebody has been given and gives back when it goes: a place among those who are told, a route, a subscription. It
-// names nothing but itself, so that who leaves late takes nothing from a successor of the same name. Must not outlive the one
-// who gave it.
+// What somebody has been given and gives back when it goes: a place among those who are told, a route, a
+// subscription. It names nothing but itself, so that who leaves late takes nothing from a successor of the
+// same name. Must not outlive the one who gave it.
 #pragma once
 
 #include <functional>

@@ -29,7 +29,9 @@ Result<HostPort> parse_host_port(std::string_view given, std::uint16_t default_p
   if (!rest.empty()) {
     const std::string_view digits = rest.substr(1);
     const auto parsed = std::from_chars(digits.data(), digits.data() + digits.size(), out.port);
-    if (rest.front() != ':' || digits.empty() || parsed.ec != std::errc{} || parsed.ptr != digits.data() + digits.size()) return wrong;
+    if (rest.front() != ':' || digits.empty() || parsed.ec != std::errc{} ||
+        parsed.ptr != digits.data() + digits.size())
+      return wrong;
   } else if (default_port == 0) {
     return wrong;
   }

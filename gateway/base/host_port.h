@@ -1,4 +1,5 @@
-// "host:port" as people write it: "broker.example:1883", "192.0.2.7", "[2001:db8::7]:8883" (RFC 3986, section 3.2.2).
+// "host:port" as people write it: "broker.example:1883", "192.0.2.7", "[2001:db8::7]:8883" (RFC 3986,
+// section 3.2.2).
 #pragma once
 
 #include <cstdint>

@@ -28,7 +28,8 @@ struct Adapter {
   int depth = 0;
   const char* fault = nullptr;
 
-  // "\udc00" is half a surrogate pair and no character: RapidJSON writes it as three bytes that are no UTF-8 (RFC 8259, 8.2).
+  // "\udc00" is half a surrogate pair and no character: RapidJSON writes it as three bytes that are no UTF-8
+  // (RFC 8259, 8.2).
   bool whole(const char* s, rapidjson::SizeType n) {
     if (!escapes || find_fault({s, n}, Controls::all).kind != TextFault::not_utf8) return true;
     fault = "half of a surrogate pair is no character";
@@ -88,8 +89,8 @@ class FlatReader final : public JsonHandler {
 
 Status read_json(BytesView bytes, JsonHandler& handler) {
   if (!good_utf8(text_of(bytes))) return {Code::invalid, "JSON: not UTF-8"};
-  // Parsed in place in a copy, so that names and numbers are views and not copied one by one. The reader wants a NUL behind
-  // the end and may look at the 16 bytes that its last one lies in.
+  // Parsed in place in a copy, so that names and numbers are views and not copied one by one. The reader
+  // wants a NUL behind the end and may look at the 16 bytes that its last one lies in.
   char small[4096];
   std::unique_ptr<char[]> large;
   const std::size_t room = (bytes.size() + 16) / 16 * 16;
@@ -98,19 +99,23 @@ Status read_json(BytesView bytes, JsonHandler& handler) {
   std::memcpy(copy, bytes.data(), bytes.size());
   std::memset(copy + bytes.size(), 0, room - bytes.size());
   rapidjson::InsituStringStream stream(copy);
-  // The reader's own stack is the only other allocation; a pool on the stack frame keeps it off the heap for small values.
+  // The reader's own stack is the only other allocation; a pool on the stack frame keeps it off the heap for
+  // small values.
   char pool_bytes[1024];
   using Pool = rapidjson::MemoryPoolAllocator<rapidjson::CrtAllocator>;
   rapidjson::CrtAllocator crt;
   Pool pool(pool_bytes, sizeof pool_bytes, 4096, &crt);
   rapidjson::GenericReader<rapidjson::UTF8<>, rapidjson::UTF8<>, Pool> reader(&pool, 256);
   Adapter adapter{handler, bytes.size() > 0 && std::memchr(copy, '\\', bytes.size()) != nullptr};
-  constexpr unsigned flags = rapidjson::kParseInsituFlag | rapidjson::kParseNumbersAsStringsFlag;  // recursion is bounded by depth_max
+  // recursion is bounded by depth_max
+  constexpr unsigned flags = rapidjson::kParseInsituFlag | rapidjson::kParseNumbersAsStringsFlag;
   const auto result = reader.Parse<flags>(stream, adapter);
   if (result.IsError()) {
     const bool stopped = result.Code() == rapidjson::kParseErrorTermination;
     return {Code::invalid, text("JSON at byte ", result.Offset(), ": ",
-                                adapter.fault ? adapter.fault : stopped ? "not what the format expects" : rapidjson::GetParseError_En(result.Code()))};
+                                adapter.fault ? adapter.fault
+                                : stopped     ? "not what the format expects"
+                                              : rapidjson::GetParseError_En(result.Code()))};
   }
   return {};
 }
@@ -133,7 +138,8 @@ std::string pretty_json(std::string_view json) {
       else if (c == '"') quoted = false;
       continue;
     }
-    const bool empty = (c == '{' || c == '[') && i + 1 < json.size() && (json[i + 1] == '}' || json[i + 1] == ']');
+    const bool empty =
+        (c == '{' || c == '[') && i + 1 < json.size() && (json[i + 1] == '}' || json[i + 1] == ']');
     if (empty) {
       out += c;
       out += json[++i];

@@ -1,6 +1,6 @@
-// Reading and writing JSON (RFC 8259). Reading is a walk without a tree: the handler sees each value once, in order, and
-// nothing is kept. Strict: one value, valid UTF-8 (also behind its escapes, but for U+0000), no trailing bytes, at most 32
-// levels. The one home of RapidJSON.
+// Reading and writing JSON (RFC 8259). Reading is a walk without a tree: the handler sees each value once, in
+// order, and nothing is kept. Strict: one value, valid UTF-8 (also behind its escapes, but for U+0000), no
+// trailing bytes, at most 32 levels. The one home of RapidJSON.
 #pragma once
 
 #include <cstdint>
@@ -14,8 +14,8 @@
 
 namespace millrace {
 
-// Return false to stop the walk. Text is valid until read_json() returns. Numbers arrive with their own spelling, so that the
-// handler decides between integer and double and nothing is rounded on the way.
+// Return false to stop the walk. Text is valid until read_json() returns. Numbers arrive with their own
+// spelling, so that the handler decides between integer and double and nothing is rounded on the way.
 class JsonHandler {
  public:
   virtual ~JsonHandler() = default;
@@ -39,9 +39,9 @@ Status read_flat_json(BytesView bytes, std::vector<std::pair<std::string, std::s
 // The same JSON, a member a line and indented, for people.
 std::string pretty_json(std::string_view json);
 
-// Appends one JSON value after another to a string, minding commas. Doubles are written shortest-exact; NaN and
-// infinities, which JSON lacks, as null. Text that is no UTF-8 is mended (U+FFFD), control characters are escaped: what
-// comes out can be read by any reader and printed on any terminal.
+// Appends one JSON value after another to a string, minding commas. Doubles are written shortest-exact; NaN
+// and infinities, which JSON lacks, as null. Text that is no UTF-8 is mended (U+FFFD), control characters are
+// escaped: what comes out can be read by any reader and printed on any terminal.
 class JsonWriter {
  public:
   JsonWriter& begin_object() { return open('{'); }

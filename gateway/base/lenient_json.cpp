@@ -25,7 +25,7 @@ std::string number_of(std::string_view token) {
     std::uint64_t number = 0;
     const auto parsed = std::from_chars(rest.data() + 2, rest.data() + rest.size(), number, 16);
     return parsed.ec == std::errc{} && parsed.ptr == rest.data() + rest.size() ? out + text(number)
-        : std::string();
+                                                                               : std::string();
   }
   std::size_t at = 0, digits = 0;
   while (at + 1 < rest.size() && rest[at] == '0' && is_digit(rest[at + 1])) ++at;
@@ -33,8 +33,8 @@ std::string number_of(std::string_view token) {
   if (digits == 0) out += '0';
   if (at < rest.size() && rest[at] == '.') {
     const std::size_t point = at++;
-    for (; at < rest.size() && is_digit(rest[at]); ++at, ++digits) out += at == point + 1
-        ? std::string(".") + rest[at] : std::string(1, rest[at]);
+    for (; at < rest.size() && is_digit(rest[at]); ++at, ++digits)
+      out += at == point + 1 ? std::string(".") + rest[at] : std::string(1, rest[at]);
   }
   if (digits == 0) return {};
   if (at < rest.size() && (rest[at] == 'e' || rest[at] == 'E')) {
@@ -49,8 +49,8 @@ std::string number_of(std::string_view token) {
 
 class Reader {
  public:
-  Reader(std::string& text, LenientHandler& handler, LenientJson& found) : text_(text), handler_(handler),
-      found_(found) {}
+  Reader(std::string& text, LenientHandler& handler, LenientJson& found)
+      : text_(text), handler_(handler), found_(found) {}
 
   Status read() {
     at_ = text_.size() - without_mark(text_).size();
@@ -70,7 +70,8 @@ class Reader {
   // To the next document; false at the end.
   bool skip_between() {
     while (at_ < text_.size() && (blank(text_[at_]) || text_[at_] == '\0' || text_[at_] == '\x1e' ||
-        (text_[at_] == ',' && found_.documents > 0))) ++at_;
+                                  (text_[at_] == ',' && found_.documents > 0)))
+      ++at_;
     return at_ < text_.size();
   }
   // JSON lines begin in the first column; the parts of an indented document do not, and must not be taken for
@@ -133,7 +134,8 @@ class Reader {
     } else {
       const std::size_t begin = at_;
       while (at_ < text_.size() && !blank(text_[at_]) &&
-          std::string_view(":,{}[]\"'\0", 9).find(text_[at_]) == std::string_view::npos) ++at_;
+             std::string_view(":,{}[]\"'\0", 9).find(text_[at_]) == std::string_view::npos)
+        ++at_;
       name = std::string_view(text_).substr(begin, at_ - begin);
       if (name.empty() || is_digit(name.front()) || name.front() == '-') return fault("a member has no name");
     }
@@ -168,8 +170,9 @@ class Reader {
       if (!value(depth + 1)) return false;
       skip_blanks();
       if (next() == ',') ++at_;
-      else if (next() != ']') return fault(at_ >= text_.size() ? "it ends in the middle"
-          : "a comma or ] is missing after an element");
+      else if (next() != ']')
+        return fault(at_ >= text_.size() ? "it ends in the middle"
+                                         : "a comma or ] is missing after an element");
     }
     ++at_;
     return muted_ || told(handler_.end_array());
@@ -212,7 +215,7 @@ class Reader {
     if (at + 4 > text.size()) return std::nullopt;
     const auto parsed = std::from_chars(text.data() + at, text.data() + at + 4, code, 16);
     return parsed.ec == std::errc{} && parsed.ptr == text.data() + at + 4 ? std::optional(code)
-        : std::nullopt;
+                                                                          : std::nullopt;
   }
 
   // At the \ at `i`; leaves `i` at the escape's last character.
@@ -256,7 +259,8 @@ class Reader {
   bool bare(int depth) {
     const std::size_t begin = at_;
     while (at_ < text_.size() && !blank(text_[at_]) &&
-        std::string_view(",{}[]\"'\0\x1e", 9).find(text_[at_]) == std::string_view::npos) ++at_;
+           std::string_view(",{}[]\"'\0\x1e", 9).find(text_[at_]) == std::string_view::npos)
+      ++at_;
     const std::string_view token = std::string_view(text_).substr(begin, at_ - begin);
     if (token.empty()) return fault("a value is missing");
     // "12" may be the head of "123456": in a document it is a value when something stands behind it.
@@ -264,8 +268,8 @@ class Reader {
     if (depth == 0 && token.find(':') != std::string_view::npos) return fault("not JSON");
     if (muted_) return ++values_ > 0;
     if (says_no_value(token)) return told(handler_.null());
-    if (same_word(token, "true") || same_word(token,
-        "false")) return told(handler_.boolean(lower(token.front()) == 't'));
+    if (same_word(token, "true") || same_word(token, "false"))
+      return told(handler_.boolean(lower(token.front()) == 't'));
     const std::string number = number_of(token);
     if (number.empty()) return told(handler_.unreadable(token));
     if (number == token) return told(handler_.number(token));
@@ -293,7 +297,7 @@ bool says_no_value(std::string_view word) {
     if (same_word(word, known)) return true;
   }
   return (word.size() > 4 && same_word(word.substr(0, 4), "nan(") && word.back() == ')') ||
-      word.starts_with("1.#");
+         word.starts_with("1.#");
 }
 
 Status read_lenient_json(BytesView bytes, LenientHandler& handler, LenientJson& found) {

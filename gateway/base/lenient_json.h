@@ -1,7 +1,8 @@
 // JSON as sloppy firmware writes it, for a second try when read_json() refuses. What is read beyond RFC 8259:
-//   a byte order mark; NUL, blanks and record separators (RFC 7464) around a document; several documents, a line each or not
+//   a byte order mark; NUL, blanks and record separators (RFC 7464) around a document; several documents,
+//     a line each or not
 //   nan, inf, infinity, none, undefined and the like as bare words: no value. True, FALSE
-//   +1, .5, 5., 007, 0x1F; a comma too many; names without quotes, texts in '; raw control characters in a text
+//   +1, .5, 5., 007, 0x1F; a comma too many; names without quotes, texts in '; raw control characters
 //   text that is not UTF-8: bytes that are none are read as ISO 8859-1, and said
 // A bare word that is none of these, half of a surrogate pair or a \ that means nothing costs its own member.
 // Where brackets do not fit, or the bytes end too early, the document ends: the handler is told, and what
@@ -15,7 +16,7 @@
 namespace millrace {
 
 struct LenientJson {
-  bool latin1 = false;       // some bytes were not UTF-8
+  bool latin1 = false;  // some bytes were not UTF-8
   std::size_t documents = 0;
 };
 
@@ -25,7 +26,7 @@ class LenientHandler : public JsonHandler {
   virtual bool unreadable(std::string_view token) = 0;  // a value that is none
   // Values of a member whose name cannot be: they are not told one by one.
   virtual void skipped(std::string_view name, std::size_t values, std::string_view why) = 0;
-  virtual void broken(const std::string& why) = 0;      // the document ends here
+  virtual void broken(const std::string& why) = 0;  // the document ends here
 };
 
 // nan, inf, infinity, null, none, nil, undefined, n/a in any case and with a sign, and what C libraries

@@ -1,6 +1,7 @@
 // Lines for the operator, one a fact, to stderr with the priority prefix journald understands (sd-daemon(3)).
-// WARN: nothing was lost. ERROR: a person must act. Any thread; never blocks: a line that the pipe has no room for is
-// dropped and counted. Each call site may speak 10 times in 10 seconds, then tells how often it was silent.
+// WARN: nothing was lost. ERROR: a person must act. Any thread; never blocks: a line that the pipe has no
+// room for is dropped and counted. Each call site may speak 10 times in 10 seconds, then tells how often it
+// was silent.
 #pragma once
 
 #include <atomic>
@@ -31,14 +32,14 @@ std::uint64_t log_lines_dropped();
 
 }  // namespace millrace
 
-#define MILLRACE_LOG_AT(level, ...)                                             \
-  do {                                                                          \
-    if (::millrace::log_enabled(level)) {                                       \
-      static ::millrace::LogSite millrace_site;                                 \
-      std::uint64_t millrace_suppressed = 0;                                    \
-      if (millrace_site.may_speak(millrace_suppressed))                         \
+#define MILLRACE_LOG_AT(level, ...)                                                      \
+  do {                                                                                   \
+    if (::millrace::log_enabled(level)) {                                                \
+      static ::millrace::LogSite millrace_site;                                          \
+      std::uint64_t millrace_suppressed = 0;                                             \
+      if (millrace_site.may_speak(millrace_suppressed))                                  \
         ::millrace::log_line(level, ::millrace::text(__VA_ARGS__), millrace_suppressed); \
-    }                                                                           \
+    }                                                                                    \
   } while (false)
 #define LOG_DEBUG(...) MILLRACE_LOG_AT(::millrace::Level::debug, __VA_ARGS__)
 #define LOG_INFO(...) MILLRACE_LOG_AT(::millrace::Level::info, __VA_ARGS__)

@@ -30,7 +30,8 @@ std::string series(const std::string& name, const std::string& labels, const std
   return all.empty() ? name : name + "{" + all + "}";
 }
 
-// Whether `labels`, a text as label_text() makes it, has this one. Quotes inside values are escaped, so no value looks like one.
+// Whether `labels`, a text as label_text() makes it, has this one. Quotes inside values are escaped, so no
+// value looks like one.
 bool has_label(std::string_view labels, std::string_view label) {
   for (std::size_t at = labels.find(label); at != std::string_view::npos; at = labels.find(label, at + 1)) {
     const std::size_t end = at + label.size();
@@ -136,13 +137,16 @@ std::string Metrics::expose() {
       std::uint64_t cumulative = 0;
       for (int bucket = 0; bucket < Histogram::bucket_count; ++bucket) {
         cumulative += histogram.buckets_[bucket];
-        lines += text(series(name + "_bucket", labels, text("le=\"", Histogram::bound(bucket), "\"")), " ", cumulative, "\n");
+        lines += text(series(name + "_bucket", labels, text("le=\"", Histogram::bound(bucket), "\"")), " ",
+                      cumulative, "\n");
       }
       lines += text(series(name + "_bucket", labels, "le=\"+Inf\""), " ", histogram.count_, "\n");
       lines += text(series(name + "_sum", labels), " ", histogram.sum_, "\n");
       lines += text(series(name + "_count", labels), " ", histogram.count_, "\n");
     });
-    if (!lines.empty()) out += text("# HELP ", name, " ", entry.second.help, "\n# TYPE ", name, " ", entry.second.type, "\n", lines);
+    if (!lines.empty())
+      out += text("# HELP ", name, " ", entry.second.help, "\n# TYPE ", name, " ", entry.second.type, "\n",
+                  lines);
   }
   return out;
 }

@@ -1,6 +1,7 @@
-// Counters and gauges in Prometheus' text format, version 0.0.4. Names end in _total (counters) or carry their unit.
-// A metric lives as long as the registry; holders keep a reference. Counters and gauges may be touched by any thread;
-// registering and scraping happen on the loop. Label values from outside are bounded by the caller.
+// Counters and gauges in Prometheus' text format, version 0.0.4. Names end in _total (counters) or carry
+// their unit. A metric lives as long as the registry; holders keep a reference. Counters and gauges may be
+// touched by any thread; registering and scraping happen on the loop. Label values from outside are bounded
+// by the caller.
 #pragma once
 
 #include <atomic>
@@ -62,8 +63,8 @@ class Metrics {
   using Hook = std::shared_ptr<std::function<void()>>;
   [[nodiscard]] Hook before_scrape(std::function<void()> refresh);
 
-  // Whoever bore this label is gone: its series are exposed no longer, until they are registered again. Who still holds a
-  // reference may go on counting. With `family` that one alone.
+  // Whoever bore this label is gone: its series are exposed no longer, until they are registered again. Who
+  // still holds a reference may go on counting. With `family` that one alone.
   void retire(const std::string& label, const std::string& value, std::string_view family = {});
 
   // Runs what before_scrape() asked for, in the order it came.

@@ -15,8 +15,12 @@ constexpr std::uint32_t last_point = 0x10FFFF;
 std::uint32_t take_point(std::string_view text, std::size_t& at) {
   const auto byte = [&](std::size_t i) { return static_cast<unsigned char>(text[i]); };
   const unsigned char first = byte(at);
-  const std::size_t size = first < 0x80 ? 1 : first < 0xC2 ? 0 : first < 0xE0 ? 2 : first < 0xF0 ? 3
-      : first < 0xF5 ? 4 : 0;
+  const std::size_t size = first < 0x80   ? 1
+                           : first < 0xC2 ? 0
+                           : first < 0xE0 ? 2
+                           : first < 0xF0 ? 3
+                           : first < 0xF5 ? 4
+                                          : 0;
   if (size <= 1 || at + size > text.size()) return ++at, first;
   std::uint32_t point = first & (0xFFu >> (size + 1));
   for (std::size_t i = 1; i < size; ++i) {
@@ -54,8 +58,20 @@ Ranges others(Ranges given) {
 }
 
 struct Node {
-  enum Kind { nothing, one, any, set, begin, end, word_edge, no_word_edge, row, either, repeat,
-      group } kind = nothing;
+  enum Kind {
+    nothing,
+    one,
+    any,
+    set,
+    begin,
+    end,
+    word_edge,
+    no_word_edge,
+    row,
+    either,
+    repeat,
+    group
+  } kind = nothing;
   std::uint32_t point = 0;
   bool negated = false, lazy = false;
   Ranges ranges;
@@ -108,9 +124,9 @@ class PatternCompiler {
   }
 
   void take_flags() {
-    for (const auto& [flags, any_case, dot_all] : {std::tuple{"(?i)", true, false},
-        std::tuple{"(?s)", false, true},
-             std::tuple{"(?is)", true, true}, std::tuple{"(?si)", true, true}}) {
+    for (const auto& [flags, any_case, dot_all] :
+         {std::tuple{"(?i)", true, false}, std::tuple{"(?s)", false, true}, std::tuple{"(?is)", true, true},
+          std::tuple{"(?si)", true, true}}) {
       if (!take(flags)) continue;
       pattern_.any_case_ = any_case;
       pattern_.dot_all_ = dot_all;
@@ -155,7 +171,7 @@ class PatternCompiler {
       return false;
     }
     const bool bare = part->kind == Node::repeat || part->kind == Node::begin || part->kind == Node::end ||
-        part->kind == Node::word_edge || part->kind == Node::no_word_edge;
+                      part->kind == Node::word_edge || part->kind == Node::no_word_edge;
     if (bare) return fail("nothing that could be repeated stands before a repetition"), false;
     NodePtr out = node_of(Node::repeat);
     out->least = least;
@@ -170,8 +186,8 @@ class PatternCompiler {
   int number() {
     int value = 0;
     if (!more() || !is_digit(source_[at_])) fail("a repetition without a number");
-    for (; more() && is_digit(source_[at_]); ++at_) value = std::min(value * 10 + (source_[at_] - '0'),
-        1'000'000);
+    for (; more() && is_digit(source_[at_]); ++at_)
+      value = std::min(value * 10 + (source_[at_] - '0'), 1'000'000);
     if (value > Pattern::repeat_max) fail(text("a repetition is at most ", Pattern::repeat_max));
     return value;
   }
@@ -297,7 +313,7 @@ class PatternCompiler {
     const std::size_t size = ranges.size();
     for (std::size_t i = 0; i < size; ++i) {
       const std::uint32_t from = std::max<std::uint32_t>(ranges[i].first, 'A'),
-          to = std::min<std::uint32_t>(ranges[i].second, 'Z');
+                          to = std::min<std::uint32_t>(ranges[i].second, 'Z');
       if (from <= to) ranges.emplace_back(from + 32, to + 32);
     }
   }
@@ -385,8 +401,8 @@ class PatternCompiler {
   }
 
   static bool begins_at_front(const Node& node) {
-    return node.kind == Node::begin || ((node.kind == Node::row || node.kind == Node::group)
-        && !node.parts.empty() && begins_at_front(*node.parts[0]));
+    return node.kind == Node::begin || ((node.kind == Node::row || node.kind == Node::group) &&
+                                        !node.parts.empty() && begins_at_front(*node.parts[0]));
   }
 
   std::string_view source_;
@@ -509,8 +525,8 @@ class PatternRun {
     if (step.kind == S::one) return step.x == point;
     if (step.kind == S::any) return pattern_.dot_all_ || point != '\n';
     bool in = false;
-    for (std::uint32_t i = step.x; i < step.y && !in; ++i) in = pattern_.ranges_[i].first <= point
-        && point <= pattern_.ranges_[i].second;
+    for (std::uint32_t i = step.x; i < step.y && !in; ++i)
+      in = pattern_.ranges_[i].first <= point && point <= pattern_.ranges_[i].second;
     return in != step.negated;
   }
 
@@ -548,7 +564,7 @@ class PatternRun {
 };
 
 Pattern::Found Pattern::find(std::string_view text, std::vector<std::string_view>& groups,
-    std::uint64_t& steps) const {
+                             std::uint64_t& steps) const {
   // What it takes to begin: many small texts are not for nothing.
   const std::uint64_t begin = 20 + steps_.size() / 16;
   if (steps <= begin) {

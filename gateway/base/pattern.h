@@ -41,8 +41,19 @@ class Pattern {
   friend class PatternRun;
   using Range = std::pair<std::uint32_t, std::uint32_t>;
   struct Step {
-    enum Kind : std::uint8_t { one, any, set, split, jump, save, begin, end, word_edge, no_word_edge,
-        match } kind;
+    enum Kind : std::uint8_t {
+      one,
+      any,
+      set,
+      split,
+      jump,
+      save,
+      begin,
+      end,
+      word_edge,
+      no_word_edge,
+      match
+    } kind;
     bool negated = false;
     std::uint32_t x = 0, y = 0;  // where to; of split: first x. Of one: the code point; of set: ranges [x, y)
   };

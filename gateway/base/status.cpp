@@ -27,13 +27,14 @@ const char* code_name(Code code) {
   return "unknown";
 }
 
-std::string Status::to_string() const {
-  return ok() ? "ok" : detail_;
-}
+std::string Status::to_string() const { return ok() ? "ok" : detail_; }
 
 Status status_from_errno(int error, std::string doing) {
-  const bool none_left = error == EMFILE || error == ENFILE || error == ENOMEM;  // says nothing about what was asked for
-  const Code code = error == ENOSPC || error == EDQUOT ? Code::full : none_left ? Code::unavailable : Code::io;
+  // says nothing about what was asked for
+  const bool none_left = error == EMFILE || error == ENFILE || error == ENOMEM;
+  const Code code = error == ENOSPC || error == EDQUOT ? Code::full
+                    : none_left                        ? Code::unavailable
+                                                       : Code::io;
   return {code, doing + ": " + std::strerror(error)};
 }
 

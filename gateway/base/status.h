@@ -1,5 +1,5 @@
-// Errors as values. A Status goes to whoever can act on it; a Result is a value or the Status that says why not.
-// Exceptions of third-party libraries become a Status where they enter our code.
+// Errors as values. A Status goes to whoever can act on it; a Result is a value or the Status that says why
+// not. Exceptions of third-party libraries become a Status where they enter our code.
 #pragma once
 
 #include <cstdint>
@@ -18,9 +18,9 @@ enum class Code : std::uint8_t {
   full,         // a limit is reached; nothing was taken
   unavailable,  // not now: the other side is away
   timeout,
-  io,           // the file system or a device said no
-  closed,       // the owner is stopping
-  newer,        // whole, but written by a later version than this one
+  io,      // the file system or a device said no
+  closed,  // the owner is stopping
+  newer,   // whole, but written by a later version than this one
 };
 
 const char* code_name(Code code);

@@ -14,7 +14,8 @@ struct Unit {
   double factor;
 };
 
-// Splits "1.5s" into 1.5 and "s". Digits and one point only: no sign, no exponent, nothing a typo could hide in.
+// Splits "1.5s" into 1.5 and "s". Digits and one point only: no sign, no exponent, nothing a typo could hide
+// in.
 std::optional<double> scaled(std::string_view text, const Unit* units, std::size_t count) {
   std::size_t digits = 0;
   bool point = false;
@@ -52,16 +53,17 @@ std::size_t edit_distance(std::string_view a, std::string_view b) {
 }  // namespace
 
 std::optional<Duration> parse_duration(std::string_view text) {
-  static constexpr Unit units[] = {{"ns", 1},    {"us", 1e3},    {"ms", 1e6},     {"s", 1e9},
-                                   {"min", 6e10}, {"m", 6e10},   {"h", 3.6e12},   {"d", 8.64e13}};
+  static constexpr Unit units[] = {{"ns", 1},     {"us", 1e3}, {"ms", 1e6},   {"s", 1e9},
+                                   {"min", 6e10}, {"m", 6e10}, {"h", 3.6e12}, {"d", 8.64e13}};
   const auto ns = scaled(text, units, std::size(units));
   if (!ns || *ns > 100 * 365.25 * 8.64e13) return std::nullopt;
   return Duration{std::llround(*ns)};
 }
 
 std::optional<std::uint64_t> parse_size(std::string_view text) {
-  static constexpr Unit units[] = {{"", 1},     {"B", 1},          {"KB", 1e3},          {"MB", 1e6},         {"GB", 1e9},
-                                   {"kB", 1e3}, {"KiB", 1024.0},   {"MiB", 1048576.0},   {"GiB", 1073741824.0}};
+  static constexpr Unit units[] = {{"", 1},         {"B", 1},           {"KB", 1e3},
+                                   {"MB", 1e6},     {"GB", 1e9},        {"kB", 1e3},
+                                   {"KiB", 1024.0}, {"MiB", 1048576.0}, {"GiB", 1073741824.0}};
   const auto bytes = scaled(text, units, std::size(units));
   if (!bytes || *bytes > 1e18) return std::nullopt;
   return static_cast<std::uint64_t>(std::llround(*bytes));
@@ -131,7 +133,9 @@ bool good_utf8(std::string_view text) {
   while (at < end) {
     // Nearly all of it is ASCII: eight bytes at a time, none above 0x7F and none zero.
     std::uint64_t eight;
-    while (end - at >= 8 && (std::memcpy(&eight, at, 8), ((eight | (eight - 0x0101010101010101)) & 0x8080808080808080) == 0)) at += 8;
+    while (end - at >= 8 &&
+           (std::memcpy(&eight, at, 8), ((eight | (eight - 0x0101010101010101)) & 0x8080808080808080) == 0))
+      at += 8;
     if (at == end) return true;
     if (end - at < 8 && text.size() >= 8) {  // the last eight likewise, some of them twice
       std::memcpy(&eight, end - 8, 8);
@@ -143,7 +147,8 @@ bool good_utf8(std::string_view text) {
     } else if (*at >= 0xC2 && *at <= 0xDF && end - at >= 2 && tail(1)) {
       at += 2;
     } else if ((*at & 0xF0) == 0xE0 && end - at >= 3 && tail(1) && tail(2)) {
-      if ((*at == 0xE0 && at[1] < 0xA0) || (*at == 0xED && at[1] > 0x9F)) return false;  // overlong; a surrogate
+      // overlong; a surrogate
+      if ((*at == 0xE0 && at[1] < 0xA0) || (*at == 0xED && at[1] > 0x9F)) return false;
       at += 3;
     } else if (*at >= 0xF0 && *at <= 0xF4 && end - at >= 4 && tail(1) && tail(2) && tail(3)) {
       if ((*at == 0xF0 && at[1] < 0x90) || (*at == 0xF4 && at[1] > 0x8F)) return false;

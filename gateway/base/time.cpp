@@ -1,5 +1,6 @@
-// The one file that talks to the kernel about time. On 32-bit ARM time_t has 32 bits by default, and _TIME_BITS=64 for
-// the whole program would change structures of Debian's libraries (mbedtls_ssl_session): so it is set here alone.
+// The one file that talks to the kernel about time. On 32-bit ARM time_t has 32 bits by default, and
+// _TIME_BITS=64 for the whole program would change structures of Debian's libraries (mbedtls_ssl_session): so
+// it is set here alone.
 #define _FILE_OFFSET_BITS 64
 #define _TIME_BITS 64
 #include "base/time.h"
@@ -21,7 +22,8 @@ std::int64_t read_ns(clockid_t clock) {
 
 }  // namespace
 
-// CLOCK_BOOTTIME: the time that a suspended box sleeps has passed, for sessions, ages and devices as for everybody else.
+// CLOCK_BOOTTIME: the time that a suspended box sleeps has passed, for sessions, ages and devices as for
+// everybody else.
 Instant SystemClock::now() const { return {read_ns(CLOCK_BOOTTIME)}; }
 WallTime SystemClock::wall() const { return {read_ns(CLOCK_REALTIME) / 1000}; }
 
@@ -44,8 +46,9 @@ std::string format_time(WallTime time) {
   tm parts{};
   gmtime_r(&whole, &parts);
   char out[64];
-  std::snprintf(out, sizeof out, "%04d-%02d-%02dT%02d:%02d:%02d.%06dZ", parts.tm_year + 1900, parts.tm_mon + 1,
-                parts.tm_mday, parts.tm_hour, parts.tm_min, parts.tm_sec, static_cast<int>(micros));
+  std::snprintf(out, sizeof out, "%04d-%02d-%02dT%02d:%02d:%02d.%06dZ", parts.tm_year + 1900,
+                parts.tm_mon + 1, parts.tm_mday, parts.tm_hour, parts.tm_min, parts.tm_sec,
+                static_cast<int>(micros));
   return out;
 }
 

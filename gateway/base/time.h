@@ -1,5 +1,6 @@
-// Two clocks, never mixed. An Instant measures (timeouts, backoff, rates) and never goes back; a WallTime labels data
-// and may jump an hour at boot. Both are 64 bits on every platform; no time_t crosses a library border.
+// Two clocks, never mixed. An Instant measures (timeouts, backoff, rates) and never goes back; a WallTime
+// labels data and may jump an hour at boot. Both are 64 bits on every platform; no time_t crosses a library
+// border.
 #pragma once
 
 #include <chrono>
@@ -24,8 +25,12 @@ struct WallTime {
   auto operator<=>(const WallTime&) const = default;
 };
 
-inline std::int64_t to_us(Duration d) { return std::chrono::duration_cast<std::chrono::microseconds>(d).count(); }
-inline std::int64_t to_ms(Duration d) { return std::chrono::duration_cast<std::chrono::milliseconds>(d).count(); }
+inline std::int64_t to_us(Duration d) {
+  return std::chrono::duration_cast<std::chrono::microseconds>(d).count();
+}
+inline std::int64_t to_ms(Duration d) {
+  return std::chrono::duration_cast<std::chrono::milliseconds>(d).count();
+}
 inline double to_seconds(Duration d) { return static_cast<double>(d.count()) / 1e9; }
 
 class Clock {
@@ -44,8 +49,8 @@ class SystemClock : public Clock {
   WallTime wall() const override;
 };
 
-// What the kernel says of the wall clock (adjtimex(2)). `unknown`: it may not be asked, as where a sandbox denies the call;
-// `error` is its errno then.
+// What the kernel says of the wall clock (adjtimex(2)). `unknown`: it may not be asked, as where a sandbox
+// denies the call; `error` is its errno then.
 struct KernelClock {
   enum class State { synchronised, unsynchronised, unknown } state = State::unknown;
   int error = 0;

@@ -53,14 +53,16 @@ class Reader {
 
 struct Counts {
   std::uint64_t utc = 0, standard = 0, leaps = 0, times = 0, types = 0, letters = 0;
-  std::uint64_t bytes(std::uint64_t time_size) const { return times * (time_size + 1) + types * 6 + letters + leaps * (time_size + 4) + standard + utc; }
+  std::uint64_t bytes(std::uint64_t time_size) const {
+    return times * (time_size + 1) + types * 6 + letters + leaps * (time_size + 4) + standard + utc;
+  }
 };
 
 bool read_header(Reader& file, Counts& counts) {
   if (file.rest().substr(0, 4) != "TZif") return false;
   file.skip(20);
-  for (std::uint64_t* count : {&counts.utc, &counts.standard, &counts.leaps, &counts.times, &counts.types,
-      &counts.letters}) {
+  for (std::uint64_t* count :
+       {&counts.utc, &counts.standard, &counts.leaps, &counts.times, &counts.types, &counts.letters}) {
     *count = static_cast<std::uint32_t>(file.number(4));
     if (*count > 10'000) return false;
   }
@@ -80,8 +82,8 @@ class Footer {
   bool name() {
     const bool quoted = take('<');
     std::size_t n = 0;
-    while (n < rest_.size() && (quoted ? rest_[n] != '>' : (rest_[n] | 32) >= 'a' &&
-        (rest_[n] | 32) <= 'z')) ++n;
+    while (n < rest_.size() && (quoted ? rest_[n] != '>' : (rest_[n] | 32) >= 'a' && (rest_[n] | 32) <= 'z'))
+      ++n;
     rest_.remove_prefix(n);
     return n > 0 && (!quoted || take('>'));
   }
@@ -112,8 +114,8 @@ Result<std::shared_ptr<const TimeZone>> fixed(std::string_view name) {
     return Status{Code::invalid, text("\"", name, "\" is no offset like \"+02:00\"")};
   }
   // A zone of one type: as a file would say it, POSIX counts west of Greenwich.
-  return TimeZone::parse(text("<F>", seconds > 0 ? "-" : "", std::abs(seconds) / 3600, ":",
-      std::abs(seconds) % 3600 / 60));
+  return TimeZone::parse(
+      text("<F>", seconds > 0 ? "-" : "", std::abs(seconds) / 3600, ":", std::abs(seconds) % 3600 / 60));
 }
 
 }  // namespace
@@ -121,16 +123,18 @@ Result<std::shared_ptr<const TimeZone>> fixed(std::string_view name) {
 Result<std::shared_ptr<const TimeZone>> TimeZone::find(const std::string& name) {
   if (name == "UTC" || name == "Z") return fixed("+00:00");
   if (name.starts_with('+') || name.starts_with('-')) return fixed(name);
-  const auto good = [](unsigned char c) { return std::isalnum(c) || c == '/' || c == '_' || c == '-' ||
-      c == '+'; };
+  const auto good = [](unsigned char c) {
+    return std::isalnum(c) || c == '/' || c == '_' || c == '-' || c == '+';
+  };
   if (name.empty() || name.front() == '/' || !std::all_of(name.begin(), name.end(), good)) {
     return Status{Code::invalid,
-        text("\"", name, "\" is no time zone (\"Europe/Berlin\", \"+02:00\", \"UTC\", \"local\")")};
+                  text("\"", name, "\" is no time zone (\"Europe/Berlin\", \"+02:00\", \"UTC\", \"local\")")};
   }
-  auto file = read_file(name == "local" ? std::string("/etc/localtime") : "/usr/share/zoneinfo/" + name, 1 <<
-      20);
-  if (!file.ok()) return Status{Code::invalid, text("time zone \"", name, "\": ", file.status().detail(),
-      " (Debian's package tzdata has the zones)")};
+  auto file =
+      read_file(name == "local" ? std::string("/etc/localtime") : "/usr/share/zoneinfo/" + name, 1 << 20);
+  if (!file.ok())
+    return Status{Code::invalid, text("time zone \"", name, "\": ", file.status().detail(),
+                                      " (Debian's package tzdata has the zones)")};
   auto zone = parse(file.value());
   return zone.ok() ? zone : Status{Code::invalid, text("time zone \"", name, "\": ", zone.status().detail())};
 }
@@ -185,9 +189,11 @@ void TimeZone::take_footer(std::string_view footer) {
   for (Rule* rule : {&to_summer_, &to_standard_}) {
     if (in.take('M')) {
       if (!in.number(rule->month) || !in.take('.') || !in.number(rule->week) || !in.take('.') ||
-          !in.number(rule->weekday)) return;
+          !in.number(rule->weekday))
+        return;
       if (rule->month < 1 || rule->month > 12 || rule->week < 1 || rule->week > 5 || rule->weekday < 0 ||
-          rule->weekday > 6) return;
+          rule->weekday > 6)
+        return;
     } else {
       rule->leap_days = !in.take('J');
       if (!in.number(rule->day)) return;
@@ -218,16 +224,17 @@ std::int64_t TimeZone::start_of(const Rule& rule, int year) {
 
 int TimeZone::offset_at(std::int64_t utc) const {
   if (!changes_.empty() && utc < changes_.back().at) {
-    const auto behind = std::upper_bound(changes_.begin(), changes_.end(), utc,
-        [](std::int64_t at, const Change& change) { return at < change.at; });
+    const auto behind =
+        std::upper_bound(changes_.begin(), changes_.end(), utc,
+                         [](std::int64_t at, const Change& change) { return at < change.at; });
     return behind == changes_.begin() ? first_ : std::prev(behind)->offset;
   }
   if (!yearly_) return standard_;
   const int year = year_of(utc + standard_);
   const std::int64_t summer = start_of(to_summer_, year) - standard_,
-      standard = start_of(to_standard_, year) - summer_;
-  const bool in_summer = summer < standard ? utc >= summer && utc < standard : utc >= summer ||
-      utc < standard;
+                     standard = start_of(to_standard_, year) - summer_;
+  const bool in_summer =
+      summer < standard ? utc >= summer && utc < standard : utc >= summer || utc < standard;
   return in_summer ? summer_ : standard_;
 }
 

@@ -41,7 +41,7 @@ class TimeZone {
   static std::int64_t start_of(const Rule& rule, int year);
 
   std::vector<Change> changes_;
-  int first_ = 0;                  // before all changes
+  int first_ = 0;  // before all changes
   bool yearly_ = false;
   int standard_ = 0, summer_ = 0;  // behind the last change
   Rule to_summer_, to_standard_;

@@ -7,7 +7,8 @@ namespace {
 
 constexpr std::uint64_t ones = 0x0101010101010101, tops = 0x8080808080808080;
 
-// Eight bytes of printable ASCII. The differences may borrow from a neighbour, but only where a byte has failed already.
+// Eight bytes of printable ASCII. The differences may borrow from a neighbour, but only where a byte has
+// failed already.
 bool eight_plain(std::uint64_t v) {
   const std::uint64_t below_space = v - 0x20 * ones, del = (v ^ (0x7F * ones)) - ones;
   return ((v | below_space | del) & tops) == 0;
@@ -19,12 +20,16 @@ struct Character {
   bool good = true;
 };
 
-// The character that begins at `at`. Table 3-7 of Unicode: the second byte's range excludes overlong forms and surrogates.
+// The character that begins at `at`. Table 3-7 of Unicode: the second byte's range excludes overlong forms
+// and surrogates.
 Character character_at(std::string_view text, std::size_t at) {
   const auto byte = [&](std::size_t i) { return static_cast<std::uint8_t>(text[at + i]); };
   const std::uint8_t first = byte(0);
   if (first < 0x80) return {first, 1, true};
-  const std::uint32_t length = first >= 0xC2 && first <= 0xDF ? 2 : (first & 0xF0) == 0xE0 ? 3 : first >= 0xF0 && first <= 0xF4 ? 4 : 0;
+  const std::uint32_t length = first >= 0xC2 && first <= 0xDF   ? 2
+                               : (first & 0xF0) == 0xE0         ? 3
+                               : first >= 0xF0 && first <= 0xF4 ? 4
+                                                                : 0;
   if (length == 0) return {0, 1, false};
   std::uint32_t code = first & (0x7Fu >> length);
   for (std::uint32_t i = 1; i < length; ++i) {

@@ -24,7 +24,8 @@ class DaemonAnswerReader final : public JsonHandler {
   bool end_array() override { return close(); }
 
  private:
-  // A place for the next value. What holds it stays where it is as long as it is open: only the innermost grows.
+  // A place for the next value. What holds it stays where it is as long as it is open: only the innermost
+  // grows.
   DaemonAnswer& place() {
     if (open_.empty()) return root_;
     DaemonAnswer& into = *open_.back();
@@ -68,7 +69,9 @@ const DaemonAnswer& DaemonAnswer::operator[](std::string_view name) const {
   return nothing;
 }
 
-double DaemonAnswer::number() const { return type_ == Type::number ? std::strtod(text_.c_str(), nullptr) : 0; }
+double DaemonAnswer::number() const {
+  return type_ == Type::number ? std::strtod(text_.c_str(), nullptr) : 0;
+}
 
 std::uint64_t DaemonAnswer::whole() const {
   return type_ == Type::number && text_.front() != '-' ? std::strtoull(text_.c_str(), nullptr, 10) : 0;

@@ -1,5 +1,5 @@
-// What a daemon answers, as a tree: commands ask it by name. What is not there is null, and reads as nothing, 0
-// or false, so that a command of today understands a daemon of tomorrow.
+// What a daemon answers, as a tree: commands ask it by name. What is not there is null, and reads as nothing,
+// 0 or false, so that a command of today understands a daemon of tomorrow.
 #pragma once
 
 #include <cstdint>

@@ -49,14 +49,16 @@ std::string take_number(const Option& option, double& to, std::string_view said)
 
 std::string take_whole(const Option& option, std::uint64_t& to, std::string_view said) {
   const auto parsed = std::from_chars(said.data(), said.data() + said.size(), to);
-  if (parsed.ec != std::errc{} || parsed.ptr != said.data() + said.size() || to < option.least || to > option.most)
+  if (parsed.ec != std::errc{} || parsed.ptr != said.data() + said.size() || to < option.least ||
+      to > option.most)
     return text(spelled(option), ": \"", said, "\" is not a number from ", option.least, " to ", option.most);
   return {};
 }
 
 std::string take_duration(const Option& option, Duration& to, std::string_view said) {
   const auto duration = parse_duration(said);
-  if (!duration || duration->count() <= 0) return text(spelled(option), ": \"", said, "\" is not a duration, like 5min");
+  if (!duration || duration->count() <= 0)
+    return text(spelled(option), ": \"", said, "\" is not a duration, like 5min");
   to = *duration;
   return {};
 }

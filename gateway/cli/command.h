@@ -34,8 +34,8 @@ enum Exit : int {
 enum class Offer : std::uint8_t { nothing, files, kinds };
 
 struct Option {
-  std::string_view name;     // "lane": --lane; of an operand as usage shows it: "FILE", "[FILE]"
-  std::string_view value;    // what usage calls its value: "LANE"; empty: a flag
+  std::string_view name;   // "lane": --lane; of an operand as usage shows it: "FILE", "[FILE]"
+  std::string_view value;  // what usage calls its value: "LANE"; empty: a flag
   std::string_view help;
   std::string_view choices;  // "json|csv"; empty: anything
   char letter = 0;           // 'c': also -c
@@ -46,11 +46,21 @@ struct Option {
   std::string (*take)(const Option&, void* values, std::string_view said) = nullptr;
 
   constexpr bool flag() const { return !operand && value.empty(); }
-  constexpr Option within(std::uint64_t a, std::uint64_t b) const { return with([&](Option& o) { o.least = a, o.most = b; }); }
-  constexpr Option one_of(std::string_view words) const { return with([&](Option& o) { o.choices = words; }); }
-  constexpr Option short_form(char c) const { return with([&](Option& o) { o.letter = c; }); }
-  constexpr Option offers(Offer what) const { return with([&](Option& o) { o.offer = what; }); }
-  constexpr Option must() const { return with([](Option& o) { o.needed = true; }); }
+  constexpr Option within(std::uint64_t a, std::uint64_t b) const {
+    return with([&](Option& o) { o.least = a, o.most = b; });
+  }
+  constexpr Option one_of(std::string_view words) const {
+    return with([&](Option& o) { o.choices = words; });
+  }
+  constexpr Option short_form(char c) const {
+    return with([&](Option& o) { o.letter = c; });
+  }
+  constexpr Option offers(Offer what) const {
+    return with([&](Option& o) { o.offer = what; });
+  }
+  constexpr Option must() const {
+    return with([](Option& o) { o.needed = true; });
+  }
 
  private:
   template <typename Change>
@@ -108,7 +118,8 @@ struct AskOptions : ConfigOption {
   bool json = false;
 };
 
-// Rows of a command's struct: OptionsOf<C>::option<&C::lane>("lane", "LANE", "Of which lane").one_of("alarm|raw")
+// Rows of a command's struct: OptionsOf<C>::option<&C::lane>("lane", "LANE", "Of which
+// lane").one_of("alarm|raw")
 template <typename C>
 struct OptionsOf {
   template <auto Member>
@@ -133,7 +144,8 @@ struct OptionsOf {
     return row;
   }
   static constexpr Option config() {
-    return option<&C::config>("config", "FILE", "The configuration file (default: /etc/millrace/millrace.toml)")
+    return option<&C::config>("config", "FILE",
+                              "The configuration file (default: /etc/millrace/millrace.toml)")
         .short_form('c')
         .offers(Offer::files);
   }
@@ -142,9 +154,13 @@ struct OptionsOf {
 
 // A command of the struct C that Run does; its exit code is what that returns.
 template <typename C, int (*Run)(const C&)>
-constexpr CommandKind command_kind(std::string_view words, std::string_view help, std::span<const Option> options,
-                                   std::string_view more = "") {
-  return {words, help, more, options, [] { return std::shared_ptr<void>(std::make_shared<C>()); },
+constexpr CommandKind command_kind(std::string_view words, std::string_view help,
+                                   std::span<const Option> options, std::string_view more = "") {
+  return {words,
+          help,
+          more,
+          options,
+          [] { return std::shared_ptr<void>(std::make_shared<C>()); },
           [](const void* values) { return Run(*static_cast<const C*>(values)); }};
 }
 

@@ -80,7 +80,8 @@ void parse(Run& run, std::vector<char*> rest) {
   for (std::size_t row = 0; row < command.options.size(); ++row) {
     const Option& option = command.options[row];
     if (option.operand) continue;
-    options.push_back({keep(option.name), key_of(command, row), option.flag() ? nullptr : keep(option.value), 0, keep(option.help), 0});
+    options.push_back({keep(option.name), key_of(command, row), option.flag() ? nullptr : keep(option.value),
+                       0, keep(option.help), 0});
   }
   options.push_back({nullptr, help_key, nullptr, OPTION_HIDDEN, "", 0});
   options.push_back({});
@@ -95,7 +96,8 @@ void parse(Run& run, std::vector<char*> rest) {
 }
 
 // The command that the first words name, and how many words that took; null when there is none.
-const CommandKind* find_command(const std::vector<char*>& said, const Commands& commands, std::size_t& words) {
+const CommandKind* find_command(const std::vector<char*>& said, const Commands& commands,
+                                std::size_t& words) {
   for (words = 2; words >= 1; --words) {
     if (said.size() < words) continue;
     const std::string name = words == 2 ? text(said[0], " ", said[1]) : said[0];
@@ -118,7 +120,8 @@ int say_unknown(const std::string& first, bool asked, const Commands& commands) 
     return asked ? exit_ok : exit_usage;
   }
   const std::string_view nearest = nearest_word(first, names);
-  const std::string hint = nearest.empty() ? "; millrace help lists them" : text("; did you mean \"", nearest, "\"?");
+  const std::string hint =
+      nearest.empty() ? "; millrace help lists them" : text("; did you mean \"", nearest, "\"?");
   std::fprintf(stderr, "millrace: there is no command \"%s\"%s\n", first.c_str(), hint.c_str());
   return exit_usage;
 }

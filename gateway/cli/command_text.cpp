@@ -13,7 +13,8 @@ constexpr std::string_view config_name = "config";
 
 std::string lower(std::string_view word) {
   std::string out(word);
-  std::ranges::transform(out, out.begin(), [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+  std::ranges::transform(out, out.begin(),
+                         [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
   return out;
 }
 
@@ -77,7 +78,8 @@ std::string first_words(const Commands& commands) {
   std::string out, last;
   for (const CommandKind* command : commands) {
     const std::string first(command->words.substr(0, command->words.find(' ')));
-    if (text(" ", out, " ").find(text(" ", first, " ")) == std::string::npos) out += text(out.empty() ? "" : " ", first);
+    if (text(" ", out, " ").find(text(" ", first, " ")) == std::string::npos)
+      out += text(out.empty() ? "" : " ", first);
   }
   return out;
 }
@@ -138,7 +140,8 @@ std::string completion_of(const Commands& commands) {
   out += text("  if [ \"$COMP_CWORD\" = 1 ]; then words=\"", first_words(commands), "\"; fi\n");
   out += "  case $first in\n";
   for (const auto& [first, seconds] : groups_of(commands)) {
-    out += text("    ", first, ") command=\"$first $second\"; [ \"$COMP_CWORD\" != 2 ] || words=\"", seconds, "\" ;;\n");
+    out += text("    ", first, ") command=\"$first $second\"; [ \"$COMP_CWORD\" != 2 ] || words=\"", seconds,
+                "\" ;;\n");
   }
   out += "  esac\n  if [ -z \"$words\" ]; then\n    case \"$command $prev\" in\n";
   for (const CommandKind* command : commands) {

@@ -14,8 +14,8 @@ std::string size_of(std::uint64_t bytes) { return format_size(static_cast<double
 
 }  // namespace
 
-std::vector<std::string> disk_warnings(const LoadedConfig& loaded, const std::string& path, const DiskSpace& disk,
-                                       std::uint64_t log_bytes) {
+std::vector<std::string> disk_warnings(const LoadedConfig& loaded, const std::string& path,
+                                       const DiskSpace& disk, std::uint64_t log_bytes) {
   const LogConfig& log = loaded.config.log;
   std::vector<std::string> warnings;
   const std::string here = text(at_line(path, log.path_line), "log.path ", log.path, " is on ");
@@ -23,18 +23,21 @@ std::vector<std::string> disk_warnings(const LoadedConfig& loaded, const std::st
     warnings.push_back(text(here, disk.kind, ", mounted read-only: nothing can be stored"));
   }
   if (disk.in_memory) {
-    warnings.push_back(text(here, disk.kind, ", which is memory: after a reboot or a power cut it is empty, and what was "
+    warnings.push_back(text(here, disk.kind,
+                            ", which is memory: after a reboot or a power cut it is empty, and what was "
                             "acknowledged is lost"));
   }
-  const std::string size = text(at_line(path, log.size_line), "log.max_size, ", size_of(log.max_size), ", is more than ");
+  const std::string size =
+      text(at_line(path, log.size_line), "log.max_size, ", size_of(log.max_size), ", is more than ");
   const std::string of = text(" (", disk.kind, ", ", size_of(disk.total), ")");
   if (log.max_size > disk.total) {
     warnings.push_back(text(size, "the file system of ", log.path, " holds", of,
                             ": it is full before the log is, and then inputs pause"));
   } else if (log.max_size > disk.free + log_bytes) {
     const std::string beside = log_bytes > 0 ? text(", beside the ", size_of(log_bytes), " the log has") : "";
-    warnings.push_back(text(size, "there is room for now: ", size_of(disk.free), " are free on the file system of ", log.path, of,
-                            beside, ". When it is full before the log is, inputs pause"));
+    warnings.push_back(text(size, "there is room for now: ", size_of(disk.free),
+                            " are free on the file system of ", log.path, of, beside,
+                            ". When it is full before the log is, inputs pause"));
   }
   return warnings;
 }

@@ -2,7 +2,8 @@
 
 namespace millrace {
 
-// A star takes as little as it can, and one more each time the rest does not fit: never more than pattern times text.
+// A star takes as little as it can, and one more each time the rest does not fit: never more than pattern
+// times text.
 bool glob_matches(std::string_view pattern, std::string_view text) {
   std::size_t p = 0, t = 0, star = std::string_view::npos, taken = 0;
   while (t < text.size()) {

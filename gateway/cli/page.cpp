@@ -56,9 +56,12 @@ std::string PageTable::lines(std::size_t width, bool colour) const {
     std::size_t used = gap.size();
     for (std::size_t c = 0; c < row.size(); ++c) {
       const bool last = c + 1 == row.size();
-      const std::string shown = last && width > 0 ? fitted(row[c].text, width - std::min(width, used)) : row[c].text;
-      const std::string pad(last && sides_[c] == 'l' ? 0 : widths[c] - std::min(widths[c], width_of(shown)), ' ');
-      line += sides_[c] == 'r' ? pad + inked(shown, row[c].ink, colour) : inked(shown, row[c].ink, colour) + pad;
+      const std::string shown =
+          last && width > 0 ? fitted(row[c].text, width - std::min(width, used)) : row[c].text;
+      const std::string pad(last && sides_[c] == 'l' ? 0 : widths[c] - std::min(widths[c], width_of(shown)),
+                            ' ');
+      line +=
+          sides_[c] == 'r' ? pad + inked(shown, row[c].ink, colour) : inked(shown, row[c].ink, colour) + pad;
       if (!last) line += gap;
       used += widths[c] + gap.size();
     }

@@ -41,25 +41,37 @@ class Page {
   void headline() {
     const std::size_t wrong = status_["faults"].items().size();
     const int code = status_code(status_);
-    const std::string what = ink(verdict_words(status_), wrong == 0 ? Ink::good : code == 2 ? Ink::bad : Ink::warn);
-    out_ += text(ink(clean(status_["gateway"]), Ink::bold), ": ", what, " (millrace ", clean(status_["version"]), ", up ",
-                 span_words(status_["uptime_seconds"].number()), ")\n");
+    const std::string what = ink(verdict_words(status_), wrong == 0  ? Ink::good
+                                                         : code == 2 ? Ink::bad
+                                                                     : Ink::warn);
+    out_ += text(ink(clean(status_["gateway"]), Ink::bold), ": ", what, " (millrace ",
+                 clean(status_["version"]), ", up ", span_words(status_["uptime_seconds"].number()), ")\n");
   }
 
   void tell(const DaemonAnswer& fault) {
     const bool person = fault["somebody_must_act"].truth();
-    out_ += text(" ", ink(person ? "!" : "-", person ? Ink::bad : Ink::warn), " ", ink(clean(fault["what"]), Ink::bold), "; since ", moment(fault["since"]),
-                 " (", span_words(fault["lasts_seconds"].number()), ")\n");
+    out_ += text(" ", ink(person ? "!" : "-", person ? Ink::bad : Ink::warn), " ",
+                 ink(clean(fault["what"]), Ink::bold), "; since ", moment(fault["since"]), " (",
+                 span_words(fault["lasts_seconds"].number()), ")\n");
     out_ += text("   next: ", clean(fault["next"]), "\n");
   }
 
   void inputs() {
     PageTable table("llrrrl");
-    table.add({{"input", Ink::dim}, {"kind", Ink::dim}, {"devices", Ink::dim}, {"a second", Ink::dim}, {"last seen", Ink::dim}, {"", Ink::dim}});
+    table.add({{"input", Ink::dim},
+               {"kind", Ink::dim},
+               {"devices", Ink::dim},
+               {"a second", Ink::dim},
+               {"last seen", Ink::dim},
+               {"", Ink::dim}});
     for (const DaemonAnswer& input : status_["inputs"].items()) {
       const std::uint64_t silent = input["silent_devices"].whole();
-      const std::string devices = text(grouped(input["devices"].whole()), silent > 0 ? text(" (", silent, " silent)") : "");
-      table.add({{clean(input["name"])}, {clean(input["kind"])}, {devices, silent > 0 ? Ink::warn : Ink::plain}, {rate_words(input["rate"].number())},
+      const std::string devices =
+          text(grouped(input["devices"].whole()), silent > 0 ? text(" (", silent, " silent)") : "");
+      table.add({{clean(input["name"])},
+                 {clean(input["kind"])},
+                 {devices, silent > 0 ? Ink::warn : Ink::plain},
+                 {rate_words(input["rate"].number())},
                  {span_or_dash(input["last_seen_seconds"]), input["silent"].truth() ? Ink::warn : Ink::plain},
                  {clean(input["state"]), input["healthy"].truth() ? Ink::good : Ink::bad}});
     }
@@ -68,12 +80,21 @@ class Page {
 
   void uplinks() {
     PageTable table("llrrrl");
-    table.add({{"uplink", Ink::dim}, {"kind", Ink::dim}, {"waiting", Ink::dim}, {"a second", Ink::dim}, {"done in", Ink::dim}, {"", Ink::dim}});
+    table.add({{"uplink", Ink::dim},
+               {"kind", Ink::dim},
+               {"waiting", Ink::dim},
+               {"a second", Ink::dim},
+               {"done in", Ink::dim},
+               {"", Ink::dim}});
     for (const DaemonAnswer& uplink : status_["uplinks"].items()) {
       const bool healthy = uplink["healthy"].truth();
       const std::string breaker = uplink["breaker_open"].truth() ? " (breaker open)" : "";
-      table.add({{clean(uplink["name"])}, {clean(uplink["kind"])}, {grouped(uplink["backlog_records"].whole())}, {rate_words(uplink["rate"].number())},
-                 {span_or_dash(uplink["eta_seconds"])}, {clean(uplink["state"]) + breaker, healthy ? Ink::good : Ink::bad}});
+      table.add({{clean(uplink["name"])},
+                 {clean(uplink["kind"])},
+                 {grouped(uplink["backlog_records"].whole())},
+                 {rate_words(uplink["rate"].number())},
+                 {span_or_dash(uplink["eta_seconds"])},
+                 {clean(uplink["state"]) + breaker, healthy ? Ink::good : Ink::bad}});
     }
     out_ += table.lines(style_.width, style_.colour);
     PageTable lanes("lrrl");
@@ -83,7 +104,8 @@ class Page {
     if (!lanes.empty()) out_ += lanes.lines(style_.width, style_.colour);
     for (const DaemonAnswer& uplink : status_["uplinks"].items()) {
       if (!uplink["healthy"].truth() || uplink["last_error"].text().empty()) continue;
-      line(clean(uplink["name"]), text("last error ", span_or_dash(uplink["last_error_age_seconds"]), " ago: ", clean(uplink["last_error"])));
+      line(clean(uplink["name"]), text("last error ", span_or_dash(uplink["last_error_age_seconds"]),
+                                       " ago: ", clean(uplink["last_error"])));
     }
   }
 
@@ -92,8 +114,10 @@ class Page {
     for (const char* how : {"dead", "expired", "forgotten", "evicted", "unreadable"}) {
       if (lane[how].whole() > 0) lost += text(lost.empty() ? "" : ", ", grouped(lane[how].whole()), " ", how);
     }
-    lanes.add({{text(clean(uplink["name"]), " ", clean(lane["lane"]))}, {grouped(lane["unsettled"].whole()) + " waiting"},
-               {grouped(lane["delivered"].whole()) + " delivered"}, {lost, Ink::warn}});
+    lanes.add({{text(clean(uplink["name"]), " ", clean(lane["lane"]))},
+               {grouped(lane["unsettled"].whole()) + " waiting"},
+               {grouped(lane["delivered"].whole()) + " delivered"},
+               {lost, Ink::warn}});
   }
 
   void line(std::string_view what, const std::string& words, Ink how = Ink::plain) {
@@ -106,17 +130,27 @@ class Page {
     out_ += "\n";
     const DaemonAnswer &log = status_["log"], &flash = status_["flash"];
     std::string room, wear, a_day;
-    if (log["room_seconds"].there()) room = text("; room for ", span_words(log["room_seconds"].number()), " at this rate if nothing is delivered");
-    line("log", text(format_size(log["bytes_used"].number()), " of ", format_size(log["bytes_max"].number()), room));
+    if (log["room_seconds"].there())
+      room = text("; room for ", span_words(log["room_seconds"].number()),
+                  " at this rate if nothing is delivered");
+    line("log",
+         text(format_size(log["bytes_used"].number()), " of ", format_size(log["bytes_max"].number()), room));
     if (log["disk_bytes"].whole() > 0) {
-      line("disk", text(format_size(log["disk_free_bytes"].number()), " free of ", format_size(log["disk_bytes"].number()), " under ", clean(log["path"])));
+      line("disk", text(format_size(log["disk_free_bytes"].number()), " free of ",
+                        format_size(log["disk_bytes"].number()), " under ", clean(log["path"])));
     }
-    if (log["dead_bytes"].whole() > 0) line("dead letters", text(format_size(log["dead_bytes"].number()), ": millrace dlq ls"));
-    if (flash["life_used_percent"].there()) wear = text("; ", clean(flash["device"]), " has used ", flash["life_used_percent"].text(), " % of its life");
-    if (flash["bytes_per_day"].number() > 0) a_day = text(format_size(flash["bytes_per_day"].number()), " a day, ");
+    if (log["dead_bytes"].whole() > 0)
+      line("dead letters", text(format_size(log["dead_bytes"].number()), ": millrace dlq ls"));
+    if (flash["life_used_percent"].there())
+      wear = text("; ", clean(flash["device"]), " has used ", flash["life_used_percent"].text(),
+                  " % of its life");
+    if (flash["bytes_per_day"].number() > 0)
+      a_day = text(format_size(flash["bytes_per_day"].number()), " a day, ");
     line("flash", text(a_day, format_size(flash["bytes_per_record"].number()), " a record", wear));
     const bool trusted = status_["clock_trusted"].truth();
-    line("clock", text(moment(status_["at"]), trusted ? ", trusted: " : ", not trusted: ", clean(status_["clock"])), trusted ? Ink::plain : Ink::bad);
+    line("clock",
+         text(moment(status_["at"]), trusted ? ", trusted: " : ", not trusted: ", clean(status_["clock"])),
+         trusted ? Ink::plain : Ink::bad);
     certificates();
     windows();
   }
@@ -126,15 +160,21 @@ class Page {
     if (all.empty()) return;
     const DaemonAnswer& first = all.front();  // they come in the order they expire
     const double left = first["expires_in_seconds"].number();
-    line("certificates", text(all.size(), "; the first to expire: ", clean(first["subject"]), " (", clean(first["of"]), ", ", clean(first["key"]), ") ",
-                              left > 0 ? text("in ", span_words(left)) : text("expired ", span_words(-left), " ago")),
-         left <= 0 ? Ink::bad : left < 30 * day ? Ink::warn : Ink::plain);
+    line("certificates",
+         text(all.size(), "; the first to expire: ", clean(first["subject"]), " (", clean(first["of"]), ", ",
+              clean(first["key"]), ") ",
+              left > 0 ? text("in ", span_words(left)) : text("expired ", span_words(-left), " ago")),
+         left <= 0         ? Ink::bad
+         : left < 30 * day ? Ink::warn
+                           : Ink::plain);
   }
 
   void windows() {
     for (const DaemonAnswer& window : status_["windows"].items()) {
-      line("window", text(clean(window["name"]), ": ", grouped(window["keys"].whole()), " of ", grouped(window["keys_max"].whole()), " keys, ",
-                          format_size(window["state_bytes"].number()), " of ", format_size(window["state_max"].number())));
+      line("window",
+           text(clean(window["name"]), ": ", grouped(window["keys"].whole()), " of ",
+                grouped(window["keys_max"].whole()), " keys, ", format_size(window["state_bytes"].number()),
+                " of ", format_size(window["state_max"].number())));
     }
   }
 
@@ -147,20 +187,26 @@ class Page {
 
 std::string clean(const DaemonAnswer& answer) { return shown(answer.text(), shown_max); }
 
-std::string span_or_dash(const DaemonAnswer& seconds) { return seconds.there() ? span_words(seconds.number()) : "-"; }
+std::string span_or_dash(const DaemonAnswer& seconds) {
+  return seconds.there() ? span_words(seconds.number()) : "-";
+}
 
 int status_code(const DaemonAnswer& status) {
   const auto& faults = status["faults"].items();
-  const bool person = std::ranges::any_of(faults, [](const DaemonAnswer& fault) { return fault["somebody_must_act"].truth(); });
+  const bool person = std::ranges::any_of(
+      faults, [](const DaemonAnswer& fault) { return fault["somebody_must_act"].truth(); });
   return person ? 2 : faults.empty() ? 0 : 1;
 }
 
 std::string verdict_words(const DaemonAnswer& status) {
   const std::size_t wrong = status["faults"].items().size();
   if (wrong == 0) return status["ready"].truth() ? "all is well" : "it is starting, or stopping";
-  return text(wrong, wrong == 1 ? " thing is wrong" : " things are wrong", status_code(status) == 2 ? ", and somebody must act" : "");
+  return text(wrong, wrong == 1 ? " thing is wrong" : " things are wrong",
+              status_code(status) == 2 ? ", and somebody must act" : "");
 }
 
-std::string status_page(const DaemonAnswer& status, const PageStyle& style) { return Page(status, style).take(); }
+std::string status_page(const DaemonAnswer& status, const PageStyle& style) {
+  return Page(status, style).take();
+}
 
 }  // namespace millrace

@@ -1,5 +1,5 @@
-// `millrace status` for people: what the daemon answers, as a page. What is wrong comes first, with since when and
-// what to do. Pure.
+// `millrace status` for people: what the daemon answers, as a page. What is wrong comes first, with since
+// when and what to do. Pure.
 #pragma once
 
 #include <string>

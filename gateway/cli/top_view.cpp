@@ -16,14 +16,21 @@ constexpr std::size_t faults_shown = 3;
 
 class Screen {
  public:
-  Screen(const TopAnswers& answers, const TopChoice& choice, std::size_t rows, std::size_t columns, bool colour)
-      : answers_(answers), status_(answers.status), choice_(choice), rows_(rows), columns_(columns), colour_(colour) {}
+  Screen(const TopAnswers& answers, const TopChoice& choice, std::size_t rows, std::size_t columns,
+         bool colour)
+      : answers_(answers),
+        status_(answers.status),
+        choice_(choice),
+        rows_(rows),
+        columns_(columns),
+        colour_(colour) {}
 
   TopScreen take() {
     headline();
     faults();
     // On a small screen devices get half of it at least.
-    const std::size_t each = std::max<std::size_t>(1, (rows_ - std::min(rows_, screen_.lines.size()) - 4) / 5);
+    const std::size_t each =
+        std::max<std::size_t>(1, (rows_ - std::min(rows_, screen_.lines.size()) - 4) / 5);
     uplinks(each);
     inputs(each);
     gauges();
@@ -36,9 +43,12 @@ class Screen {
   }
 
  private:
-  void put(std::string_view words, Ink ink = Ink::plain) { screen_.lines.push_back(inked(fitted(words, columns_), ink, colour_)); }
+  void put(std::string_view words, Ink ink = Ink::plain) {
+    screen_.lines.push_back(inked(fitted(words, columns_), ink, colour_));
+  }
   void put(const PageTable& table) {
-    for (const std::string_view line : split(std::string_view(lines_ = table.lines(columns_, colour_)), '\n')) {
+    for (const std::string_view line :
+         split(std::string_view(lines_ = table.lines(columns_, colour_)), '\n')) {
       if (!line.empty()) screen_.lines.emplace_back(line);
     }
   }
@@ -47,24 +57,37 @@ class Screen {
     if (!answers_.trouble.empty()) return put(answers_.trouble, Ink::bad);
     const std::size_t wrong = status_["faults"].items().size();
     const int code = status_code(status_);
-    put(text(clean(status_["gateway"]), ": ", verdict_words(status_), "   up ", span_words(status_["uptime_seconds"].number()), "   ", clean(status_["at"]).substr(0, 19), " UTC"),
-        code == 2 ? Ink::bad : wrong > 0 ? Ink::warn : Ink::good);
+    put(text(clean(status_["gateway"]), ": ", verdict_words(status_), "   up ",
+             span_words(status_["uptime_seconds"].number()), "   ", clean(status_["at"]).substr(0, 19),
+             " UTC"),
+        code == 2   ? Ink::bad
+        : wrong > 0 ? Ink::warn
+                    : Ink::good);
   }
 
   void faults() {
     std::size_t shown = 0;
     for (const DaemonAnswer& fault : status_["faults"].items()) {
       if (shown++ == faults_shown) break;
-      put(text(fault["somebody_must_act"].truth() ? " ! " : " - ", span_words(fault["lasts_seconds"].number()), ": ", clean(fault["what"])));
+      put(text(fault["somebody_must_act"].truth() ? " ! " : " - ",
+               span_words(fault["lasts_seconds"].number()), ": ", clean(fault["what"])));
     }
   }
 
   void uplinks(std::size_t most) {
     PageTable table("lrrrl");
-    table.add({{"uplink", Ink::dim}, {"waiting", Ink::dim}, {"a second", Ink::dim}, {"done in", Ink::dim}, {"", Ink::dim}});
+    table.add({{"uplink", Ink::dim},
+               {"waiting", Ink::dim},
+               {"a second", Ink::dim},
+               {"done in", Ink::dim},
+               {"", Ink::dim}});
     for (const DaemonAnswer& uplink : first_of(status_["uplinks"], most)) {
-      table.add({{clean(uplink["name"])}, {grouped(uplink["backlog_records"].whole())}, {rate_words(uplink["rate"].number())}, {span_or_dash(uplink["eta_seconds"])},
-                 {text(uplink["breaker_open"].truth() ? "(breaker open) " : "", clean(uplink["state"])), uplink["healthy"].truth() ? Ink::good : Ink::bad}});
+      table.add({{clean(uplink["name"])},
+                 {grouped(uplink["backlog_records"].whole())},
+                 {rate_words(uplink["rate"].number())},
+                 {span_or_dash(uplink["eta_seconds"])},
+                 {text(uplink["breaker_open"].truth() ? "(breaker open) " : "", clean(uplink["state"])),
+                  uplink["healthy"].truth() ? Ink::good : Ink::bad}});
     }
     put(table);
     more(status_["uplinks"], most);
@@ -72,9 +95,16 @@ class Screen {
 
   void inputs(std::size_t most) {
     PageTable table("lrrrl");
-    table.add({{"input", Ink::dim}, {"devices", Ink::dim}, {"a second", Ink::dim}, {"last seen", Ink::dim}, {"", Ink::dim}});
+    table.add({{"input", Ink::dim},
+               {"devices", Ink::dim},
+               {"a second", Ink::dim},
+               {"last seen", Ink::dim},
+               {"", Ink::dim}});
     for (const DaemonAnswer& input : first_of(status_["inputs"], most)) {
-      table.add({{clean(input["name"])}, {grouped(input["devices"].whole())}, {rate_words(input["rate"].number())}, {span_or_dash(input["last_seen_seconds"])},
+      table.add({{clean(input["name"])},
+                 {grouped(input["devices"].whole())},
+                 {rate_words(input["rate"].number())},
+                 {span_or_dash(input["last_seen_seconds"])},
                  {clean(input["state"]), input["healthy"].truth() ? Ink::good : Ink::bad}});
     }
     put(table);
@@ -86,16 +116,21 @@ class Screen {
     return {items.begin(), items.begin() + static_cast<std::ptrdiff_t>(std::min(most, items.size()))};
   }
   void more(const DaemonAnswer& list, std::size_t most) {
-    if (list.items().size() > most) put(text("  and ", list.items().size() - most, " more: millrace status"), Ink::dim);
+    if (list.items().size() > most)
+      put(text("  and ", list.items().size() - most, " more: millrace status"), Ink::dim);
   }
 
   void gauges() {
     const DaemonAnswer &log = status_["log"], &flash = status_["flash"];
-    const std::string wear = flash["life_used_percent"].there() ? text(", ", flash["life_used_percent"].text(), " % of its life used") : std::string();
-    const std::string a_day = flash["bytes_per_day"].number() > 0 ? format_size(flash["bytes_per_day"].number()) + " a day" : "-";
-    put(text("  log ", format_size(log["bytes_used"].number()), " of ", format_size(log["bytes_max"].number()), ", room for ", span_or_dash(log["room_seconds"]), "   flash ",
-             a_day, wear, "   memory ", format_size(status_["resident_bytes"].number()), "   inbox ",
-             rate_words(100 * status_["inbox_fill"].number()), " %"));
+    const std::string wear = flash["life_used_percent"].there()
+                                 ? text(", ", flash["life_used_percent"].text(), " % of its life used")
+                                 : std::string();
+    const std::string a_day =
+        flash["bytes_per_day"].number() > 0 ? format_size(flash["bytes_per_day"].number()) + " a day" : "-";
+    put(text("  log ", format_size(log["bytes_used"].number()), " of ",
+             format_size(log["bytes_max"].number()), ", room for ", span_or_dash(log["room_seconds"]),
+             "   flash ", a_day, wear, "   memory ", format_size(status_["resident_bytes"].number()),
+             "   inbox ", rate_words(100 * status_["inbox_fill"].number()), " %"));
   }
 
   double rate_of(const DaemonAnswer& device) const {
@@ -106,19 +141,31 @@ class Screen {
   void devices() {
     std::vector<const DaemonAnswer*> all;
     for (const DaemonAnswer& device : answers_.devices["devices"].items()) all.push_back(&device);
-    if (choice_.sort == "rate") std::ranges::stable_sort(all, [this](const auto* a, const auto* b) { return rate_of(*a) > rate_of(*b); });
+    if (choice_.sort == "rate")
+      std::ranges::stable_sort(all,
+                               [this](const auto* a, const auto* b) { return rate_of(*a) > rate_of(*b); });
     const std::size_t room = rows_ - std::min(rows_, screen_.lines.size() + 3);
     screen_.marked = all.empty() ? 0 : std::min(choice_.marked, all.size() - 1);
     const std::size_t from = room == 0 || screen_.marked < room ? 0 : screen_.marked - room + 1;
-    const std::string of = choice_.part.empty() ? "" : text(" with \"", shown(choice_.part), choice_.typing ? "_" : "", "\"");
+    const std::string of =
+        choice_.part.empty() ? "" : text(" with \"", shown(choice_.part), choice_.typing ? "_" : "", "\"");
     put(text("  ", answers_.devices["fitting"].text(), " devices", of, " by ", choice_.sort), Ink::bold);
     PageTable table("llrrrl");
-    table.add({{" device", Ink::dim}, {"input", Ink::dim}, {"a second", Ink::dim}, {"last seen", Ink::dim}, {"as a rule", Ink::dim}, {"", Ink::dim}});
+    table.add({{" device", Ink::dim},
+               {"input", Ink::dim},
+               {"a second", Ink::dim},
+               {"last seen", Ink::dim},
+               {"as a rule", Ink::dim},
+               {"", Ink::dim}});
     for (std::size_t i = from; i < all.size() && i < from + room; ++i) {
       const DaemonAnswer& device = *all[i];
       const bool silent = device["silent"].truth();
-      table.add({{text(i == screen_.marked ? ">" : " ", clean(device["name"]))}, {clean(device["input"])}, {rate_words(rate_of(device))},
-                 {span_or_dash(device["last_seen_seconds"])}, {span_words(device["usual_seconds"].number())}, {silent ? "silent" : "", Ink::bad}});
+      table.add({{text(i == screen_.marked ? ">" : " ", clean(device["name"]))},
+                 {clean(device["input"])},
+                 {rate_words(rate_of(device))},
+                 {span_or_dash(device["last_seen_seconds"])},
+                 {span_words(device["usual_seconds"].number())},
+                 {silent ? "silent" : "", Ink::bad}});
     }
     for (const auto* device : all) screen_.devices.push_back((*device)["name"].text());
     put(table);
@@ -129,13 +176,17 @@ class Screen {
     PageTable table("lrlll");
     for (const DaemonAnswer& record : answers_.device["records"].items()) {
       const std::string unit = record["unit"].text().empty() ? "" : " " + shown(record["unit"].text());
-      table.add({{shown(record["metric"].text())}, {shown(record["value"].text(), 60) + unit}, {age_of(record)}, {record["lane"].text()},
+      table.add({{shown(record["metric"].text())},
+                 {shown(record["value"].text(), 60) + unit},
+                 {age_of(record)},
+                 {record["lane"].text()},
                  {text("number ", record["number"].text())}});
     }
     if (table.empty()) return put("  nothing of it is in the log; what was delivered is given back");
     put(table);
     for (const DaemonAnswer& uplink : answers_.device["uplinks"].items()) {
-      put(text("  number ", answers_.device["number"].text(), " at uplink ", clean(uplink["name"]), ": ", clean(uplink["state"])));
+      put(text("  number ", answers_.device["number"].text(), " at uplink ", clean(uplink["name"]), ": ",
+               clean(uplink["state"])));
     }
   }
 
@@ -163,8 +214,10 @@ class Screen {
 
 }  // namespace
 
-TopScreen top_screen(const TopAnswers& answers, const TopChoice& choice, std::size_t rows, std::size_t columns, bool colour) {
-  return Screen(answers, choice, std::max<std::size_t>(rows, 8), std::max<std::size_t>(columns, 20), colour).take();
+TopScreen top_screen(const TopAnswers& answers, const TopChoice& choice, std::size_t rows,
+                     std::size_t columns, bool colour) {
+  return Screen(answers, choice, std::max<std::size_t>(rows, 8), std::max<std::size_t>(columns, 20), colour)
+      .take();
 }
 
 }  // namespace millrace

@@ -13,9 +13,11 @@ constexpr std::string_view hidden = "(left out)";
 
 bool says_secret(std::string_view key) {
   std::string lower(trim(key));
-  std::ranges::transform(lower, lower.begin(), [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+  std::ranges::transform(lower, lower.begin(),
+                         [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
   if (lower.ends_with("_file") || lower.ends_with("_file\"") || lower == "tls_key") return false;  // a path
-  for (const char* word : {"password", "passwd", "secret", "token", "credential", "authorization", "api_key", "apikey", "access_key"}) {
+  for (const char* word : {"password", "passwd", "secret", "token", "credential", "authorization", "api_key",
+                           "apikey", "access_key"}) {
     if (lower.find(word) != std::string::npos) return true;
   }
   return lower == "key";
@@ -49,7 +51,8 @@ std::string masked(std::string_view line) {
   std::size_t from = 0;
   for (std::size_t at = line.find('='); at != std::string_view::npos; at = line.find('=', from)) {
     const std::string_view before = line.substr(from, at - from);
-    const std::size_t begin = before.find_last_of("{,") == std::string_view::npos ? 0 : before.find_last_of("{,") + 1;
+    const std::size_t begin =
+        before.find_last_of("{,") == std::string_view::npos ? 0 : before.find_last_of("{,") + 1;
     out += text(before, "=");
     from = at + 1;
     if (!says_secret(before.substr(begin))) continue;

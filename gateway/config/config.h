@@ -16,8 +16,8 @@ struct GatewayConfig {
   std::string name;
   std::string runtime_dir = "/run/millrace";
   std::string log_level = "info";
-  std::string clock = "kernel";         // or "rtc", "trust": what makes the wall clock believable
-  std::uint64_t inbox_size = 0;         // default: what the inputs' kinds want
+  std::string clock = "kernel";  // or "rtc", "trust": what makes the wall clock believable
+  std::uint64_t inbox_size = 0;  // default: what the inputs' kinds want
 };
 
 constexpr std::uint64_t log_state_share =
@@ -27,11 +27,11 @@ struct LogConfig {
   std::string path = "/var/lib/millrace/log";
   std::uint64_t max_size = 512 << 20;
   bool block_when_full = false;
-  bool commit_when_unsent = false;    // hold commits back while the uplinks keep up, at most `unsent_max`
+  bool commit_when_unsent = false;  // hold commits back while the uplinks keep up, at most `unsent_max`
   Duration unsent_max = std::chrono::seconds(10);
   Duration commit_interval = std::chrono::seconds(1);
   Duration forget_after = std::chrono::hours(7 * 24);
-  int path_line = 0, size_line = 0;   // 0: not given
+  int path_line = 0, size_line = 0;  // 0: not given
 };
 
 struct ObserveConfig {

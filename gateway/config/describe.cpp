@@ -94,7 +94,8 @@ class Annotation {
     for (const ChoiceKind* kind : key.choices()) {
       const auto object = kind->make_values();
       lead_ = "# ";
-      if (kind->shape->count > 0) comment(indent, text("With ", key.name, " = ", quoted(kind->name), ": ", kind->help));
+      if (kind->shape->count > 0)
+        comment(indent, text("With ", key.name, " = ", quoted(kind->name), ": ", kind->help));
       lead_ = "#   ";
       values(*kind->shape, object.get(), indent, false);
     }

@@ -3,12 +3,14 @@
 namespace millrace {
 namespace {
 
-// Open in an idle gateway without inputs and uplinks: 25 (loop, locks, inbox, spare ones), and three of the log's head (database,
-// -wal, mark). The log's reader has up to four segments open, each a database and perhaps its -wal; a backup, an eviction and a
-// leftover of another version have as many while they work.
+// Open in an idle gateway without inputs and uplinks: 25 (loop, locks, inbox, spare ones), and three of the
+// log's head (database, -wal, mark). The log's reader has up to four segments open, each a database and
+// perhaps its -wal; a backup, an eviction and a leftover of another version have as many while they work.
 constexpr std::size_t base = 28, log = 4 * 8;
-constexpr std::size_t faces = 1 + 16 + 1 + 8;    // HttpServer and ControlServer: their listeners and their connections_max
-constexpr std::size_t a_command = 16;            // files a rotated certificate, a users file, a reload open for a moment
+// HttpServer and ControlServer: their listeners and their connections_max
+constexpr std::size_t faces = 1 + 16 + 1 + 8;
+// files a rotated certificate, a users file, a reload open for a moment
+constexpr std::size_t a_command = 16;
 
 }  // namespace
 

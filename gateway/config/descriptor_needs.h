@@ -1,4 +1,5 @@
-// What a configuration takes of the process's file descriptors, so that devices get what is left and never what the log needs.
+// What a configuration takes of the process's file descriptors, so that devices get what is left and never
+// what the log needs.
 #pragma once
 
 #include <cstddef>
@@ -7,8 +8,9 @@
 
 namespace millrace {
 
-// Everything but devices: the log and its readers, uplinks and their name lookups, ports, faces, what a command opens. Generous:
-// one that is missing when a segment is opened costs more than a hundred that are never used.
+// Everything but devices: the log and its readers, uplinks and their name lookups, ports, faces, what a
+// command opens. Generous: one that is missing when a segment is opened costs more than a hundred that are
+// never used.
 std::size_t own_descriptors(const Config& config);
 // connections_max of all endpoints.
 std::size_t device_descriptors(const Config& config);

@@ -125,8 +125,7 @@ void read_key(Section& section, const Key& key, void* member) {
       return read_maybe_number(section, key, *static_cast<std::optional<double>*>(member));
     case Key::Type::scalar:
       return read_scalar(section, key, *static_cast<std::optional<std::string>*>(member));
-    case Key::Type::texts:
-      return read_texts(section, key, *static_cast<std::vector<std::string>*>(member));
+    case Key::Type::texts: return read_texts(section, key, *static_cast<std::vector<std::string>*>(member));
     case Key::Type::secret: return section.secret(key.name, *static_cast<SecretRef*>(member));
     case Key::Type::integer: {
       std::int64_t value = key.whole->get(member);

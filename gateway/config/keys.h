@@ -32,7 +32,8 @@ class Section;
 struct Shape;
 
 // What a key chooses by a word, and what has keys of its own that stand beside that key: how a serial input
-// finds frames ("framing"), say. The kinds of what is built derive from it and are handed to the row as a list.
+// finds frames ("framing"), say. The kinds of what is built derive from it and are handed to the row as a
+// list.
 struct ChoiceKind {
   std::string_view name;         // the word
   const char* help = "";         // a sentence
@@ -41,8 +42,8 @@ struct ChoiceKind {
 };
 using ChoiceKinds = std::vector<const ChoiceKind*>;
 
-// The choice and the values of its keys, which do not change once they are loaded. Without a kind: nothing was
-// said, by nobody.
+// The choice and the values of its keys, which do not change once they are loaded. Without a kind: nothing
+// was said, by nobody.
 struct Chosen {
   const ChoiceKind* kind = nullptr;
   std::shared_ptr<void> values;
@@ -73,10 +74,10 @@ struct Key {
     number,        // 5 and 5.0 alike
     maybe_number,  // into a std::optional
     scalar,        // a text, or a number as one; into a std::optional
-    texts,    // where the key has `choices()`: each of them one of these by its word
-    secret,   // its name ends in _file
-    table,    // [name]
-    tables,   // [[name]]
+    texts,         // where the key has `choices()`: each of them one of these by its word
+    secret,        // its name ends in _file
+    table,         // [name]
+    tables,        // [[name]]
     entries,  // [name] with keys as its owner likes: the first row of the shape takes the key, the second a
               // value that is no table
     parts,    // [[name.KIND]], which load_config() reads by their kinds
@@ -85,10 +86,10 @@ struct Key {
   };
 
   const char* name = "";
-  const char* help = "";              // what it means; "" where its name says it
-  const char* example = nullptr;      // a value in TOML, shown instead of the default
-  const char* words = nullptr;        // "none|even|odd"; of a number with what each stands for: "5=5|3.1.1=4"
-  void* (*at)(void* owner) = nullptr; // the member
+  const char* help = "";          // what it means; "" where its name says it
+  const char* example = nullptr;  // a value in TOML, shown instead of the default
+  const char* words = nullptr;    // "none|even|odd"; of a number with what each stands for: "5=5|3.1.1=4"
+  void* (*at)(void* owner) = nullptr;  // the member
   std::int64_t least = 0, most = 0;
   const Shape* shape = nullptr;
   const ListOps* list = nullptr;
@@ -127,7 +128,7 @@ struct Shape {
   // Called when the rows are read: what several keys mean together, and what is left open. Errors go to the
   // section.
   void (*settle)(Section&, void* object) = nullptr;
-  const char* title = nullptr;        // what the naming key names ("route"); none: as the table is called
+  const char* title = nullptr;  // what the naming key names ("route"); none: as the table is called
   // Of what no row says: whether a file that was read is still the same.
   bool (*same)(const void* a, const void* b) = nullptr;
 
@@ -140,8 +141,8 @@ void read_keys(Section& section, const Shape& shape, void* object);
 // Errors where a part is not called as parts may be, or as another of `taken` is. State hangs on the name.
 void take_name(Section& section, const std::string& name, std::set<std::string>& taken);
 bool good_name(std::string_view name);
-// Whether two objects say the same, key by key, and the files they name. What no row takes (the line it stood on)
-// does not count.
+// Whether two objects say the same, key by key, and the files they name. What no row takes (the line it stood
+// on) does not count.
 bool same_values(const Shape& shape, const void* a, const void* b);
 
 // ---- making rows
@@ -238,7 +239,8 @@ struct KeysOf {
   }
   // `usual`: the word that counts where the file says none.
   template <auto Member>
-  static constexpr Key chosen(const char* name, const ChoiceKinds& (*choices)(), const char* usual, const char* help) {
+  static constexpr Key chosen(const char* name, const ChoiceKinds& (*choices)(), const char* usual,
+                              const char* help) {
     Key key = make<Member>(Key::Type::chosen, name, help);
     key.choices = choices;
     key.words = usual;

@@ -18,8 +18,8 @@ namespace millrace {
 // What a part asks for of the log's state (log_state_share).
 struct StateWish {
   std::uint64_t bytes = 0;
-  std::string words;      // what it is for: "sessions_max = 100 is up to 450.0 KiB of sessions"
-  bool open = false;      // it says nothing: give_state() tells it what there is
+  std::string words;  // what it is for: "sessions_max = 100 is up to 450.0 KiB of sessions"
+  bool open = false;  // it says nothing: give_state() tells it what there is
 };
 
 // A second of readings on their way: as batches of the log, and one by one.
@@ -32,20 +32,20 @@ struct LinkLoad {
 constexpr std::size_t lookup_descriptors = 7;
 
 struct PartKind {
-  std::string_view name;  // "serial": [[inputs.serial]]
-  const char* help = "";          // a sentence
-  const Shape* shape = nullptr;   // its first row is the name
+  std::string_view name;         // "serial": [[inputs.serial]]
+  const char* help = "";         // a sentence
+  const Shape* shape = nullptr;  // its first row is the name
   std::shared_ptr<void> (*make_values)() = nullptr;
   // Fills what was left open and depends on the gateway's name; warns of what somebody should look at.
   void (*complete)(void* values, const std::string& gateway, std::vector<std::string>& warnings) = nullptr;
-  std::size_t descriptors = 0;                          // open while it runs, at most; devices aside
-  std::size_t (*devices)(const void* values) = nullptr; // that may be connected at a time
-  std::uint64_t inbox_size = 512 << 10;                 // what it wants of the inbox
+  std::size_t descriptors = 0;                           // open while it runs, at most; devices aside
+  std::size_t (*devices)(const void* values) = nullptr;  // that may be connected at a time
+  std::uint64_t inbox_size = 512 << 10;                  // what it wants of the inbox
   StateWish (*state)(const void* values) = nullptr;
   void (*give_state)(void* values, std::uint64_t bytes) = nullptr;
   // Of an uplink: bytes a second on the link while it keeps up; 0 where single readings are not sent.
   double (*link_bytes)(const void* values, const LinkLoad&) = nullptr;
-  bool first = false;     // stands in the configuration that is installed, not only in comments
+  bool first = false;  // stands in the configuration that is installed, not only in comments
 };
 
 // The kinds there are, and those this build leaves out: "inputs.mqtt".

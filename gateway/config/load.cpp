@@ -64,9 +64,7 @@ void warn_of_lateness(const Config& config, std::vector<std::string>& warnings) 
 class StateBudget {
  public:
   explicit StateBudget(LoadedConfig& loaded)
-      : loaded_(loaded),
-        config_(loaded.config),
-        left_(config_.log.max_size / log_state_share) {}
+      : loaded_(loaded), config_(loaded.config), left_(config_.log.max_size / log_state_share) {}
 
   void share() {
     share_among_windows();
@@ -159,7 +157,8 @@ void LoadedConfig::fail(const PartConfig& part, std::string_view key, std::strin
   errors.push_back({at.line, at.column, std::move(message)});
 }
 
-LoadedConfig load_config(const std::string& content, const std::string& name, const Kinds& kinds, const Config* running) {
+LoadedConfig load_config(const std::string& content, const std::string& name, const Kinds& kinds,
+                         const Config* running) {
   LoadedConfig loaded;
   loaded.path = name;
   const auto file = TomlFile::parse(content, name, loaded.errors);
@@ -189,7 +188,8 @@ LoadedConfig reload_config_file(const std::string& path, const Kinds& kinds, con
   if (!fresh.errors.empty()) return fresh;
   LoadedConfig loaded = load_config(content.value(), path, kinds, &running);
   for (const std::string& what : keep_fixed(running, fresh.config)) {
-    loaded.warnings.push_back(text("reload: ", what, " cannot change at run time; left as it was until the next start"));
+    loaded.warnings.push_back(
+        text("reload: ", what, " cannot change at run time; left as it was until the next start"));
   }
   return loaded;
 }

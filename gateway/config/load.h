@@ -26,8 +26,10 @@ std::string about_key(const LoadedConfig& loaded, const std::string& side, const
                       const std::string& key, const std::string& what);
 
 // Inputs and uplinks are read by their kinds' rows; a kind that is none of `kinds` is an error.
-// With `running` what cannot change while the gateway runs is as it says, and so is what follows from it for inputs and uplinks.
-LoadedConfig load_config(const std::string& content, const std::string& name, const Kinds& kinds, const Config* running = nullptr);
+// With `running` what cannot change while the gateway runs is as it says, and so is what follows from it for
+// inputs and uplinks.
+LoadedConfig load_config(const std::string& content, const std::string& name, const Kinds& kinds,
+                         const Config* running = nullptr);
 // `path` unreadable is one error on line 0.
 LoadedConfig load_config_file(const std::string& path, const Kinds& kinds);
 // What holds after a reload of `path`; a warning for each part of the file that is left as it runs.

@@ -22,8 +22,8 @@ void settle_metric(Section& section, MetricConfig& metric) {
   if (metric.scale == 0) section.error("scale", "a scale of 0 leaves nothing");
   const bool numeric = metric.scale != 1 || metric.offset != 0 || metric.min || metric.max;
   if (numeric && (metric.type == "text" || metric.type == "bool")) {
-    section.error("type", text("scale, offset, min and max are of numbers, not of type = \"", metric.type,
-        "\""));
+    section.error("type",
+                  text("scale, offset, min and max are of numbers, not of type = \"", metric.type, "\""));
   }
   if (!metric.pattern.empty() && metric.type == "bool")
     section.error("pattern", "a pattern finds numbers and texts, no bool");
@@ -32,20 +32,20 @@ void settle_metric(Section& section, MetricConfig& metric) {
 
 constexpr Key metric_keys[] = {
     M::key<&MetricConfig::name>("NAME", ""),
-    M::key<&MetricConfig::path>("path",
-        "Where it is in the payload; a name with a dot stands in quotes: \"data.'temp.in'\""),
+    M::key<&MetricConfig::path>(
+        "path", "Where it is in the payload; a name with a dot stands in quotes: \"data.'temp.in'\""),
     M::key<&MetricConfig::unit>("unit", ""),
     M::choice<&MetricConfig::type>("type", "number|integer|bool|text",
-        "From texts, too; without it as it comes"),
-    M::key<&MetricConfig::pattern>("pattern",
-        "Of a text: the group `value` of this regular expression is the value, `unit` its unit"),
+                                   "From texts, too; without it as it comes"),
+    M::key<&MetricConfig::pattern>(
+        "pattern", "Of a text: the group `value` of this regular expression is the value, `unit` its unit"),
     M::key<&MetricConfig::scale>("scale", "Value = what comes * scale + offset"),
     M::key<&MetricConfig::offset>("offset", ""),
     M::key<&MetricConfig::min>("min", "What is less is refused, and told"),
     M::key<&MetricConfig::max>("max", "What is more is refused, and told"),
     M::key<&MetricConfig::if_missing>("default", "Counts where the member is missing or has no value"),
     M::key<&MetricConfig::when>("when",
-        "Only of messages that this holds for: \"type == 'T' and port >= 2\""),
+                                "Only of messages that this holds for: \"type == 'T' and port >= 2\""),
 };
 constexpr Shape metric_shape = shape_of<MetricConfig, settle_metric>(metric_keys, "metric");
 
@@ -69,56 +69,65 @@ constexpr Key route_keys[] = {
     K::chosen<&C::format_chosen>(
         "format", built_formats, "json",
         "Of a plain payload the whole is one value. All of this at length: docs/payloads.md of the package"),
-    K::choice<&C::keep_good>("on_error", "keep_good=1|refuse=0",
-                             "Every reading that can be read enters, the rest is told in a dead letter; or all of "
-                             "a payload or nothing"),
+    K::choice<&C::keep_good>(
+        "on_error", "keep_good=1|refuse=0",
+        "Every reading that can be read enters, the rest is told in a dead letter; or all of "
+        "a payload or nothing"),
     K::key<&C::strict>("strict",
-        "Only what the format's standard allows: no nan, no byte order mark, no Latin-1"),
-    K::key<&C::when>("when",
+                       "Only what the format's standard allows: no nan, no byte order mark, no Latin-1"),
+    K::key<&C::when>(
+        "when",
         "Only messages that this holds for: \"type == 'data' and port >= 2\"; what it takes nothing of goes on to the "
         "next route")
         .like("\"type == 'data'\""),
     K::key<&C::ignore>("ignore", "Payloads of this route are dropped and counted: discovery, last wills"),
     K::key<&C::device>("device",
-        "The device's name; {names} of the topic can be used, and members of the payload: "
-        "\"{.model}-{.id}\""),
+                       "The device's name; {names} of the topic can be used, and members of the payload: "
+                       "\"{.model}-{.id}\""),
     K::key<&C::tags>("tags", "Names of the topic that become tags").like("[\"line\"]").said_first(),
-    K::entries<&C::fixed_tags>("fixed_tags", tag_shape,
-                               "What every record of this route has: {tag.stream} in the topic of a Kafka uplink, "
-                               "say; from the payload: \"{.channel}\"")
+    K::entries<&C::fixed_tags>(
+        "fixed_tags", tag_shape,
+        "What every record of this route has: {tag.stream} in the topic of a Kafka uplink, "
+        "say; from the payload: \"{.channel}\"")
         .like("{ stream = \"pumps\" }"),
-    K::key<&C::time>("time",
-        "Path of the time; without it the time of arrival counts").like("\"ts\"").said_first(),
+    K::key<&C::time>("time", "Path of the time; without it the time of arrival counts")
+        .like("\"ts\"")
+        .said_first(),
     K::key<&C::time_format>("time_format",
-        "iso8601, s, ms, us, ns, s2000, uptime, or a pattern: \"%d.%m.%Y %H:%M:%S\""),
-    K::key<&C::time_zone>("time_zone",
-        "Of times that name none: also \"+02:00\", \"local\"; default: UTC").like("\"Europe/Berlin\""),
+                            "iso8601, s, ms, us, ns, s2000, uptime, or a pattern: \"%d.%m.%Y %H:%M:%S\""),
+    K::key<&C::time_zone>("time_zone", "Of times that name none: also \"+02:00\", \"local\"; default: UTC")
+        .like("\"Europe/Berlin\""),
     K::choice<&C::time_needed>("time_missing", "arrival=0|refuse=1", "Of a message without a time"),
-    K::key<&C::past_limit>("past_limit",
+    K::key<&C::past_limit>(
+        "past_limit",
         "An earlier time is not believed: that of the arrival counts, the device's own is kept "
         "as a reading device_time"),
-    K::key<&C::future_limit>("future_limit",
-        "Nor is one further ahead of a clock that is trusted").within(1min, 36500 * 24h),
+    K::key<&C::future_limit>("future_limit", "Nor is one further ahead of a clock that is trusted")
+        .within(1min, 36500 * 24h),
     K::key<&C::quality>("quality", "Path of the quality").like("\"q\""),
     K::choice<&C::quality_format>("quality_format", "auto|opcda|opcua", "Of numbers: 192 is good; 0 is good"),
     K::key<&C::each>("each",
-        "Every element of this list is a message; \"sensors.*\": every member of this map")
+                     "Every element of this list is a message; \"sensors.*\": every member of this map")
         .like("\"readings[]\""),
     K::key<&C::columns>("columns",
-        "Of csv, where the first line does not name them; of lists in the list of `each`")
+                        "Of csv, where the first line does not name them; of lists in the list of `each`")
         .like("[\"ts\", \"t\"]"),
-    K::key<&C::transpose>("transpose",
+    K::key<&C::transpose>(
+        "transpose",
         "Lists beside each other ({\"t\": [20, 21], \"ts\": [1, 2]}) are columns: their n-th elements are a message"),
     K::key<&C::separator>("separator", "Of csv"),
     K::choice<&C::decimal>("decimal", ".|,", "Of numbers in texts"),
-    K::entries<&C::metrics>("metrics", metric_shape,
+    K::entries<&C::metrics>(
+        "metrics", metric_shape,
         "Without it every value is a metric, named by its path; with it these and no others")
-        .like("{ temperature = { path = \"data.temp\", unit = \"C\", scale = 0.1, offset = -40, min = -50, max = 60, "
-              "default = 0 }, count = { path = \"n\", type = \"integer\" } }"),
+        .like(
+            "{ temperature = { path = \"data.temp\", unit = \"C\", scale = 0.1, offset = -40, min = -50, max = 60, "
+            "default = 0 }, count = { path = \"n\", type = \"integer\" } }"),
     K::entries<&C::expected>("expected", expected_shape,
-        "Readings of other names, types, units or ranges are refused, and told")
+                             "Readings of other names, types, units or ranges are refused, and told")
         .like("{ temperature = { type = \"number\", unit = \"C\", min = -50, max = 60 }, state = \"text\" }"),
-    K::choice<&C::schema>("schema", "off|learn",
+    K::choice<&C::schema>(
+        "schema", "off|learn",
         "Metrics and types are learned; what is new or has changed later enters, and is counted and told"),
 };
 
@@ -150,8 +159,8 @@ void check_paths(Section& section, const RouteConfig& route) {
 // Conditions ask members, and so does an ignore = true that has one.
 void check_conditions(Section& section, const RouteConfig& route, const PayloadKind& kind) {
   if (kind.by_paths) return;
-  const std::string without = text("is not for format = \"", kind.name,
-      "\": its payloads have no members by paths");
+  const std::string without =
+      text("is not for format = \"", kind.name, "\": its payloads have no members by paths");
   if (!route.when.empty()) section.error("when", text("\"when\" ", without));
   auto metrics = section.table("metrics");
   for (const MetricConfig& metric : route.metrics) {
@@ -165,7 +174,7 @@ void check_format(Section& section, const RouteConfig& route) {
     section.error("transpose", "\"transpose\" is of lists in json and cbor");
   if (route.ignore && !route.when.empty())
     section.error("when",
-        "ignore = true takes all that comes: \"when\" belongs to the route that wants some of it");
+                  "ignore = true takes all that comes: \"when\" belongs to the route that wants some of it");
   if (section.has("columns") && route.format != "csv" && route.each.empty()) {
     section.error("columns", "\"columns\" names cells of csv, or elements of the lists of `each`");
   }

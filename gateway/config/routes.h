@@ -11,8 +11,8 @@
 namespace millrace {
 
 struct MetricConfig {
-  std::string name;                       // template
-  std::string path;                       // in the JSON; "" for plain payloads
+  std::string name;  // template
+  std::string path;  // in the JSON; "" for plain payloads
   std::string unit;
   std::string type;                       // number, integer, bool, text; empty: as it comes
   double scale = 1, offset = 0;           // value = what comes * scale + offset
@@ -31,34 +31,34 @@ struct ExpectedConfig {
 };
 
 struct RouteConfig {
-  std::string topic;                  // "plant/{line}/{device}/telemetry"; empty for serial
-  std::string content_type;           // only payloads of this type (MQTT 5); empty: any
-  bool publisher_known = false;       // {client_id}, {username}, {subject} and {property.NAME} can be used
-  std::string format = "json";        // a name of built_formats()
-  Chosen format_chosen;               // as the file says it, with the keys that only this format has
+  std::string topic;             // "plant/{line}/{device}/telemetry"; empty for serial
+  std::string content_type;      // only payloads of this type (MQTT 5); empty: any
+  bool publisher_known = false;  // {client_id}, {username}, {subject} and {property.NAME} can be used
+  std::string format = "json";   // a name of built_formats()
+  Chosen format_chosen;          // as the file says it, with the keys that only this format has
   // of csv (empty: its first line names them), or of lists in the list of `each`
   std::vector<std::string> columns;
-  std::string separator = ",";        // of csv
-  bool transpose = false;             // lists beside each other are columns: their n-th elements are a message
-  std::string when;                   // only messages that this holds for (decode/condition.h); others go on
-  bool ignore = false;                // payloads of this route are dropped, and counted
-  bool keep_good = true;              // what can be read of a payload enters; else all of it or nothing
-  bool strict = false;                // only what the format's standard allows
-  std::string decimal = ".";          // of numbers in texts
-  std::string device = "{device}";    // template
-  std::vector<std::string> tags;      // names of levels
+  std::string separator = ",";      // of csv
+  bool transpose = false;           // lists beside each other are columns: their n-th elements are a message
+  std::string when;                 // only messages that this holds for (decode/condition.h); others go on
+  bool ignore = false;              // payloads of this route are dropped, and counted
+  bool keep_good = true;            // what can be read of a payload enters; else all of it or nothing
+  bool strict = false;              // only what the format's standard allows
+  std::string decimal = ".";        // of numbers in texts
+  std::string device = "{device}";  // template
+  std::vector<std::string> tags;    // names of levels
   // and what every record of the route has; values are templates
   std::vector<std::pair<std::string, std::string>> fixed_tags;
-  std::string each, time, quality;    // paths (decode/json_path.h)
-  std::string time_format = "auto";   // auto, iso8601, s, ms, us, ns, s2000, uptime, or a pattern with %
-  std::string time_zone;              // of times that name none; empty: UTC
-  std::string past_limit = "2010-01-01";           // an earlier time is not believed: the arrival's counts
+  std::string each, time, quality;        // paths (decode/json_path.h)
+  std::string time_format = "auto";       // auto, iso8601, s, ms, us, ns, s2000, uptime, or a pattern with %
+  std::string time_zone;                  // of times that name none; empty: UTC
+  std::string past_limit = "2010-01-01";  // an earlier time is not believed: the arrival's counts
   Duration future_limit = std::chrono::hours(24);  // nor one further ahead of a trusted clock
-  bool time_needed = false;           // a message without a time that can be believed is refused
-  std::string quality_format = "auto";  // auto, opcua, opcda
-  std::vector<MetricConfig> metrics;  // empty: every value
-  std::vector<ExpectedConfig> expected;  // empty: whatever comes
-  std::string schema = "off";         // off, learn: what is new is told
+  bool time_needed = false;                        // a message without a time that can be believed is refused
+  std::string quality_format = "auto";             // auto, opcua, opcda
+  std::vector<MetricConfig> metrics;               // empty: every value
+  std::vector<ExpectedConfig> expected;            // empty: whatever comes
+  std::string schema = "off";                      // off, learn: what is new is told
   int line = 0;
 };
 
@@ -69,8 +69,8 @@ struct PayloadKind : ChoiceKind {
   bool judged = false;    // it shows its readings to the route's schema (decode/route_judge.h)
   bool by_paths = false;  // its payloads have members by paths: conditions can ask for them
 };
-// The formats that are built (PayloadKind), in the order of CMakeLists.txt. Generated by the build: a format is
-// a file in gateway/decode/formats and a line there.
+// The formats that are built (PayloadKind), in the order of CMakeLists.txt. Generated by the build: a format
+// is a file in gateway/decode/formats and a line there.
 const ChoiceKinds& built_formats();
 
 extern const Shape route_shape;            // of payloads that have no topic

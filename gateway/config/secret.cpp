@@ -21,9 +21,12 @@ bool good_secret_name(std::string_view path) {
 Result<std::string> secret_path(const SecretRef& secret) {
   if (!std::string_view(secret.path).starts_with(credential_prefix)) return secret.path;
   const std::string name = secret.path.substr(credential_prefix.size());
-  if (!good_secret_name(secret.path)) return Status{Code::invalid, text("\"", secret.path, "\" is not cred:NAME")};
+  if (!good_secret_name(secret.path))
+    return Status{Code::invalid, text("\"", secret.path, "\" is not cred:NAME")};
   const char* folder = std::getenv("CREDENTIALS_DIRECTORY");
-  if (!folder) return Status{Code::invalid, text("\"", secret.path, "\": systemd gave no credentials (LoadCredential=", name, ":/path in the unit)")};
+  if (!folder)
+    return Status{Code::invalid, text("\"", secret.path, "\": systemd gave no credentials (LoadCredential=",
+                                      name, ":/path in the unit)")};
   return text(folder, "/", name);
 }
 
@@ -46,7 +49,8 @@ Result<std::string> read_secret(const SecretRef& secret) {
   if (!content.ok()) return content;
   std::string value = std::move(content).value();
   while (!value.empty() && (value.back() == '\n' || value.back() == '\r')) value.pop_back();
-  if (value.empty()) return Status{Code::unavailable, path.value() + ": it is empty"};  // as one is that is being written
+  // as one is that is being written
+  if (value.empty()) return Status{Code::unavailable, path.value() + ": it is empty"};
   return value;
 }
 

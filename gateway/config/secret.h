@@ -1,4 +1,5 @@
-// Reads secrets where the configuration says they lie. A file that others may read is refused; nothing prints a secret.
+// Reads secrets where the configuration says they lie. A file that others may read is refused; nothing prints
+// a secret.
 #pragma once
 
 #include <string>

@@ -13,8 +13,8 @@ struct SecretRef {
 
 struct TlsConfig {
   bool enabled = false;
-  std::string ca;         // PEM; the system's own store when empty
-  std::string cert;       // PEM, with the chain; none: no client certificate
+  std::string ca;    // PEM; the system's own store when empty
+  std::string cert;  // PEM, with the chain; none: no client certificate
   SecretRef key;
 };
 

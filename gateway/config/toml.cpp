@@ -4,8 +4,9 @@
 #include <cstdlib>
 #include <stdexcept>
 
-// Some bytes that are no TOML break assumptions of toml++ 3.3 itself (a fuzzer found them), and with NDEBUG it would go on
-// regardless. They are a syntax error like any other: a broken file at a reload must not cost the daemon.
+// Some bytes that are no TOML break assumptions of toml++ 3.3 itself (a fuzzer found them), and with NDEBUG
+// it would go on regardless. They are a syntax error like any other: a broken file at a reload must not cost
+// the daemon.
 #undef NDEBUG
 namespace {
 [[noreturn]] void toml_fault() { throw std::logic_error("not TOML, near a key or value"); }
@@ -34,7 +35,8 @@ struct Section::Impl {
   std::vector<std::string> reported;  // unknown keys that already have a better message
 
   void fail(const toml::source_position& at, const std::string& message) {
-    errors->push_back({static_cast<int>(at.line), static_cast<int>(at.column), title.empty() ? message : title + ": " + message});
+    errors->push_back({static_cast<int>(at.line), static_cast<int>(at.column),
+                       title.empty() ? message : title + ": " + message});
   }
   const toml::node* find(std::string_view key) {
     known.emplace_back(key);
@@ -47,7 +49,8 @@ struct Section::Impl {
 
 namespace {
 
-// ${NAME} in any text value; an unset name is an error, so that a forgotten variable is not an empty host name.
+// ${NAME} in any text value; an unset name is an error, so that a forgotten variable is not an empty host
+// name.
 std::optional<std::string> expand(std::string_view value, std::string& missing) {
   std::string out;
   for (std::size_t at = 0; at < value.size();) {
@@ -72,7 +75,8 @@ std::optional<std::string> expand(std::string_view value, std::string& missing) 
   return out;
 }
 
-std::optional<std::string> text_value(Section::Impl& section, std::string_view key, const toml::node& node, const char* wanted) {
+std::optional<std::string> text_value(Section::Impl& section, std::string_view key, const toml::node& node,
+                                      const char* wanted) {
   const auto* string = node.as_string();
   if (!string) {
     section.wrong_type(key, node, wanted);
@@ -80,12 +84,13 @@ std::optional<std::string> text_value(Section::Impl& section, std::string_view k
   }
   std::string missing;
   auto expanded = expand(string->get(), missing);
-  if (!expanded) section.fail(node.source().begin, text("\"", key, "\": the environment has no \"", missing, "\""));
+  if (!expanded)
+    section.fail(node.source().begin, text("\"", key, "\": the environment has no \"", missing, "\""));
   return expanded;
 }
 
-// Outside of texts and comments TOML is ASCII. What else stands there (a pasted no-break space, a curly quote) is told by
-// place here; toml++ 3.3 runs past the end of its own tables on some of it.
+// Outside of texts and comments TOML is ASCII. What else stands there (a pasted no-break space, a curly
+// quote) is told by place here; toml++ 3.3 runs past the end of its own tables on some of it.
 std::optional<ConfigError> stray_character(std::string_view content) {
   int line = 1, column = 0;
   std::string_view quote;  // the one that ends the text we are in
@@ -122,7 +127,9 @@ std::optional<ConfigError> stray_character(std::string_view content) {
       at += quote.size() - 1;
       column += static_cast<int>(quote.size()) - 1;
     } else if (static_cast<unsigned char>(c) >= 0x80) {
-      return ConfigError{line, column, "a character that is not ASCII stands outside of quotes (a no-break space, a curly quote?)"};
+      return ConfigError{
+          line, column,
+          "a character that is not ASCII stands outside of quotes (a no-break space, a curly quote?)"};
     }
   }
   return std::nullopt;
@@ -132,17 +139,18 @@ bool breaks_parser(std::string_view content) {
   try {
     (void)toml::parse(content);
   } catch (const toml::parse_error&) {
-  } catch (const std::logic_error&) {
-    return true;
-  }
+  } catch (const std::logic_error&) { return true; }
   return false;
 }
 
-// On what line a fault is that toml++ itself has no place for: the first of those that have to be there for it.
+// On what line a fault is that toml++ itself has no place for: the first of those that have to be there for
+// it.
 int line_of_fault(std::string_view content) {
   std::vector<std::size_t> ends;  // of the lines
-  for (std::size_t at = content.find('\n'); at != std::string_view::npos; at = content.find('\n', at + 1)) ends.push_back(at + 1);
-  const auto first = std::partition_point(ends.begin(), ends.end(), [&](std::size_t end) { return !breaks_parser(content.substr(0, end)); });
+  for (std::size_t at = content.find('\n'); at != std::string_view::npos; at = content.find('\n', at + 1))
+    ends.push_back(at + 1);
+  const auto first = std::partition_point(
+      ends.begin(), ends.end(), [&](std::size_t end) { return !breaks_parser(content.substr(0, end)); });
   return static_cast<int>(first - ends.begin()) + 1;
 }
 
@@ -151,7 +159,8 @@ int line_of_fault(std::string_view content) {
 TomlFile::TomlFile(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 TomlFile::~TomlFile() = default;
 
-std::unique_ptr<TomlFile> TomlFile::parse(const std::string& whole, const std::string& name, std::vector<ConfigError>& errors) {
+std::unique_ptr<TomlFile> TomlFile::parse(const std::string& whole, const std::string& name,
+                                          std::vector<ConfigError>& errors) {
   const std::string_view content = without_mark(whole);
   if (auto stray = stray_character(content)) {
     errors.push_back(std::move(*stray));
@@ -164,7 +173,8 @@ std::unique_ptr<TomlFile> TomlFile::parse(const std::string& whole, const std::s
     return std::unique_ptr<TomlFile>(new TomlFile(std::move(impl)));
   } catch (const toml::parse_error& fault) {
     const auto& at = fault.source().begin;
-    errors.push_back({static_cast<int>(at.line), static_cast<int>(at.column), shown(fault.description(), 300)});
+    errors.push_back(
+        {static_cast<int>(at.line), static_cast<int>(at.column), shown(fault.description(), 300)});
     return nullptr;
   } catch (const std::logic_error& fault) {
     errors.push_back({line_of_fault(content), 1, fault.what()});
@@ -213,7 +223,8 @@ void Section::choice(std::string_view key, std::string& out, const std::vector<s
   if (std::find(allowed.begin(), allowed.end(), *value) == allowed.end()) {
     std::string list;
     for (const std::string_view a : allowed) list += millrace::text(list.empty() ? "" : ", ", "\"", a, "\"");
-    return impl_->fail(node->source().begin, millrace::text("\"", key, "\" is \"", *value, "\"; it can be ", list));
+    return impl_->fail(node->source().begin,
+                       millrace::text("\"", key, "\" is \"", *value, "\"; it can be ", list));
   }
   out = *value;
 }
@@ -224,7 +235,8 @@ void Section::integer(std::string_view key, std::int64_t min, std::int64_t max, 
   const auto* number = node->as_integer();
   if (!number) return impl_->wrong_type(key, *node, "a whole number");
   if (number->get() < min || number->get() > max) {
-    return impl_->fail(node->source().begin, millrace::text("\"", key, "\" is ", number->get(), "; it can be ", min, " to ", max));
+    return impl_->fail(node->source().begin,
+                       millrace::text("\"", key, "\" is ", number->get(), "; it can be ", min, " to ", max));
   }
   out = number->get();
 }
@@ -235,7 +247,8 @@ void Section::number(std::string_view key, double min, double max, double& out) 
   const auto value = node->value<double>();
   if (!node->is_number() || !value) return impl_->wrong_type(key, *node, "a number");
   if (!(*value >= min && *value <= max)) {
-    return impl_->fail(node->source().begin, millrace::text("\"", key, "\" is ", *value, "; it can be ", min, " to ", max));
+    return impl_->fail(node->source().begin,
+                       millrace::text("\"", key, "\" is ", *value, "; it can be ", min, " to ", max));
   }
   out = *value;
 }
@@ -251,12 +264,16 @@ void Section::flag(std::string_view key, bool& out) {
 void Section::duration(std::string_view key, Duration min, Duration max, Duration& out) {
   const toml::node* node = impl_->find(key);
   if (!node) return;
-  const auto value = text_value(*impl_, key, *node, "a duration in quotes, like \"200ms\", \"30s\" or \"7d\"");
+  const auto value =
+      text_value(*impl_, key, *node, "a duration in quotes, like \"200ms\", \"30s\" or \"7d\"");
   if (!value) return;
   const auto parsed = parse_duration(*value);
-  if (!parsed) return impl_->wrong_type(key, *node, "a duration in quotes, like \"200ms\", \"30s\" or \"7d\"");
+  if (!parsed)
+    return impl_->wrong_type(key, *node, "a duration in quotes, like \"200ms\", \"30s\" or \"7d\"");
   if (*parsed < min || *parsed > max) {
-    return impl_->fail(node->source().begin, millrace::text("\"", key, "\" is ", *value, "; it can be ", format_duration(min), " to ", format_duration(max)));
+    return impl_->fail(node->source().begin,
+                       millrace::text("\"", key, "\" is ", *value, "; it can be ", format_duration(min),
+                                      " to ", format_duration(max)));
   }
   out = *parsed;
 }
@@ -269,8 +286,9 @@ void Section::size(std::string_view key, std::uint64_t min, std::uint64_t max, s
   const auto parsed = parse_size(*value);
   if (!parsed) return impl_->wrong_type(key, *node, "a size in quotes, like \"64KiB\" or \"512MiB\"");
   if (*parsed < min || *parsed > max) {
-    return impl_->fail(node->source().begin, millrace::text("\"", key, "\" is ", *value, "; it can be ", format_size(static_cast<double>(min)),
-                                                            " to ", format_size(static_cast<double>(max))));
+    return impl_->fail(node->source().begin, millrace::text("\"", key, "\" is ", *value, "; it can be ",
+                                                            format_size(static_cast<double>(min)), " to ",
+                                                            format_size(static_cast<double>(max))));
   }
   out = *parsed;
 }
@@ -289,7 +307,8 @@ void Section::texts(std::string_view key, std::vector<std::string>& out, bool re
     if (!value) return;
     values.push_back(*value);
   }
-  if (required && values.empty()) return impl_->fail(node->source().begin, millrace::text("\"", key, "\" is empty"));
+  if (required && values.empty())
+    return impl_->fail(node->source().begin, millrace::text("\"", key, "\" is empty"));
   out = std::move(values);
 }
 
@@ -298,15 +317,21 @@ void Section::secret(std::string_view key, SecretRef& out) {
   const std::string literal(key.substr(0, key.size() - suffix.size()));
   if (const toml::node* node = impl_->table->get(literal)) {
     impl_->reported.push_back(literal);
-    impl_->fail(node->source().begin, millrace::text("\"", literal, "\": a secret does not belong into the configuration; put it into a file that only "
-                                                     "millrace can read and name it with ", key, " = \"PATH\" (or \"cred:NAME\")"));
+    impl_->fail(
+        node->source().begin,
+        millrace::text("\"", literal,
+                       "\": a secret does not belong into the configuration; put it into a file that only "
+                       "millrace can read and name it with ",
+                       key, " = \"PATH\" (or \"cred:NAME\")"));
   }
   const toml::node* node = impl_->find(key);
   if (!node) return;
   if (const auto value = text_value(*impl_, key, *node, "a path, in quotes")) {
     out.path = *value;
     if (value->empty()) impl_->fail(node->source().begin, millrace::text("\"", key, "\" is empty"));
-    else if (!good_secret_name(*value)) impl_->fail(node->source().begin, millrace::text("\"", key, "\" is \"", *value, "\", which is not cred:NAME"));
+    else if (!good_secret_name(*value))
+      impl_->fail(node->source().begin,
+                  millrace::text("\"", key, "\" is \"", *value, "\", which is not cred:NAME"));
   }
 }
 
@@ -379,8 +404,10 @@ void Section::finish() {
     if (std::find(known.begin(), known.end(), name) != known.end()) continue;
     if (std::find(impl_->reported.begin(), impl_->reported.end(), name) != impl_->reported.end()) continue;
     const std::string_view nearest = nearest_word(name, known);
-    impl_->fail(key.source().begin, millrace::text("nothing is called \"", name, "\" here",
-                                                   nearest.empty() ? std::string() : millrace::text("; did you mean \"", nearest, "\"?")));
+    impl_->fail(key.source().begin,
+                millrace::text(
+                    "nothing is called \"", name, "\" here",
+                    nearest.empty() ? std::string() : millrace::text("; did you mean \"", nearest, "\"?")));
   }
 }
 

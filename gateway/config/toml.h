@@ -1,6 +1,6 @@
-// TOML files as checked reads. A Section reads one table: each getter names a key it knows, checks type and range, and
-// notes what is wrong with file, line and column; finish() reports every key nobody asked for, with the nearest known
-// name. All faults of a file are found in one go. The one home of toml++.
+// TOML files as checked reads. A Section reads one table: each getter names a key it knows, checks type and
+// range, and notes what is wrong with file, line and column; finish() reports every key nobody asked for,
+// with the nearest known name. All faults of a file are found in one go. The one home of toml++.
 #pragma once
 
 #include <memory>
@@ -29,7 +29,8 @@ class Section;
 class TomlFile {
  public:
   // Parses `content`; a syntax error is one ConfigError. `name` is only for messages.
-  static std::unique_ptr<TomlFile> parse(const std::string& content, const std::string& name, std::vector<ConfigError>& errors);
+  static std::unique_ptr<TomlFile> parse(const std::string& content, const std::string& name,
+                                         std::vector<ConfigError>& errors);
   ~TomlFile();
   Section root();
 
@@ -60,8 +61,8 @@ class Section {
   void duration(std::string_view key, Duration min, Duration max, Duration& out);
   void size(std::string_view key, std::uint64_t min, std::uint64_t max, std::uint64_t& out);
   void texts(std::string_view key, std::vector<std::string>& out, bool required = false);
-  // A path to a secret, or "cred:NAME". `key` ends in _file; the same key without it, holding a literal, is an error that
-  // names the right one.
+  // A path to a secret, or "cred:NAME". `key` ends in _file; the same key without it, holding a literal, is
+  // an error that names the right one.
   void secret(std::string_view key, SecretRef& out);
 
   std::optional<Section> table(std::string_view key);

@@ -7,8 +7,8 @@
 
 namespace millrace {
 
-// Tells the walk what `text` is: nothing, true or false, a number, else a text. The walk keeps views into it until the
-// message ends, and a number may be spelled anew in it.
+// Tells the walk what `text` is: nothing, true or false, a number, else a text. The walk keeps views into it
+// until the message ends, and a number may be spelled anew in it.
 void tell_cell(JsonWalk& walk, std::string& text, char decimal);
 
 }  // namespace millrace

@@ -22,8 +22,8 @@ class ColumnWalk final : public LenientHandler {
   static constexpr std::size_t repeated_max = 200'000;
   static constexpr std::uint32_t repeated = 0x8000'0000;  // places from here on
 
-  ColumnWalk(const JsonPlan& plan, JsonWalk& walk, Unread& unread) : path_(plan.columns_at), walk_(walk),
-      unread_(unread) {
+  ColumnWalk(const JsonPlan& plan, JsonWalk& walk, Unread& unread)
+      : path_(plan.columns_at), walk_(walk), unread_(unread) {
     walk_.also(&row_);
   }
 
@@ -44,8 +44,19 @@ class ColumnWalk final : public LenientHandler {
 
  private:
   struct Event {
-    enum Kind : std::uint8_t { nothing, null, truth, number, string, unreadable, key, object, object_end,
-        array, array_end } kind;
+    enum Kind : std::uint8_t {
+      nothing,
+      null,
+      truth,
+      number,
+      string,
+      unreadable,
+      key,
+      object,
+      object_end,
+      array,
+      array_end
+    } kind;
     bool flag = false;
     std::uint32_t place = 0;
     std::string_view text;
@@ -66,7 +77,7 @@ class ColumnWalk final : public LenientHandler {
   PathFollower path_;
   JsonWalk& walk_;
   Unread& unread_;
-  std::size_t depth_ = 0;     // inside of the columns: 0 is outside, 1 between them, 2 in one
+  std::size_t depth_ = 0;  // inside of the columns: 0 is outside, 1 between them, 2 in one
   std::vector<Column> columns_;
   std::uint32_t place_ = 0, columns_from_ = 0, cell_from_ = 0;
   std::size_t repeated_ = 0;  // events for each row

@@ -34,14 +34,14 @@ std::string_view take_until(std::string_view& rest, Ends ends) {
 }
 
 constexpr std::pair<std::string_view, Comparison::Sign> signs[] = {
-    {"==", Comparison::equal}, {"!=", Comparison::not_equal}, {"<=", Comparison::less_equal},
-    {">=", Comparison::more_equal}, {"<", Comparison::less}, {">", Comparison::more},
-        {"~", Comparison::matches}};
+    {"==", Comparison::equal},      {"!=", Comparison::not_equal}, {"<=", Comparison::less_equal},
+    {">=", Comparison::more_equal}, {"<", Comparison::less},       {">", Comparison::more},
+    {"~", Comparison::matches}};
 
 // What it is compared with.
 Status read_literal(std::string_view given, Comparison& out) {
-  const bool quoted = given.size() >= 2 && (given.front() == '\'' || given.front() == '"')
-      && given.back() == given.front();
+  const bool quoted =
+      given.size() >= 2 && (given.front() == '\'' || given.front() == '"') && given.back() == given.front();
   if (quoted) {
     out.kind = Comparison::text;
     out.word = given.substr(1, given.size() - 2);
@@ -55,10 +55,10 @@ Status read_literal(std::string_view given, Comparison& out) {
     out.value = *number;
   } else {
     return {Code::invalid,
-        text("\"", given, "\" is neither a number, true, false, null nor a text in quotes")};
+            text("\"", given, "\" is neither a number, true, false, null nor a text in quotes")};
   }
   const bool ordered = out.sign == Comparison::less || out.sign == Comparison::less_equal ||
-      out.sign == Comparison::more || out.sign == Comparison::more_equal;
+                       out.sign == Comparison::more || out.sign == Comparison::more_equal;
   if (ordered && out.kind != Comparison::number) return {Code::invalid, "less and more are of numbers"};
   if (out.sign != Comparison::matches) return {};
   if (out.kind != Comparison::text) return {Code::invalid, "~ wants a pattern in quotes"};
@@ -106,8 +106,9 @@ bool Comparison::holds(const Scalar& scalar, std::uint64_t& steps) const {
     }
   }
   if (kind == truth) {
-    const bool same = scalar.kind == Scalar::truth ? scalar.flag == flag
-        : scalar.kind == Scalar::string && truth_in_words(trim(scalar.text)) == flag;
+    const bool same = scalar.kind == Scalar::truth
+                          ? scalar.flag == flag
+                          : scalar.kind == Scalar::string && truth_in_words(trim(scalar.text)) == flag;
     return same == (sign == equal);
   }
   const bool spelled = scalar.kind == Scalar::number || scalar.kind == Scalar::string;
@@ -123,8 +124,8 @@ Result<std::vector<Comparison>> parse_condition(std::string_view condition) {
   std::string_view rest = condition;
   bool more = true;
   while (more) {
-    const std::string_view one = take_until(rest,
-        [](std::string_view at) { return at.starts_with(" and "); });
+    const std::string_view one =
+        take_until(rest, [](std::string_view at) { return at.starts_with(" and "); });
     more = !rest.empty();
     if (more) rest.remove_prefix(5);
     Comparison made;

@@ -18,10 +18,18 @@
 namespace millrace {
 
 struct Comparison {
-  enum Sign : std::uint8_t { is_there, equal, not_equal, less, less_equal, more, more_equal,
-      matches } sign = is_there;
+  enum Sign : std::uint8_t {
+    is_there,
+    equal,
+    not_equal,
+    less,
+    less_equal,
+    more,
+    more_equal,
+    matches
+  } sign = is_there;
   enum Kind : std::uint8_t { nothing, number, text, truth } kind = nothing;
-  std::string path, word;                // word: of texts
+  std::string path, word;  // word: of texts
   double value = 0;
   bool flag = false;
   std::shared_ptr<const Pattern> pattern;  // of matches

@@ -57,7 +57,8 @@ class Fields {
   bool fixed(std::size_t size) {
     if (rest_.size() < size) return fail();
     value = 0;
-    for (std::size_t i = 0; i < size; ++i) value |= static_cast<std::uint64_t>(static_cast<std::uint8_t>(rest_[i])) << 8 * i;
+    for (std::size_t i = 0; i < size; ++i)
+      value |= static_cast<std::uint64_t>(static_cast<std::uint8_t>(rest_[i])) << 8 * i;
     rest_.remove_prefix(size);
     return true;
   }
@@ -93,7 +94,8 @@ void put_varint(Bytes& out, std::uint64_t value) {
 
 }  // namespace
 
-Status read_device_frame(BytesView bytes, DeviceFrame& frame, const std::function<void(const DeviceReading&)>& reading) {
+Status read_device_frame(BytesView bytes, DeviceFrame& frame,
+                         const std::function<void(const DeviceReading&)>& reading) {
   frame = {};
   Fields f(text_of(bytes));
   while (f.next()) {
@@ -102,10 +104,12 @@ Status read_device_frame(BytesView bytes, DeviceFrame& frame, const std::functio
     if (f.is(3, 0)) frame.oldest = static_cast<std::uint32_t>(f.value);
     if (f.is(4, 0)) frame.time_us = f.zigzag();
     DeviceReading one;
-    if (reading && f.is(5, 2) && !read_reading(f.bytes, one)) return {Code::invalid, "no device frame: a reading is none"};
+    if (reading && f.is(5, 2) && !read_reading(f.bytes, one))
+      return {Code::invalid, "no device frame: a reading is none"};
   }
   if (!f.good()) return {Code::invalid, "no device frame"};
-  if (frame.stream == 0 || frame.sequence == 0) return {Code::invalid, "a device frame without a stream or a number"};
+  if (frame.stream == 0 || frame.sequence == 0)
+    return {Code::invalid, "a device frame without a stream or a number"};
   if (frame.oldest == 0 || frame.oldest > frame.sequence) frame.oldest = frame.sequence;
   if (!reading) return {};
   Fields again(text_of(bytes));

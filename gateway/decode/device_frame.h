@@ -1,5 +1,6 @@
-// Frames of microcontrollers (proto/device_frame.proto): what stands at their top, their readings, and the acknowledgement.
-// Read by hand: a frame is small, and its readings are looked at one by one without a copy. Pure.
+// Frames of microcontrollers (proto/device_frame.proto): what stands at their top, their readings, and the
+// acknowledgement. Read by hand: a frame is small, and its readings are looked at one by one without a copy.
+// Pure.
 #pragma once
 
 #include <cstdint>
@@ -26,9 +27,10 @@ struct DeviceReading {
   std::uint32_t quality = 0;
 };
 
-// `reading` is called for each, once the frame is known to be whole; without it they are not looked at. `invalid` for what is no
-// such frame: no stream, no number.
-Status read_device_frame(BytesView bytes, DeviceFrame& frame, const std::function<void(const DeviceReading&)>& reading = {});
+// `reading` is called for each, once the frame is known to be whole; without it they are not looked at.
+// `invalid` for what is no such frame: no stream, no number.
+Status read_device_frame(BytesView bytes, DeviceFrame& frame,
+                         const std::function<void(const DeviceReading&)>& reading = {});
 
 Bytes encode_device_ack(std::uint32_t stream, std::uint32_t sequence, std::int64_t time_us);
 

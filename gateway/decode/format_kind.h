@@ -12,9 +12,10 @@ namespace millrace {
 struct FormatKind : PayloadKind {
   // The format a route asks for, whose topic is `pattern`. `invalid` for paths and templates that make no
   // sense.
-  Result<std::unique_ptr<PayloadFormat>> (*make)(const RouteConfig& route, const TopicPattern& pattern) =
-      nullptr;
-  // It names the device itself, from what it finds in topic and payload: `device` of the route is its to read.
+  Result<std::unique_ptr<PayloadFormat>> (*make)(const RouteConfig& route,
+                                                 const TopicPattern& pattern) = nullptr;
+  // It names the device itself, from what it finds in topic and payload: `device` of the route is its to
+  // read.
   bool names_device = false;
   // No bytes at all are a payload of it: a message whose values are all 0.
   bool of_nothing = false;
@@ -32,7 +33,7 @@ inline constexpr Shape no_keys{};
 
 // One without keys of its own.
 constexpr FormatKind format_kind(std::string_view name, const char* help, decltype(FormatKind::make) make,
-    decltype(PayloadKind::settle) settle = nullptr) {
+                                 decltype(PayloadKind::settle) settle = nullptr) {
   FormatKind kind;
   kind.name = name;
   kind.help = help;
@@ -45,7 +46,8 @@ constexpr FormatKind format_kind(std::string_view name, const char* help, declty
 // `C`: the struct of its keys.
 template <typename C>
 constexpr FormatKind format_kind(std::string_view name, const char* help, const Shape& shape,
-    decltype(FormatKind::make) make, decltype(PayloadKind::settle) settle = nullptr) {
+                                 decltype(FormatKind::make) make,
+                                 decltype(PayloadKind::settle) settle = nullptr) {
   FormatKind kind = format_kind(name, help, make, settle);
   kind.shape = &shape;
   kind.make_values = [] { return std::shared_ptr<void>(std::make_shared<C>()); };

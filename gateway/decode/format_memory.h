@@ -24,10 +24,10 @@ struct Saying {
 
 // What a payload gave beside readings. Whoever takes it leaves it empty.
 struct Beside {
-  std::vector<Record> events;        // for the alarm lane: a device came, or is gone
+  std::vector<Record> events;  // for the alarm lane: a device came, or is gone
   std::vector<Saying> replies;
-  std::vector<std::string> noted;    // words of a counter: "sequence_gap"
-  std::vector<std::string> warnings; // lines for the journal; a format says each once until it changes
+  std::vector<std::string> noted;     // words of a counter: "sequence_gap"
+  std::vector<std::string> warnings;  // lines for the journal; a format says each once until it changes
 
   bool any() const { return !(events.empty() && replies.empty() && noted.empty() && warnings.empty()); }
 };

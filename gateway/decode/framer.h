@@ -1,8 +1,8 @@
-// A framer finds frames in the bytes of a line. Pure: how the stream is cut into chunks never changes the frames;
-// only silence, which somebody else measures, can end one. What is longer than `frame_max` is thrown away whole,
-// and so is what its own check does not like: no more than a frame is ever kept, and after noise the next whole
-// frame is found. A kind of framer is a file in decode/framers and a line in the build; its keys stand beside the
-// key that names it.
+// A framer finds frames in the bytes of a line. Pure: how the stream is cut into chunks never changes the
+// frames; only silence, which somebody else measures, can end one. What is longer than `frame_max` is thrown
+// away whole, and so is what its own check does not like: no more than a frame is ever kept, and after noise
+// the next whole frame is found. A kind of framer is a file in decode/framers and a line in the build; its
+// keys stand beside the key that names it.
 #pragma once
 
 #include <cstdint>

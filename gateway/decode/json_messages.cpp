@@ -14,7 +14,7 @@ namespace {
 // The last of `runs`, which are tidy, that begins before `run` ends; null: there is none.
 const ValueRun* last_before_end(std::span<const ValueRun> runs, const ValueRun& run) {
   const auto behind = std::lower_bound(runs.begin(), runs.end(), run.to,
-      [](const ValueRun& one, std::uint32_t to) { return one.from < to; });
+                                       [](const ValueRun& one, std::uint32_t to) { return one.from < to; });
   return behind == runs.begin() ? nullptr : &*std::prev(behind);
 }
 
@@ -62,18 +62,19 @@ bool JsonWalk::end_message() {
   const bool known = unread_.refusals + unread_.no_value > message_known_;
   if (out_.size() == message_from_) {
     if (plan_.asks && !known) {
-      unread_.leave({message_place_, place_}, also_);  // no metric's condition holds, or those that do had nothing
-    } else if (!known && (place_ > message_place_ || (also_ && !also_->empty()))
-        && only_.empty() && !plan_.root_metrics && !cut_) {
-      unread_.refuse({message_place_, place_}, element_name(), plan_.every_scalar ? "no value in it"
-          : "none of the wanted values is in it");
+      // no metric's condition holds, or those that do had nothing
+      unread_.leave({message_place_, place_}, also_);
+    } else if (!known && (place_ > message_place_ || (also_ && !also_->empty())) && only_.empty() &&
+               !plan_.root_metrics && !cut_) {
+      unread_.refuse({message_place_, place_}, element_name(),
+                     plan_.every_scalar ? "no value in it" : "none of the wanted values is in it");
       refuse_also(also_);
     }
     return true;
   }
   const std::span<const Scalar> own = slots_.first(static_cast<std::size_t>(plan_.slot_first_metric));
-  const Message message{message_from_, out_.size(), message_place_, place_, element_key_, element_index_,
-      own};
+  const Message message{message_from_,  out_.size(), message_place_, place_, element_key_,
+                        element_index_, own};
   if (plan_.deferred) {
     waiting_.push_back({message, {own.begin(), own.end()}, also_ ? *also_ : ValueRuns()});
     return true;
@@ -145,7 +146,7 @@ void JsonWalk::end_document() {
   if (!plan_.plain_document && end_odd_document()) return;
   if (own_times_.empty()) return;
   out_.insert(out_.end(), std::make_move_iterator(own_times_.begin()),
-      std::make_move_iterator(own_times_.end()));
+              std::make_move_iterator(own_times_.end()));
   own_times_.clear();
 }
 
@@ -157,7 +158,8 @@ bool JsonWalk::end_odd_document() {
     make_readings(true);
     if (out_.size() > message_from_) {
       Waiting root{{message_from_, out_.size(), document_place_, place_, {}, 0, {}, true},
-          {slots_.begin(), slots_.begin() + plan_.slot_first_metric}, {}};
+                   {slots_.begin(), slots_.begin() + plan_.slot_first_metric},
+                   {}};
       for (std::size_t i = 0; i < root.own.size(); ++i) {
         if (plan_.scopes[i] != JsonPlan::Scope::root) root.own[i].kind = Scalar::none;
       }
@@ -195,8 +197,8 @@ void JsonWalk::refuse_message(const Message& message, std::string_view why) {
   if (!message.of_root) return unread_.refuse({message.place_from, message.place_to}, "", why);
   for (std::size_t i = 0; i < plan_.metrics.size(); ++i) {
     const Scalar& scalar = slots_[static_cast<std::size_t>(plan_.slot_first_metric) + i];
-    if (plan_.metrics[i].of_root && scalar.kind > Scalar::no_value) unread_.refuse({scalar.place,
-        scalar.place + 1}, plan_.metrics[i].path, why);
+    if (plan_.metrics[i].of_root && scalar.kind > Scalar::no_value)
+      unread_.refuse({scalar.place, scalar.place + 1}, plan_.metrics[i].path, why);
   }
 }
 
@@ -235,9 +237,9 @@ bool JsonWalk::finish(const Message& message, std::string& why) {
 // No time at all counts as the time of arrival, unless the route wants one, and so does one that cannot be
 // believed; one that cannot be read is refused.
 bool JsonWalk::date(const Scalar& scalar, std::optional<WallTime>& time, bool& believed,
-    std::string& why) const {
+                    std::string& why) const {
   const bool missing = scalar.kind == Scalar::none || scalar.kind == Scalar::no_value ||
-      (scalar.kind == Scalar::string && trim(scalar.text).empty());
+                       (scalar.kind == Scalar::string && trim(scalar.text).empty());
   if (missing) {
     if (plan_.time_needed) why = "the time is missing";
     return !plan_.time_needed;
@@ -246,23 +248,25 @@ bool JsonWalk::date(const Scalar& scalar, std::optional<WallTime>& time, bool& b
   if (scalar.kind == Scalar::string || scalar.kind == Scalar::number) {
     const Arrival& arrival = payload_.arrival;
     found = read_time(scalar.kind == Scalar::string ? trim(scalar.text) : scalar.text,
-        scalar.kind == Scalar::number, plan_.time,
+                      scalar.kind == Scalar::number, plan_.time,
                       arrival.clock_trusted ? std::optional(arrival.received) : std::nullopt);
   }
   if (found.kind == TimeFound::time) time = found.at;
   believed = found.kind != TimeFound::unbelieved;
-  if (!believed && plan_.time_needed) why = text("the time cannot be believed: \"", shown(scalar.text, 40),
-      "\"");
-  else if (found.kind == TimeFound::refused) why =
-      text("not a time: \"", scalar.kind == Scalar::truth ? (scalar.flag ? "true" : "false")
-      : shown(scalar.text, 40), "\"", found.hint);
+  if (!believed && plan_.time_needed)
+    why = text("the time cannot be believed: \"", shown(scalar.text, 40), "\"");
+  else if (found.kind == TimeFound::refused)
+    why = text("not a time: \"",
+               scalar.kind == Scalar::truth ? (scalar.flag ? "true" : "false") : shown(scalar.text, 40), "\"",
+               found.hint);
   return why.empty();
 }
 
 // The device's own time, as it said it, beside the readings that it was not believed for.
 void JsonWalk::keep_own_time(const Message& message) {
   if (!only_.empty() || message.from == message.to ||
-      out_.size() + own_times_.size() - first_ >= Payload::records_max) return;
+      out_.size() + own_times_.size() - first_ >= Payload::records_max)
+    return;
   for (std::size_t i = message.from; i < message.to; ++i) {
     if (out_[i].metric == own_time_metric) return;  // the payload has one of this name
   }
@@ -270,10 +274,11 @@ void JsonWalk::keep_own_time(const Message& message) {
   own.metric = own_time_metric;
   own.unit.clear();
   std::string unit, why;
-  if (make_value(ValueSpec{}, own.metric, message.own[JsonPlan::slot_time], own.value, unit,
-      why) != Made::value) return;
-  const bool again = !own_times_.empty() && own_times_.back().device == own.device &&
-      own_times_.back().value == own.value;
+  if (make_value(ValueSpec{}, own.metric, message.own[JsonPlan::slot_time], own.value, unit, why) !=
+      Made::value)
+    return;
+  const bool again =
+      !own_times_.empty() && own_times_.back().device == own.device && own_times_.back().value == own.value;
   if (!again) own_times_.push_back(std::move(own));
 }
 
@@ -296,15 +301,16 @@ bool JsonWalk::name_them(const Message& message, std::string& why) {
       else if (member.kind == Scalar::number || member.kind == Scalar::string) members.push_back(member.text);
       else if (name.of == PlanName::tag) members.push_back({});
       else {
-        why = text("\"", name.made.members()[i], "\", which names the ", name.of == PlanName::device
-            ? "device" : "metric", ", is missing");
+        why = text("\"", name.made.members()[i], "\", which names the ",
+                   name.of == PlanName::device ? "device" : "metric", ", is missing");
         return false;
       }
     }
     std::string made;
     name.made.render(payload_.levels, payload_.arrival.input, made, members);
-    const Label label = name.of == PlanName::device ? Label::device : name.of == PlanName::tag
-        ? Label::tag_value : Label::metric;
+    const Label label = name.of == PlanName::device ? Label::device
+                        : name.of == PlanName::tag  ? Label::tag_value
+                                                    : Label::metric;
     if (Status status = check_label(label, made, name.tag_name); !status.ok()) {
       why = status.detail();
       return false;
@@ -329,8 +335,8 @@ bool JsonWalk::name_them(const Message& message, std::string& why) {
   for (const PlanMetric& metric : plan_.metrics) {
     if (metric.named_by < 0) continue;
     for (std::size_t i = message.from; i < message.to; ++i) {
-      if (out_[i].metric == metric.name) out_[i].metric =
-          metric_names[static_cast<std::size_t>(metric.named_by)];
+      if (out_[i].metric == metric.name)
+        out_[i].metric = metric_names[static_cast<std::size_t>(metric.named_by)];
     }
   }
   return true;

@@ -15,8 +15,9 @@ bool has_special(std::uint64_t eight) {
   return (((dots - ones) & ~dots) | ((brackets - ones) & ~brackets)) & tops;
 }
 
-Status wrong(std::string_view path, std::string_view what) { return {Code::invalid,
-    text("path \"", path, "\"", what)}; }
+Status wrong(std::string_view path, std::string_view what) {
+  return {Code::invalid, text("path \"", path, "\"", what)};
+}
 
 // A quoted name, as in TOML: between ' as it is, between " with \" and \\.
 Status take_quoted(std::string_view whole, std::string_view& rest, std::string& name) {
@@ -26,8 +27,8 @@ Status take_quoted(std::string_view whole, std::string_view& rest, std::string& 
       rest.remove_prefix(i + 1);
       return {};
     }
-    if (quote == '"' && rest[i] == '\\' && i + 1 < rest.size() &&
-        (rest[i + 1] == '"' || rest[i + 1] == '\\')) ++i;
+    if (quote == '"' && rest[i] == '\\' && i + 1 < rest.size() && (rest[i + 1] == '"' || rest[i + 1] == '\\'))
+      ++i;
     name += rest[i];
   }
   return wrong(whole, text(": the ", quote, " has no second"));
@@ -42,7 +43,7 @@ Status take_bracket(std::string_view whole, std::string_view& rest, PathStep& st
     const auto parsed = std::from_chars(digits.data(), digits.data() + digits.size(), step.number);
     if (parsed.ec != std::errc{} || parsed.ptr != digits.data() + digits.size() || step.number < 0) {
       return wrong(whole, text(": [", digits, "] is no index; a name with brackets stands in quotes: '[",
-          digits, "]'"));
+                               digits, "]'"));
     }
   }
   rest.remove_prefix(close + 1);
@@ -84,7 +85,7 @@ bool needs_quotes(std::string_view name) {
   const char first = name.front();
   if (first >= 'a' || (first >= 'A' && first <= 'Z')) return false;
   return first == '\'' || first == '"' || name == "*" || name == "@" || name == "@key" || name == "$" ||
-      name == "^";
+         name == "^";
 }
 
 Result<JsonPath> parse_json_path(std::string_view path) {
@@ -106,7 +107,8 @@ Result<JsonPath> parse_json_path(std::string_view path) {
   while (!rest.empty()) {
     PathStep step;
     if (Status status = rest.front() == '[' ? take_bracket(path, rest, step) : take_name(path, rest, step);
-        !status.ok()) return status;
+        !status.ok())
+      return status;
     out.steps.push_back(std::move(step));
     if (rest.starts_with('.')) {
       rest.remove_prefix(1);

@@ -15,14 +15,14 @@ class Compiler {
 
   Result<std::unique_ptr<JsonPlan>> compile() {
     for (Status (Compiler::*step)() : {&Compiler::add_each, &Compiler::add_time, &Compiler::add_names,
-        &Compiler::add_conditions, &Compiler::add_metrics}) {
+                                       &Compiler::add_conditions, &Compiler::add_metrics}) {
       if (Status status = (this->*step)(); !status.ok()) return status;
     }
     JsonPlan& plan = *plan_;
     plan.every_scalar = plan.metrics.empty();
     const auto names_end = plan.scopes.begin() + plan.slot_first_metric;
     plan.deferred = std::any_of(plan.scopes.begin(), names_end,
-        [](JsonPlan::Scope scope) { return scope != JsonPlan::Scope::message; });
+                                [](JsonPlan::Scope scope) { return scope != JsonPlan::Scope::message; });
     plan.plain_document = !plan.deferred && !plan.root_metrics && !plan.conditional;
     plan.plain_message = plan.each.empty() && !plan.conditional;
     plan.keep_good = route_.keep_good;
@@ -41,7 +41,7 @@ class Compiler {
     PlanNode* at = &plan_->root;
     for (const PathStep& step : steps) {
       const auto found = std::find_if(at->children.begin(), at->children.end(),
-          [&](const auto& child) { return child->step == step; });
+                                      [&](const auto& child) { return child->step == step; });
       if (found == at->children.end()) {
         at->children.push_back(std::make_unique<PlanNode>());
         at->children.back()->step = step;
@@ -62,13 +62,13 @@ class Compiler {
     }
     auto path = parse_json_path(plan_->each);
     if (!path.ok()) return path.status();
-    if (path.value().from != JsonPath::message && path.value().from != JsonPath::root) return {Code::invalid,
-        text("each = \"", route_.each, "\": not a list")};
+    if (path.value().from != JsonPath::message && path.value().from != JsonPath::root)
+      return {Code::invalid, text("each = \"", route_.each, "\": not a list")};
     each_ = std::move(path.value().steps);
     if (each_.empty() || !each_.back().every()) each_.push_back({PathStep::each_element, "", 0});
     plan_->columns_at.assign(each_.begin(), each_.end() - 1);
-    if (each_.size() > 1 && each_[each_.size() - 2].kind == PathStep::name) plan_->element_name =
-        each_[each_.size() - 2].text;
+    if (each_.size() > 1 && each_[each_.size() - 2].kind == PathStep::name)
+      plan_->element_name = each_[each_.size() - 2].text;
     if (plan_->element_name.empty()) plan_->element_name = "value";
     parent_.assign(each_.begin(), each_.end() - 1);
     if (!parent_.empty() && !parent_.back().every()) parent_.pop_back();
@@ -85,19 +85,20 @@ class Compiler {
     JsonPath& to = parsed.value();
     if (to.from == JsonPath::message && !to.steps.empty() && to.steps[0].kind == PathStep::name) {
       const auto column = std::find(plan_->columns.begin(), plan_->columns.end(), to.steps[0].text);
-      if (column != plan_->columns.end()) to.steps[0] =
-          {PathStep::index, "", column - plan_->columns.begin()};
+      if (column != plan_->columns.end())
+        to.steps[0] = {PathStep::index, "", column - plan_->columns.begin()};
     }
     if (to.from == JsonPath::key) return -1;
     for (const PathStep& step : to.steps) {
-      if (step.every()) return Status{Code::invalid,
-          text("path \"", path, "\": [] and * belong into `each`")};
+      if (step.every())
+        return Status{Code::invalid, text("path \"", path, "\": [] and * belong into `each`")};
     }
     const bool nested = !plan_->each.empty();
-    if (to.from == JsonPath::parent && !nested) return Status{Code::invalid,
-        text("path \"", path, "\": ^ is what a list of `each` lies in")};
-    std::vector<PathStep> whole = to.from == JsonPath::message ? each_ : to.from == JsonPath::parent ? parent_
-        : std::vector<PathStep>{};
+    if (to.from == JsonPath::parent && !nested)
+      return Status{Code::invalid, text("path \"", path, "\": ^ is what a list of `each` lies in")};
+    std::vector<PathStep> whole = to.from == JsonPath::message  ? each_
+                                  : to.from == JsonPath::parent ? parent_
+                                                                : std::vector<PathStep>{};
     whole.insert(whole.end(), to.steps.begin(), to.steps.end());
     const int slot = static_cast<int>(plan_->scopes.size());
     plan_->scopes.push_back(!nested || to.from == JsonPath::message ? JsonPlan::Scope::message
@@ -111,8 +112,8 @@ class Compiler {
   }
 
   Status add_time() {
-    for (const auto& [path, has] : {std::pair{&route_.time, &plan_->has_time},
-        std::pair{&route_.quality, &plan_->has_quality}}) {
+    for (const auto& [path, has] :
+         {std::pair{&route_.time, &plan_->has_time}, std::pair{&route_.quality, &plan_->has_quality}}) {
       *has = !path->empty();
       if (!*has) {
         plan_->scopes.push_back(JsonPlan::Scope::message);  // the slot is there, and stays empty
@@ -175,7 +176,7 @@ class Compiler {
 
   // `of_root`: where comparisons of the root go; null: they go with the others.
   Status add_condition(const std::string& condition, std::vector<PlanCondition>& out,
-      std::vector<PlanCondition>* of_root) {
+                       std::vector<PlanCondition>* of_root) {
     if (condition.empty()) return {};
     auto parsed = parse_condition(condition);
     if (!parsed.ok()) return parsed.status();
@@ -186,9 +187,10 @@ class Compiler {
       const JsonPlan::Scope scope = slot.value() < 0 ? JsonPlan::Scope::parent : plan_->scopes.back();
       const bool known = scope == JsonPlan::Scope::message || (of_root && scope == JsonPlan::Scope::root);
       if (!known)
-        return {Code::invalid, text("when = \"", condition, "\": it can ask for members of the message",
-          of_root ? " and of the root (\"$.\")"
-              : ", whether a route is meant for a payload says the route's \"when\"")};
+        return {Code::invalid,
+                text("when = \"", condition, "\": it can ask for members of the message",
+                     of_root ? " and of the root (\"$.\")"
+                             : ", whether a route is meant for a payload says the route's \"when\"")};
       (scope == JsonPlan::Scope::root ? *of_root : out).push_back({std::move(test), slot.value()});
     }
     return {};
@@ -198,17 +200,19 @@ class Compiler {
     for (std::size_t n = 0; n < route_.metrics.size(); ++n) {
       const MetricConfig& metric = route_.metrics[n];
       if (Status status = check_names(metric); !status.ok()) return status;
-      const auto same = std::find_if(plan_->metrics.begin(), plan_->metrics.end(),
-          [&](const PlanMetric& other) { return other.path == metric.path
-              && (other.when.empty() || metric.when.empty()); });
-      if (same != plan_->metrics.end()) return {Code::invalid,
-          text("path \"", metric.path, "\" is wanted twice")};
+      const auto same =
+          std::find_if(plan_->metrics.begin(), plan_->metrics.end(), [&](const PlanMetric& other) {
+            return other.path == metric.path && (other.when.empty() || metric.when.empty());
+          });
+      if (same != plan_->metrics.end())
+        return {Code::invalid, text("path \"", metric.path, "\" is wanted twice")};
       auto slot = add_slot(metric.path);
       if (!slot.ok()) return slot.status();
       if (slot.value() < 0) return {Code::invalid, "\"@key\" is a name, not a value"};
       const JsonPlan::Scope scope = plan_->scopes.back();
-      if (scope == JsonPlan::Scope::parent) return {Code::invalid,
-          text("path \"", metric.path, "\": a metric is of the message or of the root (\"$.\")")};
+      if (scope == JsonPlan::Scope::parent)
+        return {Code::invalid,
+                text("path \"", metric.path, "\": a metric is of the message or of the root (\"$.\")")};
       PlanMetric& made = plan_->metrics.emplace_back();
       made.name = metric.name;
       made.unit = metric.unit;
@@ -217,18 +221,21 @@ class Compiler {
       made.spec.quick = false;
       made.number = n;
       made.if_missing = value_if_missing(metric);
-      if (metric.if_missing && !made.if_missing) return {Code::invalid,
-          text("metric \"", metric.name, "\": default = \"", *metric.if_missing, "\" is not of its type")};
+      if (metric.if_missing && !made.if_missing)
+        return {Code::invalid, text("metric \"", metric.name, "\": default = \"", *metric.if_missing,
+                                    "\" is not of its type")};
       made.of_root = scope == JsonPlan::Scope::root;
       made.when = std::move(whens_[n]);
-      if (made.of_root && !made.when.empty()) return {Code::invalid,
-          text("metric \"", metric.name, "\": \"when\" is of metrics of the message")};
-      made.turn = made.of_root ? PlanMetric::with_root : made.when.empty() ? PlanMetric::with_message
-          : static_cast<std::uint8_t>(PlanMetric::with_message + PlanMetric::asks);
+      if (made.of_root && !made.when.empty())
+        return {Code::invalid, text("metric \"", metric.name, "\": \"when\" is of metrics of the message")};
+      made.turn = made.of_root ? PlanMetric::with_root
+                  : made.when.empty()
+                      ? PlanMetric::with_message
+                      : static_cast<std::uint8_t>(PlanMetric::with_message + PlanMetric::asks);
       plan_->root_metrics = plan_->root_metrics || made.of_root;
       for (std::size_t i = 0; i < plan_->names.size(); ++i) {
-        if (plan_->names[i].of == PlanName::metric && plan_->names[i].tag_name == metric.name) made.named_by =
-            static_cast<int>(i);
+        if (plan_->names[i].of == PlanName::metric && plan_->names[i].tag_name == metric.name)
+          made.named_by = static_cast<int>(i);
       }
     }
     return {};

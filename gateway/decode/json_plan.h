@@ -67,8 +67,9 @@ struct PlanMetric {
   std::optional<Value> if_missing;
   int named_by = -1;       // index into names
   std::size_t number = 0;  // its place among the route's
-  mutable bool awaited = true;  // it has not come yet: its spec is not quick, so that its first value is noticed
-  bool of_root = false;    // one reading a payload, not one a message
+  // it has not come yet: its spec is not quick, so that its first value is noticed
+  mutable bool awaited = true;
+  bool of_root = false;  // one reading a payload, not one a message
   // When its reading is made: with the message, with the root; and so where only `when` decides.
   static constexpr std::uint8_t with_message = 0, with_root = 1, asks = 2;
   std::uint8_t turn = with_message;
@@ -81,20 +82,20 @@ struct JsonPlan {
   enum class Scope : std::uint8_t { root, parent, message };
 
   PlanNode root;
-  std::vector<Scope> scopes;         // a slot each: time, quality, members of names, metrics
+  std::vector<Scope> scopes;  // a slot each: time, quality, members of names, metrics
   int slot_first_condition = slot_first_name, slot_first_metric = slot_first_name;
   std::vector<PlanName> names;
   std::vector<PlanMetric> metrics;
-  std::string each;                  // as it is written
-  std::vector<std::string> columns;  // names of the elements of a message that is a list
-  std::string element_name;          // of an element that is a bare value and that no metric names
+  std::string each;                   // as it is written
+  std::vector<std::string> columns;   // names of the elements of a message that is a list
+  std::string element_name;           // of an element that is a bare value and that no metric names
   std::shared_ptr<RouteJudge> judge;  // of the route; null: it expects nothing and wants nothing by name
   std::vector<PlanCondition> when, when_root;  // of each message; of the payload's root
-  ValueSpec unnamed;                 // of readings that no metric names
+  ValueSpec unnamed;                           // of readings that no metric names
   bool every_scalar = false;
   bool conditional = false, asks = false;  // the route has a condition; a metric has
-  // What is so for nearly all, at one look: a document begins and ends with nothing to be done for it, and so does a
-  // message but for its slots.
+  // What is so for nearly all, at one look: a document begins and ends with nothing to be done for it, and so
+  // does a message but for its slots.
   bool plain_document = true, plain_message = true;
   bool transpose = false;
   std::vector<PathStep> columns_at;  // where lists beside each other are

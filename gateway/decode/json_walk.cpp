@@ -10,8 +10,14 @@
 namespace millrace {
 
 JsonWalk::JsonWalk(const JsonPlan& plan, const Payload& payload, std::vector<Record>& out, Unread& unread)
-    : plan_(plan), payload_(payload), only_(payload.arrival.only), left_(payload.left),
-        out_(out), unread_(unread), first_(out.size()), message_from_(out.size()) {
+    : plan_(plan),
+      payload_(payload),
+      only_(payload.arrival.only),
+      left_(payload.left),
+      out_(out),
+      unread_(unread),
+      first_(out.size()),
+      message_from_(out.size()) {
   const std::size_t slots = plan.scopes.size();
   if (slots > std::size(few_slots_)) many_slots_.resize(slots);
   slots_ = many_slots_.empty() ? std::span<Scalar>(few_slots_, slots) : std::span<Scalar>(many_slots_);
@@ -75,7 +81,8 @@ bool JsonWalk::enter(bool array) {
 void JsonWalk::begin_special(const PlanNode& node) {
   for (const int slot : node.asked ? std::span<const int>(node.slots) : std::span<const int>()) {
     const bool of_condition = slot >= plan_.slot_first_condition && slot < plan_.slot_first_metric;
-    if (of_condition) slots_[static_cast<std::size_t>(slot)] = {Scalar::unreadable, false, place_, "an object or list"};
+    if (of_condition)
+      slots_[static_cast<std::size_t>(slot)] = {Scalar::unreadable, false, place_, "an object or list"};
   }
   if (!node.parent) return;
   parent_from_ = waiting_.size();
@@ -127,7 +134,7 @@ void JsonWalk::begin_document() {
 std::string JsonWalk::element_name() const {
   if (plan_.each.empty()) return {};
   return text(plan_.each.ends_with("[]") ? plan_.each.substr(0, plan_.each.size() - 2) : plan_.each, "[",
-      element_, "]");
+              element_, "]");
 }
 
 bool JsonWalk::fail(std::string message) {
@@ -173,10 +180,11 @@ bool JsonWalk::bare(const PlanNode* node, const Scalar& scalar) {
   if (node->slots.empty()) {
     if (scalar.kind == Scalar::no_value) ++unread_.no_value;
     else if (plan_.every_scalar && !plan_.each.empty()) (void)add_unnamed(plan_.element_name, scalar);
-    else if (scalar.kind == Scalar::unreadable) unread_.refuse({scalar.place, place_}, element_name(),
-        text("no JSON: ", shown(scalar.text, 40)));
-    else unread_.refuse({scalar.place, place_}, element_name(),
-        "a bare value has no name: the path \"@\" gives it one, or format = \"plain\"");
+    else if (scalar.kind == Scalar::unreadable)
+      unread_.refuse({scalar.place, place_}, element_name(), text("no JSON: ", shown(scalar.text, 40)));
+    else
+      unread_.refuse({scalar.place, place_}, element_name(),
+                     "a bare value has no name: the path \"@\" gives it one, or format = \"plain\"");
   }
   return end_message() && (depth_ > 0 || (end_document(), fault_.ok()));
 }
@@ -196,7 +204,8 @@ inline bool JsonWalk::make(const ValueSpec& spec, const Scalar& scalar) {
   if (spec.type != ValueSpec::as_it_comes) return false;
   if (scalar.kind == Scalar::truth) record.value = scalar.flag;
   else if (scalar.kind == Scalar::string && scalar.text.size() <= text_value_bytes_max &&
-      plain_ascii(scalar.text)) record.value = std::string(scalar.text);
+           plain_ascii(scalar.text))
+    record.value = std::string(scalar.text);
   else return false;
   return true;
 }
@@ -205,8 +214,9 @@ inline bool JsonWalk::make(const ValueSpec& spec, const Scalar& scalar) {
 // JSON.
 inline void JsonWalk::replace_earlier() {
   const std::string& name = out_.back().metric;
-  const std::uint64_t bit = std::uint64_t{1} <<
-      ((name.size() * 7 + static_cast<unsigned char>(name.front()) + 5u * static_cast<unsigned char>(name.back())) & 63);
+  const std::uint64_t bit = std::uint64_t{1} << ((name.size() * 7 + static_cast<unsigned char>(name.front()) +
+                                                  5u * static_cast<unsigned char>(name.back())) &
+                                                 63);
   const bool maybe = (names_seen_ & bit) != 0;
   names_seen_ |= bit;
   if (maybe || out_.size() - message_from_ > few_names) find_earlier();
@@ -239,8 +249,8 @@ bool JsonWalk::add(const PlanMetric& metric, const Scalar& scalar) {
     return true;
   }
   if (!wanted(scalar.place)) return true;
-  if (out_.size() - first_ >= Payload::records_max) return fail(text("more values than the ", Payload::records_max,
-      " a payload may have"));
+  if (out_.size() - first_ >= Payload::records_max)
+    return fail(text("more values than the ", Payload::records_max, " a payload may have"));
   Record& record = out_.emplace_back(payload_.prototype);
   record.metric = metric.name;
   record.unit = metric.unit;
@@ -268,8 +278,8 @@ inline bool JsonWalk::add_unnamed(std::string_view name, const Scalar& scalar) {
     return true;
   }
   if (!wanted(scalar.place)) return true;
-  if (out_.size() - first_ >= Payload::records_max) return fail(text("more values than the ", Payload::records_max,
-      " a payload may have"));
+  if (out_.size() - first_ >= Payload::records_max)
+    return fail(text("more values than the ", Payload::records_max, " a payload may have"));
   const bool plain = !name.empty() && name.size() <= label_bytes_max(Label::metric) && plain_ascii(name);
   if (!plain) {
     if (Status status = check_label(Label::metric, name); !status.ok()) {
@@ -288,7 +298,7 @@ void JsonWalk::make_odd(const PlanMetric* metric, const Scalar& scalar) {
   Record& record = out_.back();
   std::string why;
   const Made made = make_value(metric ? metric->spec : plan_.unnamed, record.metric, scalar, record.value,
-      record.unit, why, steps_);
+                               record.unit, why, steps_);
   if (metric && metric->awaited) first_came(*metric);
   if (made == Made::value && (!plan_.judge || !plan_.judge->refuses(record, why, unread_.surprises))) {
     return metric ? void() : replace_earlier();
@@ -309,13 +319,14 @@ void JsonWalk::first_came(const PlanMetric& metric) const {
 
 void JsonWalk::refuse(const PlanMetric* metric, const Scalar& scalar, std::string_view why) {
   const std::string element = element_name();
-  unread_.refuse({scalar.place, scalar.place + 1}, element.empty() || !metric ? element
-      : element + "." + metric->path, why);
+  unread_.refuse({scalar.place, scalar.place + 1},
+                 element.empty() || !metric ? element : element + "." + metric->path, why);
 }
 
 // What the configuration says where the payload says nothing. It entered with the first try.
 void JsonWalk::add_missing(const PlanMetric& metric) {
-  if (metric.awaited && !cut_ && only_.empty() && !payload_.arrival.again) plan_.judge->missed(metric.number, metric.name, metric.path);
+  if (metric.awaited && !cut_ && only_.empty() && !payload_.arrival.again)
+    plan_.judge->missed(metric.number, metric.name, metric.path);
   if (!metric.if_missing || cut_ || !only_.empty() || out_.size() - first_ >= Payload::records_max) return;
   Record& record = out_.emplace_back(payload_.prototype);
   record.metric = metric.name;

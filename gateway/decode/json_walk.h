@@ -39,16 +39,16 @@ class JsonWalk final : public LenientHandler {
   std::uint32_t places() const { return place_; }  // values seen
   // Where the next value stands, of formats whose values lie at bytes or bits of the payload.
   void at(std::uint32_t place) { place_ = place; }
-  // Values of the message that is open which lie elsewhere than between its first and its last; it is emptied when an
-  // element of `each` begins, of other messages by whoever fills it.
+  // Values of the message that is open which lie elsewhere than between its first and its last; it is emptied
+  // when an element of `each` begins, of other messages by whoever fills it.
   void also(ValueRuns* runs) { also_ = runs; }
   // Why the walk stopped, if it did: a limit.
   const Status& fault() const { return fault_; }
 
  private:
-  struct Level {  // set by enter(): 32 of them are not cleared for each payload
-    const PlanNode* node;   // wanted paths below here
-    const PlanNode* child;  // of the value that comes next
+  struct Level {                               // set by enter(): 32 of them are not cleared for each payload
+    const PlanNode* node;                      // wanted paths below here
+    const PlanNode* child;                     // of the value that comes next
     bool array, in_message, message, special;  // special: the node is a parent, or asked for
     std::int64_t index;
     std::size_t path_before;  // size of path_ outside
@@ -57,12 +57,12 @@ class JsonWalk final : public LenientHandler {
   };
   // The readings of a message, and what they have in common.
   struct Message {
-    std::size_t from, to;            // in out_
+    std::size_t from, to;  // in out_
     std::uint32_t place_from, place_to;
-    std::string_view key;            // of the element
+    std::string_view key;  // of the element
     std::int64_t index;
-    std::span<const Scalar> own;     // slots, but of metrics
-    bool of_root = false;            // the readings beside the messages: their places lie anywhere
+    std::span<const Scalar> own;  // slots, but of metrics
+    bool of_root = false;         // the readings beside the messages: their places lie anywhere
   };
   // Of one that waits for what comes later in the document.
   struct Waiting {
@@ -126,8 +126,8 @@ class JsonWalk final : public LenientHandler {
 
   std::size_t message_from_;
   std::uint32_t message_place_ = 0;
-  std::size_t message_known_ = 0;   // refusals and values without value before it
-  std::int64_t element_ = -1;       // of `each`, in this document
+  std::size_t message_known_ = 0;  // refusals and values without value before it
+  std::int64_t element_ = -1;      // of `each`, in this document
   std::string_view element_key_;
   std::int64_t element_index_ = 0;
   bool in_message_ = false, cut_ = false;
@@ -141,8 +141,8 @@ class JsonWalk final : public LenientHandler {
   std::vector<Scalar> many_slots_;
   std::span<Scalar> slots_;
   std::vector<Waiting> waiting_;
-  std::vector<Record> own_times_;   // what devices said that was not believed
-  std::size_t parent_from_ = 0;     // in waiting_
+  std::vector<Record> own_times_;  // what devices said that was not believed
+  std::size_t parent_from_ = 0;    // in waiting_
   std::uint32_t document_place_ = 0;
 
   std::string path_, name_;  // of what we are in; of a reading, where it takes more than its key

@@ -16,14 +16,14 @@ namespace millrace {
 struct FieldConfig {
   std::string name;
   std::string type = "u8";
-  std::int64_t at = 0;                // byte; below 0: from the end
-  std::string byte_order;             // big, little, BADC, CDAB; empty: the layout's
-  std::int64_t bit = 0, bits = 1;     // of bits and sbits: the lowest of them, from 0 at the lowest; how many
+  std::int64_t at = 0;             // byte; below 0: from the end
+  std::string byte_order;          // big, little, BADC, CDAB; empty: the layout's
+  std::int64_t bit = 0, bits = 1;  // of bits and sbits: the lowest of them, from 0 at the lowest; how many
   // bytes: of string, hex, bcd; of bits what they are cut from (0: as many as it takes)
   std::int64_t length = 0;
   double scale = 1, offset = 0;
   std::string unit;
-  std::optional<double> no_value;     // this number, as it comes, says that there is none
+  std::optional<double> no_value;  // this number, as it comes, says that there is none
 };
 extern const Shape field_shape;
 
@@ -36,7 +36,7 @@ class Layout {
   // Of `bytes`, which begin at `place` of the payload. A field that lies behind their end is not told; one
   // that ends behind it is refused. `texts` keeps what the walk views: it must outlive the message.
   void tell(BytesView bytes, std::uint32_t place, JsonWalk& walk, Unread& unread,
-      std::vector<std::string>& texts) const;
+            std::vector<std::string>& texts) const;
 
  private:
   enum class Type : std::uint8_t { whole, whole_signed, real, bits, bits_signed, bcd, string, hex };
@@ -47,11 +47,11 @@ class Layout {
     bool little, swapped_bytes, swapped_words;
   };
   static void tell_field(const Field& field, BytesView bytes, JsonWalk& walk, Unread& unread,
-      std::uint32_t place, std::string& text);
+                         std::uint32_t place, std::string& text);
   static void tell_number(const Field& field, double number, bool exact_sign, std::uint64_t raw,
-      JsonWalk& walk, Unread& unread, std::string& text);
+                          JsonWalk& walk, Unread& unread, std::string& text);
   static void tell_real(const Field& field, double real, JsonWalk& walk, Unread& unread, std::uint32_t place,
-      std::string& text);
+                        std::string& text);
   std::vector<Field> fields_;
 };
 

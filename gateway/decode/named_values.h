@@ -1,6 +1,6 @@
-// What formats share whose values have names and units of their own: sentences, telegrams, frames of devices. Without
-// [metrics] every value is a reading, named as the format names it; with it these and no others: `path` is the format's
-// name for the value. Times are believed as the route says.
+// What formats share whose values have names and units of their own: sentences, telegrams, frames of devices.
+// Without [metrics] every value is a reading, named as the format names it; with it these and no others:
+// `path` is the format's name for the value. Times are believed as the route says.
 #pragma once
 
 #include <optional>
@@ -16,13 +16,14 @@ namespace millrace {
 
 class NamedValues {
  public:
-  // `invalid` for what such payloads cannot have: paths of times and lists, defaults. `format`: for the words.
+  // `invalid` for what such payloads cannot have: paths of times and lists, defaults. `format`: for the
+  // words.
   static Result<NamedValues> make(const RouteConfig& route, const TopicPattern& pattern);
   const TimeRule& times() const { return times_; }
   RouteJudge* judge() const { return judge_.get(); }
 
-  // One payload. Values come in the payload's own order; each call counts as a place (record/value_runs.h), also where the
-  // value is empty or not wanted.
+  // One payload. Values come in the payload's own order; each call counts as a place (record/value_runs.h),
+  // also where the value is empty or not wanted.
   class Walk {
    public:
     Walk(const NamedValues& plan, const Payload& payload, std::vector<Record>& out, Unread& unread)
@@ -72,6 +73,7 @@ class NamedValues {
 };
 
 // Civil time to microseconds since 1970; nothing for what is no day or time of day.
-std::optional<WallTime> utc_of(int year, int month, int day, int hour, int minute, int second, int microsecond);
+std::optional<WallTime> utc_of(int year, int month, int day, int hour, int minute, int second,
+                               int microsecond);
 
 }  // namespace millrace

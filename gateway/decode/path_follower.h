@@ -1,4 +1,5 @@
-// Whether what a handler of JSON is told of stands at one path of a payload: for what stands between a reader and a walk.
+// Whether what a handler of JSON is told of stands at one path of a payload: for what stands between a reader
+// and a walk.
 #pragma once
 
 #include <string_view>

@@ -25,14 +25,15 @@ struct Payload {
   static constexpr std::size_t records_max = 10'000;
 
   const Arrival& arrival;
-  const TopicMatch& levels;   // of its topic, and who published
+  const TopicMatch& levels;  // of its topic, and who published
   // what its records have in common: device and tags as far as the payload does not name them, time
   const Record& prototype;
-  // What the format remembers of the input, and what it says beside readings; null for those without a memory.
+  // What the format remembers of the input, and what it says beside readings; null for those without a
+  // memory.
   FormatMemory* memory = nullptr;
   Beside* beside = nullptr;
-  // Of one that a route before took some of: what it left, in its places; tidy. Messages that lie outside of it
-  // are nobody's business here, whatever they hold. Empty: it is all of it.
+  // Of one that a route before took some of: what it left, in its places; tidy. Messages that lie outside of
+  // it are nobody's business here, whatever they hold. Empty: it is all of it.
   std::span<const ValueRun> left = {};
 };
 
@@ -51,7 +52,8 @@ class PayloadFormat {
   virtual std::unique_ptr<FormatMemory> make_memory() const { return nullptr; }
 };
 
-// Whether a metric of the configuration has a name and a unit that records can have, and a pattern that is one.
+// Whether a metric of the configuration has a name and a unit that records can have, and a pattern that is
+// one.
 inline Status check_names(const MetricConfig& metric) {
   if (Status status = check_label(Label::metric, metric.name); !status.ok()) return status;
   if (Status status = check_label(Label::unit, metric.unit, metric.name); !status.ok()) return status;

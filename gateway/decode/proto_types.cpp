@@ -56,8 +56,9 @@ class DescriptorReader {
     good_ = good_ && before.ok() && reader.ok();
   }
 
-  static std::string full(const std::string& scope, std::string_view name) { return scope.empty()
-      ? std::string(name) : text(scope, ".", name); }
+  static std::string full(const std::string& scope, std::string_view name) {
+    return scope.empty() ? std::string(name) : text(scope, ".", name);
+  }
 
   void message(BytesView bytes, const std::string& scope, int depth) {
     if (depth > nested_max || types.messages_.size() > ProtoTypes::types_max)
@@ -82,21 +83,20 @@ class DescriptorReader {
     }
     good_ = good_ && names.ok() && reader.ok() && !made.name.empty();
     fields_ += made.fields.size();
-    std::sort(made.fields.begin(), made.fields.end(), [](const auto& a,
-        const auto& b) { return a.number < b.number; });
+    std::sort(made.fields.begin(), made.fields.end(),
+              [](const auto& a, const auto& b) { return a.number < b.number; });
     static constexpr std::pair<std::string_view, ProtoMessage::As> known[] = {
         {"Timestamp", ProtoMessage::timestamp}, {"Duration", ProtoMessage::duration},
-            {"DoubleValue", ProtoMessage::wrapper},
-        {"FloatValue", ProtoMessage::wrapper}, {"Int64Value", ProtoMessage::wrapper},
-            {"UInt64Value", ProtoMessage::wrapper},
-        {"Int32Value", ProtoMessage::wrapper}, {"UInt32Value", ProtoMessage::wrapper},
-            {"BoolValue", ProtoMessage::wrapper},
-        {"StringValue", ProtoMessage::wrapper}, {"BytesValue", ProtoMessage::wrapper}};
+        {"DoubleValue", ProtoMessage::wrapper}, {"FloatValue", ProtoMessage::wrapper},
+        {"Int64Value", ProtoMessage::wrapper},  {"UInt64Value", ProtoMessage::wrapper},
+        {"Int32Value", ProtoMessage::wrapper},  {"UInt32Value", ProtoMessage::wrapper},
+        {"BoolValue", ProtoMessage::wrapper},   {"StringValue", ProtoMessage::wrapper},
+        {"BytesValue", ProtoMessage::wrapper}};
     for (const auto& [name, as] : known) {
       if (scope == "google.protobuf" && made.name == text("google.protobuf.", name)) made.as = as;
     }
-    const bool bare = made.fields.size() == 1 && made.fields[0].type != ProtoField::message
-        && made.fields[0].type != ProtoField::group;
+    const bool bare = made.fields.size() == 1 && made.fields[0].type != ProtoField::message &&
+                      made.fields[0].type != ProtoField::group;
     if (made.as == ProtoMessage::wrapper && !bare) made.as = ProtoMessage::itself;
     types.message_names_.emplace(made.name, static_cast<int>(types.messages_.size()));
     types.messages_.push_back(std::move(made));
@@ -128,11 +128,11 @@ class DescriptorReader {
       else if (type == wire::varint && field == 17) optional = reader.get_varint() != 0;
       else reader.skip(type);
     }
-    good_ = good_ && reader.ok() && kind >= ProtoField::real64 && kind <= ProtoField::sint64
-        && !made.name.empty() && made.number > 0;
+    good_ = good_ && reader.ok() && kind >= ProtoField::real64 && kind <= ProtoField::sint64 &&
+            !made.name.empty() && made.number > 0;
     if (good_) made.type = static_cast<ProtoField::Type>(kind);
-    made.implicit = proto3_ && !made.repeated && !in_oneof && !optional && made.type != ProtoField::message
-        && made.type != ProtoField::group;
+    made.implicit = proto3_ && !made.repeated && !in_oneof && !optional && made.type != ProtoField::message &&
+                    made.type != ProtoField::group;
     good_ = good_ && check_label(Label::metric, made.name).ok();
     return made;
   }

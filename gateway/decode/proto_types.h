@@ -16,9 +16,24 @@ namespace millrace {
 
 struct ProtoField {
   enum Type : std::uint8_t {
-    real64 = 1, real32, int64, uint64, int32, fixed64, fixed32, truth, string, group, message, bytes, uint32,
-        enumeration,
-    sfixed32, sfixed64, sint32, sint64
+    real64 = 1,
+    real32,
+    int64,
+    uint64,
+    int32,
+    fixed64,
+    fixed32,
+    truth,
+    string,
+    group,
+    message,
+    bytes,
+    uint32,
+    enumeration,
+    sfixed32,
+    sfixed64,
+    sint32,
+    sint64
   };
   std::uint32_t number = 0;
   std::string name;

@@ -17,8 +17,8 @@ Quality of_number(std::uint64_t number, QualityFormat format) {
     format = number <= da_max ? QualityFormat::opcda : QualityFormat::opcua;
   }
   const std::uint64_t top = format == QualityFormat::opcda ? (number & 0xFF) >> 6 : number >> 30;
-  if (format == QualityFormat::opcda) return top == 3 ? Quality::good : top == 1 || top == 2
-      ? Quality::uncertain : Quality::bad;
+  if (format == QualityFormat::opcda)
+    return top == 3 ? Quality::good : top == 1 || top == 2 ? Quality::uncertain : Quality::bad;
   return top == 0 ? Quality::good : top == 1 ? Quality::uncertain : Quality::bad;
 }
 
@@ -27,8 +27,8 @@ Quality of_word(std::string_view given) {
   for (const std::string_view good : {"good", "ok", "valid", "true", "online"}) {
     if (word == good) return Quality::good;
   }
-  for (const std::string_view bad : {"bad", "invalid", "error", "fault", "false", "offline", "failure",
-      "stale"}) {
+  for (const std::string_view bad :
+       {"bad", "invalid", "error", "fault", "false", "offline", "failure", "stale"}) {
     if (word == bad) return Quality::bad;
   }
   if (word.starts_with("good")) return Quality::good;
@@ -47,8 +47,8 @@ bool read_quality(const Scalar& scalar, QualityFormat format, Quality& quality) 
   const auto read_number = [&](std::string_view spelling, int base) {
     std::uint64_t number = 0;
     const auto parsed = std::from_chars(spelling.data(), spelling.data() + spelling.size(), number, base);
-    if (parsed.ec != std::errc{} || parsed.ptr != spelling.data() + spelling.size() ||
-        number > UINT32_MAX) return false;
+    if (parsed.ec != std::errc{} || parsed.ptr != spelling.data() + spelling.size() || number > UINT32_MAX)
+      return false;
     quality = of_number(number, format);
     return true;
   };

@@ -17,7 +17,7 @@ constexpr std::int64_t exact_max = std::int64_t{1} << 53;  // beyond it doubles 
 
 bool whole_spelling(std::string_view spelling) {
   return std::none_of(spelling.begin(), spelling.end(),
-      [](char c) { return c == '.' || c == 'e' || c == 'E'; });
+                      [](char c) { return c == '.' || c == 'e' || c == 'E'; });
 }
 
 std::optional<std::int64_t> parse_integer(std::string_view spelling) {
@@ -40,7 +40,7 @@ std::optional<double> parse_double(std::string_view spelling) {
     // only.
     const std::size_t e = spelling.find_first_of("eE");
     const bool small = e != std::string_view::npos ? e + 1 < spelling.size() && spelling[e + 1] == '-'
-        : spelling.find('.') <= 2;
+                                                   : spelling.find('.') <= 2;
     return small ? std::optional(spelling.front() == '-' ? -0.0 : 0.0) : std::nullopt;
   }
   return parsed.ec == std::errc{} ? std::optional(real) : std::nullopt;
@@ -61,7 +61,7 @@ bool same_whole(std::string_view spelling, double real) {
 class Maker {
  public:
   Maker(const ValueSpec& spec, const std::string& metric, Value& out, std::string& unit, std::string& why,
-      std::uint64_t& steps)
+        std::uint64_t& steps)
       : spec_(spec), metric_(metric), out_(out), unit_(unit), why_(why), steps_(steps) {}
 
   Made from_number(std::string_view spelling) {
@@ -90,16 +90,18 @@ class Maker {
       std::vector<std::string_view> groups;
       const Pattern::Found found_it = find(given, groups);
       if (found_it != Pattern::Found::yes)
-        return refuse(found_it == Pattern::Found::no ? "is not as its pattern says: "
-            : "costs its pattern too much: ", given);
-      const std::string_view unit = spec_.unit_group < 0 ? std::string_view()
-          : trim(groups[static_cast<std::size_t>(spec_.unit_group)]);
+        return refuse(
+            found_it == Pattern::Found::no ? "is not as its pattern says: " : "costs its pattern too much: ",
+            given);
+      const std::string_view unit = spec_.unit_group < 0
+                                        ? std::string_view()
+                                        : trim(groups[static_cast<std::size_t>(spec_.unit_group)]);
       if (unit_.empty() && check_label(Label::unit, unit).ok()) unit_ = unit;
       given = groups[static_cast<std::size_t>(spec_.value_group)];
       if (trim(given).empty()) return Made::no_value;
       if (const auto found = number_in_text(given, spec_.decimal);
-          spec_.type == ValueSpec::as_it_comes && found
-              && found->unit.empty()) return from_number(found->number);
+          spec_.type == ValueSpec::as_it_comes && found && found->unit.empty())
+        return from_number(found->number);
     }
     switch (spec_.type) {
       case ValueSpec::as_it_comes:
@@ -137,7 +139,8 @@ class Maker {
   Pattern::Found find(std::string_view given, std::vector<std::string_view>& groups) {
     const std::uint64_t may = std::min(steps_, match_steps_max);
     std::uint64_t left = may;
-    const Pattern::Found found = may > 0 ? spec_.pattern->find(given, groups, left) : Pattern::Found::too_long;
+    const Pattern::Found found =
+        may > 0 ? spec_.pattern->find(given, groups, left) : Pattern::Found::too_long;
     steps_ -= may - left;
     return found;
   }
@@ -155,17 +158,17 @@ class Maker {
     if (!spec_.plain) real = scaled(real, spec_.scale, spec_.offset);
     if (!std::isfinite(real)) return refuse("does not fit a double: ", given);
     if (!spec_.plain) {
-      if (spec_.min && real < *spec_.min) return refuse(text("is below its range, which begins at ",
-          *spec_.min, ": "), given);
-      if (spec_.max && real > *spec_.max) return refuse(text("is above its range, which ends at ", *spec_.max,
-          ": "), given);
+      if (spec_.min && real < *spec_.min)
+        return refuse(text("is below its range, which begins at ", *spec_.min, ": "), given);
+      if (spec_.max && real > *spec_.max)
+        return refuse(text("is above its range, which ends at ", *spec_.max, ": "), given);
     }
     if (spec_.type == ValueSpec::boolean) {
       if (real != 0 && real != 1) return refuse("is neither 0 nor 1: ", given);
       out_ = real != 0;
     } else if (spec_.type == ValueSpec::integer) {
-      if (real != std::floor(real) ||
-          std::fabs(real) > static_cast<double>(exact_max)) return refuse("is not a whole number of 64 bits: ", given);
+      if (real != std::floor(real) || std::fabs(real) > static_cast<double>(exact_max))
+        return refuse("is not a whole number of 64 bits: ", given);
       out_ = static_cast<std::int64_t>(real);
     } else {
       out_ = real;
@@ -185,13 +188,14 @@ class Maker {
 // exponent at the end.
 bool looks_like_unit(std::string_view unit) {
   if (unit.size() > 16 || unit.empty()) return unit.empty();
-  if (!is_letter(unit.front()) && unit.front() != '%' &&
-      static_cast<unsigned char>(unit.front()) < 0x80) return false;
+  if (!is_letter(unit.front()) && unit.front() != '%' && static_cast<unsigned char>(unit.front()) < 0x80)
+    return false;
   for (std::size_t i = 0; i < unit.size(); ++i) {
     const char c = unit[i];
     const bool exponent = (c == '2' || c == '3') && i > 0 && (i + 1 == unit.size() || unit[i + 1] == '/');
     if (!is_letter(c) && c != '%' && c != '/' && c != '^' && !exponent &&
-        static_cast<unsigned char>(c) < 0x80) return false;
+        static_cast<unsigned char>(c) < 0x80)
+      return false;
   }
   return good_utf8(unit);
 }
@@ -219,8 +223,8 @@ double shortest(float value) {
 double scaled(double raw, double scale, double offset) {
   // 215 * 0.1 is not 21.5 for every 215: only the quotient is exact.
   const double divisor = std::round(1 / scale);
-  const bool by_division = std::fabs(scale) < 1 && std::fabs(divisor) <= 1e15 &&
-      std::fabs(divisor * scale - 1) < 1e-15;
+  const bool by_division =
+      std::fabs(scale) < 1 && std::fabs(divisor) <= 1e15 && std::fabs(divisor * scale - 1) < 1e-15;
   return (by_division ? raw / divisor : raw * scale) + offset;
 }
 
@@ -237,9 +241,10 @@ Status check_pattern(const MetricConfig& metric) {
 
 ValueSpec value_spec(const MetricConfig& metric, const RouteConfig& route) {
   ValueSpec spec;
-  static constexpr std::pair<std::string_view, ValueSpec::Type> types[] = {
-      {"number", ValueSpec::number}, {"integer", ValueSpec::integer}, {"bool", ValueSpec::boolean},
-          {"text", ValueSpec::text}};
+  static constexpr std::pair<std::string_view, ValueSpec::Type> types[] = {{"number", ValueSpec::number},
+                                                                           {"integer", ValueSpec::integer},
+                                                                           {"bool", ValueSpec::boolean},
+                                                                           {"text", ValueSpec::text}};
   for (const auto& [name, type] : types) {
     if (name == metric.type) spec.type = type;
   }
@@ -274,12 +279,12 @@ std::optional<Value> value_if_missing(const MetricConfig& metric) {
   Value value;
   std::string unit, why;
   const Made made = make_value(value_spec(bare, RouteConfig()), metric.name,
-      {Scalar::string, false, 0, *metric.if_missing}, value, unit, why);
+                               {Scalar::string, false, 0, *metric.if_missing}, value, unit, why);
   return made == Made::value ? std::optional(value) : std::nullopt;
 }
 
 Made make_value(const ValueSpec& spec, const std::string& metric, const Scalar& scalar, Value& out,
-    std::string& unit, std::string& why, std::uint64_t& steps) {
+                std::string& unit, std::string& why, std::uint64_t& steps) {
   Maker maker(spec, metric, out, unit, why, steps);
   switch (scalar.kind) {
     case Scalar::number: return maker.from_number(scalar.text);
@@ -332,10 +337,10 @@ std::optional<NumberInText> number_in_text(std::string_view given, char decimal)
     std::size_t e = at + 1;
     if (e < rest.size() && (rest[e] == '-' || rest[e] == '+')) ++e;
     if (e < rest.size() && is_digit(rest[e])) {
-      for (found.number += 'e', e = at + 1; e < rest.size() && (is_digit(rest[e]) || e == at + 1);
-          ++e) found.number += rest[e];
-      if (const std::size_t plus = found.number.find("e+");
-          plus != std::string::npos) found.number.erase(plus + 1, 1);
+      for (found.number += 'e', e = at + 1; e < rest.size() && (is_digit(rest[e]) || e == at + 1); ++e)
+        found.number += rest[e];
+      if (const std::size_t plus = found.number.find("e+"); plus != std::string::npos)
+        found.number.erase(plus + 1, 1);
       at = e;
     }
   }

@@ -25,7 +25,7 @@ struct Scalar {
 
 struct ValueSpec {
   enum Type : std::uint8_t { as_it_comes, number, integer, boolean, text } type = as_it_comes;
-  bool plain = true;  // nothing of scale, offset and range is set
+  bool plain = true;          // nothing of scale, offset and range is set
   mutable bool quick = true;  // and a short number or a text is taken as it comes
   double scale = 1, offset = 0;
   std::optional<double> min, max;
@@ -35,8 +35,8 @@ struct ValueSpec {
   int value_group = -1, unit_group = -1;
 };
 
-// Of a text that a metric's pattern looks at; what is longer, or costs more, is refused. A condition finds nothing in a text
-// that is longer.
+// Of a text that a metric's pattern looks at; what is longer, or costs more, is refused. A condition finds
+// nothing in a text that is longer.
 constexpr std::size_t matched_text_max = 4096;
 constexpr std::uint64_t match_steps_max = 200'000;
 // What all patterns may cost of one payload (base/pattern.h): a few tenths of a second on a small board.
@@ -61,10 +61,10 @@ enum class Made : std::uint8_t { value, no_value, refused };
 // it is empty, takes what stands behind a number in a text ("21.5 C"). `steps`: what patterns may still cost
 // of the payload; once it is 0 no pattern finds anything.
 Made make_value(const ValueSpec& spec, const std::string& metric, const Scalar& scalar, Value& out,
-    std::string& unit, std::string& why, std::uint64_t& steps);
+                std::string& unit, std::string& why, std::uint64_t& steps);
 // Of one that comes alone.
 inline Made make_value(const ValueSpec& spec, const std::string& metric, const Scalar& scalar, Value& out,
-    std::string& unit, std::string& why) {
+                       std::string& unit, std::string& why) {
   std::uint64_t steps = match_steps_max;
   return make_value(spec, metric, scalar, out, unit, why, steps);
 }

@@ -16,7 +16,7 @@ constexpr const char* type_words[] = {"a number", "a truth", "a text"};
 std::uint8_t type_of(const Value& value) {
   if (std::holds_alternative<bool>(value)) return truths;
   return std::holds_alternative<double>(value) || std::holds_alternative<std::int64_t>(value) ? numbers
-      : texts;
+                                                                                              : texts;
 }
 
 std::optional<double> real_of(const Value& value) {
@@ -99,8 +99,8 @@ bool RouteJudge::is_unexpected(const Record& record, std::string& why, Surprises
   if (found == expected_.end()) return wrong(Surprises::unexpected, "is not expected");
   const ExpectedConfig& one = found->second;
   if (!is_of(record.value, one.type))
-    return wrong(Surprises::type, text("is ", type_words[type_of(record.value)], ", expected is ", one.type.empty()
-        ? "number" : one.type));
+    return wrong(Surprises::type, text("is ", type_words[type_of(record.value)], ", expected is ",
+                                       one.type.empty() ? "number" : one.type));
   if (!one.unit.empty() && record.unit != one.unit)
     return wrong(Surprises::unit, text("is in \"", record.unit, "\", expected is \"", one.unit, "\""));
   const auto real = real_of(record.value);
@@ -134,12 +134,12 @@ void RouteJudge::learn(const Record& record) {
     schema.touch();
     if (schema.known.size() == LearnedSchema::names_max)
       tell(text("has more than ", LearnedSchema::names_max,
-          " metrics: others are counted as unexpected, and no more learned"));
+                " metrics: others are counted as unexpected, and no more learned"));
   } else if (found->second.type != type) {
     note("type");
     if (!std::exchange(found->second.told, true))
       tell(text("\"", shown(record.metric, 100), "\" was ", type_words[found->second.type], " and is ",
-          type_words[type], " now (said once)"));
+                type_words[type], " now (said once)"));
   }
 }
 
@@ -155,7 +155,7 @@ void RouteJudge::missed(std::size_t metric, std::string_view name, std::string_v
   if (wanted.missed++ == 0) ++absent_;
   if (wanted.missed == absent_told)
     tell(text("metric \"", shown(name, 100), "\": in ", absent_told, " messages its path \"",
-        shown(path, 100),
+              shown(path, 100),
               "\" led to nothing, and it never did (said once; millrace_input_absent_metrics)"));
 }
 

@@ -1,10 +1,8 @@
 // What a route expects of its readings beyond what it takes, and what it makes of the unexpected. Formats ask
-// it for each reading where the route says so, the router shows it what entered in the end, and formats tell it
-// of wanted members that did not come; a route that says nothing pays nothing.
-// declared (`expected`) a reading of another name, type, unit or range is refused: it is told with the
-// payload's bytes
-// learned (`schema`) it enters; what is new or of another type since the route knows its devices is counted
-// and told
+// it for each reading where the route says so, the router shows it what entered in the end, and formats tell
+// it of wanted members that did not come; a route that says nothing pays nothing. declared (`expected`) a
+// reading of another name, type, unit or range is refused: it is told with the payload's bytes learned
+// (`schema`) it enters; what is new or of another type since the route knows its devices is counted and told
 // wanted members one that never comes is a gauge and, once it stayed away from absent_told messages, a line
 // Knows no clock; what it learned is remembered with the input (format_memory.h). On the loop.
 #pragma once

@@ -63,8 +63,8 @@ Result<Router::Route> Router::compile(const RouteConfig& config) {
   route.device_of_payload = kind->names_device;
   if (!kind->names_device) {
     auto device = Template::parse(config.device, route.pattern, config.publisher_known);
-    if (!device.ok()) return Status{Code::invalid, text("device = \"", config.device, "\": ",
-        device.status().detail())};
+    if (!device.ok())
+      return Status{Code::invalid, text("device = \"", config.device, "\": ", device.status().detail())};
     route.device = std::move(device).value();
     route.device_of_payload = !route.device.members().empty();
   }
@@ -72,10 +72,10 @@ Result<Router::Route> Router::compile(const RouteConfig& config) {
   for (const std::string_view name : {"{client_id}", "{username}", "{subject}", "{property."}) {
     const auto speaks = [&](const std::string& made) { return made.find(name) != std::string::npos; };
     route.of_publisher = route.of_publisher || speaks(config.device);
-    for (const auto& [tag, value] : config.fixed_tags) route.of_publisher = route.of_publisher ||
-        speaks(value);
-    for (const MetricConfig& metric : config.metrics) route.of_publisher = route.of_publisher ||
-        speaks(metric.name);
+    for (const auto& [tag, value] : config.fixed_tags)
+      route.of_publisher = route.of_publisher || speaks(value);
+    for (const MetricConfig& metric : config.metrics)
+      route.of_publisher = route.of_publisher || speaks(metric.name);
   }
   auto format = kind->make(config, route.pattern);
   if (!format.ok()) return format.status();
@@ -85,9 +85,9 @@ Result<Router::Route> Router::compile(const RouteConfig& config) {
   if (RouteJudge* judge = route.format->judge(); judge && judge->looks()) route.judge = judge;
   if (const RouteJudge* judge = route.format->judge(); judge && judge->learns())
     route.learned = text("schema-", digest64(bytes_of(text(config.topic, "\n", config.content_type, "\n",
-        config.format, "\n", config.when))));
-  for (const MetricConfig& metric : config.metrics) route.conditional = route.conditional
-      || !metric.when.empty();
+                                                           config.format, "\n", config.when))));
+  for (const MetricConfig& metric : config.metrics)
+    route.conditional = route.conditional || !metric.when.empty();
   route.conditional = route.conditional || !config.when.empty();
   route.special = route.conditional || !route.memory.empty();
   return route;
@@ -96,8 +96,8 @@ Result<Router::Route> Router::compile(const RouteConfig& config) {
 Status Router::compile_tags(const RouteConfig& config, Route& route) {
   for (const std::string& tag : config.tags) {
     const bool of_publisher = config.publisher_known && names_publisher(tag);
-    if (!route.pattern.names(tag) && !of_publisher) return Status{Code::invalid,
-        text("tags: the topic has no level {", tag, "}")};
+    if (!route.pattern.names(tag) && !of_publisher)
+      return Status{Code::invalid, text("tags: the topic has no level {", tag, "}")};
     if (Status status = check_label(Label::tag_name, tag); !status.ok()) return status;
     route.tags.push_back(tag);
     route.of_publisher = route.of_publisher || of_publisher;
@@ -120,13 +120,13 @@ Status Router::compile_tags(const RouteConfig& config, Route& route) {
   if (config.fixed_tags.size() + route.tags.size() > tags_max) {
     return Status{Code::invalid, text("more tags than the ", tags_max, " a record may have")};
   }
-  if (route.tags_bytes > tags_bytes_max) return Status{Code::invalid,
-      text("the tags take more than ", tags_bytes_max, " bytes together")};
+  if (route.tags_bytes > tags_bytes_max)
+    return Status{Code::invalid, text("the tags take more than ", tags_bytes_max, " bytes together")};
   return {};
 }
 
 Status Router::name_prototype(const Route& route, const TopicMatch& match, const Arrival& arrival,
-    Record& prototype) {
+                              Record& prototype) {
   prototype.tags = route.fixed_tags;
   if (!route.device_of_payload) {
     route.device.render(match, arrival.input, prototype.device);
@@ -149,8 +149,8 @@ Status Router::name_prototype(const Route& route, const TopicMatch& match, const
     if (Status status = add_tag(name, value); !status.ok()) return status;
   }
   if (tags_bytes > tags_bytes_max) {
-    return {Code::invalid, text("the tags take ", tags_bytes, " bytes together, at most ", tags_bytes_max,
-        " are taken")};
+    return {Code::invalid,
+            text("the tags take ", tags_bytes, " bytes together, at most ", tags_bytes_max, " are taken")};
   }
   prototype.time = arrival.received;
   prototype.trust = arrival.clock_trusted ? TimeTrust::gateway : TimeTrust::unsynced;
@@ -165,8 +165,8 @@ const FormatKind* format_of(const RouteConfig& route) {
 }
 
 bool Router::remembers() const {
-  return std::ranges::any_of(routes_, [](const Route& route) { return !route.memory.empty()
-      || !route.learned.empty(); });
+  return std::ranges::any_of(
+      routes_, [](const Route& route) { return !route.memory.empty() || !route.learned.empty(); });
 }
 
 // What a route learned before a reload it knows after it.
@@ -206,7 +206,7 @@ std::vector<std::string> Router::add_memories(Remembered& remembered) const {
 
 // Of a format with a memory; where nobody keeps one it begins and ends with the payload. And of conditions.
 Status Router::decode_special(const Route& route, const Payload& payload, std::vector<Record>& out,
-    Unread& unread, Remembered* remembered) {
+                              Unread& unread, Remembered* remembered) {
   if (route.memory.empty()) return route.format->decode(payload, out, unread);
   Remembered own;
   if (!remembered || !remembered->memories.contains(route.memory)) {
@@ -231,23 +231,24 @@ bool Router::passes(const Status& status, std::size_t entered, Unread& unread) {
 
 bool Router::matches(const Route& route, const Arrival& arrival, TopicMatch& match) {
   if (!route.any_topic && !route.pattern.matches(arrival.channel, match)) return false;
-  return route.content_type.empty()
-      || (arrival.publisher && arrival.publisher->content_type == route.content_type);
+  return route.content_type.empty() ||
+         (arrival.publisher && arrival.publisher->content_type == route.content_type);
 }
 
 inline Status Router::decode_by(const Route& route, TopicMatch& match, const Arrival& arrival,
-    std::span<const ValueRun> left, std::vector<Record>& out, Unread& unread, Remembered* remembered) {
+                                std::span<const ValueRun> left, std::vector<Record>& out, Unread& unread,
+                                Remembered* remembered) {
   std::vector<std::string> names;
   if (route.of_publisher && arrival.publisher) add_publisher(*arrival.publisher, match, names);
   Record prototype;
   if (Status status = name_prototype(route, match, arrival, prototype); !status.ok()) return status;
   const Payload payload{arrival, match, prototype, nullptr, nullptr, left};
   return route.special ? decode_special(route, payload, out, unread, remembered)
-      : route.format->decode(payload, out, unread);
+                       : route.format->decode(payload, out, unread);
 }
 
 Status Router::decode(const Arrival& arrival, std::vector<Record>& out, Unread& unread,
-    Remembered* remembered) const {
+                      Remembered* remembered) const {
   TopicMatch match;
   bool passed = false;
   for (const Route& route : routes_) {
@@ -281,15 +282,16 @@ Status Router::decode(const Arrival& arrival, std::vector<Record>& out, Unread& 
   }
   if (!passed) return {Code::invalid, "no route for this topic"};
   unread.ignored = true;
-  return arrival.only.empty() ? Status() : Status{Code::invalid,
-      "what is missing of it is not wanted by today's routes"};
+  return arrival.only.empty()
+             ? Status()
+             : Status{Code::invalid, "what is missing of it is not wanted by today's routes"};
 }
 
-// Of a payload that `taker` took some messages of: each of the others goes to the first of the next routes that
-// wants it. Formats count places differently, so only routes of the taker's format are asked. What such a route
-// cannot read at all is missing. False: one of them takes a payload whole or not at all.
+// Of a payload that `taker` took some messages of: each of the others goes to the first of the next routes
+// that wants it. Formats count places differently, so only routes of the taker's format are asked. What such
+// a route cannot read at all is missing. False: one of them takes a payload whole or not at all.
 bool Router::decode_left(std::size_t taker, const Arrival& arrival, std::vector<Record>& out, Unread& unread,
-    Remembered* remembered) const {
+                         Remembered* remembered) const {
   ValueRuns left = std::exchange(unread.left, {});
   tidy_runs(left);
   TopicMatch match;
@@ -322,7 +324,7 @@ bool Router::decode_left(std::size_t taker, const Arrival& arrival, std::vector<
 
 // What a route makes of the readings that enter; a second try is only looked at.
 void Router::settle(const Route& route, const Arrival& arrival, const Status& status, std::size_t before,
-    const std::vector<Record>& out, const Unread& unread) {
+                    const std::vector<Record>& out, const Unread& unread) {
   const bool whole = status.ok() && (route.keep_good || !unread.any());
   const std::span<const Record> entered = whole ? std::span(out).subspan(before) : std::span<const Record>();
   if (!arrival.again) route.judge->settle(unread.surprises, entered);
@@ -330,16 +332,16 @@ void Router::settle(const Route& route, const Arrival& arrival, const Status& st
 
 // What the payload as a whole comes to, where something of it could not be read or only some of it is wanted.
 Status Router::judge(bool keep_good, const Arrival& arrival, Status status, std::size_t before,
-    std::vector<Record>& out, Unread& unread) {
+                     std::vector<Record>& out, Unread& unread) {
   tidy_runs(unread.missing);
   if (!arrival.only.empty()) {
     unread.missing = common_runs(unread.missing, arrival.only);
     if (unread.missing.empty()) unread.refusals = 0;
-    if (status.ok() && out.size() == before && !unread.any()) status =
-        {Code::invalid, "what is missing of it is not wanted by today's routes"};
+    if (status.ok() && out.size() == before && !unread.any())
+      status = {Code::invalid, "what is missing of it is not wanted by today's routes"};
   }
-  if (status.ok() && unread.any() && (out.size() == before || !keep_good ||
-      unread.missing.size() > Unread::runs_max)) {
+  if (status.ok() && unread.any() &&
+      (out.size() == before || !keep_good || unread.missing.size() > Unread::runs_max)) {
     status = {Code::invalid, unread.reason()};
   }
   if (!status.ok()) out.resize(before);

@@ -25,7 +25,7 @@ class Router {
   // within it.
   // `remembered`: of the input, where remembers(); without it nothing is known of earlier payloads.
   Status decode(const Arrival& arrival, std::vector<Record>& out, Unread& unread,
-      Remembered* remembered = nullptr) const;
+                Remembered* remembered = nullptr) const;
   // Whether a format of the routes has a memory.
   bool remembers() const;
   // Adds the memories that are missing, empty; the names of those it added.
@@ -43,37 +43,38 @@ class Router {
     Template device;
     std::vector<std::string> tags;
     Tags fixed_tags;
-    std::size_t tags_bytes = 0;  // of all names, and of the fixed values
+    std::size_t tags_bytes = 0;                               // of all names, and of the fixed values
     std::vector<std::pair<std::string, Template>> made_tags;  // of fixed_tags, what depends on the topic
     std::string content_type;
     bool ignore = false, keep_good = true;
     bool device_of_payload = false;  // the format names the device
-    bool of_publisher = false;  // device or tags speak of the publisher
-    bool conditional = false;   // what it takes nothing of goes on to the next one
-    bool special = false;       // conditional, or with a memory
-    RouteJudge* judge = nullptr;  // of its format, where that looks at readings
+    bool of_publisher = false;       // device or tags speak of the publisher
+    bool conditional = false;        // what it takes nothing of goes on to the next one
+    bool special = false;            // conditional, or with a memory
+    RouteJudge* judge = nullptr;     // of its format, where that looks at readings
     const FormatKind* kind = nullptr;
     std::unique_ptr<PayloadFormat> format;
     std::string learned;  // likewise of what is learned of its metrics
-    std::string memory;  // by which name its memory is kept; empty: it has none
+    std::string memory;   // by which name its memory is kept; empty: it has none
   };
   static Result<Route> compile(const RouteConfig& config);
   static Status compile_tags(const RouteConfig& config, Route& route);
   static Status name_prototype(const Route& route, const TopicMatch& match, const Arrival& arrival,
-      Record& prototype);
+                               Record& prototype);
   static Status decode_special(const Route& route, const Payload& payload, std::vector<Record>& out,
-      Unread& unread, Remembered* remembered);
+                               Unread& unread, Remembered* remembered);
   static void learn_into(const Route& route, Remembered& remembered, std::vector<std::string>& added);
   static bool passes(const Status& status, std::size_t entered, Unread& unread);
   static bool matches(const Route& route, const Arrival& arrival, TopicMatch& match);
   static Status decode_by(const Route& route, TopicMatch& match, const Arrival& arrival,
-      std::span<const ValueRun> left, std::vector<Record>& out, Unread& unread, Remembered* remembered);
+                          std::span<const ValueRun> left, std::vector<Record>& out, Unread& unread,
+                          Remembered* remembered);
   bool decode_left(std::size_t taker, const Arrival& arrival, std::vector<Record>& out, Unread& unread,
-      Remembered* remembered) const;
+                   Remembered* remembered) const;
   static void settle(const Route& route, const Arrival& arrival, const Status& status, std::size_t before,
-      const std::vector<Record>& out, const Unread& unread);
+                     const std::vector<Record>& out, const Unread& unread);
   static Status judge(bool keep_good, const Arrival& arrival, Status status, std::size_t before,
-      std::vector<Record>& out, Unread& unread);
+                      std::vector<Record>& out, Unread& unread);
   std::vector<Route> routes_;
 };
 

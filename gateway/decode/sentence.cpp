@@ -34,7 +34,8 @@ bool is_capital(char c) { return (c >= 'A' && c <= 'Z') || is_digit(c); }
 
 Sentence split_sentence(std::string_view line) {
   Sentence out;
-  while (!line.empty() && (line.back() == '\r' || line.back() == '\n' || line.back() == ' ')) line.remove_suffix(1);
+  while (!line.empty() && (line.back() == '\r' || line.back() == '\n' || line.back() == ' '))
+    line.remove_suffix(1);
   if (line.starts_with('\\')) {
     const std::size_t end = line.find('\\', 1);
     if (end == std::string_view::npos) return out;
@@ -52,9 +53,12 @@ Sentence split_sentence(std::string_view line) {
   const std::string_view address = body.substr(0, comma);
   if (comma < body.size()) out.fields = body.substr(comma + 1);
   const bool own = address.starts_with('P');
-  // Of the proprietary some makers write small letters; no address of the standard's has other than five characters.
+  // Of the proprietary some makers write small letters; no address of the standard's has other than five
+  // characters.
   if (own ? address.size() < 3 : address.size() != 5) return out;
-  if (!std::all_of(address.begin(), address.end(), [own](char c) { return is_capital(c) || (own && is_letter(c)); })) return out;
+  if (!std::all_of(address.begin(), address.end(),
+                   [own](char c) { return is_capital(c) || (own && is_letter(c)); }))
+    return out;
   out.talker = address.substr(0, own ? 1 : 2);
   out.type = address.substr(own ? 1 : 2);
   out.ok = sum != Sum::wrong;

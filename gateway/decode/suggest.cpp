@@ -63,8 +63,9 @@ class TreeBuilder final : public LenientHandler {
     made->text = text;
     Tree* at = made.get();
     if (open_.empty()) roots.push_back(std::move(made));
-    else open_.back()->parts.emplace_back(open_.back()->kind == Tree::object ? key_ : std::string(),
-        std::move(made));
+    else
+      open_.back()->parts.emplace_back(open_.back()->kind == Tree::object ? key_ : std::string(),
+                                       std::move(made));
     return at;
   }
   bool put(Tree::Kind kind, std::string_view text) { return add(kind, text) != nullptr; }
@@ -81,18 +82,18 @@ class TreeBuilder final : public LenientHandler {
   bool broken_ = false;
 };
 
-constexpr std::string_view time_names[] = {"timestamp", "ts", "time", "datetime", "date_time", "date", "at",
-    "t", "sourcetimestamp",
-                                           "received_at", "last_seen", "measured_at", "utc", "epoch"};
+constexpr std::string_view time_names[] = {
+    "timestamp",       "ts",          "time",      "datetime",    "date_time", "date", "at", "t",
+    "sourcetimestamp", "received_at", "last_seen", "measured_at", "utc",       "epoch"};
 constexpr std::string_view quality_names[] = {"quality", "q", "statuscode", "status_code"};
-constexpr std::string_view device_names[] = {"device", "device_id", "deviceid", "devicename", "device_name",
-    "dev_eui", "deveui", "dev", "serial", "serial_number",
-                                             "sn", "mac", "sensor_id", "sensorid", "sensor", "node", "id",
-                                                 "name"};
-constexpr std::string_view plain_levels[] = {"telemetry", "state", "up", "data", "sensor", "sensors", "event",
-    "events", "status", "json", "value", "tele",
-                                             "stat", "messages", "readings", "measurements", "plant",
-                                                 "devices", "application", "v3", "home"};
+constexpr std::string_view device_names[] = {
+    "device",    "device_id", "deviceid", "devicename",    "device_name", "dev_eui",
+    "deveui",    "dev",       "serial",   "serial_number", "sn",          "mac",
+    "sensor_id", "sensorid",  "sensor",   "node",          "id",          "name"};
+constexpr std::string_view plain_levels[] = {
+    "telemetry", "state",        "up",    "data",    "sensor",      "sensors", "event",
+    "events",    "status",       "json",  "value",   "tele",        "stat",    "messages",
+    "readings",  "measurements", "plant", "devices", "application", "v3",      "home"};
 
 template <std::size_t N>
 std::size_t rank_in(const std::string_view (&names)[N], std::string_view name) {
@@ -103,8 +104,8 @@ std::size_t rank_in(const std::string_view (&names)[N], std::string_view name) {
 bool believable_time(const Tree& value) {
   if (value.kind != Tree::number && value.kind != Tree::string) return false;
   const auto rule = time_rule_of(RouteConfig());
-  return rule.ok() && read_time(value.text, value.kind == Tree::number, rule.value(),
-      std::nullopt).kind == TimeFound::time;
+  return rule.ok() && read_time(value.text, value.kind == Tree::number, rule.value(), std::nullopt).kind ==
+                          TimeFound::time;
 }
 
 // The member that is called most like one of `names`, and passes.
@@ -132,8 +133,8 @@ std::string pattern_of(const std::vector<RouteSample>& samples, bool& has_device
   }
   if (std::ranges::find(varies, true) == varies.end()) {
     for (std::size_t i = levels.size(); i-- > 0;) {
-      const bool word = rank_in(plain_levels, levels[i]) < std::size(plain_levels)
-          || levels[i].starts_with('$');
+      const bool word =
+          rank_in(plain_levels, levels[i]) < std::size(plain_levels) || levels[i].starts_with('$');
       if (word || (i == 0 && levels.size() > 1)) continue;
       varies[i] = true;
       break;
@@ -178,10 +179,10 @@ class Shaper {
   void find_lists(const Tree& at, const std::string& path) {
     if (at.kind == Tree::list && !at.parts.empty()) {
       const Tree::Kind kind = at.parts[0].second->kind;
-      const bool alike = std::ranges::all_of(at.parts,
-          [kind](const auto& part) { return part.second->kind == kind; });
-      if (alike && (kind == Tree::object || kind == Tree::list)
-          && (!list_ || at.parts.size() > list_->parts.size())) {
+      const bool alike =
+          std::ranges::all_of(at.parts, [kind](const auto& part) { return part.second->kind == kind; });
+      if (alike && (kind == Tree::object || kind == Tree::list) &&
+          (!list_ || at.parts.size() > list_->parts.size())) {
         list_ = &at;
         list_path_ = path;
       }
@@ -189,8 +190,9 @@ class Shaper {
     }
     std::map<std::size_t, int> lengths;
     for (const auto& [name, part] : at.parts) {
-      const bool column = part->kind == Tree::list && part->parts.size() > 1
-          && std::ranges::all_of(part->parts, [](const auto& cell) { return cell.second->scalar(); });
+      const bool column =
+          part->kind == Tree::list && part->parts.size() > 1 &&
+          std::ranges::all_of(part->parts, [](const auto& cell) { return cell.second->scalar(); });
       if (column && ++lengths[part->parts.size()] >= 2 && !list_) {
         columns_ = &at;
         list_path_ = path;
@@ -210,18 +212,19 @@ class Shaper {
     }
     const bool timed = !row.parts.empty() && believable_time(*row.parts[0].second);
     return text("columns = [", names, "] # what the places of a row are called: give them better names\n",
-        timed ? "time = \"ts\"\n" : "");
+                timed ? "time = \"ts\"\n" : "");
   }
 
-  static const Tree& cell(const Tree& part) { return part.kind == Tree::list && !part.parts.empty()
-      ? *part.parts[0].second : part; }
+  static const Tree& cell(const Tree& part) {
+    return part.kind == Tree::list && !part.parts.empty() ? *part.parts[0].second : part;
+  }
 
   void add_beside(const Tree& message, const Tree& root, bool nested, bool needs_device) {
     const auto place = [&](std::string_view key, auto& names, auto passes, auto write) {
       for (const auto& [where, sign] : {std::pair{&message, ""}, std::pair{&root, "$."}}) {
         if (*sign != 0 && !nested) continue;
-        if (const std::string* name = best_member(*where, names,
-            [&](const Tree& part) { return passes(cell(part)); })) {
+        if (const std::string* name =
+                best_member(*where, names, [&](const Tree& part) { return passes(cell(part)); })) {
           std::string path;
           append_step(path, *name);
           used_.insert(name);
@@ -231,18 +234,25 @@ class Shaper {
     };
     const auto plain = [](const std::string& path) { return quoted(path); };
     place("time", time_names, believable_time, plain);
-    place("quality", quality_names, [](const Tree& part) {
-      Quality quality;
-      const Scalar scalar{part.kind == Tree::string ? Scalar::string : part.kind == Tree::truth
-          ? Scalar::truth : Scalar::number, part.text == "true", 0, part.text};
-      return part.scalar() && part.kind != Tree::nothing && read_quality(scalar, QualityFormat::automatic,
-          quality);
-    }, plain);
+    place(
+        "quality", quality_names,
+        [](const Tree& part) {
+          Quality quality;
+          const Scalar scalar{part.kind == Tree::string  ? Scalar::string
+                              : part.kind == Tree::truth ? Scalar::truth
+                                                         : Scalar::number,
+                              part.text == "true", 0, part.text};
+          return part.scalar() && part.kind != Tree::nothing &&
+                 read_quality(scalar, QualityFormat::automatic, quality);
+        },
+        plain);
     if (needs_device) {
-      place("device", device_names, [](const Tree& part) { return part.kind == Tree::string
-          || part.kind == Tree::number; },
-            [](const std::string& path) { return quoted("{" + std::string(path.starts_with('$') ? ""
-                : ".") + path + "}"); });
+      place(
+          "device", device_names,
+          [](const Tree& part) { return part.kind == Tree::string || part.kind == Tree::number; },
+          [](const std::string& path) {
+            return quoted("{" + std::string(path.starts_with('$') ? "" : ".") + path + "}");
+          });
     }
     collect(message, "");
   }
@@ -310,15 +320,15 @@ bool is_senml(const Tree& root) {
 std::string keys_of_text(std::string_view given) {
   const std::string_view value = trim(given.substr(0, given.find('\0')));
   if (find_fault(given, Controls::line_breaks).kind != TextFault::ok) return {};
-  if (number_in_text(value, '.') || value == "true" || value == "false"
-      || (value.size() < 40 && value.find_first_of(",;\n=") == std::string_view::npos))
-    return text("format = \"plain\"\nmetrics = { value = { ", number_in_text(value, '.') ? "type = \"number\""
-        : "", " } }\n");
+  if (number_in_text(value, '.') || value == "true" || value == "false" ||
+      (value.size() < 40 && value.find_first_of(",;\n=") == std::string_view::npos))
+    return text("format = \"plain\"\nmetrics = { value = { ",
+                number_in_text(value, '.') ? "type = \"number\"" : "", " } }\n");
   for (const char separator : {',', ';', '\t'}) {
     const std::vector<std::string_view> lines = split(value, '\n');
     const auto count = std::ranges::count(lines[0], separator);
-    const bool alike = std::ranges::all_of(lines, [&](std::string_view line) { return std::ranges::count(line,
-        separator) == count; });
+    const bool alike = std::ranges::all_of(
+        lines, [&](std::string_view line) { return std::ranges::count(line, separator) == count; });
     if (count == 0 || !alike) continue;
     std::string out = "format = \"csv\"\n";
     if (separator != ',') out += separator == ';' ? "separator = \";\"\n" : "separator = \"\\t\"\n";
@@ -338,9 +348,9 @@ std::string keys_for(const RouteSample& sample, bool needs_device) {
   for (const bool cbor : {false, true}) {
     TreeBuilder tree;
     const std::string_view front = trim(given);
-    const bool likely = cbor ? !given.empty() && static_cast<unsigned char>(given[0]) >= 0x80
-        && static_cast<unsigned char>(given[0]) < 0xC0
-        : front.starts_with('{') || front.starts_with('[');
+    const bool likely = cbor ? !given.empty() && static_cast<unsigned char>(given[0]) >= 0x80 &&
+                                   static_cast<unsigned char>(given[0]) < 0xC0
+                             : front.starts_with('{') || front.starts_with('[');
     if (!likely || !read_tree(sample.payload, cbor, tree)) continue;
     if (is_senml(*tree.roots[0])) return text("format = \"senml", cbor ? "_cbor" : "", "\"\n");
     return text(cbor ? "format = \"cbor\"\n" : "", Shaper(tree.roots).keys(needs_device));
@@ -357,15 +367,16 @@ Suggestion suggest_route(const std::vector<RouteSample>& samples, std::string_vi
   bool has_device = false;
   const std::string topic = topics ? pattern_of(samples, has_device) : std::string();
   // The largest payload says most.
-  const auto richest = std::ranges::max_element(samples, {},
-      [](const RouteSample& sample) { return sample.payload.size(); });
+  const auto richest =
+      std::ranges::max_element(samples, {}, [](const RouteSample& sample) { return sample.payload.size(); });
   std::string keys = keys_for(*richest, !has_device);
   if (keys.empty()) return out;
-  const std::string name(table.substr(table.find_first_not_of('['),
-      table.find(']') - table.find_first_not_of('[')));
+  const std::string name(
+      table.substr(table.find_first_not_of('['), table.find(']') - table.find_first_not_of('[')));
   if (const std::size_t at = keys.find("@table@"); at != std::string::npos) keys.replace(at, 7, name);
-  if (!has_device && keys.find("device = ") == std::string::npos
-      && keys.find("sparkplug") == std::string::npos) keys = "device = \"device\" # say which\n" + keys;
+  if (!has_device && keys.find("device = ") == std::string::npos &&
+      keys.find("sparkplug") == std::string::npos)
+    keys = "device = \"device\" # say which\n" + keys;
   out.toml = text(table, "\n", topics ? text("topic = ", quoted(topic), "\n") : std::string(), keys);
   return out;
 }

@@ -13,8 +13,11 @@ Result<TimeRule> time_rule_of(const RouteConfig& route) {
   } else if (const auto format = time_format_of(route.time_format)) {
     rule.format = *format;
   } else {
-    return Status{Code::invalid, text("time_format = \"", route.time_format,
-        "\": there are auto, iso8601, s, ms, us, ns, s2000, uptime and patterns like \"%d.%m.%Y %H:%M:%S\"")};
+    return Status{
+        Code::invalid,
+        text(
+            "time_format = \"", route.time_format,
+            "\": there are auto, iso8601, s, ms, us, ns, s2000, uptime and patterns like \"%d.%m.%Y %H:%M:%S\"")};
   }
   if (!route.time_zone.empty()) {
     auto zone = TimeZone::find(route.time_zone);
@@ -23,8 +26,9 @@ Result<TimeRule> time_rule_of(const RouteConfig& route) {
   }
   if (!route.past_limit.empty()) {
     const auto limit = parse_time_text(route.past_limit);
-    if (!limit) return Status{Code::invalid, text("past_limit = \"", route.past_limit,
-        "\" is no day like \"2010-01-01\"")};
+    if (!limit)
+      return Status{Code::invalid,
+                    text("past_limit = \"", route.past_limit, "\" is no day like \"2010-01-01\"")};
     rule.past_limit_us = limit->us;
   }
   rule.future_limit_us = route.future_limit.count() / 1000;

@@ -24,7 +24,8 @@ std::int64_t days_from_civil(int year, int month, int day) {
   const int era = (year >= 0 ? year : year - 399) / 400;
   const int of_era = year - era * 400;
   const int of_year = (153 * (month + (month > 2 ? -3 : 9)) + 2) / 5 + day - 1;
-  return static_cast<std::int64_t>(era) * 146097 + of_era * 365 + of_era / 4 - of_era / 100 + of_year - 719468;
+  return static_cast<std::int64_t>(era) * 146097 + of_era * 365 + of_era / 4 - of_era / 100 + of_year -
+         719468;
 }
 
 class Scanner {
@@ -59,9 +60,7 @@ class Scanner {
     return n > 0;
   }
   // One or two digits; two where another field of digits follows.
-  bool short_number(bool both, int& out) {
-    return digits(2, out) || (!both && digits(1, out));
-  }
+  bool short_number(bool both, int& out) { return digits(2, out) || (!both && digits(1, out)); }
   bool take_any(std::string_view those, char& taken) {
     if (rest_.empty() || those.find(rest_.front()) == std::string_view::npos) return false;
     taken = rest_.front();
@@ -69,8 +68,7 @@ class Scanner {
     return true;
   }
   void blanks() {
-    while (take(' ') || take('\t')) {
-    }
+    while (take(' ') || take('\t')) {}
   }
   bool done() const { return rest_.empty(); }
   std::string_view rest() const { return rest_; }
@@ -80,8 +78,8 @@ class Scanner {
   std::string_view rest_;
 };
 
-// The number that eight digits spell; false, and `out` as it was, when they are not all digits. Two, then four, then all
-// of them are summed side by side in one word.
+// The number that eight digits spell; false, and `out` as it was, when they are not all digits. Two, then
+// four, then all of them are summed side by side in one word.
 bool eight_digits(const char* at, std::int64_t& out) {
   std::uint64_t eight = 0;
   std::memcpy(&eight, at, 8);
@@ -90,7 +88,8 @@ bool eight_digits(const char* at, std::int64_t& out) {
   if (((eight + 0x7676767676767676) | eight) & 0x8080808080808080) return false;
   eight = eight * 10 + (eight >> 8);
   eight = ((eight & 0x000000FF000000FF) * (100 + (std::uint64_t{1'000'000} << 32)) +
-      ((eight >> 16) & 0x000000FF000000FF) * (1 + (std::uint64_t{10'000} << 32))) >> 32;
+           ((eight >> 16) & 0x000000FF000000FF) * (1 + (std::uint64_t{10'000} << 32))) >>
+          32;
   out = static_cast<std::int64_t>(eight);
   return true;
 }
@@ -121,7 +120,8 @@ bool take_offset(Scanner& scan, std::optional<int>& out) {
     int hour, minute = 0;
     if (!scan.digits(2, hour)) return false;
     if ((scan.take(':') || (!scan.done() && scan.rest().front() >= '0' && scan.rest().front() <= '9')) &&
-        !scan.digits(2, minute)) return false;
+        !scan.digits(2, minute))
+      return false;
     if (hour > 23 || minute > 59) return false;
     out = (plus ? 1 : -1) * (hour * 60 + minute);
   } else if (scan.take('Z') || scan.take('z')) {
@@ -161,7 +161,8 @@ std::optional<WallTime> parse_time_text(std::string_view text, const TimeZone* z
   Shown shown;
   char sign = 0, other = 0;
   if (!scan.digits(4, shown.year) || !scan.take_any("-/.", sign) || !scan.digits(2, shown.month) ||
-      !scan.take_any("-/.", other)) return std::nullopt;
+      !scan.take_any("-/.", other))
+    return std::nullopt;
   if (sign != other || !scan.digits(2, shown.day)) return std::nullopt;
   if (!scan.done()) {
     if (!scan.take('T') && !scan.take(' ') && !scan.take('t')) return std::nullopt;
@@ -182,19 +183,19 @@ Status check_time_pattern(std::string_view pattern) {
     if (pattern[i] != '%') continue;
     const char field = ++i < pattern.size() ? pattern[i] : '\0';
     if (field == '\0' || std::string_view("YymdHIpMSfbz%").find(field) == std::string_view::npos) {
-      return {Code::invalid,
-          std::string("time_format: %") + field + " is not known; there are %Y %y %m %b %d %H %I %p %M %S %f %z %%"};
+      return {Code::invalid, std::string("time_format: %") + field +
+                                 " is not known; there are %Y %y %m %b %d %H %I %p %M %S %f %z %%"};
     }
     year = year || field == 'Y' || field == 'y';
     month = month || field == 'm' || field == 'b';
     day = day || field == 'd';
   }
-  return year && month && day ? Status() : Status{Code::invalid,
-      "time_format: a time has a year, a month and a day"};
+  return year && month && day ? Status()
+                              : Status{Code::invalid, "time_format: a time has a year, a month and a day"};
 }
 
 std::optional<WallTime> parse_time_pattern(std::string_view text, std::string_view pattern,
-    const TimeZone* zone) {
+                                           const TimeZone* zone) {
   Scanner scan(text);
   Shown shown;
   bool afternoon = false, twelve = false;
@@ -247,7 +248,8 @@ static std::optional<WallTime> parse_exponent(std::string_view spelling, TimeFor
   double value = 0;
   const auto parsed = std::from_chars(spelling.data(), spelling.data() + spelling.size(), value);
   if (parsed.ec != std::errc{} || parsed.ptr != spelling.data() + spelling.size() ||
-      !(std::fabs(value) < 9e18)) return std::nullopt;
+      !(std::fabs(value) < 9e18))
+    return std::nullopt;
   char plain[64];
   const auto end = std::to_chars(plain, plain + sizeof plain, value, std::chars_format::fixed, 6);
   return parse_time_number({plain, static_cast<std::size_t>(end.ptr - plain)}, format);
@@ -269,7 +271,8 @@ std::optional<WallTime> parse_time_number(std::string_view spelling, TimeFormat 
     }
   }
   for (; at < end && *at >= '0' && *at <= '9'; ++at) {
-    if (__builtin_mul_overflow(whole, 10, &whole) || __builtin_add_overflow(whole, *at - '0', &whole)) return std::nullopt;
+    if (__builtin_mul_overflow(whole, 10, &whole) || __builtin_add_overflow(whole, *at - '0', &whole))
+      return std::nullopt;
   }
   if (at == begin) return std::nullopt;
   const std::string_view rest(at, static_cast<std::size_t>(end - at));
@@ -281,9 +284,10 @@ std::optional<WallTime> parse_time_number(std::string_view spelling, TimeFormat 
     if (!scan.fraction(fraction_us) || !scan.done()) return std::nullopt;
   }
   if (format == TimeFormat::automatic || format == TimeFormat::iso8601) {
-    format = whole < 100'000'000'000 ? TimeFormat::s
-             : whole < 100'000'000'000'000 ? TimeFormat::ms
-             : whole < 100'000'000'000'000'000 ? TimeFormat::us : TimeFormat::ns;
+    format = whole < 100'000'000'000           ? TimeFormat::s
+             : whole < 100'000'000'000'000     ? TimeFormat::ms
+             : whole < 100'000'000'000'000'000 ? TimeFormat::us
+                                               : TimeFormat::ns;
   }
   std::int64_t us = 0;
   switch (format) {
@@ -315,7 +319,7 @@ bool is_too_far_ahead(WallTime time, WallTime now, const TimeRule& rule) {
 }
 
 TimeFound read_time(std::string_view spelling, bool number, const TimeRule& rule,
-    std::optional<WallTime> now) {
+                    std::optional<WallTime> now) {
   if (rule.format == TimeFormat::uptime) return {TimeFound::unbelieved};
   std::optional<WallTime> time;
   if (rule.format == TimeFormat::pattern) {
@@ -323,8 +327,10 @@ TimeFound read_time(std::string_view spelling, bool number, const TimeRule& rule
   } else {
     if (!number) time = parse_time_text(spelling, rule.zone.get());
     if (!time && rule.format != TimeFormat::iso8601) {
-      if (rule.format == TimeFormat::automatic && could_be_date(spelling)) return {TimeFound::refused, {},
-          " (digits that could be a date: time_format = \"%Y%m%d...\" or \"s\", \"ms\" says)"};
+      if (rule.format == TimeFormat::automatic && could_be_date(spelling))
+        return {TimeFound::refused,
+                {},
+                " (digits that could be a date: time_format = \"%Y%m%d...\" or \"s\", \"ms\" says)"};
       time = parse_time_number(spelling, rule.format);
     }
   }
@@ -337,9 +343,8 @@ TimeFound read_time(std::string_view spelling, bool number, const TimeRule& rule
 std::optional<TimeFormat> time_format_of(std::string_view name) {
   static constexpr std::pair<std::string_view, TimeFormat> formats[] = {
       {"auto", TimeFormat::automatic}, {"iso8601", TimeFormat::iso8601}, {"s", TimeFormat::s},
-          {"ms", TimeFormat::ms},
-      {"us", TimeFormat::us}, {"ns", TimeFormat::ns}, {"s2000", TimeFormat::s2000},
-          {"uptime", TimeFormat::uptime}};
+      {"ms", TimeFormat::ms},          {"us", TimeFormat::us},           {"ns", TimeFormat::ns},
+      {"s2000", TimeFormat::s2000},    {"uptime", TimeFormat::uptime}};
   for (const auto& [known, format] : formats) {
     if (known == name) return format;
   }

@@ -28,7 +28,7 @@ std::optional<WallTime> parse_time_number(std::string_view spelling, TimeFormat 
 // By a pattern in the manner of strptime: %Y %y %m %d %H %I %p %M %S %f (fraction of a second) %b (English)
 // %z %%; a blank stands for any number of them.
 std::optional<WallTime> parse_time_pattern(std::string_view text, std::string_view pattern,
-    const TimeZone* zone = nullptr);
+                                           const TimeZone* zone = nullptr);
 // `invalid` for a pattern that does not name a day.
 Status check_time_pattern(std::string_view pattern);
 
@@ -36,8 +36,8 @@ Status check_time_pattern(std::string_view pattern);
 struct TimeRule {
   TimeFormat format = TimeFormat::automatic;
   std::string pattern;
-  std::shared_ptr<const TimeZone> zone;         // of times that name none; none: UTC
-  std::int64_t past_limit_us = INT64_MIN;       // what is earlier is not believed
+  std::shared_ptr<const TimeZone> zone;    // of times that name none; none: UTC
+  std::int64_t past_limit_us = INT64_MIN;  // what is earlier is not believed
   // nor what is further ahead of the gateway's clock, where that is trusted
   std::int64_t future_limit_us = INT64_MAX;
 };
@@ -52,6 +52,6 @@ struct TimeFound {
 };
 // `number`: the payload has a number there, not a text. `now`: when it arrived, by a clock that is trusted.
 TimeFound read_time(std::string_view spelling, bool number, const TimeRule& rule,
-    std::optional<WallTime> now);
+                    std::optional<WallTime> now);
 
 }  // namespace millrace

@@ -47,15 +47,15 @@ Result<TopicPattern> TopicPattern::parse(std::string_view pattern) {
       std::string_view name = level.substr(1, level.size() - 2);
       const bool rest = name.ends_with("...");
       if (rest) name.remove_suffix(3);
-      if (name.empty() || name.find_first_of("{}+#") != std::string_view::npos) return Status{Code::invalid,
-          text("\"", level, "\" is no level name")};
+      if (name.empty() || name.find_first_of("{}+#") != std::string_view::npos)
+        return Status{Code::invalid, text("\"", level, "\" is no level name")};
       if (out.names(name)) return Status{Code::invalid, text("the level {", name, "} is named twice")};
       parsed = {rest ? Level::rest : Level::one, std::string(name)};
     } else if (level.find_first_of("{}+#") != std::string_view::npos) {
       return Status{Code::invalid, text("\"", level, "\": a name or wildcard takes a whole level")};
     }
-    if (parsed.kind == Level::rest && !last) return Status{Code::invalid,
-        text("\"", level, "\" must be the last level")};
+    if (parsed.kind == Level::rest && !last)
+      return Status{Code::invalid, text("\"", level, "\" must be the last level")};
     out.levels_.push_back(std::move(parsed));
   }
   if (Status status = check_topic_filter(out.filter()); !status.ok()) return status;
@@ -111,12 +111,14 @@ std::string TopicPattern::filter() const {
 
 bool names_publisher(std::string_view name) {
   return name == "client_id" || name == "username" || name == "subject" ||
-      (name.starts_with("property.") && name.size() > 9);
+         (name.starts_with("property.") && name.size() > 9);
 }
 
 Result<Template> Template::parse(std::string_view source, const TopicPattern& pattern, bool publisher_known) {
   Template out;
-  const auto literal = [&out](std::string_view words) { out.parts_.push_back({Part::literal, std::string(words)}); };
+  const auto literal = [&out](std::string_view words) {
+    out.parts_.push_back({Part::literal, std::string(words)});
+  };
   const auto named = [&](std::string_view name) -> Status {
     if (!name.empty() && std::string_view(".$^@").find(name.front()) != std::string_view::npos) {
       out.parts_.push_back({Part::member, ""});
@@ -124,7 +126,8 @@ Result<Template> Template::parse(std::string_view source, const TopicPattern& pa
       return {};
     }
     if (name != "input" && !pattern.names(name) && !(publisher_known && names_publisher(name))) {
-      return {Code::invalid, text("the topic has no level {", name, "} (a member of the payload is {.", name, "})")};
+      return {Code::invalid,
+              text("the topic has no level {", name, "} (a member of the payload is {.", name, "})")};
     }
     const bool of_input = name == "input" && !pattern.names(name);
     out.parts_.push_back({of_input ? Part::input : Part::level, std::string(name)});
@@ -135,7 +138,7 @@ Result<Template> Template::parse(std::string_view source, const TopicPattern& pa
 }
 
 void Template::render(const TopicMatch& match, std::string_view input, std::string& out,
-    std::span<const std::string_view> members) const {
+                      std::span<const std::string_view> members) const {
   out.clear();
   std::size_t member = 0;
   for (const Part& part : parts_) {

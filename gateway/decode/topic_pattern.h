@@ -60,13 +60,13 @@ class Template {
   // `invalid` when a name is none of `pattern`'s levels; {input} is always known. With `publisher_known` so
   // are {client_id}, {username}, {subject} and {property.NAME}, which render() then finds in its match.
   static Result<Template> parse(std::string_view text, const TopicPattern& pattern,
-      bool publisher_known = false);
+                                bool publisher_known = false);
   // The paths into the payload that it needs, in order; of two equal ones both.
   const std::vector<std::string>& members() const { return members_; }
   bool constant() const { return parts_.empty() || (parts_.size() == 1 && parts_[0].kind == Part::literal); }
   // `members`: what was found of members(), in their order.
   void render(const TopicMatch& match, std::string_view input, std::string& out,
-      std::span<const std::string_view> members = {}) const;
+              std::span<const std::string_view> members = {}) const;
 
  private:
   struct Part {

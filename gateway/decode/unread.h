@@ -26,14 +26,14 @@ struct Unread {
 
   // values that did not enter though they were wanted; tidy once Router::decode has returned
   ValueRuns missing;
-  std::size_t refusals = 0;        // a message that was refused whole counts once
-  std::vector<std::string> told;   // the first of them: "r[3].v: not a number: \"x\""
-  std::size_t no_value = 0;        // null, nan, inf, nothing at all
-  bool latin1 = false;             // text that was not UTF-8 was read as ISO 8859-1
-  // The route says ignore = true, or its condition did not hold of a message; once Router::decode has returned:
-  // and no other route wanted it.
+  std::size_t refusals = 0;       // a message that was refused whole counts once
+  std::vector<std::string> told;  // the first of them: "r[3].v: not a number: \"x\""
+  std::size_t no_value = 0;       // null, nan, inf, nothing at all
+  bool latin1 = false;            // text that was not UTF-8 was read as ISO 8859-1
+  // The route says ignore = true, or its condition did not hold of a message; once Router::decode has
+  // returned: and no other route wanted it.
   bool ignored = false;
-  ValueRuns left;                  // what of the payload a condition left to other routes; empty in the end
+  ValueRuns left;  // what of the payload a condition left to other routes; empty in the end
   Surprises surprises;
 
   bool any() const { return refusals > 0; }
@@ -44,7 +44,8 @@ struct Unread {
     Surprises surprises;
   };
   Mark mark() const {
-    return {refusals, told.size(), no_value, missing.size(), missing.empty() ? 0 : missing.back().to, surprises};
+    return {refusals, told.size(), no_value, missing.size(), missing.empty() ? 0 : missing.back().to,
+            surprises};
   }
   void back_to(const Mark& mark) {
     refusals = mark.refusals;
@@ -58,8 +59,8 @@ struct Unread {
     ++refusals;
     if (!missing.empty() && missing.back().to == values.from) missing.back().to = values.to;
     else missing.push_back(values);
-    if (told.size() < told_max) told.push_back(member.empty() ? std::string(why)
-        : std::string(member) + ": " + std::string(why));
+    if (told.size() < told_max)
+      told.push_back(member.empty() ? std::string(why) : std::string(member) + ": " + std::string(why));
   }
   // A condition left these values, which are a message or a document, to others.
   void leave(ValueRun values, const ValueRuns* also) {

@@ -23,7 +23,8 @@ std::int64_t ClockWatch::look(Instant now, WallTime wall, bool trusted) {
 }
 
 bool ClockWatch::settled(Instant now) const {
-  return trusted_ && now - *trusted_since_ >= settles_after && (!stepped_at_ || now - *stepped_at_ >= settles_after);
+  return trusted_ && now - *trusted_since_ >= settles_after &&
+         (!stepped_at_ || now - *stepped_at_ >= settles_after);
 }
 
 std::optional<WallTime> ClockWatch::for_ages(Instant now) const {
@@ -32,7 +33,9 @@ std::optional<WallTime> ClockWatch::for_ages(Instant now) const {
 }
 
 std::optional<Bytes> ClockWatch::take_news(std::uint64_t boot_id) {
-  if (boot_id == 0 || !lowest_offset_us_ || (saved_offset_us_ && *saved_offset_us_ - *lowest_offset_us_ < step_us_min)) return std::nullopt;
+  if (boot_id == 0 || !lowest_offset_us_ ||
+      (saved_offset_us_ && *saved_offset_us_ - *lowest_offset_us_ < step_us_min))
+    return std::nullopt;
   saved_offset_us_ = lowest_offset_us_;
   Bytes bytes;
   wire::Writer writer(bytes);

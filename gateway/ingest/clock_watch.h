@@ -1,5 +1,6 @@
-// Time that jumped is not time that passed. Watches the wall clock against the monotonic one, notices when it is set, and says
-// by which clock ages may be judged. Pure: time is passed in. Whoever wants to know looks first; looking is cheap.
+// Time that jumped is not time that passed. Watches the wall clock against the monotonic one, notices when it
+// is set, and says by which clock ages may be judged. Pure: time is passed in. Whoever wants to know looks
+// first; looking is cheap.
 #pragma once
 
 #include <cstdint>
@@ -14,7 +15,8 @@ class ClockWatch {
  public:
   // Less is slewing, or a leap second.
   static constexpr std::int64_t step_us_min = 2'000'000;
-  // What was said before a step may be wrong, and so may be what is said after it: this long nothing gets old by it.
+  // What was said before a step may be wrong, and so may be what is said after it: this long nothing gets old
+  // by it.
   static constexpr Duration settles_after = std::chrono::hours(1);
 
   // By how much the clock was set since the last look; 0 when it was not.
@@ -22,13 +24,16 @@ class ClockWatch {
 
   std::uint64_t steps() const { return steps_; }
   bool trusted() const { return trusted_; }
-  // It has been trusted, and was not set, for an hour: what it says now and what another such clock said can be compared.
+  // It has been trusted, and was not set, for an hour: what it says now and what another such clock said can
+  // be compared.
   bool settled(Instant now) const;
-  // The clock for ages of records: the lowest that a trusted clock of this boot would say now. Not before an hour has passed
-  // since a step, nor while the clock is not trusted. A record is never older by it than it is.
+  // The clock for ages of records: the lowest that a trusted clock of this boot would say now. Not before an
+  // hour has passed since a step, nor while the clock is not trusted. A record is never older by it than it
+  // is.
   std::optional<WallTime> for_ages(Instant now) const;
 
-  // The lowest clock is known to the next process of the same boot: what is to be saved, when there is something new.
+  // The lowest clock is known to the next process of the same boot: what is to be saved, when there is
+  // something new.
   std::optional<Bytes> take_news(std::uint64_t boot_id);
   void restore(const std::optional<Bytes>& saved, std::uint64_t boot_id);
 

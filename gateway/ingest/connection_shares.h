@@ -1,6 +1,7 @@
-// How many devices may be connected at once, all endpoints together: what the process's descriptors leave beside its own needs.
-// Where that is less than the endpoints' connections_max together, each gets its part of it, so that a crowd at one door does
-// not close the other. The parts follow as endpoints come and go. On the loop.
+// How many devices may be connected at once, all endpoints together: what the process's descriptors leave
+// beside its own needs. Where that is less than the endpoints' connections_max together, each gets its part
+// of it, so that a crowd at one door does not close the other. The parts follow as endpoints come and go. On
+// the loop.
 #pragma once
 
 #include <cstddef>
@@ -15,13 +16,15 @@ class ConnectionShares {
    public:
     ~Share() { shares_.wanted_.erase(wanted_); }
     Share(const Share&) = delete;
-    // How many may be open now. May be less than are open: nobody is sent away for that, nobody new is let in either.
+    // How many may be open now. May be less than are open: nobody is sent away for that, nobody new is let in
+    // either.
     std::size_t allowed() const;
     std::size_t wanted() const { return *wanted_; }
 
    private:
     friend class ConnectionShares;
-    Share(ConnectionShares& shares, std::size_t wanted) : shares_(shares), wanted_(shares.wanted_.insert(shares.wanted_.end(), wanted)) {}
+    Share(ConnectionShares& shares, std::size_t wanted)
+        : shares_(shares), wanted_(shares.wanted_.insert(shares.wanted_.end(), wanted)) {}
     ConnectionShares& shares_;
     std::list<std::size_t>::iterator wanted_;
   };

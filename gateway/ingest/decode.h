@@ -1,5 +1,5 @@
-// How the payloads of an input become records: what Router::decode (decode/router.h) does and promises, or a decoder of an
-// input's own.
+// How the payloads of an input become records: what Router::decode (decode/router.h) does and promises, or a
+// decoder of an input's own.
 #pragma once
 
 #include <functional>

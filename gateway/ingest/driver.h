@@ -1,5 +1,5 @@
-// A driver turns wires into payloads: it connects, frames, and puts Arrivals into the inbox. It knows nothing of formats,
-// the log or uplinks. All calls on the loop.
+// A driver turns wires into payloads: it connects, frames, and puts Arrivals into the inbox. It knows nothing
+// of formats, the log or uplinks. All calls on the loop.
 #pragma once
 
 #include <functional>
@@ -16,7 +16,8 @@ class Driver {
   virtual const std::string& name() const = 0;
   // Connects in the background and keeps reconnecting. Fails only for configuration.
   virtual Status start() = 0;
-  // There is no room: stop taking (an MQTT client disconnects, the broker keeps its messages). Until resume().
+  // There is no room: stop taking (an MQTT client disconnects, the broker keeps its messages). Until
+  // resume().
   virtual void pause() = 0;
   virtual void resume() = 0;
   // After `done` runs no callback of this driver runs again. Callable before start().

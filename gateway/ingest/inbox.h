@@ -1,5 +1,6 @@
-// The way in for drivers whose peer is told "accepted" before the commit. What is put here survives the death of the
-// process (not of the machine); the log takes it over, with the inbox's position in the same transaction.
+// The way in for drivers whose peer is told "accepted" before the commit. What is put here survives the death
+// of the process (not of the machine); the log takes it over, with the inbox's position in the same
+// transaction.
 #pragma once
 
 #include <cstdint>
@@ -16,12 +17,14 @@ class Inbox {
   static constexpr std::size_t head_bytes = 4096;
 
   virtual ~Inbox() = default;
-  // Any thread. A copy; no system call unless the loop sleeps; never waits for the loop. Three answers: stored; no room now
-  // (`full`: nothing was stored, wait_room() and try again); never, which is stored too, but as no more than its head and its
-  // size (Arrival::whole_bytes), so that the peer may forget it and a person can see it in the dead lane. A recognised
-  // redelivery is dropped and counted: ok, ticket of the first.
+  // Any thread. A copy; no system call unless the loop sleeps; never waits for the loop. Three answers:
+  // stored; no room now
+  // (`full`: nothing was stored, wait_room() and try again); never, which is stored too, but as no more than
+  // its head and its size (Arrival::whole_bytes), so that the peer may forget it and a person can see it in
+  // the dead lane. A recognised redelivery is dropped and counted: ok, ticket of the first.
   virtual Result<Ticket> put(const Arrival& arrival) = 0;
-  // How many bytes of topic and payload together put() takes whole from this input, however the rest of the inbox looks.
+  // How many bytes of topic and payload together put() takes whole from this input, however the rest of the
+  // inbox looks.
   virtual std::size_t message_max(std::string_view input) const = 0;
   // Foreign threads only: waits until something is released, at most that long. False: the inbox is closed.
   virtual bool wait_room(Duration longest) = 0;

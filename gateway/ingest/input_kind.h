@@ -33,7 +33,7 @@ struct SouthParts {
   const ClockTrust& trust;
   Metrics& metrics;
   ConnectionShares& shares;
-  std::string state_dir;  // what must outlive a reboot and is no data: beside the log
+  std::string state_dir;                    // what must outlive a reboot and is no data: beside the log
   std::function<std::int64_t()> passed_us;  // the time that has passed for the log: goes on over restarts
 };
 
@@ -41,14 +41,14 @@ class Framer;
 
 struct InputPlan {
   std::string name;
-  PartConfig config;                // it is another plan when this is another
+  PartConfig config;  // it is another plan when this is another
   std::vector<std::string>
-      claims;  // what one at a time may have: a port, a client identifier at a broker, a tty
-  NeededFiles needs;                // without which it cannot start
-  bool listens = false;             // devices connect to it: its certificate is a server's
+      claims;            // what one at a time may have: a port, a client identifier at a broker, a tty
+  NeededFiles needs;     // without which it cannot start
+  bool listens = false;  // devices connect to it: its certificate is a server's
   bool retained_once = false;
   std::vector<RouteConfig> routes;
-  Decode decode;                    // instead of routes, where its payloads are nobody else's
+  Decode decode;                              // instead of routes, where its payloads are nobody else's
   std::vector<std::string> servers, filters;  // what it subscribes to at MQTT brokers
   std::function<std::unique_ptr<Driver>(const SouthParts&)> make;
   std::function<std::unique_ptr<Framer>()> make_framer;  // of a stream of bytes; null: payloads come whole

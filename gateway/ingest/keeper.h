@@ -1,5 +1,5 @@
-// What a kind of input keeps in the log for a place (an address that devices connect to) longer than somebody of its kind is there:
-// it grows old, is shown, and goes. On the loop.
+// What a kind of input keeps in the log for a place (an address that devices connect to) longer than somebody
+// of its kind is there: it grows old, is shown, and goes. On the loop.
 #pragma once
 
 #include <cstdint>

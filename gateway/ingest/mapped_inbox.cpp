@@ -19,17 +19,17 @@ namespace millrace {
 
 // The region, all numbers in the machine's own byte order (the file never leaves the machine):
 //   0      Header: magic, capacity, id, head, tail, and the page of what is in work
-//   4096   sessions_max Sessions: per input the last entries, to recognise redeliveries; further inputs share them
+//   4096   sessions_max Sessions: per input the last entries, to recognise redeliveries; others share them
 //   then   capacity bytes of ring
-// Positions count bytes for ever; position p lies at ring offset p % capacity. An entry is an EntryHead and the bytes of
-// input, channel and payload, padded to 8. One that would cross the end of the ring is preceded by a gap: an EntryHead
-// with input_size = 0xFFFF. Entries count only below `head`, which is stored last.
+// Positions count bytes for ever; position p lies at ring offset p % capacity. An entry is an EntryHead and
+// the bytes of input, channel and payload, padded to 8. One that would cross the end of the ring is preceded
+// by a gap: an EntryHead with input_size = 0xFFFF. Entries count only below `head`, which is stored last.
 namespace {
 
 constexpr std::uint64_t magic = 0x31584F424E49524DULL;  // "MRINBOX1"
 constexpr std::size_t header_bytes = 4096;
 constexpr std::size_t sessions_max = 8;
-constexpr std::size_t session_entries = 2048;      // twice the largest receive maximum we ask for
+constexpr std::size_t session_entries = 2048;        // twice the largest receive maximum we ask for
 constexpr std::uint64_t redelivery_age_max = 32768;  // packet ids repeat: older ones prove nothing
 constexpr std::uint16_t gap_mark = 0xFFFF;
 constexpr std::uint64_t nothing = UINT64_MAX;
@@ -47,7 +47,7 @@ struct EntryHead {
   std::uint16_t channel_size;
   std::uint16_t packet_id;
   std::uint8_t qos;
-  std::uint8_t flags;  // 1 duplicate, 2 retained, 4 clock trusted
+  std::uint8_t flags;        // 1 duplicate, 2 retained, 4 clock trusted
   std::uint32_t whole_size;  // of a payload that can never fit, and whose head this is; 0: it is all here
 };
 static_assert(sizeof(EntryHead) == 48);
@@ -56,9 +56,13 @@ constexpr std::size_t crc_from = offsetof(EntryHead, position);
 
 std::size_t padded(std::size_t n) { return (n + 7) & ~std::size_t{7}; }
 
-std::uint32_t crc_of(const std::byte* entry, std::size_t used) { return crc32c({entry + crc_from, used - crc_from}); }
+std::uint32_t crc_of(const std::byte* entry, std::size_t used) {
+  return crc32c({entry + crc_from, used - crc_from});
+}
 
-std::size_t used_of(const EntryHead& head) { return sizeof(EntryHead) + head.input_size + head.channel_size + head.payload_size; }
+std::size_t used_of(const EntryHead& head) {
+  return sizeof(EntryHead) + head.input_size + head.channel_size + head.payload_size;
+}
 
 }  // namespace
 
@@ -69,19 +73,19 @@ struct MappedInbox::Header {
   std::atomic<std::uint64_t> head;  // end of the newest whole entry
   std::atomic<std::uint64_t> tail;  // everything before it is in the log
   std::atomic<std::uint64_t> in_work;
-  std::uint64_t crashed_at;         // the entry that was in work when the process last died, and how often in a row
+  std::uint64_t crashed_at;  // the entry that was in work when the process last died, and how often in a row
   std::uint64_t crashes;
 };
 
 struct MappedInbox::Session {
   struct Entry {
-    std::uint64_t end;     // position behind the inbox entry; counts only when <= head
+    std::uint64_t end;  // position behind the inbox entry; counts only when <= head
     std::uint64_t digest;
     std::uint64_t serial;  // messages of this session before it
     std::uint16_t packet_id;
     std::uint16_t pad[3];
   };
-  std::uint64_t input;     // digest of the input's name; 0: free
+  std::uint64_t input;  // digest of the input's name; 0: free
   std::uint64_t serial;
   Entry entries[session_entries];
 };
@@ -133,7 +137,9 @@ void MappedInbox::format(std::span<std::byte> region, std::uint64_t id) {
   header->magic_number = magic;
 }
 
-std::uint64_t MappedInbox::id_of(std::span<std::byte> region) { return reinterpret_cast<Header*>(region.data())->id; }
+std::uint64_t MappedInbox::id_of(std::span<std::byte> region) {
+  return reinterpret_cast<Header*>(region.data())->id;
+}
 
 bool MappedInbox::holds_entries(std::span<std::byte> region, std::uint64_t released) {
   const auto& header = *reinterpret_cast<const Header*>(region.data());
@@ -144,20 +150,23 @@ Status MappedInbox::verify(std::span<std::byte> region) {
   if (region.size() < region_bytes(4096)) return {Code::corrupt, "inbox: too small"};
   const auto& header = *reinterpret_cast<const Header*>(region.data());
   if (header.magic_number != magic) return {Code::corrupt, "inbox: not an inbox of this version"};
-  if (header.capacity != region.size() - header_bytes - sessions_max * sizeof(Session)) return {Code::corrupt, "inbox: wrong size"};
+  if (header.capacity != region.size() - header_bytes - sessions_max * sizeof(Session))
+    return {Code::corrupt, "inbox: wrong size"};
   const std::uint64_t head = header.head, tail = header.tail;
-  if (tail > head || head - tail > header.capacity || head % 8 != 0 || tail % 8 != 0) return {Code::corrupt, "inbox: positions make no sense"};
+  if (tail > head || head - tail > header.capacity || head % 8 != 0 || tail % 8 != 0)
+    return {Code::corrupt, "inbox: positions make no sense"};
   const std::byte* ring = region.data() + header_bytes + sessions_max * sizeof(Session);
   for (std::uint64_t position = tail; position < head;) {
     const std::uint64_t offset = position % header.capacity;
     EntryHead entry;
-    if (header.capacity - offset < sizeof(EntryHead)) {  // too little for a gap mark even: the writer skipped it
+    // too little for a gap mark even: the writer skipped it
+    if (header.capacity - offset < sizeof(EntryHead)) {
       position += header.capacity - offset;
       continue;
     }
     std::memcpy(&entry, ring + offset, sizeof entry);
-    if (entry.position != position || entry.size % 8 != 0 || entry.size < sizeof(EntryHead) || entry.size > header.capacity - offset ||
-        position + entry.size > head) {
+    if (entry.position != position || entry.size % 8 != 0 || entry.size < sizeof(EntryHead) ||
+        entry.size > header.capacity - offset || position + entry.size > head) {
       return {Code::corrupt, text("inbox: entry at ", position, " is torn")};
     }
     if (entry.input_size != gap_mark) {
@@ -173,7 +182,8 @@ Status MappedInbox::verify(std::span<std::byte> region) {
 MappedInbox::MappedInbox(std::span<std::byte> region, std::uint64_t released) : region_(region) {
   Header& h = header();
   capacity_ = h.capacity;
-  limit_ = text("what the inbox takes of a message (", std::min(entry_max(), payload_max), " bytes; gateway.inbox_size)");
+  limit_ = text("what the inbox takes of a message (", std::min(entry_max(), payload_max),
+                " bytes; gateway.inbox_size)");
   const std::uint64_t tail = std::clamp(released, h.tail.load(), h.head.load());
   h.tail = tail;
   taken_ = durable_ = tail;
@@ -203,8 +213,8 @@ std::uint64_t slot_name(std::string_view input) { return digest64(bytes_of(input
 
 }  // namespace
 
-// Where inputs are more than slots, some share one. Two with 1,000 messages on their way each fit; of more than that the oldest
-// that come again would be stored again.
+// Where inputs are more than slots, some share one. Two with 1,000 messages on their way each fit; of more
+// than that the oldest that come again would be stored again.
 MappedInbox::Session& MappedInbox::session_of(std::uint64_t name) {
   auto* sessions = reinterpret_cast<Session*>(region_.data() + header_bytes);
   for (std::size_t i = 0; i < sessions_max; ++i) {
@@ -215,11 +225,12 @@ MappedInbox::Session& MappedInbox::session_of(std::uint64_t name) {
 }
 
 // The end position of the entry this one repeats; 0 when it is new.
-std::uint64_t MappedInbox::known_redelivery(Session& session, const Arrival& arrival, std::uint64_t digest) const {
+std::uint64_t MappedInbox::known_redelivery(Session& session, const Arrival& arrival,
+                                            std::uint64_t digest) const {
   const std::uint64_t head = header().head.load(std::memory_order_relaxed);
   for (const Session::Entry& entry : session.entries) {
-    if (entry.end != 0 && entry.end <= head && entry.packet_id == arrival.packet_id && entry.digest == digest &&
-        session.serial - entry.serial <= redelivery_age_max) {
+    if (entry.end != 0 && entry.end <= head && entry.packet_id == arrival.packet_id &&
+        entry.digest == digest && session.serial - entry.serial <= redelivery_age_max) {
       return entry.end;
     }
   }
@@ -235,7 +246,8 @@ void MappedInbox::note(Session& session, const Arrival& arrival, std::uint64_t d
   entry.end = end;
 }
 
-// An entry never wraps, so one that starts behind the middle may need as much again as a gap: half the ring always fits.
+// An entry never wraps, so one that starts behind the middle may need as much again as a gap: half the ring
+// always fits.
 std::size_t MappedInbox::message_max(std::string_view input) const {
   const std::size_t beside = sizeof(EntryHead) + input.size() + 8;
   return entry_max() > beside ? std::min(entry_max() - beside, payload_max) : 0;
@@ -245,17 +257,20 @@ Arrival MappedInbox::head_of(const Arrival& arrival) const {
   Arrival head = arrival;
   const std::size_t room = message_max(arrival.input);
   head.channel = cut_utf8(arrival.channel, std::min<std::size_t>(room / 2, 0xFFFF));
-  head.whole_bytes = std::max<std::uint64_t>(arrival.whole_bytes, arrival.bytes.size()) + (head.channel.size() < arrival.channel.size() ? arrival.channel.size() : 0);
+  head.whole_bytes = std::max<std::uint64_t>(arrival.whole_bytes, arrival.bytes.size()) +
+                     (head.channel.size() < arrival.channel.size() ? arrival.channel.size() : 0);
   head.bytes = arrival.bytes.first(std::min({arrival.bytes.size(), head_bytes, room - head.channel.size()}));
   return head;
 }
 
 Result<Ticket> MappedInbox::put(const Arrival& whole) {
   if (whole.input.size() >= gap_mark) return Status{Code::invalid, "inbox: the input's name is too long"};
-  const bool fits = whole.channel.size() <= 0xFFFF && whole.channel.size() + whole.bytes.size() <= message_max(whole.input);
+  const bool fits =
+      whole.channel.size() <= 0xFFFF && whole.channel.size() + whole.bytes.size() <= message_max(whole.input);
   const std::optional<Arrival> beheaded = fits ? std::nullopt : std::optional(head_of(whole));
   const Arrival& arrival = fits ? whole : *beheaded;
-  const std::size_t used = sizeof(EntryHead) + arrival.input.size() + arrival.channel.size() + arrival.bytes.size();
+  const std::size_t used =
+      sizeof(EntryHead) + arrival.input.size() + arrival.channel.size() + arrival.bytes.size();
   const std::size_t size = padded(used);
   Ticket end = 0;
   {
@@ -271,7 +286,8 @@ Result<Ticket> MappedInbox::put(const Arrival& whole) {
       if (arrival.duplicate) {
         if (const std::uint64_t known = known_redelivery(*session, arrival, digest)) {
           duplicates_.fetch_add(1, std::memory_order_relaxed);
-          // Noted anew: if this acknowledgement gets lost too, it comes a third time, when the old note may be gone.
+          // Noted anew: if this acknowledgement gets lost too, it comes a third time, when the old note may
+          // be gone.
           note(*session, arrival, digest, known);
           return known;
         }
@@ -301,20 +317,24 @@ Result<Ticket> MappedInbox::put(const Arrival& whole) {
     entry.packet_id = arrival.packet_id;
     entry.qos = arrival.qos;
     entry.whole_size = static_cast<std::uint32_t>(std::min<std::uint64_t>(arrival.whole_bytes, UINT32_MAX));
-    entry.flags = static_cast<std::uint8_t>((arrival.duplicate ? 1 : 0) | (arrival.retained ? 2 : 0) | (arrival.clock_trusted ? 4 : 0));
+    entry.flags = static_cast<std::uint8_t>((arrival.duplicate ? 1 : 0) | (arrival.retained ? 2 : 0) |
+                                            (arrival.clock_trusted ? 4 : 0));
     std::byte* to = at(head);
     std::byte* body = to + sizeof entry;
     std::memcpy(to, &entry, sizeof entry);
     if (!arrival.input.empty()) std::memcpy(body, arrival.input.data(), arrival.input.size());
-    if (!arrival.channel.empty()) std::memcpy(body + arrival.input.size(), arrival.channel.data(), arrival.channel.size());
+    if (!arrival.channel.empty())
+      std::memcpy(body + arrival.input.size(), arrival.channel.data(), arrival.channel.size());
     if (!arrival.bytes.empty()) {
-      std::memcpy(body + arrival.input.size() + arrival.channel.size(), arrival.bytes.data(), arrival.bytes.size());
+      std::memcpy(body + arrival.input.size() + arrival.channel.size(), arrival.bytes.data(),
+                  arrival.bytes.size());
     }
     entry.crc = crc_of(to, used);
     std::memcpy(to + offsetof(EntryHead, crc), &entry.crc, sizeof entry.crc);
     end = head + size;
     if (session) {
-      // Noted before the entry counts: a kill in between leaves a note that points beyond the head, and no entry.
+      // Noted before the entry counts: a kill in between leaves a note that points beyond the head, and no
+      // entry.
       note(*session, arrival, digest, end);
     }
     h.head.store(end, std::memory_order_release);
@@ -379,8 +399,7 @@ void MappedInbox::end_work() { header().in_work.store(nothing, std::memory_order
 void MappedInbox::release(Ticket ticket) {
   Header& h = header();
   std::uint64_t tail = h.tail.load(std::memory_order_relaxed);
-  while (tail < ticket && !h.tail.compare_exchange_weak(tail, ticket, std::memory_order_release)) {
-  }
+  while (tail < ticket && !h.tail.compare_exchange_weak(tail, ticket, std::memory_order_release)) {}
   {
     const std::lock_guard lock(durable_mutex_);
     durable_ = std::max(durable_, ticket);
@@ -415,7 +434,9 @@ void MappedInbox::close() {
 
 double MappedInbox::fill() const {
   const Header& h = header();
-  return static_cast<double>(h.head.load(std::memory_order_relaxed) - h.tail.load(std::memory_order_relaxed)) / static_cast<double>(capacity_);
+  return static_cast<double>(h.head.load(std::memory_order_relaxed) -
+                             h.tail.load(std::memory_order_relaxed)) /
+         static_cast<double>(capacity_);
 }
 
 }  // namespace millrace

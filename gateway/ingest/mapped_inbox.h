@@ -1,9 +1,9 @@
-// The inbox in mapped memory: several producers, one consumer, a ring of checksummed entries in a file on tmpfs, so that
-// a killed process finds what it had accepted. Layout at the top of mapped_inbox.cpp; a region that is torn or foreign is
-// never trusted: attach() says so and the owner sets it aside.
+// The inbox in mapped memory: several producers, one consumer, a ring of checksummed entries in a file on
+// tmpfs, so that a killed process finds what it had accepted. Layout at the top of mapped_inbox.cpp; a region
+// that is torn or foreign is never trusted: attach() says so and the owner sets it aside.
 //
-// Exactly-once hand-over: the consumer's release point travels in the log's transaction (InboxPosition); attach() starts
-// behind it.
+// Exactly-once hand-over: the consumer's release point travels in the log's transaction (InboxPosition);
+// attach() starts behind it.
 #pragma once
 
 #include <atomic>
@@ -25,8 +25,9 @@ class InboxRegion {
   virtual std::span<std::byte> bytes() = 0;
 };
 
-// Maps `path`, created whole (posix_fallocate) when it is missing; `fresh` says so. One that exists is mapped as large as it
-// is: what was accepted into it is not thrown away because the configuration wants another size.
+// Maps `path`, created whole (posix_fallocate) when it is missing; `fresh` says so. One that exists is mapped
+// as large as it is: what was accepted into it is not thrown away because the configuration wants another
+// size.
 Result<std::unique_ptr<InboxRegion>> map_inbox_file(const std::string& path, std::size_t bytes, bool& fresh);
 
 class MappedInbox final : public Inbox {
@@ -35,8 +36,8 @@ class MappedInbox final : public Inbox {
 
   // Formats an empty region.
   static void format(std::span<std::byte> region, std::uint64_t id);
-  // Checks a region that was used before, whole: header, every entry between tail and head. `corrupt` when it cannot be
-  // trusted.
+  // Checks a region that was used before, whole: header, every entry between tail and head. `corrupt` when it
+  // cannot be trusted.
   static Status verify(std::span<std::byte> region);
   static std::uint64_t id_of(std::span<std::byte> region);
   // Whether a verified region holds entries behind `released`.
@@ -57,12 +58,13 @@ class MappedInbox final : public Inbox {
 
   // ---- the consumer, on the loop
   std::uint64_t id() const;
-  // The oldest entry not yet taken; views are valid until release() of `ticket`. `crashed`: it was in work when the
-  // process died, twice. False when there is none.
+  // The oldest entry not yet taken; views are valid until release() of `ticket`. `crashed`: it was in work
+  // when the process died, twice. False when there is none.
   bool take(Arrival& arrival, Ticket& ticket, bool& crashed);
   // The consumer will not look again by itself: the next put wakes it. False when something came meanwhile.
   bool sleep();
-  // Says that the entry just taken is being decoded, and that it was: what stands between the two is blamed for a crash.
+  // Says that the entry just taken is being decoded, and that it was: what stands between the two is blamed
+  // for a crash.
   void begin_work();
   void end_work();
   bool has_waiters() const { return waiters_.load() > 0; }

@@ -7,7 +7,8 @@
 namespace millrace {
 
 // Varints: passed, boot id, monotonic time, wall time (0: not settled), in microseconds.
-PassedTime::PassedTime(const std::optional<Bytes>& saved, std::uint64_t boot_id, Instant now) : boot_id_(boot_id), started_(now) {
+PassedTime::PassedTime(const std::optional<Bytes>& saved, std::uint64_t boot_id, Instant now)
+    : boot_id_(boot_id), started_(now) {
   if (!saved) return;
   wire::Reader reader(*saved);
   const auto passed = static_cast<std::int64_t>(reader.get_varint());

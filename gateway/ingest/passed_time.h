@@ -1,6 +1,7 @@
-// How much time has passed for this log, as far as that can be proven: while the process runs by the monotonic clock, over a
-// restart in the same boot by the same clock, over a time without power by the wall clock where it was settled at both ends
-// (clock_watch.h). Never more than has really passed; less where nobody can know. Pure.
+// How much time has passed for this log, as far as that can be proven: while the process runs by the
+// monotonic clock, over a restart in the same boot by the same clock, over a time without power by the wall
+// clock where it was settled at both ends (clock_watch.h). Never more than has really passed; less where
+// nobody can know. Pure.
 #pragma once
 
 #include <cstdint>
@@ -13,7 +14,8 @@ namespace millrace {
 
 class PassedTime {
  public:
-  // `saved`: what save() gave, in this boot or another; nothing, or damaged: it begins at 0. `boot_id` 0: not known.
+  // `saved`: what save() gave, in this boot or another; nothing, or damaged: it begins at 0. `boot_id` 0: not
+  // known.
   PassedTime(const std::optional<Bytes>& saved, std::uint64_t boot_id, Instant now);
 
   std::int64_t us(Instant now) const { return base_us_ + (now - started_).count() / 1000; }

@@ -23,7 +23,8 @@ std::uint64_t all_settled(const LaneLedger& ledger) {
 
 }  // namespace
 
-// ---- who there is ---------------------------------------------------------------------------------------------------
+// ---- who there is
+// ---------------------------------------------------------------------------------------------------
 
 bool Cursors::subscribe(const Key& key, Log::SubscriptionId id) {
   const auto [at, fresh] = cursors_.try_emplace(key);
@@ -66,7 +67,8 @@ Cursors::Cursor* Cursors::find(const Key& key) {
   return found == cursors_.end() ? nullptr : &found->second;
 }
 
-// ---- what becomes of records ----------------------------------------------------------------------------------------
+// ---- what becomes of records
+// ----------------------------------------------------------------------------------------
 
 void Cursors::admit(Lane lane, std::uint64_t records, Sequence through) {
   for (auto& [key, cursor] : cursors_) {
@@ -94,7 +96,8 @@ void Cursors::settle(const WriteSet::Settle& settle, bool starting, std::vector<
   cursor->ledger.settled[static_cast<std::size_t>(settle.how)] += std::min({settle.records, numbers, open});
 }
 
-std::uint64_t Cursors::lose(const Key& who, const std::vector<Range>& ranges, std::uint64_t records, How how) {
+std::uint64_t Cursors::lose(const Key& who, const std::vector<Range>& ranges, std::uint64_t records,
+                            How how) {
   Cursor* cursor = find(who);
   if (!cursor) return records;
   records = std::min(records, cursor->ledger.unsettled());
@@ -117,10 +120,12 @@ void Cursors::take_over(const std::vector<Row>& rows) {
 }
 
 void Cursors::balance() {
-  for (auto& [key, cursor] : cursors_) cursor.ledger.admitted = std::max(cursor.ledger.admitted, all_settled(cursor.ledger));
+  for (auto& [key, cursor] : cursors_)
+    cursor.ledger.admitted = std::max(cursor.ledger.admitted, all_settled(cursor.ledger));
 }
 
-// ---- questions ------------------------------------------------------------------------------------------------------
+// ---- questions
+// ------------------------------------------------------------------------------------------------------
 
 std::vector<Range> Cursors::unsettled(const Key& key, Sequence end) const {
   const Cursor* cursor = find(key);
@@ -145,11 +150,14 @@ bool Cursors::wanted(const SegmentInfo& segment, Lane lane) const {
   if (span.empty()) return false;
   if (lane == Lane::dead) return true;
   return std::any_of(cursors_.begin(), cursors_.end(), [&](const auto& entry) {
-    return entry.first.second == lane && !entry.second.settled.unsettled_in({span.first, std::min(span.last, segment.valid_through)}).empty();
+    return entry.first.second == lane &&
+           !entry.second.settled.unsettled_in({span.first, std::min(span.last, segment.valid_through)})
+                .empty();
   });
 }
 
-// ---- in the state table ---------------------------------------------------------------------------------------------
+// ---- in the state table
+// ---------------------------------------------------------------------------------------------
 
 Bytes Cursors::encode(const Cursor& cursor) {
   Bytes bytes;
@@ -175,11 +183,13 @@ void Cursors::restore(const std::string& key, const Bytes& value) {
   cursor.admitted_through = reader.get_varint();
   for (std::uint64_t& n : cursor.ledger.settled) n = reader.get_varint();
   for (const Lane lane : all_lanes) {
-    if (parts.size() >= 3 && parts[1] == lane_name(lane)) cursors_[{key.substr(8 + parts[1].size()), lane}] = cursor;
+    if (parts.size() >= 3 && parts[1] == lane_name(lane))
+      cursors_[{key.substr(8 + parts[1].size()), lane}] = cursor;
   }
 }
 
-std::vector<Cursors::Again> Cursors::check(const std::map<Sequence, Row>& rows, const std::set<Key>& doubtful, Sequence committed) {
+std::vector<Cursors::Again> Cursors::check(const std::map<Sequence, Row>& rows, const std::set<Key>& doubtful,
+                                           Sequence committed) {
   std::vector<Again> again;
   for (auto& [who, cursor] : cursors_) {
     const auto there = [&rows, lane = who.second, &cursor = cursor] {

@@ -12,9 +12,11 @@ namespace {
 constexpr Duration refusal_silence = std::chrono::minutes(1);
 constexpr std::uint64_t state_in_table_min = 32 << 10;
 
-// What a head holds once `rows` are in it. It is noted in the head itself: should rows be missing, that can be told.
+// What a head holds once `rows` are in it. It is noted in the head itself: should rows be missing, that can
+// be told.
 Bytes account_of(SegmentInfo head, const std::vector<Row>& rows) {
-  for (const Row& row : rows) head.lanes[static_cast<std::size_t>(row.lane)].add(row.first, row.last(), row.count, row.columns->size());
+  for (const Row& row : rows)
+    head.lanes[static_cast<std::size_t>(row.lane)].add(row.first, row.last(), row.count, row.columns->size());
   return encode_segment(head);
 }
 
@@ -26,7 +28,8 @@ void GroupWriter::commit(WriteSet set, Done done) {
     return;
   }
   if (Status status = p_.state.fits(set.states); !status.ok()) {
-    if (p_.stats.refused_states++ == 0 || p_.loop.now() - state_told_ > refusal_silence) LOG_ERROR("log: ", status.detail());
+    if (p_.stats.refused_states++ == 0 || p_.loop.now() - state_told_ > refusal_silence)
+      LOG_ERROR("log: ", status.detail());
     state_told_ = p_.loop.now();
     if (done) p_.loop.post([done = std::move(done), status] { done(status); });
     return;
@@ -42,12 +45,15 @@ void GroupWriter::schedule_close() {
   if (writing || !p_.open.dirty || p_.starting) return;
   const bool alarm = !p_.open.lanes[0].empty();
   const bool overdue = p_.open.due && p_.loop.now() >= *p_.open.due;
-  if (p_.open.urgent || p_.held.flush_next || alarm || overdue || p_.open.waiting() >= p_.options.group_bytes || p_.stopping) {
+  if (p_.open.urgent || p_.held.flush_next || alarm || overdue ||
+      p_.open.waiting() >= p_.options.group_bytes || p_.stopping) {
     close();
     return;
   }
   if (close_timer_) return;
-  const Duration wait = p_.open.due ? std::clamp(*p_.open.due - p_.loop.now(), Duration{0}, p_.options.commit_interval) : p_.options.commit_interval;
+  const Duration wait =
+      p_.open.due ? std::clamp(*p_.open.due - p_.loop.now(), Duration{0}, p_.options.commit_interval)
+                  : p_.options.commit_interval;
   close_timer_ = p_.loop.after(wait, [this] {
     close_timer_.reset();
     if (!writing && p_.open.dirty) close();
@@ -94,15 +100,17 @@ void GroupWriter::number_all(GroupWrite& group) {
   p_.open.number(Lane::alarm, group.rows, false, more);
 }
 
-// Numbers are reserved before use, in the transaction that uses the first of them: none has left the process then. In the mark
-// too, and there first: a head that loses its last commits must not take the reservation with it.
+// Numbers are reserved before use, in the transaction that uses the first of them: none has left the process
+// then. In the mark too, and there first: a head that loses its last commits must not take the reservation
+// with it.
 void GroupWriter::note_numbers(GroupWrite& group) {
   if (p_.next > p_.reserved) {
     p_.reserved = p_.next + reserve_block;
     p_.state.put("reserved", varints({p_.reserved}));
     group.mark_before = mark();
   }
-  if (p_.stopping) {  // what was reserved is given back: a mark that says more than the head belongs to a life the head forgot
+  // what was reserved is given back: a mark that says more than the head belongs to a life the head forgot
+  if (p_.stopping) {
     p_.reserved = p_.next - 1;
     p_.state.put("reserved", varints({p_.reserved}));
     p_.state.put("clean", varints({1}));
@@ -110,7 +118,8 @@ void GroupWriter::note_numbers(GroupWrite& group) {
   if (p_.unwritten.note_serial() > 0) p_.state.put("noted", varints({p_.unwritten.note_serial()}));
   for (const Row& row : group.rows) p_.records_ever += row.count;
   if (p_.options.clock_settled()) p_.last_settled = p_.loop.wall();
-  p_.state.put("last", varints({p_.next - 1, static_cast<std::uint64_t>(p_.loop.wall().us), p_.records_ever, static_cast<std::uint64_t>(p_.last_settled.us)}));
+  p_.state.put("last", varints({p_.next - 1, static_cast<std::uint64_t>(p_.loop.wall().us), p_.records_ever,
+                                static_cast<std::uint64_t>(p_.last_settled.us)}));
 }
 
 // The head's account as it is sealed, for the table.
@@ -147,7 +156,8 @@ void GroupWriter::fill(GroupWrite& group, bool seal) {
 
 // Cursors, segments and the inbox position, as they stand in memory, into the state table.
 void GroupWriter::refresh_state() {
-  for (const auto& [key, cursor] : p_.cursors) p_.state.put(cursor_key(key.first, key.second), Cursors::encode(cursor));
+  for (const auto& [key, cursor] : p_.cursors)
+    p_.state.put(cursor_key(key.first, key.second), Cursors::encode(cursor));
   if (p_.inbox) p_.state.put("inbox", varints({p_.inbox->inbox, p_.inbox->position}));
 }
 
@@ -162,14 +172,19 @@ void GroupWriter::mark_soon() {
     marked_ = p_.durable;
     marked_at_ = p_.loop.now();
     auto status = std::make_shared<Status>();
-    p_.loop.run_blocking("log", [writer = p_.writer, mark = mark(), identity = p_.folder_identity, status] { *status = writer->write_mark(mark, identity); },
-                       [this, alive = p_.alive, status] {
-                         if (*alive) on_mark(*status);
-                       });
+    p_.loop.run_blocking(
+        "log",
+        [writer = p_.writer, mark = mark(), identity = p_.folder_identity, status] {
+          *status = writer->write_mark(mark, identity);
+        },
+        [this, alive = p_.alive, status] {
+          if (*alive) on_mark(*status);
+        });
   });
 }
 
-// A mark that cannot be written says that the disk is not what it was: a fresh head must prove it, or show the trouble.
+// A mark that cannot be written says that the disk is not what it was: a fresh head must prove it, or show
+// the trouble.
 void GroupWriter::on_mark(const Status& status) {
   if (status.ok() || p_.stopping) return;
   LOG_WARN("log: ", status.detail());
@@ -195,8 +210,10 @@ void GroupWriter::write() {
 void GroupWriter::on_written(const GroupResult& result) {
   if (result.on_fresh_head) {
     const std::uint32_t old = p_.head.id;
-    if (auto found = p_.sealed.find(old); found != p_.sealed.end() && result.sealed_bytes > 0) found->second.file_bytes = result.sealed_bytes;
-    p_.loop.run_blocking("read", [reader = p_.reader, old] { reader->forget(old); }, [] {});
+    if (auto found = p_.sealed.find(old); found != p_.sealed.end() && result.sealed_bytes > 0)
+      found->second.file_bytes = result.sealed_bytes;
+    p_.loop.run_blocking(
+        "read", [reader = p_.reader, old] { reader->forget(old); }, [] {});
     p_.head = SegmentInfo{};
     p_.head.id = p_.highest_id = *writing->fresh_head;
     p_.open.seal_next = false;
@@ -209,8 +226,8 @@ void GroupWriter::on_written(const GroupResult& result) {
   if (result.copy_fault) return keep_segment(*result.copy_fault, result.status);
   ++p_.stats.commit_failures;
   p_.unwritten.tell_trouble(result.status, result.disk);
-  // The file is dead until proven alive, unless room was all it lacked: the same group, unchanged, goes to a fresh one. Nothing
-  // is acknowledged meanwhile.
+  // The file is dead until proven alive, unless room was all it lacked: the same group, unchanged, goes to a
+  // fresh one. Nothing is acknowledged meanwhile.
   if (!writing->fresh_head && !result.head_stands) onto_fresh_head();
   p_.unwritten.try_again_later();
 }
@@ -225,12 +242,15 @@ void GroupWriter::onto_fresh_head() {
   writing->state["head"] = std::make_shared<const Bytes>(account_of({}, writing->rows));
 }
 
-// Rows of `id` could not be carried forward: the segment stays, in the table and on disk, and the group goes without it. What
-// was settled as evicted of it is told all the same; the rows that were to stay are read where they are.
+// Rows of `id` could not be carried forward: the segment stays, in the table and on disk, and the group goes
+// without it. What was settled as evicted of it is told all the same; the rows that were to stay are read
+// where they are.
 void GroupWriter::keep_segment(std::uint32_t id, const Status& fault) {
   ++p_.stats.commit_failures;
-  if (kept_.insert(id).second) LOG_WARN("log: ", segment_name(id), " cannot be given up yet: ", fault.detail());
-  const auto copy = std::find_if(writing->copies.begin(), writing->copies.end(), [id](const GroupWrite::Copy& c) { return c.segment.id == id; });
+  if (kept_.insert(id).second)
+    LOG_WARN("log: ", segment_name(id), " cannot be given up yet: ", fault.detail());
+  const auto copy = std::find_if(writing->copies.begin(), writing->copies.end(),
+                                 [id](const GroupWrite::Copy& c) { return c.segment.id == id; });
   MILLRACE_CHECK(copy != writing->copies.end());  // the writer names one that the group asked for
   p_.sealed[id] = copy->segment;
   writing->copies.erase(copy);
@@ -241,18 +261,21 @@ void GroupWriter::keep_segment(std::uint32_t id, const Status& fault) {
   writing->changed.emplace_back(key, p_.state.get(key));
   if (writing->fresh_head) writing->state[key] = p_.state.get(key);
   write();
-  if (fault.code() == Code::corrupt) p_.mending.mend(id, [](const Status&) {});  // whoever reads it next is told how that went
+  // whoever reads it next is told how that went
+  if (fault.code() == Code::corrupt) p_.mending.mend(id, [](const Status&) {});
 }
 
 void GroupWriter::on_committed(const GroupResult& result) {
   p_.head.file_bytes = result.head_bytes;
   ++p_.stats.commits;
   for (const ListedRow& copied : result.copied) {
-    p_.head.lanes[static_cast<std::size_t>(copied.row.lane)].add(copied.row.first, copied.row.last(), copied.row.count, copied.bytes);
+    p_.head.lanes[static_cast<std::size_t>(copied.row.lane)].add(copied.row.first, copied.row.last(),
+                                                                 copied.row.count, copied.bytes);
   }
   for (const GroupWrite::Copy& copy : writing->copies) kept_.erase(copy.segment.id);
   for (const Row& row : writing->rows) {
-    p_.head.lanes[static_cast<std::size_t>(row.lane)].add(row.first, row.last(), row.count, row.columns->size());
+    p_.head.lanes[static_cast<std::size_t>(row.lane)].add(row.first, row.last(), row.count,
+                                                          row.columns->size());
     p_.cache.add(row);  // those that were held are there already
   }
   p_.state.on_committed(*writing);
@@ -281,8 +304,10 @@ void GroupWriter::on_committed(const GroupResult& result) {
   p_.space.make_room();
   tell_room();
   if (p_.stopping && !p_.open.dirty) {
-    p_.loop.run_blocking("log", [writer = p_.writer] { (void)writer->close(); },  // a failed checkpoint leaves a WAL that the next start reads
-                       [this] { p_.loop.post(std::exchange(stopped, nullptr)); });
+    // a failed checkpoint leaves a WAL that the next start reads
+    p_.loop.run_blocking(
+        "log", [writer = p_.writer] { (void)writer->close(); },
+        [this] { p_.loop.post(std::exchange(stopped, nullptr)); });
     return;
   }
   schedule_close();
@@ -297,10 +322,13 @@ void GroupWriter::replace_rebuilt() {
 }
 
 void GroupWriter::tell_room() {
-  // A roll-over makes the head half as large at once: room is there again only when more than that was given back.
+  // A roll-over makes the head half as large at once: room is there again only when more than that was given
+  // back.
   const std::uint64_t margin = p_.options.inbox_bytes + (full ? 2 * p_.options.segment_bytes : 0);
   const bool blocked = p_.options.when_full == WhenFull::block && p_.space.over(margin);
-  if (blocked && !full) LOG_WARN("log: full (", format_size(static_cast<double>(p_.space.bytes_used())), "); inputs pause until uplinks have taken more");
+  if (blocked && !full)
+    LOG_WARN("log: full (", format_size(static_cast<double>(p_.space.bytes_used())),
+             "); inputs pause until uplinks have taken more");
   if (!blocked && full) LOG_INFO("log: room again");
   full = blocked;
   // While a group was away somebody may have waited for room in the open one: say so after each commit.

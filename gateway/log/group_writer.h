@@ -1,6 +1,6 @@
-// When a group closes, how it is written, and what follows its commit: heads that are sealed, marks, who is told. One group is
-// written at a time, by the HeadWriter on the log worker: while it is being synced the next one fills. A room of the log
-// (log_parts.h); on the loop.
+// When a group closes, how it is written, and what follows its commit: heads that are sealed, marks, who is
+// told. One group is written at a time, by the HeadWriter on the log worker: while it is being synced the
+// next one fills. A room of the log (log_parts.h); on the loop.
 #pragma once
 
 #include <functional>
@@ -59,12 +59,13 @@ class GroupWriter {
 
   LogParts& p_;
   std::unique_ptr<Timer> close_timer_;
-  Sequence through_ = 0;            // of the group that is being written
-  std::uint64_t records_ = 0;       // over all lives of this log, with it
+  Sequence through_ = 0;       // of the group that is being written
+  std::uint64_t records_ = 0;  // over all lives of this log, with it
   Instant state_told_;
-  std::set<std::uint32_t> kept_;    // segments that could not be given up, because rows of theirs could not be carried forward
+  // segments that could not be given up, because rows of theirs could not be carried forward
+  std::set<std::uint32_t> kept_;
   std::uint64_t mark_serial_ = 0;
-  Sequence marked_ = 0;             // what the mark says is durable
+  Sequence marked_ = 0;  // what the mark says is durable
   Instant marked_at_;
   std::unique_ptr<Timer> mark_timer_;
 };

@@ -10,8 +10,12 @@ namespace millrace {
 
 // The uplinks keep up when what they lack is what is held, and nothing older.
 bool HeldGroups::may_hold(const GroupWrite& group, bool must_write) const {
-  if (!journal_ || !p_.options.hold_back || must_write || p_.open.urgent || p_.open.due || p_.stopping || flush_next || !p_.stats.trouble.empty()) return false;
-  if (!p_.open.copies.empty() || !p_.open.removals.empty() || !p_.open.replacements.empty() || group.mark_before) return false;
+  if (!journal_ || !p_.options.hold_back || must_write || p_.open.urgent || p_.open.due || p_.stopping ||
+      flush_next || !p_.stats.trouble.empty())
+    return false;
+  if (!p_.open.copies.empty() || !p_.open.removals.empty() || !p_.open.replacements.empty() ||
+      group.mark_before)
+    return false;
   std::uint64_t records[lane_count] = {}, bytes = bytes_;
   for (const auto* rows : {&rows_, &group.rows}) {
     for (const Row& row : *rows) records[static_cast<std::size_t>(row.lane)] += row.count;
@@ -35,7 +39,8 @@ bool HeldGroups::hold(GroupWrite& group) {
   const bool first = journal_->bytes() == 0;
   HeldJournal::Entry entry{p_.epoch, ++serial_, group.rows, {}};
   if (first) entry.rows.insert(entry.rows.begin(), rows_.begin(), rows_.end());
-  for (const std::string& key : first ? changed_ : p_.state.changed()) entry.changed.emplace_back(key, p_.state.get(key));
+  for (const std::string& key : first ? changed_ : p_.state.changed())
+    entry.changed.emplace_back(key, p_.state.get(key));
   if (Status status = journal_->append(entry); !status.ok()) {
     LOG_WARN("log: cannot hold commits back: ", status.detail());
     return false;
@@ -91,7 +96,8 @@ void HeldGroups::flush() {
   p_.groups.schedule_close();
 }
 
-// What is held goes with the group that is about to be written; what everybody has settled meanwhile does not.
+// What is held goes with the group that is about to be written; what everybody has settled meanwhile does
+// not.
 void HeldGroups::take(GroupWrite& group) {
   flush_next = false;
   timer_.reset();
@@ -104,7 +110,8 @@ void HeldGroups::take(GroupWrite& group) {
   bytes_ = 0;
   group.rows.insert(group.rows.begin(), rows.begin(), rows.end());
   p_.state.add_changed(std::exchange(changed_, {}));
-  p_.open.dones.insert(p_.open.dones.begin(), std::make_move_iterator(dones_.begin()), std::make_move_iterator(dones_.end()));
+  p_.open.dones.insert(p_.open.dones.begin(), std::make_move_iterator(dones_.begin()),
+                       std::make_move_iterator(dones_.end()));
   dones_.clear();
   if (journal_) p_.state.put("journal", varints({serial_}));
 }
@@ -123,7 +130,8 @@ Status HeldGroups::recover(HeadContents& contents) {
     for (auto& [key, value] : entry.changed) {
       changed_.insert(key);
       if (value) contents.state[key] = std::move(value);
-      else if (is_user_key(key)) contents.state[key] = std::make_shared<const Bytes>();  // removed, whatever a file says
+      // removed, whatever a file says
+      else if (is_user_key(key)) contents.state[key] = std::make_shared<const Bytes>();
       else contents.state.erase(key);
     }
     for (Row& row : entry.rows) {
@@ -132,12 +140,14 @@ Status HeldGroups::recover(HeadContents& contents) {
       rows_.push_back(std::move(row));
     }
   }
-  if (records > 0) LOG_INFO("log: ", records, " records were held back from flash by the last process; writing them");
+  if (records > 0)
+    LOG_INFO("log: ", records, " records were held back from flash by the last process; writing them");
   if (!rows_.empty()) flush_next = p_.open.dirty = true;
   return {};
 }
 
-// Behind a damaged head there may be rows on flash that are younger than what was held: then the cache lacks them.
+// Behind a damaged head there may be rows on flash that are younger than what was held: then the cache lacks
+// them.
 void HeldGroups::show_recovered() {
   p_.durable = rows_.empty() ? p_.committed : rows_.front().first - 1;
   const bool all_held = !rows_.empty() && rows_.back().last() == p_.committed;

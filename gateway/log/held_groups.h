@@ -1,5 +1,6 @@
-// commit = "when-unsent": while the uplinks keep up, groups are numbered and shown but not written to flash, only to a journal on
-// tmpfs. What every consumer has settled by then never is. A room of the log (log_parts.h); on the loop.
+// commit = "when-unsent": while the uplinks keep up, groups are numbered and shown but not written to flash,
+// only to a journal on tmpfs. What every consumer has settled by then never is. A room of the log
+// (log_parts.h); on the loop.
 #pragma once
 
 #include <memory>

@@ -19,7 +19,9 @@ Bytes encode(const HeldJournal::Entry& entry) {
   writer.put_fixed64(entry.epoch);
   for (const std::uint64_t v : {entry.serial, std::uint64_t{entry.rows.size()}}) writer.put_varint(v);
   for (const Row& row : entry.rows) {
-    for (const std::uint64_t v : {static_cast<std::uint64_t>(row.lane), row.first, std::uint64_t{row.count}, std::uint64_t{row.zstd}}) writer.put_varint(v);
+    for (const std::uint64_t v :
+         {static_cast<std::uint64_t>(row.lane), row.first, std::uint64_t{row.count}, std::uint64_t{row.zstd}})
+      writer.put_varint(v);
     put_bytes(writer, out, *row.columns);
   }
   writer.put_varint(entry.changed.size());
@@ -68,7 +70,9 @@ Result<std::vector<HeldJournal::Entry>> HeldJournal::read(std::uint64_t epoch, s
   std::vector<Entry> entries;
   const auto size = folder_.look(name);
   if (!size.ok()) return size.status();
-  const auto file = with_spare(folder_, [&] { return folder_.read(name, 0, std::min<std::uint64_t>(size.value(), journal_bytes_max)); });
+  const auto file = with_spare(folder_, [&] {
+    return folder_.read(name, 0, std::min<std::uint64_t>(size.value(), journal_bytes_max));
+  });
   if (!file.ok()) return file.status();
   BytesView rest = file.value();
   while (rest.size() >= head_bytes) {
@@ -77,7 +81,8 @@ Result<std::vector<HeldJournal::Entry>> HeldJournal::read(std::uint64_t epoch, s
     if (size > rest.size() - head_bytes || crc32c(rest.subspan(head_bytes, size)) != crc) break;
     auto entry = decode(rest.subspan(head_bytes, size));
     const std::uint64_t wanted = entries.empty() ? 0 : entries.back().serial + 1;
-    if (!entry || entry->epoch != epoch || (wanted != 0 && entry->serial != wanted)) break;  // remains of earlier entries
+    // remains of earlier entries
+    if (!entry || entry->epoch != epoch || (wanted != 0 && entry->serial != wanted)) break;
     entries.push_back(std::move(*entry));
     rest = rest.subspan(head_bytes + size);
   }

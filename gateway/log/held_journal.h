@@ -1,6 +1,6 @@
-// What `commit = "when-unsent"` has numbered and shown to the uplinks but not yet written to flash, in a file on tmpfs beside
-// the inbox: a killed process finds it again, with its numbers; a power cut takes it, as declared. Used on the loop: a
-// write to tmpfs does not block.
+// What `commit = "when-unsent"` has numbered and shown to the uplinks but not yet written to flash, in a file
+// on tmpfs beside the inbox: a killed process finds it again, with its numbers; a power cut takes it, as
+// declared. Used on the loop: a write to tmpfs does not block.
 #pragma once
 
 #include <cstdint>
@@ -24,8 +24,8 @@ class HeldJournal {
   };
 
   explicit HeldJournal(Folder& folder) : folder_(folder) {}
-  // The entries with serials from `after` + 1 on, without a gap: those before are in the log. Reads the file once;
-  // an error when it cannot be read: then nobody knows what was held.
+  // The entries with serials from `after` + 1 on, without a gap: those before are in the log. Reads the file
+  // once; an error when it cannot be read: then nobody knows what was held.
   Result<std::vector<Entry>> read(std::uint64_t epoch, std::uint64_t after) const;
   Status append(const Entry& entry);
   // The next entry overwrites the first: what was there is in the log, or settled.

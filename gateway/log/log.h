@@ -1,6 +1,6 @@
-// The log: the only truth. Records enter the open group, the group is committed as one transaction, and consumers settle
-// what they have dealt with; nothing changes on disk but through a WriteSet. What it promises is in FORMAT.md.
-// Everything here is called, and calls back, on the loop, unless it says otherwise.
+// The log: the only truth. Records enter the open group, the group is committed as one transaction, and
+// consumers settle what they have dealt with; nothing changes on disk but through a WriteSet. What it
+// promises is in FORMAT.md. Everything here is called, and calls back, on the loop, unless it says otherwise.
 #pragma once
 
 #include <array>
@@ -44,11 +44,11 @@ struct WriteSet {
   struct Settle {
     std::string consumer;
     Lane lane;
-    Range range;             // may span numbers of other lanes
-    std::uint64_t records;   // of this lane, in the range
+    Range range;            // may span numbers of other lanes
+    std::uint64_t records;  // of this lane, in the range
     How how;
   };
-  struct State {             // a small durable value under a name; empty bytes remove it
+  struct State {  // a small durable value under a name; empty bytes remove it
     std::string name;
     Bytes bytes;
   };
@@ -58,7 +58,7 @@ struct WriteSet {
   std::vector<State> states;
   std::vector<Range> struck;  // dead letters that were dealt with: they are not kept any longer
   std::optional<InboxPosition> inbox_position;
-  bool urgent = false;       // a peer waits for this commit and can send nothing before it
+  bool urgent = false;  // a peer waits for this commit and can send nothing before it
   // A peer waits for this commit to be fsynced: the group closes this soon, and is not held back from flash.
   std::optional<Duration> within;
 };
@@ -81,29 +81,30 @@ struct LaneLedger {
 };
 
 struct LogStats {
-  std::uint64_t bytes_used = 0, bytes_max = 0;      // -wal included
+  std::uint64_t bytes_used = 0, bytes_max = 0;  // -wal included
   std::uint64_t commits = 0, commit_failures = 0;
-  std::uint64_t records = 0, row_bytes = 0;         // appended since start
+  std::uint64_t records = 0, row_bytes = 0;              // appended since start
   std::uint64_t held_groups = 0, unwritten_records = 0;  // commit = "when-unsent": what never touched flash
   std::uint64_t unreadable_rows = 0, evicted_records = 0, files_set_aside = 0;
   std::uint64_t segments = 0;
-  std::uint64_t dead_bytes = 0;                     // of rows in the dead lane
-  std::uint64_t number_jumps = 0;                   // unclean starts that skipped reserved numbers
-  std::uint64_t vanished_records = 0;               // committed, acknowledged by the storage, and gone at start
+  std::uint64_t dead_bytes = 0;        // of rows in the dead lane
+  std::uint64_t number_jumps = 0;      // unclean starts that skipped reserved numbers
+  std::uint64_t vanished_records = 0;  // committed, acknowledged by the storage, and gone at start
   std::uint64_t state_bytes = 0, state_bytes_max = 0;  // what pipeline and inputs keep under names
-  std::uint64_t refused_states = 0;                 // sets that were refused because their states did not fit
-  std::uint64_t damaged_states = 0;                 // entries of the state table that failed their checksum at start
-  std::uint64_t refused_records = 0;                // too large for a row, or events beyond what the open group or the log holds
-  std::uint64_t lost_records = 0;                   // settled as unreadable, over all consumers
-  bool blocked = false;                             // inputs should pause
-  std::string trouble;                              // why commits fail; empty when they do not
+  std::uint64_t refused_states = 0;  // sets that were refused because their states did not fit
+  std::uint64_t damaged_states = 0;  // entries of the state table that failed their checksum at start
+  // too large for a row, or events beyond what the open group or the log holds
+  std::uint64_t refused_records = 0;
+  std::uint64_t lost_records = 0;  // settled as unreadable, over all consumers
+  bool blocked = false;            // inputs should pause
+  std::string trouble;             // why commits fail; empty when they do not
 };
 
 // How the log was found at start.
 struct StartReport {
-  bool fresh = false;          // there was none
-  bool clean = true;           // the last process stopped it
-  WallTime last_commit;        // of that process; 0 when not known
+  bool fresh = false;    // there was none
+  bool clean = true;     // the last process stopped it
+  WallTime last_commit;  // of that process; 0 when not known
 };
 
 class Log {
@@ -113,22 +114,23 @@ class Log {
 
   virtual ~Log() = default;
 
-  // Joins the open group. `done` runs once the group is fsynced; a group that cannot be written waits and is tried again
-  // (stats().trouble says why), so `done` comes late rather than with an error; `closed` only after stop(). A set whose states
-  // do not fit is refused whole: `full`, and nothing of it is taken.
+  // Joins the open group. `done` runs once the group is fsynced; a group that cannot be written waits and is
+  // tried again (stats().trouble says why), so `done` comes late rather than with an error; `closed` only
+  // after stop(). A set whose states do not fit is refused whole: `full`, and nothing of it is taken.
   virtual void commit(WriteSet set, Done done) = 0;
   // Whether records may be added now. When not, `on_room` says when. Settles are always taken.
   virtual bool accepting() const = 0;
 
-  // Rows of `lane` that touch `range`, at most about `bytes_max` but at least one if there is one. A damaged segment is
-  // salvaged first: what is whole comes, the rest is settled as unreadable and entered in the ledger.
+  // Rows of `lane` that touch `range`, at most about `bytes_max` but at least one if there is one. A damaged
+  // segment is salvaged first: what is whole comes, the rest is settled as unreadable and entered in the
+  // ledger.
   virtual void read(Lane lane, Range range, Direction direction, std::size_t bytes_max,
                     std::function<void(Result<std::vector<Row>>)> done) = 0;
 
-  // Consumers subscribe at start, before anything is committed. A name that is no longer subscribed keeps its cursor and
-  // its data until forget().
-  // The answer stands for this subscription alone: who unsubscribes late takes nothing from a successor of the same name. A
-  // lane that the successor does not take is not subscribed then.
+  // Consumers subscribe at start, before anything is committed. A name that is no longer subscribed keeps its
+  // cursor and its data until forget(). The answer stands for this subscription alone: who unsubscribes late
+  // takes nothing from a successor of the same name. A lane that the successor does not take is not
+  // subscribed then.
   using SubscriptionId = std::uint64_t;
   virtual SubscriptionId subscribe(const Subscription& subscription) = 0;
   virtual void unsubscribe(SubscriptionId subscription) = 0;
@@ -144,10 +146,11 @@ class Log {
   virtual bool can_settle(std::string_view consumer, Lane lane, Range range) const = 0;
   virtual LaneLedger ledger(std::string_view consumer, Lane lane) const = 0;
 
-  // All state together takes at most a quarter of the log, for the records' sake. `full` when these, on top of what there is,
-  // would be more; what makes it no larger always fits.
+  // All state together takes at most a quarter of the log, for the records' sake. `full` when these, on top
+  // of what there is, would be more; what makes it no larger always fits.
   virtual Status fits(const std::vector<WriteSet::State>& states) const = 0;
-  // A durable value as of the last WriteSet that named it; nothing when it was found damaged at start (that is told by name).
+  // A durable value as of the last WriteSet that named it; nothing when it was found damaged at start (that
+  // is told by name).
   virtual std::optional<Bytes> state(std::string_view name) const = 0;
   virtual std::vector<std::string> states(std::string_view prefix) const = 0;
   // Bytes of records that may be added before accepting() says no, about.
@@ -163,13 +166,12 @@ class Log {
   virtual StartReport start_report() const = 0;
 
   struct Listener {
-    // The group is about to close: every record of lanes raw and held, in number order. What is added to `more` joins the
-    // same group.
-    // Records and states only; `more` must not settle.
+    // The group is about to close: every record of lanes raw and held, in number order. What is added to
+    // `more` joins the same group. Records and states only; `more` must not settle.
     std::function<void(Sequence, Lane, const Record&, WriteSet& more)> entering;
-    std::function<void()> committed;   // new rows can be read
-    std::function<void()> room;        // accepting() became true, or blocked false
-    std::function<void()> sealed;      // a segment was sealed: a good moment for snapshots
+    std::function<void()> committed;  // new rows can be read
+    std::function<void()> room;       // accepting() became true, or blocked false
+    std::function<void()> sealed;     // a segment was sealed: a good moment for snapshots
   };
   using ListenerId = std::uint64_t;
   virtual ListenerId listen(Listener listener) = 0;
@@ -177,7 +179,8 @@ class Log {
   // Runs on the writer's thread after each fsync: wakes foreign threads that wait for it.
   virtual void on_durable_inbox(std::function<void(InboxPosition)> hook) = 0;
 
-  // Commits what is open, checkpoints, marks the log as cleanly closed. `done` once; nothing may be committed after.
+  // Commits what is open, checkpoints, marks the log as cleanly closed. `done` once; nothing may be committed
+  // after.
   virtual void stop(std::function<void()> done) = 0;
 };
 

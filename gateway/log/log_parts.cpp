@@ -19,17 +19,21 @@ LogParts::LogParts(Loop& loop_given, Folder& folder_given, const LogOptions& giv
       unwritten(*this, folder_given),
       space(*this),
       mending(*this) {
-  if (options.segment_bytes == 0) options.segment_bytes = std::clamp<std::uint64_t>(options.bytes_max / 16, 64 << 10, 16 << 20);
+  if (options.segment_bytes == 0)
+    options.segment_bytes = std::clamp<std::uint64_t>(options.bytes_max / 16, 64 << 10, 16 << 20);
   options.open_bytes_max = std::min<std::uint64_t>(options.open_bytes_max, options.bytes_max / 16);
-  options.row_bytes_max = std::min<std::uint64_t>({options.row_bytes_max, options.bytes_max / 8, batch_bytes_max / 2});
+  options.row_bytes_max =
+      std::min<std::uint64_t>({options.row_bytes_max, options.bytes_max / 8, batch_bytes_max / 2});
   writer = make_writer();
   // A small log cannot hold a whole inbox back: the promise shrinks to a quarter of it.
   options.inbox_bytes = std::min<std::uint64_t>(options.inbox_bytes, options.bytes_max / 4);
 }
 
-// A small WAL is written over again and again; a checkpoint costs a write of each page that changed, and two syncs.
+// A small WAL is written over again and again; a checkpoint costs a write of each page that changed, and two
+// syncs.
 std::shared_ptr<HeadWriter> LogParts::make_writer() const {
-  return std::make_shared<HeadWriter>(folder, options.vfs, std::min<std::uint64_t>(options.segment_bytes / 2, 1 << 20));
+  return std::make_shared<HeadWriter>(folder, options.vfs,
+                                      std::min<std::uint64_t>(options.segment_bytes / 2, 1 << 20));
 }
 
 std::vector<SegmentInfo> LogParts::segments() const {

@@ -1,5 +1,5 @@
-// What the rooms of one log share, and the rooms themselves: each has one idea and its own memory, and knows the others by their
-// public side. Lives on the loop; SqliteLog is what the rest of the gateway sees of it.
+// What the rooms of one log share, and the rooms themselves: each has one idea and its own memory, and knows
+// the others by their public side. Lives on the loop; SqliteLog is what the rest of the gateway sees of it.
 #pragma once
 
 #include <map>
@@ -34,9 +34,9 @@ struct LogParts {
 
   Loop& loop;
   Folder& folder;
-  LogOptions options;  // bounds that go together are made to
-  std::shared_ptr<HeadWriter> writer;  // on the log worker
-  std::shared_ptr<RowReader> reader;   // on the read worker
+  LogOptions options;                                  // bounds that go together are made to
+  std::shared_ptr<HeadWriter> writer;                  // on the log worker
+  std::shared_ptr<RowReader> reader;                   // on the read worker
   std::map<Log::ListenerId, Log::Listener> listeners;  // in the order they came
   std::function<void(InboxPosition)> durable_hook;
 

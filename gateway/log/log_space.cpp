@@ -9,25 +9,32 @@
 namespace millrace {
 
 void LogSpace::read(Lane lane, Range range, Log::Direction direction, std::size_t bytes_max,
-                     std::function<void(Result<std::vector<Row>>)> done) {
+                    std::function<void(Result<std::vector<Row>>)> done) {
   range.last = std::min(range.last, p_.committed);
   if (p_.cache.reaches(range.first) && direction == Log::Direction::up) {
-    p_.loop.post([done = std::move(done), rows = p_.cache.read(lane, range, bytes_max)]() mutable { done(std::move(rows)); });
-    return;
-  }
-  if (!p_.mending.waiting.empty()) {  // a damaged file is about to be replaced: what it holds is not to be seen before
-    p_.mending.waiting.begin()->second.push_back([this, alive = p_.alive, lane, range, direction, bytes_max, done = std::move(done)](Status status) {
-      if (!status.ok() || !*alive) return done(status.ok() ? Status{Code::closed, "the log is closed"} : status);
-      read(lane, range, direction, bytes_max, done);
+    p_.loop.post([done = std::move(done), rows = p_.cache.read(lane, range, bytes_max)]() mutable {
+      done(std::move(rows));
     });
     return;
   }
-  if (range.last > p_.durable) {  // part of it is held back from flash: whoever reads so far back shows that it must not be
+  // a damaged file is about to be replaced: what it holds is not to be seen before
+  if (!p_.mending.waiting.empty()) {
+    p_.mending.waiting.begin()->second.push_back(
+        [this, alive = p_.alive, lane, range, direction, bytes_max, done = std::move(done)](Status status) {
+          if (!status.ok() || !*alive)
+            return done(status.ok() ? Status{Code::closed, "the log is closed"} : status);
+          read(lane, range, direction, bytes_max, done);
+        });
+    return;
+  }
+  // part of it is held back from flash: whoever reads so far back shows that it must not be
+  if (range.last > p_.durable) {
     p_.held.flush();
-    (p_.groups.writing ? p_.groups.writing_dones : p_.open.dones).push_back([this, lane, range, direction, bytes_max, done = std::move(done)](const Status& status) {
-      if (status.ok()) read(lane, range, direction, bytes_max, done);
-      else done(status);
-    });
+    (p_.groups.writing ? p_.groups.writing_dones : p_.open.dones)
+        .push_back([this, lane, range, direction, bytes_max, done = std::move(done)](const Status& status) {
+          if (status.ok()) read(lane, range, direction, bytes_max, done);
+          else done(status);
+        });
     return;
   }
   std::vector<SegmentInfo> segments;
@@ -38,18 +45,19 @@ void LogSpace::read(Lane lane, Range range, Log::Direction direction, std::size_
   auto result = std::make_shared<ReadRows>();
   p_.loop.run_blocking(
       "read",
-      [reader = p_.reader, segments = std::move(segments), head = p_.head.id, lane, range, direction, bytes_max, result] {
-        *result = reader->read(segments, head, lane, range, direction, bytes_max);
-      },
+      [reader = p_.reader, segments = std::move(segments), head = p_.head.id, lane, range, direction,
+       bytes_max, result] { *result = reader->read(segments, head, lane, range, direction, bytes_max); },
       [this, alive = p_.alive, lane, range, direction, bytes_max, result, done = std::move(done)] {
         if (!*alive) return done(Status{Code::closed, "the log is closed"});
         if (result->fault.ok()) return done(std::move(result->rows));
-        p_.mending.on_read_fault(result->fault_in, result->fault, [this, alive, lane, range, direction, bytes_max, result, done](Status status) {
-          if (!*alive) return done(Status{Code::closed, "the log is closed"});
-          if (status.ok()) return read(lane, range, direction, bytes_max, done);
-          if (result->rows.empty()) return done(status);
-          done(std::move(result->rows));
-        });
+        p_.mending.on_read_fault(
+            result->fault_in, result->fault,
+            [this, alive, lane, range, direction, bytes_max, result, done](Status status) {
+              if (!*alive) return done(Status{Code::closed, "the log is closed"});
+              if (status.ok()) return read(lane, range, direction, bytes_max, done);
+              if (result->rows.empty()) return done(status);
+              done(std::move(result->rows));
+            });
       });
 }
 
@@ -82,8 +90,8 @@ void LogSpace::make_room() {
     p_.aside_bytes = 0;
   }
   if (over(0)) p_.state.remove_retired(p_.folder);
-  // For the log's own bound alone: a disk that others fill, or that fails, evicts nothing. And only while records come in: when
-  // only settles do, rows on their way north are better delivered than evicted.
+  // For the log's own bound alone: a disk that others fill, or that fails, evicts nothing. And only while
+  // records come in: when only settles do, rows on their way north are better delivered than evicted.
   const bool evict = p_.options.when_full == WhenFull::evict && over(0) && p_.groups.coming;
   std::vector<SegmentInfo> oldest_first;
   for (const auto& [id, segment] : p_.sealed) {
@@ -91,7 +99,8 @@ void LogSpace::make_room() {
   }
   for (const SegmentInfo& segment : oldest_first) {
     bool wanted = false;
-    for (const Lane lane : all_lanes) wanted = wanted || (lane != Lane::dead && p_.cursors.wanted(segment, lane));
+    for (const Lane lane : all_lanes)
+      wanted = wanted || (lane != Lane::dead && p_.cursors.wanted(segment, lane));
     if (wanted && !evict) continue;
     if (!wanted && segment.lanes[static_cast<std::size_t>(Lane::dead)].empty()) {
       reclaim(segment, {}, false);
@@ -100,36 +109,42 @@ void LogSpace::make_room() {
     // Rows must be looked at: which stay, and how many are lost.
     reclaiming_ = true;
     auto rows = std::make_shared<Result<std::vector<ListedRow>>>(Status{Code::closed, "not read"});
-    p_.loop.run_blocking("read", [reader = p_.reader, segment = segment, wanted, rows] { *rows = reader->list(segment, wanted); },
-                       [this, alive = p_.alive, segment = segment, rows, wanted] {
-                         if (!*alive) return;
-                         reclaiming_ = false;
-                         if (wanted && !p_.stats.trouble.empty()) return;  // what is evicted must be told, and that cannot be written
-                         if (rows->ok()) return reclaim(segment, rows->value(), wanted);
-                         p_.mending.on_read_fault(segment.id, rows->status(), [this, alive, segment](Status status) {
-                           // What cannot be mended cannot be kept either, when there is no room left. What could not be
-                           // looked at just now can: no descriptor or a slow disk is no damage.
-                           if (!*alive || status.ok() || status.code() == Code::unavailable || !over(0)) return;
-                           if (p_.mending.given_up(segment.id)) p_.mending.lose_segment(segment.id, "damaged file");
-                         });
-                       });
+    p_.loop.run_blocking(
+        "read",
+        [reader = p_.reader, segment = segment, wanted, rows] { *rows = reader->list(segment, wanted); },
+        [this, alive = p_.alive, segment = segment, rows, wanted] {
+          if (!*alive) return;
+          reclaiming_ = false;
+          // what is evicted must be told, and that cannot be written
+          if (wanted && !p_.stats.trouble.empty()) return;
+          if (rows->ok()) return reclaim(segment, rows->value(), wanted);
+          p_.mending.on_read_fault(segment.id, rows->status(), [this, alive, segment](Status status) {
+            // What cannot be mended cannot be kept either, when there is no room left. What could not be
+            // looked at just now can: no descriptor or a slow disk is no damage.
+            if (!*alive || status.ok() || status.code() == Code::unavailable || !over(0)) return;
+            if (p_.mending.given_up(segment.id)) p_.mending.lose_segment(segment.id, "damaged file");
+          });
+        });
     return;
   }
-  if (evict && !p_.open.seal_next && p_.head.row_bytes() >= p_.options.segment_bytes / 4 && !p_.groups.writing) {
+  if (evict && !p_.open.seal_next && p_.head.row_bytes() >= p_.options.segment_bytes / 4 &&
+      !p_.groups.writing) {
     p_.open.seal_next = true;  // the head is all there is: close it, so that it can go next time
     p_.open.dirty = true;
     p_.groups.schedule_close();
   }
 }
 
-// One commit: the rows that stay move to the head, the rest is settled as evicted with a loss record, the table forgets
-// the segment. The file goes after that commit.
+// One commit: the rows that stay move to the head, the rest is settled as evicted with a loss record, the
+// table forgets the segment. The file goes after that commit.
 void LogSpace::reclaim(const SegmentInfo& segment, const std::vector<ListedRow>& rows, bool evict) {
   if (!p_.sealed.contains(segment.id)) return;
-  // What the log holds of each lane besides: alarms and windows stay, but not for ever in the place of everything else.
+  // What the log holds of each lane besides: alarms and windows stay, but not for ever in the place of
+  // everything else.
   std::array<std::uint64_t, lane_count> lane_bytes{};
   for (const SegmentInfo& other : p_.segments()) {
-    for (std::size_t lane = 0; other.id != segment.id && lane < lane_count; ++lane) lane_bytes[lane] += other.lanes[lane].bytes;
+    for (std::size_t lane = 0; other.id != segment.id && lane < lane_count; ++lane)
+      lane_bytes[lane] += other.lanes[lane].bytes;
   }
   const auto lane_bytes_max = [&](Lane lane) -> std::uint64_t {
     if (lane == Lane::dead) return p_.options.bytes_max / 10;
@@ -156,7 +171,8 @@ void LogSpace::reclaim(const SegmentInfo& segment, const std::vector<ListedRow>&
         p_.mending.lose({"", lane}, {{row.first, row.last()}}, row.count, How::evicted, "dead_full");
       } else {
         // The oldest go first: below a raw or held row that is evicted nothing of its lane is left.
-        p_.mending.lose_row(listed, lane == Lane::raw || lane == Lane::held ? 1 : row.first, How::evicted, "evicted");
+        p_.mending.lose_row(listed, lane == Lane::raw || lane == Lane::held ? 1 : row.first, How::evicted,
+                            "evicted");
       }
     }
   }
@@ -169,7 +185,8 @@ void LogSpace::drop_segment(std::uint32_t id) {
   p_.sealed.erase(id);
   p_.state.drop(segment_key(id));
   p_.open.removals.push_back(segment_name(id));
-  p_.loop.run_blocking("read", [reader = p_.reader, id] { reader->forget(id); }, [] {});
+  p_.loop.run_blocking(
+      "read", [reader = p_.reader, id] { reader->forget(id); }, [] {});
   p_.open.dirty = true;
   p_.groups.schedule_close();
 }

@@ -1,5 +1,5 @@
-// Reading rows back, and giving back the space of what nobody wants any more, or what there is no room for. A room of the log
-// (log_parts.h); on the loop.
+// Reading rows back, and giving back the space of what nobody wants any more, or what there is no room for. A
+// room of the log (log_parts.h); on the loop.
 #pragma once
 
 #include <functional>
@@ -17,7 +17,8 @@ class LogSpace {
   explicit LogSpace(LogParts& parts) : p_(parts) {}
 
   // What Log::read promises.
-  void read(Lane lane, Range range, Log::Direction direction, std::size_t bytes_max, std::function<void(Result<std::vector<Row>>)> done);
+  void read(Lane lane, Range range, Log::Direction direction, std::size_t bytes_max,
+            std::function<void(Result<std::vector<Row>>)> done);
 
   std::uint64_t bytes_used() const;
   // What the open group and the one in the air will add.

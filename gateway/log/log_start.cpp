@@ -37,8 +37,10 @@ Status LogStart::look_around() {
   names_ = std::move(names).value();
   for (const std::string& name : names_) {
     if (const auto id = segment_id(name)) ids_.push_back(*id);
-    else if (name.ends_with("-wal") && !std::binary_search(names_.begin(), names_.end(), name.substr(0, name.size() - 4))) {
-      if (const auto orphan = segment_id(name.substr(0, name.size() - 4))) ids_.push_back(*orphan);  // it may hold rows
+    else if (name.ends_with("-wal") &&
+             !std::binary_search(names_.begin(), names_.end(), name.substr(0, name.size() - 4))) {
+      // it may hold rows
+      if (const auto orphan = segment_id(name.substr(0, name.size() - 4))) ids_.push_back(*orphan);
     }
   }
   std::sort(ids_.rbegin(), ids_.rend());
@@ -53,10 +55,14 @@ Status LogStart::find_head() {
     if (!hides.ok()) return hides.status();
     const bool hidden = hides.value();
     auto contents = p_.writer->open(id, !hidden);
-    // Trouble of ours, or no room to look in, is no damage of theirs: nothing was touched, the next start looks again.
-    if (!contents.ok() && (contents.status().code() == Code::unavailable || contents.status().code() == Code::full)) return contents.status();
+    // Trouble of ours, or no room to look in, is no damage of theirs: nothing was touched, the next start
+    // looks again.
+    if (!contents.ok() &&
+        (contents.status().code() == Code::unavailable || contents.status().code() == Code::full))
+      return contents.status();
     const std::uint64_t format = contents.ok() ? one_varint(contents.value().state, "format", 0) : 0;
-    if (format > log_format) return {Code::newer, text(p_.folder.path(), " was written by a later version (format ", format, ")")};
+    if (format > log_format)
+      return {Code::newer, text(p_.folder.path(), " was written by a later version (format ", format, ")")};
     if (format >= oldest_log_format) {
       if (!contents.value().damaged.empty() || contents.value().lacks_state) {
         if (Status status = mend_state(id, contents.value()); !status.ok()) return status;
@@ -92,7 +98,8 @@ Status LogStart::rebuild_head(std::uint32_t id) {
   const Rebuilt rebuilt = p_.reader->rebuild(id);
   if (rebuilt.status.code() == Code::unavailable) return rebuilt.status;
   const Sequence noted = p_.state.number("last", UINT64_MAX);
-  std::copy_if(rebuilt.rows.begin(), rebuilt.rows.end(), std::back_inserter(rows_beyond_), [noted](const Row& row) { return row.first > noted; });
+  std::copy_if(rebuilt.rows.begin(), rebuilt.rows.end(), std::back_inserter(rows_beyond_),
+               [noted](const Row& row) { return row.first > noted; });
   p_.mending.on_rebuilt(id, rebuilt);
   return {};
 }
@@ -105,7 +112,9 @@ Status LogStart::take_the_folder() {
   const auto anchor = p_.folder.look(anchor_name);
   if (!anchor.ok()) return anchor.status();
   if (anchor.value() == 0) {
-    (void)p_.folder.write(anchor_name, 0, bytes_of("This file tells a log from its copies. Never copy it, never change it.\n"));  // the commit will say
+    // the commit will say
+    (void)p_.folder.write(
+        anchor_name, 0, bytes_of("This file tells a log from its copies. Never copy it, never change it.\n"));
   }
   p_.unwritten.take_space_now();
   return {};
@@ -119,7 +128,8 @@ Status LogStart::take_over_files() {
   if (Status status = adopt_above(); !status.ok()) return status;
   if (Status status = finish_replacements(); !status.ok()) return status;
   if (const auto now = p_.folder.list(); now.ok()) {
-    for (const std::string& name : now.value()) p_.aside_bytes += name.starts_with("aside-") ? p_.folder.size_of(name) : 0;
+    for (const std::string& name : now.value())
+      p_.aside_bytes += name.starts_with("aside-") ? p_.folder.size_of(name) : 0;
   }
   // Files the table does not name are remains of an unlink that a crash cut off.
   for (const std::uint32_t id : ids_) {
@@ -131,7 +141,8 @@ Status LogStart::take_over_files() {
   if (doubted_ && p_.mending.waiting.empty()) {
     if (Status status = check_cursors(*doubted_); !status.ok()) return status;
   }
-  if (doubted_ && !p_.state.get("last") && mark_) {  // how many records there were is what the mark says, and what came since
+  // how many records there were is what the mark says, and what came since
+  if (doubted_ && !p_.state.get("last") && mark_) {
     std::uint64_t records = mark_->records;
     for (const Row& row : doubted_->rows) records += row.first > mark_->durable ? row.count : 0;
     p_.state.put("last", varints({p_.committed, 0, records}));
@@ -144,7 +155,8 @@ Status LogStart::load(std::uint64_t seed) {
   if (Status status = find_head(); !status.ok()) return status;
   if (Status status = take_the_folder(); !status.ok()) return status;
   const bool found = p_.head.id != 0 || !p_.mending.waiting.empty();
-  const bool epoch_lost = found && (p_.epoch == 0 || p_.reserved == 0);  // damaged, and no segment before remembers it
+  // damaged, and no segment before remembers it
+  const bool epoch_lost = found && (p_.epoch == 0 || p_.reserved == 0);
   if (epoch_lost && mark_) p_.epoch = mark_->epoch;
   if (!found) begin_new(seed);
   p_.start_report.clean = found ? p_.state.number("clean", 0) != 0 : ids_.empty();
@@ -167,18 +179,22 @@ Status LogStart::load(std::uint64_t seed) {
   p_.held.show_recovered();
   p_.cursors.balance();
   p_.starting = false;
-  if (!above_.empty() || !p_.open.losses.empty() || !p_.open.replacements.empty() || p_.held.flush_next || state_doubtful_) p_.groups.schedule_close();
+  if (!above_.empty() || !p_.open.losses.empty() || !p_.open.replacements.empty() || p_.held.flush_next ||
+      state_doubtful_)
+    p_.groups.schedule_close();
   return {};
 }
 
-// Segments above the head: one that could not be opened, or was rebuilt at an earlier start and is not in a table yet.
+// Segments above the head: one that could not be opened, or was rebuilt at an earlier start and is not in a
+// table yet.
 Status LogStart::adopt_above() {
   for (const std::uint32_t id : above_) {
     const std::string name = segment_name(id);
     auto contents = look_into(p_.folder, name, p_.options.vfs);
     if (!contents.ok() && contents.status().code() == Code::unavailable) return contents.status();
     if (!contents.ok() || !contents.value().state.contains("rebuilt")) {
-      LOG_ERROR("log: ", p_.folder.join(name), " cannot be used (", contents.ok() ? "not a log of ours" : contents.status().detail(), "); salvaging");
+      LOG_ERROR("log: ", p_.folder.join(name), " cannot be used (",
+                contents.ok() ? "not a log of ours" : contents.status().detail(), "); salvaging");
       ++p_.stats.files_set_aside;
       if (const Rebuilt rebuilt = p_.reader->rebuild(id); !rebuilt.status.ok()) return rebuilt.status;
       if (Status status = put_rebuilt(p_.folder, id, true); !status.ok()) return status;
@@ -203,7 +219,8 @@ Status LogStart::adopt_above() {
     p_.cursors.take_over(contents.value().rows);
     rows_beyond_.insert(rows_beyond_.end(), contents.value().rows.begin(), contents.value().rows.end());
   }
-  std::sort(rows_beyond_.begin(), rows_beyond_.end(), [](const Row& a, const Row& b) { return a.first < b.first; });
+  std::sort(rows_beyond_.begin(), rows_beyond_.end(),
+            [](const Row& a, const Row& b) { return a.first < b.first; });
   return {};
 }
 
@@ -215,7 +232,8 @@ Status LogStart::finish_replacements() {
     const auto noted = p_.sealed.find(*id);
     const auto contents = look_into(p_.folder, name, p_.options.vfs);
     if (!contents.ok() && contents.status().code() == Code::unavailable) return contents.status();
-    const bool spoken_of = contents.ok() && noted != p_.sealed.end() && contents.value().lanes == noted->second.lanes;
+    const bool spoken_of =
+        contents.ok() && noted != p_.sealed.end() && contents.value().lanes == noted->second.lanes;
     if (spoken_of) (void)put_rebuilt(p_.folder, *id, false);  // or at the next start
     else (void)p_.folder.remove(name);
   }
@@ -226,7 +244,8 @@ Status LogStart::finish_replacements() {
 void LogStart::settle_numbers(bool head_lost, std::uint64_t seed) {
   bool clean = p_.start_report.clean && !head_lost;
   const auto noted = p_.state.get("identity");
-  const bool moved = noted && p_.state.number("format", 0) >= identity_format && text_of(*noted) != p_.folder_identity;
+  const bool moved =
+      noted && p_.state.number("format", 0) >= identity_format && text_of(*noted) != p_.folder_identity;
   if (const auto found = p_.state.get("last")) {
     wire::Reader reader(*found);
     p_.committed = std::max(p_.committed, reader.get_varint());
@@ -245,7 +264,8 @@ void LogStart::settle_numbers(bool head_lost, std::uint64_t seed) {
   LossDetail vanished{"", "vanished", 0, 0, 0, {}, 0};
   if (mark_) {
     p_.epoch = mark_->epoch;  // the head may have lost the commit that changed it
-    if (mark_->reserved > p_.reserved) clean = p_.start_report.clean = false;  // or a whole life, and it is the one before that ended cleanly
+    // or a whole life, and it is the one before that ended cleanly
+    if (mark_->reserved > p_.reserved) clean = p_.start_report.clean = false;
     p_.reserved = std::max(p_.reserved, mark_->reserved);
     end = std::max(end, mark_->durable);
     vanished.count = mark_->records - std::min(mark_->records, before_mark);
@@ -253,14 +273,17 @@ void LogStart::settle_numbers(bool head_lost, std::uint64_t seed) {
   for (const Range& gap : gaps_between(rows_beyond_, {known + 1, end})) {
     vanished.first = vanished.first ? vanished.first : gap.first;
     vanished.last = gap.last;
-    // What the mark did not see is counted by its gap, but one like a reservation was left by an unclean start.
-    if ((!mark_ || gap.first > mark_->durable) && gap.last - gap.first < reserve_block / 2) vanished.count += gap.last - gap.first + 1;
+    // What the mark did not see is counted by its gap, but one like a reservation was left by an unclean
+    // start.
+    if ((!mark_ || gap.first > mark_->durable) && gap.last - gap.first < reserve_block / 2)
+      vanished.count += gap.last - gap.first + 1;
   }
   if (vanished.count > 0) {
     clean = false;
     p_.stats.vanished_records = vanished.count;
     p_.records_ever += vanished.count;
-    LOG_ERROR("log: the storage has lost what it had acknowledged: ", vanished.count, " records with numbers from ", vanished.first, " to ", vanished.last);
+    LOG_ERROR("log: the storage has lost what it had acknowledged: ", vanished.count,
+              " records with numbers from ", vanished.first, " to ", vanished.last);
     p_.open.losses[{"", Lane::raw, "vanished"}] = std::move(vanished);
     p_.open.dirty = true;
   }
@@ -276,7 +299,10 @@ void LogStart::settle_numbers(bool head_lost, std::uint64_t seed) {
     p_.epoch = seed ? seed : 1;
     p_.reserved = p_.next - 1;  // reserved anew, under the new epoch
     p_.open.dirty = true;
-    LOG_WARN("log: ", moved ? "this folder was copied or restored" : "numbers may have been given that nobody remembers", "; records get a new epoch");
+    LOG_WARN(
+        "log: ",
+        moved ? "this folder was copied or restored" : "numbers may have been given that nobody remembers",
+        "; records get a new epoch");
   }
 }
 

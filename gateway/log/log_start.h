@@ -1,5 +1,6 @@
-// A log's beginnings: which file is the head, what it says of the rest, who reads, and how far they are. What is damaged is
-// salvaged, never an error. Fills the parts of a log, once, before anybody sees it; runs SQL on this thread.
+// A log's beginnings: which file is the head, what it says of the rest, who reads, and how far they are. What
+// is damaged is salvaged, never an error. Fills the parts of a log, once, before anybody sees it; runs SQL on
+// this thread.
 #pragma once
 
 #include <optional>
@@ -18,7 +19,8 @@ struct LogParts;
 class LogStart {
  public:
   explicit LogStart(LogParts& parts) : p_(parts) {}
-  // Fails only when the folder itself cannot be used, or with `newer` when a later version wrote it (nothing was touched then).
+  // Fails only when the folder itself cannot be used, or with `newer` when a later version wrote it (nothing
+  // was touched then).
   Status load(std::uint64_t seed);
 
  private:
@@ -39,13 +41,13 @@ class LogStart {
   Status check_cursors(const HeadContents& head);
 
   LogParts& p_;
-  std::vector<std::string> names_;      // of files
-  std::vector<std::uint32_t> ids_;      // of segments, the newest first
+  std::vector<std::string> names_;  // of files
+  std::vector<std::uint32_t> ids_;  // of segments, the newest first
   std::optional<Mark> mark_;
-  std::vector<std::uint32_t> above_;    // newer than the head: they cannot be one, but may hold rows
-  std::optional<HeadContents> doubted_; // a head whose cursors no checksum vouches for
-  std::vector<Row> rows_beyond_;        // committed after the newest state that is left
-  bool state_doubtful_ = false;         // entries of it were damaged: cursors and segments may be missing
+  std::vector<std::uint32_t> above_;     // newer than the head: they cannot be one, but may hold rows
+  std::optional<HeadContents> doubted_;  // a head whose cursors no checksum vouches for
+  std::vector<Row> rows_beyond_;         // committed after the newest state that is left
+  bool state_doubtful_ = false;          // entries of it were damaged: cursors and segments may be missing
   std::set<Cursors::Key> doubtful_cursors_;
 };
 

@@ -13,15 +13,18 @@ constexpr std::size_t damage_lines_max = 20;
 
 }  // namespace
 
-// A damaged entry is never believed. Of what the log itself keeps, the segment before knows an older value: records come again
-// under their identity. What pipeline and inputs keep begins anew, and that is told by name.
+// A damaged entry is never believed. Of what the log itself keeps, the segment before knows an older value:
+// records come again under their identity. What pipeline and inputs keep begins anew, and that is told by
+// name.
 Status LogStart::mend_state(std::uint32_t head, HeadContents& contents) {
   state_doubtful_ = p_.open.seal_next = p_.open.dirty = true;
   std::size_t lines = 0;
   for (const std::string& key : contents.damaged) {
     ++p_.stats.damaged_states;
-    if (++lines <= damage_lines_max) LOG_ERROR("log: ", segment_name(head), ": the entry ", key, " fails its checksum and is not believed");
-    if (is_user_key(key)) contents.state[key] = std::make_shared<const Bytes>();  // nor what a file remembers of it
+    if (++lines <= damage_lines_max)
+      LOG_ERROR("log: ", segment_name(head), ": the entry ", key, " fails its checksum and is not believed");
+    // nor what a file remembers of it
+    if (is_user_key(key)) contents.state[key] = std::make_shared<const Bytes>();
   }
   if (contents.lacks_state) {
     ++p_.stats.damaged_states;
@@ -37,8 +40,9 @@ Status LogStart::mend_state(std::uint32_t head, HeadContents& contents) {
     break;
   }
   for (auto& [key, value] : older) {
-    if (contents.state.contains(key) || is_user_key(key) || key == "head" || key == "last" || key == "clean" || key == "inbox" || key == "files" ||
-        key == "entries" || key.starts_with("segment/")) {
+    if (contents.state.contains(key) || is_user_key(key) || key == "head" || key == "last" ||
+        key == "clean" || key == "inbox" || key == "files" || key == "entries" ||
+        key.starts_with("segment/")) {
       continue;
     }
     LOG_WARN("log: ", key, " is taken from the segment before");
@@ -72,8 +76,9 @@ Status LogStart::adopt_unnamed() {
   return {};
 }
 
-// What is unsettled by the books is what can be read behind the cursor. Where the books know of more the cursor may have run
-// ahead of them: it begins with the oldest record there is, under its identity. Looked at where no checksum vouches.
+// What is unsettled by the books is what can be read behind the cursor. Where the books know of more the
+// cursor may have run ahead of them: it begins with the oldest record there is, under its identity. Looked at
+// where no checksum vouches.
 Status LogStart::check_cursors(const HeadContents& head) {
   if (p_.cursors.empty()) return {};
   std::map<Sequence, Row> rows;
@@ -89,11 +94,13 @@ Status LogStart::check_cursors(const HeadContents& head) {
   }
   for (const Cursors::Again& again : p_.cursors.check(rows, doubtful_cursors_, p_.committed)) {
     if (again.ran_ahead) {
-      LOG_ERROR("log: the cursor of ", again.who.first, " in lane ", lane_name(again.who.second), " leaves ", again.found,
-                " records unsettled, the ledger ", again.booked, "; it begins again with the oldest");
+      LOG_ERROR("log: the cursor of ", again.who.first, " in lane ", lane_name(again.who.second), " leaves ",
+                again.found, " records unsettled, the ledger ", again.booked,
+                "; it begins again with the oldest");
       ++p_.stats.damaged_states;
     }
-    LOG_WARN("log: ", again.who.first, ": up to ", again.sent_again, " records of lane ", lane_name(again.who.second), " are sent again, under their identity");
+    LOG_WARN("log: ", again.who.first, ": up to ", again.sent_again, " records of lane ",
+             lane_name(again.who.second), " are sent again, under their identity");
     p_.open.dirty = true;
   }
   return {};

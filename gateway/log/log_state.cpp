@@ -30,12 +30,14 @@ void apply_changes(const GroupWrite& group, StateTable& table) {
 
 }  // namespace
 
-// ---- as it stands in memory -----------------------------------------------------------------------------------------
+// ---- as it stands in memory
+// -----------------------------------------------------------------------------------------
 
 void LogState::put(const std::string& key, Bytes bytes) {
   auto& slot = table_[key];
   if (slot && *slot == bytes) return;
-  if (is_user_key(key)) user_bytes_ += state_cost(key, bytes.size()) - (slot ? state_cost(key, slot->size()) : 0);
+  if (is_user_key(key))
+    user_bytes_ += state_cost(key, bytes.size()) - (slot ? state_cost(key, slot->size()) : 0);
   slot = std::make_shared<const Bytes>(std::move(bytes));
   changed_.insert(key);
 }
@@ -62,7 +64,8 @@ Status LogState::fits(const std::vector<WriteSet::State>& states) const {
     if (!state.bytes.empty()) now += state_cost(key, state.bytes.size());
   }
   if (now <= user_bytes_ || now <= user_bytes_max_) return {};
-  return {Code::full, text("state of ", format_size(static_cast<double>(now)), " does not fit: its share of log.max_size, ",
+  return {Code::full, text("state of ", format_size(static_cast<double>(now)),
+                           " does not fit: its share of log.max_size, ",
                            format_size(static_cast<double>(user_bytes_max_)), ", is all it may take")};
 }
 
@@ -75,7 +78,8 @@ std::vector<std::string> LogState::user_names(std::string_view prefix) const {
   return names;
 }
 
-// ---- groups ---------------------------------------------------------------------------------------------------------
+// ---- groups
+// ---------------------------------------------------------------------------------------------------------
 
 void LogState::give(GroupWrite& group, std::uint64_t table_bytes) {
   note_overlay();
@@ -107,7 +111,8 @@ void LogState::spill(GroupWrite& group, std::uint64_t table_bytes) {
     const bool all = bytes_of_files(files_) + overlay_bytes_ > 2 * user_bytes_ || files_.size() >= files_max;
     StateEntries entries;
     if (all) {
-      for (auto at = table_.lower_bound(user_key("")); at != table_.end() && is_user_key(at->first); ++at) entries.emplace_back(at->first, at->second);
+      for (auto at = table_.lower_bound(user_key("")); at != table_.end() && is_user_key(at->first); ++at)
+        entries.emplace_back(at->first, at->second);
       retired_.insert(retired_.end(), files_.begin(), files_.end());
       files_.clear();
     }
@@ -178,7 +183,8 @@ StateTable LogState::written_with(const GroupWrite& group) const {
   return table;
 }
 
-// ---- side files -----------------------------------------------------------------------------------------------------
+// ---- side files
+// -----------------------------------------------------------------------------------------------------
 
 std::uint64_t LogState::file_bytes() const { return bytes_of_files(files_) + bytes_of_files(retired_); }
 
@@ -186,14 +192,16 @@ void LogState::remove_retired(Folder& folder) {
   for (const StateFile& file : std::exchange(retired_, {})) (void)folder.remove(state_file_name(file.id));
 }
 
-// ---- at start -------------------------------------------------------------------------------------------------------
+// ---- at start
+// -------------------------------------------------------------------------------------------------------
 
 LogState::Found LogState::restore(const HeadContents& contents, const Folder& folder) {
   Found found;
   written_ = contents.state;
   table_ = contents.state;
   table_.erase("entries");
-  if (const auto named = table_.find("files"); named != table_.end()) files_ = decode_state_files(*named->second);
+  if (const auto named = table_.find("files"); named != table_.end())
+    files_ = decode_state_files(*named->second);
   StateTable users;
   for (const StateFile& file : files_) {
     highest_file_ = std::max(highest_file_, file.id);
@@ -230,7 +238,8 @@ void LogState::lay_over(StateTable users) {
     else ++at;
   }
   table_.merge(users);
-  for (const auto& [key, value] : table_) user_bytes_ += is_user_key(key) ? state_cost(key, value->size()) : 0;
+  for (const auto& [key, value] : table_)
+    user_bytes_ += is_user_key(key) ? state_cost(key, value->size()) : 0;
 }
 
 void LogState::note_files(const std::vector<std::string>& names, const Folder& folder) {

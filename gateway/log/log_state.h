@@ -1,7 +1,8 @@
-// The log's state, under names: what the log keeps of itself (cursors, the segment table, numbers), and what pipeline and inputs
-// keep in it (is_user_key). The first lies in the head's table whole; of the second the table has what changed lately, and the rest
-// lies in side files (state_file.h). Knows what is to be written, and what is written. Of groups it fills what concerns state, files
-// that go with them included. Itself it reads side files at start, and removes some where there is no room: remove_retired().
+// The log's state, under names: what the log keeps of itself (cursors, the segment table, numbers), and what
+// pipeline and inputs keep in it (is_user_key). The first lies in the head's table whole; of the second the
+// table has what changed lately, and the rest lies in side files (state_file.h). Knows what is to be written,
+// and what is written. Of groups it fills what concerns state, files that go with them included. Itself it
+// reads side files at start, and removes some where there is no room: remove_retired().
 #pragma once
 
 #include <map>
@@ -29,7 +30,9 @@ class LogState {
   const StateTable& table() const { return table_; }
   // Null: there is none.
   std::shared_ptr<const Bytes> get(std::string_view key) const;
-  std::uint64_t number(std::string_view key, std::uint64_t otherwise) const { return one_varint(table_, key, otherwise); }
+  std::uint64_t number(std::string_view key, std::uint64_t otherwise) const {
+    return one_varint(table_, key, otherwise);
+  }
   std::uint64_t user_bytes() const { return user_bytes_; }
   // What Log::fits promises.
   Status fits(const std::vector<WriteSet::State>& states) const;
@@ -40,10 +43,11 @@ class LogState {
   const std::set<std::string>& changed() const { return changed_; }
   std::set<std::string> take_changed() { return std::exchange(changed_, {}); }
   void add_changed(std::set<std::string> names) { changed_.merge(names); }
-  // What changed goes into `group`; of a fresh head the whole table. More than `table_bytes` of what pipeline and inputs keep goes
-  // into a file of its own.
+  // What changed goes into `group`; of a fresh head the whole table. More than `table_bytes` of what pipeline
+  // and inputs keep goes into a file of its own.
   void give(GroupWrite& group, std::uint64_t table_bytes);
-  // How many entries the table has once this is written: should some be hidden by damage, that can be told. Last of all.
+  // How many entries the table has once this is written: should some be hidden by damage, that can be told.
+  // Last of all.
   void count_entries(GroupWrite& group) const;
   void on_committed(GroupWrite& group);
   // The table as of the last group on flash; and with what `group` changes, for a head that begins with it.
@@ -64,7 +68,8 @@ class LogState {
   };
   // Files in the order in which they were written, then the table over them.
   Found restore(const HeadContents& contents, const Folder& folder);
-  // Those the table does not name were the last head's, or never named at all: they go with the next roll-over.
+  // Those the table does not name were the last head's, or never named at all: they go with the next
+  // roll-over.
   void note_files(const std::vector<std::string>& names, const Folder& folder);
 
  private:
@@ -78,7 +83,8 @@ class LogState {
   StateTable table_, written_;
   std::set<std::string> changed_;
   std::uint64_t user_bytes_ = 0;
-  // Which user's entries lie in the head's table (removed names too), and what that takes; the rest is in files.
+  // Which user's entries lie in the head's table (removed names too), and what that takes; the rest is in
+  // files.
   std::map<std::string, std::uint64_t> overlay_;
   std::uint64_t overlay_bytes_ = 0;
   std::vector<StateFile> files_;

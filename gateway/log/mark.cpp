@@ -7,7 +7,8 @@ namespace {
 
 constexpr std::uint64_t magic = 0x314B52414D524D4CULL;
 constexpr std::size_t slot_distance = 4096;  // no two slots in one sector or page
-constexpr std::size_t slot_bytes = 56;       // magic, epoch, durable, reserved, records, serial, CRC-32C; little-endian
+// magic, epoch, durable, reserved, records, serial, CRC-32C; little-endian
+constexpr std::size_t slot_bytes = 56;
 
 std::optional<Mark> read_slot(BytesView bytes) {
   if (bytes.size() < slot_bytes) return std::nullopt;
@@ -40,7 +41,8 @@ Result<std::optional<Mark>> MarkFile::read() const {
 Status MarkFile::write(const Mark& mark) {
   Bytes bytes;
   wire::Writer writer(bytes);
-  for (const std::uint64_t v : {magic, mark.epoch, mark.durable, mark.reserved, mark.records, mark.serial}) writer.put_fixed64(v);
+  for (const std::uint64_t v : {magic, mark.epoch, mark.durable, mark.reserved, mark.records, mark.serial})
+    writer.put_fixed64(v);
   writer.put_fixed64(crc32c(bytes));
   return folder_.write(name, mark.serial % 2 * slot_distance, bytes);
 }

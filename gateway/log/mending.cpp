@@ -11,7 +11,8 @@ namespace millrace {
 namespace {
 
 // The rows that stay of `row`: its records but those that `goes` says, in pieces that keep their numbers.
-std::vector<Row> without(const Row& row, const std::function<bool(const Record&)>& goes, LossDetail& taken_out) {
+std::vector<Row> without(const Row& row, const std::function<bool(const Record&)>& goes,
+                         LossDetail& taken_out) {
   std::vector<Record> records;
   if (!decode_batch(*row.columns, row.zstd, records).ok()) return {row};
   std::vector<Row> rows;
@@ -21,7 +22,8 @@ std::vector<Row> without(const Row& row, const std::function<bool(const Record&)
     if (gone) taken_out.add_device(records[i].device, 1);
     if (i < records.size() && !gone) continue;
     if (i > from) {
-      auto part = i - from == records.size() ? Result<EncodedBatch>(EncodedBatch{*row.columns, row.zstd}) : slice_batch(*row.columns, row.zstd, from, i - from);
+      auto part = i - from == records.size() ? Result<EncodedBatch>(EncodedBatch{*row.columns, row.zstd})
+                                             : slice_batch(*row.columns, row.zstd, from, i - from);
       if (!part.ok()) return {row};
       Row kept;
       kept.lane = row.lane;
@@ -39,12 +41,13 @@ std::vector<Row> without(const Row& row, const std::function<bool(const Record&)
 }  // namespace
 
 // Settles what will never arrive. `who` without a consumer concerns them all and moves no cursor.
-void Mending::lose(const Cursors::Key& who, const std::vector<Range>& ranges, std::uint64_t records, How how, const char* reason,
-                     const LossDetail* devices) {
+void Mending::lose(const Cursors::Key& who, const std::vector<Range>& ranges, std::uint64_t records, How how,
+                   const char* reason, const LossDetail* devices) {
   if (ranges.empty() || records == 0) return;
   records = p_.cursors.lose(who, ranges, records, how);
   if (records == 0) return;
-  if (!who.first.empty() && who.first.front() == '@') return;  // our own consumers (windows) have no one to tell
+  // our own consumers (windows) have no one to tell
+  if (!who.first.empty() && who.first.front() == '@') return;
   if (how == How::evicted) p_.stats.evicted_records += records;
   if (how == How::unreadable) p_.stats.lost_records += records;
   const auto [at, fresh] = p_.open.losses.try_emplace({who.first, who.second, reason});
@@ -64,8 +67,8 @@ void Mending::lose(const Cursors::Key& who, const std::vector<Range>& ranges, st
   p_.open.dirty = true;
 }
 
-// The row goes, and `from` is the lowest number that goes with it: numbers of other lanes between rows must not keep the
-// cursor back.
+// The row goes, and `from` is the lowest number that goes with it: numbers of other lanes between rows must
+// not keep the cursor back.
 void Mending::lose_row(const ListedRow& listed, Sequence from, How how, const char* reason) {
   const Row& row = listed.row;
   for (const auto& [key, cursor] : p_.cursors) {
@@ -73,7 +76,8 @@ void Mending::lose_row(const ListedRow& listed, Sequence from, How how, const ch
     const std::uint64_t records = numbers_in(cursor.settled.unsettled_in({row.first, row.last()}));
     LossDetail some;  // part of the row is settled: whose records are left is not looked up
     some.other_devices = records;
-    lose(key, cursor.settled.unsettled_in({from, row.last()}), records, how, reason, records == row.count ? &listed.devices : &some);
+    lose(key, cursor.settled.unsettled_in({from, row.last()}), records, how, reason,
+         records == row.count ? &listed.devices : &some);
   }
 }
 
@@ -93,8 +97,8 @@ void Mending::lose_segment(std::uint32_t id, const char* reason) {
   p_.space.drop_segment(id);
 }
 
-void Mending::lose_missing_rows(const SegmentInfo& before, const std::array<LaneSpan, lane_count>& now, const std::vector<Row>& rows, How how,
-                                  const char* reason) {
+void Mending::lose_missing_rows(const SegmentInfo& before, const std::array<LaneSpan, lane_count>& now,
+                                const std::vector<Row>& rows, How how, const char* reason) {
   for (const auto& [key, cursor] : p_.cursors) {
     const LaneSpan& was = before.lanes[static_cast<std::size_t>(key.second)];
     const std::uint64_t whole = now[static_cast<std::size_t>(key.second)].records;
@@ -121,7 +125,8 @@ void Mending::on_read_fault(std::uint32_t segment, const Status& fault, std::fun
   }
   // No descriptor, no memory: the shipper comes again, and its file is none the worse for it.
   if (fault.code() == Code::unavailable) {
-    if (trouble_ != fault.detail()) LOG_WARN("log: ", segment_name(segment), " cannot be read now: ", fault.detail());
+    if (trouble_ != fault.detail())
+      LOG_WARN("log: ", segment_name(segment), " cannot be read now: ", fault.detail());
     trouble_ = fault.detail();
     return again(fault);
   }
@@ -152,14 +157,15 @@ void Mending::mend(std::uint32_t id, std::function<void(Status)> then) {
   LOG_WARN("log: ", segment_name(id), " is damaged; taking over what is whole");
   waiting[id].push_back(std::move(then));
   auto rebuilt = std::make_shared<Rebuilt>();
-  p_.loop.run_blocking("read", [reader = p_.reader, id, rebuilt] { *rebuilt = reader->rebuild(id); },
-                     [this, alive = p_.alive, id, rebuilt] {
-                       if (*alive) on_rebuilt(id, *rebuilt);
-                     });
+  p_.loop.run_blocking(
+      "read", [reader = p_.reader, id, rebuilt] { *rebuilt = reader->rebuild(id); },
+      [this, alive = p_.alive, id, rebuilt] {
+        if (*alive) on_rebuilt(id, *rebuilt);
+      });
 }
 
-// The losses and the new account of the segment go into one commit; after it the rebuilt file takes the damaged one's
-// place. A crash before leaves all as it was, and the damage is found again.
+// The losses and the new account of the segment go into one commit; after it the rebuilt file takes the
+// damaged one's place. A crash before leaves all as it was, and the damage is found again.
 void Mending::on_rebuilt(std::uint32_t id, const Rebuilt& rebuilt, How how) {
   if (!rebuilt.status.ok()) {
     LOG_ERROR("log: ", segment_name(id), " cannot be rebuilt: ", rebuilt.status.detail());
@@ -175,11 +181,13 @@ void Mending::on_rebuilt(std::uint32_t id, const Rebuilt& rebuilt, How how) {
   std::vector<Row> rows = rebuilt.rows;
   if (std::erase_if(rows, [&](const Row& row) { return row.first > before.valid_through; }) > 0) {
     segment.lanes = {};  // remains of a commit that was repeated elsewhere do not count
-    for (const Row& row : rows) segment.lanes[static_cast<std::size_t>(row.lane)].add(row.first, row.last(), row.count, 0);
+    for (const Row& row : rows)
+      segment.lanes[static_cast<std::size_t>(row.lane)].add(row.first, row.last(), row.count, 0);
   }
   p_.cursors.take_over(rows);
   for (const Row& row : rows) p_.committed = std::max(p_.committed, row.last());
-  lose_missing_rows(before, segment.lanes, rows, how, how == How::unreadable ? "damaged file" : how_name(how));
+  lose_missing_rows(before, segment.lanes, rows, how,
+                    how == How::unreadable ? "damaged file" : how_name(how));
   p_.state.put(segment_key(id), encode_segment(segment));
   p_.open.replacements.push_back({id, how == How::unreadable});
   p_.open.dirty = p_.open.urgent = true;
@@ -204,14 +212,17 @@ Result<bool> Mending::gone(std::uint32_t id) const {
 }
 
 void Mending::on_replaced(std::uint32_t id) {
-  p_.loop.run_blocking("read", [reader = p_.reader, id] { reader->forget(id); }, [] {});
+  p_.loop.run_blocking(
+      "read", [reader = p_.reader, id] { reader->forget(id); }, [] {});
   failures_.erase(id);
   for (auto& then : std::exchange(waiting[id], {})) p_.loop.post([then = std::move(then)] { then({}); });
   waiting.erase(id);
 }
 
-// Segment after segment is rewritten without those records, as a damaged one is without the rows that are gone.
-void Mending::forget_device(const std::string& device, WallTime before, std::function<void(Result<std::uint64_t>)> done) {
+// Segment after segment is rewritten without those records, as a damaged one is without the rows that are
+// gone.
+void Mending::forget_device(const std::string& device, WallTime before,
+                            std::function<void(Result<std::uint64_t>)> done) {
   struct Work {
     std::vector<std::uint32_t> left;
     std::uint64_t records = 0;
@@ -220,7 +231,8 @@ void Mending::forget_device(const std::string& device, WallTime before, std::fun
   auto work = std::make_shared<Work>();
   work->next = [this, work = std::weak_ptr(work), device, before, done] {
     const auto w = work.lock();
-    while (!w->left.empty() && (!p_.sealed.contains(w->left.back()) || waiting.contains(w->left.back()))) w->left.pop_back();
+    while (!w->left.empty() && (!p_.sealed.contains(w->left.back()) || waiting.contains(w->left.back())))
+      w->left.pop_back();
     if (w->left.empty()) return done(w->records);
     const std::uint32_t id = w->left.back();
     w->left.pop_back();
@@ -233,7 +245,9 @@ void Mending::forget_device(const std::string& device, WallTime before, std::fun
         "read",
         [reader = p_.reader, id, device, before, rebuilt] {
           LossDetail taken_out;
-          const auto goes = [&](const Record& record) { return record.device == device && (before.us == 0 || record.time < before); };
+          const auto goes = [&](const Record& record) {
+            return record.device == device && (before.us == 0 || record.time < before);
+          };
           *rebuilt = reader->rebuild(id, [&](const Row& row) { return without(row, goes, taken_out); });
           rebuilt->taken_out = std::move(taken_out);
         },

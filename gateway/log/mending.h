@@ -1,6 +1,6 @@
-// What is lost is settled, counted and told: losses gather in the open group and become one record for each consumer, lane
-// and reason. And what keeps losses small: a damaged segment is rebuilt from its whole rows before anybody goes on reading. A room of
-// the log (log_parts.h); on the loop.
+// What is lost is settled, counted and told: losses gather in the open group and become one record for each
+// consumer, lane and reason. And what keeps losses small: a damaged segment is rebuilt from its whole rows
+// before anybody goes on reading. A room of the log (log_parts.h); on the loop.
 #pragma once
 
 #include <array>
@@ -21,8 +21,8 @@ class Mending {
   explicit Mending(LogParts& parts) : p_(parts) {}
 
   // Settles what will never arrive. `who` without a consumer concerns them all and moves no cursor.
-  void lose(const Cursors::Key& who, const std::vector<Range>& ranges, std::uint64_t records, How how, const char* reason,
-            const LossDetail* devices = nullptr);
+  void lose(const Cursors::Key& who, const std::vector<Range>& ranges, std::uint64_t records, How how,
+            const char* reason, const LossDetail* devices = nullptr);
   // The row goes, and `from` is the lowest number that goes with it.
   void lose_row(const ListedRow& row, Sequence from, How how, const char* reason);
   // The file is gone: what it held is lost, and nobody waits for it.
@@ -35,7 +35,8 @@ class Mending {
   bool given_up(std::uint32_t id) { return failures_[id] >= read_failures_max; }
   // An error when it cannot be told: then it is not gone.
   Result<bool> gone(std::uint32_t id) const;
-  void forget_device(const std::string& device, WallTime before, std::function<void(Result<std::uint64_t>)> done);
+  void forget_device(const std::string& device, WallTime before,
+                     std::function<void(Result<std::uint64_t>)> done);
   // The rebuilt file stands: who waited goes on.
   void on_replaced(std::uint32_t id);
 
@@ -45,8 +46,8 @@ class Mending {
  private:
   static constexpr int read_failures_max = 5;  // of one file, before what cannot be read of it is given up
 
-  void lose_missing_rows(const SegmentInfo& before, const std::array<LaneSpan, lane_count>& now, const std::vector<Row>& rows, How how,
-                         const char* reason);
+  void lose_missing_rows(const SegmentInfo& before, const std::array<LaneSpan, lane_count>& now,
+                         const std::vector<Row>& rows, How how, const char* reason);
 
   LogParts& p_;
   std::map<std::uint32_t, int> failures_;

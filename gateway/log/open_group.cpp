@@ -11,16 +11,18 @@ namespace millrace {
 namespace {
 
 constexpr Duration refusal_silence = std::chrono::minutes(1);
-constexpr std::size_t waiters_max = 1 << 16;    // commits in the open group that somebody hears of
-constexpr std::size_t noted_settles_max = 256;  // what is settled beyond it comes again after a kill, where nothing could be written
+constexpr std::size_t waiters_max = 1 << 16;  // commits in the open group that somebody hears of
+// what is settled beyond it comes again after a kill, where nothing could be written
+constexpr std::size_t noted_settles_max = 256;
 
 }  // namespace
 
-// Events and dead letters ask nobody before they come: in a storm of them, or while nothing can be written, the open group
-// takes only so many, and a full log none. Those that went are counted and told.
+// Events and dead letters ask nobody before they come: in a storm of them, or while nothing can be written,
+// the open group takes only so many, and a full log none. Those that went are counted and told.
 bool OpenGroup::has_room_beside() const {
   if (p_.options.when_full == WhenFull::block) return !p_.space.over(p_.options.inbox_bytes / 2);
-  return p_.space.bytes_used() + p_.space.bytes_coming() + 2 * p_.options.segment_bytes <= p_.options.bytes_max;
+  return p_.space.bytes_used() + p_.space.bytes_coming() + 2 * p_.options.segment_bytes <=
+         p_.options.bytes_max;
 }
 
 void OpenGroup::append(Lane lane, const Record& record) {
@@ -28,16 +30,18 @@ void OpenGroup::append(Lane lane, const Record& record) {
   const std::size_t bytes = stored_bytes_max(record);
   if (bytes > p_.options.row_bytes_max) return refuse(lane, record, "too_large");
   const bool unasked = lane == Lane::alarm || lane == Lane::dead;
-  if (unasked && !open.empty() && open.bytes_waiting() + bytes > p_.options.open_bytes_max) return refuse(lane, record, "too_many");
+  if (unasked && !open.empty() && open.bytes_waiting() + bytes > p_.options.open_bytes_max)
+    return refuse(lane, record, "too_many");
   if (unasked && !has_room_beside()) return refuse(lane, record, "log_full");
-  open.add(record, bytes, p_.options.row_bytes_max, record.trust == TimeTrust::unsynced ? std::optional(clock_offset_us()) : std::nullopt);
+  open.add(record, bytes, p_.options.row_bytes_max,
+           record.trust == TimeTrust::unsynced ? std::optional(clock_offset_us()) : std::nullopt);
 }
 
 // It never gets a number: no cursor moves, and nobody waits for it.
 void OpenGroup::refuse(Lane lane, const Record& record, const char* reason) {
   if (p_.stats.refused_records++ == 0 || p_.loop.now() - refusal_told_ > refusal_silence) {
-    LOG_WARN("log: a record of lane ", lane_name(lane), record.device.empty() ? "" : " from ", record.device, " was not taken (", reason, "); ",
-             p_.stats.refused_records, " so far");
+    LOG_WARN("log: a record of lane ", lane_name(lane), record.device.empty() ? "" : " from ", record.device,
+             " was not taken (", reason, "); ", p_.stats.refused_records, " so far");
     refusal_told_ = p_.loop.now();
   }
   LossDetail& loss = losses[{"", lane, reason}];
@@ -51,7 +55,8 @@ void OpenGroup::settle(const WriteSet::Settle& settle) {
   std::vector<Range> left_open;
   p_.cursors.settle(settle, p_.starting, left_open);
   for (const Range& part : left_open) {
-    LOG_WARN("log: ", settle.consumer, " has eight settled ranges; ", part.first, " to ", part.last, " comes again");
+    LOG_WARN("log: ", settle.consumer, " has eight settled ranges; ", part.first, " to ", part.last,
+             " comes again");
   }
 }
 
@@ -135,7 +140,8 @@ void OpenGroup::number(Lane lane, std::vector<Row>& rows, bool announce, WriteSe
   open.clear();
 }
 
-// Losses enter whatever the room: they are few. Only what a full log refused is told when there is room again.
+// Losses enter whatever the room: they are few. Only what a full log refused is told when there is room
+// again.
 void OpenGroup::append_losses() {
   const bool wait = !p_.stopping && !has_room_beside();
   for (auto at = losses.begin(); at != losses.end();) {
@@ -145,7 +151,8 @@ void OpenGroup::append_losses() {
     }
     Record record = loss_record(std::get<1>(at->first), std::move(at->second), p_.loop.wall());
     if (!p_.options.clock_trusted()) stamp_unsynced(record, p_.options.boot_id, p_.loop.now());
-    lanes[static_cast<std::size_t>(Lane::alarm)].add(record, stored_bytes_max(record), p_.options.row_bytes_max, std::nullopt);
+    lanes[static_cast<std::size_t>(Lane::alarm)].add(record, stored_bytes_max(record),
+                                                     p_.options.row_bytes_max, std::nullopt);
     at = losses.erase(at);
   }
 }

@@ -1,5 +1,5 @@
-// The group that fills: what waits in its lanes, what it will change on disk, and who waits for it. Numbers its records when it
-// closes. A room of the log (log_parts.h); on the loop.
+// The group that fills: what waits in its lanes, what it will change on disk, and who waits for it. Numbers
+// its records when it closes. A room of the log (log_parts.h); on the loop.
 #pragma once
 
 #include <map>
@@ -24,7 +24,8 @@ class OpenGroup {
   void append(Lane lane, const Record& record);
   void settle(const WriteSet::Settle& settle);
   void append_losses();
-  // Gives the lane's records their numbers and makes the rows; `announce`: to who listens, whose answer goes to `more`.
+  // Gives the lane's records their numbers and makes the rows; `announce`: to who listens, whose answer goes
+  // to `more`.
   void number(Lane lane, std::vector<Row>& rows, bool announce, WriteSet& more);
   std::size_t waiting() const;  // bytes
   bool accepting() const;
@@ -40,7 +41,8 @@ class OpenGroup {
   std::vector<std::string> removals;
   std::vector<GroupWrite::Replacement> replacements;
   std::map<std::tuple<std::string, Lane, std::string>, LossDetail> losses;
-  // What uplinks settled and nothing else hangs on, with that of what is held back; and how much that was in all.
+  // What uplinks settled and nothing else hangs on, with that of what is held back; and how much that was in
+  // all.
   std::vector<WriteSet::Settle> settles;
   std::uint64_t settles_seen = 0;
 

@@ -1,5 +1,5 @@
-// What waits in one lane of the open group, split into rows at a bound: whatever the log writes, its reader can read. Knows
-// nothing of numbers.
+// What waits in one lane of the open group, split into rows at a bound: whatever the log writes, its reader
+// can read. Knows nothing of numbers.
 #pragma once
 
 #include <algorithm>
@@ -14,7 +14,8 @@ namespace millrace {
 
 std::size_t bytes_beside_columns(const Record& record);
 
-// What a record may take in a row, at most: names are counted as if each record brought them along. In place: for every reading.
+// What a record may take in a row, at most: names are counted as if each record brought them along. In place:
+// for every reading.
 inline std::size_t stored_bytes_max(const Record& record) {
   constexpr std::size_t columns_bytes_max = 64;  // time, value, type, attributes, device and metric
   std::size_t bytes = columns_bytes_max + record.device.size() + record.metric.size() + record.unit.size();
@@ -28,11 +29,14 @@ inline std::size_t stored_bytes_max(const Record& record) {
 
 class OpenLane {
  public:
-  // `bytes` is what stored_bytes_max() says of it; a row takes `row_max` of that, or one record. `clock_offset_us` (wall minus
-  // monotonic) where its time is not trusted: a row has one, so that a clock that is set begins another row.
-  void add(const Record& record, std::size_t bytes, std::size_t row_max, std::optional<std::int64_t> clock_offset_us);
+  // `bytes` is what stored_bytes_max() says of it; a row takes `row_max` of that, or one record.
+  // `clock_offset_us` (wall minus monotonic) where its time is not trusted: a row has one, so that a clock
+  // that is set begins another row.
+  void add(const Record& record, std::size_t bytes, std::size_t row_max,
+           std::optional<std::int64_t> clock_offset_us);
   bool empty() const { return rows_.front().empty(); }
-  // About what is waiting, in bytes before compression; what does not lie in columns counts as it will be stored.
+  // About what is waiting, in bytes before compression; what does not lie in columns counts as it will be
+  // stored.
   std::size_t bytes_waiting() const { return bytes_before_ + rows_.back().bytes_waiting() + beside_columns_; }
   // Each becomes a row, in this order. At least one, which may be empty.
   std::vector<BatchBuilder>& rows() { return rows_; }
@@ -41,7 +45,8 @@ class OpenLane {
 
  private:
   std::vector<BatchBuilder> rows_ = std::vector<BatchBuilder>(1);
-  std::vector<std::optional<std::int64_t>> clock_offsets_us_ = std::vector<std::optional<std::int64_t>>(1);  // of the rows
+  // of the rows
+  std::vector<std::optional<std::int64_t>> clock_offsets_us_ = std::vector<std::optional<std::int64_t>>(1);
   std::size_t last_row_at_most_ = 0, last_row_count_ = 0;
   std::size_t bytes_before_ = 0, beside_columns_ = 0;
 };

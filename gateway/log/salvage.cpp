@@ -22,7 +22,8 @@ std::uint64_t big_endian(BytesView bytes, std::size_t at, std::size_t size) {
   return value;
 }
 
-// SQLite's varint: big-endian, seven bits a byte, all eight of the ninth. Moves `at`; nothing at the end of the bytes.
+// SQLite's varint: big-endian, seven bits a byte, all eight of the ninth. Moves `at`; nothing at the end of
+// the bytes.
 std::optional<std::uint64_t> sqlite_varint(BytesView bytes, std::size_t& at) {
   std::uint64_t value = 0;
   for (int i = 0; i < 9; ++i) {
@@ -35,7 +36,8 @@ std::optional<std::uint64_t> sqlite_varint(BytesView bytes, std::size_t& at) {
   return value;
 }
 
-// ---- the write-ahead log --------------------------------------------------------------------------------------------
+// ---- the write-ahead log
+// --------------------------------------------------------------------------------------------
 
 struct WalSum {
   std::uint32_t s0 = 0, s1 = 0;
@@ -59,11 +61,12 @@ struct Frame {
 };
 
 struct WalView {
-  std::vector<Frame> frames;    // of committed transactions, in order, the damaged ones too
-  std::size_t visible = 0;      // as many of them SQLite would take; those behind are behind a damaged one
+  std::vector<Frame> frames;  // of committed transactions, in order, the damaged ones too
+  std::size_t visible = 0;    // as many of them SQLite would take; those behind are behind a damaged one
 };
 
-// Each frame's checksum continues the one noted in the frame before it: frames behind a damaged one can still be checked.
+// Each frame's checksum continues the one noted in the frame before it: frames behind a damaged one can still
+// be checked.
 Result<WalView> look_at_wal(const Folder& folder, const std::string& name) {
   WalView view;
   const auto head = folder.read(name, 0, wal_head_bytes);
@@ -75,7 +78,8 @@ Result<WalView> look_at_wal(const Folder& folder, const std::string& name) {
   sum.add(h.first(24), big);
   std::optional<WalSum> before;
   std::optional<std::uint64_t> salts;
-  if (sum == WalSum{static_cast<std::uint32_t>(big_endian(h, 24, 4)), static_cast<std::uint32_t>(big_endian(h, 28, 4))}) {
+  if (sum == WalSum{static_cast<std::uint32_t>(big_endian(h, 24, 4)),
+                    static_cast<std::uint32_t>(big_endian(h, 28, 4))}) {
     before = sum;
     salts = big_endian(h, 16, 8);
   }
@@ -87,7 +91,8 @@ Result<WalView> look_at_wal(const Folder& folder, const std::string& name) {
     if (!bytes.ok() || bytes.value().size() < frame_head_bytes + page_bytes) break;
     const BytesView f = bytes.value();
     if (!salts) salts = big_endian(f, 8, 8);  // the header is damaged: its first frame must do
-    const WalSum noted{static_cast<std::uint32_t>(big_endian(f, 16, 4)), static_cast<std::uint32_t>(big_endian(f, 20, 4))};
+    const WalSum noted{static_cast<std::uint32_t>(big_endian(f, 16, 4)),
+                       static_cast<std::uint32_t>(big_endian(f, 20, 4))};
     bool whole = false;
     if (before && big_endian(f, 8, 8) == *salts) {
       WalSum s = *before;
@@ -95,7 +100,8 @@ Result<WalView> look_at_wal(const Folder& folder, const std::string& name) {
       s.add(f.subspan(frame_head_bytes), big);
       whole = s == noted;
     }
-    view.frames.push_back({offset + frame_head_bytes, static_cast<std::uint32_t>(big_endian(f, 0, 4)), whole});
+    view.frames.push_back(
+        {offset + frame_head_bytes, static_cast<std::uint32_t>(big_endian(f, 0, 4)), whole});
     before = noted;
     if (!whole) {
       if (torn_from == SIZE_MAX) committed_before_damage = committed;
@@ -103,8 +109,8 @@ Result<WalView> look_at_wal(const Folder& folder, const std::string& name) {
       transaction_whole = false;
       continue;
     }
-    // A transaction with damaged frames may be the torn end of the log, which was never acknowledged. It counts once
-    // something whole follows: that was begun after this one was synced.
+    // A transaction with damaged frames may be the torn end of the log, which was never acknowledged. It
+    // counts once something whole follows: that was begun after this one was synced.
     committed = std::max(committed, doubtful);
     if (big_endian(f, 4, 4) == 0) continue;
     (transaction_whole ? committed : doubtful) = view.frames.size();
@@ -116,11 +122,13 @@ Result<WalView> look_at_wal(const Folder& folder, const std::string& name) {
   return view;
 }
 
-// ---- pages ----------------------------------------------------------------------------------------------------------
+// ---- pages
+// ----------------------------------------------------------------------------------------------------------
 
 class Pages {
  public:
-  Pages(const Folder& folder, const std::string& name, WalView wal) : folder_(folder), name_(name), wal_name_(name + "-wal"), wal_(std::move(wal)) {
+  Pages(const Folder& folder, const std::string& name, WalView wal)
+      : folder_(folder), name_(name), wal_name_(name + "-wal"), wal_(std::move(wal)) {
     const auto size = folder.look(name);
     if (!size.ok()) trouble_ = size.status();
     in_database_ = size.ok() ? (size.value() + page_bytes - 1) / page_bytes : 0;
@@ -131,7 +139,8 @@ class Pages {
   }
   std::size_t in_database() const { return in_database_; }
   std::size_t images() const { return in_database_ + wal_.frames.size(); }
-  // Image 0.. are the database's pages, those behind them the frames of the -wal. Nothing for a damaged frame.
+  // Image 0.. are the database's pages, those behind them the frames of the -wal. Nothing for a damaged
+  // frame.
   Result<Bytes> image(std::size_t index) const {
     if (index < in_database_) return noting(folder_.read(name_, index * page_bytes, page_bytes));
     const Frame& frame = wal_.frames[index - in_database_];
@@ -143,7 +152,8 @@ class Pages {
   bool may_go_on() const { return steps_left_ > 0 && steps_left_-- > 0; }
   // The page as SQLite would see it.
   Result<Bytes> page(std::uint64_t number) const {
-    if (const auto found = newest_.find(number); found != newest_.end()) return image(in_database_ + found->second);
+    if (const auto found = newest_.find(number); found != newest_.end())
+      return image(in_database_ + found->second);
     if (number == 0 || number > in_database_) return Bytes{};
     return image(number - 1);
   }
@@ -164,7 +174,8 @@ class Pages {
   std::map<std::uint64_t, std::size_t> newest_;
 };
 
-// ---- a cell of the table `rows` -------------------------------------------------------------------------------------
+// ---- a cell of the table `rows`
+// -------------------------------------------------------------------------------------
 
 std::size_t serial_size(std::uint64_t type) {
   constexpr std::array<std::size_t, 10> sizes{0, 1, 2, 3, 4, 6, 8, 8, 0, 0};
@@ -180,7 +191,8 @@ std::optional<std::uint64_t> integer_of(BytesView payload, std::size_t at, std::
 
 // The payload of a cell, with its overflow pages.
 std::optional<Bytes> whole_payload(const Pages& pages, BytesView page, std::size_t at, std::uint64_t size) {
-  constexpr std::size_t usable = page_bytes, local_max = usable - 35, local_min = (usable - 12) * 32 / 255 - 23;
+  constexpr std::size_t usable = page_bytes, local_max = usable - 35,
+                        local_min = (usable - 12) * 32 / 255 - 23;
   std::size_t local = static_cast<std::size_t>(size);
   if (size > local_max) {
     const std::size_t wanted = local_min + static_cast<std::size_t>((size - local_min) % (usable - 4));
@@ -194,8 +206,10 @@ std::optional<Bytes> whole_payload(const Pages& pages, BytesView page, std::size
     if (!pages.may_go_on()) return std::nullopt;
     const auto more = pages.page(next);
     if (!more.ok() || more.value().size() < page_bytes) return std::nullopt;
-    const std::size_t take = std::min<std::size_t>(usable - 4, static_cast<std::size_t>(size) - payload.size());
-    payload.insert(payload.end(), more.value().begin() + 4, more.value().begin() + 4 + static_cast<std::ptrdiff_t>(take));
+    const std::size_t take =
+        std::min<std::size_t>(usable - 4, static_cast<std::size_t>(size) - payload.size());
+    payload.insert(payload.end(), more.value().begin() + 4,
+                   more.value().begin() + 4 + static_cast<std::ptrdiff_t>(take));
     next = big_endian(more.value(), 0, 4);
   }
   return payload;
@@ -210,7 +224,8 @@ std::optional<Row> row_of_cell(const Pages& pages, BytesView page, std::size_t a
   const BytesView p = *payload;
   std::size_t head = 0;
   const auto head_size = sqlite_varint(p, head);
-  std::array<std::uint64_t, 6> types{};  // first (NULL: it is the row's number), lane, count, zstd, crc, columns
+  // first (NULL: it is the row's number), lane, count, zstd, crc, columns
+  std::array<std::uint64_t, 6> types{};
   for (std::uint64_t& type : types) {
     const auto read = sqlite_varint(p, head);
     if (!read) return std::nullopt;
@@ -231,7 +246,9 @@ std::optional<Row> row_of_cell(const Pages& pages, BytesView page, std::size_t a
   row.lane = static_cast<Lane>(values[1]);
   row.count = static_cast<std::uint32_t>(values[2]);
   row.zstd = values[3] != 0;
-  if (values[1] >= lane_count || values[2] == 0 || values[2] > row_records_max || row.first == 0 || row.first > INT64_MAX) return std::nullopt;
+  if (values[1] >= lane_count || values[2] == 0 || values[2] > row_records_max || row.first == 0 ||
+      row.first > INT64_MAX)
+    return std::nullopt;
   const BytesView columns = p.subspan(head);
   if (row_crc(row, columns) != values[4]) return std::nullopt;
   row.columns = std::make_shared<const Bytes>(columns.begin(), columns.end());
@@ -252,9 +269,9 @@ Status find_rows(const Pages& pages, std::size_t from, const std::function<void(
   return pages.trouble();
 }
 
-// What lies behind a damaged frame is either what came later, or the remains of a transaction that a power cut tore and
-// that was written over since. After an unclean end numbers go on behind the reservation: only what came later has numbers
-// above all that can be seen.
+// What lies behind a damaged frame is either what came later, or the remains of a transaction that a power
+// cut tore and that was written over since. After an unclean end numbers go on behind the reservation: only
+// what came later has numbers above all that can be seen.
 Result<WalView> trusted_wal(const Folder& folder, const std::string& name) {
   auto looked = look_at_wal(folder, name + "-wal");
   if (!looked.ok()) return looked;
@@ -263,9 +280,13 @@ Result<WalView> trusted_wal(const Folder& folder, const std::string& name) {
   WalView seen = all;
   seen.frames.resize(seen.visible);
   Sequence newest = 0, behind = 0;
-  if (Status read = find_rows(Pages(folder, name, seen), 0, [&](const Row& row) { newest = std::max(newest, row.first); }); !read.ok()) return read;
+  if (Status read = find_rows(Pages(folder, name, seen), 0,
+                              [&](const Row& row) { newest = std::max(newest, row.first); });
+      !read.ok())
+    return read;
   const Pages pages(folder, name, all);
-  const Status tail = find_rows(pages, pages.in_database() + all.visible, [&](const Row& row) { behind = std::max(behind, row.first); });
+  const Status tail = find_rows(pages, pages.in_database() + all.visible,
+                                [&](const Row& row) { behind = std::max(behind, row.first); });
   if (!tail.ok()) return tail;
   return behind > newest ? all : seen;
 }

@@ -28,8 +28,9 @@ Row row_of(const Statement& statement) {
 }
 
 bool plausible(const Statement& statement) {
-  return statement.integer(0) > 0 && statement.integer(1) >= 0 && statement.integer(1) < static_cast<std::int64_t>(lane_count) &&
-         statement.integer(2) > 0 && statement.integer(2) <= static_cast<std::int64_t>(row_records_max);
+  return statement.integer(0) > 0 && statement.integer(1) >= 0 &&
+         statement.integer(1) < static_cast<std::int64_t>(lane_count) && statement.integer(2) > 0 &&
+         statement.integer(2) <= static_cast<std::int64_t>(row_records_max);
 }
 
 constexpr const char* all_rows = "SELECT first,lane,count,zstd,length(columns) FROM rows ORDER BY first";
@@ -53,13 +54,17 @@ Status read_state(Database& db, HeadContents& out) {
     const BytesView value = state.value().bytes(1);
     std::string key = state.value().text(0);
     ++found;
-    if (checked && state_crc(key, value) != static_cast<std::uint32_t>(state.value().integer(2))) out.damaged.push_back(std::move(key));
+    if (checked && state_crc(key, value) != static_cast<std::uint32_t>(state.value().integer(2)))
+      out.damaged.push_back(std::move(key));
     else out.state[std::move(key)] = std::make_shared<const Bytes>(value.begin(), value.end());
   }
   // A page whose head is damaged can hide entries without an error.
-  if (checked) out.lacks_state = one_varint(out.state, "entries", 0) == 0 || found < one_varint(out.state, "entries", 0);
-  // Whoever made this table writes checksums; should its word of the format itself be damaged, that much is known.
-  if (checked && !out.damaged.empty() && !out.state.contains("format")) out.state["format"] = std::make_shared<const Bytes>(varints({log_format}));
+  if (checked)
+    out.lacks_state = one_varint(out.state, "entries", 0) == 0 || found < one_varint(out.state, "entries", 0);
+  // Whoever made this table writes checksums; should its word of the format itself be damaged, that much is
+  // known.
+  if (checked && !out.damaged.empty() && !out.state.contains("format"))
+    out.state["format"] = std::make_shared<const Bytes>(varints({log_format}));
   return {};
 }
 
@@ -72,7 +77,8 @@ Status read_row_heads(Database& db, HeadContents& out) {
     if (!row.value()) return {};
     if (!plausible(rows.value())) return {Code::corrupt, "a row that makes no sense"};
     const Row r = row_of(rows.value());
-    out.lanes[static_cast<std::size_t>(r.lane)].add(r.first, r.last(), r.count, static_cast<std::uint64_t>(rows.value().integer(4)));
+    out.lanes[static_cast<std::size_t>(r.lane)].add(r.first, r.last(), r.count,
+                                                    static_cast<std::uint64_t>(rows.value().integer(4)));
     out.rows.push_back(r);
   }
 }
@@ -92,7 +98,8 @@ Status put_state_table(Database& db, const StateTable& state) {
   return {};
 }
 
-constexpr const char* insert_row = "INSERT OR REPLACE INTO rows(first,lane,count,zstd,crc,columns) VALUES(?,?,?,?,?,?)";
+constexpr const char* insert_row =
+    "INSERT OR REPLACE INTO rows(first,lane,count,zstd,crc,columns) VALUES(?,?,?,?,?,?)";
 
 Status put_row(Statement& insert, const Row& row, std::uint32_t crc, BytesView columns) {
   return insert.bind(1, static_cast<std::int64_t>(row.first))
@@ -124,7 +131,8 @@ Status check_account(Database& db, const SegmentInfo& segment) {
 }
 
 void remove_wal(Folder& folder, const std::string& name) {
-  for (const char* suffix : {"-wal", "-shm"}) (void)folder.remove(name + suffix);  // leftovers; found again at the next start
+  // leftovers; found again at the next start
+  for (const char* suffix : {"-wal", "-shm"}) (void)folder.remove(name + suffix);
 }
 
 // A head that could not be born: the room it took is given back, others wait for it as well.
@@ -187,7 +195,8 @@ std::optional<std::uint32_t> segment_id(const std::string& name) {
   return id;
 }
 
-// Everything about a row is under its checksum: a row that moved or changed its lane is as bad as a damaged one.
+// Everything about a row is under its checksum: a row that moved or changed its lane is as bad as a damaged
+// one.
 std::uint32_t row_crc(const Row& row, BytesView columns) {
   std::uint8_t head[14];
   for (int i = 0; i < 8; ++i) head[i] = static_cast<std::uint8_t>(row.first >> (8 * i));
@@ -197,7 +206,8 @@ std::uint32_t row_crc(const Row& row, BytesView columns) {
   return crc32c(columns, crc32c({reinterpret_cast<const std::byte*>(head), sizeof head}));
 }
 
-// ---- HeadWriter -----------------------------------------------------------------------------------------------------
+// ---- HeadWriter
+// -----------------------------------------------------------------------------------------------------
 
 Status HeadWriter::prepare_statements() {
   auto insert = db_.prepare(insert_row);
@@ -227,8 +237,8 @@ Result<HeadContents> HeadWriter::open_once(std::uint32_t id, bool take_in_wal) {
   if (Status status = read_state(db_, contents); !status.ok()) return status;
   contents.rows_fault = read_row_heads(db_, contents);
   if (contents.rows_fault.code() == Code::unavailable) return contents.rows_fault;
-  // The end of the WAL may share a sector with what was being written when the power went. Nothing is written behind it: it
-  // is taken in first, and begun anew.
+  // The end of the WAL may share a sector with what was being written when the power went. Nothing is written
+  // behind it: it is taken in first, and begun anew.
   const std::uint64_t format = one_varint(contents.state, "format", 0);
   if (take_in_wal && format >= oldest_log_format && format <= log_format) {
     if (Status status = db_.checkpoint(true); status.code() == Code::unavailable) return status;
@@ -238,8 +248,8 @@ Result<HeadContents> HeadWriter::open_once(std::uint32_t id, bool take_in_wal) {
   return contents;
 }
 
-// The next head is built aside with the whole group in it, synced, renamed, and the folder synced: a crash leaves the old
-// head, or the new one with all that was committed.
+// The next head is built aside with the whole group in it, synced, renamed, and the folder synced: a crash
+// leaves the old head, or the new one with all that was committed.
 Status HeadWriter::create(std::uint32_t id, const GroupWrite& group, GroupResult& result) {
   const std::string name = segment_name(id), aside = name + ".new";
   for (const char* suffix : {"", "-wal", "-shm"}) {
@@ -274,23 +284,28 @@ Status HeadWriter::close() {
   return status;
 }
 
-// The rows that are to stay, counted and checked: a copy that comes up short is an error, and the segment must not go.
-Status HeadWriter::copy_rows(Statement& insert, const GroupWrite::Copy& copy, std::vector<ListedRow>& copied) {
+// The rows that are to stay, counted and checked: a copy that comes up short is an error, and the segment
+// must not go.
+Status HeadWriter::copy_rows(Statement& insert, const GroupWrite::Copy& copy,
+                             std::vector<ListedRow>& copied) {
   const std::string name = segment_name(copy.segment.id);
   const auto wal = folder_.look(name + "-wal");
   if (!wal.ok()) return wal.status();
-  auto db = Database::open(folder_.join(name), wal.value() > 0 ? Database::Mode::read_live : Database::Mode::read_sealed, vfs_);
+  auto db = Database::open(folder_.join(name),
+                           wal.value() > 0 ? Database::Mode::read_live : Database::Mode::read_sealed, vfs_);
   if (!db.ok()) return db.status();
   auto select = db.value().prepare("SELECT first,lane,count,zstd,crc,columns FROM rows WHERE first=?");
   if (!select.ok()) return select.status();
   for (const Sequence first : copy.firsts) {
     auto row = select.value().bind(1, static_cast<std::int64_t>(first)).step();
     if (!row.ok()) return row.status();
-    if (!row.value() || !plausible(select.value())) return {Code::corrupt, text("row ", first, " of ", name, " is not there")};
+    if (!row.value() || !plausible(select.value()))
+      return {Code::corrupt, text("row ", first, " of ", name, " is not there")};
     const Row r = row_of(select.value());
     const BytesView columns = select.value().bytes(5);
     const auto crc = static_cast<std::uint32_t>(select.value().integer(4));
-    if (row_crc(r, columns) != crc) return {Code::corrupt, text("row ", first, " of ", name, " fails its checksum")};
+    if (row_crc(r, columns) != crc)
+      return {Code::corrupt, text("row ", first, " of ", name, " fails its checksum")};
     if (Status status = put_row(insert, r, crc, columns); !status.ok()) return status;
     copied.push_back({r, columns.size(), {}});
     select.value().reset();
@@ -310,7 +325,8 @@ Status HeadWriter::put_rows(Statement& insert, const GroupWrite& group, GroupRes
     return status;
   }
   for (const Row& row : group.rows) {
-    if (Status status = put_row(insert, row, row_crc(row, *row.columns), *row.columns); !status.ok()) return status;
+    if (Status status = put_row(insert, row, row_crc(row, *row.columns), *row.columns); !status.ok())
+      return status;
   }
   return {};
 }
@@ -319,8 +335,8 @@ Status HeadWriter::write_in_transaction(const GroupWrite& group, GroupResult& re
   if (Status status = db_.execute("BEGIN IMMEDIATE"); !status.ok()) return status;
   if (Status status = put_rows(insert_row_, group, result); !status.ok()) return status;
   for (const auto& [key, value] : group.changed) {
-    const Status status = value ? put_entry(put_state_, key, *value)
-                                : drop_state_.bind(1, std::string_view(key)).run();
+    const Status status =
+        value ? put_entry(put_state_, key, *value) : drop_state_.bind(1, std::string_view(key)).run();
     if (!status.ok()) return status;
   }
   return db_.execute("COMMIT");
@@ -344,7 +360,8 @@ GroupResult HeadWriter::write(const GroupWrite& group) {
   if (group.mark_before) result.status = write_mark(*group.mark_before, group.folder_identity);
   else if (group.fresh_head) result.status = check_folder(group.folder_identity);
   if (result.status.ok() && group.state_file) {
-    result.status = with_spare(folder_, [&] { return folder_.write(group.state_file->first, 0, group.state_file->second); });
+    result.status = with_spare(
+        folder_, [&] { return folder_.write(group.state_file->first, 0, group.state_file->second); });
   }
   if (!result.status.ok()) {
     result.head_stands = result.status.code() == Code::full;  // it was not touched
@@ -368,14 +385,17 @@ GroupResult HeadWriter::write(const GroupWrite& group) {
       result.sealed_bytes = bytes_of_segment(folder_, name).value_or(0);
     }
     // The commit stands. Should the head not open now, the next commit finds it closed and makes another.
-    auto opened = with_spare(folder_, [&] { return Database::open(folder_.join(segment_name(id_)), Database::Mode::write, vfs_); });
+    auto opened = with_spare(folder_, [&] {
+      return Database::open(folder_.join(segment_name(id_)), Database::Mode::write, vfs_);
+    });
     if (opened.ok()) db_ = std::move(opened).value();
     if (opened.ok() && !prepare_statements().ok()) {
       for (Statement* statement : {&insert_row_, &put_state_, &drop_state_}) *statement = {};
       db_ = {};
     }
   } else {
-    result.status = db_.is_open() ? write_in_transaction(group, result) : Status{Code::io, "the log's head is closed"};
+    result.status =
+        db_.is_open() ? write_in_transaction(group, result) : Status{Code::io, "the log's head is closed"};
     if (!result.status.ok()) {
       result.head_stands = db_.is_open() && db_.refused_for_space();
       insert_row_.reset();
@@ -386,12 +406,14 @@ GroupResult HeadWriter::write(const GroupWrite& group) {
     }
   }
   for (const std::string& name : group.remove_after) {
-    for (const char* suffix : {"", "-wal", "-shm"}) (void)folder_.remove(name + suffix);  // not in the table: the next start tries again
+    // not in the table: the next start tries again
+    for (const char* suffix : {"", "-wal", "-shm"}) (void)folder_.remove(name + suffix);
   }
-  for (const auto& [id, keep_aside] : group.replace_after) (void)put_rebuilt(folder_, id, keep_aside);  // the next start tries again
+  // the next start tries again
+  for (const auto& [id, keep_aside] : group.replace_after) (void)put_rebuilt(folder_, id, keep_aside);
   if (group.mark_after) result.mark_status = write_mark(*group.mark_after, group.folder_identity);
-  // Small commits fill the WAL with the same few pages: checkpointed, they take next to nothing. The commit stands whether
-  // or not this succeeds; a reader in the way only puts it off.
+  // Small commits fill the WAL with the same few pages: checkpointed, they take next to nothing. The commit
+  // stands whether or not this succeeds; a reader in the way only puts it off.
   if (db_.wal_bytes() >= wal_bytes_max_) (void)db_.checkpoint(false);
   result.head_bytes = bytes_on_disk();
   return result;
@@ -408,7 +430,8 @@ std::uint64_t HeadWriter::bytes_on_disk() {
   return bytes_;
 }
 
-// ---- RowReader ------------------------------------------------------------------------------------------------------
+// ---- RowReader
+// ------------------------------------------------------------------------------------------------------
 
 // Where there is no descriptor left the files that are open for an earlier read give theirs.
 Result<RowReader::Open*> RowReader::open_spared(const SegmentInfo& segment, bool live) {
@@ -426,13 +449,16 @@ Result<RowReader::Open*> RowReader::open(const SegmentInfo& segment, bool live) 
     return &found->second;
   }
   if (open_.size() >= readers_open_max) {
-    open_.erase(std::min_element(open_.begin(), open_.end(), [](const auto& a, const auto& b) { return a.second.used < b.second.used; }));
+    open_.erase(std::min_element(open_.begin(), open_.end(),
+                                 [](const auto& a, const auto& b) { return a.second.used < b.second.used; }));
   }
   const std::string name = segment_name(id);
   // A head that died with a WAL it could not checkpoint is read like a live one.
   const auto wal = folder_.look(name + "-wal");
   if (!wal.ok()) return wal.status();
-  auto db = Database::open(folder_.join(name), live || wal.value() > 0 ? Database::Mode::read_live : Database::Mode::read_sealed, vfs_);
+  auto db =
+      Database::open(folder_.join(name),
+                     live || wal.value() > 0 ? Database::Mode::read_live : Database::Mode::read_sealed, vfs_);
   if (!db.ok()) return db.status();
   Open opened{std::move(db).value(), {}, {}, ++clock_};
   if (Status status = check_account(opened.db, segment); !status.ok()) return status;
@@ -449,8 +475,8 @@ Result<RowReader::Open*> RowReader::open(const SegmentInfo& segment, bool live) 
   return &open_.emplace(id, std::move(opened)).first->second;
 }
 
-Status RowReader::read_segment(const SegmentInfo& segment, bool live, Lane lane, Range range, bool up, std::size_t bytes_max,
-                               std::vector<Row>& rows, std::size_t& bytes) {
+Status RowReader::read_segment(const SegmentInfo& segment, bool live, Lane lane, Range range, bool up,
+                               std::size_t bytes_max, std::vector<Row>& rows, std::size_t& bytes) {
   if (const auto size = folder_.look(segment_name(segment.id)); !size.ok() || size.value() == 0) {
     return size.ok() ? Status{Code::unavailable, "the file is missing"} : size.status();
   }
@@ -488,14 +514,17 @@ ReadRows RowReader::read(const std::vector<SegmentInfo>& segments, std::uint32_t
                          Log::Direction direction, std::size_t bytes_max) {
   ReadRows out;
   const bool up = direction == Log::Direction::up;
-  const auto span = [lane](const SegmentInfo& s) -> const LaneSpan& { return s.lanes[static_cast<std::size_t>(lane)]; };
+  const auto span = [lane](const SegmentInfo& s) -> const LaneSpan& {
+    return s.lanes[static_cast<std::size_t>(lane)];
+  };
   std::vector<SegmentInfo> order = segments;
   std::sort(order.begin(), order.end(), [&](const SegmentInfo& a, const SegmentInfo& b) {
     return up ? span(a).first < span(b).first : span(a).last > span(b).last;
   });
   std::size_t bytes = 0;
   for (const SegmentInfo& segment : order) {
-    if (span(segment).empty() || span(segment).last < range.first || span(segment).first > range.last) continue;
+    if (span(segment).empty() || span(segment).last < range.first || span(segment).first > range.last)
+      continue;
     // Rows copied forward lie out of order: go on until no later segment can hold an earlier row.
     if (bytes >= bytes_max && !out.rows.empty()) {
       const Row& edge = out.rows.back();
@@ -504,7 +533,8 @@ ReadRows RowReader::read(const std::vector<SegmentInfo>& segments, std::uint32_t
     std::size_t from_here = 0;
     out.fault = read_segment(segment, segment.id == head, lane, range, up, bytes_max, out.rows, from_here);
     bytes += from_here;
-    std::sort(out.rows.begin(), out.rows.end(), [up](const Row& a, const Row& b) { return up ? a.first < b.first : a.first > b.first; });
+    std::sort(out.rows.begin(), out.rows.end(),
+              [up](const Row& a, const Row& b) { return up ? a.first < b.first : a.first > b.first; });
     if (!out.fault.ok()) {
       out.fault_in = segment.id;
       open_.erase(segment.id);
@@ -512,7 +542,9 @@ ReadRows RowReader::read(const std::vector<SegmentInfo>& segments, std::uint32_t
     }
   }
   // The same row twice (a commit that was repeated on a fresh head): once is enough.
-  out.rows.erase(std::unique(out.rows.begin(), out.rows.end(), [](const Row& a, const Row& b) { return a.first == b.first; }), out.rows.end());
+  out.rows.erase(std::unique(out.rows.begin(), out.rows.end(),
+                             [](const Row& a, const Row& b) { return a.first == b.first; }),
+                 out.rows.end());
   std::size_t kept = 0, sum = 0;
   while (kept < out.rows.size() && (kept == 0 || sum < bytes_max)) sum += out.rows[kept++].columns->size();
   out.rows.resize(kept);
@@ -525,7 +557,8 @@ Result<std::vector<ListedRow>> RowReader::list(const SegmentInfo& segment, bool 
   }
   auto opened = open_spared(segment, false);
   if (!opened.ok()) return opened.status();
-  auto select = opened.value()->db.prepare(with_devices ? "SELECT first,lane,count,zstd,crc,columns FROM rows ORDER BY first" : all_rows);
+  auto select = opened.value()->db.prepare(
+      with_devices ? "SELECT first,lane,count,zstd,crc,columns FROM rows ORDER BY first" : all_rows);
   if (!select.ok()) return select.status();
   std::vector<ListedRow> rows;
   std::array<std::uint64_t, lane_count> records{};
@@ -556,7 +589,8 @@ Result<std::vector<ListedRow>> RowReader::list(const SegmentInfo& segment, bool 
   return rows;
 }
 
-// ---- a damaged segment ----------------------------------------------------------------------------------------------
+// ---- a damaged segment
+// ----------------------------------------------------------------------------------------------
 
 std::string rebuilt_name(std::uint32_t id) { return segment_name(id) + ".whole"; }
 
@@ -629,7 +663,8 @@ Status put_rebuilt(Folder& folder, std::uint32_t id, bool keep_aside) {
 }
 
 Result<HeadContents> look_into(Folder& folder, const std::string& name, const std::string& vfs) {
-  auto db = with_spare(folder, [&] { return Database::open(folder.join(name), Database::Mode::read_sealed, vfs); });
+  auto db =
+      with_spare(folder, [&] { return Database::open(folder.join(name), Database::Mode::read_sealed, vfs); });
   if (!db.ok()) return db.status();
   HeadContents contents;
   if (Status status = read_state(db.value(), contents); !status.ok()) return status;

@@ -1,6 +1,7 @@
-// Segment files: what lies in them, and the two who touch them. HeadWriter lives on the log worker and owns the one
-// writing connection; RowReader lives on the read worker. Both know files and rows, nothing of cursors or consumers:
-// those are opaque entries of the state table here. The format is described in FORMAT.md.
+// Segment files: what lies in them, and the two who touch them. HeadWriter lives on the log worker and owns
+// the one writing connection; RowReader lives on the read worker. Both know files and rows, nothing of
+// cursors or consumers: those are opaque entries of the state table here. The format is described in
+// FORMAT.md.
 #pragma once
 
 #include <array>
@@ -64,21 +65,24 @@ using StateTable = std::map<std::string, std::shared_ptr<const Bytes>, std::less
 // One commit, complete: it can be written to the head as it is, or as the first commit of a fresh head.
 struct GroupWrite {
   std::vector<Row> rows;
-  std::vector<std::pair<std::string, std::shared_ptr<const Bytes>>> changed;  // of the state table; null: removed
-  StateTable state;                  // the head's whole table, as of this group; only where a fresh head is made
-  std::optional<std::pair<std::string, Bytes>> state_file;  // name and content: written and synced before the commit
-  struct Copy {                      // rows moved verbatim from a segment that will go: all of them, or the group fails
+  // of the state table; null: removed
+  std::vector<std::pair<std::string, std::shared_ptr<const Bytes>>> changed;
+  StateTable state;  // the head's whole table, as of this group; only where a fresh head is made
+  // name and content: written and synced before the commit
+  std::optional<std::pair<std::string, Bytes>> state_file;
+  struct Copy {  // rows moved verbatim from a segment that will go: all of them, or the group fails
     SegmentInfo segment;
     std::vector<Sequence> firsts;
   };
   std::vector<Copy> copies;
-  std::vector<std::string> remove_after;        // file names to unlink once this is committed
+  std::vector<std::string> remove_after;  // file names to unlink once this is committed
   struct Replacement {
     std::uint32_t id;
     bool keep_aside;  // the old file, for people to look at
   };
-  std::vector<Replacement> replace_after;       // segments whose rebuilt file takes the old one's place then
-  std::optional<Mark> mark_before, mark_after;  // numbers must be reserved before they are used; what is durable now
+  std::vector<Replacement> replace_after;  // segments whose rebuilt file takes the old one's place then
+  // numbers must be reserved before they are used; what is durable now
+  std::optional<Mark> mark_before, mark_after;
   std::string folder_identity;                  // a fresh head is made nowhere else
   std::optional<std::uint32_t> fresh_head;      // write to a new file with this id
   std::optional<InboxPosition> inbox_position;  // for who waits for it
@@ -86,22 +90,24 @@ struct GroupWrite {
 
 struct GroupResult {
   Status status;
-  std::uint64_t head_bytes = 0;      // database and -wal
-  std::uint64_t sealed_bytes = 0;    // of the previous head, when a fresh one was made
-  std::vector<ListedRow> copied;     // without columns
-  std::optional<std::uint32_t> copy_fault;  // the segment whose rows could not all be carried forward: it must stay
-  Status mark_status;                // the commit stands all the same
+  std::uint64_t head_bytes = 0;    // database and -wal
+  std::uint64_t sealed_bytes = 0;  // of the previous head, when a fresh one was made
+  std::vector<ListedRow> copied;   // without columns
+  // the segment whose rows could not all be carried forward: it must stay
+  std::optional<std::uint32_t> copy_fault;
+  Status mark_status;  // the commit stands all the same
   bool on_fresh_head = false;
-  // Not committed for want of room, which was refused before anything was synced: the head is none the worse for it.
+  // Not committed for want of room, which was refused before anything was synced: the head is none the worse
+  // for it.
   bool head_stands = false;
-  std::optional<DiskSpace> disk;     // as it was found when the commit failed
+  std::optional<DiskSpace> disk;  // as it was found when the commit failed
 };
 
 struct HeadContents {
-  StateTable state;                  // whole entries; of a user's name an empty value says that it was removed
+  StateTable state;  // whole entries; of a user's name an empty value says that it was removed
   std::vector<std::string> damaged;  // keys, as far as they can be read, of entries that fail their checksum
   bool lacks_state = false;          // fewer entries than were written
-  Status rows_fault;  // the state is whole, the rows are not
+  Status rows_fault;                 // the state is whole, the rows are not
   std::array<LaneSpan, lane_count> lanes;
   std::vector<Row> rows;  // without columns
   std::uint64_t bytes = 0;
@@ -113,9 +119,10 @@ class HeadWriter {
   HeadWriter(Folder& folder, std::string vfs, std::uint64_t wal_bytes_max)
       : folder_(folder), mark_(folder), vfs_(std::move(vfs)), wal_bytes_max_(wal_bytes_max) {}
 
-  // Opens an existing head and reads what start needs; the rows themselves are not read. `take_in_wal`: it will be written
-  // on; where that is not possible it stays closed, and the next commit makes a fresh one.
-  // Fails with `unavailable` where that says nothing about the file: no descriptor was left, no memory, no right to look.
+  // Opens an existing head and reads what start needs; the rows themselves are not read. `take_in_wal`: it
+  // will be written on; where that is not possible it stays closed, and the next commit makes a fresh one.
+  // Fails with `unavailable` where that says nothing about the file: no descriptor was left, no memory, no
+  // right to look.
   Result<HeadContents> open(std::uint32_t id, bool take_in_wal);
   GroupResult write(const GroupWrite& group);
   Status write_mark(const Mark& mark, const std::string& folder_identity);
@@ -146,8 +153,8 @@ class HeadWriter {
 
 struct ReadRows {
   std::vector<Row> rows;
-  // What stopped the reading, in which file: `corrupt` (rebuild() takes out what is whole), `unavailable` (the file is
-  // missing, or cannot be looked at now: no descriptor, no memory), or an I/O error.
+  // What stopped the reading, in which file: `corrupt` (rebuild() takes out what is whole), `unavailable`
+  // (the file is missing, or cannot be looked at now: no descriptor, no memory), or an I/O error.
   Status fault;
   std::uint32_t fault_in = 0;
 };
@@ -165,15 +172,16 @@ class RowReader {
  public:
   RowReader(Folder& folder, std::string vfs) : folder_(folder), vfs_(std::move(vfs)) {}
 
-  // Rows of `lane` in `segments` (those that hold the lane, any order) that touch `range`; the last one is the live head
-  // when its id is `head`. With a fault the rows are those before it.
+  // Rows of `lane` in `segments` (those that hold the lane, any order) that touch `range`; the last one is
+  // the live head when its id is `head`. With a fault the rows are those before it.
   ReadRows read(const std::vector<SegmentInfo>& segments, std::uint32_t head, Lane lane, Range range,
                 Log::Direction direction, std::size_t bytes_max);
-  // Every row of a sealed segment in number order; `corrupt` when one is damaged, or they are fewer than the account says.
+  // Every row of a sealed segment in number order; `corrupt` when one is damaged, or they are fewer than the
+  // account says.
   Result<std::vector<ListedRow>> list(const SegmentInfo& segment, bool with_devices);
-  // Writes what is whole of a damaged segment into a file beside it, synced. put_rebuilt() lets it take the damaged
-  // one's place, once the losses are committed; until then nothing has changed.
-  // `keep` may take records out: it gives the rows that stay of one.
+  // Writes what is whole of a damaged segment into a file beside it, synced. put_rebuilt() lets it take the
+  // damaged one's place, once the losses are committed; until then nothing has changed. `keep` may take
+  // records out: it gives the rows that stay of one.
   using Keep = std::function<std::vector<Row>(Row)>;
   Rebuilt rebuild(std::uint32_t id, const Keep& keep = {});
   // Lets go of a file that is about to be unlinked or was sealed.
@@ -188,8 +196,8 @@ class RowReader {
   Result<Open*> open(const SegmentInfo& segment, bool live);
   Result<Open*> open_spared(const SegmentInfo& segment, bool live);
   Rebuilt rebuild_once(std::uint32_t id, const Keep& keep);
-  Status read_segment(const SegmentInfo& segment, bool live, Lane lane, Range range, bool up, std::size_t bytes_max, std::vector<Row>& rows,
-                      std::size_t& bytes);
+  Status read_segment(const SegmentInfo& segment, bool live, Lane lane, Range range, bool up,
+                      std::size_t bytes_max, std::vector<Row>& rows, std::size_t& bytes);
 
   Folder& folder_;
   std::string vfs_;
@@ -197,8 +205,8 @@ class RowReader {
   std::uint64_t clock_ = 0;
 };
 
-// The rebuilt file becomes the segment; the damaged one is kept as "aside-NAME", in place of any that was kept before,
-// where the file system has second names. A crash in between is finished by calling it again.
+// The rebuilt file becomes the segment; the damaged one is kept as "aside-NAME", in place of any that was
+// kept before, where the file system has second names. A crash in between is finished by calling it again.
 Status put_rebuilt(Folder& folder, std::uint32_t id, bool keep_aside);
 void remove_aside(Folder& folder);
 std::string rebuilt_name(std::uint32_t id);

@@ -16,8 +16,9 @@ Bytes encode(const SettleNote::Content& content) {
   for (const WriteSet::Settle& settle : content.settles) {
     writer.put_varint(settle.consumer.size());
     out.insert(out.end(), bytes_of(settle.consumer).begin(), bytes_of(settle.consumer).end());
-    for (const std::uint64_t v : {static_cast<std::uint64_t>(settle.lane), settle.range.first, settle.range.last,
-                                  settle.records, static_cast<std::uint64_t>(settle.how)}) {
+    for (const std::uint64_t v :
+         {static_cast<std::uint64_t>(settle.lane), settle.range.first, settle.range.last, settle.records,
+          static_cast<std::uint64_t>(settle.how)}) {
       writer.put_varint(v);
     }
   }

@@ -13,7 +13,8 @@ SettledSet SettledSet::restore(Sequence low, std::vector<Range> ranges) {
 }
 
 void SettledSet::place(std::vector<Range>& ranges, Range range) const {
-  auto at = std::lower_bound(ranges.begin(), ranges.end(), range, [](const Range& a, const Range& b) { return a.first < b.first; });
+  auto at = std::lower_bound(ranges.begin(), ranges.end(), range,
+                             [](const Range& a, const Range& b) { return a.first < b.first; });
   at = ranges.insert(at, range);
   if (at + 1 != ranges.end() && at->last + 1 == (at + 1)->first) {
     at->last = (at + 1)->last;

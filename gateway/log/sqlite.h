@@ -1,5 +1,5 @@
-// A thin, checked hand on SQLite: a connection and statements as values, errors as Status. The one home of sqlite3.h.
-// A connection belongs to one thread at a time.
+// A thin, checked hand on SQLite: a connection and statements as values, errors as Status. The one home of
+// sqlite3.h. A connection belongs to one thread at a time.
 #pragma once
 
 #include <cstdint>
@@ -45,14 +45,15 @@ class Statement {
 class Database {
  public:
   enum class Mode { create, write, read_live, read_sealed };
-  // read_live: another connection of this process writes the file; read_sealed: nobody will ever write it again.
+  // read_live: another connection of this process writes the file; read_sealed: nobody will ever write it
+  // again.
   static Result<Database> open(const std::string& path, Mode mode, const std::string& vfs);
 
   Database() = default;
   Status execute(const char* sql);
   Result<Statement> prepare(const char* sql);
-  // Copies the WAL into the database. `last`: and truncates it; else it is written over from its beginning: a file that does
-  // not grow costs the file system no journal entry at each sync.
+  // Copies the WAL into the database. `last`: and truncates it; else it is written over from its beginning: a
+  // file that does not grow costs the file system no journal entry at each sync.
   Status checkpoint(bool last);
   bool is_open() const { return db_ != nullptr; }
   // Whether the last call failed because a write found no room; a sync that finds none is another matter.

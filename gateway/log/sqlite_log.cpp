@@ -6,11 +6,13 @@
 namespace millrace {
 
 const char* how_name(How how) {
-  static constexpr const char* names[] = {"delivered", "dead", "expired", "skipped", "forgotten", "evicted", "unreadable"};
+  static constexpr const char* names[] = {"delivered", "dead",    "expired",   "skipped",
+                                          "forgotten", "evicted", "unreadable"};
   return names[static_cast<int>(how)];
 }
 
-Result<std::unique_ptr<SqliteLog>> SqliteLog::open(Loop& loop, Folder& folder, const LogOptions& options, std::uint64_t seed) {
+Result<std::unique_ptr<SqliteLog>> SqliteLog::open(Loop& loop, Folder& folder, const LogOptions& options,
+                                                   std::uint64_t seed) {
   std::unique_ptr<SqliteLog> log(new SqliteLog(loop, folder, options));
   if (Status status = LogStart(log->p_).load(seed); !status.ok()) return status;
   return log;
@@ -25,7 +27,8 @@ SqliteLog::SubscriptionId SqliteLog::subscribe(const Subscription& subscription)
       cursor.settled = SettledSet(p_.next - 1);
       cursor.admitted_through = p_.next - 1;
     } else {
-      for (const auto& [number, segment] : p_.sealed) cursor.ledger.admitted += segment.lanes[static_cast<std::size_t>(lane)].records;
+      for (const auto& [number, segment] : p_.sealed)
+        cursor.ledger.admitted += segment.lanes[static_cast<std::size_t>(lane)].records;
       cursor.ledger.admitted += p_.head.lanes[static_cast<std::size_t>(lane)].records;
       cursor.admitted_through = p_.committed;
     }
@@ -38,7 +41,8 @@ SqliteLog::SubscriptionId SqliteLog::subscribe(const Subscription& subscription)
 
 void SqliteLog::forget(std::string_view consumer) {
   for (const Cursors::Key& key : p_.cursors.absent_of(consumer)) {
-    p_.mending.lose(key, p_.cursors.unsettled(key, p_.committed), p_.cursors.ledger(key).unsettled(), How::forgotten, "forgotten");
+    p_.mending.lose(key, p_.cursors.unsettled(key, p_.committed), p_.cursors.ledger(key).unsettled(),
+                    How::forgotten, "forgotten");
     p_.state.drop(cursor_key(key.first, key.second));
     p_.cursors.erase(key);
   }

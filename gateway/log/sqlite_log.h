@@ -1,8 +1,9 @@
-// The Log on SQLite segments: what the rest of the gateway sees of it. The work is done by rooms that share its parts
-// (log_parts.h): how it begins (log_start.h), the group that fills (open_group.h), how groups are written (group_writer.h),
-// held back (held_groups.h) and what is done while they cannot be (unwritten.h), reading and space (log_space.h), loss and mending
-// (mending.h); pure are cursors and ledger (cursors.h), state (log_state.h), newest rows and struck letters. All of it lives on the
-// loop; files and SQL are in segment.{h,cpp}, on workers.
+// The Log on SQLite segments: what the rest of the gateway sees of it. The work is done by rooms that share
+// its parts (log_parts.h): how it begins (log_start.h), the group that fills (open_group.h), how groups are
+// written (group_writer.h), held back (held_groups.h) and what is done while they cannot be (unwritten.h),
+// reading and space (log_space.h), loss and mending (mending.h); pure are cursors and ledger (cursors.h),
+// state (log_state.h), newest rows and struck letters. All of it lives on the loop; files and SQL are in
+// segment.{h,cpp}, on workers.
 #pragma once
 
 #include <memory>
@@ -18,10 +19,11 @@ namespace millrace {
 
 class SqliteLog final : public Log {
  public:
-  // Opens the newest segment of `folder` or starts a new log. What is damaged is salvaged, never an error: fails only when
-  // the folder itself cannot be used, or with `newer` when a later version wrote it (nothing was touched then). `seed`
-  // draws the epoch of a new log. Runs SQL on this thread, once.
-  static Result<std::unique_ptr<SqliteLog>> open(Loop& loop, Folder& folder, const LogOptions& options, std::uint64_t seed);
+  // Opens the newest segment of `folder` or starts a new log. What is damaged is salvaged, never an error:
+  // fails only when the folder itself cannot be used, or with `newer` when a later version wrote it (nothing
+  // was touched then). `seed` draws the epoch of a new log. Runs SQL on this thread, once.
+  static Result<std::unique_ptr<SqliteLog>> open(Loop& loop, Folder& folder, const LogOptions& options,
+                                                 std::uint64_t seed);
 
   void commit(WriteSet set, Done done) override { p_.groups.commit(std::move(set), std::move(done)); }
   bool accepting() const override { return p_.open.accepting(); }
@@ -38,10 +40,14 @@ class SqliteLog final : public Log {
   }
   SettledSet settled(std::string_view consumer, Lane lane) const override;
   void number_behind(Sequence number) override;
-  LaneLedger ledger(std::string_view consumer, Lane lane) const override { return p_.cursors.ledger({std::string(consumer), lane}); }
+  LaneLedger ledger(std::string_view consumer, Lane lane) const override {
+    return p_.cursors.ledger({std::string(consumer), lane});
+  }
   Status fits(const std::vector<WriteSet::State>& states) const override { return p_.state.fits(states); }
   std::optional<Bytes> state(std::string_view name) const override;
-  std::vector<std::string> states(std::string_view prefix) const override { return p_.state.user_names(prefix); }
+  std::vector<std::string> states(std::string_view prefix) const override {
+    return p_.state.user_names(prefix);
+  }
   std::size_t room() const override { return p_.open.room(); }
   std::optional<InboxPosition> inbox_position() const override { return p_.inbox; }
   std::uint64_t epoch() const override { return p_.epoch; }
@@ -57,7 +63,9 @@ class SqliteLog final : public Log {
     return next_id_++;
   }
   void unlisten(ListenerId listener) override { p_.listeners.erase(listener); }
-  void on_durable_inbox(std::function<void(InboxPosition)> hook) override { p_.durable_hook = std::move(hook); }
+  void on_durable_inbox(std::function<void(InboxPosition)> hook) override {
+    p_.durable_hook = std::move(hook);
+  }
   void stop(std::function<void()> done) override { p_.groups.stop(std::move(done)); }
 
   // The newest commit under a settled clock, of any process: it was this late once. 0: there was none.
@@ -68,9 +76,11 @@ class SqliteLog final : public Log {
   std::vector<std::string> consumers() const { return p_.cursors.consumers(); }
   // Seals the head; `done` once it stands alone: from then on its file never changes, it only goes one day.
   void seal(Done done) { p_.groups.seal(std::move(done)); }
-  // Takes the records of a device (those before `before`, when it is not 0) out of every segment. Numbers stay, what was not
-  // delivered of them is settled as forgotten, and noted. `done` says how many records went.
-  void forget_device(const std::string& device, WallTime before, std::function<void(Result<std::uint64_t>)> done) {
+  // Takes the records of a device (those before `before`, when it is not 0) out of every segment. Numbers
+  // stay, what was not delivered of them is settled as forgotten, and noted. `done` says how many records
+  // went.
+  void forget_device(const std::string& device, WallTime before,
+                     std::function<void(Result<std::uint64_t>)> done) {
     p_.mending.forget_device(device, before, std::move(done));
   }
 

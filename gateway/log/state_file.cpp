@@ -9,8 +9,9 @@
 namespace millrace {
 namespace {
 
-// "MRSTATE1"; index and its CRC-32C; the values, back to back; index and CRC once more. The index: for each entry the length
-// of its name and the name, 1 and the size of the value and CRC-32C of name and value, or 0 for a name that was removed.
+// "MRSTATE1"; index and its CRC-32C; the values, back to back; index and CRC once more. The index: for each
+// entry the length of its name and the name, 1 and the size of the value and CRC-32C of name and value, or 0
+// for a name that was removed.
 constexpr std::string_view begins_with = "MRSTATE1";
 constexpr std::size_t crc_bytes = 8;
 constexpr std::uint64_t file_bytes_max = 1ULL << 30;
@@ -94,10 +95,12 @@ StateFileContents read_state_file(const Folder& folder, const StateFile& named) 
   if (!file.ok()) return out.status = file.status(), out;
   const BytesView bytes = file.value();
   std::vector<Entry> entries;
-  if (bytes.size() < begins_with.size() || !read_index(bytes.subspan(begins_with.size()), named.index_bytes, named.entries, entries)) {
+  if (bytes.size() < begins_with.size() ||
+      !read_index(bytes.subspan(begins_with.size()), named.index_bytes, named.entries, entries)) {
     entries.clear();
     const std::size_t again = named.bytes - named.index_bytes - crc_bytes;
-    if (bytes.size() < named.bytes || !read_index(bytes.subspan(again), named.index_bytes, named.entries, entries)) {
+    if (bytes.size() < named.bytes ||
+        !read_index(bytes.subspan(again), named.index_bytes, named.entries, entries)) {
       return out.status = {Code::corrupt, bytes.empty() ? name + " is missing" : name + " is damaged"}, out;
     }
   }
@@ -111,7 +114,9 @@ StateFileContents read_state_file(const Folder& folder, const StateFile& named) 
     const BytesView value = there ? bytes.subspan(at, entry.size) : BytesView{};
     at += entry.size;
     if (!there || state_crc(entry.key, value) != entry.crc) out.damaged.push_back(std::move(entry.key));
-    else out.entries.emplace_back(std::move(entry.key), std::make_shared<const Bytes>(value.begin(), value.end()));
+    else
+      out.entries.emplace_back(std::move(entry.key),
+                               std::make_shared<const Bytes>(value.begin(), value.end()));
   }
   return out;
 }
@@ -120,7 +125,8 @@ Bytes encode_state_files(const std::vector<StateFile>& files) {
   Bytes out;
   wire::Writer writer(out);
   for (const StateFile& file : files) {
-    for (const std::uint64_t v : {std::uint64_t{file.id}, file.bytes, file.index_bytes, file.entries}) writer.put_varint(v);
+    for (const std::uint64_t v : {std::uint64_t{file.id}, file.bytes, file.index_bytes, file.entries})
+      writer.put_varint(v);
   }
   return out;
 }

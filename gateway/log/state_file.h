@@ -1,7 +1,8 @@
-// Values of state that lie outside the head, in side files that are never written again: each holds what had changed since the
-// one before it (or all there is, when those before it held more that is gone than that is left). They are written and synced
-// before the commit that names them; the head's table holds only what changed since. So a byte of state is written to flash
-// when it changes, and once more now and then, whatever the records do.
+// Values of state that lie outside the head, in side files that are never written again: each holds what had
+// changed since the one before it (or all there is, when those before it held more that is gone than that is
+// left). They are written and synced before the commit that names them; the head's table holds only what
+// changed since. So a byte of state is written to flash when it changes, and once more now and then, whatever
+// the records do.
 #pragma once
 
 #include <cstdint>
@@ -32,8 +33,8 @@ using StateEntries = std::vector<std::pair<std::string, std::shared_ptr<const By
 Bytes encode_state_file(std::uint32_t id, const StateEntries& entries, StateFile& named);
 
 struct StateFileContents {
-  Status status;                     // `corrupt`: nothing of it can be read; `unavailable`: nothing can be said now
-  StateEntries entries;              // whole ones
+  Status status;         // `corrupt`: nothing of it can be read; `unavailable`: nothing can be said now
+  StateEntries entries;  // whole ones
   std::vector<std::string> damaged;  // names whose values are not what was written
 };
 StateFileContents read_state_file(const Folder& folder, const StateFile& named);

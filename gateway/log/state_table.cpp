@@ -21,7 +21,9 @@ std::uint64_t one_varint(const StateTable& state, std::string_view key, std::uin
   return reader.ok() ? value : otherwise;
 }
 
-std::string cursor_key(const std::string& consumer, Lane lane) { return text("cursor/", lane_name(lane), "/", consumer); }
+std::string cursor_key(const std::string& consumer, Lane lane) {
+  return text("cursor/", lane_name(lane), "/", consumer);
+}
 std::string segment_key(std::uint32_t id) { return "segment/" + segment_name(id); }
 std::string user_key(std::string_view name) { return text("state/", name); }
 
@@ -30,7 +32,9 @@ std::uint32_t state_crc(std::string_view key, BytesView value) {
   constexpr std::byte between{0};
   return crc32c(value, crc32c({&between, 1}, crc32c(bytes_of(key))));
 }
-std::uint64_t state_cost(std::string_view key, std::size_t value_bytes) { return key.size() + value_bytes + 32; }
+std::uint64_t state_cost(std::string_view key, std::size_t value_bytes) {
+  return key.size() + value_bytes + 32;
+}
 
 SettledSet read_settled(wire::Reader& reader) {
   const Sequence low = reader.get_varint();

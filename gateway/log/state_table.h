@@ -1,4 +1,5 @@
-// Names and values of the head's state table, as FORMAT.md lists them: small numbers as protobuf varints in a row.
+// Names and values of the head's state table, as FORMAT.md lists them: small numbers as protobuf varints in a
+// row.
 #pragma once
 
 #include <initializer_list>

@@ -9,7 +9,8 @@ namespace millrace {
 bool StruckLetters::has(Sequence number) const { return has_all({number, number}); }
 
 bool StruckLetters::has_all(Range range) const {
-  return std::any_of(ranges_.begin(), ranges_.end(), [range](const Range& r) { return r.first <= range.first && range.last <= r.last; });
+  return std::any_of(ranges_.begin(), ranges_.end(),
+                     [range](const Range& r) { return r.first <= range.first && range.last <= r.last; });
 }
 
 void StruckLetters::strike(const std::vector<Range>& struck, Sequence oldest) {
@@ -17,7 +18,8 @@ void StruckLetters::strike(const std::vector<Range>& struck, Sequence oldest) {
   std::sort(ranges_.begin(), ranges_.end(), [](const Range& a, const Range& b) { return a.first < b.first; });
   std::vector<Range> merged;
   for (const Range& range : ranges_) {
-    if (!merged.empty() && range.first <= merged.back().last + 1) merged.back().last = std::max(merged.back().last, range.last);
+    if (!merged.empty() && range.first <= merged.back().last + 1)
+      merged.back().last = std::max(merged.back().last, range.last);
     else merged.push_back(range);
   }
   std::erase_if(merged, [oldest](const Range& r) { return r.last < oldest; });

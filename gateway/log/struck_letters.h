@@ -1,5 +1,5 @@
-// Dead letters that were dealt with, by their numbers: they are not kept any longer. Bounded: beyond that the oldest are forgotten,
-// and those letters are there again. Pure.
+// Dead letters that were dealt with, by their numbers: they are not kept any longer. Bounded: beyond that the
+// oldest are forgotten, and those letters are there again. Pure.
 #pragma once
 
 #include <vector>

@@ -26,14 +26,14 @@ std::string who_fills(const DiskSpace& disk, std::uint64_t used, std::uint64_t m
 
 }  // namespace
 
-std::string words_of_trouble(const Status& fault, const std::string& folder, const std::optional<DiskSpace>& disk,
-                             std::uint64_t used, std::uint64_t max) {
+std::string words_of_trouble(const Status& fault, const std::string& folder,
+                             const std::optional<DiskSpace>& disk, std::uint64_t used, std::uint64_t max) {
   if (!disk) return fault.detail();
-  const std::string left = text(folder, " (", disk->kind, disk->read_only ? ", mounted read-only" : "", ") has ",
-                                size_of(disk->free), " free");
+  const std::string left = text(folder, " (", disk->kind, disk->read_only ? ", mounted read-only" : "",
+                                ") has ", size_of(disk->free), " free");
   if (fault.code() != Code::full) return text(fault.detail(), "; ", left);
-  return text(last_part(fault.detail()), ": ", left, " of ", size_of(disk->total), ", the log takes ", size_of(used),
-              " of its ", size_of(max), "; ", who_fills(*disk, used, max));
+  return text(last_part(fault.detail()), ": ", left, " of ", size_of(disk->total), ", the log takes ",
+              size_of(used), " of its ", size_of(max), "; ", who_fills(*disk, used, max));
 }
 
 }  // namespace millrace

@@ -12,7 +12,7 @@
 namespace millrace {
 
 // `used` and `max`: what the log takes, and may take (log.max_size).
-std::string words_of_trouble(const Status& fault, const std::string& folder, const std::optional<DiskSpace>& disk,
-                             std::uint64_t used, std::uint64_t max);
+std::string words_of_trouble(const Status& fault, const std::string& folder,
+                             const std::optional<DiskSpace>& disk, std::uint64_t used, std::uint64_t max);
 
 }  // namespace millrace

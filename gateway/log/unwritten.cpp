@@ -16,10 +16,12 @@ void Unwritten::tell_trouble(const Status& fault, const std::optional<DiskSpace>
     at_ = p_.loop.now();
     since_ = p_.loop.wall();
   }
-  const std::string words = words_of_trouble(fault, p_.folder.path(), disk, p_.space.bytes_used(), p_.options.bytes_max);
+  const std::string words =
+      words_of_trouble(fault, p_.folder.path(), disk, p_.space.bytes_used(), p_.options.bytes_max);
   if (begins || fault.code() != code_) {
-    LOG_ERROR("log: cannot commit: ", words,
-              ". Nothing new is acknowledged, what is stored is kept and goes on being delivered; will keep trying");
+    LOG_ERROR(
+        "log: cannot commit: ", words,
+        ". Nothing new is acknowledged, what is stored is kept and goes on being delivered; will keep trying");
   }
   code_ = fault.code();
   p_.stats.trouble = text(words, "; since ", format_time(since_));
@@ -48,7 +50,8 @@ void Unwritten::note_settled(std::function<void()> then) {
   auto status = std::make_shared<Status>();
   p_.loop.run_blocking(
       "log", [note = file_, content, status] { *status = note->write(content); },
-      [this, alive = p_.alive, status, going = std::move(going), seen = p_.open.settles_seen, then = std::move(then)] {
+      [this, alive = p_.alive, status, going = std::move(going), seen = p_.open.settles_seen,
+       then = std::move(then)] {
         if (!*alive) return;
         if (status->ok()) {
           ++serial_;
@@ -93,7 +96,9 @@ std::vector<std::uint32_t> Unwritten::settled_on_flash(const std::vector<WriteSe
     // The last head stays until there is another: it is the one that knows the cursors.
     if (id == p_.head.id || p_.mending.waiting.contains(id)) continue;
     if (!segment.lanes[static_cast<std::size_t>(Lane::dead)].empty()) continue;
-    const auto wanted = [&, &segment = segment](const auto& cursor) { return wants(segment, cursor.first, cursor.second); };
+    const auto wanted = [&, &segment = segment](const auto& cursor) {
+      return wants(segment, cursor.first, cursor.second);
+    };
     if (std::none_of(cursors.begin(), cursors.end(), wanted)) ids.push_back(id);
   }
   return ids;
@@ -113,7 +118,8 @@ void Unwritten::give_back(std::uint32_t id) {
     p_.groups.writing->changed.emplace_back(key, nullptr);
   }
   p_.open.dirty = true;
-  p_.loop.run_blocking("read", [reader = p_.reader, id] { reader->forget(id); }, [] {});
+  p_.loop.run_blocking(
+      "read", [reader = p_.reader, id] { reader->forget(id); }, [] {});
   // What stays for an error goes at the next start, where no table names it.
   for (const char* suffix : {"", "-wal", "-shm"}) (void)p_.folder.remove(segment_name(id) + suffix);
 }
@@ -137,10 +143,11 @@ void Unwritten::end_unwritten() {
 void Unwritten::take_note_space() {
   if (has_space_ || p_.stopping) return;
   auto status = std::make_shared<Status>();
-  p_.loop.run_blocking("log", [note = file_, status] { *status = note->take_space(); },
-                     [this, alive = p_.alive, status] {
-                       if (*alive) has_space_ = status->ok();
-                     });
+  p_.loop.run_blocking(
+      "log", [note = file_, status] { *status = note->take_space(); },
+      [this, alive = p_.alive, status] {
+        if (*alive) has_space_ = status->ok();
+      });
 }
 
 void Unwritten::try_again_later() {

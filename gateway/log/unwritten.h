@@ -1,7 +1,7 @@
-// While nothing can be written: a disk that others have filled, one that fails or is read-only. Nothing new is taken and nothing is
-// evicted; what is stored goes on being read, delivered and settled. What uplinks settle is kept in memory and noted in a place of
-// its own, and on the word of that note segments that nobody wants any more are given back at once. A room of the log (log_parts.h);
-// on the loop.
+// While nothing can be written: a disk that others have filled, one that fails or is read-only. Nothing new
+// is taken and nothing is evicted; what is stored goes on being read, delivered and settled. What uplinks
+// settle is kept in memory and noted in a place of its own, and on the word of that note segments that nobody
+// wants any more are given back at once. A room of the log (log_parts.h); on the loop.
 #pragma once
 
 #include <functional>
@@ -22,7 +22,8 @@ class Unwritten {
 
   void tell_trouble(const Status& fault, const std::optional<DiskSpace>& disk);
   void tell_end_of_trouble();
-  // Notes what uplinks have settled meanwhile, and gives back the segments that need not be kept once that stands.
+  // Notes what uplinks have settled meanwhile, and gives back the segments that need not be kept once that
+  // stands.
   void note_settled(std::function<void()> then);
   void try_again_later();
   void on_committed();
@@ -50,7 +51,8 @@ class Unwritten {
   std::uint64_t serial_ = 0, settles_noted_ = 0;
   bool has_space_ = false, refused_ = false;
   Duration retry_ = Duration{0};
-  std::vector<std::uint32_t> given_back_;  // segments that went on the word of the note; the head's table still names them
+  // segments that went on the word of the note; the head's table still names them
+  std::vector<std::uint32_t> given_back_;
 };
 
 }  // namespace millrace

@@ -41,7 +41,7 @@ std::shared_ptr<Index> index_of(const FileId& id) {
 }
 
 struct File {
-  sqlite3_file base;  // SQLite's part comes first
+  sqlite3_file base;   // SQLite's part comes first
   sqlite3_file* real;  // behind this one, in the same piece of memory
   FileId* id;
   std::shared_ptr<Index>* index;  // null until it is wanted
@@ -57,17 +57,27 @@ int close(sqlite3_file* file) {
   delete std::exchange(f.id, nullptr);
   return f.real->pMethods->xClose(f.real);
 }
-int read(sqlite3_file* file, void* to, int count, sqlite3_int64 at) { return real_of(file)->pMethods->xRead(real_of(file), to, count, at); }
+int read(sqlite3_file* file, void* to, int count, sqlite3_int64 at) {
+  return real_of(file)->pMethods->xRead(real_of(file), to, count, at);
+}
 int write(sqlite3_file* file, const void* from, int count, sqlite3_int64 at) {
   return real_of(file)->pMethods->xWrite(real_of(file), from, count, at);
 }
-int truncate(sqlite3_file* file, sqlite3_int64 size) { return real_of(file)->pMethods->xTruncate(real_of(file), size); }
+int truncate(sqlite3_file* file, sqlite3_int64 size) {
+  return real_of(file)->pMethods->xTruncate(real_of(file), size);
+}
 int sync(sqlite3_file* file, int flags) { return real_of(file)->pMethods->xSync(real_of(file), flags); }
-int size(sqlite3_file* file, sqlite3_int64* out) { return real_of(file)->pMethods->xFileSize(real_of(file), out); }
+int size(sqlite3_file* file, sqlite3_int64* out) {
+  return real_of(file)->pMethods->xFileSize(real_of(file), out);
+}
 int lock(sqlite3_file* file, int level) { return real_of(file)->pMethods->xLock(real_of(file), level); }
 int unlock(sqlite3_file* file, int level) { return real_of(file)->pMethods->xUnlock(real_of(file), level); }
-int check_lock(sqlite3_file* file, int* out) { return real_of(file)->pMethods->xCheckReservedLock(real_of(file), out); }
-int control(sqlite3_file* file, int what, void* with) { return real_of(file)->pMethods->xFileControl(real_of(file), what, with); }
+int check_lock(sqlite3_file* file, int* out) {
+  return real_of(file)->pMethods->xCheckReservedLock(real_of(file), out);
+}
+int control(sqlite3_file* file, int what, void* with) {
+  return real_of(file)->pMethods->xFileControl(real_of(file), what, with);
+}
 int sector(sqlite3_file* file) { return real_of(file)->pMethods->xSectorSize(real_of(file)); }
 int traits(sqlite3_file* file) { return real_of(file)->pMethods->xDeviceCharacteristics(real_of(file)); }
 
@@ -79,7 +89,8 @@ int map(sqlite3_file* file, int region, int bytes, int extend, void volatile** o
   const auto wanted = static_cast<std::size_t>(region);
   *out = nullptr;
   if (wanted >= index.regions.size() && !extend) return SQLITE_OK;
-  while (wanted >= index.regions.size()) index.regions.push_back(std::make_unique<char[]>(static_cast<std::size_t>(bytes)));
+  while (wanted >= index.regions.size())
+    index.regions.push_back(std::make_unique<char[]>(static_cast<std::size_t>(bytes)));
   *out = index.regions[wanted].get();
   return SQLITE_OK;
 }
@@ -127,8 +138,9 @@ int unmap(sqlite3_file* file, int) {
   return SQLITE_OK;
 }
 
-const sqlite3_io_methods methods = {2,      close,      read,    write,  truncate, sync, size,     lock,    unlock,
-                                    check_lock, control, sector, traits, map,  shm_lock, barrier, unmap, nullptr, nullptr};
+const sqlite3_io_methods methods = {2,        close,   read,       write,   truncate, sync,   size,
+                                    lock,     unlock,  check_lock, control, sector,   traits, map,
+                                    shm_lock, barrier, unmap,      nullptr, nullptr};
 
 // Only a database has an index; its WAL and journals are the real one's own.
 int open(sqlite3_vfs* self, const char* path, sqlite3_file* file, int flags, int* out_flags) {

@@ -22,8 +22,9 @@ Status bound(int rc, std::string_view address) {
   return rc == 0 ? Status{} : Status{Code::io, text("bind ", address, ": ", std::strerror(errno))};
 }
 
-// TCP's own sign of life (RFC 1122, section 4.2.3.6): who loses power without a word, and would never have to say anything, is
-// gone eight minutes after his last packet. Accepted sockets have it from the one that listens.
+// TCP's own sign of life (RFC 1122, section 4.2.3.6): who loses power without a word, and would never have to
+// say anything, is gone eight minutes after his last packet. Accepted sockets have it from the one that
+// listens.
 void expect_life(int fd) {
   constexpr int on = 1, idle_seconds = 300, every_seconds = 30, times = 6;
   constexpr unsigned unacknowledged_ms = (idle_seconds + every_seconds * times) * 1000;
@@ -40,21 +41,26 @@ Status bind_tcp(std::string_view address, Fd& out) {
   out = Fd(::socket(where.ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
   const int on = 1;
   if (out.valid()) {
-    ::setsockopt(out.get(), SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);  // a restart does not wait for TIME_WAIT
+    // a restart does not wait for TIME_WAIT
+    ::setsockopt(out.get(), SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
     expect_life(out.get());
   }
-  return bound(out.valid() ? ::bind(out.get(), reinterpret_cast<const sockaddr*>(&where), sizeof where) : -1, address);
+  return bound(out.valid() ? ::bind(out.get(), reinterpret_cast<const sockaddr*>(&where), sizeof where) : -1,
+               address);
 }
 
 Status bind_unix(std::string_view address, const std::string& path, Fd& out) {
   sockaddr_un where{};
   where.sun_family = AF_UNIX;
-  if (path.size() >= sizeof where.sun_path) return {Code::io, text("bind ", address, ": the path is too long for a socket")};
+  if (path.size() >= sizeof where.sun_path)
+    return {Code::io, text("bind ", address, ": the path is too long for a socket")};
   std::memcpy(where.sun_path, path.data(), path.size());
-  ::unlink(path.c_str());  // a killed daemon leaves its socket; the log's lock already keeps a second instance out
+  // a killed daemon leaves its socket; the log's lock already keeps a second instance out
+  ::unlink(path.c_str());
   out = Fd(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
   const mode_t old = ::umask(0117);
-  const int rc = out.valid() ? ::bind(out.get(), reinterpret_cast<const sockaddr*>(&where), sizeof where) : -1;
+  const int rc =
+      out.valid() ? ::bind(out.get(), reinterpret_cast<const sockaddr*>(&where), sizeof where) : -1;
   const int error = errno;
   ::umask(old);
   errno = error;
@@ -74,7 +80,8 @@ Status parse_address(std::string_view address, sockaddr_storage& where) {
 
 std::string address_text(const sockaddr_storage& peer) {
   char host[64] = {};
-  const auto* v4 = reinterpret_cast<const sockaddr_in*>(&peer);  // the port lies at the same place in sockaddr_in6
+  // the port lies at the same place in sockaddr_in6
+  const auto* v4 = reinterpret_cast<const sockaddr_in*>(&peer);
   if (peer.ss_family == AF_INET6) {
     uv_ip6_name(reinterpret_cast<const sockaddr_in6*>(&peer), host, sizeof host);
     return text("[", static_cast<const char*>(host), "]:", ntohs(v4->sin_port));
@@ -86,8 +93,11 @@ std::string address_text(const sockaddr_storage& peer) {
 
 Result<Fd> listening_socket(const std::string& address) {
   Fd socket;
-  Status status = address.starts_with(unix_prefix) ? bind_unix(address, address.substr(unix_prefix.size()), socket) : bind_tcp(address, socket);
-  if (status.ok() && ::listen(socket.get(), listen_backlog) != 0) status = {Code::io, text("listen on ", address, ": ", std::strerror(errno))};
+  Status status = address.starts_with(unix_prefix)
+                      ? bind_unix(address, address.substr(unix_prefix.size()), socket)
+                      : bind_tcp(address, socket);
+  if (status.ok() && ::listen(socket.get(), listen_backlog) != 0)
+    status = {Code::io, text("listen on ", address, ": ", std::strerror(errno))};
   if (!status.ok()) return status;
   return socket;
 }
@@ -95,8 +105,11 @@ Result<Fd> listening_socket(const std::string& address) {
 std::uint16_t bound_port(const Fd& socket) {
   sockaddr_storage where{};
   socklen_t size = sizeof where;
-  if (::getsockname(socket.get(), reinterpret_cast<sockaddr*>(&where), &size) != 0 || where.ss_family == AF_UNIX) return 0;
-  const auto* v4 = reinterpret_cast<const sockaddr_in*>(&where);  // the port lies at the same place in sockaddr_in6
+  if (::getsockname(socket.get(), reinterpret_cast<sockaddr*>(&where), &size) != 0 ||
+      where.ss_family == AF_UNIX)
+    return 0;
+  // the port lies at the same place in sockaddr_in6
+  const auto* v4 = reinterpret_cast<const sockaddr_in*>(&where);
   return ntohs(v4->sin_port);
 }
 

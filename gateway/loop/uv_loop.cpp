@@ -19,8 +19,8 @@
 namespace millrace {
 
 namespace {
-constexpr int accepts_a_turn = 16;    // of each listener: whoever is connected already is served in between
-constexpr std::uint64_t rest_ms = 100; // of a listener that found no descriptor
+constexpr int accepts_a_turn = 16;      // of each listener: whoever is connected already is served in between
+constexpr std::uint64_t rest_ms = 100;  // of a listener that found no descriptor
 
 struct SignalBox {
   uv_signal_t handle;
@@ -32,11 +32,12 @@ struct UvLoop::Uv {
   uv_loop_t loop;
   uv_async_t wake;
   std::vector<std::unique_ptr<SignalBox>> signals;
-  // One buffer for all streams: a read is delivered before the next one begins, and an idle connection costs no buffer.
+  // One buffer for all streams: a read is delivered before the next one begins, and an idle connection costs
+  // no buffer.
   char read_buffer[64 << 10];
   uv_prepare_t turning;
   std::uint64_t turn = 1;  // of the loop
-  Fd spare;  // given up for a moment where no other is left
+  Fd spare;                // given up for a moment where no other is left
   std::uint64_t turned_away = 0;
 
   void open_spare() { spare = Fd(::open("/dev/null", O_RDONLY | O_CLOEXEC)); }
@@ -47,7 +48,8 @@ namespace {
 // libuv closes handles asynchronously: the handle outlives its owner until the close callback frees it.
 template <typename Box>
 void close_box(Box* box) {
-  uv_close(reinterpret_cast<uv_handle_t*>(&box->handle), [](uv_handle_t* handle) { delete static_cast<Box*>(handle->data); });
+  uv_close(reinterpret_cast<uv_handle_t*>(&box->handle),
+           [](uv_handle_t* handle) { delete static_cast<Box*>(handle->data); });
 }
 
 struct TimerBox {
@@ -67,7 +69,8 @@ void wait_for(TimerBox* box, Duration delay) {
   const std::int64_t ns = looks_again ? look_after.count() : delay.count();
   const auto ms = static_cast<std::uint64_t>(std::max<std::int64_t>(0, (ns + 999'999) / 1'000'000));
   const auto run = [](uv_timer_t* handle) {
-    const auto task = std::move(static_cast<TimerBox*>(handle->data)->task);  // the task may destroy its own Timer
+    // the task may destroy its own Timer
+    const auto task = std::move(static_cast<TimerBox*>(handle->data)->task);
     task();
   };
   const auto look = [](uv_timer_t* handle) {
@@ -155,11 +158,13 @@ class UvStream final : public Stream {
     resume();
   }
 
-  // A reader without a buffer is told that there is something, and nothing is taken (uv_alloc_cb, UV_ENOBUFS).
+  // A reader without a buffer is told that there is something, and nothing is taken (uv_alloc_cb,
+  // UV_ENOBUFS).
   void when_readable(std::function<void(bool)> readable) override {
     box_->readable = std::move(readable);
     uv_read_start(
-        &box_->handle.stream, [](uv_handle_t*, std::size_t, uv_buf_t* buf) { *buf = uv_buf_init(nullptr, 0); },
+        &box_->handle.stream,
+        [](uv_handle_t*, std::size_t, uv_buf_t* buf) { *buf = uv_buf_init(nullptr, 0); },
         [](uv_stream_t* stream, ssize_t, const uv_buf_t*) {
           auto* box = static_cast<StreamBox*>(stream->data);
           uv_read_stop(stream);
@@ -173,8 +178,8 @@ class UvStream final : public Stream {
 
   void pause() override { uv_read_stop(&box_->handle.stream); }
 
-  // One buffer a turn: libuv would read 32 of them from a peer that sends without end, before it looks at anybody else. Where
-  // there is no buffer it leaves the rest for the next turn.
+  // One buffer a turn: libuv would read 32 of them from a peer that sends without end, before it looks at
+  // anybody else. Where there is no buffer it leaves the rest for the next turn.
   void resume() override {
     uv_read_start(
         &box_->handle.stream,
@@ -205,7 +210,8 @@ class UvStream final : public Stream {
     box_->pending += write->bytes.size();
     const int rc = uv_write(&write->request, &box_->handle.stream, &buf, 1, [](uv_write_t* request, int) {
       auto* done = static_cast<Write*>(request->data);
-      done->box->pending -= done->bytes.size();  // libuv runs write callbacks before the close callback frees the box
+      // libuv runs write callbacks before the close callback frees the box
+      done->box->pending -= done->bytes.size();
       delete done;
     });
     if (rc != 0) {
@@ -220,13 +226,15 @@ class UvStream final : public Stream {
     int in_kernel = 0;
     const bool known = uv_fileno(reinterpret_cast<const uv_handle_t*>(&box_->handle.stream), &fd) == 0 &&
                        ::ioctl(fd, SIOCOUTQ, &in_kernel) == 0 && in_kernel > 0;
-    return uv_stream_get_write_queue_size(&box_->handle.stream) + (known ? static_cast<std::size_t>(in_kernel) : 0);
+    return uv_stream_get_write_queue_size(&box_->handle.stream) +
+           (known ? static_cast<std::size_t>(in_kernel) : 0);
   }
 
   std::optional<std::size_t> unread_bytes() const override {
     pollfd looked{.fd = -1, .events = 0, .revents = 0};
     int bytes = 0;
-    if (uv_fileno(reinterpret_cast<const uv_handle_t*>(&box_->handle.stream), &looked.fd) != 0) return std::nullopt;
+    if (uv_fileno(reinterpret_cast<const uv_handle_t*>(&box_->handle.stream), &looked.fd) != 0)
+      return std::nullopt;
     if (::poll(&looked, 1, 0) > 0 && (looked.revents & (POLLERR | POLLHUP)) != 0) return std::nullopt;
     return ::ioctl(looked.fd, FIONREAD, &bytes) == 0 ? static_cast<std::size_t>(bytes) : 0;
   }
@@ -262,8 +270,8 @@ class UvStream final : public Stream {
   StreamBox* box_;
 };
 
-// Watches the listening socket itself instead of uv_listen(): libuv accepts whatever waits in one go, and without a descriptor
-// to spare it tries the same connection for ever, inside one turn.
+// Watches the listening socket itself instead of uv_listen(): libuv accepts whatever waits in one go, and
+// without a descriptor to spare it tries the same connection for ever, inside one turn.
 struct ListenerBox {
   uv_poll_t handle;
   uv_timer_t rest;
@@ -301,8 +309,8 @@ void init_stream(uv_loop_t* loop, AnyStream& handle, bool unix_socket) {
 
 void watch(ListenerBox* box);
 
-// No descriptor is left: what waits is taken with the spare one and closed, so that its peer knows, and the listener rests.
-// Everything else goes on with what it has.
+// No descriptor is left: what waits is taken with the spare one and closed, so that its peer knows, and the
+// listener rests. Everything else goes on with what it has.
 void turn_away(ListenerBox* box) {
   UvLoop::Uv& uv = *box->uv;
   uv.spare.reset();
@@ -313,21 +321,25 @@ void turn_away(ListenerBox* box) {
   }
   const std::size_t open = descriptors_open();  // counting takes one, too
   uv.open_spare();
-  LOG_WARN("no file descriptor is left for a new connection (", open, " are open); it is closed, and the others wait. "
+  LOG_WARN("no file descriptor is left for a new connection (", open,
+           " are open); it is closed, and the others wait. "
            "Raise LimitNOFILE= of the service, or lower connections_max");
   uv_poll_stop(&box->handle);
-  uv_timer_start(&box->rest, [](uv_timer_t* timer) { watch(static_cast<ListenerBox*>(timer->data)); }, rest_ms, 0);
+  uv_timer_start(
+      &box->rest, [](uv_timer_t* timer) { watch(static_cast<ListenerBox*>(timer->data)); }, rest_ms, 0);
 }
 
 void accept_some(ListenerBox* box) {
   for (int i = 0; i < accepts_a_turn && box->accepted; ++i) {
     sockaddr_storage peer{};
     socklen_t size = sizeof peer;
-    Fd socket(::accept4(box->socket.get(), reinterpret_cast<sockaddr*>(&peer), &size, SOCK_CLOEXEC | SOCK_NONBLOCK));
+    Fd socket(::accept4(box->socket.get(), reinterpret_cast<sockaddr*>(&peer), &size,
+                        SOCK_CLOEXEC | SOCK_NONBLOCK));
     if (!socket.valid()) {
       if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) return turn_away(box);
       if (errno == EAGAIN || errno == EWOULDBLOCK) return;
-      continue;  // that one connection went wrong (accept(2): network errors of the new socket come from here)
+      // that one connection went wrong (accept(2): network errors of the new socket come from here)
+      continue;
     }
     auto* stream = new StreamBox;
     stream->unix_socket = box->unix_socket;
@@ -335,7 +347,8 @@ void accept_some(ListenerBox* box) {
     init_stream(box->handle.loop, stream->handle, stream->unix_socket);
     stream->handle.stream.data = stream;
     auto owned = std::make_unique<UvStream>(stream);
-    const int rc = stream->unix_socket ? uv_pipe_open(&stream->handle.pipe, socket.get()) : uv_tcp_open(&stream->handle.tcp, socket.get());
+    const int rc = stream->unix_socket ? uv_pipe_open(&stream->handle.pipe, socket.get())
+                                       : uv_tcp_open(&stream->handle.tcp, socket.get());
     if (rc != 0) continue;
     socket.release();  // libuv's
     // What is written is written whole: waiting for the peer's ACK first would only hold it up.
@@ -347,12 +360,14 @@ void accept_some(ListenerBox* box) {
 
 void watch(ListenerBox* box) {
   if (!box->accepted) return;
-  uv_poll_start(&box->handle, UV_READABLE, [](uv_poll_t* handle, int, int) { accept_some(static_cast<ListenerBox*>(handle->data)); });
+  uv_poll_start(&box->handle, UV_READABLE,
+                [](uv_poll_t* handle, int, int) { accept_some(static_cast<ListenerBox*>(handle->data)); });
 }
 
 }  // namespace
 
-UvLoop::UvLoop(std::unique_ptr<Clock> clock) : clock_(std::move(clock)), thread_(std::this_thread::get_id()), uv_(std::make_unique<Uv>()) {
+UvLoop::UvLoop(std::unique_ptr<Clock> clock)
+    : clock_(std::move(clock)), thread_(std::this_thread::get_id()), uv_(std::make_unique<Uv>()) {
   MILLRACE_CHECK(uv_loop_init(&uv_->loop) == 0);
   uv_->loop.data = uv_.get();
   uv_prepare_init(&uv_->loop, &uv_->turning);
@@ -389,7 +404,8 @@ void UvLoop::on_signal(int signal, std::function<void()> handler) {
   box->handler = std::move(handler);
   box->handle.data = box.get();
   uv_signal_init(&uv_->loop, &box->handle);
-  uv_signal_start(&box->handle, [](uv_signal_t* s, int) { static_cast<SignalBox*>(s->data)->handler(); }, signal);
+  uv_signal_start(
+      &box->handle, [](uv_signal_t* s, int) { static_cast<SignalBox*>(s->data)->handler(); }, signal);
 }
 
 void UvLoop::join_workers() { workers_.clear(); }
@@ -458,7 +474,8 @@ Result<std::unique_ptr<Listener>> UvLoop::listen(const std::string& address,
   return std::unique_ptr<Listener>(std::make_unique<UvListener>(box, port));
 }
 
-Result<std::unique_ptr<Stream>> UvLoop::connect(const std::string& address, std::function<void(Status)> connected) {
+Result<std::unique_ptr<Stream>> UvLoop::connect(const std::string& address,
+                                                std::function<void(Status)> connected) {
   sockaddr_storage where{};
   if (Status status = parse_address(address, where); !status.ok()) return status;
   auto* box = new StreamBox;
@@ -473,14 +490,19 @@ Result<std::unique_ptr<Stream>> UvLoop::connect(const std::string& address, std:
   };
   auto* connect = new Connect{{}, box, address};
   connect->request.data = connect;
-  const int rc = uv_tcp_connect(&connect->request, &box->handle.tcp, reinterpret_cast<sockaddr*>(&where), [](uv_connect_t* request, int status) {
-    const std::unique_ptr<Connect> done(static_cast<Connect*>(request->data));
-    if (!done->box->connected) return;  // the Stream is gone; libuv runs this before the close callback frees the box
-    const auto connected = std::move(done->box->connected);
-    if (status == 0) uv_tcp_nodelay(&done->box->handle.tcp, 1);
-    done->box->peer = done->address;
-    connected(status == 0 ? Status{} : Status{Code::unavailable, text("connect to ", done->address, ": ", uv_strerror(status))});
-  });
+  const int rc = uv_tcp_connect(
+      &connect->request, &box->handle.tcp, reinterpret_cast<sockaddr*>(&where),
+      [](uv_connect_t* request, int status) {
+        const std::unique_ptr<Connect> done(static_cast<Connect*>(request->data));
+        // the Stream is gone; libuv runs this before the close callback frees the box
+        if (!done->box->connected) return;
+        const auto connected = std::move(done->box->connected);
+        if (status == 0) uv_tcp_nodelay(&done->box->handle.tcp, 1);
+        done->box->peer = done->address;
+        connected(status == 0 ? Status{}
+                              : Status{Code::unavailable,
+                                       text("connect to ", done->address, ": ", uv_strerror(status))});
+      });
   if (rc != 0) {
     delete connect;
     return Status{Code::unavailable, text("connect to ", address, ": ", uv_strerror(rc))};

@@ -1,5 +1,5 @@
-// The real loop, on libuv. run() blocks until stop(); signals arrive as loop tasks. A timer that came due while the machine slept
-// runs within two seconds of its waking. The one home of libuv.
+// The real loop, on libuv. run() blocks until stop(); signals arrive as loop tasks. A timer that came due
+// while the machine slept runs within two seconds of its waking. The one home of libuv.
 #pragma once
 
 #include <map>
@@ -23,7 +23,8 @@ class UvLoop final : public Loop {
   void stop();  // on the loop
   // `handler` runs on the loop for each arrival of `signal`.
   void on_signal(int signal, std::function<void()> handler);
-  // Waits for everything handed to the workers and ends their threads; what they post still runs in a later run().
+  // Waits for everything handed to the workers and ends their threads; what they post still runs in a later
+  // run().
   void join_workers();
   // Connections that were closed for want of a descriptor.
   std::uint64_t turned_away() const;
@@ -37,7 +38,8 @@ class UvLoop final : public Loop {
   std::unique_ptr<Watch> watch_readable(int fd, Task ready) override;
   Result<std::unique_ptr<Listener>> listen(const std::string& address,
                                            std::function<void(std::unique_ptr<Stream>)> accepted) override;
-  Result<std::unique_ptr<Stream>> connect(const std::string& address, std::function<void(Status)> connected) override;
+  Result<std::unique_ptr<Stream>> connect(const std::string& address,
+                                          std::function<void(Status)> connected) override;
 
   struct Uv;  // libuv itself, known to uv_loop.cpp only
 

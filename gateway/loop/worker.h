@@ -1,5 +1,5 @@
-// A named worker: one thread, one queue. Tasks run in order and never overlap. The destructor runs what is queued, then
-// joins: work that was handed over is never dropped.
+// A named worker: one thread, one queue. Tasks run in order and never overlap. The destructor runs what is
+// queued, then joins: work that was handed over is never dropped.
 #pragma once
 
 #include <condition_variable>
@@ -31,8 +31,8 @@ class Worker {
   std::thread thread_;
 };
 
-// The names of those that are inside a task, "log, paho", without an end mark; how many bytes. For the last words of a process:
-// also inside a signal handler.
+// The names of those that are inside a task, "log, paho", without an end mark; how many bytes. For the last
+// words of a process: also inside a signal handler.
 std::size_t busy_workers(char* out, std::size_t size);
 
 }  // namespace millrace

@@ -1,14 +1,15 @@
-// The door between Paho and the world: one connection to a broker, that Paho makes through us. First the broker is dialled
-// (net/dial: names, TLS, certificates as everywhere else in Millrace); then Paho may connect, over the loopback and with a
-// token (mqtt/entrance); its CONNECT goes on with the true user name and password, which Paho never has. So neither a name
-// server nor a handshake is ever waited for under Paho's global lock.
+// The door between Paho and the world: one connection to a broker, that Paho makes through us. First the
+// broker is dialled (net/dial: names, TLS, certificates as everywhere else in Millrace); then Paho may
+// connect, over the loopback and with a token (mqtt/entrance); its CONNECT goes on with the true user name
+// and password, which Paho never has. So neither a name server nor a handshake is ever waited for under
+// Paho's global lock.
 //
-// Whatever the broker sends is read here first, and only what is well formed and has its place goes on to Paho, which trusts
-// lengths it should not. A PUBLISH that is larger than `packet_max` is never held whole: Paho gets its head, followed by a mark
-// that nobody else knows and the size. What Paho says passes as it is.
+// Whatever the broker sends is read here first, and only what is well formed and has its place goes on to
+// Paho, which trusts lengths it should not. A PUBLISH that is larger than `packet_max` is never held whole:
+// Paho gets its head, followed by a mark that nobody else knows and the size. What Paho says passes as it is.
 //
-// The first fault ends it: what came before it is still read and acknowledged by Paho, then `gone` tells why. Both directions
-// push back: what one side does not take is not read from the other. On the loop.
+// The first fault ends it: what came before it is still read and acknowledged by Paho, then `gone` tells why.
+// Both directions push back: what one side does not take is not read from the other. On the loop.
 #pragma once
 
 #include <functional>
@@ -42,7 +43,8 @@ struct DoorOptions {
 class Door {
  public:
   struct Events {
-    std::function<void(std::uint16_t port, const std::string& token)> open;  // the broker is there: Paho may come
+    // the broker is there: Paho may come
+    std::function<void(std::uint16_t port, const std::string& token)> open;
     std::function<void(const MqttFault&)> gone;  // comes once; the Door may be destroyed inside
     std::function<void()> malformed;             // a PUBLISH that is none; `gone` follows
   };
@@ -60,13 +62,16 @@ class Door {
   // Paho has come, and the broker has its CONNECT.
   bool asked() const { return asked_; }
 
-  // Publishes with QoS 0, between two packets of Paho, which never hears of it. (Paho C 1.3.12 itself falls over when a client
-  // that has a store of messages publishes.) False: the broker has not welcomed us, or does not take what it is sent.
+  // Publishes with QoS 0, between two packets of Paho, which never hears of it. (Paho C 1.3.12 itself falls
+  // over when a client that has a store of messages publishes.) False: the broker has not welcomed us, or
+  // does not take what it is sent.
   bool say(const std::string& topic, BytesView payload);
-  // Likewise with QoS 1, retained. The broker's acknowledgement ends here: who wants to be sure says it again.
+  // Likewise with QoS 1, retained. The broker's acknowledgement ends here: who wants to be sure says it
+  // again.
   bool say_retained(const std::string& topic, BytesView payload);
 
-  // For who is done with Paho: what it has said still reaches the broker, within a second or two. `closed` runs once, later.
+  // For who is done with Paho: what it has said still reaches the broker, within a second or two. `closed`
+  // runs once, later.
   void close(std::function<void()> closed);
 
  private:
@@ -100,19 +105,19 @@ class Door {
   std::unique_ptr<Stream> broker_, paho_;
   Framer framer_;
   Connack connack_;
-  UserProperties properties_;     // of the PUBLISH being judged
-  std::string out_;               // good packets on their way to Paho
-  bool out_waits_ = false;        // pass_now() is posted
+  UserProperties properties_;  // of the PUBLISH being judged
+  std::string out_;            // good packets on their way to Paho
+  bool out_waits_ = false;     // pass_now() is posted
   PacketEdge paho_edge_;
-  std::string said_;              // packets of ours that wait for Paho's to end
+  std::string said_;  // packets of ours that wait for Paho's to end
   bool asked_ = false, welcomed_ = false;
   bool paho_left_ = false, reported_ = false, leaving_ = false;
-  Gather gather_;                 // when Paho's acknowledgements are read
-  Instant heard_;                 // when the broker spoke last
+  Gather gather_;  // when Paho's acknowledgements are read
+  Instant heard_;  // when the broker spoke last
   std::optional<MqttFault> fault_;
-  std::string farewell_;          // for the broker, once Paho has said its last
+  std::string farewell_;                            // for the broker, once Paho has said its last
   std::unique_ptr<Timer> paho_held_, broker_held_;  // not read from until then
-  std::unique_ptr<Timer> limit_;  // of draining, then of leaving
+  std::unique_ptr<Timer> limit_;                    // of draining, then of leaving
   std::function<void()> closed_;
   std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
 };

@@ -21,11 +21,13 @@ struct Entrance::Guest {
   Framer framer{connect_max};
 };
 
-Entrance::Entrance(Loop& loop, Admitted admitted) : loop_(loop), admitted_(std::move(admitted)), token_(new_token()) {}
+Entrance::Entrance(Loop& loop, Admitted admitted)
+    : loop_(loop), admitted_(std::move(admitted)), token_(new_token()) {}
 Entrance::~Entrance() = default;
 
 Status Entrance::open() {
-  auto listener = loop_.listen("127.0.0.1:0", [this](std::unique_ptr<Stream> stream) { arrived(std::move(stream)); });
+  auto listener =
+      loop_.listen("127.0.0.1:0", [this](std::unique_ptr<Stream> stream) { arrived(std::move(stream)); });
   if (!listener.ok()) return listener.status();
   listener_ = std::move(listener).value();
   return {};

@@ -1,6 +1,7 @@
-// A way in over the loopback for one client of this process: a listener on a port of the kernel's choice, open until somebody
-// shows the token as the user name of his CONNECT. Who shows nothing or something else is closed, whoever came first: neither
-// another process of this machine nor one that guesses the port gets through. On the loop.
+// A way in over the loopback for one client of this process: a listener on a port of the kernel's choice,
+// open until somebody shows the token as the user name of his CONNECT. Who shows nothing or something else is
+// closed, whoever came first: neither another process of this machine nor one that guesses the port gets
+// through. On the loop.
 #pragma once
 
 #include <cstdint>
@@ -16,7 +17,8 @@ namespace millrace::mqtt {
 
 class Entrance {
  public:
-  // Runs once; the Entrance may be destroyed inside. `connect` is valid during the call; nothing follows it until it is answered.
+  // Runs once; the Entrance may be destroyed inside. `connect` is valid during the call; nothing follows it
+  // until it is answered.
   using Admitted = std::function<void(std::unique_ptr<Stream> client, const Packet& connect)>;
 
   Entrance(Loop& loop, Admitted admitted);

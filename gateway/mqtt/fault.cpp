@@ -12,7 +12,9 @@ std::string quoted(std::string_view words) {
   const bool cut = words.size() > shown_max;
   std::string shown;
   if (!good_utf8(words)) shown = text(words.size(), " bytes that are not text");
-  else for (const char c : words.substr(0, shown_max)) shown += static_cast<unsigned char>(c) < 0x20 || c == 0x7F ? ' ' : c;
+  else
+    for (const char c : words.substr(0, shown_max))
+      shown += static_cast<unsigned char>(c) < 0x20 || c == 0x7F ? ' ' : c;
   // Not in the middle of a character.
   while (cut && !good_utf8(shown)) shown.pop_back();
   return text("\"", shown, cut ? "..." : "", "\"");
@@ -44,12 +46,15 @@ MqttFault refused_connect(int code, int version) {
 
 // Byte 2 is a return code of 3.1.1 (section 3.2.2.3), mostly 1.
 MqttFault speaks_3_1_1_only(int code) {
-  return {true, 0, text("the broker speaks MQTT 3.1.1 only (it answers MQTT 5 with code ", code,
-                        " of 3.1.1): set version = \"3.1.1\"")};
+  return {true, 0,
+          text("the broker speaks MQTT 3.1.1 only (it answers MQTT 5 with code ", code,
+               " of 3.1.1): set version = \"3.1.1\"")};
 }
 
 MqttFault ended_by_broker(int code, std::string_view reason_string, std::string_view server_reference) {
-  MqttFault fault{false, code, text("the broker disconnected us: ", code == 0 ? "no reason given" : mqtt::reason_text(code))};
+  MqttFault fault{
+      false, code,
+      text("the broker disconnected us: ", code == 0 ? "no reason given" : mqtt::reason_text(code))};
   if (!reason_string.empty()) fault.text += text(", ", quoted(reason_string));
   if (!server_reference.empty()) fault.text += text("; it names ", quoted(server_reference));
   switch (code) {

@@ -1,6 +1,7 @@
-// How long a subscriber's acknowledgements may lie unread, so that they cost one wake-up for many: each comes by itself, and
-// nobody waits for a single one, unless the broker has sent all it may and waits for them all. That shows: it is silent at the
-// end of the wait, and speaks as soon as it has its answers. Then they are read at once, for a while. Pure, time passed in.
+// How long a subscriber's acknowledgements may lie unread, so that they cost one wake-up for many: each comes
+// by itself, and nobody waits for a single one, unless the broker has sent all it may and waits for them all.
+// That shows: it is silent at the end of the wait, and speaks as soon as it has its answers. Then they are
+// read at once, for a while. Pure, time passed in.
 #pragma once
 
 #include <algorithm>
@@ -29,7 +30,8 @@ class Gather {
     }
     heard_ = now;
   }
-  // What the subscriber said goes to the broker: how long the next is left to gather; 0: not at all, as for who only publishes.
+  // What the subscriber said goes to the broker: how long the next is left to gather; 0: not at all, as for
+  // who only publishes.
   Duration answered(Instant now, std::size_t bytes) {
     const auto acks = static_cast<std::int64_t>(bytes / ack_bytes);
     owed_ = std::max<std::int64_t>(0, owed_ - acks);
@@ -45,9 +47,10 @@ class Gather {
   }
 
  private:
-  static constexpr std::int64_t dense = 32;        // owed, or come: the broker's window is larger, and a millisecond hardly empties it
-  static constexpr std::int64_t ack_bytes = 4;     // of a PUBACK or PUBREC as Paho writes it
-  static constexpr int starving_max = 6;           // messages that come at random look like it one time in six
+  // owed, or come: the broker's window is larger, and a millisecond hardly empties it
+  static constexpr std::int64_t dense = 32;
+  static constexpr std::int64_t ack_bytes = 4;  // of a PUBACK or PUBREC as Paho writes it
+  static constexpr int starving_max = 6;        // messages that come at random look like it one time in six
   static constexpr Duration silence = std::chrono::milliseconds(2), at_once = std::chrono::milliseconds(1);
   static constexpr Duration direct_time = std::chrono::seconds(1);
 

@@ -72,25 +72,65 @@ class Reader {
 };
 
 enum Property : std::uint8_t {  // section 2.2.2.2
-  payload_format = 0x01, message_expiry = 0x02, content_type = 0x03, response_topic = 0x08, correlation_data = 0x09, subscription_id = 0x0B,
-  session_expiry = 0x11, assigned_client_id = 0x12, server_keep_alive = 0x13, auth_method = 0x15, auth_data = 0x16, request_problem = 0x17,
-  will_delay = 0x18, request_response = 0x19, response_information = 0x1A, server_reference = 0x1C, reason_string = 0x1F,
-  receive_maximum = 0x21, topic_alias_maximum = 0x22, topic_alias = 0x23, maximum_qos = 0x24, retain_available = 0x25, user_property = 0x26,
-  maximum_packet_size = 0x27, wildcard_available = 0x28, subscription_ids_available = 0x29, shared_available = 0x2A
+  payload_format = 0x01,
+  message_expiry = 0x02,
+  content_type = 0x03,
+  response_topic = 0x08,
+  correlation_data = 0x09,
+  subscription_id = 0x0B,
+  session_expiry = 0x11,
+  assigned_client_id = 0x12,
+  server_keep_alive = 0x13,
+  auth_method = 0x15,
+  auth_data = 0x16,
+  request_problem = 0x17,
+  will_delay = 0x18,
+  request_response = 0x19,
+  response_information = 0x1A,
+  server_reference = 0x1C,
+  reason_string = 0x1F,
+  receive_maximum = 0x21,
+  topic_alias_maximum = 0x22,
+  topic_alias = 0x23,
+  maximum_qos = 0x24,
+  retain_available = 0x25,
+  user_property = 0x26,
+  maximum_packet_size = 0x27,
+  wildcard_available = 0x28,
+  subscription_ids_available = 0x29,
+  shared_available = 0x2A
 };
 
 enum class Shape : std::uint8_t { none, byte, two, four, variable, text, binary, pair };
 
 constexpr Shape shape_of(std::uint32_t id) {
   switch (id) {
-    case payload_format: case request_problem: case request_response: case maximum_qos: case retain_available: case wildcard_available:
-    case subscription_ids_available: case shared_available: return Shape::byte;
-    case server_keep_alive: case receive_maximum: case topic_alias_maximum: case topic_alias: return Shape::two;
-    case message_expiry: case session_expiry: case will_delay: case maximum_packet_size: return Shape::four;
+    case payload_format:
+    case request_problem:
+    case request_response:
+    case maximum_qos:
+    case retain_available:
+    case wildcard_available:
+    case subscription_ids_available:
+    case shared_available: return Shape::byte;
+    case server_keep_alive:
+    case receive_maximum:
+    case topic_alias_maximum:
+    case topic_alias: return Shape::two;
+    case message_expiry:
+    case session_expiry:
+    case will_delay:
+    case maximum_packet_size: return Shape::four;
     case subscription_id: return Shape::variable;
-    case content_type: case response_topic: case assigned_client_id: case auth_method: case response_information: case server_reference:
+    case content_type:
+    case response_topic:
+    case assigned_client_id:
+    case auth_method:
+    case response_information:
+    case server_reference:
     case reason_string: return Shape::text;
-    case correlation_data: case auth_data: return Shape::binary;
+    case correlation_data:
+    case auth_data: return Shape::binary;
     case user_property: return Shape::pair;
     default: return Shape::none;
   }
@@ -101,28 +141,36 @@ constexpr std::uint64_t bits(std::initializer_list<int> ids) {
   for (const int id : ids) all |= std::uint64_t{1} << id;
   return all;
 }
-constexpr std::uint64_t connect_properties = bits({session_expiry, receive_maximum, maximum_packet_size, topic_alias_maximum, request_response,
-                                                   request_problem, user_property, auth_method, auth_data});
-constexpr std::uint64_t will_properties = bits({will_delay, payload_format, message_expiry, content_type, response_topic, correlation_data, user_property});
-constexpr std::uint64_t publish_properties = bits({payload_format, message_expiry, topic_alias, response_topic, correlation_data, subscription_id, user_property,
-                                                   content_type});
+constexpr std::uint64_t connect_properties =
+    bits({session_expiry, receive_maximum, maximum_packet_size, topic_alias_maximum, request_response,
+          request_problem, user_property, auth_method, auth_data});
+constexpr std::uint64_t will_properties = bits({will_delay, payload_format, message_expiry, content_type,
+                                                response_topic, correlation_data, user_property});
+constexpr std::uint64_t publish_properties =
+    bits({payload_format, message_expiry, topic_alias, response_topic, correlation_data, subscription_id,
+          user_property, content_type});
 constexpr std::uint64_t ack_properties = bits({reason_string, user_property});
 constexpr std::uint64_t subscribe_properties = bits({subscription_id, user_property});
 constexpr std::uint64_t unsubscribe_properties = bits({user_property});
-constexpr std::uint64_t disconnect_properties = bits({session_expiry, reason_string, user_property, server_reference});
-constexpr std::uint64_t connack_properties = bits({session_expiry, receive_maximum, maximum_qos, retain_available, maximum_packet_size, assigned_client_id,
-                                                   topic_alias_maximum, reason_string, user_property, wildcard_available, subscription_ids_available,
-                                                   shared_available, server_keep_alive, response_information, server_reference, auth_method, auth_data});
+constexpr std::uint64_t disconnect_properties =
+    bits({session_expiry, reason_string, user_property, server_reference});
+constexpr std::uint64_t connack_properties = bits(
+    {session_expiry, receive_maximum, maximum_qos, retain_available, maximum_packet_size, assigned_client_id,
+     topic_alias_maximum, reason_string, user_property, wildcard_available, subscription_ids_available,
+     shared_available, server_keep_alive, response_information, server_reference, auth_method, auth_data});
 
 constexpr std::uint64_t repeated_properties = bits({user_property});
 
-// Reads the properties of a packet that may carry `allowed`, each but `repeated` once (section 2.2.2.2), and gives each
-// to `each(id, number, text)`. `each` may return a fault. `cut`: the packet was skipped, what is behind its head is not missed.
+// Reads the properties of a packet that may carry `allowed`, each but `repeated` once (section 2.2.2.2), and
+// gives each to `each(id, number, text)`. `each` may return a fault. `cut`: the packet was skipped, what is
+// behind its head is not missed.
 template <typename Each>
-Fault read_properties(Reader& reader, std::uint64_t allowed, Each each, bool cut = false, std::uint64_t repeated = repeated_properties) {
+Fault read_properties(Reader& reader, std::uint64_t allowed, Each each, bool cut = false,
+                      std::uint64_t repeated = repeated_properties) {
   const std::uint32_t length = reader.variable();
   cut = cut && (!reader.ok() || length > reader.left());
-  if (!cut && (!reader.ok() || length > reader.left())) return malformed("the length of the properties is wrong");
+  if (!cut && (!reader.ok() || length > reader.left()))
+    return malformed("the length of the properties is wrong");
   Reader properties(cut ? reader.rest() : reader.take(length));
   std::uint64_t seen = 0;
   while (!properties.at_end()) {
@@ -158,7 +206,8 @@ Fault read_properties(Reader& reader, std::uint64_t allowed, Each each, bool cut
   return {};
 }
 Fault skip_properties(Reader& reader, std::uint64_t allowed) {
-  return read_properties(reader, allowed, [](Property, std::uint32_t, std::string_view, std::string_view) { return Fault{}; });
+  return read_properties(reader, allowed,
+                         [](Property, std::uint32_t, std::string_view, std::string_view) { return Fault{}; });
 }
 
 void put_byte(std::uint8_t value, std::string& out) { out += static_cast<char>(value); }
@@ -181,8 +230,12 @@ void put_text(std::string_view text, std::string& out) {
   put_two(static_cast<std::uint16_t>(text.size()), out);
   out += text;
 }
-std::size_t variable_size(std::size_t value) { return value < 128 ? 1 : value < 16384 ? 2 : value < 2097152 ? 3 : 4; }
-void put_first(PacketType type, std::uint8_t flags, std::string& out) { put_byte(static_cast<std::uint8_t>(static_cast<unsigned>(type) << 4 | flags), out); }
+std::size_t variable_size(std::size_t value) {
+  return value < 128 ? 1 : value < 16384 ? 2 : value < 2097152 ? 3 : 4;
+}
+void put_first(PacketType type, std::uint8_t flags, std::string& out) {
+  put_byte(static_cast<std::uint8_t>(static_cast<unsigned>(type) << 4 | flags), out);
+}
 void put_packet(PacketType type, std::uint8_t flags, std::string_view body, std::string& out) {
   put_first(type, flags, out);
   put_variable(body.size(), out);
@@ -243,7 +296,8 @@ bool has_byte(std::uint64_t eight, char c) {
 }  // namespace
 
 bool good_topic(std::string_view topic) {
-  // Eight bytes at a time: for names this short find_first_of() costs several times as much. The two differ in one bit.
+  // Eight bytes at a time: for names this short find_first_of() costs several times as much. The two differ
+  // in one bit.
   static_assert('+' == ('#' | 8));
   const auto has_wildcard = [](std::uint64_t eight) { return has_byte(eight | 0x0808080808080808, '+'); };
   std::uint64_t eight = 0;
@@ -259,7 +313,8 @@ bool good_topic(std::string_view topic) {
   return !has_wildcard(eight);
 }
 
-// ---- framing --------------------------------------------------------------------------------------------------------
+// ---- framing
+// --------------------------------------------------------------------------------------------------------
 
 void Framer::push(BytesView chunk) {
   if (held_.empty()) {
@@ -324,7 +379,8 @@ Framer::Next Framer::skip_on(Packet& packet) {
     return Next::more;
   }
   skip_ = Skip::given;
-  std::size_t at = 1;  // behind the fixed header; a packet this large has one, and `packet_max` is longer than it
+  // behind the fixed header; a packet this large has one, and `packet_max` is longer than it
+  std::size_t at = 1;
   while (static_cast<unsigned>(head_[at++]) & 0x80) {}
   packet.type = static_cast<PacketType>(static_cast<unsigned>(head_[0]) >> 4);
   packet.flags = static_cast<std::uint8_t>(head_[0]) & 0x0F;
@@ -351,12 +407,14 @@ void Framer::keep() {
   in_held_ = true;
 }
 
-// ---- reading --------------------------------------------------------------------------------------------------------
+// ---- reading
+// --------------------------------------------------------------------------------------------------------
 
 namespace {
 
-// The protocol and its level (section 3.1.2.1). A bridge sets the high bit of the level: mosquitto and others with it say that
-// they are no ordinary client, which makes no difference to who takes their messages. `version` stays 0 for what is no MQTT.
+// The protocol and its level (section 3.1.2.1). A bridge sets the high bit of the level: mosquitto and others
+// with it say that they are no ordinary client, which makes no difference to who takes their messages.
+// `version` stays 0 for what is no MQTT.
 Fault read_protocol(Reader& reader, std::uint8_t& version) {
   version = 0;
   const std::string_view name = reader.text();
@@ -369,7 +427,8 @@ Fault read_protocol(Reader& reader, std::uint8_t& version) {
     version = static_cast<std::uint8_t>(plain);
     return {};
   }
-  // MQTT 5, 3.1.2.2 and 3.1.1, 3.1.2.2: who comes with another level hears so, in the words of the nearest that we speak.
+  // MQTT 5, 3.1.2.2 and 3.1.1, 3.1.2.2: who comes with another level hears so, in the words of the nearest
+  // that we speak.
   version = name == "MQTT" && level > 5 && level < 0x80 ? 5 : 4;
   return {unsupported_version, "neither MQTT 3.1, 3.1.1 nor 5"};
 }
@@ -378,16 +437,19 @@ Fault read_protocol(Reader& reader, std::uint8_t& version) {
 
 namespace {
 
-// MQTT 3.1 does not use the flags of most packets, and marks those as sent again (DUP) that later versions have fixed flags for.
+// MQTT 3.1 does not use the flags of most packets, and marks those as sent again (DUP) that later versions
+// have fixed flags for.
 std::uint8_t flags_of(const Packet& packet, std::uint8_t version) {
   if (version != 3) return packet.flags;
-  const bool fixed = packet.type == PacketType::pubrel || packet.type == PacketType::subscribe || packet.type == PacketType::unsubscribe;
+  const bool fixed = packet.type == PacketType::pubrel || packet.type == PacketType::subscribe ||
+                     packet.type == PacketType::unsubscribe;
   return fixed ? packet.flags & 0x06 : 0;
 }
 
 Fault check_connect_flags(std::uint8_t flags, std::uint8_t version) {
   const bool has_will = flags & 0x04, has_username = flags & 0x80, has_password = flags & 0x40;
-  if ((flags & 0x01) && version != 3) return malformed("the reserved flag of CONNECT is set");  // 3.1 has not reserved it
+  // 3.1 has not reserved it
+  if ((flags & 0x01) && version != 3) return malformed("the reserved flag of CONNECT is set");
   if (!has_will && (flags & 0x38)) return malformed("will flags without a will");
   if ((flags & 0x18) == 0x18) return malformed("a will of QoS 3");
   if (version < 5 && has_password && !has_username) return malformed("a password without a user name");
@@ -417,14 +479,17 @@ Fault parse_connect(const Packet& packet, Connect& out) {
   if (out.version == 5) {
     std::uint32_t takes = UINT32_MAX;
     bool method = false, data = false;
-    const Fault fault = read_properties(reader, connect_properties, [&](Property id, std::uint32_t number, std::string_view, std::string_view) {
-      if (id == session_expiry) out.session_expiry_seconds = number;
-      else if (id == maximum_packet_size) takes = number;
-      else if (id == request_problem) out.wants_reasons = number != 0;
-      else if (id == auth_method) method = true;
-      else if (id == auth_data) data = true;
-      return Fault{};
-    }, packet.cut_bytes > 0);
+    const Fault fault = read_properties(
+        reader, connect_properties,
+        [&](Property id, std::uint32_t number, std::string_view, std::string_view) {
+          if (id == session_expiry) out.session_expiry_seconds = number;
+          else if (id == maximum_packet_size) takes = number;
+          else if (id == request_problem) out.wants_reasons = number != 0;
+          else if (id == auth_method) method = true;
+          else if (id == auth_data) data = true;
+          return Fault{};
+        },
+        packet.cut_bytes > 0);
     if (!fault.ok()) return fault;
     out.packet_max = takes;
     if (!bad_flags.ok()) return bad_flags;
@@ -438,30 +503,39 @@ Fault parse_connect(const Packet& packet, Connect& out) {
     will.qos = (flags >> 3) & 3;
     will.retain = flags & 0x20;
     if (out.version == 5) {
-      const Fault fault = read_properties(reader, will_properties, [&](Property id, std::uint32_t number, std::string_view words, std::string_view) {
-        if (id == will_delay) will.delay_seconds = number;
-        return id == response_topic && !good_topic(words) ? wrong(bad_response_topic) : Fault{};
-      });
+      const Fault fault = read_properties(
+          reader, will_properties,
+          [&](Property id, std::uint32_t number, std::string_view words, std::string_view) {
+            if (id == will_delay) will.delay_seconds = number;
+            return id == response_topic && !good_topic(words) ? wrong(bad_response_topic) : Fault{};
+          });
       if (!fault.ok()) return fault;
     }
     will.topic = reader.text();
     will.payload = reader.binary();
     if (reader.ok() && !good_topic(will.topic)) return wrong("the will's topic is none to publish to");
   }
-  // MQTT 3.1, section 3.1: the length of the packet counts more than these flags; old clients set them and send nothing.
+  // MQTT 3.1, section 3.1: the length of the packet counts more than these flags; old clients set them and
+  // send nothing.
   const auto left_out = [&] { return out.version == 3 && reader.at_end(); };
   if (has_username && !left_out()) out.username = reader.text();
   if (has_password && !left_out()) out.password = reader.binary();
   if (!reader.ok()) return malformed("CONNECT is cut off or not UTF-8");
   if (!reader.at_end()) return malformed("bytes behind the end of CONNECT");
-  // MQTT 3.1, section 3.1: 1 to 23 characters. 3.1.1, section 3.1.3.1: without an identifier there is nothing to find a session by.
-  const auto characters = std::count_if(out.client_id.begin(), out.client_id.end(), [](char c) { return (static_cast<unsigned char>(c) & 0xC0) != 0x80; });
-  if (out.version == 3 && (characters < 1 || characters > 23)) return {bad_client_id, "MQTT 3.1 has client identifiers of 1 to 23 characters"};
-  if (out.version == 4 && out.client_id.empty() && !out.clean_start) return {bad_client_id, "no client identifier, and no clean session"};
+  // MQTT 3.1, section 3.1: 1 to 23 characters. 3.1.1, section 3.1.3.1: without an identifier there is nothing
+  // to find a session by.
+  const auto characters = std::count_if(out.client_id.begin(), out.client_id.end(), [](char c) {
+    return (static_cast<unsigned char>(c) & 0xC0) != 0x80;
+  });
+  if (out.version == 3 && (characters < 1 || characters > 23))
+    return {bad_client_id, "MQTT 3.1 has client identifiers of 1 to 23 characters"};
+  if (out.version == 4 && out.client_id.empty() && !out.clean_start)
+    return {bad_client_id, "no client identifier, and no clean session"};
   return {};
 }
 
-Fault parse_publish(const Packet& packet, std::uint8_t version, Publish& out, UserProperties& properties, From from) {
+Fault parse_publish(const Packet& packet, std::uint8_t version, Publish& out, UserProperties& properties,
+                    From from) {
   properties.clear();
   out.duplicate = packet.flags & 0x08;
   out.qos = (packet.flags >> 1) & 3;
@@ -469,11 +543,13 @@ Fault parse_publish(const Packet& packet, std::uint8_t version, Publish& out, Us
   out.topic_alias = 0;
   out.content_type = {};
   if (out.qos == 3) return malformed("PUBLISH of QoS 3");
-  if (out.qos == 0 && out.duplicate && version != 3) return malformed("PUBLISH of QoS 0 marked as a duplicate");
+  if (out.qos == 0 && out.duplicate && version != 3)
+    return malformed("PUBLISH of QoS 0 marked as a duplicate");
   Reader reader(packet.body);
   if (packet.cut_bytes > 0) {
     const std::size_t topic_bytes = Reader(packet.body).two();
-    if (packet.body.size() < topic_bytes + 4) return {packet_too_large, "the topic alone is larger than what is taken"};
+    if (packet.body.size() < topic_bytes + 4)
+      return {packet_too_large, "the topic alone is larger than what is taken"};
   }
   out.topic = reader.text();
   out.packet_id = out.qos > 0 ? reader.two() : std::uint16_t{0};
@@ -481,7 +557,8 @@ Fault parse_publish(const Packet& packet, std::uint8_t version, Publish& out, Us
   if (out.qos > 0 && out.packet_id == 0) return no_packet_id;
   if (version == 5) {
     bool alias = false;
-    const auto look = [&](Property id, std::uint32_t number, std::string_view first, std::string_view second) {
+    const auto look = [&](Property id, std::uint32_t number, std::string_view first,
+                          std::string_view second) {
       if (id == topic_alias) {
         alias = true;
         out.topic_alias = static_cast<std::uint16_t>(number);
@@ -493,18 +570,22 @@ Fault parse_publish(const Packet& packet, std::uint8_t version, Publish& out, Us
         properties.emplace_back(first, second);
       } else if (id == response_topic && !good_topic(first)) {
         return wrong(bad_response_topic);
-      } else if (id == subscription_id && (number == 0 || from == From::client)) {  // section 3.3.2.3.8, [MQTT-3.3.4-6]
+      } else if (id == subscription_id && (number == 0 || from == From::client)) {
+        // section 3.3.2.3.8, [MQTT-3.3.4-6]
         return wrong(number == 0 ? "subscription identifier 0" : "a subscription identifier from a client");
       }
       return Fault{};
     };
     const std::uint64_t several = from == From::broker ? bits({subscription_id}) : 0;
-    const Fault fault = read_properties(reader, publish_properties, look, packet.cut_bytes > 0, repeated_properties | several);
+    const Fault fault = read_properties(reader, publish_properties, look, packet.cut_bytes > 0,
+                                        repeated_properties | several);
     if (!fault.ok()) return fault;
-    if (out.topic.empty() && !alias && packet.cut_bytes > 0) return {packet_too_large, "the properties alone are larger than what is taken"};
+    if (out.topic.empty() && !alias && packet.cut_bytes > 0)
+      return {packet_too_large, "the properties alone are larger than what is taken"};
     if (out.topic.empty() && !alias) return wrong("no topic and no alias");
   }
-  if ((version != 5 || !out.topic.empty()) && !good_topic(out.topic)) return malformed("a topic that is none to publish to");
+  if ((version != 5 || !out.topic.empty()) && !good_topic(out.topic))
+    return malformed("a topic that is none to publish to");
   out.payload = reader.rest();
   out.whole_bytes = packet.cut_bytes > 0 ? out.payload.size() + packet.cut_bytes : 0;
   return {};
@@ -512,7 +593,8 @@ Fault parse_publish(const Packet& packet, std::uint8_t version, Publish& out, Us
 
 namespace {
 
-// Why a filter is refused: what CONNACK said is not there (sections 3.2.2.3.11 to 13) comes before who may subscribe.
+// Why a filter is refused: what CONNACK said is not there (sections 3.2.2.3.11 to 13) comes before who may
+// subscribe.
 std::uint8_t refusal_of(std::string_view filter, bool has_id) {
   if (filter.starts_with("$share/")) return shared_subscriptions_not_supported;
   if (filter.find_first_of("+#") != std::string_view::npos) return wildcards_not_supported;
@@ -522,7 +604,8 @@ std::uint8_t refusal_of(std::string_view filter, bool has_id) {
 }  // namespace
 
 Fault parse_ack(const Packet& packet, std::uint8_t version, Ack& out) {
-  if (flags_of(packet, version) != (packet.type == PacketType::pubrel ? 2 : 0)) return malformed("reserved flags");
+  if (flags_of(packet, version) != (packet.type == PacketType::pubrel ? 2 : 0))
+    return malformed("reserved flags");
   Reader reader(packet.body);
   out.packet_id = reader.two();
   out.reason = success;
@@ -547,22 +630,26 @@ Fault parse_subscribe(const Packet& packet, std::uint8_t version, Subscribe& out
   if (out.packet_id == 0) return no_packet_id;
   bool has_id = false;
   if (version == 5) {
-    const Fault fault = read_properties(reader, subscribing ? subscribe_properties : unsubscribe_properties,
-                                        [&](Property id, std::uint32_t number, std::string_view, std::string_view) {
-                                          has_id = has_id || id == subscription_id;
-                                          return id == subscription_id && number == 0 ? wrong("subscription identifier 0") : Fault{};
-                                        });
+    const Fault fault = read_properties(
+        reader, subscribing ? subscribe_properties : unsubscribe_properties,
+        [&](Property id, std::uint32_t number, std::string_view, std::string_view) {
+          has_id = has_id || id == subscription_id;
+          return id == subscription_id && number == 0 ? wrong("subscription identifier 0") : Fault{};
+        });
     if (!fault.ok()) return fault;
   }
   while (reader.ok() && !reader.at_end()) {
     const std::string_view filter = reader.text();
     if (reader.ok() && filter.empty()) return malformed("an empty topic filter");
-    out.reasons += static_cast<char>(subscribing ? refusal_of(filter, has_id) : std::uint8_t{no_subscription_existed});
+    out.reasons +=
+        static_cast<char>(subscribing ? refusal_of(filter, has_id) : std::uint8_t{no_subscription_existed});
     if (!subscribing) continue;
     const std::uint8_t options = reader.byte();
-    if ((options & 3) == 3 || (options & (version == 5 ? 0xC0 : 0xFC))) return malformed("the options of a subscription");
+    if ((options & 3) == 3 || (options & (version == 5 ? 0xC0 : 0xFC)))
+      return malformed("the options of a subscription");
     if ((options & 0x30) == 0x30) return wrong("retain handling 3");
-    if ((options & 0x04) && filter.starts_with("$share/")) return wrong("no-local on a shared subscription");  // [MQTT-3.8.3-4]
+    // [MQTT-3.8.3-4]
+    if ((options & 0x04) && filter.starts_with("$share/")) return wrong("no-local on a shared subscription");
   }
   if (!reader.ok()) return malformed("SUBSCRIBE is cut off or not UTF-8");
   return out.reasons.empty() ? wrong("no topic filter") : Fault{};
@@ -588,7 +675,8 @@ Fault parse_answer(const Packet& packet, std::uint8_t version) {
 }
 
 Fault parse_ping(const Packet& packet, std::uint8_t version) {
-  return flags_of(packet, version) == 0 && packet.body.empty() ? Fault{} : malformed("a ping with something in it");
+  return flags_of(packet, version) == 0 && packet.body.empty() ? Fault{}
+                                                               : malformed("a ping with something in it");
 }
 
 Fault parse_disconnect(const Packet& packet, std::uint8_t version, Disconnect& out) {
@@ -597,12 +685,14 @@ Fault parse_disconnect(const Packet& packet, std::uint8_t version, Disconnect& o
   if (version == 5 && !reader.at_end()) {
     out.reason = reader.byte();
     if (!reader.at_end()) {
-      const Fault fault = read_properties(reader, disconnect_properties, [&](Property id, std::uint32_t number, std::string_view words, std::string_view) {
-        if (id == session_expiry) out.session_expiry_seconds = number;
-        else if (id == reason_string) out.reason_string = words;
-        else if (id == server_reference) out.server_reference = words;
-        return Fault{};
-      });
+      const Fault fault =
+          read_properties(reader, disconnect_properties,
+                          [&](Property id, std::uint32_t number, std::string_view words, std::string_view) {
+                            if (id == session_expiry) out.session_expiry_seconds = number;
+                            else if (id == reason_string) out.reason_string = words;
+                            else if (id == server_reference) out.server_reference = words;
+                            return Fault{};
+                          });
       if (!fault.ok()) return fault;
     }
   }
@@ -617,19 +707,23 @@ Fault parse_connack(const Packet& packet, std::uint8_t version, Connack& out) {
   out.reason = reader.byte();
   if (!reader.ok() || (flags & 0xFE)) return malformed("CONNACK");
   if (version == 5 && !reader.at_end()) {
-    const Fault fault = read_properties(reader, connack_properties, [&](Property id, std::uint32_t number, std::string_view, std::string_view) {
-      if (id == receive_maximum) out.receive_maximum = static_cast<std::uint16_t>(number);
-      else if (id == maximum_qos) out.maximum_qos = static_cast<std::uint8_t>(number);
-      else if (id == maximum_packet_size) out.packet_max = number;
-      else if (id == server_keep_alive) out.keep_alive_seconds = static_cast<std::uint16_t>(number);
-      return Fault{};
-    });
+    const Fault fault =
+        read_properties(reader, connack_properties,
+                        [&](Property id, std::uint32_t number, std::string_view, std::string_view) {
+                          if (id == receive_maximum) out.receive_maximum = static_cast<std::uint16_t>(number);
+                          else if (id == maximum_qos) out.maximum_qos = static_cast<std::uint8_t>(number);
+                          else if (id == maximum_packet_size) out.packet_max = number;
+                          else if (id == server_keep_alive)
+                            out.keep_alive_seconds = static_cast<std::uint16_t>(number);
+                          return Fault{};
+                        });
     if (!fault.ok()) return fault;
   }
   return reader.at_end() ? Fault{} : malformed("bytes behind the end of CONNACK");
 }
 
-// ---- writing --------------------------------------------------------------------------------------------------------
+// ---- writing
+// --------------------------------------------------------------------------------------------------------
 
 void put_connect(const ConnectWrite& connect, std::string& out) {
   std::string body;
@@ -654,18 +748,18 @@ void put_connect(const ConnectWrite& connect, std::string& out) {
 }
 
 void put_connect_again(const Packet& connect, std::string_view username,
-    const std::optional<std::string>& password, const std::optional<LastWord>& will,
+                       const std::optional<std::string>& password, const std::optional<LastWord>& will,
                        std::string& out) {
   Connect parsed;
   // the caller has looked
-  MILLRACE_CHECK(parse_connect(connect, parsed).ok() && parsed.username && !parsed.password
-      && !(will && parsed.will));
+  MILLRACE_CHECK(parse_connect(connect, parsed).ok() && parsed.username && !parsed.password &&
+                 !(will && parsed.will));
   // The user name is its last field; the flags are the eighth byte (section 3.1.2.3).
   std::string body(text_of(connect.body.first(connect.body.size() - 2 - parsed.username->size())));
   const unsigned flags = static_cast<unsigned char>(body[7]) & 0x3Fu;
   constexpr unsigned retained_at_qos_1 = 0x04u | 0x08u | 0x20u;
-  body[7] = static_cast<char>(flags | (username.empty() ? 0u : 0x80u) | (password ? 0x40u : 0u) | (will
-      ? retained_at_qos_1 : 0u));
+  body[7] = static_cast<char>(flags | (username.empty() ? 0u : 0x80u) | (password ? 0x40u : 0u) |
+                              (will ? retained_at_qos_1 : 0u));
   if (will) {
     if (parsed.version == 5) put_byte(0, body);  // no properties (section 3.1.3.2)
     put_text(will->topic, body);
@@ -735,7 +829,8 @@ std::string connack_properties_of(const ConnackWrite& connack, bool spare) {
 bool put_connack(const ConnackWrite& connack, std::uint8_t version, std::string& out, std::size_t bytes_max) {
   for (const bool spare : {false, true}) {
     std::string body;
-    put_byte(version != 3 && connack.session_present && connack.reason == success ? 1 : 0, body);  // 3.1 has no such flag
+    // 3.1 has no such flag
+    put_byte(version != 3 && connack.session_present && connack.reason == success ? 1 : 0, body);
     put_byte(version == 5 ? connack.reason : connack_code_of(connack.reason), body);
     if (version == 5) {
       const std::string properties = connack_properties_of(connack, spare);
@@ -765,8 +860,12 @@ void put_publish(const PublishWrite& publish, std::uint8_t version, std::string&
     }
   }
   const std::size_t properties_size = version == 5 ? variable_size(properties.size()) + properties.size() : 0;
-  const std::size_t length = 2 + publish.topic.size() + (publish.qos > 0 ? 2 : 0) + properties_size + publish.payload.size();
-  put_first(PacketType::publish, static_cast<std::uint8_t>((publish.duplicate ? 8 : 0) | publish.qos << 1 | (publish.retain ? 1 : 0)), out);
+  const std::size_t length =
+      2 + publish.topic.size() + (publish.qos > 0 ? 2 : 0) + properties_size + publish.payload.size();
+  put_first(
+      PacketType::publish,
+      static_cast<std::uint8_t>((publish.duplicate ? 8 : 0) | publish.qos << 1 | (publish.retain ? 1 : 0)),
+      out);
   put_variable(length, out);
   put_text(publish.topic, out);
   if (publish.qos > 0) put_two(publish.packet_id, out);
@@ -795,11 +894,12 @@ std::size_t reason_size(std::string_view words) {
 
 }  // namespace
 
-void put_ack(PacketType type, std::uint16_t packet_id, std::uint8_t reason, std::uint8_t version, std::string& out, std::string_view words) {
+void put_ack(PacketType type, std::uint16_t packet_id, std::uint8_t reason, std::uint8_t version,
+             std::string& out, std::string_view words) {
   const std::uint8_t flags = type == PacketType::pubrel ? 2 : 0;
   if (version != 5 || reason == success) {  // nearly always, and once for each message
-    const char whole[] = {static_cast<char>(static_cast<int>(type) << 4 | flags), 2, static_cast<char>(packet_id >> 8),
-                          static_cast<char>(packet_id)};
+    const char whole[] = {static_cast<char>(static_cast<int>(type) << 4 | flags), 2,
+                          static_cast<char>(packet_id >> 8), static_cast<char>(packet_id)};
     out.append(whole, sizeof whole);
     return;
   }
@@ -809,7 +909,8 @@ void put_ack(PacketType type, std::uint16_t packet_id, std::uint8_t reason, std:
   put_reason(reason, words, out);
 }
 
-void put_suback(PacketType type, std::uint16_t packet_id, std::string_view reasons, std::uint8_t version, std::string& out) {
+void put_suback(PacketType type, std::uint16_t packet_id, std::string_view reasons, std::uint8_t version,
+                std::string& out) {
   std::string body;
   put_two(packet_id, body);
   if (version == 5) {

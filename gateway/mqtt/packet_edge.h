@@ -1,5 +1,6 @@
-// Where packets end in a stream that passes in pieces (MQTT 5, section 2.1: a byte, the remaining length as a variable
-// byte integer, so many bytes): whoever wants to put a packet of its own in between may do so only there. Pure.
+// Where packets end in a stream that passes in pieces (MQTT 5, section 2.1: a byte, the remaining length as a
+// variable byte integer, so many bytes): whoever wants to put a packet of its own in between may do so only
+// there. Pure.
 #pragma once
 
 #include <cstdint>
@@ -25,7 +26,8 @@ class PacketEdge {
           break;
         case Part::length:
           left_ |= static_cast<std::uint64_t>(byte & 0x7F) << shift_;
-          shift_ = shift_ < 28 ? shift_ + 7 : shift_;  // four bytes at most; a peer that sends more is its reader's concern
+          // four bytes at most; a peer that sends more is its reader's concern
+          shift_ = shift_ < 28 ? shift_ + 7 : shift_;
           if (byte < 0x80) part_ = left_ == 0 ? Part::first : Part::body;
           piece = piece.subspan(1);
           break;

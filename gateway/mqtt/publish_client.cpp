@@ -14,7 +14,8 @@ constexpr std::size_t in_flight_max = 1000;         // whatever the broker allow
 
 }  // namespace
 
-PublishClient::PublishClient(Loop& loop, TlsClient& tls, const std::string& server, PublishClientOptions options, Events events)
+PublishClient::PublishClient(Loop& loop, TlsClient& tls, const std::string& server,
+                             PublishClientOptions options, Events events)
     : loop_(loop), options_(std::move(options)), events_(std::move(events)), framer_(answer_bytes_max) {
   const bool secure = server.starts_with("mqtts://");
   auto where = parse_host_port(std::string_view(server).substr(secure ? 8 : 7), secure ? 8883 : 1883);
@@ -22,8 +23,9 @@ PublishClient::PublishClient(Loop& loop, TlsClient& tls, const std::string& serv
     timer_ = loop_.after(Duration{0}, [this, why = where.status().detail()] { fail({true, 0, why}); });
     return;
   }
-  dial_ = std::make_unique<Dial>(loop_, where.value(), secure ? &tls : nullptr, options_.connect_timeout,
-                                 [this](Result<std::unique_ptr<Stream>> result) { on_dialled(std::move(result)); });
+  dial_ = std::make_unique<Dial>(
+      loop_, where.value(), secure ? &tls : nullptr, options_.connect_timeout,
+      [this](Result<std::unique_ptr<Stream>> result) { on_dialled(std::move(result)); });
 }
 
 PublishClient::~PublishClient() {
@@ -31,7 +33,8 @@ PublishClient::~PublishClient() {
   if (!stream_ || over_ || !connected_) return;
   std::string bytes;
   put_disconnect(success, options_.version, bytes);
-  stream_->write(std::move(bytes));  // the kernel has it before the stream closes, unless the link is full anyway
+  // the kernel has it before the stream closes, unless the link is full anyway
+  stream_->write(std::move(bytes));
 }
 
 void PublishClient::on_dialled(Result<std::unique_ptr<Stream>> result) {
@@ -39,11 +42,14 @@ void PublishClient::on_dialled(Result<std::unique_ptr<Stream>> result) {
   stream_ = std::move(result).value();
   stream_->read([this](BytesView chunk) { on_bytes(chunk); });
   dial_.reset();
-  timer_ = loop_.after(options_.connect_timeout, [this] { fail({false, 0, "cannot connect: no CONNACK in time"}); });
+  timer_ = loop_.after(options_.connect_timeout, [this] {
+    fail({false, 0, "cannot connect: no CONNACK in time"});
+  });
   ConnectWrite connect;
   connect.version = options_.version;
   connect.client_id = options_.client_id;
-  connect.keep_alive_seconds = static_cast<std::uint16_t>(std::min<double>(to_seconds(options_.keep_alive), 65535));
+  connect.keep_alive_seconds =
+      static_cast<std::uint16_t>(std::min<double>(to_seconds(options_.keep_alive), 65535));
   connect.clean_start = true;
   connect.username = options_.username;
   if (options_.password.given()) {
@@ -58,7 +64,11 @@ void PublishClient::on_dialled(Result<std::unique_ptr<Stream>> result) {
 
 void PublishClient::on_bytes(BytesView chunk) {
   if (over_) return;
-  if (chunk.empty()) return fail({false, 0, connected_ ? "connection lost" : "cannot connect: the connection was closed before a CONNACK", connected_});
+  if (chunk.empty())
+    return fail(
+        {false, 0,
+         connected_ ? "connection lost" : "cannot connect: the connection was closed before a CONNACK",
+         connected_});
   heard_ = true;
   const auto alive = alive_;
   framer_.push(chunk);
@@ -75,7 +85,8 @@ void PublishClient::on_bytes(BytesView chunk) {
 
 void PublishClient::on_packet(const Packet& packet) {
   if (!connected_) {
-    if (packet.type != PacketType::connack) return fail({false, 0, "the broker answered CONNECT with something else"});
+    if (packet.type != PacketType::connack)
+      return fail({false, 0, "the broker answered CONNECT with something else"});
     return on_connack(packet);
   }
   switch (packet.type) {
@@ -91,7 +102,8 @@ void PublishClient::on_packet(const Packet& packet) {
     case PacketType::disconnect: {
       Disconnect disconnect;
       if (options_.version != 5 || !parse_disconnect(packet, 5, disconnect).ok()) break;
-      MqttFault fault = disconnect.reason < unspecified_error ? MqttFault{false, 0, "the broker disconnected"} : refused_connect(disconnect.reason, 5);
+      MqttFault fault = disconnect.reason < unspecified_error ? MqttFault{false, 0, "the broker disconnected"}
+                                                              : refused_connect(disconnect.reason, 5);
       if (disconnect.reason == bad_topic) fault.needs_person = true;
       if (disconnect.reason == taken_over) {
         fault.text = text("another client uses the client id \"", options_.client_id, "\": ", fault.text);
@@ -109,21 +121,27 @@ void PublishClient::on_connack(const Packet& packet) {
   // Without properties it is one of 3.1.1 (section 3.2.2 of both), unless it says what only MQTT 5 can.
   const int bare = packet.body.size() == 2 ? static_cast<int>(packet.body[1]) : unspecified_error;
   if (options_.version == 5 && bare < unspecified_error) return fail(speaks_3_1_1_only(bare));
-  if (!parse_connack(packet, options_.version, broker_).ok()) return fail({false, 0, "the broker's CONNACK is malformed"});
+  if (!parse_connack(packet, options_.version, broker_).ok())
+    return fail({false, 0, "the broker's CONNACK is malformed"});
   if (broker_.reason != success) return fail(refused_connect(broker_.reason, options_.version));
-  if (broker_.session_present) return fail({false, 0, "the broker has a session where a clean start was asked for"});  // [MQTT-3.2.2-4]
+  // [MQTT-3.2.2-4]
+  if (broker_.session_present)
+    return fail({false, 0, "the broker has a session where a clean start was asked for"});
   if (broker_.maximum_qos < 1) return fail({true, 0, "the broker takes QoS 0 only, which is no promise"});
   connected_ = true;
   timer_.reset();
-  const Duration keep_alive = broker_.keep_alive_seconds ? std::chrono::seconds(*broker_.keep_alive_seconds) : options_.keep_alive;
+  const Duration keep_alive =
+      broker_.keep_alive_seconds ? std::chrono::seconds(*broker_.keep_alive_seconds) : options_.keep_alive;
   if (keep_alive.count() > 0) watch_keep_alive(keep_alive / 2);
   events_.connected();
 }
 
 void PublishClient::on_puback(const Packet& packet) {
   Ack ack;
-  if (!parse_ack(packet, options_.version, ack).ok()) return fail({false, 0, "the broker's PUBACK is malformed"});
-  const auto flight = std::find_if(flying_.begin(), flying_.end(), [&](const Flight& f) { return f.packet_id == ack.packet_id; });
+  if (!parse_ack(packet, options_.version, ack).ok())
+    return fail({false, 0, "the broker's PUBACK is malformed"});
+  const auto flight = std::find_if(flying_.begin(), flying_.end(),
+                                   [&](const Flight& f) { return f.packet_id == ack.packet_id; });
   if (flight == flying_.end()) {
     LOG_DEBUG("PUBACK for ", ack.packet_id, ", which is not on its way");
     return;
@@ -134,10 +152,11 @@ void PublishClient::on_puback(const Packet& packet) {
   done(ack.reason);
 }
 
-void PublishClient::publish(std::string topic, std::shared_ptr<const Bytes> payload, Properties properties, std::string content_type,
-                            std::function<void(int)> done) {
+void PublishClient::publish(std::string topic, std::shared_ptr<const Bytes> payload, Properties properties,
+                            std::string content_type, std::function<void(int)> done) {
   MILLRACE_CHECK(connected_);
-  waiting_.push_back({std::move(topic), std::move(payload), std::move(properties), std::move(content_type), std::move(done)});
+  waiting_.push_back({std::move(topic), std::move(payload), std::move(properties), std::move(content_type),
+                      std::move(done)});
   send_waiting();
 }
 
@@ -146,7 +165,9 @@ void PublishClient::send_waiting() {
   while (!over_ && !waiting_.empty() && flying_.size() < most) {
     Message message = std::move(waiting_.front());
     waiting_.pop_front();
-    const auto flies = [this](std::uint16_t id) { return std::any_of(flying_.begin(), flying_.end(), [id](const Flight& f) { return f.packet_id == id; }); };
+    const auto flies = [this](std::uint16_t id) {
+      return std::any_of(flying_.begin(), flying_.end(), [id](const Flight& f) { return f.packet_id == id; });
+    };
     do ++last_packet_id_;
     while (last_packet_id_ == 0 || flies(last_packet_id_));
     PublishWrite publish;
@@ -188,8 +209,9 @@ void PublishClient::write(std::string bytes) {
   stream_->write(std::move(bytes));
 }
 
-// Looks twice in a keep-alive (section 3.1.2.10): where one direction was silent a ping goes out, and where a ping has no
-// answer the connection is dead. A publish that still leaves for a slow link is a sign of life too: our ping stands behind it.
+// Looks twice in a keep-alive (section 3.1.2.10): where one direction was silent a ping goes out, and where a
+// ping has no answer the connection is dead. A publish that still leaves for a slow link is a sign of life
+// too: our ping stands behind it.
 void PublishClient::watch_keep_alive(Duration every) {
   timer_ = loop_.after(every, [this, every] {
     const bool moving = taken() > taken_before_ && taken_before_ < published_;

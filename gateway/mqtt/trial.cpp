@@ -5,7 +5,9 @@
 
 namespace millrace {
 
-void try_mqtt_server(const std::string& what, const std::string& server, const mqtt::PublishClientOptions& options, const TlsConfig& tls, std::vector<Trial>& trials) {
+void try_mqtt_server(const std::string& what, const std::string& server,
+                     const mqtt::PublishClientOptions& options, const TlsConfig& tls,
+                     std::vector<Trial>& trials) {
   UvLoop loop;
   TlsClient client_tls(loop, tls);
   mqtt::PublishClient::Events events;

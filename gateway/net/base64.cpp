@@ -10,7 +10,8 @@ namespace millrace {
 std::string base64(BytesView bytes) {
   std::string out(4 * (bytes.size() / 3 + 1) + 1, '\0');
   std::size_t size = 0;
-  MILLRACE_CHECK(mbedtls_base64_encode(reinterpret_cast<unsigned char*>(out.data()), out.size(), &size, reinterpret_cast<const unsigned char*>(bytes.data()),
+  MILLRACE_CHECK(mbedtls_base64_encode(reinterpret_cast<unsigned char*>(out.data()), out.size(), &size,
+                                       reinterpret_cast<const unsigned char*>(bytes.data()),
                                        bytes.size()) == 0);
   out.resize(size);
   return out;
@@ -19,7 +20,9 @@ std::string base64(BytesView bytes) {
 bool unbase64(std::string_view text, std::vector<std::uint8_t>& out) {
   out.resize(text.size() + 1);
   std::size_t size = 0;
-  if (mbedtls_base64_decode(out.data(), out.size(), &size, reinterpret_cast<const unsigned char*>(text.data()), text.size()) != 0) return false;
+  if (mbedtls_base64_decode(out.data(), out.size(), &size,
+                            reinterpret_cast<const unsigned char*>(text.data()), text.size()) != 0)
+    return false;
   out.resize(size);
   return true;
 }

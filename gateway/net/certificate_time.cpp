@@ -11,8 +11,12 @@ std::atomic<std::int64_t> known_us{build_us};
 
 }  // namespace
 
-WallTime certificate_time(WallTime wall) { return {std::max(wall.us, known_us.load(std::memory_order_relaxed))}; }
+WallTime certificate_time(WallTime wall) {
+  return {std::max(wall.us, known_us.load(std::memory_order_relaxed))};
+}
 
-void set_certificate_floor(WallTime known) { known_us.store(std::max(known.us, build_us), std::memory_order_relaxed); }
+void set_certificate_floor(WallTime known) {
+  known_us.store(std::max(known.us, build_us), std::memory_order_relaxed);
+}
 
 }  // namespace millrace

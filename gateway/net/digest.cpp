@@ -8,7 +8,9 @@
 namespace millrace {
 namespace {
 
-const unsigned char* raw(std::string_view text) { return reinterpret_cast<const unsigned char*>(text.data()); }
+const unsigned char* raw(std::string_view text) {
+  return reinterpret_cast<const unsigned char*>(text.data());
+}
 const mbedtls_md_info_t* algorithm() {
   const mbedtls_md_info_t* info = mbedtls_md_info_from_type(MBEDTLS_MD_SHA256);
   MILLRACE_CHECK(info != nullptr);  // TLS needs it as well
@@ -19,7 +21,8 @@ const mbedtls_md_info_t* algorithm() {
 
 Digest sha256(std::string_view text) {
   Digest out;
-  MILLRACE_CHECK(mbedtls_md(algorithm(), raw(text), text.size(), out.data()) == 0);  // fails for want of memory only
+  // fails for want of memory only
+  MILLRACE_CHECK(mbedtls_md(algorithm(), raw(text), text.size(), out.data()) == 0);
   return out;
 }
 

@@ -32,16 +32,22 @@ Result<HttpUrl> parse_http_url(std::string_view given) {
   url.path = rest.substr(slash);
   while (url.path.ends_with('/')) url.path.pop_back();
   auto where = parse_host_port(rest.substr(0, slash), url.secure ? 443 : 80);
-  bool odd = !where.ok() || rest.find('@') != std::string_view::npos || rest.find_first_of("?# \r\n") != std::string_view::npos;
-  if (odd) return Status{Code::invalid, text("\"", given, "\" is not http://HOST:PORT/PATH (user and password have keys of their own)")};
+  bool odd = !where.ok() || rest.find('@') != std::string_view::npos ||
+             rest.find_first_of("?# \r\n") != std::string_view::npos;
+  if (odd)
+    return Status{
+        Code::invalid,
+        text("\"", given, "\" is not http://HOST:PORT/PATH (user and password have keys of their own)")};
   url.where = std::move(where).value();
   return url;
 }
 
-HttpCall::HttpCall(Loop& loop, TlsClient& tls, HttpRequest request, std::function<void(Result<HttpAnswer>)> done)
+HttpCall::HttpCall(Loop& loop, TlsClient& tls, HttpRequest request,
+                   std::function<void(Result<HttpAnswer>)> done)
     : loop_(loop), request_(std::move(request)), done_(std::move(done)), parser_(std::make_unique<Parser>()) {
-  dial_ = std::make_unique<Dial>(loop, request_.url.where, request_.url.secure ? &tls : nullptr, request_.timeout,
-                                 [this](Result<std::unique_ptr<Stream>> result) { on_dialled(std::move(result)); });
+  dial_ = std::make_unique<Dial>(
+      loop, request_.url.where, request_.url.secure ? &tls : nullptr, request_.timeout,
+      [this](Result<std::unique_ptr<Stream>> result) { on_dialled(std::move(result)); });
 }
 
 HttpCall::~HttpCall() = default;
@@ -63,12 +69,15 @@ void HttpCall::on_dialled(Result<std::unique_ptr<Stream>> result) {
     static_cast<HttpCall*>(parser->data)->parser_->complete = true;
     return 0;
   };
-  std::string bytes = text(request_.method, " ", request_.url.path, " HTTP/1.1\r\nHost: ", request_.url.where.to_string(),
-                           "\r\nConnection: close\r\nContent-Length: ", request_.body.size(), "\r\n");
+  std::string bytes =
+      text(request_.method, " ", request_.url.path, " HTTP/1.1\r\nHost: ", request_.url.where.to_string(),
+           "\r\nConnection: close\r\nContent-Length: ", request_.body.size(), "\r\n");
   for (const auto& [name, value] : request_.headers) bytes += text(name, ": ", value, "\r\n");
   stream_->read([this](BytesView chunk) { on_bytes(chunk); });
   dial_.reset();
-  deadline_ = loop_.after(request_.timeout, [this] { finish(Status{Code::timeout, text(request_.url.where.to_string(), " did not answer in time")}); });
+  deadline_ = loop_.after(request_.timeout, [this] {
+    finish(Status{Code::timeout, text(request_.url.where.to_string(), " did not answer in time")});
+  });
   stream_->write(bytes + "\r\n" + request_.body);
 }
 
@@ -76,13 +85,15 @@ void HttpCall::on_bytes(BytesView chunk) {
   if (!done_) return;
   Parser& parser = *parser_;
   // An empty chunk is the end of the stream, and may be the end of the body (RFC 9112, section 6.3).
-  const std::size_t parsed = http_parser_execute(&parser.parser, &parser.settings, reinterpret_cast<const char*>(chunk.data()), chunk.size());
+  const std::size_t parsed = http_parser_execute(&parser.parser, &parser.settings,
+                                                 reinterpret_cast<const char*>(chunk.data()), chunk.size());
   if (parser.complete) {
     answer_.status = static_cast<int>(parser.parser.status_code);
     return finish(std::move(answer_));
   }
   parser.header_bytes += answer_.body.empty() ? chunk.size() : 0;
-  if (parser.too_large || parser.header_bytes > header_bytes_max + request_.answer_max) return finish(Status{Code::unavailable, "the answer is too large"});
+  if (parser.too_large || parser.header_bytes > header_bytes_max + request_.answer_max)
+    return finish(Status{Code::unavailable, "the answer is too large"});
   if (parsed != chunk.size()) return finish(Status{Code::unavailable, "the answer is not HTTP"});
   if (chunk.empty()) finish(Status{Code::unavailable, "the connection was closed before the answer"});
 }

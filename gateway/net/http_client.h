@@ -1,5 +1,5 @@
-// One HTTP/1.1 request (RFC 9112) over net's own connections and TLS: for small questions to services. The connection is
-// closed after the answer. Header and body are bounded, and so is the time. On the loop.
+// One HTTP/1.1 request (RFC 9112) over net's own connections and TLS: for small questions to services. The
+// connection is closed after the answer. Header and body are bounded, and so is the time. On the loop.
 #pragma once
 
 #include <functional>
@@ -38,8 +38,9 @@ struct HttpAnswer {
 
 class HttpCall {  // destroying it gives up
  public:
-  // `tls`: for https; it outlives the call. `done` runs once, later, unless the call dies first; it may destroy it. Any
-  // status is an answer; `invalid`: somebody must act (a certificate), `unavailable` and `timeout`: not now.
+  // `tls`: for https; it outlives the call. `done` runs once, later, unless the call dies first; it may
+  // destroy it. Any status is an answer; `invalid`: somebody must act (a certificate), `unavailable` and
+  // `timeout`: not now.
   HttpCall(Loop& loop, TlsClient& tls, HttpRequest request, std::function<void(Result<HttpAnswer>)> done);
   ~HttpCall();
 

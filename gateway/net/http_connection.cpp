@@ -13,9 +13,11 @@ constexpr std::size_t together_max = 16 << 10;  // a body that is sent in one pi
 constexpr Duration crossing = std::chrono::seconds(5);
 
 std::string head_of(const HttpAsk& ask, const HttpUrl& where) {
-  std::string head = text(ask.method, " ", ask.target.empty() ? "/" : ask.target, " HTTP/1.1\r\nHost: ", host_of(where), "\r\n");
+  std::string head = text(ask.method, " ", ask.target.empty() ? "/" : ask.target,
+                          " HTTP/1.1\r\nHost: ", host_of(where), "\r\n");
   for (const auto& [name, value] : ask.headers) head += text(name, ": ", value, "\r\n");
-  if (!ask.body.empty() || ask.method == "POST" || ask.method == "PUT") head += text("Content-Length: ", ask.body.size(), "\r\n");
+  if (!ask.body.empty() || ask.method == "POST" || ask.method == "PUT")
+    head += text("Content-Length: ", ask.body.size(), "\r\n");
   return head + "\r\n";
 }
 
@@ -23,9 +25,14 @@ std::string head_of(const HttpAsk& ask, const HttpUrl& where) {
 
 HttpConnection::HttpConnection(Loop& loop, HttpUrl where, TlsClient* tls, Options options,
                                std::function<void(const Status&)> connected, std::function<void()> closed)
-    : loop_(loop), where_(std::move(where)), options_(std::move(options)), connected_(std::move(connected)), closed_(std::move(closed)) {
-  dial_ = std::make_unique<Dial>(loop, where_.where, where_.secure ? tls : nullptr, options_.connect_timeout,
-                                 [this](Result<std::unique_ptr<Stream>> result) { on_dialled(std::move(result)); }, options_.way);
+    : loop_(loop),
+      where_(std::move(where)),
+      options_(std::move(options)),
+      connected_(std::move(connected)),
+      closed_(std::move(closed)) {
+  dial_ = std::make_unique<Dial>(
+      loop, where_.where, where_.secure ? tls : nullptr, options_.connect_timeout,
+      [this](Result<std::unique_ptr<Stream>> result) { on_dialled(std::move(result)); }, options_.way);
 }
 
 HttpConnection::~HttpConnection() = default;
@@ -51,7 +58,8 @@ void HttpConnection::ask(HttpAsk ask, std::function<void(HttpAnswered)> answered
   reader_ = std::make_unique<HttpReplyReader>(options_.answer_max, ask_.method == "HEAD");
   begun_ = moved_ = loop_.now();
   sent_ = early_ = false;
-  // What lies unread on the connection was said before we asked. By TLS it may be a ticket: a turn of the loop reads it.
+  // What lies unread on the connection was said before we asked. By TLS it may be a ticket: a turn of the
+  // loop reads it.
   timer_ = loop_.after(Duration{0}, [this] { send(); });
 }
 
@@ -106,11 +114,14 @@ void HttpConnection::watch() {
     // Who waits for its turn on the link does not wait for the server.
     if (there > moved_bytes_ || (!unsent_.empty() && unmoved == 0)) moved_ = now;
     moved_bytes_ = std::max(moved_bytes_, there);
-    const bool silent = now - moved_ >= options_.answer_timeout, over = now - begun_ >= 4 * options_.answer_timeout + allowance_;
+    const bool silent = now - moved_ >= options_.answer_timeout,
+               over = now - begun_ >= 4 * options_.answer_timeout + allowance_;
     if (!silent && !over) return watch();
     HttpAnswered answer;
     answer.late = true;
-    const char* what = unmoved > 0 ? "the request was not taken in time" : reader_->heard() ? "the answer did not end in time" : "no answer in time";
+    const char* what = unmoved > 0        ? "the request was not taken in time"
+                       : reader_->heard() ? "the answer did not end in time"
+                                          : "no answer in time";
     answer.status = {Code::timeout, what};
     stream_.reset();
     finish(std::move(answer));
@@ -128,7 +139,8 @@ void HttpConnection::on_bytes(BytesView bytes) {
     }
     HttpAnswered answer;
     answer.stale = bytes.empty();
-    answer.status = {Code::unavailable, bytes.empty() ? "the connection was closed before the request" : "something came before it was asked for"};
+    answer.status = {Code::unavailable, bytes.empty() ? "the connection was closed before the request"
+                                                      : "something came before it was asked for"};
     return finish(std::move(answer));
   }
   if (!reader_->begun()) early_ = !unsent_.empty() || stream_->unacknowledged_bytes() > 0;
@@ -153,8 +165,11 @@ void HttpConnection::on_reply() {
   const bool good = answer.reply.status < 300;
   if (good && early_) answer.status = {Code::unavailable, "the answer came before the request was there"};
   else if (good && reader_->ahead()) answer.status = {Code::unavailable, "more came than one answer"};
-  else if (good && !answer.reply.framed) answer.status = {Code::unavailable, "the answer has no end of its own, so that nobody can tell whether it is whole"};
-  if (early_ || reader_->ahead() || !answer.reply.keeps || stream_->unacknowledged_bytes() > 0) stream_.reset();
+  else if (good && !answer.reply.framed)
+    answer.status = {Code::unavailable,
+                     "the answer has no end of its own, so that nobody can tell whether it is whole"};
+  if (early_ || reader_->ahead() || !answer.reply.keeps || stream_->unacknowledged_bytes() > 0)
+    stream_.reset();
   finish(std::move(answer));
 }
 
@@ -176,7 +191,8 @@ std::string percent_encoded(std::string_view text, bool keep_slash) {
   static constexpr char digits[] = "0123456789ABCDEF";
   std::string out;
   for (const char c : text) {
-    if (is_letter(c) || is_digit(c) || c == '-' || c == '.' || c == '_' || c == '~' || (keep_slash && c == '/')) {
+    if (is_letter(c) || is_digit(c) || c == '-' || c == '.' || c == '_' || c == '~' ||
+        (keep_slash && c == '/')) {
       out += c;
       continue;
     }

@@ -1,8 +1,10 @@
-// A connection to an HTTP server that is kept for one request after the other (RFC 9112), over net's own dialling and TLS. One
-// request is on its way at a time, so that an answer can only be the answer to it. On the loop.
+// A connection to an HTTP server that is kept for one request after the other (RFC 9112), over net's own
+// dialling and TLS. One request is on its way at a time, so that an answer can only be the answer to it. On
+// the loop.
 //
-// An answer that may be a promise counts only when it cannot be anything else: it came after the server's kernel had the whole
-// request, nothing lay on the connection before it and nothing behind it. A connection on which that is not so is given up.
+// An answer that may be a promise counts only when it cannot be anything else: it came after the server's
+// kernel had the whole request, nothing lay on the connection before it and nothing behind it. A connection
+// on which that is not so is given up.
 #pragma once
 
 #include <functional>
@@ -20,34 +22,37 @@ namespace millrace {
 
 struct HttpAsk {
   std::string method = "POST";
-  std::string target;  // path and query, encoded
+  std::string target;                                        // path and query, encoded
   std::vector<std::pair<std::string, std::string>> headers;  // but for Host and Content-Length
   std::string body;
 };
 
 struct HttpAnswered {
-  Status status;                 // ok: `reply` is there, whatever it says
+  Status status;  // ok: `reply` is there, whatever it says
   HttpReply reply;
-  bool late = false;             // no answer in time, or the request did not move
-  bool hung_up = false;          // the server took all of it and closed without a byte
-  bool stale = false;            // so at once, on a connection that had been good before: it may have crossed our request
-  Duration after{};              // since the request was sent
+  bool late = false;     // no answer in time, or the request did not move
+  bool hung_up = false;  // the server took all of it and closed without a byte
+  // so at once, on a connection that had been good before: it may have crossed our request
+  bool stale = false;
+  Duration after{};  // since the request was sent
 };
 
 class HttpConnection {  // destroying it closes; no callback runs afterwards
  public:
   struct Options {
-    Duration connect_timeout = std::chrono::seconds(10);  // of the lookup, and once more of connecting with TLS
-    // Without a byte of the request that moves, and once more for the whole answer; all of it within four times that.
+    // of the lookup, and once more of connecting with TLS
+    Duration connect_timeout = std::chrono::seconds(10);
+    // Without a byte of the request that moves, and once more for the whole answer; all of it within four
+    // times that.
     Duration answer_timeout = std::chrono::seconds(30);
     std::size_t answer_max = 256 << 10;
     DialWay way{};
     UploadRate* rate = nullptr;  // of requests; it outlives this
   };
-  // `tls`: for https; it outlives this. `connected` runs once, later; `closed` when the connection ends while nothing is asked.
-  // Both may destroy this.
-  HttpConnection(Loop& loop, HttpUrl where, TlsClient* tls, Options options, std::function<void(const Status&)> connected,
-                 std::function<void()> closed);
+  // `tls`: for https; it outlives this. `connected` runs once, later; `closed` when the connection ends while
+  // nothing is asked. Both may destroy this.
+  HttpConnection(Loop& loop, HttpUrl where, TlsClient* tls, Options options,
+                 std::function<void(const Status&)> connected, std::function<void()> closed);
   ~HttpConnection();
 
   // Whether something can be asked now.
@@ -76,17 +81,19 @@ class HttpConnection {  // destroying it closes; no callback runs afterwards
   std::unique_ptr<HttpReplyReader> reader_;
   std::unique_ptr<Timer> timer_;
   bool sent_ = false, early_ = false;
-  unsigned asked_ = 0;           // on this connection
-  std::string unsent_;           // a request that waits for its turn on the link; what is written_ of it went
-  std::uint64_t written_ = 0, moved_bytes_ = 0;  // of this request; and what the server's kernel had at the last look
-  Duration allowance_{};         // that the link's share of it takes
+  unsigned asked_ = 0;  // on this connection
+  std::string unsent_;  // a request that waits for its turn on the link; what is written_ of it went
+  // of this request; and what the server's kernel had at the last look
+  std::uint64_t written_ = 0, moved_bytes_ = 0;
+  Duration allowance_{};  // that the link's share of it takes
   std::unique_ptr<Timer> feeder_;
   Instant begun_, moved_;
 };
 
 // As the Host header has it: without the scheme's usual port.
 std::string host_of(const HttpUrl& url);
-// Text for a query or a path's segment: everything but letters, digits and -._~ as %XX (RFC 3986, section 2.1).
+// Text for a query or a path's segment: everything but letters, digits and -._~ as %XX (RFC 3986,
+// section 2.1).
 std::string percent_encoded(std::string_view text, bool keep_slash = false);
 
 }  // namespace millrace

@@ -9,7 +9,8 @@
 namespace millrace {
 
 std::string_view HttpReply::header(std::string_view name) const {
-  const auto found = std::find_if(headers.begin(), headers.end(), [&](const auto& h) { return h.first == name; });
+  const auto found =
+      std::find_if(headers.begin(), headers.end(), [&](const auto& h) { return h.first == name; });
   return found == headers.end() ? std::string_view{} : found->second;
 }
 
@@ -101,7 +102,8 @@ HttpReplyReader::~HttpReplyReader() = default;
 HttpReplyReader::State HttpReplyReader::push(BytesView bytes) {
   Parser& p = *parser_;
   p.heard = p.heard || !bytes.empty();
-  const std::size_t size = http_parser_execute(&p.parser, &p.settings, reinterpret_cast<const char*>(bytes.data()), bytes.size());
+  const std::size_t size =
+      http_parser_execute(&p.parser, &p.settings, reinterpret_cast<const char*>(bytes.data()), bytes.size());
   if (p.complete) {
     p.ahead = size < bytes.size();
     return State::whole;

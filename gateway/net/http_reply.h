@@ -1,6 +1,7 @@
-// Reads one HTTP/1.1 reply (RFC 9112) from a connection that is kept: head and body are bounded, interim replies (100 to 199) are
-// passed over, and what lies behind the reply is told, because on such a connection nothing may. Whoever takes a reply for a
-// promise must see that it is whole: `framed` says that its own words end it, not the end of the connection. Pure.
+// Reads one HTTP/1.1 reply (RFC 9112) from a connection that is kept: head and body are bounded, interim
+// replies (100 to 199) are passed over, and what lies behind the reply is told, because on such a connection
+// nothing may. Whoever takes a reply for a promise must see that it is whole: `framed` says that its own
+// words end it, not the end of the connection. Pure.
 #pragma once
 
 #include <cstddef>
@@ -36,11 +37,11 @@ class HttpReplyReader {
 
   // An empty view is the end of the stream. After `whole` and `broken` nothing more may be pushed.
   State push(BytesView bytes);
-  bool heard() const;                  // something has come
-  bool begun() const;                  // of the reply itself, not of interim ones
-  bool ahead() const;                  // bytes lie behind the reply
-  const std::string& fault() const;    // of `broken`, in words
-  HttpReply take();                    // of `whole`
+  bool heard() const;                // something has come
+  bool begun() const;                // of the reply itself, not of interim ones
+  bool ahead() const;                // bytes lie behind the reply
+  const std::string& fault() const;  // of `broken`, in words
+  HttpReply take();                  // of `whole`
 
  private:
   struct Parser;

@@ -36,16 +36,19 @@ const char* status_text(int status) {
 HttpServer::HttpServer(Loop& loop, Handler handler) : loop_(loop), handler_(std::move(handler)) {}
 HttpServer::~HttpServer() = default;
 
-Result<std::unique_ptr<HttpServer>> HttpServer::listen(Loop& loop, const std::string& address, Handler handler) {
+Result<std::unique_ptr<HttpServer>> HttpServer::listen(Loop& loop, const std::string& address,
+                                                       Handler handler) {
   std::unique_ptr<HttpServer> server(new HttpServer(loop, std::move(handler)));
-  auto listener = loop.listen(address, [raw = server.get()](std::unique_ptr<Stream> stream) { raw->accept(std::move(stream)); });
+  auto listener = loop.listen(
+      address, [raw = server.get()](std::unique_ptr<Stream> stream) { raw->accept(std::move(stream)); });
   if (!listener.ok()) return listener.status();
   server->listener_ = std::move(listener).value();
   return server;
 }
 
 void HttpServer::accept(std::unique_ptr<Stream> stream) {
-  if (connections_.size() >= connections_max && !make_room()) return;  // closed at once: a flood of scrapers costs nothing more
+  // closed at once: a flood of scrapers costs nothing more
+  if (connections_.size() >= connections_max && !make_room()) return;
   auto& connection = connections_.emplace_back(std::make_unique<Connection>());
   Connection* c = connection.get();
   c->stream = std::move(stream);
@@ -67,7 +70,8 @@ void HttpServer::accept(std::unique_ptr<Stream> stream) {
       static_cast<Connection*>(parser->data)->complete = true;
       return 0;
     };
-    const std::size_t parsed = http_parser_execute(&c->parser, &settings, reinterpret_cast<const char*>(bytes.data()), bytes.size());
+    const std::size_t parsed =
+        http_parser_execute(&c->parser, &settings, reinterpret_cast<const char*>(bytes.data()), bytes.size());
     HttpResponse response;
     if (c->complete) {
       if (c->parser.method != HTTP_GET) response = {405, "text/plain", "only GET\n"};
@@ -78,8 +82,9 @@ void HttpServer::accept(std::unique_ptr<Stream> stream) {
     } else {
       return;
     }
-    c->stream->write(text("HTTP/1.1 ", response.status, " ", status_text(response.status), "\r\nContent-Type: ", response.content_type,
-                          "\r\nContent-Length: ", response.body.size(), "\r\nConnection: close\r\n\r\n", response.body));
+    c->stream->write(text("HTTP/1.1 ", response.status, " ", status_text(response.status),
+                          "\r\nContent-Type: ", response.content_type, "\r\nContent-Length: ",
+                          response.body.size(), "\r\nConnection: close\r\n\r\n", response.body));
     c->stream->finish([this, c] { drop(c); });
   });
 }
@@ -88,7 +93,9 @@ void HttpServer::accept(std::unique_ptr<Stream> stream) {
 bool HttpServer::make_room() {
   const Instant now = loop_.now();
   for (const bool asked : {false, true}) {
-    const auto oldest = std::find_if(connections_.begin(), connections_.end(), [&](const auto& c) { return c->complete == asked && (!asked || now - c->since >= grace); });
+    const auto oldest = std::find_if(connections_.begin(), connections_.end(), [&](const auto& c) {
+      return c->complete == asked && (!asked || now - c->since >= grace);
+    });
     if (oldest == connections_.end()) continue;
     connections_.erase(oldest);
     return true;

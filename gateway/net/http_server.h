@@ -1,5 +1,5 @@
-// A small HTTP/1.1 server for loopback faces (metrics, health): GET only, bounded connections, header bytes and time. The
-// one home of http-parser. On the loop.
+// A small HTTP/1.1 server for loopback faces (metrics, health): GET only, bounded connections, header bytes
+// and time. The one home of http-parser. On the loop.
 #pragma once
 
 #include <functional>
@@ -23,7 +23,8 @@ class HttpServer {
 
   static constexpr std::size_t connections_max = 16;
   static constexpr std::size_t request_bytes_max = 8192;
-  static constexpr Duration grace = std::chrono::seconds(1);      // to read an answer, before somebody else may have the place
+  // to read an answer, before somebody else may have the place
+  static constexpr Duration grace = std::chrono::seconds(1);
   static constexpr Duration deadline = std::chrono::seconds(10);  // from accept to the last byte sent
 
   // `io` or `invalid` when the address cannot be bound.

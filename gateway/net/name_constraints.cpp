@@ -21,7 +21,8 @@ constexpr std::string_view name_constraints_oid("\x55\x1d\x1e", 3);      // 2.5.
 class Der {
  public:
   explicit Der(std::string_view bytes)
-      : at_(reinterpret_cast<unsigned char*>(const_cast<char*>(bytes.data()))), end_(at_ + bytes.size()) {}  // mbedTLS only reads
+      // mbedTLS only reads
+      : at_(reinterpret_cast<unsigned char*>(const_cast<char*>(bytes.data()))), end_(at_ + bytes.size()) {}
   bool at_end() const { return at_ == end_; }
   unsigned char tag() const { return at_end() ? '\0' : *at_; }
   std::optional<std::string_view> take(int tag) {
@@ -86,7 +87,8 @@ bool below(std::string_view host, std::string_view base) {
 // A wildcard stands for one label: so it may stand for the name that is excluded.
 bool touches(std::string_view host, std::string_view base) {
   const std::size_t dot = base.find('.');
-  return below(host, base) || (host.starts_with("*.") && dot != base.npos && dot > 0 && lower(host.substr(1)) == lower(base.substr(dot)));
+  return below(host, base) || (host.starts_with("*.") && dot != base.npos && dot > 0 &&
+                               lower(host.substr(1)) == lower(base.substr(dot)));
 }
 
 std::string address_bytes(const std::string& address) {
@@ -132,19 +134,25 @@ Result<NameConstraints> name_constraints_of(BytesView extensions) {
   return out;
 }
 
-std::string forbidden_name(const NameConstraints& constraints, const Certificate& certificate, BytesView subject) {
+std::string forbidden_name(const NameConstraints& constraints, const Certificate& certificate,
+                           BytesView subject) {
   const auto& [permitted, excluded] = constraints;
   for (const std::string& host : certificate.hosts) {
-    const bool allowed = permitted.hosts.empty() || any(permitted.hosts, [&](const std::string& base) { return below(host, base); });
-    if (!allowed || any(excluded.hosts, [&](const std::string& base) { return touches(host, base); })) return "DNS:" + host;
+    const bool allowed = permitted.hosts.empty() ||
+                         any(permitted.hosts, [&](const std::string& base) { return below(host, base); });
+    if (!allowed || any(excluded.hosts, [&](const std::string& base) { return touches(host, base); }))
+      return "DNS:" + host;
   }
   for (const std::string& address : certificate.addresses) {
     const auto in = [&](const std::string& range) { return within(address, range); };
-    if ((!permitted.ranges.empty() && !any(permitted.ranges, in)) || any(excluded.ranges, in)) return "IP:" + address;
+    if ((!permitted.ranges.empty() && !any(permitted.ranges, in)) || any(excluded.ranges, in))
+      return "IP:" + address;
   }
   const auto rdns = Der(text_of(subject)).take(sequence).value_or("");
   const auto begins = [&](const std::string& base) { return rdns.starts_with(base); };
-  if ((!rdns.empty() && !permitted.names.empty() && !any(permitted.names, begins)) || any(excluded.names, begins)) return certificate.subject;
+  if ((!rdns.empty() && !permitted.names.empty() && !any(permitted.names, begins)) ||
+      any(excluded.names, begins))
+    return certificate.subject;
   return "";
 }
 

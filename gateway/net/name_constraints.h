@@ -1,6 +1,6 @@
-// Which names a CA may certify (RFC 5280, section 4.2.1.10). mbedTLS passes over the extension where it is not critical, and it is
-// held to here: hosts, addresses, and directory names, which are compared byte for byte. Names of other kinds are nothing that a
-// peer is known by. Pure, any thread.
+// Which names a CA may certify (RFC 5280, section 4.2.1.10). mbedTLS passes over the extension where it is
+// not critical, and it is held to here: hosts, addresses, and directory names, which are compared byte for
+// byte. Names of other kinds are nothing that a peer is known by. Pure, any thread.
 #pragma once
 
 #include <string>
@@ -27,6 +27,7 @@ struct NameConstraints {
 Result<NameConstraints> name_constraints_of(BytesView extensions);
 
 // Which of a certificate's names is not allowed by them; empty: none. `subject`: its whole subject in DER.
-std::string forbidden_name(const NameConstraints& constraints, const Certificate& certificate, BytesView subject);
+std::string forbidden_name(const NameConstraints& constraints, const Certificate& certificate,
+                           BytesView subject);
 
 }  // namespace millrace

@@ -23,11 +23,12 @@
 namespace millrace {
 namespace {
 
-// A name server that does not answer is left for the next one after this long; then all of them are asked again, with twice the
-// patience (a satellite link's round trip takes two seconds).
+// A name server that does not answer is left for the next one after this long; then all of them are asked
+// again, with twice the patience (a satellite link's round trip takes two seconds).
 constexpr int first_patience_ms = 2000, rounds = 3;
 constexpr int dns_port = 53;
-// How long the other family may be late once one has addresses: there are name servers that never answer for AAAA (RFC 4074).
+// How long the other family may be late once one has addresses: there are name servers that never answer for
+// AAAA (RFC 4074).
 constexpr Duration other_family_within = std::chrono::seconds(1);
 
 using Addresses = std::vector<std::string>;
@@ -49,8 +50,8 @@ std::string number_in(const std::string& host) {
   return number;
 }
 
-// "localhost" and what ends in it is this machine, whoever says otherwise (RFC 6761, section 6.3). Also, c-ares 1.18 leaks the
-// name whenever it looks this one up.
+// "localhost" and what ends in it is this machine, whoever says otherwise (RFC 6761, section 6.3). Also,
+// c-ares 1.18 leaks the name whenever it looks this one up.
 bool is_localhost(std::string_view host) {
   constexpr std::string_view name = "localhost";
   if (host.ends_with('.')) host.remove_suffix(1);
@@ -61,8 +62,8 @@ bool is_localhost(std::string_view host) {
   return std::equal(name.begin(), name.end(), end.begin(), same) && (rest.empty() || rest.ends_with('.'));
 }
 
-// As AI_ADDRCONFIG (RFC 3493, section 6.1): a family that this machine has no address of is not asked for, which on a metered
-// link is half of the questions. Both, where there is no network yet.
+// As AI_ADDRCONFIG (RFC 3493, section 6.1): a family that this machine has no address of is not asked for,
+// which on a metered link is half of the questions. Both, where there is no network yet.
 std::vector<int> families_here() {
   bool v4 = false, v6 = false;
   ifaddrs* all = nullptr;
@@ -70,7 +71,9 @@ std::vector<int> families_here() {
     for (const ifaddrs* at = all; at; at = at->ifa_next) {
       if (!at->ifa_addr || (at->ifa_flags & IFF_LOOPBACK)) continue;
       if (at->ifa_addr->sa_family == AF_INET) v4 = true;
-      if (at->ifa_addr->sa_family == AF_INET6 && !IN6_IS_ADDR_LINKLOCAL(&reinterpret_cast<const sockaddr_in6*>(at->ifa_addr)->sin6_addr)) v6 = true;
+      if (at->ifa_addr->sa_family == AF_INET6 &&
+          !IN6_IS_ADDR_LINKLOCAL(&reinterpret_cast<const sockaddr_in6*>(at->ifa_addr)->sin6_addr))
+        v6 = true;
     }
     ::freeifaddrs(all);
   }
@@ -78,18 +81,21 @@ std::vector<int> families_here() {
   return {v4 ? AF_INET : AF_INET6};
 }
 
-// What of RFC 6724, section 5, decides between the families: an address that cannot be reached comes last (rule 1), a unique local
-// one only matches its like (rule 5) and comes behind IPv4 (rule 6).
+// What of RFC 6724, section 5, decides between the families: an address that cannot be reached comes last
+// (rule 1), a unique local one only matches its like (rule 5) and comes behind IPv4 (rule 6).
 bool begin_with_v6(const std::string& address) {
   const auto unique_local = [](const in6_addr& a) { return (a.s6_addr[0] & 0xfe) == 0xfc; };
   sockaddr_in6 there{};
   there.sin6_family = AF_INET6;
   there.sin6_port = htons(1);
-  if (::inet_pton(AF_INET6, address.c_str(), &there.sin6_addr) != 1 || unique_local(there.sin6_addr)) return false;
+  if (::inet_pton(AF_INET6, address.c_str(), &there.sin6_addr) != 1 || unique_local(there.sin6_addr))
+    return false;
   const Fd socket(::socket(AF_INET6, SOCK_DGRAM | SOCK_CLOEXEC, 0));  // connecting it sends nothing
   sockaddr_in6 here{};
   socklen_t size = sizeof here;
-  if (!socket.valid() || ::connect(socket.get(), reinterpret_cast<const sockaddr*>(&there), sizeof there) != 0) return false;
+  if (!socket.valid() ||
+      ::connect(socket.get(), reinterpret_cast<const sockaddr*>(&there), sizeof there) != 0)
+    return false;
   if (::getsockname(socket.get(), reinterpret_cast<sockaddr*>(&here), &size) != 0) return false;
   return !unique_local(here.sin6_addr);
 }
@@ -135,7 +141,8 @@ bool resolv_conf_names_any() {
 }  // namespace
 
 struct NameQuery::State {
-  struct Family {  // with sockets of its own: on a shared one, that a port is closed is told to one question only
+  // with sockets of its own: on a shared one, that a port is closed is told to one question only
+  struct Family {
     State* owner = nullptr;
     int family = 0;
     ares_channel channel = nullptr;
@@ -159,7 +166,9 @@ struct NameQuery::State {
     }
   }
 
-  Status cannot(const std::string& why) const { return {Code::unavailable, text("cannot resolve ", host, ": ", why)}; }
+  Status cannot(const std::string& why) const {
+    return {Code::unavailable, text("cannot resolve ", host, ": ", why)};
+  }
   Status cannot_ask(const std::string& why) const {
     std::string asked_whom = text("name servers asked: ", servers_of(asked[0].channel));
     if (!resolv_conf_names_any()) asked_whom += ", as /etc/resolv.conf names none";
@@ -170,9 +179,11 @@ struct NameQuery::State {
   void watch(const Family& one, int socket, bool readable, bool writable) {
     epoll_event event{};
     event.events = (readable ? EPOLLIN : 0u) | (writable ? EPOLLOUT : 0u);
-    event.data.u64 = static_cast<std::uint64_t>(&one - asked.data()) << 32 | static_cast<std::uint32_t>(socket);
+    event.data.u64 =
+        static_cast<std::uint64_t>(&one - asked.data()) << 32 | static_cast<std::uint32_t>(socket);
     if (event.events == 0) ::epoll_ctl(poller.get(), EPOLL_CTL_DEL, socket, nullptr);
-    else if (::epoll_ctl(poller.get(), EPOLL_CTL_MOD, socket, &event) != 0) ::epoll_ctl(poller.get(), EPOLL_CTL_ADD, socket, &event);
+    else if (::epoll_ctl(poller.get(), EPOLL_CTL_MOD, socket, &event) != 0)
+      ::epoll_ctl(poller.get(), EPOLL_CTL_ADD, socket, &event);
   }
 
   int ask(Family& one, const std::string& servers) {
@@ -184,7 +195,8 @@ struct NameQuery::State {
       self->owner->watch(*self, socket, readable != 0, writable != 0);
     };
     options.sock_state_cb_data = &one;
-    int rc = ares_init_options(&one.channel, &options, ARES_OPT_TIMEOUTMS | ARES_OPT_TRIES | ARES_OPT_SOCK_STATE_CB);
+    int rc = ares_init_options(&one.channel, &options,
+                               ARES_OPT_TIMEOUTMS | ARES_OPT_TRIES | ARES_OPT_SOCK_STATE_CB);
     if (rc == ARES_SUCCESS && !servers.empty()) rc = ares_set_servers_ports_csv(one.channel, servers.c_str());
     if (rc != ARES_SUCCESS) return rc;
     ares_addrinfo_hints hints{};
@@ -193,7 +205,10 @@ struct NameQuery::State {
     hints.ai_flags = ARES_AI_NOSORT;  // the server's order: it may spread its clients by it
     ares_getaddrinfo(
         one.channel, host.c_str(), nullptr, &hints,
-        [](void* family, int status, int, ares_addrinfo* found) { on_answer(*static_cast<Family*>(family), status, found); }, &one);
+        [](void* family, int status, int, ares_addrinfo* found) {
+          on_answer(*static_cast<Family*>(family), status, found);
+        },
+        &one);
     return ARES_SUCCESS;
   }
 
@@ -212,9 +227,11 @@ struct NameQuery::State {
   // Inside a call of c-ares: only noted. When the channel dies its questions end here too.
   static void on_answer(Family& family, int status, ares_addrinfo* found) {
     family.status = status;
-    for (const ares_addrinfo_node* at = found ? found->nodes : nullptr; at && family.addresses.size() < addresses_max; at = at->ai_next) {
+    for (const ares_addrinfo_node* at = found ? found->nodes : nullptr;
+         at && family.addresses.size() < addresses_max; at = at->ai_next) {
       std::string address = numeric(at->ai_addr, at->ai_addrlen);
-      const bool known = std::find(family.addresses.begin(), family.addresses.end(), address) != family.addresses.end();
+      const bool known =
+          std::find(family.addresses.begin(), family.addresses.end(), address) != family.addresses.end();
       if (!address.empty() && !known) family.addresses.push_back(std::move(address));
     }
     if (found) ares_freeaddrinfo(found);
@@ -227,9 +244,12 @@ struct NameQuery::State {
       const auto& event = events[static_cast<std::size_t>(i)];
       const auto socket = static_cast<ares_socket_t>(event.data.u64 & 0xffffffff);
       const bool in = event.events & (EPOLLIN | EPOLLERR | EPOLLHUP), out = event.events & EPOLLOUT;
-      ares_process_fd(asked[event.data.u64 >> 32].channel, in ? socket : ARES_SOCKET_BAD, out ? socket : ARES_SOCKET_BAD);
+      ares_process_fd(asked[event.data.u64 >> 32].channel, in ? socket : ARES_SOCKET_BAD,
+                      out ? socket : ARES_SOCKET_BAD);
     }
-    for (std::size_t i = 0; i < families; ++i) ares_process_fd(asked[i].channel, ARES_SOCKET_BAD, ARES_SOCKET_BAD);  // what timed out
+    // what timed out
+    for (std::size_t i = 0; i < families; ++i)
+      ares_process_fd(asked[i].channel, ARES_SOCKET_BAD, ARES_SOCKET_BAD);
   }
 
   void look_at_answers(Instant now) {
@@ -261,8 +281,10 @@ struct NameQuery::State {
   // RFC 8305, section 4: a family that leads nowhere costs one attempt, not all of them.
   Addresses in_turns() const {
     Addresses first, second, all;
-    for (const Family& family : asked) (family.family == AF_INET6 ? first : second).insert(
-        family.family == AF_INET6 ? first.end() : second.end(), family.addresses.begin(), family.addresses.end());
+    for (const Family& family : asked)
+      (family.family == AF_INET6 ? first : second)
+          .insert(family.family == AF_INET6 ? first.end() : second.end(), family.addresses.begin(),
+                  family.addresses.end());
     if (!first.empty() && !second.empty() && !begin_with_v6(first.front())) std::swap(first, second);
     for (std::size_t i = 0; i < std::max(first.size(), second.size()); ++i) {
       if (i < first.size()) all.push_back(first[i]);
@@ -283,7 +305,8 @@ struct NameQuery::State {
   }
 };
 
-NameQuery::NameQuery(std::string host, Instant now, Duration timeout, const std::string& servers) : state_(std::make_unique<State>()) {
+NameQuery::NameQuery(std::string host, Instant now, Duration timeout, const std::string& servers)
+    : state_(std::make_unique<State>()) {
   State& state = *state_;
   state.host = std::move(host);
   state.timeout = timeout;
@@ -324,7 +347,8 @@ Duration NameQuery::wait(Instant now) const {
     if (!one.channel) continue;
     timeval most{3600, 0}, found{};
     const timeval* next = ares_timeout(one.channel, &most, &found);
-    wait = std::min<Duration>(wait, std::chrono::seconds(next->tv_sec) + std::chrono::microseconds(next->tv_usec));
+    wait = std::min<Duration>(wait,
+                              std::chrono::seconds(next->tv_sec) + std::chrono::microseconds(next->tv_usec));
   }
   return state_->result ? Duration{0} : std::max(wait, Duration{0});
 }

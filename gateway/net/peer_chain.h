@@ -1,5 +1,6 @@
-// What servers showed of themselves: of the chain by which a server was verified, the certificate that ends first. Noted at each
-// full handshake, by whichever library speaks TLS; read by who watches certificates. Any thread.
+// What servers showed of themselves: of the chain by which a server was verified, the certificate that ends
+// first. Noted at each full handshake, by whichever library speaks TLS; read by who watches certificates. Any
+// thread.
 #pragma once
 
 #include <compare>
@@ -10,7 +11,8 @@
 
 namespace millrace {
 
-// Who connects, and by which key of his: "uplink", "central", "servers". Nobody: a trial, of which nothing is noted.
+// Who connects, and by which key of his: "uplink", "central", "servers". Nobody: a trial, of which nothing is
+// noted.
 struct PeerOwner {
   std::string side, name, key;
   auto operator<=>(const PeerOwner&) const = default;

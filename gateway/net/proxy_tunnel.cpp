@@ -31,7 +31,11 @@ Status judged(const std::string& proxy, const HttpReply& reply, bool ahead) {
 // section 9.3.6).
 ProxyTunnel::ProxyTunnel(Loop& loop, Stream& stream, const Proxy& proxy, const HostPort& target,
                          std::function<void(const Status&)> done)
-    : loop_(loop), stream_(stream), proxy_(proxy.where.to_string()), done_(std::move(done)), reader_(body_max, true) {
+    : loop_(loop),
+      stream_(stream),
+      proxy_(proxy.where.to_string()),
+      done_(std::move(done)),
+      reader_(body_max, true) {
   const std::string name = target.to_string();
   std::string ask = text("CONNECT ", name, " HTTP/1.1\r\nHost: ", name, "\r\n");
   if (!proxy.authorization.empty()) ask += text("Proxy-Authorization: ", proxy.authorization, "\r\n");

@@ -2,8 +2,13 @@
 
 namespace millrace {
 
-Reconnect::Reconnect(Loop& loop, Rng& rng, ReconnectOptions options, std::function<void(const std::string&)> connect, std::function<void()> leave)
-    : loop_(loop), rng_(rng), options_(std::move(options)), connect_(std::move(connect)), leave_(std::move(leave)),
+Reconnect::Reconnect(Loop& loop, Rng& rng, ReconnectOptions options,
+                     std::function<void(const std::string&)> connect, std::function<void()> leave)
+    : loop_(loop),
+      rng_(rng),
+      options_(std::move(options)),
+      connect_(std::move(connect)),
+      leave_(std::move(leave)),
       backoff_(options_.shortest, options_.longest) {}
 
 void Reconnect::start() {

@@ -1,5 +1,5 @@
-// When to connect again, and to which of several servers: in order, with a backoff between failures, and back to the first
-// after a while. Knows nothing about any protocol: its owner connects. On the loop.
+// When to connect again, and to which of several servers: in order, with a backoff between failures, and back
+// to the first after a while. Knows nothing about any protocol: its owner connects. On the loop.
 #pragma once
 
 #include <functional>
@@ -21,16 +21,17 @@ struct ReconnectOptions {
 
 class Reconnect {
  public:
-  // `connect`: make one attempt to the server, which ends in up() or gone(). `leave`: the connection works, but it is time
-  // to return to the first server: give it up and say gone().
-  Reconnect(Loop& loop, Rng& rng, ReconnectOptions options, std::function<void(const std::string& server)> connect, std::function<void()> leave);
+  // `connect`: make one attempt to the server, which ends in up() or gone(). `leave`: the connection works,
+  // but it is time to return to the first server: give it up and say gone().
+  Reconnect(Loop& loop, Rng& rng, ReconnectOptions options,
+            std::function<void(const std::string& server)> connect, std::function<void()> leave);
 
   void start();
   void stop();
   // The attempt succeeded.
   void up();
-  // The attempt failed, or the connection is lost: the next server is tried after a wait; the shortest one where the
-  // connection was good and its end no surprise.
+  // The attempt failed, or the connection is lost: the next server is tried after a wait; the shortest one
+  // where the connection was good and its end no surprise.
   void gone(bool expected = false);
   bool is_up() const { return up_; }
   const std::string& server() const { return options_.servers[server_]; }

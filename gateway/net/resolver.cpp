@@ -29,10 +29,12 @@ void Lookup::proceed() {
   done(query_.result());
 }
 
-Result<std::vector<std::string>> look_up_waiting(const Clock& clock, const std::string& host, Duration timeout, const std::function<bool()>& wanted) {
+Result<std::vector<std::string>> look_up_waiting(const Clock& clock, const std::string& host,
+                                                 Duration timeout, const std::function<bool()>& wanted) {
   NameQuery query(host, clock.now(), timeout);
   while (!query.proceed(clock.now())) {
-    if (!wanted()) return Status{Code::closed, text("cannot resolve ", host, ": nobody waits for it any more")};
+    if (!wanted())
+      return Status{Code::closed, text("cannot resolve ", host, ": nobody waits for it any more")};
     const Duration wait = std::min(query.wait(clock.now()), look_every);
     pollfd ready{query.fd(), POLLIN, 0};
     (void)::poll(&ready, 1, static_cast<int>(to_ms(wait)) + 1);  // whatever it says, proceed() looks itself

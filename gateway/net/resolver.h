@@ -1,5 +1,6 @@
-// Looks a host's addresses up: on the loop, or for a foreign thread that must wait for them. Each lookup stands alone, with its
-// own deadline: what one peer's name servers do is nobody else's business. What it asks and answers: name_query.h.
+// Looks a host's addresses up: on the loop, or for a foreign thread that must wait for them. Each lookup
+// stands alone, with its own deadline: what one peer's name servers do is nobody else's business. What it
+// asks and answers: name_query.h.
 #pragma once
 
 #include <functional>
@@ -16,7 +17,8 @@ class Lookup {  // destroying it gives up: `done` does not run afterwards
  public:
   using Done = std::function<void(Result<std::vector<std::string>>)>;
 
-  // `done` runs once, later, on the loop; it may destroy the Lookup. A number or a name of /etc/hosts asks nobody.
+  // `done` runs once, later, on the loop; it may destroy the Lookup. A number or a name of /etc/hosts asks
+  // nobody.
   Lookup(Loop& loop, const std::string& host, Duration timeout, Done done);
 
  private:
@@ -29,7 +31,9 @@ class Lookup {  // destroying it gives up: `done` does not run afterwards
   std::unique_ptr<Timer> timer_;
 };
 
-// Blocks the calling thread until there is an answer, the time is over, or `wanted` says no more (looked at several times a second).
-Result<std::vector<std::string>> look_up_waiting(const Clock& clock, const std::string& host, Duration timeout, const std::function<bool()>& wanted);
+// Blocks the calling thread until there is an answer, the time is over, or `wanted` says no more (looked at
+// several times a second).
+Result<std::vector<std::string>> look_up_waiting(const Clock& clock, const std::string& host,
+                                                 Duration timeout, const std::function<bool()>& wanted);
 
 }  // namespace millrace

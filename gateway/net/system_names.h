@@ -1,6 +1,7 @@
-// A name that only the system can look up: ".local" by multicast DNS (RFC 6762), through whatever /etc/nsswitch.conf names.
-// getaddrinfo() can neither be bounded nor called off, so each question has a thread to itself that nobody waits for: who gives
-// up leaves it behind, and it ends by itself. There are at most `threads_max` of them.
+// A name that only the system can look up: ".local" by multicast DNS (RFC 6762), through whatever
+// /etc/nsswitch.conf names. getaddrinfo() can neither be bounded nor called off, so each question has a
+// thread to itself that nobody waits for: who gives up leaves it behind, and it ends by itself. There are at
+// most `threads_max` of them.
 #pragma once
 
 #include <memory>

@@ -43,7 +43,8 @@ constexpr bool speaks_tls13 = MBEDTLS_VERSION_NUMBER >= 0x03060000 && with_tls13
 
 bool is_address(const std::string& host) {
   unsigned char ignored[16];
-  return ::inet_pton(AF_INET, host.c_str(), ignored) == 1 || ::inet_pton(AF_INET6, host.c_str(), ignored) == 1;
+  return ::inet_pton(AF_INET, host.c_str(), ignored) == 1 ||
+         ::inet_pton(AF_INET6, host.c_str(), ignored) == 1;
 }
 
 void append_utf8(std::uint32_t point, std::string& out) {
@@ -57,11 +58,14 @@ void append_utf8(std::uint32_t point, std::string& out) {
   for (int i = more - 1; i >= 0; --i) out += static_cast<char>(0x80 | ((point >> (6 * i)) & 0x3F));
 }
 
-// A DirectoryString (RFC 5280, section 4.1.2.4) as UTF-8. What a T61String means beyond ASCII nobody agrees on: then it is
-// none, as is everything else that is no text of its kind. Surrogates come out as what check_label() refuses.
+// A DirectoryString (RFC 5280, section 4.1.2.4) as UTF-8. What a T61String means beyond ASCII nobody agrees
+// on: then it is none, as is everything else that is no text of its kind. Surrogates come out as what
+// check_label() refuses.
 std::optional<std::string> directory_string(const mbedtls_asn1_buf& value) {
   const std::string_view bytes(reinterpret_cast<const char*>(value.p), value.len);
-  const int width = value.tag == MBEDTLS_ASN1_BMP_STRING ? 2 : value.tag == MBEDTLS_ASN1_UNIVERSAL_STRING ? 4 : 1;
+  const int width = value.tag == MBEDTLS_ASN1_BMP_STRING         ? 2
+                    : value.tag == MBEDTLS_ASN1_UNIVERSAL_STRING ? 4
+                                                                 : 1;
   if (width == 1) {
     const bool ascii = std::all_of(bytes.begin(), bytes.end(), [](unsigned char c) { return c < 0x80; });
     if (value.tag != MBEDTLS_ASN1_UTF8_STRING && !ascii) return std::nullopt;
@@ -113,12 +117,14 @@ std::optional<std::int64_t> seconds_left(const mbedtls_x509_crt& cert, WallTime 
   return (one.to.us - now.us) / 1'000'000;
 }
 
-// TLS 1.2, and as a client 1.3 where the library has it. As a server 1.2 alone: resumption over restarts is by our own tickets,
-// which are RFC 5077's.
+// TLS 1.2, and as a client 1.3 where the library has it. As a server 1.2 alone: resumption over restarts is
+// by our own tickets, which are RFC 5077's.
 void allow_versions(mbedtls_ssl_config& config, [[maybe_unused]] int endpoint) {
 #if MBEDTLS_VERSION_NUMBER >= 0x03060000
   mbedtls_ssl_conf_min_tls_version(&config, MBEDTLS_SSL_VERSION_TLS1_2);
-  mbedtls_ssl_conf_max_tls_version(&config, speaks_tls13 && endpoint == MBEDTLS_SSL_IS_CLIENT ? MBEDTLS_SSL_VERSION_TLS1_3 : MBEDTLS_SSL_VERSION_TLS1_2);
+  mbedtls_ssl_conf_max_tls_version(&config, speaks_tls13 && endpoint == MBEDTLS_SSL_IS_CLIENT
+                                                ? MBEDTLS_SSL_VERSION_TLS1_3
+                                                : MBEDTLS_SSL_VERSION_TLS1_2);
 #else
   mbedtls_ssl_conf_min_version(&config, MBEDTLS_SSL_MAJOR_VERSION_3, MBEDTLS_SSL_MINOR_VERSION_3);
   mbedtls_ssl_conf_max_version(&config, MBEDTLS_SSL_MAJOR_VERSION_3, MBEDTLS_SSL_MINOR_VERSION_3);
@@ -139,13 +145,13 @@ struct Identity {
   mbedtls_x509_crt own, trusted;
   mbedtls_pk_context key;
   Loop& loop;
-  std::string host;       // who the peer must be, a name or an address; empty: anybody
-  std::string ca_path;    // where `trusted` is from
+  std::string host;     // who the peer must be, a name or an address; empty: anybody
+  std::string ca_path;  // where `trusted` is from
   // Of the certificates that were judged last:
   std::string complaint;                     // what is wrong, in words
   std::vector<NameConstraints> constraints;  // what the CAs above allow
   std::optional<Certificate> ends_first;
-  bool judged = false;                       // all of it
+  bool judged = false;  // all of it
 
   explicit Identity(Loop& l) : loop(l) {
     mbedtls_ssl_config_init(&config);
@@ -171,7 +177,8 @@ struct Identity {
 
   Status show(const std::string& cert, const SecretRef& key_file) {
     if (const int rc = mbedtls_x509_crt_parse_file(&own, cert.c_str()); rc != 0) {
-      return {Code::invalid, text(cert, ": ", rc < 0 ? words_of_mbedtls(rc) : "some of it is no certificate")};
+      return {Code::invalid,
+              text(cert, ": ", rc < 0 ? words_of_mbedtls(rc) : "some of it is no certificate")};
     }
     if (Status status = check_secret(key_file); !status.ok()) return status;
     const auto path = secret_path(key_file);
@@ -183,11 +190,14 @@ struct Identity {
 #endif
     if (rc != 0) return {Code::invalid, text(path.value(), ": ", words_of_mbedtls(rc))};
 #if MBEDTLS_VERSION_MAJOR >= 3
-    if (mbedtls_pk_check_pair(&own.pk, &key, random_for_mbedtls, nullptr) != 0) return {Code::invalid, text(path.value(), " is not the key of ", cert)};
+    if (mbedtls_pk_check_pair(&own.pk, &key, random_for_mbedtls, nullptr) != 0)
+      return {Code::invalid, text(path.value(), " is not the key of ", cert)};
 #else
-    if (mbedtls_pk_check_pair(&own.pk, &key) != 0) return {Code::invalid, text(path.value(), " is not the key of ", cert)};
+    if (mbedtls_pk_check_pair(&own.pk, &key) != 0)
+      return {Code::invalid, text(path.value(), " is not the key of ", cert)};
 #endif
-    if (const int set = mbedtls_ssl_conf_own_cert(&config, &own, &key); set != 0) return {Code::invalid, text(cert, ": ", words_of_mbedtls(set))};
+    if (const int set = mbedtls_ssl_conf_own_cert(&config, &own, &key); set != 0)
+      return {Code::invalid, text(cert, ": ", words_of_mbedtls(set))};
     return {};
   }
 
@@ -202,14 +212,16 @@ struct Identity {
       all += ';';
     }
     std::string digest(32, '\0');
-    MILLRACE_CHECK(mbedtls_md(mbedtls_md_info_from_type(MBEDTLS_MD_SHA256), reinterpret_cast<const unsigned char*>(all.data()), all.size(),
+    MILLRACE_CHECK(mbedtls_md(mbedtls_md_info_from_type(MBEDTLS_MD_SHA256),
+                              reinterpret_cast<const unsigned char*>(all.data()), all.size(),
                               reinterpret_cast<unsigned char*>(digest.data())) == 0);
     return digest;
   }
 
   Status begin(int endpoint) {
     if (Status status = begin_psa(); !status.ok()) return status;
-    const int rc = mbedtls_ssl_config_defaults(&config, endpoint, MBEDTLS_SSL_TRANSPORT_STREAM, MBEDTLS_SSL_PRESET_DEFAULT);
+    const int rc = mbedtls_ssl_config_defaults(&config, endpoint, MBEDTLS_SSL_TRANSPORT_STREAM,
+                                               MBEDTLS_SSL_PRESET_DEFAULT);
     if (rc != 0) return {Code::invalid, words_of_mbedtls(rc)};
     allow_versions(config, endpoint);
     mbedtls_ssl_conf_rng(&config, random_for_mbedtls, nullptr);
@@ -217,8 +229,8 @@ struct Identity {
     return {};
   }
 
-  // Runs for each certificate of the peer's chain, the topmost first, after mbedTLS's own checks. Dates and names are judged
-  // here: by certificate_time(), and by our policy (net/certificate.h).
+  // Runs for each certificate of the peer's chain, the topmost first, after mbedTLS's own checks. Dates and
+  // names are judged here: by certificate_time(), and by our policy (net/certificate.h).
   static int verify(void* context, mbedtls_x509_crt* cert, int depth, std::uint32_t* flags) {
     auto* self = static_cast<Identity*>(context);
     if (std::exchange(self->judged, depth == 0)) {  // this is the next chain
@@ -227,7 +239,8 @@ struct Identity {
     }
     const Certificate one = certificate_of(*cert);
     const WallTime now = certificate_time(self->loop.wall());
-    *flags &= ~static_cast<std::uint32_t>(MBEDTLS_X509_BADCERT_EXPIRED | MBEDTLS_X509_BADCERT_FUTURE | MBEDTLS_X509_BADCERT_CN_MISMATCH);
+    *flags &= ~static_cast<std::uint32_t>(MBEDTLS_X509_BADCERT_EXPIRED | MBEDTLS_X509_BADCERT_FUTURE |
+                                          MBEDTLS_X509_BADCERT_CN_MISMATCH);
     if (now > one.to) *flags |= MBEDTLS_X509_BADCERT_EXPIRED;
     if (now < one.from) *flags |= MBEDTLS_X509_BADCERT_FUTURE;
     std::string judged = depth == 0 && !self->host.empty() ? judge_server(one, self->host).detail() : "";
@@ -243,7 +256,8 @@ struct Identity {
     std::string wrong;
     for (const NameConstraints& above : constraints) {
       if (one.is_ca && one.self_signed) break;
-      const std::string name = forbidden_name(above, one, {reinterpret_cast<const std::byte*>(cert.subject_raw.p), cert.subject_raw.len});
+      const std::string name = forbidden_name(
+          above, one, {reinterpret_cast<const std::byte*>(cert.subject_raw.p), cert.subject_raw.len});
       if (!name.empty()) wrong = text("a CA above it may not certify ", name, " (name constraints)");
     }
     auto own = name_constraints_of({reinterpret_cast<const std::byte*>(cert.v3_ext.p), cert.v3_ext.len});
@@ -252,20 +266,28 @@ struct Identity {
     return wrong;
   }
 
-  void complain(const Certificate& one, int depth, std::uint32_t flags, WallTime now, const std::string& judged, const mbedtls_x509_crt& cert) {
-    const auto add = [this](const std::string& words) { complaint += (complaint.empty() ? "" : "; ") + words; };
+  void complain(const Certificate& one, int depth, std::uint32_t flags, WallTime now,
+                const std::string& judged, const mbedtls_x509_crt& cert) {
+    const auto add = [this](const std::string& words) {
+      complaint += (complaint.empty() ? "" : "; ") + words;
+    };
     const std::string who = depth == 0 ? "it" : text("the CA certificate \"", one.subject, "\"");
-    if (flags & MBEDTLS_X509_BADCERT_EXPIRED) add(text(who, " expired on ", format_time(one.to), "; it is ", format_time(now), " here"));
-    if (flags & MBEDTLS_X509_BADCERT_FUTURE) add(text(who, " is valid from ", format_time(one.from), " on only; it is ", format_time(now), " here: is the clock right?"));
+    if (flags & MBEDTLS_X509_BADCERT_EXPIRED)
+      add(text(who, " expired on ", format_time(one.to), "; it is ", format_time(now), " here"));
+    if (flags & MBEDTLS_X509_BADCERT_FUTURE)
+      add(text(who, " is valid from ", format_time(one.from), " on only; it is ", format_time(now),
+               " here: is the clock right?"));
     if (flags & MBEDTLS_X509_BADCERT_NOT_TRUSTED) {
       char issuer[512] = {};
       (void)mbedtls_x509_dn_gets(issuer, sizeof issuer, &cert.issuer);
       add(text("its issuer \"", static_cast<const char*>(issuer), "\" is no CA of ", ca_path));
     }
     if (!judged.empty()) add(judged);
-    constexpr std::uint32_t said = MBEDTLS_X509_BADCERT_EXPIRED | MBEDTLS_X509_BADCERT_FUTURE | MBEDTLS_X509_BADCERT_NOT_TRUSTED | MBEDTLS_X509_BADCERT_OTHER |
+    constexpr std::uint32_t said = MBEDTLS_X509_BADCERT_EXPIRED | MBEDTLS_X509_BADCERT_FUTURE |
+                                   MBEDTLS_X509_BADCERT_NOT_TRUSTED | MBEDTLS_X509_BADCERT_OTHER |
                                    MBEDTLS_X509_BADCERT_CN_MISMATCH;
-    const std::uint32_t rest = flags & ~said & ~(judged.empty() ? 0u : std::uint32_t{MBEDTLS_X509_BADCERT_BAD_KEY});
+    const std::uint32_t rest =
+        flags & ~said & ~(judged.empty() ? 0u : std::uint32_t{MBEDTLS_X509_BADCERT_BAD_KEY});
     if (rest == 0) return;
     char info[512] = {};
     mbedtls_x509_crt_verify_info(info, sizeof info, "", rest);
@@ -288,9 +310,12 @@ class TlsStream final : public Stream {
 
   Status set_up(bool serves, const std::string& host) {
     serves_ = serves;
-    if (const int rc = mbedtls_ssl_setup(&ssl_, &identity_->config); rc != 0) return {Code::unavailable, words_of_mbedtls(rc)};
-    // Where no name is to be sent that is said, too: mbedTLS 3.6 refuses to verify a server without. verify() judges the host.
-    if (const int rc = mbedtls_ssl_set_hostname(&ssl_, host.empty() ? nullptr : host.c_str()); rc != 0) return {Code::invalid, words_of_mbedtls(rc)};
+    if (const int rc = mbedtls_ssl_setup(&ssl_, &identity_->config); rc != 0)
+      return {Code::unavailable, words_of_mbedtls(rc)};
+    // Where no name is to be sent that is said, too: mbedTLS 3.6 refuses to verify a server without. verify()
+    // judges the host.
+    if (const int rc = mbedtls_ssl_set_hostname(&ssl_, host.empty() ? nullptr : host.c_str()); rc != 0)
+      return {Code::invalid, words_of_mbedtls(rc)};
     mbedtls_ssl_set_bio(&ssl_, this, send, receive, nullptr);
     return {};
   }
@@ -306,7 +331,9 @@ class TlsStream final : public Stream {
     received_ = std::move(received);
     raw_->read([this](BytesView chunk) { arrived(chunk); });
   }
-  void when_readable(std::function<void(bool)> readable) override { raw_->when_readable(std::move(readable)); }
+  void when_readable(std::function<void(bool)> readable) override {
+    raw_->when_readable(std::move(readable));
+  }
   void pause() override {
     paused_ = true;
     raw_->pause();
@@ -321,7 +348,8 @@ class TlsStream final : public Stream {
   void write(std::string bytes) override {
     std::string_view left = bytes;
     while (!left.empty() && !over_) {
-      const int rc = mbedtls_ssl_write(&ssl_, reinterpret_cast<const unsigned char*>(left.data()), left.size());
+      const int rc =
+          mbedtls_ssl_write(&ssl_, reinterpret_cast<const unsigned char*>(left.data()), left.size());
       if (rc <= 0) break;  // the sending side never says "later": it has all the room
       left.remove_prefix(static_cast<std::size_t>(rc));
     }
@@ -374,7 +402,8 @@ class TlsStream final : public Stream {
     (void)pump();
   }
 
-  // Takes in what there is. False when the stream was destroyed or is over. What a pause leaves is kept for resume().
+  // Takes in what there is. False when the stream was destroyed or is over. What a pause leaves is kept for
+  // resume().
   bool pump() {
     const auto alive = alive_;
     if (!handshaken_ && !shake_hands()) return *alive && !over_;
@@ -390,8 +419,10 @@ class TlsStream final : public Stream {
       }
 #endif
       if (rc <= 0) {
-        // In TLS 1.3 a server judges our certificate when for us the handshake is over, and the end of a stream has no words.
-        if (rc == MBEDTLS_ERR_SSL_FATAL_ALERT_MESSAGE && !serves_) LOG_WARN("TLS: ", identity_->host, ": ", tell(what_failed(rc)).detail());
+        // In TLS 1.3 a server judges our certificate when for us the handshake is over, and the end of a
+        // stream has no words.
+        if (rc == MBEDTLS_ERR_SSL_FATAL_ALERT_MESSAGE && !serves_)
+          LOG_WARN("TLS: ", identity_->host, ": ", tell(what_failed(rc)).detail());
         fail({});
         return false;
       }
@@ -431,7 +462,8 @@ class TlsStream final : public Stream {
       return false;
     }
     // Where certificates are optional, none is fine and a bad one is not.
-    constexpr auto none = static_cast<std::uint32_t>(MBEDTLS_X509_BADCERT_MISSING | MBEDTLS_X509_BADCERT_SKIP_VERIFY);
+    constexpr auto none =
+        static_cast<std::uint32_t>(MBEDTLS_X509_BADCERT_MISSING | MBEDTLS_X509_BADCERT_SKIP_VERIFY);
     if ((flags & ~none) != 0) {
       TlsFailure failure = what_failed(rc);
       failure.flags = flags & ~none;
@@ -439,10 +471,12 @@ class TlsStream final : public Stream {
       return false;
     }
     handshaken_ = true;
-    if (identity_->ends_first) note_peer_certificate(owner, {identity_->host, *identity_->ends_first});  // none where a session is resumed
+    // none where a session is resumed
+    if (identity_->ends_first) note_peer_certificate(owner, {identity_->host, *identity_->ends_first});
     if (after_handshake) after_handshake(ssl_);
     const auto alive = alive_;
-    if (const auto ready = std::exchange(ready_, nullptr)) ready({}, flags == 0 ? peer_of(mbedtls_ssl_get_peer_cert(&ssl_)) : TlsPeer{});
+    if (const auto ready = std::exchange(ready_, nullptr))
+      ready({}, flags == 0 ? peer_of(mbedtls_ssl_get_peer_cert(&ssl_)) : TlsPeer{});
     return *alive && !over_;
   }
 
@@ -487,34 +521,43 @@ class TlsStream final : public Stream {
 
 }  // namespace
 
-// ---- the server's side ----------------------------------------------------------------------------------------------
+// ---- the server's side
+// ----------------------------------------------------------------------------------------------
 
 struct TlsServer::Context : Identity {
   std::optional<TicketKeys> tickets;  // once the policy is known
   using Identity::Identity;
 
-  static int write_ticket(void* context, const mbedtls_ssl_session* session, unsigned char* start, const unsigned char* end, std::size_t* size,
-                          std::uint32_t* lifetime) {
+  static int write_ticket(void* context, const mbedtls_ssl_session* session, unsigned char* start,
+                          const unsigned char* end, std::size_t* size, std::uint32_t* lifetime) {
     auto* self = static_cast<Context*>(context);
     std::size_t needed = 0;
     (void)mbedtls_ssl_session_save(session, nullptr, 0, &needed);  // says how large it is
     Bytes saved(needed);
-    if (mbedtls_ssl_session_save(session, reinterpret_cast<unsigned char*>(saved.data()), saved.size(), &needed) != 0) return MBEDTLS_ERR_SSL_INTERNAL_ERROR;
+    if (mbedtls_ssl_session_save(session, reinterpret_cast<unsigned char*>(saved.data()), saved.size(),
+                                 &needed) != 0)
+      return MBEDTLS_ERR_SSL_INTERNAL_ERROR;
     const Bytes ticket = self->tickets->seal(saved, certificate_time(self->loop.wall()));
-    if (ticket.empty() || ticket.size() > static_cast<std::size_t>(end - start)) return MBEDTLS_ERR_SSL_BUFFER_TOO_SMALL;
+    if (ticket.empty() || ticket.size() > static_cast<std::size_t>(end - start))
+      return MBEDTLS_ERR_SSL_BUFFER_TOO_SMALL;
     std::copy_n(reinterpret_cast<const unsigned char*>(ticket.data()), ticket.size(), start);
     *size = ticket.size();
     const mbedtls_x509_crt* peer = peer_certificate(*session);
     const std::int64_t left = peer ? seconds_left(*peer, self->loop.wall()).value_or(0) : INT64_MAX;
-    *lifetime = static_cast<std::uint32_t>(std::clamp<std::int64_t>(left, 1, TicketKeys::lifetime_us / 1'000'000));  // 0 would say nothing
+    // 0 would say nothing
+    *lifetime =
+        static_cast<std::uint32_t>(std::clamp<std::int64_t>(left, 1, TicketKeys::lifetime_us / 1'000'000));
     return 0;
   }
 
-  static int parse_ticket(void* context, mbedtls_ssl_session* session, unsigned char* bytes, std::size_t size) {
+  static int parse_ticket(void* context, mbedtls_ssl_session* session, unsigned char* bytes,
+                          std::size_t size) {
     auto* self = static_cast<Context*>(context);
-    const Bytes saved = self->tickets->open(bytes_of({reinterpret_cast<const char*>(bytes), size}), certificate_time(self->loop.wall()));
+    const Bytes saved = self->tickets->open(bytes_of({reinterpret_cast<const char*>(bytes), size}),
+                                            certificate_time(self->loop.wall()));
     if (saved.empty()) return MBEDTLS_ERR_SSL_INVALID_MAC;  // a full handshake follows
-    const int rc = mbedtls_ssl_session_load(session, reinterpret_cast<const unsigned char*>(saved.data()), saved.size());
+    const int rc =
+        mbedtls_ssl_session_load(session, reinterpret_cast<const unsigned char*>(saved.data()), saved.size());
     // A certificate is not looked at again in a resumed handshake: its dates are here.
     const mbedtls_x509_crt* peer = rc == 0 ? peer_certificate(*session) : nullptr;
     return peer && !seconds_left(*peer, self->loop.wall()) ? MBEDTLS_ERR_SSL_SESSION_TICKET_EXPIRED : rc;
@@ -533,9 +576,13 @@ Result<std::shared_ptr<TlsServer::Context>> TlsServer::load() const {
     mbedtls_ssl_conf_ca_chain(&context->config, &context->trusted, nullptr);
   }
   mbedtls_ssl_conf_authmode(&context->config, none ? MBEDTLS_SSL_VERIFY_NONE
-                                              : options_.client_certificates == ClientCertificates::required ? MBEDTLS_SSL_VERIFY_REQUIRED : MBEDTLS_SSL_VERIFY_OPTIONAL);
-  context->tickets.emplace(options_.ticket_key_file, context->policy(static_cast<std::uint8_t>(options_.client_certificates)));
-  mbedtls_ssl_conf_session_tickets_cb(&context->config, Context::write_ticket, Context::parse_ticket, context.get());
+                                              : options_.client_certificates == ClientCertificates::required
+                                                  ? MBEDTLS_SSL_VERIFY_REQUIRED
+                                                  : MBEDTLS_SSL_VERIFY_OPTIONAL);
+  context->tickets.emplace(options_.ticket_key_file,
+                           context->policy(static_cast<std::uint8_t>(options_.client_certificates)));
+  mbedtls_ssl_conf_session_tickets_cb(&context->config, Context::write_ticket, Context::parse_ticket,
+                                      context.get());
   return context;
 }
 
@@ -550,17 +597,20 @@ Result<std::unique_ptr<TlsServer>> TlsServer::make(Loop& loop, TlsServerOptions 
 
 std::string TlsServer::stamp() const {
   const auto key = secret_path(options_.key);
-  return text(file_stamp(options_.cert), ";", key.ok() ? file_stamp(key.value()) : "", ";", file_stamp(options_.client_ca));
+  return text(file_stamp(options_.cert), ";", key.ok() ? file_stamp(key.value()) : "", ";",
+              file_stamp(options_.client_ca));
 }
 
-// Certificates rotate: what changed on disk counts for the next connection. What cannot be used leaves the old ones.
+// Certificates rotate: what changed on disk counts for the next connection. What cannot be used leaves the
+// old ones.
 void TlsServer::look_at_files() {
   std::string now = stamp();
   if (now == stamp_) return;
   stamp_ = std::move(now);
   auto context = load();
   if (!context.ok()) {
-    LOG_ERROR("TLS: the certificates on disk changed and cannot be used: ", context.status().detail(), "; the old ones stay");
+    LOG_ERROR("TLS: the certificates on disk changed and cannot be used: ", context.status().detail(),
+              "; the old ones stay");
     return;
   }
   context_ = std::move(context).value();
@@ -575,7 +625,8 @@ std::unique_ptr<Stream> TlsServer::accept(std::unique_ptr<Stream> raw, TlsReady 
   return stream;
 }
 
-// ---- the client's side ----------------------------------------------------------------------------------------------
+// ---- the client's side
+// ----------------------------------------------------------------------------------------------
 
 struct TlsClient::Resumption {
   mbedtls_ssl_session session;
@@ -586,7 +637,10 @@ struct TlsClient::Resumption {
 };
 
 TlsClient::TlsClient(Loop& loop, TlsConfig config, PeerOwner owner)
-    : loop_(loop), config_(std::move(config)), owner_(std::move(owner)), resumption_(std::make_shared<Resumption>()) {}
+    : loop_(loop),
+      config_(std::move(config)),
+      owner_(std::move(owner)),
+      resumption_(std::make_shared<Resumption>()) {}
 TlsClient::~TlsClient() = default;
 
 struct TlsClient::Credentials : Identity {
@@ -598,7 +652,8 @@ std::function<Result<std::shared_ptr<TlsClient::Credentials>>()> TlsClient::load
   return [&loop = loop_, config = config_]() -> Result<std::shared_ptr<Credentials>> {
     auto credentials = std::make_shared<Credentials>(loop);
     if (Status status = credentials->begin(MBEDTLS_SSL_IS_CLIENT); !status.ok()) return status;
-    if (Status status = credentials->trust(config.ca.empty() ? system_store : config.ca); !status.ok()) return status;
+    if (Status status = credentials->trust(config.ca.empty() ? system_store : config.ca); !status.ok())
+      return status;
     mbedtls_ssl_conf_ca_chain(&credentials->config, &credentials->trusted, nullptr);
     mbedtls_ssl_conf_authmode(&credentials->config, MBEDTLS_SSL_VERIFY_REQUIRED);
     if (!config.cert.empty()) {
@@ -609,18 +664,22 @@ std::function<Result<std::shared_ptr<TlsClient::Credentials>>()> TlsClient::load
   };
 }
 
-Result<std::unique_ptr<Stream>> TlsClient::connect(std::unique_ptr<Stream> raw, const std::string& host, std::shared_ptr<Credentials> credentials,
-                                                   TlsReady ready) {
+Result<std::unique_ptr<Stream>> TlsClient::connect(std::unique_ptr<Stream> raw, const std::string& host,
+                                                   std::shared_ptr<Credentials> credentials, TlsReady ready) {
   credentials->host = host;
   const bool address = is_address(host);  // which is not sent (RFC 6066, section 3)
   const std::string policy = credentials->policy_digest;
   auto stream = std::make_unique<TlsStream>(loop_, std::move(raw), std::move(credentials), std::move(ready));
   if (Status status = stream->set_up(false, address ? "" : host); !status.ok()) return status;
   stream->owner = owner_;
-  // The server's certificate is not looked at again in a resumed handshake: who trusts others by now, or meets a certificate
-  // that has expired since, begins anew.
-  const mbedtls_x509_crt* peer = resumption_->host == host && resumption_->policy == policy ? peer_certificate(resumption_->session) : nullptr;
-  if (peer && seconds_left(*peer, loop_.wall())) (void)mbedtls_ssl_set_session(&stream->ssl(), &resumption_->session);  // refused: a full handshake
+  // The server's certificate is not looked at again in a resumed handshake: who trusts others by now, or
+  // meets a certificate that has expired since, begins anew.
+  const mbedtls_x509_crt* peer = resumption_->host == host && resumption_->policy == policy
+                                     ? peer_certificate(resumption_->session)
+                                     : nullptr;
+  // refused: a full handshake
+  if (peer && seconds_left(*peer, loop_.wall()))
+    (void)mbedtls_ssl_set_session(&stream->ssl(), &resumption_->session);
   stream->after_handshake = [resumption = resumption_, host, policy](mbedtls_ssl_context& ssl) {
     mbedtls_ssl_session_free(&resumption->session);
     mbedtls_ssl_session_init(&resumption->session);
@@ -638,9 +697,12 @@ CertificateDates certificate_dates(BytesView der, WallTime now) {
   mbedtls_x509_crt cert;
   mbedtls_x509_crt_init(&cert);
   CertificateDates dates = CertificateDates::unreadable;
-  if (mbedtls_x509_crt_parse_der(&cert, reinterpret_cast<const unsigned char*>(der.data()), der.size()) == 0) {
+  if (mbedtls_x509_crt_parse_der(&cert, reinterpret_cast<const unsigned char*>(der.data()), der.size()) ==
+      0) {
     const Certificate one = certificate_of(cert);
-    dates = now > one.to ? CertificateDates::expired : now < one.from ? CertificateDates::not_yet : CertificateDates::good;
+    dates = now > one.to     ? CertificateDates::expired
+            : now < one.from ? CertificateDates::not_yet
+                             : CertificateDates::good;
   }
   mbedtls_x509_crt_free(&cert);
   return dates;

@@ -1,6 +1,6 @@
-// TLS 1.2 over a Stream, both sides, by mbedTLS: the decrypted side is a Stream again. Peers are verified by default and
-// nothing switches that off. Certificate dates and tickets are judged by certificate_time(), not by the wall clock alone: a box
-// may boot in 1970. On the loop. The one home of mbedTLS's TLS.
+// TLS 1.2 over a Stream, both sides, by mbedTLS: the decrypted side is a Stream again. Peers are verified by
+// default and nothing switches that off. Certificate dates and tickets are judged by certificate_time(), not
+// by the wall clock alone: a box may boot in 1970. On the loop. The one home of mbedTLS's TLS.
 #pragma once
 
 #include <functional>
@@ -13,32 +13,36 @@
 
 namespace millrace {
 
-// `ok` once the handshake is through and the peer is who he should be; `invalid` when a certificate is at fault (somebody
-// must act), `unavailable` for everything else. Runs once, from inside the stream's own reading, where it may be destroyed.
+// `ok` once the handshake is through and the peer is who he should be; `invalid` when a certificate is at
+// fault (somebody must act), `unavailable` for everything else. Runs once, from inside the stream's own
+// reading, where it may be destroyed.
 struct TlsPeer {
-  // What the peer's certificate says he is: the common name of its subject, the first where there are several. Alternative
-  // names are not looked at: they say where a server is found. Empty without a certificate, or where its name is none.
+  // What the peer's certificate says he is: the common name of its subject, the first where there are
+  // several. Alternative names are not looked at: they say where a server is found. Empty without a
+  // certificate, or where its name is none.
   std::string subject;
-  bool bad_subject = false;  // it has a common name that is no text: not UTF-8, too long, with control characters
+  // it has a common name that is no text: not UTF-8, too long, with control characters
+  bool bad_subject = false;
 };
 using TlsReady = std::function<void(const Status& status, const TlsPeer& peer)>;
 
 enum class ClientCertificates : std::uint8_t { none, optional, required };
 
 struct TlsServerOptions {
-  std::string cert;         // PEM, with the chain
+  std::string cert;  // PEM, with the chain
   SecretRef key;
-  std::string client_ca;    // whom client certificates must come from
+  std::string client_ca;  // whom client certificates must come from
   ClientCertificates client_certificates = ClientCertificates::none;
   std::function<void(Duration)> handshake_took;  // of the loop's time, for each step; may be empty
-  std::string ticket_key_file;  // keys of session tickets, so that resumption survives a restart; made when missing
+  // keys of session tickets, so that resumption survives a restart; made when missing
+  std::string ticket_key_file;
 };
 
 class TlsServer {
  public:
   static Result<std::unique_ptr<TlsServer>> make(Loop& loop, TlsServerOptions options);
-  // The handshake begins with what arrives. Certificates that changed on disk are picked up here; tickets that were issued
-  // under others lead to a full handshake.
+  // The handshake begins with what arrives. Certificates that changed on disk are picked up here; tickets
+  // that were issued under others lead to a full handshake.
   std::unique_ptr<Stream> accept(std::unique_ptr<Stream> raw, TlsReady ready);
   ~TlsServer();
 
@@ -61,12 +65,14 @@ class TlsClient {
 
   explicit TlsClient(Loop& loop, TlsConfig config, PeerOwner owner = {});
   ~TlsClient();
-  // Reads the files, which blocks; on any thread, also when this is gone. Done anew for each connection: certificates rotate.
+  // Reads the files, which blocks; on any thread, also when this is gone. Done anew for each connection:
+  // certificates rotate.
   std::function<Result<std::shared_ptr<Credentials>>()> loader() const;
-  // `raw` is connected; `host` is the name or address that the certificate must be for. The last session is resumed where
-  // the server agrees. Failures of the handshake come through `ready`; call read() to let it go on.
-  Result<std::unique_ptr<Stream>> connect(std::unique_ptr<Stream> raw, const std::string& host, std::shared_ptr<Credentials> credentials,
-                                          TlsReady ready);
+  // `raw` is connected; `host` is the name or address that the certificate must be for. The last session is
+  // resumed where the server agrees. Failures of the handshake come through `ready`; call read() to let it go
+  // on.
+  Result<std::unique_ptr<Stream>> connect(std::unique_ptr<Stream> raw, const std::string& host,
+                                          std::shared_ptr<Credentials> credentials, TlsReady ready);
 
  private:
   struct Resumption;

@@ -1,9 +1,10 @@
-// Keys of TLS session tickets (RFC 5077): tickets are sealed with AES-256-GCM, keys change every twelve hours and the one before
-// still opens. They are kept in a file, so that devices resume after a restart or a power cut of the gateway: a fleet that
-// comes back at once then costs a twentieth of the CPU.
+// Keys of TLS session tickets (RFC 5077): tickets are sealed with AES-256-GCM, keys change every twelve hours
+// and the one before still opens. They are kept in a file, so that devices resume after a restart or a power
+// cut of the gateway: a fleet that comes back at once then costs a twentieth of the CPU.
 //
-// A ticket is bound to the policy it was issued under (whether certificates are asked for, whose, and by whom): it lets nobody
-// past a check that has become stricter since, also not after a restart with the same keys. On the loop.
+// A ticket is bound to the policy it was issued under (whether certificates are asked for, whose, and by
+// whom): it lets nobody past a check that has become stricter since, also not after a restart with the same
+// keys. On the loop.
 #pragma once
 
 #include <cstdint>
@@ -19,8 +20,9 @@ class TicketKeys {
   static constexpr std::int64_t rotate_after_us = 12ll * 3600 * 1'000'000;
   static constexpr std::int64_t lifetime_us = 24ll * 3600 * 1'000'000;
 
-  // Reads `path`, or makes new keys and writes it with mode 0600. A file that cannot be used is replaced; one that cannot be
-  // written leaves keys that live as long as the process. `policy`: bytes that are equal where the policy is.
+  // Reads `path`, or makes new keys and writes it with mode 0600. A file that cannot be used is replaced; one
+  // that cannot be written leaves keys that live as long as the process. `policy`: bytes that are equal where
+  // the policy is.
   TicketKeys(std::string path, std::string policy);
 
   // Seals `session`; empty when that fails.

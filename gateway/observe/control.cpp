@@ -30,7 +30,9 @@ ControlServer::~ControlServer() = default;
 
 Result<std::unique_ptr<ControlServer>> ControlServer::listen(Loop& loop, const std::string& path) {
   std::unique_ptr<ControlServer> server(new ControlServer(loop));
-  auto listener = loop.listen("unix:" + path, [raw = server.get()](std::unique_ptr<Stream> stream) { raw->accept(std::move(stream)); });
+  auto listener = loop.listen("unix:" + path, [raw = server.get()](std::unique_ptr<Stream> stream) {
+    raw->accept(std::move(stream));
+  });
   if (!listener.ok()) return listener.status();
   server->listener_ = std::move(listener).value();
   return server;
@@ -43,7 +45,8 @@ void ControlServer::add(const std::string& name, bool changes, Command command) 
 void ControlServer::accept(std::unique_ptr<Stream> stream) {
   if (connections_.size() >= connections_max) {
     // Whoever sits there without a command under way gives his place away, the oldest first.
-    const auto idle = std::find_if(connections_.begin(), connections_.end(), [](const auto& c) { return c->deadline != nullptr; });
+    const auto idle = std::find_if(connections_.begin(), connections_.end(),
+                                   [](const auto& c) { return c->deadline != nullptr; });
     if (idle == connections_.end()) return;
     connections_.erase(idle);
   }
@@ -58,7 +61,8 @@ void ControlServer::accept(std::unique_ptr<Stream> stream) {
 void ControlServer::received(const std::shared_ptr<Connection>& connection, BytesView bytes) {
   if (bytes.empty()) return drop(connection.get());
   connection->line += text_of(bytes);
-  for (std::size_t end = connection->line.find('\n'); end != std::string::npos; end = connection->line.find('\n')) {
+  for (std::size_t end = connection->line.find('\n'); end != std::string::npos;
+       end = connection->line.find('\n')) {
     const std::string line = connection->line.substr(0, end);
     connection->line.erase(0, end + 1);
     answer(connection, line);
@@ -74,14 +78,16 @@ void ControlServer::answer(const std::shared_ptr<Connection>& connection, std::s
     if (c && c->stream && c->stream->pending_bytes() < (4 << 20)) c->stream->write(std::move(json) + "\n");
   };
   std::vector<std::pair<std::string, std::string>> members;
-  if (Status status = read_flat_json(bytes_of(line), members); !status.ok()) return reply(control_error(status.detail()));
+  if (Status status = read_flat_json(bytes_of(line), members); !status.ok())
+    return reply(control_error(status.detail()));
   const ControlRequest request(members.begin(), members.end());
   const auto name = request.find("command");
   const auto command = name == request.end() ? commands_.end() : commands_.find(name->second);
   if (command == commands_.end()) return reply(control_error("unknown command"));
   if (command->second.first) {
     const auto uid = connection->stream->peer_uid();
-    if (!uid || (*uid != 0 && *uid != ::geteuid())) return reply(control_error("only root and the daemon's own user may do that"));
+    if (!uid || (*uid != 0 && *uid != ::geteuid()))
+      return reply(control_error("only root and the daemon's own user may do that"));
   }
   command->second.second(request, reply);
 }
@@ -94,18 +100,21 @@ Result<std::string> ask_daemon(const std::string& path, const std::string& reque
   const Fd fd(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
   sockaddr_un to{};
   to.sun_family = AF_UNIX;
-  if (!fd.valid() || path.size() >= sizeof to.sun_path) return Status{Code::invalid, "control socket path is too long: " + path};
+  if (!fd.valid() || path.size() >= sizeof to.sun_path)
+    return Status{Code::invalid, "control socket path is too long: " + path};
   std::memcpy(to.sun_path, path.data(), path.size());
   if (::connect(fd.get(), reinterpret_cast<const sockaddr*>(&to), sizeof to) != 0) {
     return Status{Code::unavailable, text("no daemon answers at ", path, ": ", std::strerror(errno))};
   }
   const std::string line = request + "\n";
-  if (::send(fd.get(), line.data(), line.size(), MSG_NOSIGNAL) != static_cast<ssize_t>(line.size())) return status_from_errno(errno, "ask " + path);
+  if (::send(fd.get(), line.data(), line.size(), MSG_NOSIGNAL) != static_cast<ssize_t>(line.size()))
+    return status_from_errno(errno, "ask " + path);
   std::string answer;
   char buffer[65536];
   while (answer.find('\n') == std::string::npos) {
     pollfd readable{fd.get(), POLLIN, 0};
-    if (::poll(&readable, 1, timeout_seconds * 1000) != 1) return Status{Code::timeout, "the daemon does not answer"};
+    if (::poll(&readable, 1, timeout_seconds * 1000) != 1)
+      return Status{Code::timeout, "the daemon does not answer"};
     const ssize_t got = ::recv(fd.get(), buffer, sizeof buffer, 0);
     if (got <= 0) return Status{Code::closed, "the daemon closed the connection"};
     answer.append(buffer, static_cast<std::size_t>(got));

@@ -1,5 +1,6 @@
-// The control socket: commands talk to a running daemon through it. A unix socket of mode 0660; one JSON object a line, one
-// JSON object a line back. Commands that change something need root or the daemon's own user (SO_PEERCRED).
+// The control socket: commands talk to a running daemon through it. A unix socket of mode 0660; one JSON
+// object a line, one JSON object a line back. Commands that change something need root or the daemon's own
+// user (SO_PEERCRED).
 #pragma once
 
 #include <functional>
@@ -19,7 +20,8 @@ class ControlServer {
  public:
   static constexpr std::size_t connections_max = 8;
   static constexpr std::size_t request_bytes_max = 4096;
-  static constexpr Duration idle_max = std::chrono::seconds(30);  // without a request; a command may take its time
+  // without a request; a command may take its time
+  static constexpr Duration idle_max = std::chrono::seconds(30);
   using Reply = std::function<void(std::string json)>;
   // Answers by calling `reply` once, now or later, on the loop.
   using Command = std::function<void(const ControlRequest&, Reply)>;

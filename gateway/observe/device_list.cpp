@@ -15,7 +15,9 @@ struct Line {
   const DeviceTable::Device* device;
 };
 
-bool by_name(const Line& a, const Line& b) { return std::tie(*a.name, *a.input) < std::tie(*b.name, *b.input); }
+bool by_name(const Line& a, const Line& b) {
+  return std::tie(*a.name, *a.input) < std::tie(*b.name, *b.input);
+}
 
 }  // namespace
 
@@ -24,22 +26,35 @@ std::string device_list(const DeviceTable& table, const DeviceWish& wish, Instan
   std::uint64_t known = 0;
   table.for_each([&](const std::string& input, const std::string& name, const DeviceTable::Device& device) {
     ++known;
-    const bool fits = wish.part.empty() || name.find(wish.part) != std::string::npos || input.find(wish.part) != std::string::npos;
+    const bool fits = wish.part.empty() || name.find(wish.part) != std::string::npos ||
+                      input.find(wish.part) != std::string::npos;
     if (fits) lines.push_back({&input, &name, &device});
   });
   const auto before = [&](const Line& a, const Line& b) {
-    if (wish.sort == "age" && a.device->age(now) != b.device->age(now)) return a.device->age(now) > b.device->age(now);
-    if (wish.sort == "readings" && a.device->readings != b.device->readings) return a.device->readings > b.device->readings;
+    if (wish.sort == "age" && a.device->age(now) != b.device->age(now))
+      return a.device->age(now) > b.device->age(now);
+    if (wish.sort == "readings" && a.device->readings != b.device->readings)
+      return a.device->readings > b.device->readings;
     return by_name(a, b);
   };
   const std::size_t told = std::min({lines.size(), wish.most, DeviceWish::most_max});
   std::ranges::partial_sort(lines, lines.begin() + static_cast<std::ptrdiff_t>(told), before);
   JsonWriter json;
-  json.begin_object().member("known", known).member("fitting", static_cast<std::uint64_t>(lines.size())).key("devices").begin_array();
+  json.begin_object()
+      .member("known", known)
+      .member("fitting", static_cast<std::uint64_t>(lines.size()))
+      .key("devices")
+      .begin_array();
   for (std::size_t i = 0; i < told; ++i) {
     const DeviceTable::Device& device = *lines[i].device;
-    json.begin_object().member("name", *lines[i].name).member("input", *lines[i].input).member("readings", device.readings);
-    json.member("last_seen_seconds", device.age(now)).member("usual_seconds", device.usual()).member("silent", table.silent(device, now)).end_object();
+    json.begin_object()
+        .member("name", *lines[i].name)
+        .member("input", *lines[i].input)
+        .member("readings", device.readings);
+    json.member("last_seen_seconds", device.age(now))
+        .member("usual_seconds", device.usual())
+        .member("silent", table.silent(device, now))
+        .end_object();
   }
   json.end_array().end_object();
   return json.take();

@@ -14,8 +14,8 @@ struct DeviceWish {
   std::size_t most = 200;
 };
 
-// {"known": all there are, "fitting": of these, "devices": [{"name", "input", "readings", "last_seen_seconds",
-// "usual_seconds", "silent"}]}
+// {"known": all there are, "fitting": of these, "devices": [{"name", "input", "readings",
+// "last_seen_seconds", "usual_seconds", "silent"}]}
 std::string device_list(const DeviceTable& table, const DeviceWish& wish, Instant now);
 
 }  // namespace millrace

@@ -7,7 +7,7 @@ namespace {
 
 constexpr std::uint64_t known_after = 3;  // messages: then it is known what is usual
 constexpr double times_usual = 5;
-constexpr double weight = 1.0 / 8;        // of the newest gap
+constexpr double weight = 1.0 / 8;  // of the newest gap
 constexpr std::size_t channel_max = 200, reason_max = 400, silent_told = 8;
 
 }  // namespace
@@ -36,7 +36,9 @@ DeviceTable::Input& DeviceTable::input_of(std::string_view name) {
   return *at_;
 }
 
-void DeviceTable::payload(std::string_view input, Instant now) { input_of(input).voice.heard(now, options_.silent_after); }
+void DeviceTable::payload(std::string_view input, Instant now) {
+  input_of(input).voice.heard(now, options_.silent_after);
+}
 
 void DeviceTable::seen(std::string_view device, std::uint64_t readings, Instant now) {
   if (!last_ || device != last_name_) {
@@ -56,7 +58,8 @@ void DeviceTable::seen(std::string_view device, std::uint64_t readings, Instant 
   last_->readings += readings;
 }
 
-void DeviceTable::unread(std::string_view input, std::string_view channel, std::string_view reason, Instant now) {
+void DeviceTable::unread(std::string_view input, std::string_view channel, std::string_view reason,
+                         Instant now) {
   Input& of = input_of(input);
   of.channel = channel.substr(0, channel_max);
   of.reason = reason.substr(0, reason_max);
@@ -80,11 +83,13 @@ void DeviceTable::tell(InputState& state, Instant now) const {
   }
   const auto longest = [](const SilentDevice& a, const SilentDevice& b) { return a.silent > b.silent; };
   const std::size_t told = std::min(silent_told, state.silent_first.size());
-  std::ranges::partial_sort(state.silent_first, state.silent_first.begin() + static_cast<std::ptrdiff_t>(told), longest);
+  std::ranges::partial_sort(state.silent_first,
+                            state.silent_first.begin() + static_cast<std::ptrdiff_t>(told), longest);
   state.silent_first.resize(told);
 }
 
-void DeviceTable::for_each(const std::function<void(const std::string&, const std::string&, const Device&)>& see) const {
+void DeviceTable::for_each(
+    const std::function<void(const std::string&, const std::string&, const Device&)>& see) const {
   for (const auto& [input, known] : inputs_) {
     for (const auto& [name, device] : known.devices) see(input, name, device);
   }
@@ -95,7 +100,9 @@ void DeviceTable::sweep(const std::function<bool(const std::string& input)>& is_
   last_ = nullptr;
   for (auto at = inputs_.begin(); at != inputs_.end();) {
     const bool gone = !is_there(at->first);
-    devices_ -= std::erase_if(at->second.devices, [&](const auto& entry) { return gone || entry.second.age(now) > to_seconds(forgotten_after); });
+    devices_ -= std::erase_if(at->second.devices, [&](const auto& entry) {
+      return gone || entry.second.age(now) > to_seconds(forgotten_after);
+    });
     at = gone ? inputs_.erase(at) : std::next(at);
   }
 }

@@ -1,8 +1,8 @@
-// Which devices speak, by which input, and since when one does not: fed with each payload as it is decoded, asked
-// when somebody looks. A device is silent when it has spoken three times at least and then not for `silent_after`,
-// nor for five times what lies between its messages as a rule. Bounded: beyond `devices_max` of all inputs nobody
-// new is watched, only counted; who is silent for a day is forgotten. Kept in memory alone: a restart begins anew.
-// On the loop; time is an argument.
+// Which devices speak, by which input, and since when one does not: fed with each payload as it is decoded,
+// asked when somebody looks. A device is silent when it has spoken three times at least and then not for
+// `silent_after`, nor for five times what lies between its messages as a rule. Bounded: beyond `devices_max`
+// of all inputs nobody new is watched, only counted; who is silent for a day is forgotten. Kept in memory
+// alone: a restart begins anew. On the loop; time is an argument.
 #pragma once
 
 #include <cstdint>
@@ -30,8 +30,8 @@ class DeviceTable {
   // Of whoever speaks now and then.
   class Voice {
    public:
-    // The values of one message, and what comes within a second of it, are heard once: ten values an hour are no habit of
-    // speaking all the time.
+    // The values of one message, and what comes within a second of it, are heard once: ten values an hour are
+    // no habit of speaking all the time.
     void heard(Instant now, Duration silent_after) {
       if (times_ == 0 || now - last_ >= burst) heard_anew(now, silent_after);
     }

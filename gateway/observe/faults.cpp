@@ -10,8 +10,8 @@ namespace millrace {
 namespace {
 
 constexpr double minute = 60, hour = 3600, day = 86400;
-constexpr double told_for = hour;          // of what is over as it happens: a payload that could not be read
-constexpr double soon = 7 * day;           // a certificate that ends
+constexpr double told_for = hour;  // of what is over as it happens: a payload that could not be read
+constexpr double soon = 7 * day;   // a certificate that ends
 constexpr int worn_percent = 80, worn_out_percent = 100;
 constexpr std::size_t named_max = 3;
 
@@ -20,12 +20,15 @@ struct Advice {
   std::string_view sign, next;
 };
 constexpr Advice advice[] = {
-    {"expired", "renew that certificate; a new file is read by itself. Whose it is says: millrace check --online"},
+    {"expired",
+     "renew that certificate; a new file is read by itself. Whose it is says: millrace check --online"},
     {"not valid yet", "look at the clock first (timedatectl), then at the certificate"},
-    {"certificate", "compare tls_ca, tls_cert and the name in servers with what the other side shows: millrace check --online"},
+    {"certificate",
+     "compare tls_ca, tls_cert and the name in servers with what the other side shows: millrace check --online"},
     {"password", "correct the user name, or the file it names (password_file); it is read anew at each try"},
     {"not authori", "let this user do it, in the other side's rights (ACL), or name another user"},
-    {"credentials", "correct the user name, or the file it names (password_file); it is read anew at each try"},
+    {"credentials",
+     "correct the user name, or the file it names (password_file); it is read anew at each try"},
     {"topic", "create the topic, or correct its name in the configuration, then: millrace reload"},
     {"cannot resolve", "look at the name in servers, and at the name servers of /etc/resolv.conf"},
     {"set version", "do what it says in the configuration, then: millrace reload"},
@@ -33,7 +36,8 @@ constexpr Advice advice[] = {
     {"in use by another program", "end the other program, or give this input another port"},
     {"Permission denied", "let the user millrace open it (group dialout for serial ports)"},
     {"is gone", "plug the adapter in again; it is opened by its name by itself"},
-    {"no answer of", "look at the device's power, wiring, address and speed: millrace read modbus --port ..."},
+    {"no answer of",
+     "look at the device's power, wiring, address and speed: millrace read modbus --port ..."},
 };
 
 std::string_view advised(std::string_view reason, std::string_view otherwise) {
@@ -82,25 +86,35 @@ class Finder {
       const bool read_only = log.trouble.find("read-only") != std::string::npos;
       const bool full = log.disk_total > 0 && log.disk_free < log.disk_total / 100;
       person("log", text("log: cannot be written: ", log.trouble),
-             read_only ? text("mount ", log.path, " writable again (why it is not: dmesg); it goes on by itself")
-             : full    ? text("make room on the file system of ", log.path, ": df -h ", log.path, "; then it goes on by itself")
-                       : text("look at the disk under ", log.path, " (df -h ", log.path, "; dmesg); it goes on by itself"));
+             read_only
+                 ? text("mount ", log.path, " writable again (why it is not: dmesg); it goes on by itself")
+             : full ? text("make room on the file system of ", log.path, ": df -h ", log.path,
+                           "; then it goes on by itself")
+                    : text("look at the disk under ", log.path, " (df -h ", log.path,
+                           "; dmesg); it goes on by itself"));
     }
     if (log.blocked && log.trouble.empty()) {
-      person("log full", text("log: full (", size_of(log.bytes_used), " of ", size_of(log.bytes_max), "): inputs pause"),
+      person("log full",
+             text("log: full (", size_of(log.bytes_used), " of ", size_of(log.bytes_max), "): inputs pause"),
              "bring the uplinks back, they empty it; or raise log.max_size, and restart");
     }
     if (log.evicted_age && *log.evicted_age < minute) {
-      person("log evicts", text("log: full (max_size ", size_of(log.bytes_max), "): the oldest readings make room, ", log.evicted, " so far"),
+      person("log evicts",
+             text("log: full (max_size ", size_of(log.bytes_max), "): the oldest readings make room, ",
+                  log.evicted, " so far"),
              "bring the uplinks back, they empty it; or raise log.max_size, and restart");
     }
     if (log.lost_age && *log.lost_age < day) {
-      note("log lost", text("log: ", log.vanished + log.lost, " records were lost by the storage since the start; each is told north"),
+      note("log lost",
+           text("log: ", log.vanished + log.lost,
+                " records were lost by the storage since the start; each is told north"),
            "look at the disk: dmesg; journalctl -u millrace", log.lost_age);
     }
     const std::uint64_t may_take = log.bytes_max - std::min(log.bytes_max, log.bytes_used);
     if (log.disk_total > 0 && log.disk_free < may_take && log.trouble.empty()) {
-      note("disk", text("disk: ", size_of(log.disk_free), " free under ", log.path, ", and the log may take ", size_of(may_take), " more"),
+      note("disk",
+           text("disk: ", size_of(log.disk_free), " free under ", log.path, ", and the log may take ",
+                size_of(may_take), " more"),
            "make room there, or lower log.max_size, before an outage fills it");
     }
     if (log.newer_format) {
@@ -111,16 +125,20 @@ class Finder {
 
   void look_at_clock() {
     if (state_.clock_trusted) return;
-    person("clock", text("clock: not trusted, it says ", format_time(state_.at), ": ", state_.clock),
-           text("set the time, and let something keep it: timedatectl set-ntp true; where that is so, say gateway.clock",
-                state_.clock_matters ? ". Windows wait for it" : ""));
+    person(
+        "clock", text("clock: not trusted, it says ", format_time(state_.at), ": ", state_.clock),
+        text(
+            "set the time, and let something keep it: timedatectl set-ntp true; where that is so, say gateway.clock",
+            state_.clock_matters ? ". Windows wait for it" : ""));
   }
 
   void look_at(const CertificateState& one) {
     if (one.left > soon) return;
     const std::string id = text("certificate ", one.side, " ", one.name, " ", one.key, " ", one.subject);
-    const std::string who = text(one.side, " ", one.name, ": ", one.key, ": the certificate \"", one.subject, "\" of ", one.where);
-    const char* next = one.of_peer ? "its owner must renew it; nothing is to be done here" : "put a new one in its place; it is read by itself";
+    const std::string who = text(one.side, " ", one.name, ": ", one.key, ": the certificate \"", one.subject,
+                                 "\" of ", one.where);
+    const char* next = one.of_peer ? "its owner must renew it; nothing is to be done here"
+                                   : "put a new one in its place; it is read by itself";
     if (one.left <= 0) person(id, text(who, " expired on ", format_time(one.to)), next, -one.left);
     else note(id, text(who, " expires in ", span_words(one.left)), next, 0.0);
   }
@@ -128,15 +146,19 @@ class Finder {
   void look_at(const UplinkState& uplink) {
     const std::string who = "uplink " + uplink.name;
     if (!uplink.waits_for.empty()) {
-      person(who, text(who, ": waiting for ", uplink.waits_for), "put that file there, readable for the user millrace; it starts by itself");
+      person(who, text(who, ": waiting for ", uplink.waits_for),
+             "put that file there, readable for the user millrace; it starts by itself");
     } else if (uplink.running && !uplink.healthy) {
       const std::string waits = waiting_words(uplink, state_.log);
-      const auto next = advised(uplink.state, "see that the other side runs and that the way there is open: millrace check --online");
+      const auto next =
+          advised(uplink.state,
+                  "see that the other side runs and that the way there is open: millrace check --online");
       Fault fault{who, uplink.blocked, text(who, ": ", uplink.state), text(next, ".", waits), {}};
       faults_.push_back(std::move(fault));
     }
     if (uplink.refused_age && *uplink.refused_age < told_for) {
-      note(who + " refused", text(who, ": the other side refused ", uplink.refused, " records for good; they are kept"),
+      note(who + " refused",
+           text(who, ": the other side refused ", uplink.refused, " records for good; they are kept"),
            "why: millrace dlq ls; once that is mended: millrace dlq retry --all", uplink.refused_age);
     }
   }
@@ -144,25 +166,31 @@ class Finder {
   void look_at(const InputState& input) {
     const std::string who = "input " + input.name;
     if (!input.waits_for.empty()) {
-      person(who, text(who, ": waiting for ", input.waits_for), "put that file there, readable for the user millrace; it starts by itself");
+      person(who, text(who, ": waiting for ", input.waits_for),
+             "put that file there, readable for the user millrace; it starts by itself");
     } else if (input.running && !input.healthy) {
-      const auto next = advised(input.state, "see that the other side runs and that the way there is open: millrace check --online");
+      const auto next =
+          advised(input.state,
+                  "see that the other side runs and that the way there is open: millrace check --online");
       note(who, text(who, ": ", input.state), text(next, "."));
     } else if (!state_.log.blocked && state_.log.trouble.empty()) {  // else it pauses
       look_for_silence(input, who);
     }
     if (input.unread && input.unread->age < told_for) {
-      note(who + " unread", text(who, ": ", input.undecodable, input.undecodable == 1 ? " payload" : " payloads", " could not be read, the last on ",
-                                 input.unread->channel, ": ", input.unread->reason),
-           "they are kept: millrace dlq ls; mend the route (millrace test), then: millrace dlq retry --all", input.unread->age);
+      note(who + " unread",
+           text(who, ": ", input.undecodable, input.undecodable == 1 ? " payload" : " payloads",
+                " could not be read, the last on ", input.unread->channel, ": ", input.unread->reason),
+           "they are kept: millrace dlq ls; mend the route (millrace test), then: millrace dlq retry --all",
+           input.unread->age);
     }
   }
 
   void look_for_silence(const InputState& input, const std::string& who) {
     if (!input.running) return;
     if (!input.silent) return tell_silent(input, who);
-    note(who + " silent", text(who, ": nothing has come for ", span_words(input.last_seen.value_or(0)), " (as a rule every ", span_words(input.usual.value_or(0)),
-                               "), though it is ", input.state),
+    note(who + " silent",
+         text(who, ": nothing has come for ", span_words(input.last_seen.value_or(0)), " (as a rule every ",
+              span_words(input.usual.value_or(0)), "), though it is ", input.state),
          "look at the devices and at what lies between: power, network, their broker", input.last_seen);
   }
 
@@ -172,32 +200,40 @@ class Finder {
     std::size_t named = 0;
     for (const SilentDevice& device : input.silent_first) {
       if (named++ == named_max) break;
-      names += text(names.empty() ? "" : ", ", device.name, " (for ", span_words(device.silent), ", as a rule every ", span_words(device.usual), ")");
+      names += text(names.empty() ? "" : ", ", device.name, " (for ", span_words(device.silent),
+                    ", as a rule every ", span_words(device.usual), ")");
     }
     if (input.silent_devices > named_max) names += text(" and ", input.silent_devices - named_max, " more");
-    note(who + " devices", text(who, ": silent: ", names), "look at their power and their way here; what came last: millrace trace DEVICE",
+    note(who + " devices", text(who, ": silent: ", names),
+         "look at their power and their way here; what came last: millrace trace DEVICE",
          input.silent_first.empty() ? Seconds() : Seconds(input.silent_first.front().silent));
   }
 
   void look_at(const AbsentUplink& absent) {
     if (absent.records == 0) return;
-    note("absent " + absent.name, text("uplink ", absent.name, ": not in the configuration; ", absent.records, " records are kept for it until ", format_time(absent.until)),
+    note("absent " + absent.name,
+         text("uplink ", absent.name, ": not in the configuration; ", absent.records,
+              " records are kept for it until ", format_time(absent.until)),
          text("put it back, or give them up: millrace uplink forget ", absent.name));
   }
 
   void look_at_flash() {
     const auto used = state_.flash.life_used_percent;
     if (!used || *used < worn_percent) return;
-    const std::string what = text("flash: ", state_.flash.device, " says that ", *used, " % of its life are used");
-    if (*used >= worn_out_percent) person("flash", what, "exchange it; back the log up first: millrace log backup FOLDER");
+    const std::string what =
+        text("flash: ", state_.flash.device, " says that ", *used, " % of its life are used");
+    if (*used >= worn_out_percent)
+      person("flash", what, "exchange it; back the log up first: millrace log backup FOLDER");
     else note("flash", what, "plan its exchange; a longer log.commit_interval spares it");
   }
 
   void look_at_process() {
     const Seconds age = state_.process.turned_away_age;
     if (age && *age < told_for) {
-      note("descriptors", text("connections: ", state_.process.turned_away, " were turned away for want of file descriptors"),
-           "raise LimitNOFILE= of the service: millrace check says to what", age);
+      note(
+          "descriptors",
+          text("connections: ", state_.process.turned_away, " were turned away for want of file descriptors"),
+          "raise LimitNOFILE= of the service: millrace check says to what", age);
     }
   }
 

@@ -1,5 +1,5 @@
-// What is wrong with a gateway, and what to do about it: of its state (gateway_state.h), in words that a person
-// who stands before the box can follow. Pure.
+// What is wrong with a gateway, and what to do about it: of its state (gateway_state.h), in words that a
+// person who stands before the box can follow. Pure.
 #pragma once
 
 #include <map>

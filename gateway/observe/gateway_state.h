@@ -1,6 +1,6 @@
-// How the gateway is at a moment, as values: gathered once (gateway/self_report.h), and rendered as status JSON
-// (state_json.h), as metrics, as what is wrong (faults.h). Holds nothing of the parts it was asked of. Ages and
-// spans are seconds; rates are of the last minute; a nothing is what cannot be told yet.
+// How the gateway is at a moment, as values: gathered once (gateway/self_report.h), and rendered as status
+// JSON (state_json.h), as metrics, as what is wrong (faults.h). Holds nothing of the parts it was asked of.
+// Ages and spans are seconds; rates are of the last minute; a nothing is what cannot be told yet.
 #pragma once
 
 #include <cstdint>
@@ -29,14 +29,14 @@ struct UnreadPayload {
 
 struct InputState {
   std::string name, kind;
-  std::string state;               // "connected to ...", or why not
-  std::string waits_for;           // a file that is not there yet; empty: nothing
+  std::string state;      // "connected to ...", or why not
+  std::string waits_for;  // a file that is not there yet; empty: nothing
   bool running = false, healthy = false;
   std::uint64_t payloads = 0, records = 0, undecodable = 0;
-  double rate = 0;                 // records a second
-  Seconds last_seen;               // since a payload came
-  Seconds usual;                   // what lies between payloads as a rule
-  bool silent = false;             // it used to bring something, and does not
+  double rate = 0;      // records a second
+  Seconds last_seen;    // since a payload came
+  Seconds usual;        // what lies between payloads as a rule
+  bool silent = false;  // it used to bring something, and does not
   std::uint64_t devices = 0, silent_devices = 0, devices_beyond = 0;  // beyond: not watched, devices_max are
   std::vector<SilentDevice> silent_first;                             // those that are silent longest
   std::optional<UnreadPayload> unread;
@@ -52,12 +52,12 @@ struct UplinkState {
   std::string name, kind, state, waits_for, size_limit;
   bool running = false, healthy = false, blocked = false, breaker_open = false;
   std::uint64_t backlog = 0, sent = 0, refused = 0;
-  double rate = 0;                 // records acknowledged a second
-  Seconds eta;                     // until the backlog is gone; nothing: it grows
+  double rate = 0;  // records acknowledged a second
+  Seconds eta;      // until the backlog is gone; nothing: it grows
   std::vector<LaneState> lanes;
-  std::string last_error;          // the last state that was none of "up"
+  std::string last_error;  // the last state that was none of "up"
   Seconds last_error_age;
-  Seconds refused_age;             // since a record was refused for good
+  Seconds refused_age;  // since a record was refused for good
 };
 
 struct AbsentUplink {
@@ -85,11 +85,11 @@ struct StorageState {
   std::uint64_t lost = 0, vanished = 0, unwritten = 0, files_set_aside = 0;
   std::uint64_t leftovers = 0, leftover_records = 0;
   bool blocked = false, newer_format = false, evicts = true;
-  std::string trouble;                   // why it cannot be written; empty: it can
+  std::string trouble;                          // why it cannot be written; empty: it can
   std::uint64_t disk_free = 0, disk_total = 0;  // of the file system; 0, 0: not known
-  double rate = 0, bytes_rate = 0;       // records and bytes of rows a second
-  Seconds evicted_age, lost_age;         // since something was evicted, or was found lost or vanished
-  Seconds room;                          // until it is full at this rate, if nothing is delivered
+  double rate = 0, bytes_rate = 0;              // records and bytes of rows a second
+  Seconds evicted_age, lost_age;                // since something was evicted, or was found lost or vanished
+  Seconds room;                                 // until it is full at this rate, if nothing is delivered
 };
 
 struct FlashState {
@@ -102,13 +102,13 @@ struct FlashState {
 struct CertificateState {
   std::string side, name, key, where, subject;  // "uplink", "central", "tls_ca", a path or a host
   bool of_peer = false;
-  double left = 0;                       // seconds until it expires
+  double left = 0;  // seconds until it expires
   WallTime to;
 };
 
 struct ProcessState {
   std::uint64_t resident_bytes = 0, descriptors = 0, descriptors_max = 0, turned_away = 0, lines_dropped = 0;
-  Seconds turned_away_age;               // since the last one was
+  Seconds turned_away_age;  // since the last one was
   double cpu_seconds = 0;
 };
 
@@ -119,9 +119,9 @@ struct GatewayState {
   double uptime = 0;
   bool ready = false;
   bool clock_trusted = false;
-  std::string clock;                     // why it is trusted, or not
+  std::string clock;  // why it is trusted, or not
   std::uint64_t clock_steps = 0;
-  bool clock_matters = false;            // there are windows: readings without a time of their own wait for it
+  bool clock_matters = false;  // there are windows: readings without a time of their own wait for it
   double inbox_fill = 0;
   std::vector<InputState> inputs;
   std::vector<UplinkState> uplinks;

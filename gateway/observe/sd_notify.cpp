@@ -23,7 +23,8 @@ void sd_notify(const std::string& state) {
   if (!fd.valid()) return;
   const auto size = static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + std::strlen(path));
   // systemd not listening is no trouble of ours.
-  (void)!::sendto(fd.get(), state.data(), state.size(), MSG_NOSIGNAL | MSG_DONTWAIT, reinterpret_cast<const sockaddr*>(&to), size);
+  (void)!::sendto(fd.get(), state.data(), state.size(), MSG_NOSIGNAL | MSG_DONTWAIT,
+                  reinterpret_cast<const sockaddr*>(&to), size);
 }
 
 Duration watchdog_interval() {

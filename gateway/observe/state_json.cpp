@@ -12,32 +12,56 @@ void write(JsonWriter& json, std::string_view name, const Seconds& value) {
 }
 
 void write(JsonWriter& json, const Fault& fault, WallTime now) {
-  json.begin_object().member("id", fault.id).member("somebody_must_act", fault.person).member("what", fault.what).member("next", fault.next);
+  json.begin_object()
+      .member("id", fault.id)
+      .member("somebody_must_act", fault.person)
+      .member("what", fault.what)
+      .member("next", fault.next);
   const double lasts = fault.lasts.value_or(0);
-  json.member("lasts_seconds", lasts).member("since", format_time({now.us - static_cast<std::int64_t>(lasts * 1e6)})).end_object();
+  json.member("lasts_seconds", lasts)
+      .member("since", format_time({now.us - static_cast<std::int64_t>(lasts * 1e6)}))
+      .end_object();
 }
 
 void write(JsonWriter& json, const InputState& input) {
-  json.begin_object().member("name", input.name).member("healthy", input.running && input.healthy).member("state", input.state);
-  json.member("kind", input.kind).member("payloads", input.payloads).member("records", input.records).member("undecodable", input.undecodable);
+  json.begin_object()
+      .member("name", input.name)
+      .member("healthy", input.running && input.healthy)
+      .member("state", input.state);
+  json.member("kind", input.kind)
+      .member("payloads", input.payloads)
+      .member("records", input.records)
+      .member("undecodable", input.undecodable);
   json.member("rate", input.rate);
   write(json, "last_seen_seconds", input.last_seen);
   write(json, "usual_seconds", input.usual);
-  json.member("silent", input.silent).member("devices", input.devices).member("silent_devices", input.silent_devices);
+  json.member("silent", input.silent)
+      .member("devices", input.devices)
+      .member("silent_devices", input.silent_devices);
   json.member("messages_of_devices_not_watched", input.devices_beyond).key("silent_longest").begin_array();
   for (const SilentDevice& device : input.silent_first) {
-    json.begin_object().member("name", device.name).member("silent_seconds", device.silent).member("usual_seconds", device.usual).end_object();
+    json.begin_object()
+        .member("name", device.name)
+        .member("silent_seconds", device.silent)
+        .member("usual_seconds", device.usual)
+        .end_object();
   }
   json.end_array();
   if (input.unread) {
-    json.key("unread").begin_object().member("channel", input.unread->channel).member("reason", input.unread->reason);
+    json.key("unread")
+        .begin_object()
+        .member("channel", input.unread->channel)
+        .member("reason", input.unread->reason);
     json.member("age_seconds", input.unread->age).end_object();
   }
   json.end_object();
 }
 
 void write(JsonWriter& json, const LaneState& lane) {
-  json.begin_object().member("lane", lane.lane).member("admitted", lane.admitted).member("unsettled", lane.unsettled);
+  json.begin_object()
+      .member("lane", lane.lane)
+      .member("admitted", lane.admitted)
+      .member("unsettled", lane.unsettled);
   for (const auto& [how, records] : lane.settled) {
     if (records > 0) json.member(how, records);
   }
@@ -45,10 +69,18 @@ void write(JsonWriter& json, const LaneState& lane) {
 }
 
 void write(JsonWriter& json, const UplinkState& uplink) {
-  json.begin_object().member("name", uplink.name).member("healthy", uplink.running && uplink.healthy).member("state", uplink.state);
+  json.begin_object()
+      .member("name", uplink.name)
+      .member("healthy", uplink.running && uplink.healthy)
+      .member("state", uplink.state);
   if (!uplink.size_limit.empty()) json.member("size_limit", uplink.size_limit);
-  json.member("backlog_records", uplink.backlog).member("kind", uplink.kind).member("blocked", uplink.blocked);
-  json.member("breaker_open", uplink.breaker_open).member("sent", uplink.sent).member("refused", uplink.refused).member("rate", uplink.rate);
+  json.member("backlog_records", uplink.backlog)
+      .member("kind", uplink.kind)
+      .member("blocked", uplink.blocked);
+  json.member("breaker_open", uplink.breaker_open)
+      .member("sent", uplink.sent)
+      .member("refused", uplink.refused)
+      .member("rate", uplink.rate);
   write(json, "eta_seconds", uplink.eta);
   json.key("lanes").begin_array();
   for (const LaneState& lane : uplink.lanes) write(json, lane);
@@ -61,31 +93,62 @@ void write(JsonWriter& json, const UplinkState& uplink) {
 }
 
 void write(JsonWriter& json, const AbsentUplink& absent) {
-  json.begin_object().member("name", absent.name).member("records", absent.records).member("bytes", absent.bytes);
+  json.begin_object()
+      .member("name", absent.name)
+      .member("records", absent.records)
+      .member("bytes", absent.bytes);
   json.member("forgotten_after", format_time(absent.until)).end_object();
 }
 
 void write(JsonWriter& json, const KeptSessions& left) {
-  json.begin_object().member("place", left.place).member("sessions", left.sessions).member("gone_after_seconds", left.longest).end_object();
+  json.begin_object()
+      .member("place", left.place)
+      .member("sessions", left.sessions)
+      .member("gone_after_seconds", left.longest)
+      .end_object();
 }
 
 void write(JsonWriter& json, const WindowFill& window) {
-  json.begin_object().member("name", window.name).member("keys", window.keys).member("keys_max", window.keys_max);
-  json.member("state_bytes", window.bytes).member("state_max", window.bytes_max).member("refused_readings", window.refused);
+  json.begin_object()
+      .member("name", window.name)
+      .member("keys", window.keys)
+      .member("keys_max", window.keys_max);
+  json.member("state_bytes", window.bytes)
+      .member("state_max", window.bytes_max)
+      .member("refused_readings", window.refused);
   json.member("future_readings", window.future).member("too_late_readings", window.too_late).end_object();
 }
 
 void write(JsonWriter& json, const CertificateState& one) {
-  json.begin_object().member("of", one.side + " " + one.name).member("key", one.key).member("where", one.where).member("subject", one.subject);
-  json.member("of_peer", one.of_peer).member("expires", format_time(one.to)).member("expires_in_seconds", one.left).end_object();
+  json.begin_object()
+      .member("of", one.side + " " + one.name)
+      .member("key", one.key)
+      .member("where", one.where)
+      .member("subject", one.subject);
+  json.member("of_peer", one.of_peer)
+      .member("expires", format_time(one.to))
+      .member("expires_in_seconds", one.left)
+      .end_object();
 }
 
 void write(JsonWriter& json, const StorageState& log) {
-  json.begin_object().member("bytes_used", log.bytes_used).member("bytes_max", log.bytes_max).member("records", log.records);
-  json.member("row_bytes", log.row_bytes).member("commits", log.commits).member("evicted_records", log.evicted);
-  json.member("unreadable_rows", log.unreadable_rows).member("dead_bytes", log.dead_bytes).member("blocked", log.blocked);
-  json.member("vanished_records", log.vanished).member("lost_records", log.lost).member("newer_format", log.newer_format);
-  json.member("leftovers", log.leftovers).member("trouble", log.trouble).member("path", log.path).member("segments", log.segments);
+  json.begin_object()
+      .member("bytes_used", log.bytes_used)
+      .member("bytes_max", log.bytes_max)
+      .member("records", log.records);
+  json.member("row_bytes", log.row_bytes)
+      .member("commits", log.commits)
+      .member("evicted_records", log.evicted);
+  json.member("unreadable_rows", log.unreadable_rows)
+      .member("dead_bytes", log.dead_bytes)
+      .member("blocked", log.blocked);
+  json.member("vanished_records", log.vanished)
+      .member("lost_records", log.lost)
+      .member("newer_format", log.newer_format);
+  json.member("leftovers", log.leftovers)
+      .member("trouble", log.trouble)
+      .member("path", log.path)
+      .member("segments", log.segments);
   json.member("disk_free_bytes", log.disk_free).member("disk_bytes", log.disk_total).member("rate", log.rate);
   json.member("when_full", log.evicts ? "evict" : "block");
   write(json, "room_seconds", log.room);
@@ -110,12 +173,19 @@ void write_all(JsonWriter& json, std::string_view name, const List& list) {
 
 std::string state_json(const GatewayState& state, const std::vector<Fault>& faults) {
   JsonWriter json;
-  json.begin_object().member("gateway", state.name).member("version", state.version).member("epoch", state.epoch);
-  json.member("at", format_time(state.at)).member("uptime_seconds", state.uptime).member("ready", state.ready);
+  json.begin_object()
+      .member("gateway", state.name)
+      .member("version", state.version)
+      .member("epoch", state.epoch);
+  json.member("at", format_time(state.at))
+      .member("uptime_seconds", state.uptime)
+      .member("ready", state.ready);
   json.key("faults").begin_array();
   for (const Fault& fault : faults) write(json, fault, state.at);
   json.end_array();
-  json.member("clock_trusted", state.clock_trusted).member("clock", state.clock).member("clock_steps", state.clock_steps);
+  json.member("clock_trusted", state.clock_trusted)
+      .member("clock", state.clock)
+      .member("clock_steps", state.clock_steps);
   write_all(json, "inputs", state.inputs);
   write_all(json, "uplinks", state.uplinks);
   write_all(json, "absent_uplinks", state.absent);
@@ -126,8 +196,10 @@ std::string state_json(const GatewayState& state, const std::vector<Fault>& faul
   json.member("inbox_fill", state.inbox_fill).member("flash_bytes_written", state.flash.written).key("flash");
   write(json, state.flash);
   write_all(json, "certificates", state.certificates);
-  json.member("resident_bytes", state.process.resident_bytes).member("cpu_seconds", state.process.cpu_seconds);
-  json.member("open_descriptors", state.process.descriptors).member("descriptors_max", state.process.descriptors_max);
+  json.member("resident_bytes", state.process.resident_bytes)
+      .member("cpu_seconds", state.process.cpu_seconds);
+  json.member("open_descriptors", state.process.descriptors)
+      .member("descriptors_max", state.process.descriptors_max);
   json.end_object();
   return json.take();
 }

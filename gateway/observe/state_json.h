@@ -1,5 +1,5 @@
-// A gateway's state and its faults as JSON: what `millrace status --json` prints, and what pages and `top` are made
-// of. Members are added, never taken away.
+// A gateway's state and its faults as JSON: what `millrace status --json` prints, and what pages and `top`
+// are made of. Members are added, never taken away.
 #pragma once
 
 #include <string>

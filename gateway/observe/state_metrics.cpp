@@ -17,50 +17,71 @@ void StateMetrics::begin_anew() {
 void StateMetrics::show(const StorageState& log) {
   set("millrace_log_bytes", "Bytes the log takes on disk, -wal included", log.bytes_used);
   set("millrace_log_max_bytes", "Bytes the log may take on disk", log.bytes_max);
-  set("millrace_log_state_bytes", "Bytes of state in the log: windows, sessions, retained digests", log.state_bytes);
-  set("millrace_log_state_max_bytes", "Bytes of state the log takes: a quarter of max_size", log.state_bytes_max);
+  set("millrace_log_state_bytes", "Bytes of state in the log: windows, sessions, retained digests",
+      log.state_bytes);
+  set("millrace_log_state_max_bytes", "Bytes of state the log takes: a quarter of max_size",
+      log.state_bytes_max);
   set("millrace_log_blocked", "Whether inputs pause because the log is full", log.blocked ? 1 : 0);
   set("millrace_log_degraded", "Whether the log cannot be written at present", log.trouble.empty() ? 0 : 1);
   if (log.disk_total > 0) {
-    set("millrace_log_disk_free_bytes", "Bytes free on the file system that holds the log, without what is reserved for root", log.disk_free);
-    set("millrace_log_disk_bytes", "Bytes of the file system that holds the log, without what is reserved for root", log.disk_total);
+    set("millrace_log_disk_free_bytes",
+        "Bytes free on the file system that holds the log, without what is reserved for root", log.disk_free);
+    set("millrace_log_disk_bytes",
+        "Bytes of the file system that holds the log, without what is reserved for root", log.disk_total);
   }
-  set("millrace_log_newer_format", "Whether the log's folder belongs to a later version, and ours lies beside it", log.newer_format ? 1 : 0);
-  set("millrace_log_leftover_records", "Records in the log of another version that are forwarded first", log.leftover_records);
+  set("millrace_log_newer_format",
+      "Whether the log's folder belongs to a later version, and ours lies beside it",
+      log.newer_format ? 1 : 0);
+  set("millrace_log_leftover_records", "Records in the log of another version that are forwarded first",
+      log.leftover_records);
   set("millrace_log_segments", "Segment files of the log", log.segments);
   set("millrace_log_dead_bytes", "Bytes of dead letters", log.dead_bytes);
   count("millrace_log_commits_total", "Group commits", log.commits);
-  count("millrace_log_commit_failures_total", "Group commits that failed and were tried again", log.commit_failures);
+  count("millrace_log_commit_failures_total", "Group commits that failed and were tried again",
+        log.commit_failures);
   count("millrace_log_records_total", "Records appended to the log", log.records);
   count("millrace_log_row_bytes_total", "Bytes of rows appended to the log", log.row_bytes);
-  count("millrace_log_evicted_records_total", "Records evicted because the log was full, per consumer", log.evicted);
+  count("millrace_log_evicted_records_total", "Records evicted because the log was full, per consumer",
+        log.evicted);
   count("millrace_log_unreadable_rows_total", "Rows that could not be read", log.unreadable_rows);
-  count("millrace_log_refused_states_total", "Commits refused because their state did not fit", log.refused_states);
-  count("millrace_log_damaged_states_total", "Entries of state that failed their checksum at start", log.damaged_states);
-  count("millrace_log_refused_records_total", "Records not taken: too large for a row, or events and dead letters beyond their share", log.refused_records);
+  count("millrace_log_refused_states_total", "Commits refused because their state did not fit",
+        log.refused_states);
+  count("millrace_log_damaged_states_total", "Entries of state that failed their checksum at start",
+        log.damaged_states);
+  count("millrace_log_refused_records_total",
+        "Records not taken: too large for a row, or events and dead letters beyond their share",
+        log.refused_records);
   count("millrace_log_lost_records_total", "Records settled as unreadable, per consumer", log.lost);
   count("millrace_log_vanished_records_total", "Records the storage had acknowledged and lost", log.vanished);
-  count("millrace_log_unwritten_records_total", "Records that were delivered before they touched flash (commit = when-unsent)", log.unwritten);
+  count("millrace_log_unwritten_records_total",
+        "Records that were delivered before they touched flash (commit = when-unsent)", log.unwritten);
   count("millrace_log_files_set_aside_total", "Files of the log that could not be used", log.files_set_aside);
 }
 
 void StateMetrics::show(const ProcessState& process) {
-  set("millrace_log_lines_dropped", "Lines for the operator that the journal had no room for", process.lines_dropped);
+  set("millrace_log_lines_dropped", "Lines for the operator that the journal had no room for",
+      process.lines_dropped);
   set("process_open_fds", "File descriptors that are open", process.descriptors);
   set("process_max_fds", "File descriptors there may be (RLIMIT_NOFILE)", process.descriptors_max);
-  set("millrace_connections_turned_away", "Connections closed since the start because no file descriptor was left", process.turned_away);
+  set("millrace_connections_turned_away",
+      "Connections closed since the start because no file descriptor was left", process.turned_away);
   set("process_resident_memory_bytes", "Resident memory", process.resident_bytes);
   set("process_cpu_seconds_total", "CPU time used", process.cpu_seconds);
 }
 
 void StateMetrics::show(const InputState& input) {
   const Labels labels{{"input", input.name}};
-  set("millrace_input_waiting", "Whether the input waits for a file that is not there yet", input.waits_for.empty() ? 0 : 1, labels);
-  set("millrace_input_devices", "Devices that spoke within a day, as far as they are watched", input.devices, labels);
-  set("millrace_input_silent_devices", "Of these, silent for five minutes, and for longer than is usual for them",
-      input.silent_devices, labels);
-  set("millrace_input_unwatched_messages", "Messages of devices that are not watched, since the start", input.devices_beyond, labels);
-  if (input.last_seen) set("millrace_input_last_seen_seconds", "Since the last payload came", *input.last_seen, labels);
+  set("millrace_input_waiting", "Whether the input waits for a file that is not there yet",
+      input.waits_for.empty() ? 0 : 1, labels);
+  set("millrace_input_devices", "Devices that spoke within a day, as far as they are watched", input.devices,
+      labels);
+  set("millrace_input_silent_devices",
+      "Of these, silent for five minutes, and for longer than is usual for them", input.silent_devices,
+      labels);
+  set("millrace_input_unwatched_messages", "Messages of devices that are not watched, since the start",
+      input.devices_beyond, labels);
+  if (input.last_seen)
+    set("millrace_input_last_seen_seconds", "Since the last payload came", *input.last_seen, labels);
 }
 
 void StateMetrics::show(const UplinkState& uplink) {
@@ -68,7 +89,8 @@ void StateMetrics::show(const UplinkState& uplink) {
   if (!uplink.waits_for.empty() && !uplink.running) {  // its shipper sets this once it runs
     set("millrace_uplink_backlog_records", "Records not yet acknowledged", uplink.backlog, labels);
   }
-  set("millrace_uplink_waiting", "Whether the uplink waits for a file that is not there yet", uplink.waits_for.empty() ? 0 : 1, labels);
+  set("millrace_uplink_waiting", "Whether the uplink waits for a file that is not there yet",
+      uplink.waits_for.empty() ? 0 : 1, labels);
   for (const LaneState& lane : uplink.lanes) {
     const Labels of_lane{{"uplink", uplink.name}, {"lane", lane.lane}};
     set("millrace_ledger_admitted_records", "Records this uplink is to forward", lane.admitted, of_lane);
@@ -84,24 +106,35 @@ void StateMetrics::show(const UplinkState& uplink) {
 void StateMetrics::show(const GatewayState& state) {
   show(state.log);
   show(state.process);
-  set("millrace_clock_trusted", "Whether the wall clock is believed (gateway.clock)", state.clock_trusted ? 1 : 0);
-  set("millrace_clock_steps", "How often the wall clock was set by two seconds or more since the start", state.clock_steps);
+  set("millrace_clock_trusted", "Whether the wall clock is believed (gateway.clock)",
+      state.clock_trusted ? 1 : 0);
+  set("millrace_clock_steps", "How often the wall clock was set by two seconds or more since the start",
+      state.clock_steps);
   set("millrace_inputs", "Configured inputs", state.inputs.size());
-  set("millrace_flash_bytes_per_record", "Bytes written to storage for each record that came into the log, since the start", state.flash.per_record);
-  count("millrace_flash_bytes_written_total", "Bytes this process has caused to be written to storage (/proc/self/io)", state.flash.written);
+  set("millrace_flash_bytes_per_record",
+      "Bytes written to storage for each record that came into the log, since the start",
+      state.flash.per_record);
+  count("millrace_flash_bytes_written_total",
+        "Bytes this process has caused to be written to storage (/proc/self/io)", state.flash.written);
   if (state.flash.life_used_percent) {
-    set("millrace_flash_life_used_ratio", "How much of its life the flash under the log says it has used, in steps of a tenth", *state.flash.life_used_percent / 100.0);
+    set("millrace_flash_life_used_ratio",
+        "How much of its life the flash under the log says it has used, in steps of a tenth",
+        *state.flash.life_used_percent / 100.0);
   }
   begin_anew();
   for (const AbsentUplink& absent : state.absent) {
     const Labels labels{{"uplink", absent.name}};
-    set_passing("millrace_absent_uplink_records", "Records kept for an uplink that is not in the configuration", absent.records, labels);
-    set_passing("millrace_absent_uplink_bytes", "About what these records take in the log", absent.bytes, labels);
-    set_passing("millrace_absent_uplink_forgotten_timestamp_seconds", "When the uplink is forgotten with what is kept for it, in seconds since 1970",
+    set_passing("millrace_absent_uplink_records",
+                "Records kept for an uplink that is not in the configuration", absent.records, labels);
+    set_passing("millrace_absent_uplink_bytes", "About what these records take in the log", absent.bytes,
+                labels);
+    set_passing("millrace_absent_uplink_forgotten_timestamp_seconds",
+                "When the uplink is forgotten with what is kept for it, in seconds since 1970",
                 static_cast<double>(absent.until.us) / 1e6, labels);
   }
   for (const KeptSessions& left : state.left_sessions) {
-    set_passing("millrace_left_sessions", "Sessions of devices kept for an address where no input listens", left.sessions, {{"place", left.place}});
+    set_passing("millrace_left_sessions", "Sessions of devices kept for an address where no input listens",
+                left.sessions, {{"place", left.place}});
   }
   for (const InputState& input : state.inputs) show(input);
   for (const UplinkState& uplink : state.uplinks) show(uplink);

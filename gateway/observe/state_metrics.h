@@ -1,5 +1,5 @@
-// A gateway's state as metrics: those that belong to no part, of the process, the log, the ledger, devices. On the
-// loop.
+// A gateway's state as metrics: those that belong to no part, of the process, the log, the ledger, devices.
+// On the loop.
 #pragma once
 
 #include <string>
@@ -35,7 +35,8 @@ class StateMetrics {
   }
 
   Metrics& metrics_;
-  std::vector<std::pair<const char*, std::pair<std::string, std::string>>> passing_;  // family, its first label
+  // family, its first label
+  std::vector<std::pair<const char*, std::pair<std::string, std::string>>> passing_;
 };
 
 }  // namespace millrace

@@ -17,7 +17,8 @@ DeadLetters::DeadLetters(Loop& loop, const Log& log, Metrics& metrics, Options o
       log_(log),
       options_(std::move(options)),
       kept_(metrics.counter("millrace_dead_letters_total", "Payloads and records kept in the dead lane")),
-      full_(metrics.counter("millrace_dead_full_total", "Undecodable payloads not kept because the dead lane is full")) {}
+      full_(metrics.counter("millrace_dead_full_total",
+                            "Undecodable payloads not kept because the dead lane is full")) {}
 
 bool DeadLetters::has_room_for(const Arrival& arrival, const std::string& reason) {
   const LogStats stats = log_.stats();
@@ -41,12 +42,14 @@ void DeadLetters::bury(const Arrival& arrival, const std::string& reason, ValueR
   }
   put(arrival, reason, std::move(missing), options_.boot_id, set);
   if (dropped_ == 0) return;
-  Record loss = loss_record(Lane::dead, {"", "dead_full", std::exchange(dropped_, 0), 0, 0, {}, 0}, loop_.wall());
+  Record loss =
+      loss_record(Lane::dead, {"", "dead_full", std::exchange(dropped_, 0), 0, 0, {}, 0}, loop_.wall());
   if (!options_.clock_vouched()) stamp_unsynced(loss, options_.boot_id, loop_.now());
   set.records.emplace_back(Lane::alarm, std::move(loss));
 }
 
-void DeadLetters::put(const Arrival& arrival, const std::string& reason, ValueRuns missing, std::uint64_t boot_id, WriteSet& set) {
+void DeadLetters::put(const Arrival& arrival, const std::string& reason, ValueRuns missing,
+                      std::uint64_t boot_id, WriteSet& set) {
   auto detail = std::make_shared<Detail>();
   DeadDetail dead;
   dead.source = DeadDetail::Source::input;
@@ -58,7 +61,11 @@ void DeadLetters::put(const Arrival& arrival, const std::string& reason, ValueRu
   dead.payload.assign(arrival.bytes.begin(), arrival.bytes.end());
   if (arrival.publisher) {
     const Publisher& by = *arrival.publisher;
-    dead.publisher = {std::string(by.client_id), std::string(by.username), std::string(by.subject), std::string(by.content_type), {}};
+    dead.publisher = {std::string(by.client_id),
+                      std::string(by.username),
+                      std::string(by.subject),
+                      std::string(by.content_type),
+                      {}};
     for (const auto& [name, value] : by.properties) dead.publisher.properties.emplace_back(name, value);
   }
   detail->body = std::move(dead);

@@ -1,5 +1,5 @@
-// Dead letters of inputs: payloads that could not be decoded, or not wholly, kept whole in the dead lane with all that another try
-// needs. The one place that writes them, and reads them back into arrivals. On the loop.
+// Dead letters of inputs: payloads that could not be decoded, or not wholly, kept whole in the dead lane with
+// all that another try needs. The one place that writes them, and reads them back into arrivals. On the loop.
 #pragma once
 
 #include <functional>
@@ -25,11 +25,12 @@ class DeadLetters {
   };
   DeadLetters(Loop& loop, const Log& log, Metrics& metrics, Options options);
 
-  // Kept whole, up to a tenth of the log; beyond that one sample a minute of each input and reason, and the rest is in the
-  // ledger. `missing`: which of the payload's values did not enter; empty: none did.
+  // Kept whole, up to a tenth of the log; beyond that one sample a minute of each input and reason, and the
+  // rest is in the ledger. `missing`: which of the payload's values did not enter; empty: none did.
   void bury(const Arrival& arrival, const std::string& reason, ValueRuns missing, WriteSet& set);
   // In any case. `boot_id`: of the boot in which it arrived.
-  void put(const Arrival& arrival, const std::string& reason, ValueRuns missing, std::uint64_t boot_id, WriteSet& set);
+  void put(const Arrival& arrival, const std::string& reason, ValueRuns missing, std::uint64_t boot_id,
+           WriteSet& set);
 
  private:
   bool has_room_for(const Arrival& arrival, const std::string& reason);
@@ -43,8 +44,8 @@ class DeadLetters {
   Counter& full_;
 };
 
-// A letter as the arrival it was: time, clock, publisher, and of one that was read but for some values these alone. Views of the
-// letter, which outlives it.
+// A letter as the arrival it was: time, clock, publisher, and of one that was read but for some values these
+// alone. Views of the letter, which outlives it.
 class OpenedLetter {
  public:
   explicit OpenedLetter(const Record& letter);

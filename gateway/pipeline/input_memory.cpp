@@ -12,7 +12,8 @@ std::vector<std::string> make_fit(std::vector<WriteSet::State>& states, const St
   if (fit(states)) return gone;
   std::vector<std::pair<std::size_t, Bytes>> pieces;  // where they are; their bytes, while they are out
   for (std::size_t i = states.size(); i-- > 0;) {
-    if (states[i].name.starts_with(InputMemory::prefix) && !states[i].bytes.empty()) pieces.emplace_back(i, Bytes());
+    if (states[i].name.starts_with(InputMemory::prefix) && !states[i].bytes.empty())
+      pieces.emplace_back(i, Bytes());
   }
   std::size_t out = 0;
   const auto without = [&](std::size_t count) {  // the first so many
@@ -47,15 +48,19 @@ InputMemory::InputMemory(Log& log, Metrics& metrics, std::string input)
       metrics_(metrics),
       input_(std::move(input)),
       replies_(metrics.counter("millrace_input_replies_total",
-          "What formats said back to devices, a request to be born anew say", {{"input", input_}})),
-      unsaid_(metrics.counter("millrace_input_replies_dropped_total",
+                               "What formats said back to devices, a request to be born anew say",
+                               {{"input", input_}})),
+      unsaid_(metrics.counter(
+          "millrace_input_replies_dropped_total",
           "What formats wanted to say back and could not: too much in a second, or nobody connected",
           {{"input", input_}})) {
   scrape_ = metrics_.before_scrape([this] {
     for (const auto& [format, memory] : remembered_.memories) {
       for (const auto& [what, value] : memory->figures()) {
-        metrics_.gauge("millrace_format_memory", "What the formats of an input remember",
-            {{"input", input_}, {"format", format}, {"what", what}}).set(value);
+        metrics_
+            .gauge("millrace_format_memory", "What the formats of an input remember",
+                   {{"input", input_}, {"format", format}, {"what", what}})
+            .set(value);
       }
     }
   });
@@ -70,7 +75,8 @@ void InputMemory::join(const Router& router) {
     const std::string begins = state_name(format, "");
     FormatMemory& memory = *remembered_.memories[format];
     for (const std::string& name : log_.states(begins)) {
-      if (const auto bytes = log_.state(name)) memory.load(std::string_view(name).substr(begins.size()), *bytes);
+      if (const auto bytes = log_.state(name))
+        memory.load(std::string_view(name).substr(begins.size()), *bytes);
     }
   }
 }
@@ -92,8 +98,10 @@ void InputMemory::save(WriteSet& set) {
 void InputMemory::take_beside(Instant now, const std::function<void(Saying)>& say) {
   Beside& beside = remembered_.beside;
   for (const std::string& what : beside.noted) {
-    metrics_.counter("millrace_format_notes_total", "What formats saw happen that is no reading, by its name",
-        {{"input", input_}, {"what", what}}).add();
+    metrics_
+        .counter("millrace_format_notes_total", "What formats saw happen that is no reading, by its name",
+                 {{"input", input_}, {"what", what}})
+        .add();
   }
   for (const std::string& line : beside.warnings) LOG_WARN("input ", input_, ": ", line);
   for (Saying& reply : beside.replies) {

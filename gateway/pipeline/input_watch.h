@@ -1,5 +1,5 @@
-// What the routes of one configuration of an input count and tell beside readings (decode/route_judge.h): metrics, and lines
-// in the journal. Goes with that configuration. On the loop.
+// What the routes of one configuration of an input count and tell beside readings (decode/route_judge.h):
+// metrics, and lines in the journal. Goes with that configuration. On the loop.
 #pragma once
 
 #include <memory>

@@ -14,26 +14,31 @@ namespace millrace {
 namespace {
 
 constexpr int arrivals_per_look = 2048;
-constexpr std::size_t records_per_look = 8192;  // what a payload gives is no matter of its size: the death of a node
+// what a payload gives is no matter of its size: the death of a node
+constexpr std::size_t records_per_look = 8192;
 constexpr std::int64_t clock_step_us = 1'000'000;
 constexpr std::size_t retained_topics_max = 4096;
 constexpr std::size_t unknown_inputs_told = 64;  // with a line each
 
 std::string retained_state(const std::string& input) { return "retained." + input; }
 
-// What a driver says of its peers comes from outside as well. A reading would be refused; an event is not lost for the name
-// of its device: what no record may have is shown escaped and cut.
+// What a driver says of its peers comes from outside as well. A reading would be refused; an event is not
+// lost for the name of its device: what no record may have is shown escaped and cut.
 void tame(Record& event) {
   const auto tamed = [](Label label, const std::string& given) {
-    return check_label(label, given).ok() ? given : std::string(cut_utf8(shown(given, label_bytes_max(label)), label_bytes_max(label)));
+    return check_label(label, given).ok()
+               ? given
+               : std::string(cut_utf8(shown(given, label_bytes_max(label)), label_bytes_max(label)));
   };
   if (!event.device.empty()) event.device = tamed(Label::device, event.device);
   if (!event.unit.empty()) event.unit = tamed(Label::unit, event.unit);
-  if (auto* said = std::get_if<std::string>(&event.value); said && !check_text_value(event.metric, *said).ok()) {
+  if (auto* said = std::get_if<std::string>(&event.value);
+      said && !check_text_value(event.metric, *said).ok()) {
     *said = cut_utf8(shown(*said, text_value_bytes_max), text_value_bytes_max);
   }
   Tags tags;
-  for (const auto& [name, value] : event.tags) tags.emplace_back(tamed(Label::tag_name, name), tamed(Label::tag_value, value));
+  for (const auto& [name, value] : event.tags)
+    tags.emplace_back(tamed(Label::tag_name, name), tamed(Label::tag_value, value));
   event.tags = std::move(tags);
 }
 
@@ -46,11 +51,16 @@ Pipeline::Pipeline(Loop& loop, MappedInbox& inbox, Log& log, Metrics& metrics, P
       metrics_(metrics),
       options_(std::move(options)),
       windows_(loop, log, metrics, options_.windows),
-      taken_(metrics.counter("millrace_taken_records_total", "Records taken from inputs; a payload that gave none counts as one")),
+      taken_(metrics.counter("millrace_taken_records_total",
+                             "Records taken from inputs; a payload that gave none counts as one")),
       admitted_(metrics.counter("millrace_admitted_records_total", "Of these, put into the log")),
-      filtered_(metrics.counter("millrace_filtered_records_total", "Of these, wanted by no uplink and no window; payloads that a route ignores or that have no value")),
-      duplicate_(metrics.counter("millrace_duplicates_total", "Of these, payloads recognised as taken before, and dropped")),
-      undecodable_(metrics.counter("millrace_undecodable_total", "Of these, payloads that could not be decoded, or not wholly")),
+      filtered_(metrics.counter(
+          "millrace_filtered_records_total",
+          "Of these, wanted by no uplink and no window; payloads that a route ignores or that have no value")),
+      duplicate_(metrics.counter("millrace_duplicates_total",
+                                 "Of these, payloads recognised as taken before, and dropped")),
+      undecodable_(metrics.counter("millrace_undecodable_total",
+                                   "Of these, payloads that could not be decoded, or not wholly")),
       letters_(loop, log, metrics, {options_.boot_id, options_.windows.clock_vouched}),
       inbox_fill_(metrics.gauge("millrace_inbox_fill_ratio", "How full the inbox is, 0 to 1")) {
   Log::Listener listener;
@@ -81,16 +91,21 @@ Handle Pipeline::set_input(const std::string& name, Router router, bool retained
     memory->join(router);
   }
   const auto kept = std::make_shared<const Router>(std::move(router));
-  return set_input(name, [router = kept, watch = std::make_shared<InputWatch>(metrics_, name, kept), memory](const Arrival& a, std::vector<Record>& out, Unread& unread) {
-    return router->decode(a, out, unread, memory ? &memory->remembered() : nullptr);
-  }, retained_once);
+  return set_input(
+      name,
+      [router = kept, watch = std::make_shared<InputWatch>(metrics_, name, kept), memory](
+          const Arrival& a, std::vector<Record>& out, Unread& unread) {
+        return router->decode(a, out, unread, memory ? &memory->remembered() : nullptr);
+      },
+      retained_once);
 }
 
 Handle Pipeline::set_voice(const std::string& name, Say say) {
   const std::uint64_t id = next_id_++;
   voices_[name] = {id, std::move(say)};
   return Handle{[this, name, id] {
-    if (const auto found = voices_.find(name); found != voices_.end() && found->second.first == id) voices_.erase(found);
+    if (const auto found = voices_.find(name); found != voices_.end() && found->second.first == id)
+      voices_.erase(found);
   }};
 }
 
@@ -109,14 +124,24 @@ Handle Pipeline::set_input(const std::string& name, Decode decode, bool retained
 Pipeline::Input& Pipeline::known_input(const std::string& name) {
   const Labels labels{{"input", name}};
   // Registered anew also where it is known: the metrics of one that was removed may have been retired.
-  Input input{{}, {}, {},
-              &metrics_.counter("millrace_input_payloads_total", "Payloads taken", labels),
-              &metrics_.counter("millrace_input_records_total", "Records decoded", labels),
-              &metrics_.counter("millrace_input_undecodable_total", "Payloads that could not be decoded, or not wholly", labels),
-              &metrics_.counter("millrace_input_retained_dropped_total", "Retained messages already taken with this value", labels),
-              &metrics_.counter("millrace_input_no_value_total", "Values of payloads that were null, nan or inf", labels),
-              &metrics_.counter("millrace_input_ignored_total", "Payloads that nobody wants: of routes with ignore = true, or whose conditions no route holds", labels),
-              &metrics_.counter("millrace_input_latin1_total", "Payloads whose text was no UTF-8 and was read as ISO 8859-1", labels)};
+  Input input{
+      {},
+      {},
+      {},
+      &metrics_.counter("millrace_input_payloads_total", "Payloads taken", labels),
+      &metrics_.counter("millrace_input_records_total", "Records decoded", labels),
+      &metrics_.counter("millrace_input_undecodable_total",
+                        "Payloads that could not be decoded, or not wholly", labels),
+      &metrics_.counter("millrace_input_retained_dropped_total",
+                        "Retained messages already taken with this value", labels),
+      &metrics_.counter("millrace_input_no_value_total", "Values of payloads that were null, nan or inf",
+                        labels),
+      &metrics_.counter(
+          "millrace_input_ignored_total",
+          "Payloads that nobody wants: of routes with ignore = true, or whose conditions no route holds",
+          labels),
+      &metrics_.counter("millrace_input_latin1_total",
+                        "Payloads whose text was no UTF-8 and was read as ISO 8859-1", labels)};
   if (const auto found = inputs_.find(name); found != inputs_.end()) return found->second;
   if (const auto saved = log_.state(retained_state(name))) {
     wire::Reader reader(*saved);
@@ -128,15 +153,16 @@ Pipeline::Input& Pipeline::known_input(const std::string& name) {
   return inputs_.emplace(name, std::move(input)).first->second;
 }
 
-// Only the last one of a name is current. One that brought nothing goes at once: reloads leave nothing behind, also while the
-// log is full and nothing is taken.
+// Only the last one of a name is current. One that brought nothing goes at once: reloads leave nothing
+// behind, also while the log is full and nothing is taken.
 void Pipeline::end_decoder(const std::string& name, std::uint64_t id) {
   const auto found = inputs_.find(name);
   if (found == inputs_.end() || found->second.decoders.empty()) return;
   auto& decoders = found->second.decoders;
   if (decoders.back().id != id || !decoders.back().current()) return;
   decoders.back().through = inbox_.end();
-  if (decoders.size() > 1 && decoders[decoders.size() - 2].through == decoders.back().through) decoders.pop_back();
+  if (decoders.size() > 1 && decoders[decoders.size() - 2].through == decoders.back().through)
+    decoders.pop_back();
 }
 
 // The inbox's entries up to here are decoded: whoever is no longer configured and has none behind it goes.
@@ -155,10 +181,11 @@ const Pipeline::Decoder* Pipeline::Input::decoder_of(Ticket ticket) const {
   return nullptr;
 }
 
-// ---- start ----------------------------------------------------------------------------------------------------------
+// ---- start
+// ----------------------------------------------------------------------------------------------------------
 
-// After a power cut nobody can know how many readings were accepted and not yet committed; that it happened, and between
-// which commit and which start, is itself an event.
+// After a power cut nobody can know how many readings were accepted and not yet committed; that it happened,
+// and between which commit and which start, is itself an event.
 void Pipeline::report_unclean_start() {
   const StartReport report = log_.start_report();
   const auto position = log_.inbox_position();
@@ -166,7 +193,8 @@ void Pipeline::report_unclean_start() {
   Record event;
   event.kind = Kind::event;
   event.metric = "power_cut";
-  event.value = text("last commit ", report.last_commit.us ? format_time(report.last_commit) : "unknown", ", start ", format_time(loop_.wall()),
+  event.value = text("last commit ", report.last_commit.us ? format_time(report.last_commit) : "unknown",
+                     ", start ", format_time(loop_.wall()),
                      "; what was accepted in between and not committed is lost, count unknown");
   LOG_WARN("the inbox did not survive: ", std::get<std::string>(event.value));
   WriteSet set;
@@ -193,7 +221,8 @@ void Pipeline::start(std::function<void()> ready) {
   });
 }
 
-// ---- the daily work -------------------------------------------------------------------------------------------------
+// ---- the daily work
+// -------------------------------------------------------------------------------------------------
 
 void Pipeline::look() {
   if (!running_ || looking_) return;
@@ -220,7 +249,8 @@ void Pipeline::look() {
   }
 }
 
-// While anything comes the loop looks every few milliseconds: waking it for each arrival would cost more than decoding.
+// While anything comes the loop looks every few milliseconds: waking it for each arrival would cost more than
+// decoding.
 void Pipeline::look_again_soon() {
   look_timer_ = loop_.after(options_.look_interval, [this] { look(); });
 }
@@ -252,7 +282,8 @@ void Pipeline::bury_unknown(const Arrival& arrival, WriteSet& set) {
   undecodable_.add();
   if (told_unknown_.size() < unknown_inputs_told && !told_unknown_.contains(arrival.input)) {
     told_unknown_.emplace(arrival.input);
-    LOG_WARN("input ", shown(arrival.input), ": no longer configured; what the inbox still holds of it goes to the dead lane");
+    LOG_WARN("input ", shown(arrival.input),
+             ": no longer configured; what the inbox still holds of it goes to the dead lane");
   }
   letters_.bury(arrival, "the input is no longer configured", {}, set);
 }
@@ -271,16 +302,20 @@ void Pipeline::decode(Arrival arrival, Ticket ticket, bool crashed, WriteSet& se
   input.payloads->add();
   // The log dates what it commits by how its clock stands then: what came before that was set keeps its own.
   const std::int64_t offset_us = arrival.received.us - arrival.received_monotonic.ns / 1000;
-  const bool own_date = !arrival.clock_trusted && std::abs(offset_us - (loop_.wall().us - loop_.now().ns / 1000)) >= clock_step_us;
+  const bool own_date = !arrival.clock_trusted &&
+                        std::abs(offset_us - (loop_.wall().us - loop_.now().ns / 1000)) >= clock_step_us;
   arrival.received = input.stamps.next(arrival.received, arrival.received_monotonic);
   if (crashed) {
-    LOG_ERROR("input ", arrival.input, ": a payload on ", shown(arrival.channel), " was in work when the process died, twice; it goes to the dead lane");
+    LOG_ERROR("input ", arrival.input, ": a payload on ", shown(arrival.channel),
+              " was in work when the process died, twice; it goes to the dead lane");
     input.undecodable->add();
     return bury_it("crashed");
   }
-  if (arrival.whole_bytes > 0) {  // half a payload must not become a reading: "12" of "123456" is a number too
+  if (arrival.whole_bytes >
+      0) {  // half a payload must not become a reading: "12" of "123456" is a number too
     input.undecodable->add();
-    return bury_it(text("too large: ", arrival.whole_bytes, " bytes, above ", arrival.limit, "; its first ", arrival.bytes.size(), " are kept"));
+    return bury_it(text("too large: ", arrival.whole_bytes, " bytes, above ", arrival.limit, "; its first ",
+                        arrival.bytes.size(), " are kept"));
   }
   if (arrival.retained && decoder->retained_once && seen_retained(input, arrival, set)) {
     taken_.add();
@@ -297,8 +332,11 @@ void Pipeline::decode(Arrival arrival, Ticket ticket, bool crashed, WriteSet& se
   }
   if (!status.ok() || unread_.any()) {
     const std::string reason = status.ok() ? unread_.reason() : status.detail();
-    LOG_WARN("input ", arrival.input, ": payload on ", shown(arrival.channel), ": ", shown(reason, DeadLetters::reason_max),
-             status.ok() ? text("; what else is in it (", decoded_.size(), ") has entered; kept in the dead lane") : "; kept in the dead lane");
+    LOG_WARN("input ", arrival.input, ": payload on ", shown(arrival.channel), ": ",
+             shown(reason, DeadLetters::reason_max),
+             status.ok()
+                 ? text("; what else is in it (", decoded_.size(), ") has entered; kept in the dead lane")
+                 : "; kept in the dead lane");
     if (!status.ok()) unread_.missing.clear();  // none of it entered
     input.undecodable->add();
     bury_it(reason);
@@ -319,7 +357,8 @@ Detail Pipeline::boot_of(const Arrival& arrival) const {
   return detail;
 }
 
-// What the input's formats gave beside readings. `undated`: the payload, where it came before the clock was set.
+// What the input's formats gave beside readings. `undated`: the payload, where it came before the clock was
+// set.
 void Pipeline::take_beside(const std::string& name, Input& input, const Arrival* undated, WriteSet& set) {
   Beside& beside = input.memory->remembered().beside;
   if (!beside.any()) return;
@@ -341,17 +380,22 @@ void Pipeline::save_memories(bool offered, WriteSet& set) {
   }
 }
 
-// A set whose states do not fit is refused whole, and what is committed after it would acknowledge its records all the same.
+// A set whose states do not fit is refused whole, and what is committed after it would acknowledge its
+// records all the same.
 void Pipeline::fit_states(WriteSet& set) {
   if (set.states.empty()) return;
   const auto gone = make_fit(set.states, [this](const auto& states) { return log_.fits(states).ok(); });
   if (gone.empty()) return;
-  metrics_.counter("millrace_left_out_states_total",
-      "What is remembered of inputs and found no room in the log's state beside the readings it came with").add(gone.size());
+  metrics_
+      .counter(
+          "millrace_left_out_states_total",
+          "What is remembered of inputs and found no room in the log's state beside the readings it came with")
+      .add(gone.size());
   if (std::exchange(states_told_, true)) return;
-  LOG_WARN("what is remembered of inputs finds no room in the log's state (a quarter of log.max_size): after a restart ",
-           gone.front(), gone.size() > 1 ? text(" and ", gone.size() - 1, " more are") : " is",
-           " not known as of now (said once)");
+  LOG_WARN(
+      "what is remembered of inputs finds no room in the log's state (a quarter of log.max_size): after a restart ",
+      gone.front(), gone.size() > 1 ? text(" and ", gone.size() - 1, " more are") : " is",
+      " not known as of now (said once)");
 }
 
 // Of inputs that are no longer configured, or whose formats remember nothing any more.
@@ -394,8 +438,11 @@ Status Pipeline::decode_again(const Record& letter, WriteSet& set) {
   const auto& dead = std::get<DeadDetail>(detail.body);
   const auto found = inputs_.find(dead.consumer);
   const Decoder* decoder = found == inputs_.end() ? nullptr : found->second.decoder_of(UINT64_MAX);
-  if (!decoder) return {Code::invalid, text("the input \"", shown(dead.consumer), "\" is not in the configuration")};
-  if (dead.whole_size > 0) return {Code::invalid, text("only the first ", dead.payload.size(), " of its ", dead.whole_size, " bytes were kept")};
+  if (!decoder)
+    return {Code::invalid, text("the input \"", shown(dead.consumer), "\" is not in the configuration")};
+  if (dead.whole_size > 0)
+    return {Code::invalid,
+            text("only the first ", dead.payload.size(), " of its ", dead.whole_size, " bytes were kept")};
   const OpenedLetter opened(letter);
   const Arrival& arrival = opened.arrival();
   std::vector<Record> records;
@@ -409,7 +456,8 @@ Status Pipeline::decode_again(const Record& letter, WriteSet& set) {
   return {};
 }
 
-// What arrived before the clock was set is dated by its own boot, which need not be the one that writes it now.
+// What arrived before the clock was set is dated by its own boot, which need not be the one that writes it
+// now.
 void Pipeline::keep_boot(const Detail& of, std::vector<Record>& records) {
   auto detail = std::make_shared<Detail>();
   detail->boot_id = of.boot_id;
@@ -428,7 +476,8 @@ bool Pipeline::seen_retained(Input& input, const Arrival& arrival, WriteSet& set
     input.retained_dropped->add();
     return true;
   }
-  if (known == input.retained.end() && input.retained.size() >= retained_topics_max) input.retained.erase(input.retained.begin());
+  if (known == input.retained.end() && input.retained.size() >= retained_topics_max)
+    input.retained.erase(input.retained.begin());
   input.retained[topic] = value;
   Bytes saved;
   wire::Writer writer(saved);
@@ -436,13 +485,16 @@ bool Pipeline::seen_retained(Input& input, const Arrival& arrival, WriteSet& set
     writer.put_fixed64(t);
     writer.put_fixed64(v);
   }
-  std::erase_if(set.states, [&](const WriteSet::State& s) { return s.name == retained_state(std::string(arrival.input)); });
+  std::erase_if(set.states, [&](const WriteSet::State& s) {
+    return s.name == retained_state(std::string(arrival.input));
+  });
   set.states.push_back({retained_state(std::string(arrival.input)), std::move(saved)});
   return false;
 }
 
-// Inputs pause when the log is about to be full, or cannot be written. Resuming waits until the inbox is half empty too, so that inputs do not
-// flap; it is said again and again, because an input may also have paused by itself for a full inbox.
+// Inputs pause when the log is about to be full, or cannot be written. Resuming waits until the inbox is half
+// empty too, so that inputs do not flap; it is said again and again, because an input may also have paused by
+// itself for a full inbox.
 void Pipeline::check_pressure() {
   const LogStats stats = log_.stats();
   if (stats.blocked || !stats.trouble.empty()) {
@@ -454,7 +506,8 @@ void Pipeline::check_pressure() {
   }
 }
 
-// ---- the intake -----------------------------------------------------------------------------------------------------
+// ---- the intake
+// -----------------------------------------------------------------------------------------------------
 
 Handle Pipeline::attach(Peer peer) {
   const std::uint64_t id = next_id_++;
@@ -482,7 +535,8 @@ void Pipeline::report(Record event) {
   offered_.records.emplace_back(Lane::alarm, std::move(event));
 }
 
-// A state that does not fit is left out (the log says so and counts it): it must not take the readings beside it along.
+// A state that does not fit is left out (the log says so and counts it): it must not take the readings beside
+// it along.
 Status Pipeline::put_state(std::string name, Bytes bytes) {
   offered_.states.push_back({std::move(name), std::move(bytes)});
   Status status = log_.fits(offered_.states);
@@ -502,7 +556,8 @@ Ticket Pipeline::commit(std::optional<Duration> within) {
   const std::size_t records = offered_.records.size();
   log_.commit(std::exchange(offered_, {}), [this, ticket](const Status& status) {
     if (!status.ok()) failed_ = std::min(failed_, ticket);
-    if (ticket >= failed_) return;  // closed, say: nobody is told anything, neither of this nor of what comes behind it
+    // closed, say: nobody is told anything, neither of this nor of what comes behind it
+    if (ticket >= failed_) return;
     durable_through_ = ticket;
     if (std::exchange(telling_, true)) return;
     loop_.post([this] {
@@ -510,7 +565,8 @@ Ticket Pipeline::commit(std::optional<Duration> within) {
       tell_peers(true);
     });
   });
-  // As many are likely to come again, and none is moved about. Of two, since the rest of a window follows its first chunk.
+  // As many are likely to come again, and none is moved about. Of two, since the rest of a window follows its
+  // first chunk.
   offered_.records.reserve(std::max(records, std::exchange(records_before_, records)));
   return ticket;
 }
@@ -525,9 +581,11 @@ void Pipeline::tell_peers(bool durable) {
   }
 }
 
-// What is offered and waits for commit() counts already: a session saved by a driver that goes is there for its successor.
+// What is offered and waits for commit() counts already: a session saved by a driver that goes is there for
+// its successor.
 std::optional<Bytes> Pipeline::state(std::string_view name) const {
-  const auto offered = std::find_if(offered_.states.rbegin(), offered_.states.rend(), [&](const WriteSet::State& s) { return s.name == name; });
+  const auto offered = std::find_if(offered_.states.rbegin(), offered_.states.rend(),
+                                    [&](const WriteSet::State& s) { return s.name == name; });
   if (offered == offered_.states.rend()) return log_.state(name);
   return offered->bytes.empty() ? std::nullopt : std::optional(offered->bytes);
 }

@@ -1,6 +1,6 @@
-// From the inbox to the log: takes arrivals, decodes them by their input's routes, and chooses lanes. A payload is decoded as far
-// as it is good; what cannot be decoded is a dead letter (dead_letters.h), and never wedges an input. Windows listen to the log by
-// themselves (windows/window_consumer.h). On the loop.
+// From the inbox to the log: takes arrivals, decodes them by their input's routes, and chooses lanes. A
+// payload is decoded as far as it is good; what cannot be decoded is a dead letter (dead_letters.h), and
+// never wedges an input. Windows listen to the log by themselves (windows/window_consumer.h). On the loop.
 #pragma once
 
 #include <deque>
@@ -27,7 +27,7 @@
 namespace millrace {
 
 struct PipelineOptions {
-  bool forward_raw = true;   // some uplink takes the raw lane
+  bool forward_raw = true;    // some uplink takes the raw lane
   std::uint64_t boot_id = 0;  // of this boot: what arrives before the clock is set can be dated later by it
   WindowOptions windows;
   Duration look_interval = std::chrono::milliseconds(5);
@@ -39,20 +39,23 @@ class Pipeline final : public Intake {
  public:
   Pipeline(Loop& loop, MappedInbox& inbox, Log& log, Metrics& metrics, PipelineOptions options);
 
-  // How an input's payloads become records, until the handle goes; what the inbox holds of it at that moment is still decoded
-  // so. An input that comes back under the same name decodes what it brings itself. The first does what Router::decode promises.
+  // How an input's payloads become records, until the handle goes; what the inbox holds of it at that moment
+  // is still decoded so. An input that comes back under the same name decodes what it brings itself. The
+  // first does what Router::decode promises.
   Handle set_input(const std::string& name, Decode decode, bool retained_once);
   Handle set_input(const std::string& name, Router router, bool retained_once);
-  // How what formats of the input say back reaches its devices, until the handle goes: false, it does not. Called on the loop,
-  // never inside a call of the driver's own.
+  // How what formats of the input say back reaches its devices, until the handle goes: false, it does not.
+  // Called on the loop, never inside a call of the driver's own.
   using Say = std::function<bool(const Saying&)>;
   Handle set_voice(const std::string& name, Say say);
-  // The payload of an input's dead letter, decoded with today's configuration as it arrived then: time, clock, publisher. Of one
-  // that was read but for some values, these and no others: each value of a payload enters once, under the names that held when
-  // it did. The records join `set`, and so does a new letter where some values still cannot be read. Not ok: nothing came of it.
+  // The payload of an input's dead letter, decoded with today's configuration as it arrived then: time,
+  // clock, publisher. Of one that was read but for some values, these and no others: each value of a payload
+  // enters once, under the names that held when it did. The records join `set`, and so does a new letter
+  // where some values still cannot be read. Not ok: nothing came of it.
   Status decode_again(const Record& letter, WriteSet& set);
   void set_forward_raw(bool forward) { options_.forward_raw = forward; }
-  // Inputs should pause (once, when the log is about to be full) or may go on (whenever there is room): idempotent.
+  // Inputs should pause (once, when the log is about to be full) or may go on (whenever there is room):
+  // idempotent.
   void on_pressure(std::function<void(bool pause)> changed) { pressure_changed_ = std::move(changed); }
   // Whether inputs are to pause: for one that starts meanwhile.
   bool pressed() const { return pressed_; }
@@ -70,13 +73,15 @@ class Pipeline final : public Intake {
 
   // Restores windows, then begins to take. `ready` runs once that is done.
   void start(std::function<void()> ready);
-  // Takes what the inbox holds (inputs have stopped) and a last snapshot; `done` when it is committed or cannot be.
+  // Takes what the inbox holds (inputs have stopped) and a last snapshot; `done` when it is committed or
+  // cannot be.
   void drain(std::function<void()> done);
 
   const WindowEngine& windows() const { return windows_.engine(); }
 
  private:
-  // One configuration of an input. `through`: the last ticket of the inbox that is its; what was put later is its successor's.
+  // One configuration of an input. `through`: the last ticket of the inbox that is its; what was put later is
+  // its successor's.
   struct Decoder {
     std::uint64_t id;
     Decode decode;
@@ -136,8 +141,8 @@ class Pipeline final : public Intake {
   std::function<void()> drained_;
 
   std::map<std::uint64_t, std::shared_ptr<const Peer>> peers_;
-  std::uint64_t next_id_ = 1;  // of peers and decoders
-  WriteSet offered_;  // since the last commit()
+  std::uint64_t next_id_ = 1;       // of peers and decoders
+  WriteSet offered_;                // since the last commit()
   std::size_t records_before_ = 0;  // that the last commit() took
   Ticket ticket_ = 0, durable_through_ = 0;
   Ticket failed_ = UINT64_MAX;  // the first one whose commit failed
@@ -149,10 +154,12 @@ class Pipeline final : public Intake {
   std::unique_ptr<Timer> look_timer_;
   bool running_ = false, looking_ = false, pressed_ = false;
   Ticket taken_through_ = 0, released_seen_ = 0;
-  std::set<std::string, std::less<>> told_unknown_;  // inputs that are not configured, and had something in the inbox
+  // inputs that are not configured, and had something in the inbox
+  std::set<std::string, std::less<>> told_unknown_;
 
-  // The ledger of the south: taken = admitted + filtered + duplicate + undecodable, in records; a payload that could not be
-  // decoded, or not wholly, counts as one, and so does one that is a duplicate, is ignored or has no value.
+  // The ledger of the south: taken = admitted + filtered + duplicate + undecodable, in records; a payload
+  // that could not be decoded, or not wholly, counts as one, and so does one that is a duplicate, is ignored
+  // or has no value.
   Counter& taken_;
   Counter& admitted_;
   Counter& filtered_;

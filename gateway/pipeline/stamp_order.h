@@ -1,8 +1,9 @@
-// Stamps of arrivals that rise: what arrives later through an input never has an earlier or an equal stamp, though many
-// payloads come in one read and the clock has microseconds. Sorted by time, the readings of a device that sends no times of
-// its own lie as it sent them. Two ends of it: when somebody sets the clock back by two seconds or more, stamps go back with it
-// (time is what the clock says; only numbers tell the order over such a step; a leap second is none), and stamps never lie more
-// than two seconds ahead of the clock: above a million payloads a second for that long they are shared.
+// Stamps of arrivals that rise: what arrives later through an input never has an earlier or an equal stamp,
+// though many payloads come in one read and the clock has microseconds. Sorted by time, the readings of a
+// device that sends no times of its own lie as it sent them. Two ends of it: when somebody sets the clock
+// back by two seconds or more, stamps go back with it (time is what the clock says; only numbers tell the
+// order over such a step; a leap second is none), and stamps never lie more than two seconds ahead of the
+// clock: above a million payloads a second for that long they are shared.
 #pragma once
 
 #include <cstdint>

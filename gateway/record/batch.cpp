@@ -14,13 +14,18 @@
 namespace millrace {
 namespace {
 
-// One string that is not UTF-8 makes the whole batch unreadable for most readers of protobuf: what the door did not see (a
-// slice of a batch that an older version stored, an event of a driver) is mended before it is written.
-bool is_utf8(std::string_view given) { return plain_ascii(given) || find_fault(given, Controls::all).kind == TextFault::ok; }
+// One string that is not UTF-8 makes the whole batch unreadable for most readers of protobuf: what the door
+// did not see (a slice of a batch that an older version stored, an event of a driver) is mended before it is
+// written.
+bool is_utf8(std::string_view given) {
+  return plain_ascii(given) || find_fault(given, Controls::all).kind == TextFault::ok;
+}
 std::string utf8(const std::string& given) { return is_utf8(given) ? given : mended_utf8(given); }
 
 Tags utf8(const Tags& given) {
-  if (std::all_of(given.begin(), given.end(), [](const Tags::Tag& tag) { return is_utf8(tag.first) && is_utf8(tag.second); })) return given;
+  if (std::all_of(given.begin(), given.end(),
+                  [](const Tags::Tag& tag) { return is_utf8(tag.first) && is_utf8(tag.second); }))
+    return given;
   Tags::List mended;
   for (const auto& [name, value] : given) mended.emplace_back(utf8(name), utf8(value));
   return mended;
@@ -69,10 +74,12 @@ Record record_of(const Readings& readings, std::size_t i, const std::vector<Batc
 }
 
 Bytes message_of(BatchEncoder& encoder, const Readings& readings, const std::vector<BatchName>& devices,
-                 const std::vector<BatchName>& metrics, const std::vector<Record>& others, std::uint64_t boot_id,
-                 std::int64_t offset_us, std::vector<std::uint32_t>& order, bool by_device = false) {
+                 const std::vector<BatchName>& metrics, const std::vector<Record>& others,
+                 std::uint64_t boot_id, std::int64_t offset_us, std::vector<std::uint32_t>& order,
+                 bool by_device = false) {
   Bytes message;
-  encoder.encode(readings, static_cast<std::uint32_t>(devices.size()), static_cast<std::uint32_t>(metrics.size()), message, order, by_device);
+  encoder.encode(readings, static_cast<std::uint32_t>(devices.size()),
+                 static_cast<std::uint32_t>(metrics.size()), message, order, by_device);
   for (const BatchName& name : devices) put_name(4, name, message);
   for (const BatchName& name : metrics) put_name(5, name, message);
   for (const Record& record : others) wire::Writer(message).bytes_field(6, encode_record(record));
@@ -90,32 +97,35 @@ std::size_t bytes_of_detail(const Record& record) {
   if (!record.detail) return bytes;
   if (const auto* dead = std::get_if<DeadDetail>(&record.detail->body)) {
     const DeadPublisher& from = dead->publisher;
-    bytes += dead->payload.size() + dead->channel.size() + dead->reason.size() + from.client_id.size() + from.username.size() +
-             from.subject.size() + from.content_type.size();
+    bytes += dead->payload.size() + dead->channel.size() + dead->reason.size() + from.client_id.size() +
+             from.username.size() + from.subject.size() + from.content_type.size();
     for (const auto& [name, value] : from.properties) bytes += name.size() + value.size();
   }
   return bytes;
 }
 
-// Names a decoded batch does not have are a fault of the bytes, not of ours; so is one long name that a million readings
-// would each copy.
+// Names a decoded batch does not have are a fault of the bytes, not of ours; so is one long name that a
+// million readings would each copy.
 Status check_names(const DecodedBatch& batch) {
   std::size_t copied = 0;
   for (std::size_t i = 0; i < batch.readings.size(); ++i) {
-    if (batch.readings.device[i] >= batch.devices.size() || batch.readings.metric[i] >= batch.metrics.size()) {
+    if (batch.readings.device[i] >= batch.devices.size() ||
+        batch.readings.metric[i] >= batch.metrics.size()) {
       return {Code::corrupt, "batch: a reading names a device or metric the batch does not list"};
     }
     const BatchName& metric = batch.metrics[batch.readings.metric[i]];
     copied += batch.devices[batch.readings.device[i]].name.size() + metric.name.size() + metric.unit.size();
-    if (copied > batch_names_bytes_max) return {Code::corrupt, "batch: its names take more memory than those of any batch of ours"};
+    if (copied > batch_names_bytes_max)
+      return {Code::corrupt, "batch: its names take more memory than those of any batch of ours"};
   }
   return {};
 }
 
 }  // namespace
 
-std::uint32_t BatchBuilder::id_of(Ids& ids, std::vector<BatchName>& names, std::string_view key, const std::string& name,
-                                  const std::string& unit, const Tags& tags, std::size_t& bytes) {
+std::uint32_t BatchBuilder::id_of(Ids& ids, std::vector<BatchName>& names, std::string_view key,
+                                  const std::string& name, const std::string& unit, const Tags& tags,
+                                  std::size_t& bytes) {
   if (const auto found = ids.find(key); found != ids.end()) return found->second;
   const auto id = static_cast<std::uint32_t>(names.size());
   ids.emplace(std::string(key), id);
@@ -124,7 +134,8 @@ std::uint32_t BatchBuilder::id_of(Ids& ids, std::vector<BatchName>& names, std::
   return id;
 }
 
-// Readings come in runs: the values of one message have one device, and a device that speaks often has the same metrics.
+// Readings come in runs: the values of one message have one device, and a device that speaks often has the
+// same metrics.
 std::uint32_t BatchBuilder::device_of(const Record& record) {
   if (last_device_ < devices_.size()) {
     const BatchName& last = devices_[last_device_];
@@ -136,7 +147,8 @@ std::uint32_t BatchBuilder::device_of(const Record& record) {
     key_.add(name);
     key_.add(value);
   }
-  return last_device_ = id_of(device_ids_, devices_, key_.view(), record.device, {}, record.tags, bytes_waiting_);
+  return last_device_ =
+             id_of(device_ids_, devices_, key_.view(), record.device, {}, record.tags, bytes_waiting_);
 }
 
 std::uint32_t BatchBuilder::metric_of(const Record& record) {
@@ -147,7 +159,8 @@ std::uint32_t BatchBuilder::metric_of(const Record& record) {
   key_.clear();
   key_.add(record.metric);
   key_.add(record.unit);
-  return last_metric_ = id_of(metric_ids_, metrics_, key_.view(), record.metric, record.unit, {}, bytes_waiting_);
+  return last_metric_ =
+             id_of(metric_ids_, metrics_, key_.view(), record.metric, record.unit, {}, bytes_waiting_);
 }
 
 void BatchBuilder::add(const Record& record) {
@@ -196,7 +209,8 @@ void BatchBuilder::clear() {
 EncodedBatch BatchBuilder::encode(std::uint64_t boot_id, std::int64_t offset_us) {
   // Only unsynced times will ever be corrected: the other batches save the sixteen bytes.
   bool unsynced = false;
-  for (const std::uint8_t a : readings_.attributes) unsynced = unsynced || (a & 3) == static_cast<unsigned>(TimeTrust::unsynced);
+  for (const std::uint8_t a : readings_.attributes)
+    unsynced = unsynced || (a & 3) == static_cast<unsigned>(TimeTrust::unsynced);
   std::vector<std::uint32_t> reading_order;
   Bytes message = message_of(encoder_, readings_, devices_, metrics_, others_, unsynced ? boot_id : 0,
                              unsynced ? offset_us : 0, reading_order);
@@ -219,9 +233,11 @@ Record BatchBuilder::at(std::uint32_t index) const {
 }
 
 EncodedBatch close_batch(Bytes message) {
-  thread_local std::unique_ptr<ZSTD_CCtx, decltype(&ZSTD_freeCCtx)> context(ZSTD_createCCtx(), &ZSTD_freeCCtx);
+  thread_local std::unique_ptr<ZSTD_CCtx, decltype(&ZSTD_freeCCtx)> context(ZSTD_createCCtx(),
+                                                                            &ZSTD_freeCCtx);
   Bytes packed(ZSTD_compressBound(message.size()));
-  const std::size_t size = ZSTD_compressCCtx(context.get(), packed.data(), packed.size(), message.data(), message.size(), 1);
+  const std::size_t size =
+      ZSTD_compressCCtx(context.get(), packed.data(), packed.size(), message.data(), message.size(), 1);
   if (ZSTD_isError(size) || size >= message.size()) return {std::move(message), false};
   packed.resize(size);
   packed.shrink_to_fit();
@@ -234,10 +250,13 @@ Result<Bytes> open_batch(BytesView bytes, bool zstd) {
   if (size == ZSTD_CONTENTSIZE_ERROR || size == ZSTD_CONTENTSIZE_UNKNOWN || size > batch_bytes_max) {
     return Status{Code::corrupt, "batch: not a zstd frame of known, bounded size"};
   }
-  thread_local std::unique_ptr<ZSTD_DCtx, decltype(&ZSTD_freeDCtx)> context(ZSTD_createDCtx(), &ZSTD_freeDCtx);
+  thread_local std::unique_ptr<ZSTD_DCtx, decltype(&ZSTD_freeDCtx)> context(ZSTD_createDCtx(),
+                                                                            &ZSTD_freeDCtx);
   Bytes message(static_cast<std::size_t>(size));
-  const std::size_t got = ZSTD_decompressDCtx(context.get(), message.data(), message.size(), bytes.data(), bytes.size());
-  if (ZSTD_isError(got) || got != message.size()) return Status{Code::corrupt, "batch: zstd frame is damaged"};
+  const std::size_t got =
+      ZSTD_decompressDCtx(context.get(), message.data(), message.size(), bytes.data(), bytes.size());
+  if (ZSTD_isError(got) || got != message.size())
+    return Status{Code::corrupt, "batch: zstd frame is damaged"};
   return message;
 }
 
@@ -245,7 +264,8 @@ Status decode_batch(BytesView bytes, bool zstd, std::vector<Record>& out) {
   auto message = open_batch(bytes, zstd);
   if (!message.ok()) return message.status();
   DecodedBatch batch;
-  if (Status status = decode_batch_columns(message.value(), batch_records_max, batch); !status.ok()) return status;
+  if (Status status = decode_batch_columns(message.value(), batch_records_max, batch); !status.ok())
+    return status;
   if (Status status = check_names(batch); !status.ok()) return status;
   std::vector<Record> others;
   for (const BytesView bytes_of_record : batch.others) {
@@ -265,7 +285,8 @@ Result<EncodedBatch> slice_batch(BytesView bytes, bool zstd, std::size_t from, s
   auto message = open_batch(bytes, zstd);
   if (!message.ok()) return message.status();
   DecodedBatch batch;
-  if (Status status = decode_batch_columns(message.value(), batch_records_max, batch); !status.ok()) return status;
+  if (Status status = decode_batch_columns(message.value(), batch_records_max, batch); !status.ok())
+    return status;
   if (Status status = check_names(batch); !status.ok()) return status;
   const std::size_t readings = batch.readings.size();
   if (from + count > readings + batch.others.size()) return Status{Code::invalid, "slice beyond the batch"};
@@ -273,8 +294,8 @@ Result<EncodedBatch> slice_batch(BytesView bytes, bool zstd, std::size_t from, s
   std::vector<Record> others;
   for (std::size_t i = from; i < from + count; ++i) {
     if (i < readings) {
-      part.add(batch.readings.device[i], batch.readings.metric[i], batch.readings.time_us[i], batch.readings.type[i],
-               batch.readings.bits[i], batch.readings.attributes[i]);
+      part.add(batch.readings.device[i], batch.readings.metric[i], batch.readings.time_us[i],
+               batch.readings.type[i], batch.readings.bits[i], batch.readings.attributes[i]);
     } else {
       auto record = decode_record(batch.others[i - readings]);
       if (!record.ok()) return record.status();
@@ -286,13 +307,16 @@ Result<EncodedBatch> slice_batch(BytesView bytes, bool zstd, std::size_t from, s
   mend(batch.metrics);
   BatchEncoder encoder;
   std::vector<std::uint32_t> order;
-  Bytes sliced = message_of(encoder, part, batch.devices, batch.metrics, others, batch.boot_id, batch.offset_us, order, batch.by_device);
+  Bytes sliced = message_of(encoder, part, batch.devices, batch.metrics, others, batch.boot_id,
+                            batch.offset_us, order, batch.by_device);
   std::vector<std::uint32_t> same(part.size());
   std::iota(same.begin(), same.end(), 0u);
   if (order != same) {
-    // The encoder would number these readings otherwise (runs laid by time): send them one by one, as they were numbered.
+    // The encoder would number these readings otherwise (runs laid by time): send them one by one, as they
+    // were numbered.
     std::vector<Record> singles;
-    for (std::size_t i = 0; i < part.size(); ++i) singles.push_back(record_of(part, i, batch.devices, batch.metrics));
+    for (std::size_t i = 0; i < part.size(); ++i)
+      singles.push_back(record_of(part, i, batch.devices, batch.metrics));
     for (Record& record : others) singles.push_back(std::move(record));
     sliced = message_of(encoder, Readings{}, {}, {}, singles, batch.boot_id, batch.offset_us, order);
   }
@@ -302,7 +326,8 @@ Result<EncodedBatch> slice_batch(BytesView bytes, bool zstd, std::size_t from, s
 Status add_devices(BytesView bytes, bool zstd, std::size_t from, std::size_t count, LossDetail& loss) {
   std::vector<Record> records;
   if (Status status = decode_batch(bytes, zstd, records); !status.ok()) return status;
-  for (std::size_t i = from; i < std::min(from + count, records.size()); ++i) loss.add_device(records[i].device, 1);
+  for (std::size_t i = from; i < std::min(from + count, records.size()); ++i)
+    loss.add_device(records[i].device, 1);
   return {};
 }
 

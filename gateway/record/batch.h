@@ -1,5 +1,5 @@
-// Batches of records: collected, encoded as columns, compressed when that is smaller, and read back. What the log
-// stores as a row and what uplinks send in batch form. The one home of zstd.
+// Batches of records: collected, encoded as columns, compressed when that is smaller, and read back. What the
+// log stores as a row and what uplinks send in batch form. The one home of zstd.
 #pragma once
 
 #include <memory>
@@ -23,12 +23,14 @@ struct EncodedBatch {
 // Whether a record lies in the batch's columns; others lie beside them, each as a message of its own.
 inline bool in_columns(const Record& record) {
   constexpr std::int64_t time_limit = std::int64_t{1} << 62;  // differences of two times then fit 64 bits
-  return record.kind == Kind::reading && !record.detail && !std::holds_alternative<std::monostate>(record.value) &&
-         record.time.us > -time_limit && record.time.us < time_limit;
+  return record.kind == Kind::reading && !record.detail &&
+         !std::holds_alternative<std::monostate>(record.value) && record.time.us > -time_limit &&
+         record.time.us < time_limit;
 }
 
-// Collects records and encodes them. After encode(), record i of the batch is `at(order()[i])`: numbers are given in the
-// order of the batch, which keeps the order of arrival of each device (batch_encoder.h says when only within a metric).
+// Collects records and encodes them. After encode(), record i of the batch is `at(order()[i])`: numbers are
+// given in the order of the batch, which keeps the order of arrival of each device (batch_encoder.h says when
+// only within a metric).
 class BatchBuilder {
  public:
   void add(const Record& record);
@@ -51,8 +53,9 @@ class BatchBuilder {
   };
   using Ids = std::unordered_map<std::string, std::uint32_t, Hash, std::equal_to<>>;
 
-  static std::uint32_t id_of(Ids& ids, std::vector<BatchName>& names, std::string_view key, const std::string& name,
-                             const std::string& unit, const Tags& tags, std::size_t& bytes);
+  static std::uint32_t id_of(Ids& ids, std::vector<BatchName>& names, std::string_view key,
+                             const std::string& name, const std::string& unit, const Tags& tags,
+                             std::size_t& bytes);
   std::uint32_t device_of(const Record& record);
   std::uint32_t metric_of(const Record& record);
 
@@ -68,7 +71,7 @@ class BatchBuilder {
   std::vector<std::uint32_t> order_;
 };
 
-constexpr std::size_t batch_bytes_max = 16 << 20;   // what a batch may be once decompressed
+constexpr std::size_t batch_bytes_max = 16 << 20;  // what a batch may be once decompressed
 constexpr std::size_t batch_records_max = 1 << 20;
 constexpr std::size_t batch_names_bytes_max = 256 << 20;  // names of all its readings, once they are records
 

@@ -22,7 +22,8 @@ std::int64_t times(std::int64_t a, std::uint64_t b) {
 
 // Up to `max` varints of a packed (or, as proto3 readers must accept, a single unpacked) field.
 template <typename T, typename Convert>
-bool get_packed(wire::Reader& from, std::uint32_t type, std::size_t max, std::vector<T>& out, Convert convert) {
+bool get_packed(wire::Reader& from, std::uint32_t type, std::size_t max, std::vector<T>& out,
+                Convert convert) {
   if (type == wire::varint) {
     if (out.size() >= max) return false;
     out.push_back(convert(from.get_varint()));
@@ -136,7 +137,9 @@ bool expand_rows(const ParsedBlock& block, std::int64_t base, std::vector<std::u
     // A missing tail of `device` is zeros, as for every packed field.
     device = plus(device, run < block.device.size() ? block.device[run] : 0);
     start = plus(start, times(run < block.start.size() ? block.start[run] : 0, block.unit));
-    const std::uint64_t rows = block.run.size() == 1 ? block.run[0] : run < block.run.size() ? block.run[run] : 0;
+    const std::uint64_t rows = block.run.size() == 1    ? block.run[0]
+                               : run < block.run.size() ? block.run[run]
+                                                        : 0;
     if (rows == 0 || rows > block.rows - devices.size() || device < 0 || device > UINT32_MAX) return false;
     std::int64_t time = start;
     for (std::uint64_t r = 0; r < rows; ++r) {
@@ -162,7 +165,10 @@ bool expand_values(const ParsedColumn& column, std::uint32_t rows, std::vector<s
                    std::vector<std::string>& blobs, ValueType& type) {
   bits.assign(rows, 0);
   switch (column.type) {
-    case 0: case 3: case 5: case 6: {
+    case 0:
+    case 3:
+    case 5:
+    case 6: {
       std::int64_t sum = 0, step = 0;
       const double power = powers[column.exponent];
       for (std::uint32_t r = 0; r < rows; ++r) {
@@ -172,8 +178,11 @@ bool expand_values(const ParsedColumn& column, std::uint32_t rows, std::vector<s
         const std::int64_t number = times(v, column.factor);
         if (column.type == 5) bits[r] = static_cast<std::uint64_t>(number);
         else if (column.type == 6) bits[r] = number != 0;
-        else if (column.type == 0) bits[r] = std::bit_cast<std::uint64_t>(static_cast<double>(number) / power);
-        else bits[r] = std::bit_cast<std::uint64_t>(static_cast<double>(static_cast<float>(static_cast<double>(number) / power)));
+        else if (column.type == 0)
+          bits[r] = std::bit_cast<std::uint64_t>(static_cast<double>(number) / power);
+        else
+          bits[r] = std::bit_cast<std::uint64_t>(
+              static_cast<double>(static_cast<float>(static_cast<double>(number) / power)));
       }
       type = column.type == 5 ? ValueType::integer : column.type == 6 ? ValueType::flag : ValueType::number;
       break;
@@ -191,7 +200,8 @@ bool expand_values(const ParsedColumn& column, std::uint32_t rows, std::vector<s
       }
       type = ValueType::number;
       break;
-    case 7: case 8:
+    case 7:
+    case 8:
       if (column.blobs.size() != rows) return false;
       for (std::uint32_t r = 0; r < rows; ++r) {
         bits[r] = blobs.size();
@@ -201,7 +211,8 @@ bool expand_values(const ParsedColumn& column, std::uint32_t rows, std::vector<s
       break;
     default: return false;
   }
-  if (column.fix_gap.size() != column.fix_ulp.size() || column.except_gap.size() * 8 != column.except.size()) return false;
+  if (column.fix_gap.size() != column.fix_ulp.size() || column.except_gap.size() * 8 != column.except.size())
+    return false;
   std::uint64_t row = 0;
   for (std::size_t i = 0; i < column.fix_gap.size(); ++i) {
     if (column.fix_gap[i] >= rows || (row += column.fix_gap[i]) >= rows) return false;
@@ -245,7 +256,8 @@ void rearrange(std::vector<T>& values, const std::vector<std::uint32_t>& order) 
   values = std::move(out);
 }
 
-// From the order of the blocks to that of the numbers: by device, each by time; those in `late` as the blocks have them.
+// From the order of the blocks to that of the numbers: by device, each by time; those in `late` as the blocks
+// have them.
 void number_by_device(const std::vector<std::uint64_t>& late, Readings& readings) {
   std::vector<std::pair<std::uint32_t, std::int64_t>> keys;
   std::vector<std::uint32_t> order(readings.size());
@@ -255,7 +267,8 @@ void number_by_device(const std::vector<std::uint64_t>& late, Readings& readings
     keys.emplace_back(readings.device[i], as_it_is ? 0 : readings.time_us[i]);
     order[i] = i;
   }
-  std::stable_sort(order.begin(), order.end(), [&](std::uint32_t a, std::uint32_t b) { return keys[a] < keys[b]; });
+  std::stable_sort(order.begin(), order.end(),
+                   [&](std::uint32_t a, std::uint32_t b) { return keys[a] < keys[b]; });
   rearrange(readings.device, order);
   rearrange(readings.metric, order);
   rearrange(readings.time_us, order);
@@ -278,13 +291,19 @@ Status decode_batch_columns(BytesView bytes, std::size_t readings_max, DecodedBa
       case 1: base = reader.get_sint(); break;
       case 2: claimed = reader.get_varint(); break;
       case 3: blocks.push_back(reader.get_bytes()); break;
-      case 4: if (!parse_name(reader.get_bytes(), out.devices.emplace_back())) reader.fail(); break;
-      case 5: if (!parse_name(reader.get_bytes(), out.metrics.emplace_back())) reader.fail(); break;
+      case 4:
+        if (!parse_name(reader.get_bytes(), out.devices.emplace_back())) reader.fail();
+        break;
+      case 5:
+        if (!parse_name(reader.get_bytes(), out.metrics.emplace_back())) reader.fail();
+        break;
       case 6: out.others.push_back(reader.get_bytes()); break;
       case 7: out.boot_id = reader.get_fixed64(); break;
       case 8: out.offset_us = reader.get_sint(); break;
       case 9: out.by_device = reader.get_varint() != 0; break;
-      case 10: if (!get_packed(reader, type, readings_max, late, [](std::uint64_t v) { return v; })) reader.fail(); break;
+      case 10:
+        if (!get_packed(reader, type, readings_max, late, [](std::uint64_t v) { return v; })) reader.fail();
+        break;
       default: reader.skip(type);
     }
   }
@@ -299,7 +318,8 @@ Status decode_batch_columns(BytesView bytes, std::size_t readings_max, DecodedBa
     ParsedBlock block;
     const std::size_t room = claimed - readings.size();
     if (!parse_block(bytes_of_block, room, block)) return corrupt("a block is not whole or too large");
-    if (block.columns.size() * static_cast<std::uint64_t>(block.rows) > room) return corrupt("more readings than it says");
+    if (block.columns.size() * static_cast<std::uint64_t>(block.rows) > room)
+      return corrupt("more readings than it says");
     if (!expand_rows(block, base, devices, time_us)) return corrupt("runs do not fit the rows");
     values.resize(block.columns.size());
     std::vector<std::pair<std::uint32_t, ValueType>> kinds;

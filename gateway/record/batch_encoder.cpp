@@ -66,8 +66,8 @@ bool BatchEncoder::same_rows(const Readings& readings, const Group& a, const Gro
   return true;
 }
 
-// Runs lie by device. Where a device has about one reading, lying by first time can be cheaper: taken when it saves
-// more than an eighth of a byte a reading.
+// Runs lie by device. Where a device has about one reading, lying by first time can be cheaper: taken when it
+// saves more than an eighth of a byte a reading.
 void BatchEncoder::order_runs(const Readings& readings, std::int64_t base, std::uint64_t unit) {
   if (runs_.size() < 3 || runs_.size() * 3 < rows_.size()) return;
   const auto start = [&](const Run& run) { return readings.time_us[sorted_[rows_[run.from]]]; };
@@ -83,7 +83,8 @@ void BatchEncoder::order_runs(const Readings& readings, std::int64_t base, std::
     return bytes;
   };
   std::vector<Run> by_time = runs_;
-  std::stable_sort(by_time.begin(), by_time.end(), [&](const Run& a, const Run& b) { return start(a) < start(b); });
+  std::stable_sort(by_time.begin(), by_time.end(),
+                   [&](const Run& a, const Run& b) { return start(a) < start(b); });
   if (cost(by_time) + rows_.size() / 8 >= cost(runs_)) return;
   std::vector<std::uint32_t> rows;
   rows.reserve(rows_.size());
@@ -96,8 +97,8 @@ void BatchEncoder::order_runs(const Readings& readings, std::int64_t base, std::
   runs_ = std::move(by_time);
 }
 
-void BatchEncoder::encode_block(const Readings& readings, const std::vector<Group>& columns, std::int64_t base,
-                                Bytes& out, std::vector<std::uint32_t>& order) {
+void BatchEncoder::encode_block(const Readings& readings, const std::vector<Group>& columns,
+                                std::int64_t base, Bytes& out, std::vector<std::uint32_t>& order) {
   const Group& first = columns.front();
   const std::uint32_t rows = first.to - first.from;
   rows_.resize(rows);
@@ -107,7 +108,8 @@ void BatchEncoder::encode_block(const Readings& readings, const std::vector<Grou
   std::uint64_t unit = 0;
   for (std::uint32_t r = 0; r < rows; ++r) {
     const std::uint32_t i = sorted_[rows_[r]];
-    if (runs_.empty() || runs_.back().device != readings.device[i]) runs_.push_back({r, 0, readings.device[i]});
+    if (runs_.empty() || runs_.back().device != readings.device[i])
+      runs_.push_back({r, 0, readings.device[i]});
     ++runs_.back().rows;
     if (unit != 1) unit = std::gcd(unit, static_cast<std::uint64_t>(readings.time_us[i] - base));
   }
@@ -135,7 +137,8 @@ void BatchEncoder::encode_block(const Readings& readings, const std::vector<Grou
       time = next;
     }
   }
-  if (std::all_of(lengths.begin(), lengths.end(), [&](std::uint64_t n) { return n == lengths.front(); })) lengths.resize(1);
+  if (std::all_of(lengths.begin(), lengths.end(), [&](std::uint64_t n) { return n == lengths.front(); }))
+    lengths.resize(1);
 
   block_.clear();
   wire::Writer writer(block_);
@@ -145,7 +148,8 @@ void BatchEncoder::encode_block(const Readings& readings, const std::vector<Grou
   if (unit != 1) writer.uint_field(4, unit);
   if (!numbers_.empty()) {
     std::vector<std::int64_t> median = numbers_;
-    std::nth_element(median.begin(), median.begin() + static_cast<std::ptrdiff_t>(median.size() / 2), median.end());
+    std::nth_element(median.begin(), median.begin() + static_cast<std::ptrdiff_t>(median.size() / 2),
+                     median.end());
     const std::int64_t step = median[median.size() / 2];
     for (std::int64_t& v : numbers_) v -= step;
     writer.sint_field(5, step);
@@ -158,7 +162,8 @@ void BatchEncoder::encode_block(const Readings& readings, const std::vector<Grou
     wire::Writer column(column_);
     column.uint_field(1, group.metric);
     bits_.resize(rows);
-    for (std::uint32_t r = 0; r < rows; ++r) bits_[r] = readings.bits[sorted_[rows_[r] - first.from + group.from]];
+    for (std::uint32_t r = 0; r < rows; ++r)
+      bits_[r] = readings.bits[sorted_[rows_[r] - first.from + group.from]];
     switch (group.type) {
       case ValueType::number: encode_numbers(bits_, column_); break;
       case ValueType::integer: encode_integers(bits_, false, column_); break;
@@ -190,8 +195,10 @@ void BatchEncoder::find_late(const Readings& readings, std::uint32_t devices) {
   }
 }
 
-// Whether the order of the blocks keeps what each device sent one after the other. Values of one moment have no order.
-bool BatchEncoder::blocks_keep_order(const Readings& readings, std::uint32_t devices, const std::vector<std::uint32_t>& order) {
+// Whether the order of the blocks keeps what each device sent one after the other. Values of one moment have
+// no order.
+bool BatchEncoder::blocks_keep_order(const Readings& readings, std::uint32_t devices,
+                                     const std::vector<std::uint32_t>& order) {
   newest_.assign(devices, 0);
   for (const std::uint32_t i : order) {
     const std::uint32_t device = readings.device[i];
@@ -203,7 +210,8 @@ bool BatchEncoder::blocks_keep_order(const Readings& readings, std::uint32_t dev
 }
 
 // Device after device, each by time; those whose times go back as the blocks have them.
-void BatchEncoder::number_by_device(const Readings& readings, std::uint32_t devices, Bytes& out, std::vector<std::uint32_t>& order) {
+void BatchEncoder::number_by_device(const Readings& readings, std::uint32_t devices, Bytes& out,
+                                    std::vector<std::uint32_t>& order) {
   counts_.assign(devices + 1, 0);
   for (const std::uint32_t i : order) ++counts_[readings.device[i] + 1];
   std::partial_sum(counts_.begin(), counts_.end(), counts_.begin());
@@ -216,8 +224,9 @@ void BatchEncoder::number_by_device(const Readings& readings, std::uint32_t devi
     if (late_[device]) {
       late.push_back(device);
     } else {
-      std::stable_sort(by_device_.begin() + from, by_device_.begin() + to,
-                       [&](std::uint32_t a, std::uint32_t b) { return readings.time_us[a] < readings.time_us[b]; });
+      std::stable_sort(
+          by_device_.begin() + from, by_device_.begin() + to,
+          [&](std::uint32_t a, std::uint32_t b) { return readings.time_us[a] < readings.time_us[b]; });
     }
     from = to;
   }
@@ -251,7 +260,8 @@ void BatchEncoder::encode(const Readings& readings, std::uint32_t devices, std::
   }
   MILLRACE_CHECK(order.size() == readings.size());
   find_late(readings, devices);
-  if (by_device || !blocks_keep_order(readings, devices, order)) number_by_device(readings, devices, out, order);
+  if (by_device || !blocks_keep_order(readings, devices, order))
+    number_by_device(readings, devices, out, order);
 }
 
 }  // namespace millrace

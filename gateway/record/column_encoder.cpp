@@ -12,7 +12,14 @@
 namespace millrace {
 namespace {
 
-enum ColumnType : std::uint32_t { decimal = 0, doubles = 1, floats = 2, float_decimal = 3, integers = 5, flags = 6 };
+enum ColumnType : std::uint32_t {
+  decimal = 0,
+  doubles = 1,
+  floats = 2,
+  float_decimal = 3,
+  integers = 5,
+  flags = 6
+};
 
 constexpr int exponent_max = 12;
 constexpr double powers[] = {1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12};
@@ -25,7 +32,9 @@ double double_of(std::uint64_t bits) { return std::bit_cast<double>(bits); }
 
 struct ThroughDouble {
   static constexpr ColumnType type = decimal;
-  static double value(std::int64_t number, int exponent) { return static_cast<double>(number) / powers[exponent]; }
+  static double value(std::int64_t number, int exponent) {
+    return static_cast<double>(number) / powers[exponent];
+  }
 };
 struct ThroughFloat {
   static constexpr ColumnType type = float_decimal;
@@ -151,7 +160,8 @@ struct Decimals {
   }
 };
 
-// Every value as a decimal, as a decimal some ulps off, or as itself; nothing when over a quarter are no decimals.
+// Every value as a decimal, as a decimal some ulps off, or as itself; nothing when over a quarter are no
+// decimals.
 template <typename Form>
 std::optional<Decimals> as_decimals(std::span<const std::uint64_t> bits) {
   const auto exponent = choose_exponent<Form>(bits);
@@ -201,7 +211,8 @@ void put_decimals(ColumnType type, const Decimals& decimals, Bytes& out) {
   for (const std::uint64_t v : decimals.except_bits) writer.put_fixed64(v);
 }
 
-// A float's bits survive the way through double, except that a signalling NaN would be quieted: those stay doubles.
+// A float's bits survive the way through double, except that a signalling NaN would be quieted: those stay
+// doubles.
 bool is_float(std::uint64_t bits) {
   const double v = double_of(bits);
   if (std::isnan(v)) return false;
@@ -213,7 +224,8 @@ void put_floats(std::span<const std::uint64_t> bits, Bytes& out) {
   writer.uint_field(2, floats);
   writer.tag(8, wire::length);
   writer.put_varint(4 * bits.size());
-  for (const std::uint64_t v : bits) writer.put_fixed32(std::bit_cast<std::uint32_t>(static_cast<float>(double_of(v))));
+  for (const std::uint64_t v : bits)
+    writer.put_fixed32(std::bit_cast<std::uint32_t>(static_cast<float>(double_of(v))));
 }
 
 void put_doubles(std::span<const std::uint64_t> bits, Bytes& out) {
@@ -248,15 +260,16 @@ void encode_packed_sint(std::uint32_t field, std::span<const std::int64_t> value
   }
 }
 
-// 1. Decimals with patches. 2. Where they cost over 4 bytes a value and all values are floats: decimals through float
-// (21.4f), else floats. 3. Where they cost more than doubles: doubles.
+// 1. Decimals with patches. 2. Where they cost over 4 bytes a value and all values are floats: decimals
+// through float (21.4f), else floats. 3. Where they cost more than doubles: doubles.
 void encode_numbers(std::span<const std::uint64_t> bits, Bytes& out) {
   const auto decimals = as_decimals<ThroughDouble>(bits);
   const std::size_t decimal_bytes = decimals ? decimals->bytes() : SIZE_MAX;
   if (decimal_bytes <= 4 * bits.size()) return put_decimals(decimal, *decimals, out);
   if (std::all_of(bits.begin(), bits.end(), is_float)) {
     const auto through_float = as_decimals<ThroughFloat>(bits);
-    if (through_float && through_float->bytes() < 4 * bits.size()) return put_decimals(float_decimal, *through_float, out);
+    if (through_float && through_float->bytes() < 4 * bits.size())
+      return put_decimals(float_decimal, *through_float, out);
     return put_floats(bits, out);
   }
   if (decimal_bytes < 8 * bits.size()) return put_decimals(decimal, *decimals, out);

@@ -1,5 +1,5 @@
-// One column of values: which of Column's types is exact and smallest, and its bytes. The rule is in the comments of
-// column_encoder.cpp; every form gives back each value to the bit.
+// One column of values: which of Column's types is exact and smallest, and its bytes. The rule is in the
+// comments of column_encoder.cpp; every form gives back each value to the bit.
 #pragma once
 
 #include <cstdint>

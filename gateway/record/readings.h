@@ -1,5 +1,5 @@
-// Readings as columns of numbers: what the batch encoder takes and the decoder gives. Devices and metrics are small
-// numbers here; the dictionary that gives them names is the caller's.
+// Readings as columns of numbers: what the batch encoder takes and the decoder gives. Devices and metrics are
+// small numbers here; the dictionary that gives them names is the caller's.
 #pragma once
 
 #include <bit>

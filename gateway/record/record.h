@@ -1,5 +1,6 @@
-// The record: what every driver makes and every uplink sends. A reading is the common case and costs no allocation
-// beyond its names; windows, events, losses and dead letters carry a Detail. Proto form: proto/record.proto.
+// The record: what every driver makes and every uplink sends. A reading is the common case and costs no
+// allocation beyond its names; windows, events, losses and dead letters carry a Detail. Proto form:
+// proto/record.proto.
 #pragma once
 
 #include <cmath>
@@ -70,17 +71,19 @@ struct DeadPublisher {
   Tags properties;
 };
 
-// What could not be decoded or delivered, with all that another try needs. The record's time is the payload's arrival.
+// What could not be decoded or delivered, with all that another try needs. The record's time is the payload's
+// arrival.
 struct DeadDetail {
-  // Who `consumer` is: an input and an uplink may have one name, and a payload must never be taken for a record of ours.
+  // Who `consumer` is: an input and an uplink may have one name, and a payload must never be taken for a
+  // record of ours.
   enum class Source : std::uint8_t { unknown, input, uplink };
   std::string consumer, reason, channel;
-  Bytes payload;         // of an input: as it came; of an uplink: the record in proto form
-  Sequence number = 0;   // of an uplink: the record's old number
+  Bytes payload;        // of an input: as it came; of an uplink: the record in proto form
+  Sequence number = 0;  // of an uplink: the record's old number
   Source source = Source::unknown;
   DeadPublisher publisher;
   std::uint64_t whole_size = 0;  // of the payload, where it was too large and `payload` is its head only
-  ValueRuns missing;             // of an input: which values of the payload did not enter; empty: none of it did
+  ValueRuns missing;  // of an input: which values of the payload did not enter; empty: none of it did
   // Letters of versions that did not say it: only what an uplink refused has an old number.
   bool from_uplink() const { return source == Source::uplink || (source == Source::unknown && number != 0); }
 };

@@ -12,14 +12,16 @@
 namespace millrace {
 namespace {
 
-// ---- strings and bytes of any length, through nanopb's callbacks ------------------------------------------------
+// ---- strings and bytes of any length, through nanopb's callbacks
+// ------------------------------------------------
 bool put_delimited(pb_ostream_t* stream, const pb_field_t* field, std::string_view value) {
   return pb_encode_tag_for_field(stream, field) &&
          pb_encode_string(stream, reinterpret_cast<const pb_byte_t*>(value.data()), value.size());
 }
 
-// A proto3 string that is not UTF-8 makes the whole message unreadable for most readers. The door (base/label.h) keeps such
-// text out; what an older version stored, or a driver wrote into an event, is mended here.
+// A proto3 string that is not UTF-8 makes the whole message unreadable for most readers. The door
+// (base/label.h) keeps such text out; what an older version stored, or a driver wrote into an event, is
+// mended here.
 bool put_utf8(pb_ostream_t* stream, const pb_field_t* field, std::string_view value) {
   if (find_fault(value, Controls::all).kind == TextFault::ok) return put_delimited(stream, field, value);
   return put_delimited(stream, field, mended_utf8(value));
@@ -81,7 +83,8 @@ bool write_tags(pb_ostream_t* stream, const pb_field_t* field, void* const* arg)
     millrace_Tag tag = millrace_Tag_init_zero;
     set(tag.key, key_view);
     set(tag.value, value_view);
-    if (!pb_encode_tag_for_field(stream, field) || !pb_encode_submessage(stream, millrace_Tag_fields, &tag)) return false;
+    if (!pb_encode_tag_for_field(stream, field) || !pb_encode_submessage(stream, millrace_Tag_fields, &tag))
+      return false;
   }
   return true;
 }
@@ -131,7 +134,8 @@ bool write_stats(pb_ostream_t* stream, const pb_field_t* field, void* const* arg
     millrace_Stat stat = millrace_Stat_init_zero;
     set(stat.name, name);
     stat.value = given.value;
-    if (!pb_encode_tag_for_field(stream, field) || !pb_encode_submessage(stream, millrace_Stat_fields, &stat)) return false;
+    if (!pb_encode_tag_for_field(stream, field) || !pb_encode_submessage(stream, millrace_Stat_fields, &stat))
+      return false;
   }
   return true;
 }
@@ -153,7 +157,9 @@ bool write_device_losses(pb_ostream_t* stream, const pb_field_t* field, void* co
     millrace_DeviceLoss loss = millrace_DeviceLoss_init_zero;
     set(loss.device, name);
     loss.count = count;
-    if (!pb_encode_tag_for_field(stream, field) || !pb_encode_submessage(stream, millrace_DeviceLoss_fields, &loss)) return false;
+    if (!pb_encode_tag_for_field(stream, field) ||
+        !pb_encode_submessage(stream, millrace_DeviceLoss_fields, &loss))
+      return false;
   }
   return true;
 }
@@ -177,7 +183,8 @@ bool append(pb_ostream_t* stream, const pb_byte_t* from, std::size_t count) {
 Bytes encode(const pb_msgdesc_t* fields, const void* message) {
   Bytes out;
   pb_ostream_t stream = {append, &out, SIZE_MAX, 0, nullptr};
-  MILLRACE_CHECK(pb_encode(&stream, fields, message));  // memory is the only limit, and nothing of ours is malformed
+  // memory is the only limit, and nothing of ours is malformed
+  MILLRACE_CHECK(pb_encode(&stream, fields, message));
   return out;
 }
 
@@ -356,13 +363,15 @@ Result<Record> decode_record(BytesView bytes) {
   m.dead.properties.arg = &dead.publisher.properties;
   m.dead.missing.funcs.decode = read_runs;
   m.dead.missing.arg = &dead.missing;
-  pb_istream_t stream = pb_istream_from_buffer(reinterpret_cast<const pb_byte_t*>(bytes.data()), bytes.size());
+  pb_istream_t stream =
+      pb_istream_from_buffer(reinterpret_cast<const pb_byte_t*>(bytes.data()), bytes.size());
   // PB_DECODE_NOINIT keeps the callbacks inside the submessages, which a plain decode would reset.
   if (!pb_decode_ex(&stream, millrace_Record_fields, &m, PB_DECODE_NOINIT)) {
     return Status{Code::corrupt, text("record: ", PB_GET_ERROR(&stream))};
   }
   const unsigned kind = number_of(m.kind), quality = number_of(m.quality), trust = number_of(m.time_trust);
-  if (kind > 4 || quality > 2 || trust > 2) return Status{Code::corrupt, "record: a kind, quality or trust nobody knows"};
+  if (kind > 4 || quality > 2 || trust > 2)
+    return Status{Code::corrupt, "record: a kind, quality or trust nobody knows"};
   record.kind = static_cast<Kind>(kind);
   record.quality = static_cast<Quality>(quality);
   record.trust = static_cast<TimeTrust>(trust);
@@ -401,8 +410,9 @@ Result<Record> decode_record(BytesView bytes) {
     dead.source = static_cast<DeadDetail::Source>(source);
     d.body = std::move(dead);
   }
-  const bool plain = std::holds_alternative<std::monostate>(d.body) && d.boot_id == 0 && d.monotonic_us == 0 &&
-                     d.gateway.empty() && d.epoch == 0 && d.sequence == 0 && d.origin == 0;
+  const bool plain = std::holds_alternative<std::monostate>(d.body) && d.boot_id == 0 &&
+                     d.monotonic_us == 0 && d.gateway.empty() && d.epoch == 0 && d.sequence == 0 &&
+                     d.origin == 0;
   if (!plain) record.detail = std::make_shared<const Detail>(std::move(d));
   return record;
 }
@@ -427,7 +437,8 @@ Result<OpenedEnvelope> decode_envelope(BytesView bytes) {
   std::string batch;
   set(m.gateway, out.envelope.gateway);
   set(m.batch, batch);
-  pb_istream_t stream = pb_istream_from_buffer(reinterpret_cast<const pb_byte_t*>(bytes.data()), bytes.size());
+  pb_istream_t stream =
+      pb_istream_from_buffer(reinterpret_cast<const pb_byte_t*>(bytes.data()), bytes.size());
   if (!pb_decode_ex(&stream, millrace_Envelope_fields, &m, PB_DECODE_NOINIT)) {
     return Status{Code::corrupt, text("envelope: ", PB_GET_ERROR(&stream))};
   }

@@ -26,24 +26,43 @@ const char* trust_name(TimeTrust trust) {
 // Opens no object of its own: members of the record's.
 void write_detail(JsonWriter& json, const Detail& detail) {
   if (const auto* window = std::get_if<WindowDetail>(&detail.body)) {
-    json.key("window").begin_object().member("name", window->name).member("end", format_time({window->end_us})).member("count", window->count);
+    json.key("window")
+        .begin_object()
+        .member("name", window->name)
+        .member("end", format_time({window->end_us}))
+        .member("count", window->count);
     json.member("mean", window->mean).member("min", window->min).member("max", window->max);
     for (const WindowStat& stat : window->stats) json.member(stat.name, stat.value);
-    json.member("revision", static_cast<std::uint64_t>(window->revision)).member("ordinal", window->ordinal).end_object();
+    json.member("revision", static_cast<std::uint64_t>(window->revision))
+        .member("ordinal", window->ordinal)
+        .end_object();
   } else if (const auto* loss = std::get_if<LossDetail>(&detail.body)) {
-    json.key("loss").begin_object().member("consumer", loss->consumer).member("reason", loss->reason).member("count", loss->count);
+    json.key("loss")
+        .begin_object()
+        .member("consumer", loss->consumer)
+        .member("reason", loss->reason)
+        .member("count", loss->count);
     json.member("first", loss->first).member("last", loss->last).key("devices").begin_object();
     for (const auto& [device, count] : loss->devices) json.member(device, count);
     json.end_object().member("other_devices", loss->other_devices).end_object();
   } else if (const auto* dead = std::get_if<DeadDetail>(&detail.body)) {
-    json.key("dead").begin_object().member("from", dead->consumer).member("reason", dead->reason).member("channel", dead->channel);
-    json.member("size", static_cast<std::uint64_t>(dead->payload.size())).member("payload", printable(dead->payload, payload_shown_max));
+    json.key("dead")
+        .begin_object()
+        .member("from", dead->consumer)
+        .member("reason", dead->reason)
+        .member("channel", dead->channel);
+    json.member("size", static_cast<std::uint64_t>(dead->payload.size()))
+        .member("payload", printable(dead->payload, payload_shown_max));
     json.member("number", dead->number);
     if (dead->whole_size > 0) json.member("whole_size", dead->whole_size);
     if (!dead->missing.empty()) json.member("partly", true);
-    if (dead->source != DeadDetail::Source::unknown) json.member("source", dead->source == DeadDetail::Source::input ? "input" : "uplink");
+    if (dead->source != DeadDetail::Source::unknown)
+      json.member("source", dead->source == DeadDetail::Source::input ? "input" : "uplink");
     const DeadPublisher& by = dead->publisher;
-    for (const auto& [name, value] : {std::pair{"client_id", &by.client_id}, {"username", &by.username}, {"subject", &by.subject}, {"content_type", &by.content_type}}) {
+    for (const auto& [name, value] : {std::pair{"client_id", &by.client_id},
+                                      {"username", &by.username},
+                                      {"subject", &by.subject},
+                                      {"content_type", &by.content_type}}) {
       if (!value->empty()) json.member(name, *value);
     }
     if (!by.properties.empty()) {
@@ -57,7 +76,8 @@ void write_detail(JsonWriter& json, const Detail& detail) {
 
 // What a reader of CSV could not take (a log of an older version may hold it) is shown escaped.
 std::string csv_field(const std::string& given) {
-  const std::string field = find_fault(given, Controls::line_breaks).kind == TextFault::ok ? given : shown(given, given.size());
+  const std::string field =
+      find_fault(given, Controls::line_breaks).kind == TextFault::ok ? given : shown(given, given.size());
   if (field.find_first_of(",\"\r\n") == std::string::npos) return field;
   std::string out = "\"";
   for (const char c : field) {
@@ -101,14 +121,17 @@ std::string record_as_json(Sequence number, Lane lane, const Record& record) {
   return as_json(std::move(json), lane, record);
 }
 
-std::string record_as_json(const std::string& gateway, std::uint64_t epoch, Sequence sequence, Lane lane, const Record& record) {
+std::string record_as_json(const std::string& gateway, std::uint64_t epoch, Sequence sequence, Lane lane,
+                           const Record& record) {
   JsonWriter json;
   // An epoch has 64 bits: as text, because many readers of JSON know doubles only.
   json.begin_object().member("gateway", gateway).member("epoch", text(epoch)).member("sequence", sequence);
   return as_json(std::move(json), lane, record);
 }
 
-std::string csv_header() { return "number,lane,kind,time,device,metric,value,unit,quality,time_trust,tags,detail"; }
+std::string csv_header() {
+  return "number,lane,kind,time,device,metric,value,unit,quality,time_trust,tags,detail";
+}
 
 std::string record_as_csv(Sequence number, Lane lane, const Record& record) {
   JsonWriter value, detail;
@@ -121,9 +144,11 @@ std::string record_as_csv(Sequence number, Lane lane, const Record& record) {
   if (record.detail) write_detail(detail, *record.detail);
   detail.end_object();
   const bool plain = !record.detail || std::holds_alternative<std::monostate>(record.detail->body);
-  std::string out = text(number, ",", lane_name(lane), ",", kind_name(record.kind), ",", format_time(record.time));
-  for (const std::string& field : {record.device, record.metric, shown, record.unit, std::string(quality_name(record.quality)),
-                                   std::string(trust_name(record.trust)), tags, plain ? std::string() : detail.take()}) {
+  std::string out =
+      text(number, ",", lane_name(lane), ",", kind_name(record.kind), ",", format_time(record.time));
+  for (const std::string& field :
+       {record.device, record.metric, shown, record.unit, std::string(quality_name(record.quality)),
+        std::string(trust_name(record.trust)), tags, plain ? std::string() : detail.take()}) {
     out += ',';
     out += csv_field(field);
   }

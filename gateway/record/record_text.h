@@ -10,7 +10,8 @@ namespace millrace {
 // With its number and lane; no line end.
 std::string record_as_json(Sequence number, Lane lane, const Record& record);
 // As it is forwarded: with its identity.
-std::string record_as_json(const std::string& gateway, std::uint64_t epoch, Sequence sequence, Lane lane, const Record& record);
+std::string record_as_json(const std::string& gateway, std::uint64_t epoch, Sequence sequence, Lane lane,
+                           const Record& record);
 // number,lane,kind,time,device,metric,value,unit,quality,time_trust,tags,detail
 std::string record_as_csv(Sequence number, Lane lane, const Record& record);
 std::string csv_header();

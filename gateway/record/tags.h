@@ -1,5 +1,6 @@
-// The tags of a record: names and values, in the order they were given. Copies share one list, so that the thousand records
-// of a payload, or of a batch that is read back, cost the memory of one. Changing a shared list makes it one's own first.
+// The tags of a record: names and values, in the order they were given. Copies share one list, so that the
+// thousand records of a payload, or of a batch that is read back, cost the memory of one. Changing a shared
+// list makes it one's own first.
 #pragma once
 
 #include <initializer_list>

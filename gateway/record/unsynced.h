@@ -1,5 +1,5 @@
-// A record of ours, stamped while nobody vouched for the clock: it says so, and keeps the monotonic time of its boot, by which
-// its stamp can be corrected once the clock was set.
+// A record of ours, stamped while nobody vouched for the clock: it says so, and keeps the monotonic time of
+// its boot, by which its stamp can be corrected once the clock was set.
 #pragma once
 
 #include <memory>

@@ -31,7 +31,7 @@ inline void tidy_runs(ValueRuns& runs) {
 // `runs` must be tidy.
 inline bool has_value(std::span<const ValueRun> runs, std::uint32_t place) {
   const auto behind = std::upper_bound(runs.begin(), runs.end(), place,
-      [](std::uint32_t p, const ValueRun& run) { return p < run.from; });
+                                       [](std::uint32_t p, const ValueRun& run) { return p < run.from; });
   return behind != runs.begin() && place < std::prev(behind)->to;
 }
 

@@ -1,5 +1,6 @@
-// Protocol Buffers wire format (encoding.html of its public documentation): the parts the columnar batch needs.
-// Writing appends to Bytes; reading is bounded and fails softly: after a fault ok() is false and every read gives 0.
+// Protocol Buffers wire format (encoding.html of its public documentation): the parts the columnar batch
+// needs. Writing appends to Bytes; reading is bounded and fails softly: after a fault ok() is false and every
+// read gives 0.
 #pragma once
 
 #include <cstdint>

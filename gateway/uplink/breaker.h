@@ -1,5 +1,5 @@
-// A circuit breaker: closed while things go well, open after some failures in a row, half open after a while: then one
-// probe decides. Pure, time is an argument.
+// A circuit breaker: closed while things go well, open after some failures in a row, half open after a while:
+// then one probe decides. Pure, time is an argument.
 #pragma once
 
 #include <optional>

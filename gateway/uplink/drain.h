@@ -1,5 +1,5 @@
-// What paces a shipper: a token bucket for the backlog, and a meter of what arrives and what leaves. Pure, time is an
-// argument.
+// What paces a shipper: a token bucket for the backlog, and a meter of what arrives and what leaves. Pure,
+// time is an argument.
 #pragma once
 
 #include <algorithm>
@@ -34,7 +34,8 @@ class RateMeter {
   bool started_ = false;
 };
 
-// Lets `rate` units a second pass, one second's worth at once. One thing may be larger than what is left: then the next waits.
+// Lets `rate` units a second pass, one second's worth at once. One thing may be larger than what is left:
+// then the next waits.
 class TokenBucket {
  public:
   void refill(double rate, Instant now) {

@@ -24,7 +24,8 @@ bool DrainRate::is_replay(const Row& row, Instant now) {
   return row.last() <= old_through_;
 }
 
-// In one queue live readings stand behind the backlog: what arrives is let through on top, or it would only grow.
+// In one queue live readings stand behind the backlog: what arrives is let through on top, or it would only
+// grow.
 Duration DrainRate::held_back(Instant now) {
   const double more_bytes = drain_.newest_first ? 0 : bytes_arriving_.per_second();
   const double more_records = drain_.newest_first ? 0 : records_arriving_.per_second();

@@ -1,6 +1,6 @@
-// How fast a shipper's backlog may go, and how long it will take: what counts as backlog (committed longer ago than
-// `replay_after`, or before this process), the rates of the drain block, and the time until it is gone. Pure, time is an
-// argument.
+// How fast a shipper's backlog may go, and how long it will take: what counts as backlog (committed longer
+// ago than `replay_after`, or before this process), the rates of the drain block, and the time until it is
+// gone. Pure, time is an argument.
 #pragma once
 
 #include <deque>
@@ -18,8 +18,8 @@ class DrainRate {
   // `committed`: what is committed so far is backlog.
   DrainRate(const DrainConfig& drain, Sequence committed) : drain_(drain), old_through_(committed) {}
 
-  // At each commit: the last number of it, the records that the shipper's lanes had in all, and the bytes of all rows, which only
-  // matter where by_bytes().
+  // At each commit: the last number of it, the records that the shipper's lanes had in all, and the bytes of
+  // all rows, which only matter where by_bytes().
   void on_committed(Sequence last, double admitted, double row_bytes, Instant now);
   // Records that were acknowledged in all.
   void on_sent(double records, Instant now) { leaving_.observe(records, now); }

@@ -1,5 +1,6 @@
-// A shipper's part in exactly once: the far side keeps the cursor in one transaction with the data, so what it kept is the truth
-// each time it is reached anew. What it has and is not settled here is worked off before anything is sent. On the loop.
+// A shipper's part in exactly once: the far side keeps the cursor in one transaction with the data, so what
+// it kept is the truth each time it is reached anew. What it has and is not settled here is worked off before
+// anything is sent. On the loop.
 #pragma once
 
 #include <deque>
@@ -26,19 +27,21 @@ class FarMarker {
   };
   // What was found there, when it was reached; empty: nothing.
   Read read(const Bytes& found, const std::vector<Lane>& lanes);
-  // Settles what the far side has, counted by the log's own rows, `bytes` of them at a time; then `done`, at once where there is
-  // nothing to settle. Of a call that read() interrupts, and of the one after it, `done` may be either's, once. Not after forget(),
-  // nor once the log is closed.
+  // Settles what the far side has, counted by the log's own rows, `bytes` of them at a time; then `done`, at
+  // once where there is nothing to settle. Of a call that read() interrupts, and of the one after it, `done`
+  // may be either's, once. Not after forget(), nor once the log is closed.
   void adopt(std::size_t bytes, std::function<void()> done);
   bool adopting() const { return !adopting_.empty(); }
   void forget() {
     adopting_.clear();
     again_.reset();
   }
-  // A transaction of ours was acknowledged: from now on a marker of somebody else's says that there are two of us.
+  // A transaction of ours was acknowledged: from now on a marker of somebody else's says that there are two
+  // of us.
   void on_acknowledged() { marked_ = true; }
 
-  // The cursor as it will be once `batch` is acknowledged: with one batch in flight everything before it in its run is settled.
+  // The cursor as it will be once `batch` is acknowledged: with one batch in flight everything before it in
+  // its run is settled.
   Bytes after(const std::vector<Lane>& lanes, Lane lane, const Run& run, const Batch& batch) const;
 
  private:

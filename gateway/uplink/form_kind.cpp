@@ -8,7 +8,8 @@ namespace millrace {
 
 const FormKind& form_called(std::string_view name) {
   const ChoiceKinds& forms = built_forms();
-  const auto found = std::find_if(forms.begin(), forms.end(), [name](const ChoiceKind* kind) { return kind->name == name; });
+  const auto found =
+      std::find_if(forms.begin(), forms.end(), [name](const ChoiceKind* kind) { return kind->name == name; });
   MILLRACE_CHECK(found != forms.end());
   return *static_cast<const FormKind*>(*found);
 }

@@ -1,8 +1,10 @@
-// A form in which records leave by Kafka: a file in uplink/forms and a line in the build; nothing else knows it. `format = "..."` of
-// uplinks.kafka takes its name. One record becomes one message, or one row of the log does. Pure.
+// A form in which records leave by Kafka: a file in uplink/forms and a line in the build; nothing else knows
+// it. `format = "..."` of uplinks.kafka takes its name. One record becomes one message, or one row of the log
+// does. Pure.
 //
-// The dialects of uplinks.https that offer the choice have three of their own (forms.h): a message of theirs has no headers beside
-// it, so that a batch is an Envelope there, and each form has a content type. A form here is none there.
+// The dialects of uplinks.https that offer the choice have three of their own (forms.h): a message of theirs
+// has no headers beside it, so that a batch is an Envelope there, and each form has a content type. A form
+// here is none there.
 #pragma once
 
 #include <string>
@@ -18,11 +20,13 @@ namespace millrace {
 struct FormKind : ChoiceKind {
   // Appends one record with its identity. Null where a message is a row.
   void (*record)(const Identity&, Lane, const Record&, std::string& out) = nullptr;
-  // Appends a row, whose identity stands beside it. `corrupt`: it cannot be read, and is to be refused as it is.
+  // Appends a row, whose identity stands beside it. `corrupt`: it cannot be read, and is to be refused as it
+  // is.
   Status (*row)(const Row&, std::string& out) = nullptr;
   const char* schema = "";  // what readers tell it by, in one word
-  // In a schema registry: under which name, of which type, the schema itself, and what stands in front of a message to
-  // say which of the schema's it is. Null: it has no schema there, and `schema_registry` goes not with it.
+  // In a schema registry: under which name, of which type, the schema itself, and what stands in front of a
+  // message to say which of the schema's it is. Null: it has no schema there, and `schema_registry` goes not
+  // with it.
   struct Registered {
     const char *subject = nullptr, *type = nullptr, *schema = nullptr, *index = "";
   } registered;

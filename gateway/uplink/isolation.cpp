@@ -10,7 +10,8 @@ namespace millrace {
 void Isolation::on_passed(Lane lane, const Row& row, Instant now) {
   const bool had_limit = suspicion_.smallest_refused() > 0;
   suspicion_.on_passed(part_of(lane, row), now);
-  if (had_limit && suspicion_.smallest_refused() == 0) LOG_INFO("uplink ", uplink_, ": what was refused for its size passes; the limit is forgotten");
+  if (had_limit && suspicion_.smallest_refused() == 0)
+    LOG_INFO("uplink ", uplink_, ": what was refused for its size passes; the limit is forgotten");
 }
 
 void Isolation::cut_again(Lane lane, Run& run) const {
@@ -19,7 +20,8 @@ void Isolation::cut_again(Lane lane, Run& run) const {
   }
 }
 
-// ---- before something is sent ---------------------------------------------------------------------------------------
+// ---- before something is sent
+// ---------------------------------------------------------------------------------------
 
 bool Isolation::sift(Lane lane, Run& run, Instant now) {
   bool any = false;
@@ -61,9 +63,11 @@ bool Isolation::without_neighbour(Run& run, const Suspicion::Part& suspect, Inst
   return true;
 }
 
-// ---- when it came back ----------------------------------------------------------------------------------------------
+// ---- when it came back
+// ----------------------------------------------------------------------------------------------
 
-// What went down with a connection is looked at together. Where something was swallowed, the rest only went down with it.
+// What went down with a connection is looked at together. Where something was swallowed, the rest only went
+// down with it.
 void Isolation::on_lost(Run& run, const Trip& trip, const Outcome& outcome, bool all_back, Instant now) {
   for (const std::uint32_t index : outcome.open) {
     auto& list = outcome.swallowed ? swallowed_ : lost_;
@@ -76,7 +80,8 @@ void Isolation::on_lost(Run& run, const Trip& trip, const Outcome& outcome, bool
   const bool controlled = trip.control.count() > 0;
   if (!outcome.hung_up_after && unanswered.empty()) return suspicion_.on_lost(lost, controlled);
   if (trip.stands_for) return on_neighbour(run, *trip.stands_for, false, now);
-  const Suspicion::Loss loss{outcome.hung_up_after.value_or(Duration{0}), controlled, outcome.said_so, !unanswered.empty()};
+  const Suspicion::Loss loss{outcome.hung_up_after.value_or(Duration{0}), controlled, outcome.said_so,
+                             !unanswered.empty()};
   const bool was_alone = suspicion_.alone();
   const Suspicion::Finding finding = suspicion_.on_doubt(lost, loss, now);
   if (!was_alone && suspicion_.alone()) {
@@ -97,7 +102,8 @@ void Isolation::on_neighbour(Run& run, const Suspicion::Part& suspect, bool pass
   if (!passed) {
     if (suspicion_.on_neighbour_failed(suspect) != Suspicion::Finding::blocked) return;
     return blocked_(text("the far side takes no record of lane ", lane_name(suspect.lane),
-                         ", however small: its size limit, or the right to publish (", suspicion_.charge(suspect), ")"));
+                         ", however small: its size limit, or the right to publish (",
+                         suspicion_.charge(suspect), ")"));
   }
   const auto at = run.find_waiting(suspect.range);
   if (at == run.pieces.end()) return;
@@ -107,7 +113,8 @@ void Isolation::on_neighbour(Run& run, const Suspicion::Part& suspect, bool pass
   bury(run, at, reason);
 }
 
-void Isolation::on_refused(Run& run, const Trip& trip, const std::vector<Sequence>& refused, const Outcome& outcome, bool in_order) {
+void Isolation::on_refused(Run& run, const Trip& trip, const std::vector<Sequence>& refused,
+                           const Outcome& outcome, bool in_order) {
   if (refused.size() > 1) {
     run.rows_max = std::max<std::size_t>(1, refused.size() / 2);
     return;
@@ -116,11 +123,14 @@ void Isolation::on_refused(Run& run, const Trip& trip, const std::vector<Sequenc
   const auto at = run.find(refused.at(0));
   if (at->row.count > 1) {
     if (run.split(at, at->row.count / 2)) return;
-    LOG_ERROR("uplink ", uplink_, ": row ", at->row.first, " cannot be split: it goes to the dead lane whole");
+    LOG_ERROR("uplink ", uplink_, ": row ", at->row.first,
+              " cannot be split: it goes to the dead lane whole");
   }
   if ((outcome.too_large || outcome.doubtful) && !in_order) {
     if (trip.stands_for) return on_neighbour(run, *trip.stands_for, false, {});
-    if (suspicion_.on_too_large(part_of(trip.lane, at->row), outcome.doubtful ? outcome.reason : "") != Suspicion::Finding::give_up) return;
+    if (suspicion_.on_too_large(part_of(trip.lane, at->row), outcome.doubtful ? outcome.reason : "") !=
+        Suspicion::Finding::give_up)
+      return;
   }
   bury(run, at, outcome.reason);
 }

@@ -58,7 +58,8 @@ Range LaneRuns::end(std::size_t at) {
   return rest;
 }
 
-std::optional<Range> LaneRuns::to_read(const Run& run, std::size_t bytes_max, std::size_t held_max, bool ahead) const {
+std::optional<Range> LaneRuns::to_read(const Run& run, std::size_t bytes_max, std::size_t held_max,
+                                       bool ahead) const {
   const Sequence committed = log_->last_committed();
   if (run.reading || run.exhausted(committed)) return {};
   if (run.bytes_held >= held_max || (run.bytes_waiting >= bytes_max && !ahead)) return {};

@@ -1,6 +1,7 @@
-// In which order a lane is read, and what of it is held in memory. With order = oldest one run upwards; with order = newest one
-// upwards from the last reconnect, and then one downwards through each range that lies below it. A run settles its rows in its
-// own order, so that a crash sends again what was in flight and nothing else. Asks the log what is unsettled; reads nothing.
+// In which order a lane is read, and what of it is held in memory. With order = oldest one run upwards; with
+// order = newest one upwards from the last reconnect, and then one downwards through each range that lies
+// below it. A run settles its rows in its own order, so that a crash sends again what was in flight and
+// nothing else. Asks the log what is unsettled; reads nothing.
 #pragma once
 
 #include <deque>
@@ -31,12 +32,15 @@ class LaneRuns {
   // A run that has an end; of those one at a time is served.
   static bool is_bounded(const Run& run) { return run.end != UINT64_MAX || !run.up; }
   // Nothing of it is left to be read, sent or settled.
-  bool is_over(const Run& run) const { return is_bounded(run) && run.pieces.empty() && !run.reading && run.exhausted(log_->last_committed()); }
-  // It leaves, and what is still to be settled of it: numbers that are not of this lane join the ranges to both sides.
+  bool is_over(const Run& run) const {
+    return is_bounded(run) && run.pieces.empty() && !run.reading && run.exhausted(log_->last_committed());
+  }
+  // It leaves, and what is still to be settled of it: numbers that are not of this lane join the ranges to
+  // both sides.
   Range end(std::size_t at);
 
-  // What is to be read of it now, about `bytes_max` bytes; nothing while enough is held: what flies is in memory too, and together
-  // `held_max` is the bound. `ahead`: also where enough waits already.
+  // What is to be read of it now, about `bytes_max` bytes; nothing while enough is held: what flies is in
+  // memory too, and together `held_max` is the bound. `ahead`: also where enough waits already.
   std::optional<Range> to_read(const Run& run, std::size_t bytes_max, std::size_t held_max, bool ahead) const;
   // Rows of the range up to `through` have come. `look_at_times`: they may expire.
   void take(Run& run, std::vector<Row> rows, Sequence through, bool look_at_times);

@@ -4,9 +4,9 @@
 
 namespace millrace {
 namespace {
-constexpr std::uint32_t magic = 0x314D524D;  // "MRM1"
+constexpr std::uint32_t magic = 0x314D524D;         // "MRM1"
 constexpr Sequence number_max = Sequence{1} << 62;  // no log comes this far; numbers behind it could wrap
-}
+}  // namespace
 
 Bytes encode_marker(const Marker& marker) {
   Bytes bytes;
@@ -40,16 +40,19 @@ Result<Marker> decode_marker(BytesView bytes) {
     const std::uint64_t lane = reader.get_varint();
     const Sequence low = reader.get_varint();
     const std::uint64_t count = reader.get_varint();
-    if (!reader.ok() || lane >= lane_count || low > number_max || count > SettledSet::ranges_max) return wrong;
+    if (!reader.ok() || lane >= lane_count || low > number_max || count > SettledSet::ranges_max)
+      return wrong;
     std::vector<Range> ranges;
     Sequence end = low;
     for (std::uint64_t r = 0; r < count; ++r) {
       const Range range{reader.get_varint(), reader.get_varint()};
-      if (!reader.ok() || range.empty() || range.first <= end + 1 || range.last > number_max) return wrong;  // touching ranges are one
+      // touching ranges are one
+      if (!reader.ok() || range.empty() || range.first <= end + 1 || range.last > number_max) return wrong;
       end = range.last;
       ranges.push_back(range);
     }
-    if (!marker.lanes.emplace(static_cast<Lane>(lane), SettledSet::restore(low, std::move(ranges))).second) return wrong;
+    if (!marker.lanes.emplace(static_cast<Lane>(lane), SettledSet::restore(low, std::move(ranges))).second)
+      return wrong;
   }
   return reader.at_end() ? Result<Marker>(std::move(marker)) : Result<Marker>(wrong);
 }

@@ -7,7 +7,9 @@ namespace millrace {
 
 Result<NameTemplate> NameTemplate::parse(std::string_view source, bool of_records) {
   NameTemplate out;
-  const auto literal = [&out](std::string_view words) { out.parts_.push_back({Part::literal, std::string(words)}); };
+  const auto literal = [&out](std::string_view words) {
+    out.parts_.push_back({Part::literal, std::string(words)});
+  };
   const auto named = [&out, of_records](std::string_view name) -> Status {
     Part part{Part::tag, std::string(name.starts_with("tag.") ? name.substr(4) : std::string_view{})};
     if (name == "gateway") part.kind = Part::gateway;
@@ -20,7 +22,8 @@ Result<NameTemplate> NameTemplate::parse(std::string_view source, bool of_record
     }
     if (part.kind != Part::gateway && part.kind != Part::lane) {
       if (!of_records)
-        return {Code::invalid, text("{", name, "} is of a record; a batch has many: {gateway} and "
+        return {Code::invalid, text("{", name,
+                                    "} is of a record; a batch has many: {gateway} and "
                                     "{lane} can be used")};
       out.of_record_ = true;
     }

@@ -1,5 +1,5 @@
-// Names made of a record's names: "{gateway}.{lane}", literals and names in braces. Topics, keys, measurements and paths of
-// every uplink are such. Pure.
+// Names made of a record's names: "{gateway}.{lane}", literals and names in braces. Topics, keys,
+// measurements and paths of every uplink are such. Pure.
 #pragma once
 
 #include <cstdint>
@@ -12,7 +12,8 @@
 
 namespace millrace {
 
-// {gateway} and {lane}; `of_records`: also {device}, {metric} and {tag.NAME}. A name that a record lacks is empty.
+// {gateway} and {lane}; `of_records`: also {device}, {metric} and {tag.NAME}. A name that a record lacks is
+// empty.
 class NameTemplate {
  public:
   // `invalid`, with words for whoever wrote it, where a name is none.

@@ -70,7 +70,8 @@ Status Run::add(Row row, bool look_at_times) {
   Status status;
   Piece piece;
   if (low != row.first || high != row.last()) {
-    status = cut(row, static_cast<std::uint32_t>(low - row.first), static_cast<std::uint32_t>(high - low + 1));
+    status =
+        cut(row, static_cast<std::uint32_t>(low - row.first), static_cast<std::uint32_t>(high - low + 1));
   }
   if (look_at_times) {
     std::vector<Record> records;
@@ -132,7 +133,8 @@ void Run::cut_at(Sequence first) {
 }
 
 Run::Pieces::iterator Run::first_waiting() {
-  return std::find_if(pieces.begin(), pieces.end(), [](const Piece& piece) { return piece.state == Piece::waiting; });
+  return std::find_if(pieces.begin(), pieces.end(),
+                      [](const Piece& piece) { return piece.state == Piece::waiting; });
 }
 
 Run::Pieces::iterator Run::find_waiting(Range range) {
@@ -144,7 +146,8 @@ Run::Pieces::iterator Run::find_waiting(Range range) {
 Run::Pieces::iterator Run::next_beside(Sequence other, std::size_t bytes) {
   for (std::size_t i = 0; i < pieces.size(); ++i) {
     if (pieces[i].row.first == other || pieces[i].state != Piece::waiting) continue;
-    while (pieces[i].bytes() >= bytes && split(pieces.begin() + static_cast<std::ptrdiff_t>(i), pieces[i].row.count / 2)) {}
+    while (pieces[i].bytes() >= bytes &&
+           split(pieces.begin() + static_cast<std::ptrdiff_t>(i), pieces[i].row.count / 2)) {}
     if (pieces[i].bytes() < bytes) return pieces.begin() + static_cast<std::ptrdiff_t>(i);
   }
   return pieces.end();

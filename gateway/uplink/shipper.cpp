@@ -38,15 +38,21 @@ Shipper::Shipper(Loop& loop, Log& log, Uplink& uplink, Metrics& metrics, Rng& rn
       counts_(metrics, options_.name),
       isolation_(options_.name, counts_.refused, [this](const std::string& reason) { block(reason, {}); }) {
   for (const Lane lane : all_lanes) {
-    if (std::find(options_.drain.lanes.begin(), options_.drain.lanes.end(), lane_name(lane)) == options_.drain.lanes.end()) continue;
+    if (std::find(options_.drain.lanes.begin(), options_.drain.lanes.end(), lane_name(lane)) ==
+        options_.drain.lanes.end())
+      continue;
     lane_names_.push_back(lane);
-    LaneState& state = lanes_.emplace_back(LaneState{LaneRuns(log, options_.name, lane, options_.drain.newest_first), 0, 0, {}});
+    LaneState& state = lanes_.emplace_back(
+        LaneState{LaneRuns(log, options_.name, lane, options_.drain.newest_first), 0, 0, {}});
     for (const auto& [name, priority] : options_.drain.priority) {
       if (name == lane_name(lane)) state.priority = priority;
     }
   }
-  std::stable_sort(lanes_.begin(), lanes_.end(), [](const LaneState& a, const LaneState& b) { return a.priority < b.priority; });
-  const auto subscription = log_.subscribe({options_.name, lane_names_, options_.start_oldest ? Subscription::Start::oldest : Subscription::Start::now});
+  std::stable_sort(lanes_.begin(), lanes_.end(),
+                   [](const LaneState& a, const LaneState& b) { return a.priority < b.priority; });
+  const auto subscription =
+      log_.subscribe({options_.name, lane_names_,
+                      options_.start_oldest ? Subscription::Start::oldest : Subscription::Start::now});
   subscription_ = Handle{[this, subscription] { log_.unsubscribe(subscription); }};
   Log::Listener listener;
   listener.committed = [this] { on_committed(); };
@@ -86,7 +92,8 @@ void Shipper::on_reach(const Uplink::Reach& reach) {
   if (!reach_.up) return;
   if (!uplink_.keeps_marker()) return go_on();
   replan_ = true;  // what waits in memory may be there already
-  if (far_.read(uplink_.marker(), lane_names_) == FarMarker::Read::adopt) return far_.adopt(uplink_.limits().bytes_max, [this] { go_on(); });
+  if (far_.read(uplink_.marker(), lane_names_) == FarMarker::Read::adopt)
+    return far_.adopt(uplink_.limits().bytes_max, [this] { go_on(); });
   usurped_ = true;
   needed_person_ = "another gateway sends under the same name: give one of them another, then restart";
   reach_ = {false, needed_person_, true};
@@ -104,7 +111,8 @@ void Shipper::go_on() {
   pump();
 }
 
-// Nothing new goes out; what is in flight may still be acknowledged for a moment. Every outcome comes before `done`.
+// Nothing new goes out; what is in flight may still be acknowledged for a moment. Every outcome comes before
+// `done`.
 void Shipper::stop(std::function<void()> done) {
   stopping_ = true;
   far_.forget();
@@ -139,17 +147,20 @@ void Shipper::on_committed() {
   pump();
 }
 
-// ---- what may be sent -----------------------------------------------------------------------------------------------
+// ---- what may be sent
+// -----------------------------------------------------------------------------------------------
 
 Shipper::LaneState& Shipper::state_of(Lane lane) {
-  return *std::find_if(lanes_.begin(), lanes_.end(), [lane](const LaneState& state) { return state.runs.lane() == lane; });
+  return *std::find_if(lanes_.begin(), lanes_.end(),
+                       [lane](const LaneState& state) { return state.runs.lane() == lane; });
 }
 
 void Shipper::pump_after(Duration delay) {
   pump_timer_ = loop_.after(delay, [this] { pump(); });
 }
 
-// Sends what may be sent now: everything waits while the uplink is down, after a failure, and while the breaker is open.
+// Sends what may be sent now: everything waits while the uplink is down, after a failure, and while the
+// breaker is open.
 void Shipper::pump() {
   if (stopping_ || !reach_.up || far_.adopting()) return;
   pump_timer_.reset();
@@ -173,8 +184,8 @@ void Shipper::pump() {
   }
 }
 
-// The run of a lane whose turn it is, when it has something to send; reading ahead is seen to here. `wait` becomes the
-// shortest time until a backlog that is held back by its rate may go on.
+// The run of a lane whose turn it is, when it has something to send; reading ahead is seen to here. `wait`
+// becomes the shortest time until a backlog that is held back by its rate may go on.
 Run* Shipper::servable(LaneState& lane, Duration& wait) {
   bool reading_below = false;
   for (std::size_t i = 0; i < lane.runs.size(); ++i) {
@@ -182,15 +193,18 @@ Run* Shipper::servable(LaneState& lane, Duration& wait) {
     if (options_.drain.max_age.count() > 0) expire(lane.runs.lane(), run);
     if (lane.runs.is_over(run)) {
       const Range rest = lane.runs.end(i);
-      if (!rest.empty()) log_.commit({.settles = {{options_.name, lane.runs.lane(), rest, 0, How::skipped}}}, {});
+      if (!rest.empty())
+        log_.commit({.settles = {{options_.name, lane.runs.lane(), rest, 0, How::skipped}}}, {});
       if (lane.runs.empty()) lane.runs.plan();
       return servable(lane, wait);
     }
-    if (LaneRuns::is_bounded(run) && std::exchange(reading_below, true)) continue;  // one range of the backlog at a time
+    // one range of the backlog at a time
+    if (LaneRuns::is_bounded(run) && std::exchange(reading_below, true)) continue;
     read_more(lane, run);
     if (isolation_.sift(lane.runs.lane(), run, loop_.now())) settle(lane.runs.lane(), run);
     if (run.bytes_waiting == 0) continue;
-    const bool flies = std::any_of(flights_.begin(), flights_.end(), [&](const auto& f) { return f.second.run == run.id; });
+    const bool flies =
+        std::any_of(flights_.begin(), flights_.end(), [&](const auto& f) { return f.second.run == run.id; });
     if (run.rows_max != SIZE_MAX && flies) continue;  // isolating: one batch at a time
     if (const Duration rest = rest_of(run); rest.count() > 0) {
       wait = wait.count() == 0 ? rest : std::min(wait, rest);
@@ -205,12 +219,13 @@ Run* Shipper::servable(LaneState& lane, Duration& wait) {
   return nullptr;
 }
 
-// How long a run is still to wait for more, where requests cost; a full batch goes at once, and so does what is being
-// isolated. A link that nobody knows yet makes no batch full.
+// How long a run is still to wait for more, where requests cost; a full batch goes at once, and so does what
+// is being isolated. A link that nobody knows yet makes no batch full.
 Duration Shipper::rest_of(const Run& run) const {
   const std::size_t most = uplink_.limits().bytes_max;
   const bool full = run.bytes_waiting >= (pace_.starting(most) ? most : pace_.batch_bytes(most));
-  return full || run.rows_max != SIZE_MAX ? Duration{0} : std::max(run.rests_until - loop_.now(), Duration{0});
+  return full || run.rows_max != SIZE_MAX ? Duration{0}
+                                          : std::max(run.rests_until - loop_.now(), Duration{0});
 }
 
 // The most urgent lane that has something, unless a lesser one was passed over too often.
@@ -238,7 +253,8 @@ void Shipper::read_more(LaneState& lane, Run& run) {
   if (!range) return;
   run.reading = true;
   log_.read(lane.runs.lane(), *range, run.up ? Log::Direction::up : Log::Direction::down, bytes_max,
-            [this, alive = alive_, which = lane.runs.lane(), id = run.id, through = range->last](Result<std::vector<Row>> rows) {
+            [this, alive = alive_, which = lane.runs.lane(), id = run.id,
+             through = range->last](Result<std::vector<Row>> rows) {
               if (*alive) take_rows(which, id, std::move(rows), through);
             });
 }

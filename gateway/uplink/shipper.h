@@ -1,11 +1,11 @@
-// Ships one uplink's share of the log: reads its lanes after the cursor, sends, settles, moves the cursor. The cursor never
-// passes a record that the far side has not acknowledged, the dead lane does not hold, and the ledger does not name as
-// expired. Lives on the loop; knows nothing of any protocol.
+// Ships one uplink's share of the log: reads its lanes after the cursor, sends, settles, moves the cursor.
+// The cursor never passes a record that the far side has not acknowledged, the dead lane does not hold, and
+// the ledger does not name as expired. Lives on the loop; knows nothing of any protocol.
 //
-// Lanes go by priority (alarm, window, raw unless configured otherwise), but a waiting lane gets one batch in ten at
-// least. What stands here is the switch over outcomes and what may be sent when; in which order a lane is read is in
-// lane_runs.h, how fast a backlog goes in drain_rate.h and pace.h, what is done about what the far side does not take in
-// isolation.h, what it knows itself (exactly once) in far_marker.h.
+// Lanes go by priority (alarm, window, raw unless configured otherwise), but a waiting lane gets one batch in
+// ten at least. What stands here is the switch over outcomes and what may be sent when; in which order a lane
+// is read is in lane_runs.h, how fast a backlog goes in drain_rate.h and pace.h, what is done about what the
+// far side does not take in isolation.h, what it knows itself (exactly once) in far_marker.h.
 #pragma once
 
 #include <map>
@@ -38,7 +38,8 @@ struct ShipperOptions {
   Duration initial_interval = std::chrono::milliseconds(500), max_interval = std::chrono::minutes(1);
   Breaker::Options breaker;
   std::function<bool()> clock_trusted = [] { return true; };  // whether stamps of ours can be believed
-  // The clock by which records get old; nothing while none can be told: time that jumped is not time that passed.
+  // The clock by which records get old; nothing while none can be told: time that jumped is not time that
+  // passed.
   std::function<std::optional<WallTime>()> age_clock = [] { return std::optional<WallTime>(); };
   std::uint64_t boot_id = 0;
 };
@@ -122,8 +123,8 @@ class Shipper {
   Breaker breaker_;
   DrainRate rate_;
   Pace pace_;
-  Instant answered_;                   // when the last answer came
-  bool replan_ = false;                // order = newest: the runs begin anew once nothing flies
+  Instant answered_;     // when the last answer came
+  bool replan_ = false;  // order = newest: the runs begin anew once nothing flies
   std::unique_ptr<Timer> pump_timer_;
   Instant not_before_, stop_deadline_;
   bool usurped_ = false;

@@ -16,23 +16,31 @@ struct ShipperMetrics {
       : records_sent(counter(metrics, "records", "Records acknowledged by the far side", uplink)),
         bytes_sent(counter(metrics, "bytes", "Payload bytes acknowledged by the far side", uplink)),
         retries(counter(metrics, "retries", "Batches that must be sent again", uplink)),
-        refused(counter(metrics, "refused_records", "Records the far side will never take, kept in the dead lane", uplink)),
+        refused(counter(metrics, "refused_records",
+                        "Records the far side will never take, kept in the dead lane", uplink)),
         expired(counter(metrics, "expired_records", "Records older than max_age, not sent", uplink)),
         up(gauge(metrics, "up", "Whether the far side can be reached", uplink)),
         backlog(gauge(metrics, "backlog_records", "Records not yet acknowledged", uplink)),
-        eta(gauge(metrics, "drain_eta_seconds", "Until the backlog is gone at the present rates; +Inf when it grows", uplink)),
+        eta(gauge(metrics, "drain_eta_seconds",
+                  "Until the backlog is gone at the present rates; +Inf when it grows", uplink)),
         breaker(gauge(metrics, "breaker_open", "Whether the circuit breaker holds sending back", uplink)),
-        blocked(gauge(metrics, "blocked",
-                      "Whether somebody must act: a certificate, a password, a missing topic; status says why", uplink)),
-        size_limit(gauge(metrics, "size_limit_bytes", "The smallest record the far side refused, where a size limit is suspected; 0: none", uplink)),
-        round_trip(metrics.histogram("millrace_uplink_round_trip_seconds", "From sending a batch to its acknowledgement",
-                                     {{"uplink", uplink}})) {}
+        blocked(
+            gauge(metrics, "blocked",
+                  "Whether somebody must act: a certificate, a password, a missing topic; status says why",
+                  uplink)),
+        size_limit(gauge(metrics, "size_limit_bytes",
+                         "The smallest record the far side refused, where a size limit is suspected; 0: none",
+                         uplink)),
+        round_trip(metrics.histogram("millrace_uplink_round_trip_seconds",
+                                     "From sending a batch to its acknowledgement", {{"uplink", uplink}})) {}
 
  private:
-  static Counter& counter(Metrics& metrics, const std::string& what, const char* help, const std::string& uplink) {
+  static Counter& counter(Metrics& metrics, const std::string& what, const char* help,
+                          const std::string& uplink) {
     return metrics.counter("millrace_uplink_" + what + "_total", help, {{"uplink", uplink}});
   }
-  static Gauge& gauge(Metrics& metrics, const std::string& what, const char* help, const std::string& uplink) {
+  static Gauge& gauge(Metrics& metrics, const std::string& what, const char* help,
+                      const std::string& uplink) {
     return metrics.gauge("millrace_uplink_" + what, help, {{"uplink", uplink}});
   }
 };

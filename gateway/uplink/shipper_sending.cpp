@@ -41,7 +41,8 @@ bool Shipper::send_nothing(LaneState& lane, Run& run, const Suspicion::Part& sus
     settle(lane.runs.lane(), run);
     return false;
   }
-  note_trouble(Verdict::retryable, "a record that the far side does not seem to take stays until something smaller has passed");
+  note_trouble(Verdict::retryable,
+               "a record that the far side does not seem to take stays until something smaller has passed");
   lane.rests_until = loop_.now() + neighbour_wait;
   return false;
 }
@@ -60,9 +61,12 @@ Batch Shipper::fill(LaneState& lane, Run& run, Run::Pieces::iterator at, Flight&
     const std::size_t bytes = flight.bytes + piece.bytes();
     if (!batch.rows.empty() && (bytes > bytes_max || batch.rows.size() >= run.rows_max)) break;
     const bool replay = rate_.is_replay(piece.row, loop_.now());
-    if (!batch.rows.empty() && (replay != batch.replay || (replay && rate_.over(bytes, records + piece.row.count)))) break;
+    if (!batch.rows.empty() &&
+        (replay != batch.replay || (replay && rate_.over(bytes, records + piece.row.count))))
+      break;
     batch.replay = replay;
-    if (alone) batch.control = flight.control = isolation_.suspicion().control(part_of(lane.runs.lane(), piece.row));
+    if (alone)
+      batch.control = flight.control = isolation_.suspicion().control(part_of(lane.runs.lane(), piece.row));
     flight.bytes = bytes;
     records += piece.row.count;
     at->state = Piece::flying;
@@ -74,9 +78,9 @@ Batch Shipper::fill(LaneState& lane, Run& run, Run::Pieces::iterator at, Flight&
   return batch;
 }
 
-// What a row of so many bytes is cut to, behind what a batch has already. Where one batch at a time is on a link that
-// needs small ones they are filled, whatever the rows' sizes, or it would rest longer than it need; else the parts are
-// equal: fewer wrap less.
+// What a row of so many bytes is cut to, behind what a batch has already. Where one batch at a time is on a
+// link that needs small ones they are filled, whatever the rows' sizes, or it would rest longer than it need;
+// else the parts are equal: fewer wrap less.
 std::size_t Shipper::cut_for(std::size_t row, std::size_t in_it, std::size_t bytes_max) const {
   const Uplink::Limits limits = uplink_.limits();
   const std::size_t most = pace_.row_bytes();
@@ -91,10 +95,12 @@ std::size_t Shipper::cut_for(std::size_t row, std::size_t in_it, std::size_t byt
 // One batch at a time after failures and until the link is known; two where the link is what bounds them.
 std::size_t Shipper::flights_max() const {
   const Uplink::Limits limits = uplink_.limits();
-  if (breaker_.state(loop_.now()) == Breaker::State::half_open || pace_.starting(limits.bytes_max) || isolation_.suspicion().alone()) {
+  if (breaker_.state(loop_.now()) == Breaker::State::half_open || pace_.starting(limits.bytes_max) ||
+      isolation_.suspicion().alone()) {
     return 1;
   }
-  return pace_.slow(limits.bytes_max) ? std::min<std::size_t>(limits.batches_in_flight, 2) : limits.batches_in_flight;
+  return pace_.slow(limits.bytes_max) ? std::min<std::size_t>(limits.batches_in_flight, 2)
+                                      : limits.batches_in_flight;
 }
 
 void Shipper::observe_pace(const Flight& flight, const Outcome& outcome, Instant now) {
@@ -102,7 +108,8 @@ void Shipper::observe_pace(const Flight& flight, const Outcome& outcome, Instant
   const Uplink::Limits limits = uplink_.limits();
   const Duration took = now - std::max(flight.sent, std::exchange(answered_, now));
   const bool alone = limits.batches_in_flight == 1;
-  if (outcome.verdict == Verdict::acknowledged) pace_.on_acknowledged(flight.bytes, took, alone, limits.patience);
+  if (outcome.verdict == Verdict::acknowledged)
+    pace_.on_acknowledged(flight.bytes, took, alone, limits.patience);
   else if (outcome.late) pace_.on_late(flight.bytes);
 }
 
@@ -117,15 +124,17 @@ void Shipper::send_again(Row row, std::function<void(Outcome)> done) {
   flight.lane = row.lane;
   flight.sent = loop_.now();
   flight.bytes = row.columns->size();
-  uplink_.send({{std::move(row)}, true, {}}, [this, alive = alive_, id, done = std::move(done)](const Outcome& outcome) {
-    if (!*alive) return;
-    flights_.erase(id);
-    done(outcome);
-    pump();
-  });
+  uplink_.send({{std::move(row)}, true, {}},
+               [this, alive = alive_, id, done = std::move(done)](const Outcome& outcome) {
+                 if (!*alive) return;
+                 flights_.erase(id);
+                 done(outcome);
+                 pump();
+               });
 }
 
-// ---- what becomes of it ---------------------------------------------------------------------------------------------
+// ---- what becomes of it
+// ---------------------------------------------------------------------------------------------
 
 // What is open waits again, the rest is safe. The numbers that open rows begin with.
 std::vector<Sequence> Shipper::take_back(const Flight& flight, const Outcome& outcome, Run& run) {
@@ -185,9 +194,7 @@ void Shipper::on_outcome(std::uint64_t id, const Outcome& outcome) {
       // Where the far side keeps the cursor nothing can go before the first that is open.
       isolation_.on_refused(run, flight, open, outcome, uplink_.keeps_marker());
       break;
-    case Verdict::blocked:
-      block(outcome.reason, outcome.retry_after);
-      break;
+    case Verdict::blocked: block(outcome.reason, outcome.retry_after); break;
   }
   settle(flight.lane, run);
   pump();
@@ -204,7 +211,8 @@ void Shipper::note_trouble(Verdict verdict, const std::string& reason) {
   // What needs a person stays until something passes, whatever else happens in between.
   if (verdict != Verdict::blocked && trouble_.starts_with(verdict_name(Verdict::blocked))) return;
   trouble_ = now;
-  if (verdict == Verdict::blocked) LOG_ERROR("uplink ", options_.name, ": ", reason, "; somebody must act, nothing is lost meanwhile");
+  if (verdict == Verdict::blocked)
+    LOG_ERROR("uplink ", options_.name, ": ", reason, "; somebody must act, nothing is lost meanwhile");
   else LOG_WARN("uplink ", options_.name, ": ", reason, "; will be sent again");
 }
 

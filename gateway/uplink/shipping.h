@@ -16,10 +16,10 @@ struct DrainConfig {
   std::vector<std::string> lanes = {"alarm", "window", "raw"};
   std::vector<std::pair<std::string, std::int64_t>> priority = {
       {"alarm", 0}, {"window", 1}, {"raw", 2}};  // lower goes first
-  bool newest_first = false;         // what came after the last reconnect goes before the backlog
-  std::string rate;                  // as it is said: "64KiB/s", "500 records/s"
-  double rate_bytes = 0, rate_records = 0;  // of backlog, a second; 0: no limit
-  Duration max_age{0};               // older records are not sent; 0: whatever their age
+  bool newest_first = false;                     // what came after the last reconnect goes before the backlog
+  std::string rate;                              // as it is said: "64KiB/s", "500 records/s"
+  double rate_bytes = 0, rate_records = 0;       // of backlog, a second; 0: no limit
+  Duration max_age{0};                           // older records are not sent; 0: whatever their age
   Duration replay_after = std::chrono::seconds(10);  // sent later than this: marked as replay
 
   bool sends(const std::string& lane) const;
@@ -32,8 +32,8 @@ struct ShippingConfig {
   Duration connect_timeout = std::chrono::seconds(10);
   Duration send_timeout = std::chrono::seconds(30);
   Duration initial_interval = std::chrono::milliseconds(500), max_interval = std::chrono::minutes(1);
-  std::size_t window = 4;             // batches in flight
-  std::size_t batch_size = 256 << 10; // as it lies in the log
+  std::size_t window = 4;              // batches in flight
+  std::size_t batch_size = 256 << 10;  // as it lies in the log
 };
 
 // Of ShippingConfig, but for name, window and send_timeout, which mean something else to each kind.

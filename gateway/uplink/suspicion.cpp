@@ -10,16 +10,19 @@ namespace {
 constexpr int losses_to_suspect = 3;
 constexpr int rounds_needed = 4, rounds_of_silence_needed = 6;
 constexpr int failed_controls_max = 12;
-constexpr int neighbours_max = 3;      // that fail before it is not the record
-constexpr int given_up_in_a_row = 8;   // of a lane in which nothing passes in between
-constexpr int calm_after = 50;         // passes without a loss
+constexpr int neighbours_max = 3;     // that fail before it is not the record
+constexpr int given_up_in_a_row = 8;  // of a lane in which nothing passes in between
+constexpr int calm_after = 50;        // passes without a loss
 constexpr std::size_t cuts_max = 64;
-// A loss that comes later has other reasons: a slow link on which the far side lost patience, a timeout in between.
+// A loss that comes later has other reasons: a slow link on which the far side lost patience, a timeout in
+// between.
 constexpr Duration soon = std::chrono::seconds(20);
 constexpr Duration control_least = std::chrono::seconds(1);
 constexpr Duration fresh_first = std::chrono::minutes(10), fresh_most = std::chrono::hours(24);
 
-bool same(const Suspicion::Part& a, const Suspicion::Part& b) { return a.lane == b.lane && a.range == b.range; }
+bool same(const Suspicion::Part& a, const Suspicion::Part& b) {
+  return a.lane == b.lane && a.range == b.range;
+}
 Range both(Range a, Range b) { return {std::max(a.first, b.first), std::min(a.last, b.last)}; }
 bool within(const Suspicion::Part& inner, const Suspicion::Part& outer) {
   return inner.lane == outer.lane && both(inner.range, outer.range) == inner.range;
@@ -28,7 +31,8 @@ bool within(const Suspicion::Part& inner, const Suspicion::Part& outer) {
 }  // namespace
 
 Suspicion::Trial* Suspicion::find(const Part& part) {
-  const auto found = std::find_if(trials_.begin(), trials_.end(), [&](const Trial& trial) { return same(trial.part, part); });
+  const auto found = std::find_if(trials_.begin(), trials_.end(),
+                                  [&](const Trial& trial) { return same(trial.part, part); });
   return found == trials_.end() ? nullptr : &*found;
 }
 
@@ -222,11 +226,13 @@ std::string Suspicion::charge(const Part& part) const {
   const Trial* trial = find(part);
   const std::string size = text(part.bytes, " bytes");
   if (trial && trial->swallowed) {
-    return text("never acknowledged: ", size, " had no answer though others had, again and again, and smaller ones pass");
+    return text("never acknowledged: ", size,
+                " had no answer though others had, again and again, and smaller ones pass");
   }
   if (trial && !trial->words.empty()) return trial->words;
   if (!trial || trial->too_large || trial->rounds == 0) return "refused for its size: " + size;
-  return text("refused by hanging up: ", size, " ended ", trial->rounds, " good connections, and smaller ones pass");
+  return text("refused by hanging up: ", size, " ended ", trial->rounds,
+              " good connections, and smaller ones pass");
 }
 
 std::string Suspicion::limit_words() const {

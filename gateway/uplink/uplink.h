@@ -1,5 +1,5 @@
-// An uplink speaks one protocol northward: it sends batches and says what became of them. It keeps nothing: the log is the
-// buffer. All calls and callbacks on the loop.
+// An uplink speaks one protocol northward: it sends batches and says what became of them. It keeps nothing:
+// the log is the buffer. All calls and callbacks on the loop.
 #pragma once
 
 #include <functional>
@@ -20,7 +20,8 @@ enum class Verdict : std::uint8_t {
   blocked,       // not until someone acts: credentials, missing topic
 };
 const char* verdict_name(Verdict verdict);
-// One verdict for many rows: what needs a person outweighs what needs time, which outweighs what will never go.
+// One verdict for many rows: what needs a person outweighs what needs time, which outweighs what will never
+// go.
 bool outweighs(Verdict verdict, Verdict other);
 
 struct Outcome {
@@ -31,10 +32,11 @@ struct Outcome {
   bool late = false;                        // no answer came in time: less at once may pass
   // `retryable`: the far side ended a connection it had taken, so long after the last of these was sent.
   std::optional<Duration> hung_up_after;
-  bool said_so = false;                     // and named the data as its reason
-  bool swallowed = false;                   // `late`, though the far side answered what was sent after it
-  bool too_large = false;                   // `refused`: for its size
-  // `refused`, in words that somebody on the way may have said of anything: to be believed while others of its lane pass.
+  bool said_so = false;    // and named the data as its reason
+  bool swallowed = false;  // `late`, though the far side answered what was sent after it
+  bool too_large = false;  // `refused`: for its size
+  // `refused`, in words that somebody on the way may have said of anything: to be believed while others of
+  // its lane pass.
   bool doubtful = false;
   Duration rest{};  // acknowledged: what of its run is less than a full batch may wait so long
 };
@@ -42,11 +44,11 @@ struct Outcome {
 struct Batch {
   std::vector<Row> rows;
   bool replay = false;  // older than `replay_after` when sent
-  // For uplinks that keep markers: the consumer's cursor as it will be once all of this is acknowledged (uplink/marker.h).
-  // Nothing when the batch is outside of the lanes.
+  // For uplinks that keep markers: the consumer's cursor as it will be once all of this is acknowledged
+  // (uplink/marker.h). Nothing when the batch is outside of the lanes.
   Bytes marker;
-  // Not zero: goes out after the far side has answered, was left alone for so long, and has answered again. If that fails,
-  // `hung_up_after` is not set.
+  // Not zero: goes out after the far side has answered, was left alone for so long, and has answered again.
+  // If that fails, `hung_up_after` is not set.
   Duration control{0};
 };
 
@@ -76,7 +78,8 @@ class Uplink {
   virtual Status start(StateChanged changed) = 0;
   // Up to `batches_in_flight` at once. `done` runs exactly once, on the loop, never inside send().
   virtual void send(Batch batch, std::function<void(Outcome)> done) = 0;
-  // Gives up what is in flight (every `done` still runs, with `retryable`) and disconnects; `done` comes last.
+  // Gives up what is in flight (every `done` still runs, with `retryable`) and disconnects; `done` comes
+  // last.
   virtual void stop(std::function<void()> done) = 0;
 };
 

@@ -31,10 +31,10 @@ struct NorthParts {
 
 struct UplinkPlan {
   std::string name;
-  PartConfig config;                // it is another plan when this is another
+  PartConfig config;  // it is another plan when this is another
   std::vector<std::string>
-      claims;  // what one at a time may have: a client identifier at a broker, a transactional id
-  NeededFiles needs;                // without which it cannot start
+      claims;         // what one at a time may have: a client identifier at a broker, a transactional id
+  NeededFiles needs;  // without which it cannot start
   std::vector<std::string> servers, topics;  // where a subscriber of MQTT brokers would hear it
   ShipperOptions shipper;
   std::function<std::unique_ptr<Uplink>(const NorthParts&)> make;

@@ -1,10 +1,11 @@
-// What a window makes of its readings. Each kind of it is a file in windows/aggregates and a line in the build; nothing else
-// knows it: its name is what `aggregates = ["..."]` of a window takes, and what it gives is a stat of the window's record. Every
-// window has "summary" (count, mean, min and max) as well.
+// What a window makes of its readings. Each kind of it is a file in windows/aggregates and a line in the
+// build; nothing else knows it: its name is what `aggregates = ["..."]` of a window takes, and what it gives
+// is a stat of the window's record. Every window has "summary" (count, mean, min and max) as well.
 //
-// What an aggregate knows of a window while it fills is a small value, its state: a struct of fixed size that may be copied byte
-// for byte, without pointers. There is one for each open window, and for those that closed within allowed_lateness. Pure: equal
-// readings in equal order give equal results, bit for bit, also with a snapshot between them.
+// What an aggregate knows of a window while it fills is a small value, its state: a struct of fixed size that
+// may be copied byte for byte, without pointers. There is one for each open window, and for those that closed
+// within allowed_lateness. Pure: equal readings in equal order give equal results, bit for bit, also with a
+// snapshot between them.
 #pragma once
 
 #include <cstddef>
@@ -21,12 +22,13 @@
 
 namespace millrace {
 
-// What snapshots have of every window, whatever it asks for. Those of earlier versions have nothing else, and do not say so.
+// What snapshots have of every window, whatever it asks for. Those of earlier versions have nothing else, and
+// do not say so.
 inline constexpr std::string_view summary_name = "summary";
 inline constexpr std::size_t summary_saved_bytes = 24;
 
-struct WindowReading {   // in the order in which they enter the log: times go back
-  double value = 0;      // no NaN; infinities may come
+struct WindowReading {  // in the order in which they enter the log: times go back
+  double value = 0;     // no NaN; infinities may come
   std::int64_t time_us = 0;
 };
 
@@ -42,8 +44,9 @@ struct AggregateKind : ChoiceKind {
   void (*load)(void* state, wire::Reader&) = nullptr;
 };
 
-// `State`: default-made before the first reading, with add(reading), result(detail), and each(f), which shows f every member
-// that is kept: doubles and integers of 64 bits. A snapshot has them in that order, 8 bytes each, little-endian.
+// `State`: default-made before the first reading, with add(reading), result(detail), and each(f), which shows
+// f every member that is kept: doubles and integers of 64 bits. A snapshot has them in that order, 8 bytes
+// each, little-endian.
 template <typename State>
 constexpr AggregateKind aggregate_kind(std::string_view name, const char* help) {
   static_assert(std::is_trivially_copyable_v<State> && alignof(State) <= 8 && sizeof(State) % 8 == 0);
@@ -88,8 +91,8 @@ constexpr AggregateKind aggregate_kind(std::string_view name, const char* help) 
   return kind;
 }
 
-// The aggregates of one window: those that every window has, and those it asks for, in the order of the build. Their states
-// lie side by side.
+// The aggregates of one window: those that every window has, and those it asks for, in the order of the
+// build. Their states lie side by side.
 class WindowAggregates {
  public:
   explicit WindowAggregates(const WindowConfig& window, const ChoiceKinds& built = built_aggregates());

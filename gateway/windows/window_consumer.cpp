@@ -19,23 +19,33 @@ constexpr Duration tell_again = std::chrono::minutes(10);
 constexpr std::size_t name_shown_max = 64;
 constexpr std::int64_t step_us = 2'000'000;  // less is slewing, or a leap second
 
-std::uint64_t ordinal_of(const Record& record) { return record.detail ? std::get<WindowDetail>(record.detail->body).ordinal : 0; }
+std::uint64_t ordinal_of(const Record& record) {
+  return record.detail ? std::get<WindowDetail>(record.detail->body).ordinal : 0;
+}
 
 }  // namespace
 
 WindowConsumer::WindowConsumer(Loop& loop, Log& log, Metrics& metrics, WindowOptions options)
-    : loop_(loop), log_(log), metrics_(metrics), options_(std::move(options)), engine_(options_.windows), told_(options_.windows.size()) {
+    : loop_(loop),
+      log_(log),
+      metrics_(metrics),
+      options_(std::move(options)),
+      engine_(options_.windows),
+      told_(options_.windows.size()) {
   if (!any()) return;
   log_.subscribe({name, {Lane::raw, Lane::held}, Subscription::Start::now});
   Log::Listener listener;
-  listener.entering = [this](Sequence number, Lane lane, const Record& record, WriteSet& more) { entering(number, lane, record, more); };
+  listener.entering = [this](Sequence number, Lane lane, const Record& record, WriteSet& more) {
+    entering(number, lane, record, more);
+  };
   listener.sealed = [this] { offer_snapshot(); };
   const auto listening = log_.listen(std::move(listener));
   listening_ = Handle{[this, listening] { log_.unlisten(listening); }};
   scrape_ = metrics_.before_scrape([this] { update_metrics(); });
 }
 
-// ---- start: windows as they were ------------------------------------------------------------------------------------
+// ---- start: windows as they were
+// ------------------------------------------------------------------------------------
 
 struct WindowConsumer::Replay {
   std::deque<std::pair<Sequence, std::pair<Lane, Record>>> queue[2];  // raw, held
@@ -45,18 +55,23 @@ struct WindowConsumer::Replay {
 };
 
 void WindowConsumer::load() {
-  const auto found = WindowPages::restore(engine_, [this](const std::string& piece) { return log_.state(piece); });
+  const auto found =
+      WindowPages::restore(engine_, [this](const std::string& piece) { return log_.state(piece); });
   const auto pieces = log_.states(WindowPages::prefix);
   if (found.head) {
-    if (found.pages_lost > 0) LOG_ERROR("windows: ", found.pages_lost, " pages of their state are damaged or missing; the open windows of their devices start anew");
+    if (found.pages_lost > 0)
+      LOG_ERROR("windows: ", found.pages_lost,
+                " pages of their state are damaged or missing; the open windows of their devices start anew");
     if (found.keys_dropped > 0) {
-      LOG_WARN("windows: there was no room for the open windows of ", found.keys_dropped, " devices' metrics, which begin anew: keys_max or state_max is "
+      LOG_WARN("windows: there was no room for the open windows of ", found.keys_dropped,
+               " devices' metrics, which begin anew: keys_max or state_max is "
                "less than it was, or aggregates take more of it (millrace check says how much they need)");
     }
   } else if (!pieces.empty()) {
     LOG_ERROR("windows: the head of their state is damaged or missing; all open windows start anew");
   } else if (const auto blob = log_.state(blob_state)) {
-    if (Status status = WindowPages::restore_blob(engine_, *blob); !status.ok()) LOG_ERROR("windows: ", status.detail(), "; open windows start anew");
+    if (Status status = WindowPages::restore_blob(engine_, *blob); !status.ok())
+      LOG_ERROR("windows: ", status.detail(), "; open windows start anew");
   }
   const auto known = WindowPages::names(engine_);
   for (const std::string& piece : pieces) {
@@ -86,7 +101,8 @@ void WindowConsumer::start(std::function<void()> ready) {
     engine_.number_behind(logged_ordinal_);
     for (std::size_t w = 0; w < engine_.window_count(); ++w) {
       const WindowEngine::Stats& stats = engine_.stats(w);
-      for (std::size_t why = 0; why < window_refusal_count; ++why) told_[w][why].readings = stats.refused[why];
+      for (std::size_t why = 0; why < window_refusal_count; ++why)
+        told_[w][why].readings = stats.refused[why];
       told_[w].back().readings = stats.future;
     }
     running_ = true;
@@ -115,7 +131,9 @@ void WindowConsumer::replay(std::shared_ptr<Replay> state, std::function<void()>
                         continue;
                       }
                       for (std::size_t r = 0; r < records.size(); ++r) {
-                        if (row.first + r >= state->next[i]) state->queue[i].emplace_back(row.first + r, std::pair(row.lane, std::move(records[r])));
+                        if (row.first + r >= state->next[i])
+                          state->queue[i].emplace_back(row.first + r,
+                                                       std::pair(row.lane, std::move(records[r])));
                       }
                     }
                     state->next[i] = rows.value().back().last() + 1;
@@ -126,7 +144,9 @@ void WindowConsumer::replay(std::shared_ptr<Replay> state, std::function<void()>
     }
     int from = -1;
     for (int i = 0; i < 2; ++i) {
-      if (!state->queue[i].empty() && (from < 0 || state->queue[i].front().first < state->queue[from].front().first)) from = i;
+      if (!state->queue[i].empty() &&
+          (from < 0 || state->queue[i].front().first < state->queue[from].front().first))
+        from = i;
     }
     if (from < 0) break;
     emitted_.clear();
@@ -143,9 +163,12 @@ void WindowConsumer::replay(std::shared_ptr<Replay> state, std::function<void()>
   loop_.post(ready);
 }
 
-// ---- the daily work -------------------------------------------------------------------------------------------------
+// ---- the daily work
+// -------------------------------------------------------------------------------------------------
 
-WindowEngine::Clock WindowConsumer::clock() const { return engine_.judge(loop_.wall(), options_.clock_vouched()); }
+WindowEngine::Clock WindowConsumer::clock() const {
+  return engine_.judge(loop_.wall(), options_.clock_vouched());
+}
 
 // Of several notes in one group the last one leads it: a step is said until the engine has heard of it.
 void WindowConsumer::lead(WriteSet& set) {
@@ -162,7 +185,9 @@ void WindowConsumer::lead(WriteSet& set) {
 void WindowConsumer::entering(Sequence number, Lane lane, const Record& record, WriteSet& more) {
   emitted_.clear();
   engine_.feed(record, emitted_);
-  if (const auto* step = std::get_if<std::int64_t>(&record.value); step && *step == step_us_ && WindowEngine::is_note(record)) step_us_ = 0;
+  if (const auto* step = std::get_if<std::int64_t>(&record.value);
+      step && *step == step_us_ && WindowEngine::is_note(record))
+    step_us_ = 0;
   fed_through_ = number;
   fed_since_tick_ = fed_since_tick_ || record.kind == Kind::reading;
   ++fed_[static_cast<std::size_t>(lane)];
@@ -189,13 +214,15 @@ void WindowConsumer::tick() {
   log_.commit(std::move(set), {});
 }
 
-// ---- snapshots ------------------------------------------------------------------------------------------------------
+// ---- snapshots
+// ------------------------------------------------------------------------------------------------------
 
 void WindowConsumer::offer_snapshot() {
   if (!running_) return;
   snapshot_timer_ = loop_.after(options_.snapshot_interval, [this] { offer_snapshot(); });
   const std::uint64_t rows = log_.stats().row_bytes - rows_at_snapshot_;
-  if (rows >= WindowPages::changed_bytes(engine_) || loop_.now() - snapshot_at_ >= options_.snapshot_wait_max) snapshot();
+  if (rows >= WindowPages::changed_bytes(engine_) || loop_.now() - snapshot_at_ >= options_.snapshot_wait_max)
+    snapshot();
 }
 
 // What changed and the cursor it belongs to move together.
@@ -210,10 +237,12 @@ void WindowConsumer::snapshot() {
     if (fed_through_ > log_.last_committed()) parts.push_back({log_.last_committed() + 1, fed_through_});
     if (!parts.empty()) taken[l] = std::exchange(fed_[l], 0);
     std::uint64_t left = taken[l];
-    for (const Range& part : parts) set.settles.push_back({name, lane, part, std::exchange(left, 0), How::delivered});
+    for (const Range& part : parts)
+      set.settles.push_back({name, lane, part, std::exchange(left, 0), How::delivered});
   }
   if (set.settles.empty()) return;
-  for (WindowPages::Piece& piece : WindowPages::take_changes(engine_)) set.states.push_back({std::move(piece.name), std::move(piece.bytes)});
+  for (WindowPages::Piece& piece : WindowPages::take_changes(engine_))
+    set.states.push_back({std::move(piece.name), std::move(piece.bytes)});
   for (const std::string& gone : remove_with_snapshot_) set.states.push_back({gone, {}});
   rows_at_snapshot_ = log_.stats().row_bytes;
   snapshot_at_ = loop_.now();
@@ -221,13 +250,15 @@ void WindowConsumer::snapshot() {
     if (status.ok()) remove_with_snapshot_.clear();
     if (status.code() != Code::full) return;
     // Nothing of the set was taken. Windows go on in memory, and what is behind the cursor stays in the log.
-    LOG_ERROR("windows: their state cannot be stored: ", status.detail(), "; a crash would have them fed again from the last that was");
+    LOG_ERROR("windows: their state cannot be stored: ", status.detail(),
+              "; a crash would have them fed again from the last that was");
     for (std::size_t lane = 0; lane < lane_count; ++lane) fed_[lane] += taken[lane];
     WindowPages::all_changed(engine_);
   });
 }
 
-// ---- what is told ---------------------------------------------------------------------------------------------------
+// ---- what is told
+// ---------------------------------------------------------------------------------------------------
 
 void WindowConsumer::tell() {
   for (std::size_t w = 0; w < engine_.window_count(); ++w) {
@@ -237,15 +268,18 @@ void WindowConsumer::tell() {
   }
 }
 
-// At most once in ten minutes of each window and reason; that a bound is reached is an event, too: somebody must choose.
+// At most once in ten minutes of each window and reason; that a bound is reached is an event, too: somebody
+// must choose.
 void WindowConsumer::tell(std::size_t window, std::size_t what, std::uint64_t readings) {
   Told& told = told_[window][what];
   if (readings == told.readings || (told.at.ns != 0 && loop_.now() - told.at < tell_again)) return;
-  const std::string line = text("window \"", engine_.window(window).name, "\": ", readings - told.readings, " readings were not aggregated: ",
-                                words(window, what));
+  const std::string line = text("window \"", engine_.window(window).name, "\": ", readings - told.readings,
+                                " readings were not aggregated: ", words(window, what));
   told = {readings, loop_.now()};
   LOG_WARN(line);
-  if (what != static_cast<std::size_t>(WindowRefusal::keys) && what != static_cast<std::size_t>(WindowRefusal::bytes)) return;
+  if (what != static_cast<std::size_t>(WindowRefusal::keys) &&
+      what != static_cast<std::size_t>(WindowRefusal::bytes))
+    return;
   Record event;
   event.kind = Kind::event;
   event.metric = "window_full";
@@ -261,21 +295,29 @@ void WindowConsumer::tell(std::size_t window, std::size_t what, std::uint64_t re
 std::string WindowConsumer::words(std::size_t window, std::size_t what) const {
   const WindowConfig& config = engine_.window(window);
   const WindowEngine::Named& named = engine_.last_refused(window);
-  const std::string such = text(" (the last: \"", shown(named.device, name_shown_max), "\", ", shown(named.metric, name_shown_max), ")");
+  const std::string such = text(" (the last: \"", shown(named.device, name_shown_max), "\", ",
+                                shown(named.metric, name_shown_max), ")");
   if (what == window_refusal_count) {
-    return text("they lie further ahead of the gateway's clock than future_max (", format_duration(config.future_max), ")", such);
+    return text("they lie further ahead of the gateway's clock than future_max (",
+                format_duration(config.future_max), ")", such);
   }
   switch (static_cast<WindowRefusal>(what)) {
     case WindowRefusal::keys: return text("keys_max (", config.keys_max, ") is reached", such);
-    case WindowRefusal::bytes: return text("state_max (", format_size(static_cast<double>(config.state_max)), ") is taken", such);
-    case WindowRefusal::panes: return text("a device's metric has ", window_panes_max, " windows at once", such);
-    case WindowRefusal::name: return text("names of device, tags, metric and unit of more than ", window_identity_bytes_max, " bytes", such);
+    case WindowRefusal::bytes:
+      return text("state_max (", format_size(static_cast<double>(config.state_max)), ") is taken", such);
+    case WindowRefusal::panes:
+      return text("a device's metric has ", window_panes_max, " windows at once", such);
+    case WindowRefusal::name:
+      return text("names of device, tags, metric and unit of more than ", window_identity_bytes_max, " bytes",
+                  such);
   }
   return such;
 }
 
 void WindowConsumer::update_metrics() {
-  const auto raise = [](Counter& counter, std::uint64_t value) { counter.add(value - std::min(value, counter.value())); };
+  const auto raise = [](Counter& counter, std::uint64_t value) {
+    counter.add(value - std::min(value, counter.value()));
+  };
   std::uint64_t keys = 0, too_late = 0;
   for (std::size_t w = 0; w < engine_.window_count(); ++w) {
     const WindowConfig& config = engine_.window(w);
@@ -283,19 +325,27 @@ void WindowConsumer::update_metrics() {
     const Labels labels{{"window", config.name}};
     keys += engine_.keys(w);
     too_late += stats.too_late;
-    metrics_.gauge("millrace_window_state_bytes", "Bytes the window's state may take in the log", labels).set(static_cast<double>(engine_.bytes(w)));
-    metrics_.gauge("millrace_window_state_max_bytes", "What it may take at most: state_max", labels).set(static_cast<double>(config.state_max));
-    raise(metrics_.counter("millrace_window_future_total", "Readings not aggregated: further ahead of the gateway's clock than future_max", labels),
+    metrics_.gauge("millrace_window_state_bytes", "Bytes the window's state may take in the log", labels)
+        .set(static_cast<double>(engine_.bytes(w)));
+    metrics_.gauge("millrace_window_state_max_bytes", "What it may take at most: state_max", labels)
+        .set(static_cast<double>(config.state_max));
+    raise(metrics_.counter("millrace_window_future_total",
+                           "Readings not aggregated: further ahead of the gateway's clock than future_max",
+                           labels),
           stats.future);
     for (std::size_t why = 0; why < window_refusal_count; ++why) {
       Labels with_reason = labels;
       with_reason.emplace_back("reason", window_refusal_name(static_cast<WindowRefusal>(why)));
-      raise(metrics_.counter("millrace_window_refused_total", "Readings not aggregated for want of room, and which", with_reason), stats.refused[why]);
+      raise(metrics_.counter("millrace_window_refused_total",
+                             "Readings not aggregated for want of room, and which", with_reason),
+            stats.refused[why]);
     }
   }
-  metrics_.gauge("millrace_window_keys", "Device and metric pairs with window state").set(static_cast<double>(keys));
+  metrics_.gauge("millrace_window_keys", "Device and metric pairs with window state")
+      .set(static_cast<double>(keys));
   raise(metrics_.counter("millrace_window_too_late_total", "Readings too late for their window"), too_late);
-  raise(metrics_.counter("millrace_window_given_up_total", "Closed windows that were forgotten before allowed_lateness, for want of room"),
+  raise(metrics_.counter("millrace_window_given_up_total",
+                         "Closed windows that were forgotten before allowed_lateness, for want of room"),
         engine_.given_up());
 }
 

@@ -1,9 +1,10 @@
-// Windows as a consumer of the log, "@windows", which listens to it by itself: they are fed each reading as it enters, what closes joins the same group, and
-// the cursor moves with snapshots of their state. After a crash the state is loaded, what lies behind the cursor is fed again,
-// and outputs already logged are recognised by their ordinal. On the loop.
+// Windows as a consumer of the log, "@windows", which listens to it by itself: they are fed each reading as
+// it enters, what closes joins the same group, and the cursor moves with snapshots of their state. After a
+// crash the state is loaded, what lies behind the cursor is fed again, and outputs already logged are
+// recognised by their ordinal. On the loop.
 //
-// A snapshot writes what changed, and waits until as much came in rows: state must not wear the flash out. What windows refuse
-// is told, with the limit and its key; see window_engine.h for what is refused.
+// A snapshot writes what changed, and waits until as much came in rows: state must not wear the flash out.
+// What windows refuse is told, with the limit and its key; see window_engine.h for what is refused.
 #pragma once
 
 #include <array>
@@ -41,7 +42,8 @@ class WindowConsumer {
 
   // Loads and replays; `ready` once windows are as they were.
   void start(std::function<void()> ready);
-  // Readings join `set`: it says how late it is, where that is not known well enough, and that the clock was set.
+  // Readings join `set`: it says how late it is, where that is not known well enough, and that the clock was
+  // set.
   void lead(WriteSet& set);
   void snapshot();
 

@@ -8,11 +8,14 @@ namespace {
 
 constexpr std::string_view tick_metric = "@tick", note_metric = "@clock";
 constexpr std::int64_t second = 1'000'000, hour = 3600 * second, day = 24 * hour;
-constexpr std::int64_t clock_step_us = 2 * second;       // less is slewing, or a leap second: stamps do not go back then
-constexpr std::int64_t jump = 10 * second;               // between two ticks no more than this has passed: the rest is a jump
-constexpr std::int64_t note_after = 8 * second;          // ticks come every five seconds while anything is open
-constexpr std::int64_t first_release = 1'704'067'200 * second;   // 2024: an unvouched clock before that is no clock
-constexpr std::int64_t end_of_time = 253'402'300'800 * second;   // year 10000: nothing below can overflow
+// less is slewing, or a leap second: stamps do not go back then
+constexpr std::int64_t clock_step_us = 2 * second;
+// between two ticks no more than this has passed: the rest is a jump
+constexpr std::int64_t jump = 10 * second;
+constexpr std::int64_t note_after = 8 * second;  // ticks come every five seconds while anything is open
+// 2024: an unvouched clock before that is no clock
+constexpr std::int64_t first_release = 1'704'067'200 * second;
+constexpr std::int64_t end_of_time = 253'402'300'800 * second;  // year 10000: nothing below can overflow
 constexpr std::int64_t silent_forgotten = day, silent_forgotten_crowded = hour;
 constexpr std::size_t forgotten_per_tick = 1000;
 
@@ -23,7 +26,8 @@ std::int64_t floor_to(std::int64_t time, std::int64_t size) {
 }
 
 std::optional<double> number_of(const Value& value) {
-  if (const auto* number = std::get_if<double>(&value)) return std::isnan(*number) ? std::nullopt : std::optional(*number);
+  if (const auto* number = std::get_if<double>(&value))
+    return std::isnan(*number) ? std::nullopt : std::optional(*number);
   if (const auto* integer = std::get_if<std::int64_t>(&value)) return static_cast<double>(*integer);
   return std::nullopt;
 }
@@ -31,7 +35,10 @@ std::optional<double> number_of(const Value& value) {
 std::vector<WindowState::Shape> shapes_of(const std::vector<WindowConfig>& windows) {
   std::vector<WindowState::Shape> shapes;
   for (const WindowConfig& w : windows) {
-    shapes.push_back({to_us(w.size), to_us(w.idle_close), {w.keys_max, static_cast<std::size_t>(w.state_max)}, WindowAggregates(w)});
+    shapes.push_back({to_us(w.size),
+                      to_us(w.idle_close),
+                      {w.keys_max, static_cast<std::size_t>(w.state_max)},
+                      WindowAggregates(w)});
   }
   return shapes;
 }
@@ -48,10 +55,13 @@ Record clock_entry(std::string_view metric, WallTime now, WindowEngine::Clock cl
 
 }  // namespace
 
-WindowEngine::WindowEngine(const std::vector<WindowConfig>& windows) : stats_(windows.size()), last_refused_(windows.size()), state_(shapes_of(windows)) {
+WindowEngine::WindowEngine(const std::vector<WindowConfig>& windows)
+    : stats_(windows.size()), last_refused_(windows.size()), state_(shapes_of(windows)) {
   for (const WindowConfig& w : windows) {
-    windows_.push_back({w, to_us(w.size), to_us(w.allowed_lateness), to_us(w.future_max), to_us(w.idle_close), WindowAggregates(w)});
-    idle_close_min_ = windows_.size() == 1 ? to_us(w.idle_close) : std::min(idle_close_min_, to_us(w.idle_close));
+    windows_.push_back({w, to_us(w.size), to_us(w.allowed_lateness), to_us(w.future_max), to_us(w.idle_close),
+                        WindowAggregates(w)});
+    idle_close_min_ =
+        windows_.size() == 1 ? to_us(w.idle_close) : std::min(idle_close_min_, to_us(w.idle_close));
   }
 }
 
@@ -61,8 +71,12 @@ Record WindowEngine::note(WallTime now, Clock clock, std::int64_t step_us) {
   if (step_us != 0) record.value = step_us;
   return record;
 }
-bool WindowEngine::is_tick(const Record& record) { return record.kind == Kind::event && record.metric == tick_metric; }
-bool WindowEngine::is_note(const Record& record) { return record.kind == Kind::event && record.metric == note_metric; }
+bool WindowEngine::is_tick(const Record& record) {
+  return record.kind == Kind::event && record.metric == tick_metric;
+}
+bool WindowEngine::is_note(const Record& record) {
+  return record.kind == Kind::event && record.metric == note_metric;
+}
 
 bool WindowEngine::takes(const Window& window, std::string_view metric) const {
   const std::vector<std::string>& metrics = window.config.metrics;
@@ -70,7 +84,8 @@ bool WindowEngine::takes(const Window& window, std::string_view metric) const {
 }
 
 bool WindowEngine::wants(std::string_view metric) const {
-  return std::any_of(windows_.begin(), windows_.end(), [&](const Window& window) { return takes(window, metric); });
+  return std::any_of(windows_.begin(), windows_.end(),
+                     [&](const Window& window) { return takes(window, metric); });
 }
 
 void WindowEngine::feed(const Record& entry, std::vector<Record>& out) {
@@ -81,7 +96,8 @@ void WindowEngine::feed(const Record& entry, std::vector<Record>& out) {
   }
 }
 
-// ---- readings -------------------------------------------------------------------------------------------------------
+// ---- readings
+// -------------------------------------------------------------------------------------------------------
 
 void WindowEngine::feed_reading(const Record& reading, std::vector<Record>& out) {
   const auto number = number_of(reading.value);
@@ -90,7 +106,8 @@ void WindowEngine::feed_reading(const Record& reading, std::vector<Record>& out)
   const WindowDevice* device = state_.find(identity_);
   const WindowSeries* series = device ? device->find(reading.metric) : nullptr;
   WindowKey* at = series ? series->keys.get() : nullptr;
-  const std::int64_t silent = device ? passed_us_ - device->heard : 0;  // the first window that takes it hears it
+  // the first window that takes it hears it
+  const std::int64_t silent = device ? passed_us_ - device->heard : 0;
   for (std::uint16_t w = 0; w < windows_.size(); ++w) {
     while (at && at->window < w) at = at->next.get();
     WindowKey* key = at && at->window == w ? at : nullptr;
@@ -112,20 +129,24 @@ void WindowEngine::feed_reading(const Record& reading, std::vector<Record>& out)
   }
 }
 
-void WindowEngine::refuse(std::uint32_t window, std::uint64_t& counter, std::string_view device, std::string_view metric) {
+void WindowEngine::refuse(std::uint32_t window, std::uint64_t& counter, std::string_view device,
+                          std::string_view metric) {
   ++counter;
   last_refused_[window].device = device.substr(0, 256);
   last_refused_[window].metric = metric.substr(0, 256);
 }
 
-// A clock that is not known stands in nobody's way: a box that woke in 1970 has devices that know better. A stamp of ours that
-// is ahead of our clock was made before that was set back. A device that only went on since it was last heard is not from the
-// future: it is our clock that was set back.
-bool WindowEngine::ahead(std::uint16_t window, const WindowDevice* device, std::int64_t silent, const Record& reading) const {
+// A clock that is not known stands in nobody's way: a box that woke in 1970 has devices that know better. A
+// stamp of ours that is ahead of our clock was made before that was set back. A device that only went on
+// since it was last heard is not from the future: it is our clock that was set back.
+bool WindowEngine::ahead(std::uint16_t window, const WindowDevice* device, std::int64_t silent,
+                         const Record& reading) const {
   const std::int64_t time = reading.time.us;
   if (time >= end_of_time || time <= -end_of_time) return true;
   const bool stamped = reading.trust == TimeTrust::gateway;
-  if (clock_ == Clock::unknown || time <= now_us_ + (stamped ? 0 : windows_[window].future_max) + clock_grain_us) return false;
+  if (clock_ == Clock::unknown ||
+      time <= now_us_ + (stamped ? 0 : windows_[window].future_max) + clock_grain_us)
+    return false;
   if (stamped || !device || device->stamped || device->watermarks[window] == no_time) return true;
   return time > device->watermarks[window] + silent + clock_grain_us;
 }
@@ -136,10 +157,12 @@ bool WindowEngine::late(const WindowKey& key, std::int64_t start) const {
   return watermark != no_time && start + window.size + window.lateness <= watermark;
 }
 
-// It says what our clock says, and what it said before lies where nobody can have been: its clock was set right, as ours was.
+// It says what our clock says, and what it said before lies where nobody can have been: its clock was set
+// right, as ours was.
 bool WindowEngine::doubtful(const WindowDevice& device, std::uint16_t window, std::int64_t time) const {
   const std::int64_t near = windows_[window].future_max + clock_grain_us;
-  return clock_ != Clock::unknown && device.watermarks[window] > now_us_ + near && time >= now_us_ - near && time <= now_us_ + near;
+  return clock_ != Clock::unknown && device.watermarks[window] > now_us_ + near && time >= now_us_ - near &&
+         time <= now_us_ + near;
 }
 
 void WindowEngine::add(WindowKey& key, const Record& reading, double value, std::vector<Record>& out) {
@@ -148,7 +171,8 @@ void WindowEngine::add(WindowKey& key, const Record& reading, double value, std:
   const std::int64_t time = reading.time.us;
   const std::int64_t start = floor_to(time, window.size);
   hear(device);
-  if (late(key, start) && doubtful(device, key.window, time)) mend(device, key.window, now_us_ + window.future_max + clock_grain_us, out);
+  if (late(key, start) && doubtful(device, key.window, time))
+    mend(device, key.window, now_us_ + window.future_max + clock_grain_us, out);
   if (late(key, start) || (start < key.floor && !key.find(start))) {
     ++stats_[key.window].too_late;
     return;
@@ -157,7 +181,8 @@ void WindowEngine::add(WindowKey& key, const Record& reading, double value, std:
   if (time > watermark) {
     watermark = time;
     device.stamped = reading.trust == TimeTrust::gateway;
-    if (device.stamped && time < leap_to_ && time > leap_from_ + clock_grain_us) leap_to_ = time;  // before the note was made
+    // before the note was made
+    if (device.stamped && time < leap_to_ && time > leap_from_ + clock_grain_us) leap_to_ = time;
     close_until(key, watermark, out);
     forget_old(key);
     close_passed(device, out);
@@ -167,7 +192,8 @@ void WindowEngine::add(WindowKey& key, const Record& reading, double value, std:
   if (!pane) {
     Record named;
     split_identity(*device.identity, named.device, named.tags);
-    return refuse(key.window, stats_[key.window].refused[static_cast<std::size_t>(why)], named.device, key.series->metric());
+    return refuse(key.window, stats_[key.window].refused[static_cast<std::size_t>(why)], named.device,
+                  key.series->metric());
   }
   if (pane->count == 0 && given(device, start)) pane->revision = again_revision_;
   ++pane->count;
@@ -187,7 +213,8 @@ void WindowEngine::hear(WindowDevice& device) {
 }
 
 void WindowEngine::close_until(WindowKey& key, std::int64_t watermark, std::vector<Record>& out) {
-  while (key.open > 0 && key.oldest_open + windows_[key.window].size <= watermark) emit(key, *key.find(key.oldest_open), out);
+  while (key.open > 0 && key.oldest_open + windows_[key.window].size <= watermark)
+    emit(key, *key.find(key.oldest_open), out);
 }
 
 // A metric that fell silent while its device speaks: its windows close by the device's time alone.
@@ -211,7 +238,11 @@ void WindowEngine::emit(WindowKey& key, WindowPane& pane, std::vector<Record>& o
   const WindowSeries& series = *key.series;
   highest_revision_ = std::max(highest_revision_, pane.revision);
   auto detail = std::make_shared<Detail>();
-  WindowDetail given{.name = window.config.name, .end_us = pane.start + window.size, .count = pane.count, .revision = pane.revision++, .ordinal = ++ordinal_};
+  WindowDetail given{.name = window.config.name,
+                     .end_us = pane.start + window.size,
+                     .count = pane.count,
+                     .revision = pane.revision++,
+                     .ordinal = ++ordinal_};
   window.aggregates.give(key.panes.states(pane), pane.lacks, given);
   detail->body = std::move(given);
   Record record;
@@ -226,7 +257,8 @@ void WindowEngine::emit(WindowKey& key, WindowPane& pane, std::vector<Record>& o
   WindowState::changed(*series.device);
 }
 
-// ---- the clock ------------------------------------------------------------------------------------------------------
+// ---- the clock
+// ------------------------------------------------------------------------------------------------------
 
 WindowEngine::Clock WindowEngine::judge(WallTime now, bool vouched) const {
   if (vouched) return Clock::trusted;
@@ -240,7 +272,7 @@ bool WindowEngine::needs_note(WallTime now, Clock clock) const {
 
 void WindowEngine::feed_clock(const Record& entry, std::vector<Record>& out) {
   const std::int64_t says = entry.time.us;
-  const Clock clock = entry.trust == TimeTrust::unsynced      ? Clock::unknown
+  const Clock clock = entry.trust == TimeTrust::unsynced    ? Clock::unknown
                       : entry.quality == Quality::uncertain ? Clock::plausible
                                                             : Clock::trusted;
   if (said_us_ != 0) passed_us_ += std::clamp(says - said_us_, std::int64_t{0}, jump);
@@ -269,13 +301,14 @@ void WindowEngine::feed_tick(std::vector<Record>& out) {
     forget_old(*key);
   }
   forgotten_now_ = 0;
-  for (WindowDevice* device = state_.first_to_wake(); device && device->wake <= passed_us_; device = state_.first_to_wake()) {
+  for (WindowDevice* device = state_.first_to_wake(); device && device->wake <= passed_us_;
+       device = state_.first_to_wake()) {
     look_at(*device, out);
   }
 }
 
-// The device was silent since it was last heard. Where its own time stands by now can be told without the wall clock: at its
-// watermark, and the silence. Only where our clock made its times, that one knows better.
+// The device was silent since it was last heard. Where its own time stands by now can be told without the
+// wall clock: at its watermark, and the silence. Only where our clock made its times, that one knows better.
 void WindowEngine::look_at(WindowDevice& device, std::vector<Record>& out) {
   const std::int64_t at_most = passed_us_ - device.heard;  // it may have spoken since the tick before
   const bool by_our_clock = clock_ == Clock::trusted && device.stamped;
@@ -284,7 +317,8 @@ void WindowEngine::look_at(WindowDevice& device, std::vector<Record>& out) {
     const std::int64_t due = device.due.first().at;
     const Window& window = windows_[key.window];
     std::int64_t& watermark = device.watermarks[key.window];
-    const std::int64_t silent = by_our_clock ? std::min(at_most, std::max<std::int64_t>(0, now_us_ - watermark)) : at_most;
+    const std::int64_t silent =
+        by_our_clock ? std::min(at_most, std::max<std::int64_t>(0, now_us_ - watermark)) : at_most;
     std::int64_t left = due - watermark - silent;
     if (by_our_clock) left = std::min(left, due - now_us_);
     left = std::max(left, window.idle_close - silent);
@@ -300,13 +334,14 @@ void WindowEngine::look_at(WindowDevice& device, std::vector<Record>& out) {
 void WindowEngine::forget_or_wait(WindowDevice& device) {
   const std::int64_t silent = passed_us_ - device.heard;
   const std::int64_t enough = state_.crowded() ? silent_forgotten_crowded : silent_forgotten;
-  if (silent < enough || device.unsettled > 0) return state_.wake_at(device, passed_us_ + (silent < hour ? hour - silent : hour));
+  if (silent < enough || device.unsettled > 0)
+    return state_.wake_at(device, passed_us_ + (silent < hour ? hour - silent : hour));
   if (++forgotten_now_ > forgotten_per_tick) return state_.wake_at(device, passed_us_ + 1);
   state_.forget(device);
 }
 
-// The clock became known, or was set back. Our own stamps beyond it are of before. What a device said itself is left to it, but
-// for what it said while nothing was known, and lies too far ahead.
+// The clock became known, or was set back. Our own stamps beyond it are of before. What a device said itself
+// is left to it, but for what it said while nothing was known, and lies too far ahead.
 void WindowEngine::heal(bool set_back, std::vector<Record>& out) {
   for (WindowDevice* device : state_.devices_in_order()) {
     for (std::uint16_t w = 0; w < windows_.size(); ++w) {
@@ -321,9 +356,10 @@ bool WindowEngine::given(const WindowDevice& device, std::int64_t start) const {
   return device.again && start < again_until_ && (start >= again_from_ || start <= again_now_);
 }
 
-// Takes a device's time in a window back to the clock's. What it had begun beyond is given as far as it got, and is given again
-// with a higher revision once its time has come.
-void WindowEngine::mend(WindowDevice& device, std::uint16_t window, std::int64_t beyond, std::vector<Record>& out) {
+// Takes a device's time in a window back to the clock's. What it had begun beyond is given as far as it got,
+// and is given again with a higher revision once its time has come.
+void WindowEngine::mend(WindowDevice& device, std::uint16_t window, std::int64_t beyond,
+                        std::vector<Record>& out) {
   const std::int64_t size = windows_[window].size;
   std::int64_t& watermark = device.watermarks[window];
   // Where the clock had leapt over what comes now, nothing of it was given.

@@ -1,21 +1,25 @@
-// Event-time tumbling windows per device and metric: count, mean, min, max, and what a window asks for besides (aggregate.h).
-// A pure function of the entries fed, in number order: readings, and what the gateway's clock said (ticks and notes, logged entries too), so that a replay after a crash
-// gives the same windows, bit for bit, with the same ordinals.
+// Event-time tumbling windows per device and metric: count, mean, min, max, and what a window asks for
+// besides (aggregate.h). A pure function of the entries fed, in number order: readings, and what the
+// gateway's clock said (ticks and notes, logged entries too), so that a replay after a crash gives the same
+// windows, bit for bit, with the same ordinals.
 //
-// A window closes when its device's watermark (the newest event time seen) passes its end, or when a tick finds the device
-// silent for long enough. A late reading within `allowed_lateness` gives the window again with revision + 1 at the next tick;
-// a later one is counted as too late. A reading further ahead of the gateway's clock than `future_max` is not aggregated.
+// A window closes when its device's watermark (the newest event time seen) passes its end, or when a tick
+// finds the device silent for long enough. A late reading within `allowed_lateness` gives the window again
+// with revision + 1 at the next tick; a later one is counted as too late. A reading further ahead of the
+// gateway's clock than `future_max` is not aggregated.
 //
-// **Clock.** What the wall clock says is known, or it is not (a box that woke in 1970). While it is not, no reading is ahead of
-// it, and what a device did to its own watermark meanwhile is mended once the clock is known. Silence is measured in time that
-// passed between ticks, not by the wall: a clock that jumps makes nobody silent. Devices that send their own times are judged
-// by these: the gateway's clock closes nothing of theirs, and who goes on steadily is not from the future because that clock was
-// set back. Stamps of arrival go where the clock goes: when it is set back, so are the watermarks they made, and a stretch of
-// time that is lived twice gives its windows twice, the second time with a higher revision.
+// **Clock.** What the wall clock says is known, or it is not (a box that woke in 1970). While it is not, no
+// reading is ahead of it, and what a device did to its own watermark meanwhile is mended once the clock is
+// known. Silence is measured in time that passed between ticks, not by the wall: a clock that jumps makes
+// nobody silent. Devices that send their own times are judged by these: the gateway's clock closes nothing of
+// theirs, and who goes on steadily is not from the future because that clock was set back. Stamps of arrival
+// go where the clock goes: when it is set back, so are the watermarks they made, and a stretch of time that
+// is lived twice gives its windows twice, the second time with a higher revision.
 //
-// **Bounds.** Keys, panes of a key, names, and the bytes of a window's state are bounded (window_state.h). What finds no room
-// is refused and counted; the others go on. A device that is silent for a day, or for an hour when it is crowded, is forgotten.
-// Feeding costs by what a reading closes, a tick by who fell silent: never by what is open.
+// **Bounds.** Keys, panes of a key, names, and the bytes of a window's state are bounded (window_state.h).
+// What finds no room is refused and counted; the others go on. A device that is silent for a day, or for an
+// hour when it is crowded, is forgotten. Feeding costs by what a reading closes, a tick by who fell silent:
+// never by what is open.
 #pragma once
 
 #include <algorithm>
@@ -68,8 +72,8 @@ class WindowEngine {
   const Named& last_refused(std::size_t w) const { return last_refused_[w]; }
   std::uint64_t given_up() const { return state_.given_up(); }
 
-  // What the gateway's clock says. A tick comes behind the readings before it and closes what is due; a note leads the readings
-  // behind it, and is what a clock that was set back is believed by.
+  // What the gateway's clock says. A tick comes behind the readings before it and closes what is due; a note
+  // leads the readings behind it, and is what a clock that was set back is believed by.
   static Record tick(WallTime now, Clock clock = Clock::trusted);
   // `step_us`: by how much it was set since the last note, where it was.
   static Record note(WallTime now, Clock clock, std::int64_t step_us = 0);
@@ -92,7 +96,8 @@ class WindowEngine {
   void refuse(std::uint32_t window, std::uint64_t& counter, std::string_view device, std::string_view metric);
   void add(WindowKey& key, const Record& reading, double value, std::vector<Record>& out);
   bool takes(const Window& window, std::string_view metric) const;
-  bool ahead(std::uint16_t window, const WindowDevice* device, std::int64_t silent, const Record& reading) const;
+  bool ahead(std::uint16_t window, const WindowDevice* device, std::int64_t silent,
+             const Record& reading) const;
   bool late(const WindowKey& key, std::int64_t start) const;
   bool doubtful(const WindowDevice& device, std::uint16_t window, std::int64_t time) const;
   void hear(WindowDevice& device);
@@ -123,8 +128,8 @@ class WindowEngine {
   std::uint64_t ordinal_ = 0;
   // The last leap of the clock: between these two times nothing was stamped.
   std::int64_t leap_from_ = no_time, leap_to_ = no_time;
-  // Windows that start between these, or not after `again_now_`, may have been given already by devices that were mended: theirs
-  // begin with `again_revision_`, which is higher than any that was given.
+  // Windows that start between these, or not after `again_now_`, may have been given already by devices that
+  // were mended: theirs begin with `again_revision_`, which is higher than any that was given.
   std::int64_t again_from_ = no_time, again_until_ = no_time, again_now_ = no_time;
   std::uint32_t again_revision_ = 0, highest_revision_ = 0;
 };

@@ -11,10 +11,11 @@
 namespace millrace {
 namespace {
 
-// 1 was one blob, restore_blob(). 2 has no list of aggregates: every window has the summary, and nothing else. It is written still
-// where that is so, so that a version before finds its windows, too.
+// 1 was one blob, restore_blob(). 2 has no list of aggregates: every window has the summary, and nothing
+// else. It is written still where that is so, so that a version before finds its windows, too.
 constexpr std::uint64_t layout = 3, layout_of_summaries = 2;
-constexpr std::uint64_t aggregates_stored_max = 1000, aggregate_bytes_max = 1 << 16;  // what is more is damage
+// what is more is damage
+constexpr std::uint64_t aggregates_stored_max = 1000, aggregate_bytes_max = 1 << 16;
 
 std::uint64_t definition_of(const WindowConfig& window) {
   std::string all = composite_key(window.name, text(window.size.count()));
@@ -36,7 +37,9 @@ void put_text(wire::Writer& writer, std::string_view text) {
 std::string get_text(wire::Reader& reader) { return std::string(text_of(reader.get_bytes())); }
 
 // no_time is 0, so that zigzag needs no eleventh byte for it.
-void put_time(wire::Writer& writer, std::int64_t time) { writer.put_varint(time == no_time ? 0 : wire::zigzag(time) + 1); }
+void put_time(wire::Writer& writer, std::int64_t time) {
+  writer.put_varint(time == no_time ? 0 : wire::zigzag(time) + 1);
+}
 std::int64_t get_time(wire::Reader& reader) {
   const std::uint64_t stored = reader.get_varint();
   return stored == 0 ? no_time : wire::unzigzag(stored - 1);
@@ -52,7 +55,8 @@ std::string WindowPages::piece_name(std::uint32_t page, std::uint32_t chunk) {
   return name;
 }
 
-// ---- panes ----------------------------------------------------------------------------------------------------------
+// ---- panes
+// ----------------------------------------------------------------------------------------------------------
 
 // Of a window in the head: how many aggregates its panes have, and of each name and bytes.
 void WindowPages::name_aggregates(const WindowAggregates& aggregates, wire::Writer& writer) {
@@ -95,27 +99,33 @@ void WindowPages::only_the_summary(const WindowAggregates* today, Stored& window
   find_aggregates(today, reader, window);
 }
 
-// A pane: start, count, the states of its aggregates (as many bytes as the head says; of the summary sum, min, max), revision,
-// and bits: closed, revised, then one for each aggregate that does not know all its readings.
-void WindowPages::put_pane(const WindowAggregates& aggregates, const WindowPanes& panes, const WindowPane& pane, std::int64_t before, wire::Writer& writer) {
+// A pane: start, count, the states of its aggregates (as many bytes as the head says; of the summary sum,
+// min, max), revision, and bits: closed, revised, then one for each aggregate that does not know all its
+// readings.
+void WindowPages::put_pane(const WindowAggregates& aggregates, const WindowPanes& panes,
+                           const WindowPane& pane, std::int64_t before, wire::Writer& writer) {
   writer.put_varint(wire::zigzag(pane.start - before));
   writer.put_varint(pane.count);
-  for (const WindowAggregates::Item& item : aggregates.items()) item.kind->save(panes.states(pane) + item.at, writer);
+  for (const WindowAggregates::Item& item : aggregates.items())
+    item.kind->save(panes.states(pane) + item.at, writer);
   writer.put_varint(pane.revision);
   writer.put_varint((pane.closed ? 1u : 0u) | (pane.revised ? 2u : 0u) | std::uint64_t{pane.lacks} << 2);
 }
 
-// Its start. An aggregate that was not asked for when the pane began gives nothing of it. `today`: null of a window that is no
-// longer there, whose pane goes.
-std::int64_t WindowPages::get_pane(const WindowAggregates* today, const Stored& window, std::int64_t before, wire::Reader& reader, WindowPanes& panes) {
+// Its start. An aggregate that was not asked for when the pane began gives nothing of it. `today`: null of a
+// window that is no longer there, whose pane goes.
+std::int64_t WindowPages::get_pane(const WindowAggregates* today, const Stored& window, std::int64_t before,
+                                   wire::Reader& reader, WindowPanes& panes) {
   WindowPane pane;
-  pane.start = static_cast<std::int64_t>(static_cast<std::uint64_t>(before) + static_cast<std::uint64_t>(reader.get_sint()));
+  pane.start = static_cast<std::int64_t>(static_cast<std::uint64_t>(before) +
+                                         static_cast<std::uint64_t>(reader.get_sint()));
   pane.count = reader.get_varint();
   std::vector<std::byte> states(today ? today->bytes() : 0);
   if (today) today->begin(states.data());
   for (const Stored::Aggregate& stored : window.aggregates) {
     wire::Reader state(reader.get_bytes(stored.bytes));
-    if (stored.item) today->items()[*stored.item].kind->load(states.data() + today->items()[*stored.item].at, state);
+    if (stored.item)
+      today->items()[*stored.item].kind->load(states.data() + today->items()[*stored.item].at, state);
   }
   pane.revision = static_cast<std::uint32_t>(reader.get_varint());
   const std::uint64_t flags = reader.get_varint();
@@ -133,20 +143,25 @@ std::int64_t WindowPages::get_pane(const WindowAggregates* today, const Stored& 
   return pane.start;
 }
 
-// ---- writing --------------------------------------------------------------------------------------------------------
+// ---- writing
+// --------------------------------------------------------------------------------------------------------
 
-// The head: layout, clock (known, said, passed, which), ordinal, the next numbers of devices, keys and pages, panes given up;
-// windows: definition (8 bytes), too late, future, refused, since layout 3 their aggregates; pages: number, pieces; and, in later versions, the last leap of the
-// clock, from when to when windows may be given again, with which revision, the highest given. Varints; then the digest of all that.
+// The head: layout, clock (known, said, passed, which), ordinal, the next numbers of devices, keys and pages,
+// panes given up; windows: definition (8 bytes), too late, future, refused, since layout 3 their aggregates;
+// pages: number, pieces; and, in later versions, the last leap of the clock, from when to when windows may be
+// given again, with which revision, the highest given. Varints; then the digest of all that.
 Bytes WindowPages::encode_head(const WindowEngine& engine) {
   Bytes out;
   wire::Writer writer(out);
   const WindowState& state = engine.state_;
-  const bool summaries = std::all_of(engine.windows_.begin(), engine.windows_.end(), [](const auto& window) { return window.aggregates.only_summary(); });
+  const bool summaries = std::all_of(engine.windows_.begin(), engine.windows_.end(),
+                                     [](const auto& window) { return window.aggregates.only_summary(); });
   writer.put_varint(summaries ? layout_of_summaries : layout);
-  for (const std::int64_t time : {engine.now_us_, engine.said_us_, engine.passed_us_}) writer.put_varint(wire::zigzag(time));
-  for (const std::uint64_t n : {static_cast<std::uint64_t>(engine.clock_), engine.ordinal_, state.next_device_, state.next_key_,
-                                std::uint64_t{state.next_page_}, state.given_up_, std::uint64_t{engine.windows_.size()}}) {
+  for (const std::int64_t time : {engine.now_us_, engine.said_us_, engine.passed_us_})
+    writer.put_varint(wire::zigzag(time));
+  for (const std::uint64_t n :
+       {static_cast<std::uint64_t>(engine.clock_), engine.ordinal_, state.next_device_, state.next_key_,
+        std::uint64_t{state.next_page_}, state.given_up_, std::uint64_t{engine.windows_.size()}}) {
     writer.put_varint(n);
   }
   for (std::size_t w = 0; w < engine.windows_.size(); ++w) {
@@ -161,16 +176,19 @@ Bytes WindowPages::encode_head(const WindowEngine& engine) {
     writer.put_varint(number);
     writer.put_varint(page.stored_chunks);
   }
-  for (const std::int64_t time : {engine.leap_from_, engine.leap_to_, engine.again_from_, engine.again_until_, engine.again_now_}) put_time(writer, time);
+  for (const std::int64_t time :
+       {engine.leap_from_, engine.leap_to_, engine.again_from_, engine.again_until_, engine.again_now_})
+    put_time(writer, time);
   writer.put_varint(engine.again_revision_);
   writer.put_varint(engine.highest_revision_);
   writer.put_fixed64(digest64(out));
   return out;
 }
 
-// A page: devices: identity, number, heard, wake, watermarks (one for each window), series: metric, unit, keys: window, number,
-// floor, panes, each behind the one before; and, in later versions, of each device: 1 when its times are ours + 2 when windows may be given
-// again. Varints and texts behind their length; then the digest of all that.
+// A page: devices: identity, number, heard, wake, watermarks (one for each window), series: metric, unit,
+// keys: window, number, floor, panes, each behind the one before; and, in later versions, of each device: 1
+// when its times are ours + 2 when windows may be given again. Varints and texts behind their length; then
+// the digest of all that.
 Bytes WindowPages::encode_page(const WindowEngine& engine, const WindowPage& page) {
   Bytes out;
   wire::Writer writer(out);
@@ -201,7 +219,8 @@ Bytes WindowPages::encode_page(const WindowEngine& engine, const WindowPage& pag
       }
     }
   }
-  for (const WindowDevice* device : page.devices) writer.put_varint((device->stamped ? 1 : 0) | (device->again ? 2 : 0));
+  for (const WindowDevice* device : page.devices)
+    writer.put_varint((device->stamped ? 1 : 0) | (device->again ? 2 : 0));
   writer.put_fixed64(digest64(out));
   return out;
 }
@@ -218,7 +237,8 @@ std::vector<WindowPages::Piece> WindowPages::take_changes(WindowEngine& engine) 
     std::uint32_t chunks = 0;
     for (std::size_t from = 0; from < bytes.size(); from += piece_bytes_max) {
       const auto begin = bytes.begin() + static_cast<std::ptrdiff_t>(from);
-      const auto end = bytes.begin() + static_cast<std::ptrdiff_t>(std::min(bytes.size(), from + piece_bytes_max));
+      const auto end =
+          bytes.begin() + static_cast<std::ptrdiff_t>(std::min(bytes.size(), from + piece_bytes_max));
       pieces.push_back({piece_name(number, chunks++), Bytes(begin, end)});
     }
     for (std::uint32_t c = chunks; c < page.stored_chunks; ++c) pieces.push_back({piece_name(number, c), {}});
@@ -246,9 +266,11 @@ std::set<std::string> WindowPages::names(const WindowEngine& engine) {
   return names;
 }
 
-// ---- reading --------------------------------------------------------------------------------------------------------
+// ---- reading
+// --------------------------------------------------------------------------------------------------------
 
-WindowPages::Found WindowPages::restore(WindowEngine& engine, const std::function<std::optional<Bytes>(const std::string& name)>& read) {
+WindowPages::Found WindowPages::restore(
+    WindowEngine& engine, const std::function<std::optional<Bytes>(const std::string& name)>& read) {
   Found found;
   const auto head = read(std::string(prefix) + "head");
   if (!head || head->size() < 8) return found;
@@ -259,7 +281,8 @@ WindowPages::Found WindowPages::restore(WindowEngine& engine, const std::functio
   if (version != layout && version != layout_of_summaries) return found;
   found.head = true;
   WindowState& state = engine.state_;
-  for (std::int64_t* time : {&engine.now_us_, &engine.said_us_, &engine.passed_us_}) *time = reader.get_sint();
+  for (std::int64_t* time : {&engine.now_us_, &engine.said_us_, &engine.passed_us_})
+    *time = reader.get_sint();
   engine.clock_ = static_cast<WindowEngine::Clock>(std::min<std::uint64_t>(reader.get_varint(), 2));
   engine.ordinal_ = reader.get_varint();
   state.next_device_ = reader.get_varint();
@@ -284,7 +307,8 @@ WindowPages::Found WindowPages::restore(WindowEngine& engine, const std::functio
     else only_the_summary(today, window);
   }
   bool same = windows.size() == engine.windows_.size();
-  for (std::uint32_t w = 0; w < windows.size() && same; ++w) same = windows[w].today == w && same_aggregates(engine.windows_[w].aggregates, windows[w]);
+  for (std::uint32_t w = 0; w < windows.size() && same; ++w)
+    same = windows[w].today == w && same_aggregates(engine.windows_[w].aggregates, windows[w]);
   for (std::uint64_t n = reader.get_varint(); n > 0 && reader.ok(); --n) {
     const auto number = static_cast<std::uint32_t>(reader.get_varint());
     const auto chunks = static_cast<std::uint32_t>(reader.get_varint());
@@ -308,15 +332,18 @@ WindowPages::Found WindowPages::restore(WindowEngine& engine, const std::functio
     }
   }
   if (reader.at_end()) return found;
-  for (std::int64_t* time : {&engine.leap_from_, &engine.leap_to_, &engine.again_from_, &engine.again_until_, &engine.again_now_}) *time = get_time(reader);
+  for (std::int64_t* time :
+       {&engine.leap_from_, &engine.leap_to_, &engine.again_from_, &engine.again_until_, &engine.again_now_})
+    *time = get_time(reader);
   engine.again_revision_ = static_cast<std::uint32_t>(reader.get_varint());
   engine.highest_revision_ = static_cast<std::uint32_t>(reader.get_varint());
   return found;
 }
 
-// False: damaged. Of one whose digest is wrong nothing is taken; of one whose digest is right and whose bytes are not, what could be
-// read of it.
-bool WindowPages::decode_page(WindowEngine& engine, WindowPage& page, BytesView bytes, const StoredWindows& stored, std::size_t& dropped) {
+// False: damaged. Of one whose digest is wrong nothing is taken; of one whose digest is right and whose bytes
+// are not, what could be read of it.
+bool WindowPages::decode_page(WindowEngine& engine, WindowPage& page, BytesView bytes,
+                              const StoredWindows& stored, std::size_t& dropped) {
   if (bytes.size() < 8) return false;
   const BytesView body = bytes.first(bytes.size() - 8);
   if (wire::Reader(bytes.subspan(body.size())).get_fixed64() != digest64(body)) return false;
@@ -354,7 +381,8 @@ bool WindowPages::decode_page(WindowEngine& engine, WindowPage& page, BytesView 
         WindowPanes panes;
         std::int64_t before = 0;
         for (std::uint64_t n = reader.get_varint(); n > 0 && reader.ok(); --n) {
-          before = get_pane(today ? &engine.windows_[*today].aggregates : nullptr, stored[window], before, reader, panes);
+          before = get_pane(today ? &engine.windows_[*today].aggregates : nullptr, stored[window], before,
+                            reader, panes);
         }
         if (!today) continue;
         if (!series) series = &state.add_series(device, metric, unit);
@@ -366,7 +394,8 @@ bool WindowPages::decode_page(WindowEngine& engine, WindowPage& page, BytesView 
         key->floor = floor;
         restore_panes(state, *key, std::move(panes));
       }
-      if (series && !series->keys) std::erase_if(device.series, [&](const auto& s) { return s.get() == series; });
+      if (series && !series->keys)
+        std::erase_if(device.series, [&](const auto& s) { return s.get() == series; });
     }
     read.push_back(device.series.empty() ? nullptr : &device);
     if (read.back()) continue;
@@ -385,9 +414,12 @@ bool WindowPages::decode_page(WindowEngine& engine, WindowPage& page, BytesView 
 }
 
 // At today's price: what state_max allows is what the log has room for.
-WindowKey* WindowPages::restore_key(WindowState& state, WindowSeries& series, std::uint16_t window, std::uint64_t number) {
+WindowKey* WindowPages::restore_key(WindowState& state, WindowSeries& series, std::uint16_t window,
+                                    std::uint64_t number) {
   const WindowLimits& limits = state.shapes_[window].limits;
-  if (state.keys_[window] >= limits.keys_max || state.bytes_[window] + state.cost_of(window, series) > limits.bytes_max) return nullptr;
+  if (state.keys_[window] >= limits.keys_max ||
+      state.bytes_[window] + state.cost_of(window, series) > limits.bytes_max)
+    return nullptr;
   return &state.add_key(series, window, number);
 }
 
@@ -410,10 +442,11 @@ void WindowPages::restore_panes(WindowState& state, WindowKey& key, WindowPanes 
   if (!key.panes.empty() && watermark == no_time) watermark = key.panes.back().start;
 }
 
-// ---- the one blob of earlier versions -------------------------------------------------------------------------------
+// ---- the one blob of earlier versions
+// -------------------------------------------------------------------------------
 
-// Version 1: now, ordinal, too late, definitions; watermarks: device (name and tags, joined by NUL), time; keys: window, device,
-// metric, unit, tags, panes, each with its whole start.
+// Version 1: now, ordinal, too late, definitions; watermarks: device (name and tags, joined by NUL), time;
+// keys: window, device, metric, unit, tags, panes, each with its whole start.
 Status WindowPages::restore_blob(WindowEngine& engine, BytesView blob) {
   wire::Reader reader(blob);
   if (reader.get_varint() != 1) return {Code::corrupt, "window snapshot of another version"};
@@ -463,8 +496,10 @@ Status WindowPages::restore_blob(WindowEngine& engine, BytesView blob) {
     WindowRefusal why{};
     WindowKey* key = state.begin_key(*today, identity, named, 0, why);
     if (!key || !key->panes.empty()) continue;
-    if (const auto at = watermarks.find(joined); at != watermarks.end()) key->series->device->watermarks[*today] = at->second;
-    const std::size_t room = std::min(window_panes_max, 2 + (state.shapes_[*today].limits.bytes_max - state.bytes_[*today]) / 64);
+    if (const auto at = watermarks.find(joined); at != watermarks.end())
+      key->series->device->watermarks[*today] = at->second;
+    const std::size_t room =
+        std::min(window_panes_max, 2 + (state.shapes_[*today].limits.bytes_max - state.bytes_[*today]) / 64);
     if (panes.size() > room) panes.erase(room, panes.size());  // the furthest ahead
     restore_panes(state, *key, std::move(panes));
   }

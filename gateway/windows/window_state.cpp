@@ -8,8 +8,9 @@
 namespace millrace {
 namespace {
 
-// What is charged is at least what a snapshot writes: a key with its numbers and two panes (the one that fills and the one
-// that just closed: whoever has a key can always go on), and each pane beyond; of a pane what its aggregates save, and its own.
+// What is charged is at least what a snapshot writes: a key with its numbers and two panes (the one that
+// fills and the one that just closed: whoever has a key can always go on), and each pane beyond; of a pane
+// what its aggregates save, and its own.
 constexpr std::size_t key_cost_least = 96, pane_cost_least = 28, panes_free = 2;
 constexpr std::size_t page_cost_max = 8 << 10;  // a device that comes after this begins a new page
 
@@ -37,13 +38,15 @@ void split_identity(std::string_view identity, std::string& device, Tags& tags) 
 
 WindowPane* WindowPanes::find(std::int64_t start) {
   if (!panes_.empty() && panes_.back().start == start) return &panes_.back();
-  const auto at = std::lower_bound(panes_.begin(), panes_.end(), start, [](const WindowPane& pane, std::int64_t s) { return pane.start < s; });
+  const auto at = std::lower_bound(panes_.begin(), panes_.end(), start,
+                                   [](const WindowPane& pane, std::int64_t s) { return pane.start < s; });
   return at != panes_.end() && at->start == start ? &*at : nullptr;
 }
 
 WindowPane& WindowPanes::insert(WindowPane pane, std::size_t bytes) {
   bytes_ = bytes;
-  const auto at = std::upper_bound(panes_.begin(), panes_.end(), pane.start, [](std::int64_t s, const WindowPane& other) { return s < other.start; });
+  const auto at = std::upper_bound(panes_.begin(), panes_.end(), pane.start,
+                                   [](std::int64_t s, const WindowPane& other) { return s < other.start; });
   const auto index = at - panes_.begin();
   states_.insert(states_.begin() + index * static_cast<std::ptrdiff_t>(bytes), bytes, std::byte{0});
   return *panes_.insert(at, pane);
@@ -52,13 +55,16 @@ WindowPane& WindowPanes::insert(WindowPane pane, std::size_t bytes) {
 void WindowPanes::erase(std::size_t from, std::size_t to) {
   const auto bytes = [this](std::size_t panes) { return static_cast<std::ptrdiff_t>(panes * bytes_); };
   states_.erase(states_.begin() + bytes(from), states_.begin() + bytes(to));
-  panes_.erase(panes_.begin() + static_cast<std::ptrdiff_t>(from), panes_.begin() + static_cast<std::ptrdiff_t>(to));
+  panes_.erase(panes_.begin() + static_cast<std::ptrdiff_t>(from),
+               panes_.begin() + static_cast<std::ptrdiff_t>(to));
 }
 
-WindowState::WindowState(std::vector<Shape> shapes) : shapes_(std::move(shapes)), keys_(shapes_.size()), bytes_(shapes_.size()) {}
+WindowState::WindowState(std::vector<Shape> shapes)
+    : shapes_(std::move(shapes)), keys_(shapes_.size()), bytes_(shapes_.size()) {}
 
 WindowSeries* WindowDevice::find(std::string_view metric) const {
-  const auto at = std::lower_bound(series.begin(), series.end(), metric, [](const auto& s, std::string_view m) { return s->metric() < m; });
+  const auto at = std::lower_bound(series.begin(), series.end(), metric,
+                                   [](const auto& s, std::string_view m) { return s->metric() < m; });
   return at != series.end() && (*at)->metric() == metric ? at->get() : nullptr;
 }
 
@@ -82,7 +88,8 @@ WindowPrice window_price(const WindowAggregates& aggregates) {
 std::uint64_t window_state_needed(const WindowConfig& window) {
   WindowConfig without = window;
   without.aggregates.clear();
-  const std::uint64_t before = window_price(WindowAggregates(without)).pane, now = window_price(WindowAggregates(window)).pane;
+  const std::uint64_t before = window_price(WindowAggregates(without)).pane,
+                      now = window_price(WindowAggregates(window)).pane;
   return (window.state_max * now + before - 1) / before;
 }
 
@@ -94,17 +101,19 @@ std::size_t WindowState::pane_cost(const WindowKey& key) const {
   return key.panes.size() > panes_free ? (key.panes.size() - panes_free) * price(key.window).pane : 0;
 }
 
-// ---- keys -----------------------------------------------------------------------------------------------------------
+// ---- keys
+// -----------------------------------------------------------------------------------------------------------
 
-WindowKey* WindowState::begin_key(std::uint16_t window, std::string_view identity, const Record& reading, std::int64_t passed,
-                                  WindowRefusal& why) {
+WindowKey* WindowState::begin_key(std::uint16_t window, std::string_view identity, const Record& reading,
+                                  std::int64_t passed, WindowRefusal& why) {
   WindowDevice* device = find(identity);
   WindowSeries* series = device ? device->find(reading.metric) : nullptr;
   if (series) {
     if (WindowKey* key = key_of(*series, window)) return key;
   }
   const WindowLimits& limits = shapes_[window].limits;
-  const std::size_t names = identity.size() + (series ? series->names.size() : reading.metric.size() + reading.unit.size());
+  const std::size_t names =
+      identity.size() + (series ? series->names.size() : reading.metric.size() + reading.unit.size());
   if (names > window_identity_bytes_max) {
     why = WindowRefusal::name;
     return nullptr;
@@ -117,7 +126,8 @@ WindowKey* WindowState::begin_key(std::uint16_t window, std::string_view identit
     why = WindowRefusal::bytes;
     return nullptr;
   }
-  if (!series) series = &add_series(device ? *device : device_of(identity, passed), reading.metric, reading.unit);
+  if (!series)
+    series = &add_series(device ? *device : device_of(identity, passed), reading.metric, reading.unit);
   return &add_key(*series, window, next_key_++);
 }
 
@@ -135,7 +145,8 @@ WindowDevice& WindowState::device_of(std::string_view identity, std::int64_t pas
 }
 
 void WindowState::place_on_page(WindowDevice& device) {
-  if (pages_.empty() || pages_.rbegin()->second.cost >= page_cost_max) pages_[next_page_].number = next_page_, ++next_page_;
+  if (pages_.empty() || pages_.rbegin()->second.cost >= page_cost_max)
+    pages_[next_page_].number = next_page_, ++next_page_;
   device.page = &pages_.rbegin()->second;
   device.page->devices.push_back(&device);
   device.page->cost += device.identity->size();
@@ -148,7 +159,8 @@ WindowSeries& WindowState::add_series(WindowDevice& device, std::string_view met
   series->names.reserve(metric.size() + unit.size());
   series->names.append(metric).append(unit);
   series->metric_size = static_cast<std::uint16_t>(metric.size());
-  const auto at = std::lower_bound(device.series.begin(), device.series.end(), metric, [](const auto& s, std::string_view m) { return s->metric() < m; });
+  const auto at = std::lower_bound(device.series.begin(), device.series.end(), metric,
+                                   [](const auto& s, std::string_view m) { return s->metric() < m; });
   return **device.series.insert(at, std::move(series));
 }
 
@@ -168,7 +180,8 @@ WindowKey& WindowState::add_key(WindowSeries& series, std::uint16_t window, std:
   return **place;
 }
 
-// ---- panes ----------------------------------------------------------------------------------------------------------
+// ---- panes
+// ----------------------------------------------------------------------------------------------------------
 
 WindowPane* WindowState::begin_pane(WindowKey& key, std::int64_t start, WindowRefusal& why) {
   if (WindowPane* pane = key.find(start)) return pane;
@@ -177,7 +190,8 @@ WindowPane* WindowState::begin_pane(WindowKey& key, std::int64_t start, WindowRe
   std::size_t& bytes = bytes_[key.window];
   const bool full = key.panes.size() >= panes_free && bytes + cost > shape.limits.bytes_max;
   if (full || key.panes.size() >= window_panes_max) {
-    const auto oldest = std::find_if(key.panes.begin(), key.panes.end(), [](const WindowPane& pane) { return pane.closed && !pane.revised; });
+    const auto oldest = std::find_if(key.panes.begin(), key.panes.end(),
+                                     [](const WindowPane& pane) { return pane.closed && !pane.revised; });
     if (oldest == key.panes.end() || oldest->start > start) {
       why = full ? WindowRefusal::bytes : WindowRefusal::panes;
       return nullptr;
@@ -238,7 +252,9 @@ std::vector<std::pair<WindowKey*, std::int64_t>> WindowState::take_revised() {
 
 void WindowState::forget_panes(WindowKey& key, std::int64_t before) {
   std::size_t gone = 0;
-  while (gone < key.panes.size() && key.panes[gone].start < before && key.panes[gone].closed && !key.panes[gone].revised) ++gone;
+  while (gone < key.panes.size() && key.panes[gone].start < before && key.panes[gone].closed &&
+         !key.panes[gone].revised)
+    ++gone;
   if (gone == 0) return;
   bytes_[key.window] -= pane_cost(key);
   key.floor = std::max(key.floor, key.panes[gone - 1].start + shapes_[key.window].size);
@@ -255,7 +271,8 @@ void WindowState::forget_panes_from(WindowKey& key, std::int64_t from) {
   bytes_[key.window] += pane_cost(key);
 }
 
-// ---- devices --------------------------------------------------------------------------------------------------------
+// ---- devices
+// --------------------------------------------------------------------------------------------------------
 
 void WindowState::wake_at(WindowDevice& device, std::int64_t when) {
   if (device.wake == when) return;
@@ -268,7 +285,8 @@ std::vector<WindowDevice*> WindowState::devices_in_order() {
   std::vector<WindowDevice*> devices;
   devices.reserve(devices_.size());
   for (auto& [identity, device] : devices_) devices.push_back(&device);
-  std::sort(devices.begin(), devices.end(), [](const WindowDevice* a, const WindowDevice* b) { return a->number < b->number; });
+  std::sort(devices.begin(), devices.end(),
+            [](const WindowDevice* a, const WindowDevice* b) { return a->number < b->number; });
   return devices;
 }
 

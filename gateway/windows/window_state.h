@@ -1,9 +1,10 @@
-// What windows remember: devices with their watermarks, the series of each (a metric of a device), and of every series the
-// open and lately closed windows, its "panes". Who may be remembered is bounded: names, windows' keys, panes of a key, and
-// the bytes all that takes in a snapshot. Whoever finds no room is refused, for a reason that is counted.
+// What windows remember: devices with their watermarks, the series of each (a metric of a device), and of
+// every series the open and lately closed windows, its "panes". Who may be remembered is bounded: names,
+// windows' keys, panes of a key, and the bytes all that takes in a snapshot. Whoever finds no room is
+// refused, for a reason that is counted.
 //
-// Decides nothing about time: that is the engine's. Everything here that has an order has it by numbers that are part of the
-// state, so that an engine restored from a snapshot does the same in the same order.
+// Decides nothing about time: that is the engine's. Everything here that has an order has it by numbers that
+// are part of the state, so that an engine restored from a snapshot does the same in the same order.
 #pragma once
 
 #include <cstdint>
@@ -45,12 +46,13 @@ std::uint64_t window_state_needed(const WindowConfig& window);
 struct WindowPane {
   std::int64_t start = 0;
   std::uint64_t count = 0;
-  std::uint32_t revision = 0;  // of the next emission
+  std::uint32_t revision = 0;                       // of the next emission
   std::uint32_t lacks : window_aggregates_max = 0;  // a bit for each aggregate that has not seen all readings
   std::uint32_t closed : 1 = false, revised : 1 = false;
 };
 
-// Panes by start, each with room for the states of its window's aggregates (`bytes` of them), which lie side by side elsewhere.
+// Panes by start, each with room for the states of its window's aggregates (`bytes` of them), which lie side
+// by side elsewhere.
 class WindowPanes {
  public:
   std::size_t size() const { return panes_.size(); }
@@ -71,7 +73,9 @@ class WindowPanes {
   const std::byte* states(const WindowPane& pane) const { return states_.data() + place(pane); }
 
  private:
-  std::size_t place(const WindowPane& pane) const { return static_cast<std::size_t>(&pane - panes_.data()) * bytes_; }
+  std::size_t place(const WindowPane& pane) const {
+    return static_cast<std::size_t>(&pane - panes_.data()) * bytes_;
+  }
 
   std::vector<WindowPane> panes_;
   std::vector<std::byte> states_;
@@ -85,7 +89,9 @@ class WindowAgenda {
   struct Entry {
     std::int64_t at;
     Item* item;
-    bool operator<(const Entry& other) const { return at != other.at ? at < other.at : item->number < other.item->number; }
+    bool operator<(const Entry& other) const {
+      return at != other.at ? at < other.at : item->number < other.item->number;
+    }
   };
   bool empty() const { return heap_.empty(); }
   const Entry& first() const { return heap_.front(); }
@@ -115,7 +121,8 @@ class WindowAgenda {
   }
   void settle(std::size_t place) {
     const Entry entry = heap_[place];
-    for (; place > 0 && entry < heap_[(place - 1) / 2]; place = (place - 1) / 2) put(place, heap_[(place - 1) / 2]);
+    for (; place > 0 && entry < heap_[(place - 1) / 2]; place = (place - 1) / 2)
+      put(place, heap_[(place - 1) / 2]);
     for (std::size_t child; (child = 2 * place + 1) < heap_.size(); place = child) {
       if (child + 1 < heap_.size() && heap_[child + 1] < heap_[child]) ++child;
       if (!(heap_[child] < entry)) break;
@@ -133,21 +140,21 @@ struct WindowSeries;
 // One series in one window. There is one for each metric of each device: its bytes count.
 struct WindowKey {
   WindowSeries* series = nullptr;
-  std::uint16_t window = 0, open = 0;    // panes that were not emitted yet
-  std::uint32_t place = 0;               // on its device's agenda, where it is with an open pane
-  std::uint64_t number = 0;              // in order of first reading: emissions keep it
-  std::int64_t floor = no_time;          // what starts before this was forgotten: it is never begun a second time
-  std::int64_t oldest_open = 0;          // start; when `open` is not 0
+  std::uint16_t window = 0, open = 0;  // panes that were not emitted yet
+  std::uint32_t place = 0;             // on its device's agenda, where it is with an open pane
+  std::uint64_t number = 0;            // in order of first reading: emissions keep it
+  std::int64_t floor = no_time;  // what starts before this was forgotten: it is never begun a second time
+  std::int64_t oldest_open = 0;  // start; when `open` is not 0
   WindowPanes panes;
-  std::unique_ptr<WindowKey> next;       // of the same series, in a later window
+  std::unique_ptr<WindowKey> next;  // of the same series, in a later window
 
   WindowPane* find(std::int64_t start) { return panes.find(start); }
 };
 
 struct WindowSeries {
   WindowDevice* device = nullptr;
-  std::unique_ptr<WindowKey> keys;       // by window
-  std::string names;                     // metric and unit, side by side
+  std::unique_ptr<WindowKey> keys;  // by window
+  std::string names;                // metric and unit, side by side
   std::uint16_t metric_size = 0;
 
   std::string_view metric() const { return std::string_view(names).substr(0, metric_size); }
@@ -156,31 +163,31 @@ struct WindowSeries {
 
 struct WindowPage {
   std::uint32_t number = 0;
-  std::uint32_t stored_chunks = 0;       // pieces it lies in
+  std::uint32_t stored_chunks = 0;  // pieces it lies in
   std::vector<WindowDevice*> devices;
-  std::size_t cost = 0;                  // of its devices, about what it takes
+  std::size_t cost = 0;  // of its devices, about what it takes
   bool changed = true;
 };
 
 struct WindowDevice {
-  const std::string* identity = nullptr;        // name and tags, compose_identity()
-  std::uint64_t number = 0;                     // in order of first reading
-  std::int64_t heard = 0, wake = 0;             // when it last spoke, and when to look at it; in time that passed
-  std::unique_ptr<std::int64_t[]> watermarks;   // by window: newest event time taken
+  const std::string* identity = nullptr;  // name and tags, compose_identity()
+  std::uint64_t number = 0;               // in order of first reading
+  std::int64_t heard = 0, wake = 0;       // when it last spoke, and when to look at it; in time that passed
+  std::unique_ptr<std::int64_t[]> watermarks;  // by window: newest event time taken
   WindowPage* page = nullptr;
-  std::uint32_t place = 0;                      // on the agenda of devices
-  std::uint32_t unsettled = 0;                  // panes that are open or revised
-  bool stamped = false;                         // its watermarks come from stamps of ours
-  bool again = false;                           // its time was taken back: windows may come that were given already
+  std::uint32_t place = 0;      // on the agenda of devices
+  std::uint32_t unsettled = 0;  // panes that are open or revised
+  bool stamped = false;         // its watermarks come from stamps of ours
+  bool again = false;           // its time was taken back: windows may come that were given already
   std::vector<std::unique_ptr<WindowSeries>> series;  // by metric
-  WindowAgenda<WindowKey> due;                  // the end of a key's oldest open pane, and idle_close
+  WindowAgenda<WindowKey> due;                        // the end of a key's oldest open pane, and idle_close
 
   WindowSeries* find(std::string_view metric) const;
 };
 
 class WindowState {
  public:
-  struct Shape {                         // of a window, in microseconds
+  struct Shape {  // of a window, in microseconds
     std::int64_t size, idle_close;
     WindowLimits limits;
     WindowAggregates aggregates;
@@ -190,15 +197,17 @@ class WindowState {
   WindowState& operator=(WindowState&&) = default;
 
   WindowDevice* find(std::string_view identity);
-  // The key of `reading` in `window`, begun when there is none. Null: refused, and why. `identity` is its device's.
-  WindowKey* begin_key(std::uint16_t window, std::string_view identity, const Record& reading, std::int64_t passed, WindowRefusal& why);
+  // The key of `reading` in `window`, begun when there is none. Null: refused, and why. `identity` is its
+  // device's.
+  WindowKey* begin_key(std::uint16_t window, std::string_view identity, const Record& reading,
+                       std::int64_t passed, WindowRefusal& why);
   static WindowKey* key_of(const WindowSeries& series, std::uint16_t window);
 
-  // The pane of `key` that starts at `start`, begun when there is none. For want of room the oldest closed pane of the key is
-  // given up before the new one is refused (null). Valid until the next change of the key.
+  // The pane of `key` that starts at `start`, begun when there is none. For want of room the oldest closed
+  // pane of the key is given up before the new one is refused (null). Valid until the next change of the key.
   WindowPane* begin_pane(WindowKey& key, std::int64_t start, WindowRefusal& why);
-  void close(WindowKey& key, WindowPane& pane);    // it is emitted: neither open nor revised any longer
-  void revise(WindowKey& key, WindowPane& pane);   // it is to be emitted again
+  void close(WindowKey& key, WindowPane& pane);   // it is emitted: neither open nor revised any longer
+  void revise(WindowKey& key, WindowPane& pane);  // it is to be emitted again
   // Drops closed panes from the front, as long as they start before `before`.
   void forget_panes(WindowKey& key, std::int64_t before);
   void forget_panes_from(WindowKey& key, std::int64_t from);

@@ -4,12 +4,12 @@
 
 /* ---- protobuf, as far as a frame needs it: tags of one byte, varints, fixed32, strings */
 
-static void put_byte(millrace_frame *f, uint8_t byte) {
+static void put_byte(millrace_frame* f, uint8_t byte) {
   if (f->used < f->size) f->bytes[f->used++] = byte;
   else f->full = true;
 }
 
-static void put_varint(millrace_frame *f, uint64_t value) {
+static void put_varint(millrace_frame* f, uint64_t value) {
   while (value >= 0x80) {
     put_byte(f, (uint8_t)(value | 0x80));
     value >>= 7;
@@ -17,12 +17,12 @@ static void put_varint(millrace_frame *f, uint64_t value) {
   put_byte(f, (uint8_t)value);
 }
 
-static void put_fixed32(millrace_frame *f, uint8_t tag, uint32_t value) {
+static void put_fixed32(millrace_frame* f, uint8_t tag, uint32_t value) {
   put_byte(f, tag);
   for (int shift = 0; shift < 32; shift += 8) put_byte(f, (uint8_t)(value >> shift));
 }
 
-static void put_string(millrace_frame *f, uint8_t tag, const char *text) {
+static void put_string(millrace_frame* f, uint8_t tag, const char* text) {
   const size_t size = text ? strlen(text) : 0;
   if (size == 0) return;
   put_byte(f, tag);
@@ -32,7 +32,8 @@ static void put_string(millrace_frame *f, uint8_t tag, const char *text) {
 
 static uint64_t zigzag(int64_t value) { return ((uint64_t)value << 1) ^ (value < 0 ? UINT64_MAX : 0); }
 
-void millrace_frame_begin(millrace_frame *f, uint8_t *bytes, size_t size, uint32_t stream, uint32_t number, int64_t time_us) {
+void millrace_frame_begin(millrace_frame* f, uint8_t* bytes, size_t size, uint32_t stream, uint32_t number,
+                          int64_t time_us) {
   f->bytes = bytes;
   f->size = size;
   f->used = 0;
@@ -47,7 +48,7 @@ void millrace_frame_begin(millrace_frame *f, uint8_t *bytes, size_t size, uint32
 }
 
 /* A reading is a message of its own, whose size stands before it: a byte is kept for it. */
-static size_t reading_begin(millrace_frame *f, const char *metric) {
+static size_t reading_begin(millrace_frame* f, const char* metric) {
   const size_t before = f->used;
   put_byte(f, 5 << 3 | 2);
   put_byte(f, 0);
@@ -55,7 +56,7 @@ static size_t reading_begin(millrace_frame *f, const char *metric) {
   return before;
 }
 
-static bool reading_end(millrace_frame *f, size_t before, const char *unit) {
+static bool reading_end(millrace_frame* f, size_t before, const char* unit) {
   put_string(f, 7 << 3 | 2, unit);
   const size_t size = f->used - before - 2;
   if (f->full || size > 127) {
@@ -67,7 +68,7 @@ static bool reading_end(millrace_frame *f, size_t before, const char *unit) {
   return true;
 }
 
-bool millrace_frame_real(millrace_frame *f, const char *metric, float value, const char *unit) {
+bool millrace_frame_real(millrace_frame* f, const char* metric, float value, const char* unit) {
   uint32_t bits;
   if (f->full) return false;
   const size_t before = reading_begin(f, metric);
@@ -76,7 +77,7 @@ bool millrace_frame_real(millrace_frame *f, const char *metric, float value, con
   return reading_end(f, before, unit);
 }
 
-bool millrace_frame_integer(millrace_frame *f, const char *metric, int64_t value, const char *unit) {
+bool millrace_frame_integer(millrace_frame* f, const char* metric, int64_t value, const char* unit) {
   if (f->full) return false;
   const size_t before = reading_begin(f, metric);
   put_byte(f, 4 << 3);
@@ -84,7 +85,7 @@ bool millrace_frame_integer(millrace_frame *f, const char *metric, int64_t value
   return reading_end(f, before, unit);
 }
 
-bool millrace_frame_flag(millrace_frame *f, const char *metric, bool value) {
+bool millrace_frame_flag(millrace_frame* f, const char* metric, bool value) {
   if (f->full) return false;
   const size_t before = reading_begin(f, metric);
   put_byte(f, 5 << 3);
@@ -92,14 +93,14 @@ bool millrace_frame_flag(millrace_frame *f, const char *metric, bool value) {
   return reading_end(f, before, NULL);
 }
 
-bool millrace_frame_text(millrace_frame *f, const char *metric, const char *value) {
+bool millrace_frame_text(millrace_frame* f, const char* metric, const char* value) {
   if (f->full) return false;
   const size_t before = reading_begin(f, metric);
   put_string(f, 6 << 3 | 2, value);
   return reading_end(f, before, NULL);
 }
 
-size_t millrace_frame_end(const millrace_frame *f) { return f->full ? 0 : f->used; }
+size_t millrace_frame_end(const millrace_frame* f) { return f->full ? 0 : f->used; }
 
 /* ---- the line */
 
@@ -109,16 +110,20 @@ static uint32_t crc32_add(uint32_t crc, uint8_t byte) {
   return crc;
 }
 
-/* The frame, the field that says what is oldest (it changes while the frame lies in flash), and the CRC: as one. */
+/* The frame, the field that says what is oldest (it changes while the frame lies in flash), and the CRC: as
+ * one. */
 typedef struct {
-  const uint8_t *frame;
+  const uint8_t* frame;
   size_t frame_size, size;
   uint8_t tail[10];
 } line_bytes;
 
-static uint8_t byte_at(const line_bytes *line, size_t at) { return at < line->frame_size ? line->frame[at] : line->tail[at - line->frame_size]; }
+static uint8_t byte_at(const line_bytes* line, size_t at) {
+  return at < line->frame_size ? line->frame[at] : line->tail[at - line->frame_size];
+}
 
-void millrace_send(const uint8_t *frame, size_t size, uint32_t oldest, void (*put)(void *context, uint8_t byte), void *context) {
+void millrace_send(const uint8_t* frame, size_t size, uint32_t oldest,
+                   void (*put)(void* context, uint8_t byte), void* context) {
   line_bytes line = {frame, size, 0, {0}};
   millrace_frame tail = {line.tail, sizeof line.tail, 0, false};
   put_byte(&tail, 3 << 3);
@@ -144,7 +149,7 @@ void millrace_send(const uint8_t *frame, size_t size, uint32_t oldest, void (*pu
   put(context, 0);
 }
 
-static size_t unstuff(uint8_t *bytes, size_t size) {
+static size_t unstuff(uint8_t* bytes, size_t size) {
   size_t from = 0, to = 0;
   while (from < size) {
     const size_t code = bytes[from++];
@@ -155,7 +160,7 @@ static size_t unstuff(uint8_t *bytes, size_t size) {
   return to;
 }
 
-static bool take_varint(const uint8_t **at, const uint8_t *end, uint64_t *value) {
+static bool take_varint(const uint8_t** at, const uint8_t* end, uint64_t* value) {
   *value = 0;
   for (unsigned shift = 0; shift < 64 && *at < end; shift += 7) {
     const uint8_t byte = *(*at)++;
@@ -165,7 +170,7 @@ static bool take_varint(const uint8_t **at, const uint8_t *end, uint64_t *value)
   return false;
 }
 
-static bool read_ack(const uint8_t *at, const uint8_t *end, millrace_ack *ack) {
+static bool read_ack(const uint8_t* at, const uint8_t* end, millrace_ack* ack) {
   memset(ack, 0, sizeof *ack);
   while (at < end) {
     uint64_t value = 0;
@@ -196,7 +201,7 @@ static bool read_ack(const uint8_t *at, const uint8_t *end, millrace_ack *ack) {
   return ack->stream != 0;
 }
 
-bool millrace_receive(millrace_reader *reader, uint8_t byte, millrace_ack *ack) {
+bool millrace_receive(millrace_reader* reader, uint8_t byte, millrace_ack* ack) {
   if (byte != 0) {
     if (reader->used < sizeof reader->bytes) reader->bytes[reader->used++] = byte;
     else reader->too_long = true;
@@ -217,7 +222,7 @@ bool millrace_receive(millrace_reader *reader, uint8_t byte, millrace_ack *ack) 
 
 /* ---- which frame when */
 
-void millrace_sender_begin(millrace_sender *s, uint32_t stream, uint32_t oldest, uint32_t next) {
+void millrace_sender_begin(millrace_sender* s, uint32_t stream, uint32_t oldest, uint32_t next) {
   s->stream = stream;
   s->oldest = s->sent = oldest;
   s->next = next;
@@ -226,22 +231,22 @@ void millrace_sender_begin(millrace_sender *s, uint32_t stream, uint32_t oldest,
   s->since_ms = 0;
 }
 
-void millrace_sender_added(millrace_sender *s) { ++s->next; }
+void millrace_sender_added(millrace_sender* s) { ++s->next; }
 
-void millrace_sender_dropped(millrace_sender *s) {
+void millrace_sender_dropped(millrace_sender* s) {
   if (s->oldest == s->next) return;
   ++s->oldest;
   if (s->sent < s->oldest) s->sent = s->oldest;
 }
 
-void millrace_sender_acked(millrace_sender *s, const millrace_ack *ack) {
+void millrace_sender_acked(millrace_sender* s, const millrace_ack* ack) {
   if (ack->stream != s->stream || ack->number < s->oldest || ack->number >= s->next) return;
   s->oldest = ack->number + 1;
   if (s->sent < s->oldest) s->sent = s->oldest;
   s->since_ms = 0; /* the next call of due() notes the time */
 }
 
-uint32_t millrace_sender_due(millrace_sender *s, uint32_t now_ms) {
+uint32_t millrace_sender_due(millrace_sender* s, uint32_t now_ms) {
   if (s->oldest == s->next) return 0;
   if (s->since_ms == 0 || s->sent == s->oldest) s->since_ms = now_ms | 1;
   if (now_ms - s->since_ms >= s->again_ms && (int32_t)(now_ms - s->since_ms) > 0) {

@@ -22,10 +22,17 @@ void put_reading(JsonWriter& json, const Reading& reading, std::uint64_t n, bool
 }  // namespace
 
 Fleet::Fleet(Loop& loop, Rng& rng, Ledger& ledger, const Series& series, FleetSpec spec)
-    : loop_(loop), rng_(rng), ledger_(ledger), series_(series), spec_(std::move(spec)), links_(std::min(spec_.connections, spec_.devices)), batch_(spec_.devices) {
+    : loop_(loop),
+      rng_(rng),
+      ledger_(ledger),
+      series_(series),
+      spec_(std::move(spec)),
+      links_(std::min(spec_.connections, spec_.devices)),
+      batch_(spec_.devices) {
   for (std::size_t d = 0; d < spec_.devices; ++d) {
     const std::int64_t most = to_us(spec_.clock_skew);
-    skew_us_.push_back(most == 0 ? 0 : static_cast<std::int64_t>((rng_.unit() * 2 - 1) * static_cast<double>(most)));
+    skew_us_.push_back(
+        most == 0 ? 0 : static_cast<std::int64_t>((rng_.unit() * 2 - 1) * static_cast<double>(most)));
   }
 }
 
@@ -49,7 +56,8 @@ void Fleet::start() {
       pump(links_[i]);
     };
     events.down = [](const MqttFault& fault) { LOG_WARN("a device's connection: ", fault.text); };
-    links_[i].connection = std::make_unique<MqttConnection>(loop_, rng_, std::move(options), std::move(events));
+    links_[i].connection =
+        std::make_unique<MqttConnection>(loop_, rng_, std::move(options), std::move(events));
     links_[i].connection->start();
   }
   making_ = true;
@@ -57,13 +65,17 @@ void Fleet::start() {
 
 std::string Fleet::topic_of(std::size_t device) const {
   std::string topic = spec_.topic;
-  for (const auto& [name, value] : {std::pair<std::string_view, std::string>{"{device}", Ledger::device_name(device)}, {"{line}", text(device % 4 + 1)}}) {
-    if (const std::size_t at = topic.find(name); at != std::string::npos) topic.replace(at, name.size(), value);
+  for (const auto& [name, value] :
+       {std::pair<std::string_view, std::string>{"{device}", Ledger::device_name(device)},
+        {"{line}", text(device % 4 + 1)}}) {
+    if (const std::size_t at = topic.find(name); at != std::string::npos)
+      topic.replace(at, name.size(), value);
   }
   return topic;
 }
 
-// Readings are due evenly; each look makes what is due, device after device, and shakes the order a little by jitter.
+// Readings are due evenly; each look makes what is due, device after device, and shakes the order a little by
+// jitter.
 void Fleet::make_some() {
   const Instant now = loop_.now();
   const bool over = now - started_ >= spec_.duration;
@@ -96,7 +108,8 @@ void Fleet::make(std::size_t device, std::int64_t now_us) {
   message->readings = std::exchange(batch_[device], {});
   JsonWriter json;
   if (spec_.payload == "array") json.begin_array();
-  for (const std::uint64_t n : message->readings) put_reading(json, ledger_.reading(device, n), n, spec_.payload == "nested");
+  for (const std::uint64_t n : message->readings)
+    put_reading(json, ledger_.reading(device, n), n, spec_.payload == "nested");
   if (spec_.payload == "array") json.end_array();
   message->payload = std::make_shared<const Bytes>(to_bytes(json.text()));
   link.queue.push_back(std::move(message));
@@ -116,24 +129,28 @@ void Fleet::pump(Link& link) {
     if (message->flying) continue;
     message->flying = true;
     ++link.flying;
-    link.connection->client().publish(topic_of(message->device), message->payload, spec_.qos, [this, &link, message](int code) {
-      --link.flying;
-      message->flying = false;
-      if (code < 0 || code >= 128) return;  // published again, before anything newer of this device
-      for (const std::uint64_t n : message->readings) ledger_.acknowledged(message->device, n);
-      // It is one of the first: a fleet that is behind must not look through all that waits.
-      link.queue.erase(std::find(link.queue.begin(), link.queue.end(), message));
-      pump(link);
-    });
+    link.connection->client().publish(
+        topic_of(message->device), message->payload, spec_.qos, [this, &link, message](int code) {
+          --link.flying;
+          message->flying = false;
+          if (code < 0 || code >= 128) return;  // published again, before anything newer of this device
+          for (const std::uint64_t n : message->readings) ledger_.acknowledged(message->device, n);
+          // It is one of the first: a fleet that is behind must not look through all that waits.
+          link.queue.erase(std::find(link.queue.begin(), link.queue.end(), message));
+          pump(link);
+        });
   }
 }
 
 bool Fleet::finished() const {
-  return !making_ && std::all_of(links_.begin(), links_.end(), [](const Link& link) { return link.queue.empty(); });
+  return !making_ &&
+         std::all_of(links_.begin(), links_.end(), [](const Link& link) { return link.queue.empty(); });
 }
 
 std::size_t Fleet::connected() const {
-  return static_cast<std::size_t>(std::count_if(links_.begin(), links_.end(), [](const Link& link) { return link.connection && link.connection->up(); }));
+  return static_cast<std::size_t>(std::count_if(links_.begin(), links_.end(), [](const Link& link) {
+    return link.connection && link.connection->up();
+  }));
 }
 
 void Fleet::stop(std::function<void()> done) {

@@ -1,5 +1,6 @@
-// A fleet of MQTT devices: each reading is noted in the ledger, published at its time, and published again until the broker
-// has acknowledged it, in order for each device. Devices share a number of connections. On the loop.
+// A fleet of MQTT devices: each reading is noted in the ledger, published at its time, and published again
+// until the broker has acknowledged it, in order for each device. Devices share a number of connections. On
+// the loop.
 #pragma once
 
 #include <deque>

@@ -23,11 +23,17 @@ void KafkaReader::start(std::function<void()> ready) {
 void KafkaReader::read() {
   rd_kafka_conf_t* conf = rd_kafka_conf_new();
   char words[256] = {};
-  for (const auto& [name, value] : {std::pair<const char*, const char*>{"bootstrap.servers", servers_.c_str()}, {"group.id", "millrace-sim"},
-                                    {"enable.auto.commit", "false"}, {"isolation.level", "read_committed"}, {"auto.offset.reset", "earliest"}}) {
+  for (const auto& [name, value] :
+       {std::pair<const char*, const char*>{"bootstrap.servers", servers_.c_str()},
+        {"group.id", "millrace-sim"},
+        {"enable.auto.commit", "false"},
+        {"isolation.level", "read_committed"},
+        {"auto.offset.reset", "earliest"}}) {
     rd_kafka_conf_set(conf, name, value, words, sizeof words);
   }
-  rd_kafka_conf_set_log_cb(conf, [](const rd_kafka_t*, int, const char* facility, const char* line) { LOG_DEBUG("verifier: ", facility, ": ", line); });
+  rd_kafka_conf_set_log_cb(conf, [](const rd_kafka_t*, int, const char* facility, const char* line) {
+    LOG_DEBUG("verifier: ", facility, ": ", line);
+  });
   rd_kafka_t* kafka = rd_kafka_new(RD_KAFKA_CONSUMER, conf, words, sizeof words);
   if (!kafka) {
     LOG_ERROR("verifier: ", static_cast<const char*>(words));
@@ -71,11 +77,14 @@ void KafkaReader::read() {
         const char* name = nullptr;
         const void* value = nullptr;
         std::size_t size = 0;
-        for (std::size_t i = 0; rd_kafka_header_get_all(raw, i, &name, &value, &size) == RD_KAFKA_RESP_ERR_NO_ERROR; ++i) {
+        for (std::size_t i = 0;
+             rd_kafka_header_get_all(raw, i, &name, &value, &size) == RD_KAFKA_RESP_ERR_NO_ERROR; ++i) {
           headers.emplace_back(name, std::string(static_cast<const char*>(value), size));
         }
       }
-      on_loop([this, value = Bytes(at, at + message->len), headers = std::move(headers)] { take_(value, headers); });
+      on_loop([this, value = Bytes(at, at + message->len), headers = std::move(headers)] {
+        take_(value, headers);
+      });
     }
     rd_kafka_message_destroy(message);
   }

@@ -30,16 +30,18 @@ void Ledger::acknowledged(std::size_t device, std::uint64_t n) {
   reading.acknowledged = true;
 }
 
-void Ledger::arrived(const std::string& device, std::int64_t time_us, double value, std::uint64_t epoch, std::uint64_t sequence, bool replay,
-                     std::int64_t now_us) {
+void Ledger::arrived(const std::string& device, std::int64_t time_us, double value, std::uint64_t epoch,
+                     std::uint64_t sequence, bool replay, std::int64_t now_us) {
   const auto found = by_name_.find(device);
   if (found == by_name_.end()) {
     ++account_.corrupted;
     return;
   }
   auto& readings = readings_[found->second];
-  const auto at = std::lower_bound(readings.begin(), readings.end(), time_us, [](const Reading& r, std::int64_t t) { return r.time_us < t; });
-  if (at == readings.end() || at->time_us != time_us || std::bit_cast<std::uint64_t>(at->value) != std::bit_cast<std::uint64_t>(value)) {
+  const auto at = std::lower_bound(readings.begin(), readings.end(), time_us,
+                                   [](const Reading& r, std::int64_t t) { return r.time_us < t; });
+  if (at == readings.end() || at->time_us != time_us ||
+      std::bit_cast<std::uint64_t>(at->value) != std::bit_cast<std::uint64_t>(value)) {
     ++account_.corrupted;
     return;
   }
@@ -55,7 +57,8 @@ void Ledger::arrived(const std::string& device, std::int64_t time_us, double val
   std::uint64_t& last = last_delivered_[found->second];
   if (n < last) ++account_.out_of_order;
   last = std::max(last, n);
-  latencies_[replay ? 1 : 0].push_back(static_cast<float>(static_cast<double>(now_us - at->created_us) * 1e-6));
+  latencies_[replay ? 1 : 0].push_back(
+      static_cast<float>(static_cast<double>(now_us - at->created_us) * 1e-6));
 }
 
 Account Ledger::close() const {
@@ -69,14 +72,17 @@ Account Ledger::close() const {
 double Ledger::latency(bool replay, double quantile) const {
   auto& values = latencies_[replay ? 1 : 0];
   if (values.empty()) return 0;
-  const auto at = values.begin() + static_cast<std::ptrdiff_t>(quantile * static_cast<double>(values.size() - 1));
+  const auto at =
+      values.begin() + static_cast<std::ptrdiff_t>(quantile * static_cast<double>(values.size() - 1));
   std::nth_element(values.begin(), at, values.end());
   return *at;
 }
 
 std::string Account::to_text() const {
-  return text("sent ", sent, ", acknowledged ", acknowledged, ", delivered ", delivered, "\nlost ", lost, ", doubled ", doubled, " (and ", redelivered,
-              " sent again under the same identity), out of order ", out_of_order, ", corrupted ", corrupted, "\n");
+  return text("sent ", sent, ", acknowledged ", acknowledged, ", delivered ", delivered, "\nlost ", lost,
+              ", doubled ", doubled, " (and ", redelivered,
+              " sent again under the same identity), out of order ", out_of_order, ", corrupted ", corrupted,
+              "\n");
 }
 
 }  // namespace millrace::sim

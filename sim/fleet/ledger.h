@@ -1,5 +1,5 @@
-// What was sent and what arrived: every reading of every device, known by its event time, which is unique and rising for
-// each device. The account at the end names what is lost, doubled, out of order or corrupted.
+// What was sent and what arrived: every reading of every device, known by its event time, which is unique and
+// rising for each device. The account at the end names what is lost, doubled, out of order or corrupted.
 #pragma once
 
 #include <cstdint>
@@ -12,20 +12,20 @@
 namespace millrace::sim {
 
 struct Reading {
-  std::int64_t time_us = 0;      // the device's clock: its identity in the record
-  std::int64_t created_us = 0;   // our clock, for latency
+  std::int64_t time_us = 0;     // the device's clock: its identity in the record
+  std::int64_t created_us = 0;  // our clock, for latency
   double value = 0;
-  std::uint64_t sequence = 0;    // the gateway's number at first delivery; 0: not delivered yet
-  bool acknowledged = false;     // the device was told "accepted"
+  std::uint64_t sequence = 0;  // the gateway's number at first delivery; 0: not delivered yet
+  bool acknowledged = false;   // the device was told "accepted"
 };
 
 struct Account {
   std::uint64_t sent = 0, acknowledged = 0, delivered = 0;
-  std::uint64_t lost = 0;            // acknowledged, and not delivered
-  std::uint64_t redelivered = 0;     // came again with the same identity: what at-least-once allows
-  std::uint64_t doubled = 0;         // came again under another identity
-  std::uint64_t out_of_order = 0;    // after a later reading of the same device
-  std::uint64_t corrupted = 0;       // another value, or a reading nobody sent
+  std::uint64_t lost = 0;          // acknowledged, and not delivered
+  std::uint64_t redelivered = 0;   // came again with the same identity: what at-least-once allows
+  std::uint64_t doubled = 0;       // came again under another identity
+  std::uint64_t out_of_order = 0;  // after a later reading of the same device
+  std::uint64_t corrupted = 0;     // another value, or a reading nobody sent
   std::uint64_t windows = 0, losses_reported = 0, other = 0;
   std::string to_text() const;
 };
@@ -39,16 +39,20 @@ class Ledger {
   std::uint64_t add(std::size_t device, std::int64_t time_us, std::int64_t created_us, double value);
   Reading& reading(std::size_t device, std::uint64_t n) { return readings_[device][n]; }
   std::uint64_t count(std::size_t device) const { return readings_[device].size(); }
-  std::int64_t last_time(std::size_t device) const { return readings_[device].empty() ? INT64_MIN : readings_[device].back().time_us; }
+  std::int64_t last_time(std::size_t device) const {
+    return readings_[device].empty() ? INT64_MIN : readings_[device].back().time_us;
+  }
 
   void acknowledged(std::size_t device, std::uint64_t n);
-  void arrived(const std::string& device, std::int64_t time_us, double value, std::uint64_t epoch, std::uint64_t sequence, bool replay,
-               std::int64_t now_us);
+  void arrived(const std::string& device, std::int64_t time_us, double value, std::uint64_t epoch,
+               std::uint64_t sequence, bool replay, std::int64_t now_us);
   void count_window() { ++account_.windows; }
   void count_loss(std::uint64_t records) { account_.losses_reported += records; }
   void count_other() { ++account_.other; }
 
-  bool complete() const { return account_.delivered >= account_.acknowledged && account_.acknowledged == account_.sent; }
+  bool complete() const {
+    return account_.delivered >= account_.acknowledged && account_.acknowledged == account_.sent;
+  }
   Account close() const;
   std::uint64_t sent() const { return account_.sent; }
   std::uint64_t acknowledged() const { return account_.acknowledged; }

@@ -22,8 +22,13 @@ using namespace std::chrono_literals;
 class Show {
  public:
   Show(UvLoop& loop, Rng& rng, Scenario scenario, const Series& series)
-      : loop_(loop), scenario_(std::move(scenario)), ledger_(scenario_.fleet.devices), fleet_(loop, rng, ledger_, series, scenario_.fleet),
-        verifier_(scenario_.central.server.empty() ? nullptr : std::make_unique<Verifier>(loop, rng, ledger_, scenario_.central)) {}
+      : loop_(loop),
+        scenario_(std::move(scenario)),
+        ledger_(scenario_.fleet.devices),
+        fleet_(loop, rng, ledger_, series, scenario_.fleet),
+        verifier_(scenario_.central.server.empty()
+                      ? nullptr
+                      : std::make_unique<Verifier>(loop, rng, ledger_, scenario_.central)) {}
 
   void run() {
     if (verifier_) verifier_->start([this] { begin(); });
@@ -36,28 +41,47 @@ class Show {
     const Account account = ledger_.close();
     std::printf("%s", account.to_text().c_str());
     if (account.windows > 0) std::printf("windows %llu\n", static_cast<unsigned long long>(account.windows));
-    if (fleet_.malformed() > 0) std::printf("malformed payloads sent %llu\n", static_cast<unsigned long long>(fleet_.malformed()));
-    if (account.losses_reported > 0) std::printf("losses reported by the gateway %llu\n", static_cast<unsigned long long>(account.losses_reported));
+    if (fleet_.malformed() > 0)
+      std::printf("malformed payloads sent %llu\n", static_cast<unsigned long long>(fleet_.malformed()));
+    if (account.losses_reported > 0)
+      std::printf("losses reported by the gateway %llu\n",
+                  static_cast<unsigned long long>(account.losses_reported));
     for (const bool replay : {false, true}) {
       if (ledger_.latency(replay, 0.5) == 0) continue;
-      std::printf("latency %s: p50 %.3f s, p99 %.3f s\n", replay ? "of the backlog" : "live", ledger_.latency(replay, 0.5), ledger_.latency(replay, 0.99));
+      std::printf("latency %s: p50 %.3f s, p99 %.3f s\n", replay ? "of the backlog" : "live",
+                  ledger_.latency(replay, 0.5), ledger_.latency(replay, 0.99));
     }
     if (verifier_ && account.delivered > 0) {
-      std::printf("bytes per reading on the link (payload) %.2f\n", static_cast<double>(verifier_->bytes()) / static_cast<double>(account.delivered));
+      std::printf("bytes per reading on the link (payload) %.2f\n",
+                  static_cast<double>(verifier_->bytes()) / static_cast<double>(account.delivered));
     }
     const bool verified = verifier_ != nullptr;
-    const bool good = account.lost == 0 && account.corrupted == 0 && account.out_of_order == 0 && account.doubled == 0 &&
-                      account.acknowledged == account.sent && (!verified || account.delivered == account.sent);
-    std::printf("%s\n", !verified ? "NOT VERIFIED: no [central] to look at" : good ? "PASS: every reading is accounted for" : "FAIL");
+    const bool good = account.lost == 0 && account.corrupted == 0 && account.out_of_order == 0 &&
+                      account.doubled == 0 && account.acknowledged == account.sent &&
+                      (!verified || account.delivered == account.sent);
+    std::printf("%s\n", !verified ? "NOT VERIFIED: no [central] to look at"
+                        : good    ? "PASS: every reading is accounted for"
+                                  : "FAIL");
     if (!json_path.empty()) {
       JsonWriter json;
-      json.begin_object().member("sent", account.sent).member("acknowledged", account.acknowledged).member("delivered", account.delivered);
-      json.member("lost", account.lost).member("doubled", account.doubled).member("redelivered", account.redelivered);
-      json.member("out_of_order", account.out_of_order).member("corrupted", account.corrupted).member("windows", account.windows);
+      json.begin_object()
+          .member("sent", account.sent)
+          .member("acknowledged", account.acknowledged)
+          .member("delivered", account.delivered);
+      json.member("lost", account.lost)
+          .member("doubled", account.doubled)
+          .member("redelivered", account.redelivered);
+      json.member("out_of_order", account.out_of_order)
+          .member("corrupted", account.corrupted)
+          .member("windows", account.windows);
       json.member("losses_reported", account.losses_reported).member("malformed", fleet_.malformed());
-      json.member("live_p50_s", ledger_.latency(false, 0.5)).member("live_p99_s", ledger_.latency(false, 0.99));
-      json.member("backlog_p50_s", ledger_.latency(true, 0.5)).member("backlog_p99_s", ledger_.latency(true, 0.99));
-      json.member("link_bytes", verifier_ ? verifier_->bytes() : 0).member("pass", good && verified).end_object();
+      json.member("live_p50_s", ledger_.latency(false, 0.5))
+          .member("live_p99_s", ledger_.latency(false, 0.99));
+      json.member("backlog_p50_s", ledger_.latency(true, 0.5))
+          .member("backlog_p99_s", ledger_.latency(true, 0.99));
+      json.member("link_bytes", verifier_ ? verifier_->bytes() : 0)
+          .member("pass", good && verified)
+          .end_object();
       std::ofstream(json_path) << json.text() << "\n";
     }
     return good ? 0 : 1;
@@ -96,8 +120,10 @@ class Show {
     if (::isatty(STDOUT_FILENO)) {
       const double whole = to_seconds(scenario_.fleet.duration);
       const int filled = static_cast<int>(30 * std::min(1.0, seconds / whole));
-      std::printf("\r[%.*s%*s] %5.1f s  sent %llu  delivered %llu  behind %llu   ", filled, "##############################", 30 - filled, "", seconds,
-                  static_cast<unsigned long long>(ledger_.sent()), static_cast<unsigned long long>(ledger_.delivered()),
+      std::printf("\r[%.*s%*s] %5.1f s  sent %llu  delivered %llu  behind %llu   ", filled,
+                  "##############################", 30 - filled, "", seconds,
+                  static_cast<unsigned long long>(ledger_.sent()),
+                  static_cast<unsigned long long>(ledger_.delivered()),
                   static_cast<unsigned long long>(ledger_.sent() - ledger_.delivered()));
       std::fflush(stdout);
     }
@@ -139,8 +165,9 @@ class Show {
 
 int main(int argc, char** argv) {
   using namespace millrace;
-  CLI::App app{"millrace-sim makes fleets of devices, plays outages, and proves what came of every reading.\n"
-               "Exit codes: 0 every reading is accounted for, 1 it is not, 64 wrong usage, 78 the scenario has errors."};
+  CLI::App app{
+      "millrace-sim makes fleets of devices, plays outages, and proves what came of every reading.\n"
+      "Exit codes: 0 every reading is accounted for, 1 it is not, 64 wrong usage, 78 the scenario has errors."};
   std::string scenario_path, json_path;
   auto* run = app.add_subcommand("run", "Play a scenario (a TOML file; see the examples in sim/scenarios)");
   run->add_option("scenario", scenario_path, "The scenario")->required();
@@ -148,9 +175,7 @@ int main(int argc, char** argv) {
   app.require_subcommand(1);
   try {
     app.parse(argc, argv);
-  } catch (const CLI::ParseError& error) {
-    return app.exit(error) == 0 ? 0 : 64;
-  }
+  } catch (const CLI::ParseError& error) { return app.exit(error) == 0 ? 0 : 64; }
   std::vector<ConfigError> errors;
   sim::Scenario scenario = sim::load_scenario(scenario_path, errors);
   if (!errors.empty()) {

@@ -1,4 +1,5 @@
-// What a simulated site does: its devices, its central side, its outages. Read from a TOML file; see sim/scenarios.
+// What a simulated site does: its devices, its central side, its outages. Read from a TOML file; see
+// sim/scenarios.
 #pragma once
 
 #include <string>
@@ -11,29 +12,29 @@ namespace millrace::sim {
 
 struct FleetSpec {
   std::string server = "mqtt://127.0.0.1:1883";
-  std::string endpoint;         // every second connection publishes here instead: straight to the gateway
+  std::string endpoint;  // every second connection publishes here instead: straight to the gateway
   std::string username;
   SecretRef password;
   int version = 5;
   std::size_t devices = 200;
   std::size_t connections = 20;
   int qos = 1;
-  double rate = 1000;           // readings a second, all devices together
+  double rate = 1000;  // readings a second, all devices together
   Duration duration = std::chrono::seconds(60);
   std::string topic = "plant/line-{line}/{device}/telemetry";
   std::string payload = "flat";  // flat, nested, array
   std::size_t array_size = 10;
-  std::string series = "real";   // real (the folder `data`), walk, constant
+  std::string series = "real";  // real (the folder `data`), walk, constant
   std::string data;
-  double malformed = 0;          // share of messages that are no JSON
+  double malformed = 0;  // share of messages that are no JSON
   Duration jitter = std::chrono::milliseconds(2);
-  Duration clock_skew{0};        // devices' clocks are off by up to this, either way
+  Duration clock_skew{0};            // devices' clocks are off by up to this, either way
   std::size_t unacknowledged = 100;  // of a connection
   std::uint64_t seed = 1;
 };
 
 struct CentralSpec {
-  std::string server;            // "mqtt://...", "mqtts://..." or "kafka://host:port"; empty: nothing is verified
+  std::string server;  // "mqtt://...", "mqtts://..." or "kafka://host:port"; empty: nothing is verified
   std::string username;
   SecretRef password;
   TlsConfig tls;
@@ -43,7 +44,7 @@ struct CentralSpec {
 
 struct OutageSpec {
   Duration after{}, lasts{};
-  std::string down, up;          // shell commands that take the central side away and bring it back
+  std::string down, up;  // shell commands that take the central side away and bring it back
 };
 
 struct Scenario {

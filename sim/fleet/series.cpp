@@ -28,7 +28,9 @@ Result<std::vector<double>> read_csv_values(const std::string& path) {
 Result<Series> Series::load(const std::string& kind, const std::string& folder, std::uint64_t seed) {
   Series series;
   if (kind == "real") {
-    for (const char* name : {"machine_temperature_system_failure.csv", "ambient_temperature_system_failure.csv", "occupancy_6005.csv", "speed_7578.csv"}) {
+    for (const char* name :
+         {"machine_temperature_system_failure.csv", "ambient_temperature_system_failure.csv",
+          "occupancy_6005.csv", "speed_7578.csv"}) {
       auto values = read_csv_values(folder + "/" + name);
       if (!values.ok()) return values.status();
       series.columns_.push_back(std::move(values).value());

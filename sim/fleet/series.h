@@ -1,5 +1,6 @@
-// What simulated devices measure: the real series of sim/data (Numenta Anomaly Benchmark, see its LICENSE.txt), a random
-// walk of two decimals, or a constant. Value n of device d is a pure function, so the verifier can know it again.
+// What simulated devices measure: the real series of sim/data (Numenta Anomaly Benchmark, see its
+// LICENSE.txt), a random walk of two decimals, or a constant. Value n of device d is a pure function, so the
+// verifier can know it again.
 #pragma once
 
 #include <cstdint>

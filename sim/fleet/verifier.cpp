@@ -9,7 +9,8 @@
 
 namespace millrace::sim {
 
-Verifier::Verifier(Loop& loop, Rng& rng, Ledger& ledger, const CentralSpec& spec) : loop_(loop), ledger_(ledger), spec_(spec) {
+Verifier::Verifier(Loop& loop, Rng& rng, Ledger& ledger, const CentralSpec& spec)
+    : loop_(loop), ledger_(ledger), spec_(spec) {
   constexpr std::string_view kafka = "kafka://";
   if (!spec.server.starts_with(kafka)) {
     connect_mqtt(rng);
@@ -17,8 +18,9 @@ Verifier::Verifier(Loop& loop, Rng& rng, Ledger& ledger, const CentralSpec& spec
   }
   std::vector<std::string> topics;
   for (const std::string_view topic : split(spec.topic, ',')) topics.emplace_back(trim(topic));
-  kafka_ = std::make_unique<KafkaReader>(loop, spec.server.substr(kafka.size()), std::move(topics),
-                                         [this](const Bytes& value, const KafkaReader::Headers& headers) { take_kafka(value, headers); });
+  kafka_ = std::make_unique<KafkaReader>(
+      loop, spec.server.substr(kafka.size()), std::move(topics),
+      [this](const Bytes& value, const KafkaReader::Headers& headers) { take_kafka(value, headers); });
 }
 
 void Verifier::connect_mqtt(Rng& rng) {
@@ -27,7 +29,8 @@ void Verifier::connect_mqtt(Rng& rng) {
   options.reconnect.servers = {spec.server};
   options.paho.client_id = text("millrace-sim-verifier-", rng.next());
   options.paho.version = spec.version;
-  options.paho.clean_start = false;  // an outage of the central side must not cost us what it has acknowledged
+  // an outage of the central side must not cost us what it has acknowledged
+  options.paho.clean_start = false;
   options.paho.session_expiry = std::chrono::hours(1);
   options.door.username = spec.username;
   options.door.password = spec.password;
@@ -38,7 +41,8 @@ void Verifier::connect_mqtt(Rng& rng) {
   MqttConnection::Events events;
   events.up = [this](bool) {
     connection_->client().subscribe({spec_.topic}, {}, [this](const std::vector<int>& granted) {
-      if (granted.size() != 1 || granted[0] != 1) LOG_ERROR("the central side refused the verifier's subscription");
+      if (granted.size() != 1 || granted[0] != 1)
+        LOG_ERROR("the central side refused the verifier's subscription");
       else if (ready_) std::exchange(ready_, nullptr)();
     });
   };
@@ -91,7 +95,8 @@ void Verifier::take(const Note& note) {
     return ledger_.count_other();
   }
   for (std::size_t i = 0; i < records.size(); ++i) {
-    enter(records[i], opened.envelope.epoch, opened.envelope.first + i, opened.envelope.replay, note.arrived_us);
+    enter(records[i], opened.envelope.epoch, opened.envelope.first + i, opened.envelope.replay,
+          note.arrived_us);
   }
 }
 
@@ -122,11 +127,14 @@ void Verifier::take_kafka(const Bytes& value, const KafkaReader::Headers& header
   for (std::size_t i = 0; i < records.size(); ++i) enter(records[i], epoch, sequence + i, replay, now);
 }
 
-void Verifier::enter(const Record& record, std::uint64_t epoch, Sequence sequence, bool replay, std::int64_t arrived_us) {
+void Verifier::enter(const Record& record, std::uint64_t epoch, Sequence sequence, bool replay,
+                     std::int64_t arrived_us) {
   if (record.kind == Kind::window) ledger_.count_window();
   else if (record.kind == Kind::loss) ledger_.count_loss(std::get<LossDetail>(record.detail->body).count);
-  else if (record.kind == Kind::reading && record.metric == "value" && std::holds_alternative<double>(record.value)) {
-    ledger_.arrived(record.device, record.time.us, std::get<double>(record.value), epoch, sequence, replay, arrived_us);
+  else if (record.kind == Kind::reading && record.metric == "value" &&
+           std::holds_alternative<double>(record.value)) {
+    ledger_.arrived(record.device, record.time.us, std::get<double>(record.value), epoch, sequence, replay,
+                    arrived_us);
   } else if (record.kind != Kind::event) {
     ledger_.count_other();
   }

@@ -1,4 +1,5 @@
-// The central side: hears everything the gateway sends, by MQTT or from Kafka, opens it, and enters each record in the ledger.
+// The central side: hears everything the gateway sends, by MQTT or from Kafka, opens it, and enters each
+// record in the ledger.
 #pragma once
 
 #include <memory>
@@ -31,7 +32,8 @@ class Verifier {
   void connect_mqtt(Rng& rng);
   void take(const Note& note);
   void take_kafka(const Bytes& value, const KafkaReader::Headers& headers);
-  void enter(const Record& record, std::uint64_t epoch, Sequence sequence, bool replay, std::int64_t arrived_us);
+  void enter(const Record& record, std::uint64_t epoch, Sequence sequence, bool replay,
+             std::int64_t arrived_us);
 
   Loop& loop_;
   Ledger& ledger_;

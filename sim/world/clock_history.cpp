@@ -9,7 +9,8 @@ constexpr std::int64_t second = 1'000'000, minute = 60 * second, hour = 60 * min
 }  // namespace
 
 Duration ClockHistory::some(Duration least, Duration most) {
-  return least + Duration{static_cast<std::int64_t>(rng_.below(static_cast<std::uint64_t>((most - least).count()) + 1))};
+  return least + Duration{static_cast<std::int64_t>(
+                     rng_.below(static_cast<std::uint64_t>((most - least).count()) + 1))};
 }
 
 void ClockHistory::set_right() {
@@ -28,7 +29,8 @@ void ClockHistory::boot(WallTime right) {
 
 Duration ClockHistory::sleep() {
   if (longest_sleep_ < 2s || !rng_.chance(0.1)) return 0s;
-  // As many short ones as long ones. A battery clock kept the time meanwhile, to a second or so, and nobody vouches for it yet.
+  // As many short ones as long ones. A battery clock kept the time meanwhile, to a second or so, and nobody
+  // vouches for it yet.
   const Duration most = rng_.chance(0.5) ? std::min<Duration>(longest_sleep_, 10min) : longest_sleep_;
   trusted_ = false;
   error_us_ += to_us(some(0s, 2s)) - second;

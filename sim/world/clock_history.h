@@ -1,6 +1,7 @@
-// What a site's clock does, by chance: it is right for a while, an hour ahead for 20 s, in 1970 until somebody sets it, set back
-// by 55 minutes, 50 years ahead, a leap second off, not synchronised; and the machine sleeps, for seconds or for a week, whatever
-// its clock says. Whether it is trusted goes with that, as the kernel would say it: a clock that is wrong may well be trusted.
+// What a site's clock does, by chance: it is right for a while, an hour ahead for 20 s, in 1970 until
+// somebody sets it, set back by 55 minutes, 50 years ahead, a leap second off, not synchronised; and the
+// machine sleeps, for seconds or for a week, whatever its clock says. Whether it is trusted goes with that,
+// as the kernel would say it: a clock that is wrong may well be trusted.
 #pragma once
 
 #include "base/rng.h"
@@ -11,7 +12,8 @@ namespace millrace::sim {
 class ClockHistory {
  public:
   enum class Kind { steady, random };
-  ClockHistory(std::uint64_t seed, Kind kind, Duration longest_sleep) : rng_(seed), kind_(kind), longest_sleep_(kind == Kind::steady ? Duration{0} : longest_sleep) {}
+  ClockHistory(std::uint64_t seed, Kind kind, Duration longest_sleep)
+      : rng_(seed), kind_(kind), longest_sleep_(kind == Kind::steady ? Duration{0} : longest_sleep) {}
 
   std::int64_t error_us() const { return error_us_; }
   bool trusted() const { return trusted_; }

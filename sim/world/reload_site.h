@@ -36,7 +36,7 @@ struct SiteUplink {
 struct SiteConfig {
   std::vector<SiteInput> inputs;
   std::vector<SiteUplink> uplinks;
-  std::vector<WindowConfig> windows;   // these two count from the next start on
+  std::vector<WindowConfig> windows;  // these two count from the next start on
   std::uint64_t log_bytes_max = 64 << 20;
 };
 
@@ -73,9 +73,9 @@ class ReloadSite {
   // Nothing waits: what is configured runs, and has all there is.
   bool settled() const;
 
-  std::map<std::string, std::vector<Record>> received;       // by uplink, over all its lives
-  std::map<std::string, std::set<std::uint64_t>> accepted;   // into the inbox, by device
-  int doubled = 0;                                           // uplinks that were there twice at a time
+  std::map<std::string, std::vector<Record>> received;      // by uplink, over all its lives
+  std::map<std::string, std::set<std::uint64_t>> accepted;  // into the inbox, by device
+  int doubled = 0;                                          // uplinks that were there twice at a time
   std::uint64_t kills = 0, cuts = 0, reloads = 0;
 
  private:

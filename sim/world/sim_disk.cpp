@@ -45,10 +45,12 @@ int close(sqlite3_file* file) {
 int read(sqlite3_file* file, void* to, int count, sqlite3_int64 offset) {
   Handle& h = handle_of(file);
   if (h.dead()) return SQLITE_IOERR_READ;
-  if (h.disk->lacking == ENOMEM && !h.disk->may_look()) return SQLITE_NOMEM;  // an open file needs no descriptor
+  // an open file needs no descriptor
+  if (h.disk->lacking == ENOMEM && !h.disk->may_look()) return SQLITE_NOMEM;
   const std::string& bytes = (*h.file)->now;
   const auto at = static_cast<std::size_t>(offset);
-  const std::size_t have = at >= bytes.size() ? 0 : std::min(bytes.size() - at, static_cast<std::size_t>(count));
+  const std::size_t have =
+      at >= bytes.size() ? 0 : std::min(bytes.size() - at, static_cast<std::size_t>(count));
   std::memcpy(to, bytes.data() + std::min(at, bytes.size()), have);
   if (have == static_cast<std::size_t>(count)) return SQLITE_OK;
   std::memset(static_cast<char*>(to) + have, 0, static_cast<std::size_t>(count) - have);
@@ -125,8 +127,9 @@ int shm_unmap(sqlite3_file* file, int remove) {
 }
 
 const sqlite3_io_methods methods = {
-    2, close, read, write, truncate, sync, file_size, lock, lock, check_lock, control, sector_size, characteristics,
-    shm_map, shm_lock, shm_barrier, shm_unmap, nullptr, nullptr};
+    2,         close,      read,    write,       truncate,        sync,    file_size, lock,
+    lock,      check_lock, control, sector_size, characteristics, shm_map, shm_lock,  shm_barrier,
+    shm_unmap, nullptr,    nullptr};
 
 SimDisk& disk_of(sqlite3_vfs* vfs) { return *static_cast<SimDisk*>(vfs->pAppData); }
 
@@ -252,7 +255,8 @@ class SimFolder final : public Folder {
   }
   Status link(const std::string& from, const std::string& to) override {
     const auto found = disk_.files.find(from);
-    if (found == disk_.files.end() || disk_.fail_writes || !disk_.allowed()) return {Code::io, "link: Input/output error"};
+    if (found == disk_.files.end() || disk_.fail_writes || !disk_.allowed())
+      return {Code::io, "link: Input/output error"};
     disk_.files[to] = found->second;
     return {};
   }
@@ -263,7 +267,9 @@ class SimFolder final : public Folder {
   }
 
  private:
-  Status lacking(const char* doing, const std::string& name) const { return status_from_errno(disk_.lacking, doing + name); }
+  Status lacking(const char* doing, const std::string& name) const {
+    return status_from_errno(disk_.lacking, doing + name);
+  }
 
   SimDisk& disk_;
   std::string path_ = "/sim";
@@ -333,11 +339,13 @@ void SimDisk::sync_entries() { durable_entries_ = files; }
 void SimDisk::cut_power() {
   ++generation;
   fault_at = 0;
-  // A name that was made, renamed or removed since the folder was synced may or may not have reached the disk.
+  // A name that was made, renamed or removed since the folder was synced may or may not have reached the
+  // disk.
   std::map<std::string, std::shared_ptr<File>> found = durable_entries_;
   for (const auto& [name, file] : files) {
     const auto durable = durable_entries_.find(name);
-    if ((durable == durable_entries_.end() || durable->second != file) && rng_.chance(0.5)) found[name] = file;
+    if ((durable == durable_entries_.end() || durable->second != file) && rng_.chance(0.5))
+      found[name] = file;
   }
   for (const auto& [name, file] : durable_entries_) {
     if (!files.contains(name) && rng_.chance(0.5)) found.erase(name);
@@ -360,7 +368,8 @@ void SimDisk::cut_power() {
       const std::size_t size = std::min({sector, bytes.size() - at, file->now.size() - at});
       const double fate = rng_.unit();
       if (fate < 0.5) std::memcpy(bytes.data() + at, file->now.data() + at, size);
-      else if (fate < 0.55) for (std::size_t i = 0; i < size; ++i) bytes[at + i] = static_cast<char>(rng_.next());
+      else if (fate < 0.55)
+        for (std::size_t i = 0; i < size; ++i) bytes[at + i] = static_cast<char>(rng_.next());
     }
     survivor->now = survivor->durable = bytes;
     file = survivor;

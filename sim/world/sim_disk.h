@@ -1,7 +1,7 @@
-// A disk in memory that can lose power: what was written since the last sync is kept, dropped or torn, sector by sector, by
-// chance; directory entries live only once the folder was synced. SQLite sees it as a VFS, the log's folder calls go
-// through a Folder. It can also be full, fail writes or syncs, stop at its n-th operation: once, or from then on; and have no
-// descriptor or memory left at any call.
+// A disk in memory that can lose power: what was written since the last sync is kept, dropped or torn, sector
+// by sector, by chance; directory entries live only once the folder was synced. SQLite sees it as a VFS, the
+// log's folder calls go through a Folder. It can also be full, fail writes or syncs, stop at its n-th
+// operation: once, or from then on; and have no descriptor or memory left at any call.
 //
 // Shared memory (-shm) is ordinary memory and gone after a cut, as after a boot.
 #pragma once
@@ -37,27 +37,29 @@ class SimDisk {
   int full_error = 28;                   // ENOSPC, or EDQUOT
   bool fail_writes = false;              // writes fail with an I/O error
   bool fail_syncs = false;               // syncs fail with an I/O error
-  // Operations that change something (write, truncate, sync, rename, link, remove) are counted; number `fault_at` fails
-  // with an I/O error, or it and all that follow: a process that dies there has done all before it and nothing after.
+  // Operations that change something (write, truncate, sync, rename, link, remove) are counted; number
+  // `fault_at` fails with an I/O error, or it and all that follow: a process that dies there has done all
+  // before it and nothing after.
   std::uint64_t operations = 0, fault_at = 0;
   bool fault_stays = true;
   std::uint64_t bytes_written = 0, syncs = 0;
-  // Calls that need a descriptor (EMFILE), or memory (ENOMEM: reads of open files too), are counted: `lack_for` of them from
-  // number `lack_from` on fail with `lacking`. That says nothing about any file.
+  // Calls that need a descriptor (EMFILE), or memory (ENOMEM: reads of open files too), are counted:
+  // `lack_for` of them from number `lack_from` on fail with `lacking`. That says nothing about any file.
   std::uint64_t looks = 0, lack_from = UINT64_MAX / 2, lack_for = 0;
   int lacking = 24;  // EMFILE
   bool lacked = false;
   std::map<std::string, int> opens;  // by SQLite, of each name; the one of this number fails, as above
   int fail_open_number = 0;
-  std::string identity = "sim";          // of the machine and the folder
+  std::string identity = "sim";  // of the machine and the folder
 
   struct File {
-    std::string now;      // as programs see it
-    std::string durable;  // as it would be found after a cut, had nothing unsynced survived
+    std::string now;              // as programs see it
+    std::string durable;          // as it would be found after a cut, had nothing unsynced survived
     std::set<std::size_t> dirty;  // sectors written since the last sync
     std::map<int, std::unique_ptr<std::string>> shm;
     std::uint64_t inode = 0;
-    int handles = 0;  // the last one to close takes the shared memory with it: the next process begins it anew
+    // the last one to close takes the shared memory with it: the next process begins it anew
+    int handles = 0;
   };
   std::shared_ptr<File> make_file();
   // Counts an operation; false when it must fail.

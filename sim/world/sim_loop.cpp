@@ -34,7 +34,9 @@ void SimLoop::run_blocking(std::string_view worker, Task work, Task done) {
   });
 }
 
-void SimLoop::schedule(Duration delay, Task task) { due_.emplace(std::pair{now_.ns + delay.count(), ++order_}, std::move(task)); }
+void SimLoop::schedule(Duration delay, Task task) {
+  due_.emplace(std::pair{now_.ns + delay.count(), ++order_}, std::move(task));
+}
 
 bool SimLoop::step(Instant until) {
   if (due_.empty() || due_.begin()->first.first > until.ns) return false;
@@ -47,8 +49,7 @@ bool SimLoop::step(Instant until) {
 void SimLoop::run_for(Duration duration) {
   const Duration slept = slept_;
   const Instant until = now_ + duration;
-  while (step(until + (slept_ - slept))) {
-  }
+  while (step(until + (slept_ - slept))) {}
   now_ = until + (slept_ - slept);
 }
 

@@ -1,5 +1,5 @@
-// A loop in virtual time: a day runs in moments, and equal seeds give equal runs. Workers finish after `work_cost`; what is
-// still queued when the power goes is dropped by destroying the loop.
+// A loop in virtual time: a day runs in moments, and equal seeds give equal runs. Workers finish after
+// `work_cost`; what is still queued when the power goes is dropped by destroying the loop.
 #pragma once
 
 #include <map>
@@ -19,15 +19,18 @@ class SimLoop final : public Loop {
   void post(Task task) override { schedule(Duration{0}, std::move(task)); }
   void run_blocking(std::string_view worker, Task work, Task done) override;
   bool on_loop_thread() const override { return true; }
-  std::unique_ptr<Watch> watch_readable(int, Task) override { return nullptr; }  // nothing in the simulated world has descriptors
+  // nothing in the simulated world has descriptors
+  std::unique_ptr<Watch> watch_readable(int, Task) override { return nullptr; }
   // Where there is a network (sim_net.h) it is asked.
   class Net {
    public:
     virtual ~Net() = default;
-    virtual Result<std::unique_ptr<Listener>> listen(const std::string& address, std::function<void(std::unique_ptr<Stream>)> accepted) = 0;
+    virtual Result<std::unique_ptr<Listener>> listen(
+        const std::string& address, std::function<void(std::unique_ptr<Stream>)> accepted) = 0;
   };
   Net* net = nullptr;
-  Result<std::unique_ptr<Listener>> listen(const std::string& address, std::function<void(std::unique_ptr<Stream>)> accepted) override {
+  Result<std::unique_ptr<Listener>> listen(const std::string& address,
+                                           std::function<void(std::unique_ptr<Stream>)> accepted) override {
     if (net) return net->listen(address, std::move(accepted));
     return Status{Code::unavailable, "this simulated world has no sockets"};
   }
@@ -41,7 +44,8 @@ class SimLoop final : public Loop {
   // Runs until `condition` holds; false when `limit` passes first.
   bool run_until(const std::function<bool()>& condition, Duration limit);
   void step_wall_clock(Duration by) { wall_offset_us_ += to_us(by); }
-  // The machine sleeps: time passes and nobody does anything. Not part of what run_for() and run_until() count.
+  // The machine sleeps: time passes and nobody does anything. Not part of what run_for() and run_until()
+  // count.
   void suspend(Duration time) {
     now_ = now_ + time;
     slept_ += time;
@@ -58,7 +62,8 @@ class SimLoop final : public Loop {
   Instant now_{1'000'000'000};
   std::int64_t wall_offset_us_ = epoch_us;
   std::uint64_t order_ = 0;
-  std::map<std::pair<std::int64_t, std::uint64_t>, Task> due_;  // the order breaks ties the same way every run
+  // the order breaks ties the same way every run
+  std::map<std::pair<std::int64_t, std::uint64_t>, Task> due_;
   std::map<std::string, std::int64_t, std::less<>> busy_until_;
 };
 

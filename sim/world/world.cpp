@@ -31,7 +31,8 @@ void FarSide::hang_up() {
   hung_up_[generation_] = loop_.now();
   life_.reset();
   set_up(false);
-  back_ = loop_.after(3 * round_trip, [this] { set_up(true); });  // all that was on its way has come back by then
+  // all that was on its way has come back by then
+  back_ = loop_.after(3 * round_trip, [this] { set_up(true); });
 }
 
 void FarSide::live() {
@@ -51,76 +52,78 @@ void FarSide::send(Batch batch, std::function<void(Outcome)> told) {
   const auto timer = std::make_shared<std::unique_ptr<Timer>>();
   const Duration control = batch.control.count() > 0 ? batch.control + 2 * round_trip : Duration{0};
   const Instant sent = loop_.now() + control;
-  *timer = loop_.after(control + round_trip, [this, timer, sent, batch = std::move(batch), done, generation = generation_] {
-    Outcome outcome;
-    for (std::uint32_t i = 0; i < batch.rows.size(); ++i) outcome.open.push_back(i);
-    if (!up_ || generation != generation_) {
-      outcome.verdict = Verdict::retryable;
-      outcome.reason = "connection lost";
-      if (const auto hung_up = hung_up_.find(generation); hung_up != hung_up_.end() && hung_up->second >= sent) {
-        outcome.hung_up_after = hung_up->second - sent;
-      }
-      return done(outcome);
-    }
-    std::vector<Record> stored;
-    std::vector<std::uint32_t> swallowed;
-    for (const Row& row : batch.rows) {
-      if (row.columns->size() > swallow_above || (rng && rng->chance(swallow))) {
-        swallowed.push_back(static_cast<std::uint32_t>(&row - batch.rows.data()));
-        continue;
-      }
-      if (row.columns->size() > hang_up_above) {
-        // What came before it is there, but hardly ever does its answer outrun the end of the connection.
-        received_.insert(received_.end(), stored.begin(), stored.end());
-        outcome.verdict = Verdict::retryable;
-        outcome.reason = "connection lost";
-        outcome.hung_up_after = round_trip;
-        hang_up();
-        return done(outcome);
-      }
-      std::vector<Record> records;
-      MILLRACE_CHECK(decode_batch(*row.columns, row.zstd, records).ok() && records.size() == row.count);
-      for (std::size_t i = 0; i < records.size(); ++i) {
-        if (poison && poison(records[i])) {
-          outcome.verdict = Verdict::refused;
-          outcome.reason = "poison";
+  *timer = loop_.after(
+      control + round_trip, [this, timer, sent, batch = std::move(batch), done, generation = generation_] {
+        Outcome outcome;
+        for (std::uint32_t i = 0; i < batch.rows.size(); ++i) outcome.open.push_back(i);
+        if (!up_ || generation != generation_) {
+          outcome.verdict = Verdict::retryable;
+          outcome.reason = "connection lost";
+          if (const auto hung_up = hung_up_.find(generation);
+              hung_up != hung_up_.end() && hung_up->second >= sent) {
+            outcome.hung_up_after = hung_up->second - sent;
+          }
           return done(outcome);
         }
-        auto detail = std::make_shared<Detail>(records[i].detail ? *records[i].detail : Detail{});
-        detail->epoch = epoch_;
-        detail->sequence = row.first + i;
-        records[i].detail = std::move(detail);
-        stored.push_back(std::move(records[i]));
-      }
-    }
-    received_.insert(received_.end(), stored.begin(), stored.end());
-    if (kept && !batch.marker.empty()) *kept = batch.marker;
-    if (rng && rng->chance(lose_answer)) {
-      outcome.verdict = Verdict::retryable;
-      outcome.reason = "the answer was lost";
-      if (!kept) return done(outcome);
-      // An unknown outcome ends the connection; the next one begins with the marker.
-      set_up(false);
-      back_ = loop_.after(round_trip, [this] { set_up(true); });
-      return done(outcome);
-    }
-    outcome.open = swallowed;
-    if (!swallowed.empty()) {
-      outcome.verdict = Verdict::retryable;
-      outcome.reason = "connection lost before the acknowledgement";
-      outcome.late = outcome.swallowed = true;
-      const auto silence = std::make_shared<std::unique_ptr<Timer>>();
-      *silence = loop_.after(send_timeout, [this, silence, outcome, done, generation] {
-        if (up_ && generation == generation_) set_up(false);
-        back_ = loop_.after(3 * round_trip, [this] { set_up(true); });
+        std::vector<Record> stored;
+        std::vector<std::uint32_t> swallowed;
+        for (const Row& row : batch.rows) {
+          if (row.columns->size() > swallow_above || (rng && rng->chance(swallow))) {
+            swallowed.push_back(static_cast<std::uint32_t>(&row - batch.rows.data()));
+            continue;
+          }
+          if (row.columns->size() > hang_up_above) {
+            // What came before it is there, but hardly ever does its answer outrun the end of the connection.
+            received_.insert(received_.end(), stored.begin(), stored.end());
+            outcome.verdict = Verdict::retryable;
+            outcome.reason = "connection lost";
+            outcome.hung_up_after = round_trip;
+            hang_up();
+            return done(outcome);
+          }
+          std::vector<Record> records;
+          MILLRACE_CHECK(decode_batch(*row.columns, row.zstd, records).ok() && records.size() == row.count);
+          for (std::size_t i = 0; i < records.size(); ++i) {
+            if (poison && poison(records[i])) {
+              outcome.verdict = Verdict::refused;
+              outcome.reason = "poison";
+              return done(outcome);
+            }
+            auto detail = std::make_shared<Detail>(records[i].detail ? *records[i].detail : Detail{});
+            detail->epoch = epoch_;
+            detail->sequence = row.first + i;
+            records[i].detail = std::move(detail);
+            stored.push_back(std::move(records[i]));
+          }
+        }
+        received_.insert(received_.end(), stored.begin(), stored.end());
+        if (kept && !batch.marker.empty()) *kept = batch.marker;
+        if (rng && rng->chance(lose_answer)) {
+          outcome.verdict = Verdict::retryable;
+          outcome.reason = "the answer was lost";
+          if (!kept) return done(outcome);
+          // An unknown outcome ends the connection; the next one begins with the marker.
+          set_up(false);
+          back_ = loop_.after(round_trip, [this] { set_up(true); });
+          return done(outcome);
+        }
+        outcome.open = swallowed;
+        if (!swallowed.empty()) {
+          outcome.verdict = Verdict::retryable;
+          outcome.reason = "connection lost before the acknowledgement";
+          outcome.late = outcome.swallowed = true;
+          const auto silence = std::make_shared<std::unique_ptr<Timer>>();
+          *silence = loop_.after(send_timeout, [this, silence, outcome, done, generation] {
+            if (up_ && generation == generation_) set_up(false);
+            back_ = loop_.after(3 * round_trip, [this] { set_up(true); });
+            done(outcome);
+          });
+          return;
+        }
+        outcome.verdict = Verdict::acknowledged;
+        outcome.rest = rest;
         done(outcome);
       });
-      return;
-    }
-    outcome.verdict = Verdict::acknowledged;
-    outcome.rest = rest;
-    done(outcome);
-  });
 }
 
 void FarSide::stop(std::function<void()> done) {
@@ -133,8 +136,13 @@ void FarSide::stop(std::function<void()> done) {
 }
 
 World::World(std::uint64_t seed, Options options)
-    : options_(std::move(options)), rng_(seed), clock_(seed + 77, options_.clock, options_.longest_sleep), disk_(std::make_unique<SimDisk>(rng_.next())), folder_(disk_->folder()),
-      tmpfs_(std::make_unique<SimDisk>(rng_.next())), tmpfs_folder_(tmpfs_->folder()) {
+    : options_(std::move(options)),
+      rng_(seed),
+      clock_(seed + 77, options_.clock, options_.longest_sleep),
+      disk_(std::make_unique<SimDisk>(rng_.next())),
+      folder_(disk_->folder()),
+      tmpfs_(std::make_unique<SimDisk>(rng_.next())),
+      tmpfs_folder_(tmpfs_->folder()) {
   region_.resize(MappedInbox::region_bytes(options_.inbox_bytes) / 8);
   MappedInbox::format(region(), rng_.next());
   start();
@@ -165,7 +173,8 @@ void World::start() {
   MILLRACE_CHECK(log.ok());  // the log always opens
   log_ = std::move(log).value();
   std::uint64_t released = 0;
-  if (const auto position = log_->inbox_position(); position && position->inbox == MappedInbox::id_of(region)) released = position->position;
+  if (const auto position = log_->inbox_position(); position && position->inbox == MappedInbox::id_of(region))
+    released = position->position;
   inbox_ = std::make_unique<MappedInbox>(region, released);
   log_->on_durable_inbox([this](InboxPosition position) {
     if (position.inbox == inbox_->id()) inbox_->release(position.position);
@@ -293,13 +302,20 @@ bool World::send_raw(const std::string& topic, const std::string& payload) {
 
 // The number is the event time, in milliseconds: it can be told at the far side.
 bool World::send(const std::string& device, std::uint64_t n, double value) {
-  if (!send_raw("dev/" + device, text("{\"ts\":", static_cast<std::int64_t>(n) * 1000 + first_ms, ",\"value\":", value, "}"))) return false;
+  if (!send_raw("dev/" + device,
+                text("{\"ts\":", static_cast<std::int64_t>(n) * 1000 + first_ms, ",\"value\":", value, "}")))
+    return false;
   accepted[device] = n;
   return true;
 }
 
 bool World::drain(Duration within) {
-  return loop_->run_until([this] { return inbox_->empty() && shipper_->backlog() == 0 && shipper_->in_flight() == 0 && inbox_->fill() == 0; }, within);
+  return loop_->run_until(
+      [this] {
+        return inbox_->empty() && shipper_->backlog() == 0 && shipper_->in_flight() == 0 &&
+               inbox_->fill() == 0;
+      },
+      within);
 }
 
 std::map<std::uint64_t, int> World::arrivals(const std::string& device) const {
@@ -316,8 +332,11 @@ int World::clashes() const {
   std::map<std::pair<std::uint64_t, Sequence>, const Record*> by_identity;
   int clashes = 0;
   for (const Record& record : received) {
-    const auto [at, fresh] = by_identity.try_emplace({record.detail->epoch, record.detail->sequence}, &record);
-    if (!fresh && (at->second->device != record.device || at->second->time != record.time || at->second->kind != record.kind)) ++clashes;
+    const auto [at, fresh] =
+        by_identity.try_emplace({record.detail->epoch, record.detail->sequence}, &record);
+    if (!fresh && (at->second->device != record.device || at->second->time != record.time ||
+                   at->second->kind != record.kind))
+      ++clashes;
   }
   return clashes;
 }

@@ -1,5 +1,6 @@
-// A simulated site: inbox, pipeline, log and shipper in virtual time on a disk that can lose power, devices that send
-// numbered readings, and a far side that can go away, refuse, and swallow acknowledgements. Seeded: a failure repeats.
+// A simulated site: inbox, pipeline, log and shipper in virtual time on a disk that can lose power, devices
+// that send numbered readings, and a far side that can go away, refuse, and swallow acknowledgements. Seeded:
+// a failure repeats.
 #pragma once
 
 #include <map>
@@ -22,7 +23,8 @@ namespace millrace::sim {
 // The far side of an uplink, in memory: keeps what it acknowledged, with the identity it came under.
 class FarSide : public Uplink {
  public:
-  FarSide(Loop& loop, std::uint64_t epoch, std::vector<Record>& received) : loop_(loop), epoch_(epoch), received_(received) {}
+  FarSide(Loop& loop, std::uint64_t epoch, std::vector<Record>& received)
+      : loop_(loop), epoch_(epoch), received_(received) {}
 
   Limits limits() const override { return limits_; }
   Status start(StateChanged changed) override;
@@ -36,15 +38,17 @@ class FarSide : public Uplink {
   Bytes* kept = nullptr;
   // A batch for which this says true is refused.
   std::function<bool(const Record&)> poison;
-  // As a broker with a limit that it does not announce: it ends the connection at a row of more bytes, after what came before.
+  // As a broker with a limit that it does not announce: it ends the connection at a row of more bytes, after
+  // what came before.
   std::size_t hang_up_above = SIZE_MAX;
-  // As a broker that never answers a row of more bytes, but all else: the connection is given up after a while.
+  // As a broker that never answers a row of more bytes, but all else: the connection is given up after a
+  // while.
   std::size_t swallow_above = SIZE_MAX;
   double swallow = 0;      // the same for any row, at random
   Duration mean_life{0};   // of a connection, at random; zero: it lasts
   double lose_answer = 0;  // stored, but the answer never arrives: retryable
   Duration round_trip = std::chrono::milliseconds(50);
-  Duration rest{};         // that it asks for where less than a full batch waits
+  Duration rest{};  // that it asks for where less than a full batch waits
   Limits limits_{4, 64 << 10};
   Rng* rng = nullptr;
   std::uint64_t batches = 0, replayed = 0;
@@ -89,12 +93,13 @@ class World {
 
   // A device sends reading n (1, 2, ...) of its own; returns false when the inbox refuses it.
   bool send(const std::string& device, std::uint64_t n, double value);
-  bool send_raw(const std::string& topic, const std::string& payload);  // "dev/..." with "ts"; "arrival/..." without
+  bool send_raw(const std::string& topic,
+                const std::string& payload);  // "dev/..." with "ts"; "arrival/..." without
 
-  void kill();        // the process dies: the inbox's memory and the disk stay as they are
-  void cut_power();   // the machine dies: the inbox is gone, the disk keeps what was synced
-  void start();       // a new process over what is there
-  bool stop(Duration within = std::chrono::seconds(30));  // as SIGTERM does
+  void kill();       // the process dies: the inbox's memory and the disk stay as they are
+  void cut_power();  // the machine dies: the inbox is gone, the disk keeps what was synced
+  void start();      // a new process over what is there
+  bool stop(Duration within = std::chrono::seconds(30));                // as SIGTERM does
   void configure(const DrainConfig& drain) { options_.drain = drain; }  // counts from the next start on
 
   // Everything sent and accepted so far has reached the far side, and is settled.
@@ -104,7 +109,8 @@ class World {
   SqliteLog& log() { return *log_; }
   SimDisk& disk() { return *disk_; }
   SimDisk& tmpfs() { return *tmpfs_; }
-  std::span<std::byte> region() { return {reinterpret_cast<std::byte*>(region_.data()), region_.size() * 8}; }  // of the inbox
+  // of the inbox
+  std::span<std::byte> region() { return {reinterpret_cast<std::byte*>(region_.data()), region_.size() * 8}; }
   FarSide& far_side() { return *far_; }
   Shipper& shipper() { return *shipper_; }
   MappedInbox& inbox() { return *inbox_; }
@@ -115,13 +121,14 @@ class World {
   WallTime right() const { return {SimLoop::epoch_us + loop_->now().ns / 1000}; }
   void set_clock();  // to what the history says, at once
 
-  std::vector<Record> received;      // in order of arrival; identity in the detail
+  std::vector<Record> received;                   // in order of arrival; identity in the detail
   std::map<std::string, std::uint64_t> accepted;  // highest number each device was told is accepted
-  Bytes kept_marker;                 // by the far side, with what it received
-  bool paused = false;               // the pipeline asked inputs to pause
-  std::size_t inboxes_set_aside = 0;  // torn or foreign at start
-  Duration slept{0};                 // of the machine, so far
-  std::map<std::string, WallTime> forgotten;  // consumers that were absent for long enough, and when that was found
+  Bytes kept_marker;                              // by the far side, with what it received
+  bool paused = false;                            // the pipeline asked inputs to pause
+  std::size_t inboxes_set_aside = 0;              // torn or foreign at start
+  Duration slept{0};                              // of the machine, so far
+  // consumers that were absent for long enough, and when that was found
+  std::map<std::string, WallTime> forgotten;
   // How often each reading of `device` has arrived, by number.
   std::map<std::uint64_t, int> arrivals(const std::string& device) const;
   // Identities under which two different records arrived: must be none.

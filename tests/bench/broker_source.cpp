@@ -1,7 +1,7 @@
-// A broker that is nothing but a source: takes one client's CONNECT and SUBSCRIBE (MQTT 5 or 3.1.1) and pours QoS 1 publishes
-// of one JSON reading each into it, up to `window` unacknowledged, as fast as it acknowledges, until `count` are acknowledged.
-// Prints the port, then the seconds it took. So the subscriber's own CPU is what limits, and a null subscriber is compared
-// with the gateway at the same source.
+// A broker that is nothing but a source: takes one client's CONNECT and SUBSCRIBE (MQTT 5 or 3.1.1) and pours
+// QoS 1 publishes of one JSON reading each into it, up to `window` unacknowledged, as fast as it
+// acknowledges, until `count` are acknowledged. Prints the port, then the seconds it took. So the
+// subscriber's own CPU is what limits, and a null subscriber is compared with the gateway at the same source.
 #include <arpa/inet.h>
 #include <netinet/tcp.h>
 #include <sys/socket.h>
@@ -57,7 +57,8 @@ int main(int argc, char** argv) {
   where.sin_family = AF_INET;
   where.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
   socklen_t size = sizeof where;
-  if (::bind(listener, reinterpret_cast<sockaddr*>(&where), sizeof where) != 0 || ::listen(listener, 1) != 0 ||
+  if (::bind(listener, reinterpret_cast<sockaddr*>(&where), sizeof where) != 0 ||
+      ::listen(listener, 1) != 0 ||
       ::getsockname(listener, reinterpret_cast<sockaddr*>(&where), &size) != 0) {
     return 1;
   }
@@ -76,13 +77,17 @@ int main(int argc, char** argv) {
       std::string out;
       while (sent < count && sent - acknowledged < window && out.size() < 60'000) {
         char topic[64], payload[96];
-        const int topic_size = std::snprintf(topic, sizeof topic, "plant/line-%d/dev-%04d/telemetry", static_cast<int>(sent % 4), static_cast<int>(sent % 200));
-        const int payload_size = std::snprintf(payload, sizeof payload, "{\"ts\":%llu,\"n\":%llu,\"value\":%llu.%02llu}",
-                                               static_cast<unsigned long long>(1'700'000'000'000'000 + sent * 1000), static_cast<unsigned long long>(sent),
-                                               static_cast<unsigned long long>(20 + sent % 7), static_cast<unsigned long long>(sent % 100));
+        const int topic_size = std::snprintf(topic, sizeof topic, "plant/line-%d/dev-%04d/telemetry",
+                                             static_cast<int>(sent % 4), static_cast<int>(sent % 200));
+        const int payload_size = std::snprintf(
+            payload, sizeof payload, "{\"ts\":%llu,\"n\":%llu,\"value\":%llu.%02llu}",
+            static_cast<unsigned long long>(1'700'000'000'000'000 + sent * 1000),
+            static_cast<unsigned long long>(sent), static_cast<unsigned long long>(20 + sent % 7),
+            static_cast<unsigned long long>(sent % 100));
         const auto id = static_cast<std::uint16_t>(sent % 65'000 + 1);
         out += static_cast<char>(0x32);
-        put_length(out, 2 + static_cast<std::size_t>(topic_size) + 2 + (five ? 1 : 0) + static_cast<std::size_t>(payload_size));
+        put_length(out, 2 + static_cast<std::size_t>(topic_size) + 2 + (five ? 1 : 0) +
+                            static_cast<std::size_t>(payload_size));
         out += static_cast<char>(topic_size >> 8);
         out += static_cast<char>(topic_size);
         out.append(topic, static_cast<std::size_t>(topic_size));
@@ -111,7 +116,8 @@ int main(int argc, char** argv) {
           reply = five ? std::string("\x20\x03\x00\x00\x00", 5) : std::string("\x20\x02\x00\x00", 4);
           break;
         case 8:
-          reply = five ? std::string("\x90\x04", 2) + body.substr(0, 2) + std::string("\x00\x01", 2) : std::string("\x90\x03", 2) + body.substr(0, 2) + "\x01";
+          reply = five ? std::string("\x90\x04", 2) + body.substr(0, 2) + std::string("\x00\x01", 2)
+                       : std::string("\x90\x03", 2) + body.substr(0, 2) + "\x01";
           subscribed = true;
           began = now();
           break;
@@ -125,8 +131,7 @@ int main(int argc, char** argv) {
   std::printf("%.4f\n", now() - began);
   std::fflush(stdout);
   // Stay until the client goes: its end is measured by who started it.
-  while (::recv(client, buffer, sizeof buffer, 0) > 0) {
-  }
+  while (::recv(client, buffer, sizeof buffer, 0) > 0) {}
   ::close(client);
   return 0;
 }

@@ -1,5 +1,5 @@
-// Bytes and CPU of the columnar batch on the fleets of the budgets. Prints one JSON object a line: id, value, unit, beside,
-// beside_value. CPU is this thread's, best of several rounds.
+// Bytes and CPU of the columnar batch on the fleets of the budgets. Prints one JSON object a line: id, value,
+// unit, beside, beside_value. CPU is this thread's, best of several rounds.
 #include <zstd.h>
 
 #include <algorithm>
@@ -22,8 +22,8 @@ namespace {
 
 constexpr std::size_t devices = 200, batch_size = 1000;
 
-// Batches of 1,000 readings of 200 devices. `stamped`: each device has its phase and jitter, as arrival stamps in us have;
-// otherwise a common grid of a second.
+// Batches of 1,000 readings of 200 devices. `stamped`: each device has its phase and jitter, as arrival
+// stamps in us have; otherwise a common grid of a second.
 std::vector<Readings> fleet(const sim::Series& series, bool stamped, int metrics, std::size_t batches) {
   Rng rng(1);
   struct Event {
@@ -37,17 +37,20 @@ std::vector<Readings> fleet(const sim::Series& series, bool stamped, int metrics
     const auto phase = static_cast<std::int64_t>(rng.below(1'000'000));
     for (std::uint64_t n = 0; n < batches * batch_size / devices; ++n) {
       std::int64_t time = start + static_cast<std::int64_t>(n) * 1'000'000;
-      if (stamped) time += phase + static_cast<std::int64_t>(rng.unit() * 1000 - 2000 * std::log(1 - rng.unit()));
+      if (stamped)
+        time += phase + static_cast<std::int64_t>(rng.unit() * 1000 - 2000 * std::log(1 - rng.unit()));
       events.push_back({time, d, n});
     }
   }
-  std::stable_sort(events.begin(), events.end(), [](const Event& a, const Event& b) { return a.time < b.time; });
+  std::stable_sort(events.begin(), events.end(),
+                   [](const Event& a, const Event& b) { return a.time < b.time; });
   std::vector<Readings> out;
   for (std::size_t i = 0; i + batch_size <= events.size(); i += batch_size) {
     Readings& readings = out.emplace_back();
     for (std::size_t k = i; k < i + batch_size; ++k) {
       const Event& e = events[k];
-      readings.add(e.device, static_cast<std::uint32_t>(e.device % static_cast<std::uint32_t>(metrics)), e.time, series.value(e.device, e.n));
+      readings.add(e.device, static_cast<std::uint32_t>(e.device % static_cast<std::uint32_t>(metrics)),
+                   e.time, series.value(e.device, e.n));
     }
   }
   return out;
@@ -77,7 +80,9 @@ double json_bytes(const std::vector<Readings>& batches, bool compressed = true) 
     std::string text;
     for (std::size_t i = 0; i < batch.size(); ++i) {
       JsonWriter json;
-      json.begin_object().member("device", "dev-" + std::to_string(batch.device[i])).member("ts", batch.time_us[i]);
+      json.begin_object()
+          .member("device", "dev-" + std::to_string(batch.device[i]))
+          .member("ts", batch.time_us[i]);
       json.member("value", std::bit_cast<double>(batch.bits[i])).end_object();
       text += json.text() + "\n";
     }
@@ -119,17 +124,21 @@ int main(int argc, char** argv) {
   if (argc > 2 && std::string(argv[2]) == "forms") {
     std::printf("the four real series on 200 devices, batches of 1,000, bytes a reading: plain, zstd 1\n");
     const auto on_grid = fleet(real.value(), false, 4, 22);
-    for (const auto& [name, batches] : {std::pair{"arrival stamps in us", &stamped}, std::pair{"a common grid of 1 s", &on_grid}}) {
-      std::printf("%-22s JSON lines %6.2f %6.2f   single records %6.2f %6.2f   columnar batch %6.2f %6.2f\n", name, json_bytes(*batches, false),
-                  json_bytes(*batches), record_bytes(*batches, false), record_bytes(*batches), bytes_per_reading(*batches, false), bytes_per_reading(*batches));
+    for (const auto& [name, batches] :
+         {std::pair{"arrival stamps in us", &stamped}, std::pair{"a common grid of 1 s", &on_grid}}) {
+      std::printf("%-22s JSON lines %6.2f %6.2f   single records %6.2f %6.2f   columnar batch %6.2f %6.2f\n",
+                  name, json_bytes(*batches, false), json_bytes(*batches), record_bytes(*batches, false),
+                  record_bytes(*batches), bytes_per_reading(*batches, false), bytes_per_reading(*batches));
     }
     return 0;
   }
   print("bytes_real", bytes_per_reading(stamped), "bytes/reading", "JSON + zstd 1", json_bytes(stamped));
   const auto grid = fleet(walk.value(), false, 1, 22);
-  print("bytes_grid", bytes_per_reading(grid), "bytes/reading", "single records + zstd 1", record_bytes(grid));
+  print("bytes_grid", bytes_per_reading(grid), "bytes/reading", "single records + zstd 1",
+        record_bytes(grid));
   const auto walk_stamped = fleet(walk.value(), true, 1, 22);
-  print("bytes_stamped", bytes_per_reading(walk_stamped), "bytes/reading", "single records + zstd 1", record_bytes(walk_stamped));
+  print("bytes_stamped", bytes_per_reading(walk_stamped), "bytes/reading", "single records + zstd 1",
+        record_bytes(walk_stamped));
 
   BatchEncoder encoder;
   std::vector<std::uint32_t> order;
@@ -158,7 +167,9 @@ int main(int argc, char** argv) {
     for (const EncodedBatch& batch : encoded) {
       auto message = open_batch(batch.bytes, batch.zstd);
       DecodedBatch out;
-      if (!message.ok() || !decode_batch_columns(message.value(), batch_size, out).ok() || out.readings.size() != batch_size) std::abort();
+      if (!message.ok() || !decode_batch_columns(message.value(), batch_size, out).ok() ||
+          out.readings.size() != batch_size)
+        std::abort();
     }
   });
   std::vector<Bytes> singles;

@@ -1,8 +1,8 @@
-// CPU of decoding payloads: the route of a fleet, plain and lenient, and the same readings in the other formats. Prints one
-// JSON object a line: id, value, unit, beside, beside_value; beside is the bare walk through the same bytes, where there is
-// one, else the same readings as JSON. CPU is this thread's,
-// best of several rounds. With an argument, one round of that many payloads of the first kind and nothing
-// else: for counting instructions.
+// CPU of decoding payloads: the route of a fleet, plain and lenient, and the same readings in the other
+// formats. Prints one JSON object a line: id, value, unit, beside, beside_value; beside is the bare walk
+// through the same bytes, where there is one, else the same readings as JSON. CPU is this thread's, best of
+// several rounds. With an argument, one round of that many payloads of the first kind and nothing else: for
+// counting instructions.
 #include <bit>
 #include <cmath>
 #include <cstdio>
@@ -30,9 +30,10 @@ std::vector<std::string> payloads(bool sloppy) {
   std::vector<std::string> out;
   for (int i = 0; i < 1000; ++i) {
     char text[256];
-    std::snprintf(text, sizeof text, R"({"ts":%llu,"temperature":%.2f,"pressure":%.3f,"state":"run","count":%llu%s})", 1'700'000'000'000ull + rng.below(1'000'000),
-                  20 + rng.unit() * 10, 1000 + rng.unit(),
-                      static_cast<unsigned long long>(rng.below(100'000)), sloppy ? ",\"humidity\":nan" : "");
+    std::snprintf(text, sizeof text,
+                  R"({"ts":%llu,"temperature":%.2f,"pressure":%.3f,"state":"run","count":%llu%s})",
+                  1'700'000'000'000ull + rng.below(1'000'000), 20 + rng.unit() * 10, 1000 + rng.unit(),
+                  static_cast<unsigned long long>(rng.below(100'000)), sloppy ? ",\"humidity\":nan" : "");
     out.emplace_back(text);
   }
   return out;
@@ -64,17 +65,24 @@ std::vector<std::string> spelled(Spell spell) {
   Rng rng(1);
   std::vector<std::string> out;
   for (int i = 0; i < 1000; ++i) {
-    Reading reading{1'700'000'000'000ull + rng.below(1'000'000), std::round((20 + rng.unit() * 10) * 100) / 100, std::round((1000 + rng.unit()) * 1000) / 1000, rng.below(100'000)};
+    Reading reading{1'700'000'000'000ull + rng.below(1'000'000),
+                    std::round((20 + rng.unit() * 10) * 100) / 100,
+                    std::round((1000 + rng.unit()) * 1000) / 1000, rng.below(100'000)};
     out.push_back(spell(reading));
   }
   return out;
 }
 
-std::string csv(const Reading& r) { return text(r.ts, ",", r.temperature, ",", r.pressure, ",run,", r.count, "\n"); }
-std::string line(const Reading& r) { return text(r.ts, " T=", r.temperature, " P=", r.pressure, " run n=", r.count); }
+std::string csv(const Reading& r) {
+  return text(r.ts, ",", r.temperature, ",", r.pressure, ",run,", r.count, "\n");
+}
+std::string line(const Reading& r) {
+  return text(r.ts, " T=", r.temperature, " P=", r.pressure, " run n=", r.count);
+}
 std::string senml(const Reading& r) {
-  return text(R"([{"bt":)", static_cast<double>(r.ts) / 1000, R"(,"n":"temperature","v":)", r.temperature, R"(},{"n":"pressure","v":)", r.pressure,
-              R"(},{"n":"state","vs":"run"},{"n":"count","v":)", r.count, "}]");
+  return text(R"([{"bt":)", static_cast<double>(r.ts) / 1000, R"(,"n":"temperature","v":)", r.temperature,
+              R"(},{"n":"pressure","v":)", r.pressure, R"(},{"n":"state","vs":"run"},{"n":"count","v":)",
+              r.count, "}]");
 }
 std::string cbor(const Reading& r) {
   std::string out = "\xa5";
@@ -94,7 +102,8 @@ std::string bytes(const Reading& r) {
   const auto big = [&](std::uint64_t raw, int bytes) {
     for (int i = bytes; i-- > 0;) out += static_cast<char>(raw >> (8 * i));
   };
-  big(r.ts, 8), big(std::bit_cast<std::uint32_t>(static_cast<float>(r.temperature)), 4), big(std::bit_cast<std::uint32_t>(static_cast<float>(r.pressure)), 4);
+  big(r.ts, 8), big(std::bit_cast<std::uint32_t>(static_cast<float>(r.temperature)), 4),
+      big(std::bit_cast<std::uint32_t>(static_cast<float>(r.pressure)), 4);
   out += "run", big(r.count, 4);
   return out;
 }
@@ -111,7 +120,8 @@ std::string sparkplug(const Reading& r) {
     out.bytes_field(2, one);
   };
   const auto real = [](double v) {
-    return [v](wire::Writer& to) { to.tag(13, wire::fixed64), to.put_fixed64(std::bit_cast<std::uint64_t>(v)); };
+    return
+        [v](wire::Writer& to) { to.tag(13, wire::fixed64), to.put_fixed64(std::bit_cast<std::uint64_t>(v)); };
   };
   static std::uint64_t seq = 0;  // of a birth, then of what follows it
   out.uint_field(1, r.ts);
@@ -125,7 +135,8 @@ std::string sparkplug(const Reading& r) {
 
 Router router_in(const std::string& keys) {
   std::vector<ConfigError> errors;
-  const auto file = TomlFile::parse("topic = 'plant/{line}/{device}/telemetry'\ntags = ['line']\n" + keys, "bench", errors);
+  const auto file =
+      TomlFile::parse("topic = 'plant/{line}/{device}/telemetry'\ntags = ['line']\n" + keys, "bench", errors);
   RouteConfig route;
   Section section = file->root();
   read_keys(section, topic_route_shape, &route);
@@ -133,7 +144,8 @@ Router router_in(const std::string& keys) {
   return std::move(Router::make({route})).value();
 }
 
-std::size_t decode_all(const Router& router, const std::vector<std::string>& all, Remembered* sparkplug_topic = nullptr) {
+std::size_t decode_all(const Router& router, const std::vector<std::string>& all,
+                       Remembered* sparkplug_topic = nullptr) {
   std::vector<Record> out;
   Unread unread;
   std::size_t records = 0;
@@ -175,13 +187,26 @@ int main(int argc, char** argv) {
   print("decode_json_named", decode(named, common), "ns/reading", "the bare walk", bare);
   print("decode_json_lenient", decode(all, sloppy), "ns/reading", "the bare walk, strict", bare);
   const double json = decode(all, common);
-  for (const auto& [id, keys, payloads] : {
-           std::tuple{"decode_cbor", std::string("format = 'cbor'\ntime = 'ts'"), spelled(cbor)},
-           std::tuple{"decode_senml", std::string("format = 'senml'"), spelled(senml)},
-           std::tuple{"decode_csv", std::string("format = 'csv'\ncolumns = ['ts', 'temperature', 'pressure', 'state', 'count']\ntime = 'ts'"), spelled(csv)},
-           std::tuple{"decode_text", std::string("format = 'text'\npattern = '^(?<ts>\\d+) T=(?<temperature>\\S+) P=(?<pressure>\\S+) (?<state>\\w+) n=(?<count>\\d+)'\ntime = 'ts'"), spelled(line)},
-           std::tuple{"decode_binary", std::string("format = 'binary'\ntime = 'ts'\nfields = { ts = { at = 0, type = 'u64' }, temperature = { at = 8, type = 'f32' }, pressure = { at = 12, type = 'f32' }, "
-                                                   "state = { at = 16, type = 'string', length = 3 }, count = { at = 19, type = 'u32' } }"), spelled(bytes)}}) {
+  for (
+      const auto& [id, keys, payloads] :
+      {std::tuple{"decode_cbor", std::string("format = 'cbor'\ntime = 'ts'"), spelled(cbor)},
+       std::tuple{"decode_senml", std::string("format = 'senml'"), spelled(senml)},
+       std::tuple{
+           "decode_csv",
+           std::string(
+               "format = 'csv'\ncolumns = ['ts', 'temperature', 'pressure', 'state', 'count']\ntime = 'ts'"),
+           spelled(csv)},
+       std::tuple{
+           "decode_text",
+           std::string(
+               "format = 'text'\npattern = '^(?<ts>\\d+) T=(?<temperature>\\S+) P=(?<pressure>\\S+) (?<state>\\w+) n=(?<count>\\d+)'\ntime = 'ts'"),
+           spelled(line)},
+       std::tuple{
+           "decode_binary",
+           std::string(
+               "format = 'binary'\ntime = 'ts'\nfields = { ts = { at = 0, type = 'u64' }, temperature = { at = 8, type = 'f32' }, pressure = { at = 12, type = 'f32' }, "
+               "state = { at = 16, type = 'string', length = 3 }, count = { at = 19, type = 'u32' } }"),
+           spelled(bytes)}}) {
     const Router other = router_in(keys);
     print(id, decode(other, payloads), "ns/reading", "the same as JSON", json);
   }
@@ -199,9 +224,13 @@ int main(int argc, char** argv) {
   birth.bytes = bytes_of(births.front());
   if (!sparkplug_router.decode(birth, born, unread, &remembered).ok()) std::abort();
   births.erase(births.begin());
-  print("decode_sparkplug", best_ns(30, readings, [&] {
-    if (decode_all(sparkplug_router, births, &remembered) != readings - readings_each) std::abort();
-    remembered.beside = {};
-  }), "ns/reading", "the same as JSON", json);
+  print("decode_sparkplug",
+        best_ns(30, readings,
+                [&] {
+                  if (decode_all(sparkplug_router, births, &remembered) != readings - readings_each)
+                    std::abort();
+                  remembered.beside = {};
+                }),
+        "ns/reading", "the same as JSON", json);
   return 0;
 }

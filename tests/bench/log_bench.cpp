@@ -1,11 +1,12 @@
-// What the log costs: CPU per reading, bytes at the block device, and how it behaves with a large backlog. Time is virtual, so
-// that a commit interval costs no waiting; files, syncs and CPU are real. Each prints JSON lines as codec_bench does.
+// What the log costs: CPU per reading, bytes at the block device, and how it behaves with a large backlog.
+// Time is virtual, so that a commit interval costs no waiting; files, syncs and CPU are real. Each prints
+// JSON lines as codec_bench does.
 //
-//   log_bench cpu FOLDER SERIES            append + read + settle, 1,000 readings a commit, beside append + fdatasync
+//   log_bench cpu FOLDER SERIES            append + read + settle, 1,000 a commit, beside append + fdatasync
 //   log_bench inbox                        the producer's side of the inbox, beside a ring of memcpy
-//   log_bench flash FOLDER SERIES MS KIND  10 minutes of 1,000 readings/s; KIND: log, unsent, append (a plain file)
+//   log_bench flash FOLDER SERIES MS KIND  10 minutes of 1,000 readings/s; KIND: log, unsent, append (a file)
 //   log_bench fill FOLDER GIGABYTES        a backlog
-//   log_bench drain FOLDER SERIES MILLIONS reads and settles a backlog, and says how fast each tenth of it went
+//   log_bench drain FOLDER SERIES MILLIONS reads and settles a backlog, with the speed of each tenth
 #include <fcntl.h>
 #include <sys/resource.h>
 #include <unistd.h>
@@ -30,19 +31,28 @@ namespace {
 double cpu_seconds() {
   rusage usage{};
   ::getrusage(RUSAGE_SELF, &usage);
-  return static_cast<double>(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) + 1e-6 * static_cast<double>(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec);
+  return static_cast<double>(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) +
+         1e-6 * static_cast<double>(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec);
 }
 
-void print(const std::string& id, double value, const std::string& unit, const std::string& beside, double beside_value) {
+void print(const std::string& id, double value, const std::string& unit, const std::string& beside,
+           double beside_value) {
   JsonWriter json;
-  json.begin_object().member("id", id).member("value", value).member("unit", unit).member("beside", beside).member("beside_value", beside_value).end_object();
+  json.begin_object()
+      .member("id", id)
+      .member("value", value)
+      .member("unit", unit)
+      .member("beside", beside)
+      .member("beside_value", beside_value)
+      .end_object();
   std::printf("%s\n", json.text().c_str());
 }
 
 // 200 devices with the real series, stamped on arrival in microseconds.
 class Fleet {
  public:
-  explicit Fleet(const std::string& folder) : series_(std::move(sim::Series::load("real", folder, 1)).value()) {}
+  explicit Fleet(const std::string& folder)
+      : series_(std::move(sim::Series::load("real", folder, 1)).value()) {}
   Record next(WallTime now) {
     const std::size_t device = n_ % 200;
     Record record;
@@ -72,7 +82,8 @@ struct Plain {  // the peer: a file that is appended to
   explicit Plain(const std::string& path) : fd(::open(path.c_str(), O_CREAT | O_TRUNC | O_WRONLY, 0600)) {}
   ~Plain() { ::close(fd); }
   void append(BytesView bytes) {
-    if (::write(fd, bytes.data(), bytes.size()) != static_cast<ssize_t>(bytes.size()) || ::fdatasync(fd) != 0) std::abort();
+    if (::write(fd, bytes.data(), bytes.size()) != static_cast<ssize_t>(bytes.size()) || ::fdatasync(fd) != 0)
+      std::abort();
   }
 };
 
@@ -119,7 +130,8 @@ int cpu(const std::string& path, const std::string& series) {
     spent += middle - begin;
   }
   if (read != commits * 1000) return 1;
-  print("log_cpu", spent / (commits * 1000) * 1e6, "us/reading", "append file + fdatasync of the same rows, us/reading", plain / (commits * 1000) * 1e6);
+  print("log_cpu", spent / (commits * 1000) * 1e6, "us/reading",
+        "append file + fdatasync of the same rows, us/reading", plain / (commits * 1000) * 1e6);
   return 0;
 }
 
@@ -148,8 +160,7 @@ int inbox() {
     Arrival taken;
     Ticket ticket = 0;
     bool crashed = false;
-    while (inbox.take(taken, ticket, crashed)) {
-    }
+    while (inbox.take(taken, ticket, crashed)) {}
     inbox.release(ticket);
   }
   std::vector<std::byte> ring(capacity);
@@ -160,7 +171,8 @@ int inbox() {
     if (at + size > capacity) at = 0;
     std::memcpy(ring.data() + at, arrival.input.data(), arrival.input.size());
     std::memcpy(ring.data() + at + arrival.input.size(), arrival.channel.data(), arrival.channel.size());
-    std::memcpy(ring.data() + at + arrival.input.size() + arrival.channel.size(), payload.data(), payload.size());
+    std::memcpy(ring.data() + at + arrival.input.size() + arrival.channel.size(), payload.data(),
+                payload.size());
     at += size;
     asm volatile("" ::: "memory");
   }
@@ -180,7 +192,8 @@ int flash(const std::string& path, const std::string& series, Duration interval,
     Plain file(path + "/plain");
     BatchBuilder builder;
     for (Duration at{0}; at < std::chrono::seconds(seconds); at += interval) {
-      for (std::int64_t i = 0; i < interval / 1ms; ++i, ++readings) builder.add(fleet.next({loop.wall().us + i * 1000}));
+      for (std::int64_t i = 0; i < interval / 1ms; ++i, ++readings)
+        builder.add(fleet.next({loop.wall().us + i * 1000}));
       loop.run_for(interval);
       file.append(builder.encode(1, 0).bytes);
       builder.clear();
@@ -208,7 +221,8 @@ int flash(const std::string& path, const std::string& series, Duration interval,
     (void)shipper.start();
     for (int ms = 0; ms < seconds * 1000; ms += 10) {
       WriteSet set;
-      for (int i = 0; i < 10; ++i, ++readings) set.records.emplace_back(Lane::raw, fleet.next({loop.wall().us + i * 1000}));
+      for (int i = 0; i < 10; ++i, ++readings)
+        set.records.emplace_back(Lane::raw, fleet.next({loop.wall().us + i * 1000}));
       log->commit(std::move(set), {});
       loop.run_for(10ms);
       received.clear();
@@ -291,7 +305,8 @@ int drain(const std::string& path, const std::string& series, double millions) {
     }
   }
   const double per = static_cast<double>(total) / 10;
-  print("drain_first_tenth", tenths.front() / per * 1e6, "us/reading", "the last tenth, us/reading", tenths.back() / per * 1e6);
+  print("drain_first_tenth", tenths.front() / per * 1e6, "us/reading", "the last tenth, us/reading",
+        tenths.back() / per * 1e6);
   return 0;
 }
 
@@ -301,7 +316,8 @@ int main(int argc, char** argv) {
   const std::string what = argc > 1 ? argv[1] : "";
   if (what == "cpu" && argc == 4) return cpu(argv[2], argv[3]);
   if (what == "inbox" && argc == 2) return inbox();
-  if (what == "flash" && argc == 6) return flash(argv[2], argv[3], std::chrono::milliseconds(std::atoi(argv[4])), argv[5]);
+  if (what == "flash" && argc == 6)
+    return flash(argv[2], argv[3], std::chrono::milliseconds(std::atoi(argv[4])), argv[5]);
   if (what == "fill" && argc == 4) return fill(argv[2], std::atof(argv[3]));
   if (what == "drain" && argc == 5) return drain(argv[2], argv[3], std::atof(argv[4]));
   std::fprintf(stderr, "usage: log_bench cpu|inbox|flash|fill|drain ...\n");

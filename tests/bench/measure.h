@@ -28,8 +28,9 @@ double best_ns(int rounds, std::size_t readings, Work work) {
 }
 
 inline void print(const char* id, double value, const char* unit, const char* beside, double beside_value) {
-  std::printf("{\"id\":\"%s\",\"value\":%.4g,\"unit\":\"%s\",\"beside\":\"%s\",\"beside_value\":%.4g,\"runs\":1}\n", id, value,
-              unit, beside, beside_value);
+  std::printf(
+      "{\"id\":\"%s\",\"value\":%.4g,\"unit\":\"%s\",\"beside\":\"%s\",\"beside_value\":%.4g,\"runs\":1}\n",
+      id, value, unit, beside, beside_value);
 }
 
 }  // namespace millrace

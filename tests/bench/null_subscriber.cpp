@@ -14,7 +14,8 @@ struct Nothing : mqtt::callback {
 int main(int argc, char** argv) {
   if (argc < 3) return 64;
   const long wanted = std::atol(argv[2]);
-  mqtt::async_client client(std::string("tcp://127.0.0.1:") + argv[1], "null", mqtt::create_options(MQTTVERSION_5), nullptr);
+  mqtt::async_client client(std::string("tcp://127.0.0.1:") + argv[1], "null",
+                            mqtt::create_options(MQTTVERSION_5), nullptr);
   Nothing nothing;
   client.set_callback(nothing);
   mqtt::connect_options options;

@@ -1,4 +1,5 @@
-// A payload that kills its decoder: real processes, a real inbox file, a real log. It costs two restarts, not the site.
+// A payload that kills its decoder: real processes, a real inbox file, a real log. It costs two restarts, not
+// the site.
 #include <doctest/doctest.h>
 
 #include <signal.h>
@@ -36,7 +37,8 @@ struct Gateway {
     options.commit_interval = 20ms;
     log = std::move(SqliteLog::open(loop, *folder, options, 5)).value();
     bool fresh = false;
-    region = std::move(map_inbox_file(path + "/inbox", MappedInbox::region_bytes(inbox_bytes), fresh)).value();
+    region =
+        std::move(map_inbox_file(path + "/inbox", MappedInbox::region_bytes(inbox_bytes), fresh)).value();
     if (fresh) MappedInbox::format(region->bytes(), 42);
     const auto position = log->inbox_position();
     inbox = std::make_unique<MappedInbox>(region->bytes(), position ? position->position : 0);
@@ -49,14 +51,17 @@ void live(const std::string& path) {
   ::signal(SIGABRT, SIG_DFL);
   Gateway gateway(path);
   Pipeline pipeline(gateway.loop, *gateway.inbox, *gateway.log, gateway.metrics, {});
-  const Handle input = pipeline.set_input("in", [](const Arrival& arrival, std::vector<Record>& out, Unread&) {
-    if (text_of(arrival.bytes) == "bomb") std::abort();
-    Record& record = out.emplace_back();
-    record.device = "d";
-    record.metric = "m";
-    record.value = std::string(text_of(arrival.bytes));
-    return Status{};
-  }, false);
+  const Handle input = pipeline.set_input(
+      "in",
+      [](const Arrival& arrival, std::vector<Record>& out, Unread&) {
+        if (text_of(arrival.bytes) == "bomb") std::abort();
+        Record& record = out.emplace_back();
+        record.device = "d";
+        record.metric = "m";
+        record.value = std::string(text_of(arrival.bytes));
+        return Status{};
+      },
+      false);
   pipeline.start([] {});
   std::function<void()> look;
   std::unique_ptr<Timer> timer;
@@ -105,22 +110,25 @@ TEST_CASE("crash page: a decoder that aborts on one payload costs two restarts a
     std::vector<std::string> values, reasons;
     int reads = 2;
     for (const Lane lane : {Lane::raw, Lane::dead}) {
-      gateway.log->read(lane, {1, UINT64_MAX}, Log::Direction::up, 1 << 20, [&](Result<std::vector<Row>> rows) {
-        for (const Row& row : rows.value()) {
-          std::vector<Record> records;
-          REQUIRE(decode_batch(*row.columns, row.zstd, records).ok());
-          for (const Record& record : records) {
-            if (record.kind == Kind::dead) reasons.push_back(std::get<DeadDetail>(record.detail->body).reason);
-            else values.push_back(std::get<std::string>(record.value));
-          }
-        }
-        if (--reads == 0) gateway.loop.stop();
-      });
+      gateway.log->read(lane, {1, UINT64_MAX}, Log::Direction::up, 1 << 20,
+                        [&](Result<std::vector<Row>> rows) {
+                          for (const Row& row : rows.value()) {
+                            std::vector<Record> records;
+                            REQUIRE(decode_batch(*row.columns, row.zstd, records).ok());
+                            for (const Record& record : records) {
+                              if (record.kind == Kind::dead)
+                                reasons.push_back(std::get<DeadDetail>(record.detail->body).reason);
+                              else values.push_back(std::get<std::string>(record.value));
+                            }
+                          }
+                          if (--reads == 0) gateway.loop.stop();
+                        });
     }
     gateway.loop.run();
     CHECK(reasons == std::vector<std::string>{"crashed"});
     REQUIRE(values.size() == payloads - 1);
-    for (int i = 0; i < payloads - 1; ++i) CHECK(values[static_cast<std::size_t>(i)] == text(i < bomb ? i : i + 1));
+    for (int i = 0; i < payloads - 1; ++i)
+      CHECK(values[static_cast<std::size_t>(i)] == text(i < bomb ? i : i + 1));
   }
   std::filesystem::remove_all(path);
 }

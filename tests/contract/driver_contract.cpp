@@ -31,7 +31,9 @@ struct Stage {
     MappedInbox::format(region, 1);
     inbox = std::make_unique<MappedInbox>(region, 0);
   }
-  SouthParts parts() { return {loop, rng, *inbox, intake, trust, metrics, shares, "/tmp", [] { return std::int64_t{0}; }}; }
+  SouthParts parts() {
+    return {loop, rng, *inbox, intake, trust, metrics, shares, "/tmp", [] { return std::int64_t{0}; }};
+  }
   // Runs the loop until `done()`; a test that hangs fails after ten seconds.
   bool run_until(const std::function<bool()>& done) {
     bool late = false;
@@ -61,7 +63,8 @@ const std::pair<const char*, Make> drivers[] = {
        config.servers = {"mqtt://127.0.0.1:1"};
        config.client_id = "contract";
        config.persistent_session = false;
-       return std::make_unique<MqttDriver>(stage.loop, stage.rng, *stage.inbox, stage.intake, stage.trust, stage.metrics, config, std::vector<std::string>{"a/#"});
+       return std::make_unique<MqttDriver>(stage.loop, stage.rng, *stage.inbox, stage.intake, stage.trust,
+                                           stage.metrics, config, std::vector<std::string>{"a/#"});
      }},
     {"mqtt_endpoint",  // an address that is none of this machine's: nothing to listen on
      [](Stage& stage) -> std::unique_ptr<Driver> {
@@ -69,7 +72,8 @@ const std::pair<const char*, Make> drivers[] = {
        config.name = "in";
        config.listen = "203.0.113.1:1883";
        config.anonymous = true;
-       return std::make_unique<MqttEndpoint>(stage.loop, stage.rng, stage.intake, stage.trust, stage.metrics, stage.shares, config, "/tmp", [] { return std::int64_t{0}; });
+       return std::make_unique<MqttEndpoint>(stage.loop, stage.rng, stage.intake, stage.trust, stage.metrics,
+                                             stage.shares, config, "/tmp", [] { return std::int64_t{0}; });
      }},
     {"modbus",
      [](Stage& stage) -> std::unique_ptr<Driver> {
@@ -94,7 +98,8 @@ const std::pair<const char*, Make> drivers[] = {
        config.name = "in";
        config.device = "/dev/millrace-no-such-device";
        config.framing = choose(built_framers(), "lines");
-       return std::make_unique<SerialDriver>(stage.loop, stage.rng, *stage.inbox, stage.intake, stage.trust, stage.metrics, config);
+       return std::make_unique<SerialDriver>(stage.loop, stage.rng, *stage.inbox, stage.intake, stage.trust,
+                                             stage.metrics, config);
      }},
 };
 
@@ -117,7 +122,8 @@ TEST_CASE("driver contract") {
       auto driver = make(stage);
       CHECK(driver->name() == "in");
       CHECK(driver->start().ok());
-      CHECK(stage.run_until([&] { return driver->health() != "not connected yet" && driver->health() != "not open yet"; }));
+      CHECK(stage.run_until(
+          [&] { return driver->health() != "not connected yet" && driver->health() != "not open yet"; }));
       CHECK_FALSE(driver->healthy());
       CHECK(driver->health().size() > 5);
       bool stopped = false;

@@ -1,5 +1,6 @@
-// The Kafka uplink on librdkafka's own mock cluster, where no Kafka is needed: deliveries, brokers that go and come, and what the
-// errors of a broker become. The mock does not model transactions: exactly once is shown on a real Kafka only (kafka_test.py).
+// The Kafka uplink on librdkafka's own mock cluster, where no Kafka is needed: deliveries, brokers that go
+// and come, and what the errors of a broker become. The mock does not model transactions: exactly once is
+// shown on a real Kafka only (kafka_test.py).
 #include <doctest/doctest.h>
 #include <librdkafka/rdkafka.h>
 #include <librdkafka/rdkafka_mock.h>
@@ -43,7 +44,8 @@ struct Cluster {
     std::int64_t sum = 0;
     for (int partition = 0; partition < 3; ++partition) {
       std::int64_t low = 0, high = 0;
-      CHECK(rd_kafka_query_watermark_offsets(reader, "millrace.raw", partition, &low, &high, 10'000) == RD_KAFKA_RESP_ERR_NO_ERROR);
+      CHECK(rd_kafka_query_watermark_offsets(reader, "millrace.raw", partition, &low, &high, 10'000) ==
+            RD_KAFKA_RESP_ERR_NO_ERROR);
       sum += high - low;
     }
     rd_kafka_destroy(reader);
@@ -68,10 +70,12 @@ struct Site {
     config.max_interval = 100ms;
     config.send_timeout = 3s;
     uplink = std::make_unique<KafkaUplink>(loop, rng, config, "gw", 1, "/nonexistent");
-    REQUIRE(uplink->start([this](const Uplink::Reach& reach) {
-      up = reach.up;
-      if (up) loop.stop();
-    }).ok());
+    REQUIRE(uplink
+                ->start([this](const Uplink::Reach& reach) {
+                  up = reach.up;
+                  if (up) loop.stop();
+                })
+                .ok());
     run();
     REQUIRE(up);
   }
@@ -99,7 +103,8 @@ struct Site {
 }  // namespace
 
 TEST_CASE("kafka on the mock: every form is delivered once") {
-  for (const auto& [form, messages] : {std::pair{"record", 20}, std::pair{"json", 20}, std::pair{"batch", 2}}) {
+  for (const auto& [form, messages] :
+       {std::pair{"record", 20}, std::pair{"json", 20}, std::pair{"batch", 2}}) {
     CAPTURE(form);
     Site site(form);
     CHECK(site.send().verdict == Verdict::acknowledged);
@@ -124,15 +129,19 @@ TEST_CASE("kafka on the mock: what a broker's errors become") {
     rd_kafka_resp_err_t error;
     Verdict verdict;
   };
-  for (const auto& [error, verdict] : {Case{RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION, Verdict::acknowledged},  // the client finds the leader itself
-                                       Case{RD_KAFKA_RESP_ERR_REQUEST_TIMED_OUT, Verdict::acknowledged},         // and tries again
-                                       Case{RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE, Verdict::refused},
-                                       Case{RD_KAFKA_RESP_ERR_INVALID_RECORD, Verdict::refused},
-                                       Case{RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED, Verdict::blocked}}) {
+  // the client finds the leader itself
+  for (const auto& [error, verdict] :
+       {Case{RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION, Verdict::acknowledged},
+        // and tries again
+        Case{RD_KAFKA_RESP_ERR_REQUEST_TIMED_OUT, Verdict::acknowledged},
+        Case{RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE, Verdict::refused},
+        Case{RD_KAFKA_RESP_ERR_INVALID_RECORD, Verdict::refused},
+        Case{RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED, Verdict::blocked}}) {
     CAPTURE(rd_kafka_err2name(error));
     Site site;
     const bool passing = verdict == Verdict::acknowledged;
-    for (int i = 0; i < (passing ? 1 : 1000); ++i) rd_kafka_mock_push_request_errors(site.cluster.mock, produce_request, 1, error);
+    for (int i = 0; i < (passing ? 1 : 1000); ++i)
+      rd_kafka_mock_push_request_errors(site.cluster.mock, produce_request, 1, error);
     const Outcome outcome = site.send();
     CHECK(outcome.verdict == verdict);
     CHECK(outcome.open.empty() == passing);

@@ -1,5 +1,5 @@
-// The door before Paho: who gets in, what passes, and what a broker can do to whoever stands behind it. Paho is played by a
-// bare connection here; that the two work together is told in mqtt_input.cpp.
+// The door before Paho: who gets in, what passes, and what a broker can do to whoever stands behind it. Paho
+// is played by a bare connection here; that the two work together is told in mqtt_input.cpp.
 #include "mqtt/door.h"
 #include "tests/support/scripted_broker.h"
 
@@ -24,7 +24,8 @@ std::string connack(std::uint8_t version = 5) {
   put_connack({}, version, bytes);
   return bytes;
 }
-std::string publish(std::string_view topic, std::string_view payload, std::uint8_t qos = 1, std::uint16_t id = 7, std::uint8_t version = 5) {
+std::string publish(std::string_view topic, std::string_view payload, std::uint8_t qos = 1,
+                    std::uint16_t id = 7, std::uint8_t version = 5) {
   PublishWrite write;
   write.topic = topic;
   write.payload = bytes_of(payload);
@@ -133,7 +134,8 @@ TEST_CASE("mqtt door: lets in who shows the token, whoever came first, and gives
   REQUIRE(f.port != 0);
   std::vector<std::unique_ptr<Caller>> silent;
   for (int i = 0; i < 40; ++i) silent.push_back(f.call(""));
-  const auto stranger = f.call(connect_of("0123456789abcdef0123456789abcdef")), garbage = f.call("GET / HTTP/1.1\r\n\r\n");
+  const auto stranger = f.call(connect_of("0123456789abcdef0123456789abcdef")),
+             garbage = f.call("GET / HTTP/1.1\r\n\r\n");
   const auto nameless = f.call(connect_of(""));
   CHECK(f.run_until([&] { return stranger->closed && garbage->closed && nameless->closed; }));
   CHECK(!f.door->asked());
@@ -159,7 +161,8 @@ TEST_CASE("mqtt door: packets pass as they are, cut at every byte, in both direc
     f.options.version = version;
     const auto paho = f.paho();
     std::string all;
-    for (std::uint16_t i = 1; i <= 50; ++i) all += publish(text("a/", i), std::string(i * 7u, 'x'), i % 3, i, version);
+    for (std::uint16_t i = 1; i <= 50; ++i)
+      all += publish(text("a/", i), std::string(i * 7u, 'x'), i % 3, i, version);
     put_ack(PacketType::pubrel, 9, success, version, all);
     put_ping(PacketType::pingresp, all);
     f.broker.piece = 1;
@@ -192,7 +195,9 @@ TEST_CASE("mqtt door: what came before a fault is read and acknowledged, then th
   CHECK(f.faults.at(0).reason_code == malformed_packet);
   // The good one's acknowledgement, the bad one's (or a session would bring it for ever), and why we go.
   using enum PacketType;
-  CHECK(f.run_until([&] { return f.broker.heard == std::vector<PacketType>{connect, puback, puback, disconnect}; }));
+  CHECK(f.run_until([&] {
+    return f.broker.heard == std::vector<PacketType>{connect, puback, puback, disconnect};
+  }));
   bool closed = false;
   f.door->close([&] { closed = true; });
   CHECK(!closed);
@@ -211,7 +216,11 @@ TEST_CASE("mqtt door: brokers that lie about lengths, speak another version, or 
       {5, raw("\x20\2\0\1", 4), "version = \"3.1.1\"", true},
       {5, raw("\x20\2\0\0", 4), "version = \"3.1.1\"", true},
       {5, raw("\x20\x05\0\0\x7F\x21\0", 7), "the length of the properties is wrong"},
-      {5, raw("\x20\x07\0\0\4\x1F\xFF\xFF" "a", 9), "a property is cut off"},
+      {5,
+       raw("\x20\x07\0\0\4\x1F\xFF\xFF"
+           "a",
+           9),
+       "a property is cut off"},
       {5, raw("\x20\3\0\x87\0", 5), "not authorised", true},
       {4, raw("\x20\2\0\5", 4), "not authorised", true},
       {4, raw("\x20\3\0\0\0", 5), "a CONNACK that is none"},
@@ -230,7 +239,9 @@ TEST_CASE("mqtt door: brokers that lie about lengths, speak another version, or 
     Fixture f;
     CAPTURE(c.words);
     f.options.version = c.version;
-    f.broker.answer = [&](const Packet& packet) { return packet.type == PacketType::connect ? c.bytes : std::string(); };
+    f.broker.answer = [&](const Packet& packet) {
+      return packet.type == PacketType::connect ? c.bytes : std::string();
+    };
     f.open();
     const auto paho = f.call(connect_of(f.token, c.version));
     CHECK(f.run_until([&] { return paho->closed; }));
@@ -253,7 +264,8 @@ TEST_CASE("mqtt door: a message that is too large leaves its head, a mark and it
     paho->heard.clear();
     const std::string after = publish("a/after", "1", qos, 8);
     f.broker.say(publish("a/large", std::string(size, 'x'), qos, 7) + after);
-    const std::string expected = publish("a/large", std::string(4096, 'x') + mark_and_size(*f.door, size), qos, 7) + after;
+    const std::string expected =
+        publish("a/large", std::string(4096, 'x') + mark_and_size(*f.door, size), qos, 7) + after;
     CHECK(f.run_until([&] { return paho->heard.size() >= expected.size(); }));
     CHECK(paho->heard == expected);
   }

@@ -1,5 +1,5 @@
-// The MQTT input and brokers that are busy, strict, hostile or broken. Two inputs live beside each other in every story: what
-// is done to one must not reach the other.
+// The MQTT input and brokers that are busy, strict, hostile or broken. Two inputs live beside each other in
+// every story: what is done to one must not reach the other.
 #include <deque>
 #include <map>
 
@@ -21,7 +21,8 @@ std::string connack(std::uint8_t version, bool session_present = false) {
   put_connack(write, version, bytes);
   return bytes;
 }
-std::string publish(std::uint8_t version, std::string_view topic, std::string_view payload, std::uint8_t qos = 1, std::uint16_t id = 7) {
+std::string publish(std::uint8_t version, std::string_view topic, std::string_view payload,
+                    std::uint8_t qos = 1, std::uint16_t id = 7) {
   PublishWrite write;
   write.topic = topic;
   write.payload = bytes_of(payload);
@@ -102,11 +103,14 @@ struct Site {
     }
     return false;
   }
-  double up(const std::string& input) { return metrics.gauge("millrace_input_up", "", {{"input", input}}).value(); }
+  double up(const std::string& input) {
+    return metrics.gauge("millrace_input_up", "", {{"input", input}}).value();
+  }
 };
 
 struct Input {
-  Input(Site& s, std::string name, std::uint8_t version, std::vector<std::string> filters = {"a/#", "b/#"}) : site(s), broker(s.loop) {
+  Input(Site& s, std::string name, std::uint8_t version, std::vector<std::string> filters = {"a/#", "b/#"})
+      : site(s), broker(s.loop) {
     broker.answer = [version](const Packet& packet) { return good_answer(version, packet); };
     config.name = std::move(name);
     config.servers = {broker.url()};
@@ -122,7 +126,8 @@ struct Input {
   }
   ~Input() { stop(); }
   MqttDriver& start() {
-    driver = std::make_unique<MqttDriver>(site.loop, site.rng, *site.inbox, site.intake, site.trust, site.metrics, config, filters_);
+    driver = std::make_unique<MqttDriver>(site.loop, site.rng, *site.inbox, site.intake, site.trust,
+                                          site.metrics, config, filters_);
     REQUIRE(driver->start().ok());
     return *driver;
   }
@@ -154,8 +159,10 @@ TEST_CASE("mqtt input: many filters at two brokers of two versions, and a messag
   CHECK(std::count(five.broker.heard.begin(), five.broker.heard.end(), PacketType::subscribe) == 40);
   CHECK(site.up("five") == 1);
   for (int i = 0; i < 40; i += 39) {
-    five.broker.say(publish(5, text("plant/line", i, "/d/telemetry"), "5", 1, static_cast<std::uint16_t>(i + 1)));
-    three.broker.say(publish(4, text("plant/line", i, "/d/telemetry"), "3", 1, static_cast<std::uint16_t>(i + 1)));
+    five.broker.say(
+        publish(5, text("plant/line", i, "/d/telemetry"), "5", 1, static_cast<std::uint16_t>(i + 1)));
+    three.broker.say(
+        publish(4, text("plant/line", i, "/d/telemetry"), "3", 1, static_cast<std::uint16_t>(i + 1)));
   }
   std::vector<std::string> taken;
   CHECK(site.run_until([&] {
@@ -163,7 +170,8 @@ TEST_CASE("mqtt input: many filters at two brokers of two versions, and a messag
     return taken.size() == 4;
   }));
   std::sort(taken.begin(), taken.end());
-  CHECK(taken == std::vector<std::string>{"five plant/line0/d/telemetry 5", "five plant/line39/d/telemetry 5", "three plant/line0/d/telemetry 3",
+  CHECK(taken == std::vector<std::string>{"five plant/line0/d/telemetry 5", "five plant/line39/d/telemetry 5",
+                                          "three plant/line0/d/telemetry 3",
                                           "three plant/line39/d/telemetry 3"});
 }
 
@@ -180,13 +188,21 @@ TEST_CASE("mqtt input: a broker that disconnects is connected to again, and its 
       {std::string("\xE0\x00", 2), "the broker disconnected us: no reason given"},
       {std::string("\xE0\x01\x8B", 3), "the broker disconnected us: server shutting down"},
       {std::string("\xE0\x01\x8E", 3), "another client took over"},
-      {std::string("\xE0\x0C\x9D\x0A\x1C\x00\x07" "b.local", 14), "the server has moved; it names \"b.local\""},
-      {std::string("\xE0\x0A\x82\x08\x1F\x00\x05" "a\nb #", 12), "protocol error, \"a b #\""},
+      {std::string("\xE0\x0C\x9D\x0A\x1C\x00\x07"
+                   "b.local",
+                   14),
+       "the server has moved; it names \"b.local\""},
+      {std::string("\xE0\x0A\x82\x08\x1F\x00\x05"
+                   "a\nb #",
+                   12),
+       "protocol error, \"a b #\""},
       {std::string("\xE0\x01\xA2", 3), "wildcards in subscriptions are not supported"},
   };
   for (const Case& c : cases) {
     CAPTURE(c.words);
-    const auto connects = [&] { return std::count(input.broker.heard.begin(), input.broker.heard.end(), PacketType::connect); };
+    const auto connects = [&] {
+      return std::count(input.broker.heard.begin(), input.broker.heard.end(), PacketType::connect);
+    };
     const auto before = connects();
     bool told = false;
     input.broker.say(c.bytes);
@@ -230,8 +246,8 @@ TEST_CASE("mqtt input: what a broker refuses is told, and taken when the right i
 
 namespace {
 
-// What a hostile or broken broker says, once: in place of its CONNACK, of its first SUBACK, or after it has granted everything.
-// Every later connection finds it good.
+// What a hostile or broken broker says, once: in place of its CONNACK, of its first SUBACK, or after it has
+// granted everything. Every later connection finds it good.
 struct Hostile {
   enum When : std::uint8_t { connack, suback, publish } when;
   std::uint8_t version;
@@ -247,7 +263,8 @@ std::string raw(const char (&bytes)[N]) {
 }
 
 // A PUBLISH of bytes that put_publish() would not write.
-std::string bad_publish(std::uint8_t version, std::uint8_t first, std::string_view topic, std::string_view id, std::string_view properties = {}) {
+std::string bad_publish(std::uint8_t version, std::uint8_t first, std::string_view topic, std::string_view id,
+                        std::string_view properties = {}) {
   std::string body{'\0', static_cast<char>(topic.size())};
   body += topic;
   body += id;
@@ -259,7 +276,9 @@ std::string bad_publish(std::uint8_t version, std::uint8_t first, std::string_vi
 std::vector<Hostile> hostile_cases() {
   std::vector<Hostile> cases;
   for (const std::uint8_t version : {std::uint8_t{4}, std::uint8_t{5}}) {
-    const auto add = [&](const char* name, std::string bytes) { cases.push_back({Hostile::publish, version, name, std::move(bytes), true, true}); };
+    const auto add = [&](const char* name, std::string bytes) {
+      cases.push_back({Hostile::publish, version, name, std::move(bytes), true, true});
+    };
     const std::string seven = raw("\0\7");
     for (const std::uint8_t first : {std::uint8_t{0x30}, std::uint8_t{0x32}, std::uint8_t{0x34}}) {
       const std::string id = first == 0x30 ? "" : seven;
@@ -274,8 +293,10 @@ std::vector<Hostile> hostile_cases() {
     add("identifier 0 at QoS 2", bad_publish(version, 0x34, "a/x", raw("\0\0")));
     add("a duplicate of QoS 0", bad_publish(version, 0x38, "a/x", ""));
   }
-  const auto property = [&](const char* name, std::uint8_t first, std::string_view topic, std::string_view bytes) {
-    cases.push_back({Hostile::publish, 5, name, bad_publish(5, first, topic, first == 0x30 ? "" : raw("\0\7"), bytes), true, true});
+  const auto property = [&](const char* name, std::uint8_t first, std::string_view topic,
+                            std::string_view bytes) {
+    cases.push_back({Hostile::publish, 5, name,
+                     bad_publish(5, first, topic, first == 0x30 ? "" : raw("\0\7"), bytes), true, true});
   };
   for (const std::uint8_t first : {std::uint8_t{0x30}, std::uint8_t{0x32}, std::uint8_t{0x34}}) {
     property("a topic alias that nobody announced", first, "a/x", raw("\x23\0\1"));
@@ -289,11 +310,19 @@ std::vector<Hostile> hostile_cases() {
     property("a user property that is not UTF-8", first, "a/x", raw("\x26\0\1a\0\1\xFF"));
     property("subscription identifier 0", first, "a/x", raw("\x0B\0"));
   }
-  const auto also = [&](Hostile::When when, const char* name, std::string bytes, bool ends, std::initializer_list<int> versions = {4, 5}) {
-    for (const int version : versions) cases.push_back({when, static_cast<std::uint8_t>(version), name, bytes, ends});
+  const auto also = [&](Hostile::When when, const char* name, std::string bytes, bool ends,
+                        std::initializer_list<int> versions = {4, 5}) {
+    for (const int version : versions)
+      cases.push_back({when, static_cast<std::uint8_t>(version), name, bytes, ends});
   };
-  also(Hostile::publish, "a topic longer than its packet", raw("\x30\x04\0\x09" "ab"), true);
-  also(Hostile::publish, "no packet identifier", raw("\x32\x03\0\x01" "a"), true);
+  also(Hostile::publish, "a topic longer than its packet",
+       raw("\x30\x04\0\x09"
+           "ab"),
+       true);
+  also(Hostile::publish, "no packet identifier",
+       raw("\x32\x03\0\x01"
+           "a"),
+       true);
   also(Hostile::publish, "a remaining length of five bytes", raw("\x30\xFF\xFF\xFF\xFF\x01"), true);
   also(Hostile::publish, "a PUBLISH that never ends", raw("\x30\xFF\x7F\0\3a/x"), true);
   also(Hostile::publish, "PUBLISH of QoS 3", bad_publish(5, 0x36, "a/x", raw("\0\7")), true, {5});
@@ -316,11 +345,15 @@ std::vector<Hostile> hostile_cases() {
   also(Hostile::publish, "DISCONNECT of a server of 3.1.1", raw("\xE0\0"), true, {4});
 
   also(Hostile::connack, "nothing", "", true);
-  // What a broker of 3.1.1 says to MQTT 5, and lengths that lie: Paho would free and read what is not its own.
+  // What a broker of 3.1.1 says to MQTT 5, and lengths that lie: Paho would free and read what is not its
+  // own.
   also(Hostile::connack, "the refusal of an old broker", raw("\x20\2\0\1"), true, {5});
   also(Hostile::connack, "the welcome of an old broker", raw("\x20\2\0\0"), true, {5});
   also(Hostile::connack, "properties longer than the packet", raw("\x20\5\0\0\x7F\x21\0"), true, {5});
-  also(Hostile::connack, "a text longer than its property", raw("\x20\7\0\0\4\x1F\xFF\xFF" "a"), true, {5});
+  also(Hostile::connack, "a text longer than its property",
+       raw("\x20\7\0\0\4\x1F\xFF\xFF"
+           "a"),
+       true, {5});
   also(Hostile::suback, "a text longer than its property", raw("\x90\7\0\1\3\x1F\xFF\xFF\1"), true, {5});
   also(Hostile::publish, "a text longer than its property", raw("\x30\x09\0\3a/x\3\x03\xFF\xFF"), true, {5});
   also(Hostile::connack, "not MQTT", "HTTP/1.1 400 Bad Request\r\n\r\n", true);
@@ -348,7 +381,8 @@ std::vector<Hostile> hostile_cases() {
 
 }  // namespace
 
-TEST_CASE("mqtt input: whatever a broker sends, nothing false is taken, and the next good connection is used") {
+TEST_CASE(
+    "mqtt input: whatever a broker sends, nothing false is taken, and the next good connection is used") {
   Site site;
   const std::vector<Hostile> cases = hostile_cases();
   // All at once, each an input of its own beside one that nobody disturbs.
@@ -372,7 +406,9 @@ TEST_CASE("mqtt input: whatever a broker sends, nothing false is taken, and the 
         if (++one.connects == 1 && hostile.when == Hostile::connack) return hostile.bytes;
       } else if (packet.type == PacketType::subscribe) {
         if (++one.granted == 1 && first && hostile.when == Hostile::suback) return hostile.bytes;
-        if (one.granted == 2) return good_answer(hostile.version, packet) + (first && hostile.when == Hostile::publish ? hostile.bytes : "") + good;
+        if (one.granted == 2)
+          return good_answer(hostile.version, packet) +
+                 (first && hostile.when == Hostile::publish ? hostile.bytes : "") + good;
       }
       return good_answer(hostile.version, packet);
     };
@@ -380,10 +416,13 @@ TEST_CASE("mqtt input: whatever a broker sends, nothing false is taken, and the 
   }
   std::map<std::string, std::vector<std::string>> taken;
   const auto all_well = [&] {
-    for (const std::string& arrival : site.taken()) taken[arrival.substr(0, arrival.find(' '))].push_back(arrival.substr(arrival.find(' ') + 1));
+    for (const std::string& arrival : site.taken())
+      taken[arrival.substr(0, arrival.find(' '))].push_back(arrival.substr(arrival.find(' ') + 1));
     for (std::size_t i = 0; i < cases.size(); ++i) {
       const Played& one = played[i];
-      if (!one.input->driver->healthy() || !taken.contains(one.input->config.name) || (cases[i].ends && one.connects < 2)) return false;
+      if (!one.input->driver->healthy() || !taken.contains(one.input->config.name) ||
+          (cases[i].ends && one.connects < 2))
+        return false;
     }
     return true;
   };
@@ -397,7 +436,9 @@ TEST_CASE("mqtt input: whatever a broker sends, nothing false is taken, and the 
     CHECK(!taken[one.input->config.name].empty());
     for (const std::string& arrival : taken[one.input->config.name]) CHECK(arrival == "a/good 1");
     if (cases[i].ends) CHECK(one.connects >= 2);
-    const auto malformed = site.metrics.counter("millrace_mqtt_input_malformed_total", "", {{"input", one.input->config.name}}).value();
+    const auto malformed =
+        site.metrics.counter("millrace_mqtt_input_malformed_total", "", {{"input", one.input->config.name}})
+            .value();
     if (cases[i].malformed) CHECK(malformed == 1);
   }
   CHECK(std::count(neighbour.broker.heard.begin(), neighbour.broker.heard.end(), PacketType::connect) == 1);
@@ -423,7 +464,8 @@ TEST_CASE("mqtt input: a filter that left the configuration leaves the session t
       };
     }
     neighbour.start();
-    // The gateway after a reload or a restart, until it is subscribed and has ended so many subscriptions in all.
+    // The gateway after a reload or a restart, until it is subscribed and has ended so many subscriptions in
+    // all.
     const auto live = [&](std::vector<std::string> filters, std::size_t expected) {
       input.filters_ = std::move(filters);
       input.start();
@@ -449,13 +491,15 @@ TEST_CASE("mqtt input: a filter that left the configuration leaves the session t
   }
 }
 
-TEST_CASE("mqtt input: a message that can never fit leaves its head, the neighbour's and the next are whole") {
+TEST_CASE(
+    "mqtt input: a message that can never fit leaves its head, the neighbour's and the next are whole") {
   Site site;  // an inbox of 256 KiB takes messages of a little below 128
   Input five(site, "five", 5), three(site, "three", 4);
   std::uint32_t announced = 0;
   five.broker.answer = [&](const Packet& packet) {
     Connect connect;
-    if (packet.type == PacketType::connect && parse_connect(packet, connect).ok()) announced = connect.packet_max;
+    if (packet.type == PacketType::connect && parse_connect(packet, connect).ok())
+      announced = connect.packet_max;
     return good_answer(5, packet);
   };
   const std::size_t most = site.inbox->message_max("five") - 3;  // the topic counts
@@ -469,7 +513,8 @@ TEST_CASE("mqtt input: a message that can never fit leaves its head, the neighbo
     bool whole;
   };
   std::uint16_t id = 1;
-  for (const Sent& sent : {Sent{&five, most, true}, Sent{&five, most + 1, false}, Sent{&five, 200, true}, Sent{&three, std::size_t{5} << 20, false},
+  for (const Sent& sent : {Sent{&five, most, true}, Sent{&five, most + 1, false}, Sent{&five, 200, true},
+                           Sent{&three, std::size_t{5} << 20, false},
                            Sent{&three, std::size_t{17} << 20, false}, Sent{&three, 200, true}}) {
     CAPTURE(sent.size);
     sent.input->broker.say(publish(sent.input->config.version, "a/x", std::string(sent.size, 'x'), 1, id++));
@@ -484,7 +529,9 @@ TEST_CASE("mqtt input: a message that can never fit leaves its head, the neighbo
     if (!sent.whole) CHECK(arrival.limit.find("gateway.inbox_size") != std::string_view::npos);
     site.inbox->release(ticket);
     const Input& input = *sent.input;
-    CHECK(site.run_until([&] { return std::count(input.broker.heard.begin(), input.broker.heard.end(), PacketType::puback) > 0; }));
+    CHECK(site.run_until([&] {
+      return std::count(input.broker.heard.begin(), input.broker.heard.end(), PacketType::puback) > 0;
+    }));
     sent.input->broker.heard.clear();
     CHECK(input.driver->healthy());
   }

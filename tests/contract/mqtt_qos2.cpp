@@ -1,5 +1,6 @@
-// The MQTT driver and QoS 2 (MQTT 5, section 4.3.3): a broker forgets a message at PUBREC, so it must be in the inbox by then,
-// in 3.1.1 too; and a gateway that died in the middle of the handshake goes on with it without losing or doubling anything.
+// The MQTT driver and QoS 2 (MQTT 5, section 4.3.3): a broker forgets a message at PUBREC, so it must be in
+// the inbox by then, in 3.1.1 too; and a gateway that died in the middle of the handshake goes on with it
+// without losing or doubling anything.
 #include "drivers/mqtt/mqtt_driver.h"
 #include "ingest/mapped_inbox.h"
 #include "tests/support/remembering_intake.h"
@@ -63,7 +64,9 @@ TEST_CASE("mqtt driver, QoS 2: in the inbox before PUBREC; after a death neither
         case PacketType::subscribe: {
           Subscribe subscribe;
           REQUIRE(parse_subscribe(packet, version, subscribe).ok());
-          bytes = {'\x90', static_cast<char>(version == 5 ? 4 : 3), static_cast<char>(subscribe.packet_id >> 8), static_cast<char>(subscribe.packet_id & 0xFF)};
+          bytes = {'\x90', static_cast<char>(version == 5 ? 4 : 3),
+                   static_cast<char>(subscribe.packet_id >> 8),
+                   static_cast<char>(subscribe.packet_id & 0xFF)};
           if (version == 5) bytes += '\0';  // no properties
           return bytes + '\2' + publish(version, second_life);
         }

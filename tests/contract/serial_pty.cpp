@@ -1,4 +1,5 @@
-// The serial driver on a real pty: lines arrive, an unplugged port is noticed, and found again by its stable name.
+// The serial driver on a real pty: lines arrive, an unplugged port is noticed, and found again by its stable
+// name.
 #include <doctest/doctest.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -27,7 +28,9 @@ struct Pty {
     REQUIRE(::unlockpt(master.get()) == 0);
     name = ::ptsname(master.get());
   }
-  void say(std::string_view text) { REQUIRE(::write(master.get(), text.data(), text.size()) == static_cast<ssize_t>(text.size())); }
+  void say(std::string_view text) {
+    REQUIRE(::write(master.get(), text.data(), text.size()) == static_cast<ssize_t>(text.size()));
+  }
 };
 
 }  // namespace

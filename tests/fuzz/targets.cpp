@@ -1,5 +1,5 @@
-// One fuzz target a build: MILLRACE_FUZZ_TARGET says which. Each takes foreign bytes into a parser of ours; crashing,
-// hanging or taking memory without bound is the fault looked for, the sanitizers are the judge.
+// One fuzz target a build: MILLRACE_FUZZ_TARGET says which. Each takes foreign bytes into a parser of ours;
+// crashing, hanging or taking memory without bound is the fault looked for, the sanitizers are the judge.
 #include <cstdlib>
 
 #include "base/composite_key.h"
@@ -44,7 +44,8 @@ void batch(BytesView bytes) {
   if (!decode_batch(again.bytes, again.zstd, twice).ok() || twice.size() != records.size()) std::abort();
 }
 
-// What of a payload enters passes the door, and a second try for what is missing gives nothing that has entered.
+// What of a payload enters passes the door, and a second try for what is missing gives nothing that has
+// entered.
 void decode_twice(const Router& router, std::string_view topic, BytesView bytes) {
   Arrival arrival;
   arrival.channel = topic;
@@ -53,7 +54,8 @@ void decode_twice(const Router& router, std::string_view topic, BytesView bytes)
   Unread unread;
   if (!router.decode(arrival, out, unread).ok() && out.size() != 1) std::abort();
   for (std::size_t i = 1; i < out.size(); ++i) {
-    if (!check_label(Label::metric, out[i].metric).ok() || !check_label(Label::device, out[i].device).ok()) std::abort();
+    if (!check_label(Label::metric, out[i].metric).ok() || !check_label(Label::device, out[i].device).ok())
+      std::abort();
     const auto* value = std::get_if<std::string>(&out[i].value);
     if (value && !check_text_value("", *value).ok()) std::abort();
   }
@@ -113,9 +115,13 @@ void json(BytesView bytes) {
     RouteConfig mbus = senml;
     mbus.topic = "n/{device}";
     mbus.format = "mbus";
-    return std::move(Router::make({all, named, each, nested, csv, cbor, senml, packed, plain, strict, nmea, obis, device, mbus})).value();
+    return std::move(Router::make({all, named, each, nested, csv, cbor, senml, packed, plain, strict, nmea,
+                                   obis, device, mbus}))
+        .value();
   }();
-  for (const char* topic : {"a/d", "b/d", "c/d", "d/d", "e/d", "f/d", "g/d", "h/d", "i/d", "j/d", "k/d", "l/d", "m/d", "n/d"}) decode_twice(router, topic, bytes);
+  for (const char* topic :
+       {"a/d", "b/d", "c/d", "d/d", "e/d", "f/d", "g/d", "h/d", "i/d", "j/d", "k/d", "l/d", "m/d", "n/d"})
+    decode_twice(router, topic, bytes);
 }
 
 RouteConfig route_in(const std::string& keys) {
@@ -130,17 +136,27 @@ RouteConfig route_in(const std::string& keys) {
 
 // Text by pattern, bytes by layout, lists beside each other, conditions.
 void mapping(BytesView bytes) {
-  static const Router router = std::move(Router::make({
-      route_in("topic = 'a/{device}'\nformat = 'text'\npattern = '(?<t>[-0-9.]+)(?<u>\\w*)(;(?<x>.*))?'\ntime = 't'"),
-      route_in("topic = 'b/{device}'\nformat = 'binary'\nrepeat = 9\nskip = 1\nfields = { a = { at = 0, type = 'i16', scale = 0.1 }, b = { at = 2, type = 'sbits', bit = 3, bits = 5 }, "
-               "c = { at = -4, type = 'f32', byte_order = 'CDAB' }, d = { at = 4, type = 'bcd', length = 2 }, e = { at = 3, type = 'string', length = 6 } }"),
-      route_in("topic = 'c/{device}'\nformat = 'binary'\ninside = 'd'\neach = 'r'\ntime = 'ts'\nfields = { a = { at = 0, type = 'i16' }, b = { at = 2, type = 'bcd', length = 1 } }"),
-      route_in("topic = 'd/{device}'\ntranspose = true\ntime = 'ts'"),
-      route_in("topic = 'e/{device}'\ntranspose = true\neach = 'r[].c'\ndevice = '{^.id}'\nmetrics = { v = 'v', w = { path = 'w', type = 'number' } }"),
-      route_in("topic = 'f/{device}'\nwhen = \"k ~ '^a+$' and n >= 1\"\neach = 'r'\nmetrics = { v = { path = 'v', when = 'w' }, x = { path = 'v', when = 'w == null' } }"),
-      route_in("topic = 'g/{device}'\nformat = 'cbor'\ntranspose = true"),
-      route_in("topic = 'f/{device}'\nformat = 'plain'\nmetrics = { p = { pattern = '(?<value>\\d+)(?<unit>\\D*)' } }")})).value();
-  for (const char* topic : {"a/d", "b/d", "c/d", "d/d", "e/d", "f/d", "g/d"}) decode_twice(router, topic, bytes);
+  static const Router router =
+      std::move(
+          Router::make(
+              {route_in(
+                   "topic = 'a/{device}'\nformat = 'text'\npattern = '(?<t>[-0-9.]+)(?<u>\\w*)(;(?<x>.*))?'\ntime = 't'"),
+               route_in(
+                   "topic = 'b/{device}'\nformat = 'binary'\nrepeat = 9\nskip = 1\nfields = { a = { at = 0, type = 'i16', scale = 0.1 }, b = { at = 2, type = 'sbits', bit = 3, bits = 5 }, "
+                   "c = { at = -4, type = 'f32', byte_order = 'CDAB' }, d = { at = 4, type = 'bcd', length = 2 }, e = { at = 3, type = 'string', length = 6 } }"),
+               route_in(
+                   "topic = 'c/{device}'\nformat = 'binary'\ninside = 'd'\neach = 'r'\ntime = 'ts'\nfields = { a = { at = 0, type = 'i16' }, b = { at = 2, type = 'bcd', length = 1 } }"),
+               route_in("topic = 'd/{device}'\ntranspose = true\ntime = 'ts'"),
+               route_in(
+                   "topic = 'e/{device}'\ntranspose = true\neach = 'r[].c'\ndevice = '{^.id}'\nmetrics = { v = 'v', w = { path = 'w', type = 'number' } }"),
+               route_in(
+                   "topic = 'f/{device}'\nwhen = \"k ~ '^a+$' and n >= 1\"\neach = 'r'\nmetrics = { v = { path = 'v', when = 'w' }, x = { path = 'v', when = 'w == null' } }"),
+               route_in("topic = 'g/{device}'\nformat = 'cbor'\ntranspose = true"),
+               route_in(
+                   "topic = 'f/{device}'\nformat = 'plain'\nmetrics = { p = { pattern = '(?<value>\\d+)(?<unit>\\D*)' } }")}))
+          .value();
+  for (const char* topic : {"a/d", "b/d", "c/d", "d/d", "e/d", "f/d", "g/d"})
+    decode_twice(router, topic, bytes);
 }
 
 // A pattern and, behind a zero, a text: bounded, and views stay in the text.
@@ -154,7 +170,9 @@ void patterns(BytesView bytes) {
   if (pattern.value().find(given, groups, steps) != Pattern::Found::yes) return;
   if (groups.size() != pattern.value().names().size()) std::abort();
   for (const std::string_view group : groups) {
-    if (group.data() && (group.data() < given.data() || group.data() + group.size() > given.data() + given.size())) std::abort();
+    if (group.data() &&
+        (group.data() < given.data() || group.data() + group.size() > given.data() + given.size()))
+      std::abort();
   }
 }
 
@@ -162,15 +180,21 @@ void patterns(BytesView bytes) {
 void protobuf(BytesView bytes) {
   (void)ProtoTypes::read(bytes);
   static const Router router = [] {
-    const std::string keys = text("format = 'protobuf'\ndescriptor_set = '", std::getenv("MILLRACE_FUZZ_SET"), "'\nmessage = 'plant.Telemetry'\n");
-    return std::move(Router::make({route_in("topic = 'a/{device}'\n" + keys),
-        route_in("topic = 'b/{device}'\ndelimited = true\neach = 'samples[]'\ntime = 'at'\ndevice = '{$.id}'\nmetrics = { v = 'v' }\n" + keys)})).value();
+    const std::string keys = text("format = 'protobuf'\ndescriptor_set = '", std::getenv("MILLRACE_FUZZ_SET"),
+                                  "'\nmessage = 'plant.Telemetry'\n");
+    return std::
+        move(Router::make(
+                 {route_in("topic = 'a/{device}'\n" + keys),
+                  route_in(
+                      "topic = 'b/{device}'\ndelimited = true\neach = 'samples[]'\ntime = 'at'\ndevice = '{$.id}'\nmetrics = { v = 'v' }\n" +
+                      keys)}))
+            .value();
   }();
   for (const char* topic : {"a/d", "b/d"}) decode_twice(router, topic, bytes);
 }
 
-// A conversation: a kind of message, two bytes of size and so many of payload each. What is decoded passes the door, what is
-// remembered can be saved and read, and nothing grows beyond its bounds.
+// A conversation: a kind of message, two bytes of size and so many of payload each. What is decoded passes
+// the door, what is remembered can be saved and read, and nothing grows beyond its bounds.
 void sparkplug(BytesView bytes) {
   static const Router router = [] {
     RouteConfig route;
@@ -178,14 +202,16 @@ void sparkplug(BytesView bytes) {
     route.format = "sparkplug";
     return std::move(Router::make({route})).value();
   }();
-  static constexpr const char* topics[] = {"spBv1.0/g/NBIRTH/n", "spBv1.0/g/NDATA/n", "spBv1.0/g/DBIRTH/n/d", "spBv1.0/g/DDATA/n/d",
-                                           "spBv1.0/g/NDEATH/n", "spBv1.0/g/DDEATH/n/d", "spBv1.0/g/NCMD/n", "spBv1.0/g/NDATA/m"};
+  static constexpr const char* topics[] = {
+      "spBv1.0/g/NBIRTH/n", "spBv1.0/g/NDATA/n",    "spBv1.0/g/DBIRTH/n/d", "spBv1.0/g/DDATA/n/d",
+      "spBv1.0/g/NDEATH/n", "spBv1.0/g/DDEATH/n/d", "spBv1.0/g/NCMD/n",     "spBv1.0/g/NDATA/m"};
   Remembered remembered;
   (void)router.add_memories(remembered);
   FormatMemory& memory = *remembered.memories.begin()->second;
   for (std::int64_t second = 1; bytes.size() >= 3; ++second) {
     const auto kind = static_cast<std::size_t>(bytes[0]);
-    const std::size_t size = std::min(bytes.size() - 3, static_cast<std::size_t>(bytes[1]) | static_cast<std::size_t>(bytes[2]) << 8);
+    const std::size_t size = std::min(
+        bytes.size() - 3, static_cast<std::size_t>(bytes[1]) | static_cast<std::size_t>(bytes[2]) << 8);
     Arrival arrival;
     arrival.channel = topics[kind % std::size(topics)];
     arrival.bytes = bytes.subspan(3, size);
@@ -197,7 +223,8 @@ void sparkplug(BytesView bytes) {
     remembered.beside = {};
     if (!router.decode(arrival, out, unread, &remembered).ok() && out.size() != 1) std::abort();
     for (std::size_t i = 1; i < out.size(); ++i) {
-      if (!check_label(Label::metric, out[i].metric).ok() || !check_label(Label::unit, out[i].unit).ok()) std::abort();
+      if (!check_label(Label::metric, out[i].metric).ok() || !check_label(Label::unit, out[i].unit).ok())
+        std::abort();
       const auto* value = std::get_if<std::string>(&out[i].value);
       if (value && !check_text_value("", *value).ok()) std::abort();
     }
@@ -208,7 +235,8 @@ void sparkplug(BytesView bytes) {
     if (memory.changed()) std::abort();
     Remembered next;
     (void)router.add_memories(next);
-    for (const FormatMemory::Piece& piece : pieces) next.memories.begin()->second->load(piece.name, piece.bytes);
+    for (const FormatMemory::Piece& piece : pieces)
+      next.memories.begin()->second->load(piece.name, piece.bytes);
   }
   // A piece that lies.
   for (const char* name : {"n/g/n", "d/g/n/d", "seq"}) memory.load(name, bytes);
@@ -217,18 +245,25 @@ void sparkplug(BytesView bytes) {
 // The door, and what shows text that did not pass it. Whatever passes is UTF-8 that every reader takes.
 void labels(BytesView bytes) {
   const std::string_view given = text_of(bytes);
-  const auto good = [](std::string_view text, Controls allowed) { return find_fault(text, allowed).kind == TextFault::ok; };
-  for (const Label label : {Label::device, Label::metric, Label::unit, Label::tag_name, Label::tag_value, Label::identity}) {
+  const auto good = [](std::string_view text, Controls allowed) {
+    return find_fault(text, allowed).kind == TextFault::ok;
+  };
+  for (const Label label :
+       {Label::device, Label::metric, Label::unit, Label::tag_name, Label::tag_value, Label::identity}) {
     const Status status = check_label(label, given, given);
-    if (status.ok() && (!good_utf8(given) || !good(given, Controls::none) || given.size() > label_bytes_max(label))) std::abort();
+    if (status.ok() &&
+        (!good_utf8(given) || !good(given, Controls::none) || given.size() > label_bytes_max(label)))
+      std::abort();
     if (!good(status.detail(), Controls::none) || status.detail().size() > 500) std::abort();
   }
-  if (check_text_value(given, given).ok() && (!good_utf8(given) || given.size() > text_value_bytes_max)) std::abort();
+  if (check_text_value(given, given).ok() && (!good_utf8(given) || given.size() > text_value_bytes_max))
+    std::abort();
   const std::string mended = mended_utf8(given);
   if (!good(mended, Controls::all) || (good(given, Controls::all) && mended != given)) std::abort();
   for (std::size_t max = 0; max <= std::min<std::size_t>(given.size(), 9); ++max) {
     const std::string_view cut = cut_utf8(mended, max);
-    if (cut.size() > max || !good(cut, Controls::all) || cut.size() + 3 < std::min(max, mended.size())) std::abort();
+    if (cut.size() > max || !good(cut, Controls::all) || cut.size() + 3 < std::min(max, mended.size()))
+      std::abort();
     if (!good(shown(given, max), Controls::none)) std::abort();
   }
   JsonWriter json;
@@ -241,7 +276,9 @@ void labels(BytesView bytes) {
   }
   const std::string two = composite_key(given, mended);
   std::string_view rest = two, first, second;
-  if (!take_key_part(rest, first) || !take_key_part(rest, second) || first != given || second != mended || !rest.empty()) std::abort();
+  if (!take_key_part(rest, first) || !take_key_part(rest, second) || first != given || second != mended ||
+      !rest.empty())
+    std::abort();
 }
 
 void text_forms(BytesView bytes) {
@@ -250,8 +287,10 @@ void text_forms(BytesView bytes) {
   (void)parse_time_pattern(text_of(bytes), "%d.%m.%Y %I:%M:%S.%f %p %z");
   const std::string_view both = text_of(bytes);
   const std::size_t half = both.find('\n');
-  if (half != both.npos && check_time_pattern(both.substr(0, half)).ok()) (void)parse_time_pattern(both.substr(half + 1), both.substr(0, half));
-  if (auto zone = TimeZone::parse(text_of(bytes)); zone.ok()) (void)zone.value()->utc_of_local(static_cast<std::int64_t>(bytes.size()) * 1'000'000);
+  if (half != both.npos && check_time_pattern(both.substr(0, half)).ok())
+    (void)parse_time_pattern(both.substr(half + 1), both.substr(0, half));
+  if (auto zone = TimeZone::parse(text_of(bytes)); zone.ok())
+    (void)zone.value()->utc_of_local(static_cast<std::int64_t>(bytes.size()) * 1'000'000);
   (void)parse_duration(text_of(bytes));
   (void)parse_size(text_of(bytes));
   if (auto pattern = TopicPattern::parse(text_of(bytes)); pattern.ok()) {
@@ -264,12 +303,15 @@ void text_forms(BytesView bytes) {
 void framers(BytesView bytes) {
   static const std::vector<InputPlan> plans = [] {
     std::vector<InputPlan> made;
-    for (const char* keys : {"framing = 'lines'", "line_end = 'crlf'", "framing = 'stx_etx'", "framing = 'stx_etx'\nbcc = 'xor'",
-                             "framing = 'fixed'\nframe_size = 6\nsync = '\\xAA'\nframe_check = 'crc16'", "framing = 'fixed'\nframe_size = 3",
-                             "framing = 'silence'", "framing = 'nmea'", "framing = 'cobs'", "framing = 'cobs'\ncrc = 'none'", "framing = 'telegram'",
-                             "framing = 'mbus'"}) {
-      const LoadedConfig loaded = load_config(
-          std::string("[[inputs.serial]]\nname = 's'\ndevice = '/dev/x'\nframe_max = '64'\n") + keys + "\n[inputs.serial.route]\n", "fuzz.toml", built_kinds());
+    for (const char* keys :
+         {"framing = 'lines'", "line_end = 'crlf'", "framing = 'stx_etx'", "framing = 'stx_etx'\nbcc = 'xor'",
+          "framing = 'fixed'\nframe_size = 6\nsync = '\\xAA'\nframe_check = 'crc16'",
+          "framing = 'fixed'\nframe_size = 3", "framing = 'silence'", "framing = 'nmea'", "framing = 'cobs'",
+          "framing = 'cobs'\ncrc = 'none'", "framing = 'telegram'", "framing = 'mbus'"}) {
+      const LoadedConfig loaded =
+          load_config(std::string("[[inputs.serial]]\nname = 's'\ndevice = '/dev/x'\nframe_max = '64'\n") +
+                          keys + "\n[inputs.serial.route]\n",
+                      "fuzz.toml", built_kinds());
       if (!loaded.errors.empty()) std::abort();
       const PartConfig& part = loaded.config.inputs[0];
       made.push_back(static_cast<const InputKind*>(part.kind)->plan(part.values.get()));
@@ -297,8 +339,8 @@ void framers(BytesView bytes) {
   if (framed(bytes.size(), whole) != framed(1 + static_cast<std::uint8_t>(bytes[1]) % 32, cut)) std::abort();
 }
 
-// ASCII only: toml++ 3.3 marks a branch of its whitespace test for U+00A0 to U+0499 as unreachable that is not (it then
-// compares and says no). What of it we can keep from it is kept by config/toml.cpp.
+// ASCII only: toml++ 3.3 marks a branch of its whitespace test for U+00A0 to U+0499 as unreachable that is
+// not (it then compares and says no). What of it we can keep from it is kept by config/toml.cpp.
 void config(BytesView bytes) {
   for (const std::byte b : bytes) {
     if (static_cast<unsigned>(b) >= 0x80) return;
@@ -341,13 +383,18 @@ void modbus(BytesView bytes) {
   const Status status = decoder.decode(arrival, records, unread);
   if (!status.ok() && !records.empty()) std::abort();
   for (const Record& record : records) {
-    if (const auto* said = std::get_if<std::string>(&record.value); said && !check_text_value(record.metric, *said).ok()) std::abort();
+    if (const auto* said = std::get_if<std::string>(&record.value);
+        said && !check_text_value(record.metric, *said).ok())
+      std::abort();
     if (const auto* real = std::get_if<double>(&record.value); real && *real != *real) std::abort();
   }
-  if (const auto asked = parse_channel(arrival.channel); asked && parse_channel(channel_of(*asked))->span != asked->span) std::abort();
+  if (const auto asked = parse_channel(arrival.channel);
+      asked && parse_channel(channel_of(*asked))->span != asked->span)
+    std::abort();
 }
 
-// A whole conversation with the endpoint, in chunks of the first byte's length; and each packet a server may send to us.
+// A whole conversation with the endpoint, in chunks of the first byte's length; and each packet a server may
+// send to us.
 void mqtt_packets(BytesView bytes) {
   struct Host final : EndpointConnection::Host {
     ClientSession session;
@@ -360,7 +407,9 @@ void mqtt_packets(BytesView bytes) {
     }
     bool may_publish(EndpointConnection&, std::string_view topic) override { return topic.size() != 7; }
     void denied(EndpointConnection&) override {}
-    Taken offer(EndpointConnection&, const mqtt::Publish&, const mqtt::UserProperties&) override { return ++taken % 5 == 0 ? Taken::busy : Taken::taken; }
+    Taken offer(EndpointConnection&, const mqtt::Publish&, const mqtt::UserProperties&) override {
+      return ++taken % 5 == 0 ? Taken::busy : Taken::taken;
+    }
     void redelivered(EndpointConnection&) override {}
   };
   if (bytes.empty()) return;
@@ -406,7 +455,9 @@ class TwoFiles final : public Folder {
   Status rename(const std::string&, const std::string&) override { return {Code::io, "no"}; }
   Status remove(const std::string&) override { return {Code::io, "no"}; }
   Status sync() override { return {Code::io, "no"}; }
-  Result<std::uint64_t> look(const std::string& name) const override { return std::uint64_t{of(name).size()}; }
+  Result<std::uint64_t> look(const std::string& name) const override {
+    return std::uint64_t{of(name).size()};
+  }
   Result<Bytes> read(const std::string& name, std::uint64_t offset, std::size_t bytes_max) const override {
     const BytesView file = of(name);
     if (offset >= file.size()) return Bytes{};
@@ -418,14 +469,17 @@ class TwoFiles final : public Folder {
   Result<std::string> identity(const std::string&) const override { return std::string{}; }
 
  private:
-  BytesView of(const std::string& name) const { return name == "s" ? database_ : name == "s-wal" ? wal_ : BytesView{}; }
+  BytesView of(const std::string& name) const {
+    return name == "s" ? database_ : name == "s-wal" ? wal_ : BytesView{};
+  }
   BytesView database_, wal_;
   std::string path_ = "/";
 };
 
 void segment(BytesView bytes) {
   if (bytes.empty()) return;
-  const std::size_t pages = std::min<std::size_t>(std::to_integer<std::size_t>(bytes[0]) % 8 * 4096, bytes.size() - 1);
+  const std::size_t pages =
+      std::min<std::size_t>(std::to_integer<std::size_t>(bytes[0]) % 8 * 4096, bytes.size() - 1);
   TwoFiles files(bytes.subspan(1, pages), bytes.subspan(1 + pages));
   (void)salvage_rows(files, "s", [](const Row& row) {
     if (row.count == 0 || row_crc(row, *row.columns) == 0) return;
@@ -440,7 +494,9 @@ void segment(BytesView bytes) {
     Status remove(const std::string&) override { return {Code::io, "no"}; }
     Status sync() override { return {Code::io, "no"}; }
     Result<std::uint64_t> look(const std::string&) const override { return inner_.look("s"); }
-    Result<Bytes> read(const std::string&, std::uint64_t offset, std::size_t max) const override { return inner_.read("s", offset, max); }
+    Result<Bytes> read(const std::string&, std::uint64_t offset, std::size_t max) const override {
+      return inner_.read("s", offset, max);
+    }
     Status write(const std::string&, std::uint64_t, BytesView) override { return {Code::io, "no"}; }
     Status link(const std::string&, const std::string&) override { return {Code::io, "no"}; }
     Result<std::string> identity(const std::string&) const override { return std::string{}; }
@@ -450,7 +506,8 @@ void segment(BytesView bytes) {
   (void)MarkFile(any).read();
 }
 
-// What a topic holds is somebody's bytes. What is accepted comes back as it was, and its ranges can be worked with.
+// What a topic holds is somebody's bytes. What is accepted comes back as it was, and its ranges can be worked
+// with.
 void marker(BytesView bytes) {
   const auto decoded = decode_marker(bytes);
   if (!decoded.ok()) return;
@@ -464,20 +521,24 @@ void marker(BytesView bytes) {
   }
 }
 
-// What a server says. A reply that is whole is the same however it was cut, and every dialect has a verdict on it; what a record of
-// any bytes becomes is one line, or refused.
+// What a server says. A reply that is whole is the same however it was cut, and every dialect has a verdict
+// on it; what a record of any bytes becomes is one line, or refused.
 void http_reply(BytesView bytes) {
   HttpReplyReader at_once(4096), cut(4096);
   const auto state = at_once.push(bytes);
   auto piecewise = HttpReplyReader::State::reading;
-  for (std::size_t i = 0; i < bytes.size() && piecewise == HttpReplyReader::State::reading; ++i) piecewise = cut.push(bytes.subspan(i, 1));
-  if (bytes.empty() || (state == HttpReplyReader::State::whole) != (piecewise == HttpReplyReader::State::whole)) {
+  for (std::size_t i = 0; i < bytes.size() && piecewise == HttpReplyReader::State::reading; ++i)
+    piecewise = cut.push(bytes.subspan(i, 1));
+  if (bytes.empty() ||
+      (state == HttpReplyReader::State::whole) != (piecewise == HttpReplyReader::State::whole)) {
     if (!bytes.empty()) std::abort();
     return;
   }
   if (state != HttpReplyReader::State::whole) return;
   const HttpReply reply = at_once.take(), other = cut.take();
-  if (reply.status != other.status || reply.body != other.body || reply.headers != other.headers || reply.framed != other.framed) std::abort();
+  if (reply.status != other.status || reply.body != other.body || reply.headers != other.headers ||
+      reply.framed != other.framed)
+    std::abort();
   (void)retry_after_of(reply);
   for (const ChoiceKind* kind : built_dialects()) {
     static const NameTemplate any = NameTemplate::parse("{device}", true).value();
@@ -487,7 +548,8 @@ void http_reply(BytesView bytes) {
     one.items = 1;
     const DialectOutcome outcome = dialect->outcome(reply, one);
     if (outcome.verdict != Verdict::acknowledged && outcome.reason.empty()) std::abort();
-    if (reply.status / 100 != 2 && outcome.verdict == Verdict::acknowledged && outcome.items.empty()) std::abort();
+    if (reply.status / 100 != 2 && outcome.verdict == Verdict::acknowledged && outcome.items.empty())
+      std::abort();
     Record record;
     record.device = record.metric = reply.body;
     record.value = reply.body;

@@ -1,5 +1,6 @@
-// Records and batches of every earlier format must read with today's code, for ever. The files are never rewritten: a new
-// format adds a new one (run with MILLRACE_WRITE_GOLDEN=1 once to make those that are missing).
+// Records and batches of every earlier format must read with today's code, for ever. The files are never
+// rewritten: a new format adds a new one (run with MILLRACE_WRITE_GOLDEN=1 once to make those that are
+// missing).
 #include <doctest/doctest.h>
 
 #include <bit>
@@ -63,7 +64,8 @@ std::string path_of(const std::string& name) { return text(MILLRACE_SOURCE, "/te
 
 Bytes golden(const std::string& name, const Bytes& today) {
   if (std::getenv("MILLRACE_WRITE_GOLDEN") && !read_file(path_of(name), 1 << 20).ok()) {
-    std::ofstream(path_of(name), std::ios::binary).write(reinterpret_cast<const char*>(today.data()), static_cast<std::streamsize>(today.size()));
+    std::ofstream(path_of(name), std::ios::binary)
+        .write(reinterpret_cast<const char*>(today.data()), static_cast<std::streamsize>(today.size()));
   }
   auto content = read_file(path_of(name), 1 << 20);
   REQUIRE(content.ok());
@@ -91,7 +93,8 @@ TEST_CASE("golden: the batch of format 1 reads to the bit") {
   for (std::size_t i = 0; i < then.size(); ++i) check_all_of(then[i], now[i]);
 }
 
-// Numbers by device (one whose own times go back among them), names nobody could join, and a letter that knows its publisher.
+// Numbers by device (one whose own times go back among them), names nobody could join, and a letter that
+// knows its publisher.
 TEST_CASE("golden: a batch that is numbered by device reads to the bit") {
   std::vector<Record> records;
   const std::int64_t t = 1'700'000'000'000'000;
@@ -116,8 +119,15 @@ TEST_CASE("golden: a batch that is numbered by device reads to the bit") {
   auto detail = std::make_shared<Detail>();
   detail->boot_id = 7;
   detail->monotonic_us = 5'000'000;
-  detail->body = DeadDetail{"plant", "no JSON", "plant/x", to_bytes("{bad"), 0, DeadDetail::Source::input,
-                            {"press-1", "anna", "press", "application/json", {{"site", "north"}, {"site", "south"}}}, 4000};
+  detail->body =
+      DeadDetail{"plant",
+                 "no JSON",
+                 "plant/x",
+                 to_bytes("{bad"),
+                 0,
+                 DeadDetail::Source::input,
+                 {"press-1", "anna", "press", "application/json", {{"site", "north"}, {"site", "south"}}},
+                 4000};
   Record& letter = add("", "", t, std::monostate{});
   letter.kind = Kind::dead;
   letter.trust = TimeTrust::unsynced;
@@ -149,7 +159,8 @@ TEST_CASE("golden: single records of format 1 read to the bit") {
 
 TEST_CASE("golden: a window with what it was asked for besides") {
   auto window = std::make_shared<Detail>();
-  window->body = WindowDetail{"1min", 1'700'000'060'000'000, 20, 76.25, 73.0, 79.5, 1, 7, {{"stddev", 1.5}, {"last", 77}}};
+  window->body = WindowDetail{"1min", 1'700'000'060'000'000,          20, 76.25, 73.0, 79.5, 1,
+                              7,      {{"stddev", 1.5}, {"last", 77}}};
   Record record;
   record.kind = Kind::window;
   record.device = "press-1";

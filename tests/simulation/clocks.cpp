@@ -1,4 +1,5 @@
-// Clocks that jump, at any moment, between outages, kills and power cuts: time that jumped is not time that passed.
+// Clocks that jump, at any moment, between outages, kills and power cuts: time that jumped is not time that
+// passed.
 #include <doctest/doctest.h>
 
 #include <map>
@@ -22,7 +23,9 @@ WindowConfig ten_seconds() {
   return window;
 }
 
-std::string payload(World& world, double value) { return text("{\"ts\":", world.right().us / 1000, ",\"value\":", value, "}"); }
+std::string payload(World& world, double value) {
+  return text("{\"ts\":", world.right().us / 1000, ",\"value\":", value, "}");
+}
 
 const WindowDetail& detail(const Record& record) { return std::get<WindowDetail>(record.detail->body); }
 
@@ -32,7 +35,8 @@ std::size_t doubled(const World& world) {
   std::size_t twice = 0;
   for (const Record& record : world.received) {
     if (record.kind != Kind::window) continue;
-    const auto [at, fresh] = seen.try_emplace({record.device, record.time.us, detail(record).revision}, record.detail->sequence);
+    const auto [at, fresh] =
+        seen.try_emplace({record.device, record.time.us, detail(record).revision}, record.detail->sequence);
     twice += !fresh && at->second != record.detail->sequence;
   }
   return twice;
@@ -45,11 +49,14 @@ void leave(World& world, const char* uplink) {
   world.log().unsubscribe(id);
 }
 
-std::uint64_t expired(World& world) { return world.log().ledger("far", Lane::raw).settled[static_cast<std::size_t>(How::expired)]; }
+std::uint64_t expired(World& world) {
+  return world.log().ledger("far", Lane::raw).settled[static_cast<std::size_t>(How::expired)];
+}
 
 }  // namespace
 
-TEST_CASE("clocks: whatever they do, nothing young expires or is forgotten, and devices with times of their own have their windows once and whole") {
+TEST_CASE(
+    "clocks: whatever they do, nothing young expires or is forgotten, and devices with times of their own have their windows once and whole") {
   Rng rng(seed() + 40);
   std::size_t windows_seen = 0;
   for (int round = 0; round < effort(); ++round) {
@@ -110,7 +117,8 @@ TEST_CASE("clocks: whatever they do, nothing young expires or is forgotten, and 
   CHECK(windows_seen > 900u * static_cast<unsigned>(effort()));
 }
 
-TEST_CASE("clocks: a machine that sleeps, for seconds or for a week, has aged by that and nothing else has changed") {
+TEST_CASE(
+    "clocks: a machine that sleeps, for seconds or for a week, has aged by that and nothing else has changed") {
   constexpr Duration max_age = 48h, forget_after = 24h * 10;
   Rng rng(seed() + 41);
   Duration slept{0};
@@ -154,10 +162,12 @@ TEST_CASE("clocks: a machine that sleeps, for seconds or for a week, has aged by
     CHECK(world.clashes() == 0);
   }
   CHECK(slept > 24h);
-  MESSAGE("slept for ", static_cast<int>(to_seconds(slept) / 3600), " h, ", expired_seen, " readings expired");
+  MESSAGE("slept for ", static_cast<int>(to_seconds(slept) / 3600), " h, ", expired_seen,
+          " readings expired");
 }
 
-TEST_CASE("clocks: an uplink that left is forgotten by time that passed: not by a boot in 1970 that is set right, nor by years ahead") {
+TEST_CASE(
+    "clocks: an uplink that left is forgotten by time that passed: not by a boot in 1970 that is set right, nor by years ahead") {
   World::Options options;
   options.clock = ClockHistory::Kind::steady;
   options.forget_after = 24h * 7;
@@ -187,13 +197,15 @@ TEST_CASE("clocks: an uplink that left is forgotten by time that passed: not by 
   CHECK(world.forgotten.size() == 1);
 }
 
-TEST_CASE("clocks: what a box stamps in 1970 is sent after it was set, however old it looks, and keeps its own boot's time") {
+TEST_CASE(
+    "clocks: what a box stamps in 1970 is sent after it was set, however old it looks, and keeps its own boot's time") {
   World::Options options;
   options.clock = ClockHistory::Kind::random;
   options.drain.max_age = 1h;
   World world{seed(), options};
   world.loop().run_for(1s);
-  // A power cut: the clock wakes in 1970 in most lives; what it stamps then, and what it says of the cut, must not look 50 years old.
+  // A power cut: the clock wakes in 1970 in most lives; what it stamps then, and what it says of the cut,
+  // must not look 50 years old.
   std::uint64_t sent = 0, in_1970 = 0;
   for (int life = 0; life < 8; ++life) {
     CHECK(world.drain());
@@ -220,7 +232,8 @@ TEST_CASE("clocks: what a box stamps in 1970 is sent after it was set, however o
   for (const Record& record : world.received) {
     arrived += record.kind == Kind::reading;
     cuts += record.kind == Kind::event && record.metric == "power_cut";
-    if (record.time.us < 1'000'000'000'000'000 && record.kind != Kind::window) CHECK(record.trust == TimeTrust::unsynced);
+    if (record.time.us < 1'000'000'000'000'000 && record.kind != Kind::window)
+      CHECK(record.trust == TimeTrust::unsynced);
   }
   CHECK(arrived >= sent);
   CHECK(cuts >= 7);  // before anything was committed there is nothing to tell

@@ -46,7 +46,8 @@ void check_all_once_at_least(const World& world, std::uint64_t n) {
 
 }  // namespace
 
-TEST_CASE("drain: newest first sends what comes after the reconnect before the backlog, and all of it in the end") {
+TEST_CASE(
+    "drain: newest first sends what comes after the reconnect before the backlog, and all of it in the end") {
   World world{seed(), newest()};
   std::uint64_t n = 0;
   send_through_an_outage(world, n, 10min);
@@ -57,7 +58,9 @@ TEST_CASE("drain: newest first sends what comes after the reconnect before the b
   // Live readings are through while the backlog still waits.
   std::size_t live = 0;
   for (std::size_t i = before; i < world.received.size(); ++i) {
-    if (world.received[i].kind == Kind::reading && (world.received[i].time.us / 1000 - World::first_ms) / 1000 > static_cast<std::int64_t>(backlog_end)) ++live;
+    if (world.received[i].kind == Kind::reading &&
+        (world.received[i].time.us / 1000 - World::first_ms) / 1000 > static_cast<std::int64_t>(backlog_end))
+      ++live;
   }
   CHECK(live > 50);
   CHECK(world.shipper().backlog() > 1000);
@@ -150,7 +153,8 @@ TEST_CASE("drain: poison under newest first is isolated as under oldest first") 
   CHECK(refused == 1);
   // Once the far side has been mended the letter is sent again, to it alone and under its old number.
   std::vector<Row> dead;
-  world.log().read(Lane::dead, {1, UINT64_MAX}, Log::Direction::up, 1 << 20, [&](Result<std::vector<Row>> rows) { dead = rows.value(); });
+  world.log().read(Lane::dead, {1, UINT64_MAX}, Log::Direction::up, 1 << 20,
+                   [&](Result<std::vector<Row>> rows) { dead = rows.value(); });
   world.loop().run_for(1s);
   REQUIRE(dead.size() == 1);
   std::vector<Record> letters;
@@ -201,7 +205,8 @@ TEST_CASE("drain: a rate holds the backlog back, not what is live, and a lane ne
   }
 }
 
-TEST_CASE("drain: what is older than max_age is not sent but reported, and not by a clock that was just stepped") {
+TEST_CASE(
+    "drain: what is older than max_age is not sent but reported, and not by a clock that was just stepped") {
   World::Options options;
   options.drain.max_age = 10min;
   options.clock = ClockHistory::Kind::steady;

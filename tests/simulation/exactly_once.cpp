@@ -1,5 +1,5 @@
-// A far side that keeps the cursor with the data, in virtual time: nothing comes twice, whatever dies and whatever is not
-// heard.
+// A far side that keeps the cursor with the data, in virtual time: nothing comes twice, whatever dies and
+// whatever is not heard.
 #include <doctest/doctest.h>
 
 #include <set>
@@ -88,7 +88,8 @@ TEST_CASE("exactly once: power cuts double nothing, and lose nothing that was co
       const std::uint64_t before = n, steps = 1 + rng.below(400);
       for (std::uint64_t i = 0; i < steps; ++i) {
         if (world.send("a", n + 1, static_cast<double>(n))) ++n;
-        if (rng.chance(0.3)) world.loop().run_for(Duration{static_cast<std::int64_t>(rng.below(200'000'000))});
+        if (rng.chance(0.3))
+          world.loop().run_for(Duration{static_cast<std::int64_t>(rng.below(200'000'000))});
       }
       if (!options.when_unsent && world.inbox().fill() == 0) {
         for (std::uint64_t k = before + 1; k <= n; ++k) durable.insert(k);
@@ -130,7 +131,8 @@ TEST_CASE("exactly once: a poison record is isolated, its neighbours come once")
   }
 }
 
-TEST_CASE("exactly once: a marker of another log is not believed, one that is ahead of the log moves the numbers on") {
+TEST_CASE(
+    "exactly once: a marker of another log is not believed, one that is ahead of the log moves the numbers on") {
   World world{seed(), exactly_once()};
   world.far_side().set_up(false);
   for (std::uint64_t n = 1; n <= 20; ++n) CHECK(world.send("a", n, 1.0));
@@ -140,7 +142,8 @@ TEST_CASE("exactly once: a marker of another log is not believed, one that is ah
   world.far_side().set_up(true);
   CHECK(world.drain());
   CHECK(compare(world, "a", 20).missing == 0);
-  // Of this log, by an earlier process, ahead of it: what was there at the start is settled, what comes is numbered behind it.
+  // Of this log, by an earlier process, ahead of it: what was there at the start is settled, what comes is
+  // numbered behind it.
   world.kill();
   world.start();
   world.far_side().set_up(false);
@@ -175,7 +178,10 @@ TEST_CASE("exactly once: another gateway under our name is noticed, and nothing 
 }
 
 TEST_CASE("marker: what it says comes back, and bytes that lie are refused") {
-  const Marker marker{0x1122334455667788, 42, {{Lane::alarm, SettledSet(7)}, {Lane::raw, SettledSet::restore(100, {{105, 110}, {200, 200}})}}};
+  const Marker marker{
+      0x1122334455667788,
+      42,
+      {{Lane::alarm, SettledSet(7)}, {Lane::raw, SettledSet::restore(100, {{105, 110}, {200, 200}})}}};
   const Bytes bytes = encode_marker(marker);
   const auto back = decode_marker(bytes);
   REQUIRE(back.ok());
@@ -186,11 +192,16 @@ TEST_CASE("marker: what it says comes back, and bytes that lie are refused") {
   Bytes longer = bytes;
   longer.push_back(std::byte{0});
   CHECK_FALSE(decode_marker(longer).ok());
-  for (std::size_t size = 0; size < bytes.size(); ++size) CHECK_FALSE(decode_marker(BytesView(bytes).first(size)).ok());
+  for (std::size_t size = 0; size < bytes.size(); ++size)
+    CHECK_FALSE(decode_marker(BytesView(bytes).first(size)).ok());
   CHECK_FALSE(decode_marker(encode_marker({1, 1, {{Lane::raw, SettledSet::restore(100, {{50, 60}})}}})).ok());
-  CHECK_FALSE(decode_marker(encode_marker({1, 1, {{Lane::raw, SettledSet::restore(100, {{105, 110}, {111, 120}})}}})).ok());
-  for (const Sequence far : {UINT64_MAX, UINT64_MAX - 1, Sequence{1} << 63}) {  // behind them numbers would wrap
+  CHECK_FALSE(
+      decode_marker(encode_marker({1, 1, {{Lane::raw, SettledSet::restore(100, {{105, 110}, {111, 120}})}}}))
+          .ok());
+  // behind them numbers would wrap
+  for (const Sequence far : {UINT64_MAX, UINT64_MAX - 1, Sequence{1} << 63}) {
     CHECK_FALSE(decode_marker(encode_marker({1, 1, {{Lane::raw, SettledSet(far)}}})).ok());
-    CHECK_FALSE(decode_marker(encode_marker({1, 1, {{Lane::raw, SettledSet::restore(100, {{105, far}})}}})).ok());
+    CHECK_FALSE(
+        decode_marker(encode_marker({1, 1, {{Lane::raw, SettledSet::restore(100, {{105, far}})}}})).ok());
   }
 }

@@ -25,10 +25,10 @@ struct Flips {
   World world;
   Rng rng;
   std::uint64_t sent = 0, flips = 0;
-  std::map<std::uint64_t, Instant> young;          // sent in this life, and when
-  std::set<std::uint64_t> carried;                 // by the inbox out of former lives, as far as is known
-  std::set<std::uint64_t> unmarked;                // may have vanished with a flip, untold
-  std::uint64_t told = 0;                          // as lost, by former lives
+  std::map<std::uint64_t, Instant> young;  // sent in this life, and when
+  std::set<std::uint64_t> carried;         // by the inbox out of former lives, as far as is known
+  std::set<std::uint64_t> unmarked;        // may have vanished with a flip, untold
+  std::uint64_t told = 0;                  // as lost, by former lives
   bool damaged = false;
   std::string last;  // where they were
 
@@ -78,18 +78,22 @@ struct Flips {
     }
     const auto& [disk, name] = kind->second[rng.below(kind->second.size())];
     auto& file = *disk->files.at(name);
-    const std::size_t at = kind->first == "state entry" ? in_a_state_entry(file.now) : rng.below(file.now.size());
+    const std::size_t at =
+        kind->first == "state entry" ? in_a_state_entry(file.now) : rng.below(file.now.size());
     last += text(name, " at ", at, "; ");
     damaged = damaged || name.ends_with("-wal");  // the last commits go with it, untold
     file.now[at] ^= bit;
     if (at < file.durable.size()) file.durable[at] ^= bit;
   }
-  // Of what uplinks, windows and segments are remembered by: rare among rows, and what it says decides about all of them.
+  // Of what uplinks, windows and segments are remembered by: rare among rows, and what it says decides about
+  // all of them.
   std::size_t in_a_state_entry(const std::string& bytes) {
-    static constexpr std::string_view keys[] = {"cursor/raw/far", "cursor/", "segment/", "state/", "reserved", "last"};
+    static constexpr std::string_view keys[] = {"cursor/raw/far", "cursor/",  "segment/",
+                                                "state/",         "reserved", "last"};
     const std::string_view key = keys[rng.chance(0.5) ? 0 : rng.below(std::size(keys))];
     std::vector<std::size_t> places;
-    for (std::size_t at = bytes.find(key); at != std::string::npos; at = bytes.find(key, at + 1)) places.push_back(at);
+    for (std::size_t at = bytes.find(key); at != std::string::npos; at = bytes.find(key, at + 1))
+      places.push_back(at);
     if (places.empty()) return rng.below(bytes.size());
     return std::min(places[rng.below(places.size())] + key.size() + rng.below(12), bytes.size() - 1);
   }
@@ -113,7 +117,8 @@ struct Flips {
     world.start();
     if (world.inboxes_set_aside > aside) young_may_go(now, true);  // that it is lost was told
     if (world.inbox().fill() == 0) carried.clear();
-    else for (const auto& [n, at] : young) carried.insert(n);
+    else
+      for (const auto& [n, at] : young) carried.insert(n);
     young.clear();
     check_books();
   }

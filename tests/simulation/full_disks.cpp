@@ -118,7 +118,8 @@ TEST_CASE("full disks: below the log's own bound nothing is evicted, and everyth
     readings += site.sent;
     trouble += site.trouble_seen;
   }
-  MESSAGE(lives, " lives, ", fills, " times filled, ", readings, " readings, in trouble at ", trouble, " looks");
+  MESSAGE(lives, " lives, ", fills, " times filled, ", readings, " readings, in trouble at ", trouble,
+          " looks");
 }
 
 TEST_CASE("full disks: a log at its own bound evicts for that alone, whatever others do") {
@@ -146,7 +147,8 @@ TEST_CASE("full disks: a log at its own bound evicts for that alone, whatever ot
     site.world.far_side().set_up(true);
     CHECK(site.world.drain());
     const LaneLedger ledger = site.world.log().ledger("far", Lane::raw);
-    CHECK(ledger.settled[static_cast<std::size_t>(How::evicted)] + site.world.arrivals("a").size() == site.sent);
+    CHECK(ledger.settled[static_cast<std::size_t>(How::evicted)] + site.world.arrivals("a").size() ==
+          site.sent);
     evicted += site.evicted;
   }
   CHECK(evicted > 0);

@@ -23,18 +23,24 @@ std::string noise(Rng& rng, std::size_t size) {
 }
 
 struct Site {
-  explicit Site(std::uint64_t seed, World::Options options = {}) : world(seed, options), rng(seed + 1) { world.far_side().hang_up_above = limit; }
+  explicit Site(std::uint64_t seed, World::Options options = {}) : world(seed, options), rng(seed + 1) {
+    world.far_side().hang_up_above = limit;
+  }
   void say(std::size_t size) {
     ++n;
     std::string value = noise(rng, size);
     for (char& c : value) {
       if (c == '\\' || c == '"') c = 'q';
     }
-    REQUIRE(world.send_raw("dev/a", text("{\"ts\":", static_cast<std::int64_t>(n) * 1000 + World::first_ms, ",\"value\":\"", value, "\"}")));
+    REQUIRE(world.send_raw("dev/a", text("{\"ts\":", static_cast<std::int64_t>(n) * 1000 + World::first_ms,
+                                         ",\"value\":\"", value, "\"}")));
     if (size > 2 * limit) large.insert(n);
   }
-  std::uint64_t dead() { return world.log().ledger("far", Lane::raw).settled[static_cast<std::size_t>(How::dead)]; }
-  // Everything below the limit arrives, in order; above it everything is dead-lettered, and nothing else ever is.
+  std::uint64_t dead() {
+    return world.log().ledger("far", Lane::raw).settled[static_cast<std::size_t>(How::dead)];
+  }
+  // Everything below the limit arrives, in order; above it everything is dead-lettered, and nothing else ever
+  // is.
   void check(bool ordered = true) {
     const auto arrivals = world.arrivals("a");
     std::uint64_t missing = 0, out_of_order = 0, before = 0;
@@ -64,7 +70,8 @@ struct Site {
 
 }  // namespace
 
-TEST_CASE("hidden limit: the one record above it goes to the dead lane, everything before and after it arrives") {
+TEST_CASE(
+    "hidden limit: the one record above it goes to the dead lane, everything before and after it arrives") {
   Site site(seed());
   for (int i = 0; i < 300; ++i) {
     site.say(i == 150 ? 3 * limit : 100);
@@ -77,7 +84,8 @@ TEST_CASE("hidden limit: the one record above it goes to the dead lane, everythi
   CHECK(site.world.shipper().size_limit().find("is suspected") != std::string::npos);
 }
 
-TEST_CASE("hidden limit: at the head of the lane, before anything ever passed, it waits for something smaller") {
+TEST_CASE(
+    "hidden limit: at the head of the lane, before anything ever passed, it waits for something smaller") {
   Site site(seed());
   site.say(3 * limit);
   site.world.loop().run_for(10min);
@@ -88,7 +96,8 @@ TEST_CASE("hidden limit: at the head of the lane, before anything ever passed, i
   site.check();
 }
 
-TEST_CASE("hidden limit: a far side that takes nothing gets no record given up, and is served when it is mended") {
+TEST_CASE(
+    "hidden limit: a far side that takes nothing gets no record given up, and is served when it is mended") {
   Site site(seed());
   site.world.far_side().hang_up_above = 10;
   for (int i = 0; i < 50; ++i) {
@@ -103,7 +112,8 @@ TEST_CASE("hidden limit: a far side that takes nothing gets no record given up, 
   site.check();
 }
 
-TEST_CASE("hidden limit: many large ones in a row, of one size or nearly, do not hide the small ones behind them") {
+TEST_CASE(
+    "hidden limit: many large ones in a row, of one size or nearly, do not hide the small ones behind them") {
   Site site(seed());
   site.world.far_side().set_up(false);
   for (int i = 0; i < 60; ++i) {
@@ -115,7 +125,8 @@ TEST_CASE("hidden limit: many large ones in a row, of one size or nearly, do not
   site.check();
 }
 
-TEST_CASE("hidden limit: what is learnt spares the next large ones the trial, and is forgotten when the far side is mended") {
+TEST_CASE(
+    "hidden limit: what is learnt spares the next large ones the trial, and is forgotten when the far side is mended") {
   Site site(seed());
   const auto some = [&](std::size_t size) {
     site.say(size);
@@ -138,7 +149,8 @@ TEST_CASE("hidden limit: what is learnt spares the next large ones the trial, an
   CHECK(site.world.shipper().size_limit().empty());
 }
 
-TEST_CASE("hidden limit: with connections that die at random, nothing below it is ever given up, nothing above it stays") {
+TEST_CASE(
+    "hidden limit: with connections that die at random, nothing below it is ever given up, nothing above it stays") {
   Rng rng(seed());
   for (int round = 0; round < 12 * effort(); ++round) {
     World::Options options;
@@ -163,7 +175,8 @@ TEST_CASE("hidden limit: with connections that die at random, nothing below it i
   }
 }
 
-TEST_CASE("hidden limit: what is above it is never answered, on links that die at random too: it is found, and nothing else") {
+TEST_CASE(
+    "hidden limit: what is above it is never answered, on links that die at random too: it is found, and nothing else") {
   Rng rng(seed() + 2);
   for (int round = 0; round < 8 * effort(); ++round) {
     World::Options options;
@@ -214,7 +227,8 @@ TEST_CASE("hidden limit: a link that dies at random, however often, is never a r
     site.world.far_side().hang_up_above = SIZE_MAX;
     site.world.far_side().round_trip = std::chrono::milliseconds(50 + rng.below(1500));
     // About as long as a round trip: most batches die, large and small alike.
-    site.world.far_side().mean_life = site.world.far_side().round_trip * static_cast<int>(1 + rng.below(8)) / 2;
+    site.world.far_side().mean_life =
+        site.world.far_side().round_trip * static_cast<int>(1 + rng.below(8)) / 2;
     for (int i = 0; i < 60; ++i) {
       site.say(i % 10 == 5 ? 3 * limit : 50);
       site.world.loop().run_for(1s);

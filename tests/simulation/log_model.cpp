@@ -1,5 +1,6 @@
-// The log against an in-memory twin: random operations, state of any size, power cuts with torn sectors, kills, faults at the
-// n-th disk operation, no descriptor or memory left at any call. MILLRACE_EFFORT=5 makes it 10,000 cuts, 500 a million.
+// The log against an in-memory twin: random operations, state of any size, power cuts with torn sectors,
+// kills, faults at the n-th disk operation, no descriptor or memory left at any call. MILLRACE_EFFORT=5 makes
+// it 10,000 cuts, 500 a million.
 #include <doctest/doctest.h>
 
 #include <cerrno>
@@ -20,7 +21,8 @@ using namespace std::chrono_literals;
 
 namespace {
 
-// One log over many lives, with one consumer that reads and settles. Every record carries a number of its own.
+// One log over many lives, with one consumer that reads and settles. Every record carries a number of its
+// own.
 struct Twin {
   SimDisk disk;
   std::unique_ptr<Folder> folder = disk.folder();
@@ -30,12 +32,15 @@ struct Twin {
   Rng rng;
 
   std::int64_t next_id = 1;
-  std::shared_ptr<std::set<std::int64_t>> acknowledged = std::make_shared<std::set<std::int64_t>>();  // the commit was said to be durable
+  // the commit was said to be durable
+  std::shared_ptr<std::set<std::int64_t>> acknowledged = std::make_shared<std::set<std::int64_t>>();
   std::map<std::int64_t, int> delivered;
   std::map<std::pair<std::uint64_t, Sequence>, std::int64_t> identities;
   std::int64_t newest_delivered = 0;
-  std::uint64_t clashes = 0, reordered = 0, phantoms = 0, wrong_states = 0, cuts = 0, kills = 0, losses_reported = 0;
-  // What was put under a name, oldest first; those before `acknowledged` are gone for good. No value: removed.
+  std::uint64_t clashes = 0, reordered = 0, phantoms = 0, wrong_states = 0, cuts = 0, kills = 0,
+                losses_reported = 0;
+  // What was put under a name, oldest first; those before `acknowledged` are gone for good. No value:
+  // removed.
   struct States {
     std::vector<std::optional<std::string>> put{std::nullopt};
     std::size_t acknowledged = 0;
@@ -54,7 +59,8 @@ struct Twin {
   void begin() {
     loop = std::make_unique<SimLoop>();
     auto opened = SqliteLog::open(*loop, *folder, options, rng.next() | 1);
-    if (!opened.ok()) {  // nothing but trouble of the process's own, or no room to look in, keeps a log from opening
+    // nothing but trouble of the process's own, or no room to look in, keeps a log from opening
+    if (!opened.ok()) {
       REQUIRE((opened.status().code() == Code::unavailable || opened.status().code() == Code::full));
       room_again();
       opened = SqliteLog::open(*loop, *folder, options, rng.next() | 1);
@@ -63,8 +69,10 @@ struct Twin {
     log = std::move(opened).value();
     for (auto& [name, history] : *states) {
       const auto bytes = log->state(name);
-      const std::optional<std::string> now = bytes ? std::optional(std::string(text_of(*bytes))) : std::nullopt;
-      const bool known = std::find(history.put.begin() + static_cast<std::ptrdiff_t>(history.acknowledged), history.put.end(), now) != history.put.end();
+      const std::optional<std::string> now =
+          bytes ? std::optional(std::string(text_of(*bytes))) : std::nullopt;
+      const bool known = std::find(history.put.begin() + static_cast<std::ptrdiff_t>(history.acknowledged),
+                                   history.put.end(), now) != history.put.end();
       if (!known) ++wrong_states;
       history.put = {now};
       history.acknowledged = 0;
@@ -99,7 +107,8 @@ struct Twin {
     std::vector<std::pair<std::string, std::size_t>> places;
     for (std::uint64_t i = 1 + rng.below(12); i > 0; --i) {
       const std::string name = text("state-", rng.below(40));
-      std::string value(rng.chance(0.1) ? 0 : 1 + rng.below(rng.chance(0.2) ? options.bytes_max / 600 : 200), '\0');
+      std::string value(rng.chance(0.1) ? 0 : 1 + rng.below(rng.chance(0.2) ? options.bytes_max / 600 : 200),
+                        '\0');
       for (char& c : value) c = static_cast<char>(rng.next());
       States& history = (*states)[name];
       history.put.push_back(value.empty() ? std::nullopt : std::optional(value));
@@ -110,7 +119,8 @@ struct Twin {
     log->commit(std::move(set), [states = states, places](const Status& status) {
       for (const auto& [name, place] : places) {
         States& history = (*states)[name];
-        if (status.ok() && place < history.put.size()) history.acknowledged = std::max(history.acknowledged, place);
+        if (status.ok() && place < history.put.size())
+          history.acknowledged = std::max(history.acknowledged, place);
       }
     });
   }
@@ -140,19 +150,22 @@ struct Twin {
     for (const Lane lane : {Lane::alarm, Lane::raw}) {
       const auto open = log->unsettled("up", lane);
       if (open.empty()) continue;
-      log->read(lane, open.front(), Log::Direction::up, 1 + rng.below(40'000), [this, lane, open](Result<std::vector<Row>> rows) {
-        if (!rows.ok() || !log) return;
-        WriteSet set;
-        Sequence from = open.front().first;
-        for (const Row& row : rows.value()) {
-          if (row.first < from) continue;
-          take(row);
-          set.settles.push_back({"up", lane, {from, row.last()}, row.count, How::delivered});
-          from = row.last() + 1;
-        }
-        if (rows.value().empty()) set.settles.push_back({"up", lane, open.front(), 0, How::delivered});  // numbers nobody used
-        if (!set.settles.empty()) log->commit(std::move(set), {});
-      });
+      log->read(lane, open.front(), Log::Direction::up, 1 + rng.below(40'000),
+                [this, lane, open](Result<std::vector<Row>> rows) {
+                  if (!rows.ok() || !log) return;
+                  WriteSet set;
+                  Sequence from = open.front().first;
+                  for (const Row& row : rows.value()) {
+                    if (row.first < from) continue;
+                    take(row);
+                    set.settles.push_back({"up", lane, {from, row.last()}, row.count, How::delivered});
+                    from = row.last() + 1;
+                  }
+                  // numbers nobody used
+                  if (rows.value().empty())
+                    set.settles.push_back({"up", lane, open.front(), 0, How::delivered});
+                  if (!set.settles.empty()) log->commit(std::move(set), {});
+                });
       loop->run_for(60ms);
     }
   }
@@ -183,7 +196,8 @@ struct Twin {
     room_again();
     for (int i = 0; i < 4000; ++i) {
       loop->run_for(200ms);
-      const bool done = log->unsettled("up", Lane::raw).empty() && log->unsettled("up", Lane::alarm).empty() && log->stats().trouble.empty();
+      const bool done = log->unsettled("up", Lane::raw).empty() &&
+                        log->unsettled("up", Lane::alarm).empty() && log->stats().trouble.empty();
       if (done) return true;
       consume();
     }
@@ -198,7 +212,8 @@ struct Twin {
     INFO("cuts ", cuts, " kills ", kills, " records ", next_id - 1, " acknowledged ", acknowledged->size());
     const LaneLedger ledger = log->ledger("up", Lane::raw);
     CHECK(missing() <= ledger.settled[static_cast<std::size_t>(How::evicted)]);
-    if (options.bytes_max > 1 << 20) CHECK(ledger.settled[static_cast<std::size_t>(How::evicted)] == 0);  // its own bound is never reached
+    // its own bound is never reached
+    if (options.bytes_max > 1 << 20) CHECK(ledger.settled[static_cast<std::size_t>(How::evicted)] == 0);
     CHECK(log->stats().lost_records == 0);
     CHECK(log->stats().vanished_records == 0);
     CHECK(log->stats().damaged_states == 0);
@@ -213,7 +228,8 @@ struct Twin {
 
 }  // namespace
 
-TEST_CASE("model: 2,000 power cuts, torn and reordered: nothing acknowledged is lost, no identity comes twice") {
+TEST_CASE(
+    "model: 2,000 power cuts, torn and reordered: nothing acknowledged is lost, no identity comes twice") {
   Rng rng(seed() + 2);
   std::uint64_t cuts = 0, acknowledged = 0;
   while (cuts < 2000u * static_cast<std::uint64_t>(effort())) {
@@ -224,7 +240,8 @@ TEST_CASE("model: 2,000 power cuts, torn and reordered: nothing acknowledged is 
     twin.begin();
     const bool compound = twin.rng.chance(0.3);  // cuts during the recovery from a cut, too
     for (int life = 0; life < 40; ++life) {
-      if (twin.rng.chance(0.7)) twin.disk.fault_at = twin.disk.operations + 1 + twin.rng.below(80);  // dies in the middle of something
+      // dies in the middle of something
+      if (twin.rng.chance(0.7)) twin.disk.fault_at = twin.disk.operations + 1 + twin.rng.below(80);
       twin.some_work(1 + static_cast<int>(twin.rng.below(12)));
       twin.end();
       twin.disk.cut_power();
@@ -275,8 +292,8 @@ TEST_CASE("model: kills, restarts and a small log that evicts") {
   }
 }
 
-// The same life again and again, dying at its first disk operation, its second, ... : every step of commit, roll-over,
-// trimming, eviction, mark and checkpoint is died at.
+// The same life again and again, dying at its first disk operation, its second, ... : every step of commit,
+// roll-over, trimming, eviction, mark and checkpoint is died at.
 TEST_CASE("model: a process or a machine dies at every single disk operation") {
   for (const bool evict : {false, true}) {
     for (const bool power : {false, true}) {
@@ -313,7 +330,8 @@ TEST_CASE("model: a process or a machine dies at every single disk operation") {
   }
 }
 
-TEST_CASE("model: the n-th disk operation fails once, or from then on until the disk heals; nothing acknowledged is lost") {
+TEST_CASE(
+    "model: the n-th disk operation fails once, or from then on until the disk heals; nothing acknowledged is lost") {
   for (const bool stays : {false, true}) {
     const auto live = [&](std::uint64_t fail_at, bool then_cut) {
       Twin twin(seed());

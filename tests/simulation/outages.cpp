@@ -120,7 +120,8 @@ TEST_CASE("power: what was committed before a cut is delivered, and no identity 
       const std::uint64_t steps = 1 + rng.below(600);
       for (std::uint64_t i = 0; i < steps; ++i) {
         if (world.send("a", n + 1, static_cast<double>(n))) ++n;
-        if (rng.chance(0.2)) world.loop().run_for(Duration{static_cast<std::int64_t>(rng.below(200'000'000))});
+        if (rng.chance(0.2))
+          world.loop().run_for(Duration{static_cast<std::int64_t>(rng.below(200'000'000))});
       }
       // What has left the inbox is fsynced.
       if (world.inbox().fill() == 0) {
@@ -130,8 +131,9 @@ TEST_CASE("power: what was committed before a cut is delivered, and no identity 
       world.start();
     }
     CHECK(world.drain());
-    INFO("round ", round, " backlog ", world.shipper().backlog(), " in flight ", world.shipper().in_flight(), " inbox ", world.inbox().fill(),
-         " trouble ", world.log().stats().trouble, " health ", world.shipper().health());
+    INFO("round ", round, " backlog ", world.shipper().backlog(), " in flight ", world.shipper().in_flight(),
+         " inbox ", world.inbox().fill(), " trouble ", world.log().stats().trouble, " health ",
+         world.shipper().health());
     CHECK(world.shipper().backlog() == 0);
     const auto arrivals = world.arrivals("a");
     std::uint64_t missing = 0;
@@ -171,7 +173,8 @@ TEST_CASE("undecodable: a bad payload is kept whole in the dead lane and wedges 
   CHECK(world.drain());
   check_complete(world, "a", false);
   std::vector<Row> dead;
-  world.log().read(Lane::dead, {1, UINT64_MAX}, Log::Direction::up, 1 << 20, [&](Result<std::vector<Row>> rows) { dead = rows.value(); });
+  world.log().read(Lane::dead, {1, UINT64_MAX}, Log::Direction::up, 1 << 20,
+                   [&](Result<std::vector<Row>> rows) { dead = rows.value(); });
   world.loop().run_for(1s);
   std::uint64_t count = 0;
   for (const Row& row : dead) count += row.count;
@@ -296,14 +299,16 @@ TEST_CASE("windows: a replay after kills gives the windows of a run without, bit
       if (record.kind != Kind::window) continue;
       const auto& w = std::get<WindowDetail>(record.detail->body);
       ++ordinals[w.ordinal];
-      windows[text(record.device, "/", record.time.us, "/", w.revision)] = text(w.count, " ", w.mean, " ", w.min, " ", w.max);
+      windows[text(record.device, "/", record.time.us, "/", w.revision)] =
+          text(w.count, " ", w.mean, " ", w.min, " ", w.max);
     }
     return std::pair{windows, ordinals.size()};
   };
   const auto calm = run(false), rough = run(true);
   CHECK(calm.first.size() > 100);
   CHECK(calm.first.size() == calm.second);
-  // Ticks come at other moments in the rough run, so revisions may be cut differently; first results are the same.
+  // Ticks come at other moments in the rough run, so revisions may be cut differently; first results are the
+  // same.
   std::size_t compared = 0;
   for (const auto& [key, value] : calm.first) {
     if (!key.ends_with("/0")) continue;
@@ -315,7 +320,8 @@ TEST_CASE("windows: a replay after kills gives the windows of a run without, bit
   CHECK(compared > 80);
 }
 
-TEST_CASE("when-unsent: what is delivered in time never touches flash; kills lose and double nothing, no identity comes twice") {
+TEST_CASE(
+    "when-unsent: what is delivered in time never touches flash; kills lose and double nothing, no identity comes twice") {
   Rng rng(seed() + 9);
   for (int round = 0; round < 10 * effort(); ++round) {
     World::Options options;
@@ -326,7 +332,8 @@ TEST_CASE("when-unsent: what is delivered in time never touches flash; kills los
       const std::uint64_t steps = rng.below(500);
       for (std::uint64_t i = 0; i < steps; ++i) {
         if (world.send("a", n + 1, static_cast<double>(n))) ++n;
-        if (rng.chance(0.5)) world.loop().run_for(Duration{static_cast<std::int64_t>(rng.below(150'000'000))});
+        if (rng.chance(0.5))
+          world.loop().run_for(Duration{static_cast<std::int64_t>(rng.below(150'000'000))});
         if (rng.chance(0.01)) world.far_side().set_up(rng.chance(0.5));
       }
       if (rng.chance(0.3)) CHECK(world.stop());
@@ -339,7 +346,8 @@ TEST_CASE("when-unsent: what is delivered in time never touches flash; kills los
     // Each reading has one identity, however often it came.
     std::map<std::int64_t, std::set<std::pair<std::uint64_t, Sequence>>> identities;
     for (const Record& record : world.received) {
-      if (record.kind == Kind::reading) identities[record.time.us].insert({record.detail->epoch, record.detail->sequence});
+      if (record.kind == Kind::reading)
+        identities[record.time.us].insert({record.detail->epoch, record.detail->sequence});
     }
     for (const auto& [time, of] : identities) CHECK(of.size() == 1);
   }
@@ -359,7 +367,8 @@ TEST_CASE("when-unsent: a quiet, healthy hour writes next to nothing; an outage 
   minutes(1);
   const std::uint64_t before = world.disk().bytes_written, sent = n;
   minutes(60);
-  const double per_reading = static_cast<double>(world.disk().bytes_written - before) / static_cast<double>(n - sent);
+  const double per_reading =
+      static_cast<double>(world.disk().bytes_written - before) / static_cast<double>(n - sent);
   INFO("bytes a reading ", per_reading);
   CHECK(per_reading < 1);
   CHECK(world.log().stats().unwritten_records > 30'000);
@@ -375,7 +384,8 @@ TEST_CASE("when-unsent: a quiet, healthy hour writes next to nothing; an outage 
   CHECK(world.clashes() == 0);
 }
 
-TEST_CASE("when-unsent: power cuts cost at most what was not delivered in the last ten seconds, and no identity comes twice") {
+TEST_CASE(
+    "when-unsent: power cuts cost at most what was not delivered in the last ten seconds, and no identity comes twice") {
   Rng rng(seed() + 10);
   for (int round = 0; round < 30 * effort(); ++round) {
     World::Options options;
@@ -392,7 +402,8 @@ TEST_CASE("when-unsent: power cuts cost at most what was not delivered in the la
       }
       std::vector<std::uint64_t> safe;
       for (const auto& [k, at] : when) {
-        if (world.loop().now() - at > 12s) safe.push_back(k);  // unsent_max, a commit interval and the writing
+        // unsent_max, a commit interval and the writing
+        if (world.loop().now() - at > 12s) safe.push_back(k);
       }
       old_enough += safe.size();
       world.cut_power();
@@ -407,7 +418,8 @@ TEST_CASE("when-unsent: power cuts cost at most what was not delivered in the la
   }
 }
 
-TEST_CASE("conservation: both equations hold at every moment, through outages, evictions, kills and bad payloads") {
+TEST_CASE(
+    "conservation: both equations hold at every moment, through outages, evictions, kills and bad payloads") {
   Rng rng(seed() + 11);
   for (int round = 0; round < 6 * effort(); ++round) {
     World::Options options;
@@ -418,27 +430,33 @@ TEST_CASE("conservation: both equations hold at every moment, through outages, e
       // As a scrape would see it.
       const std::string exposed = "\n" + world.metrics().expose();
       const std::size_t at = exposed.find(text("\n", name, " "));
-      return at == std::string::npos ? 0.0 : std::strtod(exposed.c_str() + at + std::string_view(name).size() + 2, nullptr);
+      return at == std::string::npos
+                 ? 0.0
+                 : std::strtod(exposed.c_str() + at + std::string_view(name).size() + 2, nullptr);
     };
     const auto check = [&] {
-      CHECK(counted("millrace_taken_records_total") == counted("millrace_admitted_records_total") + counted("millrace_filtered_records_total") +
-                                                           counted("millrace_duplicates_total") + counted("millrace_undecodable_total"));
+      CHECK(counted("millrace_taken_records_total") ==
+            counted("millrace_admitted_records_total") + counted("millrace_filtered_records_total") +
+                counted("millrace_duplicates_total") + counted("millrace_undecodable_total"));
       const LaneLedger ledger = world.log().ledger("far", Lane::raw);
       std::uint64_t settled = 0;
       for (const std::uint64_t some : ledger.settled) settled += some;
       CHECK(settled <= ledger.admitted);
-      // What is unsettled by the books is what can be read behind the cursor: counted by looking, not by subtracting.
+      // What is unsettled by the books is what can be read behind the cursor: counted by looking, not by
+      // subtracting.
       std::uint64_t there = 0;
       for (const Range& range : world.log().unsettled("far", Lane::raw)) {
         for (Sequence from = range.first; from <= range.last;) {
           std::vector<Row> rows;
           bool done = false;
-          world.log().read(Lane::raw, {from, range.last}, Log::Direction::up, 1 << 20, [&](Result<std::vector<Row>> read) {
-            done = true;
-            if (read.ok()) rows = read.value();
-          });
+          world.log().read(Lane::raw, {from, range.last}, Log::Direction::up, 1 << 20,
+                           [&](Result<std::vector<Row>> read) {
+                             done = true;
+                             if (read.ok()) rows = read.value();
+                           });
           if (!world.loop().run_until([&] { return done; }, 10s) || rows.empty()) break;
-          for (const Row& row : rows) there += std::min(row.last(), range.last) - std::max(row.first, from) + 1;
+          for (const Row& row : rows)
+            there += std::min(row.last(), range.last) - std::max(row.first, from) + 1;
           from = rows.back().last() + 1;
         }
       }
@@ -448,7 +466,8 @@ TEST_CASE("conservation: both equations hold at every moment, through outages, e
       for (int i = 0; i < 4000; ++i) {
         if (world.send("a", n + 1, rng.unit())) ++n;
         if (rng.chance(0.005)) (void)world.send_raw("dev/b", "{");
-        if (rng.chance(0.05)) world.loop().run_for(Duration{static_cast<std::int64_t>(rng.below(300'000'000))});
+        if (rng.chance(0.05))
+          world.loop().run_for(Duration{static_cast<std::int64_t>(rng.below(300'000'000))});
         if (rng.chance(0.002)) world.far_side().set_up(rng.chance(0.4));
         if (i % 500 == 0) (void)check();
       }
@@ -476,14 +495,18 @@ TEST_CASE("power: a cut is reported as an event: last commit, start, count unkno
   world.kill();
   world.start();
   CHECK(world.drain());
-  const auto events = [&] { return std::count_if(world.received.begin(), world.received.end(), [](const Record& r) { return r.kind == Kind::event; }); };
+  const auto events = [&] {
+    return std::count_if(world.received.begin(), world.received.end(),
+                         [](const Record& r) { return r.kind == Kind::event; });
+  };
   CHECK(events() == 0);
   world.cut_power();
   world.start();
   world.loop().run_for(5s);
   CHECK(world.drain());
   REQUIRE(events() == 1);
-  const Record& event = *std::find_if(world.received.begin(), world.received.end(), [](const Record& r) { return r.kind == Kind::event; });
+  const Record& event = *std::find_if(world.received.begin(), world.received.end(),
+                                      [](const Record& r) { return r.kind == Kind::event; });
   CHECK(event.metric == "power_cut");
   CHECK(std::get<std::string>(event.value).starts_with("last commit 20"));
   CHECK(world.stop());

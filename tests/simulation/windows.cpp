@@ -1,4 +1,5 @@
-// Windows in a bad neighbourhood: devices from the future, floods of names, clocks that jump, kills and power cuts.
+// Windows in a bad neighbourhood: devices from the future, floods of names, clocks that jump, kills and power
+// cuts.
 #include <doctest/doctest.h>
 
 #include <map>
@@ -19,10 +20,11 @@ std::vector<Record> rows_of(World& world, Lane lane, std::vector<Sequence>& numb
   for (Sequence from = 1;;) {
     std::vector<Row> rows;
     bool done = false;
-    world.log().read(lane, {from, UINT64_MAX}, Log::Direction::up, 1 << 20, [&](Result<std::vector<Row>> read) {
-      done = true;
-      if (read.ok()) rows = read.value();
-    });
+    world.log().read(lane, {from, UINT64_MAX}, Log::Direction::up, 1 << 20,
+                     [&](Result<std::vector<Row>> read) {
+                       done = true;
+                       if (read.ok()) rows = read.value();
+                     });
     if (!world.loop().run_until([&] { return done; }, 10s) || rows.empty()) return records;
     for (const Row& row : rows) {
       if (row.first < from) continue;
@@ -35,8 +37,8 @@ std::vector<Record> rows_of(World& world, Lane lane, std::vector<Sequence>& numb
 
 std::string said(const Record& record) {
   const auto& w = std::get<WindowDetail>(record.detail->body);
-  return text(w.ordinal, " ", w.name, " ", record.device, " ", record.metric, " ", record.time.us, " r", w.revision, " ", w.count, " ", w.mean,
-              " ", w.min, " ", w.max);
+  return text(w.ordinal, " ", w.name, " ", record.device, " ", record.metric, " ", record.time.us, " r",
+              w.revision, " ", w.count, " ", w.mean, " ", w.min, " ", w.max);
 }
 
 std::vector<WindowConfig> tight_windows() {
@@ -59,7 +61,8 @@ std::string payload(std::int64_t ms, double value) { return text("{\"ts\":", ms,
 
 }  // namespace
 
-TEST_CASE("windows: what the log holds of them is what one engine makes of the log's readings and ticks, whatever happened meanwhile") {
+TEST_CASE(
+    "windows: what the log holds of them is what one engine makes of the log's readings and ticks, whatever happened meanwhile") {
   Rng rng(seed() + 20);
   std::uint64_t windows_seen = 0, future = 0, refused = 0;
   for (int round = 0; round < 2 * effort(); ++round) {
@@ -72,15 +75,21 @@ TEST_CASE("windows: what the log holds of them is what one engine makes of the l
       for (std::uint64_t i = 0; i < steps; ++i) {
         const std::int64_t now = world.loop().wall().us / 1000;
         (void)world.send_raw("dev/a", payload(now, rng.unit()));
-        (void)world.send_raw("dev/b", payload(now - static_cast<std::int64_t>(rng.below(20'000)), rng.unit()));
-        if (rng.chance(0.1)) (void)world.send_raw("dev/2099", payload(4'070'908'800'000 + static_cast<std::int64_t>(rng.below(100)) * 1000, 1));
-        if (rng.chance(0.1)) (void)world.send_raw("dev/ahead", payload(now + static_cast<std::int64_t>(rng.below(3'600'000)), 1));
+        (void)world.send_raw("dev/b",
+                             payload(now - static_cast<std::int64_t>(rng.below(20'000)), rng.unit()));
+        if (rng.chance(0.1))
+          (void)world.send_raw(
+              "dev/2099", payload(4'070'908'800'000 + static_cast<std::int64_t>(rng.below(100)) * 1000, 1));
+        if (rng.chance(0.1))
+          (void)world.send_raw("dev/ahead",
+                               payload(now + static_cast<std::int64_t>(rng.below(3'600'000)), 1));
         if (rng.chance(0.2)) (void)world.send_raw(text("dev/flood-", rng.below(1000)), payload(now, 1));
         if (rng.chance(0.05)) {
           for (int k = 0; k < 60; ++k) (void)world.send_raw("dev/backwards", payload(now - k * 1000, 1));
         }
         world.loop().run_for(Duration{static_cast<std::int64_t>(rng.below(2'500'000'000))});
-        if (rng.chance(0.005)) world.loop().step_wall_clock(Duration{std::chrono::seconds(rng.below(7200))} - 1h);
+        if (rng.chance(0.005))
+          world.loop().step_wall_clock(Duration{std::chrono::seconds(rng.below(7200))} - 1h);
         if (rng.chance(0.01)) world.loop().run_for(Duration{std::chrono::seconds(rng.below(1200))});
       }
       if (rng.chance(0.2)) (void)world.stop();
@@ -105,7 +114,8 @@ TEST_CASE("windows: what the log holds of them is what one engine makes of the l
     for (const auto& [number, entry] : entries) engine.feed(entry, made);
     REQUIRE(made.size() == logged.size());
     std::size_t different = 0;
-    for (const Record& window : made) different += logged[std::get<WindowDetail>(window.detail->body).ordinal] != said(window);
+    for (const Record& window : made)
+      different += logged[std::get<WindowDetail>(window.detail->body).ordinal] != said(window);
     CHECK(different == 0);
     windows_seen += made.size();
     future += engine.stats(0).future;
@@ -136,14 +146,16 @@ TEST_CASE("windows: a device whose first reading ever lies in the far future has
     }
   }
   CHECK(world.drain());
-  const auto windows = std::count_if(world.received.begin(), world.received.end(), [](const Record& r) { return r.kind == Kind::window; });
+  const auto windows = std::count_if(world.received.begin(), world.received.end(),
+                                     [](const Record& r) { return r.kind == Kind::window; });
   CHECK(windows >= 11);
   for (const Record& record : world.received) {
     if (record.kind == Kind::window) CHECK(record.time.us < 4'000'000'000'000'000);
   }
 }
 
-TEST_CASE("windows: after an hour in which nothing came the first reading is not taken for one from the future") {
+TEST_CASE(
+    "windows: after an hour in which nothing came the first reading is not taken for one from the future") {
   World::Options options;
   options.windows = {tight_windows().front()};
   options.clock = ClockHistory::Kind::steady;

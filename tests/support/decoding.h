@@ -59,7 +59,7 @@ constexpr std::int64_t arrived_us = 1'767'225'600'000'000;  // 2026
 
 // Arrived then, by a trusted clock. `only`: as a second try for these values.
 inline Decoded decode(const RouteConfig& route, std::string_view payload,
-    std::string_view topic = "plant/l1/press-1/telemetry", const ValueRuns& only = {}) {
+                      std::string_view topic = "plant/l1/press-1/telemetry", const ValueRuns& only = {}) {
   auto router = Router::make({route});
   if (!router.ok()) FAIL(router.status().detail());
   Arrival arrival;

@@ -1,6 +1,7 @@
-/* What a firmware does with the helper of proto/device, as a process: its UART is a tty, its flash a file that outlives it.
- * usage: device_firmware TTY FLASH FRAMES [--noise N]      N: of a thousand frames so many are spoilt, in and out
- * Makes FRAMES frames, each with a number `n`, and ends with 0 when all are acknowledged. */
+/* What a firmware does with the helper of proto/device, as a process: its UART is a tty, its flash a file
+ * that outlives it. usage: device_firmware TTY FLASH FRAMES [--noise N]      N: of a thousand frames so many
+ * are spoilt, in and out Makes FRAMES frames, each with a number `n`, and ends with 0 when all are
+ * acknowledged. */
 #define _DEFAULT_SOURCE
 #include <fcntl.h>
 #include <poll.h>
@@ -29,12 +30,12 @@ typedef struct {
   size_t used;
 } out_bytes;
 
-static void put(void *context, uint8_t byte) {
-  out_bytes *out = context;
+static void put(void* context, uint8_t byte) {
+  out_bytes* out = context;
   if (out->used < sizeof out->bytes) out->bytes[out->used++] = byte;
 }
 
-static int write_all(int fd, const uint8_t *bytes, size_t size) {
+static int write_all(int fd, const uint8_t* bytes, size_t size) {
   while (size > 0) {
     const ssize_t wrote = write(fd, bytes, size);
     if (wrote <= 0) return -1;
@@ -45,12 +46,12 @@ static int write_all(int fd, const uint8_t *bytes, size_t size) {
 }
 
 /* The counters lie in the first page, frames in the pages after it. */
-static void save(int flash, const millrace_sender *sender) {
+static void save(int flash, const millrace_sender* sender) {
   const uint32_t counters[3] = {sender->stream, sender->oldest, sender->next};
   if (pwrite(flash, counters, sizeof counters, 0) != (ssize_t)sizeof counters) exit(3);
 }
 
-int main(int argc, char **argv) {
+int main(int argc, char** argv) {
   if (argc < 4) return 64;
   const uint32_t frames = (uint32_t)strtoul(argv[3], NULL, 10);
   const unsigned noise = argc > 5 ? (unsigned)strtoul(argv[5], NULL, 10) : 0;
@@ -64,7 +65,8 @@ int main(int argc, char **argv) {
 
   uint32_t counters[3] = {0, 0, 0};
   millrace_sender sender;
-  if (pread(flash, counters, sizeof counters, 0) == (ssize_t)sizeof counters) millrace_sender_begin(&sender, counters[0], counters[1], counters[2]);
+  if (pread(flash, counters, sizeof counters, 0) == (ssize_t)sizeof counters)
+    millrace_sender_begin(&sender, counters[0], counters[1], counters[2]);
   else millrace_sender_begin(&sender, 0x5eed, 1, 1);
   sender.again_ms = 200;
   millrace_reader reader;

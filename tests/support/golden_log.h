@@ -15,9 +15,11 @@ namespace millrace {
 
 class GoldenLog {
  public:
-  explicit GoldenLog(const std::string& name) : from(std::filesystem::path(MILLRACE_SOURCE) / "tests/golden" / name) {
+  explicit GoldenLog(const std::string& name)
+      : from(std::filesystem::path(MILLRACE_SOURCE) / "tests/golden" / name) {
     REQUIRE(::mkdtemp(path.data()) != nullptr);
-    for (const auto& entry : std::filesystem::directory_iterator(from)) std::filesystem::copy(entry.path(), path / entry.path().filename());
+    for (const auto& entry : std::filesystem::directory_iterator(from))
+      std::filesystem::copy(entry.path(), path / entry.path().filename());
   }
   ~GoldenLog() {
     log.reset();

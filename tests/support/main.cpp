@@ -1,4 +1,5 @@
-// The one place where doctest's runner is compiled. MILLRACE_SEED repeats a run; it is printed when a test fails.
+// The one place where doctest's runner is compiled. MILLRACE_SEED repeats a run; it is printed when a test
+// fails.
 #define DOCTEST_CONFIG_IMPLEMENT
 #include <doctest/doctest.h>
 
@@ -10,7 +11,8 @@
 namespace millrace {
 
 std::uint64_t seed() {
-  static const std::uint64_t value = std::getenv("MILLRACE_SEED") ? std::strtoull(std::getenv("MILLRACE_SEED"), nullptr, 10) : 20261120;
+  static const std::uint64_t value =
+      std::getenv("MILLRACE_SEED") ? std::strtoull(std::getenv("MILLRACE_SEED"), nullptr, 10) : 20261120;
   return value;
 }
 

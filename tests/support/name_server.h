@@ -1,5 +1,5 @@
-// A name server on 127.0.0.1, by UDP and TCP on one port, in the thread of the test: serve() answers what has come. DNS messages:
-// RFC 1035, section 4.
+// A name server on 127.0.0.1, by UDP and TCP on one port, in the thread of the test: serve() answers what has
+// come. DNS messages: RFC 1035, section 4.
 #pragma once
 
 #include <arpa/inet.h>
@@ -30,7 +30,8 @@ struct NameQuestion {
 enum Rcode : int { no_error = 0, servfail = 2, nxdomain = 3, refused = 5 };
 
 // A record of an answer; the owner is the question's name (a pointer to it), or `owner` as encoded bytes.
-inline std::string resource(int type, const std::string& data, std::uint32_t ttl = 60, const std::string& owner = "\xc0\x0c") {
+inline std::string resource(int type, const std::string& data, std::uint32_t ttl = 60,
+                            const std::string& owner = "\xc0\x0c") {
   std::string out = owner;
   for (const int shift : {8, 0}) out += static_cast<char>(type >> shift);
   out += std::string("\0\1", 2);
@@ -47,11 +48,13 @@ inline std::string a_record(const std::string& address, std::uint32_t ttl = 60) 
 
 inline std::string encoded_name(const std::string& name) {
   std::string out;
-  for (const std::string_view label : split(name, '.')) out += static_cast<char>(label.size()) + std::string(label);
+  for (const std::string_view label : split(name, '.'))
+    out += static_cast<char>(label.size()) + std::string(label);
   return out + '\0';
 }
 
-inline std::string reply(const NameQuestion& asked, const std::vector<std::string>& records, int rcode = no_error, bool truncated = false) {
+inline std::string reply(const NameQuestion& asked, const std::vector<std::string>& records,
+                         int rcode = no_error, bool truncated = false) {
   std::string out = asked.bytes.substr(0, 2);
   out += static_cast<char>(0x81 | (truncated ? 2 : 0));  // a response, recursion was desired
   out += static_cast<char>(0x80 | rcode);
@@ -88,17 +91,22 @@ class NameServer {
     char bytes[65536];
     sockaddr_in peer{};
     socklen_t size = sizeof peer;
-    if (const ssize_t got = ::recvfrom(udp_.get(), bytes, sizeof bytes, MSG_DONTWAIT, reinterpret_cast<sockaddr*>(&peer), &size); got > 0) {
+    if (const ssize_t got = ::recvfrom(udp_.get(), bytes, sizeof bytes, MSG_DONTWAIT,
+                                       reinterpret_cast<sockaddr*>(&peer), &size);
+        got > 0) {
       for (const std::string& message : said(std::string(bytes, static_cast<std::size_t>(got)), false)) {
-        (void)::sendto(udp_.get(), message.data(), message.size(), 0, reinterpret_cast<const sockaddr*>(&peer), size);
+        (void)::sendto(udp_.get(), message.data(), message.size(), 0,
+                       reinterpret_cast<const sockaddr*>(&peer), size);
       }
     }
-    if (Fd client(::accept4(tcp_.get(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK)); client.valid()) clients_.push_back(std::move(client));
+    if (Fd client(::accept4(tcp_.get(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK)); client.valid())
+      clients_.push_back(std::move(client));
     for (Fd& client : clients_) {
       const ssize_t got = ::recv(client.get(), bytes, sizeof bytes, 0);
       if (got == 0) client.reset();
       if (got <= 2) continue;
-      for (const std::string& message : said(std::string(bytes + 2, static_cast<std::size_t>(got) - 2), true)) {
+      for (const std::string& message :
+           said(std::string(bytes + 2, static_cast<std::size_t>(got) - 2), true)) {
         std::string framed{static_cast<char>(message.size() >> 8), static_cast<char>(message.size())};
         framed += message;
         (void)!::send(client.get(), framed.data(), framed.size(), MSG_NOSIGNAL);
@@ -113,7 +121,9 @@ class NameServer {
     here.sin_family = AF_INET;
     here.sin_port = port;
     here.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    return ::bind(socket.get(), reinterpret_cast<const sockaddr*>(&here), sizeof here) == 0 ? std::move(socket) : Fd();
+    return ::bind(socket.get(), reinterpret_cast<const sockaddr*>(&here), sizeof here) == 0
+               ? std::move(socket)
+               : Fd();
   }
 
   std::vector<std::string> said(std::string bytes, bool tcp) {

@@ -1,12 +1,15 @@
-// A raw MQTT publisher for tests and benchmarks: keeps a window of messages unacknowledged on each of its connections, as fast as
-// they are acknowledged or at a rate, comes back when the connection breaks and sends again what was not acknowledged (MQTT 5,
-// section 4.4), and says what was acknowledged. Message n of connection c is published to plant/line-1/PREFIX-c/telemetry as
+// A raw MQTT publisher for tests and benchmarks: keeps a window of messages unacknowledged on each of its
+// connections, as fast as they are acknowledged or at a rate, comes back when the connection breaks and sends
+// again what was not acknowledged (MQTT 5, section 4.4), and says what was acknowledged. Message n of
+// connection c is published to plant/line-1/PREFIX-c/telemetry as
 // {"ts":BASE+n*STEP,"value":n}, in microseconds.
 //
-// usage: pipelined_publisher PORT [--connections N] [--window N] [--count N] [--seconds S] [--rate N] [--qos N] [--version 4|5]
+// usage: pipelined_publisher PORT [--connections N] [--window N] [--count N] [--seconds S] [--rate N] [--qos
+// N] [--version 4|5]
 //          [--prefix TEXT] [--step US] [--persistent] [--idle] [--patience S]
-// --count and --rate are of all connections together. --idle: connect and stay, publish nothing. On SIGTERM it stops publishing
-// and ends. The last line is JSON: {"acknowledged":N,"seconds":S,"cpu_seconds":C,"p50_ms":..,"p99_ms":..,"max_ms":..,
+// --count and --rate are of all connections together. --idle: connect and stay, publish nothing. On SIGTERM
+// it stops publishing and ends. The last line is JSON:
+// {"acknowledged":N,"seconds":S,"cpu_seconds":C,"p50_ms":..,"p99_ms":..,"max_ms":..,
 // "reconnects":N,"refused":N,"through":[highest n acknowledged in order, of each connection]}
 #include <arpa/inet.h>
 #include <fcntl.h>
@@ -89,7 +92,10 @@ volatile sig_atomic_t stopping = 0;
 
 class Publisher {
  public:
-  explicit Publisher(Options options) : o_(std::move(options)), connections_(static_cast<std::size_t>(o_.connections)), epoll_(epoll_create1(0)) {}
+  explicit Publisher(Options options)
+      : o_(std::move(options)),
+        connections_(static_cast<std::size_t>(o_.connections)),
+        epoll_(epoll_create1(0)) {}
 
   int run() {
     begun_ = now();
@@ -101,14 +107,16 @@ class Publisher {
       for (std::size_t c = 0; c < connections_.size(); ++c) {
         if (connections_[c].fd < 0 && t >= connections_[c].retry_at && !stopping) open(c);
       }
-      if (!measured_ && std::all_of(connections_.begin(), connections_.end(), [](const Connection& c) { return c.ready; })) {
+      if (!measured_ && std::all_of(connections_.begin(), connections_.end(),
+                                    [](const Connection& c) { return c.ready; })) {
         measured_ = true;
         started_ = t;
         std::fprintf(stderr, "connected\n");
       }
       if (measured_ && o_.rate > 0 && !stopping) {
         const auto due = static_cast<std::uint64_t>((t - started_) * o_.rate);
-        for (; handed_ < std::min(due, o_.count); ++handed_) ++connections_[handed_ % connections_.size()].due;
+        for (; handed_ < std::min(due, o_.count); ++handed_)
+          ++connections_[handed_ % connections_.size()].due;
       }
       if (measured_ && !o_.idle) {
         for (std::size_t c = 0; c < connections_.size(); ++c) fill(c);
@@ -226,7 +234,9 @@ class Publisher {
     if (o_.version == 5 && length > 3) {  // only the receive maximum is of interest
       for (std::size_t i = 3; i < length;) {
         const unsigned id = body[i];
-        if (id == 0x21) x.window = std::min<std::size_t>(x.window, static_cast<std::size_t>(body[i + 1] << 8 | body[i + 2]));
+        if (id == 0x21)
+          x.window =
+              std::min<std::size_t>(x.window, static_cast<std::size_t>(body[i + 1] << 8 | body[i + 2]));
         if (id == 0x21 || id == 0x22 || id == 0x13) i += 3;
         else if (id == 0x11 || id == 0x27) i += 5;
         else if (id == 0x24 || id == 0x25 || id == 0x28 || id == 0x29 || id == 0x2A) i += 2;
@@ -322,7 +332,8 @@ class Publisher {
       put_packet(x.out, 0x62, two(id));
       return;
     }
-    if (type == 7 && reason == 0x92) reason = 0;  // released before the connection broke: done (section 4.3.3)
+    // released before the connection broke: done (section 4.3.3)
+    if (type == 7 && reason == 0x92) reason = 0;
     if (reason >= 128) ++refused_;
     else if (x.through + 1 == found->n) x.through = found->n;
     else if (reason < 128) ++out_of_order_;
@@ -357,7 +368,8 @@ class Publisher {
 
   double quantile(double q) {
     if (latencies_.empty()) return 0;
-    const auto at = latencies_.begin() + static_cast<std::ptrdiff_t>(q * static_cast<double>(latencies_.size() - 1));
+    const auto at =
+        latencies_.begin() + static_cast<std::ptrdiff_t>(q * static_cast<double>(latencies_.size() - 1));
     std::nth_element(latencies_.begin(), at, latencies_.end());
     return 1000.0 * *at;
   }
@@ -365,12 +377,17 @@ class Publisher {
   void report() {
     rusage usage{};
     getrusage(RUSAGE_SELF, &usage);
-    const double cpu = static_cast<double>(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) + 1e-6 * static_cast<double>(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec);
-    std::printf("{\"acknowledged\":%llu,\"seconds\":%.6f,\"cpu_seconds\":%.3f,\"p50_ms\":%.3f,\"p90_ms\":%.3f,\"p99_ms\":%.3f,\"max_ms\":%.3f,"
-                "\"reconnects\":%llu,\"refused\":%llu,\"out_of_order\":%llu,\"through\":[",
-                static_cast<unsigned long long>(acknowledged_), now() - (measured_ ? started_ : begun_), cpu, quantile(0.5), quantile(0.9), quantile(0.99), quantile(1),
-                static_cast<unsigned long long>(reconnects_), static_cast<unsigned long long>(refused_), static_cast<unsigned long long>(out_of_order_));
-    for (std::size_t c = 0; c < connections_.size(); ++c) std::printf("%s%llu", c ? "," : "", static_cast<unsigned long long>(connections_[c].through));
+    const double cpu = static_cast<double>(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) +
+                       1e-6 * static_cast<double>(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec);
+    std::printf(
+        "{\"acknowledged\":%llu,\"seconds\":%.6f,\"cpu_seconds\":%.3f,\"p50_ms\":%.3f,\"p90_ms\":%.3f,\"p99_ms\":%.3f,\"max_ms\":%.3f,"
+        "\"reconnects\":%llu,\"refused\":%llu,\"out_of_order\":%llu,\"through\":[",
+        static_cast<unsigned long long>(acknowledged_), now() - (measured_ ? started_ : begun_), cpu,
+        quantile(0.5), quantile(0.9), quantile(0.99), quantile(1),
+        static_cast<unsigned long long>(reconnects_), static_cast<unsigned long long>(refused_),
+        static_cast<unsigned long long>(out_of_order_));
+    for (std::size_t c = 0; c < connections_.size(); ++c)
+      std::printf("%s%llu", c ? "," : "", static_cast<unsigned long long>(connections_[c].through));
     std::printf("]}\n");
   }
 

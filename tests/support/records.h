@@ -11,7 +11,8 @@ namespace millrace {
 
 inline bool same_value(const Value& a, const Value& b) {
   if (a.index() != b.index()) return false;
-  if (const auto* x = std::get_if<double>(&a)) return std::bit_cast<std::uint64_t>(*x) == std::bit_cast<std::uint64_t>(std::get<double>(b));
+  if (const auto* x = std::get_if<double>(&a))
+    return std::bit_cast<std::uint64_t>(*x) == std::bit_cast<std::uint64_t>(std::get<double>(b));
   return a == b;
 }
 

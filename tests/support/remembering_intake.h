@@ -1,4 +1,5 @@
-// An intake that takes no payloads and remembers the small durable values of drivers, as the log would over a restart.
+// An intake that takes no payloads and remembers the small durable values of drivers, as the log would over a
+// restart.
 #pragma once
 
 #include <map>

@@ -18,7 +18,8 @@ inline Batch some_batch() {
       builder.add(record);
     }
     EncodedBatch encoded = builder.encode(0, 0);
-    batch.rows.push_back({Lane::raw, first, 10, encoded.zstd, std::make_shared<const Bytes>(std::move(encoded.bytes))});
+    batch.rows.push_back(
+        {Lane::raw, first, 10, encoded.zstd, std::make_shared<const Bytes>(std::move(encoded.bytes))});
   }
   return batch;
 }

@@ -14,13 +14,15 @@
 
 namespace millrace {
 
-inline HttpReply reply(int status, std::string body, std::vector<std::pair<std::string, std::string>> headers = {}) {
+inline HttpReply reply(int status, std::string body,
+                       std::vector<std::pair<std::string, std::string>> headers = {}) {
   return {status, std::move(headers), std::move(body), true, true};
 }
 
 // A dialect as a configuration of these keys makes it.
 template <typename Configure>
-std::unique_ptr<Dialect> dialect(const char* name, Configure configure, Duration patience = std::chrono::seconds(30)) {
+std::unique_ptr<Dialect> dialect(const char* name, Configure configure,
+                                 Duration patience = std::chrono::seconds(30)) {
   const Chosen chosen = choose(built_dialects(), name);
   REQUIRE(chosen.kind != nullptr);
   configure([&](std::string_view key, auto value) {
@@ -40,7 +42,8 @@ inline Record reading(const char* device, const char* metric, Value value) {
   return record;
 }
 
-inline std::string body_of(const Dialect& dialect, const Record& record, Sequence sequence = 5, Lane lane = Lane::raw) {
+inline std::string body_of(const Dialect& dialect, const Record& record, Sequence sequence = 5,
+                           Lane lane = Lane::raw) {
   std::string body;
   const Row row{lane, sequence, 1, false, nullptr};
   const Status status = dialect.add({sequence, lane, &record, &row}, body);
@@ -48,7 +51,8 @@ inline std::string body_of(const Dialect& dialect, const Record& record, Sequenc
 }
 
 inline std::string header(const HttpAsk& ask, std::string_view name) {
-  const auto found = std::find_if(ask.headers.begin(), ask.headers.end(), [&](const auto& h) { return h.first == name; });
+  const auto found =
+      std::find_if(ask.headers.begin(), ask.headers.end(), [&](const auto& h) { return h.first == name; });
   return found == ask.headers.end() ? "" : found->second;
 }
 

@@ -56,11 +56,14 @@ struct NoHost final : EndpointConnection::Host {
   void arrived(EndpointConnection&, const mqtt::Connect&) override {}
   bool may_publish(EndpointConnection&, std::string_view) override { return true; }
   void denied(EndpointConnection&) override {}
-  Taken offer(EndpointConnection&, const mqtt::Publish&, const mqtt::UserProperties&) override { return Taken::taken; }
+  Taken offer(EndpointConnection&, const mqtt::Publish&, const mqtt::UserProperties&) override {
+    return Taken::taken;
+  }
   void redelivered(EndpointConnection&) override {}
 };
 
-const Principal anna = principal_of("anna", ""), press_1 = principal_of("", "press-1"), press_2 = principal_of("", "press-2"), nobody = principal_of("", "");
+const Principal anna = principal_of("anna", ""), press_1 = principal_of("", "press-1"),
+                press_2 = principal_of("", "press-2"), nobody = principal_of("", "");
 constexpr Instant start{1'000'000'000};
 
 Bytes session_holding(std::uint16_t id) {
@@ -96,9 +99,15 @@ TEST_CASE("sessions: each belongs to a principal, whatever clients and inputs ar
   EndpointLimits limits;
   EndpointConnection link(host, limits);
   // Names chosen to run into each other where they are joined without their lengths.
-  const std::pair<Principal, std::string> owners[] = {{press_1, "press-1"}, {press_2, "press-1"}, {principal_of("press-1", ""), "press-1"}, {nobody, "press-1"},
-                                                      {principal_of("a", ""), "b/c"}, {principal_of("a/b", ""), "c"}, {principal_of("", "a"), "b/c"},
-                                                      {principal_of("a/1:b", ""), "c"}, {nobody, "a/b/c"}};
+  const std::pair<Principal, std::string> owners[] = {{press_1, "press-1"},
+                                                      {press_2, "press-1"},
+                                                      {principal_of("press-1", ""), "press-1"},
+                                                      {nobody, "press-1"},
+                                                      {principal_of("a", ""), "b/c"},
+                                                      {principal_of("a/b", ""), "c"},
+                                                      {principal_of("", "a"), "b/c"},
+                                                      {principal_of("a/1:b", ""), "c"},
+                                                      {nobody, "a/b/c"}};
   const std::string inputs[] = {"a", "a.b", "ab"};
   std::uint16_t id = 0;
   for (const std::string& input : inputs) {
@@ -127,7 +136,8 @@ TEST_CASE("sessions: each belongs to a principal, whatever clients and inputs ar
   }
 }
 
-TEST_CASE("sessions: one that the log has no room for is not kept as it was before either, and is kept again when there is room") {
+TEST_CASE(
+    "sessions: one that the log has no room for is not kept as it was before either, and is kept again when there is room") {
   OneSession one;
   auto& [intake, host, limits, link, sessions, key, session] = one;
   CHECK(intake.kept.size() == 1);
@@ -160,10 +170,18 @@ TEST_CASE("sessions: those saved before they had owners are read and go on under
   NoHost host;
   EndpointLimits limits;
   EndpointConnection link(host, limits);
-  intake.kept["endpoint/in/anna\x1f" "c1"] = session_holding(1);
-  intake.kept["endpoint/in/\x1f" "c1"] = session_holding(2);
-  intake.kept["endpoint/in/\x1f" "c2"] = session_holding(3);
-  intake.kept["endpoint/in2/\x1f" "c1"] = session_holding(4);
+  intake.kept
+      ["endpoint/in/anna\x1f"
+       "c1"] = session_holding(1);
+  intake.kept
+      ["endpoint/in/\x1f"
+       "c1"] = session_holding(2);
+  intake.kept
+      ["endpoint/in/\x1f"
+       "c2"] = session_holding(3);
+  intake.kept
+      ["endpoint/in2/\x1f"
+       "c1"] = session_holding(4);
   EndpointSessions sessions(intake, "in", "in", [] { return std::int64_t{0}; });
   sessions.load(start);
   CHECK(sessions.size() == 3);
@@ -172,15 +190,20 @@ TEST_CASE("sessions: those saved before they had owners are read and go on under
   REQUIRE(sessions.find(annas, anna, "c1"));
   CHECK(sessions.find(annas)->state.holds(1));
   CHECK_FALSE(sessions.find(session_key(anna, "c2"), anna, "c2"));  // and nobody's is no user's
-  // Whose the others were was not written down: the first who comes under the name goes on with it, the next has his own.
+  // Whose the others were was not written down: the first who comes under the name goes on with it, the next
+  // has his own.
   auto* found = sessions.find(presses, press_1, "c1");
   REQUIRE(found);
   CHECK(found->state.holds(2));
   CHECK_FALSE(sessions.find(session_key(press_2, "c1"), press_2, "c1"));
   found->link = &link;
   CHECK(sessions.save(presses));
-  CHECK_FALSE(intake.kept.contains("endpoint/in/\x1f" "c1"));
-  CHECK(intake.kept.contains("endpoint/in2/\x1f" "c1"));
+  CHECK_FALSE(
+      intake.kept.contains("endpoint/in/\x1f"
+                           "c1"));
+  CHECK(
+      intake.kept.contains("endpoint/in2/\x1f"
+                           "c1"));
   EndpointSessions again(intake, "in", "in", [] { return std::int64_t{0}; });
   again.load(start);
   CHECK(again.size() == 3);
@@ -215,7 +238,8 @@ struct Gate {
   }
   void open() { access = std::make_unique<Access>(loop, config); }
   // With what came of it; nothing: still waiting.
-  std::shared_ptr<std::optional<Access::Answer>> ask(const std::string& user, const std::string& password, const std::string& peer = "192.0.2.1:1") {
+  std::shared_ptr<std::optional<Access::Answer>> ask(const std::string& user, const std::string& password,
+                                                     const std::string& peer = "192.0.2.1:1") {
     auto answer = std::make_shared<std::optional<Access::Answer>>();
     access->check(peer, user, password, wanted, [answer](Access::Answer given) { *answer = given; });
     return answer;
@@ -238,7 +262,8 @@ void set_times(const std::string& path, time_t seconds) {
 
 }  // namespace
 
-TEST_CASE("users file: one that is spoilt altogether, or emptied, leaves the users as they were; one line that is good counts") {
+TEST_CASE(
+    "users file: one that is spoilt altogether, or emptied, leaves the users as they were; one line that is good counts") {
   Gate gate;
   gate.write(line_of("press-1", "sesame"));
   gate.open();
@@ -257,7 +282,8 @@ TEST_CASE("users file: one that is spoilt altogether, or emptied, leaves the use
   CHECK_FALSE(gate.lets_in("press-2", "sesame"));
 }
 
-TEST_CASE("users file: there may be thousands of users, and the last is let in, changed and taken out like the first") {
+TEST_CASE(
+    "users file: there may be thousands of users, and the last is let in, changed and taken out like the first") {
   Gate gate;
   const std::string hash = hash_password("sesame", 1);
   std::string content;
@@ -277,7 +303,8 @@ TEST_CASE("users file: there may be thousands of users, and the last is let in, 
 
 TEST_CASE("users file: a line that is none costs its own user and nobody else") {
   Gate gate;
-  gate.write(line_of("anna", "a") + "bert:plain\n" + "no colon\n:$7$\n# a comment\n" + line_of("carl", "c") + text("dora:$7$1000000001$", hash_password("", 1).substr(5), "\n"));
+  gate.write(line_of("anna", "a") + "bert:plain\n" + "no colon\n:$7$\n# a comment\n" + line_of("carl", "c") +
+             text("dora:$7$1000000001$", hash_password("", 1).substr(5), "\n"));
   const auto users = read_users_file(gate.path);
   REQUIRE(users.ok());
   CHECK(users.value().hashes.size() == 2);
@@ -359,7 +386,8 @@ TEST_CASE("access: made-up names do not keep a user out, neither from their addr
   for (const auto& answer : made_up) CHECK((!answer->has_value() || *answer != Access::Answer::right));
 }
 
-TEST_CASE("access: wrong passwords for one user leave his neighbours a place, and he comes in by what is remembered") {
+TEST_CASE(
+    "access: wrong passwords for one user leave his neighbours a place, and he comes in by what is remembered") {
   Gate gate;
   gate.write(line_of("anna", "a") + line_of("bert", "b"));
   gate.open();
@@ -372,7 +400,8 @@ TEST_CASE("access: wrong passwords for one user leave his neighbours a place, an
   CHECK(*bert == Access::Answer::right);
 }
 
-TEST_CASE("access: a connection that is gone costs no derivation, and a pair that was right meanwhile none either") {
+TEST_CASE(
+    "access: a connection that is gone costs no derivation, and a pair that was right meanwhile none either") {
   Gate gate;
   gate.write(line_of("anna", "a") + line_of("bert", "b"));
   gate.open();
@@ -382,7 +411,9 @@ TEST_CASE("access: a connection that is gone costs no derivation, and a pair tha
   gate.wanted = std::make_shared<bool>(true);
   std::vector<std::shared_ptr<std::optional<Access::Answer>>> annas;
   for (int i = 0; i < 16; ++i) annas.push_back(gate.ask("anna", "a"));
-  const auto all = [&] { return std::all_of(annas.begin(), annas.end(), [](const auto& answer) { return answer->has_value(); }); };
+  const auto all = [&] {
+    return std::all_of(annas.begin(), annas.end(), [](const auto& answer) { return answer->has_value(); });
+  };
   REQUIRE(gate.loop.run_until(all, 450ms));  // two that ran already, two of anna's
   for (const auto& answer : annas) CHECK(*answer == Access::Answer::right);
 }
@@ -397,7 +428,8 @@ TEST_CASE("access: an unknown name costs what one of the users costs, and always
     CHECK(hash == gate.access->hash_to_check(text("made-up-", i)));
     used.insert(hash);
   }
-  CHECK(used == std::set<std::string>{gate.access->hash_to_check("anna"), gate.access->hash_to_check("bert")});
+  CHECK(used ==
+        std::set<std::string>{gate.access->hash_to_check("anna"), gate.access->hash_to_check("bert")});
   CHECK_FALSE(gate.lets_in("made-up", "a"));  // a stand-in is nobody
   CHECK_FALSE(gate.lets_in("made-up", "b"));
   gate.write("# nobody\n");

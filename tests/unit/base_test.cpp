@@ -20,7 +20,8 @@ TEST_CASE("durations and sizes are read as people write them, and nothing else i
   CHECK(parse_duration("1.5s") == 1500ms);
   CHECK(parse_duration("5min") == 5min);
   CHECK(parse_duration("7d") == 168h);
-  for (const char* bad : {"", "5", "-5s", "1e3s", "5 lightyears", ".5s", "5s5", "99999999d"}) CHECK_FALSE(parse_duration(bad));
+  for (const char* bad : {"", "5", "-5s", "1e3s", "5 lightyears", ".5s", "5s5", "99999999d"})
+    CHECK_FALSE(parse_duration(bad));
   CHECK(parse_size("512MiB") == 512u << 20);
   CHECK(parse_size("64KB") == 64'000u);
   CHECK(parse_size("100") == 100u);
@@ -70,7 +71,11 @@ TEST_CASE("JSON: the public parsing suite is accepted and rejected as RFC 8259 a
 
 TEST_CASE("JSON: what is written reads back, and NaN becomes null") {
   JsonWriter json;
-  json.begin_object().member("a\"b", "x\n\x01").member("n", 0.1).member("i", std::int64_t{-5}).member("t", true);
+  json.begin_object()
+      .member("a\"b", "x\n\x01")
+      .member("n", 0.1)
+      .member("i", std::int64_t{-5})
+      .member("t", true);
   json.key("nan").value(0.0 / 0.0).key("list").begin_array().value(1.5).value("z").end_array().end_object();
   CHECK(json.text() == R"({"a\"b":"x\n\u0001","n":0.1,"i":-5,"t":true,"nan":null,"list":[1.5,"z"]})");
   AcceptJson handler;
@@ -80,18 +85,28 @@ TEST_CASE("JSON: what is written reads back, and NaN becomes null") {
 
 TEST_CASE("JSON: half a surrogate pair is no text, in a name or a value, alone or behind a NUL") {
   AcceptJson handler;
-  for (const char* bad : {R"({"\udc00":1})", R"({"\ud800":1})", R"({"a":"\udfff"})", R"({"a":"x\u0000\udc00"})", R"(["\udc00\ud800"])", R"({"ok":1,"deep":{"a":["\uDCFF"]}})"}) {
+  for (const char* bad :
+       {R"({"\udc00":1})", R"({"\ud800":1})", R"({"a":"\udfff"})", R"({"a":"x\u0000\udc00"})",
+        R"(["\udc00\ud800"])", R"({"ok":1,"deep":{"a":["\uDCFF"]}})"}) {
     INFO(bad);
     CHECK_FALSE(read_json(bytes_of(bad), handler).ok());
   }
   CHECK(read_json(bytes_of(R"({"\ud83d\ude00":"\u00b0C"})"), handler).ok());
-  CHECK(read_json(bytes_of(R"({"\udc00":1})"), handler).detail().ends_with(": half of a surrogate pair is no character"));
+  CHECK(read_json(bytes_of(R"({"\udc00":1})"), handler)
+            .detail()
+            .ends_with(": half of a surrogate pair is no character"));
 }
 
 TEST_CASE("JSON: whatever bytes are written, any reader reads them and no terminal obeys them") {
   std::string all;
   for (int i = 0; i < 256; ++i) all += static_cast<char>(i);
-  for (const std::string& hostile : {all, std::string("21.5 \xB0""C"), std::string("\xED\xB0\x80"), std::string("\xC2\x9B""2J"), std::string("\xE2\x82")}) {
+  for (const std::string& hostile : {all,
+                                     std::string("21.5 \xB0"
+                                                 "C"),
+                                     std::string("\xED\xB0\x80"),
+                                     std::string("\xC2\x9B"
+                                                 "2J"),
+                                     std::string("\xE2\x82")}) {
     JsonWriter json;
     json.begin_object().member(hostile, hostile).end_object();
     AcceptJson handler;
@@ -106,7 +121,8 @@ TEST_CASE("JSON: whatever bytes are written, any reader reads them and no termin
 TEST_CASE("a metric's label is one line of UTF-8, whatever was put into it") {
   Metrics metrics;
   metrics.counter("a_total", "Things", {{"input", "two\nlines \xFF \"q\""}}).add(1);
-  CHECK(metrics.expose().find("a_total{input=\"two\\\\x0alines \\\\xff \\\"q\\\"\"} 1\n") != std::string::npos);
+  CHECK(metrics.expose().find("a_total{input=\"two\\\\x0alines \\\\xff \\\"q\\\"\"} 1\n") !=
+        std::string::npos);
 }
 
 TEST_CASE("metrics are written in Prometheus' text format, with labels escaped") {
@@ -117,7 +133,8 @@ TEST_CASE("metrics are written in Prometheus' text format, with labels escaped")
   const std::string text = metrics.expose();
   CHECK(text.find("# TYPE a_total counter\na_total{input=\"x\\\"y\\\\z\"} 3\n") != std::string::npos);
   CHECK(text.find("b 1.5\n") != std::string::npos);
-  CHECK(text.find("c_seconds_bucket{le=\"0.001\"} 0\nc_seconds_bucket{le=\"0.002\"} 1\n") != std::string::npos);
+  CHECK(text.find("c_seconds_bucket{le=\"0.001\"} 0\nc_seconds_bucket{le=\"0.002\"} 1\n") !=
+        std::string::npos);
   CHECK(text.find("c_seconds_count 1\n") != std::string::npos);
 }
 
@@ -160,7 +177,8 @@ TEST_CASE("host and port: as people write them, and what is refused") {
   CHECK(parse_host_port("broker.example", 8883).value().to_string() == "broker.example:8883");
   CHECK(parse_host_port("[2001:db8::7]:1", 2).value().host == "2001:db8::7");
   CHECK(parse_host_port("[2001:db8::7]", 2).value().to_string() == "[2001:db8::7]:2");
-  for (const char* bad : {"", ":1", "a:", "a:b", "a:65536", "a:-1", "a:1x", "[::1", "[]:1", "[::1]x", "2001:db8::7", "a"}) {
+  for (const char* bad :
+       {"", ":1", "a:", "a:b", "a:65536", "a:-1", "a:1x", "[::1", "[]:1", "[::1]x", "2001:db8::7", "a"}) {
     CAPTURE(bad);
     CHECK_FALSE(parse_host_port(bad).ok());
   }

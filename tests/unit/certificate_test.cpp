@@ -19,7 +19,8 @@ using namespace millrace;
 
 namespace {
 
-// CN=fixture, for gw.example, *.plant.example and 192.0.2.7, by its extended key usage for clients only; its key, and another.
+// CN=fixture, for gw.example, *.plant.example and 192.0.2.7, by its extended key usage for clients only; its
+// key, and another.
 const char* certificate = R"(-----BEGIN CERTIFICATE-----
 MIIBvzCCAWagAwIBAgIUJyd28UGYl0xk0xyFfD9Cdj8Yr5gwCgYIKoZIzj0EAwIw
 EjEQMA4GA1UEAwwHZml4dHVyZTAgFw0yNjExMzAyMTA2NDVaGA8yMTI2MTEwNjIx
@@ -81,14 +82,16 @@ std::string der(int tag, const std::string& content) {
 }
 
 // The extensions of a CA, with what it permits and excludes: GeneralNames in DER.
-std::string extensions_of(const std::vector<std::string>& permitted, const std::vector<std::string>& excluded) {
+std::string extensions_of(const std::vector<std::string>& permitted,
+                          const std::vector<std::string>& excluded) {
   std::string constraints;
   for (const auto& [tag, names] : {std::pair{0xA0, permitted}, std::pair{0xA1, excluded}}) {
     std::string subtrees;
     for (const std::string& name : names) subtrees += der(0x30, name);
     if (!names.empty()) constraints += der(tag, subtrees);
   }
-  const std::string other = der(0x30, der(0x06, "\x55\x1d\x13") + der(0x01, "\xff") + der(0x04, der(0x30, "")));
+  const std::string other =
+      der(0x30, der(0x06, "\x55\x1d\x13") + der(0x01, "\xff") + der(0x04, der(0x30, "")));
   return der(0x30, other + der(0x30, der(0x06, "\x55\x1d\x1e") + der(0x04, der(0x30, constraints))));
 }
 
@@ -98,7 +101,8 @@ TEST_CASE("certificates: a wildcard stands for one label, whole, and never for a
   CHECK(name_fits("gw.example", "GW.Example"));
   CHECK(name_fits("gw.example", "gw.example."));
   CHECK(name_fits("*.plant.example", "press.plant.example"));
-  for (const char* host : {"plant.example", "a.b.plant.example", ".plant.example", "xplant.example", "press.plant.example.org"}) {
+  for (const char* host : {"plant.example", "a.b.plant.example", ".plant.example", "xplant.example",
+                           "press.plant.example.org"}) {
     CAPTURE(host);
     CHECK_FALSE(name_fits("*.plant.example", host));
   }
@@ -117,7 +121,8 @@ TEST_CASE("certificates: an address needs an address among the names; the common
   one.addresses = {"192.0.2.7", "2001:db8::7"};
   CHECK(judge_server(one, "192.0.2.7").ok());
   CHECK(judge_server(one, "2001:DB8:0::7").ok());
-  CHECK(says(judge_server(one, "192.0.2.8").detail(), "it is for IP:192.0.2.7, IP:2001:db8::7, not for 192.0.2.8"));
+  CHECK(says(judge_server(one, "192.0.2.8").detail(),
+             "it is for IP:192.0.2.7, IP:2001:db8::7, not for 192.0.2.8"));
   one.for_servers = false;
   CHECK(says(judge_server(one, "192.0.2.7").detail(), "serverAuth"));
   one.for_servers = true;
@@ -143,7 +148,8 @@ TEST_CASE("certificates: a file is read with names and use, and the key must be 
   CHECK(says(check_key(files.path("cert"), {files.path("other")}).detail(), "is not the key of"));
 }
 
-TEST_CASE("needed files: missing, empty, half written, readable by everybody, and of another pair: each is waited for, in words") {
+TEST_CASE(
+    "needed files: missing, empty, half written, readable by everybody, and of another pair: each is waited for, in words") {
   const Files files;
   TlsConfig tls;
   tls.enabled = true;
@@ -179,7 +185,8 @@ TEST_CASE("needed files: missing, empty, half written, readable by everybody, an
   }
 }
 
-TEST_CASE("TLS: an alert is told as what it is, and blames a certificate of ours only where one was asked for or shown") {
+TEST_CASE(
+    "TLS: an alert is told as what it is, and blames a certificate of ours only where one was asked for or shown") {
   struct Row {
     std::uint8_t alert;
     bool asked, showed;
@@ -231,12 +238,16 @@ TEST_CASE("TLS: what the library refuses is told as what it is") {
   CHECK(tell(failure).detail() == "certificate: it expired on ...");
 }
 
-TEST_CASE("TLS: whether the server asked for a certificate is seen however its messages are cut, and not in what is encrypted") {
-  const auto message = [](char type, std::size_t size) { return std::string{type, 0, 0, static_cast<char>(size)} + std::string(size, 'x'); };
+TEST_CASE(
+    "TLS: whether the server asked for a certificate is seen however its messages are cut, and not in what is encrypted") {
+  const auto message = [](char type, std::size_t size) {
+    return std::string{type, 0, 0, static_cast<char>(size)} + std::string(size, 'x');
+  };
   const auto record = [](char type, const std::string& content) {
     return std::string{type, 3, 3, 0, static_cast<char>(content.size())} + content;
   };
-  const std::string hello = message(2, 38), chain = message(11, 60), request = message(13, 8), done = message(14, 0);
+  const std::string hello = message(2, 38), chain = message(11, 60), request = message(13, 8),
+                    done = message(14, 0);
   const auto asked = [](const std::string& bytes) {
     HandshakeWatch whole, slowly;
     whole.push(bytes_of(bytes));
@@ -256,13 +267,19 @@ TEST_CASE("certificates: a CA certifies what its name constraints allow, critica
   const std::string plant = der(0x30, der(0x31, der(0x30, der(0x06, "\x55\x04\x0a") + der(0x0c, "Plant"))));
   const std::string ten_net("\x0a\0\0\0\xff\0\0\0", 8);
   const std::string extensions =
-      extensions_of({der(0x82, "plant.example"), der(0x87, ten_net), der(0xA4, plant)}, {der(0x82, "office.plant.example"), der(0x81, "x@y.example")});
+      extensions_of({der(0x82, "plant.example"), der(0x87, ten_net), der(0xA4, plant)},
+                    {der(0x82, "office.plant.example"), der(0x81, "x@y.example")});
   const auto read = name_constraints_of(bytes_of(extensions));
   REQUIRE(read.ok());
   const NameConstraints& constraints = read.value();
-  const auto forbidden = [&](const std::string& name) { return forbidden_name(constraints, for_host(name), {}); };
-  for (const char* good : {"plant.example", "PRESS.Plant.example", "a.b.plant.example", "*.line.plant.example"}) CHECK(forbidden(good).empty());
-  for (const char* bad : {"example", "xplant.example", "plant.example.org", "office.plant.example", "a.office.plant.example", "*.plant.example"}) {
+  const auto forbidden = [&](const std::string& name) {
+    return forbidden_name(constraints, for_host(name), {});
+  };
+  for (const char* good :
+       {"plant.example", "PRESS.Plant.example", "a.b.plant.example", "*.line.plant.example"})
+    CHECK(forbidden(good).empty());
+  for (const char* bad : {"example", "xplant.example", "plant.example.org", "office.plant.example",
+                          "a.office.plant.example", "*.plant.example"}) {
     CAPTURE(bad);
     CHECK(forbidden(bad) == text("DNS:", bad));
   }
@@ -281,7 +298,8 @@ TEST_CASE("certificates: a CA certifies what its name constraints allow, critica
   // Without any, or of bytes that lie.
   CHECK(name_constraints_of({}).value().none());
   CHECK(name_constraints_of(bytes_of(der(0x30, ""))).value().none());
-  for (std::size_t size = 1; size < extensions.size(); ++size) CHECK_FALSE(name_constraints_of(bytes_of(extensions.substr(0, size))).ok());
+  for (std::size_t size = 1; size < extensions.size(); ++size)
+    CHECK_FALSE(name_constraints_of(bytes_of(extensions.substr(0, size))).ok());
   for (std::size_t at = 0; at < extensions.size(); ++at) {
     std::string lies = extensions;
     lies[at] = static_cast<char>(0xFF);

@@ -11,7 +11,8 @@ namespace {
 
 constexpr std::int64_t second = 1'000'000;
 constexpr WallTime in_1970{3 * second}, built{1'700'000'000 * second}, today{1'764'000'000 * second};
-constexpr KernelClock synchronised{KernelClock::State::synchronised, 0}, unsynchronised{KernelClock::State::unsynchronised, 0};
+constexpr KernelClock synchronised{KernelClock::State::synchronised, 0},
+    unsynchronised{KernelClock::State::unsynchronised, 0};
 constexpr KernelClock denied{KernelClock::State::unknown, EPERM};
 
 }  // namespace
@@ -28,7 +29,8 @@ TEST_CASE("clock: that the kernel may not be asked is not the same as not synchr
   CHECK_FALSE(verdict.trusted);
   CHECK(verdict.why.find("cannot be told") != std::string::npos);
   CHECK(verdict.why.find("Operation not permitted") != std::string::npos);
-  CHECK(judge_clock(ClockSource::kernel, unsynchronised, today, built).why.find("cannot be told") == std::string::npos);
+  CHECK(judge_clock(ClockSource::kernel, unsynchronised, today, built).why.find("cannot be told") ==
+        std::string::npos);
 }
 
 TEST_CASE("clock: a battery clock is believed from the latest time on that is known to have passed") {

@@ -1,4 +1,5 @@
-// Time that jumped is not time that passed: by which clock ages are judged, and how much has passed for a log.
+// Time that jumped is not time that passed: by which clock ages are judged, and how much has passed for a
+// log.
 #include <doctest/doctest.h>
 
 #include "ingest/clock_watch.h"
@@ -29,15 +30,18 @@ TEST_CASE("clock watch: ages go by a clock that nobody set, and by none for an h
     CHECK_FALSE(watch.for_ages(at(hour)));
     CHECK(watch.steps() == 1);
     // Then by the lower of the two: right or wrong, nothing is older by it than it is.
-    CHECK(watch.for_ages(at(2 * hour))->us / second == wall(2 * hour, std::min<std::int64_t>(0, step)).us / second);
+    CHECK(watch.for_ages(at(2 * hour))->us / second ==
+          wall(2 * hour, std::min<std::int64_t>(0, step)).us / second);
     CHECK(watch.look(at(3 * hour), wall(3 * hour), true) == -step);
     CHECK_FALSE(watch.for_ages(at(3 * hour + 59 * minute)));
   }
 }
 
-TEST_CASE("clock watch: a leap second and slewing are no steps; a clock in 1970 is none to go by, before or after it is set") {
+TEST_CASE(
+    "clock watch: a leap second and slewing are no steps; a clock in 1970 is none to go by, before or after it is set") {
   ClockWatch watch;
-  for (int s = 0; s < 100; ++s) CHECK(watch.look(at(s * second), wall(s * second, s > 50 ? -second : s * 1000), true) == 0);
+  for (int s = 0; s < 100; ++s)
+    CHECK(watch.look(at(s * second), wall(s * second, s > 50 ? -second : s * 1000), true) == 0);
   CHECK(watch.steps() == 0);
   ClockWatch woken;
   CHECK(woken.look(at(0), {3 * second}, false) == 0);
@@ -59,7 +63,8 @@ TEST_CASE("clock watch: the next process of this boot knows the lowest clock, on
   next.restore(saved, 7);
   other.restore(saved, 8);
   unknown.restore(Bytes(2), 7);
-  for (ClockWatch* watch : {&next, &other, &unknown}) (void)watch->look(at(2 * minute), wall(2 * minute, 50 * year), true);
+  for (ClockWatch* watch : {&next, &other, &unknown})
+    (void)watch->look(at(2 * minute), wall(2 * minute, 50 * year), true);
   CHECK(next.for_ages(at(2 * minute))->us / second == wall(2 * minute).us / second);
   CHECK(other.for_ages(at(2 * minute))->us / second == wall(2 * minute, 50 * year).us / second);
   CHECK(unknown.for_ages(at(2 * minute))->us / second == wall(2 * minute, 50 * year).us / second);
@@ -76,17 +81,20 @@ TEST_CASE("clock watch: settled is an hour of trust without a step") {
   CHECK_FALSE(watch.settled(at(200 * minute)));
 }
 
-TEST_CASE("passed time: while the process runs, and over a restart in the same boot, by the monotonic clock whatever the wall says") {
+TEST_CASE(
+    "passed time: while the process runs, and over a restart in the same boot, by the monotonic clock whatever the wall says") {
   PassedTime first({}, 7, at(1000 * hour));
   CHECK(first.us(at(1002 * hour)) == 2 * hour);
   PassedTime second_process(first.save({3 * second}, false, at(1002 * hour)), 7, at(1005 * hour));
   CHECK(second_process.us(at(1006 * hour)) == 6 * hour);
 }
 
-TEST_CASE("passed time: a month without power counts where the clock was settled at both ends, and a jump never does") {
+TEST_CASE(
+    "passed time: a month without power counts where the clock was settled at both ends, and a jump never does") {
   const std::int64_t month = 30 * 24 * hour;
   PassedTime before({}, 7, at(0));
-  const Bytes settled = before.save(wall(0), true, at(2 * hour)), unsettled = before.save(wall(0), false, at(2 * hour));
+  const Bytes settled = before.save(wall(0), true, at(2 * hour)),
+              unsettled = before.save(wall(0), false, at(2 * hour));
   const auto after = [&](const Bytes& saved, std::optional<WallTime> then) {
     PassedTime passed(saved, 8, at(0));
     CHECK(passed.us(at(hour)) == 3 * hour);  // the first hour of the boot: nobody can know yet
@@ -114,7 +122,8 @@ constexpr WallTime in_1970{3 * second}, later{4'000'000'000 * second};  // than 
 
 }  // namespace
 
-TEST_CASE("certificate time: the latest of the clock, the build and what is known to have been; a clock that is trusted takes it back") {
+TEST_CASE(
+    "certificate time: the latest of the clock, the build and what is known to have been; a clock that is trusted takes it back") {
   set_certificate_floor({});
   const WallTime build = certificate_time(in_1970);
   CHECK(certificate_time(later) == later);
@@ -128,7 +137,8 @@ TEST_CASE("certificate time: the latest of the clock, the build and what is know
   CHECK(certificate_time(in_1970) == build);
 }
 
-TEST_CASE("tickets: devices resume after a power cut though the clock begins in 1970, and no longer than a day by what is known") {
+TEST_CASE(
+    "tickets: devices resume after a power cut though the clock begins in 1970, and no longer than a day by what is known") {
   TicketKeys keys("", "policy");
   set_certificate_floor({});
   const Bytes session(100, std::byte{1});
@@ -136,7 +146,7 @@ TEST_CASE("tickets: devices resume after a power cut though the clock begins in 
   CHECK(keys.open(ticket, certificate_time(in_1970)).empty());  // nothing is known of it: a full handshake
   set_certificate_floor({later.us + minute});                   // the newest commit under a settled clock
   CHECK(keys.open(ticket, certificate_time(in_1970)) == session);
-  set_certificate_floor({later.us + 23 * hour});                // and what has passed since
+  set_certificate_floor({later.us + 23 * hour});  // and what has passed since
   CHECK(keys.open(ticket, certificate_time(in_1970)) == session);
   set_certificate_floor({later.us + 25 * hour});
   CHECK(keys.open(ticket, certificate_time(in_1970)).empty());

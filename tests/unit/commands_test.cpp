@@ -42,7 +42,8 @@ std::string wrong(const Option& row, const char* said) {
 }  // namespace
 
 TEST_CASE("commands: options reach their struct") {
-  const char* said[] = {"millrace", "log", "pick", "--lane=raw", "-n", "3", "--rate", "0.5", "--wait=200ms", "--loud", "a.db"};
+  const char* said[] = {"millrace", "log", "pick",         "--lane=raw", "-n",  "3",
+                        "--rate",   "0.5", "--wait=200ms", "--loud",     "a.db"};
   CHECK(run_command(static_cast<int>(std::size(said)), const_cast<char**>(said), {&pick_kind}) == 7);
   CHECK(picked.lane == "raw");
   CHECK(picked.most == 3);
@@ -70,16 +71,19 @@ TEST_CASE("commands: overview, manual and completion are made of the rows") {
   const Commands all{&pick_kind};
   CHECK(overview_of(all).find("\n  log pick [FILE]       Pick some\n") != std::string::npos);
   const std::string manual = manual_of(all);
-  CHECK(manual.starts_with("*log pick* [*--lane* _lane_] [*--most* _n_] [*--rate* _n_] [*--wait* _time_] [*--loud*] [_file_]\n\tPick some. And *more*.\n"));
+  CHECK(manual.starts_with(
+      "*log pick* [*--lane* _lane_] [*--most* _n_] [*--rate* _n_] [*--wait* _time_] [*--loud*] [_file_]\n\tPick some. And *more*.\n"));
   CHECK(manual.find("\n\t*--lane* _lane_\n\t\tWhich lane\\_or\\_two\n") != std::string::npos);
   const std::string completion = completion_of(all);
   CHECK(completion.find("\"log pick --lane\") words=\"alarm raw\" ;;") != std::string::npos);
   CHECK(completion.find("\"log pick --most\"|\"log pick -n\") : ;;") != std::string::npos);
-  CHECK(completion.find("log) command=\"$first $second\"; [ \"$COMP_CWORD\" != 2 ] || words=\"pick\" ;;") != std::string::npos);
+  CHECK(completion.find("log) command=\"$first $second\"; [ \"$COMP_CWORD\" != 2 ] || words=\"pick\" ;;") !=
+        std::string::npos);
 }
 
 TEST_CASE("answers: a tree that is asked by name, and reads as nothing where nothing is") {
-  const auto read = DaemonAnswer::read(R"({"a":[{"n":1},{"n":2.5,"s":"x]}\"error\":"}],"b":true,"c":null,"big":18446744073709551615,"neg":-3})");
+  const auto read = DaemonAnswer::read(
+      R"({"a":[{"n":1},{"n":2.5,"s":"x]}\"error\":"}],"b":true,"c":null,"big":18446744073709551615,"neg":-3})");
   REQUIRE(read.ok());
   const DaemonAnswer& answer = read.value();
   REQUIRE(answer["a"].items().size() == 2);

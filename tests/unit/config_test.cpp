@@ -31,9 +31,13 @@ name = "central"
 servers = ["mqtt://central:1883"]
 )";
 
-LoadedConfig load_config(const std::string& content, const std::string& name) { return load_config(content, name, built_kinds()); }
+LoadedConfig load_config(const std::string& content, const std::string& name) {
+  return load_config(content, name, built_kinds());
+}
 
-std::string errors_of(const std::string& content) { return format_errors("m.toml", load_config(content, "m.toml").errors); }
+std::string errors_of(const std::string& content) {
+  return format_errors("m.toml", load_config(content, "m.toml").errors);
+}
 
 std::string temporary(const std::string& name, const std::string& content, mode_t mode) {
   const std::string path = text("/tmp/millrace-test-", ::getpid(), "-", name);
@@ -47,7 +51,9 @@ std::string temporary(const std::string& name, const std::string& content, mode_
 TEST_CASE("config: an uplink of MQTT 3.1.1 cannot tell a denied topic, and that is said") {
   const auto denied = [](const std::string& content) {
     const auto warnings = load_config(content, "m.toml").warnings;
-    return std::count_if(warnings.begin(), warnings.end(), [](const std::string& w) { return w.find("cannot tell a denied topic") != std::string::npos; });
+    return std::count_if(warnings.begin(), warnings.end(), [](const std::string& w) {
+      return w.find("cannot tell a denied topic") != std::string::npos;
+    });
   };
   CHECK(denied(minimal) == 0);
   CHECK(denied(minimal + std::string("version = \"3.1.1\"\n")) == 1);
@@ -58,7 +64,8 @@ TEST_CASE("config: what a request's own heads are is no login, and a region is l
     return errors_of("[[uplinks.https]]\nname = \"u\"\nservers = [\"https://h\"]\n" + more);
   };
   for (const char* name : {"Host", "content-length", "TRANSFER-ENCODING", "X Key"})
-    CHECK(with(text("header_name = \"", name, "\"\nheader_file = \"/k\"\n")).find("is no name of a login's header") != std::string::npos);
+    CHECK(with(text("header_name = \"", name, "\"\nheader_file = \"/k\"\n"))
+              .find("is no name of a login's header") != std::string::npos);
   CHECK(with("header_name = \"X-Key\"\nheader_file = \"/k\"\n").find("header_name") == std::string::npos);
   const std::string s3 = "dialect = \"s3\"\nbucket = \"b\"\ncredentials_file = \"/k\"\nregion = ";
   for (const char* region : {"eu/1", "eu\\r\\nX: y", "eu 1"})
@@ -71,7 +78,8 @@ TEST_CASE("config: defaults fill what the file leaves out") {
   CHECK(format_errors("m.toml", loaded.errors) == "");
   CHECK(loaded.config.log.commit_interval == 1s);
   CHECK(loaded.config.inputs[0].as<MqttInputConfig>().qos == 1);
-  CHECK(loaded.config.inputs[0].as<MqttInputConfig>().client_id == "millrace-" + loaded.config.gateway.name + "-plant");
+  CHECK(loaded.config.inputs[0].as<MqttInputConfig>().client_id ==
+        "millrace-" + loaded.config.gateway.name + "-plant");
   CHECK(loaded.config.uplinks[0].as<MqttUplinkConfig>().window == 4);
 }
 
@@ -90,12 +98,21 @@ formt = "json"
 [[uplinks.mqtt]]
 name = "central"
 )");
-  CHECK(errors.find("m.toml:2:1: [log]: nothing is called \"max_sise\" here; did you mean \"max_size\"?") != std::string::npos);
-  CHECK(errors.find("m.toml:3:19: [log]: \"commit_interval\" must be a duration in quotes") != std::string::npos);
-  CHECK(errors.find("m.toml:4:13: [log]: \"when_full\" is \"drop\"; it can be \"evict\", \"block\"") != std::string::npos);
-  CHECK(errors.find("m.toml:7:11: [[inputs.mqtt]] \"plant\": \"http://x\" must start with mqtt:// or mqtts://") != std::string::npos);
-  CHECK(errors.find("m.toml:8:7: [[inputs.mqtt]] \"plant\": \"qos\" is 3; it can be 0 to 2") != std::string::npos);
-  CHECK(errors.find("m.toml:11:1: route \"a/{device}\": nothing is called \"formt\" here; did you mean \"format\"?") != std::string::npos);
+  CHECK(errors.find("m.toml:2:1: [log]: nothing is called \"max_sise\" here; did you mean \"max_size\"?") !=
+        std::string::npos);
+  CHECK(errors.find("m.toml:3:19: [log]: \"commit_interval\" must be a duration in quotes") !=
+        std::string::npos);
+  CHECK(errors.find("m.toml:4:13: [log]: \"when_full\" is \"drop\"; it can be \"evict\", \"block\"") !=
+        std::string::npos);
+  CHECK(errors.find(
+            "m.toml:7:11: [[inputs.mqtt]] \"plant\": \"http://x\" must start with mqtt:// or mqtts://") !=
+        std::string::npos);
+  CHECK(errors.find("m.toml:8:7: [[inputs.mqtt]] \"plant\": \"qos\" is 3; it can be 0 to 2") !=
+        std::string::npos);
+  CHECK(
+      errors.find(
+          "m.toml:11:1: route \"a/{device}\": nothing is called \"formt\" here; did you mean \"format\"?") !=
+      std::string::npos);
   CHECK(errors.find("[[uplinks.mqtt]] \"central\": \"servers\" is missing") != std::string::npos);
 }
 
@@ -104,8 +121,10 @@ TEST_CASE("config: a syntax error tells its line") {
 }
 
 TEST_CASE("config: a character that is not ASCII is found outside of texts, and welcome inside") {
-  CHECK(errors_of("[log]\n# caf\u00e9\nmax_size =\u00a0\"64MiB\"\n").find("m.toml:3:11: a character that is not ASCII") != std::string::npos);
-  CHECK(errors_of("[gateway]\nruntime_dir = \"/run/caf\u00e9 # \\\" x\"\nlog_level = 'info' # \u00e9\n") == "");
+  CHECK(errors_of("[log]\n# caf\u00e9\nmax_size =\u00a0\"64MiB\"\n")
+            .find("m.toml:3:11: a character that is not ASCII") != std::string::npos);
+  CHECK(errors_of("[gateway]\nruntime_dir = \"/run/caf\u00e9 # \\\" x\"\nlog_level = 'info' # \u00e9\n") ==
+        "");
   CHECK(errors_of("[gateway]\nruntime_dir = \"\"\"\n/run\u00e9\"\"\"\n") == "");
 }
 
@@ -113,7 +132,8 @@ TEST_CASE("config: names are unique, and say what they may be") {
   std::string twice = minimal;
   twice += "[[uplinks.mqtt]]\nname = \"central\"\nservers = [\"mqtt://other:1883\"]\n";
   CHECK(errors_of(twice).find("the name \"central\" is taken already") != std::string::npos);
-  CHECK(errors_of("[[windows]]\nname = \"one minute\"\n").find("a name has 1 to 64 letters") != std::string::npos);
+  CHECK(errors_of("[[windows]]\nname = \"one minute\"\n").find("a name has 1 to 64 letters") !=
+        std::string::npos);
 }
 
 TEST_CASE("config: a literal secret is an error that names the right key, and does not print the secret") {
@@ -124,13 +144,15 @@ TEST_CASE("config: a literal secret is an error that names the right key, and do
   CHECK(errors.find("hunter2") == std::string::npos);
 }
 
-TEST_CASE("config: a file that is not there yet is no fault of the configuration; a name that can be none is") {
+TEST_CASE(
+    "config: a file that is not there yet is no fault of the configuration; a name that can be none is") {
   std::string content = minimal;
   content.replace(content.rfind("mqtt://"), 7, "mqtts://");
   content += "username = \"u\"\npassword_file = \"/nowhere/password\"\ntls_ca = \"/nowhere/ca.pem\"\n";
   const LoadedConfig loaded = load_config(content, "m.toml");
   CHECK(format_errors("m.toml", loaded.errors) == "");
-  CHECK(about_key(loaded, "uplink", "central", "tls_ca", "gone") == "m.toml:11:10: uplink \"central\": tls_ca: gone");
+  CHECK(about_key(loaded, "uplink", "central", "tls_ca", "gone") ==
+        "m.toml:11:10: uplink \"central\": tls_ca: gone");
   content += "tls_cert = \"/nowhere/cert.pem\"\ntls_key_file = \"cred:../key\"\n";
   CHECK(errors_of(content).find("which is not cred:NAME") != std::string::npos);
 }
@@ -142,11 +164,13 @@ TEST_CASE("config: what stops the parser itself has a line, and a byte order mar
     CHECK(errors_of(broken).find("m.toml:1:") == 0);
   }
   CHECK(errors_of(std::string("\xEF\xBB\xBF") + minimal) == "");
-  CHECK(errors_of(std::string("# late\n\xEF\xBB\xBF") + minimal).find("m.toml:2:1: a character that is not ASCII") == 0);
+  CHECK(errors_of(std::string("# late\n\xEF\xBB\xBF") + minimal)
+            .find("m.toml:2:1: a character that is not ASCII") == 0);
 }
 
 TEST_CASE("config: a port to listen on is an address of numbers") {
-  CHECK(errors_of(std::string(minimal) + "[observe]\nlisten = \"localhost:9464\"\n").find("is not ADDRESS:PORT") != std::string::npos);
+  CHECK(errors_of(std::string(minimal) + "[observe]\nlisten = \"localhost:9464\"\n")
+            .find("is not ADDRESS:PORT") != std::string::npos);
   for (const char* good : {"", "127.0.0.1:9464", "[::]:9464", "[fe80::1%eth0]:9464"}) {
     CAPTURE(good);
     CHECK(errors_of(text(minimal, "[observe]\nlisten = \"", good, "\"\n")) == "");
@@ -154,7 +178,8 @@ TEST_CASE("config: a port to listen on is an address of numbers") {
 }
 
 TEST_CASE("config: a secret file that everybody can read is refused") {
-  const std::string open = temporary("open", "hunter2\n", 0644), tight = temporary("tight", "hunter2\n", 0600);
+  const std::string open = temporary("open", "hunter2\n", 0644),
+                    tight = temporary("tight", "hunter2\n", 0600);
   auto secret = read_secret({tight});
   REQUIRE(secret.ok());
   CHECK(secret.value() == "hunter2");
@@ -172,7 +197,8 @@ TEST_CASE("config: ${NAME} is taken from the environment, and an unset one is an
   std::string content = minimal;
   ::setenv("MILLRACE_TEST_HOST", "broker.example", 1);
   content.replace(content.find("central:1883"), 12, "${MILLRACE_TEST_HOST}:1883");
-  CHECK(load_config(content, "m.toml").config.uplinks[0].as<MqttUplinkConfig>().servers[0] == "mqtt://broker.example:1883");
+  CHECK(load_config(content, "m.toml").config.uplinks[0].as<MqttUplinkConfig>().servers[0] ==
+        "mqtt://broker.example:1883");
   ::unsetenv("MILLRACE_TEST_HOST");
   CHECK(errors_of(content).find("the environment has no \"MILLRACE_TEST_HOST\"") != std::string::npos);
 }
@@ -189,10 +215,13 @@ TEST_CASE("config: TLS keys without mqtts, and a key without a certificate, are 
 
 TEST_CASE("config: fixed tags of a route") {
   const std::string head = std::string(minimal).substr(0, std::string(minimal).find("[[uplinks"));
-  const LoadedConfig loaded = load_config(head + "tags = [\"line\"]\nfixed_tags = { stream = \"pumps\" }\n", "m.toml");
+  const LoadedConfig loaded =
+      load_config(head + "tags = [\"line\"]\nfixed_tags = { stream = \"pumps\" }\n", "m.toml");
   CHECK(format_errors("m.toml", loaded.errors) == "");
-  CHECK(loaded.config.inputs[0].as<MqttInputConfig>().routes[0].fixed_tags == std::vector<std::pair<std::string, std::string>>{{"stream", "pumps"}});
-  CHECK(errors_of(head + "tags = [\"line\"]\nfixed_tags = { line = \"pumps\" }\n").find("\"line\" is in tags, too") != std::string::npos);
+  CHECK(loaded.config.inputs[0].as<MqttInputConfig>().routes[0].fixed_tags ==
+        std::vector<std::pair<std::string, std::string>>{{"stream", "pumps"}});
+  CHECK(errors_of(head + "tags = [\"line\"]\nfixed_tags = { line = \"pumps\" }\n")
+            .find("\"line\" is in tags, too") != std::string::npos);
 }
 
 TEST_CASE("config: the annotated example is good") {
@@ -205,13 +234,16 @@ TEST_CASE("config: the annotated example is good") {
 }
 
 TEST_CASE("config: a Kafka uplink, its defaults, and what does not go together") {
-  const std::string head = "[gateway]\nname = \"gw\"\n[[uplinks.kafka]]\nname = \"k\"\nservers = [\"a:9092\", \"b\"]\n";
+  const std::string head =
+      "[gateway]\nname = \"gw\"\n[[uplinks.kafka]]\nname = \"k\"\nservers = [\"a:9092\", \"b\"]\n";
   const LoadedConfig loaded = load_config(head + "exactly_once = true\n", "m.toml");
   CHECK(format_errors("m.toml", loaded.errors) == "");
   const KafkaUplinkConfig& kafka = loaded.config.uplinks.at(0).as<KafkaUplinkConfig>();
   CHECK(kafka.key == "{device}");
   CHECK(kafka.transactional_id == "millrace-gw-k");
-  CHECK(load_config(head + "format = \"batch\"\n", "m.toml").config.uplinks.at(0).as<KafkaUplinkConfig>().key == "{gateway}");
+  CHECK(
+      load_config(head + "format = \"batch\"\n", "m.toml").config.uplinks.at(0).as<KafkaUplinkConfig>().key ==
+      "{gateway}");
   const std::pair<const char*, const char*> wrong[] = {
       {"format = \"avro\"", "format"},
       {"marker_topic = \"m\"", "is of exactly_once = true"},
@@ -227,7 +259,8 @@ TEST_CASE("config: a Kafka uplink, its defaults, and what does not go together")
     CAPTURE(line);
     CHECK(errors_of(head + line + "\n").find(words) != std::string::npos);
   }
-  CHECK(errors_of("[[uplinks.kafka]]\nname = \"k\"\nservers = [\"kafka://a\"]\n").find("is not HOST:PORT") != std::string::npos);
+  CHECK(errors_of("[[uplinks.kafka]]\nname = \"k\"\nservers = [\"kafka://a\"]\n").find("is not HOST:PORT") !=
+        std::string::npos);
 }
 
 TEST_CASE("config: windows share an eighth of the log for their state, unless they are told otherwise") {
@@ -241,13 +274,21 @@ TEST_CASE("config: windows share an eighth of the log for their state, unless th
   CHECK(windows_of("[log]\nmax_size = \"16MiB\"\n" + two)[1].state_max == 1 << 20);
   CHECK(windows_of("[log]\nmax_size = \"16MiB\"\n" + two + "state_max = \"3MiB\"\n")[0].state_max == 1 << 20);
   CHECK(windows_of("[log]\nmax_size = \"16MiB\"\n" + two + "state_max = \"3MiB\"\n")[1].state_max == 3 << 20);
-  CHECK(errors_of("[[windows]]\nname = \"a\"\nstate_max = \"1KiB\"\n").find("state_max") != std::string::npos);
-  const auto warned = load_config(minimal + std::string("[[windows]]\nname = \"a\"\nsize = \"1s\"\nallowed_lateness = \"1h\"\n"), "m.toml").warnings;
-  CHECK(std::any_of(warned.begin(), warned.end(), [](const std::string& w) { return w.find("the newest 2048") != std::string::npos; }));
+  CHECK(errors_of("[[windows]]\nname = \"a\"\nstate_max = \"1KiB\"\n").find("state_max") !=
+        std::string::npos);
+  const auto warned =
+      load_config(
+          minimal + std::string("[[windows]]\nname = \"a\"\nsize = \"1s\"\nallowed_lateness = \"1h\"\n"),
+          "m.toml")
+          .warnings;
+  CHECK(std::any_of(warned.begin(), warned.end(),
+                    [](const std::string& w) { return w.find("the newest 2048") != std::string::npos; }));
 }
 
-TEST_CASE("config: state that cannot fit the log is an error with its line; what is left open is made to fit") {
-  const std::string endpoint = "[[inputs.mqtt_endpoint]]\nname = \"NAME\"\nlisten = \"127.0.0.1:PORT\"\nanonymous = true\n";
+TEST_CASE(
+    "config: state that cannot fit the log is an error with its line; what is left open is made to fit") {
+  const std::string endpoint =
+      "[[inputs.mqtt_endpoint]]\nname = \"NAME\"\nlisten = \"127.0.0.1:PORT\"\nanonymous = true\n";
   const auto endpoint_of = [&](const char* name, const char* port, const char* more) {
     std::string out = endpoint;
     out.replace(out.find("NAME"), 4, name);
@@ -256,21 +297,34 @@ TEST_CASE("config: state that cannot fit the log is an error with its line; what
   };
   const std::string small = "[log]\nmax_size = \"16MiB\"\n";
   // Two endpoints and two windows, nothing said: all of it together fits a quarter of the log.
-  const auto open = load_config(small + endpoint_of("a", "1001", "") + endpoint_of("b", "1002", "") + "[[windows]]\nname = \"w\"\n[[windows]]\nname = \"v\"\n", "m.toml");
+  const auto open = load_config(small + endpoint_of("a", "1001", "") + endpoint_of("b", "1002", "") +
+                                    "[[windows]]\nname = \"w\"\n[[windows]]\nname = \"v\"\n",
+                                "m.toml");
   CHECK(open.errors.empty());
   std::uint64_t state = 0;
   for (const auto& e : open.config.inputs) state += e.as<EndpointConfig>().sessions_max * 4608;
   for (const auto& w : open.config.windows) state += w.state_max;
   CHECK(state <= (16 << 20) / 4);
   for (const auto& e : open.config.inputs) CHECK(e.as<EndpointConfig>().sessions_max >= 100);
-  CHECK(load_config(endpoint_of("a", "1001", ""), "m.toml").config.inputs[0].as<EndpointConfig>().sessions_max == 10'000);
+  CHECK(load_config(endpoint_of("a", "1001", ""), "m.toml")
+            .config.inputs[0]
+            .as<EndpointConfig>()
+            .sessions_max == 10'000);
   // Said, and too much: each with its line, the key and the limit.
-  const auto sessions = load_config(small + endpoint_of("a", "1001", "sessions_max = 100\n") + endpoint_of("b", "1002", "sessions_max = 10000\n"), "m.toml").errors;
+  const auto sessions = load_config(small + endpoint_of("a", "1001", "sessions_max = 100\n") +
+                                        endpoint_of("b", "1002", "sessions_max = 10000\n"),
+                                    "m.toml")
+                            .errors;
   REQUIRE(sessions.size() == 1);
   CHECK(sessions[0].line == 10);
   CHECK(sessions[0].message.find("sessions_max = 10000") != std::string::npos);
   CHECK(sessions[0].message.find("log.max_size") != std::string::npos);
-  const auto windows = load_config(small + endpoint_of("a", "1001", "") + "[[windows]]\nname = \"w\"\nstate_max = \"3MiB\"\n[[windows]]\nname = \"v\"\nstate_max = \"2MiB\"\n", "m.toml").errors;
+  const auto windows =
+      load_config(
+          small + endpoint_of("a", "1001", "") +
+              "[[windows]]\nname = \"w\"\nstate_max = \"3MiB\"\n[[windows]]\nname = \"v\"\nstate_max = \"2MiB\"\n",
+          "m.toml")
+          .errors;
   REQUIRE(windows.size() == 1);
   CHECK(windows[0].line == 12);
   CHECK(windows[0].message.find("state_max") != std::string::npos);
@@ -283,13 +337,22 @@ TEST_CASE("config: what the disk under the log will do is warned of, with key an
     for (const std::string& warning : disk_warnings(loaded, "m.toml", disk, log_bytes)) all += warning + "\n";
     return all;
   };
-  const DiskSpace roomy{16ULL << 30, 8ULL << 30, "ext4", false, false}, small{256 << 20, 200 << 20, "ext4", false, false};
+  const DiskSpace roomy{16ULL << 30, 8ULL << 30, "ext4", false, false},
+      small{256 << 20, 200 << 20, "ext4", false, false};
   CHECK(warned("", roomy) == "");
-  CHECK(warned("max_size = \"1GiB\"\n", small).find("m.toml:3: log.max_size, 1.0 GiB, is more than the file system of /data/log holds (ext4, 256.0 MiB)") == 0);
-  CHECK(warned("", small).find("log.max_size, 512.0 MiB, is more than the file system") == 0);  // the default, on no line
+  CHECK(
+      warned("max_size = \"1GiB\"\n", small)
+          .find(
+              "m.toml:3: log.max_size, 1.0 GiB, is more than the file system of /data/log holds (ext4, 256.0 MiB)") ==
+      0);
+  // the default, on no line
+  CHECK(warned("", small).find("log.max_size, 512.0 MiB, is more than the file system") == 0);
   DiskSpace used = small;
   used.free = 40 << 20;
-  CHECK(warned("max_size = \"64MiB\"\n", used).find("m.toml:3: log.max_size, 64.0 MiB, is more than there is room for now: 40.0 MiB are free") == 0);
+  CHECK(
+      warned("max_size = \"64MiB\"\n", used)
+          .find("m.toml:3: log.max_size, 64.0 MiB, is more than there is room for now: 40.0 MiB are free") ==
+      0);
   CHECK(warned("max_size = \"64MiB\"\n", used, 24 << 20) == "");  // the rest of it is the log's own
   DiskSpace memory = roomy, read_only = roomy;
   memory.kind = "tmpfs";

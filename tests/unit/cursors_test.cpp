@@ -64,7 +64,8 @@ TEST_CASE("cursors: who left has its data until it is forgotten, a successor of 
   cursors.unsubscribe(1);
   CHECK(cursors.absent() == std::vector<std::string>{"up"});
   CHECK_FALSE(cursors.subscribe(raw, 3));
-  CHECK_MESSAGE(cursors.absent_of("up") == std::vector<Cursors::Key>{alarms}, "a lane that the successor does not take");
+  CHECK_MESSAGE(cursors.absent_of("up") == std::vector<Cursors::Key>{alarms},
+                "a lane that the successor does not take");
   cursors.unsubscribe(1);  // late, from one that has a successor
   CHECK(cursors.find(raw)->subscribed());
   CHECK(cursors.consumers() == std::vector<std::string>{"other", "up"});
@@ -80,7 +81,8 @@ TEST_CASE("cursors: a ninth settled range is never opened") {
   std::vector<Range> left_open;
   cursors.settle({"up", Lane::raw, {50, 50}, 1, How::delivered}, false, left_open);
   CHECK(left_open == std::vector<Range>{{50, 50}});
-  CHECK_MESSAGE(cursors.lose(raw, {{60, 60}}, 1, How::evicted) == 1, "what is lost is in the ledger all the same");
+  CHECK_MESSAGE(cursors.lose(raw, {{60, 60}}, 1, How::evicted) == 1,
+                "what is lost is in the ledger all the same");
   CHECK(cursors.unsettled(raw, 100).back() == Range{17, 100});
 }
 
@@ -117,11 +119,13 @@ TEST_CASE("cursors: they come back from the state table as they were") {
     const Sequence first = 1 + rng.below(480);
     if (cursors.can_settle(raw, {first, first + 5})) {
       std::vector<Range> left_open;
-      cursors.settle({"up", Lane::raw, {first, first + 5}, 6, static_cast<How>(rng.below(how_count))}, false, left_open);
+      cursors.settle({"up", Lane::raw, {first, first + 5}, 6, static_cast<How>(rng.below(how_count))}, false,
+                     left_open);
     }
   }
   Cursors again;
-  for (const auto& [key, cursor] : cursors) again.restore(cursor_key(key.first, key.second), Cursors::encode(cursor));
+  for (const auto& [key, cursor] : cursors)
+    again.restore(cursor_key(key.first, key.second), Cursors::encode(cursor));
   REQUIRE(again.find(raw));
   REQUIRE(again.find(odd));
   CHECK(again.unsettled(raw, 600) == cursors.unsettled(raw, 600));
@@ -154,14 +158,16 @@ TEST_CASE("cursors: a note settled more than the damaged storage admits, and the
   CHECK(cursors.ledger(raw).unsettled() == 5);
 }
 
-TEST_CASE("cursors: one that ran ahead of the books begins with the oldest, a doubtful one has its books put right") {
+TEST_CASE(
+    "cursors: one that ran ahead of the books begins with the oldest, a doubtful one has its books put right") {
   const std::map<Sequence, Row> rows{{1, row(Lane::raw, 1, 10)}, {11, row(Lane::raw, 11, 10)}};
   for (const bool doubtful : {false, true}) {
     Cursors cursors;
     cursors.subscribe(raw, 1);
     cursors.admit(Lane::raw, 20, 20);
     settle(cursors, {1, 15}, 5);  // ten of them nobody booked
-    const auto again = cursors.check(rows, doubtful ? std::set<Cursors::Key>{raw} : std::set<Cursors::Key>{}, 20);
+    const auto again =
+        cursors.check(rows, doubtful ? std::set<Cursors::Key>{raw} : std::set<Cursors::Key>{}, 20);
     REQUIRE(again.size() == 1);
     CHECK(again[0].found == 5);
     CHECK(again[0].booked == 15);
@@ -181,7 +187,8 @@ TEST_CASE("the row cache has the newest rows, and says how far back it reaches")
   CHECK(cache.reaches(15));
   CHECK_FALSE(cache.reaches(14));
   CHECK(firsts(cache.read(Lane::raw, {15, 30}, 1000)) == std::vector<Sequence>{17, 21});
-  CHECK_MESSAGE(firsts(cache.read(Lane::raw, {18, 20}, 1000)) == std::vector<Sequence>{17}, "a row that touches the range");
+  CHECK_MESSAGE(firsts(cache.read(Lane::raw, {18, 20}, 1000)) == std::vector<Sequence>{17},
+                "a row that touches the range");
   CHECK_MESSAGE(firsts(cache.read(Lane::raw, {15, 30}, 1)) == std::vector<Sequence>{17}, "at least one");
   cache.add(row(Lane::raw, 21, 2, 20));  // it is there
   cache.add(row(Lane::raw, 3, 2, 20));   // before it
@@ -194,7 +201,9 @@ TEST_CASE("struck letters: ranges join, what is older than any letter is forgott
   StruckLetters struck;
   struck.strike({{5, 6}, {10, 12}}, 1);
   struck.strike({{7, 8}, {12, 20}}, 1);
-  for (const auto& [number, is] : {std::pair{4, false}, {5, true}, {8, true}, {9, false}, {20, true}, {21, false}}) CHECK(struck.has(static_cast<Sequence>(number)) == is);
+  for (const auto& [number, is] :
+       {std::pair{4, false}, {5, true}, {8, true}, {9, false}, {20, true}, {21, false}})
+    CHECK(struck.has(static_cast<Sequence>(number)) == is);
   CHECK(struck.has_all({5, 8}));
   CHECK_FALSE(struck.has_all({5, 10}));
   StruckLetters again;
@@ -203,7 +212,8 @@ TEST_CASE("struck letters: ranges join, what is older than any letter is forgott
   struck.strike({}, 9);
   CHECK_FALSE(struck.has(5));
   CHECK(struck.has(10));
-  for (Sequence at = 0; at < StruckLetters::ranges_max; ++at) struck.strike({{100 + 2 * at, 100 + 2 * at}}, 1);
+  for (Sequence at = 0; at < StruckLetters::ranges_max; ++at)
+    struck.strike({{100 + 2 * at, 100 + 2 * at}}, 1);
   CHECK_FALSE(struck.has(10));
   CHECK(struck.has(100));
 }

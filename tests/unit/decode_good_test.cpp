@@ -12,7 +12,7 @@ using Readings = std::vector<std::string>;
 
 TEST_CASE("as far as it is good: what has no value is counted, and its neighbours enter") {
   for (const char* none : {"null", "nan", "NaN", "-nan", "NAN", "inf", "-Inf", "Infinity", "+infinity",
-      "-nan(ind)", "1.#QNAN", "-1.#IND", "undefined", "None"}) {
+                           "-nan(ind)", "1.#QNAN", "-1.#IND", "undefined", "None"}) {
     INFO(none);
     const auto got = decode(json_route(), text(R"({"t":)", none, R"(,"h":45.1})"));
     CHECK(got.status.ok());
@@ -24,12 +24,15 @@ TEST_CASE("as far as it is good: what has no value is counted, and its neighbour
 }
 
 TEST_CASE("as far as it is good: a number that a double cannot hold is told, one too small is 0") {
-  const auto got = decode(json_route(), R"({"a":1e400,"b":2,"c":1e-400,"d":-1e-400,"e":18446744073709551616,"f":18446744073709551617})");
+  const auto got =
+      decode(json_route(),
+             R"({"a":1e400,"b":2,"c":1e-400,"d":-1e-400,"e":18446744073709551616,"f":18446744073709551617})");
   CHECK(got.status.ok());
   CHECK(got.readings() == Readings{"b=2", "c=0", "d=-0", "e=18446744073709551616"});
   CHECK(got.unread.refusals == 2);
   CHECK(got.unread.missing == ValueRuns{{0, 1}, {5, 6}});
-  CHECK(got.unread.reason() == "\"a\" does not fit a double: 1e400; \"f\" is too large to be kept exactly: 18446744073709551617");
+  CHECK(got.unread.reason() ==
+        "\"a\" does not fit a double: 1e400; \"f\" is too large to be kept exactly: 18446744073709551617");
 }
 
 TEST_CASE("as far as it is good: of a list every good element enters") {
@@ -37,11 +40,15 @@ TEST_CASE("as far as it is good: of a list every good element enters") {
   route.each = "r[]";
   route.time = "t";
   route.metrics = {{"v", "v", "", "number"}};
-  const auto got = decode(route, R"({"r":[{"t":1700000000,"v":1},{"t":"soon","v":2},{"t":1700000002,"v":null},{"t":1700000003,"v":"x"},7,{"t":1700000005,"v":6}]})");
+  const auto got = decode(
+      route,
+      R"({"r":[{"t":1700000000,"v":1},{"t":"soon","v":2},{"t":1700000002,"v":null},{"t":1700000003,"v":"x"},7,{"t":1700000005,"v":6}]})");
   CHECK(got.status.ok());
   CHECK(got.readings() == Readings{"v=1", "v=6"});
   CHECK(got.unread.no_value == 1);
-  CHECK(got.unread.reason() == "r[1]: not a time: \"soon\"; r[3].v: \"v\" is not a number: x; r[4]: a bare value has no name: the path \"@\" gives it one, or format = \"plain\"");
+  CHECK(
+      got.unread.reason() ==
+      "r[1]: not a time: \"soon\"; r[3].v: \"v\" is not a number: x; r[4]: a bare value has no name: the path \"@\" gives it one, or format = \"plain\"");
   // With on_error = "refuse" none does, and the words are the same.
   route.keep_good = false;
   const auto refused = decode(route, R"({"r":[{"t":1700000000,"v":1},{"t":1700000003,"v":"x"}]})");
@@ -49,7 +56,8 @@ TEST_CASE("as far as it is good: of a list every good element enters") {
   CHECK(refused.status.detail() == "r[1].v: \"v\" is not a number: x");
 }
 
-TEST_CASE("as far as it is good: a time beside a list that cannot be read refuses what waits for it, and nothing else") {
+TEST_CASE(
+    "as far as it is good: a time beside a list that cannot be read refuses what waits for it, and nothing else") {
   auto route = json_route();
   route.each = "r[]";
   route.time = "$.at";
@@ -75,7 +83,8 @@ TEST_CASE("as far as it is good: a missing time is the arrival's, unless the rou
   CHECK(decode(route, R"({"v":1})").status.detail() == "the time is missing");
 }
 
-TEST_CASE("as far as it is good: a payload that is cut off gives what was whole, and needs its time before the cut") {
+TEST_CASE(
+    "as far as it is good: a payload that is cut off gives what was whole, and needs its time before the cut") {
   auto route = json_route();
   const auto got = decode(route, R"({"a":1,"b":2,"c":12)");
   CHECK(got.status.ok());
@@ -85,13 +94,15 @@ TEST_CASE("as far as it is good: a payload that is cut off gives what was whole,
   CHECK_FALSE(decode(route, R"({"a":1,"ts":17000)").status.ok());
   CHECK(decode(route, R"({"ts":1700000000,"a":1,"b)").readings() == Readings{"a=1"});
   route.each = "r[]";
-  CHECK(decode(route, R"({"r":[{"ts":1700000000,"v":1},{"ts":1700000001,"v":2},{"v":3)").readings() == Readings{"v=1", "v=2"});
+  CHECK(decode(route, R"({"r":[{"ts":1700000000,"v":1},{"ts":1700000001,"v":2},{"v":3)").readings() ==
+        Readings{"v=1", "v=2"});
   route.time = "$.ts";
   CHECK_FALSE(decode(route, R"({"r":[{"v":1},{"v":2}],"ts":17)").status.ok());
 }
 
 TEST_CASE("as far as it is good: a name that no record may have costs its own reading") {
-  const auto got = decode(json_route(), R"({"good":1,"temp\u0000C":2,"\udc00":{"x":3,"y":[4]},"too":"\udc00","fine":5})");
+  const auto got =
+      decode(json_route(), R"({"good":1,"temp\u0000C":2,"\udc00":{"x":3,"y":[4]},"too":"\udc00","fine":5})");
   CHECK(got.readings() == Readings{"good=1", "fine=5"});
   CHECK(got.unread.refusals == 3);
   CHECK(got.unread.missing == ValueRuns{{1, 5}});
@@ -130,12 +141,12 @@ TEST_CASE("a second try gives what is missing and nothing twice, also by another
   CHECK(half.unread.missing == ValueRuns{{2, 3}});
   // A route with other names, that wants all: what has entered does not come again under another name.
   RouteConfig all = json_route();
-  CHECK(decode(all, payload, "plant/l1/press-1/telemetry",
-      first.unread.missing).readings() == Readings{"t=21.5", "p='low'"});
+  CHECK(decode(all, payload, "plant/l1/press-1/telemetry", first.unread.missing).readings() ==
+        Readings{"t=21.5", "p='low'"});
   // One that wants nothing of it.
   route.metrics = {{"h", "h", ""}};
-  CHECK(decode(route, payload, "plant/l1/press-1/telemetry",
-      first.unread.missing).status.detail() == "what is missing of it is not wanted by today's routes");
+  CHECK(decode(route, payload, "plant/l1/press-1/telemetry", first.unread.missing).status.detail() ==
+        "what is missing of it is not wanted by today's routes");
 }
 
 TEST_CASE("a second try: what is refused beside the messages is not what lies between") {
@@ -148,8 +159,8 @@ TEST_CASE("a second try: what is refused beside the messages is not what lies be
   CHECK(first.readings() == Readings{"v=1"});  // w has no device
   CHECK(first.unread.missing == ValueRuns{{2, 3}});
   route.device = "d";
-  CHECK(decode(route, payload, "plant/l1/press-1/telemetry",
-      first.unread.missing).readings() == Readings{"w=3"});
+  CHECK(decode(route, payload, "plant/l1/press-1/telemetry", first.unread.missing).readings() ==
+        Readings{"w=3"});
 }
 
 TEST_CASE("a second try: whatever fails, first try and mended second together give each reading once") {
@@ -163,7 +174,8 @@ TEST_CASE("a second try: whatever fails, first try and mended second together gi
     const std::size_t elements = 1 + rng.below(6);
     for (std::size_t i = 0; i < elements; ++i) {
       const auto value = [&] { return rng.below(3) == 0 ? std::string("1.5") : text(rng.below(10)); };
-      payload += text(i ? "," : "", R"({"t":)", rng.below(4) == 0 ? "\"x\"" : "1700000000", R"(,"a":)", value(), R"(,"b":)", value(), "}");
+      payload += text(i ? "," : "", R"({"t":)", rng.below(4) == 0 ? "\"x\"" : "1700000000", R"(,"a":)",
+                      value(), R"(,"b":)", value(), "}");
     }
     payload += "]}";
     const auto first = decode(route, payload);
@@ -173,8 +185,8 @@ TEST_CASE("a second try: whatever fails, first try and mended second together gi
       CHECK(first.records.size() == 2 * elements);
       continue;
     }
-    const auto rest = decode(route, payload, "plant/l1/press-1/telemetry", first.status.ok()
-        ? first.unread.missing : ValueRuns{});
+    const auto rest = decode(route, payload, "plant/l1/press-1/telemetry",
+                             first.status.ok() ? first.unread.missing : ValueRuns{});
     CAPTURE(payload);
     CHECK(first.records.size() + rest.records.size() == 2 * elements);
   }

@@ -28,7 +28,8 @@ TEST_CASE("topics: named levels, wildcards and the rest") {
   CHECK_FALSE(pattern.value().matches("b/1/2/3", match));
   auto all = TopicPattern::parse("#");
   CHECK_FALSE(all.value().matches("$SYS/x", match));
-  for (const char* bad : {"", "a/#/b", "a/{x}/{x}", "a/b{x}", "a/{}", "a/{x...}/b"}) CHECK_FALSE(TopicPattern::parse(bad).ok());
+  for (const char* bad : {"", "a/#/b", "a/{x}/{x}", "a/b{x}", "a/{}", "a/{x...}/b"})
+    CHECK_FALSE(TopicPattern::parse(bad).ok());
   CHECK(filter_matches("a/+/c", "a/b/c"));
   CHECK(filter_matches("a/#", "a"));
   CHECK_FALSE(filter_matches("a/+", "a/b/c"));
@@ -45,7 +46,8 @@ TEST_CASE("routes: fixed tags are on every record, beside those of the topic") {
 TEST_CASE("json: every scalar member becomes a metric when none are named") {
   auto route = json_route();
   route.time = "ts";
-  const auto got = decode(route, R"({"ts":1700000000,"temp":21.5,"on":true,"state":"run","n":{"a":1},"none":null,"list":[1,2]})");
+  const auto got = decode(
+      route, R"({"ts":1700000000,"temp":21.5,"on":true,"state":"run","n":{"a":1},"none":null,"list":[1,2]})");
   REQUIRE(got.status.ok());
   REQUIRE(got.records.size() == 6);
   CHECK(got.records[0].device == "press-1");
@@ -64,8 +66,11 @@ TEST_CASE("json: named metrics by path, with quality, units and whole numbers") 
   auto route = json_route();
   route.time = "meta.time";
   route.quality = "meta.q";
-  route.metrics = {{"temperature", "data.t", "C"}, {"count", "data.list[1]", "", "integer"}, {"absent", "data.x", ""}};
-  const auto got = decode(route, R"({"data":{"t":21,"list":[7,9007199254740993]},"meta":{"time":"2023-11-14T22:13:20.5+01:00","q":64}})");
+  route.metrics = {
+      {"temperature", "data.t", "C"}, {"count", "data.list[1]", "", "integer"}, {"absent", "data.x", ""}};
+  const auto got = decode(
+      route,
+      R"({"data":{"t":21,"list":[7,9007199254740993]},"meta":{"time":"2023-11-14T22:13:20.5+01:00","q":64}})");
   REQUIRE(got.status.ok());
   REQUIRE(got.records.size() == 2);
   CHECK(number(got.records[0]) == 21.0);
@@ -91,7 +96,8 @@ TEST_CASE("json: an array of messages, with the time beside each or after all of
   CHECK(late.records[1].time.us == 1'700'000'009'000'000);
   route.each = "[]";
   route.time = "t";
-  CHECK(decode(route, R"([{"t":1700000001,"v":1},{"t":1700000002,"v":2},{"t":1700000003,"v":3}])").records.size() == 3);
+  CHECK(decode(route, R"([{"t":1700000001,"v":1},{"t":1700000002,"v":2},{"t":1700000003,"v":3}])")
+            .records.size() == 3);
   CHECK_FALSE(decode(route, "[1,2]").status.ok());
 }
 
@@ -100,8 +106,9 @@ TEST_CASE("json: with on_error = refuse a payload is decoded whole or not at all
   route.time = "ts";
   route.keep_good = false;
   route.strict = true;
-  for (const char* bad : {"{", "3", R"({"ts":1700000000})", R"({"ts":"yesterday","v":1})", R"({"ts":1700000000,"v":1,"w":1e999})",
-                          R"({"ts":1700000000,"v":1}x)", "{\"ts\":1700000000,\"v\":\"\xff\"}"}) {
+  for (const char* bad : {"{", "3", R"({"ts":1700000000})", R"({"ts":"yesterday","v":1})",
+                          R"({"ts":1700000000,"v":1,"w":1e999})", R"({"ts":1700000000,"v":1}x)",
+                          "{\"ts\":1700000000,\"v\":\"\xff\"}"}) {
     const auto got = decode(route, bad);
     INFO(bad);
     CHECK_FALSE(got.status.ok());
@@ -168,8 +175,10 @@ TEST_CASE("plain: a number with its unit or a name, words, and what frames them"
     return got.readings()[0].substr(2) + " " + got.records[0].unit;
   };
   CHECK(reading("21.5 C") == "21.5 C");
-  CHECK(reading("21.5 \xb0""C\r\n") == "21.5 \u00b0C");  // Latin-1
-  CHECK(reading("21.5 \u00b0""C") == "21.5 \u00b0C");
+  CHECK(reading("21.5 \xb0"
+                "C\r\n") == "21.5 \u00b0C");  // Latin-1
+  CHECK(reading("21.5 \u00b0"
+                "C") == "21.5 \u00b0C");
   CHECK(reading("T=21.5") == "21.5 ");
   CHECK(reading("temp: -3 %") == "-3 %");
   CHECK(reading("\x02ST,GS,+  12.345kg\r\n\x03") == "12.345 kg");
@@ -178,7 +187,8 @@ TEST_CASE("plain: a number with its unit or a name, words, and what frames them"
   CHECK(reading("9007199254740993") == "9007199254740993i ");
   CHECK(reading("ON") == "'ON' ");
   CHECK(reading("online") == "'online' ");
-  for (const std::string_view none : {"nan", " NULL\n", "inf", "  "}) CHECK(decode(route, none).unread.no_value == 1);
+  for (const std::string_view none : {"nan", " NULL\n", "inf", "  "})
+    CHECK(decode(route, none).unread.no_value == 1);
   route.metrics[0].type = "bool";
   CHECK(reading("ON") == "true ");
   CHECK(reading("0") == "false ");
@@ -199,10 +209,9 @@ TEST_CASE("plain: a number with its unit or a name, words, and what frames them"
 }
 
 TEST_CASE("json: a name that no record may have costs its own reading, and says which rule it broke") {
-  const auto reason = [](std::string_view payload) {
-    return decode(json_route(), payload).unread.reason();
-  };
-  CHECK(reason(R"({"good":1,"temp\u0000C":2})") == "the metric's name \"temp\\x00C\" has a control character (U+0000 at byte 4)");
+  const auto reason = [](std::string_view payload) { return decode(json_route(), payload).unread.reason(); };
+  CHECK(reason(R"({"good":1,"temp\u0000C":2})") ==
+        "the metric's name \"temp\\x00C\" has a control character (U+0000 at byte 4)");
   CHECK(reason(R"({"\udc00":1})").ends_with(": half of a surrogate pair is no character"));
   CHECK(reason(R"({"a":{"b\u009f":1}})").find("U+009F at byte 3") != std::string::npos);
   CHECK(reason("{\"a\x7f\":1}").find("U+007F") != std::string::npos);
@@ -213,26 +222,38 @@ TEST_CASE("json: a name that no record may have costs its own reading, and says 
   // At the bound, and one byte beyond it: also when two members make the name together.
   CHECK(decode(json_route(), "{\"" + std::string(256, 'm') + "\":1}").status.ok());
   CHECK(reason("{\"" + std::string(257, 'm') + "\":1}").find("257 bytes, at most 256") != std::string::npos);
-  CHECK(reason("{\"" + std::string(200, 'm') + "\":{\"" + std::string(56, 'n') + "\":1}}").find("257 bytes") != std::string::npos);
+  CHECK(
+      reason("{\"" + std::string(200, 'm') + "\":{\"" + std::string(56, 'n') + "\":1}}").find("257 bytes") !=
+      std::string::npos);
   CHECK(decode(json_route(), "{\"a\":\"" + std::string(65536, 'x') + "\"}").status.ok());
-  CHECK(reason("{\"a\":\"" + std::string(65537, 'x') + "\"}").find("65537 bytes, at most 65536") != std::string::npos);
+  CHECK(reason("{\"a\":\"" + std::string(65537, 'x') + "\"}").find("65537 bytes, at most 65536") !=
+        std::string::npos);
 }
 
 TEST_CASE("topics: levels that become device or tag pass the door like everything else") {
-  const auto reason = [](const std::string& topic) { return decode(json_route(), R"({"v":1})", topic).status.detail(); };
+  const auto reason = [](const std::string& topic) {
+    return decode(json_route(), R"({"v":1})", topic).status.detail();
+  };
   CHECK(reason("plant/l1/" + std::string(256, 'd') + "/telemetry").empty());
   CHECK(reason("plant/l1/" + std::string(257, 'd') + "/telemetry").find("the device's name") == 0);
-  CHECK(reason("plant/" + std::string(60'000, 'l') + "/press-1/telemetry").find("60000 bytes, at most 256") != std::string::npos);
-  CHECK(reason("plant/l\xFF/press-1/telemetry") == "the tag's value of \"line\" \"l\\xff\" is not UTF-8 (byte 1)");
+  CHECK(reason("plant/" + std::string(60'000, 'l') + "/press-1/telemetry").find("60000 bytes, at most 256") !=
+        std::string::npos);
+  CHECK(reason("plant/l\xFF/press-1/telemetry") ==
+        "the tag's value of \"line\" \"l\\xff\" is not UTF-8 (byte 1)");
   CHECK(reason("plant/l1/press\x1f/telemetry").find("U+001F") != std::string::npos);
   // Many tags, each within its bound, are too much together.
   RouteConfig route;
   route.topic = "{a}/{b}/{c}/{d}/{e}/{f}/{g}/{h}/{device}";
   route.tags = {"a", "b", "c", "d", "e", "f", "g", "h"};
   const std::string level(255, 'x');
-  CHECK(decode(route, R"({"v":1})", level + "/" + level + "/" + level + "/" + level + "/" + level + "/" + level + "/" + level + "/" + level + "/d").status.ok());
+  CHECK(decode(route, R"({"v":1})",
+               level + "/" + level + "/" + level + "/" + level + "/" + level + "/" + level + "/" + level +
+                   "/" + level + "/d")
+            .status.ok());
   const std::string full(256, 'x');
-  CHECK(decode(route, R"({"v":1})", full + "/" + full + "/" + full + "/" + full + "/" + full + "/" + full + "/" + full + "/" + full + "/d")
+  CHECK(decode(route, R"({"v":1})",
+               full + "/" + full + "/" + full + "/" + full + "/" + full + "/" + full + "/" + full + "/" +
+                   full + "/d")
             .status.detail() == "the tags take 2056 bytes together, at most 2048 are taken");
 }
 
@@ -285,15 +306,20 @@ TEST_CASE("json: the records of a payload share one list of tags, and their numb
   CHECK(over.status.detail() == "more values than the 10000 a payload may have");
 }
 
-TEST_CASE("a topic without a route is said so") { CHECK(decode(json_route(), "{}", "other/topic").status.detail() == "no route for this topic"); }
+TEST_CASE("a topic without a route is said so") {
+  CHECK(decode(json_route(), "{}", "other/topic").status.detail() == "no route for this topic");
+}
 
 TEST_CASE("timestamps: text") {
   CHECK(parse_time_text("1970-01-01T00:00:00Z")->us == 0);
   CHECK(parse_time_text("2024-02-29 12:00:00")->us == 1'709'208'000'000'000);
-  CHECK(parse_time_text("2016-12-31T23:59:60Z")->us == parse_time_text("2017-01-01T00:00:00Z")->us);  // a leap second
-  CHECK(parse_time_text("2024-06-01T10:00:00.1234567-02:30")->us == parse_time_text("2024-06-01T12:30:00.123456Z")->us);
+  // a leap second
+  CHECK(parse_time_text("2016-12-31T23:59:60Z")->us == parse_time_text("2017-01-01T00:00:00Z")->us);
+  CHECK(parse_time_text("2024-06-01T10:00:00.1234567-02:30")->us ==
+        parse_time_text("2024-06-01T12:30:00.123456Z")->us);
   CHECK(parse_time_text("2038-01-19T03:14:08Z")->us == 2'147'483'648'000'000);
-  for (const char* bad : {"", "2024", "2023-02-29T00:00:00Z", "2024-13-01T00:00:00Z", "2024-01-01T25:00:00Z", "2024-01-01T00:00:00+24:00", "2024-01-01Tx", "0001-01-01T00:00:00Z"}) {
+  for (const char* bad : {"", "2024", "2023-02-29T00:00:00Z", "2024-13-01T00:00:00Z", "2024-01-01T25:00:00Z",
+                          "2024-01-01T00:00:00+24:00", "2024-01-01Tx", "0001-01-01T00:00:00Z"}) {
     INFO(bad);
     CHECK_FALSE(parse_time_text(bad));
   }
@@ -309,7 +335,8 @@ TEST_CASE("timestamps: numbers, exact to the microsecond") {
   CHECK(parse_time_number("1.7e9", F::s)->us == 1'700'000'000'000'000);
   CHECK(parse_time_number("-1", F::s)->us == -1'000'000);
   CHECK(parse_time_number("9214646400000000000", F::ns)->us == 9'214'646'400'000'000);
-  for (const char* bad : {"", "-", "x", "99999999999999999999", "1700000000.", "99999999999999", "9223372036854775808", "+1", "--1"}) {
+  for (const char* bad : {"", "-", "x", "99999999999999999999", "1700000000.", "99999999999999",
+                          "9223372036854775808", "+1", "--1"}) {
     INFO(bad);
     CHECK_FALSE(parse_time_number(bad, F::s));
   }

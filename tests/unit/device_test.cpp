@@ -1,4 +1,5 @@
-// Microcontrollers: the helper that firmware copies against what the gateway reads and answers, and which frames are new.
+// Microcontrollers: the helper that firmware copies against what the gateway reads and answers, and which
+// frames are new.
 #include <doctest/doctest.h>
 
 #include "base/text.h"
@@ -15,9 +16,13 @@ namespace {
 
 std::unique_ptr<Framer> cobs() { return make_framer(choose(built_framers(), "cobs"), 4096); }
 
-void put(void* context, std::uint8_t byte) { static_cast<std::string*>(context)->push_back(static_cast<char>(byte)); }
+void put(void* context, std::uint8_t byte) {
+  static_cast<std::string*>(context)->push_back(static_cast<char>(byte));
+}
 
-DeviceFrame frame_of(std::uint32_t stream, std::uint32_t sequence, std::uint32_t oldest) { return {stream, sequence, oldest, 0}; }
+DeviceFrame frame_of(std::uint32_t stream, std::uint32_t sequence, std::uint32_t oldest) {
+  return {stream, sequence, oldest, 0};
+}
 
 }  // namespace
 
@@ -45,7 +50,8 @@ TEST_CASE("device: what the helper puts on the line is what the gateway reads") 
   route.device = "d";
   route.format = "device";
   const Decoded out = decode(route, frames[0]);
-  CHECK(out.readings() == std::vector<std::string>{"temperature=21.5", "count=-1234567890123i", "open=true", "state='idle'"});
+  CHECK(out.readings() ==
+        std::vector<std::string>{"temperature=21.5", "count=-1234567890123i", "open=true", "state='idle'"});
   CHECK(out.records[0].unit == "C");
   CHECK(format_time(out.records[0].time) == "2024-06-01T12:00:00.000000Z");
 }
@@ -62,7 +68,9 @@ TEST_CASE("device: a reading that has no room is not added, and the frame stays 
   const std::size_t size = millrace_frame_end(&frame);
   DeviceFrame read;
   int readings = 0;
-  CHECK(read_device_frame({reinterpret_cast<const std::byte*>(page), size}, read, [&](const DeviceReading&) { ++readings; }).ok());
+  CHECK(read_device_frame({reinterpret_cast<const std::byte*>(page), size}, read, [&](const DeviceReading&) {
+          ++readings;
+        }).ok());
   CHECK(readings == 2);
   millrace_frame_begin(&frame, page, 4, 1, 1, 0);
   CHECK(millrace_frame_end(&frame) == 0);
@@ -73,7 +81,9 @@ TEST_CASE("device: frames of every length, with zeros anywhere, come through COB
   for (std::size_t size = 7; size < 600; size += size < 240 || size > 270 ? 13 : 1) {
     for (const int zeros : {0, 1, 2, 7}) {
       std::string payload;
-      for (std::size_t i = 0; i < size; ++i) payload += zeros != 0 && i % static_cast<std::size_t>(zeros) == 0 ? '\0' : static_cast<char>(i * 7 + 1);
+      for (std::size_t i = 0; i < size; ++i)
+        payload +=
+            zeros != 0 && i % static_cast<std::size_t>(zeros) == 0 ? '\0' : static_cast<char>(i * 7 + 1);
       std::string line, frames;
       millrace_send(reinterpret_cast<const std::uint8_t*>(payload.data()), payload.size(), 5, put, &line);
       CHECK(line.find('\0', 1) == line.size() - 1);
@@ -172,7 +182,8 @@ TEST_CASE("device link: in order, once, and told when it is on the disk") {
 
 TEST_CASE("device link: of too many streams the one goes that was silent longest") {
   DeviceLink link;
-  for (std::uint32_t id = 1; id <= DeviceLink::streams_max; ++id) CHECK_FALSE(link.accepted(frame_of(id, 1, 1)));
+  for (std::uint32_t id = 1; id <= DeviceLink::streams_max; ++id)
+    CHECK_FALSE(link.accepted(frame_of(id, 1, 1)));
   link.accepted(frame_of(1, 2, 2));
   CHECK(link.accepted(frame_of(1000, 1, 1)) == 2u);
   std::uint64_t missed = 0;
@@ -181,8 +192,10 @@ TEST_CASE("device link: of too many streams the one goes that was silent longest
 
 TEST_CASE("device frames: bytes that lie are told, and cost nothing") {
   DeviceFrame frame;
-  for (const std::string& bad : {std::string(), std::string("\x0d\x01\0\0\0", 5), std::string("\x10\x01"), std::string("\x0d\x01\0\0\0\x10\x01\x2a\x7f", 9),
-                                 std::string("\x0d\x01\0\0\0\x10\x01\x2a\x02\x0a\x05", 11), std::string("\x0d\x01\0\0\0\x10\x01\x0b", 8)}) {
+  for (const std::string& bad : {std::string(), std::string("\x0d\x01\0\0\0", 5), std::string("\x10\x01"),
+                                 std::string("\x0d\x01\0\0\0\x10\x01\x2a\x7f", 9),
+                                 std::string("\x0d\x01\0\0\0\x10\x01\x2a\x02\x0a\x05", 11),
+                                 std::string("\x0d\x01\0\0\0\x10\x01\x0b", 8)}) {
     int readings = 0;
     CHECK_FALSE(read_device_frame(bytes_of(bad), frame, [&](const DeviceReading&) { ++readings; }).ok());
     CHECK(readings == 0);

@@ -1,5 +1,5 @@
-// What the endpoint keeps of devices that are away: how sessions grow old over restarts, which go first, wills that wait, and what is
-// left of an address where nobody listens.
+// What the endpoint keeps of devices that are away: how sessions grow old over restarts, which go first,
+// wills that wait, and what is left of an address where nobody listens.
 #include <doctest/doctest.h>
 
 #include "base/text.h"
@@ -21,7 +21,9 @@ struct FakeHost final : EndpointConnection::Host {
   void arrived(EndpointConnection&, const mqtt::Connect&) override {}
   bool may_publish(EndpointConnection&, std::string_view) override { return true; }
   void denied(EndpointConnection&) override {}
-  Taken offer(EndpointConnection&, const mqtt::Publish&, const mqtt::UserProperties&) override { return Taken::taken; }
+  Taken offer(EndpointConnection&, const mqtt::Publish&, const mqtt::UserProperties&) override {
+    return Taken::taken;
+  }
   void redelivered(EndpointConnection&) override {}
 };
 
@@ -45,7 +47,8 @@ struct Site {
     sessions = std::make_unique<EndpointSessions>(intake, "devices", address, [this] { return passed_us; });
     wills = std::make_unique<EndpointWills>(intake, "devices", address, will_bytes);
     sessions->load(now);
-    wills->load([this](const std::string& key, std::uint32_t delay) { return sessions->due(key, delay, now); });
+    wills->load(
+        [this](const std::string& key, std::uint32_t delay) { return sessions->due(key, delay, now); });
   }
   std::string connect(const std::string& client, std::uint32_t expiry) {
     const std::string key = session_key(nobody, client);
@@ -55,7 +58,8 @@ struct Site {
     (void)sessions->save(key);
     return key;
   }
-  EndpointWills::Pending will(const std::string& key, std::uint32_t delay, const std::string& payload = "gone") {
+  EndpointWills::Pending will(const std::string& key, std::uint32_t delay,
+                              const std::string& payload = "gone") {
     EndpointWills::Pending pending{key, {"d1", "user", "subject"}, now + std::chrono::seconds(delay), {}};
     pending.will = {"plant/d1/state", payload, delay, payload.size()};
     return pending;
@@ -135,13 +139,16 @@ TEST_CASE("wills: one that waits outlives the process, and is due when it would 
   site.start();  // it came due while nobody was there
   const auto due = site.wills->take_due(site.now);
   REQUIRE(due.size() == 1);
-  CHECK((due.front().session == key && due.front().publisher.device == "d1" && due.front().publisher.username == "user"));
-  CHECK((due.front().will.topic == "plant/d1/state" && due.front().will.payload == "gone" && due.front().publisher.subject == "subject"));
+  CHECK((due.front().session == key && due.front().publisher.device == "d1" &&
+         due.front().publisher.username == "user"));
+  CHECK((due.front().will.topic == "plant/d1/state" && due.front().will.payload == "gone" &&
+         due.front().publisher.subject == "subject"));
   site.start();  // published once
   CHECK(site.wills->take_due(site.now + 24h).empty());
 }
 
-TEST_CASE("wills: of a client that was connected when the gateway was killed the delay begins anew; of a session that is gone it is over") {
+TEST_CASE(
+    "wills: of a client that was connected when the gateway was killed the delay begins anew; of a session that is gone it is over") {
   Site site;
   const std::string key = site.connect("d1", 3600), lost = site.connect("d2", 3600);
   CHECK(site.wills->keep(site.will(key, 600)));
@@ -179,7 +186,8 @@ TEST_CASE("wills: what is kept of them is bounded, and what is taken back leaves
   CHECK(site.intake.values.empty());
   CHECK(site.wills->keep(site.will("s", 10)));
   std::size_t waiting = 0;
-  for (int i = 0; i < 3000; ++i) waiting += site.wills->wait(site.will(text("w", i), 10, std::string(4000, 'x')));
+  for (int i = 0; i < 3000; ++i)
+    waiting += site.wills->wait(site.will(text("w", i), 10, std::string(4000, 'x')));
   CHECK((waiting > 500 && waiting < 1100));
   CHECK(site.wills->bytes() <= EndpointWills::bytes_max);
   CHECK(site.wills->take_unkept().size() == waiting);
@@ -195,16 +203,21 @@ TEST_CASE("wills: bytes that are none are told and gone") {
   CHECK(site.intake.values.empty());
 }
 
-TEST_CASE("left sessions: where nobody listens any more each goes after its own time, shown until then, and its will with it") {
+TEST_CASE(
+    "left sessions: where nobody listens any more each goes after its own time, shown until then, and its will with it") {
   Site site;
   for (const auto& [client, expiry] : {std::pair{"short", 60u}, {"long", 7200u}, {"for ever", UINT32_MAX}}) {
     const std::string key = site.connect(client, expiry);
     CHECK(site.wills->keep(site.will(key, 30)));
     if (client != std::string("long")) CHECK(site.sessions->leave(key, expiry, site.now));
   }
-  (void)site.intake.put_state("endpoint/old/\x1f" "d9", site.sessions->find(session_key(nobody, "short"))->state.encode());
+  (void)site.intake.put_state(
+      "endpoint/old/\x1f"
+      "d9",
+      site.sessions->find(session_key(nobody, "short"))->state.encode());
   (void)site.intake.put_state(text("session/x"), Bytes(3));
-  LeftSessions left(site.intake, [&] { return site.passed_us; }, 24h);
+  LeftSessions left(
+      site.intake, [&] { return site.passed_us; }, 24h);
   left.look({{"old"}, {text("listen ", address)}});
   CHECK(left.kept().empty());
   CHECK(site.intake.values.size() == 7);  // what belongs to nobody is gone

@@ -47,11 +47,12 @@ TEST_CASE("csv: a line that is none costs itself, and a cell its reading") {
   route.metrics = {{"a", "a", "", "number"}, {"b", "b", "", "integer"}};
   const auto got = decode(route, "a,b\n1,2\n3\nx,4\n5,\"6\n7,8");
   CHECK(got.readings() == Readings{"a=1", "b=2i", "b=4i"});
-  CHECK(got.unread.reason() == "line 3: 1 cells for 2 columns; \"a\" is not a number: x; line 5: a cell's quote has no end");
+  CHECK(got.unread.reason() ==
+        "line 3: 1 cells for 2 columns; \"a\" is not a number: x; line 5: a cell's quote has no end");
   // A second try gives what is missing.
   for (MetricConfig& metric : route.metrics) metric.type = "text";
-  CHECK(decode(route, "a,b\n1,2\n3\nx,4\n5,\"6\n7,8", "plant/l1/press-1/telemetry",
-      got.unread.missing).readings() == Readings{"a='x'"});
+  CHECK(decode(route, "a,b\n1,2\n3\nx,4\n5,\"6\n7,8", "plant/l1/press-1/telemetry", got.unread.missing)
+            .readings() == Readings{"a='x'"});
   CHECK_FALSE(decode(route, "\"a,b").status.ok());
   CHECK(decode(csv(), "a,b\n").status.ok());
   CHECK(decode(csv(), "a,b\n").unread.no_value == 1);
@@ -63,8 +64,8 @@ namespace {
 
 Decoded cbor(std::string_view hex, RouteConfig route = json_route()) {
   std::string bytes;
-  for (std::size_t i = 0; i + 1 < hex.size();
-      i += 2) bytes += static_cast<char>(std::stoi(std::string(hex.substr(i, 2)), nullptr, 16));
+  for (std::size_t i = 0; i + 1 < hex.size(); i += 2)
+    bytes += static_cast<char>(std::stoi(std::string(hex.substr(i, 2)), nullptr, 16));
   if (route.format == "json") route.format = "cbor";
   return decode(route, bytes);
 }
@@ -101,18 +102,23 @@ TEST_CASE("cbor: the values of RFC 8949, appendix A, by the paths of JSON") {
   route.each = "r[]";
   route.time = "t";
   route.metrics = {{"v", "v", "", "integer"}};
-  const auto got = cbor("a1617283a261741a6553f100617601a261741a6553f1016176f97e00a261741a6553f102617661" "78",
+  const auto got = cbor(
+      "a1617283a261741a6553f100617601a261741a6553f1016176f97e00a261741a6553f102617661"
+      "78",
       route);
   CHECK(got.readings() == Readings{"v=1i"});
   CHECK(got.unread.reason() == "r[2].v: \"v\" is not a number: x");
-  CHECK(cbor("a16161" "01a16161" "02").readings() == Readings{"a=1", "a=2"});  // a sequence (RFC 8742)
+  CHECK(cbor("a16161"
+             "01a16161"
+             "02")
+            .readings() == Readings{"a=1", "a=2"});  // a sequence (RFC 8742)
 }
 
 TEST_CASE("cbor: bytes that lie") {
   CHECK(cbor("a2616101616219").readings() == Readings{"a=1"});
   CHECK(cbor("a2616101616219").unread.reason() == "CBOR at byte 7: it ends in the middle");
-  for (const char* bad : {"ff", "1c", "5f4101", "a1f600", "7bffffffffffffffff61", "9bffffffffffffffff", "a1",
-      "fc"}) {
+  for (const char* bad :
+       {"ff", "1c", "5f4101", "a1f600", "7bffffffffffffffff61", "9bffffffffffffffff", "a1", "fc"}) {
     INFO(bad);
     CHECK(cbor(bad).records.empty());
   }
@@ -135,28 +141,39 @@ TEST_CASE("senml: the example of RFC 8428 in CBOR") {
   auto route = senml();
   route.format = "senml_cbor";
   // Section 6.1: three records, voltage and current by one base name, base time and unit.
-  const auto got =
-      cbor("87a721781b75726e3a6465763a6f773a3130653230373361303130383030363a22fb41d303a15b00106223614120050067766f6c7461676501615602fb405e066666666666"
-                        "a3006763757272656e74062402fb3ff3333333333333a3006763757272656e74062302fb3ff4cccccccccccda3006763757272656e74062202fb3ff6666666666666"
-                        "a3006763757272656e74062102f93e00a3006763757272656e74062002fb3ff999999999999aa3006763757272656e74060002fb3ffb333333333333", route);
+  const auto got = cbor(
+      "87a721781b75726e3a6465763a6f773a3130653230373361303130383030363a22fb41d303a15b00106223614120050067766f6c7461676501615602fb405e066666666666"
+      "a3006763757272656e74062402fb3ff3333333333333a3006763757272656e74062302fb3ff4cccccccccccda3006763757272656e74062202fb3ff6666666666666"
+      "a3006763757272656e74062102f93e00a3006763757272656e74062002fb3ff999999999999aa3006763757272656e74060002fb3ffb333333333333",
+      route);
   CHECK(got.readings() == Readings{"voltage=120.1", "current=1.2", "current=1.3", "current=1.4",
-      "current=1.5", "current=1.6", "current=1.7"});
+                                   "current=1.5", "current=1.6", "current=1.7"});
   REQUIRE(got.records.size() == 7);
   CHECK(got.records[0].unit == "V");
   CHECK(got.records[1].unit == "A");
   CHECK(got.records[1].time.us == 1'276'020'071'001'000);
-  CHECK(std::get<Bytes>(cbor("81a2006164" "08" "43616263", route).records.at(0).value) == to_bytes("abc"));
+  CHECK(std::get<Bytes>(cbor("81a2006164"
+                             "08"
+                             "43616263",
+                             route)
+                            .records.at(0)
+                            .value) == to_bytes("abc"));
 }
 
 TEST_CASE("senml: the examples of RFC 8428") {
-  CHECK(decode(senml(), R"([{"n":"urn:dev:ow:10e2073a01080063","u":"Cel","v":23.1}])").readings() == Readings{"urn:dev:ow:10e2073a01080063=23.1"});
-  const auto two = decode(senml(), R"([{"bn":"urn:dev:ow:10e2073a01080063:","n":"voltage","u":"V","v":120.1},{"n":"current","u":"A","v":1.2}])");
+  CHECK(decode(senml(), R"([{"n":"urn:dev:ow:10e2073a01080063","u":"Cel","v":23.1}])").readings() ==
+        Readings{"urn:dev:ow:10e2073a01080063=23.1"});
+  const auto two = decode(
+      senml(),
+      R"([{"bn":"urn:dev:ow:10e2073a01080063:","n":"voltage","u":"V","v":120.1},{"n":"current","u":"A","v":1.2}])");
   CHECK(two.readings() == Readings{"voltage=120.1", "current=1.2"});
   CHECK(two.records[1].unit == "A");
   CHECK(two.records[0].trust == TimeTrust::gateway);
   auto route = senml();
   route.device = "{.bn}";
-  const auto timed = decode(route, R"([{"bn":"urn:dev:ow:10e2073a0108006:","bt":1.276020076001e+09,"bu":"A","bver":5,"n":"voltage","u":"V","v":120.1},
+  const auto timed = decode(
+      route,
+      R"([{"bn":"urn:dev:ow:10e2073a0108006:","bt":1.276020076001e+09,"bu":"A","bver":5,"n":"voltage","u":"V","v":120.1},
     {"n":"current","t":-5,"v":1.2},{"n":"current","t":-4,"v":1.3},{"n":"current","v":1.7}])");
   CHECK(timed.readings() == Readings{"voltage=120.1", "current=1.2", "current=1.3", "current=1.7"});
   CHECK(timed.records[0].device == "urn:dev:ow:10e2073a0108006");
@@ -165,7 +182,9 @@ TEST_CASE("senml: the examples of RFC 8428") {
   CHECK(timed.records[1].time.us == 1'276'020'071'001'000);
   CHECK(timed.records[3].time.us == 1'276'020'076'001'000);
   CHECK(timed.records[3].trust == TimeTrust::device);
-  const auto kinds = decode(senml(), R"([{"bn":"urn:dev:ow:10e2073a01080063:","n":"temp","u":"Cel","v":23.1},{"n":"label","vs":"Machine Room"},{"n":"open","vb":false},{"n":"nfv-reader","vd":"aGkgCg"}])");
+  const auto kinds = decode(
+      senml(),
+      R"([{"bn":"urn:dev:ow:10e2073a01080063:","n":"temp","u":"Cel","v":23.1},{"n":"label","vs":"Machine Room"},{"n":"open","vb":false},{"n":"nfv-reader","vd":"aGkgCg"}])");
   REQUIRE(kinds.records.size() == 4);
   CHECK(kinds.readings()[1] == "label='Machine Room'");
   CHECK(kinds.readings()[2] == "open=false");
@@ -173,7 +192,9 @@ TEST_CASE("senml: the examples of RFC 8428") {
 }
 
 TEST_CASE("senml: base values, sums and times relative to now") {
-  const auto got = decode(senml(), R"([{"bn":"m/","bv":20,"bs":100,"bt":-60},{"n":"t","v":1.5},{"n":"t","t":30},{"n":"e","s":5}])");
+  const auto got =
+      decode(senml(),
+             R"([{"bn":"m/","bv":20,"bs":100,"bt":-60},{"n":"t","v":1.5},{"n":"t","t":30},{"n":"e","s":5}])");
   CHECK(got.readings() == Readings{"t=21.5", "t=20", "e.sum=105"});
   CHECK(got.records[0].time.us == arrived_us - 60'000'000);
   CHECK(got.records[1].time.us == arrived_us - 30'000'000);
@@ -190,11 +211,15 @@ TEST_CASE("senml: a sum that cannot be read does not cost the value beside it, n
 }
 
 TEST_CASE("senml: what is malformed costs its own record") {
-  const auto got = decode(senml(), R"([{"bn":"d/","n":"a","v":1},{"n":"b","v":"x"},{"n":"c","v":1,"vs":"y"},{"n":"d","v":2,"x_":1},{"n":"e","t":"soon","v":3},{"n":"f"},{"n":"g","v":nan},{"n":"","v":7}])");
+  const auto got = decode(
+      senml(),
+      R"([{"bn":"d/","n":"a","v":1},{"n":"b","v":"x"},{"n":"c","v":1,"vs":"y"},{"n":"d","v":2,"x_":1},{"n":"e","t":"soon","v":3},{"n":"f"},{"n":"g","v":nan},{"n":"","v":7}])");
   CHECK(got.readings() == Readings{"a=1", "d=7"});
   CHECK(got.unread.no_value == 1);
-  CHECK(got.unread.reason() == "record 1: \"v\" is no number; record 2: more than one value; record 3: \"x_\" must be understood, and is not; "
-                               "record 4: \"t\" is no number; record 5: no value in it");
+  CHECK(
+      got.unread.reason() ==
+      "record 1: \"v\" is no number; record 2: more than one value; record 3: \"x_\" must be understood, and is not; "
+      "record 4: \"t\" is no number; record 5: no value in it");
   CHECK_FALSE(decode(senml(), R"([{"bver":11,"n":"a","v":1}])").status.ok());
   CHECK_FALSE(decode(senml(), R"({"n":"a","v":1})").status.ok());
   CHECK_FALSE(decode(senml(), "7").status.ok());

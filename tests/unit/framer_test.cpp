@@ -1,4 +1,5 @@
-// Every framer that is built: the same frames however the stream is cut, whole again after noise, and what it refuses.
+// Every framer that is built: the same frames however the stream is cut, whole again after noise, and what it
+// refuses.
 #include <doctest/doctest.h>
 
 #include "base/rng.h"
@@ -17,7 +18,9 @@ using namespace millrace;
 namespace {
 
 LoadedConfig load(const std::string& keys) {
-  return load_config("[[inputs.serial]]\nname = 's'\ndevice = '/dev/x'\n" + keys + "\n[inputs.serial.route]\n", "test.toml", built_kinds());
+  return load_config(
+      "[[inputs.serial]]\nname = 's'\ndevice = '/dev/x'\n" + keys + "\n[inputs.serial.route]\n", "test.toml",
+      built_kinds());
 }
 
 std::unique_ptr<Framer> framer_of(const std::string& keys) {
@@ -46,7 +49,9 @@ std::string cobs(const std::string& payload) {
   return std::string(text_of(out));
 }
 
-std::string low_first(const std::string& body, std::uint16_t crc) { return body + static_cast<char>(crc) + static_cast<char>(crc >> 8); }
+std::string low_first(const std::string& body, std::uint16_t crc) {
+  return body + static_cast<char>(crc) + static_cast<char>(crc >> 8);
+}
 
 std::string mbus(const std::string& body) {
   std::uint8_t sum = 0;
@@ -63,9 +68,12 @@ struct Speech {
 };
 
 const Speech speeches[] = {
-    {"framing = 'lines'", [](int n) { return text("value ", n, n % 2 ? "\r\n" : "\n"); }, [](int n) { return text("value ", n); }},
-    {"framing = 'lines'\nline_end = 'crlf'", [](int n) { return text("a\nb\r", n, "\r\n"); }, [](int n) { return text("a\nb\r", n); }},
-    {"framing = 'lines'\nline_end = 'cr'\ntopic_until = ','", [](int n) { return text("t,\n", n, "\r"); }, [](int n) { return text("t:t,\n", n); }},
+    {"framing = 'lines'", [](int n) { return text("value ", n, n % 2 ? "\r\n" : "\n"); },
+     [](int n) { return text("value ", n); }},
+    {"framing = 'lines'\nline_end = 'crlf'", [](int n) { return text("a\nb\r", n, "\r\n"); },
+     [](int n) { return text("a\nb\r", n); }},
+    {"framing = 'lines'\nline_end = 'cr'\ntopic_until = ','", [](int n) { return text("t,\n", n, "\r"); },
+     [](int n) { return text("t:t,\n", n); }},
     {"framing = 'stx_etx'", [](int n) { return text("\x02", n, "\x03\r\n"); }, [](int n) { return text(n); }},
     {"framing = 'stx_etx'\nbcc = 'xor'",
      [](int n) {
@@ -76,13 +84,22 @@ const Speech speeches[] = {
      },
      [](int n) { return text("S ", n); }},
     {"framing = 'fixed'\nframe_size = 8\nsync = '\\xAA\\x55'\nframe_check = 'crc16'",
-     [](int n) { return low_first(text("\xAA\x55", 1000 + n), crc16_reflected(bytes_of(text("\xAA\x55", 1000 + n)), 0xffff)); },
+     [](int n) {
+       return low_first(text("\xAA\x55", 1000 + n),
+                        crc16_reflected(bytes_of(text("\xAA\x55", 1000 + n)), 0xffff));
+     },
      [](int n) { return text(1000 + n); }},
-    {"framing = 'nmea'", [](int n) { return summed(text("$GPXTE,A,A,", n, ",L,N")); }, [](int n) { return "GP/XTE:" + std::string(trim(summed(text("$GPXTE,A,A,", n, ",L,N")))); }},
-    {"framing = 'cobs'", [](int n) { return cobs(text(std::string("\0\0x", 3), n, std::string(1, '\0'))); }, [](int n) { return text(std::string("\0\0x", 3), n, std::string(1, '\0')); }},
-    {"framing = 'cobs'", [](int n) { return cobs(std::string(static_cast<std::size_t>(252 + n % 5), 'y')); }, [](int n) { return std::string(static_cast<std::size_t>(252 + n % 5), 'y'); }},
-    {"framing = 'mbus'", [](int n) { return mbus(text("\x08\x05\x72", n)); }, [](int n) { return text("5:\x08\x05\x72", n); }},
-    {"framing = 'telegram'", [](int n) { return with_crc(text("/ISK5\\2M\r\n\r\n1-0:1.8.1(", n, "*kWh)\r\n!")); }, [](int n) { return text("/ISK5\\2M\r\n\r\n1-0:1.8.1(", n, "*kWh)\r\n!"); }},
+    {"framing = 'nmea'", [](int n) { return summed(text("$GPXTE,A,A,", n, ",L,N")); },
+     [](int n) { return "GP/XTE:" + std::string(trim(summed(text("$GPXTE,A,A,", n, ",L,N")))); }},
+    {"framing = 'cobs'", [](int n) { return cobs(text(std::string("\0\0x", 3), n, std::string(1, '\0'))); },
+     [](int n) { return text(std::string("\0\0x", 3), n, std::string(1, '\0')); }},
+    {"framing = 'cobs'", [](int n) { return cobs(std::string(static_cast<std::size_t>(252 + n % 5), 'y')); },
+     [](int n) { return std::string(static_cast<std::size_t>(252 + n % 5), 'y'); }},
+    {"framing = 'mbus'", [](int n) { return mbus(text("\x08\x05\x72", n)); },
+     [](int n) { return text("5:\x08\x05\x72", n); }},
+    {"framing = 'telegram'",
+     [](int n) { return with_crc(text("/ISK5\\2M\r\n\r\n1-0:1.8.1(", n, "*kWh)\r\n!")); },
+     [](int n) { return text("/ISK5\\2M\r\n\r\n1-0:1.8.1(", n, "*kWh)\r\n!"); }},
 };
 
 struct Heard {
@@ -109,7 +126,8 @@ TEST_CASE("framers: however the stream is cut, with noise or without, the frames
       for (int n = 0; n < 20; ++n) {
         stream += speech.say(n);
         if (rng.below(4) == 0) stream += noise(rng, rng.below(40));
-        if (rng.below(5) == 0) stream.resize(stream.size() - rng.below(std::min<std::size_t>(stream.size(), 5)));
+        if (rng.below(5) == 0)
+          stream.resize(stream.size() - rng.below(std::min<std::size_t>(stream.size(), 5)));
       }
       Heard whole, cut;
       const auto one = framer_of(speech.keys), other = framer_of(speech.keys);
@@ -155,7 +173,8 @@ TEST_CASE("framers: after noise no more than the next frame is lost, and after g
       heard.frames.clear();
       for (int n = 0; n < 4; ++n) framer->push(bytes_of(speech.say(n)), heard.take);
       REQUIRE(heard.frames.size() >= 3);
-      for (int n = 1; n < 4; ++n) CHECK(heard.frames[heard.frames.size() - 4 + static_cast<std::size_t>(n)] == speech.heard(n));
+      for (int n = 1; n < 4; ++n)
+        CHECK(heard.frames[heard.frames.size() - 4 + static_cast<std::size_t>(n)] == speech.heard(n));
     }
   }
 }
@@ -178,7 +197,8 @@ TEST_CASE("framers: a byte that was received wrongly costs its frame, and no oth
 
 TEST_CASE("framers: a byte of noise that was received wrongly costs no frame") {
   for (const Speech& speech : speeches) {
-    const bool finds_begin = speech.keys.find("mbus") != std::string::npos || speech.keys.find("fixed") != std::string::npos ||
+    const bool finds_begin = speech.keys.find("mbus") != std::string::npos ||
+                             speech.keys.find("fixed") != std::string::npos ||
                              speech.keys.find("nmea") != std::string::npos;
     if (!finds_begin) continue;  // to the others it may be of the next frame
     CAPTURE(speech.keys);
@@ -212,11 +232,15 @@ TEST_CASE("framers: what is unplugged in the middle of a frame begins anew") {
   }
 }
 
-TEST_CASE("lines: CR, LF, both, or STX and ETX; an empty one is none, and one too long is thrown away whole") {
+TEST_CASE(
+    "lines: CR, LF, both, or STX and ETX; an empty one is none, and one too long is thrown away whole") {
   Heard heard;
   const auto framer = framer_of("frame_max = '20'");
-  framer->push(bytes_of("12.345\r12.346\r\n12.347\n\r\x02 1.5\x03\x02 2.5\x03\r\n" + std::string(100, 'x') + "\n" + std::string(20, 'y') + "\n"), heard.take);
-  CHECK(heard.frames == std::vector<std::string>{"12.345", "12.346", "12.347", "\x02 1.5", "\x02 2.5", std::string(20, 'y')});
+  framer->push(bytes_of("12.345\r12.346\r\n12.347\n\r\x02 1.5\x03\x02 2.5\x03\r\n" + std::string(100, 'x') +
+                        "\n" + std::string(20, 'y') + "\n"),
+               heard.take);
+  CHECK(heard.frames ==
+        std::vector<std::string>{"12.345", "12.346", "12.347", "\x02 1.5", "\x02 2.5", std::string(20, 'y')});
   CHECK(framer->bytes_discarded() == 100);
 }
 
@@ -256,13 +280,15 @@ TEST_CASE("nmea: wrong checksums, lost ends of lines, tag blocks and proprietary
   CHECK(framer->frames_bad() == 1);
   framer->push(bytes_of("$GPGLL,4916.45,N,12311.12,W,225444,A*31$GPGLL,49"), heard.take);
   framer->push(bytes_of("$PGRME,15.0,M,45.0,M,25.0,M*1C\r\n"), heard.take);
-  framer->push(bytes_of("\\s:rx1,c:1577836800*35\\!AIVDM,1,1,,A,14eG;o@034o8sd<L9i:a;WF>062D,0*7D\r\n"), heard.take);
+  framer->push(bytes_of("\\s:rx1,c:1577836800*35\\!AIVDM,1,1,,A,14eG;o@034o8sd<L9i:a;WF>062D,0*7D\r\n"),
+               heard.take);
   framer->push(bytes_of("$GPGLL,4916.45,N,12311.12,W,225444,A\r\n"), heard.take);  // without a checksum
   REQUIRE(heard.frames.size() >= 2);
   CHECK(heard.frames[0] == "GP/GLL:$GPGLL,4916.45,N,12311.12,W,225444,A*31");
   CHECK(heard.frames[1] == "P/GRME:$PGRME,15.0,M,45.0,M,25.0,M*1C");
   Heard lax;
-  framer_of("framing = 'nmea'\nchecksum = 'if_there'")->push(bytes_of("$GPGLL,4916.45,N,12311.12,W,225444,A\r\n"), lax.take);
+  framer_of("framing = 'nmea'\nchecksum = 'if_there'")
+      ->push(bytes_of("$GPGLL,4916.45,N,12311.12,W,225444,A\r\n"), lax.take);
   CHECK(lax.frames == std::vector<std::string>{"GP/GLL:$GPGLL,4916.45,N,12311.12,W,225444,A"});
 }
 
@@ -280,7 +306,8 @@ TEST_CASE("telegrams: a wrong CRC is no telegram, one without a CRC is as the ke
   std::string short_crc;
   for (int n = 0; short_crc.empty(); ++n) {
     const std::string whole = with_crc(text("/ISK\r\n1-0:1.8.1(", n, ")\r\n!"));
-    if (const std::size_t mark = whole.find('!'); whole[mark + 1] == '0' && whole[mark + 2] != '0') short_crc = whole.substr(0, mark + 1) + whole.substr(mark + 2);
+    if (const std::size_t mark = whole.find('!'); whole[mark + 1] == '0' && whole[mark + 2] != '0')
+      short_crc = whole.substr(0, mark + 1) + whole.substr(mark + 2);
   }
   framer->push(bytes_of(short_crc), heard.take);
   CHECK(heard.frames.size() == 2);
@@ -297,25 +324,36 @@ TEST_CASE("checks: the values that everybody publishes of \"123456789\"") {
 
 TEST_CASE("framing: the keys of one are none of another's, and a framing nobody knows has a nearest word") {
   const auto errors = [](const std::string& keys) { return format_errors("t", load(keys).errors); };
-  CHECK(errors("framing = 'nmea'\nbcc = 'xor'").find("\"bcc\" is of framing = \"stx_etx\"") != std::string::npos);
+  CHECK(errors("framing = 'nmea'\nbcc = 'xor'").find("\"bcc\" is of framing = \"stx_etx\"") !=
+        std::string::npos);
   CHECK(errors("framing = 'line'").find("lines") != std::string::npos);
   CHECK(errors("framing = 'fixed'").find("need a \"frame_size\"") != std::string::npos);
-  CHECK(errors("framing = 'fixed'\nframe_size = 3\nsync = '\\xAA\\x55'\nframe_check = 'xor'").find("leaves nothing") != std::string::npos);
-  CHECK(errors("framing = 'fixed'\nframe_size = 3\nsync = '\\q'").find("there is no \"\\q\"") != std::string::npos);
+  CHECK(errors("framing = 'fixed'\nframe_size = 3\nsync = '\\xAA\\x55'\nframe_check = 'xor'")
+            .find("leaves nothing") != std::string::npos);
+  CHECK(errors("framing = 'fixed'\nframe_size = 3\nsync = '\\q'").find("there is no \"\\q\"") !=
+        std::string::npos);
   CHECK(errors("line_max = '100'") == "");
   CHECK_FALSE(load("line_end = 'cr'").config.inputs[0] == load("line_end = 'lf'").config.inputs[0]);
   CHECK(load("framing = 'lines'").config.inputs[0] == load("").config.inputs[0]);
 }
 
 TEST_CASE("line marks: bytes that were received wrongly are told apart, however the stream is cut") {
-  const std::string marked("ab\xff\xff" "c\xff\0X" "d\xff\0\0e", 13);
+  const std::string marked(
+      "ab\xff\xff"
+      "c\xff\0X"
+      "d\xff\0\0e",
+      13);
   for (std::size_t cut = 1; cut <= marked.size(); ++cut) {
     LineMarks marks;
     std::string good;
     for (std::size_t at = 0; at < marked.size(); at += cut) {
-      marks.push(bytes_of(std::string_view(marked).substr(at, cut)), [&](BytesView bytes) { good += text_of(bytes); },
-                 [&](std::byte wrong) { good += text("<", static_cast<int>(wrong), ">"); });
+      marks.push(
+          bytes_of(std::string_view(marked).substr(at, cut)),
+          [&](BytesView bytes) { good += text_of(bytes); },
+          [&](std::byte wrong) { good += text("<", static_cast<int>(wrong), ">"); });
     }
-    CHECK(good == "ab\xff" "c<88>d<0>e");
+    CHECK(good ==
+          "ab\xff"
+          "c<88>d<0>e");
   }
 }

@@ -1,4 +1,5 @@
-// When a subscriber's acknowledgements are read: brokers of several habits, in virtual time of a tenth of a millisecond.
+// When a subscriber's acknowledgements are read: brokers of several habits, in virtual time of a tenth of a
+// millisecond.
 #include <doctest/doctest.h>
 
 #include "base/rng.h"
@@ -15,8 +16,8 @@ struct Day {
   std::uint64_t messages = 0, reads = 0;
 };
 
-// A second of a broker that has `per_tick` messages to send, by chance, and at most `window` unacknowledged; the subscriber
-// acknowledges at once.
+// A second of a broker that has `per_tick` messages to send, by chance, and at most `window` unacknowledged;
+// the subscriber acknowledges at once.
 Day second_of(double per_tick, int window) {
   Rng rng(seed());
   Gather gather;
@@ -66,7 +67,8 @@ TEST_CASE("gather: a broker that waits for its acknowledgements is not kept wait
   for (const int window : {1, 10, 20}) {
     CAPTURE(window);
     const Day day = second_of(1000, window);
-    CHECK(day.messages > 9'000u * static_cast<unsigned>(window));  // of 10,000 a second, at a round in each tick
+    // of 10,000 a second, at a round in each tick
+    CHECK(day.messages > 9'000u * static_cast<unsigned>(window));
   }
 }
 

@@ -12,7 +12,8 @@ using namespace std::chrono_literals;
 namespace {
 
 // Asks a server that says `answer` in pieces of `piece` and closes.
-Result<HttpAnswer> ask(const std::string& answer, std::size_t piece = SIZE_MAX, bool close = true, std::string* heard = nullptr) {
+Result<HttpAnswer> ask(const std::string& answer, std::size_t piece = SIZE_MAX, bool close = true,
+                       std::string* heard = nullptr) {
   UvLoop loop;
   std::unique_ptr<Stream> served;
   auto listener = loop.listen("127.0.0.1:0", [&](std::unique_ptr<Stream> accepted) {
@@ -57,7 +58,8 @@ TEST_CASE("http client: answers by length, in chunks and to the end of the strea
     CHECK(answer.value().body == "body");
     CHECK(heard.starts_with("POST /base/more HTTP/1.1\r\nHost: localhost:"));
     CHECK(heard.ends_with("X-One: 1\r\n\r\nhello"));
-    answer = ask("HTTP/1.1 409 Conflict\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n", piece);
+    answer = ask(
+        "HTTP/1.1 409 Conflict\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n", piece);
     REQUIRE(answer.ok());
     CHECK(answer.value().status == 409);
     CHECK(answer.value().body == "abcde");
@@ -69,9 +71,11 @@ TEST_CASE("http client: answers by length, in chunks and to the end of the strea
 
 TEST_CASE("http client: what is no answer, too large, or late") {
   CHECK(ask("220 mail.example ESMTP\r\n").status().detail() == "the answer is not HTTP");
-  CHECK(ask("HTTP/1.1 200 OK\r\nContent-Length: 4000\r\n\r\n" + std::string(4000, 'x')).status().detail() == "the answer is too large");
+  CHECK(ask("HTTP/1.1 200 OK\r\nContent-Length: 4000\r\n\r\n" + std::string(4000, 'x')).status().detail() ==
+        "the answer is too large");
   CHECK(ask("HTTP/1.1 200 OK\r\nX: " + std::string(200'000, 'x')).status().code() == Code::unavailable);
-  CHECK(ask("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf").status().detail() == "the answer is not HTTP");
+  CHECK(ask("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf").status().detail() ==
+        "the answer is not HTTP");
   CHECK(ask("HTTP/1.1 200 OK\r\n", SIZE_MAX, false).status().code() == Code::timeout);
 }
 
@@ -112,7 +116,8 @@ TEST_CASE("http connection: a proxy that refuses is told once, and may say what 
 TEST_CASE("http client: addresses as people write them") {
   CHECK(parse_http_url("https://registry.example").value().where.port == 443);
   CHECK(parse_http_url("http://[::1]:8081/a/b/").value().path == "/a/b");
-  for (const char* bad : {"registry:8081", "http://", "http://u:p@h", "http://h/?q=1", "http://h/a b", "ftp://h"}) {
+  for (const char* bad :
+       {"registry:8081", "http://", "http://u:p@h", "http://h/?q=1", "http://h/a b", "ftp://h"}) {
     CAPTURE(bad);
     CHECK_FALSE(parse_http_url(bad).ok());
   }

@@ -16,7 +16,8 @@ constexpr WallTime vector_time{1'440'938'160'000'000};  // 2015-08-30T12:36:00Z,
 const AwsCredentials vector_credentials{"AKIDEXAMPLE", "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY", ""};
 
 std::string header(const HttpAsk& ask, std::string_view name) {
-  const auto found = std::find_if(ask.headers.begin(), ask.headers.end(), [&](const auto& h) { return h.first == name; });
+  const auto found =
+      std::find_if(ask.headers.begin(), ask.headers.end(), [&](const auto& h) { return h.first == name; });
   return found == ask.headers.end() ? "" : found->second;
 }
 
@@ -30,7 +31,11 @@ std::unique_ptr<Dialect> kinesis(const Keys& keys) {
   REQUIRE(chosen.kind != nullptr);
   for (const Key& row : *chosen.kind->shape) {
     const std::string_view name = row.name;
-    const std::string* value = name == "stream" ? &keys.stream : name == "region" ? &keys.region : name == "format" ? &keys.format : name == "key" ? &keys.key : nullptr;
+    const std::string* value = name == "stream"   ? &keys.stream
+                               : name == "region" ? &keys.region
+                               : name == "format" ? &keys.format
+                               : name == "key"    ? &keys.key
+                                                  : nullptr;
     if (value) *static_cast<std::string*>(row.at(chosen.values.get())) = *value;
   }
   return kind_of(chosen).make(chosen.values.get(), {"gw", 77, "kinesis.eu-central-1.amazonaws.com", ""});
@@ -47,25 +52,30 @@ TEST_CASE("aws: the vectors of Signature Version 4") {
     return words.substr(words.rfind('=') + 1);
   };
   HttpAsk get{"GET", "/", {}, ""}, post{"POST", "/", {}, ""};
-  CHECK(signature(get) == "5fa00fa31553b73ebf1942676e86291e8372ff2a2260956d9b8aae1d763fbf31");   // get-vanilla
-  CHECK(signature(post) == "5da7c1a2acd57cee7505fc6676e4e544621c30862966e37dddb68e92efbe5d6b");  // post-vanilla
+  CHECK(signature(get) == "5fa00fa31553b73ebf1942676e86291e8372ff2a2260956d9b8aae1d763fbf31");  // get-vanilla
+  // post-vanilla
+  CHECK(signature(post) == "5da7c1a2acd57cee7505fc6676e4e544621c30862966e37dddb68e92efbe5d6b");
   get.headers = {{"My-Header1", "value4"}};
   post.headers = {{"My-Header1", "value1"}};
-  CHECK(signature(post) == "c5410059b04c1ee005303aed430f6e6645f61f4dc9e1461ec8f8916fdf18852c");  // post-header-key-case with a value
+  // post-header-key-case with a value
+  CHECK(signature(post) == "c5410059b04c1ee005303aed430f6e6645f61f4dc9e1461ec8f8916fdf18852c");
   HttpAsk form{"POST", "/", {{"Content-Type", "application/x-www-form-urlencoded"}}, "Param1=value1"};
   HttpAsk below{"GET", "/", {}, ""}, whole{"GET", "/base/", {}, ""};
   aws_sign(below, {"h", "/base", "r", "s"}, vector_credentials, vector_time);
   aws_sign(whole, {"h", "", "r", "s"}, vector_credentials, vector_time);
   CHECK(header(below, "Authorization") == header(whole, "Authorization"));
-  CHECK(signature(form) == "ff11897932ad3f4e8b18135d722051e5ac45fc38421b1da7b9d196a0fe09473a");  // post-x-www-form-urlencoded
+  // post-x-www-form-urlencoded
+  CHECK(signature(form) == "ff11897932ad3f4e8b18135d722051e5ac45fc38421b1da7b9d196a0fe09473a");
 }
 
 TEST_CASE("aws: credentials as its own tools have them") {
-  const std::string file = "# ours\n[other]\naws_access_key_id=X\n\n[default]\r\naws_access_key_id = AKID\r\n  aws_secret_access_key = a/b+c==\naws_session_token=t\n";
+  const std::string file =
+      "# ours\n[other]\naws_access_key_id=X\n\n[default]\r\naws_access_key_id = AKID\r\n  aws_secret_access_key = a/b+c==\naws_session_token=t\n";
   const auto found = aws_credentials(file, "default");
   REQUIRE(found.ok());
   CHECK((found.value().key_id == "AKID" && found.value().secret == "a/b+c==" && found.value().token == "t"));
-  CHECK(aws_credentials(file, "other").status().detail() == "[other] needs aws_access_key_id and aws_secret_access_key");
+  CHECK(aws_credentials(file, "other").status().detail() ==
+        "[other] needs aws_access_key_id and aws_secret_access_key");
   CHECK(aws_credentials(file, "none").status().detail() == "there is no profile [none]");
   CHECK_FALSE(aws_credentials("[default]\naws_access_key_id=A B\naws_secret_access_key=c", "default").ok());
   CHECK_FALSE(aws_credentials("[", "default").ok());
@@ -86,38 +96,53 @@ TEST_CASE("kinesis: requests, and an answer for each record") {
   const std::string before = body;
   CHECK_FALSE(one->add({7, Lane::raw, &record, nullptr}, body).ok());
   CHECK(body == before);
-  const auto made = one->request("{}", {}, {vector_time, "[default]\naws_access_key_id=A\naws_secret_access_key=b\naws_session_token=c"});
+  const auto made = one->request(
+      "{}", {},
+      {vector_time, "[default]\naws_access_key_id=A\naws_secret_access_key=b\naws_session_token=c"});
   REQUIRE(made.ok());
   CHECK(made.value().body == R"({"StreamName":"plant","Records":[{}]})");
   CHECK(header(made.value(), "X-Amz-Security-Token") == "c");
-  CHECK(header(made.value(), "Authorization").starts_with("AWS4-HMAC-SHA256 Credential=A/20150830/eu-central-1/kinesis/aws4_request, "
-                                                         "SignedHeaders=content-type;host;x-amz-date;x-amz-security-token;x-amz-target, Signature="));
+  CHECK(header(made.value(), "Authorization")
+            .starts_with(
+                "AWS4-HMAC-SHA256 Credential=A/20150830/eu-central-1/kinesis/aws4_request, "
+                "SignedHeaders=content-type;host;x-amz-date;x-amz-security-token;x-amz-target, Signature="));
   CHECK_FALSE(one->request("{}", {}, {vector_time, "nothing"}).ok());
 
   Carried two;
   two.items = 2;
   const auto outcome = [&](int status, const char* words) { return one->outcome(reply(status, words), two); };
-  const auto all = outcome(200, R"({"FailedRecordCount":0,"Records":[{"SequenceNumber":"1","ShardId":"s"},{"SequenceNumber":"2","ShardId":"s"}]})");
-  CHECK((all.verdict == Verdict::acknowledged && all.items == std::vector<Verdict>(2, Verdict::acknowledged)));
-  const auto some = outcome(200, R"({"FailedRecordCount":1,"Records":[{"SequenceNumber":"1","ShardId":"s"},)"
-                                 R"({"ErrorCode":"ProvisionedThroughputExceededException","ErrorMessage":"Rate exceeded"}]})");
+  const auto all = outcome(
+      200,
+      R"({"FailedRecordCount":0,"Records":[{"SequenceNumber":"1","ShardId":"s"},{"SequenceNumber":"2","ShardId":"s"}]})");
+  CHECK(
+      (all.verdict == Verdict::acknowledged && all.items == std::vector<Verdict>(2, Verdict::acknowledged)));
+  const auto some = outcome(
+      200, R"({"FailedRecordCount":1,"Records":[{"SequenceNumber":"1","ShardId":"s"},)"
+           R"({"ErrorCode":"ProvisionedThroughputExceededException","ErrorMessage":"Rate exceeded"}]})");
   CHECK(some.items == std::vector<Verdict>{Verdict::acknowledged, Verdict::retryable});
   CHECK(some.reason == "ProvisionedThroughputExceededException: Rate exceeded");
   // Fewer answers than records, none at all, another text: nothing is believed.
-  for (const char* odd : {R"({"FailedRecordCount":0,"Records":[{"SequenceNumber":"1"}]})", R"({"FailedRecordCount":0})", "{}", "<html>", "", "[]",
-                          R"({"Records":[{"SequenceNumber":"1"},{"SequenceNumber":"2"},{"SequenceNumber":"3"}]})"}) {
+  for (const char* odd :
+       {R"({"FailedRecordCount":0,"Records":[{"SequenceNumber":"1"}]})", R"({"FailedRecordCount":0})", "{}",
+        "<html>", "", "[]",
+        R"({"Records":[{"SequenceNumber":"1"},{"SequenceNumber":"2"},{"SequenceNumber":"3"}]})"}) {
     CAPTURE(odd);
     CHECK(outcome(200, odd).verdict == Verdict::retryable);
     CHECK(outcome(200, odd).items.empty());
   }
-  CHECK(outcome(200, R"({"FailedRecordCount":0,"Records":[{"SequenceNumber":"1"},{"ShardId":"s"}]})").items[1] == Verdict::retryable);
+  CHECK(outcome(200, R"({"FailedRecordCount":0,"Records":[{"SequenceNumber":"1"},{"ShardId":"s"}]})")
+            .items[1] == Verdict::retryable);
   const auto error = [&](const char* name, const char* words = "") {
-    return outcome(400, text(R"({"__type":"com.amazonaws.kinesis#)", name, R"(","message":")", words, "\"}").c_str()).verdict;
+    return outcome(
+               400,
+               text(R"({"__type":"com.amazonaws.kinesis#)", name, R"(","message":")", words, "\"}").c_str())
+        .verdict;
   };
   CHECK(error("ResourceNotFoundException") == Verdict::blocked);
   CHECK(error("UnrecognizedClientException") == Verdict::blocked);
   CHECK(error("InvalidSignatureException") == Verdict::blocked);
-  CHECK(error("InvalidSignatureException", "Signature expired: 20150830T123600Z is now earlier than") == Verdict::retryable);
+  CHECK(error("InvalidSignatureException", "Signature expired: 20150830T123600Z is now earlier than") ==
+        Verdict::retryable);
   CHECK(error("ProvisionedThroughputExceededException") == Verdict::retryable);
   CHECK(error("InvalidArgumentException") == Verdict::refused);
   CHECK(outcome(500, R"({"__type":"InternalFailure"})").verdict == Verdict::retryable);

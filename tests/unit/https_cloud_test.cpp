@@ -1,5 +1,5 @@
-// Dialects of clouds: requests to the byte as other programs sign them (botocore, Python's own hmac, OpenSSL by cryptography), and
-// what each answer means.
+// Dialects of clouds: requests to the byte as other programs sign them (botocore, Python's own hmac, OpenSSL
+// by cryptography), and what each answer means.
 #include <doctest/doctest.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -25,7 +25,8 @@ namespace {
 
 constexpr WallTime vector_time{1'440'938'160'000'000};  // 2015-08-30T12:36:00Z
 constexpr WallTime readings_begin{1'790'000'000'000'001};
-const char* const aws_file = "[default]\naws_access_key_id=AKIDEXAMPLE\naws_secret_access_key=wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY\n";
+const char* const aws_file =
+    "[default]\naws_access_key_id=AKIDEXAMPLE\naws_secret_access_key=wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY\n";
 
 std::string account_file() {
   std::string key;
@@ -43,9 +44,12 @@ Carried carried(Sequence first, Sequence last, std::uint32_t items, std::uint64_
 }  // namespace
 
 TEST_CASE("aws: S3's own example of a signed object") {
-  HttpAsk ask{"PUT", "/test%24file.text", {{"Date", "Fri, 24 May 2013 00:00:00 GMT"}, {"x-amz-storage-class", "REDUCED_REDUNDANCY"}}, "Welcome to Amazon S3."};
-  aws_sign(ask, {"examplebucket.s3.amazonaws.com", "", "us-east-1", "s3"}, {"AKIAIOSFODNN7EXAMPLE", "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY", ""},
-           {1'369'353'600'000'000});
+  HttpAsk ask{"PUT",
+              "/test%24file.text",
+              {{"Date", "Fri, 24 May 2013 00:00:00 GMT"}, {"x-amz-storage-class", "REDUCED_REDUNDANCY"}},
+              "Welcome to Amazon S3."};
+  aws_sign(ask, {"examplebucket.s3.amazonaws.com", "", "us-east-1", "s3"},
+           {"AKIAIOSFODNN7EXAMPLE", "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY", ""}, {1'369'353'600'000'000});
   CHECK(header(ask, "Authorization") ==
         "AWS4-HMAC-SHA256 Credential=AKIAIOSFODNN7EXAMPLE/20130524/us-east-1/s3/aws4_request, "
         "SignedHeaders=date;host;x-amz-content-sha256;x-amz-date;x-amz-storage-class, "
@@ -64,15 +68,20 @@ TEST_CASE("s3: an object's name, its signature, and what is in it") {
   const auto made = one->request("two envelopes", carried(3, 9, 2, 7), {vector_time, aws_file, ""});
   REQUIRE(made.ok());
   CHECK(made.value().method == "PUT");
-  CHECK(made.value().target ==
-        "/pl%20ant/gateway%3Dgw/lane%3Draw/date%3D2026-09-21/00000000000000000077-00000000000000000003-00000000000000000009.envelopes");
-  CHECK(header(made.value(), "X-Amz-Content-Sha256") == "2ed154a5438ed28cb380745bca2d596b9a9d194ed8ae90deeb247907fa1ffc96");
-  CHECK(header(made.value(), "Authorization") ==
-        "AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE/20150830/eu-central-1/s3/aws4_request, "
-        "SignedHeaders=content-type;host;x-amz-content-sha256;x-amz-date;x-amz-meta-records;x-amz-storage-class, "
-        "Signature=99113d429fa99bb1c8a6714e720b5a3b7d9c7c18e776dd1337c0353988654bfc");
+  CHECK(
+      made.value().target ==
+      "/pl%20ant/gateway%3Dgw/lane%3Draw/date%3D2026-09-21/00000000000000000077-00000000000000000003-00000000000000000009.envelopes");
+  CHECK(header(made.value(), "X-Amz-Content-Sha256") ==
+        "2ed154a5438ed28cb380745bca2d596b9a9d194ed8ae90deeb247907fa1ffc96");
+  CHECK(
+      header(made.value(), "Authorization") ==
+      "AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE/20150830/eu-central-1/s3/aws4_request, "
+      "SignedHeaders=content-type;host;x-amz-content-sha256;x-amz-date;x-amz-meta-records;x-amz-storage-class, "
+      "Signature=99113d429fa99bb1c8a6714e720b5a3b7d9c7c18e776dd1337c0353988654bfc");
   // The same range is the same object, whenever it is sent.
-  CHECK(one->request("x", carried(3, 9, 2, 7), {{vector_time.us + 86'400'000'000}, aws_file, ""}).value().target == made.value().target);
+  CHECK(one->request("x", carried(3, 9, 2, 7), {{vector_time.us + 86'400'000'000}, aws_file, ""})
+            .value()
+            .target == made.value().target);
   CHECK_FALSE(one->request("x", carried(3, 9, 2, 7), {vector_time, "nothing", ""}).ok());
 
   const Batch batch = some_batch();
@@ -80,7 +89,8 @@ TEST_CASE("s3: an object's name, its signature, and what is in it") {
   for (const Row& row : batch.rows) CHECK(one->add({row.first, row.lane, nullptr, &row}, rows).ok());
   const auto first = decode_envelope(bytes_of(rows).subspan(1, static_cast<std::size_t>(rows[0])));
   REQUIRE(first.ok());
-  CHECK((first.value().envelope.gateway == "gw" && first.value().envelope.first == 1 && first.value().envelope.count == 10));
+  CHECK((first.value().envelope.gateway == "gw" && first.value().envelope.first == 1 &&
+         first.value().envelope.count == 10));
 
   const auto lines = dialect("s3", [](auto set) {
     set("region", std::string("r"));
@@ -100,17 +110,25 @@ TEST_CASE("s3: an object's name, its signature, and what is in it") {
 
 TEST_CASE("s3: what each answer means") {
   const auto one = dialect("s3", [](auto set) { set("region", std::string("r")); });
-  const auto outcome = [&](int status, const std::string& code, std::vector<std::pair<std::string, std::string>> headers = {}) {
-    return one->outcome(reply(status, code.empty() ? "" : "<?xml version=\"1.0\"?>\n<Error><Code>" + code + "</Code><Message>m</Message></Error>", std::move(headers)), {});
+  const auto outcome = [&](int status, const std::string& code,
+                           std::vector<std::pair<std::string, std::string>> headers = {}) {
+    return one->outcome(reply(status,
+                              code.empty() ? ""
+                                           : "<?xml version=\"1.0\"?>\n<Error><Code>" + code +
+                                                 "</Code><Message>m</Message></Error>",
+                              std::move(headers)),
+                        {});
   };
   CHECK(outcome(200, "", {{"etag", "\"d41d8\""}}).verdict == Verdict::acknowledged);
   CHECK(outcome(200, "").verdict == Verdict::retryable);
   CHECK(outcome(200, "InternalError", {{"etag", "\"d41d8\""}}).verdict == Verdict::retryable);
   CHECK(outcome(204, "", {{"etag", "\"d41d8\""}}).verdict == Verdict::retryable);
   CHECK(outcome(301, "PermanentRedirect").verdict == Verdict::blocked);
-  for (const char* code : {"NoSuchBucket", "AccessDenied", "SignatureDoesNotMatch", "InvalidAccessKeyId", "AuthorizationHeaderMalformed", "ExpiredToken", "KeyTooLongError"})
+  for (const char* code : {"NoSuchBucket", "AccessDenied", "SignatureDoesNotMatch", "InvalidAccessKeyId",
+                           "AuthorizationHeaderMalformed", "ExpiredToken", "KeyTooLongError"})
     CHECK(outcome(403, code).verdict == Verdict::blocked);
-  for (const char* code : {"RequestTimeTooSkewed", "RequestTimeout", "BadDigest", "SlowDown"}) CHECK(outcome(400, code).verdict == Verdict::retryable);
+  for (const char* code : {"RequestTimeTooSkewed", "RequestTimeout", "BadDigest", "SlowDown"})
+    CHECK(outcome(400, code).verdict == Verdict::retryable);
   CHECK(outcome(503, "SlowDown").verdict == Verdict::retryable);
   CHECK(outcome(500, "Whatever").verdict == Verdict::retryable);
   CHECK(outcome(501, "NotImplemented").verdict == Verdict::blocked);  // a store that lacks something
@@ -121,7 +139,8 @@ TEST_CASE("s3: what each answer means") {
 }
 
 TEST_CASE("rs256: as OpenSSL signs, and keys that are none") {
-  CHECK(rs256("no key", "x").status().detail() == "the private key cannot be read: it must be PEM, without a password");
+  CHECK(rs256("no key", "x").status().detail() ==
+        "the private key cannot be read: it must be PEM, without a password");
   CHECK(rs256("", "x").status().code() == Code::invalid);
   CHECK(rs256(test_rsa_key, "x").value().size() == 256);
   const auto account = service_account(account_file());
@@ -143,8 +162,10 @@ TEST_CASE("pubsub: requests, a token that is kept, and what each answer means") 
     set("topic", std::string("plant"));
   });
   CHECK(body_of(*one, reading("d1", "m", 1.5)).starts_with(R"({"data":"eyJ)"));
-  CHECK(body_of(*one, reading("d1", "m", 1.5)).ends_with(R"(","orderingKey":"d1","attributes":{"gateway":"gw","lane":"raw"}})"));
-  CHECK(body_of(*one, reading(std::string(1025, 'k').c_str(), "m", 1.5)).starts_with("refused: an ordering key of 1025 bytes"));
+  CHECK(body_of(*one, reading("d1", "m", 1.5))
+            .ends_with(R"(","orderingKey":"d1","attributes":{"gateway":"gw","lane":"raw"}})"));
+  CHECK(body_of(*one, reading(std::string(1025, 'k').c_str(), "m", 1.5))
+            .starts_with("refused: an ordering key of 1025 bytes"));
   const auto token = one->token({vector_time, account_file(), ""});
   REQUIRE(token.ok());
   CHECK(token.value().good_for == 45min);
@@ -157,13 +178,20 @@ TEST_CASE("pubsub: requests, a token that is kept, and what each answer means") 
 
   Carried two;
   two.items = 2;
-  const auto verdict = [&](int status, const char* words) { return one->outcome(reply(status, words), two).verdict; };
+  const auto verdict = [&](int status, const char* words) {
+    return one->outcome(reply(status, words), two).verdict;
+  };
   CHECK(verdict(200, R"({"messageIds":["1","2"]})") == Verdict::acknowledged);
-  for (const char* odd : {R"({"messageIds":["1"]})", R"({"messageIds":["1","2","3"]})", R"({"messageIds":["1",""]})", "{}", "", "<html>", R"({"other":["1","2"]})"})
+  for (const char* odd : {R"({"messageIds":["1"]})", R"({"messageIds":["1","2","3"]})",
+                          R"({"messageIds":["1",""]})", "{}", "", "<html>", R"({"other":["1","2"]})"})
     CHECK(verdict(200, odd) == Verdict::retryable);
-  const auto error = [&](int status, const char* name) { return verdict(status, text(R"({"error":{"code":1,"message":"m","status":")", name, R"("}})").c_str()); };
-  for (const char* name : {"PERMISSION_DENIED", "UNAUTHENTICATED", "NOT_FOUND"}) CHECK(error(403, name) == Verdict::blocked);
-  for (const char* name : {"UNAVAILABLE", "RESOURCE_EXHAUSTED", "INTERNAL", "DEADLINE_EXCEEDED", "ABORTED"}) CHECK(error(429, name) == Verdict::retryable);
+  const auto error = [&](int status, const char* name) {
+    return verdict(status, text(R"({"error":{"code":1,"message":"m","status":")", name, R"("}})").c_str());
+  };
+  for (const char* name : {"PERMISSION_DENIED", "UNAUTHENTICATED", "NOT_FOUND"})
+    CHECK(error(403, name) == Verdict::blocked);
+  for (const char* name : {"UNAVAILABLE", "RESOURCE_EXHAUSTED", "INTERNAL", "DEADLINE_EXCEEDED", "ABORTED"})
+    CHECK(error(429, name) == Verdict::retryable);
   CHECK(error(400, "INVALID_ARGUMENT") == Verdict::refused);
   CHECK(verdict(413, "{}") == Verdict::refused);
   CHECK(verdict(503, "busy") == Verdict::retryable);
@@ -171,19 +199,24 @@ TEST_CASE("pubsub: requests, a token that is kept, and what each answer means") 
 
 TEST_CASE("eventhubs: requests signed anew each time, and what each answer means") {
   const auto one = dialect("eventhubs", [](auto set) { set("hub", std::string("plant")); });
-  const char* file = "Endpoint=sb://ns.servicebus.windows.net/;SharedAccessKeyName=send;SharedAccessKey=c2VjcmV0+/=;EntityPath=plant";
+  const char* file =
+      "Endpoint=sb://ns.servicebus.windows.net/;SharedAccessKeyName=send;SharedAccessKey=c2VjcmV0+/=;EntityPath=plant";
   CHECK(body_of(*one, reading("d1", "m", 1.5)).starts_with(R"({"Body":"{\"gateway\":\"gw\",)"));
   CHECK(body_of(*one, reading("d1", "m", 1.5)).ends_with(R"("BrokerProperties":{"PartitionKey":"gw"}})"));
   const HttpAsk ask = one->request("{}", {}, {vector_time, file, ""}).value();
   CHECK(ask.target == "/plant/messages?timeout=22&api-version=2014-01");
   // Its patience ends before ours does.
-  for (const auto& [ours, theirs] : {std::pair{Duration{1s}, "=1&"}, {2s, "=1&"}, {10s, "=7&"}, {10min, "=60&"}}) {
-    const auto other = dialect("eventhubs", [](auto set) { set("hub", std::string("plant")); }, ours);
+  for (const auto& [ours, theirs] :
+       {std::pair{Duration{1s}, "=1&"}, {2s, "=1&"}, {10s, "=7&"}, {10min, "=60&"}}) {
+    const auto other = dialect(
+        "eventhubs", [](auto set) { set("hub", std::string("plant")); }, ours);
     CHECK(other->request("{}", {}, {vector_time, file, ""}).value().target.find(theirs) != std::string::npos);
   }
   CHECK(header(ask, "Content-Type") == "application/vnd.microsoft.servicebus.json");
-  CHECK(header(ask, "Authorization") == "SharedAccessSignature sr=https%3A%2F%2Fexample%3A8086%2Fplant&sig=1QYurzUEgyDW9U1ZnvQq%2FCydqt7AylsiFvxpoPQahcI%3D"
-                                        "&se=1440941760&skn=send");
+  CHECK(
+      header(ask, "Authorization") ==
+      "SharedAccessSignature sr=https%3A%2F%2Fexample%3A8086%2Fplant&sig=1QYurzUEgyDW9U1ZnvQq%2FCydqt7AylsiFvxpoPQahcI%3D"
+      "&se=1440941760&skn=send");
   CHECK(ask.body == "[{}]");
   CHECK_FALSE(one->request("{}", {}, {vector_time, "Endpoint=sb://x/;SharedAccessKeyName=send", ""}).ok());
   CHECK_FALSE(one->request("{}", {}, {vector_time, "", ""}).ok());
@@ -194,11 +227,14 @@ TEST_CASE("eventhubs: requests signed anew each time, and what each answer means
     set("key", std::string("{gateway}-{lane}"));
   });
   CHECK((batches->of_rows() && batches->limits().items_max == 1));
-  const HttpAsk event = batches->request("bytes", {Lane::alarm, 1, 2, 1, 2, false}, {vector_time, file, ""}).value();
+  const HttpAsk event =
+      batches->request("bytes", {Lane::alarm, 1, 2, 1, 2, false}, {vector_time, file, ""}).value();
   CHECK(header(event, "BrokerProperties") == R"({"PartitionKey":"gw-alarm"})");
   CHECK(event.body == "bytes");
 
-  const auto verdict = [&](int status, const char* words = "") { return one->outcome(reply(status, words), {}).verdict; };
+  const auto verdict = [&](int status, const char* words = "") {
+    return one->outcome(reply(status, words), {}).verdict;
+  };
   CHECK(verdict(201) == Verdict::acknowledged);
   for (const int odd : {200, 202, 204}) CHECK(verdict(odd) == Verdict::retryable);
   CHECK(verdict(201, "<html>log in</html>") == Verdict::retryable);
@@ -209,7 +245,8 @@ TEST_CASE("eventhubs: requests signed anew each time, and what each answer means
   CHECK(verdict(400, "bad") == Verdict::refused);
 }
 
-TEST_CASE("https login: a token is kept by our monotonic clock, and made anew for another secret, another clock, or a refusal") {
+TEST_CASE(
+    "https login: a token is kept by our monotonic clock, and made anew for another secret, another clock, or a refusal") {
   const std::string file = text("/tmp/millrace-account-", ::getpid(), ".json");
   const auto write = [&](const std::string& words) {
     std::ofstream(file, std::ios::trunc) << words;
@@ -218,7 +255,8 @@ TEST_CASE("https login: a token is kept by our monotonic clock, and made anew fo
   HttpsUplinkConfig config;
   config.dialect = choose(built_dialects(), "pubsub");
   for (const Key& row : *config.dialect.kind->shape) {
-    if (row.type == Key::Type::secret) static_cast<SecretRef*>(row.at(config.dialect.values.get()))->path = file;
+    if (row.type == Key::Type::secret)
+      static_cast<SecretRef*>(row.at(config.dialect.values.get()))->path = file;
   }
   const auto made = kind_of(config.dialect).make(config.dialect.values.get(), {"gw", 77, "h", ""});
   HttpsLogin login(config);
@@ -267,7 +305,8 @@ TEST_CASE("https: check says what a login, a signature or a token lacks, before 
     config.dialect = choose(built_dialects(), name);
     if (std::string_view(name) == "generic") config.token.path = file;
     for (const Key& row : *config.dialect.kind->shape) {
-      if (row.type == Key::Type::secret) static_cast<SecretRef*>(row.at(config.dialect.values.get()))->path = file;
+      if (row.type == Key::Type::secret)
+        static_cast<SecretRef*>(row.at(config.dialect.values.get()))->path = file;
     }
     const Trial trial = try_https(config, "http://127.0.0.1:1", "gw");
     CHECK(trial.state == Trial::State::bad);

@@ -1,4 +1,5 @@
-// The HTTPS uplink's parts: replies as they are cut, dialects' requests to the byte, and what each answer means.
+// The HTTPS uplink's parts: replies as they are cut, dialects' requests to the byte, and what each answer
+// means.
 #include <doctest/doctest.h>
 
 #include <limits>
@@ -27,7 +28,9 @@ HttpReplyReader::State read(HttpReplyReader& reader, std::string_view bytes, std
 
 std::optional<HttpReply> reply_of(std::string_view bytes, std::size_t piece = SIZE_MAX, bool head = false) {
   HttpReplyReader reader(1000, head);
-  if (read(reader, bytes, std::min(piece, bytes.size()), true) != HttpReplyReader::State::whole || reader.ahead()) return {};
+  if (read(reader, bytes, std::min(piece, bytes.size()), true) != HttpReplyReader::State::whole ||
+      reader.ahead())
+    return {};
   return reader.take();
 }
 
@@ -46,14 +49,17 @@ TEST_CASE("http replies: whole ones, however they are cut") {
     CHECK((one->status == 200 && one->body == "body" && one->framed && one->keeps));
     CHECK(one->header("x-one") == "a");
     CHECK(one->header("x-two").empty());
-    one = reply_of("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2;x=y\r\nde\r\n0\r\nT: 1\r\n\r\n", piece);
+    one = reply_of(
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2;x=y\r\nde\r\n0\r\nT: 1\r\n\r\n",
+        piece);
     REQUIRE(one);
     CHECK((one->body == "abcde" && one->framed && one->keeps));
     one = reply_of("HTTP/1.1 204 No Content\r\n\r\n", piece);
     REQUIRE(one);
     CHECK((one->framed && one->keeps));
-    one = reply_of("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 102 Processing\r\nA: b\r\n\r\nHTTP/1.1 201 Created\r\nConnection: close\r\nContent-Length: 0\r\n\r\n",
-                   piece);
+    one = reply_of(
+        "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 102 Processing\r\nA: b\r\n\r\nHTTP/1.1 201 Created\r\nConnection: close\r\nContent-Length: 0\r\n\r\n",
+        piece);
     REQUIRE(one);
     CHECK((one->status == 201 && one->framed && !one->keeps));
     CHECK(one->header("a").empty());
@@ -66,16 +72,21 @@ TEST_CASE("http replies: whole ones, however they are cut") {
 
 TEST_CASE("http replies: to a HEAD, whose length is that of a body that does not come") {
   for (const std::size_t piece : {SIZE_MAX, std::size_t{1}}) {
-    for (const char* length : {"Content-Length: 4000\r\n", "Transfer-Encoding: chunked\r\n", "Content-Length: 0\r\n", ""}) {
+    for (const char* length :
+         {"Content-Length: 4000\r\n", "Transfer-Encoding: chunked\r\n", "Content-Length: 0\r\n", ""}) {
       CAPTURE(length);
-      const auto one = reply_of(text("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\n", length, "\r\n"), piece, true);
+      const auto one =
+          reply_of(text("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\n", length, "\r\n"), piece, true);
       REQUIRE(one);
       CHECK((one->status == 200 && one->body.empty() && one->framed && one->keeps));
     }
-    CHECK(reply_of("HTTP/1.1 405 No\r\nConnection: close\r\nContent-Length: 9\r\n\r\n", piece, true)->status == 405);
+    CHECK(
+        reply_of("HTTP/1.1 405 No\r\nConnection: close\r\nContent-Length: 9\r\n\r\n", piece, true)->status ==
+        405);
   }
   HttpReplyReader talkative(1000, true);
-  CHECK(read(talkative, "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nbody", 1000, false) == HttpReplyReader::State::whole);
+  CHECK(read(talkative, "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nbody", 1000, false) ==
+        HttpReplyReader::State::whole);
   CHECK(talkative.ahead());
 }
 
@@ -84,21 +95,28 @@ TEST_CASE("http replies: what is none, cut short, too large, or more than one") 
   CHECK(fault_of("") == "the connection was closed before the answer");
   CHECK(fault_of("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf") != "");
   CHECK(fault_of("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhal") != "");
-  CHECK(fault_of("HTTP/1.1 200 OK\r\nContent-Length: 2000\r\n\r\n" + std::string(2000, 'x')) == "the answer is too large");
+  CHECK(fault_of("HTTP/1.1 200 OK\r\nContent-Length: 2000\r\n\r\n" + std::string(2000, 'x')) ==
+        "the answer is too large");
   CHECK(fault_of("HTTP/1.1 200 OK\r\nX: " + std::string(40'000, 'x')) == "the answer's head is too large");
   std::string many = "HTTP/1.1 200 OK\r\n";
   while (many.size() < 60'000) many += "A: b\r\n";
   CHECK(fault_of(many) == "the answer's head is too large");
   CHECK(fault_of("HTTP/1.1 101 Switching Protocols\r\n\r\n") == "the answer changes the protocol");
-  CHECK(fault_of("HTTP/1.1 200 OK\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n") != "");
+  CHECK(
+      fault_of(
+          "HTTP/1.1 200 OK\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n") !=
+      "");
   CHECK(fault_of("HTTP/1.1 200 OK\r\nContent-Length: 3\r\nContent-Length: 4\r\n\r\nabcd") != "");
   HttpReplyReader reader(1000);
-  CHECK(read(reader, "HTTP/1.1 204 No Content\r\n\r\nHTTP/1.1 500 No\r\n\r\n", 1000, false) == HttpReplyReader::State::whole);
+  CHECK(read(reader, "HTTP/1.1 204 No Content\r\n\r\nHTTP/1.1 500 No\r\n\r\n", 1000, false) ==
+        HttpReplyReader::State::whole);
   CHECK(reader.ahead());
 }
 
 TEST_CASE("https: Retry-After as seconds, as a date beside the server's own, and as anything") {
-  const auto after = [](const char* words, const char* date = "") { return retry_after_of(reply(503, "", {{"retry-after", words}, {"date", date}})); };
+  const auto after = [](const char* words, const char* date = "") {
+    return retry_after_of(reply(503, "", {{"retry-after", words}, {"date", date}}));
+  };
   CHECK(after("7") == 7s);
   CHECK(after(" 7 ") == 7s);
   CHECK(after("0") == 0s);
@@ -118,7 +136,9 @@ TEST_CASE("https: Retry-After as seconds, as a date beside the server's own, and
 }
 
 TEST_CASE("https: how far a server's clock is from ours, from 1970 to no clock at all") {
-  const auto apart = [](const char* date, std::int64_t ours) { return clocks_apart(http_date(date).value(), {ours}); };
+  const auto apart = [](const char* date, std::int64_t ours) {
+    return clocks_apart(http_date(date).value(), {ours});
+  };
   CHECK(apart("Sun, 06 Nov 1994 08:49:37 GMT", 784'111'777'000'000) == 0s);
   CHECK(apart("Sun, 06 Nov 1994 08:49:37 GMT", 784'111'837'000'000) == -60s);
   CHECK(apart("Tue, 01 Dec 2026 00:00:00 GMT", 0) == std::chrono::seconds(1'796'083'200));
@@ -144,26 +164,36 @@ TEST_CASE("https: what of an open row is stored is known by number, bounded, and
 
 TEST_CASE("influxdb: lines to the byte") {
   const auto plain = dialect("influxdb", [](auto set) { set("database", std::string("p q")); });
-  CHECK(body_of(*plain, reading("d1", "temp", 21.5)) == "temp,device=d1,gateway=gw value=21.5 1790000000000001\n");
-  CHECK(body_of(*plain, reading("d1", "temp", std::int64_t{21})) == "temp,device=d1,gateway=gw value=21 1790000000000001\n");
+  CHECK(body_of(*plain, reading("d1", "temp", 21.5)) ==
+        "temp,device=d1,gateway=gw value=21.5 1790000000000001\n");
+  CHECK(body_of(*plain, reading("d1", "temp", std::int64_t{21})) ==
+        "temp,device=d1,gateway=gw value=21 1790000000000001\n");
   CHECK(body_of(*plain, reading("d1", "n", std::int64_t{9007199254740993})) ==
         "n,device=d1,gateway=gw value=9007199254740992,integer=9007199254740993i 1790000000000001\n");
   CHECK(body_of(*plain, reading("d1", "on", true)) == "on,device=d1,gateway=gw flag=true 1790000000000001\n");
-  CHECK(body_of(*plain, reading("d1", "t", std::string("say \"a\\b\"\n"))) == "t,device=d1,gateway=gw text=\"say \\\"a\\\\b\\\"\n\" 1790000000000001\n");
-  CHECK(body_of(*plain, reading("d1", "b", Bytes{std::byte{0xAB}})) == "b,device=d1,gateway=gw bytes=\"ab\" 1790000000000001\n");
-  // Names: what means something is escaped; a backslash that would is written as a slash; what looks like a comment is none.
-  CHECK(body_of(*plain, reading("a b,c=d", "x y,z=1", 1.0)) == "x\\ y\\,z=1,device=a\\ b\\,c\\=d,gateway=gw value=1 1790000000000001\n");
-  CHECK(body_of(*plain, reading("end\\", "in\\side", 1.0)) == "in\\side,device=end/,gateway=gw value=1 1790000000000001\n");
-  CHECK(body_of(*plain, reading("a\\,b", "#m", 1.0)) == "_#m,device=a/\\,b,gateway=gw value=1 1790000000000001\n");
+  CHECK(body_of(*plain, reading("d1", "t", std::string("say \"a\\b\"\n"))) ==
+        "t,device=d1,gateway=gw text=\"say \\\"a\\\\b\\\"\n\" 1790000000000001\n");
+  CHECK(body_of(*plain, reading("d1", "b", Bytes{std::byte{0xAB}})) ==
+        "b,device=d1,gateway=gw bytes=\"ab\" 1790000000000001\n");
+  // Names: what means something is escaped; a backslash that would is written as a slash; what looks like a
+  // comment is none.
+  CHECK(body_of(*plain, reading("a b,c=d", "x y,z=1", 1.0)) ==
+        "x\\ y\\,z=1,device=a\\ b\\,c\\=d,gateway=gw value=1 1790000000000001\n");
+  CHECK(body_of(*plain, reading("end\\", "in\\side", 1.0)) ==
+        "in\\side,device=end/,gateway=gw value=1 1790000000000001\n");
+  CHECK(body_of(*plain, reading("a\\,b", "#m", 1.0)) ==
+        "_#m,device=a/\\,b,gateway=gw value=1 1790000000000001\n");
   CHECK(body_of(*plain, reading("a\nb", "m", 1.0)) == "m,device=a\\ b,gateway=gw value=1 1790000000000001\n");
   Record full = reading("d", "m", 1.0);
   full.unit = "bar";
   full.quality = Quality::bad;
   full.tags = {{"device", "other"}, {"empty", ""}, {"line", "l 1"}};
-  CHECK(body_of(*plain, full, 5, Lane::alarm) ==
-        "m,device=d,gateway=gw,lane=alarm,unit=bar,tag_device=other,line=l\\ 1 value=1,quality=\"bad\" 1790000000000001\n");
+  CHECK(
+      body_of(*plain, full, 5, Lane::alarm) ==
+      "m,device=d,gateway=gw,lane=alarm,unit=bar,tag_device=other,line=l\\ 1 value=1,quality=\"bad\" 1790000000000001\n");
   // What it cannot say.
-  for (const double none : {std::numeric_limits<double>::quiet_NaN(), std::numeric_limits<double>::infinity()})
+  for (const double none :
+       {std::numeric_limits<double>::quiet_NaN(), std::numeric_limits<double>::infinity()})
     CHECK(body_of(*plain, reading("d", "m", none)) == "refused: line protocol has no NaN and no infinity");
   CHECK(body_of(*plain, reading("d", "m", Value{})) == "refused: it has no value");
   Record late = reading("d", "m", 1.0);
@@ -175,20 +205,23 @@ TEST_CASE("influxdb: lines to the byte") {
   auto detail = std::make_shared<Detail>();
   detail->body = WindowDetail{"1min", 1'790'000'060'000'000, 3, 2.0, 1.0, 3.0, 1, 9};
   window.detail = detail;
-  CHECK(body_of(*plain, window, 5, Lane::window) ==
-        "m,device=d,gateway=gw,window=1min mean=2,min=1,max=3,count=3i,end=1790000060000000i,revision=1i 1790000000000001\n");
+  CHECK(
+      body_of(*plain, window, 5, Lane::window) ==
+      "m,device=d,gateway=gw,window=1min mean=2,min=1,max=3,count=3i,end=1790000060000000i,revision=1i 1790000000000001\n");
   auto asked = std::make_shared<Detail>(*detail);
   std::get<WindowDetail>(asked->body).stats = {{"sum", 6}, {"stddev", 1}};
   window.detail = asked;
-  CHECK(body_of(*plain, window, 5, Lane::window) ==
-        "m,device=d,gateway=gw,window=1min mean=2,min=1,max=3,sum=6,stddev=1,count=3i,end=1790000060000000i,revision=1i 1790000000000001\n");
+  CHECK(
+      body_of(*plain, window, 5, Lane::window) ==
+      "m,device=d,gateway=gw,window=1min mean=2,min=1,max=3,sum=6,stddev=1,count=3i,end=1790000060000000i,revision=1i 1790000000000001\n");
   auto endless = std::make_shared<Detail>(*asked);
   std::get<WindowDetail>(endless->body).stats = {{"sum", std::numeric_limits<double>::infinity()}};
   window.detail = endless;
   CHECK(body_of(*plain, window, 5, Lane::window) == "refused: line protocol has no NaN and no infinity");
   const Record loss = loss_record(Lane::alarm, {"up", "evicted", 7, 1, 7, {}, 0}, {1000});
-  CHECK(body_of(*plain, loss, 5, Lane::alarm) ==
-        "millrace_loss,gateway=gw,lane=alarm,kind=loss,lost_lane=alarm lost=7i,first=1i,last=7i,reason=\"evicted\",consumer=\"up\" 1000\n");
+  CHECK(
+      body_of(*plain, loss, 5, Lane::alarm) ==
+      "millrace_loss,gateway=gw,lane=alarm,kind=loss,lost_lane=alarm lost=7i,first=1i,last=7i,reason=\"evicted\",consumer=\"up\" 1000\n");
 
   const auto known = dialect("influxdb", [](auto set) {
     set("bucket", std::string("b&c"));
@@ -196,14 +229,16 @@ TEST_CASE("influxdb: lines to the byte") {
     set("identity", true);
     set("measurement", std::string("{tag.line}"));
   });
-  CHECK(body_of(*known, reading("d", "m", 1.0)) == "millrace_reading,device=d,gateway=gw,epoch=77 value=1,sequence=5i 1790000000000001\n");
+  CHECK(body_of(*known, reading("d", "m", 1.0)) ==
+        "millrace_reading,device=d,gateway=gw,epoch=77 value=1,sequence=5i 1790000000000001\n");
   CHECK(known->request("x", {}, {}).value().target == "/api/v2/write?org=o&bucket=b%26c&precision=us");
   CHECK(plain->request("x", {}, {}).value().target == "/write?db=p%20q&precision=u");
 }
 
 TEST_CASE("influxdb: what each answer means") {
   const auto one = dialect("influxdb", [](auto set) { set("database", std::string("p")); });
-  const auto verdict = [&](int status, const char* body, std::vector<std::pair<std::string, std::string>> headers = {}) {
+  const auto verdict = [&](int status, const char* body,
+                           std::vector<std::pair<std::string, std::string>> headers = {}) {
     return one->outcome(reply(status, body, std::move(headers)), {}).verdict;
   };
   CHECK(verdict(204, "") == Verdict::acknowledged);
@@ -211,15 +246,19 @@ TEST_CASE("influxdb: what each answer means") {
   CHECK(verdict(200, "<html>Please log in</html>") == Verdict::retryable);
   CHECK(verdict(302, "", {{"location", "http://portal/"}}) == Verdict::blocked);
   CHECK(verdict(400, R"({"error":"unable to parse 'x': missing fields"})") == Verdict::refused);
-  CHECK(verdict(400, R"({"error":"partial write: points beyond retention policy dropped=1"})") == Verdict::refused);
-  CHECK(verdict(400, R"({"error":"partial write: max-series-per-database limit exceeded: (1) dropped=1"})") == Verdict::blocked);
+  CHECK(verdict(400, R"({"error":"partial write: points beyond retention policy dropped=1"})") ==
+        Verdict::refused);
+  CHECK(verdict(400, R"({"error":"partial write: max-series-per-database limit exceeded: (1) dropped=1"})") ==
+        Verdict::blocked);
   CHECK(verdict(400, R"({"error":"database is required"})") == Verdict::blocked);
-  CHECK(verdict(422, R"({"code":"unprocessable entity","message":"failure writing points"})") == Verdict::refused);
+  CHECK(verdict(422, R"({"code":"unprocessable entity","message":"failure writing points"})") ==
+        Verdict::refused);
   for (const int rights : {401, 403, 404, 405}) CHECK(verdict(rights, "{}") == Verdict::blocked);
   for (const int later : {408, 429, 500, 502, 503, 504}) CHECK(verdict(later, "{}") == Verdict::retryable);
   const auto large = one->outcome(reply(413, ""), {});
   CHECK((large.verdict == Verdict::refused && large.too_large));
-  const auto conflict = one->outcome(reply(400, R"({"error":"partial write: field type conflict: input field"})"), {});
+  const auto conflict =
+      one->outcome(reply(400, R"({"error":"partial write: field type conflict: input field"})"), {});
   CHECK((conflict.verdict == Verdict::refused && conflict.doubtful));
   const auto anybody = one->outcome(reply(400, "Bad Request"), {});
   CHECK((anybody.verdict == Verdict::refused && anybody.doubtful));
@@ -233,13 +272,20 @@ TEST_CASE("clickhouse: rows, requests and exceptions") {
   });
   Record record = reading("d\"1", "temp", 21.5);
   record.tags = {{"line", "1"}};
-  CHECK(body_of(*one, record) == R"({"gateway":"gw","epoch":77,"sequence":5,"lane":"raw","kind":"reading","time_us":1790000000000001,)"
-                                 R"("device":"d\"1","metric":"temp","value":21.5,"quality":"good","tag_keys":["line"],"tag_values":["1"]})" "\n");
-  CHECK(body_of(*one, reading("d", "n", std::int64_t{9007199254740993})).find(R"("integer":9007199254740993)") != std::string::npos);
-  CHECK(body_of(*one, reading("d", "n", std::numeric_limits<double>::quiet_NaN())).find(R"("value":"nan")") != std::string::npos);
+  CHECK(
+      body_of(*one, record) ==
+      R"({"gateway":"gw","epoch":77,"sequence":5,"lane":"raw","kind":"reading","time_us":1790000000000001,)"
+      R"("device":"d\"1","metric":"temp","value":21.5,"quality":"good","tag_keys":["line"],"tag_values":["1"]})"
+      "\n");
+  CHECK(body_of(*one, reading("d", "n", std::int64_t{9007199254740993}))
+            .find(R"("integer":9007199254740993)") != std::string::npos);
+  CHECK(body_of(*one, reading("d", "n", std::numeric_limits<double>::quiet_NaN())).find(R"("value":"nan")") !=
+        std::string::npos);
   const HttpAsk ask = one->request("rows", {Lane::raw, 3, 9, 7, 7, false}, {}).value();
-  CHECK(ask.target.starts_with("/?database=default&query=INSERT%20INTO%20%60plant%60.%60re%5C%60adings%60%20FORMAT%20JSONEachRow&"));
-  for (const char* pinned : {"input_format_skip_unknown_fields=0", "input_format_allow_errors_num=0", "input_format_allow_errors_ratio=0"})
+  CHECK(ask.target.starts_with(
+      "/?database=default&query=INSERT%20INTO%20%60plant%60.%60re%5C%60adings%60%20FORMAT%20JSONEachRow&"));
+  for (const char* pinned : {"input_format_skip_unknown_fields=0", "input_format_allow_errors_num=0",
+                             "input_format_allow_errors_ratio=0"})
     CHECK(ask.target.find(pinned) != std::string::npos);
   CHECK(ask.target.find("insert_deduplication_token=gw%2F77%2F3-9%2F") != std::string::npos);
   // Another body is another token, or it would be dropped unseen.
@@ -249,33 +295,43 @@ TEST_CASE("clickhouse: rows, requests and exceptions") {
   CHECK(one->outcome(reply(200, "", theirs), {}).verdict == Verdict::acknowledged);
   CHECK(one->outcome(reply(200, ""), {}).verdict == Verdict::retryable);
   CHECK(one->outcome(reply(200, "<html>", theirs), {}).verdict == Verdict::retryable);
-  CHECK(one->outcome(reply(200, "Code: 241, e.displayText() = DB::Exception: Memory limit", theirs), {}).verdict == Verdict::retryable);
+  CHECK(one->outcome(reply(200, "Code: 241, e.displayText() = DB::Exception: Memory limit", theirs), {})
+            .verdict == Verdict::retryable);
   const auto verdict = [&](int code, const char* words = "") {
-    return one->outcome(reply(500, text("Code: ", code, ", e.displayText() = DB::Exception: ", words), theirs), {}).verdict;
+    return one
+        ->outcome(reply(500, text("Code: ", code, ", e.displayText() = DB::Exception: ", words), theirs), {})
+        .verdict;
   };
   for (const int poison : {27, 26, 72, 53, 321}) CHECK(verdict(poison) == Verdict::refused);
   CHECK(verdict(117, "Incorrect data") == Verdict::refused);
   CHECK(verdict(117, "Unknown field found while parsing JSONEachRow format: unit") == Verdict::blocked);
-  for (const int config : {60, 81, 16, 62, 164, 192, 193, 497, 516}) CHECK(verdict(config) == Verdict::blocked);
-  for (const int later : {159, 202, 209, 210, 241, 242, 252, 285, 999, 12345}) CHECK(verdict(later) == Verdict::retryable);
+  for (const int config : {60, 81, 16, 62, 164, 192, 193, 497, 516})
+    CHECK(verdict(config) == Verdict::blocked);
+  for (const int later : {159, 202, 209, 210, 241, 242, 252, 285, 999, 12345})
+    CHECK(verdict(later) == Verdict::retryable);
   CHECK(one->outcome(reply(500, "oops"), {}).verdict == Verdict::retryable);
-  CHECK(one->outcome(reply(404, "", {{"x-clickhouse-exception-code", "60"}}), {}).verdict == Verdict::blocked);
+  CHECK(one->outcome(reply(404, "", {{"x-clickhouse-exception-code", "60"}}), {}).verdict ==
+        Verdict::blocked);
   CHECK(one->outcome(reply(400, "", {{"x-clickhouse-exception-code", "27"}}), {}).doubtful);
 }
 
 TEST_CASE("generic: an idempotency key a request, an identity a record") {
   const auto json = dialect("generic", [](auto set) { set("path", std::string("/in/{lane}")); });
-  CHECK(body_of(*json, reading("d", "m", 1.0)).starts_with(R"({"gateway":"gw","epoch":"77","sequence":5,"lane":"raw")"));
+  CHECK(body_of(*json, reading("d", "m", 1.0))
+            .starts_with(R"({"gateway":"gw","epoch":"77","sequence":5,"lane":"raw")"));
   const HttpAsk ask = json->request("x", {Lane::window, 3, 9, 4, 4, true}, {}).value();
   CHECK(ask.target == "/in/window");
   const auto has = [&](const char* name, const char* value) {
-    return std::find(ask.headers.begin(), ask.headers.end(), std::pair<std::string, std::string>(name, value)) != ask.headers.end();
+    return std::find(ask.headers.begin(), ask.headers.end(),
+                     std::pair<std::string, std::string>(name, value)) != ask.headers.end();
   };
   CHECK(has("Idempotency-Key", "gw/77/3-9/4"));
   CHECK(has("Millrace-Replay", "1"));
   CHECK(has("Content-Type", "application/x-ndjson"));
-  for (const int good : {200, 201, 202, 204}) CHECK(json->outcome(reply(good, ""), {}).verdict == Verdict::acknowledged);
-  CHECK(json->outcome(reply(200, "Please <b>log in</b>", {{"content-type", "text/HTML; charset=x"}}), {}).verdict == Verdict::retryable);
+  for (const int good : {200, 201, 202, 204})
+    CHECK(json->outcome(reply(good, ""), {}).verdict == Verdict::acknowledged);
+  CHECK(json->outcome(reply(200, "Please <b>log in</b>", {{"content-type", "text/HTML; charset=x"}}), {})
+            .verdict == Verdict::retryable);
   CHECK(json->outcome(reply(200, " <!doctype html>"), {}).verdict == Verdict::retryable);
   CHECK(json->outcome(reply(206, ""), {}).verdict == Verdict::retryable);
   CHECK(json->outcome(reply(422, "no"), {}).doubtful);
@@ -284,10 +340,12 @@ TEST_CASE("generic: an idempotency key a request, an identity a record") {
   CHECK(strict->outcome(reply(200, R"({"stored":true})"), {}).verdict == Verdict::acknowledged);
   // Messages, each behind its length.
   const auto record = dialect("generic", [](auto set) { set("format", std::string("record")); });
-  const std::string two = body_of(*record, reading("d", "m", 1.0)) + body_of(*record, reading("e", "m", std::string(200, 'x')));
+  const std::string two =
+      body_of(*record, reading("d", "m", 1.0)) + body_of(*record, reading("e", "m", std::string(200, 'x')));
   const auto first = static_cast<std::size_t>(static_cast<unsigned char>(two[0]));
   CHECK(decode_record(bytes_of(two.substr(1, first))).value().device == "d");
-  const std::size_t second = (static_cast<unsigned char>(two[1 + first]) & 0x7F) | static_cast<std::size_t>(two[2 + first]) << 7;
+  const std::size_t second =
+      (static_cast<unsigned char>(two[1 + first]) & 0x7F) | static_cast<std::size_t>(two[2 + first]) << 7;
   CHECK(second == two.size() - first - 3);
   CHECK(decode_record(bytes_of(two.substr(3 + first))).value().device == "e");
   CHECK(decode_record(bytes_of(two.substr(3 + first))).value().detail->sequence == 5);

@@ -16,11 +16,14 @@ namespace {
 
 struct Memory {
   std::vector<std::uint64_t> words;
-  explicit Memory(std::size_t capacity) : words(MappedInbox::region_bytes(capacity) / 8) { MappedInbox::format(region(), 99); }
+  explicit Memory(std::size_t capacity) : words(MappedInbox::region_bytes(capacity) / 8) {
+    MappedInbox::format(region(), 99);
+  }
   std::span<std::byte> region() { return {reinterpret_cast<std::byte*>(words.data()), words.size() * 8}; }
 };
 
-Arrival arrival(std::string_view topic, std::string_view payload, std::uint16_t id = 0, bool duplicate = false) {
+Arrival arrival(std::string_view topic, std::string_view payload, std::uint16_t id = 0,
+                bool duplicate = false) {
   Arrival a;
   a.input = "in";
   a.channel = topic;
@@ -77,7 +80,8 @@ TEST_CASE("inbox: full is said, and nothing was stored") {
   CHECK(take_all(inbox).size() == static_cast<std::size_t>(put));
 }
 
-TEST_CASE("inbox: what it takes at all it takes at any position, once it is empty; more leaves its head and its size") {
+TEST_CASE(
+    "inbox: what it takes at all it takes at any position, once it is empty; more leaves its head and its size") {
   Memory memory(1 << 16);
   MappedInbox inbox(memory.region(), 0);
   const std::size_t most = inbox.message_max("in") - 1;
@@ -87,7 +91,8 @@ TEST_CASE("inbox: what it takes at all it takes at any position, once it is empt
   bool crashed = false;
   for (int i = 0; i < 3000; ++i) {
     CAPTURE(i);
-    REQUIRE(inbox.put(arrival("t", std::string(static_cast<std::size_t>(i % 700), 'x'))).ok());  // moves on to another position
+    // moves on to another position
+    REQUIRE(inbox.put(arrival("t", std::string(static_cast<std::size_t>(i % 700), 'x'))).ok());
     REQUIRE(inbox.take(a, ticket, crashed));
     inbox.release(ticket);
     const std::size_t size = i % 3 == 0 ? most : i % 3 == 1 ? most + 1 : std::size_t{20} << 20;
@@ -102,7 +107,8 @@ TEST_CASE("inbox: what it takes at all it takes at any position, once it is empt
   }
 }
 
-TEST_CASE("inbox: a topic and a payload that only together are too long leave their heads, also over a restart") {
+TEST_CASE(
+    "inbox: a topic and a payload that only together are too long leave their heads, also over a restart") {
   Memory memory(1 << 16);
   const std::string topic(65'535, 'a');
   {
@@ -156,17 +162,18 @@ TEST_CASE("inbox: a torn or foreign region is not trusted") {
   CHECK_FALSE(MappedInbox::verify(bytes).ok());
 }
 
-TEST_CASE("inbox: a redelivery is recognised after a restart, and a repeated packet id with other content is not one") {
+TEST_CASE(
+    "inbox: a redelivery is recognised after a restart, and a repeated packet id with other content is not one") {
   Memory memory(1 << 16);
   {
     MappedInbox inbox(memory.region(), 0);
     CHECK(inbox.put(arrival("t", "one", 5)).ok());
   }
   MappedInbox inbox(memory.region(), 0);
-  CHECK(inbox.put(arrival("t", "one", 5, true)).ok());     // the same again
-  CHECK(inbox.put(arrival("t", "other", 5, true)).ok());   // same id, other payload
-  CHECK(inbox.put(arrival("t", "one", 6, true)).ok());     // other id
-  CHECK(inbox.put(arrival("t", "one", 5, false)).ok());    // no DUP flag: a new message
+  CHECK(inbox.put(arrival("t", "one", 5, true)).ok());    // the same again
+  CHECK(inbox.put(arrival("t", "other", 5, true)).ok());  // same id, other payload
+  CHECK(inbox.put(arrival("t", "one", 6, true)).ok());    // other id
+  CHECK(inbox.put(arrival("t", "one", 5, false)).ok());   // no DUP flag: a new message
   CHECK(take_all(inbox) == std::vector<std::string>{"one", "other", "one", "one"});
   CHECK(inbox.duplicates() == 1);
 }

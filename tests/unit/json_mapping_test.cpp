@@ -21,11 +21,14 @@ Readings named(const Decoded& got) {
 }  // namespace
 
 TEST_CASE("mapping: without metrics every value has a name of its own, which is its path") {
-  CHECK(decode(json_route(), R"({"temps":[20.1,20.2],"v":1})").readings() == Readings{"temps[0]=20.1", "temps[1]=20.2", "v=1"});
+  CHECK(decode(json_route(), R"({"temps":[20.1,20.2],"v":1})").readings() ==
+        Readings{"temps[0]=20.1", "temps[1]=20.2", "v=1"});
   CHECK(decode(json_route(), R"({"s":[{"v":1},{"v":2}]})").readings() == Readings{"s[0].v=1", "s[1].v=2"});
-  CHECK(decode(json_route(), R"({"a.b":1,"a":{"b":2,"c":[[3]]}})").readings() == Readings{"'a.b'=1", "a.b=2", "a.c[0][0]=3"});
+  CHECK(decode(json_route(), R"({"a.b":1,"a":{"b":2,"c":[[3]]}})").readings() ==
+        Readings{"'a.b'=1", "a.b=2", "a.c[0][0]=3"});
   CHECK(decode(json_route(), R"([{"v":1},2])").readings() == Readings{"[0].v=1", "[1]=2"});
-  CHECK(decode(json_route(), R"({"x y":1,"a/b":2,"it's.":3,"@timestamp":4,"*":5,"a[0]":6,"a":[7]})").readings() ==
+  CHECK(decode(json_route(), R"({"x y":1,"a/b":2,"it's.":3,"@timestamp":4,"*":5,"a[0]":6,"a":[7]})")
+            .readings() ==
         Readings{"x y=1", "a/b=2", "\"it's.\"=3", "@timestamp=4", "'*'=5", "'a[0]'=6", "a[0]=7"});
   // Told twice: the later one counts. A value that cannot be read does not take the place of one that could.
   CHECK(decode(json_route(), R"({"a":1,"b":2,"a":3,"b":1e999})").readings() == Readings{"a=3", "b=2"});
@@ -71,13 +74,15 @@ TEST_CASE("mapping: a path says what is wrong with it") {
     INFO(bad);
     CHECK_FALSE(parse_json_path(bad).ok());
   }
-  CHECK(parse_json_path("a..b").status().detail() == "path \"a..b\" has an empty name (a name with a dot stands in quotes: 'a.b')");
+  CHECK(parse_json_path("a..b").status().detail() ==
+        "path \"a..b\" has an empty name (a name with a dot stands in quotes: 'a.b')");
 }
 
 TEST_CASE("mapping: keys with dots by the quoting rule") {
   auto route = json_route();
   route.metrics = {{"t", "data.'temp.in'", ""}, {"u", "\"a[0]\"", ""}, {"v", "x y/z", ""}};
-  CHECK(decode(route, R"({"data":{"temp.in":1,"temp":{"in":9}},"a[0]":2,"a":[9],"x y/z":3})").readings() == Readings{"t=1", "u=2", "v=3"});
+  CHECK(decode(route, R"({"data":{"temp.in":1,"temp":{"in":9}},"a[0]":2,"a":[9],"x y/z":3})").readings() ==
+        Readings{"t=1", "u=2", "v=3"});
 }
 
 TEST_CASE("mapping: each over bare values, lists of lists, maps") {
@@ -96,15 +101,18 @@ TEST_CASE("mapping: each over bare values, lists of lists, maps") {
   route.columns = {"ts", "temp", "hum"};
   route.time = "ts";
   route.metrics = {{"t", "temp", ""}};
-  CHECK(decode(route, R"({"rows":[[1700000000,21,40],[1700000001,22,null]]})").readings() == Readings{"t=21", "t=22"});
+  CHECK(decode(route, R"({"rows":[[1700000000,21,40],[1700000001,22,null]]})").readings() ==
+        Readings{"t=21", "t=22"});
   route.metrics.clear();
-  CHECK(decode(route, R"({"rows":[[1700000000,21,40,7]]})").readings() == Readings{"temp=21", "hum=40", "[3]=7"});
+  CHECK(decode(route, R"({"rows":[[1700000000,21,40,7]]})").readings() ==
+        Readings{"temp=21", "hum=40", "[3]=7"});
   route.columns.clear();
   route.each = "sensors.*";
   route.time = "";
   route.device = "{@key}";
   route.metrics = {{"t", "t", ""}};
-  CHECK(named(decode(route, R"({"sensors":{"a":{"t":1},"b":{"t":2}},"other":{"t":3}})")) == Readings{"a/t=1", "b/t=2"});
+  CHECK(named(decode(route, R"({"sensors":{"a":{"t":1},"b":{"t":2}},"other":{"t":3}})")) ==
+        Readings{"a/t=1", "b/t=2"});
   route.metrics = {{"{@key}", "@", ""}};
   route.device = "{device}";
   CHECK(named(decode(route, R"({"sensors":{"a":1,"b":2}})")) == Readings{"press-1/a=1", "press-1/b=2"});
@@ -128,13 +136,17 @@ TEST_CASE("mapping: root members and what stands beside the list") {
   route.device = "{$.gw}-{^.id}";
   route.fixed_tags = {{"room", "{^.room}"}, {"kind", "fixed"}};
   route.metrics = {{"v", "v", ""}};
-  const auto nested = decode(route, R"({"devices":[{"id":"a","r":[{"v":1},{"v":2}],"room":"x"},{"r":[{"v":3}],"id":"b"},{"r":[{"v":4}]}],"gw":"g7"})");
+  const auto nested = decode(
+      route,
+      R"({"devices":[{"id":"a","r":[{"v":1},{"v":2}],"room":"x"},{"r":[{"v":3}],"id":"b"},{"r":[{"v":4}]}],"gw":"g7"})");
   CHECK(named(nested) == Readings{"g7-a/v=1", "g7-a/v=2", "g7-b/v=3"});
   CHECK(nested.records[1].tags == Tags{{"kind", "fixed"}, {"line", "l1"}, {"room", "x"}});
   CHECK(nested.records[2].tags == Tags{{"kind", "fixed"}, {"line", "l1"}, {"room", ""}});
   CHECK(nested.unread.reason() == "\"^.id\", which names the device, is missing");
   // A second document knows nothing of the first.
-  CHECK(decode(route, R"({"devices":[{"id":"a","r":[{"v":1}]}],"gw":"g7"}{"devices":[{"id":"a","r":[{"v":1}]}]})").records.size() == 1);
+  CHECK(decode(route,
+               R"({"devices":[{"id":"a","r":[{"v":1}]}],"gw":"g7"}{"devices":[{"id":"a","r":[{"v":1}]}]})")
+            .records.size() == 1);
 }
 
 TEST_CASE("mapping: names of device, tags and metrics from members and levels") {
@@ -143,21 +155,25 @@ TEST_CASE("mapping: names of device, tags and metrics from members and levels") 
   route.device = "{.model}-{.id}";
   route.fixed_tags = {{"channel", "{.channel}"}};
   route.time = "time";
-  const auto got = decode(route, R"({"time":"2024-07-01 14:00:00","model":"Acurite-Tower","id":1234,"temperature_C":21.3,"battery_ok":true})", "rtl_433/events");
-  CHECK(named(got) == Readings{"Acurite-Tower-1234/temperature_C=21.3",
-      "Acurite-Tower-1234/battery_ok=true"});
+  const auto got = decode(
+      route,
+      R"({"time":"2024-07-01 14:00:00","model":"Acurite-Tower","id":1234,"temperature_C":21.3,"battery_ok":true})",
+      "rtl_433/events");
+  CHECK(named(got) ==
+        Readings{"Acurite-Tower-1234/temperature_C=21.3", "Acurite-Tower-1234/battery_ok=true"});
   CHECK(got.records[0].tags == Tags{{"channel", ""}});
   CHECK_FALSE(decode(route, R"({"model":"x","t":1})", "rtl_433/events").status.ok());
   route = json_route();
   route.each = "[]";
   route.metrics = {{"{.name}", "value", ""}};
-  CHECK(decode(route, R"([{"name":"t","value":1},{"value":2,"name":"h"},{"value":3}])").readings() == Readings{"t=1", "h=2"});
+  CHECK(decode(route, R"([{"name":"t","value":1},{"value":2,"name":"h"},{"value":3}])").readings() ==
+        Readings{"t=1", "h=2"});
   route = {};
   route.topic = "esp/{device}/sensor/{metric}/state";
   route.format = "plain";
   route.metrics = {{"{metric}", "", ""}};
-  CHECK(named(decode(route, "21.5 C",
-      "esp/kitchen/sensor/temperature/state")) == Readings{"kitchen/temperature=21.5"});
+  CHECK(named(decode(route, "21.5 C", "esp/kitchen/sensor/temperature/state")) ==
+        Readings{"kitchen/temperature=21.5"});
   route.device = "{.id}";
   CHECK_FALSE(Router::make({route}).ok());  // a plain payload has no members
   route.metrics = {{"{level}", "", ""}};
@@ -167,8 +183,8 @@ TEST_CASE("mapping: names of device, tags and metrics from members and levels") 
 
 TEST_CASE("mapping: types, also from texts, with scale, range and default") {
   auto route = json_route();
-  route.metrics = {{"n", "n", "", "number"}, {"i", "i", "", "integer"}, {"b", "b", "", "bool"},
-      {"t", "t", "", "text"}};
+  route.metrics = {
+      {"n", "n", "", "number"}, {"i", "i", "", "integer"}, {"b", "b", "", "bool"}, {"t", "t", "", "text"}};
   const auto reading = [&](const char* json) {
     const auto got = decode(route, json);
     return got.records.empty() ? got.unread.reason() : got.readings()[0];
@@ -210,19 +226,21 @@ TEST_CASE("mapping: types, also from texts, with scale, range and default") {
 TEST_CASE("mapping: quality in the words of the trade") {
   auto route = json_route();
   route.quality = "q";
-  const auto quality = [&](std::string_view q) { return std::string(quality_name(decode(route, text(R"({"q":)", q, R"(,"v":1})")).records.at(0).quality)); };
-  for (const char* good : {"\"good\"", "\"Good\"", "\"OK\"", "true", "192", "216", "\"GoodClamped\"",
-      "null"}) {
+  const auto quality = [&](std::string_view q) {
+    return std::string(quality_name(decode(route, text(R"({"q":)", q, R"(,"v":1})")).records.at(0).quality));
+  };
+  for (const char* good :
+       {"\"good\"", "\"Good\"", "\"OK\"", "true", "192", "216", "\"GoodClamped\"", "null"}) {
     INFO(good);
     CHECK(quality(good) == "good");
   }
-  for (const char* uncertain : {"\"Uncertain\"", "\"UncertainLastUsableValue\"", "64", "0", "1073741824",
-      "\"who knows\""}) {
+  for (const char* uncertain :
+       {"\"Uncertain\"", "\"UncertainLastUsableValue\"", "64", "0", "1073741824", "\"who knows\""}) {
     INFO(uncertain);
     CHECK(quality(uncertain) == "uncertain");
   }
   for (const char* bad : {"\"Bad\"", "\"BAD\"", "\"BadSensorFailure\"", "false", "8", "2147483648",
-      "\"0x80310000\"", "2150891520"}) {
+                          "\"0x80310000\"", "2150891520"}) {
     INFO(bad);
     CHECK(quality(bad) == "bad");
   }

@@ -1,4 +1,5 @@
-// What of the Kafka uplink is pure; the rest is tested against a real broker (tests/integration/kafka_test.py).
+// What of the Kafka uplink is pure; the rest is tested against a real broker
+// (tests/integration/kafka_test.py).
 #include <doctest/doctest.h>
 #include <librdkafka/rdkafka.h>
 
@@ -25,7 +26,9 @@ TEST_CASE("kafka: every error that librdkafka knows has a row in the table") {
   rd_kafka_get_err_descs(&errors, &count);
   int known = 0;
   for (std::size_t i = 0; i < count; ++i) {
-    if (!errors[i].desc || errors[i].code == RD_KAFKA_RESP_ERR__BEGIN || errors[i].code == RD_KAFKA_RESP_ERR__END) continue;
+    if (!errors[i].desc || errors[i].code == RD_KAFKA_RESP_ERR__BEGIN ||
+        errors[i].code == RD_KAFKA_RESP_ERR__END)
+      continue;
     CAPTURE(errors[i].name);
     CHECK(kafka_error_is_classified(errors[i].code));
     ++known;
@@ -60,7 +63,9 @@ TEST_CASE("kafka: templates name what there is, and topics have names that Kafka
   record.metric = "flow";
   record.tags = {{"line", "l/1"}};
   std::string out;
-  NameTemplate::parse("{gateway}.{lane}-{tag.line}-{device}/{metric}{tag.none}", true).value().render("gw", Lane::raw, &record, out);
+  NameTemplate::parse("{gateway}.{lane}-{tag.line}-{device}/{metric}{tag.none}", true)
+      .value()
+      .render("gw", Lane::raw, &record, out);
   CHECK(out == "gw.raw-l/1-pump 7/flow");
   make_topic_name(out);
   CHECK(out == "gw.raw-l_1-pump_7_flow");
@@ -90,8 +95,13 @@ TEST_CASE("kafka: two windows never have one key, whatever their names and tags"
     BatchBuilder builder;
     builder.add(record);
     EncodedBatch encoded = builder.encode(0, 0);
-    KafkaMessages messages(form_called("json"), NameTemplate::parse("t", true).value(), NameTemplate::parse("{device}", true).value(), "gw", 77);
-    REQUIRE(messages.begin({Lane::window, 1, 1, encoded.zstd, std::make_shared<const Bytes>(std::move(encoded.bytes))}, false).ok());
+    KafkaMessages messages(form_called("json"), NameTemplate::parse("t", true).value(),
+                           NameTemplate::parse("{device}", true).value(), "gw", 77);
+    REQUIRE(messages
+                .begin({Lane::window, 1, 1, encoded.zstd,
+                        std::make_shared<const Bytes>(std::move(encoded.bytes))},
+                       false)
+                .ok());
     KafkaMessage message;
     REQUIRE(messages.next(message));
     return message.key;
@@ -122,7 +132,8 @@ TEST_CASE("kafka: a row as messages, with identity in value and headers; a windo
   }
   EncodedBatch encoded = builder.encode(0, 0);
   const Row row{Lane::raw, 11, 3, encoded.zstd, std::make_shared<const Bytes>(std::move(encoded.bytes))};
-  KafkaMessages messages(form_called("record"), NameTemplate::parse("t.{lane}", true).value(), NameTemplate::parse("{device}", true).value(), "gw", 77);
+  KafkaMessages messages(form_called("record"), NameTemplate::parse("t.{lane}", true).value(),
+                         NameTemplate::parse("{device}", true).value(), "gw", 77);
   messages.set_prefix(std::string("\0\0\0\0\x2A\x02\x02", 7));
   REQUIRE(messages.begin(row, true).ok());
   KafkaMessage message;
@@ -137,22 +148,26 @@ TEST_CASE("kafka: a row as messages, with identity in value and headers; a windo
     REQUIRE(back.ok());
     CHECK(back.value().detail->sequence == sequence);
     CHECK(back.value().detail->gateway == "gw");
-    CHECK(message.headers.front() == std::pair<std::string_view, std::string>{"identity", "gw/77/" + std::to_string(sequence)});
+    CHECK(message.headers.front() ==
+          std::pair<std::string_view, std::string>{"identity", "gw/77/" + std::to_string(sequence)});
     CHECK(message.headers.back().first == "replay");
   }
   CHECK(keys == std::vector<std::string>{"a", "a", "1min/b/m/3000000"});
-  CHECK_FALSE(messages.begin({Lane::raw, 1, 3, false, std::make_shared<const Bytes>(to_bytes("nonsense"))}, false).ok());
+  CHECK_FALSE(
+      messages.begin({Lane::raw, 1, 3, false, std::make_shared<const Bytes>(to_bytes("nonsense"))}, false)
+          .ok());
 }
 
-TEST_CASE("kafka: a box in 1970 judges a broker's certificate by what is known to have passed, and nothing else of it") {
+TEST_CASE(
+    "kafka: a box in 1970 judges a broker's certificate by what is known to have passed, and nothing else of it") {
   // Good on 2030-01-01, self-signed.
   constexpr const char* encoded =
-    "MIIBbTCCAROgAwIBAgIUPnIbTpzkjVoixKLX6MqHhGTjF4cwCgYIKoZIzj0EAwIwDDEKMAgGA1UEAwwBYTAeFw0zMD"
-    "AxMDEwMDAwMDBaFw0zMDAxMDIwMDAwMDBaMAwxCjAIBgNVBAMMAWEwWTATBgcqhkjOPQIBBggqhkjOPQMBBwNCAASt"
-    "YvT2mv/YPbPwXkfdmxVIbnd2LujryYjMm+fASqsD0HUFHSjx4SuwNrDba8IuMssnOFauWo1FyqDismezubooo1MwUT"
-    "AdBgNVHQ4EFgQUkdWP4ja8ShDbPJ96R+qzFXRLshEwHwYDVR0jBBgwFoAUkdWP4ja8ShDbPJ96R+qzFXRLshEwDwYD"
-    "VR0TAQH/BAUwAwEB/zAKBggqhkjOPQQDAgNIADBFAiAS9/0fD1VeQoenEBh8H8SBBGvUn3dGkBuSupvbalnHRQIhAI"
-    "7qoxFix+0PLISCuz6sGal1gqhdXmQx9RiDPXBmGlg9";
+      "MIIBbTCCAROgAwIBAgIUPnIbTpzkjVoixKLX6MqHhGTjF4cwCgYIKoZIzj0EAwIwDDEKMAgGA1UEAwwBYTAeFw0zMD"
+      "AxMDEwMDAwMDBaFw0zMDAxMDIwMDAwMDBaMAwxCjAIBgNVBAMMAWEwWTATBgcqhkjOPQIBBggqhkjOPQMBBwNCAASt"
+      "YvT2mv/YPbPwXkfdmxVIbnd2LujryYjMm+fASqsD0HUFHSjx4SuwNrDba8IuMssnOFauWo1FyqDismezubooo1MwUT"
+      "AdBgNVHQ4EFgQUkdWP4ja8ShDbPJ96R+qzFXRLshEwHwYDVR0jBBgwFoAUkdWP4ja8ShDbPJ96R+qzFXRLshEwDwYD"
+      "VR0TAQH/BAUwAwEB/zAKBggqhkjOPQQDAgNIADBFAiAS9/0fD1VeQoenEBh8H8SBBGvUn3dGkBuSupvbalnHRQIhAI"
+      "7qoxFix+0PLISCuz6sGal1gqhdXmQx9RiDPXBmGlg9";
   std::vector<std::uint8_t> der;
   REQUIRE(unbase64(encoded, der));
   const BytesView bytes(reinterpret_cast<const std::byte*>(der.data()), der.size());
@@ -178,7 +193,8 @@ TEST_CASE("kafka: a box in 1970 judges a broker's certificate by what is known t
   CHECK(judged(x509_not_yet_valid, bytes, in_1970) == x509_not_yet_valid);
 }
 
-TEST_CASE("kafka: a form that nobody here knows gives the value, its name in the headers, and its messages their number") {
+TEST_CASE(
+    "kafka: a form that nobody here knows gives the value, its name in the headers, and its messages their number") {
   BatchBuilder builder;
   for (const double value : {1.0, 2.0}) {
     Record record;
@@ -191,7 +207,8 @@ TEST_CASE("kafka: a form that nobody here knows gives the value, its name in the
   EncodedBatch encoded = builder.encode(0, 0);
   const Row row{Lane::raw, 11, 2, encoded.zstd, std::make_shared<const Bytes>(std::move(encoded.bytes))};
   const auto messages_in = [&row](const FormKind& form) {
-    KafkaMessages messages(form, NameTemplate::parse("t", false).value(), NameTemplate::parse("k", false).value(), "gw", 77);
+    KafkaMessages messages(form, NameTemplate::parse("t", false).value(),
+                           NameTemplate::parse("k", false).value(), "gw", 77);
     std::vector<KafkaMessage> all;
     REQUIRE(messages.begin(row, false).ok());
     for (KafkaMessage message; messages.next(message);) all.push_back(message);
@@ -218,7 +235,8 @@ TEST_CASE("kafka: a form that nobody here knows gives the value, its name in the
   CHECK(rows[0].value == "2");
   CHECK(rows[0].headers.at(3) == std::pair<std::string_view, std::string>{"count", "2"});
   whole.row = [](const Row&, std::string&) -> Status { return {Code::corrupt, "no"}; };
-  KafkaMessages broken(whole, NameTemplate::parse("t", false).value(), NameTemplate::parse("k", false).value(), "gw", 77);
+  KafkaMessages broken(whole, NameTemplate::parse("t", false).value(),
+                       NameTemplate::parse("k", false).value(), "gw", 77);
   CHECK(broken.begin(row, false).code() == Code::corrupt);
 }
 
@@ -235,9 +253,12 @@ TEST_CASE("kafka: a schema's id is known from before while the schema is the sam
     REQUIRE(replace_file(cache, line, 0640).ok());
     return SchemaRegistry(loop, config, form, cache).prefix();
   };
-  const auto line = [&](const char* schema) { return text("http://registry:8081 subject ", digest64(bytes_of(schema)), " 7\n"); };
+  const auto line = [&](const char* schema) {
+    return text("http://registry:8081 subject ", digest64(bytes_of(schema)), " 7\n");
+  };
   CHECK(prefix(line("message One {}")) == std::string("\0\0\0\0\7\2\2", 7));
-  CHECK_MESSAGE(prefix("http://registry:8081 subject 7\n").empty(), "of a version before, whose schema may be another");
+  CHECK_MESSAGE(prefix("http://registry:8081 subject 7\n").empty(),
+                "of a version before, whose schema may be another");
   CHECK(prefix(line("message Two {}")).empty());
   CHECK(prefix("http://other:8081" + line("message One {}").substr(20)).empty());
   CHECK(prefix("").empty());

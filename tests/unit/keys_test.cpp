@@ -154,7 +154,8 @@ spoke = 3
 [[wheels]]
 [labels]
 n = 1
-)").errors;
+)")
+                                 .errors;
   for (const char* words :
        {"cart.toml:1:9: \"color\" is \"blue\"; it can be \"red\", \"green\"",
         "cart.toml:2:11: \"covered\" must be true or false",

@@ -1,4 +1,5 @@
-// Bytes by a layout: types, orders, bits, what is cut; hex and base64; bytes inside of JSON, as LoRaWAN servers send them.
+// Bytes by a layout: types, orders, bits, what is cut; hex and base64; bytes inside of JSON, as LoRaWAN
+// servers send them.
 #include <doctest/doctest.h>
 
 #include "decode/blob_text.h"
@@ -24,7 +25,8 @@ FieldConfig field(const char* name, const char* type, std::int64_t at) {
   out.at = at;
   return out;
 }
-FieldConfig bits(const char* name, std::int64_t at, std::int64_t bit, std::int64_t count, const char* type = "bits", std::int64_t length = 0) {
+FieldConfig bits(const char* name, std::int64_t at, std::int64_t bit, std::int64_t count,
+                 const char* type = "bits", std::int64_t length = 0) {
   FieldConfig out = field(name, type, at);
   out.bit = bit;
   out.bits = count;
@@ -50,7 +52,9 @@ RouteConfig binary(const std::vector<FieldConfig>& fields, const Words& words = 
   return route;
 }
 
-Decoded read(const RouteConfig& route, std::string_view payload, const ValueRuns& only = {}) { return decode(route, payload, "d1/up", only); }
+Decoded read(const RouteConfig& route, std::string_view payload, const ValueRuns& only = {}) {
+  return decode(route, payload, "d1/up", only);
+}
 
 }  // namespace
 
@@ -75,12 +79,15 @@ TEST_CASE("binary: every type, in each order") {
   text.length = 4;
   hex.length = 2;
   bcd.length = 3;
-  CHECK(one(text, "\x00""ab\0x"sv) == "v='ab'");
+  CHECK(one(text,
+            "\x00"
+            "ab\0x"sv) == "v='ab'");
   CHECK(one(hex, "\x0a\xb0"sv) == "v='0ab0'");
   CHECK(one(bcd, "\x12\x34\x56"sv) == "v=123456");
   CHECK(one(bcd, "\x12\x3a\x56"sv) == "v: a digit above 9 in a BCD number");
-  for (const auto& [order, bytes] : {std::pair{"big", "\x01\x02\x03\x04"sv}, std::pair{"little", "\x04\x03\x02\x01"sv},
-           std::pair{"BADC", "\x02\x01\x04\x03"sv}, std::pair{"CDAB", "\x03\x04\x01\x02"sv}}) {
+  for (const auto& [order, bytes] :
+       {std::pair{"big", "\x01\x02\x03\x04"sv}, std::pair{"little", "\x04\x03\x02\x01"sv},
+        std::pair{"BADC", "\x02\x01\x04\x03"sv}, std::pair{"CDAB", "\x03\x04\x01\x02"sv}}) {
     CAPTURE(order);
     FieldConfig word = field("v", "u32", 0);
     word.byte_order = order;
@@ -116,7 +123,8 @@ TEST_CASE("binary: scale, no value, what is cut, what is not there") {
 }
 
 TEST_CASE("binary: time, names and conditions by field") {
-  RouteConfig route = binary({field("ts", "u32", 0), field("kind", "u8", 4), field("id", "u8", 5), field("v", "u8", 6)});
+  RouteConfig route =
+      binary({field("ts", "u32", 0), field("kind", "u8", 4), field("id", "u8", 5), field("v", "u8", 6)});
   route.time = "ts";
   route.device = "node-{.id}";
   route.when = "kind == 2";
@@ -162,7 +170,8 @@ TEST_CASE("binary: inside of JSON, as LoRaWAN's servers send it") {
   RouteConfig route = binary({t, field("battery", "u8", 2)}, words);
   route.device = "{.end_device_ids.device_id}";
   route.time = "received_at";
-  constexpr std::string_view up = R"({"end_device_ids":{"device_id":"hall-3"},"received_at":"2026-01-01T00:00:00Z","uplink_message":{"f_port":2,"frm_payload":"ANdk"}})";
+  constexpr std::string_view up =
+      R"({"end_device_ids":{"device_id":"hall-3"},"received_at":"2026-01-01T00:00:00Z","uplink_message":{"f_port":2,"frm_payload":"ANdk"}})";
   Decoded out = read(route, up);
   CHECK(out.status.ok());
   CHECK(out.readings() == Readings{"temperature=21.5", "battery=100"});
@@ -170,7 +179,8 @@ TEST_CASE("binary: inside of JSON, as LoRaWAN's servers send it") {
   CHECK(out.records[0].time.us == 1'767'225'600'000'000);
   // What is chosen, with what stands around it.
   RouteConfig some = route;
-  some.metrics = {{"t", "uplink_message.frm_payload.temperature", "C"}, {"port", "uplink_message.f_port", ""}};
+  some.metrics = {{"t", "uplink_message.frm_payload.temperature", "C"},
+                  {"port", "uplink_message.f_port", ""}};
   CHECK(read(some, up).readings() == Readings{"t=21.5", "port=2"});
   some.when = "uplink_message.f_port == 3";
   CHECK(read(some, up).unread.ignored);
@@ -178,7 +188,8 @@ TEST_CASE("binary: inside of JSON, as LoRaWAN's servers send it") {
   out = read(route, R"({"end_device_ids":{"device_id":"a"},"uplink_message":{"frm_payload":"A?"}})");
   CHECK(out.status.detail() == "no base64: A?");
   // A message whose time cannot be read: with its blob, and the retry has it all.
-  constexpr std::string_view timeless = R"({"end_device_ids":{"device_id":"a"},"received_at":"x","uplink_message":{"frm_payload":"ANdk"}})";
+  constexpr std::string_view timeless =
+      R"({"end_device_ids":{"device_id":"a"},"received_at":"x","uplink_message":{"frm_payload":"ANdk"}})";
   out = read(route, timeless);
   CHECK_FALSE(out.status.ok());
   route.time.clear();
@@ -192,11 +203,13 @@ TEST_CASE("binary: a list of blobs, each a message") {
   RouteConfig route = binary({field("v", "u8", 0)}, words);
   route.each = "up[]";
   route.time = "ts";
-  const Decoded out = read(route, R"({"up":[{"ts":1767225600,"d":"01"},{"ts":"x","d":"02"},{"ts":1767225602,"d":"03"}]})");
+  const Decoded out =
+      read(route, R"({"up":[{"ts":1767225600,"d":"01"},{"ts":"x","d":"02"},{"ts":1767225602,"d":"03"}]})");
   CHECK(out.readings() == Readings{"v=1", "v=3"});
   route.time.clear();
-  CHECK(read(route, R"({"up":[{"ts":1767225600,"d":"01"},{"ts":"x","d":"02"},{"ts":1767225602,"d":"03"}]})", out.unread.missing).readings() ==
-        Readings{"v=2"});
+  CHECK(read(route, R"({"up":[{"ts":1767225600,"d":"01"},{"ts":"x","d":"02"},{"ts":1767225602,"d":"03"}]})",
+             out.unread.missing)
+            .readings() == Readings{"v=2"});
 }
 
 TEST_CASE("binary: a layout that makes no sense is said") {
@@ -210,7 +223,8 @@ TEST_CASE("binary: a layout that makes no sense is said") {
   Words words;
   words.inside = "d";
   words.repeat = 2;
-  CHECK(why(binary({field("v", "u8", 0)}, words)) == "repeat is of payloads that are bytes, not of those inside of JSON");
+  CHECK(why(binary({field("v", "u8", 0)}, words)) ==
+        "repeat is of payloads that are bytes, not of those inside of JSON");
 }
 
 TEST_CASE("binary: what scaled is beyond a double is refused") {

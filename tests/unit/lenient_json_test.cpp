@@ -59,24 +59,56 @@ std::string leniently(std::string_view json) {
 // Of the public suite what must be refused (n_), and is read here: each for a habit of devices.
 const std::set<std::string> exceptions = {
     // an element that is left out, a comma too many
-    "n_array_comma_after_close", "n_array_comma_and_number", "n_array_double_comma",
-    "n_array_double_extra_comma", "n_array_extra_comma", "n_array_just_comma", "n_array_missing_value",
-    "n_array_number_and_comma", "n_array_number_and_several_commas",
-    "n_object_lone_continuation_byte_in_key_and_trailing_comma", "n_object_repeated_null_null",
-    "n_object_several_trailing_commas", "n_object_trailing_comma", "n_object_two_commas_in_a_row",
+    "n_array_comma_after_close",
+    "n_array_comma_and_number",
+    "n_array_double_comma",
+    "n_array_double_extra_comma",
+    "n_array_extra_comma",
+    "n_array_just_comma",
+    "n_array_missing_value",
+    "n_array_number_and_comma",
+    "n_array_number_and_several_commas",
+    "n_object_lone_continuation_byte_in_key_and_trailing_comma",
+    "n_object_repeated_null_null",
+    "n_object_several_trailing_commas",
+    "n_object_trailing_comma",
+    "n_object_two_commas_in_a_row",
     // NUL behind the end; several documents
-    "n_multidigit_number_then_00", "n_structure_double_array", "n_structure_object_with_trailing_garbage",
+    "n_multidigit_number_then_00",
+    "n_structure_double_array",
+    "n_structure_object_with_trailing_garbage",
     // numbers in other spellings; nan and inf
-    "n_number_+1", "n_number_+Inf", "n_number_-01", "n_number_-2.", "n_number_-NaN", "n_number_.2e-3",
-    "n_number_0.e1", "n_number_2.e+3", "n_number_2.e-3", "n_number_2.e3", "n_number_Inf", "n_number_NaN",
-    "n_number_hex_1_digit", "n_number_hex_2_digits", "n_number_infinity", "n_number_minus_infinity",
-    "n_number_neg_int_starting_with_zero", "n_number_neg_real_without_int_part",
-    "n_number_real_without_fractional_part", "n_number_starting_with_dot", "n_number_with_leading_zero",
+    "n_number_+1",
+    "n_number_+Inf",
+    "n_number_-01",
+    "n_number_-2.",
+    "n_number_-NaN",
+    "n_number_.2e-3",
+    "n_number_0.e1",
+    "n_number_2.e+3",
+    "n_number_2.e-3",
+    "n_number_2.e3",
+    "n_number_Inf",
+    "n_number_NaN",
+    "n_number_hex_1_digit",
+    "n_number_hex_2_digits",
+    "n_number_infinity",
+    "n_number_minus_infinity",
+    "n_number_neg_int_starting_with_zero",
+    "n_number_neg_real_without_int_part",
+    "n_number_real_without_fractional_part",
+    "n_number_starting_with_dot",
+    "n_number_with_leading_zero",
     // names without quotes or in single ones, True
-    "n_object_key_with_single_quotes", "n_object_single_quote", "n_object_unquoted_key",
-    "n_string_single_quote", "n_structure_capitalized_True",
+    "n_object_key_with_single_quotes",
+    "n_object_single_quote",
+    "n_object_unquoted_key",
+    "n_string_single_quote",
+    "n_structure_capitalized_True",
     // raw control characters in a text
-    "n_string_unescaped_ctrl_char", "n_string_unescaped_newline", "n_string_unescaped_tab",
+    "n_string_unescaped_ctrl_char",
+    "n_string_unescaped_newline",
+    "n_string_unescaped_tab",
 };
 
 }  // namespace
@@ -95,19 +127,22 @@ TEST_CASE("lenient JSON: the public suite is read as strictly, or refused, but f
     if (good) CHECK(lenient.said == strict.said);
     if (name.starts_with("n_") && lenient.whole && found.documents > 0) taken.insert(name);
   }
-  for (const std::string& name : taken) if (!exceptions.contains(name)) MESSAGE("read, though not listed: ",
-      name);
+  for (const std::string& name : taken)
+    if (!exceptions.contains(name)) MESSAGE("read, though not listed: ", name);
   CHECK(taken == exceptions);
 }
 
 TEST_CASE("lenient JSON: words, numbers and names as firmware spells them") {
-  CHECK(leniently(R"({"a":nan,"b":-INF,"c":1.#QNAN,"d":True,"e":undefined})") == "{ key:a null key:b null key:c null key:d true key:e null }");
+  CHECK(leniently(R"({"a":nan,"b":-INF,"c":1.#QNAN,"d":True,"e":undefined})") ==
+        "{ key:a null key:b null key:c null key:d true key:e null }");
   CHECK(leniently(R"([+1,.5,5.,007,0x1F,-.5e3,-0])") == "[ #1 #0.5 #5 #7 #31 #-0.5e3 #-0 ]");
-  CHECK(leniently(R"({"a":--,"b":1.2.3,"c":12:30,"d":1})") == "{ key:a ?-- key:b ?1.2.3 key:c ?12:30 key:d #1 }");
+  CHECK(leniently(R"({"a":--,"b":1.2.3,"c":12:30,"d":1})") ==
+        "{ key:a ?-- key:b ?1.2.3 key:c ?12:30 key:d #1 }");
   CHECK(leniently(R"({t:21.5,'u':'it\'s',})") == "{ key:t #21.5 key:u $it's }");
   CHECK(leniently(R"({"h":,"t":1})") == "{ key:h null key:t #1 }");
   CHECK(leniently(R"([1,,2,])") == "[ #1 null #2 ]");
-  CHECK(leniently(R"({"\udc00":{"a":[1,2]},"b":"\udc00","c":"\ud83d\ude00\u00b0\n"})") == "{ skipped:\\udc00:2 key:b ?\\udc00 key:c $\xF0\x9F\x98\x80\u00b0\n }");
+  CHECK(leniently(R"({"\udc00":{"a":[1,2]},"b":"\udc00","c":"\ud83d\ude00\u00b0\n"})") ==
+        "{ skipped:\\udc00:2 key:b ?\\udc00 key:c $\xF0\x9F\x98\x80\u00b0\n }");
 }
 
 TEST_CASE("lenient JSON: what stands around and between documents") {
@@ -123,7 +158,9 @@ TEST_CASE("lenient JSON: what stands around and between documents") {
   CHECK(leniently("") == "");
   CHECK(leniently("\n") == "");
   LenientJson found;
-  CHECK(leniently("{\"u\":\"\xb0""C \u00fc\"}", found) == "{ key:u $\u00b0C \u00fc }");
+  CHECK(leniently("{\"u\":\"\xb0"
+                  "C \u00fc\"}",
+                  found) == "{ key:u $\u00b0C \u00fc }");
   CHECK(found.latin1);
 }
 

@@ -1,4 +1,5 @@
-// Who waits at the endpoint's door, who is let in and who has to go; what is said of them; and how descriptors are shared.
+// Who waits at the endpoint's door, who is let in and who has to go; what is said of them; and how
+// descriptors are shared.
 #include <doctest/doctest.h>
 
 #include "base/text.h"
@@ -61,7 +62,8 @@ struct Door {
     return peer;
   }
   std::size_t let_in_from(const std::string& source) const {
-    return static_cast<std::size_t>(std::count_if(order.begin(), order.end(), [&](const auto& address) { return source_of(address) == source; }));
+    return static_cast<std::size_t>(std::count_if(
+        order.begin(), order.end(), [&](const auto& address) { return source_of(address) == source; }));
   }
 };
 
@@ -116,7 +118,8 @@ TEST_CASE("lobby: people are let in at the rate, and sources take turns") {
 TEST_CASE("lobby: those who were let in and say no more do not keep others out") {
   Door door(20, 60s);
   std::vector<Peer> mute;
-  for (int i = 0; i < 200; ++i) mute.push_back(door.comes_and_speaks(text("192.0.2.1:", i)));  // a byte each, and then nothing
+  // a byte each, and then nothing
+  for (int i = 0; i < 200; ++i) mute.push_back(door.comes_and_speaks(text("192.0.2.1:", i)));
   door.loop.run_for(2s);
   const std::size_t before = door.order.size();
   CHECK(before <= 40);
@@ -143,7 +146,8 @@ TEST_CASE("lobby: room is made by the busiest source, its silent ones first") {
   std::vector<Peer> crowd;
   for (int i = 0; i < 10; ++i) crowd.push_back(door.comes_and_speaks(text("192.0.2.1:", i)));
   door.loop.run_for(200ms);
-  const Peer few = door.comes_and_speaks("192.0.2.2:1"), silent = door.comes("192.0.2.1:99"), silent_few = door.comes("192.0.2.3:1");
+  const Peer few = door.comes_and_speaks("192.0.2.2:1"), silent = door.comes("192.0.2.1:99"),
+             silent_few = door.comes("192.0.2.3:1");
   door.loop.run_for(200ms);
   CHECK(door.lobby.make_room("192.0.2.4"));
   CHECK(!silent->open);
@@ -155,7 +159,8 @@ TEST_CASE("lobby: room is made by the busiest source, its silent ones first") {
   CHECK(few->open);
 }
 
-TEST_CASE("lobby: equal sources leave each other alone, and one's own newcomer waits until the oldest had his time") {
+TEST_CASE(
+    "lobby: equal sources leave each other alone, and one's own newcomer waits until the oldest had his time") {
   Door door(100, 60s);
   const Peer a = door.comes_and_speaks("192.0.2.1:1"), b = door.comes_and_speaks("192.0.2.2:1");
   door.loop.run_for(100ms);
@@ -190,11 +195,14 @@ TEST_CASE("complaints: one line for each source and reason, and how many more th
   CHECK(complaints.heard("192.0.2.2", "nonsense"));
   CHECK(!complaints.heard("192.0.2.2", "nonsense"));
   CHECK(complaints.rest(Instant{} + 105s).empty());
-  CHECK(complaints.rest(Instant{} + 110s) == "1000 more connections were refused or ended in the last 10 s, 999 of them from 192.0.2.1, mostly: nonsense");
+  CHECK(
+      complaints.rest(Instant{} + 110s) ==
+      "1000 more connections were refused or ended in the last 10 s, 999 of them from 192.0.2.1, mostly: nonsense");
   CHECK(complaints.heard("192.0.2.1", "nonsense"));  // a new time
 }
 
-TEST_CASE("complaints: sources and reasons without end take bounded memory and do not silence others at once") {
+TEST_CASE(
+    "complaints: sources and reasons without end take bounded memory and do not silence others at once") {
   Complaints complaints;
   std::size_t said = 0;
   for (int i = 0; i < 1000; ++i) said += complaints.heard("192.0.2.1", text("reason ", i));
@@ -226,7 +234,8 @@ TEST_CASE("descriptors: what a gateway needs itself grows with what it has, and 
   Config config;
   const std::size_t bare = own_descriptors(config);
   CHECK(bare < 200);
-  const auto add = [](std::vector<PartConfig>& parts, const std::vector<const PartKind*>& kinds, std::string_view name, int count) {
+  const auto add = [](std::vector<PartConfig>& parts, const std::vector<const PartKind*>& kinds,
+                      std::string_view name, int count) {
     for (const PartKind* kind : kinds) {
       for (int i = 0; kind->name == name && i < count; ++i) {
         parts.emplace_back().kind = kind;

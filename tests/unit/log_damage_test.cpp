@@ -70,11 +70,13 @@ struct Site {
     for (Sequence from = 1; from <= log->last_committed();) {
       std::vector<Row> rows;
       bool done = false;
-      for (int tries = 0; tries < 10 && !done; ++tries) {  // as a shipper does: an error is a reason to try again
-        log->read(Lane::raw, {from, log->last_committed()}, Log::Direction::up, 256 << 10, [&](Result<std::vector<Row>> read) {
-          done = read.ok();
-          if (read.ok()) rows = read.value();
-        });
+      // as a shipper does: an error is a reason to try again
+      for (int tries = 0; tries < 10 && !done; ++tries) {
+        log->read(Lane::raw, {from, log->last_committed()}, Log::Direction::up, 256 << 10,
+                  [&](Result<std::vector<Row>> read) {
+                    done = read.ok();
+                    if (read.ok()) rows = read.value();
+                  });
         loop->run_for(10s);
       }
       CHECK(done);
@@ -125,7 +127,11 @@ TEST_CASE("damage: whatever happens to one file, whole readings are delivered an
     INFO("round ", round, " kind ", kind, " of ", name, " clean ", clean);
     switch (kind) {
       case 0: bytes[rng.below(bytes.size())] ^= static_cast<char>(1 << rng.below(8)); break;
-      case 1: bytes.replace(rng.below(bytes.size() / 4096 + 1) * 4096 % bytes.size(), std::min<std::size_t>(4096, bytes.size()), std::min<std::size_t>(4096, bytes.size()), '\0'); break;
+      case 1:
+        bytes.replace(rng.below(bytes.size() / 4096 + 1) * 4096 % bytes.size(),
+                      std::min<std::size_t>(4096, bytes.size()), std::min<std::size_t>(4096, bytes.size()),
+                      '\0');
+        break;
       case 2: bytes.resize(rng.below(bytes.size())); break;
       case 3: site.disk.files.erase(name); break;
       default:
@@ -196,7 +202,9 @@ TEST_CASE("copies: a clone, a restored folder and a log that lost its tail never
   const auto overlap = [](const std::vector<Given>& given) {
     for (std::size_t i = 0; i < given.size(); ++i) {
       for (std::size_t k = 0; k < i; ++k) {
-        if (given[i].epoch == given[k].epoch && given[i].first <= given[k].last && given[k].first <= given[i].last) return true;
+        if (given[i].epoch == given[k].epoch && given[i].first <= given[k].last &&
+            given[k].first <= given[i].last)
+          return true;
       }
     }
     return false;
@@ -220,7 +228,8 @@ TEST_CASE("copies: a clone, a restored folder and a log that lost its tail never
       const Sequence before = where.log->last_committed();
       where.append();
       std::vector<Row> rows;
-      where.log->read(Lane::raw, {before + 1, UINT64_MAX}, Log::Direction::up, 1 << 20, [&](Result<std::vector<Row>> read) { rows = read.value(); });
+      where.log->read(Lane::raw, {before + 1, UINT64_MAX}, Log::Direction::up, 1 << 20,
+                      [&](Result<std::vector<Row>> read) { rows = read.value(); });
       where.loop->run_for(5s);
       REQUIRE(rows.size() == 1);
       given.push_back({where.log->epoch(), rows[0].first, rows[0].last()});
@@ -252,7 +261,8 @@ TEST_CASE("copies: a clone, a restored folder and a log that lost its tail never
     Site clone;
     clone.log.reset();
     put_back(clone.disk, copy_of(site.disk));
-    for (auto& [name, file] : clone.disk.files) file->inode = site.disk.files.at(name)->inode;  // an image of the whole card
+    // an image of the whole card
+    for (auto& [name, file] : clone.disk.files) file->inode = site.disk.files.at(name)->inode;
     clone.disk.identity = "another machine";
     clone.open(23);
     site.open(24);
@@ -305,7 +315,8 @@ TEST_CASE("versions: a log of format 1 is read as it is, goes on in today's, and
   Sequence newest = 0;
   for (Sequence at = 1; at <= log.last_committed();) {
     std::vector<Row> rows;
-    log.read(Lane::raw, {at, log.last_committed()}, Log::Direction::up, 64 << 10, [&](Result<std::vector<Row>> read) { rows = read.value(); });
+    log.read(Lane::raw, {at, log.last_committed()}, Log::Direction::up, 64 << 10,
+             [&](Result<std::vector<Row>> read) { rows = read.value(); });
     golden.loop->run_for(1s);
     if (rows.empty()) break;
     for (const Row& row : rows) records += row.count;
@@ -314,8 +325,10 @@ TEST_CASE("versions: a log of format 1 is read as it is, goes on in today's, and
   }
   CHECK(records == 7001);
   CHECK(newest > 1'000'000);  // the old process was killed: its reservation is skipped
-  // Sealed files stay byte for byte as they are; the old head was closed (its -wal taken in), and a fresh one made.
-  CHECK(read_file((golden.from / "seg-00000001.db").string(), 1 << 20).value() == read_file(golden.path + "/seg-00000001.db", 1 << 20).value());
+  // Sealed files stay byte for byte as they are; the old head was closed (its -wal taken in), and a fresh one
+  // made.
+  CHECK(read_file((golden.from / "seg-00000001.db").string(), 1 << 20).value() ==
+        read_file(golden.path + "/seg-00000001.db", 1 << 20).value());
   CHECK(std::filesystem::exists(golden.path + "/seg-00000003.db"));
 }
 
@@ -329,7 +342,9 @@ TEST_CASE("versions: a log of a later format is left untouched, and the code say
   {
     auto db = Database::open("/sim/seg-00000001.db", Database::Mode::write, site.disk.vfs());
     REQUIRE(db.ok());
-    const std::string later = text("UPDATE state SET value=x'07', crc=", state_crc("format", Bytes{std::byte{7}}), " WHERE key='format'");
+    const std::string later =
+        text("UPDATE state SET value=x'07', crc=", state_crc("format", Bytes{std::byte{7}}),
+             " WHERE key='format'");
     REQUIRE(db.value().execute(later.c_str()).ok());
     REQUIRE(db.value().checkpoint(true).ok());
   }

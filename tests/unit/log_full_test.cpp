@@ -86,18 +86,21 @@ struct Site {
       for (const Lane lane : {Lane::alarm, Lane::raw}) {
         const auto open = log->unsettled("up", lane);
         if (open.empty()) continue;
-        log->read(lane, open.front(), Log::Direction::up, 32 << 10, [&](const Result<std::vector<Row>>& rows) {
-          REQUIRE(rows.ok());
-          WriteSet set;
-          Sequence from = open.front().first;
-          for (const Row& row : rows.value()) {
-            for (Sequence n = std::max(from, row.first); lane == Lane::raw && n <= row.last(); ++n) arrived.insert(n);
-            set.settles.push_back({"up", lane, {from, row.last()}, row.count, How::delivered});
-            from = row.last() + 1;
-          }
-          if (rows.value().empty()) set.settles.push_back({"up", lane, open.front(), 0, How::delivered});
-          log->commit(std::move(set), {});
-        });
+        log->read(lane, open.front(), Log::Direction::up, 32 << 10,
+                  [&](const Result<std::vector<Row>>& rows) {
+                    REQUIRE(rows.ok());
+                    WriteSet set;
+                    Sequence from = open.front().first;
+                    for (const Row& row : rows.value()) {
+                      for (Sequence n = std::max(from, row.first); lane == Lane::raw && n <= row.last(); ++n)
+                        arrived.insert(n);
+                      set.settles.push_back({"up", lane, {from, row.last()}, row.count, How::delivered});
+                      from = row.last() + 1;
+                    }
+                    if (rows.value().empty())
+                      set.settles.push_back({"up", lane, open.front(), 0, How::delivered});
+                    log->commit(std::move(set), {});
+                  });
         loop->run_for(50ms);
       }
       quiet = arrived.size() == before ? quiet + 1 : 0;
@@ -109,7 +112,9 @@ struct Site {
     for (const auto& [name, file] : disk.files) count += name.starts_with("seg-") && name.ends_with(".db");
     return count;
   }
-  std::uint64_t settled(How how) const { return log->ledger("up", Lane::raw).settled[static_cast<std::size_t>(how)]; }
+  std::uint64_t settled(How how) const {
+    return log->ledger("up", Lane::raw).settled[static_cast<std::size_t>(how)];
+  }
 };
 
 struct Fault {
@@ -127,16 +132,19 @@ void no_descriptor(Site& site, bool lacking) {
   site.disk.fail_writes = lacking;
 }
 const Fault faults[] = {
-    {"others fill the disk, and take what is freed", [](Site& s) { s.others_fill(); }, [](Site& s) { s.room_again(); }},
+    {"others fill the disk, and take what is freed", [](Site& s) { s.others_fill(); },
+     [](Site& s) { s.room_again(); }},
     {"a quota is used up", [](Site& s) { quota(s, true); }, [](Site& s) { quota(s, false); }},
     {"writes fail", [](Site& s) { s.disk.fail_writes = true; }, [](Site& s) { s.disk.fail_writes = false; }},
     {"syncs fail", [](Site& s) { s.disk.fail_syncs = true; }, [](Site& s) { s.disk.fail_syncs = false; }},
-    {"no descriptor is left", [](Site& s) { no_descriptor(s, true); }, [](Site& s) { no_descriptor(s, false); }},
+    {"no descriptor is left", [](Site& s) { no_descriptor(s, true); },
+     [](Site& s) { no_descriptor(s, false); }},
 };
 
 }  // namespace
 
-TEST_CASE("log: whatever the disk refuses, below its own bound nothing is evicted and nothing new is acknowledged") {
+TEST_CASE(
+    "log: whatever the disk refuses, below its own bound nothing is evicted and nothing new is acknowledged") {
   for (const Fault& fault : faults) {
     for (const WhenFull when_full : {WhenFull::evict, WhenFull::block}) {
       INFO(fault.name, ", when_full ", static_cast<int>(when_full));
@@ -187,7 +195,8 @@ TEST_CASE("log: its own bound evicts as ever; once nothing can be written not ev
   CHECK(site.disk.used() <= site.options.bytes_max);
 }
 
-TEST_CASE("log: a full disk is drained; what is delivered is given back, and stays delivered after a kill or a cut") {
+TEST_CASE(
+    "log: a full disk is drained; what is delivered is given back, and stays delivered after a kill or a cut") {
   for (const bool power : {false, true}) {
     for (const bool whole : {false, true}) {
       INFO("power ", power, " whole ", whole);
@@ -223,7 +232,8 @@ TEST_CASE("log: a full disk is drained; what is delivered is given back, and sta
   }
 }
 
-TEST_CASE("log: what was settled together with something that could not be written is kept, and comes again") {
+TEST_CASE(
+    "log: what was settled together with something that could not be written is kept, and comes again") {
   Site site;
   site.log->subscribe({"@windows", {Lane::raw}, Subscription::Start::oldest});
   site.fill(1 << 20);
@@ -317,8 +327,10 @@ TEST_CASE("log: trouble is told with what is free, of what, and who has it") {
   const Status full{Code::full, "INSERT INTO rows(first) VALUES(?): No space left on device"};
   DiskSpace disk{64 << 20, 0, "ext4", false, false};
   std::string words = words_of_trouble(full, "/var/lib/millrace/log", disk, 16 << 20, 32 << 20);
-  CHECK(words == "No space left on device: /var/lib/millrace/log (ext4) has 0 B free of 64.0 MiB, the log takes 16.0 MiB "
-                 "of its 32.0 MiB; something else takes 48.0 MiB of it and fills it");
+  CHECK(
+      words ==
+      "No space left on device: /var/lib/millrace/log (ext4) has 0 B free of 64.0 MiB, the log takes 16.0 MiB "
+      "of its 32.0 MiB; something else takes 48.0 MiB of it and fills it");
   words = words_of_trouble(full, "/log", disk, 16 << 20, 512 << 20);
   CHECK(words.find("log.max_size is more than this file system holds") != std::string::npos);
   disk.free = 8 << 20;
@@ -326,7 +338,8 @@ TEST_CASE("log: trouble is told with what is free, of what, and who has it") {
   CHECK(words.find("Disk quota exceeded") == 0);
   CHECK(words.find("a quota") != std::string::npos);
   disk.read_only = true;
-  words = words_of_trouble({Code::io, "open /log/seg: Read-only file system"}, "/log", disk, 1 << 20, 32 << 20);
+  words =
+      words_of_trouble({Code::io, "open /log/seg: Read-only file system"}, "/log", disk, 1 << 20, 32 << 20);
   CHECK(words.find("mounted read-only") != std::string::npos);
   CHECK(words_of_trouble({Code::io, "as it is"}, "/log", std::nullopt, 0, 0) == "as it is");
 }

@@ -1,4 +1,5 @@
-// The log at its limits: rows at their bound, storms of events, no descriptor or memory left, a bound on disk that holds.
+// The log at its limits: rows at their bound, storms of events, no descriptor or memory left, a bound on disk
+// that holds.
 #include <doctest/doctest.h>
 
 #include <fcntl.h>
@@ -86,10 +87,11 @@ struct Site {
       std::vector<Row> rows;
       bool done = false;
       for (int tries = 0; tries < 20 && !done; ++tries) {
-        log->read(lane, {from, log->last_committed()}, Log::Direction::up, 4 << 20, [&](Result<std::vector<Row>> read) {
-          done = read.ok();
-          if (read.ok()) rows = read.value();
-        });
+        log->read(lane, {from, log->last_committed()}, Log::Direction::up, 4 << 20,
+                  [&](Result<std::vector<Row>> read) {
+                    done = read.ok();
+                    if (read.ok()) rows = read.value();
+                  });
         loop->run_for(1s);
       }
       REQUIRE(done);
@@ -110,15 +112,17 @@ struct Site {
   }
   std::uint64_t events() {
     const auto records = all(Lane::alarm);
-    return static_cast<std::uint64_t>(std::count_if(records.begin(), records.end(), [](const Record& r) { return r.kind == Kind::event; }));
+    return static_cast<std::uint64_t>(
+        std::count_if(records.begin(), records.end(), [](const Record& r) { return r.kind == Kind::event; }));
   }
 };
 
 }  // namespace
 
-TEST_CASE("log: rows that are to stay are counted before their segment goes; no descriptor for a moment costs none of them") {
-  // A small log full of readings nobody takes, with alarms between them: it evicts, and carries the alarms forward. One call
-  // after the other fails on the way.
+TEST_CASE(
+    "log: rows that are to stay are counted before their segment goes; no descriptor for a moment costs none of them") {
+  // A small log full of readings nobody takes, with alarms between them: it evicts, and carries the alarms
+  // forward. One call after the other fails on the way.
   const auto live = [](std::uint64_t lack_from, std::uint64_t lack_for, int error) {
     Site site(1 << 20);
     for (int i = 0; i < 61; ++i) {
@@ -145,7 +149,8 @@ TEST_CASE("log: rows that are to stay are counted before their segment goes; no 
   };
   const std::uint64_t looks = live(UINT64_MAX / 4, 0, EMFILE);
   const std::uint64_t stride = effort() >= 5 ? 1 : looks / 25 + 1;
-  for (std::uint64_t at = 1 + seed() % stride; at <= looks; at += stride) (void)live(at, at % 3 == 0 ? 12 : 1, at % 2 ? EMFILE : ENOMEM);
+  for (std::uint64_t at = 1 + seed() % stride; at <= looks; at += stride)
+    (void)live(at, at % 3 == 0 ? 12 : 1, at % 2 ? EMFILE : ENOMEM);
 }
 
 TEST_CASE("log: what it writes it can read, whatever the sizes") {
@@ -162,9 +167,11 @@ TEST_CASE("log: what it writes it can read, whatever the sizes") {
       std::size_t bytes = 0;
       const bool large = rng.chance(0.3);
       while (bytes < 3 * site.options.row_bytes_max / 2 && set.records.size() < 20'000) {
-        Record record = rng.chance(0.2) ? event(text("e", set.records.size())) : reading(rng.unit(), text("d", rng.below(1000)));
+        Record record = rng.chance(0.2) ? event(text("e", set.records.size()))
+                                        : reading(rng.unit(), text("d", rng.below(1000)));
         // Around the bound as well: a byte less, a byte more.
-        const std::size_t size = large && rng.chance(0.2) ? site.options.row_bytes_max - 200 + rng.below(400) : rng.below(rng.chance(0.1) ? 5000 : 30);
+        const std::size_t size = large && rng.chance(0.2) ? site.options.row_bytes_max - 200 + rng.below(400)
+                                                          : rng.below(rng.chance(0.1) ? 5000 : 30);
         std::string value(size, '\0');
         for (char& c : value) c = static_cast<char>('a' + rng.below(26));
         record.value = value;
@@ -194,7 +201,8 @@ TEST_CASE("log: what it writes it can read, whatever the sizes") {
 }
 
 TEST_CASE("log: the alarms of a segment that cannot be opened when it is evicted are all there afterwards") {
-  for (const int number : {1, 2, 3}) {  // of the times it is opened after it was sealed: to be listed, to be copied, again
+  // of the times it is opened after it was sealed: to be listed, to be copied, again
+  for (const int number : {1, 2, 3}) {
     Site site(1 << 20);
     for (int i = 0; i < 61; ++i) {
       site.event_of(text("door-", i));
@@ -229,7 +237,8 @@ TEST_CASE("log: one set of more than a reader takes at once becomes rows that it
   CHECK(site.log->stats().refused_records == 0);
 }
 
-TEST_CASE("log: a storm of events while nothing can be synced is bounded, what did not fit is told, all of it reads back") {
+TEST_CASE(
+    "log: a storm of events while nothing can be synced is bounded, what did not fit is told, all of it reads back") {
   Site site(32 << 20);
   site.raw(10);
   site.disk.fail_syncs = true;
@@ -242,7 +251,8 @@ TEST_CASE("log: a storm of events while nothing can be synced is bounded, what d
   CHECK(site.log->stats().trouble.empty());
   std::map<std::string, std::uint64_t> losses;
   const auto records = site.all(Lane::alarm, &losses);
-  const auto events = static_cast<std::uint64_t>(std::count_if(records.begin(), records.end(), [](const Record& r) { return r.kind == Kind::event; }));
+  const auto events = static_cast<std::uint64_t>(
+      std::count_if(records.begin(), records.end(), [](const Record& r) { return r.kind == Kind::event; }));
   CHECK(events > 1000);
   CHECK(events + losses["too_many"] == 60'000);
   CHECK(losses["too_many"] > 0);
@@ -269,27 +279,30 @@ TEST_CASE("log: the bound on disk holds against events, which ask nobody before 
         for (const Lane lane : {Lane::alarm, Lane::raw}) {
           const auto open = site.log->unsettled(who, lane);
           if (open.empty() || (lane == Lane::raw && who != std::string("up"))) continue;
-          site.log->read(lane, open.front(), Log::Direction::up, 64 << 10, [&, lane, who](Result<std::vector<Row>> rows) {
-            REQUIRE(rows.ok());
-            WriteSet set;
-            Sequence from = open.front().first;
-            for (const Row& row : rows.value()) {
-              if (row.first < from) continue;
-              std::vector<Record> records;
-              REQUIRE(decode_batch(*row.columns, row.zstd, records).ok());
-              for (const Record& record : records) {
-                if (who != std::string("up")) continue;
-                events += record.kind == Kind::event;
-                if (record.kind != Kind::loss) continue;
-                const auto& loss = std::get<LossDetail>(record.detail->body);
-                if (lane == Lane::alarm && (loss.consumer.empty() || record.metric == "alarm")) losses[loss.consumer + "/" + loss.reason] += loss.count;
-              }
-              set.settles.push_back({who, lane, {from, row.last()}, row.count, How::delivered});
-              from = row.last() + 1;
-            }
-            if (rows.value().empty()) set.settles.push_back({who, lane, open.front(), 0, How::delivered});
-            site.log->commit(std::move(set), {});
-          });
+          site.log->read(
+              lane, open.front(), Log::Direction::up, 64 << 10,
+              [&, lane, who](Result<std::vector<Row>> rows) {
+                REQUIRE(rows.ok());
+                WriteSet set;
+                Sequence from = open.front().first;
+                for (const Row& row : rows.value()) {
+                  if (row.first < from) continue;
+                  std::vector<Record> records;
+                  REQUIRE(decode_batch(*row.columns, row.zstd, records).ok());
+                  for (const Record& record : records) {
+                    if (who != std::string("up")) continue;
+                    events += record.kind == Kind::event;
+                    if (record.kind != Kind::loss) continue;
+                    const auto& loss = std::get<LossDetail>(record.detail->body);
+                    if (lane == Lane::alarm && (loss.consumer.empty() || record.metric == "alarm"))
+                      losses[loss.consumer + "/" + loss.reason] += loss.count;
+                  }
+                  set.settles.push_back({who, lane, {from, row.last()}, row.count, How::delivered});
+                  from = row.last() + 1;
+                }
+                if (rows.value().empty()) set.settles.push_back({who, lane, open.front(), 0, How::delivered});
+                site.log->commit(std::move(set), {});
+              });
           site.loop->run_for(100ms);
         }
       }
@@ -352,7 +365,8 @@ TEST_CASE("log: a start without descriptors or memory touches nothing, and the n
       calls = std::max(calls, site.disk.looks - whole);
       INFO("call ", at, " of ", calls, " fails with ", error);
       CHECK(site.log->epoch() == epoch);
-      CHECK(site.log->ledger("up", Lane::raw).unsettled() == 5900);  // the cursor and the books are what they were
+      // the cursor and the books are what they were
+      CHECK(site.log->ledger("up", Lane::raw).unsettled() == 5900);
       CHECK(site.log->state("x") == to_bytes("13"));
       CHECK(site.all(Lane::raw).size() == 6000);
       CHECK(site.log->stats().files_set_aside == 0);
@@ -387,10 +401,11 @@ TEST_CASE("log: with every descriptor of the process taken it commits, rolls ove
       std::uint64_t read = 0;
       for (Sequence from = 1; from <= log.last_committed();) {
         std::vector<Row> rows;
-        log.read(Lane::raw, {from, log.last_committed()}, Log::Direction::up, 64 << 10, [&](Result<std::vector<Row>> got) {
-          CHECK(got.ok());
-          if (got.ok()) rows = got.value();
-        });
+        log.read(Lane::raw, {from, log.last_committed()}, Log::Direction::up, 64 << 10,
+                 [&](Result<std::vector<Row>> got) {
+                   CHECK(got.ok());
+                   if (got.ok()) rows = got.value();
+                 });
         loop.run_for(1s);
         if (rows.empty()) break;
         for (const Row& row : rows) read += row.count;
@@ -398,7 +413,8 @@ TEST_CASE("log: with every descriptor of the process taken it commits, rolls ove
       }
       return read;
     };
-    // Everything once with descriptors: the sanitizer takes some of its own at the first virtual call of a kind.
+    // Everything once with descriptors: the sanitizer takes some of its own at the first virtual call of a
+    // kind.
     for (int i = 0; i < 20; ++i) append();
     CHECK(read_all() == sent);
     (void)folder->use_spare();

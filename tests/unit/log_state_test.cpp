@@ -1,4 +1,5 @@
-// State in the log: any size of it costs flash for what changes, never decides about segments, is checked entry by entry.
+// State in the log: any size of it costs flash for what changes, never decides about segments, is checked
+// entry by entry.
 #include <doctest/doctest.h>
 
 #include <set>
@@ -42,7 +43,8 @@ struct Site {
     auto opened = SqliteLog::open(*loop, *folder, options, 7);
     REQUIRE(opened.ok());
     log = std::move(opened).value();
-    for (const char* name : {"central", "cloud"}) log->subscribe({name, {Lane::alarm, Lane::raw}, Subscription::Start::oldest});
+    for (const char* name : {"central", "cloud"})
+      log->subscribe({name, {Lane::alarm, Lane::raw}, Subscription::Start::oldest});
   }
   void stop() {
     bool stopped = false;
@@ -102,13 +104,15 @@ struct Site {
     for (const Range& range : log->unsettled(consumer, Lane::raw)) {
       for (Sequence from = range.first; from <= range.last;) {
         std::vector<Row> rows;
-        log->read(Lane::raw, {from, range.last}, Log::Direction::up, 1 << 20, [&](Result<std::vector<Row>> read) {
-          if (read.ok()) rows = read.value();
-        });
+        log->read(Lane::raw, {from, range.last}, Log::Direction::up, 1 << 20,
+                  [&](Result<std::vector<Row>> read) {
+                    if (read.ok()) rows = read.value();
+                  });
         loop->run_for(5s);
         if (rows.empty()) break;
         for (const Row& row : rows) {
-          for (Sequence n = std::max(row.first, range.first); n <= std::min(row.last(), range.last); ++n) numbers.insert(n);
+          for (Sequence n = std::max(row.first, range.first); n <= std::min(row.last(), range.last); ++n)
+            numbers.insert(n);
         }
         from = rows.back().last() + 1;
       }
@@ -119,7 +123,8 @@ struct Site {
 
 }  // namespace
 
-TEST_CASE("state: of any size it comes back whole, after stops, kills and roll-overs, and its files stay few") {
+TEST_CASE(
+    "state: of any size it comes back whole, after stops, kills and roll-overs, and its files stay few") {
   Rng rng(seed());
   for (const std::uint64_t bytes_max : {std::uint64_t{1} << 20, std::uint64_t{16} << 20}) {
     Site site(bytes_max);
@@ -173,7 +178,8 @@ TEST_CASE("state: large state decides about no segment, evicts nothing, and cost
     site.raw(60);
     if (i % 30 == 0) REQUIRE(site.put(3, 3, 6000).ok());  // what changes
   }
-  const double per_record = static_cast<double>(site.disk.bytes_written - before) / static_cast<double>(site.sent - sent);
+  const double per_record =
+      static_cast<double>(site.disk.bytes_written - before) / static_cast<double>(site.sent - sent);
   INFO("bytes of flash a record ", per_record, ", segments ", segments, " then ", site.log->stats().segments);
   CHECK(per_record < 1200);  // as without state: pages of small commits
   CHECK(site.log->stats().segments <= segments + 3);
@@ -185,8 +191,7 @@ TEST_CASE("state: what would be more than its share is refused whole, and whoeve
   Site site(1 << 20);
   Status last;
   int taken = 0;
-  for (; taken < 200 && (last = site.put(1, 1 << 20, 8000)).ok(); ++taken) {
-  }
+  for (; taken < 200 && (last = site.put(1, 1 << 20, 8000)).ok(); ++taken) {}
   CHECK(last.code() == Code::full);
   CHECK(taken > 20);
   CHECK(site.log->stats().state_bytes <= (1 << 18));
@@ -220,7 +225,8 @@ TEST_CASE("state: one flipped bit of a cursor, or of any entry, loses no record 
     site.loop->run_for(5s);
     const std::uint64_t central = site.comes("central"), cloud = site.comes("cloud");
     const LaneLedger ledger = site.log->ledger("central", Lane::raw);
-    const std::uint64_t told = ledger.settled[static_cast<std::size_t>(How::unreadable)] + site.log->stats().vanished_records;
+    const std::uint64_t told =
+        ledger.settled[static_cast<std::size_t>(How::unreadable)] + site.log->stats().vanished_records;
     CHECK(central + told >= 90);
     CHECK(cloud + told >= 70);
     CHECK(ledger.unsettled() == central);
@@ -233,7 +239,10 @@ TEST_CASE("state: one flipped bit of a cursor, or of any entry, loses no record 
     }
     // Where a page of the table itself makes no sense, all of it begins anew, and a file is set aside.
     if (site.log->stats().files_set_aside == 0) CHECK(missing <= site.log->stats().damaged_states);
-    if (central != 90 || cloud != 70) CHECK(site.log->stats().damaged_states + site.log->stats().files_set_aside + site.log->stats().lost_records > 0);
+    if (central != 90 || cloud != 70)
+      CHECK(site.log->stats().damaged_states + site.log->stats().files_set_aside +
+                site.log->stats().lost_records >
+            0);
     // What was mended stays mended.
     site.stop();
     site.open();
@@ -271,7 +280,8 @@ TEST_CASE("state: one flipped bit of a cursor, or of any entry, loses no record 
   }
 }
 
-TEST_CASE("versions: a log of format 2 is read as it is and goes on in today's; its state is checksummed from then on") {
+TEST_CASE(
+    "versions: a log of format 2 is read as it is and goes on in today's; its state is checksummed from then on") {
   GoldenLog golden("log-2");
   for (const bool again : {false, true}) {
     golden.open();

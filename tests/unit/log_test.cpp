@@ -47,7 +47,8 @@ struct Bench {
     set.urgent = urgent;
     log->commit(std::move(set), {});
   }
-  std::vector<Row> read(Lane lane, Range range, Log::Direction direction = Log::Direction::up, std::size_t bytes = 1 << 20) {
+  std::vector<Row> read(Lane lane, Range range, Log::Direction direction = Log::Direction::up,
+                        std::size_t bytes = 1 << 20) {
     std::vector<Row> out;
     log->read(lane, range, direction, bytes, [&](Result<std::vector<Row>> rows) {
       REQUIRE(rows.ok());
@@ -166,7 +167,8 @@ TEST_CASE("log: cursors and numbers survive a clean stop, and a killed process n
   CHECK(bench.log->stats().number_jumps == 1);
 }
 
-TEST_CASE("log: a new uplink starts now, or with the oldest; one that left keeps its data until it is forgotten") {
+TEST_CASE(
+    "log: a new uplink starts now, or with the oldest; one that left keeps its data until it is forgotten") {
   Bench bench;
   bench.log->subscribe({"a", {Lane::raw}, Subscription::Start::oldest});
   bench.append(10);
@@ -281,7 +283,8 @@ TEST_CASE("log: a damaged row is counted, reported and stepped over") {
   CHECK(std::get<LossDetail>(records.at(0).detail->body).count == 20);
 }
 
-TEST_CASE("log: garbage where the head should be is set aside; no number is given twice, with the mark or without it") {
+TEST_CASE(
+    "log: garbage where the head should be is set aside; no number is given twice, with the mark or without it") {
   for (const bool marked : {true, false}) {
     Bench bench;
     bench.log->subscribe({"up", {Lane::raw}, Subscription::Start::oldest});
@@ -308,7 +311,8 @@ TEST_CASE("log: garbage where the head should be is set aside; no number is give
   }
 }
 
-TEST_CASE("log: a life that the head forgot whole gives no number twice: the mark remembers that there was one") {
+TEST_CASE(
+    "log: a life that the head forgot whole gives no number twice: the mark remembers that there was one") {
   Bench bench;
   bench.append(10);
   bench.loop->run_for(1s);
@@ -397,7 +401,8 @@ TEST_CASE("log: a segment that vanished is reported, and nobody waits for it") {
   CHECK_FALSE(bench.read(Lane::alarm, {1, UINT64_MAX}).empty());
 }
 
-TEST_CASE("log: when the newest head is garbage, the log goes on from the one before, behind every number it may have given") {
+TEST_CASE(
+    "log: when the newest head is garbage, the log goes on from the one before, behind every number it may have given") {
   LogOptions options;
   options.bytes_max = 4 << 20;
   options.segment_bytes = 64 << 10;
@@ -417,7 +422,8 @@ TEST_CASE("log: when the newest head is garbage, the log goes on from the one be
   const auto readable = [&] {
     std::uint64_t records = 0;
     for (Sequence from = 1; from <= bench.log->last_committed();) {
-      const auto rows = bench.read(Lane::raw, {from, bench.log->last_committed()}, Log::Direction::up, 100'000);
+      const auto rows =
+          bench.read(Lane::raw, {from, bench.log->last_committed()}, Log::Direction::up, 100'000);
       if (rows.empty()) break;
       for (const Row& row : rows) records += row.count;
       from = rows.back().last() + 1;

@@ -74,11 +74,14 @@ TEST_CASE("loop: what came due while the machine slept runs soon after it woke, 
   CHECK(early == 0);
 }
 
-TEST_CASE("loop: without a descriptor left, connections are told so, both listeners rest, and everything else goes on") {
+TEST_CASE(
+    "loop: without a descriptor left, connections are told so, both listeners rest, and everything else goes on") {
   UvLoop loop;
   std::vector<std::unique_ptr<Stream>> devices, others;
-  auto one = loop.listen("127.0.0.1:0", [&](std::unique_ptr<Stream> stream) { devices.push_back(std::move(stream)); });
-  auto two = loop.listen("127.0.0.1:0", [&](std::unique_ptr<Stream> stream) { others.push_back(std::move(stream)); });
+  auto one = loop.listen("127.0.0.1:0",
+                         [&](std::unique_ptr<Stream> stream) { devices.push_back(std::move(stream)); });
+  auto two = loop.listen("127.0.0.1:0",
+                         [&](std::unique_ptr<Stream> stream) { others.push_back(std::move(stream)); });
   REQUIRE(one.ok());
   REQUIRE(two.ok());
   std::vector<Fd> calls;
@@ -100,7 +103,8 @@ TEST_CASE("loop: without a descriptor left, connections are told so, both listen
     CHECK(devices.size() + others.size() <= 5);
     CHECK(loop.turned_away() + devices.size() + others.size() == 40);
     CHECK(ticks > 20);
-    CHECK(std::count_if(calls.begin(), calls.end(), closed_by_peer) == static_cast<std::ptrdiff_t>(loop.turned_away()));
+    CHECK(std::count_if(calls.begin(), calls.end(), closed_by_peer) ==
+          static_cast<std::ptrdiff_t>(loop.turned_away()));
   }
   // Room again: both let people in by themselves.
   const std::size_t before_one = devices.size(), before_two = others.size();
@@ -114,7 +118,8 @@ TEST_CASE("loop: without a descriptor left, connections are told so, both listen
 TEST_CASE("loop: a crowd at the door is taken in small groups, so that others have their turn in between") {
   UvLoop loop;
   std::vector<std::unique_ptr<Stream>> devices;
-  auto door = loop.listen("127.0.0.1:0", [&](std::unique_ptr<Stream> stream) { devices.push_back(std::move(stream)); });
+  auto door = loop.listen("127.0.0.1:0",
+                          [&](std::unique_ptr<Stream> stream) { devices.push_back(std::move(stream)); });
   REQUIRE(door.ok());
   std::vector<Fd> calls;
   for (int i = 0; i < 100; ++i) calls.push_back(call(door.value()->port()));
@@ -161,7 +166,7 @@ TEST_CASE("loop: who waits to be read is told when his peer speaks or leaves, an
 }
 
 TEST_CASE("loop: who sends without end is read one buffer a turn, so that his neighbours have theirs") {
-  bool over = false;            // before the loop: its end runs what was posted last
+  bool over = false;  // before the loop: its end runs what was posted last
   std::function<void()> turn;
   UvLoop loop;
   std::vector<std::unique_ptr<Stream>> streams;
@@ -186,7 +191,8 @@ TEST_CASE("loop: who sends without end is read one buffer a turn, so that his ne
     if (over) return;
     this_turn = 0;
     if (streams.size() == 2 && sent < 4'000'000) {
-      const ssize_t n = ::send(greedy.get(), much.data(), std::min<std::size_t>(much.size(), 4'000'000 - sent), MSG_NOSIGNAL);
+      const ssize_t n = ::send(greedy.get(), much.data(),
+                               std::min<std::size_t>(much.size(), 4'000'000 - sent), MSG_NOSIGNAL);
       if (n > 0) sent += static_cast<std::size_t>(n);
       if (sent == 4'000'000) REQUIRE(::send(modest.get(), "y", 1, 0) == 1);
     }

@@ -55,8 +55,9 @@ TEST_CASE("text: the whole of a payload, with time and types") {
 }
 
 TEST_CASE("text: what makes no sense is said before anything comes") {
-  for (const auto& [pattern, why] : {std::pair{"(\\d+)", "the pattern has no group with a name: (?<name>...)"},
-           std::pair{"(?<a>", "the pattern '(?<a>': a ( that nothing closes (at character 6)"}}) {
+  for (const auto& [pattern, why] :
+       {std::pair{"(\\d+)", "the pattern has no group with a name: (?<name>...)"},
+        std::pair{"(?<a>", "the pattern '(?<a>': a ( that nothing closes (at character 6)"}}) {
     CHECK(Router::make({text_route(pattern)}).status().detail() == why);
   }
   RouteConfig route = text_route("(?<a>x)");
@@ -97,8 +98,9 @@ TEST_CASE("conditions: signs, kinds and what is missing") {
     std::uint64_t steps = payload_steps_max;
     return parsed.value()[0].holds(scalar, steps);
   };
-  const Scalar five{Scalar::number, false, 0, "5"}, word{Scalar::string, false, 0, "T"}, digits{Scalar::string, false, 0, "5.0"},
-      yes{Scalar::truth, true, 0, "true"}, none{}, null{Scalar::no_value, false, 0, {}};
+  const Scalar five{Scalar::number, false, 0, "5"}, word{Scalar::string, false, 0, "T"},
+      digits{Scalar::string, false, 0, "5.0"}, yes{Scalar::truth, true, 0, "true"}, none{},
+      null{Scalar::no_value, false, 0, {}};
   CHECK(holds("a.'b c' == 5", five));
   CHECK(holds("a.'b c'==5", digits));
   CHECK_FALSE(holds("a.'b c' == 5", word));
@@ -220,17 +222,23 @@ TEST_CASE("lists beside each other are columns") {
   // A retry: the values that did not enter, wherever they stand, and no others.
   route.metrics[0].type = "text";
   route.time.clear();
-  CHECK(read(route, R"({"data":{"ts":[1767225600,1767225660,"soon"],"t":[20,"x",22]},"id":"dev7"})", out.unread.missing).readings() ==
-        Readings{"t='x'", "t='22'"});
+  CHECK(read(route, R"({"data":{"ts":[1767225600,1767225660,"soon"],"t":[20,"x",22]},"id":"dev7"})",
+             out.unread.missing)
+            .readings() == Readings{"t='x'", "t='22'"});
   // Of different lengths; cells that are no values; cut off.
   route.metrics[0].type = "";
-  CHECK(read(route, R"({"data":{"t":[1,2,3],"ts":[1767225600]},"id":"d"})").readings() == Readings{"t=1", "t=2", "t=3"});
+  CHECK(read(route, R"({"data":{"t":[1,2,3],"ts":[1767225600]},"id":"d"})").readings() ==
+        Readings{"t=1", "t=2", "t=3"});
   out = read(route, R"({"data":{"t":[1,{"a":2},3]},"id":"d"})");
   CHECK(out.readings() == Readings{"t=1", "t=3"});
   CHECK(out.unread.reason() == "t: a cell of a column that is no bare value");
   CHECK_FALSE(read(route, R"({"id":"d","data":{"t":[1,2,)").status.ok());
   route.format = "cbor";
-  CHECK(read(route, std::string_view("\xa2\x64""data\xa1\x61t\x82\x01\x02\x62id\x61""d", 18)).readings() == Readings{"t=1", "t=2"});
+  CHECK(read(route, std::string_view("\xa2\x64"
+                                     "data\xa1\x61t\x82\x01\x02\x62id\x61"
+                                     "d",
+                                     18))
+            .readings() == Readings{"t=1", "t=2"});
 }
 
 TEST_CASE("columns: what belongs to every row is bounded") {
@@ -240,13 +248,15 @@ TEST_CASE("columns: what belongs to every row is bounded") {
   std::string rows = "[0", names;
   for (int i = 0; i < 5000; ++i) rows += ",1";
   for (int i = 0; i < 50; ++i) names += text(",\"n", i, "\":1");
-  CHECK(read(route, text("{\"t\":", rows, "]", names, "}")).status.detail() == "columns: 50 values would belong to each of 5001 rows");
+  CHECK(read(route, text("{\"t\":", rows, "]", names, "}")).status.detail() ==
+        "columns: 50 values would belong to each of 5001 rows");
 }
 
 namespace {
 
 // What the routes make of a payload together.
-Decoded read_by(const std::vector<RouteConfig>& routes, std::string_view payload, const ValueRuns& only = {}) {
+Decoded read_by(const std::vector<RouteConfig>& routes, std::string_view payload,
+                const ValueRuns& only = {}) {
   auto router = Router::make(routes);
   REQUIRE_MESSAGE(router.ok(), router.status().detail());
   Arrival arrival;
@@ -266,10 +276,13 @@ double cpu_seconds() { return static_cast<double>(std::clock()) / CLOCKS_PER_SEC
 }  // namespace
 
 TEST_CASE("conditions in lists: an element goes to the first route that wants it, and enters once") {
-  const RouteConfig a = route_in("each = '[]'\nwhen = \"type == 'a'\"\nmetrics = { a = { path = 'v', type = 'number' } }");
-  const RouteConfig b = route_in("each = '[]'\nwhen = \"type == 'b'\"\nmetrics = { b = { path = 'v', type = 'number' }, d = { path = 'w', default = 7 } }");
+  const RouteConfig a =
+      route_in("each = '[]'\nwhen = \"type == 'a'\"\nmetrics = { a = { path = 'v', type = 'number' } }");
+  const RouteConfig b = route_in(
+      "each = '[]'\nwhen = \"type == 'b'\"\nmetrics = { b = { path = 'v', type = 'number' }, d = { path = 'w', default = 7 } }");
   const RouteConfig rest = route_in("each = '[]'\nmetrics = { rest = 'v' }");
-  constexpr std::string_view all = R"([{"type":"a","v":1},{"type":"b","v":2},{"type":"c","v":3},{"v":4,"type":"a"},{"type":"b","v":5,"w":6}])";
+  constexpr std::string_view all =
+      R"([{"type":"a","v":1},{"type":"b","v":2},{"type":"c","v":3},{"v":4,"type":"a"},{"type":"b","v":5,"w":6}])";
   Decoded out = read_by({a, b}, all);
   CHECK(out.status.ok());
   CHECK(out.readings() == Readings{"a=1", "a=4", "b=2", "d=7", "b=5", "d=6"});
@@ -280,7 +293,8 @@ TEST_CASE("conditions in lists: an element goes to the first route that wants it
   CHECK(out.readings() == Readings{"a=1", "a=4", "b=2", "d=7", "b=5", "d=6", "rest=3"});
   CHECK_FALSE(out.unread.ignored);
   // What one of them could not read is missing, and a second try gives it by the same route.
-  constexpr std::string_view bad = R"([{"type":"a","v":1},{"type":"b","v":"x"},{"type":"c","v":3},{"type":"a","v":"y"}])";
+  constexpr std::string_view bad =
+      R"([{"type":"a","v":1},{"type":"b","v":"x"},{"type":"c","v":3},{"type":"a","v":"y"}])";
   out = read_by({a, b, rest}, bad);
   CHECK(out.readings() == Readings{"a=1", "d=7", "rest=3"});
   CHECK(out.unread.reason() == "[3].v: \"a\" is not a number: y; [1].v: \"b\" is not a number: x");
@@ -308,25 +322,34 @@ TEST_CASE("conditions in lists: an element goes to the first route that wants it
 TEST_CASE("conditions in lists: of lines, columns, documents and metrics the rest goes on, too") {
   const RouteConfig warm = route_in("metrics = { t = { path = 'v', when = \"k == 't'\" } }");
   const RouteConfig wet = route_in("metrics = { h = { path = 'v', when = \"k == 'h'\" }, n = '$.n' }");
-  CHECK(read_by({warm, wet}, "{\"k\":\"t\",\"v\":1,\"n\":8}\n{\"k\":\"h\",\"v\":2,\"n\":9}").readings() == Readings{"t=1", "h=2", "n=9"});
+  CHECK(read_by({warm, wet}, "{\"k\":\"t\",\"v\":1,\"n\":8}\n{\"k\":\"h\",\"v\":2,\"n\":9}").readings() ==
+        Readings{"t=1", "h=2", "n=9"});
   const std::string csv = "format = 'csv'\n";
-  CHECK(read_by({route_in(csv + "when = \"k == 't'\"\nmetrics = { t = 'v' }"), route_in(csv + "metrics = { h = 'v' }")},
-            "k,v\nh,1\nt,2\nh,3\n").readings() == Readings{"t=2", "h=1", "h=3"});
+  CHECK(read_by({route_in(csv + "when = \"k == 't'\"\nmetrics = { t = 'v' }"),
+                 route_in(csv + "metrics = { h = 'v' }")},
+                "k,v\nh,1\nt,2\nh,3\n")
+            .readings() == Readings{"t=2", "h=1", "h=3"});
   const std::string lines = "format = 'text'\npattern = '(?<k>[a-z]) (?<v>\\d+)'\n";
-  Decoded out = read_by({route_in(lines + "when = \"k == 't'\"\nmetrics = { t = 'v' }"), route_in(lines + "metrics = { h = 'v' }")},
-      "h 1\n???\nt 2\nh 3\n");
+  Decoded out = read_by({route_in(lines + "when = \"k == 't'\"\nmetrics = { t = 'v' }"),
+                         route_in(lines + "metrics = { h = 'v' }")},
+                        "h 1\n???\nt 2\nh 3\n");
   CHECK(out.readings() == Readings{"t=2", "h=1", "h=3"});
   CHECK(out.unread.refusals == 1);
   const std::string columns = "transpose = true\n";
-  CHECK(read_by({route_in(columns + "when = 't > 20'\nmetrics = { warm = 't', s = 'site' }"), route_in(columns + "metrics = { cold = 't', s = 'site' }")},
-            R"({"t":[20,21,19],"site":"a"})").readings() == Readings{"s='a'", "warm=21", "cold=20", "s='a'", "cold=19", "s='a'"});
-  CHECK(read_by({route_in("each = 'r[]'\nwhen = '$.on == true'\nmetrics = { on = 'v' }"), route_in("each = 'r[]'\nmetrics = { off = 'v' }")},
-            "{\"r\":[{\"v\":1}],\"on\":false}\n{\"r\":[{\"v\":2}],\"on\":true}").readings() == Readings{"on=2", "off=1"});
+  CHECK(read_by({route_in(columns + "when = 't > 20'\nmetrics = { warm = 't', s = 'site' }"),
+                 route_in(columns + "metrics = { cold = 't', s = 'site' }")},
+                R"({"t":[20,21,19],"site":"a"})")
+            .readings() == Readings{"s='a'", "warm=21", "cold=20", "s='a'", "cold=19", "s='a'"});
+  CHECK(read_by({route_in("each = 'r[]'\nwhen = '$.on == true'\nmetrics = { on = 'v' }"),
+                 route_in("each = 'r[]'\nmetrics = { off = 'v' }")},
+                "{\"r\":[{\"v\":1}],\"on\":false}\n{\"r\":[{\"v\":2}],\"on\":true}")
+            .readings() == Readings{"on=2", "off=1"});
 }
 
 TEST_CASE("a member that a condition asks for is a reading as any other") {
   CHECK(read(route_in("when = 'port == 2'"), R"({"port":2,"v":1})").readings() == Readings{"port=2", "v=1"});
-  CHECK(read(route_in("when = 'port == 2'\ndevice = '{.port}'"), R"({"port":2,"v":1})").readings() == Readings{"v=1"});
+  CHECK(read(route_in("when = 'port == 2'\ndevice = '{.port}'"), R"({"port":2,"v":1})").readings() ==
+        Readings{"v=1"});
 }
 
 TEST_CASE("columns: without a list it is one row, and a row costs what it has") {
@@ -335,7 +358,8 @@ TEST_CASE("columns: without a list it is one row, and a row costs what it has") 
   route.each = "data";
   CHECK(read(route, R"({"data":{"t":20,"h":40}})").readings() == Readings{"t=20", "h=40"});
   route.each.clear();
-  CHECK(read(route, R"({"t":[1,2,3],"h":[4],"x":[],"s":"a"})").readings() == Readings{"t=1", "h=4", "s='a'", "t=2", "s='a'", "t=3", "s='a'"});
+  CHECK(read(route, R"({"t":[1,2,3],"h":[4],"x":[],"s":"a"})").readings() ==
+        Readings{"t=1", "h=4", "s='a'", "t=2", "s='a'", "t=3", "s='a'"});
   std::string rows = "{\"t\":[0";
   for (int i = 0; i < 9000; ++i) rows += ",1";
   rows += "]";
@@ -349,12 +373,16 @@ TEST_CASE("patterns: what they cost is bounded for a payload, not for a value") 
   std::string rows = "{\"v\":[0";
   for (int i = 0; i < 5000; ++i) rows += ",1";
   rows += "],\"s\":\"" + std::string(4000, 'a') + "\"}";
-  CHECK(read(route_in("transpose = true\nwhen = \"s ~ '(a|b)*c'\"\nmetrics = { v = 'v' }"), rows).status.detail() ==
-        "its patterns cost more than 20000000 steps");
-  const Decoded out = read(route_in("transpose = true\nmetrics = { v = 'v', s = { path = 's', pattern = '(?<value>a+)b' } }"), rows);
+  CHECK(read(route_in("transpose = true\nwhen = \"s ~ '(a|b)*c'\"\nmetrics = { v = 'v' }"), rows)
+            .status.detail() == "its patterns cost more than 20000000 steps");
+  const Decoded out =
+      read(route_in("transpose = true\nmetrics = { v = 'v', s = { path = 's', pattern = '(?<value>a+)b' } }"),
+           rows);
   CHECK(out.unread.refusals == 5001);
   // A text that is longer than patterns look at matches nothing.
-  CHECK(read(route_in("when = \"s ~ 'a'\"\nmetrics = { v = 'v' }"), "{\"v\":1,\"s\":\"" + std::string(5000, 'a') + "\"}").unread.ignored);
+  CHECK(read(route_in("when = \"s ~ 'a'\"\nmetrics = { v = 'v' }"),
+             "{\"v\":1,\"s\":\"" + std::string(5000, 'a') + "\"}")
+            .unread.ignored);
 }
 
 TEST_CASE("text: once a pattern has cost too much the rest is refused as one") {

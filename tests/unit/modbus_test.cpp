@@ -433,7 +433,8 @@ struct Bus {
   // Three answers in ten come after 90 ms, and up to `spread` more; the others at once.
   void late_at_times(std::chrono::milliseconds spread) {
     line->before = [rng = Rng(5), spread](VirtualLine& of, int unit) mutable {
-      const auto more = rng.chance(0.3) ? std::optional(rng.below(static_cast<std::uint64_t>(spread.count()))) : std::nullopt;
+      const auto more = rng.chance(0.3) ? std::optional(rng.below(static_cast<std::uint64_t>(spread.count())))
+                                        : std::nullopt;
       of.slaves[unit].takes = more ? std::chrono::milliseconds(90 + *more) : 5ms;
     };
   }
@@ -581,8 +582,7 @@ TEST_CASE("modbus bus: what a device refuses is found by cutting, told once, and
   std::map<int, int> read;
   for (const auto& entry : bus.inbox.entries) {
     const auto asked = parse_channel(entry.channel);
-    if (entry.bytes.size() == 2)
-      ++exceptions;
+    if (entry.bytes.size() == 2) ++exceptions;
     else
       for (std::uint32_t a = asked->span.first; a < asked->span.end(); ++a) ++read[static_cast<int>(a)];
   }

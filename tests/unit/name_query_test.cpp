@@ -23,13 +23,16 @@ struct Asked {
   Result<Addresses> ask(const std::string& host, Duration timeout = 5s, const std::string& servers = "") {
     const Instant begun = clock.now();
     NameQuery query(host, begun, timeout, servers.empty() ? server.address() : servers);
-    while (!query.proceed(clock.now())) server.serve(query.fd(), static_cast<int>(to_ms(query.wait(clock.now()))) + 1);
+    while (!query.proceed(clock.now()))
+      server.serve(query.fd(), static_cast<int>(to_ms(query.wait(clock.now()))) + 1);
     took = clock.now() - begun;
     return query.result();
   }
   // What was said to the question for IPv4; there is no IPv6.
   void says(std::function<std::vector<std::string>(const NameQuestion&)> for_v4) {
-    server.answer = [for_v4 = std::move(for_v4)](const NameQuestion& asked) { return asked.type == 1 ? for_v4(asked) : std::vector{reply(asked, {})}; };
+    server.answer = [for_v4 = std::move(for_v4)](const NameQuestion& asked) {
+      return asked.type == 1 ? for_v4(asked) : std::vector{reply(asked, {})};
+    };
   }
   std::string why(const std::string& host, Duration timeout = 5s) {
     const auto result = ask(host, timeout);
@@ -58,9 +61,11 @@ TEST_CASE_FIXTURE(Asked, "names: a number and a name of /etc/hosts ask nobody") 
   CHECK(took < 500ms);
 }
 
-TEST_CASE_FIXTURE(Asked, "names: all addresses come in the name server's order, without doubles, sixteen at most") {
+TEST_CASE_FIXTURE(Asked,
+                  "names: all addresses come in the name server's order, without doubles, sixteen at most") {
   says([](const NameQuestion& asked) {
-    return std::vector{reply(asked, {a_record("192.0.2.9"), a_record("192.0.2.1"), a_record("192.0.2.9"), a_record("10.0.0.1", 0xffffffff)})};
+    return std::vector{reply(asked, {a_record("192.0.2.9"), a_record("192.0.2.1"), a_record("192.0.2.9"),
+                                     a_record("10.0.0.1", 0xffffffff)})};
   });
   auto result = ask("broker.example");
   REQUIRE(result.ok());
@@ -80,15 +85,20 @@ TEST_CASE_FIXTURE(Asked, "names: all addresses come in the name server's order, 
 
 TEST_CASE_FIXTURE(Asked, "names: an alias is followed; a circle of them has no address") {
   says([](const NameQuestion& asked) {
-    return std::vector{reply(asked, {resource(5, encoded_name("real.example")), resource(1, std::string("\x0a\0\0\7", 4), 60, encoded_name("real.example"))})};
+    return std::vector{
+        reply(asked, {resource(5, encoded_name("real.example")),
+                      resource(1, std::string("\x0a\0\0\7", 4), 60, encoded_name("real.example"))})};
   });
   const auto result = ask("alias.example");
   REQUIRE(result.ok());
   CHECK(result.value() == Addresses{"10.0.0.7"});
   says([](const NameQuestion& asked) {
-    return std::vector{reply(asked, {resource(5, encoded_name("b.example")), resource(5, encoded_name(asked.name), 60, encoded_name("b.example"))})};
+    return std::vector{reply(asked, {resource(5, encoded_name("b.example")),
+                                     resource(5, encoded_name(asked.name), 60, encoded_name("b.example"))})};
   });
-  CHECK(why("a.example").starts_with("cannot resolve a.example: the name has no address (name servers asked: 127.0.0.1 port "));
+  CHECK(why("a.example")
+            .starts_with(
+                "cannot resolve a.example: the name has no address (name servers asked: 127.0.0.1 port "));
 }
 
 TEST_CASE_FIXTURE(Asked, "names: each refusal has its words, with who was asked") {
@@ -99,7 +109,10 @@ TEST_CASE_FIXTURE(Asked, "names: each refusal has its words, with who was asked"
   CHECK(why("a.example.") == "cannot resolve a.example.: there is no such name" + asked_whom());
   for (const int rcode : {servfail, refused}) {
     says_code(rcode);
-    CHECK(why("a.example.") == "cannot resolve a.example.: each name server failed, refused the question, or could not be reached" + asked_whom());
+    CHECK(
+        why("a.example.") ==
+        "cannot resolve a.example.: each name server failed, refused the question, or could not be reached" +
+            asked_whom());
     CHECK(took < 500ms);
   }
   says_code(no_error);
@@ -110,10 +123,13 @@ TEST_CASE_FIXTURE(Asked, "names: each refusal has its words, with who was asked"
   const auto nobody = ask("a.example.", 5s, "127.0.0.1:1");
   REQUIRE(!nobody.ok());
   CHECK(took < 500ms);
-  CHECK(nobody.status().detail() == "cannot resolve a.example.: each name server failed, refused the question, or could not be reached (name servers asked: 127.0.0.1 port 1)");
+  CHECK(
+      nobody.status().detail() ==
+      "cannot resolve a.example.: each name server failed, refused the question, or could not be reached (name servers asked: 127.0.0.1 port 1)");
 }
 
-TEST_CASE_FIXTURE(Asked, "names: a name server that says nothing costs the deadline, no more; the next one takes over") {
+TEST_CASE_FIXTURE(
+    Asked, "names: a name server that says nothing costs the deadline, no more; the next one takes over") {
   CHECK(why("a.example.", 300ms) == "cannot resolve a.example.: no answer within 300ms" + asked_whom());
   CHECK(took < 2s);
   const NameServer dead;
@@ -130,7 +146,8 @@ TEST_CASE_FIXTURE(Asked, "names: answers to other questions are not taken") {
     const std::string other_id = reply(forged, {a_record("192.0.2.66")});
     forged = asked;
     forged.question[1] ^= 0x03;
-    return std::vector{other_id, reply(forged, {a_record("192.0.2.66")}), reply(asked, {a_record("192.0.2.1")})};
+    return std::vector{other_id, reply(forged, {a_record("192.0.2.66")}),
+                       reply(asked, {a_record("192.0.2.1")})};
   });
   const auto result = ask("a.example.");
   REQUIRE(result.ok());
@@ -141,9 +158,11 @@ TEST_CASE_FIXTURE(Asked, "names: whatever bytes a name server sends, the questio
   Rng rng(seed());
   for (int round = 0; round < 2000; ++round) {
     says([&](const NameQuestion& asked) {
-      const std::string good = reply(asked, {resource(5, encoded_name("b.example")), a_record("192.0.2.1"), a_record("192.0.2.2")});
+      const std::string good = reply(
+          asked, {resource(5, encoded_name("b.example")), a_record("192.0.2.1"), a_record("192.0.2.2")});
       std::string bad = good;
-      for (std::uint64_t faults = 1 + rng.below(4); faults > 0; --faults) bad[2 + rng.below(bad.size() - 2)] = static_cast<char>(rng.below(256));
+      for (std::uint64_t faults = 1 + rng.below(4); faults > 0; --faults)
+        bad[2 + rng.below(bad.size() - 2)] = static_cast<char>(rng.below(256));
       bad.resize(rng.below(4) == 0 ? 1 + rng.below(bad.size()) : bad.size());
       return std::vector{bad, reply(asked, {a_record("192.0.2.1")})};
     });
@@ -156,7 +175,9 @@ TEST_CASE_FIXTURE(Asked, "names: whatever bytes a name server sends, the questio
 TEST_CASE("names: who gives up is not called any more") {
   UvLoop loop;
   int called = 0;
-  { const Lookup lookup(loop, "no.such.host.invalid", 10s, [&](const auto&) { ++called; }); }
+  {
+    const Lookup lookup(loop, "no.such.host.invalid", 10s, [&](const auto&) { ++called; });
+  }
   auto number = std::make_unique<Lookup>(loop, "192.0.2.1", 10s, [&](const auto&) { ++called; });
   number.reset();
   std::unique_ptr<Lookup> local;

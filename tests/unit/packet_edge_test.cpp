@@ -17,7 +17,8 @@ TEST_CASE("packet edge: a wildcard is found wherever it stands in a topic, and n
       for (int c = 1; c < 256; ++c) {
         std::string topic(size, 'a');
         topic[at] = static_cast<char>(c);
-        if (mqtt::good_topic(topic) != (c != '+' && c != '#')) FAIL("character ", c, " at ", at, " of ", size);
+        if (mqtt::good_topic(topic) != (c != '+' && c != '#'))
+          FAIL("character ", c, " at ", at, " of ", size);
       }
     }
   }
@@ -36,7 +37,8 @@ TEST_CASE("packet edge: it is between packets, however they are cut") {
     mqtt::put_ping(mqtt::PacketType::pingreq, stream);
     edges.push_back(stream.size());
   }
-  for (const std::size_t piece : {std::size_t{1}, std::size_t{2}, std::size_t{7}, std::size_t{1000}, stream.size()}) {
+  for (const std::size_t piece :
+       {std::size_t{1}, std::size_t{2}, std::size_t{7}, std::size_t{1000}, stream.size()}) {
     mqtt::PacketEdge edge;
     for (std::size_t at = 0; at < stream.size(); at += piece) {
       CHECK(edge.at_edge() == (std::find(edges.begin(), edges.end(), at) != edges.end()));

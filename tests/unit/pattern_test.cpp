@@ -1,5 +1,5 @@
-// Regular expressions whose cost is bounded: what they find beside the standard library's (ECMAScript, which tries
-// ways in the same order), what they refuse, and that no text makes them slow.
+// Regular expressions whose cost is bounded: what they find beside the standard library's (ECMAScript, which
+// tries ways in the same order), what they refuse, and that no text makes them slow.
 #include <doctest/doctest.h>
 
 #include <regex>
@@ -26,19 +26,23 @@ std::string found(std::string_view pattern, std::string_view given) {
   }
   std::string out;
   for (std::size_t i = 0; i < groups.size(); ++i) {
-    out += text(i ? " " : "", parsed.value().names()[i], "=", groups[i].data() ? std::string(groups[i]) : "(none)");
+    out += text(i ? " " : "", parsed.value().names()[i], "=",
+                groups[i].data() ? std::string(groups[i]) : "(none)");
   }
   return "[" + out + "]";
 }
 
 // A pattern of a few pieces; `named` gets how many groups it has.
 std::string some_pattern(Rng& rng, int depth, bool in_group, int& named) {
-  static constexpr const char* atoms[] = {"a", "b", "c", ".", "[ab]", "[^a]", "\\d", "\\w", "1", "\\b", "^", "$"};
+  static constexpr const char* atoms[] = {"a",   "b",   "c", ".",   "[ab]", "[^a]",
+                                          "\\d", "\\w", "1", "\\b", "^",    "$"};
   std::string out;
   for (std::uint64_t n = 1 + rng.below(3); n > 0; --n) {
     std::string atom = atoms[rng.below(depth > 0 ? 9 : 12)];
     const std::uint64_t kind = rng.below(6);
-    if (depth < 3 && kind == 0) atom = "(?:" + some_pattern(rng, depth + 1, in_group, named) + "|" + some_pattern(rng, depth + 1, in_group, named) + ")";
+    if (depth < 3 && kind == 0)
+      atom = "(?:" + some_pattern(rng, depth + 1, in_group, named) + "|" +
+             some_pattern(rng, depth + 1, in_group, named) + ")";
     if (depth < 3 && kind == 1 && !in_group && named < 4) {
       ++named;
       atom = "(" + some_pattern(rng, depth + 1, true, named) + ")";
@@ -76,12 +80,33 @@ TEST_CASE("pattern: named groups, alternatives, repetitions, edges") {
 }
 
 TEST_CASE("pattern: what is none is said, with its place") {
-  for (const char* bad : {"(", ")", "[a", "a{3,1}", "*a", "a**", "(?=a)", "(?<=a)", "(?<!a)", "\\1", "a++", "(?<1>a)", "(?<a>b)(?<a>c)",
-                          "(?<a>(?<b>c))", "[z-a]", "\\", "\\xg1", "a{1001}", "(?:(?:a{500}){500}){2}", "(?i", "(?<>a)", "(?<a"}) {
+  for (const char* bad : {"(",
+                          ")",
+                          "[a",
+                          "a{3,1}",
+                          "*a",
+                          "a**",
+                          "(?=a)",
+                          "(?<=a)",
+                          "(?<!a)",
+                          "\\1",
+                          "a++",
+                          "(?<1>a)",
+                          "(?<a>b)(?<a>c)",
+                          "(?<a>(?<b>c))",
+                          "[z-a]",
+                          "\\",
+                          "\\xg1",
+                          "a{1001}",
+                          "(?:(?:a{500}){500}){2}",
+                          "(?i",
+                          "(?<>a)",
+                          "(?<a"}) {
     CAPTURE(bad);
     CHECK_FALSE(Pattern::parse(bad).ok());
   }
-  CHECK(Pattern::parse("(?<t>a").status().detail() == "the pattern '(?<t>a': a ( that nothing closes (at character 7)");
+  CHECK(Pattern::parse("(?<t>a").status().detail() ==
+        "the pattern '(?<t>a': a ( that nothing closes (at character 7)");
   CHECK_FALSE(Pattern::parse(std::string(5000, 'a')).ok());
   CHECK_FALSE(Pattern::parse(std::string(100, '(')).ok());
 }
@@ -89,7 +114,8 @@ TEST_CASE("pattern: what is none is said, with its place") {
 TEST_CASE("pattern: no text makes it slow") {
   // Each of these takes a backtracking engine time that doubles with every sign.
   const std::string text(3000, 'a');
-  for (const char* pattern : {"^(?:a+)+$", "^(?:a|a)*$", "^(?:a*)*b", "(?:.*a){10}b", "^(?:a?){100}a{100}b"}) {
+  for (const char* pattern :
+       {"^(?:a+)+$", "^(?:a|a)*$", "^(?:a*)*b", "(?:.*a){10}b", "^(?:a?){100}a{100}b"}) {
     CAPTURE(pattern);
     auto parsed = Pattern::parse(pattern);
     REQUIRE(parsed.ok());

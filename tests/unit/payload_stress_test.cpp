@@ -1,5 +1,6 @@
-// Random messages in every format whose payloads have members, against an oracle of its own: whoever makes a message knows
-// what is in it. No reading is invented and none is lost; a bad value among them costs itself and nothing else.
+// Random messages in every format whose payloads have members, against an oracle of its own: whoever makes a
+// message knows what is in it. No reading is invented and none is lost; a bad value among them costs itself
+// and nothing else.
 #include <doctest/doctest.h>
 
 #include <bit>
@@ -28,8 +29,14 @@ std::vector<Member> some_members(Rng& rng) {
     Member& member = out[i];
     member.name = text("m", i, std::string(rng.below(3), 'x'));
     const std::uint64_t kind = rng.below(10);
-    member.kind = kind < 5 ? Member::number : kind < 7 ? Member::truth : kind < 8 ? Member::word : kind < 9 ? Member::nothing : Member::bad;
-    if (member.kind == Member::number) member.real = static_cast<double>(static_cast<std::int64_t>(rng.below(2'000'000)) - 1'000'000) / (rng.below(2) ? 100 : 1);
+    member.kind = kind < 5   ? Member::number
+                  : kind < 7 ? Member::truth
+                  : kind < 8 ? Member::word
+                  : kind < 9 ? Member::nothing
+                             : Member::bad;
+    if (member.kind == Member::number)
+      member.real = static_cast<double>(static_cast<std::int64_t>(rng.below(2'000'000)) - 1'000'000) /
+                    (rng.below(2) ? 100 : 1);
     if (member.kind == Member::truth) member.real = static_cast<double>(rng.below(2));
     if (member.kind == Member::word) member.text = text("w", rng.below(1000));
   }
@@ -53,7 +60,8 @@ std::size_t bad_ones(const std::vector<Member>& members) {
 
 Known read(const std::vector<Record>& records) {
   Known out;
-  for (const std::string& one : readings_of(records)) out[one.substr(0, one.find('='))] = one.substr(one.find('=') + 1);
+  for (const std::string& one : readings_of(records))
+    out[one.substr(0, one.find('='))] = one.substr(one.find('=') + 1);
   CHECK(out.size() == records.size());
   return out;
 }
@@ -73,13 +81,17 @@ std::string json_value(const Member& member) {
 }
 std::string as_json(const std::vector<Member>& members, Rng& rng) {
   std::string out = "{";
-  for (const Member& member : members) out += text(out.size() > 1 ? "," : "", blank(rng), "\"", member.name, "\"", blank(rng), ":", blank(rng), json_value(member));
+  for (const Member& member : members)
+    out += text(out.size() > 1 ? "," : "", blank(rng), "\"", member.name, "\"", blank(rng), ":", blank(rng),
+                json_value(member));
   return out + "}";
 }
 
 void put_head(std::string& out, unsigned major, std::uint64_t value) {
   if (value < 24) out += static_cast<char>(major << 5 | value);
-  else out += static_cast<char>(major << 5 | 25), out += static_cast<char>(value >> 8), out += static_cast<char>(value);
+  else
+    out += static_cast<char>(major << 5 | 25), out += static_cast<char>(value >> 8),
+        out += static_cast<char>(value);
 }
 std::string as_cbor(const std::vector<Member>& members) {
   std::string out;
@@ -89,7 +101,8 @@ std::string as_cbor(const std::vector<Member>& members) {
     out += member.name;
     if (member.kind == Member::number) {
       out += '\xfb';
-      for (int i = 8; i-- > 0;) out += static_cast<char>(std::bit_cast<std::uint64_t>(member.real) >> (8 * i));
+      for (int i = 8; i-- > 0;)
+        out += static_cast<char>(std::bit_cast<std::uint64_t>(member.real) >> (8 * i));
     } else if (member.kind == Member::word) {
       put_head(out, 3, member.text.size());
       out += member.text;
@@ -103,7 +116,10 @@ std::string as_csv(const std::vector<Member>& members) {
   std::string names, cells;
   for (const Member& member : members) {
     names += (names.empty() ? "" : ",") + member.name;
-    cells += text(&member == &members[0] ? "" : ",", member.kind == Member::nothing || member.kind == Member::bad ? "" : member.kind == Member::word ? member.text : json_value(member));
+    cells += text(&member == &members[0] ? "" : ",",
+                  member.kind == Member::nothing || member.kind == Member::bad ? ""
+                  : member.kind == Member::word                                ? member.text
+                                                                               : json_value(member));
   }
   return names + "\n" + cells + "\n";
 }
@@ -112,7 +128,8 @@ std::string as_csv(const std::vector<Member>& members) {
 
 TEST_CASE("stress: what is in a payload is what is read, whatever its format") {
   Rng rng(seed());
-  RouteConfig json = route_in("format = 'json'"), cbor = route_in("format = 'cbor'"), csv = route_in("format = 'csv'");
+  RouteConfig json = route_in("format = 'json'"), cbor = route_in("format = 'cbor'"),
+              csv = route_in("format = 'csv'");
   for (int round = 0; round < 1000 * effort(); ++round) {
     const std::vector<Member> members = some_members(rng);
     const Known expected = known(members);
@@ -129,29 +146,37 @@ TEST_CASE("stress: what is in a payload is what is read, whatever its format") {
 
 TEST_CASE("stress: rows, columns and lists hold the same") {
   Rng rng(seed());
-  const RouteConfig each = route_in("each = 'r'\ntime = 'ts'\nmetrics = { a = 'a', b = { path = 'b', type = 'number' } }");
-  const RouteConfig columns = route_in("each = 'r'\ntranspose = true\ntime = 'ts'\nmetrics = { a = 'a', b = { path = 'b', type = 'number' } }");
+  const RouteConfig each =
+      route_in("each = 'r'\ntime = 'ts'\nmetrics = { a = 'a', b = { path = 'b', type = 'number' } }");
+  const RouteConfig columns = route_in(
+      "each = 'r'\ntranspose = true\ntime = 'ts'\nmetrics = { a = 'a', b = { path = 'b', type = 'number' } }");
   for (int round = 0; round < 500 * effort(); ++round) {
     const std::uint64_t rows = 1 + rng.below(20);
     std::string list, ts, a, b;
     for (std::uint64_t row = 0; row < rows; ++row) {
-      const std::string time = rng.below(10) == 0 ? "\"soon\"" : text(1'767'225'600 + row), one = text(rng.below(100)),
-          other = rng.below(10) == 0 ? "\"x\"" : rng.below(10) == 0 ? "null" : text(rng.below(100));
+      const std::string time = rng.below(10) == 0 ? "\"soon\"" : text(1'767'225'600 + row),
+                        one = text(rng.below(100)),
+                        other = rng.below(10) == 0   ? "\"x\""
+                                : rng.below(10) == 0 ? "null"
+                                                     : text(rng.below(100));
       list += text(row ? "," : "", R"({"ts":)", time, R"(,"a":)", one, R"(,"b":)", other, "}");
       ts += text(row ? "," : "", time);
       a += text(row ? "," : "", one);
       b += text(row ? "," : "", other);
     }
-    const std::string as_list = text(R"({"r":[)", list, "]}"), as_columns = text(R"({"r":{"ts":[)", ts, R"(],"a":[)", a, R"(],"b":[)", b, "]}}");
+    const std::string as_list = text(R"({"r":[)", list, "]}"),
+                      as_columns = text(R"({"r":{"ts":[)", ts, R"(],"a":[)", a, R"(],"b":[)", b, "]}}");
     CAPTURE(as_columns);
     const Decoded left = decode(each, as_list, "d/up"), right = decode(columns, as_columns, "d/up");
     REQUIRE(left.readings() == right.readings());
     CHECK(left.unread.refusals == right.unread.refusals);
     CHECK(left.unread.no_value == right.unread.no_value);
-    for (std::size_t i = 0; i < left.records.size(); ++i) CHECK(left.records[i].time.us == right.records[i].time.us);
+    for (std::size_t i = 0; i < left.records.size(); ++i)
+      CHECK(left.records[i].time.us == right.records[i].time.us);
     if (!right.unread.any() || right.records.empty()) continue;
     // A second try with a route that takes all: what was missing, each once.
-    const RouteConfig wider = route_in("each = 'r'\ntranspose = true\nmetrics = { a = 'a', b = { path = 'b', type = 'text' } }");
+    const RouteConfig wider =
+        route_in("each = 'r'\ntranspose = true\nmetrics = { a = 'a', b = { path = 'b', type = 'text' } }");
     const Decoded rest = decode(wider, as_columns, "d/up", right.unread.missing);
     CHECK(rest.records.size() + right.records.size() + right.unread.no_value == rows * 2);
   }
@@ -159,16 +184,24 @@ TEST_CASE("stress: rows, columns and lists hold the same") {
 
 TEST_CASE("stress: bytes by a layout, against the numbers they were made of") {
   Rng rng(seed());
-  const RouteConfig layout = route_in("format = 'binary'\nrepeat = 8\nfields = { a = { at = 0, type = 'i16', scale = 0.01 }, b = { at = 2, type = 'u24', byte_order = 'little' }, "
-                                      "c = { at = 5, type = 'sbits', bit = 4, bits = 12, length = 2 }, d = { at = 6, type = 'bits', bit = 0, bits = 4 }, e = { at = 7, type = 'i8', no_value = -1 } }");
+  const RouteConfig layout = route_in(
+      "format = 'binary'\nrepeat = 8\nfields = { a = { at = 0, type = 'i16', scale = 0.01 }, b = { at = 2, type = 'u24', byte_order = 'little' }, "
+      "c = { at = 5, type = 'sbits', bit = 4, bits = 12, length = 2 }, d = { at = 6, type = 'bits', bit = 0, bits = 4 }, e = { at = 7, type = 'i8', no_value = -1 } }");
   for (int round = 0; round < 1000 * effort(); ++round) {
     std::string bytes;
     std::vector<std::string> expected;
     for (std::uint64_t n = 1 + rng.below(4); n > 0; --n) {
-      const auto a = static_cast<std::int64_t>(rng.below(65536)) - 32768, c = static_cast<std::int64_t>(rng.below(4096)) - 2048, e = static_cast<std::int64_t>(rng.below(256)) - 128;
-      const std::uint64_t b = rng.below(1 << 24), d = rng.below(16), word = (static_cast<std::uint64_t>(c) & 0xFFF) << 4 | d;
-      for (const std::uint64_t byte : {static_cast<std::uint64_t>(a) >> 8, static_cast<std::uint64_t>(a), b, b >> 8, b >> 16, word >> 8, word, static_cast<std::uint64_t>(e)}) bytes += static_cast<char>(byte);
-      for (const auto& [name, value] : {std::pair{"a", static_cast<double>(a) / 100}, std::pair{"b", static_cast<double>(b)}, std::pair{"c", static_cast<double>(c)}, std::pair{"d", static_cast<double>(d)}})
+      const auto a = static_cast<std::int64_t>(rng.below(65536)) - 32768,
+                 c = static_cast<std::int64_t>(rng.below(4096)) - 2048,
+                 e = static_cast<std::int64_t>(rng.below(256)) - 128;
+      const std::uint64_t b = rng.below(1 << 24), d = rng.below(16),
+                          word = (static_cast<std::uint64_t>(c) & 0xFFF) << 4 | d;
+      for (const std::uint64_t byte : {static_cast<std::uint64_t>(a) >> 8, static_cast<std::uint64_t>(a), b,
+                                       b >> 8, b >> 16, word >> 8, word, static_cast<std::uint64_t>(e)})
+        bytes += static_cast<char>(byte);
+      for (const auto& [name, value] :
+           {std::pair{"a", static_cast<double>(a) / 100}, std::pair{"b", static_cast<double>(b)},
+            std::pair{"c", static_cast<double>(c)}, std::pair{"d", static_cast<double>(d)}})
         expected.push_back(text(name, "=", value));
       if (e != -1) expected.push_back(text("e=", e));
     }

@@ -13,7 +13,8 @@ using namespace std::chrono_literals;
 
 namespace {
 
-std::string connack(std::uint16_t receive_maximum = 65535, std::uint32_t packet_max = 0, std::optional<std::uint16_t> keep_alive = {}) {
+std::string connack(std::uint16_t receive_maximum = 65535, std::uint32_t packet_max = 0,
+                    std::optional<std::uint16_t> keep_alive = {}) {
   ConnackWrite write;
   write.receive_maximum = receive_maximum;
   write.packet_max = packet_max;
@@ -54,10 +55,11 @@ struct Fixture {
     loop.run();
   }
   void publish(std::size_t size, std::vector<int>& codes, std::size_t until) {
-    client->publish("t", std::make_shared<const Bytes>(size), {{"k", "v"}}, "type", [this, &codes, until](int code) {
-      codes.push_back(code);
-      if (codes.size() == until) loop.stop();
-    });
+    client->publish("t", std::make_shared<const Bytes>(size), {{"k", "v"}}, "type",
+                    [this, &codes, until](int code) {
+                      codes.push_back(code);
+                      if (codes.size() == until) loop.stop();
+                    });
   }
 };
 
@@ -78,7 +80,8 @@ std::string puback(std::uint16_t packet_id, std::uint8_t reason = success) {
 
 }  // namespace
 
-TEST_CASE_FIXTURE(Fixture, "publish client: a session where a clean start was asked for is no broker's to have") {
+TEST_CASE_FIXTURE(Fixture,
+                  "publish client: a session where a clean start was asked for is no broker's to have") {
   for (const std::uint8_t version : {4, 5}) {
     options.version = version;
     broker.answer = [&](const Packet&) {
@@ -92,10 +95,13 @@ TEST_CASE_FIXTURE(Fixture, "publish client: a session where a clean start was as
   }
   CHECK(connected == 0);
   REQUIRE(faults.size() == 2);
-  for (const MqttFault& fault : faults) CHECK(fault.text == "the broker has a session where a clean start was asked for");
+  for (const MqttFault& fault : faults)
+    CHECK(fault.text == "the broker has a session where a clean start was asked for");
 }
 
-TEST_CASE_FIXTURE(Fixture, "publish client: never more in flight than the broker's Receive Maximum, and nothing larger than it takes") {
+TEST_CASE_FIXTURE(
+    Fixture,
+    "publish client: never more in flight than the broker's Receive Maximum, and nothing larger than it takes") {
   std::size_t flying = 0, most = 0;
   std::vector<std::uint16_t> ids;
   broker.piece = 1;  // however the answers are cut
@@ -107,7 +113,8 @@ TEST_CASE_FIXTURE(Fixture, "publish client: never more in flight than the broker
     most = std::max(most, ++flying);
     if (flying < 3 && ids.size() < 20) return "";
     std::string bytes;  // all at once, the last one first
-    for (; flying > 0; --flying) bytes += puback(ids[ids.size() - 1 - (flying - 1)], ids.size() > 18 ? 0x97 : 0);
+    for (; flying > 0; --flying)
+      bytes += puback(ids[ids.size() - 1 - (flying - 1)], ids.size() > 18 ? 0x97 : 0);
     return bytes;
   };
   connect();
@@ -125,7 +132,9 @@ TEST_CASE_FIXTURE(Fixture, "publish client: never more in flight than the broker
   CHECK(faults.empty());
 }
 
-TEST_CASE_FIXTURE(Fixture, "publish client: keep-alive pings a silent link, takes the server's figure, and a ping without an answer ends it") {
+TEST_CASE_FIXTURE(
+    Fixture,
+    "publish client: keep-alive pings a silent link, takes the server's figure, and a ping without an answer ends it") {
   bool answering = true;
   int pings = 0;
   broker.answer = [&](const Packet& packet) -> std::string {
@@ -149,7 +158,9 @@ TEST_CASE_FIXTURE(Fixture, "publish client: keep-alive pings a silent link, take
   CHECK_FALSE(faults[0].needs_person);
 }
 
-TEST_CASE_FIXTURE(Fixture, "publish client: what a broker has seen is what lies before a ping or a publish that it answered") {
+TEST_CASE_FIXTURE(
+    Fixture,
+    "publish client: what a broker has seen is what lies before a ping or a publish that it answered") {
   bool pings = false;
   std::vector<std::uint16_t> ids;
   broker.answer = [&](const Packet& packet) -> std::string {
@@ -183,7 +194,9 @@ TEST_CASE_FIXTURE(Fixture, "publish client: what a broker has seen is what lies 
 }
 
 TEST_CASE_FIXTURE(Fixture, "publish client: leaving says DISCONNECT") {
-  broker.answer = [&](const Packet& packet) { return packet.type == PacketType::connect ? connack() : std::string(); };
+  broker.answer = [&](const Packet& packet) {
+    return packet.type == PacketType::connect ? connack() : std::string();
+  };
   connect();
   REQUIRE(connected == 1);
   client.reset();
@@ -213,11 +226,17 @@ TEST_CASE("publish client: what a broker can answer to CONNECT, and who must act
       {refused5(server_busy), 5, "server busy", false},
       {std::string("\x20\x02\x00\x05", 4), 4, "not authorised", true},
       {std::string("\x20\x02\x00\x03", 4), 4, "server unavailable", false},
-      {std::string("\x20\x02\x00\x01", 4), 5, "the broker speaks MQTT 3.1.1 only (it answers MQTT 5 with code 1 of 3.1.1): set version = \"3.1.1\"", true},
-      {std::string("\x20\x02\x00\x00", 4), 5, "the broker speaks MQTT 3.1.1 only (it answers MQTT 5 with code 0 of 3.1.1): set version = \"3.1.1\"", true},
+      {std::string("\x20\x02\x00\x01", 4), 5,
+       "the broker speaks MQTT 3.1.1 only (it answers MQTT 5 with code 1 of 3.1.1): set version = \"3.1.1\"",
+       true},
+      {std::string("\x20\x02\x00\x00", 4), 5,
+       "the broker speaks MQTT 3.1.1 only (it answers MQTT 5 with code 0 of 3.1.1): set version = \"3.1.1\"",
+       true},
       {std::string("\x20\x02\x00\x87", 4), 5, "not authorised", true},
-      {std::string("\x20\x02\x00\x01", 4), 4, "the broker does not speak MQTT 3.1.1: set version = \"5\"", true},
-      {std::string("\x20\x05\x00\x00\x02\x24\x00", 7), 5, "the broker takes QoS 0 only, which is no promise", true},
+      {std::string("\x20\x02\x00\x01", 4), 4, "the broker does not speak MQTT 3.1.1: set version = \"5\"",
+       true},
+      {std::string("\x20\x05\x00\x00\x02\x24\x00", 7), 5, "the broker takes QoS 0 only, which is no promise",
+       true},
       {ping, 5, "the broker answered CONNECT with something else", false},
       {std::string("\x20\x01\x00", 3), 5, "the broker's CONNACK is malformed", false},
       {std::string("\x20\xff\xff\xff\xff\xff", 6), 5, "the broker sent what is not MQTT", false},
@@ -254,7 +273,9 @@ TEST_CASE_FIXTURE(Fixture, "publish client: a broker that disconnects says why")
   CHECK(codes.empty());
 }
 
-TEST_CASE_FIXTURE(Fixture, "publish client: another one with our client id is named, and a person must act; a plain end is a hang-up") {
+TEST_CASE_FIXTURE(
+    Fixture,
+    "publish client: another one with our client id is named, and a person must act; a plain end is a hang-up") {
   options.client_id = "gw-up";
   broker.answer = [&](const Packet& packet) -> std::string {
     if (packet.type == PacketType::connect) return connack();
@@ -272,7 +293,8 @@ TEST_CASE_FIXTURE(Fixture, "publish client: another one with our client id is na
   CHECK(faults[0].hung_up);
 }
 
-TEST_CASE_FIXTURE(Fixture, "dial: a name without an address, a port without a server, a server that speaks no TLS") {
+TEST_CASE_FIXTURE(Fixture,
+                  "dial: a name without an address, a port without a server, a server that speaks no TLS") {
   connect("mqtt://no.such.host.invalid");
   connect("mqtt://127.0.0.1:1");
   broker.answer = [&](const Packet&) { return std::string(); };

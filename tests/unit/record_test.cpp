@@ -42,7 +42,8 @@ Record random_reading(Rng& rng) {
   if (rng.chance(0.1)) record.unit = "C";
   record.quality = static_cast<Quality>(rng.chance(0.9) ? 0 : rng.below(3));
   record.trust = static_cast<TimeTrust>(rng.chance(0.9) ? 0 : rng.below(3));
-  record.time = {1'700'000'000'000'000 + static_cast<std::int64_t>(rng.below(1'000'000'000)) * (rng.chance(0.5) ? 1 : 1000)};
+  record.time = {1'700'000'000'000'000 +
+                 static_cast<std::int64_t>(rng.below(1'000'000'000)) * (rng.chance(0.5) ? 1 : 1000)};
   if (rng.chance(0.02)) record.time = {static_cast<std::int64_t>(rng.next())};
   switch (rng.below(8)) {
     case 0: record.value = static_cast<std::int64_t>(rng.next()); break;
@@ -102,7 +103,8 @@ TEST_CASE("batch: the order within a device and metric is the order of arrival")
 
 namespace {
 
-// What the batch makes of `in`, in number order; also checks that any cut of it has the same readings and order.
+// What the batch makes of `in`, in number order; also checks that any cut of it has the same readings and
+// order.
 std::vector<Record> through_a_batch(const std::vector<Record>& in) {
   BatchBuilder builder;
   for (const Record& record : in) builder.add(record);
@@ -132,7 +134,8 @@ Record said(const char* device, const char* metric, std::int64_t time, Value val
   return record;
 }
 
-std::vector<Value> values_of(const std::vector<Record>& records, const std::string& device, const Tags& tags = {}) {
+std::vector<Value> values_of(const std::vector<Record>& records, const std::string& device,
+                             const Tags& tags = {}) {
   std::vector<Value> out;
   for (const Record& record : records) {
     if (record.device == device && record.tags == tags) out.push_back(record.value);
@@ -149,7 +152,9 @@ TEST_CASE("batch: what a device says one after the other is numbered so, however
   for (int round = 0; round < 30; ++round) {
     const std::int64_t t = 1'700'000'000'000'000 + round * 1000;
     for (const char* line : {"l1", "l2"}) {
-      for (const auto& [metric, value] : {std::pair<const char*, Value>{"cmd", std::string("start")}, {"count", static_cast<double>(round)}, {"cmd", std::string("stop")}}) {
+      for (const auto& [metric, value] : {std::pair<const char*, Value>{"cmd", std::string("start")},
+                                          {"count", static_cast<double>(round)},
+                                          {"cmd", std::string("stop")}}) {
         in.push_back(said("press", metric, t + static_cast<std::int64_t>(in.size()), value));
         in.back().tags = {{"line", line}};
         expected[line].push_back(value);
@@ -179,7 +184,8 @@ TEST_CASE("batch: numbers keep every device's order, for any mixture of devices 
     std::int64_t time = 1'700'000'000'000'000;
     for (std::uint64_t n = 1 + rng.below(200); n > 0; --n) {
       time += 1 + static_cast<std::int64_t>(rng.below(rng.chance(0.5) ? 2 : 100'000));
-      const std::string device = "d" + std::to_string(rng.below(5)), metric = "m" + std::to_string(rng.below(4));
+      const std::string device = "d" + std::to_string(rng.below(5)),
+                        metric = "m" + std::to_string(rng.below(4));
       Value value = static_cast<double>(n);
       if (rng.chance(0.2)) value = static_cast<std::int64_t>(n);
       if (rng.chance(0.1)) value = std::to_string(n);
@@ -233,7 +239,8 @@ TEST_CASE("batch: names are told apart whatever they contain") {
   REQUIRE(decode_batch(batch.bytes, batch.zstd, out).ok());
   std::set<std::tuple<std::string, Tags::List, std::string, std::string>> names;
   for (const Record& record : out) {
-    names.emplace(record.device, Tags::List(record.tags.begin(), record.tags.end()), record.metric, record.unit);
+    names.emplace(record.device, Tags::List(record.tags.begin(), record.tags.end()), record.metric,
+                  record.unit);
     if (std::get<double>(record.value) == 1) CHECK((record.metric == "temp" && record.unit == "C"));
   }
   CHECK(names.size() == 6);
@@ -243,7 +250,8 @@ TEST_CASE("batch: no text in it is ever anything but UTF-8, whatever the records
   Rng rng(seed());
   const auto hostile = [&] {
     std::string out;
-    for (std::uint64_t n = rng.below(12); n > 0; --n) out += static_cast<char>(rng.below(3) == 0 ? 'a' : rng.next());
+    for (std::uint64_t n = rng.below(12); n > 0; --n)
+      out += static_cast<char>(rng.below(3) == 0 ? 'a' : rng.next());
     return out;
   };
   for (int round = 0; round < 300 * effort(); ++round) {
@@ -270,15 +278,18 @@ TEST_CASE("batch: no text in it is ever anything but UTF-8, whatever the records
     std::vector<Record> out;
     REQUIRE(decode_batch(batch.bytes, batch.zstd, out).ok());
     REQUIRE(out.size() == 20);
-    const auto good = [](const std::string& text) { return find_fault(text, Controls::all).kind == TextFault::ok; };
+    const auto good = [](const std::string& text) {
+      return find_fault(text, Controls::all).kind == TextFault::ok;
+    };
     for (const Record& record : out) {
-      bool all = good(record.device) && good(record.metric) && good(record.unit) && good(std::get<std::string>(record.value));
+      bool all = good(record.device) && good(record.metric) && good(record.unit) &&
+                 good(std::get<std::string>(record.value));
       for (const auto& [name, value] : record.tags) all = all && good(name) && good(value);
       if (record.detail) {
         all = all && good(record.detail->gateway);
         if (const auto* dead = std::get_if<DeadDetail>(&record.detail->body)) {
-          all = all && good(dead->consumer) && good(dead->reason) && good(dead->channel) && good(dead->publisher.client_id) &&
-                good(dead->publisher.properties[0].second);
+          all = all && good(dead->consumer) && good(dead->reason) && good(dead->channel) &&
+                good(dead->publisher.client_id) && good(dead->publisher.properties[0].second);
         }
       }
       CHECK(all);
@@ -293,14 +304,26 @@ TEST_CASE("record: the bytes of a blob and of a dead letter are theirs, not text
   record.value = Bytes{std::byte{0xFF}, std::byte{0}, std::byte{0xC3}};
   CHECK(same_value(decode_record(encode_record(record)).value().value, record.value));
   auto detail = std::make_shared<Detail>();
-  detail->body = DeadDetail{"in", "bad", "a/b", to_bytes("21.5 \xB0""C"), 0};
+  detail->body = DeadDetail{"in", "bad", "a/b",
+                            to_bytes("21.5 \xB0"
+                                     "C"),
+                            0};
   record.kind = Kind::dead;
   record.detail = detail;
-  CHECK(text_of(std::get<DeadDetail>(decode_record(encode_record(record)).value().detail->body).payload) == "21.5 \xB0""C");
+  CHECK(text_of(std::get<DeadDetail>(decode_record(encode_record(record)).value().detail->body).payload) ==
+        "21.5 \xB0"
+        "C");
 }
 
-TEST_CASE("record: a dead letter says when, by whom and to whom, and letters that did not are told apart by their number") {
-  DeadDetail dead{"plant", "no JSON", "a/b", to_bytes("{"), 0, DeadDetail::Source::input, {"press-1", "anna", "press", "application/json", {{"site", "north"}, {"site", "south"}}}};
+TEST_CASE(
+    "record: a dead letter says when, by whom and to whom, and letters that did not are told apart by their number") {
+  DeadDetail dead{"plant",
+                  "no JSON",
+                  "a/b",
+                  to_bytes("{"),
+                  0,
+                  DeadDetail::Source::input,
+                  {"press-1", "anna", "press", "application/json", {{"site", "north"}, {"site", "south"}}}};
   auto detail = std::make_shared<Detail>();
   detail->boot_id = 77;
   detail->monotonic_us = 5;
@@ -371,7 +394,10 @@ TEST_CASE("batch: never worse than doubles by more than two in a hundred") {
       record.device = "d";
       record.metric = "m";
       record.time = {1'700'000'000'000'000 + i * 1000};
-      record.value = kind == 0 ? std::bit_cast<double>(rng.next() >> 2) : kind == 1 ? static_cast<double>(static_cast<float>(rng.unit())) : kind == 2 ? rng.unit() : 1e300 * rng.unit();
+      record.value = kind == 0   ? std::bit_cast<double>(rng.next() >> 2)
+                     : kind == 1 ? static_cast<double>(static_cast<float>(rng.unit()))
+                     : kind == 2 ? rng.unit()
+                                 : 1e300 * rng.unit();
       builder.add(record);
     }
     CHECK(builder.encode(0, 0).bytes.size() < 8160 + 100);
@@ -387,7 +413,8 @@ TEST_CASE("batch: hostile bytes cost neither memory nor the process") {
   std::vector<Record> out;
   for (int round = 0; round < 5000 * effort(); ++round) {
     Bytes bad = message;
-    for (std::uint64_t flips = 1 + rng.below(4); flips > 0; --flips) bad[rng.below(bad.size())] = static_cast<std::byte>(rng.next());
+    for (std::uint64_t flips = 1 + rng.below(4); flips > 0; --flips)
+      bad[rng.below(bad.size())] = static_cast<std::byte>(rng.next());
     if (rng.chance(0.3)) bad.resize(rng.below(bad.size()));
     out.clear();
     (void)decode_batch(bad, false, out);
@@ -397,7 +424,8 @@ TEST_CASE("batch: hostile bytes cost neither memory nor the process") {
   Bytes bomb, block;
   wire::Writer inner(block);
   inner.uint_field(1, 1u << 31);
-  inner.bytes_field(3, Bytes{std::byte{0x80}, std::byte{0x80}, std::byte{0x80}, std::byte{0x80}, std::byte{8}});
+  inner.bytes_field(3,
+                    Bytes{std::byte{0x80}, std::byte{0x80}, std::byte{0x80}, std::byte{0x80}, std::byte{8}});
   wire::Writer outer(bomb);
   outer.uint_field(2, 1u << 31);
   outer.bytes_field(3, block);
@@ -441,7 +469,9 @@ TEST_CASE("record: every kind survives its proto form") {
   record.tags = {{"line", "l1"}, {"empty", ""}};
   record.time = {-5};
   record.quality = Quality::bad;
-  for (const Value& value : std::vector<Value>{std::monostate{}, 0.0, -0.0, std::int64_t{0}, std::int64_t{-1}, false, true, std::string(), std::string("x"), Bytes{}, Bytes{std::byte{0}}}) {
+  for (const Value& value :
+       std::vector<Value>{std::monostate{}, 0.0, -0.0, std::int64_t{0}, std::int64_t{-1}, false, true,
+                          std::string(), std::string("x"), Bytes{}, Bytes{std::byte{0}}}) {
     record.value = value;
     auto back = decode_record(encode_record(record));
     REQUIRE(back.ok());
@@ -461,7 +491,8 @@ TEST_CASE("record: every kind survives its proto form") {
   CHECK(window.mean == 1.5);
   CHECK(window.ordinal == 77);
   CHECK(window.stats == std::vector<WindowStat>{{"stddev", 0.25}, {"last", 0}, {"", -1}});
-  CHECK(record_as_json(1, Lane::window, back.value()).find(R"("max":3,"stddev":0.25,"last":0,)") != std::string::npos);
+  CHECK(record_as_json(1, Lane::window, back.value()).find(R"("max":3,"stddev":0.25,"last":0,)") !=
+        std::string::npos);
   CHECK(back.value().detail->gateway == "gw");
   auto dead = std::make_shared<Detail>();
   dead->body = DeadDetail{"in", "bad", "a/b", to_bytes("{"), 3};
@@ -477,7 +508,8 @@ TEST_CASE("record: every kind survives its proto form") {
   back = decode_record(encode_record(record));
   REQUIRE(back.ok());
   CHECK(std::get<LossDetail>(back.value().detail->body).last == 5);
-  CHECK(std::get<LossDetail>(back.value().detail->body).devices == std::map<std::string, std::uint64_t>{{"a", 3}, {"b", 1}});
+  CHECK(std::get<LossDetail>(back.value().detail->body).devices ==
+        std::map<std::string, std::uint64_t>{{"a", 3}, {"b", 1}});
   CHECK(std::get<LossDetail>(back.value().detail->body).other_devices == 1);
 }
 

@@ -9,9 +9,12 @@ using Readings = std::vector<std::string>;
 namespace {
 
 struct Site {
-  explicit Site(const std::string& keys) : router(std::move(Router::make({route_in(keys)})).value()) { listen(); }
+  explicit Site(const std::string& keys) : router(std::move(Router::make({route_in(keys)})).value()) {
+    listen();
+  }
   void listen() {
-    router.listen({[this](std::string_view note) { notes.emplace_back(note); }, [this](const std::string& line) { lines.push_back(line); }});
+    router.listen({[this](std::string_view note) { notes.emplace_back(note); },
+                   [this](const std::string& line) { lines.push_back(line); }});
   }
   Decoded take(std::string_view payload, const ValueRuns& only = {}, bool again = false) {
     Arrival arrival;
@@ -31,17 +34,23 @@ struct Site {
 
 }  // namespace
 
-TEST_CASE("expected: what is declared enters, all else is refused with its reason, and a retry gives it once it is expected") {
-  Site site("expected = { t = { unit = 'C', min = -50, max = 60 }, n = 'integer', on = 'bool', s = 'text' }\nfixed_tags = { a = 'b' }");
+TEST_CASE(
+    "expected: what is declared enters, all else is refused with its reason, and a retry gives it once it is expected") {
+  Site site(
+      "expected = { t = { unit = 'C', min = -50, max = 60 }, n = 'integer', on = 'bool', s = 'text' }\nfixed_tags = { a = 'b' }");
   CHECK(site.take(R"({"n":3,"on":true,"s":"x"})").readings() == Readings{"n=3", "on=true", "s='x'"});
   Decoded out = site.take(R"({"n":3.5,"on":1,"s":"x","extra":7})");
   CHECK(out.readings() == Readings{"s='x'"});
-  CHECK(out.unread.reason() == "\"n\" is a number, expected is integer; \"on\" is a number, expected is bool; \"extra\" is not expected");
+  CHECK(
+      out.unread.reason() ==
+      "\"n\" is a number, expected is integer; \"on\" is a number, expected is bool; \"extra\" is not expected");
   CHECK(site.notes == Readings{"unexpected", "type", "type"});
   Site wider("expected = { n = {}, on = {}, s = 'text', extra = {} }");
-  CHECK(wider.take(R"({"n":3.5,"on":1,"s":"x","extra":7})", out.unread.missing).readings() == Readings{"n=3.5", "on=1", "extra=7"});
+  CHECK(wider.take(R"({"n":3.5,"on":1,"s":"x","extra":7})", out.unread.missing).readings() ==
+        Readings{"n=3.5", "on=1", "extra=7"});
 
-  Site units("expected = { t = { unit = 'C', min = -50, max = 60 } }\nmetrics = { t = { path = 'v', unit = 'C' }, u = 'w' }");
+  Site units(
+      "expected = { t = { unit = 'C', min = -50, max = 60 } }\nmetrics = { t = { path = 'v', unit = 'C' }, u = 'w' }");
   CHECK(units.take(R"({"v":60})").readings() == Readings{"t=60"});
   CHECK(units.take(R"({"v":60.5})").status.detail() == "\"t\" is above its range, which ends at 60: 60.5");
   CHECK(units.take(R"({"v":-51})").status.detail() == "\"t\" is below its range, which begins at -50: -51");
@@ -111,8 +120,11 @@ TEST_CASE("a wanted member that never comes is counted, and told once") {
   CHECK(site.lines.empty());
   CHECK(site.take(R"({"temp":1,"late":2})").readings() == Readings{"late=2", "t=1"});
   CHECK(site.router.absent() == 1);
-  CHECK(site.lines == Readings{"route \"{device}/up\": metric \"h\": in 100 messages its path \"humidity\" led to nothing, and it never did "
-                               "(said once; millrace_input_absent_metrics)"});
+  CHECK(
+      site.lines ==
+      Readings{
+          "route \"{device}/up\": metric \"h\": in 100 messages its path \"humidity\" led to nothing, and it never did "
+          "(said once; millrace_input_absent_metrics)"});
   for (int i = 0; i < 500; ++i) (void)site.take(R"({"temp":1})");
   CHECK(site.lines.size() == 1);
   // No value is one all the same: the member is there.
@@ -145,7 +157,8 @@ TEST_CASE("what does not enter is neither learned nor counted, and a payload is 
 
 TEST_CASE("learned: two routes of one topic know different things") {
   Remembered remembered;
-  auto router = Router::make({route_in("schema = 'learn'\nwhen = 'k == 1'"), route_in("schema = 'learn'\nwhen = 'k == 2'")});
+  auto router = Router::make(
+      {route_in("schema = 'learn'\nwhen = 'k == 1'"), route_in("schema = 'learn'\nwhen = 'k == 2'")});
   REQUIRE(router.ok());
   CHECK(router.value().add_memories(remembered).size() == 2);
 }

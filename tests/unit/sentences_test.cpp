@@ -22,15 +22,19 @@ std::string summed(const std::string& body) {
   return "$" + body + "*" + hex[x >> 4] + hex[x & 15];
 }
 
-std::vector<std::string> read(const std::string& body) { return decode(route_of("nmea"), summed(body)).readings(); }
+std::vector<std::string> read(const std::string& body) {
+  return decode(route_of("nmea"), summed(body)).readings();
+}
 using All = std::vector<std::string>;
 
 }  // namespace
 
 TEST_CASE("nmea: positions, with the time of their fix") {
-  const Decoded rmc = decode(route_of("nmea"), summed("GPRMC,123519.25,A,4807.038,N,01131.000,W,022.4,084.4,230324,003.1,W"));
+  const Decoded rmc =
+      decode(route_of("nmea"), summed("GPRMC,123519.25,A,4807.038,N,01131.000,W,022.4,084.4,230324,003.1,W"));
   CHECK(rmc.status.ok());
-  CHECK(rmc.readings() == All{"latitude=48.1173", "longitude=-11.516666667", "speed_over_ground=22.4", "course_over_ground=84.4", "magnetic_variation=-3.1"});
+  CHECK(rmc.readings() == All{"latitude=48.1173", "longitude=-11.516666667", "speed_over_ground=22.4",
+                              "course_over_ground=84.4", "magnetic_variation=-3.1"});
   CHECK(rmc.records[0].unit == "deg");
   CHECK(rmc.records[2].unit == "kn");
   CHECK(format_time(rmc.records[0].time) == "2024-03-23T12:35:19.250000Z");
@@ -43,23 +47,32 @@ TEST_CASE("nmea: positions, with the time of their fix") {
   CHECK(lost.records[0].time.us == arrived_us);
   CHECK(lost.unread.no_value == 3);
   // A receiver whose weeks have wrapped says a day in 2004: nobody believes it.
-  CHECK(decode(route_of("nmea"), summed("GPRMC,123519,A,4807.038,N,01131.000,E,,,230304,,")).records[0].time.us == arrived_us);
+  CHECK(decode(route_of("nmea"), summed("GPRMC,123519,A,4807.038,N,01131.000,E,,,230304,,"))
+            .records[0]
+            .time.us == arrived_us);
 }
 
 TEST_CASE("nmea: a time without a date is of the nearest day") {
   // It arrives at midnight UTC: a quarter to twelve is yesterday's.
-  const Decoded gga = decode(route_of("nmea"), summed("GPGGA,234500,4807.038,S,01131.000,E,2,08,0.9,545.4,M,46.9,M,,"));
-  CHECK(gga.readings() == All{"latitude=-48.1173", "longitude=11.516666667", "fix_quality=2", "satellites=8", "hdop=0.9", "altitude=545.4", "geoid_separation=46.9"});
+  const Decoded gga =
+      decode(route_of("nmea"), summed("GPGGA,234500,4807.038,S,01131.000,E,2,08,0.9,545.4,M,46.9,M,,"));
+  CHECK(gga.readings() == All{"latitude=-48.1173", "longitude=11.516666667", "fix_quality=2", "satellites=8",
+                              "hdop=0.9", "altitude=545.4", "geoid_separation=46.9"});
   CHECK(gga.records[0].time.us == arrived_us - 15 * 60'000'000LL);
-  CHECK(decode(route_of("nmea"), summed("GPGLL,4916.45,N,12311.12,W,001000,A")).records[0].time.us == arrived_us + 600'000'000LL);
+  CHECK(decode(route_of("nmea"), summed("GPGLL,4916.45,N,12311.12,W,001000,A")).records[0].time.us ==
+        arrived_us + 600'000'000LL);
 }
 
 TEST_CASE("nmea: courses, headings, depths, winds, turns, transducers") {
-  CHECK(read("GPVTG,054.7,T,034.4,M,005.5,N,010.2,K,A") == All{"course_over_ground=54.7", "course_over_ground_magnetic=34.4", "speed_over_ground=5.5"});
-  CHECK(read("GPVTG,054.7,034.4,005.5,010.2") == All{"course_over_ground=54.7", "course_over_ground_magnetic=34.4", "speed_over_ground=5.5"});
-  CHECK(read("GPGSA,A,3,04,05,,09,12,,,24,,,,,2.5,1.3,2.1") == All{"fix_mode=3", "satellites_used=5", "pdop=2.5", "hdop=1.3", "vdop=2.1"});
+  CHECK(read("GPVTG,054.7,T,034.4,M,005.5,N,010.2,K,A") ==
+        All{"course_over_ground=54.7", "course_over_ground_magnetic=34.4", "speed_over_ground=5.5"});
+  CHECK(read("GPVTG,054.7,034.4,005.5,010.2") ==
+        All{"course_over_ground=54.7", "course_over_ground_magnetic=34.4", "speed_over_ground=5.5"});
+  CHECK(read("GPGSA,A,3,04,05,,09,12,,,24,,,,,2.5,1.3,2.1") ==
+        All{"fix_mode=3", "satellites_used=5", "pdop=2.5", "hdop=1.3", "vdop=2.1"});
   CHECK(read("HEHDT,274.07,T") == All{"heading_true=274.07"});
-  CHECK(read("HCHDG,101.1,2.0,W,7.1,E") == All{"heading_magnetic=101.1", "magnetic_deviation=-2", "magnetic_variation=7.1"});
+  CHECK(read("HCHDG,101.1,2.0,W,7.1,E") ==
+        All{"heading_magnetic=101.1", "magnetic_deviation=-2", "magnetic_variation=7.1"});
   CHECK(read("SDDPT,12.4,-0.5,100") == All{"depth_below_transducer=12.4", "transducer_offset=-0.5"});
   CHECK(read("SDDBT,,f,,M,2.0,F") == All{"depth_below_transducer=3.6576"});
   CHECK(read("YXMTW,-1.8,C") == All{"water_temperature=-1.8"});
@@ -76,8 +89,11 @@ TEST_CASE("nmea: courses, headings, depths, winds, turns, transducers") {
 
 TEST_CASE("nmea: what is not read is passed on whole, and what is wrong is told") {
   CHECK(read("PGRME,15.0,M,45.0,M,25.0,M") == All{"PGRME='$PGRME,15.0,M,45.0,M,25.0,M*1C'"});
-  CHECK(decode(route_of("nmea"), "!AIVDM,1,1,,A,14eG;o@034o8sd<L9i:a;WF>062D,0*7D\r\n").readings() == All{"VDM='!AIVDM,1,1,,A,14eG;o@034o8sd<L9i:a;WF>062D,0*7D'"});
-  const Decoded mixed = decode(route_of("nmea"), summed("HEHDT,1.0,T") + "\r\n$HEHDT,2.0,T*00\r\n" + summed("HEHDT,x,T") + "\n" + summed("GPGLL,9916.45,N,12311.12,W,,A") + "\nhello\n" + summed("HEHDT,3.0,T"));
+  CHECK(decode(route_of("nmea"), "!AIVDM,1,1,,A,14eG;o@034o8sd<L9i:a;WF>062D,0*7D\r\n").readings() ==
+        All{"VDM='!AIVDM,1,1,,A,14eG;o@034o8sd<L9i:a;WF>062D,0*7D'"});
+  const Decoded mixed = decode(
+      route_of("nmea"), summed("HEHDT,1.0,T") + "\r\n$HEHDT,2.0,T*00\r\n" + summed("HEHDT,x,T") + "\n" +
+                            summed("GPGLL,9916.45,N,12311.12,W,,A") + "\nhello\n" + summed("HEHDT,3.0,T"));
   CHECK(mixed.readings() == All{"heading_true=1", "longitude=-123.185333333", "heading_true=3"});
   CHECK(mixed.unread.refusals == 4);
   CHECK(mixed.unread.reason().find("checksum is wrong") != std::string::npos);
@@ -85,7 +101,8 @@ TEST_CASE("nmea: what is not read is passed on whole, and what is wrong is told"
   CHECK(mixed.unread.reason().find("no sentence: \"hello\"") != std::string::npos);
 }
 
-TEST_CASE("nmea: fields beyond the bound, times that are none and numbers that do not fit are told, not guessed") {
+TEST_CASE(
+    "nmea: fields beyond the bound, times that are none and numbers that do not fit are told, not guessed") {
   std::string many = "YXXDR";
   for (int i = 0; i < 32; ++i) many += text(",C,", i, ",C,T", i);  // 128 fields
   CHECK(read(many).size() == 32);
@@ -93,11 +110,14 @@ TEST_CASE("nmea: fields beyond the bound, times that are none and numbers that d
   CHECK(cut.records.empty());
   CHECK(cut.unread.reason().find("XDR: more than 128 fields") != std::string::npos);
   const auto time_of = [](const std::string& clock) {
-    return decode(route_of("nmea"), summed("GPRMC," + clock + ",A,4807.038,N,01131.000,W,,,230324,,")).records.at(0).trust;
+    return decode(route_of("nmea"), summed("GPRMC," + clock + ",A,4807.038,N,01131.000,W,,,230324,,"))
+        .records.at(0)
+        .trust;
   };
   CHECK(time_of("123519") == TimeTrust::device);
   CHECK(time_of("123519.") == TimeTrust::device);
-  for (const char* none : {"1235199", "123519,5", "123519.x", "123519-1", "12351"}) CHECK(time_of(none) == TimeTrust::gateway);
+  for (const char* none : {"1235199", "123519,5", "123519.x", "123519-1", "12351"})
+    CHECK(time_of(none) == TimeTrust::gateway);
   const Decoded huge = decode(route_of("nmea"), summed("SDDBT,,f,,M," + std::string(308, '9') + ",F"));
   CHECK(huge.records.empty());
   CHECK(huge.unread.refusals == 1);
@@ -107,7 +127,8 @@ TEST_CASE("nmea: [metrics] chooses, renames and scales") {
   RouteConfig route = route_of("nmea");
   route.metrics = {{"speed", "speed_over_ground", "m/s"}, {"course", "course_over_ground", ""}};
   route.metrics[0].scale = 1852.0 / 3600;
-  const Decoded out = decode(route, summed("GPRMC,123519,A,4807.038,N,01131.000,E,036.0,084.4,230324,003.1,W"));
+  const Decoded out =
+      decode(route, summed("GPRMC,123519,A,4807.038,N,01131.000,E,036.0,084.4,230324,003.1,W"));
   CHECK(std::get<double>(out.records.at(0).value) == doctest::Approx(18.52));
   CHECK(out.records.size() == 2);
   CHECK(out.records[0].unit == "m/s");
@@ -126,13 +147,17 @@ TEST_CASE("nmea: [metrics] chooses, renames and scales") {
 }
 
 TEST_CASE("obis: a telegram of a P1 port") {
-  const Decoded out = decode(route_of("obis"),
-                             "/ISk5\\2MT382-1000\r\n\r\n1-3:0.2.8(50)\r\n0-0:1.0.0(240101120000W)\r\n1-0:1.8.1(123456.789*kWh)\r\n1-0:2.7.0(00.000*kW)\r\n0-0:96.14.0(0002)\r\n"
-                             "0-0:96.13.0()\r\n1-0:99.97.0(2)(0-0:96.7.19)(101208152415W)(0000000240*s)(101208151004W)(0000000301*s)\r\n0-1:24.1.0(003)\r\n"
-                             "0-1:96.1.0(3232323241424344313233343536373839)\r\n0-1:24.2.1(240101113000W)(12785.123*m3)\r\n1-0:21.7.0(x*kW)\r\n!");
-  CHECK(out.readings() == All{"1-3:0.2.8=50", "meter_time='240101120000W'", "energy_import_tariff_1=123456.789", "power_export=0", "tariff=2",
-                              "1-0:99.97.0='(2)(0-0:96.7.19)(101208152415W)(0000000240*s)(101208151004W)(0000000301*s)'", "meter_1_type=3",
-                              "meter_1_id='3232323241424344313233343536373839'", "meter_1_reading=12785.123"});
+  const Decoded out = decode(
+      route_of("obis"),
+      "/ISk5\\2MT382-1000\r\n\r\n1-3:0.2.8(50)\r\n0-0:1.0.0(240101120000W)\r\n1-0:1.8.1(123456.789*kWh)\r\n1-0:2.7.0(00.000*kW)\r\n0-0:96.14.0(0002)\r\n"
+      "0-0:96.13.0()\r\n1-0:99.97.0(2)(0-0:96.7.19)(101208152415W)(0000000240*s)(101208151004W)(0000000301*s)\r\n0-1:24.1.0(003)\r\n"
+      "0-1:96.1.0(3232323241424344313233343536373839)\r\n0-1:24.2.1(240101113000W)(12785.123*m3)\r\n1-0:21.7.0(x*kW)\r\n!");
+  CHECK(out.readings() ==
+        All{"1-3:0.2.8=50", "meter_time='240101120000W'", "energy_import_tariff_1=123456.789",
+            "power_export=0", "tariff=2",
+            "1-0:99.97.0='(2)(0-0:96.7.19)(101208152415W)(0000000240*s)(101208151004W)(0000000301*s)'",
+            "meter_1_type=3", "meter_1_id='3232323241424344313233343536373839'",
+            "meter_1_reading=12785.123"});
   CHECK(format_time(out.records[2].time) == "2024-01-01T11:00:00.000000Z");
   CHECK(format_time(out.records.back().time) == "2024-01-01T10:30:00.000000Z");
   CHECK(out.records[2].unit == "kWh");
@@ -141,35 +166,63 @@ TEST_CASE("obis: a telegram of a P1 port") {
 }
 
 TEST_CASE("obis: older meters, and codes without a medium") {
-  const Decoded gas = decode(route_of("obis"), "/KMP5 KA6U001585575011\r\n\r\n1-0:1.8.2(00123.456*kWh)\r\n0-1:24.3.0(240103140000)(00)(16)(24)(1)(0-1:24.2.1)(m3)\r\n(00024.123)\r\n!");
+  const Decoded gas = decode(
+      route_of("obis"),
+      "/KMP5 KA6U001585575011\r\n\r\n1-0:1.8.2(00123.456*kWh)\r\n0-1:24.3.0(240103140000)(00)(16)(24)(1)(0-1:24.2.1)(m3)\r\n(00024.123)\r\n!");
   CHECK(gas.readings() == All{"energy_import_tariff_2=123.456", "meter_1_reading=24.123"});
   CHECK(gas.records[1].unit == "m3");
   CHECK(format_time(gas.records[1].time) == "2024-01-03T13:00:00.000000Z");
-  const Decoded bare = decode(route_of("obis"), "\x02" "F.F(00)\r\n0.0.0(12345678)\r\n1.8.0(000123.45*kWh)\r\n1.8.0*01(000100.00*kWh)\r\n32.7.0(231.0*V)\r\n!\r\n\x03");
-  CHECK(bare.readings() == All{"F.F=0", "0.0.0=12345678", "energy_import=123.45", "energy_import=100", "voltage_l1=231"});
+  const Decoded bare = decode(
+      route_of("obis"),
+      "\x02"
+      "F.F(00)\r\n0.0.0(12345678)\r\n1.8.0(000123.45*kWh)\r\n1.8.0*01(000100.00*kWh)\r\n32.7.0(231.0*V)\r\n!\r\n\x03");
+  CHECK(bare.readings() ==
+        All{"F.F=0", "0.0.0=12345678", "energy_import=123.45", "energy_import=100", "voltage_l1=231"});
 }
 
 TEST_CASE("mbus: an answer of the documentation, dates, texts, BCD that is none, and what ends early") {
   const auto hex = [](std::string_view digits) {
     std::string out;
-    for (std::size_t i = 0; i + 1 < digits.size(); i += 2) out += static_cast<char>(std::stoi(std::string(digits.substr(i, 2)), nullptr, 16));
+    for (std::size_t i = 0; i + 1 < digits.size(); i += 2)
+      out += static_cast<char>(std::stoi(std::string(digits.substr(i, 2)), nullptr, 16));
     return out;
   };
   const std::string head = "080272785634122440010755000000";
   const Decoded out = decode(route_of("mbus"), hex(head + "0313153100da023b13018b6004371802"));
-  CHECK(out.readings() == All{"meter_id='12345678.PAD.1.7'", "volume=12.565", "flow_max_storage_5=0.113", "energy_tariff_2_unit_1=218370"});
+  CHECK(out.readings() == All{"meter_id='12345678.PAD.1.7'", "volume=12.565", "flow_max_storage_5=0.113",
+                              "energy_tariff_2_unit_1=218370"});
   CHECK(out.records[1].unit == "m3");
-  const Decoded more = decode(route_of("mbus"), hex(head + "025a0102" "0c06785634f2" "02ff20abcd" "0d7803414243" "046d1e4bd122" "426ccf2c" "02fd480109" "2266f6ff" "0a5aaa11" "1f0102"));
-  CHECK(more.readings() == All{"meter_id='12345678.PAD.1.7'", "flow_temperature=51.3", "energy=-2345678000", "record_1=-12885", "fabrication_number='CBA'", "meter_time='2022-02-17 11:30'",
-                               "date_storage_1='2022-12-15'", "voltage=230.5", "external_temperature_min=-1"});
+  const Decoded more = decode(route_of("mbus"), hex(head + "025a0102"
+                                                           "0c06785634f2"
+                                                           "02ff20abcd"
+                                                           "0d7803414243"
+                                                           "046d1e4bd122"
+                                                           "426ccf2c"
+                                                           "02fd480109"
+                                                           "2266f6ff"
+                                                           "0a5aaa11"
+                                                           "1f0102"));
+  CHECK(more.readings() == All{"meter_id='12345678.PAD.1.7'", "flow_temperature=51.3", "energy=-2345678000",
+                               "record_1=-12885", "fabrication_number='CBA'", "meter_time='2022-02-17 11:30'",
+                               "date_storage_1='2022-12-15'", "voltage=230.5",
+                               "external_temperature_min=-1"});
   CHECK(more.unread.no_value == 1);
-  // A unit in words beside a text; dates of other sizes, which are other types; numbers of 16 bytes and more; a reserved length.
+  // A unit in words beside a text; dates of other sizes, which are other types; numbers of 16 bytes and more;
+  // a reserved length.
   const std::string id = "meter_id='12345678.PAD.1.7'";
   CHECK(decode(route_of("mbus"), hex(head + "0d7c01780179")).readings() == All{id, "value='y'"});
-  CHECK(decode(route_of("mbus"), hex(head + "046c01020304" "026d0102" "036d010203")).readings() == All{id, "record_1=67305985", "record_2=513", "record_3=197121"});
-  CHECK(decode(route_of("mbus"), hex(head + "0d13f0" + std::string(32, '0') + "0d13f6" + std::string(128, '0') + "025a0102")).readings() == All{id, "flow_temperature=51.3"});
-  CHECK(decode(route_of("mbus"), hex(head + "0d13f7" + std::string(128, '0'))).unread.reason().find("a record that does not end") != std::string::npos);
-  CHECK(decode(route_of("mbus"), hex(head + "0413ab")).unread.reason().find("a record that does not end") != std::string::npos);
+  CHECK(decode(route_of("mbus"), hex(head + "046c01020304"
+                                            "026d0102"
+                                            "036d010203"))
+            .readings() == All{id, "record_1=67305985", "record_2=513", "record_3=197121"});
+  CHECK(decode(route_of("mbus"),
+               hex(head + "0d13f0" + std::string(32, '0') + "0d13f6" + std::string(128, '0') + "025a0102"))
+            .readings() == All{id, "flow_temperature=51.3"});
+  CHECK(decode(route_of("mbus"), hex(head + "0d13f7" + std::string(128, '0')))
+            .unread.reason()
+            .find("a record that does not end") != std::string::npos);
+  CHECK(decode(route_of("mbus"), hex(head + "0413ab")).unread.reason().find("a record that does not end") !=
+        std::string::npos);
   CHECK_FALSE(decode(route_of("mbus"), hex("08025b")).status.ok());
   CHECK(decode(route_of("mbus"), "\xe5").unread.no_value == 1);
 }

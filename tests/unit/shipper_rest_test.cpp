@@ -26,7 +26,8 @@ void commit(World& world, Lane lane, int count) {
 
 }  // namespace
 
-TEST_CASE("shipper: beside a lane that waits for more a backlog drains at once, but for what is less than a batch") {
+TEST_CASE(
+    "shipper: beside a lane that waits for more a backlog drains at once, but for what is less than a batch") {
   World::Options options;
   options.uplink_up = false;
   options.clock = ClockHistory::Kind::steady;

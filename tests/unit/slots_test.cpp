@@ -37,7 +37,8 @@ struct Site {
       CHECK(!started);
       CHECK(!done);
       started = true;
-      for (const std::string& claim : plan.claims) CHECK(site.held.insert(claim).second);  // a port is nobody else's
+      // a port is nobody else's
+      for (const std::string& claim : plan.claims) CHECK(site.held.insert(claim).second);
     }
     void stop(std::function<void()> d) {
       CHECK(!done);  // told once
@@ -57,9 +58,14 @@ struct Site {
   std::string history;
   bool ready = true;
   std::set<std::string> absent;  // files that are not there yet, by the plan that needs them
-  Slots<FakePlan, Part> slots{loop, {"part", [this](const FakePlan& plan) { return std::make_unique<Part>(*this, plan); },
-                                     [this](const FakePlan&) { return ready; }, [this](const std::string& name) { removed.insert(name); }, {},
-                                     [this](const FakePlan& plan) { return absent.contains(plan.config) ? "file " + plan.config : ""; }}};
+  Slots<FakePlan, Part> slots{
+      loop,
+      {"part",
+       [this](const FakePlan& plan) { return std::make_unique<Part>(*this, plan); },
+       [this](const FakePlan&) { return ready; },
+       [this](const std::string& name) { removed.insert(name); },
+       {},
+       [this](const FakePlan& plan) { return absent.contains(plan.config) ? "file " + plan.config : ""; }}};
 
   void reload(const std::vector<FakePlan>& plans) {
     slots.want(plans);
@@ -85,7 +91,8 @@ struct Site {
 
 }  // namespace
 
-TEST_CASE("slots: who needs a file waits for it, the others run, and it starts by itself when the file comes") {
+TEST_CASE(
+    "slots: who needs a file waits for it, the others run, and it starts by itself when the file comes") {
   Site site;
   site.absent = {"1"};
   site.reload({{"a", "1", {}}, {"b", "2", {}}});
@@ -219,7 +226,8 @@ TEST_CASE("slots: what was removed and came back while it stopped is there once"
   CHECK(site.removed.empty());
 }
 
-TEST_CASE("slots: renamed on the same port, the new name waits for the old one; on another port it does not") {
+TEST_CASE(
+    "slots: renamed on the same port, the new name waits for the old one; on another port it does not") {
   Site site;
   site.reload({{"old", "1", {"port 1883"}}, {"other", "1", {"port 1884"}}});
   site.reload({{"new", "1", {"port 1883"}}, {"third", "1", {"port 1885"}}, {"other", "1", {"port 1884"}}});
@@ -238,7 +246,8 @@ TEST_CASE("slots: two that change places wait for each other's end, not for each
   CHECK(site.running() == "a=2 b=2 ");
 }
 
-TEST_CASE("slots: what is made before the owner is ready starts then, and what changed meanwhile starts as changed") {
+TEST_CASE(
+    "slots: what is made before the owner is ready starts then, and what changed meanwhile starts as changed") {
   Site site;
   site.ready = false;
   site.reload({{"a", "1", {}}, {"b", "1", {}}});
@@ -252,7 +261,8 @@ TEST_CASE("slots: what is made before the owner is ready starts then, and what c
   CHECK(site.running() == "a=1 b=2 ");
 }
 
-TEST_CASE("slots: the end waits also for those that an earlier reload told to stop, and nothing starts any more") {
+TEST_CASE(
+    "slots: the end waits also for those that an earlier reload told to stop, and nothing starts any more") {
   Site site;
   site.reload({{"a", "1", {}}, {"b", "1", {}}, {"c", "1", {}}});
   site.reload({{"a", "2", {}}, {"c", "1", {}}});
@@ -279,7 +289,8 @@ TEST_CASE("slots: the end of nobody is told as well, later") {
   CHECK(ended == 1);
 }
 
-TEST_CASE("slots: a stop that never calls back holds its own name and claims, and the others reload as ever") {
+TEST_CASE(
+    "slots: a stop that never calls back holds its own name and claims, and the others reload as ever") {
   Site site;
   site.reload({{"stuck", "1", {"tty 0"}}, {"b", "1", {}}});
   site.reload({{"stuck", "2", {"tty 0"}}, {"b", "2", {}}, {"heir", "1", {"tty 0"}}});
@@ -289,7 +300,8 @@ TEST_CASE("slots: a stop that never calls back holds its own name and claims, an
   CHECK(site.slots.stopping_names() == "stuck");
 }
 
-TEST_CASE("slots: whatever is reloaded and whenever stops call back, in the end the last configuration runs") {
+TEST_CASE(
+    "slots: whatever is reloaded and whenever stops call back, in the end the last configuration runs") {
   for (int round = 0; round < 200; ++round) {
     Rng rng(seed() + static_cast<std::uint64_t>(round));
     Site site;

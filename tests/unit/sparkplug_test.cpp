@@ -18,7 +18,8 @@ using namespace millrace;
 
 namespace {
 
-// Everything there is: bdSeq, Node Control/Rebirth, i8 to u64, f, d (engUnit, Quality), b, s, dt, set, pump, bytes, nothing.
+// Everything there is: bdSeq, Node Control/Rebirth, i8 to u64, f, d (engUnit, Quality), b, s, dt, set, pump,
+// bytes, nothing.
 constexpr std::string_view birth_hex =
     "0880d095ffbc3112120a0562645365711880d095ffbc312004580312210a144e6f646520436f6e74726f6c2f52656269"
     "7274681880d095ffbc31200b700012150a02693810011880d095ffbc31200150fbffffff0f12160a0369313610021880"
@@ -86,7 +87,8 @@ struct Host {
   Unread unread;
   Status status;
 
-  std::vector<std::string> hear(std::string_view topic, std::string_view payload, bool again = false, const ValueRuns& only = {}) {
+  std::vector<std::string> hear(std::string_view topic, std::string_view payload, bool again = false,
+                                const ValueRuns& only = {}) {
     if (!router) {
       auto made = Router::make({route});
       if (!made.ok()) FAIL(made.status().detail());
@@ -133,17 +135,20 @@ struct Host {
 };
 
 using Words = std::vector<std::string>;
-constexpr const char *nbirth = "spBv1.0/g/NBIRTH/n", *ndata = "spBv1.0/g/NDATA/n", *ndeath = "spBv1.0/g/NDEATH/n",
-                     *dbirth = "spBv1.0/g/DBIRTH/n/d", *ddata = "spBv1.0/g/DDATA/n/d", *ddeath = "spBv1.0/g/DDEATH/n/d";
+constexpr const char *nbirth = "spBv1.0/g/NBIRTH/n", *ndata = "spBv1.0/g/NDATA/n",
+                     *ndeath = "spBv1.0/g/NDEATH/n", *dbirth = "spBv1.0/g/DBIRTH/n/d",
+                     *ddata = "spBv1.0/g/DDATA/n/d", *ddeath = "spBv1.0/g/DDEATH/n/d";
 
 }  // namespace
 
-TEST_CASE("sparkplug: a birth of an independent encoder gives every type exactly, and names what its data has by alias") {
+TEST_CASE(
+    "sparkplug: a birth of an independent encoder gives every type exactly, and names what its data has by alias") {
   Host host;
   CHECK(host.hear(nbirth, of_hex(birth_hex)) ==
-        Words{"i8=-5i", "i16=-30000i", "i32=-2000000000i", "i64=-5i", "u8=200i", "u32=4000000000i", "u64=5i", "f=21.5", "d=0.1", "b=true",
-              "s='on'", "dt=1700000000000i", "set[0]/t=1.5", "set[0]/ok=true", "set[1]/t=2.5", "set[1]/ok=false", "pump/Parameters/serial='x1'",
-              "pump/rpm=1450i", "bytes=3 bytes"});
+        Words{"i8=-5i", "i16=-30000i", "i32=-2000000000i", "i64=-5i", "u8=200i", "u32=4000000000i", "u64=5i",
+              "f=21.5", "d=0.1", "b=true", "s='on'", "dt=1700000000000i", "set[0]/t=1.5", "set[0]/ok=true",
+              "set[1]/t=2.5", "set[1]/ok=false", "pump/Parameters/serial='x1'", "pump/rpm=1450i",
+              "bytes=3 bytes"});
   CHECK(host.status.ok());
   CHECK_FALSE(host.unread.any());
   CHECK(host.unread.no_value == 1);
@@ -159,7 +164,8 @@ TEST_CASE("sparkplug: a birth of an independent encoder gives every type exactly
   CHECK(host.remembered.beside.replies.empty());
 }
 
-TEST_CASE("sparkplug: small negative numbers come in their own width, in 32 or in 64 bits; what fits none is refused") {
+TEST_CASE(
+    "sparkplug: small negative numbers come in their own width, in 32 or in 64 bits; what fits none is refused") {
   Host host;
   const auto read = [&](std::uint64_t type, std::uint64_t value) {
     const auto got = host.hear(nbirth, message(0, {metric("m", 1, type, value)}));
@@ -179,7 +185,8 @@ TEST_CASE("sparkplug: small negative numbers come in their own width, in 32 or i
   CHECK(read(99, 1) == "refused");
 }
 
-TEST_CASE("sparkplug: data before a birth goes to the dead lane, a rebirth is asked for, and a retry gives it once the birth has come") {
+TEST_CASE(
+    "sparkplug: data before a birth goes to the dead lane, a rebirth is asked for, and a retry gives it once the birth has come") {
   Host host;
   const std::string data = message(7, {metric("", 4, 3, 42)});
   CHECK(host.hear(ndata, data).empty());
@@ -187,7 +194,8 @@ TEST_CASE("sparkplug: data before a birth goes to the dead lane, a rebirth is as
   CHECK(host.status.detail().find("alias 4: no birth said what this alias means") != std::string::npos);
   REQUIRE(host.remembered.beside.replies.size() == 1);
   CHECK(host.remembered.beside.replies[0].topic == "spBv1.0/g/NCMD/n");
-  CHECK(text_of(host.remembered.beside.replies[0].payload).find("Node Control/Rebirth") != std::string_view::npos);
+  CHECK(text_of(host.remembered.beside.replies[0].payload).find("Node Control/Rebirth") !=
+        std::string_view::npos);
   CHECK(host.noted("rebirth_asked"));
   // Not again for a while; then ever more rarely.
   std::size_t asked = 0;
@@ -201,7 +209,8 @@ TEST_CASE("sparkplug: data before a birth goes to the dead lane, a rebirth is as
   (void)host.hear(nbirth, message(0, {metric("level", 4, 3, 41)}));
   CHECK(host.hear(ndata, data, true) == Words{"level=42i"});
   CHECK(host.remembered.beside.replies.empty());
-  CHECK(host.hear(ndata, message(1, {metric("", 4, 3, 43)})) == Words{"level=43i"});  // the retry moved no sequence
+  // the retry moved no sequence
+  CHECK(host.hear(ndata, message(1, {metric("", 4, 3, 43)})) == Words{"level=43i"});
   CHECK_FALSE(host.noted("sequence_gap"));
 }
 
@@ -275,7 +284,8 @@ TEST_CASE("sparkplug: after a restart aliases are known as they were saved, and 
   host.restart();
   (void)host.hear(ndata, message(10, {metric("", 1, 0, 22)}));
   CHECK(host.records[0].quality == Quality::uncertain);
-  CHECK(host.hear(ndeath, message(-1, {metric("bdSeq", 0, 4, 300)})) == Words{"a=22i"});  // what t last said, this process did not hear
+  // what t last said, this process did not hear
+  CHECK(host.hear(ndeath, message(-1, {metric("bdSeq", 0, 4, 300)})) == Words{"a=22i"});
   host.restart();
   CHECK(host.hear(ndata, message(11, {metric("", 1, 0, 22)})).empty());
   CHECK(host.saved.size() == 3);
@@ -284,11 +294,10 @@ TEST_CASE("sparkplug: after a restart aliases are known as they were saved, and 
 TEST_CASE("sparkplug: compressed payloads, bounded") {
   const std::string plain = message(0, {metric("a", 1, 3, 1)});
   // Of node's zlib: deflateSync, deflateRawSync, gzipSync.
-  for (const char* hex : {
-          "789ce368b830f5ff1e43214e2ec644014605e60046090600485b04fe",
-          "e368b830f5ff1e43214e2ec644014605e60046090600",
-          "1f8b0800000000000003e368b830f5ff1e43214e2ec644014605e60046090600fcb2c74a14000000"
-      }) {
+  for (const char* hex :
+       {"789ce368b830f5ff1e43214e2ec644014605e60046090600485b04fe",
+        "e368b830f5ff1e43214e2ec644014605e60046090600",
+        "1f8b0800000000000003e368b830f5ff1e43214e2ec644014605e60046090600fcb2c74a14000000"}) {
     Host host;
     Bytes out;
     wire::Writer writer(out);
@@ -306,7 +315,8 @@ TEST_CASE("sparkplug: compressed payloads, bounded") {
       "000000000000000000000000000000000080570386af0001";
   CHECK(sparkplug::inflate_body(bytes_of(of_hex(zeros)), 100'000, large).ok());
   CHECK(large.size() == 100'000);
-  CHECK(sparkplug::inflate_body(bytes_of(of_hex(zeros)), 99'999, large).detail().find("inflated_max") != std::string::npos);
+  CHECK(sparkplug::inflate_body(bytes_of(of_hex(zeros)), 99'999, large).detail().find("inflated_max") !=
+        std::string::npos);
 }
 
 TEST_CASE("sparkplug: what it remembers is bounded, and what finds no room is told") {
@@ -319,7 +329,8 @@ TEST_CASE("sparkplug: what it remembers is bounded, and what finds no room is to
   CHECK(memory.find("g/a") == nullptr);
   memory.find("g/c")->own.alive = true;
   CHECK(memory.find_or_add("g/d", {4}, limits) == nullptr);  // both live
-  CHECK(memory.find_or_add("g/d", {std::int64_t{3600} * 1'000'000'000 + 10}, limits) != nullptr);  // an hour of silence
+  // an hour of silence
+  CHECK(memory.find_or_add("g/d", {std::int64_t{3600} * 1'000'000'000 + 10}, limits) != nullptr);
   CHECK(memory.find("g/b") == nullptr);
   sparkplug::Place& place = memory.find("g/c")->own;
   for (const char* name : {"x", "y", "z"}) CHECK(memory.learn(place, {name, {}, 3, "", {}}, limits));
@@ -343,9 +354,12 @@ Bytes flags(std::string_view name, std::uint32_t count) {
   return out;
 }
 
-TEST_CASE("sparkplug: a payload gives ten thousand values at most; a metric that has more is refused whole and told, its name learned") {
+TEST_CASE(
+    "sparkplug: a payload gives ten thousand values at most; a metric that has more is refused whole and told, its name learned") {
   Host host;
-  CHECK(host.hear(nbirth, message(0, {flags("a", 6000), flags("b", 6000), metric("c", 1, 3, 1), flags("d", 3999)})).size() == 10'000);
+  CHECK(host.hear(nbirth,
+                  message(0, {flags("a", 6000), flags("b", 6000), metric("c", 1, 3, 1), flags("d", 3999)}))
+            .size() == 10'000);
   CHECK(host.status.ok());
   CHECK(host.unread.missing == ValueRuns{{1, 2}});
   CHECK(host.unread.told[0] == "b: more values than the 10000 a payload may have");
@@ -362,7 +376,8 @@ TEST_CASE("sparkplug: a payload gives ten thousand values at most; a metric that
   CHECK(host.hear(ndata, message(1, {metric("", 10'001, 3, 7)})) == Words{"m10001=7i"});
 }
 
-TEST_CASE("sparkplug: a number where a text or a message is due is refused: nothing is a view of what is gone") {
+TEST_CASE(
+    "sparkplug: a number where a text or a message is due is refused: nothing is a view of what is gone") {
   const auto number = [](std::uint32_t field, wire::Type type) {
     Bytes out;
     wire::Writer writer(out);
@@ -372,7 +387,8 @@ TEST_CASE("sparkplug: a number where a text or a message is due is refused: noth
     return out;
   };
   for (const auto type : {wire::varint, wire::fixed64}) {
-    for (const std::uint32_t field : {1, 9, 15, 16, 17, 18}) {  // name, properties, string, bytes, DataSet, Template
+    // name, properties, string, bytes, DataSet, Template
+    for (const std::uint32_t field : {1, 9, 15, 16, 17, 18}) {
       sparkplug::Metric metric;
       CHECK_FALSE(sparkplug::read_metric(number(field, type), metric));
     }
@@ -383,7 +399,8 @@ TEST_CASE("sparkplug: a number where a text or a message is due is refused: noth
     sparkplug::DataSet set;
     for (const std::uint32_t field : {2, 4}) CHECK_FALSE(sparkplug::read_data_set(number(field, type), set));
     sparkplug::Template group;
-    for (const std::uint32_t field : {2, 3}) CHECK_FALSE(sparkplug::read_template(number(field, type), group));
+    for (const std::uint32_t field : {2, 3})
+      CHECK_FALSE(sparkplug::read_template(number(field, type), group));
     for (const std::uint32_t field : {1, 2}) {
       std::vector<sparkplug::Property> properties;
       CHECK_FALSE(sparkplug::read_properties(number(field, type), properties));
@@ -431,8 +448,9 @@ TEST_CASE("sparkplug: deaths of what nobody knows give no event and no memory, a
   CHECK(host.events().empty());
   CHECK(held() == before);
   const std::string longest(257, 'x');
-  for (const std::string& topic : {text("spBv1.0/", longest, "/NBIRTH/n"), text("spBv1.0/g/NBIRTH/", longest),
-      text("spBv1.0/g/DBIRTH/n/", longest), text(longest, "/spBv1.0/g/NBIRTH/n")}) {
+  for (const std::string& topic :
+       {text("spBv1.0/", longest, "/NBIRTH/n"), text("spBv1.0/g/NBIRTH/", longest),
+        text("spBv1.0/g/DBIRTH/n/", longest), text(longest, "/spBv1.0/g/NBIRTH/n")}) {
     host.seconds++;
     sparkplug::Topic parsed;
     CHECK_FALSE(sparkplug::parse_topic(topic, parsed));
@@ -491,7 +509,8 @@ TEST_CASE("sparkplug: a birth of another session makes stale what its devices sa
   CHECK(host.events() == Words{"g/n/d goes"});
 }
 
-TEST_CASE("pipeline: states that do not fit leave the set, what is remembered of inputs first, and no more of it than must") {
+TEST_CASE(
+    "pipeline: states that do not fit leave the set, what is remembered of inputs first, and no more of it than must") {
   const auto size_of = [](const std::vector<WriteSet::State>& states) {
     std::size_t sum = 0;
     for (const auto& state : states) sum += state.bytes.size();
@@ -499,7 +518,9 @@ TEST_CASE("pipeline: states that do not fit leave the set, what is remembered of
   };
   std::size_t asked = 0;
   const auto fit = [&](std::size_t most) {
-    return [&, most](const std::vector<WriteSet::State>& states) { return ++asked > 0 && size_of(states) <= most; };
+    return [&, most](const std::vector<WriteSet::State>& states) {
+      return ++asked > 0 && size_of(states) <= most;
+    };
   };
   const auto states = [] {
     std::vector<WriteSet::State> all{{"retained.in", Bytes(10)}, {"format/in/sparkplug/old", {}}};
@@ -529,7 +550,8 @@ TEST_CASE("sparkplug: topics, commands and routes") {
   CHECK(host.unread.ignored);
   CHECK(host.hear("spBv1.0/STATE/host", "{}").empty());
   CHECK(host.unread.ignored);
-  for (const char* bad : {"spBv1.0/g/NBIRTH", "spBv1.0/g/NBIRTH/n/d", "spBv1.0/g/DBIRTH/n", "spBv1.0/g/WHAT/n", "spBv1.0//NDATA/n"}) {
+  for (const char* bad : {"spBv1.0/g/NBIRTH", "spBv1.0/g/NBIRTH/n/d", "spBv1.0/g/DBIRTH/n",
+                          "spBv1.0/g/WHAT/n", "spBv1.0//NDATA/n"}) {
     CHECK(host.hear(bad, message(0, {})).empty());
     CHECK_FALSE(host.status.ok());
   }
@@ -544,12 +566,15 @@ TEST_CASE("sparkplug: topics, commands and routes") {
   wanted.unit = "C";
   wanted.scale = 0.1;
   bridged.route.metrics = {wanted};
-  CHECK(bridged.hear("site/9/spBv1.0/g/DDATA/n/d", message(0, {metric("Inlet/T", 0, 3, 215), metric("other", 0, 3, 1)})) == Words{"temperature=21.5"});
+  CHECK(bridged.hear("site/9/spBv1.0/g/DDATA/n/d",
+                     message(0, {metric("Inlet/T", 0, 3, 215), metric("other", 0, 3, 1)})) ==
+        Words{"temperature=21.5"});
   CHECK(bridged.records[0].device == "d@n");
   CHECK(bridged.records[0].unit == "C");
   REQUIRE(bridged.remembered.beside.replies.size() == 1);
   CHECK(bridged.remembered.beside.replies[0].topic == "site/9/spBv1.0/g/NCMD/n");
-  CHECK(bridged.hear("site/9/spBv1.0/g/NBIRTH/n", message(0, {metric("Inlet/T", 1, 3, 200)})) == Words{"temperature=20"});
+  CHECK(bridged.hear("site/9/spBv1.0/g/NBIRTH/n", message(0, {metric("Inlet/T", 1, 3, 200)})) ==
+        Words{"temperature=20"});
   CHECK(bridged.records[0].device == "@n");
   RouteConfig route = host.route;
   route.device = "{nobody}";

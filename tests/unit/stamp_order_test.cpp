@@ -23,7 +23,8 @@ TEST_CASE("stamps: what comes in one read gets rising times, each input by itsel
   CHECK(one.next({t0 + 5000}, at_us(5005)).us == t0 + 5000);
 }
 
-TEST_CASE("stamps: a clock that is slewed, set back a little or given a leap second does not turn the order round") {
+TEST_CASE(
+    "stamps: a clock that is slewed, set back a little or given a leap second does not turn the order round") {
   StampOrder stamps;
   std::int64_t last = 0;
   for (int i = 0; i < 100; ++i) {

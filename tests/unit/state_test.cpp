@@ -37,7 +37,8 @@ GatewayState good() {
   state.clock = "synchronised";
   state.log.bytes_max = 512 << 20;
   InputState input;
-  input.name = "devices", input.kind = "mqtt", input.state = "connected to b:1883", input.running = input.healthy = true;
+  input.name = "devices", input.kind = "mqtt", input.state = "connected to b:1883",
+  input.running = input.healthy = true;
   state.inputs.push_back(input);
   UplinkState uplink;
   uplink.name = "central", uplink.kind = "mqtt", uplink.state = "up", uplink.running = uplink.healthy = true;
@@ -137,25 +138,49 @@ TEST_CASE("faults: a good gateway has none, and each fault names itself with the
     const char *what, *next;
   };
   const Case cases[] = {
-      {[](GatewayState& s) { s.uplinks[0].healthy = false, s.uplinks[0].state = "cannot connect: connect b:1883: Connection refused"; }, false,
-       "uplink central: cannot connect", "see that the other side runs"},
-      {[](GatewayState& s) { s.uplinks[0].healthy = false, s.uplinks[0].blocked = true, s.uplinks[0].state = "certificate: it has expired (somebody must act)"; }, true,
-       "uplink central: certificate", "renew that certificate"},
-      {[](GatewayState& s) { s.certificates.push_back({"uplink", "central", "tls_cert", "/etc/c.pem", "CN=gw", false, -60, {}}); }, true, "\"CN=gw\" of /etc/c.pem expired",
-       "put a new one in its place"},
-      {[](GatewayState& s) { s.log.trouble = "No space left on device: /x has 0 B free", s.log.disk_total = 1 << 30, s.log.path = "/x"; }, true, "log: cannot be written",
-       "make room on the file system of /x"},
+      {[](GatewayState& s) {
+         s.uplinks[0].healthy = false,
+         s.uplinks[0].state = "cannot connect: connect b:1883: Connection refused";
+       },
+       false, "uplink central: cannot connect", "see that the other side runs"},
+      {[](GatewayState& s) {
+         s.uplinks[0].healthy = false, s.uplinks[0].blocked = true,
+         s.uplinks[0].state = "certificate: it has expired (somebody must act)";
+       },
+       true, "uplink central: certificate", "renew that certificate"},
+      {[](GatewayState& s) {
+         s.certificates.push_back({"uplink", "central", "tls_cert", "/etc/c.pem", "CN=gw", false, -60, {}});
+       },
+       true, "\"CN=gw\" of /etc/c.pem expired", "put a new one in its place"},
+      {[](GatewayState& s) {
+         s.log.trouble = "No space left on device: /x has 0 B free", s.log.disk_total = 1 << 30,
+         s.log.path = "/x";
+       },
+       true, "log: cannot be written", "make room on the file system of /x"},
       {[](GatewayState& s) { s.log.blocked = true; }, true, "log: full", "bring the uplinks back"},
-      {[](GatewayState& s) { s.log.evicted = 5, s.log.evicted_age = 3; }, true, "oldest readings make room", "raise log.max_size"},
-      {[](GatewayState& s) { s.clock_trusted = false, s.clock = "nothing synchronises it (NTP?)"; }, true, "clock: not trusted, it says 2026-", "timedatectl set-ntp true"},
-      {[](GatewayState& s) { s.inputs[0].silent = true, s.inputs[0].last_seen = 720, s.inputs[0].usual = 1; }, false, "input devices: nothing has come for 12 min",
-       "look at the devices"},
-      {[](GatewayState& s) { s.inputs[0].silent_devices = 1, s.inputs[0].silent_first = {{"press-1", 400, 2}}; }, false, "silent: press-1 (for 7 min", "power"},
-      {[](GatewayState& s) { s.inputs[0].undecodable = 3, s.inputs[0].unread = UnreadPayload{"plant/x", "not a number", 5}; }, false,
-       "3 payloads could not be read, the last on plant/x: not a number", "millrace dlq ls"},
-      {[](GatewayState& s) { s.uplinks[0].refused = 2, s.uplinks[0].refused_age = 9; }, false, "refused 2 records", "millrace dlq"},
-      {[](GatewayState& s) { s.inputs[0].running = false, s.inputs[0].waits_for = "users_file: open /u: No such file or directory"; }, true, "waiting for users_file", "put that file there"},
-      {[](GatewayState& s) { s.flash.life_used_percent = 100, s.flash.device = "mmcblk0"; }, true, "mmcblk0 says that 100 %", "exchange it"},
+      {[](GatewayState& s) { s.log.evicted = 5, s.log.evicted_age = 3; }, true, "oldest readings make room",
+       "raise log.max_size"},
+      {[](GatewayState& s) { s.clock_trusted = false, s.clock = "nothing synchronises it (NTP?)"; }, true,
+       "clock: not trusted, it says 2026-", "timedatectl set-ntp true"},
+      {[](GatewayState& s) { s.inputs[0].silent = true, s.inputs[0].last_seen = 720, s.inputs[0].usual = 1; },
+       false, "input devices: nothing has come for 12 min", "look at the devices"},
+      {[](GatewayState& s) {
+         s.inputs[0].silent_devices = 1, s.inputs[0].silent_first = {{"press-1", 400, 2}};
+       },
+       false, "silent: press-1 (for 7 min", "power"},
+      {[](GatewayState& s) {
+         s.inputs[0].undecodable = 3, s.inputs[0].unread = UnreadPayload{"plant/x", "not a number", 5};
+       },
+       false, "3 payloads could not be read, the last on plant/x: not a number", "millrace dlq ls"},
+      {[](GatewayState& s) { s.uplinks[0].refused = 2, s.uplinks[0].refused_age = 9; }, false,
+       "refused 2 records", "millrace dlq"},
+      {[](GatewayState& s) {
+         s.inputs[0].running = false,
+         s.inputs[0].waits_for = "users_file: open /u: No such file or directory";
+       },
+       true, "waiting for users_file", "put that file there"},
+      {[](GatewayState& s) { s.flash.life_used_percent = 100, s.flash.device = "mmcblk0"; }, true,
+       "mmcblk0 says that 100 %", "exchange it"},
   };
   for (const Case& one : cases) {
     GatewayState state = good();
@@ -205,7 +230,9 @@ TEST_CASE("faults: what a person must do comes first, and it is known since when
 
 TEST_CASE("status: codes for scripts, and a terminal obeys nothing that a device sent") {
   GatewayState state = good();
-  const auto code_of = [](const GatewayState& s) { return status_code(DaemonAnswer::read(state_json(s, faults_of(s))).value()); };
+  const auto code_of = [](const GatewayState& s) {
+    return status_code(DaemonAnswer::read(state_json(s, faults_of(s))).value());
+  };
   CHECK(code_of(state) == 0);
   CHECK(first_lines(state, 1)[0].starts_with("gw: all is well"));
   state.inputs[0].undecodable = 1, state.inputs[0].unread = UnreadPayload{"plant/\033[2J", "\007 bad", 5};
@@ -304,7 +331,8 @@ TEST_CASE("top: fits its screen, and shows what was chosen") {
   choice.marked = 40;
   const TopScreen far = top_screen(answers, choice, 24, 80, false);
   CHECK(far.marked == 40);
-  CHECK(std::ranges::any_of(far.lines, [](const std::string& line) { return line.starts_with("  >press-"); }));
+  CHECK(
+      std::ranges::any_of(far.lines, [](const std::string& line) { return line.starts_with("  >press-"); }));
   answers.rates["in press-50"] = 9;
   choice = {};
   choice.sort = "rate";
@@ -313,7 +341,8 @@ TEST_CASE("top: fits its screen, and shows what was chosen") {
 
 TEST_CASE("devices: a list is sorted and filtered as it is asked for") {
   DeviceTable table({10s, 1000});
-  for (const auto& [name, seconds] : {std::pair{"b", 5.0}, {"a", 3.0}, {"c", 9.0}}) speak(table, name, seconds);
+  for (const auto& [name, seconds] : {std::pair{"b", 5.0}, {"a", 3.0}, {"c", 9.0}})
+    speak(table, name, seconds);
   speak(table, "b", 6);
   const auto names = [&](const DeviceWish& wish) {
     std::string all;
@@ -342,7 +371,9 @@ TEST_CASE("diag: what could be a secret is left out, the rest of the configurati
   const std::string said = without_secrets(
       "# password = x\nname = \"a # b\"  # the token is 7\npassword_file = \"/run/p\"\npassword = \"hunter2\"\nheaders = { Authorization = \"Bearer abc\", accept = \"json\" }\n"
       "servers = [\"mqtt://joe:hunter2@b:1883\", \"mqtt://c\"]\ntls_key_file = \"/k.pem\"\napi_token = 'zzz'\n");
-  for (const char* secret : {"hunter2", "abc", "zzz", "token is 7", "joe"}) CHECK_MESSAGE(said.find(secret) == std::string::npos, said);
-  for (const char* stays : {"name = \"a # b\"", "password_file = \"/run/p\"", "tls_key_file = \"/k.pem\"", "accept = \"json\"", "@b:1883", "\"mqtt://c\"", "api_token = (left out)"})
+  for (const char* secret : {"hunter2", "abc", "zzz", "token is 7", "joe"})
+    CHECK_MESSAGE(said.find(secret) == std::string::npos, said);
+  for (const char* stays : {"name = \"a # b\"", "password_file = \"/run/p\"", "tls_key_file = \"/k.pem\"",
+                            "accept = \"json\"", "@b:1883", "\"mqtt://c\"", "api_token = (left out)"})
     CHECK_MESSAGE(said.find(stays) != std::string::npos, said);
 }

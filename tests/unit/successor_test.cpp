@@ -38,13 +38,16 @@ struct Bench {
 
   // Names each payload's record after the configuration that decoded it.
   Handle input(const std::string& name, const std::string& configuration) {
-    return pipeline->set_input(name, [configuration](const Arrival& arrival, std::vector<Record>& out, Unread&) {
-      Record& record = out.emplace_back();
-      record.device = configuration;
-      record.metric = "m";
-      record.value = std::string(text_of(arrival.bytes));
-      return Status{};
-    }, false);
+    return pipeline->set_input(
+        name,
+        [configuration](const Arrival& arrival, std::vector<Record>& out, Unread&) {
+          Record& record = out.emplace_back();
+          record.device = configuration;
+          record.metric = "m";
+          record.value = std::string(text_of(arrival.bytes));
+          return Status{};
+        },
+        false);
   }
   void put(const std::string& input, const std::string& payload) {
     Arrival arrival;
@@ -62,7 +65,8 @@ struct Bench {
         std::vector<Record> records;
         REQUIRE(decode_batch(*row.columns, row.zstd, records).ok());
         for (const Record& record : records) {
-          all.push_back(lane == Lane::dead ? std::get<DeadDetail>(record.detail->body).reason : record.device + ":" + std::get<std::string>(record.value));
+          all.push_back(lane == Lane::dead ? std::get<DeadDetail>(record.detail->body).reason
+                                           : record.device + ":" + std::get<std::string>(record.value));
         }
       }
     });
@@ -100,9 +104,10 @@ TEST_CASE("successor: a peer that leaves while others are told is not told, and 
   int first = 0, second = 0;
   Handle two;
   const Handle one = bench.pipeline->attach({[&](Ticket) {
-    ++first;
-    two.reset();
-  }, [] {}});
+                                               ++first;
+                                               two.reset();
+                                             },
+                                             [] {}});
   two = bench.pipeline->attach({[&](Ticket) { ++second; }, [] {}});
   (void)bench.pipeline->put_state("s", to_bytes(std::string_view("v")));
   bench.pipeline->commit(0ms);
@@ -146,7 +151,8 @@ TEST_CASE("successor: what the inbox holds of an input is decoded as it was conf
   CHECK(bench.stored(Lane::dead).empty());
 }
 
-TEST_CASE("successor: an input that is removed has what it brought decoded, and what nobody configured is a dead letter") {
+TEST_CASE(
+    "successor: an input that is removed has what it brought decoded, and what nobody configured is a dead letter") {
   Bench bench;
   Handle a = bench.input("a", "a1");
   bench.put("a", "1");
@@ -171,7 +177,8 @@ TEST_CASE("successor: a subscription that ends late leaves the one of the same n
   CHECK(bench.log->absent_consumers() == std::vector<std::string>{"up"});
 }
 
-TEST_CASE("successor: a lane that the next subscription does not take belongs to nobody, and can be forgotten") {
+TEST_CASE(
+    "successor: a lane that the next subscription does not take belongs to nobody, and can be forgotten") {
   Bench bench;
   const auto first = bench.log->subscribe({"up", {Lane::raw, Lane::alarm}});
   bench.log->subscribe({"up", {Lane::alarm}});
@@ -182,7 +189,8 @@ TEST_CASE("successor: a lane that the next subscription does not take belongs to
   bench.loop.run_for(1s);
 }
 
-TEST_CASE("successor: the metrics of one who has gone are not exposed, until his name is back; a neighbour's are") {
+TEST_CASE(
+    "successor: the metrics of one who has gone are not exposed, until his name is back; a neighbour's are") {
   Metrics metrics;
   Counter& old_count = metrics.counter("n_total", "n", {{"uplink", "a"}, {"lane", "raw"}});
   metrics.counter("n_total", "n", {{"uplink", "a\",uplink=\"b"}}).add(5);

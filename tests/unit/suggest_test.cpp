@@ -1,4 +1,5 @@
-// Routes that are proposed for payloads that were seen: what they say, and that they read what they were made of.
+// Routes that are proposed for payloads that were seen: what they say, and that they read what they were made
+// of.
 #include <doctest/doctest.h>
 
 #include "decode/suggest.h"
@@ -20,7 +21,8 @@ bool has(const std::string& text, const std::string& words) { return text.find(w
 Decoded tried(const std::vector<std::pair<std::string, std::string>>& samples) {
   std::string toml = suggested(samples);
   const std::string table = "[inputs.mqtt.routes.metrics]";
-  if (const std::size_t at = toml.find(table); at != std::string::npos) toml.replace(at, table.size(), "[metrics]");
+  if (const std::size_t at = toml.find(table); at != std::string::npos)
+    toml.replace(at, table.size(), "[metrics]");
   toml = toml.substr(toml.find('\n') + 1);
   std::vector<ConfigError> errors;
   const auto file = TomlFile::parse(toml, "suggested", errors);
@@ -38,12 +40,15 @@ Decoded tried(const std::vector<std::pair<std::string, std::string>>& samples) {
 
 TEST_CASE("suggest: topics that vary, time, quality and metrics of an object") {
   const std::vector<std::pair<std::string, std::string>> samples = {
-      {"plant/l1/press-1/telemetry", R"({"ts":1767225600,"q":"good","data":{"temp":21.5,"on":true,"w":"12.5 kg"}})"},
-      {"plant/l2/press-2/telemetry", R"({"ts":1767225601,"q":"bad","data":{"temp":22,"on":true,"w":"12.5 kg"}})"}};
+      {"plant/l1/press-1/telemetry",
+       R"({"ts":1767225600,"q":"good","data":{"temp":21.5,"on":true,"w":"12.5 kg"}})"},
+      {"plant/l2/press-2/telemetry",
+       R"({"ts":1767225601,"q":"bad","data":{"temp":22,"on":true,"w":"12.5 kg"}})"}};
   const std::string toml = suggested(samples);
   CHECK(has(toml, "topic = \"plant/{device}/{level2}/telemetry\"\n"));
   CHECK(has(toml, "time = \"ts\"\nquality = \"q\"\n"));
-  CHECK(has(toml, "\"data_temp\" = { path = \"data.temp\" } # 22") != has(toml, "\"data_temp\" = { path = \"data.temp\" } # 21.5"));
+  CHECK(has(toml, "\"data_temp\" = { path = \"data.temp\" } # 22") !=
+        has(toml, "\"data_temp\" = { path = \"data.temp\" } # 21.5"));
   CHECK(has(toml, "\"data_w\" = { path = \"data.w\", type = \"number\", unit = \"kg\" }"));
   const Decoded out = tried(samples);
   CHECK(out.status.ok());
@@ -52,17 +57,22 @@ TEST_CASE("suggest: topics that vary, time, quality and metrics of an object") {
 }
 
 TEST_CASE("suggest: lists of messages, rows, columns, and devices of the payload") {
-  const std::vector<std::pair<std::string, std::string>> list = {{"gw/up", R"({"gateway":"g1","at":"2026-01-01T00:00:00Z","values":[{"id":"a","v":1},{"id":"b","v":2}]})"}};
+  const std::vector<std::pair<std::string, std::string>> list = {
+      {"gw/up",
+       R"({"gateway":"g1","at":"2026-01-01T00:00:00Z","values":[{"id":"a","v":1},{"id":"b","v":2}]})"}};
   CHECK(has(suggested(list), "each = \"values[]\"\n"));
   CHECK(has(suggested(list), "time = \"$.at\"\n"));
   CHECK(tried(list).records.size() == 2);
-  const std::vector<std::pair<std::string, std::string>> rows = {{"gw/up", R"([[1767225600,21.5],[1767225660,22]])"}};
+  const std::vector<std::pair<std::string, std::string>> rows = {
+      {"gw/up", R"([[1767225600,21.5],[1767225660,22]])"}};
   CHECK(has(suggested(rows), "columns = [\"ts\", \"v1\"]"));
   CHECK(tried(rows).readings() == std::vector<std::string>{"v1=21.5", "v1=22"});
-  const std::vector<std::pair<std::string, std::string>> columns = {{"gw/up", R"({"ts":[1767225600,1767225660],"t":[20,21]})"}};
+  const std::vector<std::pair<std::string, std::string>> columns = {
+      {"gw/up", R"({"ts":[1767225600,1767225660],"t":[20,21]})"}};
   CHECK(has(suggested(columns), "transpose = true"));
   CHECK(tried(columns).readings() == std::vector<std::string>{"t=20", "t=21"});
-  const std::vector<std::pair<std::string, std::string>> named = {{"events", R"({"model":"M","id":7,"t":21.5})"}};
+  const std::vector<std::pair<std::string, std::string>> named = {
+      {"events", R"({"model":"M","id":7,"t":21.5})"}};
   CHECK(tried(named).status.ok());
 }
 
@@ -79,7 +89,8 @@ TEST_CASE("suggest: other formats by how they look") {
 }
 
 TEST_CASE("suggest: names with control characters are TOML all the same") {
-  const std::vector<std::pair<std::string, std::string>> odd = {{"gw/up", "{\"a\\u0001b\":1,\"c\\td\":{\"e\\u007f\":2},\"f\":3}"}};
+  const std::vector<std::pair<std::string, std::string>> odd = {
+      {"gw/up", "{\"a\\u0001b\":1,\"c\\td\":{\"e\\u007f\":2},\"f\":3}"}};
   std::vector<ConfigError> errors;
   const auto file = TomlFile::parse(suggested(odd), "suggested", errors);
   CHECK(static_cast<bool>(file));

@@ -11,18 +11,24 @@ using Finding = Suspicion::Finding;
 
 namespace {
 
-Suspicion::Part part(Sequence first, Sequence last, std::size_t bytes, Lane lane = Lane::raw) { return {lane, {first, last}, bytes}; }
+Suspicion::Part part(Sequence first, Sequence last, std::size_t bytes, Lane lane = Lane::raw) {
+  return {lane, {first, last}, bytes};
+}
 
 struct Trials {
   Suspicion suspicion;
   Instant now{1'000'000'000};
   Finding hang_up(std::vector<Suspicion::Part> open, bool said_so = false, Duration after = 100ms) {
-    return suspicion.on_doubt(open, {after, suspicion.control(open.front()).count() > 0, said_so, false}, now);
+    return suspicion.on_doubt(open, {after, suspicion.control(open.front()).count() > 0, said_so, false},
+                              now);
   }
-  Finding swallow(std::vector<Suspicion::Part> open) { return suspicion.on_doubt(open, {30s, false, false, true}, now); }
+  Finding swallow(std::vector<Suspicion::Part> open) {
+    return suspicion.on_doubt(open, {30s, false, false, true}, now);
+  }
   bool waits(const Suspicion::Part& suspect) const {
     const auto waiting = suspicion.waiting_for_neighbours(suspect.lane);
-    return std::any_of(waiting.begin(), waiting.end(), [&](const auto& part) { return part.range == suspect.range; });
+    return std::any_of(waiting.begin(), waiting.end(),
+                       [&](const auto& part) { return part.range == suspect.range; });
   }
   // As far as the trial of a record that is lost alone goes.
   void until_a_neighbour_decides(const Suspicion::Part& suspect) {
@@ -33,7 +39,9 @@ struct Trials {
 
 }  // namespace
 
-TEST_CASE_FIXTURE(Trials, "suspicion: a row that is on its way at three losses in a row goes alone, is split, and its record tried behind a control") {
+TEST_CASE_FIXTURE(
+    Trials,
+    "suspicion: a row that is on its way at three losses in a row goes alone, is split, and its record tried behind a control") {
   const auto row = part(10, 19, 300'000), other = part(20, 20, 100);
   CHECK(hang_up({row, other}) == Finding::nothing);
   CHECK(hang_up({row, other}) == Finding::nothing);
@@ -48,7 +56,8 @@ TEST_CASE_FIXTURE(Trials, "suspicion: a row that is on its way at three losses i
   until_a_neighbour_decides(record);
   CHECK(suspicion.neighbour_below(record) == 290'000);
   suspicion.on_passed(part(15, 19, 200), now);
-  CHECK(suspicion.charge(record) == "refused by hanging up: 290000 bytes ended 4 good connections, and smaller ones pass");
+  CHECK(suspicion.charge(record) ==
+        "refused by hanging up: 290000 bytes ended 4 good connections, and smaller ones pass");
   CHECK(suspicion.on_neighbour_passed(record, now) == Finding::give_up);
   CHECK(suspicion.smallest_refused() == 290'000);
   CHECK(suspicion.limit_words() == "a limit of the far side between 200 and 290000 bytes is suspected");
@@ -57,7 +66,8 @@ TEST_CASE_FIXTURE(Trials, "suspicion: a row that is on its way at three losses i
   CHECK_FALSE(suspicion.alone());
 }
 
-TEST_CASE_FIXTURE(Trials, "suspicion: a control that fails, a loss that comes late, or in another way, is no evidence") {
+TEST_CASE_FIXTURE(
+    Trials, "suspicion: a control that fails, a loss that comes late, or in another way, is no evidence") {
   const auto record = part(1, 1, 300'000);
   for (int i = 0; i < 3; ++i) hang_up({record});
   REQUIRE(suspicion.alone());
@@ -73,7 +83,8 @@ TEST_CASE_FIXTURE(Trials, "suspicion: a control that fails, a loss that comes la
   CHECK(suspicion.smallest_refused() == 0);
 }
 
-TEST_CASE_FIXTURE(Trials, "suspicion: where nothing smaller passes it is not the record, and somebody must act") {
+TEST_CASE_FIXTURE(Trials,
+                  "suspicion: where nothing smaller passes it is not the record, and somebody must act") {
   const auto record = part(1, 1, 100);
   for (int i = 0; i < 3; ++i) hang_up({record});
   for (int i = 1; i <= 3; ++i) {
@@ -84,7 +95,8 @@ TEST_CASE_FIXTURE(Trials, "suspicion: where nothing smaller passes it is not the
   CHECK(suspicion.smallest_refused() == 0);
 }
 
-TEST_CASE_FIXTURE(Trials, "suspicion: a DISCONNECT that names the data needs no rounds, but something that passed") {
+TEST_CASE_FIXTURE(Trials,
+                  "suspicion: a DISCONNECT that names the data needs no rounds, but something that passed") {
   const auto record = part(1, 1, 300'000);
   CHECK(hang_up({record}, true) == Finding::nothing);
   REQUIRE(waits(record));
@@ -93,7 +105,9 @@ TEST_CASE_FIXTURE(Trials, "suspicion: a DISCONNECT that names the data needs no 
   CHECK(hang_up({part(3, 3, 400'000)}, true) == Finding::give_up);
 }
 
-TEST_CASE_FIXTURE(Trials, "suspicion: what is swallowed is given up after six rounds, each with a smaller one that passes; one that does not counts anew") {
+TEST_CASE_FIXTURE(
+    Trials,
+    "suspicion: what is swallowed is given up after six rounds, each with a smaller one that passes; one that does not counts anew") {
   const auto record = part(10, 10, 300);
   for (int i = 0; i < 3; ++i) swallow({record});
   CHECK(suspicion.alone());
@@ -124,7 +138,9 @@ TEST_CASE_FIXTURE(Trials, "suspicion: rows that are cut anew at each try are one
   CHECK(suspicion.alone());
 }
 
-TEST_CASE_FIXTURE(Trials, "suspicion: what is known to be too large is not tried while that is fresh; what passes ends it") {
+TEST_CASE_FIXTURE(
+    Trials,
+    "suspicion: what is known to be too large is not tried while that is fresh; what passes ends it") {
   hang_up({part(1, 1, 3000)}, true);
   suspicion.on_passed(part(2, 2, 100), now);
   (void)suspicion.on_neighbour_passed(part(1, 1, 3000), now);
@@ -136,7 +152,8 @@ TEST_CASE_FIXTURE(Trials, "suspicion: what is known to be too large is not tried
   CHECK_FALSE(suspicion.known_too_large(part(4, 4, 1 << 20), now + 11min));
 }
 
-TEST_CASE_FIXTURE(Trials, "suspicion: an announced limit gives up the odd record, and none where nothing passes") {
+TEST_CASE_FIXTURE(Trials,
+                  "suspicion: an announced limit gives up the odd record, and none where nothing passes") {
   CHECK(suspicion.on_too_large(part(1, 1, 900)) == Finding::nothing);  // nothing has passed yet
   CHECK(waits(part(1, 1, 900)));
   CHECK(suspicion.control(part(1, 1, 900)).count() == 0);
@@ -145,21 +162,25 @@ TEST_CASE_FIXTURE(Trials, "suspicion: an announced limit gives up the odd record
   int given_up = 0;
   for (Sequence n = 10; n < 100; ++n) given_up += suspicion.on_too_large(part(n, n, 900)) == Finding::give_up;
   CHECK(given_up <= 8);
-  CHECK(suspicion.on_too_large(part(1, 1, 900, Lane::window)) == Finding::nothing);  // each lane for itself: it has a topic
+  // each lane for itself: it has a topic
+  CHECK(suspicion.on_too_large(part(1, 1, 900, Lane::window)) == Finding::nothing);
 }
 
-TEST_CASE_FIXTURE(Trials, "suspicion: words that anybody may have said are believed while others pass, of whichever lane") {
+TEST_CASE_FIXTURE(
+    Trials, "suspicion: words that anybody may have said are believed while others pass, of whichever lane") {
   const auto alarm = part(1, 1, 900, Lane::alarm);
   CHECK(suspicion.on_too_large(alarm, "HTTP 400: no") == Finding::nothing);  // nothing has passed yet
   CHECK(suspicion.charge(alarm) == "HTTP 400: no");
   CHECK_FALSE(suspicion.known_too_large(part(2, 2, 1000, Lane::alarm), now));  // it teaches no size
   suspicion.on_passed(part(3, 3, 100), now);
   int given_up = 0;
-  for (Sequence n = 10; n < 100; ++n) given_up += suspicion.on_too_large(part(n, n, 900, Lane::alarm), "HTTP 400: no") == Finding::give_up;
+  for (Sequence n = 10; n < 100; ++n)
+    given_up += suspicion.on_too_large(part(n, n, 900, Lane::alarm), "HTTP 400: no") == Finding::give_up;
   CHECK(given_up == 8);
 }
 
-TEST_CASE("pace: a batch takes some seconds of the link, whatever the link; alone, so many that the rest after it costs little") {
+TEST_CASE(
+    "pace: a batch takes some seconds of the link, whatever the link; alone, so many that the rest after it costs little") {
   for (const bool alone : {false, true}) {
     for (const double rate : {30.0, 300.0, 1200.0, 8000.0, 1e6, 1e9}) {
       for (const double round_trip : {0.001, 0.3, 1.0, 2.0}) {
@@ -179,7 +200,8 @@ TEST_CASE("pace: a batch takes some seconds of the link, whatever the link; alon
         CHECK((seconds <= (alone ? 38 : 10) || pace.batch_bytes(most) == Pace::least));
         CHECK((seconds >= 6 || all));
         if (alone) CHECK((round_trip <= 0.1 * seconds || all));
-        if (alone && round_trip == 0.3 && rate >= 1200) CHECK(seconds <= 12);  // who waits behind it waits no longer than need be
+        // who waits behind it waits no longer than need be
+        if (alone && round_trip == 0.3 && rate >= 1200) CHECK(seconds <= 12);
         CHECK(pace.slow(most) == (pace.row_bytes() < most));
         CHECK_FALSE(pace.starting(most));
       }

@@ -13,15 +13,18 @@ namespace {
 std::string encoded(std::uint32_t code) {  // as RFC 3629 would, also where it would not
   std::string out;
   if (code < 0x80) return std::string(1, static_cast<char>(code));
-  if (code < 0x800) return out += {static_cast<char>(0xC0 | code >> 6), static_cast<char>(0x80 | (code & 63))};
+  if (code < 0x800)
+    return out += {static_cast<char>(0xC0 | code >> 6), static_cast<char>(0x80 | (code & 63))};
   if (code < 0x10000) {
-    return out += {static_cast<char>(0xE0 | code >> 12), static_cast<char>(0x80 | (code >> 6 & 63)), static_cast<char>(0x80 | (code & 63))};
+    return out += {static_cast<char>(0xE0 | code >> 12), static_cast<char>(0x80 | (code >> 6 & 63)),
+                   static_cast<char>(0x80 | (code & 63))};
   }
-  return out += {static_cast<char>(0xF0 | code >> 18), static_cast<char>(0x80 | (code >> 12 & 63)), static_cast<char>(0x80 | (code >> 6 & 63)),
-                 static_cast<char>(0x80 | (code & 63))};
+  return out += {static_cast<char>(0xF0 | code >> 18), static_cast<char>(0x80 | (code >> 12 & 63)),
+                 static_cast<char>(0x80 | (code >> 6 & 63)), static_cast<char>(0x80 | (code & 63))};
 }
 
-constexpr Label all_labels[] = {Label::device, Label::metric, Label::unit, Label::tag_name, Label::tag_value, Label::identity};
+constexpr Label all_labels[] = {Label::device,   Label::metric,    Label::unit,
+                                Label::tag_name, Label::tag_value, Label::identity};
 
 }  // namespace
 
@@ -36,7 +39,8 @@ TEST_CASE("a name is UTF-8 without control characters, wherever the character st
       CHECK(good_utf8(name) == !(surrogate || code == 0));
     }
   }
-  for (const char* bad : {"\xC0\x80", "\xE0\x80\x80", "\xF0\x80\x80\x80", "\xF4\x90\x80\x80", "\xF5\x80\x80\x80", "\x80", "\xFE", "\xE2\x82", "\xF0\x9F\x98"}) {
+  for (const char* bad : {"\xC0\x80", "\xE0\x80\x80", "\xF0\x80\x80\x80", "\xF4\x90\x80\x80",
+                          "\xF5\x80\x80\x80", "\x80", "\xFE", "\xE2\x82", "\xF0\x9F\x98"}) {
     for (const Label label : all_labels) CHECK_FALSE(check_label(label, bad).ok());
     CHECK_FALSE(check_text_value("m", bad).ok());
   }
@@ -53,14 +57,17 @@ TEST_CASE("a name at its bound is taken, one byte more is refused with rule, siz
     CHECK(check_label(label, "").ok() == may_be_empty(label));
   }
   CHECK(check_text_value("m", std::string(text_value_bytes_max, 'x')).ok());
-  CHECK(check_text_value("m", std::string(text_value_bytes_max + 1, 'x')).detail().find("at most 65536") != std::string::npos);
+  CHECK(check_text_value("m", std::string(text_value_bytes_max + 1, 'x')).detail().find("at most 65536") !=
+        std::string::npos);
 }
 
 TEST_CASE("a text value may have lines, and no other control character") {
   CHECK(check_text_value("m", "one\ttwo\r\nthree \xC2\xB0").ok());
   CHECK(check_text_value("m", "").ok());
-  for (const char* bad : {"\x1b[31m", "a\x7f", "\xC2\x9B", "\x08"}) CHECK_FALSE(check_text_value("m", bad).ok());
-  CHECK(check_text_value("m", std::string("a\0b", 3)).detail() == "the text of \"m\" \"a\\x00b\" has a control character (U+0000 at byte 1)");
+  for (const char* bad : {"\x1b[31m", "a\x7f", "\xC2\x9B", "\x08"})
+    CHECK_FALSE(check_text_value("m", bad).ok());
+  CHECK(check_text_value("m", std::string("a\0b", 3)).detail() ==
+        "the text of \"m\" \"a\\x00b\" has a control character (U+0000 at byte 1)");
 }
 
 TEST_CASE("a refusal is one short line of UTF-8, whatever was refused") {
@@ -87,8 +94,12 @@ TEST_CASE("text is cut between characters, never in one") {
 }
 
 TEST_CASE("what is no UTF-8 is mended piece by piece, and what is stays as it was") {
-  CHECK(mended_utf8("21.5 \xB0""C") == "21.5 \xEF\xBF\xBD""C");
-  CHECK(mended_utf8("\xED\xB0\x80") == "\xEF\xBF\xBD\xEF\xBF\xBD\xEF\xBF\xBD");  // half a surrogate pair: no piece of it begins a character
+  CHECK(mended_utf8("21.5 \xB0"
+                    "C") ==
+        "21.5 \xEF\xBF\xBD"
+        "C");
+  // half a surrogate pair: no piece of it begins a character
+  CHECK(mended_utf8("\xED\xB0\x80") == "\xEF\xBF\xBD\xEF\xBF\xBD\xEF\xBF\xBD");
   CHECK(mended_utf8("\xF0\x9F\x98") == "\xEF\xBF\xBD");
   CHECK(mended_utf8("\xE2\x82\xAC\n") == "\xE2\x82\xAC\n");
 }
@@ -103,7 +114,9 @@ TEST_CASE("parts of a key cannot be mistaken for other parts") {
   const std::string nul("temp\0C", 6);
   CHECK(composite_key("temp", "C") != composite_key(nul, ""));
   CHECK(composite_key("a", "") != composite_key("", "a"));
-  CHECK(composite_key("a", "b", "c") != composite_key("a", "b\x01""c"));
+  CHECK(composite_key("a", "b", "c") != composite_key("a",
+                                                      "b\x01"
+                                                      "c"));
   const std::string long_part(300, 'x');
   const std::string key = composite_key("boiler-1", long_part, "");
   std::string_view left = key, part;
@@ -114,7 +127,9 @@ TEST_CASE("parts of a key cannot be mistaken for other parts") {
   REQUIRE(take_key_part(left, part));
   CHECK(part.empty());
   CHECK_FALSE(take_key_part(left, part));
-  left = "\x05""abc";
+  left =
+      "\x05"
+      "abc";
   CHECK_FALSE(take_key_part(left, part));
   left = "\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF";
   CHECK_FALSE(take_key_part(left, part));

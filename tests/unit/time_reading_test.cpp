@@ -33,7 +33,7 @@ std::string when(const RouteConfig& route, std::string_view ts) {
 
 TEST_CASE("times: what cannot be believed counts as the arrival, and the device's own is kept") {
   for (const char* ts : {"0", "12345", "\"1970-01-01T00:00:03\"", "\"2009-12-31T23:59:59Z\"", "4070908800",
-      "\"2030-01-01T00:00:00Z\"", "-1"}) {
+                         "\"2030-01-01T00:00:00Z\"", "-1"}) {
     INFO(ts);
     const auto got = decode(timed(), text(R"({"ts":)", ts, R"(,"v":1,"w":2})"));
     REQUIRE(got.records.size() == 3);
@@ -43,7 +43,8 @@ TEST_CASE("times: what cannot be believed counts as the arrival, and the device'
     CHECK_FALSE(got.unread.any());
   }
   CHECK(decode(timed(), R"({"ts":12345,"v":1})").readings() == Readings{"v=1", "device_time=12345"});
-  CHECK(decode(timed(), R"({"ts":"1970-01-01T00:00:03","v":1})").readings() == Readings{"v=1", "device_time='1970-01-01T00:00:03'"});
+  CHECK(decode(timed(), R"({"ts":"1970-01-01T00:00:03","v":1})").readings() ==
+        Readings{"v=1", "device_time='1970-01-01T00:00:03'"});
   auto route = timed();
   route.past_limit = "2000-01-01";
   CHECK(when(route, "\"2001-02-03T04:05:06Z\"") == format_time(*parse_time_text("2001-02-03T04:05:06Z")));
@@ -94,8 +95,8 @@ TEST_CASE("times: digits that could be a date are read by a pattern, and never g
     CHECK(when(timed(), digits).find("could be a date") != std::string::npos);
   }
   CHECK(when(timed("%Y%m%d"), "20240701") == format_time(*parse_time_text("2024-07-01")));
-  CHECK(when(timed("%Y%m%d%H%M%S"),
-      "\"20240701123456\"") == format_time(*parse_time_text("2024-07-01T12:34:56Z")));
+  CHECK(when(timed("%Y%m%d%H%M%S"), "\"20240701123456\"") ==
+        format_time(*parse_time_text("2024-07-01T12:34:56Z")));
   // said so: year 2611 is out of the limits, and told
   CHECK(when(timed("ms"), "20240701120000") != "arrival");
   CHECK(when(timed(), "1720000000") == format_time({1'720'000'000'000'000}));
@@ -103,27 +104,27 @@ TEST_CASE("times: digits that could be a date are read by a pattern, and never g
 }
 
 TEST_CASE("times: by a pattern, and in the other spellings of ISO") {
-  CHECK(when(timed("%d.%m.%Y %H:%M:%S"),
-      "\"01.07.2024 12:00:00\"") == format_time(*parse_time_text("2024-07-01T12:00:00Z")));
-  CHECK(when(timed("%d.%m.%Y %H:%M:%S"),
-      "\"1.7.2024  2:00:00\"") == format_time(*parse_time_text("2024-07-01T02:00:00Z")));
-  CHECK(when(timed("%b %d %Y %I:%M:%S %p"),
-      "\"Jul 01 2024 12:00:01 AM\"") == format_time(*parse_time_text("2024-07-01T00:00:01Z")));
-  CHECK(when(timed("%m/%d/%y %I:%M %p"),
-      "\"7/1/24 1:05 pm\"") == format_time(*parse_time_text("2024-07-01T13:05:00Z")));
-  CHECK(when(timed("%Y-%m-%dT%H:%M:%S.%f%z"),
-      "\"2024-07-01T12:00:00.25+02:00\"") == format_time(*parse_time_text("2024-07-01T10:00:00.25Z")));
+  CHECK(when(timed("%d.%m.%Y %H:%M:%S"), "\"01.07.2024 12:00:00\"") ==
+        format_time(*parse_time_text("2024-07-01T12:00:00Z")));
+  CHECK(when(timed("%d.%m.%Y %H:%M:%S"), "\"1.7.2024  2:00:00\"") ==
+        format_time(*parse_time_text("2024-07-01T02:00:00Z")));
+  CHECK(when(timed("%b %d %Y %I:%M:%S %p"), "\"Jul 01 2024 12:00:01 AM\"") ==
+        format_time(*parse_time_text("2024-07-01T00:00:01Z")));
+  CHECK(when(timed("%m/%d/%y %I:%M %p"), "\"7/1/24 1:05 pm\"") ==
+        format_time(*parse_time_text("2024-07-01T13:05:00Z")));
+  CHECK(when(timed("%Y-%m-%dT%H:%M:%S.%f%z"), "\"2024-07-01T12:00:00.25+02:00\"") ==
+        format_time(*parse_time_text("2024-07-01T10:00:00.25Z")));
   CHECK(when(timed(), "\"2024/07/01 12:00:00\"") == format_time(*parse_time_text("2024-07-01T12:00:00Z")));
-  CHECK(when(timed(),
-      "\"2024-07-01 12:00:00 +02:00\"") == format_time(*parse_time_text("2024-07-01T10:00:00Z")));
+  CHECK(when(timed(), "\"2024-07-01 12:00:00 +02:00\"") ==
+        format_time(*parse_time_text("2024-07-01T10:00:00Z")));
   CHECK(when(timed("s2000"), "773150400") == format_time(*parse_time_text("2024-07-01T12:00:00Z")));
   CHECK(when(timed("uptime"), "1700000000") == "arrival");
   for (const char* bad : {"\"01.07.2024 12:00:00\"", "\"07/01/2024\"", "\"2024-07/01\"", "true", "{}"}) {
     INFO(bad);
     CHECK((when(timed(), bad).find("not a time") == 0 || when(timed(), bad) == "arrival"));
   }
-  for (const char* bad : {"%H:%M", "%Q%Y%m%d", "%Y-%m-%d%",
-      "yesterday"}) CHECK_FALSE(Router::make({timed(bad)}).ok());
+  for (const char* bad : {"%H:%M", "%Q%Y%m%d", "%Y-%m-%d%", "yesterday"})
+    CHECK_FALSE(Router::make({timed(bad)}).ok());
   auto route = timed();
   route.past_limit = "long ago";
   CHECK_FALSE(Router::make({route}).ok());
@@ -132,12 +133,12 @@ TEST_CASE("times: by a pattern, and in the other spellings of ISO") {
 }
 
 TEST_CASE("times: of a zone, where they name none") {
-  CHECK(when(timed("auto", "+02:00"),
-      "\"2024-07-01T12:00:00\"") == format_time(*parse_time_text("2024-07-01T10:00:00Z")));
-  CHECK(when(timed("auto", "-00:30"),
-      "\"2024-07-01T12:00:00\"") == format_time(*parse_time_text("2024-07-01T12:30:00Z")));
-  CHECK(when(timed("auto", "+05:30"),
-      "\"2024-07-01T12:00:00Z\"") == format_time(*parse_time_text("2024-07-01T12:00:00Z")));
+  CHECK(when(timed("auto", "+02:00"), "\"2024-07-01T12:00:00\"") ==
+        format_time(*parse_time_text("2024-07-01T10:00:00Z")));
+  CHECK(when(timed("auto", "-00:30"), "\"2024-07-01T12:00:00\"") ==
+        format_time(*parse_time_text("2024-07-01T12:30:00Z")));
+  CHECK(when(timed("auto", "+05:30"), "\"2024-07-01T12:00:00Z\"") ==
+        format_time(*parse_time_text("2024-07-01T12:00:00Z")));
   // numbers count from 1970 in UTC
   CHECK(when(timed("auto", "+02:00"), "1720000000") == format_time({1'720'000'000'000'000}));
   // As POSIX writes it, the clocks changed twice a year.
@@ -159,7 +160,7 @@ TEST_CASE("times: zones of the system are read as the C library reads them") {
   Rng rng(seed());
   int zones = 0;
   for (const char* name : {"Europe/Berlin", "America/New_York", "Asia/Kolkata", "Australia/Lord_Howe",
-      "Africa/Casablanca", "America/St_Johns", "Pacific/Apia", "Europe/Dublin"}) {
+                           "Africa/Casablanca", "America/St_Johns", "Pacific/Apia", "Europe/Dublin"}) {
     const auto zone = TimeZone::find(name);
     if (!zone.ok()) continue;  // no tzdata here
     ++zones;
@@ -173,8 +174,9 @@ TEST_CASE("times: zones of the system are read as the C library reads them") {
       CAPTURE(at);
       CHECK(zone.value()->offset_at(at) == local.tm_gmtoff);
       const std::int64_t back = zone.value()->utc_of_local(at + local.tm_gmtoff);
-      if (back != at) CHECK((back < at && at - back <= 7200 &&
-          zone.value()->offset_at(back) + back == at + local.tm_gmtoff));  // the first of two
+      if (back != at)
+        CHECK((back < at && at - back <= 7200 &&
+               zone.value()->offset_at(back) + back == at + local.tm_gmtoff));  // the first of two
     }
   }
   if (before) ::setenv("TZ", kept.c_str(), 1);
@@ -188,9 +190,9 @@ TEST_CASE("times: a zone file that lies is no zone") {
   std::string file("TZif2", 5);
   for (int round = 0; round < 2000 * effort(); ++round) {
     std::string bytes = file;
-    for (std::uint64_t n = rng.below(200); n > 0; --n) bytes += static_cast<char>(rng.below(4) == 0
-        ? rng.next() : 0);
-    if (const auto zone = TimeZone::parse(bytes);
-        zone.ok()) (void)zone.value()->utc_of_local(static_cast<std::int64_t>(rng.below(4'000'000'000)));
+    for (std::uint64_t n = rng.below(200); n > 0; --n)
+      bytes += static_cast<char>(rng.below(4) == 0 ? rng.next() : 0);
+    if (const auto zone = TimeZone::parse(bytes); zone.ok())
+      (void)zone.value()->utc_of_local(static_cast<std::int64_t>(rng.below(4'000'000'000)));
   }
 }

@@ -10,9 +10,10 @@ using namespace millrace;
 TEST_CASE("mqtt uplink: every reason code of a PUBACK has its verdict") {
   // MQTT 5, section 3.4.2.1, and -1 for a connection that failed first.
   const std::pair<int, Verdict> table[] = {
-      {0, Verdict::acknowledged}, {16, Verdict::acknowledged}, {128, Verdict::retryable}, {131, Verdict::retryable},
-      {135, Verdict::blocked},    {144, Verdict::blocked},     {145, Verdict::retryable}, {149, Verdict::refused},
-      {151, Verdict::retryable},  {153, Verdict::refused},     {-1, Verdict::retryable}};
+      {0, Verdict::acknowledged}, {16, Verdict::acknowledged}, {128, Verdict::retryable},
+      {131, Verdict::retryable},  {135, Verdict::blocked},     {144, Verdict::blocked},
+      {145, Verdict::retryable},  {149, Verdict::refused},     {151, Verdict::retryable},
+      {153, Verdict::refused},    {-1, Verdict::retryable}};
   for (const auto& [code, verdict] : table) {
     INFO(code);
     CHECK(verdict_of(code) == verdict);
@@ -21,7 +22,8 @@ TEST_CASE("mqtt uplink: every reason code of a PUBACK has its verdict") {
 
 TEST_CASE("capacity: a larger log holds longer, a longer commit interval writes less") {
   const auto config_of = [](const std::string& uplink) {
-    const LoadedConfig loaded = load_config(uplink + "\nname = \"u\"\nservers = [\"mqtt://u\"]\n", "m.toml", built_kinds());
+    const LoadedConfig loaded =
+        load_config(uplink + "\nname = \"u\"\nservers = [\"mqtt://u\"]\n", "m.toml", built_kinds());
     REQUIRE(loaded.config.uplinks.size() == 1);
     return loaded.config;
   };
@@ -33,8 +35,10 @@ TEST_CASE("capacity: a larger log holds longer, a longer commit interval writes 
   CHECK(capacity_of(config, {}).flash_bytes_per_year < small.flash_bytes_per_year);
   CHECK(capacity_of(config, {}).link_bytes_per_day < small.link_bytes_per_day);
   const double records = capacity_of(config_of("[[uplinks.kafka]]"), {}).link_bytes_per_day;
-  const double batches = capacity_of(config_of("[[uplinks.kafka]]\nformat = \"batch\""), {}).link_bytes_per_day;
+  const double batches =
+      capacity_of(config_of("[[uplinks.kafka]]\nformat = \"batch\""), {}).link_bytes_per_day;
   CHECK(batches > 0);
   CHECK(batches < records);
-  CHECK(capacity_of(config_of("[[uplinks.mqtt]]\ndrain = { lanes = [\"alarm\"] }"), {}).link_bytes_per_day == 0);
+  CHECK(capacity_of(config_of("[[uplinks.mqtt]]\ndrain = { lanes = [\"alarm\"] }"), {}).link_bytes_per_day ==
+        0);
 }

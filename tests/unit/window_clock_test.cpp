@@ -1,5 +1,5 @@
-// What clocks that jump do to windows: nothing to those whose devices bring their own times, and to stamps of arrival what
-// packaging/docs/clocks.md says.
+// What clocks that jump do to windows: nothing to those whose devices bring their own times, and to stamps of
+// arrival what packaging/docs/clocks.md says.
 #include <doctest/doctest.h>
 
 #include <algorithm>
@@ -41,8 +41,8 @@ Record reading(std::int64_t time, double value, TimeTrust trust, const char* dev
 
 const WindowDetail& detail(const Record& record) { return std::get<WindowDetail>(record.detail->body); }
 
-// A site as the consumer plays it: a reading every `every` seconds of true time, a tick every five, a note when one is needed.
-// `error` is by how much the gateway's clock is wrong at a second of true time.
+// A site as the consumer plays it: a reading every `every` seconds of true time, a tick every five, a note
+// when one is needed. `error` is by how much the gateway's clock is wrong at a second of true time.
 struct Site {
   explicit Site(const WindowConfig& window) : engine({window, twice(window)}) {}
   // A second window over the same readings: one of a thing proves nothing.
@@ -69,7 +69,10 @@ struct Site {
     for (int s = from; s < to; ++s) {
       const std::int64_t now = t0 + s * second;
       note(now, error(s));
-      if (s % every == 0) engine.feed(reading(own_times ? now : now + error(s), s, own_times ? TimeTrust::device : TimeTrust::gateway), out);
+      if (s % every == 0)
+        engine.feed(
+            reading(own_times ? now : now + error(s), s, own_times ? TimeTrust::device : TimeTrust::gateway),
+            out);
       if (s % 5 == 4) engine.feed(WindowEngine::tick({now + error(s)}, clock), out);
     }
   }
@@ -77,15 +80,19 @@ struct Site {
     std::map<std::string, Bytes> pieces;
     for (auto& [name, bytes] : WindowPages::take_changes(engine)) pieces[name] = bytes;
     WindowEngine again({window, twice(window)});
-    CHECK(WindowPages::restore(again, [&](const std::string& name) { return std::optional(pieces.at(name)); }).pages_lost == 0);
+    CHECK(WindowPages::restore(again, [&](const std::string& name) {
+            return std::optional(pieces.at(name));
+          }).pages_lost == 0);
     engine = std::move(again);
   }
-  // Of the windows that begin before this second: what is open at the end of a story may be given a tick sooner or later.
+  // Of the windows that begin before this second: what is open at the end of a story may be given a tick
+  // sooner or later.
   std::string told(int before) const {
     std::string all;
     for (const Record& window : out) {
       if (window.time.us >= t0 + before * second) continue;
-      all += text(detail(window).name, " ", window.time.us, " r", detail(window).revision, " n", detail(window).count, " ", detail(window).mean, "\n");
+      all += text(detail(window).name, " ", window.time.us, " r", detail(window).revision, " n",
+                  detail(window).count, " ", detail(window).mean, "\n");
     }
     return all;
   }
@@ -124,7 +131,8 @@ TEST_CASE("clocks: windows of devices with their own times are the same whatever
       for (const auto& [name, error] : histories) {
         Site site(window);
         site.every = every;
-        // It is known from before: a device that is first heard while the clock is behind is from the future as far as we know.
+        // It is known from before: a device that is first heard while the clock is behind is from the future
+        // as far as we know.
         site.run(0, 20, error(0) >= 0 ? error : right);
         site.run(20, 500, error);
         INFO(name, ", a reading every ", every, " s, lateness ", lateness.count());
@@ -137,7 +145,8 @@ TEST_CASE("clocks: windows of devices with their own times are the same whatever
   }
 }
 
-TEST_CASE("clocks: an hour ahead for 20 s ends no windows of readings that we stamp, whatever future_max and wherever the note stands") {
+TEST_CASE(
+    "clocks: an hour ahead for 20 s ends no windows of readings that we stamp, whatever future_max and wherever the note stands") {
   for (const Duration future_max : {0s, 300s, 7200s}) {
     for (const bool unknown_between : {false, true}) {
       for (const bool restarted : {false, true}) {
@@ -150,22 +159,27 @@ TEST_CASE("clocks: an hour ahead for 20 s ends no windows of readings that we st
         // A stamp of before the step, in a group that the note leads.
         site.note(t0 + 120 * second, 0);
         site.engine.feed(reading(t0 + 119 * second + hour, 1, TimeTrust::gateway), site.out);
-        if (unknown_between) site.engine.feed(WindowEngine::note({t0 + 120 * second}, WindowEngine::Clock::unknown), site.out);
+        if (unknown_between)
+          site.engine.feed(WindowEngine::note({t0 + 120 * second}, WindowEngine::Clock::unknown), site.out);
         if (restarted) site.restart(window);
         site.out.clear();
         site.run(120, 200, error);
         INFO("future_max ", future_max.count(), " unknown ", unknown_between, " restarted ", restarted);
         CHECK(site.engine.stats(0).too_late == 0);
         std::size_t whole = 0;
-        for (const Record& record : site.out) whole += detail(record).name == "10s" && record.time.us >= t0 + 120 * second && record.time.us < t0 + 190 * second && detail(record).count == 5 &&
-                   (detail(record).revision == 0 || record.time.us == t0 + 120 * second);  // the one of the step may have been given
+        for (const Record& record : site.out)
+          whole += detail(record).name == "10s" && record.time.us >= t0 + 120 * second &&
+                   record.time.us < t0 + 190 * second && detail(record).count == 5 &&
+                   // the one of the step may have been given
+                   (detail(record).revision == 0 || record.time.us == t0 + 120 * second);
         CHECK(whole == 7);
       }
     }
   }
 }
 
-TEST_CASE("clocks: time that is lived twice gives its windows twice, the second time whole and with a higher revision") {
+TEST_CASE(
+    "clocks: time that is lived twice gives its windows twice, the second time whole and with a higher revision") {
   for (const Duration lateness : {0s, 3600s}) {
     for (const bool restarted : {false, true}) {
       WindowConfig window = ten_seconds();
@@ -181,7 +195,8 @@ TEST_CASE("clocks: time that is lived twice gives its windows twice, the second 
       std::map<std::int64_t, WindowDetail> last;
       for (const Record& record : site.out) {
         if (detail(record).name != "10s") continue;
-        if (!last.contains(record.time.us) || last[record.time.us].revision < detail(record).revision) last[record.time.us] = detail(record);
+        if (!last.contains(record.time.us) || last[record.time.us].revision < detail(record).revision)
+          last[record.time.us] = detail(record);
       }
       for (int s = 0; s < 780; s += 10) {
         INFO("lateness ", lateness.count(), " second ", s);
@@ -216,7 +231,8 @@ TEST_CASE("clocks: windows from an hour ahead are not mixed with those of the tr
   }
 }
 
-TEST_CASE("clocks: a device that follows the gateway's clock with its own is believed when both are set back") {
+TEST_CASE(
+    "clocks: a device that follows the gateway's clock with its own is believed when both are set back") {
   for (const Duration lateness : {0s, 60s}) {
     WindowConfig window = ten_seconds();
     window.allowed_lateness = lateness;
@@ -230,7 +246,9 @@ TEST_CASE("clocks: a device that follows the gateway's clock with its own is bel
     CHECK(site.once());
     CHECK(site.engine.stats(0).too_late == 0);
     std::size_t whole = 0;
-    for (const Record& record : site.out) whole += detail(record).name == "10s" && record.time.us >= t0 + 130 * second && record.time.us < t0 + 290 * second && detail(record).count == 10;
+    for (const Record& record : site.out)
+      whole += detail(record).name == "10s" && record.time.us >= t0 + 130 * second &&
+               record.time.us < t0 + 290 * second && detail(record).count == 10;
     CHECK(whole == 16);
   }
 }
@@ -242,10 +260,12 @@ TEST_CASE("clocks: one reading from the future is still refused, however its dev
   CHECK(site.engine.stats(0).future == 1);
   site.run(100, 300, right);
   CHECK(site.engine.stats(0).too_late == 0);
-  CHECK(std::count_if(site.out.begin(), site.out.end(), [](const Record& record) { return detail(record).name == "10s"; }) == 29);
+  CHECK(std::count_if(site.out.begin(), site.out.end(),
+                      [](const Record& record) { return detail(record).name == "10s"; }) == 29);
 }
 
-TEST_CASE("clocks: a device that speaks between two ticks is not taken for silent, however short idle_close is") {
+TEST_CASE(
+    "clocks: a device that speaks between two ticks is not taken for silent, however short idle_close is") {
   WindowConfig window = ten_seconds();
   window.size = 1s;
   window.idle_close = 1s;

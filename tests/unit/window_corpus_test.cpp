@@ -1,5 +1,6 @@
-// Snapshots of windows that earlier versions left in a log (tests/golden/windows-*.txt): each line is a piece of one, or a
-// window that the version which wrote it gave after it, from the same readings. MILLRACE_WRITE_WINDOWS=FILE writes such a file.
+// Snapshots of windows that earlier versions left in a log (tests/golden/windows-*.txt): each line is a piece
+// of one, or a window that the version which wrote it gave after it, from the same readings.
+// MILLRACE_WRITE_WINDOWS=FILE writes such a file.
 #include <doctest/doctest.h>
 
 #include <cstdlib>
@@ -15,7 +16,8 @@ using namespace std::chrono_literals;
 
 namespace {
 
-constexpr std::int64_t second = 1'000'000, minute = 60 * second, t0 = 1'700'000'040'000'000;  // a whole minute
+// a whole minute
+constexpr std::int64_t second = 1'000'000, minute = 60 * second, t0 = 1'700'000'040'000'000;
 
 std::vector<WindowConfig> two_windows() {
   WindowConfig each, warm;
@@ -46,8 +48,8 @@ std::string said(const Record& record) {
   const auto& w = std::get<WindowDetail>(record.detail->body);
   std::string tags;
   for (const auto& [name, value] : record.tags) tags += text(" ", name, "=", value);
-  return text(w.ordinal, " ", w.name, " ", record.device, " ", record.metric, " ", record.unit, tags, " ", record.time.us, " r", w.revision, " ",
-              w.count, " ", w.mean, " ", w.min, " ", w.max);
+  return text(w.ordinal, " ", w.name, " ", record.device, " ", record.metric, " ", record.unit, tags, " ",
+              record.time.us, " r", w.revision, " ", w.count, " ", w.mean, " ", w.min, " ", w.max);
 }
 
 // Two minutes before the snapshot, with a window that was revised and one that is to be.
@@ -60,7 +62,8 @@ void feed_before(WindowEngine& engine, std::vector<Record>& out) {
     if (s == 70) engine.feed(reading(58 * second, "press-1", "temperature", 99), out);
     if (s % 5 == 0) engine.feed(WindowEngine::tick({t0 + s * second}), out);
   }
-  for (int d = 0; d < 300; ++d) engine.feed(reading(100 * second + d, text("sensor-", d).c_str(), "temperature", d), out);
+  for (int d = 0; d < 300; ++d)
+    engine.feed(reading(100 * second + d, text("sensor-", d).c_str(), "temperature", d), out);
   engine.feed(reading(30 * second, "press-1", "temperature", -40), out);
 }
 
@@ -110,7 +113,8 @@ Corpus read(const std::string& path) {
       REQUIRE(what == "piece");
       const std::size_t at = rest.find(' ');
       Bytes& bytes = corpus.pieces[rest.substr(0, at)];
-      for (std::size_t i = at + 1; i + 1 < rest.size(); i += 2) bytes.push_back(static_cast<std::byte>(std::stoi(rest.substr(i, 2), nullptr, 16)));
+      for (std::size_t i = at + 1; i + 1 < rest.size(); i += 2)
+        bytes.push_back(static_cast<std::byte>(std::stoi(rest.substr(i, 2), nullptr, 16)));
     }
   }
   return corpus;

@@ -17,7 +17,8 @@ using namespace std::chrono_literals;
 
 namespace {
 
-constexpr std::int64_t second = 1'000'000, minute = 60 * second, t0 = 1'700'000'040'000'000;  // a whole minute
+// a whole minute
+constexpr std::int64_t second = 1'000'000, minute = 60 * second, t0 = 1'700'000'040'000'000;
 
 WindowConfig one_minute() {
   WindowConfig window;
@@ -84,8 +85,8 @@ const WindowDetail& detail(const Record& record) { return std::get<WindowDetail>
 
 std::string said(const Record& record) {
   const WindowDetail& w = detail(record);
-  return text(w.ordinal, " ", w.name, " ", record.device, " ", record.metric, " ", record.time.us, " r", w.revision, " ", w.count, " ", w.mean,
-              " ", w.min, " ", w.max);
+  return text(w.ordinal, " ", w.name, " ", record.device, " ", record.metric, " ", record.time.us, " r",
+              w.revision, " ", w.count, " ", w.mean, " ", w.min, " ", w.max);
 }
 
 std::uint64_t refused(const WindowEngine& engine, WindowRefusal why, std::size_t window = 0) {
@@ -97,7 +98,8 @@ std::uint64_t refused(const WindowEngine& engine, WindowRefusal why, std::size_t
 TEST_CASE("windows: count, mean, min and max of a minute, when the next one begins") {
   WindowEngine engine({one_minute()});
   std::vector<Record> out;
-  for (const auto& [at, value] : {std::pair{0, 3.0}, {10, 1.0}, {59, 5.0}}) engine.feed(reading(t0 + at * 1'000'000, value), out);
+  for (const auto& [at, value] : {std::pair{0, 3.0}, {10, 1.0}, {59, 5.0}})
+    engine.feed(reading(t0 + at * 1'000'000, value), out);
   CHECK(out.empty());
   engine.feed(reading(t0 + minute, 100), out);
   REQUIRE(out.size() == 1);
@@ -140,7 +142,8 @@ TEST_CASE("windows: an idle device's window is closed by a tick") {
   CHECK_FALSE(engine.has_open());
 }
 
-TEST_CASE("windows: where our stamps made the times, the clock closes them also when nobody ticked meanwhile") {
+TEST_CASE(
+    "windows: where our stamps made the times, the clock closes them also when nobody ticked meanwhile") {
   WindowEngine engine({one_minute()});
   std::vector<Record> out;
   engine.feed(stamped(t0, 1), out);
@@ -172,7 +175,6 @@ TEST_CASE("windows: devices do not close each other's windows") {
   CHECK(out.empty());
 }
 
-
 TEST_CASE("windows: a metric that falls silent while its device speaks is closed by the device's time") {
   WindowEngine engine({one_minute()});
   std::vector<Record> out;
@@ -187,7 +189,8 @@ TEST_CASE("windows: a metric that falls silent while its device speaks is closed
   CHECK(out[1].metric == "other");
 }
 
-TEST_CASE("windows: two windows, and two devices of one name under different tags, do not know of each other") {
+TEST_CASE(
+    "windows: two windows, and two devices of one name under different tags, do not know of each other") {
   WindowConfig hour = one_minute();
   hour.name = "1h";
   hour.size = 1h;
@@ -243,7 +246,8 @@ TEST_CASE("windows: names too long are refused and counted, and the others' wind
   CHECK(refused(engine, WindowRefusal::name) == 641);
 }
 
-TEST_CASE("windows: at keys_max further keys are refused, known ones go on, and another window is not concerned") {
+TEST_CASE(
+    "windows: at keys_max further keys are refused, known ones go on, and another window is not concerned") {
   WindowConfig few = one_minute(), many = one_minute();
   few.keys_max = 3;
   many.name = "many";
@@ -259,7 +263,8 @@ TEST_CASE("windows: at keys_max further keys are refused, known ones go on, and 
   CHECK(out.size() == 2);
 }
 
-TEST_CASE("windows: at state_max further keys are refused, and known ones always have room for the next window") {
+TEST_CASE(
+    "windows: at state_max further keys are refused, and known ones always have room for the next window") {
   WindowConfig small = one_minute();
   small.state_max = 64 << 10;
   small.allowed_lateness = 1h;
@@ -271,7 +276,8 @@ TEST_CASE("windows: at state_max further keys are refused, and known ones always
   CHECK(keys < 330);
   CHECK(refused(engine, WindowRefusal::bytes) == 1000 - keys);
   for (int round = 1; round <= 20; ++round) {
-    for (std::size_t i = 0; i < keys; ++i) engine.feed(reading(t0 + round * minute, 1, text("device-", i).c_str()), out);
+    for (std::size_t i = 0; i < keys; ++i)
+      engine.feed(reading(t0 + round * minute, 1, text("device-", i).c_str()), out);
     CHECK(engine.bytes(0) <= small.state_max);
     Store store;
     WindowPages::all_changed(engine);
@@ -320,7 +326,8 @@ TEST_CASE("windows: a time beyond future_max is not aggregated, at its bound it 
   CHECK(engine.stats(0).future == 3);
 }
 
-TEST_CASE("windows: while the clock is not known a device may be ahead of it; once it is, its watermark is mended") {
+TEST_CASE(
+    "windows: while the clock is not known a device may be ahead of it; once it is, its watermark is mended") {
   for (const bool over_snapshot : {false, true}) {
     auto engine = std::make_unique<WindowEngine>(std::vector{one_minute()});
     std::vector<Record> out;
@@ -350,7 +357,9 @@ TEST_CASE("windows: a clock hours ahead at boot closes no window of a device tha
   std::vector<Record> out;
   for (int i = 0; i < 120; ++i) {
     engine.feed(reading(t0 + i * 2'000'000, i), out);
-    if (i % 2) engine.feed(WindowEngine::tick({t0 + 120 * minute + i * 2'000'000}, WindowEngine::Clock::plausible), out);
+    if (i % 2)
+      engine.feed(WindowEngine::tick({t0 + 120 * minute + i * 2'000'000}, WindowEngine::Clock::plausible),
+                  out);
   }
   REQUIRE(out.size() == 3);
   for (const Record& window : out) {
@@ -359,7 +368,8 @@ TEST_CASE("windows: a clock hours ahead at boot closes no window of a device tha
   }
 }
 
-TEST_CASE("windows: who is silent for a day is forgotten, for an hour when it is crowded, with all its room") {
+TEST_CASE(
+    "windows: who is silent for a day is forgotten, for an hour when it is crowded, with all its room") {
   for (const bool crowded : {false, true}) {
     WindowConfig window = one_minute();
     window.keys_max = crowded ? 4 : 100;
@@ -387,12 +397,15 @@ TEST_CASE("windows: who is silent for a day is forgotten, for an hour when it is
 
 namespace {
 
-// Everything that happens to windows, in numbers: late and future readings, floods of keys, clocks that jump, silence.
+// Everything that happens to windows, in numbers: late and future readings, floods of keys, clocks that jump,
+// silence.
 Record some_entry(Rng& rng, std::int64_t& now) {
   now += static_cast<std::int64_t>(rng.below(1'500'000));
   if (rng.chance(0.0005)) now += static_cast<std::int64_t>(rng.below(20 * 60 * minute));
   if (rng.chance(0.02)) return WindowEngine::tick({now});
-  if (rng.chance(0.005)) return WindowEngine::note({now - static_cast<std::int64_t>(rng.below(2 * minute))}, WindowEngine::Clock::trusted);
+  if (rng.chance(0.005))
+    return WindowEngine::note({now - static_cast<std::int64_t>(rng.below(2 * minute))},
+                              WindowEngine::Clock::trusted);
   if (rng.chance(0.002)) return WindowEngine::note({1'000'000}, WindowEngine::Clock::unknown);
   std::int64_t at = now - static_cast<std::int64_t>(rng.below(90'000'000));
   if (rng.chance(0.01)) at += static_cast<std::int64_t>(rng.below(600 * minute));
@@ -420,7 +433,8 @@ std::vector<WindowConfig> three_windows() {
 
 }  // namespace
 
-TEST_CASE("windows: an engine restored again and again gives what one without gives, bit for bit, with its bounds reached") {
+TEST_CASE(
+    "windows: an engine restored again and again gives what one without gives, bit for bit, with its bounds reached") {
   Rng rng(seed());
   WindowEngine whole(three_windows());
   auto split = std::make_unique<WindowEngine>(three_windows());
@@ -446,7 +460,8 @@ TEST_CASE("windows: an engine restored again and again gives what one without gi
       std::vector<Record> repeated;
       for (const Record& old : behind) again->feed(old, repeated);
       REQUIRE(repeated.size() <= got.size());
-      for (std::size_t r = 0; r < repeated.size(); ++r) CHECK(said(repeated[r]) == said(got[got.size() - repeated.size() + r]));
+      for (std::size_t r = 0; r < repeated.size(); ++r)
+        CHECK(said(repeated[r]) == said(got[got.size() - repeated.size() + r]));
       split = std::move(again);
     }
   }
@@ -489,7 +504,8 @@ TEST_CASE("windows: a snapshot writes the pieces of who changed, and removes tho
   CHECK(store.pieces.size() == 2);
 }
 
-TEST_CASE("windows: a page that is missing or damaged costs its own devices' windows, a head that is costs all") {
+TEST_CASE(
+    "windows: a page that is missing or damaged costs its own devices' windows, a head that is costs all") {
   WindowEngine engine({one_minute()});
   std::vector<Record> out;
   for (int i = 0; i < 500; ++i) engine.feed(reading(t0, 1, text("device-", i).c_str()), out);
@@ -524,7 +540,8 @@ TEST_CASE("windows: a page that is missing or damaged costs its own devices' win
   CHECK(anew.keys(0) == 0);
 }
 
-TEST_CASE("windows: a changed definition starts anew, its neighbours do not; less room than there was drops what does not fit") {
+TEST_CASE(
+    "windows: a changed definition starts anew, its neighbours do not; less room than there was drops what does not fit") {
   WindowConfig a = one_minute(), b = one_minute();
   b.name = "b";
   WindowEngine engine({a, b});
@@ -547,7 +564,8 @@ TEST_CASE("windows: a changed definition starts anew, its neighbours do not; les
   CHECK(less.keys(0) == 30);
 }
 
-TEST_CASE("windows: the one blob of earlier versions is read once, and what lay in the far future in it is mended") {
+TEST_CASE(
+    "windows: the one blob of earlier versions is read once, and what lay in the far future in it is mended") {
   Bytes blob;
   wire::Writer writer(blob);
   const auto put = [&](std::string_view text) {
@@ -556,10 +574,12 @@ TEST_CASE("windows: the one blob of earlier versions is read once, and what lay 
   };
   const std::int64_t far = 4'070'908'800'000'000;
   writer.put_varint(1);
-  for (const std::uint64_t n : {wire::zigzag(0), std::uint64_t{41}, std::uint64_t{7}, std::uint64_t{1}}) writer.put_varint(n);
+  for (const std::uint64_t n : {wire::zigzag(0), std::uint64_t{41}, std::uint64_t{7}, std::uint64_t{1}})
+    writer.put_varint(n);
   writer.put_fixed64(digest64(bytes_of(text("1min/", std::chrono::nanoseconds(1min).count()))));
   writer.put_varint(2);
-  for (const auto& [device, time] : {std::pair{std::string("good\0line\0one", 13), t0 + 5}, {std::string("ahead"), far}}) {
+  for (const auto& [device, time] :
+       {std::pair{std::string("good\0line\0one", 13), t0 + 5}, {std::string("ahead"), far}}) {
     put(device);
     writer.put_varint(wire::zigzag(time));
   }
@@ -601,7 +621,8 @@ TEST_CASE("windows: the one blob of earlier versions is read once, and what lay 
     CHECK(cut.keys(0) == 0);
   }
 }
-// ---- aggregates -----------------------------------------------------------------------------------------------------
+// ---- aggregates
+// -----------------------------------------------------------------------------------------------------
 
 namespace {
 
@@ -613,7 +634,8 @@ WindowConfig asking(std::vector<std::string> aggregates) {
 
 std::string stats_of(const Record& record) {
   std::string all;
-  for (const WindowStat& stat : detail(record).stats) all += text(all.empty() ? "" : " ", stat.name, "=", stat.value);
+  for (const WindowStat& stat : detail(record).stats)
+    all += text(all.empty() ? "" : " ", stat.name, "=", stat.value);
   return all;
 }
 
@@ -638,14 +660,16 @@ TEST_CASE("windows: what a window asks for is in its record besides, in the orde
   CHECK(stats_of(fed(plain, {{0, 1}, {60, 2}}).at(0)).empty());
 }
 
-TEST_CASE("windows: of readings at one moment the first that came is the first, and the last that came the last") {
+TEST_CASE(
+    "windows: of readings at one moment the first that came is the first, and the last that came the last") {
   WindowEngine engine({asking({"first", "last"})});
   CHECK(stats_of(fed(engine, {{7, 1}, {7, 2}, {7, 3}, {60, 0}}).at(0)) == "first=1 last=3");
 }
 
 TEST_CASE("windows: deviations of large readings that lie close together are not lost") {
   WindowEngine engine({asking({"stddev"})});
-  CHECK(stats_of(fed(engine, {{0, 1e9 + 4}, {1, 1e9 + 7}, {2, 1e9 + 13}, {3, 1e9 + 16}, {60, 0}}).at(0)) == text("stddev=", std::sqrt(30.0)));
+  CHECK(stats_of(fed(engine, {{0, 1e9 + 4}, {1, 1e9 + 7}, {2, 1e9 + 13}, {3, 1e9 + 16}, {60, 0}}).at(0)) ==
+        text("stddev=", std::sqrt(30.0)));
 }
 
 TEST_CASE("windows: a stat that is no number is not there, and an infinite reading spoils no other window") {
@@ -689,15 +713,18 @@ TEST_CASE("windows: a further aggregate costs nobody the open windows: it begins
   CHECK(stats_of(out[2]) == text("sum=4 stddev=", std::sqrt(2.0)));
 }
 
-TEST_CASE("windows: aggregates that are added to a full window cost some that are open, with the state_max they need none") {
+TEST_CASE(
+    "windows: aggregates that are added to a full window cost some that are open, with the state_max they need none") {
   WindowConfig config = asking({});
   config.state_max = 64 << 10;
   config.allowed_lateness = 1h;
-  for (const auto& [devices, minutes] : {std::pair{1000, 1}, {20, 100}}) {  // many keys, and many panes of each
+  // many keys, and many panes of each
+  for (const auto& [devices, minutes] : {std::pair{1000, 1}, {20, 100}}) {
     WindowEngine before({config});
     std::vector<Record> out;
     for (int at = 0; at < minutes; ++at) {
-      for (int i = 0; i < devices; ++i) before.feed(reading(t0 + at * minute, 1, text("device-", i).c_str()), out);
+      for (int i = 0; i < devices; ++i)
+        before.feed(reading(t0 + at * minute, 1, text("device-", i).c_str()), out);
     }
     Store store;
     store.take(before);
@@ -769,14 +796,17 @@ TEST_CASE("windows: an aggregate of a snapshot that this build does not know is 
   CHECK(stats_of(out[1]) == "sum=4 last=3");
 }
 
-TEST_CASE("windows: what aggregates take counts for state_max, and the snapshot is never more than what is counted") {
-  for (const std::vector<std::string>& asked : {std::vector<std::string>{}, {"first", "last", "stddev", "sum"}}) {
+TEST_CASE(
+    "windows: what aggregates take counts for state_max, and the snapshot is never more than what is counted") {
+  for (const std::vector<std::string>& asked :
+       {std::vector<std::string>{}, {"first", "last", "stddev", "sum"}}) {
     WindowConfig config = asking(asked);
     config.allowed_lateness = 1h;
     WindowEngine engine({config});
     std::vector<Record> out;
     for (int device = 0; device < 50; ++device) {
-      for (int minute_of = 0; minute_of < 30; ++minute_of) engine.feed(reading(t0 + minute_of * minute, 1e-3 * minute_of, text("d", device).c_str()), out);
+      for (int minute_of = 0; minute_of < 30; ++minute_of)
+        engine.feed(reading(t0 + minute_of * minute, 1e-3 * minute_of, text("d", device).c_str()), out);
     }
     Store store;
     store.take(engine);

@@ -1,5 +1,5 @@
-// millrace check: every error of a configuration, then what it means in numbers; with --online also whether the
-// world is as it says.
+// millrace check: every error of a configuration, then what it means in numbers; with --online also whether
+// the world is as it says.
 #include "cli/commands/daemon.h"
 
 #include <algorithm>
@@ -26,17 +26,23 @@ using C = Check;
 using O = OptionsOf<C>;
 constexpr Option options[] = {
     O::config(),
-    O::flag<&C::online>("online", "Also try everything: ports, brokers, logins, certificates, topics, rights. Nothing is sent that a reader could see"),
-    O::option<&C::rate>("rate", "N", "Readings a second to reckon with (default: what a running daemon has seen, else 100)"),
-    O::option<&C::reading_bytes>("reading-bytes", "N", "Bytes a reading takes in the log (default: what a running daemon has seen, else 6)"),
+    O::flag<&C::online>(
+        "online",
+        "Also try everything: ports, brokers, logins, certificates, topics, rights. Nothing is sent that a reader could see"),
+    O::option<&C::rate>(
+        "rate", "N", "Readings a second to reckon with (default: what a running daemon has seen, else 100)"),
+    O::option<&C::reading_bytes>(
+        "reading-bytes", "N",
+        "Bytes a reading takes in the log (default: what a running daemon has seen, else 6)"),
 };
 
 // Of a running daemon.
 std::string absent_uplinks_in(const DaemonAnswer& status) {
   std::string lines;
   for (const DaemonAnswer& absent : status["absent_uplinks"].items()) {
-    lines += text("warning: uplink ", absent["name"].text(), " left the configuration: the log keeps ", absent["records"].text(), " records (about ",
-                  format_size(absent["bytes"].number()), ") for it until ", absent["forgotten_after"].text(), " (log.forget_after)\n");
+    lines += text("warning: uplink ", absent["name"].text(), " left the configuration: the log keeps ",
+                  absent["records"].text(), " records (about ", format_size(absent["bytes"].number()),
+                  ") for it until ", absent["forgotten_after"].text(), " (log.forget_after)\n");
   }
   return lines;
 }
@@ -74,10 +80,12 @@ CapacityInput load_of(const C& c, const Result<DaemonAnswer>& status, std::strin
 void tell_descriptors(const Config& config) {
   const std::size_t own = own_descriptors(config), devices = device_descriptors(config);
   const DescriptorLimit limit = descriptor_limit();
-  print(text("It needs ", own + devices, " file descriptors (", devices, " for devices: connections_max); the limit here is ", limit.hard, ".\n"));
+  print(text("It needs ", own + devices, " file descriptors (", devices,
+             " for devices: connections_max); the limit here is ", limit.hard, ".\n"));
   if (own + devices <= limit.hard) return;
-  print(text("warning: with this limit at most ", devices_within(config, limit.hard), " devices are let in at a time. Raise LimitNOFILE= of the service to ",
-             own + devices, ", or lower connections_max\n"));
+  print(text("warning: with this limit at most ", devices_within(config, limit.hard),
+             " devices are let in at a time. Raise LimitNOFILE= of the service to ", own + devices,
+             ", or lower connections_max\n"));
 }
 
 // What they take of a window's state, which is full some day.
@@ -85,9 +93,13 @@ void tell_aggregates(const Config& config) {
   for (const WindowConfig& window : config.windows) {
     if (window.aggregates.empty()) continue;
     const WindowPrice price = window_price(WindowAggregates(window));
-    print(text("Window \"", window.name, "\" has room for about ", std::min<std::uint64_t>(window.keys_max, window.state_max / price.key),
-               " devices' metrics, of ", price.key, " bytes each and their names. If it is full already and these aggregates are new, state_max = \"",
-               window_state_needed(window) / 1024 + 1, " KiB\" keeps what is open; with less some of it begins anew.\n"));
+    print(text(
+        "Window \"", window.name, "\" has room for about ",
+        std::min<std::uint64_t>(window.keys_max, window.state_max / price.key), " devices' metrics, of ",
+        price.key,
+        " bytes each and their names. If it is full already and these aggregates are new, state_max = \"",
+        window_state_needed(window) / 1024 + 1,
+        " KiB\" keeps what is open; with less some of it begins anew.\n"));
   }
 }
 
@@ -99,8 +111,10 @@ void tell_capacity(const Config& config, const CapacityInput& input, const std::
                 "  the log (%s) holds %.3g hours of outage; when it is full, %s\n"
                 "  the link carries about %.3g MB a day\n"
                 "  flash takes about %.3g GB a year\n",
-                input.readings_per_second, input.bytes_per_reading, basis.c_str(), format_size(static_cast<double>(config.log.max_size)).c_str(),
-                capacity.hours_held, config.log.block_when_full ? "inputs pause" : "the oldest readings make room, and every loss is reported",
+                input.readings_per_second, input.bytes_per_reading, basis.c_str(),
+                format_size(static_cast<double>(config.log.max_size)).c_str(), capacity.hours_held,
+                config.log.block_when_full ? "inputs pause"
+                                           : "the oldest readings make room, and every loss is reported",
                 capacity.link_bytes_per_day / 1e6, capacity.flash_bytes_per_year / 1e9);
   print(line);
 }
@@ -112,8 +126,8 @@ int run(const C& c) {
   for (const std::string& words : check_files(loaded, UvLoop().wall())) print("warning: " + words + "\n");
   const Config& config = loaded.config;
   const auto status = ask(config, "status");  // of a running daemon, if there is one
-  print(text("The configuration is good: ", config.inputs.size(), " inputs, ", config.windows.size(), " windows, ",
-             config.uplinks.size(), " uplinks.\n"));
+  print(text("The configuration is good: ", config.inputs.size(), " inputs, ", config.windows.size(),
+             " windows, ", config.uplinks.size(), " uplinks.\n"));
   tell_descriptors(config);
   tell_aggregates(config);
   std::string basis;

@@ -40,7 +40,9 @@ int run(const C& c) {
 
 extern const CommandKind config_command_kind;
 const CommandKind config_command_kind = command_kind<C, run>(
-    "config", "Print the annotated configuration with every key: all of it, or of a kind of input or uplink, or of a block", options,
+    "config",
+    "Print the annotated configuration with every key: all of it, or of a kind of input or uplink, or of a block",
+    options,
     "_kind_ is such as inputs.serial, or log. Every key stands there with its default, bounds and meaning. What must be said is said, "
     "the rest in comments. With *--schema* a JSON schema of it, by which editors complete and "
     "check.");

@@ -23,13 +23,15 @@ int complain(int code, const std::string& text) {
 LoadedConfig load_whole(const std::string& path) {
   LoadedConfig loaded = load_config_file(path, built_kinds());
   if (loaded.errors.empty()) check_whole(loaded);
-  if (loaded.errors.empty()) std::ranges::move(disk_warnings(loaded, path), std::back_inserter(loaded.warnings));
+  if (loaded.errors.empty())
+    std::ranges::move(disk_warnings(loaded, path), std::back_inserter(loaded.warnings));
   return loaded;
 }
 
 int report_errors(const std::string& path, const LoadedConfig& loaded) {
   std::fputs(format_errors(path, loaded.errors).c_str(), stderr);
-  return complain(exit_config, text(loaded.errors.size(), " error", loaded.errors.size() == 1 ? "" : "s", "; nothing was started"));
+  return complain(exit_config, text(loaded.errors.size(), " error", loaded.errors.size() == 1 ? "" : "s",
+                                    "; nothing was started"));
 }
 
 std::string request_of(const std::string& command, const Words& words) {
@@ -44,19 +46,24 @@ std::string request_of(const std::string& command, const Words& words) {
 
 Result<DaemonAnswer> read_answer(std::string_view json) {
   auto answer = DaemonAnswer::read(json);
-  if (answer.ok() && answer.value()["error"].there()) return Status{Code::invalid, answer.value()["error"].text()};
+  if (answer.ok() && answer.value()["error"].there())
+    return Status{Code::invalid, answer.value()["error"].text()};
   return answer;
 }
 
-Result<std::string> ask_text(const Config& config, const std::string& command, const Words& words, int timeout_seconds) {
-  auto said = ask_daemon(config.gateway.runtime_dir + "/control.sock", request_of(command, words), timeout_seconds);
+Result<std::string> ask_text(const Config& config, const std::string& command, const Words& words,
+                             int timeout_seconds) {
+  auto said =
+      ask_daemon(config.gateway.runtime_dir + "/control.sock", request_of(command, words), timeout_seconds);
   if (!said.ok()) return said;
   if (const auto answer = read_answer(said.value()); !answer.ok()) return answer.status();
   return said;
 }
 
-Result<DaemonAnswer> ask(const Config& config, const std::string& command, const Words& words, int timeout_seconds) {
-  const auto said = ask_daemon(config.gateway.runtime_dir + "/control.sock", request_of(command, words), timeout_seconds);
+Result<DaemonAnswer> ask(const Config& config, const std::string& command, const Words& words,
+                         int timeout_seconds) {
+  const auto said =
+      ask_daemon(config.gateway.runtime_dir + "/control.sock", request_of(command, words), timeout_seconds);
   if (!said.ok()) return said.status();
   return read_answer(said.value());
 }
@@ -64,7 +71,8 @@ Result<DaemonAnswer> ask(const Config& config, const std::string& command, const
 int talk(const std::string& config, bool json, const std::string& command, const Words& words) {
   const LoadedConfig loaded = load_config_file(config, built_kinds());
   if (!loaded.errors.empty()) return report_errors(config, loaded);
-  const auto said = ask_daemon(loaded.config.gateway.runtime_dir + "/control.sock", request_of(command, words));
+  const auto said =
+      ask_daemon(loaded.config.gateway.runtime_dir + "/control.sock", request_of(command, words));
   if (!said.ok()) return complain(exit_unavailable, said.status().detail());
   const bool failed = !read_answer(said.value()).ok();
   print((json || failed ? said.value() : pretty_json(said.value())) + "\n");

@@ -22,11 +22,14 @@ void print(const std::string& text);
 // To stderr, with a line's end; returns `code`.
 int complain(int code, const std::string& text);
 
-using Words = std::vector<std::pair<std::string, std::string>>;  // of a request: names and values; empty ones are not sent
-// The JSON that the daemon of this configuration answers. `unavailable`: none does. What it answers as an error
-// is one here.
-Result<std::string> ask_text(const Config& config, const std::string& command, const Words& words = {}, int timeout_seconds = 5);
-Result<DaemonAnswer> ask(const Config& config, const std::string& command, const Words& words = {}, int timeout_seconds = 5);
+// of a request: names and values; empty ones are not sent
+using Words = std::vector<std::pair<std::string, std::string>>;
+// The JSON that the daemon of this configuration answers. `unavailable`: none does. What it answers as an
+// error is one here.
+Result<std::string> ask_text(const Config& config, const std::string& command, const Words& words = {},
+                             int timeout_seconds = 5);
+Result<DaemonAnswer> ask(const Config& config, const std::string& command, const Words& words = {},
+                         int timeout_seconds = 5);
 // The request as JSON.
 std::string request_of(const std::string& command, const Words& words);
 // An answer that is an error is one.

@@ -1,5 +1,5 @@
-// millrace diag: a bundle for whoever is to find out what is wrong, in one text that can be read before it is given
-// away: it is shown first, and written only where somebody says so. Without secrets and readings.
+// millrace diag: a bundle for whoever is to find out what is wrong, in one text that can be read before it is
+// given away: it is shown first, and written only where somebody says so. Without secrets and readings.
 #include <sys/utsname.h>
 #include <unistd.h>
 
@@ -28,18 +28,24 @@ using C = Diag;
 using O = OptionsOf<C>;
 constexpr Option options[] = {
     O::config(),
-    O::option<&C::output>("output", "FILE", "A new file to write it to, once it was shown").short_form('o').offers(Offer::files),
+    O::option<&C::output>("output", "FILE", "A new file to write it to, once it was shown")
+        .short_form('o')
+        .offers(Offer::files),
     O::flag<&C::yes>("yes", "Write it without asking"),
 };
 
 class Bundle {
  public:
-  void section(std::string_view name, const std::string& words) { out_ += text("==== ", name, " ====\n", words, words.ends_with('\n') || words.empty() ? "" : "\n", "\n"); }
+  void section(std::string_view name, const std::string& words) {
+    out_ += text("==== ", name, " ====\n", words, words.ends_with('\n') || words.empty() ? "" : "\n", "\n");
+  }
   void file(const std::string& path) {
     const auto content = read_file(path, file_max);
     section(path, content.ok() ? content.value() : content.status().detail());
   }
-  void answer(std::string_view name, const Result<std::string>& said) { section(name, said.ok() ? pretty_json(said.value()) : said.status().detail()); }
+  void answer(std::string_view name, const Result<std::string>& said) {
+    section(name, said.ok() ? pretty_json(said.value()) : said.status().detail());
+  }
   const std::string& text_of() const { return out_; }
 
  private:
@@ -49,21 +55,25 @@ class Bundle {
 std::string versions() {
   utsname kernel{};
   ::uname(&kernel);
-  return text("millrace ", MILLRACE_VERSION, " (", MILLRACE_COMMIT, ", ", MILLRACE_PROFILE, ")\n", kernel.sysname, " ", kernel.release, " ", kernel.version, " ",
-              kernel.machine, "\n");
+  return text("millrace ", MILLRACE_VERSION, " (", MILLRACE_COMMIT, ", ", MILLRACE_PROFILE, ")\n",
+              kernel.sysname, " ", kernel.release, " ", kernel.version, " ", kernel.machine, "\n");
 }
 
 std::string time_words() {
   const SystemClock clock;
   const KernelClock kernel = kernel_clock();
-  const char* how = kernel.state == KernelClock::State::synchronised ? "synchronised" : kernel.state == KernelClock::State::unsynchronised ? "not synchronised" : "cannot be asked";
-  return text(format_time(clock.wall()), ", the kernel says: ", how, "\nsince the boot: ", format_duration(Duration{clock.now().ns}), "\n");
+  const char* how = kernel.state == KernelClock::State::synchronised     ? "synchronised"
+                    : kernel.state == KernelClock::State::unsynchronised ? "not synchronised"
+                                                                         : "cannot be asked";
+  return text(format_time(clock.wall()), ", the kernel says: ", how,
+              "\nsince the boot: ", format_duration(Duration{clock.now().ns}), "\n");
 }
 
 std::string disk_words(const std::string& path) {
   const auto disk = disk_space(path);
   if (!disk.ok()) return disk.status().detail();
-  return text(path, ": ", disk.value().kind, disk.value().read_only ? ", read-only" : "", ", ", format_size(static_cast<double>(disk.value().free)), " free of ",
+  return text(path, ": ", disk.value().kind, disk.value().read_only ? ", read-only" : "", ", ",
+              format_size(static_cast<double>(disk.value().free)), " free of ",
               format_size(static_cast<double>(disk.value().total)), "\n");
 }
 
@@ -79,7 +89,8 @@ std::string gather(const C& c, const LoadedConfig& loaded) {
   bundle.file("/etc/os-release");
   bundle.section("time", time_words());
   bundle.section(text(c.config, " (without comments and what could be a secret)"), config_words(c));
-  if (!loaded.errors.empty()) bundle.section("errors of the configuration", format_errors(c.config, loaded.errors));
+  if (!loaded.errors.empty())
+    bundle.section("errors of the configuration", format_errors(c.config, loaded.errors));
   const Config& config = loaded.config;
   bundle.section("disk", disk_words(config.log.path) + disk_words(config.gateway.runtime_dir));
   const auto status = ask_text(config, "status");
@@ -110,7 +121,8 @@ int run(const C& c) {
   print(bundle);
   std::fflush(stdout);
   if (c.output.empty()) return exit_ok;
-  if (!c.yes && !agreed(c.output)) return complain(exit_no, "nothing was written (--yes does it without asking)");
+  if (!c.yes && !agreed(c.output))
+    return complain(exit_no, "nothing was written (--yes does it without asking)");
   std::FILE* out = std::fopen(c.output.c_str(), "wbx");
   if (!out) return complain(exit_no, c.output + " cannot be made (or is there already)");
   const bool written = std::fwrite(bundle.data(), 1, bundle.size(), out) == bundle.size();
@@ -122,7 +134,9 @@ int run(const C& c) {
 
 extern const CommandKind diag_command_kind;
 const CommandKind diag_command_kind = command_kind<C, run>(
-    "diag", "What is needed to find out what is wrong, as one text: configuration without secrets, status, metrics, log, versions", options,
+    "diag",
+    "What is needed to find out what is wrong, as one text: configuration without secrets, status, metrics, log, versions",
+    options,
     "It is shown before anything is written, and holds no readings; names of devices, inputs and hosts are in it, and what is said of a "
     "payload that could not be read may show a piece of that.");
 

@@ -7,8 +7,8 @@ namespace millrace {
 namespace {
 
 struct DeadLetters : AskOptions {
-  std::uint64_t most = 20;    // ls
-  std::uint64_t number = 0;   // of show, retry, drop; 0: none was said
+  std::uint64_t most = 20;   // ls
+  std::uint64_t number = 0;  // of show, retry, drop; 0: none was said
   bool all = false;
 };
 using C = DeadLetters;
@@ -16,9 +16,12 @@ using O = OptionsOf<C>;
 constexpr Option list_options[] = {
     O::config(),
     O::json(),
-    O::option<&C::most>("max", "N", "How many, the newest first (default: 20)").within(1, 1'000'000).short_form('n'),
+    O::option<&C::most>("max", "N", "How many, the newest first (default: 20)")
+        .within(1, 1'000'000)
+        .short_form('n'),
 };
-constexpr Option show_options[] = {O::config(), O::json(), O::operand<&C::number>("NUMBER").within(1, UINT64_MAX)};
+constexpr Option show_options[] = {O::config(), O::json(),
+                                   O::operand<&C::number>("NUMBER").within(1, UINT64_MAX)};
 constexpr Option change_options[] = {
     O::config(),
     O::json(),
@@ -62,14 +65,16 @@ int drop(const C& c) { return change(c, "dlq.drop"); }
 
 }  // namespace
 
-extern const CommandKind dlq_ls_command_kind, dlq_show_command_kind, dlq_retry_command_kind, dlq_drop_command_kind;
-const CommandKind dlq_ls_command_kind =
-    command_kind<C, list>("dlq ls", "Dead letters: payloads that could not be decoded, records an uplink refused; the newest", list_options,
-                          "\"partly\" means that the rest of the payload has entered.");
-const CommandKind dlq_show_command_kind = command_kind<C, show_one>("dlq show", "One of them, whole", show_options);
-const CommandKind dlq_retry_command_kind =
-    command_kind<C, retry>("dlq retry", "Decode it with today's configuration, or send it to its uplink once more", change_options,
-                           "What is missing of a payload is decoded, and nothing twice. The gateway must run.");
+extern const CommandKind dlq_ls_command_kind, dlq_show_command_kind, dlq_retry_command_kind,
+    dlq_drop_command_kind;
+const CommandKind dlq_ls_command_kind = command_kind<C, list>(
+    "dlq ls", "Dead letters: payloads that could not be decoded, records an uplink refused; the newest",
+    list_options, "\"partly\" means that the rest of the payload has entered.");
+const CommandKind dlq_show_command_kind =
+    command_kind<C, show_one>("dlq show", "One of them, whole", show_options);
+const CommandKind dlq_retry_command_kind = command_kind<C, retry>(
+    "dlq retry", "Decode it with today's configuration, or send it to its uplink once more", change_options,
+    "What is missing of a payload is decoded, and nothing twice. The gateway must run.");
 const CommandKind dlq_drop_command_kind = command_kind<C, drop>("dlq drop", "Give it up", change_options);
 
 }  // namespace millrace

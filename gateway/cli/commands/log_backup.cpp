@@ -1,6 +1,6 @@
-// millrace log backup: the head is sealed, then the state files and every sealed segment are copied: the newest of
-// them carries the cursors, and names state files, which are kept until there is another head. A log that is opened on
-// the copy gets a new epoch.
+// millrace log backup: the head is sealed, then the state files and every sealed segment are copied: the
+// newest of them carries the cursors, and names state files, which are kept until there is another head. A
+// log that is opened on the copy gets a new epoch.
 #include <cstdio>
 
 #include "base/text.h"
@@ -39,7 +39,8 @@ Status copy_state(const Folder& from, Folder& to, std::uint64_t& bytes) {
 }
 
 // Of one that was delivered and given back meanwhile, perhaps half-way, nothing is kept.
-Status copy_segment(const Folder& from, Folder& to, const std::string& name, std::uint64_t& bytes, std::size_t& copied) {
+Status copy_segment(const Folder& from, Folder& to, const std::string& name, std::uint64_t& bytes,
+                    std::size_t& copied) {
   if (to.size_of(name) > 0) return {Code::invalid, to.join(name) + " is there already"};
   const std::uint64_t before = bytes;
   if (Status status = copy_file(from, to, name, bytes); !status.ok()) return status;
@@ -63,7 +64,8 @@ int back_up(LogSession& session, const std::string& folder) {
   if (Status status = copy_state(*from, *to, bytes); !status.ok()) return fail(status.detail());
   for (const DaemonAnswer& segment : sealed.value()["segments"].items()) {
     if (!segment["sealed"].truth()) continue;
-    if (Status status = copy_segment(*from, *to, segment["name"].text(), bytes, copied); !status.ok()) return fail(status.detail());
+    if (Status status = copy_segment(*from, *to, segment["name"].text(), bytes, copied); !status.ok())
+      return fail(status.detail());
   }
   print(text(copied, " segments, ", bytes, " bytes in ", folder, "\n"));
   return exit_ok;
@@ -76,7 +78,7 @@ int run(const C& c) {
 }  // namespace
 
 extern const CommandKind log_backup_command_kind;
-const CommandKind log_backup_command_kind =
-    command_kind<C, run>("log backup", "Copy the log into a folder; the copy gets an epoch of its own when it is used", options);
+const CommandKind log_backup_command_kind = command_kind<C, run>(
+    "log backup", "Copy the log into a folder; the copy gets an epoch of its own when it is used", options);
 
 }  // namespace millrace

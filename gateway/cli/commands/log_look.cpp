@@ -25,13 +25,13 @@ int forget(const LogForget& c) { return show(c, "log.forget", {{"device", c.devi
 }  // namespace
 
 extern const CommandKind log_ls_command_kind, log_stat_command_kind, log_forget_command_kind;
-const CommandKind log_ls_command_kind =
-    command_kind<C, list>("log ls", "The segments of the log and what they hold", options,
-                          "Like all of *log* and *dlq* (but *retry*), it works beside a running gateway or on a stopped log.");
+const CommandKind log_ls_command_kind = command_kind<C, list>(
+    "log ls", "The segments of the log and what they hold", options,
+    "Like all of *log* and *dlq* (but *retry*), it works beside a running gateway or on a stopped log.");
 const CommandKind log_stat_command_kind =
     command_kind<C, stat>("log stat", "Sizes, and how far each uplink is", options);
 const CommandKind log_forget_command_kind =
-    command_kind<LogForget, forget>("log forget", "Take the records of a device out of the log", forget_options,
-                                    "Numbers stay; the ledger says what was not delivered.");
+    command_kind<LogForget, forget>("log forget", "Take the records of a device out of the log",
+                                    forget_options, "Numbers stay; the ledger says what was not delivered.");
 
 }  // namespace millrace

@@ -18,7 +18,8 @@ struct LogCat : ConfigOption {
 };
 using C = LogCat;
 using O = OptionsOf<C>;
-constexpr Option lane_row = O::option<&C::lane>("lane", "LANE", "alarm, window, raw, held or dead (default: all)").one_of(lanes);
+constexpr Option lane_row =
+    O::option<&C::lane>("lane", "LANE", "alarm, window, raw, held or dead (default: all)").one_of(lanes);
 constexpr Option from_row = O::option<&C::from>("from", "N", "The first number").within(1, UINT64_MAX);
 constexpr Option to_row = O::option<&C::to>("to", "N", "The last number").within(1, UINT64_MAX);
 constexpr Option cat_options[] = {O::config(), lane_row, from_row, to_row};
@@ -28,21 +29,28 @@ constexpr Option export_options[] = {
     from_row,
     to_row,
     O::option<&C::format>("format", "FORMAT", "json (default) or csv").one_of("json|csv"),
-    O::option<&C::output>("output", "FILE", "A new file (default: standard output)").short_form('o').offers(Offer::files),
+    O::option<&C::output>("output", "FILE", "A new file (default: standard output)")
+        .short_form('o')
+        .offers(Offer::files),
 };
 
 int print_lane(LogSession& session, const C& c, Lane lane, std::FILE* out) {
   std::uint64_t unreadable = 0;
   for (std::string from = text(c.from); from != "0";) {
-    const auto page = session.ask("log.read", {{"lane", lane_name(lane)}, {"from", from}, {"to", c.to ? text(c.to) : ""}, {"format", c.format}});
+    const auto page = session.ask(
+        "log.read",
+        {{"lane", lane_name(lane)}, {"from", from}, {"to", c.to ? text(c.to) : ""}, {"format", c.format}});
     if (!page.ok()) return fail(page.status().detail());
     const std::string& lines = page.value()["lines"].text();
-    if (std::fwrite(lines.data(), 1, lines.size(), out) != lines.size()) return fail("the output cannot be written");
+    if (std::fwrite(lines.data(), 1, lines.size(), out) != lines.size())
+      return fail("the output cannot be written");
     unreadable += page.value()["unreadable"].whole();
     from = page.value()["next"].text();
     if (from.empty()) return fail("the daemon's answer has no \"next\"");
   }
-  if (unreadable > 0) complain(0, text(unreadable, " records of lane ", lane_name(lane), " are whole on disk and cannot be decoded"));
+  if (unreadable > 0)
+    complain(0, text(unreadable, " records of lane ", lane_name(lane),
+                     " are whole on disk and cannot be decoded"));
   return exit_ok;
 }
 
@@ -52,7 +60,8 @@ int print_records(LogSession& session, const C& c) {
   if (c.format == "csv") std::fprintf(out, "%s\n", csv_header().c_str());
   int code = exit_ok;
   for (const Lane lane : all_lanes) {
-    if (code == exit_ok && (c.lane.empty() || c.lane == lane_name(lane))) code = print_lane(session, c, lane, out);
+    if (code == exit_ok && (c.lane.empty() || c.lane == lane_name(lane)))
+      code = print_lane(session, c, lane, out);
   }
   const bool written = std::fflush(out) == 0 && std::ferror(out) == 0;
   if (out != stdout && std::fclose(out) != 0) return fail("the output cannot be written");
@@ -66,7 +75,9 @@ int run(const C& c) {
 }  // namespace
 
 extern const CommandKind log_cat_command_kind, log_export_command_kind;
-const CommandKind log_cat_command_kind = command_kind<C, run>("log cat", "Records as JSON lines, all lanes or one", cat_options);
-const CommandKind log_export_command_kind = command_kind<C, run>("log export", "Records as JSON lines or CSV, all lanes or one", export_options);
+const CommandKind log_cat_command_kind =
+    command_kind<C, run>("log cat", "Records as JSON lines, all lanes or one", cat_options);
+const CommandKind log_export_command_kind =
+    command_kind<C, run>("log export", "Records as JSON lines or CSV, all lanes or one", export_options);
 
 }  // namespace millrace

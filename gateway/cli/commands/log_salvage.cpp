@@ -1,4 +1,5 @@
-// millrace log salvage: mends the log, or prints what is whole of any segment file, which needs no log around it.
+// millrace log salvage: mends the log, or prints what is whole of any segment file, which needs no log around
+// it.
 #include <cstdio>
 
 #include "base/text.h"
@@ -26,7 +27,8 @@ int salvage_file(const std::string& path) {
   const Status status = salvage_rows(*folder, name, [&](const Row& row) {
     std::vector<Record> decoded;
     if (!decode_batch(*row.columns, row.zstd, decoded).ok()) return;
-    for (std::size_t i = 0; i < decoded.size(); ++i) std::printf("%s\n", record_as_json(row.first + i, row.lane, decoded[i]).c_str());
+    for (std::size_t i = 0; i < decoded.size(); ++i)
+      std::printf("%s\n", record_as_json(row.first + i, row.lane, decoded[i]).c_str());
     records += decoded.size();
   });
   if (!status.ok()) return fail(status.detail());
@@ -39,6 +41,7 @@ int run(const C& c) { return c.file.empty() ? show(c, "log.salvage") : salvage_f
 
 extern const CommandKind log_salvage_command_kind;
 const CommandKind log_salvage_command_kind = command_kind<C, run>(
-    "log salvage", "Read everything and mend what is damaged; with a segment FILE: print what is whole of it", options);
+    "log salvage", "Read everything and mend what is damaged; with a segment FILE: print what is whole of it",
+    options);
 
 }  // namespace millrace

@@ -47,7 +47,8 @@ Status LogSession::open() {
 
 Result<std::string> LogSession::say(const std::string& command, const Words& words, bool takes_long) {
   if (!log_) {
-    auto answer = ask_daemon(config_.gateway.runtime_dir + "/control.sock", request_of(command, words), takes_long ? long_work_seconds : work_seconds);
+    auto answer = ask_daemon(config_.gateway.runtime_dir + "/control.sock", request_of(command, words),
+                             takes_long ? long_work_seconds : work_seconds);
     if (answer.ok() || answer.status().code() != Code::unavailable) return answer;
     if (Status status = open(); !status.ok()) return status;
   }
@@ -105,7 +106,9 @@ std::string absent_in_stopped_log(const Config& config) {
   // Whoever opens a log leaves files of his in it: that is for its owner only.
   if (::stat(config.log.path.c_str(), &info) != 0 || info.st_uid != ::geteuid()) return {};
   const auto names = open_folder(config.log.path)->list();
-  if (!names.ok() || std::ranges::none_of(names.value(), [](const std::string& name) { return segment_id(name).has_value(); })) return {};
+  if (!names.ok() || std::ranges::none_of(
+                         names.value(), [](const std::string& name) { return segment_id(name).has_value(); }))
+    return {};
   set_log_level(Level::error);
   LogSession session(config);
   const auto stat = session.ask("log.stat");
@@ -120,7 +123,8 @@ std::string absent_in_stopped_log(const Config& config) {
   std::string lines;
   for (const auto& [name, records] : kept) {
     if (records == 0) continue;
-    lines += text("warning: uplink ", name, " left the configuration: the log keeps ", records, " records for it, ", format_duration(config.log.forget_after),
+    lines += text("warning: uplink ", name, " left the configuration: the log keeps ", records,
+                  " records for it, ", format_duration(config.log.forget_after),
                   " from when the daemon missed it first (log.forget_after)\n");
   }
   return lines;

@@ -1,5 +1,5 @@
-// Where `millrace log` and `millrace dlq` ask: the running daemon that holds the log, or a stopped log itself, under
-// its lock. One at a time; answers are the same (log_commands.h).
+// Where `millrace log` and `millrace dlq` ask: the running daemon that holds the log, or a stopped log
+// itself, under its lock. One at a time; answers are the same (log_commands.h).
 #pragma once
 
 #include <functional>
@@ -34,15 +34,16 @@ class LogSession {
   bool changed_ = false;
 };
 
-// Loads the configuration, quietens what the log says on opening (that is for the daemon's journal), and does it.
+// Loads the configuration, quietens what the log says on opening (that is for the daemon's journal), and does
+// it.
 int with_log(const std::string& config, const std::function<int(LogSession&)>& work);
 // To stderr, whatever control characters are in it; 1.
 int fail(const std::string& why);
 // Asks and prints the answer; an error goes to stderr.
 int show(const AskOptions& options, const std::string& command, const Words& words = {});
 
-// Uplinks that are not in the configuration and that the stopped log keeps something for, a line each; empty where
-// the log is not there, not ours, or a daemon holds it.
+// Uplinks that are not in the configuration and that the stopped log keeps something for, a line each; empty
+// where the log is not there, not ours, or a daemon holds it.
 std::string absent_in_stopped_log(const Config& config);
 
 }  // namespace millrace

@@ -1,5 +1,5 @@
-// millrace route suggest: a route for payloads that were seen, from files or standard input. A proposal for a person: nothing is
-// asked, stored or changed.
+// millrace route suggest: a route for payloads that were seen, from files or standard input. A proposal for a
+// person: nothing is asked, stored or changed.
 #include <cstdio>
 
 #include "base/files.h"
@@ -21,8 +21,11 @@ using C = RouteSuggest;
 using O = OptionsOf<C>;
 constexpr Option options[] = {
     O::option<&C::topic>("topic", "TOPIC", "The topic that the payload came by").short_form('t'),
-    O::option<&C::input>("input", "KIND", "Of which kind of input the route is to be").one_of("mqtt|mqtt_endpoint|serial"),
-    O::flag<&C::lines>("lines", "Each line is a payload, behind its topic and a blank where it begins with one: what mosquitto_sub -v prints"),
+    O::option<&C::input>("input", "KIND", "Of which kind of input the route is to be")
+        .one_of("mqtt|mqtt_endpoint|serial"),
+    O::flag<&C::lines>(
+        "lines",
+        "Each line is a payload, behind its topic and a blank where it begins with one: what mosquitto_sub -v prints"),
     O::operand<&C::file>("[FILE]").offers(Offer::files),
 };
 
@@ -35,7 +38,8 @@ Result<std::string> read_samples(const std::string& path) {
   if (!path.empty() && path != "-") return read_file(path, sample_max);
   std::string all;
   char piece[64 << 10];
-  for (std::size_t n; (n = std::fread(piece, 1, sizeof piece, stdin)) > 0 && all.size() < sample_max;) all.append(piece, n);
+  for (std::size_t n; (n = std::fread(piece, 1, sizeof piece, stdin)) > 0 && all.size() < sample_max;)
+    all.append(piece, n);
   return all;
 }
 
@@ -46,7 +50,9 @@ std::vector<RouteSample> samples_of(const C& c, std::string_view all) {
     if (trim(line).empty() || out.size() >= Suggestion::samples_max) continue;
     const std::size_t blank = line.find(' ');
     const bool with_topic = c.topic.empty() && c.input != "serial" && blank != std::string_view::npos;
-    out.push_back(with_topic ? RouteSample{std::string(line.substr(0, blank)), to_bytes(line.substr(blank + 1))} : RouteSample{c.topic, to_bytes(line)});
+    out.push_back(with_topic
+                      ? RouteSample{std::string(line.substr(0, blank)), to_bytes(line.substr(blank + 1))}
+                      : RouteSample{c.topic, to_bytes(line)});
   }
   return out;
 }
@@ -56,9 +62,13 @@ int run(const C& c) {
   if (!all.ok()) return refuse(exit_no_input, all.status().detail());
   const std::vector<RouteSample> samples = samples_of(c, all.value());
   if (samples.empty() || samples[0].payload.empty()) return refuse(exit_usage, "there is no payload");
-  if (samples[0].topic.empty() && c.input != "serial") return refuse(exit_usage, "which topic did it come by? --topic");
+  if (samples[0].topic.empty() && c.input != "serial")
+    return refuse(exit_usage, "which topic did it come by? --topic");
   const Suggestion made = suggest_route(samples, text("[[inputs.", c.input, ".routes]]"));
-  if (made.toml.empty()) return refuse(exit_no, "nothing could be made of it: text by a pattern (format = \"text\") and bytes by a layout (\"binary\") want a person");
+  if (made.toml.empty())
+    return refuse(
+        exit_no,
+        "nothing could be made of it: text by a pattern (format = \"text\") and bytes by a layout (\"binary\") want a person");
   std::fputs(made.toml.c_str(), stdout);
   return exit_ok;
 }

@@ -11,7 +11,10 @@ using O = OptionsOf<C>;
 constexpr Option options[] = {O::config()};
 
 Level level_of(const std::string& word) {
-  return word == "debug" ? Level::debug : word == "warn" ? Level::warn : word == "error" ? Level::error : Level::info;
+  return word == "debug"   ? Level::debug
+         : word == "warn"  ? Level::warn
+         : word == "error" ? Level::error
+                           : Level::info;
 }
 
 int run(const C& c) {

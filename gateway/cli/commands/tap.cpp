@@ -1,5 +1,6 @@
-// millrace tap: records as they enter the log, live. It asks for what was committed since it asked last, page by page, so
-// that the daemon has no more to do than to read what is in its memory anyway; one who falls behind is told what he misses.
+// millrace tap: records as they enter the log, live. It asks for what was committed since it asked last, page
+// by page, so that the daemon has no more to do than to read what is in its memory anyway; one who falls
+// behind is told what he misses.
 #include <algorithm>
 #include <cstdio>
 
@@ -26,7 +27,8 @@ using O = OptionsOf<C>;
 constexpr Option options[] = {
     O::config(),
     O::flag<&C::json>("json", "Records as they are in `log cat`, a line each"),
-    O::option<&C::lane>("lane", "LANE", "alarm, window, raw, held or dead (default: all)").one_of("alarm|window|raw|held|dead"),
+    O::option<&C::lane>("lane", "LANE", "alarm, window, raw, held or dead (default: all)")
+        .one_of("alarm|window|raw|held|dead"),
     O::option<&C::count>("count", "N", "End after so many").short_form('n').within(1, UINT64_MAX),
     O::operand<&C::pattern>("[PATTERN]"),
 };
@@ -36,8 +38,11 @@ std::string value_of(const DaemonAnswer& record) {
   if (value.type() == DaemonAnswer::Type::text) return text('"', shown(value.text(), 80), '"');
   if (value.there()) return value.text();
   if (record["dead"].there()) return text(shown(record["dead"]["reason"].text(), 160));
-  if (record["window"].there()) return text("count ", record["window"]["count"].text(), ", mean ", record["window"]["mean"].text());
-  return record["loss"].there() ? text(record["loss"]["count"].text(), " lost: ", shown(record["loss"]["reason"].text(), 80)) : "-";
+  if (record["window"].there())
+    return text("count ", record["window"]["count"].text(), ", mean ", record["window"]["mean"].text());
+  return record["loss"].there()
+             ? text(record["loss"]["count"].text(), " lost: ", shown(record["loss"]["reason"].text(), 80))
+             : "-";
 }
 
 // "12:03:11.120  raw     1234  press-1  temperature = 21.5 C"
@@ -46,8 +51,9 @@ std::string in_words(const DaemonAnswer& record) {
   std::string lane = record["lane"].text();
   lane.resize(std::max<std::size_t>(lane.size(), 6), ' ');
   const std::string unit = record["unit"].text().empty() ? "" : " " + shown(record["unit"].text());
-  return text(time.size() > 23 ? time.substr(11, 12) : time, "  ", lane, "  ", record["number"].text(), "  ", shown(record["device"].text()), "  ",
-              shown(record["metric"].text()), " = ", value_of(record), unit, "\n");
+  return text(time.size() > 23 ? time.substr(11, 12) : time, "  ", lane, "  ", record["number"].text(), "  ",
+              shown(record["device"].text()), "  ", shown(record["metric"].text()), " = ", value_of(record),
+              unit, "\n");
 }
 
 class Tapping {
@@ -61,7 +67,8 @@ class Tapping {
     while (!ended() && !full_) {
       for (const Lane lane : all_lanes) {
         if (!c_.lane.empty() && c_.lane != lane_name(lane)) continue;
-        if (const Status status = look(lane); !status.ok()) return complain(exit_unavailable, status.detail());
+        if (const Status status = look(lane); !status.ok())
+          return complain(exit_unavailable, status.detail());
       }
       if (std::fflush(stdout) != 0) return exit_ok;  // whoever read it is gone
       wait_readable(-1, look_every);
@@ -92,7 +99,8 @@ class Tapping {
     if (!stat.ok()) return stat.status();
     const Sequence last = stat.value()["last_number"].whole();
     if (last < next + behind_max) return {};
-    complain(0, text("too fast to be shown: of lane ", lane_name(lane), " the numbers ", next, " to ", last, " are passed over"));
+    complain(0, text("too fast to be shown: of lane ", lane_name(lane), " the numbers ", next, " to ", last,
+                     " are passed over"));
     next = last + 1;
     return {};
   }
@@ -101,7 +109,8 @@ class Tapping {
     const auto record = DaemonAnswer::read(line);
     if (!record.ok()) return;
     const std::string &device = record.value()["device"].text(), &metric = record.value()["metric"].text();
-    const bool fits = c_.pattern.empty() || glob_matches(c_.pattern, device) || glob_matches(c_.pattern, text(device, "/", metric));
+    const bool fits = c_.pattern.empty() || glob_matches(c_.pattern, device) ||
+                      glob_matches(c_.pattern, text(device, "/", metric));
     if (!fits) return;
     print(c_.json ? text(line, "\n") : in_words(record.value()));
     full_ = c_.count > 0 && ++told_ == c_.count;
@@ -125,7 +134,9 @@ int run(const C& c) {
 
 extern const CommandKind tap_command_kind;
 const CommandKind tap_command_kind = command_kind<C, run>(
-    "tap", "Records as they enter the log, live; all, or those whose device or device/metric fits PATTERN (* and ?)", options,
+    "tap",
+    "Records as they enter the log, live; all, or those whose device or device/metric fits PATTERN (* and ?)",
+    options,
     "It shows what was committed, so at most *commit\\_interval* later. What comes faster than it can be shown is passed over, and that is "
     "said.");
 

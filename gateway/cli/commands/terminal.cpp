@@ -36,7 +36,8 @@ Terminal::~Terminal() {
 
 std::pair<std::size_t, std::size_t> Terminal::size() {
   winsize window{};
-  if (::ioctl(STDOUT_FILENO, TIOCGWINSZ, &window) != 0 || window.ws_row == 0 || window.ws_col == 0) return {24, 80};
+  if (::ioctl(STDOUT_FILENO, TIOCGWINSZ, &window) != 0 || window.ws_row == 0 || window.ws_col == 0)
+    return {24, 80};
   return {window.ws_row, window.ws_col};
 }
 
@@ -58,7 +59,8 @@ void Terminal::show(const std::vector<std::string>& lines) {
 
 std::string Terminal::next_key() {
   static constexpr std::pair<std::string_view, const char*> known[] = {
-      {"\033[A", "up"}, {"\033OA", "up"}, {"\033[B", "down"}, {"\033OB", "down"}, {"\r", "enter"}, {"\n", "enter"}, {"\177", "backspace"}, {"\b", "backspace"}};
+      {"\033[A", "up"}, {"\033OA", "up"}, {"\033[B", "down"},    {"\033OB", "down"},
+      {"\r", "enter"},  {"\n", "enter"},  {"\177", "backspace"}, {"\b", "backspace"}};
   for (const auto& [bytes, name] : known) {
     if (!typed_.starts_with(bytes)) continue;
     typed_.erase(0, bytes.size());

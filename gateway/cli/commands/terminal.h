@@ -1,5 +1,5 @@
-// A terminal as a screen: the other one that it has, in raw mode, as long as this lives. Only lines that changed are
-// written, so that a serial console keeps up.
+// A terminal as a screen: the other one that it has, in raw mode, as long as this lives. Only lines that
+// changed are written, so that a serial console keeps up.
 #pragma once
 
 #include <termios.h>
@@ -22,8 +22,8 @@ class Terminal {
   // Rows and columns; 24 and 80 where it does not say, as on a serial line.
   static std::pair<std::size_t, std::size_t> size();
   void show(const std::vector<std::string>& lines);
-  // What was pressed, "up", "down", "enter", "escape", "backspace" or a character; empty: nothing within this time, or
-  // there is nobody any more (gone()).
+  // What was pressed, "up", "down", "enter", "escape", "backspace" or a character; empty: nothing within this
+  // time, or there is nobody any more (gone()).
   std::string key(Duration at_most);
   bool gone() const { return gone_; }
 

@@ -36,8 +36,8 @@ Result<std::string> read_sample(const std::string& path) {
   if (!path.empty() && path != "-") return read_file(path, sample_max);
   std::string sample;
   char piece[64 << 10];
-  for (std::size_t n; (n = std::fread(piece, 1, sizeof piece, stdin)) > 0 &&
-      sample.size() < sample_max;) sample.append(piece, n);
+  for (std::size_t n; (n = std::fread(piece, 1, sizeof piece, stdin)) > 0 && sample.size() < sample_max;)
+    sample.append(piece, n);
   return sample;
 }
 
@@ -45,11 +45,11 @@ Result<std::string> read_sample(const std::string& path) {
 std::string in_words(const Record& record) {
   std::string value = "?";
   if (const auto* number = std::get_if<double>(&record.value)) value = text(*number);
-  else if (const auto* integer = std::get_if<std::int64_t>(&record.value)) value =
-      text(*integer, " (integer)");
+  else if (const auto* integer = std::get_if<std::int64_t>(&record.value))
+    value = text(*integer, " (integer)");
   else if (const auto* flag = std::get_if<bool>(&record.value)) value = text(*flag);
-  else if (const auto* string = std::get_if<std::string>(&record.value)) value =
-      text('"', shown(*string, 200), '"');
+  else if (const auto* string = std::get_if<std::string>(&record.value))
+    value = text('"', shown(*string, 200), '"');
   std::string line = text("  ", record.device, "  ", record.metric, " = ", value);
   if (!record.unit.empty()) line += " " + record.unit;
   if (record.quality != Quality::good) line += text("  [", quality_name(record.quality), "]");
@@ -62,8 +62,11 @@ class Tryout {
  public:
   Tryout(const C& arguments, const InputPlan& plan, WallTime now)
       : arguments_(arguments), plan_(plan), now_(now), decode_(plan.decode) {
-    if (!decode_) decode_ = [router = std::make_shared<const Router>(Router::make(plan.routes).value())](
-        const Arrival& arrival, std::vector<Record>& out, Unread& unread) { return router->decode(arrival, out, unread); };
+    if (!decode_)
+      decode_ = [router = std::make_shared<const Router>(Router::make(plan.routes).value())](
+                    const Arrival& arrival, std::vector<Record>& out, Unread& unread) {
+        return router->decode(arrival, out, unread);
+      };
   }
 
   int all_of(const std::string& sample) {
@@ -76,7 +79,8 @@ class Tryout {
     framer->push(bytes_of(sample), take);
     framer->on_pause(take);
     const std::uint64_t bad = framer->frames_bad(), discarded = framer->bytes_discarded();
-    if (!sample.empty() && sample.back() != '\n') framer->push(bytes_of("\n"), take);  // a last line without an end
+    // a last line without an end
+    if (!sample.empty() && sample.back() != '\n') framer->push(bytes_of("\n"), take);
     if (bad > 0 || discarded > 0) {
       code_ = exit_no;
       if (!arguments_.json) print(text(bad, " bad frames, ", discarded, " bytes of no frame\n"));
@@ -95,18 +99,20 @@ class Tryout {
     std::vector<Record> records;
     Unread unread;
     const Status status = decode_(arrival, records, unread);
-    for (const Record& record : records) print(arguments_.json ? record_as_json(0, Lane::raw, record) + "\n"
-        : in_words(record));
+    for (const Record& record : records)
+      print(arguments_.json ? record_as_json(0, Lane::raw, record) + "\n" : in_words(record));
     if (!status.ok() || unread.any()) code_ = exit_no;
     if (!arguments_.json) tell(records.size(), status, unread);
   }
 
   void tell(std::size_t records, const Status& status, const Unread& unread) {
-    if (unread.ignored && records == 0 && !unread.any()) return print("ignored: the route says ignore = true\n");
+    if (unread.ignored && records == 0 && !unread.any())
+      return print("ignored: the route says ignore = true\n");
     print(text(records, records == 1 ? " reading" : " readings", "\n"));
     if (unread.ignored) print("some of it no route wanted\n");
-    if (unread.no_value > 0) print(text(unread.no_value, unread.no_value == 1 ? " value that is none"
-        : " values that are none", " (null, nan, inf, empty): no fault\n"));
+    if (unread.no_value > 0)
+      print(text(unread.no_value, unread.no_value == 1 ? " value that is none" : " values that are none",
+                 " (null, nan, inf, empty): no fault\n"));
     if (unread.latin1) print("text that is no UTF-8 was read as ISO 8859-1\n");
     if (!status.ok()) print(text("FAILED, nothing of it enters: ", shown(status.detail(), 1000), "\n"));
     else if (unread.any()) print(text("FAILED, the rest enters: ", shown(unread.reason(), 1000), "\n"));
@@ -128,12 +134,12 @@ int run(const C& arguments) {
     names += (names.empty() ? "" : ", ") + plan.name;
     if (arguments.input.empty() || plan.name == arguments.input) plans.push_back(std::move(plan));
   }
-  if (plans.empty()) return refuse(exit_usage, text("there is no input \"", shown(arguments.input),
-      "\"; there are: ", names));
+  if (plans.empty())
+    return refuse(exit_usage, text("there is no input \"", shown(arguments.input), "\"; there are: ", names));
   if (plans.size() > 1) return refuse(exit_usage, text("which input's routes? --input: ", names));
   const bool by_topic = plans[0].routes.empty() || !plans[0].routes[0].topic.empty();
-  if (!plans[0].make_framer && arguments.topic.empty() && by_topic) return refuse(exit_usage,
-      "which topic did it come by? --topic");
+  if (!plans[0].make_framer && arguments.topic.empty() && by_topic)
+    return refuse(exit_usage, "which topic did it come by? --topic");
   auto sample = read_sample(arguments.file);
   if (!sample.ok()) return refuse(exit_no_input, sample.status().detail());
   return Tryout(arguments, plans[0], UvLoop().wall()).all_of(sample.value());
@@ -143,7 +149,9 @@ int run(const C& arguments) {
 
 extern const CommandKind test_command_kind;
 const CommandKind test_command_kind = command_kind<C, run>(
-    "test", "What a route makes of a sample payload, from a file or standard input: readings, and what could not be read", options,
+    "test",
+    "What a route makes of a sample payload, from a file or standard input: readings, and what could not be read",
+    options,
     "What has no value is told, and where something could not be read. What a serial input would hear is cut into frames as the input "
     "does it, and noise is told. Nothing is stored or sent. Ends with 1 when something could not be read.");
 

@@ -38,7 +38,8 @@ class Watching {
     const auto status = ask(config_, "status");
     if (!status.ok()) return status.status();
     const std::string sort = choice_.sort == "rate" ? "readings" : choice_.sort;
-    const auto devices = ask(config_, "devices", {{"sort", sort}, {"part", choice_.part}, {"max", text(devices_asked)}});
+    const auto devices =
+        ask(config_, "devices", {{"sort", sort}, {"part", choice_.part}, {"max", text(devices_asked)}});
     if (!devices.ok()) return devices.status();
     answers_.status = status.value();
     answers_.devices = devices.value();
@@ -53,7 +54,8 @@ class Watching {
   int print_once() {
     if (const Status status = ask_all(); !status.ok()) return complain(exit_unavailable, status.detail());
     const auto [rows, columns] = Terminal::size();
-    for (const std::string& line : top_screen(answers_, choice_, rows, columns, wants_colour()).lines) print(line + "\n");
+    for (const std::string& line : top_screen(answers_, choice_, rows, columns, wants_colour()).lines)
+      print(line + "\n");
     return exit_ok;
   }
 
@@ -107,8 +109,10 @@ class Watching {
   bool type(const std::string& key) {
     if (key == "enter") return choice_.typing = false, true;
     if (key == "escape") choice_.typing = false, choice_.part.clear();
-    else if (key == "backspace") choice_.part.resize(choice_.part.size() - std::min<std::size_t>(choice_.part.size(), 1));
-    else if (key.size() == 1 && static_cast<unsigned char>(key[0]) >= ' ' && choice_.part.size() < 100) choice_.part += key;
+    else if (key == "backspace")
+      choice_.part.resize(choice_.part.size() - std::min<std::size_t>(choice_.part.size(), 1));
+    else if (key.size() == 1 && static_cast<unsigned char>(key[0]) >= ' ' && choice_.part.size() < 100)
+      choice_.part += key;
     choice_.marked = 0;
     return true;
   }
@@ -121,7 +125,8 @@ class Watching {
     for (const DaemonAnswer& device : answers_.devices["devices"].items()) {
       const std::string who = text(device["input"].text(), " ", device["name"].text());
       readings[who] = device["readings"].number();
-      if (const auto before = readings_.find(who); before != readings_.end() && span > 0) answers_.rates[who] = std::max(0.0, readings[who] - before->second) / span;
+      if (const auto before = readings_.find(who); before != readings_.end() && span > 0)
+        answers_.rates[who] = std::max(0.0, readings[who] - before->second) / span;
     }
     readings_ = std::move(readings);
     looked_ = now;
@@ -150,7 +155,8 @@ int run(const C& c) {
   const LoadedConfig loaded = load_config_file(c.config, built_kinds());
   if (!loaded.errors.empty()) return report_errors(c.config, loaded);
   if (c.once) return c.json ? once_as_json(loaded.config) : Watching(c, loaded.config).print_once();
-  if (!::isatty(STDIN_FILENO) || !::isatty(STDOUT_FILENO)) return complain(exit_usage, "this is no terminal; --once prints it once");
+  if (!::isatty(STDIN_FILENO) || !::isatty(STDOUT_FILENO))
+    return complain(exit_usage, "this is no terminal; --once prints it once");
   end_on_signals();
   return Watching(c, loaded.config).run();
 }
@@ -159,7 +165,9 @@ int run(const C& c) {
 
 extern const CommandKind top_command_kind;
 const CommandKind top_command_kind = command_kind<C, run>(
-    "top", "How the gateway is, live on a terminal: what is wrong, uplinks, inputs, devices and their latest values", options,
+    "top",
+    "How the gateway is, live on a terminal: what is wrong, uplinks, inputs, devices and their latest values",
+    options,
     "Keys: *s* sorts devices by name, by age or by rate, */* filters them by a part of their name, arrows and Enter look into one, Escape "
     "leads back, *q* ends. Only lines that changed are written, so that it can be used on a serial console.");
 

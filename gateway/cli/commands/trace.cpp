@@ -1,6 +1,6 @@
-// millrace trace: where the readings of a device are. What came last, and how far each uplink is with it; with --next
-// the next one is waited for and followed until every uplink has it, with the time that each step took as seen from
-// here (some 20 ms at best).
+// millrace trace: where the readings of a device are. What came last, and how far each uplink is with it;
+// with --next the next one is waited for and followed until every uplink has it, with the time that each step
+// took as seen from here (some 20 ms at best).
 #include <cstdio>
 
 #include "base/span_words.h"
@@ -51,16 +51,22 @@ void tell_where(const C& c, const DaemonAnswer& found) {
   PageTable table("rllll");
   for (const DaemonAnswer& record : found["records"].items()) {
     const bool trusted = record["time_trust"].text() == "device";
-    table.add({{record["number"].text()}, {record["lane"].text()}, {shown(record["metric"].text())}, {value_of(record)},
+    table.add({{record["number"].text()},
+               {record["lane"].text()},
+               {shown(record["metric"].text())},
+               {value_of(record)},
                {text(record["time"].text(), trusted ? " (the device's time)" : " (when it arrived)")}});
   }
-  print(text(shown(c.device), ": what came last, by its number in the log\n", table.lines(0, wants_colour())));
+  print(
+      text(shown(c.device), ": what came last, by its number in the log\n", table.lines(0, wants_colour())));
   const std::string number = found["number"].text();
   print(text("number ", number, ": committed (the log is at ", found["committed"].text(), ")\n"));
   for (const DaemonAnswer& uplink : found["uplinks"].items()) {
     const std::string& state = uplink["state"].text();
     const std::string more = state == "waiting" ? text(", ", uplink["numbers_before"].text(), " before it")
-                             : state == "not its lane" ? text(": it does not take lane ", newest(found)["lane"].text()) : "";
+                             : state == "not its lane"
+                                 ? text(": it does not take lane ", newest(found)["lane"].text())
+                                 : "";
     print(text("  uplink ", shown(uplink["name"].text()), ": ", state, more, "\n"));
   }
 }
@@ -84,7 +90,8 @@ class Following {
       if (!number_.empty() && all_have_it(found.value())) return exit_ok;
       wait_readable(-1, look_every);
     }
-    return complain(exit_no, number_.empty() ? "nothing came in that time" : "not every uplink had it in that time");
+    return complain(exit_no,
+                    number_.empty() ? "nothing came in that time" : "not every uplink had it in that time");
   }
 
  private:
@@ -93,8 +100,9 @@ class Following {
     number_ = found["number"].text();
     lane_ = record["lane"].text();
     seen_ = clock_.now();
-    print(text("  committed     number ", number_, ", lane ", lane_, ": ", shown(record["metric"].text()), " = ", value_of(record), ", its time ",
-               record["time"].text(), ", now ", format_time(clock_.wall()), "\n"));
+    print(text("  committed     number ", number_, ", lane ", lane_, ": ", shown(record["metric"].text()),
+               " = ", value_of(record), ", its time ", record["time"].text(), ", now ",
+               format_time(clock_.wall()), "\n"));
   }
 
   bool all_have_it(const DaemonAnswer& found) {
@@ -103,7 +111,8 @@ class Following {
       const std::string &name = uplink["name"].text(), &state = uplink["state"].text();
       all = all && state != "waiting";
       if (state != "acknowledged" || !told_.insert(name).second) continue;
-      print(text("  acknowledged  by uplink ", shown(name), ", ", span_words(to_seconds(clock_.now() - seen_)), " after it was committed\n"));
+      print(text("  acknowledged  by uplink ", shown(name), ", ",
+                 span_words(to_seconds(clock_.now() - seen_)), " after it was committed\n"));
     }
     std::fflush(stdout);
     return all;
@@ -137,7 +146,8 @@ int run(const C& c) {
 
 extern const CommandKind trace_command_kind;
 const CommandKind trace_command_kind = command_kind<C, run>(
-    "trace", "Where the readings of a device are: their numbers, and how far each uplink is with them", options,
+    "trace", "Where the readings of a device are: their numbers, and how far each uplink is with them",
+    options,
     "Looks for the newest record of each metric, some megabytes back. Ends with 1 where none is found.");
 
 }  // namespace millrace

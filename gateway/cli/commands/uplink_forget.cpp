@@ -16,7 +16,7 @@ int run(const C& c) { return talk(c.config, true, "forget", {{"uplink", c.uplink
 }  // namespace
 
 extern const CommandKind uplink_forget_command_kind;
-const CommandKind uplink_forget_command_kind =
-    command_kind<C, run>("uplink forget", "Give up what an uplink that left the configuration has not sent", options);
+const CommandKind uplink_forget_command_kind = command_kind<C, run>(
+    "uplink forget", "Give up what an uplink that left the configuration has not sent", options);
 
 }  // namespace millrace

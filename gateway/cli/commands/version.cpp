@@ -19,14 +19,16 @@ std::string names_of(const List& kinds) {
 }
 
 int run(const Nothing&) {
-  print(text("millrace ", MILLRACE_VERSION, " (", MILLRACE_COMMIT, ", ", MILLRACE_PROFILE, ")\ninputs: ", names_of(built_kinds().inputs),
-             "\nformats: ", names_of(built_formats()), "\nuplinks: ", names_of(built_kinds().uplinks), "\n"));
+  print(text("millrace ", MILLRACE_VERSION, " (", MILLRACE_COMMIT, ", ", MILLRACE_PROFILE,
+             ")\ninputs: ", names_of(built_kinds().inputs), "\nformats: ", names_of(built_formats()),
+             "\nuplinks: ", names_of(built_kinds().uplinks), "\n"));
   return exit_ok;
 }
 
 }  // namespace
 
 extern const CommandKind version_command_kind;
-const CommandKind version_command_kind = command_kind<Nothing, run>("version", "Print the version and what is built in", {});
+const CommandKind version_command_kind =
+    command_kind<Nothing, run>("version", "Print the version and what is built in", {});
 
 }  // namespace millrace

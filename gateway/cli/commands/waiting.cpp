@@ -25,7 +25,8 @@ bool ended() { return end_now; }
 
 bool wait_readable(int descriptor, Duration at_most) {
   pollfd one{descriptor, POLLIN, 0};
-  const int ready = ::poll(&one, descriptor < 0 ? 0 : 1, static_cast<int>(std::max<std::int64_t>(0, to_ms(at_most))));
+  const int ready =
+      ::poll(&one, descriptor < 0 ? 0 : 1, static_cast<int>(std::max<std::int64_t>(0, to_ms(at_most))));
   return ready == 1 && (one.revents & (POLLIN | POLLHUP)) != 0;
 }
 

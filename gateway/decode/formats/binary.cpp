@@ -35,7 +35,7 @@ constexpr Key keys[] = {
     K::key<&C::skip>("skip", "Bytes in front of the first field").within(0, 65'535),
     K::key<&C::repeat>("repeat", "The layout comes again every so many bytes; 0: once").within(0, 65'535),
     K::entries<&C::fields>("fields", field_shape,
-        "What stands where; each is a reading of its name, unless there are metrics")
+                           "What stands where; each is a reading of its name, unless there are metrics")
         .like("{ temperature = { at = 0, type = \"i16\", scale = 0.01, unit = \"C\", no_value = -32768 }, "
               "alarm = { at = 2, type = \"bits\", bit = 7 } }"),
 };
@@ -56,15 +56,23 @@ class BlobWalk final : public LenientHandler {
   static constexpr unsigned blob_shift = 20;
 
   BlobWalk(const std::vector<PathStep>& path, const Layout& layout, Encoding encoding, std::size_t skip,
-      JsonWalk& walk, Unread& unread)
+           JsonWalk& walk, Unread& unread)
       : path_(path), layout_(layout), encoding_(encoding), skip_(skip), walk_(walk), unread_(unread) {
     walk_.also(&also_);
   }
 
-  bool null() override { return tell([&] { return walk_.null(); }); }
-  bool boolean(bool value) override { return tell([&] { return walk_.boolean(value); }); }
-  bool number(std::string_view spelling) override { return tell([&] { return walk_.number(spelling); }); }
-  bool unreadable(std::string_view token) override { return tell([&] { return walk_.unreadable(token); }); }
+  bool null() override {
+    return tell([&] { return walk_.null(); });
+  }
+  bool boolean(bool value) override {
+    return tell([&] { return walk_.boolean(value); });
+  }
+  bool number(std::string_view spelling) override {
+    return tell([&] { return walk_.number(spelling); });
+  }
+  bool unreadable(std::string_view token) override {
+    return tell([&] { return walk_.unreadable(token); });
+  }
   bool string(std::string_view value) override {
     if (path_.value()) return blob(value);
     return walk_.string(value);
@@ -77,8 +85,9 @@ class BlobWalk final : public LenientHandler {
   bool end_object() override { return leave() && walk_.end_object(); }
   bool begin_array() override { return enter(true) && walk_.begin_array(); }
   bool end_array() override { return leave() && walk_.end_array(); }
-  void skipped(std::string_view name, std::size_t values, std::string_view why) override { walk_.skipped(name,
-      values, why); }
+  void skipped(std::string_view name, std::size_t values, std::string_view why) override {
+    walk_.skipped(name, values, why);
+  }
   void broken(const std::string& why) override {
     path_.clear();
     walk_.broken(why);
@@ -104,10 +113,11 @@ class BlobWalk final : public LenientHandler {
   bool blob(std::string_view given) {
     const std::uint32_t place = walk_.places();
     const bool room = count_ < blob_max;
-    const char* why = !decoded(encoding_, given, bytes_) ? (encoding_ == Encoding::hex ? "no hex: "
-        : "no base64: ")
-        : bytes_.size() > blob_bytes_max ? "too many bytes: " : !room
-            ? "more blobs than a payload may have: " : nullptr;
+    const char* why = !decoded(encoding_, given, bytes_)
+                          ? (encoding_ == Encoding::hex ? "no hex: " : "no base64: ")
+                      : bytes_.size() > blob_bytes_max ? "too many bytes: "
+                      : !room                          ? "more blobs than a payload may have: "
+                                                       : nullptr;
     // A bad one has its places, too: a later try may read it. And it is a member or an element as any other.
     const std::uint32_t from = blobs | (room ? count_++ : blob_max) << blob_shift;
     const ValueRun run{from, from + (1u << blob_shift)};
@@ -118,7 +128,7 @@ class BlobWalk final : public LenientHandler {
       if (room) unread_.missing.push_back(run);
     } else if (on) {
       layout_.tell(BytesView(bytes_).subspan(std::min(skip_, bytes_.size())),
-          from + static_cast<std::uint32_t>(skip_ * 16), walk_, unread_, texts_.emplace_back());
+                   from + static_cast<std::uint32_t>(skip_ * 16), walk_, unread_, texts_.emplace_back());
     }
     walk_.at(place + 1);
     return on && walk_.end_object();
@@ -140,17 +150,22 @@ class BlobWalk final : public LenientHandler {
 class BinaryFormat final : public PayloadFormat {
  public:
   BinaryFormat(const C& config, std::vector<PathStep> inside, Layout layout, std::unique_ptr<JsonPlan> plan)
-      : plan_(std::move(plan)), layout_(std::move(layout)), inside_(std::move(inside)),
-        skip_(static_cast<std::size_t>(config.skip)), repeat_(static_cast<std::size_t>(config.repeat)) {
-    encoding_ = config.encoding == "hex" ? Encoding::hex : config.encoding == "base64" ? Encoding::base64
-        : config.encoding == "raw" || inside_.empty() ? Encoding::raw : Encoding::base64;
+      : plan_(std::move(plan)),
+        layout_(std::move(layout)),
+        inside_(std::move(inside)),
+        skip_(static_cast<std::size_t>(config.skip)),
+        repeat_(static_cast<std::size_t>(config.repeat)) {
+    encoding_ = config.encoding == "hex"                      ? Encoding::hex
+                : config.encoding == "base64"                 ? Encoding::base64
+                : config.encoding == "raw" || inside_.empty() ? Encoding::raw
+                                                              : Encoding::base64;
   }
 
   Status decode(const Payload& payload, std::vector<Record>& out, Unread& unread) const override {
     const std::size_t before = out.size();
     JsonWalk walk(*plan_, payload, out, unread);
     Status status = inside_.empty() ? decode_bytes(payload.arrival.bytes, walk, unread)
-        : decode_inside(payload, walk, unread);
+                                    : decode_inside(payload, walk, unread);
     if (!walk.fault().ok()) status = walk.fault();
     if (!status.ok()) {
       out.resize(before);
@@ -166,19 +181,19 @@ class BinaryFormat final : public PayloadFormat {
     Bytes made;
     if (encoding_ != Encoding::raw) {
       if (!decoded(encoding_, trim(text_of(bytes)), made))
-        return {Code::invalid, encoding_ == Encoding::hex ? "the payload is no hex"
-            : "the payload is no base64"};
+        return {Code::invalid,
+                encoding_ == Encoding::hex ? "the payload is no hex" : "the payload is no base64"};
       bytes = made;
     }
     if (bytes.size() > Layout::bytes_max * 16)
       return {Code::invalid, text("more than ", Layout::bytes_max * 16, " bytes")};
     std::vector<std::string> texts;
     const std::size_t step = repeat_ == 0 ? SIZE_MAX : repeat_;
-    for (std::size_t from = skip_; from < bytes.size() && walk.fault().ok(); from += std::min(step,
-        bytes.size() - from)) {
+    for (std::size_t from = skip_; from < bytes.size() && walk.fault().ok();
+         from += std::min(step, bytes.size() - from)) {
       const BytesView part = bytes.subspan(from, std::min(step, bytes.size() - from));
       const auto place = static_cast<std::uint32_t>(from * 16),
-          end = static_cast<std::uint32_t>((from + part.size()) * 16);
+                 end = static_cast<std::uint32_t>((from + part.size()) * 16);
       walk.at(place);
       if (repeat_ > 0 && part.size() < repeat_) {
         walk.skipped("", end - place, text(part.size(), " bytes are left, of ", repeat_));
@@ -213,10 +228,11 @@ class BinaryFormat final : public PayloadFormat {
 // Whether a field only says the time, the quality or a name.
 bool is_beside(const RouteConfig& route, const std::string& path) {
   if (route.time == path || route.quality == path) return true;
-  const auto names = [&](const std::string& made) { return made.find(text("{.", path,
-      "}")) != std::string::npos; };
-  return names(route.device) || std::ranges::any_of(route.fixed_tags,
-      [&](const auto& tag) { return names(tag.second); });
+  const auto names = [&](const std::string& made) {
+    return made.find(text("{.", path, "}")) != std::string::npos;
+  };
+  return names(route.device) ||
+         std::ranges::any_of(route.fixed_tags, [&](const auto& tag) { return names(tag.second); });
 }
 
 Result<std::unique_ptr<PayloadFormat>> make(const RouteConfig& given, const TopicPattern& topic) {
@@ -255,9 +271,8 @@ Result<std::unique_ptr<PayloadFormat>> make(const RouteConfig& given, const Topi
   }
   auto plan = compile_json_plan(route, topic);
   if (!plan.ok()) return plan.status();
-  return std::unique_ptr<PayloadFormat>(
-      std::make_unique<BinaryFormat>(config, std::move(inside), std::move(layout).value(),
-          std::move(plan).value()));
+  return std::unique_ptr<PayloadFormat>(std::make_unique<BinaryFormat>(
+      config, std::move(inside), std::move(layout).value(), std::move(plan).value()));
 }
 
 }  // namespace

@@ -55,15 +55,18 @@ bool take_line(std::string_view& rest, char separator, std::vector<Cell>& cells,
 class CsvFormat final : public PayloadFormat {
  public:
   CsvFormat(const RouteConfig& route, std::unique_ptr<JsonPlan> plan)
-      : plan_(std::move(plan)), columns_(route.columns), separator_(route.separator[0]),
-          decimal_(route.decimal[0]), strict_(route.strict) {}
+      : plan_(std::move(plan)),
+        columns_(route.columns),
+        separator_(route.separator[0]),
+        decimal_(route.decimal[0]),
+        strict_(route.strict) {}
 
   Status decode(const Payload& payload, std::vector<Record>& out, Unread& unread) const override {
     const std::size_t before = out.size();
     std::string converted;
     std::string_view rest = without_mark(text_of(payload.arrival.bytes));
-    while (!rest.empty() && std::string_view("\0\r\n",
-        3).find(rest.back()) != std::string_view::npos) rest.remove_suffix(1);
+    while (!rest.empty() && std::string_view("\0\r\n", 3).find(rest.back()) != std::string_view::npos)
+      rest.remove_suffix(1);
     while (rest.starts_with('\n') || rest.starts_with('\r')) rest.remove_prefix(1);
     if (find_fault(rest, Controls::all).kind == TextFault::not_utf8) {
       if (strict_) return {Code::invalid, "CSV: not UTF-8"};
@@ -74,18 +77,20 @@ class CsvFormat final : public PayloadFormat {
     std::vector<std::string> columns = columns_;
     const char* why = nullptr;
     if (columns.empty() && !rest.empty()) {
-      if (!take_line(rest, separator_, cells, why)) return {Code::invalid,
-          text("CSV: its first line: ", why)};
+      if (!take_line(rest, separator_, cells, why))
+        return {Code::invalid, text("CSV: its first line: ", why)};
       for (Cell& cell : cells) columns.push_back(std::move(cell.text));
-      if (columns.size() > columns_max) return {Code::invalid,
-          text("CSV: more than ", columns_max, " columns")};
+      if (columns.size() > columns_max)
+        return {Code::invalid, text("CSV: more than ", columns_max, " columns")};
     }
     JsonWalk walk(*plan_, payload, out, unread);
     for (std::size_t line = columns_.empty() ? 2 : 1; !rest.empty(); ++line) {
       const bool whole = take_line(rest, separator_, cells, why);
       if (whole && cells.size() == columns.size()) walk_line(walk, columns, cells);
-      else walk.skipped(text("line ", line), cells.size(), whole
-          ? text(cells.size(), " cells for ", columns.size(), " columns") : std::string(why));
+      else
+        walk.skipped(
+            text("line ", line), cells.size(),
+            whole ? text(cells.size(), " cells for ", columns.size(), " columns") : std::string(why));
       if (walk.fault().ok()) continue;
       out.resize(before);
       unread.clear();
@@ -116,10 +121,10 @@ class CsvFormat final : public PayloadFormat {
 
 Result<std::unique_ptr<PayloadFormat>> make(const RouteConfig& route, const TopicPattern& pattern) {
   if (!route.each.empty()) return Status{Code::invalid, "each is for lists: of CSV each line is a message"};
-  if (route.separator.size() != 1) return Status{Code::invalid,
-      text("separator = \"", route.separator, "\" is not one character")};
-  if (route.columns.size() > columns_max) return Status{Code::invalid,
-      text("more than ", columns_max, " columns")};
+  if (route.separator.size() != 1)
+    return Status{Code::invalid, text("separator = \"", route.separator, "\" is not one character")};
+  if (route.columns.size() > columns_max)
+    return Status{Code::invalid, text("more than ", columns_max, " columns")};
   auto plan = compile_json_plan(route, pattern);
   if (!plan.ok()) return plan.status();
   return std::unique_ptr<PayloadFormat>(std::make_unique<CsvFormat>(route, std::move(plan).value()));

@@ -34,12 +34,12 @@ class JsonFormat final : public PayloadFormat {
  private:
   // Lists beside each other, strictly or not.
   Status decode_columns(const Payload& payload, JsonWalk& walk, std::vector<Record>& out,
-      Unread& unread) const {
+                        Unread& unread) const {
     const std::size_t before = out.size();
     ColumnWalk columns(*plan_, walk, unread);
     LenientJson found;
     Status status = plan_->strict ? read_json(payload.arrival.bytes, columns)
-        : read_lenient_json(payload.arrival.bytes, columns, found);
+                                  : read_lenient_json(payload.arrival.bytes, columns, found);
     unread.latin1 = found.latin1;
     if (!plan_->strict && found.documents == 0) ++unread.no_value;
     if (!walk.fault().ok()) status = walk.fault();
@@ -67,7 +67,7 @@ class JsonFormat final : public PayloadFormat {
 }  // namespace
 
 extern const FormatKind json_format_kind;
-const FormatKind json_format_kind = by_paths(format_kind("json", "JSON by path", make_of_plan<JsonFormat,
-    compile_json_plan>));
+const FormatKind json_format_kind =
+    by_paths(format_kind("json", "JSON by path", make_of_plan<JsonFormat, compile_json_plan>));
 
 }  // namespace millrace

@@ -1,6 +1,6 @@
-// Wired M-Bus (EN 13757-3): the variable data structure of a meter's answer, from the control field on, to readings with names
-// and units: energy, volume, power, flow, temperatures, times. Values of other tariffs, units and storages carry them in their
-// names, and those that are a maximum or a minimum say so.
+// Wired M-Bus (EN 13757-3): the variable data structure of a meter's answer, from the control field on, to
+// readings with names and units: energy, volume, power, flow, temperatures, times. Values of other tariffs,
+// units and storages carry them in their names, and those that are a maximum or a minimum say so.
 #include <bit>
 #include <cmath>
 #include <optional>
@@ -13,21 +13,28 @@
 namespace millrace {
 namespace {
 
-// What a value is: value information of EN 13757-3, table 10. `exponent`: of ten, from the low bits of the code.
+// What a value is: value information of EN 13757-3, table 10. `exponent`: of ten, from the low bits of the
+// code.
 struct Meaning {
   std::uint8_t from, to;
   std::string_view name, unit;
   int exponent;
 };
-constexpr Meaning meanings[] = {
-    {0x00, 0x07, "energy", "Wh", -3},        {0x08, 0x0f, "energy", "J", 0},
-    {0x10, 0x17, "volume", "m3", -6},        {0x18, 0x1f, "mass", "kg", -3},
-    {0x28, 0x2f, "power", "W", -3},          {0x30, 0x37, "power", "J/h", 0},
-    {0x38, 0x3f, "flow", "m3/h", -6},        {0x40, 0x47, "flow", "m3/min", -7},
-    {0x48, 0x4f, "flow", "m3/s", -9},        {0x50, 0x57, "mass_flow", "kg/h", -3},
-    {0x58, 0x5b, "flow_temperature", "C", -3}, {0x5c, 0x5f, "return_temperature", "C", -3},
-    {0x60, 0x63, "temperature_difference", "K", -3}, {0x64, 0x67, "external_temperature", "C", -3},
-    {0x68, 0x6b, "pressure", "bar", -3}};
+constexpr Meaning meanings[] = {{0x00, 0x07, "energy", "Wh", -3},
+                                {0x08, 0x0f, "energy", "J", 0},
+                                {0x10, 0x17, "volume", "m3", -6},
+                                {0x18, 0x1f, "mass", "kg", -3},
+                                {0x28, 0x2f, "power", "W", -3},
+                                {0x30, 0x37, "power", "J/h", 0},
+                                {0x38, 0x3f, "flow", "m3/h", -6},
+                                {0x40, 0x47, "flow", "m3/min", -7},
+                                {0x48, 0x4f, "flow", "m3/s", -9},
+                                {0x50, 0x57, "mass_flow", "kg/h", -3},
+                                {0x58, 0x5b, "flow_temperature", "C", -3},
+                                {0x5c, 0x5f, "return_temperature", "C", -3},
+                                {0x60, 0x63, "temperature_difference", "K", -3},
+                                {0x64, 0x67, "external_temperature", "C", -3},
+                                {0x68, 0x6b, "pressure", "bar", -3}};
 // Table 12: behind 0xfd.
 constexpr Meaning more_meanings[] = {{0x40, 0x4f, "voltage", "V", -9}, {0x50, 0x5f, "current", "A", -12}};
 constexpr std::string_view spans[] = {"s", "min", "h", "d"};
@@ -45,8 +52,8 @@ class MbusWalk {
   void records() {
     while (at_ < bytes_.size()) {
       const unsigned dif = byte();
-      if (dif == 0x2f) continue;                 // filler
-      if ((dif & 0x0f) == 0x0f) return;          // the maker's own to the end
+      if (dif == 0x2f) continue;         // filler
+      if ((dif & 0x0f) == 0x0f) return;  // the maker's own to the end
       if (!record(dif)) return values_.refuse("", text("a record that does not end: byte ", at_));
     }
   }
@@ -82,9 +89,11 @@ class MbusWalk {
     std::string own_unit;
     if (known && table == meanings && code == 0x7c) {  // the unit in words, the last letter first
       plain_text = true;
-      for (unsigned left = byte(); left > 0 && !short_; --left) own_unit.insert(own_unit.begin(), static_cast<char>(byte()));
+      for (unsigned left = byte(); left > 0 && !short_; --left)
+        own_unit.insert(own_unit.begin(), static_cast<char>(byte()));
     }
-    // What changes the meaning further (per hour, at a phase, an error) is not read: then the value is of no known name.
+    // What changes the meaning further (per hour, at a phase, an error) is not read: then the value is of no
+    // known name.
     while ((vif & 0x80) != 0 && !short_) {
       vif = byte();
       known = false;
@@ -102,15 +111,17 @@ class MbusWalk {
     return true;
   }
 
-  void tell(const Head& head, const Meaning* table, std::size_t rows, unsigned code, bool known, bool plain_text, const std::string& own_unit,
-            std::optional<double> value, std::optional<std::int64_t> whole, const std::string& words) {
+  void tell(const Head& head, const Meaning* table, std::size_t rows, unsigned code, bool known,
+            bool plain_text, const std::string& own_unit, std::optional<double> value,
+            std::optional<std::int64_t> whole, const std::string& words) {
     const bool first = table == meanings;
     if (plain_text && value) return number(head, "value", *value, own_unit);
     if (plain_text) return values_.text_value(name_of(head, "value"), words);
     for (std::size_t i = 0; known && value && i < rows; ++i) {
       const Meaning& one = table[i];
       if (code < one.from || code > one.to) continue;
-      return number(head, one.name, scaled(*value, static_cast<int>(code - one.from) + one.exponent), one.unit);
+      return number(head, one.name, scaled(*value, static_cast<int>(code - one.from) + one.exponent),
+                    one.unit);
     }
     if (known && first && value && code >= 0x20 && code <= 0x27)
       return number(head, code < 0x24 ? "on_time" : "operating_time", *value, spans[code & 3]);
@@ -126,7 +137,9 @@ class MbusWalk {
     else values_.text_value(name_of(head, name), words);
   }
 
-  void number(const Head& head, std::string_view name, double value, std::string_view unit) { values_.number(name_of(head, name), value, unit); }
+  void number(const Head& head, std::string_view name, double value, std::string_view unit) {
+    values_.number(name_of(head, name), value, unit);
+  }
 
   static std::string name_of(const Head& head, std::string_view name) {
     std::string out(name);
@@ -139,7 +152,9 @@ class MbusWalk {
   }
 
   // Only a quotient is exact.
-  static double scaled(double value, int exponent) { return exponent < 0 ? value / std::pow(10.0, -exponent) : value * std::pow(10.0, exponent); }
+  static double scaled(double value, int exponent) {
+    return exponent < 0 ? value / std::pow(10.0, -exponent) : value * std::pow(10.0, exponent);
+  }
 
   // Types G and F: days, and minutes, in local time; the meter's own, so a text.
   void moment(const Head& head, bool with_clock, std::uint64_t bits) {
@@ -152,7 +167,8 @@ class MbusWalk {
     values_.text_value(name_of(head, with_clock ? "meter_time" : "date"), out);
   }
 
-  bool data(unsigned field, std::optional<double>& value, std::optional<std::int64_t>& whole, std::string& words) {
+  bool data(unsigned field, std::optional<double>& value, std::optional<std::int64_t>& whole,
+            std::string& words) {
     static constexpr std::size_t sizes[] = {0, 1, 2, 3, 4, 4, 6, 8, 0, 1, 2, 3, 4, 0, 6};
     if (field == 0x0d) return variable(words);
     const std::size_t size = sizes[field];
@@ -182,8 +198,8 @@ class MbusWalk {
     return negative ? -value : value;
   }
 
-  // How many bytes follow (EN 13757-3, LVAR): text, BCD of either sign, numbers of up to 15 bytes, and of 16, 20, 24, 28, 32,
-  // 48 and 64. Nothing: reserved.
+  // How many bytes follow (EN 13757-3, LVAR): text, BCD of either sign, numbers of up to 15 bytes, and of 16,
+  // 20, 24, 28, 32, 48 and 64. Nothing: reserved.
   static std::optional<std::size_t> size_of(unsigned length) {
     if (length < 0xc0) return length;
     if (length < 0xf0) return length & 15;
@@ -226,8 +242,13 @@ class MbusFormat final : public PayloadFormat {
       return {};
     }
     // Control information: 0x72 a long header, 0x7a a short one, 0x78 none.
-    const std::size_t header = bytes.size() < 3 ? 0 : at(2) == 0x72 ? 12 : at(2) == 0x7a ? 4 : at(2) == 0x78 ? 0 : SIZE_MAX;
-    if (bytes.size() < 3 || header == SIZE_MAX) return {Code::invalid, "M-Bus: not an answer with variable data (control information 72, 7A or 78)"};
+    const std::size_t header = bytes.size() < 3 ? 0
+                               : at(2) == 0x72  ? 12
+                               : at(2) == 0x7a  ? 4
+                               : at(2) == 0x78  ? 0
+                                                : SIZE_MAX;
+    if (bytes.size() < 3 || header == SIZE_MAX)
+      return {Code::invalid, "M-Bus: not an answer with variable data (control information 72, 7A or 78)"};
     if (bytes.size() < 3 + header) return {Code::invalid, "M-Bus: the header is cut off"};
     NamedValues::Walk values(plan_, payload, out, unread);
     if (header == 12) values.text_value("meter_id", identity(bytes.subspan(3)));
@@ -254,6 +275,7 @@ class MbusFormat final : public PayloadFormat {
 }  // namespace
 
 extern const FormatKind mbus_format_kind;
-const FormatKind mbus_format_kind = judged(format_kind("mbus", "wired M-Bus", make_of_plan<MbusFormat, NamedValues::make>));
+const FormatKind mbus_format_kind =
+    judged(format_kind("mbus", "wired M-Bus", make_of_plan<MbusFormat, NamedValues::make>));
 
 }  // namespace millrace

@@ -1,5 +1,6 @@
-// NMEA 0183 (IEC 61162-1): sentences to readings with names and units. Positions, courses, winds, depths, temperatures and
-// transducers are read; every other sentence, AIS and what is a maker's own among them, is passed on whole, as a text.
+// NMEA 0183 (IEC 61162-1): sentences to readings with names and units. Positions, courses, winds, depths,
+// temperatures and transducers are read; every other sentence, AIS and what is a maker's own among them, is
+// passed on whole, as a text.
 #include <algorithm>
 #include <array>
 #include <charconv>
@@ -75,14 +76,14 @@ constexpr std::int64_t day_us = 86'400'000'000;
 class NmeaWalk {
  public:
   NmeaWalk(const NamedValues& plan, const Payload& payload, std::vector<Record>& out, Unread& unread)
-      : values_(plan, payload, out, unread),
-        arrival_(payload.arrival) {}
+      : values_(plan, payload, out, unread), arrival_(payload.arrival) {}
 
   void line(std::string_view line) {
     const Sentence sentence = split_sentence(line);
     if (!sentence.ok) {
       return values_.refuse("", sentence.whole.empty() ? text("no sentence: \"", shown(line, 40), "\"")
-                                                       : text("its address or its checksum is wrong: \"", shown(line, 40), "\""));
+                                                       : text("its address or its checksum is wrong: \"",
+                                                              shown(line, 40), "\""));
     }
     values_.set_time(std::nullopt);
     values_.set_quality(Quality::good);
@@ -91,7 +92,8 @@ class NmeaWalk {
     const Read read = reader_of(sentence.type);
     if (!read) return values_.text_value(name_, sentence.whole);
     const Fields fields(sentence.fields);
-    if (fields.cut()) return values_.refuse(name_, text("more than ", fields_max, " fields: \"", shown(line, 40), "\""));
+    if (fields.cut())
+      return values_.refuse(name_, text("more than ", fields_max, " fields: \"", shown(line, 40), "\""));
     (this->*read)(fields);
   }
 
@@ -103,22 +105,27 @@ class NmeaWalk {
   void number(std::string_view metric, std::string_view field, std::string_view unit, double times = 1) {
     if (field.empty()) return values_.nothing();
     const auto value = number_of(field);
-    if (!value || !std::isfinite(*value * times)) return values_.refuse(metric, text("not a number: \"", shown(field, 40), "\""));
+    if (!value || !std::isfinite(*value * times))
+      return values_.refuse(metric, text("not a number: \"", shown(field, 40), "\""));
     values_.number(metric, *value * times, unit);
   }
   // Magnetic values to the west, ships to the left are negative.
-  void signed_number(std::string_view metric, std::string_view field, std::string_view side, std::string_view unit) {
+  void signed_number(std::string_view metric, std::string_view field, std::string_view side,
+                     std::string_view unit) {
     number(metric, field, unit, side == "W" || side == "L" || side == "S" ? -1 : 1);
   }
 
   // ddmm.mmmm and dddmm.mmmm, and the hemisphere.
-  void angle(std::string_view metric, std::string_view field, std::string_view side, std::string_view sides, double most) {
+  void angle(std::string_view metric, std::string_view field, std::string_view side, std::string_view sides,
+             double most) {
     if (field.empty() || side.empty()) return values_.nothing();
     const auto value = number_of(field);
     const double degrees = value ? std::floor(*value / 100) : 0, minutes = value ? *value - degrees * 100 : 0;
     const double angle = std::round((degrees + minutes / 60) * 1e9) / 1e9;  // to a tenth of a millimetre
-    if (!value || *value < 0 || minutes >= 60 || angle > most || side.size() != 1 || sides.find(side) == std::string_view::npos)
-      return values_.refuse(metric, text("not a ", metric, ": \"", shown(field, 40), ",", shown(side, 10), "\""));
+    if (!value || *value < 0 || minutes >= 60 || angle > most || side.size() != 1 ||
+        sides.find(side) == std::string_view::npos)
+      return values_.refuse(metric,
+                            text("not a ", metric, ": \"", shown(field, 40), ",", shown(side, 10), "\""));
     values_.number(metric, side[0] == sides[1] ? -angle : angle, "deg");
   }
   void position(const Fields& f, std::size_t at) {
@@ -129,16 +136,19 @@ class NmeaWalk {
   // A talker that says void has no fix: what it still tells is old or guessed.
   void judge(std::string_view status) { values_.set_quality(status == "V" ? Quality::bad : Quality::good); }
 
-  void date_time(std::string_view clock, std::optional<int> year, std::optional<int> month, std::optional<int> day) {
+  void date_time(std::string_view clock, std::optional<int> year, std::optional<int> month,
+                 std::optional<int> day) {
     const auto time = time_of_day(clock);
     if (!time || !year || !month || !day) return;
     values_.set_time(utc_of(*year, *month, *day, time->hour, time->minute, time->second, time->microsecond));
   }
-  // A time without a date is of the day on which it is nearest to its arrival, where our clock can be trusted.
+  // A time without a date is of the day on which it is nearest to its arrival, where our clock can be
+  // trusted.
   void time_alone(std::string_view clock) {
     const auto time = time_of_day(clock);
     if (!time || !arrival_.clock_trusted) return;
-    const std::int64_t of_day = ((time->hour * 60LL + time->minute) * 60 + time->second) * 1'000'000 + time->microsecond;
+    const std::int64_t of_day =
+        ((time->hour * 60LL + time->minute) * 60 + time->second) * 1'000'000 + time->microsecond;
     std::int64_t at = arrival_.received.us - arrival_.received.us % day_us + of_day;
     if (at - arrival_.received.us > day_us / 2) at -= day_us;
     if (arrival_.received.us - at > day_us / 2) at += day_us;
@@ -148,7 +158,9 @@ class NmeaWalk {
   void rmc(const Fields& f) {
     judge(f[1]);
     const auto year = digits_of(f[8], 4, 2);
-    if (f[1] != "V") date_time(f[0], year ? std::optional(*year + (*year < 80 ? 2000 : 1900)) : std::nullopt, digits_of(f[8], 2, 2), digits_of(f[8], 0, 2));
+    if (f[1] != "V")
+      date_time(f[0], year ? std::optional(*year + (*year < 80 ? 2000 : 1900)) : std::nullopt,
+                digits_of(f[8], 2, 2), digits_of(f[8], 0, 2));
     position(f, 2);
     number("speed_over_ground", f[6], "kn");
     number("course_over_ground", f[7], "deg");
@@ -231,9 +243,10 @@ class NmeaWalk {
     struct Known {
       std::string_view type, unit, name;
     };
-    static constexpr Known known[] = {{"A", "D", "deg"}, {"C", "C", "C"},   {"D", "M", "m"},   {"F", "H", "Hz"},   {"H", "P", "%"},
-                                      {"I", "A", "A"},   {"N", "N", "N"},   {"P", "B", "bar"}, {"P", "P", "Pa"},   {"R", "L", "l/s"},
-                                      {"T", "R", "rpm"}, {"U", "V", "V"},   {"L", "S", "ppt"}, {"V", "M", "m3"},   {"S", "", ""}};
+    static constexpr Known known[] = {
+        {"A", "D", "deg"}, {"C", "C", "C"}, {"D", "M", "m"},   {"F", "H", "Hz"}, {"H", "P", "%"},
+        {"I", "A", "A"},   {"N", "N", "N"}, {"P", "B", "bar"}, {"P", "P", "Pa"}, {"R", "L", "l/s"},
+        {"T", "R", "rpm"}, {"U", "V", "V"}, {"L", "S", "ppt"}, {"V", "M", "m3"}, {"S", "", ""}};
     for (const Known& one : known) {
       if (one.type == type && one.unit == unit) return one.name;
     }
@@ -247,10 +260,12 @@ class NmeaWalk {
 
 NmeaWalk::Read NmeaWalk::reader_of(std::string_view type) {
   static constexpr std::pair<std::string_view, Read> readers[] = {
-    {"RMC", &NmeaWalk::rmc}, {"GGA", &NmeaWalk::gga}, {"GLL", &NmeaWalk::gll}, {"VTG", &NmeaWalk::vtg}, {"GSA", &NmeaWalk::gsa},
-    {"HDT", &NmeaWalk::hdt}, {"HDM", &NmeaWalk::hdm}, {"HDG", &NmeaWalk::hdg}, {"DPT", &NmeaWalk::dpt}, {"DBT", &NmeaWalk::dbt},
-    {"MTW", &NmeaWalk::mtw}, {"MWV", &NmeaWalk::mwv}, {"ROT", &NmeaWalk::rot}, {"ZDA", &NmeaWalk::zda}, {"XDR", &NmeaWalk::xdr}};
-  const auto found = std::find_if(std::begin(readers), std::end(readers), [type](const auto& one) { return one.first == type; });
+      {"RMC", &NmeaWalk::rmc}, {"GGA", &NmeaWalk::gga}, {"GLL", &NmeaWalk::gll}, {"VTG", &NmeaWalk::vtg},
+      {"GSA", &NmeaWalk::gsa}, {"HDT", &NmeaWalk::hdt}, {"HDM", &NmeaWalk::hdm}, {"HDG", &NmeaWalk::hdg},
+      {"DPT", &NmeaWalk::dpt}, {"DBT", &NmeaWalk::dbt}, {"MTW", &NmeaWalk::mtw}, {"MWV", &NmeaWalk::mwv},
+      {"ROT", &NmeaWalk::rot}, {"ZDA", &NmeaWalk::zda}, {"XDR", &NmeaWalk::xdr}};
+  const auto found = std::find_if(std::begin(readers), std::end(readers),
+                                  [type](const auto& one) { return one.first == type; });
   return found == std::end(readers) ? nullptr : found->second;
 }
 
@@ -284,6 +299,7 @@ class NmeaFormat final : public PayloadFormat {
 }  // namespace
 
 extern const FormatKind nmea_format_kind;
-const FormatKind nmea_format_kind = judged(format_kind("nmea", "NMEA 0183", make_of_plan<NmeaFormat, NamedValues::make>));
+const FormatKind nmea_format_kind =
+    judged(format_kind("nmea", "NMEA 0183", make_of_plan<NmeaFormat, NamedValues::make>));
 
 }  // namespace millrace

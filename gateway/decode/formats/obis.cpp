@@ -1,5 +1,5 @@
-// Telegrams of meters (IEC 62056-21; P1 ports as DSMR and its neighbours have them) to readings: names of the common OBIS
-// codes (IEC 62056-61) with the meter's own units, all others by their code.
+// Telegrams of meters (IEC 62056-21; P1 ports as DSMR and its neighbours have them) to readings: names of the
+// common OBIS codes (IEC 62056-61) with the meter's own units, all others by their code.
 #include <algorithm>
 #include <charconv>
 
@@ -15,23 +15,53 @@ namespace {
 struct Code {
   std::string_view code, name;  // without medium and channel
 };
-constexpr Code codes[] = {
-    {"1.8.0", "energy_import"},          {"1.8.1", "energy_import_tariff_1"},   {"1.8.2", "energy_import_tariff_2"},
-    {"1.8.3", "energy_import_tariff_3"}, {"1.8.4", "energy_import_tariff_4"},   {"2.8.0", "energy_export"},
-    {"2.8.1", "energy_export_tariff_1"}, {"2.8.2", "energy_export_tariff_2"},   {"2.8.3", "energy_export_tariff_3"},
-    {"2.8.4", "energy_export_tariff_4"}, {"3.8.0", "reactive_energy_import"},   {"4.8.0", "reactive_energy_export"},
-    {"1.7.0", "power_import"},           {"2.7.0", "power_export"},             {"3.7.0", "reactive_power_import"},
-    {"4.7.0", "reactive_power_export"},  {"16.7.0", "power"},                   {"21.7.0", "power_import_l1"},
-    {"22.7.0", "power_export_l1"},       {"41.7.0", "power_import_l2"},         {"42.7.0", "power_export_l2"},
-    {"61.7.0", "power_import_l3"},       {"62.7.0", "power_export_l3"},         {"32.7.0", "voltage_l1"},
-    {"52.7.0", "voltage_l2"},            {"72.7.0", "voltage_l3"},              {"31.7.0", "current_l1"},
-    {"51.7.0", "current_l2"},            {"71.7.0", "current_l3"},              {"14.7.0", "frequency"},
-    {"13.7.0", "power_factor"},          {"96.14.0", "tariff"},                 {"96.7.21", "power_failures"},
-    {"96.7.9", "long_power_failures"},   {"32.32.0", "voltage_sags_l1"},        {"52.32.0", "voltage_sags_l2"},
-    {"72.32.0", "voltage_sags_l3"},      {"32.36.0", "voltage_swells_l1"},      {"52.36.0", "voltage_swells_l2"},
-    {"72.36.0", "voltage_swells_l3"},    {"96.3.10", "breaker"},                {"17.0.0", "power_limit"},
-    {"96.13.0", "message"},              {"96.13.1", "message_code"},           {"96.1.1", "meter_id"},
-    {"1.4.0", "power_import_average"},   {"1.6.0", "power_import_month_peak"}};
+constexpr Code codes[] = {{"1.8.0", "energy_import"},
+                          {"1.8.1", "energy_import_tariff_1"},
+                          {"1.8.2", "energy_import_tariff_2"},
+                          {"1.8.3", "energy_import_tariff_3"},
+                          {"1.8.4", "energy_import_tariff_4"},
+                          {"2.8.0", "energy_export"},
+                          {"2.8.1", "energy_export_tariff_1"},
+                          {"2.8.2", "energy_export_tariff_2"},
+                          {"2.8.3", "energy_export_tariff_3"},
+                          {"2.8.4", "energy_export_tariff_4"},
+                          {"3.8.0", "reactive_energy_import"},
+                          {"4.8.0", "reactive_energy_export"},
+                          {"1.7.0", "power_import"},
+                          {"2.7.0", "power_export"},
+                          {"3.7.0", "reactive_power_import"},
+                          {"4.7.0", "reactive_power_export"},
+                          {"16.7.0", "power"},
+                          {"21.7.0", "power_import_l1"},
+                          {"22.7.0", "power_export_l1"},
+                          {"41.7.0", "power_import_l2"},
+                          {"42.7.0", "power_export_l2"},
+                          {"61.7.0", "power_import_l3"},
+                          {"62.7.0", "power_export_l3"},
+                          {"32.7.0", "voltage_l1"},
+                          {"52.7.0", "voltage_l2"},
+                          {"72.7.0", "voltage_l3"},
+                          {"31.7.0", "current_l1"},
+                          {"51.7.0", "current_l2"},
+                          {"71.7.0", "current_l3"},
+                          {"14.7.0", "frequency"},
+                          {"13.7.0", "power_factor"},
+                          {"96.14.0", "tariff"},
+                          {"96.7.21", "power_failures"},
+                          {"96.7.9", "long_power_failures"},
+                          {"32.32.0", "voltage_sags_l1"},
+                          {"52.32.0", "voltage_sags_l2"},
+                          {"72.32.0", "voltage_sags_l3"},
+                          {"32.36.0", "voltage_swells_l1"},
+                          {"52.36.0", "voltage_swells_l2"},
+                          {"72.36.0", "voltage_swells_l3"},
+                          {"96.3.10", "breaker"},
+                          {"17.0.0", "power_limit"},
+                          {"96.13.0", "message"},
+                          {"96.13.1", "message_code"},
+                          {"96.1.1", "meter_id"},
+                          {"1.4.0", "power_import_average"},
+                          {"1.6.0", "power_import_month_peak"}};
 
 // "0-1:24.2.1": medium, channel (of a meter behind this one), and the rest.
 struct Address {
@@ -46,14 +76,18 @@ Address address_of(std::string_view given) {
     const std::size_t dash = given.find('-');
     if (dash < colon) std::from_chars(given.data() + dash + 1, given.data() + colon, out.channel);
   }
-  if (const std::size_t star = out.code.find_first_of("*&"); star != std::string_view::npos) out.code = out.code.substr(0, star);
+  if (const std::size_t star = out.code.find_first_of("*&"); star != std::string_view::npos)
+    out.code = out.code.substr(0, star);
   return out;
 }
 
 std::string name_of(const Address& address) {
-  if (address.channel > 0 && address.channel < 100) {  // gas, heat and water hang on the electricity meter's channels
-    if (address.code == "24.2.1" || address.code == "24.2.3" || address.code == "24.3.0") return text("meter_", address.channel, "_reading");
-    if (address.code == "96.1.0" || address.code == "96.1.1" || address.code == "96.1.2") return text("meter_", address.channel, "_id");
+  // gas, heat and water hang on the electricity meter's channels
+  if (address.channel > 0 && address.channel < 100) {
+    if (address.code == "24.2.1" || address.code == "24.2.3" || address.code == "24.3.0")
+      return text("meter_", address.channel, "_reading");
+    if (address.code == "96.1.0" || address.code == "96.1.1" || address.code == "96.1.2")
+      return text("meter_", address.channel, "_id");
     if (address.code == "24.1.0") return text("meter_", address.channel, "_type");
     if (address.code == "24.4.0") return text("meter_", address.channel, "_valve");
     return std::string(address.whole);
@@ -75,7 +109,8 @@ bool is_time(std::string_view value) {
   return value.size() == 12 && std::all_of(value.begin(), value.end(), is_digit);
 }
 
-// In winter that is an hour, in summer two hours ahead of UTC, where P1 ports are at home; a route's time_zone says otherwise.
+// In winter that is an hour, in summer two hours ahead of UTC, where P1 ports are at home; a route's
+// time_zone says otherwise.
 std::optional<WallTime> time_of(std::string_view value, const TimeZone* zone) {
   if (!is_time(value)) return std::nullopt;
   const auto part = [value](std::size_t at) { return digits_of(value, at).value_or(-1); };
@@ -88,7 +123,8 @@ std::optional<WallTime> time_of(std::string_view value, const TimeZone* zone) {
 
 std::optional<double> number_of(std::string_view value) {
   double number = 0;
-  if (value.empty() || value.find_first_not_of("+-0123456789.") != std::string_view::npos) return std::nullopt;
+  if (value.empty() || value.find_first_not_of("+-0123456789.") != std::string_view::npos)
+    return std::nullopt;
   if (value.front() == '+') value.remove_prefix(1);
   const auto read = std::from_chars(value.data(), value.data() + value.size(), number);
   if (read.ec != std::errc{} || read.ptr != value.data() + value.size()) return std::nullopt;
@@ -98,8 +134,7 @@ std::optional<double> number_of(std::string_view value) {
 class ObisWalk {
  public:
   ObisWalk(const NamedValues& plan, const Payload& payload, std::vector<Record>& out, Unread& unread)
-      : plan_(plan),
-        values_(plan, payload, out, unread) {}
+      : plan_(plan), values_(plan, payload, out, unread) {}
 
   void telegram(std::string_view rest) {
     telegram_time_ = find_time(rest);
@@ -127,7 +162,8 @@ class ObisWalk {
     while (!line.empty() && (line.front() == '\x02' || line.front() == '\x03')) line.remove_prefix(1);
     if (line.empty() || line.front() == '/' || line.front() == '!') return;
     const std::size_t open = line.find('(');
-    if (open == std::string_view::npos) return values_.refuse("", text("no value in brackets: \"", shown(line, 40), "\""));
+    if (open == std::string_view::npos)
+      return values_.refuse("", text("no value in brackets: \"", shown(line, 40), "\""));
     if (open == 0 && !unit_.empty()) return old_gas(line);
     unit_ = {};
     if (open > 0) {
@@ -139,10 +175,12 @@ class ObisWalk {
     std::vector<std::string_view> groups;
     for (std::string_view rest = line.substr(open); rest.starts_with('(');) {
       const std::size_t close = rest.find(')');
-      if (close == std::string_view::npos) return values_.refuse(name_, text("a bracket that does not close: \"", shown(line, 40), "\""));
+      if (close == std::string_view::npos)
+        return values_.refuse(name_, text("a bracket that does not close: \"", shown(line, 40), "\""));
       groups.push_back(rest.substr(1, close - 1));
       rest.remove_prefix(close + 1);
-      if (!rest.empty() && rest.front() != '(') return values_.refuse(name_, text("something behind the value: \"", shown(line, 40), "\""));
+      if (!rest.empty() && rest.front() != '(')
+        return values_.refuse(name_, text("something behind the value: \"", shown(line, 40), "\""));
     }
     take(groups);
   }
@@ -156,7 +194,8 @@ class ObisWalk {
       values_.set_time(time_of(groups[0], plan_.times().zone.get()));
       return value(groups[1]);
     }
-    if (address_.code == "24.3.0" && groups.size() == 7) {  // DSMR 2 and 3: the value stands alone in the next line
+    // DSMR 2 and 3: the value stands alone in the next line
+    if (address_.code == "24.3.0" && groups.size() == 7) {
       time_ = time_of(text(groups[0], "W"), plan_.times().zone.get());
       unit_ = groups[6];
       return;
@@ -168,7 +207,8 @@ class ObisWalk {
 
   void old_gas(std::string_view line) {
     values_.set_time(time_ ? time_ : telegram_time_);
-    const auto number = line.size() > 2 && line.back() == ')' ? number_of(line.substr(1, line.size() - 2)) : std::nullopt;
+    const auto number =
+        line.size() > 2 && line.back() == ')' ? number_of(line.substr(1, line.size() - 2)) : std::nullopt;
     if (number) values_.number(name_, *number, unit_);
     else values_.refuse(name_, text("not a number: \"", shown(line, 40), "\""));
     unit_ = {};
@@ -194,7 +234,7 @@ class ObisWalk {
   std::optional<WallTime> telegram_time_;
   Address address_;
   std::string name_;
-  std::string_view unit_;         // of a value that comes in the next line
+  std::string_view unit_;  // of a value that comes in the next line
   std::optional<WallTime> time_;
 };
 
@@ -218,6 +258,7 @@ class ObisFormat final : public PayloadFormat {
 }  // namespace
 
 extern const FormatKind obis_format_kind;
-const FormatKind obis_format_kind = judged(format_kind("obis", "telegrams of meters", make_of_plan<ObisFormat, NamedValues::make>));
+const FormatKind obis_format_kind =
+    judged(format_kind("obis", "telegrams of meters", make_of_plan<ObisFormat, NamedValues::make>));
 
 }  // namespace millrace

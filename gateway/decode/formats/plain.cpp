@@ -28,16 +28,19 @@ std::string_view unframed(std::string_view given) {
 // "ON", "online", "door_open": a state, not noise.
 bool looks_like_word(std::string_view value) {
   if (value.size() < 2 || value.size() > 64 || !is_letter(value[0]) || !is_letter(value[1])) return false;
-  return std::all_of(value.begin(), value.end(), [](char c) { return is_letter(c) || is_digit(c) ||
-      c == '_' || c == '-' || c == ' '; });
+  return std::all_of(value.begin(), value.end(),
+                     [](char c) { return is_letter(c) || is_digit(c) || c == '_' || c == '-' || c == ' '; });
 }
 
 class PlainFormat final : public PayloadFormat {
  public:
   PlainFormat(const RouteConfig& route, Template name, std::shared_ptr<RouteJudge> judge)
-      : judge_(std::move(judge)), metric_(route.metrics[0]), spec_(value_spec(metric_, route)),
-          if_missing_(value_if_missing(metric_)),
-          name_(std::move(name)), strict_(route.strict) {}
+      : judge_(std::move(judge)),
+        metric_(route.metrics[0]),
+        spec_(value_spec(metric_, route)),
+        if_missing_(value_if_missing(metric_)),
+        name_(std::move(name)),
+        strict_(route.strict) {}
 
   Status decode(const Payload& payload, std::vector<Record>& out, Unread& unread) const override {
     if (!payload.arrival.only.empty() && !has_value(payload.arrival.only, 0)) return {};
@@ -71,7 +74,7 @@ class PlainFormat final : public PayloadFormat {
   Made make(std::string_view value, Record& record, std::string& why) const {
     const auto made_of = [&](Scalar::Kind kind, std::string_view text) {
       return make_value(spec_, record.metric, {kind, text == "true", 0, text}, record.value, record.unit,
-          why);
+                        why);
     };
     if (spec_.pattern) return value.empty() ? Made::no_value : made_of(Scalar::string, value);
     if (spec_.type == ValueSpec::text) return value.empty() ? Made::no_value : made_of(Scalar::string, value);
@@ -89,8 +92,8 @@ class PlainFormat final : public PayloadFormat {
   }
 
   bool plain_number(std::string_view value) const {
-    return value.find_first_not_of(spec_.decimal == ',' ? "+-0123456789,eE"
-        : "+-0123456789.eE") == std::string_view::npos;
+    return value.find_first_not_of(spec_.decimal == ',' ? "+-0123456789,eE" : "+-0123456789.eE") ==
+           std::string_view::npos;
   }
 
   std::shared_ptr<RouteJudge> judge_;
@@ -104,20 +107,20 @@ class PlainFormat final : public PayloadFormat {
 Result<std::unique_ptr<PayloadFormat>> make(const RouteConfig& route, const TopicPattern& pattern) {
   const MetricConfig& metric = route.metrics.at(0);
   if (Status status = check_names(metric); !status.ok()) return status;
-  if (metric.if_missing && !value_if_missing(metric)) return Status{Code::invalid,
-      text("default = \"", *metric.if_missing, "\" is not of the metric's type")};
+  if (metric.if_missing && !value_if_missing(metric))
+    return Status{Code::invalid, text("default = \"", *metric.if_missing, "\" is not of the metric's type")};
   auto name = Template::parse(metric.name, pattern, route.publisher_known);
   if (!name.ok()) return name.status();
   auto judge = RouteJudge::make(route);
   if (!judge.ok()) return judge.status();
-  for (const auto& [key, source] : {std::pair{"a metric's name", &metric.name},
-      std::pair{"device", &route.device}}) {
+  for (const auto& [key, source] :
+       {std::pair{"a metric's name", &metric.name}, std::pair{"device", &route.device}}) {
     auto made = Template::parse(*source, pattern, route.publisher_known);
-    if (made.ok() && !made.value().members().empty()) return Status{Code::invalid,
-        text(key, " \"", *source, "\": a plain payload has no members")};
+    if (made.ok() && !made.value().members().empty())
+      return Status{Code::invalid, text(key, " \"", *source, "\": a plain payload has no members")};
   }
-  return std::unique_ptr<PayloadFormat>(std::make_unique<PlainFormat>(route, std::move(name).value(),
-      std::move(judge).value()));
+  return std::unique_ptr<PayloadFormat>(
+      std::make_unique<PlainFormat>(route, std::move(name).value(), std::move(judge).value()));
 }
 
 void settle(Section& section, const RouteConfig& route) {

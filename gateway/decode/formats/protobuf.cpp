@@ -30,13 +30,14 @@ struct ProtobufConfig {
 using C = ProtobufConfig;
 using K = KeysOf<C>;
 constexpr Key keys[] = {
-    K::key<&C::descriptor_set>("descriptor_set",
+    K::key<&C::descriptor_set>(
+        "descriptor_set",
         "What protoc --include_imports --descriptor_set_out=FILE wrote of the device's .proto")
         .like("\"/etc/millrace/device.desc\""),
     K::key<&C::message>("message", "The type of a payload, with its package").like("\"plant.Telemetry\""),
     K::choice<&C::enum_numbers>("enums", "names=0|numbers=1", "What enumerations become"),
     K::key<&C::delimited>("delimited",
-        "A payload is several messages, each with its size in front (a varint)"),
+                          "A payload is several messages, each with its size in front (a varint)"),
 };
 
 void settle_keys(Section& section, C& c) {
@@ -45,7 +46,8 @@ void settle_keys(Section& section, C& c) {
   std::error_code error;
   if (!c.descriptor_set.starts_with('/'))
     return section.error("descriptor_set", text("\"", c.descriptor_set, "\" must begin with /"));
-  if (std::filesystem::exists(c.descriptor_set, error) && !std::filesystem::is_regular_file(c.descriptor_set, error))
+  if (std::filesystem::exists(c.descriptor_set, error) &&
+      !std::filesystem::is_regular_file(c.descriptor_set, error))
     return section.error("descriptor_set", text(c.descriptor_set, " is no file"));
   const auto file = read_file(c.descriptor_set, ProtoTypes::set_bytes_max);
   if (!file.ok()) return section.error("descriptor_set", file.status().detail());
@@ -58,8 +60,7 @@ void settle_keys(Section& section, C& c) {
   const std::vector<std::string> names = c.types->names();
   const std::string_view nearest = nearest_word(c.message, {names.begin(), names.end()});
   section.error("message", text("there is no message \"", c.message, "\" in ", c.descriptor_set,
-      nearest.empty() ? "" : "; ",
-                                nearest, nearest.empty() ? "" : "?"));
+                                nearest.empty() ? "" : "; ", nearest, nearest.empty() ? "" : "?"));
 }
 
 bool same_file(const void* a, const void* b) {
@@ -81,7 +82,7 @@ struct Wired {
 
 bool is_numeric(ProtoField::Type type) {
   return type != ProtoField::string && type != ProtoField::bytes && type != ProtoField::message &&
-      type != ProtoField::group;
+         type != ProtoField::group;
 }
 
 std::uint32_t wire_of(ProtoField::Type type) {
@@ -188,8 +189,9 @@ class Teller {
     return {};
   }
   static std::uint64_t raw_of(wire::Reader& reader, std::uint32_t wired) {
-    return wired == wire::varint ? reader.get_varint() : wired == wire::fixed64 ? reader.get_fixed64()
-        : reader.get_fixed32();
+    return wired == wire::varint    ? reader.get_varint()
+           : wired == wire::fixed64 ? reader.get_fixed64()
+                                    : reader.get_fixed32();
   }
 
   Status one_field(std::span<const Wired> values) {
@@ -277,8 +279,8 @@ class Teller {
       return walk_.fault();
     }
     std::int64_t us = 0;
-    if (__builtin_mul_overflow(raw(1), std::int64_t{1'000'000}, &us)
-        || __builtin_add_overflow(us, raw(2) / 1000, &us))
+    if (__builtin_mul_overflow(raw(1), std::int64_t{1'000'000}, &us) ||
+        __builtin_add_overflow(us, raw(2) / 1000, &us))
       (void)walk_.unreadable("a time beyond all bounds");
     else (void)walk_.number(keep(text(us)));
     return walk_.fault();
@@ -307,8 +309,9 @@ class Teller {
         return void(walk_.string(*name));
     }
     const double real = value.field->type == ProtoField::real64 ? std::bit_cast<double>(value.raw)
-        : value.field->type == ProtoField::real32
-            ? static_cast<double>(std::bit_cast<float>(static_cast<std::uint32_t>(value.raw))) : 0;
+                        : value.field->type == ProtoField::real32
+                            ? static_cast<double>(std::bit_cast<float>(static_cast<std::uint32_t>(value.raw)))
+                            : 0;
     if (!std::isfinite(real)) return void(walk_.null());
     (void)walk_.number(keep(spelled(value)));
   }
@@ -351,9 +354,11 @@ class Teller {
 class ProtobufFormat final : public PayloadFormat {
  public:
   ProtobufFormat(const C& config, std::unique_ptr<JsonPlan> plan)
-      : types_(config.types), type_(types_->message(types_->find(config.message))),
-          enum_numbers_(config.enum_numbers),
-        delimited_(config.delimited), plan_(std::move(plan)) {}
+      : types_(config.types),
+        type_(types_->message(types_->find(config.message))),
+        enum_numbers_(config.enum_numbers),
+        delimited_(config.delimited),
+        plan_(std::move(plan)) {}
 
   Status decode(const Payload& payload, std::vector<Record>& out, Unread& unread) const override {
     const std::size_t before = out.size();
@@ -366,8 +371,8 @@ class ProtobufFormat final : public PayloadFormat {
       wire::Reader reader(payload.arrival.bytes);
       while (!reader.at_end() && status.ok()) {
         const BytesView one = reader.get_bytes();
-        status = reader.ok() ? teller.message(type_, one) : Status{Code::invalid,
-            "the payload ends in the middle of a message"};
+        status = reader.ok() ? teller.message(type_, one)
+                             : Status{Code::invalid, "the payload ends in the middle of a message"};
       }
     }
     if (status.ok()) status = walk.fault();

@@ -24,8 +24,8 @@ constexpr double relative_below = 268435456;  // 2^28 (RFC 8428, 4.5.3)
 
 // The labels of RFC 8428, table 1.
 enum Field { bn, bt, bu, bv, bs, bver, n, u, v, vs, vb, vd, s, t, ut, fields };
-constexpr std::string_view labels[] = {"bn", "bt", "bu", "bv", "bs", "bver", "n", "u", "v", "vs", "vb", "vd",
-    "s", "t", "ut"};
+constexpr std::string_view labels[] = {"bn", "bt", "bu", "bv", "bs", "bver", "n", "u",
+                                       "v",  "vs", "vb", "vd", "s",  "t",    "ut"};
 
 std::optional<Bytes> of_base64url(std::string_view given) {
   while (given.ends_with('=')) given.remove_suffix(1);
@@ -33,9 +33,12 @@ std::optional<Bytes> of_base64url(std::string_view given) {
   std::uint32_t bits = 0;
   int count = 0;
   for (const char c : given) {
-    const int six = c >= 'A' && c <= 'Z' ? c - 'A' : c >= 'a' && c <= 'z' ? c - 'a' + 26 : c >= '0' &&
-        c <= '9' ? c - '0' + 52
-                    : c == '-' || c == '+' ? 62 : c == '_' || c == '/' ? 63 : -1;
+    const int six = c >= 'A' && c <= 'Z'   ? c - 'A'
+                    : c >= 'a' && c <= 'z' ? c - 'a' + 26
+                    : c >= '0' && c <= '9' ? c - '0' + 52
+                    : c == '-' || c == '+' ? 62
+                    : c == '_' || c == '/' ? 63
+                                           : -1;
     if (six < 0) return std::nullopt;
     bits = bits << 6 | static_cast<std::uint32_t>(six);
     if ((count += 6) < 8) continue;
@@ -47,10 +50,9 @@ std::optional<Bytes> of_base64url(std::string_view given) {
 
 // Their numbers in CBOR (RFC 8428, table 4).
 std::string_view word_of(std::string_view label) {
-  static constexpr std::pair<std::string_view, Field> numbers[] =
-      {{"-1", bver}, {"-2", bn}, {"-3", bt}, {"-4", bu}, {"-5", bv}, {"-6", bs}, {"0", n}, {"1", u},
-                                                                   {"2", v}, {"3", vs}, {"4", vb}, {"5", s},
-                                                                       {"6", t}, {"7", ut}, {"8", vd}};
+  static constexpr std::pair<std::string_view, Field> numbers[] = {
+      {"-1", bver}, {"-2", bn}, {"-3", bt}, {"-4", bu}, {"-5", bv}, {"-6", bs}, {"0", n}, {"1", u},
+      {"2", v},     {"3", vs},  {"4", vb},  {"5", s},   {"6", t},   {"7", ut},  {"8", vd}};
   for (const auto& [number, field] : numbers) {
     if (number == label) return labels[field];
   }
@@ -71,9 +73,14 @@ std::optional<Bytes> of_hex(std::string_view given) {
 class Pack final : public LenientHandler {
  public:
   Pack(const Payload& payload, const TimeRule& rule, const Template* device, bool cbor,
-      std::vector<Record>& out, Unread& unread)
-      : payload_(payload), rule_(rule), device_(device), cbor_(cbor), out_(out), unread_(unread),
-          first_(out.size()) {}
+       std::vector<Record>& out, Unread& unread)
+      : payload_(payload),
+        rule_(rule),
+        device_(device),
+        cbor_(cbor),
+        out_(out),
+        unread_(unread),
+        first_(out.size()) {}
 
   bool null() override { return value({Scalar::no_value}); }
   bool boolean(bool flag) override { return value({Scalar::truth, flag}); }
@@ -139,16 +146,18 @@ class Pack final : public LenientHandler {
     for (const Field field : {bn, bt, bu, bv, bs, bver}) {
       Scalar& given = now_[field];
       if (given.kind == Scalar::none) continue;
-      if (given.kind != (field == bn || field == bu ? Scalar::string : Scalar::number)) return text("\"",
-          labels[field], "\" has the wrong type");
+      if (given.kind != (field == bn || field == bu ? Scalar::string : Scalar::number))
+        return text("\"", labels[field], "\" has the wrong type");
       if (field == bn) base_name_ = given.text;
       else if (field == bu) base_unit_ = given.text;
-      else (field == bt ? base_time_ : field == bv ? base_value_ : field == bs ? base_sum_ : version_) =
-          given.text;
+      else
+        (field == bt   ? base_time_
+         : field == bv ? base_value_
+         : field == bs ? base_sum_
+                       : version_) = given.text;
     }
-    if (!version_.empty() &&
-        (real_of(version_).value_or(99) > static_cast<double>(version_max))) return text("SenML version ",
-        shown(version_, 20), " is not known");
+    if (!version_.empty() && (real_of(version_).value_or(99) > static_cast<double>(version_max)))
+      return text("SenML version ", shown(version_, 20), " is not known");
     return must_.empty() ? std::string() : text("\"", shown(must_, 40), "\" must be understood, and is not");
   }
 
@@ -156,7 +165,7 @@ class Pack final : public LenientHandler {
     double real = 0;
     const auto parsed = std::from_chars(spelling.data(), spelling.data() + spelling.size(), real);
     return parsed.ec == std::errc{} && parsed.ptr == spelling.data() + spelling.size() ? std::optional(real)
-        : std::nullopt;
+                                                                                       : std::nullopt;
   }
 
   // A number and its base. Without a base nothing is added, so that nothing is rounded.
@@ -181,8 +190,8 @@ class Pack final : public LenientHandler {
     const auto seconds = real_of(spelling);
     if (!seconds) return text("not a time: ", shown(spelling, 40));
     if (*seconds < relative_below) {
-      time = WallTime{payload_.arrival.received.us + static_cast<std::int64_t>(std::llround(std::max(*seconds,
-          -1e11) * 1e6))};
+      time = WallTime{payload_.arrival.received.us +
+                      static_cast<std::int64_t>(std::llround(std::max(*seconds, -1e11) * 1e6))};
       return {};
     }
     const auto now = payload_.arrival.clock_trusted ? std::optional(payload_.arrival.received) : std::nullopt;
@@ -195,11 +204,12 @@ class Pack final : public LenientHandler {
   std::string make_readings() {
     const Scalar* values[] = {&now_[v], &now_[vs], &now_[vb], &now_[vd]};
     const auto there = std::count_if(std::begin(values), std::end(values),
-        [](const Scalar* one) { return one->kind != Scalar::none; });
+                                     [](const Scalar* one) { return one->kind != Scalar::none; });
     if (there > 1) return "more than one value";
     if (there == 0 && now_[s].kind == Scalar::none && (base_value_.empty() || now_[n].kind == Scalar::none)) {
-      return base_value_.empty() && base_sum_.empty() && now_[n].kind != Scalar::none ? "no value in it"
-          : std::string();  // base fields alone
+      return base_value_.empty() && base_sum_.empty() && now_[n].kind != Scalar::none
+                 ? "no value in it"
+                 : std::string();  // base fields alone
     }
     if (now_[n].kind != Scalar::none && now_[n].kind != Scalar::string) return "\"n\" is no text";
     Record record = payload_.prototype;
@@ -207,14 +217,15 @@ class Pack final : public LenientHandler {
     if (std::string why = date(time); !why.empty()) return why;
     if (time) {
       record.time = *time;
-      const bool of_arrival = real_of(sum_of(base_time_, now_[t].kind == Scalar::none ? std::string_view()
-          : now_[t].text)).value_or(0) < relative_below;
+      const bool of_arrival =
+          real_of(sum_of(base_time_, now_[t].kind == Scalar::none ? std::string_view() : now_[t].text))
+              .value_or(0) < relative_below;
       if (!of_arrival) record.trust = TimeTrust::device;
     }
     if (std::string why = name(record); !why.empty()) return why;
     record.unit = now_[u].kind == Scalar::string ? now_[u].text : std::string_view(base_unit_);
-    if (Status status = check_label(Label::unit, record.unit, record.metric);
-        !status.ok()) return status.detail();
+    if (Status status = check_label(Label::unit, record.unit, record.metric); !status.ok())
+      return status.detail();
     if (there > 0 || now_[s].kind == Scalar::none) {
       if (std::string why = put_value(record); !why.empty()) return why;
     }
@@ -233,10 +244,10 @@ class Pack final : public LenientHandler {
       out_.push_back(std::move(blob));
       return {};
     }
-    if (now_[vs].kind != Scalar::none) return now_[vs].kind == Scalar::string ? put(record, now_[vs])
-        : "\"vs\" is no text";
-    if (now_[vb].kind != Scalar::none) return now_[vb].kind == Scalar::truth ? put(record, now_[vb])
-        : "\"vb\" is neither true nor false";
+    if (now_[vs].kind != Scalar::none)
+      return now_[vs].kind == Scalar::string ? put(record, now_[vs]) : "\"vs\" is no text";
+    if (now_[vb].kind != Scalar::none)
+      return now_[vb].kind == Scalar::truth ? put(record, now_[vb]) : "\"vb\" is neither true nor false";
     Scalar number = now_[v];
     if (number.kind == Scalar::no_value) {
       ++unread_.no_value;
@@ -249,8 +260,9 @@ class Pack final : public LenientHandler {
     return put(record, number);
   }
 
-  bool wanted(std::uint32_t place) const { return payload_.arrival.only.empty() ||
-      has_value(payload_.arrival.only, place); }
+  bool wanted(std::uint32_t place) const {
+    return payload_.arrival.only.empty() || has_value(payload_.arrival.only, place);
+  }
   std::string_view keep(std::string text) { return kept_ = std::move(text); }
 
   // What cannot be read of a record's two values (its own, and a sum) costs itself.
@@ -273,15 +285,15 @@ class Pack final : public LenientHandler {
   std::string name(Record& record) const {
     const std::string_view own = now_[n].kind == Scalar::string ? now_[n].text : std::string_view();
     std::string_view base = base_name_;
-    while (!base.empty() &&
-        std::string_view(":/._-").find(base.back()) != std::string_view::npos) base.remove_suffix(1);
+    while (!base.empty() && std::string_view(":/._-").find(base.back()) != std::string_view::npos)
+      base.remove_suffix(1);
     const std::string whole = base_name_ + std::string(own);
     record.metric = own.empty() ? std::string(base) : std::string(own);
     if (Status status = check_label(Label::metric, record.metric); !status.ok()) return status.detail();
     if (!device_) return {};
     std::vector<std::string_view> members;
-    for (const std::string& member : device_->members()) members.push_back(member == "bn" ? base
-        : member == "n" ? own : std::string_view(whole));
+    for (const std::string& member : device_->members())
+      members.push_back(member == "bn" ? base : member == "n" ? own : std::string_view(whole));
     device_->render(payload_.levels, payload_.arrival.input, record.device, members);
     Status status = check_label(Label::device, record.device);
     return status.ok() ? std::string() : status.detail();
@@ -341,11 +353,11 @@ class SenmlFormat final : public PayloadFormat {
 };
 
 Result<std::unique_ptr<PayloadFormat>> make(const RouteConfig& route, const TopicPattern& pattern) {
-  for (const auto& [key, given] : {std::pair{"each", !route.each.empty()},
-      std::pair{"time", !route.time.empty()}, std::pair{"quality", !route.quality.empty()},
-      std::pair{"metrics", !route.metrics.empty()}}) {
-    if (given) return Status{Code::invalid, text("\"", key,
-        "\" is not for format = \"senml\": the pack says it")};
+  for (const auto& [key, given] :
+       {std::pair{"each", !route.each.empty()}, std::pair{"time", !route.time.empty()},
+        std::pair{"quality", !route.quality.empty()}, std::pair{"metrics", !route.metrics.empty()}}) {
+    if (given)
+      return Status{Code::invalid, text("\"", key, "\" is not for format = \"senml\": the pack says it")};
   }
   RouteConfig of_pack = route;
   of_pack.time_format = "s";
@@ -354,18 +366,19 @@ Result<std::unique_ptr<PayloadFormat>> make(const RouteConfig& route, const Topi
   auto device = Template::parse(route.device, pattern, route.publisher_known);
   if (!device.ok()) return device.status();
   for (const std::string& member : device.value().members()) {
-    if (member != "bn" && member != "n" && member != "name") return Status{Code::invalid,
-        text("device: of SenML there are {.bn}, {.n} and {.name}, not {.", member, "}")};
+    if (member != "bn" && member != "n" && member != "name")
+      return Status{Code::invalid,
+                    text("device: of SenML there are {.bn}, {.n} and {.name}, not {.", member, "}")};
   }
   for (const auto& [tag, value] : route.fixed_tags) {
-    if (auto made = Template::parse(value, pattern, route.publisher_known); made.ok() &&
-        !made.value().members().empty()) {
-      return Status{Code::invalid, text("tag \"", tag,
-          "\": of SenML only the device can be named by the pack")};
+    if (auto made = Template::parse(value, pattern, route.publisher_known);
+        made.ok() && !made.value().members().empty()) {
+      return Status{Code::invalid,
+                    text("tag \"", tag, "\": of SenML only the device can be named by the pack")};
     }
   }
-  return std::unique_ptr<PayloadFormat>(std::make_unique<SenmlFormat>(std::move(rule).value(),
-      std::move(device).value(), route.format == "senml_cbor", route.strict));
+  return std::unique_ptr<PayloadFormat>(std::make_unique<SenmlFormat>(
+      std::move(rule).value(), std::move(device).value(), route.format == "senml_cbor", route.strict));
 }
 
 }  // namespace

@@ -27,15 +27,18 @@ constexpr Shape shape = shape_of<C>(keys);
 class TextFormat final : public PayloadFormat {
  public:
   TextFormat(const RouteConfig& route, Pattern pattern, std::unique_ptr<JsonPlan> plan)
-      : plan_(std::move(plan)), pattern_(std::move(pattern)), by_line_(keys_of<C>(route).per == "line"),
-        decimal_(route.decimal[0]), strict_(route.strict) {}
+      : plan_(std::move(plan)),
+        pattern_(std::move(pattern)),
+        by_line_(keys_of<C>(route).per == "line"),
+        decimal_(route.decimal[0]),
+        strict_(route.strict) {}
 
   Status decode(const Payload& payload, std::vector<Record>& out, Unread& unread) const override {
     const std::size_t before = out.size();
     std::string converted;
     std::string_view all = text_of(payload.arrival.bytes);
-    while (!all.empty() && (all.back() == '\0' || all.back() == '\r'
-        || all.back() == '\n')) all.remove_suffix(1);
+    while (!all.empty() && (all.back() == '\0' || all.back() == '\r' || all.back() == '\n'))
+      all.remove_suffix(1);
     if (find_fault(all, Controls::all).kind == TextFault::not_utf8) {
       if (strict_) return {Code::invalid, "text: not UTF-8"};
       unread.latin1 = true;
@@ -54,7 +57,7 @@ class TextFormat final : public PayloadFormat {
       if (turn.steps == 0 && at < all.size()) {
         walk.at(static_cast<std::uint32_t>(at));
         walk.skipped(text("line ", line + 1, " and all behind it"), all.size() - at,
-            "the pattern costs too much");
+                     "the pattern costs too much");
         break;
       }
     }
@@ -82,9 +85,10 @@ class TextFormat final : public PayloadFormat {
       const Pattern::Found found = format.pattern_.find(line, groups, steps);
       if (found != Pattern::Found::yes) {
         walk.at(static_cast<std::uint32_t>(from));
-        return walk.skipped(name, to - from, found == Pattern::Found::no
-            ? text("the pattern does not match: ", shown(line, 40))
-                : std::string("the pattern costs too much here"));
+        return walk.skipped(name, to - from,
+                            found == Pattern::Found::no
+                                ? text("the pattern does not match: ", shown(line, 40))
+                                : std::string("the pattern costs too much here"));
       }
       const auto place_of = [&](const char* at) { return static_cast<std::uint32_t>(at - all.data()); };
       values.assign(groups.begin(), groups.end());
@@ -120,8 +124,8 @@ Result<std::unique_ptr<PayloadFormat>> make(const RouteConfig& route, const Topi
   auto plan = compile_json_plan(route, topic);
   if (!plan.ok()) return plan.status();
   for (const auto& child : plan.value()->root.children) {
-    const bool known = child->step.kind == PathStep::name && std::ranges::find(names,
-        child->step.text) != names.end();
+    const bool known =
+        child->step.kind == PathStep::name && std::ranges::find(names, child->step.text) != names.end();
     if (!known) return Status{Code::invalid, text("the pattern has no group \"", child->step.text, "\"")};
   }
   return std::unique_ptr<PayloadFormat>(
@@ -131,7 +135,7 @@ Result<std::unique_ptr<PayloadFormat>> make(const RouteConfig& route, const Topi
 }  // namespace
 
 extern const FormatKind text_format_kind;
-const FormatKind text_format_kind = by_paths(format_kind<C>("text", "text by a regular expression", shape,
-    make));
+const FormatKind text_format_kind =
+    by_paths(format_kind<C>("text", "text by a regular expression", shape, make));
 
 }  // namespace millrace

@@ -1,5 +1,6 @@
-// framing = "cobs": binary frames with a zero between them, in which consistent overhead byte stuffing (Cheshire and
-// Baker, 1999) leaves no other zero: whatever was lost, the next zero begins anew. A CRC at the end of the frame.
+// framing = "cobs": binary frames with a zero between them, in which consistent overhead byte stuffing
+// (Cheshire and Baker, 1999) leaves no other zero: whatever was lost, the next zero begins anew. A CRC at the
+// end of the frame.
 #include <algorithm>
 #include <string>
 
@@ -17,9 +18,10 @@ using C = CobsConfig;
 using K = KeysOf<C>;
 
 constexpr Key keys[] = {
-    K::choice<&C::crc>("crc", "crc32|crc16|none",
-                       "The last four or two bytes of a frame, the low one first: CRC-32 as zlib has it, or CRC-16 as "
-                       "Modbus has it"),
+    K::choice<&C::crc>(
+        "crc", "crc32|crc16|none",
+        "The last four or two bytes of a frame, the low one first: CRC-32 as zlib has it, or CRC-16 as "
+        "Modbus has it"),
 };
 constexpr Shape shape = shape_of<C>(keys);
 
@@ -52,7 +54,9 @@ class CobsFramer final : public Framer {
  public:
   CobsFramer(const CobsConfig& config, std::size_t frame_max)
       : Framer(frame_max),
-        crc_size_(config.crc == "crc32" ? 4 : config.crc == "crc16" ? 2 : 0),
+        crc_size_(config.crc == "crc32"   ? 4
+                  : config.crc == "crc16" ? 2
+                                          : 0),
         stuffed_max_(frame_max + crc_size_ + (frame_max + crc_size_) / 254 + 1) {}
 
   void push(BytesView chunk, const Take& take) override {
@@ -89,13 +93,16 @@ class CobsFramer final : public Framer {
     overlong_ = false;
   }
 
-  std::uint32_t crc_of(BytesView bytes) const { return crc_size_ == 2 ? crc16_reflected(bytes, 0xffff) : crc32_ieee(bytes); }
+  std::uint32_t crc_of(BytesView bytes) const {
+    return crc_size_ == 2 ? crc16_reflected(bytes, 0xffff) : crc32_ieee(bytes);
+  }
 
   void end(const Take& take) {
     const bool some = !stuffed_.empty() && !overlong_;
     overlong_ = false;
     if (some && !(unstuff(stuffed_, frame_) && good())) refuse();
-    else if (some && frame_.size() > crc_size_) deliver({bytes_of(frame_).first(frame_.size() - crc_size_), {}}, take);
+    else if (some && frame_.size() > crc_size_)
+      deliver({bytes_of(frame_).first(frame_.size() - crc_size_), {}}, take);
     begin();
     stuffed_.clear();
   }

@@ -1,5 +1,5 @@
-// framing = "fixed": frames of one length, with or without bytes by which each begins, and with or without a check at its
-// end. Without either nothing but a pause says where the next one begins.
+// framing = "fixed": frames of one length, with or without bytes by which each begins, and with or without a
+// check at its end. Without either nothing but a pause says where the next one begins.
 #include <chrono>
 #include <string>
 
@@ -26,10 +26,13 @@ using C = FixedConfig;
 using K = KeysOf<C>;
 
 constexpr Key keys[] = {
-    K::key<&C::frame_size>("frame_size", "Bytes of a frame, sync and check included").within(0, 1024).like("12"),
+    K::key<&C::frame_size>("frame_size", "Bytes of a frame, sync and check included")
+        .within(0, 1024)
+        .like("12"),
     K::key<&C::sync>("sync", "Bytes by which each begins").like("'\\xAA\\x55'"),
-    K::choice<&C::frame_check>("frame_check", "none|sum|xor|crc16",
-                               "What its last byte is, of all before it; crc16: its last two, as Modbus has them"),
+    K::choice<&C::frame_check>(
+        "frame_check", "none|sum|xor|crc16",
+        "What its last byte is, of all before it; crc16: its last two, as Modbus has them"),
     K::key<&C::frame_pause>("frame_pause",
                             "After such a pause the next byte begins a frame; 0s: a pause means nothing")
         .within(0s, 1min),
@@ -52,7 +55,9 @@ class FixedFramer final : public Framer {
       : Framer(frame_max),
         config_(config),
         size_(static_cast<std::size_t>(config.frame_size)),
-        check_size_(config.frame_check == "none" ? 0 : config.frame_check == "crc16" ? 2 : 1) {}
+        check_size_(config.frame_check == "none"    ? 0
+                    : config.frame_check == "crc16" ? 2
+                                                    : 1) {}
 
   Duration pause() const override { return config_.frame_pause; }
 
@@ -99,7 +104,9 @@ class FixedFramer final : public Framer {
   }
 
   bool good(BytesView body) const {
-    const auto tail = [this](std::size_t from_end) { return static_cast<std::uint8_t>(frame_[size_ - from_end]); };
+    const auto tail = [this](std::size_t from_end) {
+      return static_cast<std::uint8_t>(frame_[size_ - from_end]);
+    };
     if (check_size_ == 2) return crc16_reflected(body, 0xffff) == (tail(2) | tail(1) << 8);
     std::uint8_t sum = 0, x = 0;
     for (const std::byte b : body) {

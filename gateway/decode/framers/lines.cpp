@@ -17,7 +17,8 @@ using K = KeysOf<C>;
 constexpr Key keys[] = {
     K::choice<&C::line_end>("line_end", "auto|lf|cr|crlf",
                             "What ends a line; auto: LF, CR, both, or ETX. Empty lines are skipped"),
-    K::key<&C::topic_until>("topic_until", "What of a line stands before this character is its topic in routes")
+    K::key<&C::topic_until>("topic_until",
+                            "What of a line stands before this character is its topic in routes")
         .like("\",\""),
 };
 
@@ -30,7 +31,9 @@ class LineFramer final : public Framer {
  public:
   LineFramer(const LinesConfig& config, std::size_t frame_max)
       : Framer(frame_max),
-        ends_(config.line_end == "auto" ? "\r\n\x03" : config.line_end == "cr" ? "\r" : "\n"),
+        ends_(config.line_end == "auto" ? "\r\n\x03"
+              : config.line_end == "cr" ? "\r"
+                                        : "\n"),
         both_(config.line_end == "crlf"),
         until_(config.topic_until) {}
 
@@ -67,7 +70,8 @@ class LineFramer final : public Framer {
     if (both_ && !line_.empty()) line_.pop_back();
     if (!overlong_ && !line_.empty()) {
       const std::size_t until = until_.empty() ? std::string::npos : line_.find(until_);
-      deliver({bytes_of(line_), until == std::string::npos ? std::string_view{} : std::string_view(line_).substr(0, until)},
+      deliver({bytes_of(line_),
+               until == std::string::npos ? std::string_view{} : std::string_view(line_).substr(0, until)},
               take);
     }
     begin();
@@ -86,6 +90,7 @@ class LineFramer final : public Framer {
 }  // namespace
 
 extern const FramerKind lines_framer_kind;
-const FramerKind lines_framer_kind = framer_kind<C, LineFramer>("lines", "text that ends with its line", shape);
+const FramerKind lines_framer_kind =
+    framer_kind<C, LineFramer>("lines", "text that ends with its line", shape);
 
 }  // namespace millrace

@@ -1,5 +1,6 @@
-// framing = "mbus": long frames of wired M-Bus (EN 13757-2; IEC 60870-5-1, format FT 1.2): 68 L L 68, L bytes from the control
-// field on, their sum, 16. A frame is those L bytes; its topic is the meter's address, in decimal. A meter that only says E5
+// framing = "mbus": long frames of wired M-Bus (EN 13757-2; IEC 60870-5-1, format FT 1.2): 68 L L 68, L bytes
+// from the control field on, their sum, 16. A frame is those L bytes; its topic is the meter's address, in
+// decimal. A meter that only says E5
 // ("heard") is a frame of that byte, with the topic "ack".
 #include <string>
 
@@ -44,7 +45,8 @@ class MbusFramer final : public Framer {
       deliver({bytes_of(frame_).first(1), "ack"}, take);
       return 1;
     }
-    const bool begins = at(0) == 0x68 && (size < 2 || at(1) >= least) && (size < 3 || at(2) == at(1)) && (size < 4 || at(3) == 0x68);
+    const bool begins = at(0) == 0x68 && (size < 2 || at(1) >= least) && (size < 3 || at(2) == at(1)) &&
+                        (size < 4 || at(3) == 0x68);
     if (!begins) return none();
     if (size < 4 || size < at(1) + around) return 0;
     const BytesView body = bytes_of(frame_).subspan(4, at(1));
@@ -70,6 +72,7 @@ class MbusFramer final : public Framer {
 }  // namespace
 
 extern const FramerKind mbus_framer_kind;
-const FramerKind mbus_framer_kind = framer_kind<MbusConfig, MbusFramer>("mbus", "frames of wired M-Bus", shape);
+const FramerKind mbus_framer_kind =
+    framer_kind<MbusConfig, MbusFramer>("mbus", "frames of wired M-Bus", shape);
 
 }  // namespace millrace

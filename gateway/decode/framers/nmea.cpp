@@ -1,5 +1,5 @@
-// framing = "nmea": sentences of NMEA 0183, "$GPRMC,...*5A" and "!AIVDM,...*hh", also behind a tag block. Their
-// topic is talker and type: "GP/RMC", "AI/VDM"; of proprietary ones "P/GRME".
+// framing = "nmea": sentences of NMEA 0183, "$GPRMC,...*5A" and "!AIVDM,...*hh", also behind a tag block.
+// Their topic is talker and type: "GP/RMC", "AI/VDM"; of proprietary ones "P/GRME".
 #include <string>
 
 #include "config/toml.h"
@@ -16,13 +16,15 @@ using C = NmeaConfig;
 using K = KeysOf<C>;
 
 constexpr Key keys[] = {
-    K::choice<&C::checksum>("checksum", "needed|if_there", "A sentence whose checksum is wrong is never taken, but counted"),
+    K::choice<&C::checksum>("checksum", "needed|if_there",
+                            "A sentence whose checksum is wrong is never taken, but counted"),
 };
 constexpr Shape shape = shape_of<C>(keys);
 
 class NmeaFramer final : public Framer {
  public:
-  NmeaFramer(const NmeaConfig& config, std::size_t frame_max) : Framer(frame_max), needed_(config.checksum == "needed") {}
+  NmeaFramer(const NmeaConfig& config, std::size_t frame_max)
+      : Framer(frame_max), needed_(config.checksum == "needed") {}
 
   void push(BytesView chunk, const Take& take) override {
     for (const char c : text_of(chunk)) step(c, take);

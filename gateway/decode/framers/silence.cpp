@@ -17,14 +17,16 @@ using C = SilenceConfig;
 using K = KeysOf<C>;
 
 constexpr Key keys[] = {
-    K::key<&C::silence>("silence", "A pause of this length ends a frame; USB adapters hold bytes back for up to 16 ms")
+    K::key<&C::silence>("silence",
+                        "A pause of this length ends a frame; USB adapters hold bytes back for up to 16 ms")
         .within(2ms, 1min),
 };
 constexpr Shape shape = shape_of<C>(keys);
 
 class SilenceFramer final : public Framer {
  public:
-  SilenceFramer(const SilenceConfig& config, std::size_t frame_max) : Framer(frame_max), pause_(config.silence) {}
+  SilenceFramer(const SilenceConfig& config, std::size_t frame_max)
+      : Framer(frame_max), pause_(config.silence) {}
 
   Duration pause() const override { return pause_; }
   void push(BytesView chunk, const Take&) override {
@@ -59,6 +61,7 @@ class SilenceFramer final : public Framer {
 }  // namespace
 
 extern const FramerKind silence_framer_kind;
-const FramerKind silence_framer_kind = framer_kind<C, SilenceFramer>("silence", "what comes without a pause", shape);
+const FramerKind silence_framer_kind =
+    framer_kind<C, SilenceFramer>("silence", "what comes without a pause", shape);
 
 }  // namespace millrace

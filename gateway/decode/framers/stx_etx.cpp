@@ -17,17 +17,16 @@ using C = StxEtxConfig;
 using K = KeysOf<C>;
 
 constexpr Key keys[] = {
-    K::choice<&C::bcc>("bcc", "none|xor|sum",
-                       "Block check behind ETX, of all bytes after STX: a frame whose check is wrong is counted"),
+    K::choice<&C::bcc>(
+        "bcc", "none|xor|sum",
+        "Block check behind ETX, of all bytes after STX: a frame whose check is wrong is counted"),
 };
 constexpr Shape shape = shape_of<C>(keys);
 
 class StxEtxFramer final : public Framer {
  public:
   StxEtxFramer(const StxEtxConfig& config, std::size_t frame_max)
-      : Framer(frame_max),
-        checked_(config.bcc != "none"),
-        sums_(config.bcc == "sum") {}
+      : Framer(frame_max), checked_(config.bcc != "none"), sums_(config.bcc == "sum") {}
 
   void push(BytesView chunk, const Take& take) override {
     for (const char c : text_of(chunk)) step(c, take);
@@ -54,7 +53,8 @@ class StxEtxFramer final : public Framer {
     if (in_ == In::check) return check(c, take);
     if (c == stx) return start();
     if (in_ == In::none) return c == '\r' || c == '\n' ? void() : discard(1);
-    check_ = static_cast<std::uint8_t>(sums_ ? check_ + static_cast<std::uint8_t>(c) : check_ ^ static_cast<std::uint8_t>(c));
+    check_ = static_cast<std::uint8_t>(sums_ ? check_ + static_cast<std::uint8_t>(c)
+                                             : check_ ^ static_cast<std::uint8_t>(c));
     if (c == etx) {
       in_ = In::check;
       if (!checked_) done(take);
@@ -89,6 +89,7 @@ class StxEtxFramer final : public Framer {
 }  // namespace
 
 extern const FramerKind stx_etx_framer_kind;
-const FramerKind stx_etx_framer_kind = framer_kind<C, StxEtxFramer>("stx_etx", "what stands between STX and ETX", shape);
+const FramerKind stx_etx_framer_kind =
+    framer_kind<C, StxEtxFramer>("stx_etx", "what stands between STX and ETX", shape);
 
 }  // namespace millrace

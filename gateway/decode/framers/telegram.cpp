@@ -1,5 +1,6 @@
-// framing = "telegram": what meters push, from '/' to the line that begins with '!' (IEC 62056-21, section 6), with the CRC
-// that P1 ports put behind it (DSMR 5.0.2, section 6.2: CRC-16/ARC of all from '/' to '!', four hexadecimal digits).
+// framing = "telegram": what meters push, from '/' to the line that begins with '!' (IEC 62056-21, section
+// 6), with the CRC that P1 ports put behind it (DSMR 5.0.2, section 6.2: CRC-16/ARC of all from '/' to '!',
+// four hexadecimal digits).
 #include <charconv>
 #include <string>
 
@@ -17,16 +18,16 @@ using C = TelegramConfig;
 using K = KeysOf<C>;
 
 constexpr Key keys[] = {
-    K::choice<&C::telegram_crc>("telegram_crc", "needed|if_there",
-                                "Behind the '!': meters before DSMR 4 have none. A wrong one is never taken, but counted"),
+    K::choice<&C::telegram_crc>(
+        "telegram_crc", "needed|if_there",
+        "Behind the '!': meters before DSMR 4 have none. A wrong one is never taken, but counted"),
 };
 constexpr Shape shape = shape_of<C>(keys);
 
 class TelegramFramer final : public Framer {
  public:
   TelegramFramer(const TelegramConfig& config, std::size_t frame_max)
-      : Framer(frame_max),
-        needed_(config.telegram_crc == "needed") {}
+      : Framer(frame_max), needed_(config.telegram_crc == "needed") {}
 
   void push(BytesView chunk, const Take& take) override {
     for (const char c : text_of(chunk)) step(c, take);
@@ -48,7 +49,8 @@ class TelegramFramer final : public Framer {
     } else if (text_.empty()) {
       return c == '\r' || c == '\n' ? void() : discard(1);
     }
-    const bool printed = (c >= ' ' && c <= '~') || c == '\r' || c == '\n' || c == '\t' || c == '\x02' || c == '\x03';
+    const bool printed =
+        (c >= ' ' && c <= '~') || c == '\r' || c == '\n' || c == '\t' || c == '\x02' || c == '\x03';
     if (!printed || text_.size() >= frame_max()) {
       forget();
       return discard(1);
@@ -71,7 +73,8 @@ class TelegramFramer final : public Framer {
     unsigned said = 0;
     const auto read = std::from_chars(hex.data(), hex.data() + hex.size(), said, 16);
     // Some meters leave the zeros before it out.
-    return hex.size() <= 4 && read.ptr == hex.data() + hex.size() && said == crc16_reflected(bytes_of(text_).first(end_), 0);
+    return hex.size() <= 4 && read.ptr == hex.data() + hex.size() &&
+           said == crc16_reflected(bytes_of(text_).first(end_), 0);
   }
 
   const bool needed_;
@@ -82,6 +85,7 @@ class TelegramFramer final : public Framer {
 }  // namespace
 
 extern const FramerKind telegram_framer_kind;
-const FramerKind telegram_framer_kind = framer_kind<C, TelegramFramer>("telegram", "what meters push, from '/' to '!'", shape);
+const FramerKind telegram_framer_kind =
+    framer_kind<C, TelegramFramer>("telegram", "what meters push, from '/' to '!'", shape);
 
 }  // namespace millrace

@@ -7,16 +7,24 @@
 namespace millrace {
 
 MqttConnection::MqttConnection(Loop& loop, Rng& rng, MqttConnectionOptions options, Events events)
-    : loop_(loop), paho_(std::move(options.paho)), door_options_(std::move(options.door)), tls_(loop, std::move(options.tls), std::move(options.owner)),
+    : loop_(loop),
+      paho_(std::move(options.paho)),
+      door_options_(std::move(options.door)),
+      tls_(loop, std::move(options.tls), std::move(options.owner)),
       events_(std::move(events)),
-      reconnect_(loop, rng, std::move(options.reconnect), [this](const std::string& server) { connect(server); },
-                 [this] { gone({false, 0, "returning to the first server"}); }) {
+      reconnect_(
+          loop, rng, std::move(options.reconnect), [this](const std::string& server) { connect(server); },
+          [this] {
+            gone({false, 0, "returning to the first server"});
+          }) {
   door_options_.version = static_cast<std::uint8_t>(paho_.version);
   door_options_.clean_start = paho_.clean_start;
   door_options_.connect_timeout = paho_.connect_timeout;
 }
 
-MqttConnection::~MqttConnection() { let_go([] {}); }
+MqttConnection::~MqttConnection() {
+  let_go([] {});
+}
 
 void MqttConnection::start() { reconnect_.start(); }
 
@@ -44,24 +52,31 @@ void MqttConnection::enter(std::uint16_t port, const std::string& token) {
   client_ = std::make_unique<PahoClient>(loop_, std::move(paho), std::move(events));
   client_->connect();
   // Paho looks at a new connection only once a second, and at each step of it.
-  deadline_ = loop_.after(std::max<Duration>(paho_.connect_timeout, std::chrono::seconds(3)), [this] { late(); });
+  deadline_ =
+      loop_.after(std::max<Duration>(paho_.connect_timeout, std::chrono::seconds(3)), [this] { late(); });
 }
 
 void MqttConnection::late() {
   const std::string limit = format_duration(paho_.connect_timeout);
   if (door_->asked()) gone({false, 0, text("cannot connect: no CONNACK within ", limit)});
-  else gone({false, 0, text("cannot connect: Paho did not begin within ", limit, "; is another input waiting for room in the inbox?")});
+  else
+    gone({false, 0,
+          text("cannot connect: Paho did not begin within ", limit,
+               "; is another input waiting for room in the inbox?")});
 }
 
 void MqttConnection::welcomed(bool session_present) {
   if (door_->fault()) return;  // which is told when Paho has read the rest
   deadline_.reset();
   reconnect_.up();
-  // The broker's keep-alive is the one that counts (MQTT 5, section 3.2.2.3.14), and Paho does not take it over.
+  // The broker's keep-alive is the one that counts (MQTT 5, section 3.2.2.3.14), and Paho does not take it
+  // over.
   const Duration wanted = std::chrono::seconds(broker().keep_alive_seconds.value_or(0));
   if (wanted.count() > 0 && (paho_.keep_alive.count() == 0 || wanted < paho_.keep_alive)) {
     paho_.keep_alive = wanted;
-    return gone({false, 0, text("the broker wants a keep-alive of ", format_duration(wanted), "; connecting again with it")});
+    return gone(
+        {false, 0,
+         text("the broker wants a keep-alive of ", format_duration(wanted), "; connecting again with it")});
   }
   events_.up(session_present);
 }
@@ -82,17 +97,19 @@ void MqttConnection::stop(std::function<void()> done) {
   let_go(std::move(done));
 }
 
-// The door outlives the client: nobody else may listen on its port while Paho could still connect, and what Paho says at the
-// end has to pass.
+// The door outlives the client: nobody else may listen on its port while Paho could still connect, and what
+// Paho says at the end has to pass.
 void MqttConnection::let_go(std::function<void()> done) {
   ++attempt_;
   deadline_.reset();
   auto door = std::exchange(door_, nullptr);
   if (auto client = std::exchange(client_, nullptr)) {
-    client->close([door = std::move(door), done = std::move(done)] { door->close([door, done] { done(); }); });
+    client->close(
+        [door = std::move(door), done = std::move(done)] { door->close([door, done] { done(); }); });
   } else {
     // The last one may still be on its way out, and its messages arriving.
-    loop_.run_blocking("paho", [] {}, std::move(done));
+    loop_.run_blocking(
+        "paho", [] {}, std::move(done));
   }
 }
 

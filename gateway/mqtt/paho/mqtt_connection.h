@@ -1,6 +1,6 @@
-// Keeps one connection through Paho to one of several brokers. Each attempt is a Door to the broker, and once that is open a
-// PahoClient of its own behind it; it has our own deadline: a broker that says nothing is given up after `connect_timeout`.
-// Used by the MQTT driver and by the simulator. On the loop.
+// Keeps one connection through Paho to one of several brokers. Each attempt is a Door to the broker, and once
+// that is open a PahoClient of its own behind it; it has our own deadline: a broker that says nothing is
+// given up after `connect_timeout`. Used by the MQTT driver and by the simulator. On the loop.
 #pragma once
 
 #include <memory>
@@ -15,10 +15,10 @@ namespace millrace {
 
 struct MqttConnectionOptions {
   ReconnectOptions reconnect;
-  PahoOptions paho;          // `port`, `token` and `mark` are filled in
-  mqtt::DoorOptions door;    // what `paho` has as well is filled in
+  PahoOptions paho;        // `port`, `token` and `mark` are filled in
+  mqtt::DoorOptions door;  // what `paho` has as well is filled in
   TlsConfig tls;
-  PeerOwner owner;           // of the servers (net/peer_chain.h)
+  PeerOwner owner;  // of the servers (net/peer_chain.h)
 };
 
 class MqttConnection {
@@ -41,9 +41,13 @@ class MqttConnection {
   PahoClient& client() { return *client_; }
   const mqtt::Connack& broker() const { return door_->broker(); }
   // With QoS 0; false: not now. Any time.
-  bool say(const std::string& topic, BytesView payload) { return up() && door_ && door_->say(topic, payload); }
+  bool say(const std::string& topic, BytesView payload) {
+    return up() && door_ && door_->say(topic, payload);
+  }
   // Retained, with QoS 1.
-  bool say_retained(const std::string& topic, BytesView payload) { return up() && door_ && door_->say_retained(topic, payload); }
+  bool say_retained(const std::string& topic, BytesView payload) {
+    return up() && door_ && door_->say_retained(topic, payload);
+  }
   // Gives the connection up and tries again, as after a loss.
   void drop(const std::string& why);
   const std::string& server() const { return reconnect_.server(); }
@@ -62,7 +66,7 @@ class MqttConnection {
   TlsClient tls_;
   Events events_;
   Reconnect reconnect_;
-  std::uint64_t attempt_ = 0;           // events of an earlier one count no more
+  std::uint64_t attempt_ = 0;  // events of an earlier one count no more
   std::shared_ptr<mqtt::Door> door_;
   std::unique_ptr<PahoClient> client_;  // once the door is open
   std::unique_ptr<Timer> deadline_;     // of the attempt that is under way

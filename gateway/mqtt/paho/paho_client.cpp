@@ -15,11 +15,11 @@
 namespace millrace {
 namespace {
 
-// An explicit instantiation may name a private member, and hands it out through a friend: the handle of Paho C. What goes
-// past Paho C++ 1.2, and why: connect(), because its ssl_options leave Paho C with a pointer to an error handler that is gone
-// when the handshake fails; subscribe(), because for several filters it gives Paho C a list of options that it does not
-// have (paho.mqtt.cpp issue 524); the callbacks, because it has none for a DISCONNECT unless asked, hides the packet id of a message,
-// and copies it.
+// An explicit instantiation may name a private member, and hands it out through a friend: the handle of Paho
+// C. What goes past Paho C++ 1.2, and why: connect(), because its ssl_options leave Paho C with a pointer to
+// an error handler that is gone when the handshake fails; subscribe(), because for several filters it gives
+// Paho C a list of options that it does not have (paho.mqtt.cpp issue 524); the callbacks, because it has
+// none for a DISCONNECT unless asked, hides the packet id of a message, and copies it.
 template <auto Member>
 struct OpenClient {
   friend MQTTAsync c_client(::mqtt::async_client& client) { return client.*Member; }
@@ -40,7 +40,9 @@ void hush() {
 }  // namespace
 
 // Shared by the owner, the worker's tasks and the callbacks. `owner_alive` belongs to the loop.
-struct PahoClient::Shared : std::enable_shared_from_this<PahoClient::Shared>, ::mqtt::iaction_listener, ::mqtt::iclient_persistence {
+struct PahoClient::Shared : std::enable_shared_from_this<PahoClient::Shared>,
+                            ::mqtt::iaction_listener,
+                            ::mqtt::iclient_persistence {
   Shared(Loop& l, PahoOptions o, Events e) : loop(l), options(std::move(o)), events(std::move(e)) {}
 
   Loop& loop;
@@ -48,10 +50,12 @@ struct PahoClient::Shared : std::enable_shared_from_this<PahoClient::Shared>, ::
   const Events events;
   std::unique_ptr<::mqtt::async_client> client;  // made, used and destroyed on the worker
   bool owner_alive = true;
-  std::set<std::uint16_t> taken;  // QoS 2 messages that put() took and message_arrived() will bring again; on Paho's thread
+  // QoS 2 messages that put() took and message_arrived() will bring again; on Paho's thread
+  std::set<std::uint16_t> taken;
   std::atomic<bool> given_up{false};  // nobody waits for this client any more
 
-  // A SUBSCRIBE or UNSUBSCRIBE on its way: what Paho carries as the context of its callbacks, for as long as the client lives.
+  // A SUBSCRIBE or UNSUBSCRIBE on its way: what Paho carries as the context of its callbacks, for as long as
+  // the client lives.
   struct FilterRequest {
     Shared* self;
     std::uint64_t request;
@@ -82,15 +86,18 @@ struct PahoClient::Shared : std::enable_shared_from_this<PahoClient::Shared>, ::
     constexpr std::size_t size_bytes = 8;
     const std::string_view payload = text_of(arrived.payload);
     const std::size_t tail = options.mark.size() + size_bytes;
-    if (!options.mark.empty() && payload.size() >= tail && payload.substr(payload.size() - tail, options.mark.size()) == options.mark) {
-      for (const char byte : payload.substr(payload.size() - size_bytes)) arrived.whole_bytes = arrived.whole_bytes << 8 | static_cast<unsigned char>(byte);
+    if (!options.mark.empty() && payload.size() >= tail &&
+        payload.substr(payload.size() - tail, options.mark.size()) == options.mark) {
+      for (const char byte : payload.substr(payload.size() - size_bytes))
+        arrived.whole_bytes = arrived.whole_bytes << 8 | static_cast<unsigned char>(byte);
       arrived.payload = arrived.payload.first(payload.size() - tail);
     }
     if (events.arrived) events.arrived(arrived);
   }
 
-  // Paho's store, which keeps nothing: what Paho would keep until PUBREL, the whole packet, is an arrival ("r-7", "r5-7").
-  // What it keeps besides are requests of ours ("c-") and its own queue ("q-"), whose bytes could pass for a packet.
+  // Paho's store, which keeps nothing: what Paho would keep until PUBREL, the whole packet, is an arrival
+  // ("r-7", "r5-7"). What it keeps besides are requests of ours ("c-") and its own queue ("q-"), whose bytes
+  // could pass for a packet.
   void put(const std::string& key, const std::vector<::mqtt::string_view>& parts) override {
     if (!key.starts_with("r")) return;
     std::string bytes;
@@ -102,7 +109,10 @@ struct PahoClient::Shared : std::enable_shared_from_this<PahoClient::Shared>, ::
     mqtt::UserProperties properties;
     if (framer.next(packet) != mqtt::Framer::Next::packet || packet.type != mqtt::PacketType::publish) return;
     // The door has judged it.
-    if (!mqtt::parse_publish(packet, static_cast<std::uint8_t>(options.version), publish, properties, mqtt::From::broker).ok()) return;
+    if (!mqtt::parse_publish(packet, static_cast<std::uint8_t>(options.version), publish, properties,
+                             mqtt::From::broker)
+             .ok())
+      return;
     taken.insert(publish.packet_id);
     ArrivedMessage arrived;
     arrived.topic = publish.topic;
@@ -126,7 +136,8 @@ struct PahoClient::Shared : std::enable_shared_from_this<PahoClient::Shared>, ::
     if (message.qos == 2 && taken.erase(static_cast<std::uint16_t>(message.msgid)) > 0) return;
     ArrivedMessage arrived;
     arrived.topic = topic;
-    arrived.payload = bytes_of({static_cast<const char*>(message.payload), static_cast<std::size_t>(message.payloadlen)});
+    arrived.payload =
+        bytes_of({static_cast<const char*>(message.payload), static_cast<std::size_t>(message.payloadlen)});
     arrived.packet_id = static_cast<std::uint16_t>(message.msgid);
     arrived.qos = static_cast<std::uint8_t>(message.qos);
     arrived.duplicate = message.dup != 0;
@@ -136,14 +147,17 @@ struct PahoClient::Shared : std::enable_shared_from_this<PahoClient::Shared>, ::
         const MQTTProperty& property = message.properties.array[i];
         if (property.identifier != MQTTPROPERTY_CODE_USER_PROPERTY) continue;
         const MQTTLenString &name = property.value.data, &value = property.value.value;
-        arrived.user_properties.emplace_back(std::string(name.data, static_cast<std::size_t>(name.len)), std::string(value.data, static_cast<std::size_t>(value.len)));
+        arrived.user_properties.emplace_back(std::string(name.data, static_cast<std::size_t>(name.len)),
+                                             std::string(value.data, static_cast<std::size_t>(value.len)));
       }
     }
     deliver(arrived);
   }
   // The SUBACK or UNSUBACK for one filter; nothing: the request failed.
   void subscribed(const FilterRequest& filter, std::optional<int> code) {
-    on_loop([request = filter.request, index = filter.index, code](Shared& self) { self.filter_answered(request, index, code); });
+    on_loop([request = filter.request, index = filter.index, code](Shared& self) {
+      self.filter_answered(request, index, code);
+    });
   }
 
   void on_success(const ::mqtt::token& token) override { finished(token, true); }
@@ -152,8 +166,11 @@ struct PahoClient::Shared : std::enable_shared_from_this<PahoClient::Shared>, ::
   void finished(const ::mqtt::token& token, bool ok) {
     if (token.get_type() != ::mqtt::token::PUBLISH) return;
     const auto request = reinterpret_cast<std::uintptr_t>(token.get_user_context());
-    if (!ok) LOG_DEBUG("publish failed: ", token.get_return_code(), " ", static_cast<int>(token.get_reason_code()));
-    const int code = ok ? static_cast<int>(token.get_reason_code()) : token.get_reason_code() >= 128 ? static_cast<int>(token.get_reason_code()) : -1;
+    if (!ok)
+      LOG_DEBUG("publish failed: ", token.get_return_code(), " ", static_cast<int>(token.get_reason_code()));
+    const int code = ok                               ? static_cast<int>(token.get_reason_code())
+                     : token.get_reason_code() >= 128 ? static_cast<int>(token.get_reason_code())
+                                                      : -1;
     on_loop([request, code](Shared& self) { self.publish_done(request, code); });
   }
 
@@ -161,7 +178,8 @@ struct PahoClient::Shared : std::enable_shared_from_this<PahoClient::Shared>, ::
     on_loop([session_present](Shared& self) { self.events.connected(session_present); });
   }
   void connect_failed(const char* message) {
-    const MqttFault fault{false, 0, message && *message ? text("cannot connect: Paho: ", message) : "cannot connect"};
+    const MqttFault fault{false, 0,
+                          message && *message ? text("cannot connect: Paho: ", message) : "cannot connect"};
     on_loop([fault](Shared& self) { self.events.failed(fault); });
   }
 
@@ -192,17 +210,21 @@ struct PahoClient::Shared : std::enable_shared_from_this<PahoClient::Shared>, ::
   // ---- on the worker
   void make_client() {
     const int version = options.version == 5 ? MQTTVERSION_5 : MQTTVERSION_3_1_1;
-    // What Paho holds for us is bounded by our own batches in flight; its default of 100 messages would refuse the rest.
+    // What Paho holds for us is bounded by our own batches in flight; its default of 100 messages would
+    // refuse the rest.
     const ::mqtt::create_options create(version, 60'000);
     const std::string uri = text("tcp://127.0.0.1:", options.port);
-    client = std::make_unique<::mqtt::async_client>(uri, options.client_id, create, events.arrived ? this : nullptr);
+    client = std::make_unique<::mqtt::async_client>(uri, options.client_id, create,
+                                                    events.arrived ? this : nullptr);
     // Before connecting: a message that arrives earlier would stick in Paho's own queue.
     MQTTAsync handle = c_client(*client);
     MQTTAsync_setCallbacks(
         handle, this, [](void*, char*) {},  // the door sees it, and why
         [](void* context, char* topic, int size, MQTTAsync_message* message) {
           // A size of 0 means that the topic ends with its NUL, which an empty one does as well.
-          static_cast<Shared*>(context)->message_arrived(size > 0 ? std::string_view(topic, static_cast<std::size_t>(size)) : std::string_view(topic), *message);
+          static_cast<Shared*>(context)->message_arrived(
+              size > 0 ? std::string_view(topic, static_cast<std::size_t>(size)) : std::string_view(topic),
+              *message);
           MQTTAsync_freeMessage(&message);
           MQTTAsync_free(topic);
           return 1;
@@ -210,8 +232,9 @@ struct PahoClient::Shared : std::enable_shared_from_this<PahoClient::Shared>, ::
         nullptr);
   }
 
-  // One SUBSCRIBE a filter. A SUBACK for several is told by Paho C in a list without its length (3.1.1), and a failure among
-  // them as a success; with one filter a packet there is one code, and no packet above what a broker takes unless its filter is.
+  // One SUBSCRIBE a filter. A SUBACK for several is told by Paho C in a list without its length (3.1.1), and
+  // a failure among them as a success; with one filter a packet there is one code, and no packet above what a
+  // broker takes unless its filter is.
   int ask_one(const std::string& filter, const std::optional<Subscription>& how, FilterRequest& request) {
     MQTTAsync_responseOptions response = MQTTAsync_responseOptions_initializer;
     static constexpr auto answered = [](void* context, std::optional<int> code) {
@@ -222,13 +245,18 @@ struct PahoClient::Shared : std::enable_shared_from_this<PahoClient::Shared>, ::
     if (options.version == 5) {
       response.subscribeOptions.noLocal = how && how->no_local;
       response.subscribeOptions.retainHandling = how && how->retained_on_new_only ? 1 : 0;  // section 3.8.3.1
-      response.onSuccess5 = [](void* context, MQTTAsync_successData5* data) { answered(context, static_cast<int>(data->reasonCode)); };
+      response.onSuccess5 = [](void* context, MQTTAsync_successData5* data) {
+        answered(context, static_cast<int>(data->reasonCode));
+      };
       response.onFailure5 = [](void* context, MQTTAsync_failureData5* data) {
         answered(context, data->reasonCode >= 128 ? std::optional<int>(data->reasonCode) : std::nullopt);
       };
     } else {
       // An UNSUBACK of 3.1.1 says nothing.
-      if (how) response.onSuccess = [](void* context, MQTTAsync_successData* data) { answered(context, data->alt.qos); };
+      if (how)
+        response.onSuccess = [](void* context, MQTTAsync_successData* data) {
+          answered(context, data->alt.qos);
+        };
       else response.onSuccess = [](void* context, MQTTAsync_successData*) { answered(context, 0); };
       response.onFailure = [](void* context, MQTTAsync_failureData* data) {
         answered(context, data->code == 128 ? std::optional<int>(128) : std::nullopt);
@@ -250,7 +278,8 @@ struct PahoClient::Shared : std::enable_shared_from_this<PahoClient::Shared>, ::
       connect.cleanstart = options.clean_start;
       MQTTProperty expiry{};
       expiry.identifier = MQTTPROPERTY_CODE_SESSION_EXPIRY_INTERVAL;
-      expiry.value.integer4 = static_cast<unsigned>(std::min<std::int64_t>(std::chrono::duration_cast<std::chrono::seconds>(options.session_expiry).count(), UINT32_MAX));
+      expiry.value.integer4 = static_cast<unsigned>(std::min<std::int64_t>(
+          std::chrono::duration_cast<std::chrono::seconds>(options.session_expiry).count(), UINT32_MAX));
       MQTTProperties_add(&properties, &expiry);
       if (options.receive_maximum > 0) {
         MQTTProperty maximum{};
@@ -265,17 +294,28 @@ struct PahoClient::Shared : std::enable_shared_from_this<PahoClient::Shared>, ::
         MQTTProperties_add(&properties, &maximum);
       }
       connect.connectProperties = &properties;
-      connect.onSuccess5 = [](void* context, MQTTAsync_successData5* data) { self_of(context)->connect_succeeded(data->alt.connect.sessionPresent != 0); };
-      connect.onFailure5 = [](void* context, MQTTAsync_failureData5* data) { self_of(context)->connect_failed(data->message); };
+      connect.onSuccess5 = [](void* context, MQTTAsync_successData5* data) {
+        self_of(context)->connect_succeeded(data->alt.connect.sessionPresent != 0);
+      };
+      connect.onFailure5 = [](void* context, MQTTAsync_failureData5* data) {
+        self_of(context)->connect_failed(data->message);
+      };
     } else {
       connect.MQTTVersion = MQTTVERSION_3_1_1;
       connect.cleansession = options.clean_start;
-      connect.onSuccess = [](void* context, MQTTAsync_successData* data) { self_of(context)->connect_succeeded(data->alt.connect.sessionPresent != 0); };
-      connect.onFailure = [](void* context, MQTTAsync_failureData* data) { self_of(context)->connect_failed(data->message); };
+      connect.onSuccess = [](void* context, MQTTAsync_successData* data) {
+        self_of(context)->connect_succeeded(data->alt.connect.sessionPresent != 0);
+      };
+      connect.onFailure = [](void* context, MQTTAsync_failureData* data) {
+        self_of(context)->connect_failed(data->message);
+      };
     }
-    connect.keepAliveInterval = static_cast<int>(std::chrono::duration_cast<std::chrono::seconds>(options.keep_alive).count());
+    connect.keepAliveInterval =
+        static_cast<int>(std::chrono::duration_cast<std::chrono::seconds>(options.keep_alive).count());
     // The owner of this client watches the time; Paho, which looks every three seconds, must not be first.
-    connect.connectTimeout = static_cast<int>(std::chrono::duration_cast<std::chrono::seconds>(options.connect_timeout).count()) + 5;
+    connect.connectTimeout =
+        static_cast<int>(std::chrono::duration_cast<std::chrono::seconds>(options.connect_timeout).count()) +
+        5;
     connect.maxInflight = 1000;
     connect.username = options.token.c_str();
     const int rc = MQTTAsync_connect(c_client(*client), &connect);
@@ -304,9 +344,7 @@ void PahoClient::connect() {
           if (rc == MQTTASYNC_SUCCESS) return;
           const char* why = MQTTAsync_strerror(rc);
           fault.text = text("Paho: ", why ? why : "connect failed", " (", rc, ")");
-        } catch (const std::exception& error) {
-          fault = {false, 0, text("Paho: ", error.what())};
-        }
+        } catch (const std::exception& error) { fault = {false, 0, text("Paho: ", error.what())}; }
         shared->on_loop([fault](Shared& self) { self.events.failed(fault); });
       },
       [] {});
@@ -314,12 +352,14 @@ void PahoClient::connect() {
 
 void PahoClient::ask(std::vector<std::string> filters, std::optional<Subscription> how, Answered done) {
   const std::uint64_t request = shared_->next_request++;
-  shared_->subscribes.emplace(request, Shared::Subscribing{std::vector<int>(filters.size()), filters.size(), std::move(done)});
+  shared_->subscribes.emplace(
+      request, Shared::Subscribing{std::vector<int>(filters.size()), filters.size(), std::move(done)});
   loop_.run_blocking(
       "paho",
       [shared = shared_, request, filters = std::move(filters), how] {
         for (std::size_t i = 0; i < filters.size() && !shared->given_up; ++i) {
-          auto& filter = shared->filter_requests.emplace_back(Shared::FilterRequest{shared.get(), request, i});
+          auto& filter =
+              shared->filter_requests.emplace_back(Shared::FilterRequest{shared.get(), request, i});
           // Header, identifier, no properties, filter with its length, options.
           if (how && 5 + 2 + 1 + 2 + filters[i].size() + 1 > how->packet_max) {
             shared->subscribed(filter, mqtt::packet_too_large);
@@ -331,15 +371,18 @@ void PahoClient::ask(std::vector<std::string> filters, std::optional<Subscriptio
       [] {});
 }
 
-void PahoClient::publish(std::string topic, std::shared_ptr<const Bytes> payload, int qos, std::function<void(int)> done) {
+void PahoClient::publish(std::string topic, std::shared_ptr<const Bytes> payload, int qos,
+                         std::function<void(int)> done) {
   const std::uint64_t request = shared_->next_request++;
   shared_->publishes.emplace(request, std::move(done));
   loop_.run_blocking(
       "paho",
       [shared = shared_, request, topic = std::move(topic), payload = std::move(payload), qos] {
         try {
-          auto message = ::mqtt::message::create(topic, payload->data(), payload->size(), qos, false, ::mqtt::properties{});
-          shared->client->publish(message, reinterpret_cast<void*>(static_cast<std::uintptr_t>(request)), *shared);
+          auto message = ::mqtt::message::create(topic, payload->data(), payload->size(), qos, false,
+                                                 ::mqtt::properties{});
+          shared->client->publish(message, reinterpret_cast<void*>(static_cast<std::uintptr_t>(request)),
+                                  *shared);
         } catch (const std::exception& error) {
           LOG_DEBUG("publish: ", error.what());
           shared->on_loop([request](Shared& self) { self.publish_done(request, -1); });
@@ -354,8 +397,10 @@ void PahoClient::close(std::function<void()> destroyed) {
   shared->fail_requests();
   shared->owner_alive = false;
   shared->given_up = true;
-  // Destroying sends DISCONNECT and closes in one go, under Paho's lock; a disconnect() before it would let Paho read on.
-  loop_.run_blocking("paho", [shared] { shared->client.reset(); }, std::move(destroyed));
+  // Destroying sends DISCONNECT and closes in one go, under Paho's lock; a disconnect() before it would let
+  // Paho read on.
+  loop_.run_blocking(
+      "paho", [shared] { shared->client.reset(); }, std::move(destroyed));
 }
 
 }  // namespace millrace

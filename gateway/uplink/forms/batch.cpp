@@ -1,4 +1,5 @@
-// format = "batch": a message a row of the log, the columnar batch (message Batch) as it lies on flash: the fewest bytes.
+// format = "batch": a message a row of the log, the columnar batch (message Batch) as it lies on flash: the
+// fewest bytes.
 #include "record/batch.h"
 #include "record_proto_text.h"
 #include "uplink/form_kind.h"
@@ -16,7 +17,8 @@ constexpr FormKind kind() {
     return {};
   };
   kind.schema = "millrace.Batch";
-  kind.registered = {"millrace.Batch", "PROTOBUF", record_proto_text, "\x02\x0C"};  // the seventh message of record.proto
+  // the seventh message of record.proto
+  kind.registered = {"millrace.Batch", "PROTOBUF", record_proto_text, "\x02\x0C"};
   return kind;
 }
 

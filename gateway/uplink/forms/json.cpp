@@ -5,7 +5,8 @@
 namespace millrace {
 namespace {
 
-constexpr const char* schema = R"({"$schema":"http://json-schema.org/draft-07/schema#","title":"millrace.Record","type":"object"})";
+constexpr const char* schema =
+    R"({"$schema":"http://json-schema.org/draft-07/schema#","title":"millrace.Record","type":"object"})";
 
 constexpr FormKind kind() {
   FormKind kind = form_kind("json", "a message a record, JSON");

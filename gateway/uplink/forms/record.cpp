@@ -7,9 +7,12 @@ namespace {
 
 constexpr FormKind kind() {
   FormKind kind = form_kind("record", "a message a record, protobuf");
-  kind.record = [](const Identity& identity, Lane, const Record& record, std::string& out) { encode_record(record, identity, out); };
+  kind.record = [](const Identity& identity, Lane, const Record& record, std::string& out) {
+    encode_record(record, identity, out);
+  };
   kind.schema = "millrace.Record";
-  kind.registered = {"millrace.Record", "PROTOBUF", record_proto_text, "\x02\x02"};  // the second message of record.proto
+  // the second message of record.proto
+  kind.registered = {"millrace.Record", "PROTOBUF", record_proto_text, "\x02\x02"};
   return kind;
 }
 

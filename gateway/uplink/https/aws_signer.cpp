@@ -18,8 +18,9 @@ std::string stamp_of(WallTime now) {
   const auto day = std::chrono::floor<std::chrono::days>(moment);
   const std::chrono::year_month_day date{day};
   const std::chrono::hh_mm_ss time{std::chrono::floor<std::chrono::seconds>(moment - day)};
-  return text(static_cast<int>(date.year()), two(static_cast<unsigned>(date.month())), two(static_cast<unsigned>(date.day())), "T",
-              two(static_cast<unsigned>(time.hours().count())), two(static_cast<unsigned>(time.minutes().count())),
+  return text(static_cast<int>(date.year()), two(static_cast<unsigned>(date.month())),
+              two(static_cast<unsigned>(date.day())), "T", two(static_cast<unsigned>(time.hours().count())),
+              two(static_cast<unsigned>(time.minutes().count())),
               two(static_cast<unsigned>(time.seconds().count())), "Z");
 }
 
@@ -48,7 +49,8 @@ Result<AwsCredentials> aws_credentials(std::string_view file, std::string_view p
     return Status{Code::invalid, text("[", profile, "] needs aws_access_key_id and aws_secret_access_key")};
   for (const std::string* part : {&found.key_id, &found.token}) {
     const auto bad = [](unsigned char c) { return c <= 0x20 || c >= 0x7F; };
-    if (std::any_of(part->begin(), part->end(), bad)) return Status{Code::invalid, text("[", profile, "] has characters that no key has")};
+    if (std::any_of(part->begin(), part->end(), bad))
+      return Status{Code::invalid, text("[", profile, "] has characters that no key has")};
   }
   return found;
 }
@@ -67,13 +69,16 @@ void aws_sign(HttpAsk& ask, const AwsScope& scope, const AwsCredentials& credent
     headers += text(name, ":", value, "\n");
     names += text(names.empty() ? "" : ";", name);
   }
-  const std::string canonical = text(ask.method, "\n", scope.path, ask.target, "\n\n", headers, "\n", names, "\n", body);
+  const std::string canonical =
+      text(ask.method, "\n", scope.path, ask.target, "\n\n", headers, "\n", names, "\n", body);
   const std::string range = text(date, "/", scope.region, "/", scope.service, "/aws4_request");
   const std::string to_sign = text("AWS4-HMAC-SHA256\n", stamp, "\n", range, "\n", hex_of(sha256(canonical)));
   Digest key = hmac_sha256("AWS4" + credentials.secret, date);
-  for (const std::string_view part : {std::string_view(scope.region), std::string_view(scope.service), std::string_view("aws4_request")})
+  for (const std::string_view part :
+       {std::string_view(scope.region), std::string_view(scope.service), std::string_view("aws4_request")})
     key = hmac_sha256(text_of(key), part);
-  ask.headers.emplace_back("Authorization", text("AWS4-HMAC-SHA256 Credential=", credentials.key_id, "/", range, ", SignedHeaders=", names,
+  ask.headers.emplace_back("Authorization", text("AWS4-HMAC-SHA256 Credential=", credentials.key_id, "/",
+                                                 range, ", SignedHeaders=", names,
                                                  ", Signature=", hex_of(hmac_sha256(text_of(key), to_sign))));
 }
 

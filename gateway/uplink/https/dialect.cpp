@@ -19,7 +19,8 @@ Verdict verdict_of_status(int status) {
     case 505: return Verdict::blocked;    // HTTP version not supported
     default: break;
   }
-  // A redirect is never followed: it is another server, or a captive portal. The rest of 4xx is about rights and names.
+  // A redirect is never followed: it is another server, or a captive portal. The rest of 4xx is about rights
+  // and names.
   return status >= 300 && status < 500 ? Verdict::blocked : Verdict::retryable;
 }
 
@@ -48,7 +49,8 @@ DialectOutcome outcome_of_status(const HttpReply& reply) {
   outcome.reason = words_of(reply);
   outcome.too_large = reply.status == 413;
   outcome.doubtful = outcome.verdict == Verdict::refused && !outcome.too_large;
-  if (is_page(reply) && outcome.verdict == Verdict::refused && !outcome.too_large) outcome.verdict = Verdict::retryable;
+  if (is_page(reply) && outcome.verdict == Verdict::refused && !outcome.too_large)
+    outcome.verdict = Verdict::retryable;
   return outcome;
 }
 

@@ -1,9 +1,9 @@
-// A dialect of [[uplinks.https]]: how records become a request, and what an answer means for them. Pure: no clock, no I/O, no
-// state; what it needs of the moment is handed in. One dialect is a file in uplink/https/dialects and a line in the build; its
-// keys stand beside `dialect`.
+// A dialect of [[uplinks.https]]: how records become a request, and what an answer means for them. Pure: no
+// clock, no I/O, no state; what it needs of the moment is handed in. One dialect is a file in
+// uplink/https/dialects and a line in the build; its keys stand beside `dialect`.
 //
-// The far side's word decides, never its status alone: a dialect says `acknowledged` for the one answer that its server gives
-// to what it has stored, and for nothing else that somebody on the way might say.
+// The far side's word decides, never its status alone: a dialect says `acknowledged` for the one answer that
+// its server gives to what it has stored, and for nothing else that somebody on the way might say.
 #pragma once
 
 #include <cstdint>
@@ -29,26 +29,27 @@ struct DialectItem {
   const Row* row = nullptr;
 };
 
-// What a request carries, in the order of its numbers. Not every number between the first and the last need be among them.
+// What a request carries, in the order of its numbers. Not every number between the first and the last need
+// be among them.
 struct Carried {
   Lane lane = Lane::raw;
   Sequence first = 0, last = 0;
-  std::uint32_t items = 0;    // as add() took them
+  std::uint32_t items = 0;  // as add() took them
   std::uint64_t records = 0;
   bool replay = false;
-  WallTime begin{};           // of its first record; for dialects that are dated()
+  WallTime begin{};  // of its first record; for dialects that are dated()
 };
 
 struct DialectMoment {
-  WallTime wall;            // of the far side as far as it is known, for signatures
-  std::string secret;       // what lies in the dialect's own secret
-  std::string token;        // as token() made it last
+  WallTime wall;       // of the far side as far as it is known, for signatures
+  std::string secret;  // what lies in the dialect's own secret
+  std::string token;   // as token() made it last
 };
 
 // What requests carry beside themselves, where making it costs more than a request.
 struct DialectToken {
   std::string value;
-  Duration good_for{};      // on our own monotonic clock
+  Duration good_for{};  // on our own monotonic clock
 };
 
 struct DialectOutcome {
@@ -70,20 +71,23 @@ class Dialect {
 
   virtual Limits limits() const { return {}; }
   virtual bool of_rows() const { return false; }
-  // At least from one request to the next while less than a full batch waits, where requests cost. Zero: at once.
+  // At least from one request to the next while less than a full batch waits, where requests cost. Zero: at
+  // once.
   virtual Duration every() const { return {}; }
   // Whether a request says when its first record was: of a row that costs reading it.
   virtual bool dated() const { return false; }
-  // Appends an item to the body. Else it has no form in this dialect, and never will: it is refused with these words, and
-  // `body` is as it was.
+  // Appends an item to the body. Else it has no form in this dialect, and never will: it is refused with
+  // these words, and `body` is as it was.
   virtual Status add(const DialectItem& item, std::string& body) const = 0;
-  // Made anew when it is over, when the secret is another, and when the far side did not take it. `invalid`: as of request().
+  // Made anew when it is over, when the secret is another, and when the far side did not take it. `invalid`:
+  // as of request().
   virtual Result<DialectToken> token(const DialectMoment& moment) const {
     (void)moment;
     return DialectToken{};
   }
   // The request for what was added. `invalid`: the secret cannot be used.
-  virtual Result<HttpAsk> request(std::string body, const Carried& what, const DialectMoment& moment) const = 0;
+  virtual Result<HttpAsk> request(std::string body, const Carried& what,
+                                  const DialectMoment& moment) const = 0;
   virtual DialectOutcome outcome(const HttpReply& reply, const Carried& what) const = 0;
   // Something that the server answers and that changes nothing: proves a connection.
   virtual HttpAsk probe() const = 0;
@@ -92,8 +96,8 @@ class Dialect {
 struct DialectParts {
   std::string gateway;
   std::uint64_t epoch = 0;
-  std::string host;  // of the server, as it is sent
-  std::string path;  // of the server, in front of every target
+  std::string host;                              // of the server, as it is sent
+  std::string path;                              // of the server, in front of every target
   Duration patience = std::chrono::seconds(30);  // for an answer, once the server has all of a request
 };
 
@@ -108,7 +112,9 @@ struct DialectKind : ChoiceKind {
 
 // Those that are built, "generic" among them. Made by the build.
 const ChoiceKinds& built_dialects();
-inline const DialectKind& kind_of(const Chosen& dialect) { return *static_cast<const DialectKind*>(dialect.kind); }
+inline const DialectKind& kind_of(const Chosen& dialect) {
+  return *static_cast<const DialectKind*>(dialect.kind);
+}
 
 // C: the struct of its keys; D: takes it and its parts.
 template <typename C, typename D>
@@ -124,9 +130,11 @@ constexpr DialectKind dialect_kind(std::string_view name, const char* help, cons
   return kind;
 }
 
-// One that signs what it sends with a secret of its own: `Secret` is the member of C that the key `secret_key` fills.
+// One that signs what it sends with a secret of its own: `Secret` is the member of C that the key
+// `secret_key` fills.
 template <typename C, typename D, SecretRef C::*Secret>
-constexpr DialectKind signing_dialect_kind(std::string_view name, const char* help, const Shape& shape, const char* secret_key) {
+constexpr DialectKind signing_dialect_kind(std::string_view name, const char* help, const Shape& shape,
+                                           const char* secret_key) {
   DialectKind kind = dialect_kind<C, D>(name, help, shape);
   kind.secret = [](const void* values) -> const SecretRef& { return static_cast<const C*>(values)->*Secret; };
   kind.secret_key = secret_key;

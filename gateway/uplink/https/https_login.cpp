@@ -33,8 +33,7 @@ Result<std::pair<std::string, std::string>> HttpsLogin::header() const {
     return std::pair<std::string, std::string>{"Authorization",
                                                text(kind_.token_scheme, " ", secret.value())};
   if (!password) return std::pair<std::string, std::string>{config_.header_name, secret.value()};
-  return std::pair<std::string, std::string>{
-      "Authorization", basic_login(config_.username, secret.value())};
+  return std::pair<std::string, std::string>{"Authorization", basic_login(config_.username, secret.value())};
 }
 
 Result<std::optional<Proxy>> HttpsLogin::proxy() const {

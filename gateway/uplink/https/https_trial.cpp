@@ -28,7 +28,9 @@ Trial try_https(const HttpsUplinkConfig& config, const std::string& server, cons
   UvLoop loop;
   TlsClient tls(loop, config.tls);
   const HttpUrl url = parse_http_url(server).value();
-  const auto dialect = kind_of(config.dialect).make(config.dialect.values.get(), {gateway, 0, host_of(url), url.path, config.send_timeout});
+  const auto dialect =
+      kind_of(config.dialect)
+          .make(config.dialect.values.get(), {gateway, 0, host_of(url), url.path, config.send_timeout});
   HttpAsk ask = dialect->probe();
   ask.target = url.path + ask.target;
   HttpsLogin login(config);
@@ -45,10 +47,13 @@ Trial try_https(const HttpsUplinkConfig& config, const std::string& server, cons
   options.way.proxy = std::move(proxy).value();
   options.connect_timeout = options.answer_timeout = config.connect_timeout;
   const auto answered = [&](const HttpAnswered& answer) {
-    // What it says to a login only a request with records shows, and nothing is written that nobody asked for.
+    // What it says to a login only a request with records shows, and nothing is written that nobody asked
+    // for.
     trial.state = answer.status.ok() ? Trial::State::unsure : Trial::State::bad;
-    trial.words = answer.status.ok() ? text("answers (HTTP ", answer.reply.status, "); the login and what is written to are not tried, that would write")
-                                     : answer.status.detail();
+    trial.words = answer.status.ok()
+                      ? text("answers (HTTP ", answer.reply.status,
+                             "); the login and what is written to are not tried, that would write")
+                      : answer.status.detail();
     loop.stop();
   };
   std::unique_ptr<HttpConnection> connection;

@@ -10,19 +10,28 @@
 
 namespace millrace {
 
-HttpsUplink::HttpsUplink(Loop& loop, Rng& rng, HttpsUplinkConfig config, const std::string& gateway, std::uint64_t epoch,
-                         Metrics& metrics)
-    : loop_(loop), config_(std::move(config)), kind_(kind_of(config_.dialect)), tls_(loop, config_.tls, {"uplink", config_.name, "servers"}),
-      reconnect_(loop, rng, {config_.servers, config_.initial_interval, config_.max_interval, Duration{0}},
-                 [this](const std::string& server) { connect(server); }, [] {}),
-      login_(config_), coding_(content_coding_of(config_.compression)), growth_(false, config_.batch_size),
-      wire_{metrics.counter("millrace_uplink_wire_sent_bytes_total", "Bytes sent as TCP carries them: TLS, heads, handshakes, what came again",
+HttpsUplink::HttpsUplink(Loop& loop, Rng& rng, HttpsUplinkConfig config, const std::string& gateway,
+                         std::uint64_t epoch, Metrics& metrics)
+    : loop_(loop),
+      config_(std::move(config)),
+      kind_(kind_of(config_.dialect)),
+      tls_(loop, config_.tls, {"uplink", config_.name, "servers"}),
+      reconnect_(
+          loop, rng, {config_.servers, config_.initial_interval, config_.max_interval, Duration{0}},
+          [this](const std::string& server) { connect(server); }, [] {}),
+      login_(config_),
+      coding_(content_coding_of(config_.compression)),
+      growth_(false, config_.batch_size),
+      wire_{metrics.counter("millrace_uplink_wire_sent_bytes_total",
+                            "Bytes sent as TCP carries them: TLS, heads, handshakes, what came again",
                             {{"uplink", config_.name}}),
-            metrics.counter("millrace_uplink_wire_received_bytes_total", "Bytes received, likewise", {{"uplink", config_.name}})},
+            metrics.counter("millrace_uplink_wire_received_bytes_total", "Bytes received, likewise",
+                            {{"uplink", config_.name}})},
       rate_(config_.upload_max) {
   for (const std::string& name : config_.servers) {
     HttpUrl url = parse_http_url(name).value();
-    auto dialect = kind_.make(config_.dialect.values.get(), {gateway, epoch, host_of(url), url.path, config_.send_timeout});
+    auto dialect = kind_.make(config_.dialect.values.get(),
+                              {gateway, epoch, host_of(url), url.path, config_.send_timeout});
     servers_.push_back({name, std::move(url), std::move(dialect)});
   }
   if (servers_.front().dialect->of_rows()) growth_ = BatchGrowth(true, config_.batch_size);
@@ -35,7 +44,8 @@ Status HttpsUplink::start(StateChanged changed) {
 }
 
 void HttpsUplink::connect(const std::string& server) {
-  const auto found = std::find_if(servers_.begin(), servers_.end(), [&](const Server& s) { return s.name == server; });
+  const auto found =
+      std::find_if(servers_.begin(), servers_.end(), [&](const Server& s) { return s.name == server; });
   server_ = &*found;
   connecting_ = true;
   auto proxy = login_.proxy();
@@ -52,7 +62,8 @@ void HttpsUplink::connect(const std::string& server) {
   options.way = {std::move(proxy).value(), &wire_};
   if (config_.upload_max > 0) options.rate = &rate_;
   connection_ = std::make_unique<HttpConnection>(
-      loop_, server_->url, &tls_, options, [this](const Status& status) { on_connected(status); }, [this] { connection_.reset(); });
+      loop_, server_->url, &tls_, options, [this](const Status& status) { on_connected(status); },
+      [this] { connection_.reset(); });
 }
 
 void HttpsUplink::on_connected(const Status& status) {
@@ -115,7 +126,8 @@ void HttpsUplink::probe() {
   });
 }
 
-// ---- a batch, request by request ------------------------------------------------------------------------------------------
+// ---- a batch, request by request
+// ------------------------------------------------------------------------------------------
 
 // Reads the row at hand. False: it cannot be read, and is refused as it is.
 bool HttpsUplink::open_row() {
@@ -232,7 +244,8 @@ void HttpsUplink::on_reply(const HttpReply& reply) {
   DialectOutcome outcome = server_->dialect->outcome(reply, s.carried);
   if (outcome.verdict == Verdict::blocked) {
     login_.renew();
-    // Whose clock was wrong is known by now: the next request is signed by theirs, and tells whether anything else is.
+    // Whose clock was wrong is known by now: the next request is signed by theirs, and tells whether anything
+    // else is.
     if (wrong_clock && outcome.items.empty()) outcome.verdict = Verdict::retryable;
   }
   MILLRACE_CHECK(outcome.items.empty() || outcome.items.size() == s.part.size());
@@ -251,7 +264,8 @@ void HttpsUplink::on_reply(const HttpReply& reply) {
   if (worst == Verdict::acknowledged || worst == Verdict::refused) return go_on();
   s.outcome.retry_after = retry_after_of(reply);
   note_rest(worst, outcome.reason);
-  if (worst == Verdict::retryable && reply.status >= 500 && servers_.size() > 1) return gone(text(server_->name, ": ", outcome.reason));
+  if (worst == Verdict::retryable && reply.status >= 500 && servers_.size() > 1)
+    return gone(text(server_->name, ": ", outcome.reason));
   finish();
 }
 
@@ -266,7 +280,8 @@ void HttpsUplink::note(std::uint32_t row, Verdict verdict, const std::string& re
 // Of what has no answer: the request on its way, and all behind it.
 void HttpsUplink::note_rest(Verdict verdict, const std::string& reason) {
   const HttpsSending& s = *sending_;
-  for (std::size_t row = s.begin.row; row < s.batch.rows.size(); ++row) note(static_cast<std::uint32_t>(row), verdict, reason);
+  for (std::size_t row = s.begin.row; row < s.batch.rows.size(); ++row)
+    note(static_cast<std::uint32_t>(row), verdict, reason);
 }
 
 void HttpsUplink::finish() {

@@ -1,6 +1,6 @@
-// Sends records to an HTTP server in one of its dialects (uplink/https/dialect.h), a request at a time on a connection that is
-// kept. A batch is as many requests as the dialect's limits make of it. The connection may end while nothing is sent: that is
-// no outage, the next batch makes another. On the loop.
+// Sends records to an HTTP server in one of its dialects (uplink/https/dialect.h), a request at a time on a
+// connection that is kept. A batch is as many requests as the dialect's limits make of it. The connection may
+// end while nothing is sent: that is no outage, the next batch makes another. On the loop.
 #pragma once
 
 #include <memory>
@@ -32,15 +32,15 @@ struct HttpsSending {
   Batch batch;
   std::function<void(Outcome)> done;
   Outcome outcome;
-  std::vector<bool> open;        // a row each: not all of it is stored
-  HttpsPlace at, begin;               // what is asked next; where the request on its way begins
-  std::size_t opened = SIZE_MAX; // the row whose records are there
+  std::vector<bool> open;         // a row each: not all of it is stored
+  HttpsPlace at, begin;           // what is asked next; where the request on its way begins
+  std::size_t opened = SIZE_MAX;  // the row whose records are there
   std::vector<Record> records;
   std::vector<std::pair<std::uint32_t, Sequence>> part;  // on its way: rows and numbers
   Carried carried;
   Instant begun;
-  bool again = false;            // it goes once more, on a new connection: the old one's end crossed it
-  int probes = 0;                // that are left of a control
+  bool again = false;  // it goes once more, on a new connection: the old one's end crossed it
+  int probes = 0;      // that are left of a control
 };
 
 class HttpsUplink final : public Uplink {

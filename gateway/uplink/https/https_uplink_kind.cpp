@@ -21,9 +21,10 @@ constexpr Key keys[] = {
         .required()
         .like("[\"https://history.example:8086\"]"),
     K::chosen<&C::dialect>("dialect", built_dialects, "generic", "What the servers speak"),
-    K::choice<&C::compression>("compression", content_coding_words,
-                               "Of requests' bodies, where the server reads them so: generic, influxdb and clickhouse (zstd "
-                               "only newer ones)"),
+    K::choice<&C::compression>(
+        "compression", content_coding_words,
+        "Of requests' bodies, where the server reads them so: generic, influxdb and clickhouse (zstd "
+        "only newer ones)"),
     K::key<&C::send_timeout>("send_timeout",
                              "Without a byte that moves, and once more for the answer; four times that for "
                              "all of a request")
@@ -34,7 +35,8 @@ constexpr Key keys[] = {
     K::key<&C::password>("password_file", "").like("\"/etc/millrace/history.password\""),
     K::key<&C::header_name>("header_name", "A login in a header of this name ...").like("\"X-API-Key\""),
     K::key<&C::header_secret>("header_file", "... and what it says").like("\"/etc/millrace/history.key\""),
-    K::key<&C::proxy>("proxy", "By CONNECT; it must allow the server's port").like("\"http://proxy.example:3128\""),
+    K::key<&C::proxy>("proxy", "By CONNECT; it must allow the server's port")
+        .like("\"http://proxy.example:3128\""),
     K::key<&C::proxy_username>("proxy_username", "").like("\"gw7\""),
     K::key<&C::proxy_password>("proxy_password_file", "").like("\"/etc/millrace/proxy.password\""),
     K::size<&C::upload_max>("upload_max", "Bytes of requests a second; 0: no limit").within(0, 1 << 30),
@@ -46,35 +48,45 @@ constexpr Key keys[] = {
 bool good_header_name(std::string_view name) {
   const std::string one = lower(name);
   if (one == "host" || one == "content-length" || one == "transfer-encoding") return false;
-  return !name.empty() && name.find_first_not_of("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_") ==
-                              std::string_view::npos;
+  return !name.empty() &&
+         name.find_first_not_of("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_") ==
+             std::string_view::npos;
 }
 
 void check_login_of(Section& section, const C& c, const DialectKind& kind) {
   const int logins = int{c.token.given()} + int{c.password.given()} + int{c.header_secret.given()};
   if (logins > 1) section.error("token_file", "one login: a token, a password, or a header");
-  if (logins > 0 && kind.secret) section.error("token_file", text("the dialect \"", kind.name, "\" signs its requests: ", kind.secret_key));
-  if (c.username.empty() != !c.password.given()) section.error("username", "username and password_file go together");
+  if (logins > 0 && kind.secret)
+    section.error("token_file",
+                  text("the dialect \"", kind.name, "\" signs its requests: ", kind.secret_key));
+  if (c.username.empty() != !c.password.given())
+    section.error("username", "username and password_file go together");
   if (c.username.find(':') != std::string::npos) section.error("username", "a username has no \":\" in it");
-  if (c.header_name.empty() != !c.header_secret.given()) section.error("header_name", "header_name and header_file go together");
-  if (!c.header_name.empty() && !good_header_name(c.header_name)) section.error("header_name", text("\"", c.header_name, "\" is no name of a login's header"));
+  if (c.header_name.empty() != !c.header_secret.given())
+    section.error("header_name", "header_name and header_file go together");
+  if (!c.header_name.empty() && !good_header_name(c.header_name))
+    section.error("header_name", text("\"", c.header_name, "\" is no name of a login's header"));
 }
 
 void check_proxy_of(Section& section, const C& c) {
-  if (c.proxy_username.empty() != !c.proxy_password.given()) section.error("proxy_username", "proxy_username and proxy_password_file go together");
-  if (c.proxy_username.find(':') != std::string::npos) section.error("proxy_username", "a username has no \":\" in it");
+  if (c.proxy_username.empty() != !c.proxy_password.given())
+    section.error("proxy_username", "proxy_username and proxy_password_file go together");
+  if (c.proxy_username.find(':') != std::string::npos)
+    section.error("proxy_username", "a username has no \":\" in it");
   if (c.proxy.empty()) {
     if (c.proxy_password.given()) section.error("proxy_username", "there is no proxy");
     return;
   }
   const auto url = parse_http_url(c.proxy);
   if (!url.ok()) section.error("proxy", url.status().detail());
-  else if (url.value().secure || !url.value().path.empty()) section.error("proxy", text("\"", c.proxy, "\" is not http://HOST:PORT"));
+  else if (url.value().secure || !url.value().path.empty())
+    section.error("proxy", text("\"", c.proxy, "\" is not http://HOST:PORT"));
 }
 
 void settle(Section& section, C& c) {
   check_proxy_of(section, c);
-  if (c.upload_max > 0 && c.upload_max < UploadRate::least) section.error("upload_max", "less than 1KiB a second carries nothing");
+  if (c.upload_max > 0 && c.upload_max < UploadRate::least)
+    section.error("upload_max", "less than 1KiB a second carries nothing");
   std::size_t secure = 0;
   for (const std::string& server : c.servers) {
     auto url = parse_http_url(server);
@@ -87,7 +99,9 @@ void settle(Section& section, C& c) {
   if (!c.dialect.kind) return;
   check_login_of(section, c, kind_of(c.dialect));
   if (c.compression != "none" && !kind_of(c.dialect).packs)
-    section.error("compression", text("the dialect \"", c.dialect.kind->name, "\" packs its bodies itself, or its servers read none that are packed"));
+    section.error("compression",
+                  text("the dialect \"", c.dialect.kind->name,
+                       "\" packs its bodies itself, or its servers read none that are packed"));
 }
 
 constexpr Shape shape = shape_of<C, settle>(keys);
@@ -95,9 +109,11 @@ constexpr Shape shape = shape_of<C, settle>(keys);
 void complete(C& c, const std::string&, std::vector<std::string>& warnings) {
   const bool login = c.token.given() || c.password.given() || c.header_secret.given();
   if (login && !c.tls.enabled)
-    warnings.push_back(text("uplink \"", c.name, "\": a login without TLS can be read by everybody on the way"));
+    warnings.push_back(
+        text("uplink \"", c.name, "\": a login without TLS can be read by everybody on the way"));
   if (!c.tls.enabled)
-    warnings.push_back(text("uplink \"", c.name, "\": without TLS nobody can tell the server from somebody on the way who "
+    warnings.push_back(text("uplink \"", c.name,
+                            "\": without TLS nobody can tell the server from somebody on the way who "
                             "answers in its place"));
 }
 
@@ -129,7 +145,10 @@ double link_bytes(const C& c, const LinkLoad& load) {
 }
 
 constexpr UplinkKind make_kind() {
-  UplinkKind kind = kind_of<UplinkKind, C>("https", "Servers that take records by HTTP: InfluxDB, ClickHouse, Prometheus, Kinesis, Pub/Sub, Event Hubs, S3, your own", shape);
+  UplinkKind kind = kind_of<UplinkKind, C>(
+      "https",
+      "Servers that take records by HTTP: InfluxDB, ClickHouse, Prometheus, Kinesis, Pub/Sub, Event Hubs, S3, your own",
+      shape);
   kind.complete = typed<complete>;
   kind.descriptors = 10 + lookup_descriptors;  // its socket, and its reader of the log
   kind.plan = typed<plan_of>;

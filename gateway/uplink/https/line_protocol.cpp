@@ -12,15 +12,17 @@ constexpr std::int64_t exact_max = std::int64_t{1} << 53;  // beyond it a double
 constexpr std::int64_t time_max_us = INT64_MAX / 1000;     // servers keep nanoseconds
 constexpr std::size_t text_max = 64 << 10;                 // of a field of InfluxDB 1
 
-// A name: commas, spaces and (of keys and tag values) equals signs get a backslash. A backslash itself cannot be escaped, so
-// that one before such a character, or at the end, would change what follows: it is written as a slash. Control characters,
-// which would end the line, as spaces.
+// A name: commas, spaces and (of keys and tag values) equals signs get a backslash. A backslash itself cannot
+// be escaped, so that one before such a character, or at the end, would change what follows: it is written as
+// a slash. Control characters, which would end the line, as spaces.
 void append_name(std::string_view name, bool with_equals, std::string& out) {
   for (std::size_t i = 0; i < name.size(); ++i) {
     const auto special = [&](char c) { return c == ',' || c == ' ' || (c == '=' && with_equals); };
     char c = name[i];
     if (static_cast<unsigned char>(c) < 0x20 || c == 0x7F) c = ' ';
-    if (c == '\\' && (i + 1 == name.size() || special(name[i + 1]) || static_cast<unsigned char>(name[i + 1]) < 0x20)) c = '/';
+    if (c == '\\' &&
+        (i + 1 == name.size() || special(name[i + 1]) || static_cast<unsigned char>(name[i + 1]) < 0x20))
+      c = '/';
     if (special(c)) out += '\\';
     out += c;
   }
@@ -87,11 +89,13 @@ Status append_value(const Value& value, Fields& fields) {
 Status append_fields(const Record& record, Fields& fields) {
   const Detail* detail = record.detail.get();
   if (const auto* window = detail ? std::get_if<WindowDetail>(&detail->body) : nullptr) {
-    for (const auto& [name, number] : {std::pair{"mean", window->mean}, {"min", window->min}, {"max", window->max}}) {
+    for (const auto& [name, number] :
+         {std::pair{"mean", window->mean}, {"min", window->min}, {"max", window->max}}) {
       if (!fields.number(name, number)) return {Code::invalid, "line protocol has no NaN and no infinity"};
     }
     for (const WindowStat& stat : window->stats) {
-      if (!fields.number(stat.name.c_str(), stat.value)) return {Code::invalid, "line protocol has no NaN and no infinity"};
+      if (!fields.number(stat.name.c_str(), stat.value))
+        return {Code::invalid, "line protocol has no NaN and no infinity"};
     }
     fields.whole("count", static_cast<std::int64_t>(window->count));
     fields.whole("end", window->end_us);
@@ -113,29 +117,34 @@ void append_tags(const LineOptions& options, Lane lane, const Record& record, st
   append_tag("device", record.device, out);
   append_tag("gateway", options.gateway, out);
   if (lane != Lane::raw && lane != Lane::window) append_tag("lane", lane_name(lane), out);
-  if (record.kind != Kind::reading && record.kind != Kind::window) append_tag("kind", kind_name(record.kind), out);
+  if (record.kind != Kind::reading && record.kind != Kind::window)
+    append_tag("kind", kind_name(record.kind), out);
   if (record.detail) {
-    if (const auto* window = std::get_if<WindowDetail>(&record.detail->body)) append_tag("window", window->name, out);
+    if (const auto* window = std::get_if<WindowDetail>(&record.detail->body))
+      append_tag("window", window->name, out);
   }
   append_tag("unit", record.unit, out);
   if (options.identity) append_tag("epoch", text(options.epoch), out);
   if (record.kind == Kind::loss) append_tag("lost_lane", record.metric, out);
   for (const auto& [key, value] : record.tags) {
     bool ours = false;  // a tag twice would be an error, or one of them gone
-    for (const char* name : {"device", "gateway", "lane", "kind", "window", "unit", "epoch", "lost_lane"}) ours = ours || key == name;
+    for (const char* name : {"device", "gateway", "lane", "kind", "window", "unit", "epoch", "lost_lane"})
+      ours = ours || key == name;
     append_tag(ours ? "tag_" + key : key, value, out);
   }
 }
 
 }  // namespace
 
-Status append_line(const LineOptions& options, Sequence sequence, Lane lane, const Record& record, std::string& out) {
+Status append_line(const LineOptions& options, Sequence sequence, Lane lane, const Record& record,
+                   std::string& out) {
   if (record.time.us > time_max_us || record.time.us < -time_max_us)
     return {Code::invalid, "its time is beyond what nanoseconds of 64 bits can say"};
   const std::size_t before = out.size();
   std::string measurement;
   options.measurement.render(options.gateway, lane, &record, measurement);
-  if (record.kind == Kind::loss || measurement.empty()) measurement = "millrace_" + std::string(kind_name(record.kind));
+  if (record.kind == Kind::loss || measurement.empty())
+    measurement = "millrace_" + std::string(kind_name(record.kind));
   if (measurement.front() == '#') measurement.insert(0, "_");  // a line that begins with # is a comment
   append_name(measurement, false, out);
   append_tags(options, lane, record, out);

@@ -1,6 +1,7 @@
-// InfluxDB's line protocol: one record as a line. What the protocol cannot say is written as what comes next to it, or the record
-// has no form and is refused. A field has one type for ever: `value` is a float, whatever the number looks like; what a float
-// cannot hold exactly stands beside it as `integer`. Times are in microseconds. Pure.
+// InfluxDB's line protocol: one record as a line. What the protocol cannot say is written as what comes next
+// to it, or the record has no form and is refused. A field has one type for ever: `value` is a float,
+// whatever the number looks like; what a float cannot hold exactly stands beside it as `integer`. Times are
+// in microseconds. Pure.
 #pragma once
 
 #include <string>
@@ -19,6 +20,7 @@ struct LineOptions {
 };
 
 // Appends the line with its end; on an error `out` is as it was.
-Status append_line(const LineOptions& options, Sequence sequence, Lane lane, const Record& record, std::string& out);
+Status append_line(const LineOptions& options, Sequence sequence, Lane lane, const Record& record,
+                   std::string& out);
 
 }  // namespace millrace

@@ -1,6 +1,6 @@
-// Which records of rows that are still open the far side is known to have: they are not sent again with the rest of their row.
-// Lives as long as the process: after a kill they come twice, under their old identity. Bounded: what is beyond comes twice.
-// Pure.
+// Which records of rows that are still open the far side is known to have: they are not sent again with the
+// rest of their row. Lives as long as the process: after a kill they come twice, under their old identity.
+// Bounded: what is beyond comes twice. Pure.
 #pragma once
 
 #include <cstddef>

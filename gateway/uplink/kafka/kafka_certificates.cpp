@@ -17,7 +17,8 @@ bool judge_dates(int& x509_error, BytesView der, WallTime wall, std::string& why
     case CertificateDates::expired:
     case CertificateDates::unreadable: x509_error = x509_expired; break;
   }
-  why = text("certificate verify failed: ", x509_error == x509_expired ? "expired" : "not yet valid", " (judged at ", format_time(now), ")");
+  why = text("certificate verify failed: ", x509_error == x509_expired ? "expired" : "not yet valid",
+             " (judged at ", format_time(now), ")");
   return false;
 }
 

@@ -1,5 +1,6 @@
-// Dates of the brokers' certificates, judged as everywhere in the gateway (net/certificate_time.h): librdkafka goes by the wall
-// clock alone, and a box may boot in 1970. Everything else about a certificate stays what librdkafka finds.
+// Dates of the brokers' certificates, judged as everywhere in the gateway (net/certificate_time.h):
+// librdkafka goes by the wall clock alone, and a box may boot in 1970. Everything else about a certificate
+// stays what librdkafka finds.
 #pragma once
 
 #include <string>

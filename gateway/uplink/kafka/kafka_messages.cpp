@@ -16,8 +16,9 @@ void make_topic_name(std::string& name) {
   if (name.empty() || name == "." || name == "..") name = "_";
 }
 
-// A revision has its window's key: a compacted topic keeps the last one, and must never take two windows for one. So a "/"
-// in a name is written %2F (and % as %25), and the tags that tell devices of one name apart follow the start.
+// A revision has its window's key: a compacted topic keeps the last one, and must never take two windows for
+// one. So a "/" in a name is written %2F (and % as %25), and the tags that tell devices of one name apart
+// follow the start.
 std::string KafkaMessages::window_key(const WindowDetail& window, const Record& record) {
   std::string key;
   const auto add = [&key](std::string_view part) {

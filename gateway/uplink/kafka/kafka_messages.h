@@ -1,8 +1,9 @@
-// From rows of the log to Kafka messages: topic, key, value and headers, each value in the form that is asked for. Pure.
+// From rows of the log to Kafka messages: topic, key, value and headers, each value in the form that is asked
+// for. Pure.
 //
-// Headers: `identity` is GATEWAY/EPOCH/SEQUENCE (of the first record where a message is a row, and `count` follow without a gap),
-// `lane`, `schema` names the form of the value, `replay` is there where the record was delayed. A value that is
-// a record carries its identity itself too.
+// Headers: `identity` is GATEWAY/EPOCH/SEQUENCE (of the first record where a message is a row, and `count`
+// follow without a gap), `lane`, `schema` names the form of the value, `replay` is there where the record was
+// delayed. A value that is a record carries its identity itself too.
 #pragma once
 
 #include <string>
@@ -29,8 +30,13 @@ struct KafkaMessage {
 // Makes the messages of rows one after another, into the same KafkaMessage.
 class KafkaMessages {
  public:
-  KafkaMessages(const FormKind& form, NameTemplate topic, NameTemplate key, std::string gateway, std::uint64_t epoch)
-      : form_(&form), topic_(std::move(topic)), key_(std::move(key)), gateway_(std::move(gateway)), epoch_(epoch) {}
+  KafkaMessages(const FormKind& form, NameTemplate topic, NameTemplate key, std::string gateway,
+                std::uint64_t epoch)
+      : form_(&form),
+        topic_(std::move(topic)),
+        key_(std::move(key)),
+        gateway_(std::move(gateway)),
+        epoch_(epoch) {}
 
   // In front of each value: the Confluent wire format.
   void set_prefix(std::string prefix) { prefix_ = std::move(prefix); }

@@ -17,14 +17,17 @@ std::string KafkaNames::trouble() const {
   return trouble_;
 }
 
-// As getaddrinfo(3). Without a host: what it gave is to be freed, as one list (freeaddrinfo takes any part of one, or several).
-int KafkaNames::resolve(const char* host, const char* service, const addrinfo* hints, addrinfo** found, void* self) {
+// As getaddrinfo(3). Without a host: what it gave is to be freed, as one list (freeaddrinfo takes any part of
+// one, or several).
+int KafkaNames::resolve(const char* host, const char* service, const addrinfo* hints, addrinfo** found,
+                        void* self) {
   if (!host) {
     if (*found) ::freeaddrinfo(*found);
     return 0;
   }
   auto& names = *static_cast<KafkaNames*>(self);
-  const auto numbers = look_up_waiting(names.clock_, host, names.timeout_, [&names] { return *names.wanted_ && !names.leaving_; });
+  const auto numbers = look_up_waiting(names.clock_, host, names.timeout_,
+                                       [&names] { return *names.wanted_ && !names.leaving_; });
   {
     const std::lock_guard lock(names.mutex_);
     names.trouble_ = numbers.ok() ? "" : numbers.status().detail();
@@ -36,7 +39,8 @@ int KafkaNames::resolve(const char* host, const char* service, const addrinfo* h
   wanted.ai_flags = AI_NUMERICHOST;
   addrinfo** end = found;
   for (const std::string& number : numbers.value()) {
-    if (::getaddrinfo(number.c_str(), service, &wanted, end) != 0) continue;  // of a family that is not wanted
+    // of a family that is not wanted
+    if (::getaddrinfo(number.c_str(), service, &wanted, end) != 0) continue;
     while (*end) end = &(*end)->ai_next;
   }
   return *found ? 0 : EAI_NONAME;

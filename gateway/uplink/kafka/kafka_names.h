@@ -1,5 +1,6 @@
-// The names of Kafka's brokers, and whose they are. librdkafka looks them up on its brokers' threads, for whose end its own end
-// waits: they get what net/resolver finds, with a deadline, and at once when nobody wants it any more.
+// The names of Kafka's brokers, and whose they are. librdkafka looks them up on its brokers' threads, for
+// whose end its own end waits: they get what net/resolver finds, with a deadline, and at once when nobody
+// wants it any more.
 #pragma once
 
 #include <atomic>
@@ -17,7 +18,8 @@ namespace millrace {
 
 class KafkaNames {  // outlives the client that is made of `conf`
  public:
-  KafkaNames(const Clock& clock, Duration timeout, std::shared_ptr<const std::atomic<bool>> wanted, PeerOwner owner = {})
+  KafkaNames(const Clock& clock, Duration timeout, std::shared_ptr<const std::atomic<bool>> wanted,
+             PeerOwner owner = {})
       : owner(std::move(owner)), clock_(clock), timeout_(timeout), wanted_(std::move(wanted)) {}
   const PeerOwner owner;
   void serve(rd_kafka_conf_s* conf);
@@ -27,7 +29,8 @@ class KafkaNames {  // outlives the client that is made of `conf`
   std::string trouble() const;
 
  private:
-  static int resolve(const char* host, const char* service, const addrinfo* hints, addrinfo** found, void* self);
+  static int resolve(const char* host, const char* service, const addrinfo* hints, addrinfo** found,
+                     void* self);
 
   const Clock& clock_;
   const Duration timeout_;

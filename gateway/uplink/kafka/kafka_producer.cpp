@@ -23,7 +23,8 @@ constexpr Duration token_life = std::chrono::minutes(5);
 
 KafkaAnswer answer_of(rd_kafka_error_t* error) {
   if (!error) return {};
-  KafkaAnswer answer{rd_kafka_error_code(error), rd_kafka_error_string(error), rd_kafka_error_is_retriable(error) != 0, rd_kafka_error_txn_requires_abort(error) != 0};
+  KafkaAnswer answer{rd_kafka_error_code(error), rd_kafka_error_string(error),
+                     rd_kafka_error_is_retriable(error) != 0, rd_kafka_error_txn_requires_abort(error) != 0};
   rd_kafka_error_destroy(error);
   return answer;
 }
@@ -32,18 +33,22 @@ KafkaAnswer answer_of(rd_kafka_resp_err_t error) {
   return {error, kafka_error_text(error), false, false};
 }
 
-int ms(Duration duration) { return static_cast<int>(std::chrono::duration_cast<std::chrono::milliseconds>(duration).count()); }
+int ms(Duration duration) {
+  return static_cast<int>(std::chrono::duration_cast<std::chrono::milliseconds>(duration).count());
+}
 
-void log_it(const rd_kafka_t*, int, const char* facility, const char* line) { LOG_DEBUG("librdkafka: ", facility, ": ", line); }
+void log_it(const rd_kafka_t*, int, const char* facility, const char* line) {
+  LOG_DEBUG("librdkafka: ", facility, ": ", line);
+}
 
 // Within the time that connecting may take, so that whoever waits for that hears why there is no connection.
 Duration lookup_time(const KafkaUplinkConfig& config) { return config.connect_timeout * 3 / 4; }
 
-// Our policy for servers (net/certificate.h) after OpenSSL's own, on librdkafka's threads: OpenSSL would look at a
-// common name, which the other clients do not. Dates are judged anew only where the wall clock is known to be behind:
-// else OpenSSL's own words are the better ones. `broker`: "host:port".
-int judge_broker(rd_kafka_t*, const char* broker, std::int32_t, int* error, int depth, const char* certificate, std::size_t size, char* why, std::size_t why_size,
-                 void* names) {
+// Our policy for servers (net/certificate.h) after OpenSSL's own, on librdkafka's threads: OpenSSL would look
+// at a common name, which the other clients do not. Dates are judged anew only where the wall clock is known
+// to be behind: else OpenSSL's own words are the better ones. `broker`: "host:port".
+int judge_broker(rd_kafka_t*, const char* broker, std::int32_t, int* error, int depth,
+                 const char* certificate, std::size_t size, char* why, std::size_t why_size, void* names) {
   constexpr int by_application = 50;  // X509_V_ERR_APPLICATION_VERIFICATION
   const WallTime wall = SystemClock().wall();
   if (certificate_time(wall) > wall) {
@@ -64,7 +69,9 @@ int judge_broker(rd_kafka_t*, const char* broker, std::int32_t, int* error, int 
   std::string_view name(broker);
   if (const std::size_t at = name.find("://"); at != std::string_view::npos) name.remove_prefix(at + 3);
   const auto where = parse_host_port(name.substr(0, name.find('/')), 9092);
-  const Status judged = !where.ok() ? where.status() : !one.ok() ? one.status() : judge_server(one.value(), where.value().host);
+  const Status judged = !where.ok() ? where.status()
+                        : !one.ok() ? one.status()
+                                    : judge_server(one.value(), where.value().host);
   if (judged.ok()) {
     note_peer_certificate(static_cast<const KafkaNames*>(names)->owner, {where.value().host, *ends_first});
     return 1;
@@ -79,7 +86,8 @@ rd_kafka_conf_t* common_conf(const KafkaUplinkConfig& config, KafkaNames& names,
   rd_kafka_conf_t* conf = rd_kafka_conf_new();
   const auto set = [&](const char* name, const std::string& value) {
     char words[256];
-    if (why.empty() && rd_kafka_conf_set(conf, name, value.c_str(), words, sizeof words) != RD_KAFKA_CONF_OK) why = words;
+    if (why.empty() && rd_kafka_conf_set(conf, name, value.c_str(), words, sizeof words) != RD_KAFKA_CONF_OK)
+      why = words;
   };
   std::string servers;
   for (const std::string& server : config.servers) servers += (servers.empty() ? "" : ",") + server;
@@ -92,12 +100,14 @@ rd_kafka_conf_t* common_conf(const KafkaUplinkConfig& config, KafkaNames& names,
   set("reconnect.backoff.max.ms", text(ms(std::min<Duration>(config.max_interval, std::chrono::minutes(1)))));
   set("allow.auto.create.topics", "false");
   const bool sasl = !config.sasl_mechanism.empty();
-  set("security.protocol", sasl ? (config.tls.enabled ? "sasl_ssl" : "sasl_plaintext") : (config.tls.enabled ? "ssl" : "plaintext"));
+  set("security.protocol", sasl ? (config.tls.enabled ? "sasl_ssl" : "sasl_plaintext")
+                                : (config.tls.enabled ? "ssl" : "plaintext"));
   if (config.tls.enabled) {
     if (!config.tls.ca.empty()) set("ssl.ca.location", config.tls.ca);
     if (!config.tls.cert.empty()) {
       set("ssl.certificate.location", config.tls.cert);
-      if (Status status = check_secret(config.tls.key); !status.ok()) why = "tls_key_file: " + status.detail();
+      if (Status status = check_secret(config.tls.key); !status.ok())
+        why = "tls_key_file: " + status.detail();
       if (auto path = secret_path(config.tls.key); path.ok()) set("ssl.key.location", path.value());
     }
     set("enable.ssl.certificate.verification", "true");
@@ -143,7 +153,9 @@ std::string give_token(rd_kafka_t* kafka, const KafkaUplinkConfig& config, WallT
     return why;
   }
   const std::string principal = config.username.empty() ? "millrace" : config.username;
-  const auto code = rd_kafka_oauthbearer_set_token(kafka, token.value().c_str(), (now.us + to_us(token_life)) / 1000, principal.c_str(), nullptr, 0, words, sizeof words);
+  const auto code =
+      rd_kafka_oauthbearer_set_token(kafka, token.value().c_str(), (now.us + to_us(token_life)) / 1000,
+                                     principal.c_str(), nullptr, 0, words, sizeof words);
   if (code == RD_KAFKA_RESP_ERR_NO_ERROR) return "";
   rd_kafka_oauthbearer_set_token_failure(kafka, words);
   return text("token_file: ", static_cast<const char*>(words));
@@ -151,12 +163,17 @@ std::string give_token(rd_kafka_t* kafka, const KafkaUplinkConfig& config, WallT
 
 }  // namespace
 
-// ---- the producer ---------------------------------------------------------------------------------------------------
+// ---- the producer
+// ---------------------------------------------------------------------------------------------------
 
 KafkaProducer::KafkaProducer(Loop& loop, const KafkaUplinkConfig& config, KafkaWanted wanted)
-    : loop_(loop), config_(config), wanted_(std::move(wanted)), names_(loop, lookup_time(config_), wanted_, {"uplink", config_.name, "servers"}) {}
+    : loop_(loop),
+      config_(config),
+      wanted_(std::move(wanted)),
+      names_(loop, lookup_time(config_), wanted_, {"uplink", config_.name, "servers"}) {}
 
-Result<std::shared_ptr<KafkaProducer>> KafkaProducer::make(Loop& loop, const KafkaUplinkConfig& config, const std::string& transactional_id,
+Result<std::shared_ptr<KafkaProducer>> KafkaProducer::make(Loop& loop, const KafkaUplinkConfig& config,
+                                                           const std::string& transactional_id,
                                                            KafkaWanted wanted) {
   std::shared_ptr<KafkaProducer> producer(new KafkaProducer(loop, config, std::move(wanted)));
   std::string why;
@@ -164,28 +181,33 @@ Result<std::shared_ptr<KafkaProducer>> KafkaProducer::make(Loop& loop, const Kaf
   if (!conf) return Status{Code::invalid, why};
   const auto set = [&](const char* name, const std::string& value) {
     char words[256];
-    if (why.empty() && rd_kafka_conf_set(conf, name, value.c_str(), words, sizeof words) != RD_KAFKA_CONF_OK) why = words;
+    if (why.empty() && rd_kafka_conf_set(conf, name, value.c_str(), words, sizeof words) != RD_KAFKA_CONF_OK)
+      why = words;
   };
   set("enable.idempotence", "true");
   set("acks", "all");
   set("partitioner", "murmur2_random");  // as Java's
-  set("message.timeout.ms", "0");        // the uplink's own deadline counts: a timeout here would be taken for a loss
-  // On a slow link a request waits for all that is before it; ours is the deadline. 300 s is the most there is, and no request
-  // may outlive its transaction.
+  // the uplink's own deadline counts: a timeout here would be taken for a loss
+  set("message.timeout.ms", "0");
+  // On a slow link a request waits for all that is before it; ours is the deadline. 300 s is the most there
+  // is, and no request may outlive its transaction.
   const Duration longest = transactional_id.empty() ? std::chrono::minutes(5) : config.transaction_timeout;
-  set("socket.timeout.ms", text(ms(std::min(std::max<Duration>(config.send_timeout, std::chrono::minutes(1)), longest))));
+  set("socket.timeout.ms",
+      text(ms(std::min(std::max<Duration>(config.send_timeout, std::chrono::minutes(1)), longest))));
   set("linger.ms", text(ms(config.linger)));
   set("compression.type", config.compression);
   set("queue.buffering.max.messages", "100000");
-  set("queue.buffering.max.kbytes", text(std::max<std::size_t>(config.queue_size, 4 * config.message_max) / 1024));
+  set("queue.buffering.max.kbytes",
+      text(std::max<std::size_t>(config.queue_size, 4 * config.message_max) / 1024));
   set("message.max.bytes", text(config.message_max));
   set("topic.metadata.propagation.max.ms", "5000");  // a topic that is not known by then is missing
-  set("allow.auto.create.topics", "true");  // where the broker allows it, which is his business
+  set("allow.auto.create.topics", "true");           // where the broker allows it, which is his business
   if (!transactional_id.empty()) {
     set("transactional.id", transactional_id);
     set("transaction.timeout.ms", text(ms(config.transaction_timeout)));
   }
-  rd_kafka_conf_set_events(conf, RD_KAFKA_EVENT_DR | RD_KAFKA_EVENT_ERROR | RD_KAFKA_EVENT_OAUTHBEARER_TOKEN_REFRESH);
+  rd_kafka_conf_set_events(
+      conf, RD_KAFKA_EVENT_DR | RD_KAFKA_EVENT_ERROR | RD_KAFKA_EVENT_OAUTHBEARER_TOKEN_REFRESH);
   char words[512] = {};
   rd_kafka_t* kafka = why.empty() ? rd_kafka_new(RD_KAFKA_PRODUCER, conf, words, sizeof words) : nullptr;
   if (!kafka) {
@@ -210,8 +232,8 @@ KafkaProducer::~KafkaProducer() {
   rd_kafka_destroy(kafka_);
 }
 
-// librdkafka's thread says that there is something; the loop takes it. Until the destructor has switched this off, `this`
-// lives; the loop holds a weak reference, because it may be later than that.
+// librdkafka's thread says that there is something; the loop takes it. Until the destructor has switched this
+// off, `this` lives; the loop holds a weak reference, because it may be later than that.
 void KafkaProducer::attend(Events events) {
   events_ = std::move(events);
   attended_ = true;
@@ -237,11 +259,14 @@ void KafkaProducer::drain() {
       case RD_KAFKA_EVENT_DR:
         while (const rd_kafka_message_t* message = rd_kafka_event_message_next(event)) {
           any = true;
-          if (events_.delivered) events_.delivered(reinterpret_cast<std::uintptr_t>(message->_private), message->err);
+          if (events_.delivered)
+            events_.delivered(reinterpret_cast<std::uintptr_t>(message->_private), message->err);
         }
         break;
       case RD_KAFKA_EVENT_ERROR:
-        if (events_.trouble) events_.trouble(rd_kafka_event_error(event), words_for(rd_kafka_event_error(event), rd_kafka_event_error_string(event)));
+        if (events_.trouble)
+          events_.trouble(rd_kafka_event_error(event),
+                          words_for(rd_kafka_event_error(event), rd_kafka_event_error_string(event)));
         break;
       case RD_KAFKA_EVENT_OAUTHBEARER_TOKEN_REFRESH: refresh_token(); break;
       default: break;
@@ -253,7 +278,8 @@ void KafkaProducer::drain() {
 
 // Of a name librdkafka only knows that there was no answer, and says that all brokers are down.
 std::string KafkaProducer::words_for(int error, const std::string& words) const {
-  const bool maybe_a_name = error == RD_KAFKA_RESP_ERR__RESOLVE || error == RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN ||
+  const bool maybe_a_name = error == RD_KAFKA_RESP_ERR__RESOLVE ||
+                            error == RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN ||
                             error == RD_KAFKA_RESP_ERR__TRANSPORT || error == RD_KAFKA_RESP_ERR__TIMED_OUT;
   const std::string trouble = maybe_a_name ? names_.trouble() : "";
   return trouble.empty() ? words : trouble;
@@ -268,13 +294,16 @@ void KafkaProducer::keep_token_fresh() {
 }
 
 void KafkaProducer::refresh_token() {
-  if (const std::string why = give_token(kafka_, config_, loop_.wall()); !why.empty()) LOG_ERROR("uplink ", config_.name, ": ", why);
+  if (const std::string why = give_token(kafka_, config_, loop_.wall()); !why.empty())
+    LOG_ERROR("uplink ", config_.name, ": ", why);
 }
 
 int KafkaProducer::produce(const KafkaMessage& message, int partition, std::uint64_t id) {
-  rd_kafka_headers_t* headers = message.headers.empty() ? nullptr : rd_kafka_headers_new(message.headers.size());
+  rd_kafka_headers_t* headers =
+      message.headers.empty() ? nullptr : rd_kafka_headers_new(message.headers.size());
   for (const auto& [name, value] : message.headers) {
-    rd_kafka_header_add(headers, name.data(), static_cast<ssize_t>(name.size()), value.data(), static_cast<ssize_t>(value.size()));
+    rd_kafka_header_add(headers, name.data(), static_cast<ssize_t>(name.size()), value.data(),
+                        static_cast<ssize_t>(value.size()));
   }
   if (!topic_ || topic_name_ != message.topic) {  // a handle spares the search by name at each message
     if (topic_) rd_kafka_topic_destroy(topic_);
@@ -310,8 +339,9 @@ int KafkaProducer::produce(const KafkaMessage& message, int partition, std::uint
 
 KafkaAnswer KafkaProducer::begin() { return answer_of(rd_kafka_begin_transaction(kafka_)); }
 
-// These calls may be repeated after a timeout, and go on where they were; but a question of which the answer takes longer than
-// a slice is asked anew, so that slices grow: a link may need some seconds for a round trip.
+// These calls may be repeated after a timeout, and go on where they were; but a question of which the answer
+// takes longer than a slice is asked anew, so that slices grow: a link may need some seconds for a round
+// trip.
 template <typename Call>
 KafkaAnswer KafkaProducer::in_slices(Duration timeout, Call call) const {
   const Instant deadline = loop_.now() + timeout;
@@ -321,8 +351,8 @@ KafkaAnswer KafkaProducer::in_slices(Duration timeout, Call call) const {
   }
 }
 
-// librdkafka says "no broker" after each slice while it is still connecting: only when they are all down, or one has refused us,
-// is there no point in waiting on.
+// librdkafka says "no broker" after each slice while it is still connecting: only when they are all down, or
+// one has refused us, is there no point in waiting on.
 KafkaAnswer KafkaProducer::reach(Duration timeout) {
   const Instant deadline = loop_.now() + timeout;
   for (;;) {
@@ -334,17 +364,20 @@ KafkaAnswer KafkaProducer::reach(Duration timeout) {
     });
     if (answer.ok()) return answer;
     const bool connecting = answer.code == RD_KAFKA_RESP_ERR__TRANSPORT;
-    const bool final = attended_ || take_reason(answer) || !connecting || loop_.now() >= deadline || !*wanted_;
+    const bool final =
+        attended_ || take_reason(answer) || !connecting || loop_.now() >= deadline || !*wanted_;
     answer.text = words_for(answer.code, answer.text);
     if (final) return answer;
   }
 }
 
-// "No answer" is what a call says; why (a certificate, a password, a name) stands in the events. Whether nothing more is to come.
+// "No answer" is what a call says; why (a certificate, a password, a name) stands in the events. Whether
+// nothing more is to come.
 bool KafkaProducer::take_reason(KafkaAnswer& answer) {
   bool all_down = false;
   while (rd_kafka_event_t* event = rd_kafka_queue_poll(queue_, 0)) {
-    const int why = rd_kafka_event_type(event) == RD_KAFKA_EVENT_ERROR ? rd_kafka_event_error(event) : RD_KAFKA_RESP_ERR_NO_ERROR;
+    const int why = rd_kafka_event_type(event) == RD_KAFKA_EVENT_ERROR ? rd_kafka_event_error(event)
+                                                                       : RD_KAFKA_RESP_ERR_NO_ERROR;
     if (why == RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN) {
       all_down = true;
     } else if (why != RD_KAFKA_RESP_ERR_NO_ERROR && verdict_of_kafka(answer.code) != Verdict::blocked) {
@@ -358,19 +391,23 @@ bool KafkaProducer::take_reason(KafkaAnswer& answer) {
 }
 
 KafkaAnswer KafkaProducer::init_transactions(Duration timeout) {
-  return in_slices(timeout, [this](int slice) { return answer_of(rd_kafka_init_transactions(kafka_, slice)); });
+  return in_slices(timeout,
+                   [this](int slice) { return answer_of(rd_kafka_init_transactions(kafka_, slice)); });
 }
 KafkaAnswer KafkaProducer::commit(Duration timeout) {
-  return in_slices(timeout, [this](int slice) { return answer_of(rd_kafka_commit_transaction(kafka_, slice)); });
+  return in_slices(timeout,
+                   [this](int slice) { return answer_of(rd_kafka_commit_transaction(kafka_, slice)); });
 }
 KafkaAnswer KafkaProducer::abort(Duration timeout) {
-  return in_slices(timeout, [this](int slice) { return answer_of(rd_kafka_abort_transaction(kafka_, slice)); });
+  return in_slices(timeout,
+                   [this](int slice) { return answer_of(rd_kafka_abort_transaction(kafka_, slice)); });
 }
 
 KafkaTopic KafkaProducer::find_topic(const std::string& name, Duration timeout) {
   KafkaTopic found;
   rd_kafka_topic_t* topic = rd_kafka_topic_new(kafka_, name.c_str(), nullptr);
-  found.answer = in_slices(timeout, [&](int slice) { return count_partitions(kafka_, topic, slice, found.partitions); });
+  found.answer =
+      in_slices(timeout, [&](int slice) { return count_partitions(kafka_, topic, slice, found.partitions); });
   rd_kafka_topic_destroy(topic);
   return found;
 }
@@ -387,14 +424,16 @@ KafkaTopicPolicy KafkaProducer::cleanup_policy(const std::string& topic, Duratio
     policy.answer = answer_of(rd_kafka_event_error(event));
     const rd_kafka_DescribeConfigs_result_t* result = rd_kafka_event_DescribeConfigs_result(event);
     std::size_t count = 0;
-    const rd_kafka_ConfigResource_t** found = result ? rd_kafka_DescribeConfigs_result_resources(result, &count) : nullptr;
+    const rd_kafka_ConfigResource_t** found =
+        result ? rd_kafka_DescribeConfigs_result_resources(result, &count) : nullptr;
     if (policy.answer.ok() && count == 1) {
       policy.answer = answer_of(rd_kafka_ConfigResource_error(found[0]));
       std::size_t entries = 0;
       const rd_kafka_ConfigEntry_t** configs = rd_kafka_ConfigResource_configs(found[0], &entries);
       for (std::size_t i = 0; i < entries; ++i) {
         const char* value = rd_kafka_ConfigEntry_value(configs[i]);
-        if (value && std::string_view(rd_kafka_ConfigEntry_name(configs[i])) == "cleanup.policy") policy.value = value;
+        if (value && std::string_view(rd_kafka_ConfigEntry_name(configs[i])) == "cleanup.policy")
+          policy.value = value;
       }
     }
     rd_kafka_event_destroy(event);
@@ -407,13 +446,15 @@ KafkaTopicPolicy KafkaProducer::cleanup_policy(const std::string& topic, Duratio
   return policy;
 }
 
-// ---- reading the marker back ------------------------------------------------------------------------------------------
+// ---- reading the marker back
+// ------------------------------------------------------------------------------------------
 
 namespace {
 
 class Reader {
  public:
-  Reader(const Clock& clock, const KafkaUplinkConfig& config, const std::string& topic, const char* isolation, const KafkaWanted& wanted, KafkaAnswer& answer)
+  Reader(const Clock& clock, const KafkaUplinkConfig& config, const std::string& topic, const char* isolation,
+         const KafkaWanted& wanted, KafkaAnswer& answer)
       : names_(clock, lookup_time(config), wanted) {
     std::string why;
     rd_kafka_conf_t* conf = common_conf(config, names_, why);
@@ -453,12 +494,13 @@ class Reader {
 
 }  // namespace
 
-KafkaKept read_last_committed(Loop& loop, const KafkaUplinkConfig& config, const std::string& topic, const std::string& key, Duration timeout,
-                              const KafkaWanted& wanted) {
+KafkaKept read_last_committed(Loop& loop, const KafkaUplinkConfig& config, const std::string& topic,
+                              const std::string& key, Duration timeout, const KafkaWanted& wanted) {
   KafkaKept kept;
   const Instant deadline = loop.now() + timeout;
   const auto left = [&] { return *wanted ? std::clamp(ms(deadline - loop.now()), 0, 5000) : 0; };
-  // Where the partition really ends: the reader of what is committed sees no further than the oldest open transaction.
+  // Where the partition really ends: the reader of what is committed sees no further than the oldest open
+  // transaction.
   const Reader all(loop, config, topic, "read_uncommitted", wanted, kept.answer);
   if (!kept.answer.ok()) return kept;
   int partitions = 0;
@@ -467,9 +509,11 @@ KafkaKept read_last_committed(Loop& loop, const KafkaUplinkConfig& config, const
     kept.answer.text = text("topic \"", topic, "\": ", kept.answer.text);
     return kept;
   }
-  kept.partition = rd_kafka_msg_partitioner_murmur2(all.topic(), key.data(), key.size(), partitions, nullptr, nullptr);
+  kept.partition =
+      rd_kafka_msg_partitioner_murmur2(all.topic(), key.data(), key.size(), partitions, nullptr, nullptr);
   std::int64_t low = 0, high = 0;
-  kept.answer = answer_of(rd_kafka_query_watermark_offsets(all.kafka(), topic.c_str(), kept.partition, &low, &high, left()));
+  kept.answer = answer_of(
+      rd_kafka_query_watermark_offsets(all.kafka(), topic.c_str(), kept.partition, &low, &high, left()));
   if (!kept.answer.ok() || low >= high) return kept;
   const Reader reader(loop, config, topic, "read_committed", wanted, kept.answer);
   if (!kept.answer.ok()) return kept;
@@ -495,7 +539,8 @@ KafkaKept read_last_committed(Loop& loop, const KafkaUplinkConfig& config, const
       } else if (message->offset >= end) {
         complete = true;
       } else {
-        if (message->key_len == key.size() && std::equal(key.begin(), key.end(), static_cast<const char*>(message->key))) {
+        if (message->key_len == key.size() &&
+            std::equal(key.begin(), key.end(), static_cast<const char*>(message->key))) {
           found = true;
           const auto* bytes = static_cast<const std::byte*>(message->payload);
           kept.value.assign(bytes, bytes + message->len);
@@ -506,7 +551,8 @@ KafkaKept read_last_committed(Loop& loop, const KafkaUplinkConfig& config, const
     }
     rd_kafka_consume_stop(reader.topic(), kept.partition);
     if (!complete) {
-      kept.answer = {RD_KAFKA_RESP_ERR__TIMED_OUT, text("topic \"", topic, "\" could not be read to its end in time"), true, false};
+      kept.answer = {RD_KAFKA_RESP_ERR__TIMED_OUT,
+                     text("topic \"", topic, "\" could not be read to its end in time"), true, false};
       return kept;
     }
     if (found || from == low || !kept.answer.ok()) return kept;

@@ -1,6 +1,6 @@
-// A producer of librdkafka: what may be called on the loop, what blocks and belongs on a worker, and its events brought to
-// the loop. Idempotent, acks=all; it keeps what was given until it is delivered or the producer dies, never longer: the log
-// is the buffer. The one home of librdkafka, with kafka_errors.
+// A producer of librdkafka: what may be called on the loop, what blocks and belongs on a worker, and its
+// events brought to the loop. Idempotent, acks=all; it keeps what was given until it is delivered or the
+// producer dies, never longer: the log is the buffer. The one home of librdkafka, with kafka_errors.
 #pragma once
 
 #include <atomic>
@@ -47,11 +47,13 @@ class KafkaProducer : public std::enable_shared_from_this<KafkaProducer> {
   struct Events {
     std::function<void(std::uint64_t message, int error)> delivered;  // each produce() once, in any order
     std::function<void()> delivered_some;                             // after a bundle of them
-    std::function<void(int error, const std::string& text)> trouble;  // connections, credentials; fatal ones too
+    // connections, credentials; fatal ones too
+    std::function<void(int error, const std::string& text)> trouble;
   };
 
   // `transactional_id`: empty for none. Reads secrets; any thread. No event comes before attend().
-  static Result<std::shared_ptr<KafkaProducer>> make(Loop& loop, const KafkaUplinkConfig& config, const std::string& transactional_id, KafkaWanted wanted);
+  static Result<std::shared_ptr<KafkaProducer>> make(Loop& loop, const KafkaUplinkConfig& config,
+                                                     const std::string& transactional_id, KafkaWanted wanted);
   // Blocks until its threads are gone: the last reference belongs to the worker.
   ~KafkaProducer();
 
@@ -62,8 +64,8 @@ class KafkaProducer : public std::enable_shared_from_this<KafkaProducer> {
     events_ = {};
     token_timer_.reset();
   }
-  // 0, or why not: _QUEUE_FULL (try again after deliveries), MSG_SIZE_TOO_LARGE, ... `partition` -1: by the key, murmur2 as
-  // Java's clients do.
+  // 0, or why not: _QUEUE_FULL (try again after deliveries), MSG_SIZE_TOO_LARGE, ... `partition` -1: by the
+  // key, murmur2 as Java's clients do.
   int produce(const KafkaMessage& message, int partition, std::uint64_t id);
   // Quick: a question to librdkafka's own thread.
   KafkaAnswer begin();
@@ -99,14 +101,14 @@ class KafkaProducer : public std::enable_shared_from_this<KafkaProducer> {
   std::atomic<bool> woken_{false}, attended_{false};
 };
 
-// The last committed value under `key` in a topic, from the partition that murmur2 gives the key; empty when there is
-// none. Waits for open transactions of others that could hide it. Blocks; on a worker.
+// The last committed value under `key` in a topic, from the partition that murmur2 gives the key; empty when
+// there is none. Waits for open transactions of others that could hide it. Blocks; on a worker.
 struct KafkaKept {
   KafkaAnswer answer;
   Bytes value;
   int partition = 0;
 };
-KafkaKept read_last_committed(Loop& loop, const KafkaUplinkConfig& config, const std::string& topic, const std::string& key, Duration timeout,
-                              const KafkaWanted& wanted);
+KafkaKept read_last_committed(Loop& loop, const KafkaUplinkConfig& config, const std::string& topic,
+                              const std::string& key, Duration timeout, const KafkaWanted& wanted);
 
 }  // namespace millrace

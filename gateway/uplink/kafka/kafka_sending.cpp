@@ -1,5 +1,5 @@
-// The Kafka uplink's sending: batches become messages, reports become outcomes; with exactly_once a batch is a
-// transaction.
+// The Kafka uplink's sending: batches become messages, reports become outcomes; with exactly_once a batch is
+// a transaction.
 #include <librdkafka/rdkafka.h>
 
 #include <algorithm>
@@ -20,8 +20,8 @@ constexpr std::uint64_t marker_row = (std::uint64_t{1} << row_bits) - 1;
 
 }  // namespace
 
-// After a full batch: doubled while it takes no longer than what the shipper aims at, who sees to the link's part.
-// A transaction is doubled while it waits for more than a tenth of its time for its end.
+// After a full batch: doubled while it takes no longer than what the shipper aims at, who sees to the link's
+// part. A transaction is doubled while it waits for more than a tenth of its time for its end.
 void KafkaUplink::adapt(const Sending& sending) {
   if (!growth_.is_full(sending.bytes)) return;
   const Duration all = loop_.now() - sending.begun;
@@ -49,7 +49,8 @@ void KafkaUplink::send(Batch batch, std::function<void(Outcome)> done) {
   };
   if (!reconnect_.is_up() || !producer_) {
     return later([this, id] {
-      const auto found = std::find_if(sendings_.begin(), sendings_.end(), [id](const Sending& s) { return s.id == id; });
+      const auto found =
+          std::find_if(sendings_.begin(), sendings_.end(), [id](const Sending& s) { return s.id == id; });
       if (found == sendings_.end()) return;
       Sending failed = std::move(*found);
       sendings_.erase(found);
@@ -91,7 +92,8 @@ void KafkaUplink::give_more() {
   }
 }
 
-// Hands the sending's messages to librdkafka; false when its queue is full, to be gone on with after deliveries.
+// Hands the sending's messages to librdkafka; false when its queue is full, to be gone on with after
+// deliveries.
 bool KafkaUplink::give(Sending& sending) {
   while (!sending.all_given()) {
     const Row& row = sending.batch.rows[sending.row];
@@ -125,17 +127,20 @@ bool KafkaUplink::give(Sending& sending) {
   if (config_.exactly_once && !sending.marker_sent) {
     sending.marker_sent = true;
     if (sending.batch.marker.empty()) return true;
-    const KafkaMessage marker{config_.marker_topic, marker_key_, std::string(text_of(sending.batch.marker)), {}};
+    const KafkaMessage marker{
+        config_.marker_topic, marker_key_, std::string(text_of(sending.batch.marker)), {}};
     const int error = producer_->produce(marker, marker_partition_, sending.id << row_bits | marker_row);
     if (error == 0) ++sending.flying;
-    else for (int& row : sending.errors) row = error;
+    else
+      for (int& row : sending.errors) row = error;
   }
   return true;
 }
 
 void KafkaUplink::on_delivered(std::uint64_t message, int error) {
   const std::uint64_t id = message >> row_bits, row = message & marker_row;
-  const auto sending = std::find_if(sendings_.begin(), sendings_.end(), [id](const Sending& s) { return s.id == id; });
+  const auto sending =
+      std::find_if(sendings_.begin(), sendings_.end(), [id](const Sending& s) { return s.id == id; });
   if (sending == sendings_.end()) return;
   --sending->flying;
   if (error == 0) {
@@ -172,11 +177,13 @@ void KafkaUplink::look_at_finished() {
 
 // A sending that was refused in company is given once more, alone. False while that is to come.
 bool KafkaUplink::give_alone(Sending& sending) {
-  const bool refused = std::any_of(sending.errors.begin(), sending.errors.end(), [](int error) { return verdict_of_kafka(error) == Verdict::refused; });
+  const bool refused = std::any_of(sending.errors.begin(), sending.errors.end(),
+                                   [](int error) { return verdict_of_kafka(error) == Verdict::refused; });
   if (refused) alone_ = alone_for;
   else if (alone_ > 0) --alone_;
   if (!refused || sending.alone) return true;
-  if (std::any_of(sendings_.begin(), sendings_.end(), [](const Sending& other) { return other.flying > 0; })) return false;
+  if (std::any_of(sendings_.begin(), sendings_.end(), [](const Sending& other) { return other.flying > 0; }))
+    return false;
   for (std::size_t i = 0; i < sending.errors.size(); ++i) sending.stored[i] = sending.errors[i] == 0;
   sending.errors.assign(sending.errors.size(), 0);
   sending.row = 0;
@@ -189,14 +196,16 @@ bool KafkaUplink::give_alone(Sending& sending) {
 void KafkaUplink::end_transaction(Sending& sending) {
   ending_ = true;
   sending.delivered = loop_.now();
-  const bool good = std::all_of(sending.errors.begin(), sending.errors.end(), [](int error) { return error == 0; });
+  const bool good =
+      std::all_of(sending.errors.begin(), sending.errors.end(), [](int error) { return error == 0; });
   on_worker<std::pair<KafkaAnswer, bool>>(
       [producer = producer_, good, timeout = config_.transaction_timeout](std::pair<KafkaAnswer, bool>& out) {
         auto& [answer, committed] = out;
         committed = good;
         if (good) {
           answer = producer->commit(timeout);
-          for (int again = 0; again < 3 && !answer.ok() && answer.retriable; ++again) answer = producer->commit(timeout);
+          for (int again = 0; again < 3 && !answer.ok() && answer.retriable; ++again)
+            answer = producer->commit(timeout);
           if (answer.ok() || !answer.must_abort) return;
         }
         committed = false;
@@ -210,13 +219,15 @@ void KafkaUplink::end_transaction(Sending& sending) {
 // Committed; or aborted, and then none of it is there; or nobody knows, and only the marker does.
 void KafkaUplink::on_ended(const KafkaAnswer& answer, bool committed) {
   ending_ = false;
-  if (!answer.ok()) return lost("the outcome of a transaction is not known, the marker will tell: " + answer.text);
+  if (!answer.ok())
+    return lost("the outcome of a transaction is not known, the marker will tell: " + answer.text);
   Sending sending = std::move(sendings_.front());
   sendings_.pop_front();
   if (committed && !sending.batch.marker.empty()) marker_ = sending.batch.marker;
   adapt(sending);
   if (!committed) {
-    // The verdict of the worst row is about all of them: the shipper halves what is refused until it stands alone.
+    // The verdict of the worst row is about all of them: the shipper halves what is refused until it stands
+    // alone.
     int worst = 0;
     for (const int error : sending.errors) {
       if (outweighs(verdict_of_kafka(error), verdict_of_kafka(worst))) worst = error;

@@ -43,7 +43,8 @@ class Trials {
   void topics() {
     const auto form = NameTemplate::parse(config_.topic, !form_called(config_.format).of_rows());
     if (form.value().of_record()) {
-      unsure("topic " + config_.topic, "depends on each record; each must exist, or the broker must be allowed to make it");
+      unsure("topic " + config_.topic,
+             "depends on each record; each must exist, or the broker must be allowed to make it");
     } else {
       for (const Lane lane : {Lane::alarm, Lane::window, Lane::raw}) {
         if (std::ranges::find(config_.drain.lanes, lane_name(lane)) == config_.drain.lanes.end()) continue;
@@ -64,25 +65,37 @@ class Trials {
     }
     const KafkaTopicPolicy policy = plain_->cleanup_policy(name, patience);
     const std::string what = text("topic ", name, ": cleanup.policy");
-    if (!policy.answer.ok()) unsure(what, text("cannot be seen (", policy.answer.text, "; it needs the right DESCRIBE_CONFIGS); it must be compact"));
-    else if (policy.value != "compact") bad(what, text("is \"", policy.value, "\" and must be \"compact\": else the cursor is deleted some day"));
+    if (!policy.answer.ok())
+      unsure(what, text("cannot be seen (", policy.answer.text,
+                        "; it needs the right DESCRIBE_CONFIGS); it must be compact"));
+    else if (policy.value != "compact")
+      bad(what,
+          text("is \"", policy.value, "\" and must be \"compact\": else the cursor is deleted some day"));
     else good(what, "compact");
-    const KafkaKept kept = read_last_committed(loop_, config_, name, text(gateway_, "/", config_.name), patience, wanted_);
-    if (kept.answer.ok()) good(text("topic ", name, ": reading"), kept.value.empty() ? "works; no marker of this uplink yet" : "works; there is a marker of this uplink");
+    const KafkaKept kept =
+        read_last_committed(loop_, config_, name, text(gateway_, "/", config_.name), patience, wanted_);
+    if (kept.answer.ok())
+      good(text("topic ", name, ": reading"), kept.value.empty() ? "works; no marker of this uplink yet"
+                                                                 : "works; there is a marker of this uplink");
     else bad(text("topic ", name, ": reading"), kept.answer.text);
   }
 
-  // Which rights there are to write is only told to who tries. A transaction registers its topics before anything is sent to
-  // them; with a long linger nothing is, and the transaction is given up.
+  // Which rights there are to write is only told to who tries. A transaction registers its topics before
+  // anything is sent to them; with a long linger nothing is, and the transaction is given up.
   void rights(bool beside) {
     const std::string what = "rights to write";
-    if (!config_.exactly_once) return unsure(what, "cannot be tried without writing; the first record shows them (without exactly_once)");
-    if (beside) return unsure(what, "not tried: the running daemon has this transactional id, and would be fenced");
+    if (!config_.exactly_once)
+      return unsure(what,
+                    "cannot be tried without writing; the first record shows them (without exactly_once)");
+    if (beside)
+      return unsure(what, "not tried: the running daemon has this transactional id, and would be fenced");
     if (!all_exist_) return unsure(what, "not tried: topics are missing");
     std::set<std::string> all = topics_;
     all.insert(config_.marker_topic);
     const KafkaAnswer together = may_write(all);
-    if (together.ok()) return good(what, text("there are: ", all.size(), " topics, transactional id ", config_.transactional_id));
+    if (together.ok())
+      return good(what,
+                  text("there are: ", all.size(), " topics, transactional id ", config_.transactional_id));
     bool named = false;
     for (const std::string& name : all) {
       if (const KafkaAnswer one = may_write({name}); !one.ok()) {
@@ -108,13 +121,21 @@ class Trials {
   }
 
  private:
-  void good(const std::string& what, const std::string& words) { trials_.push_back({Trial::State::good, what, words}); }
-  void unsure(const std::string& what, const std::string& words) { trials_.push_back({Trial::State::unsure, what, words}); }
-  void bad(const std::string& what, const std::string& words) { trials_.push_back({Trial::State::bad, what, words}); }
+  void good(const std::string& what, const std::string& words) {
+    trials_.push_back({Trial::State::good, what, words});
+  }
+  void unsure(const std::string& what, const std::string& words) {
+    trials_.push_back({Trial::State::unsure, what, words});
+  }
+  void bad(const std::string& what, const std::string& words) {
+    trials_.push_back({Trial::State::bad, what, words});
+  }
 
   bool topic(const std::string& name) {
     const KafkaTopic found = plain_->find_topic(name, patience);
-    if (found.answer.ok()) good("topic " + name, text("exists, with ", found.partitions, found.partitions == 1 ? " partition" : " partitions"));
+    if (found.answer.ok())
+      good("topic " + name,
+           text("exists, with ", found.partitions, found.partitions == 1 ? " partition" : " partitions"));
     else bad("topic " + name, found.answer.text);
     return found.answer.ok();
   }
@@ -130,8 +151,8 @@ class Trials {
     if (KafkaAnswer answer = producer->begin(); !answer.ok()) return answer;
     KafkaMessage message;
     message.key = message.value = "never sent";
-    // The coordinator answers within a round trip, but only a refusal shows: the transaction takes no more messages then, and
-    // its commit says why.
+    // The coordinator answers within a round trip, but only a refusal shows: the transaction takes no more
+    // messages then, and its commit says why.
     bool refused = false;
     for (const Instant until = loop_.now() + 3s; loop_.now() < until && !refused;) {
       for (const std::string& name : topics) {

@@ -1,5 +1,5 @@
-// What a Kafka uplink needs of the world, tried before it runs: brokers, topics, rights, the marker topic, the schema registry.
-// Nothing is written that a reader could see.
+// What a Kafka uplink needs of the world, tried before it runs: brokers, topics, rights, the marker topic,
+// the schema registry. Nothing is written that a reader could see.
 #pragma once
 
 #include <string>
@@ -10,8 +10,8 @@
 
 namespace millrace {
 
-// Blocks, some seconds. `beside`: a daemon with this configuration runs, so its transactional id is left alone (to use it
-// would fence the daemon).
+// Blocks, some seconds. `beside`: a daemon with this configuration runs, so its transactional id is left
+// alone (to use it would fence the daemon).
 std::vector<Trial> try_kafka(const KafkaUplinkConfig& config, const std::string& gateway, bool beside);
 
 }  // namespace millrace

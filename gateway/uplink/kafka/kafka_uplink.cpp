@@ -28,13 +28,21 @@ struct KafkaUplink::Attempt {
   KafkaKept kept;
 };
 
-KafkaUplink::KafkaUplink(Loop& loop, Rng& rng, KafkaUplinkConfig config, std::string gateway, std::uint64_t epoch, const std::string& state_dir)
-    : loop_(loop), config_(std::move(config)), gateway_(std::move(gateway)), marker_key_(gateway_ + "/" + config_.name),
-      worker_("kafka:" + config_.name), messages_(messages_of(config_, gateway_, epoch)),
-      reconnect_(loop, rng, {{"kafka"}, config_.initial_interval, config_.max_interval, Duration{0}}, [this](const std::string&) { attempt(); }, [] {}),
+KafkaUplink::KafkaUplink(Loop& loop, Rng& rng, KafkaUplinkConfig config, std::string gateway,
+                         std::uint64_t epoch, const std::string& state_dir)
+    : loop_(loop),
+      config_(std::move(config)),
+      gateway_(std::move(gateway)),
+      marker_key_(gateway_ + "/" + config_.name),
+      worker_("kafka:" + config_.name),
+      messages_(messages_of(config_, gateway_, epoch)),
+      reconnect_(
+          loop, rng, {{"kafka"}, config_.initial_interval, config_.max_interval, Duration{0}},
+          [this](const std::string&) { attempt(); }, [] {}),
       growth_(form_called(config_.format).of_rows(), config_.batch_size) {
   if (config_.schema_registry.empty()) return;
-  registry_ = std::make_unique<SchemaRegistry>(loop_, config_, form_called(config_.format), state_dir + "/schema-id-" + config_.name);
+  registry_ = std::make_unique<SchemaRegistry>(loop_, config_, form_called(config_.format),
+                                               state_dir + "/schema-id-" + config_.name);
   messages_.set_prefix(registry_->prefix());
 }
 
@@ -44,11 +52,13 @@ KafkaUplink::~KafkaUplink() {
 }
 
 Uplink::Limits KafkaUplink::limits() const {
-  if (config_.exactly_once) return {1, growth_.bytes(), std::min(config_.send_timeout, config_.transaction_timeout)};
+  if (config_.exactly_once)
+    return {1, growth_.bytes(), std::min(config_.send_timeout, config_.transaction_timeout)};
   return {config_.window, growth_.bytes(), config_.send_timeout};
 }
 
-// ---- connecting -----------------------------------------------------------------------------------------------------
+// ---- connecting
+// -----------------------------------------------------------------------------------------------------
 
 Status KafkaUplink::start(StateChanged changed) {
   changed_ = std::move(changed);
@@ -58,7 +68,8 @@ Status KafkaUplink::start(StateChanged changed) {
 
 void KafkaUplink::attempt() {
   ++generation_;
-  // A transaction that nobody ends any more is aborted by the broker when its time is over: reading the marker waits that long.
+  // A transaction that nobody ends any more is aborted by the broker when its time is over: reading the
+  // marker waits that long.
   const Duration reading = config_.transaction_timeout + std::chrono::seconds(15);
   on_worker<Attempt>(
       [&loop = loop_, config = config_, key = marker_key_, reading, wanted = wanted_](Attempt& attempt) {
@@ -85,7 +96,8 @@ void KafkaUplink::on_attempt(Attempt& attempt) {
   if (!attempt.made.ok()) return lost(attempt.made.detail(), true);
   if (!attempt.answer.ok()) {
     const int code = attempt.answer.code;
-    const bool no_connection = code == RD_KAFKA_RESP_ERR__TRANSPORT || code == RD_KAFKA_RESP_ERR__TIMED_OUT || code == RD_KAFKA_RESP_ERR__RESOLVE;
+    const bool no_connection = code == RD_KAFKA_RESP_ERR__TRANSPORT || code == RD_KAFKA_RESP_ERR__TIMED_OUT ||
+                               code == RD_KAFKA_RESP_ERR__RESOLVE;
     const std::string where = no_connection ? "cannot connect: " : "";
     return lost(where + attempt.answer.text, verdict_of_kafka(code) == Verdict::blocked);
   }
@@ -124,17 +136,20 @@ void KafkaUplink::lost(const std::string& reason, bool needs_person) {
 void KafkaUplink::drop_producer() {
   if (!producer_) return;
   producer_->leave();
-  loop_.run_blocking(worker_, [producer = std::exchange(producer_, nullptr)] {}, [] {});
+  loop_.run_blocking(
+      worker_, [producer = std::exchange(producer_, nullptr)] {}, [] {});
 }
 
-// librdkafka goes on by itself when brokers come and go, and keeps the order; what is in flight stays with it until our
-// deadline. Whether one can be reached is asked until it can.
+// librdkafka goes on by itself when brokers come and go, and keeps the order; what is in flight stays with it
+// until our deadline. Whether one can be reached is asked until it can.
 void KafkaUplink::on_trouble(int error, const std::string& words) {
-  if (error == RD_KAFKA_RESP_ERR__FATAL || kafka_error_is_fencing(error)) return loop_.post([this, alive = alive_, generation = generation_, words] {
+  if (error == RD_KAFKA_RESP_ERR__FATAL || kafka_error_is_fencing(error))
+    return loop_.post([this, alive = alive_, generation = generation_, words] {
       if (*alive && generation == generation_) lost("the producer is made anew: " + words);
     });
   LOG_DEBUG("uplink ", config_.name, ": ", kafka_error_text(error), ": ", words);
-  const bool matters = error == RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN || verdict_of_kafka(error) == Verdict::blocked;
+  const bool matters =
+      error == RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN || verdict_of_kafka(error) == Verdict::blocked;
   if (!matters || probing_ || !reconnect_.is_up()) return;
   probing_ = true;
   changed_({false, words, verdict_of_kafka(error) == Verdict::blocked});
@@ -143,7 +158,8 @@ void KafkaUplink::on_trouble(int error, const std::string& words) {
 
 void KafkaUplink::probe(Duration wait) {
   probe_timer_ = loop_.after(wait, [this, wait] {
-    on_worker<KafkaAnswer>([producer = producer_, timeout = config_.connect_timeout](KafkaAnswer& answer) { answer = producer->reach(timeout); },
+    on_worker<KafkaAnswer>([producer = producer_, timeout = config_.connect_timeout](
+                               KafkaAnswer& answer) { answer = producer->reach(timeout); },
                            [this, wait](const KafkaAnswer& answer) {
                              if (!probing_) return;
                              if (!answer.ok()) return probe(std::min(wait * 2, config_.max_interval));
@@ -161,10 +177,12 @@ void KafkaUplink::stop(std::function<void()> done) {
   ++generation_;
   drop_producer();
   // Behind the destruction of the producer on the same worker.
-  loop_.run_blocking(worker_, [] {}, [this, alive = alive_, done = std::move(done)] {
-    if (*alive) fail_sendings();
-    done();
-  });
+  loop_.run_blocking(
+      worker_, [] {},
+      [this, alive = alive_, done = std::move(done)] {
+        if (*alive) fail_sendings();
+        done();
+      });
 }
 
 }  // namespace millrace

@@ -1,10 +1,10 @@
-// Sends rows to Apache Kafka and what speaks its protocol: a message a record (protobuf or JSON, keyed by device) or a
-// message a row (the columnar batch, keyed by gateway).
+// Sends rows to Apache Kafka and what speaks its protocol: a message a record (protobuf or JSON, keyed by
+// device) or a message a row (the columnar batch, keyed by gateway).
 //
-// With exactly_once each batch travels in one transaction together with the consumer's cursor, which goes to a compacted
-// topic under "gateway/uplink". At each connect, and after every transaction whose outcome is not known, the producer is
-// made anew (which fences the old one) and the cursor read back: that is the truth. Without it, what was in flight when a
-// connection died is sent again under its old identity.
+// With exactly_once each batch travels in one transaction together with the consumer's cursor, which goes to
+// a compacted topic under "gateway/uplink". At each connect, and after every transaction whose outcome is not
+// known, the producer is made anew (which fences the old one) and the cursor read back: that is the truth.
+// Without it, what was in flight when a connection died is sent again under its old identity.
 #pragma once
 
 #include <atomic>
@@ -27,7 +27,8 @@ namespace millrace {
 class KafkaUplink final : public Uplink {
  public:
   // `config` was checked: its templates and its URL parse. `state_dir`: where what the registry said is kept.
-  KafkaUplink(Loop& loop, Rng& rng, KafkaUplinkConfig config, std::string gateway, std::uint64_t epoch, const std::string& state_dir);
+  KafkaUplink(Loop& loop, Rng& rng, KafkaUplinkConfig config, std::string gateway, std::uint64_t epoch,
+              const std::string& state_dir);
   ~KafkaUplink() override;
 
   Limits limits() const override;
@@ -42,13 +43,13 @@ class KafkaUplink final : public Uplink {
     std::uint64_t id = 0;
     Batch batch;
     std::function<void(Outcome)> done;
-    std::size_t row = 0;               // being produced
-    std::size_t given = 0;             // messages of that row
+    std::size_t row = 0;    // being produced
+    std::size_t given = 0;  // messages of that row
     bool marker_sent = false;
-    std::size_t flying = 0;            // messages without a report
-    std::vector<int> errors;           // a row each: the worst so far
-    std::vector<bool> stored;          // rows that are there already: the sending is given once more, for the others
-    bool alone = false;                // nothing else was on its way with it
+    std::size_t flying = 0;    // messages without a report
+    std::vector<int> errors;   // a row each: the worst so far
+    std::vector<bool> stored;  // rows that are there already: the sending is given once more, for the others
+    bool alone = false;        // nothing else was on its way with it
     bool all_given() const { return row == batch.rows.size(); }
     std::unique_ptr<Timer> deadline;
     bool moved = false, late = false;  // something was delivered since the deadline was set; it passed
@@ -87,16 +88,17 @@ class KafkaUplink final : public Uplink {
   std::pair<std::uint64_t, std::size_t> making_;  // which row of which sending `messages_` makes
   StateChanged changed_;
   Reconnect reconnect_;
-  std::shared_ptr<std::atomic<bool>> wanted_ = std::make_shared<std::atomic<bool>>(true);  // false: we are stopping
+  // false: we are stopping
+  std::shared_ptr<std::atomic<bool>> wanted_ = std::make_shared<std::atomic<bool>>(true);
   std::shared_ptr<KafkaProducer> producer_;
-  std::uint64_t generation_ = 0;   // of the producer: answers about an older one are dropped
-  Bytes marker_;                   // what was last committed, as far as that is known
+  std::uint64_t generation_ = 0;  // of the producer: answers about an older one are dropped
+  Bytes marker_;                  // what was last committed, as far as that is known
   int marker_partition_ = 0;
-  std::deque<Sending> sendings_;   // in order; only the first that is not all given produces
+  std::deque<Sending> sendings_;  // in order; only the first that is not all given produces
   std::uint64_t next_sending_ = 1;
   BatchGrowth growth_;
-  // Brokers refuse a set of messages for one of them. While this many are to go, sendings fly one at a time, so that who is
-  // refused has only itself to blame.
+  // Brokers refuse a set of messages for one of them. While this many are to go, sendings fly one at a time,
+  // so that who is refused has only itself to blame.
   int alone_ = 0;
   bool probing_ = false, ending_ = false, stopped_ = false;
   std::unique_ptr<Timer> probe_timer_;

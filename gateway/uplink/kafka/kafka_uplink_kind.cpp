@@ -150,20 +150,20 @@ void try_online(const KafkaUplinkConfig& c, const std::string& gateway, bool bes
   }
 }
 
-constexpr double message_overhead = 150;     // of a batch: topic, identity, TLS record
+constexpr double message_overhead = 150;  // of a batch: topic, identity, TLS record
 // Of a record or JSON as its own message under zstd: headers, key (bench kafka_record_cpu).
 constexpr double kafka_record_overhead = 9;
 
 double link_bytes(const KafkaUplinkConfig& c, const LinkLoad& load) {
   if (!c.drain.sends("raw")) return 0;
   return form_called(c.format).of_rows() ? load.batches * (load.batch_bytes + message_overhead)
-                             : load.readings * (load.reading_bytes + kafka_record_overhead);
+                                         : load.readings * (load.reading_bytes + kafka_record_overhead);
 }
 
 constexpr UplinkKind make_kind() {
   UplinkKind kind = kind_of<UplinkKind, C>(
-      "kafka",
-      "Apache Kafka and what speaks its protocol (in the full profile: package millrace-full)", shape);
+      "kafka", "Apache Kafka and what speaks its protocol (in the full profile: package millrace-full)",
+      shape);
   kind.complete = typed<complete>;
   kind.descriptors = 72 + 2 * lookup_descriptors;  // librdkafka: three for each broker it meets, some twenty
   kind.plan = typed<plan_of>;

@@ -11,20 +11,33 @@ namespace millrace {
 Verdict verdict_of(int reason_code) {
   switch (reason_code) {
     case 0:
-    case 16: return Verdict::acknowledged;  // no subscribers: the broker has it; who listens is not our business
-    case 135:                                // not authorised
-    case 144: return Verdict::blocked;       // topic name invalid: the configuration's topic
-    case 149:                                // packet too large
-    case 153: return Verdict::refused;       // payload format invalid
-    default: return Verdict::retryable;      // -1: the connection failed; 128, 131, 145, 151 and what is yet unknown
+    // no subscribers: the broker has it; who listens is not our business
+    case 16: return Verdict::acknowledged;
+    case 135:                           // not authorised
+    case 144: return Verdict::blocked;  // topic name invalid: the configuration's topic
+    case 149:                           // packet too large
+    case 153:
+      return Verdict::refused;  // payload format invalid
+    // -1: the connection failed; 128, 131, 145, 151 and what is yet unknown
+    default: return Verdict::retryable;
   }
 }
 
-MqttUplink::MqttUplink(Loop& loop, Rng& rng, MqttUplinkConfig config, std::string gateway, std::uint64_t epoch)
-    : loop_(loop), config_(std::move(config)), gateway_(std::move(gateway)), epoch_(epoch),
-      topic_(NameTemplate::parse(config_.topic, false).value()), tls_(loop, config_.tls, {"uplink", config_.name, "servers"}),
-      reconnect_(loop, rng, {config_.servers, config_.initial_interval, config_.max_interval, config_.prefer_first_after},
-                 [this](const std::string& server) { connect(server); }, [this] { gone({false, 0, "returning to the first server"}); }) {}
+MqttUplink::MqttUplink(Loop& loop, Rng& rng, MqttUplinkConfig config, std::string gateway,
+                       std::uint64_t epoch)
+    : loop_(loop),
+      config_(std::move(config)),
+      gateway_(std::move(gateway)),
+      epoch_(epoch),
+      topic_(NameTemplate::parse(config_.topic, false).value()),
+      tls_(loop, config_.tls, {"uplink", config_.name, "servers"}),
+      reconnect_(
+          loop, rng,
+          {config_.servers, config_.initial_interval, config_.max_interval, config_.prefer_first_after},
+          [this](const std::string& server) { connect(server); },
+          [this] {
+            gone({false, 0, "returning to the first server"});
+          }) {}
 
 Status MqttUplink::start(StateChanged changed) {
   changed_ = std::move(changed);
@@ -54,10 +67,13 @@ void MqttUplink::connect(const std::string& server) {
 
 void MqttUplink::gone(MqttFault fault) {
   if (reconnect_.is_up()) {
-    const bool in_question = std::any_of(sendings_.begin(), sendings_.end(), [](const auto& s) { return s.second.batch.control.count() > 0; });
-    take_overs_.on_gone(fault.hung_up && !in_question, loop_.now() - connected_, sendings_.empty() || acknowledged_ > 0);
+    const bool in_question = std::any_of(sendings_.begin(), sendings_.end(),
+                                         [](const auto& s) { return s.second.batch.control.count() > 0; });
+    take_overs_.on_gone(fault.hung_up && !in_question, loop_.now() - connected_,
+                        sendings_.empty() || acknowledged_ > 0);
     if (take_overs_.suspected() && fault.reason_code == 0) {
-      fault.text += text(": the broker ends each connection soon; another client may use the client id \"", config_.client_id, "\"");
+      fault.text += text(": the broker ends each connection soon; another client may use the client id \"",
+                         config_.client_id, "\"");
     }
   }
   reconnect_.gone(controlled_);
@@ -80,7 +96,11 @@ void MqttUplink::publish_row(std::uint64_t sending, std::uint32_t index, const R
   std::string content_type;
   if (config_.version == 5) {
     content_type = "application/x-millrace-batch";
-    properties = {{"gateway", gateway_}, {"epoch", text(epoch_)}, {"first", text(row.first)}, {"count", text(row.count)}, {"lane", lane_name(row.lane)}};
+    properties = {{"gateway", gateway_},
+                  {"epoch", text(epoch_)},
+                  {"first", text(row.first)},
+                  {"count", text(row.count)},
+                  {"lane", lane_name(row.lane)}};
     if (replay) properties.emplace_back("replay", "1");
     if (row.zstd) properties.emplace_back("encoding", "zstd");
   } else {
@@ -130,14 +150,15 @@ void MqttUplink::control(std::uint64_t id) {
 
 void MqttUplink::hand_on(std::uint64_t id, Sending& sending) {
   sending.sent = sending.moved = loop_.now();
-  for (std::uint32_t i = 0; i < sending.batch.rows.size(); ++i) publish_row(id, i, sending.batch.rows[i], sending.batch.replay);
+  for (std::uint32_t i = 0; i < sending.batch.rows.size(); ++i)
+    publish_row(id, i, sending.batch.rows[i], sending.batch.replay);
   if (client_->all_written()) sending.end = client_->written();
   sending.batch.rows.clear();
 }
 
-// A broker that takes our bytes and never answers: the deadline ends it, whatever keep-alive thinks. Bytes that
-// move are no silence, as long as they are before the end of what waits; nor is the answer to something before it.
-// A ping in the middle of the silence tells a broker that swallows this from one that is gone.
+// A broker that takes our bytes and never answers: the deadline ends it, whatever keep-alive thinks. Bytes
+// that move are no silence, as long as they are before the end of what waits; nor is the answer to something
+// before it. A ping in the middle of the silence tells a broker that swallows this from one that is gone.
 void MqttUplink::watch() {
   watch_ = loop_.after(std::max<Duration>(config_.send_timeout / 8, std::chrono::milliseconds(100)), [this] {
     const Instant now = loop_.now();
@@ -145,7 +166,8 @@ void MqttUplink::watch() {
     bool late = false;
     for (auto& [id, sending] : sendings_) {
       if (taken_ > before && before < sending.end) sending.moved = std::max(sending.moved, now);
-      if (sending.sent && sending.end == UINT64_MAX && client_->all_written()) sending.end = client_->written();
+      if (sending.sent && sending.end == UINT64_MAX && client_->all_written())
+        sending.end = client_->written();
       const bool silent = now - sending.moved >= config_.send_timeout / 2;
       if (!silent) {
         sending.asked.reset();
@@ -169,7 +191,8 @@ void MqttUplink::fail_sendings(const MqttFault& fault, std::uint64_t seen) {
     sending.outcome.late = sending.late;
     sending.outcome.swallowed = sending.late && sending.asked && seen >= *sending.asked;
     if (fault.hung_up && sending.sent) sending.outcome.hung_up_after = loop_.now() - *sending.sent;
-    sending.outcome.said_so = fault.hung_up && (fault.reason_code == mqtt::packet_too_large || fault.reason_code == mqtt::payload_invalid);
+    sending.outcome.said_so = fault.hung_up && (fault.reason_code == mqtt::packet_too_large ||
+                                                fault.reason_code == mqtt::payload_invalid);
     if (sending.outcome.said_so) sending.outcome.reason = text("the broker hung up: ", fault.text);
     for (std::uint32_t i = 0; i < sending.answered.size(); ++i) {
       if (!sending.answered[i]) open.emplace_back(id, i);
@@ -179,7 +202,9 @@ void MqttUplink::fail_sendings(const MqttFault& fault, std::uint64_t seen) {
 }
 
 // Of a record with the shortest names. Who takes less takes nothing of ours.
-std::size_t MqttUplink::smallest_packet() const { return topic_of(Lane::raw).size() + gateway_.size() + (config_.version == 5 ? 240 : 120); }
+std::size_t MqttUplink::smallest_packet() const {
+  return topic_of(Lane::raw).size() + gateway_.size() + (config_.version == 5 ? 240 : 120);
+}
 
 void MqttUplink::on_published(std::uint64_t id, std::uint32_t index, int reason_code) {
   const auto found = sendings_.find(id);
@@ -189,10 +214,12 @@ void MqttUplink::on_published(std::uint64_t id, std::uint32_t index, int reason_
   if (reason_code >= 0) {
     ++acknowledged_;
     controlled_ = false;
-    for (auto later = found; later != sendings_.end(); ++later) later->second.moved = std::max(later->second.moved, loop_.now());
+    for (auto later = found; later != sendings_.end(); ++later)
+      later->second.moved = std::max(later->second.moved, loop_.now());
   }
   Verdict verdict = verdict_of(reason_code);
-  std::string reason = reason_code < 0 ? "connection lost before the acknowledgement" : mqtt::reason_text(reason_code);
+  std::string reason =
+      reason_code < 0 ? "connection lost before the acknowledgement" : mqtt::reason_text(reason_code);
   if (reason_code == mqtt::packet_too_large) {
     sending.outcome.too_large = true;
     const std::size_t most = client_ ? client_->packet_max() : SIZE_MAX;

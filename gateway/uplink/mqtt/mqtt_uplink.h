@@ -1,6 +1,7 @@
-// Sends rows to an MQTT broker, QoS 1, one message a row: the columnar batch as it lies on flash. With MQTT 5 the identity
-// (gateway, epoch, first, count, lane, replay, encoding) travels in user properties; with 3.1.1, which has none, the batch
-// travels inside an Envelope (proto/record.proto). Several batches are in flight, each up to `batch_size`.
+// Sends rows to an MQTT broker, QoS 1, one message a row: the columnar batch as it lies on flash. With MQTT 5
+// the identity (gateway, epoch, first, count, lane, replay, encoding) travels in user properties; with 3.1.1,
+// which has none, the batch travels inside an Envelope (proto/record.proto). Several batches are in flight,
+// each up to `batch_size`.
 #pragma once
 
 #include <map>
@@ -39,11 +40,11 @@ class MqttUplink final : public Uplink {
     Outcome outcome;
     std::function<void(Outcome)> done;
     std::unique_ptr<Timer> control;
-    std::optional<Instant> sent;   // when it was handed on: not before its control was good
+    std::optional<Instant> sent;         // when it was handed on: not before its control was good
     std::optional<std::uint64_t> asked;  // in its silence, by a ping behind so many of the connection's bytes
     bool late = false;                   // the silence lasted too long
-    Instant moved;                 // when something of it, or of what is before it, last went forward
-    std::uint64_t end = UINT64_MAX;  // the connection's bytes up to its end, once they are written
+    Instant moved;                       // when something of it, or of what is before it, last went forward
+    std::uint64_t end = UINT64_MAX;      // the connection's bytes up to its end, once they are written
   };
 
   std::string topic_of(Lane lane) const;
@@ -69,16 +70,16 @@ class MqttUplink final : public Uplink {
   std::map<std::uint64_t, Sending> sendings_;
   std::uint64_t next_sending_ = 1;
   std::unique_ptr<Timer> watch_;
-  std::uint64_t taken_ = 0;      // of the connection's bytes, at the last look
-  bool controlled_ = false;      // what ended the connection came after a good control: no need to wait long
+  std::uint64_t taken_ = 0;  // of the connection's bytes, at the last look
+  bool controlled_ = false;  // what ended the connection came after a good control: no need to wait long
   Instant connected_;
   std::uint64_t acknowledged_ = 0;  // on this connection
   TakeOvers take_overs_;
   std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
 };
 
-// What an acknowledgement's reason code (MQTT 5, section 3.4.2.1) means for the rows: stored, not now, never, or not until
-// somebody acts.
+// What an acknowledgement's reason code (MQTT 5, section 3.4.2.1) means for the rows: stored, not now, never,
+// or not until somebody acts.
 Verdict verdict_of(int reason_code);
 
 }  // namespace millrace

@@ -25,6 +25,7 @@ struct First {
 }  // namespace
 
 extern const AggregateKind first_aggregate_kind;
-const AggregateKind first_aggregate_kind = aggregate_kind<First>("first", "the earliest reading, by its time");
+const AggregateKind first_aggregate_kind =
+    aggregate_kind<First>("first", "the earliest reading, by its time");
 
 }  // namespace millrace

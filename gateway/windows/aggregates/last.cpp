@@ -1,4 +1,5 @@
-// The reading with the latest time, whenever it came; of equal times the one that came last: a counter as it stood.
+// The reading with the latest time, whenever it came; of equal times the one that came last: a counter as it
+// stood.
 #include <limits>
 
 #include "windows/aggregate.h"

@@ -1,5 +1,5 @@
-// The standard deviation of a sample (n - 1), as SQL's STDDEV_SAMP and InfluxDB's STDDEV; none of a single reading. By
-// Welford's way, which loses nothing where readings are large and close together.
+// The standard deviation of a sample (n - 1), as SQL's STDDEV_SAMP and InfluxDB's STDDEV; none of a single
+// reading. By Welford's way, which loses nothing where readings are large and close together.
 #include <cmath>
 
 #include "windows/aggregate.h"
@@ -28,6 +28,7 @@ struct Stddev {
 }  // namespace
 
 extern const AggregateKind stddev_aggregate_kind;
-const AggregateKind stddev_aggregate_kind = aggregate_kind<Stddev>("stddev", "the standard deviation of a sample (n - 1), of two readings and more");
+const AggregateKind stddev_aggregate_kind =
+    aggregate_kind<Stddev>("stddev", "the standard deviation of a sample (n - 1), of two readings and more");
 
 }  // namespace millrace

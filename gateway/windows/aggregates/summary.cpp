@@ -1,4 +1,5 @@
-// What every window has: mean, min and max; its count the engine keeps for all. In the record these are fields of their own.
+// What every window has: mean, min and max; its count the engine keeps for all. In the record these are
+// fields of their own.
 #include <algorithm>
 #include <limits>
 
@@ -28,7 +29,8 @@ struct Summary {
 };
 
 constexpr AggregateKind kind() {
-  AggregateKind kind = aggregate_kind<Summary>(summary_name, "count, mean, min and max: every window has them");
+  AggregateKind kind =
+      aggregate_kind<Summary>(summary_name, "count, mean, min and max: every window has them");
   kind.always = true;
   return kind;
 }

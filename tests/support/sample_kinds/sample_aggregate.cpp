@@ -1,5 +1,5 @@
-// aggregates = ["sample"]: all of a kind of aggregate in one file: here how far the readings of a window reach, from the least to
-// the most, and how often they turned.
+// aggregates = ["sample"]: all of a kind of aggregate in one file: here how far the readings of a window
+// reach, from the least to the most, and how often they turned.
 #include <algorithm>
 #include <limits>
 
@@ -35,6 +35,7 @@ struct Reach {
 }  // namespace
 
 extern const AggregateKind sample_aggregate_kind;
-const AggregateKind sample_aggregate_kind = aggregate_kind<Reach>("sample", "how far readings reach, and how often they turned");
+const AggregateKind sample_aggregate_kind =
+    aggregate_kind<Reach>("sample", "how far readings reach, and how often they turned");
 
 }  // namespace millrace

@@ -20,13 +20,15 @@ constexpr Option options[] = {
 };
 
 int run(const C& c) {
-  for (std::uint64_t i = 0; i < c.times; ++i) std::printf("%s%s\n", c.word.c_str(), c.mood == "hasty" ? "!" : "");
+  for (std::uint64_t i = 0; i < c.times; ++i)
+    std::printf("%s%s\n", c.word.c_str(), c.mood == "hasty" ? "!" : "");
   return exit_ok;
 }
 
 }  // namespace
 
 extern const CommandKind sample_command_kind;
-const CommandKind sample_command_kind = command_kind<C, run>("sample", "Say a word", options, "It says nothing else.");
+const CommandKind sample_command_kind =
+    command_kind<C, run>("sample", "Say a word", options, "It says nothing else.");
 
 }  // namespace millrace

@@ -9,7 +9,8 @@ constexpr FormKind kind() {
   FormKind kind = form_kind("sample", "a line a record");
   kind.record = [](const Identity& identity, Lane lane, const Record& record, std::string& out) {
     const auto* number = std::get_if<double>(&record.value);
-    out += text(identity.gateway, " ", identity.sequence, " ", lane_name(lane), " ", record.device, " ", record.metric);
+    out += text(identity.gateway, " ", identity.sequence, " ", lane_name(lane), " ", record.device, " ",
+                record.metric);
     if (number) out += text(" ", *number);
     out += "\n";
   };

@@ -1,8 +1,8 @@
-// format = "sparkplug": a Sparkplug B host application (Eclipse Sparkplug specification 3.0). The topic says who
-// speaks and what; NBIRTH and DBIRTH teach names, aliases and types, NDATA and DDATA are read by them, NDEATH and
-// DDEATH mark stale. What others say (NCMD, DCMD, STATE) is ignored and counted. A metric's name, verbatim, is the
-// reading's; flattening: values.h. In `device`, {group_id}, {edge_node_id} and {device_id} can be used; of a node's
-// own metrics {device_id} goes with the sign before it.
+// format = "sparkplug": a Sparkplug B host application (Eclipse Sparkplug specification 3.0). The topic says
+// who speaks and what; NBIRTH and DBIRTH teach names, aliases and types, NDATA and DDATA are read by them,
+// NDEATH and DDEATH mark stale. What others say (NCMD, DCMD, STATE) is ignored and counted. A metric's name,
+// verbatim, is the reading's; flattening: values.h. In `device`, {group_id}, {edge_node_id} and {device_id}
+// can be used; of a node's own metrics {device_id} goes with the sign before it.
 #include "base/text.h"
 #include "config/toml.h"
 #include "decode/format_kind.h"
@@ -21,23 +21,29 @@ constexpr const char* compressed = "SPBV1.0_COMPRESSED";
 constexpr const char* device_default = "{group_id}/{edge_node_id}/{device_id}";
 
 constexpr Key keys[] = {
-    K::choice<&C::births>("births", "take|names", "Values of births are readings; or only their names are learned"),
-    K::choice<&C::historical>("historical", "take|tag|ignore",
+    K::choice<&C::births>("births", "take|names",
+                          "Values of births are readings; or only their names are learned"),
+    K::choice<&C::historical>(
+        "historical", "take|tag|ignore",
         "What a node kept while it was away; also with a tag of this name; or not at all"),
     K::choice<&C::transient>("transient", "take|tag|ignore", "What a node says is not for keeping; likewise"),
     K::key<&C::stale>("stale", "A death gives the last value of each metric again, with quality bad"),
     K::key<&C::liveness>("liveness", "Births and deaths become events in the alarm lane"),
-    K::key<&C::rebirth>("rebirth",
+    K::key<&C::rebirth>(
+        "rebirth",
         "Where names are missing, or messages, the node is asked to be born anew: the input may publish NCMD"),
-    K::key<&C::rebirth_min>("rebirth_min", "Between two such requests to a node: from here ...").within(1s, 24h),
+    K::key<&C::rebirth_min>("rebirth_min", "Between two such requests to a node: from here ...")
+        .within(1s, 24h),
     K::key<&C::rebirth_max>("rebirth_max", "... to here, while it does not help").within(1s, 24h),
     K::key<&C::nodes_max>("nodes_max", "Edge nodes remembered").within(1, 100'000),
-    K::key<&C::metrics_max>("metrics_max", "Metrics and devices remembered, of all nodes together").within(1, 2'000'000),
+    K::key<&C::metrics_max>("metrics_max", "Metrics and devices remembered, of all nodes together")
+        .within(1, 2'000'000),
     K::size<&C::inflated_max>("inflated_max", "A compressed payload that becomes larger is refused")
         .within(4 << 10, 64 << 20),
 };
 void settle_keys(Section& section, SparkplugConfig& c) {
-  if (c.rebirth_max < c.rebirth_min) section.error("rebirth_max", "\"rebirth_max\" is less than \"rebirth_min\"");
+  if (c.rebirth_max < c.rebirth_min)
+    section.error("rebirth_max", "\"rebirth_max\" is less than \"rebirth_min\"");
 }
 constexpr Shape shape = shape_of<C, settle_keys>(keys);
 
@@ -87,7 +93,8 @@ std::string without_device(std::string device) {
   const std::size_t at = device.find(name);
   if (at == std::string::npos) return device;
   device.erase(at, name.size());
-  if (at > 0 && std::string_view("/.-_: ").find(device[at - 1]) != std::string_view::npos) device.erase(at - 1, 1);
+  if (at > 0 && std::string_view("/.-_: ").find(device[at - 1]) != std::string_view::npos)
+    device.erase(at - 1, 1);
   return device;
 }
 
@@ -97,8 +104,10 @@ Status compile_metrics(const RouteConfig& route, sparkplug::Plan& plan) {
     if (metric.name.find('{') != std::string::npos)
       return {Code::invalid, text("metric \"", metric.name, "\": of Sparkplug names are fixed")};
     if (metric.if_missing)
-      return {Code::invalid, text("metric \"", metric.name, "\": there is no default: data has what has changed")};
-    if (!plan.wanted.emplace(metric.path, sparkplug::Plan::WantedMetric{metric, value_spec(metric, route)}).second)
+      return {Code::invalid,
+              text("metric \"", metric.name, "\": there is no default: data has what has changed")};
+    if (!plan.wanted.emplace(metric.path, sparkplug::Plan::WantedMetric{metric, value_spec(metric, route)})
+             .second)
       return {Code::invalid, text("metric \"", metric.name, "\": another one has its path")};
   }
   return {};
@@ -107,7 +116,8 @@ Status compile_metrics(const RouteConfig& route, sparkplug::Plan& plan) {
 Result<std::unique_ptr<PayloadFormat>> make(const RouteConfig& route, const TopicPattern& pattern) {
   sparkplug::Plan plan;
   plan.config = keys_of<C>(route);
-  plan.limits = {static_cast<std::size_t>(plan.config.nodes_max), static_cast<std::size_t>(plan.config.metrics_max)};
+  plan.limits = {static_cast<std::size_t>(plan.config.nodes_max),
+                 static_cast<std::size_t>(plan.config.metrics_max)};
   auto rule = time_rule_of(route);
   if (!rule.ok()) return rule.status();
   plan.time = std::move(rule).value();
@@ -116,12 +126,14 @@ Result<std::unique_ptr<PayloadFormat>> make(const RouteConfig& route, const Topi
   const std::string device = said ? route.device : device_default;
   TopicPattern known = pattern;
   for (const char* name : {"group_id", "edge_node_id", "device_id"}) known.also_names(name);
-  for (const auto& [made_of, to] : {std::pair{device, &plan.of_device},
-      std::pair{without_device(device), &plan.of_node}}) {
+  for (const auto& [made_of, to] :
+       {std::pair{device, &plan.of_device}, std::pair{without_device(device), &plan.of_node}}) {
     auto made = Template::parse(made_of, known, route.publisher_known);
     if (!made.ok()) return Status{Code::invalid, text("device = \"", device, "\": ", made.status().detail())};
-    if (!made.value().members().empty()) return Status{Code::invalid, text("device = \"", device,
-        "\": of Sparkplug there are {group_id}, {edge_node_id} and {device_id}")};
+    if (!made.value().members().empty())
+      return Status{Code::invalid,
+                    text("device = \"", device,
+                         "\": of Sparkplug there are {group_id}, {edge_node_id} and {device_id}")};
     *to = std::move(made).value();
   }
   if (Status status = compile_metrics(route, plan); !status.ok()) return status;
@@ -137,7 +149,8 @@ void settle(Section& section, const RouteConfig& route) {
   auto metrics = section.table("metrics");
   for (const MetricConfig& metric : route.metrics) {
     if (metric.path.empty())
-      metrics->error(metric.name, text("metric \"", metric.name, "\": its \"path\" is Sparkplug's name of it"));
+      metrics->error(metric.name,
+                     text("metric \"", metric.name, "\": its \"path\" is Sparkplug's name of it"));
   }
 }
 

@@ -40,7 +40,8 @@ void Place::learn(KnownMetric metric) {
   const auto [at, fresh] = names_.try_emplace(metric.name, metrics_.size());
   if (!fresh) {
     KnownMetric& known = metrics_[at->second];
-    if (known.alias && known.alias != metric.alias) aliases_.erase(*known.alias);  // of two it was none's already
+    // of two it was none's already
+    if (known.alias && known.alias != metric.alias) aliases_.erase(*known.alias);
   }
   // Two metrics of one birth under one alias: it means neither. Unknown is told, wrong is not.
   if (metric.alias && !aliases_twice_.contains(*metric.alias)) {
@@ -134,10 +135,11 @@ void Memory::forget(Place& place) {
   place.forget();
 }
 
-// ---- pieces ------------------------------------------------------------------------------------------------
+// ---- pieces
+// ------------------------------------------------------------------------------------------------
 
-// layout, alive | doubtful << 1, bdSeq (of a node: whether there is one, and it), and for each metric: name, alias (likewise),
-// type, unit.
+// layout, alive | doubtful << 1, bdSeq (of a node: whether there is one, and it), and for each metric: name,
+// alias (likewise), type, unit.
 Bytes Memory::saved_place(const Node* node, const Place& place) const {
   Bytes out;
   wire::Writer writer(out);
@@ -173,14 +175,16 @@ void Memory::save(std::vector<Piece>& out) {
   gone_.clear();
   if (std::exchange(births_unsaved_, false)) {
     for (auto& [name, node] : nodes_) {
-      if (std::exchange(node.own.unsaved, false)) out.push_back({piece_of(name), saved_place(&node, node.own)});
+      if (std::exchange(node.own.unsaved, false))
+        out.push_back({piece_of(name), saved_place(&node, node.own)});
       for (auto& [device, place] : node.devices) {
         if (std::exchange(place.unsaved, false))
           out.push_back({piece_of(name, device), saved_place(nullptr, place)});
       }
     }
   }
-  if (std::exchange(sequences_unsaved_, false)) out.push_back({std::string(sequences_piece), saved_sequences()});
+  if (std::exchange(sequences_unsaved_, false))
+    out.push_back({std::string(sequences_piece), saved_sequences()});
 }
 
 void Memory::load_sequences(BytesView bytes) {
@@ -234,8 +238,9 @@ void Memory::load(std::string_view name, BytesView bytes) {
 std::vector<std::pair<std::string, double>> Memory::figures() const {
   std::size_t alive = 0;
   for (const auto& [name, node] : nodes_) alive += node.own.alive;
-  return {{"nodes", static_cast<double>(nodes_.size())}, {"nodes_alive", static_cast<double>(alive)},
-      {"metrics", static_cast<double>(metrics_)}};
+  return {{"nodes", static_cast<double>(nodes_.size())},
+          {"nodes_alive", static_cast<double>(alive)},
+          {"metrics", static_cast<double>(metrics_)}};
 }
 
 }  // namespace millrace::sparkplug

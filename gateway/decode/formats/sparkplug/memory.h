@@ -1,12 +1,13 @@
-// What a Sparkplug host remembers of edge nodes (specification 3.0, sections 4 and 5): who is born, the names,
-// types and units behind the aliases of each birth, which sequence number comes next, when a rebirth was asked.
+// What a Sparkplug host remembers of edge nodes (specification 3.0, sections 4 and 5): who is born, the
+// names, types and units behind the aliases of each birth, which sequence number comes next, when a rebirth
+// was asked.
 //
-// Saved are births (a piece for each node and each device) and, in one small piece, where the sequences stand;
-// so after a restart aliases are known as of the same commit as the readings. What a metric last said is not
-// saved: it is only for marking it stale.
+// Saved are births (a piece for each node and each device) and, in one small piece, where the sequences
+// stand; so after a restart aliases are known as of the same commit as the readings. What a metric last said
+// is not saved: it is only for marking it stale.
 //
-// Bounds: nodes, metrics and devices of all nodes together. A node that finds no room takes that of one that is dead, or
-// silent for an hour; else it is not remembered, and its readings by alias go to the dead lane.
+// Bounds: nodes, metrics and devices of all nodes together. A node that finds no room takes that of one that
+// is dead, or silent for an hour; else it is not remembered, and its readings by alias go to the dead lane.
 #pragma once
 
 #include <cstdint>
@@ -58,9 +59,9 @@ struct Node {
   std::map<std::string, Place, std::less<>> devices;
   std::optional<std::uint64_t> birth_death;  // bdSeq of its birth
   std::optional<std::uint8_t> next_seq;
-  Instant seen;            // when something came of it last; of an earlier run: the first arrival of this one
-  Instant asked;           // when a rebirth was asked last; 0: not in this run
-  Duration patience{0};    // until it is asked again
+  Instant seen;          // when something came of it last; of an earlier run: the first arrival of this one
+  Instant asked;         // when a rebirth was asked last; 0: not in this run
+  Duration patience{0};  // until it is asked again
 };
 
 class Memory final : public FormatMemory {
@@ -100,7 +101,7 @@ class Memory final : public FormatMemory {
   std::map<std::string, Node, std::less<>> nodes_;  // Topic::node_name()
   std::size_t metrics_ = 0;
   bool births_unsaved_ = false, sequences_unsaved_ = false;
-  bool loaded_ = false;  // something since the last arrival
+  bool loaded_ = false;            // something since the last arrival
   std::vector<std::string> gone_;  // pieces to be removed
 };
 

@@ -17,9 +17,9 @@ pb_istream_t stream_of(BytesView given) {
   return pb_istream_from_buffer(reinterpret_cast<const pb_byte_t*>(given.data()), given.size());
 }
 
-// What the callback stands at, to its end: of a stream over a buffer `state` is the place in it. False: it is not of
-// `whole`. Where bytes are due and a number comes (a varint, fixed64), nanopb hands it out in a buffer of its own, which
-// is gone afterwards: nothing may be a view of that.
+// What the callback stands at, to its end: of a stream over a buffer `state` is the place in it. False: it is
+// not of `whole`. Where bytes are due and a number comes (a varint, fixed64), nanopb hands it out in a buffer
+// of its own, which is gone afterwards: nothing may be a view of that.
 bool rest_of(const pb_istream_t& stream, BytesView whole, BytesView& out) {
   out = {static_cast<const std::byte*>(stream.state), stream.bytes_left};
   const auto place = [](const std::byte* at) { return reinterpret_cast<std::uintptr_t>(at); };
@@ -206,7 +206,7 @@ bool read_metric(BytesView given, Metric& out) {
   out.properties = properties.view;
   out.value = value_of(from, words);
   for (const auto& [came, field] : {std::pair{&octets, Value::octets}, std::pair{&table, Value::table},
-      std::pair{&group, Value::group}}) {
+                                    std::pair{&group, Value::group}}) {
     if (came->came && out.value.field == Value::none) {
       out.value.field = field;
       out.value.view = came->view;

@@ -18,15 +18,45 @@ namespace millrace::sparkplug {
 struct DataType {
   enum : std::uint32_t {
     unknown = 0,
-    int8, int16, int32, int64, uint8, uint16, uint32, uint64, real32, real64, boolean, string, date_time,
-    text, uuid, data_set, bytes, file, group, property_set, property_set_list,
-    int8_array, int16_array, int32_array, int64_array, uint8_array, uint16_array, uint32_array, uint64_array,
-    real32_array, real64_array, boolean_array, string_array, date_time_array
+    int8,
+    int16,
+    int32,
+    int64,
+    uint8,
+    uint16,
+    uint32,
+    uint64,
+    real32,
+    real64,
+    boolean,
+    string,
+    date_time,
+    text,
+    uuid,
+    data_set,
+    bytes,
+    file,
+    group,
+    property_set,
+    property_set_list,
+    int8_array,
+    int16_array,
+    int32_array,
+    int64_array,
+    uint8_array,
+    uint16_array,
+    uint32_array,
+    uint64_array,
+    real32_array,
+    real64_array,
+    boolean_array,
+    string_array,
+    date_time_array
   };
 };
 
-constexpr std::size_t payload_metrics_max = 20'000;   // of a payload
-constexpr std::size_t cells_max = 10'000;             // of a data set or a template
+constexpr std::size_t payload_metrics_max = 20'000;  // of a payload
+constexpr std::size_t cells_max = 10'000;            // of a data set or a template
 
 // A value in whichever of the fields it came.
 struct Value {
@@ -35,7 +65,7 @@ struct Value {
   std::uint64_t number = 0;  // of a whole one, in two's complement
   double decimal = 0;
   bool flag = false;
-  BytesView view{};          // words, octets, a DataSet, a Template
+  BytesView view{};  // words, octets, a DataSet, a Template
 };
 
 struct Metric {

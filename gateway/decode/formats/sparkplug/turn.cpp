@@ -41,7 +41,8 @@ Scalar scalar_for(const millrace::Value& value, std::string& kept) {
   if (const auto* words = std::get_if<std::string>(&value)) return {Scalar::string, false, 0, *words};
   char digits[64];
   std::to_chars_result end{digits, {}};
-  if (const auto* real = std::get_if<double>(&value)) end = std::to_chars(digits, digits + sizeof digits, *real);
+  if (const auto* real = std::get_if<double>(&value))
+    end = std::to_chars(digits, digits + sizeof digits, *real);
   else if (const auto* whole = std::get_if<std::int64_t>(&value))
     end = std::to_chars(digits, digits + sizeof digits, *whole);
   kept.assign(digits, end.ptr);
@@ -84,9 +85,14 @@ bool parse_topic(std::string_view topic, Topic& out) {
 }
 
 Turn::Turn(const Plan& plan, const millrace::Payload& payload, const Topic& topic, std::vector<Record>& out,
-    Unread& unread)
-    : plan_(plan), payload_(payload), topic_(topic), out_(out), unread_(unread),
-      memory_(static_cast<Memory&>(*payload.memory)), prototype_(payload.prototype) {}
+           Unread& unread)
+    : plan_(plan),
+      payload_(payload),
+      topic_(topic),
+      out_(out),
+      unread_(unread),
+      memory_(static_cast<Memory&>(*payload.memory)),
+      prototype_(payload.prototype) {}
 
 std::string Turn::device_name(std::string_view device) const {
   TopicMatch levels = payload_.levels;
@@ -102,14 +108,16 @@ Status Turn::take(const Payload& message) {
   prototype_.device = device_name(topic_.device);
   if (Status status = check_label(Label::device, prototype_.device); !status.ok()) return status;
   const bool of_device = topic_.type.starts_with('D');
-  if (of_device == topic_.device.empty()) return {Code::invalid, text(topic_.type, of_device
-      ? " on a topic without a device" : " on a topic with a device")};
+  if (of_device == topic_.device.empty())
+    return {Code::invalid,
+            text(topic_.type, of_device ? " on a topic without a device" : " on a topic with a device")};
   if (topic_.type.ends_with("BIRTH")) return born(message);
   if (topic_.type.ends_with("DEATH")) return died(message);
   return told(message);
 }
 
-// ---- births and deaths -------------------------------------------------------------------------------------
+// ---- births and deaths
+// -------------------------------------------------------------------------------------
 
 Status Turn::born(const Payload& message) {
   Place* place = nullptr;
@@ -126,8 +134,8 @@ void Turn::begin_birth(const Payload& message, Place*& place) {
   if (!place) full_ = true;
   if (node && of_node) {
     const auto session = birth_death_of(message);
-    // Another session, and nobody heard the death of the one before: its devices are as of now. Of the time of this birth,
-    // so that what their own births say, which follow, is newer.
+    // Another session, and nobody heard the death of the one before: its devices are as of now. Of the time
+    // of this birth, so that what their own births say, which follow, is newer.
     Record stale = prototype_;
     std::string why;
     (void)date({}, message, stale, why);
@@ -170,7 +178,8 @@ Status Turn::died(const Payload& message) {
     return {};
   }
   // A broker may deliver the will of a connection that a newer one has taken over (section 5.6).
-  if (const auto session = birth_death_of(message); session && node->birth_death && session != node->birth_death) {
+  if (const auto session = birth_death_of(message);
+      session && node->birth_death && session != node->birth_death) {
     note("death_of_earlier_session");
     return {};
   }
@@ -190,8 +199,9 @@ void Turn::go_stale(Place& place, const std::string& device, const Record& like)
     record.device = device;
     const auto wanted = plan_.wanted.find(metric.name);
     record.metric = wanted == plan_.wanted.end() ? metric.name : wanted->second.config.name;
-    record.unit = wanted == plan_.wanted.end() || wanted->second.config.unit.empty() ? metric.unit
-        : wanted->second.config.unit;
+    record.unit = wanted == plan_.wanted.end() || wanted->second.config.unit.empty()
+                      ? metric.unit
+                      : wanted->second.config.unit;
     record.value = metric.last;
     record.quality = Quality::bad;
     out_.push_back(std::move(record));
@@ -242,11 +252,14 @@ void Turn::ask(Node* node) {
   node->patience = lately ? std::min(node->patience * 2, plan_.config.rebirth_max) : plan_.config.rebirth_min;
   node->asked = now();
   note("rebirth_asked");
-  payload_.beside->replies.push_back({text(topic_.before, name_space, "/", topic_.group, "/NCMD/", topic_.node),
-      rebirth_request(static_cast<std::uint64_t>(std::max<std::int64_t>(payload_.arrival.received.us, 0) / 1000))});
+  payload_.beside->replies.push_back(
+      {text(topic_.before, name_space, "/", topic_.group, "/NCMD/", topic_.node),
+       rebirth_request(
+           static_cast<std::uint64_t>(std::max<std::int64_t>(payload_.arrival.received.us, 0) / 1000))});
 }
 
-// ---- data --------------------------------------------------------------------------------------------------
+// ---- data
+// --------------------------------------------------------------------------------------------------
 
 Status Turn::told(const Payload& message) {
   const std::string name = topic_.node_name();
@@ -292,9 +305,12 @@ void Turn::take_metrics(const Payload& message, Node* node, Place* place, bool b
     out_.push_back(std::move(own));
   }
   if (full_ && !std::exchange(memory_.full_told, true)) {
-    payload_.beside->warnings.push_back(text("Sparkplug: of ", topic_.node_name(), " not everything can be "
-        "remembered: nodes_max = ", plan_.limits.nodes_max, ", metrics_max = ", plan_.limits.metrics_max,
-        " of the route; its readings by alias go to the dead lane (said once)"));
+    payload_.beside->warnings.push_back(
+        text("Sparkplug: of ", topic_.node_name(),
+             " not everything can be "
+             "remembered: nodes_max = ",
+             plan_.limits.nodes_max, ", metrics_max = ", plan_.limits.metrics_max,
+             " of the route; its readings by alias go to the dead lane (said once)"));
   }
 }
 
@@ -309,7 +325,8 @@ KnownMetric* Turn::known_of(const Metric& metric, Place* place, std::string& why
   return known;
 }
 
-std::string Turn::take_metric(const Metric& metric, const Payload& message, Node* node, Place* place, bool birth) {
+std::string Turn::take_metric(const Metric& metric, const Payload& message, Node* node, Place* place,
+                              bool birth) {
   std::string why;
   KnownMetric* known = birth ? nullptr : known_of(metric, place, why);
   if (!why.empty()) {
@@ -325,17 +342,21 @@ std::string Turn::take_metric(const Metric& metric, const Payload& message, Node
   Quality quality = Quality::good;
   std::string unit = known ? known->unit : std::string();
   take_properties(metric.properties, quality, unit);
-  Flattener flat([&](const std::string& below) {
-    const KnownMetric* member = place ? place->by_name(text(name, below)) : nullptr;
-    return member ? member->type : std::uint32_t{DataType::unknown};
-  }, std::min(cells_max, flattened_max - std::min(flattened_, flattened_max)));
+  Flattener flat(
+      [&](const std::string& below) {
+        const KnownMetric* member = place ? place->by_name(text(name, below)) : nullptr;
+        return member ? member->type : std::uint32_t{DataType::unknown};
+      },
+      std::min(cells_max, flattened_max - std::min(flattened_, flattened_max)));
   const bool fits = metric.null || flat.take("", type, metric.value);
   flattened_ += flat.values.size() + flat.no_value;
   if (birth && place && !learn(*place, metric, flat, unit)) full_ = true;
   if (is_control(name) && !plan_.wanted.contains(name)) return {};
   if (birth && plan_.config.births == "names") return {};
   if (!fits) return flat.why;
-  const auto matters = [&](const std::string& flat_name) { return plan_.wanted.empty() || plan_.wanted.contains(flat_name); };
+  const auto matters = [&](const std::string& flat_name) {
+    return plan_.wanted.empty() || plan_.wanted.contains(flat_name);
+  };
   if (metric.null || flat.values.empty()) {
     if (matters(name)) unread_.no_value += metric.null ? 1 : flat.no_value;
     return {};
@@ -365,7 +386,8 @@ std::string Turn::take_metric(const Metric& metric, const Payload& message, Node
 // The metric and, of a template, its members: data may leave their types out.
 bool Turn::learn(Place& place, const Metric& metric, const Flattener& flat, const std::string& unit) {
   if (!check_label(Label::metric, metric.name).ok()) return true;  // it never becomes a reading
-  bool room = memory_.learn(place, {std::string(metric.name), metric.alias, metric.type, unit, {}}, plan_.limits);
+  bool room =
+      memory_.learn(place, {std::string(metric.name), metric.alias, metric.type, unit, {}}, plan_.limits);
   if (metric.value.field != Value::group) return room;
   for (const Flat& member : flat.values) {
     std::string name = text(metric.name, member.below);
@@ -378,7 +400,7 @@ bool Turn::learn(Place& place, const Metric& metric, const Flattener& flat, cons
 // False: it is not wanted.
 bool Turn::mark(const Metric& metric, Record& record) const {
   for (const auto& [is, rule, name] : {std::tuple{metric.historical, &plan_.config.historical, "historical"},
-      std::tuple{metric.transient, &plan_.config.transient, "transient"}}) {
+                                       std::tuple{metric.transient, &plan_.config.transient, "transient"}}) {
     if (!is) continue;
     if (*rule == "ignore") {
       payload_.beside->noted.push_back(text(name, "_ignored"));
@@ -399,7 +421,7 @@ bool Turn::date(const Metric& metric, const Payload& message, Record& record, st
   constexpr std::uint64_t ms_max = INT64_MAX / 1000;
   const std::int64_t us = *given > ms_max ? INT64_MAX : static_cast<std::int64_t>(*given) * 1000;
   const bool ahead = payload_.arrival.clock_trusted && plan_.time.future_limit_us != INT64_MAX &&
-      us - payload_.arrival.received.us > plan_.time.future_limit_us;
+                     us - payload_.arrival.received.us > plan_.time.future_limit_us;
   if (us >= plan_.time.past_limit_us && !ahead && *given <= ms_max) {
     record.time = {us};
     record.trust = TimeTrust::device;
@@ -418,7 +440,8 @@ void Turn::take_properties(BytesView given, Quality& quality, std::string& unit)
     if (property.null) continue;
     if (property.key == "Quality") quality = quality_of(property.value);
     if (property.key == "engUnit" && property.value.field == Value::words &&
-        check_label(Label::unit, text_of(property.value.view)).ok()) unit = text_of(property.value.view);
+        check_label(Label::unit, text_of(property.value.view)).ok())
+      unit = text_of(property.value.view);
   }
 }
 

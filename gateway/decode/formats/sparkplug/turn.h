@@ -1,9 +1,10 @@
 // One Sparkplug message and what it does: births teach names, data is read by them, deaths make stale; what
 // does not fit (a gap in the sequence, an alias that no birth gave) is told, and a rebirth asked for.
-// Specification 3.0, chapters 5 and 6. What is remembered changes only where the message is not one of the dead
-// lane (Arrival::again).
+// Specification 3.0, chapters 5 and 6. What is remembered changes only where the message is not one of the
+// dead lane (Arrival::again).
 //
-// Of a payload's values the place of a metric in it is the place: a DataSet, an array, a Template is one value.
+// Of a payload's values the place of a metric in it is the place: a DataSet, an array, a Template is one
+// value.
 #pragma once
 
 #include <map>
@@ -23,9 +24,11 @@ namespace millrace::sparkplug {
 // "spBv1.0/GROUP/TYPE/NODE[/DEVICE]", whatever stands before it: a bridge may add levels.
 struct Topic {
   std::string_view before, group, type, node, device;
-  std::string node_name() const;  // "GROUP/NODE", with what stands before the name space: bridges of two sites
+  std::string node_name()
+      const;  // "GROUP/NODE", with what stands before the name space: bridges of two sites
 };
-// False: it is none, or a level is longer than a name may be. Of STATE ("spBv1.0/STATE/HOST") only the type is filled in.
+// False: it is none, or a level is longer than a name may be. Of STATE ("spBv1.0/STATE/HOST") only the type
+// is filled in.
 bool parse_topic(std::string_view topic, Topic& out);
 
 // A route, compiled.
@@ -45,7 +48,7 @@ struct Plan {
 class Turn {
  public:
   Turn(const Plan& plan, const millrace::Payload& payload, const Topic& topic, std::vector<Record>& out,
-      Unread& unread);
+       Unread& unread);
 
   Status take(const Payload& message);
 
@@ -81,8 +84,8 @@ class Turn {
   Unread& unread_;
   Memory& memory_;
   Record prototype_;
-  std::size_t first_ = 0;      // of its readings in out_: behind those that became stale
-  std::size_t flattened_ = 0;  // values of the payload so far, wanted or not
+  std::size_t first_ = 0;           // of its readings in out_: behind those that became stale
+  std::size_t flattened_ = 0;       // values of the payload so far, wanted or not
   std::int64_t unbelieved_ms_ = 0;  // a time that was not believed
   bool asked_ = false, full_ = false;
 };

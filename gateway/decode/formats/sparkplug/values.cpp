@@ -13,11 +13,24 @@ namespace {
 
 constexpr int depth_max = 8;  // of templates in templates
 
-constexpr const char* names[] = {"Unknown", "Int8", "Int16", "Int32", "Int64", "UInt8", "UInt16", "UInt32",
-    "UInt64", "Float", "Double", "Boolean", "String", "DateTime", "Text", "UUID", "DataSet", "Bytes", "File",
-    "Template", "PropertySet", "PropertySetList", "Int8Array", "Int16Array", "Int32Array", "Int64Array",
-    "UInt8Array", "UInt16Array", "UInt32Array", "UInt64Array", "FloatArray", "DoubleArray", "BooleanArray",
-    "StringArray", "DateTimeArray"};
+constexpr const char* names[] = {"Unknown",      "Int8",
+                                 "Int16",        "Int32",
+                                 "Int64",        "UInt8",
+                                 "UInt16",       "UInt32",
+                                 "UInt64",       "Float",
+                                 "Double",       "Boolean",
+                                 "String",       "DateTime",
+                                 "Text",         "UUID",
+                                 "DataSet",      "Bytes",
+                                 "File",         "Template",
+                                 "PropertySet",  "PropertySetList",
+                                 "Int8Array",    "Int16Array",
+                                 "Int32Array",   "Int64Array",
+                                 "UInt8Array",   "UInt16Array",
+                                 "UInt32Array",  "UInt64Array",
+                                 "FloatArray",   "DoubleArray",
+                                 "BooleanArray", "StringArray",
+                                 "DateTimeArray"};
 
 constexpr unsigned bits_of(std::uint32_t type) {
   switch (type) {
@@ -37,7 +50,8 @@ std::int64_t extended(std::uint64_t number, unsigned bits) {
 
 // Encoders write a small negative number in its own width, in 32 or in 64 bits: all three are it.
 bool signed_of(const Value& value, unsigned bits, millrace::Value& out) {
-  if (bits == 64 && value.narrow && value.number > INT32_MAX) return false;  // which of two it is nobody knows
+  // which of two it is nobody knows
+  if (bits == 64 && value.narrow && value.number > INT32_MAX) return false;
   if (bits == 64 || value.number >> bits == 0) {
     out = extended(value.number, bits);
     return true;
@@ -62,21 +76,26 @@ bool unsigned_of(std::uint64_t number, unsigned bits, millrace::Value& out) {
 
 Made whole_of(std::uint32_t type, const Value& value, millrace::Value& out) {
   const bool is_signed = type <= DataType::int64;
-  const bool fits = is_signed ? signed_of(value, bits_of(type), out)
-      : unsigned_of(value.number, bits_of(type), out);
+  const bool fits =
+      is_signed ? signed_of(value, bits_of(type), out) : unsigned_of(value.number, bits_of(type), out);
   return fits ? Made::value : Made::refused;
 }
 
 std::uint64_t little_endian(BytesView bytes) {
   std::uint64_t number = 0;
-  for (std::size_t i = bytes.size(); i > 0; --i) number = number << 8 | static_cast<std::uint8_t>(bytes[i - 1]);
+  for (std::size_t i = bytes.size(); i > 0; --i)
+    number = number << 8 | static_cast<std::uint8_t>(bytes[i - 1]);
   return number;
 }
 
 }  // namespace
 
-const char* type_name(std::uint32_t type) { return type < std::size(names) ? names[type] : "a type nobody knows"; }
-bool is_array(std::uint32_t type) { return type >= DataType::int8_array && type <= DataType::date_time_array; }
+const char* type_name(std::uint32_t type) {
+  return type < std::size(names) ? names[type] : "a type nobody knows";
+}
+bool is_array(std::uint32_t type) {
+  return type >= DataType::int8_array && type <= DataType::date_time_array;
+}
 
 Made scalar_of(std::uint32_t type, const Value& value, millrace::Value& out, std::string& why) {
   if (value.field == Value::none) return Made::no_value;
@@ -99,22 +118,32 @@ Made scalar_of(std::uint32_t type, const Value& value, millrace::Value& out, std
     return Made::value;
   };
   switch (type) {
-    case DataType::int8: case DataType::int16: case DataType::int32: case DataType::int64:
-    case DataType::uint8: case DataType::uint16: case DataType::uint32: case DataType::uint64:
+    case DataType::int8:
+    case DataType::int16:
+    case DataType::int32:
+    case DataType::int64:
+    case DataType::uint8:
+    case DataType::uint16:
+    case DataType::uint32:
+    case DataType::uint64:
     case DataType::date_time:
       if (value.field != Value::whole) return mismatch();
       if (whole_of(type, value, out) == Made::value) return Made::value;
-      why = text("its value does not fit ", type_name(type), ", or no number that is kept exactly: ", value.number);
+      why = text("its value does not fit ", type_name(type),
+                 ", or no number that is kept exactly: ", value.number);
       return Made::refused;
-    case DataType::real32: case DataType::real64:
-      return value.field == Value::real ? real() : mismatch();
+    case DataType::real32:
+    case DataType::real64: return value.field == Value::real ? real() : mismatch();
     case DataType::boolean:
-      if (value.field != Value::truth && !(value.field == Value::whole && value.number <= 1)) return mismatch();
+      if (value.field != Value::truth && !(value.field == Value::whole && value.number <= 1))
+        return mismatch();
       out = value.field == Value::truth ? value.flag : value.number == 1;
       return Made::value;
-    case DataType::string: case DataType::text: case DataType::uuid:
-      return value.field == Value::words ? words() : mismatch();
-    case DataType::bytes: case DataType::file:
+    case DataType::string:
+    case DataType::text:
+    case DataType::uuid: return value.field == Value::words ? words() : mismatch();
+    case DataType::bytes:
+    case DataType::file:
       if (value.field != Value::octets) return mismatch();
       if (value.view.size() > text_value_bytes_max) {
         why = text("has ", value.view.size(), " bytes, at most ", text_value_bytes_max, " are taken");
@@ -142,12 +171,13 @@ bool Flattener::refuse(const std::string& below, std::string what) {
 
 bool Flattener::has_room(const std::string& below, std::size_t more) {
   return (made() <= room_ && more <= room_ - made()) ||
-      refuse(below, text("more values than the ", millrace::Payload::records_max, " a payload may have"));
+         refuse(below, text("more values than the ", millrace::Payload::records_max, " a payload may have"));
 }
 
 bool Flattener::take(const std::string& below, std::uint32_t type, const Value& value, int depth) {
   if (below.size() > label_bytes_max(Label::metric)) return refuse("", "a name in it is too long");
-  const bool fits = type == DataType::unknown || (value.field == Value::table) == (type == DataType::data_set);
+  const bool fits =
+      type == DataType::unknown || (value.field == Value::table) == (type == DataType::data_set);
   if (value.field == Value::table && fits) return take_data_set(below, value.view);
   if (value.field == Value::group && (type == DataType::group || type == DataType::unknown))
     return take_template(below, value.view, depth);
@@ -174,10 +204,11 @@ bool Flattener::take_array(const std::string& below, std::uint32_t type, BytesVi
   if (type == DataType::string_array) return take_strings(below, packed);
   if (type == DataType::boolean_array) return take_flags(below, packed);
   const std::uint32_t of = type == DataType::date_time_array ? std::uint32_t{DataType::date_time}
-      : type - DataType::int8_array + DataType::int8;
+                                                             : type - DataType::int8_array + DataType::int8;
   const bool real = of == DataType::real32 || of == DataType::real64;
   const std::size_t width = of == DataType::real32 ? 4 : real ? 8 : bits_of(of) / 8;
-  if (packed.size() % width != 0) return refuse(below, text(packed.size(), " bytes are no ", type_name(type)));
+  if (packed.size() % width != 0)
+    return refuse(below, text(packed.size(), " bytes are no ", type_name(type)));
   if (!has_room(below, packed.size() / width)) return false;
   for (std::size_t i = 0; i * width < packed.size(); ++i) {
     const std::uint64_t raw = little_endian(packed.subspan(i * width, width));
@@ -225,28 +256,33 @@ bool Flattener::take_flags(const std::string& below, BytesView packed) {
 bool Flattener::take_data_set(const std::string& below, BytesView given) {
   DataSet set;
   if (!read_data_set(given, set)) return refuse(below, "not a DataSet that can be read");
-  if (set.types.size() != set.columns.size()) return refuse(below, text("a DataSet with ", set.columns.size(),
-      " columns and ", set.types.size(), " types"));
+  if (set.types.size() != set.columns.size())
+    return refuse(below,
+                  text("a DataSet with ", set.columns.size(), " columns and ", set.types.size(), " types"));
   // Both are at most cells_max; that a row has as many cells as there are columns is seen below.
   if (!has_room(below, set.rows.size() * set.columns.size())) return false;
   for (std::size_t row = 0; row < set.rows.size(); ++row) {
-    if (set.rows[row].size() != set.columns.size()) return refuse(below, text("row ", row, " has ",
-        set.rows[row].size(), " cells for ", set.columns.size(), " columns"));
+    if (set.rows[row].size() != set.columns.size())
+      return refuse(below, text("row ", row, " has ", set.rows[row].size(), " cells for ", set.columns.size(),
+                                " columns"));
     for (std::size_t column = 0; column < set.columns.size(); ++column) {
       if (!take_scalar(text(below, "[", row, "]/", set.columns[column]), set.types[column],
-          set.rows[row][column])) return false;
+                       set.rows[row][column]))
+        return false;
     }
   }
   return true;
 }
 
 bool Flattener::take_template(const std::string& below, BytesView given, int depth) {
-  if (depth >= depth_max) return refuse(below, text("templates in templates, more than ", depth_max, " deep"));
+  if (depth >= depth_max)
+    return refuse(below, text("templates in templates, more than ", depth_max, " deep"));
   Template group;
   if (!read_template(given, group)) return refuse(below, "not a Template that can be read");
   if (group.definition) return true;
   for (const Parameter& parameter : group.parameters) {
-    if (!take_scalar(text(below, "/Parameters/", parameter.name), parameter.type, parameter.value)) return false;
+    if (!take_scalar(text(below, "/Parameters/", parameter.name), parameter.type, parameter.value))
+      return false;
   }
   for (const BytesView bytes : group.metrics) {
     Metric member;

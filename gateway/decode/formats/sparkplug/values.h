@@ -29,7 +29,8 @@ class Flattener {
   // What a birth said of the type of a template's member, by what follows the metric's name.
   using TypeOf = std::function<std::uint32_t(const std::string& below)>;
 
-  // `room`: how many values there may be; one that has more is refused before they are made, where its size says it.
+  // `room`: how many values there may be; one that has more is refused before they are made, where its size
+  // says it.
   Flattener(TypeOf type_of, std::size_t room) : type_of_(std::move(type_of)), room_(room) {}
 
   std::vector<Flat> values;

@@ -1,9 +1,10 @@
-// ClickHouse by its HTTP interface: an INSERT in JSONEachRow or in rows of bytes, which is stored whole or not at all. Its exceptions come with a number
-// ("Code: 27"), and that number decides, never the status: a row that cannot be read is HTTP 500. `Code: 117` may be a field that
-// the table has not: that is the table's fault, not the row's.
+// ClickHouse by its HTTP interface: an INSERT in JSONEachRow or in rows of bytes, which is stored whole or
+// not at all. Its exceptions come with a number
+// ("Code: 27"), and that number decides, never the status: a row that cannot be read is HTTP 500. `Code: 117`
+// may be a field that the table has not: that is the table's fault, not the row's.
 //
-// The token lets servers that know it (22.8 and newer, with a deduplication window) drop an insert that came before; a
-// ReplacingMergeTree ordered by (gateway, epoch, sequence) tells every reader.
+// The token lets servers that know it (22.8 and newer, with a deduplication window) drop an insert that came
+// before; a ReplacingMergeTree ordered by (gateway, epoch, sequence) tells every reader.
 #include <algorithm>
 #include <charconv>
 #include <cmath>
@@ -31,22 +32,25 @@ using K = KeysOf<C>;
 constexpr Key keys[] = {
     K::key<&C::database>("database", ""),
     K::key<&C::table>("table", "Its columns: packaging/consumers/clickhouse_https.sql").like("\"readings\""),
-    K::choice<&C::format>("format", "json|rowbinary|rowbinary_plain",
-                          "JSONEachRow, where columns that no record needs may be missing; or bytes, smaller and cheaper, with every "
-                          "column: with their names and types, which the server compares with the table's, or without, as "
-                          "18.16 knows it: then the types must be those of the file"),
+    K::choice<&C::format>(
+        "format", "json|rowbinary|rowbinary_plain",
+        "JSONEachRow, where columns that no record needs may be missing; or bytes, smaller and cheaper, with every "
+        "column: with their names and types, which the server compares with the table's, or without, as "
+        "18.16 knows it: then the types must be those of the file"),
     K::key<&C::deduplicate>("deduplicate", "insert_deduplication_token with each insert (22.8 and newer)"),
 };
 void settle(Section& section, C& c) {
   if (c.table.empty()) section.error("dialect", "clickhouse needs a table");
-  if (c.table.find('.') != c.table.rfind('.')) section.error("table", text("the table \"", c.table, "\" has more than one dot in it"));
+  if (c.table.find('.') != c.table.rfind('.'))
+    section.error("table", text("the table \"", c.table, "\" has more than one dot in it"));
 }
 constexpr Shape shape = shape_of<C, settle>(keys);
 
 // Never: this row, as it is, is none for this table.
 constexpr int refused[] = {6, 25, 26, 27, 33, 38, 41, 53, 69, 70, 72, 117, 130, 131, 321, 349, 407, 441};
 // Not until somebody acts: names, rights, settings, syntax, a table that is no such.
-constexpr int blocked[] = {10, 16, 20, 36, 46, 47, 48, 60, 62, 73, 80, 81, 115, 164, 192, 193, 194, 195, 291, 344, 372, 497, 516};
+constexpr int blocked[] = {10,  16,  20,  36,  46,  47,  48,  60,  62,  73,  80, 81,
+                           115, 164, 192, 193, 194, 195, 291, 344, 372, 497, 516};
 
 template <std::size_t N>
 bool among(const int (&codes)[N], int code) {
@@ -65,7 +69,8 @@ int code_of(const HttpReply& reply) {
 
 void write_number(JsonWriter& json, const char* key, double number) {
   if (std::isfinite(number)) json.member(key, number);
-  else json.member(key, std::isnan(number) ? "nan" : number > 0 ? "inf" : "-inf");  // JSON has none, the column does
+  // JSON has none, the column does
+  else json.member(key, std::isnan(number) ? "nan" : number > 0 ? "inf" : "-inf");
 }
 
 void write_value(JsonWriter& json, const Value& value) {
@@ -97,7 +102,8 @@ void write_detail(JsonWriter& json, const Detail& detail) {
       json.end_array();
     }
   } else if (const auto* loss = std::get_if<LossDetail>(&detail.body)) {
-    json.member("text", text(loss->reason, " ", loss->consumer, " ", loss->first, "-", loss->last)).member("count", loss->count);
+    json.member("text", text(loss->reason, " ", loss->consumer, " ", loss->first, "-", loss->last))
+        .member("count", loss->count);
   }
 }
 
@@ -116,7 +122,8 @@ Columns columns_of(const Record& record) {
   Columns c;
   const Value& value = record.value;
   if (const auto* number = std::get_if<double>(&value)) c.value = *number;
-  else if (const auto* integer = std::get_if<std::int64_t>(&value)) c.value = static_cast<double>(c.integer = *integer);
+  else if (const auto* integer = std::get_if<std::int64_t>(&value))
+    c.value = static_cast<double>(c.integer = *integer);
   else if (const auto* flag = std::get_if<bool>(&value)) c.value = *flag ? 1 : 0;
   else if (const auto* words = std::get_if<std::string>(&value)) c.text = *words;
   else if (const auto* bytes = std::get_if<Bytes>(&value)) c.text = to_hex(*bytes);
@@ -137,14 +144,31 @@ Columns columns_of(const Record& record) {
   return c;
 }
 
-// The columns in the order in which rows of bytes have them, and their types: what the table has not, or has of another type,
-// is the server's to say. (ClickHouse' documentation, "RowBinaryWithNamesAndTypes".)
-constexpr std::pair<const char*, const char*> row_columns[] = {
-    {"gateway", "String"}, {"epoch", "UInt64"}, {"sequence", "UInt64"}, {"lane", "String"}, {"kind", "String"}, {"time_us", "Int64"},
-    {"device", "String"}, {"metric", "String"}, {"value", "Float64"}, {"integer", "Int64"}, {"text", "String"}, {"unit", "String"},
-    {"quality", "String"}, {"tag_keys", "Array(String)"}, {"tag_values", "Array(String)"}, {"window", "String"}, {"end_us", "Int64"},
-    {"count", "UInt64"}, {"min", "Float64"}, {"max", "Float64"}, {"revision", "UInt32"},
-    {"stat_names", "Array(String)"}, {"stat_values", "Array(Float64)"}};
+// The columns in the order in which rows of bytes have them, and their types: what the table has not, or has
+// of another type, is the server's to say. (ClickHouse' documentation, "RowBinaryWithNamesAndTypes".)
+constexpr std::pair<const char*, const char*> row_columns[] = {{"gateway", "String"},
+                                                               {"epoch", "UInt64"},
+                                                               {"sequence", "UInt64"},
+                                                               {"lane", "String"},
+                                                               {"kind", "String"},
+                                                               {"time_us", "Int64"},
+                                                               {"device", "String"},
+                                                               {"metric", "String"},
+                                                               {"value", "Float64"},
+                                                               {"integer", "Int64"},
+                                                               {"text", "String"},
+                                                               {"unit", "String"},
+                                                               {"quality", "String"},
+                                                               {"tag_keys", "Array(String)"},
+                                                               {"tag_values", "Array(String)"},
+                                                               {"window", "String"},
+                                                               {"end_us", "Int64"},
+                                                               {"count", "UInt64"},
+                                                               {"min", "Float64"},
+                                                               {"max", "Float64"},
+                                                               {"revision", "UInt32"},
+                                                               {"stat_names", "Array(String)"},
+                                                               {"stat_values", "Array(Float64)"}};
 
 // Numbers the low byte first, texts behind their length, lists behind their number of items (varints).
 class RowWriter {
@@ -191,13 +215,17 @@ class ClickHouse final : public Dialect {
     if (typed) body.insert(0, head_of_rows());
     std::string query = "INSERT INTO " + quoted(config_.table);
     if (!json) query += named_columns();
-    query += json ? " FORMAT JSONEachRow" : typed ? " FORMAT RowBinaryWithNamesAndTypes" : " FORMAT RowBinary";
+    query += json    ? " FORMAT JSONEachRow"
+             : typed ? " FORMAT RowBinaryWithNamesAndTypes"
+                     : " FORMAT RowBinary";
     ask.target = "/?database=" + percent_encoded(config_.database) + "&query=" + percent_encoded(query);
     // A field that the table has not is an error, never dropped; nor is a row that cannot be read.
-    ask.target += "&input_format_skip_unknown_fields=0&input_format_allow_errors_num=0&input_format_allow_errors_ratio=0";
+    ask.target +=
+        "&input_format_skip_unknown_fields=0&input_format_allow_errors_num=0&input_format_allow_errors_ratio=0";
     if (config_.deduplicate) {
       // One insert for ever, down to its bytes: another one under the same token would be dropped unseen.
-      const std::string token = text(parts_.gateway, "/", parts_.epoch, "/", what.first, "-", what.last, "/", digest64(bytes_of(body)));
+      const std::string token = text(parts_.gateway, "/", parts_.epoch, "/", what.first, "-", what.last, "/",
+                                     digest64(bytes_of(body)));
       ask.target += "&insert_deduplication_token=" + percent_encoded(token);
     }
     ask.headers = {{"Content-Type", json ? "application/x-ndjson" : "application/octet-stream"}};
@@ -208,7 +236,8 @@ class ClickHouse final : public Dialect {
   DialectOutcome outcome(const HttpReply& reply, const Carried&) const override {
     const int code = code_of(reply);
     if (code == 0) {
-      const bool theirs = std::any_of(reply.headers.begin(), reply.headers.end(), [](const auto& h) { return h.first.starts_with("x-clickhouse-"); });
+      const bool theirs = std::any_of(reply.headers.begin(), reply.headers.end(),
+                                      [](const auto& h) { return h.first.starts_with("x-clickhouse-"); });
       if (reply.status == 200 && theirs && trim(reply.body).empty()) return {};
       if (reply.status / 100 == 2) return not_believed(reply);
       return outcome_of_status(reply);
@@ -262,8 +291,13 @@ class ClickHouse final : public Dialect {
   void add_json(const DialectItem& item, std::string& body) const {
     const Record& record = *item.record;
     JsonWriter json;
-    json.begin_object().member("gateway", parts_.gateway).member("epoch", parts_.epoch).member("sequence", item.sequence);
-    json.member("lane", lane_name(item.lane)).member("kind", kind_name(record.kind)).member("time_us", record.time.us);
+    json.begin_object()
+        .member("gateway", parts_.gateway)
+        .member("epoch", parts_.epoch)
+        .member("sequence", item.sequence);
+    json.member("lane", lane_name(item.lane))
+        .member("kind", kind_name(record.kind))
+        .member("time_us", record.time.us);
     json.member("device", record.device).member("metric", record.metric);
     write_value(json, record.value);
     if (record.detail) write_detail(json, *record.detail);

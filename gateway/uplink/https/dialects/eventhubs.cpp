@@ -156,7 +156,7 @@ class EventHubs final : public Dialect {
 }  // namespace
 
 extern const DialectKind eventhubs_dialect_kind;
-const DialectKind eventhubs_dialect_kind =
-    signing_dialect_kind<C, EventHubs, &C::connection>("eventhubs", "Azure Event Hubs", shape, "connection_string_file");
+const DialectKind eventhubs_dialect_kind = signing_dialect_kind<C, EventHubs, &C::connection>(
+    "eventhubs", "Azure Event Hubs", shape, "connection_string_file");
 
 }  // namespace millrace

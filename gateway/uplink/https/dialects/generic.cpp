@@ -1,6 +1,6 @@
-// Anybody's server: JSON lines, or protobuf messages one behind the other, each with its length in front. Whoever receives them
-// tells what came before by the identity (GATEWAY/EPOCH/SEQUENCE) in each record, or by the request's Idempotency-Key, which is
-// the range of identities that it carries.
+// Anybody's server: JSON lines, or protobuf messages one behind the other, each with its length in front.
+// Whoever receives them tells what came before by the identity (GATEWAY/EPOCH/SEQUENCE) in each record, or by
+// the request's Idempotency-Key, which is the range of identities that it carries.
 #include <algorithm>
 
 #include "base/text.h"
@@ -26,31 +26,40 @@ using C = GenericConfig;
 using K = KeysOf<C>;
 
 using Member = std::pair<std::string, std::string>;
-constexpr Key member_keys[] = {KeysOf<Member>::key<&Member::first>("NAME", ""), KeysOf<Member>::key<&Member::second>("TEXT", "")};
+constexpr Key member_keys[] = {KeysOf<Member>::key<&Member::first>("NAME", ""),
+                               KeysOf<Member>::key<&Member::second>("TEXT", "")};
 constexpr Shape member_shape = shape_of<Member>(member_keys);
 
 constexpr Key keys[] = {
-    K::key<&C::path>("path", "Where requests go: {gateway} {lane}, behind the server's own path").like("\"/ingest/{lane}\""),
-    K::choice<&C::format>("format", form_words,
-                          "A line a record; protobuf Records or, for the fewest bytes, Envelopes with columnar "
-                          "batches, each behind its length"),
-    K::entries<&C::members>("template", member_shape,
-                            "Of json: a record as an object of your own; a member that is one {name} keeps its type, and "
-                            "\"a.b\" is a member of a member: {device} {metric} {value} {unit} {quality} {time} {time_us} "
-                            "{time_ms} {time_s} {gateway} {epoch} {sequence} {lane} {kind} {tag.NAME}")
+    K::key<&C::path>("path", "Where requests go: {gateway} {lane}, behind the server's own path")
+        .like("\"/ingest/{lane}\""),
+    K::choice<&C::format>(
+        "format", form_words,
+        "A line a record; protobuf Records or, for the fewest bytes, Envelopes with columnar "
+        "batches, each behind its length"),
+    K::entries<&C::members>(
+        "template", member_shape,
+        "Of json: a record as an object of your own; a member that is one {name} keeps its type, and "
+        "\"a.b\" is a member of a member: {device} {metric} {value} {unit} {quality} {time} {time_us} "
+        "{time_ms} {time_s} {gateway} {epoch} {sequence} {lane} {kind} {tag.NAME}")
         .on_a_line()
         .like("{ id = \"{device}/{metric}\", \"at.ms\" = \"{time_ms}\", v = \"{value}\" }"),
     K::choice<&C::array>("wrap", "lines=0|array=1", "Of json: a line a record, or one list of all"),
     K::choice<&C::method>("method", "POST|PUT", ""),
-    K::key<&C::expect>("expect", "What the answer's body must have in it to be believed; default: 200, 201, 202 or 204 and no page for people")
+    K::key<&C::expect>(
+        "expect",
+        "What the answer's body must have in it to be believed; default: 200, 201, 202 or 204 and no page for people")
         .like("\"stored\""),
 };
 void settle(Section& section, C& c) {
   if (!c.path.starts_with('/') || c.path.find_first_of(" #\r\n\t") != std::string::npos)
     section.error("path", text("the path \"", c.path, "\" must begin with / and have no spaces or # in it"));
-  if (auto parsed = NameTemplate::parse(c.path, false); !parsed.ok()) section.error("path", parsed.status().detail());
-  if (auto parsed = JsonTemplate::parse(c.members); !parsed.ok()) section.error("template", parsed.status().detail());
-  if (c.format != "json" && !c.members.empty()) section.error("template", "a template is of format = \"json\"");
+  if (auto parsed = NameTemplate::parse(c.path, false); !parsed.ok())
+    section.error("path", parsed.status().detail());
+  if (auto parsed = JsonTemplate::parse(c.members); !parsed.ok())
+    section.error("template", parsed.status().detail());
+  if (c.format != "json" && !c.members.empty())
+    section.error("template", "a template is of format = \"json\"");
   if (c.format != "json" && c.array) section.error("wrap", "a list is of format = \"json\"");
 }
 constexpr Shape shape = shape_of<C, settle>(keys);
@@ -58,7 +67,10 @@ constexpr Shape shape = shape_of<C, settle>(keys);
 class Generic final : public Dialect {
  public:
   Generic(const C& config, const DialectParts& parts)
-      : config_(config), parts_(parts), form_(form_of(config.format)), path_(NameTemplate::parse(config.path, false).value()),
+      : config_(config),
+        parts_(parts),
+        form_(form_of(config.format)),
+        path_(NameTemplate::parse(config.path, false).value()),
         template_(JsonTemplate::parse(config.members).value()) {}
 
   bool of_rows() const override { return form_ == Form::batch; }
@@ -79,14 +91,15 @@ class Generic final : public Dialect {
   }
 
   Result<HttpAsk> request(std::string body, const Carried& what, const DialectMoment&) const override {
-    static constexpr const char* types[] = {"application/x-protobuf; messageType=\"millrace.Record\"; delimited=true",
-                                            "application/x-ndjson",
-                                            "application/x-protobuf; messageType=\"millrace.Envelope\"; delimited=true"};
+    static constexpr const char* types[] = {
+        "application/x-protobuf; messageType=\"millrace.Record\"; delimited=true", "application/x-ndjson",
+        "application/x-protobuf; messageType=\"millrace.Envelope\"; delimited=true"};
     HttpAsk ask;
     ask.method = config_.method;
     ask.target = target(what.lane);
     ask.headers = {{"Content-Type", config_.array ? "application/json" : types[static_cast<int>(form_)]},
-                   {"Idempotency-Key", text(parts_.gateway, "/", parts_.epoch, "/", what.first, "-", what.last, "/", what.records)},
+                   {"Idempotency-Key", text(parts_.gateway, "/", parts_.epoch, "/", what.first, "-",
+                                            what.last, "/", what.records)},
                    {"Millrace-Gateway", parts_.gateway},
                    {"Millrace-Epoch", text(parts_.epoch)},
                    {"Millrace-First", text(what.first)},
@@ -102,7 +115,8 @@ class Generic final : public Dialect {
     const int status = reply.status;
     if (status / 100 != 2) return outcome_of_status(reply);
     const bool said = config_.expect.empty() || reply.body.find(config_.expect) != std::string::npos;
-    if ((status == 200 || status == 201 || status == 202 || status == 204) && !is_page(reply) && said) return {};
+    if ((status == 200 || status == 201 || status == 202 || status == 204) && !is_page(reply) && said)
+      return {};
     return not_believed(reply);
   }
 
@@ -123,7 +137,8 @@ class Generic final : public Dialect {
 };
 
 constexpr DialectKind make_kind() {
-  DialectKind kind = dialect_kind<C, Generic>("generic", "Your own server: an idempotency key a request, an identity a record", shape);
+  DialectKind kind = dialect_kind<C, Generic>(
+      "generic", "Your own server: an idempotency key a request, an identity a record", shape);
   kind.packs = true;
   return kind;
 }

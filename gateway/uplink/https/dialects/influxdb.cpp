@@ -1,8 +1,9 @@
-// InfluxDB 1 (database) and 2 (org and bucket), and what takes its line protocol: VictoriaMetrics, Telegraf, QuestDB.
+// InfluxDB 1 (database) and 2 (org and bucket), and what takes its line protocol: VictoriaMetrics, Telegraf,
+// QuestDB.
 //
-// 204 is the one answer to what is stored. A 400 may mean that the good lines of a request are stored ("partial write"): nobody
-// says which. All of it is sent again in halves until the bad line stands alone, and a line that is written twice is the same
-// point: nothing doubles.
+// 204 is the one answer to what is stored. A 400 may mean that the good lines of a request are stored
+// ("partial write"): nobody says which. All of it is sent again in halves until the bad line stands alone,
+// and a line that is written twice is the same point: nothing doubles.
 #include "base/text.h"
 #include "config/toml.h"
 #include "uplink/https/dialect.h"
@@ -22,18 +23,21 @@ using K = KeysOf<C>;
 
 constexpr Key keys[] = {
     K::key<&C::database>("database", "Of version 1").like("\"plant\""),
-    K::key<&C::retention_policy>("retention_policy", "Of version 1; default: the database's own").like("\"year\""),
+    K::key<&C::retention_policy>("retention_policy", "Of version 1; default: the database's own")
+        .like("\"year\""),
     K::key<&C::org>("org", "Of version 2").like("\"works\""),
     K::key<&C::bucket>("bucket", "Of version 2").like("\"plant\""),
     K::key<&C::measurement>("measurement", "{metric} {device} {gateway} {lane} {tag.NAME}"),
-    K::key<&C::identity>("identity", "A field \"sequence\" and a tag \"epoch\": which record of the log a point is"),
+    K::key<&C::identity>("identity",
+                         "A field \"sequence\" and a tag \"epoch\": which record of the log a point is"),
 };
 void settle(Section& section, C& c) {
-  if (auto parsed = NameTemplate::parse(c.measurement, true); !parsed.ok()) section.error("measurement", parsed.status().detail());
+  if (auto parsed = NameTemplate::parse(c.measurement, true); !parsed.ok())
+    section.error("measurement", parsed.status().detail());
   if (c.database.empty() == c.bucket.empty())
-    section.error(c.bucket.empty() ? "dialect" : "bucket", "influxdb needs a database (version 1), or an org and a bucket (version 2)");
-  else if (c.bucket.empty() != c.org.empty())
-    section.error("bucket", "org and bucket go together");
+    section.error(c.bucket.empty() ? "dialect" : "bucket",
+                  "influxdb needs a database (version 1), or an org and a bucket (version 2)");
+  else if (c.bucket.empty() != c.org.empty()) section.error("bucket", "org and bucket go together");
   else if (!c.retention_policy.empty() && c.database.empty())
     section.error("retention_policy", "a retention_policy is of version 1, with a database");
 }
@@ -44,7 +48,9 @@ bool has(std::string_view text, std::string_view words) { return text.find(words
 class Influx final : public Dialect {
  public:
   Influx(const C& config, const DialectParts& parts)
-      : config_(config), line_{NameTemplate::parse(config.measurement, true).value(), parts.gateway, parts.epoch, config.identity} {}
+      : config_(config),
+        line_{NameTemplate::parse(config.measurement, true).value(), parts.gateway, parts.epoch,
+              config.identity} {}
 
   // Servers have bodies of 25 MB and batches of some thousand lines as their own limits.
   Limits limits() const override { return {1 << 20, 10'000}; }
@@ -59,7 +65,8 @@ class Influx final : public Dialect {
       ask.target = "/write?db=" + percent_encoded(config_.database) + "&precision=u";
       if (!config_.retention_policy.empty()) ask.target += "&rp=" + percent_encoded(config_.retention_policy);
     } else {
-      ask.target = "/api/v2/write?org=" + percent_encoded(config_.org) + "&bucket=" + percent_encoded(config_.bucket) + "&precision=us";
+      ask.target = "/api/v2/write?org=" + percent_encoded(config_.org) +
+                   "&bucket=" + percent_encoded(config_.bucket) + "&precision=us";
     }
     ask.headers = {{"Content-Type", "text/plain; charset=utf-8"}};
     ask.body = std::move(body);
@@ -78,11 +85,14 @@ class Influx final : public Dialect {
 
  private:
   static void judge_refusal(std::string_view body, DialectOutcome& outcome) {
-    // The server's own bounds for the number of series are somebody's to raise: every new series would be refused.
-    if (has(body, "max-series-per-database limit exceeded") || has(body, "max-values-per-tag limit exceeded")) {
+    // The server's own bounds for the number of series are somebody's to raise: every new series would be
+    // refused.
+    if (has(body, "max-series-per-database limit exceeded") ||
+        has(body, "max-values-per-tag limit exceeded")) {
       outcome.verdict = Verdict::blocked;
-    } else if (has(body, "unable to parse") || has(body, "partial write") || has(body, "field type conflict") ||
-               has(body, "retention policy") || has(body, "max key length") || has(body, "unprocessable")) {
+    } else if (has(body, "unable to parse") || has(body, "partial write") ||
+               has(body, "field type conflict") || has(body, "retention policy") ||
+               has(body, "max key length") || has(body, "unprocessable")) {
       // It speaks of lines, as only the database does.
       outcome.verdict = Verdict::refused;
       outcome.doubtful = has(body, "field type conflict");  // a whole measurement may be of another type
@@ -96,7 +106,8 @@ class Influx final : public Dialect {
 };
 
 constexpr DialectKind make_kind() {
-  DialectKind kind = dialect_kind<C, Influx>("influxdb", "InfluxDB 1 and 2, VictoriaMetrics, and what else takes line protocol", shape);
+  DialectKind kind = dialect_kind<C, Influx>(
+      "influxdb", "InfluxDB 1 and 2, VictoriaMetrics, and what else takes line protocol", shape);
   kind.token_scheme = "Token";
   kind.packs = true;
   return kind;

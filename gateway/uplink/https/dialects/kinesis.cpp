@@ -1,5 +1,5 @@
-// Amazon Kinesis Data Streams: PutRecords, a record each or a columnar batch each. A 200 has an answer for every record: those that
-// failed go again, those that did not are not sent twice.
+// Amazon Kinesis Data Streams: PutRecords, a record each or a columnar batch each. A 200 has an answer for
+// every record: those that failed go again, those that did not are not sent twice.
 #include <algorithm>
 #include <iterator>
 
@@ -31,26 +31,42 @@ constexpr Key keys[] = {
     K::key<&C::region>("region", "").like("\"eu-central-1\""),
     K::choice<&C::format>("format", form_words, "What a record of the stream is; of batch an Envelope"),
     K::key<&C::key>("key", "The partition key; of batches {gateway} and {lane} alone"),
-    K::key<&C::credentials>("credentials_file", "As AWS' own tools have it; read anew for each request").like("\"/etc/millrace/aws-credentials\""),
+    K::key<&C::credentials>("credentials_file", "As AWS' own tools have it; read anew for each request")
+        .like("\"/etc/millrace/aws-credentials\""),
     K::key<&C::profile>("profile", "Of that file"),
 };
 void settle(Section& section, C& c) {
-  if (c.stream.empty() || c.region.empty() || !c.credentials.given()) section.error("dialect", "kinesis needs stream, region and credentials_file");
+  if (c.stream.empty() || c.region.empty() || !c.credentials.given())
+    section.error("dialect", "kinesis needs stream, region and credentials_file");
   if (!section.has("key") && c.format == "batch") c.key = "{gateway}";
-  if (auto parsed = NameTemplate::parse(c.key, c.format != "batch"); !parsed.ok()) section.error("key", parsed.status().detail());
+  if (auto parsed = NameTemplate::parse(c.key, c.format != "batch"); !parsed.ok())
+    section.error("key", parsed.status().detail());
 }
 constexpr Shape shape = shape_of<C, settle>(keys);
 
 constexpr std::size_t record_max = 1 << 20, key_max = 256;
 
 // Not until somebody acts.
-constexpr std::string_view blocked[] = {"ResourceNotFoundException", "AccessDeniedException", "UnrecognizedClientException", "InvalidSignatureException",
-                                        "IncompleteSignatureException", "MissingAuthenticationTokenException", "InvalidClientTokenId",
-                                        "ExpiredTokenException", "OptInRequired", "SubscriptionRequiredException", "NotAuthorized",
-                                        "KMSAccessDeniedException", "KMSDisabledException", "KMSNotFoundException", "KMSOptInRequired",
-                                        "KMSInvalidStateException", "UnknownOperationException"};
+constexpr std::string_view blocked[] = {"ResourceNotFoundException",
+                                        "AccessDeniedException",
+                                        "UnrecognizedClientException",
+                                        "InvalidSignatureException",
+                                        "IncompleteSignatureException",
+                                        "MissingAuthenticationTokenException",
+                                        "InvalidClientTokenId",
+                                        "ExpiredTokenException",
+                                        "OptInRequired",
+                                        "SubscriptionRequiredException",
+                                        "NotAuthorized",
+                                        "KMSAccessDeniedException",
+                                        "KMSDisabledException",
+                                        "KMSNotFoundException",
+                                        "KMSOptInRequired",
+                                        "KMSInvalidStateException",
+                                        "UnknownOperationException"};
 // Never, as it is.
-constexpr std::string_view refused[] = {"InvalidArgumentException", "ValidationException", "SerializationException"};
+constexpr std::string_view refused[] = {"InvalidArgumentException", "ValidationException",
+                                        "SerializationException"};
 
 template <std::size_t N>
 bool among(const std::string_view (&names)[N], std::string_view name) {
@@ -62,7 +78,8 @@ Verdict verdict_of_error(std::string_view name) {
   return among(blocked, name) ? Verdict::blocked : Verdict::retryable;
 }
 
-// {"FailedRecordCount":1,"Records":[{"SequenceNumber":"...","ShardId":"..."},{"ErrorCode":"...","ErrorMessage":"..."}]}, and
+// {"FailedRecordCount":1,"Records":[{"SequenceNumber":"...","ShardId":"..."},{"ErrorCode":"...","ErrorMessage":"..."}]},
+// and
 // {"__type":"com.amazonaws.kinesis#Name","message":"..."}.
 class AnswerReader final : public JsonHandler {
  public:
@@ -113,7 +130,10 @@ class AnswerReader final : public JsonHandler {
 class Kinesis final : public Dialect {
  public:
   Kinesis(const C& config, DialectParts parts)
-      : config_(config), parts_(std::move(parts)), form_(form_of(config.format)), key_(NameTemplate::parse(config.key, form_ != Form::batch).value()) {}
+      : config_(config),
+        parts_(std::move(parts)),
+        form_(form_of(config.format)),
+        key_(NameTemplate::parse(config.key, form_ != Form::batch).value()) {}
 
   // It takes 5 MB; a small box need not hold so much at once.
   Limits limits() const override { return {2 << 20, 500}; }
@@ -125,7 +145,8 @@ class Kinesis final : public Dialect {
     else append_record(form_, {parts_.gateway, parts_.epoch, item.sequence}, item.lane, *item.record, data);
     key_.render(parts_.gateway, item.lane, item.record, key);
     key = cut(key.empty() ? "-" : key);
-    if (data.size() + key.size() > record_max) return {Code::invalid, text(data.size(), " bytes; a record of Kinesis has at most 1 MiB")};
+    if (data.size() + key.size() > record_max)
+      return {Code::invalid, text(data.size(), " bytes; a record of Kinesis has at most 1 MiB")};
     JsonWriter json;
     json.begin_object().member("Data", base64(bytes_of(data))).member("PartitionKey", key).end_object();
     body += body.empty() ? "" : ",";
@@ -140,7 +161,8 @@ class Kinesis final : public Dialect {
     name.value(config_.stream);
     HttpAsk ask;
     ask.target = "/";
-    ask.headers = {{"Content-Type", "application/x-amz-json-1.1"}, {"X-Amz-Target", "Kinesis_20131202.PutRecords"}};
+    ask.headers = {{"Content-Type", "application/x-amz-json-1.1"},
+                   {"X-Amz-Target", "Kinesis_20131202.PutRecords"}};
     ask.body = text("{\"StreamName\":", name.text(), ",\"Records\":[", body, "]}");
     aws_sign(ask, {parts_.host, parts_.path, config_.region, "kinesis"}, credentials.value(), moment.wall);
     return ask;
@@ -157,8 +179,12 @@ class Kinesis final : public Dialect {
     DialectOutcome outcome;
     outcome.verdict = reply.status >= 500 ? Verdict::retryable : verdict_of_error(answer.type);
     // Whose clock is wrong will be known by the answer's Date: the next request is signed by that.
-    if (answer.type == "InvalidSignatureException" && answer.message.find("Signature expired") != std::string::npos) outcome.verdict = Verdict::retryable;
-    if (answer.type == "InvalidSignatureException" && answer.message.find("Signature not yet current") != std::string::npos) outcome.verdict = Verdict::retryable;
+    if (answer.type == "InvalidSignatureException" &&
+        answer.message.find("Signature expired") != std::string::npos)
+      outcome.verdict = Verdict::retryable;
+    if (answer.type == "InvalidSignatureException" &&
+        answer.message.find("Signature not yet current") != std::string::npos)
+      outcome.verdict = Verdict::retryable;
     outcome.reason = words_of(reply);
     outcome.doubtful = outcome.verdict == Verdict::refused;
     return outcome;
@@ -181,11 +207,13 @@ class Kinesis final : public Dialect {
     DialectOutcome outcome;
     Verdict worst = Verdict::acknowledged;
     for (const AnswerReader::One& one : answer.records) {
-      const Verdict verdict = one.stored && one.error.empty() ? Verdict::acknowledged : verdict_of_error(one.error);
+      const Verdict verdict =
+          one.stored && one.error.empty() ? Verdict::acknowledged : verdict_of_error(one.error);
       outcome.items.push_back(verdict);
       if (!outweighs(verdict, worst)) continue;
       worst = verdict;
-      outcome.reason = one.error.empty() ? "a record without a sequence number" : text(one.error, ": ", one.message);
+      outcome.reason =
+          one.error.empty() ? "a record without a sequence number" : text(one.error, ": ", one.message);
       outcome.doubtful = verdict == Verdict::refused;
     }
     outcome.verdict = worst;
@@ -201,7 +229,7 @@ class Kinesis final : public Dialect {
 }  // namespace
 
 extern const DialectKind kinesis_dialect_kind;
-const DialectKind kinesis_dialect_kind =
-    signing_dialect_kind<C, Kinesis, &C::credentials>("kinesis", "Amazon Kinesis Data Streams", shape, "credentials_file");
+const DialectKind kinesis_dialect_kind = signing_dialect_kind<C, Kinesis, &C::credentials>(
+    "kinesis", "Amazon Kinesis Data Streams", shape, "credentials_file");
 
 }  // namespace millrace

@@ -185,7 +185,7 @@ class Pubsub final : public Dialect {
 }  // namespace
 
 extern const DialectKind pubsub_dialect_kind;
-const DialectKind pubsub_dialect_kind =
-    signing_dialect_kind<C, Pubsub, &C::credentials>("pubsub", "Google Cloud Pub/Sub", shape, "credentials_file");
+const DialectKind pubsub_dialect_kind = signing_dialect_kind<C, Pubsub, &C::credentials>(
+    "pubsub", "Google Cloud Pub/Sub", shape, "credentials_file");
 
 }  // namespace millrace

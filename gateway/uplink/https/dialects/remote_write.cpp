@@ -6,8 +6,8 @@
 // Prometheus and stored in part by others: it is sent again in halves until that sample stands alone.
 //
 // Where the server takes samples out of order, one that is there already is no error. Where it does not, only
-// the newest of a series may come again: what was stored by a request whose answer was lost is then refused as
-// late, and nobody can tell it from what is late. It goes to the dead lane: rather twice than nowhere.
+// the newest of a series may come again: what was stored by a request whose answer was lost is then refused
+// as late, and nobody can tell it from what is late. It goes to the dead lane: rather twice than nowhere.
 #include <algorithm>
 #include <cstring>
 #include <optional>

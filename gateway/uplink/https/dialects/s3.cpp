@@ -183,7 +183,7 @@ class S3 final : public Dialect {
 }  // namespace
 
 extern const DialectKind s3_dialect_kind;
-const DialectKind s3_dialect_kind =
-    signing_dialect_kind<C, S3, &C::credentials>("s3", "Amazon S3 and compatible: a batch is an object", shape, "credentials_file");
+const DialectKind s3_dialect_kind = signing_dialect_kind<C, S3, &C::credentials>(
+    "s3", "Amazon S3 and compatible: a batch is an object", shape, "credentials_file");
 
 }  // namespace millrace

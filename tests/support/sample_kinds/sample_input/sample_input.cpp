@@ -33,10 +33,7 @@ constexpr Shape shape = shape_of<C, settle>(keys);
 class SampleDriver final : public Driver {
  public:
   SampleDriver(const SouthParts& parts, C config)
-      : loop_(parts.loop),
-        inbox_(parts.inbox),
-        trust_(parts.trust),
-        config_(std::move(config)) {}
+      : loop_(parts.loop), inbox_(parts.inbox), trust_(parts.trust), config_(std::move(config)) {}
 
   const std::string& name() const override { return config_.name; }
   Status start() override {
