@@ -16,7 +16,7 @@ more_waiting="kafka endpoint names log clocks"
 still_waiting="tls status examples modbus serial sparkplug https clouds"
 alone="hostile"
 quick="$computing $waiting $more_waiting $still_waiting $alone"
-slow="full_disk hanging_up many_reloads modbus_share serial_pouring firmware_size name_figures slow_links kills endpoint_kills kafka_more https_more clouds_more stream_jobs cross packages trixie long_simulation tsan fuzz
+slow="full_disk hanging_up many_reloads modbus_share serial_pouring firmware_size name_figures slow_links kills endpoint_kills kafka_more https_more clouds_more stream_jobs cross packages trixie long_simulation ubsan tsan fuzz
   rabbitmq bench"
 case "${1:-quick}" in
   quick) names=$quick ;;
@@ -129,6 +129,12 @@ one() { # name of a test
     kills) run kills env MILLRACE_KILLS=50 timeout 3000 /usr/bin/python3 tests/integration/main_job_test.py MainJob.test_kill_9_at_random_moments_loses_nothing MainJob.test_kill_9_with_qos_2 MainJob.test_kill_9_with_qos_2_of_mqtt_3_1_1 ;;
     endpoint_kills) run endpoint_kills env MILLRACE_KILLS=50 MILLRACE_CUTS=50 timeout 3000 /usr/bin/python3 tests/integration/endpoint_test.py Durable PowerCuts ;;
     long_simulation) run long_simulation env MILLRACE_EFFORT=50 timeout 3000 build/dev/tests/test_simulation ;;
+    ubsan)
+      if build ubsan; then
+        for part in unit contract golden simulation; do run "ubsan_$part" timeout 1800 "build/ubsan/tests/test_$part"; done
+      else
+        echo 0 1 0 >>"$counts"
+      fi ;;
     tsan)
       if build tsan; then
         run tsan_unit timeout 900 build/tsan/tests/test_unit
