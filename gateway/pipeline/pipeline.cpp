@@ -234,7 +234,6 @@ void Pipeline::look() {
     // Room in the inbox comes with the commit: a fast input must not be paused for want of one.
     set.urgent = waiters || inbox_.fill() > 0.5;
     if (waiters) released_seen_ = taken_through_;
-    fit_states(set);
     log_.commit(std::move(set), {});
   }
   looking_ = false;
@@ -380,24 +379,6 @@ void Pipeline::save_memories(bool offered, WriteSet& set) {
   }
 }
 
-// A set whose states do not fit is refused whole, and what is committed after it would acknowledge its
-// records all the same.
-void Pipeline::fit_states(WriteSet& set) {
-  if (set.states.empty()) return;
-  const auto gone = make_fit(set.states, [this](const auto& states) { return log_.fits(states).ok(); });
-  if (gone.empty()) return;
-  metrics_
-      .counter(
-          "millrace_left_out_states_total",
-          "What is remembered of inputs and found no room in the log's state beside the readings it came with")
-      .add(gone.size());
-  if (std::exchange(states_told_, true)) return;
-  LOG_WARN(
-      "what is remembered of inputs finds no room in the log's state (a quarter of log.max_size): after a restart ",
-      gone.front(), gone.size() > 1 ? text(" and ", gone.size() - 1, " more are") : " is",
-      " not known as of now (said once)");
-}
-
 // Of inputs that are no longer configured, or whose formats remember nothing any more.
 void Pipeline::drop_old_memories() {
   WriteSet set;
@@ -488,7 +469,8 @@ bool Pipeline::seen_retained(Input& input, const Arrival& arrival, WriteSet& set
   std::erase_if(set.states, [&](const WriteSet::State& s) {
     return s.name == retained_state(std::string(arrival.input));
   });
-  set.states.push_back({retained_state(std::string(arrival.input)), std::move(saved)});
+  set.states.push_back(
+      {retained_state(std::string(arrival.input)), std::move(saved), WriteSet::State::NoRoom::left_out});
   return false;
 }
 
@@ -538,11 +520,12 @@ void Pipeline::report(Record event) {
 // A state that does not fit is left out (the log says so and counts it): it must not take the readings beside
 // it along.
 Status Pipeline::put_state(std::string name, Bytes bytes) {
-  offered_.states.push_back({std::move(name), std::move(bytes)});
+  offered_.states.push_back({std::move(name), std::move(bytes), WriteSet::State::NoRoom::left_out});
   Status status = log_.fits(offered_.states);
   if (status.ok()) return status;
   WriteSet alone;
   alone.states.push_back(std::move(offered_.states.back()));
+  alone.states.back().no_room = WriteSet::State::NoRoom::refuses;
   offered_.states.pop_back();
   log_.commit(std::move(alone), {});
   return status;
@@ -551,7 +534,6 @@ Status Pipeline::put_state(std::string name, Bytes bytes) {
 Ticket Pipeline::commit(std::optional<Duration> within) {
   const Ticket ticket = ++ticket_;
   save_memories(true, offered_);
-  fit_states(offered_);
   offered_.within = within;
   const std::size_t records = offered_.records.size();
   log_.commit(std::exchange(offered_, {}), [this, ticket](const Status& status) {

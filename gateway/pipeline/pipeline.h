@@ -118,7 +118,6 @@ class Pipeline final : public Intake {
   Detail boot_of(const Arrival& arrival) const;
   void take_beside(const std::string& name, Input& input, const Arrival* undated, WriteSet& set);
   void save_memories(bool offered, WriteSet& set);
-  void fit_states(WriteSet& set);
   void drop_old_memories();
   void admit(std::vector<Record>& records, WriteSet& set);
   static void keep_boot(const Detail& of, std::vector<Record>& records);
@@ -146,7 +145,6 @@ class Pipeline final : public Intake {
   std::size_t records_before_ = 0;  // that the last commit() took
   Ticket ticket_ = 0, durable_through_ = 0;
   Ticket failed_ = UINT64_MAX;  // the first one whose commit failed
-  bool states_told_ = false;
   bool busy_ = false, telling_ = false;
 
   std::vector<Record> decoded_;
