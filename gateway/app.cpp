@@ -147,10 +147,8 @@ void App::make_faces() {
 }
 
 SouthParts App::south_parts() {
-  return {
-      loop_, rng_, storage_.inbox(), *pipeline_, clock_.trust(), metrics_, shares_, config_.log.path, [this] {
-        return age_->us();
-      }};
+  return {loop_,    rng_,    storage_.inbox(), pipeline_->intake(),          clock_.trust(),
+          metrics_, shares_, config_.log.path, [this] { return age_->us(); }};
 }
 
 // Everything is made before anything is committed, so that what is committed is every uplink's; started()

@@ -242,7 +242,8 @@ StorageState SelfReport::gather_log() {
   log.segments = stats.segments, log.records = stats.records, log.row_bytes = stats.row_bytes;
   log.commits = stats.commits, log.commit_failures = stats.commit_failures, log.dead_bytes = stats.dead_bytes;
   log.evicted = stats.evicted_records, log.unreadable_rows = stats.unreadable_rows;
-  log.refused_states = stats.refused_states, log.damaged_states = stats.damaged_states;
+  log.refused_states = stats.refused_states, log.left_out_states = stats.left_out_states;
+  log.damaged_states = stats.damaged_states;
   log.refused_records = stats.refused_records, log.lost = stats.lost_records,
   log.vanished = stats.vanished_records;
   log.unwritten = stats.unwritten_records, log.files_set_aside = stats.files_set_aside;

@@ -4,17 +4,18 @@
 # to the broker and half straight to the gateway, takes the central side away for 15 s, brings it back, and tells what became
 # of every reading. With --central kafka the central side is a real Apache Kafka, which Maven brings, and each reading arrives
 # exactly once. Everything on loopback, on free ports, in a temporary folder that is gone afterwards. Ends non-zero if a
-# reading is missing (with Kafka: or doubled).
+# reading is missing (with Kafka: or doubled). --picture draws what was sent, what arrived and what waited meanwhile.
 #
-# usage: quickstart.sh [--central mqtt|kafka] [--seconds N] [--outage N] [--rate N] [--keep]
+# usage: quickstart.sh [--central mqtt|kafka] [--seconds N] [--outage N] [--rate N] [--picture FILE.svg] [--keep]
 set -euo pipefail
 cd "$(dirname "$0")/.."
-seconds=60 outage=15 rate=1000 keep="" central=mqtt
+seconds=60 outage=15 rate=1000 keep="" central=mqtt picture=""
 while [ $# -gt 0 ]; do
   case "$1" in
     --seconds) seconds=$2; shift 2 ;;
     --outage) outage=$2; shift 2 ;;
     --rate) rate=$2; shift 2 ;;
+    --picture) picture=$2; shift 2 ;;
     --keep) keep=1; shift ;;
     --central) central=$2; shift 2 ;;
     *) sed -n 's/^# usage: /usage: /p' "$0" >&2; exit 64 ;;
@@ -198,7 +199,8 @@ wait_port "$endpoint_port"
 
 echo "== 4/4 200 devices (half of them straight to the gateway) for $seconds s; the central side is away for $outage s after $((seconds / 3)) s"
 verdict=0
-"$bin/millrace-sim" run "$work/scenario.toml" --json "$work/account.json" || verdict=$?
+"$bin/millrace-sim" run "$work/scenario.toml" --json "$work/account.json" --course "$work/course.csv" || verdict=$?
+[ -z "$picture" ] || { sim/outage_picture.py "$work/course.csv" > "$picture"; echo "a picture of it: $picture"; }
 "$bin/millrace" status --json -c "$work/millrace.toml" > "$work/status.json" || true
 python3 - "$work/status.json" "$work/account.json" <<'PY' || verdict=1
 import json, sys

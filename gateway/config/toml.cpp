@@ -19,6 +19,7 @@ namespace {
 #include "base/text.h"
 #include "base/utf8.h"
 #include "config/secret.h"
+#include "config/toml_guard.h"
 
 namespace millrace {
 
@@ -48,6 +49,9 @@ struct Section::Impl {
 };
 
 namespace {
+
+// of a file with more faults nobody wants to hear what might have been meant
+constexpr std::size_t hints_max = 100;
 
 // ${NAME} in any text value; an unset name is an error, so that a forgotten variable is not an empty host
 // name.
@@ -89,52 +93,6 @@ std::optional<std::string> text_value(Section::Impl& section, std::string_view k
   return expanded;
 }
 
-// Outside of texts and comments TOML is ASCII. What else stands there (a pasted no-break space, a curly
-// quote) is told by place here; toml++ 3.3 runs past the end of its own tables on some of it.
-std::optional<ConfigError> stray_character(std::string_view content) {
-  int line = 1, column = 0;
-  std::string_view quote;  // the one that ends the text we are in
-  bool comment = false;
-  for (std::size_t at = 0; at < content.size(); ++at) {
-    const char c = content[at];
-    ++column;
-    if (c == '\n') {
-      ++line;
-      column = 0;
-      comment = false;
-      if (quote.size() == 1) quote = {};  // a text that is not closed: toml++ says so
-    } else if (comment) {
-      continue;
-    } else if (!quote.empty()) {
-      if (c == '\\' && quote[0] == '"') {
-        ++at;
-        ++column;
-        if (at < content.size() && content[at] == '\n') {
-          ++line;
-          column = 0;
-        }
-      } else if (content.substr(at, quote.size()) == quote) {
-        at += quote.size() - 1;
-        column += static_cast<int>(quote.size()) - 1;
-        quote = {};
-      }
-    } else if (c == '#') {
-      comment = true;
-    } else if (c == '"' || c == '\'') {
-      static constexpr std::string_view triple[] = {"\"\"\"", "'''"};
-      const std::string_view three = triple[c == '"' ? 0 : 1];
-      quote = content.substr(at, 3) == three ? three : three.substr(0, 1);
-      at += quote.size() - 1;
-      column += static_cast<int>(quote.size()) - 1;
-    } else if (static_cast<unsigned char>(c) >= 0x80) {
-      return ConfigError{
-          line, column,
-          "a character that is not ASCII stands outside of quotes (a no-break space, a curly quote?)"};
-    }
-  }
-  return std::nullopt;
-}
-
 bool breaks_parser(std::string_view content) {
   try {
     (void)toml::parse(content);
@@ -162,8 +120,8 @@ TomlFile::~TomlFile() = default;
 std::unique_ptr<TomlFile> TomlFile::parse(const std::string& whole, const std::string& name,
                                           std::vector<ConfigError>& errors) {
   const std::string_view content = without_mark(whole);
-  if (auto stray = stray_character(content)) {
-    errors.push_back(std::move(*stray));
+  if (auto fault = fault_before_parsing(content)) {
+    errors.push_back(std::move(*fault));
     return nullptr;
   }
   try {
@@ -224,7 +182,7 @@ void Section::choice(std::string_view key, std::string& out, const std::vector<s
     std::string list;
     for (const std::string_view a : allowed) list += millrace::text(list.empty() ? "" : ", ", "\"", a, "\"");
     return impl_->fail(node->source().begin,
-                       millrace::text("\"", key, "\" is \"", *value, "\"; it can be ", list));
+                       millrace::text("\"", key, "\" is \"", shown(*value), "\"; it can be ", list));
   }
   out = *value;
 }
@@ -403,10 +361,10 @@ void Section::finish() {
     const std::string_view name = key.str();
     if (std::find(known.begin(), known.end(), name) != known.end()) continue;
     if (std::find(impl_->reported.begin(), impl_->reported.end(), name) != impl_->reported.end()) continue;
-    const std::string_view nearest = nearest_word(name, known);
+    const std::string_view nearest = impl_->errors->size() < hints_max ? nearest_word(name, known) : "";
     impl_->fail(key.source().begin,
                 millrace::text(
-                    "nothing is called \"", name, "\" here",
+                    "nothing is called \"", shown(name), "\" here",
                     nearest.empty() ? std::string() : millrace::text("; did you mean \"", nearest, "\"?")));
   }
 }

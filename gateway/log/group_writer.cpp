@@ -1,9 +1,12 @@
 #include "log/group_writer.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "base/logger.h"
+#include "base/text.h"
 #include "log/log_parts.h"
+#include "log/state_room.h"
 #include "log/state_table.h"
 
 namespace millrace {
@@ -27,10 +30,7 @@ void GroupWriter::commit(WriteSet set, Done done) {
     if (done) p_.loop.post([done = std::move(done)] { done({Code::closed, "the log is closed"}); });
     return;
   }
-  if (Status status = p_.state.fits(set.states); !status.ok()) {
-    if (p_.stats.refused_states++ == 0 || p_.loop.now() - state_told_ > refusal_silence)
-      LOG_ERROR("log: ", status.detail());
-    state_told_ = p_.loop.now();
+  if (Status status = fit_states(set); !status.ok()) {
     if (done) p_.loop.post([done = std::move(done), status] { done(status); });
     return;
   }
@@ -39,6 +39,26 @@ void GroupWriter::commit(WriteSet set, Done done) {
   if (done) p_.open.dones.push_back(std::move(done));
   if (!set.settles.empty()) p_.held.let_go();
   schedule_close();
+}
+
+// Not ok: the set is refused.
+Status GroupWriter::fit_states(WriteSet& set) {
+  if (set.states.empty()) return {};
+  const RoomMade made = make_room(set.states, [this](const auto& states) { return p_.state.fits(states); });
+  if (!made.status.ok()) {
+    if (p_.stats.refused_states++ == 0 || p_.loop.now() - state_told_ > refusal_silence)
+      LOG_ERROR("log: ", made.status.detail());
+    state_told_ = p_.loop.now();
+    return made.status;
+  }
+  p_.stats.left_out_states += made.gone.size();
+  if (!made.gone.empty() && !std::exchange(left_out_told_, true)) {
+    LOG_WARN(
+        "what is remembered of inputs finds no room in the log's state (a quarter of log.max_size): after a restart ",
+        made.gone.front(), made.gone.size() > 1 ? text(" and ", made.gone.size() - 1, " more are") : " is",
+        " not known as of now (said once)");
+  }
+  return {};
 }
 
 void GroupWriter::schedule_close() {

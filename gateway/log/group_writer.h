@@ -43,6 +43,7 @@ class GroupWriter {
   std::function<void()> stopped;
 
  private:
+  Status fit_states(WriteSet& set);
   void close();
   void number_all(GroupWrite& group);
   void note_numbers(GroupWrite& group);
@@ -62,6 +63,7 @@ class GroupWriter {
   Sequence through_ = 0;       // of the group that is being written
   std::uint64_t records_ = 0;  // over all lives of this log, with it
   Instant state_told_;
+  bool left_out_told_ = false;
   // segments that could not be given up, because rows of theirs could not be carried forward
   std::set<std::uint32_t> kept_;
   std::uint64_t mark_serial_ = 0;

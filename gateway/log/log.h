@@ -49,8 +49,12 @@ struct WriteSet {
     How how;
   };
   struct State {  // a small durable value under a name; empty bytes remove it
+    // Where it finds no room: its set is refused; it becomes a removal; or it leaves the set, and what was
+    // saved before stays.
+    enum class NoRoom : std::uint8_t { refuses, removed, left_out };
     std::string name;
     Bytes bytes;
+    NoRoom no_room = NoRoom::refuses;
   };
   std::vector<std::pair<Lane, Record>> records;  // numbered when the group closes
   std::optional<Record> leads;  // of lane held; numbered before all else in the group, of several the last
@@ -91,8 +95,9 @@ struct LogStats {
   std::uint64_t number_jumps = 0;      // unclean starts that skipped reserved numbers
   std::uint64_t vanished_records = 0;  // committed, acknowledged by the storage, and gone at start
   std::uint64_t state_bytes = 0, state_bytes_max = 0;  // what pipeline and inputs keep under names
-  std::uint64_t refused_states = 0;  // sets that were refused because their states did not fit
-  std::uint64_t damaged_states = 0;  // entries of the state table that failed their checksum at start
+  std::uint64_t refused_states = 0;   // sets that were refused because their states did not fit
+  std::uint64_t left_out_states = 0;  // that left their sets for want of room
+  std::uint64_t damaged_states = 0;   // entries of the state table that failed their checksum at start
   // too large for a row, or events beyond what the open group or the log holds
   std::uint64_t refused_records = 0;
   std::uint64_t lost_records = 0;  // settled as unreadable, over all consumers
@@ -116,7 +121,9 @@ class Log {
 
   // Joins the open group. `done` runs once the group is fsynced; a group that cannot be written waits and is
   // tried again (stats().trouble says why), so `done` comes late rather than with an error; `closed` only
-  // after stop(). A set whose states do not fit is refused whole: `full`, and nothing of it is taken.
+  // after stop(). Whether its states fit is asked here, and once: nobody need ask before. Those that find no
+  // room go as they say themselves (state_room.h); where one of them says so, or the rest is still too much,
+  // the set is refused whole: `full`, and nothing of it is taken.
   virtual void commit(WriteSet set, Done done) = 0;
   // Whether records may be added now. When not, `on_room` says when. Settles are always taken.
   virtual bool accepting() const = 0;
@@ -147,7 +154,8 @@ class Log {
   virtual LaneLedger ledger(std::string_view consumer, Lane lane) const = 0;
 
   // All state together takes at most a quarter of the log, for the records' sake. `full` when these, on top
-  // of what there is, would be more; what makes it no larger always fits.
+  // of what there is, would be more; what makes it no larger always fits. For who must know before it
+  // commits.
   virtual Status fits(const std::vector<WriteSet::State>& states) const = 0;
   // A durable value as of the last WriteSet that named it; nothing when it was found damaged at start (that
   // is told by name).

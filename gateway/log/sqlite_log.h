@@ -3,7 +3,8 @@
 // written (group_writer.h), held back (held_groups.h) and what is done while they cannot be (unwritten.h),
 // reading and space (log_space.h), loss and mending (mending.h); pure are cursors and ledger (cursors.h),
 // state (log_state.h), newest rows and struck letters. All of it lives on the loop; files and SQL are in
-// segment.{h,cpp}, on workers.
+// segment.{h,cpp}, on workers. It has more methods than a class should: those of the interface, most of them
+// a line that names the room.
 #pragma once
 
 #include <memory>

@@ -81,7 +81,8 @@ struct StorageState {
   std::string path;
   std::uint64_t bytes_used = 0, bytes_max = 0, state_bytes = 0, state_bytes_max = 0, segments = 0;
   std::uint64_t records = 0, row_bytes = 0, commits = 0, commit_failures = 0, dead_bytes = 0;
-  std::uint64_t evicted = 0, unreadable_rows = 0, refused_states = 0, damaged_states = 0, refused_records = 0;
+  std::uint64_t evicted = 0, unreadable_rows = 0, refused_states = 0, left_out_states = 0, damaged_states = 0,
+                refused_records = 0;
   std::uint64_t lost = 0, vanished = 0, unwritten = 0, files_set_aside = 0;
   std::uint64_t leftovers = 0, leftover_records = 0;
   bool blocked = false, newer_format = false, evicts = true;

@@ -46,6 +46,9 @@ void StateMetrics::show(const StorageState& log) {
   count("millrace_log_unreadable_rows_total", "Rows that could not be read", log.unreadable_rows);
   count("millrace_log_refused_states_total", "Commits refused because their state did not fit",
         log.refused_states);
+  count("millrace_left_out_states_total",
+        "What is remembered of inputs and found no room in the log's state beside the readings it came with",
+        log.left_out_states);
   count("millrace_log_damaged_states_total", "Entries of state that failed their checksum at start",
         log.damaged_states);
   count("millrace_log_refused_records_total",

@@ -7,36 +7,6 @@
 
 namespace millrace {
 
-std::vector<std::string> make_fit(std::vector<WriteSet::State>& states, const StatesFit& fit) {
-  std::vector<std::string> gone;
-  if (fit(states)) return gone;
-  std::vector<std::pair<std::size_t, Bytes>> pieces;  // where they are; their bytes, while they are out
-  for (std::size_t i = states.size(); i-- > 0;) {
-    if (states[i].name.starts_with(InputMemory::prefix) && !states[i].bytes.empty())
-      pieces.emplace_back(i, Bytes());
-  }
-  std::size_t out = 0;
-  const auto without = [&](std::size_t count) {  // the first so many
-    for (; out < count; ++out) std::swap(states[pieces[out].first].bytes, pieces[out].second);
-    for (; out > count; --out) std::swap(states[pieces[out - 1].first].bytes, pieces[out - 1].second);
-    return fit(states);
-  };
-  std::size_t too_few = 0, enough = pieces.size();
-  const bool helps = without(enough);
-  while (helps && enough - too_few > 1) {
-    const std::size_t half = too_few + (enough - too_few) / 2;
-    (without(half) ? enough : too_few) = half;
-  }
-  (void)without(enough);
-  for (std::size_t i = 0; i < enough; ++i) gone.push_back(states[pieces[i].first].name);
-  for (std::size_t i = states.size(); i-- > 0 && !fit(states);) {
-    if (states[i].bytes.empty()) continue;
-    gone.push_back(std::move(states[i].name));
-    states.erase(states.begin() + static_cast<std::ptrdiff_t>(i));
-  }
-  return gone;
-}
-
 std::string_view InputMemory::input_of(std::string_view state) {
   if (!state.starts_with(prefix)) return {};
   state.remove_prefix(prefix.size());
@@ -91,7 +61,8 @@ void InputMemory::save(WriteSet& set) {
     std::vector<FormatMemory::Piece> pieces;
     memory->save(pieces);
     for (FormatMemory::Piece& piece : pieces)
-      set.states.push_back({state_name(format, piece.name), std::move(piece.bytes)});
+      set.states.push_back(
+          {state_name(format, piece.name), std::move(piece.bytes), WriteSet::State::NoRoom::removed});
   }
 }
 

@@ -1,7 +1,7 @@
 // What the formats of one input remember (decode/format_memory.h), with the log: loaded when the input comes,
 // saved in the set that holds the readings it speaks of, under "format/INPUT/FORMAT/PIECE". A piece that
-// finds no room in the log's state (make_fit) is removed rather than left as it was: a format that knows
-// nothing asks, one that knows something old is wrong. On the loop.
+// finds no room in the log's state is removed rather than left as it was: a format that knows nothing asks,
+// one that knows something old is wrong. On the loop.
 #pragma once
 
 #include <functional>
@@ -15,13 +15,6 @@
 #include "loop/loop.h"
 
 namespace millrace {
-
-// Makes the states of a set fit, so that the set is not refused with its records: pieces of memories go
-// first, from the back, and no more than must; they become removals. Where that is not enough other states
-// leave the set, from the back, and what was saved of them before stays. Removals stay in any case: they make
-// room. The names of what went.
-using StatesFit = std::function<bool(const std::vector<WriteSet::State>&)>;
-std::vector<std::string> make_fit(std::vector<WriteSet::State>& states, const StatesFit& fit);
 
 class InputMemory {
  public:

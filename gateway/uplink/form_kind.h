@@ -1,10 +1,6 @@
-// A form in which records leave by Kafka: a file in uplink/forms and a line in the build; nothing else knows
-// it. `format = "..."` of uplinks.kafka takes its name. One record becomes one message, or one row of the log
-// does. Pure.
-//
-// The dialects of uplinks.https that offer the choice have three of their own (forms.h): a message of theirs
-// has no headers beside it, so that a batch is an Envelope there, and each form has a content type. A form
-// here is none there.
+// A form in which records leave: a file in uplink/forms and a line in the build; nothing else knows it.
+// `format = "..."` of uplinks.kafka and of the dialects of uplinks.https that offer the choice takes its
+// name. One record becomes one message, or one row of the log does. Pure.
 #pragma once
 
 #include <string>
@@ -23,6 +19,8 @@ struct FormKind : ChoiceKind {
   // Appends a row, whose identity stands beside it. `corrupt`: it cannot be read, and is to be refused as it
   // is.
   Status (*row)(const Row&, std::string& out) = nullptr;
+  // The same where nothing stands beside it (HTTPS): with its identity in it. Of every form of rows.
+  Status (*row_alone)(std::string_view gateway, std::uint64_t epoch, const Row&, std::string& out) = nullptr;
   const char* schema = "";  // what readers tell it by, in one word
   // In a schema registry: under which name, of which type, the schema itself, and what stands in front of a
   // message to say which of the schema's it is. Null: it has no schema there, and `schema_registry` goes not
@@ -30,6 +28,13 @@ struct FormKind : ChoiceKind {
   struct Registered {
     const char *subject = nullptr, *type = nullptr, *schema = nullptr, *index = "";
   } registered;
+  // The body of an HTTP request, messages one behind the other.
+  struct Body {
+    const char* type = "application/octet-stream";  // Content-Type
+    // a message is text without a line's end, and ends a line; any other stands behind its length
+    bool lines = false;
+    bool json = false;  // it is JSON, and can be in a list
+  } body;
 
   bool of_rows() const { return row != nullptr; }
 };

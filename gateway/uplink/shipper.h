@@ -2,31 +2,35 @@
 // The cursor never passes a record that the far side has not acknowledged, the dead lane does not hold, and
 // the ledger does not name as expired. Lives on the loop; knows nothing of any protocol.
 //
-// Lanes go by priority (alarm, window, raw unless configured otherwise), but a waiting lane gets one batch in
-// ten at least. What stands here is the switch over outcomes and what may be sent when; in which order a lane
-// is read is in lane_runs.h, how fast a backlog goes in drain_rate.h and pace.h, what is done about what the
-// far side does not take in isolation.h, what it knows itself (exactly once) in far_marker.h.
+// What stands here is the switch over outcomes and what may be sent when. Whose turn it is among lanes is in
+// lane_turns.h, in which order one is read in lane_runs.h, reading ahead in lane_reader.h; what a batch is in
+// batching.h, how fast a backlog goes in drain_rate.h; what is done about what the far side does not take in
+// isolation.h, what leaves in settling.h; how it stands with the far side in standing.h, and what that knows
+// itself (exactly once) in far_marker.h.
 #pragma once
 
-#include <map>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
-#include <vector>
 
 #include "base/backoff.h"
 #include "base/handle.h"
 #include "base/metrics.h"
 #include "base/rng.h"
 #include "loop/loop.h"
+#include "uplink/batching.h"
 #include "uplink/breaker.h"
 #include "uplink/drain_rate.h"
 #include "uplink/far_marker.h"
+#include "uplink/flights.h"
 #include "uplink/isolation.h"
-#include "uplink/lane_runs.h"
-#include "uplink/pace.h"
+#include "uplink/lane_reader.h"
+#include "uplink/lane_turns.h"
+#include "uplink/settling.h"
 #include "uplink/shipper_metrics.h"
 #include "uplink/shipping.h"
+#include "uplink/standing.h"
 #include "uplink/uplink.h"
 
 namespace millrace {
@@ -54,11 +58,11 @@ class Shipper {
 
   const std::string& name() const { return options_.name; }
   // "up", or why it is not.
-  std::string health() const;
-  bool healthy() const { return reach_.up && trouble_.empty(); }
+  std::string health() const { return standing_.words(); }
+  bool healthy() const { return standing_.healthy(); }
   // The size limit that the far side is suspected to have, in words; empty: none.
   std::string size_limit() const { return isolation_.suspicion().limit_words(); }
-  std::uint64_t backlog() const;  // records not yet settled
+  std::uint64_t backlog() const { return lanes_.unsettled(); }  // records not yet settled
   std::size_t in_flight() const { return flights_.size(); }
   // Nothing that is committed waits to be sent or settled.
   bool idle() const { return backlog() == 0 && flights_.empty(); }
@@ -68,46 +72,21 @@ class Shipper {
   void send_again(Row row, std::function<void(Outcome)> done);
 
  private:
-  struct LaneState {
-    LaneRuns runs;
-    std::int64_t priority = 0;
-    int passed_over = 0;
-    Instant rests_until;  // it waits for something smaller than what is in question; the others go on
-  };
-  struct Flight : Isolation::Trip {
-    std::uint64_t run = 0;
-    Instant sent;
-    std::size_t bytes = 0;
-    bool full = false;  // as batches went when it was cut
-  };
-
   void on_reach(const Uplink::Reach& reach);
   void go_on();
   void on_committed();
+  void on_rows(const Status& status);
 
   // ---- what may be sent
   void pump();
   void pump_after(Duration delay);
-  std::pair<LaneState*, Run*> choose(Duration& wait);
-  Run* servable(LaneState& lane, Duration& wait);
-  Duration rest_of(const Run& run) const;
-  LaneState& state_of(Lane lane);
-  void read_more(LaneState& lane, Run& run);
-  void take_rows(Lane lane, std::uint64_t run, Result<std::vector<Row>> rows, Sequence through);
-  void expire(Lane lane, Run& run);
-  bool send(LaneState& lane, Run& run);
-  bool send_nothing(LaneState& lane, Run& run, const Suspicion::Part& suspect);
-  Batch fill(LaneState& lane, Run& run, Run::Pieces::iterator from, Flight& flight);
-  std::size_t cut_for(std::size_t row, std::size_t in_it, std::size_t bytes_max) const;
-  std::size_t flights_max() const;
+  Run* servable(ShippingLane& lane, Duration& wait);
+  bool send(ShippingLane& lane, Run& run);
+  bool send_nothing(ShippingLane& lane, Run& run, const Suspicion::Part& suspect);
 
   // ---- what becomes of it
   void on_outcome(std::uint64_t flight, const Outcome& outcome);
-  std::vector<Sequence> take_back(const Flight& flight, const Outcome& outcome, Run& run);
-  void observe_pace(const Flight& flight, const Outcome& outcome, Instant now);
   void block(const std::string& reason, Duration retry_after);
-  void note_trouble(Verdict verdict, const std::string& reason);
-  void settle(Lane lane, Run& run);
 
   Loop& loop_;
   Log& log_;
@@ -115,28 +94,24 @@ class Shipper {
   Metrics& metrics_;
   Rng& rng_;
   ShipperOptions options_;
-  std::vector<Lane> lane_names_;
-  std::vector<LaneState> lanes_;  // by priority
-  std::map<std::uint64_t, Flight> flights_;
-  std::uint64_t next_flight_ = 1;
   Backoff backoff_;
   Breaker breaker_;
+  Standing standing_;
   DrainRate rate_;
-  Pace pace_;
-  Instant answered_;     // when the last answer came
+  LaneTurns lanes_;
+  Flights flights_;
   bool replan_ = false;  // order = newest: the runs begin anew once nothing flies
   std::unique_ptr<Timer> pump_timer_;
   Instant not_before_, stop_deadline_;
-  bool usurped_ = false;
   bool stopping_ = false;
-  Uplink::Reach reach_{false, "not connected yet", false};
-  std::string needed_person_;  // why somebody must act; until it is up
-  std::string trouble_;
   std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
 
   FarMarker far_;
   ShipperMetrics counts_;
   Isolation isolation_;
+  Batching batching_;
+  Settling settling_;
+  LaneReader reader_;
   Metrics::Hook scrape_;
   Handle subscription_, listening_;
 };

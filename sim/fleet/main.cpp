@@ -9,6 +9,7 @@
 
 #include "base/json.h"
 #include "base/logger.h"
+#include "base/text.h"
 #include "config/load.h"
 #include "loop/uv_loop.h"
 #include "sim/fleet/fleet.h"
@@ -21,16 +22,19 @@ using namespace std::chrono_literals;
 
 class Show {
  public:
-  Show(UvLoop& loop, Rng& rng, Scenario scenario, const Series& series)
+  Show(UvLoop& loop, Rng& rng, Scenario scenario, const Series& series, const std::string& course_path)
       : loop_(loop),
         scenario_(std::move(scenario)),
         ledger_(scenario_.fleet.devices),
         fleet_(loop, rng, ledger_, series, scenario_.fleet),
         verifier_(scenario_.central.server.empty()
                       ? nullptr
-                      : std::make_unique<Verifier>(loop, rng, ledger_, scenario_.central)) {}
+                      : std::make_unique<Verifier>(loop, rng, ledger_, scenario_.central)) {
+    if (!course_path.empty()) course_.open(course_path);
+  }
 
   void run() {
+    if (course_.is_open()) course_ << "seconds,sent,acknowledged,delivered,away\n";
     if (verifier_) verifier_->start([this] { begin(); });
     else begin();
     loop_.run();
@@ -97,9 +101,11 @@ class Show {
       for (const OutageSpec& outage : scenario_.outages) {
         wait_until(from + outage.after);
         if (over_) return;
+        away_ = true;
         shell(outage.down);
         wait_until(from + outage.after + outage.lasts);
         shell(outage.up);
+        away_ = false;
       }
       outages_over_ = true;
     });
@@ -117,6 +123,10 @@ class Show {
   void tick() {
     timer_ = loop_.after(200ms, [this] { tick(); });
     const double seconds = to_seconds(loop_.now() - started_);
+    if (course_.is_open()) {
+      course_ << text(static_cast<std::int64_t>(seconds * 10) / 10.0, ",", ledger_.sent(), ",",
+                      ledger_.acknowledged(), ",", ledger_.delivered(), ",", away_ ? 1 : 0, "\n");
+    }
     if (::isatty(STDOUT_FILENO)) {
       const double whole = to_seconds(scenario_.fleet.duration);
       const int filled = static_cast<int>(30 * std::min(1.0, seconds / whole));
@@ -156,8 +166,9 @@ class Show {
   std::unique_ptr<Verifier> verifier_;
   std::unique_ptr<Timer> timer_;
   std::thread outage_thread_;
-  std::atomic<bool> over_{false}, outages_over_{false};
+  std::atomic<bool> over_{false}, outages_over_{false}, away_{false};
   Instant started_, finished_at_;
+  std::ofstream course_;  // how the account grew
 };
 
 }  // namespace
@@ -168,10 +179,12 @@ int main(int argc, char** argv) {
   CLI::App app{
       "millrace-sim makes fleets of devices, plays outages, and proves what came of every reading.\n"
       "Exit codes: 0 every reading is accounted for, 1 it is not, 64 wrong usage, 78 the scenario has errors."};
-  std::string scenario_path, json_path;
+  std::string scenario_path, json_path, course_path;
   auto* run = app.add_subcommand("run", "Play a scenario (a TOML file; see the examples in sim/scenarios)");
   run->add_option("scenario", scenario_path, "The scenario")->required();
   run->add_option("--json", json_path, "Write the account to this file, too");
+  run->add_option("--course", course_path,
+                  "Write how the account grows to this file, as CSV: a line each 0.2 s");
   app.require_subcommand(1);
   try {
     app.parse(argc, argv);
@@ -189,7 +202,7 @@ int main(int argc, char** argv) {
   }
   UvLoop loop;
   Rng rng(scenario.fleet.seed);
-  sim::Show show(loop, rng, std::move(scenario), series.value());
+  sim::Show show(loop, rng, std::move(scenario), series.value(), course_path);
   show.run();
   return show.verdict(json_path);
 }

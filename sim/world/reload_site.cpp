@@ -167,11 +167,12 @@ void ReloadSite::start() {
   pipeline.windows.windows = windows_ = config_.windows;
   pipeline_ = std::make_unique<Pipeline>(*loop_, *inbox_, *log_, *metrics_, pipeline);
   const auto passed_us = [this] { return age_->us(); };
-  left_ = std::make_unique<LeftSessions>(*pipeline_, passed_us, std::chrono::hours(24 * 7));
+  left_ = std::make_unique<LeftSessions>(pipeline_->intake(), passed_us, std::chrono::hours(24 * 7));
   Inputs::Rules inputs;
   inputs.kind = "input";
   inputs.make = [this, passed_us](const InputPlan& plan) {
-    const SouthParts parts{*loop_, rng_, *inbox_, *pipeline_, trust_, *metrics_, *shares_, "", passed_us};
+    const SouthParts parts{*loop_,   rng_, *inbox_,  pipeline_->intake(), trust_, *metrics_,
+                           *shares_, "",   passed_us};
     return std::make_unique<InputPart>(plan, parts, *pipeline_);
   };
   inputs.may_start = [this](const InputPlan& plan) {

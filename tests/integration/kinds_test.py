@@ -1,11 +1,15 @@
 #!/usr/bin/python3
 """A kind of each sort, each one file and one line of the build (tests/support/sample_kinds): all that millrace tells of kinds has
 them, and they work."""
+import http.server
 import json
 import re
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
+import threading
 import time
 import tomllib
 import unittest
@@ -132,6 +136,29 @@ class Told(unittest.TestCase):
         kafka = json.loads(told("config", "--schema"))["properties"]["uplinks"]["properties"]["kafka"]["items"]["properties"]
         self.assertEqual(kafka["format"]["anyOf"][0]["enum"], ["record", "json", "batch", "sample"])
 
+    def test_a_dialect_is_one_of_the_choices_and_its_keys_stand_beside_it(self):
+        https = told("config", "uplinks.https")
+        self.assertRegex(" ".join(line.strip("# ") for line in https.splitlines()), r'"s3"( or|,) "sample"')
+        self.assertRegex(https, r'(?m)^# With dialect = "sample": lines, counted aloud\n#   ledger = "/lines" +# Where lines are written down\n#   lines_max = 100 +# Of a request; 1 to 1000$')
+        uplink = json.loads(told("config", "--schema"))["properties"]["uplinks"]["properties"]["https"]["items"]["properties"]
+        self.assertIn("sample", uplink["dialect"]["anyOf"][0]["enum"])
+        self.assertEqual((uplink["lines_max"]["minimum"], uplink["lines_max"]["maximum"]), (1, 1000))
+        # The forms are those of Kafka, where a dialect takes them.
+        self.assertIn("sample", uplink["format"]["anyOf"][0]["enum"])
+
+    @unittest.skipUnless(shutil.which("scdoc"), "scdoc is not here")
+    def test_the_manual_pages_have_them(self):
+        with tempfile.TemporaryDirectory() as folder:
+            packaging = Path(folder) / "packaging"
+            shutil.copytree(ROOT / "packaging" / "man", packaging / "man")
+            (packaging / "millrace.toml").write_text(told("config"))
+            (packaging / "man" / "commands.scd").write_text(told("help", "--man"))
+            subprocess.run([packaging / "man" / "build.sh", Path(folder) / "out"], check=True, timeout=60)
+            pages = {page.name: page.read_text().replace("\\", "") for page in (Path(folder) / "out").iterdir()}
+        for words in ("[[inputs.sample]]", "[[uplinks.sample]]", 'With framing = "sample"', 'With format = "sample"', "words_max", 'With dialect = "sample"', "lines_max", '"last" or "sample"'):
+            self.assertIn(words, pages["millrace.toml.5"])
+        self.assertRegex(pages["millrace.8"], r"sample.*mood")
+
     def completed(self, *words, program=SAMPLED):
         script = (f'source <({program} help --completion); COMP_WORDS=({program} {" ".join(repr(word) for word in words)}); COMP_CWORD={len(words)}; _millrace; '
                   'printf "%s\\n" "${COMPREPLY[@]}"')
@@ -213,6 +240,67 @@ class Working(Site):
             self.assertIn(words, wrong.stderr)
         good = self.check(self.configure(CONFIG, tally=self.folder / "tally", more=kafka % ("sample", "")))
         self.assertEqual(good.returncode, 0, good.stderr)
+
+    HTTPS = '[[uplinks.https]]\nname = "h"\nservers = ["http://127.0.0.1:%s"]\ninitial_interval = "100ms"\n%s'
+
+    def test_check_knows_the_keys_of_a_dialect_and_whose_they_are(self):
+        for keys, words in (('dialect = "sampel"\n', 'it can be .*"sample"'), ('dialect = "sample"\nleger = "/x"\n', 'nothing is called "leger" here; did you mean "ledger"?'),
+                            ('dialect = "sample"\nledger = "x"\n', "a ledger begins with /"), ('dialect = "sample"\nlines_max = 0\n', "it can be 1 to 1000"),
+                            ('dialect = "generic"\nlines_max = 3\n', '"lines_max" is of dialect = "sample"'), ('dialect = "sample"\nexpect = "x"\n', '"expect" is of dialect = "generic"'),
+                            ('dialect = "generic"\nformat = "sample"\nwrap = "array"\n', 'a list is of format = "json"')):
+            wrong = self.check(self.configure(CONFIG, tally=self.folder / "tally", more=self.HTTPS % (1, keys)))
+            self.assertEqual(wrong.returncode, 78, keys)
+            self.assertRegex(wrong.stderr, r"millrace\.toml:\d+:\d+: .*" + words.replace("?", r"\?"))
+        for keys in ('dialect = "sample"\nlines_max = 7\n', 'dialect = "generic"\nformat = "sample"\n'):
+            good = self.check(self.configure(CONFIG, tally=self.folder / "tally", more=self.HTTPS % (1, keys)))
+            self.assertEqual(good.returncode, 0, good.stderr)
+
+    def test_a_dialect_and_a_form_reach_a_server(self):
+        heard = []
+
+        class Server(http.server.BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_GET(self):
+                self.answer(b"")
+
+            def do_POST(self):
+                body = self.rfile.read(int(self.headers["Content-Length"])).decode()
+                heard.append((self.path, self.headers["Content-Type"], body.splitlines()))
+                # The first is not believed: it comes again.
+                self.answer(b"noted %d" % (len(body.splitlines()) if len(heard) > 1 or self.path != "/book" else 0))
+
+            do_HEAD = do_GET
+
+            def answer(self, body):
+                self.send_response(200)
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, *_):
+                pass
+
+        for keys, where, form, line in (('dialect = "sample"\nledger = "/book"\nlines_max = 3\n', "/book", "text/plain", r"gw/\d+/(\d+) one word 21.5"),
+                                        ('dialect = "generic"\nformat = "sample"\npath = "/any"\n', "/any", "text/plain", r"gw (\d+) raw one word 21.5")):
+            with self.subTest(keys):
+                heard.clear()
+                server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Server)
+                threading.Thread(target=server.serve_forever, daemon=True).start()
+                self.addCleanup(server.server_close)
+                self.addCleanup(server.shutdown)
+                config = self.configure(CONFIG, tally=self.folder / "tally", more=self.HTTPS % (server.server_port, keys))
+                gateway = Process([SAMPLED, "run", "-c", config], self.folder / "gateway.log")
+                self.processes.append(gateway)
+                wait_for(lambda: sum(len(lines) for _, _, lines in heard) > 12, "lines come")
+                self.assertEqual(gateway.stop(), 0)
+                self.assertEqual({(path, type_) for path, type_, _ in heard}, {(where, form)})
+                numbers = [int(re.fullmatch(line, one).group(1)) for _, _, lines in heard for one in lines]
+                self.assertTrue(set(range(min(numbers), max(numbers) + 1)) <= set(numbers), numbers)
+                if where == "/book":
+                    self.assertLessEqual(max(len(lines) for _, _, lines in heard), 3)
+                    self.assertGreater(len(numbers), len(set(numbers)))
+                self.afresh()
 
     def test_an_aggregate_goes_the_whole_way(self):
         window = '[[windows]]\nname = "short"\nsize = "1s"\nidle_close = "1s"\naggregates = [%s]\n'

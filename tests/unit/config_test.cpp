@@ -157,6 +157,30 @@ TEST_CASE(
   CHECK(errors_of(content).find("which is not cred:NAME") != std::string::npos);
 }
 
+TEST_CASE(
+    "config: what lies too deep is told with its place before the parser follows it, and no name is too long to be told") {
+  const auto times = [](int count, const char* what) {
+    std::string all;
+    for (int i = 0; i < count; ++i) all += what;
+    return all;
+  };
+  for (const int deep : {17, 1'000, 300'000}) {
+    CAPTURE(deep);
+    const std::string names = times(deep - 1, "a.") + "a", more = "m.toml:2:";
+    CHECK(errors_of("\n[" + names + "]\n").find("m.toml:2:33: a key of more than 16 names") == 0);
+    CHECK(errors_of("\nx = 1, " + names + " = 1\n").find(more) == 0);
+    CHECK(errors_of("\nx = { y = { " + names + " = 1 } }\n").find("a key of more than 16 names") !=
+          std::string::npos);
+  }
+  CHECK(errors_of(text("x = ", times(65, "["), times(65, "]"), "\n"))
+            .find("m.toml:1:69: lists and tables that lie more than 64 deep") == 0);
+  CHECK(errors_of(text("# ", times(100, "."), times(100, "["), "\n[gateway]\nruntime_dir = \"",
+                       times(50, "."), times(50, "{"), "\"\n")) == "");
+  const std::string told = errors_of("[log]\n" + times(1 << 20, "k") + " = 1\n");
+  CHECK(told.find("nothing is called \"kkk") != std::string::npos);
+  CHECK(told.size() < 300);
+}
+
 TEST_CASE("config: what stops the parser itself has a line, and a byte order mark is no fault") {
   for (const char* broken : {"[", "[.]", "[!]"}) {
     CAPTURE(broken);

@@ -8,6 +8,7 @@
 #include "base/text.h"
 #include "log/sqlite.h"
 #include "log/sqlite_log.h"
+#include "log/state_room.h"
 #include "log/state_table.h"
 #include "sim/world/sim_disk.h"
 #include "sim/world/sim_loop.h"
@@ -206,6 +207,77 @@ TEST_CASE("state: what would be more than its share is refused whole, and whoeve
   site.raw(100);
   CHECK(site.comes("cloud") == 100);
   CHECK(site.disk.used() <= site.options.bytes_max);
+}
+
+TEST_CASE(
+    "state: what says so leaves a set for want of room, what is removed first, and no more of it than must") {
+  using NoRoom = WriteSet::State::NoRoom;
+  using Names = std::vector<std::string>;
+  const auto size_of = [](const std::vector<WriteSet::State>& states) {
+    std::size_t sum = 0;
+    for (const auto& state : states) sum += state.bytes.size();
+    return sum;
+  };
+  std::size_t asked = 0;
+  const auto fit = [&](std::size_t most) {
+    return [&, most](const std::vector<WriteSet::State>& states) -> Status {
+      ++asked;
+      return size_of(states) <= most ? Status{} : Status{Code::full, "no room"};
+    };
+  };
+  const auto states = [] {
+    std::vector<WriteSet::State> all{{"retained.in", Bytes(10), NoRoom::left_out},
+                                     {"format/in/sparkplug/old", {}, NoRoom::removed}};
+    for (int i = 0; i < 1000; ++i)
+      all.push_back({text("format/in/sparkplug/n/", i), Bytes(10), NoRoom::removed});
+    all.push_back({"session", Bytes(10), NoRoom::left_out});
+    return all;
+  };
+  auto set = states();
+  CHECK(make_room(set, fit(10'020)).gone.empty());
+  CHECK(asked == 1);
+  RoomMade made = make_room(set, fit(10'000));
+  CHECK(made.gone == Names{"format/in/sparkplug/n/999", "format/in/sparkplug/n/998"});
+  CHECK(made.status.ok());
+  CHECK(size_of(set) == 10'000);
+  CHECK(set.size() == 1003);  // the two are removed from the log
+  CHECK(set[2].bytes.size() == 10);
+  CHECK(asked < 20);
+  set = states();
+  CHECK(make_room(set, fit(10)).gone.size() == 1001);
+  CHECK(set.size() == 1002);
+  CHECK(set[0].name == "retained.in");
+  made = make_room(set, fit(0));
+  CHECK((made.gone == Names{"retained.in"} && made.status.ok()));
+  // What must be stored with its set is not left out of it.
+  set = {{"clock", Bytes(10)}, {"retained.in", Bytes(10), NoRoom::left_out}};
+  made = make_room(set, fit(10));
+  CHECK((made.status.ok() && made.gone == Names{"retained.in"} && set.size() == 1));
+  CHECK(make_room(set, fit(5)).status.code() == Code::full);
+  CHECK(set.size() == 1);
+}
+
+TEST_CASE("state: readings are not refused with the states that were to come with them") {
+  Site site(1 << 20);
+  while (site.put(1, 1 << 20, 8000).ok()) {}
+  const std::uint64_t refused = site.log->stats().refused_states;
+  WriteSet set;
+  Record record;
+  record.device = "d", record.metric = "m", record.value = 1.5;
+  set.records.emplace_back(Lane::raw, record);
+  set.states.push_back(
+      {"retained.in", to_bytes(std::string(64 << 10, 'x')), WriteSet::State::NoRoom::left_out});
+  set.states.push_back(
+      {"format/in/f/p", to_bytes(std::string(64 << 10, 'x')), WriteSet::State::NoRoom::removed});
+  set.urgent = true;
+  const Sequence before = site.log->last_committed();
+  Status outcome{Code::closed, "not told"};
+  site.log->commit(std::move(set), [&](const Status& status) { outcome = status; });
+  site.loop->run_for(1s);
+  CHECK(outcome.ok());
+  CHECK(site.log->last_committed() == before + 1);
+  CHECK((site.log->stats().refused_states == refused && site.log->stats().left_out_states == 2));
+  CHECK_FALSE(site.log->state("retained.in"));
 }
 
 TEST_CASE("state: one flipped bit of a cursor, or of any entry, loses no record and is told") {

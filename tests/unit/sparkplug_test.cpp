@@ -509,41 +509,6 @@ TEST_CASE("sparkplug: a birth of another session makes stale what its devices sa
   CHECK(host.events() == Words{"g/n/d goes"});
 }
 
-TEST_CASE(
-    "pipeline: states that do not fit leave the set, what is remembered of inputs first, and no more of it than must") {
-  const auto size_of = [](const std::vector<WriteSet::State>& states) {
-    std::size_t sum = 0;
-    for (const auto& state : states) sum += state.bytes.size();
-    return sum;
-  };
-  std::size_t asked = 0;
-  const auto fit = [&](std::size_t most) {
-    return [&, most](const std::vector<WriteSet::State>& states) {
-      return ++asked > 0 && size_of(states) <= most;
-    };
-  };
-  const auto states = [] {
-    std::vector<WriteSet::State> all{{"retained.in", Bytes(10)}, {"format/in/sparkplug/old", {}}};
-    for (int i = 0; i < 1000; ++i) all.push_back({text("format/in/sparkplug/n/", i), Bytes(10)});
-    all.push_back({"session", Bytes(10)});
-    return all;
-  };
-  auto set = states();
-  CHECK(make_fit(set, fit(10'020)).empty());
-  CHECK(asked == 1);
-  auto gone = make_fit(set, fit(10'000));
-  CHECK(gone == Words{"format/in/sparkplug/n/999", "format/in/sparkplug/n/998"});
-  CHECK(size_of(set) == 10'000);
-  CHECK(set.size() == 1003);  // the two are removed from the log
-  CHECK(set[2].bytes.size() == 10);
-  CHECK(asked < 20);
-  set = states();
-  CHECK(make_fit(set, fit(10)).size() == 1001);
-  CHECK(set.size() == 1002);
-  CHECK(set[0].name == "retained.in");
-  CHECK(make_fit(set, fit(0)) == Words{"retained.in"});
-}
-
 TEST_CASE("sparkplug: topics, commands and routes") {
   Host host;
   CHECK(host.hear("spBv1.0/g/NCMD/n", "x").empty());

@@ -83,15 +83,15 @@ TEST_CASE("successor: a driver that goes late takes no acknowledgement from the 
   bench.pipeline->start([] {});
   const Handle route = bench.input("in", "a");
   Ticket old_heard = 0, new_heard = 0, other_heard = 0;
-  Handle old_one = bench.pipeline->attach({[&](Ticket through) { old_heard = through; }, [] {}});
-  Handle other = bench.pipeline->attach({[&](Ticket through) { other_heard = through; }, [] {}});
-  Handle new_one = bench.pipeline->attach({[&](Ticket through) { new_heard = through; }, [] {}});
+  Handle old_one = bench.pipeline->intake().attach({[&](Ticket through) { old_heard = through; }, [] {}});
+  Handle other = bench.pipeline->intake().attach({[&](Ticket through) { other_heard = through; }, [] {}});
+  Handle new_one = bench.pipeline->intake().attach({[&](Ticket through) { new_heard = through; }, [] {}});
   old_one.reset();
   Arrival arrival;
   arrival.input = "in";
   arrival.bytes = bytes_of("1");
-  REQUIRE(bench.pipeline->offer(arrival));
-  const Ticket ticket = bench.pipeline->commit(0ms);
+  REQUIRE(bench.pipeline->intake().offer(arrival));
+  const Ticket ticket = bench.pipeline->intake().commit(0ms);
   bench.loop.run_for(1s);
   CHECK(new_heard == ticket);
   CHECK(other_heard == ticket);
@@ -103,14 +103,14 @@ TEST_CASE("successor: a peer that leaves while others are told is not told, and 
   bench.pipeline->start([] {});
   int first = 0, second = 0;
   Handle two;
-  const Handle one = bench.pipeline->attach({[&](Ticket) {
-                                               ++first;
-                                               two.reset();
-                                             },
-                                             [] {}});
-  two = bench.pipeline->attach({[&](Ticket) { ++second; }, [] {}});
-  (void)bench.pipeline->put_state("s", to_bytes(std::string_view("v")));
-  bench.pipeline->commit(0ms);
+  const Handle one = bench.pipeline->intake().attach({[&](Ticket) {
+                                                        ++first;
+                                                        two.reset();
+                                                      },
+                                                      [] {}});
+  two = bench.pipeline->intake().attach({[&](Ticket) { ++second; }, [] {}});
+  (void)bench.pipeline->intake().put_state("s", to_bytes(std::string_view("v")));
+  bench.pipeline->intake().commit(0ms);
   bench.loop.run_for(1s);
   CHECK(first == 1);
   CHECK(second == 0);
@@ -119,16 +119,17 @@ TEST_CASE("successor: a peer that leaves while others are told is not told, and 
 TEST_CASE("successor: what a driver has saved is there for the next one before anybody commits it") {
   Bench bench;
   bench.pipeline->start([] {});
-  (void)bench.pipeline->put_state("endpoint/a/1", to_bytes(std::string_view("old")));
-  (void)bench.pipeline->put_state("endpoint/a/2", to_bytes(std::string_view("x")));
-  bench.pipeline->commit(0ms);
+  (void)bench.pipeline->intake().put_state("endpoint/a/1", to_bytes(std::string_view("old")));
+  (void)bench.pipeline->intake().put_state("endpoint/a/2", to_bytes(std::string_view("x")));
+  bench.pipeline->intake().commit(0ms);
   bench.loop.run_for(1s);
-  (void)bench.pipeline->put_state("endpoint/a/1", to_bytes(std::string_view("new")));
-  (void)bench.pipeline->put_state("endpoint/a/2", {});
-  (void)bench.pipeline->put_state("endpoint/a/3", to_bytes(std::string_view("y")));
-  CHECK(bench.pipeline->states("endpoint/a/") == std::vector<std::string>{"endpoint/a/1", "endpoint/a/3"});
-  CHECK(text_of(*bench.pipeline->state("endpoint/a/1")) == "new");
-  CHECK(!bench.pipeline->state("endpoint/a/2"));
+  (void)bench.pipeline->intake().put_state("endpoint/a/1", to_bytes(std::string_view("new")));
+  (void)bench.pipeline->intake().put_state("endpoint/a/2", {});
+  (void)bench.pipeline->intake().put_state("endpoint/a/3", to_bytes(std::string_view("y")));
+  CHECK(bench.pipeline->intake().states("endpoint/a/") ==
+        std::vector<std::string>{"endpoint/a/1", "endpoint/a/3"});
+  CHECK(text_of(*bench.pipeline->intake().state("endpoint/a/1")) == "new");
+  CHECK(!bench.pipeline->intake().state("endpoint/a/2"));
 }
 
 TEST_CASE("successor: what the inbox holds of an input is decoded as it was configured when it came") {

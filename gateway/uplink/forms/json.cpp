@@ -13,6 +13,7 @@ constexpr FormKind kind() {
   kind.record = [](const Identity& identity, Lane lane, const Record& record, std::string& out) {
     out += record_as_json(std::string(identity.gateway), identity.epoch, identity.sequence, lane, record);
   };
+  kind.body = {"application/x-ndjson", true, true};
   kind.schema = "json";
   kind.registered = {"millrace.Record.json", "JSON", schema, ""};
   return kind;

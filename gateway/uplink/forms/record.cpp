@@ -10,6 +10,7 @@ constexpr FormKind kind() {
   kind.record = [](const Identity& identity, Lane, const Record& record, std::string& out) {
     encode_record(record, identity, out);
   };
+  kind.body.type = "application/x-protobuf; messageType=\"millrace.Record\"; delimited=true";
   kind.schema = "millrace.Record";
   // the second message of record.proto
   kind.registered = {"millrace.Record", "PROTOBUF", record_proto_text, "\x02\x02"};

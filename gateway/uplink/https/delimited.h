@@ -5,9 +5,6 @@
 #include <string>
 #include <string_view>
 
-#include "log/log.h"
-#include "record/record_proto.h"
-
 namespace millrace {
 
 inline void add_delimited(std::string_view message, std::string& body) {
@@ -19,11 +16,6 @@ inline void add_delimited(std::string_view message, std::string& body) {
     body += static_cast<char>(left | 0x80);
   }
   body += message;
-}
-
-// A row as it lies in the log, in the envelope that says whose it is.
-inline Bytes envelope_of(const std::string& gateway, std::uint64_t epoch, const Row& row) {
-  return encode_envelope({gateway, epoch, row.first, row.count, row.lane, false, row.zstd}, *row.columns);
 }
 
 }  // namespace millrace

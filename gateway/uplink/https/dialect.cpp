@@ -6,6 +6,13 @@
 
 namespace millrace {
 
+Status append_item(const FormKind& form, const DialectParts& parts, const DialectItem& item,
+                   std::string& out) {
+  if (form.of_rows()) return form.row_alone(parts.gateway, parts.epoch, *item.row, out);
+  form.record({parts.gateway, parts.epoch, item.sequence}, item.lane, *item.record, out);
+  return {};
+}
+
 Verdict verdict_of_status(int status) {
   switch (status) {
     case 400:                             // bad request

@@ -17,6 +17,7 @@
 #include "log/log.h"
 #include "net/http_connection.h"
 #include "net/needed_files.h"
+#include "uplink/form_kind.h"
 #include "uplink/uplink.h"
 
 namespace millrace {
@@ -140,6 +141,11 @@ constexpr DialectKind signing_dialect_kind(std::string_view name, const char* he
   kind.secret_key = secret_key;
   return kind;
 }
+
+// Appends one item as a message that nothing stands beside; of a form of rows a dialect is of_rows(), too. On
+// error `out` is as it was.
+Status append_item(const FormKind& form, const DialectParts& parts, const DialectItem& item,
+                   std::string& out);
 
 // What a status means where a dialect knows nothing better. 2xx is none of its business: `retryable`.
 Verdict verdict_of_status(int status);

@@ -4,7 +4,7 @@
 
 #include "base/logger.h"
 #include "base/text.h"
-#include "uplink/forms.h"
+#include "uplink/row_records.h"
 #include "uplink/https/retry_after.h"
 #include "uplink/pace.h"
 

@@ -4,7 +4,7 @@
 #include <cctype>
 
 #include "base/text.h"
-#include "uplink/forms.h"
+#include "uplink/row_records.h"
 
 namespace millrace {
 

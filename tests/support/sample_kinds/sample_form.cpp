@@ -12,9 +12,9 @@ constexpr FormKind kind() {
     out += text(identity.gateway, " ", identity.sequence, " ", lane_name(lane), " ", record.device, " ",
                 record.metric);
     if (number) out += text(" ", *number);
-    out += "\n";
   };
   kind.schema = "sample";
+  kind.body = {"text/plain", true, false};
   return kind;
 }
 

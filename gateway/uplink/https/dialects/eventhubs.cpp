@@ -10,8 +10,7 @@
 #include "config/toml.h"
 #include "net/base64.h"
 #include "net/digest.h"
-#include "uplink/forms.h"
-#include "uplink/https/delimited.h"
+#include "uplink/form_kind.h"
 #include "uplink/https/dialect.h"
 #include "uplink/name_template.h"
 
@@ -30,6 +29,7 @@ using K = KeysOf<C>;
 
 constexpr Key keys[] = {
     K::key<&C::hub>("hub", "").like("\"plant\""),
+    // Events of one request are text: of the forms these two.
     K::choice<&C::format>("format", "json|batch", "What an event is; of batch an Envelope, one a request"),
     K::key<&C::key>("key", "The partition key of a request: {gateway} {lane}; \"\": none, and no order"),
     K::size<&C::request_max>("request_max", "The Basic tier takes 256 KB, the others 1 MB")
@@ -71,19 +71,16 @@ class EventHubs final : public Dialect {
   EventHubs(const C& config, DialectParts parts)
       : config_(config),
         parts_(std::move(parts)),
-        batches_(config.format == "batch"),
+        form_(form_called(config.format)),
         key_(NameTemplate::parse(config.key, false).value()) {}
 
-  Limits limits() const override { return {config_.request_max, batches_ ? 1u : 10'000u}; }
-  bool of_rows() const override { return batches_; }
+  Limits limits() const override { return {config_.request_max, of_rows() ? 1u : 10'000u}; }
+  bool of_rows() const override { return form_.of_rows(); }
 
   Status add(const DialectItem& item, std::string& body) const override {
-    if (batches_) {
-      body += text_of(envelope_of(parts_.gateway, parts_.epoch, *item.row));
-      return {};
-    }
+    if (of_rows()) return append_item(form_, parts_, item, body);
     std::string one;
-    append_record(Form::json, {parts_.gateway, parts_.epoch, item.sequence}, item.lane, *item.record, one);
+    if (Status status = append_item(form_, parts_, item, one); !status.ok()) return status;
     JsonWriter json;
     json.begin_object().member("Body", one);
     if (const std::string key = key_of(item.lane); !key.empty()) {
@@ -101,15 +98,15 @@ class EventHubs final : public Dialect {
     HttpAsk ask;
     const std::string hub = percent_encoded(config_.hub, true);
     ask.target = text("/", hub, "/messages?timeout=", timeout_s(), "&api-version=2014-01");
-    ask.headers = {
-        {"Content-Type", batches_ ? "application/octet-stream" : "application/vnd.microsoft.servicebus.json"},
-        {"Authorization", signature(policy.value(), hub, moment.wall)}};
-    if (const std::string key = key_of(what.lane); batches_ && !key.empty()) {
+    ask.headers = {{"Content-Type",
+                    of_rows() ? "application/octet-stream" : "application/vnd.microsoft.servicebus.json"},
+                   {"Authorization", signature(policy.value(), hub, moment.wall)}};
+    if (const std::string key = key_of(what.lane); of_rows() && !key.empty()) {
       JsonWriter json;
       json.begin_object().member("PartitionKey", key).end_object();
       ask.headers.emplace_back("BrokerProperties", json.text());
     }
-    ask.body = batches_ ? std::move(body) : text("[", body, "]");
+    ask.body = of_rows() ? std::move(body) : text("[", body, "]");
     return ask;
   }
 
@@ -149,7 +146,7 @@ class EventHubs final : public Dialect {
 
   const C config_;
   const DialectParts parts_;
-  const bool batches_;
+  const FormKind& form_;
   const NameTemplate key_;
 };
 

@@ -5,7 +5,7 @@
 
 #include "base/text.h"
 #include "config/toml.h"
-#include "uplink/forms.h"
+#include "uplink/form_kind.h"
 #include "uplink/https/delimited.h"
 #include "uplink/https/dialect.h"
 #include "uplink/https/json_template.h"
@@ -33,10 +33,9 @@ constexpr Shape member_shape = shape_of<Member>(member_keys);
 constexpr Key keys[] = {
     K::key<&C::path>("path", "Where requests go: {gateway} {lane}, behind the server's own path")
         .like("\"/ingest/{lane}\""),
-    K::choice<&C::format>(
-        "format", form_words,
-        "A line a record; protobuf Records or, for the fewest bytes, Envelopes with columnar "
-        "batches, each behind its length"),
+    K::word<&C::format>("format", built_forms,
+                        "A line a record; protobuf Records or, for the fewest bytes, Envelopes with columnar "
+                        "batches, each behind its length"),
     K::entries<&C::members>(
         "template", member_shape,
         "Of json: a record as an object of your own; a member that is one {name} keeps its type, and "
@@ -58,9 +57,9 @@ void settle(Section& section, C& c) {
     section.error("path", parsed.status().detail());
   if (auto parsed = JsonTemplate::parse(c.members); !parsed.ok())
     section.error("template", parsed.status().detail());
-  if (c.format != "json" && !c.members.empty())
-    section.error("template", "a template is of format = \"json\"");
-  if (c.format != "json" && c.array) section.error("wrap", "a list is of format = \"json\"");
+  const bool json = form_called(c.format).body.json;
+  if (!json && !c.members.empty()) section.error("template", "a template is of format = \"json\"");
+  if (!json && c.array) section.error("wrap", "a list is of format = \"json\"");
 }
 constexpr Shape shape = shape_of<C, settle>(keys);
 
@@ -69,35 +68,28 @@ class Generic final : public Dialect {
   Generic(const C& config, const DialectParts& parts)
       : config_(config),
         parts_(parts),
-        form_(form_of(config.format)),
+        form_(form_called(config.format)),
         path_(NameTemplate::parse(config.path, false).value()),
         template_(JsonTemplate::parse(config.members).value()) {}
 
-  bool of_rows() const override { return form_ == Form::batch; }
+  bool of_rows() const override { return form_.of_rows(); }
 
   Status add(const DialectItem& item, std::string& body) const override {
-    if (form_ == Form::batch) {
-      add_delimited(text_of(envelope_of(parts_.gateway, parts_.epoch, *item.row)), body);
-      return {};
-    }
-    const Identity identity{parts_.gateway, parts_.epoch, item.sequence};
     std::string one;
-    if (template_.empty()) append_record(form_, identity, item.lane, *item.record, one);
-    else template_.render(identity, item.lane, *item.record, one);
-    if (form_ == Form::record) add_delimited(one, body);
+    if (!template_.empty())
+      template_.render({parts_.gateway, parts_.epoch, item.sequence}, item.lane, *item.record, one);
+    else if (Status status = append_item(form_, parts_, item, one); !status.ok()) return status;
+    if (!form_.body.lines) add_delimited(one, body);
     else if (config_.array) body += (body.empty() ? "" : ",\n") + one;
     else body += one + "\n";
     return {};
   }
 
   Result<HttpAsk> request(std::string body, const Carried& what, const DialectMoment&) const override {
-    static constexpr const char* types[] = {
-        "application/x-protobuf; messageType=\"millrace.Record\"; delimited=true", "application/x-ndjson",
-        "application/x-protobuf; messageType=\"millrace.Envelope\"; delimited=true"};
     HttpAsk ask;
     ask.method = config_.method;
     ask.target = target(what.lane);
-    ask.headers = {{"Content-Type", config_.array ? "application/json" : types[static_cast<int>(form_)]},
+    ask.headers = {{"Content-Type", config_.array ? "application/json" : form_.body.type},
                    {"Idempotency-Key", text(parts_.gateway, "/", parts_.epoch, "/", what.first, "-",
                                             what.last, "/", what.records)},
                    {"Millrace-Gateway", parts_.gateway},
@@ -131,7 +123,7 @@ class Generic final : public Dialect {
 
   const C config_;
   const DialectParts parts_;
-  const Form form_;
+  const FormKind& form_;
   const NameTemplate path_;
   const JsonTemplate template_;
 };

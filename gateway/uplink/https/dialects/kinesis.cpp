@@ -7,9 +7,8 @@
 #include "base/text.h"
 #include "config/toml.h"
 #include "net/base64.h"
-#include "uplink/forms.h"
+#include "uplink/form_kind.h"
 #include "uplink/https/aws_signer.h"
-#include "uplink/https/delimited.h"
 #include "uplink/https/dialect.h"
 #include "uplink/name_template.h"
 
@@ -29,7 +28,7 @@ using K = KeysOf<C>;
 constexpr Key keys[] = {
     K::key<&C::stream>("stream", "").like("\"plant\""),
     K::key<&C::region>("region", "").like("\"eu-central-1\""),
-    K::choice<&C::format>("format", form_words, "What a record of the stream is; of batch an Envelope"),
+    K::word<&C::format>("format", built_forms, "What a record of the stream is; of batch an Envelope"),
     K::key<&C::key>("key", "The partition key; of batches {gateway} and {lane} alone"),
     K::key<&C::credentials>("credentials_file", "As AWS' own tools have it; read anew for each request")
         .like("\"/etc/millrace/aws-credentials\""),
@@ -38,8 +37,9 @@ constexpr Key keys[] = {
 void settle(Section& section, C& c) {
   if (c.stream.empty() || c.region.empty() || !c.credentials.given())
     section.error("dialect", "kinesis needs stream, region and credentials_file");
-  if (!section.has("key") && c.format == "batch") c.key = "{gateway}";
-  if (auto parsed = NameTemplate::parse(c.key, c.format != "batch"); !parsed.ok())
+  const bool of_rows = form_called(c.format).of_rows();
+  if (!section.has("key") && of_rows) c.key = "{gateway}";
+  if (auto parsed = NameTemplate::parse(c.key, !of_rows); !parsed.ok())
     section.error("key", parsed.status().detail());
 }
 constexpr Shape shape = shape_of<C, settle>(keys);
@@ -132,17 +132,16 @@ class Kinesis final : public Dialect {
   Kinesis(const C& config, DialectParts parts)
       : config_(config),
         parts_(std::move(parts)),
-        form_(form_of(config.format)),
-        key_(NameTemplate::parse(config.key, form_ != Form::batch).value()) {}
+        form_(form_called(config.format)),
+        key_(NameTemplate::parse(config.key, !form_.of_rows()).value()) {}
 
   // It takes 5 MB; a small box need not hold so much at once.
   Limits limits() const override { return {2 << 20, 500}; }
-  bool of_rows() const override { return form_ == Form::batch; }
+  bool of_rows() const override { return form_.of_rows(); }
 
   Status add(const DialectItem& item, std::string& body) const override {
     std::string data, key;
-    if (form_ == Form::batch) data = text_of(envelope_of(parts_.gateway, parts_.epoch, *item.row));
-    else append_record(form_, {parts_.gateway, parts_.epoch, item.sequence}, item.lane, *item.record, data);
+    if (Status status = append_item(form_, parts_, item, data); !status.ok()) return status;
     key_.render(parts_.gateway, item.lane, item.record, key);
     key = cut(key.empty() ? "-" : key);
     if (data.size() + key.size() > record_max)
@@ -222,7 +221,7 @@ class Kinesis final : public Dialect {
 
   const C config_;
   const DialectParts parts_;
-  const Form form_;
+  const FormKind& form_;
   const NameTemplate key_;
 };
 

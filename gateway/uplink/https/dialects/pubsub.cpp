@@ -8,8 +8,7 @@
 #include "base/text.h"
 #include "config/toml.h"
 #include "net/base64.h"
-#include "uplink/forms.h"
-#include "uplink/https/delimited.h"
+#include "uplink/form_kind.h"
 #include "uplink/https/dialect.h"
 #include "uplink/https/service_account.h"
 #include "uplink/name_template.h"
@@ -30,7 +29,7 @@ using K = KeysOf<C>;
 constexpr Key keys[] = {
     K::key<&C::project>("project", "").like("\"works\""),
     K::key<&C::topic>("topic", "").like("\"plant\""),
-    K::choice<&C::format>("format", form_words, "What a message is; of batch an Envelope"),
+    K::word<&C::format>("format", built_forms, "What a message is; of batch an Envelope"),
     K::key<&C::ordering_key>("ordering_key",
                              "Of batches {gateway} and {lane} alone; \"\": none, and no order"),
     K::key<&C::credentials>("credentials_file", "Of a service account, as the console gives it")
@@ -42,8 +41,9 @@ void settle(Section& section, C& c) {
     section.error("dialect", "pubsub needs project, topic and credentials_file");
   if (c.topic.find('/') != std::string::npos)
     section.error("topic", "the topic's own name, without projects/.../topics/");
-  if (!section.has("ordering_key") && c.format == "batch") c.ordering_key = "{gateway}";
-  if (auto parsed = NameTemplate::parse(c.ordering_key, c.format != "batch"); !parsed.ok())
+  const bool of_rows = form_called(c.format).of_rows();
+  if (!section.has("ordering_key") && of_rows) c.ordering_key = "{gateway}";
+  if (auto parsed = NameTemplate::parse(c.ordering_key, !of_rows); !parsed.ok())
     section.error("ordering_key", parsed.status().detail());
 }
 constexpr Shape shape = shape_of<C, settle>(keys);
@@ -106,17 +106,16 @@ class Pubsub final : public Dialect {
   Pubsub(const C& config, DialectParts parts)
       : config_(config),
         parts_(std::move(parts)),
-        form_(form_of(config.format)),
-        key_(NameTemplate::parse(config.ordering_key, form_ != Form::batch).value()) {}
+        form_(form_called(config.format)),
+        key_(NameTemplate::parse(config.ordering_key, !form_.of_rows()).value()) {}
 
   // It takes 10 MB; a small box need not hold so much at once.
   Limits limits() const override { return {2 << 20, 1000}; }
-  bool of_rows() const override { return form_ == Form::batch; }
+  bool of_rows() const override { return form_.of_rows(); }
 
   Status add(const DialectItem& item, std::string& body) const override {
     std::string data, key;
-    if (form_ == Form::batch) data = text_of(envelope_of(parts_.gateway, parts_.epoch, *item.row));
-    else append_record(form_, {parts_.gateway, parts_.epoch, item.sequence}, item.lane, *item.record, data);
+    if (Status status = append_item(form_, parts_, item, data); !status.ok()) return status;
     if (data.size() > message_max)
       return {Code::invalid, text(data.size(), " bytes; a message of Pub/Sub has at most 10 MB")};
     key_.render(parts_.gateway, item.lane, item.record, key);
@@ -178,7 +177,7 @@ class Pubsub final : public Dialect {
  private:
   const C config_;
   const DialectParts parts_;
-  const Form form_;
+  const FormKind& form_;
   const NameTemplate key_;
 };
 

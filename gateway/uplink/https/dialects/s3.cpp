@@ -9,7 +9,7 @@
 #include "base/text.h"
 #include "config/toml.h"
 #include "net/content_coding.h"
-#include "uplink/forms.h"
+#include "uplink/form_kind.h"
 #include "uplink/https/aws_signer.h"
 #include "uplink/https/delimited.h"
 #include "uplink/https/dialect.h"
@@ -35,6 +35,7 @@ using K = KeysOf<C>;
 constexpr Key keys[] = {
     K::key<&C::bucket>("bucket", "Default: the server's name says it").like("\"plant\""),
     K::key<&C::region>("region", "Of servers of your own mostly \"us-east-1\"").like("\"eu-central-1\""),
+    // What read_batch.py and engines read: of the forms these two.
     K::choice<&C::format>(
         "format", "batch|json",
         "Of an object: Envelopes with columnar batches, each behind its length; or JSON lines, gzip"),
@@ -105,24 +106,22 @@ class S3 final : public Dialect {
   S3(const C& config, DialectParts parts)
       : config_(config),
         parts_(std::move(parts)),
-        batches_(config.format == "batch"),
+        form_(form_called(config.format)),
         dated_(config.prefix.find(date_name) != std::string::npos),
         before_(NameTemplate::parse(before_date(config.prefix), false).value()),
         behind_(NameTemplate::parse(behind_date(config.prefix), false).value()) {}
 
   // A request costs money, whatever its size; but text is packed in one turn of the loop.
-  Limits limits() const override { return {batches_ ? 8u << 20 : 1u << 20, 1'000'000}; }
-  bool of_rows() const override { return batches_; }
+  Limits limits() const override { return {of_rows() ? 8u << 20 : 1u << 20, 1'000'000}; }
+  bool of_rows() const override { return form_.of_rows(); }
   bool dated() const override { return dated_; }
   Duration every() const override { return config_.every; }
 
   Status add(const DialectItem& item, std::string& body) const override {
-    if (batches_) {
-      add_delimited(text_of(envelope_of(parts_.gateway, parts_.epoch, *item.row)), body);
-    } else {
-      append_record(Form::json, {parts_.gateway, parts_.epoch, item.sequence}, item.lane, *item.record, body);
-      body += '\n';
-    }
+    std::string one;
+    if (Status status = append_item(form_, parts_, item, one); !status.ok()) return status;
+    if (form_.body.lines) body += one + "\n";
+    else add_delimited(one, body);
     return {};
   }
 
@@ -132,11 +131,11 @@ class S3 final : public Dialect {
     HttpAsk ask;
     ask.method = "PUT";
     ask.target = bucket() + "/" + percent_encoded(name_of(what), true);
-    ask.headers = {{"Content-Type", batches_ ? "application/x-protobuf" : "application/gzip"},
+    ask.headers = {{"Content-Type", of_rows() ? "application/x-protobuf" : "application/gzip"},
                    {"X-Amz-Meta-Records", text(what.records)}};
     if (!config_.storage_class.empty())
       ask.headers.emplace_back("X-Amz-Storage-Class", config_.storage_class);
-    ask.body = batches_ ? std::move(body) : packed(ContentCoding::gzip, std::move(body));
+    ask.body = of_rows() ? std::move(body) : packed(ContentCoding::gzip, std::move(body));
     aws_sign(ask, {parts_.host, parts_.path, config_.region, "s3"}, credentials.value(), moment.wall);
     return ask;
   }
@@ -171,12 +170,13 @@ class S3 final : public Dialect {
     if (dated_) name += day.size() > 10 && day[4] == '-' ? day.substr(0, 10) : "unknown";
     return name + rest +
            text(padded(parts_.epoch), "-", padded(what.first), "-", padded(what.last),
-                batches_ ? ".envelopes" : ".jsonl.gz");
+                of_rows() ? ".envelopes" : ".jsonl.gz");
   }
 
   const C config_;
   const DialectParts parts_;
-  const bool batches_, dated_;
+  const FormKind& form_;
+  const bool dated_;
   const NameTemplate before_, behind_;
 };
 

@@ -1,0 +1,190 @@
+#include "pipeline/decoding.h"
+
+#include "base/logger.h"
+#include "base/text.h"
+#include "base/utf8.h"
+
+namespace millrace {
+namespace {
+
+constexpr std::int64_t clock_step_us = 1'000'000;
+
+// What arrived before the clock was set is dated by its own boot, which need not be the one that writes it
+// now.
+void keep_boot(const Detail& of, std::vector<Record>& records) {
+  auto detail = std::make_shared<Detail>();
+  detail->boot_id = of.boot_id;
+  detail->monotonic_us = of.monotonic_us;
+  for (Record& record : records) {
+    if (record.trust == TimeTrust::unsynced && !record.detail) record.detail = detail;
+  }
+}
+
+}  // namespace
+
+Decoding::Decoding(Loop& loop, Log& log, Metrics& metrics, KnownInputs& inputs, WindowConsumer& windows,
+                   Options options)
+    : loop_(loop),
+      inputs_(inputs),
+      windows_(windows),
+      options_(std::move(options)),
+      taken_(metrics.counter("millrace_taken_records_total",
+                             "Records taken from inputs; a payload that gave none counts as one")),
+      admitted_(metrics.counter("millrace_admitted_records_total", "Of these, put into the log")),
+      filtered_(metrics.counter(
+          "millrace_filtered_records_total",
+          "Of these, wanted by no uplink and no window; payloads that a route ignores or that have no value")),
+      duplicate_(metrics.counter("millrace_duplicates_total",
+                                 "Of these, payloads recognised as taken before, and dropped")),
+      undecodable_(metrics.counter("millrace_undecodable_total",
+                                   "Of these, payloads that could not be decoded, or not wholly")),
+      letters_(loop, log, metrics, {options_.boot_id, options_.clock_vouched}) {}
+
+void Decoding::count_duplicates(std::uint64_t payloads) {
+  taken_.add(payloads);
+  duplicate_.add(payloads);
+}
+
+void Decoding::bury_unknown(const Arrival& arrival, WriteSet& set) {
+  taken_.add();
+  undecodable_.add();
+  if (inputs_.tell_unknown(arrival.input)) {
+    LOG_WARN("input ", shown(arrival.input),
+             ": no longer configured; what the inbox still holds of it goes to the dead lane");
+  }
+  letters_.bury(arrival, "the input is no longer configured", {}, set);
+}
+
+void Decoding::decode(Arrival arrival, Ticket ticket, bool crashed, WriteSet& set) {
+  KnownInput* const known = inputs_.find(arrival.input);
+  const InputDecoder* decoder = known ? known->decoder_of(ticket) : nullptr;
+  if (!decoder) return bury_unknown(arrival, set);
+  KnownInput& input = *known;
+  const auto bury_it = [&](const std::string& reason) {
+    taken_.add();
+    undecodable_.add();
+    letters_.bury(arrival, reason, std::move(unread_.missing), set);
+  };
+  unread_.clear();
+  input.payloads->add();
+  // The log dates what it commits by how its clock stands then: what came before that was set keeps its own.
+  const std::int64_t offset_us = arrival.received.us - arrival.received_monotonic.ns / 1000;
+  const bool own_date = !arrival.clock_trusted &&
+                        std::abs(offset_us - (loop_.wall().us - loop_.now().ns / 1000)) >= clock_step_us;
+  arrival.received = input.stamps.next(arrival.received, arrival.received_monotonic);
+  if (crashed) {
+    LOG_ERROR("input ", arrival.input, ": a payload on ", shown(arrival.channel),
+              " was in work when the process died, twice; it goes to the dead lane");
+    input.undecodable->add();
+    return bury_it("crashed");
+  }
+  if (arrival.whole_bytes >
+      0) {  // half a payload must not become a reading: "12" of "123456" is a number too
+    input.undecodable->add();
+    return bury_it(text("too large: ", arrival.whole_bytes, " bytes, above ", arrival.limit, "; its first ",
+                        arrival.bytes.size(), " are kept"));
+  }
+  if (arrival.retained && decoder->retained_once && input.retained.seen(arrival, set)) {
+    input.retained_dropped->add();
+    return count_duplicates(1);
+  }
+  decoded_.clear();
+  const Status status = decoder->decode(arrival, decoded_, unread_);
+  count(input, arrival);
+  if (options_.witness) options_.witness(arrival, decoded_, status, unread_);
+  if (input.memory) {
+    input.memory->offered = ticket == UINT64_MAX;
+    take_beside(input, own_date ? &arrival : nullptr, set);
+  }
+  if (!status.ok() || unread_.any()) {
+    const std::string reason = status.ok() ? unread_.reason() : status.detail();
+    LOG_WARN("input ", arrival.input, ": payload on ", shown(arrival.channel), ": ",
+             shown(reason, DeadLetters::reason_max),
+             status.ok()
+                 ? text("; what else is in it (", decoded_.size(), ") has entered; kept in the dead lane")
+                 : "; kept in the dead lane");
+    if (!status.ok()) unread_.missing.clear();  // none of it entered
+    input.undecodable->add();
+    bury_it(reason);
+    if (!status.ok()) return;
+  } else if (decoded_.empty()) {
+    taken_.add();
+    filtered_.add();
+  }
+  input.records->add(decoded_.size());
+  if (own_date) keep_boot(boot_of(arrival), decoded_);
+  admit(decoded_, set);
+}
+
+Detail Decoding::boot_of(const Arrival& arrival) const {
+  Detail detail;
+  detail.boot_id = options_.boot_id;
+  detail.monotonic_us = arrival.received_monotonic.ns / 1000;
+  return detail;
+}
+
+// What the input's formats gave beside readings. `undated`: the payload, where it came before the clock was
+// set.
+void Decoding::take_beside(KnownInput& input, const Arrival* undated, WriteSet& set) {
+  Beside& beside = input.memory->remembered().beside;
+  if (!beside.any()) return;
+  if (undated) keep_boot(boot_of(*undated), beside.events);
+  for (Record& event : beside.events) set.records.emplace_back(Lane::alarm, std::move(event));
+  beside.events.clear();
+  input.memory->take_beside(loop_.now(), [this, &input](Saying reply) {
+    loop_.post([this, name = input.name, memory = std::weak_ptr(input.memory), reply = std::move(reply)] {
+      const bool said = inputs_.say(name, reply);
+      if (const auto here = memory.lock()) here->sent(said);
+    });
+  });
+}
+
+void Decoding::count(KnownInput& input, const Arrival& arrival) {
+  if (unread_.no_value > 0) input.no_value->add(unread_.no_value);
+  if (unread_.ignored) input.ignored->add();
+  if (!unread_.latin1) return;
+  input.latin1->add();
+  if (!std::exchange(input.latin1_told, true)) {
+    LOG_WARN("input ", arrival.input, ": text on ", shown(arrival.channel),
+             " is no UTF-8; it is read as ISO 8859-1 (said once; millrace_input_latin1_total counts)");
+  }
+}
+
+void Decoding::admit(std::vector<Record>& records, WriteSet& set) {
+  taken_.add(records.size());
+  windows_.lead(set);
+  for (Record& record : records) {
+    if (options_.forward_raw) set.records.emplace_back(Lane::raw, std::move(record));
+    else if (windows_.engine().wants(record.metric)) set.records.emplace_back(Lane::held, std::move(record));
+    else {
+      filtered_.add();
+      continue;
+    }
+    admitted_.add();
+  }
+}
+
+Status Decoding::decode_again(const Record& letter, WriteSet& set) {
+  const Detail& detail = *letter.detail;
+  const auto& dead = std::get<DeadDetail>(detail.body);
+  KnownInput* const input = inputs_.find(dead.consumer);
+  const InputDecoder* decoder = input ? input->decoder_of(UINT64_MAX) : nullptr;
+  if (!decoder)
+    return {Code::invalid, text("the input \"", shown(dead.consumer), "\" is not in the configuration")};
+  if (dead.whole_size > 0)
+    return {Code::invalid,
+            text("only the first ", dead.payload.size(), " of its ", dead.whole_size, " bytes were kept")};
+  const OpenedLetter opened(letter);
+  const Arrival& arrival = opened.arrival();
+  std::vector<Record> records;
+  Unread unread;
+  const Status status = decoder->decode(arrival, records, unread);
+  if (input->memory) input->memory->remembered().beside = {};  // what it said, it said then
+  if (!status.ok()) return status;
+  if (detail.boot_id != 0) keep_boot(detail, records);
+  admit(records, set);
+  if (unread.any()) letters_.put(arrival, unread.reason(), std::move(unread.missing), detail.boot_id, set);
+  return {};
+}
+
+}  // namespace millrace

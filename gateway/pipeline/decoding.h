@@ -1,0 +1,65 @@
+// From an arrival to records of a set: decodes a payload by its input's configuration as far as it is good,
+// dates it, keeps what could not be read as a dead letter, and chooses lanes. Nothing that comes wedges an
+// input. The ledger of the south is counted here: taken = admitted + filtered + duplicate + undecodable, in
+// records; a payload that could not be decoded, or not wholly, counts as one, and so does one that is a
+// duplicate, is ignored or has no value. On the loop.
+#pragma once
+
+#include <functional>
+#include <string_view>
+#include <vector>
+
+#include "base/metrics.h"
+#include "decode/unread.h"
+#include "loop/loop.h"
+#include "pipeline/dead_letters.h"
+#include "pipeline/known_inputs.h"
+#include "windows/window_consumer.h"
+
+namespace millrace {
+
+class Decoding {
+ public:
+  // Sees what became of each payload: its records, and what of it could not be read.
+  using Witness =
+      std::function<void(const Arrival&, const std::vector<Record>&, const Status&, const Unread&)>;
+  struct Options {
+    bool forward_raw = true;    // some uplink takes the raw lane
+    std::uint64_t boot_id = 0;  // of this boot
+    std::function<bool()> clock_vouched;
+    Witness witness;
+  };
+  Decoding(Loop& loop, Log& log, Metrics& metrics, KnownInputs& inputs, WindowConsumer& windows,
+           Options options);
+
+  // `ticket`: of the inbox; UINT64_MAX: offered just now. `crashed`: it was in work when the process died,
+  // twice.
+  void decode(Arrival arrival, Ticket ticket, bool crashed, WriteSet& set);
+  // What Pipeline::decode_again promises.
+  Status decode_again(const Record& letter, WriteSet& set);
+  // Payloads that were recognised as taken before.
+  void count_duplicates(std::uint64_t payloads);
+  void set_forward_raw(bool forward) { options_.forward_raw = forward; }
+
+ private:
+  void bury_unknown(const Arrival& arrival, WriteSet& set);
+  Detail boot_of(const Arrival& arrival) const;
+  void take_beside(KnownInput& input, const Arrival* undated, WriteSet& set);
+  void admit(std::vector<Record>& records, WriteSet& set);
+  void count(KnownInput& input, const Arrival& arrival);
+
+  Loop& loop_;
+  KnownInputs& inputs_;
+  WindowConsumer& windows_;
+  Options options_;
+  std::vector<Record> decoded_;
+  Unread unread_;  // of the same payload
+  Counter& taken_;
+  Counter& admitted_;
+  Counter& filtered_;
+  Counter& duplicate_;
+  Counter& undecodable_;
+  DeadLetters letters_;
+};
+
+}  // namespace millrace

@@ -1,0 +1,37 @@
+#include "uplink/settling.h"
+
+#include "record/unsynced.h"
+#include "uplink/shipper.h"
+
+namespace millrace {
+
+void Settling::settle(Lane lane, Run& run) {
+  WriteSet set = settle_finished(run, lane, options_.name, loop_.wall());
+  if (!options_.clock_trusted()) {
+    for (auto& [to, record] : set.records) stamp_unsynced(record, options_.boot_id, loop_.now());
+  }
+  if (!set.settles.empty()) log_.commit(std::move(set), {});
+}
+
+void Settling::expire(Lane lane, Run& run) {
+  if (options_.drain.max_age.count() == 0) return;
+  const auto now = options_.age_clock();
+  if (!now) return;
+  const std::int64_t oldest = now->us - to_us(options_.drain.max_age);
+  bool any = false;
+  for (Piece& piece : run.pieces) {
+    if (piece.state != Piece::waiting || piece.newest_us >= oldest) continue;
+    piece.state = Piece::expired;
+    run.bytes_waiting -= piece.bytes();
+    expired_.add(piece.row.count);
+    isolation_.forget(lane, piece.row);
+    any = true;
+  }
+  if (any) settle(lane, run);
+}
+
+void Settling::skip(Lane lane, Range rest) {
+  if (!rest.empty()) log_.commit({.settles = {{options_.name, lane, rest, 0, How::skipped}}}, {});
+}
+
+}  // namespace millrace

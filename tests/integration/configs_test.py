@@ -1,0 +1,101 @@
+#!/usr/bin/python3
+"""Configurations that are broken or odd: `millrace check` tells what is wrong with each and where, soon, and never falls over. And
+those that 0.1 took on its way load still, with every key that its millrace.toml told of then (tests/cases/configs).
+`configs_test.py --show NUMBER` prints a file of the corpus."""
+import concurrent.futures
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import time
+import unittest
+from collections import Counter
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "support"))
+from odd_toml import MUTATIONS, odd_toml, told_keys
+from testsite import BUILD, ROOT
+
+CONFIG = ROOT / "packaging" / "millrace.toml"
+EXAMPLES = sorted((ROOT / "packaging" / "examples").glob("*.toml"))
+SECONDS = 5
+
+
+def sources():
+    installed = CONFIG.read_text()
+    whole = [told_keys(installed), installed]
+    return [one for example in EXAMPLES for one in (example.read_text(), whole[0])] + whole
+
+
+def check(path):
+    begin = time.monotonic()
+    try:
+        done = subprocess.run([BUILD / "millrace", "check", "-c", path], capture_output=True, timeout=60, cwd=Path(path).parent, env={**os.environ, "LC_ALL": "C.UTF-8"})
+    except subprocess.TimeoutExpired:
+        return None, "", 60
+    return done.returncode, done.stderr.decode(errors="replace"), time.monotonic() - begin
+
+
+def fault(path, data):
+    """What is wrong with the answer to a file; empty: nothing. And its exit code."""
+    path.write_bytes(data)
+    code, said, seconds = check(path)
+    lines = data.count(b"\n") + data.count(b"\r") + 1
+    path.unlink()
+    if code not in (0, 78):
+        return f"exit {code}: {said[-2000:]}", code
+    if seconds > SECONDS:
+        return f"{seconds:.1f} s", code
+    places = [int(line) for line in re.findall(rf"(?m)^{re.escape(str(path))}:(\d+):\d+: ", said)]
+    if code == 78 and not places:
+        return f"it names no line: {said[:2000]}", code
+    if any(not 1 <= line <= lines for line in places):
+        return f"line {max(places)} of {lines}: {said[:2000]}", code
+    longest = max(map(len, said.split("\n")))
+    if longest > 2000:
+        return f"a line of {longest} characters: {said[:300]}", code
+    if "\x1b" in said or "\0" in said:
+        return f"control characters in what it says: {said[:2000]!r}", code
+    return "", code
+
+
+class Configs(unittest.TestCase):
+    def ask(self, numbers):
+        texts, codes, faults = sources(), Counter(), []
+        with tempfile.TemporaryDirectory(prefix="millrace-configs-") as folder, concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+            def one(number):
+                return number, *fault(Path(folder) / f"{number}.toml", odd_toml(number, texts))
+            for number, words, code in pool.map(one, numbers):
+                codes[code] += 1
+                if words:
+                    faults.append(f"{number} ({MUTATIONS[number % len(MUTATIONS)].__name__}; --show {number}): {words}")
+        self.assertEqual(faults, [], "\n".join(faults))
+        self.assertGreater(codes[78], len(numbers) / 2, codes)
+        self.assertGreater(codes[0], 0, codes)
+
+
+class Old(unittest.TestCase):
+    def test_what_was_taken_is_taken(self):
+        olds = sorted((ROOT / "tests" / "cases" / "configs").glob("*.toml"))
+        self.assertGreater(len(olds), 3)
+        for old in olds:
+            code, said, _ = check(old)
+            self.assertEqual(code, 0, said)
+
+
+class Some(Configs):
+    def test_what_is_wrong_is_told_with_its_line(self):
+        self.ask(range(0, 3 * len(MUTATIONS) * 23, 23))
+
+
+class All(Configs):
+    def test_1_300_files(self):
+        self.ask(range(1_300))
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["--show"]:
+        sys.stdout.buffer.write(odd_toml(int(sys.argv[2]), sources()))
+    else:
+        unittest.main()
