@@ -82,18 +82,18 @@ Pipeline::Pipeline(Loop& loop, MappedInbox& inbox, Log& log, Metrics& metrics, P
   });
 }
 
-Handle Pipeline::set_input(const std::string& name, Router router, bool retained_once) {
+Handle Pipeline::set_input(const std::string& name, std::shared_ptr<const Router> router,
+                           bool retained_once) {
   std::shared_ptr<InputMemory> memory;
-  if (router.remembers()) {
+  if (router->remembers()) {
     Input& input = known_input(name);
     if (!input.memory) input.memory = std::make_shared<InputMemory>(log_, metrics_, name);
     memory = input.memory;
-    memory->join(router);
+    memory->join(*router);
   }
-  const auto kept = std::make_shared<const Router>(std::move(router));
   return set_input(
       name,
-      [router = kept, watch = std::make_shared<InputWatch>(metrics_, name, kept), memory](
+      [router, watch = std::make_shared<InputWatch>(metrics_, name, router), memory](
           const Arrival& a, std::vector<Record>& out, Unread& unread) {
         return router->decode(a, out, unread, memory ? &memory->remembered() : nullptr);
       },

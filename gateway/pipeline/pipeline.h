@@ -43,7 +43,10 @@ class Pipeline final : public Intake {
   // is still decoded so. An input that comes back under the same name decodes what it brings itself. The
   // first does what Router::decode promises.
   Handle set_input(const std::string& name, Decode decode, bool retained_once);
-  Handle set_input(const std::string& name, Router router, bool retained_once);
+  Handle set_input(const std::string& name, std::shared_ptr<const Router> router, bool retained_once);
+  Handle set_input(const std::string& name, Router router, bool retained_once) {
+    return set_input(name, std::make_shared<const Router>(std::move(router)), retained_once);
+  }
   // How what formats of the input say back reaches its devices, until the handle goes: false, it does not.
   // Called on the loop, never inside a call of the driver's own.
   using Say = std::function<bool(const Saying&)>;
