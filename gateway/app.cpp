@@ -120,6 +120,7 @@ void App::make_pipeline() {
   options.witness = [this](const Arrival& arrival, const std::vector<Record>& records, const Status& status,
                            const Unread& unread) {
     const Instant now = loop_.now();
+    live_payloads_.see(arrival, now);
     devices_.payload(arrival.input, now);
     for (auto at = records.begin(); at != records.end();) {  // the values of a message have mostly one device
       const auto end = std::find_if(at + 1, records.end(),
@@ -140,7 +141,7 @@ void App::make_faces() {
     retry_letter(storage_.log(), *uplinks_, *pipeline_, number, letter, std::move(done));
   };
   faces_ = std::make_unique<Faces>(Faces::Daemon{config_, loop_, storage_.log(), storage_.folder(), devices_,
-                                                 *report_, retry, [this] { return reload(); },
+                                                 *report_, live_payloads_, retry, [this] { return reload(); },
                                                  [this](const std::string& uplink) { return forget(uplink); },
                                                  [this] { return why_not_ready(); }});
   faces_->open();

@@ -12,6 +12,7 @@
 #include "log_age.h"
 #include "loop/uv_loop.h"
 #include "observe/device_table.h"
+#include "pipeline/live_payloads.h"
 #include "parts.h"
 #include "pipeline/pipeline.h"
 #include "registry.h"
@@ -65,6 +66,7 @@ class App {
   ConnectionShares shares_{0};
   Storage storage_;
   DeviceTable devices_;
+  LivePayloads live_payloads_;
   std::unique_ptr<LogAge> age_;
   std::unique_ptr<Pipeline> pipeline_;
   std::unique_ptr<Inputs> inputs_;

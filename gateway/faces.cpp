@@ -73,6 +73,9 @@ Status Faces::open_control() {
   control_->add("devices", false, [this](const ControlRequest& request, ControlServer::Reply reply) {
     reply(device_list(of_.devices, wish_of(request), of_.loop.now()));
   });
+  control_->add("payloads", false, [this](const ControlRequest& request, ControlServer::Reply reply) {
+    reply(live_payloads(request));
+  });
   log_commands_ = std::make_unique<LogCommands>(of_.log, of_.log_folder, of_.retry_letter);
   for (auto& [name, command] : log_commands_->table())
     control_->add(name, command.changes, std::move(command.run));
@@ -85,6 +88,18 @@ Status Faces::open_control() {
     reply(reply_of(of_.forget(name->second)));
   });
   return {};
+}
+
+// {"next": the number to ask from, "letters": "NUMBER HEX" a line}.
+std::string Faces::live_payloads(const ControlRequest& request) {
+  const auto input = request.find("input"), from = request.find("from");
+  if (input == request.end() || input->second.empty()) return control_error("of which input?");
+  const std::uint64_t number = from == request.end() ? 0 : std::strtoull(from->second.c_str(), nullptr, 10);
+  const LivePayloads::Page page = of_.payloads.since(input->second, number, of_.loop.now());
+  if (page.refused) return control_error("others watch as many inputs as can be watched at a time");
+  JsonWriter json;
+  json.begin_object().member("next", page.next).member("letters", letters_in_hex(page.letters)).end_object();
+  return json.take();
 }
 
 Status Faces::open_http() {

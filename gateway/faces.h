@@ -12,6 +12,7 @@
 #include "net/http_server.h"
 #include "observe/control.h"
 #include "observe/device_table.h"
+#include "pipeline/live_payloads.h"
 #include "self_report.h"
 
 namespace millrace {
@@ -26,6 +27,7 @@ class Faces {
     Folder& log_folder;
     DeviceTable& devices;
     SelfReport& report;
+    LivePayloads& payloads;
     LogCommands::Retry retry_letter;
     std::function<Status()> reload;
     std::function<Status(const std::string& uplink)> forget;
@@ -48,6 +50,7 @@ class Faces {
   Status open_http();
   Status open_control();
   HttpResponse answer(const std::string& path);
+  std::string live_payloads(const ControlRequest& request);
 
   Daemon of_;
   std::unique_ptr<LogCommands> log_commands_;

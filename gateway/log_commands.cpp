@@ -6,6 +6,7 @@
 #include "base/text.h"
 #include "decode/timestamps.h"
 #include "record/batch.h"
+#include "record/record_proto.h"
 #include "record/record_text.h"
 
 namespace millrace {
@@ -14,7 +15,7 @@ namespace {
 constexpr std::size_t page_bytes = 16 << 10;  // of columns: about a megabyte of JSON
 // of lines in one answer, about: the client comes back for the rest
 constexpr std::size_t answer_bytes_max = 1 << 20;
-constexpr std::size_t dead_page_max = 200;
+constexpr std::size_t dead_page_max = 200, whole_letters_max = 8;
 
 std::string word(const ControlRequest& request, const std::string& key, const std::string& otherwise = {}) {
   const auto found = request.find(key);
@@ -79,6 +80,7 @@ std::map<std::string, LogCommands::Command> LogCommands::table() {
       {"log.forget", {true, with_request(&LogCommands::forget)}},
       {"dlq.ls", {false, with_request(&LogCommands::dead_ls)}},
       {"dlq.show", {false, with_request(&LogCommands::dead_show)}},
+      {"dlq.letters", {false, with_request(&LogCommands::dead_letters)}},
       {"dlq.retry", {true, with_request(&LogCommands::dead_retry)}},
       {"dlq.drop", {true, with_request(&LogCommands::dead_drop)}},
   };
@@ -407,6 +409,35 @@ void LogCommands::dead_show(const ControlRequest& request, ControlServer::Reply 
     write_letter(json, number_of_letter, record, 1 << 20);
     reply(json.take());
   });
+}
+
+std::string letters_in_hex(const std::vector<std::pair<Sequence, Record>>& letters) {
+  std::string lines;
+  for (const auto& [number, letter] : letters)
+    lines += text(number, " ", to_hex(encode_record(letter)), "\n");
+  return lines;
+}
+
+// {"next": ..., "letters": "NUMBER HEX" a line}; the newest first.
+void LogCommands::dead_letters(const ControlRequest& request, ControlServer::Reply reply) {
+  const std::size_t max =
+      std::min<std::size_t>(whole_letters_max, number_of(request, "max", whole_letters_max));
+  find_dead({1, number_of(request, "from", UINT64_MAX)}, Log::Direction::down, max,
+            [reply](const Result<Letters>& page) {
+              if (!page.ok()) return reply(control_error(page.status().detail()));
+              std::string lines;
+              Sequence next = page.value().next;
+              for (const auto& [number, letter] : page.value().letters) {
+                if (lines.size() >= answer_bytes_max) {
+                  next = number;
+                  break;
+                }
+                lines += letters_in_hex({{number, letter}});
+              }
+              JsonWriter json;
+              json.begin_object().member("next", next).member("letters", lines).end_object();
+              reply(json.take());
+            });
 }
 
 // One letter after the other, the oldest first; what dies again meanwhile lies behind `range` and is left

@@ -28,7 +28,7 @@ class LogCommands {
     ControlServer::Command run;
   };
   // By the names of the requests: log.ls, log.stat, log.read, log.device, log.salvage, log.seal, log.forget,
-  // dlq.ls, dlq.show, dlq.retry, dlq.drop
+  // dlq.ls, dlq.show, dlq.letters, dlq.retry, dlq.drop
   std::map<std::string, Command> table();
 
  private:
@@ -43,6 +43,7 @@ class LogCommands {
   std::string found(const Sought& sought) const;
   void dead_ls(const ControlRequest& request, ControlServer::Reply reply);
   void dead_show(const ControlRequest& request, ControlServer::Reply reply);
+  void dead_letters(const ControlRequest& request, ControlServer::Reply reply);
   void dead_retry(const ControlRequest& request, ControlServer::Reply reply);
   void dead_drop(const ControlRequest& request, ControlServer::Reply reply);
   struct Letters {
@@ -58,5 +59,8 @@ class LogCommands {
   Folder& folder_;
   Retry retry_;
 };
+
+// Letters whole, for whoever decodes them: "NUMBER HEX" a line, the record of each as it is stored.
+std::string letters_in_hex(const std::vector<std::pair<Sequence, Record>>& letters);
 
 }  // namespace millrace

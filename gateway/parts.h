@@ -21,9 +21,9 @@ class InputPart {
   // `plan` was checked: its routes compile.
   InputPart(const InputPlan& plan, const SouthParts& south, Pipeline& pipeline)
       : pipeline_(pipeline),
-        routes_(plan.decode
-                    ? pipeline.set_input(plan.name, plan.decode, plan.retained_once)
-                    : pipeline.set_input(plan.name, Router::make(plan.routes).value(), plan.retained_once)),
+        router_(plan.decode ? nullptr : std::make_shared<const Router>(Router::make(plan.routes).value())),
+        routes_(router_ ? pipeline.set_input(plan.name, router_, plan.retained_once)
+                        : pipeline.set_input(plan.name, plan.decode, plan.retained_once)),
         driver_(plan.make(south)),
         voice_(pipeline.set_voice(
             plan.name, [this](const Saying& reply) { return driver_->say(reply.topic, reply.payload); })) {}
@@ -35,9 +35,12 @@ class InputPart {
   }
   void stop(std::function<void()> done) { driver_->stop(std::move(done)); }
   Driver& driver() { return *driver_; }
+  // Null: its payloads are decoded without routes.
+  const Router* router() const { return router_.get(); }
 
  private:
   Pipeline& pipeline_;
+  std::shared_ptr<const Router> router_;
   Handle routes_;
   std::unique_ptr<Driver> driver_;
   Handle voice_;

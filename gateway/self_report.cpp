@@ -36,6 +36,18 @@ std::uint64_t proc_value(const char* path, std::string_view key) {
   return 0;
 }
 
+std::vector<SchemaState> schemas_of(const Router& router) {
+  std::vector<SchemaState> schemas;
+  for (const RouteJudge* judge : router.judges()) {
+    const auto& count = judge->counts();
+    SchemaState schema{judge->called(),        count[Surprises::unexpected], count[Surprises::type],
+                       count[Surprises::unit], count[Surprises::range],      judge->absent()};
+    if (schema.unexpected + schema.type + schema.unit + schema.range + schema.absent > 0)
+      schemas.push_back(std::move(schema));
+  }
+  return schemas;
+}
+
 // Of a part of a name; `missing`: what the configuration's part waits for.
 template <typename State>
 std::string state_words(State state, const std::string& health, const std::string& missing) {
@@ -169,6 +181,7 @@ void SelfReport::gather_inputs(GatewayState& state) {
     input.undecodable = counted("millrace_input_undecodable_total", labels);
     input.rate = rate("input " + name, input.records);
     of_.devices.tell(input, of_.loop.now());
+    if (part.router()) input.schemas = schemas_of(*part.router());
   });
 }
 

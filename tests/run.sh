@@ -13,10 +13,10 @@ cd "$(dirname "$0")/.."
 computing="unit contract golden reader simulation tidy"
 waiting="main_job faults reload payloads kinds"
 more_waiting="kafka endpoint names log clocks"
-still_waiting="tls status examples modbus serial sparkplug https clouds configs"
+still_waiting="tls status examples habits modbus serial sparkplug https clouds configs"
 alone="hostile"
 quick="$computing $waiting $more_waiting $still_waiting $alone"
-slow="full_disk hanging_up many_reloads modbus_share serial_pouring firmware_size name_figures many_configs slow_links kills endpoint_kills kafka_more https_more clouds_more stream_jobs cross packages trixie long_simulation ubsan tsan fuzz
+slow="full_disk hanging_up many_reloads payload_oracle modbus_share serial_pouring firmware_size name_figures many_configs slow_links kills endpoint_kills kafka_more https_more clouds_more stream_jobs cross packages trixie long_simulation ubsan tsan fuzz
   rabbitmq bench"
 case "${1:-quick}" in
   quick) names=$quick ;;
@@ -102,7 +102,7 @@ one() { # name of a test
     tidy) run tidy timeout 60 /usr/bin/python3 tests/tidy/tidy_test.py ;;
     names) run names timeout 300 /usr/bin/python3 tests/integration/names_test.py Names ;;
     name_figures) run name_figures timeout 300 /usr/bin/python3 tests/integration/names_test.py Figures ;;
-    main_job|payloads|examples|modbus|faults|status|kinds|sparkplug|tls|log|endpoint|hostile|reload|full_disk|clocks) run "$name" timeout 900 /usr/bin/python3 "tests/integration/${name}_test.py" ;;
+    main_job|payloads|examples|habits|modbus|faults|status|kinds|sparkplug|tls|log|endpoint|hostile|reload|full_disk|clocks) run "$name" timeout 900 /usr/bin/python3 "tests/integration/${name}_test.py" ;;
     configs) run configs timeout 120 /usr/bin/python3 tests/integration/configs_test.py Old Some ;;
     many_configs) run many_configs timeout 900 /usr/bin/python3 tests/integration/configs_test.py All ;;
     serial) run serial timeout 600 /usr/bin/python3 tests/integration/serial_test.py Framings Nmea Plugging Asking Devices ;;
@@ -125,6 +125,7 @@ one() { # name of a test
       run packages timeout 900 /usr/bin/python3 tests/integration/packages_test.py
       run booted timeout 900 /usr/bin/python3 tests/integration/booted_test.py ;;
     trixie) run trixie timeout 3000 tests/integration/trixie.sh ;;
+    payload_oracle) run payload_oracle env MILLRACE_PAYLOADS=300000 timeout 3000 build/dev/tests/test_unit -tc="oracle: *" ;;
     many_reloads) run many_reloads env MILLRACE_RELOADS=2000 MILLRACE_SEED=2 timeout 3000 /usr/bin/python3 tests/integration/reload_test.py UnderLoad ;;
     hanging_up) run hanging_up timeout 600 /usr/bin/python3 tests/integration/links_test.py HangingUp Silence ;;
     slow_links) run slow_links timeout 4500 /usr/bin/python3 tests/integration/links_test.py Mqtt Kafka ;;

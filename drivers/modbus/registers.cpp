@@ -7,6 +7,7 @@
 #include "base/label.h"
 #include "base/text.h"
 #include "base/utf8.h"
+#include "decode/byte_order.h"
 #include "decode/reading_value.h"
 
 namespace millrace {
@@ -15,19 +16,10 @@ namespace {
 constexpr double exact_max = 9007199254740992.0;  // 2^53: beyond it doubles have gaps
 
 bool bytes_swapped(WordOrder order) { return order == WordOrder::badc || order == WordOrder::dcba; }
-bool words_swapped(WordOrder order) { return order == WordOrder::cdab || order == WordOrder::dcba; }
 
 // The number of up to 64 bits, by its order.
 std::uint64_t number_of(BytesView registers, WordOrder order) {
-  std::uint64_t number = 0;
-  const std::size_t words = registers.size() / 2;
-  for (std::size_t i = 0; i < words; ++i) {
-    const std::size_t at = 2 * (words_swapped(order) ? words - 1 - i : i);
-    const auto first = static_cast<std::uint64_t>(registers[at]),
-               second = static_cast<std::uint64_t>(registers[at + 1]);
-    number = number << 16 | (bytes_swapped(order) ? second << 8 | first : first << 8 | second);
-  }
-  return number;
+  return number_in(registers, order == WordOrder::dcba, order == WordOrder::badc, order == WordOrder::cdab);
 }
 
 class Reader {

@@ -4,6 +4,7 @@
 #include <iterator>
 
 #include "base/text.h"
+#include "base/topic_filter.h"
 #include "base/utf8.h"
 
 namespace millrace {
@@ -226,14 +227,47 @@ void EndpointConnection::on_disconnect(const mqtt::Packet& packet) {
   if (disconnect.reason == mqtt::disconnect_with_will) ending_.why.clear();
 }
 
+// A client of MQTT 5 was told that there are no wildcards.
+static bool may_be_granted(std::uint8_t reason, std::uint8_t version) {
+  return reason == mqtt::not_authorized || (version < 5 && reason == mqtt::wildcards_not_supported);
+}
+
 void EndpointConnection::on_subscribe(const mqtt::Packet& packet) {
   mqtt::Subscribe subscribe;
   if (const mqtt::Fault bad = mqtt::parse_subscribe(packet, version_, subscribe); !bad.ok())
     return fault(bad);
+  for (std::size_t i = 0; i < subscribe.filters.size(); ++i) {
+    const std::string_view filter = subscribe.filters[i];
+    const auto known = std::ranges::find(hears_, filter);
+    if (packet.type == PacketType::unsubscribe) {
+      if (known == hears_.end()) continue;
+      hears_.erase(known);
+      subscribe.reasons[i] = mqtt::success;
+    } else if (may_be_granted(static_cast<std::uint8_t>(subscribe.reasons[i]), version_) &&
+               filter.size() <= limits_.filter_max &&
+               (known != hears_.end() || hears_.size() < limits_.subscriptions_max) &&
+               host_.may_hear(*this, filter)) {
+      if (known == hears_.end()) hears_.emplace_back(filter);
+      subscribe.reasons[i] = mqtt::success;  // QoS 0
+    }
+  }
   const std::size_t from = output_.size();
   mqtt::put_suback(packet.type == PacketType::subscribe ? PacketType::suback : PacketType::unsuback,
                    subscribe.packet_id, subscribe.reasons, version_, output_);
   keep_to_size(from);
+}
+
+bool EndpointConnection::say(std::string_view topic, BytesView payload) {
+  if (!open() ||
+      std::ranges::none_of(hears_, [&](const std::string& filter) { return filter_matches(filter, topic); }))
+    return false;
+  const std::size_t from = output_.size();
+  mqtt::PublishWrite publish;
+  publish.topic = topic;
+  publish.payload = payload;
+  mqtt::put_publish(publish, version_, output_);
+  keep_to_size(from);
+  return output_.size() > from;
 }
 
 // ---- publishing

@@ -26,7 +26,8 @@ struct EndpointLimits {
   std::size_t skip_max = 16 << 20;  // a larger CONNECT or PUBLISH is read to its end up to here, and answered
   std::uint16_t receive_maximum = 1000;
   std::uint16_t topic_alias_maximum = 16;
-  std::size_t alias_bytes_max = 16 << 10;  // of all topics that aliases stand for
+  std::size_t alias_bytes_max = 16 << 10;                   // of all topics that aliases stand for
+  std::size_t subscriptions_max = 8, filter_max = 1 << 10;  // of what we say
   std::size_t will_topic_max = 1 << 10;
   std::size_t will_payload_max = 4 << 10;  // what is kept of it
   // Answers that wait for the log, beyond which nothing is read: twice what a client may have unacknowledged,
@@ -52,6 +53,11 @@ class EndpointConnection {
     virtual Taken offer(EndpointConnection& connection, const mqtt::Publish& publish,
                         const mqtt::UserProperties& properties) = 0;
     virtual void redelivered(EndpointConnection& connection) = 0;
+    // Whether something that we say by a topic of this filter is for the client's ears.
+    virtual bool may_hear(EndpointConnection& connection, std::string_view filter) {
+      (void)connection;
+      return filter.empty();  // no filter is
+    }
   };
   struct Ending {
     bool ended = false;
@@ -103,6 +109,10 @@ class EndpointConnection {
     return open() &&
            ((version_ == 5 ? used_ : waiting()) >= receive_maximum_ || waiting() >= limits_.acks_max());
   }
+
+  // A message of ours to a client that asked for its topic, QoS 0; false: it did not, or it is larger than
+  // the client takes.
+  bool say(std::string_view topic, BytesView payload);
 
   std::string& output() { return output_; }
   const Ending& ending() const { return ending_; }
@@ -173,6 +183,7 @@ class EndpointConnection {
   std::string client_id_;
   std::unique_ptr<Will> will_;
   ClientSession* session_ = nullptr;
+  std::vector<std::string> hears_;  // filters; with the connection, not the session
   std::vector<Alias> aliases_;
   std::size_t alias_bytes_ = 0;
   std::uint64_t releases_ = 0;

@@ -6,6 +6,7 @@
 #include "base/logger.h"
 #include "base/text.h"
 #include "base/utf8.h"
+#include "decode/format_kind.h"
 #include "drivers/mqtt_endpoint/release_watch.h"
 
 namespace millrace {
@@ -241,6 +242,19 @@ void MqttEndpoint::stop(std::function<void()> done) {
     }
     done();
   });
+}
+
+bool MqttEndpoint::say(const std::string& topic, const Bytes& payload) {
+  bool said = false;
+  for (const auto& link : links_) {
+    if (link->dead || link->leaving || link->stream->pending_bytes() >= unread_max ||
+        !link->say(topic, payload))
+      continue;
+    write_out(*link);
+    account(*link);
+    said = true;
+  }
+  return said;
 }
 
 std::string MqttEndpoint::health() const {
@@ -787,6 +801,16 @@ void MqttEndpoint::forget(const std::string& key) {
 
 bool MqttEndpoint::may_publish(EndpointConnection& connection, std::string_view topic) {
   return static_cast<Link&>(connection).grant.allows(topic);
+}
+
+bool MqttEndpoint::may_hear(EndpointConnection& connection, std::string_view filter) {
+  for (const RouteConfig& route : config_.routes) {
+    const FormatKind* kind = route.ignore ? nullptr : format_of(route);
+    std::string shown_by;
+    if (kind && kind->heard_by && kind->heard_by(filter, shown_by) && may_publish(connection, shown_by))
+      return true;
+  }
+  return false;
 }
 
 void MqttEndpoint::denied(EndpointConnection&) { denied_.add(); }

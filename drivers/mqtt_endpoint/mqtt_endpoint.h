@@ -1,7 +1,8 @@
 // Devices publish straight to us: a listener for MQTT 3.1.1 and 5, for publishers only. An acknowledgement
 // (PUBACK, PUBREC, PUBCOMP) leaves when the group commit that holds the message is fsynced, so "acknowledged"
 // is "on disk". It is an ingestion endpoint, no broker: nothing is routed, retained or bridged, and a
-// subscription is answered "not authorised".
+// subscription is answered "not authorised", but to what a format of the routes says back to a publisher (a
+// request to be born anew), which the publisher may hear.
 //
 // This half owns sockets, time and limits; what a connection says is in endpoint_connection, who may say it
 // in access, what is kept of a client in sessions and client_session. On the loop.
@@ -47,6 +48,8 @@ class MqttEndpoint final : public Driver, private EndpointConnection::Host {
   void pause() override;
   void resume() override;
   void stop(std::function<void()> done) override;
+  // To the connected clients that asked for it and may hear it, QoS 0.
+  bool say(const std::string& topic, const Bytes& payload) override;
   std::string health() const override;
   bool healthy() const override { return listener_ != nullptr; }
   std::uint16_t port() const { return listener_ ? listener_->port() : std::uint16_t{0}; }
@@ -61,6 +64,7 @@ class MqttEndpoint final : public Driver, private EndpointConnection::Host {
   Taken offer(EndpointConnection& connection, const mqtt::Publish& publish,
               const mqtt::UserProperties& properties) override;
   void redelivered(EndpointConnection& connection) override;
+  bool may_hear(EndpointConnection& connection, std::string_view filter) override;
 
   // ---- links
   void listen();

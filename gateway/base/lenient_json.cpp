@@ -6,6 +6,7 @@
 
 #include "base/ascii.h"
 #include "base/text.h"
+#include "base/utf16.h"
 #include "base/utf8.h"
 
 namespace millrace {
@@ -245,17 +246,6 @@ class Reader {
     return true;
   }
 
-  static void append_utf8(std::string& out, std::uint32_t code) {
-    if (code < 0x80) {
-      out += static_cast<char>(code);
-      return;
-    }
-    const int more = code < 0x800 ? 1 : code < 0x10000 ? 2 : 3;
-    static constexpr unsigned char first[] = {0, 0xC0, 0xE0, 0xF0};
-    out += static_cast<char>(first[more] | code >> (6 * more));
-    for (int k = more - 1; k >= 0; --k) out += static_cast<char>(0x80 | ((code >> (6 * k)) & 0x3F));
-  }
-
   bool bare(int depth) {
     const std::size_t begin = at_;
     while (at_ < text_.size() && !blank(text_[at_]) &&
@@ -303,7 +293,10 @@ bool says_no_value(std::string_view word) {
 Status read_lenient_json(BytesView bytes, LenientHandler& handler, LenientJson& found) {
   const bool utf8 = find_fault(text_of(bytes), Controls::all).kind == TextFault::ok;
   found.latin1 = !utf8;
-  std::string text = utf8 ? std::string(text_of(bytes)) : utf8_of_latin1(text_of(bytes));
+  std::string text;
+  if (utf8) text = text_of(bytes);
+  else if (read_utf16(text_of(bytes), text)) found.latin1 = false;
+  else text = utf8_of_latin1(text_of(bytes));
   return Reader(text, handler, found).read();
 }
 

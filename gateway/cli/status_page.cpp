@@ -153,6 +153,30 @@ class Page {
          trusted ? Ink::plain : Ink::bad);
     certificates();
     windows();
+    schemas();
+  }
+
+  void schemas() {
+    for (const DaemonAnswer& input : status_["inputs"].items()) {
+      for (const DaemonAnswer& schema : input["schemas"].items())
+        line("schema", schema_words(input, schema), Ink::warn);
+    }
+  }
+
+  static std::string schema_words(const DaemonAnswer& input, const DaemonAnswer& schema) {
+    static constexpr std::pair<const char*, const char*> counts[] = {{"unexpected", "not expected"},
+                                                                     {"type", "of another type"},
+                                                                     {"unit", "of another unit"},
+                                                                     {"range", "out of range"}};
+    std::string words;
+    for (const auto& [name, what] : counts) {
+      if (schema[name].whole() > 0)
+        words += text(words.empty() ? "" : ", ", grouped(schema[name].whole()), " ", what);
+    }
+    if (const std::uint64_t absent = schema["absent_metrics"].whole(); absent > 0)
+      words += text(words.empty() ? "" : "; ", absent,
+                    absent == 1 ? " wanted metric has" : " wanted metrics have", " never come");
+    return text(clean(input["name"]), ", ", clean(schema["route"]), ": ", words);
   }
 
   void certificates() {

@@ -20,10 +20,10 @@ constexpr Shape tag_shape = shape_of<Tag>(tag_keys);
 
 void settle_metric(Section& section, MetricConfig& metric) {
   if (metric.scale == 0) section.error("scale", "a scale of 0 leaves nothing");
-  const bool numeric = metric.scale != 1 || metric.offset != 0 || metric.min || metric.max;
+  const bool numeric = metric.scale != 1 || metric.offset != 0 || metric.min || metric.max || metric.no_value;
   if (numeric && (metric.type == "text" || metric.type == "bool")) {
-    section.error("type",
-                  text("scale, offset, min and max are of numbers, not of type = \"", metric.type, "\""));
+    section.error("type", text("scale, offset, min, max and no_value are of numbers, not of type = \"",
+                               metric.type, "\""));
   }
   if (!metric.pattern.empty() && metric.type == "bool")
     section.error("pattern", "a pattern finds numbers and texts, no bool");
@@ -34,7 +34,7 @@ constexpr Key metric_keys[] = {
     M::key<&MetricConfig::name>("NAME", ""),
     M::key<&MetricConfig::path>(
         "path", "Where it is in the payload; a name with a dot stands in quotes: \"data.'temp.in'\""),
-    M::key<&MetricConfig::unit>("unit", ""),
+    M::key<&MetricConfig::unit>("unit", "Also a member of the payload: \"{.unit}\""),
     M::choice<&MetricConfig::type>("type", "number|integer|bool|text",
                                    "From texts, too; without it as it comes"),
     M::key<&MetricConfig::pattern>(
@@ -43,6 +43,8 @@ constexpr Key metric_keys[] = {
     M::key<&MetricConfig::offset>("offset", ""),
     M::key<&MetricConfig::min>("min", "What is less is refused, and told"),
     M::key<&MetricConfig::max>("max", "What is more is refused, and told"),
+    M::key<&MetricConfig::no_value>("no_value",
+                                    "This number, as it comes, says that there is none: -127, 65535"),
     M::key<&MetricConfig::if_missing>("default", "Counts where the member is missing or has no value"),
     M::key<&MetricConfig::when>("when",
                                 "Only of messages that this holds for: \"type == 'T' and port >= 2\""),
@@ -93,8 +95,12 @@ constexpr Key route_keys[] = {
     K::key<&C::time>("time", "Path of the time; without it the time of arrival counts")
         .like("\"ts\"")
         .said_first(),
-    K::key<&C::time_format>("time_format",
-                            "iso8601, s, ms, us, ns, s2000, uptime, or a pattern: \"%d.%m.%Y %H:%M:%S\""),
+    K::key<&C::time_of_day>("time_of_day",
+                            "Path of the time of day, where `time` is the path of the date alone")
+        .like("\"clock\""),
+    K::key<&C::time_format>(
+        "time_format",
+        "iso8601, s, ms, us, ns, s2000, filetime, ticks, excel, uptime, or a pattern: \"%d.%m.%Y %H:%M:%S\""),
     K::key<&C::time_zone>("time_zone", "Of times that name none: also \"+02:00\", \"local\"; default: UTC")
         .like("\"Europe/Berlin\""),
     K::choice<&C::time_needed>("time_missing", "arrival=0|refuse=1", "Of a message without a time"),
@@ -166,7 +172,10 @@ void check_conditions(Section& section, const RouteConfig& route, const PayloadK
   for (const MetricConfig& metric : route.metrics) {
     if (!metric.when.empty())
       metrics->error(metric.name, text("metric \"", metric.name, "\": \"when\" ", without));
+    if (unit_of_payload(metric.unit))
+      metrics->error(metric.name, text("metric \"", metric.name, "\": a unit of the payload ", without));
   }
+  if (!route.time_of_day.empty()) section.error("time_of_day", text("\"time_of_day\" ", without));
 }
 
 void check_format(Section& section, const RouteConfig& route) {
@@ -175,6 +184,8 @@ void check_format(Section& section, const RouteConfig& route) {
   if (route.ignore && !route.when.empty())
     section.error("when",
                   "ignore = true takes all that comes: \"when\" belongs to the route that wants some of it");
+  if (!route.time_of_day.empty() && route.time.empty())
+    section.error("time_of_day", "\"time_of_day\" belongs to a \"time\", which is the date");
   if (section.has("columns") && route.format != "csv" && route.each.empty()) {
     section.error("columns", "\"columns\" names cells of csv, or elements of the lists of `each`");
   }
@@ -207,6 +218,13 @@ void settle(Section& section, RouteConfig& route) {
 void settle_published(Section&, RouteConfig& route) { route.publisher_known = true; }
 
 }  // namespace
+
+bool unit_of_payload(std::string_view unit) {
+  for (const std::string_view begin : {"{.", "{$", "{^", "{@"}) {
+    if (unit.find(begin) != std::string_view::npos) return true;
+  }
+  return false;
+}
 
 const Shape route_shape = shape_of<C, settle>(route_keys);
 const Shape topic_route_shape = shape_of<C>(topic_route_keys, "route");

@@ -11,13 +11,14 @@
 namespace millrace {
 
 struct MetricConfig {
-  std::string name;  // template
-  std::string path;  // in the JSON; "" for plain payloads
-  std::string unit;
+  std::string name;                       // template
+  std::string path;                       // in the JSON; "" for plain payloads
+  std::string unit;                       // or a template of members: "{.unit}"
   std::string type;                       // number, integer, bool, text; empty: as it comes
   double scale = 1, offset = 0;           // value = what comes * scale + offset
   std::optional<std::string> if_missing;  // what counts where the member is missing or has no value
   std::optional<double> min, max;         // what lies outside is refused
+  std::optional<double> no_value;         // this number, as it comes, says that there is none
   std::string pattern;                    // where its value, and its unit, stand in a text (base/pattern.h)
   std::string when;                       // only of messages that this holds for (decode/condition.h)
 };
@@ -49,10 +50,12 @@ struct RouteConfig {
   std::vector<std::string> tags;    // names of levels
   // and what every record of the route has; values are templates
   std::vector<std::pair<std::string, std::string>> fixed_tags;
-  std::string each, time, quality;        // paths (decode/json_path.h)
-  std::string time_format = "auto";       // auto, iso8601, s, ms, us, ns, s2000, uptime, or a pattern with %
-  std::string time_zone;                  // of times that name none; empty: UTC
-  std::string past_limit = "2010-01-01";  // an earlier time is not believed: the arrival's counts
+  std::string each, time, quality;  // paths (decode/json_path.h)
+  std::string time_of_day;          // likewise, where the time is in two members: "2026-01-01" and "12:00:00"
+  std::string time_format =
+      "auto";             // auto, iso8601, s, ms, us, ns, s2000, filetime, ticks, excel, uptime, or with %
+  std::string time_zone;  // of times that name none; empty: UTC
+  std::string past_limit = "2010-01-01";           // an earlier time is not believed: the arrival's counts
   Duration future_limit = std::chrono::hours(24);  // nor one further ahead of a trusted clock
   bool time_needed = false;                        // a message without a time that can be believed is refused
   std::string quality_format = "auto";             // auto, opcua, opcda
@@ -61,6 +64,9 @@ struct RouteConfig {
   std::string schema = "off";                      // off, learn: what is new is told
   int line = 0;
 };
+
+// Whether a unit is made of members of the payload ("{.unit}"); other braces are annotations of UCUM.
+bool unit_of_payload(std::string_view unit);
 
 // A kind of payload format as the configuration sees it; what it does stands in decode/format_kind.h.
 struct PayloadKind : ChoiceKind {

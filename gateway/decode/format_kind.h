@@ -17,6 +17,9 @@ struct FormatKind : PayloadKind {
   // It names the device itself, from what it finds in topic and payload: `device` of the route is its to
   // read.
   bool names_device = false;
+  // It says things to those who publish (format_memory.h). Whether one of them may hear `filter`: then
+  // `shown_by` is a topic that whoever has a right to that publishes to. Null: it says nothing.
+  bool (*heard_by)(std::string_view filter, std::string& shown_by) = nullptr;
   // No bytes at all are a payload of it: a message whose values are all 0.
   bool of_nothing = false;
 };

@@ -49,6 +49,7 @@ void JsonWalk::make_readings(bool of_root) {
 
 bool JsonWalk::end_message() {
   in_message_ = false;
+  if (also_ == &in_texts_) add_places_in_texts();
   if (!left_.empty() && !is_left()) {
     take_back();
     return true;
@@ -116,7 +117,13 @@ void JsonWalk::pass_message() {
 
 // Likewise the document. False: it is wanted.
 bool JsonWalk::pass_document() {
-  if (plan_.when_root.empty() || holds(plan_.when_root)) return false;
+  const std::vector<const PlanMetric*> came = std::exchange(came_, {});
+  if (plan_.when_root.empty() || holds(plan_.when_root)) {
+    for (const PlanMetric* metric : came) {
+      if (metric->awaited) note_came(*metric);
+    }
+    return false;
+  }
   for (const Waiting& waiting : waiting_) {
     unread_.left.insert(unread_.left.end(), waiting.also.begin(), waiting.also.end());
   }
@@ -124,7 +131,9 @@ bool JsonWalk::pass_document() {
   own_times_.clear();
   out_.resize(document_from_);
   unread_.back_to(document_mark_);
-  unread_.leave({document_place_, place_}, nullptr);
+  message_place_ = document_place_;
+  if (also_ == &in_texts_) add_places_in_texts();
+  unread_.leave({document_place_, place_}, also_ == &in_texts_ ? also_ : nullptr);
   return true;
 }
 
@@ -205,6 +214,9 @@ void JsonWalk::refuse_message(const Message& message, std::string_view why) {
 // Whether all that a reading needs beside its value has come: of a document that was cut off.
 bool JsonWalk::complete(std::span<const Scalar> own) const {
   if (plan_.has_time && own[JsonPlan::slot_time].kind == Scalar::none) return false;
+  if (plan_.slot_time_of_day >= 0 &&
+      own[static_cast<std::size_t>(plan_.slot_time_of_day)].kind == Scalar::none)
+    return false;
   if (plan_.has_quality && own[JsonPlan::slot_quality].kind == Scalar::none) return false;
   return true;  // a name that did not come is refused anyway
 }
@@ -222,7 +234,8 @@ bool JsonWalk::finish(const Message& message, std::string& why) {
   }
   std::optional<WallTime> time;
   bool believed = true;
-  if (plan_.has_time && !date(own[JsonPlan::slot_time], time, believed, why)) return false;
+  std::string both;
+  if (plan_.has_time && !date(time_of(own, both), time, believed, why)) return false;
   if (!plan_.names.empty() && !name_them(message, why)) return false;
   for (std::size_t i = message.from; i < message.to; ++i) {
     out_[i].quality = quality;
@@ -232,6 +245,19 @@ bool JsonWalk::finish(const Message& message, std::string& why) {
   }
   if (!believed) keep_own_time(message);
   return true;
+}
+
+// The time as one text. Half of it is none.
+Scalar JsonWalk::time_of(std::span<const Scalar> own, std::string& both) const {
+  const Scalar& date = own[JsonPlan::slot_time];
+  if (plan_.slot_time_of_day < 0) return date;
+  const Scalar& of_day = own[static_cast<std::size_t>(plan_.slot_time_of_day)];
+  for (const Scalar& half : {date, of_day}) {
+    if (half.kind != Scalar::string && half.kind != Scalar::number) return half;
+    if (trim(half.text).empty()) return {};
+  }
+  both = text(trim(date.text), " ", trim(of_day.text));
+  return {Scalar::string, false, date.place, both};
 }
 
 // No time at all counts as the time of arrival, unless the route wants one, and so does one that cannot be
@@ -285,7 +311,7 @@ void JsonWalk::keep_own_time(const Message& message) {
 bool JsonWalk::name_them(const Message& message, std::string& why) {
   const std::span<const Scalar> own = message.own;
   const std::string index = text(message.index);
-  std::vector<std::string> metric_names(plan_.names.size());
+  std::vector<std::string> made_names(plan_.names.size());  // of metrics and units
   std::optional<Tags> tags;
   std::size_t bytes = 0;
   for (std::size_t n = 0; n < plan_.names.size(); ++n) {
@@ -299,7 +325,7 @@ bool JsonWalk::name_them(const Message& message, std::string& why) {
       const Scalar& member = own[static_cast<std::size_t>(name.slots[i])];
       if (member.kind == Scalar::truth) members.push_back(member.flag ? "true" : "false");
       else if (member.kind == Scalar::number || member.kind == Scalar::string) members.push_back(member.text);
-      else if (name.of == PlanName::tag) members.push_back({});
+      else if (name.of == PlanName::tag || name.of == PlanName::unit) members.push_back({});
       else {
         why = text("\"", name.made.members()[i], "\", which names the ",
                    name.of == PlanName::device ? "device" : "metric", ", is missing");
@@ -308,15 +334,13 @@ bool JsonWalk::name_them(const Message& message, std::string& why) {
     }
     std::string made;
     name.made.render(payload_.levels, payload_.arrival.input, made, members);
-    const Label label = name.of == PlanName::device ? Label::device
-                        : name.of == PlanName::tag  ? Label::tag_value
-                                                    : Label::metric;
-    if (Status status = check_label(label, made, name.tag_name); !status.ok()) {
+    static constexpr Label labels[] = {Label::device, Label::tag_value, Label::metric, Label::unit};
+    if (Status status = check_label(labels[name.of], made, name.tag_name); !status.ok()) {
       why = status.detail();
       return false;
     }
-    if (name.of == PlanName::metric) {
-      metric_names[n] = std::move(made);
+    if (name.of == PlanName::metric || name.of == PlanName::unit) {
+      made_names[n] = std::move(made);
     } else if (name.of == PlanName::device) {
       for (std::size_t i = message.from; i < message.to; ++i) out_[i].device = made;
     } else {
@@ -333,10 +357,13 @@ bool JsonWalk::name_them(const Message& message, std::string& why) {
     for (std::size_t i = message.from; i < message.to; ++i) out_[i].tags = *tags;
   }
   for (const PlanMetric& metric : plan_.metrics) {
-    if (metric.named_by < 0) continue;
+    if (metric.named_by < 0 && metric.unit_by < 0) continue;
     for (std::size_t i = message.from; i < message.to; ++i) {
-      if (out_[i].metric == metric.name)
-        out_[i].metric = metric_names[static_cast<std::size_t>(metric.named_by)];
+      if (out_[i].metric != metric.name) continue;
+      const std::string* unit =
+          metric.unit_by < 0 ? nullptr : &made_names[static_cast<std::size_t>(metric.unit_by)];
+      if (unit && !unit->empty()) out_[i].unit = *unit;
+      if (metric.named_by >= 0) out_[i].metric = made_names[static_cast<std::size_t>(metric.named_by)];
     }
   }
   return true;

@@ -70,6 +70,9 @@ class Compiler {
     if (each_.size() > 1 && each_[each_.size() - 2].kind == PathStep::name)
       plan_->element_name = each_[each_.size() - 2].text;
     if (plan_->element_name.empty()) plan_->element_name = "value";
+    for (std::size_t i = 0; i < each_.size(); ++i) {
+      if (each_[i].kind == PathStep::each_member) plan_->key_up = each_.size() - 1 - i;
+    }
     parent_.assign(each_.begin(), each_.end() - 1);
     if (!parent_.empty() && !parent_.back().every()) parent_.pop_back();
     plan_->columns = route_.columns;
@@ -122,6 +125,12 @@ class Compiler {
       if (auto slot = add_slot(*path); !slot.ok()) return slot.status();
       else if (slot.value() < 0) return {Code::invalid, "\"@key\" is neither a time nor a quality"};
     }
+    if (!route_.time_of_day.empty()) {
+      auto slot = add_slot(route_.time_of_day);
+      if (!slot.ok()) return slot.status();
+      if (slot.value() < 0) return {Code::invalid, "\"@key\" is no time of day"};
+      plan_->slot_time_of_day = slot.value();
+    }
     auto rule = time_rule_of(route_);
     if (!rule.ok()) return rule.status();
     plan_->time = std::move(rule).value();
@@ -133,7 +142,8 @@ class Compiler {
   Status add_name(PlanName::Of of, std::string tag_name, const std::string& source) {
     auto made = Template::parse(source, pattern_, route_.publisher_known);
     if (!made.ok()) return made.status();
-    if (made.value().members().empty() && of != PlanName::metric) return {};  // the router's
+    if (made.value().members().empty() && (of == PlanName::device || of == PlanName::tag))
+      return {};  // the router's
     PlanName name{of, std::move(tag_name), std::move(made).value(), {}};
     for (const std::string& member : name.made.members()) {
       auto slot = add_slot(member);
@@ -152,6 +162,11 @@ class Compiler {
     for (const MetricConfig& metric : route_.metrics) {
       if (metric.name.find('{') == std::string::npos) continue;
       if (Status status = add_name(PlanName::metric, metric.name, metric.name); !status.ok()) return status;
+    }
+    for (const MetricConfig& metric : route_.metrics) {
+      if (!unit_of_payload(metric.unit)) continue;
+      if (Status status = add_name(PlanName::unit, metric.name, metric.unit); !status.ok())
+        return {Code::invalid, text("metric \"", metric.name, "\": unit: ", status.detail())};
     }
     return {};
   }
@@ -215,7 +230,7 @@ class Compiler {
                 text("path \"", metric.path, "\": a metric is of the message or of the root (\"$.\")")};
       PlanMetric& made = plan_->metrics.emplace_back();
       made.name = metric.name;
-      made.unit = metric.unit;
+      if (!unit_of_payload(metric.unit)) made.unit = metric.unit;
       made.path = metric.path;
       made.spec = value_spec(metric, route_);
       made.spec.quick = false;
@@ -234,8 +249,9 @@ class Compiler {
                       : static_cast<std::uint8_t>(PlanMetric::with_message + PlanMetric::asks);
       plan_->root_metrics = plan_->root_metrics || made.of_root;
       for (std::size_t i = 0; i < plan_->names.size(); ++i) {
-        if (plan_->names[i].of == PlanName::metric && plan_->names[i].tag_name == metric.name)
-          made.named_by = static_cast<int>(i);
+        if (plan_->names[i].tag_name != metric.name) continue;
+        if (plan_->names[i].of == PlanName::metric) made.named_by = static_cast<int>(i);
+        if (plan_->names[i].of == PlanName::unit) made.unit_by = static_cast<int>(i);
       }
     }
     return {};

@@ -47,10 +47,10 @@ struct PlanNode {
 };
 
 // A name that the payload gives, or that depends on the topic: of the device, of a tag (by its place among
-// the record's), of a metric.
+// the record's), of a metric, and of a metric's unit.
 struct PlanName {
-  enum Of { device, tag, metric } of;
-  std::string tag_name;
+  enum Of { device, tag, metric, unit } of;
+  std::string tag_name;  // or the metric's
   Template made;
   std::vector<int> slots;  // of its members; -1: @key
 };
@@ -65,8 +65,8 @@ struct PlanMetric {
   std::string name, unit, path;
   ValueSpec spec;
   std::optional<Value> if_missing;
-  int named_by = -1;       // index into names
-  std::size_t number = 0;  // its place among the route's
+  int named_by = -1, unit_by = -1;  // index into names
+  std::size_t number = 0;           // its place among the route's
   // it has not come yet: its spec is not quick, so that its first value is noticed
   mutable bool awaited = true;
   bool of_root = false;  // one reading a payload, not one a message
@@ -86,13 +86,18 @@ struct JsonPlan {
   int slot_first_condition = slot_first_name, slot_first_metric = slot_first_name;
   std::vector<PlanName> names;
   std::vector<PlanMetric> metrics;
-  std::string each;                   // as it is written
+  std::string each;  // as it is written
+  // How far above an element the member lies whose name {@key} is: "devices.*" 0, "*[]" and "*.readings" 1
+  // and 2.
+  std::size_t key_up = 0;
+  int slot_time_of_day = -1;          // -1: the time is one value
   std::vector<std::string> columns;   // names of the elements of a message that is a list
   std::string element_name;           // of an element that is a bare value and that no metric names
   std::shared_ptr<RouteJudge> judge;  // of the route; null: it expects nothing and wants nothing by name
   std::vector<PlanCondition> when, when_root;  // of each message; of the payload's root
   ValueSpec unnamed;                           // of readings that no metric names
   bool every_scalar = false;
+  bool opens_texts = true;                 // {"body": "{\"t\":1}"}: where a path leads on into a text
   bool conditional = false, asks = false;  // the route has a condition; a metric has
   // What is so for nearly all, at one look: a document begins and ends with nothing to be done for it, and so
   // does a message but for its slots.

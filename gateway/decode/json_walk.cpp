@@ -42,6 +42,14 @@ inline const PlanNode* JsonWalk::next_node() {
   return level.node ? level.node->element_at(index) : nullptr;
 }
 
+// The node of the value that comes next.
+const PlanNode* JsonWalk::node_ahead() const {
+  if (depth_ == 0) return &plan_.root;
+  const Level& level = levels_[depth_ - 1];
+  if (!level.array) return level.child;
+  return level.node ? level.node->element_at(level.index) : nullptr;
+}
+
 bool JsonWalk::enter(bool array) {
   const PlanNode* node = next_node();
   if (depth_ >= static_cast<std::size_t>(depth_max)) return fail("nested too deeply");
@@ -64,10 +72,7 @@ bool JsonWalk::enter(bool array) {
   level.in_message = was_in_message || level.message;
   if (level.special) begin_special(*node);
   if (level.message) {
-    if (outer) {
-      element_key_ = {outer->key, outer->key_size};
-      element_index_ = outer->index - 1;
-    }
+    if (outer) name_element(depth_ - 2);
     begin_message();
   }
   level.path_before = path_.size();
@@ -76,6 +81,13 @@ bool JsonWalk::enter(bool array) {
     else append_step(path_, {outer->key, outer->key_size});
   }
   return true;
+}
+
+// Of an element that lies in the level `in`: what {@key} is.
+void JsonWalk::name_element(std::size_t in) {
+  const Level& named = levels_[in - std::min(in, plan_.key_up)];
+  element_key_ = {named.key, named.key_size};
+  element_index_ = levels_[in].index - 1;
 }
 
 void JsonWalk::begin_special(const PlanNode& node) {
@@ -91,11 +103,21 @@ void JsonWalk::begin_special(const PlanNode& node) {
 
 bool JsonWalk::leave() {
   const Level& level = levels_[--depth_];
+  const bool empty = level.array ? level.index == 0 : !level.key;
+  if (empty && level.node && !level.node->slots.empty()) put_nothing(*level.node);
   if (level.message && !end_message()) return false;
   if (level.special && level.node->parent) end_parent();
   if (path_.size() != level.path_before) path_.resize(level.path_before);
   if (depth_ == 0) end_document();
   return fault_.ok();
+}
+
+// An empty list or object where a value is wanted says that there is none.
+void JsonWalk::put_nothing(const PlanNode& node) {
+  for (const int slot : node.slots) {
+    if (slot >= plan_.slot_first_metric)
+      slots_[static_cast<std::size_t>(slot)] = {Scalar::no_value, false, place_, {}};
+  }
 }
 
 void JsonWalk::forget(JsonPlan::Scope scope) {
@@ -171,8 +193,7 @@ bool JsonWalk::bare(const PlanNode* node, const Scalar& scalar) {
     element_ = -1;
     if (!plan_.plain_document) begin_document();
   } else {
-    element_key_ = {levels_[depth_ - 1].key, levels_[depth_ - 1].key_size};
-    element_index_ = levels_[depth_ - 1].index - 1;
+    name_element(depth_ - 1);
   }
   begin_message();
   message_place_ = scalar.place;
@@ -309,8 +330,14 @@ void JsonWalk::make_odd(const PlanMetric* metric, const Scalar& scalar) {
   if (metric) add_missing(*metric);
 }
 
-// From here on its values are made the quick way, where there is one.
-void JsonWalk::first_came(const PlanMetric& metric) const {
+// From here on its values are made the quick way, where there is one. Where the root may still say that all
+// of it is somebody else's that is known at the end only.
+void JsonWalk::first_came(const PlanMetric& metric) {
+  if (!plan_.when_root.empty()) return came_.push_back(&metric);
+  note_came(metric);
+}
+
+void JsonWalk::note_came(const PlanMetric& metric) const {
   metric.awaited = false;
   const ValueSpec& spec = metric.spec;
   spec.quick = spec.plain && !spec.pattern && spec.type <= ValueSpec::number && !plan_.judge->looks();
@@ -325,8 +352,9 @@ void JsonWalk::refuse(const PlanMetric* metric, const Scalar& scalar, std::strin
 
 // What the configuration says where the payload says nothing. It entered with the first try.
 void JsonWalk::add_missing(const PlanMetric& metric) {
-  if (metric.awaited && !cut_ && only_.empty() && !payload_.arrival.again)
-    plan_.judge->missed(metric.number, metric.name, metric.path);
+  const bool counts = metric.awaited && !cut_ && only_.empty() && !payload_.arrival.again;
+  if (counts && unread_.absent.size() < Unread::absent_max)
+    unread_.absent.push_back(static_cast<std::uint32_t>(metric.number));
   if (!metric.if_missing || cut_ || !only_.empty() || out_.size() - first_ >= Payload::records_max) return;
   Record& record = out_.emplace_back(payload_.prototype);
   record.metric = metric.name;

@@ -2,6 +2,7 @@
 // reads the bytes calls the handler; the walk knows nothing of their form, so CBOR can come by the same way.
 #pragma once
 
+#include <deque>
 #include <span>
 #include <string>
 #include <unordered_map>
@@ -17,6 +18,9 @@ class JsonWalk final : public LenientHandler {
  public:
   static constexpr int depth_max = 32;
   static constexpr const char* own_time_metric = "device_time";
+  // Values of a JSON text in a text have places behind all others, so that they are the same whether it is
+  // opened or not: so many a text, of the first so many values of a payload.
+  static constexpr std::uint32_t in_text = 0x4000'0000, in_text_values = 1024, in_text_places = 1 << 20;
   static constexpr std::size_t few_names = 32;  // in a message: more are looked up by their digest
 
   JsonWalk(const JsonPlan& plan, const Payload& payload, std::vector<Record>& out, Unread& unread);
@@ -24,7 +28,10 @@ class JsonWalk final : public LenientHandler {
   bool null() override { return scalar(Scalar::no_value, false, {}); }
   bool boolean(bool value) override { return scalar(Scalar::truth, value, {}); }
   bool number(std::string_view spelling) override { return scalar(Scalar::number, false, spelling); }
-  bool string(std::string_view value) override { return scalar(Scalar::string, false, value); }
+  bool string(std::string_view value) override {
+    const bool opens = !value.empty() && (value.front() == '{' || value.front() == '[');
+    return opens && plan_.opens_texts ? text_of_json(value) : scalar(Scalar::string, false, value);
+  }
   bool unreadable(std::string_view token) override { return scalar(Scalar::unreadable, false, token); }
   bool key(std::string_view name) override;
   void skipped(std::string_view name, std::size_t values, std::string_view why) override;
@@ -72,6 +79,9 @@ class JsonWalk final : public LenientHandler {
   };
 
   const PlanNode* next_node();
+  const PlanNode* node_ahead() const;
+  bool text_of_json(std::string_view value);
+  void add_places_in_texts();
   bool enter(bool array);
   bool leave();
   void begin_message();
@@ -91,7 +101,8 @@ class JsonWalk final : public LenientHandler {
   bool add_unnamed(std::string_view name, const Scalar& scalar);
   bool make(const ValueSpec& spec, const Scalar& scalar);
   void make_odd(const PlanMetric* metric, const Scalar& scalar);
-  void first_came(const PlanMetric& metric) const;
+  void first_came(const PlanMetric& metric);
+  void note_came(const PlanMetric& metric) const;
   void refuse(const PlanMetric* metric, const Scalar& scalar, std::string_view why);
   void add_missing(const PlanMetric& metric);
   bool end_message();
@@ -99,6 +110,8 @@ class JsonWalk final : public LenientHandler {
   void pass_message();
   bool pass_document();
   void begin_special(const PlanNode& node);
+  void name_element(std::size_t in);
+  void put_nothing(const PlanNode& node);
   void end_parent();
   void end_document();
   bool end_odd_document();
@@ -107,6 +120,7 @@ class JsonWalk final : public LenientHandler {
   bool finish(const Message& message, std::string& why);
   void refuse_message(const Message& message, std::string_view why);
   void refuse_also(const ValueRuns* also);
+  Scalar time_of(std::span<const Scalar> own, std::string& both) const;
   bool date(const Scalar& scalar, std::optional<WallTime>& time, bool& believed, std::string& why) const;
   void keep_own_time(const Message& message);
   bool name_them(const Message& message, std::string& why);
@@ -133,7 +147,11 @@ class JsonWalk final : public LenientHandler {
   bool in_message_ = false, cut_ = false;
   Unread::Mark message_mark_, document_mark_;  // where there are conditions
   std::size_t document_from_ = 0;
+  std::vector<const PlanMetric*> came_;  // in this document, where its root decides
   ValueRuns* also_ = nullptr;
+  ValueRuns in_texts_;  // what `also_` is for payloads with texts that were opened
+  bool in_a_text_ = false;
+  std::deque<std::string> kept_;  // of texts that were opened: what is viewed
 
   Level levels_[depth_max];
   std::size_t depth_ = 0;

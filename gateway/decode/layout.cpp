@@ -7,6 +7,7 @@
 #include "base/text.h"
 #include "base/utf8.h"
 #include "config/toml.h"
+#include "decode/byte_order.h"
 #include "decode/reading_value.h"
 
 namespace millrace {
@@ -36,19 +37,6 @@ constexpr Key field_keys[] = {
     F::key<&FieldConfig::unit>("unit", ""),
     F::key<&FieldConfig::no_value>("no_value", "This number, as it comes, says that there is none"),
 };
-
-// Most significant byte first.
-std::uint64_t number_of(BytesView bytes, bool little, bool swapped_bytes, bool swapped_words) {
-  const std::size_t size = bytes.size();
-  std::uint64_t value = 0;
-  for (std::size_t i = 0; i < size; ++i) {
-    std::size_t from = little ? size - 1 - i : i;
-    if (swapped_words) from = size - 2 - (from & ~std::size_t{1}) + (from & 1);
-    if (swapped_bytes) from ^= 1;
-    value = value << 8 | std::to_integer<std::uint64_t>(bytes[from]);
-  }
-  return value;
-}
 
 std::int64_t with_sign(std::uint64_t value, std::size_t bits) {
   const std::size_t rest = 64 - bits;
@@ -142,7 +130,7 @@ void Layout::tell_field(const Field& field, BytesView bytes, JsonWalk& walk, Unr
                         std::uint32_t place, std::string& text) {
   walk.at(place);
   const std::uint64_t raw =
-      bytes.size() <= 8 ? number_of(bytes, field.little, field.swapped_bytes, field.swapped_words) : 0;
+      bytes.size() <= 8 ? number_in(bytes, field.little, field.swapped_bytes, field.swapped_words) : 0;
   switch (field.type) {
     case Type::whole: return tell_number(field, static_cast<double>(raw), false, raw, walk, unread, text);
     case Type::whole_signed: {

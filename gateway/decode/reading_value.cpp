@@ -58,6 +58,28 @@ bool same_whole(std::string_view spelling, double real) {
   return given == made.substr(negative ? 1 : 0);
 }
 
+// What stands where a number is wanted and there is none: of displays, of tables, of home automation.
+bool stands_for_nothing(std::string_view word) {
+  if (word.find_first_not_of('-') == std::string_view::npos) return true;
+  for (const std::string_view known : {"unknown", "unavailable", "n.a.", "na", "#n/a", "no data"}) {
+    if (same_word(word, known)) return true;
+  }
+  return false;
+}
+
+// Blanks that are no ASCII: no-break, narrow no-break, thin.
+std::string_view without_wide_blanks(std::string_view given) {
+  for (given = trim(given);;) {
+    const std::size_t before = given.size();
+    for (const std::string_view blank : {"\u00a0", "\u202f", "\u2009"}) {
+      if (given.starts_with(blank)) given.remove_prefix(blank.size());
+      if (given.ends_with(blank)) given.remove_suffix(blank.size());
+    }
+    given = trim(given);
+    if (given.size() == before) return given;
+  }
+}
+
 class Maker {
  public:
   Maker(const ValueSpec& spec, const std::string& metric, Value& out, std::string& unit, std::string& why,
@@ -112,7 +134,7 @@ class Maker {
       default: break;
     }
     const std::string_view word = trim(given);
-    if (word.empty() || says_no_value(word)) return Made::no_value;
+    if (word.empty() || says_no_value(word) || stands_for_nothing(word)) return Made::no_value;
     if (const auto found = number_in_text(word, spec_.decimal)) {
       if (unit_.empty() && check_label(Label::unit, found->unit).ok()) unit_ = found->unit;
       return from_number(found->number);
@@ -155,6 +177,7 @@ class Maker {
   }
 
   Made take_real(double real, std::string_view given) {
+    if (spec_.none && real == *spec_.none) return Made::no_value;
     if (!spec_.plain) real = scaled(real, spec_.scale, spec_.offset);
     if (!std::isfinite(real)) return refuse("does not fit a double: ", given);
     if (!spec_.plain) {
@@ -225,7 +248,12 @@ double scaled(double raw, double scale, double offset) {
   const double divisor = std::round(1 / scale);
   const bool by_division =
       std::fabs(scale) < 1 && std::fabs(divisor) <= 1e15 && std::fabs(divisor * scale - 1) < 1e-15;
-  return (by_division ? raw / divisor : raw * scale) + offset;
+  if (!by_division) return raw * scale + offset;
+  // Nor is 1377 / 1000 + 1.6 2.977: where the offset is a whole number of steps it is added before.
+  const double steps = std::round(offset * divisor);
+  const bool whole = std::fabs(steps / divisor - offset) <= 1e-15 * std::fabs(offset) &&
+                     std::fabs(steps) < 0x1p52 && std::fabs(raw) < 0x1p52;
+  return whole ? (raw + steps) / divisor : raw / divisor + offset;
 }
 
 Status check_pattern(const MetricConfig& metric) {
@@ -252,8 +280,9 @@ ValueSpec value_spec(const MetricConfig& metric, const RouteConfig& route) {
   spec.offset = metric.offset;
   spec.min = metric.min;
   spec.max = metric.max;
+  spec.none = metric.no_value;
   spec.decimal = route.decimal == "," ? ',' : '.';
-  spec.plain = spec.scale == 1 && spec.offset == 0 && !spec.min && !spec.max;
+  spec.plain = spec.scale == 1 && spec.offset == 0 && !spec.min && !spec.max && !spec.none;
   if (!spec.plain && spec.type == ValueSpec::as_it_comes) spec.type = ValueSpec::number;
   if (auto pattern = Pattern::parse(metric.pattern); pattern.ok() && !metric.pattern.empty()) {
     const auto& names = pattern.value().names();
@@ -273,7 +302,7 @@ std::optional<Value> value_if_missing(const MetricConfig& metric) {
   MetricConfig bare = metric;
   bare.scale = 1;
   bare.offset = 0;
-  bare.min = bare.max = std::nullopt;
+  bare.min = bare.max = bare.no_value = std::nullopt;
   bare.pattern.clear();
   if (bare.type.empty() && number_in_text(*metric.if_missing, '.')) bare.type = "number";
   Value value;
@@ -306,11 +335,15 @@ std::optional<bool> truth_in_words(std::string_view word) {
 }
 
 std::optional<NumberInText> number_in_text(std::string_view given, char decimal) {
-  std::string_view rest = without_prefix(trim(given), decimal);
+  constexpr std::string_view long_minus = "\u2212";
+  std::string_view rest = without_prefix(without_wide_blanks(given), decimal);
   NumberInText found;
-  if (rest.starts_with('-') || rest.starts_with('+')) {
-    if (rest.front() == '-') found.number = "-";
-    rest = trim(rest.substr(1));  // scales align the digits: "+  12.345kg"
+  const std::size_t sign = rest.starts_with('-') || rest.starts_with('+') ? 1
+                           : rest.starts_with(long_minus)                 ? long_minus.size()
+                                                                          : 0;
+  if (sign > 0) {
+    if (rest.front() != '+') found.number = "-";
+    rest = trim(rest.substr(sign));  // scales align the digits: "+  12.345kg"
   }
   if (rest.starts_with("0x") || rest.starts_with("0X")) {
     std::uint64_t number = 0;
@@ -344,7 +377,7 @@ std::optional<NumberInText> number_in_text(std::string_view given, char decimal)
       at = e;
     }
   }
-  found.unit = trim(rest.substr(at));
+  found.unit = without_wide_blanks(rest.substr(at));
   if (!looks_like_unit(found.unit)) return std::nullopt;
   return found;
 }

@@ -25,10 +25,11 @@ struct Scalar {
 
 struct ValueSpec {
   enum Type : std::uint8_t { as_it_comes, number, integer, boolean, text } type = as_it_comes;
-  bool plain = true;          // nothing of scale, offset and range is set
+  bool plain = true;          // nothing of scale, offset, range and what says none is set
   mutable bool quick = true;  // and a short number or a text is taken as it comes
   double scale = 1, offset = 0;
   std::optional<double> min, max;
+  std::optional<double> none;  // this number, as it comes, says that there is none
   char decimal = '.';
   // Where in a text the value stands, and its unit: groups of it, -1 where it has none.
   std::shared_ptr<const Pattern> pattern;

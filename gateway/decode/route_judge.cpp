@@ -76,14 +76,15 @@ Result<std::shared_ptr<RouteJudge>> RouteJudge::make(const RouteConfig& route) {
         return Status{Code::invalid, text("metric \"", metric.name, "\": with `expected` names are fixed")};
     }
   }
-  judge->wanted_.resize(route.metrics.size());
+  for (const MetricConfig& metric : route.metrics) judge->wanted_.push_back({metric.name, metric.path});
   if (!judge->looks() && judge->wanted_.empty()) return std::shared_ptr<RouteJudge>();
   if (judge->learns_) judge->learned_ = std::make_shared<LearnedSchema>();
   return judge;
 }
 
-void RouteJudge::note(std::string_view what) const {
-  if (ears_.note) ears_.note(what);
+void RouteJudge::note(Surprises::What what) {
+  ++counts_[what];
+  if (ears_.note) ears_.note(Surprises::words[what]);
 }
 void RouteJudge::tell(const std::string& line) const {
   if (ears_.tell) ears_.tell(text(called_, ": ", line));
@@ -114,7 +115,7 @@ bool RouteJudge::is_unexpected(const Record& record, std::string& why, Surprises
 
 void RouteJudge::settle(const Surprises& surprises, std::span<const Record> entered) {
   for (std::size_t what = 0; what < surprises.count.size(); ++what) {
-    for (std::uint32_t i = 0; i < surprises.count[what]; ++i) note(Surprises::words[what]);
+    for (std::uint32_t i = 0; i < surprises.count[what]; ++i) note(static_cast<Surprises::What>(what));
   }
   if (!learns_) return;
   for (const Record& record : entered) learn(record);
@@ -127,7 +128,7 @@ void RouteJudge::learn(const Record& record) {
   const std::uint8_t type = type_of(record.value);
   const auto found = schema.known.find(record.metric);
   if (found == schema.known.end()) {
-    if (!first) note("unexpected");
+    if (!first) note(Surprises::unexpected);
     if (schema.known.size() >= LearnedSchema::names_max) return;
     if (!first) tell(text("\"", shown(record.metric, 100), "\" is new, ", type_words[type]));
     schema.known.emplace(record.metric, LearnedSchema::Known{type, false});
@@ -136,7 +137,7 @@ void RouteJudge::learn(const Record& record) {
       tell(text("has more than ", LearnedSchema::names_max,
                 " metrics: others are counted as unexpected, and no more learned"));
   } else if (found->second.type != type) {
-    note("type");
+    note(Surprises::type);
     if (!std::exchange(found->second.told, true))
       tell(text("\"", shown(record.metric, 100), "\" was ", type_words[found->second.type], " and is ",
                 type_words[type], " now (said once)"));
@@ -149,13 +150,13 @@ void RouteJudge::came(std::size_t metric) {
   --absent_;
 }
 
-void RouteJudge::missed(std::size_t metric, std::string_view name, std::string_view path) {
+void RouteJudge::missed(std::size_t metric) {
   Wanted& wanted = wanted_[metric];
   if (wanted.has_come) return;
   if (wanted.missed++ == 0) ++absent_;
   if (wanted.missed == absent_told)
-    tell(text("metric \"", shown(name, 100), "\": in ", absent_told, " messages its path \"",
-              shown(path, 100),
+    tell(text("metric \"", shown(wanted.name, 100), "\": in ", absent_told, " messages its path \"",
+              shown(wanted.path, 100),
               "\" led to nothing, and it never did (said once; millrace_input_absent_metrics)"));
 }
 

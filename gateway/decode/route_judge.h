@@ -67,11 +67,15 @@ class RouteJudge {
   }
   // A payload of the route, once it has been decoded: `surprises` are counted, `entered` is learned.
   void settle(const Surprises& surprises, std::span<const Record> entered);
-  // A wanted member: of the route's metrics, by their order.
+  // A wanted member: of the route's metrics, by their order. Missed is what the router has of a payload once
+  // it knows whose that is.
   void came(std::size_t metric);
-  void missed(std::size_t metric, std::string_view name, std::string_view path);
+  void missed(std::size_t metric);
   // How many wanted members have never come, while at least one message did.
   std::size_t absent() const { return absent_; }
+  // What was unexpected since the configuration is in force, by what was wrong; and the route in words.
+  const std::array<std::uint64_t, 4>& counts() const { return counts_; }
+  const std::string& called() const { return called_; }
 
   void listen(Ears ears) { ears_ = std::move(ears); }
   bool learns() const { return learns_; }
@@ -80,12 +84,13 @@ class RouteJudge {
 
  private:
   struct Wanted {
+    std::string name, path;
     bool has_come = false;
     std::uint64_t missed = 0;
   };
   bool is_unexpected(const Record& record, std::string& why, Surprises& surprises) const;
   void learn(const Record& record);
-  void note(std::string_view what) const;
+  void note(Surprises::What what);
   void tell(const std::string& line) const;
 
   std::map<std::string, ExpectedConfig, std::less<>> expected_;
@@ -94,6 +99,7 @@ class RouteJudge {
   std::shared_ptr<LearnedSchema> learned_;
   std::vector<Wanted> wanted_;
   std::size_t absent_ = 0;
+  std::array<std::uint64_t, 4> counts_{};
   Ears ears_;
 };
 

@@ -193,6 +193,14 @@ std::size_t Router::absent() const {
   return absent;
 }
 
+std::vector<const RouteJudge*> Router::judges() const {
+  std::vector<const RouteJudge*> all;
+  for (const Route& route : routes_) {
+    if (const RouteJudge* judge = route.format ? route.format->judge() : nullptr) all.push_back(judge);
+  }
+  return all;
+}
+
 std::vector<std::string> Router::add_memories(Remembered& remembered) const {
   std::vector<std::string> added;
   for (const Route& route : routes_) {
@@ -269,6 +277,7 @@ Status Router::decode(const Arrival& arrival, std::vector<Record>& out, Unread& 
       continue;
     }
     if (route.judge) settle(route, arrival, status, before, out, unread);
+    if (!unread.absent.empty()) settle_absent(route, status, unread);
     bool keep_good = route.keep_good;
     if (route.conditional) {
       if (status.ok() && !unread.left.empty()) {
@@ -309,6 +318,7 @@ bool Router::decode_left(std::size_t taker, const Arrival& arrival, std::vector<
       more.missing = left;
     }
     if (route.judge) settle(route, arrival, {}, before, out, more);
+    if (!more.absent.empty()) settle_absent(route, {}, more);
     tidy_runs(more.missing);
     more.missing = common_runs(more.missing, left);  // what lies elsewhere has been told
     if (more.missing.empty()) more.refusals = 0;
@@ -328,6 +338,14 @@ void Router::settle(const Route& route, const Arrival& arrival, const Status& st
   const bool whole = status.ok() && (route.keep_good || !unread.any());
   const std::span<const Record> entered = whole ? std::span(out).subspan(before) : std::span<const Record>();
   if (!arrival.again) route.judge->settle(unread.surprises, entered);
+}
+
+// Wanted members that did not come, of messages that are the route's.
+void Router::settle_absent(const Route& route, const Status& status, Unread& unread) {
+  for (const std::uint32_t metric : unread.absent) {
+    if (status.ok()) route.format->judge()->missed(metric);
+  }
+  unread.absent.clear();
 }
 
 // What the payload as a whole comes to, where something of it could not be read or only some of it is wanted.

@@ -33,6 +33,8 @@ class Router {
   // Who hears what the routes' schemas count and tell; and how many wanted members have never come.
   void listen(const RouteJudge::Ears& ears) const;
   std::size_t absent() const;
+  // What the judges of the routes saw, a route each that has one.
+  std::vector<const RouteJudge*> judges() const;
   // MQTT topic filters that cover the routes.
   std::vector<std::string> filters() const;
 
@@ -73,6 +75,7 @@ class Router {
                    Remembered* remembered) const;
   static void settle(const Route& route, const Arrival& arrival, const Status& status, std::size_t before,
                      const std::vector<Record>& out, const Unread& unread);
+  static void settle_absent(const Route& route, const Status& status, Unread& unread);
   static Status judge(bool keep_good, const Arrival& arrival, Status status, std::size_t before,
                       std::vector<Record>& out, Unread& unread);
   std::vector<Route> routes_;

@@ -142,6 +142,33 @@ bool take_month(Scanner& scan, int& out) {
   return true;
 }
 
+// Letters; how many.
+std::size_t take_word(Scanner& scan) {
+  std::size_t n = 0;
+  while (n < scan.rest().size() && ((scan.rest()[n] | 32) >= 'a' && (scan.rest()[n] | 32) <= 'z')) ++n;
+  scan.skip(n);
+  return n;
+}
+
+// What other zones' names mean differs from country to country.
+bool take_utc(Scanner& scan, std::optional<int>& offset_minutes) {
+  for (const std::string_view name : {"GMT", "UTC", "Z"}) {
+    if (!scan.rest().starts_with(name)) continue;
+    scan.skip(name.size());
+    offset_minutes = 0;
+    return true;
+  }
+  return false;
+}
+
+// "/Date(1767268800000)/", "/Date(1767268800000+0100)/": milliseconds in any case, as JSON of .NET has them.
+std::optional<WallTime> parse_net_date(std::string_view text) {
+  constexpr std::string_view begin = "/Date(", end = ")/";
+  if (!text.starts_with(begin) || !text.ends_with(end)) return std::nullopt;
+  text = text.substr(begin.size(), text.size() - begin.size() - end.size());
+  return parse_time_number(text.substr(0, text.find_first_of("+-", 1)), TimeFormat::ms);
+}
+
 // Digits that could be a date: 20240701, 202407011200, 20240701120000. As a number they would be some other
 // time.
 bool could_be_date(std::string_view spelling) {
@@ -157,6 +184,7 @@ bool could_be_date(std::string_view spelling) {
 }  // namespace
 
 std::optional<WallTime> parse_time_text(std::string_view text, const TimeZone* zone) {
+  if (text.starts_with('/')) return parse_net_date(text);
   Scanner scan(text);
   Shown shown;
   char sign = 0, other = 0;
@@ -182,9 +210,9 @@ Status check_time_pattern(std::string_view pattern) {
   for (std::size_t i = 0; i < pattern.size(); ++i) {
     if (pattern[i] != '%') continue;
     const char field = ++i < pattern.size() ? pattern[i] : '\0';
-    if (field == '\0' || std::string_view("YymdHIpMSfbz%").find(field) == std::string_view::npos) {
+    if (field == '\0' || std::string_view("YymdHIpMSfbazZ%").find(field) == std::string_view::npos) {
       return {Code::invalid, std::string("time_format: %") + field +
-                                 " is not known; there are %Y %y %m %b %d %H %I %p %M %S %f %z %%"};
+                                 " is not known; there are %Y %y %m %b %a %d %H %I %p %M %S %f %z %Z %%"};
     }
     year = year || field == 'Y' || field == 'y';
     month = month || field == 'm' || field == 'b';
@@ -219,6 +247,7 @@ std::optional<WallTime> parse_time_pattern(std::string_view text, std::string_vi
         break;
       case 'm': good = scan.short_number(digits_follow, shown.month); break;
       case 'b': good = take_month(scan, shown.month); break;
+      case 'a': good = take_word(scan) > 0; break;
       case 'd': good = scan.short_number(digits_follow, shown.day); break;
       case 'H': good = scan.short_number(digits_follow, shown.hour); break;
       case 'I':
@@ -235,12 +264,20 @@ std::optional<WallTime> parse_time_pattern(std::string_view text, std::string_vi
       case 'S': good = scan.short_number(digits_follow, shown.second); break;
       case 'f': good = scan.fraction(shown.us); break;
       case 'z': good = take_offset(scan, shown.offset_minutes); break;
+      case 'Z': good = take_utc(scan, shown.offset_minutes); break;
       default: good = scan.take('%');
     }
     if (!good) return std::nullopt;
   }
   if (twelve) shown.hour = shown.hour % 12 + (afternoon ? 12 : 0);
   return scan.done() ? shown.in_utc(zone) : std::nullopt;
+}
+
+// What ".5" is of a day, to the nearest millisecond: tables have no more digits than that.
+static std::int64_t of_day_us(std::string_view fraction) {
+  double part = 0;
+  (void)std::from_chars(fraction.data(), fraction.data() + fraction.size(), part);
+  return std::llround(part * 86'400'000) * 1000;
 }
 
 // 1.7e9: written out, and then read like any other.
@@ -305,6 +342,20 @@ std::optional<WallTime> parse_time_number(std::string_view spelling, TimeFormat 
       us = (whole + y2000_s) * 1'000'000 + fraction_us;
       break;
     }
+    case TimeFormat::filetime:
+    case TimeFormat::ticks: {
+      const std::int64_t y1970_us =
+          format == TimeFormat::ticks ? 62'135'596'800'000'000 : 11'644'473'600'000'000;
+      if (negative) return std::nullopt;
+      us = whole / 10 - y1970_us;
+      break;
+    }
+    case TimeFormat::excel: {
+      constexpr std::int64_t day_us = 86'400'000'000, y1970_days = 25'569;
+      if (negative || whole > latest_us / day_us - y1970_days) return std::nullopt;
+      us = (whole - y1970_days) * day_us + of_day_us(rest);
+      break;
+    }
     case TimeFormat::us: us = whole; break;
     default: us = whole / 1000;
   }
@@ -341,10 +392,17 @@ TimeFound read_time(std::string_view spelling, bool number, const TimeRule& rule
 }
 
 std::optional<TimeFormat> time_format_of(std::string_view name) {
-  static constexpr std::pair<std::string_view, TimeFormat> formats[] = {
-      {"auto", TimeFormat::automatic}, {"iso8601", TimeFormat::iso8601}, {"s", TimeFormat::s},
-      {"ms", TimeFormat::ms},          {"us", TimeFormat::us},           {"ns", TimeFormat::ns},
-      {"s2000", TimeFormat::s2000},    {"uptime", TimeFormat::uptime}};
+  static constexpr std::pair<std::string_view, TimeFormat> formats[] = {{"auto", TimeFormat::automatic},
+                                                                        {"iso8601", TimeFormat::iso8601},
+                                                                        {"s", TimeFormat::s},
+                                                                        {"ms", TimeFormat::ms},
+                                                                        {"us", TimeFormat::us},
+                                                                        {"ns", TimeFormat::ns},
+                                                                        {"s2000", TimeFormat::s2000},
+                                                                        {"filetime", TimeFormat::filetime},
+                                                                        {"ticks", TimeFormat::ticks},
+                                                                        {"excel", TimeFormat::excel},
+                                                                        {"uptime", TimeFormat::uptime}};
   for (const auto& [known, format] : formats) {
     if (known == name) return format;
   }

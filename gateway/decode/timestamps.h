@@ -14,19 +14,34 @@
 
 namespace millrace {
 
-enum class TimeFormat : std::uint8_t { automatic, iso8601, s, ms, us, ns, s2000, uptime, pattern };
+enum class TimeFormat : std::uint8_t {
+  automatic,
+  iso8601,
+  s,
+  ms,
+  us,
+  ns,
+  s2000,
+  filetime,
+  ticks,
+  excel,
+  uptime,
+  pattern
+};
 
 // By the name in the configuration; nothing for another one.
 std::optional<TimeFormat> time_format_of(std::string_view name);
 
 // Nothing for what is no time, or lies before 1900 or after 2262. Also with / or . between year, month and
-// day, and a blank before the offset. Without an offset it is the time of `zone`; none: UTC.
+// day, and a blank before the offset; "/Date(1767268800000)/". Without an offset it is the time of `zone`;
+// none: UTC.
 std::optional<WallTime> parse_time_text(std::string_view text, const TimeZone* zone = nullptr);
 // `automatic` goes by magnitude: below 1e11 seconds, 1e14 milliseconds, 1e17 microseconds, else nanoseconds.
-// `s2000`: seconds since 2000-01-01T00:00:00Z.
+// `s2000`: seconds since 2000-01-01T00:00:00Z. `filetime`, `ticks`: tenths of microseconds since 1601 and
+// since the year 1 (Windows, .NET). `excel`: days since 1899-12-30, with a fraction.
 std::optional<WallTime> parse_time_number(std::string_view spelling, TimeFormat format);
-// By a pattern in the manner of strptime: %Y %y %m %d %H %I %p %M %S %f (fraction of a second) %b (English)
-// %z %%; a blank stands for any number of them.
+// By a pattern in the manner of strptime: %Y %y %m %d %H %I %p %M %S %f (fraction of a second) %b %a
+// (English; the weekday is passed over) %z, %Z (GMT, UTC or Z) %%; a blank stands for any number of them.
 std::optional<WallTime> parse_time_pattern(std::string_view text, std::string_view pattern,
                                            const TimeZone* zone = nullptr);
 // `invalid` for a pattern that does not name a day.

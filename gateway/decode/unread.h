@@ -22,7 +22,7 @@ struct Surprises {
 };
 
 struct Unread {
-  static constexpr std::size_t told_max = 8, runs_max = 10'000;
+  static constexpr std::size_t told_max = 8, runs_max = 10'000, absent_max = 10'000;
 
   // values that did not enter though they were wanted; tidy once Router::decode has returned
   ValueRuns missing;
@@ -35,22 +35,27 @@ struct Unread {
   bool ignored = false;
   ValueRuns left;  // what of the payload a condition left to other routes; empty in the end
   Surprises surprises;
+  // Members that the route wants by name and a message of it did not have: the metric's number, once for each
+  // message; beyond absent_max of a payload they are not counted.
+  std::vector<std::uint32_t> absent;
 
   bool any() const { return refusals > 0; }
   // What stood there at a moment, so that what came since can be taken back: nobody wanted it.
   struct Mark {
-    std::size_t refusals = 0, told = 0, no_value = 0, missing = 0;
+    std::size_t refusals = 0, told = 0, no_value = 0, missing = 0, absent = 0;
     std::uint32_t last_to = 0;
     Surprises surprises;
   };
   Mark mark() const {
-    return {refusals, told.size(), no_value, missing.size(), missing.empty() ? 0 : missing.back().to,
+    return {refusals,       told.size(),   no_value,
+            missing.size(), absent.size(), missing.empty() ? 0 : missing.back().to,
             surprises};
   }
   void back_to(const Mark& mark) {
     refusals = mark.refusals;
     no_value = mark.no_value;
     surprises = mark.surprises;
+    absent.resize(std::min(absent.size(), mark.absent));
     told.resize(std::min(told.size(), mark.told));
     missing.resize(std::min(missing.size(), mark.missing));
     if (!missing.empty()) missing.back().to = mark.last_to;
@@ -84,7 +89,8 @@ struct Unread {
     return out;
   }
   void clear() {
-    if (refusals > 0 || no_value > 0 || latin1 || ignored || !missing.empty()) *this = Unread();
+    if (refusals > 0 || no_value > 0 || latin1 || ignored || !missing.empty() || !absent.empty())
+      *this = Unread();
   }
 };
 

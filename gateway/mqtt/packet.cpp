@@ -626,6 +626,7 @@ Fault parse_subscribe(const Packet& packet, std::uint8_t version, Subscribe& out
   Reader reader(packet.body);
   out.packet_id = reader.two();
   out.reasons.clear();
+  out.filters.clear();
   if (!reader.ok()) return malformed("SUBSCRIBE is cut off");
   if (out.packet_id == 0) return no_packet_id;
   bool has_id = false;
@@ -641,6 +642,7 @@ Fault parse_subscribe(const Packet& packet, std::uint8_t version, Subscribe& out
   while (reader.ok() && !reader.at_end()) {
     const std::string_view filter = reader.text();
     if (reader.ok() && filter.empty()) return malformed("an empty topic filter");
+    out.filters.push_back(filter);
     out.reasons +=
         static_cast<char>(subscribing ? refusal_of(filter, has_id) : std::uint8_t{no_subscription_existed});
     if (!subscribing) continue;
@@ -917,7 +919,7 @@ void put_suback(PacketType type, std::uint16_t packet_id, std::string_view reaso
     put_byte(0, body);  // no properties
     body += reasons;
   } else if (type == PacketType::suback) {
-    body.append(reasons.size(), version == 4 ? '\x80' : '\0');
+    for (const char reason : reasons) body += version == 4 && reason != success ? '\x80' : '\0';
   }
   put_packet(type, 0, body, out);
 }

@@ -180,7 +180,8 @@ enum class From : std::uint8_t { client, broker };
 Fault parse_publish(const Packet& packet, std::uint8_t version, Publish& out, UserProperties& properties,
                     From from = From::client);
 
-// PUBACK, PUBREC, PUBREL, PUBCOMP; of SUBSCRIBE and UNSUBSCRIBE only what is needed to refuse them.
+// PUBACK, PUBREC, PUBREL, PUBCOMP; of SUBSCRIBE and UNSUBSCRIBE what is needed to refuse them, or to grant
+// QoS 0.
 struct Ack {
   std::uint16_t packet_id = 0;
   std::uint8_t reason = success;
@@ -190,6 +191,7 @@ Fault parse_ack(const Packet& packet, std::uint8_t version, Ack& out);
 struct Subscribe {
   std::uint16_t packet_id = 0;
   std::string reasons;  // why not, a byte for each filter
+  std::vector<std::string_view> filters;
 };
 Fault parse_subscribe(const Packet& packet, std::uint8_t version, Subscribe& out);  // and UNSUBSCRIBE
 
@@ -273,8 +275,8 @@ void put_publish(const PublishWrite& publish, std::uint8_t version, std::string&
 // PUBACK, PUBREC, PUBREL, PUBCOMP. With 3.1.1 there is no room for a reason; the words only go with a reason.
 void put_ack(PacketType type, std::uint16_t packet_id, std::uint8_t reason, std::uint8_t version,
              std::string& out, std::string_view words = {});
-// SUBACK and UNSUBACK with a reason for every filter. 3.1.1: 0x80 each for SUBACK, nothing for UNSUBACK.
-// MQTT 3.1 has no word for a refusal: QoS 0 is granted, and nothing ever comes.
+// SUBACK and UNSUBACK with a reason for every filter. 3.1.1: 0x80 for each that is not granted, nothing for
+// UNSUBACK. MQTT 3.1 has no word for a refusal: QoS 0 is granted, and nothing ever comes.
 void put_suback(PacketType type, std::uint16_t packet_id, std::string_view reasons, std::uint8_t version,
                 std::string& out);
 // With 3.1.1 only a client sends it, without a reason.

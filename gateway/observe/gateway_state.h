@@ -27,6 +27,13 @@ struct UnreadPayload {
   double age = 0;
 };
 
+// What a route saw that its schema does not expect, since its configuration is in force; and how many of the
+// members that it wants by name have never come.
+struct SchemaState {
+  std::string route;
+  std::uint64_t unexpected = 0, type = 0, unit = 0, range = 0, absent = 0;
+};
+
 struct InputState {
   std::string name, kind;
   std::string state;      // "connected to ...", or why not
@@ -40,6 +47,7 @@ struct InputState {
   std::uint64_t devices = 0, silent_devices = 0, devices_beyond = 0;  // beyond: not watched, devices_max are
   std::vector<SilentDevice> silent_first;                             // those that are silent longest
   std::optional<UnreadPayload> unread;
+  std::vector<SchemaState> schemas;  // of routes that saw something
 };
 
 struct LaneState {

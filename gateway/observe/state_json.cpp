@@ -54,6 +54,18 @@ void write(JsonWriter& json, const InputState& input) {
         .member("reason", input.unread->reason);
     json.member("age_seconds", input.unread->age).end_object();
   }
+  json.key("schemas").begin_array();
+  for (const SchemaState& schema : input.schemas) {
+    json.begin_object()
+        .member("route", schema.route)
+        .member("unexpected", schema.unexpected)
+        .member("type", schema.type);
+    json.member("unit", schema.unit)
+        .member("range", schema.range)
+        .member("absent_metrics", schema.absent)
+        .end_object();
+  }
+  json.end_array();
   json.end_object();
 }
 

@@ -48,8 +48,8 @@ void DeadLetters::bury(const Arrival& arrival, const std::string& reason, ValueR
   set.records.emplace_back(Lane::alarm, std::move(loss));
 }
 
-void DeadLetters::put(const Arrival& arrival, const std::string& reason, ValueRuns missing,
-                      std::uint64_t boot_id, WriteSet& set) {
+Record DeadLetters::letter_of(const Arrival& arrival, const std::string& reason, ValueRuns missing,
+                              std::uint64_t boot_id) {
   auto detail = std::make_shared<Detail>();
   DeadDetail dead;
   dead.source = DeadDetail::Source::input;
@@ -78,7 +78,12 @@ void DeadLetters::put(const Arrival& arrival, const std::string& reason, ValueRu
   record.time = arrival.received;
   record.trust = arrival.clock_trusted ? TimeTrust::gateway : TimeTrust::unsynced;
   record.detail = std::move(detail);
-  set.records.emplace_back(Lane::dead, std::move(record));
+  return record;
+}
+
+void DeadLetters::put(const Arrival& arrival, const std::string& reason, ValueRuns missing,
+                      std::uint64_t boot_id, WriteSet& set) {
+  set.records.emplace_back(Lane::dead, letter_of(arrival, reason, std::move(missing), boot_id));
   kept_.add();
 }
 

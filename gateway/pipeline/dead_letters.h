@@ -28,6 +28,9 @@ class DeadLetters {
   // Kept whole, up to a tenth of the log; beyond that one sample a minute of each input and reason, and the
   // rest is in the ledger. `missing`: which of the payload's values did not enter; empty: none did.
   void bury(const Arrival& arrival, const std::string& reason, ValueRuns missing, WriteSet& set);
+  // What an arrival becomes as a letter. `boot_id`: of the boot in which it arrived.
+  static Record letter_of(const Arrival& arrival, const std::string& reason, ValueRuns missing,
+                          std::uint64_t boot_id);
   // In any case. `boot_id`: of the boot in which it arrived.
   void put(const Arrival& arrival, const std::string& reason, ValueRuns missing, std::uint64_t boot_id,
            WriteSet& set);

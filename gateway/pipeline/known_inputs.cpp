@@ -30,19 +30,18 @@ KnownInput::KnownInput(std::string of, const Log& log, Metrics& metrics)
       latin1(counter(metrics, name, "millrace_input_latin1_total",
                      "Payloads whose text was no UTF-8 and was read as ISO 8859-1")) {}
 
-Handle KnownInputs::add(const std::string& name, Router router, bool retained_once) {
+Handle KnownInputs::add(const std::string& name, std::shared_ptr<const Router> router, bool retained_once) {
   std::shared_ptr<InputMemory> memory;
-  if (router.remembers()) {
+  if (router->remembers()) {
     KnownInput& input = known(name);
     if (!input.memory) input.memory = std::make_shared<InputMemory>(log_, metrics_, name);
     memory = input.memory;
-    memory->join(router);
+    memory->join(*router);
   }
-  const auto kept = std::make_shared<const Router>(std::move(router));
-  const auto watch = std::make_shared<InputWatch>(metrics_, name, kept);
+  const auto watch = std::make_shared<InputWatch>(metrics_, name, router);
   return add(
       name,
-      [router = kept, watch, memory](const Arrival& a, std::vector<Record>& out, Unread& unread) {
+      [router, watch, memory](const Arrival& a, std::vector<Record>& out, Unread& unread) {
         return router->decode(a, out, unread, memory ? &memory->remembered() : nullptr);
       },
       retained_once);

@@ -62,7 +62,7 @@ class KnownInputs {
 
   // What Pipeline::set_input and set_voice promise.
   Handle add(const std::string& name, Decode decode, bool retained_once);
-  Handle add(const std::string& name, Router router, bool retained_once);
+  Handle add(const std::string& name, std::shared_ptr<const Router> router, bool retained_once);
   Handle set_voice(const std::string& name, Say say);
 
   KnownInput* find(std::string_view name) {

@@ -41,8 +41,11 @@ class Pipeline {
   Handle set_input(const std::string& name, Decode decode, bool retained_once) {
     return inputs_.add(name, std::move(decode), retained_once);
   }
-  Handle set_input(const std::string& name, Router router, bool retained_once) {
+  Handle set_input(const std::string& name, std::shared_ptr<const Router> router, bool retained_once) {
     return inputs_.add(name, std::move(router), retained_once);
+  }
+  Handle set_input(const std::string& name, Router router, bool retained_once) {
+    return set_input(name, std::make_shared<const Router>(std::move(router)), retained_once);
   }
   // How what formats of the input say back reaches its devices, until the handle goes: false, it does not.
   // Called on the loop, never inside a call of the driver's own.

@@ -1,8 +1,8 @@
 // CPU of decoding payloads: the route of a fleet, plain and lenient, and the same readings in the other
-// formats. Prints one JSON object a line: id, value, unit, beside, beside_value; beside is the bare walk
-// through the same bytes, where there is one, else the same readings as JSON. CPU is this thread's, best of
-// several rounds. With an argument, one round of that many payloads of the first kind and nothing else: for
-// counting instructions.
+// formats. Prints one JSON object a line: id, value, unit, beside, beside_value; beside is somebody else's
+// decoder on the same bytes (other_decoders.h), which makes no records, and where there is none the same
+// readings as JSON. CPU is this thread's, best of several rounds. With an argument, one round of that many
+// payloads of the first kind and nothing else: for counting instructions.
 #include <bit>
 #include <cmath>
 #include <cstdio>
@@ -17,7 +17,7 @@
 #include "decode/router.h"
 #include "record/varint.h"
 #include "tests/bench/measure.h"
-#include "tests/support/accept_json.h"
+#include "tests/bench/other_decoders.h"
 
 using namespace millrace;
 
@@ -172,31 +172,43 @@ int main(int argc, char** argv) {
     return 0;
   }
   const std::size_t readings = common.size() * readings_each;
-  const double bare = best_ns(30, readings, [&] {
-    AcceptJson handler;
-    for (const std::string& payload : common) {
-      if (!read_json(bytes_of(payload), handler).ok()) std::abort();
-    }
-  });
+  // Ours beside somebody else's, on these bytes: nanoseconds a reading, and both in MB a second.
+  const auto show = [&](const char* id, double ours, const char* who,
+                        const std::vector<std::string>& payloads,
+                        std::size_t (*other)(const std::vector<std::string>&)) {
+    const double its = best_ns(30, readings, [&] {
+      if (other(payloads) < readings) std::abort();
+    });
+    double bytes = 0;
+    for (const std::string& payload : payloads) bytes += static_cast<double>(payload.size());
+    const auto speed = [&](double ns) {
+      return std::to_string(static_cast<int>(bytes / static_cast<double>(readings) / ns * 1000));
+    };
+    print(id, ours, "ns/reading",
+          text(who, ", ns/reading (ours ", speed(ours), " MB/s, its ", speed(its), ")").c_str(), its);
+  };
   const auto decode = [&](const Router& router, const std::vector<std::string>& payloads) {
     return best_ns(30, readings, [&] {
       if (decode_all(router, payloads) != readings) std::abort();
     });
   };
-  print("decode_json", decode(all, common), "ns/reading", "the bare walk", bare);
-  print("decode_json_named", decode(named, common), "ns/reading", "the bare walk", bare);
-  print("decode_json_lenient", decode(all, sloppy), "ns/reading", "the bare walk, strict", bare);
   const double json = decode(all, common);
+  show("decode_json", json, "simdjson's walk", common, others::json);
+  show("decode_json_named", decode(named, common), "simdjson's walk", common, others::json);
+  show("decode_json_lenient", decode(all, sloppy), "simdjson's walk without the nan", common, others::json);
+  show("decode_cbor", decode(router_in("format = 'cbor'\ntime = 'ts'"), spelled(cbor)), "libcbor",
+       spelled(cbor), others::cbor);
+  show("decode_senml", decode(router_in("format = 'senml'"), spelled(senml)), "simdjson's walk",
+       spelled(senml), others::json);
+  show("decode_csv",
+       decode(
+           router_in(
+               "format = 'csv'\ncolumns = ['ts', 'temperature', 'pressure', 'state', 'count']\ntime = 'ts'"),
+           spelled(csv)),
+       "libcsv and strtod", spelled(csv), others::csv);
   for (
       const auto& [id, keys, payloads] :
-      {std::tuple{"decode_cbor", std::string("format = 'cbor'\ntime = 'ts'"), spelled(cbor)},
-       std::tuple{"decode_senml", std::string("format = 'senml'"), spelled(senml)},
-       std::tuple{
-           "decode_csv",
-           std::string(
-               "format = 'csv'\ncolumns = ['ts', 'temperature', 'pressure', 'state', 'count']\ntime = 'ts'"),
-           spelled(csv)},
-       std::tuple{
+      {std::tuple{
            "decode_text",
            std::string(
                "format = 'text'\npattern = '^(?<ts>\\d+) T=(?<temperature>\\S+) P=(?<pressure>\\S+) (?<state>\\w+) n=(?<count>\\d+)'\ntime = 'ts'"),
@@ -224,13 +236,11 @@ int main(int argc, char** argv) {
   birth.bytes = bytes_of(births.front());
   if (!sparkplug_router.decode(birth, born, unread, &remembered).ok()) std::abort();
   births.erase(births.begin());
-  print("decode_sparkplug",
-        best_ns(30, readings,
-                [&] {
-                  if (decode_all(sparkplug_router, births, &remembered) != readings - readings_each)
-                    std::abort();
-                  remembered.beside = {};
-                }),
-        "ns/reading", "the same as JSON", json);
+  const double ours = best_ns(30, readings, [&] {
+    if (decode_all(sparkplug_router, births, &remembered) != readings - readings_each) std::abort();
+    remembered.beside = {};
+  });
+  births.push_back(births.front());  // as many as of the others
+  show("decode_sparkplug", ours, "libprotobuf", births, others::sparkplug);
   return 0;
 }

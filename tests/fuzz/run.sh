@@ -26,6 +26,8 @@ for target in batch record json mapping patterns protobuf labels text_forms fram
           printf '\010\002\162\170\126\064\022\044\100\001\007\125\000\000\000\003\023\025\061\000\332\002\073\023\001\213\140\004\067\030\002' > "$work/$target/mbus" ;;
     mapping) printf '21.5C;x\n-3\n' > "$work/$target/text"; printf '\001\000\327abc\022\064\101\254' > "$work/$target/bytes"
              printf '{"ts":[1700000000,2],"r":[{"k":"aa","n":2,"v":1,"w":1,"d":"ANcS","c":{"v":[1,2],"w":["x",3]},"id":"d"}]}' > "$work/$target/json"
+             printf '{"x":[{"b":"{\\"v\\":1,\\"k\\":\\"a\\",\\"w\\":[{\\"x\\":2}]}","u":"C","d":"2026-01-01","c":"12:00:00"}],"b":"{\\"k\\":\\"a\\"}"}' > "$work/$target/nested"
+             printf 'x\nd,c,t\n2026-01-01,12:00,1\n' > "$work/$target/heading"; printf '\377\376{\000"\000t\000"\000:\0001\000}\000' > "$work/$target/utf16"
              printf '\242\141a\202\001\002\141b\141x' > "$work/$target/cbor" ;;
     patterns) printf '^(?<a>[a-c]+?)(?:x|y{2,3})*\\b(?<b>\\d|.)$\000aby 1' > "$work/$target/one"; printf '(?i)(?<t>-?[0-9.]+) C\000T 21.5 c' > "$work/$target/two" ;;
     protobuf) mkdir -p "$work/google/protobuf"; printf '%s' "$proto" > "$work/device.proto"

@@ -183,6 +183,9 @@ class Payloads(Site):
         self.assertEqual(self.metric("millrace_input_schema_total", 'what="unexpected"'), 1)
         self.assertEqual(self.metric("millrace_input_schema_total", 'what="range"'), 1)
         self.assertIn('"x" is not expected', self.letters()[1]["reason"])
+        (devices,) = self.status()["inputs"]
+        self.assertEqual(devices["schemas"], [{"route": 'route "declared/{device}"', "unexpected": 1, "type": 0, "unit": 0, "range": 1, "absent_metrics": 0}])
+        self.assertRegex(self.command("status").stdout, r'schema +devices, route "declared/\{device\}": 1 not expected, 1 out of range')
         # The route learns of it, the daemon reloads, and the letter gives what was missing.
         self.configure(CONFIG, **{**self.values, "more": ', x = "integer"'})
         self.daemon.process.send_signal(signal.SIGHUP)
@@ -193,8 +196,46 @@ class Payloads(Site):
         self.send("wanted/d2", *['{"kind":"a","t":1}'] * 3, '{"kind":"b","u":2}')
         wait_for(lambda: len(self.readings("d2")) == 5, "three of one kind, two readings of the other")
         self.assertEqual(self.metric("millrace_input_absent_metrics"), 1)
+        self.assertIn('route "wanted/{device}": 1 wanted metric has never come', self.command("status").stdout)
         self.assertEqual(self.metric("millrace_format_memory", 'what="metrics"'), 2)
         self.conserved()
+
+    def test_a_changed_route_is_tried_on_dead_letters_and_on_what_comes(self):
+        self.start()
+        self.send("list/d1", '{"r":[{"t":1700000000,"v":1},{"t":1700000001,"v":2.5}]}')
+        self.send("strict/d2", '{"t":nan,"h":4}')
+        wait_for(lambda: len(self.letters()) == 2, "both letters")
+        # The file as it is: what is missing is still missing. Nothing of it is retried by that.
+        code, said, _ = self.try_out("", "--dlq")
+        self.assertEqual((code, said.count("letter "), said.count("FAILED")), (1, 2, 2), said)
+        changed = self.folder / "changed.toml"
+        changed.write_text((self.folder / "millrace.toml").read_text().replace('type = "integer"', 'type = "number"').replace("strict = true", ""))
+        done = subprocess.run([str(BUILD / "millrace"), "test", "-c", str(changed), "--dlq", "--json"], capture_output=True, text=True, timeout=20)
+        self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+        self.assertEqual([(r["device"], r["metric"], r["value"], r["time"][:19]) for r in map(json.loads, done.stdout.splitlines()) if r["device"] == "d1"],
+                         [("d1", "v", 2.5, "2023-11-14T22:13:21")])
+        done = subprocess.run([str(BUILD / "millrace"), "test", "-c", str(changed), "--dlq", "--topic", "strict/+", "-n", "5"], capture_output=True, text=True, timeout=20)
+        self.assertEqual((done.returncode, done.stdout.count("letter "), "d2  h = 4" in done.stdout), (0, 1, True), done.stdout + done.stderr)
+        self.assertEqual((len(self.letters()), len(self.readings("d2"))), (2, 0), "nothing was retried")
+        # As they come, by another route than the daemon's.
+        watcher = subprocess.Popen([str(BUILD / "millrace"), "test", "-c", str(changed), "--live", "--topic", "strict/#", "-n", "2", "--json"], stdout=subprocess.PIPE, text=True)
+        count = iter(range(1000))
+
+        def lines():
+            self.send("strict/d3", '{"h":nan,"n":%d}' % next(count))
+            self.send("any/d4", '{"n":0}')
+            return watcher.poll() is not None
+        wait_for(lines, "two payloads were seen")
+        seen = [json.loads(line) for line in watcher.stdout.read().splitlines()]
+        watcher.stdout.close()
+        self.assertEqual([(r["device"], r["metric"]) for r in seen], [("d3", "n")] * 2)
+        self.assertEqual(seen[1]["value"], seen[0]["value"] + 1)
+        for arguments in (("--dlq", "--live"), ("--dlq", "x.json")):
+            self.assertEqual(self.try_out("", *arguments)[0], 64)
+        self.daemon.stop()
+        self.assertEqual(self.try_out("", "--live")[0], 69)
+        code, said, _ = self.try_out("", "--dlq")  # of the stopped log
+        self.assertEqual((code, "letter " in said), (1, True), said)
 
     def try_out(self, payload, *arguments):
         data = payload if isinstance(payload, bytes) else payload.encode()

@@ -13,7 +13,7 @@ import unittest
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "support"))
-from testsite import ROOT, Site, wait_for
+from testsite import ROOT, Site, free_port, wait_for
 
 import paho.mqtt.client as paho
 
@@ -140,6 +140,55 @@ class PrimaryHost(Site):
                 wait_for(lambda: self.said()[-1] == {"online": False, "timestamp": later}, "the end, said politely")
         kept = subprocess.run(["mosquitto_sub", "-p", str(broker.port), "-t", topic, "-C", "1", "-W", "5"], capture_output=True, text=True)
         self.assertFalse(json.loads(kept.stdout)["online"], "it is retained")
+
+
+class AtTheEndpoint(Site):
+    """An edge node that publishes straight to the gateway: what it did not say it is asked for, there as at a broker."""
+
+    CONFIG = CONFIG.replace('[[inputs.mqtt]]\nname = "plant"\nservers = ["mqtt://127.0.0.1:@devices@"]\n',
+                            '[[inputs.mqtt_endpoint]]\nname = "plant"\nlisten = "127.0.0.1:@port@"\nanonymous = true\n[[inputs.mqtt_endpoint.acl]]\n'
+                            'publish = ["spBv1.0/plant/+/{client_id}/#"]\n').replace("[[inputs.mqtt.routes]]", "[[inputs.mqtt_endpoint.routes]]")
+    # Of sequence 5: the metric "t", a float, 21.5.
+    DATA = bytes.fromhex("12 0a 0a0174 2009 650000ac41 1805")
+
+    def node(self, name, port, version):
+        node = paho.Client(client_id=name, protocol=version)
+        node.heard, node.granted = queue.Queue(), queue.Queue()
+        node.on_message = lambda client, data, message: node.heard.put((message.topic, message.payload))
+        if version == paho.MQTTv5:
+            node.on_subscribe = lambda client, data, mid, codes, properties: node.granted.put([code.value for code in codes])
+        else:
+            node.on_subscribe = lambda client, data, mid, codes: node.granted.put(list(codes))
+        node.connect("127.0.0.1", port)
+        node.loop_start()
+        self.addCleanup(node.loop_stop)
+        return node
+
+    def test_a_node_that_was_not_born_is_asked_to_be_and_hears_of_itself_alone(self):
+        broker, port = self.broker(), free_port()
+        self.gateway(self.configure(self.CONFIG, devices=broker.port, port=port, route=""))
+        wait_for(lambda: self.metric("millrace_input_up") == 1, "the input is up")
+        # As Tahu asks for it, and as one of MQTT 5 may: CONNACK said that there are no wildcards.
+        old, new = self.node("pump-1", port, paho.MQTTv311), self.node("pump-2", port, paho.MQTTv5)
+        old.subscribe([("spBv1.0/plant/NCMD/pump-1/#", 0), ("spBv1.0/plant/DCMD/pump-1/#", 0), ("spBv1.0/plant/NCMD/pump-2/#", 0), ("spBv1.0/plant/NCMD/+", 0), ("#", 0)])
+        self.assertEqual(old.granted.get(timeout=10), [0, 0, 128, 128, 128])
+        new.subscribe([("spBv1.0/plant/NCMD/pump-2", 1), ("spBv1.0/plant/NCMD/pump-2/#", 0), ("spBv1.0/plant/NCMD/pump-1", 0)])
+        self.assertEqual(new.granted.get(timeout=10), [0, 0xA2, 0x87])
+        for name, node, other in (("pump-1", old, new), ("pump-2", new, old)):
+            node.publish(f"spBv1.0/plant/NDATA/{name}", self.DATA, qos=1)
+            topic, payload = node.heard.get(timeout=10)
+            self.assertEqual(topic, f"spBv1.0/plant/NCMD/{name}")
+            self.assertIn(b"Node Control/Rebirth", payload)
+            self.assertTrue(other.heard.empty())
+        self.assertEqual(self.metric("millrace_input_replies_total"), 2)
+        # Who does not listen any more is not told, and that is counted.
+        new.on_unsubscribe = lambda *of: new.granted.put("gone")
+        new.unsubscribe("spBv1.0/plant/NCMD/pump-2")
+        self.assertEqual(new.granted.get(timeout=10), "gone")
+        time.sleep(1.1)  # rebirth_min
+        new.publish("spBv1.0/plant/NDATA/pump-2", self.DATA, qos=1)
+        wait_for(lambda: self.metric("millrace_input_replies_dropped_total") == 1, "nobody listens")
+        self.assertTrue(new.heard.empty())
 
 
 class Encoder(SparkplugSite):
@@ -324,6 +373,25 @@ class Tahu(SparkplugSite):
         wait_for(lambda: ("tahu/edge", False) in self.events(), "it is gone", 60)
         wait_for(lambda: len(self.readings()[0]) == 9, "its metrics are stale")
         self.assertEqual({r["quality"] for r in self.readings()[1][5:]}, {"bad"})
+
+    def test_a_real_node_straight_at_the_gateway_is_asked_and_born_again(self):
+        broker, port = self.broker(), free_port()
+        config = AtTheEndpoint.CONFIG.replace('publish = ["spBv1.0/plant/+/{client_id}/#"]', 'publish = ["spBv1.0/#"]')
+        self.gateway(self.configure(config, devices=broker.port, port=port, route=""))
+        wait_for(lambda: self.metric("millrace_input_up") == 1, "the input is up")
+        self.devices = broker
+        self.devices.port = port
+        self.edge()
+        wait_for(lambda: self.births() == 1, "it is born", 60)
+        self.arrive(4)
+        # Somebody speaks for it: its sequence has a gap.
+        stranger = paho.Client(client_id="stranger")
+        stranger.connect("127.0.0.1", port)
+        stranger.loop_start()
+        self.addCleanup(stranger.loop_stop)
+        stranger.publish("spBv1.0/tahu/NDATA/edge", AtTheEndpoint.DATA[:-1] + b"\x4d", qos=1)
+        wait_for(lambda: self.births() == 2, "it is born again", 60)
+        self.assertEqual(self.metric("millrace_input_replies_total"), 1)
 
 
 if __name__ == "__main__":

@@ -274,7 +274,12 @@ TEST_CASE("protobuf: many values, many that are left out, and time that does not
 }
 
 TEST_CASE("protobuf: a message whose values are all 0 has no bytes") {
-  const RouteConfig route = protobuf();
+  // A broker says so, too, that a retained value is gone, to those who are subscribed when it goes: with
+  // retain = 0.
+  const Decoded gone = read(protobuf(), "");
+  CHECK(gone.records.empty());
+  CHECK(gone.status.detail().find("no bytes: a retained value that is gone") == 0);
+  const RouteConfig route = protobuf("empty = 'zeros'");
   const Readings zeros{"id=''", "temperature=0", "count=0", "big=0", "on=false", "state='IDLE'"};
   CHECK(read(route, "").readings() == zeros);
   CHECK(read(protobuf("delimited = true"), "").unread.no_value == 1);

@@ -83,12 +83,14 @@ class Tapping {
       const auto page = ask(config_, "log.read", {{"lane", lane_name(lane)}, {"from", text(next)}});
       if (!page.ok()) return page.status();
       const std::string& lines = page.value()["lines"].text();
-      if (lines.empty()) return {};
+      if (const std::uint64_t unreadable = page.value()["unreadable"].whole(); unreadable > 0)
+        complain(0, text("lane ", lane_name(lane), ": ", unreadable,
+                         " records cannot be read (millrace log salvage says more)"));
       for (const std::string_view line : split(std::string_view(lines), '\n')) {
         if (!line.empty() && !full_) tell(line);
       }
       const Sequence reached = page.value()["next"].whole();
-      if (reached == 0 || full_) return {};
+      if (reached == 0 || reached == next || full_) return {};
       next = reached;
       if (const Status status = keep_up(lane, next); !status.ok()) return status;
     }

@@ -227,7 +227,7 @@ class BinaryFormat final : public PayloadFormat {
 
 // Whether a field only says the time, the quality or a name.
 bool is_beside(const RouteConfig& route, const std::string& path) {
-  if (route.time == path || route.quality == path) return true;
+  if (route.time == path || route.time_of_day == path || route.quality == path) return true;
   const auto names = [&](const std::string& made) {
     return made.find(text("{.", path, "}")) != std::string::npos;
   };

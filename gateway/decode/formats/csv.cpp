@@ -3,7 +3,9 @@
 // of a route are names of columns. A cell that is a number is one, an empty one has no value, one in quotes
 // is a text.
 #include "base/text.h"
+#include "base/utf16.h"
 #include "base/utf8.h"
+#include "config/toml.h"
 #include "decode/cells.h"
 #include "decode/format_kind.h"
 
@@ -11,6 +13,17 @@ namespace millrace {
 namespace {
 
 constexpr std::size_t columns_max = 1000;
+
+struct CsvConfig {
+  std::int64_t skip_lines = 0;
+};
+using C = CsvConfig;
+constexpr Key keys[] = {
+    KeysOf<C>::key<&C::skip_lines>("skip_lines",
+                                   "Of each payload: a heading in front of the line that names the columns")
+        .within(0, 100),
+};
+constexpr Shape shape = shape_of<C>(keys);
 
 struct Cell {
   std::string text;
@@ -59,12 +72,14 @@ class CsvFormat final : public PayloadFormat {
         columns_(route.columns),
         separator_(route.separator[0]),
         decimal_(route.decimal[0]),
-        strict_(route.strict) {}
+        strict_(route.strict),
+        skip_lines_(keys_of<C>(route).skip_lines) {}
 
   Status decode(const Payload& payload, std::vector<Record>& out, Unread& unread) const override {
     const std::size_t before = out.size();
     std::string converted;
     std::string_view rest = without_mark(text_of(payload.arrival.bytes));
+    if (!strict_ && read_utf16(rest, converted)) rest = converted;
     while (!rest.empty() && std::string_view("\0\r\n", 3).find(rest.back()) != std::string_view::npos)
       rest.remove_suffix(1);
     while (rest.starts_with('\n') || rest.starts_with('\r')) rest.remove_prefix(1);
@@ -76,6 +91,11 @@ class CsvFormat final : public PayloadFormat {
     std::vector<Cell> cells;
     std::vector<std::string> columns = columns_;
     const char* why = nullptr;
+    std::size_t passed = 0;  // cells of the heading: they keep their places
+    for (std::int64_t i = 0; i < skip_lines_ && !rest.empty(); ++i) {
+      (void)take_line(rest, separator_, cells, why);
+      passed += cells.size();
+    }
     if (columns.empty() && !rest.empty()) {
       if (!take_line(rest, separator_, cells, why))
         return {Code::invalid, text("CSV: its first line: ", why)};
@@ -84,7 +104,9 @@ class CsvFormat final : public PayloadFormat {
         return {Code::invalid, text("CSV: more than ", columns_max, " columns")};
     }
     JsonWalk walk(*plan_, payload, out, unread);
-    for (std::size_t line = columns_.empty() ? 2 : 1; !rest.empty(); ++line) {
+    walk.at(static_cast<std::uint32_t>(passed));
+    const auto heading = static_cast<std::size_t>(skip_lines_);
+    for (std::size_t line = heading + (columns_.empty() ? 2 : 1); !rest.empty(); ++line) {
       const bool whole = take_line(rest, separator_, cells, why);
       if (whole && cells.size() == columns.size()) walk_line(walk, columns, cells);
       else
@@ -96,7 +118,7 @@ class CsvFormat final : public PayloadFormat {
       unread.clear();
       return walk.fault();
     }
-    if (walk.places() == 0) ++unread.no_value;
+    if (walk.places() == passed) ++unread.no_value;
     return {};
   }
 
@@ -117,6 +139,7 @@ class CsvFormat final : public PayloadFormat {
   std::vector<std::string> columns_;
   char separator_, decimal_;
   bool strict_;
+  std::int64_t skip_lines_;
 };
 
 Result<std::unique_ptr<PayloadFormat>> make(const RouteConfig& route, const TopicPattern& pattern) {
@@ -133,6 +156,6 @@ Result<std::unique_ptr<PayloadFormat>> make(const RouteConfig& route, const Topi
 }  // namespace
 
 extern const FormatKind csv_format_kind;
-const FormatKind csv_format_kind = by_paths(format_kind("csv", "lines of cells", make));
+const FormatKind csv_format_kind = by_paths(format_kind<C>("csv", "lines of cells", shape, make));
 
 }  // namespace millrace

@@ -1,13 +1,14 @@
 // A payload that is one value: "21.5", "-3", "true"; also with its unit or a name before it ("21.5 °C",
 // "T=21.5"), and a word ("ON", "online"). Blanks, NUL and the frame of STX and ETX around it are ignored;
-// what is not UTF-8 is read as ISO 8859-1. With `strict` only a number, true or false; a `type` says what
-// else is meant.
+// what is not UTF-8 is read as UTF-16 where it has its mark, else as ISO 8859-1. With `strict` only a number,
+// true or false; a `type` says what else is meant.
 #include <algorithm>
 #include <charconv>
 
 #include "base/ascii.h"
 #include "base/lenient_json.h"
 #include "base/text.h"
+#include "base/utf16.h"
 #include "base/utf8.h"
 #include "config/toml.h"
 #include "decode/format_kind.h"
@@ -45,7 +46,8 @@ class PlainFormat final : public PayloadFormat {
   Status decode(const Payload& payload, std::vector<Record>& out, Unread& unread) const override {
     if (!payload.arrival.only.empty() && !has_value(payload.arrival.only, 0)) return {};
     std::string converted;
-    std::string_view value = unframed(text_of(payload.arrival.bytes));
+    const bool utf16 = !strict_ && read_utf16(text_of(payload.arrival.bytes), converted);
+    std::string_view value = unframed(utf16 ? std::string_view(converted) : text_of(payload.arrival.bytes));
     if (!strict_ && find_fault(value, Controls::all).kind == TextFault::not_utf8) {
       unread.latin1 = true;
       value = converted = utf8_of_latin1(value);

@@ -23,7 +23,7 @@ namespace {
 
 struct ProtobufConfig {
   std::string descriptor_set, message;
-  bool enum_numbers = false, delimited = false;
+  bool enum_numbers = false, delimited = false, empty_is_zeros = false;
   std::shared_ptr<const ProtoTypes> types;  // of the file, once it was read
   std::uint64_t digest = 0;
 };
@@ -38,6 +38,9 @@ constexpr Key keys[] = {
     K::choice<&C::enum_numbers>("enums", "names=0|numbers=1", "What enumerations become"),
     K::key<&C::delimited>("delimited",
                           "A payload is several messages, each with its size in front (a varint)"),
+    K::choice<&C::empty_is_zeros>(
+        "empty", "refuse=0|zeros=1",
+        "Of a payload without bytes: a broker says so that a retained value is gone, a device that all its values are 0"),
 };
 
 void settle_keys(Section& section, C& c) {
@@ -358,10 +361,15 @@ class ProtobufFormat final : public PayloadFormat {
         type_(types_->message(types_->find(config.message))),
         enum_numbers_(config.enum_numbers),
         delimited_(config.delimited),
+        empty_is_zeros_(config.empty_is_zeros),
         plan_(std::move(plan)) {}
 
   Status decode(const Payload& payload, std::vector<Record>& out, Unread& unread) const override {
     const std::size_t before = out.size();
+    if (payload.arrival.bytes.empty() && !delimited_ && !empty_is_zeros_)
+      return {
+          Code::invalid,
+          "no bytes: a retained value that is gone, or a message whose values are all 0 (empty = \"zeros\" if devices send such)"};
     JsonWalk walk(*plan_, payload, out, unread);
     Teller teller(*types_, enum_numbers_, payload.arrival.bytes, walk, unread);
     Status status;
@@ -390,7 +398,7 @@ class ProtobufFormat final : public PayloadFormat {
  private:
   std::shared_ptr<const ProtoTypes> types_;
   const ProtoMessage& type_;
-  bool enum_numbers_, delimited_;
+  bool enum_numbers_, delimited_, empty_is_zeros_;
   std::unique_ptr<JsonPlan> plan_;
 };
 

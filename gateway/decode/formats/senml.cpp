@@ -12,6 +12,7 @@
 #include "base/lenient_json.h"
 #include "base/text.h"
 #include "base/utf8.h"
+#include "decode/blob_text.h"
 #include "decode/format_kind.h"
 #include "decode/reading_value.h"
 #include "decode/time_rule.h"
@@ -27,27 +28,6 @@ enum Field { bn, bt, bu, bv, bs, bver, n, u, v, vs, vb, vd, s, t, ut, fields };
 constexpr std::string_view labels[] = {"bn", "bt", "bu", "bv", "bs", "bver", "n", "u",
                                        "v",  "vs", "vb", "vd", "s",  "t",    "ut"};
 
-std::optional<Bytes> of_base64url(std::string_view given) {
-  while (given.ends_with('=')) given.remove_suffix(1);
-  Bytes out;
-  std::uint32_t bits = 0;
-  int count = 0;
-  for (const char c : given) {
-    const int six = c >= 'A' && c <= 'Z'   ? c - 'A'
-                    : c >= 'a' && c <= 'z' ? c - 'a' + 26
-                    : c >= '0' && c <= '9' ? c - '0' + 52
-                    : c == '-' || c == '+' ? 62
-                    : c == '_' || c == '/' ? 63
-                                           : -1;
-    if (six < 0) return std::nullopt;
-    bits = bits << 6 | static_cast<std::uint32_t>(six);
-    if ((count += 6) < 8) continue;
-    count -= 8;
-    out.push_back(static_cast<std::byte>(bits >> count));
-  }
-  return count < 6 ? std::optional(out) : std::nullopt;
-}
-
 // Their numbers in CBOR (RFC 8428, table 4).
 std::string_view word_of(std::string_view label) {
   static constexpr std::pair<std::string_view, Field> numbers[] = {
@@ -57,17 +37,6 @@ std::string_view word_of(std::string_view label) {
     if (number == label) return labels[field];
   }
   return label;
-}
-
-std::optional<Bytes> of_hex(std::string_view given) {
-  Bytes out;
-  for (std::size_t i = 0; i + 1 < given.size(); i += 2) {
-    std::uint8_t byte = 0;
-    const auto parsed = std::from_chars(given.data() + i, given.data() + i + 2, byte, 16);
-    if (parsed.ec != std::errc{} || parsed.ptr != given.data() + i + 2) return std::nullopt;
-    out.push_back(std::byte{byte});
-  }
-  return given.size() % 2 == 0 ? std::optional(out) : std::nullopt;
 }
 
 class Pack final : public LenientHandler {
@@ -236,11 +205,12 @@ class Pack final : public LenientHandler {
 
   std::string put_value(Record& record) {
     if (now_[vd].kind == Scalar::string) {
-      auto bytes = cbor_ ? of_hex(now_[vd].text) : of_base64url(now_[vd].text);
-      if (!bytes) return "\"vd\" is no data";
+      Bytes bytes;
+      if (!(cbor_ ? bytes_of_hex(now_[vd].text, bytes) : bytes_of_base64(now_[vd].text, bytes)))
+        return "\"vd\" is no data";
       if (!wanted(now_[vd].place)) return {};
       Record blob = record;
-      blob.value = std::move(*bytes);
+      blob.value = std::move(bytes);
       out_.push_back(std::move(blob));
       return {};
     }

@@ -3,6 +3,7 @@
 // pattern does not match is told. A value's place is the byte where it stands. What a payload may cost is
 // bounded: payload_steps_max of the pattern, then the rest is refused.
 #include "base/text.h"
+#include "base/utf16.h"
 #include "base/utf8.h"
 #include "config/toml.h"
 #include "decode/cells.h"
@@ -37,6 +38,7 @@ class TextFormat final : public PayloadFormat {
     const std::size_t before = out.size();
     std::string converted;
     std::string_view all = text_of(payload.arrival.bytes);
+    if (!strict_ && read_utf16(all, converted)) all = converted;
     while (!all.empty() && (all.back() == '\0' || all.back() == '\r' || all.back() == '\n'))
       all.remove_suffix(1);
     if (find_fault(all, Controls::all).kind == TextFault::not_utf8) {

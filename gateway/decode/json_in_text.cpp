@@ -1,0 +1,88 @@
+// Of the walk through JSON: JSON that stands as a text in JSON ({"body": "{\\"t\\":1}"}), as gateways and
+// clouds that take any payload pass it on. It is opened where a path leads on into it, or where it is all
+// there is; once, not what stands as a text in it again. What is no JSON, or too large for its places, stays
+// a text.
+#include "base/json.h"
+#include "decode/json_walk.h"
+
+namespace millrace {
+namespace {
+
+// How much there is in a text.
+class Measure final : public JsonHandler {
+ public:
+  std::size_t values = 0, depth = 0;
+
+  bool null() override { return ++values > 0; }
+  bool boolean(bool) override { return ++values > 0; }
+  bool number(std::string_view) override { return ++values > 0; }
+  bool string(std::string_view) override { return ++values > 0; }
+  bool key(std::string_view) override { return true; }
+  bool begin_object() override { return enter(); }
+  bool end_object() override { return --now_ < SIZE_MAX; }
+  bool begin_array() override { return enter(); }
+  bool end_array() override { return --now_ < SIZE_MAX; }
+
+ private:
+  bool enter() {
+    depth = std::max(depth, ++now_);
+    return true;
+  }
+  std::size_t now_ = 0;
+};
+
+// Tells the walk, and keeps what it views: it looks at texts until the whole payload ends.
+class Passage final : public JsonHandler {
+ public:
+  Passage(JsonWalk& walk, std::deque<std::string>& kept) : walk_(walk), kept_(kept) {}
+
+  bool null() override { return walk_.null(); }
+  bool boolean(bool value) override { return walk_.boolean(value); }
+  bool number(std::string_view spelling) override { return walk_.number(keep(spelling)); }
+  bool string(std::string_view value) override { return walk_.string(keep(value)); }
+  bool key(std::string_view name) override { return walk_.key(keep(name)); }
+  bool begin_object() override { return walk_.begin_object(); }
+  bool end_object() override { return walk_.end_object(); }
+  bool begin_array() override { return walk_.begin_array(); }
+  bool end_array() override { return walk_.end_array(); }
+
+ private:
+  std::string_view keep(std::string_view text) { return kept_.emplace_back(text); }
+  JsonWalk& walk_;
+  std::deque<std::string>& kept_;
+};
+
+}  // namespace
+
+bool JsonWalk::text_of_json(std::string_view value) {
+  const PlanNode* node = node_ahead();
+  const bool wanted_inside = node && (depth_ == 0 || !node->children.empty());
+  const bool has_places = !in_a_text_ && place_ < in_text_places && (!also_ || also_ == &in_texts_);
+  Measure measure;
+  if (!wanted_inside || !has_places || !read_json(bytes_of(value), measure).ok() ||
+      measure.values > in_text_values || measure.depth + depth_ > static_cast<std::size_t>(depth_max))
+    return scalar(Scalar::string, false, value);
+  if (!node->slots.empty()) put(*node, {Scalar::string, false, place_, value});
+  also_ = &in_texts_;
+  const std::uint32_t behind = place_ + 1;
+  place_ = in_text + place_ * in_text_values;
+  in_a_text_ = true;
+  Passage passage(*this, kept_);
+  const Status status = read_json(bytes_of(value), passage);
+  in_a_text_ = false;
+  place_ = behind;
+  return status.ok();
+}
+
+// Before a message or a document ends: what texts between its first and its last value may hold belongs to
+// it.
+void JsonWalk::add_places_in_texts() {
+  in_texts_.clear();
+  if (message_place_ >= in_text) return;  // it lies in a text itself
+  const auto inside = [](std::uint32_t place) {
+    return in_text + std::min(place, in_text_places) * in_text_values;
+  };
+  in_texts_.push_back({inside(message_place_), inside(place_)});
+}
+
+}  // namespace millrace

@@ -1,0 +1,203 @@
+// Habits of devices that take more than a path: JSON in a text, units in members, times in two halves, what
+// stands for nothing.
+#include <doctest/doctest.h>
+
+#include "base/utf16.h"
+#include "decode/timestamps.h"
+#include "tests/support/decoding.h"
+
+using namespace millrace;
+using Readings = std::vector<std::string>;
+
+namespace {
+
+Decoded by(const std::string& keys, std::string_view payload, const ValueRuns& only = {}) {
+  return decode(route_in(keys), payload, "d1/up", only);
+}
+
+std::vector<std::string> errors_of(const std::string& keys) {
+  std::vector<ConfigError> errors;
+  const auto file = TomlFile::parse("topic = '{device}/up'\n" + keys, "test", errors);
+  RouteConfig route;
+  Section section = file->root();
+  read_keys(section, topic_route_shape, &route);
+  std::vector<std::string> said;
+  for (const ConfigError& error : errors) said.push_back(error.message);
+  return said;
+}
+
+}  // namespace
+
+TEST_CASE("JSON in a text: opened where a path leads on into it, and nowhere else") {
+  const char* payload = R"({"n":1,"body":"{\"t\":21.5,\"l\":[1,{\"u\":true}]}","v":2})";
+  CHECK(by("metrics = { t = 'body.t', u = 'body.l[1].u', v = 'v' }", payload).readings() ==
+        Readings{"t=21.5", "u=true", "v=2"});
+  CHECK(by("metrics = { raw = 'body', t = 'body.t' }", R"({"body":"{\"t\":1}"})").readings() ==
+        Readings{"raw='{\"t\":1}'", "t=1"});
+  CHECK(by("", payload).readings()[1] == R"(body='{"t":21.5,"l":[1,{"u":true}]}')");
+  CHECK(by("", R"("{\"t\":1,\"h\":2}")").readings() == Readings{"t=1", "h=2"});
+  CHECK(by("each = 'm[]'\nmetrics = { t = 't' }", R"({"m":["{\"t\":1}",{"t":2},"{\"t\":3}"]})").readings() ==
+        Readings{"t=1", "t=2", "t=3"});
+  CHECK(
+      by("each = 'b.m[]'\nmetrics = { t = 't', h = '$.h' }", R"({"b":"{\"m\":[{\"t\":1},{\"t\":2}]}","h":3})")
+          .readings() == Readings{"t=1", "t=2", "h=3"});
+  CHECK(by("device = '{.body.id}'\ntime = 'body.ts'\nmetrics = { t = 'body.t' }",
+           R"({"body":"{\"id\":\"x\",\"ts\":1767225600,\"t\":1}"})")
+            .records.at(0)
+            .device == "x");
+  CHECK(by("format = 'cbor'\nmetrics = { t = 'b.t' }", "\xa1\x61\x62\x67{\"t\":1}").readings() ==
+        Readings{"t=1"});
+  // What is none stays a text, and a text in it is not opened again.
+  CHECK(by("metrics = { t = 'b.t' }", R"({"b":"{\"t\":1"})").status.detail() ==
+        "none of the wanted values is in it");
+  CHECK(by("metrics = { t = 'b.c.t', c = 'b.c' }", R"({"b":"{\"c\":\"{\\\"t\\\":1}\"}"})").readings() ==
+        Readings{"c='{\"t\":1}'"});
+  std::string many = R"({"b":"[0)";
+  for (int i = 0; i < 1024; ++i) many += ",0";
+  CHECK(by("metrics = { t = 'b[0]' }", many + "]\"}").records.empty());
+  std::string deep(31, '[');
+  CHECK(by("metrics = { t = 'b[0]' }", R"({"b":")" + deep + std::string(31, ']') + R"("})")
+            .unread.told.size() == 1);
+  CHECK_FALSE(
+      by("metrics = { t = 'b[0]', v = 'v' }", R"({"b":")" + deep + "[" + std::string(32, ']') + R"(","v":1})")
+          .records.empty());
+}
+
+TEST_CASE("JSON in a text: a second try gives what is missing, each once") {
+  const char* payload = R"({"n":1,"body":"{\"t\":21.5,\"u\":\"x\"}","v":"y"})";
+  const std::string numbers =
+      "metrics = { t = 'body.t', u = { path = 'body.u', type = 'number' }, v = { path = 'v', type = 'number' } }";
+  const Decoded first = by(numbers, payload);
+  CHECK(first.readings() == Readings{"t=21.5"});
+  CHECK(first.unread.refusals == 2);
+  CHECK(by("metrics = { n = 'n', t = 'body.t', u = 'body.u', v = 'v' }", payload, first.unread.missing)
+            .readings() == Readings{"u='x'", "v='y'"});
+  CHECK(by("metrics = { n = 'n', v = 'v' }", payload, first.unread.missing).readings() == Readings{"v='y'"});
+  // A message that was refused whole, with what texts in it hold.
+  const Decoded undated = by("time = 'ts'\n" + numbers, R"({"ts":"soon","body":"{\"t\":21.5}"})");
+  CHECK(undated.records.empty());
+  CHECK(by(numbers, R"({"ts":"soon","body":"{\"t\":21.5}"})", undated.unread.missing).readings() ==
+        Readings{"t=21.5"});
+}
+
+TEST_CASE("JSON in a text: conditions ask into it, and what they leave goes to the next route") {
+  auto router = Router::make(
+      {route_in("when = \"b.kind == 'a'\"\nmetrics = { t = 'b.t' }"), route_in("metrics = { h = 'b.h' }")});
+  REQUIRE(router.ok());
+  const auto take = [&](std::string_view payload) {
+    Arrival arrival;
+    arrival.channel = "d1/up";
+    arrival.bytes = bytes_of(payload);
+    Decoded out;
+    out.status = router.value().decode(arrival, out.records, out.unread);
+    return out.readings();
+  };
+  CHECK(take(R"({"b":"{\"kind\":\"a\",\"t\":1,\"h\":2}"})") == Readings{"t=1"});
+  CHECK(take(R"({"b":"{\"kind\":\"b\",\"t\":1,\"h\":2}"})") == Readings{"h=2"});
+  // Lines: one for each.
+  CHECK(
+      take(
+          "{\"b\":\"{\\\"kind\\\":\\\"a\\\",\\\"t\\\":1}\"}\n{\"b\":\"{\\\"kind\\\":\\\"b\\\",\\\"h\\\":2}\"}") ==
+      Readings{"t=1", "h=2"});
+}
+
+TEST_CASE("units of the payload: a member, or none") {
+  const Decoded both = by("each = '[]'\nmetrics = { t = { path = 'v', unit = '{.u}' } }",
+                          R"([{"v":1,"u":"C"},{"v":2},{"v":"3 K","u":""},{"u":"F","v":4}])");
+  REQUIRE(both.records.size() == 4);
+  CHECK(both.records[0].unit == "C");
+  CHECK(both.records[1].unit == "");
+  CHECK(both.records[3].unit == "F");
+  CHECK(by("metrics = { t = { path = 'v', unit = '{count}' } }", R"({"v":1})").records.at(0).unit ==
+        "{count}");
+  CHECK(errors_of("format = 'plain'\nmetrics = { t = { unit = '{.u}' } }").size() == 1);
+  CHECK(errors_of("format = 'plain'\nmetrics = { t = {} }\ntime_of_day = 'x'").size() == 2);
+  CHECK(errors_of("time_of_day = 'x'").size() == 1);
+}
+
+TEST_CASE("what says that there is none is looked at before it is scaled") {
+  const std::string keys = "metrics = { t = { path = 't', no_value = 65535, scale = 0.1, offset = -40 } }";
+  CHECK(by(keys, R"({"t":65535})").unread.no_value == 1);
+  CHECK(by(keys, R"({"t":"65535"})").unread.no_value == 1);
+  CHECK(by(keys, R"({"t":615})").readings() == Readings{"t=21.5"});
+  CHECK(by(keys + "\n", R"({"t":[]})").unread.no_value == 1);
+  CHECK(by(keys, R"({"t":{}})").unread.no_value == 1);
+  CHECK(by(keys, R"({"t":[1]})").unread.refusals == 1);
+  CHECK(errors_of("metrics = { t = { path = 't', type = 'text', no_value = 1 } }").size() == 1);
+  // An offset of whole steps is added before it is divided.
+  CHECK(by("metrics = { t = { path = 't', scale = 0.001, offset = 1.6 } }", R"({"t":1377})").readings() ==
+        Readings{"t=2.977"});
+}
+
+TEST_CASE("half a time is none, and both halves are one") {
+  const std::string keys = "time = 'd'\ntime_of_day = 'c'\n";
+  CHECK(by(keys, R"({"d":"2026-01-01","c":"12:00:00.5","t":1})").records.at(0).time.us ==
+        1'767'268'800'500'000);
+  CHECK(by(keys, R"({"c":"12:00:00","d":"2026-01-01","t":1})").readings() == Readings{"t=1"});
+  CHECK(by(keys, R"({"d":"2026-01-01","t":1})").records.at(0).trust == TimeTrust::gateway);
+  CHECK(by(keys, R"({"d":"2026-01-01","c":"","t":1})").records.at(0).trust == TimeTrust::gateway);
+  CHECK(by(keys, R"({"d":"2026-01-01","c":"noon","t":1})").status.detail() ==
+        "not a time: \"2026-01-01 noon\"");
+  CHECK(by(keys + "time_format = '%Y%m%d %H%M%S'\n", R"({"d":20260101,"c":"120000","t":1})")
+            .records.at(0)
+            .time.us == 1'767'268'800'000'000);
+}
+
+TEST_CASE("numbers of other clocks") {
+  const auto at = [](const char* format, const char* number) {
+    return parse_time_number(number, *time_format_of(format));
+  };
+  CHECK(at("filetime", "134117424000000000")->us == 1'767'268'800'000'000);
+  CHECK(at("ticks", "639028656000000000")->us == 1'767'268'800'000'000);
+  CHECK(at("excel", "46023.5")->us == 1'767'268'800'000'000);
+  CHECK(at("excel", "46023")->us == 1'767'225'600'000'000);
+  CHECK_FALSE(at("excel", "99999999"));
+  CHECK_FALSE(at("ticks", "-1"));
+  CHECK(parse_time_text("/Date(1767268800000)/")->us == 1'767'268'800'000'000);
+  CHECK(parse_time_text("/Date(-1000+0200)/")->us == -1'000'000);
+  CHECK_FALSE(parse_time_text("/Date(x)/"));
+  CHECK_FALSE(parse_time_text("/Date()/"));
+}
+
+TEST_CASE("UTF-16 with its mark, whole or not at all") {
+  std::string out = "as it was";
+  CHECK_FALSE(read_utf16("abc", out));
+  CHECK_FALSE(
+      read_utf16("\xff\xfe"
+                 "a",
+                 out));
+  CHECK_FALSE(read_utf16(std::string("\xff\xfe\x3d\xd8", 4), out));          // half a pair
+  CHECK_FALSE(read_utf16(std::string("\xff\xfe\x00\xdc\x61\x00", 6), out));  // the other half
+  CHECK(out == "as it was");
+  REQUIRE(read_utf16(std::string("\xff\xfe\x3d\xd8\x00\xde\xb0\x00", 8), out));
+  CHECK(out == "\xf0\x9f\x98\x80\xc2\xb0");
+  REQUIRE(read_utf16(std::string("\xfe\xff\x20\xac", 4), out));
+  CHECK(out == "\xe2\x82\xac");
+}
+
+TEST_CASE(
+    "a wanted member is missed once a message, however often that is read, and not by who passes it on") {
+  const auto misses = [](const std::string& keys, std::string_view payload, int times) {
+    auto router = Router::make({route_in(keys), route_in("")});
+    REQUIRE(router.ok());
+    int lines = 0;
+    router.value().listen({[](std::string_view) {}, [&](const std::string&) { ++lines; }});
+    for (int i = 0; i < times; ++i) {
+      Arrival arrival;
+      arrival.channel = "d1/up";
+      arrival.bytes = bytes_of(payload);
+      Decoded out;
+      out.status = router.value().decode(arrival, out.records, out.unread);
+    }
+    return std::pair{router.value().absent(), lines};
+  };
+  // The first document is JSON, the second is not: both are read twice.
+  CHECK(misses("metrics = { a = 'a', b = 'b' }", "{\"a\":1}\n{\"a\":2,}", 49) ==
+        std::pair<std::size_t, int>{1, 0});
+  CHECK(misses("metrics = { a = 'a', b = 'b' }", "{\"a\":1}\n{\"a\":2,}", 50) ==
+        std::pair<std::size_t, int>{1, 1});
+  // Somebody else's document, by its root: nothing of it is missed, and nothing of it has come.
+  const std::string mine = "each = 'r[]'\nwhen = '$.mine == true'\nmetrics = { a = 'a', b = 'b' }";
+  CHECK(misses(mine, R"({"r":[{"a":1}],"mine":false})", 200) == std::pair<std::size_t, int>{0, 0});
+  CHECK(misses(mine, R"({"r":[{"a":1}],"mine":true})", 100) == std::pair<std::size_t, int>{1, 1});
+}
