@@ -14,6 +14,7 @@ using namespace std::chrono_literals;
 using G = GatewayConfig;
 using L = LogConfig;
 using O = ObserveConfig;
+constexpr Duration health_interval_min = 10s;  // each is a commit, and a message
 constexpr std::size_t runtime_dir_max = 107 - sizeof "control.sock";  // of sun_path (unix(7))
 
 constexpr Key gateway_keys[] = {
@@ -30,6 +31,12 @@ constexpr Key gateway_keys[] = {
         "clock", "kernel|rtc|trust",
         "The clock is believed when the kernel says it is synchronised (NTP); a battery "
         "keeps it; whoever runs this machine does (a container, a VM)"),
+    KeysOf<G>::key<&G::health_interval>(
+        "health_interval",
+        "How often the centre is told how this gateway is (version, configuration, backlog, losses, wear): an event "
+        "\"health\" in the alarm lane; 0s: never")
+        .within(0s, 24h)
+        .like("\"5min\""),
     KeysOf<G>::choice<&G::log_level>("log_level", "debug|info|warn|error", ""),
 };
 
@@ -41,6 +48,9 @@ void settle_gateway(Section& section, GatewayConfig& c) {
                   text("\"runtime_dir\" has more than ", runtime_dir_max, " bytes: no socket fits into it"));
   if (c.runtime_dir.empty() || c.runtime_dir.front() != '/')
     section.error("runtime_dir", "\"runtime_dir\" must be an absolute path");
+  if (c.health_interval > 0s && c.health_interval < health_interval_min)
+    section.error("health_interval",
+                  text("\"health_interval\" is 0s or at least ", format_duration(health_interval_min)));
 }
 
 constexpr Key log_keys[] = {

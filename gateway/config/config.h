@@ -17,6 +17,7 @@ struct GatewayConfig {
   std::string runtime_dir = "/run/millrace";
   std::string log_level = "info";
   std::string clock = "kernel";  // or "rtc", "trust": what makes the wall clock believable
+  Duration health_interval{};    // zero: the centre is told nothing
   std::uint64_t inbox_size = 0;  // default: what the inputs' kinds want
 };
 
@@ -45,6 +46,7 @@ struct Config {
   std::vector<WindowConfig> windows;
   std::vector<PartConfig> uplinks;
   ObserveConfig observe;
+  std::string digest;  // of the file it was read from, 16 hex digits
 };
 
 // What stands at the top of the file.

@@ -65,6 +65,8 @@ class Pipeline final : public Intake {
   bool offer(const Arrival& arrival) override;
   void note_duplicate(std::string_view input) override;
   void report(Record event) override;
+  // The gateway's own word: an event of the alarm lane that no input reports, committed at once.
+  void tell(std::string metric, std::string words);
   Status put_state(std::string name, Bytes bytes) override;
   std::optional<Bytes> state(std::string_view name) const override;
   std::vector<std::string> states(std::string_view prefix) const override;
