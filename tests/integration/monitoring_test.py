@@ -204,7 +204,7 @@ class OnClickHouse(north.North):
             self.skipTest("chdb cannot be had")
         table = (ROOT / "packaging" / "consumers" / "clickhouse_https.sql").read_text()
         said = json.dumps({"version": "0.1.0", "config": "0123456789abcdef", "interval_seconds": 300, "uptime_seconds": 7, "clock_trusted": True, "faults": 1, "must_act": 0,
-                           "worst": "uplink central: \"no\" route", "backlog": 12, "lost": 3, "dead": 0})
+                           "worst": "uplink central: \"no\" route", "backlog": 12, "lost": 3, "dead": 0}, separators=(",", ":"))
         old = int((time.time() - 3600) * 1e6)
         rows = [{"gateway": "gw-1", "epoch": 1, "sequence": n, "lane": "raw", "kind": "reading", "time_us": old + n, "device": "dev-1", "metric": "value", "value": n} for n in (1, 2, 2)]
         rows.append({"gateway": "gw-1", "epoch": 1, "sequence": 9, "lane": "alarm", "kind": "event", "time_us": old, "metric": "health", "text": said})
