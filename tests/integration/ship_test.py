@@ -11,9 +11,11 @@ import tempfile
 import unittest
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parent))
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "support"))
 import north
-from testsite import BUILD, ROOT, Site, free_port, wait_for
+from clouds_test import Stub
+from testsite import BUILD, ROOT, Process, Site, free_port, wait_for
 
 PACKAGING = ROOT / "packaging"
 
@@ -210,7 +212,6 @@ class Instances(Site):
         return ports
 
     def run_instance(self, name):
-        from testsite import Process
         process = Process(self.inside("run", "--instance", name), self.folder / f"{name}.log")
         self.processes.append(process)
         wait_for(lambda: self.ask("--instance", name, "status", "--json").returncode == 0 or process.process.poll() is not None, f"{name} answers")
@@ -243,6 +244,79 @@ class Instances(Site):
         done = self.ask("check", "--instance", "line1")
         self.assertEqual(done.returncode, 78)
         self.assertIn("an instance listens at an address of its own", done.stderr)
+
+
+UPGRADED = """
+[gateway]
+name = "gw"
+clock = "trust"
+runtime_dir = "@run@"
+[log]
+path = "@log@"
+[[inputs.mqtt_endpoint]]
+name = "field"
+listen = "127.0.0.1:@port@"
+anonymous = true
+liveness = false
+[[inputs.mqtt_endpoint.routes]]
+topic = "field/{device}"
+metrics = { value = "value" }
+[[inputs.serial]]                     # as files of the first trials spell it
+name = "scale"
+device = "/dev/serial/by-id/none"
+line_max = "1KiB"
+[inputs.serial.route]
+device = "scale"
+metrics = { weight = "0" }
+[[uplinks.https]]
+name = "central"
+servers = ["@central@"]
+format = "json"
+[[uplinks.https]]
+name = "cloud"
+servers = ["@cloud@"]
+format = "json"
+[observe]
+listen = "127.0.0.1:@observe@"
+"""
+
+
+class Numbers(Stub):
+    """Takes JSON lines."""
+
+    def judge(self, path, headers, body):
+        self.records += [(line["epoch"], line["sequence"]) for line in map(json.loads, body.splitlines()) if line["kind"] == "reading"]
+        return 204, ""
+
+
+class Upgrade(Site):
+    """A box of an earlier version gets today's: its log, as that version left it in a kill, and a configuration as it was written for it."""
+
+    def go_on_with(self, log):
+        central, cloud, self.port = Numbers(), Numbers(), free_port()
+        self.addCleanup(central.end), self.addCleanup(cloud.end)
+        shutil.copytree(ROOT / "tests/golden" / log, self.folder / "log")
+        file = self.configure(UPGRADED, central=central.url, cloud=cloud.url, port=self.port)
+        checked = self.command("check")
+        self.assertEqual(checked.returncode, 0, checked.stderr)
+        self.gateway(file)
+        self.publish(self.port, "field/press", '{"value": 1}')
+        wait_for(lambda: len(set(cloud.records)) >= 7001 and len(set(central.records)) >= 6301, "all that waited arrives", 60)
+        wait_for(lambda: self.metric("millrace_uplink_backlog_records") == 0, "nothing waits any more")
+        # What the earlier version had delivered is not sent again; each number is there once, and the new one is none of the old.
+        old = sorted(number for _, number in central.records)
+        self.assertEqual(old[:6300], list(range(701, 7001)))
+        self.assertEqual(sorted(number for _, number in cloud.records)[:7000], list(range(1, 7001)))
+        self.assertEqual((len(central.records), len(cloud.records)), (6301, 7001))
+        self.assertGreater(old[-1], 7000)
+        self.assertEqual(self.metric("millrace_log_lost_records_total"), 0)
+        self.assertEqual(self.metric("millrace_ledger_settled_records", 'uplink="central",lane="raw",how="delivered"'), 7001)
+
+    def test_with_a_log_of_format_1(self):
+        self.go_on_with("log-1")
+
+    def test_with_a_log_of_format_2(self):
+        self.go_on_with("log-2")
 
 
 if __name__ == "__main__":
