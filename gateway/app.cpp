@@ -247,6 +247,9 @@ void App::started() {
   go_on();
   look_after();
   absent_->tell();
+  health_ = std::make_unique<HealthReports>(loop_, rng_, config_.gateway.health_interval, [this] {
+    if (!stopping_) report_->tell_health();
+  });
   beat_watchdog();
   sd_notify("READY=1");
   LOG_INFO("millrace ", MILLRACE_VERSION, " is ready: gateway ", config_.gateway.name, ", ", inputs_->size(),

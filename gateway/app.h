@@ -9,6 +9,7 @@
 #include "certificate_watch.h"
 #include "faces.h"
 #include "gateway_clock.h"
+#include "health_reports.h"
 #include "log_age.h"
 #include "loop/uv_loop.h"
 #include "observe/device_table.h"
@@ -75,6 +76,7 @@ class App {
   std::vector<std::unique_ptr<Keeper>> keepers_;
   std::unique_ptr<CertificateWatch> certificates_;
   std::unique_ptr<SelfReport> report_;
+  std::unique_ptr<HealthReports> health_;
   std::unique_ptr<Faces> faces_;
   std::unique_ptr<Timer> look_timer_, watchdog_timer_, stop_timer_, step_timer_;
   bool ready_ = false, stopping_ = false, reload_when_ready_ = false;

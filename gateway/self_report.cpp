@@ -12,6 +12,7 @@
 #include "base/logger.h"
 #include "base/text.h"
 #include "net/certificate_time.h"
+#include "observe/health_record.h"
 #include "observe/state_json.h"
 #include "version.h"
 
@@ -124,6 +125,12 @@ std::string SelfReport::metrics_text() {
   return of_.metrics.expose();
 }
 
+void SelfReport::tell_health() {
+  const GatewayState state = gather(true);
+  if (state.log.blocked || !state.log.trouble.empty()) return;
+  of_.pipeline.tell("health", health_json(state, faults_in(state), of_.config.gateway.health_interval));
+}
+
 std::vector<Fault> SelfReport::faults_in(const GatewayState& state) {
   std::vector<Fault> faults = faults_of(state);
   watch_.look(faults, of_.loop.now());
@@ -141,6 +148,7 @@ GatewayState SelfReport::gather_of(bool ready) {
   state.at = of_.loop.wall();
   state.name = of_.config.gateway.name;
   state.version = MILLRACE_VERSION;
+  state.config = of_.config.digest;
   state.epoch = of_.log.epoch();
   state.uptime = to_seconds(of_.loop.now() - started_at_);
   state.ready = ready;

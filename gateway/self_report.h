@@ -71,6 +71,8 @@ class SelfReport {
   void look();
   std::string status_json(bool ready);
   std::string metrics_text();
+  // To the centre (observe/health_record.h), where the log can take it.
+  void tell_health();
 
  private:
   GatewayState gather(bool ready);

@@ -3,6 +3,9 @@
 #include <poll.h>
 #include <unistd.h>
 
+#include <cstdlib>
+
+#include "base/journal.h"
 #include "base/utf8.h"
 
 namespace millrace {
@@ -38,9 +41,18 @@ std::uint64_t log_lines_dropped() { return dropped.load(); }
 
 void log_line(Level level, const std::string& line, std::uint64_t suppressed) {
   static constexpr const char* prefixes[] = {"<7>debug: ", "<6>", "<4>warning: ", "<3>error: "};
-  std::string out = prefixes[static_cast<int>(level)];
+  static constexpr int priorities[] = {7, 6, 4, 3};
+  static const bool to_journal = journal_reads(STDERR_FILENO, std::getenv("JOURNAL_STREAM"));
   // What a line says of the outside may hold anything: it stays one line of UTF-8.
-  out += cut_utf8(shown(line, line_bytes_max), line_bytes_max);
+  const std::string whole = shown(line, line_bytes_max);
+  const std::string_view said = cut_utf8(whole, line_bytes_max);
+  if (to_journal) {
+    const JournalAnswer answer =
+        send_to_journal(journal_entry(priorities[static_cast<int>(level)], said, suppressed));
+    if (answer == JournalAnswer::busy) dropped.fetch_add(1);
+    if (answer != JournalAnswer::absent) return;
+  }
+  std::string out = text(prefixes[static_cast<int>(level)], said);
   if (suppressed > 0) out += text(" (", suppressed, " more like this)");
   out += '\n';
   pollfd writable{STDERR_FILENO, POLLOUT, 0};

@@ -1,7 +1,7 @@
-// Lines for the operator, one a fact, to stderr with the priority prefix journald understands (sd-daemon(3)).
-// WARN: nothing was lost. ERROR: a person must act. Any thread; never blocks: a line that the pipe has no
-// room for is dropped and counted. Each call site may speak 10 times in 10 seconds, then tells how often it
-// was silent.
+// Lines for the operator, one a fact, to stderr with sd-daemon(3)'s priority; to the journal where it reads
+// that (journal.h). WARN: nothing was lost. ERROR: a person must act. Any thread; never blocks: a line that
+// there is no room for is dropped and counted. Each call site may speak 10 times in 10 seconds, then tells
+// how often it was silent.
 #pragma once
 
 #include <atomic>

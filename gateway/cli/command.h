@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "base/time.h"
+#include "config/instance.h"
 
 namespace millrace {
 
@@ -112,7 +113,7 @@ std::string take(const Option& option, void* values, std::string_view said) {
 
 // Of commands that need the configuration, and of those that answer programs, too.
 struct ConfigOption {
-  std::string config = "/etc/millrace/millrace.toml";
+  std::string config = instance_config_path();
 };
 struct AskOptions : ConfigOption {
   bool json = false;

@@ -7,6 +7,7 @@
 
 #include "base/text.h"
 #include "cli/command_text.h"
+#include "config/instance.h"
 
 namespace millrace {
 namespace {
@@ -126,6 +127,23 @@ int say_unknown(const std::string& first, bool asked, const Commands& commands) 
   return exit_usage;
 }
 
+// Before or behind the command's words: all of them may have it. What is wrong with it, or nothing.
+std::string take_instance(std::vector<char*>& said) {
+  constexpr std::string_view option = "--instance";
+  for (auto at = said.begin(); at != said.end() && std::string_view(*at) != "--"; ++at) {
+    const std::string_view word = *at;
+    if (!word.starts_with(option) || (word != option && word[option.size()] != '=')) continue;
+    const bool apart = word == option;
+    if (apart && at + 1 == said.end()) return "which one?";
+    std::string name(apart ? std::string_view(*(at + 1)) : word.substr(option.size() + 1));
+    said.erase(at, at + (apart ? 2 : 1));
+    std::string wrong = why_no_instance(name);
+    if (wrong.empty()) set_instance(std::move(name));
+    return wrong;
+  }
+  return {};
+}
+
 int run_words(std::vector<char*> said, const Commands& commands) {
   std::size_t words = 1;
   const CommandKind* command = find_command(said, commands, words);
@@ -152,6 +170,10 @@ int help_of(const std::string& words, const Commands& commands) {
 
 int run_command(int argc, char** argv, const Commands& commands) {
   std::vector<char*> said(argv + std::min(argc, 1), argv + argc);
+  if (const std::string wrong = take_instance(said); !wrong.empty()) {
+    std::fprintf(stderr, "millrace: --instance: %s\n", wrong.c_str());
+    return exit_usage;
+  }
   const std::string_view first = said.empty() ? "" : said[0];
   if (first.empty() || first == "-h" || first == "--help") {
     std::fputs(overview_of(commands).c_str(), stdout);

@@ -120,6 +120,7 @@ std::string overview_of(const Commands& commands) {
   }
   return out +
          "\nmillrace COMMAND --help tells the options of a command; millrace(8) and millrace.toml(5) the rest.\n"
+         "millrace --instance NAME COMMAND is about millrace@NAME.service: /etc/millrace/NAME.toml, and folders of its own.\n"
          "Exit codes: 0 done, 64 wrong usage, 69 another millrace runs here (or none answers), 74 a folder cannot be used,\n"
          "75 the inbox was full to the last byte (start again, nothing is lost), 78 the configuration has errors (a file that is not there yet is none: it is waited for).\n";
 }

@@ -2,9 +2,11 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <cctype>
 
 #include "base/text.h"
+#include "config/instance.h"
 #include "config/network_keys.h"
 
 namespace millrace {
@@ -14,6 +16,8 @@ using namespace std::chrono_literals;
 using G = GatewayConfig;
 using L = LogConfig;
 using O = ObserveConfig;
+constexpr std::size_t name_max = 64;           // of a name (good_name()); an instance's is shorter
+constexpr Duration health_interval_min = 10s;  // each is a commit, and a message
 constexpr std::size_t runtime_dir_max = 107 - sizeof "control.sock";  // of sun_path (unix(7))
 
 constexpr Key gateway_keys[] = {
@@ -30,6 +34,12 @@ constexpr Key gateway_keys[] = {
         "clock", "kernel|rtc|trust",
         "The clock is believed when the kernel says it is synchronised (NTP); a battery "
         "keeps it; whoever runs this machine does (a container, a VM)"),
+    KeysOf<G>::key<&G::health_interval>(
+        "health_interval",
+        "How often the centre is told how this gateway is (version, configuration, backlog, losses, wear): an event "
+        "\"health\" in the alarm lane; 0s: never")
+        .within(0s, 24h)
+        .like("\"5min\""),
     KeysOf<G>::choice<&G::log_level>("log_level", "debug|info|warn|error", ""),
 };
 
@@ -41,6 +51,10 @@ void settle_gateway(Section& section, GatewayConfig& c) {
                   text("\"runtime_dir\" has more than ", runtime_dir_max, " bytes: no socket fits into it"));
   if (c.runtime_dir.empty() || c.runtime_dir.front() != '/')
     section.error("runtime_dir", "\"runtime_dir\" must be an absolute path");
+  if (c.health_interval > 0s && c.health_interval < health_interval_min)
+    section.error("health_interval",
+                  text("\"health_interval\" is 0s or at least ", format_duration(health_interval_min)));
+  c.runtime_dir_said = section.line("runtime_dir") > 0;
 }
 
 constexpr Key log_keys[] = {
@@ -77,6 +91,7 @@ constexpr Key observe_keys[] = {
 };
 
 void settle_observe(Section& section, ObserveConfig& c) {
+  c.listen_said = section.line("listen") > 0;
   if (!c.listen.empty()) check_listen(section, c.listen);
 }
 
@@ -94,13 +109,27 @@ constexpr Key keys[] = {
     K::table<&Config::observe>("observe", observe_shape, "").said_first(),
 };
 
-void settle(Section&, Config& c) {
+// What the file leaves open lies beside what the machine's first gateway has.
+void settle_instance(Section& section, Config& c) {
+  if (!c.gateway.runtime_dir_said) c.gateway.runtime_dir += "/" + instance();
+  if (c.log.path_line == 0) c.log.path = text("/var/lib/millrace/", instance(), "/log");
+  if (!c.observe.listen_said)
+    section.error(
+        "observe",
+        "an instance listens at an address of its own: [observe] listen = \"127.0.0.1:9465\", or \"\" for none");
+}
+
+void settle(Section& section, Config& c) {
+  if (!instance().empty()) settle_instance(section, c);
   if (!c.gateway.name.empty()) return;
   char host[65] = {};
   if (::gethostname(host, sizeof host - 1) == 0) c.gateway.name = host;
   for (char& at : c.gateway.name)
     at = std::isalnum(static_cast<unsigned char>(at)) || at == '-' || at == '.' ? at : '-';
   if (c.gateway.name.empty()) c.gateway.name = "millrace";
+  if (instance().empty()) return;
+  c.gateway.name.resize(std::min(c.gateway.name.size(), name_max - 1 - instance().size()));
+  c.gateway.name += "-" + instance();
 }
 
 }  // namespace

@@ -17,6 +17,8 @@ struct GatewayConfig {
   std::string runtime_dir = "/run/millrace";
   std::string log_level = "info";
   std::string clock = "kernel";  // or "rtc", "trust": what makes the wall clock believable
+  Duration health_interval{};    // zero: the centre is told nothing
+  bool runtime_dir_said = false;
   std::uint64_t inbox_size = 0;  // default: what the inputs' kinds want
 };
 
@@ -36,6 +38,7 @@ struct LogConfig {
 
 struct ObserveConfig {
   std::string listen = "127.0.0.1:9464";  // empty: no HTTP
+  bool listen_said = false;
 };
 
 struct Config {
@@ -45,6 +48,7 @@ struct Config {
   std::vector<WindowConfig> windows;
   std::vector<PartConfig> uplinks;
   ObserveConfig observe;
+  std::string digest;  // of the file it was read from, 16 hex digits
 };
 
 // What stands at the top of the file.

@@ -5,11 +5,19 @@
 #include <set>
 #include <tuple>
 
+#include "base/bytes.h"
 #include "base/files.h"
 #include "base/text.h"
 
 namespace millrace {
 namespace {
+
+std::string digest_text(const std::string& content) {
+  std::uint64_t digest = digest64(bytes_of(content));
+  std::string out;
+  for (int i = 0; i < 16; ++i, digest <<= 4) out += "0123456789abcdef"[digest >> 60];
+  return out;
+}
 
 PartConfig read_part(Section& section, const PartKind& kind, const std::string& title,
                      std::set<std::string>& names) {
@@ -161,6 +169,7 @@ LoadedConfig load_config(const std::string& content, const std::string& name, co
                          const Config* running) {
   LoadedConfig loaded;
   loaded.path = name;
+  loaded.config.digest = digest_text(content);
   const auto file = TomlFile::parse(content, name, loaded.errors);
   if (!file) return loaded;
   Section root = file->root();

@@ -124,6 +124,7 @@ struct ProcessState {
 struct GatewayState {
   WallTime at;
   std::string name, version;
+  std::string config;  // digest of its configuration file
   std::uint64_t epoch = 0;
   double uptime = 0;
   bool ready = false;

@@ -1,6 +1,7 @@
 #include "observe/state_metrics.h"
 
 #include <algorithm>
+#include <cmath>
 
 namespace millrace {
 
@@ -106,9 +107,18 @@ void StateMetrics::show(const UplinkState& uplink) {
   }
 }
 
+// The clock may be set, and the start lies then at another time; what is read off it a little differently
+// each time does not move.
+void StateMetrics::show_start(const GatewayState& state) {
+  const double started = static_cast<double>(state.at.us) / 1e6 - state.uptime;
+  if (std::abs(started - started_) > 1) started_ = std::floor(started);
+  set("process_start_time_seconds", "When the process started, in seconds since 1970", started_);
+}
+
 void StateMetrics::show(const GatewayState& state) {
   show(state.log);
   show(state.process);
+  show_start(state);
   set("millrace_clock_trusted", "Whether the wall clock is believed (gateway.clock)",
       state.clock_trusted ? 1 : 0);
   set("millrace_clock_steps", "How often the wall clock was set by two seconds or more since the start",
@@ -125,6 +135,9 @@ void StateMetrics::show(const GatewayState& state) {
         *state.flash.life_used_percent / 100.0);
   }
   begin_anew();
+  set_passing("millrace_info",
+              "1: which gateway this is, its version and the digest of its configuration file", 1,
+              {{"gateway", state.name}, {"version", state.version}, {"config", state.config}});
   for (const AbsentUplink& absent : state.absent) {
     const Labels labels{{"uplink", absent.name}};
     set_passing("millrace_absent_uplink_records",

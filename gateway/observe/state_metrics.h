@@ -24,6 +24,7 @@ class StateMetrics {
   void count(const char* name, const char* help, std::uint64_t value);
   void show(const StorageState& log);
   void show(const ProcessState& process);
+  void show_start(const GatewayState& state);
   void show(const InputState& input);
   void show(const UplinkState& uplink);
   // What one gauge of a label that comes and goes shows: whoever is not there any more is retired.
@@ -35,6 +36,7 @@ class StateMetrics {
   }
 
   Metrics& metrics_;
+  double started_ = 0;
   // family, its first label
   std::vector<std::pair<const char*, std::pair<std::string, std::string>>> passing_;
 };

@@ -50,13 +50,18 @@ void Pipeline::report_unclean_start() {
   const StartReport report = log_.start_report();
   const auto position = log_.inbox_position();
   if (report.fresh || report.clean || !position || position->inbox == inbox_.id()) return;
+  std::string words = text(
+      "last commit ", report.last_commit.us ? format_time(report.last_commit) : "unknown", ", start ",
+      format_time(loop_.wall()), "; what was accepted in between and not committed is lost, count unknown");
+  LOG_WARN("the inbox did not survive: ", words);
+  tell("power_cut", std::move(words));
+}
+
+void Pipeline::tell(std::string metric, std::string words) {
   Record event;
   event.kind = Kind::event;
-  event.metric = "power_cut";
-  event.value = text("last commit ", report.last_commit.us ? format_time(report.last_commit) : "unknown",
-                     ", start ", format_time(loop_.wall()),
-                     "; what was accepted in between and not committed is lost, count unknown");
-  LOG_WARN("the inbox did not survive: ", std::get<std::string>(event.value));
+  event.metric = std::move(metric);
+  event.value = std::move(words);
   event.time = loop_.wall();
   event.trust = TimeTrust::gateway;
   if (!options_.windows.clock_vouched()) stamp_unsynced(event, options_.boot_id, loop_.now());

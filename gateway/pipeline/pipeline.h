@@ -65,6 +65,8 @@ class Pipeline {
   bool pressed() const { return pressure_.pressed(); }
   // The way in for drivers on the loop: it joins the open group without passing through the inbox.
   Intake& intake() { return intake_; }
+  // The gateway's own word: an event of the alarm lane that no input reports, committed at once.
+  void tell(std::string metric, std::string words);
   const WindowEngine& windows() const { return windows_.engine(); }
 
   // Restores windows, then begins to take. `ready` runs once that is done.
