@@ -34,7 +34,7 @@ Shipper::Shipper(Loop& loop, Log& log, Uplink& uplink, Metrics& metrics, Rng& rn
       backoff_(options_.initial_interval, options_.max_interval),
       breaker_(options_.breaker),
       rate_(options_.drain, log.last_committed()),
-      far_(loop, log, options_.name),
+      far_(loop, log, consumer()),
       counts_(metrics, options_.name),
       isolation_(options_.name, counts_.refused, [this](const std::string& reason) { block(reason, {}); }) {
   for (const Lane lane : all_lanes) {
@@ -43,21 +43,36 @@ Shipper::Shipper(Loop& loop, Log& log, Uplink& uplink, Metrics& metrics, Rng& rn
       continue;
     lane_names_.push_back(lane);
     LaneState& state = lanes_.emplace_back(
-        LaneState{LaneRuns(log, options_.name, lane, options_.drain.newest_first), 0, 0, {}});
+        LaneState{LaneRuns(log, consumer(), lane, options_.drain.newest_first), 0, 0, {}});
     for (const auto& [name, priority] : options_.drain.priority) {
       if (name == lane_name(lane)) state.priority = priority;
     }
   }
   std::stable_sort(lanes_.begin(), lanes_.end(),
                    [](const LaneState& a, const LaneState& b) { return a.priority < b.priority; });
-  const auto subscription =
-      log_.subscribe({options_.name, lane_names_,
-                      options_.start_oldest ? Subscription::Start::oldest : Subscription::Start::now});
-  subscription_ = Handle{[this, subscription] { log_.unsubscribe(subscription); }};
+  if (options_.standby_of.empty()) {  // else the cursor is there as long as the other is
+    const auto subscription =
+        log_.subscribe({options_.name, lane_names_,
+                        options_.start_oldest ? Subscription::Start::oldest : Subscription::Start::now});
+    subscription_ = Handle{[this, subscription] { log_.unsubscribe(subscription); }};
+  }
   Log::Listener listener;
   listener.committed = [this] { on_committed(); };
   const auto listening = log_.listen(std::move(listener));
   listening_ = Handle{[this, listening] { log_.unlisten(listening); }};
+  take_seat();
+}
+
+void Shipper::take_seat() {
+  if (!options_.duty) {
+    seat_ = std::make_unique<Duty::Seat>();
+    return;
+  }
+  const Duty::Side side = options_.standby_of.empty() ? Duty::first : Duty::standby;
+  seat_ = options_.duty->join(side,
+                              {options_.name, [this] { return flights_.empty() && !far_.adopting(); },
+                               [this] { begin_duty(); }, [this] { end_duty(); }},
+                              options_.standby_after);
 }
 
 // From here on the gauges of this name are ours: until then they may be those of one who drains another log.
@@ -67,8 +82,8 @@ Status Shipper::start() {
     counts_.backlog.set(static_cast<double>(backlog()));
     counts_.eta.set(eta_seconds());
     counts_.size_limit.set(static_cast<double>(isolation_.suspicion().smallest_refused()));
-    const bool blocked = trouble_.starts_with(verdict_name(Verdict::blocked));
-    counts_.blocked.set(blocked || !needed_person_.empty() ? 1 : 0);
+    counts_.blocked.set(blocked() || !needed_person_.empty() ? 1 : 0);
+    counts_.on_duty.set(on_duty() ? 1 : 0);
     counts_.breaker.set(breaker_.allows(loop_.now()) ? 0 : 1);
   });
   return uplink_.start([this, alive = alive_](const Uplink::Reach& reach) {
@@ -89,15 +104,41 @@ void Shipper::on_reach(const Uplink::Reach& reach) {
   reach_ = reach;
   if (reach_.up) needed_person_.clear();
   else if (reach.needs_person) needed_person_ = reach.reason;
-  if (!reach_.up) return;
-  if (!uplink_.keeps_marker()) return go_on();
+  if (reach_.up && uplink_.keeps_marker()) found_ = uplink_.marker();
+  const bool mine = on_duty();
+  seat_->reached(reach_.up);
+  if (reach_.up && mine && on_duty()) greet();
+}
+
+// It may send, and the far side is there.
+void Shipper::greet() {
+  if (!found_) return go_on();
   replan_ = true;  // what waits in memory may be there already
-  if (far_.read(uplink_.marker(), lane_names_) == FarMarker::Read::adopt)
-    return far_.adopt(uplink_.limits().bytes_max, [this] { go_on(); });
+  const auto found = std::exchange(found_, std::nullopt);
+  if (far_.read(*found, lane_names_) == FarMarker::Read::adopt) {
+    return far_.adopt(uplink_.limits().bytes_max, [this] {
+      seat_->look();
+      go_on();
+    });
+  }
   usurped_ = true;
   needed_person_ = "another gateway sends under the same name: give one of them another, then restart";
   reach_ = {false, needed_person_, true};
   LOG_ERROR("uplink ", options_.name, ": ", needed_person_, " (somebody must act)");
+}
+
+// What another sent from the same cursor is in the log.
+void Shipper::begin_duty() {
+  replan_ = true;
+  if (reach_.up && !stopping_) greet();
+}
+
+// What is safe behind something that is open is settled, too: who sends from here on asks the log.
+void Shipper::end_duty() {
+  for (LaneState& lane : lanes_) {
+    for (std::size_t i = 0; i < lane.runs.size(); ++i) settle(lane.runs.lane(), lane.runs[i], true);
+    lane.runs.plan();
+  }
 }
 
 // Reached again: the waits were for the connection. A blocked uplink keeps its breaker.
@@ -114,8 +155,10 @@ void Shipper::go_on() {
 // Nothing new goes out; what is in flight may still be acknowledged for a moment. Every outcome comes before
 // `done`.
 void Shipper::stop(std::function<void()> done) {
-  stopping_ = true;
-  far_.forget();
+  if (!std::exchange(stopping_, true)) {
+    far_.forget();
+    seat_->reached(false);
+  }
   if (stop_deadline_.ns == 0) stop_deadline_ = loop_.now() + last_answers;
   if (!flights_.empty() && reach_.up && loop_.now() < stop_deadline_) {
     pump_timer_ = loop_.after(std::chrono::milliseconds(20), [this, done = std::move(done)] { stop(done); });
@@ -126,7 +169,17 @@ void Shipper::stop(std::function<void()> done) {
 }
 
 std::string Shipper::health() const {
-  if (reach_.up) return trouble_.empty() ? "up" : trouble_;
+  if (reach_.up && (trouble_.empty() || healthy())) {
+    if (stands_by()) return text("stands by for ", consumer());
+    return seat_->side() == Duty::standby ? text("up, sends instead of ", consumer()) : "up";
+  }
+  const std::string instead = seat_->sends_instead();
+  const std::string why = why_not();
+  return instead.empty() || stands_by() ? why : text(why, "; ", instead, " sends instead");
+}
+
+std::string Shipper::why_not() const {
+  if (reach_.up) return trouble_;
   if (needed_person_.empty()) return reach_.reason;
   if (reach_.needs_person) return reach_.reason + " (somebody must act)";
   return text(reach_.reason, "; before that: ", needed_person_, " (somebody must act)");
@@ -134,13 +187,14 @@ std::string Shipper::health() const {
 
 std::uint64_t Shipper::backlog() const {
   std::uint64_t sum = 0;
+  if (!options_.standby_of.empty()) return sum;
   for (const Lane lane : lane_names_) sum += log_.ledger(options_.name, lane).unsettled();
   return sum;
 }
 
 void Shipper::on_committed() {
   std::uint64_t admitted = 0;
-  for (const Lane lane : lane_names_) admitted += log_.ledger(options_.name, lane).admitted;
+  for (const Lane lane : lane_names_) admitted += log_.ledger(consumer(), lane).admitted;
   // stats() is gathered from all of the log: only where it is needed.
   const double row_bytes = rate_.by_bytes() ? static_cast<double>(log_.stats().row_bytes) : 0;
   rate_.on_committed(log_.last_committed(), static_cast<double>(admitted), row_bytes, loop_.now());
@@ -159,10 +213,10 @@ void Shipper::pump_after(Duration delay) {
   pump_timer_ = loop_.after(delay, [this] { pump(); });
 }
 
-// Sends what may be sent now: everything waits while the uplink is down, after a failure, and while the
-// breaker is open.
+// Sends what may be sent now: everything waits while the uplink is down, after a failure, while the breaker
+// is open, and while another sends from the same cursor.
 void Shipper::pump() {
-  if (stopping_ || !reach_.up || far_.adopting()) return;
+  if (stopping_ || !reach_.up || far_.adopting() || !on_duty()) return;
   pump_timer_.reset();
   const Instant now = loop_.now();
   if (now < not_before_) return pump_after(not_before_ - now);
@@ -194,12 +248,12 @@ Run* Shipper::servable(LaneState& lane, Duration& wait) {
     if (lane.runs.is_over(run)) {
       const Range rest = lane.runs.end(i);
       if (!rest.empty())
-        log_.commit({.settles = {{options_.name, lane.runs.lane(), rest, 0, How::skipped}}}, {});
+        log_.commit({.settles = {{consumer(), lane.runs.lane(), rest, 0, How::skipped}}}, {});
       if (lane.runs.empty()) lane.runs.plan();
       return servable(lane, wait);
     }
-    // one range of the backlog at a time
-    if (LaneRuns::is_bounded(run) && std::exchange(reading_below, true)) continue;
+    if (LaneRuns::is_bounded(run) && std::exchange(reading_below, true))
+      continue;  // one range of the backlog at a time
     read_more(lane, run);
     if (isolation_.sift(lane.runs.lane(), run, loop_.now())) settle(lane.runs.lane(), run);
     if (run.bytes_waiting == 0) continue;

@@ -21,6 +21,7 @@
 #include "loop/loop.h"
 #include "uplink/breaker.h"
 #include "uplink/drain_rate.h"
+#include "uplink/duty.h"
 #include "uplink/far_marker.h"
 #include "uplink/isolation.h"
 #include "uplink/lane_runs.h"
@@ -42,6 +43,9 @@ struct ShipperOptions {
   // passed.
   std::function<std::optional<WallTime>()> age_clock = [] { return std::optional<WallTime>(); };
   std::uint64_t boot_id = 0;
+  std::string standby_of;     // whose cursor it sends from; empty: its own
+  Duration standby_after{0};  // that one is down for longer than this
+  Duty* duty = nullptr;       // of the one whose cursor it is; none: nobody else sends from it
 };
 
 class Shipper {
@@ -53,12 +57,17 @@ class Shipper {
   void stop(std::function<void()> done);
 
   const std::string& name() const { return options_.name; }
+  // Whose cursor it sends from.
+  const std::string& consumer() const {
+    return options_.standby_of.empty() ? options_.name : options_.standby_of;
+  }
+  bool on_duty() const { return seat_->mine(); }
   // "up", or why it is not.
   std::string health() const;
-  bool healthy() const { return reach_.up && trouble_.empty(); }
+  bool healthy() const { return reach_.up && (trouble_.empty() || (stands_by() && !blocked())); }
   // The size limit that the far side is suspected to have, in words; empty: none.
   std::string size_limit() const { return isolation_.suspicion().limit_words(); }
-  std::uint64_t backlog() const;  // records not yet settled
+  std::uint64_t backlog() const;  // records not yet settled; of a standby none, they are the other's
   std::size_t in_flight() const { return flights_.size(); }
   // Nothing that is committed waits to be sent or settled.
   bool idle() const { return backlog() == 0 && flights_.empty(); }
@@ -82,7 +91,14 @@ class Shipper {
   };
 
   void on_reach(const Uplink::Reach& reach);
+  void greet();
   void go_on();
+  void take_seat();
+  void begin_duty();
+  void end_duty();
+  bool stands_by() const { return seat_->side() == Duty::standby && !seat_->mine(); }
+  std::string why_not() const;
+  bool blocked() const { return trouble_.starts_with(verdict_name(Verdict::blocked)); }
   void on_committed();
 
   // ---- what may be sent
@@ -107,7 +123,7 @@ class Shipper {
   void observe_pace(const Flight& flight, const Outcome& outcome, Instant now);
   void block(const std::string& reason, Duration retry_after);
   void note_trouble(Verdict verdict, const std::string& reason);
-  void settle(Lane lane, Run& run);
+  void settle(Lane lane, Run& run, bool scattered = false);
 
   Loop& loop_;
   Log& log_;
@@ -135,10 +151,12 @@ class Shipper {
   std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
 
   FarMarker far_;
+  std::optional<Bytes> found_;  // what it kept, as of the last time it was reached; until it is read
   ShipperMetrics counts_;
   Isolation isolation_;
   Metrics::Hook scrape_;
   Handle subscription_, listening_;
+  std::unique_ptr<Duty::Seat> seat_;
 };
 
 }  // namespace millrace

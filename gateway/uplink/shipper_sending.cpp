@@ -129,6 +129,7 @@ void Shipper::send_again(Row row, std::function<void(Outcome)> done) {
                  if (!*alive) return;
                  flights_.erase(id);
                  done(outcome);
+                 seat_->look();
                  pump();
                });
 }
@@ -197,6 +198,7 @@ void Shipper::on_outcome(std::uint64_t id, const Outcome& outcome) {
     case Verdict::blocked: block(outcome.reason, outcome.retry_after); break;
   }
   settle(flight.lane, run);
+  seat_->answered(outcome.verdict == Verdict::acknowledged || outcome.verdict == Verdict::refused);
   pump();
 }
 
@@ -209,15 +211,16 @@ void Shipper::note_trouble(Verdict verdict, const std::string& reason) {
   const std::string now = text(verdict_name(verdict), ": ", reason);
   if (now == trouble_) return;
   // What needs a person stays until something passes, whatever else happens in between.
-  if (verdict != Verdict::blocked && trouble_.starts_with(verdict_name(Verdict::blocked))) return;
+  if (verdict != Verdict::blocked && blocked()) return;
   trouble_ = now;
   if (verdict == Verdict::blocked)
     LOG_ERROR("uplink ", options_.name, ": ", reason, "; somebody must act, nothing is lost meanwhile");
   else LOG_WARN("uplink ", options_.name, ": ", reason, "; will be sent again");
 }
 
-void Shipper::settle(Lane lane, Run& run) {
-  WriteSet set = settle_finished(run, lane, options_.name, loop_.wall());
+// `scattered`: what is finished behind something open, too.
+void Shipper::settle(Lane lane, Run& run, bool scattered) {
+  WriteSet set = settle_finished(run, lane, {consumer(), options_.name}, loop_.wall(), scattered);
   if (!options_.clock_trusted()) {
     for (auto& [to, record] : set.records) stamp_unsynced(record, options_.boot_id, loop_.now());
   }
