@@ -54,7 +54,8 @@ std::vector<AbsentUplinks::Absent> AbsentUplinks::list() const {
   }
   std::vector<Absent> all;
   for (const auto& [name, count] : records) {
-    if (name.front() == '@' || uplinks_.find(name)) continue;
+    const UplinkPart* part = uplinks_.find(name);
+    if (name.front() == '@' || (part && part->shipper().consumer() == name)) continue;
     all.push_back({name, count, bytes_kept_for(log_, name), ages_.until(name)});
   }
   return all;
@@ -63,9 +64,10 @@ std::vector<AbsentUplinks::Absent> AbsentUplinks::list() const {
 void AbsentUplinks::tell(const std::string& only) const {
   for (const Absent& absent : list()) {
     if (absent.records == 0 || (!only.empty() && absent.name != only)) continue;
-    LOG_WARN("uplink ", absent.name, ": not in the configuration; the log keeps ", absent.records,
-             " records (about ", format_size(static_cast<double>(absent.bytes)), ") for it until ",
-             format_time(absent.until),
+    const char* why = uplinks_.find(absent.name) ? ": a standby has no records of its own; the log keeps "
+                                                 : ": not in the configuration; the log keeps ";
+    LOG_WARN("uplink ", absent.name, why, absent.records, " records (about ",
+             format_size(static_cast<double>(absent.bytes)), ") for it until ", format_time(absent.until),
              " (log.forget_after). They go out when an uplink of this name is back, not under another name; "
              "`millrace uplink forget ",
              absent.name, "` gives them up");

@@ -199,6 +199,11 @@ std::unique_ptr<UplinkPart> App::make_uplink(const UplinkPlan& plan, Log& log) {
   options.boot_id = boot_id();
   options.clock_trusted = [this] { return clock_.trust().trusted(); };
   options.age_clock = [this] { return clock_.for_ages(); };
+  // Of a leftover each has its own cursor, and nobody stands by (leftover.h).
+  if (&log == &storage_.log()) {
+    const std::string& whose = options.standby_of.empty() ? plan.name : options.standby_of;
+    options.duty = &duties_.try_emplace(whose, loop_).first->second;
+  }
   return std::make_unique<UplinkPart>(loop_, log, metrics_, rng_, config_, plan, std::move(options));
 }
 
@@ -303,9 +308,11 @@ void App::look_at_left() {
 }
 
 Status App::forget(const std::string& uplink) {
-  if (uplinks_->find(uplink))
+  // What a standby had not sent when it had a cursor of its own can be given up.
+  const UplinkPart* there = uplinks_->find(uplink);
+  if (there && there->shipper().consumer() == uplink)
     return {Code::invalid, text("uplink \"", uplink, "\" is in the configuration; remove it there first")};
-  if (uplinks_->contains(uplink))
+  if (!there && uplinks_->contains(uplink))
     return {Code::unavailable, text("uplink \"", uplink, "\" is still stopping; try again in a moment")};
   absent_->forget(uplink);
   look_at_leftovers();

@@ -2,6 +2,7 @@
 // nothing accepted is lost. It holds no logic of its own.
 #pragma once
 
+#include <map>
 #include <memory>
 #include <string>
 
@@ -71,6 +72,7 @@ class App {
   std::unique_ptr<LogAge> age_;
   std::unique_ptr<Pipeline> pipeline_;
   std::unique_ptr<Inputs> inputs_;
+  std::map<std::string, Duty> duties_;  // who sends from the cursor of this uplink
   std::unique_ptr<Uplinks> uplinks_;
   std::unique_ptr<AbsentUplinks> absent_;
   std::vector<std::unique_ptr<Keeper>> keepers_;

@@ -66,6 +66,7 @@ void Leftover::want(const std::vector<UplinkPlan>& plans) {
     if (before == plans_.end() || !(before->config == plan.config)) finished_.erase(plan.name);
   }
   plans_ = plans;
+  std::erase_if(plans_, [](const UplinkPlan& plan) { return !plan.shipper.standby_of.empty(); });
   update();
 }
 
@@ -90,6 +91,8 @@ void Leftover::look() {
 }
 
 bool Leftover::done_with(const UplinkPlan& plan) const {
+  if (!plan.shipper.standby_of.empty())
+    return !uplinks_->contains(plan.name) && !uplinks_->held_by_leaving(plan.claims);
   return retiring_ || (finished_.contains(plan.name) && !uplinks_->contains(plan.name) &&
                        !uplinks_->held_by_leaving(plan.claims));
 }

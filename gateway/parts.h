@@ -59,6 +59,7 @@ class UplinkPart {
   }
   void stop(std::function<void()> done) { shipper_.stop(std::move(done)); }
   Shipper& shipper() { return shipper_; }
+  const Shipper& shipper() const { return shipper_; }
 
  private:
   std::unique_ptr<Uplink> uplink_;

@@ -23,8 +23,8 @@ constexpr Duration rate_step = std::chrono::seconds(10), rate_span = std::chrono
 constexpr Duration wear_every = std::chrono::hours(1);
 constexpr double pages_and_tables = 1.15;  // what a byte of rows takes in the log's files, about
 constexpr double day = 86400;
-// a shipper before its first try, which is no error
-constexpr std::string_view not_yet = "not connected yet";
+constexpr std::string_view not_yet =
+    "not connected yet";  // a shipper before its first try, which is no error
 
 // "key:  value kB" lines of /proc/self/status, "key: value" of /proc/self/io.
 std::uint64_t proc_value(const char* path, std::string_view key) {
@@ -214,6 +214,8 @@ void SelfReport::gather_uplinks(GatewayState& state) {
     UplinkState& uplink = state.uplinks.emplace_back();
     begin_state(uplink, name, of_.config.uplinks, of_.uplinks, phase, part.shipper());
     uplink.size_limit = part.shipper().size_limit();
+    if (part.shipper().consumer() != name) uplink.standby_of = part.shipper().consumer();
+    uplink.on_duty = part.shipper().on_duty();
     uplink.backlog = part.shipper().backlog();
     if (const double eta = part.shipper().eta_seconds(); std::isfinite(eta)) uplink.eta = eta;
     const std::string key = "uplink " + name;

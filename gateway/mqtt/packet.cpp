@@ -379,8 +379,8 @@ Framer::Next Framer::skip_on(Packet& packet) {
     return Next::more;
   }
   skip_ = Skip::given;
-  // behind the fixed header; a packet this large has one, and `packet_max` is longer than it
-  std::size_t at = 1;
+  std::size_t at =
+      1;  // behind the fixed header; a packet this large has one, and `packet_max` is longer than it
   while (static_cast<unsigned>(head_[at++]) & 0x80) {}
   packet.type = static_cast<PacketType>(static_cast<unsigned>(head_[0]) >> 4);
   packet.flags = static_cast<std::uint8_t>(head_[0]) & 0x0F;
@@ -448,8 +448,8 @@ std::uint8_t flags_of(const Packet& packet, std::uint8_t version) {
 
 Fault check_connect_flags(std::uint8_t flags, std::uint8_t version) {
   const bool has_will = flags & 0x04, has_username = flags & 0x80, has_password = flags & 0x40;
-  // 3.1 has not reserved it
-  if ((flags & 0x01) && version != 3) return malformed("the reserved flag of CONNECT is set");
+  if ((flags & 0x01) && version != 3)
+    return malformed("the reserved flag of CONNECT is set");  // 3.1 has not reserved it
   if (!has_will && (flags & 0x38)) return malformed("will flags without a will");
   if ((flags & 0x18) == 0x18) return malformed("a will of QoS 3");
   if (version < 5 && has_password && !has_username) return malformed("a password without a user name");
@@ -570,8 +570,8 @@ Fault parse_publish(const Packet& packet, std::uint8_t version, Publish& out, Us
         properties.emplace_back(first, second);
       } else if (id == response_topic && !good_topic(first)) {
         return wrong(bad_response_topic);
-      } else if (id == subscription_id && (number == 0 || from == From::client)) {
-        // section 3.3.2.3.8, [MQTT-3.3.4-6]
+      } else if (id == subscription_id &&
+                 (number == 0 || from == From::client)) {  // section 3.3.2.3.8, [MQTT-3.3.4-6]
         return wrong(number == 0 ? "subscription identifier 0" : "a subscription identifier from a client");
       }
       return Fault{};
@@ -650,14 +650,14 @@ Fault parse_subscribe(const Packet& packet, std::uint8_t version, Subscribe& out
     if ((options & 3) == 3 || (options & (version == 5 ? 0xC0 : 0xFC)))
       return malformed("the options of a subscription");
     if ((options & 0x30) == 0x30) return wrong("retain handling 3");
-    // [MQTT-3.8.3-4]
-    if ((options & 0x04) && filter.starts_with("$share/")) return wrong("no-local on a shared subscription");
+    if ((options & 0x04) && filter.starts_with("$share/"))
+      return wrong("no-local on a shared subscription");  // [MQTT-3.8.3-4]
   }
   if (!reader.ok()) return malformed("SUBSCRIBE is cut off or not UTF-8");
   return out.reasons.empty() ? wrong("no topic filter") : Fault{};
 }
 
-Fault parse_answer(const Packet& packet, std::uint8_t version) {
+Fault parse_answer(const Packet& packet, std::uint8_t version, Answer* out) {
   const bool suback = packet.type == PacketType::suback;
   if (packet.flags != 0) return malformed("reserved flags");
   Reader reader(packet.body);
@@ -671,6 +671,7 @@ Fault parse_answer(const Packet& packet, std::uint8_t version) {
   }
   if (reader.left() != 1) return wrong("it does not answer one topic filter");
   const std::uint8_t code = reader.byte();
+  if (out) *out = {id, code};
   const bool granted = suback ? code <= 2 : code == success || code == no_subscription_existed;
   const bool refused = version == 5 ? code >= unspecified_error : code == 0x80;
   return granted || refused ? Fault{} : wrong("a reason code that is none");
@@ -734,6 +735,7 @@ void put_connect(const ConnectWrite& connect, std::string& out) {
   std::uint8_t flags = connect.clean_start ? 0x02 : 0;
   if (!connect.username.empty()) flags |= 0x80;
   if (connect.password) flags |= 0x40;
+  if (connect.will) flags |= 0x04 | 0x08;  // QoS 1
   put_byte(flags, body);
   put_two(connect.keep_alive_seconds, body);
   if (connect.version == 5) {
@@ -744,6 +746,11 @@ void put_connect(const ConnectWrite& connect, std::string& out) {
     }
   }
   put_text(connect.client_id, body);
+  if (connect.will) {
+    if (connect.version == 5) put_byte(0, body);  // no properties (section 3.1.3.2)
+    put_text(connect.will->topic, body);
+    put_text(connect.will->payload, body);
+  }
   if (!connect.username.empty()) put_text(connect.username, body);
   if (connect.password) put_text(*connect.password, body);
   put_packet(PacketType::connect, 0, body, out);
@@ -831,8 +838,8 @@ std::string connack_properties_of(const ConnackWrite& connack, bool spare) {
 bool put_connack(const ConnackWrite& connack, std::uint8_t version, std::string& out, std::size_t bytes_max) {
   for (const bool spare : {false, true}) {
     std::string body;
-    // 3.1 has no such flag
-    put_byte(version != 3 && connack.session_present && connack.reason == success ? 1 : 0, body);
+    put_byte(version != 3 && connack.session_present && connack.reason == success ? 1 : 0,
+             body);  // 3.1 has no such flag
     put_byte(version == 5 ? connack.reason : connack_code_of(connack.reason), body);
     if (version == 5) {
       const std::string properties = connack_properties_of(connack, spare);
@@ -934,6 +941,15 @@ void put_disconnect(std::uint8_t reason, std::uint8_t version, std::string& out,
 void put_ping(PacketType type, std::string& out) {
   put_first(type, 0, out);
   put_byte(0, out);
+}
+
+void put_subscribe(std::uint16_t packet_id, std::string_view filter, std::uint8_t version, std::string& out) {
+  std::string body;
+  put_two(packet_id, body);
+  if (version == 5) put_byte(0, body);  // no properties
+  put_text(filter, body);
+  put_byte(1, body);
+  put_packet(PacketType::subscribe, 2, body, out);
 }
 
 }  // namespace millrace::mqtt

@@ -91,8 +91,8 @@ struct Packet {
   std::uint8_t flags = 0;  // the low four bits of the first byte
   BytesView body;
   std::size_t bytes = 0;  // as it came, its fixed header included
-  // what `body` lacks at its end: the packet was larger than is taken, and was skipped
-  std::size_t cut_bytes = 0;
+  std::size_t cut_bytes =
+      0;  // what `body` lacks at its end: the packet was larger than is taken, and was skipped
 };
 
 // Splits a byte stream into packets, however it is cut. Holds at most one unfinished packet, or the first
@@ -171,8 +171,8 @@ struct Publish {
   std::uint16_t topic_alias = 0;  // 0: none
   std::string_view content_type;
   BytesView payload;
-  // of a payload whose packet was skipped, `payload` its beginning; 0: `payload` is all of it
-  std::size_t whole_bytes = 0;
+  std::size_t whole_bytes =
+      0;  // of a payload whose packet was skipped, `payload` its beginning; 0: `payload` is all of it
 };
 // `properties` gets the user properties; it is cleared first. A broker may add subscription identifiers,
 // several of them, and no topic alias, since we announce none (MQTT 5, sections 3.3.2.3.8 and 3.3.2.3.4).
@@ -196,7 +196,11 @@ struct Subscribe {
 Fault parse_subscribe(const Packet& packet, std::uint8_t version, Subscribe& out);  // and UNSUBSCRIBE
 
 // SUBACK and UNSUBACK: whether it is one, and the answer to a single topic filter.
-Fault parse_answer(const Packet& packet, std::uint8_t version);
+struct Answer {
+  std::uint16_t packet_id = 0;
+  std::uint8_t reason = success;  // 128 and more: refused
+};
+Fault parse_answer(const Packet& packet, std::uint8_t version, Answer* out = nullptr);
 
 Fault parse_ping(const Packet& packet, std::uint8_t version);  // PINGREQ and PINGRESP
 
@@ -223,6 +227,10 @@ bool good_topic(std::string_view topic);
 // ---- writing, each appends one packet to `out`
 // --------------------------------------------------------------------------
 
+// What a broker publishes for a client that is gone without a word, with QoS 1.
+struct LastWord {
+  std::string topic, payload;
+};
 struct ConnectWrite {
   std::uint8_t version = 5;
   std::string client_id;
@@ -231,14 +239,11 @@ struct ConnectWrite {
   std::uint32_t session_expiry_seconds = 0;
   std::string username;
   std::optional<std::string> password;
+  std::optional<LastWord> will;  // not retained
 };
 void put_connect(const ConnectWrite& connect, std::string& out);
-// What a broker publishes for a client that is gone without a word: retained, QoS 1.
-struct LastWord {
-  std::string topic, payload;
-};
-// `connect`, which has a user name and neither password nor will, with another user name, password and will;
-// none where empty.
+// `connect`, which has a user name and neither password nor will, with another user name, password and will,
+// which is retained; none where empty.
 void put_connect_again(const Packet& connect, std::string_view username,
                        const std::optional<std::string>& password, const std::optional<LastWord>& will,
                        std::string& out);
@@ -282,6 +287,8 @@ void put_suback(PacketType type, std::uint16_t packet_id, std::string_view reaso
 // With 3.1.1 only a client sends it, without a reason.
 void put_disconnect(std::uint8_t reason, std::uint8_t version, std::string& out, std::string_view words = {});
 void put_ping(PacketType type, std::string& out);
+// For one topic filter, at most QoS 1; what is retained there comes, too.
+void put_subscribe(std::uint16_t packet_id, std::string_view filter, std::uint8_t version, std::string& out);
 std::uint8_t connack_code_of(std::uint8_t reason);  // MQTT 3.1.1, section 3.2.2.3
 
 }  // namespace millrace::mqtt

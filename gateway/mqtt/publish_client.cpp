@@ -9,8 +9,9 @@
 namespace millrace::mqtt {
 namespace {
 
-constexpr std::size_t answer_bytes_max = 64 << 10;  // CONNACK, PUBACK, DISCONNECT with their properties
-constexpr std::size_t in_flight_max = 1000;         // whatever the broker allows
+constexpr std::size_t answer_bytes_max =
+    64 << 10;  // CONNACK, PUBACK, DISCONNECT with their properties; what is heard
+constexpr std::size_t in_flight_max = 1000;  // whatever the broker allows
 
 }  // namespace
 
@@ -31,10 +32,12 @@ PublishClient::PublishClient(Loop& loop, TlsClient& tls, const std::string& serv
 PublishClient::~PublishClient() {
   *alive_ = false;
   if (!stream_ || over_ || !connected_) return;
+  // A will that is set is meant: MQTT 5 has a word for it (section 3.14.2.1), before it the end without one.
+  if (options_.will && options_.version != 5) return;
   std::string bytes;
-  put_disconnect(success, options_.version, bytes);
-  // the kernel has it before the stream closes, unless the link is full anyway
-  stream_->write(std::move(bytes));
+  put_disconnect(options_.will ? disconnect_with_will : success, options_.version, bytes);
+  stream_->write(
+      std::move(bytes));  // the kernel has it before the stream closes, unless the link is full anyway
 }
 
 void PublishClient::on_dialled(Result<std::unique_ptr<Stream>> result) {
@@ -51,10 +54,12 @@ void PublishClient::on_dialled(Result<std::unique_ptr<Stream>> result) {
   connect.keep_alive_seconds =
       static_cast<std::uint16_t>(std::min<double>(to_seconds(options_.keep_alive), 65535));
   connect.clean_start = true;
+  connect.will = options_.will;
   connect.username = options_.username;
-  if (options_.password.given()) {
-    auto secret = read_secret(options_.password);
-    if (!secret.ok()) return fail({true, 0, "password_file: " + secret.status().detail()});
+  if (options_.make_password || options_.password.given()) {
+    auto secret = options_.make_password ? options_.make_password() : read_secret(options_.password);
+    const char* key = options_.make_password ? "" : "password_file: ";
+    if (!secret.ok()) return fail({true, 0, key + secret.status().detail()});
     connect.password = std::move(secret).value();
   }
   std::string bytes;
@@ -76,6 +81,10 @@ void PublishClient::on_bytes(BytesView chunk) {
     Packet packet;
     const Framer::Next next = framer_.next(packet);
     if (next == Framer::Next::more) break;
+    if (next == Framer::Next::oversize && packet.type == PacketType::publish && events_.message) {
+      framer_.skip();  // whoever said it: it is no reason to hang up
+      continue;
+    }
     if (next != Framer::Next::packet) return fail({false, 0, "the broker sent what is not MQTT"});
     on_packet(packet);
     if (!*alive || over_) return;
@@ -91,6 +100,10 @@ void PublishClient::on_packet(const Packet& packet) {
   }
   switch (packet.type) {
     case PacketType::puback: return on_puback(packet);
+    case PacketType::suback: return on_suback(packet);
+    case PacketType::publish:
+      if (events_.message) return on_publish(packet);
+      break;
     case PacketType::pingresp: {
       if (pings_.empty()) return;
       const Ping ping = std::move(pings_.front());
@@ -124,10 +137,10 @@ void PublishClient::on_connack(const Packet& packet) {
   if (!parse_connack(packet, options_.version, broker_).ok())
     return fail({false, 0, "the broker's CONNACK is malformed"});
   if (broker_.reason != success) return fail(refused_connect(broker_.reason, options_.version));
-  // [MQTT-3.2.2-4]
   if (broker_.session_present)
-    return fail({false, 0, "the broker has a session where a clean start was asked for"});
-  if (broker_.maximum_qos < 1) return fail({true, 0, "the broker takes QoS 0 only, which is no promise"});
+    return fail({false, 0, "the broker has a session where a clean start was asked for"});  // [MQTT-3.2.2-4]
+  if (broker_.maximum_qos < options_.qos)
+    return fail({true, 0, "the broker takes QoS 0 only, which is no promise"});
   connected_ = true;
   timer_.reset();
   const Duration keep_alive =
@@ -152,6 +165,49 @@ void PublishClient::on_puback(const Packet& packet) {
   done(ack.reason);
 }
 
+void PublishClient::on_publish(const Packet& packet) {
+  Publish publish;
+  UserProperties properties;
+  if (!parse_publish(packet, options_.version, publish, properties, From::broker).ok() || publish.qos > 1)
+    return fail({false, 0, "the broker's PUBLISH is malformed"});
+  if (publish.qos == 1) {
+    std::string bytes;
+    put_ack(PacketType::puback, publish.packet_id, success, options_.version, bytes);
+    write(std::move(bytes));
+  }
+  const auto message = events_.message;  // it may destroy us
+  if (publish.whole_bytes == 0) message(publish.topic, publish.payload);
+}
+
+void PublishClient::on_suback(const Packet& packet) {
+  Answer answer;
+  if (!parse_answer(packet, options_.version, &answer).ok())
+    return fail({false, 0, "the broker's SUBACK is malformed"});
+  const auto asked = asked_.find(answer.packet_id);
+  if (asked == asked_.end()) return;
+  const auto done = std::move(asked->second);
+  asked_.erase(asked);
+  done(answer.reason < unspecified_error);
+}
+
+void PublishClient::subscribe(std::string_view filter, std::function<void(bool)> done) {
+  const std::uint16_t id = free_packet_id();
+  asked_[id] = std::move(done);
+  std::string bytes;
+  put_subscribe(id, filter, options_.version, bytes);
+  write(std::move(bytes));
+}
+
+std::uint16_t PublishClient::free_packet_id() {
+  const auto taken = [this](std::uint16_t id) {
+    return asked_.contains(id) ||
+           std::any_of(flying_.begin(), flying_.end(), [id](const Flight& f) { return f.packet_id == id; });
+  };
+  do ++last_packet_id_;
+  while (last_packet_id_ == 0 || taken(last_packet_id_));
+  return last_packet_id_;
+}
+
 void PublishClient::publish(std::string topic, std::shared_ptr<const Bytes> payload, Properties properties,
                             std::string content_type, std::function<void(int)> done) {
   MILLRACE_CHECK(connected_);
@@ -165,16 +221,11 @@ void PublishClient::send_waiting() {
   while (!over_ && !waiting_.empty() && flying_.size() < most) {
     Message message = std::move(waiting_.front());
     waiting_.pop_front();
-    const auto flies = [this](std::uint16_t id) {
-      return std::any_of(flying_.begin(), flying_.end(), [id](const Flight& f) { return f.packet_id == id; });
-    };
-    do ++last_packet_id_;
-    while (last_packet_id_ == 0 || flies(last_packet_id_));
     PublishWrite publish;
     publish.topic = message.topic;
     publish.payload = *message.payload;
-    publish.packet_id = last_packet_id_;
-    publish.qos = 1;
+    publish.qos = options_.qos;
+    if (publish.qos > 0) publish.packet_id = free_packet_id();
     publish.content_type = message.content_type;
     publish.properties = &message.properties;
     std::string bytes;
@@ -185,10 +236,27 @@ void PublishClient::send_waiting() {
       });
       continue;
     }
-    flying_.push_back({last_packet_id_, written_, std::move(message.done)});
+    if (publish.qos > 0) {
+      flying_.push_back({publish.packet_id, written_, std::move(message.done)});
+    } else {
+      unfenced_.push_back(std::move(message.done));
+      if (unfenced_.size() == 1)
+        loop_.post([this, alive = alive_] {
+          if (*alive && !over_) fence();
+        });
+    }
     write(std::move(bytes));
     published_ = written_;
   }
+}
+
+// One ping behind all that was written in this turn of the loop.
+void PublishClient::fence() {
+  ping([alive = alive_, all = std::exchange(unfenced_, {})] {
+    for (const auto& done : all) {
+      if (*alive) done(success);
+    }
+  });
 }
 
 void PublishClient::ping(std::function<void()> done) {

@@ -145,6 +145,8 @@ struct Identity {
   mbedtls_x509_crt own, trusted;
   mbedtls_pk_context key;
   Loop& loop;
+  std::vector<std::string> alpn;  // what `config` points to
+  std::vector<const char*> alpn_names;
   std::string host;     // who the peer must be, a name or an address; empty: anybody
   std::string ca_path;  // where `trusted` is from
   // Of the certificates that were judged last:
@@ -173,6 +175,15 @@ struct Identity {
     const int rc = mbedtls_x509_crt_parse_file(&trusted, path.c_str());
     if (rc < 0) return {Code::invalid, text(path, ": ", words_of_mbedtls(rc))};
     return {};  // rc > 0: some certificates of a store are of kinds that are not known here
+  }
+
+  Status ask_for(const std::vector<std::string>& protocols) {
+    if (protocols.empty()) return {};
+    alpn = protocols;
+    for (const std::string& name : alpn) alpn_names.push_back(name.c_str());
+    alpn_names.push_back(nullptr);
+    const int rc = mbedtls_ssl_conf_alpn_protocols(&config, alpn_names.data());
+    return rc == 0 ? Status{} : Status{Code::invalid, text("tls_alpn: ", words_of_mbedtls(rc))};
   }
 
   Status show(const std::string& cert, const SecretRef& key_file) {
@@ -636,10 +647,11 @@ struct TlsClient::Resumption {
   ~Resumption() { mbedtls_ssl_session_free(&session); }
 };
 
-TlsClient::TlsClient(Loop& loop, TlsConfig config, PeerOwner owner)
+TlsClient::TlsClient(Loop& loop, TlsConfig config, PeerOwner owner, std::vector<std::string> alpn)
     : loop_(loop),
       config_(std::move(config)),
       owner_(std::move(owner)),
+      alpn_(std::move(alpn)),
       resumption_(std::make_shared<Resumption>()) {}
 TlsClient::~TlsClient() = default;
 
@@ -649,7 +661,7 @@ struct TlsClient::Credentials : Identity {
 };
 
 std::function<Result<std::shared_ptr<TlsClient::Credentials>>()> TlsClient::loader() const {
-  return [&loop = loop_, config = config_]() -> Result<std::shared_ptr<Credentials>> {
+  return [&loop = loop_, config = config_, alpn = alpn_]() -> Result<std::shared_ptr<Credentials>> {
     auto credentials = std::make_shared<Credentials>(loop);
     if (Status status = credentials->begin(MBEDTLS_SSL_IS_CLIENT); !status.ok()) return status;
     if (Status status = credentials->trust(config.ca.empty() ? system_store : config.ca); !status.ok())
@@ -659,6 +671,7 @@ std::function<Result<std::shared_ptr<TlsClient::Credentials>>()> TlsClient::load
     if (!config.cert.empty()) {
       if (Status status = credentials->show(config.cert, config.key); !status.ok()) return status;
     }
+    if (Status status = credentials->ask_for(alpn); !status.ok()) return status;
     credentials->policy_digest = credentials->policy(MBEDTLS_SSL_VERIFY_REQUIRED);
     return credentials;
   };

@@ -6,6 +6,7 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "config/tls.h"
 #include "loop/loop.h"
@@ -63,7 +64,8 @@ class TlsClient {
  public:
   struct Credentials;  // certificates and key, read and parsed
 
-  explicit TlsClient(Loop& loop, TlsConfig config, PeerOwner owner = {});
+  // `alpn`: the protocols that are asked for by that name (RFC 7301), where a port has several.
+  explicit TlsClient(Loop& loop, TlsConfig config, PeerOwner owner = {}, std::vector<std::string> alpn = {});
   ~TlsClient();
   // Reads the files, which blocks; on any thread, also when this is gone. Done anew for each connection:
   // certificates rotate.
@@ -79,6 +81,7 @@ class TlsClient {
   Loop& loop_;
   TlsConfig config_;
   PeerOwner owner_;
+  std::vector<std::string> alpn_;
   std::shared_ptr<Resumption> resumption_;
 };
 

@@ -86,6 +86,8 @@ void write(JsonWriter& json, const UplinkState& uplink) {
       .member("healthy", uplink.running && uplink.healthy)
       .member("state", uplink.state);
   if (!uplink.size_limit.empty()) json.member("size_limit", uplink.size_limit);
+  if (!uplink.standby_of.empty()) json.member("standby_of", uplink.standby_of);
+  json.member("on_duty", uplink.on_duty);
   json.member("backlog_records", uplink.backlog)
       .member("kind", uplink.kind)
       .member("blocked", uplink.blocked);

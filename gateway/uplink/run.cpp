@@ -1,6 +1,7 @@
 #include "uplink/run.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "base/utf8.h"
 #include "record/batch.h"
@@ -157,38 +158,73 @@ Range Run::settled_with(const Batch& batch) const {
   return up ? Range{edge + 1, batch.rows.back().last()} : Range{batch.rows.back().first, edge - 1};
 }
 
-WriteSet settle_finished(Run& run, Lane lane, const std::string& uplink, WallTime wall) {
-  WriteSet set;
-  LossDetail refused{uplink, "refused", 0, 0, 0, {}, 0}, expired{uplink, "expired", 0, 0, 0, {}, 0};
-  const auto settle = [&](Range range, std::uint64_t records, How how) {
-    WriteSet::Settle* last = set.settles.empty() ? nullptr : &set.settles.back();
-    if (!last || last->how != how) {
-      set.settles.push_back({uplink, lane, range, records, how});
-      return;
-    }
-    (run.up ? last->range.last : last->range.first) = run.up ? range.last : range.first;
-    last->records += records;
-  };
-  while (!run.pieces.empty() && run.pieces.front().finished()) {
-    const Piece& piece = run.pieces.front();
+namespace {
+
+// What the log is to be told of finished pieces, one after the other.
+class Telling {
+ public:
+  Telling(bool up, Lane lane, const Sender& sender, WallTime wall)
+      : up_(up), lane_(lane), sender_(sender), wall_(wall) {}
+
+  // `range`: with the numbers of other lanes around it that are settled by it.
+  void take(const Piece& piece, Range range) {
     const How undelivered = piece.state == Piece::dead ? How::dead : How::expired;
     const How how = piece.state == Piece::safe ? How::delivered : undelivered;
     if (how == How::dead) {
-      set.records.emplace_back(Lane::dead, dead_letter(lane, uplink, piece, wall));
+      set_.records.emplace_back(Lane::dead, dead_letter(lane_, sender_.uplink, piece, wall_));
       // A report that is refused is not reported again: that one would be refused too, and so on for ever.
-      if (lane != Lane::alarm) count_loss(refused, piece.row);
+      if (lane_ != Lane::alarm) count_loss(refused_, piece.row);
     }
-    if (how == How::expired) count_loss(expired, piece.row);
-    const Range range = run.up ? Range{run.edge + 1, piece.row.last()} : Range{piece.row.first, run.edge - 1};
+    if (how == How::expired) count_loss(expired_, piece.row);
     settle(range, piece.row.count, how);
+  }
+  // What comes next does not touch what came before.
+  void begin_anew() { joins_ = false; }
+
+  WriteSet told() {
+    for (LossDetail* loss : {&refused_, &expired_}) {
+      if (loss->count > 0)
+        set_.records.emplace_back(Lane::alarm, loss_record(lane_, std::move(*loss), wall_));
+    }
+    return std::move(set_);
+  }
+
+ private:
+  void settle(Range range, std::uint64_t records, How how) {
+    WriteSet::Settle* last = set_.settles.empty() ? nullptr : &set_.settles.back();
+    if (!std::exchange(joins_, true) || last->how != how) {
+      set_.settles.push_back({sender_.consumer, lane_, range, records, how});
+      return;
+    }
+    (up_ ? last->range.last : last->range.first) = up_ ? range.last : range.first;
+    last->records += records;
+  }
+
+  const bool up_;
+  const Lane lane_;
+  const Sender& sender_;
+  const WallTime wall_;
+  WriteSet set_;
+  bool joins_ = false;
+  LossDetail refused_{sender_.consumer, "refused", 0, 0, 0, {}, 0},
+      expired_{sender_.consumer, "expired", 0, 0, 0, {}, 0};
+};
+
+}  // namespace
+
+WriteSet settle_finished(Run& run, Lane lane, const Sender& sender, WallTime wall, bool scattered) {
+  Telling telling(run.up, lane, sender, wall);
+  while (!run.pieces.empty() && (run.pieces.front().finished() || scattered)) {
+    const Piece& piece = run.pieces.front();
+    if (piece.finished())
+      telling.take(piece,
+                   run.up ? Range{run.edge + 1, piece.row.last()} : Range{piece.row.first, run.edge - 1});
+    else telling.begin_anew();
     run.edge = run.up ? piece.row.last() : piece.row.first;
     run.bytes_held -= piece.bytes();
     run.pieces.pop_front();
   }
-  for (LossDetail* loss : {&refused, &expired}) {
-    if (loss->count > 0) set.records.emplace_back(Lane::alarm, loss_record(lane, std::move(*loss), wall));
-  }
-  return set;
+  return telling.told();
 }
 
 }  // namespace millrace

@@ -68,8 +68,13 @@ struct Run {
   Range settled_with(const Batch& batch) const;
 };
 
+// Out of whose cursor something went, and who sent it: for a standby not the same.
+struct Sender {
+  std::string consumer, uplink;
+};
 // Takes the finished pieces from the front of the run: what the log is to be told of them, in one WriteSet:
-// the cursor, the dead letters and the losses move together.
-WriteSet settle_finished(Run& run, Lane lane, const std::string& uplink, WallTime wall);
+// the cursor, the dead letters and the losses move together. `scattered`: also those behind something open,
+// which leave no gap in the run: it is not to be used any more.
+WriteSet settle_finished(Run& run, Lane lane, const Sender& sender, WallTime wall, bool scattered = false);
 
 }  // namespace millrace

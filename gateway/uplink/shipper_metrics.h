@@ -9,7 +9,7 @@ namespace millrace {
 
 struct ShipperMetrics {
   Counter &records_sent, &bytes_sent, &retries, &refused, &expired;
-  Gauge &up, &backlog, &eta, &breaker, &blocked, &size_limit;
+  Gauge &up, &on_duty, &backlog, &eta, &breaker, &blocked, &size_limit;
   Histogram& round_trip;
 
   ShipperMetrics(Metrics& metrics, const std::string& uplink)
@@ -20,6 +20,9 @@ struct ShipperMetrics {
                         "Records the far side will never take, kept in the dead lane", uplink)),
         expired(counter(metrics, "expired_records", "Records older than max_age, not sent", uplink)),
         up(gauge(metrics, "up", "Whether the far side can be reached", uplink)),
+        on_duty(gauge(metrics, "on_duty",
+                      "Whether this one sends: 0 for a standby that waits, and for whom its standby sends",
+                      uplink)),
         backlog(gauge(metrics, "backlog_records", "Records not yet acknowledged", uplink)),
         eta(gauge(metrics, "drain_eta_seconds",
                   "Until the backlog is gone at the present rates; +Inf when it grows", uplink)),

@@ -74,6 +74,11 @@ using K = KeysOf<S>;
 constexpr Key shipping_keys[] = {
     K::choice<&S::start_oldest>("start", "now|oldest",
                                 "A new uplink begins with what comes, or with all the log holds"),
+    K::key<&S::standby_of>("standby_of",
+                           "Sends only while this uplink is down, and then what that one has not sent; it is "
+                           "asked for the same lanes")
+        .like("\"central\""),
+    K::key<&S::standby_after>("standby_after", "Of standby_of: down for longer than this").within(1s, 24h),
     K::size<&S::batch_size>("batch_size", "At most; a batch is what the link carries in some seconds")
         .within(4 << 10, 2 << 20),
     K::key<&S::connect_timeout>("connect_timeout",
@@ -88,6 +93,16 @@ constexpr Key shipping_keys[] = {
 void settle(Section& section, ShippingConfig& shipping) {
   if (shipping.max_interval < shipping.initial_interval)
     section.error("max_interval", "\"max_interval\" is less than \"initial_interval\"");
+  if (shipping.standby_of.empty()) {
+    if (section.has("standby_after"))
+      section.error("standby_after", "\"standby_after\" is of a standby: say of whom, with standby_of");
+    return;
+  }
+  if (shipping.standby_of == shipping.name)
+    section.error("standby_of", text("\"", shipping.name, "\" cannot stand by for itself"));
+  if (section.has("start"))
+    section.error("start", text("a standby has no start of its own: it goes on where \"", shipping.standby_of,
+                                "\" is"));
 }
 
 }  // namespace

@@ -29,11 +29,16 @@ struct ShippingConfig {
   std::string name;
   DrainConfig drain;
   bool start_oldest = false;
+  std::string standby_of;                            // sends instead of this uplink, and from its cursor
+  Duration standby_after = std::chrono::minutes(1);  // that one is down for longer
   Duration connect_timeout = std::chrono::seconds(10);
   Duration send_timeout = std::chrono::seconds(30);
   Duration initial_interval = std::chrono::milliseconds(500), max_interval = std::chrono::minutes(1);
   std::size_t window = 4;              // batches in flight
   std::size_t batch_size = 256 << 10;  // as it lies in the log
+
+  // Whether readings go this way as long as all is well.
+  bool usually_sends_raw() const { return standby_of.empty() && drain.sends("raw"); }
 };
 
 // Of ShippingConfig, but for name, window and send_timeout, which mean something else to each kind.

@@ -56,6 +56,8 @@ inline UplinkPlan plan_shipping(const ShippingConfig& c) {
   plan.name = plan.shipper.name = c.name;
   plan.shipper.drain = c.drain;
   plan.shipper.start_oldest = c.start_oldest;
+  plan.shipper.standby_of = c.standby_of;
+  plan.shipper.standby_after = c.standby_after;
   plan.shipper.initial_interval = c.initial_interval;
   plan.shipper.max_interval = c.max_interval;
   return plan;

@@ -31,8 +31,8 @@ void FarSide::hang_up() {
   hung_up_[generation_] = loop_.now();
   life_.reset();
   set_up(false);
-  // all that was on its way has come back by then
-  back_ = loop_.after(3 * round_trip, [this] { set_up(true); });
+  back_ =
+      loop_.after(3 * round_trip, [this] { set_up(true); });  // all that was on its way has come back by then
 }
 
 void FarSide::live() {
@@ -213,15 +213,30 @@ void World::start() {
     (void)watch_.look(loop_->now(), loop_->wall(), clock_.trusted());
     return watch_.for_ages(loop_->now());
   };
+  if (options_.standby_after.count() > 0) {
+    duty_ = std::make_unique<Duty>(*loop_);
+    shipper_options.duty = duty_.get();
+  }
   shipper_ = std::make_unique<Shipper>(*loop_, *log_, *far_, *metrics_, rng_, shipper_options);
+  if (duty_) make_standby(shipper_options);
   watch_.restore(log_->state("clock"), boot_id_);
   age_ = std::make_unique<LogAge>(*loop_, *log_, watch_, boot_id_);
   absent_ = std::make_unique<AbsenceAges>(*loop_, *log_, *age_, options_.forget_after);
   pipeline_->start([this] {
     (void)shipper_->start();
+    if (standby_) (void)standby_->start();
     clock_timer_ = loop_->after(std::chrono::seconds(30), [this] { play_clock(); });
     look_at_absent();
   });
+}
+
+void World::make_standby(ShipperOptions options) {
+  spare_ = std::make_unique<FarSide>(*loop_, log_->epoch(), received);
+  spare_->rng = &rng_;
+  spare_->set_up(true);
+  options.standby_of = std::exchange(options.name, "spare");
+  options.standby_after = options_.standby_after;
+  standby_ = std::make_unique<Shipper>(*loop_, *log_, *spare_, *metrics_, rng_, std::move(options));
 }
 
 void World::set_clock() {
@@ -262,8 +277,11 @@ void World::kill() {
   look_timer_.reset();
   absent_.reset();
   age_.reset();
+  standby_.reset();
   shipper_.reset();
+  spare_.reset();
   far_.reset();
+  duty_.reset();
   input_.reset();
   pipeline_.reset();
   inbox_.reset();
@@ -282,7 +300,8 @@ void World::cut_power() {
 
 bool World::stop(Duration within) {
   bool stopped = false;
-  pipeline_->drain([&] { shipper_->stop([&] { log_->stop([&] { stopped = true; }); }); });
+  const auto close = [&] { log_->stop([&] { stopped = true; }); };
+  pipeline_->drain([&] { shipper_->stop([&] { standby_ ? standby_->stop(close) : close(); }); });
   age_->save();
   const bool in_time = loop_->run_until([&] { return stopped; }, within);
   kill();
@@ -313,7 +332,7 @@ bool World::drain(Duration within) {
   return loop_->run_until(
       [this] {
         return inbox_->empty() && shipper_->backlog() == 0 && shipper_->in_flight() == 0 &&
-               inbox_->fill() == 0;
+               (!standby_ || standby_->in_flight() == 0) && inbox_->fill() == 0;
       },
       within);
 }

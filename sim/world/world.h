@@ -79,6 +79,8 @@ class World {
     bool uplink_up = true;
     bool when_unsent = false;
     bool exactly_once = false;
+    Duration standby_after{
+        0};  // a standby with a far side of its own sends when the first is down for so long; zero: none
     // Every seed has a clock history of its own, but where a story is about one clock.
     ClockHistory::Kind clock = ClockHistory::Kind::random;
     Duration longest_sleep = std::chrono::hours(24 * 7);  // of the machine, in such a history
@@ -109,10 +111,13 @@ class World {
   SqliteLog& log() { return *log_; }
   SimDisk& disk() { return *disk_; }
   SimDisk& tmpfs() { return *tmpfs_; }
-  // of the inbox
-  std::span<std::byte> region() { return {reinterpret_cast<std::byte*>(region_.data()), region_.size() * 8}; }
+  std::span<std::byte> region() {
+    return {reinterpret_cast<std::byte*>(region_.data()), region_.size() * 8};
+  }  // of the inbox
   FarSide& far_side() { return *far_; }
   Shipper& shipper() { return *shipper_; }
+  FarSide& spare() { return *spare_; }  // the standby's far side; what it gets joins `received`
+  Shipper& standby() { return *standby_; }
   MappedInbox& inbox() { return *inbox_; }
   Metrics& metrics() { return *metrics_; }
   Rng& rng() { return rng_; }
@@ -127,14 +132,15 @@ class World {
   bool paused = false;                            // the pipeline asked inputs to pause
   std::size_t inboxes_set_aside = 0;              // torn or foreign at start
   Duration slept{0};                              // of the machine, so far
-  // consumers that were absent for long enough, and when that was found
-  std::map<std::string, WallTime> forgotten;
+  std::map<std::string, WallTime>
+      forgotten;  // consumers that were absent for long enough, and when that was found
   // How often each reading of `device` has arrived, by number.
   std::map<std::uint64_t, int> arrivals(const std::string& device) const;
   // Identities under which two different records arrived: must be none.
   int clashes() const;
 
  private:
+  void make_standby(ShipperOptions options);
   void play_clock();
   void look_at_absent();
 
@@ -156,7 +162,9 @@ class World {
   std::unique_ptr<Pipeline> pipeline_;
   Handle input_;
   std::unique_ptr<FarSide> far_;
-  std::unique_ptr<Shipper> shipper_;
+  std::unique_ptr<Duty> duty_;
+  std::unique_ptr<FarSide> spare_;
+  std::unique_ptr<Shipper> shipper_, standby_;
   std::unique_ptr<LogAge> age_;
   std::unique_ptr<AbsenceAges> absent_;
   std::unique_ptr<Timer> clock_timer_, look_timer_;

@@ -120,7 +120,7 @@ def run(*arguments, payload=b""):
 
 class Examples(unittest.TestCase):
     def test_each_loads(self):
-        for example in sorted(EXAMPLES.glob("mqtt-*.toml")):
+        for example in sorted([*EXAMPLES.glob("mqtt-*.toml"), *EXAMPLES.glob("uplink-*.toml"), *EXAMPLES.glob("standby*.toml")]):
             done = run("check", "-c", example)
             self.assertNotRegex(done.stderr.decode(), r"\.toml:\d+", example)
             self.assertEqual(done.returncode, 0, f"{example}: {done.stdout + done.stderr}")

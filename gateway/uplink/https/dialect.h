@@ -102,13 +102,15 @@ struct DialectParts {
   Duration patience = std::chrono::seconds(30);  // for an answer, once the server has all of a request
 };
 
+struct AwsAccess;
 struct DialectKind : ChoiceKind {
   std::unique_ptr<Dialect> (*make)(const void* values, const DialectParts& parts) = nullptr;
   // Its own secret, where it signs requests: then it takes no other login.
   const SecretRef& (*secret)(const void* values) = nullptr;
   const char* secret_key = "";
-  const char* token_scheme = "Bearer";  // of the Authorization header, before a token
-  bool packs = false;                   // its servers read bodies that are packed (net/content_coding.h)
+  const AwsAccess* (*access)(const void* values) = nullptr;  // whose secret may be a role's (aws_role.h)
+  const char* token_scheme = "Bearer";                       // of the Authorization header, before a token
+  bool packs = false;  // its servers read bodies that are packed (net/content_coding.h)
 };
 
 // Those that are built, "generic" among them. Made by the build.

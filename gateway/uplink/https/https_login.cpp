@@ -49,7 +49,8 @@ Result<std::optional<Proxy>> HttpsLogin::proxy() const {
 Result<DialectMoment> HttpsLogin::moment(const Dialect& dialect, WallTime ours, Instant now) {
   DialectMoment moment{{ours.us + to_us(skew_)}, {}, {}};
   if (!kind_.secret) return moment;
-  auto secret = read_secret(kind_.secret(config_.dialect.values.get()));
+  auto secret =
+      role_.empty() ? read_secret(kind_.secret(config_.dialect.values.get())) : Result<std::string>(role_);
   if (!secret.ok()) return Status{Code::invalid, text(kind_.secret_key, ": ", secret.status().detail())};
   moment.secret = std::move(secret).value();
   const std::uint64_t of = digest64(bytes_of(moment.secret));

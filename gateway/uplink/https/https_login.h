@@ -29,11 +29,14 @@ class HttpsLogin {
   bool learn_clock(const HttpReply& reply, WallTime ours);
   // The far side did not take what was made.
   void renew() { token_.value.clear(); }
+  // Instead of the dialect's secret: the keys of a role.
+  void take_role(std::string keys) { role_ = std::move(keys); }
 
  private:
   const HttpsUplinkConfig& config_;
   const DialectKind& kind_;
   Duration skew_{0};  // of our wall clock, where the server's says something quite different
+  std::string role_;
   DialectToken token_;
   std::uint64_t token_of_ = 0;  // the secret it was made with
   Instant token_until_;

@@ -2,6 +2,7 @@
 
 #include "base/text.h"
 #include "loop/uv_loop.h"
+#include "uplink/https/aws_role.h"
 #include "uplink/https/dialect.h"
 #include "uplink/https/https_login.h"
 
@@ -21,6 +22,21 @@ Status try_logins(const Dialect& dialect, HttpsLogin& login, UvLoop& loop) {
   return made.ok() ? Status{} : made.status();
 }
 
+Status fetch_role(const HttpsUplinkConfig& config, HttpsLogin& login, UvLoop& loop) {
+  const DialectKind& kind = kind_of(config.dialect);
+  const AwsAccess* access = kind.access ? kind.access(config.dialect.values.get()) : nullptr;
+  if (!access || !access->of_role()) return {};
+  AwsRole role(loop, *access);
+  Status fetched;
+  role.fetch([&](const Status& status) {
+    fetched = status;
+    loop.stop();
+  });
+  loop.run();
+  login.take_role(role.keys());
+  return fetched;
+}
+
 }  // namespace
 
 Trial try_https(const HttpsUplinkConfig& config, const std::string& server, const std::string& gateway) {
@@ -34,6 +50,10 @@ Trial try_https(const HttpsUplinkConfig& config, const std::string& server, cons
   HttpAsk ask = dialect->probe();
   ask.target = url.path + ask.target;
   HttpsLogin login(config);
+  if (Status fetched = fetch_role(config, login, loop); !fetched.ok()) {
+    trial.words = fetched.detail();
+    return trial;
+  }
   if (Status made = try_logins(*dialect, login, loop); !made.ok()) {
     trial.words = made.detail();
     return trial;

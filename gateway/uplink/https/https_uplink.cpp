@@ -34,6 +34,8 @@ HttpsUplink::HttpsUplink(Loop& loop, Rng& rng, HttpsUplinkConfig config, const s
                               {gateway, epoch, host_of(url), url.path, config_.send_timeout});
     servers_.push_back({name, std::move(url), std::move(dialect)});
   }
+  const AwsAccess* access = kind_.access ? kind_.access(config_.dialect.values.get()) : nullptr;
+  if (access && access->of_role()) role_ = std::make_unique<AwsRole>(loop_, *access);
   if (servers_.front().dialect->of_rows()) growth_ = BatchGrowth(true, config_.batch_size);
 }
 
@@ -108,7 +110,21 @@ void HttpsUplink::go_on() {
   if (!connection_) return connect(server_->name);
   if (!connection_->idle()) return;
   if (sending_->probes > 0) return probe();
+  if (role_ && !role_->good()) return wait_for_role();
+  if (role_) login_.take_role(role_->keys());
   ask();
+}
+
+// The keys of a role are asked for; what is to be sent waits.
+void HttpsUplink::wait_for_role() {
+  if (std::exchange(asking_role_, true)) return;
+  role_->fetch([this](const Status& status) {
+    asking_role_ = false;
+    if (!sending_) return;
+    if (status.ok()) return go_on();
+    note_rest(status.code() == Code::invalid ? Verdict::blocked : Verdict::retryable, status.detail());
+    finish();
+  });
 }
 
 // An answer, silence, an answer: only then what is in question.
@@ -244,6 +260,7 @@ void HttpsUplink::on_reply(const HttpReply& reply) {
   DialectOutcome outcome = server_->dialect->outcome(reply, s.carried);
   if (outcome.verdict == Verdict::blocked) {
     login_.renew();
+    if (role_ && !wrong_clock) role_->drop();
     // Whose clock was wrong is known by now: the next request is signed by theirs, and tells whether anything
     // else is.
     if (wrong_clock && outcome.items.empty()) outcome.verdict = Verdict::retryable;

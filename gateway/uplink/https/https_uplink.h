@@ -16,6 +16,7 @@
 #include "net/reconnect.h"
 #include "net/tls.h"
 #include "uplink/batch_growth.h"
+#include "uplink/https/aws_role.h"
 #include "uplink/https/dialect.h"
 #include "uplink/https/https_config.h"
 #include "uplink/https/https_login.h"
@@ -66,6 +67,7 @@ class HttpsUplink final : public Uplink {
   void gone(const std::string& reason, bool needs_person = false);
   void go_on();
   void probe();
+  void wait_for_role();
   void ask();
   bool gather(std::string& body);
   bool open_row();
@@ -87,12 +89,13 @@ class HttpsUplink final : public Uplink {
   Server* server_ = nullptr;  // that is connected to, or was last
   Reconnect reconnect_;
   HttpsLogin login_;
+  std::unique_ptr<AwsRole> role_;  // whose keys it signs with; none: its own
   const ContentCoding coding_;
   BatchGrowth growth_;
   const WireCount wire_;
   UploadRate rate_;
   std::unique_ptr<HttpConnection> connection_;
-  bool connecting_ = false;
+  bool connecting_ = false, asking_role_ = false;
   std::optional<HttpsSending> sending_;
   StoredParts stored_;
   std::unique_ptr<Timer> control_;

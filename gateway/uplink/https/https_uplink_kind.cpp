@@ -141,7 +141,7 @@ constexpr double request_overhead = 400;  // of a request and its answer: heads,
 constexpr double text_factor = 8;         // a reading as text, beside the columns it lies in
 
 double link_bytes(const C& c, const LinkLoad& load) {
-  return c.drain.sends("raw") ? load.batches * (load.batch_bytes * text_factor + request_overhead) : 0;
+  return c.usually_sends_raw() ? load.batches * (load.batch_bytes * text_factor + request_overhead) : 0;
 }
 
 constexpr UplinkKind make_kind() {

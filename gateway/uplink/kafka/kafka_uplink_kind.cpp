@@ -155,7 +155,7 @@ constexpr double message_overhead = 150;  // of a batch: topic, identity, TLS re
 constexpr double kafka_record_overhead = 9;
 
 double link_bytes(const KafkaUplinkConfig& c, const LinkLoad& load) {
-  if (!c.drain.sends("raw")) return 0;
+  if (!c.usually_sends_raw()) return 0;
   return form_called(c.format).of_rows() ? load.batches * (load.batch_bytes + message_overhead)
                                          : load.readings * (load.reading_bytes + kafka_record_overhead);
 }

@@ -3,41 +3,51 @@
 #include <algorithm>
 
 #include "base/text.h"
+#include "config/secret.h"
 #include "mqtt/packet.h"
+#include "net/certificate_time.h"
 #include "record/record_proto.h"
+#include "uplink/mqtt/sas_login.h"
 
 namespace millrace {
 
 Verdict verdict_of(int reason_code) {
   switch (reason_code) {
     case 0:
-    // no subscribers: the broker has it; who listens is not our business
-    case 16: return Verdict::acknowledged;
+    case 16:
+      return Verdict::acknowledged;     // no subscribers: the broker has it; who listens is not our business
     case 135:                           // not authorised
     case 144: return Verdict::blocked;  // topic name invalid: the configuration's topic
     case 149:                           // packet too large
-    case 153:
-      return Verdict::refused;  // payload format invalid
-    // -1: the connection failed; 128, 131, 145, 151 and what is yet unknown
-    default: return Verdict::retryable;
+    case 153: return Verdict::refused;  // payload format invalid
+    default:
+      return Verdict::retryable;  // -1: the connection failed; 128, 131, 145, 151 and what is yet unknown
   }
 }
 
-MqttUplink::MqttUplink(Loop& loop, Rng& rng, MqttUplinkConfig config, std::string gateway,
-                       std::uint64_t epoch)
-    : loop_(loop),
+MqttUplink::MqttUplink(const NorthParts& parts, MqttUplinkConfig config)
+    : loop_(parts.loop),
       config_(std::move(config)),
-      gateway_(std::move(gateway)),
-      epoch_(epoch),
+      gateway_(parts.gateway),
+      epoch_(parts.epoch),
       topic_(NameTemplate::parse(config_.topic, false).value()),
-      tls_(loop, config_.tls, {"uplink", config_.name, "servers"}),
+      tls_(loop_, config_.tls, {"uplink", config_.name, "servers"}, config_.alpn),
       reconnect_(
-          loop, rng,
+          loop_, parts.rng,
           {config_.servers, config_.initial_interval, config_.max_interval, config_.prefer_first_after},
           [this](const std::string& server) { connect(server); },
           [this] {
             gone({false, 0, "returning to the first server"});
-          }) {}
+          }) {
+  if (!config_.sparkplug()) return;
+  SparkplugSession::Options options{config_.name, gateway_, parts.state_dir, *config_.sparkplug(), {}};
+  if (config_.servers.size() > 1) options.patience = config_.connect_timeout;
+  SparkplugSession::Events events;
+  events.ready = [this] { ready(); };
+  events.waits = [this](const std::string& why) { changed_({false, why, false}); };
+  events.end = [this](const MqttFault& fault) { gone(fault); };
+  session_ = std::make_unique<SparkplugSession>(loop_, parts.metrics, std::move(options), std::move(events));
+}
 
 Status MqttUplink::start(StateChanged changed) {
   changed_ = std::move(changed);
@@ -53,16 +63,45 @@ void MqttUplink::connect(const std::string& server) {
   options.connect_timeout = config_.connect_timeout;
   options.username = config_.username;
   options.password = config_.password;
+  if (config_.sas_key.given()) options.make_password = [this, server] { return login(server); };
   mqtt::PublishClient::Events events;
-  events.connected = [this] {
-    reconnect_.up();
-    connected_ = loop_.now();
-    taken_ = acknowledged_ = 0;
-    controlled_ = false;
-    changed_({true, {}, false});
-  };
+  events.connected = [this] { session_ ? session_->connected(*client_) : ready(); };
+  if (session_) session_->prepare(options, events);
   events.gone = [this](const MqttFault& fault) { gone(fault); };
   client_ = std::make_unique<mqtt::PublishClient>(loop_, tls_, server, std::move(options), std::move(events));
+}
+
+// The hub ends a connection whose login is over. A signature has a time of its own: a clock that is behind
+// gives one that is over.
+Result<std::string> MqttUplink::login(const std::string& server) {
+  auto key = read_secret(config_.sas_key);
+  if (!key.ok()) return Status{Code::invalid, "sas_key_file: " + key.status().detail()};
+  const std::string host = server.substr(server.find("//") + 2);
+  const std::string resource = config_.sas_resource.empty()
+                                   ? text(host.substr(0, host.find(':')), "/devices/", config_.client_id)
+                                   : config_.sas_resource;
+  const WallTime now = certificate_time(loop_.wall());
+  login_timer_ = loop_.after(config_.sas_life - config_.sas_life / 8, [this] { renew_login(); });
+  auto made = sas_login(resource, key.value(), {now.us + to_us(config_.sas_life)});
+  return made.ok() ? made
+                   : Result<std::string>(Status{Code::invalid, "sas_key_file: " + made.status().detail()});
+}
+
+// In time, so that what is on its way still gets its answers, and nothing goes twice.
+void MqttUplink::renew_login() {
+  if (!reconnect_.is_up()) return;
+  constexpr const char* why = "the login is renewed";
+  if (!std::exchange(renewing_, true)) changed_({false, why, false});
+  if (sendings_.empty()) return gone({false, 0, why});
+  login_timer_ = loop_.after(std::chrono::milliseconds(50), [this] { renew_login(); });
+}
+
+void MqttUplink::ready() {
+  reconnect_.up();
+  connected_ = loop_.now();
+  taken_ = acknowledged_ = 0;
+  controlled_ = false;
+  changed_({true, {}, false});
 }
 
 void MqttUplink::gone(MqttFault fault) {
@@ -76,8 +115,9 @@ void MqttUplink::gone(MqttFault fault) {
                          config_.client_id, "\"");
     }
   }
-  reconnect_.gone(controlled_);
+  reconnect_.gone(controlled_ || std::exchange(renewing_, false));
   const std::uint64_t seen = client_ ? client_->seen() : 0;
+  if (session_) session_->gone();
   client_.reset();
   watch_.reset();
   changed_({false, fault.text, fault.needs_person});
@@ -90,7 +130,25 @@ std::string MqttUplink::topic_of(Lane lane) const {
   return topic;
 }
 
+// What of it was published before an answer is no good is answered for the row as a whole: it goes again.
+void MqttUplink::publish_as_edge(std::uint64_t sending, std::uint32_t index, const Row& row, bool replay) {
+  SparkplugEdge::Messages messages;
+  if (Status status = session_->add(row, replay, messages); !status.ok()) {
+    sendings_.at(sending).outcome.too_large = status.code() == Code::full;
+    loop_.post([this, alive = alive_, sending, index, reason = status.detail()] {
+      if (*alive) answer(sending, index, Verdict::refused, reason);
+    });
+    return;
+  }
+  sendings_.at(sending).messages[index] = static_cast<std::uint32_t>(messages.size());
+  for (SparkplugEdge::Message& message : messages) {
+    client_->publish(std::move(message.topic), std::move(message.payload), {}, {},
+                     [this, sending, index](int code) { on_published(sending, index, code); });
+  }
+}
+
 void MqttUplink::publish_row(std::uint64_t sending, std::uint32_t index, const Row& row, bool replay) {
+  if (session_) return publish_as_edge(sending, index, row, replay);
   mqtt::PublishClient::Properties properties;
   std::shared_ptr<const Bytes> payload = row.columns;
   std::string content_type;
@@ -115,6 +173,7 @@ void MqttUplink::send(Batch batch, std::function<void(Outcome)> done) {
   const std::uint64_t id = next_sending_++;
   Sending& sending = sendings_[id];
   sending.answered.resize(batch.rows.size());
+  sending.messages.assign(batch.rows.size(), 1);
   sending.unanswered = batch.rows.size();
   sending.batch = std::move(batch);
   sending.done = std::move(done);
@@ -210,13 +269,14 @@ void MqttUplink::on_published(std::uint64_t id, std::uint32_t index, int reason_
   const auto found = sendings_.find(id);
   if (found == sendings_.end()) return;
   Sending& sending = found->second;
-  sending.answered[index] = true;
   if (reason_code >= 0) {
     ++acknowledged_;
     controlled_ = false;
     for (auto later = found; later != sendings_.end(); ++later)
       later->second.moved = std::max(later->second.moved, loop_.now());
   }
+  if (sending.answered[index]) return;
+  if (verdict_of(reason_code) == Verdict::acknowledged && --sending.messages[index] > 0) return;
   Verdict verdict = verdict_of(reason_code);
   std::string reason =
       reason_code < 0 ? "connection lost before the acknowledgement" : mqtt::reason_text(reason_code);
@@ -226,6 +286,14 @@ void MqttUplink::on_published(std::uint64_t id, std::uint32_t index, int reason_
     if (most < UINT32_MAX) reason += text(": the broker takes ", most, " bytes a message");
     if (most < smallest_packet()) verdict = Verdict::blocked;
   }
+  answer(id, index, verdict, std::move(reason));
+}
+
+void MqttUplink::answer(std::uint64_t id, std::uint32_t index, Verdict verdict, std::string reason) {
+  const auto found = sendings_.find(id);
+  if (found == sendings_.end() || found->second.answered[index]) return;
+  Sending& sending = found->second;
+  sending.answered[index] = true;
   if (verdict != Verdict::acknowledged) {
     sending.outcome.open.push_back(index);
     if (outweighs(verdict, sending.outcome.verdict)) {
@@ -243,11 +311,14 @@ void MqttUplink::on_published(std::uint64_t id, std::uint32_t index, int reason_
 void MqttUplink::stop(std::function<void()> done) {
   reconnect_.stop();
   watch_.reset();
+  if (session_) session_->gone();
   client_.reset();
-  loop_.post([this, alive = alive_, done = std::move(done)] {
+  const auto stopped = [this, alive = alive_, done = std::move(done)] {
     if (*alive) fail_sendings({}, 0);
     done();
-  });
+  };
+  if (session_) session_->stop(stopped);
+  else loop_.post(stopped);
 }
 
 }  // namespace millrace

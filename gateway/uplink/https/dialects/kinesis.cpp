@@ -8,6 +8,7 @@
 #include "config/toml.h"
 #include "net/base64.h"
 #include "uplink/form_kind.h"
+#include "uplink/https/aws_access.h"
 #include "uplink/https/aws_signer.h"
 #include "uplink/https/dialect.h"
 #include "uplink/name_template.h"
@@ -19,8 +20,7 @@ struct KinesisConfig {
   std::string stream, region;
   std::string format = "json";
   std::string key = "{device}";
-  SecretRef credentials;
-  std::string profile = "default";
+  AwsAccess access;
 };
 using C = KinesisConfig;
 using K = KeysOf<C>;
@@ -30,13 +30,10 @@ constexpr Key keys[] = {
     K::key<&C::region>("region", "").like("\"eu-central-1\""),
     K::word<&C::format>("format", built_forms, "What a record of the stream is; of batch an Envelope"),
     K::key<&C::key>("key", "The partition key; of batches {gateway} and {lane} alone"),
-    K::key<&C::credentials>("credentials_file", "As AWS' own tools have it; read anew for each request")
-        .like("\"/etc/millrace/aws-credentials\""),
-    K::key<&C::profile>("profile", "Of that file"),
+    K::include<&C::access>(aws_access_shape),
 };
 void settle(Section& section, C& c) {
-  if (c.stream.empty() || c.region.empty() || !c.credentials.given())
-    section.error("dialect", "kinesis needs stream, region and credentials_file");
+  if (c.stream.empty() || c.region.empty()) section.error("dialect", "kinesis needs stream and region");
   const bool of_rows = form_called(c.format).of_rows();
   if (!section.has("key") && of_rows) c.key = "{gateway}";
   if (auto parsed = NameTemplate::parse(c.key, !of_rows); !parsed.ok())
@@ -154,8 +151,8 @@ class Kinesis final : public Dialect {
   }
 
   Result<HttpAsk> request(std::string body, const Carried&, const DialectMoment& moment) const override {
-    auto credentials = aws_credentials(moment.secret, config_.profile);
-    if (!credentials.ok()) return Status{Code::invalid, "credentials_file: " + credentials.status().detail()};
+    auto credentials = aws_credentials(moment.secret, config_.access.profile);
+    if (!credentials.ok()) return Status{Code::invalid, "credentials: " + credentials.status().detail()};
     JsonWriter name;
     name.value(config_.stream);
     HttpAsk ask;
@@ -228,7 +225,7 @@ class Kinesis final : public Dialect {
 }  // namespace
 
 extern const DialectKind kinesis_dialect_kind;
-const DialectKind kinesis_dialect_kind = signing_dialect_kind<C, Kinesis, &C::credentials>(
-    "kinesis", "Amazon Kinesis Data Streams", shape, "credentials_file");
+const DialectKind kinesis_dialect_kind =
+    aws_dialect_kind<C, Kinesis>("kinesis", "Amazon Kinesis Data Streams", shape);
 
 }  // namespace millrace

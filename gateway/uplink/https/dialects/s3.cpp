@@ -10,6 +10,7 @@
 #include "config/toml.h"
 #include "net/content_coding.h"
 #include "uplink/form_kind.h"
+#include "uplink/https/aws_access.h"
 #include "uplink/https/aws_signer.h"
 #include "uplink/https/delimited.h"
 #include "uplink/https/dialect.h"
@@ -26,8 +27,7 @@ struct S3Config {
   std::string prefix = "gateway={gateway}/lane={lane}/date={date}/";
   Duration every = 1min;
   std::string storage_class;
-  SecretRef credentials;
-  std::string profile = "default";
+  AwsAccess access;
 };
 using C = S3Config;
 using K = KeysOf<C>;
@@ -45,9 +45,7 @@ constexpr Key keys[] = {
                       "At least from one object to the next, while less than a full batch waits; 0s: at once")
         .within(0s, 1h),
     K::key<&C::storage_class>("storage_class", "Default: the bucket's own").like("\"STANDARD_IA\""),
-    K::key<&C::credentials>("credentials_file", "As AWS' own tools have it; read anew for each request")
-        .like("\"/etc/millrace/aws-credentials\""),
-    K::key<&C::profile>("profile", "Of that file"),
+    K::include<&C::access>(aws_access_shape),
 };
 
 bool good_header_word(std::string_view word) {
@@ -64,8 +62,7 @@ std::string behind_date(const std::string& prefix) {
 }
 
 void settle(Section& section, C& c) {
-  if (c.region.empty() || !c.credentials.given())
-    section.error("dialect", "s3 needs region and credentials_file");
+  if (c.region.empty()) section.error("dialect", "s3 needs region");
   if (!std::all_of(c.region.begin(), c.region.end(),
                    [](char one) { return is_letter(one) || is_digit(one) || one == '-'; }))
     section.error("region", text("\"", c.region, "\" is no region"));
@@ -126,8 +123,8 @@ class S3 final : public Dialect {
   }
 
   Result<HttpAsk> request(std::string body, const Carried& what, const DialectMoment& moment) const override {
-    auto credentials = aws_credentials(moment.secret, config_.profile);
-    if (!credentials.ok()) return Status{Code::invalid, "credentials_file: " + credentials.status().detail()};
+    auto credentials = aws_credentials(moment.secret, config_.access.profile);
+    if (!credentials.ok()) return Status{Code::invalid, "credentials: " + credentials.status().detail()};
     HttpAsk ask;
     ask.method = "PUT";
     ask.target = bucket() + "/" + percent_encoded(name_of(what), true);
@@ -183,7 +180,7 @@ class S3 final : public Dialect {
 }  // namespace
 
 extern const DialectKind s3_dialect_kind;
-const DialectKind s3_dialect_kind = signing_dialect_kind<C, S3, &C::credentials>(
-    "s3", "Amazon S3 and compatible: a batch is an object", shape, "credentials_file");
+const DialectKind s3_dialect_kind =
+    aws_dialect_kind<C, S3>("s3", "Amazon S3 and compatible: a batch is an object", shape);
 
 }  // namespace millrace
