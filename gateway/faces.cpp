@@ -90,11 +90,34 @@ Status Faces::open_control() {
 Status Faces::open_http() {
   const std::string& address = of_.config.observe.listen;
   if (address.empty()) return {};
-  auto http = HttpServer::listen(of_.loop, address, [this](const std::string& path) { return answer(path); });
+  if (!page_ && of_.config.observe.has_page() && !built_page().empty()) make_page();
+  auto http = HttpServer::listen(
+      of_.loop, address,
+      [this](const HttpRequest& request, const HttpServer::Reply& reply) { answer(request, reply); });
   if (!http.ok()) return http.status();
   http_ = std::move(http).value();
   if (address.ends_with(":0")) LOG_INFO("observe: listening on port ", http_->port());
   return {};
+}
+
+// It asks the commands that the control socket has, and of those the ones that change nothing.
+void Faces::make_page() {
+  PageFace::Parts parts{of_.loop,    of_.log,    of_.metrics,
+                        of_.devices, of_.report, [this] { return of_.why_not_ready().empty(); },
+                        {}};
+  page_commands_ = std::make_unique<LogCommands>(of_.log, of_.log_folder, nullptr);
+  parts.ask = [this](const std::string& command, const ControlRequest& request, ControlServer::Reply reply) {
+    const auto table = page_commands_->table();
+    const auto found = table.find(command);
+    if (found == table.end() || found->second.changes)
+      return reply(control_error("nothing is asked of that name"));
+    found->second.run(request, std::move(reply));
+  };
+  page_ = std::make_unique<PageFace>(std::move(parts), of_.config.observe.page_streams);
+}
+
+void Faces::answer(const HttpRequest& request, const HttpServer::Reply& reply) {
+  if (!page_ || !page_->answer(request, reply)) reply(answer(request.path));
 }
 
 HttpResponse Faces::answer(const std::string& path) {
@@ -115,7 +138,9 @@ HttpResponse Faces::answer(const std::string& path) {
     if (stats.blocked) why += "log: full, inputs pause\n";
     return why.empty() ? HttpResponse{200, plain_text, "ready\n"} : HttpResponse{503, plain_text, why};
   }
-  return {404, plain_text, "there are /metrics, /healthz and /readyz\n"};
+  return {
+      404, plain_text,
+      page_ ? "there are /, /metrics, /healthz and /readyz\n" : "there are /metrics, /healthz and /readyz\n"};
 }
 
 }  // namespace millrace

@@ -85,7 +85,8 @@ void SelfReport::look() {
   const Instant now = of_.loop.now();
   of_.devices.sweep([this](const std::string& input) { return of_.inputs.contains(input); }, now);
   forget_gone();
-  (void)faults_in(gather(true));
+  const GatewayState state = gather(true);
+  history_.look(state, faults_in(state), now);
 }
 
 // Names come and go with reloads.

@@ -19,6 +19,7 @@
 #include "loop/uv_loop.h"
 #include "observe/device_table.h"
 #include "observe/faults.h"
+#include "observe/history.h"
 #include "observe/state_metrics.h"
 #include "parts.h"
 #include "pipeline/pipeline.h"
@@ -71,6 +72,8 @@ class SelfReport {
   void look();
   std::string status_json(bool ready);
   std::string metrics_text();
+  // How the last day went (observe/history.h).
+  std::string history_json() const { return history_.json(of_.loop.now()); }
 
  private:
   GatewayState gather(bool ready);
@@ -92,6 +95,7 @@ class SelfReport {
   const Instant started_at_;
   StateMetrics shown_;
   FaultWatch watch_;
+  History history_;
   std::map<std::string, RecentRate> rates_;
   std::map<std::string, LastGrowth> growths_;
   std::map<std::string, std::pair<std::string, Instant>> last_errors_;  // "uplink central"

@@ -73,11 +73,34 @@ void settle_log(Section& section, LogConfig& c) {
 }
 
 constexpr Key observe_keys[] = {
-    KeysOf<O>::key<&O::listen>("listen", "/metrics, /healthz, /readyz; \"\" for none"),
+    KeysOf<O>::key<&O::listen>("listen", "/metrics, /healthz, /readyz, and the page at /; \"\" for none"),
+    KeysOf<O>::key<&O::page>(
+        "page",
+        "The web page, for this machine alone: where `listen` is no loopback address there is none; from elsewhere "
+        "by ssh -L 9464:127.0.0.1:9464 HOST"),
+    KeysOf<O>::key<&O::page_streams>("page_streams",
+                                     "Browsers that are served live at a time; the others look every 5 s")
+        .within(1, 1024),
+    KeysOf<O>::key<&O::silent_after>(
+        "silent_after",
+        "A device that speaks as a rule and does not for so long, and five times its rule, is silent")
+        .within(1s, 30 * 24h),
+    KeysOf<O>::key<&O::devices_max>("devices_max",
+                                    "Devices that are watched, of all inputs; beyond them they are counted")
+        .within(0, 100'000),
 };
 
 void settle_observe(Section& section, ObserveConfig& c) {
-  if (!c.listen.empty()) check_listen(section, c.listen);
+  if (c.listen.empty()) return;
+  check_listen(section, c.listen);
+  c.on_loopback = is_loopback(c.listen);
+  if (c.page && section.has("page") && !c.on_loopback) {
+    section.error(
+        "page",
+        text(
+            "the page shows readings to whoever asks, so it is there for this machine alone: keep \"listen\" on "
+            "127.0.0.1, and look from elsewhere by ssh -L 9464:127.0.0.1:9464 HOST (the other way: page = false)"));
+  }
 }
 
 constexpr Shape gateway_shape = shape_of<G, settle_gateway>(gateway_keys);

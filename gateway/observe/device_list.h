@@ -1,6 +1,7 @@
 // Devices as they are asked for by a page: sorted, those that fit a word, so many of them. Pure.
 #pragma once
 
+#include <set>
 #include <string>
 
 #include "observe/device_table.h"
@@ -17,5 +18,8 @@ struct DeviceWish {
 // {"known": all there are, "fitting": of these, "devices": [{"name", "input", "readings",
 // "last_seen_seconds", "usual_seconds", "silent"}]}
 std::string device_list(const DeviceTable& table, const DeviceWish& wish, Instant now);
+// The names of those in that list.
+std::set<std::string, std::less<>> device_names(const DeviceTable& table, const DeviceWish& wish,
+                                                Instant now);
 
 }  // namespace millrace

@@ -76,8 +76,8 @@ void StateMetrics::show(const InputState& input) {
   set("millrace_input_devices", "Devices that spoke within a day, as far as they are watched", input.devices,
       labels);
   set("millrace_input_silent_devices",
-      "Of these, silent for five minutes, and for longer than is usual for them", input.silent_devices,
-      labels);
+      "Of these, silent for observe.silent_after, and for longer than is usual for them",
+      input.silent_devices, labels);
   set("millrace_input_unwatched_messages", "Messages of devices that are not watched, since the start",
       input.devices_beyond, labels);
   if (input.last_seen)
