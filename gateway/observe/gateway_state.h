@@ -48,6 +48,15 @@ struct LaneState {
   std::vector<std::pair<std::string, std::uint64_t>> settled;  // by how
 };
 
+// From received to acknowledged, in bounds: so many seconds or less. `recent`: of the last five to ten
+// minutes.
+struct LatencyState {
+  std::string lane;
+  bool live = false;  // or backlog (uplink/uplink_latency.h)
+  std::uint64_t records = 0, recent_records = 0;
+  double p50 = 0, p99 = 0, recent_p50 = 0, recent_p99 = 0;
+};
+
 struct UplinkState {
   std::string name, kind, state, waits_for, size_limit;
   bool running = false, healthy = false, blocked = false, breaker_open = false;
@@ -55,6 +64,7 @@ struct UplinkState {
   double rate = 0;  // records acknowledged a second
   Seconds eta;      // until the backlog is gone; nothing: it grows
   std::vector<LaneState> lanes;
+  std::vector<LatencyState> latency;
   std::string last_error;  // the last state that was none of "up"
   Seconds last_error_age;
   Seconds refused_age;  // since a record was refused for good

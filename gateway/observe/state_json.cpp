@@ -68,6 +68,19 @@ void write(JsonWriter& json, const LaneState& lane) {
   json.end_object();
 }
 
+void write(JsonWriter& json, const LatencyState& latency) {
+  json.begin_object()
+      .member("lane", latency.lane)
+      .member("traffic", latency.live ? "live" : "backlog")
+      .member("records", latency.records);
+  json.member("p50_seconds", latency.p50)
+      .member("p99_seconds", latency.p99)
+      .member("recent_records", latency.recent_records);
+  json.member("recent_p50_seconds", latency.recent_p50)
+      .member("recent_p99_seconds", latency.recent_p99)
+      .end_object();
+}
+
 void write(JsonWriter& json, const UplinkState& uplink) {
   json.begin_object()
       .member("name", uplink.name)
@@ -84,6 +97,8 @@ void write(JsonWriter& json, const UplinkState& uplink) {
   write(json, "eta_seconds", uplink.eta);
   json.key("lanes").begin_array();
   for (const LaneState& lane : uplink.lanes) write(json, lane);
+  json.end_array().key("latency").begin_array();
+  for (const LatencyState& latency : uplink.latency) write(json, latency);
   json.end_array();
   if (!uplink.last_error.empty()) {
     json.member("last_error", uplink.last_error);

@@ -170,7 +170,7 @@ function tiles(s) {
   parts(big, rate(sum(s.uplinks, u => u.rate)), ' a second');
   parts(more, [sent, grouped(sent), 'sum:millrace_uplink_records_total'], ' since the start');
 
-  const live = s.uplinks.flatMap(u => (u.latency || []).filter(l => l.traffic === 'live' && l.recent_count > 0));
+  const live = s.uplinks.flatMap(u => (u.latency || []).filter(l => l.traffic === 'live' && l.recent_records > 0));
   if (s.uplinks.some(u => u.latency)) {
     [, big, more] = tile('late', 'From here to there, 99 % within');
     const worst = live.reduce((a, b) => !a || b.recent_p99_seconds > a.recent_p99_seconds ? b : a, null);
@@ -218,7 +218,7 @@ function lanes(td, u) {
   });
 }
 function late(td, u) {
-  const live = (u.latency || []).filter(l => l.traffic === 'live' && l.recent_count > 0);
+  const live = (u.latency || []).filter(l => l.traffic === 'live' && l.recent_records > 0);
   put(td, live.length ? live.map(l => `${live.length > 1 ? `${l.lane} ` : ''}${brief(l.recent_p99_seconds)}`).join(', ') : '–');
 }
 const uplink_columns = [

@@ -72,6 +72,7 @@ Pipeline::Pipeline(Loop& loop, MappedInbox& inbox, Log& log, Metrics& metrics, P
       tell_peers(false);
     }
   };
+  listener.committed = [this] { observe_commit(log_.last_group()); };
   log_.listen(std::move(listener));
   scrape_ = metrics.before_scrape([this] {
     inbox_fill_.set(inbox_.fill());
@@ -80,6 +81,20 @@ Pipeline::Pipeline(Loop& loop, MappedInbox& inbox, Log& log, Metrics& metrics, P
     taken_.add(fresh);
     duplicate_.add(fresh);
   });
+}
+
+void Pipeline::observe_commit(const Log::GroupTimes& group) {
+  const double seconds = to_seconds(group.committed - group.received);
+  for (const Lane lane : all_lanes) {
+    const auto at = static_cast<std::size_t>(lane);
+    if (group.records[at] == 0) continue;
+    if (!commit_seconds_[at]) {
+      commit_seconds_[at] = &metrics_.histogram(
+          "millrace_commit_seconds", "From received (the oldest of its commit) to committed, of each record",
+          {{"lane", lane_name(lane)}});
+    }
+    commit_seconds_[at]->observe(seconds, group.records[at]);
+  }
 }
 
 Handle Pipeline::set_input(const std::string& name, Router router, bool retained_once) {
@@ -263,7 +278,7 @@ bool Pipeline::take_some(WriteSet& set) {
   std::size_t bytes = 0;
   while (taken < arrivals_per_look && bytes < (256 << 10) && set.records.size() < records_per_look &&
          inbox_.take(arrival, ticket, crashed)) {
-    ++taken;
+    if (taken++ == 0) set.received = arrival.received_monotonic;
     bytes += arrival.bytes.size();
     inbox_.begin_work();
     decode(arrival, ticket, crashed, set);

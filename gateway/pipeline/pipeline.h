@@ -3,6 +3,7 @@
 // never wedges an input. Windows listen to the log by themselves (windows/window_consumer.h). On the loop.
 #pragma once
 
+#include <array>
 #include <deque>
 #include <functional>
 #include <map>
@@ -127,6 +128,7 @@ class Pipeline final : public Intake {
   bool seen_retained(Input& input, const Arrival& arrival, WriteSet& set);
   void count(Input& input, const Arrival& arrival);
   void check_pressure();
+  void observe_commit(const Log::GroupTimes& group);
   void tell_peers(bool durable);
 
   Loop& loop_;
@@ -168,6 +170,7 @@ class Pipeline final : public Intake {
   std::uint64_t redelivered_ = 0;
   DeadLetters letters_;
   Gauge& inbox_fill_;
+  std::array<Histogram*, lane_count> commit_seconds_{};  // by lane, once it has something
   Metrics::Hook scrape_;
 };
 

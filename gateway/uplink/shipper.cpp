@@ -36,6 +36,7 @@ Shipper::Shipper(Loop& loop, Log& log, Uplink& uplink, Metrics& metrics, Rng& rn
       rate_(options_.drain, log.last_committed()),
       far_(loop, log, options_.name),
       counts_(metrics, options_.name),
+      latency_(metrics, options_.name, log.last_committed()),
       isolation_(options_.name, counts_.refused, [this](const std::string& reason) { block(reason, {}); }) {
   for (const Lane lane : all_lanes) {
     if (std::find(options_.drain.lanes.begin(), options_.drain.lanes.end(), lane_name(lane)) ==
@@ -80,6 +81,7 @@ Status Shipper::start() {
 void Shipper::on_reach(const Uplink::Reach& reach) {
   if (reach.up && !reach_.up) LOG_INFO("uplink ", options_.name, ": connected");
   const bool told = !reach_.up && reach.reason == reach_.reason;
+  if (!reach.up) latency_.on_trouble();
   if (!reach.up && !told) {
     const std::string words = text("uplink ", options_.name, ": ", reach.reason);
     if (reach.needs_person) LOG_ERROR(words, " (somebody must act); records wait in the log");
@@ -109,6 +111,7 @@ void Shipper::go_on() {
     replan_ = true;
   }
   pump();
+  look_at_latency();
 }
 
 // Nothing new goes out; what is in flight may still be acknowledged for a moment. Every outcome comes before
@@ -139,6 +142,7 @@ std::uint64_t Shipper::backlog() const {
 }
 
 void Shipper::on_committed() {
+  latency_.on_committed(log_.last_group());
   std::uint64_t admitted = 0;
   for (const Lane lane : lane_names_) admitted += log_.ledger(options_.name, lane).admitted;
   // stats() is gathered from all of the log: only where it is needed.
@@ -273,6 +277,15 @@ void Shipper::take_rows(Lane lane, std::uint64_t id, Result<std::vector<Row>> ro
   state.runs.take(*run, std::move(rows).value(), through, options_.drain.max_age.count() > 0);
   isolation_.cut_again(lane, *run);
   pump();
+  look_at_latency();
+}
+
+// Lanes in which nothing is in the way any more.
+void Shipper::look_at_latency() {
+  if (!reach_.up) return;
+  for (const LaneState& lane : lanes_) {
+    if (latency_.behind(lane.runs.lane()) && lane.runs.caught_up()) latency_.on_caught_up(lane.runs.lane());
+  }
 }
 
 void Shipper::expire(Lane lane, Run& run) {

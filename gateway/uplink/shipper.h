@@ -28,6 +28,7 @@
 #include "uplink/shipper_metrics.h"
 #include "uplink/shipping.h"
 #include "uplink/uplink.h"
+#include "uplink/uplink_latency.h"
 
 namespace millrace {
 
@@ -64,6 +65,7 @@ class Shipper {
   bool idle() const { return backlog() == 0 && flights_.empty(); }
   // Seconds until the backlog is gone at the present rates; infinite when it grows.
   double eta_seconds() const { return rate_.eta_seconds(static_cast<double>(backlog())); }
+  const UplinkLatency& latency() const { return latency_; }
   // Sends a dead letter once more, under its old number, outside of the lanes. `done` runs once.
   void send_again(Row row, std::function<void(Outcome)> done);
 
@@ -108,6 +110,7 @@ class Shipper {
   void block(const std::string& reason, Duration retry_after);
   void note_trouble(Verdict verdict, const std::string& reason);
   void settle(Lane lane, Run& run);
+  void look_at_latency();
 
   Loop& loop_;
   Log& log_;
@@ -136,6 +139,7 @@ class Shipper {
 
   FarMarker far_;
   ShipperMetrics counts_;
+  UplinkLatency latency_;
   Isolation isolation_;
   Metrics::Hook scrape_;
   Handle subscription_, listening_;

@@ -154,6 +154,7 @@ std::vector<Sequence> Shipper::take_back(const Flight& flight, const Outcome& ou
     }
     isolation_.on_passed(flight.lane, piece->row, loop_.now());
     piece->state = Piece::safe;
+    latency_.on_acknowledged(flight.lane, piece->row, flight.sent, loop_.now());
     counts_.records_sent.add(piece->row.count);
     counts_.bytes_sent.add(piece->bytes());
   }
@@ -181,6 +182,7 @@ void Shipper::on_outcome(std::uint64_t id, const Outcome& outcome) {
       break;
     case Verdict::retryable:
       counts_.retries.add();
+      latency_.on_trouble();
       note_trouble(outcome.verdict, outcome.reason);
       isolation_.on_lost(run, flight, outcome, flights_.empty(), now);
       if (reach_.up && !stopping_) {
@@ -198,9 +200,11 @@ void Shipper::on_outcome(std::uint64_t id, const Outcome& outcome) {
   }
   settle(flight.lane, run);
   pump();
+  look_at_latency();
 }
 
 void Shipper::block(const std::string& reason, Duration retry_after) {
+  latency_.on_trouble();
   note_trouble(Verdict::blocked, reason);
   breaker_.open(loop_.now(), std::max(retry_after, blocked_for));
 }
