@@ -19,7 +19,6 @@ namespace millrace {
 namespace {
 
 constexpr Duration rate_step = std::chrono::seconds(10), rate_span = std::chrono::seconds(60);
-constexpr Duration recent_turn = std::chrono::minutes(5);
 constexpr Duration wear_every = std::chrono::hours(1);
 constexpr double pages_and_tables = 1.15;  // what a byte of rows takes in the log's files, about
 constexpr double day = 86400;
@@ -80,17 +79,6 @@ Seconds LastGrowth::age(Instant now, std::uint64_t value) {
   return at_ ? Seconds(to_seconds(now - *at_)) : Seconds();
 }
 
-Histogram RecentHistogram::of(Instant now, const Histogram& whole) {
-  if (!turned_ || now - *turned_ >= recent_turn) {
-    before_ = turned_ ? between_ : Histogram();
-    between_ = whole;
-    turned_ = now;
-  }
-  // Who comes back under the same name begins anew.
-  if (whole.count() < between_.count()) before_ = between_ = Histogram();
-  return whole.since(before_);
-}
-
 SelfReport::SelfReport(Sources of) : of_(of), started_at_(of_.loop.now()), shown_(of_.metrics) { look(); }
 
 void SelfReport::look() {
@@ -112,9 +100,6 @@ void SelfReport::forget_gone() {
   };
   std::erase_if(rates_, gone);
   std::erase_if(growths_, gone);
-  std::erase_if(recent_, [&](const auto& entry) {
-    return !of_.uplinks.contains(entry.first.substr(0, entry.first.find(' ')));
-  });
   std::erase_if(last_errors_, gone);
 }
 
@@ -160,6 +145,7 @@ GatewayState SelfReport::gather_of(bool ready) {
   state.flash = gather_flash(state.log.records);
   state.certificates = of_.certificates.list(certificate_time(of_.loop.wall()));
   state.process = gather_process();
+  state.box = box_health();
   return state;
 }
 
@@ -203,14 +189,11 @@ std::vector<LaneState> SelfReport::lanes_of(const std::string& uplink) const {
   return lanes;
 }
 
-std::vector<LatencyState> SelfReport::latency_of(const std::string& uplink, const Shipper& shipper) {
+std::vector<LatencyState> SelfReport::latency_of(const Shipper& shipper) const {
   std::vector<LatencyState> all;
-  for (const auto& [lane, live, seconds] : shipper.latency().whole()) {
-    if (seconds->count() == 0) continue;
-    const std::string key = text(uplink, " ", lane_name(lane), live ? " live" : " backlog");
-    const Histogram recent = recent_[key].of(of_.loop.now(), *seconds);
-    all.push_back({lane_name(lane), live, seconds->count(), recent.count(), seconds->quantile(0.5),
-                   seconds->quantile(0.99), recent.quantile(0.5), recent.quantile(0.99)});
+  for (const UplinkLatency::Whole& one : shipper.latency().whole(of_.loop.now())) {
+    all.push_back({lane_name(one.lane), one.live, one.records, one.recent_records, one.p50, one.p99,
+                   one.recent_p50, one.recent_p99});
   }
   return all;
 }
@@ -232,7 +215,7 @@ void SelfReport::gather_uplinks(GatewayState& state) {
     uplink.rate = rate(key, uplink.sent);
     uplink.refused_age = growths_[key].age(now, uplink.refused);
     uplink.lanes = lanes_of(name);
-    uplink.latency = latency_of(name, part.shipper());
+    uplink.latency = latency_of(part.shipper());
     if (uplink.running && !uplink.healthy && uplink.state != not_yet) last_errors_[key] = {uplink.state, now};
     if (const auto last = last_errors_.find(key); last != last_errors_.end()) {
       uplink.last_error = last->second.first;

@@ -45,16 +45,6 @@ class LastGrowth {
   std::optional<Instant> at_;
 };
 
-// What a histogram saw in the last five to ten minutes.
-class RecentHistogram {
- public:
-  Histogram of(Instant now, const Histogram& whole);
-
- private:
-  Histogram before_, between_;  // as it was at the last two turns
-  std::optional<Instant> turned_;
-};
-
 class SelfReport {
  public:
   struct Sources {
@@ -93,7 +83,7 @@ class SelfReport {
   void gather_inputs(GatewayState& state);
   void gather_uplinks(GatewayState& state);
   std::vector<LaneState> lanes_of(const std::string& uplink) const;
-  std::vector<LatencyState> latency_of(const std::string& uplink, const Shipper& shipper);
+  std::vector<LatencyState> latency_of(const Shipper& shipper) const;
   StorageState gather_log();
   FlashState gather_flash(std::uint64_t records);
   ProcessState gather_process();
@@ -109,7 +99,6 @@ class SelfReport {
   History history_;
   std::map<std::string, RecentRate> rates_;
   std::map<std::string, LastGrowth> growths_;
-  std::map<std::string, RecentHistogram> recent_;                       // "central raw live"
   std::map<std::string, std::pair<std::string, Instant>> last_errors_;  // "uplink central"
   FlashWear wear_;
   std::optional<Instant> wear_at_;

@@ -82,14 +82,6 @@ double Histogram::quantile(double q) const {
   return count_ == 0 ? 0 : bound(bucket_count);
 }
 
-Histogram Histogram::since(const Histogram& before) const {
-  Histogram more = *this;
-  for (int bucket = 0; bucket <= bucket_count; ++bucket) more.buckets_[bucket] -= before.buckets_[bucket];
-  more.count_ -= before.count_;
-  more.sum_ -= before.sum_;
-  return more;
-}
-
 Metrics::Family& Metrics::family(const std::string& name, const std::string& help, const char* type) {
   Family& found = families_[name];
   if (found.help.empty()) {

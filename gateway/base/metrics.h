@@ -43,9 +43,6 @@ class Histogram {
   static double bound(int bucket) { return 0.001 * static_cast<double>(1u << bucket); }
   // Upper bound of the bucket that holds quantile `q`; 0 when empty.
   double quantile(double q) const;
-  std::uint64_t count() const { return count_; }
-  // What came since it was as `before` is.
-  Histogram since(const Histogram& before) const;
 
  private:
   friend class Metrics;

@@ -108,9 +108,8 @@ HttpRequestReader::~HttpRequestReader() = default;
 
 HttpRequestReader::State HttpRequestReader::push(BytesView bytes) {
   Parser& p = *parser_;
-  p.bytes += bytes.size();
-  (void)http_parser_execute(&p.parser, &p.settings, reinterpret_cast<const char*>(bytes.data()),
-                            bytes.size());
+  p.bytes +=
+      http_parser_execute(&p.parser, &p.settings, reinterpret_cast<const char*>(bytes.data()), bytes.size());
   if (p.complete) {
     if (p.twice || p.bytes > head_max) return State::broken;
     p.request.method = http_method_str(static_cast<http_method>(p.parser.method));

@@ -68,8 +68,9 @@ std::string device_list(const DeviceTable& table, const DeviceWish& wish, Instan
         .member("readings", device.readings);
     json.member("last_seen_seconds", device.age(now))
         .member("usual_seconds", device.usual())
-        .member("silent", table.silent(device, now))
-        .end_object();
+        .member("silent", table.silent(device, now));
+    if (const auto completeness = device.completeness(now)) json.member("completeness", *completeness);
+    json.end_object();
   }
   json.end_array().end_object();
   return json.take();

@@ -9,6 +9,7 @@
 #include <utility>
 #include <vector>
 
+#include "base/box_health.h"
 #include "base/time.h"
 
 namespace millrace {
@@ -33,10 +34,11 @@ struct InputState {
   std::string waits_for;  // a file that is not there yet; empty: nothing
   bool running = false, healthy = false;
   std::uint64_t payloads = 0, records = 0, undecodable = 0;
-  double rate = 0;      // records a second
-  Seconds last_seen;    // since a payload came
-  Seconds usual;        // what lies between payloads as a rule
-  bool silent = false;  // it used to bring something, and does not
+  double rate = 0;       // records a second
+  Seconds last_seen;     // since a payload came
+  Seconds usual;         // what lies between payloads as a rule
+  bool silent = false;   // it used to bring something, and does not
+  Seconds completeness;  // of the messages its devices' habits would have brought, how many came: 0 to 1
   std::uint64_t devices = 0, silent_devices = 0, devices_beyond = 0;  // beyond: not watched, devices_max are
   std::vector<SilentDevice> silent_first;                             // those that are silent longest
   std::optional<UnreadPayload> unread;
@@ -142,6 +144,7 @@ struct GatewayState {
   FlashState flash;
   std::vector<CertificateState> certificates;
   ProcessState process;
+  BoxHealth box;
 };
 
 }  // namespace millrace

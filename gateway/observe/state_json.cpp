@@ -35,6 +35,7 @@ void write(JsonWriter& json, const InputState& input) {
   json.member("rate", input.rate);
   write(json, "last_seen_seconds", input.last_seen);
   write(json, "usual_seconds", input.usual);
+  write(json, "completeness", input.completeness);
   json.member("silent", input.silent)
       .member("devices", input.devices)
       .member("silent_devices", input.silent_devices);
@@ -170,6 +171,13 @@ void write(JsonWriter& json, const StorageState& log) {
   json.end_object();
 }
 
+void write(JsonWriter& json, const BoxHealth& box) {
+  json.begin_object();
+  write(json, "load", box.load);
+  write(json, "celsius", box.celsius);
+  json.member("memory_bytes", box.memory_total).member("memory_left_bytes", box.memory_left).end_object();
+}
+
 void write(JsonWriter& json, const FlashState& flash) {
   json.begin_object().member("bytes_written", flash.written).member("bytes_per_record", flash.per_record);
   json.member("bytes_per_day", flash.per_day).member("device", flash.device);
@@ -210,6 +218,8 @@ std::string state_json(const GatewayState& state, const std::vector<Fault>& faul
   write(json, state.log);
   json.member("inbox_fill", state.inbox_fill).member("flash_bytes_written", state.flash.written).key("flash");
   write(json, state.flash);
+  json.key("box");
+  write(json, state.box);
   write_all(json, "certificates", state.certificates);
   json.member("resident_bytes", state.process.resident_bytes)
       .member("cpu_seconds", state.process.cpu_seconds);

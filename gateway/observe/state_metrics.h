@@ -24,6 +24,7 @@ class StateMetrics {
   void count(const char* name, const char* help, std::uint64_t value);
   void show(const StorageState& log);
   void show(const ProcessState& process);
+  void show(const BoxHealth& box);
   void show(const InputState& input);
   void show(const UplinkState& uplink);
   // What one gauge of a label that comes and goes shows: whoever is not there any more is retired.

@@ -239,6 +239,7 @@ const input_columns = [
   ['last seen', 'n', (td, i) => { put(td, span(i.last_seen_seconds)); dress(td, i.silent ? 'n warn-text' : 'n'); }],
   ['devices', 'n', (td, i) => figure(td, i.devices, grouped(i.devices), series('input_devices', {input: i.name}))],
   ['silent', 'n', (td, i) => { figure(td, i.silent_devices, grouped(i.silent_devices), series('input_silent_devices', {input: i.name})); dress(td, i.silent_devices ? 'n warn-text' : 'n'); }],
+  ['came', 'n', (td, i) => i.completeness === null ? put(td, '–') : figure(td, i.completeness, `${(100 * i.completeness).toFixed(i.completeness < 0.995 ? 1 : 0)} %`)],
   ['payloads', 'n', (td, i) => figure(td, i.payloads, grouped(i.payloads), series('input_payloads_total', {input: i.name}))],
   ['records', 'n', (td, i) => figure(td, i.records, grouped(i.records), series('input_records_total', {input: i.name}))],
   ['unreadable', 'n', (td, i) => { figure(td, i.undecodable, grouped(i.undecodable), series('input_undecodable_total', {input: i.name})); dress(td, i.undecodable ? 'n warn-text' : 'n'); }],
@@ -255,10 +256,8 @@ function box(s) {
     ['Connections', `${s.open_descriptors} of ${s.descriptors_max} descriptors`],
     ['Inbox', `${Math.round(100 * s.inbox_fill)} % full`],
   ];
-  if (s.box) {
-    const b = s.box;
-    facts.push(['Load and heat', [`${b.load_1m.toFixed(2)} load`, b.temperature_celsius === undefined ? '' : `${Math.round(b.temperature_celsius)} °C`, b.memory_available_bytes ? `${size(b.memory_available_bytes)} memory free` : ''].filter(Boolean).join(', ')]);
-  }
+  const b = s.box, warm = [b.load === null ? '' : `load ${b.load.toFixed(2)}`, b.celsius === null ? '' : `${Math.round(b.celsius)} °C`, b.memory_bytes ? `${size(b.memory_left_bytes)} of ${size(b.memory_bytes)} memory free` : ''];
+  facts.push(['The machine', warm.filter(Boolean).join(', ')]);
   if (s.log.dead_bytes) facts.push(['Dead letters', size(s.log.dead_bytes)]);
   if (first) facts.push(['Certificates', `${s.certificates.length}; the first to expire: ${first.subject} (${first.of}, ${first.key}) ${left > 0 ? `in ${span(left)}` : `expired ${span(-left)} ago`}`, left < 0 ? 'bad-text' : left < 2592000 ? 'warn-text' : '']);
   for (const w of s.windows) facts.push([`Window ${w.name}`, `${grouped(w.keys)} of ${grouped(w.keys_max)} keys, ${size(w.state_bytes)} of ${size(w.state_max)}`, w.refused_readings ? 'warn-text' : '']);
@@ -343,6 +342,7 @@ const device_columns = [
   ['input', 'dim extra', (td, d) => put(td, d.input)],
   ['last seen', 'n', (td, d) => { put(td, span(d.last_seen_seconds)); dress(td, d.silent ? 'n bad-text' : 'n'); }],
   ['as a rule every', 'n extra', (td, d) => put(td, d.usual_seconds ? span(d.usual_seconds) : '–')],
+  ['came', 'n extra', (td, d) => { put(td, d.completeness === undefined ? '–' : `${(100 * d.completeness).toFixed(d.completeness < 0.995 ? 1 : 0)} %`); td.title = 'of the messages its habit would have brought in the last hour or two'; dress(td, d.completeness < 0.98 ? 'n extra warn-text' : 'n extra'); }],
   ['readings', 'n extra', (td, d) => put(td, grouped(d.readings))],
   ['latest values', 'wide', (td, d) => keep(td, d.values, v => v.metric, () => make('span', 'chip', make('span', 'dim'), make('b'), make('span', 'dim')), (chip, v) => {
     put(chip.children[0], `${v.metric} `);

@@ -33,19 +33,42 @@ void UplinkLatency::on_acknowledged(Lane lane, const Row& row, Instant sent, Ins
   Stages& to = stages(lane, group && group->is_live(lane));
   to.answer->observe(to_seconds(now - sent), row.count);
   if (!group) return;  // of another life: since when it waits nobody knows
-  to.whole->observe(to_seconds(now - group->received), row.count);
+  const double seconds = to_seconds(now - group->received);
+  to.whole->observe(seconds, row.count);
+  to.records += row.count;
+  to.recent.observe(seconds, row.count, now);
   to.wait->observe(to_seconds(std::max(sent - group->committed, Duration{0})), row.count);
 }
 
-std::vector<UplinkLatency::Whole> UplinkLatency::whole() const {
+std::vector<UplinkLatency::Whole> UplinkLatency::whole(Instant now) const {
   std::vector<Whole> all;
   for (const Lane lane : all_lanes) {
     for (const bool live : {true, false}) {
-      if (const Histogram* seconds = stages_[static_cast<std::size_t>(lane)][live ? 1 : 0].whole)
-        all.push_back({lane, live, seconds});
+      const Stages& of = stages_[static_cast<std::size_t>(lane)][live ? 1 : 0];
+      if (of.records == 0) continue;
+      const RecentLatency::Part& recent = of.recent.of(now);
+      all.push_back({lane, live, of.records, recent.records, of.whole->quantile(0.5),
+                     of.whole->quantile(0.99), recent.seconds.quantile(0.5), recent.seconds.quantile(0.99)});
     }
   }
   return all;
+}
+
+void RecentLatency::observe(double seconds, std::uint64_t records, Instant now) {
+  if (now - turned_ >= turn) {
+    older_ = now - turned_ >= 2 * turn ? Part() : younger_;
+    younger_ = Part();
+    turned_ = now;
+  }
+  for (Part* part : {&older_, &younger_}) {
+    part->seconds.observe(seconds, records);
+    part->records += records;
+  }
+}
+
+const RecentLatency::Part& RecentLatency::of(Instant now) const {
+  if (now - turned_ >= 2 * turn) return none_;
+  return now - turned_ >= turn ? younger_ : older_;
 }
 
 }  // namespace millrace

@@ -13,6 +13,23 @@
 
 namespace millrace {
 
+// What was seen in the last five to ten minutes: who looks wants to know how it is, not how it was last week.
+class RecentLatency {
+ public:
+  static constexpr Duration turn = std::chrono::minutes(5);
+  struct Part {
+    Histogram seconds;
+    std::uint64_t records = 0;
+  };
+
+  void observe(double seconds, std::uint64_t records, Instant now);
+  const Part& of(Instant now) const;
+
+ private:
+  Part older_, younger_, none_;  // the older one has all that the younger has
+  Instant turned_;
+};
+
 class UplinkLatency {
  public:
   UplinkLatency(Metrics& metrics, std::string uplink, Sequence committed)
@@ -26,17 +43,21 @@ class UplinkLatency {
   void on_caught_up(Lane lane) { free_ = static_cast<std::uint8_t>(free_ | bit(lane)); }
   void on_acknowledged(Lane lane, const Row& row, Instant sent, Instant now);
 
+  // From received to acknowledged, in seconds: bounds, below which a half and 99 in 100 are.
   struct Whole {
     Lane lane;
     bool live;
-    const Histogram* seconds;  // from received to acknowledged
+    std::uint64_t records = 0, recent_records = 0;
+    double p50 = 0, p99 = 0, recent_p50 = 0, recent_p99 = 0;
   };
-  // Those that something was seen of; they live as long as the metrics do.
-  std::vector<Whole> whole() const;
+  // Those that something was seen of.
+  std::vector<Whole> whole(Instant now) const;
 
  private:
   struct Stages {
     Histogram *whole = nullptr, *wait = nullptr, *answer = nullptr;
+    std::uint64_t records = 0;  // in `whole`
+    RecentLatency recent;
   };
   static std::uint8_t bit(Lane lane) { return static_cast<std::uint8_t>(1u << static_cast<unsigned>(lane)); }
   Stages& stages(Lane lane, bool live);
