@@ -91,9 +91,16 @@ Status Faces::open_http() {
   const std::string& address = of_.config.observe.listen;
   if (address.empty()) return {};
   if (!page_ && of_.config.observe.has_page() && !built_page().empty()) make_page();
+  std::unique_ptr<TlsServer> tls;
+  if (const TlsConfig& own = of_.config.observe.tls; !own.cert.empty()) {
+    auto made = TlsServer::make(of_.loop, {own.cert, own.key, {}, ClientCertificates::none, {}, {}});
+    if (!made.ok()) return made.status();
+    tls = std::move(made).value();
+  }
   auto http = HttpServer::listen(
       of_.loop, address,
-      [this](const HttpRequest& request, const HttpServer::Reply& reply) { answer(request, reply); });
+      [this](const HttpRequest& request, const HttpServer::Reply& reply) { answer(request, reply); },
+      std::move(tls));
   if (!http.ok()) return http.status();
   http_ = std::move(http).value();
   if (address.ends_with(":0")) LOG_INFO("observe: listening on port ", http_->port());
@@ -102,8 +109,13 @@ Status Faces::open_http() {
 
 // It asks the commands that the control socket has, and of those the ones that change nothing.
 void Faces::make_page() {
-  PageFace::Parts parts{of_.loop,    of_.log,    of_.metrics,
-                        of_.devices, of_.report, [this] { return of_.why_not_ready().empty(); },
+  PageFace::Parts parts{of_.loop,
+                        of_.log,
+                        of_.metrics,
+                        of_.devices,
+                        of_.report,
+                        of_.config.observe.on_loopback,
+                        [this] { return of_.why_not_ready().empty(); },
                         {}};
   page_commands_ = std::make_unique<LogCommands>(of_.log, of_.log_folder, nullptr);
   parts.ask = [this](const std::string& command, const ControlRequest& request, ControlServer::Reply reply) {
@@ -117,6 +129,16 @@ void Faces::make_page() {
 }
 
 void Faces::answer(const HttpRequest& request, const HttpServer::Reply& reply) {
+  if (!token_.admits(request)) {
+    of_.metrics
+        .counter("millrace_observe_refused_total", "Requests without the token that observe.token_file wants")
+        .add();
+    return reply({401,
+                  plain_text,
+                  "the token of observe.token_file is wanted\n",
+                  {{"WWW-Authenticate",
+                    "Basic realm=\"millrace: any name, the token as password\", charset=\"UTF-8\""}}});
+  }
   if (!page_ || !page_->answer(request, reply)) reply(answer(request.path));
 }
 

@@ -7,6 +7,7 @@
 #include <memory>
 #include <string>
 
+#include "face_token.h"
 #include "log_commands.h"
 #include "loop/uv_loop.h"
 #include "net/http_server.h"
@@ -58,6 +59,7 @@ class Faces {
   std::unique_ptr<LogCommands> page_commands_;
   std::unique_ptr<PageFace> page_;
   std::unique_ptr<HttpServer> http_;
+  FaceToken token_{of_.config.observe.token};
   std::unique_ptr<ControlServer> control_;
   Face http_face_{
       "observe.listen", "metrics and health cannot be asked for", [this] { return open_http(); }, {}, {}};

@@ -80,7 +80,7 @@ bool PageFace::answer(const HttpRequest& request, const HttpServer::Reply& reply
       std::ranges::find_if(files, [&](const PageFile& one) { return request.path == one.path; });
   const bool asks = request.path.starts_with("/api/") || request.path == "/events";
   if (file == files.end() && !asks) return false;
-  if (!is_loopback_host(request.host)) {
+  if (of_.for_this_machine && !is_loopback_host(request.host)) {
     reply(refused(
         421,
         "this page is for this machine: ask for 127.0.0.1 or localhost; from elsewhere by ssh -L 9464:127.0.0.1:9464 HOST\n"));

@@ -67,6 +67,7 @@ struct HttpRequestReader::Parser {
       request.host = trim(value);
     }
     if (name == "accept-encoding") request.accept_encoding = value;
+    if (name == "authorization") request.authorization = trim(value);
     if (name == "sec-fetch-site") request.fetch_site = trim(value);
     name.clear();
     value.clear();

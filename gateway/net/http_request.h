@@ -17,6 +17,7 @@ struct HttpRequest {
   std::string path, query;      // of the target: before and behind the first '?', as they came
   std::string host;             // "127.0.0.1:9464"; empty: there is none
   std::string accept_encoding;  // of several the last
+  std::string authorization;    // "Bearer ..."; of several the last
   std::string fetch_site;  // Sec-Fetch-Site: "same-origin", "cross-site"; empty: no browser, or an old one
 
   // Of the query: a=1&b=2, percent-decoded, '+' is a space (as URLSearchParams writes it). What is not there,

@@ -20,6 +20,7 @@ const char* status_text(int status) {
   switch (status) {
     case 200: return "OK";
     case 400: return "Bad Request";
+    case 401: return "Unauthorized";
     case 403: return "Forbidden";
     case 404: return "Not Found";
     case 405: return "Method Not Allowed";
@@ -44,8 +45,9 @@ HttpServer::HttpServer(Loop& loop, Handler handler) : loop_(loop), handler_(std:
 HttpServer::~HttpServer() = default;
 
 Result<std::unique_ptr<HttpServer>> HttpServer::listen(Loop& loop, const std::string& address,
-                                                       Handler handler) {
+                                                       Handler handler, std::unique_ptr<TlsServer> tls) {
   std::unique_ptr<HttpServer> server(new HttpServer(loop, std::move(handler)));
+  server->tls_ = std::move(tls);
   auto listener = loop.listen(
       address, [raw = server.get()](std::unique_ptr<Stream> stream) { raw->accept(std::move(stream)); });
   if (!listener.ok()) return listener.status();
@@ -57,6 +59,12 @@ void HttpServer::accept(std::unique_ptr<Stream> stream) {
   // closed at once: a flood of scrapers costs nothing more
   if (connections_.size() >= connections_max && !make_room()) return;
   const auto& connection = connections_.emplace_back(std::make_shared<Connection>());
+  if (tls_) {
+    stream =
+        tls_->accept(std::move(stream), [this, c = connection.get()](const Status& status, const TlsPeer&) {
+          if (!status.ok()) drop(c);
+        });
+  }
   connection->stream = std::move(stream);
   connection->since = loop_.now();
   connection->deadline = loop_.after(deadline, [this, c = connection.get()] { drop(c); });

@@ -11,6 +11,7 @@
 
 #include "loop/loop.h"
 #include "net/http_request.h"
+#include "net/tls.h"
 
 namespace millrace {
 
@@ -36,7 +37,9 @@ class HttpServer {
   static constexpr Duration deadline = std::chrono::seconds(10);  // from accept to the last byte sent
 
   // `io` or `invalid` when the address cannot be bound.
-  static Result<std::unique_ptr<HttpServer>> listen(Loop& loop, const std::string& address, Handler handler);
+  // `tls`: https.
+  static Result<std::unique_ptr<HttpServer>> listen(Loop& loop, const std::string& address, Handler handler,
+                                                    std::unique_ptr<TlsServer> tls = {});
   ~HttpServer();
 
   std::uint16_t port() const { return listener_->port(); }
@@ -52,6 +55,7 @@ class HttpServer {
 
   Loop& loop_;
   Handler handler_;
+  std::unique_ptr<TlsServer> tls_;
   std::unique_ptr<Listener> listener_;
   std::list<std::shared_ptr<Connection>> connections_;
 };

@@ -2,15 +2,20 @@
 """The web page: in a real browser (headless Chromium) every number on it is the one of /metrics, in an outage and at its end, nothing
 breaks its policy, and a keyboard is enough; and what the HTTP side refuses. `Costs` (in `full`): 200 tabs, 5,000 devices, who does not
 read. MILLRACE_SCREENSHOTS=FOLDER keeps pictures of it."""
+import base64
 import http.client
 import json
 import os
 import re
 import signal
 import socket
+import ssl
+import subprocess
 import sys
 import time
 import unittest
+import urllib.error
+import urllib.request
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "support"))
@@ -180,6 +185,56 @@ class OnTheWire(Site):
         self.assertEqual(gateway.stop(), 0)
         self.assertLess(time.monotonic() - begin, 4)
 
+    def test_elsewhere_by_tls_and_a_token(self):
+        done = subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", "s.key", "-out", "s.pem", "-days", "9",
+                               "-subj", "/CN=gw", "-addext", "subjectAltName=IP:127.0.0.1,DNS:gw.example"], cwd=self.folder, capture_output=True)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        token = self.folder / "token"
+        token.write_text("0123456789abcdef\n")
+        for secret in (token, self.folder / "s.key"):
+            os.chmod(secret, 0o600)
+        self.south, self.north = self.broker(), self.broker()
+        path = self.config(self.south.port, self.north.port, gateway=TRUSTED)
+        path.write_text(path.read_text().replace(f"127.0.0.1:{self.observe}", f"0.0.0.0:{self.observe}") +
+                        f'tls_cert = "{self.folder}/s.pem"\ntls_key_file = "{self.folder}/s.key"\ntoken_file = "{token}"\npage = true\n')
+        done = self.command("check")
+        self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+        gateway = self.gateway(path, wait=False)
+        trusted = ssl.create_default_context(cafile=self.folder / "s.pem")
+
+        def ask(where, login=None, **more):
+            request = urllib.request.Request(f"https://127.0.0.1:{self.observe}{where}", headers={**({"Authorization": login} if login else {}), **more})
+            try:
+                with urllib.request.urlopen(request, timeout=10, context=trusted) as answer:
+                    return answer.status, answer.headers, answer.read() if where != "/events" else answer.readline() + answer.readline() + answer.readline()
+            except urllib.error.HTTPError as error:
+                return error.code, error.headers, error.read()
+            except OSError:
+                return None, None, None
+        wait_for(lambda: ask("/healthz")[0] == 200 or gateway.process.poll() is not None, "it answers, and for health it wants nothing")
+        basic = lambda password: "Basic " + base64.b64encode(f"anybody:{password}".encode()).decode()
+        for login in (None, "Bearer", "Bearer ", "Bearer 0123456789abcde", "Bearer 0123456789abcdef0", basic(""), basic("0123456789abcdeX"), "Basic !!!", "Digest x", "Bearer " + "x" * 5000):
+            for where in ("/", "/metrics", "/api/status", "/events", "/page.js"):
+                status, headers, body = ask(where, login, Accept_Encoding="gzip")
+                self.assertEqual(status, 401, f"{login} {where}")
+                self.assertIn("Basic realm", headers["WWW-Authenticate"])
+                self.assertNotIn(b"gw", body)
+        for login in ("Bearer 0123456789abcdef", basic("0123456789abcdef")):
+            self.assertEqual(ask("/", login, **{"Accept-Encoding": "gzip", "Host": "gw.example"})[0], 200)
+            self.assertEqual(json.loads(ask("/api/status", login)[2])["gateway"], "gw")
+            self.assertIn(b"millrace_observe_refused_total 50", ask("/metrics", login)[2])
+            self.assertIn(b"event: state", ask("/events", login)[2])
+        token.write_text("another one, and longer\n")
+        self.assertEqual((ask("/metrics", "Bearer 0123456789abcdef")[0], ask("/metrics", basic("another one, and longer"))[0]), (401, 200))
+        token.write_text("short")
+        self.assertEqual(ask("/metrics", "Bearer short")[0], 401)
+        self.assertRegex(self.command("check").stderr, r"\[observe\]: token_file: .*16 characters")
+        with socket.create_connection(("127.0.0.1", self.observe)) as plain:
+            plain.sendall(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            plain.settimeout(10)
+            self.assertNotIn(b"millrace", plain.recv(1000))
+        self.assertIsNone(gateway.process.poll())
+
     def test_where_there_is_no_page(self):
         self.start(observe="page = false\n")
         self.assertEqual(self.ask("/", Accept_Encoding="gzip")[0], 404)
@@ -189,9 +244,9 @@ class OnTheWire(Site):
         elsewhere.write_text(text.replace("127.0.0.1:" + str(self.observe), "0.0.0.0:" + str(self.observe)).replace("page = false", "page = true"))
         done = self.command("check", config=elsewhere)
         self.assertEqual(done.returncode, 2, done.stdout + done.stderr)
-        self.assertRegex(done.stdout + done.stderr, r"elsewhere\.toml:\d+:\d+: .*for this machine alone.*ssh -L 9464:127\.0\.0\.1:9464 HOST")
+        self.assertRegex(done.stdout + done.stderr, r"elsewhere\.toml:\d+:\d+: .*beyond this machine it needs tls_cert.*ssh -L 9464:127\.0\.0\.1:9464 HOST")
         elsewhere.write_text(elsewhere.read_text().replace("page = true", ""))
-        self.assertNotIn("for this machine alone", self.command("check", config=elsewhere).stderr)
+        self.assertNotIn("beyond this machine", self.command("check", config=elsewhere).stderr)
         self.processes[-1].stop()
         self.gateway(elsewhere)
         self.assertEqual((self.ask("/", Accept_Encoding="gzip")[0], self.ask("/metrics")[0]), (404, 200))
@@ -275,17 +330,13 @@ class InABrowser(Site):
     def test_two_tabs_have_one_stream_and_the_second_takes_over(self):
         self.start()
         b = self.browser
-        first = b.driver.current_window_handle
-        b.driver.switch_to.new_window("tab")
+        first = b.new_tab()
         b.open(f"http://localhost:{self.observe}/")  # another origin: a stream of its own
         wait_for(lambda: self.metric("millrace_page_streams") == 2, "two origins, two streams")
         b.open(f"http://127.0.0.1:{self.observe}/")
         wait_for(lambda: b.text("#link") == "live", "it hears from the first")
         wait_for(lambda: self.metric("millrace_page_streams") == 1, "one stream for both")
-        second = b.driver.current_window_handle
-        b.driver.switch_to.window(first)
-        b.driver.close()
-        b.driver.switch_to.window(second)
+        b.close_tab(first)
         before = b.run("return document.documentElement.dataset.at")
         wait_for(lambda: self.metric("millrace_page_streams") == 1 and b.run("return document.documentElement.dataset.at") > before, "it has the stream now", 15)
         self.assertEqual(b.complaints(), [])

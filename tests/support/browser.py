@@ -34,8 +34,11 @@ class Browser:
         options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
         self.driver = webdriver.Chrome(options=options, service=Service(shutil.which("chromedriver")))
         self.driver.set_page_load_timeout(20)
-        self.tell("Page.addScriptToEvaluateOnNewDocument", source=NOTES)
+        self.take_notes()
         self.look_like(width, height, colours, phone)
+
+    def take_notes(self):
+        self.tell("Page.addScriptToEvaluateOnNewDocument", source=NOTES)
 
     def tell(self, what, **how):
         return self.driver.execute_cdp_cmd(what, how)
@@ -44,6 +47,19 @@ class Browser:
         self.width, self.phone = width, phone
         self.tell("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=phone)
         self.tell("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": colours}])
+
+    def new_tab(self):
+        """The one before stays; this one is looked at."""
+        before = self.driver.current_window_handle
+        self.driver.switch_to.new_window("tab")
+        self.take_notes()
+        return before
+
+    def close_tab(self, which):
+        here = self.driver.current_window_handle
+        self.driver.switch_to.window(which)
+        self.driver.close()
+        self.driver.switch_to.window(here)
 
     def open(self, url):
         self.driver.get(url)

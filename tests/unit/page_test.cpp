@@ -182,6 +182,12 @@ TEST_CASE("config: the page is for loopback alone, and says how to get there fro
   CHECK_FALSE(load("listen = \"0.0.0.0:9464\"").config.observe.has_page());
   CHECK(load("listen = \"0.0.0.0:9464\"").errors.empty());  // metrics alone, as ever
   CHECK(load("listen = \"0.0.0.0:9464\"\npage = false").errors.empty());
+  const std::string guards = "tls_cert = \"/c.pem\"\ntls_key_file = \"/k.pem\"\ntoken_file = \"/t\"\n";
+  CHECK(load("listen = \"0.0.0.0:9464\"\npage = true\n" + guards).errors.empty());
+  CHECK(load("listen = \"0.0.0.0:9464\"\n" + guards).config.observe.has_page());
+  CHECK_FALSE(load("listen = \"0.0.0.0:9464\"\ntoken_file = \"/t\"\n").errors.empty());  // in clear words
+  CHECK(load("token_file = \"/t\"\n").errors.empty());
+  CHECK_FALSE(load("tls_cert = \"/c.pem\"\n").errors.empty());
   const auto refused = load("listen = \"192.0.2.7:9464\"\npage = true");
   REQUIRE(refused.errors.size() == 1);
   CHECK(has(refused.errors[0].message, "ssh -L 9464:127.0.0.1:9464 HOST"));
