@@ -69,7 +69,7 @@ App::App(Config config, std::string config_path)
     : config_(std::move(config)),
       config_path_(std::move(config_path)),
       rng_(random_from_kernel()),
-      devices_({}) {}
+      devices_({config_.observe.silent_after, config_.observe.devices_max}) {}
 
 App::~App() = default;
 
@@ -140,8 +140,9 @@ void App::make_faces() {
   const auto retry = [this](Sequence number, const Record& letter, std::function<void(Status)> done) {
     retry_letter(storage_.log(), *uplinks_, *pipeline_, number, letter, std::move(done));
   };
-  faces_ = std::make_unique<Faces>(Faces::Daemon{config_, loop_, storage_.log(), storage_.folder(), devices_,
-                                                 *report_, live_payloads_, retry, [this] { return reload(); },
+  faces_ = std::make_unique<Faces>(Faces::Daemon{config_, loop_, metrics_, storage_.log(), storage_.folder(),
+                                                 devices_, *report_, live_payloads_, retry,
+                                                 [this] { return reload(); },
                                                  [this](const std::string& uplink) { return forget(uplink); },
                                                  [this] { return why_not_ready(); }});
   faces_->open();

@@ -6,6 +6,7 @@
 #include "base/file_stamp.h"
 #include "base/logger.h"
 #include "base/text.h"
+#include "face_token.h"
 #include "registry.h"
 
 namespace millrace {
@@ -47,6 +48,9 @@ std::vector<CertificateUse> certificates_of(const Config& config) {
     for (const NeededFile& file : plan.needs) {
       if (of_certificates(file)) uses.push_back({"uplink", plan.name, file, false});
     }
+  }
+  for (const NeededFile& file : face_needs(config.observe)) {
+    if (of_certificates(file)) uses.push_back({"observe", "listen", file, true});
   }
   return uses;
 }

@@ -4,6 +4,7 @@
 
 #include "base/text.h"
 #include "certificate_watch.h"
+#include "face_token.h"
 #include "registry.h"
 
 namespace millrace {
@@ -52,6 +53,11 @@ std::vector<std::string> check_files(const LoadedConfig& loaded, WallTime now) {
   };
   look_at("input", plan_inputs(loaded.config));
   look_at("uplink", plan_uplinks(loaded.config));
+  for (const NeededFile& file : face_needs(loaded.config.observe)) {
+    if (const Status status = file.look(); !status.ok())
+      words.push_back(text(loaded.path, ": [observe]: ", file.key, ": ", status.detail(),
+                           "; nobody can ask until it is there, everything else runs"));
+  }
   for (const CertificateUse& use : certificates_of(loaded.config)) {
     const auto certificates = read_certificates(use.file.path, use.file.kind == NeededFile::Kind::ca);
     if (!certificates.ok()) continue;  // said above, where it matters

@@ -105,11 +105,56 @@ std::string Faces::live_payloads(const ControlRequest& request) {
 Status Faces::open_http() {
   const std::string& address = of_.config.observe.listen;
   if (address.empty()) return {};
-  auto http = HttpServer::listen(of_.loop, address, [this](const std::string& path) { return answer(path); });
+  if (!page_ && of_.config.observe.has_page() && !built_page().empty()) make_page();
+  std::unique_ptr<TlsServer> tls;
+  if (const TlsConfig& own = of_.config.observe.tls; !own.cert.empty()) {
+    auto made = TlsServer::make(of_.loop, {own.cert, own.key, {}, ClientCertificates::none, {}, {}});
+    if (!made.ok()) return made.status();
+    tls = std::move(made).value();
+  }
+  auto http = HttpServer::listen(
+      of_.loop, address,
+      [this](const HttpRequest& request, const HttpServer::Reply& reply) { answer(request, reply); },
+      std::move(tls));
   if (!http.ok()) return http.status();
   http_ = std::move(http).value();
   if (address.ends_with(":0")) LOG_INFO("observe: listening on port ", http_->port());
   return {};
+}
+
+// It asks the commands that the control socket has, and of those the ones that change nothing.
+void Faces::make_page() {
+  PageFace::Parts parts{of_.loop,
+                        of_.log,
+                        of_.metrics,
+                        of_.devices,
+                        of_.report,
+                        of_.config.observe.on_loopback,
+                        [this] { return of_.why_not_ready().empty(); },
+                        {}};
+  page_commands_ = std::make_unique<LogCommands>(of_.log, of_.log_folder, nullptr);
+  parts.ask = [this](const std::string& command, const ControlRequest& request, ControlServer::Reply reply) {
+    const auto table = page_commands_->table();
+    const auto found = table.find(command);
+    if (found == table.end() || found->second.changes)
+      return reply(control_error("nothing is asked of that name"));
+    found->second.run(request, std::move(reply));
+  };
+  page_ = std::make_unique<PageFace>(std::move(parts), of_.config.observe.page_streams);
+}
+
+void Faces::answer(const HttpRequest& request, const HttpServer::Reply& reply) {
+  if (!token_.admits(request)) {
+    of_.metrics
+        .counter("millrace_observe_refused_total", "Requests without the token that observe.token_file wants")
+        .add();
+    return reply({401,
+                  plain_text,
+                  "the token of observe.token_file is wanted\n",
+                  {{"WWW-Authenticate",
+                    "Basic realm=\"millrace: any name, the token as password\", charset=\"UTF-8\""}}});
+  }
+  if (!page_ || !page_->answer(request, reply)) reply(answer(request.path));
 }
 
 HttpResponse Faces::answer(const std::string& path) {
@@ -130,7 +175,9 @@ HttpResponse Faces::answer(const std::string& path) {
     if (stats.blocked) why += "log: full, inputs pause\n";
     return why.empty() ? HttpResponse{200, plain_text, "ready\n"} : HttpResponse{503, plain_text, why};
   }
-  return {404, plain_text, "there are /metrics, /healthz and /readyz\n"};
+  return {
+      404, plain_text,
+      page_ ? "there are /, /metrics, /healthz and /readyz\n" : "there are /metrics, /healthz and /readyz\n"};
 }
 
 }  // namespace millrace

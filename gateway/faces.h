@@ -1,17 +1,19 @@
-// Where the gateway can be asked: the control socket for commands, and HTTP for metrics and health. A place
-// may be taken for a while, or not be there yet: readings are collected meanwhile, and it is tried again. On
-// the loop.
+// Where the gateway can be asked: the control socket for commands, and HTTP for metrics, health and the page.
+// A place may be taken for a while, or not be there yet: readings are collected meanwhile, and it is tried
+// again. On the loop.
 #pragma once
 
 #include <functional>
 #include <memory>
 #include <string>
 
+#include "face_token.h"
 #include "log_commands.h"
 #include "loop/uv_loop.h"
 #include "net/http_server.h"
 #include "observe/control.h"
 #include "observe/device_table.h"
+#include "page_face.h"
 #include "pipeline/live_payloads.h"
 #include "self_report.h"
 
@@ -23,6 +25,7 @@ class Faces {
   struct Daemon {
     const Config& config;
     UvLoop& loop;
+    Metrics& metrics;
     SqliteLog& log;
     Folder& log_folder;
     DeviceTable& devices;
@@ -49,12 +52,17 @@ class Faces {
   void listen(Face& face);
   Status open_http();
   Status open_control();
+  void answer(const HttpRequest& request, const HttpServer::Reply& reply);
   HttpResponse answer(const std::string& path);
   std::string live_payloads(const ControlRequest& request);
+  void make_page();
 
   Daemon of_;
   std::unique_ptr<LogCommands> log_commands_;
+  std::unique_ptr<LogCommands> page_commands_;
+  std::unique_ptr<PageFace> page_;
   std::unique_ptr<HttpServer> http_;
+  FaceToken token_{of_.config.observe.token};
   std::unique_ptr<ControlServer> control_;
   Face http_face_{
       "observe.listen", "metrics and health cannot be asked for", [this] { return open_http(); }, {}, {}};

@@ -247,74 +247,34 @@ void LogCommands::forget(const ControlRequest& request, ControlServer::Reply rep
 // ---- where a device's readings are
 // ----------------------------------------------------------------------------------
 
-// The newest record of each metric of a device, by looking back through the lanes that have readings, so far
-// and no further.
-struct LogCommands::Sought {
-  static constexpr std::size_t metrics_max = 64, pages_max = 32, page_bytes = 64 << 10;
-  std::string device;
-  Sequence after = 0;  // only what has a higher number
-  ControlServer::Reply reply;
-  std::size_t lane = 0, pages = 0;
-  Sequence before = UINT64_MAX;
-  std::map<std::string, std::pair<Sequence, std::string>> newest;  // metric: number, the record as JSON
-  Sequence number = 0;
-  Lane number_lane = Lane::raw;
-};
-
 void LogCommands::device(const ControlRequest& request, ControlServer::Reply reply) {
-  auto sought = std::make_shared<Sought>();
-  sought->device = word(request, "device");
-  if (sought->device.empty()) return reply(control_error("which device?"));
-  sought->after = number_of(request, "after", 0);
-  sought->reply = std::move(reply);
+  LatestValues::Wish wish;
+  const std::string device = word(request, "device");
+  if (device.empty()) return reply(control_error("which device?"));
+  wish.devices.insert(device);
+  wish.after = number_of(request, "after", 0);
   // of this one it is asked how far uplinks are
   if (const Sequence number = number_of(request, "number", 0); number > 0) {
-    sought->number = number;
-    sought->number_lane = lane_of(word(request, "lane")).value_or(Lane::raw);
-    return sought->reply(found(*sought));
+    LatestValues::Found asked;
+    asked.number = number;
+    asked.lane = lane_of(word(request, "lane")).value_or(Lane::raw);
+    return reply(found(asked));
   }
-  seek(sought);
-}
-
-void LogCommands::seek(const std::shared_ptr<Sought>& sought) {
-  static constexpr Lane lanes[] = {Lane::raw, Lane::held};
-  if (sought->lane == std::size(lanes)) return sought->reply(found(*sought));
-  const Lane lane = lanes[sought->lane];
-  const auto next_lane = [sought] { ++sought->lane, sought->pages = 0, sought->before = UINT64_MAX; };
-  if (sought->before <= sought->after + 1 || sought->pages++ == Sought::pages_max)
-    return next_lane(), seek(sought);
-  log_.read(lane, {sought->after + 1, sought->before - 1}, Log::Direction::down, Sought::page_bytes,
-            [this, sought, lane, next_lane](const Result<std::vector<Row>>& rows) {
-              if (!rows.ok()) return sought->reply(control_error(rows.status().detail()));
-              for (const Row& row : rows.value()) {
-                std::vector<Record> records;
-                sought->before = row.first;
-                if (!decode_batch(*row.columns, row.zstd, records).ok()) continue;
-                for (std::size_t i = records.size(); i-- > 0;) {
-                  const Sequence number = row.first + i;
-                  const Record& record = records[i];
-                  if (record.device != sought->device || number <= sought->after) continue;
-                  if (number > sought->number) sought->number = number, sought->number_lane = lane;
-                  const auto known = sought->newest.find(record.metric);
-                  if (known != sought->newest.end() ? known->second.first > number
-                                                    : sought->newest.size() == Sought::metrics_max)
-                    continue;
-                  sought->newest[record.metric] = {number, record_as_json(number, lane, record)};
-                }
-              }
-              if (rows.value().empty()) next_lane();
-              seek(sought);
-            });
+  LatestValues::look(log_, std::move(wish),
+                     [this, reply = std::move(reply)](const Result<LatestValues::Found>& sought) {
+                       reply(sought.ok() ? found(sought.value()) : control_error(sought.status().detail()));
+                     });
 }
 
 // {"number": of the newest, 0: none was found, "committed": the log's last number, "records": [...],
 // "uplinks": [{"name", "state": "acknowledged", "waiting" (with how many numbers are before it), "not its
 // lane"}]}
-std::string LogCommands::found(const Sought& sought) const {
+std::string LogCommands::found(const LatestValues::Found& sought) const {
   JsonWriter json;
   std::string records;
-  for (const auto& [metric, record] : sought.newest)
-    records += text(records.empty() ? "" : ",", record.second);
+  for (const auto& [device, metrics] : sought.devices) {
+    for (const auto& [metric, record] : metrics) records += text(records.empty() ? "" : ",", record.second);
+  }
   json.begin_object()
       .member("number", sought.number)
       .member("committed", log_.last_committed())
@@ -322,10 +282,10 @@ std::string LogCommands::found(const Sought& sought) const {
       .begin_array();
   for (const std::string& consumer : log_.consumers()) {
     if (sought.number == 0 || consumer.starts_with('@')) continue;
-    const LaneLedger ledger = log_.ledger(consumer, sought.number_lane);
+    const LaneLedger ledger = log_.ledger(consumer, sought.lane);
     std::uint64_t before = 0;
     bool waiting = false;
-    for (const Range& range : log_.unsettled(consumer, sought.number_lane)) {
+    for (const Range& range : log_.unsettled(consumer, sought.lane)) {
       waiting = waiting || (range.first <= sought.number && sought.number <= range.last);
       if (range.first < sought.number) before += std::min(range.last, sought.number - 1) - range.first + 1;
     }

@@ -8,6 +8,7 @@
 #include <memory>
 #include <string>
 
+#include "latest_values.h"
 #include "log/sqlite_log.h"
 #include "observe/control.h"
 
@@ -38,9 +39,7 @@ class LogCommands {
   void check_all(ControlServer::Reply reply);
   void forget(const ControlRequest& request, ControlServer::Reply reply);
   void device(const ControlRequest& request, ControlServer::Reply reply);
-  struct Sought;
-  void seek(const std::shared_ptr<Sought>& sought);
-  std::string found(const Sought& sought) const;
+  std::string found(const LatestValues::Found& sought) const;
   void dead_ls(const ControlRequest& request, ControlServer::Reply reply);
   void dead_show(const ControlRequest& request, ControlServer::Reply reply);
   void dead_letters(const ControlRequest& request, ControlServer::Reply reply);

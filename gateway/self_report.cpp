@@ -98,7 +98,8 @@ void SelfReport::look() {
   const Instant now = of_.loop.now();
   of_.devices.sweep([this](const std::string& input) { return of_.inputs.contains(input); }, now);
   forget_gone();
-  (void)faults_in(gather(true));
+  const GatewayState state = gather(true);
+  history_.look(state, faults_in(state), now);
 }
 
 // Names come and go with reloads.
@@ -164,6 +165,7 @@ GatewayState SelfReport::gather_of(bool ready) {
   state.flash = gather_flash(state.log.records);
   state.certificates = of_.certificates.list(certificate_time(of_.loop.wall()));
   state.process = gather_process();
+  state.box = box_health();
   return state;
 }
 
@@ -208,6 +210,15 @@ std::vector<LaneState> SelfReport::lanes_of(const std::string& uplink) const {
   return lanes;
 }
 
+std::vector<LatencyState> SelfReport::latency_of(const Shipper& shipper) const {
+  std::vector<LatencyState> all;
+  for (const UplinkLatency::Whole& one : shipper.latency().whole(of_.loop.now())) {
+    all.push_back({lane_name(one.lane), one.live, one.records, one.recent_records, one.p50, one.p99,
+                   one.recent_p50, one.recent_p99});
+  }
+  return all;
+}
+
 void SelfReport::gather_uplinks(GatewayState& state) {
   const Instant now = of_.loop.now();
   of_.uplinks.for_each([&](const std::string& name, UplinkPart& part, Uplinks::State phase) {
@@ -227,6 +238,7 @@ void SelfReport::gather_uplinks(GatewayState& state) {
     uplink.rate = rate(key, uplink.sent);
     uplink.refused_age = growths_[key].age(now, uplink.refused);
     uplink.lanes = lanes_of(name);
+    uplink.latency = latency_of(part.shipper());
     if (uplink.running && !uplink.healthy && uplink.state != not_yet) last_errors_[key] = {uplink.state, now};
     if (const auto last = last_errors_.find(key); last != last_errors_.end()) {
       uplink.last_error = last->second.first;

@@ -19,6 +19,7 @@
 #include "loop/uv_loop.h"
 #include "observe/device_table.h"
 #include "observe/faults.h"
+#include "observe/history.h"
 #include "observe/state_metrics.h"
 #include "parts.h"
 #include "pipeline/pipeline.h"
@@ -73,6 +74,8 @@ class SelfReport {
   std::string metrics_text();
   // To the centre (observe/health_record.h), where the log can take it.
   void tell_health();
+  // How the last day went (observe/history.h).
+  std::string history_json() const { return history_.json(of_.loop.now()); }
 
  private:
   GatewayState gather(bool ready);
@@ -82,6 +85,7 @@ class SelfReport {
   void gather_inputs(GatewayState& state);
   void gather_uplinks(GatewayState& state);
   std::vector<LaneState> lanes_of(const std::string& uplink) const;
+  std::vector<LatencyState> latency_of(const Shipper& shipper) const;
   StorageState gather_log();
   FlashState gather_flash(std::uint64_t records);
   ProcessState gather_process();
@@ -94,6 +98,7 @@ class SelfReport {
   const Instant started_at_;
   StateMetrics shown_;
   FaultWatch watch_;
+  History history_;
   std::map<std::string, RecentRate> rates_;
   std::map<std::string, LastGrowth> growths_;
   std::map<std::string, std::pair<std::string, Instant>> last_errors_;  // "uplink central"

@@ -86,13 +86,52 @@ void settle_log(Section& section, LogConfig& c) {
   if (c.path.empty() || c.path.front() != '/') section.error("path", "\"path\" must be an absolute path");
 }
 
+std::string& observe_cert(O& c) { return c.tls.cert; }
+SecretRef& observe_key(O& c) { return c.tls.key; }
+
 constexpr Key observe_keys[] = {
-    KeysOf<O>::key<&O::listen>("listen", "/metrics, /healthz, /readyz; \"\" for none"),
+    KeysOf<O>::key<&O::listen>("listen", "/metrics, /healthz, /readyz, and the page at /; \"\" for none"),
+    KeysOf<O>::key<&O::page>(
+        "page",
+        "The web page; beyond this machine only with TLS and a token. Without them from elsewhere by ssh -L "
+        "9464:127.0.0.1:9464 HOST"),
+    KeysOf<O>::key<observe_cert>("tls_cert", "Of `listen`, with the chain: https; picked up when it changes")
+        .like("\"/etc/millrace/server.pem\""),
+    KeysOf<O>::key<observe_key>("tls_key_file", "Its key").like("\"/etc/millrace/server.key\""),
+    KeysOf<O>::key<&O::token>(
+        "token_file",
+        "16 characters or more that whoever asks must say: as the password of any user name, or as a bearer "
+        "token; health is for everybody")
+        .like("\"/etc/millrace/observe.token\""),
+    KeysOf<O>::key<&O::page_streams>("page_streams",
+                                     "Browsers that are served live at a time; the others look every 5 s")
+        .within(1, 1024),
+    KeysOf<O>::key<&O::silent_after>(
+        "silent_after",
+        "A device that speaks as a rule and does not for so long, and five times its rule, is silent")
+        .within(1s, 30 * 24h),
+    KeysOf<O>::key<&O::devices_max>("devices_max",
+                                    "Devices that are watched, of all inputs; beyond them they are counted")
+        .within(0, 100'000),
 };
 
 void settle_observe(Section& section, ObserveConfig& c) {
   c.listen_said = section.line("listen") > 0;
-  if (!c.listen.empty()) check_listen(section, c.listen);
+  if (c.listen.empty()) return;
+  check_listen(section, c.listen);
+  c.on_loopback = is_loopback(c.listen);
+  if (c.tls.cert.empty() != !c.tls.key.given())
+    section.error("tls_cert", "tls_cert and tls_key_file go together");
+  if (c.token.given() && !c.on_loopback && c.tls.cert.empty())
+    section.error("token_file",
+                  "a token in clear words can be read on the way: give tls_cert and tls_key_file as well");
+  if (c.page && section.has("page") && !c.on_loopback && !c.is_guarded()) {
+    section.error(
+        "page",
+        "the page shows readings to whoever asks: beyond this machine it needs tls_cert, tls_key_file and "
+        "token_file. Or keep \"listen\" on 127.0.0.1, and look from elsewhere by ssh -L 9464:127.0.0.1:9464 "
+        "HOST (metrics alone: page = false)");
+  }
 }
 
 constexpr Shape gateway_shape = shape_of<G, settle_gateway>(gateway_keys);

@@ -39,6 +39,16 @@ struct LogConfig {
 struct ObserveConfig {
   std::string listen = "127.0.0.1:9464";  // empty: no HTTP
   bool listen_said = false;
+  TlsConfig tls;                          // our certificate and its key: https
+  SecretRef token;                        // who asks must know it
+  bool page = true;                       // as it is said; has_page(): whether there is one
+  std::size_t page_streams = 16;          // tabs that are served live
+  Duration silent_after = std::chrono::minutes(5);
+  std::size_t devices_max = 10'000;  // watched, of all inputs
+
+  bool on_loopback = true;  // where `listen` is
+  bool is_guarded() const { return !tls.cert.empty() && token.given(); }
+  bool has_page() const { return page && !listen.empty() && (on_loopback || is_guarded()); }
 };
 
 struct Config {

@@ -7,7 +7,7 @@ namespace {
 // log's head (database, -wal, mark). The log's reader has up to four segments open, each a database and
 // perhaps its -wal; a backup, an eviction and a leftover of another version have as many while they work.
 constexpr std::size_t base = 28, log = 4 * 8;
-// HttpServer and ControlServer: their listeners and their connections_max
+// HttpServer and ControlServer: their listeners and their connections_max; beside them page_streams
 constexpr std::size_t faces = 1 + 16 + 1 + 8;
 // files a rotated certificate, a users file, a reload open for a moment
 constexpr std::size_t a_command = 16;
@@ -15,7 +15,8 @@ constexpr std::size_t a_command = 16;
 }  // namespace
 
 std::size_t own_descriptors(const Config& config) {
-  std::size_t all = base + log + faces + a_command;
+  std::size_t all =
+      base + log + faces + (config.observe.has_page() ? config.observe.page_streams : 0) + a_command;
   for (const PartConfig& input : config.inputs) all += input.kind->descriptors;
   for (const PartConfig& uplink : config.uplinks) all += uplink.kind->descriptors;
   return all;

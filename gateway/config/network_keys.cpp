@@ -76,6 +76,11 @@ void check_login(Section& section, const std::string& username, const SecretRef&
   if (password.given() && username.empty()) section.error("password_file", "a password needs a username");
 }
 
+bool is_loopback(const std::string& listen) {
+  const std::string address = listen.substr(0, listen.rfind(':'));
+  return address.starts_with("127.") || address == "[::1]";
+}
+
 void check_listen(Section& section, const std::string& listen) {
   const std::size_t colon = listen.rfind(':');
   int port = -1;

@@ -23,5 +23,7 @@ bool check_mqtt_servers(Section& section, const std::vector<std::string>& server
 void check_login(Section& section, const std::string& username, const SecretRef& password);
 // "127.0.0.1:1883", "[::1]:8883": numeric, as it is bound.
 void check_listen(Section& section, const std::string& listen);
+// Of what that takes: whether only this machine reaches it.
+bool is_loopback(const std::string& listen);
 
 }  // namespace millrace

@@ -86,6 +86,7 @@ void GroupWriter::close() {
   auto group = std::make_shared<GroupWrite>();
   number_all(*group);
   note_numbers(*group);
+  times_ = times_of(*group);
   const bool seal = p_.open.seal_next || p_.head.row_bytes() >= p_.options.segment_bytes / 2;
   refresh_state();
   if (p_.held.may_hold(*group, seal) && p_.held.hold(*group)) return;
@@ -100,6 +101,24 @@ void GroupWriter::close() {
   p_.open.due.reset();
   coming = std::exchange(p_.open.coming, false);
   write();
+}
+
+// Losses of the log's own come with the moment.
+Log::GroupTimes GroupWriter::times_of(const GroupWrite& group) {
+  Log::GroupTimes times;
+  times.through = p_.next - 1;
+  times.received = std::exchange(p_.open.received, std::nullopt).value_or(p_.loop.now());
+  for (const Row& row : group.rows) times.records[static_cast<std::size_t>(row.lane)] += row.count;
+  return times;
+}
+
+// The group that was closed last can be read now.
+void GroupWriter::tell_shown() {
+  p_.shown = times_;
+  p_.shown.committed = p_.loop.now();
+  for (const auto& [id, listener] : p_.listeners) {
+    if (listener.committed) listener.committed();
+  }
 }
 
 void GroupWriter::number_all(GroupWrite& group) {
@@ -310,11 +329,7 @@ void GroupWriter::on_committed(const GroupResult& result) {
   writing.reset();
   const auto dones = std::exchange(writing_dones, {});
   for (const Done& done : dones) done({});
-  if (new_rows) {
-    for (const auto& [id, listener] : p_.listeners) {
-      if (listener.committed) listener.committed();
-    }
-  }
+  if (new_rows) { tell_shown(); }
   if (sealed) {
     for (const auto& [id, listener] : p_.listeners) {
       if (listener.sealed) listener.sealed();

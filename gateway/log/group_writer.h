@@ -30,6 +30,8 @@ class GroupWriter {
   // Cursors and the inbox position, as they stand in memory, into the state table.
   void refresh_state();
   void tell_room();
+  // To who listens: the group that was closed last can be read.
+  void tell_shown();
   // A peer asks for an earlier close.
   void close_sooner() { close_timer_.reset(); }
   void begin_marks_after(std::uint64_t serial) { mark_serial_ = serial; }
@@ -45,6 +47,7 @@ class GroupWriter {
  private:
   Status fit_states(WriteSet& set);
   void close();
+  Log::GroupTimes times_of(const GroupWrite& group);
   void number_all(GroupWrite& group);
   void note_numbers(GroupWrite& group);
   void seal_head();
@@ -60,6 +63,7 @@ class GroupWriter {
 
   LogParts& p_;
   std::unique_ptr<Timer> close_timer_;
+  Log::GroupTimes times_;      // of the group that is being written
   Sequence through_ = 0;       // of the group that is being written
   std::uint64_t records_ = 0;  // over all lives of this log, with it
   Instant state_told_;

@@ -64,9 +64,7 @@ bool HeldGroups::hold(GroupWrite& group) {
       flush();
     });
   }
-  for (const auto& [id, listener] : p_.listeners) {
-    if (listener.committed) listener.committed();
-  }
+  p_.groups.tell_shown();
   let_go();
   return true;
 }

@@ -62,7 +62,8 @@ struct WriteSet {
   std::vector<State> states;
   std::vector<Range> struck;  // dead letters that were dealt with: they are not kept any longer
   std::optional<InboxPosition> inbox_position;
-  bool urgent = false;  // a peer waits for this commit and can send nothing before it
+  std::optional<Instant> received;  // when the oldest of the records came; nothing: just now
+  bool urgent = false;              // a peer waits for this commit and can send nothing before it
   // A peer waits for this commit to be fsynced: the group closes this soon, and is not held back from flash.
   std::optional<Duration> within;
 };
@@ -170,6 +171,13 @@ class Log {
 
   virtual std::uint64_t epoch() const = 0;
   virtual Sequence last_committed() const = 0;
+  // Of the group with records that can be read since last: for who hears `committed`.
+  struct GroupTimes {
+    Sequence through = 0;
+    Instant received, committed;  // its oldest record came then; it could be read then
+    std::array<std::uint64_t, lane_count> records{};
+  };
+  virtual const GroupTimes& last_group() const = 0;
   virtual LogStats stats() const = 0;
   virtual StartReport start_report() const = 0;
 

@@ -43,6 +43,7 @@ struct LogParts {
   // ---- numbers; committed: can be read; durable: on flash
   std::uint64_t epoch = 0;
   Sequence next = 1, committed = 0, durable = 0, reserved = 0;
+  Log::GroupTimes shown;                                  // the last group that could be read
   std::uint64_t records_ever = 0, committed_records = 0;  // over all lives of this log
 
   // ---- what is stored

@@ -63,7 +63,12 @@ void OpenGroup::settle(const WriteSet::Settle& settle) {
 void OpenGroup::apply(WriteSet& set) {
   for (const auto& [lane, record] : set.records) append(lane, record);
   if (set.leads) leads = std::move(set.leads);
-  coming = coming || !set.records.empty() || set.leads;
+  if (!set.records.empty() || set.leads) {
+    coming = true;
+    const Instant now = p_.loop.now();
+    const Instant came = std::min(set.received.value_or(now), now);
+    received = received ? std::min(*received, came) : came;
+  }
   const bool plain = set.records.empty() && !set.leads && set.states.empty() && set.struck.empty();
   for (const WriteSet::Settle& s : set.settles) {
     settle(s);

@@ -35,8 +35,9 @@ class OpenGroup {
   std::optional<Record> leads;
   std::vector<Log::Done> dones;
   bool dirty = false, urgent = false, seal_next = false;
-  bool coming = false;         // it brings records, not only settles and losses
-  std::optional<Instant> due;  // somebody waits for it to be on flash
+  std::optional<Instant> received;  // when the oldest of its records came
+  bool coming = false;              // it brings records, not only settles and losses
+  std::optional<Instant> due;       // somebody waits for it to be on flash
   std::vector<GroupWrite::Copy> copies;
   std::vector<std::string> removals;
   std::vector<GroupWrite::Replacement> replacements;

@@ -53,6 +53,7 @@ class SqliteLog final : public Log {
   std::optional<InboxPosition> inbox_position() const override { return p_.inbox; }
   std::uint64_t epoch() const override { return p_.epoch; }
   Sequence last_committed() const override { return p_.committed; }
+  const GroupTimes& last_group() const override { return p_.shown; }
   LogStats stats() const override;
   StartReport start_report() const override { return p_.start_report; }
   bool is_struck(Sequence number) const override { return p_.struck.has(number); }

@@ -19,11 +19,14 @@ bool by_name(const Line& a, const Line& b) {
   return std::tie(*a.name, *a.input) < std::tie(*b.name, *b.input);
 }
 
-}  // namespace
-
-std::string device_list(const DeviceTable& table, const DeviceWish& wish, Instant now) {
+struct Chosen {
   std::vector<Line> lines;
-  std::uint64_t known = 0;
+  std::uint64_t known = 0, fitting = 0;
+};
+
+Chosen chosen(const DeviceTable& table, const DeviceWish& wish, Instant now) {
+  Chosen chosen;
+  auto& [lines, known, fitting] = chosen;
   table.for_each([&](const std::string& input, const std::string& name, const DeviceTable::Device& device) {
     ++known;
     const bool fits = wish.part.empty() || name.find(wish.part) != std::string::npos ||
@@ -39,22 +42,35 @@ std::string device_list(const DeviceTable& table, const DeviceWish& wish, Instan
   };
   const std::size_t told = std::min({lines.size(), wish.most, DeviceWish::most_max});
   std::ranges::partial_sort(lines, lines.begin() + static_cast<std::ptrdiff_t>(told), before);
+  fitting = lines.size();
+  lines.resize(told);
+  return chosen;
+}
+
+}  // namespace
+
+std::set<std::string, std::less<>> device_names(const DeviceTable& table, const DeviceWish& wish,
+                                                Instant now) {
+  std::set<std::string, std::less<>> names;
+  for (const Line& line : chosen(table, wish, now).lines) names.insert(*line.name);
+  return names;
+}
+
+std::string device_list(const DeviceTable& table, const DeviceWish& wish, Instant now) {
+  const auto [lines, known, fitting] = chosen(table, wish, now);
   JsonWriter json;
-  json.begin_object()
-      .member("known", known)
-      .member("fitting", static_cast<std::uint64_t>(lines.size()))
-      .key("devices")
-      .begin_array();
-  for (std::size_t i = 0; i < told; ++i) {
-    const DeviceTable::Device& device = *lines[i].device;
+  json.begin_object().member("known", known).member("fitting", fitting).key("devices").begin_array();
+  for (const Line& line : lines) {
+    const DeviceTable::Device& device = *line.device;
     json.begin_object()
-        .member("name", *lines[i].name)
-        .member("input", *lines[i].input)
+        .member("name", *line.name)
+        .member("input", *line.input)
         .member("readings", device.readings);
     json.member("last_seen_seconds", device.age(now))
         .member("usual_seconds", device.usual())
-        .member("silent", table.silent(device, now))
-        .end_object();
+        .member("silent", table.silent(device, now));
+    if (const auto completeness = device.completeness(now)) json.member("completeness", *completeness);
+    json.end_object();
   }
   json.end_array().end_object();
   return json.take();

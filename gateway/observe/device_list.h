@@ -1,6 +1,7 @@
 // Devices as they are asked for by a page: sorted, those that fit a word, so many of them. Pure.
 #pragma once
 
+#include <set>
 #include <string>
 
 #include "observe/device_table.h"
@@ -15,7 +16,10 @@ struct DeviceWish {
 };
 
 // {"known": all there are, "fitting": of these, "devices": [{"name", "input", "readings",
-// "last_seen_seconds", "usual_seconds", "silent"}]}
+// "last_seen_seconds", "usual_seconds", "silent", "completeness" (0 to 1, where it can be told)}]}
 std::string device_list(const DeviceTable& table, const DeviceWish& wish, Instant now);
+// The names of those in that list.
+std::set<std::string, std::less<>> device_names(const DeviceTable& table, const DeviceWish& wish,
+                                                Instant now);
 
 }  // namespace millrace

@@ -1,13 +1,16 @@
 #include "observe/device_table.h"
 
 #include <algorithm>
+#include <cmath>
+#include <utility>
 
 namespace millrace {
 namespace {
 
 constexpr std::uint64_t known_after = 3;  // messages: then it is known what is usual
 constexpr double times_usual = 5;
-constexpr double weight = 1.0 / 8;  // of the newest gap
+constexpr double measured_after = 10;  // messages that are expected
+constexpr double weight = 1.0 / 8;     // of the newest gap
 constexpr std::size_t channel_max = 200, reason_max = 400, silent_told = 8;
 
 }  // namespace
@@ -18,8 +21,30 @@ void DeviceTable::Voice::heard_anew(Instant now, Duration silent_after) {
     const double gap = age(now);
     usual_ = times_ == 1 ? gap : usual_ + weight * (gap - usual_);
   }
+  if (times_ == 0) span_began_ = now;  // the first is where counting begins
+  else ++in_span_;
+  if (now - span_began_ >= span) {
+    before_ = std::exchange(in_span_, 0);
+    before_seconds_ = static_cast<float>(to_seconds(now - span_began_));
+    span_began_ = now;
+  }
   last_ = now;
   ++times_;
+}
+
+// What is due now is not missing yet.
+std::pair<double, double> DeviceTable::Voice::came_of_expected(Instant now) const {
+  if (times_ < known_after || usual_ <= 0) return {0, 0};
+  const double seconds = to_seconds(now - span_began_) + static_cast<double>(before_seconds_);
+  const double expected = std::floor(seconds / usual_);
+  if (expected < measured_after) return {0, 0};
+  const double came = static_cast<double>(in_span_) + static_cast<double>(before_);
+  return {std::min(came, expected), expected};
+}
+
+std::optional<double> DeviceTable::Voice::completeness(Instant now) const {
+  const auto [came, expected] = came_of_expected(now);
+  return expected > 0 ? std::optional(came / expected) : std::nullopt;
 }
 
 bool DeviceTable::Voice::silent(Instant now, Duration silent_after) const {
@@ -76,11 +101,16 @@ void DeviceTable::tell(InputState& state, Instant now) const {
   if (input.voice.times() > 1) state.usual = input.voice.usual();
   state.silent = input.voice.silent(now, options_.silent_after);
   if (!input.reason.empty()) state.unread = {input.channel, input.reason, to_seconds(now - input.unread_at)};
+  double came = 0, expected = 0;
   for (const auto& [name, device] : input.devices) {
+    const auto [came_of_it, expected_of_it] = device.came_of_expected(now);
+    came += came_of_it;
+    expected += expected_of_it;
     if (!silent(device, now)) continue;
     ++state.silent_devices;
     state.silent_first.push_back({name, device.age(now), device.usual()});
   }
+  if (expected > 0) state.completeness = came / expected;
   const auto longest = [](const SilentDevice& a, const SilentDevice& b) { return a.silent > b.silent; };
   const std::size_t told = std::min(silent_told, state.silent_first.size());
   std::ranges::partial_sort(state.silent_first,

@@ -8,9 +8,11 @@
 #include <cstdint>
 #include <functional>
 #include <map>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <unordered_map>
+#include <utility>
 #include <vector>
 
 #include "base/time.h"
@@ -39,13 +41,22 @@ class DeviceTable {
     double usual() const { return usual_; }  // seconds; 0: not known
     bool silent(Instant now, Duration silent_after) const;
     std::uint64_t times() const { return times_; }
+    // Of the messages that its habit would have brought in the last hour or two, how many came: 0 to 1.
+    // Nothing: it has no habit yet, or is not watched for ten times its habit.
+    std::optional<double> completeness(Instant now) const;
+    // The same as two numbers, to be summed over devices; 0, 0: nothing.
+    std::pair<double, double> came_of_expected(Instant now) const;
 
    private:
     static constexpr Duration burst = std::chrono::seconds(1);
+    static constexpr Duration span = std::chrono::hours(1);
     void heard_anew(Instant now, Duration silent_after);
     Instant last_;
     double usual_ = 0;
     std::uint64_t times_ = 0;
+    Instant span_began_;                      // of the hour that runs; the one before it may have been longer
+    std::uint32_t in_span_ = 0, before_ = 0;  // messages in it, and in the one before
+    float before_seconds_ = 0;
   };
   struct Device : Voice {
     std::uint64_t readings = 0;

@@ -9,6 +9,7 @@
 #include <utility>
 #include <vector>
 
+#include "base/box_health.h"
 #include "base/time.h"
 
 namespace millrace {
@@ -40,10 +41,11 @@ struct InputState {
   std::string waits_for;  // a file that is not there yet; empty: nothing
   bool running = false, healthy = false;
   std::uint64_t payloads = 0, records = 0, undecodable = 0;
-  double rate = 0;      // records a second
-  Seconds last_seen;    // since a payload came
-  Seconds usual;        // what lies between payloads as a rule
-  bool silent = false;  // it used to bring something, and does not
+  double rate = 0;       // records a second
+  Seconds last_seen;     // since a payload came
+  Seconds usual;         // what lies between payloads as a rule
+  bool silent = false;   // it used to bring something, and does not
+  Seconds completeness;  // of the messages its devices' habits would have brought, how many came: 0 to 1
   std::uint64_t devices = 0, silent_devices = 0, devices_beyond = 0;  // beyond: not watched, devices_max are
   std::vector<SilentDevice> silent_first;                             // those that are silent longest
   std::optional<UnreadPayload> unread;
@@ -56,6 +58,15 @@ struct LaneState {
   std::vector<std::pair<std::string, std::uint64_t>> settled;  // by how
 };
 
+// From received to acknowledged, in bounds: so many seconds or less. `recent`: of the last five to ten
+// minutes.
+struct LatencyState {
+  std::string lane;
+  bool live = false;  // or backlog (uplink/uplink_latency.h)
+  std::uint64_t records = 0, recent_records = 0;
+  double p50 = 0, p99 = 0, recent_p50 = 0, recent_p99 = 0;
+};
+
 struct UplinkState {
   std::string name, kind, state, waits_for, size_limit;
   std::string standby_of;  // whose records it sends while that one is down; empty: its own
@@ -65,6 +76,7 @@ struct UplinkState {
   double rate = 0;  // records acknowledged a second
   Seconds eta;      // until the backlog is gone; nothing: it grows
   std::vector<LaneState> lanes;
+  std::vector<LatencyState> latency;
   std::string last_error;  // the last state that was none of "up"
   Seconds last_error_age;
   Seconds refused_age;  // since a record was refused for good
@@ -144,6 +156,7 @@ struct GatewayState {
   FlashState flash;
   std::vector<CertificateState> certificates;
   ProcessState process;
+  BoxHealth box;
 };
 
 }  // namespace millrace

@@ -35,6 +35,7 @@ void write(JsonWriter& json, const InputState& input) {
   json.member("rate", input.rate);
   write(json, "last_seen_seconds", input.last_seen);
   write(json, "usual_seconds", input.usual);
+  write(json, "completeness", input.completeness);
   json.member("silent", input.silent)
       .member("devices", input.devices)
       .member("silent_devices", input.silent_devices);
@@ -80,6 +81,19 @@ void write(JsonWriter& json, const LaneState& lane) {
   json.end_object();
 }
 
+void write(JsonWriter& json, const LatencyState& latency) {
+  json.begin_object()
+      .member("lane", latency.lane)
+      .member("traffic", latency.live ? "live" : "backlog")
+      .member("records", latency.records);
+  json.member("p50_seconds", latency.p50)
+      .member("p99_seconds", latency.p99)
+      .member("recent_records", latency.recent_records);
+  json.member("recent_p50_seconds", latency.recent_p50)
+      .member("recent_p99_seconds", latency.recent_p99)
+      .end_object();
+}
+
 void write(JsonWriter& json, const UplinkState& uplink) {
   json.begin_object()
       .member("name", uplink.name)
@@ -98,6 +112,8 @@ void write(JsonWriter& json, const UplinkState& uplink) {
   write(json, "eta_seconds", uplink.eta);
   json.key("lanes").begin_array();
   for (const LaneState& lane : uplink.lanes) write(json, lane);
+  json.end_array().key("latency").begin_array();
+  for (const LatencyState& latency : uplink.latency) write(json, latency);
   json.end_array();
   if (!uplink.last_error.empty()) {
     json.member("last_error", uplink.last_error);
@@ -169,6 +185,13 @@ void write(JsonWriter& json, const StorageState& log) {
   json.end_object();
 }
 
+void write(JsonWriter& json, const BoxHealth& box) {
+  json.begin_object();
+  write(json, "load", box.load);
+  write(json, "celsius", box.celsius);
+  json.member("memory_bytes", box.memory_total).member("memory_left_bytes", box.memory_left).end_object();
+}
+
 void write(JsonWriter& json, const FlashState& flash) {
   json.begin_object().member("bytes_written", flash.written).member("bytes_per_record", flash.per_record);
   json.member("bytes_per_day", flash.per_day).member("device", flash.device);
@@ -209,6 +232,8 @@ std::string state_json(const GatewayState& state, const std::vector<Fault>& faul
   write(json, state.log);
   json.member("inbox_fill", state.inbox_fill).member("flash_bytes_written", state.flash.written).key("flash");
   write(json, state.flash);
+  json.key("box");
+  write(json, state.box);
   write_all(json, "certificates", state.certificates);
   json.member("resident_bytes", state.process.resident_bytes)
       .member("cpu_seconds", state.process.cpu_seconds);

@@ -73,6 +73,17 @@ void StateMetrics::show(const ProcessState& process) {
   set("process_cpu_seconds_total", "CPU time used", process.cpu_seconds);
 }
 
+// What the kernel does not tell is not shown as 0.
+void StateMetrics::show(const BoxHealth& box) {
+  if (box.load) set("millrace_box_load", "Load of the machine, of the last minute (proc(5))", *box.load);
+  if (box.celsius)
+    set("millrace_box_temperature_celsius", "The warmest thermal zone of the machine", *box.celsius);
+  if (box.memory_total == 0) return;
+  set("millrace_box_memory_bytes", "Memory of the machine", box.memory_total);
+  set("millrace_box_memory_left_bytes", "Of this, what programs can have without swapping (MemAvailable)",
+      box.memory_left);
+}
+
 void StateMetrics::show(const InputState& input) {
   const Labels labels{{"input", input.name}};
   set("millrace_input_waiting", "Whether the input waits for a file that is not there yet",
@@ -80,10 +91,15 @@ void StateMetrics::show(const InputState& input) {
   set("millrace_input_devices", "Devices that spoke within a day, as far as they are watched", input.devices,
       labels);
   set("millrace_input_silent_devices",
-      "Of these, silent for five minutes, and for longer than is usual for them", input.silent_devices,
-      labels);
+      "Of these, silent for observe.silent_after, and for longer than is usual for them",
+      input.silent_devices, labels);
   set("millrace_input_unwatched_messages", "Messages of devices that are not watched, since the start",
       input.devices_beyond, labels);
+  if (input.completeness) {
+    set("millrace_input_completeness_ratio",
+        "Of the messages that its devices' habits would have brought in the last hour or two, how many came",
+        *input.completeness, labels);
+  }
   if (input.last_seen)
     set("millrace_input_last_seen_seconds", "Since the last payload came", *input.last_seen, labels);
 }
@@ -119,6 +135,7 @@ void StateMetrics::show(const GatewayState& state) {
   show(state.log);
   show(state.process);
   show_start(state);
+  show(state.box);
   set("millrace_clock_trusted", "Whether the wall clock is believed (gateway.clock)",
       state.clock_trusted ? 1 : 0);
   set("millrace_clock_steps", "How often the wall clock was set by two seconds or more since the start",

@@ -25,6 +25,7 @@ class StateMetrics {
   void show(const StorageState& log);
   void show(const ProcessState& process);
   void show_start(const GatewayState& state);
+  void show(const BoxHealth& box);
   void show(const InputState& input);
   void show(const UplinkState& uplink);
   // What one gauge of a label that comes and goes shows: whoever is not there any more is retired.

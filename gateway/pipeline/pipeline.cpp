@@ -17,6 +17,7 @@ Pipeline::Pipeline(Loop& loop, MappedInbox& inbox, Log& log, Metrics& metrics, P
     : loop_(loop),
       inbox_(inbox),
       log_(log),
+      metrics_(metrics),
       options_(std::move(options)),
       windows_(loop, log, metrics, options_.windows),
       inputs_(inbox, log, metrics),
@@ -32,6 +33,7 @@ Pipeline::Pipeline(Loop& loop, MappedInbox& inbox, Log& log, Metrics& metrics, P
     if (running_) look();
     intake_.on_room();
   };
+  listener.committed = [this] { observe_commit(log_.last_group()); };
   log_.listen(std::move(listener));
   scrape_ = metrics.before_scrape([this] {
     inbox_fill_.set(inbox_.fill());
@@ -39,6 +41,20 @@ Pipeline::Pipeline(Loop& loop, MappedInbox& inbox, Log& log, Metrics& metrics, P
     redelivered_ += fresh;
     decoding_.count_duplicates(fresh);
   });
+}
+
+void Pipeline::observe_commit(const Log::GroupTimes& group) {
+  const double seconds = to_seconds(group.committed - group.received);
+  for (const Lane lane : all_lanes) {
+    const auto at = static_cast<std::size_t>(lane);
+    if (group.records[at] == 0) continue;
+    if (!commit_seconds_[at]) {
+      commit_seconds_[at] = &metrics_.histogram(
+          "millrace_commit_seconds", "From received (the oldest of its commit) to committed, of each record",
+          {{"lane", lane_name(lane)}});
+    }
+    commit_seconds_[at]->observe(seconds, group.records[at]);
+  }
 }
 
 // ---- start
@@ -122,7 +138,7 @@ bool Pipeline::take_some(WriteSet& set) {
   std::size_t bytes = 0;
   while (taken < arrivals_per_look && bytes < (256 << 10) && set.records.size() < records_per_look &&
          inbox_.take(arrival, ticket, crashed)) {
-    ++taken;
+    if (taken++ == 0) set.received = arrival.received_monotonic;
     bytes += arrival.bytes.size();
     inbox_.begin_work();
     decoding_.decode(arrival, ticket, crashed, set);

@@ -4,6 +4,7 @@
 // the log by themselves (windows/window_consumer.h). On the loop.
 #pragma once
 
+#include <array>
 #include <functional>
 #include <memory>
 #include <string>
@@ -80,10 +81,12 @@ class Pipeline {
   void look();
   void look_again_soon();
   bool take_some(WriteSet& set);
+  void observe_commit(const Log::GroupTimes& group);
 
   Loop& loop_;
   MappedInbox& inbox_;
   Log& log_;
+  Metrics& metrics_;
   PipelineOptions options_;
   WindowConsumer windows_;
   KnownInputs inputs_;
@@ -96,6 +99,7 @@ class Pipeline {
   Ticket taken_through_ = 0, released_seen_ = 0;
   std::uint64_t redelivered_ = 0;
   Gauge& inbox_fill_;
+  std::array<Histogram*, lane_count> commit_seconds_{};  // by lane, once it has something
   Metrics::Hook scrape_;
 };
 

@@ -51,6 +51,13 @@ Run* LaneRuns::find(std::uint64_t id) {
   return found == runs_.end() ? nullptr : &*found;
 }
 
+bool LaneRuns::caught_up() const {
+  const Sequence committed = log_->last_committed();
+  return std::any_of(runs_.begin(), runs_.end(), [committed](const Run& run) {
+    return !is_bounded(run) && !run.reading && run.bytes_waiting == 0 && run.exhausted(committed);
+  });
+}
+
 Range LaneRuns::end(std::size_t at) {
   const Run& run = runs_[at];
   const Range rest = run.up ? Range{run.edge + 1, run.end} : Range{run.end, run.edge - 1};

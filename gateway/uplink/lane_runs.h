@@ -29,6 +29,9 @@ class LaneRuns {
   // Where newest goes first: what is committed from now on goes before all else, at the next plan().
   void on_reconnected() { reconnected_at_ = log_->last_committed(); }
 
+  // Nothing that is committed waits to be sent, but for what newest first keeps for later.
+  bool caught_up() const;
+
   // A run that has an end; of those one at a time is served.
   static bool is_bounded(const Run& run) { return run.end != UINT64_MAX || !run.up; }
   // Nothing of it is left to be read, sent or settled.

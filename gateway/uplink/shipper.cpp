@@ -30,6 +30,7 @@ Shipper::Shipper(Loop& loop, Log& log, Uplink& uplink, Metrics& metrics, Rng& rn
       lanes_(log, options_.name, options_.drain),
       far_(loop, log, options_.name),
       counts_(metrics, options_.name),
+      latency_(metrics, options_.name, log.last_committed()),
       isolation_(options_.name, counts_.refused, [this](const std::string& reason) { block(reason, {}); }),
       batching_(rate_, isolation_),
       settling_(loop, log, options_, isolation_, counts_.expired),
@@ -62,6 +63,7 @@ Status Shipper::start() {
 
 void Shipper::on_reach(const Uplink::Reach& reach) {
   standing_.on_reach(reach);
+  if (!reach.up) latency_.on_trouble();
   if (!standing_.up()) return;
   if (!uplink_.keeps_marker()) return go_on();
   replan_ = true;  // what waits in memory may be there already
@@ -78,6 +80,7 @@ void Shipper::go_on() {
     replan_ = true;
   }
   pump();
+  look_at_latency();
 }
 
 // Nothing new goes out; what is in flight may still be acknowledged for a moment. Every outcome comes before
@@ -95,6 +98,7 @@ void Shipper::stop(std::function<void()> done) {
 }
 
 void Shipper::on_committed() {
+  latency_.on_committed(log_.last_group());
   // stats() is gathered from all of the log: only where it is needed.
   const double row_bytes = rate_.by_bytes() ? static_cast<double>(log_.stats().row_bytes) : 0;
   rate_.on_committed(log_.last_committed(), static_cast<double>(lanes_.admitted()), row_bytes, loop_.now());
@@ -102,7 +106,10 @@ void Shipper::on_committed() {
 }
 
 void Shipper::on_rows(const Status& status) {
-  if (status.ok()) return pump();
+  if (status.ok()) {
+    pump();
+    return look_at_latency();
+  }
   LOG_ERROR("uplink ", options_.name, ": reading the log: ", status.detail());
   not_before_ = loop_.now() + read_again;
   pump_after(read_again);
@@ -233,6 +240,7 @@ void Shipper::on_outcome(std::uint64_t id, const Outcome& outcome) {
   const Instant now = loop_.now();
   const std::vector<Sequence> open = take_back(flight, outcome, run, [&](const Row& row) {
     isolation_.on_passed(flight.lane, row, now);
+    latency_.on_acknowledged(flight.lane, row, flight.sent, now);
     counts_.records_sent.add(row.count);
     counts_.bytes_sent.add(row.columns->size());
   });
@@ -251,6 +259,7 @@ void Shipper::on_outcome(std::uint64_t id, const Outcome& outcome) {
       break;
     case Verdict::retryable:
       counts_.retries.add();
+      latency_.on_trouble();
       standing_.on_trouble(outcome.verdict, outcome.reason);
       isolation_.on_lost(run, flight, outcome, flights_.empty(), now);
       if (standing_.up() && !stopping_) {
@@ -268,9 +277,19 @@ void Shipper::on_outcome(std::uint64_t id, const Outcome& outcome) {
   }
   settling_.settle(flight.lane, run);
   pump();
+  look_at_latency();
+}
+
+// Lanes in which nothing is in the way any more.
+void Shipper::look_at_latency() {
+  if (!standing_.up()) return;
+  for (const Lane lane : lanes_.names()) {
+    if (latency_.behind(lane) && lanes_.of(lane).runs.caught_up()) latency_.on_caught_up(lane);
+  }
 }
 
 void Shipper::block(const std::string& reason, Duration retry_after) {
+  latency_.on_trouble();
   standing_.on_trouble(Verdict::blocked, reason);
   breaker_.open(loop_.now(), std::max(retry_after, blocked_for));
 }

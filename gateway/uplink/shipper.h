@@ -32,6 +32,7 @@
 #include "uplink/shipping.h"
 #include "uplink/standing.h"
 #include "uplink/uplink.h"
+#include "uplink/uplink_latency.h"
 
 namespace millrace {
 
@@ -68,6 +69,7 @@ class Shipper {
   bool idle() const { return backlog() == 0 && flights_.empty(); }
   // Seconds until the backlog is gone at the present rates; infinite when it grows.
   double eta_seconds() const { return rate_.eta_seconds(static_cast<double>(backlog())); }
+  const UplinkLatency& latency() const { return latency_; }
   // Sends a dead letter once more, under its old number, outside of the lanes. `done` runs once.
   void send_again(Row row, std::function<void(Outcome)> done);
 
@@ -87,6 +89,7 @@ class Shipper {
   // ---- what becomes of it
   void on_outcome(std::uint64_t flight, const Outcome& outcome);
   void block(const std::string& reason, Duration retry_after);
+  void look_at_latency();
 
   Loop& loop_;
   Log& log_;
@@ -108,6 +111,7 @@ class Shipper {
 
   FarMarker far_;
   ShipperMetrics counts_;
+  UplinkLatency latency_;
   Isolation isolation_;
   Batching batching_;
   Settling settling_;

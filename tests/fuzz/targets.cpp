@@ -23,6 +23,7 @@
 #include "log/salvage.h"
 #include "record/batch.h"
 #include "record/record_proto.h"
+#include "net/http_request.h"
 #include "net/password_hash.h"
 #include "uplink/https/dialect.h"
 #include "uplink/https/line_protocol.h"
@@ -270,6 +271,27 @@ void marker(BytesView bytes) {
     for (const Range& open : set.unsettled(settled.low() + 1000)) {
       if (set.can_settle(open)) set.settle(open);
     }
+  }
+}
+
+// Who asks for the page. A request is the same however it was cut, and nothing it says is more than it is
+// long.
+void http_request(BytesView bytes) {
+  HttpRequestReader at_once, cut;
+  if (bytes.empty()) return;
+  const auto state = at_once.push(bytes);
+  auto piecewise = HttpRequestReader::State::reading;
+  for (std::size_t i = 0; i < bytes.size() && piecewise == HttpRequestReader::State::reading; ++i)
+    piecewise = cut.push(bytes.subspan(i, 1));
+  if (state != piecewise) std::abort();
+  if (state != HttpRequestReader::State::whole) return;
+  const HttpRequest &request = at_once.request(), &other = cut.request();
+  if (request.method != other.method || request.path != other.path || request.query != other.query ||
+      request.host != other.host)
+    std::abort();
+  (void)is_loopback_host(request.host);
+  for (const char* name : {"part", "sort", "max", ""}) {
+    if (request.value(name).size() > bytes.size() || !good_utf8(request.value(name))) std::abort();
   }
 }
 

@@ -1,0 +1,61 @@
+#include "latest_values.h"
+
+#include "record/batch.h"
+#include "record/record_text.h"
+
+namespace millrace {
+namespace {
+
+constexpr Lane lanes[] = {Lane::raw, Lane::held};
+
+}  // namespace
+
+struct LatestValues::Work {
+  Log& log;
+  Wish wish;
+  Done done;
+  Found found;
+  std::size_t lane = 0, pages = 0;
+  Sequence before = UINT64_MAX;
+
+  bool lane_done() const { return before <= wish.after + 1 || pages == wish.pages_max; }
+  bool enough() const { return wish.one_is_enough && found.devices.size() == wish.devices.size(); }
+  void next_lane() {
+    ++lane;
+    pages = 0;
+    before = UINT64_MAX;
+  }
+  void take(const Row& row) {
+    std::vector<Record> records;
+    before = row.first;
+    if (!decode_batch(*row.columns, row.zstd, records).ok()) return;
+    for (std::size_t i = records.size(); i-- > 0;) take(row.first + i, records[i]);
+  }
+  void take(Sequence number, const Record& record) {
+    if (number <= wish.after || !wish.devices.contains(record.device)) return;
+    if (number > found.number) found.number = number, found.lane = lanes[lane];
+    Metrics& metrics = found.devices[record.device];
+    const auto known = metrics.find(record.metric);
+    if (known != metrics.end() ? known->second.first > number : metrics.size() == wish.metrics_max) return;
+    metrics[record.metric] = {number, record_as_json(number, lanes[lane], record)};
+  }
+};
+
+void LatestValues::look(Log& log, Wish wish, Done done) {
+  next(std::make_shared<Work>(Work{log, std::move(wish), std::move(done), {}}));
+}
+
+void LatestValues::next(const std::shared_ptr<Work>& work) {
+  while (work->lane < std::size(lanes) && work->lane_done()) work->next_lane();
+  if (work->lane == std::size(lanes) || work->enough()) return work->done(std::move(work->found));
+  ++work->pages;
+  work->log.read(lanes[work->lane], {work->wish.after + 1, work->before - 1}, Log::Direction::down,
+                 work->wish.page_bytes, [work](const Result<std::vector<Row>>& rows) {
+                   if (!rows.ok()) return work->done(rows.status());
+                   for (const Row& row : rows.value()) work->take(row);
+                   if (rows.value().empty()) work->next_lane();
+                   next(work);
+                 });
+}
+
+}  // namespace millrace
