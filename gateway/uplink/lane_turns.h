@@ -27,6 +27,7 @@ class LaneTurns {
   // In the order of all lanes.
   const std::vector<Lane>& names() const { return names_; }
   ShippingLane& of(Lane lane);
+  std::vector<ShippingLane>& all() { return lanes_; }
   // The order in which each is read is made anew: of all, or of those that have none. Nothing of theirs may
   // be on its way.
   void plan(bool all);

@@ -5,8 +5,8 @@
 
 namespace millrace {
 
-void Settling::settle(Lane lane, Run& run) {
-  WriteSet set = settle_finished(run, lane, options_.name, loop_.wall());
+void Settling::settle(Lane lane, Run& run, bool scattered) {
+  WriteSet set = settle_finished(run, lane, {options_.consumer(), options_.name}, loop_.wall(), scattered);
   if (!options_.clock_trusted()) {
     for (auto& [to, record] : set.records) stamp_unsynced(record, options_.boot_id, loop_.now());
   }
@@ -31,7 +31,7 @@ void Settling::expire(Lane lane, Run& run) {
 }
 
 void Settling::skip(Lane lane, Range rest) {
-  if (!rest.empty()) log_.commit({.settles = {{options_.name, lane, rest, 0, How::skipped}}}, {});
+  if (!rest.empty()) log_.commit({.settles = {{options_.consumer(), lane, rest, 0, How::skipped}}}, {});
 }
 
 }  // namespace millrace

@@ -17,7 +17,8 @@ class Settling {
   Settling(Loop& loop, Log& log, const ShipperOptions& options, Isolation& isolation, Counter& expired)
       : loop_(loop), log_(log), options_(options), isolation_(isolation), expired_(expired) {}
 
-  void settle(Lane lane, Run& run);
+  // `scattered`: what is finished behind something open, too.
+  void settle(Lane lane, Run& run, bool scattered = false);
   // What waits and is older than `max_age` is settled as expired, as far as its age can be told.
   void expire(Lane lane, Run& run);
   // A run is over, and only this of its lane was left: numbers of other lanes.

@@ -5,6 +5,7 @@
 
 #include "base/check.h"
 #include "base/logger.h"
+#include "base/text.h"
 
 namespace millrace {
 namespace {
@@ -27,8 +28,8 @@ Shipper::Shipper(Loop& loop, Log& log, Uplink& uplink, Metrics& metrics, Rng& rn
       breaker_(options_.breaker),
       standing_(options_.name),
       rate_(options_.drain, log.last_committed()),
-      lanes_(log, options_.name, options_.drain),
-      far_(loop, log, options_.name),
+      lanes_(log, consumer(), options_.drain),
+      far_(loop, log, consumer()),
       counts_(metrics, options_.name),
       latency_(metrics, options_.name, log.last_committed()),
       isolation_(options_.name, counts_.refused, [this](const std::string& reason) { block(reason, {}); }),
@@ -36,14 +37,29 @@ Shipper::Shipper(Loop& loop, Log& log, Uplink& uplink, Metrics& metrics, Rng& rn
       settling_(loop, log, options_, isolation_, counts_.expired),
       reader_(log, lanes_, isolation_, options_.drain.max_age.count() > 0,
               [this](const Status& status) { on_rows(status); }) {
-  using Start = Subscription::Start;
-  const auto subscription =
-      log_.subscribe({options_.name, lanes_.names(), options_.start_oldest ? Start::oldest : Start::now});
-  subscription_ = Handle{[this, subscription] { log_.unsubscribe(subscription); }};
+  if (options_.standby_of.empty()) {  // else the cursor is there as long as the other is
+    using Start = Subscription::Start;
+    const auto subscription =
+        log_.subscribe({options_.name, lanes_.names(), options_.start_oldest ? Start::oldest : Start::now});
+    subscription_ = Handle{[this, subscription] { log_.unsubscribe(subscription); }};
+  }
   Log::Listener listener;
   listener.committed = [this] { on_committed(); };
   const auto listening = log_.listen(std::move(listener));
   listening_ = Handle{[this, listening] { log_.unlisten(listening); }};
+  take_seat();
+}
+
+void Shipper::take_seat() {
+  if (!options_.duty) {
+    seat_ = std::make_unique<Duty::Seat>();
+    return;
+  }
+  const Duty::Side side = options_.standby_of.empty() ? Duty::first : Duty::standby;
+  seat_ = options_.duty->join(side,
+                              {options_.name, [this] { return flights_.empty() && !far_.adopting(); },
+                               [this] { begin_duty(); }, [this] { end_duty(); }},
+                              options_.standby_after);
 }
 
 // From here on the gauges of this name are ours: until then they may be those of one who drains another log.
@@ -54,6 +70,7 @@ Status Shipper::start() {
     counts_.eta.set(eta_seconds());
     counts_.size_limit.set(static_cast<double>(isolation_.suspicion().smallest_refused()));
     counts_.blocked.set(standing_.needs_person() ? 1 : 0);
+    counts_.on_duty.set(on_duty() ? 1 : 0);
     counts_.breaker.set(breaker_.allows(loop_.now()) ? 0 : 1);
   });
   return uplink_.start([this, alive = alive_](const Uplink::Reach& reach) {
@@ -64,11 +81,38 @@ Status Shipper::start() {
 void Shipper::on_reach(const Uplink::Reach& reach) {
   standing_.on_reach(reach);
   if (!reach.up) latency_.on_trouble();
-  if (!standing_.up()) return;
-  if (!uplink_.keeps_marker()) return go_on();
+  if (standing_.usurped()) return;
+  if (standing_.up() && uplink_.keeps_marker()) found_ = uplink_.marker();
+  const bool mine = on_duty();
+  seat_->reached(standing_.up());
+  if (standing_.up() && mine && on_duty()) greet();
+}
+
+// It may send, and the far side is there.
+void Shipper::greet() {
+  if (!found_) return go_on();
   replan_ = true;  // what waits in memory may be there already
-  if (far_.read(uplink_.marker(), lanes_.names()) == FarMarker::Read::usurped) return standing_.usurp();
-  far_.adopt(uplink_.limits().bytes_max, [this] { go_on(); });
+  const auto found = std::exchange(found_, std::nullopt);
+  if (far_.read(*found, lanes_.names()) == FarMarker::Read::usurped) return standing_.usurp();
+  far_.adopt(uplink_.limits().bytes_max, [this] {
+    seat_->look();
+    go_on();
+  });
+}
+
+// What another sent from the same cursor is in the log.
+void Shipper::begin_duty() {
+  replan_ = true;
+  if (standing_.up() && !stopping_) greet();
+}
+
+// What is safe behind something that is open is settled, too: who sends from here on asks the log.
+void Shipper::end_duty() {
+  latency_.on_trouble();
+  for (ShippingLane& lane : lanes_.all()) {
+    for (std::size_t i = 0; i < lane.runs.size(); ++i) settling_.settle(lane.runs.lane(), lane.runs[i], true);
+    lane.runs.plan();
+  }
 }
 
 // Reached again: the waits were for the connection. A blocked uplink keeps its breaker.
@@ -86,8 +130,10 @@ void Shipper::go_on() {
 // Nothing new goes out; what is in flight may still be acknowledged for a moment. Every outcome comes before
 // `done`.
 void Shipper::stop(std::function<void()> done) {
-  stopping_ = true;
-  far_.forget();
+  if (!std::exchange(stopping_, true)) {
+    far_.forget();
+    seat_->reached(false);
+  }
   if (stop_deadline_.ns == 0) stop_deadline_ = loop_.now() + last_answers;
   if (!flights_.empty() && standing_.up() && loop_.now() < stop_deadline_) {
     pump_timer_ = loop_.after(std::chrono::milliseconds(20), [this, done = std::move(done)] { stop(done); });
@@ -95,6 +141,20 @@ void Shipper::stop(std::function<void()> done) {
   }
   pump_timer_.reset();
   uplink_.stop(std::move(done));
+}
+
+bool Shipper::healthy() const {
+  return standing_.healthy() || (standing_.up() && stands_by() && !standing_.blocked());
+}
+
+std::string Shipper::health() const {
+  if (healthy()) {
+    if (stands_by()) return text("stands by for ", consumer());
+    return seat_->side() == Duty::standby ? text("up, sends instead of ", consumer()) : "up";
+  }
+  const std::string instead = seat_->sends_instead();
+  return instead.empty() || stands_by() ? standing_.words()
+                                        : text(standing_.words(), "; ", instead, " sends instead");
 }
 
 void Shipper::on_committed() {
@@ -122,10 +182,10 @@ void Shipper::pump_after(Duration delay) {
   pump_timer_ = loop_.after(delay, [this] { pump(); });
 }
 
-// Sends what may be sent now: everything waits while the uplink is down, after a failure, and while the
-// breaker is open.
+// Sends what may be sent now: everything waits while the uplink is down, after a failure, while the breaker
+// is open, and while another sends from the same cursor.
 void Shipper::pump() {
-  if (stopping_ || !standing_.up() || far_.adopting()) return;
+  if (stopping_ || !standing_.up() || far_.adopting() || !on_duty()) return;
   pump_timer_.reset();
   const Instant now = loop_.now();
   if (now < not_before_) return pump_after(not_before_ - now);
@@ -227,6 +287,7 @@ void Shipper::send_again(Row row, std::function<void(Outcome)> done) {
                  if (!*alive) return;
                  flights_.take(id);
                  done(outcome);
+                 seat_->look();
                  pump();
                });
 }
@@ -276,6 +337,7 @@ void Shipper::on_outcome(std::uint64_t id, const Outcome& outcome) {
     case Verdict::blocked: block(outcome.reason, outcome.retry_after); break;
   }
   settling_.settle(flight.lane, run);
+  seat_->answered(outcome.verdict == Verdict::acknowledged || outcome.verdict == Verdict::refused);
   pump();
   look_at_latency();
 }

@@ -22,6 +22,7 @@
 #include "uplink/batching.h"
 #include "uplink/breaker.h"
 #include "uplink/drain_rate.h"
+#include "uplink/duty.h"
 #include "uplink/far_marker.h"
 #include "uplink/flights.h"
 #include "uplink/isolation.h"
@@ -47,6 +48,10 @@ struct ShipperOptions {
   // passed.
   std::function<std::optional<WallTime>()> age_clock = [] { return std::optional<WallTime>(); };
   std::uint64_t boot_id = 0;
+  std::string standby_of;     // whose cursor it sends from; empty: its own
+  Duration standby_after{0};  // that one is down for longer than this
+  Duty* duty = nullptr;       // of the one whose cursor it is; none: nobody else sends from it
+  const std::string& consumer() const { return standby_of.empty() ? name : standby_of; }
 };
 
 class Shipper {
@@ -58,12 +63,17 @@ class Shipper {
   void stop(std::function<void()> done);
 
   const std::string& name() const { return options_.name; }
+  // Whose cursor it sends from.
+  const std::string& consumer() const { return options_.consumer(); }
+  bool on_duty() const { return seat_->mine(); }
   // "up", or why it is not.
-  std::string health() const { return standing_.words(); }
-  bool healthy() const { return standing_.healthy(); }
+  std::string health() const;
+  bool healthy() const;
   // The size limit that the far side is suspected to have, in words; empty: none.
   std::string size_limit() const { return isolation_.suspicion().limit_words(); }
-  std::uint64_t backlog() const { return lanes_.unsettled(); }  // records not yet settled
+  std::uint64_t backlog() const {
+    return options_.standby_of.empty() ? lanes_.unsettled() : 0;
+  }  // records not yet settled; of a standby none, they are the other's
   std::size_t in_flight() const { return flights_.size(); }
   // Nothing that is committed waits to be sent or settled.
   bool idle() const { return backlog() == 0 && flights_.empty(); }
@@ -75,7 +85,12 @@ class Shipper {
 
  private:
   void on_reach(const Uplink::Reach& reach);
+  void greet();
   void go_on();
+  void take_seat();
+  void begin_duty();
+  void end_duty();
+  bool stands_by() const { return seat_->side() == Duty::standby && !seat_->mine(); }
   void on_committed();
   void on_rows(const Status& status);
 
@@ -110,6 +125,7 @@ class Shipper {
   std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
 
   FarMarker far_;
+  std::optional<Bytes> found_;  // what it kept, as of the last time it was reached; until it is read
   ShipperMetrics counts_;
   UplinkLatency latency_;
   Isolation isolation_;
@@ -118,6 +134,7 @@ class Shipper {
   LaneReader reader_;
   Metrics::Hook scrape_;
   Handle subscription_, listening_;
+  std::unique_ptr<Duty::Seat> seat_;
 };
 
 }  // namespace millrace

@@ -12,9 +12,7 @@ std::string Standing::words() const {
   return text(reach_.reason, "; before that: ", needed_person_, " (somebody must act)");
 }
 
-bool Standing::needs_person() const {
-  return !needed_person_.empty() || trouble_.starts_with(verdict_name(Verdict::blocked));
-}
+bool Standing::needs_person() const { return !needed_person_.empty() || blocked(); }
 
 void Standing::on_reach(const Uplink::Reach& reach) {
   if (reach.up && !reach_.up) LOG_INFO("uplink ", uplink_, ": connected");
@@ -41,7 +39,7 @@ void Standing::on_trouble(Verdict verdict, const std::string& reason) {
   const std::string now = text(verdict_name(verdict), ": ", reason);
   if (now == trouble_) return;
   // What needs a person stays until something passes, whatever else happens in between.
-  if (verdict != Verdict::blocked && trouble_.starts_with(verdict_name(Verdict::blocked))) return;
+  if (verdict != Verdict::blocked && blocked()) return;
   trouble_ = now;
   if (verdict == Verdict::blocked)
     LOG_ERROR("uplink ", uplink_, ": ", reason, "; somebody must act, nothing is lost meanwhile");

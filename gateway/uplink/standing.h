@@ -20,6 +20,9 @@ class Standing {
   const std::string& reason() const { return reach_.reason; }
   // Remembered until the far side is reached, or takes something; whatever else goes wrong in between.
   bool needs_person() const;
+  // Of what was sent: somebody must act.
+  bool blocked() const { return trouble_.starts_with(verdict_name(Verdict::blocked)); }
+  bool usurped() const { return usurped_; }
 
   // As the uplink says. Once usurped it is not reached again.
   void on_reach(const Uplink::Reach& reach);
