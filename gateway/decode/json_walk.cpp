@@ -78,6 +78,8 @@ bool JsonWalk::enter(bool array) {
   level.path_before = path_.size();
   if (was_in_message && plan_.every_scalar) {
     if (outer->array) append_index(path_, outer->index - 1);
+    else if (path_.empty() && outer->key_size == 0)
+      path_ = "''";  // so that what lies in it is not the root's
     else append_step(path_, {outer->key, outer->key_size});
   }
   return true;

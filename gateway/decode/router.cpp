@@ -358,6 +358,9 @@ Status Router::judge(bool keep_good, const Arrival& arrival, Status status, std:
     if (status.ok() && out.size() == before && !unread.any())
       status = {Code::invalid, "what is missing of it is not wanted by today's routes"};
   }
+  // What was refused had no values, an empty list under a name that is none: no places would mean all of it.
+  if (arrival.only.empty() && unread.any() && unread.missing.empty())
+    unread.missing.push_back({UINT32_MAX - 1, UINT32_MAX});
   if (status.ok() && unread.any() &&
       (out.size() == before || !keep_good || unread.missing.size() > Unread::runs_max)) {
     status = {Code::invalid, unread.reason()};

@@ -201,3 +201,14 @@ TEST_CASE(
   CHECK(misses(mine, R"({"r":[{"a":1}],"mine":false})", 200) == std::pair<std::size_t, int>{0, 0});
   CHECK(misses(mine, R"({"r":[{"a":1}],"mine":true})", 100) == std::pair<std::size_t, int>{1, 1});
 }
+
+TEST_CASE("what was refused and had no values is not all of the payload for a second try") {
+  const Decoded first = by("", R"({"\ud83d":[],"t":1})");
+  CHECK(first.readings() == Readings{"t=1"});
+  REQUIRE(first.unread.any());
+  REQUIRE_FALSE(first.unread.missing.empty());
+  CHECK(by("", R"({"\ud83d":[],"t":1})", first.unread.missing).records.empty());
+  // What lies under a name that is empty is not the root's.
+  CHECK(by("", R"({"":[1,{"a":2}]})").readings() == Readings{"''[0]=1", "''[1].a=2"});
+  CHECK(by("metrics = { x = \"''[1].a\" }", R"({"":[1,{"a":2}]})").readings() == Readings{"x=2"});
+}

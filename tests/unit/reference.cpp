@@ -45,7 +45,6 @@ std::string step(const std::string& path, const std::string& name) {
   const bool quotes = name.empty() || name.find_first_of(".[") != std::string::npos || name[0] == '\'' ||
                       name[0] == '"' || name == "*" || name == "@" || name == "@key" || name == "$" ||
                       name == "^";
-  if (path.empty() && name.empty()) return "";
   std::string said = name;
   if (quotes && name.find('\'') == std::string::npos) {
     said = "'" + name + "'";
@@ -191,10 +190,7 @@ class Json {
       std::string name;
       if (!string(name)) return false;
       blanks();
-      if (!take(':') ||
-          !value(depth == 0 && path.empty() && name.empty() ? std::string("\1") : step(path, name),
-                 depth + 1))
-        return false;
+      if (!take(':') || !value(step(path, name), depth + 1)) return false;
       blanks();
       if (take('}')) return true;
       if (!take(',')) return false;
@@ -217,7 +213,8 @@ class Json {
 };
 
 void put(Expected& out, const Leaf& leaf) {
-  if (leaf.path.empty() || leaf.path.size() > 256 || has_control(leaf.path, false)) return;
+  if (leaf.path.empty() || leaf.path == "''" || leaf.path.size() > 256 || has_control(leaf.path, false))
+    return;
   if (leaf.kind == Leaf::null) return;
   out.put(leaf.path, leaf.kind == Leaf::truth    ? std::optional(leaf.value)
                      : leaf.kind == Leaf::number ? number(leaf.value)
@@ -322,8 +319,7 @@ class Cbor {
           if (!head(key) || key.major > 3 || key.major == 2) return false;
           if (key.major == 3 ? !string(key, name) || !utf8(name) : (name = whole_number(key)).empty())
             return false;
-          if (!item(path.empty() && name.empty() ? std::string("\1") : step(path, name), depth + 1))
-            return false;
+          if (!item(step(path, name), depth + 1)) return false;
         }
         return true;
       }
