@@ -71,9 +71,8 @@ class Shipper {
   bool healthy() const;
   // The size limit that the far side is suspected to have, in words; empty: none.
   std::string size_limit() const { return isolation_.suspicion().limit_words(); }
-  std::uint64_t backlog() const {
-    return options_.standby_of.empty() ? lanes_.unsettled() : 0;
-  }  // records not yet settled; of a standby none, they are the other's
+  // Records not yet settled; of a standby none, they are the other's.
+  std::uint64_t backlog() const { return options_.standby_of.empty() ? lanes_.unsettled() : 0; }
   std::size_t in_flight() const { return flights_.size(); }
   // Nothing that is committed waits to be sent or settled.
   bool idle() const { return backlog() == 0 && flights_.empty(); }
