@@ -131,6 +131,9 @@ def gateway():
     d.lines("Last payload", "Ago", (f"millrace_input_last_seen_seconds{{{of}}}", "{{input}}"), unit="s", width=6)
     d.lines("Pauses", "Because the inbox or the log was full, an hour", (f"increase(millrace_input_pauses_total{{{of}}}[1h])", "{{input}}"), width=6)
     d.lines("Inbox", "How full", (f"millrace_inbox_fill_ratio{{{of}}}", "inbox"), unit="percentunit", width=6)
+    d.lines("Completeness", "Of the messages that devices' habits would have brought, how many came", (f"millrace_input_completeness_ratio{{{of}}}", "{{input}}"), unit="percentunit", width=6)
+    d.lines("From arrival to commit", "p99 of a record, by lane",
+            (f"histogram_quantile(0.99, sum by (lane, le) (rate(millrace_commit_seconds_bucket{{{of}}}[$__rate_interval])))", "{{lane}}"), unit="s", width=6)
     d.lines("Where records go", "Taken from inputs, a second", (f"rate(millrace_admitted_records_total{{{of}}}[$__rate_interval])", "to the log"),
             (f"rate(millrace_filtered_records_total{{{of}}}[$__rate_interval])", "wanted by nobody"),
             (f"rate(millrace_duplicates_total{{{of}}}[$__rate_interval])", "came twice"), (f"rate(millrace_undecodable_total{{{of}}}[$__rate_interval])", "unreadable"),
@@ -144,6 +147,12 @@ def gateway():
     d.lines("Round trip", "From sending a batch to its acknowledgement", *[
         (f"histogram_quantile({q}, sum by (uplink, le) (rate(millrace_uplink_round_trip_seconds_bucket{{{of}}}[$__rate_interval])))", "{{uplink}} p" + f"{q:.2f}"[2:]) for q in (0.5, 0.99)],
         unit="s", width=6)
+    d.lines("From arrival to acknowledgement, live", "p99 of a record, by lane; what an outage held back is in the panel beside",
+            (f'histogram_quantile(0.99, sum by (uplink, lane, le) (rate(millrace_uplink_latency_seconds_bucket{{traffic="live", {of}}}[$__rate_interval])))', "{{uplink}} {{lane}}"),
+            unit="s", width=6)
+    d.lines("From arrival to acknowledgement, backlog", "p99 of a record that waited for the far side",
+            (f'histogram_quantile(0.99, sum by (uplink, lane, le) (rate(millrace_uplink_latency_seconds_bucket{{traffic="backlog", {of}}}[$__rate_interval])))', "{{uplink}} {{lane}}"),
+            unit="s", width=6)
     d.lines("Payload bytes out", "A second", (f"rate(millrace_uplink_bytes_total{{{of}}}[$__rate_interval])", "{{uplink}}"), unit="Bps", width=6)
     d.lines("Sent again, refused", "Batches an hour; records refused for good", (f"increase(millrace_uplink_retries_total{{{of}}}[1h])", "{{uplink}} again"),
             (f"increase(millrace_uplink_refused_records_total{{{of}}}[1h])", "{{uplink}} refused"), width=6)
@@ -157,7 +166,11 @@ def gateway():
             (f"rate(millrace_log_commit_failures_total{{{of}}}[$__rate_interval])", "failed"), unit="ops", width=8)
     d.lines("State", "Windows, sessions, digests, beside their bound", (f"millrace_log_state_bytes{{{of}}}", "state"), (f"millrace_log_state_max_bytes{{{of}}}", "bound"), unit="bytes", width=8)
     d.lines("Flash", "Bytes written a record", (f"millrace_flash_bytes_per_record{{{of}}}", "since the start"), unit="bytes", width=8)
-    d.row("Process and certificates")
+    d.row("Box, process and certificates")
+    d.lines("Load", "Of the machine", (f"millrace_box_load{{{of}}}", "load"), width=6)
+    d.lines("Memory left", "What programs can have without swapping, and all there is", (f"millrace_box_memory_left_bytes{{{of}}}", "left"), (f"millrace_box_memory_bytes{{{of}}}", "all"),
+            unit="bytes", width=6)
+    d.lines("Temperature", "The warmest zone; empty: the machine does not tell", (f"millrace_box_temperature_celsius{{{of}}}", "warmest"), unit="celsius", width=6, least=None)
     d.lines("CPU", "Of one core", (f'rate(process_cpu_seconds_total{{job="millrace", {of}}}[$__rate_interval])', "cpu"), unit="percentunit", width=6)
     d.lines("Memory", "Resident", (f'process_resident_memory_bytes{{job="millrace", {of}}}', "resident"), unit="bytes", width=6)
     d.lines("File descriptors", "Open, and how many there may be", (f'process_open_fds{{job="millrace", {of}}}', "open"), (f'process_max_fds{{job="millrace", {of}}}', "limit"), width=6)
