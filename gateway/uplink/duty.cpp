@@ -31,7 +31,10 @@ void Duty::leave(Side side) {
 // It works no longer: since when that is counts from the first time, unless it worked for long in between.
 void Duty::falls(State& state, Instant now) const {
   if (!state.works()) return;
-  if (!state.down_since || now - state.since >= after_) state.down_since = now;
+  if (!state.down_since || now - state.since >= after_) {
+    state.down_since = now;
+    if (now - state.since >= after_) state.before.reset();
+  }
 }
 
 // Said again, it is another connection: what failed on the one before need not fail now.
@@ -39,7 +42,7 @@ void Duty::reached(Side side, bool up) {
   State& state = states_[side];
   const Instant now = loop_.now();
   if (!up) falls(state, now);
-  if (up && !state.spoilt) state.down_since.reset();
+  if (up && !state.spoilt && state.down_since) state.before = std::exchange(state.down_since, std::nullopt);
   if (up || state.up) state.since = now;
   state.up = up;
   state.failed = false;
@@ -50,6 +53,7 @@ void Duty::answered(Side side, bool worked) {
   State& state = states_[side];
   const Instant now = loop_.now();
   state.spoilt = !worked;
+  const auto before = std::exchange(state.before, std::nullopt);
   if (worked) {
     if (state.failed) state.since = now;
     state.failed = false;
@@ -59,6 +63,7 @@ void Duty::answered(Side side, bool worked) {
     state.failed = true;
     state.since = now;
   }
+  if (!worked && before) state.down_since = before;  // being reached was no end of it
   look();
 }
 

@@ -75,6 +75,8 @@ class Duty {
     bool spoilt = false;  // something failed since the last good answer: being reached proves little
     Instant since;        // when `up` or `failed` changed last
     std::optional<Instant> down_since;
+    std::optional<Instant>
+        before;  // down_since, as it was when it was reached last: should the first that it is sent fail
     bool works() const { return there && up && !failed; }
   };
   void leave(Side side);

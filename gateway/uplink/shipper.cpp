@@ -93,7 +93,10 @@ void Shipper::greet() {
   if (!found_) return go_on();
   replan_ = true;  // what waits in memory may be there already
   const auto found = std::exchange(found_, std::nullopt);
-  if (far_.read(*found, lanes_.names()) == FarMarker::Read::usurped) return standing_.usurp();
+  if (far_.read(*found, lanes_.names()) == FarMarker::Read::usurped) {
+    standing_.usurp();
+    return seat_->reached(false);
+  }
   far_.adopt(uplink_.limits().bytes_max, [this] {
     seat_->look();
     go_on();

@@ -115,7 +115,7 @@ void MqttUplink::gone(MqttFault fault) {
                          config_.client_id, "\"");
     }
   }
-  reconnect_.gone(controlled_ || std::exchange(renewing_, false));
+  reconnect_.gone(std::exchange(renewing_, false) || controlled_);
   const std::uint64_t seen = client_ ? client_->seen() : 0;
   if (session_) session_->gone();
   client_.reset();
@@ -310,6 +310,7 @@ void MqttUplink::answer(std::uint64_t id, std::uint32_t index, Verdict verdict, 
 
 void MqttUplink::stop(std::function<void()> done) {
   reconnect_.stop();
+  login_timer_.reset();
   watch_.reset();
   if (session_) session_->gone();
   client_.reset();
