@@ -252,8 +252,7 @@ class OnTheWire(Site):
         self.assertEqual((self.ask("/", Accept_Encoding="gzip")[0], self.ask("/metrics")[0]), (404, 200))
 
 
-@unittest.skipIf(browser.why_not(), browser.why_not())
-class InABrowser(Site):
+class WithBrowser(Site):
     def setUp(self):
         super().setUp()
         self.browser = None
@@ -282,6 +281,9 @@ class InABrowser(Site):
         except AssertionError:
             self.fail(f"{what}: {differences()}")
 
+
+@unittest.skipIf(browser.why_not(), browser.why_not())
+class InABrowser(WithBrowser):
     def test_an_outage_and_its_end_number_by_number(self):
         self.start()
         b = self.browser
@@ -385,6 +387,84 @@ class InABrowser(Site):
         self.assertLessEqual(b.run("return document.documentElement.scrollWidth"), 360)
         self.assertEqual(b.run("return getComputedStyle(document.body).backgroundColor"), "rgb(13, 19, 23)")
         self.assertEqual(b.complaints(), [])
+
+
+PLANT = """
+[gateway]
+name = "pump-station-7"
+runtime_dir = "@run@"
+clock = "trust"
+[log]
+path = "@log@"
+commit_interval = "200ms"
+[[inputs.mqtt]]
+name = "hall"
+servers = ["mqtt://127.0.0.1:@devices@"]
+[[inputs.mqtt.routes]]
+topic = "plant/{line}/{device}/telemetry"
+tags = ["line"]
+metrics = { temperature = { path = "t", unit = "Cel" }, pressure = { path = "p", unit = "bar" } }
+[[windows]]
+name = "ten_seconds"
+size = "10s"
+[[uplinks.mqtt]]
+name = "central"
+servers = ["mqtt://127.0.0.1:@central@"]
+[[uplinks.mqtt]]
+name = "history"
+servers = ["mqtt://127.0.0.1:@history@"]
+drain = { lanes = ["window", "alarm"] }
+[observe]
+listen = "127.0.0.1:@observe@"
+silent_after = "20s"
+"""
+
+
+@unittest.skipUnless(os.environ.get("MILLRACE_SCREENSHOTS"), "MILLRACE_SCREENSHOTS=FOLDER")
+class Pictures(WithBrowser):
+    """Of a plant with a broker that is away and a device that is silent: light, dark, phone."""
+
+    def test_light_dark_phone(self):
+        import math
+        import paho.mqtt.client as mqtt
+        folder = Path(os.environ["MILLRACE_SCREENSHOTS"])
+        south, north, history = self.broker(), self.broker(), self.broker()
+        self.gateway(self.configure(PLANT, devices=south.port, central=north.port, history=history.port))
+        client = mqtt.Client("plant", protocol=mqtt.MQTTv311)
+        client.connect("127.0.0.1", south.port)
+        client.loop_start()
+
+        def go_on(seconds, silent=()):
+            end = time.monotonic() + seconds
+            while time.monotonic() < end:
+                for i in range(12):
+                    if i not in silent:
+                        angle = time.monotonic() / 60 + i
+                        client.publish(f"plant/{'ab'[i % 2]}/press-{i + 1}/telemetry", json.dumps({"t": round(61 + 4 * math.sin(angle), 2), "p": round(4 + math.cos(angle) / 3, 3)}), qos=1)
+                time.sleep(0.25 + 0.05 * math.sin(time.monotonic() / 20))
+        long = float(os.environ.get("MILLRACE_SCREENSHOT_SECONDS", 60))
+        go_on(long)
+        client.publish("plant/a/press-3/telemetry", '{"t": "sensor fault", "p": 4.1}', qos=1)
+        north.stop(signal.SIGKILL)
+        go_on(long / 2)
+        north = self.broker(north.port)
+        go_on(long, silent={6})
+        north.stop(signal.SIGKILL)
+        go_on(max(25, long / 2), silent={6})
+        for name, look in {"light": (1180, 800, "light", False), "dark": (1180, 800, "dark", False), "phone": (390, 844, "light", True)}.items():
+            self.browser = browser.Browser(*look)
+            self.browser.open(f"http://127.0.0.1:{self.observe}/")
+            wait_for(lambda: self.browser.text("#link") == "live", "live")
+            for card in ("devices-card", "letters-card"):
+                self.browser.run("document.getElementById(arguments[0]).scrollIntoView()", card)
+                wait_for(lambda: len(self.browser.text(f"#{card} tbody")) > 20, card)
+            self.browser.run("window.scrollTo(0, 0)")
+            go_on(2, silent={6})
+            self.browser.picture(folder / f"page-{name}.png", 1700 if name != "phone" else 1500)
+            self.assertEqual(self.browser.complaints(), [])
+            self.browser.close()
+            self.browser = None
+        client.loop_stop()
 
 
 class Costs(OnTheWire):
