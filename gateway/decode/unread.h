@@ -10,6 +10,7 @@
 #include <string_view>
 #include <vector>
 
+#include "decode/report_rules.h"
 #include "record/value_runs.h"
 
 namespace millrace {
@@ -35,6 +36,7 @@ struct Unread {
   bool ignored = false;
   ValueRuns left;  // what of the payload a condition left to other routes; empty in the end
   Surprises surprises;
+  std::vector<RuledReadings> ruled;  // of the readings, those of routes that say more of them; in their order
 
   bool any() const { return refusals > 0; }
   // What stood there at a moment, so that what came since can be taken back: nobody wanted it.
@@ -84,7 +86,8 @@ struct Unread {
     return out;
   }
   void clear() {
-    if (refusals > 0 || no_value > 0 || latin1 || ignored || !missing.empty()) *this = Unread();
+    if (refusals > 0 || no_value > 0 || latin1 || ignored || !missing.empty() || !ruled.empty())
+      *this = Unread();
   }
 };
 

@@ -51,6 +51,7 @@ Pipeline::Pipeline(Loop& loop, MappedInbox& inbox, Log& log, Metrics& metrics, P
       metrics_(metrics),
       options_(std::move(options)),
       windows_(loop, log, metrics, options_.windows),
+      reports_(options_.report_state_max),
       taken_(metrics.counter("millrace_taken_records_total",
                              "Records taken from inputs; a payload that gave none counts as one")),
       admitted_(metrics.counter("millrace_admitted_records_total", "Of these, put into the log")),
@@ -79,6 +80,7 @@ Pipeline::Pipeline(Loop& loop, MappedInbox& inbox, Log& log, Metrics& metrics, P
     redelivered_ += fresh;
     taken_.add(fresh);
     duplicate_.add(fresh);
+    show_reports();
   });
 }
 
@@ -141,7 +143,9 @@ Pipeline::Input& Pipeline::known_input(const std::string& name) {
           "Payloads that nobody wants: of routes with ignore = true, or whose conditions no route holds",
           labels),
       &metrics_.counter("millrace_input_latin1_total",
-                        "Payloads whose text was no UTF-8 and was read as ISO 8859-1", labels)};
+                        "Payloads whose text was no UTF-8 and was read as ISO 8859-1", labels),
+      &metrics_.counter("millrace_input_suppressed_records_total",
+                        "Readings that report by exception kept from uplinks", labels)};
   if (const auto found = inputs_.find(name); found != inputs_.end()) return found->second;
   if (const auto saved = log_.state(retained_state(name))) {
     wire::Reader reader(*saved);
@@ -346,8 +350,10 @@ void Pipeline::decode(Arrival arrival, Ticket ticket, bool crashed, WriteSet& se
     filtered_.add();
   }
   input.records->add(decoded_.size());
+  if (!unread_.ruled.empty()) weigh(input, arrival);
   if (own_date) keep_boot(boot_of(arrival), decoded_);
   admit(decoded_, set);
+  worth_.clear();
 }
 
 Detail Pipeline::boot_of(const Arrival& arrival) const {
@@ -423,7 +429,14 @@ void Pipeline::admit(std::vector<Record>& records, WriteSet& set) {
   taken_.add(records.size());
   windows_.lead(set);
   for (Record& record : records) {
-    if (options_.forward_raw) set.records.emplace_back(Lane::raw, std::move(record));
+    const Worth worth =
+        worth_.empty() ? Worth::forward : worth_[static_cast<std::size_t>(&record - records.data())];
+    if (worth == Worth::duplicate) {
+      duplicate_.add();
+      continue;
+    }
+    if (options_.forward_raw && worth == Worth::forward)
+      set.records.emplace_back(Lane::raw, std::move(record));
     else if (windows_.engine().wants(record.metric)) set.records.emplace_back(Lane::held, std::move(record));
     else {
       filtered_.add();
@@ -431,6 +444,33 @@ void Pipeline::admit(std::vector<Record>& records, WriteSet& set) {
     }
     admitted_.add();
   }
+}
+
+// What of the payload's records is worth forwarding, where their routes ask for it.
+void Pipeline::weigh(Input& input, const Arrival& arrival) {
+  for (const RuledReadings& some : unread_.ruled) {
+    if (!some.rules->report.any()) continue;
+    worth_.resize(decoded_.size(), Worth::forward);
+    for (std::size_t i = some.from; i < some.to && i < decoded_.size(); ++i) {
+      worth_[i] = reports_.judge(arrival.input, some.rules->report, decoded_[i]);
+      if (worth_[i] == Worth::hold) input.suppressed->add();
+    }
+  }
+}
+
+void Pipeline::show_reports() {
+  metrics_
+      .gauge("millrace_report_state_bytes",
+             "Memory of report by exception: the last forwarded reading of each device and metric")
+      .set(static_cast<double>(reports_.bytes()));
+  metrics_
+      .gauge(
+          "millrace_report_state_max_bytes",
+          "What it may take (gateway.report_state_max); beyond it the oldest are forgotten, and their next readings forwarded")
+      .set(static_cast<double>(reports_.bytes_max()));
+  metrics_
+      .gauge("millrace_report_forgotten", "Devices' metrics that were forgotten for that, since the start")
+      .set(static_cast<double>(reports_.forgotten()));
 }
 
 Status Pipeline::decode_again(const Record& letter, WriteSet& set) {

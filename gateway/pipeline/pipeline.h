@@ -21,6 +21,7 @@
 #include "loop/loop.h"
 #include "pipeline/dead_letters.h"
 #include "pipeline/input_memory.h"
+#include "pipeline/report_filter.h"
 #include "pipeline/stamp_order.h"
 #include "windows/window_consumer.h"
 
@@ -31,6 +32,7 @@ struct PipelineOptions {
   std::uint64_t boot_id = 0;  // of this boot: what arrives before the clock is set can be dated later by it
   WindowOptions windows;
   Duration look_interval = std::chrono::milliseconds(5);
+  std::size_t report_state_max = 4 << 20;  // bytes of what report by exception remembers
   // Sees what became of each payload: its records, and what of it could not be read.
   std::function<void(const Arrival&, const std::vector<Record>&, const Status&, const Unread&)> witness;
 };
@@ -100,6 +102,7 @@ class Pipeline final : public Intake {
     Counter* no_value;
     Counter* ignored;
     Counter* latin1;
+    Counter* suppressed;
     bool latin1_told = false;
     std::shared_ptr<InputMemory> memory;  // of the formats that have one; outlives their configurations
 
@@ -121,6 +124,8 @@ class Pipeline final : public Intake {
   void fit_states(WriteSet& set);
   void drop_old_memories();
   void admit(std::vector<Record>& records, WriteSet& set);
+  void weigh(Input& input, const Arrival& arrival);
+  void show_reports();
   static void keep_boot(const Detail& of, std::vector<Record>& records);
   Record stamped(Record record) const;
   void report_unclean_start();
@@ -150,7 +155,9 @@ class Pipeline final : public Intake {
   bool busy_ = false, telling_ = false;
 
   std::vector<Record> decoded_;
-  Unread unread_;  // of the same payload
+  Unread unread_;             // of the same payload
+  std::vector<Worth> worth_;  // of each of its records; empty: all are forwarded
+  ReportFilter reports_;
   std::unique_ptr<Timer> look_timer_;
   bool running_ = false, looking_ = false, pressed_ = false;
   Ticket taken_through_ = 0, released_seen_ = 0;
