@@ -3,12 +3,14 @@
 #pragma once
 
 #include <memory>
+#include <span>
 #include <string>
 
 #include "absent.h"
 #include "certificate_watch.h"
 #include "faces.h"
 #include "gateway_clock.h"
+#include "liveness.h"
 #include "log_age.h"
 #include "loop/uv_loop.h"
 #include "observe/device_table.h"
@@ -34,6 +36,7 @@ class App {
  private:
   SouthParts south_parts();
   void make_pipeline();
+  void note_device(std::span<const Record> records, std::size_t first, const Unread& unread, Instant now);
   void make_parts();
   void make_faces();
   std::size_t want();
@@ -54,6 +57,7 @@ class App {
   std::string names_of_stopping_uplinks() const;
   void look_after();
   void look_at_left();
+  void look_at_devices();
   void look_at_certificates();
 
   Config config_;
@@ -67,6 +71,7 @@ class App {
   DeviceTable devices_;
   std::unique_ptr<LogAge> age_;
   std::unique_ptr<Pipeline> pipeline_;
+  std::unique_ptr<Liveness> liveness_;
   std::unique_ptr<Inputs> inputs_;
   std::unique_ptr<Uplinks> uplinks_;
   std::unique_ptr<AbsentUplinks> absent_;

@@ -13,7 +13,7 @@ cd "$(dirname "$0")/.."
 computing="unit contract golden reader simulation tidy"
 waiting="main_job faults reload payloads kinds"
 more_waiting="kafka endpoint names log clocks"
-still_waiting="tls status examples modbus serial sparkplug https clouds"
+still_waiting="tls status examples modbus modbus_faulty serial site reporting sparkplug https clouds"
 alone="hostile"
 quick="$computing $waiting $more_waiting $still_waiting $alone"
 slow="full_disk hanging_up many_reloads modbus_share serial_pouring firmware_size name_figures slow_links kills endpoint_kills kafka_more https_more clouds_more stream_jobs cross packages trixie long_simulation ubsan tsan fuzz
@@ -102,8 +102,8 @@ one() { # name of a test
     tidy) run tidy timeout 60 /usr/bin/python3 tests/tidy/tidy_test.py ;;
     names) run names timeout 300 /usr/bin/python3 tests/integration/names_test.py Names ;;
     name_figures) run name_figures timeout 300 /usr/bin/python3 tests/integration/names_test.py Figures ;;
-    main_job|payloads|examples|modbus|faults|status|kinds|sparkplug|tls|log|endpoint|hostile|reload|full_disk|clocks) run "$name" timeout 900 /usr/bin/python3 "tests/integration/${name}_test.py" ;;
-    serial) run serial timeout 600 /usr/bin/python3 tests/integration/serial_test.py Framings Nmea Plugging Asking Devices ;;
+    main_job|payloads|examples|modbus|modbus_faulty|site|reporting|faults|status|kinds|sparkplug|tls|log|endpoint|hostile|reload|full_disk|clocks) run "$name" timeout 900 /usr/bin/python3 "tests/integration/${name}_test.py" ;;
+    serial) run serial timeout 600 /usr/bin/python3 tests/integration/serial_test.py Framings Nmea Plugging Asking SigningOn Scanning Devices ;;
     modbus_share) run modbus_share env MILLRACE_SHARE=0.95 timeout 300 /usr/bin/python3 tests/integration/modbus_test.py Trouble.test_one_dead_and_one_slow_of_32_cost_the_others_nothing ;;
     serial_pouring) run serial_pouring env MILLRACE_KILLS=50 timeout 1800 /usr/bin/python3 tests/integration/serial_test.py Pouring Devices ;;
     firmware_size) run firmware_size proto/device/size.sh ;;

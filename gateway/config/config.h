@@ -16,8 +16,9 @@ struct GatewayConfig {
   std::string name;
   std::string runtime_dir = "/run/millrace";
   std::string log_level = "info";
-  std::string clock = "kernel";  // or "rtc", "trust": what makes the wall clock believable
-  std::uint64_t inbox_size = 0;  // default: what the inputs' kinds want
+  std::string clock = "kernel";              // or "rtc", "trust": what makes the wall clock believable
+  std::uint64_t inbox_size = 0;              // default: what the inputs' kinds want
+  std::uint64_t report_state_max = 4 << 20;  // memory of report by exception
 };
 
 constexpr std::uint64_t log_state_share =
@@ -35,7 +36,10 @@ struct LogConfig {
 };
 
 struct ObserveConfig {
-  std::string listen = "127.0.0.1:9464";  // empty: no HTTP
+  std::string listen = "127.0.0.1:9464";        // empty: no HTTP
+  bool device_events = true;                    // that devices are alive, late, silent, back
+  Duration inventory = std::chrono::hours(24);  // between inventories of a device; 0: none
+  std::uint64_t device_series_max = 200;        // of millrace_device_last_seen_seconds
 };
 
 struct Config {

@@ -53,8 +53,11 @@ std::string device_list(const DeviceTable& table, const DeviceWish& wish, Instan
         .member("readings", device.readings);
     json.member("last_seen_seconds", device.age(now))
         .member("usual_seconds", device.usual())
-        .member("silent", table.silent(device, now))
-        .end_object();
+        .member("silent", table.silent(device, now));
+    json.member("pulse", pulse_word(device.pulse()))
+        .member("first_seen_seconds", to_seconds(now - device.first()));
+    if (device.expected() > 0) json.member("expected_seconds", device.expected());
+    json.end_object();
   }
   json.end_array().end_object();
   return json.take();

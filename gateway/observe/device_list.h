@@ -15,7 +15,8 @@ struct DeviceWish {
 };
 
 // {"known": all there are, "fitting": of these, "devices": [{"name", "input", "readings",
-// "last_seen_seconds", "usual_seconds", "silent"}]}
+// "last_seen_seconds", "usual_seconds", "silent", "pulse", "first_seen_seconds" ago, "expected_seconds" where
+// its route says it}]}
 std::string device_list(const DeviceTable& table, const DeviceWish& wish, Instant now);
 
 }  // namespace millrace
