@@ -116,6 +116,7 @@ void App::make_pipeline() {
   PipelineOptions options;
   options.boot_id = options.windows.boot_id = boot_id();
   options.windows.windows = config_.windows;
+  options.report_state_max = config_.gateway.report_state_max;
   options.windows.clock_vouched = [this] { return clock_.trust().trusted(); };
   options.witness = [this](const Arrival& arrival, const std::vector<Record>& records, const Status& status,
                            const Unread& unread) {
@@ -125,7 +126,10 @@ void App::make_pipeline() {
     for (auto at = records.begin(); at != records.end();) {  // the values of a message have mostly one device
       const auto end = std::find_if(at + 1, records.end(),
                                     [&](const Record& other) { return other.device != at->device; });
-      devices_.seen(at->device, static_cast<std::uint64_t>(end - at), now);
+      if (devices_.seen(at->device, static_cast<std::uint64_t>(end - at), now)) {
+        note_device({&*at, static_cast<std::size_t>(end - at)},
+                    static_cast<std::size_t>(at - records.begin()), unread, now);
+      }
       at = end;
     }
     if (!status.ok() || unread.any())
@@ -134,6 +138,20 @@ void App::make_pipeline() {
   age_ = std::make_unique<LogAge>(loop_, storage_.log(), clock_.watch(), boot_id());
   pipeline_ =
       std::make_unique<Pipeline>(loop_, storage_.inbox(), storage_.log(), metrics_, std::move(options));
+  liveness_ =
+      std::make_unique<Liveness>(loop_, storage_.log(), *pipeline_, devices_, *age_, metrics_,
+                                 Liveness::Options{config_.observe.device_events, config_.observe.inventory,
+                                                   config_.observe.device_series_max, boot_id(),
+                                                   [this] { return clock_.trust().trusted(); }});
+  liveness_->load();
+}
+
+// What a device brings, and how often its route expects it.
+void App::note_device(std::span<const Record> records, std::size_t first, const Unread& unread, Instant now) {
+  for (const Record& record : records) devices_.brought(record.metric, now);
+  const auto ruled = std::ranges::find_if(
+      unread.ruled, [&](const RuledReadings& some) { return first >= some.from && first < some.to; });
+  devices_.expects(ruled == unread.ruled.end() ? Duration{0} : ruled->rules->expected_interval);
 }
 
 void App::make_faces() {
@@ -297,9 +315,18 @@ void App::look_after() {
   clock_.judge();
   look_at_certificates();
   report_->look();
+  look_at_devices();
   age_->look();
   if (absent_->forget_due()) look_at_leftovers();
   look_at_left();
+}
+
+void App::look_at_devices() {
+  if (stopping_) return;
+  liveness_->look([this](const std::string& input) {
+    InputPart* part = inputs_->find(input);
+    return part && part->driver().hears();
+  });
 }
 
 void App::look_at_left() {
@@ -399,6 +426,7 @@ void App::stop_inputs() {
 void App::stop_uplinks() {
   const auto done = step([this] { return "uplink " + names_of_stopping_uplinks(); },
                          [this] {
+                           liveness_->save();
                            age_->save();
                            storage_.log().stop([this] {
                              code_at_last = exit_ok;

@@ -4,6 +4,7 @@
 
 #include <map>
 #include <memory>
+#include <span>
 #include <string>
 
 #include "absent.h"
@@ -11,6 +12,7 @@
 #include "faces.h"
 #include "gateway_clock.h"
 #include "health_reports.h"
+#include "liveness.h"
 #include "log_age.h"
 #include "loop/uv_loop.h"
 #include "observe/device_table.h"
@@ -37,6 +39,7 @@ class App {
  private:
   SouthParts south_parts();
   void make_pipeline();
+  void note_device(std::span<const Record> records, std::size_t first, const Unread& unread, Instant now);
   void make_parts();
   void make_faces();
   std::size_t want();
@@ -57,6 +60,7 @@ class App {
   std::string names_of_stopping_uplinks() const;
   void look_after();
   void look_at_left();
+  void look_at_devices();
   void look_at_certificates();
 
   Config config_;
@@ -71,6 +75,7 @@ class App {
   LivePayloads live_payloads_;
   std::unique_ptr<LogAge> age_;
   std::unique_ptr<Pipeline> pipeline_;
+  std::unique_ptr<Liveness> liveness_;
   std::unique_ptr<Inputs> inputs_;
   std::map<std::string, Duty> duties_;  // who sends from the cursor of this uplink
   std::unique_ptr<Uplinks> uplinks_;

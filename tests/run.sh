@@ -13,7 +13,7 @@ cd "$(dirname "$0")/.."
 computing="unit contract golden reader simulation tidy"
 waiting="main_job faults reload payloads kinds"
 more_waiting="kafka endpoint names log clocks"
-still_waiting="tls status page monitoring ship journal examples habits modbus serial sparkplug https clouds configs"
+still_waiting="tls status page monitoring ship journal examples habits modbus modbus_faulty serial site reporting sparkplug https clouds configs"
 alone="hostile"
 quick="$computing $waiting $more_waiting $still_waiting $alone"
 slow="alerts fleet full_disk hanging_up many_reloads payload_oracle modbus_share serial_pouring firmware_size name_figures many_configs slow_links kills endpoint_kills page_costs kafka_more https_more clouds_more stream_jobs cross packages trixie long_simulation ubsan tsan fuzz
@@ -103,10 +103,10 @@ one() { # name of a test
     alerts) run alerts_packages packaging/install-deps.sh north; run alerts timeout 900 /usr/bin/python3 tests/integration/alerts_test.py ;;
     names) run names timeout 300 /usr/bin/python3 tests/integration/names_test.py Names ;;
     name_figures) run name_figures timeout 300 /usr/bin/python3 tests/integration/names_test.py Figures ;;
-    main_job|payloads|examples|habits|modbus|faults|status|monitoring|fleet|ship|journal|kinds|sparkplug|tls|log|endpoint|hostile|reload|full_disk|clocks) run "$name" timeout 900 /usr/bin/python3 "tests/integration/${name}_test.py" ;;
+    main_job|payloads|examples|habits|modbus|modbus_faulty|site|reporting|faults|status|monitoring|fleet|ship|journal|kinds|sparkplug|tls|log|endpoint|hostile|reload|full_disk|clocks) run "$name" timeout 900 /usr/bin/python3 "tests/integration/${name}_test.py" ;;
     configs) run configs timeout 120 /usr/bin/python3 tests/integration/configs_test.py Old Some ;;
     many_configs) run many_configs timeout 900 /usr/bin/python3 tests/integration/configs_test.py All ;;
-    serial) run serial timeout 600 /usr/bin/python3 tests/integration/serial_test.py Framings Nmea Plugging Asking Devices ;;
+    serial) run serial timeout 600 /usr/bin/python3 tests/integration/serial_test.py Framings Nmea Plugging Asking SigningOn Scanning Devices ;;
     page) run page timeout 300 /usr/bin/python3 tests/integration/page_test.py OnTheWire InABrowser ;;
     page_costs) run page_costs timeout 300 /usr/bin/python3 tests/integration/page_test.py Costs ;;
     modbus_share) run modbus_share env MILLRACE_SHARE=0.95 timeout 300 /usr/bin/python3 tests/integration/modbus_test.py Trouble.test_one_dead_and_one_slow_of_32_cost_the_others_nothing ;;

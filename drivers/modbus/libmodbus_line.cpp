@@ -257,32 +257,82 @@ Reply LibmodbusLine::failed(int error) const {
   return outcome;
 }
 
-Reply LibmodbusLine::ask_numbered(std::uint8_t unit, const Span& span, Duration timeout) {
-  modbus_t* bus = context_.get();
-  modbus_set_slave(bus, unit);
-  const std::int64_t us = std::max<std::int64_t>(to_us(timeout), 1000);
-  modbus_set_response_timeout(bus, static_cast<std::uint32_t>(us / 1'000'000),
-                              static_cast<std::uint32_t>(us % 1'000'000));
-  Reply outcome;
-  errno = 0;
-  if (is_bit_table(span.table)) {
-    std::uint8_t bits[MODBUS_MAX_READ_BITS];
-    const auto read = span.table == Table::coil ? modbus_read_bits : modbus_read_input_bits;
-    if (read(bus, span.first, span.count, bits) != span.count) return failed(errno);
-    outcome.data.resize(data_bytes(span));
-    for (std::size_t i = 0; i < span.count; ++i)
-      outcome.data[i / 8] |= static_cast<std::byte>(bits[i] << i % 8);
-  } else {
-    std::uint16_t registers[MODBUS_MAX_READ_REGISTERS];
-    const auto read = span.table == Table::holding ? modbus_read_registers : modbus_read_input_registers;
-    if (read(bus, span.first, span.count, registers) != span.count) return failed(errno);
-    outcome.data.reserve(2u * span.count);
-    for (std::size_t i = 0; i < span.count; ++i) {
-      outcome.data.push_back(static_cast<std::byte>(registers[i] >> 8));
-      outcome.data.push_back(static_cast<std::byte>(registers[i] & 0xFF));
+// Reads all of `to`. False: `outcome` says why not; what came of a frame that is not whole puts the stream
+// out of step.
+bool LibmodbusLine::read_whole(std::span<std::uint8_t> to, Instant deadline, bool begun,
+                               Reply& outcome) const {
+  const int fd = modbus_get_socket(context_.get());
+  std::size_t have = 0;
+  while (have < to.size()) {
+    const Duration left = deadline - clock_.now();
+    if (left.count() <= 0 || *stopping_) {
+      outcome.answer = begun || have > 0 ? Answer::damaged : Answer::silent;
+      return false;
+    }
+    if (!readable(fd, std::min(left, slice))) continue;
+    const ssize_t got = ::recv(fd, to.data() + have, to.size() - have, 0);
+    if (got > 0) {
+      have += static_cast<std::size_t>(got);
+    } else if (got == 0 || (errno != EAGAIN && errno != EINTR)) {
+      outcome.answer = Answer::gone;
+      outcome.words =
+          text(config_.server, ": ", got == 0 ? "the connection was closed" : modbus_strerror(errno));
+      return false;
     }
   }
-  outcome.answer = Answer::data;
+  return true;
+}
+
+// By hand, since libmodbus looks neither at the unit of an answer nor at its lengths. Modbus Messaging on
+// TCP/IP 1.0b, 3.1.3: transaction, protocol 0, length of what follows, unit; and then as on a line, without
+// the CRC.
+Reply LibmodbusLine::ask_numbered(std::uint8_t unit, const Span& span, Duration timeout) {
+  constexpr std::size_t head = 6, least = 3, most = 254;  // unit, function, a byte; a PDU has 253
+  const auto high = [](unsigned v) { return static_cast<std::uint8_t>(v >> 8); };
+  const auto low = [](unsigned v) { return static_cast<std::uint8_t>(v & 0xFF); };
+  const Instant deadline = clock_.now() + std::max<Duration>(timeout, std::chrono::milliseconds(1));
+  const std::uint16_t transaction = ++transaction_;
+  const std::uint8_t request[] = {high(transaction),
+                                  low(transaction),
+                                  0,
+                                  0,
+                                  0,
+                                  6,
+                                  unit,
+                                  function_of(span.table),
+                                  high(span.first),
+                                  low(span.first),
+                                  high(span.count),
+                                  low(span.count)};
+  Reply outcome;
+  if (::send(modbus_get_socket(context_.get()), request, sizeof request, MSG_NOSIGNAL) !=
+      static_cast<ssize_t>(sizeof request)) {
+    outcome.answer = Answer::gone;
+    outcome.words = text(config_.server, ": ", modbus_strerror(errno));
+    return outcome;
+  }
+  while (true) {
+    std::uint8_t header[head], body[most];
+    if (!read_whole(header, deadline, false, outcome)) return outcome;
+    const std::size_t length = static_cast<std::size_t>(header[4]) << 8 | header[5];
+    outcome.answer = Answer::damaged;
+    if ((header[2] | header[3]) != 0 || length < least || length > most) return outcome;
+    if (!read_whole(std::span(body, length), deadline, true, outcome)) return outcome;
+    if ((static_cast<unsigned>(header[0]) << 8 | header[1]) == transaction)
+      return take_numbered(unit, span, {body, length}, std::move(outcome));
+    ++outcome.strays;  // an old one
+  }
+}
+
+// Units 0 and 255 are a device's own name for itself where it hangs on the network without a gateway.
+Reply LibmodbusLine::take_numbered(std::uint8_t unit, const Span& span, std::span<const std::uint8_t> body,
+                                   Reply outcome) {
+  if (body[0] != unit && body[0] != 0 && body[0] != 255) return outcome;
+  const auto* pdu = reinterpret_cast<const std::byte*>(body.data() + 1);
+  const auto data = data_of(span, {pdu, body.size() - 1}, outcome.exception);
+  if (!data.ok()) return outcome;
+  outcome.answer = outcome.exception == Exception::none ? Answer::data : Answer::exception;
+  outcome.data.assign(data.value().begin(), data.value().end());
   return outcome;
 }
 

@@ -5,13 +5,14 @@
 // What is done around libmodbus, and why: its timeout between bytes is off, so that a frame must be whole
 // within the device's timeout, however slowly a peer dribbles. It waits by select(2), which cannot do
 // descriptors from 1024 on: such a port is refused with words. It would connect for as long as the kernel
-// likes and look names up without an end: connections are made here, with a deadline. RTU answers are taken
-// frame by frame until one fits the question, so that a late one of another device costs nothing; TCP answers
-// by libmodbus' own check of the transaction number. Blocks; on the bus's worker.
+// likes and look names up without an end: connections are made here, with a deadline. Answers are taken frame
+// by frame until one fits the question, so that a late one costs nothing. It believes a TCP answer whatever
+// unit and lengths it has: those are read and judged here. Blocks; on the bus's worker.
 #pragma once
 
 #include <atomic>
 #include <memory>
+#include <span>
 #include <string>
 
 #include "base/files.h"
@@ -51,6 +52,9 @@ class LibmodbusLine final : public Line {
   Status adopt(std::unique_ptr<_modbus, Free> context);
   Reply ask_frames(std::uint8_t unit, const Span& span, Duration timeout);
   Reply ask_numbered(std::uint8_t unit, const Span& span, Duration timeout);
+  bool read_whole(std::span<std::uint8_t> to, Instant deadline, bool begun, Reply& outcome) const;
+  static Reply take_numbered(std::uint8_t unit, const Span& span, std::span<const std::uint8_t> body,
+                             Reply outcome);
   Reply failed(int error) const;
   void keep_pause();
 
@@ -61,6 +65,7 @@ class LibmodbusLine final : public Line {
   Duration pause_;  // silence before a request
   std::unique_ptr<_modbus, Free> context_;
   Instant last_;  // when something was on the line
+  std::uint16_t transaction_ = 0;
 };
 
 // Whether termios knows this speed, as libmodbus does: it takes 9600 for what it does not know.

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "config/keys.h"
+#include "config/report.h"
 
 namespace millrace {
 
@@ -99,6 +100,7 @@ struct ModbusInputConfig {
   int failures_max = 3;
   Duration recovery_min = std::chrono::seconds(5), recovery_max = std::chrono::minutes(5);
   bool liveness = true;
+  ReportConfig report;  // which readings leave
   Duration reopen_min = std::chrono::milliseconds(500), reopen_max = std::chrono::seconds(30);
   std::vector<MapConfig> maps;
   std::vector<SlaveConfig> devices;

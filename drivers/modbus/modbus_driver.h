@@ -26,6 +26,7 @@ class ModbusDriver final : public Driver {
   // Names the devices that do not answer.
   std::string health() const override;
   bool healthy() const override { return !stopping_ && trouble_.empty() && dead_.empty(); }
+  bool hears() const override { return !stopping_ && trouble_.empty(); }
 
  private:
   void run();

@@ -212,6 +212,8 @@ constexpr Key keys[] = {
                              "... to so long; all silent devices take a hundredth of the bus's time at most")
         .within(100ms, 24h),
     K::key<&C::liveness>("liveness", "That a device answers, or no more, becomes an event in the alarm lane"),
+    K::table<&C::report>("report", report_shape,
+                         "Report by exception: not every reading leaves; docs/reporting.md of the package"),
     K::key<&C::reopen_min>("reopen_min", "Between tries to open it: from here ...").within(50ms, 1h),
     K::key<&C::reopen_max>("reopen_max", "... to here, with chance").within(100ms, 24h),
     K::table<&C::rs485>(
@@ -225,6 +227,9 @@ void settle(Section& section, ModbusInputConfig& c) {
   if (c.reopen_max < c.reopen_min) section.error("reopen_max", "\"reopen_max\" is less than \"reopen_min\"");
   if (c.recovery_max < c.recovery_min)
     section.error("recovery_max", "\"recovery_max\" is less than \"recovery_min\"");
+  if (c.report.deduplicate)
+    section.table("report")->error("deduplicate",
+                                   "\"deduplicate\" goes by times that devices give: Modbus has none");
   if (c.devices.empty()) section.error("a bus needs [[inputs.modbus.devices]]: who is on it");
 }
 constexpr Shape shape = shape_of<C, settle>(keys);
@@ -240,7 +245,8 @@ InputPlan plan_of(const ModbusInputConfig& c) {
   InputPlan plan;
   // A connection can be had more than once, but a line behind it cannot be asked twice at a time.
   plan.claims = {c.over_tcp() ? "modbus " + c.server : "tty " + port_of(c.device)};
-  plan.decode = [decoder = std::make_shared<const ReplyDecoder>(slaves_of(c))](
+  plan.decode = [decoder =
+                     std::make_shared<const ReplyDecoder>(slaves_of(c), ReportRules::make(c.report, {}))](
                     const Arrival& arrival, std::vector<Record>& out, Unread& unread) {
     return decoder->decode(arrival, out, unread);
   };

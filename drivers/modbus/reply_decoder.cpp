@@ -43,7 +43,8 @@ Reading read(const Point& point, const Span& span, BytesView data, Record& recor
 
 }  // namespace
 
-ReplyDecoder::ReplyDecoder(std::vector<Slave> slaves) : slaves_(std::move(slaves)) {
+ReplyDecoder::ReplyDecoder(std::vector<Slave> slaves, std::shared_ptr<const ReportRules> rules)
+    : slaves_(std::move(slaves)), rules_(std::move(rules)) {
   for (const Slave& slave : slaves_) by_name_.emplace(slave.name, &slave);
 }
 
@@ -77,6 +78,7 @@ Status ReplyDecoder::decode(const Arrival& arrival, std::vector<Record>& out, Un
     else if (reading == Reading::no_value) ++unread.no_value;
     else unread.refuse({place, place + 1}, {}, why);
   }
+  if (rules_) unread.ruled.push_back({rules_.get(), before, out.size()});
   tidy_runs(unread.missing);
   if (!unread.any() || out.size() > before) return {};
   return {Code::invalid, unread.reason()};

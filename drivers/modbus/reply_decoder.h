@@ -4,6 +4,7 @@
 #pragma once
 
 #include <map>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -16,7 +17,7 @@ namespace millrace {
 
 class ReplyDecoder {
  public:
-  explicit ReplyDecoder(std::vector<Slave> slaves);
+  explicit ReplyDecoder(std::vector<Slave> slaves, std::shared_ptr<const ReportRules> rules = nullptr);
   ReplyDecoder(const ReplyDecoder&) = delete;
   ReplyDecoder(ReplyDecoder&&) = default;
 
@@ -26,6 +27,7 @@ class ReplyDecoder {
 
  private:
   std::vector<Slave> slaves_;
+  std::shared_ptr<const ReportRules> rules_;
   std::map<std::string, const Slave*, std::less<>> by_name_;
 };
 

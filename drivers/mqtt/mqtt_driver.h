@@ -44,6 +44,7 @@ class MqttDriver final : public Driver {
   bool say(const std::string& topic, const Bytes& payload) override;
   std::string health() const override;
   bool healthy() const override { return phase_ == Phase::subscribed && refused_.empty(); }
+  bool hears() const override { return phase_ == Phase::subscribed; }
 
  private:
   void arrived(const ArrivedMessage& message);  // on Paho's thread

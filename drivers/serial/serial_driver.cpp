@@ -70,6 +70,7 @@ void SerialDriver::open() {
   auto port = open_serial_port(config_);
   if (!port.ok()) return close(port.status().detail());
   port_ = std::move(port).value();
+  baud_ = config_.baud;
   framer_->reset();
   marks_.reset();
   errors_ = line_errors(port_.fd.get());
@@ -87,7 +88,8 @@ void SerialDriver::watch() {
 }
 
 void SerialDriver::close(const std::string& why) {
-  for (auto* timer : {&pause_timer_, &ask_timer_, &answer_timer_, &errors_timer_}) timer->reset();
+  for (auto* timer : {&pause_timer_, &ask_timer_, &answer_timer_, &errors_timer_, &speed_timer_})
+    timer->reset();
   watch_.reset();
   port_.fd.reset();
   framer_->reset();
@@ -145,7 +147,7 @@ void SerialDriver::push(BytesView bytes, bool wrong) {
     echo_.erase(0, 1);
     bytes = bytes.subspan(1);
   }
-  if (bytes.empty()) return;
+  if (bytes.empty() || (sign_on_.waiting() && !take_sign_on(bytes))) return;
   if (wrong) framer_->spoil();
   framer_->push(bytes, [this](const Framer::Frame& frame) { take_frame(frame); });
 }
@@ -215,18 +217,52 @@ void SerialDriver::ask() {
   const auto requests = config_.requests.size();
   ask_timer_ = loop_.after(config_.request_interval / requests, [this] { ask(); });
   framer_->reset();
-  const std::string& request = config_.requests[next_request_++ % requests];
-  const ssize_t sent = ::write(port_.fd.get(), request.data(), request.size());
-  if (sent < 0 && errno != EAGAIN && errno != EINTR) return unplugged();
-  echo_ = config_.request_echo ? request : std::string();
+  speed_timer_.reset();
+  if (config_.sign_on) {
+    speak_at(config_.baud);
+    sign_on_.begin();
+  }
+  if (!port_.fd.valid()) return;
+  send(config_.requests[next_request_++ % requests]);
+  if (!port_.fd.valid()) return;
   asking_ = true;
   answered_ = false;
   answer_timer_ = loop_.after(config_.request_timeout, [this] { give_up_asking(); });
 }
 
+void SerialDriver::send(const std::string& bytes) {
+  const ssize_t sent = ::write(port_.fd.get(), bytes.data(), bytes.size());
+  if (sent < 0 && errno != EAGAIN && errno != EINTR) return unplugged();
+  echo_ = config_.request_echo ? bytes : std::string();
+}
+
+void SerialDriver::speak_at(int baud) {
+  if (baud == baud_) return;
+  if (Status status = change_speed(port_, config_, baud); !status.ok()) return close(status.detail());
+  baud_ = baud;
+}
+
+// The identification is the beginning of the telegram, too. False: there is nothing behind it.
+bool SerialDriver::take_sign_on(BytesView& bytes) {
+  std::size_t taken = 0;
+  const auto answer = sign_on_.push(bytes, taken);
+  framer_->push(bytes.first(taken), [this](const Framer::Frame& frame) { take_frame(frame); });
+  bytes = bytes.subspan(taken);
+  if (!answer) return false;
+  if (!answer->acknowledgement.empty()) send(answer->acknowledgement);
+  if (!port_.fd.valid() || answer->baud == 0) return port_.fd.valid() && !bytes.empty();
+  // What is on its way is sent at the old speed, ten bits a character; the meter takes 20 ms at least to go
+  // on (6.3.14).
+  const auto bits = static_cast<std::int64_t>(answer->acknowledgement.size() + 1) * 10;
+  speed_timer_ = loop_.after(std::chrono::microseconds(bits * 1'000'000 / baud_),
+                             [this, baud = answer->baud] { speak_at(baud); });
+  return !bytes.empty();
+}
+
 void SerialDriver::give_up_asking() {
   if (!answered_) count_.timeouts.add();
   asking_ = false;
+  sign_on_.end();
   framer_->reset();
   echo_.clear();
 }
@@ -238,7 +274,8 @@ void SerialDriver::give_up_asking() {
 void SerialDriver::pause() {
   if (paused_ || stopping_) return;
   paused_ = true;
-  for (auto* timer : {&pause_timer_, &ask_timer_, &answer_timer_, &errors_timer_}) timer->reset();
+  for (auto* timer : {&pause_timer_, &ask_timer_, &answer_timer_, &errors_timer_, &speed_timer_})
+    timer->reset();
   asking_ = false;
   watch_.reset();
 }
@@ -252,7 +289,8 @@ void SerialDriver::resume() {
 
 void SerialDriver::stop(std::function<void()> done) {
   stopping_ = true;
-  for (auto* timer : {&reopen_timer_, &pause_timer_, &ask_timer_, &answer_timer_, &errors_timer_})
+  for (auto* timer :
+       {&reopen_timer_, &pause_timer_, &ask_timer_, &answer_timer_, &errors_timer_, &speed_timer_})
     timer->reset();
   watch_.reset();
   acknowledger_.reset();

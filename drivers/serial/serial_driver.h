@@ -15,6 +15,7 @@
 #include "drivers/serial/line_marks.h"
 #include "drivers/serial/serial_config.h"
 #include "drivers/serial/serial_port.h"
+#include "drivers/serial/sign_on.h"
 #include "ingest/clock_trust.h"
 #include "ingest/driver.h"
 #include "ingest/inbox.h"
@@ -57,6 +58,9 @@ class SerialDriver final : public Driver {
   void store(const Arrival& arrival);
   void acknowledge(BytesView acknowledgement);
   void ask();
+  void send(const std::string& bytes);
+  bool take_sign_on(BytesView& bytes);
+  void speak_at(int baud);
   void give_up_asking();
   void count_errors();
 
@@ -71,7 +75,9 @@ class SerialDriver final : public Driver {
   LineMarks marks_;
   std::optional<LineErrors> errors_;  // when they were looked at last
   std::unique_ptr<Watch> watch_;
-  std::unique_ptr<Timer> reopen_timer_, pause_timer_, ask_timer_, answer_timer_, errors_timer_;
+  std::unique_ptr<Timer> reopen_timer_, pause_timer_, ask_timer_, answer_timer_, errors_timer_, speed_timer_;
+  SignOn sign_on_;
+  int baud_ = 0;      // as it is set now
   std::string echo_;  // of the request, as far as it has not come yet
   // of the framer's counts: a new input of this name counts on
   std::uint64_t discarded_seen_ = 0, bad_seen_ = 0;

@@ -1,4 +1,6 @@
 // inputs.serial: frames from a serial port.
+#include <algorithm>
+
 #include "base/escapes.h"
 #include "base/text.h"
 #include "config/toml.h"
@@ -61,6 +63,10 @@ constexpr Key keys[] = {
     K::key<&C::request_timeout>("request_timeout",
                                 "All frames that come until then are the answer; later ones are not taken")
         .within(1ms, 10min),
+    K::key<&C::sign_on>(
+        "sign_on",
+        "A meter of IEC 62056-21 is asked in mode C: request '/?!\\r\\n' at 300 baud 7E1, then at the "
+        "speed it offers; with framing = \"telegram\""),
     K::key<&C::request_echo>("request_echo",
                              "The adapter hears what it sends (two-wire RS-485): it is skipped"),
     K::key<&C::reopen_min>("reopen_min", "Between tries to open it: from here ...").within(100ms, 1h),
@@ -85,6 +91,21 @@ void settle_routes(Section& section, SerialInputConfig& c) {
     const bool named = route.topic.find("{device}") != std::string::npos;
     if (route.device == "{device}" && !named) route.device = c.name;
   }
+}
+
+// What the standard says (IEC 62056-21, 5 and 6.3), where the file says nothing else.
+void settle_sign_on(Section& section, SerialInputConfig& c) {
+  if (!c.sign_on) return;
+  if (c.framing.kind && c.framing.kind->name != "telegram")
+    section.error("sign_on", "\"sign_on\" needs framing = \"telegram\"");
+  if (!section.has("baud")) c.baud = 300;
+  if (!section.has("parity")) c.parity = "even";
+  if (!section.has("data_bits")) c.data_bits = 7;
+  if (!section.has("request") && !section.has("requests")) c.requests = {"/?!\r\n"};
+  if (!section.has("request_interval")) c.request_interval = 1min;
+  if (!section.has("request_timeout"))
+    c.request_timeout =
+        c.request_interval / static_cast<std::int64_t>(2 * std::max<std::size_t>(c.requests.size(), 1));
 }
 
 void settle_requests(Section& section, SerialInputConfig& c) {
@@ -115,6 +136,7 @@ void settle(Section& section, SerialInputConfig& c) {
   if (c.acknowledge && c.framing.kind && c.framing.kind->name != "cobs")
     section.error("acknowledge",
                   "\"acknowledge\" needs framing = \"cobs\": an acknowledgement is such a frame, too");
+  settle_sign_on(section, c);
   settle_requests(section, c);
   if (c.acknowledge && !c.requests.empty())
     section.error("request", "a device that is acknowledged speaks by itself");

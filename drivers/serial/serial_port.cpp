@@ -96,6 +96,11 @@ Result<SerialPort> open_serial_port(const SerialInputConfig& config) {
   return port;
 }
 
+Status change_speed(const SerialPort& port, SerialInputConfig config, int baud) {
+  config.baud = baud;
+  return set_up(port.fd.get(), config, port.marked);
+}
+
 std::string port_behind(const std::string& device) {
   char* found = ::realpath(device.c_str(), nullptr);
   std::string path = found ? found : device;

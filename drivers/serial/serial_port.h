@@ -17,6 +17,9 @@ struct SerialPort {
 };
 Result<SerialPort> open_serial_port(const SerialInputConfig& config);
 
+// Another speed for a port that is open.
+Status change_speed(const SerialPort& port, SerialInputConfig config, int baud);
+
 // The path behind links, so that two names of one port are one; as it is where there is no such file.
 std::string port_behind(const std::string& device);
 

@@ -30,6 +30,11 @@ constexpr Key gateway_keys[] = {
         "the largest message of a broker; of a larger one the head goes to the dead lane")
         .within(64 << 10, 1 << 30)
         .like("\"4MiB\""),
+    KeysOf<G>::size<&G::report_state_max>(
+        "report_state_max",
+        "Memory for report by exception, some 200 bytes for a device's metric; beyond it the oldest are forgotten, "
+        "and their next readings forwarded")
+        .within(64 << 10, 1 << 30),
     KeysOf<G>::choice<&G::clock>(
         "clock", "kernel|rtc|trust",
         "The clock is believed when the kernel says it is synchronised (NTP); a battery "
@@ -113,6 +118,15 @@ constexpr Key observe_keys[] = {
     KeysOf<O>::key<&O::devices_max>("devices_max",
                                     "Devices that are watched, of all inputs; beyond them they are counted")
         .within(0, 100'000),
+    KeysOf<O>::key<&O::device_events>(
+        "device_events", "That a device is alive, late, silent or back becomes an event in the alarm lane"),
+    KeysOf<O>::key<&O::inventory>("inventory",
+                                  "What is known of each device is forwarded so often, and when it brings "
+                                  "something else; 0s: never")
+        .within(0s, 366 * 24h),
+    KeysOf<O>::key<&O::device_series_max>("device_series_max",
+                                          "So many devices have a series millrace_device_last_seen_seconds")
+        .within(0, 100'000),
 };
 
 void settle_observe(Section& section, ObserveConfig& c) {
@@ -132,6 +146,8 @@ void settle_observe(Section& section, ObserveConfig& c) {
         "token_file. Or keep \"listen\" on 127.0.0.1, and look from elsewhere by ssh -L 9464:127.0.0.1:9464 "
         "HOST (metrics alone: page = false)");
   }
+  if (c.inventory > Duration{0} && c.inventory < 1min)
+    section.error("inventory", "\"inventory\" is less than a minute");
 }
 
 constexpr Shape gateway_shape = shape_of<G, settle_gateway>(gateway_keys);

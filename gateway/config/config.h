@@ -20,6 +20,7 @@ struct GatewayConfig {
   Duration health_interval{};    // zero: the centre is told nothing
   bool runtime_dir_said = false;
   std::uint64_t inbox_size = 0;  // default: what the inputs' kinds want
+  std::uint64_t report_state_max = 4 << 20;  // memory of report by exception
 };
 
 constexpr std::uint64_t log_state_share =
@@ -45,6 +46,9 @@ struct ObserveConfig {
   std::size_t page_streams = 16;          // tabs that are served live
   Duration silent_after = std::chrono::minutes(5);
   std::size_t devices_max = 10'000;  // watched, of all inputs
+  bool device_events = true;                    // that devices are alive, late, silent, back
+  Duration inventory = std::chrono::hours(24);  // between inventories of a device; 0: none
+  std::uint64_t device_series_max = 200;        // of millrace_device_last_seen_seconds
 
   bool on_loopback = true;  // where `listen` is
   bool is_guarded() const { return !tls.cert.empty() && token.given(); }

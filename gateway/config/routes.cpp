@@ -135,6 +135,14 @@ constexpr Key route_keys[] = {
     K::choice<&C::schema>(
         "schema", "off|learn",
         "Metrics and types are learned; what is new or has changed later enters, and is counted and told"),
+    K::table<&C::report>(
+        "report", report_shape,
+        "Report by exception: not every reading leaves. All of this at length: docs/reporting.md of the package"),
+    K::key<&C::expected_interval>(
+        "expected_interval",
+        "A device speaks so often: nothing for two of these is late, for five silent; 0s: as it is learned")
+        .within(0s, 366 * 24h)
+        .like("\"10s\""),
 };
 
 constexpr Key topic_key = K::key<&C::topic>("topic", "{names} can be used below")
@@ -196,6 +204,10 @@ void check_format(Section& section, const RouteConfig& route) {
     if (route.schema != "off")
       section.error("schema", text("\"schema\" is not for format = \"", kind->name, "\""));
   }
+  if (route.report.deduplicate && !route.ignore && kind && kind->by_paths && route.time.empty())
+    section.table("report")->error(
+        "deduplicate",
+        "\"deduplicate\" goes by the time that devices give: this route takes none (\"time\")");
   if (!route.expected.empty() && route.schema != "off")
     section.error("schema", "what is expected is known: nothing is learned");
   if (!route.ignore && kind) check_conditions(section, route, *kind);

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "config/keys.h"
+#include "config/report.h"
 
 namespace millrace {
 
@@ -62,6 +63,8 @@ struct RouteConfig {
   std::vector<MetricConfig> metrics;               // empty: every value
   std::vector<ExpectedConfig> expected;            // empty: whatever comes
   std::string schema = "off";                      // off, learn: what is new is told
+  ReportConfig report;                             // which readings leave
+  Duration expected_interval{0};                   // of messages of a device; 0: learned
   int line = 0;
 };
 

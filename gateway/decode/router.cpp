@@ -81,6 +81,7 @@ Result<Router::Route> Router::compile(const RouteConfig& config) {
   if (!format.ok()) return format.status();
   route.format = std::move(format).value();
   route.kind = kind;
+  route.rules = ReportRules::make(config.report, config.expected_interval);
   if (route.format->make_memory()) route.memory = kind->name;
   if (RouteJudge* judge = route.format->judge(); judge && judge->looks()) route.judge = judge;
   if (const RouteJudge* judge = route.format->judge(); judge && judge->learns())
@@ -278,6 +279,7 @@ Status Router::decode(const Arrival& arrival, std::vector<Record>& out, Unread& 
     }
     if (route.judge) settle(route, arrival, status, before, out, unread);
     if (!unread.absent.empty()) settle_absent(route, status, unread);
+    if (route.rules) unread.ruled.push_back({route.rules.get(), before, out.size()});
     bool keep_good = route.keep_good;
     if (route.conditional) {
       if (status.ok() && !unread.left.empty()) {
@@ -319,6 +321,7 @@ bool Router::decode_left(std::size_t taker, const Arrival& arrival, std::vector<
     }
     if (route.judge) settle(route, arrival, {}, before, out, more);
     if (!more.absent.empty()) settle_absent(route, {}, more);
+    if (route.rules) unread.ruled.push_back({route.rules.get(), before, out.size()});
     tidy_runs(more.missing);
     more.missing = common_runs(more.missing, left);  // what lies elsewhere has been told
     if (more.missing.empty()) more.refusals = 0;

@@ -49,11 +49,12 @@ class Router {
     std::vector<std::pair<std::string, Template>> made_tags;  // of fixed_tags, what depends on the topic
     std::string content_type;
     bool ignore = false, keep_good = true;
-    bool device_of_payload = false;  // the format names the device
-    bool of_publisher = false;       // device or tags speak of the publisher
-    bool conditional = false;        // what it takes nothing of goes on to the next one
-    bool special = false;            // conditional, or with a memory
-    RouteJudge* judge = nullptr;     // of its format, where that looks at readings
+    bool device_of_payload = false;            // the format names the device
+    bool of_publisher = false;                 // device or tags speak of the publisher
+    bool conditional = false;                  // what it takes nothing of goes on to the next one
+    bool special = false;                      // conditional, or with a memory
+    RouteJudge* judge = nullptr;               // of its format, where that looks at readings
+    std::shared_ptr<const ReportRules> rules;  // null: it says no more of its readings
     const FormatKind* kind = nullptr;
     std::unique_ptr<PayloadFormat> format;
     std::string learned;  // likewise of what is learned of its metrics

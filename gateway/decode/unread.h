@@ -10,6 +10,7 @@
 #include <string_view>
 #include <vector>
 
+#include "decode/report_rules.h"
 #include "record/value_runs.h"
 
 namespace millrace {
@@ -38,6 +39,7 @@ struct Unread {
   // Members that the route wants by name and a message of it did not have: the metric's number, once for each
   // message; beyond absent_max of a payload they are not counted.
   std::vector<std::uint32_t> absent;
+  std::vector<RuledReadings> ruled;  // of the readings, those of routes that say more of them; in their order
 
   bool any() const { return refusals > 0; }
   // What stood there at a moment, so that what came since can be taken back: nobody wanted it.
@@ -89,7 +91,8 @@ struct Unread {
     return out;
   }
   void clear() {
-    if (refusals > 0 || no_value > 0 || latin1 || ignored || !missing.empty() || !absent.empty())
+    if (refusals > 0 || no_value > 0 || latin1 || ignored || !missing.empty() || !absent.empty() ||
+        !ruled.empty())
       *this = Unread();
   }
 };

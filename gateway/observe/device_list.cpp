@@ -70,6 +70,9 @@ std::string device_list(const DeviceTable& table, const DeviceWish& wish, Instan
         .member("usual_seconds", device.usual())
         .member("silent", table.silent(device, now));
     if (const auto completeness = device.completeness(now)) json.member("completeness", *completeness);
+    json.member("pulse", pulse_word(device.pulse()))
+        .member("first_seen_seconds", to_seconds(now - device.first()));
+    if (device.expected() > 0) json.member("expected_seconds", device.expected());
     json.end_object();
   }
   json.end_array().end_object();

@@ -16,7 +16,8 @@ struct DeviceWish {
 };
 
 // {"known": all there are, "fitting": of these, "devices": [{"name", "input", "readings",
-// "last_seen_seconds", "usual_seconds", "silent", "completeness" (0 to 1, where it can be told)}]}
+// "last_seen_seconds", "usual_seconds", "silent", "completeness" (0 to 1, where it can be told), "pulse",
+// "first_seen_seconds" ago, "expected_seconds" where its route says it}]}
 std::string device_list(const DeviceTable& table, const DeviceWish& wish, Instant now);
 // The names of those in that list.
 std::set<std::string, std::less<>> device_names(const DeviceTable& table, const DeviceWish& wish,

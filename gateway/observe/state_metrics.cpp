@@ -88,8 +88,8 @@ void StateMetrics::show(const InputState& input) {
   const Labels labels{{"input", input.name}};
   set("millrace_input_waiting", "Whether the input waits for a file that is not there yet",
       input.waits_for.empty() ? 0 : 1, labels);
-  set("millrace_input_devices", "Devices that spoke within a day, as far as they are watched", input.devices,
-      labels);
+  set("millrace_input_devices", "Devices that are watched: heard within a week, new ones within a day",
+      input.devices, labels);
   set("millrace_input_silent_devices",
       "Of these, silent for observe.silent_after, and for longer than is usual for them",
       input.silent_devices, labels);

@@ -28,6 +28,7 @@ Decoding::Decoding(Loop& loop, Log& log, Metrics& metrics, KnownInputs& inputs, 
       inputs_(inputs),
       windows_(windows),
       options_(std::move(options)),
+      reports_(options_.report_state_max),
       taken_(metrics.counter("millrace_taken_records_total",
                              "Records taken from inputs; a payload that gave none counts as one")),
       admitted_(metrics.counter("millrace_admitted_records_total", "Of these, put into the log")),
@@ -38,6 +39,14 @@ Decoding::Decoding(Loop& loop, Log& log, Metrics& metrics, KnownInputs& inputs, 
                                  "Of these, payloads recognised as taken before, and dropped")),
       undecodable_(metrics.counter("millrace_undecodable_total",
                                    "Of these, payloads that could not be decoded, or not wholly")),
+      report_bytes_(
+          metrics.gauge("millrace_report_state_bytes",
+                        "Memory of report by exception: the last forwarded reading of each device and metric")),
+      report_bytes_max_(metrics.gauge(
+          "millrace_report_state_max_bytes",
+          "What it may take (gateway.report_state_max); beyond it the oldest are forgotten, and their next readings forwarded")),
+      report_forgotten_(metrics.gauge("millrace_report_forgotten",
+                                      "Devices' metrics that were forgotten for that, since the start")),
       letters_(loop, log, metrics, {options_.boot_id, options_.clock_vouched}) {}
 
 void Decoding::count_duplicates(std::uint64_t payloads) {
@@ -112,8 +121,10 @@ void Decoding::decode(Arrival arrival, Ticket ticket, bool crashed, WriteSet& se
     filtered_.add();
   }
   input.records->add(decoded_.size());
+  if (!unread_.ruled.empty()) weigh(input, arrival);
   if (own_date) keep_boot(boot_of(arrival), decoded_);
   admit(decoded_, set);
+  worth_.clear();
 }
 
 Detail Decoding::boot_of(const Arrival& arrival) const {
@@ -154,7 +165,14 @@ void Decoding::admit(std::vector<Record>& records, WriteSet& set) {
   taken_.add(records.size());
   windows_.lead(set);
   for (Record& record : records) {
-    if (options_.forward_raw) set.records.emplace_back(Lane::raw, std::move(record));
+    const Worth worth =
+        worth_.empty() ? Worth::forward : worth_[static_cast<std::size_t>(&record - records.data())];
+    if (worth == Worth::duplicate) {
+      duplicate_.add();
+      continue;
+    }
+    if (options_.forward_raw && worth == Worth::forward)
+      set.records.emplace_back(Lane::raw, std::move(record));
     else if (windows_.engine().wants(record.metric)) set.records.emplace_back(Lane::held, std::move(record));
     else {
       filtered_.add();
@@ -162,6 +180,24 @@ void Decoding::admit(std::vector<Record>& records, WriteSet& set) {
     }
     admitted_.add();
   }
+}
+
+// What of the payload's records is worth forwarding, where their routes ask for it.
+void Decoding::weigh(KnownInput& input, const Arrival& arrival) {
+  for (const RuledReadings& some : unread_.ruled) {
+    if (!some.rules->report.any()) continue;
+    worth_.resize(decoded_.size(), Worth::forward);
+    for (std::size_t i = some.from; i < some.to && i < decoded_.size(); ++i) {
+      worth_[i] = reports_.judge(arrival.input, some.rules->report, decoded_[i]);
+      if (worth_[i] == Worth::hold) input.suppressed->add();
+    }
+  }
+}
+
+void Decoding::show_reports() {
+  report_bytes_.set(static_cast<double>(reports_.bytes()));
+  report_bytes_max_.set(static_cast<double>(reports_.bytes_max()));
+  report_forgotten_.set(static_cast<double>(reports_.forgotten()));
 }
 
 Status Decoding::decode_again(const Record& letter, WriteSet& set) {

@@ -14,6 +14,7 @@
 #include "loop/loop.h"
 #include "pipeline/dead_letters.h"
 #include "pipeline/known_inputs.h"
+#include "pipeline/report_filter.h"
 #include "windows/window_consumer.h"
 
 namespace millrace {
@@ -28,6 +29,7 @@ class Decoding {
     std::uint64_t boot_id = 0;  // of this boot
     std::function<bool()> clock_vouched;
     Witness witness;
+    std::size_t report_state_max;  // bytes of what report by exception remembers
   };
   Decoding(Loop& loop, Log& log, Metrics& metrics, KnownInputs& inputs, WindowConsumer& windows,
            Options options);
@@ -40,12 +42,15 @@ class Decoding {
   // Payloads that were recognised as taken before.
   void count_duplicates(std::uint64_t payloads);
   void set_forward_raw(bool forward) { options_.forward_raw = forward; }
+  // What report by exception remembers, as gauges.
+  void show_reports();
 
  private:
   void bury_unknown(const Arrival& arrival, WriteSet& set);
   Detail boot_of(const Arrival& arrival) const;
   void take_beside(KnownInput& input, const Arrival* undated, WriteSet& set);
   void admit(std::vector<Record>& records, WriteSet& set);
+  void weigh(KnownInput& input, const Arrival& arrival);
   void count(KnownInput& input, const Arrival& arrival);
 
   Loop& loop_;
@@ -53,12 +58,15 @@ class Decoding {
   WindowConsumer& windows_;
   Options options_;
   std::vector<Record> decoded_;
-  Unread unread_;  // of the same payload
+  Unread unread_;             // of the same payload
+  std::vector<Worth> worth_;  // of each of its records; empty: all are forwarded
+  ReportFilter reports_;
   Counter& taken_;
   Counter& admitted_;
   Counter& filtered_;
   Counter& duplicate_;
   Counter& undecodable_;
+  Gauge &report_bytes_, &report_bytes_max_, &report_forgotten_;
   DeadLetters letters_;
 };
 

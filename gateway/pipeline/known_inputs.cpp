@@ -28,7 +28,9 @@ KnownInput::KnownInput(std::string of, const Log& log, Metrics& metrics)
           metrics, name, "millrace_input_ignored_total",
           "Payloads that nobody wants: of routes with ignore = true, or whose conditions no route holds")),
       latin1(counter(metrics, name, "millrace_input_latin1_total",
-                     "Payloads whose text was no UTF-8 and was read as ISO 8859-1")) {}
+                     "Payloads whose text was no UTF-8 and was read as ISO 8859-1")),
+      suppressed(counter(metrics, name, "millrace_input_suppressed_records_total",
+                         "Readings that report by exception kept from uplinks")) {}
 
 Handle KnownInputs::add(const std::string& name, std::shared_ptr<const Router> router, bool retained_once) {
   std::shared_ptr<InputMemory> memory;

@@ -51,7 +51,7 @@ struct KnownInput {
   RetainedValues retained;
   std::shared_ptr<InputMemory> memory;  // of the formats that have one; outlives their configurations
   bool latin1_told = false;
-  Counter *payloads, *records, *undecodable, *retained_dropped, *no_value, *ignored, *latin1;
+  Counter *payloads, *records, *undecodable, *retained_dropped, *no_value, *ignored, *latin1, *suppressed;
 };
 
 class KnownInputs {

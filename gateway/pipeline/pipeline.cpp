@@ -24,7 +24,7 @@ Pipeline::Pipeline(Loop& loop, MappedInbox& inbox, Log& log, Metrics& metrics, P
       pressure_(inbox, log),
       decoding_(loop, log, metrics, inputs_, windows_,
                 {options_.forward_raw, options_.boot_id, options_.windows.clock_vouched,
-                 std::move(options_.witness)}),
+                 std::move(options_.witness), options_.report_state_max}),
       intake_(loop, log, inputs_, decoding_, pressure_),
       inbox_fill_(metrics.gauge("millrace_inbox_fill_ratio", "How full the inbox is, 0 to 1")) {
   Log::Listener listener;
@@ -40,6 +40,7 @@ Pipeline::Pipeline(Loop& loop, MappedInbox& inbox, Log& log, Metrics& metrics, P
     const std::uint64_t fresh = inbox_.duplicates() - redelivered_;
     redelivered_ += fresh;
     decoding_.count_duplicates(fresh);
+    decoding_.show_reports();
   });
 }
 

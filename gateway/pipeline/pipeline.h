@@ -29,6 +29,7 @@ struct PipelineOptions {
   std::uint64_t boot_id = 0;  // of this boot: what arrives before the clock is set can be dated later by it
   WindowOptions windows;
   Duration look_interval = std::chrono::milliseconds(5);
+  std::size_t report_state_max = 4 << 20;  // bytes of what report by exception remembers
   Decoding::Witness witness;
 };
 

@@ -13,6 +13,7 @@
 #include "config/load.h"
 #include "loop/uv_loop.h"
 #include "sim/fleet/fleet.h"
+#include "sim/fleet/site.h"
 #include "sim/fleet/verifier.h"
 
 namespace millrace::sim {
@@ -26,12 +27,16 @@ class Show {
       : loop_(loop),
         scenario_(std::move(scenario)),
         ledger_(scenario_.fleet.devices),
-        fleet_(loop, rng, ledger_, series, scenario_.fleet),
+        site_(loop, rng, account_, scenario_.site),
+        fleet_(scenario_.has_fleet ? std::make_unique<Fleet>(loop, rng, ledger_, series, scenario_.fleet)
+                                   : nullptr),
         verifier_(scenario_.central.server.empty()
                       ? nullptr
-                      : std::make_unique<Verifier>(loop, rng, ledger_, scenario_.central)) {
+                      : std::make_unique<Verifier>(loop, rng, ledger_, account_, scenario_.central)) {
     if (!course_path.empty()) course_.open(course_path);
   }
+
+  Status open() { return site_.open(); }
 
   void run() {
     if (course_.is_open()) course_ << "seconds,sent,acknowledged,delivered,away\n";
@@ -45,8 +50,18 @@ class Show {
     const Account account = ledger_.close();
     std::printf("%s", account.to_text().c_str());
     if (account.windows > 0) std::printf("windows %llu\n", static_cast<unsigned long long>(account.windows));
-    if (fleet_.malformed() > 0)
-      std::printf("malformed payloads sent %llu\n", static_cast<unsigned long long>(fleet_.malformed()));
+    if (malformed() > 0)
+      std::printf("malformed payloads sent %llu\n", static_cast<unsigned long long>(malformed()));
+    const SiteAccount::Totals lines = account_.close();
+    if (account_.any()) {
+      std::printf(
+          "on lines: said %llu, promised %llu, delivered %llu, lost %llu, doubled %llu (and %llu sent again under the same identity), out of order %llu, wrong %llu\n%s",
+          static_cast<unsigned long long>(lines.said), static_cast<unsigned long long>(lines.promised),
+          static_cast<unsigned long long>(lines.delivered), static_cast<unsigned long long>(lines.lost),
+          static_cast<unsigned long long>(lines.doubled), static_cast<unsigned long long>(lines.redelivered),
+          static_cast<unsigned long long>(lines.out_of_order), static_cast<unsigned long long>(lines.wrong),
+          account_.faults().c_str());
+    }
     if (account.losses_reported > 0)
       std::printf("losses reported by the gateway %llu\n",
                   static_cast<unsigned long long>(account.losses_reported));
@@ -60,9 +75,10 @@ class Show {
                   static_cast<double>(verifier_->bytes()) / static_cast<double>(account.delivered));
     }
     const bool verified = verifier_ != nullptr;
-    const bool good = account.lost == 0 && account.corrupted == 0 && account.out_of_order == 0 &&
-                      account.doubled == 0 && account.acknowledged == account.sent &&
-                      (!verified || account.delivered == account.sent);
+    const bool good =
+        account.lost == 0 && account.corrupted == 0 && account.out_of_order == 0 && account.doubled == 0 &&
+        account.acknowledged == account.sent && (!verified || account.delivered == account.sent) &&
+        (!verified || (lines.lost == 0 && lines.doubled == 0 && lines.out_of_order == 0 && lines.wrong == 0));
     std::printf("%s\n", !verified ? "NOT VERIFIED: no [central] to look at"
                         : good    ? "PASS: every reading is accounted for"
                                   : "FAIL");
@@ -78,7 +94,14 @@ class Show {
       json.member("out_of_order", account.out_of_order)
           .member("corrupted", account.corrupted)
           .member("windows", account.windows);
-      json.member("losses_reported", account.losses_reported).member("malformed", fleet_.malformed());
+      json.member("losses_reported", account.losses_reported).member("malformed", malformed());
+      json.member("line_said", lines.said)
+          .member("line_promised", lines.promised)
+          .member("line_delivered", lines.delivered)
+          .member("line_lost", lines.lost);
+      json.member("line_doubled", lines.doubled)
+          .member("line_out_of_order", lines.out_of_order)
+          .member("line_wrong", lines.wrong);
       json.member("live_p50_s", ledger_.latency(false, 0.5))
           .member("live_p99_s", ledger_.latency(false, 0.99));
       json.member("backlog_p50_s", ledger_.latency(true, 0.5))
@@ -94,7 +117,13 @@ class Show {
  private:
   void begin() {
     started_ = loop_.now();
-    fleet_.start();
+    if (fleet_) fleet_->start();
+    site_.start();
+    if (scenario_.site.any())
+      site_timer_ = loop_.after(scenario_.site.duration, [this] {
+        site_.end();
+        site_over_ = true;
+      });
     // Commands may block: they run beside the loop, in the order of the scenario.
     outage_thread_ = std::thread([this] {
       const auto from = std::chrono::steady_clock::now();
@@ -128,7 +157,7 @@ class Show {
                       ledger_.acknowledged(), ",", ledger_.delivered(), ",", away_ ? 1 : 0, "\n");
     }
     if (::isatty(STDOUT_FILENO)) {
-      const double whole = to_seconds(scenario_.fleet.duration);
+      const double whole = to_seconds(duration());
       const int filled = static_cast<int>(30 * std::min(1.0, seconds / whole));
       std::printf("\r[%.*s%*s] %5.1f s  sent %llu  delivered %llu  behind %llu   ", filled,
                   "##############################", 30 - filled, "", seconds,
@@ -137,14 +166,14 @@ class Show {
                   static_cast<unsigned long long>(ledger_.sent() - ledger_.delivered()));
       std::fflush(stdout);
     }
-    if (!fleet_.finished()) {
-      if (seconds < to_seconds(scenario_.fleet.duration) + to_seconds(scenario_.drain_timeout)) return;
+    if (!finished()) {
+      if (seconds < to_seconds(duration()) + to_seconds(scenario_.drain_timeout)) return;
     } else if (finished_at_.ns == 0) {
       finished_at_ = loop_.now();
     }
-    const bool drained = !verifier_ || ledger_.complete();
+    const bool drained = !verifier_ || (ledger_.complete() && account_.complete());
     const bool late = finished_at_.ns != 0 ? loop_.now() - finished_at_ > scenario_.drain_timeout : true;
-    if ((drained && fleet_.finished() && outages_over_) || late) end();
+    if ((drained && finished() && outages_over_) || late) end();
   }
 
   void end() {
@@ -152,19 +181,33 @@ class Show {
     // A moment for what comes twice: a double that arrives after the last first is still a double.
     timer_ = loop_.after(500ms, [this] {
       if (::isatty(STDOUT_FILENO)) std::printf("\n");
-      fleet_.stop([this] {
+      const auto then = [this] {
         if (verifier_) verifier_->stop([this] { loop_.stop(); });
         else loop_.stop();
-      });
+      };
+      if (fleet_) fleet_->stop(then);
+      else then();
     });
+  }
+
+  Duration duration() const {
+    return std::max(fleet_ ? scenario_.fleet.duration : Duration{0},
+                    scenario_.site.any() ? scenario_.site.duration : Duration{0});
+  }
+  std::uint64_t malformed() const { return fleet_ ? fleet_->malformed() : 0; }
+  bool finished() const {
+    return (!fleet_ || fleet_->finished()) && (!scenario_.site.any() || (site_over_ && site_.finished()));
   }
 
   UvLoop& loop_;
   Scenario scenario_;
   Ledger ledger_;
-  Fleet fleet_;
+  SiteAccount account_;
+  SerialSite site_;
+  std::unique_ptr<Fleet> fleet_;
   std::unique_ptr<Verifier> verifier_;
-  std::unique_ptr<Timer> timer_;
+  std::unique_ptr<Timer> timer_, site_timer_;
+  bool site_over_ = false;
   std::thread outage_thread_;
   std::atomic<bool> over_{false}, outages_over_{false}, away_{false};
   Instant started_, finished_at_;
@@ -195,7 +238,8 @@ int main(int argc, char** argv) {
     std::fputs(format_errors(scenario_path, errors).c_str(), stderr);
     return 78;
   }
-  auto series = sim::Series::load(scenario.fleet.series, scenario.fleet.data, scenario.fleet.seed);
+  auto series = sim::Series::load(scenario.has_fleet ? scenario.fleet.series : "constant",
+                                  scenario.fleet.data, scenario.fleet.seed);
   if (!series.ok()) {
     std::fprintf(stderr, "%s\n", series.status().detail().c_str());
     return 78;
@@ -203,6 +247,10 @@ int main(int argc, char** argv) {
   UvLoop loop;
   Rng rng(scenario.fleet.seed);
   sim::Show show(loop, rng, std::move(scenario), series.value(), course_path);
+  if (Status status = show.open(); !status.ok()) {
+    std::fprintf(stderr, "%s\n", status.detail().c_str());
+    return 78;
+  }
   show.run();
   return show.verdict(json_path);
 }

@@ -1,6 +1,9 @@
 #include "sim/fleet/scenario.h"
 
+#include <cstdio>
+
 #include "base/files.h"
+#include "base/text.h"
 
 namespace millrace::sim {
 namespace {
@@ -60,6 +63,57 @@ void read_central(Section& section, CentralSpec& out) {
   section.finish();
 }
 
+// "3,7-9": 3 7 8 9.
+void read_units(Section& section, std::string_view key, int most, std::vector<int>& out) {
+  std::string list;
+  section.text(key, list);
+  for (const std::string_view part : split(std::string_view(list), ',')) {
+    const std::string words(trim(part));
+    int from = 0, to = 0;
+    if (words.empty()) continue;
+    const int read = std::sscanf(words.c_str(), "%d-%d", &from, &to);
+    if (read == 1) to = from;
+    if (read < 1 || from < 1 || to > most || from > to)
+      return section.error(key, text("\"", words, "\" is no unit, or units, of 1 to ", most));
+    for (int unit = from; unit <= to; ++unit) out.push_back(unit);
+  }
+}
+
+void read_bus(Section& section, BusSpec& out) {
+  section.text("link", out.link, true);
+  section.text("name", out.name);
+  std::int64_t slaves = out.slaves;
+  section.integer("slaves", 1, 247, slaves);
+  out.slaves = static_cast<int>(slaves);
+  read_units(section, "dead", out.slaves, out.dead);
+  read_units(section, "slow", out.slaves, out.slow);
+  read_units(section, "late", out.slaves, out.late);
+  read_units(section, "lying", out.slaves, out.lying);
+  section.duration("slow_by", 1ms, 10s, out.slow_by);
+  section.duration("late_by", 1ms, 10s, out.late_by);
+  section.number("noise", 0, 1, out.noise);
+  section.finish();
+}
+
+void read_talkers(Section& root, std::string_view key, std::vector<TalkerSpec>& out) {
+  for (Section& section : root.tables(key)) {
+    TalkerSpec& talker = out.emplace_back();
+    section.text("link", talker.link, true);
+    section.text("name", talker.name, true);
+    section.duration("interval", 1ms, 24h, talker.interval);
+    section.number("noise", 0, 1, talker.noise);
+    section.finish();
+  }
+}
+
+void read_site(Section& root, SiteSpec& out) {
+  root.duration("duration", 100ms, 24h * 30, out.duration);
+  for (Section& section : root.tables("buses")) read_bus(section, out.buses.emplace_back());
+  read_talkers(root, "talkers", out.talkers);
+  read_talkers(root, "meters", out.meters);
+  read_talkers(root, "microcontrollers", out.microcontrollers);
+}
+
 }  // namespace
 
 Scenario load_scenario(const std::string& path, std::vector<ConfigError>& errors) {
@@ -72,6 +126,8 @@ Scenario load_scenario(const std::string& path, std::vector<ConfigError>& errors
   const auto file = TomlFile::parse(content.value(), path, errors);
   if (!file) return scenario;
   Section root = file->root();
+  read_site(root, scenario.site);
+  scenario.has_fleet = root.has("fleet") || !scenario.site.any();
   if (auto section = root.table("fleet")) read_fleet(*section, scenario.fleet);
   if (auto section = root.table("central")) read_central(*section, scenario.central);
   for (Section& section : root.tables("outages")) {

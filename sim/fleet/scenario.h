@@ -47,8 +47,34 @@ struct OutageSpec {
   std::string down, up;  // shell commands that take the central side away and bring it back
 };
 
+// Devices on lines: each line is a pty that the gateway finds under `link`.
+struct BusSpec {
+  std::string link, name = "slave";                   // devices are NAME-UNIT
+  int slaves = 16;                                    // units 1 to this
+  std::vector<int> dead, slow, late, lying;           // units: "3,7-9"
+  Duration slow_by = std::chrono::milliseconds(150);  // every answer of slow ones comes so much later
+  Duration late_by =
+      std::chrono::milliseconds(800);  // every fourth of late ones: behind the gateway's timeout
+  double noise = 0;                    // share of answers with noise before them
+};
+struct TalkerSpec {
+  std::string link, name;
+  Duration interval = std::chrono::seconds(1);
+  double noise = 0;  // share of frames that are spoilt, and of pauses with noise in them
+};
+struct SiteSpec {
+  std::vector<BusSpec> buses;
+  std::vector<TalkerSpec> talkers, meters, microcontrollers;
+  Duration duration = std::chrono::seconds(60);
+  bool any() const {
+    return !buses.empty() || !talkers.empty() || !meters.empty() || !microcontrollers.empty();
+  }
+};
+
 struct Scenario {
-  FleetSpec fleet;
+  FleetSpec fleet;  // no [fleet] and a site: no MQTT devices
+  bool has_fleet = false;
+  SiteSpec site;
   CentralSpec central;
   std::vector<OutageSpec> outages;
   Duration drain_timeout = std::chrono::seconds(120);

@@ -9,8 +9,8 @@
 
 namespace millrace::sim {
 
-Verifier::Verifier(Loop& loop, Rng& rng, Ledger& ledger, const CentralSpec& spec)
-    : loop_(loop), ledger_(ledger), spec_(spec) {
+Verifier::Verifier(Loop& loop, Rng& rng, Ledger& ledger, SiteAccount& site, const CentralSpec& spec)
+    : loop_(loop), ledger_(ledger), site_(site), spec_(spec) {
   constexpr std::string_view kafka = "kafka://";
   if (!spec.server.starts_with(kafka)) {
     connect_mqtt(rng);
@@ -131,6 +131,7 @@ void Verifier::enter(const Record& record, std::uint64_t epoch, Sequence sequenc
                      std::int64_t arrived_us) {
   if (record.kind == Kind::window) ledger_.count_window();
   else if (record.kind == Kind::loss) ledger_.count_loss(std::get<LossDetail>(record.detail->body).count);
+  else if (record.kind == Kind::reading && site_.arrived(record, epoch, sequence)) return;
   else if (record.kind == Kind::reading && record.metric == "value" &&
            std::holds_alternative<double>(record.value)) {
     ledger_.arrived(record.device, record.time.us, std::get<double>(record.value), epoch, sequence, replay,

@@ -11,12 +11,13 @@
 #include "sim/fleet/kafka_reader.h"
 #include "sim/fleet/ledger.h"
 #include "sim/fleet/scenario.h"
+#include "sim/fleet/site_account.h"
 
 namespace millrace::sim {
 
 class Verifier {
  public:
-  Verifier(Loop& loop, Rng& rng, Ledger& ledger, const CentralSpec& spec);
+  Verifier(Loop& loop, Rng& rng, Ledger& ledger, SiteAccount& site, const CentralSpec& spec);
   // `ready` runs once, when the subscription stands.
   void start(std::function<void()> ready);
   void stop(std::function<void()> done);
@@ -37,6 +38,7 @@ class Verifier {
 
   Loop& loop_;
   Ledger& ledger_;
+  SiteAccount& site_;
   CentralSpec spec_;
   std::function<void()> ready_;
   std::unique_ptr<MqttConnection> connection_;  // one of the two

@@ -42,6 +42,7 @@ BUDGETS = {  # id: (budget, unit)
     "endpoint_idle_cpu": (5, "% of a core"), "endpoint_latency": (None, "ms, p99 at 20,000/s"), "endpoint_rss": (3, "KB an idle connection"),
     "endpoint_many_cpu": (None, "us/reading over 2,000 connections"),
     "serial_cpu": (None, "us/reading, lines at 115200 baud"),
+    "modbus_cpu": (1.5, "times a bare libmodbus loop, a register over TCP"), "modbus_bus_use": (0.95, "of a bare libmodbus loop's polls on a line, at least"),
     "kafka_record_cpu": (1, "us/reading above librdkafka's loop"), "kafka_batch_cpu": (0.3, "us/reading"),
     "rss_kafka": (8, "MB more than with an MQTT uplink"),
     "rss_backlog": (10, "% more with 1 GB"), "start_backlog": (2, "s"),
@@ -81,6 +82,26 @@ baud = 115200
 [inputs.serial.route]
 format = "plain"
 metrics = { v = {} }
+[[uplinks.mqtt]]
+name = "central"
+servers = ["mqtt://127.0.0.1:1"]
+[observe]
+listen = "127.0.0.1:@observe@"
+"""
+MODBUS = """
+[gateway]
+name = "gw"
+runtime_dir = "@run@"
+[log]
+path = "@log@"
+[[inputs.modbus]]
+name = "bus"
+@line@
+interval = "@interval@"
+  [[inputs.modbus.devices]]
+  name = "one"
+  unit = 1
+  registers = [ @rows@ ]
 [[uplinks.mqtt]]
 name = "central"
 servers = ["mqtt://127.0.0.1:1"]
@@ -348,6 +369,55 @@ class Bench(Site):
         ours, lines = self.serial_run(gateway)
         peer, _ = self.serial_run(cat)
         return ours, f"cat, us/line ({lines} lines)", peer, 1
+
+    # ---- Modbus
+    def modbus_gateway(self, line, interval, registers, seconds=10):
+        """Polls in so many seconds, and CPU microseconds a register."""
+        rows = ", ".join(f'{{ name = "r{i}", address = {i} }}' for i in range(registers))
+        self.observe = None
+        gateway = self.gateway(self.configure(MODBUS, line=line, interval=interval, rows=rows))
+        wait_for(lambda: self.metric("millrace_modbus_polls_total") > 10, "it is polled")
+
+        def run_time():
+            return sum(int((task / "schedstat").read_text().split()[0]) for task in Path(f"/proc/{gateway.process.pid}/task").iterdir()) / 1000
+        polls, before, begin = self.metric("millrace_modbus_polls_total"), run_time(), time.monotonic()
+        time.sleep(seconds)
+        polls, used = self.metric("millrace_modbus_polls_total") - polls, run_time() - before
+        took = time.monotonic() - begin
+        gateway.stop()
+        self.forget_state()
+        return polls / took * seconds, used / polls / registers
+
+    def modbus_slave(self, *arguments):
+        slave = subprocess.Popen([str(BUILD / "tests" / "modbus_slave"), *map(str, arguments)], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        self.sources.append(slave)
+        slave.stdout.readline()
+
+    def modbus_loop(self, *arguments):
+        out = subprocess.run([str(BUILD / "tests" / "modbus_loop"), *map(str, arguments)], capture_output=True, text=True, check=True).stdout.split()
+        return int(out[0]), float(out[1])
+
+    def modbus_cpu(self):
+        port, registers = free_port(), 100
+        self.modbus_slave("tcp", port)
+        ours, peers = [], []
+        for _ in range(3):
+            ours.append(self.modbus_gateway(f'mode = "tcp"\nserver = "127.0.0.1:{port}"', "10ms", registers)[1])
+            peers.append(self.modbus_loop("tcp", port, registers, 10, 10)[1])
+        a, b = sorted(ours)[1], sorted(peers)[1]
+        return a / b, f"libmodbus loop, us/register (ours {a:.3f}; decoded and committed)", b, 3
+
+    def modbus_bus_use(self):
+        """A pty has no speed: what is compared is how many polls each gets out of the same line and slave."""
+        far, near = self.folder / "far", self.folder / "near"
+        self.processes.append(Process(["socat", f"pty,raw,echo=0,link={far}", f"pty,raw,echo=0,link={near}"], self.folder / "socat.log"))
+        wait_for(lambda: far.exists() and near.exists(), "the line is there")
+        self.modbus_slave("rtu", far)
+        ours, peers = [], []
+        for _ in range(3):
+            ours.append(self.modbus_gateway(f'device = "{near}"\nbaud = 115200\nparity = "none"', "10ms", 100)[0])
+            peers.append(self.modbus_loop("rtu", near, 115200, 100, 10, 10)[0])
+        return sorted(ours)[1] / sorted(peers)[1], "libmodbus loop, polls in 10 s at one each 10 ms", sorted(peers)[1], 3
 
     # ---- Kafka
     def kafka_drain(self, server, form, readings):

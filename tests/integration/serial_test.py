@@ -481,6 +481,180 @@ class Devices(SerialSite):
         self.assertIn("a reading is none", letter["reason"])
 
 
+class Talker(threading.Thread):
+    """Speaks at one speed on a pty of its own: at any other, as the near end has set it, noise is what is heard."""
+
+    def __init__(self, speed, frames, every=0.1, folder=None):
+        super().__init__(daemon=True)
+        self.fd, self.near = os.openpty()
+        settings = termios.tcgetattr(self.near)
+        settings[0] = settings[1] = settings[3] = 0
+        termios.tcsetattr(self.near, termios.TCSANOW, settings)
+        self.port, self.speed, self.frames, self.every, self.heard, self.over = os.ttyname(self.near), speed, frames, every, b"", threading.Event()
+        os.set_blocking(self.fd, False)
+        self.start()
+
+    def run(self):
+        chance = random.Random(1)
+        for i in range(1 << 30):
+            if self.over.wait(self.every):
+                return
+            said = self.frames[i % len(self.frames)]
+            if termios.tcgetattr(self.fd)[4] != self.speed:
+                said = bytes(chance.randrange(256) for _ in range(max(1, len(said) // 2)))
+            try:
+                os.write(self.fd, said)
+            except BlockingIOError:
+                pass
+            try:
+                self.heard += os.read(self.fd, 4096)
+            except (BlockingIOError, OSError):
+                pass
+
+    def stop(self):
+        self.over.set()
+        self.join()
+        os.close(self.fd)
+        os.close(self.near)
+
+
+class Meter(threading.Thread):
+    """A meter of IEC 62056-21, mode C, behind an optical head that echoes nothing: it hears and speaks at 300 baud until it is acknowledged."""
+
+    def __init__(self, offers=b"5"):
+        super().__init__(daemon=True)
+        self.fd, self.near = os.openpty()
+        settings = termios.tcgetattr(self.near)
+        settings[0] = settings[1] = settings[3] = 0
+        termios.tcsetattr(self.near, termios.TCSANOW, settings)
+        self.port, self.offers, self.asked, self.read, self.over = os.ttyname(self.near), offers, 0, 0, threading.Event()
+        self.start()
+
+    def speed(self):
+        return termios.tcgetattr(self.fd)[4]
+
+    def hear(self, what, seconds):
+        heard, end = b"", time.monotonic() + seconds
+        while time.monotonic() < end and not self.over.is_set():
+            if select.select([self.fd], [], [], 0.05)[0]:
+                speed = self.speed()
+                heard += os.read(self.fd, 64)
+                if speed != termios.B300:
+                    heard = b""
+            if heard.endswith(what):
+                return True
+        return False
+
+    def run(self):
+        while not self.over.is_set():
+            if not self.hear(b"/?!\r\n", 1):
+                continue
+            self.asked += 1
+            time.sleep(0.2)  # the least time before an answer (6.3.14)
+            os.write(self.fd, b"/ISK" + self.offers + b"ME172\r\n")
+            if not self.hear(b"\x06" b"0" + self.offers + b"0\r\n", 1.5):
+                continue
+            time.sleep(0.2 + 0.2)  # six characters at 300 baud, and the least time
+            block = f"0.0.0(12345678)\r\n1.8.0({self.asked:06d}.000*kWh)\r\n!\r\n\x03".encode()
+            check = 0
+            for byte in block:
+                check ^= byte
+            said = b"\x02" + block + bytes([check])
+            if self.speed() != {b"5": termios.B9600, b"0": termios.B300}[self.offers]:
+                said = bytes(b ^ 0x2A for b in said)
+            if self.asked % 3 == 0:  # a digit of it for another
+                said = said.replace(b".000*", b".001*")
+            os.write(self.fd, said)
+            self.read += 1
+
+    def stop(self):
+        self.over.set()
+        self.join()
+        os.close(self.fd)
+        os.close(self.near)
+
+
+class SigningOn(SerialSite):
+    def test_a_meter_is_asked_at_300_baud_and_read_at_the_speed_it_offers(self):
+        meters = [Meter(), Meter(b"0")]
+        for meter in meters:
+            self.addCleanup(meter.stop)
+        keys = 'framing = "telegram"\ntelegram_crc = "bcc"\nsign_on = true\nrequest_interval = "2500ms"\nrequest_timeout = "2s"'
+        inputs = [self.input(meter, keys, 'format = "obis"', name) for meter, name in zip(meters, ("fast", "slow"))]
+        self.start(*inputs)
+        wait_for(lambda: all(m.read >= 4 for m in meters), "they are read", 40)
+        wait_for(lambda: self.metric("millrace_serial_bad_frames_total") >= 2, "each third is spoilt")
+        for device in ("fast", "slow"):
+            values = [r["value"] for r in self.records() if r["metric"] == "energy_import" and r["device"] == device]
+            self.assertEqual(values[:3], [1, 2, 4])
+        self.assertEqual(self.metric("millrace_serial_discarded_bytes_total"), 0)
+
+
+class Scanning(SerialSite):
+    def talker(self, *arguments, **more):
+        talker = Talker(*arguments, **more)
+        self.addCleanup(talker.stop)
+        return talker
+
+    def scan(self, *ports, more=()):
+        return self.command("scan", "serial", "--port", ",".join(ports), "--listen", "2s", *more, config=self.folder / "none.toml")
+
+    def test_what_speaks_is_found_with_its_speed_and_the_toml_reads_it(self):
+        body = ("/ISk5\\2MT382-1000\r\n\r\n1-0:1.8.1(123456.789*kWh)\r\n!").encode()
+        talkers = {
+            "nmea": self.talker(termios.B4800, [sentence("GPRMC,120000.00,A,5430.0000,N,01018.0000,E,10.0,90.0,011226,,,A")]),
+            "telegram": self.talker(termios.B115200, [body + f"{crc16_arc(body):04X}\r\n".encode()]),
+            "cobs": self.talker(termios.B9600, [framed(b"\x0d\x07\0\0\0\x10\x01\x18\x01")]),
+            "lines": self.talker(termios.B19200, [b'{"t": 21.5, "rh": 40}\r\n', b'{"t": 21.6, "rh": 41}\r\n']),
+        }
+        speeds = {"nmea": 4800, "telegram": 115200, "cobs": 9600, "lines": 19200}
+        for framing, talker in talkers.items():
+            with self.subTest(framing):
+                done = self.scan(talker.port, more=["--baud", "9600,115200,4800,19200"])
+                self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+                self.assertIn(f"{talker.port}: {speeds[framing]} baud, 8N1: ", done.stdout)
+                self.assertIn(f'framing = "{framing}"', done.stdout)
+                self.assertIn("nothing is sent", done.stderr)
+                self.assertEqual(talker.heard, b"")
+                toml = done.stdout[done.stdout.index("[[inputs.serial]]"):]
+                self.configure(HEAD, inputs=toml)
+                checked = self.command("check")
+                self.assertEqual(checked.returncode, 0, toml + checked.stdout + checked.stderr)
+
+    def test_a_silent_port_noise_and_a_master_that_is_overheard(self):
+        silent = self.talker(termios.B9600, [b""])
+        done = self.scan(silent.port)
+        self.assertEqual(done.returncode, 1, done.stdout)
+        self.assertIn("silent. A device that must be asked", done.stdout)
+        noise = self.talker(termios.B50, [b"?" * 20])
+        done = self.scan(noise.port, more=["--baud", "9600,19200", "--budget", "20s"])
+        self.assertEqual(done.returncode, 1, done.stdout)
+        self.assertIn("something speaks", done.stdout)
+        ask = lambda unit: struct.pack(">BBHH", unit, 3, 0, 10)
+        crc = lambda data: data + struct.pack("<H", crc16_arc(data, 0xFFFF))
+        master = self.talker(termios.B9600, [crc(ask(1)), crc(ask(2))])
+        done = self.scan(master.port)
+        self.assertIn("a Modbus master asks slaves on this line", done.stdout)
+
+    def test_a_budget_and_ports_that_are_not_there_or_the_daemons(self):
+        noise = self.talker(termios.B50, [b"?" * 20])
+        begin = time.monotonic()
+        done = self.scan(noise.port, more=["--budget", "1500ms"])
+        self.assertLess(time.monotonic() - begin, 8)
+        self.assertIn("the time is over", done.stdout)
+        done = self.scan(str(self.folder / "none"))
+        self.assertEqual(done.returncode, 69, done.stdout + done.stderr)
+        self.assertIn("No such file", done.stdout)
+        self.assertEqual(self.scan("/dev/null").returncode, 69)
+        self.assertEqual(self.scan(noise.port, more=["--baud", "9600,fast"]).returncode, 64)
+        line = Line(self, "held")
+        self.start(self.input(line))
+        for name in (line.port, os.path.realpath(line.port)):
+            done = self.command("scan", "serial", "--port", str(name))
+            self.assertEqual(done.returncode, 69, done.stdout + done.stderr)
+            self.assertIn('held by the running daemon (input "s")', done.stderr)
+
+
 class Pouring(SerialSite):
     """In `full`: what comes as fast as a line can, and what is no frame at all."""
 

@@ -8,7 +8,7 @@
 
 namespace millrace {
 
-struct RememberingIntake final : Intake {
+struct RememberingIntake : Intake {
   Handle attach(Peer) override { return {}; }
   bool offer(const Arrival&) override { return false; }
   void note_duplicate(std::string_view) override {}

@@ -9,6 +9,7 @@
 #include "decode/framer.h"
 #include "decode/sentence.h"
 #include "drivers/serial/line_marks.h"
+#include "drivers/serial/sign_on.h"
 #include "ingest/input_kind.h"
 #include "kinds.h"
 #include "tests/support/seed.h"
@@ -41,6 +42,13 @@ std::string with_crc(const std::string& telegram) {
   constexpr const char* hex = "0123456789ABCDEF";
   const std::uint16_t crc = crc16_reflected(bytes_of(telegram), 0);
   return telegram + hex[crc >> 12] + hex[crc >> 8 & 15] + hex[crc >> 4 & 15] + hex[crc & 15] + "\r\n";
+}
+
+std::string with_block_check(const std::string& identification, const std::string& data) {
+  std::string block = data + "\r\n\x03";
+  char check = 0;
+  for (const char c : block) check = static_cast<char>(check ^ c);
+  return identification + "\x02" + block + check;
 }
 
 std::string cobs(const std::string& payload) {
@@ -100,6 +108,9 @@ const Speech speeches[] = {
     {"framing = 'telegram'",
      [](int n) { return with_crc(text("/ISK5\\2M\r\n\r\n1-0:1.8.1(", n, "*kWh)\r\n!")); },
      [](int n) { return text("/ISK5\\2M\r\n\r\n1-0:1.8.1(", n, "*kWh)\r\n!"); }},
+    {"framing = 'telegram'\ntelegram_crc = 'bcc'",
+     [](int n) { return with_block_check("/ISK5M\r\n", text("1.8.1(", n, "*kWh)\r\n!")); },
+     [](int n) { return text("/ISK5M\r\n\x02", "1.8.1(", n, "*kWh)\r\n!"); }},
 };
 
 struct Heard {
@@ -314,6 +325,52 @@ TEST_CASE("telegrams: a wrong CRC is no telegram, one without a CRC is as the ke
   Heard strict;
   framer_of("framing = 'telegram'\ntelegram_crc = 'needed'")->push(bytes_of(bare), strict.take);
   CHECK(strict.frames.empty());
+}
+
+TEST_CASE("telegrams: a block check that is wrong, or that is not there, is no telegram") {
+  const std::string good = with_block_check("/ISK5M\r\n", "1.8.1(000671.578*kWh)\r\n!");
+  Heard heard;
+  const auto framer = framer_of("framing = 'telegram'\ntelegram_crc = 'bcc'");
+  std::string wrong = good;
+  wrong[14] ^= 1;
+  framer->push(bytes_of(wrong), heard.take);
+  CHECK(heard.frames.empty());
+  CHECK(framer->frames_bad() == 1);
+  framer->push(bytes_of("/ISK5M\r\n1.8.1(1)\r\n!\r\n"), heard.take);
+  framer->push(bytes_of(good), heard.take);
+  CHECK(heard.frames == std::vector<std::string>{"/ISK5M\r\n\x02"
+                                                 "1.8.1(000671.578*kWh)\r\n!"});
+}
+
+TEST_CASE("sign-on: what a meter's identification asks for, however it comes") {
+  CHECK(sign_on_answer("/ISK5ME172").baud == 9600);
+  CHECK(sign_on_answer("/ISK5ME172").acknowledgement ==
+        "\x06"
+        "050\r\n");
+  CHECK(sign_on_answer("/ABC0x").baud == 300);
+  CHECK(sign_on_answer("/abcD").baud == 4800);
+  CHECK(sign_on_answer("/abcD").acknowledgement.empty());
+  for (const char* none : {"/ABC", "/ABC9x", "/ABC\x7f", "", "/"}) CHECK(sign_on_answer(none).baud == 0);
+  for (std::size_t cut = 1; cut < 20; ++cut) {
+    SignOn sign_on;
+    sign_on.begin();
+    const std::string line =
+        "\x7f/?!\r\n..junk/ISK5ME172\r\n\x02"
+        "1.8.0";
+    std::optional<SignOn::Answer> answer;
+    std::size_t at = 0;
+    for (std::size_t taken = 0; at < line.size() && !answer; at += taken)
+      answer = sign_on.push(bytes_of(line).subspan(at, std::min(cut, line.size() - at)), taken);
+    REQUIRE(answer);
+    CHECK(answer->baud == 9600);
+    CHECK_FALSE(sign_on.waiting());
+    CHECK(line[at - 1] == '\r');
+  }
+  SignOn drowned;
+  drowned.begin();
+  std::size_t taken = 0;
+  CHECK_FALSE(drowned.push(bytes_of("/" + std::string(100'000, 'x')), taken));
+  CHECK(taken == 100'001);
 }
 
 TEST_CASE("checks: the values that everybody publishes of \"123456789\"") {

@@ -1,0 +1,49 @@
+/* The bare minimum that polls a Modbus slave: libmodbus in a loop. What the gateway's polling costs is held against it.
+ * usage: modbus_loop tcp PORT | rtu DEVICE BAUD  REGISTERS MILLISECONDS SECONDS     MILLISECONDS: between polls; 0: at once
+ * Prints polls, and CPU microseconds a register. */
+#include <errno.h>
+#include <modbus.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <time.h>
+
+static double now(void) {
+  struct timespec t;
+  clock_gettime(CLOCK_MONOTONIC, &t);
+  return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
+}
+
+static double cpu(void) {
+  struct rusage usage;
+  getrusage(RUSAGE_SELF, &usage);
+  return (double)(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) + 1e-6 * (double)(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec);
+}
+
+int main(int argc, char **argv) {
+  if (argc < 6) return 64;
+  const int tcp = strcmp(argv[1], "tcp") == 0;
+  char **rest = argv + (tcp ? 3 : 4);
+  modbus_t *bus = tcp ? modbus_new_tcp("127.0.0.1", atoi(argv[2])) : modbus_new_rtu(argv[2], atoi(argv[3]), 'N', 8, 1);
+  const int registers = atoi(rest[0]);
+  const double interval = atof(rest[1]) / 1000, seconds = atof(rest[2]);
+  modbus_set_slave(bus, 1);
+  if (modbus_connect(bus) != 0) return 1;
+  uint16_t values[MODBUS_MAX_READ_REGISTERS];
+  unsigned long polls = 0;
+  const double begin = now(), before = cpu();
+  double next = begin;
+  while (now() - begin < seconds) {
+    if (modbus_read_registers(bus, 0, registers, values) != registers) return 2;
+    ++polls;
+    next += interval;
+    const double left = next - now();
+    if (left > 0) {
+      const struct timespec wait = {(time_t)left, (long)((left - (double)(time_t)left) * 1e9)};
+      nanosleep(&wait, NULL);
+    }
+  }
+  printf("%lu %.6f\n", polls, (cpu() - before) * 1e6 / (double)polls / registers);
+  return 0;
+}
