@@ -131,6 +131,8 @@ constexpr Key observe_keys[] = {
 
 void settle_observe(Section& section, ObserveConfig& c) {
   c.listen_said = section.line("listen") > 0;
+  if (c.inventory > Duration{0} && c.inventory < 1min)
+    section.error("inventory", "\"inventory\" is less than a minute");
   if (c.listen.empty()) return;
   check_listen(section, c.listen);
   c.on_loopback = is_loopback(c.listen);
@@ -146,8 +148,6 @@ void settle_observe(Section& section, ObserveConfig& c) {
         "token_file. Or keep \"listen\" on 127.0.0.1, and look from elsewhere by ssh -L 9464:127.0.0.1:9464 "
         "HOST (metrics alone: page = false)");
   }
-  if (c.inventory > Duration{0} && c.inventory < 1min)
-    section.error("inventory", "\"inventory\" is less than a minute");
 }
 
 constexpr Shape gateway_shape = shape_of<G, settle_gateway>(gateway_keys);
