@@ -113,6 +113,7 @@ bool ColumnWalk::tell_rows() {
     on = tell_row(row, columns_from_);
   }
   columns_.clear();
+  repeated_from_ += static_cast<std::uint32_t>(rows * repeated_);
   walk_.at(place_);
   return on && walk_.end_array();
 }
@@ -120,7 +121,7 @@ bool ColumnWalk::tell_rows() {
 bool ColumnWalk::tell_row(std::size_t row, std::uint32_t first) {
   walk_.at(first);
   bool on = walk_.begin_object();
-  std::uint32_t again = repeated | static_cast<std::uint32_t>(row * repeated_);
+  std::uint32_t again = repeated_from_ + static_cast<std::uint32_t>(row * repeated_);
   for (const Column& column : columns_) {
     if (!on) break;
     const auto begin = column.events.begin() + static_cast<std::ptrdiff_t>(column.list ? row : 0);

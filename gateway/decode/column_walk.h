@@ -80,8 +80,9 @@ class ColumnWalk final : public LenientHandler {
   std::size_t depth_ = 0;  // inside of the columns: 0 is outside, 1 between them, 2 in one
   std::vector<Column> columns_;
   std::uint32_t place_ = 0, columns_from_ = 0, cell_from_ = 0;
-  std::size_t repeated_ = 0;  // events for each row
-  ValueRuns row_;             // the values of the row that is told
+  std::size_t repeated_ = 0;                // events for each row
+  std::uint32_t repeated_from_ = repeated;  // where the next document's begin
+  ValueRuns row_;                           // the values of the row that is told
   Status fault_;
 };
 

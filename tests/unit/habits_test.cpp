@@ -212,3 +212,12 @@ TEST_CASE("what was refused and had no values is not all of the payload for a se
   CHECK(by("", R"({"":[1,{"a":2}]})").readings() == Readings{"''[0]=1", "''[1].a=2"});
   CHECK(by("metrics = { x = \"''[1].a\" }", R"({"":[1,{"a":2}]})").readings() == Readings{"x=2"});
 }
+
+TEST_CASE("columns: what is repeated has places of its own in every document of a payload") {
+  const char* payload = "{\"ts\":[1],\"a\":\"x\"}\n{\"ts\":[2],\"b\":\"1\"}";
+  const Decoded first =
+      by("transpose = true\nmetrics = { a = { path = 'a', type = 'number' }, b = 'b' }", payload);
+  CHECK(first.readings() == Readings{"b='1'"});
+  CHECK(by("transpose = true\nmetrics = { a = 'a', b = 'b' }", payload, first.unread.missing).readings() ==
+        Readings{"a='x'"});
+}
