@@ -30,6 +30,13 @@ void Settling::expire(Lane lane, Run& run) {
   if (any) settle(lane, run);
 }
 
+void Settling::leave(LaneTurns& lanes) {
+  for (ShippingLane& lane : lanes.all()) {
+    for (std::size_t i = 0; i < lane.runs.size(); ++i) settle(lane.runs.lane(), lane.runs[i], true);
+    lane.runs.plan();
+  }
+}
+
 void Settling::skip(Lane lane, Range rest) {
   if (!rest.empty()) log_.commit({.settles = {{options_.consumer(), lane, rest, 0, How::skipped}}}, {});
 }

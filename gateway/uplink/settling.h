@@ -5,6 +5,7 @@
 #include "base/metrics.h"
 #include "loop/loop.h"
 #include "uplink/isolation.h"
+#include "uplink/lane_turns.h"
 #include "uplink/run.h"
 
 namespace millrace {
@@ -19,6 +20,9 @@ class Settling {
 
   // `scattered`: what is finished behind something open, too.
   void settle(Lane lane, Run& run, bool scattered = false);
+  // Another sends from here on, by what is in the log: what is safe behind something open is settled, too,
+  // and runs begin anew. Nothing is on its way.
+  void leave(LaneTurns& lanes);
   // What waits and is older than `max_age` is settled as expired, as far as its age can be told.
   void expire(Lane lane, Run& run);
   // A run is over, and only this of its lane was left: numbers of other lanes.

@@ -5,8 +5,7 @@
 // What stands here is the switch over outcomes and what may be sent when. Whose turn it is among lanes is in
 // lane_turns.h, in which order one is read in lane_runs.h, reading ahead in lane_reader.h; what a batch is in
 // batching.h, how fast a backlog goes in drain_rate.h; what is done about what the far side does not take in
-// isolation.h, what leaves in settling.h; how it stands with the far side in standing.h, and what that knows
-// itself (exactly once) in far_marker.h.
+// isolation.h, what leaves in settling.h; whether the far side may be sent to in far_side.h.
 #pragma once
 
 #include <functional>
@@ -22,8 +21,7 @@
 #include "uplink/batching.h"
 #include "uplink/breaker.h"
 #include "uplink/drain_rate.h"
-#include "uplink/duty.h"
-#include "uplink/far_marker.h"
+#include "uplink/far_side.h"
 #include "uplink/flights.h"
 #include "uplink/isolation.h"
 #include "uplink/lane_reader.h"
@@ -31,7 +29,6 @@
 #include "uplink/settling.h"
 #include "uplink/shipper_metrics.h"
 #include "uplink/shipping.h"
-#include "uplink/standing.h"
 #include "uplink/uplink.h"
 #include "uplink/uplink_latency.h"
 
@@ -57,7 +54,6 @@ struct ShipperOptions {
 class Shipper {
  public:
   Shipper(Loop& loop, Log& log, Uplink& uplink, Metrics& metrics, Rng& rng, ShipperOptions options);
-  ~Shipper() { *alive_ = false; }
 
   Status start();
   void stop(std::function<void()> done);
@@ -65,15 +61,14 @@ class Shipper {
   const std::string& name() const { return options_.name; }
   // Whose cursor it sends from.
   const std::string& consumer() const { return options_.consumer(); }
-  bool on_duty() const { return seat_->mine(); }
+  const FarSide& far_side() const { return far_; }
   // "up", or why it is not.
-  std::string health() const;
-  bool healthy() const;
+  std::string health() const { return far_.words(); }
+  bool healthy() const { return far_.healthy(); }
   // The size limit that the far side is suspected to have, in words; empty: none.
   std::string size_limit() const { return isolation_.suspicion().limit_words(); }
   // Records not yet settled; of a standby none, they are the other's.
   std::uint64_t backlog() const { return options_.standby_of.empty() ? lanes_.unsettled() : 0; }
-  std::size_t in_flight() const { return flights_.size(); }
   // Nothing that is committed waits to be sent or settled.
   bool idle() const { return backlog() == 0 && flights_.empty(); }
   // Seconds until the backlog is gone at the present rates; infinite when it grows.
@@ -83,13 +78,7 @@ class Shipper {
   void send_again(Row row, std::function<void(Outcome)> done);
 
  private:
-  void on_reach(const Uplink::Reach& reach);
-  void greet();
-  void go_on();
-  void take_seat();
-  void begin_duty();
-  void end_duty();
-  bool stands_by() const { return seat_->side() == Duty::standby && !seat_->mine(); }
+  void go_on(bool anew);
   void on_committed();
   void on_rows(const Status& status);
 
@@ -103,7 +92,6 @@ class Shipper {
   // ---- what becomes of it
   void on_outcome(std::uint64_t flight, const Outcome& outcome);
   void block(const std::string& reason, Duration retry_after);
-  void look_at_latency();
 
   Loop& loop_;
   Log& log_;
@@ -113,7 +101,6 @@ class Shipper {
   ShipperOptions options_;
   Backoff backoff_;
   Breaker breaker_;
-  Standing standing_;
   DrainRate rate_;
   LaneTurns lanes_;
   Flights flights_;
@@ -121,10 +108,8 @@ class Shipper {
   std::unique_ptr<Timer> pump_timer_;
   Instant not_before_, stop_deadline_;
   bool stopping_ = false;
-  std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
+  std::shared_ptr<bool> alive_ = std::make_shared<bool>();  // calls that come back hold it weakly
 
-  FarMarker far_;
-  std::optional<Bytes> found_;  // what it kept, as of the last time it was reached; until it is read
   ShipperMetrics counts_;
   UplinkLatency latency_;
   Isolation isolation_;
@@ -133,7 +118,7 @@ class Shipper {
   LaneReader reader_;
   Metrics::Hook scrape_;
   Handle subscription_, listening_;
-  std::unique_ptr<Duty::Seat> seat_;
+  FarSide far_;
 };
 
 }  // namespace millrace

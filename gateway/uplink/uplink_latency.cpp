@@ -13,6 +13,12 @@ void UplinkLatency::on_trouble() {
   times_.spoil();
 }
 
+void UplinkLatency::look_at(LaneTurns& lanes) {
+  for (const Lane lane : lanes.names()) {
+    if (behind(lane) && lanes.of(lane).runs.caught_up()) on_caught_up(lane);
+  }
+}
+
 // Series come with the first that is to be counted: a lane that an uplink never sees has none.
 UplinkLatency::Stages& UplinkLatency::stages(Lane lane, bool live) {
   Stages& stages = stages_[static_cast<std::size_t>(lane)][live ? 1 : 0];

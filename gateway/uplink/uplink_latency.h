@@ -10,6 +10,7 @@
 
 #include "base/metrics.h"
 #include "uplink/commit_times.h"
+#include "uplink/lane_turns.h"
 
 namespace millrace {
 
@@ -41,6 +42,8 @@ class UplinkLatency {
   bool behind(Lane lane) const { return (free_ & bit(lane)) == 0; }
   // Nothing of the lane waits to be sent any more.
   void on_caught_up(Lane lane) { free_ = static_cast<std::uint8_t>(free_ | bit(lane)); }
+  // Lanes in which nothing is in the way any more. Only while the far side is reached.
+  void look_at(LaneTurns& lanes);
   void on_acknowledged(Lane lane, const Row& row, Instant sent, Instant now);
 
   // From received to acknowledged, in seconds: bounds, below which a half and 99 in 100 are.

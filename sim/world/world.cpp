@@ -331,8 +331,7 @@ bool World::send(const std::string& device, std::uint64_t n, double value) {
 bool World::drain(Duration within) {
   return loop_->run_until(
       [this] {
-        return inbox_->empty() && shipper_->backlog() == 0 && shipper_->in_flight() == 0 &&
-               (!standby_ || standby_->in_flight() == 0) && inbox_->fill() == 0;
+        return inbox_->empty() && shipper_->idle() && (!standby_ || standby_->idle()) && inbox_->fill() == 0;
       },
       within);
 }

@@ -131,8 +131,8 @@ TEST_CASE("power: what was committed before a cut is delivered, and no identity 
       world.start();
     }
     CHECK(world.drain());
-    INFO("round ", round, " backlog ", world.shipper().backlog(), " in flight ", world.shipper().in_flight(),
-         " inbox ", world.inbox().fill(), " trouble ", world.log().stats().trouble, " health ",
+    INFO("round ", round, " backlog ", world.shipper().backlog(), " idle ", world.shipper().idle(), " inbox ",
+         world.inbox().fill(), " trouble ", world.log().stats().trouble, " health ",
          world.shipper().health());
     CHECK(world.shipper().backlog() == 0);
     const auto arrivals = world.arrivals("a");
