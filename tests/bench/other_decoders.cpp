@@ -6,7 +6,7 @@
 
 #include <cstdlib>
 
-#include "sparkplug.pb.h"  // protoc's for C++, not nanopb's
+#include "others/sparkplug.pb.h"  // protoc's for C++, not nanopb's
 
 namespace millrace::others {
 namespace {
