@@ -454,9 +454,11 @@ void EndpointConnection::durable(Ticket through) {
 }
 
 std::size_t EndpointConnection::memory() const {
-  return sizeof *this + framer_.memory() + acks_.capacity() * sizeof(Ack) + marks_.capacity() * sizeof(Mark) +
-         too_large_.capacity() * sizeof(std::uint32_t) + output_.capacity() +
-         aliases_.capacity() * sizeof(Alias) + alias_bytes_ +
+  std::size_t filters = hears_.capacity() * sizeof(std::string);
+  for (const std::string& filter : hears_) filters += filter.capacity();
+  return sizeof *this + filters + framer_.memory() + acks_.capacity() * sizeof(Ack) +
+         marks_.capacity() * sizeof(Mark) + too_large_.capacity() * sizeof(std::uint32_t) +
+         output_.capacity() + aliases_.capacity() * sizeof(Alias) + alias_bytes_ +
          (will_ ? will_->topic.size() + will_->payload.size() : 0);
 }
 

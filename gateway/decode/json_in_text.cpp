@@ -34,7 +34,7 @@ class Measure final : public JsonHandler {
 // Tells the walk, and keeps what it views: it looks at texts until the whole payload ends.
 class Passage final : public JsonHandler {
  public:
-  Passage(JsonWalk& walk, std::deque<std::string>& kept) : walk_(walk), kept_(kept) {}
+  Passage(JsonWalk& walk, std::forward_list<std::string>& kept) : walk_(walk), kept_(kept) {}
 
   bool null() override { return walk_.null(); }
   bool boolean(bool value) override { return walk_.boolean(value); }
@@ -47,9 +47,9 @@ class Passage final : public JsonHandler {
   bool end_array() override { return walk_.end_array(); }
 
  private:
-  std::string_view keep(std::string_view text) { return kept_.emplace_back(text); }
+  std::string_view keep(std::string_view text) { return kept_.emplace_front(text); }
   JsonWalk& walk_;
-  std::deque<std::string>& kept_;
+  std::forward_list<std::string>& kept_;
 };
 
 }  // namespace

@@ -2,7 +2,7 @@
 // reads the bytes calls the handler; the walk knows nothing of their form, so CBOR can come by the same way.
 #pragma once
 
-#include <deque>
+#include <forward_list>
 #include <span>
 #include <string>
 #include <unordered_map>
@@ -151,7 +151,7 @@ class JsonWalk final : public LenientHandler {
   ValueRuns* also_ = nullptr;
   ValueRuns in_texts_;  // what `also_` is for payloads with texts that were opened
   bool in_a_text_ = false;
-  std::deque<std::string> kept_;  // of texts that were opened: what is viewed
+  std::forward_list<std::string> kept_;  // of texts that were opened: what is viewed
 
   Level levels_[depth_max];
   std::size_t depth_ = 0;

@@ -121,6 +121,7 @@ struct FakeHost final : EndpointConnection::Host {
     return Taken::taken;
   }
   void redelivered(EndpointConnection&) override { ++redelivered_count; }
+  bool may_hear(EndpointConnection&, std::string_view filter) override { return filter.starts_with("mine"); }
 };
 
 struct Talk {
@@ -629,6 +630,37 @@ TEST_CASE("endpoint: a subscription is refused for what CONNACK said is not ther
   numbered.say(connect_packet(5));
   CHECK(numbered.say("\x82\x09\0\x09\x02\x0b\x05\0\x01"
                      "a\0"s) == "\x90\x04\0\x09\0\xa1"s);
+}
+
+TEST_CASE(
+    "endpoint: what is for a client's ears is granted at QoS 0 and said, bounded, until it asks no more") {
+  const auto about = [](char type, int version, std::initializer_list<std::string> filters, bool options) {
+    std::string body = version == 5 ? "\0\x09\0"s : "\0\x09"s;
+    for (const std::string& filter : filters) {
+      body += std::string{'\0', static_cast<char>(filter.size())} + filter;
+      if (options) body += '\1';
+    }
+    return type + std::string(1, static_cast<char>(body.size())) + body;
+  };
+  for (const int version : {4, 5}) {
+    CAPTURE(version);
+    Talk talk;
+    talk.say(connect_packet(version));
+    const std::string none = version == 5 ? "\0"s : ""s, no = version == 5 ? "\x87"s : "\x80"s,
+                      wild = version == 5 ? "\xa2"s : "\0"s;
+    CHECK(talk.say(about('\x82', version, {"mine/a", "yours", "mine/#"}, true)) ==
+          "\x90"s + static_cast<char>(5 + none.size()) + "\0\x09"s + none + "\0"s + no + wild);
+    CHECK_FALSE(talk.c.say("yours", bytes_of("x")));
+    CHECK(talk.c.say("mine/a", bytes_of("x")));
+    CHECK(std::exchange(talk.c.output(), {}) ==
+          "\x30"s + static_cast<char>(9 + none.size()) + "\0\x06mine/a"s + none + "x");
+    talk.say(about('\xa2', version, {"mine/a", "mine/#"}, false));
+    CHECK_FALSE(talk.c.say("mine/a", bytes_of("x")));
+    CHECK(talk.c.output().empty());
+    // Eight at most; the same again is none more.
+    for (int i = 0; i < 8; ++i) talk.say(about('\x82', version, {text("mine/", i)}, true));
+    CHECK(talk.say(about('\x82', version, {"mine/0", "mine/8"}, true)).substr(4 + none.size()) == "\0"s + no);
+  }
 }
 
 TEST_CASE(
