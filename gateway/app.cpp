@@ -126,7 +126,11 @@ void App::make_pipeline() {
     for (auto at = records.begin(); at != records.end();) {  // the values of a message have mostly one device
       const auto end = std::find_if(at + 1, records.end(),
                                     [&](const Record& other) { return other.device != at->device; });
-      if (devices_.seen(at->device, static_cast<std::uint64_t>(end - at), now)) {
+      // That a device does not answer, or died, is told in its name by readings without a value: not its
+      // voice.
+      const bool speaks = std::any_of(
+          at, end, [](const Record& one) { return !std::holds_alternative<std::monostate>(one.value); });
+      if (speaks && devices_.seen(at->device, static_cast<std::uint64_t>(end - at), now)) {
         note_device({&*at, static_cast<std::size_t>(end - at)},
                     static_cast<std::size_t>(at - records.begin()), unread, now);
       }
@@ -158,11 +162,10 @@ void App::make_faces() {
   const auto retry = [this](Sequence number, const Record& letter, std::function<void(Status)> done) {
     retry_letter(storage_.log(), *uplinks_, *pipeline_, number, letter, std::move(done));
   };
-  faces_ = std::make_unique<Faces>(Faces::Daemon{config_, loop_, metrics_, storage_.log(), storage_.folder(),
-                                                 devices_, *report_, live_payloads_, retry,
-                                                 [this] { return reload(); },
-                                                 [this](const std::string& uplink) { return forget(uplink); },
-                                                 [this] { return why_not_ready(); }});
+  faces_ = std::make_unique<Faces>(Faces::Daemon{
+      config_, loop_, metrics_, storage_.log(), storage_.folder(), devices_, *report_, live_payloads_, retry,
+      [this] { return reload(); }, [this](const std::string& uplink) { return forget(uplink); },
+      [this] { return why_not_ready(); }});
   faces_->open();
 }
 

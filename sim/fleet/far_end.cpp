@@ -1,8 +1,8 @@
 #include "sim/fleet/far_end.h"
 
 #include <fcntl.h>
+#include <poll.h>
 #include <stdlib.h>
-#include <termios.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -11,7 +11,7 @@ namespace millrace::sim {
 
 FarEnd::~FarEnd() {
   watch_.reset();
-  if (theirs_.valid()) ::unlink(link_.c_str());
+  if (!near_.empty()) ::unlink(link_.c_str());
 }
 
 Status FarEnd::open() {
@@ -20,18 +20,22 @@ Status FarEnd::open() {
   if (!ours_.valid() || ::grantpt(ours_.get()) != 0 || ::unlockpt(ours_.get()) != 0 ||
       ::ptsname_r(ours_.get(), name, sizeof name) != 0)
     return status_from_errno(errno, "a pty");
-  theirs_ = Fd(::open(name, O_RDWR | O_NOCTTY | O_CLOEXEC));
-  termios port{};
-  if (!theirs_.valid() || ::tcgetattr(theirs_.get(), &port) != 0) return status_from_errno(errno, name);
-  ::cfmakeraw(&port);
-  if (::tcsetattr(theirs_.get(), TCSANOW, &port) != 0) return status_from_errno(errno, name);
+  // A side that was never open is not hung up: so it is opened once.
+  if (!Fd(::open(name, O_RDWR | O_NOCTTY | O_CLOEXEC)).valid()) return status_from_errno(errno, name);
   if (::unlink(link_.c_str()) != 0 && errno != ENOENT) return status_from_errno(errno, "remove " + link_);
-  if (::symlink(name, link_.c_str()) != 0) {
-    theirs_ = Fd();
-    return status_from_errno(errno, "make the link " + link_);
-  }
-  watch_ = loop_.watch_readable(ours_.get(), [this] { read(); });
+  if (::symlink(name, link_.c_str()) != 0) return status_from_errno(errno, "make the link " + link_);
+  near_ = name;
   return {};
+}
+
+bool FarEnd::opened() {
+  if (theirs_.valid()) return true;
+  pollfd one{ours_.get(), POLLIN, 0};
+  (void)::poll(&one, 1, 0);
+  if ((one.revents & POLLHUP) != 0) return false;
+  theirs_ = Fd(::open(near_.c_str(), O_RDWR | O_NOCTTY | O_CLOEXEC));
+  if (theirs_.valid()) watch_ = loop_.watch_readable(ours_.get(), [this] { read(); });
+  return theirs_.valid();
 }
 
 bool FarEnd::say(BytesView bytes) {

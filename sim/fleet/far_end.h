@@ -1,5 +1,5 @@
-// The far end of a serial line: a pty in raw mode, whose other side the gateway opens under a link. A pty
-// knows no speed. What finds no room in it (nobody reads) is not said. On the loop.
+// The far end of a serial line: a pty, whose other side the gateway opens under a link. A pty knows no speed.
+// What finds no room in it (nobody reads) is not said. Hears once the other side was opened. On the loop.
 #pragma once
 
 #include <functional>
@@ -23,6 +23,9 @@ class FarEnd {
   FarEnd& operator=(const FarEnd&) = delete;
 
   Status open();
+  // Whether the other side was opened, by now; from then on it stays open, so that nothing hangs up when the
+  // gateway goes.
+  bool opened();
   // Whether all of it was taken.
   bool say(BytesView bytes);
 
@@ -32,7 +35,8 @@ class FarEnd {
   Loop& loop_;
   const std::string link_;
   Heard heard_;
-  Fd ours_, theirs_;  // the other side stays open, so that nothing hangs up when the gateway goes
+  std::string near_;
+  Fd ours_, theirs_;
   std::unique_ptr<Watch> watch_;
 };
 

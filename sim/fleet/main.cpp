@@ -116,6 +116,10 @@ class Show {
 
  private:
   void begin() {
+    if (!site_.heard()) {  // what nobody can hear yet is not said
+      timer_ = loop_.after(50ms, [this] { begin(); });
+      return;
+    }
     started_ = loop_.now();
     if (fleet_) fleet_->start();
     site_.start();

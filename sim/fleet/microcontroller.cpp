@@ -27,6 +27,7 @@ class Microcontroller final : public SiteDevice {
     sender_.again_ms = 500;
   }
   Status open() override { return end_.open(); }
+  bool heard() override { return end_.opened(); }
   void start() override {
     measuring_ = true;
     measured_ = loop_.now();

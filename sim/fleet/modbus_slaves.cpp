@@ -28,6 +28,7 @@ class Bus final : public SiteDevice {
       slaves_.push_back(account.add(text(spec.name, "-", unit), "n", 1));
   }
   Status open() override { return end_.open(); }
+  bool heard() override { return end_.opened(); }
   void start() override { awake_ = true; }
   void end() override { awake_ = false; }
 

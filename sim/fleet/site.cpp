@@ -19,6 +19,12 @@ Status SerialSite::open() {
   return {};
 }
 
+bool SerialSite::heard() {
+  bool all = true;
+  for (const auto& device : devices_) all = device->heard() && all;
+  return all;
+}
+
 void SerialSite::start() {
   for (const auto& device : devices_) device->start();
 }

@@ -17,6 +17,8 @@ class SiteDevice {
  public:
   virtual ~SiteDevice() = default;
   virtual Status open() = 0;
+  // Whether the gateway has opened its line.
+  virtual bool heard() = 0;
   virtual void start() = 0;
   // Says nothing new from now on; finished() once all that was kept is acknowledged.
   virtual void end() = 0;
@@ -27,6 +29,7 @@ class SerialSite {
  public:
   SerialSite(Loop& loop, Rng& rng, SiteAccount& account, const SiteSpec& spec);
   Status open();
+  bool heard();
   void start();
   void end();
   bool finished() const;

@@ -23,6 +23,7 @@ class Talker : public SiteDevice {
         id_(account.add(spec.name, metric, scale)),
         end_(loop, spec.link, [](BytesView) {}) {}
   Status open() override { return end_.open(); }
+  bool heard() override { return end_.opened(); }
   void start() override { speak(); }
   void end() override { timer_.reset(); }
 
