@@ -39,9 +39,9 @@ Decoding::Decoding(Loop& loop, Log& log, Metrics& metrics, KnownInputs& inputs, 
                                  "Of these, payloads recognised as taken before, and dropped")),
       undecodable_(metrics.counter("millrace_undecodable_total",
                                    "Of these, payloads that could not be decoded, or not wholly")),
-      report_bytes_(
-          metrics.gauge("millrace_report_state_bytes",
-                        "Memory of report by exception: the last forwarded reading of each device and metric")),
+      report_bytes_(metrics.gauge(
+          "millrace_report_state_bytes",
+          "Memory of report by exception: the last forwarded reading of each device and metric")),
       report_bytes_max_(metrics.gauge(
           "millrace_report_state_max_bytes",
           "What it may take (gateway.report_state_max); beyond it the oldest are forgotten, and their next readings forwarded")),
