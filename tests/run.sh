@@ -13,10 +13,10 @@ cd "$(dirname "$0")/.."
 computing="unit contract golden reader simulation tidy"
 waiting="main_job faults reload payloads kinds"
 more_waiting="kafka endpoint names log clocks"
-still_waiting="tls status page monitoring ship journal examples habits modbus modbus_faulty serial site reporting sparkplug https clouds configs"
+still_waiting="tls status page monitoring ship journal examples habits modbus modbus_faulty serial site reporting sparkplug sparkplug_edge standby roles https clouds configs"
 alone="hostile"
 quick="$computing $waiting $more_waiting $still_waiting $alone"
-slow="alerts fleet full_disk hanging_up many_reloads payload_oracle modbus_share serial_pouring firmware_size name_figures many_configs slow_links kills endpoint_kills page_costs kafka_more https_more clouds_more stream_jobs cross packages trixie long_simulation ubsan tsan fuzz
+slow="alerts fleet full_disk hanging_up many_reloads payload_oracle modbus_share serial_pouring firmware_size name_figures many_configs slow_links kills endpoint_kills page_costs kafka_more https_more clouds_more standby_more stream_jobs cross packages trixie long_simulation ubsan tsan fuzz
   rabbitmq bench"
 case "${1:-quick}" in
   quick) names=$quick ;;
@@ -104,6 +104,9 @@ one() { # name of a test
     names) run names timeout 300 /usr/bin/python3 tests/integration/names_test.py Names ;;
     name_figures) run name_figures timeout 300 /usr/bin/python3 tests/integration/names_test.py Figures ;;
     main_job|payloads|examples|habits|modbus|modbus_faulty|site|reporting|faults|status|monitoring|fleet|ship|journal|kinds|sparkplug|tls|log|endpoint|hostile|reload|full_disk|clocks) run "$name" timeout 900 /usr/bin/python3 "tests/integration/${name}_test.py" ;;
+    sparkplug_edge|roles) run "$name" timeout 300 /usr/bin/python3 "tests/integration/${name}_test.py" ;;
+    standby) run standby timeout 300 /usr/bin/python3 tests/integration/standby_test.py Https.test_an_outage_goes_to_the_spare_side_and_nothing_twice IotClouds ;;
+    standby_more) run standby_more_packages packaging/install-deps.sh north; run standby_more env MILLRACE_KILLS=30 timeout 1800 /usr/bin/python3 tests/integration/standby_test.py ;;
     configs) run configs timeout 120 /usr/bin/python3 tests/integration/configs_test.py Old Some ;;
     many_configs) run many_configs timeout 900 /usr/bin/python3 tests/integration/configs_test.py All ;;
     serial) run serial timeout 600 /usr/bin/python3 tests/integration/serial_test.py Framings Nmea Plugging Asking SigningOn Scanning Devices ;;

@@ -5,14 +5,14 @@ cd "$(dirname "$0")/../.."
 command -v clang++-14 >/dev/null || { echo "clang++-14 is not installed"; exit 77; }
 seconds=${MILLRACE_FUZZ_SECONDS:-60}
 cmake --preset fuzz >/dev/null
-cmake --build --preset fuzz --target fuzz_batch fuzz_record fuzz_json fuzz_mapping fuzz_patterns fuzz_protobuf fuzz_labels fuzz_text_forms fuzz_framers fuzz_sparkplug fuzz_config fuzz_segment fuzz_mqtt_packets fuzz_marker fuzz_http_reply fuzz_http_request fuzz_modbus | tail -n 1
+cmake --build --preset fuzz --target fuzz_batch fuzz_record fuzz_json fuzz_mapping fuzz_patterns fuzz_protobuf fuzz_labels fuzz_text_forms fuzz_framers fuzz_sparkplug fuzz_config fuzz_segment fuzz_mqtt_packets fuzz_marker fuzz_http_reply fuzz_http_request fuzz_modbus fuzz_north_words | tail -n 1
 work=$(mktemp -d)
 proto='syntax = "proto3"; package plant; import "google/protobuf/timestamp.proto";
 message Sample { google.protobuf.Timestamp at = 1; float v = 2; }
 message Telemetry { enum State { IDLE = 0; RUN = 1; } string id = 1; double temperature = 2; sint32 count = 3; State state = 6;
   repeated Sample samples = 7; repeated int32 codes = 8; map<string, double> tags = 9; bytes raw = 10; optional int32 maybe = 11; }'
 trap 'rm -rf "$work"' EXIT
-for target in batch record json mapping patterns protobuf labels text_forms framers sparkplug config segment mqtt_packets marker http_reply http_request modbus; do
+for target in batch record json mapping patterns protobuf labels text_forms framers sparkplug config segment mqtt_packets marker http_reply http_request modbus north_words; do
   mkdir -p "$work/$target"
   case $target in
     batch) cp tests/golden/batch-1.bin "$work/$target/" ;;
@@ -48,6 +48,8 @@ for target in batch record json mapping patterns protobuf labels text_forms fram
     http_request) printf 'GET /api/devices?part=a%%2Fb+c&max=5 HTTP/1.1\r\nHost: [::1]:9464\r\nSec-Fetch-Site: none\r\n\r\n' > "$work/http_request/one" ;;
     http_reply) printf 'HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 400 Bad\r\nRetry-After: 5\r\nTransfer-Encoding: chunked\r\n\r\n10\r\nCode: 27, partial\r\n0\r\n\r\n' > "$work/http_reply/one" ;;
     marker) printf 'MRM1\001\002\003\004\005\006\007\010\052\000\000\000\000\000\000\000\001\002\144\002\151\156\310\001\310\001' > "$work/$target/one" ;;
+    north_words) printf '\022\032\012\024Node Control/Rebirth\040\013\160\001' > "$work/$target/rebirth"; printf 'millrace sparkplug 1\nd\tm\t10\tbar\n\tn\t12\t\n' > "$work/$target/book"
+                 printf '{"Code":"Success","AccessKeyId":"A","SecretAccessKey":"s","Token":"t","Expiration":"2026-01-01T00:00:00Z"}' > "$work/$target/keys" ;;
     config) cp packaging/millrace.toml "$work/$target/" ;;
   esac
   if ! "build/fuzz/tests/fuzz_$target" -max_total_time="$seconds" -max_len=65536 -rss_limit_mb=2048 -timeout=10 -artifact_prefix="$work/" "$work/$target" >"$work/log" 2>&1; then

@@ -25,10 +25,13 @@
 #include "record/record_proto.h"
 #include "net/http_request.h"
 #include "net/password_hash.h"
+#include "uplink/https/aws_role.h"
+#include "uplink/https/aws_signer.h"
 #include "uplink/https/dialect.h"
 #include "uplink/https/line_protocol.h"
 #include "uplink/https/retry_after.h"
 #include "uplink/marker.h"
+#include "uplink/mqtt/sparkplug_book.h"
 
 using namespace millrace;
 
@@ -331,6 +334,20 @@ void http_reply(BytesView bytes) {
     std::string line;
     if (!append_line({any, "gw", 1, true}, 1, Lane::raw, record, line).ok() && !line.empty()) std::abort();
   }
+}
+
+// What hosts say to an edge node, its own file of another version, and what hands out the keys of a role.
+void north_words(BytesView bytes) {
+  (void)edge::asks_rebirth(bytes);
+  (void)edge::read_host_state(bytes);
+  edge::Book book(50);
+  book.load(text_of(bytes));
+  if (book.size() > 50) std::abort();
+  edge::Book again(50);
+  again.load(book.save());
+  if (again.size() != book.size()) std::abort();
+  const auto keys = read_role_keys(text_of(bytes), "default", WallTime{0});
+  if (keys.ok() && !aws_credentials(keys.value().file, "default").ok()) std::abort();
 }
 
 }  // namespace
