@@ -42,7 +42,7 @@ Result<HttpUrl> parse_http_url(std::string_view given) {
   return url;
 }
 
-HttpCall::HttpCall(Loop& loop, TlsClient& tls, HttpRequest request,
+HttpCall::HttpCall(Loop& loop, TlsClient& tls, HttpQuery request,
                    std::function<void(Result<HttpAnswer>)> done)
     : loop_(loop), request_(std::move(request)), done_(std::move(done)), parser_(std::make_unique<Parser>()) {
   dial_ = std::make_unique<Dial>(

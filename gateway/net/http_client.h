@@ -22,7 +22,7 @@ struct HttpUrl {
 };
 Result<HttpUrl> parse_http_url(std::string_view text);
 
-struct HttpRequest {
+struct HttpQuery {
   std::string method = "GET";
   HttpUrl url;
   std::vector<std::pair<std::string, std::string>> headers;
@@ -41,7 +41,7 @@ class HttpCall {  // destroying it gives up
   // `tls`: for https; it outlives the call. `done` runs once, later, unless the call dies first; it may
   // destroy it. Any status is an answer; `invalid`: somebody must act (a certificate), `unavailable` and
   // `timeout`: not now.
-  HttpCall(Loop& loop, TlsClient& tls, HttpRequest request, std::function<void(Result<HttpAnswer>)> done);
+  HttpCall(Loop& loop, TlsClient& tls, HttpQuery request, std::function<void(Result<HttpAnswer>)> done);
   ~HttpCall();
 
  private:
@@ -51,7 +51,7 @@ class HttpCall {  // destroying it gives up
   void finish(Result<HttpAnswer> answer);
 
   Loop& loop_;
-  HttpRequest request_;
+  HttpQuery request_;
   std::function<void(Result<HttpAnswer>)> done_;
   std::unique_ptr<Parser> parser_;
   std::unique_ptr<Timer> deadline_;

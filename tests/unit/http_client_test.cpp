@@ -27,7 +27,7 @@ Result<HttpAnswer> ask(const std::string& answer, std::size_t piece = SIZE_MAX, 
   });
   REQUIRE(listener.ok());
   TlsClient tls(loop, {});
-  HttpRequest request;
+  HttpQuery request;
   request.method = "POST";
   request.url = parse_http_url(text("http://localhost:", listener.value()->port(), "/base/")).value();
   request.url.path += "/more";

@@ -73,11 +73,11 @@ void SchemaRegistry::take(std::uint32_t id) {
   prefix_ += form_.index;  // which message of the schema: a count and an index, zigzag varints
 }
 
-Result<HttpRequest> schema_registry_request(const KafkaUplinkConfig& config, std::string method,
+Result<HttpQuery> schema_registry_request(const KafkaUplinkConfig& config, std::string method,
                                             const std::string& path) {
   auto url = parse_http_url(config.schema_registry);
   MILLRACE_CHECK(url.ok());
-  HttpRequest request;
+  HttpQuery request;
   request.method = std::move(method);
   request.url = std::move(url).value();
   request.url.path += path;
@@ -96,7 +96,7 @@ Result<HttpRequest> schema_registry_request(const KafkaUplinkConfig& config, std
 void SchemaRegistry::ask(std::function<void(Status)> done) {
   auto made = schema_registry_request(config_, "POST", text("/subjects/", form_.subject, "/versions"));
   if (!made.ok()) return loop_.post([done = std::move(done), why = made.status()] { done(why); });
-  HttpRequest request = std::move(made).value();
+  HttpQuery request = std::move(made).value();
   JsonWriter body;
   body.begin_object().member("schemaType", form_.type);
   body.member("schema", form_.schema).end_object();

@@ -16,7 +16,7 @@ namespace millrace {
 
 // A request to the registry of `config`, with its login; `path` begins with '/'. Reads the password, which
 // blocks shortly.
-Result<HttpRequest> schema_registry_request(const KafkaUplinkConfig& config, std::string method,
+Result<HttpQuery> schema_registry_request(const KafkaUplinkConfig& config, std::string method,
                                             const std::string& path);
 
 class SchemaRegistry {
