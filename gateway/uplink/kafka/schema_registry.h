@@ -17,7 +17,7 @@ namespace millrace {
 // A request to the registry of `config`, with its login; `path` begins with '/'. Reads the password, which
 // blocks shortly.
 Result<HttpQuery> schema_registry_request(const KafkaUplinkConfig& config, std::string method,
-                                            const std::string& path);
+                                          const std::string& path);
 
 class SchemaRegistry {
  public:
