@@ -105,8 +105,8 @@ one() { # name of a test
     name_figures) run name_figures timeout 300 /usr/bin/python3 tests/integration/names_test.py Figures ;;
     main_job|payloads|examples|habits|modbus|modbus_faulty|site|reporting|faults|status|monitoring|fleet|ship|journal|kinds|sparkplug|tls|log|endpoint|hostile|reload|full_disk|clocks) run "$name" timeout 900 /usr/bin/python3 "tests/integration/${name}_test.py" ;;
     sparkplug_edge|roles) run "$name" timeout 300 /usr/bin/python3 "tests/integration/${name}_test.py" ;;
-    standby) run standby timeout 300 /usr/bin/python3 tests/integration/standby_test.py Https.test_an_outage_goes_to_the_spare_side_and_nothing_twice IotClouds ;;
-    standby_more) run standby_more_packages packaging/install-deps.sh north; run standby_more env MILLRACE_KILLS=30 timeout 1800 /usr/bin/python3 tests/integration/standby_test.py ;;
+    standby) run standby timeout 300 /usr/bin/python3 tests/integration/standby_test.py Https.test_an_outage_goes_to_the_spare_side_and_nothing_twice; run iot_clouds timeout 300 /usr/bin/python3 tests/integration/iot_clouds_test.py ;;
+    standby_more) run standby_more_packages packaging/install-deps.sh north; run standby_more env MILLRACE_KILLS=30 timeout 1800 /usr/bin/python3 tests/integration/standby_test.py; run iot_clouds_more env MILLRACE_KILLS=1 timeout 600 /usr/bin/python3 tests/integration/iot_clouds_test.py ;;
     configs) run configs timeout 120 /usr/bin/python3 tests/integration/configs_test.py Old Some ;;
     many_configs) run many_configs timeout 900 /usr/bin/python3 tests/integration/configs_test.py All ;;
     serial) run serial timeout 600 /usr/bin/python3 tests/integration/serial_test.py Framings Nmea Plugging Asking SigningOn Scanning Devices ;;
