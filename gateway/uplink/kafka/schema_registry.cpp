@@ -74,7 +74,7 @@ void SchemaRegistry::take(std::uint32_t id) {
 }
 
 Result<HttpQuery> schema_registry_request(const KafkaUplinkConfig& config, std::string method,
-                                            const std::string& path) {
+                                          const std::string& path) {
   auto url = parse_http_url(config.schema_registry);
   MILLRACE_CHECK(url.ok());
   HttpQuery request;
