@@ -49,8 +49,7 @@ std::string SparkplugEdge::topic(std::string_view type, const std::string& devic
               edge::topic_level(device));
 }
 
-// ---- a session's begin and end
-// ------------------------------------------------------------------------------------------
+// ---- a session's begin and end -----------------------------------------------------------------------
 
 // NDEATH (section 6.4.24): nothing but the session's number, and no place in the sequence.
 mqtt::LastWord SparkplugEdge::begin(WallTime now) {
@@ -140,8 +139,7 @@ Status SparkplugEdge::bear(const std::vector<Said>& said, WallTime now, std::siz
   return {};
 }
 
-// ---- data
-// ---------------------------------------------------------------------------------------------------------------
+// ---- data --------------------------------------------------------------------------------------------
 
 Status SparkplugEdge::say_one(const Record& record, const std::string& device, const std::string& name,
                               Value value, std::int64_t time_us, std::vector<Said>& out) {

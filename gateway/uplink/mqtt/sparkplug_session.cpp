@@ -43,8 +43,7 @@ SparkplugSession::SparkplugSession(Loop& loop, Metrics& metrics, Options options
   known_.set(static_cast<double>(edge_.book().size()));
 }
 
-// ---- a connection
-// -------------------------------------------------------------------------------------------------------
+// ---- a connection ------------------------------------------------------------------------------------
 
 void SparkplugSession::prepare(mqtt::PublishClientOptions& options, mqtt::PublishClient::Events& events) {
   options.will = edge_.begin(loop_.wall());
@@ -102,8 +101,7 @@ void SparkplugSession::heard_state(BytesView payload) {
   if (born_) events_.end({false, 0, text("the primary host ", options_.config.primary_host, " went away")});
 }
 
-// ---- births
-// -------------------------------------------------------------------------------------------------------------
+// ---- births ------------------------------------------------------------------------------------------
 
 std::size_t SparkplugSession::bytes_max() const {
   return std::min(message_bytes_max, std::max(client_->packet_max(), 2 * topic_bytes) - topic_bytes);
@@ -133,8 +131,7 @@ Status SparkplugSession::add(const Row& row, bool replay, SparkplugEdge::Message
   return status;
 }
 
-// ---- files
-// --------------------------------------------------------------------------------------------------------------
+// ---- files -------------------------------------------------------------------------------------------
 
 // A metric that is new is rare; what is not written down yet is only where the same name has values of two
 // sorts.
