@@ -143,7 +143,7 @@ void App::make_pipeline() {
   pipeline_ =
       std::make_unique<Pipeline>(loop_, storage_.inbox(), storage_.log(), metrics_, std::move(options));
   liveness_ =
-      std::make_unique<Liveness>(loop_, storage_.log(), *pipeline_, devices_, *age_, metrics_,
+      std::make_unique<Liveness>(loop_, storage_.log(), pipeline_->intake(), devices_, *age_, metrics_,
                                  Liveness::Options{config_.observe.device_events, config_.observe.inventory,
                                                    config_.observe.device_series_max, boot_id(),
                                                    [this] { return clock_.trust().trusted(); }});
