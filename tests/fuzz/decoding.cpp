@@ -193,6 +193,7 @@ void sparkplug(BytesView bytes) {
     std::vector<Record> out(1);
     Unread unread;
     remembered.beside = {};
+    const bool to_be_saved = memory.changed();
     if (!router.decode(arrival, out, unread, &remembered).ok() && out.size() != 1) std::abort();
     for (std::size_t i = 1; i < out.size(); ++i) {
       if (!check_label(Label::metric, out[i].metric).ok() || !check_label(Label::unit, out[i].unit).ok())
@@ -200,7 +201,8 @@ void sparkplug(BytesView bytes) {
       const auto* value = std::get_if<std::string>(&out[i].value);
       if (value && !check_text_value("", *value).ok()) std::abort();
     }
-    if (arrival.again && (memory.changed() || !remembered.beside.replies.empty())) std::abort();
+    if (arrival.again && (memory.changed() != to_be_saved || !remembered.beside.replies.empty()))
+      std::abort();
     if (kind % 3 != 0) continue;
     std::vector<FormatMemory::Piece> pieces;
     memory.save(pieces);

@@ -28,6 +28,8 @@ for target in batch record json mapping patterns protobuf labels text_forms fram
              printf '{"ts":[1700000000,2],"r":[{"k":"aa","n":2,"v":1,"w":1,"d":"ANcS","c":{"v":[1,2],"w":["x",3]},"id":"d"}]}' > "$work/$target/json"
              printf '{"x":[{"b":"{\\"v\\":1,\\"k\\":\\"a\\",\\"w\\":[{\\"x\\":2}]}","u":"C","d":"2026-01-01","c":"12:00:00"}],"b":"{\\"k\\":\\"a\\"}"}' > "$work/$target/nested"
              printf 'x\nd,c,t\n2026-01-01,12:00,1\n' > "$work/$target/heading"; printf '\377\376{\000"\000t\000"\000:\0001\000}\000' > "$work/$target/utf16"
+             # Found: two documents whose repeated values had one place.
+             printf '\242\140aabcnd\001\000\000\000\000\000\242\000\000\000\000\000\000\000x' > "$work/$target/documents"
              printf '\242\141a\202\001\002\141b\141x' > "$work/$target/cbor" ;;
     patterns) printf '^(?<a>[a-c]+?)(?:x|y{2,3})*\\b(?<b>\\d|.)$\000aby 1' > "$work/$target/one"; printf '(?i)(?<t>-?[0-9.]+) C\000T 21.5 c' > "$work/$target/two" ;;
     protobuf) mkdir -p "$work/google/protobuf"; printf '%s' "$proto" > "$work/device.proto"
@@ -41,7 +43,9 @@ for target in batch record json mapping patterns protobuf labels text_forms fram
              printf '\007\005$GPGLL,4916.45,N,12311.12,W,225444,A*31\r\n!AIVDM,1,1,,A,14eG;o@034o8sd<L9i:a;WF>062D,0*7D\r\n' > "$work/$target/nmea"
              printf '\011\004\003\001\002\003\004\005\001\000' > "$work/$target/cobs"; printf '\012\001/ISK5\\2M\r\n\r\n1-0:1.8.1(000671.578*kWh)\r\n!\r\n' > "$work/$target/telegram" ;;
     # A birth, and data by alias.
-    sparkplug) printf '\000\027\000\022\011\012\001\141\020\001\040\003\120\005\022\010\012\001\142\040\014\172\001\170\030\000\001\010\000\022\004\020\001\120\007\030\001' > "$work/$target/birth" ;;
+    sparkplug) printf '\000\027\000\022\011\012\001\141\020\001\040\003\120\005\022\010\012\001\142\040\014\172\001\170\030\000\001\010\000\022\004\020\001\120\007\030\001' > "$work/$target/birth"
+               # A second try behind a birth that is not saved yet.
+               printf '\020\027\000\022\011\012\001a\020\001 \003P\005\022\010\012\001b \014z\001x\030\020\001\010\000\022\004\020\001P\007\030\001\301\301\301\301' > "$work/$target/again" ;;
     segment) for n in 1 2; do { printf '\005'; head -c 20480 tests/golden/log-1/seg-0000000$n.db; cat tests/golden/log-1/*-wal; } > "$work/segment/$n"; done ;;
     modbus) printf 'holding/4+120/1000ms/d\n\003\360' > "$work/$target/reply"; head -c 240 /dev/urandom >> "$work/$target/reply"; printf 'coil/8+8/10000ms/d\n\001\001\002' > "$work/$target/coils" ;;
     mqtt_packets) printf '\007\062\020\000\001a\000\001\000{"value":1}\064\011\000\001b\000\002\0001\142\002\000\002\300\000\340\000' > "$work/$target/talk" ;;
