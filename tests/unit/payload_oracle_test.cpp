@@ -247,7 +247,7 @@ TEST_CASE("oracle: JSON, strictly and leniently") {
     of_lenient += !expected.whole && !got.records.empty();
     REQUIRE(difference(known(got), expected, Possible{payload}) == "");
     // RapidJSON takes no number beyond a double, and refuses the document with it.
-    if (expected.whole && (narrow.status.ok() || expected.open.empty()))
+    if (expected.whole && narrow.status.detail().find("too big") == std::string::npos)
       REQUIRE(difference(known(narrow), expected, never) == "");
     if (!expected.whole) REQUIRE(narrow.records.empty());
     second_try(lenient, payload, got);
