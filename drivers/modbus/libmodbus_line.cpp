@@ -218,6 +218,7 @@ bool LibmodbusLine::sent(Duration at_most) {
 
 std::size_t LibmodbusLine::drain(Duration quiet, Duration at_most) {
   if (!context_) return 0;
+  if (quiet.count() == 0) keep_pause();  // what comes in it answers no question yet
   const int fd = modbus_get_socket(context_.get());
   const Instant end = clock_.now() + at_most;
   std::size_t bytes = 0;

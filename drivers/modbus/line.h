@@ -35,7 +35,8 @@ class Line {
   virtual bool is_open() const = 0;
   // Whether answers have transaction numbers (TCP): an old one is never taken for a new one then.
   virtual bool numbered() const = 0;
-  // Throws away what comes until there was silence for `quiet`; gives up after `at_most`. How many bytes.
+  // Throws away what comes until there was silence for `quiet` (0: what has come by the end of the pause
+  // before a question); gives up after `at_most`. How many bytes.
   virtual std::size_t drain(Duration quiet, Duration at_most) = 0;
   virtual Reply ask(std::uint8_t unit, const Span& span, Duration timeout) = 0;
   virtual void wait(Duration duration) = 0;

@@ -51,6 +51,7 @@ Frames frames_by(std::string_view framing, BytesView heard) {
   framer->push(heard, [&](const Framer::Frame& frame) {
     DeviceFrame device;
     if (framing == "cobs" && !read_device_frame(frame.bytes, device).ok()) return;
+    if (frame.channel == "ack") return;  // of M-Bus: a byte, as noise has it, too
     ++found.count;
     found.bytes += frame.bytes.size();
     if (found.samples.size() < samples_max)
@@ -306,8 +307,7 @@ SerialGuess guess_serial(BytesView heard, std::uint64_t wrong) {
     const bool binary = guess.framing == "mbus" || guess.framing == "cobs";
     guess.sample = binary ? hex_of(first) : shown(text_of(first), 70);
     guess.toml = input_toml(one.framing, one.more, one.route);
-    // A single one of a byte or two is too little to be sure of: E5 is M-Bus' whole "heard".
-    if (frames.count > 1 || first.size() > 4) return guess;
+    return guess;
   }
   if (const std::size_t requests = modbus_requests(heard); requests > 1) {
     SerialGuess guess;

@@ -501,7 +501,7 @@ class Talker(threading.Thread):
                 return
             said = self.frames[i % len(self.frames)]
             if termios.tcgetattr(self.fd)[4] != self.speed:
-                said = bytes(chance.randrange(256) for _ in range(max(1, len(said) // 2)))
+                said = bytes(chance.randrange(256) for _ in range((len(said) + 1) // 2))
             try:
                 os.write(self.fd, said)
             except BlockingIOError:

@@ -12,7 +12,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "support"))
 from testsite import Site, wait_for
 
-SECONDS = float(os.environ.get("MILLRACE_SITE_SECONDS", "10"))
+SECONDS = float(os.environ.get("MILLRACE_SITE_SECONDS", "6"))
 CONFIG = """
 [gateway]
 name = "gw"
@@ -69,7 +69,7 @@ listen = "127.0.0.1:@observe@"
 """
 SCENARIO = """
 duration = "{seconds}s"
-drain_timeout = "20s"
+drain_timeout = "6s"
 [central]
 server = "mqtt://127.0.0.1:{central}"
 [[buses]]
