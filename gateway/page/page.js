@@ -114,11 +114,11 @@ function verdict(s) {
   const waiting = sum(s.uplinks, u => u.backlog_records), lost = lost_of(s);
   put($('verdict-more'), wrong ? (waiting && !s.log.blocked ? `${grouped(waiting)} records wait in the log${lost ? '' : '; none is lost'}.` : '')
     : `${s.inputs.length} input${s.inputs.length === 1 ? '' : 's'}, ${s.uplinks.length} uplink${s.uplinks.length === 1 ? '' : 's'}, everything that came is ${waiting ? 'on its way' : 'delivered'}.`);
-  keep($('faults'), s.faults, f => f.id, () => make('li', '', make('b'), make('span', 'next'), make('span', 'since')), (node, f) => {
+  keep($('faults'), s.faults, f => f.id, () => make('li', '', make('b'), make('span', 'next', 'Next: '), make('span'), make('span', 'since')), (node, f) => {
     dress(node, f.somebody_must_act ? 'bad' : 'warn');
     put(node.children[0], f.what);
-    put(node.children[1], f.next);
-    put(node.children[2], ` Since ${moment(new Date(f.since))} (${span(f.lasts_seconds)}).`);
+    put(node.children[2], f.next);
+    put(node.children[3], ` Since ${moment(new Date(f.since))} (${span(f.lasts_seconds)}).`);
   });
   const colour = {good: '#1a9a55', warn: '#e09a16', bad: '#d2362c'}[kind];
   const icon = `data:image/svg+xml,${encodeURIComponent(`<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 16 16"><circle cx="8" cy="8" r="7" fill="${colour}"/></svg>`)}`;
@@ -414,8 +414,9 @@ function live() {
 // takes over (Web Locks).
 const channel = 'BroadcastChannel' in window ? new BroadcastChannel('millrace') : null;
 if (channel) channel.onmessage = message => show(JSON.parse(message.data));
+let events = null;
 function stream() {
-  const events = new EventSource('/events');
+  events = new EventSource('/events');
   events.addEventListener('state', event => {
     trouble = '';
     show(JSON.parse(event.data));
@@ -428,6 +429,9 @@ function stream() {
     ask('/api/status').then(show, () => {}).finally(() => setTimeout(stream, 5000));
   };
 }
+// A page that is left may be kept by the browser, and its stream with it.
+addEventListener('pagehide', () => { if (events) events.close(); });
+addEventListener('pageshow', event => { if (event.persisted && events) stream(); });
 if (channel && navigator.locks) navigator.locks.request('millrace', () => new Promise(stream));
 else stream();
 
