@@ -154,7 +154,7 @@ class Told(unittest.TestCase):
             (packaging / "millrace.toml").write_text(told("config"))
             (packaging / "man" / "commands.scd").write_text(told("help", "--man"))
             subprocess.run([packaging / "man" / "build.sh", Path(folder) / "out"], check=True, timeout=60)
-            pages = {page.name: page.read_text().replace("\\", "") for page in (Path(folder) / "out").iterdir()}
+            pages = {page.name: page.read_text().replace("\\&", "").replace("\\", "") for page in (Path(folder) / "out").iterdir()}
         for words in ("[[inputs.sample]]", "[[uplinks.sample]]", 'With framing = "sample"', 'With format = "sample"', "words_max", 'With dialect = "sample"', "lines_max", '"last" or "sample"'):
             self.assertIn(words, pages["millrace.toml.5"])
         self.assertRegex(pages["millrace.8"], r"sample.*mood")
