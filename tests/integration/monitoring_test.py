@@ -159,7 +159,7 @@ class OnPrometheus(Site):
         self.assertLess(abs(float(started) - time.time()), 120)
 
 
-def grafana(words, device="dev-1", metric="value"):
+def grafana(words, device="dev-0", metric="value"):
     """As the plugin sends it: macros and variables filled in."""
     words = words.replace("$__timeFilter(time)", "time >= toDateTime(1) AND time <= now()")
     words = words.replace("$__timeInterval(time)", "toStartOfMinute(time)")
@@ -177,8 +177,8 @@ class OnClickHouse(north.North):
         self.processes[-1].stop()
         (self.folder / "millrace.toml").write_text(text.replace('name = "gw"', 'name = "gw"\nclock = "trust"\nhealth_interval = "10s"', 1))
         self.gateway(self.folder / "millrace.toml")
-        self.publish(30, "--connections", 3)
-        self.say("dev-1", "text", "open", int(time.time()))
+        self.publish(30)
+        self.say("dev-0", "text", "open", int(time.time()))
 
     def test_views_and_dashboard_on_debians_server(self):
         server = self.server(north.ClickHouse)
@@ -195,7 +195,7 @@ class OnClickHouse(north.North):
         self.assertEqual((fleet["gateway"], fleet["late"], fleet["clock_trusted"], int(fleet["lost"])), ("gw", 0, 1, 0))
         self.assertRegex(fleet["version"], r"^\d+\.\d+")
         self.assertEqual(fleet["config"], re.search(r'millrace_info\{.*config="(\w+)"', self.http("/metrics"))[1])
-        latest = json.loads(server.query("SELECT * FROM millrace_latest WHERE device = 'dev-1' AND metric = 'text' FORMAT JSONEachRow"))
+        latest = json.loads(server.query("SELECT * FROM millrace_latest WHERE device = 'dev-0' AND metric = 'text' FORMAT JSONEachRow"))
         self.assertEqual(latest["text"], "open")
 
     def test_views_and_dashboard_on_todays_engine(self):
@@ -206,7 +206,7 @@ class OnClickHouse(north.North):
         said = json.dumps({"version": "0.1.0", "config": "0123456789abcdef", "interval_seconds": 300, "uptime_seconds": 7, "clock_trusted": True, "faults": 1, "must_act": 0,
                            "worst": "uplink central: \"no\" route", "backlog": 12, "lost": 3, "dead": 0}, separators=(",", ":"))
         old = int((time.time() - 3600) * 1e6)
-        rows = [{"gateway": "gw-1", "epoch": 1, "sequence": n, "lane": "raw", "kind": "reading", "time_us": old + n, "device": "dev-1", "metric": "value", "value": n} for n in (1, 2, 2)]
+        rows = [{"gateway": "gw-1", "epoch": 1, "sequence": n, "lane": "raw", "kind": "reading", "time_us": old + n, "device": "dev-0", "metric": "value", "value": n} for n in (1, 2, 2)]
         rows.append({"gateway": "gw-1", "epoch": 1, "sequence": 9, "lane": "alarm", "kind": "event", "time_us": old, "metric": "health", "text": said})
         (self.folder / "rows.json").write_text("".join(json.dumps(row) + "\n" for row in rows))
         questions = [grafana(words) for _, _, words in dashboards("grafana-clickhouse-datasource")]
