@@ -128,7 +128,7 @@ SerialGuess guess_lines(BytesView heard, std::uint64_t wrong) {
   guess.words = text("lines of text", lines.count == 1 ? " (one: let it speak for longer to be sure)" : "");
   guess.frames = lines.count;
   guess.sample = shown(text_of(lines.samples.front().payload), 70);
-  const Suggestion route = suggest_route(lines.samples, table);
+  const Suggestion route = suggest_route(lines.samples, std::string_view(table).substr(2));
   guess.toml =
       "framing = \"lines\"\n" +
       (route.toml.empty()

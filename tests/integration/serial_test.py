@@ -597,7 +597,7 @@ class Scanning(SerialSite):
         return talker
 
     def scan(self, *ports, more=()):
-        return self.command("scan", "serial", "--port", ",".join(ports), "--listen", "2s", *more, config=self.folder / "none.toml")
+        return self.command("scan", "serial", "--port", ",".join(ports), "--listen", "1s", *more, config=self.folder / "none.toml")
 
     def test_what_speaks_is_found_with_its_speed_and_the_toml_reads_it(self):
         body = ("/ISk5\\2MT382-1000\r\n\r\n1-0:1.8.1(123456.789*kWh)\r\n!").encode()
@@ -627,7 +627,7 @@ class Scanning(SerialSite):
         self.assertEqual(done.returncode, 1, done.stdout)
         self.assertIn("silent. A device that must be asked", done.stdout)
         noise = self.talker(termios.B50, [b"?" * 20])
-        done = self.scan(noise.port, more=["--baud", "9600,19200", "--budget", "20s"])
+        done = self.scan(noise.port, more=["--baud", "9600", "--budget", "20s"])
         self.assertEqual(done.returncode, 1, done.stdout)
         self.assertIn("something speaks", done.stdout)
         ask = lambda unit: struct.pack(">BBHH", unit, 3, 0, 10)
