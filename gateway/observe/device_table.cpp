@@ -32,8 +32,13 @@ void DeviceTable::Voice::heard_anew(Instant now, Duration silent_after) {
     const double gap = age(now);
     usual_ = times_ == 1 ? gap : usual_ + weight * (gap - usual_);
   }
-  if (times_ == 0) span_began_ = now;  // the first is where counting begins
-  else ++in_span_;
+  if (span_began_.ns == 0 || span_began_ < from_) {  // the first is where counting begins
+    span_began_ = now;
+    in_span_ = before_ = 0;
+    before_seconds_ = 0;
+  } else {
+    ++in_span_;
+  }
   if (now - span_began_ >= span) {
     before_ = std::exchange(in_span_, 0);
     before_seconds_ = static_cast<float>(to_seconds(now - span_began_));
@@ -45,9 +50,10 @@ void DeviceTable::Voice::heard_anew(Instant now, Duration silent_after) {
 
 // What is due now is not missing yet.
 std::pair<double, double> DeviceTable::Voice::came_of_expected(Instant now) const {
-  if (times_ < known_after || usual_ <= 0) return {0, 0};
+  const double interval = expected_ > 0 ? expected_ : times_ >= known_after ? usual_ : 0;
+  if (interval <= 0 || span_began_.ns == 0 || span_began_ < from_) return {0, 0};
   const double seconds = to_seconds(now - span_began_) + static_cast<double>(before_seconds_);
-  const double expected = std::floor(seconds / usual_);
+  const double expected = std::floor(seconds / interval);
   if (expected < measured_after) return {0, 0};
   const double came = static_cast<double>(in_span_) + static_cast<double>(before_);
   return {std::min(came, expected), expected};

@@ -57,8 +57,9 @@ class DeviceTable {
     bool silent(Instant now, Duration silent_after) const;
     bool late(Instant now, Duration silent_after) const;
     std::uint64_t times() const { return times_; }
-    // Of the messages that its habit would have brought in the last hour or two, how many came: 0 to 1.
-    // Nothing: it has no habit yet, or is not watched for ten times its habit.
+    // Of the messages that were due in the last hour or two, how many came: 0 to 1. Due by what its route
+    // expects, else by its habit: that learns what is lost all the time, and knows silences alone. Nothing:
+    // it has no habit yet, or nobody has listened to it for ten times that.
     std::optional<double> completeness(Instant now) const;
     // The same as two numbers, to be summed over devices; 0, 0: nothing.
     std::pair<double, double> came_of_expected(Instant now) const;

@@ -45,7 +45,7 @@ struct InputState {
   Seconds last_seen;     // since a payload came
   Seconds usual;         // what lies between payloads as a rule
   bool silent = false;   // it used to bring something, and does not
-  Seconds completeness;  // of the messages its devices' habits would have brought, how many came: 0 to 1
+  Seconds completeness;  // of its devices' messages that were due, how many came: 0 to 1
   std::uint64_t devices = 0, silent_devices = 0, devices_beyond = 0;  // beyond: not watched, devices_max are
   std::vector<SilentDevice> silent_first;                             // those that are silent longest
   std::optional<UnreadPayload> unread;

@@ -97,7 +97,7 @@ void StateMetrics::show(const InputState& input) {
       input.devices_beyond, labels);
   if (input.completeness) {
     set("millrace_input_completeness_ratio",
-        "Of the messages that its devices' habits would have brought in the last hour or two, how many came",
+        "Of the messages of its devices that were due in the last hour or two (by expected_interval, else by habit), how many came",
         *input.completeness, labels);
   }
   if (input.last_seen)

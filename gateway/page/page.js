@@ -342,7 +342,7 @@ const device_columns = [
   ['input', 'dim extra', (td, d) => put(td, d.input)],
   ['last seen', 'n', (td, d) => { put(td, span(d.last_seen_seconds)); dress(td, d.silent ? 'n bad-text' : 'n'); }],
   ['as a rule every', 'n extra', (td, d) => put(td, d.usual_seconds ? span(d.usual_seconds) : '–')],
-  ['came', 'n extra', (td, d) => { put(td, d.completeness === undefined ? '–' : `${(100 * d.completeness).toFixed(d.completeness < 0.995 ? 1 : 0)} %`); td.title = 'of the messages its habit would have brought in the last hour or two'; dress(td, d.completeness < 0.98 ? 'n extra warn-text' : 'n extra'); }],
+  ['came', 'n extra', (td, d) => { put(td, d.completeness === undefined ? '–' : `${(100 * d.completeness).toFixed(d.completeness < 0.995 ? 1 : 0)} %`); td.title = 'of the messages that were due in the last hour or two: by expected_interval, else by its habit'; dress(td, d.completeness < 0.98 ? 'n extra warn-text' : 'n extra'); }],
   ['readings', 'n extra', (td, d) => put(td, grouped(d.readings))],
   ['latest values', 'wide', (td, d) => keep(td, d.values, v => v.metric, () => make('span', 'chip', make('span', 'dim'), make('b'), make('span', 'dim')), (chip, v) => {
     put(chip.children[0], `${v.metric} `);
@@ -351,7 +351,7 @@ const device_columns = [
     chip.title = `${v.time}, number ${v.number}${v.quality ? `, quality ${v.quality}` : ''}`;
     dress(chip, v.quality ? 'chip warn-text' : 'chip');
   })],
-  ['', '', (td, d) => { put(td, d.silent ? 'silent' : ''); dress(td, 'bad-text'); }],
+  ['', '', (td, d) => { put(td, d.silent ? 'silent' : d.pulse === 'late' ? 'late' : ''); dress(td, d.silent ? 'bad-text' : 'warn-text'); }],
 ];
 async function devices() {
   devices_shown_at = Date.now();
