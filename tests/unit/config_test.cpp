@@ -174,8 +174,8 @@ TEST_CASE(
   }
   CHECK(errors_of(text("x = ", times(65, "["), times(65, "]"), "\n"))
             .find("m.toml:1:69: lists and tables that lie more than 64 deep") == 0);
-  CHECK(errors_of(text("# ", times(100, "."), times(100, "["), "\n[gateway]\nruntime_dir = \"",
-                       times(50, "."), times(50, "{"), "\"\n")) == "");
+  CHECK(errors_of(text("# ", times(100, "."), times(100, "["), "\n[log]\npath = \"/", times(50, "."),
+                       times(50, "{"), "\"\n")) == "");
   const std::string told = errors_of("[log]\n" + times(1 << 20, "k") + " = 1\n");
   CHECK(told.find("nothing is called \"kkk") != std::string::npos);
   CHECK(told.size() < 300);
