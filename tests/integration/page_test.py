@@ -487,10 +487,11 @@ class Costs(OnTheWire):
         begin = self.cpu(gateway)
         time.sleep(seconds)
         alone = self.cpu(gateway) - begin
-        streams = [Stream(self.observe) for _ in range(200)]
-        for one in streams:
-            self.assertTrue(one.head().startswith("HTTP/1.1 200 "))
-            self.assertTrue(one.event())
+        streams = []
+        for _ in range(200):  # one after the other: more than 16 at once come again, as a browser does
+            streams.append(Stream(self.observe))
+            self.assertTrue(streams[-1].head().startswith("HTTP/1.1 200 "))
+            self.assertTrue(streams[-1].event())
         self.assertEqual(self.metric("millrace_page_streams"), 200)
         import threading
         stop = threading.Event()
@@ -524,7 +525,8 @@ class Costs(OnTheWire):
         listener.head()
         wait_for(lambda: listener.event() and self.metric("millrace_page_streams_dropped") == 7, "they are dropped", 60)
         self.assertEqual(self.metric("millrace_page_streams"), 1)
-        self.assertLess(self.metric("process_resident_memory_bytes") - before, 4 << 20)
+        sanitized = b"san.so" in subprocess.run(["ldd", BUILD / "millrace"], capture_output=True).stdout  # it keeps what is freed
+        self.assertLess(self.metric("process_resident_memory_bytes") - before, 64 << 20 if sanitized else 4 << 20)
         for one in deaf:
             one.close()
         self.assertIsNone(gateway.process.poll())
