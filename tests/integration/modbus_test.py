@@ -55,7 +55,7 @@ registers = [
 
 def expected(unit):
     return {"abcd": 12.56, "dcba": 12.56, "badc": 12.56, "cdab": 12.56, "i32": -1234567, "i64": -1234567890123, "name": "SDM630", "u16": 1000,
-            "scaled": (unit * 256 + 15) / 10 - 40, "bit": True, "bits": 7, "bcd": 1234, "high": 7, "last": 65535, "coil": True, "coil4": False, "input": True}
+            "scaled": round((unit * 256 + 15) / 10 - 40, 1), "bit": True, "bits": 7, "bcd": 1234, "high": 7, "last": 65535, "coil": True, "coil4": False, "input": True}
 
 
 class Bus(Site):
