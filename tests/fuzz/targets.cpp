@@ -18,6 +18,8 @@
 #include "decode/timestamps.h"
 #include "drivers/modbus/reply_decoder.h"
 #include "drivers/mqtt_endpoint/endpoint_connection.h"
+#include "drivers/serial/serial_scan.h"
+#include "drivers/serial/sign_on.h"
 #include "log/held_journal.h"
 #include "log/mark.h"
 #include "log/salvage.h"
@@ -63,7 +65,8 @@ void framers(BytesView bytes) {
          {"framing = 'lines'", "line_end = 'crlf'", "framing = 'stx_etx'", "framing = 'stx_etx'\nbcc = 'xor'",
           "framing = 'fixed'\nframe_size = 6\nsync = '\\xAA'\nframe_check = 'crc16'",
           "framing = 'fixed'\nframe_size = 3", "framing = 'silence'", "framing = 'nmea'", "framing = 'cobs'",
-          "framing = 'cobs'\ncrc = 'none'", "framing = 'telegram'", "framing = 'mbus'"}) {
+          "framing = 'cobs'\ncrc = 'none'", "framing = 'telegram'", "framing = 'mbus'",
+          "framing = 'telegram'\ntelegram_crc = 'bcc'"}) {
       const LoadedConfig loaded =
           load_config(std::string("[[inputs.serial]]\nname = 's'\ndevice = '/dev/x'\nframe_max = '64'\n") +
                           keys + "\n[inputs.serial.route]\n",
@@ -93,6 +96,20 @@ void framers(BytesView bytes) {
   };
   std::uint64_t whole = 0, cut = 0;
   if (framed(bytes.size(), whole) != framed(1 + static_cast<std::uint8_t>(bytes[1]) % 32, cut)) std::abort();
+  // What a scan makes of a line, and what a meter's identification asks for, however it is cut.
+  (void)guess_serial(bytes.subspan(2), 0);
+  const auto signed_on = [&bytes](std::size_t size) {
+    SignOn sign_on;
+    sign_on.begin();
+    std::optional<SignOn::Answer> answer;
+    for (BytesView rest = bytes.subspan(2); !rest.empty() && !answer;) {
+      std::size_t taken = 0;
+      answer = sign_on.push(rest.first(std::min(size, rest.size())), taken);
+      rest = rest.subspan(taken);
+    }
+    return answer ? text(answer->acknowledgement, answer->baud) : std::string("none");
+  };
+  if (signed_on(bytes.size()) != signed_on(1)) std::abort();
 }
 
 // ASCII only: toml++ 3.3 marks a branch of its whitespace test for U+00A0 to U+0499 as unreachable that is
