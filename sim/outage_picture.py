@@ -41,10 +41,9 @@ def read(path):
 
 
 def round_up(value):
-    for unit in (1, 2, 2.5, 5, 10, 20, 25, 50, 100, 200, 250, 500, 1000, 2000, 2500, 5000, 10000, 20000, 25000, 50000, 100000):
-        if unit * 4 >= value:
-            return unit * 4
-    return value
+    """To a number that four steps of the grid make well."""
+    steps = (unit * 10 ** power for power in range(9) for unit in (1, 1.5, 2, 2.5, 5, 7.5))
+    return next((step * 4 for step in steps if step * 4 >= value), value)
 
 
 class Picture:
@@ -100,10 +99,12 @@ class Picture:
         caught_up = next((row[0] for row in self.rows if row[0] > at and row[1] - row[3] < waiting / 20), self.end)
         self.text(self.x(caught_up) + 12, self.y(middle[3]) - 16, f"up to {waiting:,} wait in the log", "waitstext")
         self.text(self.x(caught_up) + 12, self.y(middle[3]) + 4, "arrived", "arrivedtext")
+        peak_at, peak = max(((t, arrived) for t, _, arrived in self.rates), key=lambda one: one[1])
+        self.text(self.x(peak_at) + 12, self.y_rate(peak) + 12, f"it catches up at {peak:,.0f} a second", "arrivedtext")
         for seconds in range(0, int(self.end) + 1, 10):
             self.text(self.x(seconds), RATE_TOP + RATE_HEIGHT + 20, f"{seconds} s", "faint small", "middle")
         words = f"{sent:,} readings sent and {delivered:,} arrived; while the central side was away up to {waiting:,} waited in the gateway's log"
-        return (f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-labelledby="t">\n<title id="t">{words}</title>\n<style>{STYLE}</style>\n' +
+        return (f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-labelledby="t">\n<title id="t">{words}</title>\n<desc>Made by packaging/quickstart.sh --picture FILE</desc>\n<style>{STYLE}</style>\n' +
                 "\n".join(self.out) + "\n</svg>\n")
 
 
