@@ -249,7 +249,9 @@ TEST_CASE("oracle: JSON, strictly and leniently") {
     // RapidJSON takes no number beyond a double, and refuses the document with it.
     if (expected.whole && narrow.status.detail().find("too big") == std::string::npos)
       REQUIRE(difference(known(narrow), expected, never) == "");
-    if (!expected.whole) REQUIRE(narrow.records.empty());
+    // Nor does its quick way through texts mind the last six control characters; the door does.
+    const bool passed_over = std::ranges::any_of(payload, [](char c) { return c >= 0x1A && c < 0x20; });
+    if (!expected.whole && !passed_over) REQUIRE(narrow.records.empty());
     second_try(lenient, payload, got);
   }
   CHECK(whole > rounds() / 4);
