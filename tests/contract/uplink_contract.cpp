@@ -23,7 +23,9 @@ const std::pair<const char*, Make> uplinks[] = {
        config.name = "up";
        config.client_id = "contract";
        config.servers = {"mqtt://127.0.0.1:1"};
-       return std::make_unique<MqttUplink>(loop, rng, config, "gw", 1);
+       static Metrics metrics;  // outlives every uplink
+       static const std::string gateway = "gw", nowhere = "/nonexistent";
+       return std::make_unique<MqttUplink>(NorthParts{loop, rng, gateway, 1, nowhere, metrics}, config);
      }},
     {"https",
      [](UvLoop& loop, Rng& rng, std::vector<Record>&) -> std::unique_ptr<Uplink> {
