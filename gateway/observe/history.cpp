@@ -31,6 +31,8 @@ double waiting_of(const GatewayState& state) {
 
 History::Was how_was(const UplinkState& uplink) {
   if (uplink.blocked || !uplink.waits_for.empty()) return History::needs_person;
+  // before its first try to connect
+  if (uplink.state == "not connected yet") return History::unknown;
   return !uplink.running ? History::unknown : uplink.healthy ? History::good : History::troubled;
 }
 

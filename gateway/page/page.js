@@ -162,8 +162,9 @@ function tiles(s) {
   [, big, more] = tile('waiting', 'Waiting to be sent');
   const waiting = sum(s.uplinks, u => u.backlog_records), etas = s.uplinks.map(u => u.eta_seconds);
   figure(big, waiting, grouped(waiting), 'sum:millrace_uplink_backlog_records');
-  put(more, waiting === 0 ? 'everything is delivered' : etas.includes(null) ? 'it grows' : `done in ${span(Math.max(...etas))}`);
-  dress(more, etas.includes(null) && waiting ? 'more warn-text' : 'more');
+  const held = s.uplinks.some(u => u.backlog_records > 0 && !u.healthy);
+  put(more, waiting === 0 ? 'everything is delivered' : held ? 'until the far side is back' : etas.includes(null) ? 'it grows' : `done in ${span(Math.max(...etas))}`);
+  dress(more, waiting && (held || etas.includes(null)) ? 'more warn-text' : 'more');
 
   [, big, more] = tile('out', 'Delivered');
   const sent = sum(s.uplinks, u => u.sent);
@@ -219,7 +220,8 @@ function lanes(td, u) {
 }
 function late(td, u) {
   const live = (u.latency || []).filter(l => l.traffic === 'live' && l.recent_records > 0);
-  put(td, live.length ? live.map(l => `${live.length > 1 ? `${l.lane} ` : ''}${brief(l.recent_p99_seconds)}`).join(', ') : '–');
+  put(td, live.length ? brief(Math.max(...live.map(l => l.recent_p99_seconds))) : '–');
+  td.title = live.map(l => `${l.lane} ${brief(l.recent_p99_seconds)}`).join(', ');
 }
 const uplink_columns = [
   ['uplink', 'name', (td, u) => small(td, u.name, u.kind)],
@@ -227,7 +229,7 @@ const uplink_columns = [
     u.size_limit || ''].filter(Boolean).join('; '))],
   ['waiting', 'n', (td, u) => figure(td, u.backlog_records, grouped(u.backlog_records), series('uplink_backlog_records', {uplink: u.name}))],
   ['a second', 'n', (td, u) => put(td, rate(u.rate))],
-  ['done in', 'n', (td, u) => put(td, u.backlog_records === 0 ? '–' : u.eta_seconds === null ? 'it grows' : span(u.eta_seconds))],
+  ['done in', 'n', (td, u) => put(td, u.backlog_records === 0 || !u.healthy ? '–' : u.eta_seconds === null ? 'it grows' : span(u.eta_seconds))],
   ['99 % within', 'n', late],
   ['delivered', 'n', (td, u) => figure(td, u.sent, grouped(u.sent), series('uplink_records_total', {uplink: u.name}))],
   ['by lane', 'wide', lanes],
