@@ -41,7 +41,7 @@ servers = ["mqtt://127.0.0.1:@central@"]
 format = "sparkplug"
 group = "works"
 initial_interval = "100ms"
-max_interval = "500ms"
+max_interval = "1s"
 drain = { replay_after = "2s" }
 @uplink@
 [observe]
@@ -187,6 +187,7 @@ class Decoder(EdgeSite):
         self.say("pump", "pressure", *[i / 4 for i in range(20, 320)])  # the sequence goes round
         self.arrived()
         session = self.host.session
+        wait_for(lambda: (self.folder / "log" / "sparkplug-scada.metrics").exists(), "its names are written down")
         daemon.stop(signal.SIGKILL)
         wait_for(lambda: self.host.read() is not None and self.host.dead == [session], "the broker says its will")
         daemon = self.gateway(self.folder / "millrace.toml")
@@ -279,6 +280,7 @@ servers = ["mqtt://127.0.0.1:{self.central.port}"]
 topic = "spBv1.0/#"
 format = "sparkplug"
 births = "names"
+stale = false
 [[uplinks.mqtt]]
 name = "nowhere"
 servers = ["mqtt://127.0.0.1:{free_port()}"]

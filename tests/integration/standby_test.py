@@ -89,6 +89,7 @@ class Https(Standby):
             self.assertEqual(len(got), len(set(got)), device)
         # The standby leaves by a reload while it has the duty: the first has what is left.
         self.first.stop()
+        self.publish(10, "--prefix", "gone")  # an idle connection that ends is no outage
         wait_for(lambda: self.on_duty() == ["spare"], "the standby sends again")
         config = self.folder / "millrace.toml"
         config.write_text(config.read_text().replace('standby_of = "history"\nstandby_after = "1s"\n', ""))

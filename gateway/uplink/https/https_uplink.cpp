@@ -260,7 +260,11 @@ void HttpsUplink::on_reply(const HttpReply& reply) {
   DialectOutcome outcome = server_->dialect->outcome(reply, s.carried);
   if (outcome.verdict == Verdict::blocked) {
     login_.renew();
-    if (role_ && !wrong_clock) role_->drop();
+    // Keys that were good may have been taken back: others are asked for once, before somebody must act.
+    if (role_ && !wrong_clock) {
+      role_->drop();
+      if (!std::exchange(asked_anew_, true) && outcome.items.empty()) outcome.verdict = Verdict::retryable;
+    }
     // Whose clock was wrong is known by now: the next request is signed by theirs, and tells whether anything
     // else is.
     if (wrong_clock && outcome.items.empty()) outcome.verdict = Verdict::retryable;
@@ -273,6 +277,7 @@ void HttpsUplink::on_reply(const HttpReply& reply) {
     else note(s.part[i].first, verdict, outcome.reason);
     if (outweighs(verdict, worst)) worst = verdict;
   }
+  if (worst == Verdict::acknowledged) asked_anew_ = false;
   s.begin = s.at;
   if (worst == Verdict::refused) {
     s.outcome.too_large = s.outcome.too_large || outcome.too_large;

@@ -96,6 +96,7 @@ class HttpsUplink final : public Uplink {
   UploadRate rate_;
   std::unique_ptr<HttpConnection> connection_;
   bool connecting_ = false, asking_role_ = false;
+  bool asked_anew_ = false;  // for other keys, since the last that were good
   std::optional<HttpsSending> sending_;
   StoredParts stored_;
   std::unique_ptr<Timer> control_;

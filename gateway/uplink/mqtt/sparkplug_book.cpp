@@ -70,6 +70,10 @@ KnownMetric& Book::add(KnownDevice& device, std::string name, DataType type) {
   return metric;
 }
 
+void Book::renew_aliases(KnownDevice& device) {
+  for (KnownMetric& metric : device.metrics) metric.alias = next_alias_++;
+}
+
 KnownDevice* Book::find(const std::string& device) {
   const auto found = devices_.find(device);
   return found == devices_.end() ? nullptr : &found->second;

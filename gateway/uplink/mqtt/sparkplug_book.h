@@ -32,7 +32,8 @@ struct KnownMetric {
 struct KnownDevice {
   std::vector<KnownMetric> metrics;
   std::map<std::string, std::size_t, std::less<>> names;
-  std::uint64_t births = 0;  // of the session it was born in last with all its metrics; 0: in none
+  std::uint64_t births = 0;  // of the node, when it was born last with all its metrics; 0: it was not
+  std::uint64_t told = 0;    // likewise, with those it had then
 };
 
 class Book {
@@ -45,6 +46,8 @@ class Book {
   // one more.
   Result<KnownMetric*> metric(const std::string& device, const std::string& name, const Value& value);
   KnownDevice* find(const std::string& device);
+  // Other aliases for all its metrics.
+  void renew_aliases(KnownDevice& device);
   std::map<std::string, KnownDevice>& devices() { return devices_; }  // "": the node itself
   std::size_t size() const { return size_; }
   static void remember(KnownMetric& metric, const Value& value, std::int64_t time_ms, Quality quality);

@@ -101,14 +101,14 @@ void SparkplugEdge::births(WallTime now, std::size_t bytes_max, Messages& out) {
   const Body own = birth_of("");
   if (node.metrics.size() + own.metrics.size() + frame_bytes <= bytes_max) {
     node.metrics.insert(node.metrics.end(), own.metrics.begin(), own.metrics.end());
-    if (edge::KnownDevice* known = book_.find("")) known->births = births_;
+    if (edge::KnownDevice* known = book_.find("")) known->births = known->told = births_;
   }
   out.push_back(told("NBIRTH", std::move(node), now));
   for (auto& [device, known] : book_.devices()) {
     if (device.empty()) continue;
     Body body = birth_of(device);
     if (body.metrics.size() + frame_bytes > bytes_max) continue;
-    known.births = births_;
+    known.births = known.told = births_;
     out.push_back(told("DBIRTH", std::move(body), now));
   }
 }
@@ -133,7 +133,8 @@ Status SparkplugEdge::bear(const std::vector<Said>& said, WallTime now, std::siz
     return {};
   }
   for (Body& body : bodies) {
-    book_.find(body.device)->births = births_;
+    edge::KnownDevice& known = *book_.find(body.device);
+    known.births = known.told = births_;
     out.push_back(told("DBIRTH", std::move(body), now));
   }
   return {};
@@ -213,6 +214,17 @@ std::vector<SparkplugEdge::Body> SparkplugEdge::bodies_of(const std::vector<Said
   return bodies;
 }
 
+// A device that is born again while its node is not: a host that keeps aliases by node (Tahu's) takes none
+// that it has. Its aliases are new ones then.
+void SparkplugEdge::renew_aliases(const std::vector<Said>& said) {
+  for (const Said& one : said) {
+    edge::KnownDevice& known = *book_.find(one.device);
+    if (!node_born_ || one.device.empty() || known.told != births_ || known.births == births_) continue;
+    book_.renew_aliases(known);
+    known.told = 0;
+  }
+}
+
 Status SparkplugEdge::add(const Row& row, bool historical, WallTime now, std::size_t bytes_max,
                           Messages& out) {
   std::vector<Record> records;
@@ -221,6 +233,7 @@ Status SparkplugEdge::add(const Row& row, bool historical, WallTime now, std::si
   for (const Record& record : records) {
     if (Status status = say(record, row.lane, said); !status.ok()) return status;
   }
+  renew_aliases(said);
   std::vector<Body> bodies = bodies_of(said, historical, bytes_max);
   for (const Body& body : bodies) {
     if (body.metrics.size() + frame_bytes > bytes_max)

@@ -64,6 +64,7 @@ class SparkplugEdge {
   Status say_one(const Record& record, const std::string& device, const std::string& name, Value value,
                  std::int64_t time_us, std::vector<Said>& out);
   std::vector<Body> bodies_of(const std::vector<Said>& said, bool historical, std::size_t bytes_max);
+  void renew_aliases(const std::vector<Said>& said);
   Body birth_of(const std::string& device);
   Message told(std::string_view type, Body body, WallTime now);
   Status bear(const std::vector<Said>& said, WallTime now, std::size_t bytes_max, Messages& out);

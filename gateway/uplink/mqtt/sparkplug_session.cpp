@@ -139,8 +139,11 @@ void SparkplugSession::look_at_book() {
   if (!edge_.book().take_changed()) return;
   known_.set(static_cast<double>(edge_.book().size()));
   if (std::exchange(book_unsaved_, true)) return;
-  save_timer_ = loop_.after(save_every, [this] {
+  const Duration since = loop_.now() - saved_at_;
+  const Duration rest = saved_at_.ns == 0 ? save_first : std::max(save_first, save_every - since);
+  save_timer_ = loop_.after(rest, [this] {
     book_unsaved_ = false;
+    saved_at_ = loop_.now();
     save(book_file_, edge_.book().save());
   });
 }

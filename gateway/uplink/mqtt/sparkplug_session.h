@@ -19,7 +19,8 @@ class SparkplugSession {
  public:
   // A rebirth that is asked for sooner after the last waits so long: who asks without end costs no more.
   static constexpr Duration births_rest = std::chrono::seconds(5);
-  static constexpr Duration save_every = std::chrono::minutes(1);
+  // Names that are new are written down: soon, and not more often than that.
+  static constexpr Duration save_first = std::chrono::seconds(1), save_every = std::chrono::minutes(1);
 
   struct Options {
     std::string name, gateway;  // of the uplink, of the gateway
@@ -66,7 +67,7 @@ class SparkplugSession {
   mqtt::PublishClient* client_ = nullptr;
   bool born_ = false, book_unsaved_ = false;
   std::int64_t host_since_ = 0;  // of its last birth
-  Instant born_at_;
+  Instant born_at_, saved_at_;
   std::unique_ptr<Timer> host_timer_, birth_timer_, save_timer_;
   Counter& births_;
   Gauge& known_;
