@@ -19,7 +19,7 @@ struct GatewayConfig {
   std::string clock = "kernel";  // or "rtc", "trust": what makes the wall clock believable
   Duration health_interval{};    // zero: the centre is told nothing
   bool runtime_dir_said = false;
-  std::uint64_t inbox_size = 0;  // default: what the inputs' kinds want
+  std::uint64_t inbox_size = 0;              // default: what the inputs' kinds want
   std::uint64_t report_state_max = 4 << 20;  // memory of report by exception
 };
 
@@ -40,12 +40,12 @@ struct LogConfig {
 struct ObserveConfig {
   std::string listen = "127.0.0.1:9464";  // empty: no HTTP
   bool listen_said = false;
-  TlsConfig tls;                          // our certificate and its key: https
-  SecretRef token;                        // who asks must know it
-  bool page = true;                       // as it is said; has_page(): whether there is one
-  std::size_t page_streams = 16;          // tabs that are served live
+  TlsConfig tls;                  // our certificate and its key: https
+  SecretRef token;                // who asks must know it
+  bool page = true;               // as it is said; has_page(): whether there is one
+  std::size_t page_streams = 16;  // tabs that are served live
   Duration silent_after = std::chrono::minutes(5);
-  std::size_t devices_max = 10'000;  // watched, of all inputs
+  std::size_t devices_max = 10'000;             // watched, of all inputs
   bool device_events = true;                    // that devices are alive, late, silent, back
   Duration inventory = std::chrono::hours(24);  // between inventories of a device; 0: none
   std::uint64_t device_series_max = 200;        // of millrace_device_last_seen_seconds
