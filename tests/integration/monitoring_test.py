@@ -109,11 +109,17 @@ class OnPrometheus(Site):
         for i in range(5):
             self.publish(south.port, "tele/press-1/SENSOR", json.dumps({"value": i}))
         wait_for(lambda: self.metric("millrace_uplink_records_total", 'uplink="central"') >= 5, "readings go north")
+        before = self.info()
         self.config(south.port, north_side.port, more=more, **words)
         self.assertEqual(self.command("reload").returncode, 0)
+        self.assertNotEqual(self.info(), before, "another configuration")
         wait_for(lambda: self.metric("millrace_absent_uplink_records") > 0, "what the other uplink leaves is kept")
         wait_for(lambda: "millrace_peer_cert_expiry_seconds" in self.http("/metrics"), "the broker's certificate is known")
         return south
+
+    def info(self):
+        line, = [line for line in self.http("/metrics").splitlines() if line.startswith("millrace_info{")]
+        return re.search(r'config="(\w+)"', line)[1]
 
     def test_every_expression_is_sound_and_names_what_the_daemon_exports(self):
         south = self.whole_site()
