@@ -303,7 +303,9 @@ function picture() {
   tell_moment();
 }
 function tell_moment() {
-  const p = day ? past.day : past.quarter, at = Number($('when').value), n = p.in.length;
+  const p = day ? past.day : past.quarter, n = p.in.length;
+  let at = Number($('when').value);
+  if (at === n - 1 && p.in[at] === null && at > 0) --at;  // the step that runs was not looked at yet
   const begin = new Date(past.at - 1000 * (p.into_step_seconds + (n - 1 - at) * p.step_seconds));
   const words = p.in[at] === null ? 'not recorded' : [`${rate(p.in[at])} readings a second`, `${grouped(p.waiting[at])} waiting`, p.lost[at] ? `${grouped(p.lost[at])} lost` : 'none lost',
     ...past.uplinks.map(u => `${u.name} ${was_words[(day ? u.day : u.quarter)[at]]}`)].join(' · ');
