@@ -61,8 +61,11 @@ void read_entries(Section& section, const Key& key, void* list) {
   table->finish();
 }
 
+// Also among those that it includes.
 bool has_row(const Shape& shape, std::string_view name) {
-  return std::any_of(shape.begin(), shape.end(), [name](const Key& key) { return key.name == name; });
+  return std::any_of(shape.begin(), shape.end(), [name](const Key& key) {
+    return key.type == Key::Type::include ? has_row(*key.shape, name) : key.name == name;
+  });
 }
 
 void read_texts(Section& section, const Key& key, std::vector<std::string>& out) {
@@ -89,9 +92,9 @@ void read_chosen(Section& section, const Key& key, Chosen& out) {
   if (!out.kind) return;
   read_rows(section, *out.kind->shape, out.values.get());
   for (const ChoiceKind* other : key.choices()) {
-    for (const Key& row : *other->shape) {
-      if (section.has(row.name) && !has_row(*out.kind->shape, row.name))
-        section.misplaced(row.name, text("\"", row.name, "\" is of ", key.name, " = \"", other->name, "\""));
+    for (const std::string& name : section.keys()) {
+      if (has_row(*other->shape, name) && !has_row(*out.kind->shape, name))
+        section.misplaced(name, text("\"", name, "\" is of ", key.name, " = \"", other->name, "\""));
     }
   }
 }

@@ -246,6 +246,8 @@ class Working(Site):
     def test_check_knows_the_keys_of_a_dialect_and_whose_they_are(self):
         for keys, words in (('dialect = "sampel"\n', 'it can be .*"sample"'), ('dialect = "sample"\nleger = "/x"\n', 'nothing is called "leger" here; did you mean "ledger"?'),
                             ('dialect = "sample"\nledger = "x"\n', "a ledger begins with /"), ('dialect = "sample"\nlines_max = 0\n', "it can be 1 to 1000"),
+                            # A key that two of them include.
+                            ('dialect = "generic"\ncredentials_file = "/x"\n', '"credentials_file" is of dialect = "kinesis"'),
                             ('dialect = "generic"\nlines_max = 3\n', '"lines_max" is of dialect = "sample"'), ('dialect = "sample"\nexpect = "x"\n', '"expect" is of dialect = "generic"'),
                             ('dialect = "generic"\nformat = "sample"\nwrap = "array"\n', 'a list is of format = "json"')):
             wrong = self.check(self.configure(CONFIG, tally=self.folder / "tally", more=self.HTTPS % (1, keys)))
