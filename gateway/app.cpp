@@ -120,16 +120,15 @@ void App::make_pipeline() {
   options.windows.clock_vouched = [this] { return clock_.trust().trusted(); };
   options.witness = [this](const Arrival& arrival, const std::vector<Record>& records, const Status& status,
                            const Unread& unread) {
-    const Instant now = loop_.now();
+    const Instant now = arrival.received_monotonic;  // asking the clock would cost as much as all else here
     live_payloads_.see(arrival, now);
     devices_.payload(arrival.input, now);
     for (auto at = records.begin(); at != records.end();) {  // the values of a message have mostly one device
-      const auto end = std::find_if(at + 1, records.end(),
-                                    [&](const Record& other) { return other.device != at->device; });
       // That a device does not answer, or died, is told in its name by readings without a value: not its
       // voice.
-      const bool speaks = std::any_of(
-          at, end, [](const Record& one) { return !std::holds_alternative<std::monostate>(one.value); });
+      bool speaks = at->value.index() != 0;
+      auto end = at + 1;
+      for (; end != records.end() && end->device == at->device; ++end) speaks |= end->value.index() != 0;
       if (speaks && devices_.seen(at->device, static_cast<std::uint64_t>(end - at), now)) {
         note_device({&*at, static_cast<std::size_t>(end - at)},
                     static_cast<std::size_t>(at - records.begin()), unread, now);

@@ -155,7 +155,7 @@ class JsonWalk final : public LenientHandler {
 
   Level levels_[depth_max];
   std::size_t depth_ = 0;
-  Scalar few_slots_[8];
+  Scalar few_slots_[4];
   std::vector<Scalar> many_slots_;
   std::span<Scalar> slots_;
   std::vector<Waiting> waiting_;

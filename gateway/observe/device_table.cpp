@@ -13,8 +13,8 @@ constexpr double late_min = 5, silent_min = 10;  // seconds: a moment is no sile
 constexpr double measured_after = 10;            // messages that are expected
 constexpr double weight = 1.0 / 8;               // of the newest gap
 constexpr std::size_t channel_max = 200, reason_max = 400, silent_told = 8;
-// What a device brings is looked at in its first messages, and then so often.
-constexpr std::uint64_t metrics_first = 16;
+// What a device brings is looked at in its first readings, and then so often.
+constexpr std::uint64_t metrics_first = 256;
 constexpr Duration metrics_every = std::chrono::seconds(10);
 constexpr Duration change_settles = std::chrono::minutes(1);
 
@@ -81,18 +81,13 @@ bool DeviceTable::Voice::late(Instant now, Duration silent_after) const {
   return unheard(now) > limit;
 }
 
-DeviceTable::Input& DeviceTable::input_of(std::string_view name) {
-  if (at_ && name == at_name_) return *at_;
+DeviceTable::Input& DeviceTable::turn_to(std::string_view name) {
   auto found = inputs_.find(name);
   if (found == inputs_.end()) found = inputs_.emplace(std::string(name), Input()).first;
   at_name_ = found->first;
   at_ = &found->second;
   last_ = nullptr;
   return *at_;
-}
-
-void DeviceTable::payload(std::string_view input, Instant now) {
-  input_of(input).voice.heard(now, options_.silent_after);
 }
 
 DeviceTable::Device* DeviceTable::add(Input& input, std::string_view name, Instant now,
@@ -130,7 +125,7 @@ bool DeviceTable::seen(std::string_view device, std::uint64_t readings, Instant 
   }
   last_->heard(now, options_.silent_after);
   last_->readings += readings;
-  if (last_->times() > metrics_first && now - last_->looked_ < metrics_every) return false;
+  if (last_->readings > metrics_first && now - last_->looked_ < metrics_every) return false;
   last_->looked_ = now;
   mark(*at_, *last_, Dirty::heard);
   return true;

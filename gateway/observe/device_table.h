@@ -134,7 +134,9 @@ class DeviceTable {
 
   // A payload of the input came; who spoke in it follows. True: now and then the names of its metrics are
   // wanted, and what its route expects.
-  void payload(std::string_view input, Instant now);
+  void payload(std::string_view input, Instant now) {
+    input_of(input).voice.heard(now, options_.silent_after);
+  }
   bool seen(std::string_view device, std::uint64_t readings, Instant now);
   void brought(std::string_view metric, Instant now);
   void expects(Duration interval);
@@ -185,7 +187,8 @@ class DeviceTable {
     std::string channel, reason;
     Instant unread_at;
   };
-  Input& input_of(std::string_view name);
+  Input& input_of(std::string_view name) { return at_ && name == at_name_ ? *at_ : turn_to(name); }
+  Input& turn_to(std::string_view name);
   Device* add(Input& input, std::string_view name, Instant now, std::optional<std::uint32_t> slot = {});
   static void mark(Input& input, const Device& device, Dirty dirty);
   std::optional<std::uint32_t> name_of(std::string_view metric);

@@ -93,7 +93,13 @@ void KnownInputs::end(const std::string& name, std::uint64_t id) {
     decoders.pop_back();
 }
 
+KnownInput* KnownInputs::look_up(std::string_view name) {
+  const auto found = inputs_.find(name);
+  return last_ = found == inputs_.end() ? nullptr : &found->second;
+}
+
 void KnownInputs::drop_finished(Ticket done_through) {
+  last_ = nullptr;
   for (auto at = inputs_.begin(); at != inputs_.end();) {
     auto& decoders = at->second.decoders;
     while (!decoders.empty() && decoders.front().through <= done_through) decoders.pop_front();

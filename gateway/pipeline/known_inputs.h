@@ -65,10 +65,7 @@ class KnownInputs {
   Handle add(const std::string& name, std::shared_ptr<const Router> router, bool retained_once);
   Handle set_voice(const std::string& name, Say say);
 
-  KnownInput* find(std::string_view name) {
-    const auto found = inputs_.find(name);
-    return found == inputs_.end() ? nullptr : &found->second;
-  }
+  KnownInput* find(std::string_view name) { return last_ && last_->name == name ? last_ : look_up(name); }
   // Whether it was said, by the input's driver.
   bool say(const std::string& name, const Saying& reply);
   // The inbox's entries up to here are decoded: whoever is no longer configured and has none behind it goes.
@@ -82,6 +79,7 @@ class KnownInputs {
   bool tell_unknown(std::string_view name);
 
  private:
+  KnownInput* look_up(std::string_view name);
   KnownInput& known(const std::string& name);
   void end(const std::string& name, std::uint64_t id);
 
@@ -92,7 +90,8 @@ class KnownInputs {
   std::map<std::string, std::pair<std::uint64_t, Say>, std::less<>> voices_;
   // they are not configured, and had something in the inbox
   std::set<std::string, std::less<>> told_unknown_;
-  std::uint64_t next_id_ = 1;  // of decoders and voices
+  std::uint64_t next_id_ = 1;   // of decoders and voices
+  KnownInput* last_ = nullptr;  // who was found last
 };
 
 }  // namespace millrace

@@ -39,7 +39,8 @@ Handle LogIntake::attach(Peer peer) {
 }
 
 bool LogIntake::offer(const Arrival& arrival) {
-  if (pressure_.pressed() || !log_.accepting()) {
+  // What was offered joins the log at the next commit(): until then its answer stays.
+  if (pressure_.pressed() || (offered_.records.empty() && !log_.accepting())) {
     busy_ = true;
     return false;
   }
