@@ -299,3 +299,23 @@ TEST_CASE("liveness: what is kept is read as far as it is whole, and in its chun
   site.restart();
   CHECK(site.table->size() == 200);
 }
+
+TEST_CASE("devices: one that was kept is not silent for the time in which nobody listened") {
+  DeviceTable table({5min, 100});
+  DeviceTable::Kept kept;
+  kept.name = "a";
+  kept.last = Instant{} + 1000s;
+  kept.usual = 10;
+  table.restore("in", 0, 0, kept, Instant{} + 5000s);
+  const auto silent = [&](Duration now) {
+    bool is = false;
+    table.for_each([&](const std::string&, const std::string&, const DeviceTable::Device& device) {
+      CHECK(device.age(Instant{} + now) == doctest::Approx(to_seconds(now) - 1000));
+      is = table.silent(device, Instant{} + now);
+    });
+    return is;
+  };
+  CHECK_FALSE(silent(5001s));
+  CHECK_FALSE(silent(5299s));
+  CHECK(silent(5301s));
+}
