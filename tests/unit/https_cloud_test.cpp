@@ -304,10 +304,8 @@ TEST_CASE("https: check says what a login, a signature or a token lacks, before 
     config.connect_timeout = 2s;
     config.dialect = choose(built_dialects(), name);
     if (std::string_view(name) == "generic") config.token.path = file;
-    for (const Key& row : *config.dialect.kind->shape) {
-      if (row.type == Key::Type::secret)
-        static_cast<SecretRef*>(row.at(config.dialect.values.get()))->path = file;
-    }
+    if (const auto secret = kind_of(config.dialect).secret)
+      const_cast<SecretRef&>(secret(config.dialect.values.get())).path = file;
     const Trial trial = try_https(config, "http://127.0.0.1:1", "gw");
     CHECK(trial.state == Trial::State::bad);
     return trial.words;

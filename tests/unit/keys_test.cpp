@@ -227,7 +227,8 @@ void for_each_row(See see) {
   }
 }
 
-// The commented keys, too; but not what stands on files that are not there, nor comments in words.
+// The commented keys, too; but not what stands on files that are not there, what excludes another key, nor
+// comments in words.
 std::string uncommented(const std::string& annotated) {
   std::string all;
   for (const std::string_view line : split(annotated, '\n')) {
@@ -235,8 +236,9 @@ std::string uncommented(const std::string& annotated) {
     const bool is_key =
         words.find(' ') != std::string_view::npos && words.substr(words.find(' ')).starts_with(" = ");
     bool skip = bare.starts_with("#   ");  // of one choice and not of another
-    for (const char* of_files : {"tls_", "users", "subjects", "token_file", "sasl_mechanism", "username",
-                                 "password_file", "schema_registry_", "client_certificates", "header_"}) {
+    for (const char* of_files :
+         {"tls_", "users", "subjects", "token_file", "sasl_mechanism", "username", "password_file",
+          "schema_registry_", "client_certificates", "header_", "sas_", "standby_"}) {
       skip = skip || words.starts_with(of_files);
     }
     if ((is_key && !skip) || words.starts_with('[')) all += text(words, "\n");
