@@ -11,12 +11,12 @@
 set -uo pipefail
 cd "$(dirname "$0")/.."
 computing="unit contract golden reader simulation tidy"
-waiting="main_job faults reload payloads kinds"
-more_waiting="kafka endpoint names log clocks"
-still_waiting="tls status page monitoring ship journal examples habits modbus modbus_faulty serial site reporting sparkplug sparkplug_edge standby roles https clouds configs"
+waiting="main_job faults reload payloads kinds habits journal"
+more_waiting="kafka endpoint names log clocks page ship"
+still_waiting="tls status monitoring examples modbus modbus_faulty serial reporting sparkplug standby https clouds configs"
 alone="hostile"
 quick="$computing $waiting $more_waiting $still_waiting $alone"
-slow="alerts fleet full_disk hanging_up many_reloads payload_oracle modbus_share serial_pouring firmware_size name_figures many_configs slow_links kills endpoint_kills page_costs kafka_more https_more clouds_more standby_more stream_jobs cross packages trixie long_simulation ubsan tsan fuzz
+slow="alerts fleet sparkplug_edge roles site full_disk hanging_up many_reloads payload_oracle modbus_share serial_pouring firmware_size name_figures many_configs slow_links kills endpoint_kills page_costs kafka_more https_more clouds_more standby_more stream_jobs cross packages trixie long_simulation ubsan tsan fuzz
   rabbitmq bench"
 case "${1:-quick}" in
   quick) names=$quick ;;

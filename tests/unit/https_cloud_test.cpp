@@ -313,7 +313,7 @@ TEST_CASE("https: check says what a login, a signature or a token lacks, before 
   const std::string away = words("s3", aws_file);
   CHECK(away.starts_with("cannot connect"));
   CHECK(words("pubsub", account_file()) == away);
-  CHECK(words("s3", "[other]\n").starts_with("credentials_file: "));
+  CHECK(words("s3", "[other]\n").starts_with("credentials: "));
   CHECK(words("kinesis", "").starts_with("credentials_file: "));
   CHECK(words("pubsub", "{}").starts_with("credentials_file: "));
   CHECK(words("eventhubs", "Endpoint=sb://x/").starts_with("connection_string_file: "));
