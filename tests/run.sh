@@ -99,7 +99,7 @@ one() { # name of a test
   case $name in
     unit|contract|golden|simulation) run "$name" timeout 600 "build/dev/tests/test_$name" ;;
     reader) run reader timeout 60 /usr/bin/python3 tests/golden/read_batch_test.py build/dev/generated/record.desc ;;
-    tidy) run tidy timeout 60 /usr/bin/python3 tests/tidy/tidy_test.py ;;
+    tidy) run tidy timeout 180 /usr/bin/python3 tests/tidy/tidy_test.py ;;
     alerts) run alerts_packages packaging/install-deps.sh north; run alerts timeout 900 /usr/bin/python3 tests/integration/alerts_test.py ;;
     names) run names timeout 300 /usr/bin/python3 tests/integration/names_test.py Names ;;
     name_figures) run name_figures timeout 300 /usr/bin/python3 tests/integration/names_test.py Figures ;;

@@ -248,7 +248,7 @@ void EndpointConnection::on_subscribe(const mqtt::Packet& packet) {
                (known != hears_.end() || hears_.size() < limits_.subscriptions_max) &&
                host_.may_hear(*this, filter)) {
       if (known == hears_.end()) hears_.emplace_back(filter);
-      subscribe.reasons[i] = mqtt::success;  // QoS 0
+      subscribe.reasons[i] = subscribe.qos[i];  // at most: we say it with QoS 0
     }
   }
   const std::size_t from = output_.size();

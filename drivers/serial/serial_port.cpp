@@ -52,7 +52,11 @@ Status set_up(int fd, const SerialInputConfig& config, bool marked) {
     ::cfsetispeed(&port, speed);
     ::cfsetospeed(&port, speed);
   }
-  if (::tcsetattr(fd, TCSANOW, &port) != 0) return status_from_errno(errno, "set up " + config.device);
+  if (::tcsetattr(fd, TCSANOW, &port) != 0) {
+    if (errno != EINVAL) return status_from_errno(errno, "set up " + config.device);
+    return {Code::invalid, text(config.device, " cannot do ", config.baud, " baud with ", config.data_bits,
+                                " data bits, parity ", config.parity)};
+  }
   return speed == B0 ? set_any_speed(fd, config.baud) : Status{};
 }
 

@@ -627,6 +627,7 @@ Fault parse_subscribe(const Packet& packet, std::uint8_t version, Subscribe& out
   out.packet_id = reader.two();
   out.reasons.clear();
   out.filters.clear();
+  out.qos.clear();
   if (!reader.ok()) return malformed("SUBSCRIBE is cut off");
   if (out.packet_id == 0) return no_packet_id;
   bool has_id = false;
@@ -647,6 +648,7 @@ Fault parse_subscribe(const Packet& packet, std::uint8_t version, Subscribe& out
         static_cast<char>(subscribing ? refusal_of(filter, has_id) : std::uint8_t{no_subscription_existed});
     if (!subscribing) continue;
     const std::uint8_t options = reader.byte();
+    out.qos += static_cast<char>(options & 3);
     if ((options & 3) == 3 || (options & (version == 5 ? 0xC0 : 0xFC)))
       return malformed("the options of a subscription");
     if ((options & 0x30) == 0x30) return wrong("retain handling 3");
@@ -926,7 +928,8 @@ void put_suback(PacketType type, std::uint16_t packet_id, std::string_view reaso
     put_byte(0, body);  // no properties
     body += reasons;
   } else if (type == PacketType::suback) {
-    for (const char reason : reasons) body += version == 4 && reason != success ? '\x80' : '\0';
+    for (const char reason : reasons)
+      body += reason >= 0 && reason <= 2 ? reason : version == 4 ? '\x80' : '\0';
   }
   put_packet(type, 0, body, out);
 }

@@ -192,6 +192,7 @@ struct Subscribe {
   std::uint16_t packet_id = 0;
   std::string reasons;  // why not, a byte for each filter
   std::vector<std::string_view> filters;
+  std::string qos;  // asked for, a byte for each filter
 };
 Fault parse_subscribe(const Packet& packet, std::uint8_t version, Subscribe& out);  // and UNSUBSCRIBE
 

@@ -115,7 +115,7 @@ RTU = [
     ("late, behind the timeout", lambda a: [(1.3 * TIMEOUT, rtu(a.pdu()))], "timeouts"),
     ("twice", lambda a: [(0, 2 * rtu(a.pdu()))], "drained"),
     ("two devices at once", mixed, "strays"),
-    ("the question's echo before it", lambda a: [(0, rtu(a.request)), (0.002, rtu(a.pdu()))], "strays"),
+    ("the question's echo before it", lambda a: [(0, rtu(a.request)), (0.002, rtu(a.pdu()))], "strays or damaged"),  # as they come together or not
     ("the question's echo alone", lambda a: [(0, rtu(a.request))], "damaged"),
     ("another unit's answer before it", lambda a: [(0, rtu(a.pdu(unit=a.unit + 3, data=lie(a)))), (0.002, rtu(a.pdu()))], "strays"),
     ("noise before it", lambda a: [(0, bytes([0xFF, 0, 0x55, 0xAA, 0x7E])), (0.01, rtu(a.pdu()))], "timeouts"),
@@ -265,7 +265,7 @@ class Faulty(Site):
             counters = self.counters()
             for i, (words, _, what) in enumerate(kinds):
                 of = counters.get(f"k{i}", {})
-                if what == "a value" or of.get(what, 0) >= (2 if what == "opens" else 1):
+                if what == "a value" or sum(of.get(one, 0) for one in what.split(" or ")) >= (2 if what == "opens" else 1):
                     seen[words] = of
             return len(seen) == len(kinds)
 

@@ -584,9 +584,10 @@ class SigningOn(SerialSite):
         self.start(*inputs)
         wait_for(lambda: all(m.read >= 4 for m in meters), "they are read", 40)
         wait_for(lambda: self.metric("millrace_serial_bad_frames_total") >= 2, "each third is spoilt")
+        values = lambda device: [r["value"] for r in self.records() if r["metric"] == "energy_import" and r["device"] == device]
+        wait_for(lambda: all(len(values(device)) >= 3 for device in ("fast", "slow")), "three good telegrams of each")
         for device in ("fast", "slow"):
-            values = [r["value"] for r in self.records() if r["metric"] == "energy_import" and r["device"] == device]
-            self.assertEqual(values[:3], [1, 2, 4])
+            self.assertEqual(values(device)[:3], [1, 2, 4])
         self.assertEqual(self.metric("millrace_serial_discarded_bytes_total"), 0)
 
 

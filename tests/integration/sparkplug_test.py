@@ -173,14 +173,14 @@ class AtTheEndpoint(Site):
         old.subscribe([("spBv1.0/plant/NCMD/pump-1/#", 0), ("spBv1.0/plant/DCMD/pump-1/#", 0), ("spBv1.0/plant/NCMD/pump-2/#", 0), ("spBv1.0/plant/NCMD/+", 0), ("#", 0)])
         self.assertEqual(old.granted.get(timeout=10), [0, 0, 128, 128, 128])
         new.subscribe([("spBv1.0/plant/NCMD/pump-2", 1), ("spBv1.0/plant/NCMD/pump-2/#", 0), ("spBv1.0/plant/NCMD/pump-1", 0)])
-        self.assertEqual(new.granted.get(timeout=10), [0, 0xA2, 0x87])
+        self.assertEqual(new.granted.get(timeout=10), [1, 0xA2, 0x87])
         for name, node, other in (("pump-1", old, new), ("pump-2", new, old)):
             node.publish(f"spBv1.0/plant/NDATA/{name}", self.DATA, qos=1)
             topic, payload = node.heard.get(timeout=10)
             self.assertEqual(topic, f"spBv1.0/plant/NCMD/{name}")
             self.assertIn(b"Node Control/Rebirth", payload)
             self.assertTrue(other.heard.empty())
-        self.assertEqual(self.metric("millrace_input_replies_total"), 2)
+        wait_for(lambda: self.metric("millrace_input_replies_total") == 2, "both are counted")
         # Who does not listen any more is not told, and that is counted.
         new.on_unsubscribe = lambda *of: new.granted.put("gone")
         new.unsubscribe("spBv1.0/plant/NCMD/pump-2")
@@ -391,7 +391,7 @@ class Tahu(SparkplugSite):
         self.addCleanup(stranger.loop_stop)
         stranger.publish("spBv1.0/tahu/NDATA/edge", AtTheEndpoint.DATA[:-1] + b"\x4d", qos=1)
         wait_for(lambda: self.births() == 2, "it is born again", 60)
-        self.assertEqual(self.metric("millrace_input_replies_total"), 1)
+        wait_for(lambda: self.metric("millrace_input_replies_total") == 1, "it is counted")
 
 
 if __name__ == "__main__":

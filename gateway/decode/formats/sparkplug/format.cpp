@@ -154,15 +154,15 @@ void settle(Section& section, const RouteConfig& route) {
   }
 }
 
-// Commands to a node go to spBv1.0/GROUP/NCMD/NODE; those to its devices to DCMD, of which none are said.
-// Nodes ask for all that lies below, too.
+// Commands to a node go to spBv1.0/GROUP/NCMD/NODE; those to its devices to DCMD, of which none are said, nor
+// is a node's own NDEATH. Nodes ask for all that lies below, too.
 bool heard_by(std::string_view filter, std::string& shown_by) {
   if (filter.ends_with("/#")) filter.remove_suffix(2);
   sparkplug::Topic topic;
   if (filter.find_first_of("+#") != std::string_view::npos || !sparkplug::parse_topic(filter, topic))
     return false;
-  const bool of_node =
-      (topic.type == "NCMD" || topic.type == "DCMD") && !topic.group.empty() && !topic.node.empty();
+  const bool of_node = (topic.type == "NCMD" || topic.type == "DCMD" || topic.type == "NDEATH") &&
+                       !topic.group.empty() && !topic.node.empty();
   const std::size_t at = filter.find(text("/", topic.type, "/"));
   if (!of_node || at == std::string_view::npos) return false;
   shown_by = text(filter.substr(0, at), "/NBIRTH/", topic.node);
