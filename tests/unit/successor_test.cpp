@@ -98,6 +98,18 @@ TEST_CASE("successor: a driver that goes late takes no acknowledgement from the 
   CHECK(old_heard == 0);
 }
 
+TEST_CASE("successor: a configuration that goes late leaves the one that came after it in force") {
+  Bench bench;
+  bench.pipeline->start([] {});
+  Handle old_one = bench.input("in", "a");
+  const Handle new_one = bench.input("in", "b");
+  old_one.reset();
+  bench.put("in", "1");
+  CHECK(bench.stored(Lane::raw) == std::vector<std::string>{"b:1"});
+  bench.put("in", "2");
+  CHECK(bench.stored(Lane::raw) == std::vector<std::string>{"b:1", "b:2"});
+}
+
 TEST_CASE("successor: a peer that leaves while others are told is not told, and who told it to go is") {
   Bench bench;
   bench.pipeline->start([] {});
