@@ -109,7 +109,7 @@ void Access::check(const std::string& peer, const std::string& user, const std::
 
 void Access::start_next() {
   const auto alive = alive_;
-  for (int worker = 0; worker < checks_at_once; ++worker) {
+  for (int worker = 0; worker < at_once_; ++worker) {
     while (*alive && !running_[static_cast<std::size_t>(worker)] && !(known_.empty() && unknown_.empty())) {
       Check check = (known_.empty() ? unknown_ : known_).pop();
       if (!*check.wanted) continue;

@@ -1,6 +1,6 @@
 // Who may connect to the endpoint by a password. The file of users is read again whenever it has changed.
-// Checking a password takes a tenth of a second and more, so it runs on two workers, and a pair that was
-// right is remembered for an hour as a keyed digest: a fleet that reconnects after a power cut of its own
+// Checking a password takes a tenth of a second and more, so it runs on one or two workers, and a pair that
+// was right is remembered for an hour as a keyed digest: a fleet that reconnects after a power cut of its own
 // costs a look-up each. The digests are not kept on disk: beside the slow hashes of the file they would make
 // a stolen disk quick to search. On the loop.
 //
@@ -11,11 +11,13 @@
 // the file's users costs.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <functional>
 #include <memory>
 #include <string>
 #include <string_view>
+#include <thread>
 #include <unordered_map>
 #include <vector>
 
@@ -32,6 +34,8 @@ class Access {
  public:
   static constexpr Duration remember_for = std::chrono::hours(1);
   static constexpr Duration rest_for = std::chrono::seconds(2);  // a changed file, before it ends connections
+  // At most, and never all processors but one: with two busy on two, fdatasync took up to two seconds, and
+  // every acknowledgement with it.
   static constexpr int checks_at_once = 2;
   static constexpr std::size_t known_of_source_max = 256, of_user_max = 16, unknown_of_source_max = 16;
   static constexpr std::size_t known_max = 4096, unknown_max = 1024;
@@ -87,6 +91,8 @@ class Access {
   Digest key_;
   std::unordered_map<std::string, Remembered> remembered_;
   FairQueue<Check> known_{known_of_source_max, known_max}, unknown_{unknown_of_source_max, unknown_max};
+  const int at_once_ =
+      std::clamp(static_cast<int>(std::thread::hardware_concurrency()) - 1, 1, checks_at_once);
   std::array<bool, checks_at_once> running_{};
   std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
 };

@@ -382,7 +382,8 @@ TEST_CASE("access: made-up names do not keep a user out, neither from their addr
   CHECK(*elsewhere == Access::Answer::right);
   REQUIRE(gate.loop.run_until([&] { return beside->has_value(); }, 60s));
   CHECK(*beside == Access::Answer::right);
-  CHECK(gate.loop.now() - asked < 10s);
+  const bool two_at_once = std::thread::hardware_concurrency() > 2;
+  CHECK(gate.loop.now() - asked < (two_at_once ? 10s : 20s));
   for (const auto& answer : made_up) CHECK((!answer->has_value() || *answer != Access::Answer::right));
 }
 
