@@ -39,8 +39,8 @@ Handle LogIntake::attach(Peer peer) {
 }
 
 bool LogIntake::offer(const Arrival& arrival) {
-  // What was offered joins the log at the next commit(): until then its answer stays.
-  if (pressure_.pressed() || (offered_.records.empty() && !log_.accepting())) {
+  // What is offered joins the log at the next commit(): until then its answer stays.
+  if (pressure_.pressed() || !(accepted_ = accepted_ || log_.accepting())) {
     busy_ = true;
     return false;
   }
@@ -74,6 +74,7 @@ Status LogIntake::put_state(std::string name, Bytes bytes) {
 
 Ticket LogIntake::commit(std::optional<Duration> within) {
   const Ticket ticket = ++ticket_;
+  accepted_ = false;
   inputs_.save_memories(true, offered_);
   offered_.within = within;
   const std::size_t records = offered_.records.size();

@@ -45,6 +45,7 @@ class LogIntake final : public Intake {
   std::size_t records_before_ = 0;  // that the last commit() took
   Ticket ticket_ = 0, durable_through_ = 0;
   Ticket failed_ = UINT64_MAX;  // the first one whose commit failed
+  bool accepted_ = false;       // the log took the first offer since the last commit()
   bool busy_ = false, telling_ = false;
 };
 

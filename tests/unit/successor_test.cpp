@@ -25,8 +25,9 @@ struct Bench {
   Metrics metrics;
   std::unique_ptr<Pipeline> pipeline;
 
-  Bench() {
+  explicit Bench(std::size_t open_bytes_max = LogOptions().open_bytes_max) {
     LogOptions options;
+    options.open_bytes_max = open_bytes_max;
     options.vfs = disk.vfs();
     log = std::move(SqliteLog::open(loop, *folder, options, 7)).value();
     const std::span<std::byte> region{reinterpret_cast<std::byte*>(words.data()), words.size() * 8};
@@ -96,6 +97,28 @@ TEST_CASE("successor: a driver that goes late takes no acknowledgement from the 
   CHECK(new_heard == ticket);
   CHECK(other_heard == ticket);
   CHECK(old_heard == 0);
+}
+
+TEST_CASE("intake: what is reported of a peer opens no way past a log that takes nothing") {
+  Bench bench(1024);
+  bench.pipeline->start([] {});
+  const Handle route = bench.input("in", "a");
+  Intake& intake = bench.pipeline->intake();
+  const std::string payload(2048, 'x');
+  Arrival arrival;
+  arrival.input = "in";
+  arrival.bytes = bytes_of(payload);
+  REQUIRE(intake.offer(arrival));
+  intake.commit(1s);  // it waits: the log is full with it
+  CHECK_FALSE(intake.offer(arrival));
+  Record event;
+  event.kind = Kind::event;
+  event.metric = "peer";
+  event.value = std::string("came");
+  intake.report(std::move(event));
+  CHECK_FALSE(intake.offer(arrival));
+  bench.loop.run_for(2s);
+  CHECK(intake.offer(arrival));
 }
 
 TEST_CASE("successor: a configuration that goes late leaves the one that came after it in force") {
