@@ -108,10 +108,12 @@ void mapping(BytesView bytes) {
               {route_in(
                    "topic = 'a/{device}'\nformat = 'text'\npattern = '(?<t>[-0-9.]+)(?<u>\\w*)(;(?<x>.*))?'\ntime = 't'"),
                route_in(
-                   "topic = 'b/{device}'\nformat = 'binary'\nrepeat = 9\nskip = 1\nfields = { a = { at = 0, type = 'i16', scale = 0.1 }, b = { at = 2, type = 'sbits', bit = 3, bits = 5 }, "
+                   "topic = 'b/{device}'\nformat = 'binary'\nrepeat = 9\nskip = 1\n"
+                   "fields = { a = { at = 0, type = 'i16', scale = 0.1 }, b = { at = 2, type = 'sbits', bit = 3, bits = 5 }, "
                    "c = { at = -4, type = 'f32', byte_order = 'CDAB' }, d = { at = 4, type = 'bcd', length = 2 }, e = { at = 3, type = 'string', length = 6 } }"),
                route_in(
-                   "topic = 'c/{device}'\nformat = 'binary'\ninside = 'd'\neach = 'r'\ntime = 'ts'\nfields = { a = { at = 0, type = 'i16' }, b = { at = 2, type = 'bcd', length = 1 } }"),
+                   "topic = 'c/{device}'\nformat = 'binary'\ninside = 'd'\neach = 'r'\ntime = 'ts'\n"
+                   "fields = { a = { at = 0, type = 'i16' }, b = { at = 2, type = 'bcd', length = 1 } }"),
                route_in("topic = 'd/{device}'\ntranspose = true\ntime = 'ts'"),
                route_in(
                    "topic = 'e/{device}'\ntranspose = true\neach = 'r[].c'\ndevice = '{^.id}'\nmetrics = { v = 'v', w = { path = 'w', type = 'number' } }"),
@@ -119,7 +121,8 @@ void mapping(BytesView bytes) {
                    "topic = 'f/{device}'\nwhen = \"k ~ '^a+$' and n >= 1\"\neach = 'r'\nmetrics = { v = { path = 'v', when = 'w' }, x = { path = 'v', when = 'w == null' } }"),
                route_in("topic = 'g/{device}'\nformat = 'cbor'\ntranspose = true"),
                route_in(
-                   "topic = 'h/{device}'\neach = '*[]'\ndevice = '{@key}'\ntime = 'd'\ntime_of_day = 'c'\nmetrics = { v = { path = 'b.v', unit = '{.u}', no_value = -1 }, w = { path = 'b.w[0].x', type = 'number' } }"),
+                   "topic = 'h/{device}'\neach = '*[]'\ndevice = '{@key}'\ntime = 'd'\ntime_of_day = 'c'\n"
+                   "metrics = { v = { path = 'b.v', unit = '{.u}', no_value = -1 }, w = { path = 'b.w[0].x', type = 'number' } }"),
                route_in("topic = 'i/{device}'\nwhen = \"$.b.k == 'a'\"\nmetrics = { v = 'b.v' }"),
                route_in("topic = 'i/{device}'\nmetrics = { w = 'b.w' }"),
                route_in(

@@ -156,9 +156,9 @@ class Tidy(unittest.TestCase):
         self.assertEqual(faults, [])
 
     def test_lines_are_of_a_readable_length(self):
-        """110 columns; a text stays in one piece, so that it can be searched for."""
+        """110 columns; a text stays in one piece, so that it can be searched for, as long as it can be read."""
         faults = [f"{name}:{number}" for path, name in sources("gateway", "drivers", "sim", "tests") for number, line in enumerate(path.read_text().splitlines(), 1)
-                  if len(line) > 110 and '"' not in line]
+                  if len(line) > (180 if '"' in line else 110)]
         self.assertEqual(faults, [])
 
     def test_sources_are_formatted(self):
