@@ -74,7 +74,6 @@ App::App(Config config, std::string config_path)
 App::~App() = default;
 
 // ---- start, in the order data flows
-// ---------------------------------------------------------------------------------
 
 void hold_reloads(bool hold) {
   sigset_t hangup;
@@ -304,7 +303,6 @@ void App::share_descriptors() {
 }
 
 // ---- the daily round, reload and stop
-// -------------------------------------------------------------------------------
 
 // What is in use, and what a part waits for that is there already.
 void App::look_at_certificates() {
@@ -381,7 +379,6 @@ Status App::reload() {
 }
 
 // ---- stop
-// -----------------------------------------------------------------------------------------------------------
 
 // Inputs first, then what the inbox holds, then the answers in flight, then the log. A second signal changes
 // nothing. Who does not stop in time is left behind, so that the log is closed all the same.

@@ -69,7 +69,6 @@ Liveness::Liveness(Loop& loop, Log& log, Intake& intake, DeviceTable& devices, L
 }
 
 // ---- events
-// ---------------------------------------------------------------------------------------------------
 
 // While nothing can be written nothing is told: what changed is still so when it can.
 void Liveness::look(const std::function<bool(const std::string& input)>& hears) {
@@ -182,7 +181,6 @@ bool Liveness::tell_inventory(const DeviceTable::Inventory& inventory, std::size
 }
 
 // ---- what is kept over a restart
-// ------------------------------------------------------------------------------
 
 // version, names of metrics; and of each device: its name, when it was heard first and last and told (seconds
 // that had passed for this log; told: 0 never, else one more), usual and expected milliseconds, readings in
@@ -308,7 +306,6 @@ void Liveness::save(Dirty least, std::size_t bytes_max) {
 }
 
 // ---- metrics
-// --------------------------------------------------------------------------------------------------
 
 void Liveness::show() {
   std::map<std::pair<std::string, std::string>, double> ages;

@@ -245,7 +245,6 @@ void LogCommands::forget(const ControlRequest& request, ControlServer::Reply rep
 }
 
 // ---- where a device's readings are
-// ----------------------------------------------------------------------------------
 
 void LogCommands::device(const ControlRequest& request, ControlServer::Reply reply) {
   LatestValues::Wish wish;
@@ -304,7 +303,6 @@ std::string LogCommands::found(const LatestValues::Found& sought) const {
 }
 
 // ---- dead letters
-// ---------------------------------------------------------------------------------------------------
 
 // A page of the letters of `range`, the newest first (down) or the oldest (up), without those that were
 // struck. A page has at least one letter unless there is none left.

@@ -141,7 +141,6 @@ void PageFace::send_devices(const HttpRequest& request, const HttpServer::Reply&
 }
 
 // ---- the stream
-// -------------------------------------------------------------------------------------------------------
 
 void PageFace::begin_stream(const HttpServer::Reply& reply) {
   if (streams_.full()) {

@@ -117,7 +117,6 @@ void EndpointConnection::handle(const mqtt::Packet& packet) {
 }
 
 // ---- coming and going
-// -----------------------------------------------------------------------------------------------
 
 void EndpointConnection::on_connect(const mqtt::Packet& packet) {
   mqtt::Connect connect;
@@ -271,7 +270,6 @@ bool EndpointConnection::say(std::string_view topic, BytesView payload) {
 }
 
 // ---- publishing
-// -----------------------------------------------------------------------------------------------------
 
 void EndpointConnection::set_alias(Alias& alias, std::string_view topic, bool allowed) {
   alias_bytes_ -= alias.topic.size();
@@ -400,7 +398,6 @@ void EndpointConnection::on_stray_ack(const mqtt::Packet& packet) {
 }
 
 // ---- acknowledgements
-// -----------------------------------------------------------------------------------------------
 
 void EndpointConnection::answer(PacketType type, std::uint16_t id, std::uint8_t reason) {
   acks_.push_back({id, type, reason});

@@ -139,7 +139,6 @@ MqttEndpoint::MqttEndpoint(Loop& loop, Rng& rng, Intake& intake, const ClockTrus
 MqttEndpoint::~MqttEndpoint() { *alive_ = false; }
 
 // ---- start, stop
-// ----------------------------------------------------------------------------------------------------
 
 Status MqttEndpoint::start() {
   attached_ = intake_.attach({[this](Ticket through) { on_durable(through); }, [this] { catch_up(); }});
@@ -266,7 +265,6 @@ std::string MqttEndpoint::health() const {
 }
 
 // ---- links
-// ----------------------------------------------------------------------------------------------------------
 
 void MqttEndpoint::on_accepted(std::unique_ptr<Stream> stream) {
   if (links_.size() + lobby_.waiting() >= share_->allowed()) {
@@ -665,7 +663,6 @@ void MqttEndpoint::drop_surplus() {
 }
 
 // ---- coming
-// ---------------------------------------------------------------------------------------------------------
 
 void MqttEndpoint::arrived(EndpointConnection& connection, const mqtt::Connect& connect) {
   Link& link = static_cast<Link&>(connection);
@@ -797,7 +794,6 @@ void MqttEndpoint::forget(const std::string& key) {
 }
 
 // ---- publishing
-// -----------------------------------------------------------------------------------------------------
 
 bool MqttEndpoint::may_publish(EndpointConnection& connection, std::string_view topic) {
   return static_cast<Link&>(connection).grant.allows(topic);
@@ -860,7 +856,6 @@ void MqttEndpoint::redelivered(EndpointConnection&) {
 }
 
 // ---- events
-// ---------------------------------------------------------------------------------------------------------
 
 void MqttEndpoint::report(const EndpointWills::Publisher& publisher, const char* metric, Value value,
                           Tags tags) {

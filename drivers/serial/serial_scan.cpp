@@ -138,7 +138,6 @@ SerialGuess guess_lines(BytesView heard, std::uint64_t wrong) {
 }
 
 // ---- listening
-// ------------------------------------------------------------------------------------------------
 
 struct Setting {
   std::int32_t baud;

@@ -146,7 +146,6 @@ bool good_name(std::string_view name);
 bool same_values(const Shape& shape, const void* a, const void* b);
 
 // ---- making rows
-// ----------------------------------------------------------------------------------------------------
 
 template <typename T>
 inline constexpr ListOps list_ops{

@@ -24,7 +24,6 @@ std::uint64_t all_settled(const LaneLedger& ledger) {
 }  // namespace
 
 // ---- who there is
-// ---------------------------------------------------------------------------------------------------
 
 bool Cursors::subscribe(const Key& key, Log::SubscriptionId id) {
   const auto [at, fresh] = cursors_.try_emplace(key);
@@ -68,7 +67,6 @@ Cursors::Cursor* Cursors::find(const Key& key) {
 }
 
 // ---- what becomes of records
-// ----------------------------------------------------------------------------------------
 
 void Cursors::admit(Lane lane, std::uint64_t records, Sequence through) {
   for (auto& [key, cursor] : cursors_) {
@@ -125,7 +123,6 @@ void Cursors::balance() {
 }
 
 // ---- questions
-// ------------------------------------------------------------------------------------------------------
 
 std::vector<Range> Cursors::unsettled(const Key& key, Sequence end) const {
   const Cursor* cursor = find(key);
@@ -157,7 +154,6 @@ bool Cursors::wanted(const SegmentInfo& segment, Lane lane) const {
 }
 
 // ---- in the state table
-// ---------------------------------------------------------------------------------------------
 
 Bytes Cursors::encode(const Cursor& cursor) {
   Bytes bytes;

@@ -31,7 +31,6 @@ void apply_changes(const GroupWrite& group, StateTable& table) {
 }  // namespace
 
 // ---- as it stands in memory
-// -----------------------------------------------------------------------------------------
 
 void LogState::put(const std::string& key, Bytes bytes) {
   auto& slot = table_[key];
@@ -79,7 +78,6 @@ std::vector<std::string> LogState::user_names(std::string_view prefix) const {
 }
 
 // ---- groups
-// ---------------------------------------------------------------------------------------------------------
 
 void LogState::give(GroupWrite& group, std::uint64_t table_bytes) {
   note_overlay();
@@ -184,7 +182,6 @@ StateTable LogState::written_with(const GroupWrite& group) const {
 }
 
 // ---- side files
-// -----------------------------------------------------------------------------------------------------
 
 std::uint64_t LogState::file_bytes() const { return bytes_of_files(files_) + bytes_of_files(retired_); }
 
@@ -193,7 +190,6 @@ void LogState::remove_retired(Folder& folder) {
 }
 
 // ---- at start
-// -------------------------------------------------------------------------------------------------------
 
 LogState::Found LogState::restore(const HeadContents& contents, const Folder& folder) {
   Found found;

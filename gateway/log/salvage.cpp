@@ -37,7 +37,6 @@ std::optional<std::uint64_t> sqlite_varint(BytesView bytes, std::size_t& at) {
 }
 
 // ---- the write-ahead log
-// --------------------------------------------------------------------------------------------
 
 struct WalSum {
   std::uint32_t s0 = 0, s1 = 0;
@@ -123,7 +122,6 @@ Result<WalView> look_at_wal(const Folder& folder, const std::string& name) {
 }
 
 // ---- pages
-// ----------------------------------------------------------------------------------------------------------
 
 class Pages {
  public:
@@ -175,7 +173,6 @@ class Pages {
 };
 
 // ---- a cell of the table `rows`
-// -------------------------------------------------------------------------------------
 
 std::size_t serial_size(std::uint64_t type) {
   constexpr std::array<std::size_t, 10> sizes{0, 1, 2, 3, 4, 6, 8, 8, 0, 0};

@@ -207,7 +207,6 @@ std::uint32_t row_crc(const Row& row, BytesView columns) {
 }
 
 // ---- HeadWriter
-// -----------------------------------------------------------------------------------------------------
 
 Status HeadWriter::prepare_statements() {
   auto insert = db_.prepare(insert_row);
@@ -431,7 +430,6 @@ std::uint64_t HeadWriter::bytes_on_disk() {
 }
 
 // ---- RowReader
-// ------------------------------------------------------------------------------------------------------
 
 // Where there is no descriptor left the files that are open for an earlier read give theirs.
 Result<RowReader::Open*> RowReader::open_spared(const SegmentInfo& segment, bool live) {
@@ -590,7 +588,6 @@ Result<std::vector<ListedRow>> RowReader::list(const SegmentInfo& segment, bool 
 }
 
 // ---- a damaged segment
-// ----------------------------------------------------------------------------------------------
 
 std::string rebuilt_name(std::uint32_t id) { return segment_name(id) + ".whole"; }
 

@@ -90,7 +90,6 @@ void Door::on_admitted(std::unique_ptr<Stream> client, const Packet& connect) {
 }
 
 // ---- from the broker
-// ----------------------------------------------------------------------------------------------------
 
 void Door::on_broker(BytesView chunk) {
   if (fault_) return;
@@ -258,7 +257,6 @@ void Door::say_now() {
 }
 
 // ---- from Paho
-// ----------------------------------------------------------------------------------------------------------
 
 void Door::on_paho(BytesView chunk) {
   if (chunk.empty()) {
@@ -299,7 +297,6 @@ void Door::hold_broker() {
 }
 
 // ---- the end
-// ----------------------------------------------------------------------------------------------------
 
 void Door::break_off(const Fault& why, const char* what, std::string farewell) {
   if (options_.version == 5 && welcomed_) put_disconnect(why.reason, 5, farewell);  // section 4.13

@@ -314,7 +314,6 @@ bool good_topic(std::string_view topic) {
 }
 
 // ---- framing
-// --------------------------------------------------------------------------------------------------------
 
 void Framer::push(BytesView chunk) {
   if (held_.empty()) {
@@ -408,7 +407,6 @@ void Framer::keep() {
 }
 
 // ---- reading
-// --------------------------------------------------------------------------------------------------------
 
 namespace {
 
@@ -728,7 +726,6 @@ Fault parse_connack(const Packet& packet, std::uint8_t version, Connack& out) {
 }
 
 // ---- writing
-// --------------------------------------------------------------------------------------------------------
 
 void put_connect(const ConnectWrite& connect, std::string& out) {
   std::string body;

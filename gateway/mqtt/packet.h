@@ -133,7 +133,6 @@ class Framer {
 };
 
 // ---- reading
-// ----------------------------------------------------------------------------------------------------------
 
 using UserProperties = std::vector<std::pair<std::string_view, std::string_view>>;
 
@@ -226,7 +225,6 @@ Fault parse_connack(const Packet& packet, std::uint8_t version, Connack& out);
 bool good_topic(std::string_view topic);
 
 // ---- writing, each appends one packet to `out`
-// --------------------------------------------------------------------------
 
 // What a broker publishes for a client that is gone without a word, with QoS 1.
 struct LastWord {

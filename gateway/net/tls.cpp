@@ -533,7 +533,6 @@ class TlsStream final : public Stream {
 }  // namespace
 
 // ---- the server's side
-// ----------------------------------------------------------------------------------------------
 
 struct TlsServer::Context : Identity {
   std::optional<TicketKeys> tickets;  // once the policy is known
@@ -637,7 +636,6 @@ std::unique_ptr<Stream> TlsServer::accept(std::unique_ptr<Stream> raw, TlsReady 
 }
 
 // ---- the client's side
-// ----------------------------------------------------------------------------------------------
 
 struct TlsClient::Resumption {
   mbedtls_ssl_session session;

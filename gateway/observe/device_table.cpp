@@ -233,7 +233,6 @@ void DeviceTable::sweep(const std::function<bool(const std::string& input)>& is_
 }
 
 // ---- what became of them
-// --------------------------------------------------------------------------------------
 
 void DeviceTable::look(const std::function<bool(const std::string& input)>& hears, Instant now,
                        const std::function<void(const std::string& input, const Change&)>& see) {
@@ -309,7 +308,6 @@ void DeviceTable::inventory(Duration interval, Instant now,
 }
 
 // ---- what is kept
-// ---------------------------------------------------------------------------------------------
 
 void DeviceTable::for_chunks(
     const std::function<void(const std::string& input, std::size_t chunk, Dirty)>& see) const {

@@ -59,7 +59,6 @@ void Pipeline::observe_commit(const Log::GroupTimes& group) {
 }
 
 // ---- start
-// ----------------------------------------------------------------------------------------------------------
 
 // After a power cut nobody can know how many readings were accepted and not yet committed; that it happened,
 // and between which commit and which start, is itself an event.
@@ -99,7 +98,6 @@ void Pipeline::start(std::function<void()> ready) {
 }
 
 // ---- the daily work
-// -------------------------------------------------------------------------------------------------
 
 void Pipeline::look() {
   if (!running_ || looking_) return;

@@ -13,7 +13,6 @@ namespace millrace {
 namespace {
 
 // ---- strings and bytes of any length, through nanopb's callbacks
-// ------------------------------------------------
 bool put_delimited(pb_ostream_t* stream, const pb_field_t* field, std::string_view value) {
   return pb_encode_tag_for_field(stream, field) &&
          pb_encode_string(stream, reinterpret_cast<const pb_byte_t*>(value.data()), value.size());

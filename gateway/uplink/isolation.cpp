@@ -21,7 +21,6 @@ void Isolation::cut_again(Lane lane, Run& run) const {
 }
 
 // ---- before something is sent
-// ---------------------------------------------------------------------------------------
 
 bool Isolation::sift(Lane lane, Run& run, Instant now) {
   bool any = false;
@@ -64,7 +63,6 @@ bool Isolation::without_neighbour(Run& run, const Suspicion::Part& suspect, Inst
 }
 
 // ---- when it came back
-// ----------------------------------------------------------------------------------------------
 
 // What went down with a connection is looked at together. Where something was swallowed, the rest only went
 // down with it.

@@ -117,7 +117,6 @@ void Shipper::on_rows(const Status& status) {
 }
 
 // ---- what may be sent
-// -----------------------------------------------------------------------------------------------
 
 void Shipper::pump_after(Duration delay) {
   pump_timer_ = loop_.after(delay, [this] { pump(); });
@@ -234,7 +233,6 @@ void Shipper::send_again(Row row, std::function<void(Outcome)> done) {
 }
 
 // ---- what becomes of it
-// ---------------------------------------------------------------------------------------------
 
 void Shipper::on_outcome(std::uint64_t id, const Outcome& outcome) {
   const Flight flight = flights_.take(id);

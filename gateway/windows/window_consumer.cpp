@@ -45,7 +45,6 @@ WindowConsumer::WindowConsumer(Loop& loop, Log& log, Metrics& metrics, WindowOpt
 }
 
 // ---- start: windows as they were
-// ------------------------------------------------------------------------------------
 
 struct WindowConsumer::Replay {
   std::deque<std::pair<Sequence, std::pair<Lane, Record>>> queue[2];  // raw, held
@@ -164,7 +163,6 @@ void WindowConsumer::replay(std::shared_ptr<Replay> state, std::function<void()>
 }
 
 // ---- the daily work
-// -------------------------------------------------------------------------------------------------
 
 WindowEngine::Clock WindowConsumer::clock() const {
   return engine_.judge(loop_.wall(), options_.clock_vouched());
@@ -215,7 +213,6 @@ void WindowConsumer::tick() {
 }
 
 // ---- snapshots
-// ------------------------------------------------------------------------------------------------------
 
 void WindowConsumer::offer_snapshot() {
   if (!running_) return;
@@ -258,7 +255,6 @@ void WindowConsumer::snapshot() {
 }
 
 // ---- what is told
-// ---------------------------------------------------------------------------------------------------
 
 void WindowConsumer::tell() {
   for (std::size_t w = 0; w < engine_.window_count(); ++w) {

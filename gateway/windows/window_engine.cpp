@@ -97,7 +97,6 @@ void WindowEngine::feed(const Record& entry, std::vector<Record>& out) {
 }
 
 // ---- readings
-// -------------------------------------------------------------------------------------------------------
 
 void WindowEngine::feed_reading(const Record& reading, std::vector<Record>& out) {
   const auto number = number_of(reading.value);
@@ -258,7 +257,6 @@ void WindowEngine::emit(WindowKey& key, WindowPane& pane, std::vector<Record>& o
 }
 
 // ---- the clock
-// ------------------------------------------------------------------------------------------------------
 
 WindowEngine::Clock WindowEngine::judge(WallTime now, bool vouched) const {
   if (vouched) return Clock::trusted;

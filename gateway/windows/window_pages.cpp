@@ -56,7 +56,6 @@ std::string WindowPages::piece_name(std::uint32_t page, std::uint32_t chunk) {
 }
 
 // ---- panes
-// ----------------------------------------------------------------------------------------------------------
 
 // Of a window in the head: how many aggregates its panes have, and of each name and bytes.
 void WindowPages::name_aggregates(const WindowAggregates& aggregates, wire::Writer& writer) {
@@ -144,7 +143,6 @@ std::int64_t WindowPages::get_pane(const WindowAggregates* today, const Stored& 
 }
 
 // ---- writing
-// --------------------------------------------------------------------------------------------------------
 
 // The head: layout, clock (known, said, passed, which), ordinal, the next numbers of devices, keys and pages,
 // panes given up; windows: definition (8 bytes), too late, future, refused, since layout 3 their aggregates;
@@ -267,7 +265,6 @@ std::set<std::string> WindowPages::names(const WindowEngine& engine) {
 }
 
 // ---- reading
-// --------------------------------------------------------------------------------------------------------
 
 WindowPages::Found WindowPages::restore(
     WindowEngine& engine, const std::function<std::optional<Bytes>(const std::string& name)>& read) {
@@ -443,7 +440,6 @@ void WindowPages::restore_panes(WindowState& state, WindowKey& key, WindowPanes 
 }
 
 // ---- the one blob of earlier versions
-// -------------------------------------------------------------------------------
 
 // Version 1: now, ordinal, too late, definitions; watermarks: device (name and tags, joined by NUL), time;
 // keys: window, device, metric, unit, tags, panes, each with its whole start.

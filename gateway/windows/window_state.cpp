@@ -102,7 +102,6 @@ std::size_t WindowState::pane_cost(const WindowKey& key) const {
 }
 
 // ---- keys
-// -----------------------------------------------------------------------------------------------------------
 
 WindowKey* WindowState::begin_key(std::uint16_t window, std::string_view identity, const Record& reading,
                                   std::int64_t passed, WindowRefusal& why) {
@@ -181,7 +180,6 @@ WindowKey& WindowState::add_key(WindowSeries& series, std::uint16_t window, std:
 }
 
 // ---- panes
-// ----------------------------------------------------------------------------------------------------------
 
 WindowPane* WindowState::begin_pane(WindowKey& key, std::int64_t start, WindowRefusal& why) {
   if (WindowPane* pane = key.find(start)) return pane;
@@ -272,7 +270,6 @@ void WindowState::forget_panes_from(WindowKey& key, std::int64_t from) {
 }
 
 // ---- devices
-// --------------------------------------------------------------------------------------------------------
 
 void WindowState::wake_at(WindowDevice& device, std::int64_t when) {
   if (device.wake == when) return;

@@ -262,7 +262,6 @@ TEST_CASE("endpoint: bytes behind a CONNECT that waits for its answer are kept")
 }
 
 // ---- what is too large
-// ----------------------------------------------------------------------------------------------
 
 TEST_CASE(
     "endpoint: a message that is too large is answered and kept as a dead letter, and what comes behind it is taken") {
@@ -388,7 +387,6 @@ TEST_CASE("endpoint: one limit for every packet: a CONNECT of that size is taken
 }
 
 // ---- what waits
-// -----------------------------------------------------------------------------------------------------
 
 TEST_CASE(
     "endpoint: a 3.1.1 client with more QoS 2 messages under way than the receive maximum is served to its end") {
@@ -508,7 +506,6 @@ TEST_CASE("endpoint: of a will no more is kept than becomes of it") {
 }
 
 // ---- older and odd clients
-// ------------------------------------------------------------------------------------------
 
 TEST_CASE("endpoint: MQTT 3.1 is taken by its own rules") {
   const std::string welcomed = "\x20\x02\0\0"s;

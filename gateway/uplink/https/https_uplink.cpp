@@ -143,7 +143,6 @@ void HttpsUplink::probe() {
 }
 
 // ---- a batch, request by request
-// ------------------------------------------------------------------------------------------
 
 // Reads the row at hand. False: it cannot be read, and is refused as it is.
 bool HttpsUplink::open_row() {

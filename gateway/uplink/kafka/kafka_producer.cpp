@@ -164,7 +164,6 @@ std::string give_token(rd_kafka_t* kafka, const KafkaUplinkConfig& config, WallT
 }  // namespace
 
 // ---- the producer
-// ---------------------------------------------------------------------------------------------------
 
 KafkaProducer::KafkaProducer(Loop& loop, const KafkaUplinkConfig& config, KafkaWanted wanted)
     : loop_(loop),
@@ -447,7 +446,6 @@ KafkaTopicPolicy KafkaProducer::cleanup_policy(const std::string& topic, Duratio
 }
 
 // ---- reading the marker back
-// ------------------------------------------------------------------------------------------
 
 namespace {
 

@@ -58,7 +58,6 @@ Uplink::Limits KafkaUplink::limits() const {
 }
 
 // ---- connecting
-// -----------------------------------------------------------------------------------------------------
 
 Status KafkaUplink::start(StateChanged changed) {
   changed_ = std::move(changed);

@@ -136,7 +136,6 @@ void Memory::forget(Place& place) {
 }
 
 // ---- pieces
-// ------------------------------------------------------------------------------------------------
 
 // layout, alive | doubtful << 1, bdSeq (of a node: whether there is one, and it), and for each metric: name,
 // alias (likewise), type, unit.

@@ -117,7 +117,6 @@ Status Turn::take(const Payload& message) {
 }
 
 // ---- births and deaths
-// -------------------------------------------------------------------------------------
 
 Status Turn::born(const Payload& message) {
   Place* place = nullptr;
@@ -259,7 +258,6 @@ void Turn::ask(Node* node) {
 }
 
 // ---- data
-// --------------------------------------------------------------------------------------------------
 
 Status Turn::told(const Payload& message) {
   const std::string name = topic_.node_name();
