@@ -24,7 +24,7 @@ for deb in "$@"; do
   cp -p "$deb" "$folder/pool/main/"
 done
 cd "$folder"
-architectures=$(for deb in pool/main/*.deb; do dpkg-deb -f "$deb" Architecture; done | sort -u | grep -vx all | tr '\n' ' ')
+architectures=$(for deb in pool/main/*.deb; do dpkg-deb -f "$deb" Architecture; done | sort -u | sed '/^all$/d' | tr '\n' ' ')
 [ -n "$architectures" ] || architectures=$(dpkg --print-architecture)
 rm -rf dists/stable.new
 for arch in $architectures; do
@@ -52,7 +52,7 @@ done
     gpg --batch --yes --export "$key" >../../millrace.gpg
   fi
 )
-# The new lists take the old ones' place in one step, so that who reads meanwhile sees either.
+# The new lists take the old ones' place whole; who asks just between the two renames finds none and asks again.
 rm -rf dists/stable.old
 [ ! -e dists/stable ] || mv dists/stable dists/stable.old
 mv dists/stable.new dists/stable

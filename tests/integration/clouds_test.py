@@ -666,4 +666,4 @@ print(session.query("SELECT count(), sum(value), maxIf(text, metric = 't') FROM 
 
 
 if __name__ == "__main__":
-    unittest.main()
+    unittest.main(verbosity=2)

@@ -98,4 +98,4 @@ if __name__ == "__main__":
     if sys.argv[1:2] == ["--show"]:
         sys.stdout.buffer.write(odd_toml(int(sys.argv[2]), sources()))
     else:
-        unittest.main()
+        unittest.main(verbosity=2)

@@ -105,7 +105,7 @@ class Fleet(North):
             (self.folder / f"records/{number}.json").write_bytes(body)
         words = (ROOT / "packaging/consumers/fleet_duckdb.sql").read_text().replace("records/*", f"{self.folder}/records/*")
         self.assertEqual(self.ask(python, words), [[], ["gw-loser"]])
-        # An hour later, with nothing more said, both are late, the older one first.
+        # An hour later, with nothing more said, both are late.
         later = words.replace("(now() AT TIME ZONE 'UTC')::TIMESTAMP", "((now() AT TIME ZONE 'UTC')::TIMESTAMP + INTERVAL 1 HOUR)")
         self.assertNotEqual(later, words)
         self.assertEqual(sorted(self.ask(python, later)[0]), ["gw-good", "gw-loser"])
@@ -160,4 +160,4 @@ print(json.dumps([answer for answer in answers if answer is not None]))"""
 
 
 if __name__ == "__main__":
-    unittest.main()
+    unittest.main(verbosity=2)

@@ -518,4 +518,4 @@ class Kinesis(North):
 
 
 if __name__ == "__main__":
-    unittest.main()
+    unittest.main(verbosity=2)

@@ -145,4 +145,4 @@ class Bytes(North):
 
 
 if __name__ == "__main__":
-    unittest.main()
+    unittest.main(verbosity=2)

@@ -4,11 +4,9 @@ only who asks for the right protocol with a good certificate; one that checks ea
 import base64
 import hashlib
 import hmac
-import json
 import re
 import socket
 import ssl
-import subprocess
 import sys
 import threading
 import time
@@ -17,7 +15,8 @@ import urllib.parse
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "support"))
-from testsite import BUILD, Site, free_port, wait_for
+from north import North
+from testsite import free_port, wait_for
 
 import paho.mqtt.client as paho
 
@@ -131,7 +130,7 @@ class Gate:
         self.listener.close()
 
 
-class IotSite(Site):
+class IotSite(North):
     def begin(self, judge, uplink, **gate):
         self.port, central = free_port(), self.broker(name="central", extra="allow_anonymous true")
         self.gate = Gate(self.tls(), central.port, judge, **gate)
@@ -144,14 +143,6 @@ class IotSite(Site):
         self.addCleanup(listener.loop_stop)
         self.configure(CONFIG, port=self.port, gate=self.gate.port, tls=self.tls(), uplink=uplink)
         return self.gateway(self.folder / "millrace.toml")
-
-    def publish(self, count):
-        done = subprocess.run([str(BUILD / "tests" / "pipelined_publisher"), str(self.port), "--count", str(count), "--window", "100", "--step", "1000"],
-                              capture_output=True, text=True, timeout=60)
-        self.assertEqual(json.loads(done.stdout.splitlines()[-1])["acknowledged"], count)
-
-    def drained(self):
-        wait_for(lambda: self.metric("millrace_uplink_backlog_records") == 0, "everything is delivered")
 
     def state(self):
         return self.status()["uplinks"][0]["state"]
@@ -174,10 +165,10 @@ class Aws(IotSite):
         wait_for(lambda: None in self.gate.spoken, "a connection without it")
         self.publish(1)
         wait_for(lambda: self.state() != "up" and self.metric("millrace_uplink_backlog_records") == 1, "it waits")
-        done = subprocess.run([str(BUILD / "millrace"), "check", "-c", str(config)], capture_output=True, text=True, timeout=30)
+        done = self.command("check")
         self.assertEqual(done.returncode, 0, done.stderr)
         config.write_text(config.read_text().replace("mqtts://localhost", "mqtt://localhost").replace("tls_", "# tls_") .replace('client_id', 'tls_alpn = ["mqtt"]\nclient_id'))
-        done = subprocess.run([str(BUILD / "millrace"), "check", "-c", str(config)], capture_output=True, text=True, timeout=30)
+        done = self.command("check")
         self.assertIn("ALPN is of TLS", done.stdout + done.stderr)
 
 
@@ -229,4 +220,4 @@ class Azure(IotSite):
 
 
 if __name__ == "__main__":
-    unittest.main()
+    unittest.main(verbosity=2)

@@ -63,7 +63,7 @@ class Journal(Site):
             self.assertEqual(done.returncode, 0, done.stderr)
             return done.stdout
         lines = [json.loads(line) for line in ask("-o", "json", "SYSLOG_IDENTIFIER=millrace").splitlines()]
-        if not lines and "Failed" in (self.folder / "journald.log").read_text():
+        if not lines and not ask("-o", "json", "_TRANSPORT=driver"):  # of its own it always says something
             self.skipTest("systemd-journald does not run here: " + (self.folder / "journald.log").read_text()[-300:])
         self.assertTrue(any(line["MESSAGE"].startswith("millrace ") and line["PRIORITY"] == "6" for line in lines), lines)
         of_uplink = [json.loads(line) for line in ask("-o", "json", "MILLRACE_UPLINK=central").splitlines()]
@@ -84,4 +84,4 @@ class Journal(Site):
 
 
 if __name__ == "__main__":
-    unittest.main()
+    unittest.main(verbosity=2)

@@ -307,4 +307,4 @@ class Faulty(Site):
 
 
 if __name__ == "__main__":
-    unittest.main()
+    unittest.main(verbosity=2)

@@ -234,4 +234,4 @@ print(json.dumps([str(session.query(question, "JSONCompactEachRow")) for questio
 
 
 if __name__ == "__main__":
-    unittest.main()
+    unittest.main(verbosity=2)

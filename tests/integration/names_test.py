@@ -196,4 +196,4 @@ class Figures(NamesSite):
 
 if __name__ == "__main__":
     private_network.enter()
-    unittest.main()
+    unittest.main(verbosity=2)

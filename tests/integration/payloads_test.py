@@ -337,4 +337,4 @@ metrics = {{ v = "v" }}
 
 
 if __name__ == "__main__":
-    unittest.main()
+    unittest.main(verbosity=2)

@@ -174,4 +174,4 @@ class Reporting(Site):
 
 
 if __name__ == "__main__":
-    unittest.main()
+    unittest.main(verbosity=2)

@@ -3,7 +3,6 @@
 container credentials endpoint, and one of S3 that remembers whose keys signed what. (Signatures themselves: clouds_test.py.)"""
 import json
 import re
-import subprocess
 import sys
 import time
 import unittest
@@ -12,7 +11,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "support"))
 import north
 from north import North
-from testsite import BUILD, wait_for
+from testsite import wait_for
 
 
 class Endpoint(north.HttpStub):
@@ -127,10 +126,10 @@ class Roles(North):
                     json.dumps({"AccessKeyId": "A", "SecretAccessKey": "s", "Token": "t", "Expiration": "2016-01-01T00:00:00Z"}), "x" * 300_000):
             with self.subTest(lie=lie[:60]):
                 self.endpoint.lie = lie
-                done = subprocess.run([str(BUILD / "millrace"), "check", "--online", "-c", str(self.folder / "millrace.toml")], capture_output=True, text=True, timeout=60)
+                done = self.command("check", "--online")
                 self.assertIn("keys of the instance's role", done.stdout + done.stderr)
         self.endpoint.lie, self.endpoint.has_role = None, False
-        done = subprocess.run([str(BUILD / "millrace"), "check", "--online", "-c", str(self.folder / "millrace.toml")], capture_output=True, text=True, timeout=60)
+        done = self.command("check", "--online")
         self.assertIn("has the instance a role?", done.stdout + done.stderr)
         self.endpoint.has_role = True
         self.assertEqual(self.bucket.signed, [])
@@ -156,7 +155,7 @@ class Roles(North):
         self.assertEqual(self.bucket.signed[0], ("KEY1", "TOKEN1=="))
 
     def test_check_says_what_cannot_be(self):
-        for more, words in ((f'credentials_from = "container"', "credentials_url"),
+        for more, words in (('credentials_from = "container"', "credentials_url"),
                             ('credentials_from = "instance"\ncredentials_url = "http://203.0.113.5"', "neither loopback nor link-local"),
                             ('credentials_from = "instance"\ncredentials_file = "/x"', "not from both"),
                             ('credentials_url = "http://127.0.0.1"', "is of a role"),
@@ -165,10 +164,10 @@ class Roles(North):
                 self.port = 1883
                 path = self.configure(north.CONFIG, port=18830, server="https://s3.example", timeout="5s",
                                       uplink=f'dialect = "s3"\nbucket = "b"\nregion = "eu-central-1"\n{more}\n')
-                done = subprocess.run([str(BUILD / "millrace"), "check", "-c", str(path)], capture_output=True, text=True, timeout=60)
+                done = self.command("check", config=path)
                 self.assertEqual(done.returncode, 78, done.stderr)
                 self.assertIn(words, done.stdout + done.stderr)
 
 
 if __name__ == "__main__":
-    unittest.main()
+    unittest.main(verbosity=2)

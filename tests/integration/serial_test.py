@@ -708,4 +708,4 @@ class Pouring(SerialSite):
 
 
 if __name__ == "__main__":
-    unittest.main()
+    unittest.main(verbosity=2)

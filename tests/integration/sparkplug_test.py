@@ -395,4 +395,4 @@ class Tahu(SparkplugSite):
 
 
 if __name__ == "__main__":
-    unittest.main()
+    unittest.main(verbosity=2)

@@ -325,4 +325,4 @@ class Live(Seen, Site):
 
 
 if __name__ == "__main__":
-    unittest.main()
+    unittest.main(verbosity=2)

@@ -365,11 +365,16 @@ class North(Site):
 
     def account(self, server, through, doubles=0):
         """Every acknowledged reading is there; how many more than once."""
-        held, doubled, found = server.readings(), 0, 0
+        found, doubled = self.accounted(through, server.readings())
+        self.assertLessEqual(doubled, doubles)
+        return found, doubled
+
+    def accounted(self, through, held):
+        """(how many of {device: values} are there, how many of them more than once); none that was acknowledged is missing."""
+        found, doubled = 0, 0
         for c, last in enumerate(through):
             values = held.get(f"dev-{c}", [])
             self.assertEqual(sorted(set(range(1, last + 1)) - set(values))[:10], [], f"dev-{c}: acknowledged and missing")
             doubled += len(values) - len(set(values))
             found += len(values)
-        self.assertLessEqual(doubled, doubles)
         return found, doubled

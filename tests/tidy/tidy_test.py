@@ -180,6 +180,10 @@ class Tidy(unittest.TestCase):
                         faults.append(f"{name}:{number}: {named}")
         self.assertEqual(faults, [])
 
+    def test_skips_are_told(self):
+        for path in sorted((ROOT / "tests" / "integration").glob("*_test.py")):
+            self.assertIn("unittest.main(verbosity=2", path.read_text(), f"{path.name}: run.sh prints from that why a test is skipped")
+
     def test_scripts_are_sound(self):
         scripts = [p for folder in ("packaging", "tests") for p in (ROOT / folder).rglob("*.sh")] + [ROOT / ".ci" / "run"]
         for script in scripts:
