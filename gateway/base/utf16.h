@@ -11,7 +11,7 @@ namespace millrace {
 // The text as UTF-8, without the mark. False: it does not begin with one, or half of a character is missing
 // in it; `out` is then as it was.
 bool read_utf16(std::string_view given, std::string& out);
-// Appends a character (no surrogate, below U+110000).
+// Appends a character (below U+110000; a surrogate comes out as what check_label() refuses).
 void append_utf8(std::string& out, std::uint32_t code);
 
 }  // namespace millrace

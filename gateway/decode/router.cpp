@@ -235,6 +235,7 @@ bool Router::passes(const Status& status, std::size_t entered, Unread& unread) {
   unread.ignored = false;
   if (!status.ok() || entered > 0 || unread.any() || unread.no_value > 0) return false;
   unread.left.clear();
+  unread.absent.clear();  // the next route's judge knows other metrics by these numbers
   return true;
 }
 

@@ -352,7 +352,7 @@ std::optional<WallTime> parse_time_number(std::string_view spelling, TimeFormat 
     }
     case TimeFormat::excel: {
       constexpr std::int64_t day_us = 86'400'000'000, y1970_days = 25'569;
-      if (negative || whole > latest_us / day_us - y1970_days) return std::nullopt;
+      if (negative || whole > latest_us / day_us + y1970_days) return std::nullopt;
       us = (whole - y1970_days) * day_us + of_day_us(rest);
       break;
     }

@@ -22,6 +22,7 @@
 #include "base/label.h"
 #include "base/logger.h"
 #include "base/text.h"
+#include "base/utf16.h"
 #include "config/secret.h"
 #include "net/certificate_mbedtls.h"
 #include "net/certificate_time.h"
@@ -47,17 +48,6 @@ bool is_address(const std::string& host) {
          ::inet_pton(AF_INET6, host.c_str(), ignored) == 1;
 }
 
-void append_utf8(std::uint32_t point, std::string& out) {
-  if (point < 0x80) {
-    out += static_cast<char>(point);
-    return;
-  }
-  const int more = point < 0x800 ? 1 : point < 0x10000 ? 2 : 3;
-  static constexpr std::uint32_t lead[] = {0, 0xC0, 0xE0, 0xF0};
-  out += static_cast<char>(lead[more] | (point >> (6 * more)));
-  for (int i = more - 1; i >= 0; --i) out += static_cast<char>(0x80 | ((point >> (6 * i)) & 0x3F));
-}
-
 // A DirectoryString (RFC 5280, section 4.1.2.4) as UTF-8. What a T61String means beyond ASCII nobody agrees
 // on: then it is none, as is everything else that is no text of its kind. Surrogates come out as what
 // check_label() refuses.
@@ -77,7 +67,7 @@ std::optional<std::string> directory_string(const mbedtls_asn1_buf& value) {
     std::uint32_t point = 0;
     for (int i = 0; i < width; ++i) point = point << 8 | value.p[at + static_cast<std::size_t>(i)];
     if (point > 0x10FFFF) return std::nullopt;
-    append_utf8(point, out);
+    append_utf8(out, point);
   }
   return out;
 }

@@ -5,7 +5,15 @@
 namespace millrace {
 namespace {
 
-std::size_t size_of(const Record& letter) { return std::get<DeadDetail>(letter.detail->body).payload.size(); }
+// All of it that comes from outside.
+std::size_t size_of(const Record& letter) {
+  const auto& dead = std::get<DeadDetail>(letter.detail->body);
+  const DeadPublisher& by = dead.publisher;
+  std::size_t bytes = dead.payload.size() + dead.channel.size() + by.client_id.size() + by.username.size() +
+                      by.subject.size() + by.content_type.size();
+  for (const auto& [name, value] : by.properties) bytes += name.size() + value.size();
+  return bytes;
+}
 
 }  // namespace
 
@@ -16,8 +24,11 @@ void LivePayloads::keep(const Arrival& arrival, Instant now) {
   Watched& watched = found->second;
   const std::uint64_t number = watched.next++;
   if (arrival.bytes.size() > bytes_max / 2) return;
-  watched.kept.emplace_back(number, DeadLetters::letter_of(arrival, "", {}, 0));
-  watched.bytes += arrival.bytes.size();
+  Record letter = DeadLetters::letter_of(arrival, "", {}, 0);
+  const std::size_t bytes = size_of(letter);
+  if (bytes > bytes_max / 2) return;
+  watched.kept.emplace_back(number, std::move(letter));
+  watched.bytes += bytes;
   while (watched.kept.size() > kept_max || watched.bytes > bytes_max) {
     watched.bytes -= size_of(watched.kept.front().second);
     watched.kept.pop_front();

@@ -11,7 +11,11 @@ namespace {
 // What an entry takes beside its key: a node of the table, its place in it, what it holds.
 constexpr std::size_t entry_bytes = 160, earlier_bytes = 96;
 
-std::int64_t apart(WallTime a, WallTime b) { return a.us > b.us ? a.us - b.us : b.us - a.us; }
+// 1900 and 2262 are further apart than a number of microseconds says.
+std::int64_t apart(WallTime a, WallTime b) {
+  std::int64_t between = 0;
+  return __builtin_sub_overflow(std::max(a.us, b.us), std::min(a.us, b.us), &between) ? INT64_MAX : between;
+}
 
 }  // namespace
 
@@ -76,6 +80,7 @@ bool ReportFilter::changed(const Mark& last, const ReportConfig& rules, const st
 bool ReportFilter::came_before(Last& last, const Mark& value, const Record& reading) {
   if (reading.trust != TimeTrust::device) return false;
   if (!last.earlier) {
+    trim_old(earlier_bytes);  // `last` is a young one: it stays
     last.earlier = std::make_unique<Earlier>();
     young_.bytes += earlier_bytes;
   }
@@ -101,15 +106,28 @@ ReportFilter::Last& ReportFilter::entry(std::string_view input, const Record& re
     auto node = old_.entries.extract(old);
     return young_.entries.insert(std::move(node)).position->second;
   }
-  make_room();
+  make_room(bytes + earlier_bytes);
   young_.bytes += bytes;
   return young_.entries.emplace(key_, Last()).first->second;
 }
 
-void ReportFilter::make_room() {
-  if (young_.bytes < bytes_max_ / 2) return;
-  forgotten_ += old_.entries.size();
-  old_ = std::exchange(young_, Generation());
+void ReportFilter::make_room(std::size_t needed) {
+  if (young_.bytes >= bytes_max_ / 2) {
+    forgotten_ += old_.entries.size();
+    old_ = std::exchange(young_, Generation());
+  }
+  trim_old(needed);
+}
+
+// Who speaks again moves to the young, so that one generation may hold nearly all there is.
+void ReportFilter::trim_old(std::size_t needed) {
+  while (bytes() + needed > bytes_max_ && !old_.entries.empty()) {
+    const auto gone = old_.entries.begin();
+    const std::size_t freed = entry_bytes + gone->first.size() + (gone->second.earlier ? earlier_bytes : 0);
+    old_.bytes -= std::min(old_.bytes, freed);
+    old_.entries.erase(gone);
+    ++forgotten_;
+  }
 }
 
 }  // namespace millrace

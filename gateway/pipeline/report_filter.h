@@ -1,12 +1,12 @@
 // Report by exception (config/report.h): whether a reading is worth forwarding, by the last one of its device
 // and metric that was. Pure: time is the readings' own, so that what a device kept in a buffer is thinned out
 // as it would have been live.
-//   forward     the first; another quality, or a value where there was none; what changed enough, and came
-//   min_interval or
-//               more after the last one, before or behind it; whatever comes max_silence or more after it
+//   forward     the first; another quality, or a value where there was none; what changed enough and came
+//               min_interval or more after the last one, before or behind it; whatever comes max_silence
+//               or more after it
 //   hold        all else: windows see it, no uplink does
-//   duplicate   with deduplicate: the time that the device gave and the value are those of one of the last
-//   eight
+//   duplicate   with deduplicate: the time that the device gave and the value are those of one of the
+//               last eight
 // What is remembered is of an input, whatever becomes of its routes at a reload; after a start everything is
 // a first one. All of it takes `bytes_max` at most: what was asked for longest ago is forgotten, half at a
 // time, and its next reading is forwarded as a first one. So with too little room more is sent, and nothing
@@ -65,7 +65,8 @@ class ReportFilter {
     std::size_t bytes = 0;
   };
   Last& entry(std::string_view input, const Record& reading);
-  void make_room();
+  void make_room(std::size_t needed);
+  void trim_old(std::size_t needed);
   bool came_before(Last& last, const Mark& value, const Record& reading);
   static bool changed(const Mark& last, const ReportConfig& rules, const std::string& metric,
                       const Mark& value);

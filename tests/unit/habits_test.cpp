@@ -151,6 +151,7 @@ TEST_CASE("numbers of other clocks") {
   CHECK(at("ticks", "639028656000000000")->us == 1'767'268'800'000'000);
   CHECK(at("excel", "46023.5")->us == 1'767'268'800'000'000);
   CHECK(at("excel", "46023")->us == 1'767'225'600'000'000);
+  CHECK(at("excel", "109575")->us == 7'258'118'400'000'000);  // 2200-01-01
   CHECK_FALSE(at("excel", "99999999"));
   CHECK_FALSE(at("ticks", "-1"));
   CHECK(parse_time_text("/Date(1767268800000)/")->us == 1'767'268'800'000'000);
@@ -200,6 +201,11 @@ TEST_CASE(
   const std::string mine = "each = 'r[]'\nwhen = '$.mine == true'\nmetrics = { a = 'a', b = 'b' }";
   CHECK(misses(mine, R"({"r":[{"a":1}],"mine":false})", 200) == std::pair<std::size_t, int>{0, 0});
   CHECK(misses(mine, R"({"r":[{"a":1}],"mine":true})", 100) == std::pair<std::size_t, int>{1, 1});
+  // Likewise by the conditions of its metrics, or with a metric of the root.
+  const std::string some = "metrics = { a = 'a', v = { path = 'v', when = 'k == 1' } }";
+  CHECK(misses(some, R"({"x":5})", 200) == std::pair<std::size_t, int>{0, 0});
+  const std::string rooted = "each = 'r[]'\nmetrics = { b = '$.b', v = { path = 'v', when = 'k == 1' } }";
+  CHECK(misses(rooted, R"({"r":[{"x":5}]})", 200) == std::pair<std::size_t, int>{0, 0});
 }
 
 TEST_CASE("what was refused and had no values is not all of the payload for a second try") {

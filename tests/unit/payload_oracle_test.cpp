@@ -341,10 +341,8 @@ TEST_CASE("oracle: CSV") {
     const Expected expected = reference::of_csv(payload);
     const Decoded got = route.decode(payload);
     const bool quotes = payload.find('"') != std::string::npos;
-    const auto in_cells = [&](const std::string& metric, const std::string&) {
-      return quotes || odd_bytes || !metric.empty();
-    };
-    if (!quotes && !odd_bytes) REQUIRE(difference(known(got), expected, in_cells) == "");
+    // With quotes cells may have lines, which the slow one does not read.
+    if (!quotes && !odd_bytes) REQUIRE(difference(known(got), expected, never) == "");
     second_try(route, payload, got);
   }
 }

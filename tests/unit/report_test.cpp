@@ -166,3 +166,40 @@ TEST_CASE(
   unread.clear();
   CHECK(unread.ruled.empty());
 }
+
+TEST_CASE("reports: a fleet that grows while all of it speaks stays in its bounds") {
+  ReportConfig rules;
+  rules.on_change = true;
+  ReportFilter filter(64 << 10);
+  for (int round = 1; round <= 40; ++round) {
+    for (int i = round * 100 - 1; i >= 0; --i) {  // who is new speaks first
+      filter.judge("in", rules, reading(round, 1.0, text("device-", i)));
+      REQUIRE(filter.bytes() <= filter.bytes_max());
+    }
+  }
+  CHECK(filter.forgotten() > 0);
+}
+
+TEST_CASE("reports: duplicates are remembered within the same bounds") {
+  ReportConfig rules;
+  rules.deduplicate = true;
+  ReportFilter filter(64 << 10);
+  for (int round = 1; round <= 4; ++round) {
+    for (int i = 0; i < 400; ++i) {
+      filter.judge("in", rules, reading(round, 1.0, text("device-", i)));
+      REQUIRE(filter.bytes() <= filter.bytes_max());
+    }
+  }
+}
+
+TEST_CASE("reports: times as far apart as there are some") {
+  ReportConfig rules;
+  rules.on_change = true;
+  rules.max_silence = std::chrono::hours(1);
+  ReportFilter filter(64 << 10);
+  Record early = reading(0, 1.0), late = reading(0, 1.0);
+  early.time.us = -2'208'988'800'000'000;  // 1900
+  late.time.us = INT64_MAX / 1000 * 1000;
+  CHECK(filter.judge("in", rules, early) == Worth::forward);
+  CHECK(filter.judge("in", rules, late) == Worth::forward);
+}
