@@ -21,21 +21,19 @@ std::string token_of(std::string_view authorization) {
   return colon == std::string::npos ? std::string() : text.substr(colon + 1);
 }
 
-Status look_at_token(const SecretRef& token) {
-  const auto secret = read_secret(token);
-  if (!secret.ok()) return secret.status();
-  if (secret.value().size() >= FaceToken::characters_min) return {};
-  return {Code::invalid, text("a token has ", FaceToken::characters_min,
-                              " characters at least (head -c 24 "
-                              "/dev/urandom | base64)")};
+Result<std::string> good_token(const SecretRef& token) {
+  auto secret = read_secret(token);
+  if (!secret.ok() || secret.value().size() >= FaceToken::characters_min) return secret;
+  return Status{Code::invalid, text("a token has ", FaceToken::characters_min,
+                                    " characters at least (head -c 24 "
+                                    "/dev/urandom | base64)")};
 }
 
 }  // namespace
 
 bool FaceToken::admits(const HttpRequest& request) const {
   if (!token_.given() || request.path == "/healthz" || request.path == "/readyz") return true;
-  if (!look_at_token(token_).ok()) return false;
-  const auto secret = read_secret(token_);
+  const auto secret = good_token(token_);
   return secret.ok() &&
          keyed_digest(key_, secret.value()) == keyed_digest(key_, token_of(request.authorization));
 }
@@ -44,8 +42,10 @@ NeededFiles face_needs(const ObserveConfig& config) {
   NeededFiles files;
   need_tls(files, config.tls);
   if (config.token.given()) {
-    files.push_back({NeededFile::Kind::secret, "token_file", config.token.path,
-                     [token = config.token] { return look_at_token(token); }});
+    files.push_back({NeededFile::Kind::secret, "token_file", config.token.path, [token = config.token] {
+                       const auto secret = good_token(token);
+                       return secret.ok() ? Status{} : secret.status();
+                     }});
   }
   return files;
 }

@@ -50,8 +50,8 @@ DeviceWish wish_of(const HttpRequest& request) {
   DeviceWish wish;
   if (const std::string sort = request.value("sort"); !sort.empty()) wish.sort = sort;
   wish.part = request.value("part");
-  wish.most =
-      std::min<std::size_t>(devices_shown_max, std::strtoull(request.value("max").c_str(), nullptr, 10));
+  if (const std::string most = request.value("max"); !most.empty())
+    wish.most = std::min<std::size_t>(devices_shown_max, std::strtoull(most.c_str(), nullptr, 10));
   return wish;
 }
 

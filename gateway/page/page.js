@@ -409,9 +409,9 @@ function show(s) {
 }
 function live() {
   const silent = Date.now() - heard > stale_after;
-  const words = !heard ? trouble || 'connecting' : silent ? `no answer since ${new Date(heard).toLocaleTimeString([], {hour12: false})}` : 'live';
+  const words = !heard ? trouble || 'connecting' : silent ? `no answer since ${new Date(heard).toLocaleTimeString([], {hour12: false})}` : trouble || 'live';
   put($('link'), words);
-  dress($('link'), `pill ${silent || trouble ? (heard && !silent ? 'live' : 'lost') : 'live'}`);
+  dress($('link'), `pill ${silent ? 'lost' : 'live'}`);
   dress(document.body, heard && silent ? 'stale' : '');
 }
 // One tab has the stream and tells the others: a browser opens six connections to a place and no more. When it goes the next one
@@ -430,7 +430,8 @@ function stream() {
     if (events.readyState !== EventSource.CLOSED) return;
     // Refused: it is asked for seldom instead, and the stream again later.
     trouble = 'slow: too many tabs';
-    ask('/api/status').then(show, () => {}).finally(() => setTimeout(stream, 5000));
+    ask('/api/status').then(s => { show(s); if (channel) channel.postMessage(JSON.stringify(s)); }, () => {})
+      .finally(() => setTimeout(stream, stale_after - 1000));
   };
 }
 // A page that is left may be kept by the browser, and its stream with it.

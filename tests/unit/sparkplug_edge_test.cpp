@@ -262,7 +262,7 @@ TEST_CASE(
   Status status = site.say({reading("d", "ok", 1.0), reading("d", "t", std::string(5000, 'x'))}, false, 4000);
   CHECK(status.code() == Code::full);
   for (int i = 0; i < 40; ++i) status = site.say({reading("d", text("more", i), 1.0)});
-  CHECK(status.code() == Code::full);
+  CHECK(status.code() == Code::invalid);
   CHECK(status.detail().find("metrics_max = 30") != std::string::npos);
   REQUIRE(site.say({reading("d", "m", 9.5)}).ok());
   CHECK(site.host.data.back().second.number == 9.5);

@@ -48,6 +48,8 @@ void settle(Section& section, C& c) {
   const auto url = parse_http_url(c.url);
   if (c.url.empty()) return section.error("credentials_from", "a container's endpoint has credentials_url");
   if (!url.ok()) return section.error("credentials_url", url.status().detail());
+  if (url.value().secure)
+    return section.error("credentials_url", "it is asked without TLS: http:// only, beside this machine");
   if (!c.anywhere && !is_beside_us(url.value().where.host))
     section.error(
         "credentials_url",

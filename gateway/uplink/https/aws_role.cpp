@@ -62,7 +62,8 @@ Result<RoleKeys> read_role_keys(std::string_view json, std::string_view profile,
   RoleKeys keys;
   keys.file = text("[", profile, "]\naws_access_key_id = ", id, "\naws_secret_access_key = ", secret,
                    "\naws_session_token = ", token, "\n");
-  keys.good_for = std::clamp<Duration>(std::chrono::microseconds(until->us - now.us), 0s, 48h);
+  // Nanoseconds would not hold the year 9999.
+  keys.good_for = std::chrono::microseconds(std::clamp<std::int64_t>(until->us - now.us, 0, to_us(48h)));
   if (keys.good_for.count() == 0)
     return Status{Code::unavailable,
                   text("its keys were good until ", format_time(*until), "; it is ", format_time(now))};

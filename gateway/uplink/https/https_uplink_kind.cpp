@@ -4,6 +4,7 @@
 #include "config/network_keys.h"
 #include "net/content_coding.h"
 #include "net/upload_rate.h"
+#include "uplink/https/aws_access.h"
 #include "uplink/https/https_trial.h"
 #include "uplink/https/https_uplink.h"
 #include "uplink/uplink_kind.h"
@@ -125,6 +126,8 @@ UplinkPlan plan_of(const C& c, const std::string&) {
   need_secret(plan.needs, "header_file", c.header_secret);
   if (const DialectKind& kind = kind_of(c.dialect); kind.secret)
     need_secret(plan.needs, kind.secret_key, kind.secret(c.dialect.values.get()));
+  if (const DialectKind& kind = kind_of(c.dialect); kind.access)
+    need_secret(plan.needs, "credentials_token_file", kind.access(c.dialect.values.get())->token);
   need_secret(plan.needs, "proxy_password_file", c.proxy_password);
   need_tls(plan.needs, c.tls);
   plan.make = [c](const NorthParts& parts) -> std::unique_ptr<Uplink> {

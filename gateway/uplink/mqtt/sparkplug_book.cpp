@@ -49,7 +49,7 @@ Result<KnownMetric*> Book::metric(const std::string& device, const std::string& 
       return Status{Code::invalid, text("its name \"", called, "\" is another metric's, of another type")};
   }
   if (size_ + (known ? 1 : 2) > most_)
-    return Status{Code::full,
+    return Status{Code::invalid,
                   text("the edge node tells of metrics_max = ", most_, " devices and metrics already")};
   if (!known) {
     known = &devices_[device];
@@ -108,7 +108,8 @@ void Book::load(std::string_view file) {
       continue;
     const auto sort = std::find_if(std::begin(sorts), std::end(sorts),
                                    [type](const Sort& one) { return static_cast<int>(one.type) == type; });
-    if (sort == std::end(sorts) || !good_utf8(line) || size_ + 2 > most_) continue;
+    const std::size_t places = devices_.contains(std::string(parts[0])) ? 1 : 2;
+    if (sort == std::end(sorts) || !good_utf8(line) || size_ + places > most_) continue;
     const auto [device, fresh] = devices_.try_emplace(std::string(parts[0]));
     if (fresh) ++size_;
     if (!device->second.names.contains(parts[1]))

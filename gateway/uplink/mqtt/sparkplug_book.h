@@ -42,8 +42,8 @@ class Book {
 
   explicit Book(std::size_t most) : most_(most) {}
 
-  // The metric that takes values like this one, made where there is none; `full` where there is no room for
-  // one more.
+  // The metric that takes values like this one, made where there is none; `invalid` where there is no room
+  // for one more.
   Result<KnownMetric*> metric(const std::string& device, const std::string& name, const Value& value);
   KnownDevice* find(const std::string& device);
   // Other aliases for all its metrics.

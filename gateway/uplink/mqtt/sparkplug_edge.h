@@ -35,7 +35,7 @@ class SparkplugEdge {
   // All births. A device whose birth would be larger than `bytes_max` is left out; its records are refused.
   void births(WallTime now, std::size_t bytes_max, Messages& out);
   // What becomes of a row: births that it needs, then its data. Not ok: it is refused whole, for good;
-  // nothing of it is in `out`. `full`: for its size or number.
+  // nothing of it is in `out`. `full`: for its size.
   Status add(const Row& row, bool historical, WallTime now, std::size_t bytes_max, Messages& out);
 
   std::uint8_t session() const { return session_; }

@@ -11,7 +11,7 @@
 namespace millrace {
 namespace {
 
-constexpr std::size_t book_bytes_max = 16 << 20;
+constexpr std::size_t book_line_max = 1 << 10;      // names, type and unit of a metric
 constexpr std::size_t message_bytes_max = 1 << 20;  // whatever the broker takes
 constexpr std::size_t topic_bytes = 1 << 10;        // of a message, at most
 
@@ -38,8 +38,11 @@ SparkplugSession::SparkplugSession(Loop& loop, Metrics& metrics, Options options
       known_(metrics.gauge("millrace_uplink_known_metrics",
                            "Devices and metrics that a Sparkplug edge node tells of",
                            {{"uplink", options_.name}})) {
-  const auto book = read_file(book_file_, book_bytes_max);
+  const auto book =
+      read_file(book_file_, (static_cast<std::size_t>(options_.config.metrics_max) + 1) * book_line_max);
   if (book.ok()) edge_.book().load(book.value());
+  else if (book.status().code() == Code::full)
+    LOG_WARN("uplink ", options_.name, ": ", book.status().detail(), "; its names begin anew");
   known_.set(static_cast<double>(edge_.book().size()));
 }
 
@@ -68,6 +71,8 @@ void SparkplugSession::connected(mqtt::PublishClient& client) {
 void SparkplugSession::gone() {
   client_ = nullptr;
   born_ = false;
+  births_open_ = 0;
+  host_since_ = 0;  // each server has a birth of the host of its own, with its own time
   host_timer_.reset();
   birth_timer_.reset();
 }
@@ -113,16 +118,24 @@ void SparkplugSession::bear() {
   SparkplugEdge::Messages messages;
   edge_.births(loop_.wall(), bytes_max(), messages);
   for (SparkplugEdge::Message& message : messages)
-    client_->publish(std::move(message.topic), std::move(message.payload), {}, {}, [](int) {});
+    client_->publish(std::move(message.topic), std::move(message.payload), {}, {}, [this](int) {
+      if (births_open_ > 0) --births_open_;
+    });
+  births_open_ += messages.size();
   births_.add();
   born_at_ = loop_.now();
   if (!std::exchange(born_, true)) events_.ready();
 }
 
 void SparkplugSession::bear_soon() {
-  const Duration left = births_rest - (loop_.now() - born_at_);
+  // Those that are still on their way are an answer, too.
+  const Duration left = births_open_ > 0 ? births_rest : births_rest - (loop_.now() - born_at_);
   if (left.count() <= 0) return bear();
-  if (!birth_timer_) birth_timer_ = loop_.after(left, [this] { bear(); });
+  if (birth_timer_) return;
+  birth_timer_ = loop_.after(left, [this] {
+    birth_timer_.reset();
+    bear_soon();
+  });
 }
 
 Status SparkplugSession::add(const Row& row, bool replay, SparkplugEdge::Messages& out) {

@@ -66,7 +66,8 @@ class SparkplugSession {
   SparkplugEdge edge_;
   mqtt::PublishClient* client_ = nullptr;
   bool born_ = false, book_unsaved_ = false;
-  std::int64_t host_since_ = 0;  // of its last birth
+  std::int64_t host_since_ = 0;  // of its last birth, on this connection
+  std::size_t births_open_ = 0;  // messages of births without an answer
   Instant born_at_, saved_at_;
   std::unique_ptr<Timer> host_timer_, birth_timer_, save_timer_;
   Counter& births_;
