@@ -112,6 +112,7 @@ int App::run() {
 }
 
 void App::make_pipeline() {
+  latest_ = loop_.now() + 2 * look_after_every;
   PipelineOptions options;
   options.boot_id = options.windows.boot_id = boot_id();
   options.windows.windows = config_.windows;
@@ -119,7 +120,8 @@ void App::make_pipeline() {
   options.windows.clock_vouched = [this] { return clock_.trust().trusted(); };
   options.witness = [this](const Arrival& arrival, const std::vector<Record>& records, const Status& status,
                            const Unread& unread) {
-    const Instant now = arrival.received_monotonic;  // asking the clock would cost as much as all else here
+    // Asking the clock would cost as much as all else here. An inbox can outlive the boot whose time it has.
+    const Instant now = std::min(arrival.received_monotonic, latest_);
     live_payloads_.see(arrival, now);
     devices_.payload(arrival.input, now);
     for (auto at = records.begin(); at != records.end();) {  // the values of a message have mostly one device
@@ -311,6 +313,7 @@ void App::look_at_certificates() {
 }
 
 void App::look_after() {
+  latest_ = loop_.now() + 2 * look_after_every;
   look_timer_ = loop_.after(look_after_every, [this] { look_after(); });
   clock_.judge();
   look_at_certificates();
@@ -325,7 +328,7 @@ void App::look_at_devices() {
   if (stopping_) return;
   liveness_->look([this](const std::string& input) {
     InputPart* part = inputs_->find(input);
-    return part && part->driver().hears();
+    return part && !pipeline_->pressed() && part->driver().hears();  // a paused one hears nobody
   });
 }
 

@@ -72,6 +72,7 @@ class App {
   ConnectionShares shares_{0};
   Storage storage_;
   DeviceTable devices_;
+  Instant latest_;  // no payload came later than this
   LivePayloads live_payloads_;
   std::unique_ptr<LogAge> age_;
   std::unique_ptr<Pipeline> pipeline_;

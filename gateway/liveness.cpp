@@ -72,7 +72,7 @@ Liveness::Liveness(Loop& loop, Log& log, Intake& intake, DeviceTable& devices, L
 
 // While nothing can be written nothing is told: what changed is still so when it can.
 void Liveness::look(const std::function<bool(const std::string& input)>& hears) {
-  if (!log_.accepting()) return;
+  if (!log_.accepting()) return devices_.note_deaf(hears);
   const Instant now = loop_.now();
   age_us_ = age_.us();
   devices_.look([&](const std::string& input) { return note_hearing(input, hears(input)); }, now,
@@ -80,7 +80,8 @@ void Liveness::look(const std::function<bool(const std::string& input)>& hears) 
   for (auto& [input, share] : shares_) summarize(input, share);
   std::erase_if(shares_, [&](const auto& one) {
     const Share& share = one.second;
-    return share.untold.empty() && !share.deaf_since && now - share.at > std::chrono::hours(1);
+    const bool idle = !share.deaf_since && now - share.at > std::chrono::hours(1);
+    return share.untold.empty() && (idle || !devices_.knows(one.first));
   });
   if (options_.inventory_interval > Duration{0}) {
     std::size_t left = inventories_at_once;
@@ -229,7 +230,7 @@ void Liveness::decode(std::string_view input, std::size_t chunk, BytesView bytes
     DeviceTable::Kept kept;
     kept.name = text_of(reader.get_bytes());
     const auto passed = [&] {
-      return static_cast<std::int64_t>(std::min<std::uint64_t>(reader.get_varint(), 1ull << 40)) * 1'000'000;
+      return static_cast<std::int64_t>(std::min<std::uint64_t>(reader.get_varint(), 1ull << 32)) * 1'000'000;
     };
     kept.first = at_passed(passed());
     kept.last = at_passed(passed());
@@ -281,7 +282,7 @@ void Liveness::save(Dirty least, std::size_t bytes_max) {
   if (least == Dirty::heard) saved_heard_ = loop_.now();
   WriteSet set;
   forget_inputs(set);
-  std::size_t bytes = 0;
+  std::size_t bytes = 0, taken = 0;
   std::vector<std::pair<std::string, std::size_t>> chunks;
   devices_.for_chunks([&](const std::string& input, std::size_t chunk, Dirty dirty) {
     if (dirty != Dirty::no && dirty >= least) chunks.emplace_back(input, chunk);
@@ -290,7 +291,7 @@ void Liveness::save(Dirty least, std::size_t bytes_max) {
     if (bytes >= bytes_max) break;
     set.states.push_back({state_name(input, chunk), encode(input, chunk)});
     bytes += set.states.back().bytes.size();
-    devices_.saved(input, chunk);
+    ++taken;
   }
   if (set.states.empty()) return;
   if (const Status fits = log_.fits(set.states); !fits.ok()) {
@@ -301,6 +302,8 @@ void Liveness::save(Dirty least, std::size_t bytes_max) {
     }
     return;
   }
+  chunks.resize(taken);
+  for (const auto& [input, chunk] : chunks) devices_.saved(input, chunk);
   saved_bytes_.add(bytes);
   log_.commit(std::move(set), {});
 }

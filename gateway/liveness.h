@@ -1,19 +1,22 @@
 // Whether devices live, as data: every few seconds it looks at the device table and puts what changed into
 // the alarm lane
-//   device_alive    one is there: it has spoken three times, and for `silent_after`; the value is its
-//   interval device_late, device_silent   nothing came for two, for five of its intervals; the value: since
-//   when, in seconds device_back     it speaks again; the value: for how long it had not device_inventory
-//   once a day, and a minute after it brings something else: a JSON text of what is known of it
+//
+// - device_alive: one is there: it has spoken three times, and for `silent_after`; the value is its interval
+// - device_late, device_silent: nothing came for two, for five of its intervals; for how many seconds
+// - device_back: it speaks again; the value: for how long it had not
+// - device_inventory: once a day, and a minute after it brings something else; JSON of what is known of it
+//
 // and keeps who was there over a restart. In a storm (a broker that is dead takes thousands along) an input
 // has events_at_once events, then one more in event_every; who has none is counted in a summary a minute
 // (devices_silent, a number, with the first names), so that nothing is untold. While an input has no
-// connection its devices are not judged; after `silent_after` of it one event tells how many are not heard
-// (input_silent), and one that they are again (input_back).
+// connection, or is paused because the log is full, its devices are not judged; after `silent_after` of it
+// one event tells how many are not heard (input_silent), and one that they are again (input_back).
 //
 // What is kept: chunks of 64 devices as state of the log ("live/INPUT/CHUNK"), written sparingly: what
-// changed at most every ten minutes, when somebody was heard last every six hours and at a stop, at most
-// save_bytes_max a round. After a power cut a device may therefore seem unheard for up to six hours more than
-// it was; nobody is silent because of that, since only time in which we listened is silence. On the loop.
+// changed at most every ten minutes and save_bytes_max a round; when somebody was heard last every six hours
+// and at a stop, all at once. After a power cut a device may therefore seem unheard for up to six hours more
+// than it was; nobody is silent because of that, since only time in which we listened is silence. On the
+// loop.
 #pragma once
 
 #include <functional>

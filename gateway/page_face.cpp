@@ -120,13 +120,8 @@ void PageFace::send_file(const PageFile& file, const HttpRequest& request,
 // them}
 void PageFace::send_devices(const HttpRequest& request, const HttpServer::Reply& reply) {
   const DeviceWish wish = wish_of(request);
-  LatestValues::Wish values{device_names(of_.devices, wish, of_.loop.now()),
-                            0,
-                            metrics_shown_max,
-                            value_pages_max,
-                            value_page_bytes,
-                            true};
-  const std::string list = device_list(of_.devices, wish, of_.loop.now());
+  LatestValues::Wish values{{}, 0, metrics_shown_max, value_pages_max, value_page_bytes, true};
+  const std::string list = device_list(of_.devices, wish, of_.loop.now(), &values.devices);
   if (values.devices.empty()) return reply(json_answer(text("{\"list\":", list, ",\"values\":[]}")));
   LatestValues::look(of_.log, std::move(values), [reply, list](const Result<LatestValues::Found>& found) {
     std::string records;

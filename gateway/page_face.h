@@ -53,7 +53,6 @@ class PageFace {
   bool answer(const HttpRequest& request, const HttpServer::Reply& reply);
 
  private:
-  struct Path;
   void send_file(const PageFile& file, const HttpRequest& request, const HttpServer::Reply& reply) const;
   void send_devices(const HttpRequest& request, const HttpServer::Reply& reply);
   void begin_stream(const HttpServer::Reply& reply);

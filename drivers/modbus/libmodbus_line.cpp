@@ -6,6 +6,7 @@
 #include <netdb.h>
 #include <netinet/tcp.h>
 #include <poll.h>
+#include <sys/file.h>
 #include <sys/ioctl.h>
 #include <sys/select.h>
 #include <sys/socket.h>
@@ -96,7 +97,10 @@ Status LibmodbusLine::open() {
   return mode_ == Mode::rtu ? open_tty() : open_tcp();
 }
 
-void LibmodbusLine::close() { context_.reset(); }
+void LibmodbusLine::close() {
+  context_.reset();
+  lock_.reset();
+}
 
 // select(2) has room for so many descriptors.
 Status LibmodbusLine::adopt(std::unique_ptr<_modbus, Free> context) {
@@ -111,6 +115,14 @@ Status LibmodbusLine::adopt(std::unique_ptr<_modbus, Free> context) {
 }
 
 Status LibmodbusLine::open_tty() {
+  // Before libmodbus sets the line up, and as serial_port.cpp does it: TIOCEXCL does not keep root out.
+  lock_.reset();
+  Fd lock(::open(config_.device.c_str(), O_RDWR | O_NOCTTY | O_NONBLOCK | O_CLOEXEC));
+  if (!lock.valid()) return status_from_errno(errno, "open " + config_.device);
+  if (::flock(lock.get(), LOCK_EX | LOCK_NB) != 0) {
+    return errno == EWOULDBLOCK ? Status{Code::unavailable, config_.device + " is in use by another program"}
+                                : status_from_errno(errno, "lock " + config_.device);
+  }
   const char parity = config_.parity == "none" ? 'N' : config_.parity == "odd" ? 'O' : 'E';
   std::unique_ptr<_modbus, Free> context(
       modbus_new_rtu(config_.device.c_str(), config_.baud, parity, 8, config_.stop_bits));
@@ -122,6 +134,7 @@ Status LibmodbusLine::open_tty() {
   const int fd = modbus_get_socket(context.get());
   if (::ioctl(fd, TIOCEXCL) != 0) return status_from_errno(errno, "lock " + config_.device);
   if (Status status = enable_rs485(fd, config_.rs485, config_.device); !status.ok()) return status;
+  lock_ = std::move(lock);
   return adopt(std::move(context));
 }
 

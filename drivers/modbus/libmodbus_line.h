@@ -63,6 +63,7 @@ class LibmodbusLine final : public Line {
   std::shared_ptr<const std::atomic<bool>> stopping_;
   Mode mode_;
   Duration pause_;  // silence before a request
+  Fd lock_;         // of a tty
   std::unique_ptr<_modbus, Free> context_;
   Instant last_;  // when something was on the line
   std::uint16_t transaction_ = 0;

@@ -15,7 +15,7 @@ enum class Answer : std::uint8_t {
   data,       // `data` is what was asked for
   exception,  // the device says no
   silent,     // nothing within the time
-  damaged,    // a frame that is none (CRC, length), or of another transaction
+  damaged,    // a frame that is none (CRC, length); over TCP also of another unit or function
   gone,       // the port or connection is no more: close() and open()
 };
 

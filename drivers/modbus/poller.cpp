@@ -34,7 +34,8 @@ BusMetrics::BusMetrics(Metrics& m, const std::string& input, const std::vector<S
       silent(m.counter("millrace_modbus_timeouts_total", "Questions that went unanswered", of(input))),
       exceptions(m.counter("millrace_modbus_exceptions_total", "Answers that were exceptions", of(input))),
       damaged(m.counter("millrace_modbus_damaged_total",
-                        "Frames that were none: CRC, length, another transaction", of(input))),
+                        "Frames that were none: CRC, length; over TCP also of another unit or function",
+                        of(input))),
       strays(m.counter("millrace_modbus_strays_total",
                        "Whole frames that answered no question: of other devices, or late", of(input))),
       drained(m.counter("millrace_modbus_drained_bytes_total",
@@ -167,7 +168,9 @@ std::vector<std::size_t> Poller::late_lengths(std::uint8_t unit) {
 
 Reply Poller::ask_once(std::size_t device, const Span& span) {
   const Slave& slave = slaves_[device];
-  metrics_.drained.add(line_->drain(Duration{0}, noise_silence));
+  // Where answers are numbered an old one is passed over whole; a part thrown away would put the stream out
+  // of step.
+  if (!line_->numbered()) metrics_.drained.add(line_->drain(Duration{0}, noise_silence));
   const Instant asked = parts_.clock.now();
   metrics_.polls.add();
   Reply outcome = line_->ask(slave.unit, span, slave.timeout);

@@ -147,8 +147,9 @@ void SerialDriver::push(BytesView bytes, bool wrong) {
     echo_.erase(0, 1);
     bytes = bytes.subspan(1);
   }
-  if (bytes.empty() || (sign_on_.waiting() && !take_sign_on(bytes))) return;
+  if (bytes.empty()) return;
   if (wrong) framer_->spoil();
+  if (sign_on_.waiting() && !take_sign_on(bytes)) return;
   framer_->push(bytes, [this](const Framer::Frame& frame) { take_frame(frame); });
 }
 
@@ -253,9 +254,10 @@ bool SerialDriver::take_sign_on(BytesView& bytes) {
   if (!port_.fd.valid() || answer->baud == 0) return port_.fd.valid() && !bytes.empty();
   // What is on its way is sent at the old speed, ten bits a character; the meter takes 20 ms at least to go
   // on (6.3.14).
-  const auto bits = static_cast<std::int64_t>(answer->acknowledgement.size() + 1) * 10;
-  speed_timer_ = loop_.after(std::chrono::microseconds(bits * 1'000'000 / baud_),
-                             [this, baud = answer->baud] { speak_at(baud); });
+  const auto bits = static_cast<std::int64_t>(answer->acknowledgement.size()) * 10;
+  speed_timer_ =
+      loop_.after(std::chrono::microseconds(bits * 1'000'000 / baud_) + std::chrono::milliseconds(10),
+                  [this, baud = answer->baud] { speak_at(baud); });
   return !bytes.empty();
 }
 

@@ -285,6 +285,7 @@ std::string words_of(const PortScan& scan, const std::string& port) {
   if (scan.bytes > 0)
     return text(port, ": something speaks (", scan.bytes,
                 " bytes), at a speed or in a framing that is not known: ", scan.noise, " ...");
+  if (scan.over()) return text(port, ": nothing was heard before the time was over");
   return text(port,
               ": silent. A device that must be asked is not found by listening: millrace scan modbus, or "
               "`request` (docs/serial.md)");
@@ -357,7 +358,9 @@ int scan_serial(const SerialScanWish& wish, const std::function<std::string(cons
     had += scan.trouble.ok();
     if (!scan.best.framing.empty() && scan.best.framing != "modbus") toml += port_toml(scan, port, ++number);
     if (!scan.over()) continue;
-    print(text("the time is over (", format_duration(wish.budget), "); --budget gives more\n"));
+    const auto left = wish.ports.size() - 1 - static_cast<std::size_t>(&port - wish.ports.data());
+    print(text("the time is over (", format_duration(wish.budget), ")",
+               left == 0 ? "" : text("; ports not listened to: ", left), "; --budget gives more\n"));
     break;
   }
   if (!toml.empty())

@@ -1,10 +1,10 @@
 // What lives on serial ports, for `millrace scan serial`: it listens at one speed after the other until the
 // bytes make sense, and prints the input that reads them. It listens only: nothing is ever sent (opening a
-// port raises DTR and RTS, as any program does). What makes sense is decided by the framers of the build:
-// frames with a check of their own (NMEA, telegrams, M-Bus, device frames, requests of a Modbus master that
-// is overheard) are certain, lines of readable text are likely. A device that speaks at another speed is
-// heard as well, as noise; one that is silent cannot be found by listening. Blocks; a command of its own
-// process.
+// port raises DTR and RTS, and leaves it raw at the speed tried last). What makes sense is decided by the
+// framers of the build: frames with a check of their own (NMEA, telegrams, M-Bus, device frames, requests of
+// a Modbus master that is overheard) are certain, lines of readable text are likely. A device that speaks at
+// another speed is heard as well, as noise; one that is silent cannot be found by listening. Blocks; a
+// command of its own process.
 #pragma once
 
 #include <functional>
@@ -18,12 +18,13 @@
 namespace millrace {
 
 struct SerialGuess {
-  std::string framing;   // "" : nothing that is known fits
-  std::string words;     // "NMEA 0183 sentences"
-  bool certain = false;  // frames have a check, and it was right
-  double share = 0;      // of the bytes that lie in whole frames
-  std::string toml;      // framing and route, as they stand in the input
-  std::string sample;    // a frame, to be shown
+  std::string framing;  // "" : nothing that is known fits
+  std::string words;    // "NMEA 0183 sentences"
+  bool certain =
+      false;           // frames have a check that was right, or are a meter's telegram (older ones have none)
+  double share = 0;    // of the bytes that lie in whole frames
+  std::string toml;    // framing and route, as they stand in the input
+  std::string sample;  // a frame, to be shown
   std::size_t frames = 0;
 };
 

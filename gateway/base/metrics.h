@@ -43,6 +43,7 @@ class Histogram {
   static double bound(int bucket) { return 0.001 * static_cast<double>(1u << bucket); }
   // Upper bound of the bucket that holds quantile `q`; 0 when empty.
   double quantile(double q) const;
+  std::uint64_t count() const { return count_; }
 
  private:
   friend class Metrics;

@@ -22,7 +22,7 @@ std::string why_no_instance(const std::string& name) {
   if (!good_name(name) || name.size() > instance_bytes_max || name.front() == '.')
     return text("an instance has a name of 1 to ", instance_bytes_max, " letters, digits, - _ and .");
   if (name == "millrace") return "\"millrace\" is the gateway without --instance";
-  for (const char* taken : {"log", "inbox", "lock", "paho", "control"}) {
+  for (const char* taken : {"log", "inbox", "lock", "paho", "control", "held"}) {
     if (name.starts_with(taken))
       return text("an instance must not begin with \"", taken,
                   "\": so files of the gateway without --instance do");

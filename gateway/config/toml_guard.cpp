@@ -43,6 +43,11 @@ class Guard {
       }
     } else if (content_.substr(at_, quote_.size()) == quote_) {
       skip(quote_.size() - 1);
+      // Up to two more before the three that end it are of the text.
+      for (int more = 0; quote_.size() == 3 && more < 2; ++more) {
+        if (content_.substr(at_ + 1, 1) != quote_.substr(0, 1)) break;
+        skip(1);
+      }
       quote_ = {};
     }
   }

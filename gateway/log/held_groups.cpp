@@ -48,6 +48,7 @@ bool HeldGroups::hold(GroupWrite& group) {
   (void)p_.state.take_changed();
   if (rows_.empty()) since_ = p_.loop.now();
   inbox_ = p_.inbox;
+  const bool new_rows = !group.rows.empty();
   for (Row& row : group.rows) {
     bytes_ += row.columns->size();
     p_.cache.add(row);
@@ -64,7 +65,7 @@ bool HeldGroups::hold(GroupWrite& group) {
       flush();
     });
   }
-  p_.groups.tell_shown();
+  if (new_rows) p_.groups.tell_shown();
   let_go();
   return true;
 }

@@ -49,19 +49,14 @@ Chosen chosen(const DeviceTable& table, const DeviceWish& wish, Instant now) {
 
 }  // namespace
 
-std::set<std::string, std::less<>> device_names(const DeviceTable& table, const DeviceWish& wish,
-                                                Instant now) {
-  std::set<std::string, std::less<>> names;
-  for (const Line& line : chosen(table, wish, now).lines) names.insert(*line.name);
-  return names;
-}
-
-std::string device_list(const DeviceTable& table, const DeviceWish& wish, Instant now) {
+std::string device_list(const DeviceTable& table, const DeviceWish& wish, Instant now,
+                        std::set<std::string, std::less<>>* names) {
   const auto [lines, known, fitting] = chosen(table, wish, now);
   JsonWriter json;
   json.begin_object().member("known", known).member("fitting", fitting).key("devices").begin_array();
   for (const Line& line : lines) {
     const DeviceTable::Device& device = *line.device;
+    if (names) names->insert(*line.name);
     json.begin_object()
         .member("name", *line.name)
         .member("input", *line.input)

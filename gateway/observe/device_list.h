@@ -18,9 +18,8 @@ struct DeviceWish {
 // {"known": all there are, "fitting": of these, "devices": [{"name", "input", "readings",
 // "last_seen_seconds", "usual_seconds", "silent", "completeness" (0 to 1, where it can be told), "pulse",
 // "first_seen_seconds" ago, "expected_seconds" where its route says it}]}
-std::string device_list(const DeviceTable& table, const DeviceWish& wish, Instant now);
-// The names of those in that list.
-std::set<std::string, std::less<>> device_names(const DeviceTable& table, const DeviceWish& wish,
-                                                Instant now);
+// `names`: gets the names of those in the list.
+std::string device_list(const DeviceTable& table, const DeviceWish& wish, Instant now,
+                        std::set<std::string, std::less<>>* names = nullptr);
 
 }  // namespace millrace

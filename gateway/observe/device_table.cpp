@@ -239,6 +239,7 @@ void DeviceTable::look(const std::function<bool(const std::string& input)>& hear
   for (auto& [name, input] : inputs_) {
     const bool was_deaf = std::exchange(input.deaf, !hears(name));
     if (was_deaf && !input.deaf) {
+      input.voice.listen_from(now);
       for (auto& [device_name, device] : input.devices) device.listen_from(now);
     }
     for (Device* device : input.slots) {

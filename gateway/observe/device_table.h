@@ -153,6 +153,11 @@ class DeviceTable {
   // Now and then, for each input: who changed. `hears`: it is connected.
   void look(const std::function<bool(const std::string& input)>& hears, Instant now,
             const std::function<void(const std::string& input, const Change&)>& see);
+  // Instead of look(), while nothing can be told: time in which an input does not hear is no silence later.
+  void note_deaf(const std::function<bool(const std::string& input)>& hears) {
+    for (auto& [name, input] : inputs_) input.deaf = input.deaf || !hears(name);
+  }
+  bool knows(std::string_view input) const { return inputs_.contains(input); }
   // Those whose inventory is due: every `interval`, and a minute after what they bring has changed; `see`
   // says whether it told, and ends the round when not.
   void inventory(Duration interval, Instant now, const std::function<bool(const Inventory&)>& see);

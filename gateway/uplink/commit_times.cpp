@@ -9,15 +9,22 @@ void CommitTimes::add(const Group& group) {
   groups_.push_back(group);
 }
 
-// Of the older half two become one, with the earlier times: nothing looks quicker than it was.
+// Neighbours become one, with the earlier times, where all of them lie within a third of what is past since:
+// nothing looks quicker than it was, and nothing older by more than half.
 void CommitTimes::thin() {
+  const Instant now = groups_.back().committed;
   std::size_t to = 0;
-  for (std::size_t from = 0; from < groups_max / 2; from += 2, ++to) {
-    const Group &earlier = groups_[from], &later = groups_[from + 1];
-    groups_[to] = {later.through, earlier.received, earlier.committed,
-                   static_cast<std::uint8_t>(earlier.live & later.live)};
+  for (std::size_t from = 0; from < groups_.size(); ++from, ++to) {
+    Group group = groups_[from];
+    while (from + 2 < groups_.size() &&
+           3 * (groups_[from + 2].committed - group.committed) <= now - group.committed) {
+      const Group& later = groups_[++from];
+      group.through = later.through;
+      group.live = static_cast<std::uint8_t>(group.live & later.live);
+    }
+    groups_[to] = group;
   }
-  groups_.erase(groups_.begin() + static_cast<std::ptrdiff_t>(to), groups_.begin() + groups_max / 2);
+  groups_.resize(to);
 }
 
 const CommitTimes::Group* CommitTimes::find(Sequence number) const {

@@ -1,7 +1,7 @@
 // When which numbers were received and committed, and in which lanes they found the way north free: what a
 // latency is measured by once they are acknowledged. Kept by commit, never by reading; of an outage that
-// lasts the older ones are thinned, so that it costs the same few kilobytes however long it is, and a time of
-// long ago is off by a little. Pure.
+// lasts the older ones are thinned, so that it costs the same few kilobytes however long it is; what waited
+// long looks older by half at most. Pure.
 #pragma once
 
 #include <cstdint>

@@ -55,7 +55,8 @@ class Duty {
     }
     // The other one's name, where it has the duty; empty: nobody else has.
     std::string sends_instead() const {
-      return duty_ && !mine() ? duty_->members_[1 - side_].name : std::string();
+      return duty_ && duty_->holder_ != side_ && !duty_->changing_ ? duty_->members_[1 - side_].name
+                                                                   : std::string();
     }
 
    private:

@@ -34,6 +34,7 @@ class Isolation {
   // It left in another way: acknowledged, expired.
   void on_passed(Lane lane, const Row& row, Instant now);
   void forget(Lane lane, const Row& row) { suspicion_.forget(part_of(lane, row)); }
+  void keep_only(Lane lane, const std::vector<Range>& open) { suspicion_.keep_only(lane, open); }
   // A run was read: it is cut where it was cut before.
   void cut_again(Lane lane, Run& run) const;
 

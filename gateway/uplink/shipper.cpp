@@ -74,6 +74,10 @@ Status Shipper::start() {
 // Reached again: the waits were for the connection. A blocked uplink keeps its breaker.
 void Shipper::go_on(bool anew) {
   not_before_ = {};
+  if (anew) {
+    for (const Lane lane : lanes_.names())
+      isolation_.keep_only(lane, log_.unsettled(options_.consumer(), lane));
+  }
   replan_ = replan_ || anew;
   batching_.on_connected();
   if (options_.drain.newest_first) {
@@ -81,7 +85,7 @@ void Shipper::go_on(bool anew) {
     replan_ = true;
   }
   pump();
-  latency_.look_at(lanes_);
+  if (far_.open()) latency_.look_at(lanes_);
 }
 
 // Nothing new goes out; what is in flight may still be acknowledged for a moment. Every outcome comes before
@@ -94,7 +98,10 @@ void Shipper::stop(std::function<void()> done) {
     return;
   }
   pump_timer_.reset();
-  uplink_.stop(std::move(done));
+  uplink_.stop([this, done = std::move(done)] {
+    settling_.leave(lanes_);  // what was answered behind something open is not sent again
+    done();
+  });
 }
 
 void Shipper::on_committed() {
@@ -108,7 +115,7 @@ void Shipper::on_committed() {
 void Shipper::on_rows(const Status& status) {
   if (status.ok()) {
     pump();
-    if (far_.up()) latency_.look_at(lanes_);
+    if (far_.open()) latency_.look_at(lanes_);
     return;
   }
   LOG_ERROR("uplink ", options_.name, ": reading the log: ", status.detail());
@@ -170,8 +177,7 @@ Run* Shipper::servable(ShippingLane& lane, Duration& wait) {
       wait_at_most(wait, rest);
       continue;
     }
-    const auto first = run.first_waiting();
-    if (!rate_.limited() || !rate_.is_replay(first->row, loop_.now())) return &run;
+    if (!rate_.limited() || !rate_.is_replay(run.first_waiting()->row, loop_.now())) return &run;
     const Duration held = rate_.held_back(loop_.now());
     if (held.count() == 0) return &run;
     wait_at_most(wait, held);
@@ -277,7 +283,7 @@ void Shipper::on_outcome(std::uint64_t id, const Outcome& outcome) {
   settling_.settle(flight.lane, run);
   far_.on_answer(outcome.verdict);
   pump();
-  if (far_.up()) latency_.look_at(lanes_);
+  if (far_.open()) latency_.look_at(lanes_);
 }
 
 void Shipper::block(const std::string& reason, Duration retry_after) {

@@ -115,6 +115,15 @@ void Suspicion::on_passed(const Part& part, Instant) {
   if (!alone()) cuts_.clear();
 }
 
+void Suspicion::keep_only(Lane lane, const std::vector<Range>& open) {
+  std::erase_if(trials_, [&](const Trial& trial) {
+    const Range& range = trial.part.range;
+    return trial.part.lane == lane && std::ranges::none_of(open, [&](const Range& one) {
+             return one.first <= range.last && range.first <= one.last;
+           });
+  });
+}
+
 void Suspicion::forget(const Part& part) {
   std::erase_if(trials_, [&](const Trial& trial) { return within(trial.part, part); });
   std::vector<std::pair<Lane, Range>> left;

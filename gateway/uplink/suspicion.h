@@ -67,6 +67,8 @@ class Suspicion {
 
   // It left in another way: expired, split.
   void forget(const Part& part);
+  // Another sent from the same cursor: what is not open any more was dealt with there.
+  void keep_only(Lane lane, const std::vector<Range>& open);
 
   // One row is on its way at a time.
   bool alone() const { return alone_ || !trials_.empty(); }

@@ -14,8 +14,8 @@ void UplinkLatency::on_trouble() {
 }
 
 void UplinkLatency::look_at(LaneTurns& lanes) {
-  for (const Lane lane : lanes.names()) {
-    if (behind(lane) && lanes.of(lane).runs.caught_up()) on_caught_up(lane);
+  for (const ShippingLane& lane : lanes.all()) {
+    if (behind(lane.runs.lane()) && lane.runs.caught_up()) on_caught_up(lane.runs.lane());
   }
 }
 
@@ -41,7 +41,6 @@ void UplinkLatency::on_acknowledged(Lane lane, const Row& row, Instant sent, Ins
   if (!group) return;  // of another life: since when it waits nobody knows
   const double seconds = to_seconds(now - group->received);
   to.whole->observe(seconds, row.count);
-  to.records += row.count;
   to.recent.observe(seconds, row.count, now);
   to.wait->observe(to_seconds(std::max(sent - group->committed, Duration{0})), row.count);
 }
@@ -51,10 +50,10 @@ std::vector<UplinkLatency::Whole> UplinkLatency::whole(Instant now) const {
   for (const Lane lane : all_lanes) {
     for (const bool live : {true, false}) {
       const Stages& of = stages_[static_cast<std::size_t>(lane)][live ? 1 : 0];
-      if (of.records == 0) continue;
-      const RecentLatency::Part& recent = of.recent.of(now);
-      all.push_back({lane, live, of.records, recent.records, of.whole->quantile(0.5),
-                     of.whole->quantile(0.99), recent.seconds.quantile(0.5), recent.seconds.quantile(0.99)});
+      if (!of.whole || of.whole->count() == 0) continue;
+      const Histogram& recent = of.recent.of(now);
+      all.push_back({lane, live, of.whole->count(), recent.count(), of.whole->quantile(0.5),
+                     of.whole->quantile(0.99), recent.quantile(0.5), recent.quantile(0.99)});
     }
   }
   return all;
@@ -62,18 +61,16 @@ std::vector<UplinkLatency::Whole> UplinkLatency::whole(Instant now) const {
 
 void RecentLatency::observe(double seconds, std::uint64_t records, Instant now) {
   if (now - turned_ >= turn) {
-    older_ = now - turned_ >= 2 * turn ? Part() : younger_;
-    younger_ = Part();
+    older_ = now - turned_ >= 2 * turn ? Histogram() : younger_;
+    younger_ = Histogram();
     turned_ = now;
   }
-  for (Part* part : {&older_, &younger_}) {
-    part->seconds.observe(seconds, records);
-    part->records += records;
-  }
+  for (Histogram* part : {&older_, &younger_}) part->observe(seconds, records);
 }
 
-const RecentLatency::Part& RecentLatency::of(Instant now) const {
-  if (now - turned_ >= 2 * turn) return none_;
+const Histogram& RecentLatency::of(Instant now) const {
+  static const Histogram none;
+  if (now - turned_ >= 2 * turn) return none;
   return now - turned_ >= turn ? younger_ : older_;
 }
 

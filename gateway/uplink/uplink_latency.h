@@ -18,16 +18,12 @@ namespace millrace {
 class RecentLatency {
  public:
   static constexpr Duration turn = std::chrono::minutes(5);
-  struct Part {
-    Histogram seconds;
-    std::uint64_t records = 0;
-  };
 
   void observe(double seconds, std::uint64_t records, Instant now);
-  const Part& of(Instant now) const;
+  const Histogram& of(Instant now) const;
 
  private:
-  Part older_, younger_, none_;  // the older one has all that the younger has
+  Histogram older_, younger_;  // the older one has all that the younger has
   Instant turned_;
 };
 
@@ -59,7 +55,6 @@ class UplinkLatency {
  private:
   struct Stages {
     Histogram *whole = nullptr, *wait = nullptr, *answer = nullptr;
-    std::uint64_t records = 0;  // in `whole`
     RecentLatency recent;
   };
   static std::uint8_t bit(Lane lane) { return static_cast<std::uint8_t>(1u << static_cast<unsigned>(lane)); }

@@ -101,7 +101,8 @@ class Show {
           .member("line_lost", lines.lost);
       json.member("line_doubled", lines.doubled)
           .member("line_out_of_order", lines.out_of_order)
-          .member("line_wrong", lines.wrong);
+          .member("line_wrong", lines.wrong)
+          .member("line_unheard", lines.unheard);
       json.member("live_p50_s", ledger_.latency(false, 0.5))
           .member("live_p99_s", ledger_.latency(false, 0.99));
       json.member("backlog_p50_s", ledger_.latency(true, 0.5))

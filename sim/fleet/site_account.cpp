@@ -56,6 +56,7 @@ SiteAccount::Totals SiteAccount::close() const {
     totals.redelivered += device.redelivered;
     totals.out_of_order += device.out_of_order;
     totals.wrong += device.wrong;
+    totals.unheard += std::ranges::none_of(device.said, [](const Said& said) { return said.identity != 0; });
   }
   return totals;
 }

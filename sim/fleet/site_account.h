@@ -17,7 +17,7 @@ class SiteAccount {
  public:
   struct Totals {
     std::uint64_t said = 0, promised = 0, delivered = 0, lost = 0, doubled = 0, redelivered = 0,
-                  out_of_order = 0, wrong = 0;
+                  out_of_order = 0, wrong = 0, unheard = 0;  // unheard: devices of which nothing arrived
   };
   using Id = std::size_t;
 
@@ -26,8 +26,6 @@ class SiteAccount {
   std::uint64_t next(Id id) const { return devices_[id].said.size() + 1; }
   double shown(Id id, std::uint64_t n) const { return static_cast<double>(n) / devices_[id].scale; }
   void said(Id id, bool promised);
-  // It was said once more so that it must be taken, or is acknowledged.
-  void promise(Id id, std::uint64_t n) { devices_[id].said[n - 1].promised = true; }
 
   // False: a device that is none of ours.
   bool arrived(const Record& record, std::uint64_t epoch, Sequence sequence);

@@ -364,4 +364,4 @@ class Commands(Bus):
 
 
 if __name__ == "__main__":
-    unittest.main(verbosity=1)
+    unittest.main(verbosity=2)

@@ -484,7 +484,7 @@ class Devices(SerialSite):
 class Talker(threading.Thread):
     """Speaks at one speed on a pty of its own: at any other, as the near end has set it, noise is what is heard."""
 
-    def __init__(self, speed, frames, every=0.1, folder=None):
+    def __init__(self, speed, frames, every=0.1):
         super().__init__(daemon=True)
         self.fd, self.near = os.openpty()
         settings = termios.tcgetattr(self.near)

@@ -1,6 +1,6 @@
 #!/usr/bin/python3
 """A whole site on serial lines by millrace-sim, every value numbered: Modbus slaves (one dead, one slow, one late, two that lie), a talker on
-a track, a meter, a microcontroller, noise on all of them; a kill and a reload in the middle. What had to be taken arrives once, in order,
+a track, a meter, a microcontroller, noise on all but the bus; a kill and a reload in the middle. What had to be taken arrives once, in order,
 and nothing arrives that was never said."""
 import os
 import signal
@@ -113,6 +113,7 @@ class Whole(Site):
         text = sim.text()
         self.assertEqual([account[k] for k in ("line_doubled", "line_out_of_order", "line_wrong")], [0, 0, 0], text)
         self.assertLessEqual(account["line_lost"], lost, text)
+        self.assertEqual(account["line_unheard"], 1, text)  # slave-3, which is dead
         self.assertNotIn("press: lost", text.replace("press: lost 0", ""))
         # 12 slaves whose answers must be taken, a talker, a meter and a microcontroller.
         self.assertGreater(account["line_promised"], SECONDS * (12 * 0.5 + 20 * 0.8 + 5 * 0.8 + 50 * 0.8), text)

@@ -181,8 +181,9 @@ class Tidy(unittest.TestCase):
         self.assertEqual(faults, [])
 
     def test_skips_are_told(self):
-        for path in sorted((ROOT / "tests" / "integration").glob("*_test.py")):
-            self.assertIn("unittest.main(verbosity=2", path.read_text(), f"{path.name}: run.sh prints from that why a test is skipped")
+        paths = (ROOT / "tests" / "integration").glob("*_test.py")
+        faults = [path.name for path in sorted(paths) if "unittest.main(verbosity=2" not in path.read_text()]
+        self.assertEqual(faults, [], "run.sh prints from that why a test is skipped")
 
     def test_scripts_are_sound(self):
         scripts = [p for folder in ("packaging", "tests") for p in (ROOT / folder).rglob("*.sh")] + [ROOT / ".ci" / "run"]

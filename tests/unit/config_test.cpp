@@ -176,6 +176,10 @@ TEST_CASE(
             .find("m.toml:1:69: lists and tables that lie more than 64 deep") == 0);
   CHECK(errors_of(text("# ", times(100, "."), times(100, "["), "\n[log]\npath = \"/", times(50, "."),
                        times(50, "{"), "\"\n")) == "");
+  // Up to two quotes before the three that end a text are of it.
+  CHECK(errors_of("x = [\"\"\"say \"so\"\"\"\", \"\xC3\xA9\"]\n").find("ASCII") == std::string::npos);
+  CHECK(errors_of(text("x = [\"\"\"x\"\"\"\", ", times(65, "["), times(65, "]"), "]\n"))
+            .find("lists and tables that lie more than 64 deep") != std::string::npos);
   const std::string told = errors_of("[log]\n" + times(1 << 20, "k") + " = 1\n");
   CHECK(told.find("nothing is called \"kkk") != std::string::npos);
   CHECK(told.size() < 300);

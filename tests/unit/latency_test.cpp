@@ -45,6 +45,10 @@ TEST_CASE("commit times: bounded however long nothing is sent, and nothing looks
     CHECK(found->received <= at(i));
     CHECK(found->committed <= at(i + 0.5));
   }
+  for (const int age : {1'000, 10'000, 50'000}) {
+    CHECK(at(100'000.5) - times.find(100 + (100'000 - age) * 10)->committed <=
+          std::chrono::seconds(age * 3 / 2 + 2));
+  }
   CHECK(times.find(100 + 99'999 * 10)->received == at(99'999));  // the newest are as they were
   CHECK_FALSE(times.find(2'000'000));
 }
@@ -95,13 +99,13 @@ TEST_CASE("latency: what is recent is of the last five to ten minutes") {
   RecentLatency recent;
   recent.observe(0.001, 90, at(1000));
   recent.observe(10, 10, at(1200));
-  CHECK(recent.of(at(1299)).records == 100);
-  CHECK(recent.of(at(1299)).seconds.quantile(0.99) == doctest::Approx(16.384));
+  CHECK(recent.of(at(1299)).count() == 100);
+  CHECK(recent.of(at(1299)).quantile(0.99) == doctest::Approx(16.384));
   recent.observe(0.001, 5, at(1400));
-  CHECK(recent.of(at(1599)).records == 105);
-  CHECK(recent.of(at(1701)).records == 5);
+  CHECK(recent.of(at(1599)).count() == 105);
+  CHECK(recent.of(at(1701)).count() == 5);
   recent.observe(0.001, 1, at(1702));
-  CHECK(recent.of(at(1702)).records == 6);
-  CHECK(recent.of(at(1702)).seconds.quantile(0.99) < 0.01);
-  CHECK(recent.of(at(2400)).records == 0);
+  CHECK(recent.of(at(1702)).count() == 6);
+  CHECK(recent.of(at(1702)).quantile(0.99) < 0.01);
+  CHECK(recent.of(at(2400)).count() == 0);
 }
