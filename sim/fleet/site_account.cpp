@@ -18,6 +18,7 @@ void SiteAccount::said(Id id, bool promised) { devices_[id].said.push_back({prom
 bool SiteAccount::arrived(const Record& record, std::uint64_t epoch, Sequence sequence) {
   const auto found = by_name_.find(record.device);
   if (found == by_name_.end()) return false;
+  ++arrivals_;
   Device& device = devices_[found->second];
   if (record.metric != device.metric || record.quality == Quality::bad) return true;
   double value = 0;

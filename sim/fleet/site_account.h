@@ -29,6 +29,7 @@ class SiteAccount {
 
   // False: a device that is none of ours.
   bool arrived(const Record& record, std::uint64_t epoch, Sequence sequence);
+  std::uint64_t arrivals() const { return arrivals_; }
   // Nothing that was promised is missing.
   bool complete() const;
   bool any() const { return !devices_.empty(); }
@@ -49,6 +50,7 @@ class SiteAccount {
   };
   std::vector<Device> devices_;
   std::unordered_map<std::string, Id> by_name_;
+  std::uint64_t arrivals_ = 0;
 };
 
 }  // namespace millrace::sim
