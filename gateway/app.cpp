@@ -1,13 +1,8 @@
 #include "app.h"
 
 #include <signal.h>
-#include <sys/resource.h>
-#include <unistd.h>
 
 #include <algorithm>
-#include <atomic>
-#include <cerrno>
-#include <cstdio>
 #include <cstdlib>
 
 #include "base/descriptors.h"
@@ -16,45 +11,13 @@
 #include "config/descriptor_needs.h"
 #include "kinds.h"
 #include "letters.h"
-#include "loop/worker.h"
 #include "net/certificate_time.h"
-#include "observe/sd_notify.h"
 #include "version.h"
 
 namespace millrace {
 namespace {
 
-constexpr Duration stop_within = std::chrono::seconds(8);
-constexpr Duration step_within = std::chrono::seconds(3);  // for inputs to stop, and for uplinks
-constexpr unsigned stop_at_last = 9;                       // seconds; also when the loop itself hangs
 constexpr Duration look_after_every = std::chrono::seconds(10);
-
-// What was accepted is in the log or the inbox by then, whatever becomes of the process; only an open log is
-// not as it should be.
-std::atomic<int> code_at_last{exit_io};
-
-// A worker that is inside a system's or a library's call cannot be ended, and the end of a process waits for
-// its threads (or the loop itself hangs): after this long the process ends as it is, and says who was at
-// work.
-void end_at_last(unsigned seconds) {
-  struct sigaction action {};
-  action.sa_handler = [](int) {
-    constexpr std::string_view words = "stopping took too long; ending without those that still work: ";
-    char line[512];
-    std::copy(words.begin(), words.end(), line);
-    std::size_t size = words.size() + busy_workers(line + words.size(), sizeof line - words.size() - 1);
-    line[size++] = '\n';
-    (void)!::write(STDERR_FILENO, line, size);
-    ::_exit(code_at_last);
-  };
-  ::sigaction(SIGALRM, &action, nullptr);
-  ::alarm(seconds);
-}
-
-std::string busy_workers_text() {
-  char names[256];
-  return {names, busy_workers(names, sizeof names)};
-}
 
 bool somebody_takes_raw(const std::vector<UplinkPlan>& uplinks) {
   return std::any_of(uplinks.begin(), uplinks.end(), [](const UplinkPlan& plan) {
@@ -106,39 +69,20 @@ int App::run() {
   pipeline_->start([this] { started(); });
   loop_.run();
   storage_.inbox().close();
-  if (abandoned_) std::_Exit(exit_ok);
+  if (shutdown_.abandoned()) std::_Exit(exit_ok);
   faces_.reset();
   return exit_ok;
 }
 
 void App::make_pipeline() {
-  latest_ = loop_.now() + 2 * look_after_every;
+  witness_.none_after(loop_.now() + 2 * look_after_every);
   PipelineOptions options;
   options.boot_id = options.windows.boot_id = boot_id();
   options.windows.windows = config_.windows;
   options.report_state_max = config_.gateway.report_state_max;
   options.windows.clock_vouched = [this] { return clock_.trust().trusted(); };
   options.witness = [this](const Arrival& arrival, const std::vector<Record>& records, const Status& status,
-                           const Unread& unread) {
-    // Asking the clock would cost as much as all else here. An inbox can outlive the boot whose time it has.
-    const Instant now = std::min(arrival.received_monotonic, latest_);
-    live_payloads_.see(arrival, now);
-    devices_.payload(arrival.input, now);
-    for (auto at = records.begin(); at != records.end();) {  // the values of a message have mostly one device
-      // That a device does not answer, or died, is told in its name by readings without a value: not its
-      // voice.
-      bool speaks = at->value.index() != 0;
-      auto end = at + 1;
-      for (; end != records.end() && end->device == at->device; ++end) speaks |= end->value.index() != 0;
-      if (speaks && devices_.seen(at->device, static_cast<std::uint64_t>(end - at), now)) {
-        note_device({&*at, static_cast<std::size_t>(end - at)},
-                    static_cast<std::size_t>(at - records.begin()), unread, now);
-      }
-      at = end;
-    }
-    if (!status.ok() || unread.any())
-      devices_.unread(arrival.input, arrival.channel, status.ok() ? unread.reason() : status.detail(), now);
-  };
+                           const Unread& unread) { witness_.see(arrival, records, status, unread); };
   age_ = std::make_unique<LogAge>(loop_, storage_.log(), clock_.watch(), boot_id());
   pipeline_ =
       std::make_unique<Pipeline>(loop_, storage_.inbox(), storage_.log(), metrics_, std::move(options));
@@ -148,14 +92,6 @@ void App::make_pipeline() {
                                                    config_.observe.device_series_max, boot_id(),
                                                    [this] { return clock_.trust().trusted(); }});
   liveness_->load();
-}
-
-// What a device brings, and how often its route expects it.
-void App::note_device(std::span<const Record> records, std::size_t first, const Unread& unread, Instant now) {
-  for (const Record& record : records) devices_.brought(record.metric, now);
-  const auto ruled = std::ranges::find_if(
-      unread.ruled, [&](const RuledReadings& some) { return first >= some.from && first < some.to; });
-  devices_.expects(ruled == unread.ruled.end() ? Duration{0} : ruled->rules->expected_interval);
 }
 
 void App::make_faces() {
@@ -259,7 +195,7 @@ void App::go_on() {
 void App::look_at_leftovers() {
   go_on();
   for (const auto& leftover : storage_.leftovers()) {
-    if (stopping_ || leftover->retiring() || !leftover->drained()) continue;
+    if (shutdown_.begun() || leftover->retiring() || !leftover->drained()) continue;
     leftover->retire(storage_.log(), [this, gone = leftover.get()] {
       loop_.post([this, gone] {
         std::erase_if(storage_.leftovers(), [gone](const auto& one) { return one.get() == gone; });
@@ -275,21 +211,13 @@ void App::started() {
   look_after();
   absent_->tell();
   health_ = std::make_unique<HealthReports>(loop_, rng_, config_.gateway.health_interval, [this] {
-    if (!stopping_) report_->tell_health();
+    if (!shutdown_.begun()) report_->tell_health();
   });
-  beat_watchdog();
+  watchdog_.beat();
   sd_notify("READY=1");
   LOG_INFO("millrace ", MILLRACE_VERSION, " is ready: gateway ", config_.gateway.name, ", ", inputs_->size(),
            " inputs, ", uplinks_->size(), " uplinks");
   if (std::exchange(reload_when_ready_, false)) (void)reload();
-}
-
-// The loop beats the watchdog itself: a loop that hangs is what it is there to see.
-void App::beat_watchdog() {
-  const Duration every = watchdog_interval();
-  if (every.count() <= 0) return;
-  sd_notify("WATCHDOG=1");
-  watchdog_timer_ = loop_.after(every, [this] { beat_watchdog(); });
 }
 
 // Devices get the descriptors that the gateway does not need itself.
@@ -313,27 +241,19 @@ void App::look_at_certificates() {
 }
 
 void App::look_after() {
-  latest_ = loop_.now() + 2 * look_after_every;
+  // Asking the clock for each payload would cost as much as all else of it.
+  witness_.none_after(loop_.now() + 2 * look_after_every);
   look_timer_ = loop_.after(look_after_every, [this] { look_after(); });
   clock_.judge();
   look_at_certificates();
   report_->look();
-  look_at_devices();
   age_->look();
   if (absent_->forget_due()) look_at_leftovers();
-  look_at_left();
-}
-
-void App::look_at_devices() {
-  if (stopping_) return;
+  if (shutdown_.begun()) return;
   liveness_->look([this](const std::string& input) {
     InputPart* part = inputs_->find(input);
     return part && !pipeline_->pressed() && part->driver().hears();  // a paused one hears nobody
   });
-}
-
-void App::look_at_left() {
-  if (stopping_) return;
   const Keeper::Present present{inputs_->names(), inputs_->claims()};
   for (const auto& keeper : keepers_) keeper->look(present);
 }
@@ -351,12 +271,12 @@ Status App::forget(const std::string& uplink) {
 }
 
 std::string App::why_not_ready() const {
-  return text(ready_ ? "" : "starting\n", stopping_ ? "stopping\n" : "");
+  return text(ready_ ? "" : "starting\n", shutdown_.begun() ? "stopping\n" : "");
 }
 
 // Whatever is running, stopping or about to start: what holds from now on is this configuration (slots.h).
 Status App::reload() {
-  if (stopping_) return {Code::closed, "stopping"};
+  if (shutdown_.begun()) return {Code::closed, "stopping"};
   if (!ready_) {
     reload_when_ready_ = true;
     return {};
@@ -386,56 +306,30 @@ Status App::reload() {
 // Inputs first, then what the inbox holds, then the answers in flight, then the log. A second signal changes
 // nothing. Who does not stop in time is left behind, so that the log is closed all the same.
 void App::begin_stop() {
-  if (stopping_) return;
-  stopping_ = true;
+  if (!shutdown_.begin()) return;
   LOG_INFO("stopping");
   sd_notify("STOPPING=1");
   faces_->stop_trying();
-  end_at_last(stop_at_last);
-  stop_timer_ = loop_.after(stop_within, [] {
-    LOG_ERROR("the log was not closed within ", format_duration(stop_within),
-              " (a disk that does not answer?); ending. What was accepted is in it "
-              "or in the inbox. Still at work: ",
-              busy_workers_text());
-    std::_Exit(exit_io);
-  });
   stop_inputs();
 }
 
-// One step of stopping, of several parts: `next` when they have stopped, or when patience ends.
-std::function<void()> App::step(std::function<std::string()> who, std::function<void()> next) {
-  auto once = [this, going_on = std::make_shared<bool>(false), next = std::move(next)] {
-    if (std::exchange(*going_on, true)) return;
-    step_timer_.reset();
-    next();
-  };
-  step_timer_ = loop_.after(step_within, [this, once, who = std::move(who)] {
-    abandoned_ = true;
-    const std::string at_work = busy_workers_text();
-    LOG_WARN(who(), " did not stop within ", format_duration(step_within), "; ending without",
-             at_work.empty() ? "" : ". Still at work: ", at_work);
-    loop_.post(once);
-  });
-  return once;
-}
-
 void App::stop_inputs() {
-  inputs_->stop(step([this] { return "input " + inputs_->stopping_names(); },
-                     [this] { pipeline_->drain([this] { stop_uplinks(); }); }));
+  inputs_->stop(shutdown_.step([this] { return "input " + inputs_->stopping_names(); },
+                               [this] { pipeline_->drain([this] { stop_uplinks(); }); }));
 }
 
 // What leftovers have not sent stays in their folders.
 void App::stop_uplinks() {
-  const auto done = step([this] { return "uplink " + names_of_stopping_uplinks(); },
-                         [this] {
-                           liveness_->save();
-                           age_->save();
-                           storage_.log().stop([this] {
-                             code_at_last = exit_ok;
-                             LOG_INFO("stopped");
-                             loop_.stop();
-                           });
-                         });
+  const auto done = shutdown_.step([this] { return "uplink " + names_of_stopping_uplinks(); },
+                                   [this] {
+                                     liveness_->save();
+                                     age_->save();
+                                     storage_.log().stop([this] {
+                                       shutdown_.log_closed();
+                                       LOG_INFO("stopped");
+                                       loop_.stop();
+                                     });
+                                   });
   auto left = std::make_shared<std::size_t>(storage_.leftovers().size() + 1);
   const auto stopped = [left, done] {
     if (--*left == 0) done();

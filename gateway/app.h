@@ -4,7 +4,6 @@
 
 #include <map>
 #include <memory>
-#include <span>
 #include <string>
 
 #include "absent.h"
@@ -16,11 +15,14 @@
 #include "log_age.h"
 #include "loop/uv_loop.h"
 #include "observe/device_table.h"
+#include "observe/sd_notify.h"
 #include "pipeline/live_payloads.h"
 #include "parts.h"
+#include "payload_witness.h"
 #include "pipeline/pipeline.h"
 #include "registry.h"
 #include "self_report.h"
+#include "shutdown.h"
 #include "storage.h"
 
 namespace millrace {
@@ -39,7 +41,6 @@ class App {
  private:
   SouthParts south_parts();
   void make_pipeline();
-  void note_device(std::span<const Record> records, std::size_t first, const Unread& unread, Instant now);
   void make_parts();
   void make_faces();
   std::size_t want();
@@ -49,18 +50,14 @@ class App {
   void look_at_leftovers();
   void share_descriptors();
   void started();
-  void beat_watchdog();
   Status reload();
   Status forget(const std::string& uplink);
   std::string why_not_ready() const;
   void begin_stop();
   void stop_inputs();
   void stop_uplinks();
-  std::function<void()> step(std::function<std::string()> who, std::function<void()> next);
   std::string names_of_stopping_uplinks() const;
   void look_after();
-  void look_at_left();
-  void look_at_devices();
   void look_at_certificates();
 
   Config config_;
@@ -72,8 +69,8 @@ class App {
   ConnectionShares shares_{0};
   Storage storage_;
   DeviceTable devices_;
-  Instant latest_;  // no payload came later than this
   LivePayloads live_payloads_;
+  PayloadWitness witness_{devices_, live_payloads_};
   std::unique_ptr<LogAge> age_;
   std::unique_ptr<Pipeline> pipeline_;
   std::unique_ptr<Liveness> liveness_;
@@ -86,9 +83,10 @@ class App {
   std::unique_ptr<SelfReport> report_;
   std::unique_ptr<HealthReports> health_;
   std::unique_ptr<Faces> faces_;
-  std::unique_ptr<Timer> look_timer_, watchdog_timer_, stop_timer_, step_timer_;
-  bool ready_ = false, stopping_ = false, reload_when_ready_ = false;
-  bool abandoned_ = false;  // something did not stop: it may still call back, so nothing of ours is destroyed
+  std::unique_ptr<Timer> look_timer_;
+  WatchdogBeat watchdog_{loop_};
+  Shutdown shutdown_{loop_};
+  bool ready_ = false, reload_when_ready_ = false;
   std::size_t descriptor_limit_ = 0;
 };
 

@@ -11,6 +11,17 @@
 #include "base/files.h"
 
 namespace millrace {
+namespace {
+
+// How often the watchdog wants to hear from us: half of WATCHDOG_USEC; 0: not at all.
+Duration watchdog_interval() {
+  const char* usec = std::getenv("WATCHDOG_USEC");
+  const char* pid = std::getenv("WATCHDOG_PID");
+  if (!usec || (pid && std::strtoll(pid, nullptr, 10) != ::getpid())) return Duration{0};
+  return std::chrono::microseconds(std::strtoll(usec, nullptr, 10) / 2);
+}
+
+}  // namespace
 
 void sd_notify(const std::string& state) {
   const char* path = std::getenv("NOTIFY_SOCKET");
@@ -27,11 +38,11 @@ void sd_notify(const std::string& state) {
                   reinterpret_cast<const sockaddr*>(&to), size);
 }
 
-Duration watchdog_interval() {
-  const char* usec = std::getenv("WATCHDOG_USEC");
-  const char* pid = std::getenv("WATCHDOG_PID");
-  if (!usec || (pid && std::strtoll(pid, nullptr, 10) != ::getpid())) return Duration{0};
-  return std::chrono::microseconds(std::strtoll(usec, nullptr, 10) / 2);
+void WatchdogBeat::beat() {
+  const Duration every = watchdog_interval();
+  if (every.count() <= 0) return;
+  sd_notify("WATCHDOG=1");
+  timer_ = loop_.after(every, [this] { beat(); });
 }
 
 }  // namespace millrace
