@@ -14,7 +14,6 @@ namespace {
 
 constexpr const char* metric = "millrace_cert_expiry_seconds";
 constexpr const char* peer_metric = "millrace_peer_cert_expiry_seconds";
-constexpr std::size_t of_file_max = 16;  // a store of all the CAs of the world is nobody's to renew
 constexpr std::int64_t day_us = 86'400'000'000;
 constexpr std::array<std::int64_t, 4> thresholds{30 * day_us, 7 * day_us, day_us, 0};
 
@@ -107,7 +106,8 @@ void CertificateWatch::read(Watched& watched) {
     return;
   }
   watched.certificates = std::move(certificates).value();
-  if (watched.certificates.size() > of_file_max) watched.certificates.resize(of_file_max);
+  if (watched.certificates.size() > certificates_of_file_max)
+    watched.certificates.resize(certificates_of_file_max);
   watched.told.assign(watched.certificates.size(), 0);
   metrics_.retire("file", watched.use.file.path, metric);
 }

@@ -25,6 +25,8 @@ struct CertificateUse {
   bool server = false;  // we show it to those who connect to us
 };
 std::vector<CertificateUse> certificates_of(const Config& config);
+// So many of a file are looked at: a store of all the CAs of the world is nobody's to renew.
+inline constexpr std::size_t certificates_of_file_max = 16;
 
 // "expired on ...", "expires on ..., in 6 days", "is valid from ... on only"; empty: good for longer than a
 // month.

@@ -10,8 +10,6 @@
 namespace millrace {
 namespace {
 
-constexpr std::size_t of_file_max = 16;
-
 // A file of a chain begins with the certificate itself; the others are of CAs.
 std::vector<std::string> faults_of(const Certificate& one, bool first, const CertificateUse& use,
                                    WallTime now) {
@@ -62,7 +60,7 @@ std::vector<std::string> check_files(const LoadedConfig& loaded, WallTime now) {
     const auto certificates = read_certificates(use.file.path, use.file.kind == NeededFile::Kind::ca);
     if (!certificates.ok()) continue;  // said above, where it matters
     const auto& all = certificates.value();
-    for (std::size_t i = 0; i < std::min(all.size(), of_file_max); ++i) {
+    for (std::size_t i = 0; i < std::min(all.size(), certificates_of_file_max); ++i) {
       for (const std::string& fault : faults_of(all[i], i == 0, use, now)) {
         words.push_back(about_key(loaded, use.side, use.name, use.file.key,
                                   text(use.file.path, ": the certificate \"", all[i].subject, "\" ", fault)));

@@ -72,21 +72,24 @@ count() { # output file, exit code
   echo "${ok:-0} ${bad:-0} ${skip:-0}" >>"$counts"
 }
 run() { # name command...
-  local name=$1 out rc begin=$SECONDS
+  local name=$1 out rc begin=$SECONDS cpu took TIMEFORMAT='%U %S'
   shift
   out=$(mktemp)
-  "$@" >"$out" 2>&1
+  cpu=$(mktemp)
+  { time "$@" >"$out" 2>&1; } 2>"$cpu"
   rc=$?
+  took="$((SECONDS - begin)) s, $(awk '{ printf "%d", $1 + $2 + 0.5 }' "$cpu") s of CPU"
+  rm -f "$cpu"
   if [ "$rc" = 77 ]; then
     echo 0 0 1 >>"$counts"
     echo "== $name: skipped: $(tail -n 1 "$out")"
   else
     count "$out" "$rc"
     if [ "$rc" = 0 ]; then
-      echo "== $name: good ($((SECONDS - begin)) s)"
+      echo "== $name: good ($took)"
       grep -h "skipped '" "$out" | sed 's/^/   /'
     else
-      echo "== $name: FAILED ($((SECONDS - begin)) s)"
+      echo "== $name: FAILED ($took)"
       # What failed, wherever it stands in a long output, and how it ended.
       grep -n -B 8 -A 6 -E ': (FATAL )?ERROR: |^(FAIL|ERROR): |ERROR: .*Sanitizer' "$out" | head -n 200
       tail -n 100 "$out"

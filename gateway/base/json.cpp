@@ -19,8 +19,6 @@
 namespace millrace {
 namespace {
 
-constexpr int depth_max = 32;
-
 // RapidJSON's SAX events, passed on with a limit on depth.
 struct Adapter {
   JsonHandler& to;
@@ -46,12 +44,12 @@ struct Adapter {
   bool RawNumber(const char* s, rapidjson::SizeType n, bool) { return to.number({s, n}); }
   bool String(const char* s, rapidjson::SizeType n, bool) { return whole(s, n) && to.string({s, n}); }
   bool Key(const char* s, rapidjson::SizeType n, bool) { return whole(s, n) && to.key({s, n}); }
-  bool StartObject() { return ++depth <= depth_max && to.begin_object(); }
+  bool StartObject() { return ++depth <= json_depth_max && to.begin_object(); }
   bool EndObject(rapidjson::SizeType) {
     --depth;
     return to.end_object();
   }
-  bool StartArray() { return ++depth <= depth_max && to.begin_array(); }
+  bool StartArray() { return ++depth <= json_depth_max && to.begin_array(); }
   bool EndArray(rapidjson::SizeType) {
     --depth;
     return to.end_array();
@@ -107,7 +105,7 @@ Status read_json(BytesView bytes, JsonHandler& handler) {
   Pool pool(pool_bytes, sizeof pool_bytes, 4096, &crt);
   rapidjson::GenericReader<rapidjson::UTF8<>, rapidjson::UTF8<>, Pool> reader(&pool, 256);
   Adapter adapter{handler, bytes.size() > 0 && std::memchr(copy, '\\', bytes.size()) != nullptr};
-  // recursion is bounded by depth_max
+  // recursion is bounded by json_depth_max
   constexpr unsigned flags = rapidjson::kParseInsituFlag | rapidjson::kParseNumbersAsStringsFlag;
   const auto result = reader.Parse<flags>(stream, adapter);
   if (result.IsError()) {

@@ -1,6 +1,6 @@
 // Reading and writing JSON (RFC 8259). Reading is a walk without a tree: the handler sees each value once, in
 // order, and nothing is kept. Strict: one value, valid UTF-8 (also behind its escapes, but for U+0000), no
-// trailing bytes, at most 32 levels. The one home of RapidJSON.
+// trailing bytes, at most json_depth_max levels. The one home of RapidJSON.
 #pragma once
 
 #include <cstdint>
@@ -13,6 +13,8 @@
 #include "base/status.h"
 
 namespace millrace {
+
+inline constexpr int json_depth_max = 32;  // arrays and objects within each other
 
 // Return false to stop the walk. Text is valid until read_json() returns. Numbers arrive with their own
 // spelling, so that the handler decides between integer and double and nothing is rounded on the way.

@@ -12,8 +12,6 @@
 namespace millrace {
 namespace {
 
-constexpr int depth_max = 32;
-
 bool blank(char c) { return c == ' ' || c == '\t' || c == '\n' || c == '\r'; }
 
 // A number in JSON's own spelling; empty: it is none.
@@ -101,8 +99,8 @@ class Reader {
     skip_blanks();
     if (at_ >= text_.size()) return fault("it ends in the middle");
     const char c = text_[at_];
-    if (c == '{') return depth < depth_max ? object(depth) : fault("nested too deeply");
-    if (c == '[') return depth < depth_max ? array(depth) : fault("nested too deeply");
+    if (c == '{') return depth < json_depth_max ? object(depth) : fault("nested too deeply");
+    if (c == '[') return depth < json_depth_max ? array(depth) : fault("nested too deeply");
     if (c == '"' || c == '\'') return string(depth);
     return bare(depth);
   }

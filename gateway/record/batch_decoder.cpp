@@ -9,8 +9,6 @@
 namespace millrace {
 namespace {
 
-constexpr double powers[] = {1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12};
-
 Status corrupt(const char* what) { return {Code::corrupt, text("batch: ", what)}; }
 
 std::int64_t plus(std::int64_t a, std::int64_t b) {
@@ -87,7 +85,7 @@ bool parse_column(BytesView bytes, std::size_t rows, ParsedColumn& column) {
     if (!ok) return false;
   }
   if (column.factor == 0) column.factor = 1;
-  return reader.ok() && column.exponent < std::size(powers) && column.order <= 2;
+  return reader.ok() && column.exponent < std::size(wire::powers_of_ten) && column.order <= 2;
 }
 
 bool parse_block(BytesView bytes, std::size_t readings_max, ParsedBlock& block) {
@@ -170,7 +168,7 @@ bool expand_values(const ParsedColumn& column, std::uint32_t rows, std::vector<s
     case 5:
     case 6: {
       std::int64_t sum = 0, step = 0;
-      const double power = powers[column.exponent];
+      const double power = wire::powers_of_ten[column.exponent];
       for (std::uint32_t r = 0; r < rows; ++r) {
         std::int64_t v = r < column.ints.size() ? column.ints[r] : 0;
         if (column.order == 2) v = step = plus(step, v);

@@ -21,8 +21,7 @@ enum ColumnType : std::uint32_t {
   flags = 6
 };
 
-constexpr int exponent_max = 12;
-constexpr double powers[] = {1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12};
+constexpr int exponent_max = std::size(wire::powers_of_ten) - 1;
 constexpr double integer_limit = 9007199254740992.0;  // 2^53: below it m / 10^e is correctly rounded
 constexpr std::int64_t fix_ulps_max = 1 << 20;
 constexpr std::size_t sample_size = 48;
@@ -33,19 +32,20 @@ double double_of(std::uint64_t bits) { return std::bit_cast<double>(bits); }
 struct ThroughDouble {
   static constexpr ColumnType type = decimal;
   static double value(std::int64_t number, int exponent) {
-    return static_cast<double>(number) / powers[exponent];
+    return static_cast<double>(number) / wire::powers_of_ten[exponent];
   }
 };
 struct ThroughFloat {
   static constexpr ColumnType type = float_decimal;
   static double value(std::int64_t number, int exponent) {
-    return static_cast<double>(static_cast<float>(static_cast<double>(number) / powers[exponent]));
+    return static_cast<double>(
+        static_cast<float>(static_cast<double>(number) / wire::powers_of_ten[exponent]));
   }
 };
 
 // The integer nearest to v * 10^e, or nothing when it is too large (or v is NaN or infinite).
 inline bool nearest_integer(double v, int exponent, std::int64_t& number) {
-  const double scaled = v * powers[exponent];
+  const double scaled = v * wire::powers_of_ten[exponent];
   if (!(std::fabs(scaled) < integer_limit)) return false;
   number = static_cast<std::int64_t>(scaled + std::copysign(0.5, scaled));
   return true;

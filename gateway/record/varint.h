@@ -11,6 +11,10 @@
 
 namespace millrace::wire {
 
+// What a column of decimals is divided by, by its exponent.
+inline constexpr double powers_of_ten[] = {1e0, 1e1, 1e2, 1e3,  1e4,  1e5, 1e6,
+                                           1e7, 1e8, 1e9, 1e10, 1e11, 1e12};
+
 enum Type : std::uint32_t { varint = 0, fixed64 = 1, length = 2, fixed32 = 5 };
 
 constexpr std::uint64_t zigzag(std::int64_t v) {

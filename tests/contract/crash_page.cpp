@@ -16,6 +16,7 @@
 #include "pipeline/pipeline.h"
 #include "record/batch.h"
 
+namespace crash_page_test {
 using namespace millrace;
 using namespace std::chrono_literals;
 
@@ -132,3 +133,5 @@ TEST_CASE("crash page: a decoder that aborts on one payload costs two restarts a
   }
   std::filesystem::remove_all(path);
 }
+
+}  // namespace crash_page_test

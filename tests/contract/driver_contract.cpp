@@ -12,6 +12,7 @@
 #include "loop/uv_loop.h"
 #include "tests/support/remembering_intake.h"
 
+namespace driver_contract_test {
 using namespace millrace;
 using namespace std::chrono_literals;
 
@@ -147,3 +148,5 @@ TEST_CASE("driver contract") {
     }
   }
 }
+
+}  // namespace driver_contract_test

@@ -6,6 +6,7 @@
 #include "tests/support/decoding.h"
 #include "tests/support/seed.h"
 
+namespace format_contract_test {
 using namespace millrace;
 
 TEST_CASE("format contract: pure, as far as it is good, and no bytes make it fall over") {
@@ -107,3 +108,5 @@ TEST_CASE("format contract: pure, as far as it is good, and no bytes make it fal
     }
   }
 }
+
+}  // namespace format_contract_test

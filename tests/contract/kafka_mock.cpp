@@ -9,6 +9,7 @@
 #include "tests/support/some_batch.h"
 #include "uplink/kafka/kafka_uplink.h"
 
+namespace kafka_mock_test {
 using namespace millrace;
 using namespace std::chrono_literals;
 
@@ -150,3 +151,5 @@ TEST_CASE("kafka on the mock: what a broker's errors become") {
     CHECK(site.cluster.messages() == (passing ? 20 : 0));
   }
 }
+
+}  // namespace kafka_mock_test

@@ -3,6 +3,7 @@
 #include "mqtt/door.h"
 #include "tests/support/scripted_broker.h"
 
+namespace mqtt_door_test {
 using namespace millrace;
 using namespace millrace::mqtt;
 using namespace std::chrono_literals;
@@ -340,3 +341,5 @@ TEST_CASE("mqtt door: a broker that goes is told in words") {
     CHECK(f.faults.at(0).text == "connection lost");
   }
 }
+
+}  // namespace mqtt_door_test

@@ -8,6 +8,7 @@
 #include "tests/support/remembering_intake.h"
 #include "tests/support/scripted_broker.h"
 
+namespace mqtt_input_test {
 using namespace millrace;
 using namespace millrace::mqtt;
 using namespace std::chrono_literals;
@@ -536,3 +537,5 @@ TEST_CASE(
     CHECK(input.driver->healthy());
   }
 }
+
+}  // namespace mqtt_input_test

@@ -6,6 +6,7 @@
 #include "tests/support/remembering_intake.h"
 #include "tests/support/scripted_broker.h"
 
+namespace mqtt_qos2_test {
 using namespace millrace;
 using namespace millrace::mqtt;
 using namespace std::chrono_literals;
@@ -113,3 +114,5 @@ TEST_CASE("mqtt driver, QoS 2: in the inbox before PUBREC; after a death neither
     CHECK(inbox.duplicates() == 1);
   }
 }
+
+}  // namespace mqtt_qos2_test

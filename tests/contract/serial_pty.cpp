@@ -14,6 +14,7 @@
 #include "loop/uv_loop.h"
 #include "tests/support/remembering_intake.h"
 
+namespace serial_pty_test {
 using namespace millrace;
 using namespace std::chrono_literals;
 
@@ -99,3 +100,5 @@ TEST_CASE("serial: lines of a pty arrive, and the port comes back after it was u
   CHECK(wait([&] { return stopped; }));
   ::unlink(link.c_str());
 }
+
+}  // namespace serial_pty_test

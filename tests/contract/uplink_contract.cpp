@@ -8,6 +8,7 @@
 #include "uplink/kafka/kafka_uplink.h"
 #include "uplink/mqtt/mqtt_uplink.h"
 
+namespace uplink_contract_test {
 using namespace millrace;
 using namespace std::chrono_literals;
 
@@ -99,3 +100,5 @@ TEST_CASE("uplink contract: away, it says retryable for every row, once, and nev
     CHECK(received.empty());
   }
 }
+
+}  // namespace uplink_contract_test

@@ -9,6 +9,7 @@
 #include "sim/world/world.h"
 #include "tests/support/seed.h"
 
+namespace clocks_test {
 using namespace millrace;
 using namespace millrace::sim;
 using namespace std::chrono_literals;
@@ -238,3 +239,5 @@ TEST_CASE(
   CHECK(arrived >= sent);
   CHECK(cuts >= 7);  // before anything was committed there is nothing to tell
 }
+
+}  // namespace clocks_test

@@ -9,6 +9,7 @@
 #include "sim/world/world.h"
 #include "tests/support/seed.h"
 
+namespace drain_test {
 using namespace millrace;
 using namespace millrace::sim;
 using namespace std::chrono_literals;
@@ -262,3 +263,5 @@ TEST_CASE("drain: after a reconnect batches begin small and one at a time") {
   CHECK(world.drain());
   check_all_once_at_least(world, n);
 }
+
+}  // namespace drain_test

@@ -8,6 +8,7 @@
 #include "tests/support/seed.h"
 #include "uplink/marker.h"
 
+namespace exactly_once_test {
 using namespace millrace;
 using namespace millrace::sim;
 using namespace std::chrono_literals;
@@ -205,3 +206,5 @@ TEST_CASE("marker: what it says comes back, and bytes that lie are refused") {
         decode_marker(encode_marker({1, 1, {{Lane::raw, SettledSet::restore(100, {{105, far}})}}})).ok());
   }
 }
+
+}  // namespace exactly_once_test

@@ -12,6 +12,7 @@
 #include "sim/world/world.h"
 #include "tests/support/seed.h"
 
+namespace flips_test {
 using namespace millrace;
 using namespace millrace::sim;
 using namespace std::chrono_literals;
@@ -211,3 +212,5 @@ TEST_CASE("flips: one bit of anything that is stored loses little, and nothing s
   }
   MESSAGE(flips, " flips, ", sent, " readings, ", told, " told as lost");
 }
+
+}  // namespace flips_test

@@ -9,6 +9,7 @@
 #include "sim/world/world.h"
 #include "tests/support/seed.h"
 
+namespace full_disks_test {
 using namespace millrace;
 using namespace millrace::sim;
 using namespace std::chrono_literals;
@@ -177,3 +178,5 @@ TEST_CASE("full disks: exactly once stays so while nothing can be committed, and
   CHECK(arrivals.size() == site.sent);
   for (const auto& [n, times] : arrivals) CHECK(times == 1);
 }
+
+}  // namespace full_disks_test

@@ -7,6 +7,7 @@
 #include "sim/world/world.h"
 #include "tests/support/seed.h"
 
+namespace hidden_limit_test {
 using namespace millrace;
 using namespace millrace::sim;
 using namespace std::chrono_literals;
@@ -241,3 +242,5 @@ TEST_CASE("hidden limit: a link that dies at random, however often, is never a r
     site.check();
   }
 }
+
+}  // namespace hidden_limit_test

@@ -15,6 +15,7 @@
 #include "sim/world/sim_loop.h"
 #include "tests/support/seed.h"
 
+namespace log_model_test {
 using namespace millrace;
 using namespace millrace::sim;
 using namespace std::chrono_literals;
@@ -366,3 +367,5 @@ TEST_CASE(
     }
   }
 }
+
+}  // namespace log_model_test

@@ -7,6 +7,7 @@
 #include "sim/world/world.h"
 #include "tests/support/seed.h"
 
+namespace outages_test {
 using namespace millrace;
 using namespace millrace::sim;
 using namespace std::chrono_literals;
@@ -514,3 +515,5 @@ TEST_CASE("power: a cut is reported as an event: last commit, start, count unkno
   CHECK(world.drain());
   CHECK(events() == 1);
 }
+
+}  // namespace outages_test

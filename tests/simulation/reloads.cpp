@@ -14,6 +14,7 @@
 #include "sim/world/reload_site.h"
 #include "tests/support/seed.h"
 
+namespace reloads_test {
 using namespace millrace;
 using namespace millrace::sim;
 using namespace std::chrono_literals;
@@ -264,3 +265,5 @@ TEST_CASE("reloads: at any event, nothing acknowledged is lost, QoS 2 is stored 
   MESSAGE(reloads, " reloads, ", kills, " kills and stops, ", cuts, " of them power cuts, ", acknowledged,
           " readings acknowledged");
 }
+
+}  // namespace reloads_test

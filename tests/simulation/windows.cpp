@@ -9,6 +9,7 @@
 #include "sim/world/world.h"
 #include "tests/support/seed.h"
 
+namespace windows_test {
 using namespace millrace;
 using namespace millrace::sim;
 using namespace std::chrono_literals;
@@ -179,3 +180,5 @@ TEST_CASE(
   }
   CHECK(readings >= 110);
 }
+
+}  // namespace windows_test

@@ -34,7 +34,7 @@ Expected of_csv(std::string_view payload);
 
 // As readings_of() says it; nothing: no reading, or none that can be foretold.
 std::optional<std::string> number(std::string_view spelling);
-std::optional<std::string> quoted(std::string_view text);
+std::optional<std::string> as_text(std::string_view text);
 // Numbers that a lenient reader may find in a text: of each run of characters between signs and blanks.
 std::set<std::string> numbers_in(std::string_view payload);
 

@@ -17,6 +17,7 @@
 #include "drivers/mqtt_endpoint/sessions.h"
 #include "sim/world/sim_loop.h"
 
+namespace access_test {
 using namespace millrace;
 using namespace std::chrono_literals;
 
@@ -464,3 +465,5 @@ TEST_CASE("access: a source is an IPv4 address or a network of IPv6") {
   CHECK(source_of("[2001:db8::1]:5") != source_of("[2001:db8:0:1::1]:5"));
   CHECK(source_of("[::ffff:192.0.2.1]:5") != source_of("[::ffff:192.0.2.2]:5"));
 }
+
+}  // namespace access_test

@@ -12,6 +12,7 @@
 #include "tests/support/accept_json.h"
 #include "uplink/breaker.h"
 
+namespace base_test {
 using namespace millrace;
 using namespace std::chrono_literals;
 
@@ -183,3 +184,5 @@ TEST_CASE("host and port: as people write them, and what is refused") {
     CHECK_FALSE(parse_host_port(bad).ok());
   }
 }
+
+}  // namespace base_test

@@ -15,6 +15,7 @@
 #include "net/needed_files.h"
 #include "net/tls_failure.h"
 
+namespace certificate_test {
 using namespace millrace;
 
 namespace {
@@ -306,3 +307,5 @@ TEST_CASE("certificates: a CA certifies what its name constraints allow, critica
     (void)name_constraints_of(bytes_of(lies));
   }
 }
+
+}  // namespace certificate_test

@@ -5,6 +5,7 @@
 
 #include "ingest/clock_trust.h"
 
+namespace clock_test {
 using namespace millrace;
 
 namespace {
@@ -47,3 +48,5 @@ TEST_CASE("clock: where the configuration vouches for it nobody else is asked") 
   CHECK(judge_clock(ClockSource::trust, denied, in_1970, built).trusted);
   CHECK(judge_clock(ClockSource::trust, unsynchronised, today, built).trusted);
 }
+
+}  // namespace clock_test

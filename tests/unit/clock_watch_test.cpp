@@ -7,6 +7,7 @@
 #include "net/certificate_time.h"
 #include "net/tls_tickets.h"
 
+namespace clock_watch_test {
 using namespace millrace;
 using namespace std::chrono_literals;
 
@@ -156,3 +157,5 @@ TEST_CASE(
   CHECK(keys.open(ticket, certificate_time({later.us + hour})) == session);
   CHECK(keys.open(ticket, certificate_time({later.us + year})).empty());
 }
+
+}  // namespace clock_watch_test

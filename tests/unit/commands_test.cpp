@@ -6,6 +6,7 @@
 #include "cli/command_line.h"
 #include "cli/command_text.h"
 
+namespace commands_test {
 using namespace millrace;
 
 namespace {
@@ -100,3 +101,5 @@ TEST_CASE("answers: a tree that is asked by name, and reads as nothing where not
   CHECK(!DaemonAnswer::read(R"({"a":[1,2)").ok());
   CHECK(!DaemonAnswer::read("").ok());
 }
+
+}  // namespace commands_test

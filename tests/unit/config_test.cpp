@@ -16,6 +16,7 @@
 #include "uplink/kafka/kafka_config.h"
 #include "uplink/mqtt/mqtt_uplink_config.h"
 
+namespace config_test {
 using namespace millrace;
 using namespace std::chrono_literals;
 
@@ -394,3 +395,5 @@ TEST_CASE("config: what the disk under the log will do is warned of, with key an
   CHECK(here.value().total == disk_space("/tmp").value().total);
   CHECK_FALSE(disk_space("/proc").value().in_memory);
 }
+
+}  // namespace config_test

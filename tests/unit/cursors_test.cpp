@@ -7,6 +7,7 @@
 #include "log/struck_letters.h"
 #include "tests/support/seed.h"
 
+namespace cursors_test {
 using namespace millrace;
 
 namespace {
@@ -217,3 +218,5 @@ TEST_CASE("struck letters: ranges join, what is older than any letter is forgott
   CHECK_FALSE(struck.has(10));
   CHECK(struck.has(100));
 }
+
+}  // namespace cursors_test

@@ -7,6 +7,7 @@
 #include "tests/support/decoding.h"
 #include "tests/support/seed.h"
 
+namespace decode_good_test {
 using namespace millrace;
 using Readings = std::vector<std::string>;
 
@@ -206,3 +207,5 @@ TEST_CASE("runs of values: written and read back in a dead letter, bounded by wh
   REQUIRE(back.ok());
   CHECK(std::get<DeadDetail>(back.value().detail->body).missing == dead.missing);
 }
+
+}  // namespace decode_good_test

@@ -7,6 +7,7 @@
 #include "tests/support/decoding.h"
 #include "tests/support/seed.h"
 
+namespace decode_test {
 using namespace millrace;
 
 namespace {
@@ -356,3 +357,5 @@ TEST_CASE("timestamps: numbers, exact to the microsecond") {
     }
   }
 }
+
+}  // namespace decode_test

@@ -10,6 +10,7 @@
 #include "millrace_device.h"
 #include "tests/support/decoding.h"
 
+namespace device_test {
 using namespace millrace;
 
 namespace {
@@ -201,3 +202,5 @@ TEST_CASE("device frames: bytes that lie are told, and cost nothing") {
     CHECK(readings == 0);
   }
 }
+
+}  // namespace device_test

@@ -9,6 +9,7 @@
 #include "drivers/mqtt_endpoint/wills.h"
 #include "tests/support/remembering_intake.h"
 
+namespace endpoint_sessions_test {
 using namespace millrace;
 using namespace std::chrono_literals;
 
@@ -238,3 +239,5 @@ TEST_CASE(
   CHECK(left.kept().empty());
   CHECK(site.intake.values.empty());
 }
+
+}  // namespace endpoint_sessions_test

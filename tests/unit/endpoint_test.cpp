@@ -15,6 +15,7 @@
 #include "sim/world/sim_loop.h"
 #include "tests/support/seed.h"
 
+namespace endpoint_test {
 using namespace millrace;
 using mqtt::PacketType;
 using namespace std::string_literals;
@@ -884,3 +885,5 @@ TEST_CASE("TLS tickets: opened by the same keys after a restart, by no others, a
   CHECK(TicketKeys(path, "another policy").open(ticket, t).empty());
   std::remove(path.c_str());
 }
+
+}  // namespace endpoint_test

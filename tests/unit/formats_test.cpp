@@ -5,6 +5,7 @@
 #include "tests/support/decoding.h"
 #include "tests/support/seed.h"
 
+namespace formats_test {
 using namespace millrace;
 using Readings = std::vector<std::string>;
 
@@ -231,3 +232,5 @@ TEST_CASE("senml: what is malformed costs its own record") {
   route.device = "{.id}";
   CHECK_FALSE(Router::make({route}).ok());
 }
+
+}  // namespace formats_test

@@ -14,6 +14,7 @@
 #include "kinds.h"
 #include "tests/support/seed.h"
 
+namespace framer_test {
 using namespace millrace;
 
 namespace {
@@ -414,3 +415,5 @@ TEST_CASE("line marks: bytes that were received wrongly are told apart, however 
           "c<88>d<0>e");
   }
 }
+
+}  // namespace framer_test

@@ -6,6 +6,7 @@
 #include "mqtt/gather.h"
 #include "tests/support/seed.h"
 
+namespace gather_test {
 using namespace millrace;
 using namespace millrace::mqtt;
 using namespace std::chrono_literals;
@@ -85,3 +86,5 @@ TEST_CASE("gather: who only publishes is read at once") {
     CHECK(gather.answered(now, 400).count() == 0);
   }
 }
+
+}  // namespace gather_test

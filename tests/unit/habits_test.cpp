@@ -6,6 +6,7 @@
 #include "decode/timestamps.h"
 #include "tests/support/decoding.h"
 
+namespace habits_test {
 using namespace millrace;
 using Readings = std::vector<std::string>;
 
@@ -227,3 +228,5 @@ TEST_CASE("columns: what is repeated has places of its own in every document of 
   CHECK(by("transpose = true\nmetrics = { a = 'a', b = 'b' }", payload, first.unread.missing).readings() ==
         Readings{"a='x'"});
 }
+
+}  // namespace habits_test

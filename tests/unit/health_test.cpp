@@ -8,6 +8,7 @@
 #include "observe/health_record.h"
 #include "sim/world/sim_loop.h"
 
+namespace health_test {
 using namespace millrace;
 using namespace std::chrono_literals;
 
@@ -107,3 +108,5 @@ TEST_CASE("health: the digest of a configuration is of its text") {
   CHECK(load("[log]\n").config.digest == load("[log]\n").config.digest);
   CHECK(load("[log]\n").config.digest != load("[log] # and more\n").config.digest);
 }
+
+}  // namespace health_test

@@ -6,6 +6,7 @@
 #include "net/http_client.h"
 #include "net/http_connection.h"
 
+namespace http_client_test {
 using namespace millrace;
 using namespace std::chrono_literals;
 
@@ -122,3 +123,5 @@ TEST_CASE("http client: addresses as people write them") {
     CHECK_FALSE(parse_http_url(bad).ok());
   }
 }
+
+}  // namespace http_client_test

@@ -8,6 +8,7 @@
 #include "uplink/https/aws_signer.h"
 #include "uplink/https/dialect.h"
 
+namespace https_aws_test {
 using namespace millrace;
 
 namespace {
@@ -155,3 +156,5 @@ TEST_CASE("kinesis: requests, and an answer for each record") {
   CHECK(batches->add({1, Lane::raw, nullptr, &batch.rows[0]}, rows).ok());
   CHECK(rows.find("\"PartitionKey\":\"gw\"") != std::string::npos);
 }
+
+}  // namespace https_aws_test

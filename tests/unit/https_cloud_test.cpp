@@ -18,6 +18,7 @@
 #include "uplink/https/https_trial.h"
 #include "uplink/https/service_account.h"
 
+namespace https_cloud_test {
 using namespace millrace;
 using namespace std::chrono_literals;
 
@@ -320,3 +321,5 @@ TEST_CASE("https: check says what a login, a signature or a token lacks, before 
   CHECK(words("generic", "two\nlines").starts_with("token_file: "));
   ::unlink(file.c_str());
 }
+
+}  // namespace https_cloud_test

@@ -11,6 +11,7 @@
 #include "uplink/https/json_template.h"
 #include "uplink/https/snappy.h"
 
+namespace https_numbers_test {
 using namespace millrace;
 
 namespace {
@@ -287,3 +288,5 @@ TEST_CASE("packed bodies: as gzip and zstd begin, and smaller") {
     CHECK(packed(coding, "").size() > 5);
   }
 }
+
+}  // namespace https_numbers_test

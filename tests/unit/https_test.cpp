@@ -14,6 +14,7 @@
 #include "uplink/https/retry_after.h"
 #include "uplink/https/stored_parts.h"
 
+namespace https_test {
 using namespace millrace;
 using namespace std::chrono_literals;
 
@@ -382,3 +383,5 @@ TEST_CASE("https: a share of the link, a tenth of a second at once and no more o
   now = now + 100ms;
   CHECK(slow.take(50, now) == 50);
 }
+
+}  // namespace https_test

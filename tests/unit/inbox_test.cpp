@@ -10,6 +10,7 @@
 #include "ingest/mapped_inbox.h"
 #include "tests/support/seed.h"
 
+namespace inbox_test {
 using namespace millrace;
 
 namespace {
@@ -310,3 +311,5 @@ TEST_CASE("inbox: a file of another size keeps what it holds") {
   CHECK_FALSE(MappedInbox::holds_entries(region.value()->bytes(), last));
   ::unlink(path.c_str());
 }
+
+}  // namespace inbox_test

@@ -6,6 +6,7 @@
 #include "config/load.h"
 #include "kinds.h"
 
+namespace instance_test {
 using namespace millrace;
 
 namespace {
@@ -46,3 +47,5 @@ TEST_CASE("instance: names that would lie on what the first gateway has are none
   }
   for (const char* name : {"line2", "7", "a-b.c_d"}) CHECK(why_no_instance(name).empty());
 }
+
+}  // namespace instance_test

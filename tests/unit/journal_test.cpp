@@ -13,6 +13,7 @@
 
 #include "base/text.h"
 
+namespace journal_test {
 using namespace millrace;
 
 namespace {
@@ -92,3 +93,5 @@ TEST_CASE("journal: an entry arrives whole, a full journal loses it at once, and
   CHECK(send_to_journal(entry, (journal.path + "-gone").c_str()) == JournalAnswer::absent);
   CHECK(send_to_journal(entry, std::string(200, 'p').c_str()) == JournalAnswer::absent);
 }
+
+}  // namespace journal_test

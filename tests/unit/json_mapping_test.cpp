@@ -6,6 +6,7 @@
 #include "tests/support/decoding.h"
 #include "tests/support/seed.h"
 
+namespace json_mapping_test {
 using namespace millrace;
 using Readings = std::vector<std::string>;
 
@@ -251,3 +252,5 @@ TEST_CASE("mapping: quality in the words of the trade") {
   CHECK(quality("0") == "bad");
   CHECK_FALSE(decode(route, R"({"q":-1,"v":1})").status.ok());
 }
+
+}  // namespace json_mapping_test

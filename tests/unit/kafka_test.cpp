@@ -18,6 +18,7 @@
 #include "uplink/kafka/kafka_messages.h"
 #include "uplink/kafka/schema_registry.h"
 
+namespace kafka_test {
 using namespace millrace;
 
 TEST_CASE("kafka: every error that librdkafka knows has a row in the table") {
@@ -265,3 +266,5 @@ TEST_CASE("kafka: a schema's id is known from before while the schema is the sam
   CHECK(prefix(line("message One {}").substr(0, line("message One {}").size() - 2)).empty());
   std::filesystem::remove_all(folder);
 }
+
+}  // namespace kafka_test

@@ -12,6 +12,7 @@
 #include "config/toml.h"
 #include "kinds.h"
 
+namespace keys_test {
 using namespace millrace;
 using namespace std::chrono_literals;
 
@@ -294,3 +295,5 @@ TEST_CASE("keys: every row is in the annotated configuration and in the schema")
     CHECK(schema.find(text("\"", key.name, "\":{")) != std::string::npos);
   });
 }
+
+}  // namespace keys_test

@@ -5,6 +5,7 @@
 #include "uplink/commit_times.h"
 #include "uplink/uplink_latency.h"
 
+namespace latency_test {
 using namespace millrace;
 using namespace std::chrono_literals;
 
@@ -109,3 +110,5 @@ TEST_CASE("latency: what is recent is of the last five to ten minutes") {
   CHECK(recent.of(at(1702)).quantile(0.99) < 0.01);
   CHECK(recent.of(at(2400)).count() == 0);
 }
+
+}  // namespace latency_test

@@ -7,6 +7,7 @@
 #include "decode/layout.h"
 #include "tests/support/decoding.h"
 
+namespace layout_test {
 using namespace millrace;
 using Readings = std::vector<std::string>;
 using namespace std::string_view_literals;
@@ -264,3 +265,5 @@ TEST_CASE("binary: a blob that cannot be read comes with a retry, and its neighb
   beside.metrics = {{"v", "d[1].v", ""}, {"after", "d[2]", ""}};
   CHECK(read(beside, R"({"d":[7,"x",9]})").readings() == Readings{"after=9"});
 }
+
+}  // namespace layout_test

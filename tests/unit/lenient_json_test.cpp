@@ -11,6 +11,7 @@
 #include "base/text.h"
 #include "tests/support/seed.h"
 
+namespace lenient_json_test {
 using namespace millrace;
 
 namespace {
@@ -184,3 +185,5 @@ TEST_CASE("lenient JSON: no bytes make it fall over, and it comes to an end") {
   (void)leniently(std::string(100'000, '{'));
   (void)leniently(std::string(100'000, ']'));
 }
+
+}  // namespace lenient_json_test

@@ -11,6 +11,7 @@
 #include "tests/support/remembering_intake.h"
 #include "tests/support/seed.h"
 
+namespace liveness_test {
 using namespace millrace;
 using namespace millrace::sim;
 using namespace std::chrono_literals;
@@ -319,3 +320,5 @@ TEST_CASE("devices: one that was kept is not silent for the time in which nobody
   CHECK_FALSE(silent(5299s));
   CHECK(silent(5301s));
 }
+
+}  // namespace liveness_test

@@ -10,6 +10,7 @@
 #include "ingest/connection_shares.h"
 #include "sim/world/sim_loop.h"
 
+namespace lobby_test {
 using namespace millrace;
 using namespace std::chrono_literals;
 
@@ -253,3 +254,5 @@ TEST_CASE("descriptors: what a gateway needs itself grows with what it has, and 
   CHECK(devices_within(config, own_descriptors(config)) == 0);
   CHECK(devices_within(config, 10) == 0);
 }
+
+}  // namespace lobby_test

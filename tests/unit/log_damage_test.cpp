@@ -15,6 +15,7 @@
 #include "tests/support/golden_log.h"
 #include "tests/support/seed.h"
 
+namespace log_damage_test {
 using namespace millrace;
 using namespace millrace::sim;
 using namespace std::chrono_literals;
@@ -356,3 +357,5 @@ TEST_CASE("versions: a log of a later format is left untouched, and the code say
   CHECK(opened.status().code() == Code::newer);
   for (const auto& [name, bytes] : before) CHECK(site.disk.files.at(name)->now == bytes);
 }
+
+}  // namespace log_damage_test

@@ -15,6 +15,7 @@
 #include "sim/world/sim_loop.h"
 #include "tests/support/seed.h"
 
+namespace log_full_test {
 using namespace millrace;
 using namespace millrace::sim;
 using namespace std::chrono_literals;
@@ -343,3 +344,5 @@ TEST_CASE("log: trouble is told with what is free, of what, and who has it") {
   CHECK(words.find("mounted read-only") != std::string::npos);
   CHECK(words_of_trouble({Code::io, "as it is"}, "/log", std::nullopt, 0, 0) == "as it is");
 }
+
+}  // namespace log_full_test

@@ -19,6 +19,7 @@
 #include "sim/world/sim_loop.h"
 #include "tests/support/seed.h"
 
+namespace log_limits_test {
 using namespace millrace;
 using namespace millrace::sim;
 using namespace std::chrono_literals;
@@ -441,3 +442,5 @@ TEST_CASE("log: with every descriptor of the process taken it commits, rolls ove
   }
   std::filesystem::remove_all(path);
 }
+
+}  // namespace log_limits_test

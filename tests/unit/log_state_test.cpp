@@ -15,6 +15,7 @@
 #include "tests/support/golden_log.h"
 #include "tests/support/seed.h"
 
+namespace log_state_test {
 using namespace millrace;
 using namespace millrace::sim;
 using namespace std::chrono_literals;
@@ -373,3 +374,5 @@ TEST_CASE(
     REQUIRE(golden.loop->run_until([&] { return stopped; }, 10s));
   }
 }
+
+}  // namespace log_state_test

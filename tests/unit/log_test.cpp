@@ -9,6 +9,7 @@
 #include "sim/world/sim_loop.h"
 #include "tests/support/seed.h"
 
+namespace log_test {
 using namespace millrace;
 using namespace millrace::sim;
 using namespace std::chrono_literals;
@@ -456,3 +457,5 @@ TEST_CASE(
   CHECK(readable() == kept + 5000);
   CHECK(bench.log->stats().unreadable_rows == 0);
 }
+
+}  // namespace log_test

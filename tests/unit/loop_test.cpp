@@ -14,6 +14,7 @@
 #include "loop/uv_loop.h"
 #include "loop/worker.h"
 
+namespace loop_test {
 using namespace millrace;
 using namespace std::chrono_literals;
 
@@ -226,3 +227,5 @@ TEST_CASE("workers: who is at work is known by name, without a lock") {
   }
   CHECK(busy().empty());
 }
+
+}  // namespace loop_test

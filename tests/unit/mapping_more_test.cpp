@@ -6,6 +6,7 @@
 #include "decode/condition.h"
 #include "tests/support/decoding.h"
 
+namespace mapping_more_test {
 using namespace millrace;
 using Readings = std::vector<std::string>;
 
@@ -393,3 +394,5 @@ TEST_CASE("text: once a pattern has cost too much the rest is refused as one") {
   CHECK(out.unread.refusals < 1500);
   CHECK(out.unread.missing.back().to == lines.size() - 1);
 }
+
+}  // namespace mapping_more_test

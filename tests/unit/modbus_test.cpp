@@ -14,6 +14,7 @@
 #include "ingest/input_kind.h"
 #include "kinds.h"
 
+namespace modbus_test {
 using namespace millrace;
 using namespace std::chrono_literals;
 
@@ -712,3 +713,5 @@ registers = [ { name = "a", address = 65535, type = "f32" } ]
   CHECK(at(16, "is there already (line 14)"));
   CHECK(at(20, "a table ends at 65535"));
 }
+
+}  // namespace modbus_test

@@ -8,6 +8,7 @@
 #include "tests/support/name_server.h"
 #include "tests/support/seed.h"
 
+namespace name_query_test {
 using namespace millrace;
 using namespace std::chrono_literals;
 
@@ -216,3 +217,5 @@ TEST_CASE("names: .local is the system's where nsswitch.conf names mdns") {
   REQUIRE(answer.has_value());
   CHECK(answer->ok());
 }
+
+}  // namespace name_query_test

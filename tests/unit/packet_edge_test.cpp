@@ -8,6 +8,7 @@
 #include "mqtt/packet.h"
 #include "mqtt/packet_edge.h"
 
+namespace packet_edge_test {
 using namespace millrace;
 
 TEST_CASE("packet edge: a wildcard is found wherever it stands in a topic, and nothing is taken for one") {
@@ -47,3 +48,5 @@ TEST_CASE("packet edge: it is between packets, however they are cut") {
     CHECK(edge.at_edge());
   }
 }
+
+}  // namespace packet_edge_test

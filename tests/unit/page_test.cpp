@@ -11,6 +11,7 @@
 #include "net/http_request.h"
 #include "observe/history.h"
 
+namespace page_test {
 using namespace millrace;
 using namespace std::chrono_literals;
 
@@ -193,3 +194,5 @@ TEST_CASE("config: the page is for loopback alone, and says how to get there fro
   CHECK(has(refused.errors[0].message, "ssh -L 9464:127.0.0.1:9464 HOST"));
   CHECK(refused.errors[0].line == 3);
 }
+
+}  // namespace page_test

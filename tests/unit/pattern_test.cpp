@@ -9,6 +9,7 @@
 #include "base/text.h"
 #include "tests/support/seed.h"
 
+namespace pattern_test {
 using namespace millrace;
 
 namespace {
@@ -165,3 +166,5 @@ TEST_CASE("pattern: finds what another engine finds") {
   CHECK(compared > matched);
   CHECK(matched > compared / 10);
 }
+
+}  // namespace pattern_test

@@ -12,6 +12,7 @@
 #include "tests/support/reference.h"
 #include "tests/support/seed.h"
 
+namespace payload_oracle_test {
 using namespace millrace;
 using reference::Expected;
 using Known = std::map<std::string, std::string>;
@@ -375,3 +376,5 @@ TEST_CASE("oracle: a plain value, with what stands around it") {
     second_try(route, payload, got);
   }
 }
+
+}  // namespace payload_oracle_test

@@ -10,6 +10,7 @@
 #include "tests/support/decoding.h"
 #include "tests/support/seed.h"
 
+namespace payload_stress_test {
 using namespace millrace;
 
 namespace {
@@ -211,3 +212,5 @@ TEST_CASE("stress: bytes by a layout, against the numbers they were made of") {
     CHECK_FALSE(out.unread.any());
   }
 }
+
+}  // namespace payload_stress_test

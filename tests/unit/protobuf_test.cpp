@@ -18,6 +18,7 @@
 #include "tests/support/decoding.h"
 #include "tests/support/seed.h"
 
+namespace protobuf_test {
 using namespace millrace;
 using Readings = std::vector<std::string>;
 
@@ -294,3 +295,5 @@ TEST_CASE("protobuf: a message whose values are all 0 has no bytes") {
   CHECK(out.records.empty());
   CHECK(out.unread.no_value == 1);
 }
+
+}  // namespace protobuf_test

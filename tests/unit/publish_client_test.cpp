@@ -7,6 +7,7 @@
 #include "net/reconnect.h"
 #include "tests/support/scripted_broker.h"
 
+namespace publish_client_test {
 using namespace millrace;
 using namespace millrace::mqtt;
 using namespace std::chrono_literals;
@@ -333,3 +334,5 @@ TEST_CASE("reconnect: servers in order, a wait between, and back to the first af
   loop.run();
   CHECK(tried == std::vector<std::string>{"a", "b", "a", "b", "a"});
 }
+
+}  // namespace publish_client_test

@@ -16,6 +16,7 @@
 #include "tests/support/records.h"
 #include "tests/support/seed.h"
 
+namespace record_test {
 using namespace millrace;
 
 namespace {
@@ -524,3 +525,5 @@ TEST_CASE("envelope: identity and batch survive") {
   CHECK(text_of(opened.value().batch) == "batch");
   CHECK_FALSE(decode_envelope(bytes_of("\xff")).ok());
 }
+
+}  // namespace record_test

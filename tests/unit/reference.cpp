@@ -218,7 +218,7 @@ void put(Expected& out, const Leaf& leaf) {
   if (leaf.kind == Leaf::null) return;
   out.put(leaf.path, leaf.kind == Leaf::truth    ? std::optional(leaf.value)
                      : leaf.kind == Leaf::number ? number(leaf.value)
-                                                 : quoted(leaf.value));
+                                                 : as_text(leaf.value));
 }
 
 // RFC 8949: an item at a time.
@@ -383,7 +383,7 @@ std::optional<std::string> number(std::string_view spelling) {
   return text(value);
 }
 
-std::optional<std::string> quoted(std::string_view given) {
+std::optional<std::string> as_text(std::string_view given) {
   if (has_control(given, true) || given.size() > 65'536) return std::nullopt;
   return "'" + std::string(given) + "'";
 }
@@ -430,7 +430,7 @@ Expected of_senml(std::string_view payload) {
     if (record.contains("v") && base_value != 0)
       out.put(name, text(base_value + std::strtod(record["v"].value.c_str(), nullptr)));
     if (record.contains("vb")) out.put(name, record["vb"].value);
-    if (record.contains("vs")) out.put(name, quoted(record["vs"].value));
+    if (record.contains("vs")) out.put(name, as_text(record["vs"].value));
     if (record.contains("s")) out.put(name + ".sum", number(record["s"].value));
   }
   return out;
@@ -465,7 +465,7 @@ Expected of_csv(std::string_view payload) {
       const bool a_word = cell.find_first_not_of("abcdefghijklmopqrstuvwxyz") == std::string::npos;
       if (digits) out.put(step("", names[i]), number(cell));
       else if (cell == "true" || cell == "false") out.put(step("", names[i]), cell);
-      else if (a_word && cell != "nan") out.put(step("", names[i]), quoted(cell));
+      else if (a_word && cell != "nan") out.put(step("", names[i]), as_text(cell));
       else out.forget(step("", names[i]));
     }
   }

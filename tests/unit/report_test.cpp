@@ -7,6 +7,7 @@
 #include "decode/router.h"
 #include "pipeline/report_filter.h"
 
+namespace report_test {
 using namespace millrace;
 using namespace std::chrono_literals;
 
@@ -203,3 +204,5 @@ TEST_CASE("reports: times as far apart as there are some") {
   CHECK(filter.judge("in", rules, early) == Worth::forward);
   CHECK(filter.judge("in", rules, late) == Worth::forward);
 }
+
+}  // namespace report_test

@@ -3,6 +3,7 @@
 
 #include "tests/support/decoding.h"
 
+namespace route_judge_test {
 using namespace millrace;
 using Readings = std::vector<std::string>;
 
@@ -162,3 +163,5 @@ TEST_CASE("learned: two routes of one topic know different things") {
   REQUIRE(router.ok());
   CHECK(router.value().add_memories(remembered).size() == 2);
 }
+
+}  // namespace route_judge_test

@@ -4,6 +4,7 @@
 #include "base/text.h"
 #include "tests/support/decoding.h"
 
+namespace sentences_test {
 using namespace millrace;
 
 namespace {
@@ -226,3 +227,5 @@ TEST_CASE("mbus: an answer of the documentation, dates, texts, BCD that is none,
   CHECK_FALSE(decode(route_of("mbus"), hex("08025b")).status.ok());
   CHECK(decode(route_of("mbus"), "\xe5").unread.no_value == 1);
 }
+
+}  // namespace sentences_test

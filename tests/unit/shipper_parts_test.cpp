@@ -6,6 +6,7 @@
 #include "uplink/flights.h"
 #include "uplink/standing.h"
 
+namespace shipper_parts_test {
 using namespace millrace;
 using namespace std::chrono_literals;
 
@@ -161,3 +162,5 @@ TEST_CASE("batching: a batch takes what fits, live rows and backlog never in one
   batch = bench.batching.fill(mixed, mixed.first_waiting(), bench.limits, second);
   CHECK((!batch.replay && batch.rows.size() == 1));
 }
+
+}  // namespace shipper_parts_test

@@ -4,6 +4,7 @@
 #include "sim/world/world.h"
 #include "tests/support/seed.h"
 
+namespace shipper_rest_test {
 using namespace millrace;
 using namespace millrace::sim;
 using namespace std::chrono_literals;
@@ -51,3 +52,5 @@ TEST_CASE(
   CHECK(world.far_side().batches <= batches + 2);
   CHECK(world.received.size() == 20'011);
 }
+
+}  // namespace shipper_rest_test

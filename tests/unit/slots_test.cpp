@@ -8,6 +8,7 @@
 #include "slots.h"
 #include "tests/support/seed.h"
 
+namespace slots_test {
 using namespace millrace;
 using namespace std::chrono_literals;
 
@@ -327,3 +328,5 @@ TEST_CASE(
     CHECK(site.running() == wanted);
   }
 }
+
+}  // namespace slots_test

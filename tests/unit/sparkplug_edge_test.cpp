@@ -11,6 +11,7 @@
 #include "uplink/mqtt/sas_login.h"
 #include "uplink/mqtt/sparkplug_edge.h"
 
+namespace sparkplug_edge_test {
 using namespace millrace;
 
 namespace {
@@ -327,3 +328,5 @@ TEST_CASE("sas login: as the documentation's own program makes it") {
   CHECK(!sas_login("a", "no base64!", noon).ok());
   CHECK(!sas_login("a", "", noon).ok());
 }
+
+}  // namespace sparkplug_edge_test

@@ -14,6 +14,7 @@
 #include "record/varint.h"
 #include "tests/support/decoding.h"
 
+namespace sparkplug_test {
 using namespace millrace;
 
 namespace {
@@ -545,3 +546,5 @@ TEST_CASE("sparkplug: topics, commands and routes") {
   route.device = "{nobody}";
   CHECK_FALSE(Router::make({route}).ok());
 }
+
+}  // namespace sparkplug_test

@@ -2,6 +2,7 @@
 
 #include "pipeline/stamp_order.h"
 
+namespace stamp_order_test {
 using namespace millrace;
 
 namespace {
@@ -50,3 +51,5 @@ TEST_CASE("stamps: a flood never carries them more than two seconds ahead of the
   for (int i = 0; i < 2'200'000; ++i) stamp = stamps.next({t0}, at_us(0));
   CHECK(stamp.us == t0 + StampOrder::lead_us_max);
 }
+
+}  // namespace stamp_order_test

@@ -8,6 +8,7 @@
 #include "tests/support/seed.h"
 #include "uplink/standby_check.h"
 
+namespace standby_test {
 using namespace millrace;
 using namespace millrace::sim;
 using namespace std::chrono_literals;
@@ -320,3 +321,5 @@ TEST_CASE("standby: nonsense is told where it stands") {
     CHECK(errors.find(words) != std::string::npos);
   }
 }
+
+}  // namespace standby_test

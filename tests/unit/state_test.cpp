@@ -21,6 +21,7 @@
 #include "observe/state_json.h"
 #include "observe/state_metrics.h"
 
+namespace state_test {
 using namespace millrace;
 using namespace std::chrono_literals;
 
@@ -404,3 +405,5 @@ TEST_CASE("diag: what could be a secret is left out, the rest of the configurati
                             "accept = \"json\"", "@b:1883", "\"mqtt://c\"", "api_token = (left out)"})
     CHECK_MESSAGE(said.find(stays) != std::string::npos, said);
 }
+
+}  // namespace state_test

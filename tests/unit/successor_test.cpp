@@ -10,6 +10,7 @@
 #include "sim/world/sim_disk.h"
 #include "sim/world/sim_loop.h"
 
+namespace successor_test {
 using namespace millrace;
 using namespace std::chrono_literals;
 
@@ -243,3 +244,5 @@ TEST_CASE(
   metrics.counter("n_total", "n", {{"uplink", "a"}, {"lane", "raw"}}).add(1);
   CHECK(metrics.expose().find("n_total{uplink=\"a\",lane=\"raw\"} 4") != std::string::npos);
 }
+
+}  // namespace successor_test

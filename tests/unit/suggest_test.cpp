@@ -5,6 +5,7 @@
 #include "decode/suggest.h"
 #include "tests/support/decoding.h"
 
+namespace suggest_test {
 using namespace millrace;
 
 namespace {
@@ -96,3 +97,5 @@ TEST_CASE("suggest: names with control characters are TOML all the same") {
   CHECK(static_cast<bool>(file));
   CHECK(errors.empty());
 }
+
+}  // namespace suggest_test

@@ -5,6 +5,7 @@
 #include "uplink/pace.h"
 #include "uplink/suspicion.h"
 
+namespace suspicion_test {
 using namespace millrace;
 using namespace std::chrono_literals;
 using Finding = Suspicion::Finding;
@@ -250,3 +251,5 @@ TEST_CASE("take-overs: connections that worked and are ended soon, again and aga
   for (int i = 0; i < 9; ++i) some.on_gone(false, 1s, true);  // our own end
   CHECK_FALSE(some.suspected());
 }
+
+}  // namespace suspicion_test

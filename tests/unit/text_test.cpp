@@ -6,6 +6,7 @@
 #include "base/text.h"
 #include "base/utf8.h"
 
+namespace text_test {
 using namespace millrace;
 
 namespace {
@@ -134,3 +135,5 @@ TEST_CASE("parts of a key cannot be mistaken for other parts") {
   left = "\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF";
   CHECK_FALSE(take_key_part(left, part));
 }
+
+}  // namespace text_test

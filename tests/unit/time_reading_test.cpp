@@ -9,6 +9,7 @@
 #include "tests/support/decoding.h"
 #include "tests/support/seed.h"
 
+namespace time_reading_test {
 using namespace millrace;
 using Readings = std::vector<std::string>;
 
@@ -196,3 +197,5 @@ TEST_CASE("times: a zone file that lies is no zone") {
       (void)zone.value()->utc_of_local(static_cast<std::int64_t>(rng.below(4'000'000'000)));
   }
 }
+
+}  // namespace time_reading_test

@@ -7,6 +7,7 @@
 #include "kinds.h"
 #include "decode/topic_pattern.h"
 
+namespace topic_filter_test {
 using namespace millrace;
 using namespace std::string_literals;
 
@@ -101,3 +102,5 @@ servers = ["mqtt://central:1883"]
   CHECK(errors_of("\"a\"", "\"plant/{user}/x\"").find("known are {username}") != std::string::npos);
   CHECK(errors_of("\"a\"", "\"$share/g/a\"").find("m.toml:13:") != std::string::npos);
 }
+
+}  // namespace topic_filter_test

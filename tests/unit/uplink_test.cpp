@@ -5,6 +5,7 @@
 #include "kinds.h"
 #include "uplink/mqtt/mqtt_uplink.h"
 
+namespace uplink_test {
 using namespace millrace;
 
 TEST_CASE("mqtt uplink: every reason code of a PUBACK has its verdict") {
@@ -42,3 +43,5 @@ TEST_CASE("capacity: a larger log holds longer, a longer commit interval writes 
   CHECK(capacity_of(config_of("[[uplinks.mqtt]]\ndrain = { lanes = [\"alarm\"] }"), {}).link_bytes_per_day ==
         0);
 }
+
+}  // namespace uplink_test

@@ -12,6 +12,7 @@
 #include "windows/window_engine.h"
 #include "windows/window_pages.h"
 
+namespace window_clock_test {
 using namespace millrace;
 using namespace std::chrono_literals;
 
@@ -277,3 +278,5 @@ TEST_CASE(
   CHECK(site.engine.stats(0).too_late == 0);
   for (const Record& record : site.out) CHECK(detail(record).revision == 0);
 }
+
+}  // namespace window_clock_test

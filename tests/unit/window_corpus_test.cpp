@@ -11,6 +11,7 @@
 #include "windows/window_engine.h"
 #include "windows/window_pages.h"
 
+namespace window_corpus_test {
 using namespace millrace;
 using namespace std::chrono_literals;
 
@@ -146,3 +147,5 @@ TEST_CASE("windows: what an earlier version left open is given as it would have 
     CHECK(windows == corpus.windows);
   }
 }
+
+}  // namespace window_corpus_test

@@ -12,6 +12,7 @@
 #include "record/varint.h"
 #include "tests/support/seed.h"
 
+namespace window_test {
 using namespace millrace;
 using namespace std::chrono_literals;
 
@@ -814,3 +815,5 @@ TEST_CASE(
     CHECK(engine.bytes(0) > 50 * 28 * (asked.empty() ? 50 : 100));
   }
 }
+
+}  // namespace window_test
