@@ -16,7 +16,7 @@ more_waiting="kafka endpoint names log clocks page ship"
 still_waiting="tls status monitoring examples modbus modbus_faulty serial reporting sparkplug standby https clouds configs"
 alone="hostile"
 quick="$computing $waiting $more_waiting $still_waiting $alone"
-slow="alerts fleet sparkplug_edge roles site full_disk hanging_up many_reloads payload_oracle modbus_share serial_pouring firmware_size name_figures many_configs slow_links kills endpoint_kills page_costs kafka_more https_more clouds_more standby_more stream_jobs cross packages trixie long_simulation ubsan tsan fuzz
+slow="alerts fleet sparkplug_edge roles site full_disk hanging_up many_reloads payload_oracle modbus_share serial_pouring firmware_size name_figures many_configs random_configs slow_links kills endpoint_kills page_costs kafka_more https_more clouds_more standby_more stream_jobs cross packages trixie long_unit long_simulation ubsan tsan fuzz
   rabbitmq bench"
 case "${1:-quick}" in
   quick) names=$quick ;;
@@ -111,8 +111,10 @@ one() { # name of a test
     sparkplug_edge|roles) run "$name" timeout 300 /usr/bin/python3 "tests/integration/${name}_test.py" ;;
     standby) run standby timeout 300 /usr/bin/python3 tests/integration/standby_test.py Https.test_an_outage_goes_to_the_spare_side_and_nothing_twice; run iot_clouds timeout 300 /usr/bin/python3 tests/integration/iot_clouds_test.py ;;
     standby_more) run standby_more_packages packaging/install-deps.sh north; run standby_more env MILLRACE_KILLS=30 timeout 1800 /usr/bin/python3 tests/integration/standby_test.py; run iot_clouds_more env MILLRACE_KILLS=1 timeout 600 /usr/bin/python3 tests/integration/iot_clouds_test.py ;;
-    configs) run configs timeout 120 /usr/bin/python3 tests/integration/configs_test.py Old Some ;;
+    configs) run configs timeout 120 /usr/bin/python3 tests/integration/configs_test.py Old Some
+      run some_random_configs env MILLRACE_CONFIGS=4 timeout 120 /usr/bin/python3 tests/integration/random_configs_test.py ;;
     many_configs) run many_configs timeout 900 /usr/bin/python3 tests/integration/configs_test.py All ;;
+    random_configs) run random_configs env MILLRACE_CONFIGS=200 timeout 3000 /usr/bin/python3 tests/integration/random_configs_test.py ;;
     serial) run serial timeout 600 /usr/bin/python3 tests/integration/serial_test.py Framings Nmea Plugging Asking SigningOn Scanning Devices ;;
     page) run page timeout 300 /usr/bin/python3 tests/integration/page_test.py OnTheWire InABrowser ;;
     page_costs) run page_costs timeout 300 /usr/bin/python3 tests/integration/page_test.py Costs ;;
@@ -141,6 +143,7 @@ one() { # name of a test
     slow_links) run slow_links timeout 4500 /usr/bin/python3 tests/integration/links_test.py Mqtt Kafka ;;
     kills) run kills env MILLRACE_KILLS=50 timeout 3000 /usr/bin/python3 tests/integration/main_job_test.py MainJob.test_kill_9_at_random_moments_loses_nothing MainJob.test_kill_9_with_qos_2 MainJob.test_kill_9_with_qos_2_of_mqtt_3_1_1 ;;
     endpoint_kills) run endpoint_kills env MILLRACE_KILLS=50 MILLRACE_CUTS=50 timeout 3000 /usr/bin/python3 tests/integration/endpoint_test.py Durable PowerCuts ;;
+    long_unit) run long_unit env MILLRACE_EFFORT=10 timeout 3000 build/dev/tests/test_unit ;;
     long_simulation) run long_simulation env MILLRACE_EFFORT=50 timeout 3000 build/dev/tests/test_simulation ;;
     ubsan)
       if build ubsan; then

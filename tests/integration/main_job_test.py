@@ -53,7 +53,7 @@ class MainJob(Site):
         self.kill_9(1)
 
     def kill_9(self, qos, version="5"):
-        kills = int(os.environ.get("MILLRACE_KILLS", "6"))
+        kills = int(os.environ.get("MILLRACE_KILLS", "4"))
         seed = int(os.environ.get("MILLRACE_SEED", "1"))
         rng = random.Random(seed)
         devices, central = self.broker(), self.broker()
@@ -96,10 +96,10 @@ class MainJob(Site):
         self.assertEqual(gateway.stop(), 0)
 
     def test_a_full_log_blocks_the_input_and_drains_when_the_uplink_is_back(self):
-        self.full_log("crash", 8000, 20)
+        self.full_log("crash", 3000, 15)
 
     def test_a_full_log_blocks_the_input_with_power_durability_too(self):
-        self.full_log("power", 1000, 20)
+        self.full_log("power", 1000, 12)
 
     def test_the_second_server_takes_over(self):
         devices, central, dead = self.broker(), self.broker(), free_port()

@@ -321,7 +321,7 @@ TEST_CASE("model: a process or a machine dies at every single disk operation") {
       };
       const std::uint64_t operations = live(0);
       // Quick looks at a sample that moves with the seed, full at each.
-      const std::uint64_t stride = effort() >= 5 ? 1 : operations / 40 + 1;
+      const std::uint64_t stride = effort() >= 5 ? 1 : operations / 15 + 1;
       MESSAGE(operations, " operations, every ", stride, ". of them");
       for (std::uint64_t at = 1 + seed() % stride; at <= operations; at += stride) {
         INFO("evict ", evict, " power ", power, " dies at operation ", at);
@@ -360,7 +360,7 @@ TEST_CASE(
       return operations;
     };
     const std::uint64_t operations = live(0, false);
-    const std::uint64_t stride = effort() >= 5 ? 1 : operations / 100 + 1;
+    const std::uint64_t stride = effort() >= 5 ? 1 : operations / 40 + 1;
     for (std::uint64_t at = 1 + seed() % stride; at <= operations; at += stride) {
       INFO("stays ", stays, " fails at operation ", at);
       (void)live(at, at % 2 == 0);

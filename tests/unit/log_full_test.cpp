@@ -148,13 +148,16 @@ TEST_CASE(
     "log: whatever the disk refuses, below its own bound nothing is evicted and nothing new is acknowledged") {
   for (const Fault& fault : faults) {
     for (const WhenFull when_full : {WhenFull::evict, WhenFull::block}) {
+      // Quick looks at one of the two for each fault, which moves with the seed.
+      const auto turn = static_cast<std::uint64_t>(&fault - &*std::begin(faults)) + seed();
+      if (effort() < 5 && turn % 2 == static_cast<std::uint64_t>(when_full == WhenFull::block)) continue;
       INFO(fault.name, ", when_full ", static_cast<int>(when_full));
       Site site(when_full);
       site.fill(2 << 20);
       const std::uint64_t stored = site.acknowledged;
       CHECK(stored > 10'000);
       fault.begins(site);
-      for (int i = 0; i < 200; ++i) {
+      for (int i = 0; i < 60; ++i) {
         site.raw(500);
         site.loop->run_for(1s);
       }

@@ -132,7 +132,7 @@ TEST_CASE("pattern: no text makes it slow") {
 TEST_CASE("pattern: finds what another engine finds") {
   Rng rng(seed());
   int compared = 0, matched = 0;
-  for (int round = 0; round < 3000 * effort(); ++round) {
+  for (int round = 0; round < 1500 * effort(); ++round) {
     int named = 0;
     const std::string source = some_pattern(rng, 0, false, named);
     std::string ours;  // groups of ours have names

@@ -209,7 +209,7 @@ void play(World& world, Rng& rng, std::map<std::string, std::uint64_t>& n, bool 
 
 TEST_CASE(
     "standby: both come and go at random: everything arrives, and exactly once as long as nobody is killed") {
-  for (int round = 0; round < 12; ++round) {
+  for (int round = 0; round < 4 * effort(); ++round) {
     CAPTURE(round);
     World::Options options;
     options.clock = ClockHistory::Kind::steady;

@@ -443,7 +443,7 @@ TEST_CASE(
   Store store;
   std::int64_t now = t0;
   std::vector<Record> behind;  // since the last snapshot
-  for (int i = 0; i < 30'000; ++i) {
+  for (int i = 0; i < 12'000 * effort(); ++i) {
     const Record entry = some_entry(rng, now);
     whole.feed(entry, expected);
     split->feed(entry, got);
