@@ -44,6 +44,8 @@ void read_list(Section& section, const Key& key, void* list) {
   }
 }
 
+void read_key(Section& section, const Key& key, void* member);
+
 void read_entries(Section& section, const Key& key, void* list) {
   auto table = section.table(key.name);
   if (!table) return;
@@ -51,8 +53,8 @@ void read_entries(Section& section, const Key& key, void* list) {
   for (const std::string& name : table->keys()) {
     void* element = key.list->add(list);
     *static_cast<std::string*>(rows[0].at(element)) = name;
-    if (key.shape->count == 2 || table->is_text(name)) {
-      table->text(name, *static_cast<std::string*>(rows[1].at(element)));
+    if (key.shape->count == 2 || !table->is_table(name)) {
+      read_key(*table, rows[1].with(&Key::name, name.c_str()).with(&Key::needed, false), rows[1].at(element));
     } else if (auto spec = table->table(name)) {
       spec->call(text(key.shape->title, " \"", name, "\""));
       read_keys(*spec, {rows + 1, key.shape->count - 1, key.shape->settle}, element);

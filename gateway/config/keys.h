@@ -79,7 +79,7 @@ struct Key {
     table,         // [name]
     tables,        // [[name]]
     entries,  // [name] with keys as its owner likes: the first row of the shape takes the key, the second a
-              // value that is no table
+              // value that is no table, by its own type
     parts,    // [[name.KIND]], which load_config() reads by their kinds
     chosen,   // into a Chosen: one of `choices()` by its word, `words` without any; its keys stand beside it
     include   // the rows of `shape`, as if they stood here

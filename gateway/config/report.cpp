@@ -48,7 +48,7 @@ constexpr Key keys[] = {
         "What a device sends again, with the time it gave and the value, is dropped: of the last "
         "eight of a metric"),
     K::entries<&C::metrics>("metrics", metric_shape, "Deadbands of single metrics")
-        .like("{ temperature = { deadband = 0.2 }, pressure = { deadband_percent = 1 } }"),
+        .like("{ temperature = 0.2, pressure = { deadband_percent = 1 } }"),
 };
 
 // A deadband without on_change says what it means.

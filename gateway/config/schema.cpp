@@ -130,11 +130,15 @@ class Schema {
   // Keys as their owner likes; each a text, or a table of the rows but the first.
   void entries(const Key& key, void* list) {
     json_.member("type", "object").key("additionalProperties").begin_object();
+    void* element = key.list->add(list);
+    const Key& value = key.shape->keys[1];
     if (key.shape->count == 2) {
-      json_.member("type", "string");
+      property(value, value.at(element));
     } else {
-      json_.key("anyOf").begin_array().begin_object().member("type", "string").end_object().begin_object();
-      object({key.shape->keys + 1, key.shape->count - 1}, key.list->add(list));
+      json_.key("anyOf").begin_array().begin_object();
+      property(value, value.at(element));
+      json_.end_object().begin_object();
+      object({key.shape->keys + 1, key.shape->count - 1}, element);
       json_.end_object().end_array();
     }
     json_.end_object();

@@ -343,6 +343,11 @@ bool Section::is_text(std::string_view key) const {
   return node && node->is_string();
 }
 
+bool Section::is_table(std::string_view key) const {
+  const toml::node* node = impl_->table->get(key);
+  return node && node->is_table();
+}
+
 void Section::error(std::string_view key, const std::string& message) {
   const toml::node* node = key.empty() ? nullptr : impl_->table->get(key);
   impl_->fail(node ? node->source().begin : impl_->table->source().begin, message);

@@ -70,6 +70,7 @@ class Section {
   // Every key of this table with its value as a Section of its own (tables) or a text.
   std::vector<std::string> keys() const;
   bool is_text(std::string_view key) const;
+  bool is_table(std::string_view key) const;
 
   void error(std::string_view key, const std::string& message);
   void error(const std::string& message) { error({}, message); }

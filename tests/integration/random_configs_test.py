@@ -254,7 +254,7 @@ class RandomConfigs(Site):
                 maker = Maker(schema, words, routes, sent, rng)
                 central = self.broker()
                 self.observe, ports = free_port(), [free_port(), free_port()]
-                fixed = {"gateway": {"name": "g", "inbox_path": str(self.run_folder / "inbox"), "control_socket": str(self.run_folder / "c")},
+                fixed = {"gateway": {"name": "g", "runtime_dir": str(self.run_folder)},
                          "log": {"path": str(self.folder / "log"), "max_size": rng.choice(["64MiB", "512MiB"])}, "observe": {"listen": f"127.0.0.1:{self.observe}"}}
                 # Two with the same log: the second comes by a reload.
                 first, second = (self.good(maker, ports, central.port, fixed) for _ in range(2))
@@ -266,7 +266,8 @@ class RandomConfigs(Site):
                 except AssertionError:
                     print(f"--- MILLRACE_SEED={number}\n{first}\n--- and then\n{second}")
                     raise
-                self.afresh()
+                finally:
+                    self.afresh()
 
     def play(self, maker, gateway, ports, rng, number, path, second):
         for life in range(2):

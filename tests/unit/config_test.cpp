@@ -60,6 +60,20 @@ TEST_CASE("config: an uplink of MQTT 3.1.1 cannot tell a denied topic, and that 
   CHECK(denied(minimal + std::string("version = \"3.1.1\"\n")) == 1);
 }
 
+TEST_CASE("config: where a name takes a table or one value, the value is of its own type") {
+  const auto with = [](const std::string& more) {
+    return errors_of(text(
+        "[[inputs.mqtt]]\nname = \"i\"\nservers = [\"mqtt://h\"]\n[[inputs.mqtt.routes]]\ntopic = \"a\"\n",
+        more));
+  };
+  CHECK(with("report = { metrics = { t = 0.2, p = { deadband_percent = 1 } } }\n") == "");
+  CHECK(with("report = { metrics = { t = \"0.2\" } }\n").find("\"t\" must be a number") != std::string::npos);
+  CHECK(with("metrics = { t = 5 }\n").find("\"t\" must be a text") != std::string::npos);
+  CHECK(with("expected = { t = \"number\" }\n") == "");
+  CHECK(with("expected = { t = \"nmber\" }\n").find("\"t\" is \"nmber\"; it can be \"number\"") !=
+        std::string::npos);
+}
+
 TEST_CASE("config: what a request's own heads are is no login, and a region is letters, digits and -") {
   const auto with = [](const std::string& more) {
     return errors_of("[[uplinks.https]]\nname = \"u\"\nservers = [\"https://h\"]\n" + more);
