@@ -11,8 +11,10 @@ import socket
 import struct
 import subprocess
 import sys
+import threading
 import time
 import tomllib
+import tty
 import unittest
 from pathlib import Path
 
@@ -110,9 +112,35 @@ class Maker:
             route["topic"] = self.rng.choice(WORDS["topic"])
         return route
 
-    def config(self, ports, central, fixed):
+    def other_inputs(self, central, tty, liar):
+        """Each of them now and then; what they hear is noise."""
+        rng, kinds, more = self.rng, self.schema["inputs"]["properties"], {}
+        if rng.random() < 0.4:
+            one = self.table(kinds["mqtt"]["items"], 0.15, ("username", "topics"))
+            more["mqtt"] = [{**one, "name": "broker", "servers": [f"mqtt://127.0.0.1:{central}"], "routes": [{**self.route(), "topic": rng.choice(["in/#", "in/{device}", "in/+/x"])} for _ in range(rng.randint(1, 3))]}]
+        if rng.random() < 0.5:
+            one = self.table(kinds["serial"]["items"], 0.15, ("rs485", "routes", "route"))
+            more["serial"] = [{**one, "name": "line", "device": tty, "routes": [{k: v for k, v in self.route().items() if k != "topic"} for _ in range(rng.randint(1, 3))]}]
+        if rng.random() < 0.4:
+            one = self.table(kinds["modbus"]["items"], 0.15, ("rs485", "device", "mode", "maps", "baud", "parity", "stop_bits"))
+            register = kinds["modbus"]["items"]["properties"]["devices"]["items"]["properties"]["registers"]["items"]
+            devices = [{"name": f"m{i}", "unit": i, "registers": [{**self.table(register, 0.2, ("reference", "bits")), "name": f"r{j}", "address": rng.choice([0, 1, 100, 65535, rng.randint(0, 200)])}
+                                                                 for j in range(rng.randint(1, 5))]} for i in range(1, rng.randint(2, 4))]
+            more["modbus"] = [{**one, "name": "bus", "mode": rng.choice(["tcp", "rtu_over_tcp"]), "server": f"127.0.0.1:{liar}", "interval": "100ms", "devices": devices}]
+        return more
+
+    def other_uplinks(self, liar):
+        rng, kinds, more = self.rng, self.schema["uplinks"]["properties"], {}
+        if rng.random() < 0.6:
+            one = self.table(kinds["https"]["items"], 0.15, ("", "proxy", "username", "standby_of"))
+            more["https"] = [{**one, "name": "liar", "servers": [f"http://127.0.0.1:{liar}"]}]
+        if rng.random() < 0.2:
+            more["kafka"] = [{**self.table(kinds["kafka"]["items"], 0.1, ("schema_registry", "sasl_mechanism", "username", "tls", "standby_of")), "name": "dead", "servers": [f"127.0.0.1:{liar}"]}]
+        return more
+
+    def config(self, ports, central, fixed, tty, liar):
         rng, made = self.rng, dict(fixed)
-        made["inputs"] = {"mqtt_endpoint": []}
+        made["inputs"] = {"mqtt_endpoint": [], **self.other_inputs(central, tty, liar)}
         inputs = self.schema["inputs"]["properties"]["mqtt_endpoint"]["items"]
         for i, port in enumerate(ports):
             one = self.table(inputs, 0.1, ("acl", "users_file", "client_certificates", "connections_max", "connect_timeout", "packet_max"))
@@ -120,7 +148,7 @@ class Maker:
             made["inputs"]["mqtt_endpoint"].append(one)
         made["windows"] = [{**self.table(self.schema["windows"]["items"], 0.3), "name": f"w{i}"} for i in range(rng.randint(0, 3))]
         uplink = self.table(self.schema["uplinks"]["properties"]["mqtt"]["items"], 0.15, ("standby_of", "form", "aws_iot", "azure_iot"))
-        made["uplinks"] = {"mqtt": [{**uplink, "name": f"up-{i}", "servers": [f"mqtt://127.0.0.1:{central}"]} for i in range(rng.randint(1, 2))]}
+        made["uplinks"] = {**self.other_uplinks(liar), "mqtt": [{**uplink, "name": f"up-{i}", "servers": [f"mqtt://127.0.0.1:{central}"]} for i in range(rng.randint(1, 2))]}
         made["observe"].update({k: v for k, v in self.table(self.schema["observe"], 0.2, ("listen", "token_file")).items() if k not in made["observe"] and not isinstance(v, dict)})
         return made
 
@@ -222,11 +250,85 @@ class Client:
                     self.closed = f"DISCONNECT {body.hex()}"
 
 
+class Liar(threading.Thread):
+    """Takes connections and answers what nobody asked: HTTP of all kinds, Modbus, noise, or nothing."""
+
+    def __init__(self, seed):
+        super().__init__(daemon=True)
+        self.rng, self.listener = random.Random(seed), socket.create_server(("127.0.0.1", 0))
+        self.port = self.listener.getsockname()[1]
+        self.start()
+
+    def run(self):
+        while True:
+            try:
+                peer = self.listener.accept()[0]
+            except OSError:
+                return
+            threading.Thread(target=self.lie, args=(peer,), daemon=True).start()
+
+    def answer(self, asked):
+        rng = self.rng
+        if asked[:4] in (b"POST", b"PUT ", b"GET "):
+            body = rng.choice([b"", b"{}", b"null", b"[]", b'{"FailedRecordCount":1,"Records":[{"ErrorCode":"x"}]}', b'{"messageIds":["1"]}', b"\xff" * 100, b"<Error><Code>SlowDown</Code></Error>",
+                               b'{"error":"partial write: field type conflict dropped=1"}', b"x" * 100_000])
+            status = rng.choice([200, 200, 201, 204, 206, 301, 400, 401, 403, 404, 408, 409, 413, 429, 500, 503, 599, 0, 99999])
+            heads = rng.choice([b"", b"Retry-After: 1\r\n", b"Retry-After: 99999999999\r\n", b"Retry-After: soon\r\n", b"Location: http://127.0.0.1:1/\r\n", b"Connection: close\r\n"])
+            length = rng.choice([b"Content-Length: %d\r\n" % len(body)] * 6 + [b"Content-Length: 5000000000\r\n", b"Transfer-Encoding: chunked\r\n", b""])
+            return b"HTTP/1.1 %d Said\r\n" % status + heads + length + b"\r\n" + body
+        if len(asked) >= 12 and asked[2:4] == b"\0\0" and rng.random() < 0.8:  # Modbus TCP
+            count = asked[11]
+            data = bytes([asked[7], 2 * count & 255]) + rng.randbytes(2 * count) if rng.random() < 0.7 else bytes([asked[7] | 0x80, rng.randint(0, 20)])
+            return asked[:4] + struct.pack(">H", len(data) + 1) + asked[6:7] + data
+        return rng.randbytes(rng.randint(0, 300))
+
+    def lie(self, peer):
+        try:
+            peer.settimeout(30)
+            while True:
+                asked = peer.recv(65536)
+                if not asked or self.rng.random() < 0.05:
+                    break
+                if self.rng.random() < 0.1:
+                    time.sleep(self.rng.random())
+                peer.sendall(self.answer(asked))
+        except OSError:
+            pass
+        peer.close()
+
+
+class Line(threading.Thread):
+    """A serial line on which somebody talks: lines, telegrams, noise."""
+
+    def __init__(self, seed):
+        super().__init__(daemon=True)
+        self.rng, self.stopping = random.Random(seed), False
+        self.ours, self.theirs = os.openpty()
+        tty.setraw(self.theirs)
+        os.set_blocking(self.ours, False)
+        self.name = os.ttyname(self.theirs)
+        self.start()
+
+    def run(self):
+        rng = self.rng
+        while not self.stopping:
+            said = rng.choice([b"21.5\n", b'{"v":1,"ts":1700000000}\n', b"\x02ST,GS,+0012.5kg\x03", b"$GPRMC,123519,A,4807.038,N,01131.000,E,022.4,084.4,230394,003.1,W*6A\r\n", rng.randbytes(rng.randint(1, 200)),
+                               b"/ISk5\\2MT382-1000\r\n\r\n1-0:1.8.0(000123.4*kWh)\r\n!\r\n", b"\x68\x0b\x0b\x68\x08\x01\x72\x00\x00\x00\x00\x00\x00\x00\x00\x7b\x16", b"\0" * 50, b"x" * 3000])
+            try:
+                os.write(self.ours, said)
+                os.read(self.ours, 4096)
+            except (BlockingIOError, OSError):
+                pass
+            time.sleep(0.02)
+        os.close(self.ours)
+        os.close(self.theirs)
+
+
 class RandomConfigs(Site):
-    def good(self, maker, ports, central, fixed):
+    def good(self, maker, *others):
         """A configuration that `check` lets through: what it finds fault with is taken out, line by line."""
         while True:
-            lines = toml(maker.config(ports, central, fixed)).splitlines()
+            lines = toml(maker.config(*others)).splitlines()
             for _ in range(12):
                 path = self.folder / "candidate.toml"
                 path.write_text("\n".join(lines) + "\n")
@@ -253,23 +355,26 @@ class RandomConfigs(Site):
                 rng = random.Random(number)
                 maker = Maker(schema, words, routes, sent, rng)
                 central = self.broker()
-                self.observe, ports = free_port(), [free_port(), free_port()]
+                self.observe, ports, liar, line = free_port(), [free_port(), free_port()], Liar(number), Line(number)
                 fixed = {"gateway": {"name": "g", "runtime_dir": str(self.run_folder)},
                          "log": {"path": str(self.folder / "log"), "max_size": rng.choice(["64MiB", "512MiB"])}, "observe": {"listen": f"127.0.0.1:{self.observe}"}}
                 # Two with the same log: the second comes by a reload.
-                first, second = (self.good(maker, ports, central.port, fixed) for _ in range(2))
+                first, second = (self.good(maker, ports, central.port, fixed, line.name, liar.port) for _ in range(2))
                 path = self.folder / "millrace.toml"
                 path.write_text(first)
                 gateway = self.gateway(path)
                 try:
-                    self.play(maker, gateway, ports, rng, number, path, second)
+                    self.play(maker, gateway, ports, central.port, rng, path, second)
                 except AssertionError:
                     print(f"--- MILLRACE_SEED={number}\n{first}\n--- and then\n{second}")
                     raise
                 finally:
                     self.afresh()
+                    line.stopping = True
+                    liar.listener.close()
+                    line.join()
 
-    def play(self, maker, gateway, ports, rng, number, path, second):
+    def play(self, maker, gateway, ports, central, rng, path, second):
         for life in range(2):
             for port in ports:
                 wait_for(lambda: gateway.process.poll() is not None or listening(port), f"port {port} opens")
@@ -284,6 +389,8 @@ class RandomConfigs(Site):
                 if not client.closed:
                     self.assertEqual(len(client.acknowledged), client.sent, gateway.text()[-3000:])
                 client.socket.close()
+            if "[[inputs.mqtt]]" in path.read_text():
+                self.publish(central, "in/d1", *(payload.decode("latin-1").replace("\0", "") for _, payload in (maker.message() for _ in range(10))))
             for face in ("/metrics", "/readyz", "/healthz", "/api/status", "/api/devices"):
                 self.assertIsNotNone(self.http(face), face)
             for words in (("status",), ("status", "--json"), ("top", "--once", "--json"), ("dlq", "ls", "--json"), ("trace", "d1")):
