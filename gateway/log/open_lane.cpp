@@ -2,7 +2,6 @@
 
 #include <cstdlib>
 
-#include "log/segment.h"
 #include "record/record_proto.h"
 
 namespace millrace {
@@ -14,8 +13,8 @@ constexpr std::int64_t clock_step_us = 100'000;
 
 std::size_t bytes_beside_columns(const Record& record) { return encode_record(record).size() + 16; }
 
-void OpenLane::add(const Record& record, std::size_t bytes, std::size_t row_max,
-                   std::optional<std::int64_t> clock_offset_us) {
+void OpenLane::make_room(std::size_t bytes, std::size_t row_max,
+                         std::optional<std::int64_t> clock_offset_us) {
   const std::optional<std::int64_t>& offset = clock_offsets_us_.back();
   const bool clock_set = clock_offset_us && offset && std::abs(*clock_offset_us - *offset) >= clock_step_us;
   if (last_row_count_ > 0 &&
@@ -26,10 +25,6 @@ void OpenLane::add(const Record& record, std::size_t bytes, std::size_t row_max,
     last_row_at_most_ = last_row_count_ = 0;
   }
   if (clock_offset_us && !clock_offsets_us_.back()) clock_offsets_us_.back() = clock_offset_us;
-  last_row_at_most_ += bytes;
-  ++last_row_count_;
-  if (!in_columns(record)) beside_columns_ += bytes;
-  rows_.back().add(record);
 }
 
 void OpenLane::clear() {

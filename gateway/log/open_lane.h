@@ -8,6 +8,7 @@
 #include <optional>
 #include <vector>
 
+#include "log/segment.h"
 #include "record/batch.h"
 
 namespace millrace {
@@ -16,7 +17,7 @@ std::size_t bytes_beside_columns(const Record& record);
 
 // What a record may take in a row, at most: names are counted as if each record brought them along. In place:
 // for every reading.
-inline std::size_t stored_bytes_max(const Record& record) {
+[[gnu::always_inline]] inline std::size_t stored_bytes_max(const Record& record) {
   constexpr std::size_t columns_bytes_max = 64;  // time, value, type, attributes, device and metric
   std::size_t bytes = columns_bytes_max + record.device.size() + record.metric.size() + record.unit.size();
   if (!record.tags.empty()) {
@@ -33,7 +34,13 @@ class OpenLane {
   // `clock_offset_us` (wall minus monotonic) where its time is not trusted: a row has one, so that a clock
   // that is set begins another row.
   void add(const Record& record, std::size_t bytes, std::size_t row_max,
-           std::optional<std::int64_t> clock_offset_us);
+           std::optional<std::int64_t> clock_offset_us) {
+    if (clock_offset_us || last_row_at_most_ + bytes > row_max || last_row_count_ >= row_records_max)
+      make_room(bytes, row_max, clock_offset_us);
+    last_row_at_most_ += bytes;
+    ++last_row_count_;
+    if (!rows_.back().add(record)) beside_columns_ += bytes;
+  }
   bool empty() const { return rows_.front().empty(); }
   // About what is waiting, in bytes before compression; what does not lie in columns counts as it will be
   // stored.
@@ -44,6 +51,8 @@ class OpenLane {
   void clear();
 
  private:
+  void make_room(std::size_t bytes, std::size_t row_max, std::optional<std::int64_t> clock_offset_us);
+
   std::vector<BatchBuilder> rows_ = std::vector<BatchBuilder>(1);
   // of the rows
   std::vector<std::optional<std::int64_t>> clock_offsets_us_ = std::vector<std::optional<std::int64_t>>(1);

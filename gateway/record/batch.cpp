@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <numeric>
 
-#include "base/composite_key.h"
 #include "base/text.h"
 #include "base/utf8.h"
 #include "record/record_proto.h"
@@ -22,17 +21,22 @@ bool is_utf8(std::string_view given) {
 }
 std::string utf8(const std::string& given) { return is_utf8(given) ? given : mended_utf8(given); }
 
+bool is_utf8(const Tags& given) {
+  return std::all_of(given.begin(), given.end(),
+                     [](const Tags::Tag& tag) { return is_utf8(tag.first) && is_utf8(tag.second); });
+}
 Tags utf8(const Tags& given) {
-  if (std::all_of(given.begin(), given.end(),
-                  [](const Tags::Tag& tag) { return is_utf8(tag.first) && is_utf8(tag.second); }))
-    return given;
   Tags::List mended;
   for (const auto& [name, value] : given) mended.emplace_back(utf8(name), utf8(value));
   return mended;
 }
 
 void mend(std::vector<BatchName>& names) {
-  for (BatchName& name : names) name = {utf8(name.name), utf8(name.unit), utf8(name.tags)};
+  for (BatchName& name : names) {
+    if (!is_utf8(name.name)) name.name = mended_utf8(name.name);
+    if (!is_utf8(name.unit)) name.unit = mended_utf8(name.unit);
+    if (!is_utf8(name.tags)) name.tags = utf8(name.tags);
+  }
 }
 
 // Of names that are UTF-8.
@@ -123,55 +127,51 @@ Status check_names(const DecodedBatch& batch) {
 
 }  // namespace
 
-std::uint32_t BatchBuilder::id_of(Ids& ids, std::vector<BatchName>& names, std::string_view key,
-                                  const std::string& name, const std::string& unit, const Tags& tags,
-                                  std::size_t& bytes) {
-  if (const auto found = ids.find(key); found != ids.end()) return found->second;
-  const auto id = static_cast<std::uint32_t>(names.size());
-  ids.emplace(std::string(key), id);
-  names.push_back({utf8(name), utf8(unit), utf8(tags)});
-  bytes += key.size() + 4;
-  return id;
-}
-
 // Readings come in runs: the values of one message have one device, and a device that speaks often has the
-// same metrics.
-std::uint32_t BatchBuilder::device_of(const Record& record) {
-  if (last_device_ < devices_.size()) {
-    const BatchName& last = devices_[last_device_];
-    if (last.name == record.device && last.tags == record.tags) return last_device_;
+// same metrics. Or they take turns: after one comes the one that came after it before. What was right the
+// last time is tried first.
+std::uint32_t BatchBuilder::id_of(Names& names, std::string_view name, std::string_view unit,
+                                  const Tags& tags) {
+  const auto same = [&](std::uint32_t id) {
+    const BatchName& one = names.all[id];
+    return one.name == name && one.unit == unit && one.tags == tags;
+  };
+  const auto count = static_cast<std::uint32_t>(names.all.size());
+  for (std::uint32_t tries = 0; count > 0 && tries < 2; ++tries, names.in_turn = !names.in_turn) {
+    std::uint32_t id = names.last + (names.in_turn ? 1 : 0);
+    if (id == count) id = 0;
+    if (same(id)) return names.last = id;
   }
-  key_.clear();
-  key_.add(record.device);
-  for (const auto& [name, value] : record.tags) {
-    key_.add(name);
-    key_.add(value);
+  constexpr std::hash<std::string_view> hash_of;
+  std::size_t hash = hash_of(name), bytes = name.size() + unit.size() + 4;
+  if (!unit.empty()) hash = hash * 31 + hash_of(unit);
+  for (const auto& [key, value] : tags) {
+    hash = (hash * 31 + hash_of(key)) * 31 + hash_of(value);
+    bytes += key.size() + value.size();
   }
-  return last_device_ =
-             id_of(device_ids_, devices_, key_.view(), record.device, {}, record.tags, bytes_waiting_);
+  for (auto [at, end] = names.ids.equal_range(hash); at != end; ++at) {
+    if (same(at->second)) return names.last = at->second;
+  }
+  names.ids.emplace(hash, count);
+  BatchName& added = names.all.emplace_back();
+  added.name = name;
+  added.unit = unit;
+  added.tags = tags;
+  bytes_waiting_ += bytes;
+  return names.last = count;
 }
 
-std::uint32_t BatchBuilder::metric_of(const Record& record) {
-  if (last_metric_ < metrics_.size()) {
-    const BatchName& last = metrics_[last_metric_];
-    if (last.name == record.metric && last.unit == record.unit) return last_metric_;
-  }
-  key_.clear();
-  key_.add(record.metric);
-  key_.add(record.unit);
-  return last_metric_ =
-             id_of(metric_ids_, metrics_, key_.view(), record.metric, record.unit, {}, bytes_waiting_);
-}
-
-void BatchBuilder::add(const Record& record) {
+bool BatchBuilder::add(const Record& record) {
   if (!in_columns(record)) {
     places_.push_back(static_cast<std::uint32_t>(others_.size()) | 0x80000000u);
     others_.push_back(record);
     bytes_waiting_ += 64 + record.device.size();
     bytes_waiting_ += bytes_of_detail(record);
-    return;
+    return false;
   }
-  const std::uint32_t device = device_of(record), metric = metric_of(record);
+  static const Tags no_tags;
+  const std::uint32_t device = id_of(devices_, record.device, {}, record.tags);
+  const std::uint32_t metric = id_of(metrics_, record.metric, record.unit, no_tags);
   std::uint64_t bits = 0;
   ValueType type = ValueType::number;
   if (const auto* number = std::get_if<double>(&record.value)) {
@@ -192,14 +192,19 @@ void BatchBuilder::add(const Record& record) {
   places_.push_back(static_cast<std::uint32_t>(readings_.size()));
   readings_.add(device, metric, record.time.us, type, bits, attributes_of(record.quality, record.trust));
   bytes_waiting_ += 8;
+  return true;
+}
+
+void BatchBuilder::Names::clear() {
+  all.clear();
+  ids.clear();
+  last = 0;
 }
 
 void BatchBuilder::clear() {
   readings_.clear();
   others_.clear();
   places_.clear();
-  device_ids_.clear();
-  metric_ids_.clear();
   devices_.clear();
   metrics_.clear();
   order_.clear();
@@ -212,7 +217,9 @@ EncodedBatch BatchBuilder::encode(std::uint64_t boot_id, std::int64_t offset_us)
   for (const std::uint8_t a : readings_.attributes)
     unsynced = unsynced || (a & 3) == static_cast<unsigned>(TimeTrust::unsynced);
   std::vector<std::uint32_t> reading_order;
-  Bytes message = message_of(encoder_, readings_, devices_, metrics_, others_, unsynced ? boot_id : 0,
+  mend(devices_.all);
+  mend(metrics_.all);
+  Bytes message = message_of(encoder_, readings_, devices_.all, metrics_.all, others_, unsynced ? boot_id : 0,
                              unsynced ? offset_us : 0, reading_order);
   std::vector<std::uint32_t> place_of_reading(readings_.size());
   std::vector<std::uint32_t> place_of_other(others_.size());
@@ -229,7 +236,7 @@ EncodedBatch BatchBuilder::encode(std::uint64_t boot_id, std::int64_t offset_us)
 Record BatchBuilder::at(std::uint32_t index) const {
   const std::uint32_t place = places_[index];
   if (place & 0x80000000u) return others_[place & 0x7FFFFFFFu];
-  return record_of(readings_, place, devices_, metrics_);
+  return record_of(readings_, place, devices_.all, metrics_.all);
 }
 
 EncodedBatch close_batch(Bytes message) {

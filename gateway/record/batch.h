@@ -7,7 +7,6 @@
 #include <unordered_map>
 #include <vector>
 
-#include "base/composite_key.h"
 #include "base/status.h"
 #include "record/batch_decoder.h"
 #include "record/batch_encoder.h"
@@ -33,7 +32,8 @@ inline bool in_columns(const Record& record) {
 // only within a metric).
 class BatchBuilder {
  public:
-  void add(const Record& record);
+  // Whether it lies in columns.
+  bool add(const Record& record);
   std::size_t count() const { return readings_.size() + others_.size(); }
   bool empty() const { return count() == 0; }
   // About what is waiting, in bytes before compression.
@@ -47,25 +47,20 @@ class BatchBuilder {
   Record at(std::uint32_t index) const;
 
  private:
-  struct Hash {
-    using is_transparent = void;
-    std::size_t operator()(std::string_view text) const { return std::hash<std::string_view>{}(text); }
+  // Names by their place, and their places by what they hash to.
+  struct Names {
+    std::vector<BatchName> all;
+    std::unordered_multimap<std::size_t, std::uint32_t> ids;
+    std::uint32_t last = 0;  // of the reading before
+    bool in_turn = false;    // it was the one after the one before it
+    void clear();
   };
-  using Ids = std::unordered_map<std::string, std::uint32_t, Hash, std::equal_to<>>;
-
-  static std::uint32_t id_of(Ids& ids, std::vector<BatchName>& names, std::string_view key,
-                             const std::string& name, const std::string& unit, const Tags& tags,
-                             std::size_t& bytes);
-  std::uint32_t device_of(const Record& record);
-  std::uint32_t metric_of(const Record& record);
+  std::uint32_t id_of(Names& names, std::string_view name, std::string_view unit, const Tags& tags);
 
   Readings readings_;
   std::vector<Record> others_;
   std::vector<std::uint32_t> places_;  // arrival index -> reading index, or count of readings + other index
-  Ids device_ids_, metric_ids_;
-  std::vector<BatchName> devices_, metrics_;
-  std::uint32_t last_device_ = 0, last_metric_ = 0;  // of the reading before
-  KeyBuffer key_;
+  Names devices_, metrics_;
   std::size_t bytes_waiting_ = 0;
   BatchEncoder encoder_;
   std::vector<std::uint32_t> order_;
