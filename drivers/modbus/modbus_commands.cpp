@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <charconv>
 #include <cstdio>
-#include <cstdlib>
 
 #include "base/host_port.h"
 #include "base/text.h"
@@ -70,19 +69,11 @@ constexpr Option scan_options[] = {
 
 int refuse(int code, const std::string& words) { return complain(code, "millrace: " + words); }
 
-std::string real_path(const std::string& path) {
-  char* found = ::realpath(path.c_str(), nullptr);
-  std::string out = found ? found : path;
-  std::free(found);
-  return out;
-}
-
 // The input that has the port, of a daemon that runs with this configuration.
 std::string owner_of(const BusOptions& options, const ModbusInputConfig& bus) {
-  return holder_of(options.config, [&bus](const std::string& claim) {
-    return bus.over_tcp() ? claim == "modbus " + bus.server
-                          : claim.starts_with("tty ") && real_path(claim.substr(4)) == real_path(bus.device);
-  });
+  if (!bus.over_tcp()) return holder_of_tty(options.config, bus.device);
+  return holder_of(options.config,
+                   [&bus](const std::string& claim) { return claim == "modbus " + bus.server; });
 }
 
 // "1,5-7": 1 5 6 7. Empty: it is no such list.

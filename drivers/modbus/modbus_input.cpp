@@ -7,6 +7,7 @@
 #include "base/files.h"
 #include "base/host_port.h"
 #include "base/label.h"
+#include "base/real_path.h"
 #include "base/text.h"
 #include "config/toml.h"
 #include "drivers/modbus/libmodbus_line.h"
@@ -234,17 +235,10 @@ void settle(Section& section, ModbusInputConfig& c) {
 }
 constexpr Shape shape = shape_of<C, settle>(keys);
 
-// Behind links, so that two names of one port are one.
-std::string port_of(const std::string& device) {
-  std::error_code error;
-  const auto path = std::filesystem::canonical(device, error);
-  return error ? device : path.string();
-}
-
 InputPlan plan_of(const ModbusInputConfig& c) {
   InputPlan plan;
   // A connection can be had more than once, but a line behind it cannot be asked twice at a time.
-  plan.claims = {c.over_tcp() ? "modbus " + c.server : "tty " + port_of(c.device)};
+  plan.claims = {c.over_tcp() ? "modbus " + c.server : "tty " + real_path(c.device)};
   plan.decode = [decoder =
                      std::make_shared<const ReplyDecoder>(slaves_of(c), ReportRules::make(c.report, {}))](
                     const Arrival& arrival, std::vector<Record>& out, Unread& unread) {

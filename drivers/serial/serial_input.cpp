@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "base/escapes.h"
+#include "base/real_path.h"
 #include "base/text.h"
 #include "config/toml.h"
 #include "drivers/serial/serial_config.h"
@@ -146,7 +147,7 @@ constexpr Shape shape = shape_of<C, settle>(keys);
 InputPlan plan_of(const SerialInputConfig& c) {
   InputPlan plan;
   plan.claims = {"tty " + c.device};
-  if (const std::string port = port_behind(c.device); port != c.device) plan.claims.push_back("tty " + port);
+  if (const std::string port = real_path(c.device); port != c.device) plan.claims.push_back("tty " + port);
   plan.routes = c.routes;
   plan.make = [c](const SouthParts& parts) -> std::unique_ptr<Driver> {
     return std::make_unique<SerialDriver>(parts.loop, parts.rng, parts.inbox, parts.intake, parts.trust,

@@ -655,7 +655,7 @@ class Scanning(SerialSite):
         for name in (line.port, os.path.realpath(line.port)):
             done = self.command("scan", "serial", "--port", str(name))
             self.assertEqual(done.returncode, 69, done.stdout + done.stderr)
-            self.assertIn('held by the running daemon (input "s")', done.stderr)
+            self.assertIn('held by the running daemon (input "s")', done.stdout)
 
 
 class Pouring(SerialSite):
