@@ -350,7 +350,7 @@ class Commands(Bus):
         path = self.configure(FRAME, inputs=self.tcp(port, 'timeout = "200ms"\n' + MAP + self.device("m-1", 1) + self.device("m-9", 9)))
         done = self.command("check", "--online", config=path)
         self.assertEqual(done.returncode, 69)
-        self.assertRegex(done.stdout, r'good  input bus: m-1 \(unit 1\): .*abcd = 12.56 V, .*name = "SDM630".*\(.*ms\)')
+        self.assertRegex(done.stdout, r'good  input bus: m-1 \(unit 1\): .*abcd = 12.56 V, .*name = "SDM630".*\(.*[mu]s\)')
         self.assertRegex(done.stdout, r"BAD   input bus: m-9 \(unit 9\): .*no answer")
         self.assertIn("high = 7 (out of range)", done.stdout)
 

@@ -316,7 +316,7 @@ class Commands(OverTls):
     def test_check_online_shows_each_value_or_why_not(self):
         done = self.command("check", "--online", config=self.configure(FRAME, inputs=self.bus()))
         self.assertRegex(done.stdout, r"good  input bus: 127\.0\.0\.1:\d+: connects, and its certificate is good")
-        self.assertRegex(done.stdout, r"good  input bus: p-1 \(unit 1\): .*u16-ABCD = 65000.*f64-CDAB = 3\.14159.*\(.*ms\)")
+        self.assertRegex(done.stdout, r"good  input bus: p-1 \(unit 1\): .*u16-ABCD = 65000.*f64-CDAB = 3\.14159.*\(.*[mu]s\)")
         done = self.command("check", "--online", config=self.configure(FRAME, inputs=self.bus(host="127.0.0.1", ca="client")))
         self.assertRegex(done.stdout, r"BAD   input bus: 127\.0\.0\.1:\d+: .*TLS: certificate: ")
 
