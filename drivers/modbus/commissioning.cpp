@@ -7,7 +7,6 @@
 
 #include "base/text.h"
 #include "base/utf8.h"
-#include "drivers/modbus/libmodbus_line.h"
 #include "drivers/modbus/points.h"
 #include "drivers/modbus/registers.h"
 #include "drivers/modbus/sunspec.h"
@@ -152,16 +151,16 @@ class Scan {
 
   // False: the port or connection cannot be had.
   bool some(const ModbusInputConfig& setting, std::size_t from, std::size_t to) {
-    LibmodbusLine line(clock_, setting, std::make_shared<std::atomic<bool>>(false));
+    const auto line = make_line(clock_, setting, std::make_shared<std::atomic<bool>>(false));
     for (std::size_t i = from; i < to && !over(); ++i) {
-      if (!line.is_open()) {
-        if (Status status = line.open(); !status.ok()) {
+      if (!line->is_open()) {
+        if (Status status = line->open(); !status.ok()) {
           progress_("");
           print_(status.detail() + "\n");
           return false;
         }
       }
-      one(line, setting, wish_.units[i]);
+      one(*line, setting, wish_.units[i]);
     }
     return true;
   }
@@ -171,7 +170,7 @@ class Scan {
     return over_;
   }
 
-  void one(LibmodbusLine& line, const ModbusInputConfig& setting, std::int32_t unit) {
+  void one(Line& line, const ModbusInputConfig& setting, std::int32_t unit) {
     ++tried_;
     progress_(
         text(tried_, " of ", total_, "  ", line_words(setting), "  unit ", unit, "  found ", found_.size()));
@@ -200,7 +199,7 @@ class Scan {
     print_(text(line_words(setting), ": ", found.words, "\n"));
   }
 
-  void look_for_sunspec(LibmodbusLine& line, const ModbusInputConfig& setting, Found& found) {
+  void look_for_sunspec(Line& line, const ModbusInputConfig& setting, Found& found) {
     const auto device = find_sunspec([&](const Span& span) -> std::optional<std::vector<std::uint16_t>> {
       const Reply outcome = line.ask(static_cast<std::uint8_t>(found.unit), span, setting.timeout);
       if (outcome.answer != Answer::data) return std::nullopt;
@@ -253,7 +252,14 @@ class Scan {
 
 std::string bus_toml(const ModbusInputConfig& bus) {
   std::string out = "[[inputs.modbus]]\nname = \"bus\"\n";
-  if (bus.over_tcp()) return out + text("mode = \"", bus.mode, "\"\nserver = \"", bus.server, "\"\n");
+  if (bus.over_tcp()) {
+    out += text("mode = \"", bus.mode, "\"\nserver = \"", bus.server, "\"\n");
+    for (const auto& [key, path] :
+         {std::pair{"tls_ca", bus.tls.ca}, {"tls_cert", bus.tls.cert}, {"tls_key_file", bus.tls.key.path}}) {
+      if (!path.empty()) out += text(key, " = \"", path, "\"\n");
+    }
+    return out;
+  }
   return out + text("device = \"", bus.device, "\"\nbaud = ", bus.baud, "\nparity = \"", bus.parity,
                     "\"\nstop_bits = ", bus.stop_bits, "\n");
 }
@@ -297,14 +303,14 @@ int read_modbus(const ModbusInputConfig& bus, const ReadWish& wish,
                 const std::function<void(const std::string&)>& print,
                 const std::function<void(const std::string&)>& complain) {
   const SystemClock clock;
-  LibmodbusLine line(clock, bus, std::make_shared<std::atomic<bool>>(false));
-  if (Status status = line.open(); !status.ok()) {
+  const auto line = make_line(clock, bus, std::make_shared<std::atomic<bool>>(false));
+  if (Status status = line->open(); !status.ok()) {
     complain(status.detail());
     return unavailable;
   }
-  line.drain(std::chrono::milliseconds(20), bus.timeout);
+  line->drain(std::chrono::milliseconds(20), bus.timeout);
   const Instant begin = clock.now();
-  const Reply outcome = line.ask(static_cast<std::uint8_t>(wish.unit), wish.span, bus.timeout);
+  const Reply outcome = line->ask(static_cast<std::uint8_t>(wish.unit), wish.span, bus.timeout);
   const std::string where = text(place_words(wish.span.table, wish.span.first, wish.span.count), " of unit ",
                                  wish.unit, " on ", line_words(bus));
   if (outcome.answer != Answer::data) {

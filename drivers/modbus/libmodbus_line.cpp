@@ -3,40 +3,21 @@
 #include <fcntl.h>
 #include <linux/serial.h>
 #include <modbus.h>
-#include <netdb.h>
-#include <netinet/tcp.h>
 #include <poll.h>
 #include <sys/file.h>
 #include <sys/ioctl.h>
 #include <sys/select.h>
-#include <sys/socket.h>
 #include <termios.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
 
-#include "base/host_port.h"
 #include "base/text.h"
-#include "net/resolver.h"
+#include "net/waiting_stream.h"
 
 namespace millrace {
 namespace {
-
-constexpr std::uint16_t modbus_port = 502;
-constexpr Duration slice = std::chrono::milliseconds(100);  // of waiting that can be stopped
-
-int ms_up(Duration d) {
-  return static_cast<int>(std::clamp<std::int64_t>((d.count() + 999'999) / 1'000'000, 0, 3'600'000));
-}
-
-// Whether there is something to read, or the line is gone. Shorter than a millisecond where it must be.
-bool readable(int fd, Duration for_how_long) {
-  pollfd one{fd, POLLIN, 0};
-  const timespec wait{static_cast<time_t>(for_how_long.count() / 1'000'000'000),
-                      static_cast<long>(for_how_long.count() % 1'000'000'000)};
-  return ::ppoll(&one, 1, &wait, nullptr) > 0;
-}
 
 Status enable_rs485(int fd, const Rs485Config& config, const std::string& device) {
   if (!config.enabled) return {};
@@ -82,19 +63,16 @@ LibmodbusLine::LibmodbusLine(const Clock& clock, const ModbusInputConfig& config
                              std::shared_ptr<const std::atomic<bool>> stopping)
     : clock_(clock),
       config_(config),
-      stopping_(std::move(stopping)),
-      mode_(config.mode == "tcp"   ? Mode::tcp
-            : config.mode == "rtu" ? Mode::rtu
-                                   : Mode::rtu_over_tcp),
+      waiter_{clock, [stopping = std::move(stopping)] { return !*stopping; }},
       pause_(config.pause.count() > 0 ? config.pause
-             : mode_ == Mode::rtu     ? frame_silence(config.baud)
-                                      : Duration{0}) {}
+             : config.over_tcp()      ? Duration{0}
+                                      : frame_silence(config.baud)) {}
 
 LibmodbusLine::~LibmodbusLine() = default;
 
 Status LibmodbusLine::open() {
   close();
-  return mode_ == Mode::rtu ? open_tty() : open_tcp();
+  return config_.over_tcp() ? open_tcp() : open_tty();
 }
 
 void LibmodbusLine::close() {
@@ -139,79 +117,15 @@ Status LibmodbusLine::open_tty() {
 }
 
 Status LibmodbusLine::open_tcp() {
-  auto socket = connect();
+  const auto where = parse_host_port(config_.server, config_.port());
+  if (!where.ok()) return where.status();
+  auto socket = connect_waiting(waiter_, where.value(), clock_.now() + config_.connect_timeout);
   if (!socket.ok()) return socket.status();
-  // An RTU context never opens its device: it frames what goes over the socket.
-  std::unique_ptr<_modbus, Free> context(mode_ == Mode::tcp ? modbus_new_tcp("127.0.0.1", modbus_port)
-                                                            : modbus_new_rtu("/dev/null", 9600, 'N', 8, 1));
+  // It never opens its device: it frames what goes over the socket.
+  std::unique_ptr<_modbus, Free> context(modbus_new_rtu("/dev/null", 9600, 'N', 8, 1));
   if (!context) return status_from_errno(errno, "libmodbus: " + config_.server);
   modbus_set_socket(context.get(), socket.value().release());
   return adopt(std::move(context));
-}
-
-Result<Fd> LibmodbusLine::connect() {
-  const auto where = parse_host_port(config_.server, modbus_port);
-  if (!where.ok()) return where.status();
-  const Instant deadline = clock_.now() + config_.connect_timeout;
-  const auto wanted = [this] { return !*stopping_; };
-  auto addresses = look_up_waiting(clock_, where.value().host, config_.connect_timeout, wanted);
-  if (!addresses.ok()) return addresses.status();
-  Status last{Code::unavailable, text(config_.server, " has no address")};
-  std::int64_t left = static_cast<std::int64_t>(addresses.value().size());
-  for (const std::string& address : addresses.value()) {
-    const Instant now = clock_.now(), until = now + std::max(deadline - now, Duration{0}) / left--;
-    addrinfo hints{}, *found = nullptr;
-    hints.ai_flags = AI_NUMERICHOST | AI_NUMERICSERV;
-    hints.ai_socktype = SOCK_STREAM;
-    if (::getaddrinfo(address.c_str(), text(where.value().port).c_str(), &hints, &found) != 0) continue;
-    const std::unique_ptr<addrinfo, decltype(&::freeaddrinfo)> owned(found, &::freeaddrinfo);
-    Fd fd(::socket(found->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
-    if (!fd.valid()) return status_from_errno(errno, "a socket");
-    if (const int error = connect_to(fd.get(), found->ai_addr, found->ai_addrlen, until); error != 0) {
-      last = status_from_errno(error, "connect to " + config_.server);
-      continue;
-    }
-    const int on = 1;
-    ::setsockopt(fd.get(), IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-    ::setsockopt(fd.get(), SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on);
-    return fd;
-  }
-  return last;
-}
-
-// 0, or the errno.
-int LibmodbusLine::connect_to(int fd, const sockaddr* address, unsigned size, Instant deadline) const {
-  int error = ::connect(fd, address, size) == 0 ? 0 : errno;
-  if (error != EINPROGRESS) return error;
-  while (clock_.now() < deadline && !*stopping_) {
-    pollfd one{fd, POLLOUT, 0};
-    if (::poll(&one, 1, ms_up(std::min(slice, deadline - clock_.now()))) <= 0) continue;
-    socklen_t length = sizeof error;
-    ::getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &length);
-    return error;
-  }
-  return ETIMEDOUT;
-}
-
-void LibmodbusLine::wait(Duration duration) {
-  const Instant end = clock_.now() + duration;
-  for (Duration left = duration; left.count() > 0 && !*stopping_; left = end - clock_.now()) {
-    const Duration some = std::min(left, slice);
-    const timespec time{0, static_cast<long>(some.count())};
-    ::ppoll(nullptr, 0, &time, nullptr);
-  }
-}
-
-// Whether something comes within `quiet`, or the line is gone. False, too, for who is to stop.
-bool LibmodbusLine::hears(Duration quiet) const {
-  const int fd = modbus_get_socket(context_.get());
-  while (!*stopping_) {
-    const Duration some = std::min(quiet, slice);
-    if (readable(fd, some)) return true;
-    quiet -= some;
-    if (quiet.count() <= 0) return false;
-  }
-  return false;
 }
 
 // Whether all of a request is with the adapter. tcdrain() would wait without an end for one that is stuck.
@@ -220,7 +134,7 @@ bool LibmodbusLine::sent(Duration at_most) {
   const Instant end = clock_.now() + at_most;
   int waiting = 0;
   while (::ioctl(fd, TIOCOUTQ, &waiting) == 0 && waiting > 0) {
-    if (clock_.now() >= end || *stopping_) {
+    if (clock_.now() >= end || !waiter_.wanted()) {
       ::tcflush(fd, TCOFLUSH);  // nor is it said later, when nobody waits for its answer
       return false;
     }
@@ -235,13 +149,17 @@ std::size_t LibmodbusLine::drain(Duration quiet, Duration at_most) {
   const int fd = modbus_get_socket(context_.get());
   const Instant end = clock_.now() + at_most;
   std::size_t bytes = 0;
-  while (hears(quiet)) {
+  const auto there = [fd] {
+    pollfd one{fd, POLLIN, 0};
+    return ::poll(&one, 1, 0) > 0;
+  };
+  while (there() || waiter_.await(fd, POLLIN, clock_.now() + quiet)) {
     std::uint8_t piece[512];
     const ssize_t got = ::read(fd, piece, sizeof piece);
     if (got <= 0) break;  // gone: the next question says so
     bytes += static_cast<std::size_t>(got);
     last_ = clock_.now();
-    if (last_ >= end || *stopping_) break;
+    if (last_ >= end) break;
   }
   return bytes;
 }
@@ -252,7 +170,7 @@ void LibmodbusLine::keep_pause() {
 
 Reply LibmodbusLine::ask(std::uint8_t unit, const Span& span, Duration timeout) {
   keep_pause();
-  Reply outcome = mode_ == Mode::tcp ? ask_numbered(unit, span, timeout) : ask_frames(unit, span, timeout);
+  Reply outcome = ask_frame(unit, span, timeout);
   last_ = clock_.now();
   return outcome;
 }
@@ -260,97 +178,12 @@ Reply LibmodbusLine::ask(std::uint8_t unit, const Span& span, Duration timeout) 
 Reply LibmodbusLine::failed(int error) const {
   Reply outcome;
   if (error == ETIMEDOUT) return outcome;
-  const bool unknown = error == EMBBADEXC || error == MODBUS_ENOBASE;  // a number that the protocol has not
-  if (unknown || (error > MODBUS_ENOBASE && error <= EMBXGTAR)) {
-    outcome.answer = Answer::exception;
-    outcome.exception = unknown ? Exception::device_failure : static_cast<Exception>(error - MODBUS_ENOBASE);
-    return outcome;
-  }
   outcome.answer = line_is_gone(error) ? Answer::gone : Answer::damaged;
-  outcome.words = text(mode_ == Mode::rtu ? config_.device : config_.server, ": ", modbus_strerror(error));
+  outcome.words = text(config_.over_tcp() ? config_.server : config_.device, ": ", modbus_strerror(error));
   return outcome;
 }
 
-// Reads all of `to`. False: `outcome` says why not; what came of a frame that is not whole puts the stream
-// out of step.
-bool LibmodbusLine::read_whole(std::span<std::uint8_t> to, Instant deadline, bool begun,
-                               Reply& outcome) const {
-  const int fd = modbus_get_socket(context_.get());
-  std::size_t have = 0;
-  while (have < to.size()) {
-    const Duration left = deadline - clock_.now();
-    if (left.count() <= 0 || *stopping_) {
-      outcome.answer = begun || have > 0 ? Answer::damaged : Answer::silent;
-      return false;
-    }
-    if (!readable(fd, std::min(left, slice))) continue;
-    const ssize_t got = ::recv(fd, to.data() + have, to.size() - have, 0);
-    if (got > 0) {
-      have += static_cast<std::size_t>(got);
-    } else if (got == 0 || (errno != EAGAIN && errno != EINTR)) {
-      outcome.answer = Answer::gone;
-      outcome.words =
-          text(config_.server, ": ", got == 0 ? "the connection was closed" : modbus_strerror(errno));
-      return false;
-    }
-  }
-  return true;
-}
-
-// By hand, since libmodbus looks neither at the unit of an answer nor at its lengths. Modbus Messaging on
-// TCP/IP 1.0b, 3.1.3: transaction, protocol 0, length of what follows, unit; and then as on a line, without
-// the CRC.
-Reply LibmodbusLine::ask_numbered(std::uint8_t unit, const Span& span, Duration timeout) {
-  constexpr std::size_t head = 6, least = 3, most = 254;  // unit, function, a byte; a PDU has 253
-  const auto high = [](unsigned v) { return static_cast<std::uint8_t>(v >> 8); };
-  const auto low = [](unsigned v) { return static_cast<std::uint8_t>(v & 0xFF); };
-  const Instant deadline = clock_.now() + std::max<Duration>(timeout, std::chrono::milliseconds(1));
-  const std::uint16_t transaction = ++transaction_;
-  const std::uint8_t request[] = {high(transaction),
-                                  low(transaction),
-                                  0,
-                                  0,
-                                  0,
-                                  6,
-                                  unit,
-                                  function_of(span.table),
-                                  high(span.first),
-                                  low(span.first),
-                                  high(span.count),
-                                  low(span.count)};
-  Reply outcome;
-  if (::send(modbus_get_socket(context_.get()), request, sizeof request, MSG_NOSIGNAL) !=
-      static_cast<ssize_t>(sizeof request)) {
-    outcome.answer = Answer::gone;
-    outcome.words = text(config_.server, ": ", modbus_strerror(errno));
-    return outcome;
-  }
-  while (true) {
-    std::uint8_t header[head], body[most];
-    if (!read_whole(header, deadline, false, outcome)) return outcome;
-    const std::size_t length = static_cast<std::size_t>(header[4]) << 8 | header[5];
-    outcome.answer = Answer::damaged;
-    if ((header[2] | header[3]) != 0 || length < least || length > most) return outcome;
-    if (!read_whole(std::span(body, length), deadline, true, outcome)) return outcome;
-    if ((static_cast<unsigned>(header[0]) << 8 | header[1]) == transaction)
-      return take_numbered(unit, span, {body, length}, std::move(outcome));
-    ++outcome.strays;  // an old one
-  }
-}
-
-// Units 0 and 255 are a device's own name for itself where it hangs on the network without a gateway.
-Reply LibmodbusLine::take_numbered(std::uint8_t unit, const Span& span, std::span<const std::uint8_t> body,
-                                   Reply outcome) {
-  if (body[0] != unit && body[0] != 0 && body[0] != 255) return outcome;
-  const auto* pdu = reinterpret_cast<const std::byte*>(body.data() + 1);
-  const auto data = data_of(span, {pdu, body.size() - 1}, outcome.exception);
-  if (!data.ok()) return outcome;
-  outcome.answer = outcome.exception == Exception::none ? Answer::data : Answer::exception;
-  outcome.data.assign(data.value().begin(), data.value().end());
-  return outcome;
-}
-
-Reply LibmodbusLine::ask_frames(std::uint8_t unit, const Span& span, Duration timeout) {
+Reply LibmodbusLine::ask_frame(std::uint8_t unit, const Span& span, Duration timeout) {
   modbus_t* bus = context_.get();
   modbus_set_slave(bus, unit);
   const std::uint8_t function = function_of(span.table);
@@ -364,8 +197,8 @@ Reply LibmodbusLine::ask_frames(std::uint8_t unit, const Span& span, Duration ti
   if (modbus_send_raw_request(bus, request, sizeof request) < 0) return failed(errno);
   Reply outcome;
   Duration air{0};  // the time counts from where the request has left, and its CRC
-  if (mode_ == Mode::rtu) air = Duration{(sizeof request + 2) * 11'000'000'000 / std::max(config_.baud, 1)};
-  if (mode_ == Mode::rtu && !sent(timeout + air)) return outcome;
+  if (!config_.over_tcp()) air = Duration{(sizeof request + 2) * 11'000'000'000 / std::max(config_.baud, 1)};
+  if (!config_.over_tcp() && !sent(timeout + air)) return outcome;
   const Instant deadline = clock_.now() + air + timeout;
   while (true) {
     const std::int64_t us = to_us(deadline - clock_.now());

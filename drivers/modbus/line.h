@@ -1,7 +1,9 @@
 // A bus as the poller sees it: one question at a time, and its answer. Blocks; lives on the bus's worker. The
-// real one is libmodbus_line.h; tests have slaves in virtual time.
+// real ones are libmodbus_line.h and mbap_line.h; tests have slaves in virtual time.
 #pragma once
 
+#include <atomic>
+#include <memory>
 #include <string>
 
 #include "base/bytes.h"
@@ -33,7 +35,7 @@ class Line {
   virtual Status open() = 0;
   virtual void close() = 0;
   virtual bool is_open() const = 0;
-  // Whether answers have transaction numbers (TCP): an old one is never taken for a new one then.
+  // Whether answers have transaction numbers (TCP, TLS): an old one is never taken for a new one then.
   virtual bool numbered() const = 0;
   // Throws away what comes until there was silence for `quiet` (0: what has come by the end of the pause
   // before a question); gives up after `at_most`. How many bytes.
@@ -41,5 +43,11 @@ class Line {
   virtual Reply ask(std::uint8_t unit, const Span& span, Duration timeout) = 0;
   virtual void wait(Duration duration) = 0;
 };
+
+// As the configuration's mode says. `stopping` ends waiting early.
+std::unique_ptr<Line> make_line(const Clock& clock, const ModbusInputConfig& config,
+                                std::shared_ptr<const std::atomic<bool>> stopping);
+// What one alone may ask at a time: "tty /dev/ttyUSB0", "modbus 192.0.2.7:502".
+std::string claim_of(const ModbusInputConfig& config);
 
 }  // namespace millrace

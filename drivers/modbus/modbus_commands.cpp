@@ -5,7 +5,7 @@
 #include <algorithm>
 #include <charconv>
 #include <cstdio>
-#include <cstdlib>
+#include <filesystem>
 
 #include "base/host_port.h"
 #include "base/text.h"
@@ -20,7 +20,7 @@ namespace {
 using namespace std::chrono_literals;
 
 struct BusOptions : ConfigOption {
-  std::string port, mode, bauds, parities, units;
+  std::string port, mode, bauds, parities, units, ca, cert, key;
   Duration timeout;
 };
 struct ReadModbus : BusOptions {
@@ -33,15 +33,22 @@ struct ScanModbus : BusOptions {
   Duration budget = 10min;
 };
 
-constexpr std::string_view modes = "rtu|tcp|rtu_over_tcp";
+constexpr std::string_view modes = "rtu|tcp|rtu_over_tcp|tls";
 constexpr std::string_view port_help = "/dev/serial/by-id/..., or HOST:PORT";
-constexpr std::string_view mode_help = "rtu, tcp or rtu_over_tcp (default: as the port looks, rtu or tcp)";
+constexpr std::string_view mode_help =
+    "rtu, tcp, rtu_over_tcp or tls (default: as the port looks: rtu, tcp, of port 802 tls)";
+constexpr std::string_view ca_help =
+    "Of tls: whom the server's certificate comes from (default: the system's store)";
+constexpr std::string_view cert_help = "Of tls: our certificate, with the chain";
 using R = OptionsOf<ReadModbus>;
 using S = OptionsOf<ScanModbus>;
 constexpr Option read_options[] = {
     R::config(),
     R::option<&ReadModbus::port>("port", "PORT", port_help).short_form('p').offers(Offer::files).must(),
     R::option<&ReadModbus::mode>("mode", "MODE", mode_help).short_form('m').one_of(modes),
+    R::option<&ReadModbus::ca>("tls-ca", "FILE", ca_help).offers(Offer::files),
+    R::option<&ReadModbus::cert>("tls-cert", "FILE", cert_help).offers(Offer::files),
+    R::option<&ReadModbus::key>("tls-key-file", "FILE", "Its key").offers(Offer::files),
     R::option<&ReadModbus::bauds>("baud", "N", "Speed of the line (default: 19200)").short_form('b'),
     R::option<&ReadModbus::parities>("parity", "PARITY", "none, even or odd (default: even)")
         .one_of("none|even|odd"),
@@ -59,6 +66,9 @@ constexpr Option scan_options[] = {
     S::config(),
     S::option<&ScanModbus::port>("port", "PORT", port_help).short_form('p').offers(Offer::files).must(),
     S::option<&ScanModbus::mode>("mode", "MODE", mode_help).short_form('m').one_of(modes),
+    S::option<&ScanModbus::ca>("tls-ca", "FILE", ca_help).offers(Offer::files),
+    S::option<&ScanModbus::cert>("tls-cert", "FILE", cert_help).offers(Offer::files),
+    S::option<&ScanModbus::key>("tls-key-file", "FILE", "Its key").offers(Offer::files),
     S::option<&ScanModbus::bauds>("baud", "LIST",
                                   "Speeds of the line (default: 9600,19200,38400,115200,57600,4800)")
         .short_form('b'),
@@ -70,19 +80,11 @@ constexpr Option scan_options[] = {
 
 int refuse(int code, const std::string& words) { return complain(code, "millrace: " + words); }
 
-std::string real_path(const std::string& path) {
-  char* found = ::realpath(path.c_str(), nullptr);
-  std::string out = found ? found : path;
-  std::free(found);
-  return out;
-}
-
 // The input that has the port, of a daemon that runs with this configuration.
 std::string owner_of(const BusOptions& options, const ModbusInputConfig& bus) {
-  return holder_of(options.config, [&bus](const std::string& claim) {
-    return bus.over_tcp() ? claim == "modbus " + bus.server
-                          : claim.starts_with("tty ") && real_path(claim.substr(4)) == real_path(bus.device);
-  });
+  if (!bus.over_tcp()) return holder_of_tty(options.config, bus.device);
+  return holder_of(options.config,
+                   [ours = claim_of(bus)](const std::string& claim) { return claim == ours; });
 }
 
 // "1,5-7": 1 5 6 7. Empty: it is no such list.
@@ -104,17 +106,33 @@ std::vector<std::int32_t> numbers_of(std::string_view list, std::int32_t least, 
   return numbers;
 }
 
+// Paths as the daemon needs them, which has another folder.
+std::string whole_path(const std::string& path) {
+  return path.empty() ? path : std::filesystem::absolute(path).lexically_normal().string();
+}
+
+void take_tls(const BusOptions& options, ModbusInputConfig& bus, std::string& wrong) {
+  bus.tls.enabled = bus.mode == "tls";
+  bus.tls.ca = whole_path(options.ca);
+  bus.tls.cert = whole_path(options.cert);
+  bus.tls.key.path = whole_path(options.key);
+  if (!wrong.empty()) return;
+  if (!bus.tls.enabled && !(options.ca + options.cert + options.key).empty())
+    wrong = "--tls-ca, --tls-cert and --tls-key-file are of --mode tls";
+  else if (options.cert.empty() != options.key.empty()) wrong = "--tls-cert and --tls-key-file go together";
+}
+
 // The bus that the options say; `wrong`: they make none.
 ModbusInputConfig bus_of(const BusOptions& options, std::string& wrong) {
   ModbusInputConfig bus;
   const bool path = options.port.starts_with('/');
-  bus.mode = !options.mode.empty() ? options.mode : path ? "rtu" : "tcp";
+  const auto where = parse_host_port(options.port, 502);
+  const bool secure = !path && where.ok() && where.value().port == 802;
+  bus.mode = !options.mode.empty() ? options.mode : path ? "rtu" : secure ? "tls" : "tcp";
   if (path != (bus.mode == "rtu")) wrong = text("--port ", options.port, " is not for --mode ", bus.mode);
   (path ? bus.device : bus.server) = options.port;
-  if (bus.over_tcp()) {
-    if (const auto where = parse_host_port(bus.server, 502); wrong.empty() && !where.ok())
-      wrong = where.status().detail();
-  }
+  if (wrong.empty() && bus.over_tcp() && !where.ok()) wrong = where.status().detail();
+  take_tls(options, bus, wrong);
   bus.timeout = options.timeout;
   if (wrong.empty() && (bus.timeout < 10ms || bus.timeout > 1min))
     wrong = text("--timeout: \"", format_duration(bus.timeout), "\" is not from 10ms to 1min");
@@ -157,9 +175,9 @@ int scan_bus(const ScanModbus& arguments, const ModbusInputConfig& bus) {
       return refuse(exit_usage, text("--parity: \"", parity, "\" is none, even or odd"));
     wish.parities.emplace_back(parity);
   }
-  const std::string all = bus.mode == "tcp" ? "1-247,255,0" : "1-247";
-  wish.units = numbers_of(arguments.units.empty() ? all : arguments.units, bus.mode == "tcp" ? 0 : 1,
-                          bus.mode == "tcp" ? 255 : 247);
+  const std::string all = bus.numbered() ? "1-247,255,0" : "1-247";
+  wish.units = numbers_of(arguments.units.empty() ? all : arguments.units, bus.numbered() ? 0 : 1,
+                          bus.numbered() ? 255 : 247);
   if (wish.units.empty())
     return refuse(exit_usage, text("--unit: \"", arguments.units, "\" is not a list of units, like 1-16,20"));
   wish.budget = arguments.budget;

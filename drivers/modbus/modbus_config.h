@@ -12,6 +12,7 @@
 
 #include "config/keys.h"
 #include "config/report.h"
+#include "config/tls.h"
 
 namespace millrace {
 
@@ -84,9 +85,10 @@ struct Rs485Config {
 
 struct ModbusInputConfig {
   std::string name;
-  std::string mode = "rtu";  // rtu, tcp, rtu_over_tcp
+  std::string mode = "rtu";  // rtu, tcp, rtu_over_tcp, tls
   std::string device;        // of rtu: "/dev/serial/by-id/..."
   std::string server;        // of the others: "192.0.2.7:502"
+  TlsConfig tls;             // of tls
   int baud = 19200;
   std::string parity = "even";  // the standard's default (Modbus over Serial Line, 2.5.1)
   int stop_bits = 1;
@@ -106,6 +108,9 @@ struct ModbusInputConfig {
   std::vector<SlaveConfig> devices;
 
   bool over_tcp() const { return mode != "rtu"; }
+  // With Modbus' own header, whose questions have numbers.
+  bool numbered() const { return mode == "tcp" || mode == "tls"; }
+  std::uint16_t port() const { return mode == "tls" ? 802 : 502; }  // where the server says none
 };
 
 constexpr const char* type_words[] = {"u16", "i16",   "u32",   "i32",  "u64",  "i64",   "f32",

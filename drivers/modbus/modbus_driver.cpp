@@ -1,7 +1,6 @@
 #include "drivers/modbus/modbus_driver.h"
 
 #include "base/text.h"
-#include "drivers/modbus/libmodbus_line.h"
 
 namespace millrace {
 namespace {
@@ -23,7 +22,7 @@ ModbusDriver::ModbusDriver(const SouthParts& parts, ModbusInputConfig config)
       up_(parts.metrics.gauge("millrace_input_up", "Whether the input is connected",
                               {{"input", config_.name}})) {
   auto stopping = std::make_shared<std::atomic<bool>>(false);
-  auto line = std::make_unique<LibmodbusLine>(parts.loop, config_, stopping);
+  auto line = make_line(parts.loop, config_, stopping);
   poller_ = std::make_shared<Poller>(Poller::Parts{parts.loop, parts.inbox, parts.trust}, config_, slaves_,
                                      std::move(line), std::move(stopping), metrics_, parts.rng.next());
 }

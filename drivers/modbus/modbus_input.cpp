@@ -8,6 +8,7 @@
 #include "base/host_port.h"
 #include "base/label.h"
 #include "base/text.h"
+#include "config/network_keys.h"
 #include "config/toml.h"
 #include "drivers/modbus/libmodbus_line.h"
 #include "drivers/modbus/modbus_driver.h"
@@ -180,13 +181,15 @@ constexpr Shape rs485_shape = shape_of<Rs485Config>(rs485_keys);
 
 constexpr Key keys[] = {
     K::key<&C::name>("name", "").required().names().like("\"hall-2\""),
-    K::choice<&C::mode>("mode", "rtu|tcp|rtu_over_tcp",
-                        "Over TCP with Modbus' own header, or with RTU's frames: serial servers"),
+    K::choice<&C::mode>("mode", "rtu|tcp|rtu_over_tcp|tls",
+                        "Over TCP with Modbus' own header, with RTU's frames (serial servers), or by TLS "
+                        "(Modbus/TCP Security)"),
     K::key<&C::device>("device", "Of rtu: a name under /dev/serial/by-id finds the adapter again")
         .like("\"/dev/serial/by-id/usb-FTDI_FT232R_A10K2V5X-if00-port0\"")
         .said_first(),
-    K::key<&C::server>("server", "Of tcp and rtu_over_tcp; port 502 where none is said")
+    K::key<&C::server>("server", "Of tcp, rtu_over_tcp and tls; where no port is said 502, of tls 802")
         .like("\"192.0.2.7:502\""),
+    K::include<&C::tls>(tls_shape),
     K::key<&C::baud>("baud", "Speed of the line").within(110, 4'000'000),
     K::choice<&C::parity>("parity", "none|even|odd",
                           "With none the standard wants two stop bits, and many devices one"),
@@ -199,7 +202,8 @@ constexpr Key keys[] = {
                       "Silence before a question; 0s: what the standard asks for, 3.5 characters on a line "
                       "and none over TCP")
         .within(0ms, 10s),
-    K::key<&C::connect_timeout>("connect_timeout", "Looking the name up, and connecting").within(100ms, 1min),
+    K::key<&C::connect_timeout>("connect_timeout", "Looking the name up, connecting, and TLS")
+        .within(100ms, 1min),
     K::key<&C::retries>("retries", "Asked again after a damaged answer").within(0, 5),
     K::key<&C::registers_max>("registers_max", "In a request").within(1, 125),
     K::key<&C::coils_max>("coils_max", "Coils or discrete inputs in a request").within(1, 2000),
@@ -225,6 +229,7 @@ constexpr Key keys[] = {
 
 void settle(Section& section, ModbusInputConfig& c) {
   if (c.reopen_max < c.reopen_min) section.error("reopen_max", "\"reopen_max\" is less than \"reopen_min\"");
+  settle_tls(section, c.tls, c.mode == "tls");
   if (c.recovery_max < c.recovery_min)
     section.error("recovery_max", "\"recovery_max\" is less than \"recovery_min\"");
   if (c.report.deduplicate)
@@ -234,17 +239,11 @@ void settle(Section& section, ModbusInputConfig& c) {
 }
 constexpr Shape shape = shape_of<C, settle>(keys);
 
-// Behind links, so that two names of one port are one.
-std::string port_of(const std::string& device) {
-  std::error_code error;
-  const auto path = std::filesystem::canonical(device, error);
-  return error ? device : path.string();
-}
-
 InputPlan plan_of(const ModbusInputConfig& c) {
   InputPlan plan;
   // A connection can be had more than once, but a line behind it cannot be asked twice at a time.
-  plan.claims = {c.over_tcp() ? "modbus " + c.server : "tty " + port_of(c.device)};
+  plan.claims = {claim_of(c)};
+  need_tls(plan.needs, c.tls);
   plan.decode = [decoder =
                      std::make_shared<const ReplyDecoder>(slaves_of(c), ReportRules::make(c.report, {}))](
                     const Arrival& arrival, std::vector<Record>& out, Unread& unread) {
@@ -305,22 +304,26 @@ class Checks {
         if (part_.places.contains(key)) fail(key, text("\"", key, "\" is of mode = \"rtu\""));
       }
       if (c_.server.empty()) return fail("mode", text("mode = \"", c_.mode, "\" needs a \"server\""));
-      if (const auto where = parse_host_port(c_.server, 502); !where.ok())
+      if (const auto where = parse_host_port(c_.server, c_.port()); !where.ok())
         fail("server", where.status().detail());
+      if (c_.tls.enabled && c_.tls.cert.empty())
+        loaded_.warnings.push_back(text("input \"", c_.name,
+                                        "\": no tls_cert: a server that keeps to Modbus/TCP Security takes "
+                                        "nobody without a certificate"));
       return;
     }
-    if (!c_.server.empty()) fail("server", "\"server\" is of mode = \"tcp\" or \"rtu_over_tcp\"");
+    if (!c_.server.empty()) fail("server", "\"server\" is of mode = \"tcp\", \"rtu_over_tcp\" or \"tls\"");
     if (c_.device.empty()) return fail("mode", "mode = \"rtu\" needs a \"device\"");
     if (c_.device.front() != '/') fail("device", text("\"", c_.device, "\" is no path"));
     if (!known_modbus_baud(c_.baud)) fail("baud", text(c_.baud, " baud is not a speed that libmodbus knows"));
   }
 
   void one(const SlaveConfig& device, std::size_t& points) {
-    const int unit_max = c_.mode == "tcp" ? 255 : 247;
-    if (device.unit > unit_max || (c_.mode == "tcp" && device.unit > 247 && device.unit < 255) ||
-        (c_.mode != "tcp" && device.unit == 0))
+    const int unit_max = c_.numbered() ? 255 : 247;
+    if (device.unit > unit_max || (c_.numbered() && device.unit > 247 && device.unit < 255) ||
+        (!c_.numbered() && device.unit == 0))
       at(device.line, text("device \"", device.name, "\": unit ", device.unit, " is none; there are ",
-                           c_.mode == "tcp" ? "0 to 247, and 255" : "1 to 247"));
+                           c_.numbered() ? "0 to 247, and 255" : "1 to 247"));
     std::vector<RegisterConfig> rows;
     if (!device.map.empty()) {
       const auto map = std::find_if(c_.maps.begin(), c_.maps.end(),

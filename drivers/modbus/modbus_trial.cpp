@@ -2,7 +2,7 @@
 
 #include "base/text.h"
 #include "base/utf8.h"
-#include "drivers/modbus/libmodbus_line.h"
+#include "drivers/modbus/line.h"
 #include "drivers/modbus/poll_plan.h"
 #include "drivers/modbus/reply_decoder.h"
 
@@ -56,6 +56,8 @@ bool poll_block(const Slave& slave, const Block& block, const ReplyDecoder& deco
                         outcome.answer == Answer::silent    ? "no answer"
                         : outcome.answer == Answer::damaged ? "a damaged answer"
                                                             : outcome.words);
+    if (outcome.answer == Answer::gone || (outcome.answer == Answer::damaged && line.numbered()))
+      line.close();  // the stream is out of step
     return false;
   }
   Arrival arrival;
@@ -84,12 +86,15 @@ void try_modbus_online(const ModbusInputConfig& config, bool beside, std::vector
     return;
   }
   const SystemClock clock;
-  LibmodbusLine line(clock, config, std::make_shared<std::atomic<bool>>(false));
-  if (Status status = line.open(); !status.ok()) {
+  const auto line = make_line(clock, config, std::make_shared<std::atomic<bool>>(false));
+  if (Status status = line->open(); !status.ok()) {
     trials.push_back({Trial::State::bad, bus, status.detail()});
     return;
   }
-  trials.push_back({Trial::State::good, bus, config.over_tcp() ? "connects" : "opens, and takes the speed"});
+  trials.push_back({Trial::State::good, bus,
+                    config.tls.enabled  ? "connects, and its certificate is good"
+                    : config.over_tcp() ? "connects"
+                                        : "opens, and takes the speed"});
   const auto slaves = slaves_of(config);
   const ReplyDecoder decoder(slaves);
   for (const Slave& slave : slaves) {
@@ -97,10 +102,10 @@ void try_modbus_online(const ModbusInputConfig& config, bool beside, std::vector
     const std::string what = text("input ", config.name, ": ", slave.name, " (unit ", int{slave.unit}, ")");
     for (const Block& block : plan_blocks(
              *slave.points, {slave.registers_max, static_cast<std::uint16_t>(config.coils_max), slave.gap})) {
-      if (!line.is_open()) (void)line.open();
-      line.drain(std::chrono::milliseconds(5), slave.timeout);
-      if (!poll_block(slave, block, decoder, line, clock, tally)) {
-        line.drain(slave.timeout, slave.timeout);  // its late answer must not be the next one's
+      if (!line->is_open()) (void)line->open();
+      line->drain(std::chrono::milliseconds(5), slave.timeout);
+      if (!poll_block(slave, block, decoder, *line, clock, tally)) {
+        line->drain(slave.timeout, slave.timeout);  // its late answer must not be the next one's
         break;
       }
     }

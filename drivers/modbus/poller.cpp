@@ -115,7 +115,7 @@ bool Poller::open_line(Round& round) {
   if (now < reopen_at_) return false;
   const Status status = line_->open();
   if (!status.ok()) {
-    fall(round, status.detail());
+    fall(round, status.detail(), status.code() == Code::invalid);
     return false;
   }
   metrics_.opens.add();
@@ -128,9 +128,12 @@ bool Poller::open_line(Round& round) {
   return true;
 }
 
-void Poller::fall(Round& round, const std::string& why) {
+void Poller::fall(Round& round, const std::string& why, bool needs_person) {
   line_->close();
-  if (trouble_ != why && !*stopping_) LOG_WARN("input ", config_.name, ": ", why, "; will keep trying");
+  if (trouble_ != why && !*stopping_) {
+    if (needs_person) LOG_ERROR("input ", config_.name, ": ", why, "; somebody must act; will keep trying");
+    else LOG_WARN("input ", config_.name, ": ", why, "; will keep trying");
+  }
   trouble_ = why;
   reopen_at_ = parts_.clock.now() + backoff_.next(rng_);
   round.next = reopen_at_;

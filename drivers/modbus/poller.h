@@ -88,7 +88,7 @@ class Poller {
   };
 
   bool open_line(Round& round);
-  void fall(Round& round, const std::string& why);
+  void fall(Round& round, const std::string& why, bool needs_person = false);
   void poll(const BusSchedule::Job& job, Round& round);
   Reply ask(std::size_t device, const Span& span);
   Reply ask_once(std::size_t device, const Span& span);

@@ -6,24 +6,15 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <cstdlib>
 
 #include "base/files.h"
+#include "base/real_path.h"
 #include "base/text.h"
 #include "config/secret.h"
 #include "net/password_hash.h"
 
 namespace millrace {
 namespace {
-
-// Behind symbolic links: the file itself is replaced, not the link to it.
-std::string real_path(const std::string& path) {
-  char* real = ::realpath(path.c_str(), nullptr);
-  if (!real) return path;
-  std::string out(real);
-  std::free(real);
-  return out;
-}
 
 // Held while the file is read, changed and replaced. The folder is what is locked: the file is another one
 // afterwards.
@@ -94,7 +85,7 @@ Status change_users_file(const std::string& named, const std::string& user, cons
         Code::invalid,
         "a user's name has 1 to 256 characters of UTF-8, none of them : # or a line's end, and no space at its ends"};
   }
-  const std::string path = real_path(named);
+  const std::string path = real_path(named);  // the file itself is replaced, not the link to it
   const auto lock = lock_folder_of(path);
   if (!lock.ok()) return lock.status();
   std::string content;

@@ -7,7 +7,6 @@
 
 #include "base/text.h"
 #include "cli/commands/daemon.h"
-#include "drivers/serial/serial_port.h"
 #include "drivers/serial/serial_scan.h"
 
 namespace millrace {
@@ -56,22 +55,11 @@ int run(const C& c) {
     return refuse(
         exit_unavailable,
         "there is no port in /dev/serial/by-id, and no ttyUSB, ttyACM or ttyAMA: --port says which");
-  const auto owner = [&](const std::string& port) {
-    return holder_of(c.config, [&](const std::string& claim) {
-      return claim.starts_with("tty ") && port_behind(claim.substr(4)) == port_behind(port);
-    });
-  };
-  if (wish.ports.size() == 1) {
-    if (const std::string input = owner(wish.ports[0]); !input.empty())
-      return refuse(exit_unavailable, text(wish.ports[0], " is held by the running daemon (input \"", input,
-                                           "\"), which hears what comes: millrace tap; "
-                                           "stop it first, or take the input out and reload"));
-  }
   const bool terminal = ::isatty(STDERR_FILENO);
   std::fprintf(stderr, "listening to %zu port%s; nothing is sent. At most %s\n", wish.ports.size(),
                wish.ports.size() == 1 ? "" : "s", format_duration(wish.budget).c_str());
   return scan_serial(
-      wish, owner,
+      wish, [&c](const std::string& port) { return holder_of_tty(c.config, port); },
       [](const std::string& words) {
         std::fputs(words.c_str(), stdout);
         std::fflush(stdout);

@@ -24,11 +24,15 @@ struct SerialInputConfig {
   std::string request;  // what the device is asked with; as `requests` of one, once it is settled
   std::vector<std::string> requests;  // in turn, escapes undone; none: it speaks by itself
   Duration request_interval = std::chrono::seconds(10), request_timeout = std::chrono::seconds(1);
+  int telegrams_max = 16;     // of an M-Bus meter's answer
   bool sign_on = false;       // of IEC 62056-21, mode C (drivers/serial/sign_on.h)
   bool request_echo = false;  // the adapter hears what it sends
   Duration reopen_min = std::chrono::milliseconds(500), reopen_max = std::chrono::seconds(30);
   std::vector<RouteConfig> routes;      // their device, where they name none: the input's name
   std::vector<RouteConfig> only_route;  // as `route` says it, until the section is settled
+
+  // Answers may need more than one telegram (drivers/serial/mbus_answer.h).
+  bool gathers() const { return framing.kind && framing.kind->name == "mbus"; }
 };
 
 }  // namespace millrace

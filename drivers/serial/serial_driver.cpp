@@ -2,6 +2,7 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <utility>
 
@@ -37,6 +38,9 @@ SerialCounters::SerialCounters(Metrics& metrics, const std::string& input)
       late_answers(metrics.counter("millrace_serial_late_answers_total",
                                    "Frames that came when none was asked for: not taken",
                                    {{"input", input}})),
+      cut_answers(metrics.counter("millrace_serial_cut_answers_total",
+                                  "M-Bus answers that had more telegrams than were taken",
+                                  {{"input", input}})),
       unplugged(metrics.counter("millrace_serial_unplugged_total", "Times an open port went away",
                                 {{"input", input}})),
       up(metrics.gauge("millrace_input_up", "Whether the input is connected", {{"input", input}})) {}
@@ -87,13 +91,19 @@ void SerialDriver::watch() {
   if (!config_.requests.empty() && !ask_timer_) ask_timer_ = loop_.after(Duration::zero(), [this] { ask(); });
 }
 
-void SerialDriver::close(const std::string& why) {
+// Nothing is read, asked or waited for.
+void SerialDriver::rest() {
   for (auto* timer : {&pause_timer_, &ask_timer_, &answer_timer_, &errors_timer_, &speed_timer_})
     timer->reset();
   watch_.reset();
+  asking_ = false;
+  answer_.reset();
+}
+
+void SerialDriver::close(const std::string& why) {
+  rest();
   port_.fd.reset();
   framer_->reset();
-  asking_ = false;
   count_.up.set(0);
   if (trouble_ != why) LOG_WARN("input ", config_.name, ": ", why, "; will keep trying");
   trouble_ = why;
@@ -151,6 +161,7 @@ void SerialDriver::push(BytesView bytes, bool wrong) {
   if (wrong) framer_->spoil();
   if (sign_on_.waiting() && !take_sign_on(bytes)) return;
   framer_->push(bytes, [this](const Framer::Frame& frame) { take_frame(frame); });
+  if (const std::string more = answer_.next_request(); !more.empty()) ask_for_more(more);
 }
 
 // A loop that was busy for longer than the pause has bytes waiting: then the line was not silent.
@@ -182,6 +193,18 @@ void SerialDriver::take_frame(const Framer::Frame& frame) {
   if (!config_.requests.empty() && !asking_) return count_.late_answers.add();
   answered_ = true;
   count_.frames.add();
+  if (answer_.take(frame)) keep_gathered(false);
+  else keep(frame);
+}
+
+void SerialDriver::keep_gathered(bool over) {
+  const auto whole = answer_.done(over);
+  if (!whole) return;
+  if (whole->cut) count_.cut_answers.add();
+  keep({whole->bytes, whole->channel});
+}
+
+void SerialDriver::keep(const Framer::Frame& frame) {
   Arrival arrival;
   arrival.input = config_.name;
   arrival.channel = frame.channel;
@@ -215,8 +238,10 @@ void SerialDriver::acknowledge(BytesView acknowledgement) {
 // What comes until the timeout is the answer. Later it is late: nobody can tell it from the answer to the
 // next request, so it is not taken, and what has begun of it is forgotten.
 void SerialDriver::ask() {
+  if (asking_) give_up_asking();
   const auto requests = config_.requests.size();
-  ask_timer_ = loop_.after(config_.request_interval / requests, [this] { ask(); });
+  next_ask_ = loop_.now() + config_.request_interval / requests;
+  ask_timer_ = loop_.after(next_ask_ - loop_.now(), [this] { ask(); });
   framer_->reset();
   speed_timer_.reset();
   if (config_.sign_on) {
@@ -224,11 +249,21 @@ void SerialDriver::ask() {
     sign_on_.begin();
   }
   if (!port_.fd.valid()) return;
-  send(config_.requests[next_request_++ % requests]);
+  const std::string& request = config_.requests[next_request_++ % requests];
+  send(request);
   if (!port_.fd.valid()) return;
+  if (config_.gathers()) answer_.begin(request, static_cast<std::size_t>(config_.telegrams_max));
   asking_ = true;
   answered_ = false;
   answer_timer_ = loop_.after(config_.request_timeout, [this] { give_up_asking(); });
+}
+
+// The next request waits for the telegram, and for its time.
+void SerialDriver::ask_for_more(const std::string& request) {
+  send(request);
+  if (!port_.fd.valid()) return;
+  answer_timer_ = loop_.after(config_.request_timeout, [this] { give_up_asking(); });
+  ask_timer_ = loop_.after(std::max(next_ask_ - loop_.now(), config_.request_timeout), [this] { ask(); });
 }
 
 void SerialDriver::send(const std::string& bytes) {
@@ -263,6 +298,7 @@ bool SerialDriver::take_sign_on(BytesView& bytes) {
 
 void SerialDriver::give_up_asking() {
   if (!answered_) count_.timeouts.add();
+  keep_gathered(true);
   asking_ = false;
   sign_on_.end();
   framer_->reset();
@@ -276,10 +312,7 @@ void SerialDriver::give_up_asking() {
 void SerialDriver::pause() {
   if (paused_ || stopping_) return;
   paused_ = true;
-  for (auto* timer : {&pause_timer_, &ask_timer_, &answer_timer_, &errors_timer_, &speed_timer_})
-    timer->reset();
-  asking_ = false;
-  watch_.reset();
+  rest();
 }
 
 void SerialDriver::resume() {
@@ -291,10 +324,8 @@ void SerialDriver::resume() {
 
 void SerialDriver::stop(std::function<void()> done) {
   stopping_ = true;
-  for (auto* timer :
-       {&reopen_timer_, &pause_timer_, &ask_timer_, &answer_timer_, &errors_timer_, &speed_timer_})
-    timer->reset();
-  watch_.reset();
+  reopen_timer_.reset();
+  rest();
   acknowledger_.reset();
   port_.fd.reset();
   count_.up.set(0);

@@ -13,6 +13,7 @@
 #include "decode/framer.h"
 #include "drivers/serial/acknowledger.h"
 #include "drivers/serial/line_marks.h"
+#include "drivers/serial/mbus_answer.h"
 #include "drivers/serial/serial_config.h"
 #include "drivers/serial/serial_port.h"
 #include "drivers/serial/sign_on.h"
@@ -28,7 +29,7 @@ struct SerialCounters {
   SerialCounters(Metrics& metrics, const std::string& input);
   Counter &frames, &discarded_bytes, &bad_frames, &dropped_frames;
   Counter &framing_errors, &parity_errors, &overruns, &breaks;
-  Counter &timeouts, &late_answers, &unplugged;
+  Counter &timeouts, &late_answers, &cut_answers, &unplugged;
   Gauge& up;
 };
 
@@ -47,6 +48,7 @@ class SerialDriver final : public Driver {
 
  private:
   void open();
+  void rest();
   void close(const std::string& why);
   void unplugged();
   void watch();
@@ -55,9 +57,12 @@ class SerialDriver final : public Driver {
   void push(BytesView bytes, bool wrong = false);
   void wait_for_pause();
   void take_frame(const Framer::Frame& frame);
+  void keep(const Framer::Frame& frame);
+  void keep_gathered(bool over);
   void store(const Arrival& arrival);
   void acknowledge(BytesView acknowledgement);
   void ask();
+  void ask_for_more(const std::string& request);
   void send(const std::string& bytes);
   bool take_sign_on(BytesView& bytes);
   void speak_at(int baud);
@@ -77,11 +82,13 @@ class SerialDriver final : public Driver {
   std::unique_ptr<Watch> watch_;
   std::unique_ptr<Timer> reopen_timer_, pause_timer_, ask_timer_, answer_timer_, errors_timer_, speed_timer_;
   SignOn sign_on_;
+  MbusAnswer answer_;
   int baud_ = 0;      // as it is set now
   std::string echo_;  // of the request, as far as it has not come yet
   // of the framer's counts: a new input of this name counts on
   std::uint64_t discarded_seen_ = 0, bad_seen_ = 0;
   std::size_t next_request_ = 0;
+  Instant next_ask_;
   bool asking_ = false, answered_ = false;
   bool paused_ = false, stopping_ = false, dropping_ = false;
   std::string trouble_ = "not open yet";

@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "base/escapes.h"
+#include "base/real_path.h"
 #include "base/text.h"
 #include "config/toml.h"
 #include "drivers/serial/serial_config.h"
@@ -63,6 +64,9 @@ constexpr Key keys[] = {
     K::key<&C::request_timeout>("request_timeout",
                                 "All frames that come until then are the answer; later ones are not taken")
         .within(1ms, 10min),
+    K::key<&C::telegrams_max>("telegrams_max",
+                              "An M-Bus meter whose answer needs more than one telegram is asked for so many")
+        .within(1, 64),
     K::key<&C::sign_on>(
         "sign_on",
         "A meter of IEC 62056-21 is asked in mode C: request '/?!\\r\\n' at 300 baud 7E1, then at the "
@@ -122,6 +126,8 @@ void settle_requests(Section& section, SerialInputConfig& c) {
   for (const char* key : {"request_interval", "request_timeout", "request_echo"}) {
     if (section.has(key) && c.requests.empty()) section.error(key, text("\"", key, "\" is of a \"request\""));
   }
+  if (section.has("telegrams_max") && !c.gathers())
+    section.error("telegrams_max", "\"telegrams_max\" is of framing = \"mbus\"");
   if (!c.requests.empty() &&
       c.request_timeout * static_cast<std::int64_t>(c.requests.size()) > c.request_interval)
     section.error("request_timeout",
@@ -146,7 +152,7 @@ constexpr Shape shape = shape_of<C, settle>(keys);
 InputPlan plan_of(const SerialInputConfig& c) {
   InputPlan plan;
   plan.claims = {"tty " + c.device};
-  if (const std::string port = port_behind(c.device); port != c.device) plan.claims.push_back("tty " + port);
+  if (const std::string port = real_path(c.device); port != c.device) plan.claims.push_back("tty " + port);
   plan.routes = c.routes;
   plan.make = [c](const SouthParts& parts) -> std::unique_ptr<Driver> {
     return std::make_unique<SerialDriver>(parts.loop, parts.rng, parts.inbox, parts.intake, parts.trust,

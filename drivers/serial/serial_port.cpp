@@ -8,7 +8,6 @@
 #include <unistd.h>
 
 #include <cerrno>
-#include <cstdlib>
 
 #include "base/text.h"
 
@@ -103,13 +102,6 @@ Result<SerialPort> open_serial_port(const SerialInputConfig& config) {
 Status change_speed(const SerialPort& port, SerialInputConfig config, int baud) {
   config.baud = baud;
   return set_up(port.fd.get(), config, port.marked);
-}
-
-std::string port_behind(const std::string& device) {
-  char* found = ::realpath(device.c_str(), nullptr);
-  std::string path = found ? found : device;
-  std::free(found);
-  return path;
 }
 
 std::optional<LineErrors> line_errors(int fd) {

@@ -20,9 +20,6 @@ Result<SerialPort> open_serial_port(const SerialInputConfig& config);
 // Another speed for a port that is open.
 Status change_speed(const SerialPort& port, SerialInputConfig config, int baud);
 
-// The path behind links, so that two names of one port are one; as it is where there is no such file.
-std::string port_behind(const std::string& device);
-
 // What the adapter's driver has counted since it was plugged in (TIOCGICOUNT). Nothing: it does not count.
 struct LineErrors {
   std::uint64_t framing = 0, parity = 0, overrun = 0, breaks = 0;

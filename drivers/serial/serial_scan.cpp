@@ -348,7 +348,9 @@ int scan_serial(const SerialScanWish& wish, const std::function<std::string(cons
   std::size_t number = 0, had = 0;
   for (const std::string& port : wish.ports) {
     if (const std::string input = owner(port); !input.empty()) {
-      print(text(port, ": held by the running daemon (input \"", input, "\"): left to it\n"));
+      print(text(
+          port, ": held by the running daemon (input \"", input,
+          "\"), which hears what comes: millrace tap; to scan it, stop the daemon or take the input out and reload\n"));
       continue;
     }
     PortScan scan(port, wish, clock, deadline, progress);

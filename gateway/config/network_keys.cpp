@@ -36,8 +36,9 @@ const Shape tls_shape = shape_of<TlsConfig>(tls_keys);
 void settle_tls(Section& section, TlsConfig& tls, bool enabled) {
   tls.enabled = enabled;
   if (!enabled && (!tls.ca.empty() || !tls.cert.empty() || tls.key.given())) {
-    section.error(section.has("tls_ca") ? "tls_ca" : "tls_cert",
-                  "TLS keys are given, but TLS is off: write mqtts:// or https:// (of Kafka: tls = true)");
+    section.error(
+        section.has("tls_ca") ? "tls_ca" : "tls_cert",
+        "TLS keys are given, but TLS is off: write mqtts:// or https:// (of Kafka: tls = true; of Modbus: mode = \"tls\")");
   }
   check_key_pair(section, tls);
 }

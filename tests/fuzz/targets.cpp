@@ -19,6 +19,7 @@
 #include "drivers/modbus/reply_decoder.h"
 #include "drivers/mqtt_endpoint/endpoint_connection.h"
 #include "drivers/serial/serial_scan.h"
+#include "drivers/serial/mbus_answer.h"
 #include "drivers/serial/sign_on.h"
 #include "log/held_journal.h"
 #include "log/mark.h"
@@ -81,9 +82,17 @@ void framers(BytesView bytes) {
   const auto framed = [&bytes](std::size_t cut, std::uint64_t& counted) {
     const auto framer = plans[static_cast<std::uint8_t>(bytes[0]) % plans.size()].make_framer();
     std::string out;
-    const auto take = [&out](const Framer::Frame& frame) {
+    MbusAnswer answer;
+    answer.begin("\x10\x7b\x01\x7c\x16", 4);
+    const auto take = [&](const Framer::Frame& frame) {
       if (frame.bytes.empty() || frame.bytes.size() > 256) std::abort();  // M-Bus bounds itself
       out += std::string(frame.channel) + ":" + std::string(text_of(frame.bytes)) + "|";
+      if (!answer.take(frame)) return;
+      out += answer.next_request();
+      const auto whole = answer.done();
+      if (!whole) return;
+      if (whole->bytes.size() > 4 * 256) std::abort();
+      out += text_of(whole->bytes);
     };
     for (BytesView rest = bytes.subspan(2); !rest.empty();) {
       const std::size_t size = std::min(cut, rest.size());

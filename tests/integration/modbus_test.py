@@ -159,20 +159,24 @@ class Exact(Bus):
         server = Process([str(python), str(ROOT / "tests/support/pymodbus_slave.py"), str(port)], self.folder / "pymodbus.log")
         self.processes.append(server)
         wait_for(lambda: listening(port) or server.process.poll() is not None, "pymodbus listens")
-        rows = []
-        at = 0
-        want = {}
-        for order in ("ABCD", "CDAB"):
-            for kind, size, value in (("u16", 1, 65000), ("i16", 1, -12345), ("u32", 2, 4000000000), ("i32", 2, -2000000000), ("u64", 4, 2**60 + 1), ("i64", 4, -2**60 - 1),
-                                      ("f32", 2, -0.15625), ("f64", 4, 3.141592653589793)):
-                rows.append(f'{{ name = "{kind}-{order}", address = {at}, type = "{kind}", byte_order = "{order}" }}')
-                want[f"{kind}-{order}"] = value
-                at += size
+        rows, want = pymodbus_rows()
         self.start(self.tcp(port, 'interval = "10ms"\n[[inputs.modbus.maps]]\nname = "all"\nregisters = [\n' + ",\n".join(rows) + "\n]\n" + self.device("p-1", 1)))
         reads = int(os.environ.get("MILLRACE_READS", "300"))
         wait_for(lambda: len(self.raw()) >= reads * len(rows) if self.metric("millrace_modbus_polls_total") >= reads else False, f"{reads} reads", 300)
         wrong = [r for r in self.raw() if r["value"] != want[r["metric"]]]
         self.assertEqual(wrong, [])
+
+
+def pymodbus_rows():
+    """Rows for the numbers of pymodbus_slave.py, and what they are."""
+    rows, want, at = [], {}, 0
+    for order in ("ABCD", "CDAB"):
+        for kind, size, value in (("u16", 1, 65000), ("i16", 1, -12345), ("u32", 2, 4000000000), ("i32", 2, -2000000000), ("u64", 4, 2**60 + 1), ("i64", 4, -2**60 - 1),
+                                  ("f32", 2, -0.15625), ("f64", 4, 3.141592653589793)):
+            rows.append(f'{{ name = "{kind}-{order}", address = {at}, type = "{kind}", byte_order = "{order}" }}')
+            want[f"{kind}-{order}"] = value
+            at += size
+    return rows, want
 
 
 def pymodbus():
@@ -304,7 +308,7 @@ class Commands(Bus):
 
     def test_the_examples_load(self):
         examples = sorted((ROOT / "packaging" / "examples").glob("modbus-*.toml"))
-        self.assertEqual(len(examples), 2)
+        self.assertEqual(len(examples), 3)
         for example in examples:
             done = self.command("check", config=example)
             self.assertEqual(done.returncode, 0, done.stderr)
@@ -346,7 +350,7 @@ class Commands(Bus):
         path = self.configure(FRAME, inputs=self.tcp(port, 'timeout = "200ms"\n' + MAP + self.device("m-1", 1) + self.device("m-9", 9)))
         done = self.command("check", "--online", config=path)
         self.assertEqual(done.returncode, 69)
-        self.assertRegex(done.stdout, r'good  input bus: m-1 \(unit 1\): .*abcd = 12.56 V, .*name = "SDM630".*\(.*ms\)')
+        self.assertRegex(done.stdout, r'good  input bus: m-1 \(unit 1\): .*abcd = 12.56 V, .*name = "SDM630".*\(.*[mu]s\)')
         self.assertRegex(done.stdout, r"BAD   input bus: m-9 \(unit 9\): .*no answer")
         self.assertIn("high = 7 (out of range)", done.stdout)
 

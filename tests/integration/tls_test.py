@@ -16,6 +16,7 @@ CLIENTS = {
     "uplinks.mqtt": 'servers = ["mqtts://@host@:@port@"]',
     "uplinks.https": 'servers = ["https://@host@:@port@"]',
     "uplinks.kafka": 'servers = ["@host@:@port@"]\ntls = true',
+    "inputs.modbus": 'mode = "tls"\nserver = "@host@:@port@"\ntimeout = "10ms"\n[[inputs.modbus.devices]]\nname = "d"\nregisters = [ { name = "r", address = 0 } ]',
     "inputs.mqtt": 'servers = ["mqtts://@host@:@port@"]\n[[inputs.mqtt.routes]]\ntopic = "a/{device}"',
 }
 OPENSSL = {"uplinks.kafka"}  # those that do not speak by mbedTLS

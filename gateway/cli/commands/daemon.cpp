@@ -5,6 +5,7 @@
 #include <iterator>
 
 #include "base/json.h"
+#include "base/real_path.h"
 #include "base/text.h"
 #include "cli/disk_warnings.h"
 #include "kinds.h"
@@ -86,6 +87,12 @@ std::string holder_of(const std::string& path, const std::function<bool(const st
     if (std::ranges::any_of(plan.claims, is)) return plan.name;
   }
   return {};
+}
+
+std::string holder_of_tty(const std::string& path, const std::string& device) {
+  return holder_of(path, [port = real_path(device)](const std::string& claim) {
+    return claim.starts_with("tty ") && real_path(claim.substr(4)) == port;
+  });
 }
 
 }  // namespace millrace

@@ -41,5 +41,7 @@ int talk(const std::string& config, bool json, const std::string& command, const
 // The input of a running daemon that holds something ("tty /dev/ttyUSB0"), by the configuration at `path`;
 // empty: no daemon runs by it, or none of its inputs does.
 std::string holder_of(const std::string& path, const std::function<bool(const std::string& claim)>& is);
+// Of a serial port, by any of its names.
+std::string holder_of_tty(const std::string& path, const std::string& device);
 
 }  // namespace millrace

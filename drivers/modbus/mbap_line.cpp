@@ -1,0 +1,125 @@
+#include "drivers/modbus/mbap_line.h"
+
+#include <algorithm>
+
+#include "base/text.h"
+#include "net/waiting_tls.h"
+
+namespace millrace {
+namespace {
+
+constexpr std::size_t mbap_head = 6;  // transaction, protocol, length of what follows: two bytes each
+constexpr std::size_t body_least = 3, body_most = 254;  // unit, function, a byte; a PDU has 253
+
+unsigned word_of(std::span<const std::byte> bytes, std::size_t at) {
+  return static_cast<unsigned>(bytes[at]) << 8 | static_cast<unsigned>(bytes[at + 1]);
+}
+
+}  // namespace
+
+MbapLine::MbapLine(const Clock& clock, const ModbusInputConfig& config,
+                   std::shared_ptr<const std::atomic<bool>> stopping)
+    : config_(config), waiter_{clock, [stopping = std::move(stopping)] { return !*stopping; }} {}
+
+Status MbapLine::open() {
+  close();
+  const auto where = parse_host_port(config_.server, config_.port());
+  if (!where.ok()) return where.status();
+  const Instant deadline = waiter_.clock.now() + config_.connect_timeout;
+  auto socket = connect_waiting(waiter_, where.value(), deadline);
+  if (!socket.ok()) return socket.status();
+  if (!config_.tls.enabled) {
+    stream_ = plain_stream(waiter_, std::move(socket).value());
+  } else {
+    auto secured = secure_waiting(waiter_, std::move(socket).value(), config_.tls, where.value().host,
+                                  {"input", config_.name, "server"}, deadline);
+    if (!secured.ok())
+      return {secured.status().code(), text(config_.server, ": ", secured.status().detail())};
+    stream_ = std::move(secured).value();
+  }
+  last_ = waiter_.clock.now();
+  return {};
+}
+
+Reply MbapLine::ask(std::uint8_t unit, const Span& span, Duration timeout) {
+  const Instant now = waiter_.clock.now();
+  if (const Duration since = now - last_; since < config_.pause) wait(config_.pause - since);
+  const Duration least = std::chrono::milliseconds(1);
+  Reply outcome = ask_now(unit, span, waiter_.clock.now() + std::max<Duration>(timeout, least));
+  last_ = waiter_.clock.now();
+  return outcome;
+}
+
+Reply MbapLine::ask_now(std::uint8_t unit, const Span& span, Instant deadline) {
+  Reply outcome;
+  if (!stream_) {
+    lose({Code::unavailable, "the connection was closed"}, outcome);
+    return outcome;
+  }
+  const std::uint16_t transaction = ++transaction_;
+  const auto high = [](unsigned v) { return static_cast<std::byte>(v >> 8); };
+  const auto low = [](unsigned v) { return static_cast<std::byte>(v & 0xFF); };
+  const std::byte request[] = {high(transaction),
+                               low(transaction),
+                               std::byte{0},
+                               std::byte{0},
+                               std::byte{0},
+                               std::byte{6},
+                               static_cast<std::byte>(unit),
+                               static_cast<std::byte>(function_of(span.table)),
+                               high(span.first),
+                               low(span.first),
+                               high(span.count),
+                               low(span.count)};
+  if (Status status = stream_->send(request, deadline); !status.ok()) {
+    lose(status, outcome);
+    return outcome;
+  }
+  while (true) {
+    std::byte head[mbap_head], body[body_most];
+    if (!read_whole(head, deadline, false, outcome)) return outcome;
+    const std::size_t length = word_of(head, 4);
+    outcome.answer = Answer::damaged;
+    if (word_of(head, 2) != 0 || length < body_least || length > body_most) return outcome;
+    if (!read_whole(std::span(body, length), deadline, true, outcome)) return outcome;
+    if (word_of(head, 0) == transaction) return take(unit, span, {body, length}, std::move(outcome));
+    ++outcome.strays;  // an old one
+  }
+}
+
+// Reads all of `to`. False: `outcome` says why not; what came of a frame that is not whole puts the stream
+// out of step.
+bool MbapLine::read_whole(std::span<std::byte> to, Instant deadline, bool begun, Reply& outcome) {
+  while (!to.empty()) {
+    const auto got = stream_->receive(to, deadline);
+    if (got.ok()) {
+      to = to.subspan(got.value());
+      begun = true;
+    } else if (got.status().code() == Code::timeout) {
+      outcome.answer = begun ? Answer::damaged : Answer::silent;
+      return false;
+    } else {
+      lose(got.status(), outcome);
+      return false;
+    }
+  }
+  return true;
+}
+
+// Units 0 and 255 are a device's own name for itself where it hangs on the network without a gateway.
+Reply MbapLine::take(std::uint8_t unit, const Span& span, BytesView body, Reply outcome) {
+  const auto from = static_cast<std::uint8_t>(body[0]);
+  if (from != unit && from != 0 && from != 255) return outcome;
+  const auto data = data_of(span, body.subspan(1), outcome.exception);
+  if (!data.ok()) return outcome;
+  outcome.answer = outcome.exception == Exception::none ? Answer::data : Answer::exception;
+  outcome.data.assign(data.value().begin(), data.value().end());
+  return outcome;
+}
+
+void MbapLine::lose(const Status& status, Reply& outcome) const {
+  outcome.answer = Answer::gone;
+  outcome.words = text(config_.server, ": ", status.detail());
+}
+
+}  // namespace millrace

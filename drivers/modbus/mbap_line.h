@@ -1,0 +1,44 @@
+// The bus over TCP with Modbus' own header (Modbus Messaging on TCP/IP 1.0b, 3.1.3), in clear or by TLS
+// (Modbus/TCP Security, v36: the same bytes within TLS, port 802, both sides show certificates). Without
+// libmodbus, which looks neither at the unit of an answer nor at its lengths, and knows no TLS. Questions are
+// numbered: an old answer is passed over. Blocks; on the bus's worker.
+#pragma once
+
+#include <atomic>
+#include <memory>
+#include <span>
+#include <string>
+
+#include "drivers/modbus/line.h"
+#include "net/waiting_stream.h"
+
+namespace millrace {
+
+class MbapLine final : public Line {
+ public:
+  MbapLine(const Clock& clock, const ModbusInputConfig& config,
+           std::shared_ptr<const std::atomic<bool>> stopping);
+
+  Status open() override;
+  void close() override { stream_.reset(); }
+  bool is_open() const override { return stream_ != nullptr; }
+  bool numbered() const override { return true; }
+  // Nothing has to be thrown away, and a part of it would put the stream out of step.
+  std::size_t drain(Duration, Duration) override { return 0; }
+  Reply ask(std::uint8_t unit, const Span& span, Duration timeout) override;
+  void wait(Duration duration) override { waiter_.rest(duration); }
+
+ private:
+  Reply ask_now(std::uint8_t unit, const Span& span, Instant deadline);
+  bool read_whole(std::span<std::byte> to, Instant deadline, bool begun, Reply& outcome);
+  static Reply take(std::uint8_t unit, const Span& span, BytesView body, Reply outcome);
+  void lose(const Status& status, Reply& outcome) const;
+
+  ModbusInputConfig config_;
+  Waiter waiter_;
+  std::unique_ptr<WaitingStream> stream_;
+  Instant last_;  // when something was on the line
+  std::uint16_t transaction_ = 0;
+};
+
+}  // namespace millrace
