@@ -52,7 +52,7 @@ int App::run() {
   descriptor_limit_ = raise_descriptor_limit();
   share_descriptors();
   if (const int code = storage_.open(config_, loop_, clock_); code != exit_ok) return code;
-  clock_.begin(storage_.log(), config_.gateway.clock, boot_id());
+  clock_.begin(storage_.log(), config_.gateway.clock, config_.gateway.clock_wait, boot_id());
 
   make_pipeline();
   make_parts();
@@ -66,6 +66,7 @@ int App::run() {
   make_faces();
   loop_.on_signal(SIGTERM, [this] { begin_stop(); });
   loop_.on_signal(SIGINT, [this] { begin_stop(); });
+  clock_.judge();
   pipeline_->start([this] { started(); });
   loop_.run();
   storage_.inbox().close();
@@ -79,7 +80,9 @@ void App::make_pipeline() {
   PipelineOptions options;
   options.boot_id = options.windows.boot_id = boot_id();
   options.windows.windows = config_.windows;
+  options.windows.dated_until = Instant{} + config_.gateway.clock_wait;
   options.report_state_max = config_.gateway.report_state_max;
+  options.boots = &clock_.times();
   options.windows.clock_vouched = [this] { return clock_.trust().trusted(); };
   options.witness = [this](const Arrival& arrival, const std::vector<Record>& records, const Status& status,
                            const Unread& unread) { witness_.see(arrival, records, status, unread); };
@@ -157,8 +160,10 @@ std::unique_ptr<UplinkPart> App::make_uplink(const UplinkPlan& plan, Log& log) {
   options.boot_id = boot_id();
   options.clock_trusted = [this] { return clock_.trust().trusted(); };
   options.age_clock = [this] { return clock_.for_ages(); };
+  options.clock_wait_left = [this] { return clock_.wait_left(); };
   // Of a leftover each has its own cursor, and nobody stands by (leftover.h).
   if (&log == &storage_.log()) {
+    options.boots = &clock_.times();
     const std::string& whose = options.standby_of.empty() ? plan.name : options.standby_of;
     options.duty = &duties_.try_emplace(whose, loop_).first->second;
   }
@@ -293,6 +298,7 @@ Status App::reload() {
   }
   for (const std::string& warning : loaded.warnings) LOG_WARN(warning);
   config_ = std::move(loaded.config);
+  clock_.set_wait(config_.gateway.clock_wait);
   share_descriptors();
   const std::size_t changed = want();
   go_on();

@@ -14,9 +14,11 @@ constexpr const char* state_name = "clock";  // what is known of it in this boot
 
 }  // namespace
 
-void GatewayClock::begin(SqliteLog& log, const std::string& source, std::uint64_t boot_id) {
+void GatewayClock::begin(SqliteLog& log, const std::string& source, Duration wait, std::uint64_t boot_id) {
   log_ = &log;
-  source_ = source == "trust" ? ClockSource::trust : source == "rtc" ? ClockSource::rtc : ClockSource::kernel;
+  wait_ = wait;
+  notes_ = std::make_unique<ClockNotes>(loop_, log, boot_id);
+  source_ = clock_source(source);
   boot_id_ = boot_id;
   not_before_ = known_ =
       std::max(WallTime{std::int64_t{MILLRACE_BUILD_TIME} * 1'000'000}, log.last_settled());
@@ -47,7 +49,12 @@ void GatewayClock::decide() {
 
 void GatewayClock::judge() {
   decide();
+  notes_->look(trust_.trusted());
   if (auto news = watch_.take_news(boot_id_)) log_->commit({.states = {{state_name, std::move(*news)}}}, {});
+}
+
+Duration GatewayClock::wait_left() const {
+  return trust_.trusted() ? Duration{0} : std::max(Duration{0}, wait_ - (loop_.now() - Instant{0}));
 }
 
 void GatewayClock::look() {

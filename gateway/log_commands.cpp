@@ -6,6 +6,7 @@
 #include "base/text.h"
 #include "decode/timestamps.h"
 #include "record/batch.h"
+#include "record/redate.h"
 #include "record/record_proto.h"
 #include "record/record_text.h"
 
@@ -156,37 +157,39 @@ void LogCommands::read(const ControlRequest& request, ControlServer::Reply reply
                  to = number_of(request, "to", UINT64_MAX);
   const bool csv = word(request, "format") == "csv";
   if (from > std::min(to, log_.last_committed())) return reply(R"({"next":0,"unreadable":0,"lines":""})");
-  log_.read(*lane, {from, to}, Log::Direction::up, page_bytes,
-            [lane = *lane, from, to, csv, reply = std::move(reply)](const Result<std::vector<Row>>& rows) {
-              if (!rows.ok()) return reply(control_error(rows.status().detail()));
-              std::string lines;
-              Sequence next = 0;
-              std::uint64_t unreadable = 0;
-              for (const Row& row : rows.value()) {
-                std::vector<Record> records;
-                next = row.last() + 1;
-                if (!decode_batch(*row.columns, row.zstd, records).ok()) {
-                  unreadable += row.count;  // told, and what lies behind it is shown all the same
-                  continue;
-                }
-                for (std::size_t i = 0; i < records.size() && lines.size() < answer_bytes_max; ++i) {
-                  const Sequence number = row.first + i;
-                  if (number < from || number > to) continue;
-                  lines += csv ? record_as_csv(number, lane, records[i])
-                               : record_as_json(number, lane, records[i]);
-                  lines += '\n';
-                  next = number + 1;
-                }
-                if (lines.size() >= answer_bytes_max) break;
-              }
-              JsonWriter json;
-              json.begin_object()
-                  .member("next", next > to ? 0 : next)
-                  .member("unreadable", unreadable)
-                  .member("lines", lines)
-                  .end_object();
-              reply(json.take());
-            });
+  BootTimes times;
+  if (const auto saved = log_.state(BootTimes::state_name)) times.restore(*saved);
+  log_.read(
+      *lane, {from, to}, Log::Direction::up, page_bytes,
+      [lane = *lane, from, to, csv, times, reply = std::move(reply)](const Result<std::vector<Row>>& rows) {
+        if (!rows.ok()) return reply(control_error(rows.status().detail()));
+        std::string lines;
+        Sequence next = 0;
+        std::uint64_t unreadable = 0;
+        for (const Row& row : rows.value()) {
+          std::vector<Record> records;
+          next = row.last() + 1;
+          if (!decode_redated(*row.columns, row.zstd, times, records).ok()) {
+            unreadable += row.count;  // told, and what lies behind it is shown all the same
+            continue;
+          }
+          for (std::size_t i = 0; i < records.size() && lines.size() < answer_bytes_max; ++i) {
+            const Sequence number = row.first + i;
+            if (number < from || number > to) continue;
+            lines += csv ? record_as_csv(number, lane, records[i]) : record_as_json(number, lane, records[i]);
+            lines += '\n';
+            next = number + 1;
+          }
+          if (lines.size() >= answer_bytes_max) break;
+        }
+        JsonWriter json;
+        json.begin_object()
+            .member("next", next > to ? 0 : next)
+            .member("unreadable", unreadable)
+            .member("lines", lines)
+            .end_object();
+        reply(json.take());
+      });
 }
 
 // Reads everything once: what is damaged is found and mended on the way.

@@ -155,6 +155,7 @@ GatewayState SelfReport::gather_of(bool ready) {
   state.ready = ready;
   state.clock_trusted = of_.clock.trust().trusted();
   state.clock = of_.clock.why();
+  state.clock_wait = to_seconds(of_.clock.wait_left());
   state.clock_steps = of_.clock.watch().steps();
   state.clock_matters = of_.pipeline.windows().window_count() > 0;
   state.inbox_fill = of_.inbox.fill();

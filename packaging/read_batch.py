@@ -97,6 +97,9 @@ def block_rows(block, base_us):
     return rows
 
 
+UNSYNCED = 2  # TimeTrust of record.proto: with the gateway's event clock_set of that boot boot_id and monotonic_us tell when it was
+
+
 def value_of(record):
     for field in ("number", "integer", "flag", "text", "blob"):
         if record.HasField(field):
@@ -120,12 +123,16 @@ def records(message, classes):
                 out.append({"kind": "reading", "device": batch.devices[device].name, "tags": {t.key: t.value for t in batch.devices[device].tags},
                             "metric": metric.name, "unit": metric.unit, "time_us": time, "value": values[row],
                             "quality": name_of(block, "quality", block.quality), "time_trust": name_of(block, "time_trust", block.time_trust)})
+                if block.time_trust == UNSYNCED and batch.boot_id:
+                    out[-1].update(boot_id=batch.boot_id, monotonic_us=time - batch.offset_us)
     if batch.by_device:  # numbered device after device, each by time; Python's sort keeps the order of equals
         out = [record for _, record in sorted(zip(places, out), key=lambda pair: pair[0])]
     for other in batch.others:
         record = {"kind": name_of(other, "kind", other.kind), "device": other.device, "tags": {t.key: t.value for t in other.tags}, "metric": other.metric,
                   "unit": other.unit, "time_us": other.time_us, "value": value_of(other), "quality": name_of(other, "quality", other.quality),
                   "time_trust": name_of(other, "time_trust", other.time_trust)}
+        if other.boot_id:
+            record.update(boot_id=other.boot_id, monotonic_us=other.monotonic_us)
         for body in ("window", "loss", "dead"):
             if other.HasField(body):
                 record[body] = {f.name: getattr(getattr(other, body), f.name) for f in getattr(other, body).DESCRIPTOR.fields}

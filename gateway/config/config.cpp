@@ -39,6 +39,11 @@ constexpr Key gateway_keys[] = {
         "clock", "kernel|rtc|trust",
         "The clock is believed when the kernel says it is synchronised (NTP); a battery "
         "keeps it; whoever runs this machine does (a container, a VM)"),
+    KeysOf<G>::key<&G::clock_wait>(
+        "clock_wait",
+        "How long after the boot what was stamped by a clock that is not believed yet is kept back, to be "
+        "corrected; alarms are not. After that it goes as it is, marked unsynced")
+        .within(0s, 3650 * 24h),
     KeysOf<G>::key<&G::health_interval>(
         "health_interval",
         "How often the centre is told how this gateway is (version, configuration, backlog, losses, wear): an event "
@@ -193,13 +198,17 @@ const Shape config_shape = shape_of<Config, settle>(keys);
 
 std::vector<std::string> keep_fixed(const Config& a, Config& b) {
   std::vector<std::string> changed;
+  GatewayConfig kept = a.gateway;
+  kept.clock_wait = b.gateway.clock_wait;  // it is asked for each time
+  Config was = a;
+  was.gateway = kept;
   for (const Key& key : config_shape) {
     const Shape one{&key, 1};
-    if (!same_values(one, &a, &b))
+    if (!same_values(one, &was, &b))
       changed.push_back(text(key.type == Key::Type::tables ? "[[" : "[", key.name,
                              key.type == Key::Type::tables ? "]]" : "]"));
   }
-  b.gateway = a.gateway;
+  b.gateway = kept;
   b.log = a.log;
   b.windows = a.windows;
   b.observe = a.observe;

@@ -16,8 +16,9 @@ struct GatewayConfig {
   std::string name;
   std::string runtime_dir = "/run/millrace";
   std::string log_level = "info";
-  std::string clock = "kernel";  // or "rtc", "trust": what makes the wall clock believable
-  Duration health_interval{};    // zero: the centre is told nothing
+  std::string clock = "kernel";                   // or "rtc", "trust": what makes the wall clock believable
+  Duration clock_wait = std::chrono::minutes(5);  // from the boot, for one that is believed
+  Duration health_interval{};                     // zero: the centre is told nothing
   bool runtime_dir_said = false;
   std::uint64_t inbox_size = 0;              // default: what the inputs' kinds want
   std::uint64_t report_state_max = 4 << 20;  // memory of report by exception

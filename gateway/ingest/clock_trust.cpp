@@ -6,6 +6,11 @@
 
 namespace millrace {
 
+ClockSource clock_source(std::string_view name) {
+  if (name == "trust") return ClockSource::trust;
+  return name == "rtc" ? ClockSource::rtc : ClockSource::kernel;
+}
+
 ClockVerdict judge_clock(ClockSource source, KernelClock kernel, WallTime wall, WallTime not_before) {
   if (source == ClockSource::trust) return {true, "the configuration says so (gateway.clock)"};
   if (kernel.state == KernelClock::State::synchronised) return {true, "synchronised"};

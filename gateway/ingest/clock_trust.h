@@ -5,6 +5,7 @@
 
 #include <atomic>
 #include <string>
+#include <string_view>
 
 #include "base/time.h"
 
@@ -17,6 +18,8 @@ enum class ClockSource {
   rtc,
   trust,  // always: whoever runs this machine keeps its time
 };
+
+ClockSource clock_source(std::string_view name);  // as the configuration says it
 
 struct ClockVerdict {
   bool trusted = false;

@@ -133,7 +133,11 @@ void OpenGroup::number(Lane lane, std::vector<Row>& rows, bool announce, WriteSe
       std::optional<Record> record;
       for (const auto& [id, listener] : p_.listeners) {
         if (!listener.entering) continue;
-        if (!record) record = builder.at(builder.order()[i]);
+        if (!record) {  // as it is read back
+          record = builder.at(builder.order()[i]);
+          if (record->trust == TimeTrust::unsynced && !record->detail)
+            keep_boot_time(*record, p_.options.boot_id, open.clock_offset_us(r).value_or(0));
+        }
         listener.entering(row.first + i, lane, *record, more);
       }
     }

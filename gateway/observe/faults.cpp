@@ -129,7 +129,16 @@ class Finder {
         "clock", text("clock: not trusted, it says ", format_time(state_.at), ": ", state_.clock),
         text(
             "set the time, and let something keep it: timedatectl set-ntp true; where that is so, say gateway.clock",
-            state_.clock_matters ? ". Windows wait for it" : ""));
+            state_.clock_matters ? ". Windows wait for it" : "", clock_waits()));
+  }
+
+  std::string clock_waits() const {
+    if (state_.clock_wait <= 0) {
+      return ". Readings without a time of their own go north marked as unsynced (time_trust), with what the centre "
+             "needs to correct them";
+    }
+    return text(". Until then readings without a time of their own are kept back, ",
+                span_words(state_.clock_wait), " more at most (gateway.clock_wait); alarms go at once");
   }
 
   void look_at(const CertificateState& one) {

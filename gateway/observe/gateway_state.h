@@ -145,6 +145,7 @@ struct GatewayState {
   bool clock_trusted = false;
   std::string clock;  // why it is trusted, or not
   std::uint64_t clock_steps = 0;
+  double clock_wait = 0;       // seconds for which uplinks still wait for it at most
   bool clock_matters = false;  // there are windows: readings without a time of their own wait for it
   double inbox_fill = 0;
   std::vector<InputState> inputs;

@@ -222,7 +222,8 @@ std::string state_json(const GatewayState& state, const std::vector<Fault>& faul
   json.end_array();
   json.member("clock_trusted", state.clock_trusted)
       .member("clock", state.clock)
-      .member("clock_steps", state.clock_steps);
+      .member("clock_steps", state.clock_steps)
+      .member("clock_wait_seconds", state.clock_wait);
   write_all(json, "inputs", state.inputs);
   write_all(json, "uplinks", state.uplinks);
   write_all(json, "absent_uplinks", state.absent);

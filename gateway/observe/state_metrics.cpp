@@ -140,6 +140,10 @@ void StateMetrics::show(const GatewayState& state) {
       state.clock_trusted ? 1 : 0);
   set("millrace_clock_steps", "How often the wall clock was set by two seconds or more since the start",
       state.clock_steps);
+  set("millrace_clock_wait_seconds",
+      "For how long at most uplinks still keep back what was stamped by a clock that is not believed "
+      "(gateway.clock_wait)",
+      state.clock_wait);
   set("millrace_inputs", "Configured inputs", state.inputs.size());
   set("millrace_flash_bytes_per_record",
       "Bytes written to storage for each record that came into the log, since the start",

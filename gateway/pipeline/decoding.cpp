@@ -76,6 +76,7 @@ void Decoding::decode(Arrival arrival, Ticket ticket, bool crashed, WriteSet& se
   };
   unread_.clear();
   input.payloads->add();
+  date(arrival, options_.boot_id);
   // The log dates what it commits by how its clock stands then: what came before that was set keeps its own.
   const std::int64_t offset_us = arrival.received.us - arrival.received_monotonic.ns / 1000;
   const bool own_date = !arrival.clock_trusted &&
@@ -125,6 +126,15 @@ void Decoding::decode(Arrival arrival, Ticket ticket, bool crashed, WriteSet& se
   if (own_date) keep_boot(boot_of(arrival), decoded_);
   admit(decoded_, set);
   worth_.clear();
+}
+
+// What lay in the inbox, or in the dead lane, while the clock was set: it is known by now when it came.
+void Decoding::date(Arrival& arrival, std::uint64_t boot_id) const {
+  if (arrival.clock_trusted || !options_.boots) return;
+  const auto time = options_.boots->time_of(boot_id, arrival.received_monotonic.ns / 1000);
+  if (!time) return;
+  arrival.received = *time;
+  arrival.clock_trusted = true;
 }
 
 Detail Decoding::boot_of(const Arrival& arrival) const {
@@ -211,13 +221,14 @@ Status Decoding::decode_again(const Record& letter, WriteSet& set) {
     return {Code::invalid,
             text("only the first ", dead.payload.size(), " of its ", dead.whole_size, " bytes were kept")};
   const OpenedLetter opened(letter);
-  const Arrival& arrival = opened.arrival();
+  Arrival arrival = opened.arrival();
+  date(arrival, detail.boot_id);
   std::vector<Record> records;
   Unread unread;
   const Status status = decoder->decode(arrival, records, unread);
   if (input->memory) input->memory->remembered().beside = {};  // what it said, it said then
   if (!status.ok()) return status;
-  if (detail.boot_id != 0) keep_boot(detail, records);
+  if (detail.boot_id != 0 && !arrival.clock_trusted) keep_boot(detail, records);
   admit(records, set);
   if (unread.any()) letters_.put(arrival, unread.reason(), std::move(unread.missing), detail.boot_id, set);
   return {};

@@ -15,6 +15,7 @@
 #include "pipeline/dead_letters.h"
 #include "pipeline/known_inputs.h"
 #include "pipeline/report_filter.h"
+#include "record/boot_times.h"
 #include "windows/window_consumer.h"
 
 namespace millrace {
@@ -30,6 +31,7 @@ class Decoding {
     std::function<bool()> clock_vouched;
     Witness witness;
     std::size_t report_state_max;  // bytes of what report by exception remembers
+    const BootTimes* boots = nullptr;
   };
   Decoding(Loop& loop, Log& log, Metrics& metrics, KnownInputs& inputs, WindowConsumer& windows,
            Options options);
@@ -47,6 +49,7 @@ class Decoding {
 
  private:
   void bury_unknown(const Arrival& arrival, WriteSet& set);
+  void date(Arrival& arrival, std::uint64_t boot_id) const;
   Detail boot_of(const Arrival& arrival) const;
   void take_beside(KnownInput& input, const Arrival* undated, WriteSet& set);
   void admit(std::vector<Record>& records, WriteSet& set);

@@ -24,7 +24,7 @@ Pipeline::Pipeline(Loop& loop, MappedInbox& inbox, Log& log, Metrics& metrics, P
       pressure_(inbox, log),
       decoding_(loop, log, metrics, inputs_, windows_,
                 {options_.forward_raw, options_.boot_id, options_.windows.clock_vouched,
-                 std::move(options_.witness), options_.report_state_max}),
+                 std::move(options_.witness), options_.report_state_max, options_.boots}),
       intake_(loop, log, inputs_, decoding_, pressure_),
       inbox_fill_(metrics.gauge("millrace_inbox_fill_ratio", "How full the inbox is, 0 to 1")) {
   Log::Listener listener;

@@ -30,6 +30,8 @@ struct PipelineOptions {
   WindowOptions windows;
   Duration look_interval = std::chrono::milliseconds(5);
   std::size_t report_state_max = 4 << 20;  // bytes of what report by exception remembers
+  // What is known of stamps that nobody vouched for; none: they stay as they are.
+  const BootTimes* boots = nullptr;
   Decoding::Witness witness;
 };
 

@@ -8,6 +8,7 @@
 #include "base/text.h"
 #include "base/utf8.h"
 #include "record/record_proto.h"
+#include "record/unsynced.h"
 #include "record/varint.h"
 
 namespace millrace {
@@ -108,8 +109,35 @@ std::size_t bytes_of_detail(const Record& record) {
   return bytes;
 }
 
-// Names a decoded batch does not have are a fault of the bytes, not of ours; so is one long name that a
-// million readings would each copy.
+// What a stamp of a clock that nobody vouched for can be corrected by, which the batch has once for all of
+// them.
+class BootStamp {
+ public:
+  explicit BootStamp(const DecodedBatch& batch) : boot_id_(batch.boot_id), offset_us_(batch.offset_us) {}
+
+  void put(Record& record) {
+    if (boot_id_ == 0 || record.trust != TimeTrust::unsynced) return;
+    const std::int64_t monotonic_us = monotonic_of(record.time.us, offset_us_);
+    if (!last_ || last_->monotonic_us != monotonic_us) {
+      auto detail = std::make_shared<Detail>();
+      detail->boot_id = boot_id_;
+      detail->monotonic_us = monotonic_us;
+      last_ = std::move(detail);
+    }
+    record.detail = last_;
+  }
+  void put(std::vector<Record>& records) {
+    for (Record& record : records) put(record);
+  }
+
+ private:
+  const std::uint64_t boot_id_;
+  const std::int64_t offset_us_;
+  std::shared_ptr<const Detail> last_;  // of the values of one message
+};
+
+}  // namespace
+
 Status check_names(const DecodedBatch& batch) {
   std::size_t copied = 0;
   for (std::size_t i = 0; i < batch.readings.size(); ++i) {
@@ -125,7 +153,6 @@ Status check_names(const DecodedBatch& batch) {
   return {};
 }
 
-}  // namespace
 
 // Readings come in runs: the values of one message have one device, and a device that speaks often has the
 // same metrics. Or they take turns: after one comes the one that came after it before. What was right the
@@ -281,8 +308,10 @@ Status decode_batch(BytesView bytes, bool zstd, std::vector<Record>& out) {
     others.push_back(std::move(record).value());
   }
   out.reserve(out.size() + batch.readings.size() + others.size());
+  BootStamp stamp(batch);
   for (std::size_t i = 0; i < batch.readings.size(); ++i) {
     out.push_back(record_of(batch.readings, i, batch.devices, batch.metrics));
+    stamp.put(out.back());
   }
   for (Record& record : others) out.push_back(std::move(record));
   return {};
@@ -310,24 +339,31 @@ Result<EncodedBatch> slice_batch(BytesView bytes, bool zstd, std::size_t from, s
     }
   }
   part.blobs = batch.readings.blobs;
+  batch.readings = std::move(part);
+  return encode_as_numbered(std::move(batch), std::move(others));
+}
+
+EncodedBatch encode_as_numbered(DecodedBatch batch, std::vector<Record> others) {
   mend(batch.devices);
   mend(batch.metrics);
+  const Readings& readings = batch.readings;
   BatchEncoder encoder;
   std::vector<std::uint32_t> order;
-  Bytes sliced = message_of(encoder, part, batch.devices, batch.metrics, others, batch.boot_id,
-                            batch.offset_us, order, batch.by_device);
-  std::vector<std::uint32_t> same(part.size());
+  Bytes message = message_of(encoder, readings, batch.devices, batch.metrics, others, batch.boot_id,
+                             batch.offset_us, order, batch.by_device);
+  std::vector<std::uint32_t> same(readings.size());
   std::iota(same.begin(), same.end(), 0u);
   if (order != same) {
     // The encoder would number these readings otherwise (runs laid by time): send them one by one, as they
     // were numbered.
     std::vector<Record> singles;
-    for (std::size_t i = 0; i < part.size(); ++i)
-      singles.push_back(record_of(part, i, batch.devices, batch.metrics));
+    for (std::size_t i = 0; i < readings.size(); ++i)
+      singles.push_back(record_of(readings, i, batch.devices, batch.metrics));
+    BootStamp(batch).put(singles);
     for (Record& record : others) singles.push_back(std::move(record));
-    sliced = message_of(encoder, Readings{}, {}, {}, singles, batch.boot_id, batch.offset_us, order);
+    message = message_of(encoder, Readings{}, {}, {}, singles, batch.boot_id, batch.offset_us, order);
   }
-  return close_batch(std::move(sliced));
+  return close_batch(std::move(message));
 }
 
 Status add_devices(BytesView bytes, bool zstd, std::size_t from, std::size_t count, LossDetail& loss) {

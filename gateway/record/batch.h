@@ -75,11 +75,18 @@ Result<Bytes> open_batch(BytesView bytes, bool zstd);
 // Smaller of raw and zstd level 1.
 EncodedBatch close_batch(Bytes message);
 
-// Every record of a batch, in number order. On error `out` is as it was.
+// Every record of a batch, in number order; one whose time nobody vouched for has boot id and monotonic time
+// in its detail. On error `out` is as it was.
 Status decode_batch(BytesView bytes, bool zstd, std::vector<Record>& out);
 
 // Records [from, from + count) of a batch as a batch of their own, with the same order.
 Result<EncodedBatch> slice_batch(BytesView bytes, bool zstd, std::size_t from, std::size_t count);
+
+// Names a decoded batch does not have are a fault of the bytes, not of ours; so is one long name that a
+// million readings would each copy.
+Status check_names(const DecodedBatch& batch);
+// The readings of a decoded batch, changed or not, and `others` behind them, under the numbers they have.
+EncodedBatch encode_as_numbered(DecodedBatch batch, std::vector<Record> others);
 
 // Adds to `loss` the devices of records [from, from + count) of a batch, and how many records each has there.
 Status add_devices(BytesView bytes, bool zstd, std::size_t from, std::size_t count, LossDetail& loss);

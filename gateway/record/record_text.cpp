@@ -103,6 +103,11 @@ std::string as_json(JsonWriter json, Lane lane, const Record& record) {
   if (!record.unit.empty()) json.member("unit", record.unit);
   if (record.quality != Quality::good) json.member("quality", quality_name(record.quality));
   json.member("time_trust", trust_name(record.trust));
+  // With the clock_set of that boot they tell when it was.
+  if (record.detail && record.detail->boot_id != 0) {
+    json.member("boot_id", text(record.detail->boot_id));
+    json.member("monotonic_us", record.detail->monotonic_us);
+  }
   if (!record.tags.empty()) {
     json.key("tags").begin_object();
     for (const auto& [key, value] : record.tags) json.member(key, value);

@@ -16,4 +16,19 @@ inline void stamp_unsynced(Record& record, std::uint64_t boot_id, Instant now) {
   record.trust = TimeTrust::unsynced;
 }
 
+// A stamp by the monotonic clock, where `offset_us` is wall minus monotonic. Bytes of others may say
+// anything: what has no meaning wraps around.
+inline std::int64_t monotonic_of(std::int64_t wall_us, std::int64_t offset_us) {
+  return static_cast<std::int64_t>(static_cast<std::uint64_t>(wall_us) -
+                                   static_cast<std::uint64_t>(offset_us));
+}
+
+// The same of one whose time is its stamp, by how that clock stood to the monotonic one.
+inline void keep_boot_time(Record& record, std::uint64_t boot_id, std::int64_t offset_us) {
+  auto detail = std::make_shared<Detail>();
+  detail->boot_id = boot_id;
+  detail->monotonic_us = monotonic_of(record.time.us, offset_us);
+  record.detail = std::move(detail);
+}
+
 }  // namespace millrace

@@ -22,11 +22,13 @@ Batch Batching::fill(Run& run, Run::Pieces::iterator at, const Uplink::Limits& l
   const bool alone = isolation_.suspicion().alone();
   const std::size_t bytes_max = pace_.batch_bytes(limits.bytes_max);
   double records = 0;
+  const bool undated = at != run.pieces.end() && at->undated;
   for (; at != run.pieces.end() && at->state == Piece::waiting; ++at) {
     if (alone && !batch.rows.empty()) break;
     const std::size_t size = cut_for(at->bytes(), flight.bytes, bytes_max, limits);
     if (size < at->bytes()) at = run.cut_to(at, size);
     const Piece& piece = *at;
+    if (piece.undated != undated) break;  // it may have to wait (dating.h)
     const std::size_t bytes = flight.bytes + piece.bytes();
     if (!batch.rows.empty() && (bytes > bytes_max || batch.rows.size() >= run.rows_max)) break;
     const bool replay = rate_.is_replay(piece.row, flight.sent);

@@ -27,7 +27,9 @@ void LaneReader::take(Lane lane, std::uint64_t id, Result<std::vector<Row>> rows
     if (rows.status().code() != Code::closed) came_(rows.status());
     return;
   }
-  state.runs.take(*run, std::move(rows).value(), through, look_at_times_);
+  state.runs.take(
+      *run, std::move(rows).value(), through, [this](Row& row) { return dating_.correct(row); },
+      look_at_times_);
   isolation_.cut_again(lane, *run);
   came_({});
 }

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "log/log.h"
+#include "uplink/dating.h"
 #include "uplink/isolation.h"
 #include "uplink/lane_turns.h"
 #include "uplink/uplink.h"
@@ -17,11 +18,12 @@ class LaneReader {
  public:
   // `look_at_times`: records may expire. `came`: rows did, or the log could not be read; not after it was
   // closed.
-  LaneReader(Log& log, LaneTurns& lanes, const Isolation& isolation, bool look_at_times,
+  LaneReader(Log& log, LaneTurns& lanes, const Isolation& isolation, Dating& dating, bool look_at_times,
              std::function<void(const Status&)> came)
       : log_(log),
         lanes_(lanes),
         isolation_(isolation),
+        dating_(dating),
         look_at_times_(look_at_times),
         came_(std::move(came)) {}
   ~LaneReader() { *alive_ = false; }
@@ -35,6 +37,7 @@ class LaneReader {
   Log& log_;
   LaneTurns& lanes_;
   const Isolation& isolation_;
+  Dating& dating_;
   const bool look_at_times_;
   const std::function<void(const Status&)> came_;
   std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);

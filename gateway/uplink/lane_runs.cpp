@@ -73,11 +73,13 @@ std::optional<Range> LaneRuns::to_read(const Run& run, std::size_t bytes_max, st
   return run.up ? Range{run.next, std::min(run.end, committed)} : Range{run.end, run.next};
 }
 
-void LaneRuns::take(Run& run, std::vector<Row> rows, Sequence through, bool look_at_times) {
+void LaneRuns::take(Run& run, std::vector<Row> rows, Sequence through, const std::function<bool(Row&)>& date,
+                    bool look_at_times) {
   const bool none = rows.empty();
   for (Row& row : rows) {
     const Sequence first = row.first;
-    const Status status = run.add(std::move(row), look_at_times);
+    const bool undated = date(row);
+    const Status status = run.add(std::move(row), look_at_times, undated);
     if (!status.ok()) LOG_ERROR("uplink ", uplink_, ": row ", first, ": ", status.detail());
   }
   if (none) run.next = run.up ? std::max(run.next, through + 1) : run.end - 1;

@@ -47,6 +47,17 @@ Record dead_letter(Lane lane, const std::string& uplink, const Piece& piece, Wal
   return letter;
 }
 
+// Of its trusted times; where they cannot be told it has not grown old.
+std::int64_t newest_of(const Row& row) {
+  std::vector<Record> records;
+  std::int64_t newest = INT64_MIN;
+  if (!decode_batch(*row.columns, row.zstd, records).ok() || records.empty()) return INT64_MAX;
+  for (const Record& record : records) {
+    newest = std::max(newest, record.trust == TimeTrust::unsynced ? INT64_MAX : record.time.us);
+  }
+  return newest;
+}
+
 void count_loss(LossDetail& loss, const Row& row) {
   loss.count += row.count;
   loss.first = loss.first ? std::min(loss.first, row.first) : row.first;
@@ -64,7 +75,7 @@ Run::Pieces::iterator Run::find(Sequence first) {
   return at;
 }
 
-Status Run::add(Row row, bool look_at_times) {
+Status Run::add(Row row, bool look_at_times, bool undated) {
   const Sequence low = std::max(row.first, up ? next : end);
   const Sequence high = std::min(row.last(), up ? end : next);
   if (low > high) return {};
@@ -74,21 +85,25 @@ Status Run::add(Row row, bool look_at_times) {
     status =
         cut(row, static_cast<std::uint32_t>(low - row.first), static_cast<std::uint32_t>(high - low + 1));
   }
-  if (look_at_times) {
-    std::vector<Record> records;
-    std::int64_t newest = INT64_MIN;
-    const bool whole = decode_batch(*row.columns, row.zstd, records).ok();
-    for (const Record& record : records) {
-      newest = std::max(newest, record.trust == TimeTrust::unsynced ? INT64_MAX : record.time.us);
-    }
-    if (whole && !records.empty()) piece.newest_us = newest;
-  }
+  if (look_at_times) piece.newest_us = newest_of(row);
+  piece.undated = undated;
   next = up ? high + 1 : low - 1;
   bytes_waiting += row.columns->size();
   bytes_held += row.columns->size();
   piece.row = std::move(row);
   pieces.push_back(std::move(piece));
   return status;
+}
+
+void Run::date_again(const std::function<bool(Row&)>& date, bool look_at_times) {
+  for (Piece& piece : pieces) {
+    if (piece.state != Piece::waiting || !piece.undated) continue;
+    const std::size_t before = piece.bytes();
+    piece.undated = date(piece.row);
+    if (look_at_times) piece.newest_us = newest_of(piece.row);
+    bytes_waiting += piece.bytes() - before;
+    bytes_held += piece.bytes() - before;
+  }
 }
 
 bool Run::split(Pieces::iterator at, std::uint32_t low) {

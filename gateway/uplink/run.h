@@ -19,6 +19,7 @@ struct Piece {
   Row row;
   std::int64_t newest_us = INT64_MAX;  // of its trusted times, when records may expire
   std::string reason;                  // why it is dead
+  bool undated = false;                // it has stamps that may still be corrected (dating.h)
   bool finished() const { return state == safe || state == dead || state == expired; }
   std::size_t bytes() const { return row.columns->size(); }
 };
@@ -45,7 +46,10 @@ struct Run {
   // Takes in a row as the log gave it, or the part of it that is still to be sent: it may stand across the
   // edge of the run, because it was split before a restart or by the reconnect. Not ok: its bytes cannot be
   // read, it is taken in whole.
-  Status add(Row row, bool look_at_times);
+  Status add(Row row, bool look_at_times, bool undated = false);
+  // `date` corrects the stamps of a row where it can, and says whether some may still be: of what waits and
+  // could not be corrected before.
+  void date_again(const std::function<bool(Row&)>& date, bool look_at_times);
   // Cuts a waiting piece in two, the lower with `low` of its records. False, and nothing changed: its bytes
   // cannot be read.
   bool split(Pieces::iterator at, std::uint32_t low);

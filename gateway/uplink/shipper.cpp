@@ -33,7 +33,8 @@ Shipper::Shipper(Loop& loop, Log& log, Uplink& uplink, Metrics& metrics, Rng& rn
       isolation_(options_.name, counts_.refused, [this](const std::string& reason) { block(reason, {}); }),
       batching_(rate_, isolation_),
       settling_(loop, log, options_, isolation_, counts_.expired),
-      reader_(log, lanes_, isolation_, options_.drain.max_age.count() > 0,
+      dating_(options_, counts_.corrected),
+      reader_(log, lanes_, isolation_, dating_, options_.drain.max_age.count() > 0,
               [this](const Status& status) { on_rows(status); }),
       far_(loop, log, uplink, options_, lanes_.names(),
            {[this] { return flights_.empty(); }, [this](bool anew) { go_on(anew); },
@@ -53,6 +54,12 @@ Shipper::Shipper(Loop& loop, Log& log, Uplink& uplink, Metrics& metrics, Rng& rn
   listening_ = Handle{[this, listening] { log_.unlisten(listening); }};
 }
 
+std::string Shipper::health() const {
+  if (!waits_for_clock()) return far_.words();
+  return text(far_.words(), ", waits for the clock to be set (", format_duration(dating_.held()),
+              " more at most)");
+}
+
 // From here on the gauges of this name are ours: until then they may be those of one who drains another log.
 Status Shipper::start() {
   scrape_ = metrics_.before_scrape([this] {
@@ -62,6 +69,7 @@ Status Shipper::start() {
     counts_.size_limit.set(static_cast<double>(isolation_.suspicion().smallest_refused()));
     counts_.blocked.set(far_.standing().needs_person() ? 1 : 0);
     counts_.on_duty.set(far_.on_duty() ? 1 : 0);
+    counts_.waits_for_clock.set(waits_for_clock() ? 1 : 0);
     counts_.breaker.set(breaker_.allows(loop_.now()) ? 0 : 1);
   });
   return uplink_.start([this, alive = std::weak_ptr(alive_)](const Uplink::Reach& reach) {
@@ -139,6 +147,8 @@ void Shipper::pump() {
   if (!breaker_.allows(now)) return pump_after(breaker_.wait(now));
   if (replan_ && !flights_.empty()) return;  // their answers bring us back
   lanes_.plan(std::exchange(replan_, false));
+  dating_.look_again(lanes_);
+  dating_.set_held({});
   for (;;) {
     Duration wait{0};
     const auto [lane, run] =
@@ -173,6 +183,7 @@ Run* Shipper::servable(ShippingLane& lane, Duration& wait) {
     if (isolation_.sift(which, run, loop_.now())) settling_.settle(which, run);
     if (run.bytes_waiting == 0) continue;
     if (run.rows_max != SIZE_MAX && flights_.any_of(run.id)) continue;  // isolating: one batch at a time
+    if (held_for_clock(lane, run, wait)) continue;
     if (const Duration rest = batching_.rest_of(run, limits, loop_.now()); rest.count() > 0) {
       wait_at_most(wait, rest);
       continue;
@@ -183,6 +194,15 @@ Run* Shipper::servable(ShippingLane& lane, Duration& wait) {
     wait_at_most(wait, held);
   }
   return nullptr;
+}
+
+// Live is what nothing was in the way of: no row that waited is in those figures.
+bool Shipper::held_for_clock(const ShippingLane& lane, Run& run, Duration& wait) {
+  if (!dating_.holds(lane.runs.lane(), *run.first_waiting())) return false;
+  dating_.set_held(dating_.left());
+  latency_.on_trouble();
+  wait_at_most(wait, std::min(dating_.left(), Dating::look_every));
+  return true;
 }
 
 // False: nothing was sent; look again at `not_before_`.
@@ -223,6 +243,7 @@ void Shipper::send_again(Row row, std::function<void(Outcome)> done) {
       done({Verdict::retryable, {0}, {}, reason});
     });
   }
+  (void)dating_.correct(row);
   Flight flight;
   flight.lane = row.lane;
   flight.sent = loop_.now();

@@ -5,7 +5,8 @@
 // What stands here is the switch over outcomes and what may be sent when. Whose turn it is among lanes is in
 // lane_turns.h, in which order one is read in lane_runs.h, reading ahead in lane_reader.h; what a batch is in
 // batching.h, how fast a backlog goes in drain_rate.h; what is done about what the far side does not take in
-// isolation.h, what leaves in settling.h; whether the far side may be sent to in far_side.h.
+// isolation.h, what leaves in settling.h; what waits for the clock in dating.h; whether the far
+// side may be sent to in far_side.h.
 #pragma once
 
 #include <functional>
@@ -18,8 +19,10 @@
 #include "base/metrics.h"
 #include "base/rng.h"
 #include "loop/loop.h"
+#include "record/boot_times.h"
 #include "uplink/batching.h"
 #include "uplink/breaker.h"
+#include "uplink/dating.h"
 #include "uplink/drain_rate.h"
 #include "uplink/far_side.h"
 #include "uplink/flights.h"
@@ -45,6 +48,11 @@ struct ShipperOptions {
   // passed.
   std::function<std::optional<WallTime>()> age_clock = [] { return std::optional<WallTime>(); };
   std::uint64_t boot_id = 0;
+  // What is known of stamps that nobody vouched for, in the log this one sends from; none: nothing is
+  // corrected, and nothing waits for it.
+  const BootTimes* boots = nullptr;
+  // How long such a stamp of this boot still waits for a clock that is trusted; 0: not any more.
+  std::function<Duration()> clock_wait_left = [] { return Duration{0}; };
   std::string standby_of;     // whose cursor it sends from; empty: its own
   Duration standby_after{0};  // that one is down for longer than this
   Duty* duty = nullptr;       // of the one whose cursor it is; none: nobody else sends from it
@@ -62,9 +70,10 @@ class Shipper {
   // Whose cursor it sends from.
   const std::string& consumer() const { return options_.consumer(); }
   const FarSide& far_side() const { return far_; }
-  // "up", or why it is not.
-  std::string health() const { return far_.words(); }
+  // "up", or why it is not; and whether something waits for the clock.
+  std::string health() const;
   bool healthy() const { return far_.healthy(); }
+  bool waits_for_clock() const { return far_.open() && dating_.held().count() > 0; }
   // The size limit that the far side is suspected to have, in words; empty: none.
   std::string size_limit() const { return isolation_.suspicion().limit_words(); }
   // Records not yet settled; of a standby none, they are the other's.
@@ -86,6 +95,7 @@ class Shipper {
   void pump();
   void pump_after(Duration delay);
   Run* servable(ShippingLane& lane, Duration& wait);
+  bool held_for_clock(const ShippingLane& lane, Run& run, Duration& wait);
   bool send(ShippingLane& lane, Run& run);
   bool send_nothing(ShippingLane& lane, Run& run, const Suspicion::Part& suspect);
 
@@ -115,6 +125,7 @@ class Shipper {
   Isolation isolation_;
   Batching batching_;
   Settling settling_;
+  Dating dating_;
   LaneReader reader_;
   Metrics::Hook scrape_;
   Handle subscription_, listening_;

@@ -8,8 +8,8 @@
 namespace millrace {
 
 struct ShipperMetrics {
-  Counter &records_sent, &bytes_sent, &retries, &refused, &expired;
-  Gauge &up, &on_duty, &backlog, &eta, &breaker, &blocked, &size_limit;
+  Counter &records_sent, &bytes_sent, &retries, &refused, &expired, &corrected;
+  Gauge &up, &on_duty, &backlog, &eta, &breaker, &blocked, &size_limit, &waits_for_clock;
   Histogram& round_trip;
 
   ShipperMetrics(Metrics& metrics, const std::string& uplink)
@@ -19,6 +19,9 @@ struct ShipperMetrics {
         refused(counter(metrics, "refused_records",
                         "Records the far side will never take, kept in the dead lane", uplink)),
         expired(counter(metrics, "expired_records", "Records older than max_age, not sent", uplink)),
+        corrected(counter(metrics, "corrected_records",
+                          "Records stamped before the clock was set, corrected before they were sent",
+                          uplink)),
         up(gauge(metrics, "up", "Whether the far side can be reached", uplink)),
         on_duty(gauge(metrics, "on_duty",
                       "Whether this one sends: 0 for a standby that waits, and for whom its standby sends",
@@ -34,6 +37,9 @@ struct ShipperMetrics {
         size_limit(gauge(metrics, "size_limit_bytes",
                          "The smallest record the far side refused, where a size limit is suspected; 0: none",
                          uplink)),
+        waits_for_clock(gauge(metrics, "waits_for_clock",
+                              "Whether records wait for a clock that is trusted (gateway.clock_wait)",
+                              uplink)),
         round_trip(metrics.histogram("millrace_uplink_round_trip_seconds",
                                      "From sending a batch to its acknowledgement", {{"uplink", uplink}})) {}
 

@@ -33,6 +33,7 @@ WindowConsumer::WindowConsumer(Loop& loop, Log& log, Metrics& metrics, WindowOpt
       engine_(options_.windows),
       told_(options_.windows.size()) {
   if (!any()) return;
+  engine_.keep_undated_until(options_.dated_until);
   log_.subscribe({name, {Lane::raw, Lane::held}, Subscription::Start::now});
   Log::Listener listener;
   listener.entering = [this](Sequence number, Lane lane, const Record& record, WriteSet& more) {
@@ -177,7 +178,10 @@ void WindowConsumer::lead(WriteSet& set) {
   if (std::abs(moved) >= step_us) step_us_ += moved;
   clock_offset_us_ = offset;
   const WindowEngine::Clock clock = engine_.judge(now, options_.clock_vouched());
-  if (step_us_ != 0 || engine_.needs_note(now, clock)) set.leads = WindowEngine::note(now, clock, step_us_);
+  if (step_us_ == 0 && !engine_.needs_note(now, clock) && !engine_.undated().any()) return;
+  set.leads = clock == WindowEngine::Clock::trusted
+                  ? WindowEngine::dating_note(now, loop_.now(), options_.boot_id, step_us_)
+                  : WindowEngine::note(now, clock, step_us_);
 }
 
 void WindowConsumer::entering(Sequence number, Lane lane, const Record& record, WriteSet& more) {
@@ -204,11 +208,14 @@ void WindowConsumer::entering(Sequence number, Lane lane, const Record& record, 
 void WindowConsumer::tick() {
   tick_timer_ = loop_.after(options_.tick_interval, [this] { tick(); });
   tell();
-  if (!engine_.has_open() && !std::exchange(fed_since_tick_, false)) return;
+  if (!engine_.has_open() && !engine_.undated().any() && !std::exchange(fed_since_tick_, false)) return;
   fed_since_tick_ = false;
   WriteSet set;
   lead(set);  // a clock that was set back is believed from a note alone
-  set.records.emplace_back(Lane::held, WindowEngine::tick(loop_.wall(), clock()));
+  const bool waits = engine_.undated().any() && !options_.clock_vouched();
+  const bool over = waits && loop_.now() >= options_.dated_until;
+  set.records.emplace_back(Lane::held, over ? WindowEngine::last_tick(loop_.wall(), clock())
+                                            : WindowEngine::tick(loop_.wall(), clock()));
   log_.commit(std::move(set), {});
 }
 
@@ -224,7 +231,8 @@ void WindowConsumer::offer_snapshot() {
 
 // What changed and the cursor it belongs to move together.
 void WindowConsumer::snapshot() {
-  if (!running_) return;
+  // What waits for the clock is no state: it is fed again from the log.
+  if (!running_ || engine_.undated().any()) return;
   WriteSet set;
   std::array<std::uint64_t, lane_count> taken{};
   for (const Lane lane : {Lane::raw, Lane::held}) {
@@ -337,6 +345,14 @@ void WindowConsumer::update_metrics() {
             stats.refused[why]);
     }
   }
+  metrics_
+      .gauge("millrace_window_undated",
+             "Readings that windows keep until it is known what time it was when they came")
+      .set(static_cast<double>(engine_.undated().size()));
+  raise(metrics_.counter(
+            "millrace_window_undated_total",
+            "Readings not aggregated: the clock was not trusted when they came, nor soon enough after"),
+        engine_.undated().given_up());
   metrics_.gauge("millrace_window_keys", "Device and metric pairs with window state")
       .set(static_cast<double>(keys));
   raise(metrics_.counter("millrace_window_too_late_total", "Readings too late for their window"), too_late);

@@ -26,6 +26,9 @@ struct WindowOptions {
   std::vector<WindowConfig> windows;
   std::function<bool()> clock_vouched = [] { return true; };  // somebody says that the wall clock is right
   std::uint64_t boot_id = 0;
+  // Until then, by the monotonic clock, what is stamped by a clock nobody vouches for waits for one somebody
+  // does.
+  Instant dated_until;
   Duration tick_interval = std::chrono::seconds(5);
   Duration snapshot_interval = std::chrono::seconds(60), snapshot_wait_max = std::chrono::minutes(10);
 };

@@ -3,6 +3,8 @@
 #include <cmath>
 #include <optional>
 
+#include "record/unsynced.h"
+
 namespace millrace {
 namespace {
 
@@ -71,6 +73,17 @@ Record WindowEngine::note(WallTime now, Clock clock, std::int64_t step_us) {
   if (step_us != 0) record.value = step_us;
   return record;
 }
+Record WindowEngine::dating_note(WallTime now, Instant monotonic, std::uint64_t boot_id,
+                                 std::int64_t step_us) {
+  Record record = note(now, Clock::trusted, step_us);
+  keep_boot_time(record, boot_id, now.us - monotonic.ns / 1000);
+  return record;
+}
+Record WindowEngine::last_tick(WallTime now, Clock clock) {
+  Record record = tick(now, clock);
+  record.value = false;
+  return record;
+}
 bool WindowEngine::is_tick(const Record& record) {
   return record.kind == Kind::event && record.metric == tick_metric;
 }
@@ -91,9 +104,23 @@ bool WindowEngine::wants(std::string_view metric) const {
 void WindowEngine::feed(const Record& entry, std::vector<Record>& out) {
   if (entry.kind == Kind::reading) {
     if (entry.trust != TimeTrust::unsynced) feed_reading(entry, out);
+    else if (wants(entry.metric)) feed_undated(entry, out);
   } else if (is_tick(entry) || is_note(entry)) {
     feed_clock(entry, out);
+    date_undated(entry, out);
   }
+}
+
+void WindowEngine::feed_undated(const Record& entry, std::vector<Record>& out) {
+  if (const auto told = undated_.take(entry)) feed_reading(*told, out);
+}
+
+void WindowEngine::date_undated(const Record& entry, std::vector<Record>& out) {
+  if (const auto* more = std::get_if<bool>(&entry.value); more && !*more) return undated_.give_up();
+  if (clock_ != Clock::trusted || !entry.detail || entry.detail->boot_id == 0) return;
+  const std::int64_t monotonic_us = entry.detail->monotonic_us, offset_us = entry.time.us - monotonic_us;
+  for (const Record& reading : undated_.dated(entry.detail->boot_id, offset_us, monotonic_us))
+    feed_reading(reading, out);
 }
 
 // ---- readings

@@ -14,7 +14,8 @@
 // nobody silent. Devices that send their own times are judged by these: the gateway's clock closes nothing of
 // theirs, and who goes on steadily is not from the future because that clock was set back. Stamps of arrival
 // go where the clock goes: when it is set back, so are the watermarks they made, and a stretch of time that
-// is lived twice gives its windows twice, the second time with a higher revision.
+// is lived twice gives its windows twice, the second time with a higher revision. Readings that were stamped
+// while nobody vouched for the clock wait until a note says what time it was, and are fed then.
 //
 // **Bounds.** Keys, panes of a key, names, and the bytes of a window's state are bounded (window_state.h).
 // What finds no room is refused and counted; the others go on. A device that is silent for a day, or for an
@@ -29,8 +30,9 @@
 #include <vector>
 
 #include "config/windows.h"
-#include "windows/window_state.h"
 #include "record/record.h"
+#include "windows/undated_readings.h"
+#include "windows/window_state.h"
 
 namespace millrace {
 
@@ -53,6 +55,11 @@ class WindowEngine {
   };
 
   explicit WindowEngine(const std::vector<WindowConfig>& windows);
+
+  // Readings stamped after this, by the monotonic clock, are not kept until the clock is known
+  // (undated_readings.h). Before anything is fed.
+  void keep_undated_until(Instant until) { undated_.keep_until(until); }
+  const UndatedReadings& undated() const { return undated_; }
 
   // Appends the windows that closed to `out`, with dense ordinals.
   void feed(const Record& entry, std::vector<Record>& out);
@@ -77,6 +84,9 @@ class WindowEngine {
   static Record tick(WallTime now, Clock clock = Clock::trusted);
   // `step_us`: by how much it was set since the last note, where it was.
   static Record note(WallTime now, Clock clock, std::int64_t step_us = 0);
+  // A note that also tells what time it was in this boot, and a tick behind which nobody waits for that.
+  static Record dating_note(WallTime now, Instant monotonic, std::uint64_t boot_id, std::int64_t step_us);
+  static Record last_tick(WallTime now, Clock clock);
   static bool is_tick(const Record& record);
   static bool is_note(const Record& record);
   // Whether readings that arrive now must be led by a note.
@@ -107,6 +117,8 @@ class WindowEngine {
   void emit(WindowKey& key, WindowPane& pane, std::vector<Record>& out);
 
   void feed_clock(const Record& entry, std::vector<Record>& out);
+  void feed_undated(const Record& reading, std::vector<Record>& out);
+  void date_undated(const Record& entry, std::vector<Record>& out);
   void feed_tick(std::vector<Record>& out);
   void look_at(WindowDevice& device, std::vector<Record>& out);
   void forget_or_wait(WindowDevice& device);
@@ -118,6 +130,7 @@ class WindowEngine {
   std::vector<Stats> stats_;
   std::vector<Named> last_refused_;  // for people; not part of the state
   WindowState state_;
+  UndatedReadings undated_;  // not part of the state either: no snapshot is made while it holds any
   std::string identity_;
   std::int64_t idle_close_min_ = 0;
   std::size_t forgotten_now_ = 0;  // by this tick

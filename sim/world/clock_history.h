@@ -24,6 +24,11 @@ class ClockHistory {
   // The power was gone, and no battery keeps the time.
   void boot(WallTime right);
   void set_right();
+  // What a story wants: wrong by so much, and whether anybody vouches for it.
+  void set(std::int64_t error_us, bool trusted) {
+    error_us_ = error_us;
+    trusted_ = trusted;
+  }
 
  private:
   Duration some(Duration least, Duration most);

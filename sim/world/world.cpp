@@ -179,9 +179,12 @@ void World::start() {
   log_->on_durable_inbox([this](InboxPosition position) {
     if (position.inbox == inbox_->id()) inbox_->release(position.position);
   });
+  notes_ = std::make_unique<ClockNotes>(*loop_, *log_, boot_id_);
   PipelineOptions pipeline_options;
+  pipeline_options.boots = &notes_->times();
   pipeline_options.boot_id = pipeline_options.windows.boot_id = boot_id_;
   pipeline_options.windows.windows = options_.windows;
+  pipeline_options.windows.dated_until = booted_at_ + options_.clock_wait;
   pipeline_options.windows.clock_vouched = [this] { return clock_.trusted(); };
   pipeline_ = std::make_unique<Pipeline>(*loop_, *inbox_, *log_, *metrics_, pipeline_options);
   RouteConfig route;
@@ -213,6 +216,8 @@ void World::start() {
     (void)watch_.look(loop_->now(), loop_->wall(), clock_.trusted());
     return watch_.for_ages(loop_->now());
   };
+  shipper_options.boots = &notes_->times();
+  shipper_options.clock_wait_left = [this] { return clock_wait_left(); };
   if (options_.standby_after.count() > 0) {
     duty_ = std::make_unique<Duty>(*loop_);
     shipper_options.duty = duty_.get();
@@ -222,6 +227,7 @@ void World::start() {
   watch_.restore(log_->state("clock"), boot_id_);
   age_ = std::make_unique<LogAge>(*loop_, *log_, watch_, boot_id_);
   absent_ = std::make_unique<AbsenceAges>(*loop_, *log_, *age_, options_.forget_after);
+  notes_->look(clock_.trusted());
   pipeline_->start([this] {
     (void)shipper_->start();
     if (standby_) (void)standby_->start();
@@ -243,6 +249,12 @@ void World::set_clock() {
   loop_->step_wall_clock(std::chrono::microseconds(clock_.error_us() - clock_error_us_));
   clock_error_us_ = clock_.error_us();
   (void)watch_.look(loop_->now(), loop_->wall(), clock_.trusted());
+  if (notes_) notes_->look(clock_.trusted());
+}
+
+Duration World::clock_wait_left() const {
+  const Duration passed = loop_->now() - booted_at_;
+  return clock_.trusted() ? Duration{0} : std::max(Duration{0}, options_.clock_wait - passed);
 }
 
 void World::play_clock() {
@@ -261,6 +273,7 @@ void World::play_clock() {
 void World::look_at_absent() {
   look_timer_ = loop_->after(std::chrono::seconds(10), [this] { look_at_absent(); });
   (void)watch_.look(loop_->now(), loop_->wall(), clock_.trusted());
+  notes_->look(clock_.trusted());
   if (auto news = watch_.take_news(boot_id_)) log_->commit({.states = {{"clock", std::move(*news)}}}, {});
   age_->look();
   const auto absent = log_->absent_consumers();
@@ -284,6 +297,7 @@ void World::kill() {
   duty_.reset();
   input_.reset();
   pipeline_.reset();
+  notes_.reset();
   inbox_.reset();
   log_.reset();
   loop_.reset();
@@ -293,6 +307,7 @@ void World::cut_power() {
   clock_.boot(right());
   ++boot_id_;
   kill();
+  booted_at_ = Instant{1'000'000'000} + elapsed_;
   disk_->cut_power();
   tmpfs_->files.clear();
   MappedInbox::format(region(), rng_.next());
@@ -352,9 +367,11 @@ int World::clashes() const {
   for (const Record& record : received) {
     const auto [at, fresh] =
         by_identity.try_emplace({record.detail->epoch, record.detail->sequence}, &record);
-    if (!fresh && (at->second->device != record.device || at->second->time != record.time ||
-                   at->second->kind != record.kind))
-      ++clashes;
+    if (fresh) continue;
+    const Record& other = *at->second;
+    // A stamp of ours may have been corrected in between.
+    const bool another_time = other.time != record.time && record.trust == TimeTrust::device;
+    if (other.device != record.device || another_time || other.kind != record.kind) ++clashes;
   }
   return clashes;
 }

@@ -10,6 +10,7 @@
 
 #include "absence_ages.h"
 #include "base/metrics.h"
+#include "clock_notes.h"
 #include "ingest/mapped_inbox.h"
 #include "log/sqlite_log.h"
 #include "pipeline/pipeline.h"
@@ -85,6 +86,7 @@ class World {
     ClockHistory::Kind clock = ClockHistory::Kind::random;
     Duration longest_sleep = std::chrono::hours(24 * 7);  // of the machine, in such a history
     Duration forget_after = std::chrono::hours(24 * 7);
+    Duration clock_wait = std::chrono::minutes(5);
   };
   // Reading n carries the event time first_ms + 1000 n: the far side can tell its number.
   static constexpr std::int64_t first_ms = 1'790'000'000'000;
@@ -125,6 +127,7 @@ class World {
   // What time it really is, whatever the gateway's clock says.
   WallTime right() const { return {SimLoop::epoch_us + loop_->now().ns / 1000}; }
   void set_clock();  // to what the history says, at once
+  const BootTimes& boot_times() const { return notes_->times(); }
 
   std::vector<Record> received;                   // in order of arrival; identity in the detail
   std::map<std::string, std::uint64_t> accepted;  // highest number each device was told is accepted
@@ -143,6 +146,7 @@ class World {
   void make_standby(ShipperOptions options);
   void play_clock();
   void look_at_absent();
+  Duration clock_wait_left() const;
 
   Options options_;
   Rng rng_;
@@ -150,6 +154,7 @@ class World {
   ClockWatch watch_;
   std::int64_t clock_error_us_ = 0;  // of the loop's clock now
   std::uint64_t boot_id_ = 1;
+  Instant booted_at_;
   std::unique_ptr<SimDisk> disk_;
   std::unique_ptr<Folder> folder_;
   std::unique_ptr<SimDisk> tmpfs_;
@@ -159,6 +164,7 @@ class World {
   std::unique_ptr<Metrics> metrics_;
   std::unique_ptr<MappedInbox> inbox_;
   std::unique_ptr<SqliteLog> log_;
+  std::unique_ptr<ClockNotes> notes_;
   std::unique_ptr<Pipeline> pipeline_;
   Handle input_;
   std::unique_ptr<FarSide> far_;

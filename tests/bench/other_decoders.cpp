@@ -6,7 +6,7 @@
 
 #include <cstdlib>
 
-#include "others/sparkplug.pb.h"  // protoc's for C++, not nanopb's
+#include "others_sparkplug.pb.h"  // protoc's for C++, not nanopb's
 
 namespace millrace::others {
 namespace {
@@ -115,7 +115,7 @@ std::size_t csv(const std::vector<std::string>& payloads) {
 }
 
 std::size_t sparkplug(const std::vector<std::string>& payloads) {
-  static millrace::sparkplug::Payload message;
+  static ::others::sparkplug::Payload message;
   std::size_t values = 0;
   for (const std::string& payload : payloads) {
     if (!message.ParseFromString(payload)) return 0;

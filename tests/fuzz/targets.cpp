@@ -25,6 +25,7 @@
 #include "log/mark.h"
 #include "log/salvage.h"
 #include "record/batch.h"
+#include "record/redate.h"
 #include "record/record_proto.h"
 #include "net/http_request.h"
 #include "net/password_hash.h"
@@ -40,8 +41,25 @@ using namespace millrace;
 
 namespace {
 
+// What is known of boots, by the first half, corrects the batch that is the other.
+void redating(BytesView bytes) {
+  BootTimes times;
+  times.restore(bytes.first(bytes.size() / 2));
+  times.began(7, 0);
+  times.trusted(7, 1'000'000, {1'000'000'000'000});
+  const BytesView half = bytes.subspan(bytes.size() / 2);
+  std::vector<Record> before, after;
+  const auto told = redate(half, false, times, 7);
+  if (!told.ok() || !told.value().batch) return;
+  if (!decode_batch(half, false, before).ok() ||
+      !decode_batch(told.value().batch->bytes, told.value().batch->zstd, after).ok() ||
+      before.size() != after.size())
+    std::abort();
+}
+
 void batch(BytesView bytes) {
   std::vector<Record> records;
+  redating(bytes);
   if (!decode_batch(bytes, false, records).ok()) return;
   // What was read must survive being written again.
   BatchBuilder builder;

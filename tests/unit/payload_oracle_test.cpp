@@ -8,8 +8,8 @@
 #include <regex>
 
 #include "base/rng.h"
-#include "tests/support/decoding.h"
 #include "tests/support/reference.h"
+#include "tests/support/route.h"
 #include "tests/support/seed.h"
 
 namespace payload_oracle_test {
@@ -19,30 +19,7 @@ using Known = std::map<std::string, std::string>;
 
 namespace {
 
-std::uint64_t rounds() {
-  const char* said = std::getenv("MILLRACE_PAYLOADS");
-  return said ? std::strtoull(said, nullptr, 10) : 2000u * static_cast<std::uint64_t>(effort());
-}
-
-class Route {
- public:
-  explicit Route(const std::string& keys) : router_(std::move(Router::make({route_in(keys)})).value()) {}
-  Decoded decode(std::string_view payload, std::span<const ValueRun> only = {}) const {
-    Arrival arrival;
-    arrival.input = "in";
-    arrival.channel = "d/up";
-    arrival.bytes = bytes_of(payload);
-    arrival.received = {arrived_us};
-    arrival.clock_trusted = true;
-    arrival.only = only;
-    Decoded out;
-    out.status = router_.decode(arrival, out.records, out.unread);
-    return out;
-  }
-
- private:
-  Router router_;
-};
+std::uint64_t rounds() { return payloads_of_each(2000); }
 
 // By metric, and how often it came: JSON lines may have one several times, and then the last one counts here.
 Known known(const Decoded& decoded) {
@@ -56,7 +33,7 @@ Known known(const Decoded& decoded) {
 }
 
 // What was not read is what is missing, and a second try gives nothing twice.
-void second_try(const Route& route, std::string_view payload, const Decoded& first) {
+void second_try(const OneRoute& route, std::string_view payload, const Decoded& first) {
   if (!first.unread.any() || first.records.empty()) return;
   const Decoded again = route.decode(payload, first.unread.missing);
   CHECK(again.records.empty());
@@ -231,7 +208,7 @@ std::string some_cbor(Rng& rng, int depth) {
 
 TEST_CASE("oracle: JSON, strictly and leniently") {
   Rng rng(seed());
-  const Route lenient(""), strict("strict = true");
+  const OneRoute lenient(""), strict("strict = true");
   std::uint64_t whole = 0, of_lenient = 0;
   for (std::uint64_t round = 0; round < rounds(); ++round) {
     std::string payload = some_json(rng, 0);
@@ -261,7 +238,7 @@ TEST_CASE("oracle: JSON, strictly and leniently") {
 
 TEST_CASE("oracle: CBOR") {
   Rng rng(seed());
-  const Route route("format = 'cbor'");
+  const OneRoute route("format = 'cbor'");
   for (std::uint64_t round = 0; round < rounds(); ++round) {
     std::string payload = some_cbor(rng, 0);
     if (rng.below(3) > 0)
@@ -279,7 +256,7 @@ TEST_CASE("oracle: CBOR") {
 
 TEST_CASE("oracle: SenML") {
   Rng rng(seed());
-  const Route route("format = 'senml'");
+  const OneRoute route("format = 'senml'");
   for (std::uint64_t round = 0; round < rounds(); ++round) {
     std::string payload = "[";
     for (std::uint64_t n = 1 + rng.below(5); n > 0; --n) {
@@ -320,7 +297,7 @@ TEST_CASE("oracle: SenML") {
 
 TEST_CASE("oracle: CSV") {
   Rng rng(seed());
-  const Route route("format = 'csv'");
+  const OneRoute route("format = 'csv'");
   for (std::uint64_t round = 0; round < rounds(); ++round) {
     std::string payload;
     const std::uint64_t columns = 1 + rng.below(6);
@@ -350,7 +327,7 @@ TEST_CASE("oracle: CSV") {
 
 TEST_CASE("oracle: a plain value, with what stands around it") {
   Rng rng(seed());
-  const Route route("format = 'plain'\nmetrics = { v = {} }");
+  const OneRoute route("format = 'plain'\nmetrics = { v = {} }");
   static const std::regex number(
       R"(^\s*(?:[A-Za-z][A-Za-z0-9_ -]*[=:]\s*)?([-+]?)\s*((?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?)\s*((?:[A-Za-z%][A-Za-z%/]{0,7})?)\s*$)");
   for (std::uint64_t round = 0; round < rounds(); ++round) {

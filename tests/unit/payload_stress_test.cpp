@@ -7,7 +7,7 @@
 #include <map>
 
 #include "base/rng.h"
-#include "tests/support/decoding.h"
+#include "tests/support/route.h"
 #include "tests/support/seed.h"
 
 namespace payload_stress_test {
@@ -129,29 +129,30 @@ std::string as_csv(const std::vector<Member>& members) {
 
 TEST_CASE("stress: what is in a payload is what is read, whatever its format") {
   Rng rng(seed());
-  RouteConfig json = route_in("format = 'json'"), cbor = route_in("format = 'cbor'"),
-              csv = route_in("format = 'csv'");
-  for (int round = 0; round < 1000 * effort(); ++round) {
+  const OneRoute json("format = 'json'"), cbor("format = 'cbor'"), csv("format = 'csv'");
+  for (std::uint64_t round = payloads_of_each(1000); round > 0; --round) {
     const std::vector<Member> members = some_members(rng);
     const Known expected = known(members);
     const std::string spelled = as_json(members, rng);
     CAPTURE(spelled);
-    Decoded out = decode(json, spelled, "d/up");
+    Decoded out = json.decode(spelled);
     REQUIRE(read(out.records) == expected);
     CHECK(out.unread.refusals == bad_ones(members));
-    out = decode(cbor, as_cbor(members), "d/up");
+    out = cbor.decode(as_cbor(members));
     CHECK(read(out.records) == expected);
-    CHECK(read(decode(csv, as_csv(members), "d/up").records) == expected);
+    CHECK(read(csv.decode(as_csv(members)).records) == expected);
   }
 }
 
 TEST_CASE("stress: rows, columns and lists hold the same") {
   Rng rng(seed());
-  const RouteConfig each =
-      route_in("each = 'r'\ntime = 'ts'\nmetrics = { a = 'a', b = { path = 'b', type = 'number' } }");
-  const RouteConfig columns = route_in(
+  const OneRoute each("each = 'r'\ntime = 'ts'\nmetrics = { a = 'a', b = { path = 'b', type = 'number' } }");
+  const OneRoute columns(
       "each = 'r'\ntranspose = true\ntime = 'ts'\nmetrics = { a = 'a', b = { path = 'b', type = 'number' } }");
-  for (int round = 0; round < 500 * effort(); ++round) {
+  // A second try with a route that takes all: what was missing, each once.
+  const OneRoute wider(
+      "each = 'r'\ntranspose = true\nmetrics = { a = 'a', b = { path = 'b', type = 'text' } }");
+  for (std::uint64_t round = payloads_of_each(500); round > 0; --round) {
     const std::uint64_t rows = 1 + rng.below(20);
     std::string list, ts, a, b;
     for (std::uint64_t row = 0; row < rows; ++row) {
@@ -168,27 +169,24 @@ TEST_CASE("stress: rows, columns and lists hold the same") {
     const std::string as_list = text(R"({"r":[)", list, "]}"),
                       as_columns = text(R"({"r":{"ts":[)", ts, R"(],"a":[)", a, R"(],"b":[)", b, "]}}");
     CAPTURE(as_columns);
-    const Decoded left = decode(each, as_list, "d/up"), right = decode(columns, as_columns, "d/up");
+    const Decoded left = each.decode(as_list), right = columns.decode(as_columns);
     REQUIRE(left.readings() == right.readings());
     CHECK(left.unread.refusals == right.unread.refusals);
     CHECK(left.unread.no_value == right.unread.no_value);
     for (std::size_t i = 0; i < left.records.size(); ++i)
       CHECK(left.records[i].time.us == right.records[i].time.us);
     if (!right.unread.any() || right.records.empty()) continue;
-    // A second try with a route that takes all: what was missing, each once.
-    const RouteConfig wider =
-        route_in("each = 'r'\ntranspose = true\nmetrics = { a = 'a', b = { path = 'b', type = 'text' } }");
-    const Decoded rest = decode(wider, as_columns, "d/up", right.unread.missing);
+    const Decoded rest = wider.decode(as_columns, right.unread.missing);
     CHECK(rest.records.size() + right.records.size() + right.unread.no_value == rows * 2);
   }
 }
 
 TEST_CASE("stress: bytes by a layout, against the numbers they were made of") {
   Rng rng(seed());
-  const RouteConfig layout = route_in(
+  const OneRoute layout(
       "format = 'binary'\nrepeat = 8\nfields = { a = { at = 0, type = 'i16', scale = 0.01 }, b = { at = 2, type = 'u24', byte_order = 'little' }, "
       "c = { at = 5, type = 'sbits', bit = 4, bits = 12, length = 2 }, d = { at = 6, type = 'bits', bit = 0, bits = 4 }, e = { at = 7, type = 'i8', no_value = -1 } }");
-  for (int round = 0; round < 1000 * effort(); ++round) {
+  for (std::uint64_t round = payloads_of_each(1000); round > 0; --round) {
     std::string bytes;
     std::vector<std::string> expected;
     for (std::uint64_t n = 1 + rng.below(4); n > 0; --n) {
@@ -207,7 +205,7 @@ TEST_CASE("stress: bytes by a layout, against the numbers they were made of") {
       if (e != -1) expected.push_back(text("e=", e));
     }
     CAPTURE(to_hex(bytes_of(bytes)));
-    const Decoded out = decode(layout, bytes, "d/up");
+    const Decoded out = layout.decode(bytes);
     REQUIRE(out.readings() == expected);
     CHECK_FALSE(out.unread.any());
   }

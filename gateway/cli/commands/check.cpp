@@ -11,7 +11,9 @@
 #include "cli/capacity.h"
 #include "cli/commands/log_session.h"
 #include "config/descriptor_needs.h"
+#include "ingest/clock_trust.h"
 #include "loop/uv_loop.h"
+#include "net/certificate_time.h"
 #include "registry.h"
 #include "windows/window_state.h"
 
@@ -103,6 +105,21 @@ void tell_aggregates(const Config& config) {
   }
 }
 
+// As it is on this machine now.
+void tell_clock(const GatewayConfig& gateway) {
+  const SystemClock clock;
+  const ClockVerdict verdict =
+      judge_clock(clock_source(gateway.clock), kernel_clock(), clock.wall(), certificate_time({}));
+  print(text("The clock (gateway.clock = \"", gateway.clock, "\") would ", verdict.trusted ? "" : "not ",
+             "be believed here and now: ", verdict.why, ".\n"));
+  if (verdict.trusted) return;
+  print(text("While it is not, readings without a time of their own enter no window, and go north ",
+             gateway.clock_wait.count() == 0 ? "at once"
+                                             : text("once it is, or ", format_duration(gateway.clock_wait),
+                                                    " after the boot (clock_wait)"),
+             ", marked as unsynced where it is not.\n"));
+}
+
 void tell_capacity(const Config& config, const CapacityInput& input, const std::string& basis) {
   const Capacity capacity = capacity_of(config, input);
   char line[512];
@@ -130,6 +147,7 @@ int run(const C& c) {
              " windows, ", config.uplinks.size(), " uplinks.\n"));
   tell_descriptors(config);
   tell_aggregates(config);
+  tell_clock(config.gateway);
   std::string basis;
   const CapacityInput input = load_of(c, status, basis);
   tell_capacity(config, input, basis);
