@@ -57,6 +57,7 @@ bool MbusAnswer::take(const Framer::Frame& frame) {
   last_.assign(records.begin(), records.end());
   gathered_.cut = again || (more && telegrams_ >= telegrams_max_);
   whole_ = gathered_.cut || !more;
+  next_.clear();
   if (!whole_) next_ = request_ = turned(std::move(request_));
   return true;
 }

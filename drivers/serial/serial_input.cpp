@@ -64,8 +64,9 @@ constexpr Key keys[] = {
     K::key<&C::request_timeout>("request_timeout",
                                 "All frames that come until then are the answer; later ones are not taken")
         .within(1ms, 10min),
-    K::key<&C::telegrams_max>("telegrams_max",
-                              "An M-Bus meter whose answer needs more than one telegram is asked for so many")
+    K::key<&C::telegrams_max>(
+        "telegrams_max",
+        "Of framing = \"mbus\": a meter whose answer needs more than one telegram is asked for so many")
         .within(1, 64),
     K::key<&C::sign_on>(
         "sign_on",
@@ -126,8 +127,6 @@ void settle_requests(Section& section, SerialInputConfig& c) {
   for (const char* key : {"request_interval", "request_timeout", "request_echo"}) {
     if (section.has(key) && c.requests.empty()) section.error(key, text("\"", key, "\" is of a \"request\""));
   }
-  if (section.has("telegrams_max") && !c.gathers())
-    section.error("telegrams_max", "\"telegrams_max\" is of framing = \"mbus\"");
   if (!c.requests.empty() &&
       c.request_timeout * static_cast<std::int64_t>(c.requests.size()) > c.request_interval)
     section.error("request_timeout",
