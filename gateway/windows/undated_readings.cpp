@@ -5,7 +5,7 @@
 namespace millrace {
 namespace {
 
-std::size_t bytes_of_reading(const Record& reading) {
+std::size_t memory_of(const Record& reading) {
   std::size_t bytes = sizeof reading + reading.device.size() + reading.metric.size() + reading.unit.size();
   if (const auto* text = std::get_if<std::string>(&reading.value)) bytes += text->size();
   if (const auto* blob = std::get_if<Bytes>(&reading.value)) bytes += blob->size();
@@ -24,7 +24,7 @@ Record UndatedReadings::at(Record reading, std::int64_t time_us) {
 
 std::optional<Record> UndatedReadings::take(const Record& reading) {
   const Detail* detail = reading.detail.get();
-  const std::size_t bytes = bytes_of_reading(reading);
+  const std::size_t bytes = memory_of(reading);
   if (detail && detail->boot_id != 0 && detail->boot_id == told_boot_ &&
       detail->monotonic_us <= told_through_us_)
     return at(reading, detail->monotonic_us + told_offset_us_);
