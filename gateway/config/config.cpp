@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cctype>
+#include <utility>
 
 #include "base/text.h"
 #include "config/instance.h"
@@ -127,6 +128,9 @@ constexpr Key observe_keys[] = {
     KeysOf<O>::key<&O::device_series_max>("device_series_max",
                                           "So many devices have a series millrace_device_last_seen_seconds")
         .within(0, 100'000),
+    KeysOf<O>::table<&O::otlp>(
+        "otlp", otlp_shape,
+        "Where nobody can scrape this gateway it pushes what /metrics says, by OTLP; off without this table"),
 };
 
 void settle_observe(Section& section, ObserveConfig& c) {
@@ -193,6 +197,7 @@ const Shape config_shape = shape_of<Config, settle>(keys);
 
 std::vector<std::string> keep_fixed(const Config& a, Config& b) {
   std::vector<std::string> changed;
+  const OtlpConfig otlp = std::exchange(b.observe.otlp, a.observe.otlp);
   for (const Key& key : config_shape) {
     const Shape one{&key, 1};
     if (!same_values(one, &a, &b))
@@ -203,6 +208,7 @@ std::vector<std::string> keep_fixed(const Config& a, Config& b) {
   b.log = a.log;
   b.windows = a.windows;
   b.observe = a.observe;
+  b.observe.otlp = otlp;
   return changed;
 }
 

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "config/kind.h"
+#include "config/otlp.h"
 #include "config/windows.h"
 
 namespace millrace {
@@ -49,6 +50,7 @@ struct ObserveConfig {
   bool device_events = true;                    // that devices are alive, late, silent, back
   Duration inventory = std::chrono::hours(24);  // between inventories of a device; 0: none
   std::uint64_t device_series_max = 200;        // of millrace_device_last_seen_seconds
+  OtlpConfig otlp;
 
   bool on_loopback = true;  // where `listen` is
   bool is_guarded() const { return !tls.cert.empty() && token.given(); }
@@ -67,7 +69,8 @@ struct Config {
 
 // What stands at the top of the file.
 extern const Shape config_shape;
-// What of it cannot change while the daemon runs and does: "[log]". `b` takes it from `a`.
+// What of it cannot change while the daemon runs and does: "[log]". `b` takes it from `a`. [observe.otlp]
+// can.
 std::vector<std::string> keep_fixed(const Config& a, Config& b);
 
 }  // namespace millrace
