@@ -6,7 +6,7 @@
 #include "base/file_stamp.h"
 #include "base/logger.h"
 #include "base/text.h"
-#include "face_token.h"
+#include "face_gate.h"
 #include "otlp_push.h"
 #include "registry.h"
 

@@ -4,7 +4,7 @@
 
 #include "base/text.h"
 #include "certificate_watch.h"
-#include "face_token.h"
+#include "face_gate.h"
 #include "otlp_push.h"
 #include "registry.h"
 

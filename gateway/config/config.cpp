@@ -99,8 +99,8 @@ constexpr Key observe_keys[] = {
     KeysOf<O>::key<&O::listen>("listen", "/metrics, /healthz, /readyz, and the page at /; \"\" for none"),
     KeysOf<O>::key<&O::page>(
         "page",
-        "The web page; beyond this machine only with TLS and a token. Without them from elsewhere by ssh -L "
-        "9464:127.0.0.1:9464 HOST"),
+        "The web page; beyond this machine only with TLS and a token or users. Without them from elsewhere by "
+        "ssh -L 9464:127.0.0.1:9464 HOST"),
     KeysOf<O>::key<observe_cert>("tls_cert", "Of `listen`, with the chain: https; picked up when it changes")
         .like("\"/etc/millrace/server.pem\""),
     KeysOf<O>::key<observe_key>("tls_key_file", "Its key").like("\"/etc/millrace/server.key\""),
@@ -109,6 +109,10 @@ constexpr Key observe_keys[] = {
         "16 characters or more that whoever asks must say: as the password of any user name, or as a bearer "
         "token; health is for everybody")
         .like("\"/etc/millrace/observe.token\""),
+    KeysOf<O>::key<&O::users_file>(
+        "users_file",
+        "Or whoever asks is one of these, by name and password (`millrace passwd`); only with TLS")
+        .like("\"/etc/millrace/operators\""),
     KeysOf<O>::key<&O::page_streams>("page_streams",
                                      "Browsers that are served live at a time; the others look every 5 s")
         .within(1, 1024),
@@ -145,11 +149,14 @@ void settle_observe(Section& section, ObserveConfig& c) {
   if (c.token.given() && !c.on_loopback && c.tls.cert.empty())
     section.error("token_file",
                   "a token in clear words can be read on the way: give tls_cert and tls_key_file as well");
+  if (!c.users_file.empty() && c.tls.cert.empty())
+    section.error("users_file",
+                  "a password in clear words can be read on the way: give tls_cert and tls_key_file as well");
   if (c.page && section.has("page") && !c.on_loopback && !c.is_guarded()) {
     section.error(
         "page",
         "the page shows readings to whoever asks: beyond this machine it needs tls_cert, tls_key_file and "
-        "token_file. Or keep \"listen\" on 127.0.0.1, and look from elsewhere by ssh -L 9464:127.0.0.1:9464 "
+        "token_file or users_file. Or keep \"listen\" on 127.0.0.1, and look from elsewhere by ssh -L 9464:127.0.0.1:9464 "
         "HOST (metrics alone: page = false)");
   }
 }

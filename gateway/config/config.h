@@ -42,7 +42,8 @@ struct ObserveConfig {
   std::string listen = "127.0.0.1:9464";  // empty: no HTTP
   bool listen_said = false;
   TlsConfig tls;                  // our certificate and its key: https
-  SecretRef token;                // who asks must know it
+  SecretRef token;                // who asks must know it, or
+  std::string users_file;         // be one of these
   bool page = true;               // as it is said; has_page(): whether there is one
   std::size_t page_streams = 16;  // tabs that are served live
   Duration silent_after = std::chrono::minutes(5);
@@ -53,7 +54,8 @@ struct ObserveConfig {
   OtlpConfig otlp;
 
   bool on_loopback = true;  // where `listen` is
-  bool is_guarded() const { return !tls.cert.empty() && token.given(); }
+  bool wants_login() const { return token.given() || !users_file.empty(); }
+  bool is_guarded() const { return !tls.cert.empty() && wants_login(); }
   bool has_page() const { return page && !listen.empty() && (on_loopback || is_guarded()); }
 };
 
