@@ -149,10 +149,14 @@ void App::make_parts() {
                                             config_.log.forget_after);
   keepers_ = make_keepers(south_parts(), config_.log.forget_after);
   want();
-  report_ = std::make_unique<SelfReport>(
-      SelfReport::Sources{config_, loop_, metrics_, clock_, storage_.log(), storage_.leftovers(), *pipeline_,
-                          storage_.inbox(), *inputs_, *uplinks_, *absent_, keepers_, *certificates_, devices_,
-                          storage_.newer_beside(), descriptor_limit_});
+  report_ = std::make_unique<SelfReport>(SelfReport::Sources{
+      config_, loop_, metrics_, clock_, storage_.log(), storage_.leftovers(), *pipeline_, storage_.inbox(),
+      *inputs_, *uplinks_, *absent_, keepers_, *certificates_, devices_, storage_.newer_beside(),
+      descriptor_limit_, [this] { return otlp_ ? otlp_->state() : std::nullopt; }});
+  otlp_ = std::make_unique<OtlpPush>(
+      OtlpPush::Parts{loop_, rng_, metrics_, config_.gateway.name,
+                      [this](MetricReader& reader) { report_->read_metrics(reader); },
+                      [this] { return clock_.trust().trusted(); }});
 }
 
 std::unique_ptr<UplinkPart> App::make_uplink(const UplinkPlan& plan, Log& log) {
@@ -218,6 +222,7 @@ void App::started() {
   health_ = std::make_unique<HealthReports>(loop_, rng_, config_.gateway.health_interval, [this] {
     if (!shutdown_.begun()) report_->tell_health();
   });
+  otlp_->want(config_.observe.otlp);
   watchdog_.beat();
   sd_notify("READY=1");
   LOG_INFO("millrace ", MILLRACE_VERSION, " is ready: gateway ", config_.gateway.name, ", ", inputs_->size(),
@@ -302,6 +307,7 @@ Status App::reload() {
   share_descriptors();
   const std::size_t changed = want();
   go_on();
+  otlp_->want(config_.observe.otlp);
   look_at_certificates();
   LOG_INFO("reload: ", changed, " inputs and uplinks changed");
   return {};
@@ -316,6 +322,7 @@ void App::begin_stop() {
   LOG_INFO("stopping");
   sd_notify("STOPPING=1");
   faces_->stop_trying();
+  otlp_->stop();
   stop_inputs();
 }
 

@@ -16,6 +16,7 @@
 #include "loop/uv_loop.h"
 #include "observe/device_table.h"
 #include "observe/sd_notify.h"
+#include "otlp_push.h"
 #include "pipeline/live_payloads.h"
 #include "parts.h"
 #include "payload_witness.h"
@@ -81,6 +82,7 @@ class App {
   std::vector<std::unique_ptr<Keeper>> keepers_;
   std::unique_ptr<CertificateWatch> certificates_;
   std::unique_ptr<SelfReport> report_;
+  std::unique_ptr<OtlpPush> otlp_;
   std::unique_ptr<HealthReports> health_;
   std::unique_ptr<Faces> faces_;
   std::unique_ptr<Timer> look_timer_;

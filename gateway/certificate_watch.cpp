@@ -6,7 +6,8 @@
 #include "base/file_stamp.h"
 #include "base/logger.h"
 #include "base/text.h"
-#include "face_token.h"
+#include "face_gate.h"
+#include "otlp_push.h"
 #include "registry.h"
 
 namespace millrace {
@@ -51,6 +52,9 @@ std::vector<CertificateUse> certificates_of(const Config& config) {
   for (const NeededFile& file : face_needs(config.observe)) {
     if (of_certificates(file)) uses.push_back({"observe", "listen", file, true});
   }
+  for (const NeededFile& file : otlp_needs(config.observe.otlp)) {
+    if (of_certificates(file)) uses.push_back({"observe", "otlp", file, false});
+  }
   return uses;
 }
 
@@ -70,6 +74,7 @@ void CertificateWatch::want(const Config& config) {
   parts_.clear();
   for (const InputPlan& plan : plan_inputs(config)) parts_.emplace("input", plan.name);
   for (const UplinkPlan& plan : plan_uplinks(config)) parts_.emplace("uplink", plan.name);
+  if (config.observe.otlp.given()) parts_.emplace("observe", "otlp");
   want(certificates_of(config));
 }
 

@@ -4,7 +4,8 @@
 
 #include "base/text.h"
 #include "certificate_watch.h"
-#include "face_token.h"
+#include "face_gate.h"
+#include "otlp_push.h"
 #include "registry.h"
 
 namespace millrace {
@@ -55,6 +56,11 @@ std::vector<std::string> check_files(const LoadedConfig& loaded, WallTime now) {
     if (const Status status = file.look(); !status.ok())
       words.push_back(text(loaded.path, ": [observe]: ", file.key, ": ", status.detail(),
                            "; nobody can ask until it is there, everything else runs"));
+  }
+  for (const NeededFile& file : otlp_needs(loaded.config.observe.otlp)) {
+    if (const Status status = file.look(); !status.ok())
+      words.push_back(text(loaded.path, ": [observe.otlp]: ", file.key, ": ", status.detail(),
+                           "; no metrics are pushed until it is there, everything else runs"));
   }
   for (const CertificateUse& use : certificates_of(loaded.config)) {
     const auto certificates = read_certificates(use.file.path, use.file.kind == NeededFile::Kind::ca);

@@ -144,17 +144,24 @@ void Faces::make_page() {
 }
 
 void Faces::answer(const HttpRequest& request, const HttpServer::Reply& reply) {
-  if (!token_.admits(request)) {
-    of_.metrics
-        .counter("millrace_observe_refused_total", "Requests without the token that observe.token_file wants")
-        .add();
-    return reply({401,
-                  plain_text,
-                  "the token of observe.token_file is wanted\n",
-                  {{"WWW-Authenticate",
-                    "Basic realm=\"millrace: any name, the token as password\", charset=\"UTF-8\""}}});
-  }
-  if (!page_ || !page_->answer(request, reply)) reply(answer(request.path));
+  gate_.ask(request, [this, request, reply](FaceGate::Answer answer) {
+    if (answer != FaceGate::Answer::welcome) return refuse(answer, reply);
+    if (!page_ || !page_->answer(request, reply)) reply(this->answer(request.path));
+  });
+}
+
+void Faces::refuse(FaceGate::Answer why, const HttpServer::Reply& reply) {
+  of_.metrics
+      .counter(
+          "millrace_observe_refused_total",
+          "Requests without what observe.token_file or users_file wants, or with too many wrong ones before")
+      .add();
+  if (why == FaceGate::Answer::busy)
+    return reply({429, plain_text, "too many tries; in ten seconds again\n", {{"Retry-After", "10"}}});
+  const char* login = of_.config.observe.users_file.empty()
+                          ? "Basic realm=\"millrace: any name, the token as password\", charset=\"UTF-8\""
+                          : "Basic realm=\"millrace\", charset=\"UTF-8\"";
+  reply({401, plain_text, gate_.wants(), {{"WWW-Authenticate", login}}});
 }
 
 HttpResponse Faces::answer(const std::string& path) {

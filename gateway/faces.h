@@ -7,7 +7,7 @@
 #include <memory>
 #include <string>
 
-#include "face_token.h"
+#include "face_gate.h"
 #include "log_commands.h"
 #include "loop/uv_loop.h"
 #include "net/http_server.h"
@@ -53,6 +53,7 @@ class Faces {
   Status open_http();
   Status open_control();
   void answer(const HttpRequest& request, const HttpServer::Reply& reply);
+  void refuse(FaceGate::Answer why, const HttpServer::Reply& reply);
   HttpResponse answer(const std::string& path);
   std::string live_payloads(const ControlRequest& request);
   void make_page();
@@ -62,7 +63,7 @@ class Faces {
   std::unique_ptr<LogCommands> page_commands_;
   std::unique_ptr<PageFace> page_;
   std::unique_ptr<HttpServer> http_;
-  FaceToken token_{of_.config.observe.token};
+  FaceGate gate_{of_.loop, of_.config.observe};
   std::unique_ptr<ControlServer> control_;
   Face http_face_{
       "observe.listen", "metrics and health cannot be asked for", [this] { return open_http(); }, {}, {}};

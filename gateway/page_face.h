@@ -2,7 +2,7 @@
 // what it asks for as JSON, and a stream of events: one rendering a second for all who look, none when nobody
 // does. It reads and changes nothing.
 //
-// For this machine's loopback, or behind TLS and a token (config settles that). On loopback it still meets
+// For this machine's loopback, or behind TLS and a login (config settles that). On loopback it still meets
 // other people's pages in the same browser: the Host header must be a name of loopback, or a name of theirs
 // that was resolved to us would be one of ours (DNS rebinding), and what another site's script asks for is
 // refused. On the loop.
@@ -41,7 +41,7 @@ class PageFace {
     Metrics& metrics;
     DeviceTable& devices;
     SelfReport& report;
-    bool for_this_machine = true;  // else whoever asks has a token, and TLS says where he is
+    bool for_this_machine = true;  // else whoever asks has a login, and TLS says where he is
     std::function<bool()> ready;
     // What a command of the control socket answers; only those that change nothing are asked.
     std::function<void(const std::string& command, const ControlRequest&, ControlServer::Reply)> ask;

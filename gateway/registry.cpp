@@ -7,6 +7,7 @@
 #include "base/topic_filter.h"
 #include "decode/router.h"
 #include "kinds.h"
+#include "otlp_push.h"
 #include "uplink/standby_check.h"
 
 namespace millrace {
@@ -123,6 +124,7 @@ std::vector<Trial> try_online(const Config& config, bool beside) {
     if (const auto attempt = kind_of_uplink(part).try_online)
       attempt(part.values.get(), config.gateway.name, beside, trials);
   }
+  if (config.observe.otlp.given()) trials.push_back(try_otlp(config.observe.otlp));
   return trials;
 }
 

@@ -126,6 +126,12 @@ std::string SelfReport::metrics_text() {
   return of_.metrics.expose();
 }
 
+void SelfReport::read_metrics(MetricReader& reader) {
+  of_.metrics.refresh();
+  shown_.show(gather_of(true));
+  of_.metrics.read(reader);
+}
+
 void SelfReport::tell_health() {
   const GatewayState state = gather(true);
   if (state.log.blocked || !state.log.trouble.empty()) return;
@@ -165,6 +171,7 @@ GatewayState SelfReport::gather_of(bool ready) {
   state.log = gather_log();
   state.flash = gather_flash(state.log.records);
   state.certificates = of_.certificates.list(certificate_time(of_.loop.wall()));
+  state.otlp = of_.otlp();
   state.process = gather_process();
   state.box = box_health();
   return state;
@@ -173,6 +180,11 @@ GatewayState SelfReport::gather_of(bool ready) {
 // What a part counts: it has registered it, help and all.
 std::uint64_t SelfReport::counted(const char* name, const Labels& labels) const {
   return of_.metrics.counter(name, "", labels).value();
+}
+// Of what not every kind counts.
+std::optional<std::uint64_t> SelfReport::counted_if(const char* name, const Labels& labels) const {
+  const Counter* counter = of_.metrics.find_counter(name, labels);
+  return counter ? std::optional(counter->value()) : std::nullopt;
 }
 bool SelfReport::says(const char* name, const Labels& labels) const {
   return of_.metrics.gauge(name, "", labels).value() > 0;
@@ -238,6 +250,8 @@ void SelfReport::gather_uplinks(GatewayState& state) {
     uplink.refused = counted("millrace_uplink_refused_records_total", labels);
     uplink.rate = rate(key, uplink.sent);
     uplink.refused_age = growths_[key].age(now, uplink.refused);
+    uplink.wire_sent = counted_if("millrace_uplink_wire_sent_bytes_total", labels);
+    uplink.wire_received = counted_if("millrace_uplink_wire_received_bytes_total", labels);
     uplink.lanes = lanes_of(name);
     uplink.latency = latency_of(part.shipper());
     if (uplink.running && !uplink.healthy && uplink.state != not_yet) last_errors_[key] = {uplink.state, now};

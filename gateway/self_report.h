@@ -64,6 +64,7 @@ class SelfReport {
     DeviceTable& devices;
     bool newer_beside = false;  // the log's folder belongs to a later version; ours is beside it
     std::size_t descriptor_limit = 0;
+    std::function<std::optional<OtlpState>()> otlp;
   };
 
   explicit SelfReport(Sources of);
@@ -72,6 +73,8 @@ class SelfReport {
   void look();
   std::string status_json(bool ready);
   std::string metrics_text();
+  // The same to whoever renders it otherwise.
+  void read_metrics(MetricReader& reader);
   // To the centre (observe/health_record.h), where the log can take it.
   void tell_health();
   // How the last day went (observe/history.h).
@@ -91,6 +94,7 @@ class SelfReport {
   ProcessState gather_process();
   void gather_kept(GatewayState& state) const;
   std::uint64_t counted(const char* name, const Labels& labels) const;
+  std::optional<std::uint64_t> counted_if(const char* name, const Labels& labels) const;
   bool says(const char* name, const Labels& labels) const;
   double rate(const std::string& of, std::uint64_t value);
 

@@ -16,7 +16,8 @@ constexpr unsigned let_through = 16;  // one in so many names that are no user's
 
 }  // namespace
 
-Access::Access(Loop& loop, const EndpointConfig& config) : loop_(loop), config_(config), key_(random_key()) {
+Access::Access(Loop& loop, std::string who, std::string users_file)
+    : loop_(loop), who_(std::move(who)), users_file_(std::move(users_file)), key_(random_key()) {
   // As ours are, but with the iterations only said: the hash itself need not be right.
   stand_in_ = text("$7$", password_iterations, hash_password("", 1).substr(4));
   read_file();
@@ -26,25 +27,24 @@ Access::Access(Loop& loop, const EndpointConfig& config) : loop_(loop), config_(
 // What cannot be read, or has no user that counts, leaves the users as they were: a file that is being
 // written, or was spoilt, must not lock everybody out.
 void Access::read_file() {
-  if (config_.users_file.empty()) return;
+  if (users_file_.empty()) return;
   // none: while there is no file, which its input then waits for
-  std::string stamp = file_stamp(config_.users_file);
+  std::string stamp = file_stamp(users_file_);
   if (stamp == stamp_) return;
   stamp_ = std::move(stamp);
   changed_at_ = loop_.now();
-  auto read = read_users_file(config_.users_file);
+  auto read = read_users_file(users_file_);
   if (!read.ok()) {
-    LOG_ERROR("input ", config_.name, ": ", read.status().detail(), "; the users stay as they were");
+    LOG_ERROR(who_, ": ", read.status().detail(), "; the users stay as they were");
     return;
   }
   Users& users = read.value();
   for (std::size_t i = 0; i < std::min(users.faults.size(), faults_told); ++i)
-    LOG_ERROR("input ", config_.name, ": ", users.faults[i]);
+    LOG_ERROR(who_, ": ", users.faults[i]);
   if (users.faults.size() > faults_told)
-    LOG_ERROR("input ", config_.name, ": and ", users.faults.size() - faults_told, " more lines of ",
-              config_.users_file);
-  if (const Status judged = judge_users(users, config_.users_file); !judged.ok() && !users_.hashes.empty()) {
-    LOG_ERROR("input ", config_.name, ": users_file: ", judged.detail(), "; the users stay as they were");
+    LOG_ERROR(who_, ": and ", users.faults.size() - faults_told, " more lines of ", users_file_);
+  if (const Status judged = judge_users(users, users_file_); !judged.ok() && !users_.hashes.empty()) {
+    LOG_ERROR(who_, ": users_file: ", judged.detail(), "; the users stay as they were");
     return;
   }
   users_ = std::move(users);
@@ -76,16 +76,21 @@ const std::string& Access::hash_to_check(const std::string& user) const {
   return *stand_ins_[number % stand_ins_.size()];
 }
 
-Digest Access::digest_of(const Check& check, const std::string& stored) const {
-  return keyed_digest(key_,
-                      text(check.user.size(), ":", check.user, stored.size(), ":", stored, check.password));
+Digest Access::digest_of(const std::string& user, const std::string& password,
+                         const std::string& stored) const {
+  return keyed_digest(key_, text(user.size(), ":", user, stored.size(), ":", stored, password));
 }
 
-bool Access::remembers(const Check& check) const {
-  const auto known = users_.hashes.find(check.user);
-  const auto found = remembered_.find(check.user);
+bool Access::remembers(const std::string& user, const std::string& password) const {
+  const auto known = users_.hashes.find(user);
+  const auto found = remembered_.find(user);
   return known != users_.hashes.end() && found != remembered_.end() && loop_.now() < found->second.until &&
-         found->second.digest == digest_of(check, known->second);
+         found->second.digest == digest_of(user, password, known->second);
+}
+
+bool Access::knows(const std::string& user, const std::string& password) {
+  read_file();
+  return password.size() <= password_bytes_max && remembers(user, password);
 }
 
 void Access::check(const std::string& peer, const std::string& user, const std::string& password,
@@ -93,7 +98,7 @@ void Access::check(const std::string& peer, const std::string& user, const std::
   read_file();
   if (password.size() > password_bytes_max) return decided(Answer::wrong);
   Check check{user, password, std::move(wanted), std::move(decided)};
-  if (remembers(check)) return check.decided(Answer::right);
+  if (remembers(user, password)) return check.decided(Answer::right);
   const bool first =
       users_.hashes.contains(user) || keyed_digest(key_, text("lane ", user))[0] % let_through == 0;
   FairQueue<Check>& queue = first ? known_ : unknown_;
@@ -113,7 +118,8 @@ void Access::start_next() {
     while (*alive && !running_[static_cast<std::size_t>(worker)] && !(known_.empty() && unknown_.empty())) {
       Check check = (known_.empty() ? unknown_ : known_).pop();
       if (!*check.wanted) continue;
-      if (remembers(check)) check.decided(Answer::right);  // another connection of his was right meanwhile
+      if (remembers(check.user, check.password))
+        check.decided(Answer::right);  // another connection of his was right meanwhile
       else run(worker, std::move(check));
     }
     if (!*alive) return;
@@ -141,7 +147,9 @@ void Access::run(int worker, Check check) {
         // anybody.
         const auto known = users_.hashes.find(check.user);
         const bool right = work->right && known != users_.hashes.end() && known->second == work->stored;
-        if (right) remembered_[check.user] = {digest_of(check, work->stored), loop_.now() + remember_for};
+        if (right)
+          remembered_[check.user] = {digest_of(check.user, check.password, work->stored),
+                                     loop_.now() + remember_for};
         if (*check.wanted) check.decided(right ? Answer::right : Answer::wrong);
         if (*alive) start_next();
       });

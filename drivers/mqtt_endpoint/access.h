@@ -1,8 +1,8 @@
-// Who may connect to the endpoint by a password. The file of users is read again whenever it has changed.
-// Checking a password takes a tenth of a second and more, so it runs on one or two workers, and a pair that
-// was right is remembered for an hour as a keyed digest: a fleet that reconnects after a power cut of its own
-// costs a look-up each. The digests are not kept on disk: beside the slow hashes of the file they would make
-// a stolen disk quick to search. On the loop.
+// Who may connect to the endpoint, or ask the HTTP face, by a password. The file of users is read again
+// whenever it has changed. Checking a password takes a tenth of a second and more, so it runs on one or two
+// workers, and a pair that was right is remembered for an hour as a keyed digest: a fleet that reconnects
+// after a power cut of its own costs a look-up each. The digests are not kept on disk: beside the slow hashes
+// of the file they would make a stolen disk quick to search. On the loop.
 //
 // Those who make names up cannot keep those who have one out: checks wait by source (an IPv4 address, a /64
 // of IPv6), sources take turns, and what exceeds a source's share is answered "busy" at once. Names of the
@@ -43,7 +43,10 @@ class Access {
 
   enum class Answer : std::uint8_t { right, wrong, busy };
 
-  Access(Loop& loop, const EndpointConfig& config);
+  // `who` is told in the journal: "input devices". `users_file`: empty for none.
+  Access(Loop& loop, std::string who, std::string users_file);
+  Access(Loop& loop, const EndpointConfig& config)
+      : Access(loop, "input " + config.name, config.users_file) {}
   ~Access() { *alive_ = false; }
   Access(const Access&) = delete;
   Access& operator=(const Access&) = delete;
@@ -54,6 +57,8 @@ class Access {
   void check(const std::string& peer, const std::string& user, const std::string& password,
              std::shared_ptr<const bool> wanted, std::function<void(Answer)> decided);
 
+  // Whether the pair was right within the last hour, and still is what the file says.
+  bool knows(const std::string& user, const std::string& password);
   // What stands in the file for a user, as a digest: it changes with his password, and is 0 for who is no
   // user.
   std::uint64_t standing_of(std::string_view user) const;
@@ -77,11 +82,11 @@ class Access {
   void read_file();
   void start_next();
   void run(int worker, Check check);
-  bool remembers(const Check& check) const;
-  Digest digest_of(const Check& check, const std::string& stored) const;
+  bool remembers(const std::string& user, const std::string& password) const;
+  Digest digest_of(const std::string& user, const std::string& password, const std::string& stored) const;
 
   Loop& loop_;
-  const EndpointConfig& config_;
+  const std::string who_, users_file_;
   Users users_;
   std::vector<const std::string*> stand_ins_;  // the hashes of users_
   std::string stand_in_;                       // where there are none

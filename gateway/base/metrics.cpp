@@ -62,7 +62,52 @@ void for_each_shown(const All& all, See see) {
   }
 }
 
+// The text format, version 0.0.4.
+class Exposition final : public MetricReader {
+ public:
+  void family(const std::string& name, const std::string& help, std::string_view type) override {
+    name_ = name;
+    out_ += text("# HELP ", name, " ", help, "\n# TYPE ", name, " ", type, "\n");
+  }
+  void counter(const std::string& labels, std::uint64_t value) override {
+    out_ += text(series(name_, labels), " ", value, "\n");
+  }
+  void gauge(const std::string& labels, double value) override {
+    out_ += text(series(name_, labels), " ", value, "\n");
+  }
+  void histogram(const std::string& labels, const Histogram& histogram) override {
+    std::uint64_t cumulative = 0;
+    for (int bucket = 0; bucket < Histogram::bucket_count; ++bucket) {
+      cumulative += histogram.in_bucket(bucket);
+      out_ += text(series(name_ + "_bucket", labels, text("le=\"", Histogram::bound(bucket), "\"")), " ",
+                   cumulative, "\n");
+    }
+    out_ += text(series(name_ + "_bucket", labels, "le=\"+Inf\""), " ", histogram.count(), "\n");
+    out_ += text(series(name_ + "_sum", labels), " ", histogram.sum(), "\n");
+    out_ += text(series(name_ + "_count", labels), " ", histogram.count(), "\n");
+  }
+  std::string take() { return std::move(out_); }
+
+ private:
+  std::string name_, out_;
+};
+
 }  // namespace
+
+Labels labels_of(std::string_view text) {
+  Labels labels;
+  for (std::size_t at = 0; at < text.size();) {
+    const std::size_t equals = text.find("=\"", at);
+    MILLRACE_CHECK(equals != std::string_view::npos);  // label_text() made it
+    auto& [name, value] = labels.emplace_back(text.substr(at, equals - at), "");
+    for (at = equals + 2; text[at] != '"'; ++at) {
+      if (text[at] == '\\') ++at;
+      value += text[at];
+    }
+    at += 2;  // its end, and the comma
+  }
+  return labels;
+}
 
 void Histogram::observe(double seconds, std::uint64_t times) {
   int bucket = 0;
@@ -104,6 +149,13 @@ Histogram& Metrics::histogram(const std::string& name, const std::string& help, 
   return registered(family(name, help, "histogram").histograms, labels);
 }
 
+const Counter* Metrics::find_counter(const std::string& name, const Labels& labels) const {
+  const auto one = families_.find(name);
+  if (one == families_.end()) return nullptr;
+  const auto found = one->second.counters.find(label_text(labels));
+  return found == one->second.counters.end() || found->second.retired ? nullptr : found->second.metric.get();
+}
+
 Metrics::Hook Metrics::before_scrape(std::function<void()> refresh) {
   auto hook = std::make_shared<std::function<void()>>(std::move(refresh));
   hooks_.push_back(hook);
@@ -121,34 +173,32 @@ void Metrics::refresh() {
   }
 }
 
+void Metrics::read(MetricReader& reader) const {
+  for (const auto& [name, one] : families_) {
+    bool told = false;
+    const auto tell = [&, &name = name, &one = one] {
+      if (!std::exchange(told, true)) reader.family(name, one.help, one.type);
+    };
+    for_each_shown(one.counters, [&](const std::string& labels, const Counter& counter) {
+      tell();
+      reader.counter(labels, counter.value());
+    });
+    for_each_shown(one.gauges, [&](const std::string& labels, const Gauge& gauge) {
+      tell();
+      reader.gauge(labels, gauge.value());
+    });
+    for_each_shown(one.histograms, [&](const std::string& labels, const Histogram& histogram) {
+      tell();
+      reader.histogram(labels, histogram);
+    });
+  }
+}
+
 std::string Metrics::expose() {
   refresh();
-  std::string out;
-  for (const auto& entry : families_) {
-    const std::string& name = entry.first;
-    std::string lines;
-    for_each_shown(entry.second.counters, [&](const std::string& labels, const Counter& counter) {
-      lines += text(series(name, labels), " ", counter.value(), "\n");
-    });
-    for_each_shown(entry.second.gauges, [&](const std::string& labels, const Gauge& gauge) {
-      lines += text(series(name, labels), " ", gauge.value(), "\n");
-    });
-    for_each_shown(entry.second.histograms, [&](const std::string& labels, const Histogram& histogram) {
-      std::uint64_t cumulative = 0;
-      for (int bucket = 0; bucket < Histogram::bucket_count; ++bucket) {
-        cumulative += histogram.buckets_[bucket];
-        lines += text(series(name + "_bucket", labels, text("le=\"", Histogram::bound(bucket), "\"")), " ",
-                      cumulative, "\n");
-      }
-      lines += text(series(name + "_bucket", labels, "le=\"+Inf\""), " ", histogram.count_, "\n");
-      lines += text(series(name + "_sum", labels), " ", histogram.sum_, "\n");
-      lines += text(series(name + "_count", labels), " ", histogram.count_, "\n");
-    });
-    if (!lines.empty())
-      out += text("# HELP ", name, " ", entry.second.help, "\n# TYPE ", name, " ", entry.second.type, "\n",
-                  lines);
-  }
-  return out;
+  Exposition exposition;
+  read(exposition);
+  return exposition.take();
 }
 
 void Metrics::retire(const std::string& label, const std::string& value, std::string_view family) {

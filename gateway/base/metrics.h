@@ -1,7 +1,7 @@
-// Counters and gauges in Prometheus' text format, version 0.0.4. Names end in _total (counters) or carry
-// their unit. A metric lives as long as the registry; holders keep a reference. Counters and gauges may be
-// touched by any thread; registering and scraping happen on the loop. Label values from outside are bounded
-// by the caller.
+// Counters, gauges and histograms, and Prometheus' text format of them, version 0.0.4. Names end in _total
+// (counters) or carry their unit. A metric lives as long as the registry; holders keep a reference. Counters
+// and gauges may be touched by any thread; registering and scraping happen on the loop. Label values from
+// outside are bounded by the caller.
 #pragma once
 
 #include <atomic>
@@ -44,21 +44,40 @@ class Histogram {
   // Upper bound of the bucket that holds quantile `q`; 0 when empty.
   double quantile(double q) const;
   std::uint64_t count() const { return count_; }
+  double sum() const { return sum_; }
+  // What lies above bound(bucket - 1), up to bound(bucket); the last one, bucket_count, has no bound.
+  std::uint64_t in_bucket(int bucket) const { return buckets_[bucket]; }
 
  private:
-  friend class Metrics;
   std::uint64_t buckets_[bucket_count + 1] = {};
   std::uint64_t count_ = 0;
   double sum_ = 0;
 };
 
 using Labels = std::vector<std::pair<std::string, std::string>>;
+// Of the text that a MetricReader is told.
+Labels labels_of(std::string_view text);
+
+// Who renders what is exposed, in a format of his own. `labels`: as the text format has them between the
+// braces.
+class MetricReader {
+ public:
+  virtual ~MetricReader() = default;
+  // What is told until the next one is of this one, which has something. `type`: "counter", "gauge",
+  // "histogram".
+  virtual void family(const std::string& name, const std::string& help, std::string_view type) = 0;
+  virtual void counter(const std::string& labels, std::uint64_t value) = 0;
+  virtual void gauge(const std::string& labels, double value) = 0;
+  virtual void histogram(const std::string& labels, const Histogram& histogram) = 0;
+};
 
 class Metrics {
  public:
   Counter& counter(const std::string& name, const std::string& help, const Labels& labels = {});
   Gauge& gauge(const std::string& name, const std::string& help, const Labels& labels = {});
   Histogram& histogram(const std::string& name, const std::string& help, const Labels& labels = {});
+  // Null: nobody has registered it, or it is retired.
+  const Counter* find_counter(const std::string& name, const Labels& labels) const;
 
   // Runs before each scrape, to bring gauges up to date. Dies with the returned handle.
   using Hook = std::shared_ptr<std::function<void()>>;
@@ -70,6 +89,8 @@ class Metrics {
 
   // Runs what before_scrape() asked for, in the order it came.
   void refresh();
+  // Tells all that is exposed, by name; not refreshed.
+  void read(MetricReader& reader) const;
   // Refreshed.
   std::string expose();
 

@@ -79,12 +79,13 @@ class Page {
   }
 
   void uplinks() {
-    PageTable table("llrrrl");
+    PageTable table("llrrrrl");
     table.add({{"uplink", Ink::dim},
                {"kind", Ink::dim},
                {"waiting", Ink::dim},
                {"a second", Ink::dim},
                {"done in", Ink::dim},
+               {"sent", Ink::dim},
                {"", Ink::dim}});
     for (const DaemonAnswer& uplink : status_["uplinks"].items()) {
       const bool healthy = uplink["healthy"].truth();
@@ -94,6 +95,7 @@ class Page {
                  {grouped(uplink["backlog_records"].whole())},
                  {rate_words(uplink["rate"].number())},
                  {span_or_dash(uplink["eta_seconds"])},
+                 {size_or_dash(uplink["wire_sent_bytes"])},
                  {clean(uplink["state"]) + breaker, healthy ? Ink::good : Ink::bad}});
     }
     out_ += table.lines(style_.width, style_.colour);
@@ -152,8 +154,21 @@ class Page {
          text(moment(status_["at"]), trusted ? ", trusted: " : ", not trusted: ", clean(status_["clock"])),
          trusted ? Ink::plain : Ink::bad);
     certificates();
+    pushed();
     windows();
     schemas();
+  }
+
+  void pushed() {
+    const DaemonAnswer& otlp = status_["otlp"];
+    if (!otlp.there()) return;
+    const std::string last = otlp["last_age_seconds"].there()
+                                 ? text("last ", span_words(otlp["last_age_seconds"].number()), " ago")
+                                 : std::string("not yet");
+    line("metrics",
+         text("pushed to ", clean(otlp["endpoint"]), ", ", last,
+              otlp["healthy"].truth() ? std::string() : text("; ", clean(otlp["state"]))),
+         otlp["healthy"].truth() ? Ink::plain : Ink::warn);
   }
 
   void schemas() {
@@ -213,6 +228,10 @@ std::string clean(const DaemonAnswer& answer) { return shown(answer.text(), show
 
 std::string span_or_dash(const DaemonAnswer& seconds) {
   return seconds.there() ? span_words(seconds.number()) : "-";
+}
+
+std::string size_or_dash(const DaemonAnswer& bytes) {
+  return bytes.there() ? format_size(bytes.number()) : "-";
 }
 
 int status_code(const DaemonAnswer& status) {

@@ -25,5 +25,6 @@ std::string verdict_words(const DaemonAnswer& status);
 std::string clean(const DaemonAnswer& answer);
 // "3 min", or "-".
 std::string span_or_dash(const DaemonAnswer& seconds);
+std::string size_or_dash(const DaemonAnswer& bytes);
 
 }  // namespace millrace

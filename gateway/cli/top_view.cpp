@@ -75,17 +75,19 @@ class Screen {
   }
 
   void uplinks(std::size_t most) {
-    PageTable table("lrrrl");
+    PageTable table("lrrrrl");
     table.add({{"uplink", Ink::dim},
                {"waiting", Ink::dim},
                {"a second", Ink::dim},
                {"done in", Ink::dim},
+               {"sent", Ink::dim},
                {"", Ink::dim}});
     for (const DaemonAnswer& uplink : first_of(status_["uplinks"], most)) {
       table.add({{clean(uplink["name"])},
                  {grouped(uplink["backlog_records"].whole())},
                  {rate_words(uplink["rate"].number())},
                  {span_or_dash(uplink["eta_seconds"])},
+                 {size_or_dash(uplink["wire_sent_bytes"])},
                  {text(uplink["breaker_open"].truth() ? "(breaker open) " : "", clean(uplink["state"])),
                   uplink["healthy"].truth() ? Ink::good : Ink::bad}});
     }

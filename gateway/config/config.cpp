@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cctype>
+#include <utility>
 
 #include "base/text.h"
 #include "config/instance.h"
@@ -103,8 +104,8 @@ constexpr Key observe_keys[] = {
     KeysOf<O>::key<&O::listen>("listen", "/metrics, /healthz, /readyz, and the page at /; \"\" for none"),
     KeysOf<O>::key<&O::page>(
         "page",
-        "The web page; beyond this machine only with TLS and a token. Without them from elsewhere by ssh -L "
-        "9464:127.0.0.1:9464 HOST"),
+        "The web page; beyond this machine only with TLS and a token or users. Without them from elsewhere by "
+        "ssh -L 9464:127.0.0.1:9464 HOST"),
     KeysOf<O>::key<observe_cert>("tls_cert", "Of `listen`, with the chain: https; picked up when it changes")
         .like("\"/etc/millrace/server.pem\""),
     KeysOf<O>::key<observe_key>("tls_key_file", "Its key").like("\"/etc/millrace/server.key\""),
@@ -113,6 +114,10 @@ constexpr Key observe_keys[] = {
         "16 characters or more that whoever asks must say: as the password of any user name, or as a bearer "
         "token; health is for everybody")
         .like("\"/etc/millrace/observe.token\""),
+    KeysOf<O>::key<&O::users_file>(
+        "users_file",
+        "Or whoever asks is one of these, by name and password (`millrace passwd`); only with TLS")
+        .like("\"/etc/millrace/operators\""),
     KeysOf<O>::key<&O::page_streams>("page_streams",
                                      "Browsers that are served live at a time; the others look every 5 s")
         .within(1, 1024),
@@ -132,6 +137,9 @@ constexpr Key observe_keys[] = {
     KeysOf<O>::key<&O::device_series_max>("device_series_max",
                                           "So many devices have a series millrace_device_last_seen_seconds")
         .within(0, 100'000),
+    KeysOf<O>::table<&O::otlp>(
+        "otlp", otlp_shape,
+        "Where nobody can scrape this gateway it pushes what /metrics says, by OTLP; off without this table"),
 };
 
 void settle_observe(Section& section, ObserveConfig& c) {
@@ -146,11 +154,14 @@ void settle_observe(Section& section, ObserveConfig& c) {
   if (c.token.given() && !c.on_loopback && c.tls.cert.empty())
     section.error("token_file",
                   "a token in clear words can be read on the way: give tls_cert and tls_key_file as well");
+  if (!c.users_file.empty() && c.tls.cert.empty())
+    section.error("users_file",
+                  "a password in clear words can be read on the way: give tls_cert and tls_key_file as well");
   if (c.page && section.has("page") && !c.on_loopback && !c.is_guarded()) {
     section.error(
         "page",
         "the page shows readings to whoever asks: beyond this machine it needs tls_cert, tls_key_file and "
-        "token_file. Or keep \"listen\" on 127.0.0.1, and look from elsewhere by ssh -L 9464:127.0.0.1:9464 "
+        "token_file or users_file. Or keep \"listen\" on 127.0.0.1, and look from elsewhere by ssh -L 9464:127.0.0.1:9464 "
         "HOST (metrics alone: page = false)");
   }
 }
@@ -198,20 +209,19 @@ const Shape config_shape = shape_of<Config, settle>(keys);
 
 std::vector<std::string> keep_fixed(const Config& a, Config& b) {
   std::vector<std::string> changed;
-  GatewayConfig kept = a.gateway;
-  kept.clock_wait = b.gateway.clock_wait;  // it is asked for each time
-  Config was = a;
-  was.gateway = kept;
+  Config was = a;  // but for what is taken at a reload
+  was.gateway.clock_wait = b.gateway.clock_wait;
+  was.observe.otlp = b.observe.otlp;
   for (const Key& key : config_shape) {
     const Shape one{&key, 1};
     if (!same_values(one, &was, &b))
       changed.push_back(text(key.type == Key::Type::tables ? "[[" : "[", key.name,
                              key.type == Key::Type::tables ? "]]" : "]"));
   }
-  b.gateway = kept;
-  b.log = a.log;
-  b.windows = a.windows;
-  b.observe = a.observe;
+  b.gateway = was.gateway;
+  b.log = was.log;
+  b.windows = was.windows;
+  b.observe = was.observe;
   return changed;
 }
 

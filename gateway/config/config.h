@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "config/kind.h"
+#include "config/otlp.h"
 #include "config/windows.h"
 
 namespace millrace {
@@ -42,7 +43,8 @@ struct ObserveConfig {
   std::string listen = "127.0.0.1:9464";  // empty: no HTTP
   bool listen_said = false;
   TlsConfig tls;                  // our certificate and its key: https
-  SecretRef token;                // who asks must know it
+  SecretRef token;                // who asks must know it, or
+  std::string users_file;         // be one of these
   bool page = true;               // as it is said; has_page(): whether there is one
   std::size_t page_streams = 16;  // tabs that are served live
   Duration silent_after = std::chrono::minutes(5);
@@ -50,9 +52,11 @@ struct ObserveConfig {
   bool device_events = true;                    // that devices are alive, late, silent, back
   Duration inventory = std::chrono::hours(24);  // between inventories of a device; 0: none
   std::uint64_t device_series_max = 200;        // of millrace_device_last_seen_seconds
+  OtlpConfig otlp;
 
   bool on_loopback = true;  // where `listen` is
-  bool is_guarded() const { return !tls.cert.empty() && token.given(); }
+  bool wants_login() const { return token.given() || !users_file.empty(); }
+  bool is_guarded() const { return !tls.cert.empty() && wants_login(); }
   bool has_page() const { return page && !listen.empty() && (on_loopback || is_guarded()); }
 };
 
@@ -68,7 +72,8 @@ struct Config {
 
 // What stands at the top of the file.
 extern const Shape config_shape;
-// What of it cannot change while the daemon runs and does: "[log]". `b` takes it from `a`.
+// What of it cannot change while the daemon runs and does: "[log]". `b` takes it from `a`. [observe.otlp]
+// can.
 std::vector<std::string> keep_fixed(const Config& a, Config& b);
 
 }  // namespace millrace

@@ -9,6 +9,7 @@ namespace {
 constexpr std::size_t base = 28, log = 4 * 8;
 // HttpServer and ControlServer: their listeners and their connections_max; beside them page_streams
 constexpr std::size_t faces = 1 + 16 + 1 + 8;
+constexpr std::size_t pushing = 3 + lookup_descriptors;  // OtlpPush: its sockets while it connects
 // files a rotated certificate, a users file, a reload open for a moment
 constexpr std::size_t a_command = 16;
 
@@ -17,6 +18,7 @@ constexpr std::size_t a_command = 16;
 std::size_t own_descriptors(const Config& config) {
   std::size_t all =
       base + log + faces + (config.observe.has_page() ? config.observe.page_streams : 0) + a_command;
+  if (config.observe.otlp.given()) all += pushing;
   for (const PartConfig& input : config.inputs) all += input.kind->descriptors;
   for (const PartConfig& uplink : config.uplinks) all += uplink.kind->descriptors;
   return all;

@@ -7,6 +7,7 @@
 
 #include "base/bytes.h"
 #include "base/files.h"
+#include "base/http_url.h"
 #include "base/text.h"
 
 namespace millrace {
@@ -64,6 +65,13 @@ void warn_of_lateness(const Config& config, std::vector<std::string>& warnings) 
                               window_panes_max, " are kept for late readings"));
     }
   }
+}
+
+void warn_of_otlp(const OtlpConfig& otlp, std::vector<std::string>& warnings) {
+  const auto url = parse_http_url(otlp.endpoint);
+  if (url.ok() && !url.value().secure && !is_this_machine(url.value().where.host))
+    warnings.push_back(
+        "observe.otlp: without TLS everybody on the way can read the metrics, and change them");
 }
 
 // What windows and inputs keep in the log's state, which may take a quarter of it. What the configuration
@@ -130,6 +138,7 @@ void complete(LoadedConfig& loaded) {
   Config& config = loaded.config;
   StateBudget(loaded).share();
   warn_of_lateness(config, loaded.warnings);
+  warn_of_otlp(config.observe.otlp, loaded.warnings);
   if (config.inputs.empty()) loaded.warnings.push_back("no inputs: nothing will be collected");
   if (config.uplinks.empty()) loaded.warnings.push_back("no uplinks: nothing will be forwarded or stored");
   std::uint64_t inbox = PartKind{}.inbox_size;

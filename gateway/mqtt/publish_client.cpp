@@ -26,7 +26,8 @@ PublishClient::PublishClient(Loop& loop, TlsClient& tls, const std::string& serv
   }
   dial_ = std::make_unique<Dial>(
       loop_, where.value(), secure ? &tls : nullptr, options_.connect_timeout,
-      [this](Result<std::unique_ptr<Stream>> result) { on_dialled(std::move(result)); });
+      [this](Result<std::unique_ptr<Stream>> result) { on_dialled(std::move(result)); },
+      DialWay{{}, options_.wire});
 }
 
 PublishClient::~PublishClient() {

@@ -35,6 +35,7 @@ struct PublishClientOptions {
   // 0: an answer to a ping that follows a message is its acknowledgement: brokers take packets in their
   // order.
   std::uint8_t qos = 1;
+  const WireCount* wire = nullptr;  // what the connection carries is counted there; it outlives the client
 };
 
 class PublishClient {

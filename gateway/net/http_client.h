@@ -8,19 +8,12 @@
 #include <utility>
 #include <vector>
 
+#include "base/http_url.h"
 #include "loop/loop.h"
 #include "net/dial.h"
 #include "net/tls.h"
 
 namespace millrace {
-
-// "https://registry.example:8081/base": with defaults of the scheme, without a user or a query.
-struct HttpUrl {
-  bool secure = false;
-  HostPort where;
-  std::string path;  // begins with '/', or is empty
-};
-Result<HttpUrl> parse_http_url(std::string_view text);
 
 struct HttpQuery {
   std::string method = "GET";

@@ -18,6 +18,7 @@ struct HttpRequest {
   std::string host;             // "127.0.0.1:9464"; empty: there is none
   std::string accept_encoding;  // of several the last
   std::string authorization;    // "Bearer ..."; of several the last
+  std::string peer;             // where it comes from, "192.0.2.7:41234"; who serves it says so
   std::string fetch_site;  // Sec-Fetch-Site: "same-origin", "cross-site"; empty: no browser, or an old one
 
   // Of the query: a=1&b=2, percent-decoded, '+' is a space (as URLSearchParams writes it). What is not there,

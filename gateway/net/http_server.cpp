@@ -26,6 +26,7 @@ const char* status_text(int status) {
     case 405: return "Method Not Allowed";
     case 406: return "Not Acceptable";
     case 421: return "Misdirected Request";
+    case 429: return "Too Many Requests";
     case 503: return "Service Unavailable";
     default: return "Error";
   }
@@ -81,7 +82,8 @@ void HttpServer::received(const std::shared_ptr<Connection>& connection, BytesVi
   connection->asked = true;
   if (state == HttpRequestReader::State::broken)
     return answer(connection, {400, "text/plain", "bad request\n"});
-  const HttpRequest& request = connection->reader.request();
+  HttpRequest request = connection->reader.request();
+  request.peer = connection->stream->peer_address();
   if (request.method != "GET" && request.method != "HEAD") {
     return answer(connection, {405, "text/plain", "only GET and HEAD\n", {{"Allow", "GET, HEAD"}}});
   }

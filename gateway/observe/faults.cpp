@@ -68,6 +68,7 @@ class Finder {
     for (const AbsentUplink& one : state_.absent) look_at(one);
     look_at_flash();
     look_at_process();
+    if (state_.otlp) look_at(*state_.otlp);
     std::ranges::stable_partition(faults_, [](const Fault& fault) { return fault.person; });
     return std::move(faults_);
   }
@@ -224,6 +225,23 @@ class Finder {
          text("uplink ", absent.name, ": not in the configuration; ", absent.records,
               " records are kept for it until ", format_time(absent.until)),
          text("put it back, or give them up: millrace uplink forget ", absent.name));
+  }
+
+  // No reading depends on it: nothing of this wants a person at night.
+  void look_at(const OtlpState& otlp) {
+    if (!otlp.healthy) {
+      note("otlp", text("metrics: not pushed to ", otlp.endpoint, ": ", otlp.state),
+           text(advised(otlp.state,
+                        "see that it runs, what it says to a login, and that the way there is open: "
+                        "millrace check --online"),
+                ". Readings go on."));
+    }
+    if (otlp.rejected_age && *otlp.rejected_age < told_for) {
+      note("otlp rejected",
+           text("metrics: ", otlp.endpoint, " rejected ", otlp.rejected_points, " points",
+                otlp.rejected_why.empty() ? "" : ": ", otlp.rejected_why),
+           "look at the limits of the collector, and at its log", otlp.rejected_age);
+    }
   }
 
   void look_at_flash() {

@@ -80,6 +80,8 @@ struct UplinkState {
   std::string last_error;  // the last state that was none of "up"
   Seconds last_error_age;
   Seconds refused_age;  // since a record was refused for good
+  // Bytes as TCP carried them, since the start; nothing: its kind does not count them.
+  std::optional<std::uint64_t> wire_sent, wire_received;
 };
 
 struct AbsentUplink {
@@ -129,6 +131,17 @@ struct CertificateState {
   WallTime to;
 };
 
+// The push of the gateway's own metrics ([observe.otlp]).
+struct OtlpState {
+  std::string endpoint;
+  std::string state;    // "up", or why not
+  bool healthy = true;  // nothing is known to be wrong
+  std::uint64_t pushes = 0, failures = 0, rejected_points = 0;
+  Seconds last_age;      // since a push was taken
+  Seconds rejected_age;  // since points were rejected, and why
+  std::string rejected_why;
+};
+
 struct ProcessState {
   std::uint64_t resident_bytes = 0, descriptors = 0, descriptors_max = 0, turned_away = 0, lines_dropped = 0;
   Seconds turned_away_age;  // since the last one was
@@ -156,6 +169,7 @@ struct GatewayState {
   StorageState log;
   FlashState flash;
   std::vector<CertificateState> certificates;
+  std::optional<OtlpState> otlp;
   ProcessState process;
   BoxHealth box;
 };

@@ -110,6 +110,8 @@ void write(JsonWriter& json, const UplinkState& uplink) {
       .member("refused", uplink.refused)
       .member("rate", uplink.rate);
   write(json, "eta_seconds", uplink.eta);
+  if (uplink.wire_sent) json.member("wire_sent_bytes", *uplink.wire_sent);
+  if (uplink.wire_received) json.member("wire_received_bytes", *uplink.wire_received);
   json.key("lanes").begin_array();
   for (const LaneState& lane : uplink.lanes) write(json, lane);
   json.end_array().key("latency").begin_array();
@@ -159,6 +161,17 @@ void write(JsonWriter& json, const CertificateState& one) {
       .member("expires", format_time(one.to))
       .member("expires_in_seconds", one.left)
       .end_object();
+}
+
+void write(JsonWriter& json, const OtlpState& otlp) {
+  json.begin_object()
+      .member("endpoint", otlp.endpoint)
+      .member("healthy", otlp.healthy)
+      .member("state", otlp.state);
+  json.member("pushes", otlp.pushes).member("failures", otlp.failures);
+  json.member("rejected_points", otlp.rejected_points);
+  write(json, "last_age_seconds", otlp.last_age);
+  json.end_object();
 }
 
 void write(JsonWriter& json, const StorageState& log) {
@@ -236,6 +249,10 @@ std::string state_json(const GatewayState& state, const std::vector<Fault>& faul
   json.key("box");
   write(json, state.box);
   write_all(json, "certificates", state.certificates);
+  if (state.otlp) {
+    json.key("otlp");
+    write(json, *state.otlp);
+  }
   json.member("resident_bytes", state.process.resident_bytes)
       .member("cpu_seconds", state.process.cpu_seconds);
   json.member("open_descriptors", state.process.descriptors)

@@ -223,6 +223,11 @@ function late(td, u) {
   put(td, live.length ? brief(Math.max(...live.map(l => l.recent_p99_seconds))) : '–');
   td.title = live.map(l => `${l.lane} ${brief(l.recent_p99_seconds)}`).join(', ');
 }
+function link(td, u) {
+  if (u.wire_sent_bytes === undefined) return put(td, '–');
+  put(td, size(u.wire_sent_bytes));
+  td.title = `${size(u.wire_sent_bytes)} sent, ${size(u.wire_received_bytes)} received since the start, as TCP carries them`;
+}
 const uplink_columns = [
   ['uplink', 'name', (td, u) => small(td, u.name, u.kind)],
   ['', 'state', (td, u) => state(td, u.healthy, u.blocked, u.state, [u.breaker_open ? 'it waits before it tries again' : '', u.healthy && u.last_error ? `last error ${span(u.last_error_age_seconds)} ago: ${u.last_error}` : '',
@@ -232,6 +237,7 @@ const uplink_columns = [
   ['done in', 'n', (td, u) => put(td, u.backlog_records === 0 || !u.healthy ? '–' : u.eta_seconds === null ? 'it grows' : span(u.eta_seconds))],
   ['99 % within', 'n', late],
   ['delivered', 'n', (td, u) => figure(td, u.sent, grouped(u.sent), series('uplink_records_total', {uplink: u.name}))],
+  ['on the link', 'n', link],
   ['by lane', 'wide', lanes],
 ];
 const input_columns = [

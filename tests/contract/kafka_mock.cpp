@@ -58,6 +58,7 @@ struct Site {
   Cluster cluster;
   UvLoop loop;
   Rng rng{1};
+  Metrics metrics;
   std::unique_ptr<KafkaUplink> uplink;
   bool up = false;
 
@@ -70,7 +71,7 @@ struct Site {
     config.initial_interval = 20ms;
     config.max_interval = 100ms;
     config.send_timeout = 3s;
-    uplink = std::make_unique<KafkaUplink>(loop, rng, config, "gw", 1, "/nonexistent");
+    uplink = std::make_unique<KafkaUplink>(loop, rng, config, "gw", 1, "/nonexistent", &metrics);
     REQUIRE(uplink
                 ->start([this](const Uplink::Reach& reach) {
                   up = reach.up;
@@ -83,6 +84,11 @@ struct Site {
   ~Site() {
     uplink->stop([this] { loop.stop(); });
     loop.run();
+  }
+  // Of the link, "sent" or "received".
+  std::uint64_t bytes(const std::string& way) {
+    metrics.refresh();
+    return metrics.find_counter("millrace_uplink_wire_" + way + "_bytes_total", {{"uplink", "up"}})->value();
   }
   void run() {
     const auto limit = loop.after(20s, [this] { loop.stop(); });
@@ -111,6 +117,21 @@ TEST_CASE("kafka on the mock: every form is delivered once") {
     CHECK(site.send().verdict == Verdict::acknowledged);
     CHECK(site.cluster.messages() == messages);
   }
+}
+
+TEST_CASE("kafka on the mock: what its connections carry is counted, also of one that has ended") {
+  Site site;
+  const std::uint64_t sent = site.bytes("sent"), received = site.bytes("received");
+  CHECK((sent > 50 && received > 50));  // who is there, and which topics
+  CHECK(site.send().verdict == Verdict::acknowledged);
+  const std::uint64_t more = site.bytes("sent");
+  CHECK(more > sent + 200);  // twenty records, packed
+  CHECK(more < sent + 20'000);
+  rd_kafka_mock_broker_set_down(site.cluster.mock, 1);
+  (void)site.send();
+  CHECK(site.bytes("sent") >= more);
+  CHECK(site.bytes("received") > received);
+  rd_kafka_mock_broker_set_up(site.cluster.mock, 1);
 }
 
 TEST_CASE("kafka on the mock: a broker that goes gives retryable, and takes everything when it is back") {

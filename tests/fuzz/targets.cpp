@@ -24,6 +24,7 @@
 #include "log/held_journal.h"
 #include "log/mark.h"
 #include "log/salvage.h"
+#include "otlp_request.h"
 #include "record/batch.h"
 #include "record/redate.h"
 #include "record/record_proto.h"
@@ -33,7 +34,7 @@
 #include "uplink/https/aws_signer.h"
 #include "uplink/https/dialect.h"
 #include "uplink/https/line_protocol.h"
-#include "uplink/https/retry_after.h"
+#include "net/retry_after.h"
 #include "uplink/marker.h"
 #include "uplink/mqtt/sparkplug_book.h"
 
@@ -390,6 +391,10 @@ void north_words(BytesView bytes) {
   edge::Book again(50);
   again.load(book.save());
   if (again.size() != book.size()) std::abort();
+  const OtlpAnswer answer = read_otlp_response(bytes);
+  if (answer.rejected < 0 || answer.message.size() > 1000) std::abort();
+  if (otlp_error_words(bytes, true).size() > 1000 || otlp_error_words(bytes, false).size() > 1000)
+    std::abort();
   const auto keys = read_role_keys(text_of(bytes), "default", WallTime{0});
   if (keys.ok() && !aws_credentials(keys.value().file, "default").ok()) std::abort();
 }

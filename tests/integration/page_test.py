@@ -240,6 +240,62 @@ class OnTheWire(Site):
             self.assertNotIn(b"millrace", plain.recv(1000))
         self.assertIsNone(gateway.process.poll())
 
+    def test_elsewhere_by_tls_and_a_login_of_the_users_file(self):
+        tls, users = self.tls(), self.folder / "operators"
+
+        def passwd(user, password, *more):
+            done = subprocess.run([str(BUILD / "millrace"), "passwd", *more, str(users), user], input=password + "\n", text=True, capture_output=True, timeout=20)
+            self.assertEqual(done.returncode, 0, done.stderr)
+        passwd("anna", "geheim: mit Doppelpunkt")
+        passwd("bert", "0123456789abcdef")
+        self.south, self.north = self.broker(), self.broker()
+        path = self.config(self.south.port, self.north.port, gateway=TRUSTED)
+        plain = path.read_text()
+        path.write_text(plain + f'users_file = "{users}"\n')  # on loopback, too
+        done = self.command("check")
+        self.assertEqual(done.returncode, 78, done.stdout)
+        self.assertIn("a password in clear words can be read on the way", done.stdout + done.stderr)
+        path.write_text(plain.replace(f"127.0.0.1:{self.observe}", f"0.0.0.0:{self.observe}") +
+                        f'tls_cert = "{tls}/server.pem"\ntls_key_file = "{tls}/server.key"\nusers_file = "{users}"\npage = true\n')
+        done = self.command("check")
+        self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+        gateway = self.gateway(path, wait=False)
+        trusted = ssl.create_default_context(cafile=tls / "ca.pem")
+
+        def ask(where, user=None, password="", **more):
+            login = {"Authorization": "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()} if user is not None else {}
+            try:
+                with urllib.request.urlopen(urllib.request.Request(f"https://127.0.0.1:{self.observe}{where}", headers={**login, **more}), timeout=10, context=trusted) as answer:
+                    return answer.status, answer.headers, answer.read()
+            except urllib.error.HTTPError as error:
+                return error.code, error.headers, error.read()
+            except OSError:
+                return None, None, None
+        wait_for(lambda: ask("/healthz")[0] == 200 or gateway.process.poll() is not None, "it answers, and for health it wants nothing")
+        status, headers, body = ask("/metrics")
+        self.assertEqual((status, headers["WWW-Authenticate"]), (401, 'Basic realm="millrace", charset="UTF-8"'))
+        self.assertEqual(ask("/metrics", Authorization="Bearer 0123456789abcdef")[0], 401)
+        for user, password in (("anna", "geheim: mit Doppelpunkt"), ("bert", "0123456789abcdef")):
+            for where in ("/", "/metrics", "/api/status", "/page.js"):
+                self.assertEqual(ask(where, user, password, **{"Accept-Encoding": "gzip"})[0], 200, f"{user} {where}")
+        begin = time.monotonic()
+        for _ in range(20):
+            self.assertEqual(ask("/api/status", "anna", "geheim: mit Doppelpunkt")[0], 200)
+        self.assertLess(time.monotonic() - begin, 10)  # remembered: none of them waits for a check
+        # Whoever guesses soon waits; who is remembered does not, though he comes from the same place.
+        tries = [ask("/api/status", user, "wrong") for user in ("anna", "nobody", "", "bert") * 6]
+        told = [status for status, _, _ in tries]
+        self.assertEqual((set(told), told[:9]), ({401, 429}, [401] * 9))
+        self.assertEqual({headers["Retry-After"] for status, headers, _ in tries if status == 429}, {"10"})
+        self.assertEqual(ask("/api/status", "anna", "geheim: mit Doppelpunkt")[0], 200)
+        self.assertIn('a wrong password, or no user: "nobody" from 127.0.0.1', gateway.text())
+        self.assertNotIn("geheim", gateway.text())
+        # Who is taken out is out at once.
+        passwd("anna", "", "--delete")
+        self.assertIn(ask("/api/status", "anna", "geheim: mit Doppelpunkt")[0], (401, 429))
+        self.assertEqual(ask("/api/status", "bert", "0123456789abcdef")[0], 200)
+        self.assertEqual(ask("/metrics", "bert", "0123456789abcdef")[2].count(b"\nmillrace_observe_refused_total "), 1)
+
     def test_where_there_is_no_page(self):
         self.start(observe="page = false\n")
         self.assertEqual(self.ask("/", Accept_Encoding="gzip")[0], 404)

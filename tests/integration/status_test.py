@@ -223,7 +223,7 @@ class Live(Seen, Site):
         self.assertTrue(all(len(line) <= 80 for line in lines), lines)
         self.assertRegex(lines[-1], "q: quit")
         known = self.status()
-        self.shows(rf"(?m)^  central +{known['uplinks'][0]['backlog_records']} +[\d.]+ +0\.0 s  up$")
+        self.shows(rf"(?m)^  central +{known['uplinks'][0]['backlog_records']} +[\d.]+ +0\.0 s +[\d.]+ [KM]?i?B  up$")
         self.shows(rf"(?m)^  devices +{known['inputs'][0]['devices']} ")
         self.shows(r"(?m)^  >press-00 ")
         self.tmux("send-keys", "Down")

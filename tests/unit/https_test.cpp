@@ -11,7 +11,7 @@
 #include "tests/support/some_dialect.h"
 #include "uplink/https/dialect.h"
 #include "uplink/https/https_config.h"
-#include "uplink/https/retry_after.h"
+#include "net/retry_after.h"
 #include "uplink/https/stored_parts.h"
 
 namespace https_test {

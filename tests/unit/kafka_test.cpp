@@ -2,6 +2,9 @@
 // (tests/integration/kafka_test.py).
 #include <doctest/doctest.h>
 #include <librdkafka/rdkafka.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 #include <cstdlib>
 #include <filesystem>
@@ -16,6 +19,7 @@
 #include "uplink/kafka/kafka_certificates.h"
 #include "uplink/kafka/kafka_errors.h"
 #include "uplink/kafka/kafka_messages.h"
+#include "uplink/kafka/kafka_wire.h"
 #include "uplink/kafka/schema_registry.h"
 
 namespace kafka_test {
@@ -265,6 +269,55 @@ TEST_CASE("kafka: a schema's id is known from before while the schema is the sam
   CHECK(prefix("").empty());
   CHECK(prefix(line("message One {}").substr(0, line("message One {}").size() - 2)).empty());
   std::filesystem::remove_all(folder);
+}
+
+TEST_CASE(
+    "kafka wire: the kernel tells what went through each socket, to the byte, and nothing is counted twice") {
+  Metrics metrics;
+  KafkaWire wire({metrics.counter("sent_total", ""), metrics.counter("received_total", "")});
+  const auto counted = [&] {
+    wire.look();
+    return std::pair(metrics.counter("sent_total", "").value(),
+                     metrics.counter("received_total", "").value());
+  };
+  const int listener = ::socket(AF_INET, SOCK_STREAM, 0);
+  sockaddr_in at{};
+  at.sin_family = AF_INET;
+  at.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  socklen_t size = sizeof at;
+  REQUIRE(::bind(listener, reinterpret_cast<sockaddr*>(&at), sizeof at) == 0);
+  REQUIRE(::listen(listener, 4) == 0);
+  REQUIRE(::getsockname(listener, reinterpret_cast<sockaddr*>(&at), &size) == 0);
+  const auto connected = [&](int& client, int& server) {
+    client = wire.open(AF_INET, SOCK_STREAM, 0);
+    REQUIRE(::connect(client, reinterpret_cast<sockaddr*>(&at), sizeof at) == 0);
+    server = ::accept(listener, nullptr, nullptr);
+    REQUIRE(server >= 0);
+  };
+  const auto pass = [](int from, int to, std::size_t bytes) {
+    std::string words(bytes, 'x');
+    REQUIRE(::send(from, words.data(), bytes, 0) == static_cast<ssize_t>(bytes));
+    REQUIRE(::recv(to, words.data(), bytes, MSG_WAITALL) == static_cast<ssize_t>(bytes));
+  };
+  int one = -1, far_one = -1, two = -1, far_two = -1;
+  connected(one, far_one);
+  connected(two, far_two);
+  CHECK(counted() == std::pair<std::uint64_t, std::uint64_t>(0, 0));
+  pass(one, far_one, 1000);
+  pass(far_one, one, 300);
+  pass(two, far_two, 20);
+  CHECK(counted() == std::pair<std::uint64_t, std::uint64_t>(1020, 300));
+  CHECK(counted() == std::pair<std::uint64_t, std::uint64_t>(1020, 300));
+  pass(one, far_one, 7);
+  CHECK(wire.close(one) == 0);
+  CHECK(counted() == std::pair<std::uint64_t, std::uint64_t>(1027, 300));
+  connected(one, far_one);  // of the same number, most likely
+  pass(one, far_one, 5);
+  CHECK(counted() == std::pair<std::uint64_t, std::uint64_t>(1032, 300));
+  CHECK(wire.close(one) == 0);
+  CHECK(wire.close(two) == 0);
+  CHECK(wire.close(1'000'000) != 0);  // none of ours
+  for (const int other : {listener, far_one, far_two}) ::close(other);
 }
 
 }  // namespace kafka_test

@@ -1,6 +1,6 @@
-// millrace passwd: puts a user into a users file of the MQTT endpoint, or takes one out. The password is
-// asked for without echo, or read as one line where the input is no terminal; never an argument, which every
-// process could read.
+// millrace passwd: puts a user into a users file (of the MQTT endpoint, of the page), or takes one out. The
+// password is asked for without echo, or read as one line where the input is no terminal; never an argument,
+// which every process could read.
 #include "cli/command.h"
 
 #include <termios.h>
@@ -79,7 +79,7 @@ int run(const C& c) {
 extern const CommandKind passwd_command_kind;
 const CommandKind passwd_command_kind = command_kind<C, run>(
     "passwd",
-    "Put a user of the MQTT endpoint into a users file; the password is asked for, or read from standard input",
+    "Put a user of the MQTT endpoint, or of the page, into a users file; the password is asked for, or read from standard input",
     options);
 
 }  // namespace millrace

@@ -10,7 +10,7 @@
 #include "base/utf8.h"
 #include "config/secret.h"
 #include "uplink/https/aws_signer.h"
-#include "uplink/https/retry_after.h"
+#include "net/retry_after.h"
 
 namespace millrace {
 namespace {

@@ -4,11 +4,12 @@
 #include <string>
 #include <vector>
 
+#include "config/http_access.h"
 #include "uplink/shipping.h"
 
 namespace millrace {
 
-struct HttpsUplinkConfig : ShippingConfig {
+struct HttpsUplinkConfig : ShippingConfig, HttpAccess {
   HttpsUplinkConfig() {
     window = 1;
     batch_size = 512 << 10;
@@ -17,14 +18,7 @@ struct HttpsUplinkConfig : ShippingConfig {
   std::vector<std::string> servers;  // "https://host:8086/path"
   Chosen dialect;                    // of uplink/https/dialect.h
   std::string compression = "none";  // of requests' bodies
-  std::string username;
-  SecretRef password, token;
-  std::string header_name;  // a login in a header of this name
-  SecretRef header_secret;
-  std::string proxy;  // "http://proxy.example:3128"
-  std::string proxy_username;
-  SecretRef proxy_password;
-  std::size_t upload_max = 0;  // bytes a second; 0: no limit
+  std::size_t upload_max = 0;        // bytes a second; 0: no limit
   TlsConfig tls;
 };
 

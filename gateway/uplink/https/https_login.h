@@ -8,7 +8,7 @@
 #include <string>
 #include <utility>
 
-#include "net/proxy_tunnel.h"
+#include "net/http_login.h"
 #include "uplink/https/dialect.h"
 #include "uplink/https/https_config.h"
 
@@ -19,9 +19,11 @@ class HttpsLogin {
   explicit HttpsLogin(const HttpsUplinkConfig& config) : config_(config), kind_(kind_of(config.dialect)) {}
 
   // A header's name and value; of no login both are empty. `invalid`: somebody must act.
-  Result<std::pair<std::string, std::string>> header() const;
+  Result<std::pair<std::string, std::string>> header() const {
+    return login_header(config_, kind_.token_scheme);
+  }
   // The proxy that the server is behind, if it is.
-  Result<std::optional<Proxy>> proxy() const;
+  Result<std::optional<Proxy>> proxy() const { return proxy_of(config_); }
   // What a request is made with. `ours`: our wall clock, which may never have been set.
   Result<DialectMoment> moment(const Dialect& dialect, WallTime ours, Instant now);
   // Signatures are judged by the server's clock. True: this answer showed that what it answers was signed by

@@ -5,8 +5,9 @@
 #include "base/logger.h"
 #include "base/text.h"
 #include "uplink/row_records.h"
-#include "uplink/https/retry_after.h"
+#include "net/retry_after.h"
 #include "uplink/pace.h"
+#include "uplink/wire_count.h"
 
 namespace millrace {
 
@@ -22,11 +23,7 @@ HttpsUplink::HttpsUplink(Loop& loop, Rng& rng, HttpsUplinkConfig config, const s
       login_(config_),
       coding_(content_coding_of(config_.compression)),
       growth_(false, config_.batch_size),
-      wire_{metrics.counter("millrace_uplink_wire_sent_bytes_total",
-                            "Bytes sent as TCP carries them: TLS, heads, handshakes, what came again",
-                            {{"uplink", config_.name}}),
-            metrics.counter("millrace_uplink_wire_received_bytes_total", "Bytes received, likewise",
-                            {{"uplink", config_.name}})},
+      wire_(wire_count_of(config_.name, metrics)),
       rate_(config_.upload_max) {
   for (const std::string& name : config_.servers) {
     HttpUrl url = parse_http_url(name).value();

@@ -1,8 +1,8 @@
 // uplinks.https: servers that take records by HTTP, each in its dialect.
-#include "base/ascii.h"
 #include "base/text.h"
 #include "config/network_keys.h"
 #include "net/content_coding.h"
+#include "net/http_login.h"
 #include "net/upload_rate.h"
 #include "uplink/https/aws_access.h"
 #include "uplink/https/https_trial.h"
@@ -30,62 +30,13 @@ constexpr Key keys[] = {
                              "Without a byte that moves, and once more for the answer; four times that for "
                              "all of a request")
         .within(send_timeout_min, 10min),
-    K::key<&C::token>("token_file", "Authorization: Bearer (of influxdb: Token), read anew for each request")
-        .like("\"/etc/millrace/history.token\""),
-    K::key<&C::username>("username", "").like("\"gw7\""),
-    K::key<&C::password>("password_file", "").like("\"/etc/millrace/history.password\""),
-    K::key<&C::header_name>("header_name", "A login in a header of this name ...").like("\"X-API-Key\""),
-    K::key<&C::header_secret>("header_file", "... and what it says").like("\"/etc/millrace/history.key\""),
-    K::key<&C::proxy>("proxy", "By CONNECT; it must allow the server's port")
-        .like("\"http://proxy.example:3128\""),
-    K::key<&C::proxy_username>("proxy_username", "").like("\"gw7\""),
-    K::key<&C::proxy_password>("proxy_password_file", "").like("\"/etc/millrace/proxy.password\""),
+    K::base<HttpAccess>(http_access_shape),
     K::size<&C::upload_max>("upload_max", "Bytes of requests a second; 0: no limit").within(0, 1 << 30),
     K::include<&C::tls>(tls_shape),
     K::base<ShippingConfig>(shipping_shape),
 };
 
-// What the request's own heads are is not for a login.
-bool good_header_name(std::string_view name) {
-  const std::string one = lower(name);
-  if (one == "host" || one == "content-length" || one == "transfer-encoding") return false;
-  return !name.empty() &&
-         name.find_first_not_of("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_") ==
-             std::string_view::npos;
-}
-
-void check_login_of(Section& section, const C& c, const DialectKind& kind) {
-  const int logins = int{c.token.given()} + int{c.password.given()} + int{c.header_secret.given()};
-  if (logins > 1) section.error("token_file", "one login: a token, a password, or a header");
-  if (logins > 0 && kind.secret)
-    section.error("token_file",
-                  text("the dialect \"", kind.name, "\" signs its requests: ", kind.secret_key));
-  if (c.username.empty() != !c.password.given())
-    section.error("username", "username and password_file go together");
-  if (c.username.find(':') != std::string::npos) section.error("username", "a username has no \":\" in it");
-  if (c.header_name.empty() != !c.header_secret.given())
-    section.error("header_name", "header_name and header_file go together");
-  if (!c.header_name.empty() && !good_header_name(c.header_name))
-    section.error("header_name", text("\"", c.header_name, "\" is no name of a login's header"));
-}
-
-void check_proxy_of(Section& section, const C& c) {
-  if (c.proxy_username.empty() != !c.proxy_password.given())
-    section.error("proxy_username", "proxy_username and proxy_password_file go together");
-  if (c.proxy_username.find(':') != std::string::npos)
-    section.error("proxy_username", "a username has no \":\" in it");
-  if (c.proxy.empty()) {
-    if (c.proxy_password.given()) section.error("proxy_username", "there is no proxy");
-    return;
-  }
-  const auto url = parse_http_url(c.proxy);
-  if (!url.ok()) section.error("proxy", url.status().detail());
-  else if (url.value().secure || !url.value().path.empty())
-    section.error("proxy", text("\"", c.proxy, "\" is not http://HOST:PORT"));
-}
-
 void settle(Section& section, C& c) {
-  check_proxy_of(section, c);
   if (c.upload_max > 0 && c.upload_max < UploadRate::least)
     section.error("upload_max", "less than 1KiB a second carries nothing");
   std::size_t secure = 0;
@@ -98,7 +49,9 @@ void settle(Section& section, C& c) {
     section.error("servers", "some servers use TLS and some do not; give them uplinks of their own");
   settle_tls(section, c.tls, secure != 0);
   if (!c.dialect.kind) return;
-  check_login_of(section, c, kind_of(c.dialect));
+  if (const DialectKind& kind = kind_of(c.dialect); kind.secret && c.logins() > 0)
+    section.error("token_file",
+                  text("the dialect \"", kind.name, "\" signs its requests: ", kind.secret_key));
   if (c.compression != "none" && !kind_of(c.dialect).packs)
     section.error("compression",
                   text("the dialect \"", c.dialect.kind->name,
@@ -108,8 +61,7 @@ void settle(Section& section, C& c) {
 constexpr Shape shape = shape_of<C, settle>(keys);
 
 void complete(C& c, const std::string&, std::vector<std::string>& warnings) {
-  const bool login = c.token.given() || c.password.given() || c.header_secret.given();
-  if (login && !c.tls.enabled)
+  if (c.logins() > 0 && !c.tls.enabled)
     warnings.push_back(
         text("uplink \"", c.name, "\": a login without TLS can be read by everybody on the way"));
   if (!c.tls.enabled)
@@ -121,14 +73,11 @@ void complete(C& c, const std::string&, std::vector<std::string>& warnings) {
 UplinkPlan plan_of(const C& c, const std::string&) {
   UplinkPlan plan = plan_shipping(c);
   plan.servers = c.servers;
-  need_secret(plan.needs, "token_file", c.token);
-  need_secret(plan.needs, "password_file", c.password);
-  need_secret(plan.needs, "header_file", c.header_secret);
+  need_http_access(plan.needs, c);
   if (const DialectKind& kind = kind_of(c.dialect); kind.secret)
     need_secret(plan.needs, kind.secret_key, kind.secret(c.dialect.values.get()));
   if (const DialectKind& kind = kind_of(c.dialect); kind.access)
     need_secret(plan.needs, "credentials_token_file", kind.access(c.dialect.values.get())->token);
-  need_secret(plan.needs, "proxy_password_file", c.proxy_password);
   need_tls(plan.needs, c.tls);
   plan.make = [c](const NorthParts& parts) -> std::unique_ptr<Uplink> {
     return std::make_unique<HttpsUplink>(parts.loop, parts.rng, c, parts.gateway, parts.epoch, parts.metrics);

@@ -10,6 +10,12 @@ namespace millrace {
 void KafkaNames::serve(rd_kafka_conf_s* conf) {
   rd_kafka_conf_set_opaque(conf, this);
   rd_kafka_conf_set_resolve_cb(conf, &KafkaNames::resolve);
+  if (!wire_) return;
+  rd_kafka_conf_set_socket_cb(conf, [](int domain, int type, int protocol, void* self) {
+    return static_cast<KafkaNames*>(self)->wire_->open(domain, type, protocol);
+  });
+  rd_kafka_conf_set_closesocket_cb(
+      conf, [](int socket, void* self) { return static_cast<KafkaNames*>(self)->wire_->close(socket); });
 }
 
 std::string KafkaNames::trouble() const {

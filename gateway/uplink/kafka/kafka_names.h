@@ -1,6 +1,6 @@
-// The names of Kafka's brokers, and whose they are. librdkafka looks them up on its brokers' threads, for
-// whose end its own end waits: they get what net/resolver finds, with a deadline, and at once when nobody
-// wants it any more.
+// The names of Kafka's brokers, whose they are, and what goes there. librdkafka looks them up on its brokers'
+// threads, for whose end its own end waits: they get what net/resolver finds, with a deadline, and at once
+// when nobody wants it any more.
 #pragma once
 
 #include <atomic>
@@ -10,6 +10,7 @@
 
 #include "base/time.h"
 #include "net/peer_chain.h"
+#include "uplink/kafka/kafka_wire.h"
 
 struct addrinfo;
 struct rd_kafka_conf_s;
@@ -19,8 +20,12 @@ namespace millrace {
 class KafkaNames {  // outlives the client that is made of `conf`
  public:
   KafkaNames(const Clock& clock, Duration timeout, std::shared_ptr<const std::atomic<bool>> wanted,
-             PeerOwner owner = {})
-      : owner(std::move(owner)), clock_(clock), timeout_(timeout), wanted_(std::move(wanted)) {}
+             PeerOwner owner = {}, std::shared_ptr<KafkaWire> wire = {})
+      : owner(std::move(owner)),
+        clock_(clock),
+        timeout_(timeout),
+        wanted_(std::move(wanted)),
+        wire_(std::move(wire)) {}
   const PeerOwner owner;
   void serve(rd_kafka_conf_s* conf);
   // Lookups end at once from here on: before the client is destroyed.
@@ -35,6 +40,7 @@ class KafkaNames {  // outlives the client that is made of `conf`
   const Clock& clock_;
   const Duration timeout_;
   const std::shared_ptr<const std::atomic<bool>> wanted_;
+  const std::shared_ptr<KafkaWire> wire_;  // none: nobody counts
   std::atomic<bool> leaving_{false};
   mutable std::mutex mutex_;
   std::string trouble_;

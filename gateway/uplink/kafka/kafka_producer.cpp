@@ -165,16 +165,19 @@ std::string give_token(rd_kafka_t* kafka, const KafkaUplinkConfig& config, WallT
 
 // ---- the producer
 
-KafkaProducer::KafkaProducer(Loop& loop, const KafkaUplinkConfig& config, KafkaWanted wanted)
+KafkaProducer::KafkaProducer(Loop& loop, const KafkaUplinkConfig& config, KafkaWanted wanted,
+                             std::shared_ptr<KafkaWire> wire)
     : loop_(loop),
       config_(config),
       wanted_(std::move(wanted)),
-      names_(loop, lookup_time(config_), wanted_, {"uplink", config_.name, "servers"}) {}
+      names_(loop, lookup_time(config_), wanted_, {"uplink", config_.name, "servers"}, std::move(wire)) {}
 
 Result<std::shared_ptr<KafkaProducer>> KafkaProducer::make(Loop& loop, const KafkaUplinkConfig& config,
                                                            const std::string& transactional_id,
-                                                           KafkaWanted wanted) {
-  std::shared_ptr<KafkaProducer> producer(new KafkaProducer(loop, config, std::move(wanted)));
+                                                           KafkaWanted wanted,
+                                                           std::shared_ptr<KafkaWire> wire) {
+  std::shared_ptr<KafkaProducer> producer(
+      new KafkaProducer(loop, config, std::move(wanted), std::move(wire)));
   std::string why;
   rd_kafka_conf_t* conf = common_conf(config, producer->names_, why);
   if (!conf) return Status{Code::invalid, why};
@@ -452,8 +455,8 @@ namespace {
 class Reader {
  public:
   Reader(const Clock& clock, const KafkaUplinkConfig& config, const std::string& topic, const char* isolation,
-         const KafkaWanted& wanted, KafkaAnswer& answer)
-      : names_(clock, lookup_time(config), wanted) {
+         const KafkaWanted& wanted, std::shared_ptr<KafkaWire> wire, KafkaAnswer& answer)
+      : names_(clock, lookup_time(config), wanted, {}, std::move(wire)) {
     std::string why;
     rd_kafka_conf_t* conf = common_conf(config, names_, why);
     if (!conf) {
@@ -493,13 +496,14 @@ class Reader {
 }  // namespace
 
 KafkaKept read_last_committed(Loop& loop, const KafkaUplinkConfig& config, const std::string& topic,
-                              const std::string& key, Duration timeout, const KafkaWanted& wanted) {
+                              const std::string& key, Duration timeout, const KafkaWanted& wanted,
+                              const std::shared_ptr<KafkaWire>& wire) {
   KafkaKept kept;
   const Instant deadline = loop.now() + timeout;
   const auto left = [&] { return *wanted ? std::clamp(ms(deadline - loop.now()), 0, 5000) : 0; };
   // Where the partition really ends: the reader of what is committed sees no further than the oldest open
   // transaction.
-  const Reader all(loop, config, topic, "read_uncommitted", wanted, kept.answer);
+  const Reader all(loop, config, topic, "read_uncommitted", wanted, wire, kept.answer);
   if (!kept.answer.ok()) return kept;
   int partitions = 0;
   kept.answer = count_partitions(all.kafka(), all.topic(), left(), partitions);
@@ -513,7 +517,7 @@ KafkaKept read_last_committed(Loop& loop, const KafkaUplinkConfig& config, const
   kept.answer = answer_of(
       rd_kafka_query_watermark_offsets(all.kafka(), topic.c_str(), kept.partition, &low, &high, left()));
   if (!kept.answer.ok() || low >= high) return kept;
-  const Reader reader(loop, config, topic, "read_committed", wanted, kept.answer);
+  const Reader reader(loop, config, topic, "read_committed", wanted, wire, kept.answer);
   if (!kept.answer.ok()) return kept;
   // From the end backwards, in growing parts: the topic is compacted, and other gateways write to it too.
   std::int64_t end = high;

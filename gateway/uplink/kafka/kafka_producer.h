@@ -51,9 +51,11 @@ class KafkaProducer : public std::enable_shared_from_this<KafkaProducer> {
     std::function<void(int error, const std::string& text)> trouble;
   };
 
-  // `transactional_id`: empty for none. Reads secrets; any thread. No event comes before attend().
+  // `transactional_id`: empty for none. Reads secrets; any thread. No event comes before attend(). `wire`:
+  // what counts its connections' bytes.
   static Result<std::shared_ptr<KafkaProducer>> make(Loop& loop, const KafkaUplinkConfig& config,
-                                                     const std::string& transactional_id, KafkaWanted wanted);
+                                                     const std::string& transactional_id, KafkaWanted wanted,
+                                                     std::shared_ptr<KafkaWire> wire = {});
   // Blocks until its threads are gone: the last reference belongs to the worker.
   ~KafkaProducer();
 
@@ -79,7 +81,8 @@ class KafkaProducer : public std::enable_shared_from_this<KafkaProducer> {
   KafkaTopicPolicy cleanup_policy(const std::string& topic, Duration timeout);
 
  private:
-  KafkaProducer(Loop& loop, const KafkaUplinkConfig& config, KafkaWanted wanted);
+  KafkaProducer(Loop& loop, const KafkaUplinkConfig& config, KafkaWanted wanted,
+                std::shared_ptr<KafkaWire> wire);
   template <typename Call>
   KafkaAnswer in_slices(Duration timeout, Call call) const;
   void drain();
@@ -109,6 +112,7 @@ struct KafkaKept {
   int partition = 0;
 };
 KafkaKept read_last_committed(Loop& loop, const KafkaUplinkConfig& config, const std::string& topic,
-                              const std::string& key, Duration timeout, const KafkaWanted& wanted);
+                              const std::string& key, Duration timeout, const KafkaWanted& wanted,
+                              const std::shared_ptr<KafkaWire>& wire = {});
 
 }  // namespace millrace

@@ -7,6 +7,7 @@
 #include "base/logger.h"
 #include "base/text.h"
 #include "uplink/kafka/kafka_errors.h"
+#include "uplink/wire_count.h"
 
 namespace millrace {
 namespace {
@@ -29,7 +30,7 @@ struct KafkaUplink::Attempt {
 };
 
 KafkaUplink::KafkaUplink(Loop& loop, Rng& rng, KafkaUplinkConfig config, std::string gateway,
-                         std::uint64_t epoch, const std::string& state_dir)
+                         std::uint64_t epoch, const std::string& state_dir, Metrics* metrics)
     : loop_(loop),
       config_(std::move(config)),
       gateway_(std::move(gateway)),
@@ -40,6 +41,10 @@ KafkaUplink::KafkaUplink(Loop& loop, Rng& rng, KafkaUplinkConfig config, std::st
           loop, rng, {{"kafka"}, config_.initial_interval, config_.max_interval, Duration{0}},
           [this](const std::string&) { attempt(); }, [] {}),
       growth_(form_called(config_.format).of_rows(), config_.batch_size) {
+  if (metrics) {
+    wire_ = std::make_shared<KafkaWire>(wire_count_of(config_.name, *metrics));
+    scrape_ = metrics->before_scrape([wire = wire_] { wire->look(); });
+  }
   if (config_.schema_registry.empty()) return;
   registry_ = std::make_unique<SchemaRegistry>(loop_, config_, form_called(config_.format),
                                                state_dir + "/schema-id-" + config_.name);
@@ -71,9 +76,10 @@ void KafkaUplink::attempt() {
   // marker waits that long.
   const Duration reading = config_.transaction_timeout + std::chrono::seconds(15);
   on_worker<Attempt>(
-      [&loop = loop_, config = config_, key = marker_key_, reading, wanted = wanted_](Attempt& attempt) {
+      [&loop = loop_, config = config_, key = marker_key_, reading, wanted = wanted_,
+       wire = wire_](Attempt& attempt) {
         const std::string id = config.exactly_once ? config.transactional_id : "";
-        auto producer = KafkaProducer::make(loop, config, id, wanted);
+        auto producer = KafkaProducer::make(loop, config, id, wanted, wire);
         if (!producer.ok()) {
           attempt.made = producer.status();
           return;
@@ -83,7 +89,7 @@ void KafkaUplink::attempt() {
         if (!config.exactly_once || !attempt.answer.ok()) return;
         attempt.answer = attempt.producer->init_transactions(config.transaction_timeout);
         if (!attempt.answer.ok()) return;
-        attempt.kept = read_last_committed(loop, config, config.marker_topic, key, reading, wanted);
+        attempt.kept = read_last_committed(loop, config, config.marker_topic, key, reading, wanted, wire);
         attempt.answer = attempt.kept.answer;
       },
       [this](Attempt& attempt) { on_attempt(attempt); });

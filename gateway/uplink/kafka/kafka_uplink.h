@@ -18,6 +18,7 @@
 #include "net/reconnect.h"
 #include "uplink/kafka/kafka_messages.h"
 #include "uplink/kafka/kafka_producer.h"
+#include "uplink/kafka/kafka_wire.h"
 #include "uplink/kafka/schema_registry.h"
 #include "uplink/batch_growth.h"
 #include "uplink/uplink.h"
@@ -27,8 +28,9 @@ namespace millrace {
 class KafkaUplink final : public Uplink {
  public:
   // `config` was checked: its templates and its URL parse. `state_dir`: where what the registry said is kept.
+  // `metrics`: where bytes are counted; they outlive this.
   KafkaUplink(Loop& loop, Rng& rng, KafkaUplinkConfig config, std::string gateway, std::uint64_t epoch,
-              const std::string& state_dir);
+              const std::string& state_dir, Metrics* metrics = nullptr);
   ~KafkaUplink() override;
 
   Limits limits() const override;
@@ -82,6 +84,8 @@ class KafkaUplink final : public Uplink {
   Loop& loop_;
   KafkaUplinkConfig config_;
   const std::string gateway_, marker_key_, worker_;
+  std::shared_ptr<KafkaWire> wire_;  // of all its producers, also of one that is still ending
+  Metrics::Hook scrape_;
   std::unique_ptr<SchemaRegistry> registry_;  // where one is configured
   KafkaMessages messages_;
   KafkaMessage message_;

@@ -123,7 +123,7 @@ UplinkPlan plan_of(const KafkaUplinkConfig& c, const std::string&) {
   need_tls(plan.needs, c.schema_registry_tls, "schema_registry_");
   plan.make = [c](const NorthParts& parts) -> std::unique_ptr<Uplink> {
     return std::make_unique<KafkaUplink>(parts.loop, parts.rng, c, parts.gateway, parts.epoch,
-                                         parts.state_dir);
+                                         parts.state_dir, &parts.metrics);
   };
   return plan;
 }

@@ -32,6 +32,7 @@ MqttUplink::MqttUplink(const NorthParts& parts, MqttUplinkConfig config)
       epoch_(parts.epoch),
       topic_(NameTemplate::parse(config_.topic, false).value()),
       tls_(loop_, config_.tls, {"uplink", config_.name, "servers"}, config_.alpn),
+      wire_(wire_count_of(config_.name, parts.metrics)),
       reconnect_(
           loop_, parts.rng,
           {config_.servers, config_.initial_interval, config_.max_interval, config_.prefer_first_after},
@@ -63,6 +64,7 @@ void MqttUplink::connect(const std::string& server) {
   options.connect_timeout = config_.connect_timeout;
   options.username = config_.username;
   options.password = config_.password;
+  options.wire = &wire_;
   if (config_.sas_key.given()) options.make_password = [this, server] { return login(server); };
   mqtt::PublishClient::Events events;
   events.connected = [this] { session_ ? session_->connected(*client_) : ready(); };

@@ -20,6 +20,7 @@
 #include "uplink/mqtt/take_overs.h"
 #include "uplink/name_template.h"
 #include "uplink/uplink_kind.h"
+#include "uplink/wire_count.h"
 
 namespace millrace {
 
@@ -78,6 +79,7 @@ class MqttUplink final : public Uplink {
   std::unique_ptr<SparkplugSession> session_;
   StateChanged changed_;
   TlsClient tls_;
+  const WireCount wire_;
   Reconnect reconnect_;
   std::unique_ptr<mqtt::PublishClient> client_;
   std::map<std::uint64_t, Sending> sendings_;

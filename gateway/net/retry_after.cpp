@@ -1,4 +1,4 @@
-#include "uplink/https/retry_after.h"
+#include "net/retry_after.h"
 
 #include <algorithm>
 #include <charconv>
