@@ -153,7 +153,6 @@ Status check_names(const DecodedBatch& batch) {
   return {};
 }
 
-
 // Readings come in runs: the values of one message have one device, and a device that speaks often has the
 // same metrics. Or they take turns: after one comes the one that came after it before. What was right the
 // last time is tried first.

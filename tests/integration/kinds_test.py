@@ -89,6 +89,8 @@ class Told(unittest.TestCase):
             self.assertTrue(any(fits(value, one, where) for one in choices), where)
 
         def fits(value, schema, where):
+            if "anyOf" in schema:
+                return any(fits(value, one, where) for one in schema["anyOf"])
             if "enum" in schema:
                 return value in schema["enum"]
             kind = {dict: "object", list: "array", str: "string", bool: "boolean", int: "integer", float: "number"}[type(value)]
