@@ -106,7 +106,9 @@ void OtlpPush::want(const OtlpConfig& config) {
                 m.counter("millrace_otlp_wire_received_bytes_total", "Bytes received, likewise", labels)}});
   counters_->up.set(0);
   tls_ = std::make_unique<TlsClient>(of_.loop, config_.tls, PeerOwner{"observe", "otlp", "endpoint"});
-  backoff_.emplace(std::min(retry_first, config_.interval), std::max(retry_least, config_.interval));
+  // A push that was taken is proof enough: the next fault begins anew.
+  backoff_.emplace(std::min(retry_first, config_.interval), std::max(retry_least, config_.interval),
+                   Duration{0});
   due_ = of_.loop.now() + std::min(first_push_after, config_.interval);
   wait({});
 }

@@ -1,6 +1,7 @@
 #include "uplink/suspicion.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "base/text.h"
 
@@ -186,6 +187,11 @@ Suspicion::Finding Suspicion::on_neighbour_passed(const Part& suspect, Instant n
     trial->due = trial->others_passed = false;
     return Finding::nothing;
   }
+  if (!trial->swallowed && std::exchange(trial->shared_fate, false)) {
+    trial->due = false;
+    trial->rounds = std::min(trial->rounds, rounds_of(*trial) - 1);
+    return Finding::nothing;
+  }
   return give_up(suspect, now);
 }
 
@@ -194,6 +200,7 @@ Suspicion::Finding Suspicion::on_neighbour_failed(const Part& suspect) {
   if (!trial || !trial->due) return Finding::nothing;
   const bool enough = ++trial->failed_neighbours >= neighbours_max;
   trial->others_passed = false;  // not any more
+  trial->shared_fate = true;
   if (enough || !trial->too_large) (void)no_neighbour(suspect);
   if (trial->swallowed) {
     trial->rounds = 0;

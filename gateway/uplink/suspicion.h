@@ -12,7 +12,8 @@
 //    rate, controls die more often than records.
 // 3. After four such losses in a row something smaller of the same lane must pass, at once; where nothing
 //    else waits, something must have passed since the trial began. Where nothing passes, it is not this
-//    record: the far side refuses the topic or everything, and somebody must act.
+//    record: the far side refuses the topic or everything, and somebody must act. Once that is mended, what was
+//    lost before says nothing: the record is tried again behind what passes.
 //
 // Who is swallowed outlives any control: there something smaller must pass after each of six losses, and one
 // that does not starts the count anew and asks for more.
@@ -106,6 +107,7 @@ class Suspicion {
     bool swallowed = false;
     std::string words;           // of who refused it, where it was not for its size
     bool others_passed = false;  // of its lane, no larger, since the trial began
+    bool shared_fate = false;    // so did a neighbour: after one that passes it is tried once more
   };
   Trial* find(const Part& part);
   const Trial* find(const Part& part) const { return const_cast<Suspicion*>(this)->find(part); }

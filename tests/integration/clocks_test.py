@@ -12,7 +12,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "support"))
 from north import HttpStub
-from testsite import BUILD, Site, free_port, wait_for
+from testsite import BUILD, Site, free_port, listening, wait_for
 
 CONFIG = """
 [gateway]
@@ -246,6 +246,7 @@ class Clocks(Site):
         wait_for(lambda: self.waits("history"), "it waits")
         gateway.stop(signal.SIGKILL)
         gateway = self.gateway(self.folder / "millrace.toml", env=self.env)
+        wait_for(lambda: listening(self.port), "devices are heard again")
         self.say(4)
         wait_for(lambda: len(self.history.readings()) >= 4, "it waits no longer")
         self.assertGreater(since_boot(), ends - 1.5)

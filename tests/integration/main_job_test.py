@@ -96,7 +96,7 @@ class MainJob(Site):
         self.assertEqual(gateway.stop(), 0)
 
     def test_a_full_log_blocks_the_input_and_drains_when_the_uplink_is_back(self):
-        self.full_log("crash", 3000, 15)
+        self.full_log("crash", 6000, 15)
 
     def test_a_full_log_blocks_the_input_with_power_durability_too(self):
         self.full_log("power", 1000, 12)

@@ -110,7 +110,7 @@ TEST_CASE(
   CHECK(site.world.shipper().health().starts_with("blocked"));
   site.world.far_side().hang_up_above = limit;
   CHECK(site.world.drain());
-  site.check();
+  site.check(false);  // the one that shows that something passes may be a neighbour, ahead of the suspect
 }
 
 TEST_CASE(
