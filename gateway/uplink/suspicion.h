@@ -12,8 +12,8 @@
 //    rate, controls die more often than records.
 // 3. After four such losses in a row something smaller of the same lane must pass, at once; where nothing
 //    else waits, something must have passed since the trial began. Where nothing passes, it is not this
-//    record: the far side refuses the topic or everything, and somebody must act. Once that is mended, what was
-//    lost before says nothing: the record is tried again behind what passes.
+//    record: the far side refuses the topic or everything, and somebody must act. Once that is mended, what
+//    was lost before says nothing: the record is tried again behind what passes.
 //
 // Who is swallowed outlives any control: there something smaller must pass after each of six losses, and one
 // that does not starts the count anew and asks for more.
