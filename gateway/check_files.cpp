@@ -55,7 +55,7 @@ std::vector<std::string> check_files(const LoadedConfig& loaded, WallTime now) {
   for (const NeededFile& file : face_needs(loaded.config.observe)) {
     if (const Status status = file.look(); !status.ok())
       words.push_back(text(loaded.path, ": [observe]: ", file.key, ": ", status.detail(),
-                           "; nobody can ask until it is there, everything else runs"));
+                           "; who needs it cannot ask until it is there, everything else runs"));
   }
   for (const NeededFile& file : otlp_needs(loaded.config.observe.otlp)) {
     if (const Status status = file.look(); !status.ok())

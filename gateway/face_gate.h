@@ -1,7 +1,8 @@
 // Who may ask the HTTP face. With a token (observe.token_file) whoever says it, as a password of any user
 // name (what a browser asks for, RFC 7617) or as a bearer's (RFC 6750); with users (observe.users_file) each
 // of them by name and password; with neither whoever reaches it. Health is for everybody. The files are read
-// anew, so that a new token, a new user, and one who is gone, count at once.
+// anew, so that a new token, a new user, and one who is gone, count at the next question (of a stream that is
+// open: net/event_streams.h, lasts_max).
 //
 // Passwords are checked as the endpoint's are (drivers/mqtt_endpoint/access.h): on workers, in turns by
 // source, and remembered for an hour when right. A source that was wrong ten times may try once in ten

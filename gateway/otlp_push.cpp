@@ -86,6 +86,7 @@ void OtlpPush::want(const OtlpConfig& config) {
   phased_ = false;
   last_ = rejected_at_ = {};
   rejected_why_.clear();
+  warning_.clear();
   theirs_ = {};
   url_.reset();
   counters_.reset();
@@ -253,6 +254,7 @@ void OtlpPush::on_reply(const HttpReply& reply) {
 
 void OtlpPush::on_taken(const HttpReply& reply) {
   const Instant now = of_.loop.now();
+  const bool rejected_before = rejected_at_ && rejected_at_ == last_;  // of the last push that was taken
   body_ = {};
   counters_->pushes.add();
   counters_->up.set(1);
@@ -265,11 +267,11 @@ void OtlpPush::on_taken(const HttpReply& reply) {
   if (answer.rejected > 0) {
     counters_->rejected.add(static_cast<std::uint64_t>(answer.rejected));
     rejected_at_ = now;
-  }
-  if (answer.rejected > 0 || !answer.message.empty()) {
-    if (std::exchange(rejected_why_, answer.message) != answer.message || answer.rejected > 0)
+    if (std::exchange(rejected_why_, answer.message) != answer.message || !rejected_before)
       LOG_WARN("observe.otlp: ", config_.endpoint, " rejected ", answer.rejected,
                " points of a push: ", answer.message);
+  } else if (std::exchange(warning_, answer.message) != answer.message && !answer.message.empty()) {
+    LOG_WARN("observe.otlp: ", config_.endpoint, " took a push with a warning: ", answer.message);
   }
   wait({});
 }

@@ -84,7 +84,7 @@ class OtlpPush {
   std::string state_ = "not pushed yet";
   bool healthy_ = true;
   std::optional<Instant> last_, rejected_at_;
-  std::string rejected_why_;
+  std::string rejected_why_, warning_;
   std::optional<std::pair<WallTime, Instant>> theirs_;  // the collector's time, and when it was that late
   std::optional<WallTime> start_;
   std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);

@@ -127,8 +127,7 @@ std::string SelfReport::metrics_text() {
 }
 
 void SelfReport::read_metrics(MetricReader& reader) {
-  of_.metrics.refresh();
-  shown_.show(gather_of(true));
+  shown_.show(gather(true));
   of_.metrics.read(reader);
 }
 

@@ -130,6 +130,7 @@ Status Storage::open_inbox(const Config& config, UvLoop& loop) {
       LOG_WARN(
           "inbox: the last process left entries in an inbox of another size; gateway.inbox_size counts from the next start on");
     }
+    MappedInbox::begin_boot(region_->bytes(), boot_id());
     inbox_ = std::make_unique<MappedInbox>(region_->bytes(), released);
     log_->on_durable_inbox([inbox = inbox_.get()](InboxPosition position) {
       if (position.inbox == inbox->id()) inbox->release(position.position);

@@ -181,7 +181,6 @@ class Scan {
     if (outcome.answer == Answer::damaged) {
       ++damaged_;
       line.drain(std::chrono::milliseconds(20), setting.timeout);
-      if (line.numbered()) line.close();
       return;
     }
     const bool away =

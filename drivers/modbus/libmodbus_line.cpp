@@ -94,7 +94,6 @@ Status LibmodbusLine::adopt(std::unique_ptr<_modbus, Free> context) {
 
 Status LibmodbusLine::open_tty() {
   // Before libmodbus sets the line up, and as serial_port.cpp does it: TIOCEXCL does not keep root out.
-  lock_.reset();
   Fd lock(::open(config_.device.c_str(), O_RDWR | O_NOCTTY | O_NONBLOCK | O_CLOEXEC));
   if (!lock.valid()) return status_from_errno(errno, "open " + config_.device);
   if (::flock(lock.get(), LOCK_EX | LOCK_NB) != 0) {
@@ -153,7 +152,7 @@ std::size_t LibmodbusLine::drain(Duration quiet, Duration at_most) {
     pollfd one{fd, POLLIN, 0};
     return ::poll(&one, 1, 0) > 0;
   };
-  while (there() || waiter_.await(fd, POLLIN, clock_.now() + quiet)) {
+  while (waiter_.wanted() && (there() || waiter_.await(fd, POLLIN, clock_.now() + quiet))) {
     std::uint8_t piece[512];
     const ssize_t got = ::read(fd, piece, sizeof piece);
     if (got <= 0) break;  // gone: the next question says so

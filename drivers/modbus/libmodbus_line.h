@@ -5,8 +5,9 @@
 // What is done around libmodbus, and why: its timeout between bytes is off, so that a frame must be whole
 // within the device's timeout, however slowly a peer dribbles. It waits by select(2), which cannot do
 // descriptors from 1024 on: such a port is refused with words. It would connect for as long as the kernel
-// likes and look names up without an end: connections are made here, with a deadline. Answers are taken frame
-// by frame until one fits the question, so that a late one costs nothing. Blocks; on the bus's worker.
+// likes and look names up without an end: connections are made by net/waiting_stream.h, with a deadline.
+// Answers are taken frame by frame until one fits the question, so that a late one costs nothing. Blocks; on
+// the bus's worker.
 #pragma once
 
 #include <atomic>

@@ -24,9 +24,10 @@ enum class Answer : std::uint8_t {
 struct Reply {
   Answer answer = Answer::silent;
   Exception exception = Exception::none;
-  Bytes data;         // as on the wire
-  int strays = 0;     // whole frames of others, or late ones, that were passed over
-  std::string words;  // of `gone`
+  Bytes data;                 // as on the wire
+  int strays = 0;             // whole frames of others, or late ones, that were passed over
+  std::string words;          // of `gone`
+  bool needs_person = false;  // of `gone`: it does not pass by itself
 };
 
 class Line {

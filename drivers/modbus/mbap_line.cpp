@@ -47,6 +47,8 @@ Reply MbapLine::ask(std::uint8_t unit, const Span& span, Duration timeout) {
   const Duration least = std::chrono::milliseconds(1);
   Reply outcome = ask_now(unit, span, waiter_.clock.now() + std::max<Duration>(timeout, least));
   last_ = waiter_.clock.now();
+  if (outcome.answer == Answer::damaged || outcome.answer == Answer::gone)
+    close();  // out of step, or no more
   return outcome;
 }
 
@@ -119,6 +121,7 @@ Reply MbapLine::take(std::uint8_t unit, const Span& span, BytesView body, Reply 
 
 void MbapLine::lose(const Status& status, Reply& outcome) const {
   outcome.answer = Answer::gone;
+  outcome.needs_person = status.code() == Code::invalid;
   outcome.words = text(config_.server, ": ", status.detail());
 }
 

@@ -56,8 +56,7 @@ bool poll_block(const Slave& slave, const Block& block, const ReplyDecoder& deco
                         outcome.answer == Answer::silent    ? "no answer"
                         : outcome.answer == Answer::damaged ? "a damaged answer"
                                                             : outcome.words);
-    if (outcome.answer == Answer::gone || (outcome.answer == Answer::damaged && line.numbered()))
-      line.close();  // the stream is out of step
+    if (outcome.answer == Answer::gone) line.close();
     return false;
   }
   Arrival arrival;
@@ -102,10 +101,16 @@ void try_modbus_online(const ModbusInputConfig& config, bool beside, std::vector
     const std::string what = text("input ", config.name, ": ", slave.name, " (unit ", int{slave.unit}, ")");
     for (const Block& block : plan_blocks(
              *slave.points, {slave.registers_max, static_cast<std::uint16_t>(config.coils_max), slave.gap})) {
-      if (!line->is_open()) (void)line->open();
+      if (!line->is_open()) {
+        if (Status status = line->open(); !status.ok()) {
+          tally.wrong += text(tally.wrong.empty() ? "" : "; ", status.detail());
+          break;
+        }
+      }
       line->drain(std::chrono::milliseconds(5), slave.timeout);
       if (!poll_block(slave, block, decoder, *line, clock, tally)) {
-        line->drain(slave.timeout, slave.timeout);  // its late answer must not be the next one's
+        if (line->is_open())
+          line->drain(slave.timeout, slave.timeout);  // its late answer must not be the next one's
         break;
       }
     }

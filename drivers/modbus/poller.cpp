@@ -155,7 +155,7 @@ void Poller::poll(const BusSchedule::Job& job, Round& round) {
   if (*stopping_ && outcome.answer != Answer::data) return;  // it was cut short: nobody's fault
   if (outcome.answer == Answer::gone) {
     schedule_.not_asked(job, parts_.clock.now());
-    return fall(round, outcome.words.empty() ? "the bus is gone" : outcome.words);
+    return fall(round, outcome.words.empty() ? "the bus is gone" : outcome.words, outcome.needs_person);
   }
   take(job, outcome, cost, round);
 }
@@ -171,9 +171,7 @@ std::vector<std::size_t> Poller::late_lengths(std::uint8_t unit) {
 
 Reply Poller::ask_once(std::size_t device, const Span& span) {
   const Slave& slave = slaves_[device];
-  // Where answers are numbered an old one is passed over whole; a part thrown away would put the stream out
-  // of step.
-  if (!line_->numbered()) metrics_.drained.add(line_->drain(Duration{0}, noise_silence));
+  metrics_.drained.add(line_->drain(Duration{0}, noise_silence));
   const Instant asked = parts_.clock.now();
   metrics_.polls.add();
   Reply outcome = line_->ask(slave.unit, span, slave.timeout);
@@ -233,6 +231,7 @@ Reply Poller::ask(std::size_t device, const Span& span) {
       if (Status status = line_->open(); !status.ok()) {
         outcome.answer = Answer::gone;
         outcome.words = status.detail();
+        outcome.needs_person = status.code() == Code::invalid;
         break;
       }
       metrics_.opens.add();

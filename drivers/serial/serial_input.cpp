@@ -59,7 +59,7 @@ constexpr Key keys[] = {
                         "Sent every interval to a device that must be asked; \\r \\n \\xHH are such bytes")
         .like("'S\\r\\n'"),
     K::key<&C::requests>("requests", "More of them: all in turn, each once in an interval")
-        .like("['\\x10\\x5B\\x01\\x5C\\x16', '\\x10\\x5B\\x02\\x5D\\x16']"),
+        .like("['\\x10\\x40\\x01\\x41\\x16', '\\x10\\x7B\\x01\\x7C\\x16']"),
     K::key<&C::request_interval>("request_interval", "").within(10ms, 24h),
     K::key<&C::request_timeout>("request_timeout",
                                 "All frames that come until then are the answer; later ones are not taken")

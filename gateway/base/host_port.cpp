@@ -1,7 +1,10 @@
 #include "base/host_port.h"
 
+#include <arpa/inet.h>
+
 #include <charconv>
 
+#include "base/ascii.h"
 #include "base/text.h"
 
 namespace millrace {
@@ -36,6 +39,12 @@ Result<HostPort> parse_host_port(std::string_view given, std::uint16_t default_p
     return wrong;
   }
   return out;
+}
+
+bool is_this_machine(const std::string& host) {
+  if (same_word(host, "localhost") || host == "::1") return true;
+  in_addr address{};
+  return ::inet_pton(AF_INET, host.c_str(), &address) == 1 && (ntohl(address.s_addr) >> 24) == 127;
 }
 
 }  // namespace millrace

@@ -21,4 +21,8 @@ struct HostPort {
 // `default_port` where none is given; 0: one must be given. `invalid` with words for whoever wrote it.
 Result<HostPort> parse_host_port(std::string_view text, std::uint16_t default_port = 0);
 
+// Whether nobody beyond this machine is meant: "localhost", "::1", 127.0.0.0/8 as four numbers. Without a
+// port.
+bool is_this_machine(const std::string& host);
+
 }  // namespace millrace

@@ -72,8 +72,8 @@ struct Config {
 
 // What stands at the top of the file.
 extern const Shape config_shape;
-// What of it cannot change while the daemon runs and does: "[log]". `b` takes it from `a`. [observe.otlp]
-// can.
+// What of it cannot change while the daemon runs and does: "[log]". `b` takes it from `a`. gateway.clock_wait
+// and [observe.otlp] can.
 std::vector<std::string> keep_fixed(const Config& a, Config& b);
 
 }  // namespace millrace

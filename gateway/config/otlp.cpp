@@ -23,7 +23,7 @@ constexpr Key otlp_keys[] = {
         .required()
         .like("\"https://collector.example:4318\""),
     K::key<&O::interval>("interval",
-                         "Between pushes; while none is taken they come less often, a minute or this apart")
+                         "Between pushes; while the collector is away, 5s to a minute or this apart")
         .within(1s, 24h),
     K::key<&O::timeout>("timeout", "Of the name, the connection and the answer each").within(100ms, 10min),
     K::choice<&O::compression>("compression", "gzip|none", "Of the body; packed it is less than a third"),
@@ -70,10 +70,5 @@ void settle(Section& section, O& c) {
 }  // namespace
 
 const Shape otlp_shape = shape_of<O, settle>(otlp_keys);
-
-bool is_this_machine(const std::string& host) {
-  return host == "localhost" || host == "::1" ||
-         (host.starts_with("127.") && host.find_first_not_of("0123456789.") == std::string::npos);
-}
 
 }  // namespace millrace

@@ -23,7 +23,5 @@ struct OtlpConfig : HttpAccess {
 };
 
 extern const Shape otlp_shape;
-// Whether nobody beyond this machine is spoken to. `host`: of an endpoint that is good.
-bool is_this_machine(const std::string& host);
 
 }  // namespace millrace

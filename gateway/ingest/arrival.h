@@ -37,6 +37,7 @@ struct Arrival {
   bool clock_trusted = false;  // whether `received` can be believed
   WallTime received;
   Instant received_monotonic;
+  bool other_boot = false;  // whose monotonic clock that was
   // of a payload that was read before, but for these values: the others have entered. Empty: all
   std::span<const ValueRun> only;
   // it came before, and lay in the dead lane: what its format remembers is looked at, and stays as it is

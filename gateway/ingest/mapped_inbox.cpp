@@ -75,6 +75,7 @@ struct MappedInbox::Header {
   std::atomic<std::uint64_t> in_work;
   std::uint64_t crashed_at;  // the entry that was in work when the process last died, and how often in a row
   std::uint64_t crashes;
+  std::uint64_t boot, before_boot;  // that uses it; everything up to here is of others
 };
 
 struct MappedInbox::Session {
@@ -355,6 +356,13 @@ bool MappedInbox::sleep() {
   return false;
 }
 
+void MappedInbox::begin_boot(std::span<std::byte> region, std::uint64_t boot) {
+  auto& header = *reinterpret_cast<Header*>(region.data());
+  if (header.boot == boot) return;
+  if (header.boot != 0) header.before_boot = header.head;
+  header.boot = boot;
+}
+
 bool MappedInbox::take(Arrival& arrival, Ticket& ticket, bool& crashed) {
   for (;;) {
     if (empty()) return false;
@@ -386,6 +394,7 @@ bool MappedInbox::take(Arrival& arrival, Ticket& ticket, bool& crashed) {
     arrival.received_monotonic = {entry.monotonic_ns};
     crashed = taken_ == poisoned_;
     working_on_ = taken_;
+    arrival.other_boot = taken_ < header().before_boot;
     taken_ += entry.size;
     ticket = taken_;
     return true;

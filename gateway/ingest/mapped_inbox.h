@@ -40,6 +40,9 @@ class MappedInbox final : public Inbox {
   // cannot be trusted.
   static Status verify(std::span<std::byte> region);
   static std::uint64_t id_of(std::span<std::byte> region);
+  // Of a region that was formatted or verified, before anything is put: what lies there already may be of
+  // another boot, with a monotonic clock of its own. `boot` 0: not known.
+  static void begin_boot(std::span<std::byte> region, std::uint64_t boot);
   // Whether a verified region holds entries behind `released`.
   static bool holds_entries(std::span<std::byte> region, std::uint64_t released);
 

@@ -11,6 +11,7 @@ std::string EventStreams::event(std::string_view name, std::string_view data) {
 void EventStreams::take(std::unique_ptr<Stream> stream, const std::string& first) {
   Listener& listener = *streams_.emplace_back(std::make_unique<Listener>());
   listener.stream = std::move(stream);
+  listener.since = loop_.now();
   listener.stream->write(first);
   listener.stream->read([this, at = &listener](BytesView) { leave(at); });
 }
@@ -34,6 +35,10 @@ void EventStreams::send(const std::string& event) {
   const Instant now = loop_.now();
   for (auto at = streams_.begin(); at != streams_.end();) {
     Listener& listener = **at;
+    if (now - listener.since >= options_.lasts_max) {  // it comes again
+      at = streams_.erase(at);
+      continue;
+    }
     const bool behind = is_behind(listener, event.size());
     if (behind && now - *listener.behind_since >= options_.behind_max) {
       ++dropped_;

@@ -19,7 +19,8 @@ class EventStreams {
   struct Options {
     std::size_t streams_max = 16;
     Duration behind_max = std::chrono::seconds(15);
-    std::size_t unread_max = 64 << 10;  // on its way to one; then events are left out
+    std::size_t unread_max = 64 << 10;              // on its way to one; then events are left out
+    Duration lasts_max = std::chrono::minutes(10);  // then it must ask again, and say who it is
   };
   EventStreams(Loop& loop, Options options) : loop_(loop), options_(options) {}
 
@@ -38,6 +39,7 @@ class EventStreams {
   struct Listener {
     std::unique_ptr<Stream> stream;
     std::optional<Instant> behind_since;
+    Instant since;
   };
   void leave(const Listener* listener);
   bool is_behind(Listener& listener, std::size_t more) const;

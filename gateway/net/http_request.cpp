@@ -1,6 +1,5 @@
 #include "net/http_request.h"
 
-#include <arpa/inet.h>
 #include <http_parser.h>
 
 #include "base/ascii.h"
@@ -44,11 +43,7 @@ std::string HttpRequest::value(std::string_view name) const {
 
 bool is_loopback_host(std::string_view host) {
   const auto named = parse_host_port(host, 80);
-  if (!named.ok()) return false;
-  const std::string& name = named.value().host;
-  if (same_word(name, "localhost") || name == "::1") return true;
-  in_addr address{};
-  return ::inet_pton(AF_INET, name.c_str(), &address) == 1 && (ntohl(address.s_addr) >> 24) == 127;
+  return named.ok() && is_this_machine(named.value().host);
 }
 
 struct HttpRequestReader::Parser {

@@ -111,7 +111,8 @@ class TlsWaitingStream final : public WaitingStream {
   static int receive_some(void* context, unsigned char* to, std::size_t size) {
     auto* self = static_cast<TlsWaitingStream*>(context);
     // Who pours records that mean nothing keeps the library going round and round.
-    if (self->waiter_.clock.now() >= self->deadline_) return MBEDTLS_ERR_SSL_WANT_READ;
+    if (!self->waiter_.wanted() || self->waiter_.clock.now() >= self->deadline_)
+      return MBEDTLS_ERR_SSL_WANT_READ;
     const ssize_t got = ::recv(self->socket_.get(), to, size, 0);
     if (got < 0 && (errno == EAGAIN || errno == EINTR)) return MBEDTLS_ERR_SSL_WANT_READ;
     if (got <= 0) self->closed_ = true;
@@ -135,11 +136,11 @@ class TlsWaitingStream final : public WaitingStream {
 Result<std::unique_ptr<WaitingStream>> secure_waiting(Waiter waiter, Fd socket, const TlsConfig& tls,
                                                       const std::string& host, const PeerOwner& owner,
                                                       Instant deadline) {
-  const auto of_tls = [](const Status& status) { return Status{status.code(), "TLS: " + status.detail()}; };
   auto stream = std::make_unique<TlsWaitingStream>(std::move(waiter), std::move(socket));
   if (Status status = stream->begin(tls, host); !status.ok())
     return Status{Code::invalid, "TLS: " + status.detail()};
-  if (Status status = stream->shake_hands(owner, deadline); !status.ok()) return of_tls(status);
+  if (Status status = stream->shake_hands(owner, deadline); !status.ok())
+    return Status{status.code(), "TLS: " + status.detail()};
   return std::unique_ptr<WaitingStream>(std::move(stream));
 }
 

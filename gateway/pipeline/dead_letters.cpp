@@ -69,7 +69,7 @@ Record DeadLetters::letter_of(const Arrival& arrival, const std::string& reason,
     for (const auto& [name, value] : by.properties) dead.publisher.properties.emplace_back(name, value);
   }
   detail->body = std::move(dead);
-  if (!arrival.clock_trusted) {
+  if (!arrival.clock_trusted && !arrival.other_boot) {
     detail->boot_id = boot_id;
     detail->monotonic_us = arrival.received_monotonic.ns / 1000;
   }

@@ -80,7 +80,8 @@ void Decoding::decode(Arrival arrival, Ticket ticket, bool crashed, WriteSet& se
   // The log dates what it commits by how its clock stands then: what came before that was set keeps its own.
   const std::int64_t offset_us = arrival.received.us - arrival.received_monotonic.ns / 1000;
   const bool own_date = !arrival.clock_trusted &&
-                        std::abs(offset_us - (loop_.wall().us - loop_.now().ns / 1000)) >= clock_step_us;
+                        (arrival.other_boot ||
+                         std::abs(offset_us - (loop_.wall().us - loop_.now().ns / 1000)) >= clock_step_us);
   arrival.received = input.stamps.next(arrival.received, arrival.received_monotonic);
   if (crashed) {
     LOG_ERROR("input ", arrival.input, ": a payload on ", shown(arrival.channel),
@@ -130,7 +131,7 @@ void Decoding::decode(Arrival arrival, Ticket ticket, bool crashed, WriteSet& se
 
 // What lay in the inbox, or in the dead lane, while the clock was set: it is known by now when it came.
 void Decoding::date(Arrival& arrival, std::uint64_t boot_id) const {
-  if (arrival.clock_trusted || !options_.boots) return;
+  if (arrival.clock_trusted || arrival.other_boot || !options_.boots) return;
   const auto time = options_.boots->time_of(boot_id, arrival.received_monotonic.ns / 1000);
   if (!time) return;
   arrival.received = *time;
@@ -139,7 +140,7 @@ void Decoding::date(Arrival& arrival, std::uint64_t boot_id) const {
 
 Detail Decoding::boot_of(const Arrival& arrival) const {
   Detail detail;
-  detail.boot_id = options_.boot_id;
+  detail.boot_id = arrival.other_boot ? 0 : options_.boot_id;
   detail.monotonic_us = arrival.received_monotonic.ns / 1000;
   return detail;
 }
@@ -228,7 +229,7 @@ Status Decoding::decode_again(const Record& letter, WriteSet& set) {
   const Status status = decoder->decode(arrival, records, unread);
   if (input->memory) input->memory->remembered().beside = {};  // what it said, it said then
   if (!status.ok()) return status;
-  if (detail.boot_id != 0 && !arrival.clock_trusted) keep_boot(detail, records);
+  if (!arrival.clock_trusted) keep_boot(detail, records);
   admit(records, set);
   if (unread.any()) letters_.put(arrival, unread.reason(), std::move(unread.missing), detail.boot_id, set);
   return {};

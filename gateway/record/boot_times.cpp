@@ -16,11 +16,6 @@ bool likely_us(std::int64_t us) { return us > -(std::int64_t{1} << 61) && us < s
 
 }  // namespace
 
-const BootTimes::Boot* BootTimes::find(std::uint64_t id) const {
-  const auto found = std::find_if(boots_.begin(), boots_.end(), [id](const Boot& b) { return b.id == id; });
-  return found == boots_.end() ? nullptr : &*found;
-}
-
 bool BootTimes::began(std::uint64_t boot, Sequence committed) {
   if (boot == 0) return false;  // it has no name: nothing can be told of it later
   if (Boot* known = find(boot)) {
@@ -64,13 +59,6 @@ bool BootTimes::may_hold(Sequence first, Sequence last) const {
                      [&](const Boot& boot) { return first <= boot.last && last >= boot.first; });
 }
 
-std::optional<WallTime> BootTimes::time_of(std::uint64_t boot, std::int64_t monotonic_us) const {
-  const Boot* known = find(boot);
-  // A monotonic clock begins at 0: less was said by bytes of others.
-  if (!known || !known->offset_us || monotonic_us < 0 || monotonic_us > known->through_us) return {};
-  return WallTime{monotonic_us + *known->offset_us};
-}
-
 // Of each: boot id, first, last (0: it goes on), whether it can be told, offset, until when.
 Bytes BootTimes::save() const {
   Bytes bytes;
@@ -101,6 +89,7 @@ void BootTimes::restore(BytesView saved) {
     if (told) boot.offset_us = offset;
     boot.through_us = static_cast<std::int64_t>(reader.get_varint());
     if (!reader.ok() || !likely_us(offset) || !likely_us(boot.through_us)) return;
+    boot.untold = boot.last == open_end;  // else it was told, and that was committed
     boots_.push_back(boot);
   }
 }

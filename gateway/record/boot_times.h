@@ -36,7 +36,12 @@ class BootTimes {
   // Cheap: whether any of these numbers may be a record of such a time.
   bool may_hold(Sequence first, Sequence last) const;
   // What time it was when the monotonic clock of that boot said so; nothing while nobody knows.
-  std::optional<WallTime> time_of(std::uint64_t boot, std::int64_t monotonic_us) const;
+  std::optional<WallTime> time_of(std::uint64_t boot, std::int64_t monotonic_us) const {
+    const Boot* known = find(boot);
+    // A monotonic clock begins at 0: less was said by bytes of others.
+    if (!known || !known->offset_us || monotonic_us < 0 || monotonic_us > known->through_us) return {};
+    return WallTime{monotonic_us + *known->offset_us};
+  }
   bool knows(std::uint64_t boot) const { return find(boot) != nullptr; }
   // Another whenever times can be told that could not be.
   std::uint64_t version() const { return version_; }
@@ -54,7 +59,13 @@ class BootTimes {
     std::int64_t through_us = 0;            // it was trusted then, by the monotonic clock
     bool untold = true;                     // what was stamped since cannot be told yet
   };
-  const Boot* find(std::uint64_t id) const;
+  // The boot that is asked for is mostly this one, the newest.
+  const Boot* find(std::uint64_t id) const {
+    for (auto at = boots_.end(); at != boots_.begin();) {
+      if ((--at)->id == id) return &*at;
+    }
+    return nullptr;
+  }
   Boot* find(std::uint64_t id) { return const_cast<Boot*>(std::as_const(*this).find(id)); }
 
   std::vector<Boot> boots_;  // oldest first

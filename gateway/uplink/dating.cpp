@@ -25,12 +25,8 @@ bool Dating::correct(Row& row) {
   return done.untold;
 }
 
-void Dating::look_again(LaneTurns& lanes) {
-  if (!options_.boots || options_.boots->version() == std::exchange(seen_, options_.boots->version())) return;
-  for (ShippingLane& lane : lanes.all()) {
-    for (std::size_t i = 0; i < lane.runs.size(); ++i)
-      lane.runs[i].date_again([this](Row& row) { return correct(row); }, options_.drain.max_age.count() > 0);
-  }
+bool Dating::news() {
+  return options_.boots && std::exchange(seen_, options_.boots->version()) != options_.boots->version();
 }
 
 bool Dating::holds(Lane lane, const Piece& piece) const {

@@ -9,7 +9,6 @@
 #include "base/metrics.h"
 #include "log/log.h"
 #include "loop/loop.h"
-#include "uplink/lane_turns.h"
 #include "uplink/run.h"
 
 namespace millrace {
@@ -24,8 +23,8 @@ class Dating {
 
   // Corrects the stamps of a row as far as they can be told. True: others may still be.
   bool correct(Row& row);
-  // What waits in memory, where times can be told that could not be.
-  void look_again(LaneTurns& lanes);
+  // Whether times can be told that could not be when this was asked last, or otherwise.
+  bool news();
 
   // Whether this is to wait now.
   bool holds(Lane lane, const Piece& piece) const;

@@ -46,7 +46,7 @@ class LaneRuns {
   // What is to be read of it now, about `bytes_max` bytes; nothing while enough is held: what flies is in
   // memory too, and together `held_max` is the bound. `ahead`: also where enough waits already.
   std::optional<Range> to_read(const Run& run, std::size_t bytes_max, std::size_t held_max, bool ahead) const;
-  // Rows of the range up to `through` have come. `date` corrects their stamps (Run::date_again).
+  // Rows of the range up to `through` have come. `date` corrects their stamps (dating.h).
   // `look_at_times`: they may expire.
   void take(Run& run, std::vector<Row> rows, Sequence through, const std::function<bool(Row&)>& date,
             bool look_at_times);

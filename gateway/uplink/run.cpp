@@ -95,17 +95,6 @@ Status Run::add(Row row, bool look_at_times, bool undated) {
   return status;
 }
 
-void Run::date_again(const std::function<bool(Row&)>& date, bool look_at_times) {
-  for (Piece& piece : pieces) {
-    if (piece.state != Piece::waiting || !piece.undated) continue;
-    const std::size_t before = piece.bytes();
-    piece.undated = date(piece.row);
-    if (look_at_times) piece.newest_us = newest_of(piece.row);
-    bytes_waiting += piece.bytes() - before;
-    bytes_held += piece.bytes() - before;
-  }
-}
-
 bool Run::split(Pieces::iterator at, std::uint32_t low) {
   Piece lower = *at, upper = *at;
   if (low == 0 || low >= at->row.count) return false;

@@ -47,9 +47,6 @@ struct Run {
   // edge of the run, because it was split before a restart or by the reconnect. Not ok: its bytes cannot be
   // read, it is taken in whole.
   Status add(Row row, bool look_at_times, bool undated = false);
-  // `date` corrects the stamps of a row where it can, and says whether some may still be: of what waits and
-  // could not be corrected before.
-  void date_again(const std::function<bool(Row&)>& date, bool look_at_times);
   // Cuts a waiting piece in two, the lower with `low` of its records. False, and nothing changed: its bytes
   // cannot be read.
   bool split(Pieces::iterator at, std::uint32_t low);

@@ -145,9 +145,11 @@ void Shipper::pump() {
   const Instant now = loop_.now();
   if (now < not_before_) return pump_after(not_before_ - now);
   if (!breaker_.allows(now)) return pump_after(breaker_.wait(now));
-  if (replan_ && !flights_.empty()) return;  // their answers bring us back
+  read_anew_ = dating_.news() || read_anew_;
+  if ((replan_ || read_anew_) && !flights_.empty()) return;  // their answers bring us back
+  // What is in memory has the times of before: it is read once more, and corrected as it comes.
+  if (std::exchange(read_anew_, false)) settling_.leave(lanes_);
   lanes_.plan(std::exchange(replan_, false));
-  dating_.look_again(lanes_);
   dating_.set_held({});
   for (;;) {
     Duration wait{0};

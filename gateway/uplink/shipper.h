@@ -114,7 +114,8 @@ class Shipper {
   DrainRate rate_;
   LaneTurns lanes_;
   Flights flights_;
-  bool replan_ = false;  // order = newest: the runs begin anew once nothing flies
+  bool replan_ = false;     // order = newest: the runs begin anew once nothing flies
+  bool read_anew_ = false;  // times can be told that could not be, or otherwise
   std::unique_ptr<Timer> pump_timer_;
   Instant not_before_, stop_deadline_;
   bool stopping_ = false;

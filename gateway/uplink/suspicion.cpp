@@ -43,6 +43,11 @@ int Suspicion::rounds_of(const Trial& trial) {
   return least + std::min(trial.failed_controls, failed_controls_max);
 }
 
+void Suspicion::once_more(Trial& trial) {
+  trial.due = false;
+  trial.rounds = std::min(trial.rounds, rounds_of(trial) - 1);
+}
+
 Suspicion::Finding Suspicion::on_doubt(const std::vector<Part>& open, const Loss& loss, Instant now) {
   passed_since_loss_ = 0;
   if (open.empty()) return Finding::nothing;
@@ -188,8 +193,7 @@ Suspicion::Finding Suspicion::on_neighbour_passed(const Part& suspect, Instant n
     return Finding::nothing;
   }
   if (!trial->swallowed && std::exchange(trial->shared_fate, false)) {
-    trial->due = false;
-    trial->rounds = std::min(trial->rounds, rounds_of(*trial) - 1);
+    once_more(*trial);
     return Finding::nothing;
   }
   return give_up(suspect, now);
@@ -233,8 +237,7 @@ std::size_t Suspicion::neighbour_below(const Part& suspect) const {
 bool Suspicion::no_neighbour(const Part& suspect) {
   Trial* trial = find(suspect);
   if (!trial || trial->others_passed) return trial != nullptr;
-  trial->due = false;
-  trial->rounds = std::min(trial->rounds, rounds_of(*trial) - 1);
+  once_more(*trial);
   return false;
 }
 

@@ -112,6 +112,7 @@ class Suspicion {
   Trial* find(const Part& part);
   const Trial* find(const Part& part) const { return const_cast<Suspicion*>(this)->find(part); }
   static int rounds_of(const Trial& trial);
+  static void once_more(Trial& trial);  // a loss more, and a neighbour decides again
   Finding give_up(const Part& part, Instant now);
 
   bool alone_ = false;

@@ -178,7 +178,8 @@ void WindowConsumer::lead(WriteSet& set) {
   if (std::abs(moved) >= step_us) step_us_ += moved;
   clock_offset_us_ = offset;
   const WindowEngine::Clock clock = engine_.judge(now, options_.clock_vouched());
-  if (step_us_ == 0 && !engine_.needs_note(now, clock) && !engine_.undated().any()) return;
+  const bool tells = clock == WindowEngine::Clock::trusted && engine_.undated().any();
+  if (step_us_ == 0 && !engine_.needs_note(now, clock) && !tells) return;
   set.leads = clock == WindowEngine::Clock::trusted
                   ? WindowEngine::dating_note(now, loop_.now(), options_.boot_id, step_us_)
                   : WindowEngine::note(now, clock, step_us_);

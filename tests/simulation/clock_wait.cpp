@@ -174,6 +174,25 @@ TEST_CASE("clock wait: set twice, what still waits has the time of the clock tha
   CHECK(site.told(Site::to_right).unsynced == 0);
 }
 
+TEST_CASE(
+    "clock wait: set twice while it is sent, what is in memory already goes by the clock that was set last") {
+  Site site;
+  site.boot_in_1970();
+  site.world.far_side().limits_ = {1, 200};
+  site.world.far_side().round_trip = 5s;
+  site.send(60);
+  site.clock(hour, true);
+  site.world.loop().run_for(20s);
+  const std::size_t by_the_first = site.arrived();
+  CHECK(by_the_first > 0);
+  CHECK(by_the_first < 40);
+  site.clock(0, true);
+  CHECK(site.world.drain());
+  CHECK(site.told(Site::to_right).readings == 60);
+  CHECK(site.told(Site::to_right).unsynced == 0);
+  CHECK(site.told(Site::to_right).wrong <= by_the_first + 20);  // and what was on its way
+}
+
 TEST_CASE("clock wait: what a boot could not send, a later one corrects and sends") {
   Site site;
   site.boot_in_1970();

@@ -42,6 +42,17 @@ Stored stored(const std::vector<Record>& records, std::uint64_t boot, std::int64
 
 }  // namespace
 
+TEST_CASE("boot times: what was told is not news to the next process of the same boot; what was not is") {
+  BootTimes times, again, early;
+  CHECK(times.began(7, 0));
+  CHECK(times.trusted(7, 9 * second, at(5)));
+  early.restore(times.save());
+  CHECK(early.trusted(7, 9 * second, at(6)));
+  CHECK(times.ended(7, 3));
+  again.restore(times.save());
+  CHECK_FALSE(again.trusted(7, 9 * second, at(6)));
+}
+
 TEST_CASE("boot times: what a boot stamped is told by the clock that was set later, and by no other boot's") {
   BootTimes times;
   CHECK_FALSE(times.may_hold(1, UINT64_MAX));

@@ -71,6 +71,31 @@ TEST_CASE("inbox: what was put is taken, in order, also around the ring's end") 
   CHECK(put > 10'000);
 }
 
+TEST_CASE("inbox: what another boot left in it is told from what came since, also over a restart") {
+  Memory memory(1 << 16);
+  const auto start = [&](std::uint64_t boot) {
+    MappedInbox::begin_boot(memory.region(), boot);
+    return std::make_unique<MappedInbox>(memory.region(), 0);
+  };
+  const auto others = [](MappedInbox& inbox) {
+    std::string of;
+    Arrival a;
+    Ticket ticket = 0;
+    bool crashed = false;
+    while (inbox.take(a, ticket, crashed)) of += text(text_of(a.bytes), a.other_boot ? "-" : "+");
+    return of;
+  };
+  auto inbox = start(7);
+  for (const char* payload : {"a", "b"}) CHECK(inbox->put(arrival("t", payload)).ok());
+  CHECK(others(*inbox) == "a+b+");
+  CHECK(others(*start(7)) == "a+b+");
+  inbox = start(8);
+  CHECK(inbox->put(arrival("t", "c")).ok());
+  CHECK(others(*inbox) == "a-b-c+");
+  CHECK(others(*start(8)) == "a-b-c+");
+  CHECK(others(*start(9)) == "a-b-c-");
+}
+
 TEST_CASE("inbox: full is said, and nothing was stored") {
   Memory memory(4096);
   MappedInbox inbox(memory.region(), 0);

@@ -97,6 +97,20 @@ TEST_CASE_FIXTURE(Trials,
 }
 
 TEST_CASE_FIXTURE(Trials,
+                  "suspicion: what was lost while neighbours were lost, too, says nothing once one passes") {
+  const auto record = part(1, 1, 100);
+  for (int i = 0; i < 3; ++i) hang_up({record});
+  until_a_neighbour_decides(record);
+  CHECK(suspicion.on_neighbour_failed(record) == Finding::nothing);
+  until_a_neighbour_decides(record);
+  suspicion.on_passed(part(2, 2, 90), now);  // mended, or it never was the record
+  CHECK(suspicion.on_neighbour_passed(record, now) == Finding::nothing);
+  CHECK_FALSE(waits(record));
+  until_a_neighbour_decides(record);
+  CHECK(suspicion.on_neighbour_passed(record, now) == Finding::give_up);
+}
+
+TEST_CASE_FIXTURE(Trials,
                   "suspicion: a DISCONNECT that names the data needs no rounds, but something that passed") {
   const auto record = part(1, 1, 300'000);
   CHECK(hang_up({record}, true) == Finding::nothing);

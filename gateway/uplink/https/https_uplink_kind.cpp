@@ -74,9 +74,9 @@ UplinkPlan plan_of(const C& c, const std::string&) {
   UplinkPlan plan = plan_shipping(c);
   plan.servers = c.servers;
   need_http_access(plan.needs, c);
-  if (const DialectKind& kind = kind_of(c.dialect); kind.secret)
-    need_secret(plan.needs, kind.secret_key, kind.secret(c.dialect.values.get()));
-  if (const DialectKind& kind = kind_of(c.dialect); kind.access)
+  const DialectKind& kind = kind_of(c.dialect);
+  if (kind.secret) need_secret(plan.needs, kind.secret_key, kind.secret(c.dialect.values.get()));
+  if (kind.access)
     need_secret(plan.needs, "credentials_token_file", kind.access(c.dialect.values.get())->token);
   need_tls(plan.needs, c.tls);
   plan.make = [c](const NorthParts& parts) -> std::unique_ptr<Uplink> {
