@@ -465,8 +465,9 @@ class Senml {
     const bool named = good(record, "n", cbor_) && good(record, "t", cbor_);
     if (!good_bases || record.contains("\1twice") || (bases && !named)) return lose();
     if (!named) return;
-    for (const auto& [label, into] : {std::pair{"bn", &Bases::name}, std::pair{"bt", &Bases::time},
-                                      std::pair{"bv", &Bases::value}, std::pair{"bs", &Bases::sum}}) {
+    for (const auto& [label, into] :
+         {std::pair{"bn", &Bases::name}, std::pair{"bt", &Bases::time}, std::pair{"bv", &Bases::value},
+          std::pair{"bs", &Bases::sum}, std::pair{"bu", &Bases::unit}}) {
       if (const Leaf* leaf = find(record, label)) bases_.*into = leaf->value;
     }
     if (const Leaf* version = find(record, "bver"))
@@ -492,8 +493,9 @@ class Senml {
     // Times beyond all calendars, and units that are none, cost the record.
     const double time =
         (t ? std::strtod(t->value.c_str(), nullptr) : 0) + std::strtod(bases_.time.c_str(), nullptr);
-    const bool doubtful = !(time < 4e9 && time > -1e9) || !good(record, "u", cbor_) ||
-                          (u && (u->value.size() > 8 || has_control(u->value, false)));
+    const std::string& unit = u ? u->value : bases_.unit;
+    const bool doubtful = !(time < 4e9 && time > -1e9) || !good(record, "u", cbor_) || unit.size() > 8 ||
+                          has_control(unit, false);
     const auto put = [&](const std::string& metric, const std::optional<std::string>& value) {
       if (!sure_ || doubtful) out_.forget(metric);
       else out_.put(metric, value);
@@ -530,7 +532,7 @@ class Senml {
   }
 
   struct Bases {
-    std::string name, time, value, sum;
+    std::string name, time, value, sum, unit;
     bool refused = false;
   };
   const bool cbor_;
@@ -552,10 +554,10 @@ std::optional<std::string> number(std::string_view spelling) {
   const bool whole = spelling.find_first_of(".eE") == std::string_view::npos;
   if (!std::isfinite(value) || (value != 0 && std::fabs(value) < 1e-290)) return std::nullopt;
   if (value == 0 && spelling.find_first_of("eE") != std::string_view::npos) return std::nullopt;
-  if (whole && std::fabs(value) >= 0x1p53) {
-    if (std::fabs(value) >= 0x1p63) return std::nullopt;
-    return text(static_cast<std::int64_t>(std::strtoll(text_of_it.c_str(), nullptr, 10)), "i");
-  }
+  if (whole && std::fabs(value) >= 0x1p63) return std::nullopt;
+  // Beyond 2^53 doubles have gaps.
+  const auto integer = static_cast<std::int64_t>(std::strtoll(text_of_it.c_str(), nullptr, 10));
+  if (whole && (integer > 1LL << 53 || integer < -(1LL << 53))) return text(integer, "i");
   return text(value);
 }
 

@@ -28,7 +28,10 @@ std::optional<std::vector<WireField>> wire_fields(std::string_view bytes, bool& 
   while (!bytes.empty()) {
     std::uint64_t tag = 0;
     if (!take_wire_varint(bytes, tag, odd)) return std::nullopt;
-    if (tag >> 32 != 0 || tag >> 3 == 0) return std::nullopt;
+    if (tag >> 32 != 0 || tag >> 3 == 0) {  // some take what is behind such a one
+      odd = true;
+      return std::nullopt;
+    }
     WireField one{static_cast<std::uint32_t>(tag >> 3), static_cast<std::uint32_t>(tag & 7)};
     const auto fixed = [&](std::size_t size) {
       if (bytes.size() < size) return false;
@@ -629,11 +632,11 @@ Expected SparkplugNode::take(std::string_view payload, bool birth, std::map<std:
     if (birth && good_name(name)) {
       const bool again = names.contains(name);
       names[name] = again && names[name] != type ? 99u : type;
+      // Of two of a name the later one counts; which aliases are left nobody says.
+      for (auto& [number, known] : aliases) known.type = again && known.name == name ? 99u : known.type;
       if (alias) {
         const bool twice = aliases.contains(*alias) && aliases[*alias].name != name;
         aliases[*alias] = {name, twice || again ? 99u : type};
-      } else if (again) {
-        for (auto& [number, known] : aliases) known.type = known.name == name ? 99u : known.type;
       }
     }
     const bool control =
