@@ -143,6 +143,7 @@ std::string pattern_of(const std::vector<RouteSample>& samples, bool& has_device
   std::string out;
   int names = 0;
   for (std::size_t i = 0; i < levels.size(); ++i) {
+    varies[i] = varies[i] || !good_utf8(levels[i]);  // a line's bytes, say: no TOML can name it
     const std::string name = names == 0 ? "{device}" : text("{level", names + 1, "}");
     if (varies[i]) ++names;
     out += (i > 0 ? "/" : "") + (varies[i] ? name : std::string(levels[i]));

@@ -1,4 +1,4 @@
-// One fuzz target a build: MILLRACE_FUZZ_TARGET says which. Each takes foreign bytes into a parser of ours;
+// Fuzz targets (tests/fuzz/target.h says how one is chosen). Each takes foreign bytes into a parser of ours;
 // crashing, hanging or taking memory without bound is the fault looked for, the sanitizers are the judge.
 // Those of payloads are in decoding.cpp.
 #include <cstdlib>
@@ -17,7 +17,9 @@
 #include "decode/router.h"
 #include "decode/timestamps.h"
 #include "drivers/modbus/reply_decoder.h"
+#include "drivers/modbus/sunspec.h"
 #include "drivers/mqtt_endpoint/endpoint_connection.h"
+#include "drivers/serial/device_link.h"
 #include "drivers/serial/serial_scan.h"
 #include "drivers/serial/mbus_answer.h"
 #include "drivers/serial/sign_on.h"
@@ -28,15 +30,20 @@
 #include "record/batch.h"
 #include "record/redate.h"
 #include "record/record_proto.h"
+#include "millrace_device.h"
+#include "net/certificate.h"
+#include "net/name_constraints.h"
 #include "net/http_request.h"
 #include "net/password_hash.h"
 #include "uplink/https/aws_role.h"
 #include "uplink/https/aws_signer.h"
 #include "uplink/https/dialect.h"
 #include "uplink/https/line_protocol.h"
+#include "uplink/https/service_account.h"
 #include "net/retry_after.h"
 #include "uplink/marker.h"
 #include "uplink/mqtt/sparkplug_book.h"
+#include "tests/fuzz/target.h"
 
 using namespace millrace;
 
@@ -192,6 +199,88 @@ void modbus(BytesView bytes) {
   if (const auto asked = parse_channel(arrival.channel);
       asked && parse_channel(channel_of(*asked))->span != asked->span)
     std::abort();
+}
+
+// A device whose registers from 40000 on are these words: what it says of itself lies within its registers.
+void sunspec(BytesView bytes) {
+  std::size_t asked = 0;
+  const auto device = find_sunspec([&](const Span& span) -> std::optional<std::vector<std::uint16_t>> {
+    if (++asked > 300 || span.count == 0 || span.count > 125) std::abort();
+    if (span.first < 40'000) return std::nullopt;
+    std::vector<std::uint16_t> out;
+    for (std::size_t at = (span.first - 40'000u) * 2u; out.size() < span.count; at += 2) {
+      if (at + 2 > bytes.size()) return std::nullopt;
+      out.push_back(static_cast<std::uint16_t>(std::to_integer<unsigned>(bytes[at]) << 8 |
+                                               std::to_integer<unsigned>(bytes[at + 1])));
+    }
+    return out;
+  });
+  if (!device) return;
+  for (const RegisterConfig& row : device->rows) {
+    if (row.address < 40'000 || row.address > 65'535 || !(row.scale > 0)) std::abort();
+  }
+  for (const std::string* said : {&device->manufacturer, &device->model, &device->version, &device->serial}) {
+    if (!good_utf8(*said)) std::abort();
+  }
+}
+
+// Frames of microcontrollers, a byte of size and so many each: none is taken twice, and none out of its
+// order; and the firmware's own ear, which hears the same bytes.
+void device_frames(BytesView bytes) {
+  millrace_reader reader{};
+  for (const std::byte byte : bytes) {
+    millrace_ack ack;
+    if (millrace_receive(&reader, static_cast<std::uint8_t>(byte), &ack) && ack.number == 0 &&
+        ack.stream == 0)
+      break;
+  }
+  DeviceLink link;
+  std::map<std::uint32_t, std::uint32_t> last;
+  std::uint64_t ticket = 0;
+  while (!bytes.empty()) {
+    const std::size_t size = std::min<std::size_t>(bytes.size() - 1, std::to_integer<std::size_t>(bytes[0]));
+    const BytesView one = bytes.subspan(1, size);
+    bytes = bytes.subspan(1 + size);
+    DeviceFrame frame;
+    std::size_t readings = 0;
+    if (!read_device_frame(one, frame, [&](const DeviceReading&) { ++readings; }).ok()) {
+      if (readings > 0) std::abort();
+      continue;
+    }
+    if (frame.stream == 0 || frame.sequence == 0 || frame.oldest == 0 || frame.oldest > frame.sequence)
+      std::abort();
+    std::uint64_t missed = 0;
+    if (link.judge(frame, missed) != DeviceLink::Verdict::fresh) continue;
+    const auto before = last.find(frame.stream);
+    if (before != last.end() && frame.sequence != before->second + 1 + missed) std::abort();
+    if (const auto gone = link.accepted(frame)) last.erase(*gone);
+    last[frame.stream] = frame.sequence;
+    if (last.size() > DeviceLink::streams_max) std::abort();
+    link.committed(++ticket);
+    DeviceLink other;
+    other.load(frame.stream, link.saved(frame.stream));
+    if (other.told(frame.stream) != frame.sequence || link.told(frame.stream) == frame.sequence) std::abort();
+    (void)link.durable(ticket);
+    if (link.told(frame.stream) != frame.sequence) std::abort();
+  }
+}
+
+// What a peer shows at the handshake; and a CA's extensions, which bind what such a one may be named.
+void certificate(BytesView bytes) {
+  Certificate named;
+  named.hosts = {"a.example.com", "*.bad.example"};
+  named.addresses = {"192.0.2.1", "2001:db8::1"};
+  if (const auto constraints = name_constraints_of(bytes); constraints.ok()) {
+    if (constraints.value().none() && !forbidden_name(constraints.value(), named, bytes).empty())
+      std::abort();
+    (void)forbidden_name(constraints.value(), named, bytes);
+  }
+  const auto read = parse_certificate(bytes);
+  if (!read.ok()) return;
+  const Certificate& one = read.value();
+  for (const std::string& host : one.hosts) (void)name_fits(host, "a.example.com");
+  for (const char* host : {"a.example.com", "192.0.2.1", "::1"}) (void)judge_server(one, host);
+  (void)one.names();
 }
 
 // A whole conversation with the endpoint, in chunks of the first byte's length; and each packet a server may
@@ -395,6 +484,7 @@ void north_words(BytesView bytes) {
   if (answer.rejected < 0 || answer.message.size() > 1000) std::abort();
   if (otlp_error_words(bytes, true).size() > 1000 || otlp_error_words(bytes, false).size() > 1000)
     std::abort();
+  (void)service_account(text_of(bytes));
   const auto keys = read_role_keys(text_of(bytes), "default", WallTime{0});
   if (keys.ok() && !aws_credentials(keys.value().file, "default").ok()) std::abort();
 }
@@ -402,6 +492,19 @@ void north_words(BytesView bytes) {
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
-  MILLRACE_FUZZ_TARGET({reinterpret_cast<const std::byte*>(data), size});
-  return 0;
+  static constexpr FuzzTarget targets[] = {{"batch", batch},
+                                           {"record", record},
+                                           {"framers", framers},
+                                           {"config", config},
+                                           {"modbus", modbus},
+                                           {"sunspec", sunspec},
+                                           {"device_frames", device_frames},
+                                           {"certificate", certificate},
+                                           {"mqtt_packets", mqtt_packets},
+                                           {"segment", segment},
+                                           {"marker", marker},
+                                           {"http_request", http_request},
+                                           {"http_reply", http_reply},
+                                           {"north_words", north_words}};
+  return run_target(targets, data, size);
 }

@@ -110,7 +110,8 @@ std::string spelled(Wide number) {
 // "~" in front: to the last digit or two; "~~": of what there was before an offset of up to 100 was added.
 void put_number(const Field& field, long double number, const std::string& exact, Expected& out) {
   if (field.no_value && number == static_cast<long double>(*field.no_value)) return;
-  if (field.scale == 1 && field.offset == 0) return out.put(field.name, reference::number(exact));
+  if (field.scale == 1 && field.offset == 0)
+    return out.put(field.name, reference::number(number == 0 ? "0" : exact));  // -0 is 0 once it was scaled
   const long double scaled = (field.scale < 0 ? number / -field.scale : number * field.scale) + field.offset;
   if (std::fabs(static_cast<double>(scaled)) > 1e300) return out.forget(field.name);
   out.put(field.name, text(field.offset ? "~~" : "~", static_cast<double>(scaled)));

@@ -357,7 +357,8 @@ TEST_CASE("oracle: a plain value, with what stands around it") {
     std::smatch match;
     if (std::regex_match(payload, match, number) && payload.find("0x") == std::string::npos &&
         payload.find_first_of(std::string_view("\0\v\f", 3)) == std::string::npos) {
-      const auto value = reference::number(match[2].str());
+      const std::string digits = match[2].str();
+      const auto value = reference::number(digits.substr(0, digits.find_last_not_of('.') + 1));  // "5." is 5
       if (value) REQUIRE(got.records.size() == 1);
       if (value && value->back() != 'i') {
         const double read = std::strtod(match[2].str().c_str(), nullptr) * (match[1] == "-" ? -1 : 1);

@@ -69,9 +69,10 @@ void utf8_to(std::string& out, std::uint32_t code) {
         out += static_cast<char>(0x80 | (code >> 6 & 0x3F)), out += static_cast<char>(0x80 | (code & 0x3F));
 }
 
-// Where a value stands: which document, and the steps to it; of a list's element "\1" and its number.
+// Where a value stands: which document, and the steps to it; of a list's element a byte that no text has, and
+// its number.
 using Steps = std::vector<std::string>;
-std::string element_step(std::uint64_t index) { return text("\1", index); }
+std::string element_step(std::uint64_t index) { return text('\xff', index); }
 
 struct Leaf {
   std::string path;
@@ -87,7 +88,7 @@ struct PackPlace {
   auto operator<=>(const PackPlace&) const = default;
 };
 std::optional<PackPlace> pack_place(std::size_t document, const Steps& at) {
-  if (at.size() != 1 || at[0][0] != '\1') return std::nullopt;
+  if (at.size() != 1 || !at[0].starts_with('\xff')) return std::nullopt;
   return PackPlace{document, static_cast<std::size_t>(std::atoi(at[0].c_str() + 1))};
 }
 
@@ -737,7 +738,7 @@ std::set<std::string> numbers_in(std::string_view payload) {
         hex ? static_cast<double>(std::strtoull(run.c_str(), &stop, 16)) : std::strtod(run.c_str(), &stop);
     if (run.empty() || *stop != '\0') continue;
     all.insert(text(negative ? -value : value));
-    if (std::fabs(value) >= 0x1p53 && std::fabs(value) < 0x1p63)
+    if (std::fabs(value) >= 0x1p53 && std::fabs(value) <= 0x1p63)
       all.insert(text(
           hex ? static_cast<std::int64_t>(std::strtoull((negative ? "-" + run : run).c_str(), nullptr, 16))
               : static_cast<std::int64_t>(std::strtoll((negative ? "-" + run : run).c_str(), nullptr, 10)),
