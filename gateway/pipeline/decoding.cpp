@@ -77,11 +77,7 @@ void Decoding::decode(Arrival arrival, Ticket ticket, bool crashed, WriteSet& se
   unread_.clear();
   input.payloads->add();
   date(arrival, options_.boot_id);
-  // The log dates what it commits by how its clock stands then: what came before that was set keeps its own.
-  const std::int64_t offset_us = arrival.received.us - arrival.received_monotonic.ns / 1000;
-  const bool own_date = !arrival.clock_trusted &&
-                        (arrival.other_boot ||
-                         std::abs(offset_us - (loop_.wall().us - loop_.now().ns / 1000)) >= clock_step_us);
+  const bool own_date = !arrival.clock_trusted && is_dated_otherwise(arrival, set);
   arrival.received = input.stamps.next(arrival.received, arrival.received_monotonic);
   if (crashed) {
     LOG_ERROR("input ", arrival.input, ": a payload on ", shown(arrival.channel),
@@ -136,6 +132,17 @@ void Decoding::date(Arrival& arrival, std::uint64_t boot_id) const {
   if (!time) return;
   arrival.received = *time;
   arrival.clock_trusted = true;
+}
+
+// The log dates what it commits by how its clock stands then: what came before that was set keeps its own.
+// The clocks are read once for each set, and for what came since.
+bool Decoding::is_dated_otherwise(const Arrival& arrival, const WriteSet& set) {
+  if (set.records.empty() || arrival.received_monotonic > clocks_read_at_) {
+    clocks_read_at_ = loop_.now();
+    offset_us_ = loop_.wall().us - clocks_read_at_.ns / 1000;
+  }
+  const std::int64_t of_arrival_us = arrival.received.us - arrival.received_monotonic.ns / 1000;
+  return arrival.other_boot || std::abs(of_arrival_us - offset_us_) >= clock_step_us;
 }
 
 Detail Decoding::boot_of(const Arrival& arrival) const {

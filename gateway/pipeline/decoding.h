@@ -50,6 +50,7 @@ class Decoding {
  private:
   void bury_unknown(const Arrival& arrival, WriteSet& set);
   void date(Arrival& arrival, std::uint64_t boot_id) const;
+  bool is_dated_otherwise(const Arrival& arrival, const WriteSet& set);
   Detail boot_of(const Arrival& arrival) const;
   void take_beside(KnownInput& input, const Arrival* undated, WriteSet& set);
   void admit(std::vector<Record>& records, WriteSet& set);
@@ -60,6 +61,8 @@ class Decoding {
   KnownInputs& inputs_;
   WindowConsumer& windows_;
   Options options_;
+  std::int64_t offset_us_ = 0;  // wall minus monotonic, as the clocks stood then
+  Instant clocks_read_at_;
   std::vector<Record> decoded_;
   Unread unread_;             // of the same payload
   std::vector<Worth> worth_;  // of each of its records; empty: all are forwarded
