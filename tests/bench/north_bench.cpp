@@ -1,5 +1,6 @@
 // What stands beside the HTTPS uplink's CPU, alone: a dialect's encoding of the records that the benches send
-// (`north_bench DIALECT [FORMAT]`), and mbedTLS' own bulk rate by cipher (`north_bench tls`). One JSON object a line.
+// (`north_bench DIALECT [FORMAT]`), and mbedTLS' own bulk rate by cipher (`north_bench tls`). One JSON object
+// a line.
 #include <mbedtls/chachapoly.h>
 #include <mbedtls/gcm.h>
 
@@ -36,7 +37,8 @@ int encoding(const char* name, const char* format) {
   for (const Key& row : *chosen.kind->shape) {
     if (format && row.name == "format") *static_cast<std::string*>(row.at(chosen.values.get())) = format;
   }
-  const auto dialect = kind_of(chosen).make(chosen.values.get(), {"gw", 77, "example:8086", "", std::chrono::seconds(30)});
+  const auto dialect =
+      kind_of(chosen).make(chosen.values.get(), {"gw", 77, "example:8086", "", std::chrono::seconds(30)});
   const std::vector<Record> records = readings();
   std::string body;
   const double ns = best_ns(50, records.size(), [&] {
@@ -46,7 +48,8 @@ int encoding(const char* name, const char* format) {
       if (!dialect->add({i + 1, Lane::raw, &records[i], &row}, body).ok()) std::exit(1);
     }
   });
-  print(name, ns, "ns/reading", "bytes a reading", static_cast<double>(body.size()) / static_cast<double>(records.size()));
+  print(name, ns, "ns/reading", "bytes a reading",
+        static_cast<double>(body.size()) / static_cast<double>(records.size()));
   return 0;
 }
 
@@ -63,8 +66,8 @@ int tls() {
   const double by_gcm = best_ns(5, record * records, [&] {
     for (std::size_t i = 0; i < records; ++i) {
       std::memcpy(nonce.data(), &i, sizeof i);
-      mbedtls_gcm_crypt_and_tag(&gcm, MBEDTLS_GCM_ENCRYPT, record, nonce.data(), nonce.size(), nullptr, 0, in.data(),
-                                out.data(), tag.size(), tag.data());
+      mbedtls_gcm_crypt_and_tag(&gcm, MBEDTLS_GCM_ENCRYPT, record, nonce.data(), nonce.size(), nullptr, 0,
+                                in.data(), out.data(), tag.size(), tag.data());
     }
   });
   mbedtls_gcm_free(&gcm);
@@ -74,7 +77,8 @@ int tls() {
   const double by_chacha = best_ns(5, record * records, [&] {
     for (std::size_t i = 0; i < records; ++i) {
       std::memcpy(nonce.data(), &i, sizeof i);
-      mbedtls_chachapoly_encrypt_and_tag(&chacha, record, nonce.data(), nullptr, 0, in.data(), out.data(), tag.data());
+      mbedtls_chachapoly_encrypt_and_tag(&chacha, record, nonce.data(), nullptr, 0, in.data(), out.data(),
+                                         tag.data());
     }
   });
   mbedtls_chachapoly_free(&chacha);
