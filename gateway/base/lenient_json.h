@@ -1,4 +1,5 @@
-// JSON as sloppy firmware writes it, for a second try when read_json() refuses. What is read beyond RFC 8259:
+// JSON as sloppy firmware writes it. What RFC 8259 allows is told as read_json() tells it, and as fast, so
+// that no payload has to be read twice. What is read beyond it:
 //   a byte order mark; NUL, blanks and record separators (RFC 7464) around a document; several documents,
 //     a line each or not
 //   nan, inf, infinity, none, undefined and the like as bare words: no value. True, FALSE
