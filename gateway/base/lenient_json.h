@@ -29,6 +29,9 @@ class LenientHandler : public JsonHandler {
   // Values of a member whose name cannot be: they are not told one by one.
   virtual void skipped(std::string_view name, std::size_t values, std::string_view why) = 0;
   virtual void broken(const std::string& why) = 0;  // the document ends here
+  // A number that came as a double, or as an integer that is one. False: nothing was told, and it is wanted
+  // spelled, as number().
+  virtual bool takes_double(double) { return false; }
 };
 
 // nan, inf, infinity, null, none, nil, undefined, n/a in any case and with a sign, and what C libraries
