@@ -26,26 +26,48 @@ constexpr Key keys[] = {
 constexpr Shape shape = shape_of<C>(keys);
 
 struct Cell {
-  std::string text;
   bool quoted = false;
+  std::string_view plain;  // in the payload
+  std::string own;         // what is spelled otherwise there
+  std::string_view text() const { return quoted ? std::string_view(own) : plain; }
+};
+// Of one line, where those of the line before were.
+class Cells {
+ public:
+  explicit Cells(std::size_t likely) { cells_.reserve(likely); }
+  Cell& add() {
+    if (used_ == cells_.size()) cells_.emplace_back();
+    Cell& cell = cells_[used_++];
+    cell.quoted = false;
+    return cell;
+  }
+  void clear() { used_ = 0; }
+  std::size_t size() const { return used_; }
+  Cell& operator[](std::size_t i) { return cells_[i]; }
+
+ private:
+  std::vector<Cell> cells_;
+  std::size_t used_ = 0;
 };
 
-// Takes one line off `rest`, cell by cell. `why`: it is none; the line is gone all the same.
-bool take_line(std::string_view& rest, char separator, std::vector<Cell>& cells, const char*& why) {
+// Takes one line off `lines`, cell by cell. `why`: it is none; the line is gone all the same.
+bool take_line(std::string_view& lines, char separator, Cells& cells, const char*& why) {
   cells.clear();
   why = nullptr;
+  const std::string_view rest = lines;
   std::size_t at = 0;
   const auto ends = [&](std::size_t i) { return i >= rest.size() || rest[i] == '\n' || rest[i] == '\r'; };
   while (true) {
-    Cell& cell = cells.emplace_back();
+    Cell& cell = cells.add();
     while (at < rest.size() && rest[at] == ' ' && separator != ' ') ++at;
     if (at < rest.size() && rest[at] == '"') {
       cell.quoted = true;
+      cell.own.clear();
       bool closed = false;
       for (++at; at < rest.size() && !closed; ++at) {
         const bool quote = rest[at] == '"', twice = quote && at + 1 < rest.size() && rest[at + 1] == '"';
         closed = quote && !twice;
-        if (!closed) cell.text += rest[at];
+        if (!closed) cell.own += rest[at];
         at += twice ? 1 : 0;
       }
       if (!closed) why = "a cell's quote has no end";
@@ -55,13 +77,13 @@ bool take_line(std::string_view& rest, char separator, std::vector<Cell>& cells,
     } else {
       const std::size_t begin = at;
       while (!ends(at) && rest[at] != separator) ++at;
-      cell.text = trim(rest.substr(begin, at - begin));
+      cell.plain = trim(rest.substr(begin, at - begin));
     }
     if (ends(at)) break;
     ++at;
   }
   while (at < rest.size() && (rest[at] == '\n' || rest[at] == '\r')) ++at;
-  rest.remove_prefix(std::min(at, rest.size()));
+  lines.remove_prefix(std::min(at, rest.size()));
   return !why;
 }
 
@@ -88,21 +110,22 @@ class CsvFormat final : public PayloadFormat {
       unread.latin1 = true;
       rest = converted = utf8_of_latin1(rest);
     }
-    std::vector<Cell> cells;
-    std::vector<std::string> columns = columns_;
+    Cells cells(columns_.size());
+    std::vector<std::string> named;  // by the first line
     const char* why = nullptr;
     std::size_t passed = 0;  // cells of the heading: they keep their places
     for (std::int64_t i = 0; i < skip_lines_ && !rest.empty(); ++i) {
       (void)take_line(rest, separator_, cells, why);
       passed += cells.size();
     }
-    if (columns.empty() && !rest.empty()) {
+    if (columns_.empty() && !rest.empty()) {
       if (!take_line(rest, separator_, cells, why))
         return {Code::invalid, text("CSV: its first line: ", why)};
-      for (Cell& cell : cells) columns.push_back(std::move(cell.text));
-      if (columns.size() > columns_max)
+      for (std::size_t i = 0; i < cells.size(); ++i) named.emplace_back(cells[i].text());
+      if (named.size() > columns_max)
         return {Code::invalid, text("CSV: more than ", columns_max, " columns")};
     }
+    const std::vector<std::string>& columns = columns_.empty() ? named : columns_;
     JsonWalk walk(*plan_, payload, out, unread);
     walk.at(static_cast<std::uint32_t>(passed));
     const auto heading = static_cast<std::size_t>(skip_lines_);
@@ -125,12 +148,12 @@ class CsvFormat final : public PayloadFormat {
   RouteJudge* judge() const override { return plan_->judge.get(); }
 
  private:
-  void walk_line(JsonWalk& walk, const std::vector<std::string>& columns, std::vector<Cell>& cells) const {
+  void walk_line(JsonWalk& walk, const std::vector<std::string>& columns, Cells& cells) const {
     (void)walk.begin_object();
     for (std::size_t i = 0; i < cells.size(); ++i) {
       (void)walk.key(columns[i]);
-      if (cells[i].quoted) (void)walk.string(cells[i].text);
-      else tell_cell(walk, cells[i].text, decimal_);
+      if (cells[i].quoted) (void)walk.string(cells[i].text());
+      else tell_cell(walk, cells[i].text(), decimal_, cells[i].own);
     }
     (void)walk.end_object();
   }
