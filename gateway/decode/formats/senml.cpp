@@ -7,6 +7,7 @@
 #include <array>
 #include <charconv>
 #include <cmath>
+#include <iterator>
 #include <optional>
 #include <utility>
 
@@ -16,6 +17,7 @@
 #include "base/utf8.h"
 #include "decode/blob_text.h"
 #include "decode/format_kind.h"
+#include "decode/json_walk.h"
 #include "decode/reading_value.h"
 #include "decode/time_rule.h"
 
@@ -80,6 +82,7 @@ class Pack final : public LenientHandler {
     if (depth_ != 2) return true;
     label_ = cbor_ ? word_of(name) : name;
     field_ = field_of(label_);
+    if (in_pack_ && label_.ends_with('_')) must_ = label_;  // whatever its value is
     return true;
   }
   bool begin_object() override {
@@ -92,11 +95,15 @@ class Pack final : public LenientHandler {
   }
   bool end_object() override { return depth_-- != 2 || !in_pack_ || resolve(); }
   bool begin_array() override {
-    if (++depth_ == 1) in_pack_ = true;
+    if (++depth_ != 1) return true;
+    in_pack_ = true;  // and of another pack's base nothing counts
+    for (std::string* base : {&base_name_, &base_unit_, &base_time_, &base_value_, &base_sum_, &version_})
+      base->clear();
+    of_base_.reset();
     return true;
   }
   bool end_array() override {
-    if (--depth_ == 0) in_pack_ = false;
+    if (--depth_ == 0) end_pack();
     return true;
   }
   void skipped(std::string_view name, std::size_t values, std::string_view why) override {
@@ -107,11 +114,17 @@ class Pack final : public LenientHandler {
     unread_.refuse({place_, place_ + 1}, "", why);
     ++place_;
     depth_ = 0;
-    in_pack_ = false;
+    end_pack();
   }
   const Status& fault() const { return fault_; }
 
  private:
+  void end_pack() {
+    in_pack_ = false;
+    std::ranges::move(own_times_, std::back_inserter(out_));
+    own_times_.clear();
+  }
+
   bool value(Scalar scalar) {
     scalar.place = place_++;
     if (!in_pack_ || depth_ != 2) {
@@ -119,7 +132,6 @@ class Pack final : public LenientHandler {
       return true;
     }
     if (field_ != fields) now_[field_] = scalar;
-    else if (label_.ends_with('_')) must_ = label_;
     return true;
   }
 
@@ -176,6 +188,7 @@ class Pack final : public LenientHandler {
     std::string why;               // of a time that is none
     std::optional<WallTime> time;  // nothing: that of the arrival
     bool of_arrival = false;       // it is relative to that
+    std::string unbelieved;        // what the device said, where that is not believed
   };
   // Nearly all records of a pack have no time but the base's, which is read once.
   const Dated& date() {
@@ -191,18 +204,46 @@ class Pack final : public LenientHandler {
     const auto seconds = real_of(spelling);
     if (!seconds) return {text("not a time: ", shown(spelling, 40)), {}};
     if (*seconds < relative_below) {
-      const double ahead_us = std::max(*seconds, -1e11) * 1e6;
-      return {"", WallTime{payload_.arrival.received.us + static_cast<std::int64_t>(std::llround(ahead_us))},
-              true};
+      const WallTime at{payload_.arrival.received.us +
+                        static_cast<std::int64_t>(std::llround(std::max(*seconds, -1e11) * 1e6))};
+      if (!is_within_bounds(at)) return {};
+      return {"", at, true, ""};
     }
     const auto now = payload_.arrival.clock_trusted ? std::optional(payload_.arrival.received) : std::nullopt;
     const TimeFound found = read_time(spelling, true, rule_, now);
     if (found.kind == TimeFound::refused) return {text("not a time: ", shown(spelling, 40)), {}};
     if (found.kind == TimeFound::time) return {"", found.at};
-    return {};
+    return {"", {}, false, spelling};
+  }
+
+  // Beside the readings from `from` on, as of other formats; once where more of the pack has the same.
+  void keep_own_time(const std::string& unbelieved, std::size_t from) {
+    if (unbelieved.empty() || from == out_.size() || !payload_.arrival.only.empty()) return;
+    if (out_.size() + own_times_.size() - first_ >= Payload::records_max) return;
+    for (std::size_t i = from; i < out_.size(); ++i) {
+      if (out_[i].metric == JsonWalk::own_time_metric) return;
+    }
+    Record own = out_[from];
+    own.metric = JsonWalk::own_time_metric;
+    own.unit.clear();
+    std::string unit, why;
+    if (make_value(ValueSpec{}, own.metric, {Scalar::number, false, 0, unbelieved}, own.value, unit, why) !=
+        Made::value)
+      own.value = unbelieved;
+    const bool again =
+        !own_times_.empty() && own_times_.back().device == own.device && own_times_.back().value == own.value;
+    if (!again) own_times_.push_back(std::move(own));
   }
 
   std::string make_readings() {
+    const std::size_t from = out_.size();
+    dated_ = nullptr;
+    std::string why = make_dated_readings();
+    if (dated_) keep_own_time(dated_->unbelieved, from);
+    return why;
+  }
+
+  std::string make_dated_readings() {
     const Scalar* values[] = {&now_[v], &now_[vs], &now_[vb], &now_[vd]};
     const auto there = std::count_if(std::begin(values), std::end(values),
                                      [](const Scalar* one) { return one->kind != Scalar::none; });
@@ -227,11 +268,11 @@ class Pack final : public LenientHandler {
 
   // All but its value.
   std::string begin_reading(Record& record) {
-    const Dated& at = date();
-    if (!at.why.empty()) return at.why;
-    if (at.time) {
-      record.time = *at.time;
-      if (!at.of_arrival) record.trust = TimeTrust::device;
+    dated_ = &date();
+    if (!dated_->why.empty()) return dated_->why;
+    if (dated_->time) {
+      record.time = *dated_->time;
+      if (!dated_->of_arrival) record.trust = TimeTrust::device;
     }
     if (std::string why = name(record); !why.empty()) return why;
     record.unit = now_[u].kind == Scalar::string ? now_[u].text : std::string_view(base_unit_);
@@ -325,7 +366,9 @@ class Pack final : public LenientHandler {
   std::string must_, kept_;
   Scalar now_[fields];
   Dated own_;
-  std::optional<Dated> of_base_;  // since the base time came
+  std::optional<Dated> of_base_;   // since the base time came
+  const Dated* dated_ = nullptr;   // of them that of the record in work
+  std::vector<Record> own_times_;  // what the device said that was not believed
   std::string base_name_, base_unit_, base_time_, base_value_, base_sum_, version_;
   Status fault_;
 };
@@ -368,9 +411,15 @@ class SenmlFormat final : public PayloadFormat {
 Result<std::unique_ptr<PayloadFormat>> make(const RouteConfig& route, const TopicPattern& pattern) {
   for (const auto& [key, given] :
        {std::pair{"each", !route.each.empty()}, std::pair{"time", !route.time.empty()},
-        std::pair{"quality", !route.quality.empty()}, std::pair{"metrics", !route.metrics.empty()}}) {
+        std::pair{"time_format", route.time_format != "auto"},
+        std::pair{"time_zone", !route.time_zone.empty()}, std::pair{"time_missing", route.time_needed},
+        std::pair{"quality", !route.quality.empty()},
+        std::pair{"quality_format", route.quality_format != "auto"},
+        std::pair{"separator", route.separator != ","}, std::pair{"decimal", route.decimal != "."},
+        std::pair{"metrics", !route.metrics.empty()}}) {
     if (given)
-      return Status{Code::invalid, text("\"", key, "\" is not for format = \"senml\": the pack says it")};
+      return Status{Code::invalid,
+                    text("\"", key, "\" is not for format = \"", route.format, "\": the pack says it")};
   }
   RouteConfig of_pack = route;
   of_pack.time_format = "s";
