@@ -100,7 +100,7 @@ class Maker {
     if (spec_.type == ValueSpec::text) return take_text(spelling);
     // A double holds any number of fifteen digits: a longer one is looked at, and one that is to be whole.
     const bool whole = (spec_.type == ValueSpec::integer || spelling.size() > 15) && whole_spelling(spelling);
-    if (spec_.plain && whole) {
+    if (spec_.scale == 1 && spec_.offset == 0 && whole) {
       const auto number = parse_integer(spelling);
       const bool exact = spec_.type == ValueSpec::integer || (spec_.type != ValueSpec::boolean && number &&
                                                               (*number > exact_max || *number < -exact_max));
