@@ -300,9 +300,10 @@ void JsonWalk::keep_own_time(const Message& message) {
   own.metric = own_time_metric;
   own.unit.clear();
   std::string unit, why;
-  if (make_value(ValueSpec{}, own.metric, message.own[JsonPlan::slot_time], own.value, unit, why) !=
-      Made::value)
-    return;
+  const Scalar& said = message.own[JsonPlan::slot_time];
+  const Made made = make_value(ValueSpec{}, own.metric, said, own.value, unit, why);
+  if (made == Made::refused && said.kind == Scalar::number) own.value = shown(said.text, 40);
+  else if (made != Made::value) return;
   const bool again =
       !own_times_.empty() && own_times_.back().device == own.device && own_times_.back().value == own.value;
   if (!again) own_times_.push_back(std::move(own));

@@ -420,7 +420,7 @@ bool Turn::date(const Metric& metric, const Payload& message, Record& record, st
   const std::int64_t us = *given > ms_max ? INT64_MAX : static_cast<std::int64_t>(*given) * 1000;
   const bool ahead = payload_.arrival.clock_trusted && plan_.time.future_limit_us != INT64_MAX &&
                      us - payload_.arrival.received.us > plan_.time.future_limit_us;
-  if (us >= plan_.time.past_limit_us && !ahead && *given <= ms_max) {
+  if (us >= plan_.time.past_limit_us && !ahead && is_within_bounds({us})) {
     record.time = {us};
     record.trust = TimeTrust::device;
     return true;
