@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <charconv>
 #include <cmath>
+#include <iterator>
 #include <utility>
 
 #include "base/cbor.h"
@@ -14,6 +15,7 @@
 #include "base/utf8.h"
 #include "decode/blob_text.h"
 #include "decode/format_kind.h"
+#include "decode/json_walk.h"
 #include "decode/reading_value.h"
 #include "decode/time_rule.h"
 
@@ -58,6 +60,7 @@ class Pack final : public LenientHandler {
   bool unreadable(std::string_view token) override { return value({Scalar::unreadable, false, 0, token}); }
   bool key(std::string_view name) override {
     if (depth_ == 2) label_ = cbor_ ? word_of(name) : name;
+    if (depth_ == 2 && in_pack_ && label_.ends_with('_')) must_ = label_;  // whatever its value is
     return true;
   }
   bool begin_object() override {
@@ -70,11 +73,14 @@ class Pack final : public LenientHandler {
   }
   bool end_object() override { return depth_-- != 2 || !in_pack_ || resolve(); }
   bool begin_array() override {
-    if (++depth_ == 1) in_pack_ = true;
+    if (++depth_ != 1) return true;
+    in_pack_ = true;  // and of another pack's base nothing counts
+    for (std::string* base : {&base_name_, &base_unit_, &base_time_, &base_value_, &base_sum_, &version_})
+      base->clear();
     return true;
   }
   bool end_array() override {
-    if (--depth_ == 0) in_pack_ = false;
+    if (--depth_ == 0) end_pack();
     return true;
   }
   void skipped(std::string_view name, std::size_t values, std::string_view why) override {
@@ -85,11 +91,17 @@ class Pack final : public LenientHandler {
     unread_.refuse({place_, place_ + 1}, "", why);
     ++place_;
     depth_ = 0;
-    in_pack_ = false;
+    end_pack();
   }
   const Status& fault() const { return fault_; }
 
  private:
+  void end_pack() {
+    in_pack_ = false;
+    std::ranges::move(own_times_, std::back_inserter(out_));
+    own_times_.clear();
+  }
+
   bool value(Scalar scalar) {
     scalar.place = place_++;
     if (!in_pack_ || depth_ != 2) {
@@ -98,7 +110,6 @@ class Pack final : public LenientHandler {
     }
     const auto known = std::find(std::begin(labels), std::end(labels), label_);
     if (known != std::end(labels)) now_[known - std::begin(labels)] = scalar;
-    else if (label_.ends_with('_')) must_ = label_;
     return true;
   }
 
@@ -151,7 +162,7 @@ class Pack final : public LenientHandler {
   }
 
   // Nothing: the time of arrival.
-  std::string date(std::optional<WallTime>& time) const {
+  std::string date(std::optional<WallTime>& time, std::string& unbelieved) const {
     const Scalar& own = now_[t];
     if (own.kind != Scalar::none && own.kind != Scalar::number) return "\"t\" is no number";
     if (base_time_.empty() && own.kind == Scalar::none) return {};
@@ -159,18 +170,47 @@ class Pack final : public LenientHandler {
     const auto seconds = real_of(spelling);
     if (!seconds) return text("not a time: ", shown(spelling, 40));
     if (*seconds < relative_below) {
-      time = WallTime{payload_.arrival.received.us +
-                      static_cast<std::int64_t>(std::llround(std::max(*seconds, -1e11) * 1e6))};
+      const WallTime at{payload_.arrival.received.us +
+                        static_cast<std::int64_t>(std::llround(std::max(*seconds, -1e11) * 1e6))};
+      if (is_within_bounds(at)) time = at;
       return {};
     }
     const auto now = payload_.arrival.clock_trusted ? std::optional(payload_.arrival.received) : std::nullopt;
     const TimeFound found = read_time(spelling, true, rule_, now);
     if (found.kind == TimeFound::refused) return text("not a time: ", shown(spelling, 40));
     if (found.kind == TimeFound::time) time = found.at;
+    else unbelieved = spelling;
     return {};
   }
 
+  // Beside the readings from `from` on, as of other formats; once where more of the pack has the same.
+  void keep_own_time(const std::string& unbelieved, std::size_t from) {
+    if (unbelieved.empty() || from == out_.size() || !payload_.arrival.only.empty()) return;
+    if (out_.size() + own_times_.size() - first_ >= Payload::records_max) return;
+    for (std::size_t i = from; i < out_.size(); ++i) {
+      if (out_[i].metric == JsonWalk::own_time_metric) return;
+    }
+    Record own = out_[from];
+    own.metric = JsonWalk::own_time_metric;
+    own.unit.clear();
+    std::string unit, why;
+    if (make_value(ValueSpec{}, own.metric, {Scalar::number, false, 0, unbelieved}, own.value, unit, why) !=
+        Made::value)
+      own.value = unbelieved;
+    const bool again =
+        !own_times_.empty() && own_times_.back().device == own.device && own_times_.back().value == own.value;
+    if (!again) own_times_.push_back(std::move(own));
+  }
+
   std::string make_readings() {
+    const std::size_t from = out_.size();
+    std::string unbelieved;
+    std::string why = make_dated_readings(unbelieved);
+    keep_own_time(unbelieved, from);
+    return why;
+  }
+
+  std::string make_dated_readings(std::string& unbelieved) {
     const Scalar* values[] = {&now_[v], &now_[vs], &now_[vb], &now_[vd]};
     const auto there = std::count_if(std::begin(values), std::end(values),
                                      [](const Scalar* one) { return one->kind != Scalar::none; });
@@ -183,7 +223,7 @@ class Pack final : public LenientHandler {
     if (now_[n].kind != Scalar::none && now_[n].kind != Scalar::string) return "\"n\" is no text";
     Record record = payload_.prototype;
     std::optional<WallTime> time;
-    if (std::string why = date(time); !why.empty()) return why;
+    if (std::string why = date(time, unbelieved); !why.empty()) return why;
     if (time) {
       record.time = *time;
       const bool of_arrival =
@@ -282,6 +322,7 @@ class Pack final : public LenientHandler {
   std::string_view label_;
   std::string must_, kept_;
   Scalar now_[fields];
+  std::vector<Record> own_times_;  // what the device said that was not believed
   std::string base_name_, base_unit_, base_time_, base_value_, base_sum_, version_;
   Status fault_;
 };
@@ -325,9 +366,15 @@ class SenmlFormat final : public PayloadFormat {
 Result<std::unique_ptr<PayloadFormat>> make(const RouteConfig& route, const TopicPattern& pattern) {
   for (const auto& [key, given] :
        {std::pair{"each", !route.each.empty()}, std::pair{"time", !route.time.empty()},
-        std::pair{"quality", !route.quality.empty()}, std::pair{"metrics", !route.metrics.empty()}}) {
+        std::pair{"time_format", route.time_format != "auto"},
+        std::pair{"time_zone", !route.time_zone.empty()}, std::pair{"time_missing", route.time_needed},
+        std::pair{"quality", !route.quality.empty()},
+        std::pair{"quality_format", route.quality_format != "auto"},
+        std::pair{"separator", route.separator != ","}, std::pair{"decimal", route.decimal != "."},
+        std::pair{"metrics", !route.metrics.empty()}}) {
     if (given)
-      return Status{Code::invalid, text("\"", key, "\" is not for format = \"senml\": the pack says it")};
+      return Status{Code::invalid,
+                    text("\"", key, "\" is not for format = \"", route.format, "\": the pack says it")};
   }
   RouteConfig of_pack = route;
   of_pack.time_format = "s";
