@@ -1,6 +1,7 @@
 #include "decode/json_plan.h"
 
 #include <algorithm>
+#include <tuple>
 
 #include "base/text.h"
 #include "decode/payload_format.h"
@@ -60,12 +61,11 @@ class Compiler {
       plan_->root.element = true;
       return {};
     }
-    auto path = parse_json_path(plan_->each);
-    if (!path.ok()) return path.status();
-    if (path.value().from != JsonPath::message && path.value().from != JsonPath::root)
-      return {Code::invalid, text("each = \"", route_.each, "\": not a list")};
-    each_ = std::move(path.value().steps);
-    if (each_.empty() || !each_.back().every()) each_.push_back({PathStep::each_element, "", 0});
+    auto steps = parse_each(plan_->each);
+    if (!steps.ok()) return steps.status();
+    each_ = std::move(steps).value();
+    if (route_.transpose && !each_.back().every())
+      return {Code::invalid, text("each = \"", route_.each, "\": with `transpose` the columns are messages")};
     plan_->columns_at.assign(each_.begin(), each_.end() - 1);
     if (each_.size() > 1 && each_[each_.size() - 2].kind == PathStep::name)
       plan_->element_name = each_[each_.size() - 2].text;
@@ -130,6 +130,13 @@ class Compiler {
       if (!slot.ok()) return slot.status();
       if (slot.value() < 0) return {Code::invalid, "\"@key\" is no time of day"};
       plan_->slot_time_of_day = slot.value();
+    }
+    for (const auto& [key, set, wants] :
+         {std::tuple{"time_missing", route_.time_needed && route_.time.empty(), "time"},
+          std::tuple{"time_format", route_.time_format != "auto" && route_.time.empty(), "time"},
+          std::tuple{"quality_format", route_.quality_format != "auto" && route_.quality.empty(),
+                     "quality"}}) {
+      if (set) return {Code::invalid, text("\"", key, "\" does nothing without \"", wants, "\", a path")};
     }
     auto rule = time_rule_of(route_);
     if (!rule.ok()) return rule.status();
@@ -217,7 +224,8 @@ class Compiler {
       if (Status status = check_names(metric); !status.ok()) return status;
       const auto same =
           std::find_if(plan_->metrics.begin(), plan_->metrics.end(), [&](const PlanMetric& other) {
-            return other.path == metric.path && (other.when.empty() || metric.when.empty());
+            return other.path == metric.path && (other.when.empty() || metric.when.empty()) &&
+                   route_.metrics[other.number].pattern == metric.pattern;
           });
       if (same != plan_->metrics.end())
         return {Code::invalid, text("path \"", metric.path, "\" is wanted twice")};
@@ -266,6 +274,14 @@ class Compiler {
 };
 
 }  // namespace
+
+std::optional<std::string> JsonPlan::other_member(std::span<const std::string> known) const {
+  for (const auto& child : root.children) {
+    if (child->step.kind == PathStep::index) return text("[", child->step.number, "]");
+    if (std::ranges::find(known, child->step.text) == known.end()) return child->step.text;
+  }
+  return std::nullopt;
+}
 
 Result<std::unique_ptr<JsonPlan>> compile_json_plan(const RouteConfig& route, const TopicPattern& pattern) {
   return Compiler(route, pattern).compile();

@@ -3,6 +3,8 @@
 #pragma once
 
 #include <memory>
+#include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -82,6 +84,8 @@ struct JsonPlan {
   enum class Scope : std::uint8_t { root, parent, message };
 
   PlanNode root;
+  // Of messages whose members are known: what is asked for and is none of them.
+  std::optional<std::string> other_member(std::span<const std::string> known) const;
   std::vector<Scope> scopes;  // a slot each: time, quality, members of names, metrics
   int slot_first_condition = slot_first_name, slot_first_metric = slot_first_name;
   std::vector<PlanName> names;

@@ -157,8 +157,9 @@ void JsonWalk::begin_document() {
 
 std::string JsonWalk::element_name() const {
   if (plan_.each.empty()) return {};
-  return text(plan_.each.ends_with("[]") ? plan_.each.substr(0, plan_.each.size() - 2) : plan_.each, "[",
-              element_, "]");
+  const std::string path = plan_.each.substr(0, plan_.each.size() - 2);
+  if (plan_.each.ends_with("{}")) return path;
+  return text(plan_.each.ends_with("[]") ? path : plan_.each, "[", element_, "]");
 }
 
 bool JsonWalk::fail(std::string message) {
@@ -202,7 +203,7 @@ bool JsonWalk::bare(const PlanNode* node, const Scalar& scalar) {
   put(*node, scalar);
   if (node->slots.empty()) {
     if (scalar.kind == Scalar::no_value) ++unread_.no_value;
-    else if (plan_.every_scalar && !plan_.each.empty()) (void)add_unnamed(plan_.element_name, scalar);
+    else if (plan_.every_scalar && !plan_.each.empty()) (void)add_element(scalar);
     else if (scalar.kind == Scalar::unreadable)
       unread_.refuse({scalar.place, place_}, element_name(), text("no JSON: ", shown(scalar.text, 40)));
     else
@@ -210,6 +211,13 @@ bool JsonWalk::bare(const PlanNode* node, const Scalar& scalar) {
                      "a bare value has no name: the path \"@\" gives it one, or format = \"plain\"");
   }
   return end_message() && (depth_ > 0 || (end_document(), fault_.ok()));
+}
+
+// One that no metric names is called by its member, or by the list and its place in it.
+bool JsonWalk::add_element(const Scalar& scalar) {
+  name_ = element_key_.empty() ? std::string_view(plan_.element_name) : element_key_;
+  if (levels_[depth_ - 1].array) append_index(name_, element_index_);
+  return add_unnamed(name_, scalar);
 }
 
 // Nearly all values: short numbers, booleans and texts that are taken as they come. False: make_odd() looks

@@ -98,6 +98,7 @@ class JsonWalk final : public LenientHandler {
   void take_back();
   bool add(const PlanMetric& metric, const Scalar& scalar);
   bool add_by_path(const Scalar& scalar);
+  bool add_element(const Scalar& scalar);
   bool add_unnamed(std::string_view name, const Scalar& scalar);
   bool make(const ValueSpec& spec, const Scalar& scalar);
   void make_odd(const PlanMetric* metric, const Scalar& scalar);

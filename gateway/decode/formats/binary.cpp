@@ -43,6 +43,13 @@ constexpr Shape shape = shape_of<C>(keys);
 
 enum class Encoding : std::uint8_t { raw, hex, base64 };
 
+// A text without what is around it: blanks, a byte order mark, the NUL at the end of a C string.
+std::string_view unframed(std::string_view given) {
+  given = without_mark(given);
+  while (given.ends_with('\0')) given.remove_suffix(1);
+  return trim(given);
+}
+
 // Of what came as `given`, which is hex or base64. False: it is no such text.
 bool decoded(Encoding encoding, std::string_view given, Bytes& out) {
   return encoding == Encoding::hex ? bytes_of_hex(given, out) : bytes_of_base64(given, out);
@@ -180,7 +187,7 @@ class BinaryFormat final : public PayloadFormat {
   Status decode_bytes(BytesView bytes, JsonWalk& walk, Unread& unread) const {
     Bytes made;
     if (encoding_ != Encoding::raw) {
-      if (!decoded(encoding_, trim(text_of(bytes)), made))
+      if (!decoded(encoding_, unframed(text_of(bytes)), made))
         return {Code::invalid,
                 encoding_ == Encoding::hex ? "the payload is no hex" : "the payload is no base64"};
       bytes = made;
@@ -263,14 +270,16 @@ Result<std::unique_ptr<PayloadFormat>> make(const RouteConfig& given, const Topi
   }
   // The blob is found from the root of the payload, paths of a message from where that begins.
   if (!route.each.empty()) {
-    auto each = parse_json_path(route.each);
+    auto each = parse_each(route.each);
     if (!each.ok()) return each.status();
-    if (each.value().steps.empty() || !each.value().steps.back().every())
-      each.value().steps.push_back({PathStep::each_element, "", 0});
-    inside.insert(inside.begin(), each.value().steps.begin(), each.value().steps.end());
+    inside.insert(inside.begin(), each.value().begin(), each.value().end());
   }
   auto plan = compile_json_plan(route, topic);
   if (!plan.ok()) return plan.status();
+  std::vector<std::string> names;
+  for (const FieldConfig& field : config.fields) names.push_back(field.name);
+  const auto unknown = config.inside.empty() ? plan.value()->other_member(names) : std::nullopt;
+  if (unknown) return Status{Code::invalid, text("`fields` has no \"", *unknown, "\"")};
   return std::unique_ptr<PayloadFormat>(std::make_unique<BinaryFormat>(
       config, std::move(inside), std::move(layout).value(), std::move(plan).value()));
 }

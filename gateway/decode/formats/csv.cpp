@@ -150,6 +150,8 @@ Result<std::unique_ptr<PayloadFormat>> make(const RouteConfig& route, const Topi
     return Status{Code::invalid, text("more than ", columns_max, " columns")};
   auto plan = compile_json_plan(route, pattern);
   if (!plan.ok()) return plan.status();
+  const auto unknown = route.columns.empty() ? std::nullopt : plan.value()->other_member(route.columns);
+  if (unknown) return Status{Code::invalid, text("`columns` has no \"", *unknown, "\"")};
   return std::unique_ptr<PayloadFormat>(std::make_unique<CsvFormat>(route, std::move(plan).value()));
 }
 

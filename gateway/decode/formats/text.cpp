@@ -37,7 +37,7 @@ class TextFormat final : public PayloadFormat {
   Status decode(const Payload& payload, std::vector<Record>& out, Unread& unread) const override {
     const std::size_t before = out.size();
     std::string converted;
-    std::string_view all = text_of(payload.arrival.bytes);
+    std::string_view all = without_mark(text_of(payload.arrival.bytes));
     if (!strict_ && read_utf16(all, converted)) all = converted;
     while (!all.empty() && (all.back() == '\0' || all.back() == '\r' || all.back() == '\n'))
       all.remove_suffix(1);
@@ -125,11 +125,8 @@ Result<std::unique_ptr<PayloadFormat>> make(const RouteConfig& route, const Topi
     return Status{Code::invalid, "each is for lists: of text each line is a message, or all of it"};
   auto plan = compile_json_plan(route, topic);
   if (!plan.ok()) return plan.status();
-  for (const auto& child : plan.value()->root.children) {
-    const bool known =
-        child->step.kind == PathStep::name && std::ranges::find(names, child->step.text) != names.end();
-    if (!known) return Status{Code::invalid, text("the pattern has no group \"", child->step.text, "\"")};
-  }
+  if (const auto unknown = plan.value()->other_member(names))
+    return Status{Code::invalid, text("the pattern has no group \"", *unknown, "\"")};
   return std::unique_ptr<PayloadFormat>(
       std::make_unique<TextFormat>(route, std::move(pattern).value(), std::move(plan).value()));
 }
