@@ -37,7 +37,8 @@ class TelegramFramer final : public Framer {
   bool begun() const override { return !text_.empty(); }
 
  private:
-  void skip() override { in_line_ = true; }
+  // Where a check proves a telegram, the rest of one proves itself none.
+  void skip() override { in_line_ = !needed_ && !block_; }
   void forget() override {
     in_line_ = false;
     discard(text_.size());
