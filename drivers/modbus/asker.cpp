@@ -11,8 +11,9 @@ constexpr Duration late_for = 60s;  // an answer that is later is not believed t
 constexpr std::size_t late_max = 8;
 constexpr Duration noise_silence = 10ms;  // behind a damaged frame
 constexpr Duration exact_for = 1h;        // who refused more than was wanted is not asked for more again
-constexpr int backlog = 4;                // timeouts that old answers, one behind the other, may take to come
-constexpr int unanswered_max = 3;         // questions for more than was wanted; then it may be mute to them
+constexpr int backlog = 5;                // timeouts that old answers, one behind the other, may take to come
+constexpr int odd_max = 2;         // questions of odd length that went unanswered: it may be mute to them
+constexpr int unanswered_max = 3;  // questions for more than was wanted; then it may be mute to them
 constexpr std::uint64_t odd_lengths = 8;  // so many there are
 
 bool covers(const Span& asked, const Span& span) {
@@ -37,7 +38,10 @@ Asker::Asker(const Clock& clock, Line& line, int retries, std::uint64_t seed,
 
 void Asker::opened(Duration quiet) {
   if (line_.numbered()) return;
-  for (auto& [number, unit] : units_) unit.heard = unit.shy = false;
+  for (auto& [number, unit] : units_) {
+    unit.heard = false;
+    unit.unanswered = 0;
+  }
   counts_.drained += line_.drain(quiet, quiet);
 }
 
@@ -163,20 +167,24 @@ Reply Asker::meet(const Addressee& whom, const Span& span, Unit& unit) {
   if (!is_settled(first) || is_away(first)) return first;
   late.push_back({data_bytes(span), clock_.now()});
   unit.late = std::move(late);
-  if (const auto odd = unit.shy ? std::nullopt : odd_span(span, whom.limits, unit)) {
+  const bool shy = unit.unanswered >= odd_max;
+  if (const auto odd = shy ? std::nullopt : odd_span(span, whom.limits, unit)) {
     Reply outcome = once(whom, *odd);
     if (!is_settled(outcome) || is_away(outcome)) {
-      unit.shy = outcome.answer != Answer::gone;  // it may say nothing to what it does not have
+      if (outcome.answer != Answer::gone) ++unit.unanswered;
       return outcome;
     }
     unit.heard = true;
+    unit.unanswered = 0;
     const bool more = covers(*odd, span);
     if (outcome.answer == Answer::data && more) return cut(std::move(outcome), *odd, span);
     if (outcome.answer == Answer::exception && more) unit.exact_until = clock_.now() + exact_for;
     return once(whom, span);
   }
   unit.heard = true;
-  counts_.drained += line_.drain(whom.timeout, backlog * whom.timeout);
+  unit.unanswered = 0;
+  // The answer of its own may be late by a timeout.
+  counts_.drained += line_.drain((shy ? backlog : 2) * whom.timeout, backlog * whom.timeout);
   unit.late.clear();
   return once(whom, span);
 }

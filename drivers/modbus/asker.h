@@ -71,7 +71,7 @@ class Asker {
     Instant last_at;             // 0: none came
     Instant exact_until;         // it has refused to say more than was wanted
     int unanswered = 0;          // questions in a row that had another length than was wanted
-    bool heard = false, shy = false;
+    bool heard = false;
   };
 
   Reply ask_safely(const Addressee& whom, const Span& span);

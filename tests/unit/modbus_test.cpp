@@ -764,7 +764,7 @@ TEST_CASE("modbus bus: an answer from before a restart is never taken for a new 
     std::vector<std::uint16_t> VirtualLine::Behaviour::*others;
   };
   for (const Kind& kind :
-       {Kind{850ms, 125, nullptr}, Kind{90ms, 1, nullptr}, Kind{90ms, 125, &VirtualLine::Behaviour::refuses},
+       {Kind{400ms, 125, nullptr}, Kind{90ms, 1, nullptr}, Kind{90ms, 125, &VirtualLine::Behaviour::refuses},
         Kind{90ms, 125, &VirtualLine::Behaviour::mute}}) {
     CAPTURE(kind.spread.count());
     CAPTURE(kind.registers_max);
