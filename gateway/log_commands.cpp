@@ -275,10 +275,8 @@ void LogCommands::device(const ControlRequest& request, ControlServer::Reply rep
 struct LogCommands::Sought {
   LatestValues::Found found;
   ControlServer::Reply reply;
-  std::uint64_t since = 0;                                // records of its lane from it on
-  bool counted = false;                                   // all of them, or more than anybody was given
+  std::uint64_t since = 0;  // records of its lane from it on, as far as they matter
   std::map<std::string, std::string, std::less<>> refused;  // by uplink: why
-  bool all_letters = false;                               // were looked through
 };
 
 // A number that no cursor waits for went to the far side, or it did not: it was refused, it was lost with
@@ -300,14 +298,12 @@ void LogCommands::count_since(const std::shared_ptr<Sought>& sought, Sequence fr
     const std::uint64_t admitted = log_.ledger(consumer, lane).admitted;
     if (end >= number && admitted < end - number + 1) in_doubt = std::max(in_doubt, admitted + 1);
   }
-  sought->counted = sought->since >= in_doubt || from > end;
-  if (sought->counted || pages == 0) return look_for_letters(sought, log_.last_committed(), look_pages_max);
+  if (sought->since >= in_doubt || from > end || pages == 0)
+    return look_for_letters(sought, end, look_pages_max);
   log_.read(lane, {from, end}, Log::Direction::up, look_page_bytes,
             [this, sought, from, pages](const Result<std::vector<Row>>& rows) {
-              if (!rows.ok() || rows.value().empty()) {
-                sought->counted = rows.ok();
+              if (!rows.ok() || rows.value().empty())
                 return look_for_letters(sought, log_.last_committed(), look_pages_max);
-              }
               for (const Row& row : rows.value()) {
                 const Sequence first = std::max(row.first, from);
                 if (row.last() >= first) sought->since += row.last() - first + 1;
@@ -322,10 +318,7 @@ void LogCommands::look_for_letters(const std::shared_ptr<Sought>& sought, Sequen
   for (const std::string& consumer : log_.consumers())
     any = any || log_.ledger(consumer, sought->found.lane).settled[static_cast<std::size_t>(How::dead)] > 0;
   // A letter is younger than what it is about.
-  if (!any || pages == 0 || from <= sought->found.number) {
-    sought->all_letters = !any || pages > 0;
-    return sought->reply(answer_of(*sought));
-  }
+  if (!any || pages == 0 || from <= sought->found.number) return sought->reply(answer_of(*sought));
   find_dead({sought->found.number + 1, from}, Log::Direction::down, dead_page_max,
             [this, sought, pages](const Result<Letters>& page) {
               if (!page.ok()) return sought->reply(answer_of(*sought));
@@ -373,12 +366,14 @@ std::string LogCommands::answer_of(const Sought& sought) const {
     });
     const bool refused = letter != sought.refused.end();
     const bool older = sought.since > ledger.admitted;
-    json.begin_object().member("name", consumer).member("state", !log_.takes(consumer, lane) ? "not its lane"
-                                                                 : waiting                   ? "waiting"
-                                                                 : refused                   ? "refused"
-                                                                 : older                     ? "older than it"
-                                                                 : undelivered > 0           ? "settled"
-                                                                                   : "acknowledged");
+    json.begin_object()
+        .member("name", consumer)
+        .member("state", !log_.takes(consumer, lane) ? "not its lane"
+                         : waiting                   ? "waiting"
+                         : refused                   ? "refused"
+                         : older                     ? "older than it"
+                         : undelivered > 0           ? "settled"
+                                                     : "acknowledged");
     if (waiting) json.member("numbers_before", before);
     if (refused && !waiting) json.member("reason", letter->second);
     json.member("undelivered", undelivered).end_object();

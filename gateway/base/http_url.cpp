@@ -25,9 +25,9 @@ Result<HttpUrl> parse_http_url(std::string_view given) {
   bool odd = !where.ok() || rest.find('@') != std::string_view::npos ||
              rest.find_first_of("?# \r\n") != std::string_view::npos;
   if (odd)
-    return Status{
-        Code::invalid,
-        text("\"", without_login(given), "\" is not http://HOST:PORT/PATH (user and password have keys of their own)")};
+    return Status{Code::invalid,
+                  text("\"", without_login(given),
+                       "\" is not http://HOST:PORT/PATH (user and password have keys of their own)")};
   url.where = std::move(where).value();
   return url;
 }

@@ -36,8 +36,9 @@ void leave_lanes(LogParts& parts, const std::string& consumer) {
   for (const Cursors::Key& key : parts.cursors.absent_of(consumer)) {
     const std::uint64_t records = parts.cursors.ledger(key).unsettled();
     if (consumer.front() != '@') {  // our own tell nobody
-      LOG_WARN("uplink ", consumer, ": takes lane ", lane_name(key.second), " no longer (drain.lanes): ",
-               records, " records of it that had not gone out are given up, and no more are kept for it");
+      LOG_WARN("uplink ", consumer, ": takes lane ", lane_name(key.second),
+               " no longer (drain.lanes): ", records,
+               " records of it that had not gone out are given up, and no more are kept for it");
     }
     drop(parts, key);
   }

@@ -256,7 +256,8 @@ Status TlsIdentity::be_client_of(const Files& files, const TlsConfig& tls,
     int rc = 0;
     for (const Bytes& der : ders) {
       if (rc == 0)
-        rc = mbedtls_x509_crt_parse_der(&chain, reinterpret_cast<const unsigned char*>(der.data()), der.size());
+        rc = mbedtls_x509_crt_parse_der(&chain, reinterpret_cast<const unsigned char*>(der.data()),
+                                        der.size());
     }
     return rc;
   };

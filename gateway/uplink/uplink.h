@@ -28,13 +28,9 @@ bool outweighs(Verdict verdict, Verdict other);
 struct Outcome {
   Verdict verdict = Verdict::acknowledged;  // about the rows in `open`
   std::vector<std::uint32_t> open;          // indices of rows not stored; all others are safe
-  // Of how many records of a row there is no form there by nature: they were passed over.
-  std::vector<std::pair<std::uint32_t, std::uint32_t>> skipped;
   Duration retry_after{};                   // what the far side asked for, if it asked
   std::string reason;                       // for the operator
   bool late = false;                        // no answer came in time: less at once may pass
-  bool some = false;     // not acknowledged as a whole, but an answer stored a part of it: the far side works
-  bool unasked = false;  // nothing of it went out: it says nothing of the far side
   // `retryable`: the far side ended a connection it had taken, so long after the last of these was sent.
   std::optional<Duration> hung_up_after;
   bool said_so = false;    // and named the data as its reason
@@ -43,7 +39,11 @@ struct Outcome {
   // `refused`, in words that somebody on the way may have said of anything: to be believed while others of
   // its lane pass.
   bool doubtful = false;
-  Duration rest{};  // acknowledged: what of its run is less than a full batch may wait so long
+  Duration rest{};       // acknowledged: what of its run is less than a full batch may wait so long
+  bool some = false;     // not acknowledged as a whole, but an answer stored a part of it: the far side works
+  bool unasked = false;  // nothing of it went out: it says nothing of the far side
+  // Of how many records of a row there is no form there by nature: they were passed over.
+  std::vector<std::pair<std::uint32_t, std::uint32_t>> skipped;
 };
 
 struct Batch {

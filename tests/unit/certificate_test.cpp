@@ -100,7 +100,8 @@ std::string extensions_of(const std::vector<std::string>& permitted,
 
 }  // namespace
 
-TEST_CASE("tls client: files that are half written leave in place what was read before, but not at the start") {
+TEST_CASE(
+    "tls client: files that are half written leave in place what was read before, but not at the start") {
   const Files files;
   UvLoop loop;
   const auto good = [&] {
@@ -115,7 +116,8 @@ TEST_CASE("tls client: files that are half written leave in place what was read 
   config.key = {files.path("c.key")};
   const std::string cut = std::string(certificate).substr(0, 200);
   const std::vector<std::pair<const char*, std::string>> faults = {
-      {"ca.pem", cut}, {"ca.pem", ""}, {"c.pem", cut}, {"c.pem", "nonsense"}, {"c.key", other_key}, {"c.key", ""}};
+      {"ca.pem", cut},       {"ca.pem", ""},       {"c.pem", cut},
+      {"c.pem", "nonsense"}, {"c.key", other_key}, {"c.key", ""}};
   for (const auto& [file, content] : faults) {
     CAPTURE(file);
     CAPTURE(content);

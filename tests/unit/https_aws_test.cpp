@@ -133,7 +133,8 @@ TEST_CASE("kinesis: requests, and an answer for each record") {
   }
   CHECK(outcome(200, R"({"FailedRecordCount":1,"Records":[{"SequenceNumber":"1"},{"ShardId":"s"}]})")
             .items[1] == Verdict::retryable);
-  CHECK(outcome(200, R"({"Records":[{"SequenceNumber":"1"},{"ShardId":"s"}]})").items[1] == Verdict::retryable);
+  CHECK(outcome(200, R"({"Records":[{"SequenceNumber":"1"},{"ShardId":"s"}]})").items[1] ==
+        Verdict::retryable);
   // Its count and its list contradict each other.
   for (const char* odd :
        {R"({"FailedRecordCount":5,"Records":[{"SequenceNumber":"1"},{"SequenceNumber":"2"}]})",

@@ -194,7 +194,8 @@ TEST_CASE(
   CHECK(loss.count == 10);
 }
 
-TEST_CASE("log: a lane that an uplink takes no longer is given up; one that comes back begins with what comes") {
+TEST_CASE(
+    "log: a lane that an uplink takes no longer is given up; one that comes back begins with what comes") {
   for (const bool restarted : {false, true}) {
     CAPTURE(restarted);
     Bench bench;

@@ -453,8 +453,8 @@ TEST_CASE("diag: a secret is left out whole, in whichever way TOML may say it, a
 }
 
 TEST_CASE("config: an address that is refused for its login is quoted without it") {
-  for (const char* url : {"http://u:geheim@b/p", "https://u:gehe?geheim@b", "ftp://u:geheim@b", "u:geheim@b:80",
-                          "http://b/p?sig=geheim"}) {
+  for (const char* url : {"http://u:geheim@b/p", "https://u:gehe?geheim@b", "ftp://u:geheim@b",
+                          "u:geheim@b:80", "http://b/p?sig=geheim"}) {
     CAPTURE(url);
     const auto parsed = parse_http_url(url);
     REQUIRE_FALSE(parsed.ok());

@@ -121,7 +121,8 @@ class Following {
                format_time(clock_.wall()), "\n"));
   }
 
-  // How many of each uplink and lane were not delivered before it came: what is no more since is acknowledged.
+  // How many of each uplink and lane were not delivered before it came: what is no more since is
+  // acknowledged.
   void note_undelivered() {
     if (noted_.ns != 0 && clock_.now() - noted_ < note_every) return;
     noted_ = clock_.now();

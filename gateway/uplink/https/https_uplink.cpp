@@ -302,8 +302,6 @@ void HttpsUplink::on_reply(const HttpReply& reply) {
   }
   if (worst == Verdict::acknowledged || worst == Verdict::refused) return go_on();
   s.outcome.retry_after = retry_after_of(reply);
-  // A part of it was throttled: what comes after it is not worse off than what came before.
-  if (worst == Verdict::retryable && stored && s.outcome.retry_after.count() == 0) return go_on();
   note_rest(worst, outcome.reason);
   if (worst == Verdict::retryable && reply.status >= 500 && servers_.size() > 1)
     return gone(text(server_->name, ": ", outcome.reason));
@@ -344,7 +342,7 @@ void HttpsUplink::finish() {
   }
   const bool quick = loop_.now() - done.begun < Pace::longest;
   const bool took = done.outcome.verdict == Verdict::acknowledged || done.outcome.some;
-  if (took && quick && growth_.is_full(bytes)) growth_.grow();
+  if (took && done.asked && quick && growth_.is_full(bytes)) growth_.grow();
   done.outcome.unasked = !done.asked;
   done.done(std::move(done.outcome));
 }

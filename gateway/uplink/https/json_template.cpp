@@ -10,11 +10,10 @@
 namespace millrace {
 namespace {
 
-constexpr std::string_view names[] = {"",        "device", "metric",   "value",   "unit",
-                                      "quality", "time",   "time_us",  "time_ms", "time_s",
-                                      "gateway", "epoch",  "sequence", "lane",    "kind",
-                                      "window",  "end",    "end_ms",   "count",   "min",
-                                      "max",     "revision"};
+constexpr std::string_view names[] = {"",         "device",  "metric",  "value",   "unit",    "quality",
+                                      "time",     "time_us", "time_ms", "time_s",  "gateway", "epoch",
+                                      "sequence", "lane",    "kind",    "window",  "end",     "end_ms",
+                                      "count",    "min",     "max",     "revision"};
 
 std::string_view tag_of(const Record& record, std::string_view name) {
   for (const auto& [key, value] : record.tags) {
@@ -59,10 +58,11 @@ Result<std::vector<JsonTemplate::Part>> JsonTemplate::parts_of(std::string_view 
     else
       return {
           Code::invalid,
-          text("there is no {", name,
-               "}; there are {device}, {metric}, {value}, {unit}, {quality}, {time}, {time_us}, {time_ms}, "
-               "{time_s}, {gateway}, {epoch}, {sequence}, {lane}, {kind}, {tag.NAME}, and of windows {window}, "
-               "{end}, {end_ms}, {count}, {min}, {max}, {revision}, {stat.NAME}")};
+          text(
+              "there is no {", name,
+              "}; there are {device}, {metric}, {value}, {unit}, {quality}, {time}, {time_us}, {time_ms}, "
+              "{time_s}, {gateway}, {epoch}, {sequence}, {lane}, {kind}, {tag.NAME}, and of windows {window}, "
+              "{end}, {end_ms}, {count}, {min}, {max}, {revision}, {stat.NAME}")};
     return {};
   };
   if (Status status = walk_braces(source, literal, named); !status.ok()) return status;

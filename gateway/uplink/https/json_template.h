@@ -22,7 +22,8 @@ class JsonTemplate {
   using Members = std::vector<std::pair<std::string, std::string>>;
   // {device} {metric} {value} {unit} {quality} {time} (as text) {time_us} {time_ms} {time_s} {gateway}
   // {epoch} {sequence} {lane} {kind} {tag.NAME}; of windows {window} {end} {end_ms} {count} {min} {max}
-  // {revision} {stat.NAME}: of what is none an empty text, alone null. `invalid`, with words for whoever wrote it.
+  // {revision} {stat.NAME}: of what is none an empty text, alone null. `invalid`, with words for whoever
+  // wrote it.
   static Result<JsonTemplate> parse(const Members& members);
   bool empty() const { return nodes_.empty(); }
   // Appends the object; no line end.

@@ -208,7 +208,8 @@ class Kinesis final : public Dialect {
 
   // Its count of what failed is another than its list's.
   static bool contradicts(const AnswerReader& answer) {
-    const auto failed = std::ranges::count_if(answer.records, [](const auto& one) { return !is_stored(one); });
+    const auto failed =
+        std::ranges::count_if(answer.records, [](const auto& one) { return !is_stored(one); });
     return !answer.failed.empty() && answer.failed != text(failed);
   }
 
@@ -216,8 +217,7 @@ class Kinesis final : public Dialect {
     DialectOutcome outcome;
     Verdict worst = Verdict::acknowledged;
     for (const AnswerReader::One& one : answer.records) {
-      const Verdict verdict =
-          is_stored(one) ? Verdict::acknowledged : verdict_of_error(one.error);
+      const Verdict verdict = is_stored(one) ? Verdict::acknowledged : verdict_of_error(one.error);
       outcome.items.push_back(verdict);
       if (!outweighs(verdict, worst)) continue;
       worst = verdict;
