@@ -7,11 +7,11 @@
 
 namespace millrace {
 
-void retry_letter(SqliteLog& log, Uplinks& uplinks, Pipeline& pipeline, Sequence number,
+void retry_letter(SqliteLog& log, Uplinks& uplinks, Pipeline& pipeline, Range struck,
                   const Record& record_of_letter, std::function<void(Status)> done) {
   const auto& letter = std::get<DeadDetail>(record_of_letter.detail->body);
-  const auto strike = [&log, number, done](WriteSet set) {
-    set.struck = {{number, number}};
+  const auto strike = [&log, struck, done](WriteSet set) {
+    set.struck = {struck};
     set.urgent = true;
     log.commit(std::move(set), done);
   };

@@ -19,6 +19,7 @@ constexpr std::size_t answer_bytes_max = 1 << 20;
 constexpr std::size_t dead_page_max = 200, whole_letters_max = 8;
 // for one number among those around it: some megabytes
 constexpr std::size_t look_pages_max = 32, look_page_bytes = 256 << 10;
+constexpr std::size_t retried_at_once = 64;  // payloads that are decoded again and share a commit
 
 std::string word(const ControlRequest& request, const std::string& key, const std::string& otherwise = {}) {
   const auto found = request.find(key);
@@ -398,7 +399,10 @@ void LogCommands::find_dead(Range range, Log::Direction direction, std::size_t m
               for (const Row& row : rows.value()) {
                 page.next = down ? row.first - 1 : row.last() + 1;
                 std::vector<Record> records;
-                if (!decode_batch(*row.columns, row.zstd, records).ok()) continue;
+                if (!decode_batch(*row.columns, row.zstd, records).ok()) {
+                  page.unreadable.push_back(row.last());
+                  continue;
+                }
                 for (std::size_t k = 0; k < records.size(); ++k) {
                   const std::size_t i = down ? records.size() - 1 - k : k;
                   const Sequence number = row.first + i;
@@ -480,40 +484,80 @@ void LogCommands::dead_letters(const ControlRequest& request, ControlServer::Rep
             });
 }
 
-// One letter after the other, the oldest first; what dies again meanwhile lies behind `range` and is left
-// alone.
+// The oldest first; what dies again meanwhile lies behind `range` and is left alone. Records go to their
+// uplink one after the other; payloads are decoded some at a time, so that they and what is struck share a
+// commit.
 struct LogCommands::Retrying {
   ControlServer::Reply reply;
   Range range;
   std::vector<std::pair<Sequence, Record>> left;  // of this page, the last comes first
+  std::vector<Sequence> unreadable;
+  Sequence struck_from = 0;  // behind the letter before this one; 0: not known, it is the first
+  std::size_t flying = 0;
+  bool sending = false;  // what flies is on its way to an uplink
+  bool walking = false;
   std::uint64_t done = 0, failed = 0;
   std::string reason;
+
+  bool may_start() const {
+    if (left.empty() || flying == 0) return !left.empty();
+    const auto& letter = std::get<DeadDetail>(left.back().second.detail->body);
+    return !sending && !letter.from_uplink() && flying < retried_at_once;
+  }
+  // Numbers are shared by all lanes: with those that lie between, ranges of struck letters touch and stay
+  // one.
+  Range strike_of(Sequence number) {
+    Sequence first = struck_from == 0 ? number : struck_from;
+    for (const Sequence last : unreadable) {
+      if (last < number) first = std::max(first, last + 1);
+    }
+    struck_from = number + 1;
+    return {first, number};
+  }
 };
 
 void LogCommands::dead_retry(const ControlRequest& request, ControlServer::Reply reply) {
   if (!retry_) return reply(control_error("the gateway must run: it is what decodes and delivers"));
+  if (!retrying_.expired()) return reply(control_error("a retry is under way; try again when it is over"));
   const Sequence number = number_of(request, "number", 0);
   auto work = std::make_shared<Retrying>();
+  retrying_ = work;
   work->reply = std::move(reply);
   work->range = number ? Range{number, number} : Range{1, log_.last_committed()};
   retry_next(work);
 }
 
-void LogCommands::retry_next(const std::shared_ptr<Retrying>& work) {
-  if (!work->left.empty()) {
-    const auto [number, letter] = std::move(work->left.back());
-    work->left.pop_back();
-    return retry_(number, letter, [this, work](const Status& status) {
-      ++(status.ok() ? work->done : work->failed);
-      if (!status.ok()) work->reason = status.detail();
-      retry_next(work);
-    });
+void LogCommands::retry_one(const std::shared_ptr<Retrying>& work) {
+  const auto [number, letter] = std::move(work->left.back());
+  work->left.pop_back();
+  const Range strike = work->strike_of(number);
+  if (log_.is_struck(number)) return;  // it was dropped meanwhile
+  if (!log_.can_strike(strike)) {
+    ++work->failed;
+    work->reason = StruckLetters::full_words;
+    return;
   }
+  work->sending = std::get<DeadDetail>(letter.detail->body).from_uplink();
+  ++work->flying;
+  retry_(strike, letter, [this, work](const Status& status) {
+    --work->flying;
+    ++(status.ok() ? work->done : work->failed);
+    if (!status.ok()) work->reason = status.detail();
+    retry_next(work);
+  });
+}
+
+void LogCommands::retry_next(const std::shared_ptr<Retrying>& work) {
+  if (std::exchange(work->walking, true)) return;  // of a letter that failed at once: the loop below goes on
+  while (work->may_start()) retry_one(work);
+  work->walking = false;
+  if (work->flying > 0) return;
   find_dead(work->range, Log::Direction::up, dead_page_max, [this, work](Result<Letters> page) {
     if (!page.ok()) return work->reply(control_error(page.status().detail()));
     if (!page.value().letters.empty()) {
       const Sequence next = page.value().next;
-      work->left = std::move(page).value().letters;
+      work->left = std::move(page.value().letters);
+      work->unreadable = std::move(page.value().unreadable);
       work->range.first = next != 0 ? next : work->range.last + 1;
       std::reverse(work->left.begin(), work->left.end());
       return retry_next(work);
@@ -541,11 +585,11 @@ void LogCommands::dead_drop(const ControlRequest& request, ControlServer::Reply 
               if (page.value().letters.empty())
                 return reply(control_error(number ? "there is no dead letter of this number"
                                                   : "there are no dead letters"));
-              log_.commit({.struck = {number ? Range{number, number} : Range{1, log_.last_committed()}},
-                           .urgent = true},
-                          [reply](const Status& status) {
-                            reply(status.ok() ? ok_reply() : control_error(status.detail()));
-                          });
+              const Range dropped = number ? Range{number, number} : Range{1, log_.last_committed()};
+              if (!log_.can_strike(dropped)) return reply(control_error(StruckLetters::full_words));
+              log_.commit({.struck = {dropped}, .urgent = true}, [reply](const Status& status) {
+                reply(status.ok() ? ok_reply() : control_error(status.detail()));
+              });
             });
 }
 

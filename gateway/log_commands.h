@@ -17,8 +17,9 @@ namespace millrace {
 class LogCommands {
  public:
   // Takes a dead letter (a record with a DeadDetail) up again: `done` with success when it was delivered or
-  // decoded, and the log was told to strike it.
-  using Retry = std::function<void(Sequence number, const Record& letter, std::function<void(Status)> done)>;
+  // decoded, and the log was told to strike it. `strike`: the letter's number is the last of it, those before
+  // are no letters'.
+  using Retry = std::function<void(Range strike, const Record& letter, std::function<void(Status)> done)>;
 
   // `retry` is null on a stopped log: nobody is there to deliver to.
   LogCommands(SqliteLog& log, Folder& folder, Retry retry)
@@ -51,16 +52,20 @@ class LogCommands {
   void dead_drop(const ControlRequest& request, ControlServer::Reply reply);
   struct Letters {
     std::vector<std::pair<Sequence, Record>> letters;
+    // the last numbers of rows that could not be read: there may be letters
+    std::vector<Sequence> unreadable;
     Sequence next = 0;  // where the next page begins; 0: there is none
   };
   using Found = std::function<void(Result<Letters>)>;
   void find_dead(Range range, Log::Direction direction, std::size_t max, Found found);
   struct Retrying;
+  void retry_one(const std::shared_ptr<Retrying>& work);
   void retry_next(const std::shared_ptr<Retrying>& work);
 
   SqliteLog& log_;
   Folder& folder_;
   Retry retry_;
+  std::weak_ptr<Retrying> retrying_;  // there is one at a time
 };
 
 // Letters whole, for whoever decodes them: "NUMBER HEX" a line, the record of each as it is stored.

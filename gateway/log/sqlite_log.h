@@ -57,6 +57,8 @@ class SqliteLog final : public Log {
   LogStats stats() const override;
   StartReport start_report() const override { return p_.start_report; }
   bool is_struck(Sequence number) const override { return p_.struck.has(number); }
+  // Whether what is remembered of struck letters has room for these, too.
+  bool can_strike(Range range) const { return p_.struck.has_room_for(range); }
   bool can_settle(std::string_view consumer, Lane lane, Range range) const override {
     return p_.cursors.can_settle({std::string(consumer), lane}, range);
   }

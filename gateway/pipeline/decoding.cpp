@@ -91,9 +91,15 @@ void Decoding::decode(Arrival arrival, Ticket ticket, bool crashed, WriteSet& se
     return bury_it(text("too large: ", arrival.whole_bytes, " bytes, above ", arrival.limit, "; its first ",
                         arrival.bytes.size(), " are kept"));
   }
-  if (arrival.retained && decoder->retained_once && input.retained.seen(arrival, set)) {
-    input.retained_dropped->add();
-    return count_duplicates(1);
+  if (decoder->retained_once && arrival.retained) {
+    const bool known = input.retained.seen(arrival);
+    if (input.retained.take_forgotten()) tell_retained(input);
+    if (known) {
+      input.retained_dropped->add();
+      return count_duplicates(1);
+    }
+  } else if (decoder->retained_once) {
+    input.retained.note(arrival);
   }
   decoded_.clear();
   const Status status = decoder->decode(arrival, decoded_, unread_);
@@ -177,6 +183,13 @@ void Decoding::count(KnownInput& input, const Arrival& arrival) {
     LOG_WARN("input ", arrival.input, ": text on ", shown(arrival.channel),
              " is no UTF-8; it is read as ISO 8859-1 (said once; millrace_input_latin1_total counts)");
   }
+}
+
+void Decoding::tell_retained(KnownInput& input) {
+  if (std::exchange(input.retained_told, true)) return;
+  LOG_WARN("input ", input.name, ": more than ", RetainedValues::topics_max,
+           " topics have retained messages; of some it is forgotten which value came last, and they may be "
+           "stored again at the next subscription (said once; millrace_input_retained_topics)");
 }
 
 void Decoding::admit(std::vector<Record>& records, WriteSet& set) {

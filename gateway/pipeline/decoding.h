@@ -56,6 +56,7 @@ class Decoding {
   void admit(std::vector<Record>& records, WriteSet& set);
   void weigh(KnownInput& input, const Arrival& arrival);
   void count(KnownInput& input, const Arrival& arrival);
+  static void tell_retained(KnownInput& input);
 
   Loop& loop_;
   KnownInputs& inputs_;

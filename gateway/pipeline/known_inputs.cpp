@@ -30,7 +30,11 @@ KnownInput::KnownInput(std::string of, const Log& log, Metrics& metrics)
       latin1(counter(metrics, name, "millrace_input_latin1_total",
                      "Payloads whose text was no UTF-8 and was read as ISO 8859-1")),
       suppressed(counter(metrics, name, "millrace_input_suppressed_records_total",
-                         "Readings that report by exception kept from uplinks")) {}
+                         "Readings that report by exception kept from uplinks")),
+      retained_topics(
+          &metrics.gauge("millrace_input_retained_topics",
+                         "Topics with a retained message of which it is known what came last, 4096 at most",
+                         {{"input", name}})) {}
 
 Handle KnownInputs::add(const std::string& name, std::shared_ptr<const Router> router, bool retained_once) {
   std::shared_ptr<InputMemory> memory;
@@ -110,6 +114,14 @@ void KnownInputs::drop_finished(Ticket done_through) {
 void KnownInputs::save_memories(bool offered, WriteSet& set) {
   for (const auto& [name, input] : inputs_) {
     if (input.memory && input.memory->offered == offered && input.memory->changed()) input.memory->save(set);
+  }
+}
+
+void KnownInputs::save_retained(WriteSet& set, Instant now, bool stopping) {
+  for (auto& [name, input] : inputs_) {
+    if (input.retained.topics() == 0) continue;
+    input.retained.save(set, now, stopping);
+    input.retained_topics->set(static_cast<double>(input.retained.topics()));
   }
 }
 
