@@ -34,12 +34,12 @@ constexpr Shape serial_route_shape = shape_of<RouteConfig>(serial_route_keys, "r
 constexpr Key keys[] = {
     K::key<&C::name>("name", "").required().names().like("\"scale\""),
     K::key<&C::device>("device", "A name under /dev/serial/by-id finds the adapter again")
-        .like("\"/dev/serial/by-id/usb-FTDI_FT232R_A10K2V5X-if00-port0\""),
+        .like("\"/dev/serial/by-id/usb-FTDI_FT232R_A10K2V5X-if00-port0\"")
+        .said_first(),
     K::key<&C::server>(
         "server",
-        "Instead of a `device`: a serial server that gives the line's bytes by TCP and nothing "
-        "else (ser2net, raw); speed and parity are set there")
-        .like("\"192.0.2.7:4001\""),
+        "Instead of a `device`: host:port of a serial server that gives the line's bytes by TCP "
+        "and nothing else (ser2net, raw); speed and parity are set there"),
     K::key<&C::baud>("baud", "Speed of the line; any, where the adapter can do it").within(50, 4'000'000),
     K::choice<&C::parity>("parity", "none|even|odd", ""),
     K::key<&C::data_bits>("data_bits", "").within(7, 8),
