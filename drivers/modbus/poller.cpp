@@ -142,10 +142,10 @@ void Poller::fall(Round& round, const std::string& why, bool needs_person, bool 
   if (unreachable || falls_ >= config_.failures_max) lose_devices(round, why);
 }
 
-// Whoever never answered is told like one that is silent: after failures_max tries.
+// Whoever never answered has nothing to lose: the bus' own trouble is told.
 void Poller::lose_devices(Round& round, const std::string& why) {
   for (std::size_t i = 0; i < slaves_.size(); ++i) {
-    if (states_[i].down || (!schedule_.known(i) && falls_ < config_.failures_max)) continue;
+    if (states_[i].down || !schedule_.known(i)) continue;
     schedule_.lost(i);
     tell_down(round, i, why);
   }

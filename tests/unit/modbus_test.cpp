@@ -905,16 +905,15 @@ TEST_CASE("modbus bus: who comes back is read whole again") {
   CHECK(bus.answers(1) >= 9);
 }
 
-TEST_CASE("modbus bus: devices behind a port that never opens, or a peer that only hangs up, are told away") {
+TEST_CASE(
+    "modbus bus: devices behind a peer that only hangs up are told away, and nobody who never was there") {
   Bus never(2);
   never.start();
   never.line->present = false;
   never.run(300ms);
-  CHECK(never.changes.empty());
   never.run(1min);
-  REQUIRE(never.changes.size() == 2);
-  CHECK_FALSE(never.changes[0].up);
-  CHECK(never.exceptions() == 2);
+  CHECK(never.changes.empty());  // nobody was there to go
+  CHECK(never.exceptions() == 0);
   Bus bus(2);
   bus.config.mode = "rtu_over_tcp";
   bus.start();
