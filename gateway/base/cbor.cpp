@@ -128,7 +128,7 @@ class Reader {
   bool string(const Head& h) {
     std::string_view read;
     if (!bytes_of_string(h, read)) return false;
-    if (h.major == byte_string) return told(handler_.string(keep(to_hex(bytes_of(read)))));
+    if (h.major == byte_string) return told(handler_.octets(keep(to_hex(bytes_of(read)))));
     return told(good_text(read) ? handler_.string(read) : handler_.unreadable(read));
   }
   static bool good_text(std::string_view text) {

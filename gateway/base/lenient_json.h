@@ -26,6 +26,8 @@ struct LenientJson {
 class LenientHandler : public JsonHandler {
  public:
   virtual bool unreadable(std::string_view token) = 0;  // a value that is none
+  // Octets, of which JSON has none: a text as far as the handler does not care.
+  virtual bool octets(std::string_view as_hex) { return string(as_hex); }
   // Values of a member whose name cannot be: they are not told one by one.
   virtual void skipped(std::string_view name, std::size_t values, std::string_view why) = 0;
   virtual void broken(const std::string& why) = 0;  // the document ends here

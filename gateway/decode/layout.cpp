@@ -100,7 +100,23 @@ Result<Layout> Layout::make(const std::vector<FieldConfig>& fields, const std::s
     layout.fields_.push_back(
         {said, kind->type, size, order == "little", words && order == "BADC", words && order == "CDAB"});
   }
+  layout.give_places();
   return layout;
+}
+
+void Layout::give_places() {
+  for (std::size_t i = 0; i < fields_.size(); ++i) {
+    Field& field = fields_[i];
+    const bool of_bits = field.type == Type::bits || field.type == Type::bits_signed;
+    field.first = field.said.at + (of_bits ? field.said.bit / 8 : 0);
+    field.slot = of_bits ? static_cast<std::uint32_t>(field.said.bit % 8) : 8;
+    const auto taken = [&] {
+      return std::any_of(
+          fields_.begin(), fields_.begin() + static_cast<std::ptrdiff_t>(i),
+          [&](const Field& other) { return other.first == field.first && other.slot == field.slot; });
+    };
+    while (field.slot < 15 && taken()) field.slot = std::max<std::uint32_t>(field.slot + 1, 8);
+  }
 }
 
 void Layout::tell(BytesView bytes, std::uint32_t place, JsonWalk& walk, Unread& unread,
@@ -112,10 +128,7 @@ void Layout::tell(BytesView bytes, std::uint32_t place, JsonWalk& walk, Unread& 
         field.said.at < 0 ? static_cast<std::int64_t>(bytes.size()) + field.said.at : field.said.at;
     if (begin < 0 || begin >= static_cast<std::int64_t>(bytes.size())) continue;
     const auto from = static_cast<std::size_t>(begin);
-    const bool of_bits = field.type == Type::bits || field.type == Type::bits_signed;
-    const std::size_t bit = of_bits ? static_cast<std::size_t>(field.said.bit) : 0;
-    const auto at =
-        place + static_cast<std::uint32_t>(of_bits ? (from + bit / 8) * 16 + bit % 8 : from * 16 + 8);
+    const auto at = place + static_cast<std::uint32_t>(begin + field.first - field.said.at) * 16 + field.slot;
     if (from + field.size > bytes.size()) {
       unread.refuse({at, at + 1}, field.said.name,
                     text("the bytes end in the middle of it: there are ", bytes.size()));

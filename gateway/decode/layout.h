@@ -1,6 +1,7 @@
 // A layout of bytes: which field stands where, of what type and order. Pure; tells a walk the fields of some
 // bytes as members of the message that is open. A field's place is where it begins, so that a route may
-// change and a retry still gives the same values: byte * 16 + bit for bits, byte * 16 + 8 for others.
+// change and a retry still gives the same values: byte * 16 + bit for bits, byte * 16 + 8 for others. Of
+// fields that begin at the same place the next ones have what is free up to byte * 16 + 15.
 #pragma once
 
 #include <optional>
@@ -45,7 +46,10 @@ class Layout {
     Type type;
     std::size_t size;
     bool little, swapped_bytes, swapped_words;
+    std::uint32_t slot = 0;  // of the sixteen places of its first byte
+    std::int64_t first = 0;  // that byte, from 0 or from the end
   };
+  void give_places();
   static void tell_field(const Field& field, BytesView bytes, JsonWalk& walk, Unread& unread,
                          std::uint32_t place, std::string& text);
   static void tell_number(const Field& field, double number, bool exact_sign, std::uint64_t raw,

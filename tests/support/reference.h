@@ -12,6 +12,8 @@
 
 namespace millrace::reference {
 
+__extension__ typedef __int128 Wide;
+
 // What must be read (by metric: the value as readings_of() says it), and metrics of which nothing is said,
 // because they have something that a record cannot hold exactly or that came behind a fault.
 struct Expected {
@@ -27,10 +29,21 @@ struct Expected {
 Expected of_json(std::string_view payload);
 // RFC 8949; what stands before a fault is sure.
 Expected of_cbor(std::string_view payload);
-// RFC 8428 in JSON, of packs whose fields are plain.
+// RFC 8428. In JSON what stands before a fault is sure, in CBOR nothing comes behind one.
 Expected of_senml(std::string_view payload);
+Expected of_senml_cbor(std::string_view payload);
 // RFC 4180, with a first line that names the columns.
 Expected of_csv(std::string_view payload);
+
+// A cell of a table, or what a pattern took, as the reading `name`.
+void put_cell(Expected& out, const std::string& name, const std::string& cell);
+// RFC 4648, in either alphabet, blanks passed over; and pairs of digits. False: it is none.
+bool from_base64(std::string_view given, std::string& out);
+bool from_hex(std::string_view given, std::string& out);
+// "a.b", with quotes where the rule of names asks for them.
+std::string step(const std::string& path, const std::string& name);
+bool utf8(std::string_view text);
+bool has_control(std::string_view text, bool lines_are_good);
 
 // As readings_of() says it; nothing: no reading, or none that can be foretold.
 std::optional<std::string> number(std::string_view spelling);

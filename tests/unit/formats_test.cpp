@@ -222,6 +222,41 @@ TEST_CASE("senml: a sum that cannot be read does not cost the value beside it, n
   CHECK(decode(senml(), pack, "plant/l1/press-1/telemetry", first.unread.missing).records.empty());
 }
 
+TEST_CASE("senml: a value that is none does not cost the sum beside it, and a sum is made of numbers only") {
+  const std::string_view pack =
+      R"([{"bn":"m/","bs":100,"n":"e","v":"x","s":5},{"n":"f","v":1,"s":true},{"n":"g","s":"12"},{"n":"h","s":null}])";
+  const auto got = decode(senml(), pack);
+  CHECK(got.readings() == Readings{"e.sum=105", "f=1"});
+  CHECK(got.unread.reason() ==
+        "record 0: \"v\" is no number; record 1: \"s\" is no number; record 2: \"s\" is no number");
+  CHECK(got.unread.missing == ValueRuns{{3, 4}, {7, 8}, {9, 10}});
+  CHECK(got.unread.no_value == 1);
+  CHECK(decode(senml(), pack, "plant/l1/press-1/telemetry", got.unread.missing).records.empty());
+}
+
+TEST_CASE("senml: octets are data, and no texts") {
+  auto route = senml();
+  route.format = "senml_cbor";
+  CHECK(cbor("81a20061740343616263", route).records.empty());  // "vs"
+  CHECK(cbor("81a20041740343616263", route).records.empty());  // "n"
+  CHECK(cbor("81a20061740863616263", route).records.empty());  // "vd" as a text
+  CHECK(cbor("81a20061740843616263", route).records.size() == 1);
+}
+
+TEST_CASE("senml: base fields are of their pack, not of one that follows in the same payload") {
+  auto route = senml();
+  route.device = "d{.bn}";
+  const auto got = decode(
+      route, "[{\"bn\":\"1:\",\"bv\":20,\"bu\":\"Cel\",\"n\":\"t\",\"v\":1}]\n[{\"n\":\"t\",\"v\":2}]");
+  CHECK(got.readings() == Readings{"t=21", "t=2"});
+  REQUIRE(got.records.size() == 2);
+  CHECK(got.records[0].device == "d1");
+  CHECK(got.records[1].device == "d");
+  CHECK(got.records[1].unit.empty());
+  route.format = "senml_cbor";
+  CHECK(cbor("81a3240a006174020181a20061740202", route).readings() == Readings{"t=11", "t=2"});
+}
+
 TEST_CASE("senml: what is malformed costs its own record") {
   const auto got = decode(
       senml(),

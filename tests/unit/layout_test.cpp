@@ -123,6 +123,23 @@ TEST_CASE("binary: scale, no value, what is cut, what is not there") {
   CHECK(read(route, ""sv).unread.no_value == 1);
 }
 
+TEST_CASE("binary: of two fields at the same place the one that is missing comes with a retry, alone") {
+  FieldConfig raw = field("raw", "hex", 0), bcd = field("b", "bcd", 1);
+  raw.length = 4;
+  bcd.length = 1;
+  const std::vector<FieldConfig> fields = {field("a", "u8", 0), bcd, field("c", "u8", 1), raw};
+  const Decoded out = read(binary(fields), "\x01\x0a\x02"sv);
+  CHECK(out.readings() == Readings{"a=1", "c=10"});
+  CHECK(out.unread.refusals == 2);
+  CHECK(read(binary(fields), "\x01\x0a\x02"sv, out.unread.missing).records.empty());
+  raw.length = 3;
+  bcd.type = "i8";
+  bcd.length = 0;
+  CHECK(
+      read(binary({field("a", "u8", 0), bcd, field("c", "u8", 1), raw}), "\x01\x0a\x02"sv, out.unread.missing)
+          .readings() == Readings{"b=10", "raw='010a02'"});
+}
+
 TEST_CASE("binary: time, names and conditions by field") {
   RouteConfig route =
       binary({field("ts", "u32", 0), field("kind", "u8", 4), field("id", "u8", 5), field("v", "u8", 6)});

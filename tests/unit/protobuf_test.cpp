@@ -159,7 +159,7 @@ TEST_CASE("protobuf: scalars by their names, and what proto3 leaves out is 0") {
   // nan is no value, and text that is none costs itself.
   const Decoded out = read(route, Message().text(1, "\xff").real(2, std::nan("")).view());
   CHECK(out.unread.no_value == 1);
-  CHECK(out.unread.reason() == "id: text that is no UTF-8");
+  CHECK(out.unread.reason() == "\"id\" is no value: \\xff");
 }
 
 TEST_CASE("protobuf: lists, maps, times, and each") {
@@ -208,6 +208,31 @@ TEST_CASE("protobuf: the unit of a Timestamp is known, and nobody guesses it by 
       why("metrics = { t = \"temprature\" }").ends_with("plant.Telemetry has no field \"temprature\" there"));
   CHECK(why("each = \"samples[]\"\nmetrics = { t = \"w\" }").ends_with("has no field \"w\" there"));
   CHECK(why("metrics = { t = \"tags.anything\", u = \"id.in_a_text\" }").empty());
+}
+
+TEST_CASE("protobuf: a message that is said in pieces is merged, not told twice") {
+  Message one;
+  one.message(7, Message()
+                     .message(1, Message().number(1, 1'767'225'600))
+                     .single(2, 20)
+                     .message(1, Message().number(2, 500'000'000)));
+  const RouteConfig route = protobuf("each = \"samples[]\"\ntime = \"at\"\nmetrics = { v = \"v\" }");
+  const Decoded out = read(route, one.view());
+  CHECK(out.readings() == Readings{"v=20"});
+  REQUIRE(out.records.size() == 1);
+  CHECK(out.records[0].time.us == 1'767'225'600'500'000);
+  CHECK(read(protobuf(), one.view()).readings() == Readings{"samples[0].at=1767225600500000",
+                                                            "samples[0].v=20", "id=''", "temperature=0",
+                                                            "count=0", "big=0", "on=false", "state='IDLE'"});
+}
+
+TEST_CASE("protobuf: a text of a list that is none moves no other, and one that nobody wants costs nothing") {
+  const RouteConfig all = protobuf(), one = protobuf("metrics = { t = \"temperature\" }");
+  Message tagged;
+  tagged.text(1, "\xff").real(2, 1);
+  CHECK(read(one, tagged.view()).readings() == Readings{"t=1"});
+  CHECK_FALSE(read(one, tagged.view()).unread.any());
+  CHECK(read(all, tagged.view()).unread.refusals == 1);
 }
 
 TEST_CASE("protobuf: several in a payload, and bytes that are none") {

@@ -1,5 +1,6 @@
 #include "tests/support/reference.h"
 
+#include <algorithm>
 #include <cmath>
 #include <cstdlib>
 #include <cstring>
@@ -7,8 +8,6 @@
 #include "base/text.h"
 
 namespace millrace::reference {
-namespace {
-
 bool utf8(std::string_view s) {
   for (std::size_t i = 0; i < s.size();) {
     const auto c = static_cast<unsigned char>(s[i]);
@@ -56,6 +55,8 @@ std::string step(const std::string& path, const std::string& name) {
   return path.empty() ? said : path + "." + said;
 }
 
+namespace {
+
 void utf8_to(std::string& out, std::uint32_t code) {
   if (code < 0x80) out += static_cast<char>(code);
   else if (code < 0x800)
@@ -68,17 +69,34 @@ void utf8_to(std::string& out, std::uint32_t code) {
         out += static_cast<char>(0x80 | (code >> 6 & 0x3F)), out += static_cast<char>(0x80 | (code & 0x3F));
 }
 
+// Where a value stands: which document, and the steps to it; of a list's element "\1" and its number.
+using Steps = std::vector<std::string>;
+std::string element_step(std::uint64_t index) { return text("\1", index); }
+
 struct Leaf {
   std::string path;
-  enum Kind { null, truth, number, text } kind = null;
+  enum Kind { null, truth, number, text, bytes } kind = null;  // bytes: as hex
   std::string value;
+  std::size_t document = 0;
+  Steps at = {};
 };
+
+// A record of SenML: an object in the list that is a document. `closed`: it came to its end.
+struct PackPlace {
+  std::size_t document, index;
+  auto operator<=>(const PackPlace&) const = default;
+};
+std::optional<PackPlace> pack_place(std::size_t document, const Steps& at) {
+  if (at.size() != 1 || at[0][0] != '\1') return std::nullopt;
+  return PackPlace{document, static_cast<std::size_t>(std::atoi(at[0].c_str() + 1))};
+}
 
 // By the grammar of RFC 8259, a character at a time. `leaves`: those behind which it went on well.
 class Json {
  public:
   explicit Json(std::string_view text) : s_(text) {}
   std::vector<Leaf> leaves;
+  std::set<PackPlace> closed;
   bool object = false;  // or a list
   bool whole = false;
 
@@ -165,7 +183,7 @@ class Json {
   bool value(const std::string& path, int depth) {
     blanks();
     if (at_ >= s_.size() || depth > 32) return false;
-    Leaf leaf{path, Leaf::null, ""};
+    Leaf leaf{path, Leaf::null, "", 0, steps_};
     if (s_[at_] == '{') return members(path, depth);
     if (s_[at_] == '[') return elements(path, depth);
     if (s_[at_] == '"') leaf.kind = Leaf::text;
@@ -176,7 +194,7 @@ class Json {
       case Leaf::null: good = word("null"); break;
       case Leaf::truth: leaf.value = s_[at_] == 't' ? "true" : "false", good = word(leaf.value); break;
       case Leaf::number: good = number(leaf.value); break;
-      case Leaf::text: good = string(leaf.value); break;
+      default: good = string(leaf.value); break;
     }
     if (!good || !goes_on(depth)) return false;
     leaves.push_back(std::move(leaf));
@@ -186,22 +204,30 @@ class Json {
     ++at_;
     for (bool first = true;; first = false) {
       blanks();
-      if (first && take('}')) return true;
+      if (first && take('}')) return close();
       std::string name;
       if (!string(name)) return false;
       blanks();
+      steps_.push_back(name);
       if (!take(':') || !value(step(path, name), depth + 1)) return false;
+      steps_.pop_back();
       blanks();
-      if (take('}')) return true;
+      if (take('}')) return close();
       if (!take(',')) return false;
     }
+  }
+  bool close() {
+    if (const auto place = pack_place(0, steps_)) closed.insert(*place);
+    return true;
   }
   bool elements(const std::string& path, int depth) {
     ++at_;
     for (int i = 0;; ++i) {
       blanks();
       if (i == 0 && take(']')) return true;
+      steps_.push_back(element_step(static_cast<std::uint64_t>(i)));
       if (!value(text(path, "[", i, "]"), depth + 1)) return false;
+      steps_.pop_back();
       blanks();
       if (take(']')) return true;
       if (!take(',')) return false;
@@ -210,6 +236,7 @@ class Json {
 
   std::string_view s_;
   std::size_t at_ = 0;
+  Steps steps_;
 };
 
 void put(Expected& out, const Leaf& leaf) {
@@ -225,12 +252,14 @@ void put(Expected& out, const Leaf& leaf) {
 class Cbor {
  public:
   explicit Cbor(std::string_view bytes) : s_(bytes) {}
-  Expected out;
+  std::vector<Leaf> leaves;
+  std::set<PackPlace> closed;
+  bool whole = true;
 
   void read() {
-    while (at_ < s_.size()) {
+    for (; at_ < s_.size(); ++document_) {
       if (!item("", 0)) {
-        out.whole = false;
+        whole = false;
         return;
       }
     }
@@ -281,15 +310,19 @@ class Cbor {
                                           : (1024 + mantissa) * std::pow(2, exponent - 25);
     return bits >> 15 ? -value : value;
   }
+  void tell(const std::string& path, Leaf::Kind kind, std::string value = "") {
+    leaves.push_back({path, kind, std::move(value), document_, steps_});
+  }
   void real(const std::string& path, double value) {
-    if (std::isfinite(value)) put(out, {path, Leaf::number, text(value)});
+    if (std::isfinite(value)) tell(path, Leaf::number, text(value));
+    else tell(path, Leaf::null);
   }
   bool item(const std::string& path, int depth) {
     Head h;
     if (depth > 32 || !head(h)) return false;
     switch (h.major) {
       case 0:
-      case 1: return put(out, {path, Leaf::number, whole_number(h)}), true;
+      case 1: return tell(path, Leaf::number, whole_number(h)), true;
       case 2:
       case 3: {
         std::string bytes;
@@ -298,16 +331,18 @@ class Cbor {
           std::string hex;
           for (const char c : bytes)
             hex += "0123456789abcdef"[static_cast<unsigned char>(c) >> 4], hex += "0123456789abcdef"[c & 15];
-          put(out, {path, Leaf::text, hex});
-        } else if (utf8(bytes)) {
-          put(out, {path, Leaf::text, bytes});
+          tell(path, Leaf::bytes, hex);
+        } else {
+          tell(path, utf8(bytes) ? Leaf::text : Leaf::null, bytes);
         }
         return true;
       }
       case 4: {
         if (depth >= 32) return false;
         for (std::uint64_t i = 0; h.endless ? !stop() : i < h.value; ++i) {
+          steps_.push_back(element_step(i));
           if (!item(text(path, "[", i, "]"), depth + 1)) return false;
+          steps_.pop_back();
         }
         return true;
       }
@@ -319,8 +354,11 @@ class Cbor {
           if (!head(key) || key.major > 3 || key.major == 2) return false;
           if (key.major == 3 ? !string(key, name) || !utf8(name) : (name = whole_number(key)).empty())
             return false;
+          steps_.push_back(name);
           if (!item(step(path, name), depth + 1)) return false;
+          steps_.pop_back();
         }
+        if (const auto place = pack_place(document_, steps_)) closed.insert(*place);
         return true;
       }
       case 6:
@@ -329,13 +367,14 @@ class Cbor {
       default: break;
     }
     if (h.endless) return false;
-    if (h.info == 20 || h.info == 21) put(out, {path, Leaf::truth, h.info == 21 ? "true" : "false"});
+    if (h.info == 20 || h.info == 21) tell(path, Leaf::truth, h.info == 21 ? "true" : "false");
+    else if (h.info < 25) tell(path, Leaf::null);
     if (h.info == 25) real(path, half(h.value));
     if (h.info == 26) {
       float f = 0;
       const auto bits = static_cast<std::uint32_t>(h.value);
       std::memcpy(&f, &bits, 4);
-      if (std::isfinite(f)) put(out, {path, Leaf::number, text(static_cast<double>(f))});
+      real(path, static_cast<double>(f));
     }
     if (h.info == 27) {
       double d = 0;
@@ -350,17 +389,156 @@ class Cbor {
     if (depth >= 32 || !head(h)) return false;
     if (tag < 4) {
       std::string bytes;
-      return h.major == 2 && string(h, bytes);
+      return h.major == 2 && string(h, bytes) && (tell(path, Leaf::null), true);
     }
     if (h.major != 4 || h.endless || h.value != 2 || !head(exponent) || exponent.major > 1 ||
         !head(mantissa) || mantissa.major > 1)
       return false;
-    put(out, {path, Leaf::number, whole_number(mantissa) + "e" + whole_number(exponent)});
+    tell(path, Leaf::number, whole_number(mantissa) + "e" + whole_number(exponent));
     return true;
   }
 
   std::string_view s_;
-  std::size_t at_ = 0;
+  std::size_t at_ = 0, document_ = 0;
+  Steps steps_;
+};
+
+// RFC 8428, a record at a time. What it says nothing of (a value twice, a field of the wrong kind among the
+// bases) makes what follows unsure.
+class Senml {
+ public:
+  Senml(const std::vector<Leaf>& leaves, const std::set<PackPlace>& closed, bool cbor, Expected& out)
+      : cbor_(cbor), out_(out) {
+    std::map<PackPlace, Record> records;
+    for (const PackPlace& place : closed) records[place];
+    for (const Leaf& leaf : leaves) {
+      if (leaf.at.size() < 2) continue;
+      const auto place = pack_place(leaf.document, {leaf.at[0]});
+      if (!place || !closed.contains(*place)) continue;
+      Record& record = records[*place];
+      if (leaf.at.size() == 2 && !record.emplace(label_of(leaf.at[1]), leaf).second) record["\1twice"] = leaf;
+    }
+    std::size_t document = 0;
+    for (const auto& [place, record] : records) {
+      if (place.document != document) bases_ = {};
+      document = place.document;
+      take(record);
+    }
+  }
+
+ private:
+  using Record = std::map<std::string, Leaf>;
+
+  // Table 4.
+  std::string label_of(const std::string& said) const {
+    static const std::map<std::string, std::string> numbers = {
+        {"-1", "bver"}, {"-2", "bn"}, {"-3", "bt"}, {"-4", "bu"}, {"-5", "bv"},
+        {"-6", "bs"},   {"0", "n"},   {"1", "u"},   {"2", "v"},   {"3", "vs"},
+        {"4", "vb"},    {"5", "s"},   {"6", "t"},   {"7", "ut"},  {"8", "vd"}};
+    const auto found = numbers.find(said);
+    return cbor_ && found != numbers.end() ? found->second : said;
+  }
+  static const Leaf* find(const Record& record, const char* label) {
+    const auto found = record.find(label);
+    return found == record.end() ? nullptr : &found->second;
+  }
+  static Leaf::Kind kind_of(const std::string& label, bool cbor) {
+    if (label == "bn" || label == "bu" || label == "n" || label == "u" || label == "vs") return Leaf::text;
+    if (label == "vd") return cbor ? Leaf::bytes : Leaf::text;
+    return label == "vb" ? Leaf::truth : Leaf::number;
+  }
+
+  // From here on nobody knows what the bases are.
+  void lose() { sure_ = out_.whole = false; }
+
+  static bool good(const Record& record, const char* label, bool cbor) {
+    const Leaf* leaf = find(record, label);
+    return !leaf || leaf->kind == kind_of(label, cbor);
+  }
+
+  void take(const Record& record) {
+    const bool bases =
+        std::ranges::any_of(record, [](const auto& one) { return one.first.starts_with('b'); });
+    bool good_bases = true;
+    for (const char* label : {"bn", "bt", "bu", "bv", "bs", "bver"})
+      good_bases = good_bases && good(record, label, cbor_);
+    const bool named = good(record, "n", cbor_) && good(record, "t", cbor_);
+    if (!good_bases || record.contains("\1twice") || (bases && !named)) return lose();
+    if (!named) return;
+    for (const auto& [label, into] :
+         {std::pair{"bn", &Bases::name}, std::pair{"bt", &Bases::time}, std::pair{"bv", &Bases::value},
+          std::pair{"bs", &Bases::sum}, std::pair{"bu", &Bases::unit}}) {
+      if (const Leaf* leaf = find(record, label)) bases_.*into = leaf->value;
+    }
+    if (const Leaf* version = find(record, "bver"))
+      bases_.refused = std::strtod(version->value.c_str(), nullptr) > 10;
+    const bool must = std::ranges::any_of(record, [](const auto& one) { return one.first.ends_with('_'); });
+    if (!bases_.refused && !must) readings(record);
+  }
+
+  void readings(const Record& record) {
+    const Leaf *n = find(record, "n"), *v = find(record, "v"), *s = find(record, "s"), *t = find(record, "t"),
+               *u = find(record, "u");
+    int values = 0;
+    for (const char* label : {"v", "vs", "vb", "vd"}) values += find(record, label) ? 1 : 0;
+    const bool base_alone = values == 0 && !s && n && !bases_.value.empty();
+    if (values > 1 || (values == 0 && !s && !base_alone)) return;
+    std::string name = n ? n->value : "";
+    if (name.empty()) {
+      name = bases_.name;
+      while (!name.empty() && std::string_view(":/._-").find(name.back()) != std::string_view::npos)
+        name.pop_back();
+    }
+    if (name.empty() || name.size() > 256 || has_control(name, false)) return;
+    // Times beyond all calendars, and units that are none, cost the record.
+    const double time =
+        (t ? std::strtod(t->value.c_str(), nullptr) : 0) + std::strtod(bases_.time.c_str(), nullptr);
+    const std::string& unit = u ? u->value : bases_.unit;
+    const bool doubtful = !(time < 4e9 && time > -1e9) || !good(record, "u", cbor_) || unit.size() > 8 ||
+                          has_control(unit, false);
+    const auto put = [&](const std::string& metric, const std::optional<std::string>& value) {
+      if (!sure_ || doubtful) out_.forget(metric);
+      else out_.put(metric, value);
+    };
+    const auto value_of = [&](const char* label) {
+      return good(record, label, cbor_) ? find(record, label) : nullptr;
+    };
+    if (const Leaf* leaf = value_of("vb")) put(name, leaf->value);
+    if (const Leaf* leaf = value_of("vs")) put(name, as_text(leaf->value));
+    if (const Leaf* leaf = value_of("vd")) {
+      const auto bytes = cbor_ ? std::optional(leaf->value.size() / 2) : base64_size(leaf->value);
+      if (bytes) put(name, text(*bytes, " bytes"));
+    }
+    if (base_alone) put(name, number(bases_.value));
+    if (v && v->kind == Leaf::number) put(name, both(bases_.value, v->value));
+    if (s && s->kind == Leaf::number) put(name + ".sum", both(bases_.sum, s->value));
+  }
+
+  static std::optional<std::size_t> base64_size(const std::string& given) {
+    std::string bytes;
+    return from_base64(given, bytes) ? std::optional(bytes.size()) : std::nullopt;
+  }
+
+  // Whole numbers are added exactly.
+  static std::optional<std::string> both(const std::string& base, const std::string& own) {
+    if (base.empty()) return number(own);
+    const bool whole =
+        (base + own).find_first_of(".eE") == std::string::npos && base.size() < 19 && own.size() < 19;
+    if (whole)
+      return number(text(std::strtoll(base.c_str(), nullptr, 10) + std::strtoll(own.c_str(), nullptr, 10)));
+    const double sum = std::strtod(base.c_str(), nullptr) + std::strtod(own.c_str(), nullptr);
+    if (!number(base) || !number(own) || !std::isfinite(sum) || std::fabs(sum) >= 0x1p53) return std::nullopt;
+    return text(sum);
+  }
+
+  struct Bases {
+    std::string name, time, value, sum, unit;
+    bool refused = false;
+  };
+  const bool cbor_;
+  Expected& out_;
+  Bases bases_;
+  bool sure_ = true;
 };
 
 }  // namespace
@@ -376,10 +554,10 @@ std::optional<std::string> number(std::string_view spelling) {
   const bool whole = spelling.find_first_of(".eE") == std::string_view::npos;
   if (!std::isfinite(value) || (value != 0 && std::fabs(value) < 1e-290)) return std::nullopt;
   if (value == 0 && spelling.find_first_of("eE") != std::string_view::npos) return std::nullopt;
-  if (whole && std::fabs(value) >= 0x1p53) {
-    if (std::fabs(value) >= 0x1p63) return std::nullopt;
-    return text(static_cast<std::int64_t>(std::strtoll(text_of_it.c_str(), nullptr, 10)), "i");
-  }
+  if (whole && std::fabs(value) >= 0x1p63) return std::nullopt;
+  // Beyond 2^53 doubles have gaps.
+  const auto integer = static_cast<std::int64_t>(std::strtoll(text_of_it.c_str(), nullptr, 10));
+  if (whole && (integer > 1LL << 53 || integer < -(1LL << 53))) return text(integer, "i");
   return text(value);
 }
 
@@ -402,74 +580,146 @@ Expected of_json(std::string_view payload) {
 Expected of_cbor(std::string_view payload) {
   Cbor cbor(payload);
   cbor.read();
-  return cbor.out;
+  Expected out;
+  out.whole = cbor.whole;
+  for (const Leaf& leaf : cbor.leaves) put(out, leaf);
+  return out;
 }
 
 Expected of_senml(std::string_view payload) {
   Json json(payload);
   json.read();
   Expected out;
-  out.whole = json.whole && json.object;
-  // Records by their place: "[3].bn".
-  std::vector<std::map<std::string, Leaf>> records;
-  for (const Leaf& leaf : json.leaves) {
-    const std::size_t close = leaf.path.find("].");
-    if (leaf.path.front() != '[' || close == std::string::npos) continue;
-    const auto at = static_cast<std::size_t>(std::atoi(leaf.path.c_str() + 1));
-    if (records.size() <= at) records.resize(at + 1);
-    records[at][leaf.path.substr(close + 2)] = leaf;
-  }
-  std::string base;
-  double base_value = 0;
-  for (auto& record : records) {
-    if (record.contains("bn")) base = record["bn"].value;
-    if (record.contains("bv")) base_value = std::strtod(record["bv"].value.c_str(), nullptr);
-    std::string name = record.contains("n") ? record["n"].value : base;
-    while (!record.contains("n") && !name.empty() && std::strchr(":/._-", name.back())) name.pop_back();
-    if (record.contains("v") && base_value == 0) out.put(name, number(record["v"].value));
-    if (record.contains("v") && base_value != 0)
-      out.put(name, text(base_value + std::strtod(record["v"].value.c_str(), nullptr)));
-    if (record.contains("vb")) out.put(name, record["vb"].value);
-    if (record.contains("vs")) out.put(name, as_text(record["vs"].value));
-    if (record.contains("s")) out.put(name + ".sum", number(record["s"].value));
-  }
+  out.whole = json.whole;
+  Senml(json.leaves, json.closed, false, out);
   return out;
 }
+
+Expected of_senml_cbor(std::string_view payload) {
+  Cbor cbor(payload);
+  cbor.read();
+  Expected out;
+  Senml(cbor.leaves, cbor.closed, true, out);
+  return out;
+}
+
+void put_cell(Expected& out, const std::string& name, const std::string& cell) {
+  static const std::set<std::string> none = {"nan", "inf", "infinity", "null", "none", "nil", "undefined"};
+  if (cell.empty() || name.empty() || name.size() > 256 || has_control(name, false)) return;
+  char* stop = nullptr;
+  (void)std::strtod(cell.c_str(), &stop);
+  const bool digits = cell.find_first_not_of("-0123456789.") == std::string::npos && *stop == '\0' &&
+                      cell[0] != '.' && cell.back() != '.' && cell != "-" && !cell.starts_with("-.");
+  const bool a_word = cell.find_first_not_of("abcdefghijklmnopqrstuvwxyz") == std::string::npos;
+  if (digits) out.put(name, number(cell));
+  else if (cell == "true" || cell == "false") out.put(name, cell);
+  else if (a_word && !none.contains(cell)) out.put(name, as_text(cell));
+  else if (!none.contains(cell)) out.forget(name);
+}
+
+namespace {
+
+struct CsvCell {
+  std::string text;
+  bool quoted = false;
+};
+
+// A line of RFC 4180, blanks around a cell passed over. False: a quote without end, or something behind it.
+bool csv_line(std::string_view s, std::size_t& at, std::vector<CsvCell>& cells) {
+  const auto here = [&] { return at < s.size() ? s[at] : '\n'; };
+  const auto ends = [&] { return here() == '\n' || here() == '\r'; };
+  for (cells.clear();; ++at) {
+    CsvCell& cell = cells.emplace_back();
+    while (here() == ' ') ++at;
+    if (here() == '"' && at < s.size()) {
+      cell.quoted = true;
+      for (++at;; ++at) {
+        if (at >= s.size()) return false;
+        if (s[at] == '"' && (at + 1 >= s.size() || s[at + 1] != '"')) break;
+        if (s[at] == '"') ++at;
+        cell.text += s[at];
+      }
+      ++at;
+      while (here() == ' ') ++at;
+      if (!ends() && here() != ',') return false;
+    } else {
+      while (!ends() && here() != ',') cell.text += s[at++];
+      cell.text = trim(cell.text);
+    }
+    if (ends()) break;
+  }
+  at = std::min(s.find_first_not_of("\r\n", at), s.size());
+  return true;
+}
+
+}  // namespace
 
 Expected of_csv(std::string_view payload) {
   Expected out;
   std::vector<std::string> names;
-  for (std::size_t at = payload.find_first_not_of("\r\n"); at < payload.size();) {
-    const std::size_t end = std::min(payload.find_first_of("\r\n", at), payload.size());
-    const std::string_view line = payload.substr(at, end - at);
-    at = payload.find_first_not_of("\r\n", end);
-    at = std::min(at, payload.size());
-    if (line.find('"') != std::string_view::npos) {  // from here on a cell may have lines
+  std::vector<CsvCell> cells;
+  while (!payload.empty() && (payload.back() == '\r' || payload.back() == '\n')) payload.remove_suffix(1);
+  for (std::size_t at = std::min(payload.find_first_not_of("\r\n"), payload.size()); at < payload.size();) {
+    if (!csv_line(payload, at, cells)) {  // what is a line from here on nobody knows
       out.whole = false;
       return out;
     }
-    std::vector<std::string> cells;
-    for (const std::string_view cell : split(line, ',')) cells.emplace_back(trim(cell));
     if (names.empty()) {
-      names = cells;
+      for (const CsvCell& cell : cells) names.push_back(cell.text);
       continue;
     }
-    if (cells.size() != names.size()) continue;
-    for (std::size_t i = 0; i < cells.size(); ++i) {
-      char* stop = nullptr;
-      const std::string& cell = cells[i];
-      if (cell.empty() || names[i].empty() || has_control(names[i], false)) continue;
-      (void)std::strtod(cell.c_str(), &stop);
-      const bool digits = cell.find_first_not_of("-0123456789.") == std::string::npos && *stop == '\0' &&
-                          cell[0] != '.' && cell.back() != '.' && cell != "-";
-      const bool a_word = cell.find_first_not_of("abcdefghijklmopqrstuvwxyz") == std::string::npos;
-      if (digits) out.put(step("", names[i]), number(cell));
-      else if (cell == "true" || cell == "false") out.put(step("", names[i]), cell);
-      else if (a_word && cell != "nan") out.put(step("", names[i]), as_text(cell));
-      else out.forget(step("", names[i]));
+    for (std::size_t i = 0; i < cells.size() && cells.size() == names.size(); ++i) {
+      const std::string name = names[i].empty() ? "" : step("", names[i]);
+      const bool named = !name.empty() && name.size() <= 256 && !has_control(name, false);
+      if (!cells[i].quoted) put_cell(out, name, cells[i].text);
+      else if (named) out.put(name, as_text(cells[i].text));
     }
   }
   return out;
+}
+
+bool from_base64(std::string_view given, std::string& out) {
+  static constexpr std::string_view digits =
+      "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+  std::string bits;
+  std::size_t count = 0, ends = 0;
+  for (char c : given) {
+    if (c == ' ' || c == '\t' || c == '\r' || c == '\n') continue;
+    if (c == '=') {
+      ++ends;
+      continue;
+    }
+    if (c == '-') c = '+';
+    if (c == '_') c = '/';
+    const std::size_t digit = digits.find(c);
+    if (digit == digits.npos || ends > 0) return false;
+    for (int i = 5; i >= 0; --i) bits += digit >> i & 1 ? '1' : '0';
+    ++count;
+  }
+  if (ends > 2 || (ends > 0 && (count + ends) % 4 != 0) || count % 4 == 1) return false;
+  out.clear();
+  std::size_t at = 0;
+  for (; at + 8 <= bits.size(); at += 8)
+    out += static_cast<char>(std::strtoul(bits.substr(at, 8).c_str(), nullptr, 2));
+  return bits.find('1', at) == std::string::npos;
+}
+
+bool from_hex(std::string_view given, std::string& out) {
+  out.clear();
+  if (given.starts_with("0x") || given.starts_with("0X")) given.remove_prefix(2);
+  const auto digit = [](char c) {
+    return std::string_view("0123456789abcdef").find(static_cast<char>(c >= 'A' && c <= 'F' ? c + 32 : c));
+  };
+  while (!given.empty()) {
+    if (std::string_view(" \t\r\n:-").find(given[0]) != std::string_view::npos) {
+      given.remove_prefix(1);
+      continue;
+    }
+    if (given.size() < 2 || digit(given[0]) > 15 || digit(given[1]) > 15) return false;
+    out += static_cast<char>(digit(given[0]) * 16 + digit(given[1]));
+    given.remove_prefix(2);
+  }
+  return true;
 }
 
 std::set<std::string> numbers_in(std::string_view payload) {

@@ -106,11 +106,17 @@ class Teller {
     walk_.also(&also_);
   }
 
-  Status message(const ProtoMessage& type, BytesView bytes) {
+  Status message(const ProtoMessage& type, BytesView bytes) { return message(type, {&bytes, 1}); }
+
+ private:
+  using Pieces = std::span<const BytesView>;
+
+  // What was said of it in several pieces is merged.
+  Status message(const ProtoMessage& type, Pieces pieces) {
     std::vector<Wired> values;
     Slots came;
-    if (Status status = read(type, bytes, values, came); !status.ok()) return status;
-    walk_.at(place_of(bytes.data()));
+    if (Status status = read(type, pieces, values, came); !status.ok()) return status;
+    walk_.at(place_of(pieces.front().data()));
     if (depth_++ == 0) also_.clear();
     if (!walk_.begin_object()) return walk_.fault();
     for (std::size_t i = 0; i < values.size();) {
@@ -124,12 +130,11 @@ class Teller {
       if (!type.fields[i].implicit || came[i] != not_there) continue;
       if (Status status = tell_left_out(type.fields[i]); !status.ok()) return status;
     }
-    walk_.at(place_of(bytes.data() + bytes.size()));
+    walk_.at(place_of(pieces.back().data() + pieces.back().size()));
     --depth_;
     return walk_.end_object() ? Status() : walk_.fault();
   }
 
- private:
   // Of each field of a type: which of the values is its first one.
   using Slots = std::vector<std::uint32_t>;
   static constexpr std::uint32_t not_there = UINT32_MAX;
@@ -138,12 +143,22 @@ class Teller {
   std::uint32_t place_of(const std::byte* at) const { return static_cast<std::uint32_t>(at - begin_); }
 
   // All fields of the message that the type knows, by field in the order in which each came first.
-  Status read(const ProtoMessage& type, BytesView bytes, std::vector<Wired>& out) {
+  Status read(const ProtoMessage& type, Pieces pieces, std::vector<Wired>& out) {
     Slots came;
-    return read(type, bytes, out, came);
+    return read(type, pieces, out, came);
   }
-  Status read(const ProtoMessage& type, BytesView bytes, std::vector<Wired>& out, Slots& came) {
+  Status read(const ProtoMessage& type, Pieces pieces, std::vector<Wired>& out, Slots& came) {
     came.assign(type.fields.size(), not_there);
+    for (const BytesView piece : pieces) {
+      if (Status status = read_piece(type, piece, out, came); !status.ok()) return status;
+    }
+    const auto slot_of = [&](const Wired& one) {
+      return came[static_cast<std::size_t>(one.field - type.fields.data())];
+    };
+    if (!std::ranges::is_sorted(out, {}, slot_of)) std::ranges::stable_sort(out, {}, slot_of);
+    return {};
+  }
+  Status read_piece(const ProtoMessage& type, BytesView bytes, std::vector<Wired>& out, Slots& came) {
     const auto slot_of = [&](const Wired& one) -> std::uint32_t& {
       return came[static_cast<std::size_t>(one.field - type.fields.data())];
     };
@@ -188,7 +203,6 @@ class Teller {
     }
     if (!reader.ok())
       return {Code::invalid, text("no ", type.name, ": its bytes make no sense at or before byte ", here())};
-    if (!std::ranges::is_sorted(out, {}, slot_of)) std::ranges::stable_sort(out, {}, slot_of);
     return {};
   }
   static std::uint64_t raw_of(wire::Reader& reader, std::uint32_t wired) {
@@ -206,11 +220,14 @@ class Teller {
       walk_.at(values[0].place);
       if (!walk_.begin_array()) return walk_.fault();
     }
-    for (const Wired& value : values) {
-      if (!field.repeated) (void)walk_.key(field.name);
-      if (Status status = tell(value); !status.ok()) return status;
+    if (!field.repeated) {
+      (void)walk_.key(field.name);
+      return tell(values);
     }
-    return !field.repeated || walk_.end_array() ? Status() : walk_.fault();
+    for (const Wired& value : values) {
+      if (Status status = tell({&value, 1}); !status.ok()) return status;
+    }
+    return walk_.end_array() ? Status() : walk_.fault();
   }
 
   // Keys of a map are names; a key or value that is left out is 0.
@@ -222,12 +239,11 @@ class Teller {
     walk_.at(entries[0].place);
     if (!walk_.begin_object()) return walk_.fault();
     for (const Wired& one : entries) {
-      std::vector<Wired> parts;
-      if (Status status = read(entry, one.bytes, parts); !status.ok()) return status;
+      std::vector<Wired> parts, values;
+      if (Status status = read(entry, {&one.bytes, 1}, parts); !status.ok()) return status;
       std::string key = of_key->type == ProtoField::string ? "" : "0";
-      const Wired* value = nullptr;
       for (const Wired& part : parts) {
-        if (part.field == of_value) value = &part;
+        if (part.field == of_value) values.push_back(part);
         else if (part.field == of_key)
           key = is_numeric(of_key->type) ? spelled(part) : std::string(text_of(part.bytes));
       }
@@ -237,8 +253,8 @@ class Teller {
       }
       keys_.push_back(std::make_unique<std::string>(std::move(key)));
       (void)walk_.key(*keys_.back());
-      if (value) {
-        if (Status status = tell(*value); !status.ok()) return status;
+      if (!values.empty()) {
+        if (Status status = tell(values); !status.ok()) return status;
       } else if (is_numeric(of_value->type)) {
         tell_number({of_value, one.place});
       }
@@ -246,44 +262,49 @@ class Teller {
     return walk_.end_object() ? Status() : walk_.fault();
   }
 
-  Status tell(const Wired& value) {
+  // One value; or, of a message, all that was said of it.
+  Status tell(std::span<const Wired> values) {
+    const Wired& value = values.back();
     const ProtoField& field = *value.field;
-    if (field.type == ProtoField::message) return tell_message(value);
+    if (field.type == ProtoField::message) return tell_message(values);
     walk_.at(value.place);
     if (field.type == ProtoField::bytes) {
       (void)walk_.string(keep(to_hex(value.bytes)));
     } else if (field.type == ProtoField::string) {
       const std::string_view given = text_of(value.bytes);
-      if (good_utf8(given)) (void)walk_.string(given);
-      else unread_.refuse({value.place, value.place + 1}, field.name, "text that is no UTF-8");
+      (void)(good_utf8(given) ? walk_.string(given) : walk_.unreadable(given));  // it has its place in a list
     } else {
       tell_number(value);
     }
     return walk_.fault();
   }
 
-  Status tell_message(const Wired& value) {
+  Status tell_message(std::span<const Wired> values) {
+    const Wired& value = values.front();
     const ProtoMessage& type = types_.message(value.field->of);
-    if (type.as == ProtoMessage::itself) return message(type, value.bytes);
+    std::vector<BytesView> pieces;
+    for (const Wired& one : values) pieces.push_back(one.bytes);
+    if (type.as == ProtoMessage::itself) return message(type, pieces);
     std::vector<Wired> parts;
-    if (Status status = read(type, value.bytes, parts); !status.ok()) return status;
+    if (Status status = read(type, pieces, parts); !status.ok()) return status;
     const auto raw = [&](std::uint32_t number) {
       const auto found = std::ranges::find(parts, type.field(number), &Wired::field);
       return found == parts.end() ? std::int64_t{0} : static_cast<std::int64_t>(found->raw);
     };
+    const std::int64_t seconds = raw(1), nanos = static_cast<std::int32_t>(raw(2));
     walk_.at(value.place);
     if (type.as == ProtoMessage::wrapper) {
-      if (!parts.empty()) return tell(parts.back());
+      if (!parts.empty()) return tell({&parts.back(), 1});
       if (const ProtoField* field = type.field(1)) tell_zero(*field, value.place);
       return walk_.fault();
     }
     if (type.as == ProtoMessage::duration) {
-      (void)walk_.number(keep(text(static_cast<double>(raw(1)) + static_cast<double>(raw(2)) / 1e9)));
+      (void)walk_.number(keep(text(static_cast<double>(seconds) + static_cast<double>(nanos) / 1e9)));
       return walk_.fault();
     }
     std::int64_t us = 0;
-    if (__builtin_mul_overflow(raw(1), std::int64_t{1'000'000}, &us) ||
-        __builtin_add_overflow(us, raw(2) / 1000, &us))
+    if (__builtin_mul_overflow(seconds, std::int64_t{1'000'000}, &us) ||
+        __builtin_add_overflow(us, nanos / 1000, &us))
       (void)walk_.unreadable("a time beyond all bounds");
     else (void)walk_.number(keep(text(us)));
     return walk_.fault();

@@ -77,6 +77,11 @@ class Pack final : public LenientHandler {
   bool boolean(bool flag) override { return value({Scalar::truth, flag}); }
   bool number(std::string_view spelling) override { return value({Scalar::number, false, 0, spelling}); }
   bool string(std::string_view text) override { return value({Scalar::string, false, 0, text}); }
+  // In CBOR "vd" is of these, and no text is.
+  bool octets(std::string_view as_hex) override {
+    if (depth_ == 2 && label_ != labels[vd]) return unreadable(as_hex);
+    return value({Scalar::string, true, 0, as_hex});
+  }
   bool unreadable(std::string_view token) override { return value({Scalar::unreadable, false, 0, token}); }
   bool key(std::string_view name) override {
     if (depth_ != 2) return true;
@@ -96,9 +101,8 @@ class Pack final : public LenientHandler {
   bool end_object() override { return depth_-- != 2 || !in_pack_ || resolve(); }
   bool begin_array() override {
     if (++depth_ != 1) return true;
-    in_pack_ = true;  // and of another pack's base nothing counts
-    for (std::string* base : {&base_name_, &base_unit_, &base_time_, &base_value_, &base_sum_, &version_})
-      base->clear();
+    in_pack_ = true;
+    bases_ = {};  // of a pack, not of the one that follows in the same payload
     of_base_.reset();
     return true;
   }
@@ -151,16 +155,11 @@ class Pack final : public LenientHandler {
       if (given.kind != (field == bn || field == bu ? Scalar::string : Scalar::number))
         return text("\"", labels[field], "\" has the wrong type");
       if (field == bt) of_base_.reset();
-      if (field == bn) base_name_ = given.text;
-      else if (field == bu) base_unit_ = given.text;
-      else
-        (field == bt   ? base_time_
-         : field == bv ? base_value_
-         : field == bs ? base_sum_
-                       : version_) = given.text;
+      bases_[field] = given.text;
     }
-    if (!version_.empty() && (real_of(version_).value_or(99) > static_cast<double>(version_max)))
-      return text("SenML version ", shown(version_, 20), " is not known");
+    const std::string& version = bases_[bver];
+    if (!version.empty() && (real_of(version).value_or(99) > static_cast<double>(version_max)))
+      return text("SenML version ", shown(version, 20), " is not known");
     return must_.empty() ? std::string() : text("\"", shown(must_, 40), "\" must be understood, and is not");
   }
 
@@ -199,8 +198,8 @@ class Pack final : public LenientHandler {
   Dated dated() const {
     const Scalar& own = now_[t];
     if (own.kind != Scalar::none && own.kind != Scalar::number) return {"\"t\" is no number", {}};
-    if (base_time_.empty() && own.kind == Scalar::none) return {};
-    const std::string spelling = sum_of(base_time_, own.kind == Scalar::none ? std::string_view() : own.text);
+    if (bases_[bt].empty() && own.kind == Scalar::none) return {};
+    const std::string spelling = sum_of(bases_[bt], own.kind == Scalar::none ? std::string_view() : own.text);
     const auto seconds = real_of(spelling);
     if (!seconds) return {text("not a time: ", shown(spelling, 40)), {}};
     if (*seconds < relative_below) {
@@ -248,22 +247,33 @@ class Pack final : public LenientHandler {
     const auto there = std::count_if(std::begin(values), std::end(values),
                                      [](const Scalar* one) { return one->kind != Scalar::none; });
     if (there > 1) return "more than one value";
-    if (there == 0 && now_[s].kind == Scalar::none && (base_value_.empty() || now_[n].kind == Scalar::none)) {
-      return base_value_.empty() && base_sum_.empty() && now_[n].kind != Scalar::none
+    if (there == 0 && now_[s].kind == Scalar::none && (bases_[bv].empty() || now_[n].kind == Scalar::none)) {
+      return bases_[bv].empty() && bases_[bs].empty() && now_[n].kind != Scalar::none
                  ? "no value in it"
                  : std::string();  // base fields alone
     }
     if (now_[n].kind != Scalar::none && now_[n].kind != Scalar::string) return "\"n\" is no text";
     if (std::string why = begin_reading(out_.emplace_back(payload_.prototype)); !why.empty())
       return refuse(std::move(why));
-    if (now_[s].kind == Scalar::none) return put_value();
+    const Scalar& sum = now_[s];
+    if (sum.kind == Scalar::none) return put_value();
     if (there > 0) {
-      Record sum = out_.back();
-      if (std::string why = put_value(); !why.empty()) return why;
-      out_.push_back(std::move(sum));
+      Record of_sum = out_.back();
+      if (std::string why = put_value(); !why.empty()) {  // it costs itself, not the sum
+        const Scalar& value = **std::find_if(std::begin(values), std::end(values),
+                                             [](const Scalar* one) { return one->kind != Scalar::none; });
+        unread_.refuse({value.place, value.place + 1}, text("record ", record_), why);
+      }
+      out_.push_back(std::move(of_sum));
+    }
+    if (sum.kind == Scalar::no_value) ++unread_.no_value;
+    if (sum.kind == Scalar::no_value) return refuse({});
+    if (sum.kind != Scalar::number) {
+      unread_.refuse({sum.place, sum.place + 1}, text("record ", record_), "\"s\" is no number");
+      return refuse({});
     }
     out_.back().metric += ".sum";
-    return put({Scalar::number, false, now_[s].place, keep(sum_of(base_sum_, now_[s].text))});
+    return put({Scalar::number, false, sum.place, keep(sum_of(bases_[bs], sum.text))});
   }
 
   // All but its value.
@@ -275,7 +285,7 @@ class Pack final : public LenientHandler {
       if (!dated_->of_arrival) record.trust = TimeTrust::device;
     }
     if (std::string why = name(record); !why.empty()) return why;
-    record.unit = now_[u].kind == Scalar::string ? now_[u].text : std::string_view(base_unit_);
+    record.unit = now_[u].kind == Scalar::string ? now_[u].text : std::string_view(bases_[bu]);
     Status status = check_label(Label::unit, record.unit, record.metric);
     return status.ok() ? std::string() : status.detail();
   }
@@ -287,9 +297,11 @@ class Pack final : public LenientHandler {
   }
 
   std::string put_value() {
-    if (now_[vd].kind == Scalar::string) {
+    if (now_[vd].kind != Scalar::none) {
       Bytes bytes;
-      if (!(cbor_ ? bytes_of_hex(now_[vd].text, bytes) : bytes_of_base64(now_[vd].text, bytes)))
+      const bool of_its_kind = now_[vd].kind == Scalar::string && now_[vd].flag == cbor_;
+      if (!of_its_kind ||
+          !(cbor_ ? bytes_of_hex(now_[vd].text, bytes) : bytes_of_base64(now_[vd].text, bytes)))
         return refuse("\"vd\" is no data");
       if (!wanted(now_[vd].place)) return refuse({});
       out_.back().value = std::move(bytes);
@@ -306,8 +318,8 @@ class Pack final : public LenientHandler {
     }
     if (number.kind != Scalar::none && number.kind != Scalar::number) return refuse("\"v\" is no number");
     number.place = number.kind == Scalar::none ? record_place_ : number.place;
-    if (number.kind == Scalar::none) number.text = base_value_;
-    else if (!base_value_.empty()) number.text = keep(sum_of(base_value_, number.text));
+    if (number.kind == Scalar::none) number.text = bases_[bv];
+    else if (!bases_[bv].empty()) number.text = keep(sum_of(bases_[bv], number.text));
     number.kind = Scalar::number;
     return put(number);
   }
@@ -336,13 +348,13 @@ class Pack final : public LenientHandler {
 
   std::string name(Record& record) const {
     const std::string_view own = now_[n].kind == Scalar::string ? now_[n].text : std::string_view();
-    std::string_view base = base_name_;
+    std::string_view base = bases_[bn];
     while (!base.empty() && std::string_view(":/._-").find(base.back()) != std::string_view::npos)
       base.remove_suffix(1);
     record.metric = own.empty() ? base : own;
     if (Status status = check_label(Label::metric, record.metric); !status.ok()) return status.detail();
     if (!device_) return {};
-    const std::string whole = base_name_ + std::string(own);
+    const std::string whole = bases_[bn] + std::string(own);
     std::vector<std::string_view> members;
     for (const std::string& member : device_->members())
       members.push_back(member == "bn" ? base : member == "n" ? own : std::string_view(whole));
@@ -366,10 +378,10 @@ class Pack final : public LenientHandler {
   std::string must_, kept_;
   Scalar now_[fields];
   Dated own_;
-  std::optional<Dated> of_base_;   // since the base time came
-  const Dated* dated_ = nullptr;   // of them that of the record in work
-  std::vector<Record> own_times_;  // what the device said that was not believed
-  std::string base_name_, base_unit_, base_time_, base_value_, base_sum_, version_;
+  std::optional<Dated> of_base_;             // since the base time came
+  const Dated* dated_ = nullptr;             // of them that of the record in work
+  std::vector<Record> own_times_;            // what the device said that was not believed
+  std::array<std::string, bver + 1> bases_;  // by field
   Status fault_;
 };
 
