@@ -213,8 +213,9 @@ TEST_CASE("struck letters: ranges join, what is older than any letter is forgott
   struck.strike({}, 9);
   CHECK_FALSE(struck.has(5));
   CHECK(struck.has(10));
-  for (Sequence at = 0; at < StruckLetters::ranges_max; ++at)
-    struck.strike({{100 + 2 * at, 100 + 2 * at}}, 1);
+  std::vector<Range> many;
+  for (Sequence at = 0; at < StruckLetters::ranges_max; ++at) many.push_back({100 + 2 * at, 100 + 2 * at});
+  struck.strike(many, 1);
   CHECK(struck.has(10));
   CHECK(struck.has(100));
   CHECK_FALSE(struck.has_room_for({50, 50}));  // one more range

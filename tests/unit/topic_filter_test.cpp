@@ -118,7 +118,6 @@ TEST_CASE("topic filters: whether two meet, either way round") {
                              {"+/b/#", "a/+"},
                              {"$SYS/#", "$SYS/+"},
                              {"a//b", "a/+/b"}}) {
-    CAPTURE(a, b);
     CHECK(meet(a, b));
   }
   for (const auto& [a, b] : {std::pair{"a/b", "a/c"},
@@ -129,7 +128,6 @@ TEST_CASE("topic filters: whether two meet, either way round") {
                              {"+/x", "$SYS/+"},
                              {"a", ""},
                              {"a/b/#", "a"}}) {
-    CAPTURE(a, b);
     CHECK_FALSE(meet(a, b));
   }
 }
