@@ -95,14 +95,14 @@ class Reader {
   }
   char next() const { return at_ < text_.size() ? text_[at_] : '\0'; }
 
-  bool value(int depth) {
+  bool value(int depth, bool in_list = false) {
     skip_blanks();
     if (at_ >= text_.size()) return fault("it ends in the middle");
     const char c = text_[at_];
     if (c == '{') return depth < json_depth_max ? object(depth) : fault("nested too deeply");
     if (c == '[') return depth < json_depth_max ? array(depth) : fault("nested too deeply");
     if (c == '"' || c == '\'') return string(depth);
-    return bare(depth);
+    return bare(depth, in_list);
   }
 
   bool object(int depth) {
@@ -166,7 +166,7 @@ class Reader {
         if (!(muted_ ? ++values_ > 0 : told(handler_.null()))) return false;
         continue;
       }
-      if (!value(depth + 1)) return false;
+      if (!value(depth + 1, true)) return false;
       skip_blanks();
       if (next() == ',') ++at_;
       else if (next() != ']')
@@ -244,11 +244,17 @@ class Reader {
     return true;
   }
 
-  bool bare(int depth) {
+  static bool ends_bare(char c) {
+    return blank(c) || std::string_view(",{}[]\"'\0\x1e", 9).find(c) != std::string_view::npos;
+  }
+  bool bare(int depth, bool in_list) {
     const std::size_t begin = at_;
-    while (at_ < text_.size() && !blank(text_[at_]) &&
-           std::string_view(",{}[]\"'\0\x1e", 9).find(text_[at_]) == std::string_view::npos)
-      ++at_;
+    while (at_ < text_.size() && !ends_bare(text_[at_])) ++at_;
+    // A comma and a digit directly behind a value are a member nowhere: {"t":21,5,"p":1,234.5} has decimal
+    // commas, or groups of digits. Nobody knows which, so it is one value that is none.
+    while (!in_list && at_ > begin && next() == ',' && at_ + 1 < text_.size() && is_digit(text_[at_ + 1])) {
+      for (++at_; at_ < text_.size() && !ends_bare(text_[at_]);) ++at_;
+    }
     const std::string_view token = std::string_view(text_).substr(begin, at_ - begin);
     if (token.empty()) return fault("a value is missing");
     // "12" may be the head of "123456": in a document it is a value when something stands behind it.
