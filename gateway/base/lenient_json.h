@@ -1,4 +1,5 @@
-// JSON as sloppy firmware writes it, for a second try when read_json() refuses. What is read beyond RFC 8259:
+// JSON as sloppy firmware writes it. What RFC 8259 allows is told as read_json() tells it, and as fast, so
+// that no payload has to be read twice. What is read beyond it:
 //   a byte order mark; NUL, blanks and record separators (RFC 7464) around a document; several documents,
 //     a line each or not
 //   nan, inf, infinity, none, undefined and the like as bare words: no value. True, FALSE
@@ -29,6 +30,9 @@ class LenientHandler : public JsonHandler {
   // Values of a member whose name cannot be: they are not told one by one.
   virtual void skipped(std::string_view name, std::size_t values, std::string_view why) = 0;
   virtual void broken(const std::string& why) = 0;  // the document ends here
+  // A number that came as a double, or as an integer that is one. False: nothing was told, and it is wanted
+  // spelled, as number().
+  virtual bool takes_double(double) { return false; }
 };
 
 // nan, inf, infinity, null, none, nil, undefined, n/a in any case and with a sign, and what C libraries

@@ -1,7 +1,7 @@
 #include "decode/json_walk.h"
 
 #include <algorithm>
-#include <charconv>
+#include <cmath>
 
 #include "base/label.h"
 #include "base/text.h"
@@ -198,6 +198,17 @@ bool JsonWalk::scalar(Scalar::Kind kind, bool flag, std::string_view value) {
   return add_by_path(found);
 }
 
+// What becomes a reading by its path, and whatever it is: a spelling would come to the same double.
+bool JsonWalk::takes_double(double value) {
+  constexpr double exact_max = 0x1p53;  // a whole number beyond it may be an integer
+  if (depth_ == 0 || !levels_[depth_ - 1].in_message || node_ahead()) return false;
+  if (!plan_.every_scalar || !plan_.unnamed.quick || !(std::fabs(value) <= exact_max)) return false;
+  if (out_.size() - first_ >= Payload::records_max) return false;  // scalar() says so
+  (void)next_node();
+  unspelled_ = value;
+  return add_by_path({Scalar::number, false, place_++, {}});
+}
+
 // A message that is nothing but a value.
 bool JsonWalk::bare(const PlanNode* node, const Scalar& scalar) {
   if (depth_ == 0) {
@@ -228,11 +239,13 @@ inline bool JsonWalk::make(const ValueSpec& spec, const Scalar& scalar) {
   Record& record = out_.back();
   if (!spec.quick) return false;
   if (scalar.kind == Scalar::number && scalar.text.size() <= 15) {
-    double real = 0;
-    const auto parsed = std::from_chars(scalar.text.data(), scalar.text.data() + scalar.text.size(), real);
-    if (parsed.ec != std::errc{}) return false;
-    record.value = real;
-    return true;
+    if (!scalar.text.data()) {
+      record.value = unspelled_;
+      return true;
+    }
+    const auto real = short_number(scalar.text);
+    if (real) record.value = *real;
+    return real.has_value();
   }
   if (spec.type != ValueSpec::as_it_comes) return false;
   if (scalar.kind == Scalar::truth) record.value = scalar.flag;

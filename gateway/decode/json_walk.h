@@ -29,6 +29,7 @@ class JsonWalk final : public LenientHandler {
   bool null() override { return scalar(Scalar::no_value, false, {}); }
   bool boolean(bool value) override { return scalar(Scalar::truth, value, {}); }
   bool number(std::string_view spelling) override { return scalar(Scalar::number, false, spelling); }
+  bool takes_double(double value) override;
   bool string(std::string_view value) override {
     const bool opens = !value.empty() && (value.front() == '{' || value.front() == '[');
     return opens ? text_of_json(value) : scalar(Scalar::string, false, value);
@@ -179,7 +180,7 @@ class JsonWalk final : public LenientHandler {
 
   Level levels_[depth_max];
   std::size_t depth_ = 0;
-  Scalar few_slots_[4];
+  Scalar few_slots_[8];
   std::vector<Scalar> many_slots_;
   std::span<Scalar> slots_;
   std::vector<Waiting> waiting_;
@@ -192,6 +193,7 @@ class JsonWalk final : public LenientHandler {
   std::uint64_t names_seen_ = 0;
   // of a large message: digest -> record
   std::unique_ptr<std::unordered_map<std::uint64_t, std::size_t>> names_;
+  double unspelled_ = 0;                     // of a number without a text
   std::uint64_t steps_ = payload_steps_max;  // what patterns may still cost
   Status fault_;
 };

@@ -88,15 +88,17 @@ class Maker {
 
   Made from_number(std::string_view spelling) {
     if (spec_.type == ValueSpec::text) return take_text(spelling);
-    const bool whole = whole_spelling(spelling);
-    if (spec_.plain && whole && (spec_.type == ValueSpec::integer || spelling.size() > 15)) {
+    // A double holds any number of fifteen digits: a longer one is looked at, and one that is to be whole.
+    const bool whole = (spec_.type == ValueSpec::integer || spelling.size() > 15) && whole_spelling(spelling);
+    if (spec_.plain && whole) {
       const auto number = parse_integer(spelling);
       if (number && (spec_.type == ValueSpec::integer || *number > exact_max || *number < -exact_max)) {
         out_ = *number;
         return Made::value;
       }
     }
-    const auto real = parse_double(spelling);
+    auto real = short_number(spelling);
+    if (!real) real = parse_double(spelling);
     if (!real) return refuse("does not fit a double: ", spelling);
     if (whole && spelling.size() > 15 && std::fabs(*real) > static_cast<double>(exact_max) &&
         !same_whole(spelling, *real)) {

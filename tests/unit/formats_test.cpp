@@ -115,6 +115,17 @@ TEST_CASE("cbor: the values of RFC 8949, appendix A, by the paths of JSON") {
             .readings() == Readings{"a=1", "a=2"});  // a sequence (RFC 8742)
 }
 
+TEST_CASE("cbor: numbers are what their spelling would be, at the edge of what a double holds, too") {
+  CHECK(cbor("a16161fb8000000000000000").readings() == Readings{"a=-0"});
+  CHECK(std::get<double>(cbor("a161611b0020000000000000").records.at(0).value) == 0x1p53);
+  CHECK(std::get<std::int64_t>(cbor("a161611b0020000000000001").records.at(0).value) ==
+        (std::int64_t{1} << 53) + 1);
+  CHECK(std::get<std::int64_t>(cbor("a161611b7fffffffffffffff").records.at(0).value) == INT64_MAX);
+  CHECK(std::get<double>(cbor("a16161fb4340000000000000").records.at(0).value) == 0x1p53);
+  // of a list, by its place
+  CHECK(cbor("a1616183fb3ff8000000000000f602").readings() == Readings{"a[0]=1.5", "a[2]=2"});
+}
+
 TEST_CASE("cbor: bytes that lie") {
   CHECK(cbor("a2616101616219").readings() == Readings{"a=1"});
   CHECK(cbor("a2616101616219").unread.reason() == "CBOR at byte 7: it ends in the middle");

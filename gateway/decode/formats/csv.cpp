@@ -30,9 +30,33 @@ constexpr Key keys[] = {
 constexpr Shape shape = shape_of<C>(keys);
 
 struct Cell {
-  std::string text;
   bool quoted = false;
-  std::size_t at = 0;  // in the line
+  std::size_t at = 0;      // in the line
+  std::string_view plain;  // in the payload
+  std::string own;         // what is spelled otherwise there
+  std::string_view text() const { return quoted ? std::string_view(own) : plain; }
+};
+// Of one line, where those of the line before were.
+class Cells {
+ public:
+  explicit Cells(std::size_t likely) { cells_.reserve(likely); }
+  Cell& add() {
+    if (used_ == cells_.size()) cells_.emplace_back();
+    Cell& cell = cells_[used_++];
+    cell.quoted = false;
+    return cell;
+  }
+  void clear() { used_ = 0; }
+  std::size_t size() const { return used_; }
+  Cell& operator[](std::size_t i) { return cells_[i]; }
+  bool any_quoted() const {
+    return std::any_of(cells_.begin(), cells_.begin() + static_cast<std::ptrdiff_t>(used_),
+                       [](const Cell& cell) { return cell.quoted; });
+  }
+
+ private:
+  std::vector<Cell> cells_;
+  std::size_t used_ = 0;
 };
 
 // Behind the one end of a line that stands at `at`, if one does.
@@ -49,23 +73,25 @@ std::size_t line_ends(std::string_view text) {
   return ends;
 }
 
-// Takes one line off `rest`, cell by cell. `why`: it is none; the line is gone all the same.
-bool take_line(std::string_view& rest, char separator, std::vector<Cell>& cells, const char*& why) {
+// Takes one line off `lines`, cell by cell. `why`: it is none; the line is gone all the same.
+bool take_line(std::string_view& lines, char separator, Cells& cells, const char*& why) {
   cells.clear();
   why = nullptr;
+  const std::string_view rest = lines;
   std::size_t at = 0;
   const auto ends = [&](std::size_t i) { return i >= rest.size() || rest[i] == '\n' || rest[i] == '\r'; };
   while (true) {
-    Cell& cell = cells.emplace_back();
+    Cell& cell = cells.add();
     while (at < rest.size() && rest[at] == ' ' && separator != ' ') ++at;
     cell.at = at;
     if (at < rest.size() && rest[at] == '"') {
       cell.quoted = true;
+      cell.own.clear();
       bool closed = false;
       for (++at; at < rest.size() && !closed; ++at) {
         const bool quote = rest[at] == '"', twice = quote && at + 1 < rest.size() && rest[at + 1] == '"';
         closed = quote && !twice;
-        if (!closed) cell.text += rest[at];
+        if (!closed) cell.own += rest[at];
         at += twice ? 1 : 0;
       }
       if (!closed) why = "a cell's quote has no end";
@@ -75,12 +101,12 @@ bool take_line(std::string_view& rest, char separator, std::vector<Cell>& cells,
     } else {
       const std::size_t begin = at;
       while (!ends(at) && rest[at] != separator) ++at;
-      cell.text = trim(rest.substr(begin, at - begin));
+      cell.plain = trim(rest.substr(begin, at - begin));
     }
     if (ends(at)) break;
     ++at;
   }
-  rest.remove_prefix(behind_line_end(rest, at));
+  lines.remove_prefix(behind_line_end(rest, at));
   return !why;
 }
 
@@ -107,19 +133,20 @@ class CsvFormat final : public PayloadFormat {
       rest = converted = utf8_of_latin1(rest);
     }
     JsonWalk walk(*plan_, payload, out, unread);
-    Lines lines{rest, rest, separator_};
+    Lines lines{rest, rest, separator_, Cells(columns_.size())};
     while (lines.blank()) lines.pass();  // a heading begins with a word
     for (std::int64_t i = 0; i < skip_lines_; ++i) lines.pass();
-    std::vector<std::string> columns = columns_;
-    if (columns.empty()) {
+    std::vector<std::string> named;  // by the first line
+    if (columns_.empty()) {
       while (lines.blank()) lines.pass();
       if (!lines.rest.empty() && !lines.take())
         return {Code::invalid, text("CSV: its first line: ", lines.why)};
-      for (Cell& cell : lines.cells) columns.push_back(std::move(cell.text));
-      if (columns.size() > columns_max)
+      for (std::size_t i = 0; i < lines.cells.size(); ++i) named.emplace_back(lines.cells[i].text());
+      if (named.size() > columns_max)
         return {Code::invalid, text("CSV: more than ", columns_max, " columns")};
     }
-    const std::vector<bool> hidden = hidden_columns(columns);
+    const std::vector<std::string>& columns = columns_.empty() ? named : columns_;
+    const std::vector<bool> hidden = hidden_columns(named);
     bool any = false;
     while (!lines.rest.empty()) {
       if (lines.blank()) {
@@ -157,8 +184,8 @@ class CsvFormat final : public PayloadFormat {
     const std::string_view all;
     std::string_view rest;
     char separator;
+    Cells cells;
     std::size_t number = 1;
-    std::vector<Cell> cells = {};
     const char* why = nullptr;
 
     std::size_t at() const { return all.size() - rest.size(); }
@@ -171,7 +198,7 @@ class CsvFormat final : public PayloadFormat {
       const std::string_view before = rest;
       const bool whole = take_line(rest, separator, cells, why);
       ++number;
-      if (std::ranges::none_of(cells, &Cell::quoted)) return whole;
+      if (!cells.any_quoted()) return whole;
       std::string_view taken = before.substr(0, before.size() - rest.size());
       while (taken.ends_with('\r') || taken.ends_with('\n')) taken.remove_suffix(1);
       number += line_ends(taken);  // in its cells
@@ -179,34 +206,33 @@ class CsvFormat final : public PayloadFormat {
     }
   };
 
-  // Of columns of one name the last one counts: what another of them holds is told, where it is wanted. Those
-  // of the configuration have names of their own.
+  // Of columns of one name the last one counts: what another of them holds is told, where it is wanted.
+  // Empty: each has a name of its own, as those of the configuration have.
   std::vector<bool> hidden_columns(const std::vector<std::string>& columns) const {
-    std::vector<bool> hidden(columns.size());
-    if (!columns_.empty()) return hidden;
-    std::set<std::string_view> names;
-    for (std::size_t i = columns.size(); i-- > 0;) {
-      const bool wanted =
-          plan_->every_scalar ? !columns[i].empty() : plan_->root.member(columns[i]) != nullptr;
-      hidden[i] = !names.insert(columns[i]).second && wanted;
+    std::vector<bool> hidden;
+    const std::set<std::string_view> names(columns.begin(), columns.end());
+    if (names.size() == columns.size()) return hidden;
+    for (auto column = columns.begin(); column != columns.end(); ++column) {
+      const bool wanted = plan_->every_scalar ? !column->empty() : plan_->root.member(*column) != nullptr;
+      hidden.push_back(wanted && std::find(column + 1, columns.end(), *column) != columns.end());
     }
     return hidden;
   }
 
   // From the line's first byte to behind its end.
   void walk_line(JsonWalk& walk, const std::vector<std::string>& columns, const std::vector<bool>& hidden,
-                 std::vector<Cell>& cells, std::uint32_t from, std::uint32_t to) const {
+                 Cells& cells, std::uint32_t from, std::uint32_t to) const {
     (void)walk.begin_object();
     for (std::size_t i = 0; i < cells.size(); ++i) {
       walk.at(from + static_cast<std::uint32_t>(cells[i].at));
-      if (hidden[i]) {
-        if (!cells[i].text.empty())
+      if (!hidden.empty() && hidden[i]) {
+        if (!cells[i].text().empty())
           walk.skipped(columns[i], 1, "a column behind it has the same name, and that one counts");
         continue;
       }
       (void)walk.key(columns[i]);
-      if (cells[i].quoted) (void)walk.string(cells[i].text);
-      else tell_cell(walk, cells[i].text, decimal_);
+      if (cells[i].quoted) (void)walk.string(cells[i].text());
+      else tell_cell(walk, cells[i].text(), decimal_, cells[i].own);
     }
     walk.at(to);
     (void)walk.end_object();

@@ -53,7 +53,7 @@ class TextFormat final : public PayloadFormat {
       const std::size_t end = by_line_ ? std::min(all.find_first_of("\r\n", at), all.size()) : all.size();
       if (end > at) {
         any = true;
-        turn.take(at, end, by_line_ ? text("line ", line) : std::string());
+        turn.take(at, end, by_line_ ? line : 0);
       }
       at = end + (all.substr(end).starts_with("\r\n") ? 2 : 1);
       if (turn.steps == 0 && at < all.size()) {
@@ -80,28 +80,28 @@ class TextFormat final : public PayloadFormat {
     const std::string_view all;
     std::uint64_t steps;
     std::vector<std::string_view> groups = {};
-    std::vector<std::string> values = {};
+    std::vector<std::string> anew = {};  // of each group, where JSON would spell a number otherwise
 
-    void take(std::size_t from, std::size_t to, const std::string& name) {
+    // `number`: of the line; 0: it is no line but all of the payload.
+    void take(std::size_t from, std::size_t to, std::size_t number) {
       const std::string_view line = all.substr(from, to - from);
       const Pattern::Found found = format.pattern_.find(line, groups, steps);
       if (found != Pattern::Found::yes) {
         walk.at(static_cast<std::uint32_t>(from));
-        return walk.skipped(name, to - from,
+        return walk.skipped(number ? text("line ", number) : std::string(), to - from,
                             found == Pattern::Found::no
                                 ? text("the pattern does not match: ", shown(line, 40))
                                 : std::string("the pattern costs too much here"));
       }
       const auto place_of = [&](const char* at) { return static_cast<std::uint32_t>(at - all.data()); };
-      values.assign(groups.begin(), groups.end());
+      anew.resize(groups.size());
       walk.at(static_cast<std::uint32_t>(from));
       (void)walk.begin_object();
       for (std::size_t i = 0; i < groups.size(); ++i) {
         if (!groups[i].data()) continue;
-        values[i] = trim(groups[i]);
         walk.at(place_of(groups[i].data()));
         (void)walk.key(format.pattern_.names()[i]);
-        tell_cell(walk, values[i], format.decimal_);
+        tell_cell(walk, trim(groups[i]), format.decimal_, anew[i]);
       }
       walk.at(static_cast<std::uint32_t>(to));
       (void)walk.end_object();
