@@ -155,14 +155,14 @@ class Reader {
     return goes_on;
   }
 
-  bool value(int depth) {
+  bool value(int depth, bool in_list = false) {
     skip_blanks();
     if (at_ >= end_) return fault("it ends in the middle");
     const char c = *at_;
     if (c == '{') return depth < json_depth_max ? object(depth) : fault("nested too deeply");
     if (c == '[') return depth < json_depth_max ? array(depth) : fault("nested too deeply");
     if (c == '"' || c == '\'') return string();
-    return bare(depth);
+    return bare(depth, in_list);
   }
 
   bool object(int depth) {
@@ -224,7 +224,7 @@ class Reader {
         if (!(muted_ ? ++values_ > 0 : told(handler_.null()))) return false;
         continue;
       }
-      if (!value(depth + 1)) return false;
+      if (!value(depth + 1, true)) return false;
       skip_blanks();
       if (*at_ == ',') ++at_;
       else if (*at_ != ']')
@@ -302,14 +302,21 @@ class Reader {
     return true;
   }
 
-  bool bare(int depth) {
+  // A comma and a digit directly behind a value are a member nowhere: {"t":21,5,"p":1,234.5} has decimal
+  // commas, or groups of digits. Nobody knows which, so it is one value that is none.
+  static bool goes_on_in_digits(const char* behind) { return *behind == ',' && is_digit(behind[1]); }
+  bool bare(int depth, bool in_list) {
     char* const begin = at_;
-    if (const char* behind = behind_number(begin);
-        behind && is_end(*behind, ends_value) && (depth == 0 || behind < end_)) {
+    if (const char* behind = behind_number(begin); behind && is_end(*behind, ends_value) &&
+                                                   (depth == 0 || behind < end_) &&
+                                                   (in_list || !goes_on_in_digits(behind))) {
       at_ += behind - begin;
       return muted_ ? ++values_ > 0 : told(handler_.number({begin, behind}));
     }
     while (!is_end(*at_, ends_value)) ++at_;
+    while (!in_list && at_ > begin && goes_on_in_digits(at_)) {
+      for (++at_; !is_end(*at_, ends_value);) ++at_;
+    }
     const std::string_view token(begin, static_cast<std::size_t>(at_ - begin));
     if (token.empty()) return fault("a value is missing");
     // "12" may be the head of "123456": in a document it is a value when something stands behind it.

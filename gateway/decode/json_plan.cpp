@@ -24,7 +24,7 @@ class Compiler {
     const auto names_end = plan.scopes.begin() + plan.slot_first_metric;
     plan.deferred = std::any_of(plan.scopes.begin(), names_end,
                                 [](JsonPlan::Scope scope) { return scope != JsonPlan::Scope::message; });
-    plan.plain_document = !plan.deferred && !plan.root_metrics && !plan.conditional;
+    plan.plain_document = !plan.deferred && !plan.root_metrics && !plan.conditional && plan.each.empty();
     plan.plain_message = plan.each.empty() && !plan.conditional;
     plan.keep_good = route_.keep_good;
     plan.strict = route_.strict;
@@ -32,6 +32,7 @@ class Compiler {
     auto judge = RouteJudge::make(route_);
     if (!judge.ok()) return judge.status();
     plan.judge = std::move(judge).value();
+    add_awaited();
     plan.unnamed.quick = !plan.judge || !plan.judge->looks();
     return std::move(plan_);
   }
@@ -54,7 +55,28 @@ class Compiler {
     return *at;
   }
 
+  // Whose number the judge knows; their order is its own.
+  void add_awaited() {
+    JsonPlan& plan = *plan_;
+    const auto add = [&](bool wanted, int slot, RouteJudge::Beside which) {
+      if (wanted) plan.awaited.push_back({slot, route_.metrics.size() + which});
+    };
+    add(plan.has_time, JsonPlan::slot_time, RouteJudge::time);
+    add(plan.slot_time_of_day >= 0, plan.slot_time_of_day, RouteJudge::time_of_day);
+    add(plan.has_quality, JsonPlan::slot_quality, RouteJudge::quality);
+    add(!route_.each.empty(), -1, RouteJudge::each);
+    plan.awaits = !plan.awaited.empty();
+    plan.has_beside = plan.has_time || std::ranges::any_of(plan.metrics, [](const PlanMetric& metric) {
+                        return metric.if_missing.has_value();
+                      });
+  }
+
   Status add_each() {
+    for (std::size_t i = 0; i < route_.columns.size(); ++i) {
+      const auto begin = route_.columns.begin(), here = begin + static_cast<std::ptrdiff_t>(i);
+      if (!here->empty() && std::find(begin, here, *here) != here)
+        return {Code::invalid, text("columns: two of them are called \"", *here, "\"")};
+    }
     plan_->each = route_.each;
     if (route_.transpose && route_.each.empty()) plan_->each = "[]";
     if (plan_->each.empty()) {
@@ -77,6 +99,11 @@ class Compiler {
     if (!parent_.empty() && !parent_.back().every()) parent_.pop_back();
     plan_->columns = route_.columns;
     node_of(parent_).parent = true;
+    for (std::size_t i = 0; i < each_.size(); ++i) {
+      const bool list = each_[i].kind == PathStep::index || each_[i].kind == PathStep::each_element;
+      node_of({each_.begin(), each_.begin() + static_cast<std::ptrdiff_t>(i)}).leads =
+          list ? PlanNode::list : PlanNode::object;
+    }
     node_of(each_).element = true;
     return {};
   }

@@ -407,10 +407,9 @@ std::optional<NumberInText> number_in_text(std::string_view given, char decimal)
     std::size_t e = at + 1;
     if (e < rest.size() && (rest[e] == '-' || rest[e] == '+')) ++e;
     if (e < rest.size() && is_digit(rest[e])) {
-      for (found.number += 'e', e = at + 1; e < rest.size() && (is_digit(rest[e]) || e == at + 1); ++e)
+      // As it stands there: where a cell names a device "12E4" is no other than that.
+      for (found.number += rest[at], e = at + 1; e < rest.size() && (is_digit(rest[e]) || e == at + 1); ++e)
         found.number += rest[e];
-      if (const std::size_t plus = found.number.find("e+"); plus != std::string::npos)
-        found.number.erase(plus + 1, 1);
       at = e;
     }
   }

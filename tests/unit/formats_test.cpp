@@ -49,7 +49,7 @@ TEST_CASE("csv: a line that is none costs itself, and a cell its reading") {
   const auto got = decode(route, "a,b\n1,2\n3\nx,4\n5,\"6\n7,8");
   CHECK(got.readings() == Readings{"a=1", "b=2i", "b=4i"});
   CHECK(got.unread.reason() ==
-        "line 3: 1 cells for 2 columns; \"a\" is not a number: x; line 5: a cell's quote has no end");
+        "line 3: 1 cells for 2 columns; \"a\" is not a number: x; lines 5 to 6: a cell's quote has no end");
   // A second try gives what is missing.
   for (MetricConfig& metric : route.metrics) metric.type = "text";
   CHECK(decode(route, "a,b\n1,2\n3\nx,4\n5,\"6\n7,8", "plant/l1/press-1/telemetry", got.unread.missing)

@@ -250,4 +250,14 @@ TEST_CASE("lenient JSON: no bytes make it fall over, and it comes to an end") {
   (void)leniently(std::string(100'000, ']'));
 }
 
+TEST_CASE("lenient JSON: a comma in a number costs its own member, and invents no other") {
+  CHECK(leniently(R"({"temp":21,5,"hum":45,2,"n":7})") == "{ key:temp ?21,5 key:hum ?45,2 key:n #7 }");
+  CHECK(leniently(R"({"p":1,234.5})") == "{ key:p ?1,234.5 }");
+  CHECK(leniently(R"({"p":-1,234,567.8 ,"b":[1,2],"c":{"d":0,5}})") ==
+        "{ key:p ?-1,234,567.8 key:b [ #1 #2 ] key:c { key:d ?0,5 } }");
+  CHECK(leniently(R"([{"a":1,5},[21,5]])") == "[ { key:a ?1,5 } [ #21 #5 ] ]");
+  CHECK(leniently("21,5") == "?21,5");
+  CHECK(leniently(R"({"a":1},{"a":2})") == "{ key:a #1 } { key:a #2 }");
+}
+
 }  // namespace lenient_json_test

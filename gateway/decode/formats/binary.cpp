@@ -81,6 +81,7 @@ class BlobWalk final : public LenientHandler {
     return tell([&] { return walk_.unreadable(token); });
   }
   bool string(std::string_view value) override {
+    reserve();
     if (path_.value()) return blob(value);
     return walk_.string(value);
   }
@@ -103,8 +104,19 @@ class BlobWalk final : public LenientHandler {
  private:
   template <typename Tell>
   bool tell(Tell tell) {
+    reserve();
     (void)path_.value();
     return tell();
+  }
+  // A message without a blob has the places of one, which a later try may find elsewhere in it.
+  void reserve() {
+    if (!also_.empty() || count_ + (unused_ ? 1 : 0) >= blob_max) return;
+    if (std::exchange(unused_, true)) ++count_;
+    also_.push_back(run_of(count_));
+  }
+  static ValueRun run_of(std::uint32_t blob) {
+    const std::uint32_t from = blobs | blob << blob_shift;
+    return {from, from + (1u << blob_shift)};
   }
   bool enter(bool array) {
     if (path_.depth() == 0) also_.clear();
@@ -126,8 +138,9 @@ class BlobWalk final : public LenientHandler {
                       : !room                          ? "more blobs than a payload may have: "
                                                        : nullptr;
     // A bad one has its places, too: a later try may read it. And it is a member or an element as any other.
-    const std::uint32_t from = blobs | (room ? count_++ : blob_max) << blob_shift;
-    const ValueRun run{from, from + (1u << blob_shift)};
+    const ValueRun run = run_of(room ? count_++ : blob_max);
+    const std::uint32_t from = run.from;
+    unused_ = false;
     if (room) also_.push_back(run);
     const bool on = walk_.begin_object();
     if (on && why) {
@@ -152,6 +165,7 @@ class BlobWalk final : public LenientHandler {
   std::vector<std::vector<std::string>> texts_;
   ValueRuns also_;
   std::uint32_t count_ = 0;
+  bool unused_ = false;  // a blob's places are reserved, and none came
 };
 
 class BinaryFormat final : public PayloadFormat {

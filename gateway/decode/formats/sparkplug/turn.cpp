@@ -6,6 +6,7 @@
 #include "base/label.h"
 #include "base/text.h"
 #include "base/utf8.h"
+#include "decode/quality_words.h"
 
 namespace millrace::sparkplug {
 namespace {
@@ -29,10 +30,33 @@ std::optional<std::uint64_t> birth_death_of(const Payload& message) {
 }
 
 // Section 6.4.14: 0 bad, 192 good, 500 stale; up to 255 as OPC DA has them.
-Quality quality_of(const Value& value) {
-  if (value.field != Value::whole) return Quality::good;
-  if (value.number > 255) return Quality::bad;  // 500, and codes of vendors
-  return value.number >= 192 ? Quality::good : value.number >= 64 ? Quality::uncertain : Quality::bad;
+Quality quality_of(std::uint64_t number) {
+  if (number > 255) return Quality::bad;  // 500, and codes of vendors
+  return number >= 192 ? Quality::good : number >= 64 ? Quality::uncertain : Quality::bad;
+}
+
+// False: it is none. Some edge nodes send it as a number in a text, or in words.
+bool read_quality(const Value& value, Quality& quality) {
+  switch (value.field) {
+    case Value::none: return true;
+    case Value::whole: quality = quality_of(value.number); return true;
+    case Value::truth: quality = value.flag ? Quality::good : Quality::bad; return true;
+    case Value::real:
+      if (!(value.decimal >= 0 && value.decimal <= UINT32_MAX)) return false;
+      quality = quality_of(static_cast<std::uint64_t>(value.decimal));
+      return true;
+    case Value::words: {
+      const std::string_view word = trim(text_of(value.view));
+      std::uint32_t number = 0;
+      const auto read = std::from_chars(word.data(), word.data() + word.size(), number);
+      if (!word.empty() && read.ec == std::errc{} && read.ptr == word.data() + word.size()) {
+        quality = quality_of(number);
+        return true;
+      }
+      return millrace::read_quality({Scalar::string, false, 0, word}, QualityFormat::automatic, quality);
+    }
+    default: return false;
+  }
 }
 
 // As a text, for what a route makes of it.
@@ -351,7 +375,7 @@ std::string Turn::take_metric(const Metric& metric, const Payload& message, Node
   const std::uint32_t type = metric.type != DataType::unknown || !known ? metric.type : known->type;
   Quality quality = Quality::good;
   std::string unit = known ? known->unit : std::string();
-  take_properties(metric.properties, quality, unit);
+  const std::string unmarked = take_properties(metric.properties, quality, unit);
   name_ = name;
   place_ = place;
   flat_.begin(std::min(cells_max, flattened_max - std::min(flattened_, flattened_max)));
@@ -360,6 +384,7 @@ std::string Turn::take_metric(const Metric& metric, const Payload& message, Node
   if (birth && place && !learn(*place, metric, unit)) full_ = true;
   if (is_control(name) && !plan_.wanted.contains(name)) return {};
   if (birth && plan_.config.births == "names") return {};
+  if (!unmarked.empty()) return unmarked;
   if (!fits) return flat_.why;
   const auto matters = [&](std::string_view flat_name) {
     return plan_.wanted.empty() || plan_.wanted.contains(flat_name);
@@ -450,17 +475,21 @@ bool Turn::date(const Metric& metric, const Payload& message, Record& record, st
   return !plan_.time_needed;
 }
 
-void Turn::take_properties(BytesView given, Quality& quality, std::string& unit) {
-  if (given.empty()) return;
+// "" or why what they say, above all the quality, cannot be known.
+std::string Turn::take_properties(BytesView given, Quality& quality, std::string& unit) {
+  if (given.empty()) return {};
   std::vector<Property> properties;
-  if (!read_properties(given, properties)) return;
+  if (!read_properties(given, properties))
+    return "its properties cannot be read, or are not one for each key";
   for (const Property& property : properties) {
     if (property.null) continue;
-    if (property.key == "Quality") quality = quality_of(property.value);
+    if (property.key == "Quality" && !read_quality(property.value, quality))
+      return "its property Quality is no quality";
     if (property.key == "engUnit" && property.value.field == Value::words &&
         check_label(Label::unit, text_of(property.value.view)).ok())
       unit = text_of(property.value.view);
   }
+  return {};
 }
 
 // False in `enters`: it has no value.

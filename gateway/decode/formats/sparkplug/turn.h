@@ -73,7 +73,7 @@ class Turn {
   KnownMetric* known_of(const Metric& metric, Place* place, std::string& why) const;
   bool learn(Place& place, const Metric& metric, const std::string& unit);
   bool date(const Metric& metric, const Payload& message, Record& record, std::string& why);
-  static void take_properties(BytesView given, Quality& quality, std::string& unit);
+  static std::string take_properties(BytesView given, Quality& quality, std::string& unit);
   bool mark(const Metric& metric, Record& record) const;
   std::string fill(Record& record, std::string_view name, Flat& flat, bool& enters);
 
