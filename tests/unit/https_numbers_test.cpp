@@ -274,7 +274,7 @@ TEST_CASE("json template: types, members of members, and texts of any content") 
   summed.detail = detail;
   CHECK(
       made(window, summed) ==
-      R"({"w":"1min","to":1790000060000,"n":3,"lo":1,"hi":3,"r":1,"sum":6.5,"at":"2026-09-21T14:14:20Z","id":"d/1min/1790000060000"})");
+      R"({"w":"1min","to":1790000060000,"n":3,"lo":1,"hi":3,"r":1,"sum":6.5,"at":"2026-09-21T14:14:20.000000Z","id":"d/1min/1790000060000"})");
   CHECK(made(window, reading("d", "m", 1.0)) ==
         R"({"w":null,"to":null,"n":null,"lo":null,"hi":null,"r":null,"sum":null,"at":null,"id":"d//"})");
   CHECK(made({{"key", "{gateway}/{epoch}/{sequence}"}, {"n", "{sequence}"}}, record) ==
