@@ -76,6 +76,9 @@ class SqliteLog final : public Log {
   // ---- for `millrace log`
   std::vector<SegmentInfo> segments() const { return p_.segments(); }  // ascending, the head last
   std::vector<std::string> consumers() const { return p_.cursors.consumers(); }
+  bool takes(const std::string& consumer, Lane lane) const {
+    return p_.cursors.find({consumer, lane}) != nullptr;
+  }
   // Seals the head; `done` once it stands alone: from then on its file never changes, it only goes one day.
   void seal(Done done) { p_.groups.seal(std::move(done)); }
   // Takes the records of a device (those before `before`, when it is not 0) out of every segment. Numbers
