@@ -2,6 +2,7 @@
 
 #include <arpa/inet.h>
 #include <mbedtls/md.h>
+#include <mbedtls/platform_util.h>
 #if MBEDTLS_VERSION_NUMBER >= 0x03060000
 #include <psa/crypto.h>
 #endif
@@ -24,6 +25,7 @@ constexpr bool with_tls13 = true;
 constexpr bool with_tls13 = false;
 #endif
 constexpr const char* system_store = "/etc/ssl/certs/ca-certificates.crt";
+constexpr std::size_t key_der_max = 16 << 10;  // RSA of 16384 bits takes 9.4 KB
 constexpr bool speaks_tls13 = MBEDTLS_VERSION_NUMBER >= 0x03060000 && with_tls13;
 
 bool is_address(const std::string& host) {
@@ -215,12 +217,67 @@ void TlsIdentity::complain(const Certificate& one, int depth, std::uint32_t flag
 Status TlsIdentity::be_client(const TlsConfig& tls, const std::vector<std::string>& protocols) {
   if (Status status = begin(MBEDTLS_SSL_IS_CLIENT); !status.ok()) return status;
   if (Status status = trust(tls.ca.empty() ? system_store : tls.ca); !status.ok()) return status;
-  mbedtls_ssl_conf_ca_chain(&config, &trusted, nullptr);
-  mbedtls_ssl_conf_authmode(&config, MBEDTLS_SSL_VERIFY_REQUIRED);
   if (!tls.cert.empty()) {
     if (Status status = show(tls.cert, tls.key); !status.ok()) return status;
   }
+  return ask_server(protocols);
+}
+
+// Who the server is must be proved; nothing switches that off.
+Status TlsIdentity::ask_server(const std::vector<std::string>& protocols) {
+  mbedtls_ssl_conf_ca_chain(&config, &trusted, nullptr);
+  mbedtls_ssl_conf_authmode(&config, MBEDTLS_SSL_VERIFY_REQUIRED);
   return ask_for(protocols);
+}
+
+TlsIdentity::Files TlsIdentity::files(const TlsConfig& tls) {
+  Files all;
+  const auto keep = [](const mbedtls_x509_crt& chain, std::vector<Bytes>& ders) {
+    for (const mbedtls_x509_crt* cert = &chain; cert && cert->raw.p; cert = cert->next) {
+      const auto* begin = reinterpret_cast<const std::byte*>(cert->raw.p);
+      ders.emplace_back(begin, begin + cert->raw.len);
+    }
+  };
+  if (!tls.ca.empty()) keep(trusted, all.trusted);
+  keep(own, all.own);
+  if (all.own.empty()) return all;
+  Bytes der(key_der_max);
+  auto* buffer = reinterpret_cast<unsigned char*>(der.data());
+  const int size = mbedtls_pk_write_key_der(&key, buffer, der.size());  // at the buffer's end
+  if (size > 0) all.key.assign(der.end() - size, der.end());
+  mbedtls_platform_zeroize(buffer, der.size());
+  return all;
+}
+
+Status TlsIdentity::be_client_of(const Files& files, const TlsConfig& tls,
+                                 const std::vector<std::string>& protocols) {
+  if (Status status = begin(MBEDTLS_SSL_IS_CLIENT); !status.ok()) return status;
+  const auto take = [](const std::vector<Bytes>& ders, mbedtls_x509_crt& chain) {
+    int rc = 0;
+    for (const Bytes& der : ders) {
+      if (rc == 0)
+        rc = mbedtls_x509_crt_parse_der(&chain, reinterpret_cast<const unsigned char*>(der.data()),
+                                        der.size());
+    }
+    return rc;
+  };
+  ca_path = tls.ca;
+  if (tls.ca.empty()) {
+    if (Status status = trust(system_store); !status.ok()) return status;
+  }
+  int rc = take(files.trusted, trusted);
+  if (rc == 0) rc = take(files.own, own);
+  if (rc == 0 && !files.own.empty()) {
+    const auto* der = reinterpret_cast<const unsigned char*>(files.key.data());
+#if MBEDTLS_VERSION_MAJOR >= 3
+    rc = mbedtls_pk_parse_key(&key, der, files.key.size(), nullptr, 0, random_for_mbedtls, nullptr);
+#else
+    rc = mbedtls_pk_parse_key(&key, der, files.key.size(), nullptr, 0);
+#endif
+    if (rc == 0) rc = mbedtls_ssl_conf_own_cert(&config, &own, &key);
+  }
+  if (rc != 0) return {Code::invalid, words_of_mbedtls(rc)};
+  return ask_server(protocols);
 }
 
 Status TlsIdentity::set_up(mbedtls_ssl_context& ssl) const {
