@@ -39,7 +39,11 @@ class LogCommands {
   void check_all(ControlServer::Reply reply);
   void forget(const ControlRequest& request, ControlServer::Reply reply);
   void device(const ControlRequest& request, ControlServer::Reply reply);
-  std::string found(const LatestValues::Found& sought) const;
+  struct Sought;
+  void tell_where(const LatestValues::Found& found, ControlServer::Reply reply);
+  void count_since(const std::shared_ptr<Sought>& sought, Sequence from, std::size_t pages);
+  void look_for_letters(const std::shared_ptr<Sought>& sought, Sequence from, std::size_t pages);
+  std::string answer_of(const Sought& sought) const;
   void dead_ls(const ControlRequest& request, ControlServer::Reply reply);
   void dead_show(const ControlRequest& request, ControlServer::Reply reply);
   void dead_letters(const ControlRequest& request, ControlServer::Reply reply);
