@@ -75,7 +75,7 @@ class KafkaUplink final : public Uplink {
   void look_at_finished();
   void end_transaction(Sending& sending);
   void on_ended(const KafkaAnswer& answer, bool committed);
-  static void finish(Sending sending);
+  void finish(Sending sending);
   void fail_sendings();
   void adapt(const Sending& sending);
   void drop_producer();
