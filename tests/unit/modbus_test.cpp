@@ -403,6 +403,8 @@ struct ListInbox : Inbox {
   Status wait_durable(Ticket) override { return {}; }
   std::size_t capacity() const override { return 1 << 20; }
   double fill() const override { return full; }
+  void forget_session(std::string_view) override {}
+  void released(std::string_view, std::uint16_t) override {}
 };
 
 // Slaves on a line: each takes its time to answer; an answer that comes too late lies on the line and is read

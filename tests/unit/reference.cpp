@@ -213,8 +213,7 @@ class Json {
       if (!take(':') || !value(step(path, name), depth + 1)) return false;
       steps_.pop_back();
       // 21,5: a value with a comma and a digit directly behind it is no sure one.
-      if (at_ > 0 && std::string_view(" 	
-}]\"").find(s_[at_ - 1]) == std::string_view::npos &&
+      if (at_ > 0 && std::string_view(" \t\r\n}]\"").find(s_[at_ - 1]) == std::string_view::npos &&
           s_.substr(at_).starts_with(',') && at_ + 1 < s_.size() && s_[at_ + 1] >= '0' &&
           s_[at_ + 1] <= '9') {
         leaves.resize(before);
