@@ -28,11 +28,11 @@ constexpr Key acl_keys[] = {
                               "Patterns with *; each list that is given must fit. \"*\": whoever has a name")
         .like("[\"line-*\"]"),
     KeysOf<A>::key<&A::clients>("clients", "Client identifiers; {username} and {subject} can be used")
-        .like("[\"{username}-*\"]"),
+        .like("[\"press-*\"]"),
     KeysOf<A>::key<&A::subjects>("subjects", "Common names of client certificates").like("[\"line-*\"]"),
     KeysOf<A>::key<&A::publish>("publish", "{username}, {client_id} and {subject} are the publisher's own")
         .required()
-        .like("[\"plant/{username}/#\"]"),
+        .like("[\"plant/{client_id}/#\"]"),
 };
 
 // The names of the publisher that an access list may speak of stand in for one character each while it is
