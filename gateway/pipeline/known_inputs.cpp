@@ -61,7 +61,10 @@ Handle KnownInputs::add(const std::string& name, Decode decode, bool retained_on
   input.decoders.push_back({id, std::move(decode), retained_once});
   return Handle{[this, name, id] {
     end(name, id);
-    if (inbox_.empty()) drop_finished(inbox_.end());
+    if (!inbox_.empty()) return;
+    WriteSet last;
+    drop_finished(inbox_.end(), last);
+    if (!last.states.empty()) log_.commit(std::move(last), {});
   }};
 }
 
@@ -102,11 +105,12 @@ KnownInput* KnownInputs::look_up(std::string_view name) {
   return last_ = found == inputs_.end() ? nullptr : &found->second;
 }
 
-void KnownInputs::drop_finished(Ticket done_through) {
+void KnownInputs::drop_finished(Ticket done_through, WriteSet& set) {
   last_ = nullptr;
   for (auto at = inputs_.begin(); at != inputs_.end();) {
     auto& decoders = at->second.decoders;
     while (!decoders.empty() && decoders.front().through <= done_through) decoders.pop_front();
+    if (decoders.empty()) at->second.retained.save(set, {}, true);
     at = decoders.empty() ? inputs_.erase(at) : std::next(at);
   }
 }

@@ -70,7 +70,8 @@ class KnownInputs {
   // Whether it was said, by the input's driver.
   bool say(const std::string& name, const Saying& reply);
   // The inbox's entries up to here are decoded: whoever is no longer configured and has none behind it goes.
-  void drop_finished(Ticket done_through);
+  // What is known of his retained messages and not saved yet joins the set.
+  void drop_finished(Ticket done_through, WriteSet& set);
   // What formats remember of what was offered, or of what the inbox gave, joins the set; with the latter what
   // is known of retained messages, too.
   void save_memories(bool offered, WriteSet& set);

@@ -149,8 +149,11 @@ bool Pipeline::take_some(WriteSet& set) {
   }
   inputs_.save_memories(false, set);
   if (taken > 0) inputs_.save_retained(set, loop_.now(), false);
-  inputs_.drop_finished(inbox_.empty() ? inbox_.end() : taken_through_);
-  if (taken == 0) return false;
+  inputs_.drop_finished(inbox_.empty() ? inbox_.end() : taken_through_, set);
+  if (taken == 0) {
+    if (!set.states.empty()) log_.commit(std::exchange(set, {}), {});
+    return false;
+  }
   set.inbox_position = InboxPosition{inbox_.id(), taken_through_};
   return true;
 }
