@@ -37,6 +37,8 @@ void retry_letter(SqliteLog& log, Uplinks& uplinks, Pipeline& pipeline, Range st
     row.zstd = batch.zstd;
     row.columns = std::make_shared<const Bytes>(std::move(batch.bytes));
     uplink->shipper().send_again(std::move(row), [strike, done](const Outcome& outcome) {
+      if (!outcome.skipped.empty())
+        return done({Code::invalid, "the far side has no form for it: the uplink passes it over"});
       if (outcome.verdict == Verdict::acknowledged) return strike({});
       done({Code::unavailable, text(verdict_name(outcome.verdict), ": ", outcome.reason)});
     });

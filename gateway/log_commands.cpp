@@ -418,7 +418,17 @@ void LogCommands::find_dead(Range range, Log::Direction direction, std::size_t m
               }
               const Range rest = down ? Range{range.first, page.next} : Range{page.next, range.last};
               if (rows.value().empty() || page.next < range.first || page.next > range.last) page.next = 0;
-              if (page.letters.empty() && page.next != 0) return find_dead(rest, direction, max, found);
+              if (page.letters.empty() && page.next != 0) {
+                if (page.unreadable.empty()) return find_dead(rest, direction, max, found);
+                return find_dead(rest, direction, max,
+                                 [found, before = std::move(page.unreadable)](Result<Letters> later) {
+                                   if (later.ok()) {
+                                     auto& all = later.value().unreadable;
+                                     all.insert(all.begin(), before.begin(), before.end());
+                                   }
+                                   found(std::move(later));
+                                 });
+              }
               found(std::move(page));
             });
 }
@@ -557,7 +567,10 @@ void LogCommands::retry_next(const std::shared_ptr<Retrying>& work) {
     if (!page.value().letters.empty()) {
       const Sequence next = page.value().next;
       work->left = std::move(page.value().letters);
-      work->unreadable = std::move(page.value().unreadable);
+      // Those behind the last letter of the page before lie before the first of this one.
+      std::erase_if(work->unreadable, [&](Sequence last) { return last < work->struck_from; });
+      const auto& more = page.value().unreadable;
+      work->unreadable.insert(work->unreadable.end(), more.begin(), more.end());
       work->range.first = next != 0 ? next : work->range.last + 1;
       std::reverse(work->left.begin(), work->left.end());
       return retry_next(work);

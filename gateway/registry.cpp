@@ -46,10 +46,12 @@ void check_echo(const InputPlan& input, const UplinkPlan& uplink, LoadedConfig& 
   }
 }
 
-// "listen HOST:PORT", where every address of the machine is one host: it takes the port from all others.
+// "listen HOST:PORT", where every address of the machine is one host: it takes the port from all others;
+// 0.0.0.0 from those of IPv4.
 std::string_view port_of(std::string_view claim) { return claim.substr(claim.rfind(':') + 1); }
-bool takes_all(std::string_view claim) {
-  return claim.starts_with("listen 0.0.0.0:") || claim.starts_with("listen [::]:");
+bool takes_from(std::string_view claim, std::string_view other) {
+  return claim.starts_with("listen [::]:") ||
+         (claim.starts_with("listen 0.0.0.0:") && !other.starts_with("listen ["));
 }
 
 // Who has it already, or the port that is part of it; empty: nobody.
@@ -58,7 +60,7 @@ std::string owner_of(const std::string& claim, const std::map<std::string, std::
   if (!claim.starts_with("listen ")) return {};
   for (const auto& [other, owner] : owners) {
     if (other.starts_with("listen ") && port_of(other) == port_of(claim) &&
-        (takes_all(other) || takes_all(claim)))
+        (takes_from(other, claim) || takes_from(claim, other)))
       return owner;
   }
   return {};

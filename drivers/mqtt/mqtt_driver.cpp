@@ -187,8 +187,9 @@ void MqttDriver::pause_soon() {
 
 // A session that begins counts its identifiers anew, and another server has a count of its own.
 void MqttDriver::found(bool session_present) {
-  if (!session_present || (!served_by_.empty() && served_by_ != connection_->server()))
-    inbox_.forget_session(config_.name);
+  // Who served an earlier driver of this name, whose notes are still there, nobody knows.
+  const bool same = served_by_.empty() ? config_.servers.size() == 1 : served_by_ == connection_->server();
+  if (!session_present || !same) inbox_.forget_session(config_.name);
   served_by_ = connection_->server();
 }
 

@@ -16,7 +16,7 @@ bool says_secret(std::string_view key) {
   std::erase_if(name, [](char c) { return c == '"' || c == '\'' || c == ' '; });
   if (name.ends_with("_file") || name == "tls_key") return false;  // a path
   for (const char* part : {"password", "passwd", "secret", "token", "credential", "authorization", "apikey",
-                           "cookie", "passphrase"}) {
+                           "cookie", "passphrase", "connection_string", "sharedaccess"}) {
     if (name.find(part) != std::string::npos) return true;
   }
   // Of its words: api_key, X-Api-Key, x.pass; not pass_through's neighbour "bypass", nor "keys_max".
@@ -66,7 +66,12 @@ std::size_t end_of_value(std::string_view toml, std::size_t at) {
     const char c = toml[at];
     if (c == '"' || c == '\'') {
       at = end_of_string(toml, at);
-      if (depth == 0) return at;
+      if (depth == 0) {  // a quote in the middle ended it too early: then the rest of the line is of it, too
+        const std::size_t next = toml.find_first_not_of(" \t\r", at);
+        const bool over = next == std::string_view::npos ||
+                          std::string_view("\n,}]#").find(toml[next]) != std::string_view::npos;
+        return over ? at : end_of_line(toml, at);
+      }
       continue;
     }
     if (depth == 0 && (c == '\n' || c == '}')) return at;
@@ -91,7 +96,12 @@ std::string without_secrets(std::string_view toml) {
     }
     if (c == '"' || c == '\'') end = end_of_string(toml, at);
     const std::string_view piece = toml.substr(at, end - at);
-    shown += end > at + 1 ? without_users(piece) : std::string(piece);
+    const std::string many(3, c);
+    const bool never_ends =
+        end > at + 1 && piece.starts_with(many) && (piece.size() < 6 || !piece.ends_with(many));
+    shown += never_ends     ? std::string(left_out)  // whatever is in it may be keys
+             : end > at + 1 ? without_users(piece)
+                            : std::string(piece);
     at = end;
     if (c == '=') {
       if (says_secret(key)) {

@@ -30,10 +30,11 @@ void drop(LogParts& parts, const Cursors::Key& key) {
   parts.open.dirty = true;
 }
 
-// The lanes that a consumer does not take any more. A cursor that stayed would be admitted for ever what
-// nobody reads and nobody can forget, until the log is full of it.
-void leave_lanes(LogParts& parts, const std::string& consumer) {
-  for (const Cursors::Key& key : parts.cursors.absent_of(consumer)) {
+// The lanes that a consumer does not take any more, which are given up. A cursor that stayed would be
+// admitted for ever what nobody reads and nobody can forget, until the log is full of it.
+std::vector<Cursors::Key> leave_lanes(LogParts& parts, const std::string& consumer) {
+  std::vector<Cursors::Key> left = parts.cursors.absent_of(consumer);
+  for (const Cursors::Key& key : left) {
     const std::uint64_t records = parts.cursors.ledger(key).unsettled();
     if (consumer.front() != '@') {  // our own tell nobody
       LOG_WARN("uplink ", consumer, ": takes lane ", lane_name(key.second),
@@ -42,6 +43,7 @@ void leave_lanes(LogParts& parts, const std::string& consumer) {
     }
     drop(parts, key);
   }
+  return left;
 }
 
 }  // namespace
@@ -56,7 +58,7 @@ SqliteLog::SubscriptionId SqliteLog::subscribe(const Subscription& subscription)
   for (const Lane lane : subscription.lanes) {
     if (!p_.cursors.subscribe({subscription.consumer, lane}, id)) continue;
     Cursors::Cursor& cursor = *p_.cursors.find({subscription.consumer, lane});
-    if (begins_now) {
+    if (left_.erase({subscription.consumer, lane}) > 0 || begins_now) {
       cursor.settled = SettledSet(p_.next - 1);
       cursor.admitted_through = p_.next - 1;
     } else {
@@ -68,7 +70,7 @@ SqliteLog::SubscriptionId SqliteLog::subscribe(const Subscription& subscription)
     p_.groups.refresh_state();
     p_.open.dirty = true;
   }
-  leave_lanes(p_, subscription.consumer);
+  for (Cursors::Key& key : leave_lanes(p_, subscription.consumer)) left_.insert(std::move(key));
   p_.groups.schedule_close();
   return id;
 }

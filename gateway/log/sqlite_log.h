@@ -9,6 +9,7 @@
 
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -95,7 +96,8 @@ class SqliteLog final : public Log {
   SqliteLog(Loop& loop, Folder& folder, const LogOptions& options) : p_(loop, folder, options) {}
 
   LogParts p_;
-  std::uint64_t next_id_ = 1;  // of subscriptions and listeners
+  std::uint64_t next_id_ = 1;    // of subscriptions and listeners
+  std::set<Cursors::Key> left_;  // given up by this process: not lost with the state
 };
 
 }  // namespace millrace

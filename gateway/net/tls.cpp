@@ -2,6 +2,7 @@
 
 #include <mbedtls/asn1.h>
 #include <mbedtls/oid.h>
+#include <mbedtls/platform_util.h>
 #include <mbedtls/ssl.h>
 #include <mbedtls/version.h>
 #include <mbedtls/x509_crt.h>
@@ -412,7 +413,9 @@ TlsClient::TlsClient(Loop& loop, TlsConfig config, PeerOwner owner, std::vector<
       resumption_(std::make_shared<Resumption>()) {}
 TlsClient::~TlsClient() = default;
 
-struct TlsClient::Kept : TlsIdentity::Files {};
+struct TlsClient::Kept : TlsIdentity::Files {
+  ~Kept() { mbedtls_platform_zeroize(key.data(), key.size()); }
+};
 
 struct TlsClient::Credentials : TlsIdentity {
   using TlsIdentity::TlsIdentity;

@@ -279,7 +279,7 @@ device = "/dev/serial/by-id/none"
 format = "plain"
 metrics = { weight = {} }
 """
-        self.configure(CONFIG.replace("[[uplinks.mqtt]]", serial + "[[uplinks.mqtt]]"), devices=1, central=2, type="integer", more="")
+        self.configure(CONFIG.replace("[[uplinks.mqtt]]", serial + "[[uplinks.mqtt]]"), devices=1, central=2, type="integer", more="", csv="")
         code, said, _ = self.try_out('{"r":[{"t":1700000000,"v":1},{"t":1700000001,"v":2.5},{"t":1700000002,"v":null}]}', "--input", "devices", "--topic", "list/d1")
         self.assertEqual(code, 1)
         self.assertIn("  d1  v = 1 (integer)  2023-11-14T22:13:20", said)
@@ -310,7 +310,7 @@ metrics = { weight = {} }
         self.assertEqual(done.returncode, 0, done.stderr)
         said = done.stdout.decode()
         self.assertIn('topic = "plant/{device}/{level2}/telemetry"', said)
-        self.configure(CONFIG.replace("[[uplinks.mqtt]]", said + "[[uplinks.mqtt]]"), devices=1, central=2, type="integer", more="")
+        self.configure(CONFIG.replace("[[uplinks.mqtt]]", said + "[[uplinks.mqtt]]"), devices=1, central=2, type="integer", more="", csv="")
         code, said, complaint = self.try_out('{"ts":1767225600,"temp":21.5,"on":true}', "--input", "devices", "--topic", "plant/l1/press-1/telemetry", "--json")
         self.assertEqual((code, [(r["metric"], r["value"], r["time"][:10]) for r in map(json.loads, said.splitlines())]), (0, [("on", True, "2026-01-01"), ("temp", 21.5, "2026-01-01")]), complaint)
         for given, arguments, code in (("", ("-t", "a/b"), 64), ("1", (), 64), ("\x01\x02", ("-t", "a/b"), 1)):
@@ -341,7 +341,7 @@ each = "samples[]"
 time = "at"
 metrics = {{ v = "v" }}
 [[uplinks.mqtt]]""")
-        self.configure(config, devices=1, central=2, type="integer", more="")
+        self.configure(config, devices=1, central=2, type="integer", more="", csv="")
         files = descriptor_pb2.FileDescriptorSet.FromString((self.folder / "device.desc").read_bytes())
         pool = descriptor_pool.DescriptorPool()
         for file in files.file:

@@ -374,6 +374,7 @@ class Plugging(SerialSite):
         line, other = Line(self, "a"), Line(self, "b")
         self.start(self.input(line, 'rs485 = "rts_high"', name="a"), self.input(other, name="b"), wait=False)
         wait_for(lambda: "has no RS-485 direction control" in self.daemon.text(), "it is told")
+        wait_for(lambda: self.metric("millrace_input_up", 'input="b"') == 1, "the other one is open")
         other.say("1\n")
         self.arrive(1)
         self.assertEqual(self.metric("millrace_input_up", 'input="a"'), 0)

@@ -349,7 +349,8 @@ TEST_CASE("oracle: a plain value, with what stands around it") {
   const OneRoute route("format = 'plain'\nmetrics = { v = {} }");
   // A time of day ("x1:30") is none.
   static const std::regex number(
-      R"(^\s*(?:[A-Za-z](?:[A-Za-z0-9_ -]*[A-Za-z_ -])?:\s*|[A-Za-z][A-Za-z0-9_ -]*(?:=\s*|:\s+))?([-+]?)\s*((?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?)\s*((?:[A-Za-z%][A-Za-z%/]{0,7})?)\s*$)");
+      R"(^\s*(?:[A-Za-z](?:[A-Za-z0-9_ -]*[A-Za-z_ -])?:\s*|[A-Za-z][A-Za-z0-9_ -]*(?:=\s*|:\s+))?)"
+      R"(([-+]?)\s*((?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?)\s*((?:[A-Za-z%][A-Za-z%/]{0,7})?)\s*$)");
   for (std::uint64_t round = 0; round < rounds(); ++round) {
     std::string payload = one_of(rng, {"", "", "T=", "temp: ", "x1: "}) + one_of(rng, {"", "-", "+", "+  "}) +
                           text(rng.below(100'000)) + one_of(rng, {"", ".5", ".", ".125", "e3", "E-2"}) +

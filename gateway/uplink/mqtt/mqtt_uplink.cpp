@@ -250,6 +250,7 @@ void MqttUplink::watch() {
 void MqttUplink::fail_sendings(const MqttFault& fault, std::uint64_t seen) {
   std::vector<std::pair<std::uint64_t, std::uint32_t>> open;
   for (auto& [id, sending] : sendings_) {
+    if (sending.sent) sending.outcome.unasked = false;  // it went out: silence, too, says something
     sending.outcome.late = sending.late;
     sending.outcome.swallowed = sending.late && sending.asked && seen >= *sending.asked;
     if (fault.hung_up && sending.sent) sending.outcome.hung_up_after = loop_.now() - *sending.sent;
