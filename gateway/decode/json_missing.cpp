@@ -97,8 +97,9 @@ void JsonWalk::look_for_elements(const Level& level, bool empty) {
   if (empty) elements_none_ = true;
   else if (level.array != list)
     go_astray({level.place_from, place_}, list ? "an object, not a list" : "a list, not an object");
-  else if (std::ranges::any_of(level.node->children, [](const auto& child) { return child->element; }))
-    elements_came_ = true;
+  else if (std::ranges::any_of(level.node->children,
+                               [](const auto& child) { return child->element && child->step.every(); }))
+    elements_came_ = true;  // that a member of one name is there, it says itself
 }
 void JsonWalk::look_for_elements(const PlanNode& node, const Scalar& scalar) {
   if (scalar.kind == Scalar::no_value || (scalar.kind == Scalar::string && trim(scalar.text).empty()))

@@ -307,7 +307,11 @@ bool Router::decode_left(std::size_t taker, const Arrival& arrival, std::vector<
   ValueRuns left = std::exchange(unread.left, {});
   tidy_runs(left);
   const auto with_beside = [](ValueRuns runs) {
-    for (std::size_t i = 0, own = runs.size(); i < own; ++i) runs.push_back(beside_of(runs[i]));
+    for (std::size_t i = 0, own = runs.size(); i < own; ++i) {
+      const ValueRun run = runs[i];
+      runs.push_back(beside_of(run));
+      runs.push_back(beside_of(run, places_beside_root));
+    }
     tidy_runs(runs);
     return runs;
   };

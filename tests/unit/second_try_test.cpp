@@ -245,6 +245,9 @@ TEST_CASE("wanted, and never there: time, time of day, quality and each are told
   CHECK(lines(each, R"({"x":1})", 50, R"({"readings":[{"v":1}]})") == Readings{"0"});
   CHECK(lines("each = 'd[].r[]'\nmetrics = { v = 'v' }", R"({"d":[{"id":1}]})", 100).size() == 2);
   CHECK(lines("time = '$.ts'\neach = 'r[]'\nmetrics = { v = 'v' }", R"({"r":[{"v":1}]})", 100).size() == 2);
+  const std::string one = "each = 'objct{}'\nmetrics = { v = 'v' }";
+  CHECK(lines(one, R"({"object":{"v":1}})", 100).size() == 2);
+  CHECK(lines(one, R"({"objct":{"v":1}})", 150) == Readings{"0"});
 }
 
 TEST_CASE("sparkplug: a quality in words counts, and properties that cannot be read refuse their metric") {

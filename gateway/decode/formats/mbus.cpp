@@ -5,6 +5,7 @@
 #include <bit>
 #include <cmath>
 #include <optional>
+#include <map>
 #include <set>
 #include <span>
 
@@ -132,7 +133,8 @@ class MbusWalk {
   // Two records of one meaning (other units, more digits, a sensor of its own) are two readings.
   std::string only_once(const std::string& name) {
     std::string own = name;
-    for (unsigned n = 2; !names_.insert(own).second; ++n) own = text(name, "_", n);
+    for (unsigned& last = last_.try_emplace(name, 1U).first->second; !names_.insert(own).second;)
+      own = text(name, "_", ++last);
     return own;
   }
 
@@ -179,6 +181,7 @@ class MbusWalk {
   NamedValues::Walk& values_;
   MbusRecords records_;
   std::set<std::string> names_;
+  std::map<std::string, unsigned> last_;  // the number that a name was last given
   unsigned unknown_ = 0;
 };
 

@@ -2,6 +2,7 @@
 // common OBIS codes (IEC 62056-61) with the meter's own units, all others by their code.
 #include <algorithm>
 #include <charconv>
+#include <map>
 #include <set>
 
 #include "base/ascii.h"
@@ -199,7 +200,8 @@ class ObisWalk {
     if (names_.insert(name).second) return name;
     const std::string whole(address_.whole);
     name = whole;
-    for (unsigned n = 2; !names_.insert(name).second; ++n) name = text(whole, "_", n);
+    for (unsigned& last = last_.try_emplace(whole, 1U).first->second; !names_.insert(name).second;)
+      name = text(whole, "_", ++last);
     return name;
   }
 
@@ -274,7 +276,8 @@ class ObisWalk {
   const NamedValues& plan_;
   NamedValues::Walk values_;
   const Arrival& arrival_;
-  std::set<std::string> names_;  // that values of this telegram have
+  std::set<std::string> names_;           // that values of this telegram have
+  std::map<std::string, unsigned> last_;  // the number that a name was last given
   std::optional<WallTime> telegram_time_;
   Address address_;
   std::string name_;
