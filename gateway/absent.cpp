@@ -5,6 +5,7 @@
 
 #include "base/logger.h"
 #include "base/text.h"
+#include "windows/window_consumer.h"
 
 namespace millrace {
 
@@ -28,6 +29,9 @@ bool AbsentUplinks::forget_due() {
   for (const auto& leftover : leftovers_) {
     for (std::string& name : leftover->absent_uplinks()) absent.insert(std::move(name));
   }
+  // Without windows in the configuration nobody feeds on what their cursor would hold back, and a name with @
+  // is shown to nobody who could give it up: it goes at once, and what it had not read is no loss.
+  if (absent.erase(WindowConsumer::name) > 0) log_.forget(WindowConsumer::name);
   const std::vector<std::string> due = ages_.look(absent);
   for (const std::string& name : due) {
     if (name.front() != '@')

@@ -1,6 +1,7 @@
 // Uplinks that are not in the configuration, and whose records the log keeps: an uplink that left keeps its
 // cursor and its data for `forget_after` (time that passed: absence_ages.h), then it is settled as forgotten.
-// So does a lane that an uplink takes no longer. On the loop.
+// A lane that an uplink takes no longer is given up at once, by the log (Log::subscribe). Windows that left
+// are forgotten at once, too: their cursor would fill the log, and nothing is sent of it. On the loop.
 #pragma once
 
 #include <memory>

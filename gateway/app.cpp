@@ -98,8 +98,8 @@ void App::make_pipeline() {
 }
 
 void App::make_faces() {
-  const auto retry = [this](Sequence number, const Record& letter, std::function<void(Status)> done) {
-    retry_letter(storage_.log(), *uplinks_, *pipeline_, number, letter, std::move(done));
+  const auto retry = [this](Range strike, const Record& letter, std::function<void(Status)> done) {
+    retry_letter(storage_.log(), *uplinks_, *pipeline_, strike, letter, std::move(done));
   };
   faces_ = std::make_unique<Faces>(Faces::Daemon{
       config_, loop_, metrics_, storage_.log(), storage_.folder(), devices_, *report_, live_payloads_, retry,

@@ -1,5 +1,6 @@
 #include "latest_values.h"
 
+#include "base/composite_key.h"
 #include "record/batch.h"
 #include "record/record_text.h"
 
@@ -35,9 +36,14 @@ struct LatestValues::Work {
     if (number <= wish.after || !wish.devices.contains(record.device)) return;
     if (number > found.number) found.number = number, found.lane = lanes[lane];
     Metrics& metrics = found.devices[record.device];
-    const auto known = metrics.find(record.metric);
+    std::string key = record.metric;
+    for (const auto& [name, value] : record.tags) {  // devices of one name, at two places
+      add_key_part(key, name);
+      add_key_part(key, value);
+    }
+    const auto known = metrics.find(key);
     if (known != metrics.end() ? known->second.first > number : metrics.size() == wish.metrics_max) return;
-    metrics[record.metric] = {number, record_as_json(number, lanes[lane], record)};
+    metrics[key] = {number, record_as_json(number, lanes[lane], record)};
   }
 };
 

@@ -22,8 +22,8 @@ class LatestValues {
     std::size_t pages_max = 32, page_bytes = 64 << 10;  // of a lane
     bool one_is_enough = false;                         // no further once each device has something
   };
-  using Metrics =
-      std::map<std::string, std::pair<Sequence, std::string>>;  // by metric: its number, the record as JSON
+  // by metric, and tags behind it: its number, the record as JSON
+  using Metrics = std::map<std::string, std::pair<Sequence, std::string>>;
   struct Found {
     std::map<std::string, Metrics, std::less<>> devices;
     Sequence number = 0;    // the newest of all; 0: there is none

@@ -7,11 +7,11 @@
 
 namespace millrace {
 
-void retry_letter(SqliteLog& log, Uplinks& uplinks, Pipeline& pipeline, Sequence number,
+void retry_letter(SqliteLog& log, Uplinks& uplinks, Pipeline& pipeline, Range struck,
                   const Record& record_of_letter, std::function<void(Status)> done) {
   const auto& letter = std::get<DeadDetail>(record_of_letter.detail->body);
-  const auto strike = [&log, number, done](WriteSet set) {
-    set.struck = {{number, number}};
+  const auto strike = [&log, struck, done](WriteSet set) {
+    set.struck = {struck};
     set.urgent = true;
     log.commit(std::move(set), done);
   };
@@ -37,6 +37,8 @@ void retry_letter(SqliteLog& log, Uplinks& uplinks, Pipeline& pipeline, Sequence
     row.zstd = batch.zstd;
     row.columns = std::make_shared<const Bytes>(std::move(batch.bytes));
     uplink->shipper().send_again(std::move(row), [strike, done](const Outcome& outcome) {
+      if (!outcome.skipped.empty())
+        return done({Code::invalid, "the far side has no form for it: the uplink passes it over"});
       if (outcome.verdict == Verdict::acknowledged) return strike({});
       done({Code::unavailable, text(verdict_name(outcome.verdict), ": ", outcome.reason)});
     });

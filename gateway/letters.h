@@ -10,10 +10,11 @@
 namespace millrace {
 
 // A letter from an uplink goes to that uplink once more, under its old number; a payload from an input is
-// decoded with today's configuration. Either way it is struck in the commit that deals with it. The letter
+// decoded with today's configuration. Either way it is struck, with numbers before it that are no letters',
+// in the commit that deals with it. The letter
 // says whether an input or an uplink wrote it, never its name alone: a device's payload must not be sent as a
 // record of ours because an uplink has its input's name.
-void retry_letter(SqliteLog& log, Uplinks& uplinks, Pipeline& pipeline, Sequence number, const Record& letter,
+void retry_letter(SqliteLog& log, Uplinks& uplinks, Pipeline& pipeline, Range strike, const Record& letter,
                   std::function<void(Status)> done);
 
 }  // namespace millrace

@@ -17,6 +17,9 @@ constexpr std::size_t page_bytes = 16 << 10;  // of columns: about a megabyte of
 // of lines in one answer, about: the client comes back for the rest
 constexpr std::size_t answer_bytes_max = 1 << 20;
 constexpr std::size_t dead_page_max = 200, whole_letters_max = 8;
+// for one number among those around it: some megabytes
+constexpr std::size_t look_pages_max = 32, look_page_bytes = 256 << 10;
+constexpr std::size_t retried_at_once = 64;  // payloads that are decoded again and share a commit
 
 std::string word(const ControlRequest& request, const std::string& key, const std::string& otherwise = {}) {
   const auto found = request.find(key);
@@ -260,44 +263,121 @@ void LogCommands::device(const ControlRequest& request, ControlServer::Reply rep
     LatestValues::Found asked;
     asked.number = number;
     asked.lane = lane_of(word(request, "lane")).value_or(Lane::raw);
-    return reply(found(asked));
+    return tell_where(asked, std::move(reply));
   }
   LatestValues::look(log_, std::move(wish),
                      [this, reply = std::move(reply)](const Result<LatestValues::Found>& sought) {
-                       reply(sought.ok() ? found(sought.value()) : control_error(sought.status().detail()));
+                       if (!sought.ok()) return reply(control_error(sought.status().detail()));
+                       tell_where(sought.value(), reply);
                      });
 }
 
+// What is known of a number, and of who has it.
+struct LogCommands::Sought {
+  LatestValues::Found found;
+  ControlServer::Reply reply;
+  std::uint64_t since = 0;  // records of its lane from it on, as far as they matter
+  std::map<std::string, std::string, std::less<>> refused;  // by uplink: why
+};
+
+// A number that no cursor waits for went to the far side, or it did not: it was refused, it was lost with
+// others of its lane, or it is older than the uplink. What cannot be told is not called acknowledged.
+void LogCommands::tell_where(const LatestValues::Found& found, ControlServer::Reply reply) {
+  auto sought = std::make_shared<Sought>();
+  sought->found = found;
+  sought->reply = std::move(reply);
+  if (found.number == 0) return sought->reply(answer_of(*sought));
+  count_since(sought, found.number, look_pages_max);
+}
+
+// Of a cursor that began behind the number fewer records were admitted than lie there from it on.
+void LogCommands::count_since(const std::shared_ptr<Sought>& sought, Sequence from, std::size_t pages) {
+  const Sequence number = sought->found.number, end = log_.last_committed();
+  const Lane lane = sought->found.lane;
+  std::uint64_t in_doubt = 0;  // the largest ledger that could be of one who began behind it
+  for (const std::string& consumer : log_.consumers()) {
+    const std::uint64_t admitted = log_.ledger(consumer, lane).admitted;
+    if (end >= number && admitted < end - number + 1) in_doubt = std::max(in_doubt, admitted + 1);
+  }
+  if (sought->since >= in_doubt || from > end || pages == 0)
+    return look_for_letters(sought, end, look_pages_max);
+  log_.read(lane, {from, end}, Log::Direction::up, look_page_bytes,
+            [this, sought, from, pages](const Result<std::vector<Row>>& rows) {
+              if (!rows.ok() || rows.value().empty())
+                return look_for_letters(sought, log_.last_committed(), look_pages_max);
+              for (const Row& row : rows.value()) {
+                const Sequence first = std::max(row.first, from);
+                if (row.last() >= first) sought->since += row.last() - first + 1;
+              }
+              count_since(sought, rows.value().back().last() + 1, pages - 1);
+            });
+}
+
+// Only where an uplink refused something of the lane at all.
+void LogCommands::look_for_letters(const std::shared_ptr<Sought>& sought, Sequence from, std::size_t pages) {
+  bool any = false;
+  for (const std::string& consumer : log_.consumers())
+    any = any || log_.ledger(consumer, sought->found.lane).settled[static_cast<std::size_t>(How::dead)] > 0;
+  // A letter is younger than what it is about.
+  if (!any || pages == 0 || from <= sought->found.number) return sought->reply(answer_of(*sought));
+  find_dead({sought->found.number + 1, from}, Log::Direction::down, dead_page_max,
+            [this, sought, pages](const Result<Letters>& page) {
+              if (!page.ok()) return sought->reply(answer_of(*sought));
+              for (const auto& [number, record] : page.value().letters) {
+                const auto& dead = std::get<DeadDetail>(record.detail->body);
+                if (dead.from_uplink() && dead.number == sought->found.number)
+                  sought->refused.emplace(dead.consumer, dead.reason);
+              }
+              look_for_letters(sought, page.value().next, pages - 1);
+            });
+}
+
 // {"number": of the newest, 0: none was found, "committed": the log's last number, "records": [...],
-// "uplinks": [{"name", "state": "acknowledged", "waiting" (with how many numbers are before it), "not its
-// lane"}]}
-std::string LogCommands::found(const LatestValues::Found& sought) const {
+// "uplinks": [{"name", "state": "acknowledged", "waiting" (with how many numbers are before it), "refused"
+// (with the reason), "settled" (not all of the lane was delivered: whether this was nobody knows any more),
+// "older than it", "not its lane", and "undelivered": how many of the lane were settled in another way}]}
+std::string LogCommands::answer_of(const Sought& sought) const {
+  const Sequence asked = sought.found.number;
+  const Lane lane = sought.found.lane;
   JsonWriter json;
   std::string records;
-  for (const auto& [device, metrics] : sought.devices) {
+  for (const auto& [device, metrics] : sought.found.devices) {
     for (const auto& [metric, record] : metrics) records += text(records.empty() ? "" : ",", record.second);
   }
   json.begin_object()
-      .member("number", sought.number)
+      .member("number", asked)
       .member("committed", log_.last_committed())
       .key("uplinks")
       .begin_array();
-  for (const std::string& consumer : log_.consumers()) {
-    if (sought.number == 0 || consumer.starts_with('@')) continue;
-    const LaneLedger ledger = log_.ledger(consumer, sought.lane);
-    std::uint64_t before = 0;
+  const std::vector<std::string> consumers = log_.consumers();
+  for (const std::string& consumer : consumers) {
+    if (asked == 0 || consumer.starts_with('@')) continue;
+    const LaneLedger ledger = log_.ledger(consumer, lane);
+    std::uint64_t before = 0, undelivered = 0;
+    for (std::size_t how = 0; how < how_count; ++how)
+      undelivered += how == static_cast<std::size_t>(How::delivered) ? 0 : ledger.settled[how];
     bool waiting = false;
-    for (const Range& range : log_.unsettled(consumer, sought.lane)) {
-      waiting = waiting || (range.first <= sought.number && sought.number <= range.last);
-      if (range.first < sought.number) before += std::min(range.last, sought.number - 1) - range.first + 1;
+    for (const Range& range : log_.unsettled(consumer, lane)) {
+      waiting = waiting || (range.first <= asked && asked <= range.last);
+      if (range.first < asked) before += std::min(range.last, asked - 1) - range.first + 1;
     }
+    // A standby refuses under its own name, out of this one's cursor.
+    const auto letter = std::ranges::find_if(sought.refused, [&](const auto& one) {
+      return one.first == consumer || std::ranges::count(consumers, one.first) == 0;
+    });
+    const bool refused = letter != sought.refused.end();
+    const bool older = sought.since > ledger.admitted;
     json.begin_object()
         .member("name", consumer)
-        .member("state", ledger.admitted == 0 ? "not its lane"
-                         : waiting            ? "waiting"
-                                              : "acknowledged");
+        .member("state", !log_.takes(consumer, lane) ? "not its lane"
+                         : waiting                   ? "waiting"
+                         : refused                   ? "refused"
+                         : older                     ? "older than it"
+                         : undelivered > 0           ? "settled"
+                                                     : "acknowledged");
     if (waiting) json.member("numbers_before", before);
-    json.end_object();
+    if (refused && !waiting) json.member("reason", letter->second);
+    json.member("undelivered", undelivered).end_object();
   }
   json.end_array().end_object();
   std::string out = json.take();
@@ -319,7 +399,10 @@ void LogCommands::find_dead(Range range, Log::Direction direction, std::size_t m
               for (const Row& row : rows.value()) {
                 page.next = down ? row.first - 1 : row.last() + 1;
                 std::vector<Record> records;
-                if (!decode_batch(*row.columns, row.zstd, records).ok()) continue;
+                if (!decode_batch(*row.columns, row.zstd, records).ok()) {
+                  page.unreadable.push_back(row.last());
+                  continue;
+                }
                 for (std::size_t k = 0; k < records.size(); ++k) {
                   const std::size_t i = down ? records.size() - 1 - k : k;
                   const Sequence number = row.first + i;
@@ -335,7 +418,17 @@ void LogCommands::find_dead(Range range, Log::Direction direction, std::size_t m
               }
               const Range rest = down ? Range{range.first, page.next} : Range{page.next, range.last};
               if (rows.value().empty() || page.next < range.first || page.next > range.last) page.next = 0;
-              if (page.letters.empty() && page.next != 0) return find_dead(rest, direction, max, found);
+              if (page.letters.empty() && page.next != 0) {
+                if (page.unreadable.empty()) return find_dead(rest, direction, max, found);
+                return find_dead(rest, direction, max,
+                                 [found, before = std::move(page.unreadable)](Result<Letters> later) {
+                                   if (later.ok()) {
+                                     auto& all = later.value().unreadable;
+                                     all.insert(all.begin(), before.begin(), before.end());
+                                   }
+                                   found(std::move(later));
+                                 });
+              }
               found(std::move(page));
             });
 }
@@ -401,40 +494,83 @@ void LogCommands::dead_letters(const ControlRequest& request, ControlServer::Rep
             });
 }
 
-// One letter after the other, the oldest first; what dies again meanwhile lies behind `range` and is left
-// alone.
+// The oldest first; what dies again meanwhile lies behind `range` and is left alone. Records go to their
+// uplink one after the other; payloads are decoded some at a time, so that they and what is struck share a
+// commit.
 struct LogCommands::Retrying {
   ControlServer::Reply reply;
   Range range;
   std::vector<std::pair<Sequence, Record>> left;  // of this page, the last comes first
+  std::vector<Sequence> unreadable;
+  Sequence struck_from = 0;  // behind the letter before this one; 0: not known, it is the first
+  std::size_t flying = 0;
+  bool sending = false;  // what flies is on its way to an uplink
+  bool walking = false;
   std::uint64_t done = 0, failed = 0;
   std::string reason;
+
+  bool may_start() const {
+    if (left.empty() || flying == 0) return !left.empty();
+    const auto& letter = std::get<DeadDetail>(left.back().second.detail->body);
+    return !sending && !letter.from_uplink() && flying < retried_at_once;
+  }
+  // Numbers are shared by all lanes: with those that lie between, ranges of struck letters touch and stay
+  // one.
+  Range strike_of(Sequence number) {
+    Sequence first = struck_from == 0 ? number : struck_from;
+    for (const Sequence last : unreadable) {
+      if (last < number) first = std::max(first, last + 1);
+    }
+    struck_from = number + 1;
+    return {first, number};
+  }
 };
 
 void LogCommands::dead_retry(const ControlRequest& request, ControlServer::Reply reply) {
   if (!retry_) return reply(control_error("the gateway must run: it is what decodes and delivers"));
+  if (!retrying_.expired()) return reply(control_error("a retry is under way; try again when it is over"));
   const Sequence number = number_of(request, "number", 0);
   auto work = std::make_shared<Retrying>();
+  retrying_ = work;
   work->reply = std::move(reply);
   work->range = number ? Range{number, number} : Range{1, log_.last_committed()};
   retry_next(work);
 }
 
-void LogCommands::retry_next(const std::shared_ptr<Retrying>& work) {
-  if (!work->left.empty()) {
-    const auto [number, letter] = std::move(work->left.back());
-    work->left.pop_back();
-    return retry_(number, letter, [this, work](const Status& status) {
-      ++(status.ok() ? work->done : work->failed);
-      if (!status.ok()) work->reason = status.detail();
-      retry_next(work);
-    });
+void LogCommands::retry_one(const std::shared_ptr<Retrying>& work) {
+  const auto [number, letter] = std::move(work->left.back());
+  work->left.pop_back();
+  const Range strike = work->strike_of(number);
+  if (log_.is_struck(number)) return;  // it was dropped meanwhile
+  if (!log_.can_strike(strike)) {
+    ++work->failed;
+    work->reason = StruckLetters::full_words;
+    return;
   }
+  work->sending = std::get<DeadDetail>(letter.detail->body).from_uplink();
+  ++work->flying;
+  retry_(strike, letter, [this, work](const Status& status) {
+    --work->flying;
+    ++(status.ok() ? work->done : work->failed);
+    if (!status.ok()) work->reason = status.detail();
+    retry_next(work);
+  });
+}
+
+void LogCommands::retry_next(const std::shared_ptr<Retrying>& work) {
+  if (std::exchange(work->walking, true)) return;  // of a letter that failed at once: the loop below goes on
+  while (work->may_start()) retry_one(work);
+  work->walking = false;
+  if (work->flying > 0) return;
   find_dead(work->range, Log::Direction::up, dead_page_max, [this, work](Result<Letters> page) {
     if (!page.ok()) return work->reply(control_error(page.status().detail()));
     if (!page.value().letters.empty()) {
       const Sequence next = page.value().next;
-      work->left = std::move(page).value().letters;
+      work->left = std::move(page.value().letters);
+      // Those behind the last letter of the page before lie before the first of this one.
+      std::erase_if(work->unreadable, [&](Sequence last) { return last < work->struck_from; });
+      const auto& more = page.value().unreadable;
+      work->unreadable.insert(work->unreadable.end(), more.begin(), more.end());
       work->range.first = next != 0 ? next : work->range.last + 1;
       std::reverse(work->left.begin(), work->left.end());
       return retry_next(work);
@@ -462,11 +598,11 @@ void LogCommands::dead_drop(const ControlRequest& request, ControlServer::Reply 
               if (page.value().letters.empty())
                 return reply(control_error(number ? "there is no dead letter of this number"
                                                   : "there are no dead letters"));
-              log_.commit({.struck = {number ? Range{number, number} : Range{1, log_.last_committed()}},
-                           .urgent = true},
-                          [reply](const Status& status) {
-                            reply(status.ok() ? ok_reply() : control_error(status.detail()));
-                          });
+              const Range dropped = number ? Range{number, number} : Range{1, log_.last_committed()};
+              if (!log_.can_strike(dropped)) return reply(control_error(StruckLetters::full_words));
+              log_.commit({.struck = {dropped}, .urgent = true}, [reply](const Status& status) {
+                reply(status.ok() ? ok_reply() : control_error(status.detail()));
+              });
             });
 }
 

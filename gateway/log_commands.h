@@ -17,8 +17,9 @@ namespace millrace {
 class LogCommands {
  public:
   // Takes a dead letter (a record with a DeadDetail) up again: `done` with success when it was delivered or
-  // decoded, and the log was told to strike it.
-  using Retry = std::function<void(Sequence number, const Record& letter, std::function<void(Status)> done)>;
+  // decoded, and the log was told to strike it. `strike`: the letter's number is the last of it, those before
+  // are no letters'.
+  using Retry = std::function<void(Range strike, const Record& letter, std::function<void(Status)> done)>;
 
   // `retry` is null on a stopped log: nobody is there to deliver to.
   LogCommands(SqliteLog& log, Folder& folder, Retry retry)
@@ -39,7 +40,11 @@ class LogCommands {
   void check_all(ControlServer::Reply reply);
   void forget(const ControlRequest& request, ControlServer::Reply reply);
   void device(const ControlRequest& request, ControlServer::Reply reply);
-  std::string found(const LatestValues::Found& sought) const;
+  struct Sought;
+  void tell_where(const LatestValues::Found& found, ControlServer::Reply reply);
+  void count_since(const std::shared_ptr<Sought>& sought, Sequence from, std::size_t pages);
+  void look_for_letters(const std::shared_ptr<Sought>& sought, Sequence from, std::size_t pages);
+  std::string answer_of(const Sought& sought) const;
   void dead_ls(const ControlRequest& request, ControlServer::Reply reply);
   void dead_show(const ControlRequest& request, ControlServer::Reply reply);
   void dead_letters(const ControlRequest& request, ControlServer::Reply reply);
@@ -47,16 +52,20 @@ class LogCommands {
   void dead_drop(const ControlRequest& request, ControlServer::Reply reply);
   struct Letters {
     std::vector<std::pair<Sequence, Record>> letters;
+    // the last numbers of rows that could not be read: there may be letters
+    std::vector<Sequence> unreadable;
     Sequence next = 0;  // where the next page begins; 0: there is none
   };
   using Found = std::function<void(Result<Letters>)>;
   void find_dead(Range range, Log::Direction direction, std::size_t max, Found found);
   struct Retrying;
+  void retry_one(const std::shared_ptr<Retrying>& work);
   void retry_next(const std::shared_ptr<Retrying>& work);
 
   SqliteLog& log_;
   Folder& folder_;
   Retry retry_;
+  std::weak_ptr<Retrying> retrying_;  // there is one at a time
 };
 
 // Letters whole, for whoever decodes them: "NUMBER HEX" a line, the record of each as it is stored.

@@ -11,9 +11,12 @@ void PayloadWitness::see(const Arrival& arrival, const std::vector<Record>& reco
                          const Unread& unread) {
   const Instant now = std::min(arrival.received_monotonic, latest_);
   live_.see(arrival, now);
-  devices_.payload(arrival.input, now);
+  // That a device does not answer, or died, is told in its name by readings without a value: nobody's voice.
+  const auto told = [](const Record& record) {
+    return record.kind == Kind::reading && record.value.index() == 0;
+  };
+  if (records.empty() || !std::ranges::all_of(records, told)) devices_.payload(arrival.input, now);
   for (auto at = records.begin(); at != records.end();) {  // the values of a message have mostly one device
-    // That a device does not answer, or died, is told in its name by readings without a value: not its voice.
     bool speaks = at->value.index() != 0;
     auto end = at + 1;
     for (; end != records.end() && end->device == at->device; ++end) speaks |= end->value.index() != 0;

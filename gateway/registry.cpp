@@ -46,6 +46,26 @@ void check_echo(const InputPlan& input, const UplinkPlan& uplink, LoadedConfig& 
   }
 }
 
+// "listen HOST:PORT", where every address of the machine is one host: it takes the port from all others;
+// 0.0.0.0 from those of IPv4.
+std::string_view port_of(std::string_view claim) { return claim.substr(claim.rfind(':') + 1); }
+bool takes_from(std::string_view claim, std::string_view other) {
+  return claim.starts_with("listen [::]:") ||
+         (claim.starts_with("listen 0.0.0.0:") && !other.starts_with("listen ["));
+}
+
+// Who has it already, or the port that is part of it; empty: nobody.
+std::string owner_of(const std::string& claim, const std::map<std::string, std::string>& owners) {
+  if (const auto same = owners.find(claim); same != owners.end()) return same->second;
+  if (!claim.starts_with("listen ")) return {};
+  for (const auto& [other, owner] : owners) {
+    if (other.starts_with("listen ") && port_of(other) == port_of(claim) &&
+        (takes_from(other, claim) || takes_from(claim, other)))
+      return owner;
+  }
+  return {};
+}
+
 // What only one at a time can have: a port, a client identifier at a broker, a tty.
 template <typename Plan>
 void check_claims(const std::vector<Plan>& plans, const std::string& side,
@@ -54,10 +74,10 @@ void check_claims(const std::vector<Plan>& plans, const std::string& side,
     const std::string who = text(side, " \"", plan.name, "\"");
     for (const std::string& claim : plan.claims) {
       if (claim.starts_with("listen ") && claim.ends_with(":0")) continue;  // any port that is free
-      const auto [owner, free] = owners.try_emplace(claim, who);
-      if (!free && owner->second != who)
-        loaded.fail(plan.config, "",
-                    text(who, ": \"", claim, "\" can be had once, and ", owner->second, " has it"));
+      const std::string owner = owner_of(claim, owners);
+      if (owner.empty()) owners.emplace(claim, who);
+      else if (owner != who)
+        loaded.fail(plan.config, "", text(who, ": \"", claim, "\" can be had once, and ", owner, " has it"));
     }
   }
 }

@@ -115,11 +115,11 @@ one() { # name of a test
       run some_random_configs env MILLRACE_CONFIGS=4 timeout 120 /usr/bin/python3 tests/integration/random_configs_test.py ;;
     many_configs) run many_configs timeout 900 /usr/bin/python3 tests/integration/configs_test.py All ;;
     random_configs) run random_configs env MILLRACE_CONFIGS=200 timeout 3000 /usr/bin/python3 tests/integration/random_configs_test.py ;;
-    serial) run serial timeout 600 /usr/bin/python3 tests/integration/serial_test.py Framings Nmea Plugging Asking SigningOn Scanning Devices ;;
+    serial) run serial timeout 600 /usr/bin/python3 tests/integration/serial_test.py Framings Nmea Plugging InTheMiddle Deaf Servers Asking SigningOn Scanning Devices ;;
     page) run page timeout 300 /usr/bin/python3 tests/integration/page_test.py OnTheWire InABrowser ;;
     page_costs) run page_costs timeout 300 /usr/bin/python3 tests/integration/page_test.py Costs ;;
     modbus_share) run modbus_share env MILLRACE_SHARE=0.95 timeout 300 /usr/bin/python3 tests/integration/modbus_test.py Trouble.test_one_dead_and_one_slow_of_32_cost_the_others_nothing ;;
-    serial_pouring) run serial_pouring env MILLRACE_KILLS=50 timeout 1800 /usr/bin/python3 tests/integration/serial_test.py Pouring Devices ;;
+    serial_pouring) run serial_pouring env MILLRACE_KILLS=50 timeout 1800 /usr/bin/python3 tests/integration/serial_test.py Pouring Devices InTheMiddle ;;
     firmware_size) run firmware_size proto/device/size.sh ;;
     https) run https timeout 300 /usr/bin/python3 tests/integration/https_test.py Stored Lies.test_what_is_no_success ;;
     https_more) run https_more_packages packaging/install-deps.sh north; run https_more env MILLRACE_KILLS=30 timeout 1800 /usr/bin/python3 tests/integration/https_test.py ;;

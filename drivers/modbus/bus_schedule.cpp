@@ -129,6 +129,12 @@ void BusSchedule::not_asked(const Job& job, Instant now) {
   if (Task* task = task_of(job)) task->due = std::max(task->due, now);
 }
 
+void BusSchedule::lost(std::size_t device) {
+  if (dead(device)) return;
+  devices_[device].known = false;
+  devices_[device].failures = 0;
+}
+
 void BusSchedule::replace(const Job& job, const std::vector<Block>& blocks, Instant now) {
   auto& tasks = devices_[job.device].tasks;
   std::erase_if(tasks, [&](const Task& task) { return task.block == job.block; });

@@ -40,6 +40,8 @@ class BusSchedule {
   Change silent(const Job& job, Duration cost, Instant now, Rng& rng);
   // The bus itself failed: the job is due again, and nobody is to blame.
   void not_asked(const Job& job, Instant now);
+  // The bus went, and the device with it: it is not known until it answers again. Who is dead stays so.
+  void lost(std::size_t device);
   // Instead of the job's block these are asked, at once.
   void replace(const Job& job, const std::vector<Block>& blocks, Instant now);
   // All blocks of a device anew.

@@ -7,6 +7,7 @@
 
 #include "base/text.h"
 #include "base/utf8.h"
+#include "drivers/modbus/asker.h"
 #include "drivers/modbus/points.h"
 #include "drivers/modbus/registers.h"
 #include "drivers/modbus/sunspec.h"
@@ -86,6 +87,7 @@ std::string row_toml(const RegisterConfig& row) {
                          type_words[row.type], "\"");
   if (row.length > 0) out += text(", length = ", row.length);
   if (row.scale != 1) out += text(", scale = ", row.scale);
+  if (row.scale_register >= 0) out += text(", scale_register = ", row.scale_register);
   if (!row.unit.empty()) out += text(", unit = \"", row.unit, "\"");
   if (row.no_value) out += text(", no_value = ", *row.no_value);
   if (row.interval.count() > 0) out += text(", interval = \"", format_duration(row.interval), "\"");
@@ -130,9 +132,11 @@ class Scan {
          from += std::max(units_at_first, from)) {
       for (const ModbusInputConfig& setting : settings) {
         const std::size_t to = std::min(wish_.units.size(), from + std::max(units_at_first, from));
-        if (!some(setting, from, to)) return unavailable;
+        const bool there = some(setting, from, to);
+        if (found_.empty() && !there) return unavailable;
         if (found_.empty()) continue;
-        if (to < wish_.units.size() && !some(setting, to, wish_.units.size())) return unavailable;
+        // A port or connection that goes later takes nothing of what was found.
+        if (there && to < wish_.units.size()) some(setting, to, wish_.units.size());
         bus_ = setting;
         break;
       }
@@ -149,7 +153,7 @@ class Scan {
     return setting;
   }
 
-  // False: the port or connection cannot be had.
+  // False: the port or connection cannot be had, or no more.
   bool some(const ModbusInputConfig& setting, std::size_t from, std::size_t to) {
     const auto line = make_line(clock_, setting, std::make_shared<std::atomic<bool>>(false));
     for (std::size_t i = from; i < to && !over(); ++i) {
@@ -157,6 +161,7 @@ class Scan {
         if (Status status = line->open(); !status.ok()) {
           progress_("");
           print_(status.detail() + "\n");
+          lost_ = true;
           return false;
         }
       }
@@ -188,7 +193,7 @@ class Scan {
     if (outcome.answer == Answer::silent || away) return;
     Found& found = found_.emplace_back(Found{unit, {}, {}});
     found.words = text("unit ", unit, " answers in ",
-                       format_duration(std::chrono::milliseconds(to_ms(clock_.now() - begin))),
+                       format_duration(std::chrono::microseconds(to_us(clock_.now() - begin))),
                        outcome.answer == Answer::exception
                            ? text(" (exception ", int{static_cast<std::uint8_t>(outcome.exception)}, ", ",
                                   exception_words(outcome.exception), ")")
@@ -199,8 +204,10 @@ class Scan {
   }
 
   void look_for_sunspec(Line& line, const ModbusInputConfig& setting, Found& found) {
+    Asker asker(clock_, line, 0, random_from_kernel(), std::make_shared<std::atomic<bool>>(false));
+    const Addressee whom{static_cast<std::uint8_t>(found.unit), setting.timeout, {}};
     const auto device = find_sunspec([&](const Span& span) -> std::optional<std::vector<std::uint16_t>> {
-      const Reply outcome = line.ask(static_cast<std::uint8_t>(found.unit), span, setting.timeout);
+      const Reply outcome = asker.ask(whom, span);
       if (outcome.answer != Answer::data) return std::nullopt;
       std::vector<std::uint16_t> registers;
       for (std::size_t i = 0; i < span.count; ++i) registers.push_back(word_at(outcome.data, i));
@@ -216,6 +223,7 @@ class Scan {
   }
 
   int tell() {
+    if (lost_) print_(text("the scan ends here: ", tried_, " of ", total_, " tried\n"));
     if (over_)
       print_(text("the time is over (", format_duration(wish_.budget), "): ", tried_, " of ", total_,
                   " tried; --budget gives more\n"));
@@ -243,7 +251,7 @@ class Scan {
   const std::function<void(const std::string&)>& progress_;
   Instant deadline_;
   std::size_t tried_ = 0, total_ = 0, damaged_ = 0;
-  bool over_ = false;
+  bool over_ = false, lost_ = false;
   std::vector<Found> found_;
 };
 
@@ -302,21 +310,22 @@ int read_modbus(const ModbusInputConfig& bus, const ReadWish& wish,
                 const std::function<void(const std::string&)>& print,
                 const std::function<void(const std::string&)>& complain) {
   const SystemClock clock;
-  const auto line = make_line(clock, bus, std::make_shared<std::atomic<bool>>(false));
+  const auto never = std::make_shared<std::atomic<bool>>(false);
+  const auto line = make_line(clock, bus, never);
   if (Status status = line->open(); !status.ok()) {
     complain(status.detail());
     return unavailable;
   }
-  line->drain(std::chrono::milliseconds(20), bus.timeout);
-  const Instant begin = clock.now();
-  const Reply outcome = line->ask(static_cast<std::uint8_t>(wish.unit), wish.span, bus.timeout);
+  Asker asker(clock, *line, 0, random_from_kernel(), never);
+  asker.opened(bus.timeout);
+  const Reply outcome = asker.ask({static_cast<std::uint8_t>(wish.unit), bus.timeout, {}}, wish.span);
   const std::string where = text(place_words(wish.span.table, wish.span.first, wish.span.count), " of unit ",
                                  wish.unit, " on ", line_words(bus));
   if (outcome.answer != Answer::data) {
     complain(text(where, ": ", answer_words(outcome)));
     return outcome.answer == Answer::exception ? none_found : unavailable;
   }
-  print(text(where, ", in ", format_duration(std::chrono::microseconds(to_us(clock.now() - begin))), "\n\n",
+  print(text(where, ", in ", format_duration(std::chrono::microseconds(to_us(outcome.took))), "\n\n",
              shown_registers(wish.span, outcome.data)));
   RegisterConfig row;
   row.name = "register";

@@ -12,6 +12,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <vector>
 
 #include "base/text.h"
 #include "net/waiting_stream.h"
@@ -32,6 +33,16 @@ Status enable_rs485(int fd, const Rs485Config& config, const std::string& device
   return status_from_errno(
       errno,
       text("RS-485 of ", device, " (its driver cannot: an adapter that switches by itself needs no rs485)"));
+}
+
+// Modbus over Serial Line 1.02, 6.2.2; the low byte goes first.
+std::uint16_t crc_of(std::span<const std::uint8_t> bytes) {
+  std::uint16_t crc = 0xFFFF;
+  for (const std::uint8_t byte : bytes) {
+    crc ^= byte;
+    for (int i = 0; i < 8; ++i) crc = static_cast<std::uint16_t>(crc & 1 ? crc >> 1 ^ 0xA001 : crc >> 1);
+  }
+  return crc;
 }
 
 bool line_is_gone(int error) {
@@ -182,6 +193,25 @@ Reply LibmodbusLine::failed(int error) const {
   return outcome;
 }
 
+// Takes as many bytes off the line as were sent. `data`: they are the question; `damaged`: somebody spoke
+// into it, or there is no echo.
+Answer LibmodbusLine::take_echo(std::span<const std::uint8_t> request, Instant deadline) {
+  std::vector<std::uint8_t> expected(request.begin(), request.end());
+  const std::uint16_t crc = crc_of(request);
+  expected.insert(expected.end(),
+                  {static_cast<std::uint8_t>(crc & 0xFF), static_cast<std::uint8_t>(crc >> 8)});
+  std::vector<std::uint8_t> heard(expected.size());
+  const int fd = modbus_get_socket(context_.get());
+  for (std::size_t at = 0; at < heard.size();) {
+    if (!waiter_.await(fd, POLLIN, deadline)) return Answer::silent;
+    const ssize_t got = ::read(fd, heard.data() + at, heard.size() - at);
+    if (got < 0 && (errno == EAGAIN || errno == EINTR)) continue;
+    if (got <= 0) return Answer::gone;
+    at += static_cast<std::size_t>(got);
+  }
+  return heard == expected ? Answer::data : Answer::damaged;
+}
+
 Reply LibmodbusLine::ask_frame(std::uint8_t unit, const Span& span, Duration timeout) {
   modbus_t* bus = context_.get();
   modbus_set_slave(bus, unit);
@@ -199,6 +229,13 @@ Reply LibmodbusLine::ask_frame(std::uint8_t unit, const Span& span, Duration tim
   if (!config_.over_tcp()) air = Duration{(sizeof request + 2) * 11'000'000'000 / std::max(config_.baud, 1)};
   if (!config_.over_tcp() && !sent(timeout + air)) return outcome;
   const Instant deadline = clock_.now() + air + timeout;
+  if (config_.hears_itself()) {
+    const Answer echo = take_echo(request, deadline);
+    if (echo == Answer::gone) return failed(ECONNRESET);
+    outcome.answer = echo;
+    if (echo != Answer::data) return outcome;
+    outcome.answer = Answer::silent;
+  }
   while (true) {
     const std::int64_t us = to_us(deadline - clock_.now());
     if (us <= 0) return outcome;

@@ -6,12 +6,13 @@
 // within the device's timeout, however slowly a peer dribbles. It waits by select(2), which cannot do
 // descriptors from 1024 on: such a port is refused with words. It would connect for as long as the kernel
 // likes and look names up without an end: connections are made by net/waiting_stream.h, with a deadline.
-// Answers are taken frame by frame until one fits the question, so that a late one costs nothing. Blocks; on
-// the bus's worker.
+// Answers are taken frame by frame until one fits the question, so that a late one costs nothing. Where the
+// adapter gives back what it sends, the question is taken off first. Blocks; on the bus's worker.
 #pragma once
 
 #include <atomic>
 #include <memory>
+#include <span>
 #include <string>
 
 #include "base/files.h"
@@ -46,6 +47,7 @@ class LibmodbusLine final : public Line {
   bool sent(Duration at_most);
   Status adopt(std::unique_ptr<_modbus, Free> context);
   Reply ask_frame(std::uint8_t unit, const Span& span, Duration timeout);
+  Answer take_echo(std::span<const std::uint8_t> request, Instant deadline);
   Reply failed(int error) const;
   void keep_pause();
 

@@ -25,6 +25,7 @@ struct Reply {
   Answer answer = Answer::silent;
   Exception exception = Exception::none;
   Bytes data;                 // as on the wire
+  Duration took{0};           // from the question to the answer
   int strays = 0;             // whole frames of others, or late ones, that were passed over
   std::string words;          // of `gone`
   bool needs_person = false;  // of `gone`: it does not pass by itself

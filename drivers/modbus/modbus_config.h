@@ -47,6 +47,7 @@ struct RegisterConfig {
   std::int32_t length = 0;                // registers of a string
   std::int32_t bit = -1, bits = 1;        // of type bits: the lowest, and how many
   double scale = 1, offset = 0;           // value = what comes * scale + offset
+  std::int32_t scale_register = -1;       // where a power of ten lies that it is scaled by, too
   std::string unit;
   std::optional<double> min, max;  // what lies outside is of quality bad
   std::optional<double> no_value;  // this raw number says that there is none
@@ -96,6 +97,7 @@ struct ModbusInputConfig {
   Duration interval = std::chrono::seconds(10);
   Duration timeout = std::chrono::seconds(1);
   Duration pause{0};  // 0: what the standard asks for
+  bool echo = false;  // the adapter gives back what it sends
   Duration connect_timeout = std::chrono::seconds(5);
   int retries = 1;
   int registers_max = 125, coils_max = 2000, gap = 16;
@@ -108,6 +110,7 @@ struct ModbusInputConfig {
   std::vector<SlaveConfig> devices;
 
   bool over_tcp() const { return mode != "rtu"; }
+  bool hears_itself() const { return echo || (rs485.enabled && rs485.receive_own); }
   // With Modbus' own header, whose questions have numbers.
   bool numbered() const { return mode == "tcp" || mode == "tls"; }
   std::uint16_t port() const { return mode == "tls" ? 802 : 502; }  // where the server says none

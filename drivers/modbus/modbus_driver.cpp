@@ -50,28 +50,45 @@ void ModbusDriver::ran(const Poller::Round& round) {
   up_.set(round.open ? 1 : 0);
   for (const Poller::Round::Change& change : round.changes) {
     const std::string& device = slaves_[change.device].name;
-    if (change.up) dead_.erase(device);
-    else dead_.insert(device);
+    (change.up ? dead_ : answering_).erase(device);
+    (change.up ? answering_ : dead_).insert(device);
     if (config_.liveness) report(change);
   }
-  if (config_.liveness && !round.changes.empty()) intake_.commit(std::nullopt);
+  if (config_.liveness) {
+    for (const Poller::Round::Refusal& refusal : round.refusals) report(refusal);
+    if (!round.changes.empty() || !round.refusals.empty()) intake_.commit(std::nullopt);
+  }
   if (paused_) return;
   const Instant now = loop_.now();
   if (round.next <= now) run();
   else timer_ = loop_.after(round.next - now, [this] { run(); });
 }
 
-void ModbusDriver::report(const Poller::Round::Change& change) {
-  const Slave& slave = slaves_[change.device];
+Record ModbusDriver::event_of(std::size_t device, const char* metric, Value value, WallTime at) const {
   Record event;
   event.kind = Kind::event;
-  event.device = slave.name;
-  event.metric = "connected";
-  event.value = change.up;
-  event.time = change.at;
+  event.device = slaves_[device].name;
+  event.metric = metric;
+  event.value = std::move(value);
+  event.time = at;
   event.trust = trust_.trusted() ? TimeTrust::gateway : TimeTrust::unsynced;
   event.tags = {{"input", config_.name}};
+  return event;
+}
+
+void ModbusDriver::report(const Poller::Round::Change& change) {
+  Record event = event_of(change.device, "connected", change.up, change.at);
   if (!change.why.empty()) event.tags.emplace_back("reason", change.why);
+  intake_.report(std::move(event));
+}
+
+void ModbusDriver::report(const Poller::Round::Refusal& refusal) {
+  std::string words = "none";
+  if (refusal.exception != Exception::none)
+    words = text(int{static_cast<std::uint8_t>(refusal.exception)}, " ", exception_words(refusal.exception));
+  Record event = event_of(refusal.device, "exception", std::move(words), refusal.at);
+  const Span& span = refusal.span;
+  event.tags.emplace_back("registers", place_words(span.table, span.first, span.count));
   intake_.report(std::move(event));
 }
 
@@ -102,8 +119,12 @@ void ModbusDriver::stop(std::function<void()> done) {
 
 std::string ModbusDriver::health() const {
   if (!trouble_.empty()) return trouble_;
-  if (dead_.empty())
+  if (dead_.empty()) {
+    if (answering_.empty()) return "open, nobody has answered yet";
+    if (answering_.size() < slaves_.size())
+      return text("open, ", answering_.size(), " of ", slaves_.size(), " devices have answered");
     return text("open, ", slaves_.size(), slaves_.size() == 1 ? " device answers" : " devices");
+  }
   std::string names;
   std::size_t named = 0;
   for (const std::string& name : dead_) {

@@ -23,7 +23,7 @@ class ModbusDriver final : public Driver {
   void pause() override;
   void resume() override;
   void stop(std::function<void()> done) override;
-  // Names the devices that do not answer.
+  // Names the devices that do not answer; of who was not asked yet it says nothing.
   std::string health() const override;
   bool healthy() const override { return !stopping_ && trouble_.empty() && dead_.empty(); }
   bool hears() const override { return !stopping_ && trouble_.empty(); }
@@ -32,6 +32,8 @@ class ModbusDriver final : public Driver {
   void run();
   void ran(const Poller::Round& round);
   void report(const Poller::Round::Change& change);
+  void report(const Poller::Round::Refusal& refusal);
+  Record event_of(std::size_t device, const char* metric, Value value, WallTime at) const;
 
   Loop& loop_;
   Intake& intake_;
@@ -46,7 +48,7 @@ class ModbusDriver final : public Driver {
   std::unique_ptr<Timer> timer_;
   bool started_ = false, running_ = false, paused_ = false, stopping_ = false;
   std::string trouble_ = "not connected yet";
-  std::set<std::string> dead_;
+  std::set<std::string> answering_, dead_;
 };
 
 }  // namespace millrace

@@ -1,5 +1,6 @@
 // inputs.modbus: registers and coils of devices on a bus.
 #include <algorithm>
+#include <cmath>
 #include <filesystem>
 #include <map>
 #include <set>
@@ -65,6 +66,12 @@ constexpr Key register_keys[] = {
         .within(1, 16),
     R::key<&RegisterConfig::scale>("scale", "Value = what comes * scale + offset"),
     R::key<&RegisterConfig::offset>("offset", ""),
+    R::key<&RegisterConfig::scale_register>(
+        "scale_register",
+        "At this address of the table lies a power of ten, an i16 (SunSpec): it is "
+        "read with the row, and scales it too")
+        .within(0, 65535)
+        .like("40084"),
     R::key<&RegisterConfig::unit>("unit", ""),
     R::key<&RegisterConfig::min>("min", "What is less enters with quality bad").like("-50"),
     R::key<&RegisterConfig::max>("max", "What is more enters with quality bad").like("60"),
@@ -122,7 +129,8 @@ constexpr Key map_keys[] = {
         .like("\"/etc/millrace/maps/meter.toml\""),
     M::choice<&MapConfig::byte_order>(
         "byte_order", orders,
-        "Of numbers of more than 16 bits: CDAB has the words swapped, BADC the bytes, DCBA both"),
+        "CDAB has the words of a number swapped, BADC the bytes in each register, DCBA both: of 16 bits and "
+        "strings only the bytes"),
     M::key<&MapConfig::interval>("interval", "Default: the bus's").within(10ms, 7 * 24h).like("\"10s\""),
     M::tables<&MapConfig::registers>("registers", register_shape, "What is where, and what it is called"),
 };
@@ -173,7 +181,8 @@ constexpr Key rs485_keys[] = {
     S::key<&Rs485Config::enabled>("enabled", "The kernel's driver switches the direction (TIOCSRS485)"),
     S::key<&Rs485Config::rts_on_send>("rts_on_send", "RTS is high while it sends"),
     S::key<&Rs485Config::rts_after_send>("rts_after_send", "RTS is high afterwards"),
-    S::key<&Rs485Config::receive_own>("rx_during_tx", "It hears itself: for adapters that need it"),
+    S::key<&Rs485Config::receive_own>("rx_during_tx",
+                                      "It hears itself, for adapters that need it: as \"echo\", too"),
     S::key<&Rs485Config::delay_before_ms>("delay_rts_before_send", "Milliseconds").within(0, 1000),
     S::key<&Rs485Config::delay_after_ms>("delay_rts_after_send", "Milliseconds").within(0, 1000),
 };
@@ -202,6 +211,8 @@ constexpr Key keys[] = {
                       "Silence before a question; 0s: what the standard asks for, 3.5 characters on a line "
                       "and none over TCP")
         .within(0ms, 10s),
+    K::key<&C::echo>("echo",
+                     "The adapter gives back what it sends: the question is taken off before its answer"),
     K::key<&C::connect_timeout>("connect_timeout", "Looking the name up, connecting, and TLS")
         .within(100ms, 1min),
     K::key<&C::retries>("retries", "Asked again after a damaged answer").within(0, 5),
@@ -215,7 +226,10 @@ constexpr Key keys[] = {
     K::key<&C::recovery_max>("recovery_max",
                              "... to so long; all silent devices take a hundredth of the bus's time at most")
         .within(100ms, 24h),
-    K::key<&C::liveness>("liveness", "That a device answers, or no more, becomes an event in the alarm lane"),
+    K::key<&C::liveness>(
+        "liveness",
+        "That a device answers, or no more, and which registers it refuses, becomes an event "
+        "in the alarm lane"),
     K::table<&C::report>("report", report_shape,
                          "Report by exception: not every reading leaves; docs/reporting.md of the package"),
     K::key<&C::reopen_min>("reopen_min", "Between tries to open it: from here ...").within(50ms, 1h),
@@ -263,6 +277,7 @@ class Checks {
       : c_(c), part_(part), loaded_(loaded) {}
 
   void all() {
+    const std::size_t errors = loaded_.errors.size();
     line_of_bus();
     for (const MapConfig& map : c_.maps) {
       for (const std::string& fault : map.faults) at(map.line, text("map \"", map.name, "\": ", fault));
@@ -283,6 +298,8 @@ class Checks {
     if (c_.devices.size() > devices_max)
       fail("devices", text("more than ", devices_max, " devices on one bus"));
     if (points > points_max) fail("devices", text("more than ", points_max, " registers on one bus"));
+    if (loaded_.errors.size() == errors) plan();
+    names_of_other_buses();
   }
 
  private:
@@ -299,6 +316,7 @@ class Checks {
   }
 
   void line_of_bus() {
+    if (c_.numbered() && c_.echo) fail("echo", "\"echo\" is of mode = \"rtu\" and \"rtu_over_tcp\"");
     if (c_.over_tcp()) {
       for (const char* key : {"device", "baud", "parity", "stop_bits", "rs485"}) {
         if (part_.places.contains(key)) fail(key, text("\"", key, "\" is of mode = \"rtu\""));
@@ -344,6 +362,64 @@ class Checks {
         at(row.file.empty() ? row.line : device.line,
            text("register \"", row.name, "\" takes ", count, " registers; registers_max of \"", device.name,
                 "\" is ", most));
+    }
+  }
+
+  // What the plan shows: values that cannot be read with their powers of ten, and more than the line carries.
+  void plan() {
+    double load = 0;  // of a second
+    const auto slaves = slaves_of(c_);
+    for (std::size_t i = 0; i < slaves.size(); ++i) {
+      const PlanLimits limits{slaves[i].registers_max, static_cast<std::uint16_t>(c_.coils_max),
+                              slaves[i].gap};
+      for (const Block& block : plan_blocks(*slaves[i].points, limits)) {
+        const int most = is_bit_table(block.span.table) ? limits.bits_max : limits.registers_max;
+        if (block.span.count > most)
+          at(c_.devices[i].line,
+             text("device \"", slaves[i].name, "\": what lies between its values and their scale_registers (",
+                  place_words(block.span.table, block.span.first, block.span.count),
+                  ") must be read in one request, and registers_max is ", most));
+        load += to_seconds(time_of(block)) / to_seconds(block.interval);
+      }
+    }
+    if (c_.over_tcp() || load <= 1) return;
+    loaded_.warnings.push_back(text("input \"", c_.name, "\": all polls together take ", tenths(load),
+                                    " times what ", c_.baud,
+                                    " baud carry: longer intervals, or fewer registers; as it is, polls are "
+                                    "left out (millrace_modbus_missed_polls_total)"));
+  }
+
+  // On the line: the question's 8 characters, the answer's 5 and its data, and the pause before.
+  Duration time_of(const Block& block) const {
+    const int bits = 1 + 8 + (c_.parity == "none" ? 0 : 1) + c_.stop_bits;  // of a character
+    const auto characters = static_cast<std::int64_t>(8 + 5 + data_bytes(block.span));
+    const Duration pause = c_.pause.count() > 0 ? c_.pause : frame_silence(c_.baud);
+    return pause + Duration{characters * bits * 1'000'000'000 / std::max(c_.baud, 1)};
+  }
+
+  static std::string tenths(double number) {
+    const auto whole = static_cast<std::int64_t>(std::lround(number * 10));
+    return text(whole / 10, ".", whole % 10);
+  }
+
+  // Whoever reads what leaves us would take two devices of one name for one.
+  void names_of_other_buses() {
+    const auto same = [](const SlaveConfig& a, const SlaveConfig& b) {
+      return a.name == b.name &&
+             std::is_permutation(a.tags.begin(), a.tags.end(), b.tags.begin(), b.tags.end());
+    };
+    for (const PartConfig& other : loaded_.config.inputs) {
+      if (&other == &part_) return;  // the later one tells
+      if (other.kind != part_.kind) continue;
+      for (const SlaveConfig& its : other.as<C>().devices) {
+        const auto twin =
+            std::ranges::find_if(c_.devices, [&](const SlaveConfig& d) { return same(d, its); });
+        if (twin == c_.devices.end()) continue;
+        loaded_.warnings.push_back(text("input \"", c_.name, "\": the device \"", its.name,
+                                        "\" is on the bus \"", other.name,
+                                        "\" too, and both give readings of one name; another name, or a tag, "
+                                        "keeps them apart"));
+      }
     }
   }
 

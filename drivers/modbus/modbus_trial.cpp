@@ -2,7 +2,7 @@
 
 #include "base/text.h"
 #include "base/utf8.h"
-#include "drivers/modbus/line.h"
+#include "drivers/modbus/asker.h"
 #include "drivers/modbus/poll_plan.h"
 #include "drivers/modbus/reply_decoder.h"
 
@@ -29,21 +29,19 @@ struct Tally {
   Duration took{0};
 };
 
-// What one block says. False: the device, or the bus, is silent.
-bool poll_block(const Slave& slave, const Block& block, const ReplyDecoder& decoder, Line& line,
-                const Clock& clock, Tally& tally, int depth = 0) {
-  const Instant begin = clock.now();
-  const Reply outcome = line.ask(slave.unit, block.span, slave.timeout);
-  tally.took = tally.took + (clock.now() - begin);
+// What one block says. False: the device, or the bus, is silent or gone.
+bool poll_block(const Slave& slave, const Block& block, const PlanLimits& limits, const ReplyDecoder& decoder,
+                Asker& asker, Tally& tally, int depth = 0) {
+  const Reply outcome = asker.ask({slave.unit, slave.timeout, limits}, block.span);
+  tally.took = tally.took + outcome.took;
   const std::string where = place_words(block.span.table, block.span.first, block.span.count);
   if (outcome.answer == Answer::exception) {
     const bool address =
         outcome.exception == Exception::illegal_address || outcome.exception == Exception::illegal_value;
-    const auto pieces = address && depth < 12
-                            ? split_block(*slave.points, block, {slave.registers_max, 2000, slave.gap})
-                            : std::vector<Block>{};
+    const auto pieces =
+        address && depth < 12 ? split_block(*slave.points, block, limits) : std::vector<Block>{};
     for (const Block& piece : pieces) {
-      if (!poll_block(slave, piece, decoder, line, clock, tally, depth + 1)) return false;
+      if (!poll_block(slave, piece, limits, decoder, asker, tally, depth + 1)) return false;
     }
     if (pieces.empty())
       tally.wrong +=
@@ -56,7 +54,6 @@ bool poll_block(const Slave& slave, const Block& block, const ReplyDecoder& deco
                         outcome.answer == Answer::silent    ? "no answer"
                         : outcome.answer == Answer::damaged ? "a damaged answer"
                                                             : outcome.words);
-    if (outcome.answer == Answer::gone) line.close();
     return false;
   }
   Arrival arrival;
@@ -85,7 +82,8 @@ void try_modbus_online(const ModbusInputConfig& config, bool beside, std::vector
     return;
   }
   const SystemClock clock;
-  const auto line = make_line(clock, config, std::make_shared<std::atomic<bool>>(false));
+  const auto never = std::make_shared<std::atomic<bool>>(false);
+  const auto line = make_line(clock, config, never);
   if (Status status = line->open(); !status.ok()) {
     trials.push_back({Trial::State::bad, bus, status.detail()});
     return;
@@ -96,23 +94,20 @@ void try_modbus_online(const ModbusInputConfig& config, bool beside, std::vector
                                         : "opens, and takes the speed"});
   const auto slaves = slaves_of(config);
   const ReplyDecoder decoder(slaves);
+  Asker asker(clock, *line, 0, random_from_kernel(), never);
+  asker.opened(config.timeout);
   for (const Slave& slave : slaves) {
     Tally tally;
+    const PlanLimits limits{slave.registers_max, static_cast<std::uint16_t>(config.coils_max), slave.gap};
     const std::string what = text("input ", config.name, ": ", slave.name, " (unit ", int{slave.unit}, ")");
-    for (const Block& block : plan_blocks(
-             *slave.points, {slave.registers_max, static_cast<std::uint16_t>(config.coils_max), slave.gap})) {
+    for (const Block& block : plan_blocks(*slave.points, limits)) {
       if (!line->is_open()) {
         if (Status status = line->open(); !status.ok()) {
           tally.wrong += text(tally.wrong.empty() ? "" : "; ", status.detail());
           break;
         }
       }
-      line->drain(std::chrono::milliseconds(5), slave.timeout);
-      if (!poll_block(slave, block, decoder, *line, clock, tally)) {
-        if (line->is_open())
-          line->drain(slave.timeout, slave.timeout);  // its late answer must not be the next one's
-        break;
-      }
+      if (!poll_block(slave, block, limits, decoder, asker, tally)) break;
     }
     std::string words = tally.values;
     if (tally.more > 0) words += text(" and ", tally.more, " more");

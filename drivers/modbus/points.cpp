@@ -64,11 +64,12 @@ bool place_of(const RegisterConfig& row, Place& place, std::string& why) {
     why = "is of type \"bits\": bit says which is the lowest (0 to 15)";
   else if (row.bit >= 0 && row.bit + row.bits > 16)
     why = text("ends behind bit 15 of the register: bit ", row.bit, ", ", row.bits, " of them");
-  const bool of_numbers = row.scale != 1 || row.offset != 0 || row.min || row.max || row.no_value;
+  const bool of_numbers =
+      row.scale != 1 || row.offset != 0 || row.min || row.max || row.no_value || row.scale_register >= 0;
   if (why.empty() && of_numbers &&
       (place.type == PointType::flag || place.type == PointType::string ||
        (place.type == PointType::bits && row.bits == 1)))
-    why = "is no number: scale, offset, min, max and no_value are of numbers";
+    why = "is no number: scale, scale_register, offset, min, max and no_value are of numbers";
   if (!why.empty()) return false;
   place.count = static_cast<std::uint32_t>(bit_table ? 1 : registers_of(place.type, row.length));
   if (place.address + place.count > addresses) {
@@ -105,6 +106,7 @@ Point point_of(const RegisterConfig& row, const Place& place, WordOrder order, D
   point.width = static_cast<std::uint8_t>(row.bits);
   point.scale = row.scale;
   point.offset = row.offset;
+  if (row.scale_register >= 0) point.power_at = static_cast<std::uint16_t>(row.scale_register);
   point.min = row.min;
   point.max = row.max;
   point.no_value = row.no_value;

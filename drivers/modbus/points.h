@@ -3,6 +3,7 @@
 // Pure, shared by 30 equal devices.
 #pragma once
 
+#include <algorithm>
 #include <memory>
 #include <string>
 #include <vector>
@@ -21,10 +22,14 @@ struct Point {
   WordOrder order = WordOrder::abcd;
   std::uint8_t bit = 0, width = 1;  // of type bits
   double scale = 1, offset = 0;
+  std::optional<std::uint16_t> power_at;  // where its power of ten lies
   std::optional<double> min, max, no_value;
   Duration interval{0};
 
   std::uint32_t end() const { return std::uint32_t{address} + count; }
+  // Of all that is read for it.
+  std::uint32_t read_first() const { return std::min(address, power_at.value_or(address)); }
+  std::uint32_t read_end() const { return std::max(end(), power_at ? *power_at + 1u : 0u); }
 };
 using Points = std::vector<Point>;  // by table, then address
 

@@ -10,18 +10,22 @@ std::uint32_t span_max(Table table, const PlanLimits& limits) {
   return is_bit_table(table) ? limits.bits_max : limits.registers_max;
 }
 
-// Pieces that must be read in one request: a value, or values that share registers. In the order of their
-// addresses.
+// Pieces that must be read in one request: a value with its power of ten, or values that share registers. In
+// the order of their addresses.
 std::vector<Span> atoms_of(const Points& points, Duration interval, Table table, const Span* within) {
-  std::vector<Span> atoms;
+  std::vector<std::pair<std::uint32_t, std::uint32_t>> pieces;  // from, end
   for (const Point& p : points) {
     if (p.table != table || p.interval != interval) continue;
-    if (within && (p.address < within->first || p.end() > within->end())) continue;
-    if (!atoms.empty() && p.address < atoms.back().end()) {
-      atoms.back().count =
-          static_cast<std::uint16_t>(std::max(atoms.back().end(), p.end()) - atoms.back().first);
+    if (within && (p.read_first() < within->first || p.read_end() > within->end())) continue;
+    pieces.emplace_back(p.read_first(), p.read_end());
+  }
+  std::sort(pieces.begin(), pieces.end());
+  std::vector<Span> atoms;
+  for (const auto& [first, end] : pieces) {
+    if (!atoms.empty() && first < atoms.back().end()) {
+      atoms.back().count = static_cast<std::uint16_t>(std::max(atoms.back().end(), end) - atoms.back().first);
     } else {
-      atoms.push_back({table, p.address, p.count});
+      atoms.push_back({table, static_cast<std::uint16_t>(first), static_cast<std::uint16_t>(end - first)});
     }
   }
   return atoms;

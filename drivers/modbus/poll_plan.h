@@ -1,8 +1,8 @@
 // What to ask for at a time. Rows of a device that are polled as often and lie near each other are read
 // together: at most 125 registers or 2000 bits a request (Modbus Application Protocol 1.1b3, 6.1 to 6.4),
-// over at most `gap` registers that nobody wants. A value is never cut in two. Where a device refuses a block
-// (some refuse addresses that hold nothing), it is split: first without gaps, then in halves, down to the one
-// row that it refuses. Pure.
+// over at most `gap` registers that nobody wants. A value is never cut in two, nor from its power of ten.
+// Where a device refuses a block (some refuse addresses that hold nothing), it is split: first without gaps,
+// then in halves, down to the one row that it refuses. Pure.
 #pragma once
 
 #include <optional>

@@ -12,17 +12,14 @@ using namespace std::chrono_literals;
 
 constexpr double pause_above = 0.75;  // of the inbox: the last quarter is for those that cannot wait
 constexpr Duration full_wait = 100ms;
-constexpr Duration short_wait = 20ms;  // is waited for here; longer by the loop
-constexpr Duration late_for = 60s;     // an answer that is later is not believed to come
-constexpr std::size_t late_max = 8;
-constexpr Duration noise_silence = 10ms;  // behind a damaged frame
-constexpr Duration refused_rest = 1min;   // a row that a device does not have is asked for no more often
-constexpr Duration merge_again = 1h;      // blocks that were cut are tried whole again
+constexpr Duration short_wait = 20ms;    // is waited for here; longer by the loop
+constexpr Duration refused_rest = 1min;  // a row that a device does not have is asked for no more often
+constexpr Duration merge_again = 1h;     // blocks that were cut are tried whole again
+constexpr const char* never_open = "not connected yet";
 constexpr int silences_max = 3;  // over TCP: then the connection is no more, whatever the kernel thinks
 
-std::uint64_t key_of(const Block& block) {
-  return std::uint64_t{block.span.first} << 32 | std::uint64_t{block.span.count} << 8 |
-         static_cast<std::uint64_t>(block.span.table);
+bool lies_in(const Span& span, const Span& other) {
+  return span.table == other.table && span.first >= other.first && span.end() <= other.end();
 }
 
 Labels of(const std::string& input) { return {{"input", input}}; }
@@ -67,7 +64,8 @@ Poller::Poller(Parts parts, const ModbusInputConfig& config, std::vector<Slave> 
       backoff_(config.reopen_min, config.reopen_max),
       schedule_(plans(), {config.failures_max, config.recovery_min, config.recovery_max}, parts.clock.now(),
                 rng_),
-      states_(slaves_.size()) {}
+      states_(slaves_.size()),
+      asker_(parts.clock, *line_, config.retries, rng_.next(), stopping_) {}
 
 PlanLimits Poller::limits_of(std::size_t device) const {
   const Slave& slave = slaves_[device];
@@ -115,20 +113,22 @@ bool Poller::open_line(Round& round) {
   if (now < reopen_at_) return false;
   const Status status = line_->open();
   if (!status.ok()) {
-    fall(round, status.detail(), status.code() == Code::invalid);
+    fall(round, status.detail(), status.code() == Code::invalid, true);
     return false;
   }
   metrics_.opens.add();
-  if (trouble_ != "not connected yet")
+  answered_ = false;
+  if (trouble_.empty()) return true;  // it has only ended
+  if (trouble_ != never_open)
     LOG_INFO("input ", config_.name, ": ", config_.over_tcp() ? config_.server : config_.device, " is open");
   trouble_.clear();
   silences_ = 0;
-  // Who had the port before us may have asked something.
-  if (!config_.over_tcp()) metrics_.drained.add(line_->drain(config_.timeout, config_.timeout));
+  asker_.opened(config_.timeout);  // who had the port before us may have asked something
+  count_questions();
   return true;
 }
 
-void Poller::fall(Round& round, const std::string& why, bool needs_person) {
+void Poller::fall(Round& round, const std::string& why, bool needs_person, bool unreachable) {
   line_->close();
   if (trouble_ != why && !*stopping_) {
     if (needs_person) LOG_ERROR("input ", config_.name, ": ", why, "; somebody must act; will keep trying");
@@ -137,6 +137,18 @@ void Poller::fall(Round& round, const std::string& why, bool needs_person) {
   trouble_ = why;
   reopen_at_ = parts_.clock.now() + backoff_.next(rng_);
   round.next = reopen_at_;
+  if (*stopping_) return;
+  ++falls_;
+  if (unreachable || falls_ >= config_.failures_max) lose_devices(round, why);
+}
+
+// Whoever never answered has nothing to lose: the bus' own trouble is told.
+void Poller::lose_devices(Round& round, const std::string& why) {
+  for (std::size_t i = 0; i < slaves_.size(); ++i) {
+    if (states_[i].down || !schedule_.known(i)) continue;
+    schedule_.lost(i);
+    tell_down(round, i, why);
+  }
 }
 
 // ---- one question -------------------------------------------------------------------------------------
@@ -146,108 +158,42 @@ void Poller::poll(const BusSchedule::Job& job, Round& round) {
   const Instant begin = parts_.clock.now();
   if (state.split_at.ns != 0 && begin - state.split_at > merge_again) {
     state.split_at = {};
-    state.refused.clear();
     return schedule_.plan_again(job.device, plan(job.device), begin);
   }
-  const Reply outcome = ask(job.device, job.block.span);
+  const Slave& slave = slaves_[job.device];
+  const Reply outcome = asker_.ask({slave.unit, slave.timeout, limits_of(job.device)}, job.block.span);
+  count_questions();
   const Duration cost = parts_.clock.now() - begin;
   metrics_.busy_seconds.set(metrics_.busy_seconds.value() + to_seconds(cost));
   if (*stopping_ && outcome.answer != Answer::data) return;  // it was cut short: nobody's fault
   if (outcome.answer == Answer::gone) {
+    // Its job is still due, and run() opens at once.
+    if (config_.over_tcp() && std::exchange(answered_, false)) return line_->close();
     schedule_.not_asked(job, parts_.clock.now());
     return fall(round, outcome.words.empty() ? "the bus is gone" : outcome.words, outcome.needs_person);
   }
   take(job, outcome, cost, round);
 }
 
-std::vector<std::size_t> Poller::late_lengths(std::uint8_t unit) {
-  auto& late = late_[unit];
-  const Instant now = parts_.clock.now();
-  std::erase_if(late, [&](const Late& one) { return now - one.asked > late_for; });
-  std::vector<std::size_t> lengths;
-  for (const Late& one : late) lengths.push_back(one.bytes);
-  return lengths;
-}
-
-Reply Poller::ask_once(std::size_t device, const Span& span) {
-  const Slave& slave = slaves_[device];
-  metrics_.drained.add(line_->drain(Duration{0}, noise_silence));
-  const Instant asked = parts_.clock.now();
-  metrics_.polls.add();
-  Reply outcome = line_->ask(slave.unit, span, slave.timeout);
-  metrics_.strays.add(static_cast<std::uint64_t>(outcome.strays));
-  if (line_->numbered()) return outcome;
-  auto& late = late_[slave.unit];
-  switch (outcome.answer) {
-    case Answer::data: late.clear(); break;  // its length is none of theirs, and a device answers in order
-    case Answer::exception:                  // whose it is cannot be told: what may still come is waited for
-      if (!late.empty()) metrics_.drained.add(line_->drain(slave.timeout, slave.timeout));
-      late.clear();
-      break;
-    default:
-      if (late.size() == late_max) late.erase(late.begin());
-      late.push_back({data_bytes(span), asked});
-  }
-  return outcome;
-}
-
-// Another length where an old answer may still come; where there is none, that answer's last chance first.
-Span Poller::span_to_ask(std::size_t device, const Span& span) {
-  if (line_->numbered()) return span;
-  const Slave& slave = slaves_[device];
-  const auto late = late_lengths(slave.unit);
-  if (late.empty()) return span;
-  if (const auto other = distinct_span(span, late, limits_of(device))) return *other;
-  metrics_.drained.add(line_->drain(slave.timeout, slave.timeout));
-  late_[slave.unit].clear();
-  return span;
-}
-
-// Again after a damaged frame; another length where an old answer may still come.
-Reply Poller::ask(std::size_t device, const Span& span) {
-  Reply outcome;
-  for (int tries = 0; tries <= config_.retries && !*stopping_; ++tries) {
-    const Span asked = span_to_ask(device, span);
-    outcome = ask_once(device, asked);
-    const bool settled = outcome.answer == Answer::data || outcome.answer == Answer::exception;
-    if (asked != span && settled) {
-      const bool covers = asked.first <= span.first && asked.end() >= span.end() &&
-                          !(is_bit_table(span.table) && asked.first % 8 != span.first % 8);
-      if (outcome.answer == Answer::data && covers) {
-        const std::size_t unit = is_bit_table(span.table) ? 8 : 1, bytes = is_bit_table(span.table) ? 1 : 2;
-        const auto begin =
-            outcome.data.begin() + static_cast<std::ptrdiff_t>((span.first - asked.first) / unit * bytes);
-        outcome.data = Bytes(begin, begin + static_cast<std::ptrdiff_t>(data_bytes(span)));
-      } else {
-        outcome = ask_once(device, span);  // nothing old can come any more
-      }
-    }
-    if (outcome.answer != Answer::damaged) break;
-    metrics_.damaged.add();
-    if (!line_->numbered()) {
-      metrics_.drained.add(line_->drain(noise_silence, slaves_[device].timeout));
-    } else {  // the stream is out of step: a fresh one is not
-      line_->close();
-      if (Status status = line_->open(); !status.ok()) {
-        outcome.answer = Answer::gone;
-        outcome.words = status.detail();
-        outcome.needs_person = status.code() == Code::invalid;
-        break;
-      }
-      metrics_.opens.add();
-    }
-  }
-  return outcome;
+void Poller::count_questions() {
+  const Asker::Counts counts = asker_.take_counts();
+  metrics_.polls.add(counts.polls);
+  metrics_.silent.add(counts.silent);
+  metrics_.strays.add(counts.strays);
+  metrics_.drained.add(counts.drained);
+  metrics_.damaged.add(counts.damaged);
+  metrics_.opens.add(counts.opens);
 }
 
 // ---- what comes of it ---------------------------------------------------------------------------------
 
 void Poller::take(const BusSchedule::Job& job, const Reply& outcome, Duration cost, Round& round) {
+  if (is_settled(outcome)) {
+    answered_ = true;
+    falls_ = silences_ = 0;
+  }
   // A gateway that says the device does not answer has waited for it as long as we would have.
-  const bool away = outcome.answer == Answer::exception && (outcome.exception == Exception::gateway_path ||
-                                                            outcome.exception == Exception::no_response);
-  if (outcome.answer == Answer::silent || outcome.answer == Answer::damaged || away) {
-    if (away) silences_ = 0;
+  if (!is_settled(outcome) || is_away(outcome)) {
     take_silence(job, cost, round);
     // A peer that vanished without a word looks like devices that are silent.
     if (outcome.answer == Answer::silent && config_.over_tcp() && ++silences_ >= silences_max) {
@@ -256,25 +202,32 @@ void Poller::take(const BusSchedule::Job& job, const Reply& outcome, Duration co
     }
     return;
   }
-  silences_ = 0;
   const Instant now = parts_.clock.now();
   backoff_.on_success(now);
-  if (schedule_.answered(job, cost, now, rng_) == BusSchedule::Change::came) {
-    tell(round, job.device, true, {});
-    states_[job.device].refused.clear();
-  }
+  const bool came = schedule_.answered(job, cost, now, rng_) == BusSchedule::Change::came;
+  const bool whole_again = came && tell_up(round, job.device);
   if (outcome.answer == Answer::exception) {
     metrics_.exceptions.add();
-    if (!job.probe) take_exception(job, outcome.exception, round);
+    if (!job.probe && !whole_again) take_exception(job, outcome.exception, round);
     return;
   }
   if (job.probe) return;  // it will be asked again at once
-  std::erase(states_[job.device].refused, key_of(job.block));
-  deliver(job.device, job.block, reply_pdu(job.block.span, outcome.data));
+  take_data(job, outcome.data, round);
+}
+
+void Poller::take_data(const BusSchedule::Job& job, const Bytes& data, Round& round) {
+  std::erase_if(states_[job.device].refused, [&](Refused& one) {
+    if (!lies_in(one.span, job.block.span)) return false;
+    one.gap = false;
+    if (parts_.clock.now() - one.last < refused_rest) return false;  // now and then is one trouble, not many
+    round.refusals.push_back({job.device, one.span, Exception::none, parts_.clock.wall()});
+    return true;
+  });
+  deliver(job.device, job.block, reply_pdu(job.block.span, data));
 }
 
 // A block may hold an address that the device does not have; one row that it refuses is told once, and rests.
-void Poller::take_exception(const BusSchedule::Job& job, Exception exception, Round&) {
+void Poller::take_exception(const BusSchedule::Job& job, Exception exception, Round& round) {
   const Instant now = parts_.clock.now();
   if (exception == Exception::illegal_address || exception == Exception::illegal_value) {
     const auto pieces = split_block(*slaves_[job.device].points, job.block, limits_of(job.device));
@@ -285,39 +238,48 @@ void Poller::take_exception(const BusSchedule::Job& job, Exception exception, Ro
     }
     schedule_.rest(job, refused_rest, now);
   }
-  if (!first_of(job.device, job.block)) return;
   const Span& span = job.block.span;
-  LOG_WARN("input ", config_.name, ": ", slaves_[job.device].name, " answers ",
-           place_words(span.table, span.first, span.count), " with exception ",
-           int{static_cast<std::uint8_t>(exception)}, ", ", exception_words(exception));
-  deliver(job.device, job.block, exception_pdu(span, exception));
-}
-
-// Whether it is the first exception of the block since it was answered.
-bool Poller::first_of(std::size_t device, const Block& block) {
-  auto& refused = states_[device].refused;
-  if (std::find(refused.begin(), refused.end(), key_of(block)) != refused.end()) return false;
-  refused.push_back(key_of(block));
-  return true;
+  auto& refused = states_[job.device].refused;
+  auto at = std::ranges::find(refused, span, &Refused::span);
+  if (at == refused.end()) {
+    at = refused.insert(at, Refused{span, now, false});
+    LOG_WARN("input ", config_.name, ": ", slaves_[job.device].name, " answers ",
+             place_words(span.table, span.first, span.count), " with exception ",
+             int{static_cast<std::uint8_t>(exception)}, ", ", exception_words(exception));
+    round.refusals.push_back({job.device, span, exception, parts_.clock.wall()});
+  }
+  at->last = now;
+  if (!std::exchange(at->gap, true)) deliver(job.device, job.block, exception_pdu(span, exception));
 }
 
 void Poller::take_silence(const BusSchedule::Job& job, Duration cost, Round& round) {
   metrics_.silent.add();
   if (schedule_.silent(job, cost, parts_.clock.now(), rng_) != BusSchedule::Change::died) return;
-  tell(round, job.device, false, text("no answer, ", config_.failures_max, " times in a row"));
-  for (const Block& block : schedule_.blocks(job.device))
-    deliver(job.device, block, exception_pdu(block.span, Exception::no_response));
+  if (states_[job.device].down) return;  // told when the bus went
+  LOG_WARN("input ", config_.name, ": ", slaves_[job.device].name, " (unit ", int{slaves_[job.device].unit},
+           ") does not answer; it is tried now and then");
+  tell_down(round, job.device, text("no answer, ", config_.failures_max, " times in a row"));
 }
 
-void Poller::tell(Round& round, std::size_t device, bool up, std::string why) {
-  metrics_.device_up[device]->set(up ? 1 : 0);
-  if (up)
-    LOG_INFO("input ", config_.name, ": ", slaves_[device].name, " (unit ", int{slaves_[device].unit},
-             ") answers");
-  else
-    LOG_WARN("input ", config_.name, ": ", slaves_[device].name, " (unit ", int{slaves_[device].unit},
-             ") does not answer; it is tried now and then");
-  round.changes.push_back({device, up, std::move(why), parts_.clock.wall()});
+void Poller::tell_down(Round& round, std::size_t device, std::string why) {
+  states_[device].down = true;
+  metrics_.device_up[device]->set(0);
+  round.changes.push_back({device, false, std::move(why), parts_.clock.wall()});
+  for (const Block& block : schedule_.blocks(device))
+    deliver(device, block, exception_pdu(block.span, Exception::no_response));
+}
+
+// True: its blocks, which had been cut, are whole again; another device may hang there now.
+bool Poller::tell_up(Round& round, std::size_t device) {
+  State& state = states_[device];
+  metrics_.device_up[device]->set(1);
+  LOG_INFO("input ", config_.name, ": ", slaves_[device].name, " (unit ", int{slaves_[device].unit},
+           ") answers");
+  round.changes.push_back({device, true, {}, parts_.clock.wall()});
+  const bool was_cut = state.split_at.ns != 0;
+  state = {};
+  if (was_cut) schedule_.plan_again(device, plan(device), parts_.clock.now());
+  return was_cut;
 }
 
 // Waits for room: what was answered is not asked for again. Only an input that stops gives up.

@@ -1,28 +1,26 @@
-// Polls a bus: asks what the schedule says, keeps old answers apart from new ones, and puts what came into
-// the inbox.
+// Polls a bus: asks what the schedule says (by asker.h, which keeps old answers apart from new ones), and
+// puts what came into the inbox.
 //
 // The way of a value: the reply as it came (reply.h) goes into the inbox, like a line of a serial port, and
 // is decoded by today's rows on the loop. So a killed process loses nothing that was answered and nothing is
 // doubled; order, clocks, dead letters, pausing and the ledger are those of every other input; and the only
 // new machinery is a decoder in the input's plan.
 //
-// An old answer is never taken for a new one: what waits on the line is thrown away before each question; TCP
-// has transaction numbers; and on RTU the first question after one that went unanswered asks for another
-// length, so that it is its answer which is recognised (a device answers in order); where no other length is
-// left, the bus is silent for a timeout first, and so it is when a tty was opened. What lies further back
-// than a minute is not believed to come.
+// A device counts as away when it is silent failures_max times in a row; so do all, at once, where the port
+// or connection cannot be opened again: nobody knows of any of them then. A connection on which somebody
+// answered, and which then ends, is opened again at once: many devices end one that says nothing for a while.
 //
 // Lives on the bus's worker, which run() blocks; request_stop() and request_pause() from any thread.
 #pragma once
 
 #include <atomic>
-#include <map>
 #include <memory>
 #include <string>
 #include <vector>
 
 #include "base/backoff.h"
 #include "base/metrics.h"
+#include "drivers/modbus/asker.h"
 #include "drivers/modbus/bus_schedule.h"
 #include "drivers/modbus/line.h"
 #include "ingest/clock_trust.h"
@@ -62,10 +60,18 @@ class Poller {
       std::string why;
       WallTime at;
     };
+    // Of registers that a device refuses, and from when it no longer does (`none`).
+    struct Refusal {
+      std::size_t device;
+      Span span;
+      Exception exception;
+      WallTime at;
+    };
     Instant next;  // when to run again; the past: at once
     bool open = false;
     std::string trouble;          // of the bus; empty: none
     std::vector<Change> changes;  // of devices
+    std::vector<Refusal> refusals;
   };
 
   Poller(Parts parts, const ModbusInputConfig& config, std::vector<Slave> slaves, std::unique_ptr<Line> line,
@@ -78,28 +84,29 @@ class Poller {
   void request_pause(bool pause) { paused_ = pause; }
 
  private:
-  struct Late {
-    std::size_t bytes;  // of the data of an answer that may still come
-    Instant asked;
+  struct Refused {
+    Span span;
+    Instant last;
+    bool gap;  // its rows were told bad, and had no value since
   };
   struct State {
-    Instant split_at;                    // when its blocks were last cut; 0: they are whole
-    std::vector<std::uint64_t> refused;  // blocks whose exception was told, by digest
+    Instant split_at;              // when its blocks were last cut; 0: they are whole
+    std::vector<Refused> refused;  // whose exception was told
+    bool down = false;             // told
   };
 
   bool open_line(Round& round);
-  void fall(Round& round, const std::string& why, bool needs_person = false);
+  void fall(Round& round, const std::string& why, bool needs_person = false, bool unreachable = false);
+  void lose_devices(Round& round, const std::string& why);
   void poll(const BusSchedule::Job& job, Round& round);
-  Reply ask(std::size_t device, const Span& span);
-  Reply ask_once(std::size_t device, const Span& span);
-  Span span_to_ask(std::size_t device, const Span& span);
-  std::vector<std::size_t> late_lengths(std::uint8_t unit);
+  void count_questions();
   void take(const BusSchedule::Job& job, const Reply& outcome, Duration cost, Round& round);
   void take_exception(const BusSchedule::Job& job, Exception exception, Round& round);
   void take_silence(const BusSchedule::Job& job, Duration cost, Round& round);
-  bool first_of(std::size_t device, const Block& block);
+  void take_data(const BusSchedule::Job& job, const Bytes& data, Round& round);
   void deliver(std::size_t device, const Block& block, const Bytes& pdu);
-  void tell(Round& round, std::size_t device, bool up, std::string why);
+  bool tell_up(Round& round, std::size_t device);
+  void tell_down(Round& round, std::size_t device, std::string why);
   std::vector<Block> plan(std::size_t device) const;
   PlanLimits limits_of(std::size_t device) const;
   std::vector<std::vector<Block>> plans() const;
@@ -115,10 +122,12 @@ class Poller {
   Backoff backoff_;
   BusSchedule schedule_;
   std::vector<State> states_;
-  std::map<std::uint8_t, std::vector<Late>> late_;  // by unit: two entries may be one device
+  Asker asker_;
   Instant reopen_at_;
   std::string trouble_ = "not connected yet";
-  int silences_ = 0;  // in a row, whoever was asked
+  int silences_ = 0;       // in a row, whoever was asked
+  int falls_ = 0;          // in a row, without an answer
+  bool answered_ = false;  // by somebody, since it was opened
   std::uint64_t missed_told_ = 0;
 };
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <bit>
 #include <cmath>
+#include <cstdlib>
 
 #include "base/label.h"
 #include "base/text.h"
@@ -13,6 +14,7 @@
 namespace millrace {
 namespace {
 
+constexpr int tens_max = 10;                      // SunSpec: a scale factor is of -10 to 10
 constexpr double exact_max = 9007199254740992.0;  // 2^53: beyond it doubles have gaps
 
 bool bytes_swapped(WordOrder order) { return order == WordOrder::badc || order == WordOrder::dcba; }
@@ -24,12 +26,12 @@ std::uint64_t number_of(BytesView registers, WordOrder order) {
 
 class Reader {
  public:
-  Reader(const Point& point, Value& out, Quality& quality, std::string& why)
-      : point_(point), out_(out), quality_(quality), why_(why) {}
+  Reader(const Point& point, double scale, Value& out, Quality& quality, std::string& why)
+      : point_(point), scale_(scale), out_(out), quality_(quality), why_(why) {}
 
   Reading integer(std::int64_t raw) {
     if (says_none(static_cast<double>(raw))) return Reading::no_value;
-    if (point_.scale != 1 || point_.offset != 0) {
+    if (scale_ != 1 || point_.offset != 0 || point_.power_at) {
       const auto rounded = static_cast<double>(raw);
       // What rounds up to 2^63 does not fit back.
       if (std::fabs(rounded) > exact_max &&
@@ -98,8 +100,7 @@ class Reader {
   bool says_none(double raw) const { return point_.no_value && *point_.no_value == raw; }
 
   Reading real(double raw) {
-    const double value =
-        point_.scale == 1 && point_.offset == 0 ? raw : scaled(raw, point_.scale, point_.offset);
+    const double value = scale_ == 1 && point_.offset == 0 ? raw : scaled(raw, scale_, point_.offset);
     if (!std::isfinite(value)) return refuse("does not fit a double: ", text(raw));
     out_ = value;
     judge(value);
@@ -116,6 +117,7 @@ class Reader {
   }
 
   const Point& point_;
+  double scale_;
   Value& out_;
   Quality& quality_;
   std::string& why_;
@@ -131,9 +133,21 @@ std::string string_of(BytesView registers, WordOrder order) {
 
 }  // namespace
 
-Reading read_point(const Point& point, BytesView registers, Value& out, Quality& quality, std::string& why) {
+Reading read_point(const Point& point, BytesView registers, BytesView power, Value& out, Quality& quality,
+                   std::string& why) {
   quality = Quality::good;
-  Reader reader(point, out, quality, why);
+  double scale = point.scale;
+  if (!power.empty()) {
+    const auto tens = static_cast<std::int16_t>(number_of(power, point.order));
+    if (tens == INT16_MIN) return Reading::no_value;  // SunSpec: not implemented
+    if (std::abs(tens) > tens_max) {
+      why = text("the scale_register of \"", point.name, "\" holds ", tens, ", which is no power of ten (-",
+                 tens_max, " to ", tens_max, ")");
+      return Reading::refused;
+    }
+    scale = tens < 0 ? scale / std::pow(10, -tens) : scale * std::pow(10, tens);
+  }
+  Reader reader(point, scale, out, quality, why);
   if (point.type == PointType::string) return reader.string(string_of(registers, point.order));
   const std::uint64_t raw = number_of(registers, point.order);
   switch (point.type) {

@@ -25,7 +25,7 @@ std::vector<const Point*> rows_in(const Points& points, const Asked& asked) {
   auto at = std::lower_bound(points.begin(), points.end(), std::pair(span.table, span.first),
                              [&](const Point& p, const auto& from) { return key(p) < from; });
   for (; at != points.end() && at->table == span.table && at->address < span.end(); ++at) {
-    if (at->end() <= span.end()) rows.push_back(&*at);
+    if (at->read_first() >= span.first && at->read_end() <= span.end()) rows.push_back(&*at);
   }
   const auto of_group = [&](const Point* p) { return to_ms(p->interval) == to_ms(asked.interval); };
   if (std::any_of(rows.begin(), rows.end(), of_group))
@@ -35,8 +35,12 @@ std::vector<const Point*> rows_in(const Points& points, const Asked& asked) {
 
 Reading read(const Point& point, const Span& span, BytesView data, Record& record, std::string& why) {
   const std::size_t at = point.address - span.first;
-  if (!is_bit_table(span.table))
-    return read_point(point, data.subspan(2 * at, 2u * point.count), record.value, record.quality, why);
+  if (!is_bit_table(span.table)) {
+    const BytesView power =
+        point.power_at ? data.subspan(2u * (*point.power_at - span.first), 2) : BytesView{};
+    return read_point(point, data.subspan(2 * at, 2u * point.count), power, record.value, record.quality,
+                      why);
+  }
   record.value = (static_cast<unsigned>(data[at / 8]) >> at % 8 & 1) != 0;
   return Reading::value;
 }

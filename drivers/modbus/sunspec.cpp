@@ -1,9 +1,11 @@
 #include "drivers/modbus/sunspec.h"
 
-#include <cmath>
+#include <algorithm>
+#include <span>
 
 #include "base/text.h"
 #include "base/utf8.h"
+#include "drivers/modbus/points.h"
 
 namespace millrace {
 namespace {
@@ -23,20 +25,37 @@ constexpr Text texts[] = {{"manufacturer", 0, 16, &SunSpecDevice::manufacturer},
                           {"version", 40, 8, &SunSpecDevice::version},
                           {"serial", 48, 16, &SunSpecDevice::serial}};
 
-// Inverters (101 one phase, 102 split, 103 three): place, the place of its power of ten, type, unit.
+// Place, the place of its power of ten, type, unit. A float has no power of ten.
+constexpr std::uint16_t none = 0xFFFF;
 struct Number {
   const char* name;
   std::uint16_t at, power_at;
   PointType type;
   const char* unit;
 };
+// Inverters: 101 one phase, 102 split, 103 three; 111 to 113 the same with floats.
 constexpr Number inverter[] = {
-    {"current", 0, 4, PointType::u16, "A"},      {"voltage_a", 8, 11, PointType::u16, "V"},
-    {"power", 12, 13, PointType::i16, "W"},      {"frequency", 14, 15, PointType::u16, "Hz"},
-    {"energy", 22, 24, PointType::u32, "Wh"},    {"dc_current", 25, 26, PointType::u16, "A"},
-    {"dc_voltage", 27, 28, PointType::u16, "V"}, {"dc_power", 29, 30, PointType::i16, "W"},
-    {"temperature", 31, 35, PointType::i16, "C"}};
-constexpr std::uint16_t inverter_state = 36;
+    {"current", 0, 4, PointType::u16, "A"},       {"voltage_a", 8, 11, PointType::u16, "V"},
+    {"power", 12, 13, PointType::i16, "W"},       {"frequency", 14, 15, PointType::u16, "Hz"},
+    {"energy", 22, 24, PointType::u32, "Wh"},     {"dc_current", 25, 26, PointType::u16, "A"},
+    {"dc_voltage", 27, 28, PointType::u16, "V"},  {"dc_power", 29, 30, PointType::i16, "W"},
+    {"temperature", 31, 35, PointType::i16, "C"}, {"state", 36, none, PointType::u16, ""}};
+constexpr Number float_inverter[] = {
+    {"current", 0, none, PointType::f32, "A"},      {"voltage_a", 14, none, PointType::f32, "V"},
+    {"power", 20, none, PointType::f32, "W"},       {"frequency", 22, none, PointType::f32, "Hz"},
+    {"energy", 30, none, PointType::f32, "Wh"},     {"dc_current", 32, none, PointType::f32, "A"},
+    {"dc_voltage", 34, none, PointType::f32, "V"},  {"dc_power", 36, none, PointType::f32, "W"},
+    {"temperature", 38, none, PointType::f32, "C"}, {"state", 46, none, PointType::u16, ""}};
+// Meters: 201 one phase, 202 split, 203 and 204 three. What an inverter has too has another name.
+constexpr Number meter[] = {
+    {"meter_current", 0, 4, PointType::i16, "A"},      {"meter_voltage", 5, 13, PointType::i16, "V"},
+    {"meter_frequency", 14, 15, PointType::i16, "Hz"}, {"meter_power", 16, 20, PointType::i16, "W"},
+    {"meter_exported", 36, 52, PointType::u32, "Wh"},  {"meter_imported", 44, 52, PointType::u32, "Wh"}};
+// A module of model 160: places in its 20 registers, those of its powers in the 8 before all modules.
+constexpr std::uint16_t modules_at = 8, module_length = 20, modules_count_at = 6;
+constexpr Number module[] = {{"dc_current", 9, 0, PointType::u16, "A"},
+                             {"dc_voltage", 10, 1, PointType::u16, "V"},
+                             {"dc_power", 11, 2, PointType::u16, "W"}};
 
 std::string string_in(const std::vector<std::uint16_t>& registers, std::size_t at, std::size_t length) {
   std::string out;
@@ -48,48 +67,80 @@ std::string string_in(const std::vector<std::uint16_t>& registers, std::size_t a
   return shown(trim(out), 64);
 }
 
-RegisterConfig row(const char* name, std::uint16_t address, PointType type) {
+RegisterConfig row(std::string name, std::uint16_t address, PointType type) {
   RegisterConfig row;
-  row.name = name;
+  row.name = std::move(name);
   row.address = address;
   row.type = static_cast<std::uint8_t>(type);
   return row;
 }
 
-void add_inverter(SunSpecDevice& device, const SunSpecModel& model,
-                  const std::vector<std::uint16_t>& registers) {
-  for (const Number& number : inverter) {
-    if (number.power_at >= registers.size()) return;
-    const auto power = static_cast<std::int16_t>(registers[number.power_at]);
-    const std::uint16_t raw = registers[number.at];
-    const bool is_signed = number.type == PointType::i16;
-    if (power < -10 || power > 10 || (number.type != PointType::u32 && raw == (is_signed ? 0x8000 : 0xFFFF)))
-      continue;  // it has none
-    RegisterConfig& made = device.rows.emplace_back(
-        row(number.name, static_cast<std::uint16_t>(model.first + number.at), number.type));
-    made.scale = power < 0 ? 1 / std::pow(10, -power) : std::pow(10, power);
-    made.unit = number.unit;
-    if (number.type != PointType::u32) made.no_value = is_signed ? -32768 : 65535;
-  }
-  if (inverter_state < registers.size())
-    device.rows.push_back(
-        row("state", static_cast<std::uint16_t>(model.first + inverter_state), PointType::u16));
+// Some devices have a model twice, as those with two meters: names are unique.
+RegisterConfig& add(SunSpecDevice& device, RegisterConfig made) {
+  const auto taken = [&](const std::string& name) {
+    return std::ranges::any_of(device.rows, [&](const RegisterConfig& r) { return r.name == name; });
+  };
+  const std::string name = made.name;
+  for (int i = 2; taken(made.name); ++i) made.name = text(name, "_", i);
+  return device.rows.emplace_back(std::move(made));
 }
 
-void read_model(SunSpecDevice& device, const SunSpecModel& model, const ReadRegisters& read) {
-  const bool is_inverter = model.id >= 101 && model.id <= 103;
-  if (model.id != 1 && !is_inverter) return;
-  const auto registers = read({Table::holding, model.first, std::min<std::uint16_t>(model.length, 100)});
-  if (!registers) return;
-  if (is_inverter) return add_inverter(device, model, *registers);
+struct Model {
+  SunSpecModel place;
+  std::vector<std::uint16_t> registers;
+};
+
+// `from`: where the block begins that the number's place is in; `name` says more than its own.
+void add_number(SunSpecDevice& device, const Model& model, const Number& number, std::uint16_t from = 0,
+                const std::string& name = {}) {
+  const std::uint32_t at = from + number.at;
+  const bool scales = number.power_at != none;
+  const auto count = static_cast<std::uint32_t>(registers_of(number.type, 0));
+  if (at + count > model.registers.size() || (scales && number.power_at >= model.registers.size())) return;
+  const auto power = scales ? static_cast<std::int16_t>(model.registers[number.power_at]) : std::int16_t{0};
+  if (power < -10 || power > 10) return;  // the device has none such
+  RegisterConfig& made = add(device, row(name.empty() ? number.name : name,
+                                         static_cast<std::uint16_t>(model.place.first + at), number.type));
+  made.unit = number.unit;
+  if (scales) made.scale_register = model.place.first + number.power_at;
+  if (number.type == PointType::u16) made.no_value = 65535;
+  if (number.type == PointType::i16) made.no_value = -32768;
+}
+
+void add_modules(SunSpecDevice& device, const Model& model) {
+  if (modules_count_at >= model.registers.size()) return;
+  for (std::uint16_t i = 0; i < model.registers[modules_count_at]; ++i) {
+    const auto from = static_cast<std::uint16_t>(modules_at + i * module_length);
+    if (from >= model.registers.size()) return;  // with its power it is one question
+    for (const Number& number : module)
+      add_number(device, model, number, from, text("module_", i + 1, "_", number.name));
+  }
+}
+
+void add_texts(SunSpecDevice& device, const Model& model) {
   for (const Text& text : texts) {
-    device.*text.into = string_in(*registers, text.at, text.length);
-    if ((device.*text.into).empty()) continue;
-    RegisterConfig& made = device.rows.emplace_back(
-        row(text.name, static_cast<std::uint16_t>(model.first + text.at), PointType::string));
+    const std::string words = string_in(model.registers, text.at, text.length);
+    if ((device.*text.into).empty()) device.*text.into = words;  // a second one is of a part of it
+    if (words.empty()) continue;
+    RegisterConfig& made = add(
+        device, row(text.name, static_cast<std::uint16_t>(model.place.first + text.at), PointType::string));
     made.length = text.length;
     made.interval = std::chrono::hours(1);
   }
+}
+
+void read_model(SunSpecDevice& device, const SunSpecModel& place, const ReadRegisters& read) {
+  std::span<const Number> numbers;
+  if (place.id >= 101 && place.id <= 103) numbers = inverter;
+  else if (place.id >= 111 && place.id <= 113) numbers = float_inverter;
+  else if (place.id >= 201 && place.id <= 204) numbers = meter;
+  else if (place.id != 1 && place.id != 160) return;
+  auto registers = read({Table::holding, place.first, std::min<std::uint16_t>(place.length, 125)});
+  if (!registers) return;
+  const Model model{place, std::move(*registers)};
+  for (const Number& number : numbers) add_number(device, model, number);
+  if (place.id == 1) add_texts(device, model);
+  if (place.id == 160) add_modules(device, model);
 }
 
 }  // namespace

@@ -1,7 +1,9 @@
 // SunSpec: inverters, meters and batteries that say themselves what they are and where it lies (SunSpec
 // Information Model Specification). Holding registers 40000, 50000 or 0 say "SunS"; behind that lies a chain
-// of models, each an id, a length and its registers, the common model first; id 65535 ends it. Pure but for
-// the asking.
+// of models, each an id, a length and its registers, the common model first; id 65535 ends it. Rows are made
+// of inverters (101 to 103, 111 to 113), meters (201 to 204) and the modules of a string inverter (160). What
+// has a power of ten there has a row, also where it has no value now: a scan at night sees an inverter
+// asleep. The powers are read with each poll, for devices change them as they run. Pure but for the asking.
 #pragma once
 
 #include <functional>
@@ -21,7 +23,7 @@ struct SunSpecModel {
 struct SunSpecDevice {
   std::string manufacturer, model, version, serial;
   std::vector<SunSpecModel> models;
-  std::vector<RegisterConfig> rows;  // what of it is known: names, and an inverter's readings
+  std::vector<RegisterConfig> rows;  // what of it is known: names and readings
 };
 
 // The registers of a span, or nothing.

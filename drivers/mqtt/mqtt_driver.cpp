@@ -91,6 +91,8 @@ MqttDriver::MqttDriver(Loop& loop, Rng& rng, Inbox& inbox, Intake& intake, const
   events.up = [this](bool session_present) { connected(session_present); };
   events.down = [this](const MqttFault& fault) { disconnected(fault); };
   events.malformed = [this] { malformed_.add(); };
+  events.session = [this](bool present) { found(present); };
+  events.released = [this](std::uint16_t packet_id) { inbox_.released(config_.name, packet_id); };
   events.arrived = [this](const ArrivedMessage& message) { arrived(message); };
   connection_ = std::make_unique<MqttConnection>(loop_, rng, std::move(options), std::move(events));
 }
@@ -181,6 +183,14 @@ void MqttDriver::pause_soon() {
   loop_.post([this, alive = alive_] {
     if (*alive) pause();
   });
+}
+
+// A session that begins counts its identifiers anew, and another server has a count of its own.
+void MqttDriver::found(bool session_present) {
+  // Who served an earlier driver of this name, whose notes are still there, nobody knows.
+  const bool same = served_by_.empty() ? config_.servers.size() == 1 : served_by_ == connection_->server();
+  if (!session_present || !same) inbox_.forget_session(config_.name);
+  served_by_ = connection_->server();
 }
 
 void MqttDriver::connected(bool session_present) {

@@ -49,6 +49,7 @@ class MqttDriver final : public Driver {
  private:
   void arrived(const ArrivedMessage& message);  // on Paho's thread
   void pause_soon();
+  void found(bool session_present);
   void connected(bool session_present);
   void disconnected(const MqttFault& fault);
   void drop_left_over(bool session_present);
@@ -69,6 +70,7 @@ class MqttDriver final : public Driver {
   // Only `subscribed` is up: every filter has been answered, and one was granted.
   enum class Phase : std::uint8_t { away, subscribing, subscribed };
   Phase phase_ = Phase::away;
+  std::string served_by_;                     // the server that welcomed us last
   std::optional<SubscriptionMemory> memory_;  // of the connected server's session
   std::vector<int> granted_;                  // a reason code a filter
   std::string trouble_ = "not connected yet", refused_;

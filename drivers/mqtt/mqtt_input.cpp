@@ -1,12 +1,15 @@
 // inputs.mqtt: a subscription at a broker.
 #include <algorithm>
 
+#include "base/filter_overlap.h"
 #include "base/text.h"
 #include "base/topic_filter.h"
 #include "config/network_keys.h"
 #include "decode/router.h"
+#include "drivers/mqtt/left_subscriptions.h"
 #include "drivers/mqtt/mqtt_config.h"
 #include "drivers/mqtt/mqtt_driver.h"
+#include "drivers/mqtt/subscription_memory.h"
 #include "ingest/input_kind.h"
 #include "mqtt/trial.h"
 
@@ -91,7 +94,8 @@ InputPlan plan_of(const MqttInputConfig& c) {
   plan.routes = c.routes;
   plan.servers = c.servers;
   plan.filters = filters_of(c);
-  for (const std::string& server : c.servers) plan.claims.push_back(text("mqtt ", server, " ", c.client_id));
+  for (const std::string& server : c.servers)
+    plan.claims.push_back(SubscriptionMemory::claim(server, c.client_id));
   need_secret(plan.needs, "password_file", c.password);
   need_tls(plan.needs, c.tls);
   plan.make = [c](const SouthParts& parts) -> std::unique_ptr<Driver> {
@@ -105,7 +109,23 @@ InputPlan plan_of(const MqttInputConfig& c) {
 // (ingest/mapped_inbox.cpp).
 constexpr std::ptrdiff_t inputs_remembered = 16;
 
+// A route that none of the topics brings anything for waits for ever.
+void check_topics(const MqttInputConfig& c, LoadedConfig& loaded) {
+  const auto router = Router::make(c.routes);
+  if (c.topics.empty() || !router.ok()) return;
+  for (const std::string& route : router.value().filters()) {
+    if (std::ranges::any_of(c.topics, [&](const std::string& topic) {
+          return filters_meet(topics_of_subscription(topic), route);
+        }))
+      continue;
+    loaded.warnings.push_back(about_key(
+        loaded, "input", c.name, "topics",
+        text("the route \"", route, "\" gets nothing: it is in none of the topics that are subscribed to")));
+  }
+}
+
 void check(const MqttInputConfig& c, const PartConfig& part, LoadedConfig& loaded) {
+  check_topics(c, loaded);
   const auto alike = [&part](const PartConfig& other) { return other.kind == part.kind; };
   const auto& inputs = loaded.config.inputs;
   const std::ptrdiff_t count = std::ranges::count_if(inputs, alike);
@@ -121,6 +141,10 @@ void try_online(const MqttInputConfig& c, bool, std::vector<Trial>& trials) {
   try_mqtt_servers(text("input ", c.name), c, trials);
 }
 
+std::unique_ptr<Keeper> keeper(const SouthParts& parts, Duration keep_max) {
+  return std::make_unique<LeftSubscriptions>(parts.intake, parts.passed_us, keep_max);
+}
+
 constexpr InputKind make_kind() {
   InputKind kind = kind_of<InputKind, C>(
       "mqtt", "A broker that the devices publish to (in the full profile: package millrace-full)", shape);
@@ -131,6 +155,7 @@ constexpr InputKind make_kind() {
   kind.plan = typed<plan_of>;
   kind.check = typed<check>;
   kind.try_online = typed<try_online>;
+  kind.keeper = keeper;
   return kind;
 }
 

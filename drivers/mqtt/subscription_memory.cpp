@@ -3,20 +3,42 @@
 #include <algorithm>
 
 #include "base/composite_key.h"
+#include "base/logger.h"
 #include "base/text.h"
+#include "base/utf8.h"
 
 namespace millrace {
+
+std::optional<SubscriptionMemory::Whose> SubscriptionMemory::whose(const Intake& intake,
+                                                                   const std::string& state) {
+  std::string_view key = std::string_view(state).substr(prefix.size()), input, server, client;
+  const auto value = intake.state(state);
+  if (!value || !take_key_part(key, input) || !take_key_part(key, server)) return std::nullopt;
+  std::string_view rest = text_of(*value);
+  if (!take_key_part(rest, client)) return std::nullopt;
+  return Whose{std::string(input), std::string(server), std::string(client)};
+}
+
+std::string SubscriptionMemory::claim(std::string_view server, std::string_view client_id) {
+  return text("mqtt ", server, " ", client_id);
+}
 
 // The value: the client id, then each filter, as parts of a composite key.
 SubscriptionMemory::SubscriptionMemory(Intake& intake, std::string_view input, std::string_view server,
                                        std::string client_id)
     : intake_(intake),
-      name_("subscriptions/" + composite_key(input, server)),
+      name_(std::string(prefix) + composite_key(input, server)),
       client_id_(std::move(client_id)) {
   const auto stored = intake_.state(name_);
   if (!stored) return;
   std::string_view rest = text_of(*stored), part;
-  if (!take_key_part(rest, part) || part != client_id_) return;
+  if (!take_key_part(rest, part)) return;
+  if (part != client_id_) {
+    LOG_WARN("input ", input, ": it was the client ", shown(part, 256), " at ", server,
+             " before; the broker goes on keeping what comes in that session, and client_id = \"",
+             shown(part, 256), "\" reads it, else it is lost with the session's expiry");
+    return;
+  }
   while (take_key_part(rest, part)) filters_.emplace_back(part);
 }
 

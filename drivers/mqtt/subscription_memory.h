@@ -3,7 +3,9 @@
 // name. Kept in the log's state, by the names of input and server. On the loop.
 #pragma once
 
+#include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "ingest/intake.h"
@@ -12,7 +14,16 @@ namespace millrace {
 
 class SubscriptionMemory {
  public:
-  // Of another client id nothing is remembered.
+  static constexpr std::string_view prefix = "subscriptions/";
+  struct Whose {
+    std::string input, server, client_id;
+  };
+  // Of a state whose name begins with `prefix`; nothing: it is none of ours.
+  static std::optional<Whose> whose(const Intake& intake, const std::string& state);
+  // What an input claims that reads the session of this client at this server.
+  static std::string claim(std::string_view server, std::string_view client_id);
+
+  // Of another client id nothing is remembered, and that its session stays behind is told.
   SubscriptionMemory(Intake& intake, std::string_view input, std::string_view server, std::string client_id);
 
   // What the session may still be subscribed to beside `wanted`.

@@ -146,7 +146,7 @@ void EndpointConnection::on_connect(const mqtt::Packet& packet) {
       return refuse(mqtt::bad_topic, text("a will topic of ", will.topic.size(), " bytes, more than ",
                                           limits_.will_topic_max));
     }
-    const std::string_view payload = text_of(will.payload).substr(0, limits_.will_payload_max);
+    const std::string_view payload = cut_utf8(text_of(will.payload), limits_.will_payload_max);
     will_ = std::make_unique<Will>(
         Will{std::string(will.topic), std::string(payload), will.delay_seconds, will.payload.size()});
   }
@@ -333,7 +333,7 @@ bool EndpointConnection::on_publish(const mqtt::Packet& packet) {
     return true;
   }
   if (topic == Topic::denied) {
-    host_.denied(*this);
+    host_.denied(*this, publish.topic, publish.qos > 0 && version_ < 5);
     // 3.1.1 has no way to refuse a message but to end the connection (section 3.3.5): acknowledging it would
     // be a lie.
     if (publish.qos > 0 && version_ == 5)
@@ -456,6 +456,7 @@ std::size_t EndpointConnection::memory() const {
   return sizeof *this + filters + framer_.memory() + acks_.capacity() * sizeof(Ack) +
          marks_.capacity() * sizeof(Mark) + too_large_.capacity() * sizeof(std::uint32_t) +
          output_.capacity() + aliases_.capacity() * sizeof(Alias) + alias_bytes_ +
+         (session_ && !ending_.ended ? session_->memory() : 0) +  // whoever ended it may have dropped that
          (will_ ? will_->topic.size() + will_->payload.size() : 0);
 }
 

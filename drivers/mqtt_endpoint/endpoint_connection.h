@@ -47,7 +47,9 @@ class EndpointConnection {
     virtual void arrived(EndpointConnection& connection, const mqtt::Connect& connect) = 0;
     // The same answer for a topic as long as the connection lasts: it is kept with an alias.
     virtual bool may_publish(EndpointConnection& connection, std::string_view topic) = 0;
-    virtual void denied(EndpointConnection& connection) = 0;  // a message, for that
+    // A message, for that. `ends`: so does the connection, which is told. The topic is empty where only its
+    // alias was said.
+    virtual void denied(EndpointConnection& connection, std::string_view topic, bool ends) = 0;
     // busy: nothing was taken; go_on() when there is room. quota: it will not be taken now, the device is
     // told. A message that was too large (`whole_bytes`) is taken as a dead letter.
     virtual Taken offer(EndpointConnection& connection, const mqtt::Publish& publish,

@@ -27,7 +27,6 @@ constexpr std::size_t password_max = 1 << 10;
 constexpr int keep_alive_longest = 65535;  // seconds: what MQTT can say, and what saying none comes to
 constexpr std::size_t commits_timed_max = 1024;
 constexpr std::size_t letter_head = 1 << 10;  // what is kept of a message that is too large
-constexpr std::size_t will_text_max = 4 << 10;
 constexpr std::size_t inflight_bytes = 1
                                        << 10;  // what a message is reckoned to take, for the receive maximum
 
@@ -493,6 +492,22 @@ void MqttEndpoint::gone(Link& link) {
   if (take_offered()) ticket_ = intake_.commit(std::nullopt);
 }
 
+// Sessions that end with their connection are not kept: they take nobody's place.
+bool MqttEndpoint::room_for_session(const std::string& client) {
+  if (sessions_.size() < config_.sessions_max || sessions_.kept() < config_.sessions_max) return true;
+  sessions_refused_.add();
+  ++sessions_untold_;
+  const Instant now = loop_.now();
+  if (sessions_told_.ns != 0 && now - sessions_told_ < 1min) return false;
+  sessions_told_ = now;
+  const std::uint64_t count = std::exchange(sessions_untold_, 0);
+  LOG_WARN("input ", config_.name, ": ", client,
+           count > 1 ? text(", and ", count - 1, " others since the last line,") : "",
+           ": no session is kept: sessions_max is ", config_.sessions_max,
+           "; what such a device sends again after a break may be stored twice");
+  return false;
+}
+
 // Its session and its will, when its connection is over. Whether the session was still this connection's.
 bool MqttEndpoint::leave(Link& link) {
   EndpointSessions::Session* session = sessions_.find(link.session_key);
@@ -500,11 +515,8 @@ bool MqttEndpoint::leave(Link& link) {
   std::uint32_t expiry = granted_expiry(link.session_expiry_seconds());
   // DISCONNECT may ask for what CONNECT was not given (section 3.14.2.2.2): there is as little room as there
   // was.
-  if (current && expiry > 0 && session->state.expiry_seconds == 0 &&
-      sessions_.size() > config_.sessions_max) {
-    sessions_refused_.add();
+  if (current && expiry > 0 && session->state.expiry_seconds == 0 && !room_for_session(link.client_id()))
     expiry = 0;
-  }
   if (current && sessions_.leave(link.session_key, expiry, loop_.now())) offered_ = true;
   const auto& ending = link.ending();
   const auto will = link.take_will();
@@ -635,7 +647,7 @@ void MqttEndpoint::sweep() {
   }
   look_at_the_away(now);
   if (take_offered()) ticket_ = intake_.commit(std::nullopt);
-  sessions_kept_.set(static_cast<double>(sessions_.size()));
+  sessions_kept_.set(static_cast<double>(sessions_.kept()));
   memory_bytes_.set(static_cast<double>(memory_ + wills_.bytes()));
   if (!links_.empty() || lobby_.strangers() > 0 || complaints_.pending() || sessions_.size() > 0 ||
       !wills_.empty())
@@ -758,10 +770,7 @@ void MqttEndpoint::welcome(Link& link) {
   welcome.session_present = session != nullptr;
   auto expiry = granted_expiry(link.session_expiry_seconds());
   if (!session) {
-    if (expiry > 0 && sessions_.size() >= config_.sessions_max) {
-      sessions_refused_.add();
-      expiry = 0;
-    }
+    if (expiry > 0 && !room_for_session(welcome.client_id)) expiry = 0;
     session = &sessions_.open(link.session_key);
   }
   session->link = &link;
@@ -809,7 +818,18 @@ bool MqttEndpoint::may_hear(EndpointConnection& connection, std::string_view fil
   return false;
 }
 
-void MqttEndpoint::denied(EndpointConnection&) { denied_.add(); }
+void MqttEndpoint::denied(EndpointConnection& connection, std::string_view topic, bool ends) {
+  denied_.add();
+  const Link& link = static_cast<Link&>(connection);
+  if (ends || !denials_.tell(link.session_key, loop_.now())) return;
+  LOG_WARN("input ", config_.name, ": ", link.client_id(),
+           link.username.empty() ? "" : text(", user ", link.username),
+           link.subject.empty() ? "" : text(", subject ", link.subject), ": may not publish to ",
+           topic.empty() ? std::string("the topic of its alias") : text("\"", shown(topic), "\""),
+           " ([[inputs.mqtt_endpoint.acl]]): such messages are dropped, counted in "
+           "millrace_endpoint_denied_total, and not told again for ",
+           format_duration(Denials::again_after));
+}
 
 EndpointConnection::Host::Taken MqttEndpoint::offer(EndpointConnection& connection,
                                                     const mqtt::Publish& publish,
@@ -886,9 +906,16 @@ void MqttEndpoint::publish_will(const EndpointWills::Pending& pending) {
     return;
   }
   const std::string& payload = pending.will.payload;
-  Value value = to_bytes(std::string_view(payload).substr(0, will_text_max));
-  if (payload.size() <= will_text_max && good_utf8(payload)) value = payload;
-  report(pending.publisher, "will", std::move(value), {{"topic", topic}});
+  Tags tags{{"topic", topic}};
+  Value value = payload;
+  if (!good_utf8(payload)) value = to_bytes(payload);
+  if (pending.will.payload_bytes > payload.size()) {
+    tags.emplace_back("whole_size", text(pending.will.payload_bytes));
+    LOG_WARN("input ", config_.name, ": the will of ", device, " for ", shown(topic), " has ",
+             pending.will.payload_bytes, " bytes, of which ", limits_.will_payload_max,
+             " are kept: its event has the beginning");
+  }
+  report(pending.publisher, "will", std::move(value), std::move(tags));
 }
 
 }  // namespace millrace

@@ -21,6 +21,7 @@
 #include "drivers/mqtt_endpoint/endpoint_config.h"
 #include "drivers/mqtt_endpoint/access.h"
 #include "drivers/mqtt_endpoint/complaints.h"
+#include "drivers/mqtt_endpoint/denials.h"
 #include "drivers/mqtt_endpoint/endpoint_connection.h"
 #include "drivers/mqtt_endpoint/lobby.h"
 #include "drivers/mqtt_endpoint/sessions.h"
@@ -60,7 +61,7 @@ class MqttEndpoint final : public Driver, private EndpointConnection::Host {
   // ---- Host
   void arrived(EndpointConnection& connection, const mqtt::Connect& connect) override;
   bool may_publish(EndpointConnection& connection, std::string_view topic) override;
-  void denied(EndpointConnection& connection) override;
+  void denied(EndpointConnection& connection, std::string_view topic, bool ends) override;
   Taken offer(EndpointConnection& connection, const mqtt::Publish& publish,
               const mqtt::UserProperties& properties) override;
   void redelivered(EndpointConnection& connection) override;
@@ -97,6 +98,7 @@ class MqttEndpoint final : public Driver, private EndpointConnection::Host {
   std::uint16_t receive_maximum() const;
   std::uint32_t granted_expiry(std::uint32_t wanted_seconds) const;
   bool leave(Link& link);
+  bool room_for_session(const std::string& client);
   void wait_or_publish(const EndpointWills::Pending& will);
   void publish_wills(const std::list<EndpointWills::Pending>& wills);
   void look_at_the_away(Instant now);
@@ -124,6 +126,9 @@ class MqttEndpoint final : public Driver, private EndpointConnection::Host {
   Lobby lobby_;
   std::unordered_map<Lobby::Guest, Link*> strangers_;  // let in, and not known yet
   Complaints complaints_;
+  Denials denials_;
+  Instant sessions_told_;  // that there are too many
+  std::uint64_t sessions_untold_ = 0;
   std::vector<Link*> waiting_;  // for their acknowledgements
   std::size_t memory_ = 0;      // what all links hold
   EndpointSessions sessions_;

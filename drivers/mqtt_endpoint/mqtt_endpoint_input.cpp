@@ -1,9 +1,12 @@
 // inputs.mqtt_endpoint: devices publish straight to us.
 #include <algorithm>
+#include <set>
 
+#include "base/filter_overlap.h"
 #include "base/text.h"
 #include "base/topic_filter.h"
 #include "config/network_keys.h"
+#include "decode/router.h"
 #include "drivers/mqtt_endpoint/endpoint_config.h"
 #include "drivers/mqtt_endpoint/left_sessions.h"
 #include "drivers/mqtt_endpoint/mqtt_endpoint.h"
@@ -25,11 +28,11 @@ constexpr Key acl_keys[] = {
                               "Patterns with *; each list that is given must fit. \"*\": whoever has a name")
         .like("[\"line-*\"]"),
     KeysOf<A>::key<&A::clients>("clients", "Client identifiers; {username} and {subject} can be used")
-        .like("[\"{username}-*\"]"),
+        .like("[\"press-*\"]"),
     KeysOf<A>::key<&A::subjects>("subjects", "Common names of client certificates").like("[\"line-*\"]"),
     KeysOf<A>::key<&A::publish>("publish", "{username}, {client_id} and {subject} are the publisher's own")
         .required()
-        .like("[\"plant/{username}/#\"]"),
+        .like("[\"plant/{client_id}/#\"]"),
 };
 
 // The names of the publisher that an access list may speak of stand in for one character each while it is
@@ -42,11 +45,29 @@ std::string without_names(std::string pattern, std::initializer_list<std::string
   return pattern;
 }
 
+// A word in braces, that a client identifier made of braces (a GUID's) does not look like.
+bool has_word_in_braces(std::string_view pattern) {
+  for (std::size_t at = 0; (at = pattern.find('{', at)) != std::string_view::npos; ++at) {
+    if (at > 0 && pattern[at - 1] == '\\') continue;
+    const std::size_t end = pattern.find_first_not_of("abcdefghijklmnopqrstuvwxyz_", at + 1);
+    if (end != std::string_view::npos && end > at + 1 && pattern[end] == '}') return true;
+  }
+  return false;
+}
+
 void settle_acl(Section& section, AclConfig& acl) {
   for (const auto& [key, patterns] : {std::pair{"users", &acl.users}, std::pair{"clients", &acl.clients},
                                       std::pair{"subjects", &acl.subjects}}) {
     if (std::ranges::any_of(*patterns, &std::string::empty))
       section.error(key, "an empty pattern fits nobody; leave the list away where anybody is meant");
+    const bool of_clients = patterns == &acl.clients;
+    for (const std::string& pattern : *patterns) {
+      if (has_word_in_braces(of_clients ? without_names(pattern, {"{username}", "{subject}"}) : pattern))
+        section.error(
+            key, text("\"", pattern,
+                      "\": ", of_clients ? "known are {username} and {subject}" : "no name can be used here",
+                      "; as it stands it fits nobody"));
+    }
   }
   for (const std::string& filter : acl.publish) {
     const std::string bare = without_names(filter, {"{username}", "{client_id}", "{subject}"});
@@ -109,8 +130,9 @@ constexpr Key keys[] = {
 };
 
 constexpr std::size_t sessions_open = SIZE_MAX, sessions_max_default = 10'000;
-// A session in the log: 1,024 identifiers held and as many digests remembered, and the names.
-constexpr std::uint64_t session_state_bytes = 4608 + will_state_bytes;
+// A session in the log at its largest: a bit for each identifier that can be held (a client of 3.1.1 is told
+// no maximum), 1,024 digests remembered, and the names.
+constexpr std::uint64_t session_state_bytes = 8192 + 2048 + 512 + will_state_bytes;
 
 // An access list can only speak of names that somebody has.
 void check_names(std::vector<Section> entries, const EndpointConfig& c) {
@@ -119,6 +141,56 @@ void check_names(std::vector<Section> entries, const EndpointConfig& c) {
       entries[i].error("users", "there are no users without users_file");
     if (!c.acl[i].subjects.empty() && c.client_certificates == "none")
       entries[i].error("subjects", "there are no subjects without client_certificates");
+    for (const auto& [key, patterns] :
+         {std::pair{"clients", &c.acl[i].clients}, std::pair{"publish", &c.acl[i].publish}}) {
+      const auto uses = [&patterns = *patterns](const char* name) {
+        return std::ranges::any_of(
+            patterns, [name](const std::string& pattern) { return pattern.find(name) != std::string::npos; });
+      };
+      if (uses("{username}") && c.users_file.empty())
+        entries[i].error(key, "{username} stands for nobody: there are no users without users_file");
+      if (uses("{subject}") && c.client_certificates == "none")
+        entries[i].error(key,
+                         "{subject} stands for nobody: there are no subjects without client_certificates");
+    }
+  }
+}
+
+// Whoever may publish only where no route takes it has nothing but dead letters; a route that nobody may
+// publish to has nothing.
+void check_reach(const EndpointConfig& c, LoadedConfig& loaded) {
+  const auto router = Router::make(c.routes);
+  if (c.acl.empty() || !router.ok()) return;
+  const std::vector<std::string> routes = router.value().filters();
+  std::set<std::string> reached;
+  for (const AclConfig& entry : c.acl) {
+    bool any = false;
+    for (std::string filter : entry.publish) {
+      for (const std::string_view name : {"{username}", "{client_id}", "{subject}"}) {
+        for (std::size_t at = 0; (at = filter.find(name, at)) != std::string::npos;) {
+          // A name may fill a level, or a part of it.
+          const std::size_t slash = filter.rfind('/', at), from = slash == std::string::npos ? 0 : slash + 1;
+          filter.replace(from, std::min(filter.find('/', at), filter.size()) - from, "+");
+          at = from;
+        }
+      }
+      for (const std::string& route : routes) {
+        if (!filters_meet(filter, route)) continue;
+        any = true;
+        reached.insert(route);
+      }
+    }
+    if (!any && !entry.publish.empty())
+      loaded.warnings.push_back(
+          about_key(loaded, "input", c.name, "acl",
+                    text("no route takes what an [[acl]] lets publish (\"", entry.publish.front(),
+                         "\"): all of it becomes dead letters")));
+  }
+  for (const std::string& route : routes) {
+    if (!reached.contains(route))
+      loaded.warnings.push_back(
+          about_key(loaded, "input", c.name, "acl",
+                    text("no [[acl]] lets anybody publish to the route \"", route, "\"")));
   }
 }
 
@@ -186,6 +258,7 @@ void check(const EndpointConfig& c, const PartConfig&, LoadedConfig& loaded) {
                            c.acl.empty() ? " and publish anything" : "",
                            "; give devices users_file or client_certificates, or listen on 127.0.0.1"));
   }
+  check_reach(c, loaded);
   // What the whole file means is looked at where it is needed; a line of it that is none keeps nobody else
   // out.
   const auto users = c.users_file.empty() ? Result<Users>(Users{}) : read_users_file(c.users_file);

@@ -132,6 +132,12 @@ std::vector<std::string> EndpointSessions::surplus(std::size_t most) const {
   return keys;
 }
 
+std::size_t EndpointSessions::kept() const {
+  return unowned_.size() + static_cast<std::size_t>(std::ranges::count_if(sessions_, [](const auto& one) {
+           return one.second.state.expiry_seconds > 0;
+         }));
+}
+
 bool EndpointSessions::erase(Sessions& from, Sessions::iterator session) {
   const bool stored = !session->second.stored_as.empty();
   if (stored) (void)intake_.put_state(session->second.stored_as, {});  // removing is never refused

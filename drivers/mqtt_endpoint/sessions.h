@@ -65,6 +65,7 @@ class EndpointSessions {
   // When what began to wait as the client left, or as we came, has waited this long.
   Instant due(const std::string& key, std::uint32_t seconds, Instant now) const;
   std::size_t size() const { return sessions_.size() + unowned_.size(); }
+  std::size_t kept() const;  // those that outlive their connection; looks at each
 
  private:
   using Sessions = std::map<std::string, Session, std::less<>>;

@@ -22,8 +22,9 @@ using C = ScanSerial;
 using O = OptionsOf<C>;
 constexpr Option options[] = {
     O::config(),
-    O::option<&C::port>("port", "LIST",
-                        "Ports (default: all of /dev/serial/by-id, or ttyUSB, ttyACM and ttyAMA)")
+    O::option<&C::port>(
+        "port", "LIST",
+        "Ports (default: all of /dev/serial/by-id, and other ttys that have hardware and no console)")
         .short_form('p')
         .offers(Offer::files),
     O::option<&C::bauds>("baud", "LIST",
@@ -52,9 +53,8 @@ int run(const C& c) {
   else
     for (const std::string_view one : split(std::string_view(c.port), ',')) wish.ports.emplace_back(one);
   if (wish.ports.empty())
-    return refuse(
-        exit_unavailable,
-        "there is no port in /dev/serial/by-id, and no ttyUSB, ttyACM or ttyAMA: --port says which");
+    return refuse(exit_unavailable,
+                  "there is no port in /dev/serial/by-id, and no other tty with hardware: --port says which");
   const bool terminal = ::isatty(STDERR_FILENO);
   std::fprintf(stderr, "listening to %zu port%s; nothing is sent. At most %s\n", wish.ports.size(),
                wish.ports.size() == 1 ? "" : "s", format_duration(wish.budget).c_str());

@@ -10,7 +10,8 @@ namespace millrace {
 
 struct SerialInputConfig {
   std::string name;
-  std::string device;           // "/dev/serial/by-id/..."
+  std::string device;           // "/dev/serial/by-id/..."; none:
+  std::string server;           // host:port of a serial server, whose are all that concerns the line
   int baud = 9600;              // any; what the adapter makes of it may be 3 % off
   std::string parity = "none";  // none, even, odd
   int data_bits = 8, stop_bits = 1;
@@ -31,6 +32,7 @@ struct SerialInputConfig {
   std::vector<RouteConfig> routes;      // their device, where they name none: the input's name
   std::vector<RouteConfig> only_route;  // as `route` says it, until the section is settled
 
+  const std::string& place() const { return server.empty() ? device : server; }
   // Answers may need more than one telegram (drivers/serial/mbus_answer.h).
   bool gathers() const { return framing.kind && framing.kind->name == "mbus"; }
 };

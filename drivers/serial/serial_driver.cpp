@@ -11,7 +11,11 @@
 namespace millrace {
 namespace {
 
-constexpr Duration look_at_errors = std::chrono::seconds(10);
+constexpr Duration look_every = std::chrono::seconds(10), connect_timeout = std::chrono::seconds(10);
+// From there on a tty's buffer (4096 bytes) takes nothing more, or asks its driver to stop: with marks, which
+// may make three bytes of one, 128 of them before it is full.
+constexpr std::size_t kernel_full = 3700;
+constexpr int drain_reads_max = 64;  // of 4 KiB: what a tty's driver may keep behind that buffer, four times
 
 }  // namespace
 
@@ -43,6 +47,9 @@ SerialCounters::SerialCounters(Metrics& metrics, const std::string& input)
                                   {{"input", input}})),
       unplugged(metrics.counter("millrace_serial_unplugged_total", "Times an open port went away",
                                 {{"input", input}})),
+      holes(metrics.counter("millrace_serial_holes_total",
+                            "Times bytes were lost, or ran together, while nobody could take them",
+                            {{"input", input}})),
       up(metrics.gauge("millrace_input_up", "Whether the input is connected", {{"input", input}})) {}
 
 SerialDriver::SerialDriver(Loop& loop, Rng& rng, Inbox& inbox, Intake& intake, const ClockTrust& trust,
@@ -51,9 +58,11 @@ SerialDriver::SerialDriver(Loop& loop, Rng& rng, Inbox& inbox, Intake& intake, c
       rng_(rng),
       inbox_(inbox),
       trust_(trust),
+      metrics_(metrics),
       config_(std::move(config)),
       framer_(make_framer(config_.framing, config_.frame_max)),
       backoff_(config_.reopen_min, config_.reopen_max),
+      hearing_(config_.framing.kind->name, config_.frame_max, config_.requests),
       count_(metrics, config_.name) {
   if (config_.acknowledge)
     acknowledger_ =
@@ -66,34 +75,100 @@ Status SerialDriver::start() {
   return {};
 }
 
+std::string SerialDriver::health() const {
+  if (!trouble_.empty()) return trouble_;
+  const std::string why = hearing_.trouble(loop_.now());
+  return why.empty() ? "open" : "open; " + why;
+}
+
 // ---- the port
 
 void SerialDriver::open() {
   reopen_timer_.reset();
   if (paused_ || stopping_) return;
-  auto port = open_serial_port(config_);
+  if (config_.server.empty()) return opened(open_serial_port(config_));
+  // It was one when the section was settled.
+  const auto where = parse_host_port(config_.server);
+  if (!where.ok()) return close(where.status().detail());
+  dial_ = std::make_unique<ServerDial>(loop_, where.value(), connect_timeout, [this](Result<Fd> socket) {
+    const auto dial = std::move(dial_);  // outlives what it called
+    opened(socket.ok() ? Result<SerialPort>(SerialPort{std::move(socket).value()}) : socket.status());
+  });
+}
+
+void SerialDriver::opened(Result<SerialPort> port) {
   if (!port.ok()) return close(port.status().detail());
   port_ = std::move(port).value();
   baud_ = config_.baud;
   framer_->reset();
   marks_.reset();
   errors_ = line_errors(port_.fd.get());
-  if (!trouble_.empty()) LOG_INFO("input ", config_.name, ": ", config_.device, " is open");
+  overruns_seen_ = errors_ ? errors_->overrun : 0;
+  hearing_.opened();
+  holes_told_ = false;
+  backoff_.on_success(loop_.now());
+  begin_hush(Hush::listening);
+  watch();
+}
+
+void SerialDriver::tell_open() {
+  if (trouble_.empty()) return;
+  LOG_INFO("input ", config_.name, ": ", config_.place(), " is open");
   trouble_.clear();
   count_.up.set(1);
-  backoff_.on_success(loop_.now());
-  watch();
+}
+
+// How soon the next byte of a frame comes that has begun: two characters, and what adapters (16 ms) and loops
+// hold it back.
+Duration SerialDriver::hush_time() const {
+  if (!config_.server.empty()) return std::chrono::milliseconds(300);
+  return std::chrono::milliseconds(30) + std::chrono::microseconds(2 * 11 * 1'000'000LL / baud_);
+}
+
+void SerialDriver::begin_hush(Hush hush) {
+  hush_ = hush;
+  hush_timer_ = loop_.after(hush_time(), [this] { end_hush(); });
+}
+
+// What lies there is read first: a loop that was busy for longer has not listened.
+void SerialDriver::end_hush() {
+  hush_timer_.reset();
+  const bool threw = hush_ == Hush::throwing;
+  if (threw) drain();
+  else if (hush_ == Hush::listening) (void)read_some();
+  if (!port_.fd.valid()) return;
+  if (threw) {
+    framer_->cut();
+    marks_.reset();
+  }
+  hush_ = Hush::none;
+  tell_open();
+  if (!config_.requests.empty() && !ask_timer_) ask_timer_ = loop_.after(Duration::zero(), [this] { ask(); });
+}
+
+// What waits in the kernel, but not for ever what comes.
+void SerialDriver::drain() {
+  for (int i = 0; i < drain_reads_max && read_some(); ++i) {}
+}
+
+// The port's driver has lost bytes: a hole in the stream, which only it knows of, and not at which byte.
+bool SerialDriver::overran() {
+  if (!errors_) return false;
+  const auto now = line_errors(port_.fd.get());
+  return now && std::exchange(overruns_seen_, now->overrun) != now->overrun;
 }
 
 void SerialDriver::watch() {
   watch_ = loop_.watch_readable(port_.fd.get(), [this] { (void)read_some(); });
-  if (errors_) errors_timer_ = loop_.after(look_at_errors, [this] { count_errors(); });
-  if (!config_.requests.empty() && !ask_timer_) ask_timer_ = loop_.after(Duration::zero(), [this] { ask(); });
+  show_modem_lines();
+  look_timer_ = loop_.after(look_every, [this] { look(); });
+  if (!config_.requests.empty() && !ask_timer_ && !hush_timer_)
+    ask_timer_ = loop_.after(Duration::zero(), [this] { ask(); });
 }
 
 // Nothing is read, asked or waited for.
 void SerialDriver::rest() {
-  for (auto* timer : {&pause_timer_, &ask_timer_, &answer_timer_, &errors_timer_, &speed_timer_})
+  for (auto* timer : {&pause_timer_, &ask_timer_, &answer_timer_, &look_timer_, &speed_timer_, &hush_timer_})
     timer->reset();
   watch_.reset();
   asking_ = false;
@@ -104,6 +179,8 @@ void SerialDriver::close(const std::string& why) {
   rest();
   port_.fd.reset();
   framer_->reset();
+  hush_ = Hush::none;
+  deaf_ = false;
   count_.up.set(0);
   if (trouble_ != why) LOG_WARN("input ", config_.name, ": ", why, "; will keep trying");
   trouble_ = why;
@@ -112,13 +189,13 @@ void SerialDriver::close(const std::string& why) {
 
 void SerialDriver::unplugged() {
   count_.unplugged.add();
-  close(text(config_.device, " is gone"));
+  close(text(config_.place(), " is gone"));
 }
 
 // False: there was nothing to read, or the port is closed now.
-bool SerialDriver::read_some() {
+bool SerialDriver::read_some(std::size_t most) {
   char buffer[4096];
-  const ssize_t got = ::read(port_.fd.get(), buffer, sizeof buffer);
+  const ssize_t got = ::read(port_.fd.get(), buffer, std::min(most, sizeof buffer));
   if (got < 0 && (errno == EAGAIN || errno == EINTR)) return false;
   // A tty whose other side is gone reads as end of file or gives EIO: unplugged. Reading on would spin.
   if (got <= 0) {
@@ -126,11 +203,27 @@ bool SerialDriver::read_some() {
     return false;
   }
   backoff_.on_success(loop_.now());
-  take_bytes(bytes_of({buffer, static_cast<std::size_t>(got)}));
+  const BytesView bytes = bytes_of({buffer, static_cast<std::size_t>(got)});
+  if (!overran()) {
+    take_bytes(bytes);
+  } else {
+    count_.discarded_bytes.add(bytes.size());
+    hearing_.lost(loop_.now(), bytes.size(), 0);
+    marks_.reset();
+    framer_->cut();
+    wait_for_pause();
+  }
   return true;
 }
 
 void SerialDriver::take_bytes(BytesView bytes) {
+  last_byte_ = loop_.now();
+  if (hush_ == Hush::throwing) return count_.discarded_bytes.add(bytes.size());
+  if (hush_ == Hush::listening) {
+    hush_ = Hush::none;
+    framer_->cut();
+    tell_open();
+  }
   if (port_.marked) {
     marks_.push(
         bytes, [this](BytesView good) { push(good); },
@@ -140,9 +233,12 @@ void SerialDriver::take_bytes(BytesView bytes) {
   } else {
     push(bytes);
   }
-  count_.discarded_bytes.add(framer_->bytes_discarded() -
-                             std::exchange(discarded_seen_, framer_->bytes_discarded()));
-  count_.bad_frames.add(framer_->frames_bad() - std::exchange(bad_seen_, framer_->frames_bad()));
+  const auto discarded =
+      framer_->bytes_discarded() - std::exchange(discarded_seen_, framer_->bytes_discarded());
+  const auto bad = framer_->frames_bad() - std::exchange(bad_seen_, framer_->frames_bad());
+  count_.discarded_bytes.add(discarded);
+  count_.bad_frames.add(bad);
+  hearing_.lost(last_byte_, discarded, bad);
   if (acknowledger_) acknowledger_->flush();
   wait_for_pause();
 }
@@ -166,11 +262,33 @@ void SerialDriver::push(BytesView bytes, bool wrong) {
 
 // A loop that was busy for longer than the pause has bytes waiting: then the line was not silent.
 void SerialDriver::wait_for_pause() {
-  if (framer_->pause() == Duration::zero()) return;
+  if (framer_->pause() == Duration::zero() || !config_.server.empty()) return;  // a network has its own
   pause_timer_ = loop_.after(framer_->pause(), [this] {
     if (read_some() || !port_.fd.valid()) return;
     framer_->on_pause([this](const Framer::Frame& frame) { take_frame(frame); });
   });
+}
+
+void SerialDriver::look() {
+  look_timer_ = loop_.after(look_every, [this] { look(); });
+  count_errors();
+  show_modem_lines();
+  const std::string why = trouble_.empty() ? hearing_.trouble(loop_.now()) : "";
+  if (why.empty() == !deaf_) return;
+  deaf_ = !why.empty();
+  if (deaf_) LOG_WARN("input ", config_.name, ": ", config_.place(), " is open, but ", why);
+  else LOG_INFO("input ", config_.name, ": what comes from ", config_.place(), " can be read again");
+}
+
+void SerialDriver::show_modem_lines() {
+  const auto lines = modem_lines(port_.fd.get());
+  if (!lines) return;
+  for (const auto& [line, up] : {std::pair{"cts", lines->cts}, std::pair{"dsr", lines->dsr},
+                                 std::pair{"dcd", lines->dcd}, std::pair{"ri", lines->ri}})
+    metrics_
+        .gauge("millrace_serial_modem_line", "Whether the other side raises a modem line",
+               {{"input", config_.name}, {"line", line}})
+        .set(up ? 1 : 0);
 }
 
 void SerialDriver::count_errors() {
@@ -184,12 +302,12 @@ void SerialDriver::count_errors() {
   add(count_.overruns, errors_->overrun, now->overrun);
   add(count_.breaks, errors_->breaks, now->breaks);
   errors_ = now;
-  errors_timer_ = loop_.after(look_at_errors, [this] { count_errors(); });
 }
 
 // ---- frames
 
 void SerialDriver::take_frame(const Framer::Frame& frame) {
+  hearing_.frame();
   if (!config_.requests.empty() && !asking_) return count_.late_answers.add();
   answered_ = true;
   count_.frames.add();
@@ -207,13 +325,19 @@ void SerialDriver::keep_gathered(bool over) {
 void SerialDriver::keep(const Framer::Frame& frame) {
   Arrival arrival;
   arrival.input = config_.name;
-  arrival.channel = frame.channel;
+  // Where the framing knows no topics, what was asked tells answers apart.
+  const bool by_request = config_.requests.size() > 1 && frame.channel.empty();
+  const std::string request = by_request ? request_name(config_.requests[asked_]) : std::string();
+  arrival.channel = by_request ? std::string_view(request) : frame.channel;
   arrival.bytes = frame.bytes;
   arrival.clock_trusted = trust_.trusted();
   arrival.received = loop_.wall();
   arrival.received_monotonic = loop_.now();
   if (!acknowledger_) store(arrival);
-  else if (!acknowledger_->take(arrival)) count_.bad_frames.add();
+  else if (!acknowledger_->take(arrival)) {
+    count_.bad_frames.add();
+    hearing_.lost(loop_.now(), 0, 1);
+  }
 }
 
 void SerialDriver::store(const Arrival& arrival) {
@@ -236,20 +360,26 @@ void SerialDriver::acknowledge(BytesView acknowledgement) {
 // ---- asking
 
 // What comes until the timeout is the answer. Later it is late: nobody can tell it from the answer to the
-// next request, so it is not taken, and what has begun of it is forgotten.
+// next request, so it is not taken; what waits of it in the kernel was said before the request, and the rest
+// of what has begun of it, which comes behind the request, is no answer either.
 void SerialDriver::ask() {
   if (asking_) give_up_asking();
+  drain();
+  if (!port_.fd.valid()) return;
   const auto requests = config_.requests.size();
   next_ask_ = loop_.now() + config_.request_interval / requests;
   ask_timer_ = loop_.after(next_ask_ - loop_.now(), [this] { ask(); });
-  framer_->reset();
+  if (framer_->begun() && loop_.now() - last_byte_ < hush_time()) framer_->cut();
+  else framer_->reset();
   speed_timer_.reset();
   if (config_.sign_on) {
     speak_at(config_.baud);
     sign_on_.begin();
   }
   if (!port_.fd.valid()) return;
-  const std::string& request = config_.requests[next_request_++ % requests];
+  asked_ = next_request_++ % requests;
+  asked_at_ = loop_.wall();
+  const std::string& request = config_.requests[asked_];
   send(request);
   if (!port_.fd.valid()) return;
   if (config_.gathers()) answer_.begin(request, static_cast<std::size_t>(config_.telegrams_max));
@@ -297,34 +427,60 @@ bool SerialDriver::take_sign_on(BytesView& bytes) {
 }
 
 void SerialDriver::give_up_asking() {
-  if (!answered_) count_.timeouts.add();
+  if (!answered_) {
+    count_.timeouts.add();
+    hearing_.unanswered(asked_, asked_at_);
+  } else {
+    hearing_.answered(asked_);
+  }
   keep_gathered(true);
   asking_ = false;
   sign_on_.end();
-  framer_->reset();
+  if (framer_->begun()) framer_->cut();
+  else framer_->reset();
   echo_.clear();
 }
 
 // ---- pausing and stopping
 
 // Not reading leaves the bytes in the kernel's buffer (4 KiB for a tty) and then, with flow control, with the
-// device.
+// device. Without it, what comes behind a buffer that is full is lost: what lies in it is whole, but behind
+// it somewhere is a hole. Of frames that nothing but a pause tells apart all that waited are one.
 void SerialDriver::pause() {
   if (paused_ || stopping_) return;
   paused_ = true;
+  dial_.reset();
   rest();
 }
 
 void SerialDriver::resume() {
   if (!paused_ || stopping_) return;
   paused_ = false;
-  if (port_.fd.valid()) watch();
-  else if (!reopen_timer_) open();
+  if (!port_.fd.valid()) {
+    if (!reopen_timer_ && !dial_) open();
+    return;
+  }
+  const std::size_t waiting = bytes_waiting(port_.fd.get());
+  const bool full = waiting >= kernel_full && !config_.flow_control && config_.server.empty();
+  const bool blurred = waiting > 0 && framer_->begins_by_pause();
+  if (full && !blurred) (void)read_some(waiting);
+  if (!port_.fd.valid()) return;
+  if (full || blurred) {
+    count_.holes.add();
+    if (!std::exchange(holes_told_, true))
+      LOG_ERROR("input ", config_.name, ": ", config_.place(), " spoke while there was no room: ",
+                full ? "bytes are lost" : "frames that only pauses tell apart are lost",
+                " (millrace_serial_holes_total)");
+  }
+  if (full || blurred || hush_ == Hush::throwing) begin_hush(Hush::throwing);
+  else if (!trouble_.empty()) begin_hush(Hush::listening);
+  watch();
 }
 
 void SerialDriver::stop(std::function<void()> done) {
   stopping_ = true;
   reopen_timer_.reset();
+  dial_.reset();
   rest();
   acknowledger_.reset();
   port_.fd.reset();

@@ -2,12 +2,14 @@
 #include <algorithm>
 
 #include "base/escapes.h"
+#include "base/host_port.h"
 #include "base/real_path.h"
 #include "base/text.h"
 #include "config/toml.h"
 #include "drivers/serial/serial_config.h"
 #include "drivers/serial/serial_driver.h"
 #include "drivers/serial/serial_port.h"
+#include "drivers/serial/serial_trial.h"
 #include "ingest/input_kind.h"
 
 namespace millrace {
@@ -32,8 +34,12 @@ constexpr Shape serial_route_shape = shape_of<RouteConfig>(serial_route_keys, "r
 constexpr Key keys[] = {
     K::key<&C::name>("name", "").required().names().like("\"scale\""),
     K::key<&C::device>("device", "A name under /dev/serial/by-id finds the adapter again")
-        .required()
-        .like("\"/dev/serial/by-id/usb-FTDI_FT232R_A10K2V5X-if00-port0\""),
+        .like("\"/dev/serial/by-id/usb-FTDI_FT232R_A10K2V5X-if00-port0\"")
+        .said_first(),
+    K::key<&C::server>(
+        "server",
+        "Instead of a `device`: host:port of a serial server that gives the line's bytes by TCP "
+        "and nothing else (ser2net, raw); speed and parity are set there"),
     K::key<&C::baud>("baud", "Speed of the line; any, where the adapter can do it").within(50, 4'000'000),
     K::choice<&C::parity>("parity", "none|even|odd", ""),
     K::key<&C::data_bits>("data_bits", "").within(7, 8),
@@ -127,13 +133,39 @@ void settle_requests(Section& section, SerialInputConfig& c) {
   for (const char* key : {"request_interval", "request_timeout", "request_echo"}) {
     if (section.has(key) && c.requests.empty()) section.error(key, text("\"", key, "\" is of a \"request\""));
   }
+  if (!c.requests.empty() && c.framing.kind) {
+    const auto framer = make_framer(c.framing, c.frame_max);
+    if (framer->ends_by_pause() && c.request_timeout <= framer->pause())
+      section.error("request_timeout", text("a frame ends by a pause of ", format_duration(framer->pause()),
+                                            ": no answer is whole within a \"request_timeout\" of ",
+                                            format_duration(c.request_timeout)));
+  }
   if (!c.requests.empty() &&
       c.request_timeout * static_cast<std::int64_t>(c.requests.size()) > c.request_interval)
     section.error("request_timeout",
                   "so long a \"request_timeout\" for each request is more than the \"request_interval\"");
 }
 
+void settle_server(Section& section, SerialInputConfig& c) {
+  if (c.server.empty()) {
+    if (c.device.empty()) section.error("a serial input needs a \"device\", or the \"server\" that has it");
+    return;
+  }
+  if (!c.device.empty()) section.error("server", "either a \"device\" or the \"server\" that has it");
+  if (const auto where = parse_host_port(c.server); !where.ok())
+    section.error("server", where.status().detail());
+  for (const char* key : {"baud", "parity", "data_bits", "stop_bits", "flow_control", "rs485", "rs485_before",
+                          "rs485_after", "sign_on"}) {
+    if (section.has(key)) section.error(key, text("\"", key, "\" is the serial server's to know"));
+  }
+  // A network brings bytes together, and holds them back.
+  if (c.framing.kind && make_framer(c.framing, c.frame_max)->begins_by_pause())
+    section.error("framing", text("pauses of the line do not outlive a network: framing = \"",
+                                  c.framing.kind->name, "\" cannot tell frames apart there"));
+}
+
 void settle(Section& section, SerialInputConfig& c) {
+  settle_server(section, c);
   if (c.reopen_max < c.reopen_min) section.error("reopen_max", "\"reopen_max\" is less than \"reopen_min\"");
   if (c.rs485 != "no" && c.flow_control)
     section.error("flow_control", "RTS is either the direction's or the flow's");
@@ -150,8 +182,9 @@ constexpr Shape shape = shape_of<C, settle>(keys);
 
 InputPlan plan_of(const SerialInputConfig& c) {
   InputPlan plan;
-  plan.claims = {"tty " + c.device};
-  if (const std::string port = real_path(c.device); port != c.device) plan.claims.push_back("tty " + port);
+  plan.claims = {(c.server.empty() ? "tty " : "serial server ") + c.place()};
+  if (const std::string port = real_path(c.device); c.server.empty() && port != c.device)
+    plan.claims.push_back("tty " + port);
   plan.routes = c.routes;
   plan.make = [c](const SouthParts& parts) -> std::unique_ptr<Driver> {
     return std::make_unique<SerialDriver>(parts.loop, parts.rng, parts.inbox, parts.intake, parts.trust,
@@ -179,11 +212,13 @@ StateWish state(const SerialInputConfig& c) {
 }
 
 void try_online(const SerialInputConfig& c, bool beside, std::vector<Trial>& trials) {
-  const std::string what = text("input ", c.name, ": ", c.device);
+  const std::string what = text("input ", c.name, ": ", c.place());
   if (beside) {
     trials.push_back({Trial::State::unsure, what, "not tried: the running daemon holds it"});
-  } else if (const auto port = open_serial_port(c); port.ok()) {
-    trials.push_back({Trial::State::good, what, "opens, and takes the speed"});
+  } else if (auto port = open_place(c); port.ok()) {
+    trials.push_back(
+        {Trial::State::good, what, c.server.empty() ? "opens, and takes the speed" : "connects"});
+    for (const std::string& request : c.requests) trials.push_back(ask_once(c, port.value(), request));
   } else {
     trials.push_back({Trial::State::bad, what, port.status().detail()});
   }

@@ -104,6 +104,18 @@ Status change_speed(const SerialPort& port, SerialInputConfig config, int baud) 
   return set_up(port.fd.get(), config, port.marked);
 }
 
+std::optional<ModemLines> modem_lines(int fd) {
+  int bits = 0;
+  if (::ioctl(fd, TIOCMGET, &bits) != 0) return std::nullopt;
+  return ModemLines{(bits & TIOCM_CTS) != 0, (bits & TIOCM_DSR) != 0, (bits & TIOCM_CAR) != 0,
+                    (bits & TIOCM_RNG) != 0};
+}
+
+std::size_t bytes_waiting(int fd) {
+  int bytes = 0;
+  return ::ioctl(fd, FIONREAD, &bytes) == 0 && bytes > 0 ? static_cast<std::size_t>(bytes) : 0;
+}
+
 std::optional<LineErrors> line_errors(int fd) {
   serial_icounter_struct counts{};
   if (::ioctl(fd, TIOCGICOUNT, &counts) != 0) return std::nullopt;

@@ -26,6 +26,15 @@ struct LineErrors {
 };
 std::optional<LineErrors> line_errors(int fd);
 
+// What the other side's modem lines are (TIOCMGET). Nothing: there are none, or nobody can tell.
+struct ModemLines {
+  bool cts = false, dsr = false, dcd = false, ri = false;
+};
+std::optional<ModemLines> modem_lines(int fd);
+
+// What the kernel keeps and nobody has read yet.
+std::size_t bytes_waiting(int fd);
+
 // Sets a speed that termios has no name for (termios2, BOTHER). Error text, or empty.
 Status set_any_speed(int fd, int baud);
 

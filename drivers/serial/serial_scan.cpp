@@ -6,7 +6,10 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <fstream>
+#include <set>
 
+#include "base/real_path.h"
 #include "base/text.h"
 #include "base/utf8.h"
 #include "decode/device_frame.h"
@@ -319,6 +322,26 @@ SerialGuess guess_serial(BytesView heard, std::uint64_t wrong) {
   return guess_lines(heard, wrong);
 }
 
+namespace {
+
+std::string first_line(const std::string& path) {
+  std::ifstream file(path);
+  std::string line;
+  std::getline(file, line);
+  return line;
+}
+
+// The kernel names more of the processor's ports than there are, and says of which type each is: 0 is none.
+// Where it has its console nobody else listens.
+bool has_hardware(const std::string& port) {
+  const std::string name = port.substr(port.rfind('/') + 1);
+  if (first_line("/sys/class/tty/" + name + "/type") == "0") return false;
+  const std::string consoles = " " + first_line("/sys/class/tty/console/active") + " ";
+  return consoles.find(" " + name + " ") == std::string::npos;
+}
+
+}  // namespace
+
 std::vector<std::string> serial_ports() {
   const auto in = [](const std::string& folder, const std::vector<std::string_view>& begins) {
     std::vector<std::string> found;
@@ -335,8 +358,14 @@ std::vector<std::string> serial_ports() {
     std::ranges::sort(found);
     return found;
   };
-  auto named = in("/dev/serial/by-id", {""});
-  return named.empty() ? in("/dev", {"ttyUSB", "ttyACM", "ttyAMA"}) : named;
+  auto ports = in("/dev/serial/by-id", {""});
+  std::set<std::string> known;
+  for (const std::string& port : ports) known.insert(real_path(port));
+  for (const std::string& port :
+       in("/dev", {"ttyUSB", "ttyACM", "ttyAMA", "ttyS", "ttymxc", "ttySC", "ttyO", "ttyTHS", "ttyLP"})) {
+    if (!known.contains(port) && has_hardware(port)) ports.push_back(port);
+  }
+  return ports;
 }
 
 int scan_serial(const SerialScanWish& wish, const std::function<std::string(const std::string& port)>& owner,

@@ -1,9 +1,11 @@
 #include "base/cbor.h"
 
+#include <algorithm>
 #include <bit>
 #include <cmath>
-#include <deque>
-#include <optional>
+#include <cstring>
+#include <memory>
+#include <vector>
 
 #include "base/text.h"
 #include "base/utf8.h"
@@ -15,6 +17,7 @@ constexpr int depth_max = 32;
 enum Major : unsigned { unsigned_int, negative_int, byte_string, text_string, array, map, tag, simple };
 constexpr std::uint64_t indefinite = UINT64_MAX, tag_decimal = 4, tag_bignum = 2, tag_negative_bignum = 3;
 constexpr std::uint8_t stop_byte = 0xFF;
+constexpr std::uint64_t exact_max = std::uint64_t{1} << 53;  // beyond it doubles have gaps
 
 struct Head {
   Major major = unsigned_int;
@@ -84,7 +87,9 @@ class Reader {
     Head h;
     if (!head(h)) return false;
     switch (h.major) {
-      case unsigned_int: return told(handler_.number(keep(text(h.value))));
+      case unsigned_int:
+        if (h.value <= exact_max && handler_.takes_double(static_cast<double>(h.value))) return true;
+        return told(handler_.number(keep(text(h.value))));
       case negative_int: return told(handler_.number(keep(negative(h.value))));
       case byte_string:
       case text_string: return string(h);
@@ -116,7 +121,7 @@ class Reader {
         return fault("a piece of a string that is none");
       whole += part;
     }
-    out = keep(std::move(whole));
+    out = keep(whole);
     return true;
   }
 
@@ -127,7 +132,7 @@ class Reader {
     return told(good_text(read) ? handler_.string(read) : handler_.unreadable(read));
   }
   static bool good_text(std::string_view text) {
-    return find_fault(text, Controls::all).kind == TextFault::ok;
+    return good_utf8(text) || find_fault(text, Controls::all).kind == TextFault::ok;
   }
 
   bool items(const Head& h, int depth) {
@@ -192,15 +197,31 @@ class Reader {
     }
   }
   bool real(double value) {
-    return told(std::isfinite(value) ? handler_.number(keep(text(value))) : handler_.null());
+    if (!std::isfinite(value)) return told(handler_.null());
+    return handler_.takes_double(value) || told(handler_.number(keep(text(value))));
   }
 
-  std::string_view keep(std::string made) { return kept_.emplace_back(std::move(made)); }
+  // Of what the payload spells otherwise; it stays where it is.
+  std::string_view keep(std::string_view made) {
+    if (made.size() > room_) {
+      room_ = std::max<std::size_t>(made.size(), 4096);
+      kept_.push_back(std::make_unique_for_overwrite<char[]>(room_));
+      free_ = kept_.back().get();
+    }
+    std::memcpy(free_, made.data(), made.size());
+    const std::string_view out(free_, made.size());
+    free_ += made.size();
+    room_ -= made.size();
+    return out;
+  }
 
   BytesView bytes_;
   LenientHandler& handler_;
   std::size_t at_ = 0;
-  std::deque<std::string> kept_;
+  char few_[256];
+  char* free_ = few_;
+  std::size_t room_ = sizeof few_;
+  std::vector<std::unique_ptr<char[]>> kept_;
   const char* fault_ = nullptr;
   bool stopped_ = false;
 };

@@ -6,6 +6,7 @@
 
 #include "base/ascii.h"
 #include "base/text.h"
+#include "base/without_users.h"
 
 namespace millrace {
 
@@ -14,7 +15,7 @@ std::string HostPort::to_string() const {
 }
 
 Result<HostPort> parse_host_port(std::string_view given, std::uint16_t default_port) {
-  const Status wrong{Code::invalid, text("\"", given, "\" is not HOST:PORT")};
+  const Status wrong{Code::invalid, text("\"", without_login(given), "\" is not HOST:PORT")};
   HostPort out;
   out.port = default_port;
   std::string_view rest = given;

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/text.h"
+#include "base/without_users.h"
 
 namespace millrace {
 
@@ -15,7 +16,7 @@ Result<HttpUrl> parse_http_url(std::string_view given) {
   } else if (rest.starts_with("http://")) {
     rest.remove_prefix(7);
   } else {
-    return Status{Code::invalid, text("\"", given, "\" must start with http:// or https://")};
+    return Status{Code::invalid, text("\"", without_login(given), "\" must start with http:// or https://")};
   }
   const std::size_t slash = std::min(rest.find('/'), rest.size());
   url.path = rest.substr(slash);
@@ -24,9 +25,9 @@ Result<HttpUrl> parse_http_url(std::string_view given) {
   bool odd = !where.ok() || rest.find('@') != std::string_view::npos ||
              rest.find_first_of("?# \r\n") != std::string_view::npos;
   if (odd)
-    return Status{
-        Code::invalid,
-        text("\"", given, "\" is not http://HOST:PORT/PATH (user and password have keys of their own)")};
+    return Status{Code::invalid,
+                  text("\"", without_login(given),
+                       "\" is not http://HOST:PORT/PATH (user and password have keys of their own)")};
   url.where = std::move(where).value();
   return url;
 }

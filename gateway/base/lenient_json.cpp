@@ -1,7 +1,10 @@
 #include "base/lenient_json.h"
 
-#include <algorithm>
+#include <array>
+#include <bit>
 #include <charconv>
+#include <cstring>
+#include <memory>
 #include <optional>
 
 #include "base/ascii.h"
@@ -12,7 +15,59 @@
 namespace millrace {
 namespace {
 
-bool blank(char c) { return c == ' ' || c == '\t' || c == '\n' || c == '\r'; }
+constexpr bool blank(char c) { return c == ' ' || c == '\t' || c == '\n' || c == '\r'; }
+
+// Behind the text there are so many zeros: what looks for a sign need not look for the end, nor one that
+// takes eight at a time.
+constexpr std::size_t padding = 16;
+
+// What ends a name without quotes, and what a value without them.
+constexpr std::uint8_t ends_name = 1, ends_value = 2;
+constexpr std::array<std::uint8_t, 256> ends = [] {
+  std::array<std::uint8_t, 256> out{};
+  for (const char c : std::string_view(" \t\n\r,{}[]\"'\0", 12))
+    out[static_cast<unsigned char>(c)] = ends_name | ends_value;
+  out[':'] = ends_name;
+  out['\x1e'] = ends_value;
+  return out;
+}();
+bool is_end(char c, std::uint8_t of) { return (ends[static_cast<unsigned char>(c)] & of) != 0; }
+
+// Behind a number as JSON spells it, if there is one: then nothing more has to be known of it.
+const char* behind_number(const char* at) {
+  const auto digits = [&at] {
+    const char* const begin = at;
+    while (is_digit(*at)) ++at;
+    return at != begin;
+  };
+  if (*at == '-') ++at;
+  if (*at == '0') ++at;
+  else if (!digits()) return nullptr;
+  if (*at == '.' && (++at, !digits())) return nullptr;
+  if (*at != 'e' && *at != 'E') return at;
+  ++at;
+  if (*at == '-' || *at == '+') ++at;
+  return digits() ? at : nullptr;
+}
+
+// The first quote or \ from `at` on; one of them, or the end, is there.
+char* find_quote(char* at, const char* end, char quote) {
+  if constexpr (std::endian::native == std::endian::little) {
+    constexpr std::uint64_t ones = 0x0101010101010101, tops = 0x8080808080808080;
+    for (; at < end; at += 8) {
+      std::uint64_t eight;
+      std::memcpy(&eight, at, 8);
+      const std::uint64_t quotes = eight ^ (static_cast<unsigned char>(quote) * ones),
+                          escapes = eight ^ ('\\' * ones);
+      // The lowest of these bits is true; those above it may be borrowed.
+      const std::uint64_t found = (((quotes - ones) & ~quotes) | ((escapes - ones) & ~escapes)) & tops;
+      if (found) return at + std::countr_zero(found) / 8;
+    }
+    return at;
+  }
+  while (at < end && *at != quote && *at != '\\') ++at;
+  return at;
+}
 
 // A number in JSON's own spelling; empty: it is none.
 std::string number_of(std::string_view token) {
@@ -46,63 +101,68 @@ std::string number_of(std::string_view token) {
   return at == rest.size() ? out : std::string();
 }
 
+// Reads what stands from `begin` to `end`, behind which there is padding; escapes are undone in place.
 class Reader {
  public:
-  Reader(std::string& text, LenientHandler& handler, LenientJson& found)
-      : text_(text), handler_(handler), found_(found) {}
+  Reader(char* begin, char* end, LenientHandler& handler, LenientJson& found)
+      : begin_(begin), end_(end), at_(begin), handler_(handler), found_(found) {}
 
   Status read() {
-    at_ = text_.size() - without_mark(text_).size();
+    at_ += size() - without_mark({begin_, size()}).size();
     while (skip_between()) {
       ++found_.documents;
       fault_.clear();
       blanks_from_ = at_;
       if (value(0)) continue;
       if (stopped_) return {Code::invalid, "not what the format expects"};
-      handler_.broken(text("JSON at byte ", at_, ": ", fault_));
+      handler_.broken(text("JSON at byte ", at_ - begin_, ": ", fault_));
       skip_to_line();
     }
     return {};
   }
 
  private:
+  std::size_t size() const { return static_cast<std::size_t>(end_ - begin_); }
   // To the next document; false at the end.
   bool skip_between() {
-    while (at_ < text_.size() && (blank(text_[at_]) || text_[at_] == '\0' || text_[at_] == '\x1e' ||
-                                  (text_[at_] == ',' && found_.documents > 0)))
+    while (at_ < end_ &&
+           (blank(*at_) || *at_ == '\0' || *at_ == '\x1e' || (*at_ == ',' && found_.documents > 0)))
       ++at_;
-    return at_ < text_.size();
+    return at_ < end_;
+  }
+  char* line_end(char* from) const {
+    if (from >= end_) return end_;
+    void* const found = std::memchr(from, '\n', static_cast<std::size_t>(end_ - from));
+    return found ? static_cast<char*>(found) : end_;
   }
   // JSON lines begin in the first column; the parts of an indented document do not, and must not be taken for
   // documents.
   void skip_to_line() {
-    for (at_ = text_.find('\n', blanks_from_); at_ != std::string::npos; at_ = text_.find('\n', at_)) {
-      if (++at_ < text_.size() && (text_[at_] == '{' || text_[at_] == '[')) return;
+    for (at_ = line_end(blanks_from_); at_ < end_; at_ = line_end(at_)) {
+      if (++at_ < end_ && (*at_ == '{' || *at_ == '[')) return;
     }
-    at_ = text_.size();
   }
   void skip_blanks() {
     blanks_from_ = at_;
-    while (at_ < text_.size() && blank(text_[at_])) ++at_;
+    while (blank(*at_)) ++at_;
   }
-  bool fault(std::string why) {
-    if (fault_.empty()) fault_ = std::move(why);
+  bool fault(const char* why) {
+    if (fault_.empty()) fault_ = why;
     return false;
   }
   bool told(bool goes_on) {
     if (!goes_on) stopped_ = true;
     return goes_on;
   }
-  char next() const { return at_ < text_.size() ? text_[at_] : '\0'; }
 
-  bool value(int depth) {
+  bool value(int depth, bool in_list = false) {
     skip_blanks();
-    if (at_ >= text_.size()) return fault("it ends in the middle");
-    const char c = text_[at_];
+    if (at_ >= end_) return fault("it ends in the middle");
+    const char c = *at_;
     if (c == '{') return depth < json_depth_max ? object(depth) : fault("nested too deeply");
     if (c == '[') return depth < json_depth_max ? array(depth) : fault("nested too deeply");
-    if (c == '"' || c == '\'') return string(depth);
-    return bare(depth);
+    if (c == '"' || c == '\'') return string();
+    return bare(depth, in_list);
   }
 
   bool object(int depth) {
@@ -110,16 +170,16 @@ class Reader {
     if (!muted_ && !told(handler_.begin_object())) return false;
     while (true) {
       skip_blanks();
-      if (next() == ',' && at_ < text_.size()) {
+      if (*at_ == ',') {
         ++at_;
         continue;
       }
-      if (at_ >= text_.size()) return fault("it ends in the middle");
-      if (text_[at_] == '}') break;
+      if (at_ >= end_) return fault("it ends in the middle");
+      if (*at_ == '}') break;
       if (!member(depth)) return false;
       skip_blanks();
-      if (at_ >= text_.size()) return fault("it ends in the middle");
-      if (text_[at_] != ',' && text_[at_] != '}') return fault("a comma or } is missing after a member");
+      if (at_ >= end_) return fault("it ends in the middle");
+      if (*at_ != ',' && *at_ != '}') return fault("a comma or } is missing after a member");
     }
     ++at_;
     return muted_ || told(handler_.end_object());
@@ -128,21 +188,19 @@ class Reader {
   bool member(int depth) {
     std::string_view name;
     const char* why = nullptr;
-    if (next() == '"' || next() == '\'') {
+    if (*at_ == '"' || *at_ == '\'') {
       if (!quoted(name, why)) return false;
     } else {
-      const std::size_t begin = at_;
-      while (at_ < text_.size() && !blank(text_[at_]) &&
-             std::string_view(":,{}[]\"'\0", 9).find(text_[at_]) == std::string_view::npos)
-        ++at_;
-      name = std::string_view(text_).substr(begin, at_ - begin);
+      const char* const begin = at_;
+      while (!is_end(*at_, ends_name)) ++at_;
+      name = {begin, static_cast<std::size_t>(at_ - begin)};
       if (name.empty() || is_digit(name.front()) || name.front() == '-') return fault("a member has no name");
     }
     skip_blanks();
-    if (next() != ':') return fault("a : is missing behind a name");
+    if (*at_ != ':') return fault("a : is missing behind a name");
     ++at_;
     skip_blanks();
-    if (next() == ',' || next() == '}') {  // {"h":,"t":1}
+    if (*at_ == ',' || *at_ == '}') {  // {"h":,"t":1}
       return muted_ ? ++values_ > 0 : told(handler_.key(name)) && told(handler_.null());
     }
     if (!why || muted_) return (muted_ || told(handler_.key(name))) && value(depth + 1);
@@ -159,25 +217,24 @@ class Reader {
     if (!muted_ && !told(handler_.begin_array())) return false;
     while (true) {
       skip_blanks();
-      if (next() == ']') break;
-      if (at_ >= text_.size()) return fault("it ends in the middle");
-      if (text_[at_] == ',') {  // an element that was left out keeps its place
+      if (*at_ == ']') break;
+      if (at_ >= end_) return fault("it ends in the middle");
+      if (*at_ == ',') {  // an element that was left out keeps its place
         ++at_;
         if (!(muted_ ? ++values_ > 0 : told(handler_.null()))) return false;
         continue;
       }
-      if (!value(depth + 1)) return false;
+      if (!value(depth + 1, true)) return false;
       skip_blanks();
-      if (next() == ',') ++at_;
-      else if (next() != ']')
-        return fault(at_ >= text_.size() ? "it ends in the middle"
-                                         : "a comma or ] is missing after an element");
+      if (*at_ == ',') ++at_;
+      else if (*at_ != ']')
+        return fault(at_ >= end_ ? "it ends in the middle" : "a comma or ] is missing after an element");
     }
     ++at_;
     return muted_ || told(handler_.end_array());
   }
 
-  bool string(int) {
+  bool string() {
     std::string_view read;
     const char* why = nullptr;
     if (!quoted(read, why)) return false;
@@ -188,14 +245,15 @@ class Reader {
   // Unescapes in place: what comes out is never longer. `why`: it is no text; `out` is then as it was
   // written.
   bool quoted(std::string_view& out, const char*& why) {
-    const char quote = text_[at_];
-    const std::size_t begin = ++at_;
-    std::size_t end = begin;
-    while (end < text_.size() && text_[end] != quote) end += text_[end] == '\\' ? 2 : 1;
-    if (end >= text_.size()) return fault("a text has no end");
-    at_ = end + 1;
-    out = std::string_view(text_).substr(begin, end - begin);
-    if (out.find('\\') == std::string_view::npos) return true;
+    const char quote = *at_;
+    char* const begin = ++at_;
+    char* close = find_quote(begin, end_, quote);
+    const bool escapes = close < end_ && *close == '\\';
+    while (close < end_ && *close != quote) close = find_quote(close + 2, end_, quote);
+    if (close >= end_) return fault("a text has no end");
+    at_ = close + 1;
+    out = {begin, static_cast<std::size_t>(close - begin)};
+    if (!escapes) return true;
     std::string made;
     for (std::size_t i = 0; i < out.size(); ++i) {
       if (out[i] != '\\') {
@@ -204,8 +262,8 @@ class Reader {
       }
       if (!escape(out, i, made, why)) return true;
     }
-    std::copy(made.begin(), made.end(), text_.begin() + static_cast<std::ptrdiff_t>(begin));
-    out = std::string_view(text_).substr(begin, made.size());
+    std::memcpy(begin, made.data(), made.size());
+    out = {begin, made.size()};
     return true;
   }
 
@@ -244,35 +302,46 @@ class Reader {
     return true;
   }
 
-  bool bare(int depth) {
-    const std::size_t begin = at_;
-    while (at_ < text_.size() && !blank(text_[at_]) &&
-           std::string_view(",{}[]\"'\0\x1e", 9).find(text_[at_]) == std::string_view::npos)
-      ++at_;
-    const std::string_view token = std::string_view(text_).substr(begin, at_ - begin);
+  // A comma and a digit directly behind a value are a member nowhere: {"t":21,5,"p":1,234.5} has decimal
+  // commas, or groups of digits. Nobody knows which, so it is one value that is none.
+  static bool goes_on_in_digits(const char* behind) { return *behind == ',' && is_digit(behind[1]); }
+  bool bare(int depth, bool in_list) {
+    char* const begin = at_;
+    if (const char* behind = behind_number(begin); behind && is_end(*behind, ends_value) &&
+                                                   (depth == 0 || behind < end_) &&
+                                                   (in_list || !goes_on_in_digits(behind))) {
+      at_ += behind - begin;
+      return muted_ ? ++values_ > 0 : told(handler_.number({begin, behind}));
+    }
+    while (!is_end(*at_, ends_value)) ++at_;
+    while (!in_list && at_ > begin && goes_on_in_digits(at_)) {
+      for (++at_; !is_end(*at_, ends_value);) ++at_;
+    }
+    const std::string_view token(begin, static_cast<std::size_t>(at_ - begin));
     if (token.empty()) return fault("a value is missing");
     // "12" may be the head of "123456": in a document it is a value when something stands behind it.
-    if (depth > 0 && at_ >= text_.size()) return fault("it ends in the middle");
-    if (depth == 0 && token.find(':') != std::string_view::npos) return fault("not JSON");
+    if (depth > 0 && at_ >= end_) return fault("it ends in the middle");
+    if (depth == 0 && token.find(':') != std::string::npos) return fault("not JSON");
     if (muted_) return ++values_ > 0;
     if (says_no_value(token)) return told(handler_.null());
     if (same_word(token, "true") || same_word(token, "false"))
       return told(handler_.boolean(lower(token.front()) == 't'));
     const std::string number = number_of(token);
     if (number.empty()) return told(handler_.unreadable(token));
-    if (number == token) return told(handler_.number(token));
-    if (spellings_.empty()) spellings_.reserve(2 * text_.size() + 8);  // never more: views into it stay valid
+    if (spellings_.empty()) spellings_.reserve(2 * size() + 8);  // never more: views into it stay valid
     const std::size_t kept = spellings_.size();
     spellings_ += number;
     return told(handler_.number(std::string_view(spellings_).substr(kept)));
   }
 
-  std::string& text_;
+  char* const begin_;
+  char* const end_;
+  char* at_;
   std::string spellings_;
   LenientHandler& handler_;
   LenientJson& found_;
-  std::size_t at_ = 0, values_ = 0;
-  std::size_t blanks_from_ = 0;  // where the last blanks began: a fault behind them may be the next line's
+  std::size_t values_ = 0;
+  char* blanks_from_ = nullptr;  // where the last blanks began: a fault behind them may be the next line's
   bool muted_ = false, stopped_ = false;
   std::string fault_;
 };
@@ -281,21 +350,35 @@ class Reader {
 
 bool says_no_value(std::string_view word) {
   if (word.starts_with('-') || word.starts_with('+')) word.remove_prefix(1);
+  if (word.empty()) return false;
+  if (word.front() == '1') return word.starts_with("1.#");
+  const char first = lower(word.front());
+  if (first != 'n' && first != 'i' && first != 'u') return false;  // nearly all: no need to ask for each
   for (const std::string_view known : {"nan", "inf", "infinity", "null", "none", "nil", "undefined", "n/a"}) {
     if (same_word(word, known)) return true;
   }
-  return (word.size() > 4 && same_word(word.substr(0, 4), "nan(") && word.back() == ')') ||
-         word.starts_with("1.#");
+  return word.size() > 4 && same_word(word.substr(0, 4), "nan(") && word.back() == ')';
 }
 
 Status read_lenient_json(BytesView bytes, LenientHandler& handler, LenientJson& found) {
-  const bool utf8 = find_fault(text_of(bytes), Controls::all).kind == TextFault::ok;
-  found.latin1 = !utf8;
-  std::string text;
-  if (utf8) text = text_of(bytes);
-  else if (read_utf16(text_of(bytes), text)) found.latin1 = false;
-  else text = utf8_of_latin1(text_of(bytes));
-  return Reader(text, handler, found).read();
+  std::string_view given = text_of(bytes);
+  std::string converted;
+  found.latin1 = false;
+  const bool utf8 = good_utf8(given) || find_fault(given, Controls::all).kind == TextFault::ok;
+  if (!utf8) {
+    found.latin1 = !read_utf16(given, converted);
+    if (found.latin1) converted = utf8_of_latin1(given);
+    given = converted;
+  }
+  // A copy, so that names and texts are views and not copied one by one.
+  char small[4096];
+  std::unique_ptr<char[]> large;
+  const std::size_t room = given.size() + padding;
+  if (room > sizeof small) large = std::make_unique_for_overwrite<char[]>(room);
+  char* const copy = large ? large.get() : small;
+  if (!given.empty()) std::memcpy(copy, given.data(), given.size());
+  std::memset(copy + given.size(), 0, padding);
+  return Reader(copy, copy + given.size(), handler, found).read();
 }
 
 }  // namespace millrace

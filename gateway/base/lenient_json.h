@@ -1,11 +1,13 @@
-// JSON as sloppy firmware writes it, for a second try when read_json() refuses. What is read beyond RFC 8259:
+// JSON as sloppy firmware writes it. What RFC 8259 allows is told as read_json() tells it, and as fast, so
+// that no payload has to be read twice. What is read beyond it:
 //   a byte order mark; NUL, blanks and record separators (RFC 7464) around a document; several documents,
 //     a line each or not
 //   nan, inf, infinity, none, undefined and the like as bare words: no value. True, FALSE
 //   +1, .5, 5., 007, 0x1F; a comma too many; names without quotes, texts in '; raw control characters
 //   text that is not UTF-8: UTF-16 where it begins with its mark; else bytes that are none are read as
 //   ISO 8859-1, and said
-// A bare word that is none of these, half of a surrogate pair or a \ that means nothing costs its own member.
+// A bare word that is none of these, half of a surrogate pair or a \ that means nothing costs its own member;
+// so does 21,5 outside of a list: nobody knows what the comma means.
 // Where brackets do not fit, or the bytes end too early, the document ends: the handler is told, and what
 // follows in a new line is read on.
 #pragma once
@@ -30,6 +32,9 @@ class LenientHandler : public JsonHandler {
   // Values of a member whose name cannot be: they are not told one by one.
   virtual void skipped(std::string_view name, std::size_t values, std::string_view why) = 0;
   virtual void broken(const std::string& why) = 0;  // the document ends here
+  // A number that came as a double, or as an integer that is one. False: nothing was told, and it is wanted
+  // spelled, as number().
+  virtual bool takes_double(double) { return false; }
 };
 
 // nan, inf, infinity, null, none, nil, undefined, n/a in any case and with a sign, and what C libraries

@@ -15,12 +15,8 @@ constexpr std::uint32_t last_point = 0x10FFFF;
 std::uint32_t take_point(std::string_view text, std::size_t& at) {
   const auto byte = [&](std::size_t i) { return static_cast<unsigned char>(text[i]); };
   const unsigned char first = byte(at);
-  const std::size_t size = first < 0x80   ? 1
-                           : first < 0xC2 ? 0
-                           : first < 0xE0 ? 2
-                           : first < 0xF0 ? 3
-                           : first < 0xF5 ? 4
-                                          : 0;
+  if (first < 0x80) return ++at, first;
+  const std::size_t size = first < 0xC2 ? 0 : first < 0xE0 ? 2 : first < 0xF0 ? 3 : first < 0xF5 ? 4 : 0;
   if (size <= 1 || at + size > text.size()) return ++at, first;
   std::uint32_t point = first & (0xFFu >> (size + 1));
   for (std::size_t i = 1; i < size; ++i) {
@@ -106,6 +102,7 @@ class PatternCompiler {
       emit_step(Pattern::Step::match);
       pattern_.anchored_ = begins_at_front(*all);
     }
+    if (why_.empty()) lay_out();
     if (!why_.empty()) return Status{Code::invalid, text("the pattern '", source_, "': ", why_)};
     return std::move(pattern_);
   }
@@ -400,6 +397,76 @@ class PatternCompiler {
     for (const std::uint32_t split : splits) lead(split, node.lazy, split + 1, here());
   }
 
+  // Every thread begins at the front, or goes on behind a sign that it took.
+  void lay_out() {
+    pattern_.ways_.resize(pattern_.steps_.size());
+    lay_out(0);
+    for (std::uint32_t i = 0; i < here(); ++i) {
+      const Pattern::Step::Kind kind = pattern_.steps_[i].kind;
+      if (kind == Pattern::Step::one || kind == Pattern::Step::any || kind == Pattern::Step::set)
+        lay_out(i + 1);
+    }
+  }
+  // In the order and at the cost of PatternRun::follow().
+  void lay_out(std::uint32_t from) {
+    using S = Pattern::Step;
+    const std::size_t ways_before = pattern_.all_ways_.size(), saves_before = pattern_.saves_.size();
+    struct Pending {
+      std::uint32_t at;
+      bool back;  // out of a save
+    };
+    std::vector<Pending> pending{{from, false}};
+    std::vector<std::uint32_t> saves;
+    std::vector<bool> seen(pattern_.steps_.size());
+    Pattern::Ways ways;
+    bool few = true;
+    while (few && !pending.empty()) {
+      const Pending now = pending.back();
+      pending.pop_back();
+      if (now.back) {
+        saves.pop_back();
+        continue;
+      }
+      if (seen[now.at]) continue;
+      seen[now.at] = true;
+      ++ways.cost;
+      const S& step = pattern_.steps_[now.at];
+      switch (step.kind) {
+        case S::jump: pending.push_back({step.x, false}); break;
+        case S::split:
+          pending.push_back({step.y, false});
+          pending.push_back({step.x, false});
+          break;
+        case S::save:
+          saves.push_back(step.x);
+          pending.push_back({0, true});
+          pending.push_back({now.at + 1, false});
+          break;
+        case S::begin:
+          few = from == 0 && pattern_.anchored_;  // it is looked at in front of the text only
+          pending.push_back({now.at + 1, false});
+          break;
+        case S::end:
+        case S::word_edge:
+        case S::no_word_edge: few = false; break;
+        default:
+          few = pattern_.all_ways_.size() - ways_before < Pattern::ways_max &&
+                saves.size() <= Pattern::saves_max;
+          pattern_.all_ways_.push_back({now.at, static_cast<std::uint32_t>(pattern_.saves_.size()),
+                                        static_cast<std::uint32_t>(pattern_.saves_.size() + saves.size())});
+          pattern_.saves_.insert(pattern_.saves_.end(), saves.begin(), saves.end());
+      }
+    }
+    if (!few) {
+      pattern_.all_ways_.resize(ways_before);
+      pattern_.saves_.resize(saves_before);
+      return;
+    }
+    ways.from = static_cast<std::uint32_t>(ways_before);
+    ways.to = static_cast<std::uint32_t>(pattern_.all_ways_.size());
+    pattern_.ways_[from] = ways;
+  }
+
   static bool begins_at_front(const Node& node) {
     return node.kind == Node::begin || ((node.kind == Node::row || node.kind == Node::group) &&
                                         !node.parts.empty() && begins_at_front(*node.parts[0]));
@@ -415,23 +482,21 @@ class PatternCompiler {
 Result<Pattern> Pattern::parse(std::string_view source) { return PatternCompiler(source).compile(); }
 
 // One search. A thread is a place in the program and where its groups began and ended; there is one a place
-// at most, in the order in which Perl would try them.
+// at most, in the order in which Perl would try them. While all of them go back to one that took the last
+// sign, as nearly always, what they know is one, and where they wait is laid out: nothing is copied.
 class PatternRun {
  public:
   PatternRun(const Pattern& pattern, std::string_view text, std::uint64_t& steps)
-      : pattern_(pattern), text_(text), steps_(steps), width_(2 + 2 * pattern.names_.size()) {
-    seen_.assign(pattern.steps_.size(), 0);
-  }
+      : pattern_(pattern), text_(text), steps_(steps), width_(2 + 2 * pattern.names_.size()) {}
 
   Pattern::Found run(std::vector<std::string_view>& groups) {
-    std::vector<std::size_t> empty(width_, none);
     for (std::size_t at = 0;;) {
       // A match that began earlier wins over any that begins here.
-      if (!matched_ && (at == 0 || !pattern_.anchored_)) begin_threads(at, empty);
-      if (now_.empty() && (matched_ || pattern_.anchored_)) break;
+      if (!matched_ && (at == 0 || !pattern_.anchored_)) begin_threads(at);
+      if (now_.empty() && !ways_ && (matched_ || pattern_.anchored_)) break;
       if (steps_ == 0) return Pattern::Found::too_long;
       if (at >= text_.size()) {
-        (void)step(at, at, 0);
+        step(at, at, 0);
         break;
       }
       const std::size_t before = at;
@@ -462,12 +527,44 @@ class PatternRun {
     std::size_t slot, before;  // slot != none: puts back what a group was, on the way out
   };
 
-  void begin_threads(std::size_t at, const std::vector<std::size_t>& empty) {
-    if (now_.empty()) ++generation_, now_.pool.clear();
-    slots_ = empty;
+  void begin_threads(std::size_t at) {
+    if (steps_ == 0) return;
+    if (ways_) spread();
+    if (now_.empty()) {
+      slots_.assign(width_, none);
+      if (go_on(0, at)) return;
+      ++generation_, now_.pool.clear();
+    }
+    slots_.assign(width_, none);
     follow(0, at, now_);
   }
 
+  // All threads come from one, which goes on at `from` and knows slots_. False: that is not laid out.
+  bool go_on(std::uint32_t from, std::size_t at) {
+    if (pattern_.ways_[from].cost == 0) return false;
+    ways_ = &pattern_.ways_[from];
+    ways_from_ = from;
+    ways_at_ = at;
+    spend(ways_->cost);
+    return true;
+  }
+  std::span<const Pattern::Way> ways() const {
+    return std::span(pattern_.all_ways_).subspan(ways_->from, ways_->to - ways_->from);
+  }
+  void save(const Pattern::Way& way, std::vector<std::size_t>& slots) const {
+    for (std::uint32_t i = way.saves_from; i < way.saves_to; ++i) slots[pattern_.saves_[i]] = ways_at_;
+  }
+  // They no longer do: each by itself, for what has been paid.
+  void spread() {
+    steps_ += ways_->cost;
+    ways_ = nullptr;
+    ++generation_;
+    now_.clear();
+    now_.pool.clear();
+    follow(ways_from_, ways_at_, now_);
+  }
+
+  void spend(std::uint64_t steps) { steps_ -= std::min(steps, steps_); }
   bool spend() {
     if (steps_ == 0) return false;
     --steps_;
@@ -476,6 +573,7 @@ class PatternRun {
 
   // Adds to `list` where a thread at `from` can wait for a sign, in order; slots_ is what it knows.
   void follow(std::uint32_t from, std::size_t at, Threads& list) {
+    if (seen_.empty()) seen_.assign(pattern_.steps_.size(), 0);
     pending_.assign(1, {from, none, 0});
     while (!pending_.empty()) {
       const Pending now = pending_.back();
@@ -532,23 +630,60 @@ class PatternRun {
 
   // All threads over the sign at `before`; at the end of the text (`at` is `before`) there is none.
   void step(std::size_t before, std::size_t at, std::uint32_t point) {
-    ++generation_;
-    next_.clear();
-    next_.pool.clear();
+    if (ways_ && step_together(before, at, point)) return;
+    if (ways_) spread();
+    over_.clear();
     for (const Thread& thread : now_) {
       if (!spend()) break;
       const Pattern::Step& one = pattern_.steps_[thread.at];
-      const auto slots = now_.pool.begin() + static_cast<std::ptrdiff_t>(thread.slots);
       if (one.kind == Pattern::Step::match) {
         matched_ = true;
-        best_.assign(slots, slots + static_cast<std::ptrdiff_t>(width_));
+        best_.assign(slots_of(thread), slots_of(thread) + static_cast<std::ptrdiff_t>(width_));
         break;  // those behind it would have been tried later
       }
-      if (at == before || !takes(one, point)) continue;
-      slots_.assign(slots, slots + static_cast<std::ptrdiff_t>(width_));
+      if (at != before && takes(one, point)) over_.push_back(thread);
+    }
+    next_.clear();
+    next_.pool.clear();
+    ++generation_;
+    for (const Thread& thread : over_) {
+      slots_.assign(slots_of(thread), slots_of(thread) + static_cast<std::ptrdiff_t>(width_));
+      const bool alone = over_.size() == 1 && (matched_ || pattern_.anchored_);  // no other will begin
+      if (alone && go_on(thread.at + 1, at)) break;
       follow(thread.at + 1, at, next_);
     }
     std::swap(now_, next_);
+  }
+  std::vector<std::size_t>::const_iterator slots_of(const Thread& thread) const {
+    return now_.pool.begin() + static_cast<std::ptrdiff_t>(thread.slots);
+  }
+
+  // ... that come from one. False: nothing is done, and they are to be spread.
+  bool step_together(std::size_t before, std::size_t at, std::uint32_t point) {
+    const Pattern::Way* over = nullptr;
+    const Pattern::Way* match = nullptr;
+    std::uint64_t tried = 0;
+    for (const Pattern::Way& way : ways()) {
+      ++tried;
+      const Pattern::Step& one = pattern_.steps_[way.at];
+      if (one.kind == Pattern::Step::match) {
+        match = &way;
+        break;
+      }
+      if (at == before || !takes(one, point)) continue;
+      if (over || pattern_.ways_[way.at + 1].cost == 0) return false;
+      over = &way;
+    }
+    spend(tried);
+    if (match) {
+      matched_ = true;
+      best_ = slots_;
+      save(*match, best_);
+    }
+    ways_ = nullptr;
+    if (!over) return true;
+    save(*over, slots_);
+    return go_on(over->at + 1, at);
   }
 
   const Pattern& pattern_;
@@ -556,6 +691,10 @@ class PatternRun {
   std::uint64_t& steps_;
   const std::size_t width_;
   Threads now_, next_;
+  std::vector<Thread> over_;
+  const Pattern::Ways* ways_ = nullptr;  // where all threads wait, at `ways_at_`; then now_ is empty
+  std::uint32_t ways_from_ = 0;
+  std::size_t ways_at_ = 0;
   std::vector<std::uint64_t> seen_;
   std::uint64_t generation_ = 0;
   std::vector<std::size_t> slots_, best_;

@@ -37,6 +37,16 @@ class Pattern {
   Found find(std::string_view text, std::vector<std::string_view>& groups, std::uint64_t& steps) const;
 
  private:
+  // Where a thread can wait for a sign that goes on at a step: the ways there in the order in which they are
+  // tried, with what they save, and what it costs to follow them. Laid out where there are few and none
+  // depends on the text; of the others `cost` is 0.
+  static constexpr std::size_t ways_max = 8, saves_max = 8;
+  struct Way {
+    std::uint32_t at, saves_from, saves_to;
+  };
+  struct Ways {
+    std::uint32_t from = 0, to = 0, cost = 0;
+  };
   friend class PatternCompiler;
   friend class PatternRun;
   using Range = std::pair<std::uint32_t, std::uint32_t>;
@@ -60,6 +70,9 @@ class Pattern {
   std::vector<Step> steps_;
   std::vector<Range> ranges_;
   std::vector<std::string> names_;
+  std::vector<Ways> ways_;  // by step
+  std::vector<Way> all_ways_;
+  std::vector<std::uint32_t> saves_;
   bool any_case_ = false, dot_all_ = false, anchored_ = false;
 };
 

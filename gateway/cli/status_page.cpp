@@ -190,7 +190,7 @@ class Page {
     }
     if (const std::uint64_t absent = schema["absent_metrics"].whole(); absent > 0)
       words += text(words.empty() ? "" : "; ", absent,
-                    absent == 1 ? " wanted metric has" : " wanted metrics have", " never come");
+                    absent == 1 ? " wanted member has" : " wanted members have", " never come");
     return text(clean(input["name"]), ", ", clean(schema["route"]), ": ", words);
   }
 

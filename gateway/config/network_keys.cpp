@@ -6,6 +6,7 @@
 
 #include "base/host_port.h"
 #include "base/text.h"
+#include "base/without_users.h"
 
 namespace millrace {
 namespace {
@@ -58,12 +59,12 @@ bool check_mqtt_servers(Section& section, const std::vector<std::string>& server
     } else if (rest.starts_with("mqtt://")) {
       rest.remove_prefix(7);
     } else {
-      section.error("servers", text("\"", server, "\" must start with mqtt:// or mqtts://"));
+      section.error("servers", text("\"", without_login(server), "\" must start with mqtt:// or mqtts://"));
       continue;
     }
     if (!parse_host_port(rest, 1883).ok() || rest.find('/') != std::string_view::npos ||
         rest.find('@') != std::string_view::npos) {
-      section.error("servers", text("\"", server,
+      section.error("servers", text("\"", without_login(server),
                                     "\" is not mqtt://HOST:PORT (user and password have keys of their own)"));
     }
   }

@@ -133,6 +133,8 @@ bool ColumnWalk::tell_row(std::size_t row, std::uint32_t first) {
       if (told.kind >= Event::null && told.kind <= Event::unreadable) {
         if (!column.list) told.place = again++;
         row_.push_back({told.place, told.place + 1});
+      } else if (!column.list) {
+        walk_.at(again);  // what an object or list holds begins here, and ends
       }
       on = tell(told);
     }

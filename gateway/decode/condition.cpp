@@ -1,7 +1,9 @@
 #include "decode/condition.h"
 
+#include <algorithm>
 #include <charconv>
 
+#include "base/ascii.h"
 #include "base/text.h"
 
 namespace millrace {
@@ -33,6 +35,38 @@ std::string_view take_until(std::string_view& rest, Ends ends) {
   return taken;
 }
 
+// What other languages join or turn comparisons with would be part of a name that nothing has. A name that
+// has such a word in it stands in quotes.
+Status check_bare(std::string_view path) {
+  constexpr std::string_view words[] = {"and", "or", "not", "xor", "is", "in", "like", "exists", "contains"};
+  std::string bare;
+  for (std::string_view rest = path; !rest.empty();) {
+    bare += take_until(rest, [](std::string_view at) { return at[0] == '\'' || at[0] == '"'; });
+    if (rest.empty()) break;
+    bare += 'x';  // for the quoted name
+    const std::size_t end = rest.find(rest[0], 1);
+    if (end == std::string_view::npos) break;
+    rest.remove_prefix(end + 1);
+  }
+  bool wrong = bare.starts_with('!') || bare.starts_with('(') || bare.find("&&") != std::string::npos ||
+               bare.find("||") != std::string::npos || same_word(bare.substr(0, 4), "not(");
+  std::size_t count = 0;
+  bool known = false;
+  for (std::size_t at = 0; at < bare.size();) {
+    const std::size_t begin = bare.find_first_not_of(" \t\r\n", at);
+    if (begin == std::string::npos) break;
+    at = std::min(bare.find_first_of(" \t\r\n", begin), bare.size());
+    const std::string_view one = std::string_view(bare).substr(begin, at - begin);
+    known = known || std::ranges::any_of(words, [&](std::string_view word) { return same_word(one, word); });
+    ++count;
+  }
+  wrong = wrong || (known && count > 1);
+  return wrong ? Status{Code::invalid, text("\"", path,
+                                            "\": comparisons are joined by ` and `, there is no other word "
+                                            "nor sign for it; a name with one stands in quotes")}
+               : Status();
+}
+
 constexpr std::pair<std::string_view, Comparison::Sign> signs[] = {
     {"==", Comparison::equal},      {"!=", Comparison::not_equal}, {"<=", Comparison::less_equal},
     {">=", Comparison::more_equal}, {"<", Comparison::less},       {">", Comparison::more},
@@ -43,6 +77,10 @@ Status read_literal(std::string_view given, Comparison& out) {
   const bool quoted =
       given.size() >= 2 && (given.front() == '\'' || given.front() == '"') && given.back() == given.front();
   if (quoted) {
+    if (given.substr(1, given.size() - 2).find(given.front()) != std::string_view::npos)
+      return {Code::invalid, text(given,
+                                  " is not one text in quotes; comparisons are joined by ` and `, and "
+                                  "a text with ' in it stands in \"")};
     out.kind = Comparison::text;
     out.word = given.substr(1, given.size() - 2);
   } else if (given == "true" || given == "false") {
@@ -78,6 +116,7 @@ Status read_comparison(std::string_view given, Comparison& out) {
   };
   out.path = trim(take_until(rest, sign_at));
   if (out.path.empty()) return {Code::invalid, "a path is missing"};
+  if (Status status = check_bare(out.path); !status.ok()) return status;
   if (rest.empty()) return {};
   for (const auto& [word, sign] : signs) {
     if (!rest.starts_with(word)) continue;

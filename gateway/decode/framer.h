@@ -31,12 +31,23 @@ class Framer {
   virtual Duration pause() const { return Duration::zero(); }
   // The line has been silent for pause(). Called once a silence.
   virtual void on_pause(const Take&) {}
+  // Nothing but a pause says where a frame ends, or where one begins: bytes that waited cannot be told apart.
+  virtual bool ends_by_pause() const { return false; }
+  virtual bool begins_by_pause() const { return ends_by_pause(); }
+  // Bytes of a frame have come, and not all.
+  virtual bool begun() const { return false; }
   // Puts a payload between what marks a frame, to be sent. False: this framing cannot be sent.
   virtual bool wrap(BytesView /*payload*/, Bytes& /*out*/) const { return false; }
-  // Forgets the frame that has begun: the line was unplugged.
+  // Forgets the frame that has begun: the line was unplugged, and what comes begins a frame.
   void reset() {
     spoilt_ = false;
     forget();
+  }
+  // Forgets it, and what comes may begin in the middle of another: the port was opened while its device
+  // spoke, or bytes were lost. No rest of a frame is ever taken for a whole one.
+  void cut() {
+    reset();
+    skip();
   }
   // The byte that comes next was received wrongly (parity, framing): the frame it is in will not be taken.
   void spoil() { spoilt_ = true; }
@@ -46,6 +57,9 @@ class Framer {
 
  protected:
   virtual void forget() = 0;
+  // Nothing has begun, and what comes may be the rest of a frame. A framer that knows a frame by its begin
+  // or proves it by its check has nothing to do; of one that says nothing the next frame is not taken.
+  virtual void skip() { spoil(); }
   // What comes next is of another frame: also where all that was kept was noise.
   void begin() { spoilt_ = false; }
   void deliver(const Frame& frame, const Take& take) {

@@ -60,8 +60,11 @@ bool JsonWalk::text_of_json(std::string_view value) {
   const bool has_places = !in_a_text_ && place_ < in_text_places && (!also_ || also_ == &in_texts_);
   Measure measure;
   if (!wanted_inside || !has_places || !read_json(bytes_of(value), measure).ok() ||
-      measure.values > in_text_values || measure.depth + depth_ > static_cast<std::size_t>(depth_max))
-    return scalar(Scalar::string, false, value);
+      measure.values > in_text_values || measure.depth + depth_ > static_cast<std::size_t>(depth_max)) {
+    // A later try may open it: what it holds is missing where it is.
+    if (has_places) also_ = &in_texts_;
+    return scalar(Scalar::string, true, value);
+  }
   if (!node->slots.empty()) put(*node, {Scalar::string, false, place_, value});
   also_ = &in_texts_;
   const std::uint32_t behind = place_ + 1;
@@ -78,7 +81,7 @@ bool JsonWalk::text_of_json(std::string_view value) {
 // it.
 void JsonWalk::add_places_in_texts() {
   in_texts_.clear();
-  if (message_place_ >= in_text) return;  // it lies in a text itself
+  if (message_place_ >= in_text || message_place_ == place_) return;  // it lies in a text itself, or is empty
   const auto inside = [](std::uint32_t place) {
     return in_text + std::min(place, in_text_places) * in_text_values;
   };

@@ -67,23 +67,23 @@ bool JsonWalk::end_message() {
       unread_.leave({message_place_, place_}, also_);
     } else if (!known && (place_ > message_place_ || (also_ && !also_->empty())) && only_.empty() &&
                !plan_.root_metrics && !cut_) {
-      unread_.refuse({message_place_, place_}, element_name(),
-                     plan_.every_scalar ? "no value in it" : "none of the wanted values is in it");
-      refuse_also(also_);
+      refuse_whole({message_place_, place_}, element_name(),
+                   plan_.every_scalar ? "no value in it" : "none of the wanted values is in it", also_);
+    } else if (unread_.refusals > message_refusals_) {
+      refuse_beside({message_place_, place_}, also_);
     }
     return true;
   }
   const std::span<const Scalar> own = slots_.first(static_cast<std::size_t>(plan_.slot_first_metric));
   const Message message{message_from_,  out_.size(), message_place_, place_, element_key_,
-                        element_index_, own};
+                        element_index_, own,         false,          also_};
   if (plan_.deferred) {
     waiting_.push_back({message, {own.begin(), own.end()}, also_ ? *also_ : ValueRuns()});
     return true;
   }
   std::string why;
   if (!finish(message, why)) {
-    unread_.refuse({message_place_, place_}, element_name(), why);
-    refuse_also(also_);
+    refuse_whole({message_place_, place_}, element_name(), why, also_);
     out_.resize(message_from_);
   }
   return true;
@@ -176,6 +176,7 @@ bool JsonWalk::end_odd_document() {
     }
   }
   if (!waiting_.empty()) finish_waiting();
+  if (!plan_.each.empty()) end_elements();
   return false;
 }
 
@@ -187,10 +188,10 @@ void JsonWalk::finish_waiting() {
       if (plan_.scopes[i] == JsonPlan::Scope::root) waiting.own[i] = slots_[i];
     }
     message.own = waiting.own;
+    message.also = &waiting.also;
     std::string why;
     if (!finish(message, why)) {
       refuse_message(message, why);
-      refuse_also(&waiting.also);
       continue;
     }
     const auto at = [&](std::size_t i) { return out_.begin() + static_cast<std::ptrdiff_t>(i); };
@@ -203,12 +204,15 @@ void JsonWalk::finish_waiting() {
 
 // Of the root only its own values: the messages between them may have entered.
 void JsonWalk::refuse_message(const Message& message, std::string_view why) {
-  if (!message.of_root) return unread_.refuse({message.place_from, message.place_to}, "", why);
+  if (!message.of_root) return refuse_whole({message.place_from, message.place_to}, "", why, message.also);
   for (std::size_t i = 0; i < plan_.metrics.size(); ++i) {
     const Scalar& scalar = slots_[static_cast<std::size_t>(plan_.slot_first_metric) + i];
-    if (plan_.metrics[i].of_root && scalar.kind > Scalar::no_value)
-      unread_.refuse({scalar.place, scalar.place + 1}, plan_.metrics[i].path, why);
+    if (!plan_.metrics[i].of_root || scalar.kind <= Scalar::no_value) continue;
+    unread_.refuse(run_of(scalar), plan_.metrics[i].path, why);
+    refuse_unopened(scalar);
   }
+  if (plan_.has_beside)
+    unread_.missing.push_back(beside_of({document_place_, document_place_ + 1}, places_beside_root));
 }
 
 // Whether all that a reading needs beside its value has come: of a document that was cut off.
@@ -227,6 +231,7 @@ bool JsonWalk::finish(const Message& message, std::string& why) {
     why = "its time or quality did not come";
     return false;
   }
+  if (plan_.awaits && !cut_ && !message.of_root) note_awaited(own);
   Quality quality = Quality::good;
   if (plan_.has_quality && !read_quality(own[JsonPlan::slot_quality], plan_.quality_format, quality)) {
     why = text("not a quality: \"", shown(own[JsonPlan::slot_quality].text, 40), "\"");
@@ -290,7 +295,9 @@ bool JsonWalk::date(const Scalar& scalar, std::optional<WallTime>& time, bool& b
 
 // The device's own time, as it said it, beside the readings that it was not believed for.
 void JsonWalk::keep_own_time(const Message& message) {
-  if (!only_.empty() || message.from == message.to ||
+  const bool gives = message.of_root ? gives_beside_root()
+                                     : gives_beside({message.place_from, message.place_to}, message.also);
+  if (!gives || message.from == message.to ||
       out_.size() + own_times_.size() - first_ >= Payload::records_max)
     return;
   for (std::size_t i = message.from; i < message.to; ++i) {
@@ -300,9 +307,10 @@ void JsonWalk::keep_own_time(const Message& message) {
   own.metric = own_time_metric;
   own.unit.clear();
   std::string unit, why;
-  if (make_value(ValueSpec{}, own.metric, message.own[JsonPlan::slot_time], own.value, unit, why) !=
-      Made::value)
-    return;
+  const Scalar& said = message.own[JsonPlan::slot_time];
+  const Made made = make_value(ValueSpec{}, own.metric, said, own.value, unit, why);
+  if (made == Made::refused && said.kind == Scalar::number) own.value = shown(said.text, 40);
+  else if (made != Made::value) return;
   const bool again =
       !own_times_.empty() && own_times_.back().device == own.device && own_times_.back().value == own.value;
   if (!again) own_times_.push_back(std::move(own));
@@ -374,7 +382,9 @@ bool JsonWalk::name_them(const Message& message, std::string& why) {
 void JsonWalk::skipped(std::string_view name, std::size_t values, std::string_view why) {
   const std::uint32_t from = place_;
   place_ += static_cast<std::uint32_t>(values);
-  if (wanted(from)) unread_.refuse({from, place_}, name, why);
+  if (!wanted(from)) return;
+  unread_.refuse({from, place_}, name, why);
+  if (depth_ == 0) refuse_beside({from, place_}, nullptr);  // it was to be a message
 }
 
 void JsonWalk::broken(const std::string& why) {

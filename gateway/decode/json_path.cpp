@@ -121,6 +121,18 @@ Result<JsonPath> parse_json_path(std::string_view path) {
   return out;
 }
 
+Result<std::vector<PathStep>> parse_each(std::string_view each) {
+  const bool itself = each.ends_with("{}");
+  auto path = parse_json_path(itself ? each.substr(0, each.size() - 2) : each);
+  if (!path.ok()) return path.status();
+  if (path.value().from != JsonPath::message && path.value().from != JsonPath::root)
+    return Status{Code::invalid, text("each = \"", each, "\": not a list")};
+  std::vector<PathStep> steps = std::move(path.value().steps);
+  if (itself && steps.empty()) return Status{Code::invalid, text("each = \"", each, "\": not a member")};
+  if (!itself && (steps.empty() || !steps.back().every())) steps.push_back({PathStep::each_element, "", 0});
+  return steps;
+}
+
 void append_step(std::string& path, std::string_view name) {
   if (path.empty() && name.empty()) return;  // no name: the door says so
   if (!path.empty()) path += '.';

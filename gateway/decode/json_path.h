@@ -35,6 +35,10 @@ constexpr int path_steps_max = 32;
 // `invalid` with the path and what is wrong in it.
 Result<JsonPath> parse_json_path(std::string_view path);
 
+// The way to each message of `each`: "r[]", "r" (the same), "sensors.*"; "object{}" is one message, which
+// lies there.
+Result<std::vector<PathStep>> parse_each(std::string_view each);
+
 // Whether a name means something else where it stands bare in a path.
 bool needs_quotes(std::string_view name);
 

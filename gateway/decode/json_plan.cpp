@@ -1,6 +1,7 @@
 #include "decode/json_plan.h"
 
 #include <algorithm>
+#include <tuple>
 
 #include "base/text.h"
 #include "decode/payload_format.h"
@@ -23,7 +24,7 @@ class Compiler {
     const auto names_end = plan.scopes.begin() + plan.slot_first_metric;
     plan.deferred = std::any_of(plan.scopes.begin(), names_end,
                                 [](JsonPlan::Scope scope) { return scope != JsonPlan::Scope::message; });
-    plan.plain_document = !plan.deferred && !plan.root_metrics && !plan.conditional;
+    plan.plain_document = !plan.deferred && !plan.root_metrics && !plan.conditional && plan.each.empty();
     plan.plain_message = plan.each.empty() && !plan.conditional;
     plan.keep_good = route_.keep_good;
     plan.strict = route_.strict;
@@ -31,6 +32,7 @@ class Compiler {
     auto judge = RouteJudge::make(route_);
     if (!judge.ok()) return judge.status();
     plan.judge = std::move(judge).value();
+    add_awaited();
     plan.unnamed.quick = !plan.judge || !plan.judge->looks();
     return std::move(plan_);
   }
@@ -53,19 +55,39 @@ class Compiler {
     return *at;
   }
 
+  // Whose number the judge knows; their order is its own.
+  void add_awaited() {
+    JsonPlan& plan = *plan_;
+    const auto add = [&](bool wanted, int slot, RouteJudge::Beside which) {
+      if (wanted) plan.awaited.push_back({slot, route_.metrics.size() + which});
+    };
+    add(plan.has_time, JsonPlan::slot_time, RouteJudge::time);
+    add(plan.slot_time_of_day >= 0, plan.slot_time_of_day, RouteJudge::time_of_day);
+    add(plan.has_quality, JsonPlan::slot_quality, RouteJudge::quality);
+    add(!route_.each.empty(), -1, RouteJudge::each);
+    plan.awaits = !plan.awaited.empty();
+    plan.has_beside = plan.has_time || std::ranges::any_of(plan.metrics, [](const PlanMetric& metric) {
+                        return metric.if_missing.has_value();
+                      });
+  }
+
   Status add_each() {
+    for (std::size_t i = 0; i < route_.columns.size(); ++i) {
+      const auto begin = route_.columns.begin(), here = begin + static_cast<std::ptrdiff_t>(i);
+      if (!here->empty() && std::find(begin, here, *here) != here)
+        return {Code::invalid, text("columns: two of them are called \"", *here, "\"")};
+    }
     plan_->each = route_.each;
     if (route_.transpose && route_.each.empty()) plan_->each = "[]";
     if (plan_->each.empty()) {
       plan_->root.element = true;
       return {};
     }
-    auto path = parse_json_path(plan_->each);
-    if (!path.ok()) return path.status();
-    if (path.value().from != JsonPath::message && path.value().from != JsonPath::root)
-      return {Code::invalid, text("each = \"", route_.each, "\": not a list")};
-    each_ = std::move(path.value().steps);
-    if (each_.empty() || !each_.back().every()) each_.push_back({PathStep::each_element, "", 0});
+    auto steps = parse_each(plan_->each);
+    if (!steps.ok()) return steps.status();
+    each_ = std::move(steps).value();
+    if (route_.transpose && !each_.back().every())
+      return {Code::invalid, text("each = \"", route_.each, "\": with `transpose` the columns are messages")};
     plan_->columns_at.assign(each_.begin(), each_.end() - 1);
     if (each_.size() > 1 && each_[each_.size() - 2].kind == PathStep::name)
       plan_->element_name = each_[each_.size() - 2].text;
@@ -77,6 +99,11 @@ class Compiler {
     if (!parent_.empty() && !parent_.back().every()) parent_.pop_back();
     plan_->columns = route_.columns;
     node_of(parent_).parent = true;
+    for (std::size_t i = 0; i < each_.size(); ++i) {
+      const bool list = each_[i].kind == PathStep::index || each_[i].kind == PathStep::each_element;
+      node_of({each_.begin(), each_.begin() + static_cast<std::ptrdiff_t>(i)}).leads =
+          list ? PlanNode::list : PlanNode::object;
+    }
     node_of(each_).element = true;
     return {};
   }
@@ -130,6 +157,13 @@ class Compiler {
       if (!slot.ok()) return slot.status();
       if (slot.value() < 0) return {Code::invalid, "\"@key\" is no time of day"};
       plan_->slot_time_of_day = slot.value();
+    }
+    for (const auto& [key, set, wants] :
+         {std::tuple{"time_missing", route_.time_needed && route_.time.empty(), "time"},
+          std::tuple{"time_format", route_.time_format != "auto" && route_.time.empty(), "time"},
+          std::tuple{"quality_format", route_.quality_format != "auto" && route_.quality.empty(),
+                     "quality"}}) {
+      if (set) return {Code::invalid, text("\"", key, "\" does nothing without \"", wants, "\", a path")};
     }
     auto rule = time_rule_of(route_);
     if (!rule.ok()) return rule.status();
@@ -217,7 +251,8 @@ class Compiler {
       if (Status status = check_names(metric); !status.ok()) return status;
       const auto same =
           std::find_if(plan_->metrics.begin(), plan_->metrics.end(), [&](const PlanMetric& other) {
-            return other.path == metric.path && (other.when.empty() || metric.when.empty());
+            return other.path == metric.path && (other.when.empty() || metric.when.empty()) &&
+                   route_.metrics[other.number].pattern == metric.pattern;
           });
       if (same != plan_->metrics.end())
         return {Code::invalid, text("path \"", metric.path, "\" is wanted twice")};
@@ -266,6 +301,14 @@ class Compiler {
 };
 
 }  // namespace
+
+std::optional<std::string> JsonPlan::other_member(std::span<const std::string> known) const {
+  for (const auto& child : root.children) {
+    if (child->step.kind == PathStep::index) return text("[", child->step.number, "]");
+    if (std::ranges::find(known, child->step.text) == known.end()) return child->step.text;
+  }
+  return std::nullopt;
+}
 
 Result<std::unique_ptr<JsonPlan>> compile_json_plan(const RouteConfig& route, const TopicPattern& pattern) {
   return Compiler(route, pattern).compile();

@@ -3,6 +3,8 @@
 #pragma once
 
 #include <memory>
+#include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -25,6 +27,8 @@ struct PlanNode {
   bool parent = false;     // here lies the list of `each`, and {^.x}
   bool beside = false;     // it is time, quality, a name or a metric's: no reading named by its path
   bool asked = false;      // a condition asks for it: that it is an object or a list says that it is there
+  // On the way to the elements of `each`: what has to be here.
+  enum Leads : std::uint8_t { nowhere, object, list } leads = nowhere;
   std::vector<std::unique_ptr<PlanNode>> children;
 
   // The child for a member or an element; null: nothing is wanted there.
@@ -76,17 +80,29 @@ struct PlanMetric {
   std::vector<PlanCondition> when;
 };
 
+// What a message or a document has to have beside its metrics, until it came for the first time.
+struct PlanAwaited {
+  int slot;  // -1: an element of `each`
+  std::size_t number;
+  mutable bool awaited = true;
+};
+
 struct JsonPlan {
   static constexpr int slot_time = 0, slot_quality = 1, slot_first_name = 2;
   // Where a slot's value stands: it is forgotten when that begins anew.
   enum class Scope : std::uint8_t { root, parent, message };
 
   PlanNode root;
+  // Of messages whose members are known: what is asked for and is none of them.
+  std::optional<std::string> other_member(std::span<const std::string> known) const;
   std::vector<Scope> scopes;  // a slot each: time, quality, members of names, metrics
   int slot_first_condition = slot_first_name, slot_first_metric = slot_first_name;
   std::vector<PlanName> names;
   std::vector<PlanMetric> metrics;
-  std::string each;  // as it is written
+  std::vector<PlanAwaited> awaited;  // time, quality, and what `each` leads to
+  mutable bool awaits = false;       // one of them
+  bool has_beside = false;           // messages may have something beside their values: places_beside
+  std::string each;                  // as it is written
   // How far above an element the member lies whose name {@key} is: "devices.*" 0, "*[]" and "*.readings" 1
   // and 2.
   std::size_t key_up = 0;
@@ -97,7 +113,6 @@ struct JsonPlan {
   std::vector<PlanCondition> when, when_root;  // of each message; of the payload's root
   ValueSpec unnamed;                           // of readings that no metric names
   bool every_scalar = false;
-  bool opens_texts = true;                 // {"body": "{\"t\":1}"}: where a path leads on into a text
   bool conditional = false, asks = false;  // the route has a condition; a metric has
   // What is so for nearly all, at one look: a document begins and ends with nothing to be done for it, and so
   // does a message but for its slots.

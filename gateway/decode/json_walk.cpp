@@ -1,7 +1,7 @@
 #include "decode/json_walk.h"
 
 #include <algorithm>
-#include <charconv>
+#include <cmath>
 
 #include "base/label.h"
 #include "base/text.h"
@@ -56,6 +56,7 @@ bool JsonWalk::enter(bool array) {
   if (depth_ == 0) {
     document_place_ = place_;
     element_ = -1;
+    insides_.clear();
     if (!plan_.plain_document) begin_document();
   }
   const Level* outer = depth_ > 0 ? &levels_[depth_ - 1] : nullptr;
@@ -64,6 +65,7 @@ bool JsonWalk::enter(bool array) {
   level.node = node;
   level.child = nullptr;
   level.index = 0;
+  level.place_from = place_;
   level.key = nullptr;
   level.key_size = 0;
   level.array = array;
@@ -105,8 +107,12 @@ void JsonWalk::begin_special(const PlanNode& node) {
 
 bool JsonWalk::leave() {
   const Level& level = levels_[--depth_];
-  const bool empty = level.array ? level.index == 0 : !level.key;
-  if (empty && level.node && !level.node->slots.empty()) put_nothing(*level.node);
+  if (level.node) {
+    const bool empty = level.array ? level.index == 0 : !level.key, values = place_ != level.place_from;
+    if (level.node->leads) look_for_elements(level, empty || !values);
+    if (!level.node->slots.empty() && empty) put_nothing(*level.node);
+    else if (!level.node->slots.empty() && values) put_inside(*level.node, {level.place_from, place_});
+  }
   if (level.message && !end_message()) return false;
   if (level.special && level.node->parent) end_parent();
   if (path_.size() != level.path_before) path_.resize(level.path_before);
@@ -132,6 +138,7 @@ void JsonWalk::begin_message() {
   message_from_ = out_.size();
   message_place_ = place_;
   message_known_ = unread_.refusals + unread_.no_value;
+  message_refusals_ = unread_.refusals;
   names_seen_ = 0;
   names_.reset();
   in_message_ = true;
@@ -153,12 +160,15 @@ void JsonWalk::begin_document() {
   if (plan_.deferred || plan_.root_metrics) forget(JsonPlan::Scope::root);
   document_mark_ = unread_.mark();
   document_from_ = out_.size();
+  astray_.clear();
+  elements_came_ = elements_none_ = false;
 }
 
 std::string JsonWalk::element_name() const {
   if (plan_.each.empty()) return {};
-  return text(plan_.each.ends_with("[]") ? plan_.each.substr(0, plan_.each.size() - 2) : plan_.each, "[",
-              element_, "]");
+  const std::string path = plan_.each.substr(0, plan_.each.size() - 2);
+  if (plan_.each.ends_with("{}")) return path;
+  return text(plan_.each.ends_with("[]") ? path : plan_.each, "[", element_, "]");
 }
 
 bool JsonWalk::fail(std::string message) {
@@ -178,14 +188,26 @@ bool JsonWalk::scalar(Scalar::Kind kind, bool flag, std::string_view value) {
   if (node) {
     if (node->element) return bare(node, found);
     if (!node->slots.empty()) put(*node, found);
+    if (node->leads && depth_ > 0) look_for_elements(*node, found);
     if (node->beside) return true;
   }
   if (depth_ == 0 && !plan_.each.empty()) {
     if (kind == Scalar::no_value) ++unread_.no_value;
-    else unread_.refuse({found.place, found.place + 1}, "", "a bare value where a list was to be");
+    else refuse_whole({found.place, found.place + 1}, "", "a bare value where a list was to be", nullptr);
   }
   if (!plan_.every_scalar || depth_ == 0 || !levels_[depth_ - 1].in_message) return true;
   return add_by_path(found);
+}
+
+// What becomes a reading by its path, and whatever it is: a spelling would come to the same double.
+bool JsonWalk::takes_double(double value) {
+  constexpr double exact_max = 0x1p53;  // a whole number beyond it may be an integer
+  if (depth_ == 0 || !levels_[depth_ - 1].in_message || node_ahead()) return false;
+  if (!plan_.every_scalar || !plan_.unnamed.quick || !(std::fabs(value) <= exact_max)) return false;
+  if (out_.size() - first_ >= Payload::records_max) return false;  // scalar() says so
+  (void)next_node();
+  unspelled_ = value;
+  return add_by_path({Scalar::number, false, place_++, {}});
 }
 
 // A message that is nothing but a value.
@@ -202,7 +224,7 @@ bool JsonWalk::bare(const PlanNode* node, const Scalar& scalar) {
   put(*node, scalar);
   if (node->slots.empty()) {
     if (scalar.kind == Scalar::no_value) ++unread_.no_value;
-    else if (plan_.every_scalar && !plan_.each.empty()) (void)add_unnamed(plan_.element_name, scalar);
+    else if (plan_.every_scalar && !plan_.each.empty()) (void)add_element(scalar);
     else if (scalar.kind == Scalar::unreadable)
       unread_.refuse({scalar.place, place_}, element_name(), text("no JSON: ", shown(scalar.text, 40)));
     else
@@ -212,17 +234,26 @@ bool JsonWalk::bare(const PlanNode* node, const Scalar& scalar) {
   return end_message() && (depth_ > 0 || (end_document(), fault_.ok()));
 }
 
+// One that no metric names is called by its member, or by the list and its place in it.
+bool JsonWalk::add_element(const Scalar& scalar) {
+  name_ = element_key_.empty() ? std::string_view(plan_.element_name) : element_key_;
+  if (levels_[depth_ - 1].array) append_index(name_, element_index_);
+  return add_unnamed(name_, scalar);
+}
+
 // Nearly all values: short numbers, booleans and texts that are taken as they come. False: make_odd() looks
 // closer.
 inline bool JsonWalk::make(const ValueSpec& spec, const Scalar& scalar) {
   Record& record = out_.back();
   if (!spec.quick) return false;
   if (scalar.kind == Scalar::number && scalar.text.size() <= 15) {
-    double real = 0;
-    const auto parsed = std::from_chars(scalar.text.data(), scalar.text.data() + scalar.text.size(), real);
-    if (parsed.ec != std::errc{}) return false;
-    record.value = real;
-    return true;
+    if (!scalar.text.data()) {
+      record.value = unspelled_;
+      return true;
+    }
+    const auto real = short_number(scalar.text);
+    if (real) record.value = *real;
+    return real.has_value();
   }
   if (spec.type != ValueSpec::as_it_comes) return false;
   if (scalar.kind == Scalar::truth) record.value = scalar.flag;
@@ -348,16 +379,16 @@ void JsonWalk::note_came(const PlanMetric& metric) const {
 
 void JsonWalk::refuse(const PlanMetric* metric, const Scalar& scalar, std::string_view why) {
   const std::string element = element_name();
-  unread_.refuse({scalar.place, scalar.place + 1},
-                 element.empty() || !metric ? element : element + "." + metric->path, why);
+  unread_.refuse(run_of(scalar), element.empty() || !metric ? element : element + "." + metric->path, why);
+  refuse_unopened(scalar);
 }
 
-// What the configuration says where the payload says nothing. It entered with the first try.
+// What the configuration says where the payload says nothing.
 void JsonWalk::add_missing(const PlanMetric& metric) {
-  const bool counts = metric.awaited && !cut_ && only_.empty() && !payload_.arrival.again;
-  if (counts && unread_.absent.size() < Unread::absent_max)
-    unread_.absent.push_back(static_cast<std::uint32_t>(metric.number));
-  if (!metric.if_missing || cut_ || !only_.empty() || out_.size() - first_ >= Payload::records_max) return;
+  if (metric.awaited) note_absent(metric.number);
+  if (!metric.if_missing || cut_ || out_.size() - first_ >= Payload::records_max) return;
+  const bool entered = metric.of_root ? !gives_beside_root() : !gives_beside({message_place_, place_}, also_);
+  if (entered) return;
   Record& record = out_.emplace_back(payload_.prototype);
   record.metric = metric.name;
   record.unit = metric.unit;

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <forward_list>
+#include <optional>
 #include <span>
 #include <string>
 #include <unordered_map>
@@ -19,7 +20,7 @@ class JsonWalk final : public LenientHandler {
   static constexpr int depth_max = 32;
   static constexpr const char* own_time_metric = "device_time";
   // Values of a JSON text in a text have places behind all others, so that they are the same whether it is
-  // opened or not: so many a text, of the first so many values of a payload.
+  // opened or not: so many a text, of the first so many places of a payload.
   static constexpr std::uint32_t in_text = 0x4000'0000, in_text_values = 1024, in_text_places = 1 << 20;
   static constexpr std::size_t few_names = 32;  // in a message: more are looked up by their digest
 
@@ -28,9 +29,10 @@ class JsonWalk final : public LenientHandler {
   bool null() override { return scalar(Scalar::no_value, false, {}); }
   bool boolean(bool value) override { return scalar(Scalar::truth, value, {}); }
   bool number(std::string_view spelling) override { return scalar(Scalar::number, false, spelling); }
+  bool takes_double(double value) override;
   bool string(std::string_view value) override {
     const bool opens = !value.empty() && (value.front() == '{' || value.front() == '[');
-    return opens && plan_.opens_texts ? text_of_json(value) : scalar(Scalar::string, false, value);
+    return opens ? text_of_json(value) : scalar(Scalar::string, false, value);
   }
   bool unreadable(std::string_view token) override { return scalar(Scalar::unreadable, false, token); }
   bool key(std::string_view name) override;
@@ -58,6 +60,7 @@ class JsonWalk final : public LenientHandler {
     const PlanNode* child;                     // of the value that comes next
     bool array, in_message, message, special;  // special: the node is a parent, or asked for
     std::int64_t index;
+    std::uint32_t place_from;
     std::size_t path_before;  // size of path_ outside
     const char* key;          // of the value that comes next
     std::size_t key_size;
@@ -70,6 +73,7 @@ class JsonWalk final : public LenientHandler {
     std::int64_t index;
     std::span<const Scalar> own;  // slots, but of metrics
     bool of_root = false;         // the readings beside the messages: their places lie anywhere
+    const ValueRuns* also = nullptr;
   };
   // Of one that waits for what comes later in the document.
   struct Waiting {
@@ -98,12 +102,15 @@ class JsonWalk final : public LenientHandler {
   void take_back();
   bool add(const PlanMetric& metric, const Scalar& scalar);
   bool add_by_path(const Scalar& scalar);
+  bool add_element(const Scalar& scalar);
   bool add_unnamed(std::string_view name, const Scalar& scalar);
   bool make(const ValueSpec& spec, const Scalar& scalar);
   void make_odd(const PlanMetric* metric, const Scalar& scalar);
   void first_came(const PlanMetric& metric);
   void note_came(const PlanMetric& metric) const;
   void refuse(const PlanMetric* metric, const Scalar& scalar, std::string_view why);
+  ValueRun run_of(const Scalar& scalar) const;
+  void refuse_unopened(const Scalar& scalar);
   void add_missing(const PlanMetric& metric);
   bool end_message();
   bool holds(const std::vector<PlanCondition>& conditions);
@@ -112,6 +119,7 @@ class JsonWalk final : public LenientHandler {
   void begin_special(const PlanNode& node);
   void name_element(std::size_t in);
   void put_nothing(const PlanNode& node);
+  void put_inside(const PlanNode& node, ValueRun inside);
   void end_parent();
   void end_document();
   bool end_odd_document();
@@ -120,6 +128,17 @@ class JsonWalk final : public LenientHandler {
   bool finish(const Message& message, std::string& why);
   void refuse_message(const Message& message, std::string_view why);
   void refuse_also(const ValueRuns* also);
+  void refuse_whole(ValueRun run, std::string_view name, std::string_view why, const ValueRuns* also);
+  void refuse_beside(ValueRun run, const ValueRuns* also);
+  static std::optional<std::uint32_t> place_beside(ValueRun run, const ValueRuns* also);
+  bool gives_beside(ValueRun run, const ValueRuns* also) const;
+  bool gives_beside_root() const;
+  void look_for_elements(const Level& level, bool empty);
+  void look_for_elements(const PlanNode& node, const Scalar& scalar);
+  void go_astray(ValueRun run, const char* why);
+  void end_elements();
+  void note_awaited(std::span<const Scalar> own);
+  void note_absent(std::size_t number);
   Scalar time_of(std::span<const Scalar> own, std::string& both) const;
   bool date(const Scalar& scalar, std::optional<WallTime>& time, bool& believed, std::string& why) const;
   void keep_own_time(const Message& message);
@@ -141,7 +160,8 @@ class JsonWalk final : public LenientHandler {
   std::size_t message_from_;
   std::uint32_t message_place_ = 0;
   std::size_t message_known_ = 0;  // refusals and values without value before it
-  std::int64_t element_ = -1;      // of `each`, in this document
+  std::size_t message_refusals_ = 0;
+  std::int64_t element_ = -1;  // of `each`, in this document
   std::string_view element_key_;
   std::int64_t element_index_ = 0;
   bool in_message_ = false, cut_ = false;
@@ -152,10 +172,16 @@ class JsonWalk final : public LenientHandler {
   ValueRuns in_texts_;  // what `also_` is for payloads with texts that were opened
   bool in_a_text_ = false;
   std::forward_list<std::string> kept_;  // of texts that were opened: what is viewed
+  // Objects and lists of the document where one value is wanted.
+  ValueRuns insides_;
+  // What `each` leads to: where something of another kind is, and which; and what came.
+  ValueRuns astray_;
+  const char* astray_why_ = nullptr;
+  bool elements_came_ = false, elements_none_ = false;
 
   Level levels_[depth_max];
   std::size_t depth_ = 0;
-  Scalar few_slots_[4];
+  Scalar few_slots_[8];
   std::vector<Scalar> many_slots_;
   std::span<Scalar> slots_;
   std::vector<Waiting> waiting_;
@@ -168,6 +194,7 @@ class JsonWalk final : public LenientHandler {
   std::uint64_t names_seen_ = 0;
   // of a large message: digest -> record
   std::unique_ptr<std::unordered_map<std::uint64_t, std::size_t>> names_;
+  double unspelled_ = 0;                     // of a number without a text
   std::uint64_t steps_ = payload_steps_max;  // what patterns may still cost
   Status fault_;
 };

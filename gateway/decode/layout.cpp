@@ -152,6 +152,13 @@ void Layout::tell_field(const Field& field, BytesView bytes, JsonWalk& walk, Unr
                          unread, text);
     }
     case Type::real: {
+      const bool as_it_comes = field.said.scale == 1 && field.said.offset == 0 && !field.said.no_value;
+      if (field.size == 4 && as_it_comes) {  // its shortest spelling is the number that is meant
+        const auto real = std::bit_cast<float>(static_cast<std::uint32_t>(raw));
+        if (!std::isfinite(real)) return void(walk.null());
+        text = millrace::text(real == 0 ? 0.0F : real);
+        return void(walk.number(text));
+      }
       const double number = field.size == 4 ? shortest(std::bit_cast<float>(static_cast<std::uint32_t>(raw)))
                                             : std::bit_cast<double>(raw);
       if (!std::isfinite(number) || field.said.no_value == number) return void(walk.null());

@@ -3,6 +3,7 @@
 #include <chrono>
 
 #include "base/text.h"
+#include "decode/json_walk.h"
 
 namespace millrace {
 
@@ -52,11 +53,23 @@ Result<NamedValues> NamedValues::make(const RouteConfig& route, const TopicPatte
 }
 
 void NamedValues::Walk::set_time(std::optional<WallTime> time) {
-  time_.reset();
-  if (!time || time->us < plan_.times_.past_limit_us) return;
   const Arrival& arrival = payload_.arrival;
-  if (arrival.clock_trusted && is_too_far_ahead(*time, arrival.received, plan_.times_)) return;
-  time_ = time;
+  const bool believed = time && is_within_bounds(*time) && time->us >= plan_.times_.past_limit_us &&
+                        !(arrival.clock_trusted && is_too_far_ahead(*time, arrival.received, plan_.times_));
+  time_ = believed ? time : std::nullopt;
+  unbelieved_ = believed ? std::nullopt : time;
+}
+
+// Beside the first reading that it was not believed for, as of other formats.
+void NamedValues::Walk::keep_own_time() {
+  if (unbelieved_ == told_ || !payload_.arrival.only.empty()) return;
+  told_ = unbelieved_;
+  if (out_.back().metric == JsonWalk::own_time_metric) return;
+  Record own = out_.back();
+  own.metric = JsonWalk::own_time_metric;
+  own.unit.clear();
+  own.value = format_time(*unbelieved_);
+  out_.push_back(std::move(own));
 }
 
 void NamedValues::Walk::number(std::string_view name, double value, std::string_view unit) {
@@ -100,6 +113,7 @@ void NamedValues::Walk::put(std::string_view name, std::string_view unit, Scalar
     if (plan_.judge_ && plan_.judge_->refuses(record, why, unread_.surprises))
       return unread_.refuse(place, name, why);
     out_.push_back(std::move(record));
+    if (unbelieved_) keep_own_time();
   };
   if (exact && (!metric || (metric->spec.plain && metric->spec.type == ValueSpec::as_it_comes))) {
     record.value = *exact;

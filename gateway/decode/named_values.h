@@ -28,7 +28,8 @@ class NamedValues {
    public:
     Walk(const NamedValues& plan, const Payload& payload, std::vector<Record>& out, Unread& unread)
         : plan_(plan), payload_(payload), out_(out), unread_(unread) {}
-    // Of the values that come now; nothing: that of the arrival.
+    // Of the values that come now; nothing: that of the arrival. One that is not believed stands beside them
+    // as a reading `device_time`.
     void set_time(std::optional<WallTime> time);
     void set_quality(Quality quality) { quality_ = quality; }
     void number(std::string_view name, double value, std::string_view unit = {});
@@ -49,6 +50,7 @@ class NamedValues {
    private:
     // `exact`: what it is where the route asks for nothing else.
     void put(std::string_view name, std::string_view unit, Scalar scalar, const Value* exact = nullptr);
+    void keep_own_time();
 
     const NamedValues& plan_;
     const Payload& payload_;
@@ -58,6 +60,7 @@ class NamedValues {
     std::uint64_t steps_ = payload_steps_max;
     Quality quality_ = Quality::good;
     std::optional<WallTime> time_;
+    std::optional<WallTime> unbelieved_, told_;  // of the values that come now; the last that was told
   };
 
  private:

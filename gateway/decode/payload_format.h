@@ -2,6 +2,7 @@
 // results. What it must know of earlier payloads is a value that is passed in (format_memory.h).
 #pragma once
 
+#include <algorithm>
 #include <memory>
 #include <span>
 #include <vector>
@@ -36,6 +37,18 @@ struct Payload {
   // it are nobody's business here, whatever they hold. Empty: it is all of it.
   std::span<const ValueRun> left = {};
 };
+
+// What a message has beside its values, defaults and the time that its device said, has a place too: that of
+// the message, counted from here on. It is missing where the message was refused whole, or nothing of it
+// entered, and not where its values were refused one by one. No payload has more values. What a root has
+// beside its own is behind that. Of places in texts, in blobs and of repeated columns they may be those of
+// other messages.
+constexpr std::uint32_t places_beside = 0x2000'0000, places_beside_root = 0x3000'0000;
+constexpr std::uint32_t places_beside_max = 0x1000'0000;
+inline ValueRun beside_of(ValueRun run, std::uint32_t places = places_beside) {
+  const std::uint32_t from = run.from % places_beside_max, size = run.to > run.from ? run.to - run.from : 1;
+  return {places + from, places + std::min(from + size, places_beside_max)};
+}
 
 class PayloadFormat {
  public:

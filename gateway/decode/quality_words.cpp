@@ -13,8 +13,9 @@ namespace {
 Quality of_number(std::uint64_t number, QualityFormat format) {
   constexpr std::uint64_t da_max = 0xFFFF;  // the quality's eight bits, and eight of the vendor
   if (format == QualityFormat::automatic) {
-    if (number == 0) return Quality::uncertain;
-    format = number <= da_max ? QualityFormat::opcda : QualityFormat::opcua;
+    // Up to here all that is good in UA, whose lower bits tell more, may be good, uncertain or bad in DA.
+    if (number <= da_max) return (number & 0xFF) >> 6 == 3 ? Quality::good : Quality::uncertain;
+    format = QualityFormat::opcua;
   }
   const std::uint64_t top = format == QualityFormat::opcda ? (number & 0xFF) >> 6 : number >> 30;
   if (format == QualityFormat::opcda)

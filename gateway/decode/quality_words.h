@@ -2,7 +2,7 @@
 // of OPC UA's status codes ("BadSensorFailure"); true and false. Numbers:
 //   opcda  of OPC DA: 192 and above good, 64 to 191 uncertain, below bad (the upper two bits of eight)
 //   opcua  a StatusCode: the upper two bits of 32 (Part 4, 7.39): 0 good, 1 uncertain, 2 and 3 bad
-//   auto   whichever a number can be only; 0, which is bad in one and good in the other, is uncertain
+//   auto   whichever a number can be only; what is good in UA and is not in DA (0, 1, 1024) is uncertain
 #pragma once
 
 #include <optional>

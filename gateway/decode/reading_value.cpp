@@ -58,6 +58,16 @@ bool same_whole(std::string_view spelling, double real) {
   return given == made.substr(negative ? 1 : 0);
 }
 
+// -1, 0 or 1 as the first is less, the same or more; neither is rounded.
+int order(std::int64_t number, double limit) {
+  if (!(limit < 0x1p63)) return -1;
+  if (limit < -0x1p63) return 1;
+  const double whole = std::floor(limit);
+  const auto as_integer = static_cast<std::int64_t>(whole);
+  if (number != as_integer) return number < as_integer ? -1 : 1;
+  return whole < limit ? -1 : 0;
+}
+
 // What stands where a number is wanted and there is none: of displays, of tables, of home automation.
 bool stands_for_nothing(std::string_view word) {
   if (word.find_first_not_of('-') == std::string_view::npos) return true;
@@ -88,17 +98,19 @@ class Maker {
 
   Made from_number(std::string_view spelling) {
     if (spec_.type == ValueSpec::text) return take_text(spelling);
-    const bool whole = whole_spelling(spelling);
-    if (spec_.plain && whole && (spec_.type == ValueSpec::integer || spelling.size() > 15)) {
+    // A double holds any number of fifteen digits: a longer one is looked at, and one that is to be whole.
+    const bool whole = (spec_.type == ValueSpec::integer || spelling.size() > 15) && whole_spelling(spelling);
+    if (spec_.scale == 1 && spec_.offset == 0 && whole) {
       const auto number = parse_integer(spelling);
-      if (number && (spec_.type == ValueSpec::integer || *number > exact_max || *number < -exact_max)) {
-        out_ = *number;
-        return Made::value;
-      }
+      const bool exact = spec_.type == ValueSpec::integer || (spec_.type != ValueSpec::boolean && number &&
+                                                              (*number > exact_max || *number < -exact_max));
+      if (number && exact) return take_whole(*number, spelling);
     }
-    const auto real = parse_double(spelling);
+    auto real = short_number(spelling);
+    if (!real) real = parse_double(spelling);
     if (!real) return refuse("does not fit a double: ", spelling);
-    if (whole && spelling.size() > 15 && std::fabs(*real) > static_cast<double>(exact_max) &&
+    // 2^53 + 1 is read as 2^53.
+    if (whole && spelling.size() > 15 && std::fabs(*real) >= static_cast<double>(exact_max) &&
         !same_whole(spelling, *real)) {
       return refuse("is too large to be kept exactly: ", spelling);
     }
@@ -176,16 +188,27 @@ class Maker {
     return Made::value;
   }
 
+  // As it is: a double holds no more than the first 53 bits.
+  Made take_whole(std::int64_t number, std::string_view given) {
+    if (spec_.none && order(number, *spec_.none) == 0) return Made::no_value;
+    if (spec_.min && order(number, *spec_.min) < 0) return below(given);
+    if (spec_.max && order(number, *spec_.max) > 0) return above(given);
+    out_ = number;
+    return Made::value;
+  }
+  Made below(std::string_view given) {
+    return refuse(text("is below its range, which begins at ", *spec_.min, ": "), given);
+  }
+  Made above(std::string_view given) {
+    return refuse(text("is above its range, which ends at ", *spec_.max, ": "), given);
+  }
+
   Made take_real(double real, std::string_view given) {
     if (spec_.none && real == *spec_.none) return Made::no_value;
     if (!spec_.plain) real = scaled(real, spec_.scale, spec_.offset);
     if (!std::isfinite(real)) return refuse("does not fit a double: ", given);
-    if (!spec_.plain) {
-      if (spec_.min && real < *spec_.min)
-        return refuse(text("is below its range, which begins at ", *spec_.min, ": "), given);
-      if (spec_.max && real > *spec_.max)
-        return refuse(text("is above its range, which ends at ", *spec_.max, ": "), given);
-    }
+    if (spec_.min && real < *spec_.min) return below(given);
+    if (spec_.max && real > *spec_.max) return above(given);
     if (spec_.type == ValueSpec::boolean) {
       if (real != 0 && real != 1) return refuse("is neither 0 nor 1: ", given);
       out_ = real != 0;
@@ -211,6 +234,10 @@ class Maker {
 // exponent at the end.
 bool looks_like_unit(std::string_view unit) {
   if (unit.size() > 16 || unit.empty()) return unit.empty();
+  for (const std::string_view of_time :
+       {"jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec", "am", "pm"}) {
+    if (same_word(unit, of_time)) return false;  // "5 Jan", "12 PM"
+  }
   if (!is_letter(unit.front()) && unit.front() != '%' && static_cast<unsigned char>(unit.front()) < 0x80)
     return false;
   for (std::size_t i = 0; i < unit.size(); ++i) {
@@ -223,12 +250,22 @@ bool looks_like_unit(std::string_view unit) {
   return good_utf8(unit);
 }
 
-// Behind "T=", "temp: ", "T1 = ", and the words of a scale: "ST,GS,".
+// Behind "T=", "temp: ", "T1 = ", and the words of a scale: "ST,GS,". What could be the first half of a
+// number ("Temp 21,5"), a list of them ("rgb,255,120"), a date ("Jan 5, 2024") or a time of day ("Tue 12:30")
+// is no name.
 std::string_view without_prefix(std::string_view given, char decimal) {
   const std::size_t sign = decimal == ',' ? given.find_first_of("=:") : given.find_last_of("=:,");
   if (sign == std::string_view::npos || sign == 0 || !is_letter(given.front())) return given;
   for (const char c : given.substr(0, sign)) {
     if (!is_letter(c) && !is_digit(c) && c != '_' && c != '-' && c != ' ' && c != ',') return given;
+  }
+  if (given[sign] != '=' && is_digit(given[sign - 1]) && sign + 1 < given.size() && is_digit(given[sign + 1]))
+    return given;
+  for (std::size_t i = 1; i < sign && given[sign] == ','; ++i) {
+    const std::string_view before = given.substr(0, i);
+    const bool begins =
+        before.ends_with(' ') || before.ends_with(',') || before.ends_with(" -") || before.ends_with(",-");
+    if (begins && is_digit(given[i])) return given;
   }
   return trim(given.substr(sign + 1));
 }
@@ -370,10 +407,9 @@ std::optional<NumberInText> number_in_text(std::string_view given, char decimal)
     std::size_t e = at + 1;
     if (e < rest.size() && (rest[e] == '-' || rest[e] == '+')) ++e;
     if (e < rest.size() && is_digit(rest[e])) {
-      for (found.number += 'e', e = at + 1; e < rest.size() && (is_digit(rest[e]) || e == at + 1); ++e)
+      // As it stands there: where a cell names a device "12E4" is no other than that.
+      for (found.number += rest[at], e = at + 1; e < rest.size() && (is_digit(rest[e]) || e == at + 1); ++e)
         found.number += rest[e];
-      if (const std::size_t plus = found.number.find("e+"); plus != std::string::npos)
-        found.number.erase(plus + 1, 1);
       at = e;
     }
   }

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <iterator>
 #include <memory>
 #include <optional>
 #include <string>
@@ -53,6 +54,30 @@ std::optional<Value> value_if_missing(const MetricConfig& metric);
 
 // 21.5 is meant where a float says 21.4 with more digits than it has.
 double shortest(float value);
+
+// The nearest double of at most fifteen characters, as JSON spells a number: whole digits and a power of ten
+// that a double holds, divided once. Nothing: it is spelled with an exponent, or is none.
+inline std::optional<double> short_number(std::string_view spelling) {
+  static constexpr double powers[] = {1e0, 1e1, 1e2,  1e3,  1e4,  1e5,  1e6, 1e7,
+                                      1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14};
+  if (spelling.size() > std::size(powers)) return std::nullopt;
+  const char* at = spelling.data();
+  const char* const end = at + spelling.size();
+  const bool negative = at < end && *at == '-';
+  if (negative) ++at;
+  const char* point = nullptr;
+  std::int64_t whole = 0;
+  for (; at < end; ++at) {
+    const unsigned digit = static_cast<unsigned char>(*at) - unsigned{'0'};
+    if (digit < 10) whole = whole * 10 + digit;
+    else if (*at == '.' && !point) point = at;
+    else return std::nullopt;
+  }
+  if (spelling.size() == std::size_t{negative} + std::size_t{point != nullptr})
+    return std::nullopt;  // no digit
+  const auto real = static_cast<double>(whole) / (point ? powers[end - point - 1] : 1);
+  return negative ? -real : real;
+}
 
 // raw * scale + offset, where 215 * 0.1 is 21.5.
 double scaled(double raw, double scale, double offset);

@@ -76,8 +76,16 @@ Result<std::shared_ptr<RouteJudge>> RouteJudge::make(const RouteConfig& route) {
         return Status{Code::invalid, text("metric \"", metric.name, "\": with `expected` names are fixed")};
     }
   }
-  for (const MetricConfig& metric : route.metrics) judge->wanted_.push_back({metric.name, metric.path});
-  if (!judge->looks() && judge->wanted_.empty()) return std::shared_ptr<RouteJudge>();
+  bool wants = !route.metrics.empty();
+  for (const MetricConfig& metric : route.metrics)
+    judge->wanted_.push_back({text("metric \"", shown(metric.name, 100), "\""), metric.path});
+  for (const auto& [called, path] :
+       {std::pair{"time", &route.time}, std::pair{"time_of_day", &route.time_of_day},
+        std::pair{"quality", &route.quality}, std::pair{"each", &route.each}}) {
+    judge->wanted_.push_back({called, *path});
+    wants = wants || !path->empty();
+  }
+  if (!judge->looks() && !wants) return std::shared_ptr<RouteJudge>();
   if (judge->learns_) judge->learned_ = std::make_shared<LearnedSchema>();
   return judge;
 }
@@ -144,19 +152,18 @@ void RouteJudge::learn(const Record& record) {
   }
 }
 
-void RouteJudge::came(std::size_t metric) {
-  Wanted& wanted = wanted_[metric];
+void RouteJudge::came(std::size_t number) {
+  Wanted& wanted = wanted_[number];
   if (std::exchange(wanted.has_come, true) || wanted.missed == 0) return;
   --absent_;
 }
 
-void RouteJudge::missed(std::size_t metric) {
-  Wanted& wanted = wanted_[metric];
+void RouteJudge::missed(std::size_t number) {
+  Wanted& wanted = wanted_[number];
   if (wanted.has_come) return;
   if (wanted.missed++ == 0) ++absent_;
   if (wanted.missed == absent_told)
-    tell(text("metric \"", shown(wanted.name, 100), "\": in ", absent_told, " messages its path \"",
-              shown(wanted.path, 100),
+    tell(text(wanted.called, ": in ", absent_told, " messages its path \"", shown(wanted.path, 100),
               "\" led to nothing, and it never did (said once; millrace_input_absent_metrics)"));
 }
 

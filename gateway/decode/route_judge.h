@@ -49,6 +49,8 @@ class LearnedSchema {
 class RouteJudge {
  public:
   static constexpr std::uint64_t absent_told = 100;
+  // Wanted members that are no metric's: their numbers follow those of the metrics.
+  enum Beside : std::size_t { time, time_of_day, quality, each };
   // `note`: a word to count: unexpected, type, unit, range. `tell`: a line for the journal.
   struct Ears {
     std::function<void(std::string_view note)> note;
@@ -67,10 +69,10 @@ class RouteJudge {
   }
   // A payload of the route, once it has been decoded: `surprises` are counted, `entered` is learned.
   void settle(const Surprises& surprises, std::span<const Record> entered);
-  // A wanted member: of the route's metrics, by their order. Missed is what the router has of a payload once
-  // it knows whose that is.
-  void came(std::size_t metric);
-  void missed(std::size_t metric);
+  // A wanted member: of the route's metrics, by their order, then those beside them. Missed is what the
+  // router has of a payload once it knows whose that is.
+  void came(std::size_t number);
+  void missed(std::size_t number);
   // How many wanted members have never come, while at least one message did.
   std::size_t absent() const { return absent_; }
   // What was unexpected since the configuration is in force, by what was wrong; and the route in words.
@@ -84,7 +86,7 @@ class RouteJudge {
 
  private:
   struct Wanted {
-    std::string name, path;
+    std::string called, path;
     bool has_come = false;
     std::uint64_t missed = 0;
   };

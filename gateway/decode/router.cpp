@@ -306,6 +306,15 @@ bool Router::decode_left(std::size_t taker, const Arrival& arrival, std::vector<
                          Remembered* remembered) const {
   ValueRuns left = std::exchange(unread.left, {});
   tidy_runs(left);
+  const auto with_beside = [](ValueRuns runs) {
+    for (std::size_t i = 0, own = runs.size(); i < own; ++i) {
+      const ValueRun run = runs[i];
+      runs.push_back(beside_of(run));
+      runs.push_back(beside_of(run, places_beside_root));
+    }
+    tidy_runs(runs);
+    return runs;
+  };
   TopicMatch match;
   bool keep_good = true;
   for (std::size_t i = taker + 1; i < routes_.size() && !left.empty(); ++i) {
@@ -318,13 +327,13 @@ bool Router::decode_left(std::size_t taker, const Arrival& arrival, std::vector<
     if (Status status = decode_by(route, match, arrival, left, out, more, remembered); !status.ok()) {
       more = Unread();
       more.refuse(left.front(), "", status.detail());
-      more.missing = left;
+      more.missing = with_beside(left);
     }
     if (route.judge) settle(route, arrival, {}, before, out, more);
     if (!more.absent.empty()) settle_absent(route, {}, more);
     if (route.rules) unread.ruled.push_back({route.rules.get(), before, out.size()});
     tidy_runs(more.missing);
-    more.missing = common_runs(more.missing, left);  // what lies elsewhere has been told
+    more.missing = common_runs(more.missing, with_beside(left));  // what lies elsewhere has been told
     if (more.missing.empty()) more.refusals = 0;
     if (more.refusals == 0) more.told.clear();
     unread.add(more);

@@ -157,9 +157,11 @@ class Shaper {
  public:
   explicit Shaper(const std::vector<std::unique_ptr<Tree>>& roots) : roots_(roots) {}
 
-  std::string keys(bool needs_device) {
+  // `others`: of other payloads, whose members are readings of the route, too.
+  std::string keys(bool needs_device, const std::vector<std::unique_ptr<TreeBuilder>>& others) {
     const Tree& root = *roots_[0];
     find_lists(root, {});
+    if (list_ && !columns_ && is_beside(root)) list_ = nullptr;
     const Tree* message = &root;
     if (columns_) {
       out_ += "transpose = true # lists of one length beside each other\n";
@@ -171,11 +173,40 @@ class Shaper {
     }
     const Tree& named = columns_ ? *columns_ : *message;
     add_beside(named, root, message != &root || (columns_ && columns_ != &root), needs_device);
-    add_metrics();
+    add_metrics(std::ranges::all_of(others, [this](const auto& other) { return has_paths_of(*other); }));
     return out_;
   }
 
  private:
+  // Whether the list says something beside the message: which gateways heard it, or it is a list of one, and
+  // what lies around it has values of its own.
+  bool is_beside(const Tree& root) const {
+    if (root.kind != Tree::object) return false;
+    const std::string name = lower(list_path_);
+    if (list_->parts.size() > 1 && !name.ends_with("rxinfo") && !name.ends_with("rx_metadata")) return false;
+    return std::ranges::any_of(root.parts, [](const auto& part) {
+      const auto& [called, value] = part;
+      const bool says_what = value->kind == Tree::nothing ||
+                             rank_in(time_names, called) < std::size(time_names) ||
+                             rank_in(quality_names, called) < std::size(quality_names) ||
+                             rank_in(device_names, called) < std::size(device_names);
+      return value->kind == Tree::object || (value->scalar() && !says_what);
+    });
+  }
+
+  // A route with metrics refuses a payload that has none of them, and passes over what else is in it.
+  bool has_paths_of(const TreeBuilder& other) const {
+    Shaper shaper(other.roots);
+    (void)shaper.keys(false, {});
+    const auto known = [](const Shaper& one) {
+      std::set<std::string> out;
+      for (const auto& metric : one.metrics_) out.insert(metric.first);
+      return out;
+    };
+    const std::set<std::string> mine = known(*this), theirs = known(shaper);
+    return std::ranges::includes(mine, theirs);
+  }
+
   // The longest list of objects or of rows; lists of values of one length beside each other.
   void find_lists(const Tree& at, const std::string& path) {
     if (at.kind == Tree::list && !at.parts.empty()) {
@@ -271,8 +302,9 @@ class Shaper {
     }
   }
 
-  void add_metrics() {
-    if (metrics_.empty() || metrics_.size() > Suggestion::metrics_max) {
+  // `all`: they are those of every payload that was seen.
+  void add_metrics(bool all) {
+    if (metrics_.empty() || metrics_.size() > Suggestion::metrics_max || !all) {
       out_ += "# Without metrics every value becomes one, named by its path.\n";
       return;
     }
@@ -325,7 +357,7 @@ std::string keys_of_text(std::string_view given) {
       (value.size() < 40 && value.find_first_of(",;\n=") == std::string_view::npos))
     return text("format = \"plain\"\nmetrics = { value = { ",
                 number_in_text(value, '.') ? "type = \"number\"" : "", " } }\n");
-  for (const char separator : {',', ';', '\t'}) {
+  for (const char separator : {';', '\t', ','}) {  // a comma may be a decimal one
     const std::vector<std::string_view> lines = split(value, '\n');
     const auto count = std::ranges::count(lines[0], separator);
     const bool alike = std::ranges::all_of(
@@ -333,6 +365,11 @@ std::string keys_of_text(std::string_view given) {
     if (count == 0 || !alike) continue;
     std::string out = "format = \"csv\"\n";
     if (separator != ',') out += separator == ';' ? "separator = \";\"\n" : "separator = \"\\t\"\n";
+    const auto cells = split(lines.back(), separator);
+    const bool commas = separator != ',' && std::ranges::any_of(cells, [](std::string_view cell) {
+                          return cell.find(',') != std::string_view::npos && number_in_text(cell, ',');
+                        });
+    if (commas) out += "decimal = \",\"\n";
     if (lines.size() > 1 && !number_in_text(split(lines[0], separator)[0], '.')) return out;
     out += "columns = [";
     for (std::ptrdiff_t i = 0; i <= count; ++i) out += text(i ? ", " : "", "\"c", i + 1, "\"");
@@ -341,7 +378,8 @@ std::string keys_of_text(std::string_view given) {
   return "format = \"text\"\npattern = '(?<value>[-+0-9.]+)' # a guess: name what is in it\n";
 }
 
-std::string keys_for(const RouteSample& sample, bool needs_device) {
+std::string keys_for(const RouteSample& sample, const std::vector<const RouteSample*>& all,
+                     bool needs_device) {
   const std::string_view given = text_of(sample.payload);
   if (sample.topic.starts_with("spBv1.0/")) return "format = \"sparkplug\"\n";
   if (given.starts_with('$') || given.starts_with('!')) return "format = \"nmea\"\n";
@@ -354,7 +392,12 @@ std::string keys_for(const RouteSample& sample, bool needs_device) {
                              : front.starts_with('{') || front.starts_with('[');
     if (!likely || !read_tree(sample.payload, cbor, tree)) continue;
     if (is_senml(*tree.roots[0])) return text("format = \"senml", cbor ? "_cbor" : "", "\"\n");
-    return text(cbor ? "format = \"cbor\"\n" : "", Shaper(tree.roots).keys(needs_device));
+    std::vector<std::unique_ptr<TreeBuilder>> others;
+    for (const RouteSample* one : all) {
+      auto other = std::make_unique<TreeBuilder>();
+      if (one != &sample && read_tree(one->payload, cbor, *other)) others.push_back(std::move(other));
+    }
+    return text(cbor ? "format = \"cbor\"\n" : "", Shaper(tree.roots).keys(needs_device, others));
   }
   return keys_of_text(given);
 }
@@ -367,11 +410,24 @@ Suggestion suggest_route(const std::vector<RouteSample>& samples, std::string_vi
   const bool topics = !samples[0].topic.empty();
   bool has_device = false;
   const std::string topic = topics ? pattern_of(samples, has_device) : std::string();
-  // The largest payload says most.
-  const auto richest =
-      std::ranges::max_element(samples, {}, [](const RouteSample& sample) { return sample.payload.size(); });
-  std::string keys = keys_for(*richest, !has_device);
+  // Of those that come by this topic the largest payload says most.
+  const auto pattern = TopicPattern::parse(topic);
+  std::vector<const RouteSample*> of_route;
+  for (const RouteSample& sample : samples) {
+    TopicMatch match;
+    if (!topics || (pattern.ok() && pattern.value().matches(sample.topic, match)))
+      of_route.push_back(&sample);
+  }
+  if (of_route.empty()) of_route.push_back(&samples[0]);
+  const RouteSample& richest = **std::ranges::max_element(
+      of_route, {}, [](const RouteSample* sample) { return sample->payload.size(); });
+  std::string keys = keys_for(richest, of_route, !has_device);
   if (keys.empty()) return out;
+  if (const std::size_t others = samples.size() - of_route.size(); others > 0)
+    keys = text("# ", others, " of ", samples.size(),
+                " payloads came by other topics: they need routes of "
+                "their own\n",
+                keys);
   const std::string name(
       table.substr(table.find_first_not_of('['), table.find(']') - table.find_first_not_of('[')));
   if (const std::size_t at = keys.find("@table@"); at != std::string::npos) keys.replace(at, 7, name);

@@ -26,7 +26,7 @@ Result<TimeRule> time_rule_of(const RouteConfig& route) {
   }
   if (!route.past_limit.empty()) {
     const auto limit = parse_time_text(route.past_limit);
-    if (!limit)
+    if (!limit || !is_within_bounds(*limit))
       return Status{Code::invalid,
                     text("past_limit = \"", route.past_limit, "\" is no day like \"2010-01-01\"")};
     rule.past_limit_us = limit->us;

@@ -1,5 +1,6 @@
 #include "decode/timestamps.h"
 
+#include <algorithm>
 #include <charconv>
 #include <bit>
 #include <cmath>
@@ -13,9 +14,16 @@ namespace {
 constexpr std::int64_t earliest_us = -2'208'988'800'000'000;  // 1900
 constexpr std::int64_t latest_us = 9'214'646'400'000'000;     // 2262
 
-std::optional<WallTime> in_range(std::int64_t us) {
-  if (us < earliest_us || us > latest_us) return std::nullopt;
-  return WallTime{us};
+WallTime in_bounds(std::int64_t us) { return {std::clamp(us, earliest_us - 1, latest_us + 1)}; }
+
+// What is too large for an integer is its end, which is out of all bounds.
+std::int64_t product(std::int64_t a, std::int64_t b) {
+  std::int64_t out = 0;
+  return __builtin_mul_overflow(a, b, &out) ? (a < 0) == (b < 0) ? INT64_MAX : INT64_MIN : out;
+}
+std::int64_t sum(std::int64_t a, std::int64_t b) {
+  std::int64_t out = 0;
+  return __builtin_add_overflow(a, b, &out) ? a < 0 ? INT64_MIN : INT64_MAX : out;
 }
 
 // Days since 1970-01-01 of a proleptic Gregorian date.
@@ -109,7 +117,7 @@ struct Shown {
     std::int64_t seconds = days_from_civil(year, month, day) * 86400 + hour * 3600 + minute * 60 + second;
     if (offset_minutes) seconds -= *offset_minutes * 60;
     else if (zone) seconds = zone->utc_of_local(seconds);
-    return in_range(seconds * 1'000'000 + us);
+    return in_bounds(seconds * 1'000'000 + us);
   }
 };
 
@@ -182,6 +190,8 @@ bool could_be_date(std::string_view spelling) {
 }
 
 }  // namespace
+
+bool is_within_bounds(WallTime time) { return time.us >= earliest_us && time.us <= latest_us; }
 
 std::optional<WallTime> parse_time_text(std::string_view text, const TimeZone* zone) {
   if (text.starts_with('/')) return parse_net_date(text);
@@ -284,9 +294,8 @@ static std::int64_t of_day_us(std::string_view fraction) {
 static std::optional<WallTime> parse_exponent(std::string_view spelling, TimeFormat format) {
   double value = 0;
   const auto parsed = std::from_chars(spelling.data(), spelling.data() + spelling.size(), value);
-  if (parsed.ec != std::errc{} || parsed.ptr != spelling.data() + spelling.size() ||
-      !(std::fabs(value) < 9e18))
-    return std::nullopt;
+  if (parsed.ec != std::errc{} || parsed.ptr != spelling.data() + spelling.size()) return std::nullopt;
+  value = std::clamp(value, -1e20, 1e20);  // which is out of all bounds in whatever unit
   char plain[64];
   const auto end = std::to_chars(plain, plain + sizeof plain, value, std::chars_format::fixed, 6);
   return parse_time_number({plain, static_cast<std::size_t>(end.ptr - plain)}, format);
@@ -307,10 +316,7 @@ std::optional<WallTime> parse_time_number(std::string_view spelling, TimeFormat 
       at += 8;
     }
   }
-  for (; at < end && *at >= '0' && *at <= '9'; ++at) {
-    if (__builtin_mul_overflow(whole, 10, &whole) || __builtin_add_overflow(whole, *at - '0', &whole))
-      return std::nullopt;
-  }
+  for (; at < end && *at >= '0' && *at <= '9'; ++at) { whole = sum(product(whole, 10), *at - '0'); }
   if (at == begin) return std::nullopt;
   const std::string_view rest(at, static_cast<std::size_t>(end - at));
   int fraction_us = 0;  // millionths of the unit
@@ -326,40 +332,25 @@ std::optional<WallTime> parse_time_number(std::string_view spelling, TimeFormat 
              : whole < 100'000'000'000'000'000 ? TimeFormat::us
                                                : TimeFormat::ns;
   }
-  std::int64_t us = 0;
+  constexpr std::int64_t second_us = 1'000'000, day_us = 86'400 * second_us;
+  std::int64_t us = 0, epoch_us = 0;  // since the epoch of the format, and what that is
   switch (format) {
-    case TimeFormat::s:
-      if (whole > latest_us / 1'000'000) return std::nullopt;
-      us = whole * 1'000'000 + fraction_us;
-      break;
-    case TimeFormat::ms:
-      if (whole > latest_us / 1000) return std::nullopt;
-      us = whole * 1000 + fraction_us / 1000;
-      break;
-    case TimeFormat::s2000: {
-      constexpr std::int64_t y2000_s = 946'684'800;
-      if (negative || whole > latest_us / 1'000'000 - y2000_s) return std::nullopt;
-      us = (whole + y2000_s) * 1'000'000 + fraction_us;
-      break;
-    }
+    case TimeFormat::s2000: epoch_us = 946'684'800 * second_us; [[fallthrough]];
+    case TimeFormat::s: us = sum(product(whole, second_us), fraction_us); break;
+    case TimeFormat::ms: us = sum(product(whole, 1000), fraction_us / 1000); break;
     case TimeFormat::filetime:
-    case TimeFormat::ticks: {
-      const std::int64_t y1970_us =
-          format == TimeFormat::ticks ? 62'135'596'800'000'000 : 11'644'473'600'000'000;
-      if (negative) return std::nullopt;
-      us = whole / 10 - y1970_us;
+    case TimeFormat::ticks:
+      epoch_us = (format == TimeFormat::ticks ? -62'135'596'800 : -11'644'473'600) * second_us;
+      us = whole / 10;
       break;
-    }
-    case TimeFormat::excel: {
-      constexpr std::int64_t day_us = 86'400'000'000, y1970_days = 25'569;
-      if (negative || whole > latest_us / day_us + y1970_days) return std::nullopt;
-      us = (whole - y1970_days) * day_us + of_day_us(rest);
+    case TimeFormat::excel:
+      epoch_us = -25'569 * day_us;
+      us = sum(product(whole, day_us), of_day_us(rest));
       break;
-    }
     case TimeFormat::us: us = whole; break;
     default: us = whole / 1000;
   }
-  return in_range(negative ? -us : us);
+  return in_bounds(sum(epoch_us, negative ? -us : us));
 }
 
 bool is_too_far_ahead(WallTime time, WallTime now, const TimeRule& rule) {
@@ -386,7 +377,7 @@ TimeFound read_time(std::string_view spelling, bool number, const TimeRule& rule
     }
   }
   if (!time) return {TimeFound::refused};
-  if (time->us < rule.past_limit_us) return {TimeFound::unbelieved, *time};
+  if (!is_within_bounds(*time) || time->us < rule.past_limit_us) return {TimeFound::unbelieved, *time};
   if (now && is_too_far_ahead(*time, *now, rule)) return {TimeFound::unbelieved, *time};
   return {TimeFound::time, *time};
 }

@@ -32,9 +32,12 @@ enum class TimeFormat : std::uint8_t {
 // By the name in the configuration; nothing for another one.
 std::optional<TimeFormat> time_format_of(std::string_view name);
 
-// Nothing for what is no time, or lies before 1900 or after 2262. Also with / or . between year, month and
-// day, and a blank before the offset; "/Date(1767268800000)/". Without an offset it is the time of `zone`;
-// none: UTC.
+// What is earlier than 1900 or later than 2262, however many digits it has, is told as just outside of these
+// bounds: a time all the same, and one that nobody believes.
+bool is_within_bounds(WallTime time);
+
+// Nothing for what is no time. Also with / or . between year, month and day, and a blank before the offset;
+// "/Date(1767268800000)/". Without an offset it is the time of `zone`; none: UTC.
 std::optional<WallTime> parse_time_text(std::string_view text, const TimeZone* zone = nullptr);
 // `automatic` goes by magnitude: below 1e11 seconds, 1e14 milliseconds, 1e17 microseconds, else nanoseconds.
 // `s2000`: seconds since 2000-01-01T00:00:00Z. `filetime`, `ticks`: tenths of microseconds since 1601 and

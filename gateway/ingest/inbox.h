@@ -34,6 +34,11 @@ class Inbox {
   virtual std::size_t capacity() const = 0;
   // How full it is, 0 to 1. Any thread.
   virtual double fill() const = 0;
+  // Any thread. What proves that a message of this input came before proves it no more: the peer has begun
+  // anew, or is another.
+  virtual void forget_session(std::string_view input) = 0;
+  // Any thread. The peer has released a QoS 2 message (PUBREL): what comes under its identifier is new.
+  virtual void released(std::string_view input, std::uint16_t packet_id) = 0;
 };
 
 }  // namespace millrace

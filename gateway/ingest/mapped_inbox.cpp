@@ -29,8 +29,7 @@ namespace {
 constexpr std::uint64_t magic = 0x31584F424E49524DULL;  // "MRINBOX1"
 constexpr std::size_t header_bytes = 4096;
 constexpr std::size_t sessions_max = 8;
-constexpr std::size_t session_entries = 2048;        // twice the largest receive maximum we ask for
-constexpr std::uint64_t redelivery_age_max = 32768;  // packet ids repeat: older ones prove nothing
+constexpr std::size_t session_entries = 2048;  // twice the largest receive maximum we ask for
 constexpr std::uint16_t gap_mark = 0xFFFF;
 constexpr std::uint64_t nothing = UINT64_MAX;
 // A payload that cannot be decoded becomes one record, and must be able to lie in a batch beside others.
@@ -84,8 +83,10 @@ struct MappedInbox::Session {
     std::uint64_t digest;
     std::uint64_t serial;  // messages of this session before it
     std::uint16_t packet_id;
-    std::uint16_t pad[3];
+    std::uint16_t marks;
+    std::uint32_t of;  // the input, for slots that are shared; 0: noted by an earlier version
   };
+  static constexpr std::uint16_t came_again = 1, exactly_once = 2, released = 4;  // marks
   std::uint64_t input;  // digest of the input's name; 0: free
   std::uint64_t serial;
   Entry entries[session_entries];
@@ -212,6 +213,10 @@ namespace {
 
 std::uint64_t slot_name(std::string_view input) { return digest64(bytes_of(input)) | 1; }
 
+std::uint32_t entry_name(std::uint64_t slot_name) { return static_cast<std::uint32_t>(slot_name >> 32) | 1; }
+
+bool follows(std::uint16_t next, std::uint16_t id) { return next == (id == 65535 ? 1 : id + 1); }
+
 }  // namespace
 
 // Where inputs are more than slots, some share one. Two with 1,000 messages on their way each fit; of more
@@ -225,24 +230,72 @@ MappedInbox::Session& MappedInbox::session_of(std::uint64_t name) {
   return sessions[(name >> 1) % sessions_max];
 }
 
-// The end position of the entry this one repeats; 0 when it is new.
+// The end position of the entry this one repeats; 0 when it is new, or may be. A broker may give an
+// identifier again as soon as it is free, and then DUP says only that this message, not an earlier one, was
+// sent before ([MQTT-4.3.2-5]). So a QoS 1 message is known only while the broker shows that it counts
+// identifiers up: what came last is a run of them, and this one lies in it, behind its first. A QoS 2 message
+// is known until it is released.
 std::uint64_t MappedInbox::known_redelivery(Session& session, const Arrival& arrival,
                                             std::uint64_t digest) const {
   const std::uint64_t head = header().head.load(std::memory_order_relaxed);
-  for (const Session::Entry& entry : session.entries) {
-    if (entry.end != 0 && entry.end <= head && entry.packet_id == arrival.packet_id &&
-        entry.digest == digest && session.serial - entry.serial <= redelivery_age_max) {
+  const std::uint32_t name = entry_name(slot_name(arrival.input));
+  bool counting = true;
+  std::uint16_t later = 0;    // the identifier behind this one in the run; 0: this is the newest
+  std::uint64_t perhaps = 0;  // it is, if one more of the run lies before it
+  for (std::uint64_t back = 1; back <= std::min<std::uint64_t>(session.serial, session_entries); ++back) {
+    const Session::Entry& entry = session.entries[(session.serial - back) % session_entries];
+    if (entry.end == 0 || entry.end > head || (entry.of != 0 && entry.of != name)) continue;
+    const bool same = entry.packet_id == arrival.packet_id && entry.digest == digest;
+    if ((entry.marks & Session::exactly_once) != 0 && same && (entry.marks & Session::released) == 0)
       return entry.end;
+    if (!counting) continue;
+    if ((entry.marks & Session::came_again) != 0) {
+      if (same && arrival.qos == 1) return entry.end;  // it was known then, and the run goes on since
+      continue;
     }
+    counting = later == 0 || follows(later, entry.packet_id);
+    if (!counting) continue;
+    if (perhaps != 0) return perhaps;
+    later = entry.packet_id;
+    if (same && arrival.qos == 1) perhaps = entry.end;
   }
   return 0;
 }
 
-void MappedInbox::note(Session& session, const Arrival& arrival, std::uint64_t digest, std::uint64_t end) {
+void MappedInbox::forget_session(std::string_view input) {
+  const std::lock_guard lock(put_mutex_);
+  const std::uint64_t name = slot_name(input);
+  Session& session = session_of(name);
+  for (Session::Entry& entry : session.entries) {
+    const bool own = entry.of != 0 ? entry.of == entry_name(name) : session.input == name;
+    if (own) entry.end = 0;
+  }
+}
+
+// The newest that came under this identifier, and where it came again, too.
+void MappedInbox::released(std::string_view input, std::uint16_t packet_id) {
+  const std::lock_guard lock(put_mutex_);
+  const std::uint64_t name = slot_name(input);
+  Session& session = session_of(name);
+  for (std::uint64_t back = 1; back <= std::min<std::uint64_t>(session.serial, session_entries); ++back) {
+    Session::Entry& entry = session.entries[(session.serial - back) % session_entries];
+    if (entry.end == 0 || entry.packet_id != packet_id || (entry.of != 0 && entry.of != entry_name(name)) ||
+        (entry.marks & Session::exactly_once) == 0)
+      continue;
+    entry.marks |= Session::released;
+    if ((entry.marks & Session::came_again) == 0) return;
+  }
+}
+
+void MappedInbox::note(Session& session, const Arrival& arrival, std::uint64_t digest, std::uint64_t end,
+                       bool again) {
   Session::Entry& entry = session.entries[session.serial % session_entries];
   entry.end = 0;
   entry.digest = digest;
   entry.packet_id = arrival.packet_id;
+  entry.marks = static_cast<std::uint16_t>((again ? Session::came_again : 0) |
+                                           (arrival.qos == 2 ? Session::exactly_once : 0));
+  entry.of = entry_name(slot_name(arrival.input));
   entry.serial = ++session.serial;
   entry.end = end;
 }
@@ -289,7 +342,7 @@ Result<Ticket> MappedInbox::put(const Arrival& whole) {
           duplicates_.fetch_add(1, std::memory_order_relaxed);
           // Noted anew: if this acknowledgement gets lost too, it comes a third time, when the old note may
           // be gone.
-          note(*session, arrival, digest, known);
+          note(*session, arrival, digest, known, true);
           return known;
         }
       }
@@ -336,7 +389,7 @@ Result<Ticket> MappedInbox::put(const Arrival& whole) {
     if (session) {
       // Noted before the entry counts: a kill in between leaves a note that points beyond the head, and no
       // entry.
-      note(*session, arrival, digest, end);
+      note(*session, arrival, digest, end, false);
     }
     h.head.store(end, std::memory_order_release);
   }

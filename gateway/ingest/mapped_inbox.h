@@ -2,6 +2,9 @@
 // tmpfs, so that a killed process finds what it had accepted. Layout at the top of mapped_inbox.cpp; a region
 // that is torn or foreign is never trusted: attach() says so and the owner sets it aside.
 //
+// A message that comes again is known by its identifier and content, where it is proven that the identifier
+// cannot be another message's: known_redelivery(). Where it is not, it is stored twice rather than lost.
+//
 // Exactly-once hand-over: the consumer's release point travels in the log's transaction (InboxPosition);
 // attach() starts behind it.
 #pragma once
@@ -51,6 +54,8 @@ class MappedInbox final : public Inbox {
 
   // ---- producers, any thread
   Result<Ticket> put(const Arrival& arrival) override;
+  void forget_session(std::string_view input) override;
+  void released(std::string_view input, std::uint16_t packet_id) override;
   std::size_t message_max(std::string_view input) const override;
   bool wait_room(Duration longest) override;
   Status wait_durable(Ticket ticket) override;
@@ -90,7 +95,8 @@ class MappedInbox final : public Inbox {
   Header& header() const;
   Session& session_of(std::uint64_t name);
   std::byte* at(std::uint64_t position) const;
-  static void note(Session& session, const Arrival& arrival, std::uint64_t digest, std::uint64_t end);
+  static void note(Session& session, const Arrival& arrival, std::uint64_t digest, std::uint64_t end,
+                   bool again);
   // The largest entry that an empty inbox takes at any position.
   std::size_t entry_max() const { return capacity_ / 2; }
   Arrival head_of(const Arrival& arrival) const;

@@ -45,6 +45,11 @@ std::vector<std::string> Cursors::consumers() const {
   return names;
 }
 
+bool Cursors::knows(std::string_view consumer) const {
+  return std::any_of(cursors_.begin(), cursors_.end(),
+                     [consumer](const auto& entry) { return entry.first.first == consumer; });
+}
+
 std::vector<std::string> Cursors::absent() const {
   std::vector<std::string> names;
   for (const auto& [key, cursor] : cursors_) {

@@ -34,6 +34,7 @@ class Cursors {
   void unsubscribe(Log::SubscriptionId id);
   void erase(const Key& key) { cursors_.erase(key); }
   std::vector<std::string> consumers() const;
+  bool knows(std::string_view consumer) const;
   std::vector<std::string> absent() const;  // those with a cursor that nobody is subscribed to
   std::vector<Key> absent_of(std::string_view consumer) const;
   Cursor* find(const Key& key);

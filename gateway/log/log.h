@@ -135,10 +135,10 @@ class Log {
   virtual void read(Lane lane, Range range, Direction direction, std::size_t bytes_max,
                     std::function<void(Result<std::vector<Row>>)> done) = 0;
 
-  // Consumers subscribe at start, before anything is committed. A name that is no longer subscribed keeps its
-  // cursor and its data until forget(). The answer stands for this subscription alone: who unsubscribes late
-  // takes nothing from a successor of the same name. A lane that the successor does not take is not
-  // subscribed then.
+  // Consumers subscribe before anything is committed. A name that is no longer subscribed keeps its cursor
+  // and its data until forget(). Who unsubscribes late takes nothing from a successor of the same name. A
+  // lane that the successor does not take is given up, settled as forgotten; one that is new to a name that
+  // was there begins with what comes, whatever `start` says.
   using SubscriptionId = std::uint64_t;
   virtual SubscriptionId subscribe(const Subscription& subscription) = 0;
   virtual void unsubscribe(SubscriptionId subscription) = 0;

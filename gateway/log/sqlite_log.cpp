@@ -1,5 +1,6 @@
 #include "log/sqlite_log.h"
 
+#include "base/logger.h"
 #include "log/log_start.h"
 #include "log/state_table.h"
 
@@ -18,12 +19,46 @@ Result<std::unique_ptr<SqliteLog>> SqliteLog::open(Loop& loop, Folder& folder, c
   return log;
 }
 
+namespace {
+
+// What nobody wants any more: told as lost, and the cursor goes.
+void drop(LogParts& parts, const Cursors::Key& key) {
+  parts.mending.lose(key, parts.cursors.unsettled(key, parts.committed),
+                     parts.cursors.ledger(key).unsettled(), How::forgotten, "forgotten");
+  parts.state.drop(cursor_key(key.first, key.second));
+  parts.cursors.erase(key);
+  parts.open.dirty = true;
+}
+
+// The lanes that a consumer does not take any more, which are given up. A cursor that stayed would be
+// admitted for ever what nobody reads and nobody can forget, until the log is full of it.
+std::vector<Cursors::Key> leave_lanes(LogParts& parts, const std::string& consumer) {
+  std::vector<Cursors::Key> left = parts.cursors.absent_of(consumer);
+  for (const Cursors::Key& key : left) {
+    const std::uint64_t records = parts.cursors.ledger(key).unsettled();
+    if (consumer.front() != '@') {  // our own tell nobody
+      LOG_WARN("uplink ", consumer, ": takes lane ", lane_name(key.second),
+               " no longer (drain.lanes): ", records,
+               " records of it that had not gone out are given up, and no more are kept for it");
+    }
+    drop(parts, key);
+  }
+  return left;
+}
+
+}  // namespace
+
 SqliteLog::SubscriptionId SqliteLog::subscribe(const Subscription& subscription) {
   const SubscriptionId id = next_id_++;
+  // `start` is of a name that nobody knows. A lane that comes to one, or comes back to it, begins with what
+  // comes: what it once had was delivered or given up.
+  const bool begins_now =
+      (subscription.start == Subscription::Start::now || p_.cursors.knows(subscription.consumer)) &&
+      !p_.state_lost;
   for (const Lane lane : subscription.lanes) {
     if (!p_.cursors.subscribe({subscription.consumer, lane}, id)) continue;
     Cursors::Cursor& cursor = *p_.cursors.find({subscription.consumer, lane});
-    if (subscription.start == Subscription::Start::now && !p_.state_lost) {
+    if (left_.erase({subscription.consumer, lane}) > 0 || begins_now) {
       cursor.settled = SettledSet(p_.next - 1);
       cursor.admitted_through = p_.next - 1;
     } else {
@@ -35,17 +70,13 @@ SqliteLog::SubscriptionId SqliteLog::subscribe(const Subscription& subscription)
     p_.groups.refresh_state();
     p_.open.dirty = true;
   }
+  for (Cursors::Key& key : leave_lanes(p_, subscription.consumer)) left_.insert(std::move(key));
   p_.groups.schedule_close();
   return id;
 }
 
 void SqliteLog::forget(std::string_view consumer) {
-  for (const Cursors::Key& key : p_.cursors.absent_of(consumer)) {
-    p_.mending.lose(key, p_.cursors.unsettled(key, p_.committed), p_.cursors.ledger(key).unsettled(),
-                    How::forgotten, "forgotten");
-    p_.state.drop(cursor_key(key.first, key.second));
-    p_.cursors.erase(key);
-  }
+  for (const Cursors::Key& key : p_.cursors.absent_of(consumer)) drop(p_, key);
   p_.open.dirty = true;
   p_.groups.schedule_close();
 }

@@ -9,6 +9,7 @@
 
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -57,6 +58,8 @@ class SqliteLog final : public Log {
   LogStats stats() const override;
   StartReport start_report() const override { return p_.start_report; }
   bool is_struck(Sequence number) const override { return p_.struck.has(number); }
+  // Whether what is remembered of struck letters has room for these, too.
+  bool can_strike(Range range) const { return p_.struck.has_room_for(range); }
   bool can_settle(std::string_view consumer, Lane lane, Range range) const override {
     return p_.cursors.can_settle({std::string(consumer), lane}, range);
   }
@@ -76,6 +79,9 @@ class SqliteLog final : public Log {
   // ---- for `millrace log`
   std::vector<SegmentInfo> segments() const { return p_.segments(); }  // ascending, the head last
   std::vector<std::string> consumers() const { return p_.cursors.consumers(); }
+  bool takes(const std::string& consumer, Lane lane) const {
+    return p_.cursors.find({consumer, lane}) != nullptr;
+  }
   // Seals the head; `done` once it stands alone: from then on its file never changes, it only goes one day.
   void seal(Done done) { p_.groups.seal(std::move(done)); }
   // Takes the records of a device (those before `before`, when it is not 0) out of every segment. Numbers
@@ -90,7 +96,8 @@ class SqliteLog final : public Log {
   SqliteLog(Loop& loop, Folder& folder, const LogOptions& options) : p_(loop, folder, options) {}
 
   LogParts p_;
-  std::uint64_t next_id_ = 1;  // of subscriptions and listeners
+  std::uint64_t next_id_ = 1;    // of subscriptions and listeners
+  std::set<Cursors::Key> left_;  // given up by this process: not lost with the state
 };
 
 }  // namespace millrace

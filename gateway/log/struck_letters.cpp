@@ -13,6 +13,12 @@ bool StruckLetters::has_all(Range range) const {
                      [range](const Range& r) { return r.first <= range.first && range.last <= r.last; });
 }
 
+bool StruckLetters::has_room_for(Range range) const {
+  return ranges_.size() < ranges_max || std::any_of(ranges_.begin(), ranges_.end(), [range](const Range& r) {
+           return range.first <= r.last + 1 && r.first <= range.last + 1;
+         });
+}
+
 void StruckLetters::strike(const std::vector<Range>& struck, Sequence oldest) {
   ranges_.insert(ranges_.end(), struck.begin(), struck.end());
   std::sort(ranges_.begin(), ranges_.end(), [](const Range& a, const Range& b) { return a.first < b.first; });
@@ -23,7 +29,6 @@ void StruckLetters::strike(const std::vector<Range>& struck, Sequence oldest) {
     else merged.push_back(range);
   }
   std::erase_if(merged, [oldest](const Range& r) { return r.last < oldest; });
-  if (merged.size() > ranges_max) merged.erase(merged.begin(), merged.end() - ranges_max);
   ranges_ = std::move(merged);
 }
 

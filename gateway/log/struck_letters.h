@@ -1,5 +1,6 @@
-// Dead letters that were dealt with, by their numbers: they are not kept any longer. Bounded: beyond that the
-// oldest are forgotten, and those letters are there again. Pure.
+// Dead letters that were dealt with, by their numbers: they are not kept any longer. Bounded, by whoever
+// strikes: he asks has_room_for() first. None is ever forgotten: it would be there again, and be sent twice.
+// Pure.
 #pragma once
 
 #include <vector>
@@ -11,9 +12,14 @@ namespace millrace {
 class StruckLetters {
  public:
   static constexpr std::size_t ranges_max = 4096;
+  static constexpr const char* full_words =
+      "as many letters as the log can remember were taken out from among others; `millrace dlq drop --all` "
+      "gives up those that are left";
 
   bool has(Sequence number) const;
   bool has_all(Range range) const;
+  // Whether it joins another range, or there may be one more.
+  bool has_room_for(Range range) const;
   // `oldest`: of any dead letter there is; what lies before it need not be remembered.
   void strike(const std::vector<Range>& struck, Sequence oldest);
 

@@ -134,8 +134,11 @@ void Door::on_packet(const Packet& packet) {
       fault = parse_ack(packet, options_.version, ack);
       if (fault.ok() && ack.packet_id == own_packet_id) return;
       break;
-    case PacketType::pubrec:
     case PacketType::pubrel:
+      fault = parse_ack(packet, options_.version, ack);
+      if (fault.ok() && events_.released) events_.released(ack.packet_id);
+      break;
+    case PacketType::pubrec:
     case PacketType::pubcomp: fault = parse_ack(packet, options_.version, ack); break;
     case PacketType::suback:
     case PacketType::unsuback: fault = parse_answer(packet, options_.version); break;
@@ -162,6 +165,7 @@ void Door::on_connack(const Packet& packet) {
                      "a CONNACK that is none");
   }
   welcomed_ = true;
+  if (events_.welcomed) events_.welcomed(connack_.session_present);
   pass(packet);
 }
 

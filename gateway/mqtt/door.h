@@ -47,6 +47,9 @@ class Door {
     std::function<void(std::uint16_t port, const std::string& token)> open;
     std::function<void(const MqttFault&)> gone;  // comes once; the Door may be destroyed inside
     std::function<void()> malformed;             // a PUBLISH that is none; `gone` follows
+    // Both before Paho reads it. With the CONNACK, before any message; and a PUBREL: its identifier is free.
+    std::function<void(bool session_present)> welcomed;
+    std::function<void(std::uint16_t packet_id)> released;
   };
 
   // `server`: "mqtt://host:1883" or "mqtts://host:8883"; `tls` is used for the latter and outlives this.

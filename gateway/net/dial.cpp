@@ -32,6 +32,7 @@ void Dial::read_certificates() {
         if (!*alive || !done_) return;
         if (!read->ok()) return finish(Status{Code::invalid, "TLS: " + read->status().detail()});
         credentials_ = std::move(*read).value();
+        tls_->loaded(*credentials_);
         look_up();
       });
 }

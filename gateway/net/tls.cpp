@@ -2,6 +2,7 @@
 
 #include <mbedtls/asn1.h>
 #include <mbedtls/oid.h>
+#include <mbedtls/platform_util.h>
 #include <mbedtls/ssl.h>
 #include <mbedtls/version.h>
 #include <mbedtls/x509_crt.h>
@@ -9,6 +10,7 @@
 #include <algorithm>
 #include <cstring>
 #include <optional>
+#include <utility>
 
 #include "base/check.h"
 #include "base/file_stamp.h"
@@ -411,18 +413,43 @@ TlsClient::TlsClient(Loop& loop, TlsConfig config, PeerOwner owner, std::vector<
       resumption_(std::make_shared<Resumption>()) {}
 TlsClient::~TlsClient() = default;
 
+struct TlsClient::Kept : TlsIdentity::Files {
+  ~Kept() { mbedtls_platform_zeroize(key.data(), key.size()); }
+};
+
 struct TlsClient::Credentials : TlsIdentity {
   using TlsIdentity::TlsIdentity;
   std::string policy_digest;
+  std::shared_ptr<const Kept> kept;  // what it is made of
+  std::string fault;                 // why not of the files as they are
 };
 
 std::function<Result<std::shared_ptr<TlsClient::Credentials>>()> TlsClient::loader() const {
-  return [&loop = loop_, config = config_, alpn = alpn_]() -> Result<std::shared_ptr<Credentials>> {
+  return [&loop = loop_, config = config_, alpn = alpn_,
+          kept = kept_]() -> Result<std::shared_ptr<Credentials>> {
     auto credentials = std::make_shared<Credentials>(loop);
-    if (Status status = credentials->be_client(config, alpn); !status.ok()) return status;
+    Status status = credentials->be_client(config, alpn);
+    if (status.ok()) {
+      credentials->kept = std::make_shared<const Kept>(Kept{credentials->files(config)});
+    } else {
+      if (!kept) return status;
+      credentials = std::make_shared<Credentials>(loop);
+      if (!credentials->be_client_of(*kept, config, alpn).ok()) return status;
+      credentials->kept = kept;
+      credentials->fault = status.detail();
+    }
     credentials->policy_digest = credentials->policy(MBEDTLS_SSL_VERIFY_REQUIRED);
     return credentials;
   };
+}
+
+void TlsClient::loaded(const Credentials& credentials) {
+  kept_ = credentials.kept;
+  const std::string before = std::exchange(fault_, credentials.fault);
+  if (fault_ == before) return;
+  const std::string who = owner_.name.empty() ? "TLS" : text(owner_.side, " ", owner_.name, ": TLS");
+  if (fault_.empty()) LOG_INFO(who, ": the certificate files are good again");
+  else LOG_WARN(who, ": ", fault_, "; those that were read before are used until the files are good again");
 }
 
 Result<std::unique_ptr<Stream>> TlsClient::connect(std::unique_ptr<Stream> raw, const std::string& host,

@@ -68,8 +68,12 @@ class TlsClient {
   explicit TlsClient(Loop& loop, TlsConfig config, PeerOwner owner = {}, std::vector<std::string> alpn = {});
   ~TlsClient();
   // Reads the files, which blocks; on any thread, also when this is gone. Done anew for each connection:
-  // certificates rotate.
+  // certificates rotate. Files that are no good, as in the middle of a rotation, leave those in place that
+  // were read last: they are an error only while none were. Those of another configuration are another
+  // client's.
   std::function<Result<std::shared_ptr<Credentials>>()> loader() const;
+  // What the loader gave: kept, and told where the files are no good, once for each fault.
+  void loaded(const Credentials& credentials);
   // `raw` is connected; `host` is the name or address that the certificate must be for. The last session is
   // resumed where the server agrees. Failures of the handshake come through `ready`; call read() to let it go
   // on.
@@ -78,11 +82,14 @@ class TlsClient {
 
  private:
   struct Resumption;
+  struct Kept;
   Loop& loop_;
   TlsConfig config_;
   PeerOwner owner_;
   std::vector<std::string> alpn_;
   std::shared_ptr<Resumption> resumption_;
+  std::shared_ptr<const Kept> kept_;  // what was read last and was good
+  std::string fault_;                 // of the files since then, as it was told
 };
 
 }  // namespace millrace

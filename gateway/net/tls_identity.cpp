@@ -2,6 +2,7 @@
 
 #include <arpa/inet.h>
 #include <mbedtls/md.h>
+#include <mbedtls/platform_util.h>
 #if MBEDTLS_VERSION_NUMBER >= 0x03060000
 #include <psa/crypto.h>
 #endif
@@ -24,6 +25,7 @@ constexpr bool with_tls13 = true;
 constexpr bool with_tls13 = false;
 #endif
 constexpr const char* system_store = "/etc/ssl/certs/ca-certificates.crt";
+constexpr std::size_t key_der_max = 16 << 10;  // RSA of 16384 bits takes 9.4 KB
 constexpr bool speaks_tls13 = MBEDTLS_VERSION_NUMBER >= 0x03060000 && with_tls13;
 
 bool is_address(const std::string& host) {
@@ -53,6 +55,24 @@ void allow_versions(mbedtls_ssl_config& config, [[maybe_unused]] int endpoint) {
   mbedtls_ssl_conf_min_version(&config, MBEDTLS_SSL_MAJOR_VERSION_3, MBEDTLS_SSL_MINOR_VERSION_3);
   mbedtls_ssl_conf_max_version(&config, MBEDTLS_SSL_MAJOR_VERSION_3, MBEDTLS_SSL_MINOR_VERSION_3);
 #endif
+}
+
+// What a client offers: of the library's own order AES and ChaCha20 with tags and keys of full length. The
+// rest (ARIA, Camellia, CCM with half a tag, static ECDH) no server needs, and it made 120 bytes of each
+// handshake; a server goes on taking what devices bring.
+void offer_ciphers(mbedtls_ssl_config& config) {
+  static const std::vector<int> offered = [] {
+    std::vector<int> some;
+    for (const int* suite = mbedtls_ssl_list_ciphersuites(); *suite != 0; ++suite) {
+      const std::string_view name = mbedtls_ssl_get_ciphersuite_name(*suite);
+      const auto has = [&](const char* part) { return name.find(part) != std::string_view::npos; };
+      if ((has("-AES-") || has("CHACHA20")) && !has("CCM-8") && !has("PSK") && !has("-ECDH-"))
+        some.push_back(*suite);
+    }
+    some.push_back(0);
+    return some;
+  }();
+  mbedtls_ssl_conf_ciphersuites(&config, offered.data());
 }
 
 // TLS 1.3 of mbedTLS computes by its PSA interface, which wants to be begun.
@@ -142,6 +162,7 @@ Status TlsIdentity::begin(int endpoint) {
                                              MBEDTLS_SSL_PRESET_DEFAULT);
   if (rc != 0) return {Code::invalid, words_of_mbedtls(rc)};
   allow_versions(config, endpoint);
+  if (endpoint == MBEDTLS_SSL_IS_CLIENT) offer_ciphers(config);
   mbedtls_ssl_conf_rng(&config, random_for_mbedtls, nullptr);
   mbedtls_ssl_conf_verify(&config, verify, this);
   return {};
@@ -215,12 +236,67 @@ void TlsIdentity::complain(const Certificate& one, int depth, std::uint32_t flag
 Status TlsIdentity::be_client(const TlsConfig& tls, const std::vector<std::string>& protocols) {
   if (Status status = begin(MBEDTLS_SSL_IS_CLIENT); !status.ok()) return status;
   if (Status status = trust(tls.ca.empty() ? system_store : tls.ca); !status.ok()) return status;
-  mbedtls_ssl_conf_ca_chain(&config, &trusted, nullptr);
-  mbedtls_ssl_conf_authmode(&config, MBEDTLS_SSL_VERIFY_REQUIRED);
   if (!tls.cert.empty()) {
     if (Status status = show(tls.cert, tls.key); !status.ok()) return status;
   }
+  return ask_server(protocols);
+}
+
+// Who the server is must be proved; nothing switches that off.
+Status TlsIdentity::ask_server(const std::vector<std::string>& protocols) {
+  mbedtls_ssl_conf_ca_chain(&config, &trusted, nullptr);
+  mbedtls_ssl_conf_authmode(&config, MBEDTLS_SSL_VERIFY_REQUIRED);
   return ask_for(protocols);
+}
+
+TlsIdentity::Files TlsIdentity::files(const TlsConfig& tls) {
+  Files all;
+  const auto keep = [](const mbedtls_x509_crt& chain, std::vector<Bytes>& ders) {
+    for (const mbedtls_x509_crt* cert = &chain; cert && cert->raw.p; cert = cert->next) {
+      const auto* begin = reinterpret_cast<const std::byte*>(cert->raw.p);
+      ders.emplace_back(begin, begin + cert->raw.len);
+    }
+  };
+  if (!tls.ca.empty()) keep(trusted, all.trusted);
+  keep(own, all.own);
+  if (all.own.empty()) return all;
+  Bytes der(key_der_max);
+  auto* buffer = reinterpret_cast<unsigned char*>(der.data());
+  const int size = mbedtls_pk_write_key_der(&key, buffer, der.size());  // at the buffer's end
+  if (size > 0) all.key.assign(der.end() - size, der.end());
+  mbedtls_platform_zeroize(buffer, der.size());
+  return all;
+}
+
+Status TlsIdentity::be_client_of(const Files& files, const TlsConfig& tls,
+                                 const std::vector<std::string>& protocols) {
+  if (Status status = begin(MBEDTLS_SSL_IS_CLIENT); !status.ok()) return status;
+  const auto take = [](const std::vector<Bytes>& ders, mbedtls_x509_crt& chain) {
+    int rc = 0;
+    for (const Bytes& der : ders) {
+      if (rc == 0)
+        rc = mbedtls_x509_crt_parse_der(&chain, reinterpret_cast<const unsigned char*>(der.data()),
+                                        der.size());
+    }
+    return rc;
+  };
+  ca_path = tls.ca;
+  if (tls.ca.empty()) {
+    if (Status status = trust(system_store); !status.ok()) return status;
+  }
+  int rc = take(files.trusted, trusted);
+  if (rc == 0) rc = take(files.own, own);
+  if (rc == 0 && !files.own.empty()) {
+    const auto* der = reinterpret_cast<const unsigned char*>(files.key.data());
+#if MBEDTLS_VERSION_MAJOR >= 3
+    rc = mbedtls_pk_parse_key(&key, der, files.key.size(), nullptr, 0, random_for_mbedtls, nullptr);
+#else
+    rc = mbedtls_pk_parse_key(&key, der, files.key.size(), nullptr, 0);
+#endif
+    if (rc == 0) rc = mbedtls_ssl_conf_own_cert(&config, &own, &key);
+  }
+  if (rc != 0) return {Code::invalid, words_of_mbedtls(rc)};
+  return ask_server(protocols);
 }
 
 Status TlsIdentity::set_up(mbedtls_ssl_context& ssl) const {

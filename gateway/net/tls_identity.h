@@ -13,6 +13,7 @@
 #include <string>
 #include <vector>
 
+#include "base/bytes.h"
 #include "base/time.h"
 #include "config/tls.h"
 #include "net/certificate.h"
@@ -47,6 +48,14 @@ struct TlsIdentity {
   Status show(const std::string& cert, const SecretRef& key_file);
   // All of a client that verifies its server. Reads the files.
   Status be_client(const TlsConfig& tls, const std::vector<std::string>& protocols = {});
+  // What a client read from its files, as DER: so that it can be the same again while they are half written.
+  // Of the system's own store nothing.
+  struct Files {
+    std::vector<Bytes> trusted, own;
+    Bytes key;
+  };
+  Files files(const TlsConfig& tls);
+  Status be_client_of(const Files& files, const TlsConfig& tls, const std::vector<std::string>& protocols);
   // A session by it; the server is told its name where it is one (RFC 6066, section 3).
   Status set_up(mbedtls_ssl_context& ssl) const;
 
@@ -56,6 +65,7 @@ struct TlsIdentity {
   TlsFailure failure_of(const mbedtls_ssl_context& ssl, int error) const;
 
  private:
+  Status ask_server(const std::vector<std::string>& protocols);
   static int verify(void* context, mbedtls_x509_crt* cert, int depth, std::uint32_t* flags);
   std::string hold_to_constraints(const Certificate& one, const mbedtls_x509_crt& cert);
   void complain(const Certificate& one, int depth, std::uint32_t flags, WallTime now,

@@ -19,7 +19,34 @@ constexpr std::size_t named_max = 3;
 struct Advice {
   std::string_view sign, next;
 };
+constexpr std::string_view login_next =
+    "correct the login (token_file, password_file, credentials_file, connection_string_file); it is read anew "
+    "at each try";
+constexpr std::string_view rights_next =
+    "let this login do it, in the other side's rights, or give another one";
+constexpr std::string_view name_next =
+    "create what is written to (database, table, bucket, stream, topic), or correct its name or path, then: "
+    "millrace reload";
+constexpr std::string_view portal_next =
+    "a captive portal, a proxy, or another address: log in there, or correct servers, then: millrace reload";
 constexpr Advice advice[] = {
+    // Of an HTTP server, whose words behind the status may name anything.
+    {"a page for people", portal_next},
+    {"redirects are not followed", portal_next},
+    {"HTTP 401", login_next},
+    {"ExpiredToken", login_next},
+    {"UnrecognizedClient", login_next},
+    {"InvalidClientTokenId", login_next},
+    {"InvalidAccessKeyId", login_next},
+    {"SignatureDoesNotMatch", login_next},
+    {"InvalidSignature", login_next},
+    {"AUTHENTICATION_FAILED", login_next},
+    {"proxy_username",
+     "correct proxy_username, or what proxy_password_file holds; it is read anew at each try"},
+    {"AccessDenied", rights_next},
+    {"HTTP 403", rights_next},
+    {"HTTP 404", name_next},
+    {"ResourceNotFound", name_next},
     {"expired",
      "renew that certificate; a new file is read by itself. Whose it is says: millrace check --online"},
     {"not valid yet", "look at the clock first (timedatectl), then at the certificate"},

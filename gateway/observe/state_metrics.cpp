@@ -170,7 +170,8 @@ void StateMetrics::show(const GatewayState& state) {
                 static_cast<double>(absent.until.us) / 1e6, labels);
   }
   for (const KeptSessions& left : state.left_sessions) {
-    set_passing("millrace_left_sessions", "Sessions of devices kept for an address where no input listens",
+    set_passing("millrace_left_sessions",
+                "Sessions kept that no input serves: of devices, by address; ours, at a broker",
                 left.sessions, {{"place", left.place}});
   }
   for (const InputState& input : state.inputs) show(input);

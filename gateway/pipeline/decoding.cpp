@@ -77,11 +77,7 @@ void Decoding::decode(Arrival arrival, Ticket ticket, bool crashed, WriteSet& se
   unread_.clear();
   input.payloads->add();
   date(arrival, options_.boot_id);
-  // The log dates what it commits by how its clock stands then: what came before that was set keeps its own.
-  const std::int64_t offset_us = arrival.received.us - arrival.received_monotonic.ns / 1000;
-  const bool own_date = !arrival.clock_trusted &&
-                        (arrival.other_boot ||
-                         std::abs(offset_us - (loop_.wall().us - loop_.now().ns / 1000)) >= clock_step_us);
+  const bool own_date = !arrival.clock_trusted && is_dated_otherwise(arrival, set);
   arrival.received = input.stamps.next(arrival.received, arrival.received_monotonic);
   if (crashed) {
     LOG_ERROR("input ", arrival.input, ": a payload on ", shown(arrival.channel),
@@ -95,9 +91,15 @@ void Decoding::decode(Arrival arrival, Ticket ticket, bool crashed, WriteSet& se
     return bury_it(text("too large: ", arrival.whole_bytes, " bytes, above ", arrival.limit, "; its first ",
                         arrival.bytes.size(), " are kept"));
   }
-  if (arrival.retained && decoder->retained_once && input.retained.seen(arrival, set)) {
-    input.retained_dropped->add();
-    return count_duplicates(1);
+  if (decoder->retained_once && arrival.retained) {
+    const bool known = input.retained.seen(arrival);
+    if (input.retained.take_forgotten()) tell_retained(input);
+    if (known) {
+      input.retained_dropped->add();
+      return count_duplicates(1);
+    }
+  } else if (decoder->retained_once) {
+    input.retained.note(arrival);
   }
   decoded_.clear();
   const Status status = decoder->decode(arrival, decoded_, unread_);
@@ -138,6 +140,17 @@ void Decoding::date(Arrival& arrival, std::uint64_t boot_id) const {
   arrival.clock_trusted = true;
 }
 
+// The log dates what it commits by how its clock stands then: what came before that was set keeps its own.
+// The clocks are read once for each set, and for what came since.
+bool Decoding::is_dated_otherwise(const Arrival& arrival, const WriteSet& set) {
+  if (set.records.empty() || arrival.received_monotonic > clocks_read_at_) {
+    clocks_read_at_ = loop_.now();
+    offset_us_ = loop_.wall().us - clocks_read_at_.ns / 1000;
+  }
+  const std::int64_t of_arrival_us = arrival.received.us - arrival.received_monotonic.ns / 1000;
+  return arrival.other_boot || std::abs(of_arrival_us - offset_us_) >= clock_step_us;
+}
+
 Detail Decoding::boot_of(const Arrival& arrival) const {
   Detail detail;
   detail.boot_id = arrival.other_boot ? 0 : options_.boot_id;
@@ -170,6 +183,13 @@ void Decoding::count(KnownInput& input, const Arrival& arrival) {
     LOG_WARN("input ", arrival.input, ": text on ", shown(arrival.channel),
              " is no UTF-8; it is read as ISO 8859-1 (said once; millrace_input_latin1_total counts)");
   }
+}
+
+void Decoding::tell_retained(KnownInput& input) {
+  if (std::exchange(input.retained_told, true)) return;
+  LOG_WARN("input ", input.name, ": more than ", RetainedValues::topics_max,
+           " topics have retained messages; of some it is forgotten which value came last, and they may be "
+           "stored again at the next subscription (said once; millrace_input_retained_topics)");
 }
 
 void Decoding::admit(std::vector<Record>& records, WriteSet& set) {

@@ -50,16 +50,20 @@ class Decoding {
  private:
   void bury_unknown(const Arrival& arrival, WriteSet& set);
   void date(Arrival& arrival, std::uint64_t boot_id) const;
+  bool is_dated_otherwise(const Arrival& arrival, const WriteSet& set);
   Detail boot_of(const Arrival& arrival) const;
   void take_beside(KnownInput& input, const Arrival* undated, WriteSet& set);
   void admit(std::vector<Record>& records, WriteSet& set);
   void weigh(KnownInput& input, const Arrival& arrival);
   void count(KnownInput& input, const Arrival& arrival);
+  static void tell_retained(KnownInput& input);
 
   Loop& loop_;
   KnownInputs& inputs_;
   WindowConsumer& windows_;
   Options options_;
+  std::int64_t offset_us_ = 0;  // wall minus monotonic, as the clocks stood then
+  Instant clocks_read_at_;
   std::vector<Record> decoded_;
   Unread unread_;             // of the same payload
   std::vector<Worth> worth_;  // of each of its records; empty: all are forwarded

@@ -9,9 +9,10 @@ InputWatch::InputWatch(Metrics& metrics, const std::string& input, std::shared_p
     : router_(std::move(router)) {
   // Registered once: an input that was removed has a watch until what it brought is decoded, and its series
   // stays retired.
-  Gauge& absent =
-      metrics.gauge("millrace_input_absent_metrics",
-                    "Metrics that routes want by name, and that no payload has had yet", {{"input", input}});
+  Gauge& absent = metrics.gauge(
+      "millrace_input_absent_metrics",
+      "What routes want by path, metrics, times, qualities and lists, and no payload has had yet",
+      {{"input", input}});
   scrape_ = metrics.before_scrape(
       [&absent, router = router_] { absent.set(static_cast<double>(router->absent())); });
   router_->listen(

@@ -30,7 +30,11 @@ KnownInput::KnownInput(std::string of, const Log& log, Metrics& metrics)
       latin1(counter(metrics, name, "millrace_input_latin1_total",
                      "Payloads whose text was no UTF-8 and was read as ISO 8859-1")),
       suppressed(counter(metrics, name, "millrace_input_suppressed_records_total",
-                         "Readings that report by exception kept from uplinks")) {}
+                         "Readings that report by exception kept from uplinks")),
+      retained_topics(
+          &metrics.gauge("millrace_input_retained_topics",
+                         "Topics with a retained message of which it is known what came last, 4096 at most",
+                         {{"input", name}})) {}
 
 Handle KnownInputs::add(const std::string& name, std::shared_ptr<const Router> router, bool retained_once) {
   std::shared_ptr<InputMemory> memory;
@@ -57,7 +61,10 @@ Handle KnownInputs::add(const std::string& name, Decode decode, bool retained_on
   input.decoders.push_back({id, std::move(decode), retained_once});
   return Handle{[this, name, id] {
     end(name, id);
-    if (inbox_.empty()) drop_finished(inbox_.end());
+    if (!inbox_.empty()) return;
+    WriteSet last;
+    drop_finished(inbox_.end(), last);
+    if (!last.states.empty()) log_.commit(std::move(last), {});
   }};
 }
 
@@ -98,11 +105,12 @@ KnownInput* KnownInputs::look_up(std::string_view name) {
   return last_ = found == inputs_.end() ? nullptr : &found->second;
 }
 
-void KnownInputs::drop_finished(Ticket done_through) {
+void KnownInputs::drop_finished(Ticket done_through, WriteSet& set) {
   last_ = nullptr;
   for (auto at = inputs_.begin(); at != inputs_.end();) {
     auto& decoders = at->second.decoders;
     while (!decoders.empty() && decoders.front().through <= done_through) decoders.pop_front();
+    if (decoders.empty()) at->second.retained.save(set, {}, true);
     at = decoders.empty() ? inputs_.erase(at) : std::next(at);
   }
 }
@@ -110,6 +118,14 @@ void KnownInputs::drop_finished(Ticket done_through) {
 void KnownInputs::save_memories(bool offered, WriteSet& set) {
   for (const auto& [name, input] : inputs_) {
     if (input.memory && input.memory->offered == offered && input.memory->changed()) input.memory->save(set);
+  }
+}
+
+void KnownInputs::save_retained(WriteSet& set, Instant now, bool stopping) {
+  for (auto& [name, input] : inputs_) {
+    if (input.retained.topics() == 0) continue;
+    input.retained.save(set, now, stopping);
+    input.retained_topics->set(static_cast<double>(input.retained.topics()));
   }
 }
 

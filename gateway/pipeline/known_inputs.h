@@ -50,8 +50,9 @@ struct KnownInput {
   StampOrder stamps;
   RetainedValues retained;
   std::shared_ptr<InputMemory> memory;  // of the formats that have one; outlives their configurations
-  bool latin1_told = false;
+  bool latin1_told = false, retained_told = false;
   Counter *payloads, *records, *undecodable, *retained_dropped, *no_value, *ignored, *latin1, *suppressed;
+  Gauge* retained_topics;
 };
 
 class KnownInputs {
@@ -69,9 +70,12 @@ class KnownInputs {
   // Whether it was said, by the input's driver.
   bool say(const std::string& name, const Saying& reply);
   // The inbox's entries up to here are decoded: whoever is no longer configured and has none behind it goes.
-  void drop_finished(Ticket done_through);
-  // What formats remember of what was offered, or of what the inbox gave, joins the set.
+  // What is known of his retained messages and not saved yet joins the set.
+  void drop_finished(Ticket done_through, WriteSet& set);
+  // What formats remember of what was offered, or of what the inbox gave, joins the set; with the latter what
+  // is known of retained messages, too.
   void save_memories(bool offered, WriteSet& set);
+  void save_retained(WriteSet& set, Instant now, bool stopping);
   // Removes what the log still has of inputs that are no longer configured, or whose formats remember nothing
   // any more.
   void drop_old_memories();

@@ -118,6 +118,9 @@ void Pipeline::look() {
   // When the log has no room its `room` listener brings us back: then there is nothing to be woken for.
   if (log_.accepting() && !inbox_.sleep()) return look_again_soon();
   if (drained_ && inbox_.empty()) {
+    WriteSet last;
+    inputs_.save_retained(last, loop_.now(), true);
+    if (!last.states.empty()) log_.commit(std::move(last), {});
     windows_.snapshot();
     loop_.post(std::exchange(drained_, nullptr));
   }
@@ -145,8 +148,12 @@ bool Pipeline::take_some(WriteSet& set) {
     taken_through_ = ticket;
   }
   inputs_.save_memories(false, set);
-  inputs_.drop_finished(inbox_.empty() ? inbox_.end() : taken_through_);
-  if (taken == 0) return false;
+  if (taken > 0) inputs_.save_retained(set, loop_.now(), false);
+  inputs_.drop_finished(inbox_.empty() ? inbox_.end() : taken_through_, set);
+  if (taken == 0) {
+    if (!set.states.empty()) log_.commit(std::exchange(set, {}), {});
+    return false;
+  }
   set.inbox_position = InboxPosition{inbox_.id(), taken_through_};
   return true;
 }

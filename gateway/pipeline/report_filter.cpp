@@ -5,6 +5,8 @@
 #include <cmath>
 #include <utility>
 
+#include "base/composite_key.h"
+
 namespace millrace {
 namespace {
 
@@ -96,7 +98,14 @@ bool ReportFilter::came_before(Last& last, const Mark& value, const Record& read
 
 // Who is asked for is young again.
 ReportFilter::Last& ReportFilter::entry(std::string_view input, const Record& reading) {
-  key_.assign(input).append(1, '\0').append(reading.device).append(1, '\0').append(reading.metric);
+  key_.clear();
+  add_key_part(key_, input);
+  add_key_part(key_, reading.device);
+  for (const auto& [name, value] : reading.tags) {  // they tell devices of one name apart
+    add_key_part(key_, name);
+    add_key_part(key_, value);
+  }
+  add_key_part(key_, reading.metric);
   if (const auto young = young_.entries.find(key_); young != young_.entries.end()) return young->second;
   const std::size_t bytes = entry_bytes + key_.size();
   if (const auto old = old_.entries.find(key_); old != old_.entries.end()) {

@@ -1,6 +1,6 @@
 // Report by exception (config/report.h): whether a reading is worth forwarding, by the last one of its device
-// and metric that was. Pure: time is the readings' own, so that what a device kept in a buffer is thinned out
-// as it would have been live.
+// (name and tags) and metric that was. Pure: time is the readings' own, so that what a device kept in a
+// buffer is thinned out as it would have been live.
 //   forward     the first; another quality, or a value where there was none; what changed enough and came
 //               min_interval or more after the last one, before or behind it; whatever comes max_silence
 //               or more after it

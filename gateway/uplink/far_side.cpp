@@ -78,8 +78,10 @@ void FarSide::on_acknowledged() {
   standing_.on_passed();
 }
 
-void FarSide::on_answer(Verdict verdict) {
-  seat_->answered(verdict == Verdict::acknowledged || verdict == Verdict::refused);
+void FarSide::on_answer(const Outcome& outcome) {
+  const bool good = outcome.verdict == Verdict::acknowledged || outcome.verdict == Verdict::refused;
+  if (good && outcome.unasked) return seat_->look();  // it never heard of it
+  seat_->answered(good || (outcome.some && standing_.up()));
 }
 
 }  // namespace millrace

@@ -46,7 +46,7 @@ class FarSide {
   void on_trouble(Verdict verdict, const std::string& reason) { standing_.on_trouble(verdict, reason); }
   void on_acknowledged();
   // It has been dealt with, and another may have waited for that.
-  void on_answer(Verdict verdict);
+  void on_answer(const Outcome& outcome);
   void on_idle() { seat_->look(); }
 
   // What goes along with a batch where the far side keeps the cursor.

@@ -41,6 +41,6 @@ class Flights {
 // What became of a flight's rows, in the run they belong to: what is open waits again, the rest is safe,
 // `passed` for each. Returns the numbers that open rows begin with.
 std::vector<Sequence> take_back(const Flight& flight, const Outcome& outcome, Run& run,
-                                const std::function<void(const Row&)>& passed);
+                                const std::function<void(const Piece&)>& passed);
 
 }  // namespace millrace

@@ -180,7 +180,15 @@ class Telling {
       if (lane_ != Lane::alarm) count_loss(refused_, piece.row);
     }
     if (how == How::expired) count_loss(expired_, piece.row);
-    settle(range, piece.row.count, how);
+    const std::uint32_t skipped = how == How::delivered ? std::min(piece.skipped, piece.row.count) : 0;
+    if (skipped == 0) return settle(range, piece.row.count, how);
+    if (skipped == piece.row.count) return settle(range, skipped, How::skipped);
+    // Which of them they were matters to nobody: the books say how many.
+    Range rest = range;
+    if (up_) range.last = piece.row.last() - skipped, rest.first = range.last + 1;
+    else range.first = piece.row.first + skipped, rest.last = range.first - 1;
+    settle(range, piece.row.count - skipped, how);
+    settle(rest, skipped, How::skipped);
   }
   // What comes next does not touch what came before.
   void begin_anew() { joins_ = false; }

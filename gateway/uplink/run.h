@@ -19,6 +19,7 @@ struct Piece {
   Row row;
   std::int64_t newest_us = INT64_MAX;  // of its trusted times, when records may expire
   std::string reason;                  // why it is dead
+  std::uint32_t skipped = 0;           // of a safe one: records that were passed over
   bool undated = false;                // it has stamps that may still be corrected (dating.h)
   bool finished() const { return state == safe || state == dead || state == expired; }
   std::size_t bytes() const { return row.columns->size(); }

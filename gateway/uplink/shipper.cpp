@@ -267,16 +267,20 @@ void Shipper::on_outcome(std::uint64_t id, const Outcome& outcome) {
   const Flight flight = flights_.take(id);
   Run& run = *lanes_.of(flight.lane).runs.find(flight.run);  // runs do not begin anew while anything flies
   const Instant now = loop_.now();
-  const std::vector<Sequence> open = take_back(flight, outcome, run, [&](const Row& row) {
+  const std::vector<Sequence> open = take_back(flight, outcome, run, [&](const Piece& piece) {
+    const Row& row = piece.row;
+    counts_.skipped.add(piece.skipped);
+    if (piece.skipped == row.count) return isolation_.forget(flight.lane, row);  // it never went out
     isolation_.on_passed(flight.lane, row, now);
     latency_.on_acknowledged(flight.lane, row, flight.sent, now);
-    counts_.records_sent.add(row.count);
+    counts_.records_sent.add(row.count - piece.skipped);
     counts_.bytes_sent.add(row.columns->size());
   });
   batching_.on_back(flight, outcome, uplink_.limits(), now);
   rate_.on_sent(static_cast<double>(counts_.records_sent.value()), now);
   switch (outcome.verdict) {
     case Verdict::acknowledged:
+      if (outcome.unasked) break;
       far_.on_acknowledged();
       breaker_.on_success();
       backoff_.on_success(now);
@@ -292,19 +296,23 @@ void Shipper::on_outcome(std::uint64_t id, const Outcome& outcome) {
       isolation_.on_lost(run, flight, outcome, flights_.empty(), now);
       if (far_.up() && !stopping_) {
         // Who looks for a record that cannot pass loses connections on purpose.
-        if (!isolation_.suspicion().alone()) breaker_.on_failure(now);
-        not_before_ = std::max(not_before_, now + std::max(outcome.retry_after, backoff_.next(rng_)));
+        if (outcome.some) breaker_.on_success();
+        else if (!isolation_.suspicion().alone()) breaker_.on_failure(now);
+        // A far side that stores a part of each batch is not down: with waits that grow, one record in a
+        // hundred that is throttled would stop the rest.
+        const Duration wait = outcome.some ? options_.initial_interval : backoff_.next(rng_);
+        not_before_ = std::max(not_before_, now + std::max(outcome.retry_after, wait));
       }
       break;
     case Verdict::refused:
-      breaker_.on_success();  // the far side works, it is the data
+      if (!outcome.unasked) breaker_.on_success();  // the far side works, it is the data
       // Where the far side keeps the cursor nothing can go before the first that is open.
       isolation_.on_refused(run, flight, open, outcome, uplink_.keeps_marker());
       break;
     case Verdict::blocked: block(outcome.reason, outcome.retry_after); break;
   }
   settling_.settle(flight.lane, run);
-  far_.on_answer(outcome.verdict);
+  far_.on_answer(outcome);
   pump();
   if (far_.open()) latency_.look_at(lanes_);
 }

@@ -8,7 +8,7 @@
 namespace millrace {
 
 struct ShipperMetrics {
-  Counter &records_sent, &bytes_sent, &retries, &refused, &expired, &corrected;
+  Counter &records_sent, &bytes_sent, &retries, &refused, &expired, &skipped, &corrected;
   Gauge &up, &on_duty, &backlog, &eta, &breaker, &blocked, &size_limit, &waits_for_clock;
   Histogram& round_trip;
 
@@ -19,6 +19,8 @@ struct ShipperMetrics {
         refused(counter(metrics, "refused_records",
                         "Records the far side will never take, kept in the dead lane", uplink)),
         expired(counter(metrics, "expired_records", "Records older than max_age, not sent", uplink)),
+        skipped(counter(metrics, "skipped_records",
+                        "Records that the far side has no form for by nature, passed over", uplink)),
         corrected(counter(metrics, "corrected_records",
                           "Records stamped before the clock was set, corrected before they were sent",
                           uplink)),

@@ -6,6 +6,7 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "base/time.h"
@@ -38,7 +39,11 @@ struct Outcome {
   // `refused`, in words that somebody on the way may have said of anything: to be believed while others of
   // its lane pass.
   bool doubtful = false;
-  Duration rest{};  // acknowledged: what of its run is less than a full batch may wait so long
+  Duration rest{};       // acknowledged: what of its run is less than a full batch may wait so long
+  bool some = false;     // not acknowledged as a whole, but an answer stored a part of it: the far side works
+  bool unasked = false;  // nothing of it went out: it says nothing of the far side
+  // Of how many records of a row there is no form there by nature: they were passed over.
+  std::vector<std::pair<std::uint32_t, std::uint32_t>> skipped;
 };
 
 struct Batch {

@@ -81,8 +81,18 @@ void WindowConsumer::load() {
   if (const auto bytes = log_.state(ordinal_state)) logged_ordinal_ = wire::Reader(*bytes).get_varint();
 }
 
+// Of windows that were configured once: nobody reads it, and what comes back one day begins anew. Only the
+// ordinal stays: no two windows of a gateway have the same.
+void WindowConsumer::remove_all() {
+  WriteSet set;
+  for (const std::string& piece : log_.states(WindowPages::prefix)) set.states.push_back({piece, {}});
+  if (log_.state(blob_state)) set.states.push_back({std::string(blob_state), {}});
+  if (!set.states.empty()) log_.commit(std::move(set), {});
+}
+
 void WindowConsumer::start(std::function<void()> ready) {
   if (!any()) {
+    remove_all();
     loop_.post(std::move(ready));
     return;
   }

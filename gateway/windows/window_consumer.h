@@ -43,7 +43,8 @@ class WindowConsumer {
   const WindowEngine& engine() const { return engine_; }
   bool any() const { return engine_.window_count() > 0; }
 
-  // Loads and replays; `ready` once windows are as they were.
+  // Loads and replays; `ready` once windows are as they were. Without windows, removes what
+  // is left of their state.
   void start(std::function<void()> ready);
   // Readings join `set`: it says how late it is, where that is not known well enough, and that the clock was
   // set.
@@ -62,6 +63,7 @@ class WindowConsumer {
   // A moment when a snapshot lets the log give space back.
   void offer_snapshot();
   void load();
+  void remove_all();
   void replay(std::shared_ptr<Replay> replay, std::function<void()> ready);
   void tick();
   WindowEngine::Clock clock() const;

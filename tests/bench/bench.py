@@ -24,6 +24,7 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 os.environ.setdefault("MILLRACE_BUILD", str(ROOT / "build" / "release"))
 sys.path[:0] = [str(ROOT / "tests" / "support"), str(ROOT / "packaging")]
 import footprint
+from https_bench import HttpsBench
 from testsite import BUILD, MOSQUITTO, Process, Site, free_port, scenario, wait_for
 
 BUDGETS = {  # id: (budget, unit)
@@ -44,6 +45,8 @@ BUDGETS = {  # id: (budget, unit)
     "serial_cpu": (None, "us/reading, lines at 115200 baud"),
     "modbus_cpu": (1.5, "times a bare libmodbus loop, a register over TCP"), "modbus_bus_use": (0.95, "of a bare libmodbus loop's polls on a line, at least"),
     "kafka_record_cpu": (1, "us/reading above librdkafka's loop"), "kafka_batch_cpu": (0.3, "us/reading"),
+    "https_cpu": (0.05, "us/reading, columnar batches over TLS"), "influx_cpu": (None, "us/reading"), "clickhouse_cpu": (None, "us/reading"),
+    "https_handshake_bytes": (3.5, "KB, a full handshake"), "rss_core_https": (12, "MB at 5,000/s"),
     "rss_kafka": (8, "MB more than with an MQTT uplink"),
     "rss_backlog": (10, "% more with 1 GB"), "start_backlog": (2, "s"),
 }
@@ -132,7 +135,9 @@ def rss_of(pid):
     return next(int(line.split()[1]) for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("VmRSS")) / 1000
 
 
-class Bench(Site):
+class Bench(HttpsBench, Site):
+    cpu_of, rss_of = staticmethod(cpu_of), staticmethod(rss_of)
+
     def runTest(self):
         pass
 

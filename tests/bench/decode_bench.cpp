@@ -233,10 +233,12 @@ int main(int argc, char** argv) {
   Unread unread;
   Arrival birth;
   birth.channel = "spBv1.0/plant/NBIRTH/node";
-  birth.bytes = bytes_of(births.front());
-  if (!sparkplug_router.decode(birth, born, unread, &remembered).ok()) std::abort();
+  const std::string first = births.front();
+  birth.bytes = bytes_of(first);
   births.erase(births.begin());
   const double ours = best_ns(30, readings, [&] {
+    born.clear();  // and the sequence begins anew: with a gap each payload would ask for a birth
+    if (!sparkplug_router.decode(birth, born, unread, &remembered).ok()) std::abort();
     if (decode_all(sparkplug_router, births, &remembered) != readings - readings_each) std::abort();
     remembered.beside = {};
   });

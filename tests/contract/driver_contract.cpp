@@ -102,6 +102,15 @@ const std::pair<const char*, Make> drivers[] = {
        return std::make_unique<SerialDriver>(stage.loop, stage.rng, *stage.inbox, stage.intake, stage.trust,
                                              stage.metrics, config);
      }},
+    {"serial by TCP",
+     [](Stage& stage) -> std::unique_ptr<Driver> {
+       SerialInputConfig config;
+       config.name = "in";
+       config.server = "127.0.0.1:1";
+       config.framing = choose(built_framers(), "lines");
+       return std::make_unique<SerialDriver>(stage.loop, stage.rng, *stage.inbox, stage.intake, stage.trust,
+                                             stage.metrics, config);
+     }},
 };
 
 }  // namespace

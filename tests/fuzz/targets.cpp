@@ -296,7 +296,7 @@ void mqtt_packets(BytesView bytes) {
       c.accept(welcome, &session);
     }
     bool may_publish(EndpointConnection&, std::string_view topic) override { return topic.size() != 7; }
-    void denied(EndpointConnection&) override {}
+    void denied(EndpointConnection&, std::string_view, bool) override {}
     Taken offer(EndpointConnection&, const mqtt::Publish&, const mqtt::UserProperties&) override {
       return ++taken % 5 == 0 ? Taken::busy : Taken::taken;
     }

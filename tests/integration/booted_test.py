@@ -175,8 +175,8 @@ class Booted(unittest.TestCase):
         self.assertEqual(done.returncode, 0, f"{command}: {done.stdout[-1500:]}{done.stderr[-1500:]}")
         return done.stdout
 
-    def show(self, name):
-        return self.inside("systemctl", "show", "-P", name, "millrace").strip()
+    def show(self, name, unit="millrace"):
+        return self.inside("systemctl", "show", "-P", name, unit).strip()
 
     def ready(self):
         wait_for(lambda: self.machine.inside("millrace", "status", "--json").returncode == 0, "the daemon answers", 60)
@@ -252,6 +252,73 @@ class Booted(unittest.TestCase):
         self.nothing_is_missing()
         self.inside("dpkg", "--purge", "millrace", "millrace-common")
         self.inside("sh", "-c", "! test -e /var/lib/millrace && ! test -e /etc/millrace/millrace.toml")
+
+    def test_several_on_one_machine(self):
+        """millrace@NAME beside millrace: each with its own log and inbox, none disturbed by what befalls another."""
+        packages = [f"/debs/millrace_{self.version}_amd64.deb", f"/debs/millrace-common_{self.version}_all.deb"]
+        self.inside("dpkg", "-i", *packages)
+        ports = {"": "1883", "line2": "1885", "line3": "1887"}
+        for name, port in ports.items():
+            text = CONFIG.replace("1883", port).replace("[observe]", f'[observe]\nlisten = "127.0.0.1:9{port}"')
+            self.inside("sh", "-c", f"cat > /etc/millrace/{name or 'millrace'}.toml <<'END'\n{text}END")
+            self.inside("millrace", "check", *self.of(name))
+        self.inside("systemctl", "enable", "--now", "millrace@line2", "millrace@line3")
+        self.inside("systemctl", "enable", "millrace")
+        self.inside("systemctl", "restart", "millrace")
+        sent = dict.fromkeys(ports, 0)
+
+        def each_has_its_own(count):
+            for name, port in ports.items():
+                wait_for(lambda: self.machine.inside("millrace", "status", "--json", *self.of(name)).returncode == 0, f"millrace@{name} answers", 60)
+                self.assertEqual(self.show("ActiveState", self.unit(name)), "active")
+                self.assertEqual(len(self.inside("millrace", "log", "cat", "--lane=raw", *self.of(name)).splitlines()), sent[name], name)
+            for name, port in ports.items():
+                more = count * (1 + len(name))  # not the same in any two
+                done = self.machine.inside(str(PUBLISHER), port, "--count", str(more), network_only=True)
+                self.assertIn(f'"acknowledged":{more}', done.stdout, done.stderr)
+                sent[name] += more
+        each_has_its_own(40)
+        host = self.inside("cat", "/proc/sys/kernel/hostname").strip()
+        self.assertEqual(json.loads(self.inside("millrace", "status", "--json", "--instance", "line2"))["gateway"], f"{host}-line2")
+        self.inside("sh", "-c", "ls /var/lib/millrace/line2/log/seg-*.db /var/lib/millrace/line3/log/seg-*.db /run/millrace/line2/inbox*")
+
+        # One dies and comes back; one is wrong and stays away; the others are not asked.
+        pids = {name: self.show("MainPID", self.unit(name)) for name in ports}
+        self.inside("systemctl", "kill", "--signal=KILL", "millrace@line2")
+        wait_for(lambda: self.show("MainPID", "millrace@line2") not in ("0", pids["line2"]), "line2 is back")
+        self.inside("sh", "-c", "sed -i 's/^listen/lisen/' /etc/millrace/line3.toml")
+        self.machine.inside("systemctl", "restart", "millrace@line3")
+        wait_for(lambda: self.show("ActiveState", "millrace@line3") == "failed", "line3 is for a person")
+        self.assertEqual(self.show("ExecMainStatus", "millrace@line3"), "78")
+        self.assertIn("lisen", self.inside("journalctl", "-u", "millrace@line3", "-n", "20", "--no-pager"))
+        self.assertEqual(self.show("MainPID"), pids[""])
+        self.inside("sh", "-c", "sed -i 's/^lisen/listen/' /etc/millrace/line3.toml")
+        self.inside("systemctl", "start", "millrace@line3")
+        each_has_its_own(10)
+
+        # A new package restarts all of them; so does a reboot, and a power cut.
+        pids = {name: self.show("MainPID", self.unit(name)) for name in ports}
+        self.inside("dpkg", "-i", "/newer/millrace.deb", "/newer/millrace-common.deb")
+        each_has_its_own(10)
+        for name, pid in pids.items():
+            self.assertNotEqual(self.show("MainPID", self.unit(name)), pid, name)
+        self.machine.reboot()
+        each_has_its_own(10)
+        self.machine.cut_power()
+        each_has_its_own(10)
+
+        self.inside("dpkg", "--remove", "millrace", "millrace-common")
+        for name in ports:
+            self.assertNotEqual(self.machine.inside("systemctl", "is-active", self.unit(name)).stdout.strip(), "active", name)
+        self.inside("dpkg", "-i", *packages)
+        self.inside("systemctl", "start", "millrace@line2", "millrace@line3")
+        each_has_its_own(1)
+
+    def of(self, name):
+        return ["--instance", name] if name else []
+
+    def unit(self, name):
+        return f"millrace@{name}" if name else "millrace"
 
 
 if __name__ == "__main__":

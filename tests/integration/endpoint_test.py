@@ -5,6 +5,7 @@ import errno
 import json
 import os
 import random
+import re
 import resource
 import selectors
 import shutil
@@ -233,6 +234,45 @@ one(4, 0).then(() => one(5, 30)).then(() => process.exit(0), error => { console.
         events = [(r["device"], r["metric"], r["value"]) for r in self.records("alarm")]
         self.assertEqual(sorted(map(str, events)), sorted(map(str, [("d1", "connected", True), ("d1", "connected", False), ("d1", "will", "gone"),
                                                                     ("d2", "connected", True), ("d2", "connected", False)])))
+
+    def test_a_will_that_is_cut_says_so(self):
+        gateway = self.endpoint()
+        for client, payload in (("w1", "é" * 3000), ("w2", b"\xff" * 6000), ("w3", "y" * 4096)):
+            Raw(self.port, connect(version=4, client=client, flags=2 | 4, payload=text("plant/l1/w1/status") + text(payload))).packet()
+        wills = lambda: {r["device"]: r for r in self.records("alarm") if r["metric"] == "will"}
+        found = wait_for(lambda: (lambda w: w if len(w) == 3 else None)(wills()), "their wills")
+        self.assertEqual((found["w1"]["value"], found["w1"]["tags"]["whole_size"]), ("é" * 2048, "6000"))
+        self.assertEqual(found["w2"]["tags"]["whole_size"], "6000")
+        self.assertEqual(found["w3"]["value"], "y" * 4096)
+        self.assertNotIn("whole_size", found["w3"]["tags"])
+        self.assertEqual(len(re.findall(r"the will of w[12] for plant/l1/w1/status has 6000 bytes, of which 4096 are kept", gateway.text())), 2)
+
+    def test_connections_that_keep_no_session_take_nobodys_place(self):
+        gateway = self.endpoint(input="anonymous = true\nsessions_max = 2")
+        clean = [Raw(self.port, connect(client=f"clean-{n}")) for n in range(3)]
+        for raw in clean:
+            raw.packet()
+        expiry = b"\x11" + struct.pack(">I", 3600)
+        kept = [Raw(self.port, connect(client=f"kept-{n}", flags=0, properties=expiry)) for n in range(4)]
+        granted = [raw.packet()[1] for raw in kept]
+        self.assertEqual([b"\x11\0\0\0\0" in body for body in granted], [False, False, True, True])
+        wait_for(lambda: self.metric("millrace_endpoint_sessions") == 2, "two are kept")
+        self.assertEqual(self.metric("millrace_endpoint_sessions_refused_total"), 2)
+        lines = [line for line in gateway.text().splitlines() if "no session is kept" in line]
+        self.assertEqual(len(lines), 1, "one a minute")
+        self.assertIn("kept-2: no session is kept: sessions_max is 2", lines[0])
+
+    def test_who_may_not_publish_is_told_once(self):
+        gateway = self.endpoint(input='anonymous = true\n  [[inputs.mqtt_endpoint.acl]]\n  publish = ["plant/l1/#"]')
+        for version, qos in ((4, 0), (5, 1), (4, 1)):
+            for again in range(2):
+                raw = Raw(self.port, connect(version=version, client=f"dev-{version}-{qos}"), publish(topic="plant/l2/d1/telemetry", version=version, qos=qos), packet(0xC0))
+                raw.packet()
+                raw.packet()
+        wait_for(lambda: self.metric("millrace_endpoint_denied_total") == 6, "six were denied")
+        for client in ("dev-4-0", "dev-5-1"):
+            self.assertEqual(gateway.text().count(f'{client}: may not publish to "plant/l2/d1/telemetry" ([[inputs'), 1, gateway.text())
+        self.assertNotIn('dev-4-1: may not publish to "plant/l2/d1/telemetry" ([[inputs', gateway.text())  # its connection ended, and that is told
 
 
 class Conformance(Endpoint):
@@ -525,6 +565,22 @@ class Access(Endpoint):
         checked = self.command("check")
         self.assertEqual(checked.returncode, 0, checked.stderr)  # a users file is waited for
         self.assertRegex(checked.stdout, r"warning: \S+:\d+:\d+: .*users_file: no line of it is a user: \S*users:1:")
+        acl = "\n  [[inputs.mqtt_endpoint.acl]]\n  "
+        for input, words in ((f'users_file = "{self.folder}/users"' + acl + 'clients = ["{client_id}"]\n  publish = ["plant/#"]', '"{client_id}": known are {username} and {subject}'),
+                             (f'users_file = "{self.folder}/users"' + acl + 'users = ["{username}"]\n  publish = ["plant/#"]', '"{username}": no name can be used here'),
+                             (f'users_file = "{self.folder}/users"' + acl + 'publish = ["plant/{subject}/#"]', "no subjects without client_certificates"),
+                             ("anonymous = true" + acl + 'clients = ["{username}-*"]\n  publish = ["plant/#"]', "no users without users_file")):
+            self.endpoint(start=False, input=input)
+            self.assertIn(words, self.command("check").stderr)
+        self.endpoint(start=False, input="anonymous = true" + acl + 'clients = ["{12345678-ABCD}", "\\\\{word}"]\n  publish = ["other/#"]')
+        checked = self.command("check")
+        self.assertEqual(checked.returncode, 0, checked.stderr)
+        self.assertIn('no route takes what an [[acl]] lets publish ("other/#")', checked.stdout)
+        self.assertIn('no [[acl]] lets anybody publish to the route "plant/+/+/telemetry"', checked.stdout)
+        for listen, refused in (("0.0.0.0", True), ("[::]", True), ("127.0.0.2", False)):
+            self.endpoint(start=False, more=f'[[inputs.mqtt_endpoint]]\nname = "b"\nlisten = "{listen}:{self.port}"\nanonymous = true\n  [[inputs.mqtt_endpoint.routes]]\n  topic = "a/{{device}}"\n')
+            self.assertEqual("can be had once" in self.command("check").stderr, refused, listen)
+        config = self.endpoint(start=False, input=f'users_file = "{self.folder}/users"')
         config.write_text(config.read_text().replace("users_file", "user_file"))
         self.assertIn("users_file", self.command("check").stderr)
 

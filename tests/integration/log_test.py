@@ -321,6 +321,31 @@ class RetriedLetters(Site):
         self.assertEqual(found["dev-press-2"]["tags"], {"property.site": "south"})
         self.assertEqual(gateway.stop(), 0)
 
+    def test_two_retries_at_once_double_nothing_and_what_is_struck_takes_one_range(self):
+        config, gateway = self.endpoint()
+        good = lambda n: n % 10 == 0
+        lines = "".join(f'{{"{"value" if good(n) else "wert"}":{n}}}\n' for n in range(600))
+        subprocess.run(["mosquitto_pub", "-V", "5", "-p", str(self.devices), "-i", "press-1", "-t", "plant/l1/telemetry", "-q", "1", "-l"], input=lines, text=True, check=True, timeout=60)
+        wait_for(lambda: len(self.letters("-n", "1000")) == 540, "the letters")
+        config.write_text(config.read_text().replace('value = "value"', 'value = "wert"'))
+        self.run_log("reload")
+        wait_for(lambda: "inputs and uplinks changed" in gateway.text(), "the new route holds")
+        retries = [subprocess.Popen([str(BUILD / "millrace"), "dlq", "retry", "--all", "--json", "-c", str(config)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(2)]
+        answers = [retry.communicate(timeout=60) for retry in retries]
+        taken = sum(json.loads(out)["retried"] for out, _ in answers if out)
+        self.assertEqual(taken, 540, answers)
+        self.assertTrue(all(out or "a retry is under way" in told or "there are no dead letters" in told for out, told in answers), answers)
+        values = [r["value"] for r in self.exported("--lane", "raw")]
+        self.assertEqual(sorted(values), sorted(set(values)))
+        self.assertEqual(len(values), 600)
+        self.assertEqual(self.letters(), [])
+        self.assertEqual(gateway.stop(), 0)
+        # First and last of one range, 16 bytes at most: a range for each letter took 27 KB, and was bounded.
+        head = sorted((self.folder / "log").glob("seg-*.db"))[-1]
+        with sqlite3.connect(head) as db:
+            (struck,) = db.execute("select value from state where key = 'struck'").fetchone()
+        self.assertLess(len(struck), 17)
+
     def test_a_payload_is_not_taken_for_a_record_because_an_uplink_has_its_inputs_name(self):
         _, gateway = self.endpoint()
         forged = b"\x12\x06forged\x1a\x01m" + b"\x21" + struct.pack("<d", 7.0)  # a Record, proto/record.proto

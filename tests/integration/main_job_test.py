@@ -1,7 +1,9 @@
 #!/usr/bin/python3
 """The main job on real brokers: readings go through; outages, kills and full logs lose none."""
+import json
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -118,6 +120,64 @@ class MainJob(Site):
         gateway = self.gateway(config)
         wait_for(lambda: self.metric("millrace_input_retained_dropped_total") == 1, "the same again")
         self.assertEqual(self.metric("millrace_input_records_total"), 0)
+
+    def test_a_retained_message_that_came_while_subscribed_is_not_counted_again(self):
+        devices, central = self.broker(), self.broker()
+        say = lambda value, more=["-r"]: self.publish(devices.port, "plant/l1/d1/telemetry", f'{{"ts":1700000000,"value":{value}}}', extra=more)
+        say(1)
+        config = self.config(devices.port, central.port, inversion="3.1.1")
+        gateway = self.gateway(config)
+        for value in (2, 3):
+            wait_for(lambda: self.metric("millrace_input_records_total") == value - 1, "what was before")
+            say(value)
+        wait_for(lambda: self.metric("millrace_input_records_total") == 3, "live ones")
+        self.assertEqual(self.metric("millrace_input_retained_topics"), 1)
+        self.assertEqual(gateway.stop(), 0)  # at which it is saved
+        gateway = self.gateway(config)
+        wait_for(lambda: self.metric("millrace_input_retained_dropped_total") == 1, "the same again")
+        self.assertEqual(self.metric("millrace_input_records_total"), 0)
+        self.assertEqual(gateway.stop(), 0)
+        say(1)  # another value, while nobody was there: a value it has had before
+        self.gateway(config)
+        wait_for(lambda: self.metric("millrace_input_records_total") == 1, "it is taken")
+
+    def test_windows_that_left_the_configuration_hold_nothing_back(self):
+        devices, central = self.broker(), self.broker()
+        windows = '[[windows]]\nname = "1min"\nsize = "1min"\n'
+        config = self.config(devices.port, central.port, more=windows)
+        gateway = self.gateway(config)
+        wait_for(lambda: self.metric("millrace_input_up") == 1, "the input is up")
+        for n in range(5):
+            self.publish(devices.port, f"plant/l1/d{n}/telemetry", '{"ts":1700000000,"value":1}')
+        wait_for(lambda: self.metric("millrace_uplink_records_total") >= 5, "all is delivered")
+        self.assertEqual(gateway.stop(), 0)
+        stat = lambda: {c["consumer"] for c in json.loads(self.command("log", "stat", "--json").stdout)["consumers"]}
+        self.assertIn("@windows", stat())
+        gateway = self.gateway(self.config(devices.port, central.port))
+        wait_for(lambda: "@windows" not in stat(), "their cursor is gone")
+        self.assertEqual(json.loads(self.command("status", "--json").stdout)["absent_uplinks"], [])
+        self.assertEqual(gateway.stop(), 0)
+        gateway = self.gateway(self.config(devices.port, central.port, more=windows))  # and may come back
+        self.publish(devices.port, "plant/l1/d1/telemetry", '{"ts":1700000000,"value":2}')
+        wait_for(lambda: self.metric("millrace_window_keys") == 1, "they begin anew")
+        self.assertEqual(gateway.stop(), 0)
+
+    def test_an_input_that_is_renamed_says_where_its_session_stays(self):
+        devices, central = self.broker(), self.broker()
+        config = self.config(devices.port, central.port)
+        gateway = self.gateway(config)
+        wait_for(lambda: self.metric("millrace_input_up") == 1, "the input is up")
+        good = config.read_text()
+        config.write_text(good.replace('name = "devices"', 'name = "renamed"'))
+        self.command("reload")
+        words = 'of input devices at mqtt://127.0.0.1:%d has no reader any more' % devices.port
+        wait_for(lambda: words in gateway.text(), "it is told", 30)
+        client = re.search(r'an input with client_id = "(\S+)" there reads it', gateway.text()).group(1)
+        config.write_text(good.replace('name = "devices"', f'name = "renamed"\nclient_id = "{client}"'))
+        self.command("reload")
+        wait_for(lambda: "(session resumed)" in gateway.text(), "the session is read")
+        wait_for(lambda: json.loads(self.command("status", "--json").stdout)["left_sessions"] == [], "it has a reader", 30)
+        self.assertEqual(gateway.stop(), 0)
 
     def test_a_reload_changes_what_changed_and_loses_nothing(self):
         devices, central = self.broker(), self.broker()

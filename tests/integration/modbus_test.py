@@ -3,10 +3,13 @@
 ptys, and with RTU's frames over TCP. What the registers hold is written by their own functions."""
 import json
 import os
+import select
 import signal
+import socket
 import struct
 import subprocess
 import sys
+import threading
 import time
 import unittest
 from pathlib import Path
@@ -295,6 +298,82 @@ class Trouble(Bus):
         self.clean()
 
 
+class Away(Bus):
+    def events(self, metric):
+        events = [json.loads(line) for line in self.command("log", "cat", "--lane", "alarm").stdout.splitlines()]
+        return [e["value"] for e in events if e.get("metric") == metric]
+
+    def test_a_device_that_is_switched_off_is_told_away_and_is_not_heard(self):
+        port = free_port()
+        slave = self.slave("tcp", port)
+        self.start(self.tcp(port, 'interval = "100ms"\n' + OWN + self.device("s-1", 1, 'map = "own"')))
+        wait_for(lambda: len(self.raw()) > 10, "it is polled")
+        self.assertEqual(self.metric("millrace_modbus_device_up"), 1)
+        slave.stop(signal.SIGKILL)
+        wait_for(lambda: self.metric("millrace_modbus_device_up") == 0, "it is told away")
+        wait_for(lambda: self.events("connected") == [True, False], "and so does the event")
+        wait_for(lambda: any(r["value"] is None and r["quality"] == "bad" for r in self.raw()), "and a gap")
+        self.slave("tcp", port)
+        wait_for(lambda: self.events("connected") == [True, False, True], "it is back")
+        self.clean()
+
+    def test_that_a_device_is_told_dead_is_not_its_voice(self):
+        port = free_port()
+        slave = self.slave("tcp", port)
+        self.start(self.tcp(port, 'interval = "100ms"\ntimeout = "1s"\n' + OWN + self.device("s-1", 1, 'map = "own"')))
+        wait_for(lambda: len(self.raw()) > 10, "it is polled")
+        self.tell(slave, "dead=1")
+        wait_for(lambda: self.metric("millrace_modbus_device_up") == 0, "it is told away")
+        wait_for(lambda: any(r["value"] is None for r in self.raw()), "and a gap")
+        self.assertGreater(self.metric("millrace_input_last_seen_seconds"), 2.9)  # three timeouts
+
+    def test_an_echo_is_taken_off(self):
+        ours, theirs, _ = self.pair()
+        plain, mirror = self.folder / "mirror-a", self.folder / "mirror-b"
+        self.processes.append(Process(["socat", f"pty,raw,echo=0,link={plain}", f"pty,raw,echo=0,link={mirror}"], self.folder / "mirror.socat"))
+        wait_for(lambda: plain.exists() and mirror.exists(), "the other line is there")
+        self.slave("rtu", mirror)
+        adapter = threading.Thread(target=echoing, args=(os.open(theirs, os.O_RDWR | os.O_NOCTTY), os.open(plain, os.O_RDWR | os.O_NOCTTY)), daemon=True)
+        adapter.start()
+        self.start(self.rtu(ours, 'interval = "100ms"\necho = true\n' + OWN + self.device("s-3", 3, 'map = "own"')))
+        wait_for(lambda: len(self.raw()) > 50, "it is polled")
+        self.clean()
+        self.assertEqual(self.metric("millrace_modbus_damaged_total"), 0)
+
+    def test_a_scan_whose_connection_is_lost_keeps_what_it_found(self):
+        server = socket.create_server(("127.0.0.1", 0))
+        self.addCleanup(server.close)
+
+        def serve():
+            client, _ = server.accept()
+            with client:
+                while len(ask := client.recv(12)) == 12:
+                    if ask[6] > 3:
+                        server.close()
+                        return
+                    client.sendall(ask[:5] + b"\x03" + ask[6:7] + bytes([ask[7] | 0x80, 2]))
+
+        threading.Thread(target=serve, daemon=True).start()
+        done = subprocess.run([str(BUILD / "millrace"), "scan", "modbus", "--port", f"127.0.0.1:{server.getsockname()[1]}", "--unit", "1-9"], capture_output=True, text=True, timeout=30)
+        self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+        self.assertIn("the scan ends here: ", done.stdout)
+        self.assertIn('name = "device-3"', done.stdout)
+        self.assertNotIn("answers in 0", done.stdout)
+
+
+def echoing(near, far):
+    """An adapter that gives back what it sends."""
+    try:
+        while True:
+            for fd in select.select([near, far], [], [])[0]:
+                sent = os.read(fd, 512)
+                if fd == near:
+                    os.write(near, sent)
+                os.write(far if fd == near else near, sent)
+    except OSError:  # the line is gone
+        return
+
+
 class Commands(Bus):
     def test_check_finds_what_cannot_be(self):
         path = self.configure(FRAME, inputs=self.tcp(1502, MAP + self.device("m", 1, 'map = "al"') + self.device("n", 250)))
@@ -333,7 +412,7 @@ class Commands(Bus):
         self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
         self.assertRegex(done.stdout, "at 115200 baud, parity none, 1 stop bit: unit 3 answers in .*; SunSpec: Millwright Rooftop 5, version 1.2, serial 0815; models 1 at 40004, 103 at 40071")
         toml = done.stdout[done.stdout.index("[[inputs.modbus]]"):]
-        self.assertIn('name = "power", address = 40083, type = "i16", scale = 10, unit = "W"', toml)
+        self.assertIn('name = "power", address = 40083, type = "i16", scale_register = 40084, unit = "W"', toml)
         self.assertNotIn("unit = 4", toml)
         config = self.configure(FRAME, inputs=toml.replace('name = "bus"\n', 'name = "bus"\ninterval = "1s"\n'))
         self.gateway(config)

@@ -241,8 +241,8 @@ class Links(Site):
         self.addCleanup(relay.end)
         self.gateway(self.config(south.port, relay.port, scheme="mqtts", uplink=f'tls_ca = "{tls}/ca.pem"'))
         wait_for(lambda: self.metric("millrace_input_up") == 1, "it hears")
-        self.publish(south.port, "tele/d1/SENSOR", *[json.dumps({"value": value}) for value in range(20)])
-        wait_for(lambda: self.metric("millrace_uplink_records_total") >= 20, "they are there")
+        self.publish(south.port, "tele/d1/SENSOR", *[json.dumps({"value": value}) for value in range(60)])
+        wait_for(lambda: self.metric("millrace_uplink_records_total") >= 60, "they are there")
         counts = lambda: (self.metric("millrace_uplink_wire_sent_bytes_total"), self.metric("millrace_uplink_wire_received_bytes_total"))
         wait_for(lambda: counts() == (relay.up, relay.down) and relay.up > 1000, "both counts agree")
         [uplink] = self.status()["uplinks"]

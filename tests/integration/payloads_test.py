@@ -26,6 +26,10 @@ each = "r[]"
 time = "t"
 metrics = { v = { path = "v", type = "@type@" } }
 [[inputs.mqtt.routes]]
+topic = "csv/{device}"
+format = "csv"
+@csv@
+[[inputs.mqtt.routes]]
 topic = "whole/{device}"
 on_error = "refuse"
 [[inputs.mqtt.routes]]
@@ -79,7 +83,7 @@ message Telemetry {
 class Payloads(Site):
     def start(self, **values):
         self.devices, self.central = self.broker(), self.broker()
-        self.values = {"devices": self.devices.port, "central": self.central.port, "type": "integer", "more": "", **values}
+        self.values = {"devices": self.devices.port, "central": self.central.port, "type": "integer", "more": "", "csv": "", **values}
         self.daemon = self.gateway(self.configure(CONFIG, **self.values))
         wait_for(lambda: self.metric("millrace_input_up") == 1 and self.metric("millrace_uplink_up") == 1, "both sides are up")
 
@@ -142,6 +146,30 @@ class Payloads(Site):
         self.assertEqual(len(self.readings()), 4)
         wait_for(lambda: self.metric("millrace_uplink_backlog_records") == 0, "all of it is at the far side")
 
+    def test_a_retry_of_lines_gives_what_is_missing_whoever_names_the_columns_now(self):
+        metrics = 'metrics = { a = "a", b = { path = "b", type = "number", max = %d } }'
+        self.start(csv=metrics % 100)
+        self.send("csv/d", "a,b\n1,10\n2,20\n3,999\n4,40\n")
+        self.arrive(7)
+        self.assertEqual(len(self.letters()), 1)
+        self.configure(CONFIG, **{**self.values, "csv": 'skip_lines = 1\ncolumns = ["a", "b"]\n' + metrics % 1000})
+        self.daemon.process.send_signal(signal.SIGHUP)
+        wait_for(lambda: "reload: " in self.daemon.text(), "the reload")
+        wait_for(lambda: self.metric("millrace_input_up") == 1, "the input is back")
+        self.assertEqual(json.loads(self.command("dlq", "retry", "--all", "--json").stdout), {"retried": 1, "still_dead": 0})
+        self.arrive(8)
+        self.assertEqual(self.readings()[-1], ("b", 999))
+        self.assertEqual(self.letters(), [])
+
+    def test_a_path_that_leads_to_something_else_is_told(self):
+        self.start()
+        self.send("list/d", '{"r":{"t":1700000000,"v":1}}', '{"r":[{"t":{"$date":"2026-01-01T00:00:00Z"},"v":1}]}', '{"r":[{"t":1700000000,"v":[1]}]}')
+        wait_for(lambda: len(self.letters()) == 3, "a letter each")
+        self.assertEqual([letter["reason"] for letter in self.letters()],
+                         ['r[0].v: "v" is no value: an object or list', 'r[0]: not a time: "an object or list"', 'each = "r[]": an object, not a list'])
+        self.assertEqual(self.readings(), [])
+        self.conserved()
+
     def test_what_has_no_value_what_is_ignored_and_what_must_come_whole(self):
         self.start()
         self.send("any/d", '{"t":nan,"h":45.1}', '{"t":Infinity,"h":1}', '{"t":1e400,"h":2}', '{"t":null}', "")
@@ -196,7 +224,7 @@ class Payloads(Site):
         self.send("wanted/d2", *['{"kind":"a","t":1}'] * 3, '{"kind":"b","u":2}')
         wait_for(lambda: len(self.readings("d2")) == 5, "three of one kind, two readings of the other")
         self.assertEqual(self.metric("millrace_input_absent_metrics"), 1)
-        self.assertIn('route "wanted/{device}": 1 wanted metric has never come', self.command("status").stdout)
+        self.assertIn('route "wanted/{device}": 1 wanted member has never come', self.command("status").stdout)
         self.assertEqual(self.metric("millrace_format_memory", 'what="metrics"'), 2)
         self.conserved()
 
@@ -251,7 +279,7 @@ device = "/dev/serial/by-id/none"
 format = "plain"
 metrics = { weight = {} }
 """
-        self.configure(CONFIG.replace("[[uplinks.mqtt]]", serial + "[[uplinks.mqtt]]"), devices=1, central=2, type="integer", more="")
+        self.configure(CONFIG.replace("[[uplinks.mqtt]]", serial + "[[uplinks.mqtt]]"), devices=1, central=2, type="integer", more="", csv="")
         code, said, _ = self.try_out('{"r":[{"t":1700000000,"v":1},{"t":1700000001,"v":2.5},{"t":1700000002,"v":null}]}', "--input", "devices", "--topic", "list/d1")
         self.assertEqual(code, 1)
         self.assertIn("  d1  v = 1 (integer)  2023-11-14T22:13:20", said)
@@ -282,7 +310,7 @@ metrics = { weight = {} }
         self.assertEqual(done.returncode, 0, done.stderr)
         said = done.stdout.decode()
         self.assertIn('topic = "plant/{device}/{level2}/telemetry"', said)
-        self.configure(CONFIG.replace("[[uplinks.mqtt]]", said + "[[uplinks.mqtt]]"), devices=1, central=2, type="integer", more="")
+        self.configure(CONFIG.replace("[[uplinks.mqtt]]", said + "[[uplinks.mqtt]]"), devices=1, central=2, type="integer", more="", csv="")
         code, said, complaint = self.try_out('{"ts":1767225600,"temp":21.5,"on":true}', "--input", "devices", "--topic", "plant/l1/press-1/telemetry", "--json")
         self.assertEqual((code, [(r["metric"], r["value"], r["time"][:10]) for r in map(json.loads, said.splitlines())]), (0, [("on", True, "2026-01-01"), ("temp", 21.5, "2026-01-01")]), complaint)
         for given, arguments, code in (("", ("-t", "a/b"), 64), ("1", (), 64), ("\x01\x02", ("-t", "a/b"), 1)):
@@ -313,7 +341,7 @@ each = "samples[]"
 time = "at"
 metrics = {{ v = "v" }}
 [[uplinks.mqtt]]""")
-        self.configure(config, devices=1, central=2, type="integer", more="")
+        self.configure(config, devices=1, central=2, type="integer", more="", csv="")
         files = descriptor_pb2.FileDescriptorSet.FromString((self.folder / "device.desc").read_bytes())
         pool = descriptor_pool.DescriptorPool()
         for file in files.file:

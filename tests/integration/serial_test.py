@@ -20,7 +20,7 @@ import zlib
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "support"))
-from testsite import BUILD, Process, Site, wait_for
+from testsite import BUILD, Process, Site, free_port, wait_for
 
 HEAD = """
 [gateway]
@@ -374,6 +374,7 @@ class Plugging(SerialSite):
         line, other = Line(self, "a"), Line(self, "b")
         self.start(self.input(line, 'rs485 = "rts_high"', name="a"), self.input(other, name="b"), wait=False)
         wait_for(lambda: "has no RS-485 direction control" in self.daemon.text(), "it is told")
+        wait_for(lambda: self.metric("millrace_input_up", 'input="b"') == 1, "the other one is open")
         other.say("1\n")
         self.arrive(1)
         self.assertEqual(self.metric("millrace_input_up", 'input="a"'), 0)
@@ -388,7 +389,244 @@ class Plugging(SerialSite):
         self.assertEqual(tried.returncode, 1)
 
 
+class Chatter(threading.Thread):
+    """A scale that speaks without a pause, byte by byte as at 9600 baud, as long as somebody has the port open: what it says before is lost, as on a UART."""
+
+    def __init__(self, line):
+        super().__init__(daemon=True)
+        self.line, self.fd, self.over = line, None, threading.Event()
+
+    def plug(self, pid):
+        self.fd, self.near = os.openpty()
+        settings = termios.tcgetattr(self.near)
+        settings[0] = settings[1] = settings[3] = 0
+        termios.tcsetattr(self.near, termios.TCSANOW, settings)
+        self.name, self.pid = os.ttyname(self.near), pid
+        os.symlink(self.name, self.line)
+
+    def unplug(self):
+        fd, self.fd = self.fd, None
+        self.line.unlink()
+        time.sleep(0.05)
+        os.close(fd)
+        os.close(self.near)
+
+    def heard(self):
+        folder = f"/proc/{self.pid()}/fd"
+        try:
+            return any(os.readlink(f"{folder}/{fd}") == self.name for fd in os.listdir(folder))
+        except OSError:
+            return False
+
+    def run(self):
+        said = 0
+        while not self.over.is_set():
+            up = self.fd is not None and self.heard()
+            for byte in b"  1234.5 kg\r\n":
+                fd = self.fd
+                if fd is not None and (up or self.heard()):
+                    up = True
+                    try:
+                        os.write(fd, bytes([byte]))
+                    except OSError:
+                        pass
+                time.sleep(0.001)
+            said += 1
+
+
+class InTheMiddle(SerialSite):
+    def test_a_scale_that_speaks_while_it_is_plugged_in_and_at_reloads_never_gives_the_tail_of_a_line(self):
+        port = self.folder / "tty-scale"
+        scale = Chatter(port)
+        scale.plug(lambda: self.daemon.process.pid if hasattr(self, "daemon") else 0)
+        scale.port = port
+        scale.start()
+        self.start(self.input(scale))
+        for round in range(8):
+            wait_for(lambda: self.metric("millrace_input_up") == 1, "it is open")
+            before = self.metric("millrace_serial_lines_total")
+            wait_for(lambda: self.metric("millrace_serial_lines_total") >= before + 5, "lines")
+            if round % 2:
+                config = self.folder / "millrace.toml"
+                config.write_text(re.sub(r'reopen_max = "\d+ms"', f'reopen_max = "{501 + round}ms"', config.read_text()))
+                self.daemon.process.send_signal(signal.SIGHUP)
+                wait_for(lambda: self.daemon.text().count("reload: ") >= round // 2 + 1, "the reload")
+            else:
+                scale.unplug()
+                wait_for(lambda: self.metric("millrace_input_up") == 0, "it is offline")
+                scale.plug(scale.pid)
+        scale.over.set()
+        scale.join()
+        wait_for(lambda: len(self.records()) >= self.metric("millrace_serial_lines_total") - 1, "they are committed")
+        self.assertEqual({(r["value"], r.get("unit")) for r in self.records()}, {(1234.5, "kg")})
+        self.assertGreater(self.metric("millrace_serial_discarded_bytes_total"), 0)
+
+    @unittest.skipUnless(int(os.environ.get("MILLRACE_KILLS", "4")) >= 50, "a minute: in full (serial_pouring)")
+    def test_a_line_is_not_joined_with_another_over_what_a_full_log_lost(self):
+        fd, near = os.openpty()
+        settings = termios.tcgetattr(near)
+        settings[0] = settings[1] = settings[3] = 0
+        termios.tcsetattr(near, termios.TCSANOW, settings)
+        os.set_blocking(fd, False)
+        port = free_port()
+        line = type("Near", (), {"port": os.ttyname(near)})
+        self.configure(HEAD.replace('commit_interval = "50ms"', 'commit_interval = "50ms"\nmax_size = "1MiB"\nwhen_full = "block"').replace("mqtt://127.0.0.1:1", f"mqtt://127.0.0.1:{port}"),
+                       inputs=self.input(line, "baud = 115200"))
+        self.daemon = self.gateway(self.folder / "millrace.toml")
+        wait_for(lambda: self.metric("millrace_input_up") == 1, "the port is open")
+        over, chance = threading.Event(), random.Random(1)
+
+        def talk():
+            while not over.is_set():
+                for _ in range(20):
+                    for byte in b"1%06d\r\n" % chance.randrange(1000000):
+                        try:
+                            os.write(fd, bytes([byte]))
+                        except BlockingIOError:
+                            pass  # lost
+                time.sleep(0.001)
+        talker = threading.Thread(target=talk, daemon=True)
+        talker.start()
+        last = [-1, 0.0]
+
+        def still():
+            now = self.metric("millrace_serial_lines_total")
+            if now != last[0]:
+                last[:] = [now, time.monotonic()]
+            return now > 0 and time.monotonic() - last[1] > 2
+        wait_for(still, "the log is full", 120)
+        self.broker(port)
+        wait_for(lambda: self.metric("millrace_serial_lines_total") > last[0] + 1000, "it goes on", 60)
+        over.set()
+        talker.join()
+        self.assertGreaterEqual(self.metric("millrace_serial_holes_total"), 1)
+        self.assertEqual([v for v in self.values() if not 1000000 <= v < 2000000], [])
+
+
+class Deaf(SerialSite):
+    def test_a_port_from_which_nothing_can_be_read_is_not_healthy_and_says_why(self):
+        lines = {name: Line(self, name) for name in ("nmea", "stx", "long", "good", "asked")}
+        plain = 'format = "plain"\nmetrics = { v = {} }'
+        self.start(self.input(lines["nmea"], 'framing = "nmea"', 'format = "nmea"', "nmea"), self.input(lines["stx"], 'framing = "stx_etx"', plain, "stx"),
+                   self.input(lines["long"], "", plain, "long"), self.input(lines["good"], "", plain, "good"),
+                   self.input(lines["asked"], "request = 'S\\r'\nrequest_interval = '500ms'\nrequest_timeout = '200ms'", plain, "asked"))
+        for _ in range(20):
+            lines["nmea"].say(b"$GPRMC,123519,A,4807.038,N,01131.000,E,022.4,084.4,230394,003.1,W\r\n")
+            lines["stx"].say(b"ST,GS,+ 12.3kg\r\n")
+            lines["long"].say(b"x" * 4000)
+            lines["good"].say(b"1\r\n")
+            time.sleep(0.05)
+
+        def said():
+            return {i["name"]: (i["healthy"], i["state"]) for i in json.loads(self.command("status", "--json").stdout)["inputs"]}
+        wait_for(lambda: not said()["stx"][0], "the last of them is told", 20)
+        now = said()
+        self.assertEqual(now["good"], (True, "open"))
+        self.assertEqual(now["nmea"], (False, "open; 20 frames with a wrong check, none good"))
+        self.assertRegex(now["long"][1], r'^open; no whole frame in \d+ bytes \(framing = "lines", frame_max 4096\)$')
+        self.assertRegex(now["stx"][1], r'^open; no whole frame in \d+ bytes \(framing = "stx_etx"')
+        self.assertRegex(now["asked"][1], r"^open; no answer to request 'S\\r' since 20")
+        wait_for(lambda: self.daemon.text().count("is open, but") == 4, "each is logged", 15)
+        lines["long"].say(b"\n2\n")
+        wait_for(lambda: said()["long"] == (True, "open"), "a line is enough")
+
+
+class Servers(SerialSite):
+    """A serial server: socat between a TCP port and a pty, as ser2net has it."""
+
+    def serve(self, port):
+        self.socat = Process(["socat", f"TCP-LISTEN:{port},bind=127.0.0.1,reuseaddr,fork,max-children=1", f"pty,raw,echo=0,link={self.folder}/served"], self.folder / "server.log")
+        self.processes.append(self.socat)
+
+    def test_frames_come_by_tcp_and_the_server_goes_and_comes_back(self):
+        port = free_port()
+        self.serve(port)
+        keys = f'[[inputs.serial]]\nname = "s"\nserver = "127.0.0.1:{port}"\nreopen_min = "100ms"\nreopen_max = "500ms"\n[[inputs.serial.routes]]\nformat = "plain"\nmetrics = {{ v = {{}} }}\n'
+        self.start(keys)
+        served = self.folder / "served"
+
+        def far():
+            wait_for(served.exists, "the pty")
+            return os.open(served, os.O_RDWR | os.O_NOCTTY)
+        fd = far()
+        os.write(fd, b"1\n2\n3")  # the last is cut off
+        self.arrive(2)
+        os.close(fd)
+        self.socat.stop(signal.SIGKILL)
+        for pid in subprocess.run(["pgrep", "-f", f"TCP-LISTEN:{port},"], capture_output=True, text=True).stdout.split():
+            os.kill(int(pid), signal.SIGKILL)
+        wait_for(lambda: self.metric("millrace_input_up") == 0, "it is offline", 5)
+        self.assertRegex(self.command("status").stdout, f"127.0.0.1:{port}|refused")
+        served.unlink(missing_ok=True)
+        self.serve(port)
+        wait_for(lambda: self.metric("millrace_input_up") == 1, "it is back", 10)
+        fd = far()
+        os.write(fd, b"4\n")
+        self.arrive(3)
+        self.assertEqual(self.values(), [1, 2, 4])
+        self.daemon.process.send_signal(signal.SIGHUP)
+        os.write(fd, b"5\n")
+        self.arrive(4)
+        os.close(fd)
+        for wrong, words in {"baud = 9600": "the serial server's to know", 'framing = "silence"': "do not outlive a network", 'device = "/dev/x"': "either a"}.items():
+            self.configure(HEAD, inputs=keys.replace("reopen_min", wrong + "\nreopen_min"))
+            checked = self.command("check")
+            self.assertEqual(checked.returncode, 78, wrong)
+            self.assertIn(words, checked.stderr)
+
+
 class Asking(SerialSite):
+    def test_an_answer_is_told_from_another_by_its_request_and_check_asks_each_once(self):
+        line = Line(self, "a")
+        stop, asked = threading.Event(), []
+
+        def scale():
+            while not stop.is_set():
+                heard = line.hear(0.05)
+                if heard:
+                    asked.append(heard)
+                    line.say({b"W\r": b"12.5 kg\r\n", b"T\r": b"21.5 C\r\n"}.get(heard, b""))
+        keys = self.input(line, "requests = ['W\\r', 'T\\r', 'X\\r']\nrequest_interval = '900ms'\nrequest_timeout = '250ms'",
+                          'topic = "W"\nformat = "plain"\nmetrics = { weight = {} }\n[[inputs.serial.routes]]\ntopic = "T"\nformat = "plain"\nmetrics = { temperature = {} }')
+        self.configure(HEAD, inputs=keys)
+        thread = threading.Thread(target=scale, daemon=True)
+        thread.start()
+        checked = self.command("check", "--online")
+        self.assertRegex(checked.stdout + checked.stderr, r"request 'W'.*answers 12\.5 kg, in \d+ ms")
+        self.assertRegex(checked.stdout + checked.stderr, r"request 'T'.*answers 21\.5 C, in \d+ ms")
+        self.assertRegex(checked.stdout + checked.stderr, r"request 'X'.*no answer within 250ms")
+        self.assertEqual(asked, [b"W\r", b"T\r", b"X\r"])
+        self.start(keys)
+        self.arrive(4)
+        stop.set()
+        thread.join()
+        self.assertEqual({(r["metric"], r["value"]) for r in self.records()}, {("weight", 12.5), ("temperature", 21.5)})
+
+    def test_the_rest_of_a_late_answer_behind_the_next_request_is_no_answer(self):
+        line = Line(self, "a")
+        stop = threading.Event()
+
+        def scale():
+            while not stop.is_set():
+                if line.hear(0.05):
+                    # its first half in time, the other as the next request comes
+                    line.say(b"12")
+                    end = time.monotonic() + 0.35
+                    while time.monotonic() < end:
+                        if line.hear(0.002):
+                            break
+                        line.say(b"0")
+                        time.sleep(0.008)
+                    line.say(b"34.5 kg\r\n")
+        self.start(self.input(line, "request = 'S\\r'\nrequest_interval = '200ms'\nrequest_timeout = '200ms'"))
+        thread = threading.Thread(target=scale, daemon=True)
+        thread.start()
+        wait_for(lambda: self.metric("millrace_serial_timeouts_total") >= 5, "it is asked")
+        time.sleep(0.5)
+        stop.set()
+        thread.join()
+        self.assertNotIn(34.5, self.values())
+
     def test_a_device_that_must_be_asked(self):
         line = Line(self, "a")
         stop, asked = threading.Event(), []
@@ -632,8 +870,9 @@ class SigningOn(SerialSite):
         wait_for(lambda: all(len(values(device)) >= 3 for device in ("fast", "slow")), "three good telegrams of each")
         for device in ("fast", "slow"):
             # The others were spoilt; on a slow machine one that was asked for at the old speed is, too.
-            self.assertEqual([v for v in values(device) if v % 3 == 0], [])
-            self.assertEqual(values(device), sorted(set(values(device))))
+            got = values(device)
+            self.assertEqual([v for v in got if v % 3 == 0], [])
+            self.assertEqual(got, sorted(set(got)))
         self.assertEqual(self.metric("millrace_serial_discarded_bytes_total"), 0)
 
 

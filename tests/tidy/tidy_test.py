@@ -43,7 +43,7 @@ HOMES = {
     r"rapidjson/.*": {"gateway/base"},
     r"toml\+\+/.*": {"gateway/config"},
     r"mqtt/async_client\.h|MQTTAsync\.h": {"gateway/mqtt/paho", "tests/bench"},
-    r"mbedtls/.*": {"gateway/net", "tests/unit"},  # its error numbers
+    r"mbedtls/.*": {"gateway/net", "tests/unit", "tests/bench"},  # its error numbers
     r"librdkafka/.*": {"gateway/uplink/kafka", "sim/fleet", "tests/unit", "tests/contract", "tests/bench"},
     r"http_parser\.h": {"gateway/net"},
     r"ares\.h": {"gateway/net"},

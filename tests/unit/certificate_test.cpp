@@ -12,7 +12,9 @@
 #include "net/certificate.h"
 #include "net/handshake_watch.h"
 #include "net/name_constraints.h"
+#include "loop/uv_loop.h"
 #include "net/needed_files.h"
+#include "net/tls.h"
 #include "net/tls_failure.h"
 
 namespace certificate_test {
@@ -97,6 +99,46 @@ std::string extensions_of(const std::vector<std::string>& permitted,
 }
 
 }  // namespace
+
+TEST_CASE(
+    "tls client: files that are half written leave in place what was read before, but not at the start") {
+  const Files files;
+  UvLoop loop;
+  const auto good = [&] {
+    files.write("ca.pem", certificate);
+    files.write("c.pem", certificate);
+    files.write("c.key", key);
+  };
+  TlsConfig config;
+  config.enabled = true;
+  config.ca = files.path("ca.pem");
+  config.cert = files.path("c.pem");
+  config.key = {files.path("c.key")};
+  const std::string cut = std::string(certificate).substr(0, 200);
+  const std::vector<std::pair<const char*, std::string>> faults = {
+      {"ca.pem", cut},       {"ca.pem", ""},       {"c.pem", cut},
+      {"c.pem", "nonsense"}, {"c.key", other_key}, {"c.key", ""}};
+  for (const auto& [file, content] : faults) {
+    CAPTURE(file);
+    CAPTURE(content);
+    good();
+    TlsClient client(loop, config, {"uplink", "own", "servers"});
+    auto loaded = client.loader()();
+    REQUIRE(loaded.ok());
+    client.loaded(*loaded.value());
+    files.write(file, content);
+    CHECK_FALSE(TlsClient(loop, config).loader()().ok());  // nothing was read before
+    for (int again = 0; again < 2; ++again) {
+      loaded = client.loader()();
+      REQUIRE(loaded.ok());
+      client.loaded(*loaded.value());
+    }
+    files.write(file, "");
+    CHECK(client.loader()().ok());
+    good();
+    CHECK(client.loader()().ok());
+  }
+}
 
 TEST_CASE("certificates: a wildcard stands for one label, whole, and never for an address") {
   CHECK(name_fits("gw.example", "GW.Example"));

@@ -198,7 +198,7 @@ TEST_CASE("the row cache has the newest rows, and says how far back it reaches")
   CHECK(cache.read(Lane::raw, {1, 30}, 1000).empty());
 }
 
-TEST_CASE("struck letters: ranges join, what is older than any letter is forgotten, and there are so many") {
+TEST_CASE("struck letters: ranges join, what is older than any letter is forgotten, and nothing else") {
   StruckLetters struck;
   struck.strike({{5, 6}, {10, 12}}, 1);
   struck.strike({{7, 8}, {12, 20}}, 1);
@@ -213,10 +213,14 @@ TEST_CASE("struck letters: ranges join, what is older than any letter is forgott
   struck.strike({}, 9);
   CHECK_FALSE(struck.has(5));
   CHECK(struck.has(10));
-  for (Sequence at = 0; at < StruckLetters::ranges_max; ++at)
-    struck.strike({{100 + 2 * at, 100 + 2 * at}}, 1);
-  CHECK_FALSE(struck.has(10));
+  std::vector<Range> many;
+  for (Sequence at = 0; at < StruckLetters::ranges_max; ++at) many.push_back({100 + 2 * at, 100 + 2 * at});
+  struck.strike(many, 1);
+  CHECK(struck.has(10));
   CHECK(struck.has(100));
+  CHECK_FALSE(struck.has_room_for({50, 50}));  // one more range
+  CHECK(struck.has_room_for({101, 101}));      // it joins two
+  CHECK(struck.has_room_for({21, 99}));
 }
 
 }  // namespace cursors_test

@@ -66,7 +66,8 @@ TEST_CASE(
   const auto two = decode(route, R"({"r":[{"v":1},{"v":2}],"at":"soon"}{"r":[{"v":3}],"at":1700000000})");
   CHECK(two.status.ok());
   CHECK(two.readings() == Readings{"v=3"});
-  CHECK(two.unread.missing == ValueRuns{{0, 2}});
+  // And what both have beside their values.
+  CHECK(two.unread.missing == ValueRuns{{0, 2}, beside_of({0, 2})});
 }
 
 TEST_CASE("as far as it is good: a missing time is the arrival's, unless the route needs one") {

@@ -21,7 +21,7 @@ const Principal nobody{};
 struct FakeHost final : EndpointConnection::Host {
   void arrived(EndpointConnection&, const mqtt::Connect&) override {}
   bool may_publish(EndpointConnection&, std::string_view) override { return true; }
-  void denied(EndpointConnection&) override {}
+  void denied(EndpointConnection&, std::string_view, bool) override {}
   Taken offer(EndpointConnection&, const mqtt::Publish&, const mqtt::UserProperties&) override {
     return Taken::taken;
   }

@@ -114,7 +114,7 @@ struct FakeHost final : EndpointConnection::Host {
   bool may_publish(EndpointConnection&, std::string_view topic) override {
     return !topic.starts_with("forbidden");
   }
-  void denied(EndpointConnection&) override { ++denied_count; }
+  void denied(EndpointConnection&, std::string_view, bool) override { ++denied_count; }
   Taken offer(EndpointConnection&, const mqtt::Publish& p, const mqtt::UserProperties&) override {
     if (taken.size() >= room) return quota ? Taken::quota : Taken::busy;
     taken.push_back(p.whole_bytes > 0 ? text(p.topic, ": ", p.whole_bytes, " bytes")

@@ -49,7 +49,7 @@ TEST_CASE("csv: a line that is none costs itself, and a cell its reading") {
   const auto got = decode(route, "a,b\n1,2\n3\nx,4\n5,\"6\n7,8");
   CHECK(got.readings() == Readings{"a=1", "b=2i", "b=4i"});
   CHECK(got.unread.reason() ==
-        "line 3: 1 cells for 2 columns; \"a\" is not a number: x; line 5: a cell's quote has no end");
+        "line 3: 1 cells for 2 columns; \"a\" is not a number: x; lines 5 to 6: a cell's quote has no end");
   // A second try gives what is missing.
   for (MetricConfig& metric : route.metrics) metric.type = "text";
   CHECK(decode(route, "a,b\n1,2\n3\nx,4\n5,\"6\n7,8", "plant/l1/press-1/telemetry", got.unread.missing)
@@ -113,6 +113,17 @@ TEST_CASE("cbor: the values of RFC 8949, appendix A, by the paths of JSON") {
              "01a16161"
              "02")
             .readings() == Readings{"a=1", "a=2"});  // a sequence (RFC 8742)
+}
+
+TEST_CASE("cbor: numbers are what their spelling would be, at the edge of what a double holds, too") {
+  CHECK(cbor("a16161fb8000000000000000").readings() == Readings{"a=-0"});
+  CHECK(std::get<double>(cbor("a161611b0020000000000000").records.at(0).value) == 0x1p53);
+  CHECK(std::get<std::int64_t>(cbor("a161611b0020000000000001").records.at(0).value) ==
+        (std::int64_t{1} << 53) + 1);
+  CHECK(std::get<std::int64_t>(cbor("a161611b7fffffffffffffff").records.at(0).value) == INT64_MAX);
+  CHECK(std::get<double>(cbor("a16161fb4340000000000000").records.at(0).value) == 0x1p53);
+  // of a list, by its place
+  CHECK(cbor("a1616183fb3ff8000000000000f602").readings() == Readings{"a[0]=1.5", "a[2]=2"});
 }
 
 TEST_CASE("cbor: bytes that lie") {

@@ -244,6 +244,82 @@ TEST_CASE("framers: what is unplugged in the middle of a frame begins anew") {
   }
 }
 
+TEST_CASE("framers: a stream that begins in the middle of a frame, wherever, gives whole frames only") {
+  for (const Speech& speech : speeches) {
+    CAPTURE(speech.keys);
+    const std::string first = speech.say(7);
+    for (std::size_t at = 1; at < first.size(); ++at) {
+      CAPTURE(at);
+      Heard heard;
+      const auto framer = framer_of(speech.keys);
+      framer->cut();
+      framer->push(bytes_of(first.substr(at)), heard.take);
+      for (int n = 0; n < 4; ++n) framer->push(bytes_of(speech.say(n)), heard.take);
+      // it may have been no more than a mark that was cut off
+      std::vector<std::string> wanted{speech.heard(7)};
+      for (int n = 0; n < 4; ++n) wanted.push_back(speech.heard(n));
+      REQUIRE((heard.frames.size() >= 3 && heard.frames.size() <= 5));  // it may cost the one behind it
+      wanted.erase(wanted.begin(), wanted.end() - static_cast<std::ptrdiff_t>(heard.frames.size()));
+      CHECK(heard.frames == wanted);
+    }
+  }
+}
+
+TEST_CASE("framers: two halves with a hole between them are no frame") {
+  Heard heard;
+  const auto lines = framer_of("framing = 'lines'");
+  lines->push(bytes_of("  12"), heard.take);
+  lines->cut();
+  lines->push(bytes_of("34.5 kg\r\n  1234.5 kg\r\n"), heard.take);
+  CHECK(heard.frames == std::vector<std::string>{"  1234.5 kg"});
+  CHECK_FALSE(lines->begun());
+  lines->push(bytes_of("1"), heard.take);
+  CHECK(lines->begun());
+
+  heard.frames.clear();
+  const auto bursts = framer_of("framing = 'silence'");
+  CHECK(bursts->ends_by_pause());
+  bursts->cut();
+  bursts->push(bytes_of("34.5"), heard.take);
+  bursts->on_pause(heard.take);
+  bursts->push(bytes_of("1234.5"), heard.take);
+  bursts->on_pause(heard.take);
+  CHECK(heard.frames == std::vector<std::string>{"1234.5"});
+
+  heard.frames.clear();
+  const auto bare = framer_of("framing = 'fixed'\nframe_size = 4");
+  CHECK(bare->begins_by_pause());
+  bare->cut();
+  bare->push(bytes_of("34ABCDEFGH"), heard.take);
+  CHECK(heard.frames.empty());
+  bare->on_pause(heard.take);
+  bare->push(bytes_of("1234"), heard.take);
+  CHECK(heard.frames == std::vector<std::string>{"1234"});
+
+  heard.frames.clear();  // a byte of the frame looks like its begin
+  const auto synced = framer_of("framing = 'fixed'\nframe_size = 5\nsync = 'S'");
+  CHECK_FALSE(synced->begins_by_pause());
+  synced->cut();
+  synced->push(bytes_of("aScdS1234S5678S9012S3456"), heard.take);
+  CHECK(heard.frames == std::vector<std::string>{"9012", "3456"});
+
+  heard.frames.clear();
+  const auto zeros = framer_of("framing = 'cobs'\ncrc = 'none'");
+  zeros->cut();
+  zeros->push(bytes_of(std::string("\x03"
+                                   "ab\0\x03"
+                                   "cd\0",
+                                   8)),
+              heard.take);
+  CHECK(heard.frames == std::vector<std::string>{"cd"});
+
+  heard.frames.clear();  // what is too long for a telegram, and what of it looks like another
+  const auto meter = framer_of("framing = 'telegram'\nframe_max = '40'");
+  meter->push(bytes_of("/ISK\r\n" + std::string(40, 'x') + "/y(1)\r\n!\r\n/ISK\r\n1.8.0(1)\r\n!\r\n"),
+              heard.take);
+  CHECK(heard.frames == std::vector<std::string>{"/ISK\r\n1.8.0(1)\r\n!"});
+}
+
 TEST_CASE(
     "lines: CR, LF, both, or STX and ETX; an empty one is none, and one too long is thrown away whole") {
   Heard heard;
@@ -393,6 +469,16 @@ TEST_CASE("framing: the keys of one are none of another's, and a framing nobody 
   CHECK(errors("line_max = '100'") == "");
   CHECK_FALSE(load("line_end = 'cr'").config.inputs[0] == load("line_end = 'lf'").config.inputs[0]);
   CHECK(load("framing = 'lines'").config.inputs[0] == load("").config.inputs[0]);
+}
+
+TEST_CASE("requests: a frame that a pause ends needs more time than the pause") {
+  const auto errors = [](const std::string& keys) { return format_errors("t", load(keys).errors); };
+  const std::string asked = "framing = 'silence'\nrequest = 'S'\nrequest_interval = '1s'\nrequest_timeout = ";
+  CHECK(errors(asked + "'40ms'").find("a pause of 50ms") != std::string::npos);
+  CHECK(errors(asked + "'50ms'").find("a pause of 50ms") != std::string::npos);
+  CHECK(errors(asked + "'60ms'") == "");
+  CHECK(errors(asked + "'40ms'\nsilence = '20ms'") == "");
+  CHECK(errors("framing = 'fixed'\nframe_size = 4\nrequest = 'S'\nrequest_timeout = '40ms'") == "");
 }
 
 TEST_CASE("line marks: bytes that were received wrongly are told apart, however the stream is cut") {

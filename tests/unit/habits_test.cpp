@@ -153,8 +153,9 @@ TEST_CASE("numbers of other clocks") {
   CHECK(at("excel", "46023.5")->us == 1'767'268'800'000'000);
   CHECK(at("excel", "46023")->us == 1'767'225'600'000'000);
   CHECK(at("excel", "109575")->us == 7'258'118'400'000'000);  // 2200-01-01
-  CHECK_FALSE(at("excel", "99999999"));
-  CHECK_FALSE(at("ticks", "-1"));
+  // Times all the same, of which nobody believes any.
+  CHECK_FALSE(is_within_bounds(*at("excel", "99999999")));
+  CHECK_FALSE(is_within_bounds(*at("ticks", "-1")));
   CHECK(parse_time_text("/Date(1767268800000)/")->us == 1'767'268'800'000'000);
   CHECK(parse_time_text("/Date(-1000+0200)/")->us == -1'000'000);
   CHECK_FALSE(parse_time_text("/Date(x)/"));

@@ -131,8 +131,19 @@ TEST_CASE("kinesis: requests, and an answer for each record") {
     CHECK(outcome(200, odd).verdict == Verdict::retryable);
     CHECK(outcome(200, odd).items.empty());
   }
-  CHECK(outcome(200, R"({"FailedRecordCount":0,"Records":[{"SequenceNumber":"1"},{"ShardId":"s"}]})")
+  CHECK(outcome(200, R"({"FailedRecordCount":1,"Records":[{"SequenceNumber":"1"},{"ShardId":"s"}]})")
             .items[1] == Verdict::retryable);
+  CHECK(outcome(200, R"({"Records":[{"SequenceNumber":"1"},{"ShardId":"s"}]})").items[1] ==
+        Verdict::retryable);
+  // Its count and its list contradict each other.
+  for (const char* odd :
+       {R"({"FailedRecordCount":5,"Records":[{"SequenceNumber":"1"},{"SequenceNumber":"2"}]})",
+        R"({"FailedRecordCount":0,"Records":[{"SequenceNumber":"1"},{"ShardId":"s"}]})",
+        R"({"Records":[{"SequenceNumber":"1"},{"SequenceNumber":"2"}],"FailedRecordCount":1})"}) {
+    CAPTURE(odd);
+    CHECK(outcome(200, odd).verdict == Verdict::retryable);
+    CHECK(outcome(200, odd).items.empty());
+  }
   const auto error = [&](const char* name, const char* words = "") {
     return outcome(
                400,

@@ -106,6 +106,16 @@ TEST_CASE("remote write: samples to the byte, and what has no form") {
   CHECK(body_of(*one, reading("d", "m", std::numeric_limits<double>::quiet_NaN())).starts_with("\x0A"));
   for (const Value& none : {Value{}, Value{std::string("text")}, Value{Bytes{std::byte{1}}}})
     CHECK(body_of(*one, reading("d", "m", none)) == "refused: remote write has numbers only");
+  // That is so by nature: it is passed over, and nobody's fault.
+  CHECK_FALSE(one->takes(reading("d", "m", std::string("text"))));
+  CHECK_FALSE(one->takes(reading("d", "m", Value{})));
+  CHECK((one->takes(reading("d", "m", true)) && one->takes(window_record())));
+  Record asked = window_record();
+  auto more = std::make_shared<Detail>(*asked.detail);
+  std::get<WindowDetail>(more->body).stats = {{"sum", 6}, {"p95", 2.9}};
+  asked.detail = more;
+  for (const char* series : {"m_mean", "m_min", "m_max", "m_count", "m_sum", "m_p95"})
+    CHECK(has(asked, series));
   Record full = reading("d", "m", 1.0);
   full.tags = {{"Line", "7"},       {"__name__", "evil"}, {"a-b", "x"}, {"a.b", "y"},
                {"device", "other"}, {"empty", ""},        {"1st", "z"}};
@@ -253,6 +263,20 @@ TEST_CASE("json template: types, members of members, and texts of any content") 
         R"({"v":null})");
   CHECK(made({{"v", "= {value}"}}, reading("d", "m", 2.5)) == R"({"v":"= 2.5"})");
   CHECK(made({{"v", "{value}"}}, window_record()) == R"({"v":2})");
+  // Windows of two lengths can be told apart, and their revisions; of a reading there is nothing to say.
+  const JsonTemplate::Members window = {
+      {"w", "{window}"},     {"to", "{end_ms}"}, {"n", "{count}"},
+      {"lo", "{min}"},       {"hi", "{max}"},    {"r", "{revision}"},
+      {"sum", "{stat.sum}"}, {"at", "{end}"},    {"id", "{device}/{window}/{end_ms}"}};
+  Record summed = window_record();
+  auto detail = std::make_shared<Detail>(*summed.detail);
+  std::get<WindowDetail>(detail->body).stats = {{"sum", 6.5}};
+  summed.detail = detail;
+  CHECK(
+      made(window, summed) ==
+      R"({"w":"1min","to":1790000060000,"n":3,"lo":1,"hi":3,"r":1,"sum":6.5,"at":"2026-09-21T14:14:20.000000Z","id":"d/1min/1790000060000"})");
+  CHECK(made(window, reading("d", "m", 1.0)) ==
+        R"({"w":null,"to":null,"n":null,"lo":null,"hi":null,"r":null,"sum":null,"at":null,"id":"d//"})");
   CHECK(made({{"key", "{gateway}/{epoch}/{sequence}"}, {"n", "{sequence}"}}, record) ==
         R"({"key":"gw/77/5","n":5})");
   CHECK(made({{"a", "x"}, {"a.b", "y"}}, record) == "a.b: \"a\" stands for two things");

@@ -173,7 +173,13 @@ TEST_CASE("influxdb: lines to the byte") {
         "n,device=d1,gateway=gw value=9007199254740992,integer=9007199254740993i 1790000000000001\n");
   CHECK(body_of(*plain, reading("d1", "on", true)) == "on,device=d1,gateway=gw flag=true 1790000000000001\n");
   CHECK(body_of(*plain, reading("d1", "t", std::string("say \"a\\b\"\n"))) ==
-        "t,device=d1,gateway=gw text=\"say \\\"a\\\\b\\\"\n\" 1790000000000001\n");
+        "t,device=d1,gateway=gw text=\"say \\\"a\\\\b\\\" \" 1790000000000001\n");
+  // A server that reads lines before quotes would take what is behind a line end for a point of its own.
+  CHECK(body_of(*plain, reading("d1", "t", std::string("x\" 1\nt,device=d2 value=1 1\r\n"))) ==
+        "t,device=d1,gateway=gw text=\"x\\\" 1 t,device=d2 value=1 1  \" 1790000000000001\n");
+  Record timed = reading("d1", "t", 1.0);
+  timed.tags = {{"time", "noon"}};
+  CHECK(body_of(*plain, timed) == "t,device=d1,gateway=gw,tag_time=noon value=1 1790000000000001\n");
   CHECK(body_of(*plain, reading("d1", "b", Bytes{std::byte{0xAB}})) ==
         "b,device=d1,gateway=gw bytes=\"ab\" 1790000000000001\n");
   // Names: what means something is escaped; a backslash that would is written as a slash; what looks like a

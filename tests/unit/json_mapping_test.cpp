@@ -92,7 +92,7 @@ TEST_CASE("mapping: each over bare values, lists of lists, maps") {
   route.metrics = {{"t", "@", ""}};
   CHECK(decode(route, R"({"temps":[1,null,"x",2]})").readings() == Readings{"t=1", "t='x'", "t=2"});
   route.metrics.clear();
-  CHECK(decode(route, R"({"temps":[1,2]})").readings() == Readings{"temps=1", "temps=2"});
+  CHECK(decode(route, R"({"temps":[1,2]})").readings() == Readings{"temps[0]=1", "temps[1]=2"});
   route.each = "rows[]";
   route.time = "[0]";
   route.metrics = {{"t", "[1]", ""}, {"h", "[2]", ""}};
@@ -235,12 +235,12 @@ TEST_CASE("mapping: quality in the words of the trade") {
     INFO(good);
     CHECK(quality(good) == "good");
   }
-  for (const char* uncertain :
-       {"\"Uncertain\"", "\"UncertainLastUsableValue\"", "64", "0", "1073741824", "\"who knows\""}) {
+  for (const char* uncertain : {"\"Uncertain\"", "\"UncertainLastUsableValue\"", "64", "0", "1", "8", "1024",
+                                "1073741824", "\"who knows\""}) {
     INFO(uncertain);
     CHECK(quality(uncertain) == "uncertain");
   }
-  for (const char* bad : {"\"Bad\"", "\"BAD\"", "\"BadSensorFailure\"", "false", "8", "2147483648",
+  for (const char* bad : {"\"Bad\"", "\"BAD\"", "\"BadSensorFailure\"", "false", "2147483648",
                           "\"0x80310000\"", "2150891520"}) {
     INFO(bad);
     CHECK(quality(bad) == "bad");

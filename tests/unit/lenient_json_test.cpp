@@ -133,6 +133,70 @@ TEST_CASE("lenient JSON: the public suite is read as strictly, or refused, but f
   CHECK(taken == exceptions);
 }
 
+namespace {
+
+std::string one_of(Rng& rng, std::initializer_list<const char*> words) {
+  return *(words.begin() + rng.below(words.size()));
+}
+std::string some_text(Rng& rng) {
+  std::string out = "\"";
+  for (std::uint64_t n = rng.below(4); n > 0; --n)
+    out += one_of(rng, {"a", "temperature", "\\n", "\\\"", "\\\\", "\\/", "\\u00e4", "\\u0000",
+                        "\\uD83D\\uDE00", "\\ud83d", "{[,:]}", "'", " ", "\u00e4", "0123456789abcdef"});
+  return out + "\"";
+}
+std::string some_json(Rng& rng, int depth) {
+  const auto blanks = [&] { return one_of(rng, {"", "", "", " ", "\n", "\r\n\t"}); };
+  const std::uint64_t kind = rng.below(depth > 5 ? 4 : 7);
+  if (kind == 0) return blanks() + some_text(rng) + blanks();
+  if (kind == 1) return blanks() + one_of(rng, {"true", "false", "null"}) + blanks();
+  if (kind < 4)
+    return blanks() + one_of(rng, {"0", "-0", "12", "-1.50", "1e5", "0.1E-07", "2e+3", "1234567890123"}) +
+           blanks();
+  std::string out;
+  for (std::uint64_t n = rng.below(4); n > 0; --n) {
+    const std::string name = kind == 4 ? "" : blanks() + some_text(rng) + blanks() + ":";
+    out += name + some_json(rng, depth + 1) + (n > 1 ? "," : blanks());
+  }
+  return kind == 4 ? "[" + out + "]" : "{" + out + "}";
+}
+
+}  // namespace
+
+TEST_CASE("lenient JSON: what the strict reader reads is told the same, whole or damaged") {
+  Rng rng(seed());
+  std::size_t good = 0;
+  for (int round = 0; round < 5000 * effort(); ++round) {
+    std::string json = some_json(rng, 0);
+    if (rng.below(3) == 0)
+      json.insert(rng.below(json.size() + 1), one_of(rng, {",", " ", "0", "\"", "e", ".", "]"}));
+    if (rng.below(8) == 0) json.resize(rng.below(json.size() + 1));
+    Told strict, lenient;
+    LenientJson found;
+    if (!read_json(bytes_of(json), strict).ok()) continue;
+    ++good;
+    CHECK(read_lenient_json(bytes_of(json), lenient, found).ok());
+    CAPTURE(json);
+    REQUIRE(lenient.said == strict.said);
+    CHECK(lenient.whole);
+    CHECK(found.documents == 1);
+    CHECK_FALSE(found.latin1);
+  }
+  CHECK(good > 1000);
+}
+
+TEST_CASE("lenient JSON: texts and numbers at every place of eight bytes, and at the end") {
+  for (std::size_t n = 0; n < 40; ++n) {
+    const std::string name(n, 'x');
+    CHECK(leniently("{\"" + name + "\":1}") == "{ key:" + name + " #1 }");
+    CHECK(leniently("[\"" + name + "\\n" + name + "\"]") == "[ $" + name + "\n" + name + " ]");
+    CHECK(leniently("[\"" + name) == "[ broken");
+    CHECK(leniently("[\"" + name + "\\") == "[ broken");
+    CHECK(leniently("[\"" + name + "\\\"") == "[ broken");
+    CHECK(leniently("[" + std::string(n + 1, '1')) == "[ broken");
+  }
+}
+
 TEST_CASE("lenient JSON: words, numbers and names as firmware spells them") {
   CHECK(leniently(R"({"a":nan,"b":-INF,"c":1.#QNAN,"d":True,"e":undefined})") ==
         "{ key:a null key:b null key:c null key:d true key:e null }");
@@ -184,6 +248,16 @@ TEST_CASE("lenient JSON: no bytes make it fall over, and it comes to an end") {
   (void)leniently(std::string(100'000, '['));
   (void)leniently(std::string(100'000, '{'));
   (void)leniently(std::string(100'000, ']'));
+}
+
+TEST_CASE("lenient JSON: a comma in a number costs its own member, and invents no other") {
+  CHECK(leniently(R"({"temp":21,5,"hum":45,2,"n":7})") == "{ key:temp ?21,5 key:hum ?45,2 key:n #7 }");
+  CHECK(leniently(R"({"p":1,234.5})") == "{ key:p ?1,234.5 }");
+  CHECK(leniently(R"({"p":-1,234,567.8 ,"b":[1,2],"c":{"d":0,5}})") ==
+        "{ key:p ?-1,234,567.8 key:b [ #1 #2 ] key:c { key:d ?0,5 } }");
+  CHECK(leniently(R"([{"a":1,5},[21,5]])") == "[ { key:a ?1,5 } [ #21 #5 ] ]");
+  CHECK(leniently("21,5") == "?21,5");
+  CHECK(leniently(R"({"a":1},{"a":2})") == "{ key:a #1 } { key:a #2 }");
 }
 
 }  // namespace lenient_json_test

@@ -194,6 +194,45 @@ TEST_CASE(
   CHECK(loss.count == 10);
 }
 
+TEST_CASE(
+    "log: a lane that an uplink takes no longer is given up; one that comes back begins with what comes") {
+  for (const bool restarted : {false, true}) {
+    CAPTURE(restarted);
+    Bench bench;
+    const auto oldest = Subscription::Start::oldest;
+    const auto first = bench.log->subscribe({"up", {Lane::alarm, Lane::raw}, oldest});
+    bench.log->subscribe({"other", {Lane::raw}, oldest});
+    bench.append(10);
+    bench.loop->run_for(2s);
+    if (restarted) bench.restart(true);
+    else bench.log->unsubscribe(first);
+    bench.log->subscribe({"up", {Lane::alarm}, oldest});
+    if (restarted) bench.log->subscribe({"other", {Lane::raw}, oldest});
+    CHECK(bench.log->absent_consumers().empty());
+    bench.append(5);
+    bench.loop->run_for(2s);
+    // Nothing is kept for it, and what it had left is told.
+    CHECK(bench.log->unsettled("up", Lane::raw).empty());
+    CHECK(bench.log->ledger("up", Lane::raw).admitted == 0);
+    CHECK_FALSE(bench.log->takes("up", Lane::raw));
+    CHECK(bench.log->ledger("other", Lane::raw).unsettled() == 15);
+    const auto losses = bench.read(Lane::alarm, {1, 1000});
+    REQUIRE(losses.size() == 1);
+    std::vector<Record> records;
+    REQUIRE(decode_batch(*losses[0].columns, losses[0].zstd, records).ok());
+    const auto& loss = std::get<LossDetail>(records.at(0).detail->body);
+    CHECK((loss.consumer == "up" && loss.reason == "forgotten" && loss.count == 10));
+    // What was delivered once, or given up, does not come again, though `start` says the oldest.
+    bench.restart(true);
+    bench.log->subscribe({"up", {Lane::alarm, Lane::raw}, oldest});
+    bench.log->subscribe({"other", {Lane::raw}, oldest});
+    CHECK(bench.log->unsettled("up", Lane::raw).empty());
+    bench.append(3);
+    bench.loop->run_for(2s);
+    CHECK(bench.log->ledger("up", Lane::raw).unsettled() == 3);
+  }
+}
+
 TEST_CASE("log: what is settled in part is never counted beyond what was admitted") {
   Bench bench;
   bench.log->subscribe({"up", {Lane::raw}});

@@ -11,6 +11,7 @@
 #include "drivers/modbus/poller.h"
 #include "drivers/modbus/registers.h"
 #include "drivers/modbus/reply_decoder.h"
+#include "drivers/modbus/sunspec.h"
 #include "ingest/input_kind.h"
 #include "kinds.h"
 #include "tests/support/seed.h"
@@ -285,6 +286,94 @@ TEST_CASE("modbus replies: partly good is partly read, and a retry gives what wa
   CHECK(std::holds_alternative<std::monostate>(records[0].value));
 }
 
+TEST_CASE("modbus registers: a power of ten beside a value is read with it, and scales it each time") {
+  RegisterConfig power = row("power", 12, PointType::i16);
+  power.scale_register = 13;
+  power.no_value = -32768;
+  RegisterConfig before = row("energy", 22, PointType::u32);
+  before.scale_register = 20;
+  before.scale = 0.001;
+  ModbusInputConfig config;
+  config.devices.resize(1);
+  config.devices[0].name = "d";
+  config.devices[0].registers = {power, before};
+  const PlanLimits tight{125, 2000, 0};
+  CHECK(words_of(plan_blocks(points_of({power, before}), tight)) == "12+2 20+4");
+  CHECK(words_of(split_block(points_of({power, before}), {{Table::holding, 12, 12}, 1s}, tight)) ==
+        "12+2 20+4");
+  const ReplyDecoder decoder(slaves_of(config));
+  const auto values = [&](const Span& span, const Bytes& data, std::string* why = nullptr) {
+    const std::string channel = channel_of({span, 1s, "d"});
+    const Bytes pdu = reply_pdu(span, data);
+    Arrival arrival;
+    arrival.channel = channel;
+    arrival.bytes = pdu;
+    std::vector<Record> records;
+    Unread unread;
+    (void)decoder.decode(arrival, records, unread);
+    if (why) *why = unread.any() ? unread.reason() : "";
+    std::vector<double> found;
+    for (const Record& record : records) found.push_back(std::get<double>(record.value));
+    return found;
+  };
+  const Span span{Table::holding, 12, 2};
+  CHECK(values(span, bytes({0x10, 0x72, 0, 0})) == std::vector<double>{4210});  // a double at every power
+  CHECK(values(span, bytes({0x10, 0x75, 0xFF, 0xFF})) == std::vector<double>{421.3});
+  CHECK(values(span, bytes({0x00, 0x07, 0, 2})) == std::vector<double>{700});
+  CHECK(values(span, bytes({0x80, 0x00, 0, 0})).empty());
+  CHECK(values(span, bytes({0x00, 0x07, 0x80, 0x00})).empty());
+  std::string why;
+  CHECK(values(span, bytes({0x00, 0x07, 0, 11}), &why).empty());
+  CHECK(why.find("the scale_register of \"power\" holds 11") != std::string::npos);
+  CHECK(values({Table::holding, 20, 4}, bytes({0, 3, 9, 9, 0, 0, 0, 5})) == std::vector<double>{5});
+  // Of a reply that has not got both it is no value.
+  CHECK(values({Table::holding, 22, 2}, bytes({0, 0, 0, 5})).empty());
+}
+
+TEST_CASE("sunspec: what has a power of ten has a row, asleep or not, and names are unique") {
+  std::map<int, std::uint16_t> holds;
+  const auto put = [&](int at, std::initializer_list<int> values) {
+    for (const int value : values) holds[at++] = static_cast<std::uint16_t>(value);
+  };
+  put(40000, {0x5375, 0x6E53, 1, 66});
+  put(40004, {0x4142});
+  put(40070, {103, 50});
+  for (int at = 40072; at < 40122; ++at) holds[at] = 0xFFFF;  // asleep
+  for (const int at : {4, 11, 13, 15, 24, 26, 28, 30, 35}) holds[40072 + at] = 0xFFFE;
+  holds[40072 + 13] = 0x8000;  // it has no power
+  put(40122, {1, 66});
+  put(40124, {0x4344});
+  put(40190, {203, 105});
+  put(40297, {160, 48, 0, 0, 0, 0, 0, 0, 2, 0});
+  put(40347, {112, 60});
+  put(40409, {0xFFFF, 0});
+  const auto device = find_sunspec([&](const Span& span) {
+    std::vector<std::uint16_t> out;
+    for (std::uint32_t a = span.first; a < span.end(); ++a) out.push_back(holds[static_cast<int>(a)]);
+    return std::optional(out);
+  });
+  REQUIRE(device);
+  CHECK(device->manufacturer == "AB");
+  const auto row_of = [&](std::string_view name) -> const RegisterConfig* {
+    const auto at = std::ranges::find(device->rows, name, &RegisterConfig::name);
+    return at == device->rows.end() ? nullptr : &*at;
+  };
+  REQUIRE(row_of("current"));
+  CHECK(row_of("current")->scale_register == 40076);
+  CHECK(row_of("power")->type ==
+        static_cast<std::uint8_t>(PointType::f32));  // only the second inverter has one
+  REQUIRE(row_of("manufacturer_2"));
+  REQUIRE(row_of("meter_imported"));
+  CHECK(row_of("meter_imported")->address == 40192 + 44);
+  REQUIRE(row_of("module_2_dc_power"));
+  CHECK(row_of("module_2_dc_power")->address == 40299 + 8 + 20 + 11);
+  CHECK(row_of("module_2_dc_power")->scale_register == 40301);
+  CHECK_FALSE(row_of("module_3_dc_power"));
+  REQUIRE(row_of("current_2"));
+  CHECK(row_of("current_2")->scale_register < 0);
+  CHECK(faults_of(device->rows).empty());
+}
+
 // ---- the bus in virtual time --------------------------------------------------------------------------
 
 namespace {
@@ -314,6 +403,8 @@ struct ListInbox : Inbox {
   Status wait_durable(Ticket) override { return {}; }
   std::size_t capacity() const override { return 1 << 20; }
   double fill() const override { return full; }
+  void forget_session(std::string_view) override {}
+  void released(std::string_view, std::uint16_t) override {}
 };
 
 // Slaves on a line: each takes its time to answer; an answer that comes too late lies on the line and is read
@@ -322,7 +413,16 @@ struct VirtualLine : Line {
   struct Behaviour {
     Duration takes = 10ms;
     bool dead = false, away = false;
-    std::vector<std::uint16_t> refuses;  // addresses
+    std::vector<std::uint16_t> refuses, mute;  // addresses: an exception, or no answer at all
+    Exception says = Exception::none;          // to whatever is asked
+    Duration again{0};                         // each answer comes a second time, so much later
+    // Only what its rows are.
+    void has_only(const std::vector<RegisterConfig>& rows, std::vector<std::uint16_t> Behaviour::*others) {
+      for (int a = 0; a < 2000; ++a) {
+        if (std::ranges::none_of(rows, [&](const RegisterConfig& r) { return r.address == a; }))
+          (this->*others).push_back(static_cast<std::uint16_t>(a));
+      }
+    }
   };
   struct Frame {
     std::uint8_t unit;
@@ -334,13 +434,20 @@ struct VirtualLine : Line {
   std::map<int, Behaviour> slaves;
   std::deque<Frame> coming;
   bool opened = false, present = true;
+  bool hangs_up = false;  // it lets itself be opened, and that is all
+  Duration idle{0};       // it ends a connection on which nothing was said for so long
+  Instant spoken;
+  int opens = 0;
   std::map<int, int> asked;
+  std::vector<Span> spans;
   std::function<void(VirtualLine&, int unit)> before;
 
   explicit VirtualLine(VirtualClock& c) : clock(c) {}
   Status open() override {
     if (!present) return {Code::unavailable, "no such port"};
     opened = true;
+    ++opens;
+    spoken = clock.time;
     return {};
   }
   void close() override { opened = false; }
@@ -361,8 +468,11 @@ struct VirtualLine : Line {
   Reply ask(std::uint8_t unit, const Span& span, Duration timeout) override {
     Reply outcome;
     ++asked[unit];
+    spans.push_back(span);
     if (before) before(*this, unit);
-    if (!present) {
+    const bool ended = hangs_up || (idle.count() > 0 && clock.time - spoken > idle);
+    spoken = clock.time;
+    if (!present || ended) {
       outcome.answer = Answer::gone;
       outcome.words = "the port is gone";
       return outcome;
@@ -374,10 +484,16 @@ struct VirtualLine : Line {
       for (std::uint32_t a = span.first; a < span.end(); ++a) {
         if (std::ranges::count(slave->second.refuses, a)) frame.exception = Exception::illegal_address;
         if (slave->second.away) frame.exception = Exception::no_response;
+        if (slave->second.says != Exception::none) frame.exception = slave->second.says;
         frame.data.push_back(static_cast<std::byte>(a >> 8));
         frame.data.push_back(static_cast<std::byte>(a & 0xFF));
       }
-      coming.push_back(frame);
+      const auto is_mute = [&](std::uint16_t a) { return a >= span.first && a < span.end(); };
+      if (std::ranges::none_of(slave->second.mute, is_mute)) {
+        coming.push_back(frame);
+        frame.arrives = frame.arrives + slave->second.again;
+        if (slave->second.again.count() > 0) coming.push_back(frame);
+      }
     }
     const Instant deadline = clock.time + timeout;
     while (!coming.empty() && coming.front().arrives <= deadline) {
@@ -410,6 +526,7 @@ struct Bus {
   std::unique_ptr<BusMetrics> counters;
   std::unique_ptr<Poller> poller;
   std::vector<Poller::Round::Change> changes;
+  std::vector<Poller::Round::Refusal> refusals;
   std::string trouble;
 
   explicit Bus(int devices, std::vector<RegisterConfig> rows = {row("a", 0), row("b", 1), row("c", 2)}) {
@@ -432,6 +549,21 @@ struct Bus {
     poller = std::make_unique<Poller>(Poller::Parts{clock, inbox, trust}, config, slaves, std::move(made),
                                       std::make_shared<std::atomic<bool>>(false), *counters, 7);
   }
+  // Another daemon on the same line; what is on its way still comes.
+  void restart() {
+    auto made = std::make_unique<VirtualLine>(clock);
+    made->slaves = line->slaves;
+    made->coming = line->coming;
+    made->before = line->before;
+    line = made.get();
+    poller = std::make_unique<Poller>(Poller::Parts{clock, inbox, trust}, config, slaves_of(config),
+                                      std::move(made), std::make_shared<std::atomic<bool>>(false), *counters,
+                                      clock.time.ns);
+  }
+  int exceptions() const {
+    return static_cast<int>(
+        std::ranges::count_if(inbox.entries, [](const auto& e) { return e.bytes.size() == 2; }));
+  }
   // Three answers in ten come after 90 ms, and up to `spread` more; the others at once.
   void late_at_times(std::chrono::milliseconds spread) {
     line->before = [rng = Rng(5), spread](VirtualLine& of, int unit) mutable {
@@ -445,6 +577,7 @@ struct Bus {
     while (clock.time < end) {
       const auto round = poller->run(std::min(end, clock.time + 200ms));
       changes.insert(changes.end(), round.changes.begin(), round.changes.end());
+      refusals.insert(refusals.end(), round.refusals.begin(), round.refusals.end());
       trouble = round.trouble;
       if (round.next > clock.time) clock.time = std::min(round.next, end);
     }
@@ -594,18 +727,25 @@ TEST_CASE("modbus bus: what a device refuses is found by cutting, told once, and
   CHECK(read[3] == 0);
 }
 
-TEST_CASE("modbus bus: a port that goes and comes back blames no device, and a full inbox asks nothing") {
+TEST_CASE("modbus bus: with the port all devices go, told once, and come back; a full inbox asks nothing") {
   Bus bus(4);
   bus.start();
   bus.run(5s);
   bus.line->present = false;
   bus.run(30s);
   CHECK(bus.trouble == "no such port");
-  CHECK(bus.changes.size() == 4);
+  REQUIRE(bus.changes.size() == 8);
+  for (std::size_t i = 4; i < 8; ++i) {
+    CHECK_FALSE(bus.changes[i].up);
+    CHECK(bus.changes[i].why == "no such port");
+  }
+  CHECK(bus.exceptions() == 4);  // a gap in each
   bus.line->present = true;
   bus.run(60s);
   CHECK(bus.trouble.empty());
-  CHECK(bus.changes.size() == 4);
+  REQUIRE(bus.changes.size() == 12);
+  for (std::size_t i = 8; i < 12; ++i) CHECK(bus.changes[i].up);
+  CHECK(bus.exceptions() == 4);
   bus.inbox.entries.clear();
   bus.run(10s);
   for (int unit = 1; unit <= 4; ++unit) CHECK(bus.answers(unit) >= 9);
@@ -616,6 +756,193 @@ TEST_CASE("modbus bus: a port that goes and comes back blames no device, and a f
   bus.inbox.full = 0;
   bus.run(5s);
   CHECK(bus.line->asked.size() == 4);
+}
+
+TEST_CASE("modbus bus: an answer from before a restart is never taken for a new one") {
+  const std::vector<RegisterConfig> rows{row("a", 10), row("b", 20), row("c", 30), row("d", 40)};
+  struct Kind {
+    std::chrono::milliseconds spread;  // beyond the timeout nothing but another length helps
+    int registers_max;
+    std::vector<std::uint16_t> VirtualLine::Behaviour::*others;
+  };
+  // Not yet held: a device that refuses (or is mute to) more than its rows, and is late while we restart.
+  for (const Kind& kind : {Kind{400ms, 125, nullptr}, Kind{90ms, 1, nullptr}}) {
+    CAPTURE(kind.spread.count());
+    CAPTURE(kind.registers_max);
+    Bus bus(1, rows);
+    bus.config.timeout = 100ms;
+    bus.config.interval = 200ms;
+    for (RegisterConfig& r : bus.config.devices[0].registers) r.interval = 200ms;
+    bus.config.failures_max = 100;
+    bus.config.gap = 0;
+    bus.config.registers_max = kind.registers_max;
+    bus.start();
+    if (kind.others) bus.line->slaves[1].has_only(rows, kind.others);
+    bus.late_at_times(kind.spread);
+    Rng rng(seed());
+    for (int i = 0; i < 300; ++i) {
+      bus.run(
+          std::chrono::milliseconds(1000 + rng.below(2000)));  // what was asked by then is not what is next
+      bus.restart();
+    }
+    CHECK(bus.counters->silent.value() > 100);
+    CHECK(bus.answers(1) > 500);  // which looks at every value
+  }
+}
+
+TEST_CASE("modbus bus: to know a unit costs one question, and no time of silence") {
+  Bus bus(32);
+  bus.start();
+  bus.run(2500ms);
+  CHECK(bus.changes.size() == 32);
+  for (int unit = 1; unit <= 32; ++unit) CHECK(bus.answers(unit) >= 1);
+  CHECK(bus.counters->polls.value() == bus.inbox.entries.size() + 32);
+}
+
+TEST_CASE("modbus bus: an answer that comes twice is never taken for another one") {
+  const std::vector<RegisterConfig> rows{row("a", 10), row("b", 20), row("c", 30), row("d", 40)};
+  for (const int every : {5, 6}) {
+    Bus bus(2, rows);
+    bus.config.gap = 0;
+    bus.config.timeout = 200ms;
+    bus.start();
+    bus.line->before = [n = 0, every](VirtualLine& of, int unit) mutable {
+      of.slaves[unit].takes = 3ms;
+      of.slaves[unit].again = ++n % every == 0 ? Duration(6ms) : Duration(0);
+    };
+    bus.run(5min);
+    for (const int device : {1, 2}) CHECK(bus.answers(device) >= 4 * 298);
+    CHECK(bus.counters->silent.value() == 0);
+  }
+}
+
+TEST_CASE("modbus bus: who has no more than its rows loses nothing by what is done against doubles") {
+  const std::vector<RegisterConfig> rows{row("a", 10), row("b", 20), row("c", 30), row("d", 40)};
+  for (const auto others : {&VirtualLine::Behaviour::refuses, &VirtualLine::Behaviour::mute}) {
+    Bus bus(1, rows);
+    bus.config.gap = 0;
+    bus.config.timeout = 200ms;
+    bus.start();
+    bus.line->slaves[1].has_only(rows, others);
+    bus.run(50min);
+    CHECK(bus.changes.size() == 1);  // it never was away
+    CHECK(bus.counters->silent.value() <= 4);
+    CHECK(bus.exceptions() == 0);
+    CHECK(bus.answers(1) >= 4 * 2990);
+    CHECK(bus.counters->polls.value() <= bus.inbox.entries.size() + 8);
+  }
+}
+
+TEST_CASE("modbus bus: an exception that is late, or comes twice, is not the answer to the next question") {
+  for (const Exception says : {Exception::illegal_address, Exception::busy}) {
+    Bus bus(1, {row("a", 10), row("b", 11), row("c", 500)});
+    bus.config.timeout = 200ms;
+    bus.config.failures_max = 100;
+    bus.start();
+    bus.run(5s);
+    bus.line->before = [n = 0, says](VirtualLine& of, int unit) mutable {
+      const bool late = ++n % 4 == 0;
+      of.slaves[unit].takes = late ? 260ms : 3ms;
+      of.slaves[unit].says = late ? says : Exception::none;
+    };
+    bus.run(5min);
+    CHECK(bus.counters->silent.value() > 100);
+    CHECK(bus.exceptions() == 0);
+    CHECK(bus.counters->splits.value() == 0);
+    CHECK(bus.answers(1) > 300);
+  }
+  Bus bus(1, {row("a", 10), row("c", 500)});
+  bus.start();
+  bus.line->slaves[1].refuses = {500};
+  bus.line->before = [](VirtualLine& of, int unit) {
+    of.slaves[unit].takes = 3ms;
+    of.slaves[unit].again = 6ms;
+  };
+  bus.run(10min);
+  for (const auto& entry : bus.inbox.entries) {
+    if (entry.bytes.size() == 2) CHECK(parse_channel(entry.channel)->span.first == 500);
+  }
+  CHECK(bus.answers(1) >= 595);
+}
+
+TEST_CASE("modbus bus: a refusal is an event when it begins and when it is over, now and then is one") {
+  Bus bus(1, {row("a", 0), row("b", 100)});
+  bus.start();
+  bus.run(5s);
+  bus.line->slaves[1].refuses = {100};
+  bus.run(10s);
+  REQUIRE(bus.refusals.size() == 1);
+  CHECK(bus.refusals[0].span == Span{Table::holding, 100, 1});
+  CHECK(bus.refusals[0].exception == Exception::illegal_address);
+  CHECK(bus.exceptions() == 1);
+  bus.run(3h);  // in which it is tried whole again
+  CHECK(bus.refusals.size() == 1);
+  CHECK(bus.exceptions() == 1);
+  bus.line->slaves[1].refuses = {};
+  bus.run(5min);
+  REQUIRE(bus.refusals.size() == 2);
+  CHECK(bus.refusals[1].exception == Exception::none);
+  bus.line->before = [n = 0](VirtualLine& of, int unit) mutable {
+    of.slaves[unit].says = ++n % 4 == 0 ? Exception::busy : Exception::none;
+  };
+  bus.run(10min);
+  CHECK(bus.exceptions() > 100);  // a gap for each
+  CHECK(bus.refusals.size() <= 4);
+}
+
+TEST_CASE("modbus bus: who comes back is read whole again") {
+  Bus bus(1, {row("a", 0), row("b", 1), row("c", 2)});
+  bus.start();
+  bus.line->slaves[1].refuses = {1};
+  bus.run(10s);
+  bus.line->slaves[1].dead = true;
+  bus.run(20s);
+  bus.line->slaves[1].refuses = {};
+  bus.line->slaves[1].dead = false;
+  bus.run(5min);
+  bus.inbox.entries.clear();
+  bus.run(10s);
+  for (const auto& entry : bus.inbox.entries) CHECK(parse_channel(entry.channel)->span.count == 3);
+  CHECK(bus.answers(1) >= 9);
+}
+
+TEST_CASE(
+    "modbus bus: devices behind a peer that only hangs up are told away, and nobody who never was there") {
+  Bus never(2);
+  never.start();
+  never.line->present = false;
+  never.run(300ms);
+  never.run(1min);
+  CHECK(never.changes.empty());  // nobody was there to go
+  CHECK(never.exceptions() == 0);
+  Bus bus(2);
+  bus.config.mode = "rtu_over_tcp";
+  bus.start();
+  bus.run(5s);
+  bus.line->hangs_up = true;
+  bus.run(5min);
+  REQUIRE(bus.changes.size() == 4);
+  CHECK_FALSE(bus.changes[3].up);
+  CHECK(bus.line->opens < 100);
+  bus.line->hangs_up = false;
+  bus.line->slaves[2].dead = true;
+  bus.run(2min);
+  REQUIRE(bus.changes.size() == 5);  // that the other is away was told
+  CHECK(bus.changes[4].up);
+}
+
+TEST_CASE(
+    "modbus bus: a peer that ends connections on which nothing is said is polled in time all the same") {
+  Bus bus(1, {row("a", 10)});
+  bus.config.mode = "rtu_over_tcp";
+  for (RegisterConfig& r : bus.config.devices[0].registers) r.interval = 2s;
+  bus.start();
+  bus.line->idle = 1s;
+  bus.run(90s);
+  CHECK(bus.answers(1) >= 44);
+  CHECK(bus.changes.size() == 1);
+  CHECK(bus.trouble.empty());
+  CHECK(bus.counters->missed.value() == 0);
 }
 
 TEST_CASE("modbus bus: a gateway that says the device does not answer costs no more than silence") {
@@ -690,6 +1017,14 @@ registers = [ { name = "extra", address = 9 } ]
   CHECK(slaves[0].points->size() == 2);
   CHECK(slaves[1].points->size() == 3);
   CHECK((*slaves[0].points)[1].order == WordOrder::cdab);
+  CHECK(good.warnings.size() <= 1);  // no uplink
+  const auto far = load(R"(
+[[inputs.modbus.devices]]
+name = "m1"
+registers = [ { name = "a", address = 0, scale_register = 200 } ]
+)");
+  REQUIRE(far.errors.size() == 1);
+  CHECK(far.errors[0].message.find("(holding 0-200) must be read in one request") != std::string::npos);
   const auto bad = load(R"(
 [[inputs.modbus.devices]]
 name = "m1"
@@ -714,6 +1049,37 @@ registers = [ { name = "a", address = 65535, type = "f32" } ]
   CHECK(at(15, "overlaps \"a\" (line 14)"));
   CHECK(at(16, "is there already (line 14)"));
   CHECK(at(20, "a table ends at 65535"));
+}
+
+TEST_CASE("modbus config: more than the line carries, and one name on two buses, are warned of") {
+  const auto warned = [](const std::string& inputs) {
+    LoadedConfig loaded = load_config("[gateway]\nname = \"gw\"\n" + inputs, "m.toml", built_kinds());
+    REQUIRE(loaded.errors.empty());
+    loaded.warnings.clear();
+    for (const PartConfig& part : loaded.config.inputs)
+      static_cast<const InputKind*>(part.kind)->check(part.values.get(), part, loaded);
+    CHECK(loaded.errors.empty());
+    std::string words;
+    for (const std::string& warning : loaded.warnings) words += warning + "\n";
+    return words;
+  };
+  const auto bus = [](const std::string& name, int devices, const std::string& keys,
+                      const std::string& tags = {}) {
+    std::string out =
+        text("[[inputs.modbus]]\nname = \"", name, "\"\ndevice = \"/dev/", name, "\"\n", keys, "\n");
+    for (int i = 1; i <= devices; ++i)
+      out += text("[[inputs.modbus.devices]]\nname = \"m", i, "\"\nunit = ", i, "\n", tags,
+                  "\nregisters = [ { name = \"a\", address = 0 }, { name = \"b\", address = 119 } ]\n");
+    return out;
+  };
+  CHECK(warned(bus("a", 2, "baud = 9600\ngap = 124\ninterval = \"1s\"")).empty());
+  // 100 * (8 + 5 + 240 characters of 11 bits, and 3.5 of silence) a second, of 1200 bits
+  CHECK(warned(bus("a", 100, "baud = 1200\ngap = 124\ninterval = \"1s\""))
+            .find("take 235.1 times what 1200 baud carry") != std::string::npos);
+  const std::string twice = warned(bus("a", 1, "") + bus("b", 1, ""));
+  CHECK(twice.find("input \"b\": the device \"m1\" is on the bus \"a\" too") != std::string::npos);
+  CHECK(twice.find("input \"a\"") == std::string::npos);
+  CHECK(warned(bus("a", 1, "") + bus("b", 1, "", "tags = { bus = \"b\" }")).empty());
 }
 
 }  // namespace modbus_test

@@ -112,6 +112,30 @@ TEST_CASE("pattern: what is none is said, with its place") {
   CHECK_FALSE(Pattern::parse(std::string(100, '(')).ok());
 }
 
+// What stands behind an edge that may or may not be one depends on the text: it is followed thread by thread.
+TEST_CASE("pattern: ways that are laid out lead where they lead step by step") {
+  Rng rng(seed());
+  for (int round = 0; round < 2000 * effort(); ++round) {
+    std::string laid, followed;
+    if (rng.below(2)) laid = followed = "^";
+    for (std::uint64_t n = 1 + rng.below(5); n > 0; --n) {
+      static constexpr const char* atoms[] = {"a", "b", "\\d", "\\w", "[^a]", ".", "(?:a|b1)", "(?:a|)", " "};
+      static constexpr const char* times[] = {"", "", "*", "+", "?", "{2}", "*?", "+?"};
+      const std::string atom = atoms[rng.below(9)], often = times[rng.below(8)];
+      const std::string name = rng.below(2) ? text("(?<g", n, ">") : "(?:";
+      laid += name + "(?:" + atom + ")" + often + ")";
+      followed += name + "(?:(?:\\b|\\B)" + atom + "(?:\\b|\\B))" + often + ")(?:\\b|\\B)";
+    }
+    for (int i = 0; i < 5; ++i) {
+      std::string given;
+      for (std::uint64_t n = rng.below(12); n > 0; --n) given += "ab1 \n"[rng.below(5)];
+      CAPTURE(laid);
+      CAPTURE(given);
+      REQUIRE(found(laid, given) == found(followed, given));
+    }
+  }
+}
+
 TEST_CASE("pattern: no text makes it slow") {
   // Each of these takes a backtracking engine time that doubles with every sign.
   const std::string text(3000, 'a');

@@ -8,6 +8,7 @@
 #include <cstdlib>
 #include <regex>
 
+#include "decode/json_walk.h"
 #include "tests/support/oracle.h"
 
 namespace payload_oracle_test {
@@ -291,7 +292,8 @@ TEST_CASE("oracle: SenML in JSON and in CBOR") {
       const bool bases = json.find("\"b") != std::string::npos;
       const Possible possible{json};
       REQUIRE(difference(known(got), expected, [&](const std::string& metric, const std::string& value) {
-                return bases || value.ends_with(" bytes") || possible(metric, value);
+                return bases || value.ends_with(" bytes") || metric == JsonWalk::own_time_metric ||
+                       possible(metric, value);
               }) == "");
       second_try(in_json, json, got);
     }
@@ -345,10 +347,12 @@ TEST_CASE("oracle: CSV") {
 TEST_CASE("oracle: a plain value, with what stands around it") {
   Rng rng(seed());
   const OneRoute route("format = 'plain'\nmetrics = { v = {} }");
+  // A time of day ("x1:30") is none.
   static const std::regex number(
-      R"(^\s*(?:[A-Za-z][A-Za-z0-9_ -]*[=:]\s*)?([-+]?)\s*((?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?)\s*((?:[A-Za-z%][A-Za-z%/]{0,7})?)\s*$)");
+      R"(^\s*(?:[A-Za-z](?:[A-Za-z0-9_ -]*[A-Za-z_ -])?:\s*|[A-Za-z][A-Za-z0-9_ -]*(?:=\s*|:\s+))?)"
+      R"(([-+]?)\s*((?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?)\s*((?:[A-Za-z%][A-Za-z%/]{0,7})?)\s*$)");
   for (std::uint64_t round = 0; round < rounds(); ++round) {
-    std::string payload = one_of(rng, {"", "", "T=", "temp: ", "x1:"}) + one_of(rng, {"", "-", "+", "+  "}) +
+    std::string payload = one_of(rng, {"", "", "T=", "temp: ", "x1: "}) + one_of(rng, {"", "-", "+", "+  "}) +
                           text(rng.below(100'000)) + one_of(rng, {"", ".5", ".", ".125", "e3", "E-2"}) +
                           one_of(rng, {"", " C", "%", " km/h", "\n", "\r\n"});
     if (rng.below(3) == 0) damage(payload, rng, {"-", ".", "1", " ", "e", "x", ",", "=", ":", "\n"});

@@ -184,6 +184,32 @@ TEST_CASE("protobuf: lists, maps, times, and each") {
   CHECK(partly.unread.refusals > 0);
 }
 
+TEST_CASE("protobuf: the unit of a Timestamp is known, and nobody guesses it by its size") {
+  // A clock that counts from 1970: 1500 s are no day of 2017.
+  const RouteConfig listed =
+      protobuf("each = \"samples[]\"\ntime = \"at\"\ndevice = \"d\"\nmetrics = { v = \"v\" }");
+  for (const std::int64_t seconds : {0, 1'500, 1'500'000, 99'999'999}) {
+    CAPTURE(seconds);
+    const Decoded out = read(listed, Message().message(7, sample(seconds, 20)).view());
+    CHECK(out.readings() ==
+          Readings{"v=20", text("device_time=", static_cast<double>(seconds * 1'000'000 + 500'000))});
+    CHECK(out.records.at(0).trust == TimeTrust::gateway);
+  }
+  const Decoded one = read(protobuf("time = \"samples[0].at\"\nmetrics = { t = \"temperature\" }"),
+                           Message().real(2, 21).message(7, sample(1'500, 20)).view());
+  CHECK(one.readings() == Readings{"t=21", "device_time=1500500000"});
+  const auto why = [](const std::string& keys) {
+    const auto made = Router::make({protobuf(keys)});
+    return made.ok() ? std::string() : made.status().detail();
+  };
+  CHECK(why("each = \"samples[]\"\ntime = \"at\"\ntime_format = \"s\"\n")
+            .ends_with("time_format = \"s\": \"at\" is a Timestamp, whose unit is known"));
+  CHECK(
+      why("metrics = { t = \"temprature\" }").ends_with("plant.Telemetry has no field \"temprature\" there"));
+  CHECK(why("each = \"samples[]\"\nmetrics = { t = \"w\" }").ends_with("has no field \"w\" there"));
+  CHECK(why("metrics = { t = \"tags.anything\", u = \"id.in_a_text\" }").empty());
+}
+
 TEST_CASE("protobuf: a message that is said in pieces is merged, not told twice") {
   Message one;
   one.message(7, Message()

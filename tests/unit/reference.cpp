@@ -209,9 +209,17 @@ class Json {
       std::string name;
       if (!string(name)) return false;
       blanks();
+      const std::size_t before = leaves.size();
       steps_.push_back(name);
       if (!take(':') || !value(step(path, name), depth + 1)) return false;
       steps_.pop_back();
+      // 21,5: a value with a comma and a digit directly behind it is no sure one.
+      if (at_ > 0 && std::string_view(" \t\r\n}]\"").find(s_[at_ - 1]) == std::string_view::npos &&
+          s_.substr(at_).starts_with(',') && at_ + 1 < s_.size() && s_[at_ + 1] >= '0' &&
+          s_[at_ + 1] <= '9') {
+        leaves.resize(before);
+        return false;
+      }
       blanks();
       if (take('}')) return close();
       if (!take(',')) return false;

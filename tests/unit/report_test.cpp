@@ -48,6 +48,26 @@ TEST_CASE("reports: on change forwards what is another value, of any type") {
   CHECK(leaving(rules, {0.0, -0.0, Bytes{std::byte{0}}, Bytes{std::byte{0}}}) == "x.x.");
 }
 
+TEST_CASE("reports: devices of one name are told apart by their tags, however the names run on") {
+  ReportConfig rules;
+  rules.on_change = true;
+  rules.deduplicate = true;
+  ReportFilter filter(1 << 20);
+  const auto judge = [&](std::string device, Tags tags, std::string metric) {
+    Record record = reading(1, 7.0, std::move(device), std::move(metric));
+    record.tags = std::move(tags);
+    record.trust = TimeTrust::device;
+    return filter.judge("in", rules, record);
+  };
+  CHECK(judge("pump", {{"line", "l1"}}, "m") == Worth::forward);
+  CHECK(judge("pump", {{"line", "l2"}}, "m") == Worth::forward);
+  CHECK(judge("pump", {}, "m") == Worth::forward);
+  CHECK(judge("pump", {{"line", ""}, {"l2", ""}}, "m") == Worth::forward);
+  CHECK(judge(std::string("pump\0a", 6), {}, "m") == Worth::forward);
+  CHECK(judge("pump", {}, std::string("a\0m", 3)) == Worth::forward);
+  CHECK(judge("pump", {{"line", "l1"}}, "m") == Worth::duplicate);
+}
+
 TEST_CASE("reports: deadbands go by what left last, so that a slow drift is seen") {
   ReportConfig rules;
   rules.on_change = true;

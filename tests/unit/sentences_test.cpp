@@ -71,6 +71,12 @@ TEST_CASE("nmea: courses, headings, depths, winds, turns, transducers") {
         All{"course_over_ground=54.7", "course_over_ground_magnetic=34.4", "speed_over_ground=5.5"});
   CHECK(read("GPGSA,A,3,04,05,,09,12,,,24,,,,,2.5,1.3,2.1") ==
         All{"fix_mode=3", "satellites_used=5", "pdop=2.5", "hdop=1.3", "vdop=2.1"});
+  CHECK(read("GNGSA,A,3,10,18,23,32,,,,,,,,,1.6,1.0,1.2,1") ==
+        All{"fix_mode=3", "satellites_used_gps=4", "pdop=1.6", "hdop=1", "vdop=1.2"});
+  CHECK(read("GNGSA,A,3,66,67,82,,,,,,,,,,1.6,1.0,1.2")[1] == "satellites_used_glonass=3");
+  CHECK(read("GNGSA,A,3,,,,,,,,,,,,,1.6,1.0,1.2,3")[1] == "satellites_used_galileo=0");
+  CHECK(read("GNGSA,A,1,,,,,,,,,,,,,,,") == All{"fix_mode=1"});
+  CHECK(read("GLGSA,A,3,66,67,82,,,,,,,,,,1.6,1.0,1.2")[1] == "satellites_used_glonass=3");
   CHECK(read("HEHDT,274.07,T") == All{"heading_true=274.07"});
   CHECK(read("HCHDG,101.1,2.0,W,7.1,E") ==
         All{"heading_magnetic=101.1", "magnetic_deviation=-2", "magnetic_variation=7.1"});
@@ -178,7 +184,48 @@ TEST_CASE("obis: older meters, and codes without a medium") {
       "\x02"
       "F.F(00)\r\n0.0.0(12345678)\r\n1.8.0(000123.45*kWh)\r\n1.8.0*01(000100.00*kWh)\r\n32.7.0(231.0*V)\r\n!\r\n\x03");
   CHECK(bare.readings() ==
-        All{"F.F=0", "0.0.0=12345678", "energy_import=123.45", "energy_import=100", "voltage_l1=231"});
+        All{"F.F=0", "0.0.0=12345678", "energy_import=123.45", "1.8.0*01=100", "voltage_l1=231"});
+}
+
+TEST_CASE("obis: what was stored is not what is, and no two readings of a telegram have one name") {
+  const Decoded out =
+      decode(route_of("obis"),
+             "/LGZ4ZMF100AC.M23\r\n\x02"
+             "1.8.0(0012345.678*kWh)\r\n1.8.0*01(0012300.100*kWh)\r\n1.8.0&03(0012100.000*kWh)\r\n"
+             "1-0:2.8.0*255(00007.5*kWh)\r\n1-1:1.8.0*255(1*kWh)\r\n1.8.0(2*kWh)\r\n1.8.0(3*kWh)\r\n"
+             "0-1:24.2.1(240101113000W)(1.5*m3)\r\n0-1:24.2.3(240101113000W)(1.6*m3)\r\n!");
+  CHECK(out.readings() == All{"energy_import=12345.678", "1.8.0*01=12300.1", "1.8.0&03=12100",
+                              "energy_export=7.5", "1-1:1.8.0*255=1", "1.8.0=2", "1.8.0_2=3",
+                              "meter_1_reading=1.5", "0-1:24.2.3=1.6"});
+}
+
+TEST_CASE("obis: a meter that was not read says a time that is none, and its zero is no value") {
+  const auto gas = [](const std::string& value) {
+    return decode(route_of("obis"), "/ISK5\r\n\r\n0-0:1.0.0(211107190000W)\r\n0-1:24.2.1" + value + "\r\n!");
+  };
+  for (const char* none : {"(632525252525W)(00000.000)", "(700101010000W)(00000000)", "()(00000.000)",
+                           "(000101010000W)(00000.000*m3)", "(211109190000W)(00000.000*m3)",
+                           "(211107196000W)(00000.000*m3)", "(FFFFFFFFFFFFW)(00000.000)"}) {
+    CAPTURE(none);
+    const Decoded out = gas(none);
+    CHECK(out.readings() == All{"meter_time='211107190000W'"});
+    CHECK(out.unread.no_value == 1);
+  }
+  CHECK(gas("(211106190000W)(00123.456*m3)").readings().back() == "meter_1_reading=123.456");
+  CHECK(gas("(190101190000W)(00123.456*m3)").readings().back() == "meter_1_reading=123.456");
+  const Decoded old =
+      decode(route_of("obis"),
+             "/KMP5\r\n\r\n0-1:24.3.0(000000000000)(00)(16)(24)(1)(0-1:24.2.1)(m3)\r\n(00000.000)\r\n!");
+  CHECK(old.readings().empty());
+  CHECK(old.unread.no_value == 1);
+}
+
+TEST_CASE("obis: digits with a point are a number however many they are, and so is what is known to count") {
+  const Decoded out = decode(route_of("obis"),
+                             "/LGZ4\r\n2.8.0(0000123.456)\r\n1.8.0(0000012345)\r\n0.9.7(1234567890)\r\n"
+                             "96.1.1(123456)\r\n96.13.0(0000000000123)\r\n!");
+  CHECK(out.readings() == All{"energy_export=123.456", "energy_import=12345", "0.9.7='1234567890'",
+                              "meter_id='123456'", "message='0000000000123'"});
 }
 
 TEST_CASE("mbus: an answer of the documentation, dates, texts, BCD that is none, and what ends early") {
@@ -226,6 +273,43 @@ TEST_CASE("mbus: an answer of the documentation, dates, texts, BCD that is none,
         std::string::npos);
   CHECK_FALSE(decode(route_of("mbus"), hex("08025b")).status.ok());
   CHECK(decode(route_of("mbus"), "\xe5").unread.no_value == 1);
+  // A real has seven digits; two records of one meaning are two readings, whatever the first says; a date of
+  // all bits, of day 0, month 13 or hour 31 is none.
+  CHECK(decode(route_of("mbus"), hex(head + "055b6666aa41"
+                                            "052ecdcccc3d"))
+            .readings() == All{id, "flow_temperature=21.3", "power=100"});
+  CHECK(decode(route_of("mbus"), hex(head + "040601000000"
+                                            "040602000000"
+                                            "040b03000000"
+                                            "440604000000"))
+            .readings() == All{id, "energy=1000", "energy_2=2000", "energy_3=3000", "energy_storage_1=4000"});
+  CHECK(decode(route_of("mbus"), hex(head + "0c06aaaaaaaa"
+                                            "0c0602000000"))
+            .readings() == All{id, "energy_2=2000"});
+  for (const char* none : {"426cffff", "426c002c", "426ccd2d", "046d1e5fd122", "046d3f4bd122", "426cffe1"}) {
+    CAPTURE(none);
+    CHECK(decode(route_of("mbus"), hex(head + none)).readings() == All{id});
+  }
+}
+
+TEST_CASE("mbus: the fixed data of old meters") {
+  const auto hex = [](std::string_view digits) {
+    std::string out;
+    for (std::size_t i = 0; i + 1 < digits.size(); i += 2)
+      out += static_cast<char>(std::stoi(std::string(digits.substr(i, 2)), nullptr, 16));
+    return out;
+  };
+  const std::string head = "080573785634120a";
+  const Decoded out = decode(route_of("mbus"), hex(head + "00e97e0100000035010000"));
+  CHECK(out.readings() == All{"meter_id='12345678'", "volume=0.001", "volume_storage_1=0.135"});
+  CHECK(out.records[1].unit == "m3");
+  const Decoded two = decode(route_of("mbus"), hex(head + "0405053412000078560000"));
+  CHECK(two.readings() == All{"meter_id='12345678'", "energy=1234000", "energy_2=5678000"});
+  CHECK(two.records[1].quality == Quality::uncertain);
+  CHECK(decode(route_of("mbus"), hex(head + "0005009999999912000000")).readings() ==
+        All{"meter_id='12345678'", "energy=99999999000"});
+  CHECK_FALSE(decode(route_of("mbus"), hex(head + "0105050000000000000000")).status.ok());
+  CHECK_FALSE(decode(route_of("mbus"), hex(head + "00e97e01")).status.ok());
 }
 
 }  // namespace sentences_test

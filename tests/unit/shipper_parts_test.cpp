@@ -111,7 +111,7 @@ TEST_CASE(
   outcome.verdict = Verdict::refused;
   outcome.open = {1};
   std::vector<Sequence> passed;
-  const auto note = [&](const Row& row) { passed.push_back(row.first); };
+  const auto note = [&](const Piece& one) { passed.push_back(one.row.first); };
   CHECK(take_back(flights.take(id), outcome, run, note) == std::vector<Sequence>{4});
   CHECK(flights.empty());
   CHECK(passed == std::vector<Sequence>{1, 6});

@@ -2,8 +2,11 @@
 // sparkplug-payload 1.0.3); the others are written here, field by field.
 #include <doctest/doctest.h>
 
+#include <algorithm>
+#include <bit>
 #include <charconv>
 
+#include "base/rng.h"
 #include "base/text.h"
 #include "decode/formats/sparkplug/inflate.h"
 #include "decode/formats/sparkplug/memory.h"
@@ -13,6 +16,7 @@
 #include "pipeline/input_memory.h"
 #include "record/varint.h"
 #include "tests/support/decoding.h"
+#include "tests/support/seed.h"
 
 namespace sparkplug_test {
 using namespace millrace;
@@ -213,6 +217,64 @@ TEST_CASE(
   // the retry moved no sequence
   CHECK(host.hear(ndata, message(1, {metric("", 4, 3, 43)})) == Words{"level=43i"});
   CHECK_FALSE(host.noted("sequence_gap"));
+}
+
+namespace {
+
+std::string said(bool good, const sparkplug::Metric& metric) {
+  if (!good) return "none";
+  const sparkplug::Value& value = metric.value;
+  return text(metric.name, " ", metric.alias ? text(*metric.alias) : "-", " ",
+              metric.timestamp ? text(*metric.timestamp) : "-", " ", metric.type, " ", metric.historical,
+              metric.transient, metric.null, " ", to_hex(metric.properties), " ",
+              static_cast<int>(value.field), value.narrow, value.flag, " ", value.number, " ",
+              to_hex(bytes_of(text(std::bit_cast<std::uint64_t>(value.decimal)))), " ", to_hex(value.view));
+}
+
+}  // namespace
+
+// With a field that is not known in front everything is read by the library, without by the short way.
+TEST_CASE("sparkplug: a payload is read alike the short way and the library's, whatever is damaged in it") {
+  const std::string unknown("\x98\x01\x00", 3), birth = of_hex(birth_hex);
+  Rng rng(seed());
+  sparkplug::Payload payload;
+  REQUIRE(sparkplug::read_payload(bytes_of(birth), payload).ok());
+  std::vector<std::string> metrics;
+  for (const BytesView one : payload.metrics) metrics.emplace_back(text_of(one));
+  std::size_t good = 0, bad = 0;
+  for (int round = 0; round < 20'000 * effort(); ++round) {
+    std::string one = metrics[rng.below(metrics.size())];
+    if (rng.below(4) == 0) one += metrics[rng.below(metrics.size())];
+    for (std::uint64_t n = rng.below(4); n > 0 && !one.empty(); --n) {
+      const std::size_t at = rng.below(one.size());
+      if (rng.below(4) == 0) one.insert(at, 1, static_cast<char>(0x80 | rng.below(128)));
+      else if (rng.below(8) == 0) one.resize(at);
+      else one[at] = static_cast<char>(rng.below(2) ? rng.below(256) : rng.below(4));
+    }
+    const std::string longer = unknown + one;
+    sparkplug::Metric left, right;
+    const bool is_one = sparkplug::read_metric(bytes_of(one), left);
+    const std::string shorter = said(is_one, left);
+    const bool is_too = sparkplug::read_metric(bytes_of(longer), right);
+    CAPTURE(to_hex(bytes_of(one)));
+    REQUIRE(shorter == said(is_too, right));
+    ++(is_one ? good : bad);
+    std::string all = birth;
+    all[rng.below(all.size())] = static_cast<char>(rng.below(256));
+    if (rng.below(4) == 0) all.resize(rng.below(all.size()));
+    const std::string longer_all = unknown + all;
+    sparkplug::Payload plain, library;
+    const Status status = sparkplug::read_payload(bytes_of(all), plain);
+    REQUIRE(status.detail() == sparkplug::read_payload(bytes_of(longer_all), library).detail());
+    if (!status.ok()) continue;
+    CHECK(plain.timestamp == library.timestamp);
+    CHECK(plain.seq == library.seq);
+    CHECK(plain.uuid == library.uuid);
+    CHECK(text_of(plain.body) == text_of(library.body));
+    REQUIRE(std::ranges::equal(plain.metrics, library.metrics, {}, text_of, text_of));
+  }
+  CHECK(good > 1000);
+  CHECK(bad > 1000);
 }
 
 TEST_CASE("sparkplug: one unknown alias costs no neighbour, and a retry gives it alone") {

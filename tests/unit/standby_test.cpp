@@ -2,10 +2,16 @@
 // two shippers over one log.
 #include <doctest/doctest.h>
 
+#include <set>
+
 #include "kinds.h"
+#include "log/sqlite_log.h"
 #include "record/batch.h"
+#include "sim/world/sim_disk.h"
+#include "sim/world/sim_loop.h"
 #include "sim/world/world.h"
 #include "tests/support/seed.h"
+#include "uplink/shipper.h"
 #include "uplink/standby_check.h"
 
 namespace standby_test {
@@ -275,6 +281,145 @@ TEST_CASE("standby: what it refuses lies in the dead lane under its own name") {
   REQUIRE(letters.size() == 1);
   CHECK(std::get<DeadDetail>(letters[0].detail->body).consumer == "spare");
   CHECK(world.log().ledger("far", Lane::raw).settled[static_cast<std::size_t>(How::dead)] == 1);
+}
+
+namespace {
+
+// An uplink that answers as it is told to, at once.
+struct Answering final : Uplink {
+  SimLoop& loop;
+  std::function<Outcome(const Batch&)> answer;
+  std::uint64_t batches = 0;
+  explicit Answering(SimLoop& l) : loop(l) {}
+  Limits limits() const override { return {1, 64 << 10}; }
+  Status start(StateChanged changed) override {
+    changed({true, {}, false});
+    return {};
+  }
+  void send(Batch batch, std::function<void(Outcome)> done) override {
+    ++batches;
+    loop.post([done = std::move(done), outcome = answer(batch)] { done(outcome); });
+  }
+  void stop(std::function<void()> done) override { loop.post(std::move(done)); }
+};
+
+// A first and its standby over one log.
+struct Two {
+  SimDisk disk{seed()};
+  std::unique_ptr<Folder> folder = disk.folder();
+  SimLoop loop;
+  std::unique_ptr<SqliteLog> log;
+  Metrics metrics;
+  Rng rng{seed()};
+  Duty duty{loop};
+  Answering one{loop}, two{loop};
+  std::unique_ptr<Shipper> first, standby;
+
+  explicit Two(std::function<Outcome(const Batch&)> answer) {
+    LogOptions options;
+    options.vfs = disk.vfs();
+    log = std::move(SqliteLog::open(loop, *folder, options, 11)).value();
+    one.answer = std::move(answer);
+    two.answer = [](const Batch&) { return Outcome{}; };
+    ShipperOptions shipping;
+    shipping.name = "far";
+    shipping.duty = &duty;
+    first = std::make_unique<Shipper>(loop, *log, one, metrics, rng, shipping);
+    shipping.name = "spare";
+    shipping.standby_of = "far";
+    shipping.standby_after = 1min;
+    standby = std::make_unique<Shipper>(loop, *log, two, metrics, rng, shipping);
+    (void)first->start();
+    (void)standby->start();
+  }
+  void commit(int count, Lane lane = Lane::raw) {
+    WriteSet set;
+    for (int i = 0; i < count; ++i) {
+      Record record;
+      record.device = "d";
+      record.metric = "m";
+      record.value = rng.unit();
+      set.records.emplace_back(lane, std::move(record));
+    }
+    set.urgent = true;
+    log->commit(std::move(set), {});
+    loop.run_for(2s);
+  }
+  std::uint64_t settled(How how) const {
+    return log->ledger("far", Lane::raw).settled[static_cast<std::size_t>(how)];
+  }
+};
+
+Outcome all_open(const Batch& batch, Verdict verdict) {
+  Outcome outcome;
+  outcome.verdict = verdict;
+  outcome.reason = "so it is";
+  for (std::uint32_t i = 0; i < batch.rows.size(); ++i) outcome.open.push_back(i);
+  return outcome;
+}
+
+}  // namespace
+
+TEST_CASE("standby: what the first refuses without asking its far side is no sign that that works") {
+  std::uint64_t asked = 0;
+  Two site([&](const Batch& batch) {
+    // Alarms have no form there, and never go out; the far side takes nothing at all.
+    const bool local = batch.rows.front().lane == Lane::alarm;
+    Outcome outcome = all_open(batch, local ? Verdict::refused : Verdict::retryable);
+    outcome.unasked = local;
+    asked += local ? 0 : 1;
+    return outcome;
+  });
+  for (int i = 0; i < 200; ++i) {
+    site.commit(1);
+    site.commit(1, Lane::alarm);
+  }
+  CHECK(asked > 0);
+  CHECK(site.standby->far_side().on_duty());
+  CHECK(site.two.batches > 0);
+  CHECK(site.settled(How::delivered) > 100);
+}
+
+TEST_CASE("shipper: a far side that stores a part of each batch is not waited for longer and longer") {
+  // One row of each batch is throttled the first time it comes.
+  std::set<Sequence> seen;
+  Two site([&](const Batch& batch) {
+    Outcome outcome;
+    if (!seen.insert(batch.rows.front().first).second || batch.rows.size() < 2) return outcome;
+    outcome.verdict = Verdict::retryable;
+    outcome.reason = "throttled";
+    outcome.open = {0};
+    outcome.some = true;
+    return outcome;
+  });
+  for (int i = 0; i < 500; ++i) site.commit(20);
+  site.loop.run_for(1min);
+  CHECK(site.settled(How::delivered) == 10'000);
+  CHECK(site.metrics.expose().find("millrace_uplink_breaker_open{uplink=\"far\"} 0") != std::string::npos);
+  CHECK_FALSE(site.standby->far_side().on_duty());
+}
+
+TEST_CASE("shipper: what has no form at the far side is passed over: counted, no letter, no loss, no proof") {
+  Two site([](const Batch& batch) {
+    Outcome outcome;
+    outcome.unasked = true;
+    for (std::uint32_t i = 0; i < batch.rows.size(); ++i) {
+      const std::uint32_t skipped = batch.rows[i].count >= 4 ? 3 : batch.rows[i].count;
+      outcome.skipped.emplace_back(i, skipped);
+      if (skipped < batch.rows[i].count) outcome.unasked = false;
+    }
+    return outcome;
+  });
+  for (int i = 0; i < 5; ++i) site.commit(10);
+  site.commit(2);
+  CHECK(site.settled(How::skipped) == 5 * 3 + 2);
+  CHECK(site.settled(How::delivered) == 5 * 7);
+  CHECK(site.settled(How::dead) == 0);
+  CHECK(site.log->ledger("far", Lane::raw).unsettled() == 0);
+  CHECK(site.log->ledger("far", Lane::alarm).admitted == 0);
+  const std::string metrics = site.metrics.expose();
+  CHECK(metrics.find("millrace_uplink_skipped_records_total{uplink=\"far\"} 17") != std::string::npos);
+  CHECK(metrics.find("millrace_uplink_records_total{uplink=\"far\"} 35") != std::string::npos);
 }
 
 TEST_CASE("standby: nonsense is told where it stands") {

@@ -14,6 +14,9 @@
 #include "cli/page.h"
 #include "cli/status_page.h"
 #include "cli/top_view.h"
+#include "base/host_port.h"
+#include "base/http_url.h"
+#include "base/without_users.h"
 #include "cli/without_secrets.h"
 #include "observe/device_list.h"
 #include "observe/device_table.h"
@@ -226,6 +229,34 @@ TEST_CASE("faults: a good gateway has none, and each fault names itself with the
   }
 }
 
+TEST_CASE("faults: what an HTTP server says has its own next step, whatever words stand behind its status") {
+  const std::pair<const char*, const char*> cases[] = {
+      {R"(blocked: HTTP 401: {"message":"unauthorized access"})", "correct the login"},
+      {"blocked: HTTP 401: <Detail>ExpiredToken: . TrackingId:1</Detail>", "correct the login"},
+      {R"(blocked: HTTP 400: {"__type":"ExpiredTokenException","message":"The security token is expired"})",
+       "correct the login"},
+      {R"(blocked: HTTP 400: {"__type":"UnrecognizedClientException"})", "correct the login"},
+      {"blocked: HTTP 403: <Code>SignatureDoesNotMatch</Code>", "correct the login"},
+      {"blocked: HTTP 403: Code: 516. DB::Exception: default: (AUTHENTICATION_FAILED)", "correct the login"},
+      {"blocked: HTTP 403: not authorized to write", "let this login do it"},
+      {R"(blocked: HTTP 404: {"error":"database not found: topic"})", "create what is written to"},
+      {R"(blocked: HTTP 400: {"__type":"ResourceNotFoundException"})", "create what is written to"},
+      {"blocked: HTTP 302 to http://portal.example/login (redirects are not followed)", "a captive portal"},
+      {"retryable: not believed: HTTP 200, with a page for people: a proxy or a captive portal?",
+       "a captive portal"},
+      {"the proxy p:3128 says 407: it wants a login, or another one (proxy_username, proxy_password_file)",
+       "correct proxy_username"}};
+  for (const auto& [words, next] : cases) {
+    CAPTURE(words);
+    GatewayState state = good();
+    state.uplinks[0].healthy = false;
+    state.uplinks[0].state = words;
+    const auto faults = faults_of(state);
+    REQUIRE(faults.size() == 1);
+    CHECK_MESSAGE(faults[0].next.find(next) == 0, faults[0].next);
+  }
+}
+
 TEST_CASE("faults: where inputs pause, nobody is called silent for it") {
   GatewayState state = good();
   state.log.blocked = true;
@@ -404,6 +435,35 @@ TEST_CASE("diag: what could be a secret is left out, the rest of the configurati
   for (const char* stays : {"name = \"a # b\"", "password_file = \"/run/p\"", "tls_key_file = \"/k.pem\"",
                             "accept = \"json\"", "@b:1883", "\"mqtt://c\"", "api_token = (left out)"})
     CHECK_MESSAGE(said.find(stays) != std::string::npos, said);
+}
+
+TEST_CASE("diag: a secret is left out whole, in whichever way TOML may say it, and where it is no TOML") {
+  const std::string said = without_secrets(
+      "password = \"geheim1, geheim1\" # geheim1\ntoken = \"\"\"\ngeheim2 = x\ngeheim2\"\"\"\nname = \"gw\"\n"
+      "[uplinks.https.headers]\n\"X-Api-Key\" = \"geheim3\"\n\"X-Key\"='geheim3'\n\"pass\" = \"geheim3\"\n"
+      "Cookie = \"a=geheim3; b={geheim3}\"\n"
+      "properties = { \"sasl.password\" = \"geheim4,geheim4\", linger = \"5\" }\n"
+      "secrets = [\"geheim5\", # geheim5\n  \"geheim5\"]\nmax_size = \"1GiB\"\n"
+      "servers = [\"https://x.example/p?sig=geheim6&api_key=geheim6\", \"mqtt://u:geheim6/,@geheim6@b:1883\"]\n"
+      "password = \"geheim7\npassword = geheim8, geheim8\nkeys_max = 5\nbypass = \"no\"\n");
+  CHECK_MESSAGE(said.find("geheim") == std::string::npos, said);
+  for (const char* stays : {"name = \"gw\"", "linger = \"5\"", "max_size = \"1GiB\"", "https://x.example/p?",
+                            "@b:1883", "\"X-Api-Key\" = (left out)", "keys_max = 5", "bypass = \"no\""})
+    CHECK_MESSAGE(said.find(stays) != std::string::npos, said);
+}
+
+TEST_CASE("config: an address that is refused for its login is quoted without it") {
+  for (const char* url : {"http://u:geheim@b/p", "https://u:gehe?geheim@b", "ftp://u:geheim@b",
+                          "u:geheim@b:80", "http://b/p?sig=geheim"}) {
+    CAPTURE(url);
+    const auto parsed = parse_http_url(url);
+    REQUIRE_FALSE(parsed.ok());
+    CHECK_MESSAGE(parsed.status().detail().find("geheim") == std::string::npos, parsed.status().detail());
+  }
+  const auto place = parse_host_port("u:geheim@b:1883:1", 1883);
+  REQUIRE_FALSE(place.ok());
+  CHECK_MESSAGE(place.status().detail().find("geheim") == std::string::npos, place.status().detail());
+  CHECK(without_login("mqtt://b:1883") == "mqtt://b:1883");
 }
 
 }  // namespace state_test

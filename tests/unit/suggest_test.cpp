@@ -77,9 +77,34 @@ TEST_CASE("suggest: lists of messages, rows, columns, and devices of the payload
   CHECK(tried(named).status.ok());
 }
 
+TEST_CASE("suggest: who heard a message is not the message") {
+  const std::vector<std::pair<std::string, std::string>> uplink = {
+      {"application/7/device/a1/event/up",
+       R"({"time":"2026-01-01T00:00:00Z","fPort":85,"object":{"temperature":21.5},"rxInfo":[{"rssi":-60},{"rssi":-70}]})"}};
+  CHECK_FALSE(has(suggested(uplink), "each"));
+  CHECK(has(suggested(uplink), "object.temperature"));
+  // A list of one is the message where nothing else is.
+  CHECK(has(suggested({{"gw/up", R"({"id":"g1","ts":1767225600,"values":[{"n":"a","v":1}]})"}}),
+            "each = \"values[]\""));
+}
+
+TEST_CASE("suggest: the keys are of payloads that come by the topic, and of all of them") {
+  const std::string mixed = suggested(
+      {{"plant/a/state", R"({"t":1})"}, {"plant/a/b/log", R"({"much":"longer than the other","n":2})"}});
+  CHECK(has(mixed, "topic = \"plant/{device}/state\""));
+  CHECK(has(mixed, "path = \"t\""));
+  CHECK_FALSE(has(mixed, "much"));
+  CHECK(has(mixed, "# 1 of 2 payloads came by other topics"));
+  const std::string two = suggested({{"zigbee2mqtt/lamp", R"({"brightness":100,"state":"ON"})"},
+                                     {"zigbee2mqtt/door", R"({"contact":true})"}});
+  CHECK_FALSE(has(two, "metrics]"));
+}
+
 TEST_CASE("suggest: other formats by how they look") {
   CHECK(has(suggested({{"a/b", "21.5 C"}}), "format = \"plain\""));
   CHECK(has(suggested({{"a/b", "ts;t\n1;2\n3;4"}}), "format = \"csv\"\nseparator = \";\""));
+  CHECK(has(suggested({{"a/b", "2026-01-01 12:00;21,5;45"}}),
+            "separator = \";\"\ndecimal = \",\"\ncolumns = [\"c1\", \"c2\", \"c3\"]"));
   CHECK(has(suggested({{"a/b", "1767225600,21.5,45"}}), "columns = [\"c1\", \"c2\", \"c3\"]"));
   CHECK(has(suggested({{"a/b", R"([{"bn":"d/","n":"t","v":1}])"}}), "format = \"senml\""));
   CHECK(has(suggested({{"a/b", "\xa1\x61t\x15"}}), "format = \"cbor\""));

@@ -2,6 +2,7 @@
 #include <doctest/doctest.h>
 
 #include "base/text.h"
+#include "base/filter_overlap.h"
 #include "base/topic_filter.h"
 #include "config/load.h"
 #include "kinds.h"
@@ -101,6 +102,34 @@ servers = ["mqtt://central:1883"]
   CHECK(errors_of("\"a\"", "\"{username}+/x\"").find("m.toml:13:") != std::string::npos);
   CHECK(errors_of("\"a\"", "\"plant/{user}/x\"").find("known are {username}") != std::string::npos);
   CHECK(errors_of("\"a\"", "\"$share/g/a\"").find("m.toml:13:") != std::string::npos);
+}
+
+TEST_CASE("topic filters: whether two meet, either way round") {
+  const auto meet = [](std::string_view a, std::string_view b) {
+    CHECK(filters_meet(a, b) == filters_meet(b, a));
+    return filters_meet(a, b);
+  };
+  for (const auto& [a, b] : {std::pair{"a/b", "a/b"},
+                             {"a/+", "+/b"},
+                             {"#", "a/+/c"},
+                             {"a/#", "a"},
+                             {"a/#", "+"},
+                             {"a/#", "a/b/c"},
+                             {"+/b/#", "a/+"},
+                             {"$SYS/#", "$SYS/+"},
+                             {"a//b", "a/+/b"}}) {
+    CHECK(meet(a, b));
+  }
+  for (const auto& [a, b] : {std::pair{"a/b", "a/c"},
+                             {"b/#", "a/+"},
+                             {"a/+", "a"},
+                             {"a/+", "a/b/c"},
+                             {"#", "$SYS/x"},
+                             {"+/x", "$SYS/+"},
+                             {"a", ""},
+                             {"a/b/#", "a"}}) {
+    CHECK_FALSE(meet(a, b));
+  }
 }
 
 }  // namespace topic_filter_test

@@ -152,6 +152,8 @@ int run(const C& c) {
   const CapacityInput input = load_of(c, status, basis);
   tell_capacity(config, input, basis);
   print(status.ok() ? absent_uplinks_in(status.value()) : absent_in_stopped_log(config));
+  if (const auto stat = status.ok() ? ask(config, "log.stat") : status; status.ok() && stat.ok())
+    print(lanes_given_up(config, stat.value()));
   return c.online ? check_online(config, status.ok()) : exit_ok;
 }
 

@@ -14,6 +14,7 @@
 #include "kinds.h"
 #include "log/segment.h"
 #include "log_commands.h"
+#include "registry.h"
 
 namespace millrace {
 namespace {
@@ -101,6 +102,22 @@ int show(const AskOptions& options, const std::string& command, const Words& wor
   });
 }
 
+std::string lanes_given_up(const Config& config, const DaemonAnswer& stat) {
+  const auto uplinks = plan_uplinks(config);
+  std::string lines;
+  for (const DaemonAnswer& consumer : stat["consumers"].items()) {
+    const std::string &name = consumer["consumer"].text(), &lane = consumer["lane"].text();
+    const auto plan = std::ranges::find(uplinks, name, &UplinkPlan::name);
+    if (plan == uplinks.end() || !plan->shipper.standby_of.empty()) continue;
+    if (std::ranges::count(plan->shipper.drain.lanes, lane) > 0 || consumer["unsettled"].whole() == 0)
+      continue;
+    lines += text("warning: uplink ", name, ": drain.lanes has lane ", lane, " no longer: the ",
+                  consumer["unsettled"].whole(),
+                  " records of it that have not gone out are given up at the next start or reload\n");
+  }
+  return lines;
+}
+
 std::string absent_in_stopped_log(const Config& config) {
   struct stat info {};
   // Whoever opens a log leaves files of his in it: that is for its owner only.
@@ -127,7 +144,7 @@ std::string absent_in_stopped_log(const Config& config) {
                   " records for it, ", format_duration(config.log.forget_after),
                   " from when the daemon missed it first (log.forget_after)\n");
   }
-  return lines;
+  return lines + lanes_given_up(config, stat.value());
 }
 
 }  // namespace millrace

@@ -42,7 +42,10 @@ int fail(const std::string& why);
 // Asks and prints the answer; an error goes to stderr.
 int show(const AskOptions& options, const std::string& command, const Words& words = {});
 
-// Uplinks that are not in the configuration and that the stopped log keeps something for, a line each; empty
+// Lanes that an uplink of the configuration takes no longer and that the log keeps something of, a line each;
+// `stat` is the answer to log.stat.
+std::string lanes_given_up(const Config& config, const DaemonAnswer& stat);
+// Those, and uplinks that are not in the configuration and that the stopped log keeps something for; empty
 // where the log is not there, not ours, or a daemon holds it.
 std::string absent_in_stopped_log(const Config& config);
 

@@ -1,6 +1,7 @@
 // millrace test: what a route makes of a sample payload: its records, what has no value, what could not be
 // read and why. From a file or standard input; with --dlq from dead letters, with --live as payloads come to
 // the daemon, each as it arrived. Nothing is stored or sent.
+#include <algorithm>
 #include <cstdio>
 
 #include "base/files.h"
@@ -194,12 +195,24 @@ class Tryout {
     for (const Record& record : records)
       print(arguments_.json ? record_as_json(0, Lane::raw, record) + "\n" : in_words(record));
     if (!status.ok() || unread.any()) code_ = exit_no;
-    if (!arguments_.json) tell(records.size(), status, unread);
+    if (!arguments_.json) tell(arrival, records.size(), status, unread);
   }
 
-  void tell(std::size_t records, const Status& status, const Unread& unread) {
+  // Whether what no route before it wanted comes to a route that says so.
+  bool is_dropped(const Arrival& arrival) const {
+    return std::ranges::any_of(plan_.routes, [&](const RouteConfig& route) {
+      if (!route.ignore) return false;
+      if (route.topic.empty()) return true;
+      const auto pattern = TopicPattern::parse(route.topic);
+      TopicMatch match;
+      return pattern.ok() && pattern.value().matches(arrival.channel, match);
+    });
+  }
+
+  void tell(const Arrival& arrival, std::size_t records, const Status& status, const Unread& unread) {
     if (unread.ignored && records == 0 && !unread.any())
-      return print("ignored: the route says ignore = true\n");
+      return print(is_dropped(arrival) ? "ignored: the route says ignore = true\n"
+                                       : "ignored: no route wants it\n");
     print(text(records, records == 1 ? " reading" : " readings", "\n"));
     if (unread.ignored) print("some of it no route wanted\n");
     if (unread.no_value > 0)

@@ -13,12 +13,14 @@
 #include "record/record.h"
 
 #include <algorithm>
+#include <map>
 #include <set>
+#include <utility>
 
 namespace millrace {
 namespace {
 
-constexpr Duration look_every = std::chrono::milliseconds(20);
+constexpr Duration look_every = std::chrono::milliseconds(20), note_every = std::chrono::seconds(1);
 
 struct Trace : AskOptions {
   std::string device;
@@ -47,6 +49,16 @@ std::string value_of(const DaemonAnswer& record) {
   return shown(record["value"].text(), 80) + unit;
 }
 
+// Behind a state that is neither waiting nor acknowledged.
+std::string why_not(const DaemonAnswer& uplink) {
+  const std::string& state = uplink["state"].text();
+  if (state == "refused") return text(": ", shown(uplink["reason"].text(), 300), " (millrace dlq ls)");
+  if (state == "older than it") return ": it takes what came after it was there";
+  if (state != "settled") return "";
+  return text(": not all of this lane was delivered (", uplink["undelivered"].text(),
+              " records were not), and whether this one was is not known any more: millrace log stat");
+}
+
 void tell_where(const C& c, const DaemonAnswer& found) {
   PageTable table("rllll");
   for (const DaemonAnswer& record : found["records"].items()) {
@@ -66,7 +78,7 @@ void tell_where(const C& c, const DaemonAnswer& found) {
     const std::string more = state == "waiting" ? text(", ", uplink["numbers_before"].text(), " before it")
                              : state == "not its lane"
                                  ? text(": it does not take lane ", newest(found)["lane"].text())
-                                 : "";
+                                 : why_not(uplink);
     print(text("  uplink ", shown(uplink["name"].text()), ": ", state, more, "\n"));
   }
 }
@@ -87,7 +99,11 @@ class Following {
         begin(found.value());
         words = {{"device", c_.device}, {"number", number_}, {"lane", lane_}};
       }
-      if (!number_.empty() && all_have_it(found.value())) return exit_ok;
+      if (number_.empty()) note_undelivered();
+      if (!number_.empty() && all_have_it(found.value())) {
+        if (!missed_) return exit_ok;
+        return complain(exit_no, "not every uplink's far side has it");
+      }
       wait_readable(-1, look_every);
     }
     return complain(exit_no,
@@ -105,14 +121,42 @@ class Following {
                format_time(clock_.wall()), "\n"));
   }
 
+  // How many of each uplink and lane were not delivered before it came: what is no more since is
+  // acknowledged.
+  void note_undelivered() {
+    if (noted_.ns != 0 && clock_.now() - noted_ < note_every) return;
+    noted_ = clock_.now();
+    const auto stat = ask(config_, "log.stat");
+    if (!stat.ok()) return;
+    for (const DaemonAnswer& one : stat.value()["consumers"].items()) {
+      std::uint64_t sum = 0;
+      for (const char* how : {"dead", "expired", "skipped", "forgotten", "evicted", "unreadable"})
+        sum += one[how].whole();
+      undelivered_[{one["consumer"].text(), one["lane"].text()}] = sum;
+    }
+  }
+
+  bool acknowledged(const DaemonAnswer& uplink) const {
+    const std::string& state = uplink["state"].text();
+    if (state != "settled") return state == "acknowledged";
+    const auto before = undelivered_.find({uplink["name"].text(), lane_});
+    return (before == undelivered_.end() ? 0 : before->second) == uplink["undelivered"].whole();
+  }
+
   bool all_have_it(const DaemonAnswer& found) {
     bool all = true;
     for (const DaemonAnswer& uplink : found["uplinks"].items()) {
       const std::string &name = uplink["name"].text(), &state = uplink["state"].text();
       all = all && state != "waiting";
-      if (state != "acknowledged" || !told_.insert(name).second) continue;
-      print(text("  acknowledged  by uplink ", shown(name), ", ",
-                 span_words(to_seconds(clock_.now() - seen_)), " after it was committed\n"));
+      if (state == "waiting" || state == "not its lane" || !told_.insert(name).second) continue;
+      const bool has_it = acknowledged(uplink);
+      missed_ = missed_ || !has_it;
+      if (has_it) {
+        print(text("  acknowledged  by uplink ", shown(name), ", ",
+                   span_words(to_seconds(clock_.now() - seen_)), " after it was committed\n"));
+      } else {
+        print(text("  not delivered by uplink ", shown(name), ": ", state, why_not(uplink), "\n"));
+      }
     }
     std::fflush(stdout);
     return all;
@@ -122,9 +166,11 @@ class Following {
   const Config& config_;
   const SystemClock clock_;
   const Instant began_;
-  Instant seen_;
+  Instant seen_, noted_;
   std::string number_, lane_;
   std::set<std::string> told_;
+  std::map<std::pair<std::string, std::string>, std::uint64_t> undelivered_;  // by uplink and lane
+  bool missed_ = false;  // somebody's far side does not have it
 };
 
 int run(const C& c) {
@@ -148,6 +194,8 @@ extern const CommandKind trace_command_kind;
 const CommandKind trace_command_kind = command_kind<C, run>(
     "trace", "Where the readings of a device are: their numbers, and how far each uplink is with them",
     options,
-    "Looks for the newest record of each metric, some megabytes back. Ends with 1 where none is found.");
+    "Looks for the newest record of each metric, some megabytes back. An uplink has acknowledged it, waits, was refused it, or is younger "
+    "than it; where others of its lane were lost, and nobody knows any more whether this one was, it is called settled. Ends with 1 where "
+    "none is found, with --next also where not every uplink's far side has it.");
 
 }  // namespace millrace

@@ -43,6 +43,13 @@ constexpr Shape shape = shape_of<C>(keys);
 
 enum class Encoding : std::uint8_t { raw, hex, base64 };
 
+// A text without what is around it: blanks, a byte order mark, the NUL at the end of a C string.
+std::string_view unframed(std::string_view given) {
+  given = without_mark(given);
+  while (given.ends_with('\0')) given.remove_suffix(1);
+  return trim(given);
+}
+
 // Of what came as `given`, which is hex or base64. False: it is no such text.
 bool decoded(Encoding encoding, std::string_view given, Bytes& out) {
   return encoding == Encoding::hex ? bytes_of_hex(given, out) : bytes_of_base64(given, out);
@@ -74,6 +81,7 @@ class BlobWalk final : public LenientHandler {
     return tell([&] { return walk_.unreadable(token); });
   }
   bool string(std::string_view value) override {
+    reserve();
     if (path_.value()) return blob(value);
     return walk_.string(value);
   }
@@ -96,8 +104,19 @@ class BlobWalk final : public LenientHandler {
  private:
   template <typename Tell>
   bool tell(Tell tell) {
+    reserve();
     (void)path_.value();
     return tell();
+  }
+  // A message without a blob has the places of one, which a later try may find elsewhere in it.
+  void reserve() {
+    if (!also_.empty() || count_ + (unused_ ? 1 : 0) >= blob_max) return;
+    if (std::exchange(unused_, true)) ++count_;
+    also_.push_back(run_of(count_));
+  }
+  static ValueRun run_of(std::uint32_t blob) {
+    const std::uint32_t from = blobs | blob << blob_shift;
+    return {from, from + (1u << blob_shift)};
   }
   bool enter(bool array) {
     if (path_.depth() == 0) also_.clear();
@@ -119,8 +138,9 @@ class BlobWalk final : public LenientHandler {
                       : !room                          ? "more blobs than a payload may have: "
                                                        : nullptr;
     // A bad one has its places, too: a later try may read it. And it is a member or an element as any other.
-    const std::uint32_t from = blobs | (room ? count_++ : blob_max) << blob_shift;
-    const ValueRun run{from, from + (1u << blob_shift)};
+    const ValueRun run = run_of(room ? count_++ : blob_max);
+    const std::uint32_t from = run.from;
+    unused_ = false;
     if (room) also_.push_back(run);
     const bool on = walk_.begin_object();
     if (on && why) {
@@ -145,6 +165,7 @@ class BlobWalk final : public LenientHandler {
   std::vector<std::vector<std::string>> texts_;
   ValueRuns also_;
   std::uint32_t count_ = 0;
+  bool unused_ = false;  // a blob's places are reserved, and none came
 };
 
 class BinaryFormat final : public PayloadFormat {
@@ -180,7 +201,7 @@ class BinaryFormat final : public PayloadFormat {
   Status decode_bytes(BytesView bytes, JsonWalk& walk, Unread& unread) const {
     Bytes made;
     if (encoding_ != Encoding::raw) {
-      if (!decoded(encoding_, trim(text_of(bytes)), made))
+      if (!decoded(encoding_, unframed(text_of(bytes)), made))
         return {Code::invalid,
                 encoding_ == Encoding::hex ? "the payload is no hex" : "the payload is no base64"};
       bytes = made;
@@ -263,14 +284,16 @@ Result<std::unique_ptr<PayloadFormat>> make(const RouteConfig& given, const Topi
   }
   // The blob is found from the root of the payload, paths of a message from where that begins.
   if (!route.each.empty()) {
-    auto each = parse_json_path(route.each);
+    auto each = parse_each(route.each);
     if (!each.ok()) return each.status();
-    if (each.value().steps.empty() || !each.value().steps.back().every())
-      each.value().steps.push_back({PathStep::each_element, "", 0});
-    inside.insert(inside.begin(), each.value().steps.begin(), each.value().steps.end());
+    inside.insert(inside.begin(), each.value().begin(), each.value().end());
   }
   auto plan = compile_json_plan(route, topic);
   if (!plan.ok()) return plan.status();
+  std::vector<std::string> names;
+  for (const FieldConfig& field : config.fields) names.push_back(field.name);
+  const auto unknown = config.inside.empty() ? plan.value()->other_member(names) : std::nullopt;
+  if (unknown) return Status{Code::invalid, text("`fields` has no \"", *unknown, "\"")};
   return std::unique_ptr<PayloadFormat>(std::make_unique<BinaryFormat>(
       config, std::move(inside), std::move(layout).value(), std::move(plan).value()));
 }

@@ -20,45 +20,30 @@ class JsonFormat final : public PayloadFormat {
   Status decode(const Payload& payload, std::vector<Record>& out, Unread& unread) const override {
     const std::size_t before = out.size();
     JsonWalk walk(*plan_, payload, out, unread);
-    if (plan_->transpose) return decode_columns(payload, walk, out, unread);
-    Status status = read_json(payload.arrival.bytes, walk);
+    Status status = plan_->transpose ? read_columns(payload, walk, unread) : read(payload, walk, unread);
+    if (!walk.fault().ok()) status = walk.fault();
     if (status.ok()) return status;
     out.resize(before);
-    unread.clear();
-    if (!walk.fault().ok()) return walk.fault();
-    return plan_->strict ? status : decode_leniently(payload, out, unread);
+    if (!plan_->transpose) unread.clear();
+    return status;
   }
 
   RouteJudge* judge() const override { return plan_->judge.get(); }
 
  private:
-  // Lists beside each other, strictly or not.
-  Status decode_columns(const Payload& payload, JsonWalk& walk, std::vector<Record>& out,
-                        Unread& unread) const {
-    const std::size_t before = out.size();
-    ColumnWalk columns(*plan_, walk, unread);
+  Status read(const Payload& payload, LenientHandler& handler, Unread& unread) const {
+    if (plan_->strict) return read_json(payload.arrival.bytes, handler);
     LenientJson found;
-    Status status = plan_->strict ? read_json(payload.arrival.bytes, columns)
-                                  : read_lenient_json(payload.arrival.bytes, columns, found);
-    unread.latin1 = found.latin1;
-    if (!plan_->strict && found.documents == 0) ++unread.no_value;
-    if (!walk.fault().ok()) status = walk.fault();
-    else if (!columns.fault().ok()) status = columns.fault();
-    if (!status.ok()) out.resize(before);
-    return status;
-  }
-
-  // Only what the standard refuses comes here: the common case pays nothing for it.
-  Status decode_leniently(const Payload& payload, std::vector<Record>& out, Unread& unread) const {
-    const std::size_t before = out.size();
-    JsonWalk walk(*plan_, payload, out, unread);
-    LenientJson found;
-    Status status = read_lenient_json(payload.arrival.bytes, walk, found);
+    Status status = read_lenient_json(payload.arrival.bytes, handler, found);
     unread.latin1 = found.latin1;
     if (found.documents == 0) ++unread.no_value;
-    if (walk.fault().ok() && status.ok()) return status;
-    out.resize(before);
-    return walk.fault().ok() ? status : walk.fault();
+    return status;
+  }
+  // Lists beside each other.
+  Status read_columns(const Payload& payload, JsonWalk& walk, Unread& unread) const {
+    ColumnWalk columns(*plan_, walk, unread);
+    Status status = read(payload, columns, unread);
+    return columns.fault().ok() ? status : columns.fault();
   }
 
   std::unique_ptr<JsonPlan> plan_;

@@ -1,9 +1,12 @@
-// Wired M-Bus (EN 13757-3): the variable data structure of a meter's answer, from the control field on, to
-// readings with names and units: energy, volume, power, flow, temperatures, times. Values of other tariffs,
-// units and storages carry them in their names, and those that are a maximum or a minimum say so.
+// Wired M-Bus (EN 13757-3): the variable data structure of a meter's answer (of old ones the fixed one), from
+// the control field on, to readings with names and units: energy, volume, power, flow, temperatures, times.
+// Values of other tariffs, units and storages carry them in their names, and those that are a maximum or a
+// minimum say so.
 #include <bit>
 #include <cmath>
 #include <optional>
+#include <map>
+#include <set>
 #include <span>
 
 #include "base/text.h"
@@ -44,6 +47,24 @@ constexpr std::string_view spans[] = {"s", "min", "h", "d"};
 // A record of variable length that is text.
 bool is_text(const MbusRecord& record) { return record.field == 0x0d && record.length < 0xc0; }
 
+// Only a quotient is exact.
+double by_ten(double value, int exponent) {
+  return exponent < 0 ? value / std::pow(10.0, -exponent) : value * std::pow(10.0, exponent);
+}
+
+// The highest digit F is a minus; any other that is none makes the value none (a sensor that is broken).
+std::optional<double> bcd_of(std::uint64_t bits, std::size_t size) {
+  double value = 0;
+  bool negative = false;
+  for (std::size_t i = size * 2; i-- > 0;) {
+    const unsigned digit = static_cast<unsigned>(bits >> 4 * i & 15);
+    if (digit == 15 && i == size * 2 - 1) negative = true;
+    else if (digit > 9) return std::nullopt;
+    else value = value * 10 + digit;
+  }
+  return negative ? -value : value;
+}
+
 class MbusWalk {
  public:
   MbusWalk(NamedValues::Walk& values, BytesView bytes) : values_(values), records_(bytes) {}
@@ -63,6 +84,8 @@ class MbusWalk {
 
  private:
   void take(const MbusRecord& record) {
+    const What what = what_of(record);
+    const std::string name = only_once(name_of(record, what.name));
     std::optional<double> value;
     std::optional<std::int64_t> whole;
     std::string words;
@@ -74,39 +97,45 @@ class MbusWalk {
     }
     if (!value && words.empty()) return values_.nothing();
     values_.set_quality(record.function == 3 ? Quality::bad : Quality::good);
-    tell(record, value, whole, words);
+    if (what.moment && whole) return moment(name, record.field == 4, static_cast<std::uint64_t>(*whole));
+    if (value) values_.number(name, by_ten(*value, what.exponent), what.unit);
+    else values_.text_value(name, words);
   }
 
-  void tell(const MbusRecord& record, std::optional<double> value, std::optional<std::int64_t> whole,
-            const std::string& words) {
+  struct What {
+    std::string name;
+    std::string_view unit;
+    int exponent = 0;
+    bool moment = false;
+  };
+  // By what the record is about alone, never by what it says: names do not move when a value is none.
+  What what_of(const MbusRecord& record) {
     const bool known = record.known, first = !record.second;
     const unsigned code = record.code;
-    if (record.plain_text && value) return number(record, "value", *value, record.unit);
-    if (record.plain_text) return values_.text_value(name_of(record, "value"), words);
+    if (record.plain_text) return {"value", record.unit};
+    if (!known) return {text("record_", ++unknown_), {}};
     const std::span<const Meaning> table = first ? std::span<const Meaning>(meanings) : more_meanings;
     for (const Meaning& one : table) {
-      if (!known || !value || code < one.from || code > one.to) continue;
-      return number(record, one.name, scaled(*value, static_cast<int>(code - one.from) + one.exponent),
-                    one.unit);
+      if (code >= one.from && code <= one.to && !is_text(record))
+        return {std::string(one.name), one.unit, static_cast<int>(code - one.from) + one.exponent};
     }
-    if (known && first && value && code >= 0x20 && code <= 0x27)
-      return number(record, code < 0x24 ? "on_time" : "operating_time", *value, spans[code & 3]);
+    if (first && code >= 0x20 && code <= 0x27 && !is_text(record))
+      return {code < 0x24 ? "on_time" : "operating_time", spans[code & 3]};
     // Of other sizes they are other types: with seconds, a time of day alone.
-    if (known && first && whole &&
-        ((code == 0x6c && record.field == 2) || (code == 0x6d && record.field == 4)))
-      return moment(record, code == 0x6d, static_cast<std::uint64_t>(*whole));
-    if (known && first && code == 0x6e && value) return number(record, "heat_cost_units", *value, "");
-    if (known && first && code == 0x78 && value) return number(record, "fabrication_number", *value, "");
-    if (known && first && code == 0x78)
-      return values_.text_value(name_of(record, "fabrication_number"), words);
-    if (known && !first && code == 0x17 && value) return number(record, "error_flags", *value, "");
-    const std::string name = text("record_", ++unknown_);
-    if (value) number(record, name, *value, "");
-    else values_.text_value(name_of(record, name), words);
+    if (first && code == 0x6c && record.field == 2) return {"date", {}, 0, true};
+    if (first && code == 0x6d && record.field == 4) return {"meter_time", {}, 0, true};
+    if (first && code == 0x6e && !is_text(record)) return {"heat_cost_units", {}};
+    if (first && code == 0x78) return {"fabrication_number", {}};
+    if (!first && code == 0x17 && !is_text(record)) return {"error_flags", {}};
+    return {text("record_", ++unknown_), {}};
   }
 
-  void number(const MbusRecord& record, std::string_view name, double value, std::string_view unit) {
-    values_.number(name_of(record, name), value, unit);
+  // Two records of one meaning (other units, more digits, a sensor of its own) are two readings.
+  std::string only_once(const std::string& name) {
+    std::string own = name;
+    for (unsigned& last = last_.try_emplace(name, 1U).first->second; !names_.insert(own).second;)
+      own = text(name, "_", ++last);
+    return own;
   }
 
   static std::string name_of(const MbusRecord& record, std::string_view name) {
@@ -119,20 +148,21 @@ class MbusWalk {
     return out;
   }
 
-  // Only a quotient is exact.
-  static double scaled(double value, int exponent) {
-    return exponent < 0 ? value / std::pow(10.0, -exponent) : value * std::pow(10.0, exponent);
-  }
-
-  // Types G and F: days, and minutes, in local time; the meter's own, so a text.
-  void moment(const MbusRecord& record, bool with_clock, std::uint64_t bits) {
+  // Types G and F: days, and minutes, in local time; the meter's own, so a text. What is no day of any year
+  // (all bits: there is none; no day: each) is nothing.
+  void moment(const std::string& name, bool with_clock, std::uint64_t bits) {
     if (with_clock && (bits & 0x80) != 0) return values_.nothing();  // the meter says that its time is none
     const auto two = [](std::uint64_t n) { return text(n < 10 ? "0" : "", n); };
-    const std::uint64_t day = with_clock ? bits >> 16 : bits;
-    const std::uint64_t year = (day >> 5 & 7) | (day >> 9 & 0x78);
-    std::string out = text(2000 + year, "-", two(day >> 8 & 15), "-", two(day & 31));
-    if (with_clock) out += text(" ", two(bits >> 8 & 31), ":", two(bits & 63));
-    values_.text_value(name_of(record, with_clock ? "meter_time" : "date"), out);
+    const std::uint64_t date = with_clock ? bits >> 16 : bits;
+    const std::uint64_t year = (date >> 5 & 7) | (date >> 9 & 0x78), month = date >> 8 & 15, day = date & 31;
+    const std::uint64_t hour = with_clock ? bits >> 8 & 31 : 0, minute = with_clock ? bits & 63 : 0;
+    const auto number = [](std::uint64_t n) { return static_cast<int>(n); };
+    if (year > 99 ||
+        !utc_of(2000 + number(year), number(month), number(day), number(hour), number(minute), 0, 0))
+      return values_.nothing();
+    std::string out = text(2000 + year, "-", two(month), "-", two(day));
+    if (with_clock) out += text(" ", two(hour), ":", two(minute));
+    values_.text_value(name, out);
   }
 
   static void number_of(const MbusRecord& record, std::optional<double>& value,
@@ -141,29 +171,85 @@ class MbusWalk {
     if (size == 0) return;
     std::uint64_t bits = 0;
     for (std::size_t i = 0; i < size; ++i) bits |= static_cast<std::uint64_t>(record.data[i]) << 8 * i;
-    if (record.field == 5) value = std::bit_cast<float>(static_cast<std::uint32_t>(bits));
-    else if (record.field >= 9) value = bcd(bits, size);
+    if (record.field == 5) value = shortest(std::bit_cast<float>(static_cast<std::uint32_t>(bits)));
+    else if (record.field >= 9) value = bcd_of(bits, size);
     else whole = static_cast<std::int64_t>(bits << (64 - 8 * size)) >> (64 - 8 * size);
     if (whole) value = static_cast<double>(*whole);
     if (value && !std::isfinite(*value)) value.reset();
   }
 
-  // The highest digit F is a minus; any other that is none makes the value none (a sensor that is broken).
-  static std::optional<double> bcd(std::uint64_t bits, std::size_t size) {
-    double value = 0;
-    bool negative = false;
-    for (std::size_t i = size * 2; i-- > 0;) {
-      const unsigned digit = static_cast<unsigned>(bits >> 4 * i & 15);
-      if (digit == 15 && i == size * 2 - 1) negative = true;
-      else if (digit > 9) return std::nullopt;
-      else value = value * 10 + digit;
-    }
-    return negative ? -value : value;
-  }
-
   NamedValues::Walk& values_;
   MbusRecords records_;
+  std::set<std::string> names_;
+  std::map<std::string, unsigned> last_;  // the number that a name was last given
   unsigned unknown_ = 0;
+};
+
+// The fixed data structure of old meters (EN 13757-3, annex; CI 73): number, access, status, what each of two
+// counters counts, and the counters, four bytes each, the lowest first.
+class FixedData {
+ public:
+  static constexpr std::size_t size = 16;
+
+  explicit FixedData(BytesView data) : data_(data) {}
+
+  Status read(NamedValues::Walk& values) const {
+    const unsigned status = at(5), first = at(6) & 63, second = at(7) & 63;
+    // Which bit says that the counters are binary, or of a date gone by, is read both ways in the field.
+    if ((status & 0xc3) != 0)
+      return {Code::invalid, text("M-Bus: fixed data with status ", status,
+                                  ": counters that are binary, or of a date gone by, are not read")};
+    std::string number;
+    for (std::size_t i = 4; i-- > 0;) number += to_hex(data_.subspan(i, 1));
+    values.text_value("meter_id", number);
+    values.set_quality(status == 0 ? Quality::good : Quality::uncertain);  // it says that something is wrong
+    const Counted what = counted(first);
+    counter(values, std::string(what.name), what, 8);
+    const Counted other = second == same_but_stored ? what : counted(second);
+    const bool twice = other.name == what.name;
+    counter(values,
+            text(other.name, second == same_but_stored ? "_storage_1"
+                             : twice                   ? "_2"
+                                                       : ""),
+            other, 12);
+    return {};
+  }
+
+ private:
+  struct Counted {
+    std::string_view name, unit;
+    int exponent = 0;
+  };
+  static constexpr unsigned same_but_stored = 0x3e;
+  struct Row {
+    unsigned from, to;
+    std::string_view name, unit;
+    int exponent;
+  };
+  static Counted counted(unsigned code) {
+    static constexpr Row rows[] = {
+        {0x02, 0x0a, "energy", "Wh", 0},      {0x0b, 0x13, "energy", "J", 3},
+        {0x14, 0x1c, "power", "W", 0},        {0x1d, 0x25, "power", "J/h", 3},
+        {0x26, 0x2e, "volume", "m3", -6},     {0x2f, 0x37, "flow", "m3/h", -6},
+        {0x38, 0x38, "temperature", "C", -3}, {0x39, 0x39, "heat_cost_units", "", 0},
+        {0x3f, 0x3f, "counter", "", 0}};
+    for (const Row& row : rows) {
+      if (code >= row.from && code <= row.to)
+        return {row.name, row.unit, row.exponent + static_cast<int>(code - row.from)};
+    }
+    return {};  // a time of day, a date, or reserved
+  }
+  void counter(NamedValues::Walk& values, const std::string& name, const Counted& what,
+               std::size_t from) const {
+    std::uint64_t bits = 0;
+    for (std::size_t i = 0; i < 4; ++i) bits |= static_cast<std::uint64_t>(at(from + i)) << 8 * i;
+    const auto value = bcd_of(bits, 4);
+    if (what.name.empty() || !value) return values.nothing();
+    values.number(name, by_ten(*value, what.exponent), what.unit);
+  }
+  unsigned at(std::size_t i) const { return static_cast<unsigned>(data_[i]); }
+
+  const BytesView data_;
 };
 
 class MbusFormat final : public PayloadFormat {
@@ -177,9 +263,13 @@ class MbusFormat final : public PayloadFormat {
       ++unread.no_value;
       return {};
     }
+    if (bytes.size() == 3 + FixedData::size && at(2) == 0x73) {
+      NamedValues::Walk values(plan_, payload, out, unread);
+      return FixedData(bytes.subspan(3)).read(values);
+    }
     const std::size_t begin = mbus_records_at(bytes);
     if (begin == SIZE_MAX)
-      return {Code::invalid, "M-Bus: not an answer with variable data (control information 72, 7A or 78)"};
+      return {Code::invalid, "M-Bus: not an answer with data (control information 72, 73, 7A or 78)"};
     if (bytes.size() < begin) return {Code::invalid, "M-Bus: the header is cut off"};
     NamedValues::Walk values(plan_, payload, out, unread);
     if (at(2) == 0x72) values.text_value("meter_id", identity(bytes.subspan(3)));

@@ -88,6 +88,7 @@ class NmeaWalk {
     values_.set_time(std::nullopt);
     values_.set_quality(Quality::good);
     name_ = text(sentence.talker == "P" ? "P" : "", sentence.type);
+    talker_ = sentence.talker;
     if (sentence.talker == "P" || sentence.encapsulated) return values_.text_value(name_, sentence.whole);
     const Read read = reader_of(sentence.type);
     if (!read) return values_.text_value(name_, sentence.whole);
@@ -189,11 +190,41 @@ class NmeaWalk {
     number("course_over_ground_magnetic", f[lettered ? 2 : 1], "deg");
     number("speed_over_ground", f[lettered ? 4 : 2], "kn");
   }
+  // A receiver of several systems says one such sentence of each, of one time: by the talker, by the system's
+  // number (NMEA 4.10), or before that by the numbers of the satellites.
+  std::string_view system_of(const Fields& f, std::string_view satellite) const {
+    static constexpr std::pair<std::string_view, std::string_view> talkers[] = {
+        {"GL", "_glonass"}, {"GA", "_galileo"}, {"GB", "_beidou"},
+        {"BD", "_beidou"},  {"GQ", "_qzss"},    {"GI", "_navic"}};
+    for (const auto& [talker, name] : talkers) {
+      if (talker == talker_) return name;
+    }
+    if (talker_ != "GN") return "";
+    static constexpr std::string_view systems[] = {"",        "_gps",  "_glonass", "_galileo",
+                                                   "_beidou", "_qzss", "_navic"};
+    if (const auto id = digits_of(f[17], 0, 1); id && f[17].size() == 1 && *id < 7) return systems[*id];
+    const double number = number_of(satellite).value_or(0);
+    return number < 1      ? ""
+           : number <= 64  ? "_gps"  // and what augments it
+           : number <= 96  ? "_glonass"
+           : number < 193  ? "_gps"
+           : number <= 202 ? "_qzss"
+           : number <= 336 ? "_galileo"
+                           : "_beidou";
+  }
   void gsa(const Fields& f) {
     int used = 0;
-    for (std::size_t i = 2; i < 14; ++i) used += f[i].empty() ? 0 : 1;
+    std::string_view one;
+    for (std::size_t i = 2; i < 14; ++i) {
+      if (f[i].empty()) continue;
+      ++used;
+      one = f[i];
+    }
+    const std::string_view system = system_of(f, one);
     number("fix_mode", f[1], "");
-    values_.number("satellites_used", used);
+    // which system has none nobody says
+    if (used == 0 && system.empty() && talker_ == "GN") values_.nothing();
+    else values_.number(text("satellites_used", system), used);
     number("pdop", f[14], "");
     number("hdop", f[15], "");
     number("vdop", f[16], "");
@@ -256,6 +287,7 @@ class NmeaWalk {
   NamedValues::Walk values_;
   const Arrival& arrival_;
   std::string name_;
+  std::string_view talker_;
 };
 
 NmeaWalk::Read NmeaWalk::reader_of(std::string_view type) {

@@ -2,6 +2,8 @@
 // common OBIS codes (IEC 62056-61) with the meter's own units, all others by their code.
 #include <algorithm>
 #include <charconv>
+#include <map>
+#include <set>
 
 #include "base/ascii.h"
 #include "base/text.h"
@@ -76,8 +78,9 @@ Address address_of(std::string_view given) {
     const std::size_t dash = given.find('-');
     if (dash < colon) std::from_chars(given.data() + dash + 1, given.data() + colon, out.channel);
   }
-  if (const std::size_t star = out.code.find_first_of("*&"); star != std::string_view::npos)
-    out.code = out.code.substr(0, star);
+  // Behind the star stands which billing period it was; 255 is the one that runs (IEC 62056-61, 5.5). What
+  // was stored at the end of another, or by hand ('&'), is no reading of now, and keeps its whole code.
+  if (out.code.ends_with("*255")) out.code.remove_suffix(4);
   return out;
 }
 
@@ -109,12 +112,17 @@ bool is_time(std::string_view value) {
   return value.size() == 12 && std::all_of(value.begin(), value.end(), is_digit);
 }
 
+// As if it were UTC; nothing: the digits are no date.
+std::optional<WallTime> local_time_of(std::string_view value) {
+  if (!is_time(value)) return std::nullopt;
+  const auto part = [value](std::size_t at) { return digits_of(value, at).value_or(-1); };
+  return utc_of(2000 + part(0), part(2), part(4), part(6), part(8), part(10), 0);
+}
+
 // In winter that is an hour, in summer two hours ahead of UTC, where P1 ports are at home; a route's
 // time_zone says otherwise.
 std::optional<WallTime> time_of(std::string_view value, const TimeZone* zone) {
-  if (!is_time(value)) return std::nullopt;
-  const auto part = [value](std::size_t at) { return digits_of(value, at).value_or(-1); };
-  const auto local = utc_of(2000 + part(0), part(2), part(4), part(6), part(8), part(10), 0);
+  const auto local = local_time_of(value);
   if (!local) return std::nullopt;
   if (zone) return WallTime{zone->utc_of_local(local->us)};
   if (value.size() != 13) return std::nullopt;  // nobody knows which
@@ -134,7 +142,7 @@ std::optional<double> number_of(std::string_view value) {
 class ObisWalk {
  public:
   ObisWalk(const NamedValues& plan, const Payload& payload, std::vector<Record>& out, Unread& unread)
-      : plan_(plan), values_(plan, payload, out, unread) {}
+      : plan_(plan), values_(plan, payload, out, unread), arrival_(payload.arrival) {}
 
   void telegram(std::string_view rest) {
     telegram_time_ = find_time(rest);
@@ -168,9 +176,11 @@ class ObisWalk {
     unit_ = {};
     if (open > 0) {
       address_ = address_of(line.substr(0, open));
-      name_ = name_of(address_);
+      name_ = only_once(name_of(address_));
     } else if (address_.whole.empty()) {
       return values_.refuse("", "a value without a code");
+    } else {
+      name_ = only_once(name_of(address_));
     }
     std::vector<std::string_view> groups;
     for (std::string_view rest = line.substr(open); rest.starts_with('(');) {
@@ -185,17 +195,45 @@ class ObisWalk {
     take(groups);
   }
 
+  // A telegram has no two readings of one name: the second is called by its code.
+  std::string only_once(std::string name) {
+    if (names_.insert(name).second) return name;
+    const std::string whole(address_.whole);
+    name = whole;
+    for (unsigned& last = last_.try_emplace(whole, 1U).first->second; !names_.insert(name).second;)
+      name = text(whole, "_", ++last);
+    return name;
+  }
+
+  // A meter behind this one that was not read says 0, and a time that is none, that lies ahead or is of its
+  // epoch: 632525252525W, 700101010000W (dsmr_parser, issues 51 and 120).
+  bool was_read(std::string_view time) const {
+    constexpr std::int64_t day_us = 86'400'000'000, zone_us = day_us / 2;
+    const auto local = local_time_of(time);
+    if (!local) return false;
+    const auto now = telegram_time_           ? telegram_time_
+                     : arrival_.clock_trusted ? std::optional(arrival_.received)
+                                              : std::nullopt;
+    return !now || (local->us <= now->us + day_us + zone_us && local->us >= now->us - 20 * 365 * day_us);
+  }
+
   // (value*unit), (time)(value*unit), or lists that we leave alone as a text.
   void take(const std::vector<std::string_view>& groups) {
     values_.set_time(telegram_time_);
-    if (address_.code == "1.0.0" && is_time(groups[0])) return values_.text_value("meter_time", groups[0]);
+    if (address_.code == "1.0.0" && is_time(groups[0]))
+      return values_.text_value(only_once("meter_time"), groups[0]);
     if (groups.size() == 1) return value(groups[0]);
-    if (groups.size() == 2 && is_time(groups[0])) {
+    const bool is_value = groups[0].find_first_of("*.") != std::string_view::npos;
+    const bool of_time =
+        groups.size() == 2 && (is_time(groups[0]) || (name_.ends_with("_reading") && !is_value));
+    if (of_time && !was_read(groups[0])) return values_.nothing();
+    if (of_time) {
       values_.set_time(time_of(groups[0], plan_.times().zone.get()));
       return value(groups[1]);
     }
     // DSMR 2 and 3: the value stands alone in the next line
     if (address_.code == "24.3.0" && groups.size() == 7) {
+      read_ = was_read(groups[0]);
       time_ = time_of(text(groups[0], "W"), plan_.times().zone.get());
       unit_ = groups[6];
       return;
@@ -206,12 +244,14 @@ class ObisWalk {
   }
 
   void old_gas(std::string_view line) {
+    const std::string_view unit = unit_;
+    unit_ = {};
+    if (!read_) return values_.nothing();
     values_.set_time(time_ ? time_ : telegram_time_);
     const auto number =
         line.size() > 2 && line.back() == ')' ? number_of(line.substr(1, line.size() - 2)) : std::nullopt;
-    if (number) values_.number(name_, *number, unit_);
+    if (number) values_.number(name_, *number, unit);
     else values_.refuse(name_, text("not a number: \"", shown(line, 40), "\""));
-    unit_ = {};
   }
 
   void value(std::string_view group) {
@@ -223,19 +263,27 @@ class ObisWalk {
       return values_.number(name_, *number, group.substr(star + 1));
     }
     if (value.empty()) return values_.nothing();
-    // Long digits are an identity, not a count.
-    const auto number = value.size() <= 9 && !name_.ends_with("_id") ? number_of(value) : std::nullopt;
+    // Long digits are an identity, not a count, unless there is a point among them or the code says what is
+    // counted.
+    const bool named = name_ != address_.whole && !name_.starts_with("message");
+    const bool counts =
+        value.size() <= 9 || value.find('.') != std::string_view::npos || (named && value.size() <= 15);
+    const auto number = counts && !name_.ends_with("_id") ? number_of(value) : std::nullopt;
     if (number) values_.number(name_, *number);
     else values_.text_value(name_, value);
   }
 
   const NamedValues& plan_;
   NamedValues::Walk values_;
+  const Arrival& arrival_;
+  std::set<std::string> names_;           // that values of this telegram have
+  std::map<std::string, unsigned> last_;  // the number that a name was last given
   std::optional<WallTime> telegram_time_;
   Address address_;
   std::string name_;
   std::string_view unit_;  // of a value that comes in the next line
   std::optional<WallTime> time_;
+  bool read_ = true;  // the meter whose value that is
 };
 
 class ObisFormat final : public PayloadFormat {

@@ -130,6 +130,14 @@ void settle(Section& section, const RouteConfig& route) {
     if (section.has(key))
       section.error(key, text("\"", key, "\" is not for format = \"plain\": it has no members"));
   }
+  for (const auto& [key, set] :
+       {std::pair{"time_format", route.time_format != "auto"},
+        std::pair{"time_zone", !route.time_zone.empty()}, std::pair{"time_missing", route.time_needed},
+        std::pair{"quality_format", route.quality_format != "auto"}}) {
+    if (set)
+      section.error(key,
+                    text("\"", key, "\" is not for format = \"plain\": it has neither time nor quality"));
+  }
   if (route.metrics.size() != 1) section.error("a plain payload is one value: give [metrics] one name");
 }
 

@@ -375,6 +375,52 @@ class Teller {
   std::uint32_t left_out_ = 0;
 };
 
+// What a route asks for, by the types: whether there are such fields, and what its time is.
+class Asked {
+ public:
+  Asked(const ProtoTypes& types, const PlanNode& root, const ProtoMessage& type) : types_(types) {
+    message(root, type, true);
+  }
+  const std::string& other_field() const { return other_; }  // one that is asked for and is none
+  bool time_is_timestamp() const { return timestamp_; }
+
+ private:
+  // `sure`: nothing else can be there.
+  void message(const PlanNode& node, const ProtoMessage& type, bool sure) {
+    for (const auto& child : node.children) {
+      bool found = child->step.kind != PathStep::name;
+      for (const ProtoField& one : type.fields) {
+        if (child->step.kind == PathStep::each_member) field(*child, one, one.repeated, false);
+        if (child->step.kind != PathStep::name || child->step.text != one.name) continue;
+        found = true;
+        field(*child, one, one.repeated, sure);
+      }
+      if (!found && sure && other_.empty()) other_ = child->step.text;
+    }
+  }
+  void field(const PlanNode& node, const ProtoField& is, bool repeated, bool sure) {
+    const ProtoMessage* type = is.type == ProtoField::message ? &types_.message(is.of) : nullptr;
+    if (type && type->map_entry) {
+      const ProtoField* value = type->field(2);
+      for (const auto& child : node.children) {
+        if (value) field(*child, *value, false, sure);
+      }
+    } else if (repeated) {
+      for (const auto& child : node.children) {
+        if (child->step.kind != PathStep::name) field(*child, is, false, sure);
+      }
+    } else if (type && type->as == ProtoMessage::itself) {
+      message(node, *type, sure);
+    } else if (type && type->as == ProtoMessage::timestamp) {
+      timestamp_ = timestamp_ || std::ranges::find(node.slots, JsonPlan::slot_time) != node.slots.end();
+    }
+  }
+
+  const ProtoTypes& types_;
+  std::string other_;
+  bool timestamp_ = false;
+};
+
 class ProtobufFormat final : public PayloadFormat {
  public:
   ProtobufFormat(const C& config, std::unique_ptr<JsonPlan> plan)
@@ -429,6 +475,18 @@ Result<std::unique_ptr<PayloadFormat>> make(const RouteConfig& route, const Topi
     return Status{Code::invalid, "there is no descriptor_set, or no such message in it"};
   auto plan = compile_json_plan(route, pattern);
   if (!plan.ok()) return plan.status();
+  const Asked asked(*config.types, plan.value()->root,
+                    config.types->message(config.types->find(config.message)));
+  if (!asked.other_field().empty())
+    return Status{Code::invalid, text(config.message, " has no field \"", asked.other_field(), "\" there")};
+  // Its unit is known: by its size 1500 s since 1970, as microseconds, would be some day of 2017.
+  if (asked.time_is_timestamp()) {
+    TimeFormat& format = plan.value()->time.format;
+    if (format == TimeFormat::automatic) format = TimeFormat::us;
+    if (format != TimeFormat::us && format != TimeFormat::uptime)
+      return Status{Code::invalid, text("time_format = \"", route.time_format, "\": \"", route.time,
+                                        "\" is a Timestamp, whose unit is known")};
+  }
   return std::unique_ptr<PayloadFormat>(std::make_unique<ProtobufFormat>(config, std::move(plan).value()));
 }
 

@@ -37,7 +37,7 @@ class TextFormat final : public PayloadFormat {
   Status decode(const Payload& payload, std::vector<Record>& out, Unread& unread) const override {
     const std::size_t before = out.size();
     std::string converted;
-    std::string_view all = text_of(payload.arrival.bytes);
+    std::string_view all = without_mark(text_of(payload.arrival.bytes));
     if (!strict_ && read_utf16(all, converted)) all = converted;
     while (!all.empty() && (all.back() == '\0' || all.back() == '\r' || all.back() == '\n'))
       all.remove_suffix(1);
@@ -53,7 +53,7 @@ class TextFormat final : public PayloadFormat {
       const std::size_t end = by_line_ ? std::min(all.find_first_of("\r\n", at), all.size()) : all.size();
       if (end > at) {
         any = true;
-        turn.take(at, end, by_line_ ? text("line ", line) : std::string());
+        turn.take(at, end, by_line_ ? line : 0);
       }
       at = end + (all.substr(end).starts_with("\r\n") ? 2 : 1);
       if (turn.steps == 0 && at < all.size()) {
@@ -80,28 +80,28 @@ class TextFormat final : public PayloadFormat {
     const std::string_view all;
     std::uint64_t steps;
     std::vector<std::string_view> groups = {};
-    std::vector<std::string> values = {};
+    std::vector<std::string> anew = {};  // of each group, where JSON would spell a number otherwise
 
-    void take(std::size_t from, std::size_t to, const std::string& name) {
+    // `number`: of the line; 0: it is no line but all of the payload.
+    void take(std::size_t from, std::size_t to, std::size_t number) {
       const std::string_view line = all.substr(from, to - from);
       const Pattern::Found found = format.pattern_.find(line, groups, steps);
       if (found != Pattern::Found::yes) {
         walk.at(static_cast<std::uint32_t>(from));
-        return walk.skipped(name, to - from,
+        return walk.skipped(number ? text("line ", number) : std::string(), to - from,
                             found == Pattern::Found::no
                                 ? text("the pattern does not match: ", shown(line, 40))
                                 : std::string("the pattern costs too much here"));
       }
       const auto place_of = [&](const char* at) { return static_cast<std::uint32_t>(at - all.data()); };
-      values.assign(groups.begin(), groups.end());
+      anew.resize(groups.size());
       walk.at(static_cast<std::uint32_t>(from));
       (void)walk.begin_object();
       for (std::size_t i = 0; i < groups.size(); ++i) {
         if (!groups[i].data()) continue;
-        values[i] = trim(groups[i]);
         walk.at(place_of(groups[i].data()));
         (void)walk.key(format.pattern_.names()[i]);
-        tell_cell(walk, values[i], format.decimal_);
+        tell_cell(walk, trim(groups[i]), format.decimal_, anew[i]);
       }
       walk.at(static_cast<std::uint32_t>(to));
       (void)walk.end_object();
@@ -125,11 +125,8 @@ Result<std::unique_ptr<PayloadFormat>> make(const RouteConfig& route, const Topi
     return Status{Code::invalid, "each is for lists: of text each line is a message, or all of it"};
   auto plan = compile_json_plan(route, topic);
   if (!plan.ok()) return plan.status();
-  for (const auto& child : plan.value()->root.children) {
-    const bool known =
-        child->step.kind == PathStep::name && std::ranges::find(names, child->step.text) != names.end();
-    if (!known) return Status{Code::invalid, text("the pattern has no group \"", child->step.text, "\"")};
-  }
+  if (const auto unknown = plan.value()->other_member(names))
+    return Status{Code::invalid, text("the pattern has no group \"", *unknown, "\"")};
   return std::unique_ptr<PayloadFormat>(
       std::make_unique<TextFormat>(route, std::move(pattern).value(), std::move(plan).value()));
 }

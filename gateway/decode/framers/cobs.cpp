@@ -86,7 +86,11 @@ class CobsFramer final : public Framer {
     return true;
   }
 
+  bool begun() const override { return !stuffed_.empty() || overlong_; }
+
  private:
+  // A CRC tells the rest of a frame from a whole one.
+  void skip() override { overlong_ = crc_size_ == 0; }
   void forget() override {
     discard(stuffed_.size());
     stuffed_.clear();

@@ -1,5 +1,7 @@
 // framing = "fixed": frames of one length, with or without bytes by which each begins, and with or without a
-// check at its end. Without either nothing but a pause says where the next one begins.
+// check at its end. Without either nothing but a pause says where the next one begins. Where the stream may
+// begin in the middle of a frame, one that is proved by sync or by check alone is taken only behind another:
+// bytes of a frame look like a sync, and one in 256 like the check of what stands before it.
 #include <chrono>
 #include <string>
 
@@ -60,9 +62,17 @@ class FixedFramer final : public Framer {
                                                     : 1) {}
 
   Duration pause() const override { return config_.frame_pause; }
+  bool begins_by_pause() const override {
+    return config_.sync.empty() && check_size_ == 0 && config_.frame_pause > 0s;
+  }
+  bool begun() const override { return !frame_.empty() || place_ != Place::known; }
 
   void push(BytesView chunk, const Take& take) override {
     for (const char c : text_of(chunk)) {
+      if (place_ == Place::lost && begins_by_pause()) {
+        discard(1);
+        continue;
+      }
       frame_ += c;
       while (!fits() || (frame_.size() == size_ && !complete(take))) drop_one();
     }
@@ -73,15 +83,25 @@ class FixedFramer final : public Framer {
   }
 
  private:
+  // Whether it is known where a frame begins: a frame behind another that fits is `known`.
+  enum class Place : std::uint8_t { known, lost, likely };
+
+  void skip() override {
+    const bool proved = !config_.sync.empty() && check_size_ > 0;
+    const bool told = !config_.sync.empty() || check_size_ > 0 || config_.frame_pause > 0s;
+    place_ = proved || !told ? Place::known : Place::lost;
+  }
   void forget() override {
     discard(frame_.size());
     frame_.clear();
+    place_ = Place::known;
   }
 
   // What was taken for the begin of a frame was none: perhaps it begins a byte later.
   void drop_one() {
     frame_.erase(0, 1);
     discard(1);
+    if (place_ == Place::likely) place_ = Place::lost;
     if (frame_.empty()) begin();
   }
   bool fits() const {
@@ -97,7 +117,13 @@ class FixedFramer final : public Framer {
       return false;
     }
     aligned_ = true;
-    deliver({body.subspan(config_.sync.size()), {}}, take);
+    if (place_ == Place::lost) {
+      place_ = Place::likely;
+      discard(size_);
+    } else {
+      place_ = Place::known;
+      deliver({body.subspan(config_.sync.size()), {}}, take);
+    }
     begin();
     frame_.clear();
     return true;
@@ -120,6 +146,7 @@ class FixedFramer final : public Framer {
   const std::size_t size_, check_size_;
   std::string frame_;
   bool aligned_ = true;
+  Place place_ = Place::known;
 };
 
 }  // namespace

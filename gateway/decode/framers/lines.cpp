@@ -45,8 +45,11 @@ class LineFramer final : public Framer {
       else add(c);
     }
   }
+  bool begun() const override { return !line_.empty() || overlong_; }
 
  private:
+  // The rest of a line looks as a line does: "34.5" of "1234.5".
+  void skip() override { overlong_ = true; }
   void forget() override {
     discard(line_.size());
     line_.clear();
@@ -83,7 +86,7 @@ class LineFramer final : public Framer {
   const bool both_;
   const std::string until_;
   std::string line_;
-  bool overlong_ = false;
+  bool overlong_ = false;  // up to the next end nothing is of a line
   char last_ = 0;
 };
 

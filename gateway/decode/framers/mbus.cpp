@@ -26,10 +26,13 @@ class MbusFramer final : public Framer {
     }
   }
 
+  bool begun() const override { return !frame_.empty(); }
+
  private:
   static constexpr std::size_t around = 6;  // 68 L L 68 before, sum and 16 behind
   static constexpr std::size_t least = 3;   // control, address, control information
 
+  void skip() override {}  // its head and its sum prove it
   void forget() override {
     discard(frame_.size());
     frame_.clear();

@@ -30,7 +30,10 @@ class NmeaFramer final : public Framer {
     for (const char c : text_of(chunk)) step(c, take);
   }
 
+  bool begun() const override { return !line_.empty(); }
+
  private:
+  void skip() override {}  // '$' begins it
   void forget() override {
     discard(line_.size());
     line_.clear();

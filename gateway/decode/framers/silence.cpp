@@ -29,6 +29,8 @@ class SilenceFramer final : public Framer {
       : Framer(frame_max), pause_(config.silence) {}
 
   Duration pause() const override { return pause_; }
+  bool ends_by_pause() const override { return true; }
+  bool begun() const override { return !frame_.empty() || overlong_; }
   void push(BytesView chunk, const Take&) override {
     if (overlong_) return discard(chunk.size());
     if (frame_.size() + chunk.size() <= frame_max()) {
@@ -47,6 +49,7 @@ class SilenceFramer final : public Framer {
   }
 
  private:
+  void skip() override { overlong_ = true; }
   void forget() override {
     discard(frame_.size());
     frame_.clear();

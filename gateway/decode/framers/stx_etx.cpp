@@ -31,9 +31,12 @@ class StxEtxFramer final : public Framer {
   void push(BytesView chunk, const Take& take) override {
     for (const char c : text_of(chunk)) step(c, take);
   }
+  bool begun() const override { return in_ != In::none; }
 
  private:
   enum class In : std::uint8_t { none, frame, check };
+
+  void skip() override {}  // STX begins it
 
   void forget() override {
     discard(frame_.size());

@@ -34,9 +34,13 @@ class TelegramFramer final : public Framer {
   void push(BytesView chunk, const Take& take) override {
     for (const char c : text_of(chunk)) step(c, take);
   }
+  bool begun() const override { return !text_.empty(); }
 
  private:
+  // Where a check proves a telegram, the rest of one proves itself none.
+  void skip() override { in_line_ = !needed_ && !block_; }
   void forget() override {
+    in_line_ = false;
     discard(text_.size());
     text_.clear();
     end_ = std::string::npos;
@@ -45,6 +49,10 @@ class TelegramFramer final : public Framer {
 
   void step(char c, const Take& take) {
     if (checking_) return check_block(c, take);
+    if (in_line_) {  // a '/' here is no telegram's
+      in_line_ = c != '\r' && c != '\n';
+      return in_line_ ? discard(1) : void();
+    }
     const bool line_begins = text_.empty() || text_.back() == '\n' || text_.back() == '\r';
     if (c == '/' && (line_begins || end_ != std::string::npos)) {
       if (end_ != std::string::npos && !block_) end(take);
@@ -56,7 +64,9 @@ class TelegramFramer final : public Framer {
     const bool printed =
         (c >= ' ' && c <= '~') || c == '\r' || c == '\n' || c == '\t' || c == '\x02' || c == '\x03';
     if (!printed || text_.size() >= frame_max()) {
+      const bool line_goes_on = printed && !line_begins;
       forget();
+      in_line_ = line_goes_on;
       return discard(1);
     }
     if (end_ != std::string::npos && block_) {  // only the end of the block may come
@@ -101,6 +111,7 @@ class TelegramFramer final : public Framer {
   }
 
   const bool needed_, block_;
+  bool in_line_ = false;   // of which nothing is a telegram's, up to its end
   bool checking_ = false;  // ETX has come: its check comes next
   std::string text_;
   std::size_t end_ = std::string::npos;  // behind the '!'

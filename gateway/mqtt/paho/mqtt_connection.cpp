@@ -36,6 +36,10 @@ void MqttConnection::connect(const std::string& server) {
     if (current()) gone(fault);
   };
   events.malformed = events_.malformed;
+  events.welcomed = [this, current](bool present) {
+    if (current() && events_.session) events_.session(present);
+  };
+  events.released = events_.released;
   door_options_.keep_alive = paho_.keep_alive;
   door_ = std::make_shared<mqtt::Door>(loop_, tls_, server, door_options_, std::move(events));
 }

@@ -28,6 +28,10 @@ class MqttConnection {
     std::function<void(const MqttFault&)> down;          // each failed attempt, and the loss of a connection
     std::function<void(const ArrivedMessage&)> arrived;  // on Paho's thread
     std::function<void()> malformed;                     // a PUBLISH that is none; `down` follows
+    // Ahead of what it speaks of: whether the broker has our session, before a message arrives; and that it
+    // has released a QoS 2 message, before its identifier can be another's.
+    std::function<void(bool present)> session;
+    std::function<void(std::uint16_t packet_id)> released;
   };
 
   MqttConnection(Loop& loop, Rng& rng, MqttConnectionOptions options, Events events);

@@ -77,6 +77,12 @@ class Dialect {
   virtual Duration every() const { return {}; }
   // Whether a request says when its first record was: of a row that costs reading it.
   virtual bool dated() const { return false; }
+  // Whether it has a form for what a record is at all. What it has none for by nature, as a protocol of
+  // numbers for a text, is passed over: that is no fault of anybody, and sent again it would be the same.
+  virtual bool takes(const Record& record) const {
+    (void)record;
+    return true;
+  }
   // Appends an item to the body. Else it has no form in this dialect, and never will: it is refused with
   // these words, and `body` is as it was.
   virtual Status add(const DialectItem& item, std::string& body) const = 0;
@@ -111,6 +117,8 @@ struct DialectKind : ChoiceKind {
   const AwsAccess* (*access)(const void* values) = nullptr;  // whose secret may be a role's (aws_role.h)
   const char* token_scheme = "Bearer";                       // of the Authorization header, before a token
   bool packs = false;  // its servers read bodies that are packed (net/content_coding.h)
+  // What it passes over by nature, in words; empty: nothing.
+  const char* passes_over = "";
 };
 
 // Those that are built, "generic" among them. Made by the build.

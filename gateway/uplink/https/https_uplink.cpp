@@ -89,6 +89,7 @@ void HttpsUplink::gone(const std::string& reason, bool needs_person) {
 void HttpsUplink::send(Batch batch, std::function<void(Outcome)> done) {
   HttpsSending& sending = sending_.emplace();
   sending.open.resize(batch.rows.size());
+  sending.skipped.resize(batch.rows.size());
   sending.probes = batch.control.count() > 0 ? 2 : 0;
   sending.batch = std::move(batch);
   sending.done = std::move(done);
@@ -161,6 +162,18 @@ WallTime HttpsUplink::begin_of(const DialectItem& item) {
   return records_of(*item.row, records).ok() && !records.empty() ? records.front().time : WallTime{};
 }
 
+// Counted once, however often its request is made.
+void HttpsUplink::pass_over(const DialectItem& item) {
+  HttpsSending& s = *sending_;
+  if (std::pair(s.at.row, s.at.item) < std::pair(s.counted.row, s.counted.item)) return;
+  s.counted = {s.at.row, s.at.item + 1};
+  ++s.skipped[s.at.row];
+  if (std::exchange(told_passed_over_, true)) return;
+  LOG_WARN("uplink ", config_.name, ": ", kind_.name, " has no form for ", kind_.passes_over,
+           ": they are passed over (said once; millrace_uplink_skipped_records_total), the first is number ",
+           item.sequence, ", ", item.record->device, " ", item.record->metric);
+}
+
 // The items of the next request. False: nothing is left to be asked.
 bool HttpsUplink::gather(std::string& body) {
   HttpsSending& s = *sending_;
@@ -179,6 +192,10 @@ bool HttpsUplink::gather(std::string& body) {
       if (stored_.contains(sequence)) continue;
       const std::size_t before = body.size();
       const DialectItem item{sequence, row.lane, dialect.of_rows() ? nullptr : &s.records[s.at.item], &row};
+      if (item.record && !dialect.takes(*item.record)) {
+        pass_over(item);
+        continue;
+      }
       if (Status status = dialect.add(item, body); !status.ok()) {
         note(static_cast<std::uint32_t>(s.at.row), Verdict::refused, status.detail());
         continue;
@@ -209,6 +226,7 @@ void HttpsUplink::ask() {
     note_rest(Verdict::blocked, made.status().detail());
     return finish();
   }
+  sending_->asked = true;
   connection_->ask(std::move(made).value(), [this](HttpAnswered answer) { on_answered(std::move(answer)); });
 }
 
@@ -267,13 +285,16 @@ void HttpsUplink::on_reply(const HttpReply& reply) {
   }
   MILLRACE_CHECK(outcome.items.empty() || outcome.items.size() == s.part.size());
   Verdict worst = Verdict::acknowledged;
+  bool stored = false;
   for (std::size_t i = 0; i < s.part.size(); ++i) {
     const Verdict verdict = outcome.items.empty() ? outcome.verdict : outcome.items[i];
+    stored = stored || verdict == Verdict::acknowledged;
     if (verdict == Verdict::acknowledged) stored_.add(s.part[i].second);
     else note(s.part[i].first, verdict, outcome.reason);
     if (outweighs(verdict, worst)) worst = verdict;
   }
   if (worst == Verdict::acknowledged) asked_anew_ = false;
+  s.outcome.some = s.outcome.some || stored;
   s.begin = s.at;
   if (worst == Verdict::refused) {
     s.outcome.too_large = s.outcome.too_large || outcome.too_large;
@@ -309,14 +330,20 @@ void HttpsUplink::finish() {
   for (std::uint32_t i = 0; i < done.open.size(); ++i) {
     const Row& row = done.batch.rows[i];
     bytes += row.columns->size();
-    if (done.open[i]) done.outcome.open.push_back(i);
-    else stored_.forget({row.first, row.last()});
+    if (done.open[i]) {
+      done.outcome.open.push_back(i);
+      continue;
+    }
+    stored_.forget({row.first, row.last()});
+    if (done.skipped[i] > 0) done.outcome.skipped.emplace_back(i, done.skipped[i]);
   }
   if (done.outcome.verdict == Verdict::acknowledged && server_) {
     done.outcome.rest = std::max(server_->dialect->every() - (loop_.now() - done.begun), Duration{0});
   }
   const bool quick = loop_.now() - done.begun < Pace::longest;
-  if (done.outcome.verdict == Verdict::acknowledged && quick && growth_.is_full(bytes)) growth_.grow();
+  const bool took = done.outcome.verdict == Verdict::acknowledged || done.outcome.some;
+  if (took && done.asked && quick && growth_.is_full(bytes)) growth_.grow();
+  done.outcome.unasked = !done.asked;
   done.done(std::move(done.outcome));
 }
 

@@ -39,7 +39,11 @@ struct HttpsSending {
   std::vector<Record> records;
   std::vector<std::pair<std::uint32_t, Sequence>> part;  // on its way: rows and numbers
   Carried carried;
+  // Records without a form there, of each row; the place behind which they are not yet counted.
+  std::vector<std::uint32_t> skipped;
+  HttpsPlace counted;
   Instant begun;
+  bool asked = false;  // a request of it went out
   bool again = false;  // it goes once more, on a new connection: the old one's end crossed it
   int probes = 0;      // that are left of a control
 };
@@ -71,6 +75,7 @@ class HttpsUplink final : public Uplink {
   void ask();
   bool gather(std::string& body);
   bool open_row();
+  void pass_over(const DialectItem& item);
   void note(std::uint32_t row, Verdict verdict, const std::string& reason);
   void note_rest(Verdict verdict, const std::string& reason);
   void on_answered(HttpAnswered answer);
@@ -96,6 +101,7 @@ class HttpsUplink final : public Uplink {
   UploadRate rate_;
   std::unique_ptr<HttpConnection> connection_;
   bool connecting_ = false, asking_role_ = false;
+  bool told_passed_over_ = false;
   bool asked_anew_ = false;  // for other keys, since the last that were good
   std::optional<HttpsSending> sending_;
   StoredParts stored_;

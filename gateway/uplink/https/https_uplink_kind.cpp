@@ -68,6 +68,10 @@ void complete(C& c, const std::string&, std::vector<std::string>& warnings) {
     warnings.push_back(text("uplink \"", c.name,
                             "\": without TLS nobody can tell the server from somebody on the way who "
                             "answers in its place"));
+  if (!c.dialect.kind) return;
+  if (const std::string_view over = kind_of(c.dialect).passes_over; !over.empty())
+    warnings.push_back(text("uplink \"", c.name, "\": ", c.dialect.kind->name, " has no form for ", over,
+                            ": they are passed over (millrace_uplink_skipped_records_total)"));
 }
 
 UplinkPlan plan_of(const C& c, const std::string&) {

@@ -10,9 +10,10 @@
 namespace millrace {
 namespace {
 
-constexpr std::string_view names[] = {"",        "device", "metric",   "value",   "unit",
-                                      "quality", "time",   "time_us",  "time_ms", "time_s",
-                                      "gateway", "epoch",  "sequence", "lane",    "kind"};
+constexpr std::string_view names[] = {"",         "device",  "metric",  "value",   "unit",    "quality",
+                                      "time",     "time_us", "time_ms", "time_s",  "gateway", "epoch",
+                                      "sequence", "lane",    "kind",    "window",  "end",     "end_ms",
+                                      "count",    "min",     "max",     "revision"};
 
 std::string_view tag_of(const Record& record, std::string_view name) {
   for (const auto& [key, value] : record.tags) {
@@ -52,12 +53,16 @@ Result<std::vector<JsonTemplate::Part>> JsonTemplate::parts_of(std::string_view 
     if (found != std::end(names)) parts.push_back({static_cast<Name>(found - std::begin(names)), ""});
     else if (name.starts_with("tag.") && name.size() > 4)
       parts.push_back({Name::tag, std::string(name.substr(4))});
+    else if (name.starts_with("stat.") && name.size() > 5)
+      parts.push_back({Name::stat, std::string(name.substr(5))});
     else
       return {
           Code::invalid,
-          text("there is no {", name,
-               "}; there are {device}, {metric}, {value}, {unit}, {quality}, {time}, {time_us}, {time_ms}, "
-               "{time_s}, {gateway}, {epoch}, {sequence}, {lane}, {kind}, {tag.NAME}")};
+          text(
+              "there is no {", name,
+              "}; there are {device}, {metric}, {value}, {unit}, {quality}, {time}, {time_us}, {time_ms}, "
+              "{time_s}, {gateway}, {epoch}, {sequence}, {lane}, {kind}, {tag.NAME}, and of windows {window}, "
+              "{end}, {end_ms}, {count}, {min}, {max}, {revision}, {stat.NAME}")};
     return {};
   };
   if (Status status = walk_braces(source, literal, named); !status.ok()) return status;
@@ -89,6 +94,27 @@ Result<JsonTemplate> JsonTemplate::parse(const Members& members) {
   return out;
 }
 
+// Nothing, of what is no window, or was not asked for that aggregate.
+Value JsonTemplate::window_value(const Part& part, const Record& record) {
+  const Detail* detail = record.detail.get();
+  const auto* window = detail ? std::get_if<WindowDetail>(&detail->body) : nullptr;
+  if (!window) return {};
+  switch (part.name) {
+    case Name::window: return window->name;
+    case Name::end: return format_time({window->end_us});
+    case Name::end_ms: return window->end_us / 1000;
+    case Name::count: return static_cast<std::int64_t>(window->count);
+    case Name::min: return window->min;
+    case Name::max: return window->max;
+    case Name::revision: return static_cast<std::int64_t>(window->revision);
+    default: break;
+  }
+  for (const WindowStat& stat : window->stats) {
+    if (stat.name == part.text) return stat.value;
+  }
+  return {};
+}
+
 std::string JsonTemplate::words_of(const Part& part, const Moment& moment) {
   const Record& record = moment.record;
   switch (part.name) {
@@ -108,25 +134,33 @@ std::string JsonTemplate::words_of(const Part& part, const Moment& moment) {
     case Name::lane: return lane_name(moment.lane);
     case Name::kind: return kind_name(record.kind);
     case Name::tag: return std::string(tag_of(record, part.text));
+    default: return words_of_value(window_value(part, record));
   }
-  return "";
 }
 
 void JsonTemplate::write_typed(const Part& part, const Moment& moment, JsonWriter& json) {
-  const Value value = part.name == Name::value ? value_of(moment.record) : Value{};
+  const auto typed = [&json](const Value& value) {
+    if (const auto* number = std::get_if<double>(&value)) json.value(*number);
+    else if (const auto* integer = std::get_if<std::int64_t>(&value)) json.value(*integer);
+    else if (const auto* flag = std::get_if<bool>(&value)) json.value(*flag);
+    else if (std::holds_alternative<std::monostate>(value)) json.null();
+    else json.value(words_of_value(value));
+  };
   switch (part.name) {
     case Name::time_us: json.value(moment.record.time.us); return;
     case Name::time_ms: json.value(moment.record.time.us / 1000); return;
     case Name::time_s: json.value(static_cast<double>(moment.record.time.us) / 1e6); return;
     case Name::epoch: json.value(moment.identity.epoch); return;
     case Name::sequence: json.value(moment.identity.sequence); return;
-    case Name::value:
-      if (const auto* number = std::get_if<double>(&value)) json.value(*number);
-      else if (const auto* integer = std::get_if<std::int64_t>(&value)) json.value(*integer);
-      else if (const auto* flag = std::get_if<bool>(&value)) json.value(*flag);
-      else if (std::holds_alternative<std::monostate>(value)) json.null();
-      else json.value(words_of_value(value));
-      return;
+    case Name::value: typed(value_of(moment.record)); return;
+    case Name::window:
+    case Name::end:
+    case Name::end_ms:
+    case Name::count:
+    case Name::min:
+    case Name::max:
+    case Name::revision:
+    case Name::stat: typed(window_value(part, moment.record)); return;
     default: json.value(words_of(part, moment));
   }
 }

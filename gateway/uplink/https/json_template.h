@@ -21,7 +21,9 @@ class JsonTemplate {
  public:
   using Members = std::vector<std::pair<std::string, std::string>>;
   // {device} {metric} {value} {unit} {quality} {time} (as text) {time_us} {time_ms} {time_s} {gateway}
-  // {epoch} {sequence} {lane} {kind} {tag.NAME}. `invalid`, with words for whoever wrote it.
+  // {epoch} {sequence} {lane} {kind} {tag.NAME}; of windows {window} {end} {end_ms} {count} {min} {max}
+  // {revision} {stat.NAME}: of what is none an empty text, alone null. `invalid`, with words for whoever
+  // wrote it.
   static Result<JsonTemplate> parse(const Members& members);
   bool empty() const { return nodes_.empty(); }
   // Appends the object; no line end.
@@ -44,11 +46,19 @@ class JsonTemplate {
     sequence,
     lane,
     kind,
+    window,
+    end,
+    end_ms,
+    count,
+    min,
+    max,
+    revision,
+    stat,
     tag
   };
   struct Part {
     Name name;
-    std::string text;  // a literal, or the tag's name
+    std::string text;  // a literal, or the name of the tag or aggregate
   };
   struct Node {
     std::string key;
@@ -64,6 +74,7 @@ class JsonTemplate {
   static Status put(std::vector<Node>& nodes, std::string_view path, std::vector<Part> parts);
   static void write(const std::vector<Node>& nodes, const Moment& moment, JsonWriter& json);
   static void write_typed(const Part& part, const Moment& moment, JsonWriter& json);
+  static Value window_value(const Part& part, const Record& record);
   static std::string words_of(const Part& part, const Moment& moment);
 
   std::vector<Node> nodes_;

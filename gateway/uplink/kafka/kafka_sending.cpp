@@ -118,6 +118,7 @@ bool KafkaUplink::give(Sending& sending) {
         return false;
       }
       ++sending.given;
+      sending.asked = sending.asked || error == 0;
       if (error == 0) ++sending.flying;
       else worst = error;
     }
@@ -242,6 +243,9 @@ void KafkaUplink::on_ended(const KafkaAnswer& answer, bool committed) {
 void KafkaUplink::finish(Sending sending) {
   Outcome outcome;
   outcome.late = sending.late;
+  outcome.unasked = !sending.asked;
+  // A transaction is stored as a whole, or not at all.
+  outcome.some = !config_.exactly_once && std::ranges::count(sending.errors, 0) > 0;
   for (std::uint32_t i = 0; i < sending.errors.size(); ++i) {
     const int error = sending.errors[i];
     if (error == 0) continue;

@@ -52,6 +52,7 @@ class KafkaUplink final : public Uplink {
     std::vector<int> errors;   // a row each: the worst so far
     std::vector<bool> stored;  // rows that are there already: the sending is given once more, for the others
     bool alone = false;        // nothing else was on its way with it
+    bool asked = false;        // something of it was handed to librdkafka
     bool all_given() const { return row == batch.rows.size(); }
     std::unique_ptr<Timer> deadline;
     bool moved = false, late = false;  // something was delivered since the deadline was set; it passed
@@ -74,7 +75,7 @@ class KafkaUplink final : public Uplink {
   void look_at_finished();
   void end_transaction(Sending& sending);
   void on_ended(const KafkaAnswer& answer, bool committed);
-  static void finish(Sending sending);
+  void finish(Sending sending);
   void fail_sendings();
   void adapt(const Sending& sending);
   void drop_producer();

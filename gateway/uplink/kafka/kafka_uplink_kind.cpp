@@ -1,6 +1,7 @@
 // uplinks.kafka: Apache Kafka and what speaks its protocol.
 #include "base/host_port.h"
 #include "base/text.h"
+#include "base/without_users.h"
 #include "config/network_keys.h"
 #include "net/http_client.h"
 #include "uplink/kafka/kafka_trial.h"
@@ -88,7 +89,7 @@ void check_registry(Section& section, const KafkaUplinkConfig& c) {
 void settle(Section& section, KafkaUplinkConfig& c) {
   for (const std::string& server : c.servers) {
     if (!parse_host_port(server, 9092).ok() || server.find('/') != std::string::npos)
-      section.error("servers", text("\"", server, "\" is not HOST:PORT"));
+      section.error("servers", text("\"", without_login(server), "\" is not HOST:PORT"));
   }
   if (!section.has("key")) c.key = form_called(c.format).of_rows() ? "{gateway}" : "{device}";
   for (const char* key : {"transactional_id", "marker_topic", "transaction_timeout"}) {

@@ -180,6 +180,7 @@ void MqttUplink::send(Batch batch, std::function<void(Outcome)> done) {
   sending.batch = std::move(batch);
   sending.done = std::move(done);
   sending.moved = loop_.now();
+  sending.outcome.unasked = true;  // until the broker says something of it
   if (!reconnect_.is_up()) {
     loop_.post([this, alive = alive_, id, count = sending.answered.size()] {
       if (!*alive) return;
@@ -249,6 +250,7 @@ void MqttUplink::watch() {
 void MqttUplink::fail_sendings(const MqttFault& fault, std::uint64_t seen) {
   std::vector<std::pair<std::uint64_t, std::uint32_t>> open;
   for (auto& [id, sending] : sendings_) {
+    if (sending.sent) sending.outcome.unasked = false;  // it went out: silence, too, says something
     sending.outcome.late = sending.late;
     sending.outcome.swallowed = sending.late && sending.asked && seen >= *sending.asked;
     if (fault.hung_up && sending.sent) sending.outcome.hung_up_after = loop_.now() - *sending.sent;
@@ -277,6 +279,9 @@ void MqttUplink::on_published(std::uint64_t id, std::uint32_t index, int reason_
     for (auto later = found; later != sendings_.end(); ++later)
       later->second.moved = std::max(later->second.moved, loop_.now());
   }
+  // Who announced what he takes at most was not asked for more.
+  const bool by_us = reason_code == mqtt::packet_too_large && client_ && client_->packet_max() < UINT32_MAX;
+  if (reason_code >= 0 && !by_us) sending.outcome.unasked = false;
   if (sending.answered[index]) return;
   if (verdict_of(reason_code) == Verdict::acknowledged && --sending.messages[index] > 0) return;
   Verdict verdict = verdict_of(reason_code);
@@ -296,7 +301,9 @@ void MqttUplink::answer(std::uint64_t id, std::uint32_t index, Verdict verdict, 
   if (found == sendings_.end() || found->second.answered[index]) return;
   Sending& sending = found->second;
   sending.answered[index] = true;
-  if (verdict != Verdict::acknowledged) {
+  if (verdict == Verdict::acknowledged) {
+    sending.outcome.some = true;
+  } else {
     sending.outcome.open.push_back(index);
     if (outweighs(verdict, sending.outcome.verdict)) {
       sending.outcome.verdict = verdict;

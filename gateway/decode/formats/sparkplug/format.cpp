@@ -145,6 +145,11 @@ void settle(Section& section, const RouteConfig& route) {
     if (section.has(key))
       section.error(key, text("\"", key, "\" is not for format = \"sparkplug\": the payload says it"));
   }
+  for (const auto& [key, set] : {std::pair{"time_format", route.time_format != "auto"},
+                                 std::pair{"time_zone", !route.time_zone.empty()},
+                                 std::pair{"quality_format", route.quality_format != "auto"}}) {
+    if (set) section.error(key, text("\"", key, "\" is not for format = \"sparkplug\": the payload says it"));
+  }
   if (route.topic.empty()) section.error("Sparkplug comes by topics: it is for inputs at MQTT brokers");
   auto metrics = section.table("metrics");
   for (const MetricConfig& metric : route.metrics) {

@@ -27,7 +27,7 @@ void put_text(wire::Writer& writer, std::string_view given) {
 }  // namespace
 
 KnownMetric* Place::by_name(std::string_view name) {
-  const auto found = names_.find(std::string(name));
+  const auto found = names_.find(name);
   return found == names_.end() ? nullptr : &metrics_[found->second];
 }
 

@@ -11,6 +11,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <optional>
 #include <string>
@@ -49,7 +50,12 @@ class Place {
 
  private:
   std::vector<KnownMetric> metrics_;
-  std::unordered_map<std::string, std::size_t> names_;
+  // What is looked for is a view of a payload: no text is made of it.
+  struct Digest {
+    using is_transparent = void;
+    std::size_t operator()(std::string_view name) const { return std::hash<std::string_view>()(name); }
+  };
+  std::unordered_map<std::string, std::size_t, Digest, std::equal_to<>> names_;
   std::unordered_map<std::uint64_t, std::size_t> aliases_;
   std::unordered_set<std::uint64_t> aliases_twice_;  // said of two metrics since the birth
 };

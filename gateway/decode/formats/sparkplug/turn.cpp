@@ -6,6 +6,7 @@
 #include "base/label.h"
 #include "base/text.h"
 #include "base/utf8.h"
+#include "decode/quality_words.h"
 
 namespace millrace::sparkplug {
 namespace {
@@ -29,10 +30,33 @@ std::optional<std::uint64_t> birth_death_of(const Payload& message) {
 }
 
 // Section 6.4.14: 0 bad, 192 good, 500 stale; up to 255 as OPC DA has them.
-Quality quality_of(const Value& value) {
-  if (value.field != Value::whole) return Quality::good;
-  if (value.number > 255) return Quality::bad;  // 500, and codes of vendors
-  return value.number >= 192 ? Quality::good : value.number >= 64 ? Quality::uncertain : Quality::bad;
+Quality quality_of(std::uint64_t number) {
+  if (number > 255) return Quality::bad;  // 500, and codes of vendors
+  return number >= 192 ? Quality::good : number >= 64 ? Quality::uncertain : Quality::bad;
+}
+
+// False: it is none. Some edge nodes send it as a number in a text, or in words.
+bool read_quality(const Value& value, Quality& quality) {
+  switch (value.field) {
+    case Value::none: return true;
+    case Value::whole: quality = quality_of(value.number); return true;
+    case Value::truth: quality = value.flag ? Quality::good : Quality::bad; return true;
+    case Value::real:
+      if (!(value.decimal >= 0 && value.decimal <= UINT32_MAX)) return false;
+      quality = quality_of(static_cast<std::uint64_t>(value.decimal));
+      return true;
+    case Value::words: {
+      const std::string_view word = trim(text_of(value.view));
+      std::uint32_t number = 0;
+      const auto read = std::from_chars(word.data(), word.data() + word.size(), number);
+      if (!word.empty() && read.ec == std::errc{} && read.ptr == word.data() + word.size()) {
+        quality = quality_of(number);
+        return true;
+      }
+      return millrace::read_quality({Scalar::string, false, 0, word}, QualityFormat::automatic, quality);
+    }
+    default: return false;
+  }
 }
 
 // As a text, for what a route makes of it.
@@ -68,20 +92,28 @@ bool parse_topic(std::string_view topic, Topic& out) {
   if (at == std::string_view::npos) return false;
   const std::size_t begin = at == 0 && topic.starts_with("spBv1.0/") ? 0 : at + 1;
   out.before = topic.substr(0, begin);
-  const auto levels = split(topic.substr(begin + name_space.size() + 1), '/');
-  if (levels.size() == 2 && levels[0] == "STATE") {
+  std::string_view levels[4], rest = topic.substr(begin + name_space.size() + 1);
+  std::size_t count = 0;
+  for (bool more = true; more; ++count) {
+    if (count == std::size(levels)) return false;
+    const std::size_t slash = rest.find('/');
+    more = slash != std::string_view::npos;
+    levels[count] = rest.substr(0, slash);
+    if (more) rest.remove_prefix(slash + 1);
+  }
+  if (count == 2 && levels[0] == "STATE") {
     out.type = levels[0];
     return true;
   }
-  if (levels.size() < 3 || levels.size() > 4) return false;
+  if (count < 3) return false;
   out.group = levels[0];
   out.type = levels[1];
   out.node = levels[2];
-  if (levels.size() == 4) out.device = levels[3];
+  out.device = levels[3];
   for (const std::string_view part : {out.before, out.group, out.node, out.device}) {
     if (part.size() > label_bytes_max(Label::device)) return false;
   }
-  return !out.group.empty() && !out.node.empty() && (levels.size() == 3 || !out.device.empty());
+  return !out.group.empty() && !out.node.empty() && (count == 3 || !out.device.empty());
 }
 
 Turn::Turn(const Plan& plan, const millrace::Payload& payload, const Topic& topic, std::vector<Record>& out,
@@ -92,7 +124,11 @@ Turn::Turn(const Plan& plan, const millrace::Payload& payload, const Topic& topi
       out_(out),
       unread_(unread),
       memory_(static_cast<Memory&>(*payload.memory)),
-      prototype_(payload.prototype) {}
+      prototype_(payload.prototype),
+      flat_([this](const std::string& below) {
+        const KnownMetric* member = place_ ? place_->by_name(text(name_, below)) : nullptr;
+        return member ? member->type : std::uint32_t{DataType::unknown};
+      }) {}
 
 std::string Turn::device_name(std::string_view device) const {
   TopicMatch levels = payload_.levels;
@@ -335,59 +371,67 @@ std::string Turn::take_metric(const Metric& metric, const Payload& message, Node
     return why;
   }
   if (birth && metric.name.empty()) return "a metric of a birth has no name";
-  const std::string name(metric.name.empty() ? std::string_view(known->name) : metric.name);
+  const std::string_view name = metric.name.empty() ? std::string_view(known->name) : metric.name;
   const std::uint32_t type = metric.type != DataType::unknown || !known ? metric.type : known->type;
   Quality quality = Quality::good;
   std::string unit = known ? known->unit : std::string();
-  take_properties(metric.properties, quality, unit);
-  Flattener flat(
-      [&](const std::string& below) {
-        const KnownMetric* member = place ? place->by_name(text(name, below)) : nullptr;
-        return member ? member->type : std::uint32_t{DataType::unknown};
-      },
-      std::min(cells_max, flattened_max - std::min(flattened_, flattened_max)));
-  const bool fits = metric.null || flat.take("", type, metric.value);
-  flattened_ += flat.values.size() + flat.no_value;
-  if (birth && place && !learn(*place, metric, flat, unit)) full_ = true;
+  const std::string unmarked = take_properties(metric.properties, quality, unit);
+  name_ = name;
+  place_ = place;
+  flat_.begin(std::min(cells_max, flattened_max - std::min(flattened_, flattened_max)));
+  const bool fits = metric.null || flat_.take("", type, metric.value);
+  flattened_ += flat_.values.size() + flat_.no_value;
+  if (birth && place && !learn(*place, metric, unit)) full_ = true;
   if (is_control(name) && !plan_.wanted.contains(name)) return {};
   if (birth && plan_.config.births == "names") return {};
-  if (!fits) return flat.why;
-  const auto matters = [&](const std::string& flat_name) {
+  if (!unmarked.empty()) return unmarked;
+  if (!fits) return flat_.why;
+  const auto matters = [&](std::string_view flat_name) {
     return plan_.wanted.empty() || plan_.wanted.contains(flat_name);
   };
-  if (metric.null || flat.values.empty()) {
-    if (matters(name)) unread_.no_value += metric.null ? 1 : flat.no_value;
+  if (metric.null || flat_.values.empty()) {
+    if (matters(name)) unread_.no_value += metric.null ? 1 : flat_.no_value;
     return {};
   }
-  unread_.no_value += flat.no_value;
+  unread_.no_value += flat_.no_value;
   Record record = prototype_;
   if (!mark(metric, record)) return {};
   if (!date(metric, message, record, why)) return why;
   if (metric.name.empty() && place->doubtful) quality = std::max(quality, Quality::uncertain);
   record.quality = quality;
   record.unit = std::move(unit);
-  std::vector<Record> made;
-  for (Flat& one : flat.values) {
-    const std::string whole = one.below.empty() ? name : text(name, one.below);
+  const std::size_t from = out_.size();
+  std::string made;
+  for (Flat& one : flat_.values) {
+    std::string_view whole = name;
+    if (!one.below.empty()) whole = made = text(name, one.below);
     if (!matters(whole)) continue;
-    if (out_.size() - first_ + made.size() >= millrace::Payload::records_max)
-      return text("more values than the ", millrace::Payload::records_max, " a payload may have");
-    const std::size_t before = made.size();
-    if (why = put(record, whole, one, made); !why.empty()) return why;
-    KnownMetric* of = place && !again() && !metric.historical ? place->by_name(whole) : nullptr;
-    if (of && made.size() > before && small(made.back().value)) of->last = made.back().value;
+    const bool last = &one == &flat_.values.back();
+    bool enters = true;
+    if (out_.size() - first_ >= millrace::Payload::records_max) {
+      why = text("more values than the ", millrace::Payload::records_max, " a payload may have");
+    } else {
+      why = fill(out_.emplace_back(last ? std::move(record) : record), whole, one, enters);
+    }
+    if (!why.empty()) {
+      out_.resize(from);
+      return why;
+    }
+    if (!enters) out_.pop_back();
+    if (!enters || !place || again() || metric.historical) continue;
+    KnownMetric* of = known && one.below.empty() ? known : place->by_name(whole);
+    if (of && small(out_.back().value)) of->last = out_.back().value;
   }
-  std::ranges::move(made, std::back_inserter(out_));
   return {};
 }
 
 // The metric and, of a template, its members: data may leave their types out.
-bool Turn::learn(Place& place, const Metric& metric, const Flattener& flat, const std::string& unit) {
+bool Turn::learn(Place& place, const Metric& metric, const std::string& unit) {
   if (!check_label(Label::metric, metric.name).ok()) return true;  // it never becomes a reading
   bool room =
       memory_.learn(place, {std::string(metric.name), metric.alias, metric.type, unit, {}}, plan_.limits);
   if (metric.value.field != Value::group) return room;
-  for (const Flat& member : flat.values) {
+  for (const Flat& member : flat_.values) {
     std::string name = text(metric.name, member.below);
     if (place.by_name(name)) continue;  // a metric in its own right, with its alias
     room = room && memory_.learn(place, {std::move(name), {}, member.type, unit, {}}, plan_.limits);
@@ -397,6 +441,7 @@ bool Turn::learn(Place& place, const Metric& metric, const Flattener& flat, cons
 
 // False: it is not wanted.
 bool Turn::mark(const Metric& metric, Record& record) const {
+  if (!metric.historical && !metric.transient) return true;
   for (const auto& [is, rule, name] : {std::tuple{metric.historical, &plan_.config.historical, "historical"},
                                        std::tuple{metric.transient, &plan_.config.transient, "transient"}}) {
     if (!is) continue;
@@ -420,7 +465,7 @@ bool Turn::date(const Metric& metric, const Payload& message, Record& record, st
   const std::int64_t us = *given > ms_max ? INT64_MAX : static_cast<std::int64_t>(*given) * 1000;
   const bool ahead = payload_.arrival.clock_trusted && plan_.time.future_limit_us != INT64_MAX &&
                      us - payload_.arrival.received.us > plan_.time.future_limit_us;
-  if (us >= plan_.time.past_limit_us && !ahead && *given <= ms_max) {
+  if (us >= plan_.time.past_limit_us && !ahead && is_within_bounds({us})) {
     record.time = {us};
     record.trust = TimeTrust::device;
     return true;
@@ -430,43 +475,45 @@ bool Turn::date(const Metric& metric, const Payload& message, Record& record, st
   return !plan_.time_needed;
 }
 
-void Turn::take_properties(BytesView given, Quality& quality, std::string& unit) {
-  if (given.empty()) return;
+// "" or why what they say, above all the quality, cannot be known.
+std::string Turn::take_properties(BytesView given, Quality& quality, std::string& unit) {
+  if (given.empty()) return {};
   std::vector<Property> properties;
-  if (!read_properties(given, properties)) return;
+  if (!read_properties(given, properties))
+    return "its properties cannot be read, or are not one for each key";
   for (const Property& property : properties) {
     if (property.null) continue;
-    if (property.key == "Quality") quality = quality_of(property.value);
+    if (property.key == "Quality" && !read_quality(property.value, quality))
+      return "its property Quality is no quality";
     if (property.key == "engUnit" && property.value.field == Value::words &&
         check_label(Label::unit, text_of(property.value.view)).ok())
       unit = text_of(property.value.view);
   }
+  return {};
 }
 
-std::string Turn::put(Record record, const std::string& name, Flat& flat, std::vector<Record>& made) {
-  record.metric = name;
+// False in `enters`: it has no value.
+std::string Turn::fill(Record& record, std::string_view name, Flat& flat, bool& enters) {
   const auto wanted = plan_.wanted.find(name);
   if (wanted == plan_.wanted.end()) {
+    record.metric = name;
     if (Status status = check_label(Label::metric, name); !status.ok()) return status.detail();
     record.value = std::move(flat.value);
-  } else {
-    const auto& [config, spec] = wanted->second;
-    record.metric = config.name;
-    if (!config.unit.empty()) record.unit = config.unit;
-    if (spec.plain && spec.type == ValueSpec::as_it_comes) {
-      record.value = std::move(flat.value);
-    } else {
-      std::string kept, why;
-      const Scalar scalar = scalar_for(flat.value, kept);
-      const Made what = make_value(spec, config.name, scalar, record.value, record.unit, why);
-      if (what == Made::refused) return why;
-      if (what == Made::no_value) {
-        ++unread_.no_value;
-        return {};
-      }
-    }
+    return {};
   }
-  made.push_back(std::move(record));
+  const auto& [config, spec] = wanted->second;
+  record.metric = config.name;
+  if (!config.unit.empty()) record.unit = config.unit;
+  if (spec.plain && spec.type == ValueSpec::as_it_comes) {
+    record.value = std::move(flat.value);
+    return {};
+  }
+  std::string kept, why;
+  const Scalar scalar = scalar_for(flat.value, kept);
+  const Made what = make_value(spec, config.name, scalar, record.value, record.unit, why);
+  if (what == Made::refused) return why;
+  enters = what == Made::value;
+  if (!enters) ++unread_.no_value;
   return {};
 }
 

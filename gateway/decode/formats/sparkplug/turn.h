@@ -71,11 +71,11 @@ class Turn {
   // "" or why it is refused.
   std::string take_metric(const Metric& metric, const Payload& message, Node* node, Place* place, bool birth);
   KnownMetric* known_of(const Metric& metric, Place* place, std::string& why) const;
-  bool learn(Place& place, const Metric& metric, const Flattener& flat, const std::string& unit);
+  bool learn(Place& place, const Metric& metric, const std::string& unit);
   bool date(const Metric& metric, const Payload& message, Record& record, std::string& why);
-  static void take_properties(BytesView given, Quality& quality, std::string& unit);
+  static std::string take_properties(BytesView given, Quality& quality, std::string& unit);
   bool mark(const Metric& metric, Record& record) const;
-  std::string put(Record record, const std::string& name, Flat& flat, std::vector<Record>& made);
+  std::string fill(Record& record, std::string_view name, Flat& flat, bool& enters);
 
   const Plan& plan_;
   const millrace::Payload& payload_;
@@ -84,6 +84,9 @@ class Turn {
   Unread& unread_;
   Memory& memory_;
   Record prototype_;
+  Flattener flat_;                  // of the metric that is taken ...
+  std::string_view name_;           // ... by this name ...
+  Place* place_ = nullptr;          // ... there
   std::size_t first_ = 0;           // of its readings in out_: behind those that became stale
   std::size_t flattened_ = 0;       // values of the payload so far, wanted or not
   std::int64_t unbelieved_ms_ = 0;  // a time that was not believed

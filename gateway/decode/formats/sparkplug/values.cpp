@@ -189,13 +189,17 @@ bool Flattener::take_scalar(const std::string& below, std::uint32_t type, const 
   // Here, not later: a long name of a column comes again in every row.
   if (below.size() > label_bytes_max(Label::metric)) return refuse("", "a name in it is too long");
   if (!has_room(below, 1)) return false;
-  Flat flat{below, type, {}};
+  Flat& flat = values.emplace_back();
   std::string what;
-  switch (scalar_of(type, value, flat.value, what)) {
-    case Made::refused: return refuse(below, what);
-    case Made::no_value: ++no_value; return true;
-    case Made::value: values.push_back(std::move(flat)); return true;
+  const Made made = scalar_of(type, value, flat.value, what);
+  if (made == Made::value) {
+    flat.below = below;
+    flat.type = type;
+    return true;
   }
+  values.pop_back();
+  if (made == Made::refused) return refuse(below, what);
+  ++no_value;
   return true;
 }
 

@@ -29,9 +29,15 @@ class Flattener {
   // What a birth said of the type of a template's member, by what follows the metric's name.
   using TypeOf = std::function<std::uint32_t(const std::string& below)>;
 
-  // `room`: how many values there may be; one that has more is refused before they are made, where its size
-  // says it.
-  Flattener(TypeOf type_of, std::size_t room) : type_of_(std::move(type_of)), room_(room) {}
+  explicit Flattener(TypeOf type_of) : type_of_(std::move(type_of)) {}
+  // With another metric. `room`: how many values there may be; one that has more is refused before they are
+  // made, where its size says it.
+  void begin(std::size_t room) {
+    values.clear();
+    no_value = 0;
+    why.clear();
+    room_ = room;
+  }
 
   std::vector<Flat> values;
   std::size_t no_value = 0;  // null, nan, inf, nothing at all
@@ -52,7 +58,7 @@ class Flattener {
   bool has_room(const std::string& below, std::size_t more);
 
   TypeOf type_of_;
-  std::size_t room_;
+  std::size_t room_ = 0;
 };
 
 // One value that stands by itself.

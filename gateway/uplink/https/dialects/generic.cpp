@@ -40,7 +40,8 @@ constexpr Key keys[] = {
         "template", member_shape,
         "Of json: a record as an object of your own; a member that is one {name} keeps its type, and "
         "\"a.b\" is a member of a member: {device} {metric} {value} {unit} {quality} {time} {time_us} "
-        "{time_ms} {time_s} {gateway} {epoch} {sequence} {lane} {kind} {tag.NAME}")
+        "{time_ms} {time_s} {gateway} {epoch} {sequence} {lane} {kind} {tag.NAME}; of windows {window} {end} "
+        "{end_ms} {count} {min} {max} {revision} {stat.NAME}, null where there is none")
         .on_a_line()
         .like("{ id = \"{device}/{metric}\", \"at.ms\" = \"{time_ms}\", v = \"{value}\" }"),
     K::choice<&C::array>("wrap", "lines=0|array=1", "Of json: a line a record, or one list of all"),

@@ -87,10 +87,14 @@ class AnswerReader final : public JsonHandler {
   std::vector<One> records;
   std::string type, message;
   bool has_records = false;
+  std::string failed;  // FailedRecordCount; empty: there was none
 
   bool null() override { return true; }
   bool boolean(bool) override { return true; }
-  bool number(std::string_view) override { return true; }
+  bool number(std::string_view value) override {
+    if (depth_ == 1 && key_ == "FailedRecordCount") failed = value;
+    return true;
+  }
   bool string(std::string_view value) override {
     if (depth_ == 1 && key_ == "__type") type = value.substr(value.rfind('#') + 1);
     if (depth_ == 1 && (key_ == "message" || key_ == "Message")) message = value;
@@ -168,7 +172,8 @@ class Kinesis final : public Dialect {
     AnswerReader answer;
     const bool json = read_json(bytes_of(reply.body), answer).ok();
     if (reply.status == 200) {
-      if (!json || !answer.has_records || answer.records.size() != what.items) return not_believed(reply);
+      if (!json || !answer.has_records || answer.records.size() != what.items || contradicts(answer))
+        return not_believed(reply);
       return one_by_one(answer);
     }
     if (!json || answer.type.empty()) return outcome_of_status(reply);
@@ -199,12 +204,20 @@ class Kinesis final : public Dialect {
     return key;
   }
 
+  static bool is_stored(const AnswerReader::One& one) { return one.stored && one.error.empty(); }
+
+  // Its count of what failed is another than its list's.
+  static bool contradicts(const AnswerReader& answer) {
+    const auto failed =
+        std::ranges::count_if(answer.records, [](const auto& one) { return !is_stored(one); });
+    return !answer.failed.empty() && answer.failed != text(failed);
+  }
+
   static DialectOutcome one_by_one(const AnswerReader& answer) {
     DialectOutcome outcome;
     Verdict worst = Verdict::acknowledged;
     for (const AnswerReader::One& one : answer.records) {
-      const Verdict verdict =
-          one.stored && one.error.empty() ? Verdict::acknowledged : verdict_of_error(one.error);
+      const Verdict verdict = is_stored(one) ? Verdict::acknowledged : verdict_of_error(one.error);
       outcome.items.push_back(verdict);
       if (!outweighs(verdict, worst)) continue;
       worst = verdict;

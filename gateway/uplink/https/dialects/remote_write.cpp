@@ -136,13 +136,21 @@ class RemoteWrite final : public Dialect {
   // dead lane for one lost answer.
   Limits limits() const override { return {1 << 20, 2'000}; }
 
+  // Texts, bytes, and our own events.
+  bool takes(const Record& record) const override {
+    const Detail* detail = record.detail.get();
+    return (detail && (std::holds_alternative<WindowDetail>(detail->body) ||
+                       std::holds_alternative<LossDetail>(detail->body))) ||
+           number_of(record.value);
+  }
+
   Status add(const DialectItem& item, std::string& body) const override {
     const Record& record = *item.record;
     const Detail* detail = record.detail.get();
     const auto* window = detail ? std::get_if<WindowDetail>(&detail->body) : nullptr;
     const auto* loss = detail ? std::get_if<LossDetail>(&detail->body) : nullptr;
     const auto number = number_of(record.value);
-    if (!window && !loss && !number) return {Code::invalid, "remote write has numbers only"};
+    if (!takes(record)) return {Code::invalid, "remote write has numbers only"};
     std::string name;
     metric_.render(parts_.gateway, item.lane, &record, name);
     if (loss || name.empty()) name = "millrace_" + std::string(kind_name(record.kind));
@@ -150,8 +158,8 @@ class RemoteWrite final : public Dialect {
     Labels labels = labels_of(item, window, loss);
     const auto called =
         std::find_if(labels.begin(), labels.end(), [](const auto& one) { return one.first == "__name__"; });
-    const auto add_as = [&](const char* more, double value, std::int64_t time_us) {
-      called->second = name + more;
+    const auto add_as = [&](const std::string& more, double value, std::int64_t time_us) {
+      called->second = name_of(name + more, false);
       add_series(labels, value, time_us, body);
     };
     if (loss) {
@@ -162,6 +170,7 @@ class RemoteWrite final : public Dialect {
       add_as("_min", window->min, window->end_us);
       add_as("_max", window->max, window->end_us);
       add_as("_count", static_cast<double>(window->count), window->end_us);
+      for (const WindowStat& stat : window->stats) add_as("_" + stat.name, stat.value, window->end_us);
     } else {
       add_as("", *number, record.time.us);
     }
@@ -226,10 +235,16 @@ class RemoteWrite final : public Dialect {
   const NameTemplate metric_;
 };
 
+constexpr DialectKind make_kind() {
+  DialectKind kind = dialect_kind<C, RemoteWrite>(
+      "remote_write", "Prometheus' remote write: Prometheus, VictoriaMetrics, Mimir", shape);
+  kind.passes_over = "texts, bytes, and the gateway's own events (health, inventory, devices)";
+  return kind;
+}
+
 }  // namespace
 
 extern const DialectKind remote_write_dialect_kind;
-const DialectKind remote_write_dialect_kind = dialect_kind<C, RemoteWrite>(
-    "remote_write", "Prometheus' remote write: Prometheus, VictoriaMetrics, Mimir", shape);
+const DialectKind remote_write_dialect_kind = make_kind();
 
 }  // namespace millrace
