@@ -1,6 +1,5 @@
 #include "drivers/mqtt/left_subscriptions.h"
 
-#include "base/composite_key.h"
 #include "base/logger.h"
 #include "base/text.h"
 #include "base/utf8.h"

@@ -15,6 +15,7 @@ import sys
 import termios
 import threading
 import time
+import tty
 import unittest
 import zlib
 from pathlib import Path
@@ -69,6 +70,13 @@ def cobs(data):
 
 def framed(payload):
     return b"\0" + cobs(payload + struct.pack("<I", zlib.crc32(payload))) + b"\0"
+
+
+def raw_pty():
+    """The far end, and the near one, which the daemon opens by its name."""
+    far, near = os.openpty()
+    tty.setraw(near)
+    return far, near
 
 
 class Line:
@@ -397,10 +405,7 @@ class Chatter(threading.Thread):
         self.line, self.fd, self.over = line, None, threading.Event()
 
     def plug(self, pid):
-        self.fd, self.near = os.openpty()
-        settings = termios.tcgetattr(self.near)
-        settings[0] = settings[1] = settings[3] = 0
-        termios.tcsetattr(self.near, termios.TCSANOW, settings)
+        self.fd, self.near = raw_pty()
         self.name, self.pid = os.ttyname(self.near), pid
         os.symlink(self.name, self.line)
 
@@ -463,10 +468,7 @@ class InTheMiddle(SerialSite):
 
     @unittest.skipUnless(int(os.environ.get("MILLRACE_KILLS", "4")) >= 50, "a minute: in full (serial_pouring)")
     def test_a_line_is_not_joined_with_another_over_what_a_full_log_lost(self):
-        fd, near = os.openpty()
-        settings = termios.tcgetattr(near)
-        settings[0] = settings[1] = settings[3] = 0
-        termios.tcsetattr(near, termios.TCSANOW, settings)
+        fd, near = raw_pty()
         os.set_blocking(fd, False)
         port = free_port()
         line = type("Near", (), {"port": os.ttyname(near)})
@@ -768,10 +770,7 @@ class Talker(threading.Thread):
 
     def __init__(self, speed, frames, every=0.1):
         super().__init__(daemon=True)
-        self.fd, self.near = os.openpty()
-        settings = termios.tcgetattr(self.near)
-        settings[0] = settings[1] = settings[3] = 0
-        termios.tcsetattr(self.near, termios.TCSANOW, settings)
+        self.fd, self.near = raw_pty()
         self.port, self.speed, self.frames, self.every, self.heard, self.over = os.ttyname(self.near), speed, frames, every, b"", threading.Event()
         os.set_blocking(self.fd, False)
         self.start()
@@ -805,10 +804,7 @@ class Meter(threading.Thread):
 
     def __init__(self, offers=b"5"):
         super().__init__(daemon=True)
-        self.fd, self.near = os.openpty()
-        settings = termios.tcgetattr(self.near)
-        settings[0] = settings[1] = settings[3] = 0
-        termios.tcsetattr(self.near, termios.TCSANOW, settings)
+        self.fd, self.near = raw_pty()
         self.port, self.offers, self.asked, self.read, self.over = os.ttyname(self.near), offers, 0, 0, threading.Event()
         self.start()
 

@@ -301,8 +301,7 @@ TEST_CASE("oracle: SenML in JSON and in CBOR") {
     expected.open.insert(JsonWalk::own_time_metric);  // what no one believes
     const Decoded got = in_cbor.decode(cbor);
     whole += expected.whole;
-    REQUIRE(difference(known(got), expected, [](const std::string&, const std::string&) { return true; }) ==
-            "");
+    REQUIRE(difference(known(got), expected, anything) == "");
     second_try(in_cbor, cbor, got);
   }
   CHECK(whole > rounds());
@@ -338,8 +337,7 @@ TEST_CASE("oracle: CSV") {
     const Expected expected = reference::of_csv(payload);
     whole += expected.whole;
     const Decoded got = route.decode(payload);
-    REQUIRE(difference(known(got), expected, [](const std::string&, const std::string&) { return true; }) ==
-            "");
+    REQUIRE(difference(known(got), expected, anything) == "");
     second_try(route, payload, got);
   }
   CHECK(whole > rounds() / 2);
