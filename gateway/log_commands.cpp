@@ -236,11 +236,10 @@ void LogCommands::check_all(ControlServer::Reply reply) {
 void LogCommands::forget(const ControlRequest& request, ControlServer::Reply reply) {
   const std::string device = word(request, "device"), before = word(request, "before");
   if (device.empty()) return reply(control_error("which device?"));
-  WallTime until;
+  std::optional<WallTime> until;
   if (!before.empty()) {
-    const auto time = parse_time_text(before);
-    if (!time) return reply(control_error("a time is like 2026-11-20 or 2026-11-20T12:00:00Z (UTC)"));
-    until = *time;
+    until = parse_time_text(before);
+    if (!until) return reply(control_error("a time is like 2026-11-20 or 2026-11-20T12:00:00Z (UTC)"));
   }
   log_.forget_device(device, until, [reply](const Result<std::uint64_t>& records) {
     if (!records.ok()) return reply(control_error(records.status().detail()));
