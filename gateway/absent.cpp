@@ -34,9 +34,7 @@ bool AbsentUplinks::forget_due() {
   if (absent.erase(WindowConsumer::name) > 0) log_.forget(WindowConsumer::name);
   const std::vector<std::string> due = ages_.look(absent);
   for (const std::string& name : due) {
-    if (name.front() != '@')
-      LOG_WARN("uplink ", name, ": left the configuration ", format_duration(forget_after_),
-               " ago; forgotten");
+    LOG_WARN("uplink ", name, ": left the configuration ", format_duration(forget_after_), " ago; forgotten");
     forget(name);
   }
   return !due.empty();

@@ -236,11 +236,10 @@ void LogCommands::check_all(ControlServer::Reply reply) {
 void LogCommands::forget(const ControlRequest& request, ControlServer::Reply reply) {
   const std::string device = word(request, "device"), before = word(request, "before");
   if (device.empty()) return reply(control_error("which device?"));
-  WallTime until;
+  std::optional<WallTime> until;
   if (!before.empty()) {
-    const auto time = parse_time_text(before);
-    if (!time) return reply(control_error("a time is like 2026-11-20 or 2026-11-20T12:00:00Z (UTC)"));
-    until = *time;
+    until = parse_time_text(before);
+    if (!until) return reply(control_error("a time is like 2026-11-20 or 2026-11-20T12:00:00Z (UTC)"));
   }
   log_.forget_device(device, until, [reply](const Result<std::uint64_t>& records) {
     if (!records.ok()) return reply(control_error(records.status().detail()));
@@ -296,6 +295,7 @@ void LogCommands::count_since(const std::shared_ptr<Sought>& sought, Sequence fr
   const Lane lane = sought->found.lane;
   std::uint64_t in_doubt = 0;  // the largest ledger that could be of one who began behind it
   for (const std::string& consumer : log_.consumers()) {
+    if (consumer.starts_with('@') || !log_.takes(consumer, lane)) continue;  // nobody is told of it
     const std::uint64_t admitted = log_.ledger(consumer, lane).admitted;
     if (end >= number && admitted < end - number + 1) in_doubt = std::max(in_doubt, admitted + 1);
   }
@@ -389,13 +389,16 @@ std::string LogCommands::answer_of(const Sought& sought) const {
 
 // A page of the letters of `range`, the newest first (down) or the oldest (up), without those that were
 // struck. A page has at least one letter unless there is none left.
-void LogCommands::find_dead(Range range, Log::Direction direction, std::size_t max, Found found) {
+void LogCommands::find_dead(Range range, Log::Direction direction, std::size_t max, Found found,
+                            std::vector<Sequence> unreadable) {
   if (range.first > range.last) return found(Letters{});
   log_.read(Lane::dead, range, direction, 256 << 10,
-            [this, range, direction, max, found = std::move(found)](const Result<std::vector<Row>>& rows) {
+            [this, range, direction, max, found = std::move(found),
+             unreadable = std::move(unreadable)](const Result<std::vector<Row>>& rows) {
               if (!rows.ok()) return found(rows.status());
               const bool down = direction == Log::Direction::down;
               Letters page;
+              page.unreadable = unreadable;
               for (const Row& row : rows.value()) {
                 page.next = down ? row.first - 1 : row.last() + 1;
                 std::vector<Record> records;
@@ -418,17 +421,8 @@ void LogCommands::find_dead(Range range, Log::Direction direction, std::size_t m
               }
               const Range rest = down ? Range{range.first, page.next} : Range{page.next, range.last};
               if (rows.value().empty() || page.next < range.first || page.next > range.last) page.next = 0;
-              if (page.letters.empty() && page.next != 0) {
-                if (page.unreadable.empty()) return find_dead(rest, direction, max, found);
-                return find_dead(rest, direction, max,
-                                 [found, before = std::move(page.unreadable)](Result<Letters> later) {
-                                   if (later.ok()) {
-                                     auto& all = later.value().unreadable;
-                                     all.insert(all.begin(), before.begin(), before.end());
-                                   }
-                                   found(std::move(later));
-                                 });
-              }
+              if (page.letters.empty() && page.next != 0)
+                return find_dead(rest, direction, max, found, std::move(page.unreadable));
               found(std::move(page));
             });
 }

@@ -57,7 +57,9 @@ class LogCommands {
     Sequence next = 0;  // where the next page begins; 0: there is none
   };
   using Found = std::function<void(Result<Letters>)>;
-  void find_dead(Range range, Log::Direction direction, std::size_t max, Found found);
+  // `unreadable`: of the rows before `range`, where nothing else was found.
+  void find_dead(Range range, Log::Direction direction, std::size_t max, Found found,
+                 std::vector<Sequence> unreadable = {});
   struct Retrying;
   void retry_one(const std::shared_ptr<Retrying>& work);
   void retry_next(const std::shared_ptr<Retrying>& work);

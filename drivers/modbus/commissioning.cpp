@@ -188,9 +188,7 @@ class Scan {
       line.drain(std::chrono::milliseconds(20), setting.timeout);
       return;
     }
-    const bool away =
-        outcome.exception == Exception::gateway_path || outcome.exception == Exception::no_response;
-    if (outcome.answer == Answer::silent || away) return;
+    if (outcome.answer == Answer::silent || is_away(outcome)) return;
     Found& found = found_.emplace_back(Found{unit, {}, {}});
     found.words = text("unit ", unit, " answers in ",
                        format_duration(std::chrono::microseconds(to_us(clock_.now() - begin))),

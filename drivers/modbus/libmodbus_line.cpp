@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "base/text.h"
+#include "decode/frame_checks.h"
 #include "net/waiting_stream.h"
 
 namespace millrace {
@@ -33,16 +34,6 @@ Status enable_rs485(int fd, const Rs485Config& config, const std::string& device
   return status_from_errno(
       errno,
       text("RS-485 of ", device, " (its driver cannot: an adapter that switches by itself needs no rs485)"));
-}
-
-// Modbus over Serial Line 1.02, 6.2.2; the low byte goes first.
-std::uint16_t crc_of(std::span<const std::uint8_t> bytes) {
-  std::uint16_t crc = 0xFFFF;
-  for (const std::uint8_t byte : bytes) {
-    crc ^= byte;
-    for (int i = 0; i < 8; ++i) crc = static_cast<std::uint16_t>(crc & 1 ? crc >> 1 ^ 0xA001 : crc >> 1);
-  }
-  return crc;
 }
 
 bool line_is_gone(int error) {
@@ -197,7 +188,8 @@ Reply LibmodbusLine::failed(int error) const {
 // into it, or there is no echo.
 Answer LibmodbusLine::take_echo(std::span<const std::uint8_t> request, Instant deadline) {
   std::vector<std::uint8_t> expected(request.begin(), request.end());
-  const std::uint16_t crc = crc_of(request);
+  // Modbus over Serial Line 1.02, 6.2.2; the low byte goes first.
+  const std::uint16_t crc = crc16_reflected(std::as_bytes(request), 0xffff);
   expected.insert(expected.end(),
                   {static_cast<std::uint8_t>(crc & 0xFF), static_cast<std::uint8_t>(crc >> 8)});
   std::vector<std::uint8_t> heard(expected.size());

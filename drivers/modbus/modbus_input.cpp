@@ -370,8 +370,7 @@ class Checks {
     double load = 0;  // of a second
     const auto slaves = slaves_of(c_);
     for (std::size_t i = 0; i < slaves.size(); ++i) {
-      const PlanLimits limits{slaves[i].registers_max, static_cast<std::uint16_t>(c_.coils_max),
-                              slaves[i].gap};
+      const PlanLimits limits = limits_of(slaves[i], c_);
       for (const Block& block : plan_blocks(*slaves[i].points, limits)) {
         const int most = is_bit_table(block.span.table) ? limits.bits_max : limits.registers_max;
         if (block.span.count > most)

@@ -98,7 +98,7 @@ void try_modbus_online(const ModbusInputConfig& config, bool beside, std::vector
   asker.opened(config.timeout);
   for (const Slave& slave : slaves) {
     Tally tally;
-    const PlanLimits limits{slave.registers_max, static_cast<std::uint16_t>(config.coils_max), slave.gap};
+    const PlanLimits limits = limits_of(slave, config);
     const std::string what = text("input ", config.name, ": ", slave.name, " (unit ", int{slave.unit}, ")");
     for (const Block& block : plan_blocks(*slave.points, limits)) {
       if (!line->is_open()) {

@@ -23,6 +23,9 @@ struct PlanLimits {
   std::uint16_t registers_max = 125, bits_max = 2000;
   std::uint16_t gap = 16;  // registers; of bits 16 times as many
 };
+inline PlanLimits limits_of(const Slave& slave, const ModbusInputConfig& config) {
+  return {slave.registers_max, static_cast<std::uint16_t>(config.coils_max), slave.gap};
+}
 
 std::vector<Block> plan_blocks(const Points& points, const PlanLimits& limits);
 // The pieces of a block that was refused; none: it is one value.

@@ -15,7 +15,6 @@ constexpr Duration full_wait = 100ms;
 constexpr Duration short_wait = 20ms;    // is waited for here; longer by the loop
 constexpr Duration refused_rest = 1min;  // a row that a device does not have is asked for no more often
 constexpr Duration merge_again = 1h;     // blocks that were cut are tried whole again
-constexpr const char* never_open = "not connected yet";
 constexpr int silences_max = 3;  // over TCP: then the connection is no more, whatever the kernel thinks
 
 bool lies_in(const Span& span, const Span& other) {
@@ -68,8 +67,7 @@ Poller::Poller(Parts parts, const ModbusInputConfig& config, std::vector<Slave> 
       asker_(parts.clock, *line_, config.retries, rng_.next(), stopping_) {}
 
 PlanLimits Poller::limits_of(std::size_t device) const {
-  const Slave& slave = slaves_[device];
-  return {slave.registers_max, static_cast<std::uint16_t>(config_.coils_max), slave.gap};
+  return millrace::limits_of(slaves_[device], config_);
 }
 
 std::vector<Block> Poller::plan(std::size_t device) const {

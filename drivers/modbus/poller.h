@@ -124,7 +124,8 @@ class Poller {
   std::vector<State> states_;
   Asker asker_;
   Instant reopen_at_;
-  std::string trouble_ = "not connected yet";
+  static constexpr const char* never_open = "not connected yet";
+  std::string trouble_ = never_open;
   int silences_ = 0;       // in a row, whoever was asked
   int falls_ = 0;          // in a row, without an answer
   bool answered_ = false;  // by somebody, since it was opened

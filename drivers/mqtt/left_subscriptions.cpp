@@ -1,6 +1,5 @@
 #include "drivers/mqtt/left_subscriptions.h"
 
-#include "base/composite_key.h"
 #include "base/logger.h"
 #include "base/text.h"
 #include "base/utf8.h"
@@ -14,29 +13,17 @@ constexpr std::string_view since_prefix = "unread-session/";
 
 }  // namespace
 
-void LeftSubscriptions::remove(const std::string& state) {
-  if (!intake_.state(state)) return;
-  (void)intake_.put_state(state, {});  // removing is never refused
-  put_ = true;
-}
-
 // How much longer it is remembered, by when it was first seen without a reader.
-Duration LeftSubscriptions::left_of(const std::string& since) {
-  const std::int64_t now = passed_us_();
+Duration LeftSubscriptions::left_since(const std::string& since) {
   const auto bytes = intake_.state(since);
-  if (!bytes) {
-    Bytes seen;
-    wire::Writer(seen).put_varint(static_cast<std::uint64_t>(now));
-    (void)intake_.put_state(since, std::move(seen));  // refused: it is tried again at the next look
-    put_ = true;
-    return keep_max_;
-  }
-  const auto left_at = static_cast<std::int64_t>(wire::Reader(*bytes).get_varint());
-  return keep_max_ - std::chrono::microseconds(std::max<std::int64_t>(0, now - left_at));
+  if (bytes) return left_of(keep_max_, static_cast<std::int64_t>(wire::Reader(*bytes).get_varint()));
+  Bytes seen;
+  wire::Writer(seen).put_varint(static_cast<std::uint64_t>(passed_us_()));
+  put(since, std::move(seen));
+  return keep_max_;
 }
 
-void LeftSubscriptions::look(const Present& present) {
-  const auto before = std::exchange(kept_, {});
+void LeftSubscriptions::find(const Present& present, const std::map<std::string, Kept>& before) {
   for (const std::string& state : intake_.states(SubscriptionMemory::prefix)) {
     const auto of = SubscriptionMemory::whose(intake_, state);
     const std::string since =
@@ -44,10 +31,10 @@ void LeftSubscriptions::look(const Present& present) {
     if (!of || present.claims.contains(SubscriptionMemory::claim(of->server, of->client_id))) {
       // An input of another name reads it: that has a memory of its own.
       if (!of || !present.names.contains(of->input)) remove(state);
-      remove(since);
+      if (intake_.state(since)) remove(since);
       continue;
     }
-    const Duration left = left_of(since);
+    const Duration left = left_since(since);
     if (left.count() <= 0) {
       remove(state);
       remove(since);
@@ -60,7 +47,6 @@ void LeftSubscriptions::look(const Present& present) {
              " has no reader any more, and the broker keeps in it what comes; an input with client_id = \"",
              shown(of->client_id, 256), "\" there reads it, else it is lost with the session's expiry");
   }
-  if (std::exchange(put_, false)) (void)intake_.commit(std::nullopt);
 }
 
 }  // namespace millrace

@@ -4,32 +4,19 @@
 // remembered here. On the loop.
 #pragma once
 
-#include <map>
 #include <string>
 
-#include "ingest/intake.h"
-#include "ingest/keeper.h"
+#include "ingest/state_keeper.h"
 
 namespace millrace {
 
-class LeftSubscriptions final : public Keeper {
+class LeftSubscriptions final : public StateKeeper {
  public:
-  // `passed_us`: the time that has passed for the log.
-  LeftSubscriptions(Intake& intake, std::function<std::int64_t()> passed_us, Duration keep_max)
-      : intake_(intake), passed_us_(std::move(passed_us)), keep_max_(keep_max) {}
-
-  void look(const Present& present) override;
-  const std::map<std::string, Kept>& kept() const override { return kept_; }
+  using StateKeeper::StateKeeper;
 
  private:
-  Duration left_of(const std::string& since);
-  void remove(const std::string& state);
-
-  Intake& intake_;
-  const std::function<std::int64_t()> passed_us_;
-  const Duration keep_max_;
-  std::map<std::string, Kept> kept_;
-  bool put_ = false;
+  void find(const Present& present, const std::map<std::string, Kept>& before) override;
+  Duration left_since(const std::string& since);
 };
 
 }  // namespace millrace

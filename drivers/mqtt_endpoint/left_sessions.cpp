@@ -24,35 +24,26 @@ std::vector<LeftSessions::Found> LeftSessions::sessions_nobody_serves(const Pres
   return found;
 }
 
-void LeftSessions::remove(const std::string& state) {
-  (void)intake_.put_state(state, {});  // removing is never refused
-  put_ = true;
-}
-
 // How much longer this one is kept. From one whose client was connected to the end its time is taken from now
 // on.
-Duration LeftSessions::left_of(const std::string& state) {
+Duration LeftSessions::left_of_session(const std::string& state) {
   const auto bytes = intake_.state(state);
   auto session = bytes ? ClientSession::decode(*bytes) : std::nullopt;
   if (!session) return Duration{0};
-  const std::int64_t now = passed_us_();
   if (!session->left_at_us) {
-    session->left_at_us = now;
-    // refused for want of room: tried again at the next look
-    (void)intake_.put_state(state, session->encode());
-    put_ = true;
+    session->left_at_us = passed_us_();
+    put(state, session->encode());
   }
   const Duration lasts = session->expiry_seconds == UINT32_MAX
                              ? keep_max_
                              : Duration(std::chrono::seconds(session->expiry_seconds));
-  return lasts - std::chrono::microseconds(std::max<std::int64_t>(0, now - *session->left_at_us));
+  return left_of(lasts, *session->left_at_us);
 }
 
-void LeftSessions::look(const Present& present) {
-  const auto before = std::exchange(kept_, {});
+void LeftSessions::find(const Present& present, const std::map<std::string, Kept>& before) {
   std::map<std::string, std::uint64_t> over;
   for (const auto& [place, state] : sessions_nobody_serves(present)) {
-    const Duration left = left_of(state);
+    const Duration left = left_of_session(state);
     if (left.count() <= 0) {
       remove(state);
       ++over[place];
@@ -70,7 +61,6 @@ void LeftSessions::look(const Present& present) {
     LOG_WARN("sessions of ", place, ", where no input listens: ", kept.values,
              " are kept for devices that come back, the last of them for ", format_duration(kept.longest));
   }
-  if (std::exchange(put_, false)) (void)intake_.commit(std::nullopt);
 }
 
 void LeftSessions::drop_wills(const Present& present) {

@@ -4,37 +4,25 @@
 // access list would let it through. On the loop.
 #pragma once
 
-#include <map>
 #include <string>
+#include <vector>
 
-#include "ingest/intake.h"
-#include "ingest/keeper.h"
+#include "ingest/state_keeper.h"
 
 namespace millrace {
 
-class LeftSessions final : public Keeper {
+class LeftSessions final : public StateKeeper {
  public:
-  // `passed_us`: the time that has passed for the log.
-  LeftSessions(Intake& intake, std::function<std::int64_t()> passed_us, Duration keep_max)
-      : intake_(intake), passed_us_(std::move(passed_us)), keep_max_(keep_max) {}
-
-  void look(const Present& present) override;
-  const std::map<std::string, Kept>& kept() const override { return kept_; }
+  using StateKeeper::StateKeeper;
 
  private:
   struct Found {
     std::string place, state;
   };
+  void find(const Present& present, const std::map<std::string, Kept>& before) override;
   std::vector<Found> sessions_nobody_serves(const Present& present) const;
-  Duration left_of(const std::string& state);
+  Duration left_of_session(const std::string& state);
   void drop_wills(const Present& present);
-  void remove(const std::string& state);
-
-  Intake& intake_;
-  const std::function<std::int64_t()> passed_us_;
-  const Duration keep_max_;
-  std::map<std::string, Kept> kept_;
-  bool put_ = false;
 };
 
 }  // namespace millrace

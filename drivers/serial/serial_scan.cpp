@@ -6,9 +6,9 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <fstream>
 #include <set>
 
+#include "base/files.h"
 #include "base/real_path.h"
 #include "base/text.h"
 #include "base/utf8.h"
@@ -324,19 +324,17 @@ SerialGuess guess_serial(BytesView heard, std::uint64_t wrong) {
 
 namespace {
 
-std::string first_line(const std::string& path) {
-  std::ifstream file(path);
-  std::string line;
-  std::getline(file, line);
-  return line;
+std::string attribute(const std::string& path) {
+  const auto content = read_file(path, 4096);
+  return content.ok() ? std::string(trim(content.value())) : std::string();
 }
 
 // The kernel names more of the processor's ports than there are, and says of which type each is: 0 is none.
 // Where it has its console nobody else listens.
 bool has_hardware(const std::string& port) {
   const std::string name = port.substr(port.rfind('/') + 1);
-  if (first_line("/sys/class/tty/" + name + "/type") == "0") return false;
-  const std::string consoles = " " + first_line("/sys/class/tty/console/active") + " ";
+  if (attribute("/sys/class/tty/" + name + "/type") == "0") return false;
+  const std::string consoles = " " + attribute("/sys/class/tty/console/active") + " ";
   return consoles.find(" " + name + " ") == std::string::npos;
 }
 

@@ -16,8 +16,7 @@ namespace {
 // The loop watches for what can be read; that a connection stands is seen by looking.
 constexpr Duration connect_look = std::chrono::milliseconds(20);
 
-}  // namespace
-
+// A socket on its way to "192.0.2.7:4001".
 Result<Fd> begin_connecting(const std::string& address) {
   sockaddr_storage to{};
   if (Status status = parse_address(address, to); !status.ok()) return status;
@@ -36,12 +35,15 @@ Result<Fd> begin_connecting(const std::string& address) {
   return socket;
 }
 
+// Once it can be written to: whether it stands.
 Status connected(const Fd& socket) {
   int error = 0;
   socklen_t size = sizeof error;
   if (::getsockopt(socket.get(), SOL_SOCKET, SO_ERROR, &error, &size) != 0) error = errno;
   return error == 0 ? Status{} : status_from_errno(error, "connect");
 }
+
+}  // namespace
 
 ServerDial::ServerDial(Loop& loop, HostPort where, Duration timeout, Done done)
     : loop_(loop), where_(std::move(where)), timeout_(timeout), done_(std::move(done)) {

@@ -16,10 +16,6 @@
 
 namespace millrace {
 
-// A socket on its way to "192.0.2.7:4001"; and, once it can be written to, whether it stands.
-Result<Fd> begin_connecting(const std::string& address);
-Status connected(const Fd& socket);
-
 class ServerDial {  // destroying it gives up
  public:
   using Done = std::function<void(Result<Fd>)>;

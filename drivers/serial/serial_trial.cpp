@@ -12,8 +12,8 @@
 #include "decode/framer.h"
 #include "drivers/serial/hearing.h"
 #include "drivers/serial/line_marks.h"
-#include "drivers/serial/serial_server.h"
 #include "drivers/serial/sign_on.h"
+#include "net/waiting_stream.h"
 
 namespace millrace {
 namespace {
@@ -89,22 +89,10 @@ Result<SerialPort> open_place(const SerialInputConfig& config) {
   const auto where = parse_host_port(config.server);
   if (!where.ok()) return where.status();
   const SystemClock clock;
-  const auto found =
-      look_up_waiting(clock, where.value().host, std::chrono::seconds(10), [] { return true; });
-  if (!found.ok()) return found.status();
-  Status last{Code::unavailable, text("no address of ", where.value().host)};
-  for (const std::string& address : found.value()) {
-    auto socket = begin_connecting(HostPort{address, where.value().port}.to_string());
-    if (!socket.ok()) {
-      last = socket.status();
-      continue;
-    }
-    pollfd waits{socket.value().get(), POLLOUT, 0};
-    if (::poll(&waits, 1, 10'000) > 0 && (last = connected(socket.value())).ok())
-      return SerialPort{std::move(socket).value()};
-    if (last.ok()) last = {Code::timeout, text(config.server, " does not answer")};
-  }
-  return last;
+  auto socket =
+      connect_waiting({clock, [] { return true; }}, where.value(), clock.now() + std::chrono::seconds(10));
+  if (!socket.ok()) return socket.status();
+  return SerialPort{std::move(socket).value()};
 }
 
 Trial ask_once(const SerialInputConfig& config, SerialPort& port, const std::string& request) {

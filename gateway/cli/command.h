@@ -48,26 +48,28 @@ struct Option {
 
   constexpr bool flag() const { return !operand && value.empty(); }
   constexpr Option within(std::uint64_t a, std::uint64_t b) const {
-    return with([&](Option& o) { o.least = a, o.most = b; });
+    Option copy = *this;
+    copy.least = a, copy.most = b;
+    return copy;
   }
   constexpr Option one_of(std::string_view words) const {
-    return with([&](Option& o) { o.choices = words; });
+    Option copy = *this;
+    copy.choices = words;
+    return copy;
   }
   constexpr Option short_form(char c) const {
-    return with([&](Option& o) { o.letter = c; });
+    Option copy = *this;
+    copy.letter = c;
+    return copy;
   }
   constexpr Option offers(Offer what) const {
-    return with([&](Option& o) { o.offer = what; });
+    Option copy = *this;
+    copy.offer = what;
+    return copy;
   }
   constexpr Option must() const {
-    return with([](Option& o) { o.needed = true; });
-  }
-
- private:
-  template <typename Change>
-  constexpr Option with(Change change) const {
     Option copy = *this;
-    change(copy);
+    copy.needed = true;
     return copy;
   }
 };

@@ -3,16 +3,36 @@
 // `path` is the format's name for the value. Times are believed as the route says.
 #pragma once
 
+#include <map>
 #include <optional>
+#include <set>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "base/text.h"
 #include "decode/payload_format.h"
 #include "decode/reading_value.h"
 #include "decode/time_rule.h"
 
 namespace millrace {
+
+// Names of which none comes twice in a payload.
+class OwnNames {
+ public:
+  // `name`; where that is taken `other`, or "OTHER_2" and so on.
+  std::string take(const std::string& name, const std::string& other) {
+    if (names_.insert(name).second) return name;
+    std::string own = other;
+    for (unsigned& last = last_.try_emplace(other, 1U).first->second; !names_.insert(own).second;)
+      own = text(other, "_", ++last);
+    return own;
+  }
+
+ private:
+  std::set<std::string> names_;
+  std::map<std::string, unsigned> last_;  // the number that a name was last given
+};
 
 class NamedValues {
  public:

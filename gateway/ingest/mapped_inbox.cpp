@@ -235,16 +235,15 @@ MappedInbox::Session& MappedInbox::session_of(std::uint64_t name) {
 // sent before ([MQTT-4.3.2-5]). So a QoS 1 message is known only while the broker shows that it counts
 // identifiers up: what came last is a run of them, and this one lies in it, behind its first. A QoS 2 message
 // is known until it is released.
-std::uint64_t MappedInbox::known_redelivery(Session& session, const Arrival& arrival,
+std::uint64_t MappedInbox::known_redelivery(Session& session, std::uint64_t name, const Arrival& arrival,
                                             std::uint64_t digest) const {
   const std::uint64_t head = header().head.load(std::memory_order_relaxed);
-  const std::uint32_t name = entry_name(slot_name(arrival.input));
   bool counting = true;
   std::uint16_t later = 0;    // the identifier behind this one in the run; 0: this is the newest
   std::uint64_t perhaps = 0;  // it is, if one more of the run lies before it
   for (std::uint64_t back = 1; back <= std::min<std::uint64_t>(session.serial, session_entries); ++back) {
     const Session::Entry& entry = session.entries[(session.serial - back) % session_entries];
-    if (entry.end == 0 || entry.end > head || (entry.of != 0 && entry.of != name)) continue;
+    if (entry.end == 0 || entry.end > head || (entry.of != 0 && entry.of != entry_name(name))) continue;
     const bool same = entry.packet_id == arrival.packet_id && entry.digest == digest;
     if ((entry.marks & Session::exactly_once) != 0 && same && (entry.marks & Session::released) == 0)
       return entry.end;
@@ -287,15 +286,15 @@ void MappedInbox::released(std::string_view input, std::uint16_t packet_id) {
   }
 }
 
-void MappedInbox::note(Session& session, const Arrival& arrival, std::uint64_t digest, std::uint64_t end,
-                       bool again) {
+void MappedInbox::note(Session& session, std::uint64_t name, const Arrival& arrival, std::uint64_t digest,
+                       std::uint64_t end, bool again) {
   Session::Entry& entry = session.entries[session.serial % session_entries];
   entry.end = 0;
   entry.digest = digest;
   entry.packet_id = arrival.packet_id;
   entry.marks = static_cast<std::uint16_t>((again ? Session::came_again : 0) |
                                            (arrival.qos == 2 ? Session::exactly_once : 0));
-  entry.of = entry_name(slot_name(arrival.input));
+  entry.of = entry_name(name);
   entry.serial = ++session.serial;
   entry.end = end;
 }
@@ -330,19 +329,19 @@ Result<Ticket> MappedInbox::put(const Arrival& whole) {
   {
     const std::lock_guard lock(put_mutex_);
     Header& h = header();
-    std::uint64_t digest = 0;
+    std::uint64_t digest = 0, name = 0;
     Session* session = nullptr;
     if (arrival.qos > 0 && arrival.packet_id != 0) {
-      const std::uint64_t name = slot_name(arrival.input);
+      name = slot_name(arrival.input);
       session = &session_of(name);
       // In a slot of another's an entry is known by the input's name, too.
       digest = digest64(whole.bytes, digest64(bytes_of(whole.channel), session->input == name ? 0 : name));
       if (arrival.duplicate) {
-        if (const std::uint64_t known = known_redelivery(*session, arrival, digest)) {
+        if (const std::uint64_t known = known_redelivery(*session, name, arrival, digest)) {
           duplicates_.fetch_add(1, std::memory_order_relaxed);
           // Noted anew: if this acknowledgement gets lost too, it comes a third time, when the old note may
           // be gone.
-          note(*session, arrival, digest, known, true);
+          note(*session, name, arrival, digest, known, true);
           return known;
         }
       }
@@ -389,7 +388,7 @@ Result<Ticket> MappedInbox::put(const Arrival& whole) {
     if (session) {
       // Noted before the entry counts: a kill in between leaves a note that points beyond the head, and no
       // entry.
-      note(*session, arrival, digest, end, false);
+      note(*session, name, arrival, digest, end, false);
     }
     h.head.store(end, std::memory_order_release);
   }

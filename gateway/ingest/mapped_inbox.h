@@ -95,12 +95,13 @@ class MappedInbox final : public Inbox {
   Header& header() const;
   Session& session_of(std::uint64_t name);
   std::byte* at(std::uint64_t position) const;
-  static void note(Session& session, const Arrival& arrival, std::uint64_t digest, std::uint64_t end,
-                   bool again);
+  static void note(Session& session, std::uint64_t name, const Arrival& arrival, std::uint64_t digest,
+                   std::uint64_t end, bool again);
   // The largest entry that an empty inbox takes at any position.
   std::size_t entry_max() const { return capacity_ / 2; }
   Arrival head_of(const Arrival& arrival) const;
-  std::uint64_t known_redelivery(Session& session, const Arrival& arrival, std::uint64_t digest) const;
+  std::uint64_t known_redelivery(Session& session, std::uint64_t name, const Arrival& arrival,
+                                 std::uint64_t digest) const;
 
   std::span<std::byte> region_;
   std::size_t capacity_;

@@ -221,7 +221,7 @@ void Mending::on_replaced(std::uint32_t id) {
 
 // Segment after segment is rewritten without those records, as a damaged one is without the rows that are
 // gone.
-void Mending::forget_device(const std::string& device, WallTime before,
+void Mending::forget_device(const std::string& device, std::optional<WallTime> before,
                             std::function<void(Result<std::uint64_t>)> done) {
   struct Work {
     std::vector<std::uint32_t> left;
@@ -246,7 +246,7 @@ void Mending::forget_device(const std::string& device, WallTime before,
         [reader = p_.reader, id, device, before, rebuilt] {
           LossDetail taken_out;
           const auto goes = [&](const Record& record) {
-            return record.device == device && (before.us == 0 || record.time < before);
+            return record.device == device && (!before || record.time < *before);
           };
           *rebuilt = reader->rebuild(id, [&](const Row& row) { return without(row, goes, taken_out); });
           rebuilt->taken_out = std::move(taken_out);

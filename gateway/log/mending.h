@@ -6,6 +6,7 @@
 #include <array>
 #include <functional>
 #include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -35,7 +36,7 @@ class Mending {
   bool given_up(std::uint32_t id) { return failures_[id] >= read_failures_max; }
   // An error when it cannot be told: then it is not gone.
   Result<bool> gone(std::uint32_t id) const;
-  void forget_device(const std::string& device, WallTime before,
+  void forget_device(const std::string& device, std::optional<WallTime> before,
                      std::function<void(Result<std::uint64_t>)> done);
   // The rebuilt file stands: who waited goes on.
   void on_replaced(std::uint32_t id);

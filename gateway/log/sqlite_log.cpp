@@ -77,7 +77,6 @@ SqliteLog::SubscriptionId SqliteLog::subscribe(const Subscription& subscription)
 
 void SqliteLog::forget(std::string_view consumer) {
   for (const Cursors::Key& key : p_.cursors.absent_of(consumer)) drop(p_, key);
-  p_.open.dirty = true;
   p_.groups.schedule_close();
 }
 

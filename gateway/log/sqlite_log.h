@@ -84,10 +84,10 @@ class SqliteLog final : public Log {
   }
   // Seals the head; `done` once it stands alone: from then on its file never changes, it only goes one day.
   void seal(Done done) { p_.groups.seal(std::move(done)); }
-  // Takes the records of a device (those before `before`, when it is not 0) out of every segment. Numbers
+  // Takes the records of a device (those before `before`, when one is given) out of every segment. Numbers
   // stay, what was not delivered of them is settled as forgotten, and noted. `done` says how many records
   // went.
-  void forget_device(const std::string& device, WallTime before,
+  void forget_device(const std::string& device, std::optional<WallTime> before,
                      std::function<void(Result<std::uint64_t>)> done) {
     p_.mending.forget_device(device, before, std::move(done));
   }

@@ -17,9 +17,7 @@ namespace {
 // One string that is not UTF-8 makes the whole batch unreadable for most readers of protobuf: what the door
 // did not see (a slice of a batch that an older version stored, an event of a driver) is mended before it is
 // written.
-bool is_utf8(std::string_view given) {
-  return plain_ascii(given) || find_fault(given, Controls::all).kind == TextFault::ok;
-}
+bool is_utf8(std::string_view given) { return find_fault(given, Controls::all).kind == TextFault::ok; }
 std::string utf8(const std::string& given) { return is_utf8(given) ? given : mended_utf8(given); }
 
 bool is_utf8(const Tags& given) {

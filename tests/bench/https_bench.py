@@ -29,7 +29,7 @@ liveness = false
   topic = "plant/{line}/{device}/telemetry"
   time = "ts"
   metrics = { value = "value" }
-[[uplinks.https]]
+[[uplinks.@kind@]]
 name = "central"
 servers = ["@server@"]
 initial_interval = "50ms"
@@ -128,9 +128,9 @@ class Sink:
 class HttpsBench:
     """Beside Bench (bench.py), which brings the site, `cpu_of` and `rss_of`."""
 
-    def at_https(self, server, uplink, binary=None):
+    def at_https(self, server, uplink, binary=None, kind="https"):
         self.observe, port = None, free_port()
-        config = self.configure(CONFIG, port=port, server=server, uplink=uplink)
+        config = self.configure(CONFIG, port=port, server=server, uplink=uplink, kind=kind)
         if binary is None:
             gateway = self.gateway(config)
         else:
@@ -245,15 +245,9 @@ class HttpsBench:
         for _ in range(3):
             sink = Sink(self.tls())
             central = self.broker()
-            for server, uplink, into in ((sink.url, f'format = "batch"\ntls_ca = "{self.tls()}/ca.pem"', values), (None, "", plain)):
-                if server is None:
-                    self.observe, port = None, free_port()
-                    text = CONFIG[:CONFIG.index("[[uplinks")] + f'[[uplinks.mqtt]]\nname = "central"\nservers = ["mqtt://127.0.0.1:{central.port}"]\n' + CONFIG[CONFIG.index("[observe]"):]
-                    gateway = Process([str(core), "run", "-c", str(self.configure(text, port=port))], self.folder / "gateway.log")
-                    self.processes.append(gateway)
-                    wait_for(lambda: self.metric("millrace_input_up") == 1, "the endpoint listens")
-                else:
-                    gateway, port = self.at_https(server, uplink, core)
+            for server, uplink, kind, into in ((sink.url, f'format = "batch"\ntls_ca = "{self.tls()}/ca.pem"', "https", values),
+                                               (f"mqtt://127.0.0.1:{central.port}", "", "mqtt", plain)):
+                gateway, port = self.at_https(server, uplink, core, kind)
                 wait_for(lambda: self.metric("millrace_uplink_up") == 1, "connected")
                 subprocess.run([str(BUILD / "tests" / "pipelined_publisher"), str(port), "--connections", "10", "--rate", "5000", "--count", "50000"], check=True,
                                capture_output=True)

@@ -577,8 +577,10 @@ class Access(Endpoint):
         self.assertEqual(checked.returncode, 0, checked.stderr)
         self.assertIn('no route takes what an [[acl]] lets publish ("other/#")', checked.stdout)
         self.assertIn('no [[acl]] lets anybody publish to the route "plant/+/+/telemetry"', checked.stdout)
-        for listen, refused in (("0.0.0.0", True), ("[::]", True), ("127.0.0.2", False)):
-            self.endpoint(start=False, more=f'[[inputs.mqtt_endpoint]]\nname = "b"\nlisten = "{listen}:{self.port}"\nanonymous = true\n  [[inputs.mqtt_endpoint.routes]]\n  topic = "a/{{device}}"\n')
+        for listen, refused in (("0.0.0.0", True), ("[::]", True), ("127.0.0.2", False), ("[::1]", False)):
+            config = self.endpoint(start=False)
+            config.write_text(config.read_text() + f'[[inputs.mqtt_endpoint]]\nname = "b"\nlisten = "{listen}:{self.port}"\nanonymous = true\n'
+                              '  [[inputs.mqtt_endpoint.routes]]\n  topic = "a/{device}"\n')
             self.assertEqual("can be had once" in self.command("check").stderr, refused, listen)
         config = self.endpoint(start=False, input=f'users_file = "{self.folder}/users"')
         config.write_text(config.read_text().replace("users_file", "user_file"))

@@ -153,6 +153,7 @@ topic = "all/{device}"
         devices, _, gateway = self.site(central_port)
         self.fill(devices.port)
         before = {r["number"]: r for r in self.exported("--lane", "raw")}
+        self.assertEqual(json.loads(self.run_log("log", "forget", "--device", "d1", "--before", "1970-01-01", "--json").stdout)["forgotten"], 0)
         self.assertEqual(json.loads(self.run_log("log", "forget", "--device", "d1", "--before", "2023-11-14T22:13:30Z", "--json").stdout)["forgotten"], 10)
         self.assertEqual(json.loads(self.run_log("log", "forget", "--device", "d1", "--json").stdout)["forgotten"], 40)
         after = {r["number"]: r for r in self.exported("--lane", "raw")}

@@ -78,13 +78,13 @@ class MainJob(Site):
     def test_kill_9_with_qos_2_of_mqtt_3_1_1(self):
         self.kill_9(2, "3.1.1")
 
-    def full_log(self, durability, rate, seconds):
+    def full_log(self, durability, rate, seconds, devices_count):
         devices, central_port = self.broker(), free_port()
         gateway = self.gateway(self.config(devices.port, central_port, gateway='inbox_size = "512KiB"', input=f'durability = "{durability}"',
                                            logmore='max_size = "1MiB"\nwhen_full = "block"'))
         wait_for(lambda: self.metric("millrace_input_up") == 1, "the input is up")
         central = self.broker(central_port, name="central")
-        sim = self.sim(scenario(devices.port, f'server = "mqtt://127.0.0.1:{central_port}"', rate=rate, duration=f"{seconds}s", devices=200, drain="120s",
+        sim = self.sim(scenario(devices.port, f'server = "mqtt://127.0.0.1:{central_port}"', rate=rate, duration=f"{seconds}s", devices=devices_count, drain="120s",
                                 fleet="unacknowledged = 20"), wait=False)
         wait_for(lambda: self.metric("millrace_uplink_records_total") > 0, "the first readings are through")
         central.stop()
@@ -98,10 +98,10 @@ class MainJob(Site):
         self.assertEqual(gateway.stop(), 0)
 
     def test_a_full_log_blocks_the_input_and_drains_when_the_uplink_is_back(self):
-        self.full_log("crash", 6000, 15)
+        self.full_log("crash", 6000, 15, 3000)  # many devices: two readings of each second compress little
 
     def test_a_full_log_blocks_the_input_with_power_durability_too(self):
-        self.full_log("power", 1000, 12)
+        self.full_log("power", 1000, 12, 200)
 
     def test_the_second_server_takes_over(self):
         devices, central, dead = self.broker(), self.broker(), free_port()

@@ -93,6 +93,9 @@ class Bus(Site):
     def raw(self):
         return [json.loads(line) for line in self.command("log", "cat", "--lane", "raw").stdout.splitlines()]
 
+    def alarms(self):
+        return [json.loads(line) for line in self.command("log", "cat", "--lane", "alarm").stdout.splitlines()]
+
     def values(self, device):
         """The first value of each metric."""
         found = {}
@@ -136,8 +139,7 @@ class Exact(Bus):
         reading = next(r for r in self.raw() if r["metric"] == "abcd" and r["device"] == "m-2")
         self.assertEqual((reading["unit"], reading["tags"], reading.get("quality")), ("V", {"hall": "2"}, None))
         self.assertEqual(next(r for r in self.raw() if r["metric"] == "high")["quality"], "bad")
-        events = [json.loads(line) for line in self.command("log", "cat", "--lane", "alarm").stdout.splitlines()]
-        self.assertEqual(sorted((e["device"], e["metric"], e["value"]) for e in events if e.get("metric") == "connected"), [("m-1", "connected", True), ("m-2", "connected", True)])
+        self.assertEqual(sorted((e["device"], e["metric"], e["value"]) for e in self.alarms() if e.get("metric") == "connected"), [("m-1", "connected", True), ("m-2", "connected", True)])
 
     def test_rtu_on_a_line(self):
         ours, theirs, _ = self.pair()
@@ -300,8 +302,7 @@ class Trouble(Bus):
 
 class Away(Bus):
     def events(self, metric):
-        events = [json.loads(line) for line in self.command("log", "cat", "--lane", "alarm").stdout.splitlines()]
-        return [e["value"] for e in events if e.get("metric") == metric]
+        return [e["value"] for e in self.alarms() if e.get("metric") == metric]
 
     def test_a_device_that_is_switched_off_is_told_away_and_is_not_heard(self):
         port = free_port()

@@ -285,23 +285,23 @@ TEST_CASE("oracle: SenML in JSON and in CBOR") {
     CAPTURE(to_hex(bytes_of(cbor)));
     CAPTURE(round);
     if (!json.starts_with("\xff\xfe") && !json.starts_with("\xfe\xff")) {
-      const Expected expected = reference::of_senml(json);
+      Expected expected = reference::of_senml(json);
+      expected.open.insert(JsonWalk::own_time_metric);  // what no one believes
       const Decoded got = in_json.decode(json);
       whole += expected.whole;
       // Sums of a base and a value stand nowhere.
       const bool bases = json.find("\"b") != std::string::npos;
       const Possible possible{json};
       REQUIRE(difference(known(got), expected, [&](const std::string& metric, const std::string& value) {
-                return bases || value.ends_with(" bytes") || metric == JsonWalk::own_time_metric ||
-                       possible(metric, value);
+                return bases || value.ends_with(" bytes") || possible(metric, value);
               }) == "");
       second_try(in_json, json, got);
     }
-    const Expected expected = reference::of_senml_cbor(cbor);
+    Expected expected = reference::of_senml_cbor(cbor);
+    expected.open.insert(JsonWalk::own_time_metric);  // what no one believes
     const Decoded got = in_cbor.decode(cbor);
     whole += expected.whole;
-    REQUIRE(difference(known(got), expected, [](const std::string&, const std::string&) { return true; }) ==
-            "");
+    REQUIRE(difference(known(got), expected, anything) == "");
     second_try(in_cbor, cbor, got);
   }
   CHECK(whole > rounds());
@@ -337,8 +337,7 @@ TEST_CASE("oracle: CSV") {
     const Expected expected = reference::of_csv(payload);
     whole += expected.whole;
     const Decoded got = route.decode(payload);
-    REQUIRE(difference(known(got), expected, [](const std::string&, const std::string&) { return true; }) ==
-            "");
+    REQUIRE(difference(known(got), expected, anything) == "");
     second_try(route, payload, got);
   }
   CHECK(whole > rounds() / 2);

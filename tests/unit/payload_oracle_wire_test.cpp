@@ -19,8 +19,6 @@ using reference::WireTypes;
 
 namespace {
 
-bool anything(const std::string&, const std::string&) { return true; }
-
 // Some encoders make numbers longer than they need to be.
 void put_varint(std::string& out, std::uint64_t v, Rng* rng = nullptr) {
   for (; v >= 0x80; v >>= 7) out += static_cast<char>(v | 0x80);

@@ -10,6 +10,7 @@
 #include "cli/commands/waiting.h"
 #include "cli/page.h"
 #include "kinds.h"
+#include "log/log.h"
 #include "record/record.h"
 
 #include <algorithm>
@@ -130,8 +131,8 @@ class Following {
     if (!stat.ok()) return;
     for (const DaemonAnswer& one : stat.value()["consumers"].items()) {
       std::uint64_t sum = 0;
-      for (const char* how : {"dead", "expired", "skipped", "forgotten", "evicted", "unreadable"})
-        sum += one[how].whole();
+      for (std::size_t how = 0; how < how_count; ++how)
+        sum += static_cast<How>(how) == How::delivered ? 0 : one[how_name(static_cast<How>(how))].whole();
       undelivered_[{one["consumer"].text(), one["lane"].text()}] = sum;
     }
   }

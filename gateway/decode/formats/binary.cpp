@@ -10,6 +10,7 @@
 #include "config/toml.h"
 #include "decode/blob_text.h"
 #include "decode/format_kind.h"
+#include "decode/json_payload.h"
 #include "decode/layout.h"
 #include "decode/path_follower.h"
 
@@ -231,12 +232,7 @@ class BinaryFormat final : public PayloadFormat {
 
   Status decode_inside(const Payload& payload, JsonWalk& walk, Unread& unread) const {
     BlobWalk blobs(inside_, layout_, encoding_, skip_, walk, unread);
-    if (plan_->strict) return read_json(payload.arrival.bytes, blobs);
-    LenientJson found;
-    const Status status = read_lenient_json(payload.arrival.bytes, blobs, found);
-    unread.latin1 = found.latin1;
-    if (found.documents == 0) ++unread.no_value;
-    return status;
+    return read_json_payload(payload.arrival.bytes, plan_->strict, blobs, unread);
   }
 
   std::unique_ptr<JsonPlan> plan_;

@@ -5,9 +5,9 @@
 // Without [metrics] every value of the message becomes a metric, named by its path, but what is time, quality
 // or a name. Numbers become doubles (devices write 21 and 21.5 alike) unless the metric has a type, or unless
 // a double could not hold them.
-#include "base/lenient_json.h"
 #include "decode/column_walk.h"
 #include "decode/format_kind.h"
+#include "decode/json_payload.h"
 #include "decode/json_walk.h"
 
 namespace millrace {
@@ -20,7 +20,8 @@ class JsonFormat final : public PayloadFormat {
   Status decode(const Payload& payload, std::vector<Record>& out, Unread& unread) const override {
     const std::size_t before = out.size();
     JsonWalk walk(*plan_, payload, out, unread);
-    Status status = plan_->transpose ? read_columns(payload, walk, unread) : read(payload, walk, unread);
+    Status status = plan_->transpose ? read_columns(payload, walk, unread)
+                                     : read_json_payload(payload.arrival.bytes, plan_->strict, walk, unread);
     if (!walk.fault().ok()) status = walk.fault();
     if (status.ok()) return status;
     out.resize(before);
@@ -31,18 +32,10 @@ class JsonFormat final : public PayloadFormat {
   RouteJudge* judge() const override { return plan_->judge.get(); }
 
  private:
-  Status read(const Payload& payload, LenientHandler& handler, Unread& unread) const {
-    if (plan_->strict) return read_json(payload.arrival.bytes, handler);
-    LenientJson found;
-    Status status = read_lenient_json(payload.arrival.bytes, handler, found);
-    unread.latin1 = found.latin1;
-    if (found.documents == 0) ++unread.no_value;
-    return status;
-  }
   // Lists beside each other.
   Status read_columns(const Payload& payload, JsonWalk& walk, Unread& unread) const {
     ColumnWalk columns(*plan_, walk, unread);
-    Status status = read(payload, columns, unread);
+    Status status = read_json_payload(payload.arrival.bytes, plan_->strict, columns, unread);
     return columns.fault().ok() ? status : columns.fault();
   }
 

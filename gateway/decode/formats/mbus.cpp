@@ -5,12 +5,11 @@
 #include <bit>
 #include <cmath>
 #include <optional>
-#include <map>
-#include <set>
 #include <span>
 
 #include "base/text.h"
 #include "base/utf8.h"
+#include "decode/byte_order.h"
 #include "decode/format_kind.h"
 #include "decode/mbus_records.h"
 #include "decode/named_values.h"
@@ -63,6 +62,15 @@ std::optional<double> bcd_of(std::uint64_t bits, std::size_t size) {
     else value = value * 10 + digit;
   }
   return negative ? -value : value;
+}
+
+std::uint64_t lowest_first(BytesView bytes) { return number_in(bytes, true, false, false); }
+
+// A meter's number: eight digits in four bytes.
+std::string meter_number(BytesView head) {
+  std::string out;
+  for (std::size_t i = 4; i-- > 0;) out += to_hex(head.subspan(i, 1));
+  return out;
 }
 
 class MbusWalk {
@@ -131,12 +139,7 @@ class MbusWalk {
   }
 
   // Two records of one meaning (other units, more digits, a sensor of its own) are two readings.
-  std::string only_once(const std::string& name) {
-    std::string own = name;
-    for (unsigned& last = last_.try_emplace(name, 1U).first->second; !names_.insert(own).second;)
-      own = text(name, "_", ++last);
-    return own;
-  }
+  std::string only_once(const std::string& name) { return names_.take(name, name); }
 
   static std::string name_of(const MbusRecord& record, std::string_view name) {
     std::string out(name);
@@ -169,8 +172,7 @@ class MbusWalk {
                         std::optional<std::int64_t>& whole) {
     const std::size_t size = record.data.size();
     if (size == 0) return;
-    std::uint64_t bits = 0;
-    for (std::size_t i = 0; i < size; ++i) bits |= static_cast<std::uint64_t>(record.data[i]) << 8 * i;
+    const std::uint64_t bits = lowest_first(record.data);
     if (record.field == 5) value = shortest(std::bit_cast<float>(static_cast<std::uint32_t>(bits)));
     else if (record.field >= 9) value = bcd_of(bits, size);
     else whole = static_cast<std::int64_t>(bits << (64 - 8 * size)) >> (64 - 8 * size);
@@ -180,8 +182,7 @@ class MbusWalk {
 
   NamedValues::Walk& values_;
   MbusRecords records_;
-  std::set<std::string> names_;
-  std::map<std::string, unsigned> last_;  // the number that a name was last given
+  OwnNames names_;
   unsigned unknown_ = 0;
 };
 
@@ -199,9 +200,7 @@ class FixedData {
     if ((status & 0xc3) != 0)
       return {Code::invalid, text("M-Bus: fixed data with status ", status,
                                   ": counters that are binary, or of a date gone by, are not read")};
-    std::string number;
-    for (std::size_t i = 4; i-- > 0;) number += to_hex(data_.subspan(i, 1));
-    values.text_value("meter_id", number);
+    values.text_value("meter_id", meter_number(data_));
     values.set_quality(status == 0 ? Quality::good : Quality::uncertain);  // it says that something is wrong
     const Counted what = counted(first);
     counter(values, std::string(what.name), what, 8);
@@ -221,19 +220,14 @@ class FixedData {
     int exponent = 0;
   };
   static constexpr unsigned same_but_stored = 0x3e;
-  struct Row {
-    unsigned from, to;
-    std::string_view name, unit;
-    int exponent;
-  };
   static Counted counted(unsigned code) {
-    static constexpr Row rows[] = {
+    static constexpr Meaning rows[] = {
         {0x02, 0x0a, "energy", "Wh", 0},      {0x0b, 0x13, "energy", "J", 3},
         {0x14, 0x1c, "power", "W", 0},        {0x1d, 0x25, "power", "J/h", 3},
         {0x26, 0x2e, "volume", "m3", -6},     {0x2f, 0x37, "flow", "m3/h", -6},
         {0x38, 0x38, "temperature", "C", -3}, {0x39, 0x39, "heat_cost_units", "", 0},
         {0x3f, 0x3f, "counter", "", 0}};
-    for (const Row& row : rows) {
+    for (const Meaning& row : rows) {
       if (code >= row.from && code <= row.to)
         return {row.name, row.unit, row.exponent + static_cast<int>(code - row.from)};
     }
@@ -241,9 +235,7 @@ class FixedData {
   }
   void counter(NamedValues::Walk& values, const std::string& name, const Counted& what,
                std::size_t from) const {
-    std::uint64_t bits = 0;
-    for (std::size_t i = 0; i < 4; ++i) bits |= static_cast<std::uint64_t>(at(from + i)) << 8 * i;
-    const auto value = bcd_of(bits, 4);
+    const auto value = bcd_of(lowest_first(data_.subspan(from, 4)), 4);
     if (what.name.empty() || !value) return values.nothing();
     values.number(name, by_ten(*value, what.exponent), what.unit);
   }
@@ -282,10 +274,8 @@ class MbusFormat final : public PayloadFormat {
  private:
   // Number (BCD), maker (three letters of five bits), version and medium: "12345678.PAD.1.7".
   static std::string identity(BytesView head) {
-    std::string out;
-    for (std::size_t i = 4; i-- > 0;) out += to_hex(head.subspan(i, 1));
     const unsigned maker = static_cast<unsigned>(head[4]) | static_cast<unsigned>(head[5]) << 8;
-    out += ".";
+    std::string out = text(meter_number(head), ".");
     for (const int shift : {10, 5, 0}) out += static_cast<char>('@' + (maker >> shift & 31));
     return text(out, ".", static_cast<unsigned>(head[6]), ".", static_cast<unsigned>(head[7]));
   }

@@ -2,8 +2,6 @@
 // common OBIS codes (IEC 62056-61) with the meter's own units, all others by their code.
 #include <algorithm>
 #include <charconv>
-#include <map>
-#include <set>
 
 #include "base/ascii.h"
 #include "base/text.h"
@@ -174,14 +172,9 @@ class ObisWalk {
       return values_.refuse("", text("no value in brackets: \"", shown(line, 40), "\""));
     if (open == 0 && !unit_.empty()) return old_gas(line);
     unit_ = {};
-    if (open > 0) {
-      address_ = address_of(line.substr(0, open));
-      name_ = only_once(name_of(address_));
-    } else if (address_.whole.empty()) {
-      return values_.refuse("", "a value without a code");
-    } else {
-      name_ = only_once(name_of(address_));
-    }
+    if (open > 0) address_ = address_of(line.substr(0, open));
+    else if (address_.whole.empty()) return values_.refuse("", "a value without a code");
+    name_ = only_once(name_of(address_));
     std::vector<std::string_view> groups;
     for (std::string_view rest = line.substr(open); rest.starts_with('(');) {
       const std::size_t close = rest.find(')');
@@ -196,14 +189,7 @@ class ObisWalk {
   }
 
   // A telegram has no two readings of one name: the second is called by its code.
-  std::string only_once(std::string name) {
-    if (names_.insert(name).second) return name;
-    const std::string whole(address_.whole);
-    name = whole;
-    for (unsigned& last = last_.try_emplace(whole, 1U).first->second; !names_.insert(name).second;)
-      name = text(whole, "_", ++last);
-    return name;
-  }
+  std::string only_once(const std::string& name) { return names_.take(name, std::string(address_.whole)); }
 
   // A meter behind this one that was not read says 0, and a time that is none, that lies ahead or is of its
   // epoch: 632525252525W, 700101010000W (dsmr_parser, issues 51 and 120).
@@ -276,8 +262,7 @@ class ObisWalk {
   const NamedValues& plan_;
   NamedValues::Walk values_;
   const Arrival& arrival_;
-  std::set<std::string> names_;           // that values of this telegram have
-  std::map<std::string, unsigned> last_;  // the number that a name was last given
+  OwnNames names_;  // that values of this telegram have
   std::optional<WallTime> telegram_time_;
   Address address_;
   std::string name_;

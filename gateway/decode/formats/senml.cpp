@@ -17,6 +17,7 @@
 #include "base/utf8.h"
 #include "decode/blob_text.h"
 #include "decode/format_kind.h"
+#include "decode/json_payload.h"
 #include "decode/json_walk.h"
 #include "decode/reading_value.h"
 #include "decode/time_rule.h"
@@ -407,12 +408,7 @@ class SenmlFormat final : public PayloadFormat {
       std::size_t documents = 0;
       return read_cbor(payload.arrival.bytes, pack, documents);
     }
-    if (strict_) return read_json(payload.arrival.bytes, pack);
-    LenientJson found;
-    Status status = read_lenient_json(payload.arrival.bytes, pack, found);
-    unread.latin1 = found.latin1;
-    if (found.documents == 0) ++unread.no_value;
-    return status;
+    return read_json_payload(payload.arrival.bytes, strict_, pack, unread);
   }
 
   TimeRule rule_;

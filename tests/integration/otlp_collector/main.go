@@ -1,4 +1,4 @@
-// OpenTelemetry's own Collector with its OTLP receiver and the exporter that prints what came: what otlp_test.py pushes to.
+// OpenTelemetry's own Collector with its OTLP receiver and the exporter that prints what came: what otlp_collector_test.py pushes to.
 package main
 
 import (

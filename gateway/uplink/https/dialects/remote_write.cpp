@@ -150,11 +150,10 @@ class RemoteWrite final : public Dialect {
     const auto* window = detail ? std::get_if<WindowDetail>(&detail->body) : nullptr;
     const auto* loss = detail ? std::get_if<LossDetail>(&detail->body) : nullptr;
     const auto number = number_of(record.value);
-    if (!takes(record)) return {Code::invalid, "remote write has numbers only"};
+    if (!window && !loss && !number) return {Code::invalid, "remote write has numbers only"};
     std::string name;
     metric_.render(parts_.gateway, item.lane, &record, name);
     if (loss || name.empty()) name = "millrace_" + std::string(kind_name(record.kind));
-    name = name_of(name, false);
     Labels labels = labels_of(item, window, loss);
     const auto called =
         std::find_if(labels.begin(), labels.end(), [](const auto& one) { return one.first == "__name__"; });
