@@ -92,6 +92,17 @@ TEST_CASE("nmea: courses, headings, depths, winds, turns, transducers") {
   CHECK(xdr.readings() == All{"PTCH=-5.2", "ROLL=7.4", "transducer_3=45", "odd=1"});
   CHECK(xdr.records[2].unit == "%");
   CHECK(xdr.records[3].unit == "zz");
+  // A Vaisala WXT520: each kind is counted from 0, in one sentence and over several.
+  const Decoded station =
+      decode(route_of("nmea"), summed("WIXDR,C,20.4,C,0,C,21.6,C,1,H,53.0,P,0,P,1004.9,H,0"));
+  CHECK(station.readings() ==
+        All{"temperature_0=20.4", "temperature_1=21.6", "humidity_0=53", "pressure_0=1004.9"});
+  CHECK(station.records[3].unit == "hPa");
+  CHECK(decode(route_of("nmea"), summed("WIXDR,V,0.02,I,0,Z,10,s,0")).readings() ==
+        All{"volume_0=0.02", "Z_0=10"});
+  // Names of its own that are there twice, whatever the first says.
+  CHECK(decode(route_of("nmea"), summed("YXXDR,C,,C,AIR,H,45,P,AIR,H,46,P,AIR")).readings() ==
+        All{"humidity_AIR=45", "humidity_AIR_2=46"});
 }
 
 TEST_CASE("nmea: what is not read is passed on whole, and what is wrong is told") {
