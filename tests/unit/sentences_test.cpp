@@ -239,6 +239,36 @@ TEST_CASE("obis: digits with a point are a number however many they are, and so 
                               "meter_id='123456'", "message='0000000000123'"});
 }
 
+TEST_CASE("mbus: a factor behind the meaning is part of the value") {
+  const auto read = [](std::string_view digits) {
+    std::string out;
+    const std::string all = "080272785634122440010755000000" + std::string(digits);
+    for (std::size_t i = 0; i + 1 < all.size(); i += 2)
+      out += static_cast<char>(std::stoi(all.substr(i, 2), nullptr, 16));
+    return decode(route_of("mbus"), out);
+  };
+  // Of an Elvaco CMa10: 45.64 %RH, not 4564; the lowest and the highest, too.
+  const Decoded air = read("02fc0348522574d41122fc0348522574c81112fc0348522574b416");
+  const std::string id = "meter_id='12345678.PAD.1.7'";
+  CHECK(air.readings() == All{id, "value=45.64", "value_min=45.52", "value_max=58.12"});
+  CHECK(air.records[1].unit == "%RH");
+  // A thousand, a hundredth, and a tenth of a thousand.
+  CHECK(read("02837d0100").readings() == All{id, "energy=1000"});
+  CHECK(read("0283740100").readings() == All{id, "energy=0.01"});
+  CHECK(read("0283f57d0100").readings() == All{id, "energy=100"});
+  // Per hour (22), also where the unit is in words: nobody knows what it is.
+  const Decoded rate = read(
+      "02fc0348522522d411"
+      "0283220100");
+  CHECK(rate.readings() == All{id, "record_1=4564", "record_2=1"});
+  CHECK(rate.records[1].unit.empty());
+  // More of them than there may be.
+  CHECK(read("0283"
+             "f0f0f0f0f0f0f0f0f0f0f0"
+             "700100")
+            .readings() == All{id, "record_1=1"});
+}
+
 TEST_CASE("mbus: what is encrypted is no reading, whatever it looks like") {
   const auto hex = [](std::string_view digits) {
     std::string out;

@@ -106,7 +106,8 @@ class MbusWalk {
     if (!value && words.empty()) return values_.nothing();
     values_.set_quality(record.function == 3 ? Quality::bad : Quality::good);
     if (what.moment && whole) return moment(name, record.field == 4, static_cast<std::uint64_t>(*whole));
-    if (value) values_.number(name, by_ten(*value, what.exponent), what.unit);
+    const int factor = record.known ? record.tens : 0;
+    if (value) values_.number(name, by_ten(*value, what.exponent + factor), what.unit);
     else values_.text_value(name, words);
   }
 
@@ -120,8 +121,8 @@ class MbusWalk {
   What what_of(const MbusRecord& record) {
     const bool known = record.known, first = !record.second;
     const unsigned code = record.code;
-    if (record.plain_text) return {"value", record.unit};
     if (!known) return {text("record_", ++unknown_), {}};
+    if (record.plain_text) return {"value", record.unit};
     const std::span<const Meaning> table = first ? std::span<const Meaning>(meanings) : more_meanings;
     for (const Meaning& one : table) {
       if (code >= one.from && code <= one.to && !is_text(record))
