@@ -12,9 +12,11 @@ namespace {
 constexpr std::size_t short_size = 5, control_at = 1, address_at = 2, sum_at = 3;
 constexpr int count_bit = 0x20;
 
+bool is_short(std::string_view request) {
+  return request.size() == short_size && request.front() == '\x10' && request.back() == '\x16';
+}
 bool asks_for_data(std::string_view request) {
-  return request.size() == short_size && request.front() == '\x10' && request.back() == '\x16' &&
-         (request[control_at] & ~count_bit) == 0x5b;
+  return is_short(request) && (request[control_at] & ~count_bit) == 0x5b;
 }
 
 std::string turned(std::string request) {
@@ -27,6 +29,17 @@ std::string turned(std::string request) {
 bool is_answer(BytesView frame) { return frame.size() >= 2 && (frame[0] & std::byte{0xcf}) == std::byte{8}; }
 
 }  // namespace
+
+std::optional<std::uint8_t> mbus_sum_missed(std::string_view request) {
+  if (!is_short(request)) return std::nullopt;
+  const auto sum = static_cast<std::uint8_t>(request[control_at] + request[address_at]);
+  return static_cast<std::uint8_t>(request[sum_at]) == sum ? std::nullopt : std::optional(sum);
+}
+
+std::optional<std::uint8_t> mbus_meter_asked(std::string_view request) {
+  if (!asks_for_data(request)) return std::nullopt;
+  return static_cast<std::uint8_t>(request[address_at]);
+}
 
 void MbusAnswer::begin(std::string_view request, std::size_t telegrams_max) {
   reset();

@@ -4,14 +4,22 @@
 // of the first, and the records of all, so that it is read as a whole and has one time. Pure.
 #pragma once
 
+#include <cstdint>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <utility>
 
 #include "base/bytes.h"
 #include "decode/framer.h"
 
 namespace millrace {
+
+// The sum that a short frame (10, control, address, sum, 16) must have, where it has another; nothing: it is
+// right, or the bytes are none.
+std::optional<std::uint8_t> mbus_sum_missed(std::string_view request);
+// Which meter a REQ_UD2 asks; nothing: the bytes are none.
+std::optional<std::uint8_t> mbus_meter_asked(std::string_view request);
 
 class MbusAnswer {
  public:

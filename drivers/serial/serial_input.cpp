@@ -1,11 +1,14 @@
 // inputs.serial: frames from a serial port.
 #include <algorithm>
+#include <set>
+#include <span>
 
 #include "base/escapes.h"
 #include "base/host_port.h"
 #include "base/real_path.h"
 #include "base/text.h"
 #include "config/toml.h"
+#include "drivers/serial/mbus_answer.h"
 #include "drivers/serial/serial_config.h"
 #include "drivers/serial/serial_driver.h"
 #include "drivers/serial/serial_port.h"
@@ -119,6 +122,8 @@ void settle_sign_on(Section& section, SerialInputConfig& c) {
         c.request_interval / static_cast<std::int64_t>(2 * std::max<std::size_t>(c.requests.size(), 1));
 }
 
+bool is_mbus(const SerialInputConfig& c) { return c.framing.kind && c.framing.kind->name == "mbus"; }
+
 void settle_requests(Section& section, SerialInputConfig& c) {
   if (section.has("request")) c.requests.insert(c.requests.begin(), c.request);
   c.request.clear();
@@ -128,6 +133,10 @@ void settle_requests(Section& section, SerialInputConfig& c) {
     if (!request.ok()) section.error(name, text("\"", name, "\": ", request.status().detail()));
     else one = std::move(request).value();
     if (one.empty() || one.size() > 1024) section.error(name, "a request has 1 to 1024 bytes");
+    if (const auto sum = is_mbus(c) ? mbus_sum_missed(one) : std::nullopt)
+      section.error(name,
+                    text("no meter answers a request whose sum is wrong: the last byte but one of \"",
+                         to_hex(bytes_of(one)), "\" must be ", to_hex(std::as_bytes(std::span(&*sum, 1)))));
   }
   if (c.requests.size() > 256) section.error(name, "more than 256 requests");
   for (const char* key : {"request_interval", "request_timeout", "request_echo"}) {
@@ -173,6 +182,11 @@ void settle(Section& section, SerialInputConfig& c) {
   if (c.acknowledge && c.framing.kind && c.framing.kind->name != "cobs")
     section.error("acknowledge",
                   "\"acknowledge\" needs framing = \"cobs\": an acknowledgement is such a frame, too");
+  const auto of_device = [](const RouteConfig& route) { return route.format == "device"; };
+  if (c.acknowledge && !std::ranges::all_of(c.routes, of_device))
+    section.error("acknowledge",
+                  "\"acknowledge\" needs format = \"device\" of each route: only such frames have the number "
+                  "that is acknowledged");
   settle_sign_on(section, c);
   settle_requests(section, c);
   if (c.acknowledge && !c.requests.empty())
@@ -194,7 +208,24 @@ InputPlan plan_of(const SerialInputConfig& c) {
   return plan;
 }
 
+// Two meters whose readings nothing tells apart are one device, now with the values of the one, now of the
+// other.
+void check_meters(const SerialInputConfig& c, LoadedConfig& loaded) {
+  std::set<std::uint8_t> meters;
+  for (const std::string& request : c.requests) {
+    if (const auto meter = is_mbus(c) ? mbus_meter_asked(request) : std::nullopt) meters.insert(*meter);
+  }
+  const auto takes_all = std::ranges::find(c.routes, std::string(), &RouteConfig::topic);
+  if (meters.size() < 2 || takes_all == c.routes.end()) return;
+  loaded.warnings.push_back(text("input \"", c.name, "\": ", meters.size(),
+                                 " meters are asked, and a route without a \"topic\" makes one device, \"",
+                                 takes_all->device,
+                                 "\", of all of them: topic = \"{address}\" and device = \"",
+                                 takes_all->device, "-{address}\" keep them apart"));
+}
+
 void check(const SerialInputConfig& c, const PartConfig&, LoadedConfig& loaded) {
+  check_meters(c, loaded);
   for (std::size_t i = 0; i + 1 < c.routes.size(); ++i) {
     if (!c.routes[i].topic.empty()) continue;
     loaded.errors.push_back({c.routes[i + 1].line, 1,

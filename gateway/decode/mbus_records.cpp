@@ -65,11 +65,16 @@ void MbusRecords::read_meaning(MbusRecord& record) {
     for (unsigned left = byte(); left > 0 && !short_; --left)
       record.unit.insert(record.unit.begin(), static_cast<char>(byte()));
   }
-  // What changes the meaning further (per hour, at a phase, an error) is not read: then the value is of no
-  // known name.
-  while ((vif & 0x80) != 0 && !short_) {
+  // A factor is read (EN 13757-3, orthogonal VIFE: 10^(n-6), and a thousand): humidity sensors say their
+  // percents in hundredths so. What changes the meaning further (per hour, at a phase, an error) is not: then
+  // the value is of no known name.
+  for (unsigned i = 0; (vif & 0x80) != 0 && !short_; ++i) {
     vif = byte();
-    record.known = false;
+    const unsigned code = vif & 0x7f;
+    if (code >= 0x70 && code <= 0x77) record.tens += static_cast<int>(code & 7) - 6;
+    else if (code == 0x7d) record.tens += 3;
+    else record.known = false;
+    if (i >= extensions_max) record.known = false;
   }
 }
 

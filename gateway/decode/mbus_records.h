@@ -17,7 +17,8 @@ struct MbusRecord {
   std::uint64_t storage = 0;
   unsigned code = 0;        // what it is, without the bit that says more follows
   bool second = false;      // `code` is of the table behind 0xfd
-  bool known = true;        // nothing changes the meaning of `code`
+  bool known = true;        // nothing changes the meaning of `code`, but for a factor
+  int tens = 0;             // the factor: that power of ten
   bool plain_text = false;  // the unit is in words: `unit`
   std::string unit;
   unsigned length = 0;  // the first byte, of a field of variable length

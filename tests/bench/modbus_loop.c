@@ -1,5 +1,6 @@
 /* The bare minimum that polls a Modbus slave: libmodbus in a loop. What the gateway's polling costs is held against it.
- * usage: modbus_loop tcp PORT | rtu DEVICE BAUD  REGISTERS MILLISECONDS SECONDS     MILLISECONDS: between polls; 0: at once
+ * usage: modbus_loop tcp PORT | rtu DEVICE BAUD  REGISTERS MILLISECONDS SECONDS [SILENCE]
+ * MILLISECONDS: between polls; 0: at once. SILENCE: milliseconds behind each answer, which RTU asks for and libmodbus does not keep.
  * Prints polls, and CPU microseconds a register. */
 #include <errno.h>
 #include <modbus.h>
@@ -15,6 +16,11 @@ static double now(void) {
   return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
 }
 
+static void rest_for(double seconds) {
+  const struct timespec wait = {(time_t)seconds, (long)((seconds - (double)(time_t)seconds) * 1e9)};
+  if (seconds > 0) nanosleep(&wait, NULL);
+}
+
 static double cpu(void) {
   struct rusage usage;
   getrusage(RUSAGE_SELF, &usage);
@@ -27,7 +33,7 @@ int main(int argc, char **argv) {
   char **rest = argv + (tcp ? 3 : 4);
   modbus_t *bus = tcp ? modbus_new_tcp("127.0.0.1", atoi(argv[2])) : modbus_new_rtu(argv[2], atoi(argv[3]), 'N', 8, 1);
   const int registers = atoi(rest[0]);
-  const double interval = atof(rest[1]) / 1000, seconds = atof(rest[2]);
+  const double interval = atof(rest[1]) / 1000, seconds = atof(rest[2]), silence = argc > (tcp ? 6 : 7) ? atof(rest[3]) / 1000 : 0;
   modbus_set_slave(bus, 1);
   if (modbus_connect(bus) != 0) return 1;
   uint16_t values[MODBUS_MAX_READ_REGISTERS];
@@ -38,11 +44,8 @@ int main(int argc, char **argv) {
     if (modbus_read_registers(bus, 0, registers, values) != registers) return 2;
     ++polls;
     next += interval;
-    const double left = next - now();
-    if (left > 0) {
-      const struct timespec wait = {(time_t)left, (long)((left - (double)(time_t)left) * 1e9)};
-      nanosleep(&wait, NULL);
-    }
+    rest_for(next - now());
+    rest_for(silence);
   }
   printf("%lu %.6f\n", polls, (cpu() - before) * 1e6 / (double)polls / registers);
   return 0;

@@ -22,6 +22,21 @@ EXAMPLES = sorted((ROOT / "packaging" / "examples").glob("*.toml"))
 SECONDS = 5
 
 
+SERIAL = """[gateway]
+name = "gw"
+[[inputs.serial]]
+name = "meters"
+device = "/dev/ttyS9"
+{}
+[[inputs.serial.routes]]
+{}
+[[uplinks.mqtt]]
+name = "central"
+servers = ["mqtt://127.0.0.1:1"]
+"""
+REQUESTS = r"framing = 'mbus'" "\n" r"requests = ['\x10\x7B\x01\x7C\x16', '\x10\x7B\x02\x7D\x16']"
+
+
 def sources():
     installed = CONFIG.read_text()
     whole = [told_keys(installed), installed]
@@ -82,6 +97,32 @@ class Old(unittest.TestCase):
         for old in olds:
             code, said, _ = check(old)
             self.assertEqual(code, 0, said)
+
+
+class Serial(unittest.TestCase):
+    def said(self, keys, route):
+        with tempfile.TemporaryDirectory(prefix="millrace-configs-") as folder:
+            path = Path(folder) / "serial.toml"
+            path.write_text(SERIAL.format(keys, route))
+            done = subprocess.run([BUILD / "millrace", "check", "-c", path], capture_output=True, text=True, timeout=60)
+            return done.returncode, done.stdout + done.stderr  # warnings are on the one, errors on the other
+
+    def test_what_can_never_be_read_or_answered(self):
+        code, said = self.said('framing = "cobs"\nacknowledge = true', 'format = "json"')
+        self.assertEqual(code, 78)
+        self.assertIn('"acknowledge" needs format = "device"', said)
+        code, said = self.said(REQUESTS.replace("x7D", "x7C"), 'topic = "{address}"\nformat = "mbus"')
+        self.assertEqual(code, 78)
+        self.assertIn('sum is wrong: the last byte but one of "107b027c16" must be 7d', said)
+
+    def test_two_meters_that_would_be_one_device(self):
+        code, said = self.said(REQUESTS, 'format = "mbus"')
+        self.assertEqual(code, 0)
+        self.assertIn('2 meters are asked, and a route without a "topic" makes one device, "meters"', said)
+        code, said = self.said(REQUESTS, 'topic = "{address}"\ndevice = "meters-{address}"\nformat = "mbus"')
+        self.assertEqual(code, 0)
+        self.assertNotIn("meters are asked", said)
+        self.assertNotIn("meters are asked", self.said("framing = 'mbus'\nrequest = '\\x10\\x7B\\x01\\x7C\\x16'", 'format = "mbus"')[1])
 
 
 class Some(Configs):

@@ -356,6 +356,26 @@ class Secure(KafkaSite):
         wait_for(lambda: "certificate" in gateway.text(), "the reason is named")
         self.assertEqual(self.metric("millrace_uplink_backlog_records"), 10)
 
+    def test_a_password_that_is_another_while_it_runs(self):
+        self.kafka.topic("millrace.raw")
+        secret = self.folder / "secret"
+        secret.write_text("geheim\n")
+        secret.chmod(0o600)
+        gateway = self.start(f'format = "json"\ntls_ca = "{self.certificates}/ca.pem"\nsasl_mechanism = "PLAIN"\nusername = "gw"\n'
+                             f'password_file = "{secret}"', servers=f"127.0.0.1:{self.kafka.secure_port}")
+        self.publish(10)
+        self.drained()
+        # Nothing is on its way while the broker learns the other one: no deadline makes the producer anew.
+        properties = self.kafka.folder / "server.properties"
+        self.kafka.stop()
+        properties.write_text(properties.read_text().replace('user_gw="geheim"', 'user_gw="anders"'))
+        self.kafka.start()
+        wait_for(lambda: "uthentication" in gateway.text(), "the reason is named")
+        self.publish(10)
+        secret.write_text("anders\n")
+        self.drained()
+        self.assertEqual(len(self.kafka.read("millrace.raw")), 20)
+
     def test_oauthbearer_with_a_token_file(self):
         self.kafka.topic("millrace.raw")
 

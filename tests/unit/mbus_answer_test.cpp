@@ -68,6 +68,18 @@ TEST_CASE("mbus answer: telegrams are asked for one after the other, and read as
   CHECK_FALSE(meter.says(telegram(volume)));
 }
 
+TEST_CASE("mbus answer: a request with a wrong sum is seen before it is sent, and whom it asks") {
+  using namespace std::string_view_literals;
+  CHECK_FALSE(mbus_sum_missed("\x10\x7b\x01\x7c\x16"sv));
+  CHECK_FALSE(mbus_sum_missed("\x10\x7b\xfe\x79\x16"sv));  // modulo 256
+  CHECK(mbus_sum_missed("\x10\x7b\x02\x7c\x16"sv) == 0x7d);
+  CHECK(mbus_sum_missed("\x10\x40\xfd\x3e\x16"sv) == 0x3d);
+  for (const auto other : {""sv, "\x10\x7b\x01\x7c"sv, "\x68\x03\x03\x68\x16"sv, "S\r\n"sv})
+    CHECK_FALSE(mbus_sum_missed(other));
+  CHECK(mbus_meter_asked("\x10\x5b\x07\x62\x16"sv) == 7);
+  CHECK_FALSE(mbus_meter_asked("\x10\x40\x07\x47\x16"sv));
+}
+
 TEST_CASE("mbus answer: one telegram is one, and 1F that is data or the maker's own says nothing") {
   for (const std::string& records : {volume, std::string("0413 1f1f1f1f"), std::string("025a1f1f0f1f")}) {
     std::string plain = records;

@@ -92,6 +92,17 @@ TEST_CASE("nmea: courses, headings, depths, winds, turns, transducers") {
   CHECK(xdr.readings() == All{"PTCH=-5.2", "ROLL=7.4", "transducer_3=45", "odd=1"});
   CHECK(xdr.records[2].unit == "%");
   CHECK(xdr.records[3].unit == "zz");
+  // A Vaisala WXT520: each kind is counted from 0, in one sentence and over several.
+  const Decoded station =
+      decode(route_of("nmea"), summed("WIXDR,C,20.4,C,0,C,21.6,C,1,H,53.0,P,0,P,1004.9,H,0"));
+  CHECK(station.readings() ==
+        All{"temperature_0=20.4", "temperature_1=21.6", "humidity_0=53", "pressure_0=1004.9"});
+  CHECK(station.records[3].unit == "hPa");
+  CHECK(decode(route_of("nmea"), summed("WIXDR,V,0.02,I,0,Z,10,s,0")).readings() ==
+        All{"volume_0=0.02", "Z_0=10"});
+  // Names of its own that are there twice, whatever the first says.
+  CHECK(decode(route_of("nmea"), summed("YXXDR,C,,C,AIR,H,45,P,AIR,H,46,P,AIR")).readings() ==
+        All{"humidity_AIR=45", "humidity_AIR_2=46"});
 }
 
 TEST_CASE("nmea: what is not read is passed on whole, and what is wrong is told") {
@@ -226,6 +237,62 @@ TEST_CASE("obis: digits with a point are a number however many they are, and so 
                              "96.1.1(123456)\r\n96.13.0(0000000000123)\r\n!");
   CHECK(out.readings() == All{"energy_export=123.456", "energy_import=12345", "0.9.7='1234567890'",
                               "meter_id='123456'", "message='0000000000123'"});
+}
+
+TEST_CASE("mbus: a factor behind the meaning is part of the value") {
+  const auto read = [](std::string_view digits) {
+    std::string out;
+    const std::string all = "080272785634122440010755000000" + std::string(digits);
+    for (std::size_t i = 0; i + 1 < all.size(); i += 2)
+      out += static_cast<char>(std::stoi(all.substr(i, 2), nullptr, 16));
+    return decode(route_of("mbus"), out);
+  };
+  // Of an Elvaco CMa10: 45.64 %RH, not 4564; the lowest and the highest, too.
+  const Decoded air = read("02fc0348522574d41122fc0348522574c81112fc0348522574b416");
+  const std::string id = "meter_id='12345678.PAD.1.7'";
+  CHECK(air.readings() == All{id, "value=45.64", "value_min=45.52", "value_max=58.12"});
+  CHECK(air.records[1].unit == "%RH");
+  // A thousand, a hundredth, and a tenth of a thousand.
+  CHECK(read("02837d0100").readings() == All{id, "energy=1000"});
+  CHECK(read("0283740100").readings() == All{id, "energy=0.01"});
+  CHECK(read("0283f57d0100").readings() == All{id, "energy=100"});
+  // Per hour (22), also where the unit is in words: nobody knows what it is.
+  const Decoded rate = read(
+      "02fc0348522522d411"
+      "0283220100");
+  CHECK(rate.readings() == All{id, "record_1=4564", "record_2=1"});
+  CHECK(rate.records[1].unit.empty());
+  // More of them than there may be.
+  CHECK(read("0283"
+             "f0f0f0f0f0f0f0f0f0f0f0"
+             "700100")
+            .readings() == All{id, "record_1=1"});
+}
+
+TEST_CASE("mbus: what is encrypted is no reading, whatever it looks like") {
+  const auto hex = [](std::string_view digits) {
+    std::string out;
+    for (std::size_t i = 0; i + 1 < digits.size(); i += 2)
+      out += static_cast<char>(std::stoi(std::string(digits.substr(i, 2)), nullptr, 16));
+    return out;
+  };
+  const std::string meter = "080172785634122423010755", records = "041378563412";
+  const auto read = [&](const std::string& rest) { return decode(route_of("mbus"), hex(meter + rest)); };
+  for (const char* word : {"3005", "6007", "1085", "300d"}) {  // modes 5, 7, 5 with a bit above it, 13
+    CAPTURE(word);
+    const Decoded out = read("00" + std::string(word) + records);
+    CHECK_FALSE(out.status.ok());
+    CHECK(out.status.detail().find("encrypted") != std::string::npos);
+    CHECK(out.records.empty());
+    // Behind a short header, too; decrypted on its way it begins with fillers.
+    CHECK_FALSE(decode(route_of("mbus"), hex("08017a5500" + std::string(word) + records)).status.ok());
+    CHECK(read("00" + std::string(word) + "2f2f" + records).records.size() == 2);
+  }
+  // No mode, no bytes of it, and what old meters have there (amt_calec_mb, and the standard's own example).
+  for (const char* word : {"0000", "0005", "ffff", "27b6"}) {
+    CAPTURE(word);
+    CHECK(read("00" + std::string(word) + records).records.size() == 2);
+  }
 }
 
 TEST_CASE("mbus: an answer of the documentation, dates, texts, BCD that is none, and what ends early") {

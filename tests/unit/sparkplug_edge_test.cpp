@@ -115,6 +115,7 @@ struct Site {
   SparkplugUplinkConfig config;
   std::unique_ptr<SparkplugEdge> edge;
   Host host;
+  std::uint32_t passed_over = 0;  // of what was said last
 
   void begin() {
     if (!edge) edge = std::make_unique<SparkplugEdge>(config, "gw", 255);
@@ -129,10 +130,11 @@ struct Site {
   Status say(const std::vector<Record>& records, bool historical = false, std::size_t bytes_max = 1 << 20,
              Lane lane = Lane::raw) {
     SparkplugEdge::Messages messages;
-    Status status = edge->add(row_of(records, lane), historical, noon, bytes_max, messages);
-    if (!status.ok()) CHECK(messages.empty());
+    const auto added = edge->add(row_of(records, lane), historical, noon, bytes_max, messages);
+    if (!added.ok()) CHECK(messages.empty());
+    else passed_over = added.value();
     for (const auto& message : messages) host.hear(message);
-    return status;
+    return added.status();
   }
 };
 
@@ -268,6 +270,40 @@ TEST_CASE(
   REQUIRE(site.say({reading("d", "m", 9.5)}).ok());
   CHECK(site.host.data.back().second.number == 9.5);
   CHECK(site.edge->book().size() <= 30);
+  CHECK(site.host.wrong.empty());
+}
+
+TEST_CASE("sparkplug edge: a record without a value is null under its quality, and costs its row nothing") {
+  Site site;
+  site.begin();
+  Record none = reading("pump", "pressure", std::monostate{});
+  none.quality = Quality::bad;
+  // Of which type it is nobody can say yet: neither alone nor beside a value is it refused, nor born.
+  REQUIRE(site.say({none}).ok());
+  CHECK(site.passed_over == 1);
+  CHECK(site.host.data.empty());
+  REQUIRE(site.say({none, reading("pump", "level", 2.5)}).ok());
+  CHECK(site.passed_over == 1);
+  CHECK(site.host.data.size() == 1);
+  REQUIRE(site.say({reading("pump", "pressure", std::string("high")), none}).ok());
+  CHECK(site.passed_over == 0);
+  REQUIRE(site.host.data.size() == 3);
+  const auto& one = site.host.data.back().second;
+  CHECK(one.name == "pressure");
+  CHECK_FALSE(one.has_value);
+  CHECK(one.quality == 0);
+  // So it is in the next birth, too, until it has a value again.
+  site.begin();
+  for (const auto& [alias, born] : site.host.born.at("pump")) {
+    CHECK(born.has_value == (born.name == "level"));
+    CHECK(born.quality == (born.name == "level" ? 192 : 0));
+  }
+  // What is known under the name of its sort alone, as a whole number that a double cannot hold.
+  REQUIRE(site.say({reading("pump", "count", std::int64_t{1} << 60)}).ok());
+  none.metric = "count";
+  REQUIRE(site.say({none}).ok());
+  CHECK(site.host.data.back().second.name == "count/whole");
+  CHECK_FALSE(site.host.data.back().second.has_value);
   CHECK(site.host.wrong.empty());
 }
 

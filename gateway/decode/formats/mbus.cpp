@@ -106,7 +106,8 @@ class MbusWalk {
     if (!value && words.empty()) return values_.nothing();
     values_.set_quality(record.function == 3 ? Quality::bad : Quality::good);
     if (what.moment && whole) return moment(name, record.field == 4, static_cast<std::uint64_t>(*whole));
-    if (value) values_.number(name, by_ten(*value, what.exponent), what.unit);
+    const int factor = record.known ? record.tens : 0;
+    if (value) values_.number(name, by_ten(*value, what.exponent + factor), what.unit);
     else values_.text_value(name, words);
   }
 
@@ -120,8 +121,8 @@ class MbusWalk {
   What what_of(const MbusRecord& record) {
     const bool known = record.known, first = !record.second;
     const unsigned code = record.code;
-    if (record.plain_text) return {"value", record.unit};
     if (!known) return {text("record_", ++unknown_), {}};
+    if (record.plain_text) return {"value", record.unit};
     const std::span<const Meaning> table = first ? std::span<const Meaning>(meanings) : more_meanings;
     for (const Meaning& one : table) {
       if (code >= one.from && code <= one.to && !is_text(record))
@@ -263,6 +264,8 @@ class MbusFormat final : public PayloadFormat {
     if (begin == SIZE_MAX)
       return {Code::invalid, "M-Bus: not an answer with data (control information 72, 73, 7A or 78)"};
     if (bytes.size() < begin) return {Code::invalid, "M-Bus: the header is cut off"};
+    if (const unsigned mode = encrypted_by(bytes.first(begin), bytes.subspan(begin)); mode != 0)
+      return {Code::invalid, text("M-Bus: encrypted (mode ", mode, "), which is not read")};
     NamedValues::Walk values(plan_, payload, out, unread);
     if (at(2) == 0x72) values.text_value("meter_id", identity(bytes.subspan(3)));
     MbusWalk(values, bytes.subspan(begin)).records();
@@ -272,6 +275,19 @@ class MbusFormat final : public PayloadFormat {
   RouteJudge* judge() const override { return plan_.judge(); }
 
  private:
+  // The configuration word ends a header: how much is encrypted in its low byte, and by which mode in five
+  // bits of the other (EN 13757-7). Old meters have anything there, of modes that there are not: those are
+  // plain, and so is what begins with the fillers that show that somebody has decrypted it.
+  static unsigned encrypted_by(BytesView head, BytesView records) {
+    constexpr unsigned first_mode = 2, last_mode = 15;
+    if (head.size() <= 3) return 0;  // control information 78 has no header
+    const unsigned mode = static_cast<unsigned>(head.back()) & 0x1f;
+    const bool some = head[head.size() - 2] != std::byte{0};
+    constexpr std::byte filler{0x2f};
+    const bool decrypted = records.size() >= 2 && records[0] == filler && records[1] == filler;
+    return some && !decrypted && mode >= first_mode && mode <= last_mode ? mode : 0;
+  }
+
   // Number (BCD), maker (three letters of five bits), version and medium: "12345678.PAD.1.7".
   static std::string identity(BytesView head) {
     const unsigned maker = static_cast<unsigned>(head[4]) | static_cast<unsigned>(head[5]) << 8;

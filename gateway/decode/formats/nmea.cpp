@@ -6,6 +6,7 @@
 #include <charconv>
 #include <cmath>
 
+#include "base/ascii.h"
 #include "base/text.h"
 #include "base/utf8.h"
 #include "decode/format_kind.h"
@@ -263,21 +264,40 @@ class NmeaWalk {
     if (f[0].empty()) values_.nothing();
     else values_.text_value("utc", text(f[3], "-", f[2], "-", f[1], " ", f[0]));
   }
-  // Four fields each: what it is, the value, its unit, the transducer's name.
+  // Four fields each: what it is, the value, its unit, the transducer's name. A number is a name only beside
+  // what it is: weather stations (Vaisala WXT) count temperatures, humidities and pressures from 0 each. And
+  // two of one name in a sentence are two readings.
   void xdr(const Fields& f) {
+    OwnNames names;
     for (std::size_t i = 0; i + 1 < f.size(); i += 4) {
-      const std::string name = f[i + 3].empty() ? text("transducer_", i / 4 + 1) : std::string(f[i + 3]);
-      number(name, f[i + 1], xdr_unit(f[i], f[i + 2]));
+      const std::string_view own = f[i + 3];
+      const bool counted = std::all_of(own.begin(), own.end(), is_digit);
+      const std::string full = text(xdr_word(f[i]), "_", own);
+      const std::string name = own.empty() ? text("transducer_", i / 4 + 1)
+                               : counted   ? full
+                                           : std::string(own);
+      number(names.take(name, full), f[i + 1], xdr_unit(f[i], f[i + 2]));
     }
+  }
+  static std::string_view xdr_word(std::string_view type) {
+    static constexpr std::pair<std::string_view, std::string_view> words[] = {
+        {"A", "angle"},    {"C", "temperature"}, {"D", "displacement"}, {"F", "frequency"}, {"G", "generic"},
+        {"H", "humidity"}, {"I", "current"},     {"L", "salinity"},     {"N", "force"},     {"P", "pressure"},
+        {"R", "flow"},     {"S", "switch"},      {"T", "speed"},        {"U", "voltage"},   {"V", "volume"}};
+    for (const auto& [letter, word] : words) {
+      if (letter == type) return word;
+    }
+    return type.empty() ? "transducer" : type;
   }
   static std::string_view xdr_unit(std::string_view type, std::string_view unit) {
     struct Known {
       std::string_view type, unit, name;
     };
     static constexpr Known known[] = {
-        {"A", "D", "deg"}, {"C", "C", "C"}, {"D", "M", "m"},   {"F", "H", "Hz"}, {"H", "P", "%"},
-        {"I", "A", "A"},   {"N", "N", "N"}, {"P", "B", "bar"}, {"P", "P", "Pa"}, {"R", "L", "l/s"},
-        {"T", "R", "rpm"}, {"U", "V", "V"}, {"L", "S", "ppt"}, {"V", "M", "m3"}, {"S", "", ""}};
+        {"A", "D", "deg"}, {"C", "C", "C"},   {"D", "M", "m"},   {"F", "H", "Hz"},
+        {"H", "P", "%"},   {"I", "A", "A"},   {"N", "N", "N"},   {"P", "B", "bar"},
+        {"P", "H", "hPa"}, {"P", "P", "Pa"},  {"R", "L", "l/s"}, {"T", "R", "rpm"},
+        {"U", "V", "V"},   {"L", "S", "ppt"}, {"V", "M", "m3"},  {"S", "", ""}};
     for (const Known& one : known) {
       if (one.type == type && one.unit == unit) return one.name;
     }

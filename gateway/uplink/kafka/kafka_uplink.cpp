@@ -132,6 +132,7 @@ void KafkaUplink::lost(const std::string& reason, bool needs_person) {
   drop_producer();
   ++generation_;
   probing_ = ending_ = false;
+  barred_.clear();
   probe_timer_.reset();
   reconnect_.gone();
   changed_({false, reason, needs_person});
@@ -153,22 +154,27 @@ void KafkaUplink::on_trouble(int error, const std::string& words) {
       if (*alive && generation == generation_) lost("the producer is made anew: " + words);
     });
   LOG_DEBUG("uplink ", config_.name, ": ", kafka_error_text(error), ": ", words);
-  const bool matters =
-      error == RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN || verdict_of_kafka(error) == Verdict::blocked;
-  if (!matters || probing_ || !reconnect_.is_up()) return;
-  probing_ = true;
-  changed_({false, words, verdict_of_kafka(error) == Verdict::blocked});
-  probe(config_.initial_interval);
+  const bool barred = verdict_of_kafka(error) == Verdict::blocked;
+  if ((error != RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN && !barred) || !reconnect_.is_up()) return;
+  if (probing_ && (!barred || barred_ == words)) return;
+  if (barred) barred_ = words;
+  changed_({false, words, barred});
+  if (!std::exchange(probing_, true)) probe(config_.initial_interval);
 }
 
+// A producer has the password and the certificates that it was made with: one that is let in no more, and has
+// nothing in its hands, is made anew, by the files as they are now.
 void KafkaUplink::probe(Duration wait) {
   probe_timer_ = loop_.after(wait, [this, wait] {
     on_worker<KafkaAnswer>([producer = producer_, timeout = config_.connect_timeout](
                                KafkaAnswer& answer) { answer = producer->reach(timeout); },
                            [this, wait](const KafkaAnswer& answer) {
                              if (!probing_) return;
+                             if (!answer.ok() && !barred_.empty() && sendings_.empty())
+                               return lost(std::string(barred_), true);
                              if (!answer.ok()) return probe(std::min(wait * 2, config_.max_interval));
                              probing_ = false;
+                             barred_.clear();
                              changed_({true, {}, false});
                            });
   });

@@ -106,6 +106,7 @@ class KafkaUplink final : public Uplink {
   // so that who is refused has only itself to blame.
   int alone_ = 0;
   bool probing_ = false, ending_ = false, stopped_ = false;
+  std::string barred_;  // while it probes: why it is not let in; empty: nobody said so
   std::unique_ptr<Timer> probe_timer_;
   std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
 };

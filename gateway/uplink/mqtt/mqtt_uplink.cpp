@@ -135,14 +135,22 @@ std::string MqttUplink::topic_of(Lane lane) const {
 // What of it was published before an answer is no good is answered for the row as a whole: it goes again.
 void MqttUplink::publish_as_edge(std::uint64_t sending, std::uint32_t index, const Row& row, bool replay) {
   SparkplugEdge::Messages messages;
-  if (Status status = session_->add(row, replay, messages); !status.ok()) {
-    sendings_.at(sending).outcome.too_large = status.code() == Code::full;
-    loop_.post([this, alive = alive_, sending, index, reason = status.detail()] {
+  Sending& what = sendings_.at(sending);
+  const auto passed_over = session_->add(row, replay, messages);
+  if (!passed_over.ok()) {
+    what.outcome.too_large = passed_over.status().code() == Code::full;
+    loop_.post([this, alive = alive_, sending, index, reason = passed_over.status().detail()] {
       if (*alive) answer(sending, index, Verdict::refused, reason);
     });
     return;
   }
-  sendings_.at(sending).messages[index] = static_cast<std::uint32_t>(messages.size());
+  if (passed_over.value() > 0) what.outcome.skipped.emplace_back(index, passed_over.value());
+  what.messages[index] = static_cast<std::uint32_t>(messages.size());
+  if (messages.empty()) {  // nothing goes out, and nothing is said of the broker
+    what.answered[index] = true;
+    --what.unanswered;
+    return;
+  }
   for (SparkplugEdge::Message& message : messages) {
     client_->publish(std::move(message.topic), std::move(message.payload), {}, {},
                      [this, sending, index](int code) { on_published(sending, index, code); });
@@ -216,6 +224,10 @@ void MqttUplink::hand_on(std::uint64_t id, Sending& sending) {
     publish_row(id, i, sending.batch.rows[i], sending.batch.replay);
   if (client_->all_written()) sending.end = client_->written();
   sending.batch.rows.clear();
+  if (sending.unanswered > 0) return;
+  loop_.post([this, alive = alive_, id] {
+    if (*alive) finish(id);
+  });
 }
 
 // A broker that takes our bytes and never answers: the deadline ends it, whatever keep-alive thinks. Bytes
@@ -310,7 +322,12 @@ void MqttUplink::answer(std::uint64_t id, std::uint32_t index, Verdict verdict, 
       if (!sending.outcome.said_so) sending.outcome.reason = std::move(reason);
     }
   }
-  if (--sending.unanswered > 0) return;
+  if (--sending.unanswered == 0) finish(id);
+}
+
+void MqttUplink::finish(std::uint64_t id) {
+  const auto found = sendings_.find(id);
+  Sending& sending = found->second;
   const auto done = std::move(sending.done);
   const Outcome outcome = std::move(sending.outcome);
   sendings_.erase(found);

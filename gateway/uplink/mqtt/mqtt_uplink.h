@@ -69,6 +69,7 @@ class MqttUplink final : public Uplink {
   void publish_as_edge(std::uint64_t sending, std::uint32_t index, const Row& row, bool replay);
   void on_published(std::uint64_t sending, std::uint32_t index, int reason_code);
   void answer(std::uint64_t sending, std::uint32_t index, Verdict verdict, std::string reason);
+  void finish(std::uint64_t sending);
   void fail_sendings(const MqttFault& fault, std::uint64_t seen);
 
   Loop& loop_;

@@ -70,6 +70,17 @@ KnownMetric& Book::add(KnownDevice& device, std::string name, DataType type) {
   return metric;
 }
 
+KnownMetric* Book::of_any_sort(const std::string& device, const std::string& name) {
+  KnownDevice* known = find(device);
+  if (!known) return nullptr;
+  if (const auto at = known->names.find(name); at != known->names.end()) return &known->metrics[at->second];
+  for (const Sort& sort : sorts) {
+    if (const auto at = known->names.find(text(name, "/", sort.word)); at != known->names.end())
+      return &known->metrics[at->second];
+  }
+  return nullptr;
+}
+
 void Book::renew_aliases(KnownDevice& device) {
   for (KnownMetric& metric : device.metrics) metric.alias = next_alias_++;
 }

@@ -45,6 +45,8 @@ class Book {
   // The metric that takes values like this one, made where there is none; `invalid` where there is no room
   // for one more.
   Result<KnownMetric*> metric(const std::string& device, const std::string& name, const Value& value);
+  // The metric of this name, whatever values it takes; null where no value has said yet what it is.
+  KnownMetric* of_any_sort(const std::string& device, const std::string& name);
   KnownDevice* find(const std::string& device);
   // Other aliases for all its metrics.
   void renew_aliases(KnownDevice& device);

@@ -145,8 +145,11 @@ Status SparkplugEdge::bear(const std::vector<Said>& said, WallTime now, std::siz
 Status SparkplugEdge::say_one(const Record& record, const std::string& device, const std::string& name,
                               Value value, std::int64_t time_us, std::vector<Said>& out) {
   if (name.empty()) return {Code::invalid, "its metric has no name"};
-  auto found = book_.metric(device, name, value);
+  const bool null = std::holds_alternative<std::monostate>(value);
+  auto found =
+      null ? Result<edge::KnownMetric*>(book_.of_any_sort(device, name)) : book_.metric(device, name, value);
   if (!found.ok()) return found.status();
+  if (!found.value()) return {};
   edge::KnownMetric& metric = *found.value();
   edge::KnownDevice& known = *book_.find(device);
   if (metric.unit.empty() && !record.unit.empty()) {
@@ -201,8 +204,9 @@ std::vector<SparkplugEdge::Body> SparkplugEdge::bodies_of(const std::vector<Said
   for (const Said& one : said) {
     const edge::KnownMetric& known = book_.find(one.device)->metrics[one.metric];
     Bytes bytes;
-    edge::put_metric(
-        {{}, known.alias, one.time_ms, known.type, &one.value, historical, one.quality, one.unit}, bytes);
+    const Value* value = std::holds_alternative<std::monostate>(one.value) ? nullptr : &one.value;
+    edge::put_metric({{}, known.alias, one.time_ms, known.type, value, historical, one.quality, one.unit},
+                     bytes);
     const auto [at, fresh] = open.try_emplace(one.device, bodies.size());
     if (!fresh &&
         bodies[at->second].metrics.size() + bytes.size() > std::min(data_bytes_max, bytes_max - frame_bytes))
@@ -225,20 +229,23 @@ void SparkplugEdge::renew_aliases(const std::vector<Said>& said) {
   }
 }
 
-Status SparkplugEdge::add(const Row& row, bool historical, WallTime now, std::size_t bytes_max,
-                          Messages& out) {
+Result<std::uint32_t> SparkplugEdge::add(const Row& row, bool historical, WallTime now, std::size_t bytes_max,
+                                         Messages& out) {
   std::vector<Record> records;
   if (Status status = records_of(row, records); !status.ok()) return status;
   std::vector<Said> said;
+  std::uint32_t passed_over = 0;
   for (const Record& record : records) {
+    const std::size_t before = said.size();
     if (Status status = say(record, row.lane, said); !status.ok()) return status;
+    if (said.size() == before) ++passed_over;
   }
   renew_aliases(said);
   std::vector<Body> bodies = bodies_of(said, historical, bytes_max);
   for (const Body& body : bodies) {
     if (body.metrics.size() + frame_bytes > bytes_max)
-      return {Code::full,
-              text("a value of ", body.metrics.size(), " bytes: a message may have ", bytes_max, " here")};
+      return Status{Code::full, text("a value of ", body.metrics.size(), " bytes: a message may have ",
+                                     bytes_max, " here")};
   }
   if (Status status = bear(said, now, bytes_max, out); !status.ok()) return status;
   for (Body& body : bodies) out.push_back(told("DDATA", std::move(body), now));
@@ -246,7 +253,7 @@ Status SparkplugEdge::add(const Row& row, bool historical, WallTime now, std::si
     edge::KnownMetric& metric = book_.find(one.device)->metrics[one.metric];
     if (one.time_ms >= metric.time_ms) edge::Book::remember(metric, one.value, one.time_ms, one.quality);
   }
-  return {};
+  return passed_over;
 }
 
 }  // namespace millrace

@@ -34,9 +34,11 @@ class SparkplugEdge {
   mqtt::LastWord begin(WallTime now);
   // All births. A device whose birth would be larger than `bytes_max` is left out; its records are refused.
   void births(WallTime now, std::size_t bytes_max, Messages& out);
-  // What becomes of a row: births that it needs, then its data. Not ok: it is refused whole, for good;
-  // nothing of it is in `out`. `full`: for its size.
-  Status add(const Row& row, bool historical, WallTime now, std::size_t bytes_max, Messages& out);
+  // What becomes of a row: births that it needs, then its data. How many of its records were passed over: a
+  // record without a value is null where its metric is known, else nobody can say yet of which type. Not ok:
+  // it is refused whole, for good; nothing of it is in `out`. `full`: for its size.
+  Result<std::uint32_t> add(const Row& row, bool historical, WallTime now, std::size_t bytes_max,
+                            Messages& out);
 
   std::uint8_t session() const { return session_; }
   const std::string& commands() const { return commands_; }  // the topic on which a host asks for births
@@ -49,7 +51,7 @@ class SparkplugEdge {
   struct Said {
     std::string device;
     std::size_t metric = 0;
-    Value value;
+    Value value;  // std::monostate: null
     std::int64_t time_ms = 0;
     Quality quality = Quality::good;
     std::string unit;  // where it is another than the metric's

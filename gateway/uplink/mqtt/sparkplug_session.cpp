@@ -138,10 +138,10 @@ void SparkplugSession::bear_soon() {
   });
 }
 
-Status SparkplugSession::add(const Row& row, bool replay, SparkplugEdge::Messages& out) {
-  Status status = edge_.add(row, replay, loop_.wall(), bytes_max(), out);
+Result<std::uint32_t> SparkplugSession::add(const Row& row, bool replay, SparkplugEdge::Messages& out) {
+  auto passed_over = edge_.add(row, replay, loop_.wall(), bytes_max(), out);
   look_at_book();
-  return status;
+  return passed_over;
 }
 
 // ---- files -------------------------------------------------------------------------------------------

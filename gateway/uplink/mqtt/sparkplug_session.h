@@ -45,7 +45,7 @@ class SparkplugSession {
   void gone();
   bool born() const { return born_; }
   // The messages of a row, as in SparkplugEdge::add(); only where it is born.
-  Status add(const Row& row, bool replay, SparkplugEdge::Messages& out);
+  Result<std::uint32_t> add(const Row& row, bool replay, SparkplugEdge::Messages& out);
   // Writes down what it knows.
   void stop(std::function<void()> done);
 
