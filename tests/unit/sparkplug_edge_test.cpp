@@ -131,10 +131,13 @@ struct Site {
              Lane lane = Lane::raw) {
     SparkplugEdge::Messages messages;
     const auto added = edge->add(row_of(records, lane), historical, noon, bytes_max, messages);
-    if (!added.ok()) CHECK(messages.empty());
-    else passed_over = added.value();
     for (const auto& message : messages) host.hear(message);
-    return added.status();
+    if (!added.ok()) {
+      CHECK(messages.empty());
+      return added.status();
+    }
+    passed_over = added.value();
+    return {};
   }
 };
 
