@@ -1,8 +1,8 @@
 #include "latest_values.h"
 
 #include "base/composite_key.h"
-#include "record/batch.h"
 #include "record/record_text.h"
+#include "record/redate.h"
 
 namespace millrace {
 namespace {
@@ -11,10 +11,17 @@ constexpr Lane lanes[] = {Lane::raw, Lane::held};
 
 }  // namespace
 
+BootTimes boot_times_of(const Log& log) {
+  BootTimes times;
+  if (const auto saved = log.state(BootTimes::state_name)) times.restore(*saved);
+  return times;
+}
+
 struct LatestValues::Work {
   Log& log;
   Wish wish;
   Done done;
+  BootTimes times;
   Found found;
   std::size_t lane = 0, pages = 0;
   Sequence before = UINT64_MAX;
@@ -29,7 +36,7 @@ struct LatestValues::Work {
   void take(const Row& row) {
     std::vector<Record> records;
     before = row.first;
-    if (!decode_batch(*row.columns, row.zstd, records).ok()) return;
+    if (!decode_redated(*row.columns, row.zstd, times, records).ok()) return;
     for (std::size_t i = records.size(); i-- > 0;) take(row.first + i, records[i]);
   }
   void take(Sequence number, const Record& record) {
@@ -48,7 +55,7 @@ struct LatestValues::Work {
 };
 
 void LatestValues::look(Log& log, Wish wish, Done done) {
-  next(std::make_shared<Work>(Work{log, std::move(wish), std::move(done), {}}));
+  next(std::make_shared<Work>(Work{log, std::move(wish), std::move(done), boot_times_of(log), {}}));
 }
 
 void LatestValues::next(const std::shared_ptr<Work>& work) {

@@ -5,7 +5,6 @@
 
 #include "base/text.h"
 #include "decode/timestamps.h"
-#include "record/batch.h"
 #include "record/redate.h"
 #include "record/record_proto.h"
 #include "record/record_text.h"
@@ -160,8 +159,7 @@ void LogCommands::read(const ControlRequest& request, ControlServer::Reply reply
                  to = number_of(request, "to", UINT64_MAX);
   const bool csv = word(request, "format") == "csv";
   if (from > std::min(to, log_.last_committed())) return reply(R"({"next":0,"unreadable":0,"lines":""})");
-  BootTimes times;
-  if (const auto saved = log_.state(BootTimes::state_name)) times.restore(*saved);
+  const BootTimes times = boot_times_of(log_);
   log_.read(
       *lane, {from, to}, Log::Direction::up, page_bytes,
       [lane = *lane, from, to, csv, times, reply = std::move(reply)](const Result<std::vector<Row>>& rows) {
@@ -393,7 +391,7 @@ void LogCommands::find_dead(Range range, Log::Direction direction, std::size_t m
                             std::vector<Sequence> unreadable) {
   if (range.first > range.last) return found(Letters{});
   log_.read(Lane::dead, range, direction, 256 << 10,
-            [this, range, direction, max, found = std::move(found),
+            [this, range, direction, max, times = boot_times_of(log_), found = std::move(found),
              unreadable = std::move(unreadable)](const Result<std::vector<Row>>& rows) {
               if (!rows.ok()) return found(rows.status());
               const bool down = direction == Log::Direction::down;
@@ -402,7 +400,7 @@ void LogCommands::find_dead(Range range, Log::Direction direction, std::size_t m
               for (const Row& row : rows.value()) {
                 page.next = down ? row.first - 1 : row.last() + 1;
                 std::vector<Record> records;
-                if (!decode_batch(*row.columns, row.zstd, records).ok()) {
+                if (!decode_redated(*row.columns, row.zstd, times, records).ok()) {
                   page.unreadable.push_back(row.last());
                   continue;
                 }

@@ -215,6 +215,8 @@ class Clocks(Site):
         gateway.stop(signal.SIGKILL)
         gateway = self.gateway(self.folder / "millrace.toml", env=self.env)
         self.say(*range(20, 30))
+        self.publish(self.port, "plant/d1", "oops {")
+        refused = time.time()
         wait_for(lambda: self.waits("history") and self.waits("central"), "they wait again")
         self.assertEqual(self.history.readings(), [])
         self.set_clock(0)
@@ -235,6 +237,12 @@ class Clocks(Site):
         # The log shows what was sent, and windows are of those times, whole.
         lines = [json.loads(line) for line in self.command("log", "cat", "--lane", "raw").stdout.splitlines()]
         self.assertEqual({line["time_trust"] for line in lines}, {"gateway"})
+        # So do those who look for a device, and its dead letters, before a retry and in what one would give.
+        for record in json.loads(self.command("trace", "d1", "--json").stdout)["records"]:
+            self.assertEqual(record["time_trust"], "gateway")
+            self.assertAlmostEqual(seconds(record["time"]), self.said[int(record["value"])][0], delta=0.7)
+        letter = json.loads(self.command("dlq", "ls", "--json").stdout)["dead"][0]
+        self.assertAlmostEqual(seconds(letter["time"]), refused, delta=0.7)
         wait_for(lambda: sum(w[2] for w in self.windows(time.time()) if w[1] == 0) >= 28, "windows")
 
     def test_a_clock_that_is_never_set_is_waited_for_once(self):
