@@ -99,6 +99,8 @@ class Footer {
     if (!negative) (void)take('+');
     int hour = 0, minute = 0, second = 0;
     if (!number(hour) || (take(':') && !number(minute)) || (take(':') && !number(second))) return false;
+    const auto within = [](int value, int most) { return value >= 0 && value <= most; };
+    if (!within(hour, 167) || !within(minute, 59) || !within(second, 59)) return false;  // RFC 9636, 3.3.1
     out = (hour * 3600 + minute * 60 + second) * (negative ? -1 : 1);
     return true;
   }
