@@ -170,6 +170,18 @@ topic = "all/{device}"
         wait_for(lambda: self.metric("millrace_uplink_backlog_records") == 0 and self.metric("millrace_uplink_records_total") >= 100, "the others arrive")
         del central
 
+    def test_devices_are_forgotten_at_the_same_time(self):
+        devices, config, gateway = self.site()
+        for turn in range(12):  # a segment each
+            self.fill(devices.port, per_device=200)
+            self.run_log("log", "backup", str(self.folder / f"copy-{turn}"))
+        asked = [subprocess.Popen([BUILD / "millrace", "log", "forget", "--json", "--device", device, "-c", config], stdout=subprocess.PIPE, text=True)
+                 for device in ("d0", "d1")]
+        told = [json.loads(one.communicate(timeout=60)[0])["forgotten"] for one in asked]
+        self.assertEqual(told, [2400, 2400])
+        self.assertEqual({r["device"] for r in self.exported("--lane", "raw")}, {"d2"})
+        self.assertEqual(gateway.stop(), 0)
+
     def test_a_backup_is_a_log_of_its_own(self):
         central_port = free_port()
         devices, config, gateway = self.site(central_port)
