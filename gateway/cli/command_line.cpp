@@ -154,7 +154,12 @@ int run_words(std::vector<char*> said, const Commands& commands) {
   const auto values = command->make_values();
   Run run{{*command, values.get()}, std::vector<bool>(command->options.size())};
   parse(run, {said.begin() + static_cast<std::ptrdiff_t>(words), said.end()});
-  return command->run(values.get());
+  const int code = command->run(values.get());
+  // A full disk: what was asked for is not there, and a script goes by the code.
+  const bool written = std::fflush(stdout) == 0 && std::ferror(stdout) == 0;
+  if (code != exit_ok || written) return code;
+  std::fputs("the output cannot be written\n", stderr);
+  return exit_no;
 }
 
 }  // namespace

@@ -115,6 +115,8 @@ void LogSpace::make_room() {
         [this, alive = p_.alive, segment = segment, rows, wanted] {
           if (!*alive) return;
           reclaiming_ = false;
+          // A device is being taken out of it meanwhile: that commit looks again.
+          if (p_.mending.waiting.contains(segment.id)) return;
           // what is evicted must be told, and that cannot be written
           if (wanted && !p_.stats.trouble.empty()) return;
           if (rows->ok()) return reclaim(segment, rows->value(), wanted);

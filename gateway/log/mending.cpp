@@ -170,10 +170,12 @@ void Mending::on_rebuilt(std::uint32_t id, const Rebuilt& rebuilt, How how) {
   if (!rebuilt.status.ok()) {
     LOG_ERROR("log: ", segment_name(id), " cannot be rebuilt: ", rebuilt.status.detail());
     if (rebuilt.status.code() != Code::unavailable) ++failures_[id];
-    for (auto& then : std::exchange(waiting[id], {})) then(rebuilt.status);
-    waiting.erase(id);
+    const auto waiters = std::move(waiting[id]);
+    waiting.erase(id);  // first: who waited may begin anew
+    for (const auto& then : waiters) then(rebuilt.status);
     return;
   }
+  // Nobody gives back a segment that is being rebuilt (LogSpace::make_room).
   SegmentInfo& segment = p_.sealed.at(id);
   const SegmentInfo before = segment;
   segment.file_bytes = rebuilt.file_bytes;
@@ -231,10 +233,12 @@ void Mending::forget_device(const std::string& device, std::optional<WallTime> b
   auto work = std::make_shared<Work>();
   work->next = [this, work = std::weak_ptr(work), device, before, done] {
     const auto w = work.lock();
-    while (!w->left.empty() && (!p_.sealed.contains(w->left.back()) || waiting.contains(w->left.back())))
-      w->left.pop_back();
+    while (!w->left.empty() && !p_.sealed.contains(w->left.back())) w->left.pop_back();
     if (w->left.empty()) return done(w->records);
     const std::uint32_t id = w->left.back();
+    // It is mended, or another device is taken out of it: its turn comes behind that, however that ends.
+    if (const auto at = waiting.find(id); at != waiting.end())
+      return at->second.push_back([w](const Status&) { w->next(); });
     w->left.pop_back();
     auto rebuilt = std::make_shared<Rebuilt>();
     waiting[id].push_back([w, done](Status status) {

@@ -170,6 +170,30 @@ topic = "all/{device}"
         wait_for(lambda: self.metric("millrace_uplink_backlog_records") == 0 and self.metric("millrace_uplink_records_total") >= 100, "the others arrive")
         del central
 
+    def test_devices_are_forgotten_at_the_same_time(self):
+        devices, config, gateway = self.site()
+        for turn in range(12):  # a segment each
+            self.fill(devices.port, per_device=200)
+            self.run_log("log", "backup", str(self.folder / f"copy-{turn}"))
+        asked = [subprocess.Popen([BUILD / "millrace", "log", "forget", "--json", "--device", device, "-c", config], stdout=subprocess.PIPE, text=True)
+                 for device in ("d0", "d1")]
+        told = [json.loads(one.communicate(timeout=60)[0])["forgotten"] for one in asked]
+        self.assertEqual(told, [2400, 2400])
+        self.assertEqual({r["device"] for r in self.exported("--lane", "raw")}, {"d2"})
+        self.assertEqual(gateway.stop(), 0)
+
+    def test_output_that_a_full_disk_does_not_take_is_told(self):
+        devices, _, gateway = self.site()
+        self.fill(devices.port)
+        self.assertEqual(gateway.stop(), 0)
+        segment = max((self.folder / "log").glob("seg-*.db"), key=lambda file: file.stat().st_size)
+        for words in (("log", "salvage", str(segment)), ("log", "cat"), ("log", "ls"), ("help",)):
+            config = () if words[0] == "help" or "salvage" in words else ("-c", str(self.folder / "millrace.toml"))
+            with open("/dev/full", "w") as full:
+                done = subprocess.run([BUILD / "millrace", *words, *config], stdout=full, stderr=subprocess.PIPE, text=True, timeout=60)
+            self.assertEqual(done.returncode, 1, words)
+            self.assertIn("the output cannot be written", done.stderr)
+
     def test_a_backup_is_a_log_of_its_own(self):
         central_port = free_port()
         devices, config, gateway = self.site(central_port)

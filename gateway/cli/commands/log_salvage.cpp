@@ -23,15 +23,19 @@ int salvage_file(const std::string& path) {
   const auto folder = open_folder(slash == std::string::npos ? "." : path.substr(0, slash + 1));
   const std::string name = path.substr(slash == std::string::npos ? 0 : slash + 1);
   if (folder->size_of(name) == 0) return fail(path + " is not there, or empty");
-  std::uint64_t records = 0;
+  std::uint64_t records = 0, undecodable = 0;
   const Status status = salvage_rows(*folder, name, [&](const Row& row) {
     std::vector<Record> decoded;
-    if (!decode_batch(*row.columns, row.zstd, decoded).ok()) return;
+    if (!decode_batch(*row.columns, row.zstd, decoded).ok()) {
+      undecodable += row.count;
+      return;
+    }
     for (std::size_t i = 0; i < decoded.size(); ++i)
       std::printf("%s\n", record_as_json(row.first + i, row.lane, decoded[i]).c_str());
     records += decoded.size();
   });
   if (!status.ok()) return fail(status.detail());
+  if (undecodable > 0) complain(0, text(undecodable, " records are whole on disk and cannot be decoded"));
   return complain(exit_ok, text(records, " whole records"));
 }
 
