@@ -17,6 +17,8 @@ namespace {
 constexpr std::string_view blob_state = "windows.snapshot", ordinal_state = "windows.ordinal";
 constexpr Duration tell_again = std::chrono::minutes(10);
 constexpr std::size_t name_shown_max = 64;
+constexpr Duration read_again = std::chrono::seconds(1);
+constexpr int read_again_max = 30;
 constexpr std::int64_t step_us = 2'000'000;  // less is slewing, or a leap second
 
 std::uint64_t ordinal_of(const Record& record) {
@@ -52,6 +54,7 @@ struct WindowConsumer::Replay {
   Sequence next[2] = {0, 0};
   Sequence end = 0;
   bool exhausted[2] = {false, false};
+  int failures = 0;  // to read, one after the other
 };
 
 void WindowConsumer::load() {
@@ -129,27 +132,36 @@ void WindowConsumer::replay(std::shared_ptr<Replay> state, std::function<void()>
   for (;;) {
     for (int i = 0; i < 2; ++i) {
       if (!state->queue[i].empty() || state->exhausted[i]) continue;
-      log_.read(lanes[i], {state->next[i], state->end}, Log::Direction::up, 256 << 10,
-                [this, state, ready, i](Result<std::vector<Row>> rows) {
-                  if (!rows.ok() || rows.value().empty()) {
-                    state->exhausted[i] = true;
-                  } else {
-                    for (const Row& row : rows.value()) {
-                      std::vector<Record> records;
-                      if (Status status = decode_batch(*row.columns, row.zstd, records); !status.ok()) {
-                        LOG_ERROR("windows: row ", row.first, ": ", status.detail());
-                        continue;
-                      }
-                      for (std::size_t r = 0; r < records.size(); ++r) {
-                        if (row.first + r >= state->next[i])
-                          state->queue[i].emplace_back(row.first + r,
-                                                       std::pair(row.lane, std::move(records[r])));
-                      }
-                    }
-                    state->next[i] = rows.value().back().last() + 1;
-                  }
-                  replay(state, ready);
-                });
+      log_.read(
+          lanes[i], {state->next[i], state->end}, Log::Direction::up, 256 << 10,
+          [this, state, ready, i](Result<std::vector<Row>> rows) {
+            if (!rows.ok() && rows.status().code() != Code::closed && ++state->failures <= read_again_max) {
+              tick_timer_ = loop_.after(read_again, [this, state, ready] { replay(state, ready); });
+              return;
+            }
+            if (!rows.ok()) {
+              LOG_ERROR("windows: lane ", lane_name(lanes[i]), " from number ", state->next[i],
+                        " on cannot be read: ", rows.status().detail(),
+                        "; what lies there is not in their windows");
+              state->exhausted[i] = true;
+            } else if (state->failures = 0; rows.value().empty()) {
+              state->exhausted[i] = true;
+            } else {
+              for (const Row& row : rows.value()) {
+                std::vector<Record> records;
+                if (Status status = decode_batch(*row.columns, row.zstd, records); !status.ok()) {
+                  LOG_ERROR("windows: row ", row.first, ": ", status.detail());
+                  continue;
+                }
+                for (std::size_t r = 0; r < records.size(); ++r) {
+                  if (row.first + r >= state->next[i])
+                    state->queue[i].emplace_back(row.first + r, std::pair(row.lane, std::move(records[r])));
+                }
+              }
+              state->next[i] = rows.value().back().last() + 1;
+            }
+            replay(state, ready);
+          });
       return;
     }
     int from = -1;

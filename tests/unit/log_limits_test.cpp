@@ -11,6 +11,7 @@
 #include <filesystem>
 #include <set>
 
+#include "base/metrics.h"
 #include "base/rng.h"
 #include "base/text.h"
 #include "log/sqlite_log.h"
@@ -18,6 +19,7 @@
 #include "sim/world/sim_disk.h"
 #include "sim/world/sim_loop.h"
 #include "tests/support/seed.h"
+#include "windows/window_consumer.h"
 
 namespace log_limits_test {
 using namespace millrace;
@@ -333,6 +335,43 @@ TEST_CASE("log: a folder whose identity cannot be told has not changed") {
   site.loop->run_for(20s);
   CHECK(site.log->stats().trouble.empty());
   CHECK(site.all(Lane::raw).size() == 11);
+}
+
+TEST_CASE("windows: what cannot be read for a moment as they start is in their windows all the same") {
+  Site site(8 << 20);
+  Metrics metrics;
+  WindowOptions options;
+  options.windows = {WindowConfig{.name = "minute"}};
+  std::unique_ptr<WindowConsumer> windows;
+  bool ready = false;
+  const auto start = [&] {
+    windows = std::make_unique<WindowConsumer>(*site.loop, *site.log, metrics, options);
+    ready = false;
+    windows->start([&] { ready = true; });
+    site.loop->run_for(500ms);
+  };
+  start();
+  REQUIRE(ready);
+  site.raw(10);
+  windows.reset();  // no snapshot was made
+  site.open();
+  site.disk.lack_from = site.disk.looks + 1;
+  site.disk.lack_for = UINT64_MAX / 4;
+  start();
+  CHECK(!ready);
+  site.disk.lack_for = 0;
+  site.loop->run_for(3s);
+  CHECK(ready);
+  WriteSet set;
+  set.records.emplace_back(Lane::raw, reading(1));
+  set.records.back().second.time.us += 61'000'000;  // closes the window before
+  set.urgent = true;
+  site.log->commit(std::move(set), {});
+  site.loop->run_for(1s);
+  const auto closed = site.all(Lane::window);
+  REQUIRE(closed.size() == 1);
+  CHECK(std::get<WindowDetail>(closed[0].detail->body).count == 10);
+  windows.reset();
 }
 
 TEST_CASE("log: a start without descriptors or memory touches nothing, and the next one finds everything") {
