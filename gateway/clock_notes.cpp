@@ -4,9 +4,14 @@
 
 namespace millrace {
 
+BootTimes boot_times_of(const Log& log) {
+  BootTimes times;
+  if (const auto saved = log.state(BootTimes::state_name)) times.restore(*saved);
+  return times;
+}
+
 ClockNotes::ClockNotes(Loop& loop, Log& log, std::uint64_t boot_id)
-    : loop_(loop), log_(log), boot_id_(boot_id) {
-  if (const auto saved = log_.state(BootTimes::state_name)) times_.restore(*saved);
+    : loop_(loop), log_(log), boot_id_(boot_id), times_(boot_times_of(log)) {
   times_.others_ended(boot_id_, log_.last_committed());
 }
 

@@ -13,6 +13,9 @@
 
 namespace millrace {
 
+// What the log keeps of boots: by it stamps of 1970 are shown as they are sent.
+BootTimes boot_times_of(const Log& log);
+
 class ClockNotes {
  public:
   // Reads what is known; commits nothing. `boot_id` 0: not known, nothing is noted of it.

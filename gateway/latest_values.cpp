@@ -1,6 +1,7 @@
 #include "latest_values.h"
 
 #include "base/composite_key.h"
+#include "clock_notes.h"
 #include "record/record_text.h"
 #include "record/redate.h"
 
@@ -10,12 +11,6 @@ namespace {
 constexpr Lane lanes[] = {Lane::raw, Lane::held};
 
 }  // namespace
-
-BootTimes boot_times_of(const Log& log) {
-  BootTimes times;
-  if (const auto saved = log.state(BootTimes::state_name)) times.restore(*saved);
-  return times;
-}
 
 struct LatestValues::Work {
   Log& log;

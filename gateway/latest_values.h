@@ -10,12 +10,8 @@
 #include <string>
 
 #include "log/log.h"
-#include "record/boot_times.h"
 
 namespace millrace {
-
-// What the log keeps of boots: by it stamps of 1970 are shown as they are sent.
-BootTimes boot_times_of(const Log& log);
 
 class LatestValues {
  public:

@@ -4,6 +4,7 @@
 #include <cstdlib>
 
 #include "base/text.h"
+#include "clock_notes.h"
 #include "decode/timestamps.h"
 #include "record/redate.h"
 #include "record/record_proto.h"

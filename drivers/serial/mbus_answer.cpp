@@ -19,9 +19,13 @@ bool asks_for_data(std::string_view request) {
   return is_short(request) && (request[control_at] & ~count_bit) == 0x5b;
 }
 
+std::uint8_t sum_of(std::string_view request) {
+  return static_cast<std::uint8_t>(request[control_at] + request[address_at]);
+}
+
 std::string turned(std::string request) {
   request[control_at] = static_cast<char>(request[control_at] ^ count_bit);
-  request[sum_at] = static_cast<char>(request[control_at] + request[address_at]);
+  request[sum_at] = static_cast<char>(sum_of(request));
   return request;
 }
 
@@ -32,7 +36,7 @@ bool is_answer(BytesView frame) { return frame.size() >= 2 && (frame[0] & std::b
 
 std::optional<std::uint8_t> mbus_sum_missed(std::string_view request) {
   if (!is_short(request)) return std::nullopt;
-  const auto sum = static_cast<std::uint8_t>(request[control_at] + request[address_at]);
+  const std::uint8_t sum = sum_of(request);
   return static_cast<std::uint8_t>(request[sum_at]) == sum ? std::nullopt : std::optional(sum);
 }
 

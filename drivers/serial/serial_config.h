@@ -33,8 +33,8 @@ struct SerialInputConfig {
   std::vector<RouteConfig> only_route;  // as `route` says it, until the section is settled
 
   const std::string& place() const { return server.empty() ? device : server; }
-  // Answers may need more than one telegram (drivers/serial/mbus_answer.h).
-  bool gathers() const { return framing.kind && framing.kind->name == "mbus"; }
+  // Then answers may need more than one telegram (drivers/serial/mbus_answer.h).
+  bool speaks_mbus() const { return framing.kind && framing.kind->name == "mbus"; }
 };
 
 }  // namespace millrace

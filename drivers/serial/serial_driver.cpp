@@ -382,7 +382,7 @@ void SerialDriver::ask() {
   const std::string& request = config_.requests[asked_];
   send(request);
   if (!port_.fd.valid()) return;
-  if (config_.gathers()) answer_.begin(request, static_cast<std::size_t>(config_.telegrams_max));
+  if (config_.speaks_mbus()) answer_.begin(request, static_cast<std::size_t>(config_.telegrams_max));
   asking_ = true;
   answered_ = false;
   answer_timer_ = loop_.after(config_.request_timeout, [this] { give_up_asking(); });

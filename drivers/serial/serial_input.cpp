@@ -122,8 +122,6 @@ void settle_sign_on(Section& section, SerialInputConfig& c) {
         c.request_interval / static_cast<std::int64_t>(2 * std::max<std::size_t>(c.requests.size(), 1));
 }
 
-bool is_mbus(const SerialInputConfig& c) { return c.framing.kind && c.framing.kind->name == "mbus"; }
-
 void settle_requests(Section& section, SerialInputConfig& c) {
   if (section.has("request")) c.requests.insert(c.requests.begin(), c.request);
   c.request.clear();
@@ -133,7 +131,7 @@ void settle_requests(Section& section, SerialInputConfig& c) {
     if (!request.ok()) section.error(name, text("\"", name, "\": ", request.status().detail()));
     else one = std::move(request).value();
     if (one.empty() || one.size() > 1024) section.error(name, "a request has 1 to 1024 bytes");
-    if (const auto sum = is_mbus(c) ? mbus_sum_missed(one) : std::nullopt)
+    if (const auto sum = c.speaks_mbus() ? mbus_sum_missed(one) : std::nullopt)
       section.error(name,
                     text("no meter answers a request whose sum is wrong: the last byte but one of \"",
                          to_hex(bytes_of(one)), "\" must be ", to_hex(std::as_bytes(std::span(&*sum, 1)))));
@@ -213,7 +211,7 @@ InputPlan plan_of(const SerialInputConfig& c) {
 void check_meters(const SerialInputConfig& c, LoadedConfig& loaded) {
   std::set<std::uint8_t> meters;
   for (const std::string& request : c.requests) {
-    if (const auto meter = is_mbus(c) ? mbus_meter_asked(request) : std::nullopt) meters.insert(*meter);
+    if (const auto meter = c.speaks_mbus() ? mbus_meter_asked(request) : std::nullopt) meters.insert(*meter);
   }
   const auto takes_all = std::ranges::find(c.routes, std::string(), &RouteConfig::topic);
   if (meters.size() < 2 || takes_all == c.routes.end()) return;

@@ -4,6 +4,7 @@
 #include <doctest/doctest.h>
 
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/text.h"
@@ -11,6 +12,14 @@
 #include "decode/router.h"
 
 namespace millrace {
+
+// Bytes by their digits, two each, without anything between them.
+inline std::string from_hex(std::string_view digits) {
+  std::string out;
+  for (std::size_t i = 0; i + 1 < digits.size(); i += 2)
+    out += static_cast<char>(std::stoi(std::string(digits.substr(i, 2)), nullptr, 16));
+  return out;
+}
 
 // "metric=value" each, in order.
 inline std::vector<std::string> readings_of(const std::vector<Record>& records) {

@@ -64,11 +64,8 @@ TEST_CASE("csv: a line that is none costs itself, and a cell its reading") {
 namespace {
 
 Decoded cbor(std::string_view hex, RouteConfig route = json_route()) {
-  std::string bytes;
-  for (std::size_t i = 0; i + 1 < hex.size(); i += 2)
-    bytes += static_cast<char>(std::stoi(std::string(hex.substr(i, 2)), nullptr, 16));
   if (route.format == "json") route.format = "cbor";
-  return decode(route, bytes);
+  return decode(route, from_hex(hex));
 }
 
 }  // namespace

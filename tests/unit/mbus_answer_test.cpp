@@ -13,13 +13,6 @@ namespace {
 
 const std::string ask_first = "\x10\x7b\x05\x80\x16", ask_second = "\x10\x5b\x05\x60\x16";
 
-std::string from_hex(std::string_view digits) {
-  std::string out;
-  for (std::size_t i = 0; i + 1 < digits.size(); i += 2)
-    out += static_cast<char>(std::stoi(std::string(digits.substr(i, 2)), nullptr, 16));
-  return out;
-}
-
 // Of the meter at address 5, number 12345678; `access`: the access number, which counts its telegrams.
 std::string telegram(std::string_view records, std::string_view access = "00") {
   return from_hex(text("0805727856341224400107", access, "000000", records));

@@ -241,11 +241,7 @@ TEST_CASE("obis: digits with a point are a number however many they are, and so 
 
 TEST_CASE("mbus: a factor behind the meaning is part of the value") {
   const auto read = [](std::string_view digits) {
-    std::string out;
-    const std::string all = "080272785634122440010755000000" + std::string(digits);
-    for (std::size_t i = 0; i + 1 < all.size(); i += 2)
-      out += static_cast<char>(std::stoi(all.substr(i, 2), nullptr, 16));
-    return decode(route_of("mbus"), out);
+    return decode(route_of("mbus"), from_hex("080272785634122440010755000000" + std::string(digits)));
   };
   // Of an Elvaco CMa10: 45.64 %RH, not 4564; the lowest and the highest, too.
   const Decoded air = read("02fc0348522574d41122fc0348522574c81112fc0348522574b416");
@@ -270,14 +266,8 @@ TEST_CASE("mbus: a factor behind the meaning is part of the value") {
 }
 
 TEST_CASE("mbus: what is encrypted is no reading, whatever it looks like") {
-  const auto hex = [](std::string_view digits) {
-    std::string out;
-    for (std::size_t i = 0; i + 1 < digits.size(); i += 2)
-      out += static_cast<char>(std::stoi(std::string(digits.substr(i, 2)), nullptr, 16));
-    return out;
-  };
   const std::string meter = "080172785634122423010755", records = "041378563412";
-  const auto read = [&](const std::string& rest) { return decode(route_of("mbus"), hex(meter + rest)); };
+  const auto read = [&](const std::string& rest) { return decode(route_of("mbus"), from_hex(meter + rest)); };
   for (const char* word : {"3005", "6007", "1085", "300d"}) {  // modes 5, 7, 5 with a bit above it, 13
     CAPTURE(word);
     const Decoded out = read("00" + std::string(word) + records);
@@ -285,7 +275,7 @@ TEST_CASE("mbus: what is encrypted is no reading, whatever it looks like") {
     CHECK(out.status.detail().find("encrypted") != std::string::npos);
     CHECK(out.records.empty());
     // Behind a short header, too; decrypted on its way it begins with fillers.
-    CHECK_FALSE(decode(route_of("mbus"), hex("08017a5500" + std::string(word) + records)).status.ok());
+    CHECK_FALSE(decode(route_of("mbus"), from_hex("08017a5500" + std::string(word) + records)).status.ok());
     CHECK(read("00" + std::string(word) + "2f2f" + records).records.size() == 2);
   }
   // No mode, no bytes of it, and what old meters have there (amt_calec_mb, and the standard's own example).
@@ -296,27 +286,21 @@ TEST_CASE("mbus: what is encrypted is no reading, whatever it looks like") {
 }
 
 TEST_CASE("mbus: an answer of the documentation, dates, texts, BCD that is none, and what ends early") {
-  const auto hex = [](std::string_view digits) {
-    std::string out;
-    for (std::size_t i = 0; i + 1 < digits.size(); i += 2)
-      out += static_cast<char>(std::stoi(std::string(digits.substr(i, 2)), nullptr, 16));
-    return out;
-  };
   const std::string head = "080272785634122440010755000000";
-  const Decoded out = decode(route_of("mbus"), hex(head + "0313153100da023b13018b6004371802"));
+  const Decoded out = decode(route_of("mbus"), from_hex(head + "0313153100da023b13018b6004371802"));
   CHECK(out.readings() == All{"meter_id='12345678.PAD.1.7'", "volume=12.565", "flow_max_storage_5=0.113",
                               "energy_tariff_2_unit_1=218370"});
   CHECK(out.records[1].unit == "m3");
-  const Decoded more = decode(route_of("mbus"), hex(head + "025a0102"
-                                                           "0c06785634f2"
-                                                           "02ff20abcd"
-                                                           "0d7803414243"
-                                                           "046d1e4bd122"
-                                                           "426ccf2c"
-                                                           "02fd480109"
-                                                           "2266f6ff"
-                                                           "0a5aaa11"
-                                                           "1f0102"));
+  const Decoded more = decode(route_of("mbus"), from_hex(head + "025a0102"
+                                                                "0c06785634f2"
+                                                                "02ff20abcd"
+                                                                "0d7803414243"
+                                                                "046d1e4bd122"
+                                                                "426ccf2c"
+                                                                "02fd480109"
+                                                                "2266f6ff"
+                                                                "0a5aaa11"
+                                                                "1f0102"));
   CHECK(more.readings() == All{"meter_id='12345678.PAD.1.7'", "flow_temperature=51.3", "energy=-2345678000",
                                "record_1=-12885", "fabrication_number='CBA'", "meter_time='2022-02-17 11:30'",
                                "date_storage_1='2022-12-15'", "voltage=230.5",
@@ -325,58 +309,53 @@ TEST_CASE("mbus: an answer of the documentation, dates, texts, BCD that is none,
   // A unit in words beside a text; dates of other sizes, which are other types; numbers of 16 bytes and more;
   // a reserved length.
   const std::string id = "meter_id='12345678.PAD.1.7'";
-  CHECK(decode(route_of("mbus"), hex(head + "0d7c01780179")).readings() == All{id, "value='y'"});
-  CHECK(decode(route_of("mbus"), hex(head + "046c01020304"
-                                            "026d0102"
-                                            "036d010203"))
+  CHECK(decode(route_of("mbus"), from_hex(head + "0d7c01780179")).readings() == All{id, "value='y'"});
+  CHECK(decode(route_of("mbus"), from_hex(head + "046c01020304"
+                                                 "026d0102"
+                                                 "036d010203"))
             .readings() == All{id, "record_1=67305985", "record_2=513", "record_3=197121"});
-  CHECK(decode(route_of("mbus"),
-               hex(head + "0d13f0" + std::string(32, '0') + "0d13f6" + std::string(128, '0') + "025a0102"))
+  CHECK(decode(route_of("mbus"), from_hex(head + "0d13f0" + std::string(32, '0') + "0d13f6" +
+                                          std::string(128, '0') + "025a0102"))
             .readings() == All{id, "flow_temperature=51.3"});
-  CHECK(decode(route_of("mbus"), hex(head + "0d13f7" + std::string(128, '0')))
+  CHECK(decode(route_of("mbus"), from_hex(head + "0d13f7" + std::string(128, '0')))
             .unread.reason()
             .find("a record that does not end") != std::string::npos);
-  CHECK(decode(route_of("mbus"), hex(head + "0413ab")).unread.reason().find("a record that does not end") !=
-        std::string::npos);
-  CHECK_FALSE(decode(route_of("mbus"), hex("08025b")).status.ok());
+  CHECK(decode(route_of("mbus"), from_hex(head + "0413ab"))
+            .unread.reason()
+            .find("a record that does not end") != std::string::npos);
+  CHECK_FALSE(decode(route_of("mbus"), from_hex("08025b")).status.ok());
   CHECK(decode(route_of("mbus"), "\xe5").unread.no_value == 1);
   // A real has seven digits; two records of one meaning are two readings, whatever the first says; a date of
   // all bits, of day 0, month 13 or hour 31 is none.
-  CHECK(decode(route_of("mbus"), hex(head + "055b6666aa41"
-                                            "052ecdcccc3d"))
+  CHECK(decode(route_of("mbus"), from_hex(head + "055b6666aa41"
+                                                 "052ecdcccc3d"))
             .readings() == All{id, "flow_temperature=21.3", "power=100"});
-  CHECK(decode(route_of("mbus"), hex(head + "040601000000"
-                                            "040602000000"
-                                            "040b03000000"
-                                            "440604000000"))
+  CHECK(decode(route_of("mbus"), from_hex(head + "040601000000"
+                                                 "040602000000"
+                                                 "040b03000000"
+                                                 "440604000000"))
             .readings() == All{id, "energy=1000", "energy_2=2000", "energy_3=3000", "energy_storage_1=4000"});
-  CHECK(decode(route_of("mbus"), hex(head + "0c06aaaaaaaa"
-                                            "0c0602000000"))
+  CHECK(decode(route_of("mbus"), from_hex(head + "0c06aaaaaaaa"
+                                                 "0c0602000000"))
             .readings() == All{id, "energy_2=2000"});
   for (const char* none : {"426cffff", "426c002c", "426ccd2d", "046d1e5fd122", "046d3f4bd122", "426cffe1"}) {
     CAPTURE(none);
-    CHECK(decode(route_of("mbus"), hex(head + none)).readings() == All{id});
+    CHECK(decode(route_of("mbus"), from_hex(head + none)).readings() == All{id});
   }
 }
 
 TEST_CASE("mbus: the fixed data of old meters") {
-  const auto hex = [](std::string_view digits) {
-    std::string out;
-    for (std::size_t i = 0; i + 1 < digits.size(); i += 2)
-      out += static_cast<char>(std::stoi(std::string(digits.substr(i, 2)), nullptr, 16));
-    return out;
-  };
   const std::string head = "080573785634120a";
-  const Decoded out = decode(route_of("mbus"), hex(head + "00e97e0100000035010000"));
+  const Decoded out = decode(route_of("mbus"), from_hex(head + "00e97e0100000035010000"));
   CHECK(out.readings() == All{"meter_id='12345678'", "volume=0.001", "volume_storage_1=0.135"});
   CHECK(out.records[1].unit == "m3");
-  const Decoded two = decode(route_of("mbus"), hex(head + "0405053412000078560000"));
+  const Decoded two = decode(route_of("mbus"), from_hex(head + "0405053412000078560000"));
   CHECK(two.readings() == All{"meter_id='12345678'", "energy=1234000", "energy_2=5678000"});
   CHECK(two.records[1].quality == Quality::uncertain);
-  CHECK(decode(route_of("mbus"), hex(head + "0005009999999912000000")).readings() ==
+  CHECK(decode(route_of("mbus"), from_hex(head + "0005009999999912000000")).readings() ==
         All{"meter_id='12345678'", "energy=99999999000"});
-  CHECK_FALSE(decode(route_of("mbus"), hex(head + "0105050000000000000000")).status.ok());
-  CHECK_FALSE(decode(route_of("mbus"), hex(head + "00e97e01")).status.ok());
+  CHECK_FALSE(decode(route_of("mbus"), from_hex(head + "0105050000000000000000")).status.ok());
+  CHECK_FALSE(decode(route_of("mbus"), from_hex(head + "00e97e01")).status.ok());
 }
 
 }  // namespace sentences_test
