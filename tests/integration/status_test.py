@@ -1,7 +1,6 @@
 #!/usr/bin/python3
 """What a technician sees: `millrace status` names each of six faults in its first three lines with the right next step, and says that all
 is well when it is over; `top` in a real terminal (tmux), `tap`, `trace` and `diag` beside a daemon."""
-import glob
 import json
 import os
 import random
@@ -105,15 +104,6 @@ class Drill(Seen, Site):
                                               self.folder / "filling.log", stdin=stdin))
         self.named(r"! log: full \(.*\): inputs pause", r"next: bring the uplinks back, they empty it; or raise log.max_size", 2, 60)
         self.assertIsNone(gateway.process.poll())
-
-    def faked(self, **how):
-        """What makes a process believe another time."""
-        found = glob.glob("/usr/lib/*/faketime/libfaketimeMT.so.1")
-        if not found:
-            self.skipTest("libfaketime is not here")
-        # A sanitizer's runtime wants to be first.
-        asan = subprocess.run(["sh", "-c", f"ldd {BUILD}/millrace | awk '/lib[at]san/ {{print $3}}'"], capture_output=True, text=True).stdout.split()
-        return {"LD_PRELOAD": ":".join([*asan, found[0]]), **how}
 
     def test_a_silent_device_and_then_a_silent_input(self):
         """The daemon's clocks, the monotonic one, too, jump six minutes, so that nobody need wait."""

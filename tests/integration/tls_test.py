@@ -1,6 +1,8 @@
 #!/usr/bin/python3
 """One policy for certificates, whichever library speaks TLS: each case is tried on every client against `openssl s_server`, and
 what is refused is told as what it is. The policy is in packaging/docs/tls.md."""
+import os
+import shutil
 import subprocess
 import sys
 import time
@@ -144,7 +146,8 @@ class Tls(Site):
         if different.get("itself"):
             openssl(self.pki, "x509", "-req", "-in", f"{name}.csr", "-signkey", f"{name}.key", "-extfile", f"{name}.ext", "-out", f"{name}.pem")
         if different.get("later"):
-            subprocess.run(["faketime", "@" + str(int(time.time()) + 10 * 86400), "openssl", *sign], cwd=self.pki, check=True, capture_output=True, timeout=30)
+            later = self.faked(program=shutil.which("openssl"), FAKETIME="+10d")
+            subprocess.run(["openssl", *sign], cwd=self.pki, check=True, capture_output=True, timeout=30, env={**os.environ, **later})
         shown = self.pki / f"{name}.chain"
         shown.write_text("".join((self.pki / f"sub{number}-{depth}.pem").read_text() for depth in reversed(range(len(between)))))
         return [name, *(["-cert_chain", str(shown)] if between and different.get("shown", True) else [])]
