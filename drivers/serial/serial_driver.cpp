@@ -15,6 +15,8 @@ constexpr Duration look_every = std::chrono::seconds(10), connect_timeout = std:
 // From there on a tty's buffer (4096 bytes) takes nothing more, or asks its driver to stop: with marks, which
 // may make three bytes of one, 128 of them before it is full.
 constexpr std::size_t kernel_full = 3700;
+constexpr std::size_t gather_bytes_max = 1024;
+constexpr Duration gather_time_max = std::chrono::milliseconds(50);
 constexpr int drain_reads_max = 64;  // of 4 KiB: what a tty's driver may keep behind that buffer, four times
 
 }  // namespace
@@ -159,16 +161,47 @@ bool SerialDriver::overran() {
 }
 
 void SerialDriver::watch() {
-  watch_ = loop_.watch_readable(port_.fd.get(), [this] { (void)read_some(); });
+  listen();
   show_modem_lines();
   look_timer_ = loop_.after(look_every, [this] { look(); });
   if (!config_.requests.empty() && !ask_timer_ && !hush_timer_)
     ask_timer_ = loop_.after(Duration::zero(), [this] { ask(); });
 }
 
+// How long a stream that does not end may lie in the kernel: waking for each few bytes of it costs more than
+// what is done with them. Nothing: somebody waits for what we say, or the pauses in it matter.
+Duration SerialDriver::gather_time() const {
+  if (!config_.requests.empty() || acknowledger_ || hush_ != Hush::none) return {};
+  if (!config_.server.empty()) return gather_time_max;
+  if (framer_->pause() != Duration::zero()) return {};
+  return std::min<Duration>(gather_time_max,
+                            std::chrono::microseconds(gather_bytes_max * 10 * 1'000'000 / baud_));
+}
+
+void SerialDriver::gather() {
+  const Duration time = gather_time();
+  if (time == Duration::zero()) return listen();
+  watch_.reset();
+  gather_timer_ = loop_.after(time, [this] {
+    gather_timer_.reset();
+    const bool came = read_some();
+    if (!port_.fd.valid()) return;
+    // more than one read takes is taken at once
+    came&& bytes_waiting(port_.fd.get()) == 0 ? gather() : listen();
+  });
+}
+
+void SerialDriver::listen() {
+  watch_ = loop_.watch_readable(port_.fd.get(), [this] {
+    const Instant before = last_byte_;
+    if (read_some() && last_byte_ - before < gather_time()) gather();
+  });
+}
+
 // Nothing is read, asked or waited for.
 void SerialDriver::rest() {
-  for (auto* timer : {&pause_timer_, &ask_timer_, &answer_timer_, &look_timer_, &speed_timer_, &hush_timer_})
+  for (auto* timer : {&pause_timer_, &ask_timer_, &answer_timer_, &look_timer_, &speed_timer_, &hush_timer_,
+                      &gather_timer_})
     timer->reset();
   watch_.reset();
   asking_ = false;

@@ -70,6 +70,9 @@ class SerialDriver final : public Driver {
   void close(const std::string& why);
   void unplugged();
   void watch();
+  void listen();
+  Duration gather_time() const;
+  void gather();
   bool read_some(std::size_t most = 4096);
   void take_bytes(BytesView bytes);
   void push(BytesView bytes, bool wrong = false);
@@ -104,7 +107,7 @@ class SerialDriver final : public Driver {
   std::uint64_t overruns_seen_ = 0;   // where a stream goes on behind a hole, to be found at once
   std::unique_ptr<Watch> watch_;
   std::unique_ptr<Timer> reopen_timer_, pause_timer_, ask_timer_, answer_timer_, look_timer_, speed_timer_,
-      hush_timer_;
+      hush_timer_, gather_timer_;
   SignOn sign_on_;
   MbusAnswer answer_;
   int baud_ = 0;      // as it is set now

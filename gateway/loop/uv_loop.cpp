@@ -22,6 +22,8 @@ namespace {
 constexpr int accepts_a_turn = 16;      // of each listener: whoever is connected already is served in between
 constexpr std::uint64_t rest_ms = 100;  // of a listener that found no descriptor
 
+thread_local const UvLoop* turning_here = nullptr;
+
 struct SignalBox {
   uv_signal_t handle;
   std::function<void()> handler;
@@ -31,6 +33,7 @@ struct SignalBox {
 struct UvLoop::Uv {
   uv_loop_t loop;
   uv_async_t wake;
+  uv_idle_t again;  // as `wake`, for what the loop posts itself: no system call
   std::vector<std::unique_ptr<SignalBox>> signals;
   // One buffer for all streams: a read is delivered before the next one begins, and an idle connection costs
   // no buffer.
@@ -59,15 +62,17 @@ struct TimerBox {
   Instant due;
 };
 
-// libuv's time stands still while the machine sleeps, ours does not: a long wait looks now and then.
-constexpr Duration look_after = std::chrono::seconds(2);
+// libuv's time stands still while the machine sleeps, ours does not: a long wait looks now and then, all of
+// them at the same time.
+constexpr std::uint64_t look_every_ms = 2000;
 
 void wait_for(TimerBox* box, Duration delay) {
-  const bool looks_again = delay > look_after;
+  const bool looks_again = delay > std::chrono::milliseconds(look_every_ms);
   // libuv counts in milliseconds from its cached time: refresh it, and round up, so a timer is never early.
   uv_update_time(box->handle.loop);
-  const std::int64_t ns = looks_again ? look_after.count() : delay.count();
-  const auto ms = static_cast<std::uint64_t>(std::max<std::int64_t>(0, (ns + 999'999) / 1'000'000));
+  const auto rest =
+      static_cast<std::uint64_t>(std::max<std::int64_t>(0, (delay.count() + 999'999) / 1'000'000));
+  const std::uint64_t ms = looks_again ? look_every_ms - uv_now(box->handle.loop) % look_every_ms : rest;
   const auto run = [](uv_timer_t* handle) {
     // the task may destroy its own Timer
     const auto task = std::move(static_cast<TimerBox*>(handle->data)->task);
@@ -378,6 +383,8 @@ UvLoop::UvLoop(std::unique_ptr<Clock> clock)
                    static_cast<UvLoop*>(wake->data)->run_posted();
                  }) == 0);
   uv_->wake.data = this;
+  uv_idle_init(&uv_->loop, &uv_->again);
+  uv_->again.data = this;
 }
 
 UvLoop::~UvLoop() {
@@ -385,6 +392,7 @@ UvLoop::~UvLoop() {
   run_posted();
   for (auto& signal : uv_->signals) uv_close(reinterpret_cast<uv_handle_t*>(&signal->handle), nullptr);
   uv_close(reinterpret_cast<uv_handle_t*>(&uv_->wake), nullptr);
+  uv_close(reinterpret_cast<uv_handle_t*>(&uv_->again), nullptr);
   uv_close(reinterpret_cast<uv_handle_t*>(&uv_->turning), nullptr);
   uv_run(&uv_->loop, UV_RUN_DEFAULT);
   uv_loop_close(&uv_->loop);
@@ -392,7 +400,9 @@ UvLoop::~UvLoop() {
 
 void UvLoop::run() {
   thread_ = std::this_thread::get_id();
+  turning_here = this;
   uv_run(&uv_->loop, UV_RUN_DEFAULT);
+  turning_here = nullptr;
 }
 
 std::uint64_t UvLoop::turned_away() const { return uv_->turned_away; }
@@ -421,7 +431,15 @@ void UvLoop::post(Task task) {
     first = posted_.empty();
     posted_.push_back(std::move(task));
   }
-  if (first) uv_async_send(&uv_->wake);
+  if (!first) return;
+  if (turning_here != this) {
+    uv_async_send(&uv_->wake);
+    return;
+  }
+  uv_idle_start(&uv_->again, [](uv_idle_t* again) {
+    uv_idle_stop(again);
+    static_cast<UvLoop*>(again->data)->run_posted();
+  });
 }
 
 void UvLoop::run_posted() {

@@ -113,7 +113,9 @@ void Pipeline::look() {
   }
   looking_ = false;
   pressure_.check();
-  if (took) return look_again_soon();
+  // What comes rarely is worth its wake-up, and no look in vain behind each.
+  const bool often = took && loop_.now() - std::exchange(took_at_, loop_.now()) < 2 * options_.look_interval;
+  if (took && (often || drained_)) return look_again_soon();
   look_timer_.reset();
   // When the log has no room its `room` listener brings us back: then there is nothing to be woken for.
   if (log_.accepting() && !inbox_.sleep()) return look_again_soon();
@@ -126,7 +128,7 @@ void Pipeline::look() {
   }
 }
 
-// While anything comes the loop looks every few milliseconds: waking it for each arrival would cost more than
+// While much comes the loop looks every few milliseconds: waking it for each arrival would cost more than
 // decoding.
 void Pipeline::look_again_soon() {
   look_timer_ = loop_.after(options_.look_interval, [this] { look(); });

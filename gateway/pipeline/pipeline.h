@@ -100,6 +100,7 @@ class Pipeline {
   std::unique_ptr<Timer> look_timer_;
   bool running_ = false, looking_ = false;
   Ticket taken_through_ = 0, released_seen_ = 0;
+  Instant took_at_;  // when a look found something
   std::uint64_t redelivered_ = 0;
   Gauge& inbox_fill_;
   std::array<Histogram*, lane_count> commit_seconds_{};  // by lane, once it has something

@@ -27,9 +27,13 @@ struct OpenClient {
 MQTTAsync c_client(::mqtt::async_client& client);
 template struct OpenClient<&::mqtt::async_client::cli_>;
 
-// Paho C writes a line for each packet unless it is told that only its errors are wanted.
-void hush() {
+// Paho C writes a line for each packet unless it is told that only its errors are wanted, and makes OpenSSL
+// ready, which nobody here asks it for: TLS is the door's.
+void prepare_paho() {
   static const bool once = [] {
+    MQTTAsync_init_options options = MQTTAsync_init_options_initializer;
+    options.do_openssl_init = 0;
+    MQTTAsync_global_init(&options);
     MQTTAsync_setTraceCallback([](enum MQTTASYNC_TRACE_LEVELS, char*) {});
     MQTTAsync_setTraceLevel(MQTTASYNC_TRACE_ERROR);
     return true;
@@ -338,7 +342,7 @@ void PahoClient::connect() {
         if (shared->given_up) return;
         MqttFault fault;
         try {
-          hush();
+          prepare_paho();
           shared->make_client();
           const int rc = shared->start_connect();
           if (rc == MQTTASYNC_SUCCESS) return;
