@@ -259,28 +259,27 @@ Scalar JsonWalk::time_of(std::span<const Scalar> own, std::string& both) const {
   const Scalar& of_day = own[static_cast<std::size_t>(plan_.slot_time_of_day)];
   for (const Scalar& half : {date, of_day}) {
     if (half.kind != Scalar::string && half.kind != Scalar::number) return half;
-    if (trim(half.text).empty()) return {};
+    if (stands_for_nothing(trim(half.text))) return {};
   }
   both = text(trim(date.text), " ", trim(of_day.text));
   return {Scalar::string, false, date.place, both};
 }
 
-// No time at all counts as the time of arrival, unless the route wants one, and so does one that cannot be
-// believed; one that cannot be read is refused.
+// No time at all counts as the time of arrival, unless the route wants one, and so does a text that says so
+// and one that cannot be believed; one that cannot be read is refused.
 bool JsonWalk::date(const Scalar& scalar, std::optional<WallTime>& time, bool& believed,
                     std::string& why) const {
-  const bool missing = scalar.kind == Scalar::none || scalar.kind == Scalar::no_value ||
-                       (scalar.kind == Scalar::string && trim(scalar.text).empty());
-  if (missing) {
-    if (plan_.time_needed) why = "the time is missing";
-    return !plan_.time_needed;
-  }
-  TimeFound found{TimeFound::refused};
+  const bool missing = scalar.kind == Scalar::none || scalar.kind == Scalar::no_value;
+  TimeFound found{missing ? TimeFound::none : TimeFound::refused};
   if (scalar.kind == Scalar::string || scalar.kind == Scalar::number) {
     const Arrival& arrival = payload_.arrival;
     found = read_time(scalar.kind == Scalar::string ? trim(scalar.text) : scalar.text,
                       scalar.kind == Scalar::number, plan_.time,
                       arrival.clock_trusted ? std::optional(arrival.received) : std::nullopt);
+  }
+  if (found.kind == TimeFound::none) {
+    if (plan_.time_needed) why = "the time is missing";
+    return !plan_.time_needed;
   }
   if (found.kind == TimeFound::time) time = found.at;
   believed = found.kind != TimeFound::unbelieved;

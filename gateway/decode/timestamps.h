@@ -64,7 +64,8 @@ struct TimeRule {
 bool is_too_far_ahead(WallTime time, WallTime now, const TimeRule& rule);
 
 struct TimeFound {
-  enum Kind : std::uint8_t { time, unbelieved, refused } kind;
+  // `none`: it says itself that it is no time, as of a clock that is not set: "N/A", "0000-00-00 00:00:00"
+  enum Kind : std::uint8_t { time, unbelieved, none, refused } kind;
   WallTime at{};
   const char* hint = "";  // of a refused one: what would read it
 };
