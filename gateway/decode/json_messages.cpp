@@ -315,6 +315,13 @@ void JsonWalk::keep_own_time(const Message& message) {
   if (!again) own_times_.push_back(std::move(own));
 }
 
+// In words: a metric whose name is a template is known by what of the payload that asks for.
+static std::string_view owner_of(const PlanName& name) {
+  const bool made = name.of != PlanName::tag && name.tag_name.find('{') != std::string::npos;
+  if (!made) return name.tag_name;
+  return name.made.members().empty() ? std::string_view() : std::string_view(name.made.members().front());
+}
+
 bool JsonWalk::name_them(const Message& message, std::string& why) {
   const std::span<const Scalar> own = message.own;
   const std::string index = text(message.index);
@@ -335,14 +342,16 @@ bool JsonWalk::name_them(const Message& message, std::string& why) {
       else if (name.of == PlanName::tag || name.of == PlanName::unit) members.push_back({});
       else {
         why = text("\"", name.made.members()[i], "\", which names the ",
-                   name.of == PlanName::device ? "device" : "metric", ", is missing");
+                   name.of == PlanName::device ? "device" : "metric",
+                   member.kind == Scalar::unreadable ? text(", is no value: ", shown(member.text, 40))
+                                                     : ", is missing");
         return false;
       }
     }
     std::string made;
     name.made.render(payload_.levels, payload_.arrival.input, made, members);
     static constexpr Label labels[] = {Label::device, Label::tag_value, Label::metric, Label::unit};
-    if (Status status = check_label(labels[name.of], made, name.tag_name); !status.ok()) {
+    if (Status status = check_label(labels[name.of], made, owner_of(name)); !status.ok()) {
       why = status.detail();
       return false;
     }

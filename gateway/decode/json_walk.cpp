@@ -351,7 +351,9 @@ inline bool JsonWalk::add_unnamed(std::string_view name, const Scalar& scalar) {
 void JsonWalk::make_odd(const PlanMetric* metric, const Scalar& scalar) {
   Record& record = out_.back();
   std::string why;
-  const Made made = make_value(metric ? metric->spec : plan_.unnamed, record.metric, scalar, record.value,
+  // A name of the payload is not made yet: it may come behind the value.
+  const std::string& called = metric && metric->named_by >= 0 ? metric->path : record.metric;
+  const Made made = make_value(metric ? metric->spec : plan_.unnamed, called, scalar, record.value,
                                record.unit, why, steps_);
   if (metric && metric->awaited) first_came(*metric);
   if (made == Made::value && (!plan_.judge || !plan_.judge->refuses(record, why, unread_.surprises))) {
