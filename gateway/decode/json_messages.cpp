@@ -69,6 +69,9 @@ bool JsonWalk::end_message() {
                !plan_.root_metrics && !cut_) {
       refuse_whole({message_place_, place_}, element_name(),
                    plan_.every_scalar ? "no value in it" : "none of the wanted values is in it", also_);
+    } else if (!known && place_ == message_place_ && (!also_ || also_->empty()) && only_.empty() &&
+               !plan_.root_metrics && !cut_) {
+      ++unread_.no_value;  // {}
     } else if (unread_.refusals > message_refusals_) {
       refuse_beside({message_place_, place_}, also_);
     }

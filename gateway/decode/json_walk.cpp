@@ -120,10 +120,10 @@ bool JsonWalk::leave() {
   return fault_.ok();
 }
 
-// An empty list or object where a value is wanted says that there is none.
+// An empty list or object where a value is wanted, or asked for, says that there is none.
 void JsonWalk::put_nothing(const PlanNode& node) {
   for (const int slot : node.slots) {
-    if (slot >= plan_.slot_first_metric)
+    if (slot >= plan_.slot_first_condition)
       slots_[static_cast<std::size_t>(slot)] = {Scalar::no_value, false, place_, {}};
   }
 }
