@@ -255,11 +255,12 @@ bool JsonWalk::finish(const Message& message, std::string& why) {
   return true;
 }
 
-// The time as one text. Half of it is none.
+// The time as one text. Half of it is none, but whole seconds are a time.
 Scalar JsonWalk::time_of(std::span<const Scalar> own, std::string& both) const {
   const Scalar& date = own[JsonPlan::slot_time];
   if (plan_.slot_time_of_day < 0) return date;
   const Scalar& of_day = own[static_cast<std::size_t>(plan_.slot_time_of_day)];
+  if (plan_.time.format == TimeFormat::s_ns && of_day.kind <= Scalar::no_value) return date;
   for (const Scalar& half : {date, of_day}) {
     if (half.kind != Scalar::string && half.kind != Scalar::number) return half;
     if (stands_for_nothing(trim(half.text))) return {};

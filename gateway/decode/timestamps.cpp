@@ -381,6 +381,18 @@ std::optional<WallTime> parse_time_number(std::string_view spelling, TimeFormat 
   return in_bounds(sum(epoch_us, negative ? -us : us));
 }
 
+std::optional<WallTime> parse_seconds_and_nanos(std::string_view text) {
+  const std::size_t blank = text.find(' ');
+  auto time = parse_time_number(text.substr(0, blank), TimeFormat::s);
+  if (!time || blank == std::string_view::npos) return time;
+  const std::string_view rest = text.substr(blank + 1);
+  std::uint32_t nanos = 0;
+  const auto parsed = std::from_chars(rest.data(), rest.data() + rest.size(), nanos);
+  if (parsed.ec != std::errc{} || parsed.ptr != rest.data() + rest.size() || nanos >= 1'000'000'000)
+    return std::nullopt;
+  return in_bounds(sum(time->us, nanos / 1000));
+}
+
 bool is_too_far_ahead(WallTime time, WallTime now, const TimeRule& rule) {
   if (rule.future_limit_us == INT64_MAX) return false;
   std::int64_t ahead = 0;
@@ -393,7 +405,9 @@ TimeFound read_time(std::string_view spelling, bool number, const TimeRule& rule
   if (rule.format == TimeFormat::uptime)
     return {stands_for_nothing(spelling) ? TimeFound::none : TimeFound::unbelieved};
   std::optional<WallTime> time;
-  if (rule.format == TimeFormat::pattern) {
+  if (rule.format == TimeFormat::s_ns) {
+    time = parse_seconds_and_nanos(spelling);
+  } else if (rule.format == TimeFormat::pattern) {
     time = parse_time_pattern(spelling, rule.pattern, rule.zone.get());
   } else {
     if (!number) time = parse_time_text(spelling, rule.zone.get());
@@ -423,7 +437,8 @@ std::optional<TimeFormat> time_format_of(std::string_view name) {
                                                                         {"filetime", TimeFormat::filetime},
                                                                         {"ticks", TimeFormat::ticks},
                                                                         {"excel", TimeFormat::excel},
-                                                                        {"uptime", TimeFormat::uptime}};
+                                                                        {"uptime", TimeFormat::uptime},
+                                                                        {"s+ns", TimeFormat::s_ns}};
   for (const auto& [known, format] : formats) {
     if (known == name) return format;
   }

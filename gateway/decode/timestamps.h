@@ -26,6 +26,7 @@ enum class TimeFormat : std::uint8_t {
   ticks,
   excel,
   uptime,
+  s_ns,
   pattern
 };
 
@@ -59,6 +60,10 @@ struct TimeRule {
   // nor what is further ahead of the gateway's clock, where that is trusted
   std::int64_t future_limit_us = INT64_MAX;
 };
+
+// "1767268800 500000000": seconds since 1970 and the nanoseconds beyond, as the cloud's clients and ROS have
+// them; without the second they are none.
+std::optional<WallTime> parse_seconds_and_nanos(std::string_view text);
 
 // Whatever the two are: a clock may be anywhere.
 bool is_too_far_ahead(WallTime time, WallTime now, const TimeRule& rule);

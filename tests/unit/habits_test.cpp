@@ -144,6 +144,27 @@ TEST_CASE("half a time is none, and both halves are one") {
             .time.us == 1'767'268'800'000'000);
 }
 
+TEST_CASE("seconds, and nanoseconds beside them") {
+  const std::string keys =
+      "time = 'at.s'\ntime_of_day = 'at.n'\ntime_format = 's+ns'\nmetrics = { t = 't' }\n";
+  const auto at = [&](const char* json) {
+    const Decoded out = by(keys, text(R"({"t":1,"at":)", json, "}"));
+    return out.records.empty()                         ? out.status.detail()
+           : out.records[0].trust == TimeTrust::device ? text(out.records[0].time.us)
+                                                       : "arrival";
+  };
+  CHECK(at(R"({"s":1767225600,"n":250001999})") == "1767225600250001");
+  CHECK(at(R"({"n":"250000000","s":"1767225600"})") == "1767225600250000");
+  // SiteWise leaves the nanoseconds out, protobuf's JSON what is 0.
+  CHECK(at(R"({"s":1767225600})") == "1767225600000000");
+  CHECK(at(R"({"s":1767225600,"n":null})") == "1767225600000000");
+  CHECK(at(R"({"n":250000000})") == "arrival");
+  CHECK(at(R"({"s":1767225600,"n":1000000000})").starts_with("not a time"));
+  CHECK(at(R"({"s":1767225600,"n":-1})").starts_with("not a time"));
+  CHECK(at(R"({"s":0,"n":5})") == "arrival");
+  CHECK(parse_seconds_and_nanos("99999999999999999999 1").has_value());
+}
+
 TEST_CASE("numbers of other clocks") {
   const auto at = [](const char* format, const char* number) {
     return parse_time_number(number, *time_format_of(format));
