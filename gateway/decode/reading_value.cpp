@@ -353,7 +353,10 @@ Made make_value(const ValueSpec& spec, const std::string& metric, const Scalar& 
 }
 
 bool stands_for_nothing(std::string_view word) {
-  if (word.find_first_not_of('-') == std::string_view::npos || says_no_value(word)) return true;
+  // "--", "--.-", "--:--"
+  if (word.find_first_not_of("-.,:/ ") == std::string_view::npos)
+    return word.empty() || word.find('-') != std::string_view::npos;
+  if (says_no_value(word)) return true;
   for (const std::string_view known : {"unknown", "unavailable", "n.a.", "na", "#n/a", "no data"}) {
     if (same_word(word, known)) return true;
   }

@@ -123,6 +123,10 @@ TEST_CASE("what says that there is none is looked at before it is scaled") {
   CHECK(by(keys, R"({"t":615})").readings() == Readings{"t=21.5"});
   CHECK(by(keys + "\n", R"({"t":[]})").unread.no_value == 1);
   CHECK(by(keys, R"({"t":{}})").unread.no_value == 1);
+  for (const char* display : {"--", "--.-", "- - -", "-.--"})  // the segments of a display without a value
+    CHECK(by(keys, text(R"({"t":")", display, "\"}")).unread.no_value == 1);
+  for (const char* none : {".", ":", "-x-"})
+    CHECK(by(keys, text(R"({"t":")", none, "\"}")).unread.refusals == 1);
   CHECK(by(keys, R"({"t":[1]})").unread.refusals == 1);
   CHECK(errors_of("metrics = { t = { path = 't', type = 'text', no_value = 1 } }").size() == 1);
   // An offset of whole steps is added before it is divided.

@@ -105,9 +105,10 @@ TEST_CASE("times: digits that could be a date are read by a pattern, and never g
 }
 
 TEST_CASE("times: a clock that is not set says that it has none, and the arrival counts") {
-  for (const char* none : {"null", R"("")", R"(" ")", R"("N/A")", R"("n/a")", R"("null")", R"("None")",
-                           R"("-")", R"("--")", R"("NaN")", R"("unknown")", R"("0000-00-00 00:00:00")",
-                           R"("0000-00-00T00:00:00Z")", R"("0000/00/00")", R"("2000-00-00 00:00:07")"}) {
+  for (const char* none :
+       {"null", R"("")", R"(" ")", R"("N/A")", R"("n/a")", R"("null")", R"("None")", R"("-")", R"("--")",
+        R"("----/--/-- --:--:--")", R"("NaN")", R"("unknown")", R"("0000-00-00 00:00:00")",
+        R"("0000-00-00T00:00:00Z")", R"("0000/00/00")", R"("2000-00-00 00:00:07")"}) {
     INFO(none);
     const auto got = decode(timed(), text(R"({"ts":)", none, R"(,"v":1})"));
     CHECK(got.readings() == Readings{"v=1"});
@@ -123,7 +124,7 @@ TEST_CASE("times: a clock that is not set says that it has none, and the arrival
   CHECK(decode(timed("uptime"), R"({"ts":"","v":1})").readings() == Readings{"v=1"});
   // What is broken is no clock that is not set.
   for (const char* bad : {R"("soon")", R"("0 h")", R"("00:00:00")", R"("2024-00-01")",
-                          R"("2024-13-01 00:00:00")", R"("0000-00-")", R"("true")", "true"}) {
+                          R"("2024-13-01 00:00:00")", R"("0000-00-")", R"(":")", R"("true")", "true"}) {
     INFO(bad);
     CHECK(when(timed(), bad).starts_with("not a time"));
   }
@@ -133,6 +134,7 @@ TEST_CASE("times: a clock that is not set says that it has none, and the arrival
   CHECK(when(halves, R"("N/A","c":"12:00:00")") == "arrival");
   CHECK(when(halves, R"("0000-00-00","c":"00:00:00")") == "arrival");
   CHECK(when(halves, R"("2025-07-01","c":"-")") == "arrival");
+  CHECK(when(halves, R"("2025-07-01","c":"--:--")") == "arrival");
   CHECK(when(halves, R"("2025-07-01","c":"00:00:00")") == format_time(*parse_time_text("2025-07-01")));
 }
 
