@@ -100,7 +100,7 @@ constexpr Key route_keys[] = {
         .like("\"clock\""),
     K::key<&C::time_format>(
         "time_format",
-        "iso8601, s, ms, us, ns, s2000, filetime, ticks, excel, uptime, or a pattern: \"%d.%m.%Y %H:%M:%S\""),
+        "iso8601, s, s+ns, ms, us, ns, s2000, filetime, ticks, excel, uptime, or a pattern: \"%d.%m.%Y %H:%M:%S\""),
     K::key<&C::time_zone>("time_zone", "Of times that name none: also \"+02:00\", \"local\"; default: UTC")
         .like("\"Europe/Berlin\""),
     K::choice<&C::time_needed>("time_missing", "arrival=0|refuse=1", "Of a message without a time"),

@@ -54,7 +54,7 @@ struct RouteConfig {
   std::string each, time, quality;  // paths (decode/json_path.h)
   std::string time_of_day;          // likewise, where the time is in two members: "2026-01-01" and "12:00:00"
   std::string time_format =
-      "auto";             // auto, iso8601, s, ms, us, ns, s2000, filetime, ticks, excel, uptime, or with %
+      "auto";             // auto, iso8601, s, s+ns, ms, us, ns, s2000, filetime, ticks, excel, uptime, or %
   std::string time_zone;  // of times that name none; empty: UTC
   std::string past_limit = "2010-01-01";           // an earlier time is not believed: the arrival's counts
   Duration future_limit = std::chrono::hours(24);  // nor one further ahead of a trusted clock

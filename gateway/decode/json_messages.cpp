@@ -69,6 +69,9 @@ bool JsonWalk::end_message() {
                !plan_.root_metrics && !cut_) {
       refuse_whole({message_place_, place_}, element_name(),
                    plan_.every_scalar ? "no value in it" : "none of the wanted values is in it", also_);
+    } else if (!known && place_ == message_place_ && (!also_ || also_->empty()) && only_.empty() &&
+               !plan_.root_metrics && !cut_) {
+      ++unread_.no_value;  // {}
     } else if (unread_.refusals > message_refusals_) {
       refuse_beside({message_place_, place_}, also_);
     }
@@ -252,35 +255,35 @@ bool JsonWalk::finish(const Message& message, std::string& why) {
   return true;
 }
 
-// The time as one text. Half of it is none.
+// The time as one text. Half of it is none, but whole seconds are a time.
 Scalar JsonWalk::time_of(std::span<const Scalar> own, std::string& both) const {
   const Scalar& date = own[JsonPlan::slot_time];
   if (plan_.slot_time_of_day < 0) return date;
   const Scalar& of_day = own[static_cast<std::size_t>(plan_.slot_time_of_day)];
+  if (plan_.time.format == TimeFormat::s_ns && of_day.kind <= Scalar::no_value) return date;
   for (const Scalar& half : {date, of_day}) {
     if (half.kind != Scalar::string && half.kind != Scalar::number) return half;
-    if (trim(half.text).empty()) return {};
+    if (stands_for_nothing(trim(half.text))) return {};
   }
   both = text(trim(date.text), " ", trim(of_day.text));
   return {Scalar::string, false, date.place, both};
 }
 
-// No time at all counts as the time of arrival, unless the route wants one, and so does one that cannot be
-// believed; one that cannot be read is refused.
+// No time at all counts as the time of arrival, unless the route wants one, and so does a text that says so
+// and one that cannot be believed; one that cannot be read is refused.
 bool JsonWalk::date(const Scalar& scalar, std::optional<WallTime>& time, bool& believed,
                     std::string& why) const {
-  const bool missing = scalar.kind == Scalar::none || scalar.kind == Scalar::no_value ||
-                       (scalar.kind == Scalar::string && trim(scalar.text).empty());
-  if (missing) {
-    if (plan_.time_needed) why = "the time is missing";
-    return !plan_.time_needed;
-  }
-  TimeFound found{TimeFound::refused};
+  const bool missing = scalar.kind == Scalar::none || scalar.kind == Scalar::no_value;
+  TimeFound found{missing ? TimeFound::none : TimeFound::refused};
   if (scalar.kind == Scalar::string || scalar.kind == Scalar::number) {
     const Arrival& arrival = payload_.arrival;
     found = read_time(scalar.kind == Scalar::string ? trim(scalar.text) : scalar.text,
                       scalar.kind == Scalar::number, plan_.time,
                       arrival.clock_trusted ? std::optional(arrival.received) : std::nullopt);
+  }
+  if (found.kind == TimeFound::none) {
+    if (plan_.time_needed) why = "the time is missing";
+    return !plan_.time_needed;
   }
   if (found.kind == TimeFound::time) time = found.at;
   believed = found.kind != TimeFound::unbelieved;
@@ -316,6 +319,13 @@ void JsonWalk::keep_own_time(const Message& message) {
   if (!again) own_times_.push_back(std::move(own));
 }
 
+// In words: a metric whose name is a template is known by what of the payload that asks for.
+static std::string_view owner_of(const PlanName& name) {
+  const bool made = name.of != PlanName::tag && name.tag_name.find('{') != std::string::npos;
+  if (!made) return name.tag_name;
+  return name.made.members().empty() ? std::string_view() : std::string_view(name.made.members().front());
+}
+
 bool JsonWalk::name_them(const Message& message, std::string& why) {
   const std::span<const Scalar> own = message.own;
   const std::string index = text(message.index);
@@ -336,14 +346,16 @@ bool JsonWalk::name_them(const Message& message, std::string& why) {
       else if (name.of == PlanName::tag || name.of == PlanName::unit) members.push_back({});
       else {
         why = text("\"", name.made.members()[i], "\", which names the ",
-                   name.of == PlanName::device ? "device" : "metric", ", is missing");
+                   name.of == PlanName::device ? "device" : "metric",
+                   member.kind == Scalar::unreadable ? text(", is no value: ", shown(member.text, 40))
+                                                     : ", is missing");
         return false;
       }
     }
     std::string made;
     name.made.render(payload_.levels, payload_.arrival.input, made, members);
     static constexpr Label labels[] = {Label::device, Label::tag_value, Label::metric, Label::unit};
-    if (Status status = check_label(labels[name.of], made, name.tag_name); !status.ok()) {
+    if (Status status = check_label(labels[name.of], made, owner_of(name)); !status.ok()) {
       why = status.detail();
       return false;
     }

@@ -120,10 +120,10 @@ bool JsonWalk::leave() {
   return fault_.ok();
 }
 
-// An empty list or object where a value is wanted says that there is none.
+// An empty list or object where a value is wanted, or asked for, says that there is none.
 void JsonWalk::put_nothing(const PlanNode& node) {
   for (const int slot : node.slots) {
-    if (slot >= plan_.slot_first_metric)
+    if (slot >= plan_.slot_first_condition)
       slots_[static_cast<std::size_t>(slot)] = {Scalar::no_value, false, place_, {}};
   }
 }
@@ -351,7 +351,9 @@ inline bool JsonWalk::add_unnamed(std::string_view name, const Scalar& scalar) {
 void JsonWalk::make_odd(const PlanMetric* metric, const Scalar& scalar) {
   Record& record = out_.back();
   std::string why;
-  const Made made = make_value(metric ? metric->spec : plan_.unnamed, record.metric, scalar, record.value,
+  // A name of the payload is not made yet: it may come behind the value.
+  const std::string& called = metric && metric->named_by >= 0 ? metric->path : record.metric;
+  const Made made = make_value(metric ? metric->spec : plan_.unnamed, called, scalar, record.value,
                                record.unit, why, steps_);
   if (metric && metric->awaited) first_came(*metric);
   if (made == Made::value && (!plan_.judge || !plan_.judge->refuses(record, why, unread_.surprises))) {

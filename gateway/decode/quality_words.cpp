@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <charconv>
+#include <cmath>
+#include <cstdint>
 #include <string>
 
 #include "base/ascii.h"
@@ -45,23 +47,35 @@ std::optional<QualityFormat> quality_format_of(std::string_view name) {
 }
 
 bool read_quality(const Scalar& scalar, QualityFormat format, Quality& quality) {
-  const auto read_number = [&](std::string_view spelling, int base) {
+  const auto take = [&](std::uint64_t number) {
+    if (number > UINT32_MAX) return false;
+    return quality = of_number(number, format), true;
+  };
+  // However it is spelled: 192.0, 1.92e2. A StatusCode that went through an int32 is negative.
+  const auto read_number = [&](std::string_view spelling) {
+    double number = 0;
+    const auto parsed = std::from_chars(spelling.data(), spelling.data() + spelling.size(), number);
+    if (parsed.ec != std::errc{} || parsed.ptr != spelling.data() + spelling.size()) return false;
+    if (number != std::floor(number) || number < INT32_MIN || number > UINT32_MAX) return false;
+    if (number >= 0) return take(static_cast<std::uint64_t>(number));
+    return format != QualityFormat::opcda &&
+           take(static_cast<std::uint32_t>(static_cast<std::int32_t>(number)));
+  };
+  const auto read_hex = [&](std::string_view digits) {
     std::uint64_t number = 0;
-    const auto parsed = std::from_chars(spelling.data(), spelling.data() + spelling.size(), number, base);
-    if (parsed.ec != std::errc{} || parsed.ptr != spelling.data() + spelling.size() || number > UINT32_MAX)
-      return false;
-    quality = of_number(number, format);
-    return true;
+    const auto parsed = std::from_chars(digits.data(), digits.data() + digits.size(), number, 16);
+    return parsed.ec == std::errc{} && parsed.ptr == digits.data() + digits.size() && take(number);
   };
   switch (scalar.kind) {
     case Scalar::none:
     case Scalar::no_value: return true;
     case Scalar::truth: quality = scalar.flag ? Quality::good : Quality::bad; return true;
-    case Scalar::number: return read_number(scalar.text.substr(0, scalar.text.find(".0")), 10);
+    case Scalar::number: return read_number(scalar.text);
     case Scalar::string: {
       const std::string_view word = trim(scalar.text);
-      if (word.starts_with("0x") && read_number(word.substr(2), 16)) return true;
-      if (!word.empty() && word.front() >= '0' && word.front() <= '9' && read_number(word, 10)) return true;
+      if ((word.starts_with("0x") || word.starts_with("0X")) && read_hex(word.substr(2))) return true;
+      const std::size_t sign = word.starts_with('-') ? 1 : 0;  // what else from_chars takes is a word: "inf"
+      if (word.size() > sign && is_digit(word[sign]) && read_number(word)) return true;
       quality = of_word(word);
       return true;
     }

@@ -1,7 +1,8 @@
 // Quality as the trade says it. Words in any case: good, ok, uncertain, questionable, bad ..., also the names
 // of OPC UA's status codes ("BadSensorFailure"); true and false. Numbers:
 //   opcda  of OPC DA: 192 and above good, 64 to 191 uncertain, below bad (the upper two bits of eight)
-//   opcua  a StatusCode: the upper two bits of 32 (Part 4, 7.39): 0 good, 1 uncertain, 2 and 3 bad
+//   opcua  a StatusCode: the upper two bits of 32 (Part 4, 7.39): 0 good, 1 uncertain, 2 and 3 bad; signed
+//          ones are negative when they are bad
 //   auto   whichever a number can be only; what is good in UA and is not in DA (0, 1, 1024) is uncertain
 #pragma once
 

@@ -68,15 +68,6 @@ int order(std::int64_t number, double limit) {
   return whole < limit ? -1 : 0;
 }
 
-// What stands where a number is wanted and there is none: of displays, of tables, of home automation.
-bool stands_for_nothing(std::string_view word) {
-  if (word.find_first_not_of('-') == std::string_view::npos) return true;
-  for (const std::string_view known : {"unknown", "unavailable", "n.a.", "na", "#n/a", "no data"}) {
-    if (same_word(word, known)) return true;
-  }
-  return false;
-}
-
 // Blanks that are no ASCII: no-break, narrow no-break, thin.
 std::string_view without_wide_blanks(std::string_view given) {
   for (given = trim(given);;) {
@@ -146,7 +137,7 @@ class Maker {
       default: break;
     }
     const std::string_view word = trim(given);
-    if (word.empty() || says_no_value(word) || stands_for_nothing(word)) return Made::no_value;
+    if (stands_for_nothing(word)) return Made::no_value;
     if (const auto found = number_in_text(word, spec_.decimal)) {
       if (unit_.empty() && check_label(Label::unit, found->unit).ok()) unit_ = found->unit;
       return from_number(found->number);
@@ -359,6 +350,17 @@ Made make_value(const ValueSpec& spec, const std::string& metric, const Scalar& 
     case Scalar::unreadable: return maker.refuse("is no value: ", scalar.text);
     default: return Made::no_value;
   }
+}
+
+bool stands_for_nothing(std::string_view word) {
+  // "--", "--.-", "--:--"
+  if (word.find_first_not_of("-.,:/ ") == std::string_view::npos)
+    return word.empty() || word.find('-') != std::string_view::npos;
+  if (says_no_value(word)) return true;
+  for (const std::string_view known : {"unknown", "unavailable", "n.a.", "na", "#n/a", "no data"}) {
+    if (same_word(word, known)) return true;
+  }
+  return false;
 }
 
 std::optional<bool> truth_in_words(std::string_view word) {

@@ -95,6 +95,9 @@ inline Made make_value(const ValueSpec& spec, const std::string& metric, const S
   return make_value(spec, metric, scalar, out, unit, why, steps);
 }
 
+// What stands where a number or a time is wanted and there is none: nothing, "N/A", "null", dashes
+// ("--.-"); of displays, of tables, of home automation. In any case, without blanks around it.
+bool stands_for_nothing(std::string_view word);
 // true/false, on/off, yes/no, in any case.
 std::optional<bool> truth_in_words(std::string_view word);
 // What a text of the shape [NAME = or :] NUMBER [UNIT] holds: "21.5", "21.5 °C", "T=21.5". `decimal` is its

@@ -12,6 +12,8 @@
 #include "base/text.h"
 #include "base/utf8.h"
 #include "config/key_text.h"
+#include "config/routes.h"
+#include "config/toml.h"
 #include "decode/json_path.h"
 #include "decode/quality_words.h"
 #include "decode/router.h"
@@ -95,17 +97,32 @@ constexpr std::string_view plain_levels[] = {
     "events",    "status",       "json",  "value",   "tele",        "stat",    "messages",
     "readings",  "measurements", "plant", "devices", "application", "v3",      "home"};
 
+constexpr const char* every_value = "# Without metrics every value becomes one, named by its path.\n";
+
 template <std::size_t N>
 std::size_t rank_in(const std::string_view (&names)[N], std::string_view name) {
   const std::string small = lower(name);
   return static_cast<std::size_t>(std::find(std::begin(names), std::end(names), small) - std::begin(names));
 }
 
+bool reads_as_time(std::string_view spelling, bool number) {
+  const auto rule = time_rule_of(RouteConfig());
+  return rule.ok() && read_time(spelling, number, rule.value(), std::nullopt).kind == TimeFound::time;
+}
 bool believable_time(const Tree& value) {
   if (value.kind != Tree::number && value.kind != Tree::string) return false;
-  const auto rule = time_rule_of(RouteConfig());
-  return rule.ok() && read_time(value.text, value.kind == Tree::number, rule.value(), std::nullopt).kind ==
-                          TimeFound::time;
+  return reads_as_time(value.text, value.kind == Tree::number);
+}
+bool believable_cell(std::string_view cell) {
+  const auto number = number_in_text(cell, '.');
+  return reads_as_time(cell, number && number->unit.empty());
+}
+
+// As a route has it, whose paths have a sign for the name that is empty.
+std::string stepped(std::string path, std::string_view name) {
+  if (path.empty() && name.empty()) return "''";
+  append_step(path, name);
+  return path;
 }
 
 // The member that is called most like one of `names`, and passes.
@@ -229,9 +246,7 @@ class Shaper {
         columns_ = &at;
         list_path_ = path;
       }
-      std::string inner = path;
-      append_step(inner, name);
-      if (at.kind == Tree::object) find_lists(*part, inner);
+      if (at.kind == Tree::object) find_lists(*part, stepped(path, name));
     }
     if (list_) columns_ = nullptr;
   }
@@ -257,8 +272,7 @@ class Shaper {
         if (*sign != 0 && !nested) continue;
         if (const std::string* name =
                 best_member(*where, names, [&](const Tree& part) { return passes(cell(part)); })) {
-          std::string path;
-          append_step(path, *name);
+          const std::string path = stepped({}, *name);
           used_.insert(name);
           return void(out_ += text(key, " = ", write(text(sign, path)), "\n"));
         }
@@ -294,7 +308,7 @@ class Shaper {
       const auto& [name, part] = at.parts[i];
       if (used_.contains(&name)) continue;
       std::string inner = path;
-      if (at.kind == Tree::object) append_step(inner, name);
+      if (at.kind == Tree::object) inner = stepped(path, name);
       else append_index(inner, static_cast<std::int64_t>(i));
       const Tree& value = columns_ == &at ? cell(*part) : *part;
       if (!value.scalar()) collect(value, inner);
@@ -305,7 +319,7 @@ class Shaper {
   // `all`: they are those of every payload that was seen.
   void add_metrics(bool all) {
     if (metrics_.empty() || metrics_.size() > Suggestion::metrics_max || !all) {
-      out_ += "# Without metrics every value becomes one, named by its path.\n";
+      out_ += every_value;
       return;
     }
     out_ += "[" + std::string("@table@") + ".metrics]\n";
@@ -349,57 +363,175 @@ bool is_senml(const Tree& root) {
   return named && (first.member("v") || first.member("vs") || first.member("vb") || first.member("bn"));
 }
 
-// A payload that is a bare value or lines; empty: neither.
-std::string keys_of_text(std::string_view given) {
-  const std::string_view value = trim(given.substr(0, given.find('\0')));
-  if (find_fault(given, Controls::line_breaks).kind != TextFault::ok) return {};
-  if (number_in_text(value, '.') || value == "true" || value == "false" ||
-      (value.size() < 40 && value.find_first_of(",;\n=") == std::string_view::npos))
-    return text("format = \"plain\"\nmetrics = { value = { ",
-                number_in_text(value, '.') ? "type = \"number\"" : "", " } }\n");
-  for (const char separator : {';', '\t', ','}) {  // a comma may be a decimal one
-    const std::vector<std::string_view> lines = split(value, '\n');
-    const auto count = std::ranges::count(lines[0], separator);
-    const bool alike = std::ranges::all_of(
-        lines, [&](std::string_view line) { return std::ranges::count(line, separator) == count; });
-    if (count == 0 || !alike) continue;
-    std::string out = "format = \"csv\"\n";
-    if (separator != ',') out += separator == ';' ? "separator = \";\"\n" : "separator = \"\\t\"\n";
-    const auto cells = split(lines.back(), separator);
-    const bool commas = separator != ',' && std::ranges::any_of(cells, [](std::string_view cell) {
-                          return cell.find(',') != std::string_view::npos && number_in_text(cell, ',');
-                        });
-    if (commas) out += "decimal = \",\"\n";
-    if (lines.size() > 1 && !number_in_text(split(lines[0], separator)[0], '.')) return out;
-    out += "columns = [";
-    for (std::ptrdiff_t i = 0; i <= count; ++i) out += text(i ? ", " : "", "\"c", i + 1, "\"");
-    return out + "] # give them better names\n";
-  }
-  return "format = \"text\"\npattern = '(?<value>[-+0-9.]+)' # a guess: name what is in it\n";
+// Without what frames a bare value (formats/plain.cpp).
+std::string_view unframed(std::string_view given) {
+  constexpr std::string_view around(" \t\r\n\0\x02\x03", 7);
+  const std::size_t begin = given.find_first_not_of(around);
+  if (begin == std::string_view::npos) return {};
+  return given.substr(begin, given.find_last_not_of(around) - begin + 1);
 }
 
-std::string keys_for(const RouteSample& sample, const std::vector<const RouteSample*>& all,
-                     bool needs_device) {
+// Lines of cells, where all of them have as many.
+std::string csv_keys(std::string_view value, char separator) {
+  const std::vector<std::string_view> lines = split(value, '\n');
+  const auto count = std::ranges::count(lines[0], separator);
+  const bool alike = std::ranges::all_of(
+      lines, [&](std::string_view line) { return std::ranges::count(line, separator) == count; });
+  if (count == 0 || !alike) return {};
+  std::string out = "format = \"csv\"\n";
+  if (separator != ',') out += separator == ';' ? "separator = \";\"\n" : "separator = \"\\t\"\n";
+  const auto trimmed = [separator](std::string_view line) {
+    std::vector<std::string_view> cells = split(line, separator);
+    for (std::string_view& cell : cells) cell = trim(cell);
+    return cells;
+  };
+  const auto first = trimmed(lines[0]), cells = trimmed(lines.back());
+  const bool commas = separator != ',' && std::ranges::any_of(cells, [](std::string_view cell) {
+                        return cell.find(',') != std::string_view::npos && number_in_text(cell, ',');
+                      });
+  if (commas) out += "decimal = \",\"\n";
+  const bool timed = believable_cell(cells[0]);
+  if (lines.size() > 1 && !number_in_text(first[0], '.') && !believable_cell(first[0])) {
+    std::size_t best = std::size(time_names), at = 0;
+    for (std::size_t i = 0; i < first.size(); ++i) {
+      if (const std::size_t rank = rank_in(time_names, first[i]); rank < best && believable_cell(cells[i])) {
+        best = rank;
+        at = i;
+      }
+    }
+    return best < std::size(time_names) ? text(out, "time = ", quoted(stepped({}, first[at])), "\n") : out;
+  }
+  out += "columns = [";
+  for (std::ptrdiff_t i = 0; i <= count; ++i)
+    out += text(i ? ", " : "", i == 0 && timed ? "\"ts\"" : text("\"c", i + 1, "\""));
+  return out + "] # give them better names\n" + (timed ? "time = \"ts\"\n" : "");
+}
+
+// A payload that is a bare value or lines, the likeliest first; nothing: neither.
+std::vector<std::string> keys_of_text(std::string_view given) {
+  const std::string_view value = unframed(given);
+  if (find_fault(value, Controls::line_breaks).kind != TextFault::ok) return {};
+  std::vector<std::string> out;
+  const auto plain = [&](std::string_view keys, std::string_view type) {
+    out.push_back(text("format = \"plain\"\n", keys, "metrics = { value = {",
+                       type.empty() ? std::string() : text(" type = \"", type, "\" "), "} }\n"));
+  };
+  const bool number = number_in_text(value, '.').has_value();
+  const bool comma = !number && std::ranges::count(value, ',') == 1 && number_in_text(value, ',') &&
+                     !believable_cell(value.substr(0, value.find(',')));
+  if (number || comma)
+    plain(comma ? "decimal = \",\" # two values would be format = \"csv\"\n" : "", "number");
+  const bool bare = number || comma || value == "true" || value == "false" ||
+                    (value.size() < 40 && value.find_first_of(",;\n=") == std::string_view::npos);
+  if (bare) {
+    plain("", "");
+  } else {
+    for (const char separator : {';', '\t', ','}) {  // a comma may be a decimal one
+      if (std::string keys = csv_keys(value, separator); !keys.empty()) out.push_back(std::move(keys));
+    }
+    out.push_back("format = \"text\"\npattern = '(?<value>[-+0-9.]+)' # a guess: name what is in it\n");
+  }
+  plain("", "text");
+  return out;
+}
+
+// The likeliest first.
+std::vector<std::string> keys_for(const RouteSample& sample, const std::vector<const RouteSample*>& all,
+                                  bool needs_device) {
   const std::string_view given = text_of(sample.payload);
-  if (sample.topic.starts_with("spBv1.0/")) return "format = \"sparkplug\"\n";
-  if (given.starts_with('$') || given.starts_with('!')) return "format = \"nmea\"\n";
-  if (given.starts_with('/') && given.find("\r\n") != std::string_view::npos) return "format = \"obis\"\n";
+  if (sample.topic.starts_with("spBv1.0/")) return {"format = \"sparkplug\"\n"};
+  if (given.starts_with('$') || given.starts_with('!')) return {"format = \"nmea\"\n"};
+  if (given.starts_with('/') && given.find("\r\n") != std::string_view::npos) return {"format = \"obis\"\n"};
+  const std::string_view front = trim(given);
+  if (TreeBuilder tree;
+      front.starts_with('"') && read_tree(sample.payload, false, tree) && tree.roots.size() == 1) {
+    std::vector<std::string> out = {"metrics = { value = \"@\" }\n"};
+    const std::unique_ptr<Tree>& root = tree.roots[0];
+    if (root->kind == Tree::string && number_in_text(root->text, '.'))
+      out.insert(out.begin(), "metrics = { value = { path = \"@\", type = \"number\" } }\n");
+    return out;
+  }
   for (const bool cbor : {false, true}) {
     TreeBuilder tree;
-    const std::string_view front = trim(given);
     const bool likely = cbor ? !given.empty() && static_cast<unsigned char>(given[0]) >= 0x80 &&
                                    static_cast<unsigned char>(given[0]) < 0xC0
                              : front.starts_with('{') || front.starts_with('[');
     if (!likely || !read_tree(sample.payload, cbor, tree)) continue;
-    if (is_senml(*tree.roots[0])) return text("format = \"senml", cbor ? "_cbor" : "", "\"\n");
+    if (is_senml(*tree.roots[0])) return {text("format = \"senml", cbor ? "_cbor" : "", "\"\n")};
     std::vector<std::unique_ptr<TreeBuilder>> others;
     for (const RouteSample* one : all) {
       auto other = std::make_unique<TreeBuilder>();
       if (one != &sample && read_tree(one->payload, cbor, *other)) others.push_back(std::move(other));
     }
-    return text(cbor ? "format = \"cbor\"\n" : "", Shaper(tree.roots).keys(needs_device, others));
+    const std::string keys =
+        text(cbor ? "format = \"cbor\"\n" : "", Shaper(tree.roots).keys(needs_device, others));
+    const std::size_t metrics = keys.find("[@table@");
+    if (metrics == std::string::npos) return {keys};
+    return {keys, keys.substr(0, metrics) + every_value};
   }
   return keys_of_text(given);
+}
+
+// A proposal as a file would say it, tried on what it was made of.
+class Tryout {
+ public:
+  Tryout(const std::string& topic, std::string keys) : sparkplug_(keys.find("\"sparkplug\"") != keys.npos) {
+    constexpr std::string_view table = "[@table@.metrics]";
+    if (const std::size_t at = keys.find(table); at != std::string::npos)
+      keys.replace(at, table.size(), "[metrics]");
+    std::vector<ConfigError> errors;
+    const auto file =
+        TomlFile::parse(text(topic.empty() ? std::string() : text("topic = ", quoted(topic), "\n"), keys),
+                        "suggested", errors);
+    if (!file || !errors.empty()) return;
+    RouteConfig route;
+    Section section = file->root();
+    read_keys(section, topic.empty() ? route_shape : topic_route_shape, &route);
+    if (!errors.empty()) return;
+    if (auto router = Router::make({route}); router.ok()) router_.emplace(std::move(router).value());
+  }
+
+  bool loads() const { return router_.has_value(); }
+  // Why it does not read the payload; empty: it does, or says nothing without those before it.
+  std::string fault(const RouteSample& sample) const {
+    if (sparkplug_) return {};
+    Arrival arrival;
+    arrival.input = "input";
+    arrival.channel = sample.topic;
+    arrival.bytes = sample.payload;
+    std::vector<Record> records;
+    Unread unread;
+    const Status status = router_->decode(arrival, records, unread);
+    return status.ok() ? unread.reason() : status.detail();
+  }
+
+ private:
+  const bool sparkplug_;
+  std::optional<Router> router_;
+};
+
+// The first that reads nearly all of the payloads, or the one that reads most; empty: none loads.
+std::string best_of(const std::vector<std::string>& all, const std::string& topic,
+                    const std::vector<const RouteSample*>& samples) {
+  std::string best;
+  std::size_t least = SIZE_MAX;
+  for (const std::string& keys : all) {
+    const Tryout tryout(topic, keys);
+    if (!tryout.loads()) continue;
+    std::size_t unread = 0;
+    std::string why;
+    for (const RouteSample* sample : samples) {
+      std::string fault = tryout.fault(*sample);
+      if (!fault.empty() && unread++ == 0) why = std::move(fault);
+    }
+    if (unread >= least) continue;
+    least = unread;
+    best = unread == 0 ? keys
+                       : text("# ", unread, " of ", samples.size(),
+                              " payloads it cannot read as it stands: ", shown(why, 200), "\n", keys);
+    if (unread * 5 <= samples.size()) break;
+  }
+  return best;
 }
 
 }  // namespace
@@ -409,7 +541,11 @@ Suggestion suggest_route(const std::vector<RouteSample>& samples, std::string_vi
   if (samples.empty()) return out;
   const bool topics = !samples[0].topic.empty();
   bool has_device = false;
-  const std::string topic = topics ? pattern_of(samples, has_device) : std::string();
+  // Sparkplug's data says nothing without the births, which come by other topics.
+  const bool sparkplug = samples[0].topic.starts_with("spBv1.0/");
+  const std::string topic = sparkplug ? "spBv1.0/#"
+                            : topics  ? pattern_of(samples, has_device)
+                                      : std::string();
   // Of those that come by this topic the largest payload says most.
   const auto pattern = TopicPattern::parse(topic);
   std::vector<const RouteSample*> of_route;
@@ -421,7 +557,13 @@ Suggestion suggest_route(const std::vector<RouteSample>& samples, std::string_vi
   if (of_route.empty()) of_route.push_back(&samples[0]);
   const RouteSample& richest = **std::ranges::max_element(
       of_route, {}, [](const RouteSample* sample) { return sample->payload.size(); });
-  std::string keys = keys_for(richest, of_route, !has_device);
+  std::vector<std::string> all = keys_for(richest, of_route, !has_device);
+  for (std::string& keys : all) {
+    if (!has_device && keys.find("device = ") == std::string::npos &&
+        keys.find("sparkplug") == std::string::npos)
+      keys = "device = \"device\" # say which\n" + keys;
+  }
+  std::string keys = best_of(all, topic, of_route);
   if (keys.empty()) return out;
   if (const std::size_t others = samples.size() - of_route.size(); others > 0)
     keys = text("# ", others, " of ", samples.size(),
@@ -431,9 +573,6 @@ Suggestion suggest_route(const std::vector<RouteSample>& samples, std::string_vi
   const std::string name(
       table.substr(table.find_first_not_of('['), table.find(']') - table.find_first_not_of('[')));
   if (const std::size_t at = keys.find("@table@"); at != std::string::npos) keys.replace(at, 7, name);
-  if (!has_device && keys.find("device = ") == std::string::npos &&
-      keys.find("sparkplug") == std::string::npos)
-    keys = "device = \"device\" # say which\n" + keys;
   out.toml = text(table, "\n", topics ? text("topic = ", quoted(topic), "\n") : std::string(), keys);
   return out;
 }

@@ -1,6 +1,6 @@
 // A route for payloads that were seen: which format they are in, what of their topics varies, where time,
 // quality and device stand, and which values are readings. A proposal for a person, as TOML with what
-// was seen beside it; it has not been tried. Pure.
+// was seen beside it: it loads, and was tried on what it was made of; what it cannot read is said. Pure.
 #pragma once
 
 #include <string>

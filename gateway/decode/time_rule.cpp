@@ -17,7 +17,7 @@ Result<TimeRule> time_rule_of(const RouteConfig& route) {
         Code::invalid,
         text(
             "time_format = \"", route.time_format,
-            "\": there are auto, iso8601, s, ms, us, ns, s2000, filetime, ticks, excel, uptime and patterns like \"%d.%m.%Y %H:%M:%S\"")};
+            "\": there are auto, iso8601, s, s+ns, ms, us, ns, s2000, filetime, ticks, excel, uptime and patterns like \"%d.%m.%Y %H:%M:%S\"")};
   }
   if (!route.time_zone.empty()) {
     auto zone = TimeZone::find(route.time_zone);

@@ -8,6 +8,8 @@
 #include <string>
 #include <utility>
 
+#include "decode/reading_value.h"
+
 namespace millrace {
 namespace {
 
@@ -189,6 +191,32 @@ bool could_be_date(std::string_view spelling) {
   return shown.year >= 1970 && shown.year < 2100 && shown.in_utc(nullptr).has_value();
 }
 
+// Zeros where a date is to be: "0000-00-00 00:00:00", "00.00.2000", "000000 120000". No day has two parts of
+// 0, whatever their order is.
+bool names_no_day(std::string_view text) {
+  const std::string_view date = text.substr(0, text.find_first_of(" Tt"));
+  int parts = 1, zeros = 0;
+  std::size_t digits = 0;
+  bool zero = true;
+  for (const char c : date) {
+    if (c == '-' || c == '/' || c == '.') {
+      if (digits == 0) return false;
+      zeros += zero;
+      ++parts;
+      digits = 0;
+      zero = true;
+    } else if (c >= '0' && c <= '9') {
+      ++digits;
+      zero = zero && c == '0';
+    } else {
+      return false;
+    }
+  }
+  if (digits == 0) return false;
+  zeros += zero;
+  return parts == 3 ? zeros >= 2 : parts == 1 && zero && (digits >= 6 || date == text);
+}
+
 }  // namespace
 
 bool is_within_bounds(WallTime time) { return time.us >= earliest_us && time.us <= latest_us; }
@@ -353,6 +381,18 @@ std::optional<WallTime> parse_time_number(std::string_view spelling, TimeFormat 
   return in_bounds(sum(epoch_us, negative ? -us : us));
 }
 
+std::optional<WallTime> parse_seconds_and_nanos(std::string_view text) {
+  const std::size_t blank = text.find(' ');
+  auto time = parse_time_number(text.substr(0, blank), TimeFormat::s);
+  if (!time || blank == std::string_view::npos) return time;
+  const std::string_view rest = text.substr(blank + 1);
+  std::uint32_t nanos = 0;
+  const auto parsed = std::from_chars(rest.data(), rest.data() + rest.size(), nanos);
+  if (parsed.ec != std::errc{} || parsed.ptr != rest.data() + rest.size() || nanos >= 1'000'000'000)
+    return std::nullopt;
+  return in_bounds(sum(time->us, nanos / 1000));
+}
+
 bool is_too_far_ahead(WallTime time, WallTime now, const TimeRule& rule) {
   if (rule.future_limit_us == INT64_MAX) return false;
   std::int64_t ahead = 0;
@@ -362,9 +402,12 @@ bool is_too_far_ahead(WallTime time, WallTime now, const TimeRule& rule) {
 
 TimeFound read_time(std::string_view spelling, bool number, const TimeRule& rule,
                     std::optional<WallTime> now) {
-  if (rule.format == TimeFormat::uptime) return {TimeFound::unbelieved};
+  if (rule.format == TimeFormat::uptime)
+    return {stands_for_nothing(spelling) ? TimeFound::none : TimeFound::unbelieved};
   std::optional<WallTime> time;
-  if (rule.format == TimeFormat::pattern) {
+  if (rule.format == TimeFormat::s_ns) {
+    time = parse_seconds_and_nanos(spelling);
+  } else if (rule.format == TimeFormat::pattern) {
     time = parse_time_pattern(spelling, rule.pattern, rule.zone.get());
   } else {
     if (!number) time = parse_time_text(spelling, rule.zone.get());
@@ -376,7 +419,8 @@ TimeFound read_time(std::string_view spelling, bool number, const TimeRule& rule
       time = parse_time_number(spelling, rule.format);
     }
   }
-  if (!time) return {TimeFound::refused};
+  if (!time)
+    return {stands_for_nothing(spelling) || names_no_day(spelling) ? TimeFound::none : TimeFound::refused};
   if (!is_within_bounds(*time) || time->us < rule.past_limit_us) return {TimeFound::unbelieved, *time};
   if (now && is_too_far_ahead(*time, *now, rule)) return {TimeFound::unbelieved, *time};
   return {TimeFound::time, *time};
@@ -393,7 +437,8 @@ std::optional<TimeFormat> time_format_of(std::string_view name) {
                                                                         {"filetime", TimeFormat::filetime},
                                                                         {"ticks", TimeFormat::ticks},
                                                                         {"excel", TimeFormat::excel},
-                                                                        {"uptime", TimeFormat::uptime}};
+                                                                        {"uptime", TimeFormat::uptime},
+                                                                        {"s+ns", TimeFormat::s_ns}};
   for (const auto& [known, format] : formats) {
     if (known == name) return format;
   }

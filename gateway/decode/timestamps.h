@@ -26,6 +26,7 @@ enum class TimeFormat : std::uint8_t {
   ticks,
   excel,
   uptime,
+  s_ns,
   pattern
 };
 
@@ -60,11 +61,16 @@ struct TimeRule {
   std::int64_t future_limit_us = INT64_MAX;
 };
 
+// "1767268800 500000000": seconds since 1970 and the nanoseconds beyond, as the cloud's clients and ROS have
+// them; without the second they are none.
+std::optional<WallTime> parse_seconds_and_nanos(std::string_view text);
+
 // Whatever the two are: a clock may be anywhere.
 bool is_too_far_ahead(WallTime time, WallTime now, const TimeRule& rule);
 
 struct TimeFound {
-  enum Kind : std::uint8_t { time, unbelieved, refused } kind;
+  // `none`: it says itself that it is no time, as of a clock that is not set: "N/A", "0000-00-00 00:00:00"
+  enum Kind : std::uint8_t { time, unbelieved, none, refused } kind;
   WallTime at{};
   const char* hint = "";  // of a refused one: what would read it
 };

@@ -313,6 +313,13 @@ metrics = { weight = {} }
         self.configure(CONFIG.replace("[[uplinks.mqtt]]", said + "[[uplinks.mqtt]]"), devices=1, central=2, type="integer", more="", csv="")
         code, said, complaint = self.try_out('{"ts":1767225600,"temp":21.5,"on":true}', "--input", "devices", "--topic", "plant/l1/press-1/telemetry", "--json")
         self.assertEqual((code, [(r["metric"], r["value"], r["time"][:10]) for r in map(json.loads, said.splitlines())]), (0, [("on", True, "2026-01-01"), ("temp", 21.5, "2026-01-01")]), complaint)
+        # And so it does for what firmware sends with less care.
+        for given, expected in (("21,5", [("value", 21.5)]), ("21.5\0", [("value", 21.5)]), ('"online"', [("value", "online")]), ('{"":1,"x":2}', [("__", 1), ("x", 2)])):
+            with self.subTest(given=given):
+                said = suggest(given, "-t", "plant/l1/press-1/telemetry").stdout.decode()
+                self.configure(CONFIG.replace("[[uplinks.mqtt]]", said + "[[uplinks.mqtt]]"), devices=1, central=2, type="integer", more="", csv="")
+                code, said, complaint = self.try_out(given, "--input", "devices", "--topic", "plant/l1/press-1/telemetry", "--json")
+                self.assertEqual((code, [(r["metric"], r["value"]) for r in map(json.loads, said.splitlines())]), (0, expected), complaint)
         for given, arguments, code in (("", ("-t", "a/b"), 64), ("1", (), 64), ("\x01\x02", ("-t", "a/b"), 1)):
             self.assertEqual(suggest(given, *arguments).returncode, code)
 

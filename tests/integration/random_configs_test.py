@@ -28,7 +28,7 @@ WORDS = {
     "topic": ["#", "+/+/#", "a/{device}", "a/{line}/{device}", "a/+/{device}", "a/b/c", "{x}/{y}/{device}", "a/{device}/#"],
     "device": ["{device}", "{client_id}", "{id}", "{a.b}", "{.id}-{^.x}", "{@key}", "{line}-{device}", "pump", "{property.p}", "{.n}"],
     "time": ["ts", "t", "$.ts", "Time", "a.b", "r[0].t"], "time_of_day": ["tod", "t"], "quality": ["q", "quality", "$.q"],
-    "time_format": ["auto", "iso8601", "s", "ms", "us", "ns", "s2000", "filetime", "ticks", "excel", "uptime", "%d.%m.%Y %H:%M:%S", "%s"],
+    "time_format": ["auto", "iso8601", "s", "s+ns", "ms", "us", "ns", "s2000", "filetime", "ticks", "excel", "uptime", "%d.%m.%Y %H:%M:%S", "%s"],
     "time_zone": ["local", "+02:00", "Europe/Berlin", "-11:30", "UTC"], "time_missing": ["arrival", "refuse"],
     "past_limit": ["2010-01-01", "1970-01-01", "none", "1h"], "future_limit": ["1d", "0s", "none", "1000d"],
     "each": ["r", "r[]", "sensors.*", "a.b", "r[].s.*", "$", "*"], "when": ["type == 'T'", "a.b > 3", "v != null", "s ~ '^x.*y$'", "q >= 2 and type == 'data'", "v == 1 or not x == 2"],

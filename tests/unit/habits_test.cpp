@@ -123,6 +123,10 @@ TEST_CASE("what says that there is none is looked at before it is scaled") {
   CHECK(by(keys, R"({"t":615})").readings() == Readings{"t=21.5"});
   CHECK(by(keys + "\n", R"({"t":[]})").unread.no_value == 1);
   CHECK(by(keys, R"({"t":{}})").unread.no_value == 1);
+  for (const char* display : {"--", "--.-", "- - -", "-.--"})  // the segments of a display without a value
+    CHECK(by(keys, text(R"({"t":")", display, "\"}")).unread.no_value == 1);
+  for (const char* none : {".", ":", "-x-"})
+    CHECK(by(keys, text(R"({"t":")", none, "\"}")).unread.refusals == 1);
   CHECK(by(keys, R"({"t":[1]})").unread.refusals == 1);
   CHECK(errors_of("metrics = { t = { path = 't', type = 'text', no_value = 1 } }").size() == 1);
   // An offset of whole steps is added before it is divided.
@@ -142,6 +146,27 @@ TEST_CASE("half a time is none, and both halves are one") {
   CHECK(by(keys + "time_format = '%Y%m%d %H%M%S'\n", R"({"d":20260101,"c":"120000","t":1})")
             .records.at(0)
             .time.us == 1'767'268'800'000'000);
+}
+
+TEST_CASE("seconds, and nanoseconds beside them") {
+  const std::string keys =
+      "time = 'at.s'\ntime_of_day = 'at.n'\ntime_format = 's+ns'\nmetrics = { t = 't' }\n";
+  const auto at = [&](const char* json) {
+    const Decoded out = by(keys, text(R"({"t":1,"at":)", json, "}"));
+    return out.records.empty()                         ? out.status.detail()
+           : out.records[0].trust == TimeTrust::device ? text(out.records[0].time.us)
+                                                       : "arrival";
+  };
+  CHECK(at(R"({"s":1767225600,"n":250001999})") == "1767225600250001");
+  CHECK(at(R"({"n":"250000000","s":"1767225600"})") == "1767225600250000");
+  // SiteWise leaves the nanoseconds out, protobuf's JSON what is 0.
+  CHECK(at(R"({"s":1767225600})") == "1767225600000000");
+  CHECK(at(R"({"s":1767225600,"n":null})") == "1767225600000000");
+  CHECK(at(R"({"n":250000000})") == "arrival");
+  CHECK(at(R"({"s":1767225600,"n":1000000000})").starts_with("not a time"));
+  CHECK(at(R"({"s":1767225600,"n":-1})").starts_with("not a time"));
+  CHECK(at(R"({"s":0,"n":5})") == "arrival");
+  CHECK(parse_seconds_and_nanos("99999999999999999999 1").has_value());
 }
 
 TEST_CASE("numbers of other clocks") {

@@ -245,9 +245,26 @@ TEST_CASE("mapping: quality in the words of the trade") {
     INFO(bad);
     CHECK(quality(bad) == "bad");
   }
+  // As gateways write them: through an int32, through a double, in either case.
+  for (const char* bad : {"-2147155968", "\"-2147155968\"", "-2.147155968e9", "2147811328.0", "2.147811328e9",
+                          "\"2147811328.0\"", "\"0X80050000\"", "\"0x80050000\""}) {
+    INFO(bad);
+    CHECK(quality(bad) == "bad");
+  }
+  CHECK(quality("1.92e2") == "good");
+  CHECK(quality("\"192.0\"") == "good");
+  CHECK(quality("\"12 good\"") == "uncertain");
+  CHECK(quality("\"infected\"") == "uncertain");
+  for (const char* none : {"1.5", "192.05", "4294967296", "-2147483649", "1e300"}) {
+    INFO(none);
+    CHECK(decode(route, text(R"({"q":)", none, R"(,"v":1})")).status.detail().starts_with("not a quality"));
+  }
   route.quality_format = "opcua";
   CHECK(quality("0") == "good");
   CHECK(quality("192") == "good");
+  CHECK(quality("1e2") == "good");
+  CHECK(quality("-2147155968") == "bad");
+  CHECK(quality("1073741824.0") == "uncertain");
   route.quality_format = "opcda";
   CHECK(quality("0") == "bad");
   CHECK_FALSE(decode(route, R"({"q":-1,"v":1})").status.ok());

@@ -214,6 +214,27 @@ TEST_CASE("binary: inside of JSON, as LoRaWAN's servers send it") {
   CHECK(read(route, timeless, out.unread.missing).readings() == Readings{"temperature=21.5", "battery=100"});
 }
 
+TEST_CASE("binary: a device without anything to say has no value inside of JSON, either") {
+  Words words;
+  words.inside = "data";
+  RouteConfig route = binary({field("v", "u8", 0)}, words);
+  for (const char* none : {R"({"port":2,"data":""})", R"({"port":2,"data":null})"}) {
+    INFO(none);
+    const Decoded out = read(route, none);
+    CHECK(out.status.ok());
+    CHECK(out.readings().empty());
+    CHECK(out.unread.no_value == 1);
+    CHECK_FALSE(out.unread.any());
+  }
+  // A condition tells it from bytes, and these from bytes that are none.
+  route.when = "data != null";
+  CHECK(read(route, R"({"port":2,"data":""})").unread.ignored);
+  CHECK(read(route, R"({"port":2,"data":null})").unread.ignored);
+  CHECK(read(route, R"({"port":2})").unread.ignored);
+  CHECK(read(route, R"({"port":2,"data":"Bw=="})").readings() == Readings{"v=7"});
+  CHECK(read(route, R"({"port":2,"data":"?"})").unread.reason() == "no base64: ?");
+}
+
 TEST_CASE("binary: a list of blobs, each a message") {
   Words words;
   words.inside = "d";

@@ -22,6 +22,21 @@ Decoded read(const RouteConfig& route, std::string_view payload, const ValueRuns
 
 }  // namespace
 
+TEST_CASE("names of the payload: what is refused is called by where it was looked for, not by the template") {
+  const RouteConfig route = route_in(
+      "each = 'r[]'\nmetrics = { '{.n}' = { path = 'v', type = 'number', min = 5, unit = '{.u}' } }\n");
+  const Decoded out = read(
+      route,
+      R"({"r":[{"n":"a","v":"x"},{"v":1,"n":"b"},{"v":7},{"v":8,"n":""},{"v":9,"n":{"id":1}},{"v":6,"n":"c"}]})");
+  CHECK(out.readings() == Readings{"c=6"});
+  CHECK(out.unread.reason() ==
+        "r[0].v: \"v\" is not a number: x; r[1].v: \"v\" is below its range, which begins at 5: 1; "
+        "r[2]: \"n\", which names the metric, is missing; r[3]: the metric's name of \"n\" \"\" is empty; "
+        "r[4]: \"n\", which names the metric, is no value: an object or list");
+  RouteConfig topic = route_in("metrics = { '{device}' = { path = 'v', type = 'number' } }\n");
+  CHECK(read(topic, R"({"v":"x"})").unread.reason() == "\"v\" is not a number: x");
+}
+
 TEST_CASE("text: groups of a pattern are members, a line is a message") {
   RouteConfig route = text_route("^(?<id>\\w+) t=(?<t>[-0-9.]+)(?: rh=(?<rh>\\d+))?");
   route.device = "{.id}";

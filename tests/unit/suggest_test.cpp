@@ -2,6 +2,8 @@
 // of.
 #include <doctest/doctest.h>
 
+#include <algorithm>
+
 #include "decode/suggest.h"
 #include "tests/support/decoding.h"
 
@@ -104,14 +106,62 @@ TEST_CASE("suggest: other formats by how they look") {
   CHECK(has(suggested({{"a/b", "21.5 C"}}), "format = \"plain\""));
   CHECK(has(suggested({{"a/b", "ts;t\n1;2\n3;4"}}), "format = \"csv\"\nseparator = \";\""));
   CHECK(has(suggested({{"a/b", "2026-01-01 12:00;21,5;45"}}),
-            "separator = \";\"\ndecimal = \",\"\ncolumns = [\"c1\", \"c2\", \"c3\"]"));
-  CHECK(has(suggested({{"a/b", "1767225600,21.5,45"}}), "columns = [\"c1\", \"c2\", \"c3\"]"));
+            "separator = \";\"\ndecimal = \",\"\ncolumns = [\"ts\", \"c2\", \"c3\"]"));
+  CHECK(has(suggested({{"a/b", "17,21.5,45"}}), "columns = [\"c1\", \"c2\", \"c3\"]"));
   CHECK(has(suggested({{"a/b", R"([{"bn":"d/","n":"t","v":1}])"}}), "format = \"senml\""));
   CHECK(has(suggested({{"a/b", "\xa1\x61t\x15"}}), "format = \"cbor\""));
-  CHECK(has(suggested({{"spBv1.0/g/NDATA/n", "\x12"}}), "format = \"sparkplug\""));
+  CHECK(has(suggested({{"spBv1.0/g/NDATA/n", "\x12"}}), "topic = \"spBv1.0/#\"\nformat = \"sparkplug\""));
   CHECK(has(suggested({{"", "$GPGGA,1"}}), "format = \"nmea\""));
   CHECK(suggested({{"a/b", std::string("\x01\x02\xff", 3)}}).empty());
   CHECK(suggested({}).empty());
+}
+
+TEST_CASE("suggest: what is proposed reads what it was made of") {
+  using Readings = std::vector<std::string>;
+  const std::string nul = std::string("21.5\0", 5);
+  for (const auto& [payload, readings] : std::vector<std::pair<std::string, Readings>>{
+           {"21.5", {"value=21.5"}},
+           {"21,5", {"value=21.5"}},
+           {"-3,25 \u00b0C", {"value=-3.25"}},
+           {nul, {"value=21.5"}},
+           {"\x02+1.5\x03", {"value=1.5"}},
+           {"\"online\"", {"value='online'"}},
+           {"\"21.5\"", {"value=21.5"}},
+           {"online", {"value='online'"}},
+           {"12:30", {"value='12:30'"}},
+           {"1.5 2.5", {"value='1.5 2.5'"}},
+           {"2026-01-01T00:00:00Z", {"value='2026-01-01T00:00:00Z'"}},
+           {R"({"":1,"x":2})", {"__=1", "x=2"}},
+           {R"({"":{"a":1,"":2},"x":3})", {"___a=1", "_____=2", "x=3"}},
+           {R"({"a":[]})", {}},
+           {"null", {}},
+           {"1767225600,2", {"c2=2"}},
+           {"ts,a\n1767225600,2", {"a=2"}},
+           {"a;Time\r\n1,5;2026-01-01 12:00\r\n2,5;2026-01-01 12:01\r\n", {"a=1.5", "a=2.5"}},
+           {"2026-01-01 12:00;21,5", {"c2=21.5"}},
+           {"2026-01-01 12:00;1\n2026-01-01 12:01;2", {"c2=1", "c2=2"}}}) {
+    CAPTURE(payload);
+    const Decoded out = tried({{"plant/a/up", payload}});
+    CHECK(out.status.ok());
+    CHECK_FALSE(out.unread.any());
+    Readings got = out.readings(), expected = readings;
+    std::ranges::sort(got);
+    std::ranges::sort(expected);
+    CHECK(got == expected);
+    CHECK_FALSE(has(suggested({{"plant/a/up", payload}}), "cannot read"));
+    const bool timed = has(payload, "17672256") || has(payload, "12:00");
+    for (const Record& record : out.records) CHECK((record.trust == TimeTrust::device) == timed);
+  }
+}
+
+TEST_CASE("suggest: noise among the samples is told, and does not make texts of numbers") {
+  std::vector<std::pair<std::string, std::string>> samples(9, {"plant/a/up", "21.5"});
+  samples.emplace_back("plant/a/up", "?#!?!");
+  const std::string toml = suggested(samples);
+  CHECK(has(toml, "metrics = { value = {} }"));
+  CHECK(has(toml, "# 1 of 10 payloads it cannot read as it stands: "));
+  // Where words are as frequent they are what comes.
+  CHECK_FALSE(has(suggested({{"plant/a/up", "21.5"}, {"plant/a/up", "idle"}}), "number"));
 }
 
 TEST_CASE("suggest: names with control characters are TOML all the same") {

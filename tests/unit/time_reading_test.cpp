@@ -104,6 +104,40 @@ TEST_CASE("times: digits that could be a date are read by a pattern, and never g
   CHECK(when(timed(), "99999999") == "arrival");  // no date: 1973
 }
 
+TEST_CASE("times: a clock that is not set says that it has none, and the arrival counts") {
+  for (const char* none :
+       {"null", R"("")", R"(" ")", R"("N/A")", R"("n/a")", R"("null")", R"("None")", R"("-")", R"("--")",
+        R"("----/--/-- --:--:--")", R"("NaN")", R"("unknown")", R"("0000-00-00 00:00:00")",
+        R"("0000-00-00T00:00:00Z")", R"("0000/00/00")", R"("2000-00-00 00:00:07")"}) {
+    INFO(none);
+    const auto got = decode(timed(), text(R"({"ts":)", none, R"(,"v":1})"));
+    CHECK(got.readings() == Readings{"v=1"});
+    CHECK_FALSE(got.unread.any());
+    CHECK(when(timed(), none) == "arrival");
+    auto needed = timed();
+    needed.time_needed = true;
+    CHECK(when(needed, none) == "the time is missing");
+  }
+  CHECK(when(timed("%d.%m.%Y %H:%M"), R"("00.00.0000 00:00")") == "arrival");
+  CHECK(when(timed("%d%m%y"), R"("000000")") == "arrival");
+  CHECK(when(timed("iso8601"), "0") == "arrival");
+  CHECK(decode(timed("uptime"), R"({"ts":"","v":1})").readings() == Readings{"v=1"});
+  // What is broken is no clock that is not set.
+  for (const char* bad : {R"("soon")", R"("0 h")", R"("00:00:00")", R"("2024-00-01")",
+                          R"("2024-13-01 00:00:00")", R"("0000-00-")", R"(":")", R"("true")", "true"}) {
+    INFO(bad);
+    CHECK(when(timed(), bad).starts_with("not a time"));
+  }
+  // Of halves either may say so; midnight is a time of day.
+  auto halves = timed();
+  halves.time_of_day = "c";
+  CHECK(when(halves, R"("N/A","c":"12:00:00")") == "arrival");
+  CHECK(when(halves, R"("0000-00-00","c":"00:00:00")") == "arrival");
+  CHECK(when(halves, R"("2025-07-01","c":"-")") == "arrival");
+  CHECK(when(halves, R"("2025-07-01","c":"--:--")") == "arrival");
+  CHECK(when(halves, R"("2025-07-01","c":"00:00:00")") == format_time(*parse_time_text("2025-07-01")));
+}
+
 TEST_CASE("times: by a pattern, and in the other spellings of ISO") {
   CHECK(when(timed("%d.%m.%Y %H:%M:%S"), "\"01.07.2024 12:00:00\"") ==
         format_time(*parse_time_text("2024-07-01T12:00:00Z")));

@@ -222,6 +222,30 @@ TEST_CASE("each: messages that are bare values are called by member or place, an
   CHECK_FALSE(why("each = 'a{}'\ntranspose = true").empty());
 }
 
+TEST_CASE("each: an object without anything in it has no value, which is told, and a condition sees it") {
+  for (const char* empty : {"{}", R"({"a":{}})", R"({"a":[]})"}) {
+    INFO(empty);
+    const Decoded out = by("", empty);
+    CHECK(out.readings().empty());
+    CHECK(out.unread.no_value == 1);
+    CHECK_FALSE(out.unread.any());
+  }
+  CHECK(by("each = 'object{}'", R"({"object":{},"f":7})").unread.no_value == 1);
+  CHECK(by("", "{}\n{\"v\":1}\n{}").unread.no_value == 2);
+  for (const char* condition : {"$.object != null", "$.object"}) {
+    const std::string keys = text("each = 'object{}'\nwhen = '", condition, "'");
+    for (const char* none : {R"({"object":{},"f":7})", R"({"object":null,"f":7})", R"({"f":7})"}) {
+      INFO(none);
+      const Decoded out = by(keys, none);
+      CHECK(out.unread.ignored);
+      CHECK(out.unread.no_value == 0);
+    }
+    CHECK(by(keys, R"({"object":{"t":1},"f":7})").readings() == Readings{"t=1"});
+  }
+  CHECK(by("when = 'l == null'\nmetrics = { f = 'f' }", R"({"l":[],"f":7})").readings() == Readings{"f=7"});
+  CHECK(by("when = 'l == null'\nmetrics = { f = 'f' }", R"({"l":[1],"f":7})").unread.ignored);
+}
+
 TEST_CASE("metrics: two values out of one text by two patterns") {
   CHECK(by("[metrics]\nt = { path = 'v', pattern = '^(?<value>[0-9.]+);' }\n"
            "h = { path = 'v', pattern = ';(?<value>[0-9.]+);' }",

@@ -70,7 +70,9 @@ class BlobWalk final : public LenientHandler {
   }
 
   bool null() override {
-    return tell([&] { return walk_.null(); });
+    reserve();
+    if (path_.value()) ++unread_.no_value;
+    return walk_.null();
   }
   bool boolean(bool value) override {
     return tell([&] { return walk_.boolean(value); });
@@ -145,8 +147,11 @@ class BlobWalk final : public LenientHandler {
     if (room) also_.push_back(run);
     const bool on = walk_.begin_object();
     if (on && why) {
+      (void)walk_.key("");  // there is something, and no condition takes it for nothing
       unread_.refuse({place, place + 1}, "", text(why, shown(given, 40)));
       if (room) unread_.missing.push_back(run);
+    } else if (on && bytes_.size() <= skip_) {
+      ++unread_.no_value;
     } else if (on) {
       layout_.tell(BytesView(bytes_).subspan(std::min(skip_, bytes_.size())),
                    from + static_cast<std::uint32_t>(skip_ * 16), walk_, unread_, texts_.emplace_back());

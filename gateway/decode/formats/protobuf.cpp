@@ -432,7 +432,7 @@ class ProtobufFormat final : public PayloadFormat {
         plan_(std::move(plan)) {}
 
   Status decode(const Payload& payload, std::vector<Record>& out, Unread& unread) const override {
-    const std::size_t before = out.size();
+    const std::size_t before = out.size(), none_before = unread.no_value;
     if (payload.arrival.bytes.empty() && !delimited_ && !empty_is_zeros_)
       return {
           Code::invalid,
@@ -452,7 +452,7 @@ class ProtobufFormat final : public PayloadFormat {
     }
     if (status.ok()) status = walk.fault();
     const bool nothing = payload.arrival.bytes.empty() && out.size() == before && !unread.any();
-    if (status.ok() && nothing && !unread.ignored) ++unread.no_value;
+    if (status.ok() && nothing && !unread.ignored && unread.no_value == none_before) ++unread.no_value;
     if (!status.ok()) {
       out.resize(before);
       unread.clear();
