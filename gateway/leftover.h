@@ -55,7 +55,9 @@ class Leftover {
   void look();
   void carry_letters(Log& log, Sequence from, std::function<void()> removed);
   void retry(Log& log, Sequence from, std::function<void()> removed, const Status& trouble);
-  void remove(const std::function<void()>& removed);
+  void remove(Log& log, const std::function<void()>& removed);
+  std::string carried_name() const;
+  Sequence carried_through(const Log& log) const;
   void update();
 
   Loop& loop_;
