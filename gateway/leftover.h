@@ -40,6 +40,7 @@ class Leftover {
   // Uplinks that are no longer configured do not stop here by themselves either.
   void stop(std::function<void()> done) { uplinks_->stop(std::move(done)); }
   const Uplinks& uplinks() const { return *uplinks_; }
+  SqliteLog& log() { return *log_; }
 
   std::uint64_t records() const;  // not settled yet, over all uplinks
   std::uint64_t records_of(const std::string& uplink) const;

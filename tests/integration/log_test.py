@@ -170,6 +170,24 @@ topic = "all/{device}"
         wait_for(lambda: self.metric("millrace_uplink_backlog_records") == 0 and self.metric("millrace_uplink_records_total") >= 100, "the others arrive")
         del central
 
+    def test_a_device_is_forgotten_in_the_log_of_another_version_too(self):
+        devices, config, gateway = self.site()
+        self.fill(devices.port)
+        self.assertEqual(gateway.stop(), 0)
+        beside = self.folder / "log" / "format-3"
+        shutil.copytree(self.folder / "log", self.folder / "copy")
+        (self.folder / "copy").rename(beside)
+        told = json.loads(self.run_log("log", "forget", "--device", "d1", "--json").stdout)
+        self.assertEqual(told["forgotten"], 100)  # of a stopped log
+        gateway = self.gateway(config)
+        self.assertEqual(self.status()["log"]["leftovers"], 1)
+        told = json.loads(self.run_log("log", "forget", "--device", "d2", "--json").stdout)
+        self.assertEqual(told["forgotten"], 100)
+        self.assertEqual(gateway.stop(), 0)
+        for file in [*beside.glob("seg-*.db"), *(self.folder / "log").glob("seg-*.db")]:
+            records = subprocess.run([str(BUILD / "millrace"), "log", "salvage", str(file)], capture_output=True, text=True).stdout
+            self.assertNotRegex(records, r'"device":"d[12]"', file)
+
     def test_devices_are_forgotten_at_the_same_time(self):
         devices, config, gateway = self.site()
         for turn in range(12):  # a segment each
