@@ -222,8 +222,7 @@ void Mending::on_replaced(std::uint32_t id) {
 }
 
 // Segment after segment is rewritten without those records, as a damaged one is without the rows that are
-// gone. What the open group holds, and rows on their way into the head, are sealed with it first; until a
-// segment is rewritten none of its rows is carried into another.
+// gone. Until it has been none of its rows is carried into another.
 void Mending::forget_device(const std::string& device, std::optional<WallTime> before,
                             std::function<void(Result<std::uint64_t>)> done) {
   struct Work {
@@ -269,18 +268,15 @@ void Mending::forget_device(const std::string& device, std::optional<WallTime> b
         });
   };
   ++sealing_;
-  p_.groups.commit({.urgent = true}, [this, alive = p_.alive, work, done, device](const Status& committed) {
+  p_.groups.seal([this, alive = p_.alive, work, done, device](const Status& status) {
     if (!*alive) return;
-    p_.groups.seal([this, alive, work, done, device, committed](const Status& sealed) {
-      if (!*alive) return;
-      --sealing_;
-      if (!committed.ok() || !sealed.ok()) return done(committed.ok() ? sealed : committed);
-      p_.cache.begin_after(p_.committed);  // what is in memory holds the device, too
-      for (const auto& [id, segment] : p_.sealed) work->left.insert(work->left.begin(), id);
-      to_rewrite_.insert(work->left.begin(), work->left.end());
-      LOG_INFO("log: forgetting device ", device);
-      work->next();
-    });
+    --sealing_;
+    if (!status.ok()) return done(status);
+    p_.cache.begin_after(p_.committed);  // what is in memory holds the device, too
+    for (const auto& [id, segment] : p_.sealed) work->left.insert(work->left.begin(), id);
+    to_rewrite_.insert(work->left.begin(), work->left.end());
+    LOG_INFO("log: forgetting device ", device);
+    work->next();
   });
 }
 

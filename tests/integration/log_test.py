@@ -228,6 +228,20 @@ topic = "all/{device}"
         self.assertNotEqual(self.status()["epoch"], epoch)
         self.assertEqual(len(self.exported("--lane", "raw")), 150)
 
+    def test_a_backup_has_what_waited_for_its_commit(self):
+        devices = self.broker()
+        config = self.config(devices.port, free_port())
+        config.write_text(config.read_text().replace('commit_interval = "200ms"', 'commit_interval = "1min"'))
+        gateway = self.gateway(config)
+        wait_for(lambda: self.metric("millrace_input_up") == 1, "the input is up")
+        self.publish(devices.port, "plant/l1/d1/telemetry", *(f'{{"ts":{1700000000 + n},"value":{n}}}' for n in range(5)))
+        wait_for(lambda: self.metric("millrace_input_records_total") == 5, "all are taken")
+        self.run_log("log", "backup", str(self.folder / "copy"))
+        records = [json.loads(line) for file in (self.folder / "copy").glob("seg-*.db")
+                   for line in subprocess.run([str(BUILD / "millrace"), "log", "salvage", str(file)], capture_output=True, text=True).stdout.splitlines()]
+        self.assertEqual([r["value"] for r in records if r["lane"] == "raw"], [0, 1, 2, 3, 4])
+        self.assertEqual(gateway.stop(), 0)
+
     def test_damage_on_a_stopped_log_is_mended_and_counted(self):
         central_port = free_port()
         devices, config, gateway = self.site(central_port, logmore='max_size = "1MiB"')

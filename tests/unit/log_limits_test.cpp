@@ -273,7 +273,8 @@ TEST_CASE("log: alarms of devices that are forgotten are not carried on while th
     CHECK(answers == 2);
     CHECK(forgotten == 40);
     const auto left = site.all(Lane::alarm);
-    CHECK(std::ranges::none_of(left, [](const Record& r) { return r.device == "gone" || r.device == "too"; }));
+    CHECK(
+        std::ranges::none_of(left, [](const Record& r) { return r.device == "gone" || r.device == "too"; }));
     CHECK(std::ranges::count(left, "door", &Record::device) == 20);
     CHECK(site.disk.used() <= site.options.bytes_max);
   }
