@@ -6,6 +6,7 @@
 #include "log/log_parts.h"
 #include "log/state_table.h"
 #include "record/batch.h"
+#include "record/record_proto.h"
 
 namespace millrace {
 namespace {
@@ -36,6 +37,14 @@ std::vector<Row> without(const Row& row, const std::function<bool(const Record&)
     from = i + 1;
   }
   return rows;
+}
+
+// Of what an uplink refused the reading's, not the refusal's.
+WallTime time_of(const Record& record) {
+  const auto* letter = record.detail ? std::get_if<DeadDetail>(&record.detail->body) : nullptr;
+  if (!letter || !letter->from_uplink()) return record.time;
+  const auto refused = decode_record(letter->payload);
+  return refused.ok() ? refused.value().time : record.time;
 }
 
 }  // namespace
@@ -256,7 +265,7 @@ void Mending::forget_device(const std::string& device, std::optional<WallTime> b
         [reader = p_.reader, id, device, before, rebuilt] {
           LossDetail taken_out;
           const auto goes = [&](const Record& record) {
-            return record.device == device && (!before || record.time < *before);
+            return record.device == device && (!before || time_of(record) < *before);
           };
           *rebuilt = reader->rebuild(id, [&](const Row& row) { return without(row, goes, taken_out); });
           rebuilt->taken_out = std::move(taken_out);

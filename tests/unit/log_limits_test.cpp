@@ -18,6 +18,7 @@
 #include "base/text.h"
 #include "log/sqlite_log.h"
 #include "record/batch.h"
+#include "record/record_proto.h"
 #include "sim/world/sim_disk.h"
 #include "sim/world/sim_loop.h"
 #include "tests/support/seed.h"
@@ -241,6 +242,38 @@ TEST_CASE("log: a device that is forgotten is gone from the open group, too") {
   const auto left = site.all(Lane::raw);
   CHECK(left.size() == 15);
   CHECK(std::ranges::none_of(left, [](const Record& r) { return r.device == "gone"; }));
+}
+
+TEST_CASE("log: what an uplink refused is as old as the reading, where a device is forgotten up to a time") {
+  Site site(64 << 20);
+  const std::int64_t day = 86'400'000'000;
+  const WallTime before{reading(0).time.us + 10 * day};
+  WriteSet set;
+  for (const std::int64_t days : {0, 20}) {
+    Record refused = reading(1, "gone");
+    refused.time.us += days * day;
+    DeadDetail dead;
+    dead.consumer = "up";
+    dead.source = DeadDetail::Source::uplink;
+    dead.payload = encode_record(refused);
+    auto detail = std::make_shared<Detail>();
+    detail->body = std::move(dead);
+    Record letter;
+    letter.kind = Kind::dead;
+    letter.device = "gone";
+    letter.time.us = refused.time.us + 30 * day;
+    letter.detail = std::move(detail);
+    set.records.emplace_back(Lane::dead, std::move(letter));
+  }
+  site.log->commit(std::move(set), {});
+  std::optional<std::uint64_t> forgotten;
+  site.log->forget_device("gone", before, [&](const Result<std::uint64_t>& records) {
+    REQUIRE(records.ok());
+    forgotten = records.value();
+  });
+  site.loop->run_for(10s);
+  CHECK(forgotten == 1);
+  CHECK(site.all(Lane::dead).size() == 1);
 }
 
 TEST_CASE("log: alarms of devices that are forgotten are not carried on while the log evicts") {
