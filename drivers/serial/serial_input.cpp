@@ -132,7 +132,7 @@ void settle_requests(Section& section, SerialInputConfig& c) {
     if (!request.ok()) section.error(name, text("\"", name, "\": ", request.status().detail()));
     else one = std::move(request).value();
     if (one.empty() || one.size() > 1024) section.error(name, "a request has 1 to 1024 bytes");
-    if (c.sign_on && !(one.starts_with("/?") && one.ends_with("!\r\n")))  // IEC 62056-21, 6.3.1
+    if (c.sign_on && !(one.starts_with('/') && one.ends_with("!\r\n")))  // IEC 62056-21, 6.3.1
       section.error(name, text("no meter answers \"", shown(one),
                                "\": a request of \"sign_on\" is '/?!\\r\\n', or '/?ADDRESS!\\r\\n'"));
     if (const auto sum = c.speaks_mbus() ? mbus_sum_missed(one) : std::nullopt)

@@ -441,6 +441,7 @@ TEST_CASE("config: what a line could never do is refused with the reason") {
   const std::string meter = "framing = 'telegram'\nsign_on = true\n";
   CHECK(serial(meter, "format = 'obis'") == "");
   CHECK(serial(meter + "request = '/?12345678!\\r\\n'", "format = 'obis'") == "");
+  CHECK(serial(meter + "request = '/2!\\r\\n'", "format = 'obis'") == "");  // some makers' own
   CHECK(says(serial(meter + "request = '/?!'", "format = 'obis'"), "a request of \"sign_on\" is"));
   CHECK(says(serial(meter + "request = 'S\\r\\n'", "format = 'obis'"), "a request of \"sign_on\" is"));
   // Topics, where frames have none.
