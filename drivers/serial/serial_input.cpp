@@ -180,8 +180,9 @@ void settle(Section& section, SerialInputConfig& c) {
   if (c.reopen_max < c.reopen_min) section.error("reopen_max", "\"reopen_max\" is less than \"reopen_min\"");
   if (c.rs485 != "no" && c.flow_control)
     section.error("flow_control", "RTS is either the direction's or the flow's");
-  for (const char* key : {"rs485_before", "rs485_after"}) {
-    if (section.has(key) && c.rs485 == "no")
+  for (const auto& [key, delay] :
+       {std::pair{"rs485_before", c.rs485_before}, std::pair{"rs485_after", c.rs485_after}}) {
+    if (c.rs485 == "no" && delay > Duration::zero())
       section.error(key, text("\"", key, "\" is of rs485 = \"rts_high\" or \"rts_low\""));
   }
   settle_routes(section, c);

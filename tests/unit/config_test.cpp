@@ -456,6 +456,7 @@ TEST_CASE("config: what a line could never do is refused with the reason") {
   // Who switches the direction.
   CHECK(says(serial("rs485_after = '1ms'", plain), "\"rs485_after\" is of rs485"));
   CHECK(serial("rs485 = 'rts_low'\nrs485_after = '1ms'", plain) == "");
+  CHECK(serial("rs485 = 'no'\nrs485_after = '0s'", plain) == "");
   const auto bus = [&](const std::string& rs485) {
     return errors(
         text("[[inputs.modbus]]\nname = 'b'\ndevice = '/dev/x'\n[inputs.modbus.rs485]\n", rs485,
