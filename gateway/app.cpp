@@ -101,9 +101,14 @@ void App::make_faces() {
   const auto retry = [this](Range strike, const Record& letter, std::function<void(Status)> done) {
     retry_letter(storage_.log(), *uplinks_, *pipeline_, strike, letter, std::move(done));
   };
+  const auto leftovers = [this] {
+    std::vector<SqliteLog*> logs;
+    for (const auto& leftover : storage_.leftovers()) logs.push_back(&leftover->log());
+    return logs;
+  };
   faces_ = std::make_unique<Faces>(Faces::Daemon{
       config_, loop_, metrics_, storage_.log(), storage_.folder(), devices_, *report_, live_payloads_, retry,
-      [this] { return reload(); }, [this](const std::string& uplink) { return forget(uplink); },
+      leftovers, [this] { return reload(); }, [this](const std::string& uplink) { return forget(uplink); },
       [this] { return why_not_ready(); }});
   faces_->open();
 }

@@ -76,7 +76,7 @@ Status Faces::open_control() {
   control_->add("payloads", false, [this](const ControlRequest& request, ControlServer::Reply reply) {
     reply(live_payloads(request));
   });
-  log_commands_ = std::make_unique<LogCommands>(of_.log, of_.log_folder, of_.retry_letter);
+  log_commands_ = std::make_unique<LogCommands>(of_.log, of_.log_folder, of_.retry_letter, of_.leftovers);
   for (auto& [name, command] : log_commands_->table())
     control_->add(name, command.changes, std::move(command.run));
   control_->add("reload", true,

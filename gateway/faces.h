@@ -32,6 +32,7 @@ class Faces {
     SelfReport& report;
     LivePayloads& payloads;
     LogCommands::Retry retry_letter;
+    LogCommands::Leftovers leftovers;
     std::function<Status()> reload;
     std::function<Status(const std::string& uplink)> forget;
     std::function<std::string()> why_not_ready;  // a line each; empty: it is

@@ -5,6 +5,7 @@
 #include "base/logger.h"
 #include "base/text.h"
 #include "record/batch.h"
+#include "record/varint.h"
 
 namespace millrace {
 
@@ -131,7 +132,15 @@ bool Leftover::drained() const {
 void Leftover::retire(Log& log, std::function<void()> removed) {
   retiring_ = true;
   look_timer_.reset();
-  carry_letters(log, 1, std::move(removed));
+  carry_letters(log, carried_through(log) + 1, std::move(removed));
+}
+
+// Moves with the letters: a process that ends between them and the folder's removal carries none twice.
+std::string Leftover::carried_name() const { return text("leftover/", log_->epoch()); }
+
+Sequence Leftover::carried_through(const Log& log) const {
+  const auto saved = log.state(carried_name());
+  return saved ? wire::Reader(*saved).get_varint() : 0;
 }
 
 void Leftover::retry(Log& log, Sequence from, std::function<void()> removed, const Status& trouble) {
@@ -145,7 +154,7 @@ void Leftover::carry_letters(Log& log, Sequence from, std::function<void()> remo
   log_->read(Lane::dead, {from, UINT64_MAX}, Log::Direction::up, 1 << 20,
              [this, &log, from, removed = std::move(removed)](const Result<std::vector<Row>>& rows) {
                if (!rows.ok()) return retry(log, from, removed, rows.status());
-               if (rows.value().empty()) return remove(removed);
+               if (rows.value().empty()) return remove(log, removed);
                WriteSet set;
                for (const Row& row : rows.value()) {
                  std::vector<Record> letters;
@@ -159,18 +168,25 @@ void Leftover::carry_letters(Log& log, Sequence from, std::function<void()> remo
                      set.records.emplace_back(Lane::dead, std::move(letters[i]));
                  }
                }
+               const Sequence through = rows.value().back().last();
+               Bytes carried;
+               wire::Writer(carried).put_varint(through);
+               set.states.push_back({carried_name(), std::move(carried), WriteSet::State::NoRoom::left_out});
                set.urgent = true;
-               log.commit(std::move(set),
-                          [this, &log, next = rows.value().back().last() + 1, removed](const Status& status) {
-                            if (status.ok()) carry_letters(log, next, removed);
-                          });
+               log.commit(std::move(set), [this, &log, through, removed](const Status& status) {
+                 if (status.ok()) carry_letters(log, through + 1, removed);
+               });
              });
 }
 
-void Leftover::remove(const std::function<void()>& removed) {
-  log_->stop([this, removed] {
-    if (Status gone = remove_folder(path_); !gone.ok()) LOG_WARN("log: ", gone.detail());
-    else LOG_INFO("log: ", path_, " is drained and gone");
+void Leftover::remove(Log& log, const std::function<void()>& removed) {
+  log_->stop([this, &log, removed] {
+    if (Status gone = remove_folder(path_); !gone.ok()) {
+      LOG_WARN("log: ", gone.detail());
+    } else {
+      LOG_INFO("log: ", path_, " is drained and gone");
+      if (log.state(carried_name())) log.commit({.states = {{carried_name(), {}}}}, {});
+    }
     removed();
   });
 }

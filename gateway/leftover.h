@@ -40,6 +40,7 @@ class Leftover {
   // Uplinks that are no longer configured do not stop here by themselves either.
   void stop(std::function<void()> done) { uplinks_->stop(std::move(done)); }
   const Uplinks& uplinks() const { return *uplinks_; }
+  SqliteLog& log() { return *log_; }
 
   std::uint64_t records() const;  // not settled yet, over all uplinks
   std::uint64_t records_of(const std::string& uplink) const;
@@ -55,7 +56,9 @@ class Leftover {
   void look();
   void carry_letters(Log& log, Sequence from, std::function<void()> removed);
   void retry(Log& log, Sequence from, std::function<void()> removed, const Status& trouble);
-  void remove(const std::function<void()>& removed);
+  void remove(Log& log, const std::function<void()>& removed);
+  std::string carried_name() const;
+  Sequence carried_through(const Log& log) const;
   void update();
 
   Loop& loop_;

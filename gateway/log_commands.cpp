@@ -240,12 +240,27 @@ void LogCommands::forget(const ControlRequest& request, ControlServer::Reply rep
     until = parse_time_text(before);
     if (!until) return reply(control_error("a time is like 2026-11-20 or 2026-11-20T12:00:00Z (UTC)"));
   }
-  log_.forget_device(device, until, [reply](const Result<std::uint64_t>& records) {
-    if (!records.ok()) return reply(control_error(records.status().detail()));
-    JsonWriter json;
-    json.begin_object().member("forgotten", records.value()).end_object();
-    reply(json.take());
-  });
+  std::vector<SqliteLog*> logs{&log_};
+  if (leftovers_) {
+    for (SqliteLog* left : leftovers_()) logs.push_back(left);
+  }
+  struct Work {
+    std::size_t logs;
+    std::uint64_t records = 0;
+    Status fault;
+  };
+  auto work = std::make_shared<Work>(Work{logs.size()});
+  for (SqliteLog* log : logs) {
+    log->forget_device(device, until, [work, reply](const Result<std::uint64_t>& records) {
+      if (records.ok()) work->records += records.value();
+      else work->fault = records.status();
+      if (--work->logs > 0) return;
+      if (!work->fault.ok()) return reply(control_error(work->fault.detail()));
+      JsonWriter json;
+      json.begin_object().member("forgotten", work->records).end_object();
+      reply(json.take());
+    });
+  }
 }
 
 // ---- where a device's readings are

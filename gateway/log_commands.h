@@ -7,6 +7,7 @@
 #include <map>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "latest_values.h"
 #include "log/sqlite_log.h"
@@ -21,9 +22,12 @@ class LogCommands {
   // are no letters'.
   using Retry = std::function<void(Range strike, const Record& letter, std::function<void(Status)> done)>;
 
+  // The logs that other versions left in the folder (leftover.h), as they are now.
+  using Leftovers = std::function<std::vector<SqliteLog*>()>;
+
   // `retry` is null on a stopped log: nobody is there to deliver to.
-  LogCommands(SqliteLog& log, Folder& folder, Retry retry)
-      : log_(log), folder_(folder), retry_(std::move(retry)) {}
+  LogCommands(SqliteLog& log, Folder& folder, Retry retry, Leftovers leftovers = nullptr)
+      : log_(log), folder_(folder), retry_(std::move(retry)), leftovers_(std::move(leftovers)) {}
 
   struct Command {
     bool changes;
@@ -67,6 +71,7 @@ class LogCommands {
   SqliteLog& log_;
   Folder& folder_;
   Retry retry_;
+  Leftovers leftovers_;
   std::weak_ptr<Retrying> retrying_;  // there is one at a time
 };
 

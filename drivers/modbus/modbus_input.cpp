@@ -186,7 +186,11 @@ constexpr Key rs485_keys[] = {
     S::key<&Rs485Config::delay_before_ms>("delay_rts_before_send", "Milliseconds").within(0, 1000),
     S::key<&Rs485Config::delay_after_ms>("delay_rts_after_send", "Milliseconds").within(0, 1000),
 };
-constexpr Shape rs485_shape = shape_of<Rs485Config>(rs485_keys);
+void settle_rs485(Section& section, Rs485Config& rs485) {
+  if (!rs485.enabled && !section.has("enabled"))
+    section.error("nobody switches the direction without \"enabled\": true, or false that it is meant so");
+}
+constexpr Shape rs485_shape = shape_of<Rs485Config, settle_rs485>(rs485_keys);
 
 constexpr Key keys[] = {
     K::key<&C::name>("name", "").required().names().like("\"hall-2\""),

@@ -773,6 +773,7 @@ void MqttEndpoint::welcome(Link& link) {
     if (expiry > 0 && !room_for_session(welcome.client_id)) expiry = 0;
     session = &sessions_.open(link.session_key);
   }
+  const std::uint32_t expiry_before = session->state.expiry_seconds;
   session->link = &link;
   session->state.expiry_seconds = expiry;
   welcome.session_expiry_seconds = expiry;
@@ -782,11 +783,14 @@ void MqttEndpoint::welcome(Link& link) {
   welcome.keep_alive_seconds =
       link.keep_alive_seconds() == 0 ? keep_alive_max : std::min(link.keep_alive_seconds(), keep_alive_max);
   link.standing = access_.standing_of(link.username);
+  link.accept(welcome, &session->state);
+  // It takes no answer that could be given: its session and its wills wait for one that does.
+  if (!link.open()) {
+    if (sessions_.leave(link.session_key, expiry_before, loop_.now())) offered_ = true;
+    return;
+  }
   link.open_once = true;
   connects_.add();
-  link.accept(welcome, &session->state);
-  // it takes no answer that could be given: its wills, and what is known of it, wait for one that does
-  if (!link.open()) return;
   // Section 3.1.2.5: who comes back to his session takes his will back; who begins anew has ended it.
   const auto wills = wills_.take_of(link.session_key);
   if (link.wants_clean) publish_wills(wills);

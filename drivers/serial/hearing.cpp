@@ -1,5 +1,7 @@
 #include "drivers/serial/hearing.h"
 
+#include <algorithm>
+
 #include "base/ascii.h"
 #include "base/text.h"
 #include "base/utf8.h"
@@ -72,6 +74,13 @@ std::string Hearing::of_answers() const {
     else ++others;
   }
   return others == 0 ? words : text(words, ", and to ", others, " more");
+}
+
+BytesView behind_echo(std::string& echo, BytesView bytes) {
+  const std::string_view heard = text_of(bytes.first(std::min(bytes.size(), echo.size())));
+  const auto same = static_cast<std::size_t>(std::ranges::mismatch(heard, echo).in1 - heard.begin());
+  echo.erase(0, same < heard.size() ? echo.size() : same);
+  return bytes.subspan(same);
 }
 
 std::string request_name(std::string_view request) {

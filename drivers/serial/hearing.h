@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "base/bytes.h"
 #include "base/time.h"
 
 namespace millrace {
@@ -47,6 +48,10 @@ class Hearing {
   std::optional<Instant> since_;  // of the first byte that was lost
   bool ever_ = false;             // a frame came since it was opened
 };
+
+// What comes behind `echo`, a request that the adapter gives back: takes off both what came of it; what is
+// something else ends it.
+BytesView behind_echo(std::string& echo, BytesView bytes);
 
 // A request as it is shown, and as routes know the answers to it: "S" of "S\r\n".
 std::string request_name(std::string_view request);

@@ -278,14 +278,7 @@ void SerialDriver::take_bytes(BytesView bytes) {
 
 // `wrong`: the first of them was not received as it was sent.
 void SerialDriver::push(BytesView bytes, bool wrong) {
-  while (!echo_.empty() && !bytes.empty()) {
-    if (static_cast<char>(bytes.front()) != echo_.front()) {
-      echo_.clear();
-      break;
-    }
-    echo_.erase(0, 1);
-    bytes = bytes.subspan(1);
-  }
+  bytes = behind_echo(echo_, bytes);
   if (bytes.empty()) return;
   if (wrong) framer_->spoil();
   if (sign_on_.waiting() && !take_sign_on(bytes)) return;

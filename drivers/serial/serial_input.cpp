@@ -7,6 +7,7 @@
 #include "base/host_port.h"
 #include "base/real_path.h"
 #include "base/text.h"
+#include "base/utf8.h"
 #include "config/toml.h"
 #include "drivers/serial/mbus_answer.h"
 #include "drivers/serial/serial_config.h"
@@ -131,6 +132,9 @@ void settle_requests(Section& section, SerialInputConfig& c) {
     if (!request.ok()) section.error(name, text("\"", name, "\": ", request.status().detail()));
     else one = std::move(request).value();
     if (one.empty() || one.size() > 1024) section.error(name, "a request has 1 to 1024 bytes");
+    if (c.sign_on && !(one.starts_with('/') && one.ends_with("!\r\n")))  // IEC 62056-21, 6.3.1
+      section.error(name, text("no meter answers \"", shown(one),
+                               "\": a request of \"sign_on\" is '/?!\\r\\n', or '/?ADDRESS!\\r\\n'"));
     if (const auto sum = c.speaks_mbus() ? mbus_sum_missed(one) : std::nullopt)
       section.error(name,
                     text("no meter answers a request whose sum is wrong: the last byte but one of \"",
@@ -176,10 +180,19 @@ void settle(Section& section, SerialInputConfig& c) {
   if (c.reopen_max < c.reopen_min) section.error("reopen_max", "\"reopen_max\" is less than \"reopen_min\"");
   if (c.rs485 != "no" && c.flow_control)
     section.error("flow_control", "RTS is either the direction's or the flow's");
+  for (const auto& [key, delay] :
+       {std::pair{"rs485_before", c.rs485_before}, std::pair{"rs485_after", c.rs485_after}}) {
+    if (c.rs485 == "no" && delay > Duration::zero())
+      section.error(key, text("\"", key, "\" is of rs485 = \"rts_high\" or \"rts_low\""));
+  }
   settle_routes(section, c);
   if (c.acknowledge && c.framing.kind && c.framing.kind->name != "cobs")
     section.error("acknowledge",
                   "\"acknowledge\" needs framing = \"cobs\": an acknowledgement is such a frame, too");
+  else if (c.acknowledge && c.framing.kind && !make_framer(c.framing, c.frame_max)->checks())
+    section.error("crc",
+                  "\"acknowledge\" needs a \"crc\": a number that the line has changed would acknowledge "
+                  "frames that never came");
   const auto of_device = [](const RouteConfig& route) { return route.format == "device"; };
   if (c.acknowledge && !std::ranges::all_of(c.routes, of_device))
     section.error("acknowledge",
@@ -222,8 +235,23 @@ void check_meters(const SerialInputConfig& c, LoadedConfig& loaded) {
                                  takes_all->device, "-{address}\" keep them apart"));
 }
 
+// Where frames have no topic, and no request gives them one (SerialDriver::keep), only a route for all of
+// them is ever reached.
+void check_topics(const SerialInputConfig& c, LoadedConfig& loaded) {
+  if (!c.framing.kind || c.requests.size() > 1 || make_framer(c.framing, c.frame_max)->knows_topics()) return;
+  for (const RouteConfig& route : c.routes) {
+    if (route.topic.empty() || route.topic == "#" || route.topic == "+") continue;
+    const std::string_view why = c.framing.kind->name == "lines" ? " without \"topic_until\"" : "";
+    loaded.errors.push_back({route.line, 1,
+                             text("input \"", c.name, "\": nothing comes to the route of topic \"",
+                                  route.topic, "\": frames of framing = \"", c.framing.kind->name, "\"", why,
+                                  " have no topic, but for the answers to more than one of \"requests\"")});
+  }
+}
+
 void check(const SerialInputConfig& c, const PartConfig&, LoadedConfig& loaded) {
   check_meters(c, loaded);
+  check_topics(c, loaded);
   for (std::size_t i = 0; i + 1 < c.routes.size(); ++i) {
     if (!c.routes[i].topic.empty()) continue;
     loaded.errors.push_back({c.routes[i + 1].line, 1,

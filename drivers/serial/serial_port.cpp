@@ -66,8 +66,11 @@ Status set_direction(int fd, const SerialInputConfig& config) {
   serial_rs485 bus{};
   bus.flags =
       SER_RS485_ENABLED | (config.rs485 == "rts_high" ? SER_RS485_RTS_ON_SEND : SER_RS485_RTS_AFTER_SEND);
-  bus.delay_rts_before_send = static_cast<std::uint32_t>(config.rs485_before / std::chrono::milliseconds(1));
-  bus.delay_rts_after_send = static_cast<std::uint32_t>(config.rs485_after / std::chrono::milliseconds(1));
+  const auto ms = [](Duration delay) {  // the kernel counts no finer, and too little cuts bits off
+    return static_cast<std::uint32_t>(std::chrono::ceil<std::chrono::milliseconds>(delay).count());
+  };
+  bus.delay_rts_before_send = ms(config.rs485_before);
+  bus.delay_rts_after_send = ms(config.rs485_after);
   if (::ioctl(fd, TIOCSRS485, &bus) == 0) return {};
   return status_from_errno(
       errno, config.device +

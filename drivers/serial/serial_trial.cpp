@@ -51,12 +51,8 @@ class Answer {
 
  private:
   void take(BytesView bytes) {
-    while (!echo_.empty() && !bytes.empty() && static_cast<char>(bytes.front()) == echo_.front()) {
-      echo_.erase(0, 1);
-      bytes = bytes.subspan(1);
-    }
+    bytes = behind_echo(echo_, bytes);
     if (bytes.empty()) return;
-    echo_.clear();
     heard_ += bytes.size();
     if (begin_.size() < 64) begin_ += text_of(bytes.first(std::min<std::size_t>(bytes.size(), 64)));
     // The speed that it offers is for the daemon to take.

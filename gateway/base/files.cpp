@@ -305,8 +305,14 @@ Status make_folders(const std::string& path) {
   for (std::size_t at = 1; at <= path.size(); ++at) {
     if (at != path.size() && path[at] != '/') continue;
     const std::string part = path.substr(0, at);
-    if (::mkdir(part.c_str(), 0750) != 0 && errno != EEXIST)
+    if (::mkdir(part.c_str(), 0750) == 0) {
+      // A parent that may be entered and not read is nobody's to sync, nor is one whose file system cannot.
+      const Fd parent(::open((part + "/..").c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+      if (parent.valid() && ::fsync(parent.get()) != 0 && errno != EINVAL)
+        return status_from_errno(errno, "sync the folder of " + part);
+    } else if (errno != EEXIST) {
       return status_from_errno(errno, "create folder " + part);
+    }
   }
   if (::access(path.c_str(), R_OK | W_OK | X_OK) != 0) return status_from_errno(errno, "use folder " + path);
   return {};

@@ -42,7 +42,7 @@ Result<std::string> read_file(const std::string& path, std::size_t bytes_max);
 // owner and group; `mode` is what the new one has.
 Status replace_file(const std::string& path, std::string_view content, unsigned mode);
 
-// Creates the folder and its parents (mode 0750 for those it makes).
+// Creates the folder and its parents (mode 0750 for those it makes, whose names are durable on return).
 Status make_folders(const std::string& path);
 
 // Takes an exclusive lock on `path` for the life of the Fd; `unavailable` when another process holds it.

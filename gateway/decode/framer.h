@@ -34,6 +34,10 @@ class Framer {
   // Nothing but a pause says where a frame ends, or where one begins: bytes that waited cannot be told apart.
   virtual bool ends_by_pause() const { return false; }
   virtual bool begins_by_pause() const { return ends_by_pause(); }
+  // Frames have a channel.
+  virtual bool knows_topics() const { return false; }
+  // What the line has changed of a frame is found out.
+  virtual bool checks() const { return false; }
   // Bytes of a frame have come, and not all.
   virtual bool begun() const { return false; }
   // Puts a payload between what marks a frame, to be sent. False: this framing cannot be sent.

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <optional>
 
+#include "base/utf8.h"
+
 namespace millrace {
 namespace {
 
@@ -64,6 +66,7 @@ void MbusRecords::read_meaning(MbusRecord& record) {
     record.plain_text = true;
     for (unsigned left = byte(); left > 0 && !short_; --left)
       record.unit.insert(record.unit.begin(), static_cast<char>(byte()));
+    record.unit = utf8_of_latin1(record.unit);  // ISO 8859-1, as all its text: "m\xb3"
   }
   // A factor is read (EN 13757-3, orthogonal VIFE: 10^(n-6), and a thousand): humidity sensors say their
   // percents in hundredths so. What changes the meaning further (per hour, at a phase, an error) is not: then

@@ -106,6 +106,7 @@ void LogSpace::make_room() {
       reclaim(segment, {}, false);
       continue;
     }
+    if (p_.mending.stays(segment.id)) continue;
     // Rows must be looked at: which stay, and how many are lost.
     reclaiming_ = true;
     auto rows = std::make_shared<Result<std::vector<ListedRow>>>(Status{Code::closed, "not read"});
@@ -116,7 +117,7 @@ void LogSpace::make_room() {
           if (!*alive) return;
           reclaiming_ = false;
           // A device is being taken out of it meanwhile: that commit looks again.
-          if (p_.mending.waiting.contains(segment.id)) return;
+          if (p_.mending.stays(segment.id)) return;
           // what is evicted must be told, and that cannot be written
           if (wanted && !p_.stats.trouble.empty()) return;
           if (rows->ok()) return reclaim(segment, rows->value(), wanted);

@@ -6,6 +6,7 @@
 #include "log/log_parts.h"
 #include "log/state_table.h"
 #include "record/batch.h"
+#include "record/record_proto.h"
 
 namespace millrace {
 namespace {
@@ -36,6 +37,14 @@ std::vector<Row> without(const Row& row, const std::function<bool(const Record&)
     from = i + 1;
   }
   return rows;
+}
+
+// Of what an uplink refused the reading's, not the refusal's.
+WallTime time_of(const Record& record) {
+  const auto* letter = record.detail ? std::get_if<DeadDetail>(&record.detail->body) : nullptr;
+  if (!letter || !letter->from_uplink()) return record.time;
+  const auto refused = decode_record(letter->payload);
+  return refused.ok() ? refused.value().time : record.time;
 }
 
 }  // namespace
@@ -222,35 +231,41 @@ void Mending::on_replaced(std::uint32_t id) {
 }
 
 // Segment after segment is rewritten without those records, as a damaged one is without the rows that are
-// gone.
+// gone. Until it has been none of its rows is carried into another.
 void Mending::forget_device(const std::string& device, std::optional<WallTime> before,
                             std::function<void(Result<std::uint64_t>)> done) {
   struct Work {
-    std::vector<std::uint32_t> left;
+    std::vector<std::uint32_t> left;  // the oldest last: it comes first
     std::uint64_t records = 0;
     std::function<void()> next;
   };
   auto work = std::make_shared<Work>();
-  work->next = [this, work = std::weak_ptr(work), device, before, done] {
+  const auto take = [this](Work& w) {
+    const std::uint32_t id = w.left.back();
+    w.left.pop_back();
+    to_rewrite_.extract(id);
+    return id;
+  };
+  work->next = [this, take, work = std::weak_ptr(work), device, before, done] {
     const auto w = work.lock();
-    while (!w->left.empty() && !p_.sealed.contains(w->left.back())) w->left.pop_back();
+    while (!w->left.empty() && !p_.sealed.contains(w->left.back())) take(*w);
     if (w->left.empty()) return done(w->records);
-    const std::uint32_t id = w->left.back();
     // It is mended, or another device is taken out of it: its turn comes behind that, however that ends.
-    if (const auto at = waiting.find(id); at != waiting.end())
+    if (const auto at = waiting.find(w->left.back()); at != waiting.end())
       return at->second.push_back([w](const Status&) { w->next(); });
-    w->left.pop_back();
+    const std::uint32_t id = take(*w);
     auto rebuilt = std::make_shared<Rebuilt>();
-    waiting[id].push_back([w, done](Status status) {
-      if (!status.ok()) return done(status);
-      w->next();
+    waiting[id].push_back([w, take, done](const Status& status) {
+      if (status.ok()) return w->next();
+      while (!w->left.empty()) take(*w);
+      done(status);
     });
     p_.loop.run_blocking(
         "read",
         [reader = p_.reader, id, device, before, rebuilt] {
           LossDetail taken_out;
           const auto goes = [&](const Record& record) {
-            return record.device == device && (!before || record.time < *before);
+            return record.device == device && (!before || time_of(record) < *before);
           };
           *rebuilt = reader->rebuild(id, [&](const Row& row) { return without(row, goes, taken_out); });
           rebuilt->taken_out = std::move(taken_out);
@@ -261,11 +276,14 @@ void Mending::forget_device(const std::string& device, std::optional<WallTime> b
           on_rebuilt(id, *rebuilt, How::forgotten);
         });
   };
-  p_.groups.seal([this, alive = p_.alive, work, done, device](Status status) {
+  ++sealing_;
+  p_.groups.seal([this, alive = p_.alive, work, done, device](const Status& status) {
     if (!*alive) return;
+    --sealing_;
     if (!status.ok()) return done(status);
     p_.cache.begin_after(p_.committed);  // what is in memory holds the device, too
-    for (const auto& [id, segment] : p_.sealed) work->left.push_back(id);
+    for (const auto& [id, segment] : p_.sealed) work->left.insert(work->left.begin(), id);
+    to_rewrite_.insert(work->left.begin(), work->left.end());
     LOG_INFO("log: forgetting device ", device);
     work->next();
   });

@@ -7,6 +7,7 @@
 #include <functional>
 #include <map>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -38,6 +39,10 @@ class Mending {
   Result<bool> gone(std::uint32_t id) const;
   void forget_device(const std::string& device, std::optional<WallTime> before,
                      std::function<void(Result<std::uint64_t>)> done);
+  // None of its rows goes into another segment now: a device is about to be taken out of it.
+  bool stays(std::uint32_t id) const {
+    return sealing_ > 0 || waiting.contains(id) || to_rewrite_.contains(id);
+  }
   // The rebuilt file stands: who waited goes on.
   void on_replaced(std::uint32_t id);
 
@@ -52,6 +57,8 @@ class Mending {
 
   LogParts& p_;
   std::map<std::uint32_t, int> failures_;
+  std::multiset<std::uint32_t> to_rewrite_;  // segments that devices are still to be taken out of
+  int sealing_ = 0;                          // devices that the head is sealed for
   std::string trouble_;
 };
 

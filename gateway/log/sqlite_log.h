@@ -82,7 +82,8 @@ class SqliteLog final : public Log {
   bool takes(const std::string& consumer, Lane lane) const {
     return p_.cursors.find({consumer, lane}) != nullptr;
   }
-  // Seals the head; `done` once it stands alone: from then on its file never changes, it only goes one day.
+  // Seals the head, with what is open; `done` once it stands alone: from then on its file never changes, it
+  // only goes one day.
   void seal(Done done) { p_.groups.seal(std::move(done)); }
   // Takes the records of a device (those before `before`, when one is given) out of every segment. Numbers
   // stay, what was not delivered of them is settled as forgotten, and noted. `done` says how many records

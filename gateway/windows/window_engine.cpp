@@ -1,5 +1,6 @@
 #include "windows/window_engine.h"
 
+#include <algorithm>
 #include <cmath>
 #include <optional>
 
@@ -270,8 +271,13 @@ void WindowEngine::emit(WindowKey& key, WindowPane& pane, std::vector<Record>& o
                      .revision = pane.revision++,
                      .ordinal = ++ordinal_};
   window.aggregates.give(key.panes.states(pane), pane.lacks, given);
-  detail->body = std::move(given);
   Record record;
+  // Readings whose sum no double holds: their mean lies between them, and nobody knows where.
+  if (!std::isfinite(given.mean) && std::isfinite(given.min) && std::isfinite(given.max)) {
+    given.mean = std::clamp(given.mean, given.min, given.max);
+    record.quality = Quality::uncertain;
+  }
+  detail->body = std::move(given);
   record.kind = Kind::window;
   split_identity(*series.device->identity, record.device, record.tags);
   record.metric = series.metric();

@@ -871,6 +871,29 @@ class Away(Endpoint):
         time.sleep(2.5)
         self.assertEqual(self.wills(), sorted(expected))
 
+    def test_who_takes_no_answer_leaves_his_session_and_his_will_as_they_were(self):
+        self.endpoint(input='anonymous = true\nack_interval = "20ms"')
+        device = self.come("d1", delay=4)
+        device.send(publish())
+        self.assertEqual(device.packet()[0], 0x40)
+        device.socket.close()
+        wait_for(lambda: self.metric("millrace_endpoint_connections") == 0, "it is gone")
+        # MQTT 5, 3.1.2.11.4: what is larger than the client's Maximum Packet Size is not sent, and CONNACK is.
+        Raw(self.port, connect(5, "d1", flags=0, properties=b"\x27" + struct.pack(">I", 4))).all()
+        wait_for(lambda: "it takes no packet larger than 4 bytes" in self.processes[-1].text(), "it is refused")
+        wait_for(lambda: self.metric("millrace_endpoint_connections") == 0, "it is gone again")
+        time.sleep(1.5)  # a sweep later all is committed
+        self.assertEqual(self.wills(), [])
+        self.processes[-1].stop(signal.SIGKILL)
+        self.start()
+        wait_for(lambda: self.wills() == [("d1", "gone")], "his will", 15)
+        came = [r["value"] for r in self.records("alarm") if r["metric"] == "connected" and r["device"] == "d1"]
+        self.assertEqual(came, [True, False])
+        again = Raw(self.port, connect(5, "d1", flags=0, properties=b"\x11" + struct.pack(">I", 600)))
+        first, body = again.packet()
+        self.assertEqual((first, body[:2]), (0x20, b"\1\0"))  # session present
+        again.socket.close()
+
     def test_a_will_that_came_due_while_nobody_was_there_comes_at_once_and_by_the_access_list_of_today(self):
         acl = '  [[inputs.mqtt_endpoint.acl]]\n  publish = ["plant/#"]\n'
         self.endpoint(more=acl)

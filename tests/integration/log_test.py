@@ -170,6 +170,24 @@ topic = "all/{device}"
         wait_for(lambda: self.metric("millrace_uplink_backlog_records") == 0 and self.metric("millrace_uplink_records_total") >= 100, "the others arrive")
         del central
 
+    def test_a_device_is_forgotten_in_the_log_of_another_version_too(self):
+        devices, config, gateway = self.site()
+        self.fill(devices.port)
+        self.assertEqual(gateway.stop(), 0)
+        beside = self.folder / "log" / "format-3"
+        shutil.copytree(self.folder / "log", self.folder / "copy")
+        (self.folder / "copy").rename(beside)
+        told = json.loads(self.run_log("log", "forget", "--device", "d1", "--json").stdout)
+        self.assertEqual(told["forgotten"], 100)  # of a stopped log
+        gateway = self.gateway(config)
+        self.assertEqual(self.status()["log"]["leftovers"], 1)
+        told = json.loads(self.run_log("log", "forget", "--device", "d2", "--json").stdout)
+        self.assertEqual(told["forgotten"], 100)
+        self.assertEqual(gateway.stop(), 0)
+        for file in [*beside.glob("seg-*.db"), *(self.folder / "log").glob("seg-*.db")]:
+            records = subprocess.run([str(BUILD / "millrace"), "log", "salvage", str(file)], capture_output=True, text=True).stdout
+            self.assertNotRegex(records, r'"device":"d[12]"', file)
+
     def test_devices_are_forgotten_at_the_same_time(self):
         devices, config, gateway = self.site()
         for turn in range(12):  # a segment each
@@ -209,6 +227,20 @@ topic = "all/{device}"
         wait_for(lambda: self.metric("millrace_uplink_records_total") >= 150, "all of the copy arrives")
         self.assertNotEqual(self.status()["epoch"], epoch)
         self.assertEqual(len(self.exported("--lane", "raw")), 150)
+
+    def test_a_backup_has_what_waited_for_its_commit(self):
+        devices = self.broker()
+        config = self.config(devices.port, free_port())
+        config.write_text(config.read_text().replace('commit_interval = "200ms"', 'commit_interval = "1min"'))
+        gateway = self.gateway(config)
+        wait_for(lambda: self.metric("millrace_input_up") == 1, "the input is up")
+        self.publish(devices.port, "plant/l1/d1/telemetry", *(f'{{"ts":{1700000000 + n},"value":{n}}}' for n in range(5)))
+        wait_for(lambda: self.metric("millrace_input_records_total") == 5, "all are taken")
+        self.run_log("log", "backup", str(self.folder / "copy"))
+        records = [json.loads(line) for file in (self.folder / "copy").glob("seg-*.db")
+                   for line in subprocess.run([str(BUILD / "millrace"), "log", "salvage", str(file)], capture_output=True, text=True).stdout.splitlines()]
+        self.assertEqual([r["value"] for r in records if r["lane"] == "raw"], [0, 1, 2, 3, 4])
+        self.assertEqual(gateway.stop(), 0)
 
     def test_damage_on_a_stopped_log_is_mended_and_counted(self):
         central_port = free_port()
@@ -265,15 +297,20 @@ topic = "all/{device}"
         self.assertEqual(head.read_bytes(), untouched)
         beside = self.folder / "log" / "format-3"
         self.assertTrue(beside.is_dir())
-        # The later version is back.
+        # The later version is back. Something keeps it from removing the folder, as if it ended just before.
         set_format(3)
+        (beside / "a").mkdir()
         gateway = self.gateway(config)
         self.assertEqual(self.status()["log"]["leftovers"], 1)
         self.assertEqual(self.metric("millrace_log_leftover_records"), 50)
         self.broker(central_port)
-        wait_for(lambda: not beside.exists(), "the leftover is drained and gone")
+        wait_for(lambda: "format-3/a: " in gateway.text(), "the folder stays")
         wait_for(lambda: self.metric("millrace_uplink_records_total") >= 100 and self.metric("millrace_uplink_backlog_records") == 0, "both logs have arrived")
-        self.assertEqual(self.status()["log"]["leftovers"], 0)
+        self.assertEqual(gateway.stop(), 0)
+        (beside / "a").rmdir()
+        gateway = self.gateway(config)
+        wait_for(lambda: not beside.exists(), "the leftover is drained and gone")
+        wait_for(lambda: self.status()["log"]["leftovers"] == 0, "it is no leftover any more")
         self.assertEqual(len(json.loads(self.run_log("dlq", "ls", "--json").stdout)["dead"]), 1)
 
     def test_held_commits_survive_a_kill_and_write_next_to_nothing(self):

@@ -227,7 +227,11 @@ class Client:
     def send(self, topic, payload, rng, patience=20):
         self.sent += 1
         properties = rng.choice([b"", b"\x03" + text("application/json"), b"\x26" + text("p") + text("press-1"), b"\x03" + text("text/plain")])
-        self.socket.sendall(packet(0x32, text(topic) + struct.pack(">H", self.sent) + bytes([len(properties)]) + properties + payload))
+        try:
+            self.socket.sendall(packet(0x32, text(topic) + struct.pack(">H", self.sent) + bytes([len(properties)]) + properties + payload))
+        except ConnectionError as error:  # it was over while we spoke; what it said first is there to be read
+            self.hear(self.sent, patience)
+            self.closed = self.closed or str(error)
         self.hear(self.sent - self.window, patience)
 
     def hear(self, through, patience=20):
@@ -238,6 +242,9 @@ class Client:
             try:
                 got = self.socket.recv(65536)
             except TimeoutError:
+                break
+            except ConnectionError as error:
+                self.closed = str(error)
                 break
             if not got:
                 self.closed = "the gateway closed the connection"

@@ -1,4 +1,5 @@
 #include <doctest/doctest.h>
+#include <unistd.h>
 
 #include <filesystem>
 
@@ -183,6 +184,19 @@ TEST_CASE("host and port: as people write them, and what is refused") {
     CAPTURE(bad);
     CHECK_FALSE(parse_host_port(bad).ok());
   }
+}
+
+TEST_CASE(
+    "folders are made with their parents, whether or not some are there, and what is in the way is told") {
+  const std::string base = text("/tmp/millrace-folders-", ::getpid());
+  CHECK(make_folders(base + "/a/b/").ok());
+  CHECK(make_folders(base + "/a/b").ok());
+  CHECK(make_folders(base + "/a/c").ok());
+  CHECK(std::filesystem::is_directory(base + "/a/b"));
+  CHECK(std::filesystem::is_directory(base + "/a/c"));
+  REQUIRE(replace_file(base + "/file", "x", 0640).ok());
+  CHECK_FALSE(make_folders(base + "/file/d").ok());
+  std::filesystem::remove_all(base);
 }
 
 }  // namespace base_test

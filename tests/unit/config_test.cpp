@@ -12,6 +12,7 @@
 #include "config/secret.h"
 #include "drivers/mqtt/mqtt_config.h"
 #include "drivers/mqtt_endpoint/endpoint_config.h"
+#include "ingest/input_kind.h"
 #include "kinds.h"
 #include "uplink/kafka/kafka_config.h"
 #include "uplink/mqtt/mqtt_uplink_config.h"
@@ -410,6 +411,60 @@ TEST_CASE("config: what the disk under the log will do is warned of, with key an
   REQUIRE(here.ok());
   CHECK(here.value().total == disk_space("/tmp").value().total);
   CHECK_FALSE(disk_space("/proc").value().in_memory);
+}
+
+TEST_CASE("config: what a line could never do is refused with the reason") {
+  const auto errors = [](const std::string& input) {
+    LoadedConfig loaded = load_config("[gateway]\nname = 'gw'\n" + input, "m.toml");
+    if (loaded.errors.empty()) {
+      const PartConfig& part = loaded.config.inputs.at(0);
+      const auto* kind = static_cast<const InputKind*>(part.kind);
+      kind->check(part.values.get(), part, loaded);
+    }
+    return format_errors("m.toml", loaded.errors);
+  };
+  const auto serial = [&](const std::string& keys, const std::string& route) {
+    return errors(text("[[inputs.serial]]\nname = 's'\ndevice = '/dev/x'\n", keys,
+                       "\n[[inputs.serial.routes]]\n", route, "\n"));
+  };
+  const auto says = [](const std::string& all, const char* words) {
+    return all.find(words) != std::string::npos;
+  };
+  const std::string plain = "format = 'plain'\nmetrics = { v = {} }";
+  CHECK(serial("", plain) == "");
+  // A frame that the line changed would acknowledge what never came.
+  const std::string device = "framing = 'cobs'\nacknowledge = true\n";
+  CHECK(serial(device, "format = 'device'") == "");
+  CHECK(serial(device + "crc = 'crc16'", "format = 'device'") == "");
+  CHECK(says(serial(device + "crc = 'none'", "format = 'device'"), "\"acknowledge\" needs a \"crc\""));
+  // A meter hears "/?!" CR LF and nothing shorter.
+  const std::string meter = "framing = 'telegram'\nsign_on = true\n";
+  CHECK(serial(meter, "format = 'obis'") == "");
+  CHECK(serial(meter + "request = '/?12345678!\\r\\n'", "format = 'obis'") == "");
+  CHECK(serial(meter + "request = '/2!\\r\\n'", "format = 'obis'") == "");  // some makers' own
+  CHECK(says(serial(meter + "request = '/?!'", "format = 'obis'"), "a request of \"sign_on\" is"));
+  CHECK(says(serial(meter + "request = 'S\\r\\n'", "format = 'obis'"), "a request of \"sign_on\" is"));
+  // Topics, where frames have none.
+  const std::string nothing = "nothing comes to the route of topic";
+  CHECK(says(serial("", "topic = 'S'\n" + plain), nothing.c_str()));
+  CHECK(says(serial("framing = 'stx_etx'", "topic = '{id}'\ndevice = '{id}'\n" + plain), nothing.c_str()));
+  CHECK(says(serial("request = 'S\\r\\n'", "topic = 'S'\n" + plain), nothing.c_str()));
+  CHECK(serial("", "topic = '#'\n" + plain) == "");
+  CHECK(serial("topic_until = ','", "topic = 'S'\n" + plain) == "");
+  CHECK(serial("requests = ['S\\r\\n', 'T\\r\\n']", "topic = 'S'\n" + plain) == "");
+  CHECK(serial("framing = 'nmea'", "topic = 'GP/RMC'\nformat = 'nmea'") == "");
+  // Who switches the direction.
+  CHECK(says(serial("rs485_after = '1ms'", plain), "\"rs485_after\" is of rs485"));
+  CHECK(serial("rs485 = 'rts_low'\nrs485_after = '1ms'", plain) == "");
+  CHECK(serial("rs485 = 'no'\nrs485_after = '0s'", plain) == "");
+  const auto bus = [&](const std::string& rs485) {
+    return errors(
+        text("[[inputs.modbus]]\nname = 'b'\ndevice = '/dev/x'\n[inputs.modbus.rs485]\n", rs485,
+             "\n[[inputs.modbus.devices]]\nname = 'm'\nregisters = [{ name = 'a', address = 1 }]\n"));
+  };
+  CHECK(says(bus("rts_on_send = false"), "nobody switches the direction without \"enabled\""));
+  CHECK(bus("enabled = true\nrts_on_send = false") == "");
+  CHECK(bus("enabled = false\nrts_on_send = false") == "");
 }
 
 }  // namespace config_test

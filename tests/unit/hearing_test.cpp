@@ -59,6 +59,24 @@ TEST_CASE("hearing: of several devices those that do not answer are named") {
   CHECK(hearing.trouble(now).find("since 2023-11-14T22:13:20.000000Z") != std::string::npos);
 }
 
+TEST_CASE("hearing: an echo is taken off however it is cut, and what is none of it ends it") {
+  const auto behind = [](std::string& echo, std::string_view heard) {
+    return std::string(text_of(behind_echo(echo, bytes_of(heard))));
+  };
+  std::string echo = "S\r\n";
+  CHECK(behind(echo, "S") == "");
+  CHECK(echo == "\r\n");
+  CHECK(behind(echo, "\r\n12.5 kg") == "12.5 kg");
+  CHECK(echo.empty());
+  CHECK(behind(echo, "S") == "S");
+  echo = "S\r\n";
+  CHECK(behind(echo, "S 12.5") == " 12.5");
+  CHECK(echo.empty());
+  echo = "S\r\n";
+  CHECK(behind(echo, "") == "");
+  CHECK(echo == "S\r\n");
+}
+
 TEST_CASE("hearing: a request is called by what of it can be read") {
   CHECK(request_name("S\r\n") == "S");
   CHECK(request_name("\r") == "\\x0d");

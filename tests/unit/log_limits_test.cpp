@@ -6,9 +6,11 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdlib>
 #include <filesystem>
+#include <optional>
 #include <set>
 
 #include "base/metrics.h"
@@ -16,6 +18,7 @@
 #include "base/text.h"
 #include "log/sqlite_log.h"
 #include "record/batch.h"
+#include "record/record_proto.h"
 #include "sim/world/sim_disk.h"
 #include "sim/world/sim_loop.h"
 #include "tests/support/seed.h"
@@ -220,6 +223,93 @@ TEST_CASE("log: the alarms of a segment that cannot be opened when it is evicted
     CHECK(site.log->ledger("up", Lane::raw).settled[static_cast<std::size_t>(How::evicted)] > 0);
     CHECK(site.events() == 61);
     CHECK(site.log->stats().lost_records == 0);
+  }
+}
+
+TEST_CASE("log: a device that is forgotten is gone from the open group, too") {
+  Site site(64 << 20);
+  site.raw(10);
+  WriteSet set;
+  for (int i = 0; i < 10; ++i) set.records.emplace_back(Lane::raw, reading(i, i % 2 ? "gone" : "d"));
+  site.log->commit(std::move(set), {});  // it waits for commit_interval
+  std::optional<std::uint64_t> forgotten;
+  site.log->forget_device("gone", std::nullopt, [&](const Result<std::uint64_t>& records) {
+    REQUIRE(records.ok());
+    forgotten = records.value();
+  });
+  site.loop->run_for(10s);
+  CHECK(forgotten == 5);
+  const auto left = site.all(Lane::raw);
+  CHECK(left.size() == 15);
+  CHECK(std::ranges::none_of(left, [](const Record& r) { return r.device == "gone"; }));
+}
+
+TEST_CASE("log: what an uplink refused is as old as the reading, where a device is forgotten up to a time") {
+  Site site(64 << 20);
+  const std::int64_t day = 86'400'000'000;
+  const WallTime before{reading(0).time.us + 10 * day};
+  WriteSet set;
+  for (const std::int64_t days : {0, 20}) {
+    Record refused = reading(1, "gone");
+    refused.time.us += days * day;
+    DeadDetail dead;
+    dead.consumer = "up";
+    dead.source = DeadDetail::Source::uplink;
+    dead.payload = encode_record(refused);
+    auto detail = std::make_shared<Detail>();
+    detail->body = std::move(dead);
+    Record letter;
+    letter.kind = Kind::dead;
+    letter.device = "gone";
+    letter.time.us = refused.time.us + 30 * day;
+    letter.detail = std::move(detail);
+    set.records.emplace_back(Lane::dead, std::move(letter));
+  }
+  site.log->commit(std::move(set), {});
+  std::optional<std::uint64_t> forgotten;
+  site.log->forget_device("gone", before, [&](const Result<std::uint64_t>& records) {
+    REQUIRE(records.ok());
+    forgotten = records.value();
+  });
+  site.loop->run_for(10s);
+  CHECK(forgotten == 1);
+  CHECK(site.all(Lane::dead).size() == 1);
+}
+
+TEST_CASE("log: alarms of devices that are forgotten are not carried on while the log evicts") {
+  for (int late = 0; late < 12 * effort(); ++late) {
+    Site site(1 << 20);
+    for (int i = 0; i < 60; ++i) {
+      site.event_of(i % 3 == 0 ? "gone" : i % 3 == 1 ? "too" : "door");
+      site.raw(60);
+    }
+    const auto evicted = [&] {
+      return site.log->ledger("up", Lane::raw).settled[static_cast<std::size_t>(How::evicted)];
+    };
+    while (evicted() == 0) site.raw(2500);
+    for (int i = 0; i < late; ++i) site.raw(2500);
+    int answers = 0;
+    std::uint64_t forgotten = 0;
+    for (const char* device : {"gone", "too"}) {
+      site.log->forget_device(device, std::nullopt, [&](const Result<std::uint64_t>& records) {
+        REQUIRE(records.ok());
+        ++answers;
+        forgotten += records.value();
+      });
+    }
+    for (int i = 0; i < 60; ++i) {
+      site.raw(2500, false);
+      site.loop->run_for(std::chrono::milliseconds(1 + site.rng.below(40)));
+    }
+    site.loop->run_for(30s);
+    INFO("late by ", late);
+    CHECK(answers == 2);
+    CHECK(forgotten == 40);
+    const auto left = site.all(Lane::alarm);
+    CHECK(
+        std::ranges::none_of(left, [](const Record& r) { return r.device == "gone" || r.device == "too"; }));
+    CHECK(std::ranges::count(left, "door", &Record::device) == 20);
+    CHECK(site.disk.used() <= site.options.bytes_max);
   }
 }
 

@@ -248,6 +248,15 @@ TEST_CASE("mbus: a factor behind the meaning is part of the value") {
   const std::string id = "meter_id='12345678.PAD.1.7'";
   CHECK(air.readings() == All{id, "value=45.64", "value_min=45.52", "value_max=58.12"});
   CHECK(air.records[1].unit == "%RH");
+  // Cubic metres and degrees in ISO 8859-1, the last letter first.
+  const Decoded water = read(
+      "027c02b36d0100"
+      "027c0243b01500");
+  CHECK(water.readings() == All{id, "value=1", "value_2=21"});
+  CHECK(water.records[1].unit == "m\xc2\xb3");
+  CHECK(water.records[2].unit ==
+        "\xc2\xb0"
+        "C");
   // A thousand, a hundredth, and a tenth of a thousand.
   CHECK(read("02837d0100").readings() == All{id, "energy=1000"});
   CHECK(read("0283740100").readings() == All{id, "energy=0.01"});

@@ -681,6 +681,21 @@ TEST_CASE("windows: a stat that is no number is not there, and an infinite readi
   CHECK(stats_of(out[1]) == text("sum=6 stddev=", std::sqrt(2.0), " last=4"));
 }
 
+TEST_CASE("windows: a mean whose sum no double holds is finite, and marked") {
+  WindowEngine engine({asking({"sum"})});
+  constexpr double most = std::numeric_limits<double>::max();
+  const auto out =
+      fed(engine, {{0, most}, {1, most}, {60, -most}, {61, -most}, {120, most}, {121, -most}, {180, 0}});
+  REQUIRE(out.size() == 3);
+  CHECK(detail(out[0]).mean == most);
+  CHECK(detail(out[1]).mean == -most);
+  CHECK(detail(out[2]).mean == 0);
+  CHECK(stats_of(out[0]).empty());
+  CHECK(out[0].quality == Quality::uncertain);
+  CHECK(out[1].quality == Quality::uncertain);
+  CHECK(out[2].quality == Quality::good);
+}
+
 TEST_CASE("windows: a revision has its stats anew") {
   WindowEngine engine({asking({"sum", "last"})});
   auto out = fed(engine, {{0, 1}, {1, 2}, {60, 5}, {59, 7}});

@@ -30,8 +30,10 @@ const CommandKind log_ls_command_kind = command_kind<C, list>(
     "Like all of *log* and *dlq* (but *retry*), it works beside a running gateway or on a stopped log.");
 const CommandKind log_stat_command_kind =
     command_kind<C, stat>("log stat", "Sizes, and how far each uplink is", options);
-const CommandKind log_forget_command_kind =
-    command_kind<LogForget, forget>("log forget", "Take the records of a device out of the log",
-                                    forget_options, "Numbers stay; the ledger says what was not delivered.");
+const CommandKind log_forget_command_kind = command_kind<LogForget, forget>(
+    "log forget", "Take the records of a device out of the log", forget_options,
+    "Numbers stay; the ledger says what was not delivered. Of another version's log in the folder, too. "
+    "Open windows keep what they have counted, and payloads that could not be decoded stay dead letters "
+    "(*dlq drop*): nobody knows whose they are.");
 
 }  // namespace millrace

@@ -27,7 +27,12 @@ LogSession::LogSession(const Config& config) : config_(config) {}
 
 LogSession::~LogSession() {
   if (!log_ || !changed_) return;
-  log_->stop([this] { loop_.stop(); });
+  std::size_t open = leftovers_.size() + 1;
+  const auto stopped = [this, &open] {
+    if (--open == 0) loop_.stop();
+  };
+  log_->stop(stopped);
+  for (const auto& leftover : leftovers_) leftover->log().stop(stopped);
   loop_.run();
 }
 
@@ -55,7 +60,16 @@ Result<std::string> LogSession::say(const std::string& command, const Words& wor
   }
   ControlRequest request{{"command", command}};
   request.insert(words.begin(), words.end());
-  LogCommands commands(*log_, *folder_, nullptr);
+  LogCommands commands(*log_, *folder_, nullptr, [this] {
+    std::vector<SqliteLog*> logs;
+    if (leftovers_.empty()) {
+      LogOptions options;
+      options.bytes_max = config_.log.max_size;
+      leftovers_ = Leftover::find(loop_, config_.log.path, options, random_from_kernel());
+    }
+    for (const auto& leftover : leftovers_) logs.push_back(&leftover->log());
+    return logs;
+  });
   auto table = commands.table();
   const LogCommands::Command& found = table.at(command);
   changed_ = changed_ || found.changes;

@@ -5,9 +5,11 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "base/files.h"
 #include "cli/commands/daemon.h"
+#include "leftover.h"
 #include "log/sqlite_log.h"
 #include "loop/uv_loop.h"
 
@@ -31,6 +33,7 @@ class LogSession {
   Fd lock_;
   std::unique_ptr<Folder> folder_, runtime_folder_;
   std::unique_ptr<SqliteLog> log_;
+  std::vector<std::unique_ptr<Leftover>> leftovers_;  // where they are asked for
   bool changed_ = false;
 };
 

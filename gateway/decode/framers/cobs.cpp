@@ -87,6 +87,7 @@ class CobsFramer final : public Framer {
   }
 
   bool begun() const override { return !stuffed_.empty() || overlong_; }
+  bool checks() const override { return crc_size_ > 0; }
 
  private:
   // A CRC tells the rest of a frame from a whole one.

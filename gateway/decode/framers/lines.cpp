@@ -46,6 +46,7 @@ class LineFramer final : public Framer {
     }
   }
   bool begun() const override { return !line_.empty() || overlong_; }
+  bool knows_topics() const override { return !until_.empty(); }
 
  private:
   // The rest of a line looks as a line does: "34.5" of "1234.5".

@@ -27,6 +27,7 @@ class MbusFramer final : public Framer {
   }
 
   bool begun() const override { return !frame_.empty(); }
+  bool knows_topics() const override { return true; }
 
  private:
   static constexpr std::size_t around = 6;  // 68 L L 68 before, sum and 16 behind

@@ -31,6 +31,7 @@ class NmeaFramer final : public Framer {
   }
 
   bool begun() const override { return !line_.empty(); }
+  bool knows_topics() const override { return true; }
 
  private:
   void skip() override {}  // '$' begins it
