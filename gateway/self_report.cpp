@@ -11,6 +11,7 @@
 #include "base/files.h"
 #include "base/logger.h"
 #include "base/text.h"
+#include "config/instance.h"
 #include "net/certificate_time.h"
 #include "observe/health_record.h"
 #include "observe/state_json.h"
@@ -154,6 +155,7 @@ GatewayState SelfReport::gather_of(bool ready) {
   state.at = of_.loop.wall();
   state.name = of_.config.gateway.name;
   state.version = MILLRACE_VERSION;
+  state.instance = instance();
   state.config = of_.config.digest;
   state.epoch = of_.log.epoch();
   state.uptime = to_seconds(of_.loop.now() - started_at_);

@@ -21,6 +21,9 @@ int status_code(const DaemonAnswer& status);
 // "all is well", "2 things are wrong, and somebody must act", or that it is not ready.
 std::string verdict_words(const DaemonAnswer& status);
 
+// How a command is said to the gateway that answered: "millrace", or "millrace --instance NAME".
+std::string command_for(const DaemonAnswer& status);
+
 // A text of the daemon's: without what a terminal would obey.
 std::string clean(const DaemonAnswer& answer);
 // "3 min", or "-".

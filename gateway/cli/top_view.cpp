@@ -119,7 +119,7 @@ class Screen {
   }
   void more(const DaemonAnswer& list, std::size_t most) {
     if (list.items().size() > most)
-      put(text("  and ", list.items().size() - most, " more: millrace status"), Ink::dim);
+      put(text("  and ", list.items().size() - most, " more: ", command_for(status_), " status"), Ink::dim);
   }
 
   void gauges() {

@@ -12,6 +12,8 @@ const std::string& instance();
 // Why an instance cannot be called so; empty: it can. Its folders lie beside what the first gateway has in
 // its own.
 std::string why_no_instance(const std::string& name);
+// How a command is said to this one: "millrace", or "millrace --instance NAME".
+std::string instance_command();
 // "/etc/millrace/NAME.toml"
 std::string instance_config_path();
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <iterator>
+#include <utility>
 
 #include "base/span_words.h"
 #include "base/text.h"
@@ -74,6 +75,21 @@ std::string_view advised(std::string_view reason, std::string_view otherwise) {
   return otherwise;
 }
 
+// Advice as it holds for one of several gateways of a machine: `millrace check` would look at the first one's
+// configuration. The user and the group of that name are everybody's.
+std::string for_instance(std::string next, const std::string& instance) {
+  if (instance.empty()) return next;
+  const std::pair<std::string_view, std::string> said[] = {
+      {": millrace ", text(": millrace --instance ", instance, " ")},
+      {"(millrace ", text("(millrace --instance ", instance, " ")},
+      {"journalctl -u millrace", text("journalctl -u millrace@", instance)}};
+  for (const auto& [plain, ours] : said) {
+    for (std::size_t at = 0; (at = next.find(plain, at)) != std::string::npos; at += ours.size())
+      next.replace(at, plain.size(), ours);
+  }
+  return next;
+}
+
 std::string size_of(std::uint64_t bytes) { return format_size(static_cast<double>(bytes)); }
 
 std::string waiting_words(const UplinkState& uplink, const StorageState& log) {
@@ -96,6 +112,7 @@ class Finder {
     look_at_flash();
     look_at_process();
     if (state_.otlp) look_at(*state_.otlp);
+    for (Fault& fault : faults_) fault.next = for_instance(std::move(fault.next), state_.instance);
     std::ranges::stable_partition(faults_, [](const Fault& fault) { return fault.person; });
     return std::move(faults_);
   }

@@ -151,7 +151,8 @@ struct ProcessState {
 struct GatewayState {
   WallTime at;
   std::string name, version;
-  std::string config;  // digest of its configuration file
+  std::string instance;  // of `millrace --instance`; empty: the machine's first
+  std::string config;    // digest of its configuration file
   std::uint64_t epoch = 0;
   double uptime = 0;
   bool ready = false;

@@ -227,6 +227,7 @@ std::string state_json(const GatewayState& state, const std::vector<Fault>& faul
       .member("gateway", state.name)
       .member("version", state.version)
       .member("epoch", state.epoch);
+  if (!state.instance.empty()) json.member("instance", state.instance);
   json.member("at", format_time(state.at))
       .member("uptime_seconds", state.uptime)
       .member("ready", state.ready);

@@ -393,7 +393,8 @@ async function letters() {
     letters_next = answer.next;
     $('older').hidden = !letters_next && !letters_from;
     put($('older'), letters_next ? 'Older ones' : 'The newest');
-    put($('letters-more'), list.length ? 'Whole payloads: millrace dlq show NUMBER. Once the reason is mended: millrace dlq retry --all.' : '');
+    const ours = latest && latest.instance ? `millrace --instance ${latest.instance}` : 'millrace';
+    put($('letters-more'), list.length ? `Whole payloads: ${ours} dlq show NUMBER. Once the reason is mended: ${ours} dlq retry --all.` : '');
   } catch { /* the next look */ }
 }
 

@@ -229,6 +229,34 @@ TEST_CASE("faults: a good gateway has none, and each fault names itself with the
   }
 }
 
+TEST_CASE("faults: with several gateways on a machine what is to be done is said for the one that is wrong") {
+  GatewayState state = good();
+  state.instance = "line2";
+  state.uplinks[0].refused = 2, state.uplinks[0].refused_age = 9;
+  state.log.lost = 1, state.log.lost_age = 5;
+  state.inputs[0].undecodable = 3, state.inputs[0].unread = UnreadPayload{"plant/x", ": millrace bad", 5};
+  UplinkState other = state.uplinks[0];
+  other.name = "other", other.refused_age = {}, other.running = false;
+  other.waits_for = "password_file: open /p: No such file or directory";
+  state.uplinks.push_back(other);
+  state.log.dead_bytes = 100;
+  std::string all;
+  for (const Fault& fault : faults_of(state)) all += fault.what + "|" + fault.next + "\n";
+  for (const char* words :
+       {"why: millrace --instance line2 dlq ls; once", "is mended: millrace --instance line2 dlq retry --all",
+        "(millrace --instance line2 test), then: millrace --instance line2 dlq",
+        "journalctl -u millrace@line2\n", "readable for the user millrace; it starts",
+        "on plant/x: : millrace bad|"}) {
+    CAPTURE(words);
+    CHECK_MESSAGE(all.find(words) != std::string::npos, all);
+  }
+  const auto answer = DaemonAnswer::read(state_json(state, {}));
+  REQUIRE(answer.ok());
+  CHECK(status_page(answer.value(), {}).find("100 B: millrace --instance line2 dlq ls") != std::string::npos);
+  state.instance = "";
+  CHECK(state_json(state, {}).find("instance") == std::string::npos);
+}
+
 TEST_CASE("faults: what an HTTP server says has its own next step, whatever words stand behind its status") {
   const std::pair<const char*, const char*> cases[] = {
       {R"(blocked: HTTP 401: {"message":"unauthorized access"})", "correct the login"},

@@ -9,6 +9,7 @@
 #include "cli/commands/daemon.h"
 #include "cli/commands/waiting.h"
 #include "cli/page.h"
+#include "config/instance.h"
 #include "kinds.h"
 #include "log/log.h"
 #include "record/record.h"
@@ -53,11 +54,13 @@ std::string value_of(const DaemonAnswer& record) {
 // Behind a state that is neither waiting nor acknowledged.
 std::string why_not(const DaemonAnswer& uplink) {
   const std::string& state = uplink["state"].text();
-  if (state == "refused") return text(": ", shown(uplink["reason"].text(), 300), " (millrace dlq ls)");
+  if (state == "refused")
+    return text(": ", shown(uplink["reason"].text(), 300), " (", instance_command(), " dlq ls)");
   if (state == "older than it") return ": it takes what came after it was there";
   if (state != "settled") return "";
   return text(": not all of this lane was delivered (", uplink["undelivered"].text(),
-              " records were not), and whether this one was is not known any more: millrace log stat");
+              " records were not), and whether this one was is not known any more: ", instance_command(),
+              " log stat");
 }
 
 void tell_where(const C& c, const DaemonAnswer& found) {
