@@ -386,15 +386,20 @@ class InABrowser(WithBrowser):
         self.start(more='''  [[inputs.mqtt.routes]]
   topic = "site/{place}/{device}"
   tags = ["place"]
-  metrics = { energy = "energy", power = "power" }
+  metrics = { energy = "energy", power = "power", a_name_that_its_vendor_made_long = "note" }
 ''')
         b = self.browser
-        for place, payload in (("north", '{"energy": 123456789.12, "power": 21.299999237060547}'), ("south", '{"energy": 9007199254740993, "power": -0.1}')):
+        for place, payload in (("north", '{"energy": 123456789.12, "power": 21.299999237060547, "note": "a text of a certain length, which says something"}'), ("south", '{"energy": 9007199254740993, "power": -0.1}')):
             self.publish(self.south.port, f"site/{place}/meter", payload)
         b.run("document.getElementById('devices-card').scrollIntoView()")
-        wait_for(lambda: b.text("#devices .chip") and len(b.run("return document.querySelectorAll('#devices .chip')")) == 4, "four values: " + b.text("#devices"))
+        wait_for(lambda: b.text("#devices .chip") and len(b.run("return document.querySelectorAll('#devices .chip')")) == 5, "five values: " + b.text("#devices"))
         chips = b.run("return [...document.querySelectorAll('#devices .chip')].map(e => e.innerText)")
-        self.assertEqual(sorted(chips), ["energy place=north 123456789.12", "energy place=south 9007199254740993", "power place=north 21.3", "power place=south -0.1"])
+        self.assertEqual(sorted(chips)[1:], ["energy place=north 123456789.12", "energy place=south 9007199254740993", "power place=north 21.3", "power place=south -0.1"])
+        for width in (1280, 390):
+            b.look_like(width, 900, phone=width == 390)
+            beyond = b.run("const card = document.querySelector('#devices').parentElement.getBoundingClientRect().right;"
+                           "return [...document.querySelectorAll('#devices .chip')].filter(e => e.getBoundingClientRect().right > card + 1).length")
+            self.assertEqual(beyond, 0, f"cut at {width}")
         self.assertEqual(b.complaints(), [])
 
     def test_it_says_when_nobody_answers_and_comes_back(self):
