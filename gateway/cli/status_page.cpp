@@ -227,6 +227,21 @@ class Page {
 
 std::string clean(const DaemonAnswer& answer) { return shown(answer.text(), shown_max); }
 
+std::string metric_words(const DaemonAnswer& record) {
+  std::string words = shown(record["metric"].text());
+  for (const auto& [name, tag] : record["tags"].members())
+    words += text(" ", shown(name), "=", shown(tag.text()));
+  return words;
+}
+
+std::string value_words(const DaemonAnswer& record, std::size_t max) {
+  const DaemonAnswer& window = record["window"];
+  const std::string value = window.there()
+                                ? text("mean ", window["mean"].text(), " of ", window["count"].text())
+                                : shown(record["value"].text(), max);
+  return record["unit"].text().empty() ? value : text(value, " ", shown(record["unit"].text()));
+}
+
 std::string span_or_dash(const DaemonAnswer& seconds) {
   return seconds.there() ? span_words(seconds.number()) : "-";
 }

@@ -192,7 +192,7 @@ class Live(Seen, Site):
         if not shutil.which("tmux"):
             self.skipTest("tmux is not here")
         self.screen = f"millrace-test-{os.getpid()}-{self.observe}"
-        self.tmux("-f", "/dev/null", "new-session", "-d", "-x", str(columns), "-y", str(rows), f"{BUILD}/millrace top -c {self.file} --every 200ms; sleep 60")
+        self.tmux("-u", "-f", "/dev/null", "new-session", "-d", "-x", str(columns), "-y", str(rows), f"{BUILD}/millrace top -c {self.file} --every 200ms; sleep 60")
 
     def shows(self, pattern, seconds=20):
         def there():
@@ -218,7 +218,11 @@ class Live(Seen, Site):
         self.shows(r"(?m)^  >press-00 ")
         self.tmux("send-keys", "Down")
         self.shows(r"(?m)^  >press-01 ")
-        self.tmux("send-keys", "/", "2", "9", "Enter")
+        self.tmux("send-keys", "-l", "/pü")
+        self.shows(r'(?m)^  0 devices with "pü_" by name')
+        self.tmux("send-keys", "BSpace")
+        self.shows(r'(?m)^  30 devices with "p_" by name')
+        self.tmux("send-keys", "BSpace", "BSpace", "2", "9", "Enter")
         self.shows(r'(?m)^  1 devices with "29" by name')
         self.shows(r"(?m)^  >press-29 ")
         self.tmux("send-keys", "Enter")
@@ -292,6 +296,28 @@ class Live(Seen, Site):
         self.speak("press-1")
         wait_for(lambda: "uplink central: waiting, 0 before it" in self.command("trace", "press-1").stdout, "it waits")
         self.assertEqual(self.command("trace", "--next", "--wait", "300ms", "press-1").returncode, 1)
+
+    def test_trace_tells_devices_of_one_name_apart(self):
+        for line in (1, 2):
+            self.publish(self.south.port, f"plant/{line}/press-1/telemetry", json.dumps({"value": 10 * line}))
+        wait_for(lambda: self.command("trace", "press-1").stdout.count("when it arrived") == 2, "both are there")
+        said = self.command("trace", "press-1").stdout
+        for line in (1, 2):
+            self.assertRegex(said, rf"(?m)^  +\d+  raw  value line={line}  {10 * line}  20")
+
+    def test_trace_finds_a_window_whose_readings_are_gone(self):
+        self.north.stop(signal.SIGKILL)
+        self.file.write_text(self.file.read_text() + '[[windows]]\nname = "w"\nsize = "3s"\nidle_close = "1s"\n')
+        self.assertEqual(self.processes[-1].stop(), 0)
+        self.gateway(self.file)
+        wait_for(lambda: self.status()["inputs"][0]["healthy"], "it has subscribed")
+        self.speak("pump-0", "press-1")
+        wait_for(lambda: self.command("trace", "press-1").returncode == 0, "it is there")
+        self.assertIn('"forgotten": 1', self.command("log", "forget", "--device", "press-1").stdout)
+        wait_for(lambda: self.command("trace", "press-1").returncode == 0, "its window is there")
+        said = self.command("trace", "press-1").stdout
+        self.assertRegex(said, r"(?m)^  \d+  window  value  mean 1 of 1  20")
+        self.assertRegex(said, r"(?m)^  uplink central: waiting, \d+ before it$")
 
     # ---- diag
     def test_diag_is_shown_before_it_is_written_and_has_no_secrets(self):

@@ -423,7 +423,30 @@ TEST_CASE("top: fits its screen, and shows what was chosen") {
   answers.rates["in press-50"] = 9;
   choice = {};
   choice.sort = "rate";
-  CHECK(top_screen(answers, choice, 24, 80, false).devices.front() == "press-50");
+  const TopScreen by_rate = top_screen(answers, choice, 24, 80, false);
+  CHECK(by_rate.devices.front() == "press-50");
+  const auto has = [](const TopScreen& screen, std::string_view words) {
+    return std::ranges::any_of(screen.lines, [&](const std::string& line) { return line == words; });
+  };
+  // Those that were asked for are not all there are.
+  CHECK(has(by_rate, "  the 50 that said most, of 100 devices by rate"));
+  CHECK(has(far, "  the first 50 of 100 devices by name"));
+}
+
+TEST_CASE("top: what came last of devices of one name, and of a window") {
+  TopAnswers answers;
+  answers.status = DaemonAnswer::read(state_json(good(), {})).value();
+  const char* records = R"({"number":7,"records":[
+    {"number":6,"lane":"raw","metric":"t","value":21.5,"unit":"C","tags":{"line":"1"}},
+    {"number":7,"lane":"raw","metric":"t","value":3,"tags":{"line":"2"}},
+    {"number":5,"lane":"window","metric":"t","unit":"C","window":{"name":"w","count":4,"mean":2.5}}]})";
+  answers.device = DaemonAnswer::read(records).value();
+  TopChoice choice;
+  choice.device = "press-1";
+  std::string all;
+  for (const std::string& line : top_screen(answers, choice, 40, 120, false).lines) all += line + "\n";
+  for (const char* words : {"t line=1", "21.5 C", "t line=2", "mean 2.5 of 4 C", "number 5"})
+    CHECK_MESSAGE(all.find(words) != std::string::npos, all);
 }
 
 TEST_CASE("devices: a list is sorted and filtered as it is asked for") {
