@@ -173,6 +173,7 @@ GatewayState SelfReport::gather_of(bool ready) {
   state.flash = gather_flash(state.log.records);
   state.certificates = of_.certificates.list(certificate_time(of_.loop.wall()));
   state.otlp = of_.otlp();
+  state.shut_faces = of_.shut_faces();
   state.process = gather_process();
   state.box = box_health();
   return state;

@@ -61,6 +61,8 @@ constexpr Advice advice[] = {
     {"cannot resolve", "look at the name in servers, and at the name servers of /etc/resolv.conf"},
     {"set version", "do what it says in the configuration, then: millrace reload"},
     {"client id", "give one of the two another client_id, then: millrace reload"},
+    {"Address already in use",
+     "another program has that address (ss -ltnp): end it, or give this one another address"},
     {"in use by another program", "end the other program, or give this input another port"},
     {"Permission denied", "let the user millrace open it (group dialout for serial ports)"},
     {"is gone", "plug the adapter in again; it is opened by its name by itself"},
@@ -112,6 +114,7 @@ class Finder {
     look_at_flash();
     look_at_process();
     if (state_.otlp) look_at(*state_.otlp);
+    for (const ShutFace& one : state_.shut_faces) look_at(one);
     for (Fault& fault : faults_) fault.next = for_instance(std::move(fault.next), state_.instance);
     std::ranges::stable_partition(faults_, [](const Fault& fault) { return fault.person; });
     return std::move(faults_);
@@ -286,6 +289,12 @@ class Finder {
                 otlp.rejected_why.empty() ? "" : ": ", otlp.rejected_why),
            "look at the limits of the collector, and at its log", otlp.rejected_age);
     }
+  }
+
+  void look_at(const ShutFace& face) {
+    person(face.what, text(face.what, ": ", face.trouble, "; ", face.without),
+           text(advised(face.trouble, "look at what it says, and at the configuration: millrace check"),
+                ". It is tried again by itself; a new address wants a restart. Readings go on."));
   }
 
   void look_at_flash() {

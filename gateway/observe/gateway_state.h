@@ -142,6 +142,13 @@ struct OtlpState {
   std::string rejected_why;
 };
 
+// Where the gateway could be asked, and cannot.
+struct ShutFace {
+  std::string what;     // "observe.listen"
+  std::string without;  // what cannot be done meanwhile
+  std::string trouble;
+};
+
 struct ProcessState {
   std::uint64_t resident_bytes = 0, descriptors = 0, descriptors_max = 0, turned_away = 0, lines_dropped = 0;
   Seconds turned_away_age;  // since the last one was
@@ -171,6 +178,7 @@ struct GatewayState {
   FlashState flash;
   std::vector<CertificateState> certificates;
   std::optional<OtlpState> otlp;
+  std::vector<ShutFace> shut_faces;
   ProcessState process;
   BoxHealth box;
 };

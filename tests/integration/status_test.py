@@ -7,6 +7,7 @@ import random
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -75,6 +76,16 @@ class Drill(Seen, Site):
         self.broker(self.north.port)
         self.well()
         self.assertIn("last error", self.command("status").stdout)
+
+    def test_an_address_that_another_program_has(self):
+        self.observe = free_port()
+        with socket.create_server(("127.0.0.1", self.observe)):
+            self.south, self.north = self.broker(), self.broker()
+            self.gateway(self.config(self.south.port, self.north.port, gateway=TRUSTED), wait=False)
+            self.named(r"! observe\.listen: bind 127\.0\.0\.1:\d+: Address already in use; metrics and health cannot be asked for",
+                       r"next: another program has that address \(ss -ltnp\)", 2)
+        self.well()
+        self.assertIsNotNone(self.http("/healthz"))
 
     def test_an_expired_certificate(self):
         openssl(self.folder, "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", "s.key", "-out", "old.pem",

@@ -210,6 +210,16 @@ TEST_CASE("faults: a good gateway has none, and each fault names itself with the
          s.inputs[0].waits_for = "users_file: open /u: No such file or directory";
        },
        true, "waiting for users_file", "put that file there"},
+      {[](GatewayState& s) {
+         s.shut_faces = {{"observe.listen", "metrics and health cannot be asked for",
+                          "bind 127.0.0.1:9464: Address already in use"}};
+       },
+       true, "observe.listen: bind 127.0.0.1:9464: Address already in use; metrics and health cannot",
+       "another program has that address"},
+      {[](GatewayState& s) {
+         s.inputs[0].healthy = false, s.inputs[0].state = "bind 0.0.0.0:1883: Address already in use";
+       },
+       false, "input devices: bind", "another program has that address"},
       {[](GatewayState& s) { s.flash.life_used_percent = 100, s.flash.device = "mmcblk0"; }, true,
        "mmcblk0 says that 100 %", "exchange it"},
   };
