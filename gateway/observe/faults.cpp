@@ -54,7 +54,10 @@ constexpr Advice advice[] = {
     {"certificate",
      "compare tls_ca, tls_cert and the name in servers with what the other side shows: millrace check --online"},
     {"password", "correct the user name, or the file it names (password_file); it is read anew at each try"},
-    {"not authori", "let this user do it, in the other side's rights (ACL), or name another user"},
+    // A broker says so of a wrong password, too (mosquitto, to MQTT 5).
+    {"not authori",
+     "correct the user name or password (password_file is read anew at each try); if they are right: let this user "
+     "do it, in the other side's rights (ACL)"},
     {"credentials",
      "correct the user name, or the file it names (password_file); it is read anew at each try"},
     {"topic", "create the topic, or correct its name in the configuration, then: millrace reload"},

@@ -180,6 +180,11 @@ TEST_CASE("faults: a good gateway has none, and each fault names itself with the
        },
        true, "uplink central: certificate", "renew that certificate"},
       {[](GatewayState& s) {
+         s.uplinks[0].healthy = false, s.uplinks[0].blocked = true,
+         s.uplinks[0].state = "not authorised (somebody must act)";
+       },
+       true, "uplink central: not authorised", "correct the user name or password (password_file"},
+      {[](GatewayState& s) {
          s.certificates.push_back({"uplink", "central", "tls_cert", "/etc/c.pem", "CN=gw", false, -60, {}});
        },
        true, "\"CN=gw\" of /etc/c.pem expired", "put a new one in its place"},
