@@ -300,6 +300,22 @@ TEST_CASE("faults: what an HTTP server says has its own next step, whatever word
   }
 }
 
+TEST_CASE(
+    "faults: a port that speaks TLS, or does not, is thought of where a connection ends in the handshake") {
+  const std::pair<const char*, const char*> cases[] = {
+      {"cannot connect: the connection was closed before a CONNACK", "its port may want TLS"},
+      {"TLS: the connection was closed in the handshake (does TLS answer on this port?)", "one without TLS"}};
+  for (const auto& [words, next] : cases) {
+    CAPTURE(words);
+    GatewayState state = good();
+    state.uplinks[0].healthy = false;
+    state.uplinks[0].state = words;
+    const auto faults = faults_of(state);
+    REQUIRE(faults.size() == 1);
+    CHECK_MESSAGE(faults[0].next.find(next) != std::string::npos, faults[0].next);
+  }
+}
+
 TEST_CASE("faults: where inputs pause, nobody is called silent for it") {
   GatewayState state = good();
   state.log.blocked = true;
