@@ -200,6 +200,7 @@ void SelfReport::gather_inputs(GatewayState& state) {
   of_.inputs.for_each([&](const std::string& name, InputPart& part, Inputs::State phase) {
     InputState& input = state.inputs.emplace_back();
     begin_state(input, name, of_.config.inputs, of_.inputs, phase, part.driver());
+    input.blocked = input.running && !input.healthy && part.driver().needs_person();
     const Labels labels{{"input", name}};
     input.payloads = counted("millrace_input_payloads_total", labels);
     input.records = counted("millrace_input_records_total", labels);

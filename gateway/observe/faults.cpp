@@ -236,7 +236,7 @@ class Finder {
       const auto next =
           advised(input.state,
                   "see that the other side runs and that the way there is open: millrace check --online");
-      note(who, text(who, ": ", input.state), text(next, "."));
+      faults_.push_back({who, input.blocked, text(who, ": ", input.state), text(next, "."), {}});
     } else if (!state_.log.blocked && state_.log.trouble.empty()) {  // else it pauses
       look_for_silence(input, who);
     }

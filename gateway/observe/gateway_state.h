@@ -37,9 +37,9 @@ struct SchemaState {
 
 struct InputState {
   std::string name, kind;
-  std::string state;      // "connected to ...", or why not
-  std::string waits_for;  // a file that is not there yet; empty: nothing
-  bool running = false, healthy = false;
+  std::string state;                                       // "connected to ...", or why not
+  std::string waits_for;                                   // a file that is not there yet; empty: nothing
+  bool running = false, healthy = false, blocked = false;  // blocked: somebody must act
   std::uint64_t payloads = 0, records = 0, undecodable = 0;
   double rate = 0;       // records a second
   Seconds last_seen;     // since a payload came

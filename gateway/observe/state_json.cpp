@@ -29,6 +29,7 @@ void write(JsonWriter& json, const InputState& input) {
       .member("healthy", input.running && input.healthy)
       .member("state", input.state);
   json.member("kind", input.kind)
+      .member("blocked", input.blocked)
       .member("payloads", input.payloads)
       .member("records", input.records)
       .member("undecodable", input.undecodable);

@@ -242,7 +242,7 @@ const uplink_columns = [
 ];
 const input_columns = [
   ['input', 'name', (td, i) => small(td, i.name, i.kind)],
-  ['', 'state', (td, i) => state(td, i.healthy && !i.silent, false, i.state, i.unread ? `unreadable ${span(i.unread.age_seconds)} ago on ${i.unread.channel}: ${i.unread.reason}` : '')],
+  ['', 'state', (td, i) => state(td, i.healthy && !i.silent, i.blocked, i.state, i.unread ? `unreadable ${span(i.unread.age_seconds)} ago on ${i.unread.channel}: ${i.unread.reason}` : '')],
   ['a second', 'n', (td, i) => put(td, rate(i.rate))],
   ['last seen', 'n', (td, i) => { put(td, span(i.last_seen_seconds)); dress(td, i.silent ? 'n warn-text' : 'n'); }],
   ['devices', 'n', (td, i) => figure(td, i.devices, grouped(i.devices), series('input_devices', {input: i.name}))],

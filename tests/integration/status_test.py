@@ -98,6 +98,18 @@ class Drill(Seen, Site):
         os.replace(self.folder / "old.pem", self.folder / "s.pem")
         self.well(40)
 
+    def test_a_wrong_password_of_an_input(self):
+        users, password = self.folder / "users", self.folder / "password"
+        subprocess.run(["mosquitto_passwd", "-c", "-b", str(users), "gw", "right"], check=True, capture_output=True)
+        os.chmod(self.folder, 0o755), os.chmod(users, 0o644)
+        password.write_text("wrong\n")
+        password.chmod(0o600)
+        self.south, self.north = self.broker(extra=f"allow_anonymous false\npassword_file {users}"), self.broker()
+        self.gateway(self.config(self.south.port, self.north.port, gateway=TRUSTED, input=f'username = "gw"\npassword_file = "{password}"'))
+        self.named(r"! input devices: not authorised", r"next: correct the user name or password \(password_file is read anew at each try\)", 2)
+        password.write_text("right\n")
+        self.well()
+
     def test_a_poison_payload(self):
         self.start()
         self.well()

@@ -225,6 +225,10 @@ TEST_CASE("faults: a good gateway has none, and each fault names itself with the
          s.inputs[0].healthy = false, s.inputs[0].state = "bind 0.0.0.0:1883: Address already in use";
        },
        false, "input devices: bind", "another program has that address"},
+      {[](GatewayState& s) {
+         s.inputs[0].healthy = false, s.inputs[0].blocked = true, s.inputs[0].state = "not authorised";
+       },
+       true, "input devices: not authorised", "correct the user name or password"},
       {[](GatewayState& s) { s.flash.life_used_percent = 100, s.flash.device = "mmcblk0"; }, true,
        "mmcblk0 says that 100 %", "exchange it"},
   };
