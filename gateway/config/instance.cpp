@@ -34,6 +34,8 @@ std::string instance_command() {
   return current().empty() ? "millrace" : text("millrace --instance ", current());
 }
 
+std::string instance_unit() { return current().empty() ? "millrace" : text("millrace@", current()); }
+
 std::string instance_config_path() {
   return text("/etc/millrace/", current().empty() ? "millrace" : current(), ".toml");
 }

@@ -87,6 +87,13 @@ class Drill(Seen, Site):
         self.well()
         self.assertIsNotNone(self.http("/healthz"))
 
+    def test_nobody_answers(self):
+        self.config(free_port(), free_port(), gateway=TRUSTED)
+        for words, unit in (((), "millrace"), (("--instance", "line2"), "millrace@line2")):
+            done = self.command("status", *words)
+            self.assertEqual((done.returncode, done.stdout), (69, ""))
+            self.assertRegex(done.stderr, rf"^no daemon answers at .*\n  next: systemctl status {unit}; journalctl -u {unit} -n 50\n$")
+
     def test_an_expired_certificate(self):
         openssl(self.folder, "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", "s.key", "-out", "old.pem",
                 "-days", "90", "-subj", "/CN=field")
