@@ -5,6 +5,7 @@
 
 #include "base/logger.h"
 #include "base/text.h"
+#include "config/instance.h"
 #include "windows/window_consumer.h"
 
 namespace millrace {
@@ -68,11 +69,11 @@ void AbsentUplinks::tell(const std::string& only) const {
     if (absent.records == 0 || (!only.empty() && absent.name != only)) continue;
     const char* why = uplinks_.find(absent.name) ? ": a standby has no records of its own; the log keeps "
                                                  : ": not in the configuration; the log keeps ";
-    LOG_WARN("uplink ", absent.name, why, absent.records, " records (about ",
-             format_size(static_cast<double>(absent.bytes)), ") for it until ", format_time(absent.until),
-             " (log.forget_after). They go out when an uplink of this name is back, not under another name; "
-             "`millrace uplink forget ",
-             absent.name, "` gives them up");
+    LOG_WARN(
+        "uplink ", absent.name, why, absent.records, " records (about ",
+        format_size(static_cast<double>(absent.bytes)), ") for it until ", format_time(absent.until),
+        " (log.forget_after). They go out when an uplink of this name is back, not under another name; `",
+        instance_command(), " uplink forget ", absent.name, "` gives them up");
   }
 }
 

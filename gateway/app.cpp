@@ -157,7 +157,8 @@ void App::make_parts() {
   report_ = std::make_unique<SelfReport>(SelfReport::Sources{
       config_, loop_, metrics_, clock_, storage_.log(), storage_.leftovers(), *pipeline_, storage_.inbox(),
       *inputs_, *uplinks_, *absent_, keepers_, *certificates_, devices_, storage_.newer_beside(),
-      descriptor_limit_, [this] { return otlp_ ? otlp_->state() : std::nullopt; }});
+      descriptor_limit_, [this] { return otlp_ ? otlp_->state() : std::nullopt; },
+      [this] { return faces_ ? faces_->shut() : std::vector<ShutFace>(); }});
   otlp_ = std::make_unique<OtlpPush>(
       OtlpPush::Parts{loop_, rng_, metrics_, config_.gateway.name,
                       [this](MetricReader& reader) { report_->read_metrics(reader); },

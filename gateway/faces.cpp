@@ -44,6 +44,14 @@ void Faces::stop_trying() {
   control_face_.again.reset();
 }
 
+std::vector<ShutFace> Faces::shut() const {
+  std::vector<ShutFace> shut;
+  for (const Face* face : {&http_face_, &control_face_}) {
+    if (!face->trouble.empty()) shut.push_back({face->what, face->without, face->trouble});
+  }
+  return shut;
+}
+
 void Faces::listen(Face& face) {
   face.again.reset();
   if (stopping_) return;

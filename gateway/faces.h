@@ -6,6 +6,7 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "face_gate.h"
 #include "log_commands.h"
@@ -42,6 +43,7 @@ class Faces {
   void open();
   // No new tries; what is open stays.
   void stop_trying();
+  std::vector<ShutFace> shut() const;
 
  private:
   struct Face {

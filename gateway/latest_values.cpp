@@ -6,12 +6,6 @@
 #include "record/redate.h"
 
 namespace millrace {
-namespace {
-
-constexpr Lane lanes[] = {Lane::raw, Lane::held};
-
-}  // namespace
-
 struct LatestValues::Work {
   Log& log;
   Wish wish;
@@ -21,6 +15,7 @@ struct LatestValues::Work {
   std::size_t lane = 0, pages = 0;
   Sequence before = UINT64_MAX;
 
+  Lane here() const { return wish.lanes[lane]; }
   bool lane_done() const { return before <= wish.after + 1 || pages == wish.pages_max; }
   bool enough() const { return wish.one_is_enough && found.devices.size() == wish.devices.size(); }
   void next_lane() {
@@ -36,7 +31,7 @@ struct LatestValues::Work {
   }
   void take(Sequence number, const Record& record) {
     if (number <= wish.after || !wish.devices.contains(record.device)) return;
-    if (number > found.number) found.number = number, found.lane = lanes[lane];
+    if (number > found.number) found.number = number, found.lane = here();
     Metrics& metrics = found.devices[record.device];
     std::string key = record.metric;
     for (const auto& [name, value] : record.tags) {  // devices of one name, at two places
@@ -45,7 +40,7 @@ struct LatestValues::Work {
     }
     const auto known = metrics.find(key);
     if (known != metrics.end() ? known->second.first > number : metrics.size() == wish.metrics_max) return;
-    metrics[key] = {number, record_as_json(number, lanes[lane], record)};
+    metrics[key] = {number, record_as_json(number, here(), record)};
   }
 };
 
@@ -54,10 +49,10 @@ void LatestValues::look(Log& log, Wish wish, Done done) {
 }
 
 void LatestValues::next(const std::shared_ptr<Work>& work) {
-  while (work->lane < std::size(lanes) && work->lane_done()) work->next_lane();
-  if (work->lane == std::size(lanes) || work->enough()) return work->done(std::move(work->found));
+  while (work->lane < work->wish.lanes.size() && work->lane_done()) work->next_lane();
+  if (work->lane == work->wish.lanes.size() || work->enough()) return work->done(std::move(work->found));
   ++work->pages;
-  work->log.read(lanes[work->lane], {work->wish.after + 1, work->before - 1}, Log::Direction::down,
+  work->log.read(work->here(), {work->wish.after + 1, work->before - 1}, Log::Direction::down,
                  work->wish.page_bytes, [work](const Result<std::vector<Row>>& rows) {
                    if (!rows.ok()) return work->done(rows.status());
                    for (const Row& row : rows.value()) work->take(row);

@@ -1,6 +1,6 @@
 // The newest record of each metric of some devices: looked for in the log from its end backwards, through the
-// lanes that have readings, page by page, so far and no further. What was delivered and given back is not
-// found. On the loop.
+// lanes that have readings, or others, page by page, so far and no further. What was delivered and given back
+// is not found. On the loop.
 #pragma once
 
 #include <functional>
@@ -8,6 +8,7 @@
 #include <memory>
 #include <set>
 #include <string>
+#include <vector>
 
 #include "log/log.h"
 
@@ -21,6 +22,7 @@ class LatestValues {
     std::size_t metrics_max = 64;                       // of each device
     std::size_t pages_max = 32, page_bytes = 64 << 10;  // of a lane
     bool one_is_enough = false;                         // no further once each device has something
+    std::vector<Lane> lanes = {Lane::raw, Lane::held};
   };
   // by metric, and tags behind it: its number, the record as JSON
   using Metrics = std::map<std::string, std::pair<Sequence, std::string>>;

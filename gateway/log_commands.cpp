@@ -278,10 +278,19 @@ void LogCommands::device(const ControlRequest& request, ControlServer::Reply rep
     asked.lane = lane_of(word(request, "lane")).value_or(Lane::raw);
     return tell_where(asked, std::move(reply));
   }
-  LatestValues::look(log_, std::move(wish),
-                     [this, reply = std::move(reply)](const Result<LatestValues::Found>& sought) {
+  look_for(std::move(wish), std::move(reply));
+}
+
+// Where no reading of it is left, what was made of them may still wait: windows, and events of the device.
+void LogCommands::look_for(LatestValues::Wish wish, ControlServer::Reply reply) {
+  LatestValues::look(log_, wish,
+                     [this, wish, reply = std::move(reply)](const Result<LatestValues::Found>& sought) {
                        if (!sought.ok()) return reply(control_error(sought.status().detail()));
-                       tell_where(sought.value(), reply);
+                       if (sought.value().number > 0 || wish.after > 0 || wish.lanes.front() == Lane::window)
+                         return tell_where(sought.value(), reply);
+                       LatestValues::Wish others = wish;
+                       others.lanes = {Lane::window, Lane::alarm};
+                       look_for(std::move(others), reply);
                      });
 }
 

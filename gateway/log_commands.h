@@ -45,6 +45,7 @@ class LogCommands {
   void forget(const ControlRequest& request, ControlServer::Reply reply);
   void device(const ControlRequest& request, ControlServer::Reply reply);
   struct Sought;
+  void look_for(LatestValues::Wish wish, ControlServer::Reply reply);
   void tell_where(const LatestValues::Found& found, ControlServer::Reply reply);
   void count_since(const std::shared_ptr<Sought>& sought, Sequence from, std::size_t pages);
   void look_for_letters(const std::shared_ptr<Sought>& sought, Sequence from, std::size_t pages);

@@ -65,7 +65,7 @@ std::string words_of_refusal(const HttpReply& reply) {
   const char* hint = reply.status == 401 || reply.status == 403 ? ": it wants a login, or another one"
                      : reply.status == 404                      ? ": nothing takes metrics at this path"
                                                                 : "";
-  return text("it says ", reply.status, words.empty() ? hint : ": ", words);
+  return text("it says ", reply.status, hint, words.empty() ? "" : ": ", words);
 }
 
 // As the protocol lists them; what else is refused will not be better in a moment.

@@ -11,6 +11,7 @@
 #include "base/files.h"
 #include "base/logger.h"
 #include "base/text.h"
+#include "config/instance.h"
 #include "net/certificate_time.h"
 #include "observe/health_record.h"
 #include "observe/state_json.h"
@@ -154,6 +155,7 @@ GatewayState SelfReport::gather_of(bool ready) {
   state.at = of_.loop.wall();
   state.name = of_.config.gateway.name;
   state.version = MILLRACE_VERSION;
+  state.instance = instance();
   state.config = of_.config.digest;
   state.epoch = of_.log.epoch();
   state.uptime = to_seconds(of_.loop.now() - started_at_);
@@ -171,6 +173,7 @@ GatewayState SelfReport::gather_of(bool ready) {
   state.flash = gather_flash(state.log.records);
   state.certificates = of_.certificates.list(certificate_time(of_.loop.wall()));
   state.otlp = of_.otlp();
+  state.shut_faces = of_.shut_faces();
   state.process = gather_process();
   state.box = box_health();
   return state;
@@ -197,6 +200,7 @@ void SelfReport::gather_inputs(GatewayState& state) {
   of_.inputs.for_each([&](const std::string& name, InputPart& part, Inputs::State phase) {
     InputState& input = state.inputs.emplace_back();
     begin_state(input, name, of_.config.inputs, of_.inputs, phase, part.driver());
+    input.blocked = input.running && !input.healthy && part.driver().needs_person();
     const Labels labels{{"input", name}};
     input.payloads = counted("millrace_input_payloads_total", labels);
     input.records = counted("millrace_input_records_total", labels);

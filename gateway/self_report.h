@@ -65,6 +65,7 @@ class SelfReport {
     bool newer_beside = false;  // the log's folder belongs to a later version; ours is beside it
     std::size_t descriptor_limit = 0;
     std::function<std::optional<OtlpState>()> otlp;
+    std::function<std::vector<ShutFace>()> shut_faces;
   };
 
   explicit SelfReport(Sources of);

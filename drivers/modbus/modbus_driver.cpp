@@ -47,6 +47,7 @@ void ModbusDriver::ran(const Poller::Round& round) {
   running_ = false;
   if (stopping_) return;
   trouble_ = round.trouble;
+  needs_person_ = round.needs_person;
   up_.set(round.open ? 1 : 0);
   for (const Poller::Round::Change& change : round.changes) {
     const std::string& device = slaves_[change.device].name;

@@ -26,6 +26,7 @@ class ModbusDriver final : public Driver {
   // Names the devices that do not answer; of who was not asked yet it says nothing.
   std::string health() const override;
   bool healthy() const override { return !stopping_ && trouble_.empty() && dead_.empty(); }
+  bool needs_person() const override { return !trouble_.empty() && needs_person_; }
   bool hears() const override { return !stopping_ && trouble_.empty(); }
 
  private:
@@ -48,6 +49,7 @@ class ModbusDriver final : public Driver {
   std::unique_ptr<Timer> timer_;
   bool started_ = false, running_ = false, paused_ = false, stopping_ = false;
   std::string trouble_ = "not connected yet";
+  bool needs_person_ = false;  // to end trouble_
   std::set<std::string> answering_, dead_;
 };
 

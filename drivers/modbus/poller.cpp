@@ -102,6 +102,7 @@ Poller::Round Poller::run(Instant until) {
   missed_told_ = schedule_.missed();
   round.open = line_->is_open();
   round.trouble = trouble_;
+  round.needs_person = needs_person_;
   return round;
 }
 
@@ -133,6 +134,7 @@ void Poller::fall(Round& round, const std::string& why, bool needs_person, bool 
     else LOG_WARN("input ", config_.name, ": ", why, "; will keep trying");
   }
   trouble_ = why;
+  needs_person_ = needs_person;
   reopen_at_ = parts_.clock.now() + backoff_.next(rng_);
   round.next = reopen_at_;
   if (*stopping_) return;

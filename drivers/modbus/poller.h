@@ -70,6 +70,7 @@ class Poller {
     Instant next;  // when to run again; the past: at once
     bool open = false;
     std::string trouble;          // of the bus; empty: none
+    bool needs_person = false;    // to end it
     std::vector<Change> changes;  // of devices
     std::vector<Refusal> refusals;
   };
@@ -126,6 +127,7 @@ class Poller {
   Instant reopen_at_;
   static constexpr const char* never_open = "not connected yet";
   std::string trouble_ = never_open;
+  bool needs_person_ = false;
   int silences_ = 0;       // in a row, whoever was asked
   int falls_ = 0;          // in a row, without an answer
   bool answered_ = false;  // by somebody, since it was opened

@@ -223,6 +223,7 @@ void MqttDriver::disconnected(const MqttFault& fault) {
     else LOG_WARN("input ", config_.name, ": ", trouble, "; will keep trying");
   }
   trouble_ = trouble;
+  needs_person_ = fault.needs_person;
 }
 
 // A filter that left the configuration stays in the session until somebody says otherwise.
@@ -299,6 +300,7 @@ void MqttDriver::pause() {
   phase_ = Phase::away;
   subscribing_.reset();
   trouble_ = "paused: the inbox or the log is full";
+  needs_person_ = false;
   LOG_WARN("input ", config_.name, ": paused; the broker keeps what comes");
   say_state(false);  // who hangs up politely has no will
   connection_->stop([] {});

@@ -44,6 +44,7 @@ class MqttDriver final : public Driver {
   bool say(const std::string& topic, const Bytes& payload) override;
   std::string health() const override;
   bool healthy() const override { return phase_ == Phase::subscribed && refused_.empty(); }
+  bool needs_person() const override { return phase_ == Phase::away ? needs_person_ : !refused_.empty(); }
   bool hears() const override { return phase_ == Phase::subscribed; }
 
  private:
@@ -74,6 +75,7 @@ class MqttDriver final : public Driver {
   std::optional<SubscriptionMemory> memory_;  // of the connected server's session
   std::vector<int> granted_;                  // a reason code a filter
   std::string trouble_ = "not connected yet", refused_;
+  bool needs_person_ = false;      // to end trouble_
   const std::string state_topic_;  // Sparkplug's STATE of the primary host that we are; empty: of none
   std::int64_t state_since_ms_ = 0;
   // the broker's time to answer; then, when to ask again for what was refused

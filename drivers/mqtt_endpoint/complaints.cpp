@@ -4,7 +4,8 @@
 
 namespace millrace {
 
-bool Complaints::heard(const std::string& source, const std::string& why) {
+bool Complaints::heard(const std::string& source, const std::string& why, Instant now) {
+  if (!pending()) since_ = now;
   auto of = sources_.find(source);
   if (of == sources_.end()) {
     if (kinds_ >= kinds_max) {
@@ -49,7 +50,6 @@ std::string Complaints::rest(Instant now) {
   sources_.clear();
   kinds_ = 0;
   of_others_ = 0;
-  since_ = now;
   if (all == 0) return {};
   return text(all, " more connections were refused or ended in the last ",
               std::chrono::duration_cast<std::chrono::seconds>(past).count(), " s",

@@ -18,9 +18,9 @@ class Complaints {
   static constexpr std::size_t kinds_of_source_max = 8;
 
   // Whether to write this one; otherwise it is counted.
-  bool heard(const std::string& source, const std::string& why);
-  // Once in `every`: what to say of those that were counted; empty: nothing. Then everything may be said
-  // anew.
+  bool heard(const std::string& source, const std::string& why, Instant now);
+  // Once in `every`, from the first one heard on: what to say of those that were counted; empty: nothing.
+  // Then everything may be said anew.
   std::string rest(Instant now);
   bool pending() const { return !sources_.empty(); }
 
@@ -32,7 +32,7 @@ class Complaints {
   std::map<std::string, Source> sources_;
   std::size_t kinds_ = 0;
   std::uint64_t of_others_ = 0;  // of sources beyond the bound
-  Instant since_{};
+  Instant since_{};              // the first of these
 };
 
 }  // namespace millrace

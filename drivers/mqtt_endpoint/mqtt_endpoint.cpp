@@ -296,7 +296,7 @@ void MqttEndpoint::no_stranger(Link& link) {
 
 // Of connections that did not become a device's; what happens to a device is told device by device.
 void MqttEndpoint::complain(const std::string& source, const std::string& why) {
-  if (complaints_.heard(source, why))
+  if (complaints_.heard(source, why, loop_.now()))
     LOG_INFO("input ", config_.name, ": a connection from ", source, ": ", why);
 }
 

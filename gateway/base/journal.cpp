@@ -26,6 +26,7 @@ constexpr Subject subjects[] = {{"input ", "MILLRACE_INPUT", "92ed279632ee4850b0
                                 {"windows: ", "", "9f080537a02e4f969739480897455ac9"},
                                 {"inbox: ", "", "c44afb54c0284d2a9dbf67af2842493a"},
                                 {"reload: ", "", "f986ab37836d4d878a5defa3ea5192d6"},
+                                {"observe", "", "fc8327a9f3174e81930f5618c88a02cb"},
                                 {"millrace ", "", "55fef687b4d84e439e5f53166fc3d6cb"},
                                 {"stopp", "", "55fef687b4d84e439e5f53166fc3d6cb"}};
 

@@ -1,9 +1,11 @@
 #include "cli/command_line.h"
 
 #include <argp.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cstdio>
+#include <cstdlib>
 
 #include "base/text.h"
 #include "cli/command_text.h"
@@ -71,6 +73,20 @@ error_t take(int key, char* said, argp_state* state) {
   return ARGP_ERR_UNKNOWN;
 }
 
+// A full disk: what was asked for is not there, and a script goes by the code.
+int code_if_written(int code) {
+  const bool written = std::fflush(stdout) == 0 && std::ferror(stdout) == 0;
+  if (code != exit_ok || written) return code;
+  std::fputs("the output cannot be written\n", stderr);
+  return exit_no;
+}
+
+// argp ends the program itself: on errors, which go to stderr, and on --help, -? and --usage.
+bool argp_parses = false;
+void end_of_argp() {
+  if (argp_parses && code_if_written(exit_ok) != exit_ok) ::_exit(exit_no);
+}
+
 // Ends the program on --help and on errors. `rest`: what stands behind the command's words.
 void parse(Run& run, std::vector<char*> rest) {
   const CommandKind& command = run.parsing.command;
@@ -93,7 +109,10 @@ void parse(Run& run, std::vector<char*> rest) {
   rest.insert(rest.begin(), name.data());
   rest.push_back(nullptr);
   argp_err_exit_status = exit_usage;
+  static const bool watched = std::atexit(end_of_argp) == 0;
+  argp_parses = watched;
   argp_parse(&parser, static_cast<int>(rest.size()) - 1, rest.data(), 0, nullptr, &run);
+  argp_parses = false;
 }
 
 // The command that the first words name, and how many words that took; null when there is none.
@@ -118,7 +137,7 @@ int say_unknown(const std::string& first, bool asked, const Commands& commands) 
     std::string line = text("millrace ", first, ": ");
     for (const std::string_view word : of_group) line += text(word == of_group.front() ? "" : ", ", word);
     std::fprintf(asked ? stdout : stderr, "%s\n", line.c_str());
-    return asked ? exit_ok : exit_usage;
+    return code_if_written(asked ? exit_ok : exit_usage);
   }
   const std::string_view nearest = nearest_word(first, names);
   const std::string hint =
@@ -154,12 +173,7 @@ int run_words(std::vector<char*> said, const Commands& commands) {
   const auto values = command->make_values();
   Run run{{*command, values.get()}, std::vector<bool>(command->options.size())};
   parse(run, {said.begin() + static_cast<std::ptrdiff_t>(words), said.end()});
-  const int code = command->run(values.get());
-  // A full disk: what was asked for is not there, and a script goes by the code.
-  const bool written = std::fflush(stdout) == 0 && std::ferror(stdout) == 0;
-  if (code != exit_ok || written) return code;
-  std::fputs("the output cannot be written\n", stderr);
-  return exit_no;
+  return code_if_written(command->run(values.get()));
 }
 
 }  // namespace
@@ -182,7 +196,7 @@ int run_command(int argc, char** argv, const Commands& commands) {
   const std::string_view first = said.empty() ? "" : said[0];
   if (first.empty() || first == "-h" || first == "--help") {
     std::fputs(overview_of(commands).c_str(), stdout);
-    return first.empty() ? exit_usage : exit_ok;
+    return code_if_written(first.empty() ? exit_usage : exit_ok);
   }
   std::string version = "version";
   if (first == "--version") said[0] = version.data();

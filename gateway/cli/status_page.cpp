@@ -142,7 +142,8 @@ class Page {
                         format_size(log["disk_bytes"].number()), " under ", clean(log["path"])));
     }
     if (log["dead_bytes"].whole() > 0)
-      line("dead letters", text(format_size(log["dead_bytes"].number()), ": millrace dlq ls"));
+      line("dead letters",
+           text(format_size(log["dead_bytes"].number()), ": ", command_for(status_), " dlq ls"));
     if (flash["life_used_percent"].there())
       wear = text("; ", clean(flash["device"]), " has used ", flash["life_used_percent"].text(),
                   " % of its life");
@@ -226,6 +227,21 @@ class Page {
 
 std::string clean(const DaemonAnswer& answer) { return shown(answer.text(), shown_max); }
 
+std::string metric_words(const DaemonAnswer& record) {
+  std::string words = shown(record["metric"].text());
+  for (const auto& [name, tag] : record["tags"].members())
+    words += text(" ", shown(name), "=", shown(tag.text()));
+  return words;
+}
+
+std::string value_words(const DaemonAnswer& record, std::size_t max) {
+  const DaemonAnswer& window = record["window"];
+  const std::string value = window.there()
+                                ? text("mean ", window["mean"].text(), " of ", window["count"].text())
+                                : shown(record["value"].text(), max);
+  return record["unit"].text().empty() ? value : text(value, " ", shown(record["unit"].text()));
+}
+
 std::string span_or_dash(const DaemonAnswer& seconds) {
   return seconds.there() ? span_words(seconds.number()) : "-";
 }
@@ -246,6 +262,11 @@ std::string verdict_words(const DaemonAnswer& status) {
   if (wrong == 0) return status["ready"].truth() ? "all is well" : "it is starting, or stopping";
   return text(wrong, wrong == 1 ? " thing is wrong" : " things are wrong",
               status_code(status) == 2 ? ", and somebody must act" : "");
+}
+
+std::string command_for(const DaemonAnswer& status) {
+  const DaemonAnswer& instance = status["instance"];
+  return instance.there() ? text("millrace --instance ", clean(instance)) : "millrace";
 }
 
 std::string status_page(const DaemonAnswer& status, const PageStyle& style) {

@@ -21,8 +21,15 @@ int status_code(const DaemonAnswer& status);
 // "all is well", "2 things are wrong, and somebody must act", or that it is not ready.
 std::string verdict_words(const DaemonAnswer& status);
 
+// How a command is said to the gateway that answered: "millrace", or "millrace --instance NAME".
+std::string command_for(const DaemonAnswer& status);
+
 // A text of the daemon's: without what a terminal would obey.
 std::string clean(const DaemonAnswer& answer);
+// Of a record: its metric and the tags behind it, which tell devices of one name apart; and its value, a
+// window's mean.
+std::string metric_words(const DaemonAnswer& record);
+std::string value_words(const DaemonAnswer& record, std::size_t max);
 // "3 min", or "-".
 std::string span_or_dash(const DaemonAnswer& seconds);
 std::string size_or_dash(const DaemonAnswer& bytes);

@@ -119,7 +119,7 @@ class Screen {
   }
   void more(const DaemonAnswer& list, std::size_t most) {
     if (list.items().size() > most)
-      put(text("  and ", list.items().size() - most, " more: millrace status"), Ink::dim);
+      put(text("  and ", list.items().size() - most, " more: ", command_for(status_), " status"), Ink::dim);
   }
 
   void gauges() {
@@ -140,6 +140,13 @@ class Screen {
     return found == answers_.rates.end() ? 0 : found->second;
   }
 
+  // Rates are known here only, and of those that were asked for.
+  std::string shown_of(std::size_t asked) const {
+    if (asked >= answers_.devices["fitting"].whole()) return {};
+    return text("the ", choice_.sort == "rate" ? "" : "first ", asked,
+                choice_.sort == "rate" ? " that said most, of " : " of ");
+  }
+
   void devices() {
     std::vector<const DaemonAnswer*> all;
     for (const DaemonAnswer& device : answers_.devices["devices"].items()) all.push_back(&device);
@@ -151,7 +158,9 @@ class Screen {
     const std::size_t from = room == 0 || screen_.marked < room ? 0 : screen_.marked - room + 1;
     const std::string of =
         choice_.part.empty() ? "" : text(" with \"", shown(choice_.part), choice_.typing ? "_" : "", "\"");
-    put(text("  ", answers_.devices["fitting"].text(), " devices", of, " by ", choice_.sort), Ink::bold);
+    put(text("  ", shown_of(all.size()), answers_.devices["fitting"].text(), " devices", of, " by ",
+             choice_.sort),
+        Ink::bold);
     PageTable table("llrrrl");
     table.add({{" device", Ink::dim},
                {"input", Ink::dim},
@@ -177,9 +186,8 @@ class Screen {
     put(text("  ", shown(choice_.device), ": what came last"), Ink::bold);
     PageTable table("lrlll");
     for (const DaemonAnswer& record : answers_.device["records"].items()) {
-      const std::string unit = record["unit"].text().empty() ? "" : " " + shown(record["unit"].text());
-      table.add({{shown(record["metric"].text())},
-                 {shown(record["value"].text(), 60) + unit},
+      table.add({{metric_words(record)},
+                 {value_words(record, 60)},
                  {age_of(record)},
                  {record["lane"].text()},
                  {text("number ", record["number"].text())}});

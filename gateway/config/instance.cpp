@@ -30,6 +30,12 @@ std::string why_no_instance(const std::string& name) {
   return {};
 }
 
+std::string instance_command() {
+  return current().empty() ? "millrace" : text("millrace --instance ", current());
+}
+
+std::string instance_unit() { return current().empty() ? "millrace" : text("millrace@", current()); }
+
 std::string instance_config_path() {
   return text("/etc/millrace/", current().empty() ? "millrace" : current(), ".toml");
 }

@@ -12,6 +12,10 @@ const std::string& instance();
 // Why an instance cannot be called so; empty: it can. Its folders lie beside what the first gateway has in
 // its own.
 std::string why_no_instance(const std::string& name);
+// How a command is said to this one: "millrace", or "millrace --instance NAME".
+std::string instance_command();
+// "millrace", or "millrace@NAME": as systemctl and journalctl know it.
+std::string instance_unit();
 // "/etc/millrace/NAME.toml"
 std::string instance_config_path();
 

@@ -32,6 +32,8 @@ class Driver {
   // "connected", or why not: for status and health.
   virtual std::string health() const = 0;
   virtual bool healthy() const = 0;
+  // Whether what is wrong heals only where somebody acts: a password, a right, a certificate.
+  virtual bool needs_person() const { return false; }
   // Whether what devices say could be heard at present; some of it may be amiss all the same.
   virtual bool hears() const { return healthy(); }
 };

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <iterator>
+#include <utility>
 
 #include "base/span_words.h"
 #include "base/text.h"
@@ -53,13 +54,22 @@ constexpr Advice advice[] = {
     {"certificate",
      "compare tls_ca, tls_cert and the name in servers with what the other side shows: millrace check --online"},
     {"password", "correct the user name, or the file it names (password_file); it is read anew at each try"},
-    {"not authori", "let this user do it, in the other side's rights (ACL), or name another user"},
+    // A broker says so of a wrong password, too (mosquitto, to MQTT 5).
+    {"not authori",
+     "correct the user name or password (password_file is read anew at each try); if they are right: let this user "
+     "do it, in the other side's rights (ACL)"},
     {"credentials",
      "correct the user name, or the file it names (password_file); it is read anew at each try"},
     {"topic", "create the topic, or correct its name in the configuration, then: millrace reload"},
+    {"closed before a CONNACK",
+     "see that the other side runs; its port may want TLS (mqtts://), or be another service's: millrace check --online"},
+    {"does TLS answer on this port",
+     "see that the other side runs; its port may be one without TLS, or another service's: millrace check --online"},
     {"cannot resolve", "look at the name in servers, and at the name servers of /etc/resolv.conf"},
     {"set version", "do what it says in the configuration, then: millrace reload"},
     {"client id", "give one of the two another client_id, then: millrace reload"},
+    {"Address already in use",
+     "another program has that address (ss -ltnp): end it, or give this one another address"},
     {"in use by another program", "end the other program, or give this input another port"},
     {"Permission denied", "let the user millrace open it (group dialout for serial ports)"},
     {"is gone", "plug the adapter in again; it is opened by its name by itself"},
@@ -72,6 +82,21 @@ std::string_view advised(std::string_view reason, std::string_view otherwise) {
     if (reason.find(one.sign) != std::string_view::npos) return one.next;
   }
   return otherwise;
+}
+
+// Advice as it holds for one of several gateways of a machine: `millrace check` would look at the first one's
+// configuration. The user and the group of that name are everybody's.
+std::string for_instance(std::string next, const std::string& instance) {
+  if (instance.empty()) return next;
+  const std::pair<std::string_view, std::string> said[] = {
+      {": millrace ", text(": millrace --instance ", instance, " ")},
+      {"(millrace ", text("(millrace --instance ", instance, " ")},
+      {"journalctl -u millrace", text("journalctl -u millrace@", instance)}};
+  for (const auto& [plain, ours] : said) {
+    for (std::size_t at = 0; (at = next.find(plain, at)) != std::string::npos; at += ours.size())
+      next.replace(at, plain.size(), ours);
+  }
+  return next;
 }
 
 std::string size_of(std::uint64_t bytes) { return format_size(static_cast<double>(bytes)); }
@@ -96,6 +121,8 @@ class Finder {
     look_at_flash();
     look_at_process();
     if (state_.otlp) look_at(*state_.otlp);
+    for (const ShutFace& one : state_.shut_faces) look_at(one);
+    for (Fault& fault : faults_) fault.next = for_instance(std::move(fault.next), state_.instance);
     std::ranges::stable_partition(faults_, [](const Fault& fault) { return fault.person; });
     return std::move(faults_);
   }
@@ -209,7 +236,7 @@ class Finder {
       const auto next =
           advised(input.state,
                   "see that the other side runs and that the way there is open: millrace check --online");
-      note(who, text(who, ": ", input.state), text(next, "."));
+      faults_.push_back({who, input.blocked, text(who, ": ", input.state), text(next, "."), {}});
     } else if (!state_.log.blocked && state_.log.trouble.empty()) {  // else it pauses
       look_for_silence(input, who);
     }
@@ -269,6 +296,12 @@ class Finder {
                 otlp.rejected_why.empty() ? "" : ": ", otlp.rejected_why),
            "look at the limits of the collector, and at its log", otlp.rejected_age);
     }
+  }
+
+  void look_at(const ShutFace& face) {
+    person(face.what, text(face.what, ": ", face.trouble, "; ", face.without),
+           text(advised(face.trouble, "look at what it says, and at the configuration: millrace check"),
+                ". It is tried again by itself; a new address wants a restart. Readings go on."));
   }
 
   void look_at_flash() {

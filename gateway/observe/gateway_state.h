@@ -37,9 +37,9 @@ struct SchemaState {
 
 struct InputState {
   std::string name, kind;
-  std::string state;      // "connected to ...", or why not
-  std::string waits_for;  // a file that is not there yet; empty: nothing
-  bool running = false, healthy = false;
+  std::string state;                                       // "connected to ...", or why not
+  std::string waits_for;                                   // a file that is not there yet; empty: nothing
+  bool running = false, healthy = false, blocked = false;  // blocked: somebody must act
   std::uint64_t payloads = 0, records = 0, undecodable = 0;
   double rate = 0;       // records a second
   Seconds last_seen;     // since a payload came
@@ -142,6 +142,13 @@ struct OtlpState {
   std::string rejected_why;
 };
 
+// Where the gateway could be asked, and cannot.
+struct ShutFace {
+  std::string what;     // "observe.listen"
+  std::string without;  // what cannot be done meanwhile
+  std::string trouble;
+};
+
 struct ProcessState {
   std::uint64_t resident_bytes = 0, descriptors = 0, descriptors_max = 0, turned_away = 0, lines_dropped = 0;
   Seconds turned_away_age;  // since the last one was
@@ -151,7 +158,8 @@ struct ProcessState {
 struct GatewayState {
   WallTime at;
   std::string name, version;
-  std::string config;  // digest of its configuration file
+  std::string instance;  // of `millrace --instance`; empty: the machine's first
+  std::string config;    // digest of its configuration file
   std::uint64_t epoch = 0;
   double uptime = 0;
   bool ready = false;
@@ -170,6 +178,7 @@ struct GatewayState {
   FlashState flash;
   std::vector<CertificateState> certificates;
   std::optional<OtlpState> otlp;
+  std::vector<ShutFace> shut_faces;
   ProcessState process;
   BoxHealth box;
 };

@@ -29,6 +29,7 @@ void write(JsonWriter& json, const InputState& input) {
       .member("healthy", input.running && input.healthy)
       .member("state", input.state);
   json.member("kind", input.kind)
+      .member("blocked", input.blocked)
       .member("payloads", input.payloads)
       .member("records", input.records)
       .member("undecodable", input.undecodable);
@@ -227,6 +228,7 @@ std::string state_json(const GatewayState& state, const std::vector<Fault>& faul
       .member("gateway", state.name)
       .member("version", state.version)
       .member("epoch", state.epoch);
+  if (!state.instance.empty()) json.member("instance", state.instance);
   json.member("at", format_time(state.at))
       .member("uptime_seconds", state.uptime)
       .member("ready", state.ready);

@@ -242,7 +242,7 @@ const uplink_columns = [
 ];
 const input_columns = [
   ['input', 'name', (td, i) => small(td, i.name, i.kind)],
-  ['', 'state', (td, i) => state(td, i.healthy && !i.silent, false, i.state, i.unread ? `unreadable ${span(i.unread.age_seconds)} ago on ${i.unread.channel}: ${i.unread.reason}` : '')],
+  ['', 'state', (td, i) => state(td, i.healthy && !i.silent, i.blocked, i.state, i.unread ? `unreadable ${span(i.unread.age_seconds)} ago on ${i.unread.channel}: ${i.unread.reason}` : '')],
   ['a second', 'n', (td, i) => put(td, rate(i.rate))],
   ['last seen', 'n', (td, i) => { put(td, span(i.last_seen_seconds)); dress(td, i.silent ? 'n warn-text' : 'n'); }],
   ['devices', 'n', (td, i) => figure(td, i.devices, grouped(i.devices), series('input_devices', {input: i.name}))],
@@ -322,7 +322,9 @@ function tell_moment() {
 async function ask(path) {
   const answer = await fetch(path, {cache: 'no-store'});
   if (!answer.ok) throw new Error(await answer.text());
-  return answer.json();
+  // A browser's numbers have 53 bits: of a larger one its digits are kept, where the browser shows them.
+  return JSON.parse(await answer.text(), (name, value, from) =>
+    typeof value === 'number' && Number.isInteger(value) && !Number.isSafeInteger(value) && from && /^-?\d+$/.test(from.source) ? from.source : value);
 }
 async function look_back() {
   try {
@@ -346,6 +348,17 @@ function press() {
 function show_span(which) { day = which; chosen_by_hand = true; $('when').value = $('when').max; press(); picture(); }
 
 // ---- devices
+// All digits that a value has: meters count on. A float of 32 bits that came as one of 64 (21.299999237060547) has as many as mean it.
+function exact(v) {
+  const plain = String(v);
+  if (typeof v !== 'number' || plain.length < 15 || Math.fround(v) !== v) return plain;
+  for (let digits = 1; digits < 9; ++digits) if (Math.fround(v.toPrecision(digits)) === v) return String(Number(v.toPrecision(digits)));
+  return String(Number(v.toPrecision(9)));
+}
+// Of values of one metric, by devices of one name at two places: the tags in which they differ.
+const place = (v, all) => Object.entries(v.tags || {})
+  .filter(([name, tag]) => all.some(o => o.metric === v.metric && (o.tags || {})[name] !== tag)).map(([name, tag]) => `${name}=${tag} `).join('');
+const all_tags = v => Object.entries(v.tags || {}).map(([name, tag]) => `, ${name}=${tag}`).join('');
 let most = 15, devices_shown_at = 0;
 const device_columns = [
   ['device', 'name', (td, d) => put(td, d.name)],
@@ -354,11 +367,11 @@ const device_columns = [
   ['as a rule every', 'n extra', (td, d) => put(td, d.usual_seconds ? span(d.usual_seconds) : '–')],
   ['came', 'n extra', (td, d) => { put(td, d.completeness === undefined ? '–' : `${(100 * d.completeness).toFixed(d.completeness < 0.995 ? 1 : 0)} %`); td.title = 'of the messages that were due in the last hour or two: by expected_interval, else by its habit'; dress(td, d.completeness < 0.98 ? 'n extra warn-text' : 'n extra'); }],
   ['readings', 'n extra', (td, d) => put(td, grouped(d.readings))],
-  ['latest values', 'wide', (td, d) => keep(td, d.values, v => v.metric, () => make('span', 'chip', make('span', 'dim'), make('b'), make('span', 'dim')), (chip, v) => {
-    put(chip.children[0], `${v.metric} `);
-    put(chip.children[1], `${typeof v.value === 'number' ? Number(v.value.toPrecision(7)) : v.value}`.slice(0, 60));
+  ['latest values', 'wide', (td, d) => keep(td, d.values, v => JSON.stringify([v.metric, v.tags]), () => make('span', 'chip', make('span', 'dim'), make('b'), make('span', 'dim')), (chip, v) => {
+    put(chip.children[0], `${v.metric} ${place(v, d.values)}`);
+    put(chip.children[1], exact(v.value).slice(0, 60));
     put(chip.children[2], `${v.unit ? ` ${v.unit}` : ''}`);
-    chip.title = `${v.time}, number ${v.number}${v.quality ? `, quality ${v.quality}` : ''}`;
+    chip.title = `${v.time}, number ${v.number}${v.quality ? `, quality ${v.quality}` : ''}${all_tags(v)}`;
     dress(chip, v.quality ? 'chip warn-text' : 'chip');
   })],
   ['', '', (td, d) => { put(td, d.silent ? 'silent' : d.pulse === 'late' ? 'late' : ''); dress(td, d.silent ? 'bad-text' : 'warn-text'); }],
@@ -393,7 +406,8 @@ async function letters() {
     letters_next = answer.next;
     $('older').hidden = !letters_next && !letters_from;
     put($('older'), letters_next ? 'Older ones' : 'The newest');
-    put($('letters-more'), list.length ? 'Whole payloads: millrace dlq show NUMBER. Once the reason is mended: millrace dlq retry --all.' : '');
+    const ours = latest && latest.instance ? `millrace --instance ${latest.instance}` : 'millrace';
+    put($('letters-more'), list.length ? `Whole payloads: ${ours} dlq show NUMBER. Once the reason is mended: ${ours} dlq retry --all.` : '');
   } catch { /* the next look */ }
 }
 

@@ -168,7 +168,7 @@ class Booted(unittest.TestCase):
     def tearDown(self):
         result = self._outcome.result
         if any(test is self for test, _ in result.failures + result.errors):
-            print(self.machine.inside("journalctl", "-u", "millrace", "-n", "40", "--no-pager").stdout)
+            print(self.machine.inside("journalctl", "-u", "millrace", "-u", "millrace@*", "-n", "40", "--no-pager").stdout)
 
     def inside(self, *command):
         done = self.machine.inside(*command)
@@ -259,7 +259,7 @@ class Booted(unittest.TestCase):
         self.inside("dpkg", "-i", *packages)
         ports = {"": "1883", "line2": "1885", "line3": "1887"}
         for name, port in ports.items():
-            text = CONFIG.replace("1883", port).replace("[observe]", f'[observe]\nlisten = "127.0.0.1:9{port}"')
+            text = CONFIG.replace("1883", port).replace("[observe]", f'[observe]\nlisten = "127.0.0.1:1{port}"')
             self.inside("sh", "-c", f"cat > /etc/millrace/{name or 'millrace'}.toml <<'END'\n{text}END")
             self.inside("millrace", "check", *self.of(name))
         self.inside("systemctl", "enable", "--now", "millrace@line2", "millrace@line3")
@@ -270,7 +270,7 @@ class Booted(unittest.TestCase):
         def each_has_its_own(count):
             for name, port in ports.items():
                 wait_for(lambda: self.machine.inside("millrace", "status", "--json", *self.of(name)).returncode == 0, f"millrace@{name} answers", 60)
-                self.assertEqual(self.show("ActiveState", self.unit(name)), "active")
+                wait_for(lambda: self.show("ActiveState", self.unit(name)) == "active", f"READY=1 of millrace@{name} came", 60)
                 self.assertEqual(len(self.inside("millrace", "log", "cat", "--lane=raw", *self.of(name)).splitlines()), sent[name], name)
             for name, port in ports.items():
                 more = count * (1 + len(name))  # not the same in any two

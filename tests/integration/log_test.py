@@ -5,6 +5,7 @@ import io
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import sqlite3
@@ -205,8 +206,11 @@ topic = "all/{device}"
         self.fill(devices.port)
         self.assertEqual(gateway.stop(), 0)
         segment = max((self.folder / "log").glob("seg-*.db"), key=lambda file: file.stat().st_size)
-        for words in (("log", "salvage", str(segment)), ("log", "cat"), ("log", "ls"), ("help",)):
-            config = () if words[0] == "help" or "salvage" in words else ("-c", str(self.folder / "millrace.toml"))
+        helps = [("help",), ("--help",), ("--version",), ("help", "top"), ("log", "--help"), ("top", "--usage"), ("log", "cat", "-?")]
+        helps += [(*name.split(), "--help") for name in re.findall(r"(?m)^  ([a-z]+(?: [a-z]+)?)[ \n]", subprocess.run([BUILD / "millrace", "help"], capture_output=True, text=True).stdout)]
+        self.assertGreater(len(helps), 25)
+        for words in (("log", "salvage", str(segment)), ("log", "cat"), ("log", "ls"), *helps):
+            config = () if words in helps or "salvage" in words else ("-c", str(self.folder / "millrace.toml"))
             with open("/dev/full", "w") as full:
                 done = subprocess.run([BUILD / "millrace", *words, *config], stdout=full, stderr=subprocess.PIPE, text=True, timeout=60)
             self.assertEqual(done.returncode, 1, words)

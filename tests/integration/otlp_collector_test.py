@@ -1,6 +1,7 @@
 #!/usr/bin/python3
 """The push of the gateway's metrics to OpenTelemetry's own Collector, made of its public modules by Go: what it says came is what
 /metrics says, over TLS and gzip, also after it was away; what it refuses is told."""
+import filecmp
 import re
 import shutil
 import signal
@@ -21,17 +22,22 @@ def why_not():
     """Builds it once below build/; what is in the way, otherwise."""
     go = shutil.which("go")
     if not go:
-        return "no go is installed (1.25 or newer)"
-    if (FOLDER / "collector").exists():
-        return ""
+        return "no go is installed (1.26 or newer)"
+    source = Path(__file__).parent / "otlp_collector" / "main.go"
     FOLDER.mkdir(parents=True, exist_ok=True)
-    shutil.copy(Path(__file__).parent / "otlp_collector" / "main.go", FOLDER)
+    if (FOLDER / "collector").exists() and filecmp.cmp(source, FOLDER / "main.go", shallow=False):
+        return ""
+    (FOLDER / "collector").unlink(missing_ok=True)
+    shutil.copy(source, FOLDER)
     for command in (["mod", "init", "collector"], ["get", f"go.opentelemetry.io/collector/otelcol@{VERSION}"], ["mod", "tidy"], ["build", "-o", "collector", "."]):
         if command[1] == "init" and (FOLDER / "go.mod").exists():
             continue
-        done = subprocess.run([go, *command], cwd=FOLDER, capture_output=True, text=True, timeout=1500)
-        if done.returncode != 0:
-            return f"go {command[0]}: {done.stderr.strip()[-300:]}"
+        try:
+            done = subprocess.run([go, *command], cwd=FOLDER, capture_output=True, text=True, timeout=600)
+        except subprocess.TimeoutExpired:
+            return f"go {command[0]} did not end in 10 minutes"
+        if done.returncode != 0:  # Debian 12's go (1.19) is too old for the collector
+            return f"go {command[0]} (1.26 or newer is needed, and the modules): {done.stderr.strip()[-300:]}"
     return ""
 
 
@@ -110,7 +116,7 @@ service:
         self.at = free_port()
         self.start_collector()
         self.begin(f'[observe.otlp]\nendpoint = "https://127.0.0.1:{self.at}/elsewhere"\ninterval = "1s"\ntls_ca = "{self.tls()}/ca.pem"')
-        wait_for(lambda: "nothing takes metrics at this path" in (self.faults().get("otlp") or {"what": ""})["what"], "it is told", 30)
+        wait_for(lambda: "nothing takes metrics at this path: 404 page not found" in (self.faults().get("otlp") or {"what": ""})["what"], "it is told", 30)
 
 
 if __name__ == "__main__":

@@ -260,8 +260,8 @@ class Faults(Otlp):
         gateway = self.begin(f'[observe.otlp]\nendpoint = "{collector.url}"\ninterval = "1s"\ntimeout = "1s"')
         wait_for(lambda: self.metric("millrace_otlp_pushes_total") >= 1, "the first is taken")
         self.assertEqual(self.metric("millrace_otlp_up"), 1)
-        for odd, words in (((400, status_message, protobuf), "it says 400: bad"), ((401, b"who are you?", {}), "it says 401: who are you?"),
-                           ((404, b"", {}), "nothing takes metrics at this path"), ((503, b"", {}), "it says 503"),
+        for odd, words in (((400, status_message, protobuf), "it says 400: bad"), ((401, b"who are you?", {}), "it says 401: it wants a login, or another one: who are you?"),
+                           ((404, b"404 page not found\n", {}), "nothing takes metrics at this path: 404 page"), ((503, b"", {}), "it says 503"),
                            ((200, b"<html>sign in</html>", {"Content-Type": "text/html"}), "that is no collector"), ((302, b"", {"Location": "/"}), "it says 302")):
             with self.subTest(odd=odd):
                 failures = self.metric("millrace_otlp_failures_total")

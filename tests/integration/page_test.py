@@ -323,9 +323,9 @@ class WithBrowser(Site):
             self.browser.close()
         super().tearDown()
 
-    def start(self, logmore="", **looks):
+    def start(self, logmore="", more="", **looks):
         self.south, self.north = self.broker(), self.broker()
-        self.file = self.config(self.south.port, self.north.port, gateway=TRUSTED, logmore=logmore)
+        self.file = self.config(self.south.port, self.north.port, gateway=TRUSTED, logmore=logmore, more=more)
         self.daemon = self.gateway(self.file)
         wait_for(lambda: self.status()["inputs"][0]["healthy"], "it has subscribed")
         self.browser = browser.Browser(**looks)
@@ -381,6 +381,26 @@ class InABrowser(WithBrowser):
         # The notes would have told: what the policy forbids is forbidden, and seen.
         b.run("const i = document.createElement('img'); i.src = 'http://127.0.0.1:1/x.png'; document.body.append(i)")
         wait_for(lambda: any("img-src" in one for one in b.complaints()), "a violation is seen")
+
+    def test_values_have_all_their_digits_and_devices_of_one_name_a_chip_each(self):
+        self.start(more='''  [[inputs.mqtt.routes]]
+  topic = "site/{place}/{device}"
+  tags = ["place"]
+  metrics = { energy = "energy", power = "power", a_name_that_its_vendor_made_long = "note" }
+''')
+        b = self.browser
+        for place, payload in (("north", '{"energy": 123456789.12, "power": 21.299999237060547, "note": "a text of a certain length, which says something"}'), ("south", '{"energy": 9007199254740993, "power": -0.1}')):
+            self.publish(self.south.port, f"site/{place}/meter", payload)
+        b.run("document.getElementById('devices-card').scrollIntoView()")
+        wait_for(lambda: b.text("#devices .chip") and len(b.run("return document.querySelectorAll('#devices .chip')")) == 5, "five values: " + b.text("#devices"))
+        chips = b.run("return [...document.querySelectorAll('#devices .chip')].map(e => e.innerText)")
+        self.assertEqual(sorted(chips)[1:], ["energy place=north 123456789.12", "energy place=south 9007199254740993", "power place=north 21.3", "power place=south -0.1"])
+        for width in (1280, 390):
+            b.look_like(width, 900, phone=width == 390)
+            beyond = b.run("const card = document.querySelector('#devices').parentElement.getBoundingClientRect().right;"
+                           "return [...document.querySelectorAll('#devices .chip')].filter(e => e.getBoundingClientRect().right > card + 1).length")
+            self.assertEqual(beyond, 0, f"cut at {width}")
+        self.assertEqual(b.complaints(), [])
 
     def test_it_says_when_nobody_answers_and_comes_back(self):
         self.start()

@@ -226,6 +226,9 @@ class Instances(Site):
                 self.publish(ports[0], "field/press", json.dumps({"value": i}))
             status = json.loads(self.ask("status", "--json", f"--instance={name}").stdout)
             self.assertTrue(status["gateway"].endswith("-" + name), status["gateway"])
+            # What is to be done is said for the one that is asked.
+            self.assertEqual(status["instance"], name)
+            self.assertIn(f": millrace --instance {name} check --online", {fault["id"]: fault for fault in status["faults"]}["uplink central"]["next"])
             self.assertEqual(status["inputs"][0]["records"], count)
             self.assertTrue((self.folder / f"lib/millrace/{name}/log/lock").exists())
             self.assertTrue((self.folder / f"run/millrace/{name}/control.sock").exists())

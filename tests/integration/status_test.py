@@ -7,6 +7,7 @@ import random
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -76,6 +77,23 @@ class Drill(Seen, Site):
         self.well()
         self.assertIn("last error", self.command("status").stdout)
 
+    def test_an_address_that_another_program_has(self):
+        self.observe = free_port()
+        with socket.create_server(("127.0.0.1", self.observe)):
+            self.south, self.north = self.broker(), self.broker()
+            self.gateway(self.config(self.south.port, self.north.port, gateway=TRUSTED), wait=False)
+            self.named(r"! observe\.listen: bind 127\.0\.0\.1:\d+: Address already in use; metrics and health cannot be asked for",
+                       r"next: another program has that address \(ss -ltnp\)", 2)
+        self.well()
+        self.assertIsNotNone(self.http("/healthz"))
+
+    def test_nobody_answers(self):
+        self.config(free_port(), free_port(), gateway=TRUSTED)
+        for words, unit in (((), "millrace"), (("--instance", "line2"), "millrace@line2")):
+            done = self.command("status", *words)
+            self.assertEqual((done.returncode, done.stdout), (69, ""))
+            self.assertRegex(done.stderr, rf"^no daemon answers at .*\n  next: systemctl status {unit}; journalctl -u {unit} -n 50\n$")
+
     def test_an_expired_certificate(self):
         openssl(self.folder, "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", "s.key", "-out", "old.pem",
                 "-days", "90", "-subj", "/CN=field")
@@ -86,6 +104,18 @@ class Drill(Seen, Site):
         self.named(r'! input field: tls_cert: the certificate "CN=field" of .*/s\.pem expired on 20', r"next: put a new one in its place; it is read by itself", 2)
         os.replace(self.folder / "old.pem", self.folder / "s.pem")
         self.well(40)
+
+    def test_a_wrong_password_of_an_input(self):
+        users, password = self.folder / "users", self.folder / "password"
+        subprocess.run(["mosquitto_passwd", "-c", "-b", str(users), "gw", "right"], check=True, capture_output=True)
+        os.chmod(self.folder, 0o755), os.chmod(users, 0o644)
+        password.write_text("wrong\n")
+        password.chmod(0o600)
+        self.south, self.north = self.broker(extra=f"allow_anonymous false\npassword_file {users}"), self.broker()
+        self.gateway(self.config(self.south.port, self.north.port, gateway=TRUSTED, input=f'username = "gw"\npassword_file = "{password}"'))
+        self.named(r"! input devices: not authorised", r"next: correct the user name or password \(password_file is read anew at each try\)", 2)
+        password.write_text("right\n")
+        self.well()
 
     def test_a_poison_payload(self):
         self.start()
@@ -192,7 +222,7 @@ class Live(Seen, Site):
         if not shutil.which("tmux"):
             self.skipTest("tmux is not here")
         self.screen = f"millrace-test-{os.getpid()}-{self.observe}"
-        self.tmux("-f", "/dev/null", "new-session", "-d", "-x", str(columns), "-y", str(rows), f"{BUILD}/millrace top -c {self.file} --every 200ms; sleep 60")
+        self.tmux("-u", "-f", "/dev/null", "new-session", "-d", "-x", str(columns), "-y", str(rows), f"{BUILD}/millrace top -c {self.file} --every 200ms; sleep 60")
 
     def shows(self, pattern, seconds=20):
         def there():
@@ -218,7 +248,11 @@ class Live(Seen, Site):
         self.shows(r"(?m)^  >press-00 ")
         self.tmux("send-keys", "Down")
         self.shows(r"(?m)^  >press-01 ")
-        self.tmux("send-keys", "/", "2", "9", "Enter")
+        self.tmux("send-keys", "-l", "/pü")
+        self.shows(r'(?m)^  0 devices with "pü_" by name')
+        self.tmux("send-keys", "BSpace")
+        self.shows(r'(?m)^  30 devices with "p_" by name')
+        self.tmux("send-keys", "BSpace", "BSpace", "2", "9", "Enter")
         self.shows(r'(?m)^  1 devices with "29" by name')
         self.shows(r"(?m)^  >press-29 ")
         self.tmux("send-keys", "Enter")
@@ -292,6 +326,28 @@ class Live(Seen, Site):
         self.speak("press-1")
         wait_for(lambda: "uplink central: waiting, 0 before it" in self.command("trace", "press-1").stdout, "it waits")
         self.assertEqual(self.command("trace", "--next", "--wait", "300ms", "press-1").returncode, 1)
+
+    def test_trace_tells_devices_of_one_name_apart(self):
+        for line in (1, 2):
+            self.publish(self.south.port, f"plant/{line}/press-1/telemetry", json.dumps({"value": 10 * line}))
+        wait_for(lambda: self.command("trace", "press-1").stdout.count("when it arrived") == 2, "both are there")
+        said = self.command("trace", "press-1").stdout
+        for line in (1, 2):
+            self.assertRegex(said, rf"(?m)^  +\d+  raw  value line={line}  {10 * line}  20")
+
+    def test_trace_finds_a_window_whose_readings_are_gone(self):
+        self.north.stop(signal.SIGKILL)
+        self.file.write_text(self.file.read_text() + '[[windows]]\nname = "w"\nsize = "3s"\nidle_close = "1s"\n')
+        self.assertEqual(self.processes[-1].stop(), 0)
+        self.gateway(self.file)
+        wait_for(lambda: self.status()["inputs"][0]["healthy"], "it has subscribed")
+        self.speak("pump-0", "press-1")
+        wait_for(lambda: self.command("trace", "press-1").returncode == 0, "it is there")
+        self.assertIn('"forgotten": 1', self.command("log", "forget", "--device", "press-1").stdout)
+        wait_for(lambda: self.command("trace", "press-1").returncode == 0, "its window is there")
+        said = self.command("trace", "press-1").stdout
+        self.assertRegex(said, r"(?m)^  \d+  window  value  mean 1 of 1  20")
+        self.assertRegex(said, r"(?m)^  uplink central: waiting, \d+ before it$")
 
     # ---- diag
     def test_diag_is_shown_before_it_is_written_and_has_no_secrets(self):

@@ -63,6 +63,16 @@ TEST_CASE("journal: a line says whom it is about, as fields") {
         std::string::npos);
 }
 
+TEST_CASE("journal: what is said to those who look at the gateway has an id, too") {
+  for (const char* line :
+       {"observe: a wrong password, or no user: \"x\" from 192.0.2.7", "observe.listen: taken",
+        "observe.otlp: metrics are not pushed to https://c: it says 401"}) {
+    CAPTURE(line);
+    CHECK(journal_entry(4, line, 0).find("\nMESSAGE_ID=fc8327a9f3174e81930f5618c88a02cb\n") !=
+          std::string::npos);
+  }
+}
+
 TEST_CASE("journal: a line about nobody in particular has no id") {
   for (const char* line : {"the boot id cannot be read", "input and output: nothing", "uplink",
                            "uplink without a name", "input :"}) {

@@ -190,26 +190,32 @@ TEST_CASE("lobby: letting in takes half of the loop's time at most") {
 TEST_CASE("complaints: one line for each source and reason, and how many more there were") {
   Complaints complaints;
   CHECK(complaints.rest(Instant{} + 100s).empty());
-  CHECK(complaints.heard("192.0.2.1", "nonsense"));
-  for (int i = 0; i < 999; ++i) CHECK(!complaints.heard("192.0.2.1", "nonsense"));
-  CHECK(complaints.heard("192.0.2.1", "silence"));
-  CHECK(complaints.heard("192.0.2.2", "nonsense"));
-  CHECK(!complaints.heard("192.0.2.2", "nonsense"));
+  CHECK(complaints.heard("192.0.2.1", "nonsense", Instant{} + 100s));
+  for (int i = 0; i < 999; ++i) CHECK(!complaints.heard("192.0.2.1", "nonsense", Instant{} + 100s));
+  CHECK(complaints.heard("192.0.2.1", "silence", Instant{} + 100s));
+  CHECK(complaints.heard("192.0.2.2", "nonsense", Instant{} + 100s));
+  CHECK(!complaints.heard("192.0.2.2", "nonsense", Instant{} + 100s));
   CHECK(complaints.rest(Instant{} + 105s).empty());
   CHECK(
       complaints.rest(Instant{} + 110s) ==
       "1000 more connections were refused or ended in the last 10 s, 999 of them from 192.0.2.1, mostly: nonsense");
-  CHECK(complaints.heard("192.0.2.1", "nonsense"));  // a new time
+  CHECK(complaints.heard("192.0.2.1", "nonsense", Instant{} + 110s));  // a new time
+  CHECK(complaints.rest(Instant{} + 120s).empty());
+  // After a quiet day it is not the day's.
+  CHECK(complaints.heard("192.0.2.1", "nonsense", Instant{} + 24h));
+  CHECK(!complaints.heard("192.0.2.1", "nonsense", Instant{} + 24h));
+  CHECK(complaints.rest(Instant{} + 24h + 1s).empty());
+  CHECK(complaints.rest(Instant{} + 24h + 11s).find("in the last 11 s, 1 of them") != std::string::npos);
 }
 
 TEST_CASE(
     "complaints: sources and reasons without end take bounded memory and do not silence others at once") {
   Complaints complaints;
   std::size_t said = 0;
-  for (int i = 0; i < 1000; ++i) said += complaints.heard("192.0.2.1", text("reason ", i));
+  for (int i = 0; i < 1000; ++i) said += complaints.heard("192.0.2.1", text("reason ", i), Instant{});
   CHECK(said == Complaints::kinds_of_source_max);
-  CHECK(complaints.heard("192.0.2.2", "nonsense"));
-  for (int i = 0; i < 1000; ++i) said += complaints.heard(text("198.51.100.", i), "nonsense");
+  CHECK(complaints.heard("192.0.2.2", "nonsense", Instant{}));
+  for (int i = 0; i < 1000; ++i) said += complaints.heard(text("198.51.100.", i), "nonsense", Instant{});
   CHECK(said < Complaints::kinds_max);
   CHECK(complaints.rest(Instant{} + 20s).starts_with("1937 more connections"));
 }

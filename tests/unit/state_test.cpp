@@ -180,6 +180,11 @@ TEST_CASE("faults: a good gateway has none, and each fault names itself with the
        },
        true, "uplink central: certificate", "renew that certificate"},
       {[](GatewayState& s) {
+         s.uplinks[0].healthy = false, s.uplinks[0].blocked = true,
+         s.uplinks[0].state = "not authorised (somebody must act)";
+       },
+       true, "uplink central: not authorised", "correct the user name or password (password_file"},
+      {[](GatewayState& s) {
          s.certificates.push_back({"uplink", "central", "tls_cert", "/etc/c.pem", "CN=gw", false, -60, {}});
        },
        true, "\"CN=gw\" of /etc/c.pem expired", "put a new one in its place"},
@@ -210,6 +215,20 @@ TEST_CASE("faults: a good gateway has none, and each fault names itself with the
          s.inputs[0].waits_for = "users_file: open /u: No such file or directory";
        },
        true, "waiting for users_file", "put that file there"},
+      {[](GatewayState& s) {
+         s.shut_faces = {{"observe.listen", "metrics and health cannot be asked for",
+                          "bind 127.0.0.1:9464: Address already in use"}};
+       },
+       true, "observe.listen: bind 127.0.0.1:9464: Address already in use; metrics and health cannot",
+       "another program has that address"},
+      {[](GatewayState& s) {
+         s.inputs[0].healthy = false, s.inputs[0].state = "bind 0.0.0.0:1883: Address already in use";
+       },
+       false, "input devices: bind", "another program has that address"},
+      {[](GatewayState& s) {
+         s.inputs[0].healthy = false, s.inputs[0].blocked = true, s.inputs[0].state = "not authorised";
+       },
+       true, "input devices: not authorised", "correct the user name or password"},
       {[](GatewayState& s) { s.flash.life_used_percent = 100, s.flash.device = "mmcblk0"; }, true,
        "mmcblk0 says that 100 %", "exchange it"},
   };
@@ -227,6 +246,34 @@ TEST_CASE("faults: a good gateway has none, and each fault names itself with the
     CHECK(lines[1].find(one.what) != std::string::npos);
     CHECK(lines[2].find(one.next) != std::string::npos);
   }
+}
+
+TEST_CASE("faults: with several gateways on a machine what is to be done is said for the one that is wrong") {
+  GatewayState state = good();
+  state.instance = "line2";
+  state.uplinks[0].refused = 2, state.uplinks[0].refused_age = 9;
+  state.log.lost = 1, state.log.lost_age = 5;
+  state.inputs[0].undecodable = 3, state.inputs[0].unread = UnreadPayload{"plant/x", ": millrace bad", 5};
+  UplinkState other = state.uplinks[0];
+  other.name = "other", other.refused_age = {}, other.running = false;
+  other.waits_for = "password_file: open /p: No such file or directory";
+  state.uplinks.push_back(other);
+  state.log.dead_bytes = 100;
+  std::string all;
+  for (const Fault& fault : faults_of(state)) all += fault.what + "|" + fault.next + "\n";
+  for (const char* words :
+       {"why: millrace --instance line2 dlq ls; once", "is mended: millrace --instance line2 dlq retry --all",
+        "(millrace --instance line2 test), then: millrace --instance line2 dlq",
+        "journalctl -u millrace@line2\n", "readable for the user millrace; it starts",
+        "on plant/x: : millrace bad|"}) {
+    CAPTURE(words);
+    CHECK_MESSAGE(all.find(words) != std::string::npos, all);
+  }
+  const auto answer = DaemonAnswer::read(state_json(state, {}));
+  REQUIRE(answer.ok());
+  CHECK(status_page(answer.value(), {}).find("100 B: millrace --instance line2 dlq ls") != std::string::npos);
+  state.instance = "";
+  CHECK(state_json(state, {}).find("instance") == std::string::npos);
 }
 
 TEST_CASE("faults: what an HTTP server says has its own next step, whatever words stand behind its status") {
@@ -254,6 +301,22 @@ TEST_CASE("faults: what an HTTP server says has its own next step, whatever word
     const auto faults = faults_of(state);
     REQUIRE(faults.size() == 1);
     CHECK_MESSAGE(faults[0].next.find(next) == 0, faults[0].next);
+  }
+}
+
+TEST_CASE(
+    "faults: a port that speaks TLS, or does not, is thought of where a connection ends in the handshake") {
+  const std::pair<const char*, const char*> cases[] = {
+      {"cannot connect: the connection was closed before a CONNACK", "its port may want TLS"},
+      {"TLS: the connection was closed in the handshake (does TLS answer on this port?)", "one without TLS"}};
+  for (const auto& [words, next] : cases) {
+    CAPTURE(words);
+    GatewayState state = good();
+    state.uplinks[0].healthy = false;
+    state.uplinks[0].state = words;
+    const auto faults = faults_of(state);
+    REQUIRE(faults.size() == 1);
+    CHECK_MESSAGE(faults[0].next.find(next) != std::string::npos, faults[0].next);
   }
 }
 
@@ -395,7 +458,30 @@ TEST_CASE("top: fits its screen, and shows what was chosen") {
   answers.rates["in press-50"] = 9;
   choice = {};
   choice.sort = "rate";
-  CHECK(top_screen(answers, choice, 24, 80, false).devices.front() == "press-50");
+  const TopScreen by_rate = top_screen(answers, choice, 24, 80, false);
+  CHECK(by_rate.devices.front() == "press-50");
+  const auto has = [](const TopScreen& screen, std::string_view words) {
+    return std::ranges::any_of(screen.lines, [&](const std::string& line) { return line == words; });
+  };
+  // Those that were asked for are not all there are.
+  CHECK(has(by_rate, "  the 50 that said most, of 100 devices by rate"));
+  CHECK(has(far, "  the first 50 of 100 devices by name"));
+}
+
+TEST_CASE("top: what came last of devices of one name, and of a window") {
+  TopAnswers answers;
+  answers.status = DaemonAnswer::read(state_json(good(), {})).value();
+  const char* records = R"({"number":7,"records":[
+    {"number":6,"lane":"raw","metric":"t","value":21.5,"unit":"C","tags":{"line":"1"}},
+    {"number":7,"lane":"raw","metric":"t","value":3,"tags":{"line":"2"}},
+    {"number":5,"lane":"window","metric":"t","unit":"C","window":{"name":"w","count":4,"mean":2.5}}]})";
+  answers.device = DaemonAnswer::read(records).value();
+  TopChoice choice;
+  choice.device = "press-1";
+  std::string all;
+  for (const std::string& line : top_screen(answers, choice, 40, 120, false).lines) all += line + "\n";
+  for (const char* words : {"t line=1", "21.5 C", "t line=2", "mean 2.5 of 4 C", "number 5"})
+    CHECK_MESSAGE(all.find(words) != std::string::npos, all);
 }
 
 TEST_CASE("devices: a list is sorted and filtered as it is asked for") {

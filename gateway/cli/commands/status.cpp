@@ -1,8 +1,13 @@
 // millrace status: a page for people, JSON for programs.
 #include "cli/status_page.h"
 
+#include <cerrno>
+#include <cstring>
+
+#include "base/text.h"
 #include "cli/commands/daemon.h"
 #include "cli/page.h"
+#include "config/instance.h"
 #include "kinds.h"
 
 namespace millrace {
@@ -12,12 +17,21 @@ using C = AskOptions;
 using O = OptionsOf<C>;
 constexpr Option options[] = {O::config(), O::json()};
 
+// Nobody is there to say what is wrong: where it is said.
+std::string why_alone(const Status& status) {
+  if (status.detail().ends_with(std::strerror(EACCES)))
+    return "ask as root, or as a user of the group millrace";
+  return text("systemctl status ", instance_unit(), "; journalctl -u ", instance_unit(), " -n 50");
+}
+
 int run(const C& c) {
   if (c.json) return talk(c.config, true, "status");
   const LoadedConfig loaded = load_config_file(c.config, built_kinds());
   if (!loaded.errors.empty()) return report_errors(c.config, loaded);
   const auto status = ask(loaded.config, "status");
-  if (!status.ok()) return complain(exit_unavailable, status.status().detail());
+  if (!status.ok())
+    return complain(exit_unavailable,
+                    text(status.status().detail(), "\n  next: ", why_alone(status.status())));
   print(status_page(status.value(), {0, wants_colour()}));
   return status_code(status.value());
 }

@@ -9,6 +9,7 @@
 #include "cli/commands/daemon.h"
 #include "cli/commands/waiting.h"
 #include "cli/glob.h"
+#include "config/instance.h"
 #include "kinds.h"
 #include "record/record.h"
 
@@ -84,8 +85,8 @@ class Tapping {
       if (!page.ok()) return page.status();
       const std::string& lines = page.value()["lines"].text();
       if (const std::uint64_t unreadable = page.value()["unreadable"].whole(); unreadable > 0)
-        complain(0, text("lane ", lane_name(lane), ": ", unreadable,
-                         " records cannot be read (millrace log salvage says more)"));
+        complain(0, text("lane ", lane_name(lane), ": ", unreadable, " records cannot be read (",
+                         instance_command(), " log salvage says more)"));
       for (const std::string_view line : split(std::string_view(lines), '\n')) {
         if (!line.empty() && !full_) tell(line);
       }

@@ -5,6 +5,7 @@
 #include <memory>
 
 #include "base/text.h"
+#include "base/utf8.h"
 #include "cli/commands/daemon.h"
 #include "cli/commands/terminal.h"
 #include "cli/commands/waiting.h"
@@ -110,7 +111,8 @@ class Watching {
     if (key == "enter") return choice_.typing = false, true;
     if (key == "escape") choice_.typing = false, choice_.part.clear();
     else if (key == "backspace")
-      choice_.part.resize(choice_.part.size() - std::min<std::size_t>(choice_.part.size(), 1));
+      choice_.part =
+          cut_utf8(choice_.part, choice_.part.size() - std::min<std::size_t>(choice_.part.size(), 1));
     else if (key.size() == 1 && static_cast<unsigned char>(key[0]) >= ' ' && choice_.part.size() < 100)
       choice_.part += key;
     choice_.marked = 0;

@@ -9,6 +9,8 @@
 #include "cli/commands/daemon.h"
 #include "cli/commands/waiting.h"
 #include "cli/page.h"
+#include "cli/status_page.h"
+#include "config/instance.h"
 #include "kinds.h"
 #include "log/log.h"
 #include "record/record.h"
@@ -45,30 +47,35 @@ const DaemonAnswer& newest(const DaemonAnswer& found) {
   return found["records"];
 }
 
-std::string value_of(const DaemonAnswer& record) {
-  const std::string unit = record["unit"].text().empty() ? "" : " " + shown(record["unit"].text());
-  return shown(record["value"].text(), 80) + unit;
+std::string value_of(const DaemonAnswer& record) { return value_words(record, 80); }
+
+std::string whose_time(const DaemonAnswer& record) {
+  const std::string& trust = record["time_trust"].text();
+  return trust == "device"    ? " (the device's time)"
+         : trust == "gateway" ? " (when it arrived)"
+                              : " (when it arrived, by a clock that nobody had set)";
 }
 
 // Behind a state that is neither waiting nor acknowledged.
 std::string why_not(const DaemonAnswer& uplink) {
   const std::string& state = uplink["state"].text();
-  if (state == "refused") return text(": ", shown(uplink["reason"].text(), 300), " (millrace dlq ls)");
+  if (state == "refused")
+    return text(": ", shown(uplink["reason"].text(), 300), " (", instance_command(), " dlq ls)");
   if (state == "older than it") return ": it takes what came after it was there";
   if (state != "settled") return "";
   return text(": not all of this lane was delivered (", uplink["undelivered"].text(),
-              " records were not), and whether this one was is not known any more: millrace log stat");
+              " records were not), and whether this one was is not known any more: ", instance_command(),
+              " log stat");
 }
 
 void tell_where(const C& c, const DaemonAnswer& found) {
   PageTable table("rllll");
   for (const DaemonAnswer& record : found["records"].items()) {
-    const bool trusted = record["time_trust"].text() == "device";
     table.add({{record["number"].text()},
                {record["lane"].text()},
-               {shown(record["metric"].text())},
+               {metric_words(record)},
                {value_of(record)},
-               {text(record["time"].text(), trusted ? " (the device's time)" : " (when it arrived)")}});
+               {record["time"].text() + whose_time(record)}});
   }
   print(
       text(shown(c.device), ": what came last, by its number in the log\n", table.lines(0, wants_colour())));
@@ -117,9 +124,9 @@ class Following {
     number_ = found["number"].text();
     lane_ = record["lane"].text();
     seen_ = clock_.now();
-    print(text("  committed     number ", number_, ", lane ", lane_, ": ", shown(record["metric"].text()),
-               " = ", value_of(record), ", its time ", record["time"].text(), ", now ",
-               format_time(clock_.wall()), "\n"));
+    print(text("  committed     number ", number_, ", lane ", lane_, ": ", metric_words(record), " = ",
+               value_of(record), ", its time ", record["time"].text(), ", now ", format_time(clock_.wall()),
+               "\n"));
   }
 
   // How many of each uplink and lane were not delivered before it came: what is no more since is
@@ -195,8 +202,8 @@ extern const CommandKind trace_command_kind;
 const CommandKind trace_command_kind = command_kind<C, run>(
     "trace", "Where the readings of a device are: their numbers, and how far each uplink is with them",
     options,
-    "Looks for the newest record of each metric, some megabytes back. An uplink has acknowledged it, waits, was refused it, or is younger "
-    "than it; where others of its lane were lost, and nobody knows any more whether this one was, it is called settled. Ends with 1 where "
-    "none is found, with --next also where not every uplink's far side has it.");
+    "Looks for the newest record of each metric, some megabytes back; where no reading is left, of its windows and events. An uplink has "
+    "acknowledged it, waits, was refused it, or is younger than it; where others of its lane were lost, and nobody knows any more whether "
+    "this one was, it is called settled. Ends with 1 where none is found, with --next also where not every uplink's far side has it.");
 
 }  // namespace millrace
