@@ -39,6 +39,18 @@ std::vector<Row> without(const Row& row, const std::function<bool(const Record&)
   return rows;
 }
 
+std::vector<Range> without_ranges(std::vector<Range> ranges, const std::vector<Range>& others) {
+  for (const Range& other : others) {
+    std::vector<Range> left;
+    for (const Range& range : ranges) {
+      if (range.first < other.first) left.push_back({range.first, std::min(range.last, other.first - 1)});
+      if (range.last > other.last) left.push_back({std::max(range.first, other.last + 1), range.last});
+    }
+    ranges = std::move(left);
+  }
+  return ranges;
+}
+
 // Of what an uplink refused the reading's, not the refusal's.
 WallTime time_of(const Record& record) {
   const auto* letter = record.detail ? std::get_if<DeadDetail>(&record.detail->body) : nullptr;
@@ -51,9 +63,9 @@ WallTime time_of(const Record& record) {
 
 // Settles what will never arrive. `who` without a consumer concerns them all and moves no cursor.
 void Mending::lose(const Cursors::Key& who, const std::vector<Range>& ranges, std::uint64_t records, How how,
-                   const char* reason, const LossDetail* devices) {
+                   const char* reason, const LossDetail* devices, const std::vector<Range>& elsewhere) {
   if (ranges.empty() || records == 0) return;
-  records = p_.cursors.lose(who, ranges, records, how);
+  records = p_.cursors.lose(who, without_ranges(ranges, elsewhere), records, how);
   if (records == 0) return;
   // our own consumers (windows) have no one to tell
   if (!who.first.empty() && who.first.front() == '@') return;
@@ -101,7 +113,8 @@ void Mending::lose_segment(std::uint32_t id, const char* reason) {
     const LaneSpan& span = segment.lanes[static_cast<std::size_t>(key.second)];
     if (span.empty()) continue;
     const auto ranges = cursor.settled.unsettled_in({span.first, span.last});
-    lose(key, ranges, std::min(numbers_in(ranges), span.records), How::unreadable, reason);
+    lose(key, ranges, std::min(numbers_in(ranges), span.records), How::unreadable, reason, nullptr,
+         held_elsewhere(segment, key.second));
   }
   p_.space.drop_segment(id);
 }
@@ -116,8 +129,25 @@ void Mending::lose_missing_rows(const SegmentInfo& before, const std::array<Lane
     for (const Range& gap : gaps_between(rows, {was.first, was.last})) {
       for (const Range& part : cursor.settled.unsettled_in(gap)) ranges.push_back(part);
     }
-    lose(key, ranges, std::min(numbers_in(ranges), was.records - whole), how, reason);
+    lose(key, ranges, std::min(numbers_in(ranges), was.records - whole), how, reason, nullptr,
+         held_elsewhere(before, key.second));
   }
+}
+
+// Between the first and the last number of a segment that rows were carried into lie those of rows in other
+// segments, and of rows on their way.
+std::vector<Range> Mending::held_elsewhere(const SegmentInfo& segment, Lane lane) const {
+  std::vector<Range> ranges;
+  const auto add = [&](const SegmentInfo& other) {
+    const LaneSpan& span = other.lanes[static_cast<std::size_t>(lane)];
+    if (other.id != segment.id && !span.empty()) ranges.push_back({span.first, span.last});
+  };
+  for (const SegmentInfo& other : p_.segments()) add(other);
+  for (const auto& copy : p_.open.copies) add(copy.segment);
+  if (p_.groups.writing) {
+    for (const auto& copy : p_.groups.writing->copies) add(copy.segment);
+  }
+  return ranges;
 }
 
 // `again` is called with success when reading may be tried again, else with what stands in the way.

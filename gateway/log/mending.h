@@ -23,8 +23,10 @@ class Mending {
   explicit Mending(LogParts& parts) : p_(parts) {}
 
   // Settles what will never arrive. `who` without a consumer concerns them all and moves no cursor.
+  // `elsewhere`: numbers that other segments may hold, which stay open.
   void lose(const Cursors::Key& who, const std::vector<Range>& ranges, std::uint64_t records, How how,
-            const char* reason, const LossDetail* devices = nullptr);
+            const char* reason, const LossDetail* devices = nullptr,
+            const std::vector<Range>& elsewhere = {});
   // The row goes, and `from` is the lowest number that goes with it.
   void lose_row(const ListedRow& row, Sequence from, How how, const char* reason);
   // The file is gone: what it held is lost, and nobody waits for it.
@@ -54,6 +56,7 @@ class Mending {
 
   void lose_missing_rows(const SegmentInfo& before, const std::array<LaneSpan, lane_count>& now,
                          const std::vector<Row>& rows, How how, const char* reason);
+  std::vector<Range> held_elsewhere(const SegmentInfo& segment, Lane lane) const;
 
   LogParts& p_;
   std::map<std::uint32_t, int> failures_;

@@ -313,6 +313,49 @@ TEST_CASE("log: alarms of devices that are forgotten are not carried on while th
   }
 }
 
+TEST_CASE(
+    "log: a segment that is gone takes no alarm of another along, where rows were carried between them") {
+  int carried = 0;
+  for (int late = 0; late < 12 * effort(); ++late) {
+    Site site(1 << 20);
+    for (int i = 0; i < 60; ++i) {
+      site.event_of("door");
+      site.raw(60);
+    }
+    const auto settled = [&](Lane lane, How how) {
+      return site.log->ledger("up", lane).settled[static_cast<std::size_t>(how)];
+    };
+    while (settled(Lane::raw, How::evicted) == 0) site.raw(2500);
+    for (int i = 0; i < late; ++i) site.raw(2500);
+    const auto segments = site.log->segments();
+    const auto alarms = [](const SegmentInfo& s) { return s.lanes[static_cast<std::size_t>(Lane::alarm)]; };
+    // The one whose alarms lie around another's.
+    const auto around = std::ranges::find_if(segments, [&](const SegmentInfo& s) {
+      return s.id != segments.back().id && !alarms(s).empty() &&
+             std::ranges::any_of(segments, [&](const SegmentInfo& other) {
+               return other.id != s.id && !alarms(other).empty() && alarms(other).first > alarms(s).first &&
+                      alarms(other).first < alarms(s).last;
+             });
+    });
+    if (around == segments.end()) continue;
+    ++carried;
+    site.log.reset();
+    for (const char* suffix : {"", "-wal"})
+      static_cast<void>(site.folder->remove(segment_name(around->id) + suffix));
+    site.open();
+    site.loop->run_for(10s);
+    for (int i = 0; i < 60; ++i) site.raw(2500);
+    site.loop->run_for(30s);
+    INFO("late by ", late);
+    const auto lost = settled(Lane::alarm, How::unreadable);
+    CHECK(lost > 0);
+    CHECK(settled(Lane::alarm, How::evicted) == 0);
+    const auto left = site.all(Lane::alarm);
+    CHECK(static_cast<std::uint64_t>(std::ranges::count(left, "door", &Record::device)) + lost >= 60);
+  }
+  CHECK(carried > 0);
+}
+
 TEST_CASE("log: one set of more than a reader takes at once becomes rows that it takes") {
   Site site(256 << 20);
   WriteSet set;
