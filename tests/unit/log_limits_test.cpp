@@ -344,6 +344,7 @@ TEST_CASE(
       REQUIRE_FALSE(unsettled.empty());
       CHECK(unsettled.front().first <= oldest);
     }
+    for (int i = 0; i < 20; ++i) site.raw(2500);  // it is below its bound again
     site.loop->run_for(30s);
     CHECK(answers == 2);
     CHECK(evicted() > evicted_before);
