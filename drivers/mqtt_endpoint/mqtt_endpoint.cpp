@@ -756,7 +756,8 @@ void MqttEndpoint::welcome(Link& link) {
   const Principal owner = principal_of(link.username, link.subject);
   link.session_key = session_key(owner, welcome.client_id);
   EndpointSessions::Session* session = sessions_.find(link.session_key, owner, welcome.client_id);
-  if (session && session->link) {
+  const bool takes_over = session && session->link;
+  if (takes_over) {
     Link& old = static_cast<Link&>(*session->link);
     session->link = nullptr;
     // that session ended with its connection
@@ -787,6 +788,8 @@ void MqttEndpoint::welcome(Link& link) {
   // It takes no answer that could be given: its session and its wills wait for one that does.
   if (!link.open()) {
     if (sessions_.leave(link.session_key, expiry_before, loop_.now())) offered_ = true;
+    if (takes_over && config_.liveness)
+      report(link.publisher(), "connected", false, {{"reason", "who took over takes no answer"}});
     return;
   }
   link.open_once = true;

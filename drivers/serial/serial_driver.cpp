@@ -15,7 +15,7 @@ constexpr Duration look_every = std::chrono::seconds(10), connect_timeout = std:
 // From there on a tty's buffer (4096 bytes) takes nothing more, or asks its driver to stop: with marks, which
 // may make three bytes of one, 128 of them before it is full.
 constexpr std::size_t kernel_full = 3700;
-constexpr std::size_t gather_bytes_max = 1024;
+constexpr std::int64_t gather_bytes_max = 1024;
 constexpr Duration gather_time_max = std::chrono::milliseconds(50);
 constexpr int drain_reads_max = 64;  // of 4 KiB: what a tty's driver may keep behind that buffer, four times
 
@@ -107,7 +107,7 @@ void SerialDriver::opened(Result<SerialPort> port) {
   errors_ = line_errors(port_.fd.get());
   overruns_seen_ = errors_ ? errors_->overrun : 0;
   hearing_.opened();
-  holes_told_ = false;
+  holes_told_ = outruns_ = false;
   backoff_.on_success(loop_.now());
   begin_hush(Hush::listening);
   watch();
@@ -171,7 +171,7 @@ void SerialDriver::watch() {
 // How long a stream that does not end may lie in the kernel: waking for each few bytes of it costs more than
 // what is done with them. Nothing: somebody waits for what we say, or the pauses in it matter.
 Duration SerialDriver::gather_time() const {
-  if (!config_.requests.empty() || acknowledger_ || hush_ != Hush::none) return {};
+  if (!config_.requests.empty() || acknowledger_ || hush_ != Hush::none || outruns_) return {};
   if (!config_.server.empty()) return gather_time_max;
   if (framer_->pause() != Duration::zero()) return {};
   return std::min<Duration>(gather_time_max,
@@ -182,19 +182,22 @@ void SerialDriver::gather() {
   const Duration time = gather_time();
   if (time == Duration::zero()) return listen();
   watch_.reset();
-  gather_timer_ = loop_.after(time, [this] {
+  gather_timer_ = loop_.after(time, [this, time] {
     gather_timer_.reset();
+    // Full in so short a time: its speed says nothing (USB), and more would wait outside.
+    outruns_ = outruns_ || (config_.server.empty() && bytes_waiting(port_.fd.get()) >= kernel_full &&
+                            loop_.now() - last_byte_ < 2 * time);
     const bool came = read_some();
     if (!port_.fd.valid()) return;
-    // more than one read takes is taken at once
-    came&& bytes_waiting(port_.fd.get()) == 0 ? gather() : listen();
+    if (came && bytes_waiting(port_.fd.get()) == 0) gather();  // what one read leaves is taken at once
+    else listen();
   });
 }
 
 void SerialDriver::listen() {
   watch_ = loop_.watch_readable(port_.fd.get(), [this] {
     const Instant before = last_byte_;
-    if (read_some() && last_byte_ - before < gather_time()) gather();
+    if (read_some() && last_byte_ - before < gather_time() && bytes_waiting(port_.fd.get()) == 0) gather();
   });
 }
 
@@ -505,6 +508,7 @@ void SerialDriver::resume() {
 
 void SerialDriver::stop(std::function<void()> done) {
   stopping_ = true;
+  if (gather_timer_) (void)read_some();  // what came is taken
   reopen_timer_.reset();
   dial_.reset();
   rest();

@@ -110,8 +110,9 @@ class SerialDriver final : public Driver {
       hush_timer_, gather_timer_;
   SignOn sign_on_;
   MbusAnswer answer_;
-  int baud_ = 0;      // as it is set now
-  std::string echo_;  // of the request, as far as it has not come yet
+  int baud_ = 0;          // as it is set now
+  bool outruns_ = false;  // more comes than that says
+  std::string echo_;      // of the request, as far as it has not come yet
   // of the framer's counts: a new input of this name counts on
   std::uint64_t discarded_seen_ = 0, bad_seen_ = 0;
   std::size_t next_request_ = 0, asked_ = 0;  // which is sent next, and which was

@@ -9,6 +9,7 @@
 #include "base/text.h"
 #include "base/utf8.h"
 #include "config/toml.h"
+#include "decode/topic_pattern.h"
 #include "drivers/serial/mbus_answer.h"
 #include "drivers/serial/serial_config.h"
 #include "drivers/serial/serial_driver.h"
@@ -235,12 +236,20 @@ void check_meters(const SerialInputConfig& c, LoadedConfig& loaded) {
                                  takes_all->device, "-{address}\" keep them apart"));
 }
 
+// Levels that are empty match, but make no device.
+bool takes_no_topic(const RouteConfig& route) {
+  const auto pattern = TopicPattern::parse(route.topic);
+  TopicMatch match;
+  return pattern.ok() && pattern.value().matches("", match) &&
+         Template::parse(route.device, TopicPattern()).ok();
+}
+
 // Where frames have no topic, and no request gives them one (SerialDriver::keep), only a route for all of
 // them is ever reached.
 void check_topics(const SerialInputConfig& c, LoadedConfig& loaded) {
   if (!c.framing.kind || c.requests.size() > 1 || make_framer(c.framing, c.frame_max)->knows_topics()) return;
   for (const RouteConfig& route : c.routes) {
-    if (route.topic.empty() || route.topic == "#" || route.topic == "+") continue;
+    if (route.topic.empty() || takes_no_topic(route)) continue;
     const std::string_view why = c.framing.kind->name == "lines" ? " without \"topic_until\"" : "";
     loaded.errors.push_back({route.line, 1,
                              text("input \"", c.name, "\": nothing comes to the route of topic \"",

@@ -328,8 +328,8 @@ void GroupWriter::on_committed(const GroupResult& result) {
   const bool sealed = writing->fresh_head.has_value();
   writing.reset();
   const auto dones = std::exchange(writing_dones, {});
+  if (new_rows) tell_shown();  // before: whoever is done may close the next group, whose times are others
   for (const Done& done : dones) done({});
-  if (new_rows) { tell_shown(); }
   if (sealed) {
     for (const auto& [id, listener] : p_.listeners) {
       if (listener.sealed) listener.sealed();

@@ -94,14 +94,16 @@ void LogSpace::make_room() {
   // records come in: when only settles do, rows on their way north are better delivered than evicted.
   const bool evict = p_.options.when_full == WhenFull::evict && over(0) && p_.groups.coming;
   std::vector<SegmentInfo> oldest_first;
-  for (const auto& [id, segment] : p_.sealed) {
-    if (!p_.mending.waiting.contains(id)) oldest_first.push_back(segment);
-  }
+  for (const auto& [id, segment] : p_.sealed) oldest_first.push_back(segment);
   for (const SegmentInfo& segment : oldest_first) {
     bool wanted = false;
     for (const Lane lane : all_lanes)
       wanted = wanted || (lane != Lane::dead && p_.cursors.wanted(segment, lane));
     if (wanted && !evict) continue;
+    // Of what is older than an evicted row nothing is delivered: no younger segment goes before this one,
+    // which has its turn when the device is out of it, or when it is mended.
+    if (wanted && p_.mending.stays(segment.id)) return;
+    if (p_.mending.waiting.contains(segment.id)) continue;
     if (!wanted && segment.lanes[static_cast<std::size_t>(Lane::dead)].empty()) {
       reclaim(segment, {}, false);
       continue;

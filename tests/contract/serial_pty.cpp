@@ -36,7 +36,7 @@ struct Pty {
 
 }  // namespace
 
-TEST_CASE("serial: lines of a pty arrive, and the port comes back after it was unplugged") {
+TEST_CASE("serial: lines of a pty arrive, over pauses, and the port comes back after it was unplugged") {
   UvLoop loop;
   Rng rng(1);
   Metrics metrics;
@@ -96,6 +96,19 @@ TEST_CASE("serial: lines of a pty arrive, and the port comes back after it was u
   pty->say("15.5\n");
   CHECK(wait([&] { return lines.size() >= 4; }));
   CHECK(lines.back() == "15.5");
+  // A stream that does not end is gathered; what waits in a pause comes behind it.
+  const std::size_t before = lines.size();
+  int said = 0;
+  std::unique_ptr<Timer> talker;
+  std::function<void()> talk = [&] {
+    pty->say(text(100 + said, "\n"));
+    if (said % 7 == 3) driver.pause();
+    if (said % 7 == 5) driver.resume();
+    if (++said < 70) talker = loop.after(2ms, talk);
+  };
+  talk();
+  CHECK(wait([&] { return lines.size() >= before + 70; }));
+  for (std::size_t i = before; i < lines.size(); ++i) CHECK(lines[i] == text(100 + i - before));
   bool stopped = false;
   driver.stop([&] { stopped = true; });
   CHECK(wait([&] { return stopped; }));

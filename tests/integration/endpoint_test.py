@@ -889,6 +889,12 @@ class Away(Endpoint):
         wait_for(lambda: self.wills() == [("d1", "gone")], "his will", 15)
         came = [r["value"] for r in self.records("alarm") if r["metric"] == "connected" and r["device"] == "d1"]
         self.assertEqual(came, [True, False])
+        # Who is there is sent away by him, and that is told.
+        device = self.come("d2", delay=0)
+        Raw(self.port, connect(5, "d2", flags=0, properties=b"\x27" + struct.pack(">I", 4))).all()
+        wait_for(lambda: self.metric("millrace_endpoint_connections") == 0, "both are gone")
+        wait_for(lambda: [r["value"] for r in self.records("alarm") if r["metric"] == "connected" and r["device"] == "d2"] == [True, False], "and told")
+        device.socket.close()
         again = Raw(self.port, connect(5, "d1", flags=0, properties=b"\x11" + struct.pack(">I", 600)))
         first, body = again.packet()
         self.assertEqual((first, body[:2]), (0x20, b"\1\0"))  # session present

@@ -9,6 +9,7 @@ import re
 import select
 import shutil
 import signal
+import socket
 import struct
 import subprocess
 import sys
@@ -18,6 +19,7 @@ import time
 import tty
 import unittest
 import zlib
+from datetime import datetime
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "support"))
@@ -654,6 +656,62 @@ class Asking(SerialSite):
         self.assertGreaterEqual(self.metric("millrace_serial_timeouts_total"), 3)
         gaps = [b - a for a, b in zip(asked, asked[1:])]
         self.assertLess(abs(sum(gaps) / len(gaps) - 0.4), 0.1)
+
+
+class Streams(SerialSite):
+    def test_a_stream_that_does_not_end_is_gathered_and_what_comes_alone_is_not(self):
+        line = Line(self, "a")
+        self.start(self.input(line, "baud = 115200"))
+        for n in range(300):
+            line.say(f"{n}\n")
+            time.sleep(0.004)
+        self.arrive(300)
+        self.assertEqual(self.values(), list(range(300)))
+        times = [datetime.fromisoformat(r["time"].replace("Z", "+00:00")).timestamp() for r in self.records()]
+        reads = 1 + sum(after - before > 0.002 for before, after in zip(times, times[1:]))
+        self.assertLess(reads, 100)
+        time.sleep(0.2)
+        said = time.time()
+        line.say("300\n")
+        self.arrive(301)
+        self.assertLess(datetime.fromisoformat(self.records()[-1]["time"].replace("Z", "+00:00")).timestamp() - said, 0.04)
+        # In the middle of it the port goes and comes back.
+        for n in range(20):
+            line.say("1\n")
+            time.sleep(0.004)
+        line.unplug()
+        wait_for(lambda: self.metric("millrace_input_up") == 0, "it is offline", 5)
+        line.plug()
+        wait_for(lambda: self.metric("millrace_input_up") == 1, "it is back", 10)
+        # And in the middle of it the daemon stops: what it was given is taken.
+        for n in range(1000, 1050):
+            line.say(f"{n}\n")
+            time.sleep(0.004)
+        time.sleep(0.01)  # socat passes it on
+        self.assertEqual(self.daemon.stop(), 0)
+        self.assertEqual(self.values()[-50:], list(range(1000, 1050)))
+
+    def pour(self, say, megabytes):
+        begin = time.monotonic()
+        for _ in range(megabytes * 1024):
+            say(b"x" * 1023 + b"\n")
+        wait_for(lambda: self.metric("millrace_serial_lines_total") == megabytes * 1024, "all of it", 60)
+        return time.monotonic() - begin
+
+    def test_a_port_that_gives_more_than_its_speed_says_is_read_as_it_comes(self):
+        line = Line(self, "a")  # USB: the speed is nobody's
+        self.start(self.input(line, "baud = 115200", route="ignore = true"))
+        self.assertLess(self.pour(line.say, 4), 10)  # a buffer of 4 KiB each 50 ms takes half a minute
+
+    def test_what_a_serial_server_has_kept_is_read_at_once(self):
+        listener = socket.create_server(("127.0.0.1", 0))
+        self.addCleanup(listener.close)
+        self.configure(HEAD, inputs=f'[[inputs.serial]]\nname = "s"\nserver = "127.0.0.1:{listener.getsockname()[1]}"\n[[inputs.serial.routes]]\nignore = true\n')
+        self.daemon = self.gateway(self.folder / "millrace.toml")
+        server, _ = listener.accept()
+        self.addCleanup(server.close)
+        wait_for(lambda: self.metric("millrace_input_up") == 1, "it is open", 10)
+        self.assertLess(self.pour(server.sendall, 8), 10)  # two reads each 50 ms take a minute
 
 
 class Devices(SerialSite):

@@ -180,6 +180,17 @@ class Tidy(unittest.TestCase):
                         faults.append(f"{name}:{number}: {named}")
         self.assertEqual(faults, [])
 
+    def test_what_a_release_builds_for_speed_is_there(self):
+        """CMake takes a name that is none without a word, and what every reading passes through would be built for size."""
+        fast = re.search(r"MATCHES \"-Os\"\)\n(.*?)\nendif", (ROOT / "CMakeLists.txt").read_text(), re.S).group(1)
+        lists = re.findall(r"foreach\(source ([^)]*)\)\s*list\(APPEND each_reading (\w+)/", fast)
+        names = {f"{folder}/{source}.cpp" for sources, folder in lists for source in sources.split()}
+        self.assertGreater(len(names), 20)
+        self.assertEqual([name for name in sorted(names) if not (ROOT / name).is_file()], [])
+        sources = {path.stem for path in (ROOT / "gateway").rglob("*.cpp")}
+        self.assertLessEqual(set(re.search(r'"/\(([^)]*)\)', fast).group(1).split("|")), sources)
+        self.assertEqual([name for name in re.findall(r"[\w/]+(?=/\*\.cpp)", fast) if not any((ROOT / name).glob("*.cpp"))], [])
+
     def test_skips_are_told(self):
         paths = (ROOT / "tests" / "integration").glob("*_test.py")
         faults = [path.name for path in sorted(paths) if "unittest.main(verbosity=2" not in path.read_text()]

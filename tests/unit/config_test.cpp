@@ -449,7 +449,10 @@ TEST_CASE("config: what a line could never do is refused with the reason") {
   CHECK(says(serial("", "topic = 'S'\n" + plain), nothing.c_str()));
   CHECK(says(serial("framing = 'stx_etx'", "topic = '{id}'\ndevice = '{id}'\n" + plain), nothing.c_str()));
   CHECK(says(serial("request = 'S\\r\\n'", "topic = 'S'\n" + plain), nothing.c_str()));
-  CHECK(serial("", "topic = '#'\n" + plain) == "");
+  for (const char* any : {"#", "+", "+/#", "{scale}", "{all...}"}) {
+    INFO(any);
+    CHECK(serial("", text("topic = '", any, "'\ndevice = '{input}-1'\n", plain)) == "");
+  }
   CHECK(serial("topic_until = ','", "topic = 'S'\n" + plain) == "");
   CHECK(serial("requests = ['S\\r\\n', 'T\\r\\n']", "topic = 'S'\n" + plain) == "");
   CHECK(serial("framing = 'nmea'", "topic = 'GP/RMC'\nformat = 'nmea'") == "");

@@ -356,6 +356,45 @@ TEST_CASE(
   CHECK(carried > 0);
 }
 
+TEST_CASE(
+    "log: while devices are forgotten the oldest is evicted first, and takes nothing along that stays") {
+  for (int late = 0; late < 4 * effort(); ++late) {
+    Site site(1 << 20);
+    const auto evicted = [&] {
+      return site.log->ledger("up", Lane::raw).settled[static_cast<std::size_t>(How::evicted)];
+    };
+    while (evicted() == 0) site.raw(2500);
+    for (int i = 0; i < late; ++i) site.raw(2500);
+    const std::uint64_t evicted_before = evicted();
+    int answers = 0;
+    for (const char* device : {"gone", "too"}) {
+      site.log->forget_device(device, std::nullopt, [&](const Result<std::uint64_t>& records) {
+        REQUIRE(records.ok());
+        ++answers;
+      });
+    }
+    for (int i = 0; i < 60; ++i) {
+      site.raw(2500, false);
+      site.loop->run_for(std::chrono::milliseconds(1 + site.rng.below(40)));
+      // What is stored of what nobody has taken is still to be delivered.
+      Sequence oldest = UINT64_MAX;
+      for (const SegmentInfo& segment : site.log->segments()) {
+        const LaneSpan& span = segment.lanes[static_cast<std::size_t>(Lane::raw)];
+        if (!span.empty()) oldest = std::min(oldest, span.first);
+      }
+      const auto unsettled = site.log->unsettled("up", Lane::raw);
+      INFO("late by ", late, ", turn ", i);
+      REQUIRE_FALSE(unsettled.empty());
+      CHECK(unsettled.front().first <= oldest);
+    }
+    for (int i = 0; i < 20; ++i) site.raw(2500);  // it is below its bound again
+    site.loop->run_for(30s);
+    CHECK(answers == 2);
+    CHECK(evicted() > evicted_before);
+    CHECK(site.disk.used() <= site.options.bytes_max);
+  }
+}
+
 TEST_CASE("log: one set of more than a reader takes at once becomes rows that it takes") {
   Site site(256 << 20);
   WriteSet set;

@@ -145,6 +145,35 @@ TEST_CASE("log: a group closes by time, by size, or when a peer waits; an idle l
   CHECK(bench.log->stats().commits == before + 3);
 }
 
+TEST_CASE(
+    "log: whoever is done with a group closes the next, and each is told with its own times and records") {
+  Bench bench;
+  std::vector<std::pair<Log::GroupTimes, Sequence>> told;
+  Log::Listener listener;
+  listener.committed = [&] { told.emplace_back(bench.log->last_group(), bench.log->last_committed()); };
+  bench.log->listen(std::move(listener));
+  WriteSet set;
+  for (int i = 0; i < 10; ++i) set.records.emplace_back(Lane::raw, reading(i));
+  set.urgent = true;
+  bench.log->commit(std::move(set), [&](const Status& status) {
+    REQUIRE(status.ok());
+    bench.append(3);
+  });
+  bench.loop->run_for(1s);
+  bench.append(5, false);  // it waits, and is sealed
+  bool sealed = false;
+  bench.log->seal([&](const Status& status) { sealed = status.ok(); });
+  bench.loop->run_for(1s);
+  CHECK(sealed);
+  REQUIRE(told.size() == 3);
+  const std::uint64_t records[] = {10, 3, 5};
+  for (std::size_t i = 0; i < told.size(); ++i) {
+    INFO(i);
+    CHECK(told[i].first.records[static_cast<std::size_t>(Lane::raw)] == records[i]);
+    CHECK(told[i].first.through == told[i].second);
+  }
+}
+
 TEST_CASE("log: cursors and numbers survive a clean stop, and a killed process never gives a number twice") {
   Bench bench;
   bench.log->subscribe({"up", {Lane::raw}, Subscription::Start::oldest});

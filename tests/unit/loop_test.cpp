@@ -8,6 +8,8 @@
 #include <unistd.h>
 
 #include <future>
+#include <thread>
+#include <vector>
 
 #include "base/files.h"
 #include "base/text.h"
@@ -57,6 +59,34 @@ struct SleepingClock final : SystemClock {
 };
 
 }  // namespace
+
+TEST_CASE("loop: what is posted runs in order, by the loop itself and by others, in this run and the next") {
+  UvLoop loop;
+  std::vector<int> ran;
+  const auto limit = loop.after(10s, [&] { loop.stop(); });
+  for (int run = 0; run < 2; ++run) {
+    INFO(run);
+    ran.clear();
+    loop.post([&] {
+      ran.push_back(0);
+      loop.post([&] {
+        ran.push_back(1);
+        std::thread([&] {
+          loop.post([&] {
+            ran.push_back(3);
+            loop.post([&] {
+              ran.push_back(4);
+              loop.stop();
+            });
+          });
+        }).join();
+      });
+      loop.post([&] { ran.push_back(2); });
+    });
+    loop.run();
+    CHECK(ran == std::vector<int>{0, 1, 2, 3, 4});
+  }
+}
 
 TEST_CASE("loop: what came due while the machine slept runs soon after it woke, and nothing earlier") {
   Duration slept{0};
