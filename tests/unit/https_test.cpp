@@ -103,6 +103,9 @@ TEST_CASE("http replies: what is none, cut short, too large, or more than one") 
   while (many.size() < 60'000) many += "A: b\r\n";
   CHECK(fault_of(many) == "the answer's head is too large");
   CHECK(fault_of("HTTP/1.1 101 Switching Protocols\r\n\r\n") == "the answer changes the protocol");
+  std::string storm;
+  for (int i = 0; i < 17; ++i) storm += "HTTP/1.1 102 Processing\r\n\r\n";
+  CHECK(fault_of(storm) == "interim answers without an end");
   CHECK(
       fault_of(
           "HTTP/1.1 200 OK\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n") !=
