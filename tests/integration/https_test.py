@@ -8,6 +8,7 @@ import random
 import re
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import threading
@@ -420,6 +421,54 @@ class Together(North):
         for n in range(3):
             self.assertEqual(sorted(held[f"dev-{n}"]), list(range(1, 101)))
         self.assertEqual((len(held["system-0"]), len(held["refused-0"])), (20, 20))
+
+    def test_two_uplinks_of_one_host_are_two_people(self):
+        """Certificates, tokens and sessions that are resumed are each uplink's own, though all three go to one address."""
+        tls, other = self.tls(), self.folder / "other"
+        subprocess.run([ROOT / "packaging" / "test-ca.sh", other], check=True, stdout=subprocess.DEVNULL)
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(tls / "server.pem", tls / "server.key")
+        context.verify_mode = ssl.CERT_OPTIONAL
+        for folder in (tls, other):
+            context.load_verify_locations(folder / "ca.pem")
+        seen, resumed, taken = set(), set(), {}
+
+        class Server(Liar):
+            def talk(self, client):
+                try:
+                    super().talk(context.wrap_socket(client, server_side=True))
+                except OSError:
+                    client.close()
+
+        def say(client, head, body, size):
+            token = re.search(rb"Authorization: Bearer (\w+)", head).group(1).decode()
+            shown = client.getpeercert()
+            seen.add((token, shown["serialNumber"] if shown else None))
+            if client.session_reused:
+                resumed.add(token)
+            taken.setdefault(token, []).extend(json.loads(line)["sequence"] for line in Liar.rest(client, body, size).splitlines())
+            client.sendall(b"HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n")
+            return False
+
+        server = Server()
+        self.addCleanup(server.end)
+        server.say = say
+        blocks = []
+        for token, folder in (("first", tls), ("second", other), ("third", None)):
+            (self.folder / token).write_text(token)
+            (self.folder / token).chmod(0o600)
+            own = f'tls_cert = "{folder}/client.pem"\ntls_key_file = "{folder}/client.key"\n' if folder else ""
+            blocks.append(f'dialect = "generic"\ntls_ca = "{tls}/ca.pem"\ntoken_file = "{self.folder}/{token}"\n{own}')
+        head = f'[[uplinks.https]]\nservers = ["https://localhost:{server.port}"]\ninitial_interval = "100ms"\nmax_interval = "1s"\n'
+        self.start(f"https://localhost:{server.port}", blocks[0] + "".join(head + f'name = "more{n}"\n' + block for n, block in enumerate(blocks[1:])))
+        for batch in range(4):
+            self.publish(20, "--prefix", f"b{batch}")
+            wait_for(lambda: all(len(set(taken.get(token, []))) == 20 * (batch + 1) for token in ("first", "second", "third")), "all three have it", 30)
+
+        def serial(folder):
+            return subprocess.run(["openssl", "x509", "-in", folder / "client.pem", "-noout", "-serial"], check=True, capture_output=True, text=True).stdout.strip().split("=")[1]
+        self.assertEqual(seen, {("first", serial(tls)), ("second", serial(other)), ("third", None)})
+        self.assertEqual(resumed, {"first", "second", "third"})
 
     def test_two_uplinks_and_reloads_under_load(self):
         influx, house = self.server(north.Influx), self.server(north.ClickHouse)
