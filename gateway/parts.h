@@ -51,7 +51,8 @@ class UplinkPart {
   UplinkPart(Loop& loop, Log& log, Metrics& metrics, Rng& rng, const Config& config, const UplinkPlan& plan,
              ShipperOptions options)
       : uplink_(plan.make({loop, rng, config.gateway.name, log.epoch(), config.log.path, metrics})),
-        shipper_(loop, log, *uplink_, metrics, rng, std::move(options)) {}
+        shipper_(loop, log, *uplink_, metrics, rng, std::move(options)),
+        unverified_(plan.unverified) {}
 
   void start() {
     if (Status status = shipper_.start(); !status.ok())
@@ -60,10 +61,12 @@ class UplinkPart {
   void stop(std::function<void()> done) { shipper_.stop(std::move(done)); }
   Shipper& shipper() { return shipper_; }
   const Shipper& shipper() const { return shipper_; }
+  bool unverified() const { return unverified_; }
 
  private:
   std::unique_ptr<Uplink> uplink_;
   Shipper shipper_;
+  const bool unverified_;
 };
 
 using Inputs = Slots<InputPlan, InputPart>;

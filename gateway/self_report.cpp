@@ -242,6 +242,7 @@ void SelfReport::gather_uplinks(GatewayState& state) {
     begin_state(uplink, name, of_.config.uplinks, of_.uplinks, phase, part.shipper());
     uplink.size_limit = part.shipper().size_limit();
     if (part.shipper().consumer() != name) uplink.standby_of = part.shipper().consumer();
+    uplink.unverified = part.unverified();
     uplink.on_duty = part.shipper().far_side().on_duty();
     uplink.backlog = part.shipper().backlog();
     if (const double eta = part.shipper().eta_seconds(); std::isfinite(eta)) uplink.eta = eta;

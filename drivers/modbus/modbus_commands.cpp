@@ -5,7 +5,8 @@
 #include <algorithm>
 #include <charconv>
 #include <cstdio>
-#include <filesystem>
+#include <cstdlib>
+#include <memory>
 
 #include "base/host_port.h"
 #include "base/text.h"
@@ -108,7 +109,9 @@ std::vector<std::int32_t> numbers_of(std::string_view list, std::int32_t least, 
 
 // Paths as the daemon needs them, which has another folder.
 std::string whole_path(const std::string& path) {
-  return path.empty() ? path : std::filesystem::absolute(path).lexically_normal().string();
+  if (path.empty() || path.front() == '/') return path;
+  const std::unique_ptr<char, decltype(&std::free)> here(::getcwd(nullptr, 0), &std::free);
+  return here ? text(here.get(), "/", std::string_view(path).substr(path.starts_with("./") ? 2 : 0)) : path;
 }
 
 void take_tls(const BusOptions& options, ModbusInputConfig& bus, std::string& wrong) {

@@ -1,7 +1,6 @@
 // inputs.modbus: registers and coils of devices on a bus.
 #include <algorithm>
 #include <cmath>
-#include <filesystem>
 #include <map>
 #include <set>
 
@@ -95,10 +94,8 @@ constexpr Shape map_file_shape = shape_of<MapFile>(map_file_keys);
 // What is wrong with the file is told by check(): its name alone is no fault.
 void read_map_file(MapConfig& map) {
   // The daemon's folder is not that of whoever checks; and what is no file could keep us waiting.
-  std::error_code error;
   if (!map.file.starts_with('/')) return map.faults.push_back(text("\"", map.file, "\" must begin with /"));
-  if (std::filesystem::exists(map.file, error) && !std::filesystem::is_regular_file(map.file, error))
-    return map.faults.push_back(text(map.file, " is no file"));
+  if (is_no_file(map.file)) return map.faults.push_back(text(map.file, " is no file"));
   const auto content = read_file(map.file, map_file_max);
   if (!content.ok()) return map.faults.push_back(content.status().detail());
   std::vector<ConfigError> errors;

@@ -266,6 +266,11 @@ void Fd::reset() {
   fd_ = -1;
 }
 
+bool is_no_file(const std::string& path) {
+  struct stat found {};
+  return ::stat(path.c_str(), &found) == 0 && !S_ISREG(found.st_mode);
+}
+
 Result<std::string> read_file(const std::string& path, std::size_t bytes_max) {
   const Fd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
   if (!fd.valid()) return status_from_errno(errno, "open " + path);

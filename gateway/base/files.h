@@ -38,6 +38,9 @@ class Fd {
 // At most `bytes_max`; longer files are `full`.
 Result<std::string> read_file(const std::string& path, std::size_t bytes_max);
 
+// Whether there is something that is no regular file: to read it could keep us waiting.
+bool is_no_file(const std::string& path);
+
 // Replaces a file whole, or leaves it as it is: written beside it, synced, renamed. An existing file keeps
 // owner and group; `mode` is what the new one has.
 Status replace_file(const std::string& path, std::string_view content, unsigned mode);

@@ -22,6 +22,12 @@ constexpr Key tls_keys[] = {
     K::key<&TlsConfig::key>("tls_key_file", "Its key").like("\"/etc/millrace/client.key\""),
 };
 
+constexpr Key unverified_keys[] = {
+    K::key<&TlsConfig::skip_verify>("insecure_skip_verify",
+                                    "Any certificate will do: whoever is on the way can read all of it and "
+                                    "answer. For a trial; each start warns"),
+};
+
 bool numeric_address(std::string address) {
   const bool bracketed = address.size() > 2 && address.front() == '[' && address.back() == ']';
   if (bracketed) address = address.substr(1, address.size() - 2);
@@ -33,6 +39,7 @@ bool numeric_address(std::string address) {
 }  // namespace
 
 const Shape tls_shape = shape_of<TlsConfig>(tls_keys);
+const Shape unverified_shape = shape_of<TlsConfig>(unverified_keys);
 
 void settle_tls(Section& section, TlsConfig& tls, bool enabled) {
   tls.enabled = enabled;
@@ -41,7 +48,21 @@ void settle_tls(Section& section, TlsConfig& tls, bool enabled) {
         section.has("tls_ca") ? "tls_ca" : "tls_cert",
         "TLS keys are given, but TLS is off: write mqtts:// or https:// (of Kafka: tls = true; of Modbus: mode = \"tls\")");
   }
+  if (tls.skip_verify && !enabled)
+    section.error("insecure_skip_verify", "insecure_skip_verify is of TLS, and TLS is off");
+  if (tls.skip_verify && !tls.ca.empty())
+    section.error(
+        "insecure_skip_verify",
+        "tls_ca says by whom the server is verified, insecure_skip_verify that it is not: one of the two");
   check_key_pair(section, tls);
+}
+
+void warn_of_unverified(const std::string& uplink, const TlsConfig& tls, std::vector<std::string>& warnings) {
+  if (tls.skip_verify)
+    warnings.push_back(
+        text("uplink \"", uplink,
+             "\": insecure_skip_verify: its server is not verified, anybody on the way can answer "
+             "in its place and read everything"));
 }
 
 void check_key_pair(Section& section, const TlsConfig& tls) {

@@ -13,6 +13,9 @@ inline constexpr const char* mqtt_versions = "5=5|3.1.1=4";
 
 // tls_ca, tls_cert, tls_key_file; their owner settles them.
 extern const Shape tls_shape;
+// insecure_skip_verify; who takes it warns of it.
+extern const Shape unverified_shape;
+void warn_of_unverified(const std::string& uplink, const TlsConfig& tls, std::vector<std::string>& warnings);
 // Whether TLS is on is known elsewhere; keys of it without it are an error.
 void settle_tls(Section& section, TlsConfig& tls, bool enabled);
 // Certificate and key, or neither.

@@ -16,6 +16,7 @@ struct TlsConfig {
   std::string ca;    // PEM; the system's own store when empty
   std::string cert;  // PEM, with the chain; none: no client certificate
   SecretRef key;
+  bool skip_verify = false;  // anybody may answer in the server's place: what is deliberate and told
 };
 
 }  // namespace millrace

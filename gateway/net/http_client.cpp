@@ -41,7 +41,8 @@ void HttpCall::on_dialled(Result<std::unique_ptr<Stream>> result) {
     return call->parser_->too_large ? 1 : 0;
   };
   settings.on_message_complete = [](http_parser* parser) {
-    static_cast<HttpCall*>(parser->data)->parser_->complete = true;
+    // What comes before the answer (100 to 199; RFC 9110, section 15.2) is none.
+    static_cast<HttpCall*>(parser->data)->parser_->complete = parser->status_code >= 200;
     return 0;
   };
   std::string bytes =

@@ -7,6 +7,9 @@
 #include "base/ascii.h"
 
 namespace millrace {
+namespace {
+constexpr std::size_t interim_max = 16;
+}
 
 std::string_view HttpReply::header(std::string_view name) const {
   const auto found =
@@ -51,7 +54,8 @@ struct HttpReplyReader::Parser {
   int end() {
     reply.status = static_cast<int>(parser.status_code);
     if (reply.status < 200) {
-      if (reply.status == 101 || ++interim > 16) return give_up("the answer changes the protocol");
+      if (reply.status == 101) return give_up("the answer changes the protocol");
+      if (++interim > interim_max) return give_up("interim answers without an end");
       reply = {};
       in_value = begun = false;
       return 0;

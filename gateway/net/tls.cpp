@@ -241,7 +241,7 @@ class TlsStream final : public Stream {
     // Where certificates are optional, none is fine and a bad one is not.
     constexpr auto none =
         static_cast<std::uint32_t>(MBEDTLS_X509_BADCERT_MISSING | MBEDTLS_X509_BADCERT_SKIP_VERIFY);
-    if ((flags & ~none) != 0) {
+    if ((flags & ~none) != 0 && !identity_->anybody) {
       TlsFailure failure = what_failed(rc);
       failure.flags = flags & ~none;
       fail(tell(failure));
@@ -438,7 +438,9 @@ std::function<Result<std::shared_ptr<TlsClient::Credentials>>()> TlsClient::load
       credentials->kept = kept;
       credentials->fault = status.detail();
     }
-    credentials->policy_digest = credentials->policy(MBEDTLS_SSL_VERIFY_REQUIRED);
+    // A session that was made with anybody is none for who asks for proof.
+    credentials->policy_digest =
+        credentials->policy(config.skip_verify ? MBEDTLS_SSL_VERIFY_NONE : MBEDTLS_SSL_VERIFY_REQUIRED);
     return credentials;
   };
 }

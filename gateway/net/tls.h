@@ -1,5 +1,5 @@
-// TLS 1.2 over a Stream, both sides, by mbedTLS: the decrypted side is a Stream again. Peers are verified by
-// default and nothing switches that off. Certificate dates and tickets are judged by certificate_time(), not
+// TLS 1.2 over a Stream, both sides, by mbedTLS: the decrypted side is a Stream again. Servers are verified,
+// but for who says insecure_skip_verify. Certificate dates and tickets are judged by certificate_time(), not
 // by the wall clock alone: a box may boot in 1970. On the loop. The one home of mbedTLS's TLS.
 #pragma once
 

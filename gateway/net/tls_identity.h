@@ -35,7 +35,8 @@ struct TlsIdentity {
   std::string complaint;                     // what is wrong, in words
   std::vector<NameConstraints> constraints;  // what the CAs above allow
   std::optional<Certificate> ends_first;
-  bool judged = false;  // all of it
+  bool judged = false;   // all of it
+  bool anybody = false;  // any certificate will do (insecure_skip_verify)
 
   explicit TlsIdentity(const Clock& clock);
   ~TlsIdentity();
@@ -46,7 +47,7 @@ struct TlsIdentity {
   Status trust(const std::string& path);
   Status ask_for(const std::vector<std::string>& protocols);
   Status show(const std::string& cert, const SecretRef& key_file);
-  // All of a client that verifies its server. Reads the files.
+  // All of a client that verifies its server, unless it is told not to. Reads the files.
   Status be_client(const TlsConfig& tls, const std::vector<std::string>& protocols = {});
   // What a client read from its files, as DER: so that it can be the same again while they are half written.
   // Of the system's own store nothing.

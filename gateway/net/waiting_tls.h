@@ -1,5 +1,6 @@
 // TLS for who may wait (net/waiting_stream.h), as a client: the same policy of certificates as on the loop
-// (packaging/docs/tls.md), and the same words where a handshake fails. Nothing switches the verifying off.
+// (packaging/docs/tls.md), and the same words where a handshake fails. A server is always verified: no key of
+// Modbus switches that off.
 #pragma once
 
 #include <string>

@@ -220,6 +220,10 @@ class Finder {
       Fault fault{who, uplink.blocked, text(who, ": ", uplink.state), text(next, ".", waits), {}};
       faults_.push_back(std::move(fault));
     }
+    if (uplink.unverified) {
+      note(who + " unverified", text(who, ": its server is not verified (insecure_skip_verify)"),
+           "name the CA of its certificate (tls_ca), take insecure_skip_verify out, then: millrace reload");
+    }
     if (uplink.refused_age && *uplink.refused_age < told_for) {
       note(who + " refused",
            text(who, ": the other side refused ", uplink.refused, " records for good; they are kept"),

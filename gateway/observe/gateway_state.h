@@ -72,6 +72,7 @@ struct UplinkState {
   std::string standby_of;  // whose records it sends while that one is down; empty: its own
   bool on_duty = true;     // it sends: no standby that waits, and nobody whose standby sends
   bool running = false, healthy = false, blocked = false, breaker_open = false;
+  bool unverified = false;  // whoever answers is taken for its server
   std::uint64_t backlog = 0, sent = 0, refused = 0;
   double rate = 0;  // records acknowledged a second
   Seconds eta;      // until the backlog is gone; nothing: it grows

@@ -102,6 +102,7 @@ void write(JsonWriter& json, const UplinkState& uplink) {
       .member("state", uplink.state);
   if (!uplink.size_limit.empty()) json.member("size_limit", uplink.size_limit);
   if (!uplink.standby_of.empty()) json.member("standby_of", uplink.standby_of);
+  if (uplink.unverified) json.member("unverified", true);
   json.member("on_duty", uplink.on_duty);
   json.member("backlog_records", uplink.backlog)
       .member("kind", uplink.kind)

@@ -36,6 +36,7 @@ struct UplinkPlan {
       claims;         // what one at a time may have: a client identifier at a broker, a transactional id
   NeededFiles needs;  // without which it cannot start
   std::vector<std::string> servers, topics;  // where a subscriber of MQTT brokers would hear it
+  bool unverified = false;                   // whoever answers is taken for its server
   ShipperOptions shipper;
   std::function<std::unique_ptr<Uplink>(const NorthParts&)> make;
 };

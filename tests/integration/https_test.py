@@ -1,12 +1,14 @@
 #!/usr/bin/python3
 """The HTTPS uplink on real servers: InfluxDB, VictoriaMetrics and ClickHouse through outages, kills and every sort of refusal; TLS
 with a CA of the test's own; and a server that lies in every way there is."""
+import gzip
 import json
 import os
 import random
 import re
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import threading
@@ -298,6 +300,10 @@ class Lies(North):
         def mail(client, head, body, size):
             client.sendall(b"220 mail.example ESMTP\r\n")
             return False
+        def storm(client, head, body, size):
+            Liar.rest(client, body, size)
+            while True:
+                client.sendall(b"HTTP/1.1 102 Processing\r\n\r\n" * 50)
         for name, say, words in (
             ("a page for people", answer(b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: 13", b"<html></html>"), "captive portal"),
             ("a redirect", answer(b"HTTP/1.1 302 Found\r\nLocation: http://portal.example/\r\nContent-Length: 0"), "redirects are not followed"),
@@ -307,9 +313,44 @@ class Lies(North):
             ("two lengths", answer(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nTransfer-Encoding: chunked", b"0\r\n\r\n", ends=True), "the answer is not HTTP"),
             ("no HTTP", mail, "the answer is not HTTP"),
             ("400 to everything", answer(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 2", b"no"), "takes no record of lane raw.*HTTP 400: no"),
+            ("413 to everything", answer(b"HTTP/1.1 413 Too Large\r\nContent-Length: 0"), "takes no record of lane raw"),
+            ("207", answer(b"HTTP/1.1 207 Multi-Status\r\nContent-Length: 2", b"{}"), "not believed: HTTP 207"),
+            ("longer than it says", answer(b"HTTP/1.1 200 OK\r\nContent-Length: 2", b"{}{}"), "more came than one answer"),
+            ("cut short within its trailers", answer(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked", b"2\r\n{}\r\n0\r\nX: y\r\n", ends=True), "closed within the answer"),
+            ("a storm of interim answers", storm, "interim answers without an end"),
             ("429 and nonsense", answer(b"HTTP/1.1 429 Too Many\r\nRetry-After: tomorrow\r\nContent-Length: 0"), "HTTP 429"),
         ):
             self.lie(name, say, words)
+
+    def test_what_is_a_success_in_an_odd_form(self):
+        """Each record is there once: nothing of it is asked again, and no body is unpacked that nobody wanted packed."""
+        bomb = gzip.compress(bytes(1 << 27))
+        for name, before, after, ends in (
+            ("chunks and trailers", b"", b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: X\r\n\r\n2\r\n{}\r\n0\r\nX: y\r\n\r\n", False),
+            ("100 and 103 before it", b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n", b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}", False),
+            ("closed behind each", b"", b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}", True),
+            ("a bomb", b"", b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: %d\r\n\r\n" % len(bomb) + bomb, False),
+        ):
+            with self.subTest(answer=name):
+                liar, taken = Liar(), []
+                self.addCleanup(liar.end)
+
+                def say(client, head, body, size):
+                    client.sendall(before)
+                    taken.extend(json.loads(line)["sequence"] for line in Liar.rest(client, body, size).splitlines())
+                    client.sendall(after)
+                    return False if ends else None
+                liar.say = say
+                gateway = self.start(f"http://127.0.0.1:{liar.port}", 'dialect = "generic"\n')
+                had = self.rss(gateway)
+                for batch in range(5):
+                    self.publish(40, "--prefix", f"b{batch}")
+                    self.drained(30)
+                self.assertEqual((len(taken), len(set(taken))), (200, 200))
+                self.assertGreater(liar.requests, 4)
+                self.assertLess(self.rss(gateway) - had, 16 << 20)
+                self.assertEqual(gateway.stop(), 0)
+                self.afresh()
 
     def test_an_answer_before_the_request(self):
         def early(client, head, body, size):
@@ -380,6 +421,54 @@ class Together(North):
         for n in range(3):
             self.assertEqual(sorted(held[f"dev-{n}"]), list(range(1, 101)))
         self.assertEqual((len(held["system-0"]), len(held["refused-0"])), (20, 20))
+
+    def test_two_uplinks_of_one_host_are_two_people(self):
+        """Certificates, tokens and sessions that are resumed are each uplink's own, though all three go to one address."""
+        tls, other = self.tls(), self.folder / "other"
+        subprocess.run([ROOT / "packaging" / "test-ca.sh", other], check=True, stdout=subprocess.DEVNULL)
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(tls / "server.pem", tls / "server.key")
+        context.verify_mode = ssl.CERT_OPTIONAL
+        for folder in (tls, other):
+            context.load_verify_locations(folder / "ca.pem")
+        seen, resumed, taken = set(), set(), {}
+
+        class Server(Liar):
+            def talk(self, client):
+                try:
+                    super().talk(context.wrap_socket(client, server_side=True))
+                except OSError:
+                    client.close()
+
+        def say(client, head, body, size):
+            token = re.search(rb"Authorization: Bearer (\w+)", head).group(1).decode()
+            shown = client.getpeercert()
+            seen.add((token, shown["serialNumber"] if shown else None))
+            if client.session_reused:
+                resumed.add(token)
+            taken.setdefault(token, []).extend(json.loads(line)["sequence"] for line in Liar.rest(client, body, size).splitlines())
+            client.sendall(b"HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n")
+            return False
+
+        server = Server()
+        self.addCleanup(server.end)
+        server.say = say
+        blocks = []
+        for token, folder in (("first", tls), ("second", other), ("third", None)):
+            (self.folder / token).write_text(token)
+            (self.folder / token).chmod(0o600)
+            own = f'tls_cert = "{folder}/client.pem"\ntls_key_file = "{folder}/client.key"\n' if folder else ""
+            blocks.append(f'dialect = "generic"\ntls_ca = "{tls}/ca.pem"\ntoken_file = "{self.folder}/{token}"\n{own}')
+        head = f'[[uplinks.https]]\nservers = ["https://localhost:{server.port}"]\ninitial_interval = "100ms"\nmax_interval = "1s"\n'
+        self.start(f"https://localhost:{server.port}", blocks[0] + "".join(head + f'name = "more{n}"\n' + block for n, block in enumerate(blocks[1:])))
+        for batch in range(4):
+            self.publish(20, "--prefix", f"b{batch}")
+            wait_for(lambda: all(len(set(taken.get(token, []))) == 20 * (batch + 1) for token in ("first", "second", "third")), "all three have it", 30)
+
+        def serial(folder):
+            return subprocess.run(["openssl", "x509", "-in", folder / "client.pem", "-noout", "-serial"], check=True, capture_output=True, text=True).stdout.strip().split("=")[1]
+        self.assertEqual(seen, {("first", serial(tls)), ("second", serial(other)), ("third", None)})
+        self.assertEqual(resumed, {"first", "second", "third"})
 
     def test_two_uplinks_and_reloads_under_load(self):
         influx, house = self.server(north.Influx), self.server(north.ClickHouse)

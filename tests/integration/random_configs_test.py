@@ -102,7 +102,7 @@ class Maker:
 
     def table(self, schema, often=0.25, without=()):
         return {key: self.value(one, key, often) for key, one in schema["properties"].items()
-                if not key.endswith("_file") and not key.startswith("tls_") and key not in without and (key in schema["required"] or self.rng.random() < often)}
+                if not key.endswith("_file") and not key.startswith(("tls_", "insecure_")) and key not in without and (key in schema["required"] or self.rng.random() < often)}
 
     def route(self):
         schema = self.schema["inputs"]["properties"]["mqtt_endpoint"]["items"]["properties"]["routes"]["items"]

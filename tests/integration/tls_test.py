@@ -94,16 +94,19 @@ class Tls(Site):
 
     def check_online(self, client, host, port, more=""):
         """What `check --online` says of this one client."""
+        done = self.checked(client, host, port, f'tls_ca = "{self.pki}/ca.pem"\n' + more)
+        self.assertIn("The configuration is good", done.stdout, done.stderr)
+        return [line for line in done.stdout.splitlines() if line.startswith(("BAD", "?", "good"))]
+
+    def checked(self, client, host, port, more):
         section = CLIENTS[client].replace("@host@", host).replace("@port@", str(port))
         side, kind = client.split(".")
-        extra = f'tls_ca = "{self.pki}/ca.pem"\nconnect_timeout = "4s"\n' + more
+        extra = 'connect_timeout = "4s"\n' + more
         first, _, rest = section.partition("\n[[")
         path = self.folder / f"{kind}-{port}.toml"
         path.write_text(f'[gateway]\nruntime_dir = "{self.run_folder}"\n[log]\npath = "{self.folder}/log"\n[[{client}]]\nname = "it"\n{first}\n{extra}\n'
                         + (f"[[{rest}\n" if rest else ""))
-        done = self.command("check", "--online", config=path)
-        self.assertIn("The configuration is good", done.stdout, done.stderr)
-        return [line for line in done.stdout.splitlines() if line.startswith(("BAD", "?", "good"))]
+        return self.command("check", "--online", config=path)
 
     def test_one_policy(self):
         for number, (name, (host, key, extensions, different, good, words)) in enumerate(CASES.items()):
@@ -242,6 +245,33 @@ class Tls(Site):
         self.assertIn("(somebody must act)", gateway.text())
         self.assertIn("somebody must act", next(u["state"] for u in self.status()["uplinks"] if u["name"] == "central"))
         self.assertEqual(self.metric("millrace_uplink_blocked"), 1)
+
+    def test_an_uplink_that_does_not_verify_says_so_each_time(self):
+        """By insecure_skip_verify an uplink takes what every line of the policy refuses; it is told, and nobody else has the key."""
+        self.certify("stranger", "ec", "subjectAltName=DNS:elsewhere.example\nextendedKeyUsage=clientAuth", cn="stranger", ca="other", days=-1)
+        insecure = "insecure_skip_verify = true\n"
+        for client in CLIENTS:
+            with self.subTest(client=client):
+                server = self.server("stranger")
+                done = self.checked(client, "127.0.0.1", server.port, insecure)
+                if not client.startswith("uplinks."):
+                    self.assertIn("insecure_skip_verify", done.stdout + done.stderr)
+                    self.assertNotEqual(done.returncode, 0)
+                    continue
+                server.stop()
+                self.assertIn("CIPHER is", server.text(), done.stdout)
+                self.assertIn('warning: uplink "it": insecure_skip_verify: its server is not verified', done.stdout)
+                done = self.checked(client, "127.0.0.1", server.port, f'tls_ca = "{self.pki}/ca.pem"\n' + insecure)
+                self.assertIn("one of the two", done.stdout + done.stderr)
+        server = self.server("stranger")
+        path = self.config(free_port(), server.port, scheme="mqtts", uplink=insecure)
+        for _ in range(2):
+            gateway = self.gateway(path)
+            wait_for(lambda: "CIPHER is" in server.text(), "it is taken", 20)
+            self.assertIn('uplink "central": insecure_skip_verify: its server is not verified', gateway.text())
+            self.assertIn("uplink central: its server is not verified (insecure_skip_verify)", [fault["what"] for fault in self.status()["faults"]])
+            self.assertTrue(next(u for u in self.status()["uplinks"] if u["name"] == "central")["unverified"])
+            self.assertEqual(gateway.stop(), 0)
 
     def test_certificates_are_watched(self):
         """One of ours that ends soon is told and measured; garbage in its place is told without waiting for a device, and costs none."""

@@ -199,4 +199,11 @@ TEST_CASE(
   std::filesystem::remove_all(base);
 }
 
+TEST_CASE("files: what is no regular file is told before it is read; what is missing is no such thing") {
+  CHECK(is_no_file("/dev/null"));
+  CHECK(is_no_file("/tmp"));
+  CHECK_FALSE(is_no_file("/proc/self/exe"));
+  CHECK_FALSE(is_no_file("/nowhere/at/all"));
+}
+
 }  // namespace base_test

@@ -67,6 +67,12 @@ TEST_CASE("http client: answers by length, in chunks and to the end of the strea
     answer = ask("HTTP/1.0 200 OK\r\n\r\nto the end", piece);
     REQUIRE(answer.ok());
     CHECK(answer.value().body == "to the end");
+    answer = ask(
+        "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: <x>\r\n\r\nHTTP/1.1 404 No\r\nContent-Length: 4\r\n\r\nbody",
+        piece);
+    REQUIRE(answer.ok());
+    CHECK(answer.value().status == 404);
+    CHECK(answer.value().body == "body");
   }
 }
 

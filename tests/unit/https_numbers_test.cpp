@@ -118,13 +118,13 @@ TEST_CASE("remote write: samples to the byte, and what has no form") {
     CHECK(has(asked, series));
   Record full = reading("d", "m", 1.0);
   full.tags = {{"Line", "7"},       {"__name__", "evil"}, {"a-b", "x"}, {"a.b", "y"},
-               {"device", "other"}, {"empty", ""},        {"1st", "z"}};
+               {"device", "other"}, {"empty", ""},        {"1st", "z"}, {"tag_device", "third"}};
   full.quality = Quality::bad;
   const std::string body = body_of(*one, full);
   // In the order of their names, whatever letters they begin with; names of ours and of theirs are not taken.
   std::size_t last = 0;
-  for (const char* name :
-       {"Line", "_1st", "__name__", "a_b", "device", "gateway", "quality", "tag__name__", "tag_device"}) {
+  for (const char* name : {"Line", "_1st", "__name__", "a_b", "device", "gateway", "quality", "tag__name__",
+                           "tag_device", "tag_tag_device"}) {
     CAPTURE(name);
     const std::size_t at =
         body.find(text("\n", static_cast<char>(std::string_view(name).size()), name, "\x12"));

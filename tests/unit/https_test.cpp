@@ -103,6 +103,9 @@ TEST_CASE("http replies: what is none, cut short, too large, or more than one") 
   while (many.size() < 60'000) many += "A: b\r\n";
   CHECK(fault_of(many) == "the answer's head is too large");
   CHECK(fault_of("HTTP/1.1 101 Switching Protocols\r\n\r\n") == "the answer changes the protocol");
+  std::string storm;
+  for (int i = 0; i < 17; ++i) storm += "HTTP/1.1 102 Processing\r\n\r\n";
+  CHECK(fault_of(storm) == "interim answers without an end");
   CHECK(
       fault_of(
           "HTTP/1.1 200 OK\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n") !=
@@ -198,6 +201,12 @@ TEST_CASE("influxdb: lines to the byte") {
   CHECK(
       body_of(*plain, full, 5, Lane::alarm) ==
       "m,device=d,gateway=gw,lane=alarm,unit=bar,tag_device=other,line=l\\ 1 value=1,quality=\"bad\" 1790000000000001\n");
+  // Of a tag that looks like what another one becomes no second one is made: a tag twice would be refused.
+  Record twice = reading("d", "m", 1.0);
+  twice.tags = {{"device", "b"}, {"tag_device", "c"}, {"tag_line", "1"}, {"tag_tag_time", "now"}};
+  CHECK(
+      body_of(*plain, twice) ==
+      "m,device=d,gateway=gw,tag_device=b,tag_tag_device=c,tag_line=1,tag_tag_tag_time=now value=1 1790000000000001\n");
   // What it cannot say.
   for (const double none :
        {std::numeric_limits<double>::quiet_NaN(), std::numeric_limits<double>::infinity()})

@@ -208,6 +208,27 @@ TEST_CASE("sparkplug edge: a metric keeps its type; what is of another sort has 
   }
 }
 
+TEST_CASE("sparkplug edge: a metric that is called like another's second sort stays a metric of its own") {
+  Site site;
+  site.begin();
+  const auto last = [&] { return site.host.data.back().second; };
+  REQUIRE(site.say({reading("d", "level", 1.5)}).ok());
+  REQUIRE(site.say({reading("d", "level/text", std::string("own"))}).ok());
+  CHECK(last().name == "level/text/text");
+  REQUIRE(site.say({reading("d", "level", std::string("off"))}).ok());
+  CHECK(last().name == "level/text");
+  REQUIRE(site.say({reading("d", "level/text", 2.5)}).ok());
+  CHECK(last().name == "level/text/number");
+  Record none = reading("d", "level/text", std::monostate{});
+  none.quality = Quality::bad;
+  REQUIRE(site.say({none}).ok());
+  CHECK(last().name == "level/text/number");
+  REQUIRE(site.say({reading("d", "flow/texts", std::string("x"))}).ok());
+  CHECK(last().name == "flow/texts");
+  CHECK(site.host.born.at("d").size() == 5);
+  CHECK(site.host.wrong.empty());
+}
+
 TEST_CASE("sparkplug edge: units, quality, backlog, windows, losses and the node itself") {
   Site site;
   site.config.device = "{tag.line}";

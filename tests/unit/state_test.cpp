@@ -210,6 +210,8 @@ TEST_CASE("faults: a good gateway has none, and each fault names itself with the
        false, "3 payloads could not be read, the last on plant/x: not a number", "millrace dlq ls"},
       {[](GatewayState& s) { s.uplinks[0].refused = 2, s.uplinks[0].refused_age = 9; }, false,
        "refused 2 records", "millrace dlq"},
+      {[](GatewayState& s) { s.uplinks[0].unverified = true; }, false, "its server is not verified",
+       "tls_ca"},
       {[](GatewayState& s) {
          s.inputs[0].running = false,
          s.inputs[0].waits_for = "users_file: open /u: No such file or directory";

@@ -7,7 +7,6 @@
 #include <algorithm>
 #include <bit>
 #include <cmath>
-#include <filesystem>
 
 #include "base/files.h"
 #include "base/text.h"
@@ -46,11 +45,9 @@ constexpr Key keys[] = {
 void settle_keys(Section& section, C& c) {
   if (c.descriptor_set.empty()) return section.error("format = \"protobuf\" needs a descriptor_set");
   // The daemon's folder is not that of whoever checks; and what is no file could keep us waiting.
-  std::error_code error;
   if (!c.descriptor_set.starts_with('/'))
     return section.error("descriptor_set", text("\"", c.descriptor_set, "\" must begin with /"));
-  if (std::filesystem::exists(c.descriptor_set, error) &&
-      !std::filesystem::is_regular_file(c.descriptor_set, error))
+  if (is_no_file(c.descriptor_set))
     return section.error("descriptor_set", text(c.descriptor_set, " is no file"));
   const auto file = read_file(c.descriptor_set, ProtoTypes::set_bytes_max);
   if (!file.ok()) return section.error("descriptor_set", file.status().detail());

@@ -102,7 +102,10 @@ void AwsRole::ask(HttpAsk ask, std::function<void(HttpReply)> answered) {
         if (status.ok()) ask_there(ask, answered);
         else finish({Code::unavailable, status.detail()});
       },
-      [this] { connection_.reset(); });
+      // finish() leaves it to the next turn: we may be gone before.
+      [this, alive = alive_] {
+        if (*alive) connection_.reset();
+      });
 }
 
 void AwsRole::ask_there(HttpAsk ask, std::function<void(HttpReply)> answered) {

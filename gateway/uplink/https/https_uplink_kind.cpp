@@ -33,6 +33,7 @@ constexpr Key keys[] = {
     K::base<HttpAccess>(http_access_shape),
     K::size<&C::upload_max>("upload_max", "Bytes of requests a second; 0: no limit").within(0, 1 << 30),
     K::include<&C::tls>(tls_shape),
+    K::include<&C::tls>(unverified_shape),
     K::base<ShippingConfig>(shipping_shape),
 };
 
@@ -61,6 +62,7 @@ void settle(Section& section, C& c) {
 constexpr Shape shape = shape_of<C, settle>(keys);
 
 void complete(C& c, const std::string&, std::vector<std::string>& warnings) {
+  warn_of_unverified(c.name, c.tls, warnings);
   if (c.logins() > 0 && !c.tls.enabled)
     warnings.push_back(
         text("uplink \"", c.name, "\": a login without TLS can be read by everybody on the way"));
@@ -77,6 +79,7 @@ void complete(C& c, const std::string&, std::vector<std::string>& warnings) {
 UplinkPlan plan_of(const C& c, const std::string&) {
   UplinkPlan plan = plan_shipping(c);
   plan.servers = c.servers;
+  plan.unverified = c.tls.skip_verify;
   need_http_access(plan.needs, c);
   const DialectKind& kind = kind_of(c.dialect);
   if (kind.secret) need_secret(plan.needs, kind.secret_key, kind.secret(c.dialect.values.get()));

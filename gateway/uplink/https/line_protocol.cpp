@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "base/text.h"
+#include "uplink/https/own_names.h"
 
 namespace millrace {
 namespace {
@@ -11,6 +12,9 @@ namespace {
 constexpr std::int64_t exact_max = std::int64_t{1} << 53;  // beyond it a double skips numbers
 constexpr std::int64_t time_max_us = INT64_MAX / 1000;     // servers keep nanoseconds
 constexpr std::size_t text_max = 64 << 10;                 // of a field of InfluxDB 1
+// A tag twice would be an error, or one of them gone; InfluxDB takes none called time.
+constexpr std::string_view our_tags[] = {"device", "gateway", "lane",      "kind", "window",
+                                         "unit",   "epoch",   "lost_lane", "time"};
 
 // A name: commas, spaces and (of keys and tag values) equals signs get a backslash. A backslash itself cannot
 // be escaped, so that one before such a character, or at the end, would change what follows: it is written as
@@ -128,13 +132,7 @@ void append_tags(const LineOptions& options, Lane lane, const Record& record, st
   append_tag("unit", record.unit, out);
   if (options.identity) append_tag("epoch", text(options.epoch), out);
   if (record.kind == Kind::loss) append_tag("lost_lane", record.metric, out);
-  for (const auto& [key, value] : record.tags) {
-    bool ours = false;  // a tag twice would be an error, or one of them gone; InfluxDB takes none called time
-    for (const char* name :
-         {"device", "gateway", "lane", "kind", "window", "unit", "epoch", "lost_lane", "time"})
-      ours = ours || key == name;
-    append_tag(ours ? "tag_" + key : key, value, out);
-  }
+  for (const auto& [key, value] : record.tags) append_tag(apart_from(our_tags, key), value, out);
 }
 
 }  // namespace

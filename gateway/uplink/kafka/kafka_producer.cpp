@@ -110,9 +110,11 @@ rd_kafka_conf_t* common_conf(const KafkaUplinkConfig& config, KafkaNames& names,
         why = "tls_key_file: " + status.detail();
       if (auto path = secret_path(config.tls.key); path.ok()) set("ssl.key.location", path.value());
     }
-    set("enable.ssl.certificate.verification", "true");
-    rd_kafka_conf_set_ssl_cert_verify_cb(conf, judge_broker);
-    set("ssl.endpoint.identification.algorithm", "https");  // the certificate must also name the host
+    const bool verify = !config.tls.skip_verify;
+    set("enable.ssl.certificate.verification", verify ? "true" : "false");
+    if (verify) rd_kafka_conf_set_ssl_cert_verify_cb(conf, judge_broker);
+    // The certificate must also name the host.
+    set("ssl.endpoint.identification.algorithm", verify ? "https" : "none");
   }
   if (sasl) {
     set("sasl.mechanisms", config.sasl_mechanism);

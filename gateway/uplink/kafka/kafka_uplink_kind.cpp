@@ -46,6 +46,7 @@ constexpr Key keys[] = {
     K::size<&C::queue_size>("queue_size", "Messages in librdkafka's hands").within(1 << 20, 1 << 30),
     K::key<tls_on>("tls", "Also on when tls_ca or tls_cert is given").like("true"),
     K::include<&C::tls>(tls_shape),
+    K::include<&C::tls>(unverified_shape),
     K::choice<&C::sasl_mechanism>("sasl_mechanism", "PLAIN|SCRAM-SHA-256|SCRAM-SHA-512|OAUTHBEARER", "")
         .like("\"SCRAM-SHA-512\""),
     K::key<&C::username>("username", "").like("\"gw7\""),
@@ -108,6 +109,7 @@ constexpr Shape shape = shape_of<C, settle>(keys);
 void complete(KafkaUplinkConfig& c, const std::string& gateway, std::vector<std::string>& warnings) {
   if (c.client_id.empty()) c.client_id = text("millrace-", gateway, "-up-", c.name);
   if (c.transactional_id.empty()) c.transactional_id = text("millrace-", gateway, "-", c.name);
+  warn_of_unverified(c.name, c.tls, warnings);
   if (!c.sasl_mechanism.empty() && !c.tls.enabled) {
     warnings.push_back(
         text("uplink \"", c.name, "\": a login without TLS can be read by everybody on the way"));
@@ -116,6 +118,7 @@ void complete(KafkaUplinkConfig& c, const std::string& gateway, std::vector<std:
 
 UplinkPlan plan_of(const KafkaUplinkConfig& c, const std::string&) {
   UplinkPlan plan = plan_shipping(c);
+  plan.unverified = c.tls.skip_verify;
   if (c.exactly_once) plan.claims = {"kafka " + c.transactional_id};
   need_secret(plan.needs, "password_file", c.password);
   need_secret(plan.needs, "token_file", c.token);

@@ -93,6 +93,7 @@ constexpr Key keys[] = {
         .like("\"plant.azure-devices.net/devices/gw7\""),
     K::key<&C::sas_life>("sas_life", "How long one is good").within(1min, 24h * 30),
     K::include<&C::tls>(tls_shape),
+    K::include<&C::tls>(unverified_shape),
     K::key<&C::alpn>("tls_alpn", "What is asked for where a port has several protocols (RFC 7301)")
         .like("[\"x-amzn-mqtt-ca\"]"),
     K::base<ShippingConfig>(shipping_shape),
@@ -121,6 +122,7 @@ constexpr Shape shape = shape_of<C, settle>(keys);
 
 void complete(MqttUplinkConfig& c, const std::string& gateway, std::vector<std::string>& warnings) {
   if (c.client_id.empty()) c.client_id = text("millrace-", gateway, "-up-", c.name);
+  warn_of_unverified(c.name, c.tls, warnings);
   if (c.version != 5 && !c.sparkplug()) {
     warnings.push_back(
         text("uplink \"", c.name,
@@ -146,6 +148,7 @@ void plan_sparkplug(const SparkplugUplinkConfig& c, const std::vector<std::strin
 UplinkPlan plan_of(const MqttUplinkConfig& c, const std::string& gateway) {
   UplinkPlan plan = plan_shipping(c);
   plan.servers = c.servers;
+  plan.unverified = c.tls.skip_verify;
   if (const SparkplugUplinkConfig* sparkplug = c.sparkplug())
     plan_sparkplug(*sparkplug, c.servers, gateway, plan);
   else if (auto topic = NameTemplate::parse(c.topic, false); topic.ok())

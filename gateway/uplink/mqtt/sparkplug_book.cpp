@@ -22,6 +22,20 @@ constexpr Sort sorts[] = {{DataType::real64, "number"},
                           {DataType::bytes, "bytes"},
                           {DataType::int64, "whole"}};
 
+std::string of_sort(std::string_view name, DataType type) {
+  const auto sort =
+      std::find_if(std::begin(sorts), std::end(sorts), [type](const Sort& one) { return one.type == type; });
+  return text(name, "/", sort->word);
+}
+
+// "level/text": as "level" is called where it is a text after all.
+bool looks_like_a_sort(std::string_view name) {
+  const std::size_t slash = name.rfind('/');
+  return slash != std::string_view::npos &&
+         std::any_of(std::begin(sorts), std::end(sorts),
+                     [last = name.substr(slash + 1)](const Sort& one) { return last == one.word; });
+}
+
 // The type a metric has by its first value: a number is a Double where it can be.
 DataType kept_type(const Value& value) {
   const auto* whole = std::get_if<std::int64_t>(&value);
@@ -34,17 +48,15 @@ Result<KnownMetric*> Book::metric(const std::string& device, const std::string& 
   const DataType type = kept_type(value);
   if (type == DataType::none) return Status{Code::invalid, "it has no value that Sparkplug could say"};
   KnownDevice* known = find(device);
-  std::string called = name;
-  if (type == DataType::int64) called += "/whole";
+  // What another metric could be called is nobody's name as it is: the two would become one.
+  std::string called = type == DataType::int64 || looks_like_a_sort(name) ? of_sort(name, type) : name;
   for (int tries = 0; tries < 2; ++tries) {
     const auto at =
         known ? known->names.find(called) : std::map<std::string, std::size_t, std::less<>>::iterator{};
     if (!known || at == known->names.end()) break;
     KnownMetric& metric = known->metrics[at->second];
     if (metric.type == type) return &metric;
-    const auto sort = std::find_if(std::begin(sorts), std::end(sorts),
-                                   [type](const Sort& one) { return one.type == type; });
-    called = text(name, "/", sort->word);
+    called = of_sort(name, type);
     if (tries == 1)
       return Status{Code::invalid, text("its name \"", called, "\" is another metric's, of another type")};
   }
@@ -73,7 +85,8 @@ KnownMetric& Book::add(KnownDevice& device, std::string name, DataType type) {
 KnownMetric* Book::of_any_sort(const std::string& device, const std::string& name) {
   KnownDevice* known = find(device);
   if (!known) return nullptr;
-  if (const auto at = known->names.find(name); at != known->names.end()) return &known->metrics[at->second];
+  const auto plain = looks_like_a_sort(name) ? known->names.end() : known->names.find(name);
+  if (plain != known->names.end()) return &known->metrics[plain->second];
   for (const Sort& sort : sorts) {
     if (const auto at = known->names.find(text(name, "/", sort.word)); at != known->names.end())
       return &known->metrics[at->second];

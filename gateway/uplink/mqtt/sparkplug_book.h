@@ -2,7 +2,7 @@
 // metrics with alias, type, unit and what each said last. A metric's type is for ever: a number is a Double,
 // whatever it looks like, and so are truth, text and bytes what they are; the first value decides. What comes
 // of another sort under the same name, and a whole number that a double cannot hold, has a name of its own
-// ("level/text", "level/whole").
+// ("level/text", "level/whole"); a metric that is itself called so has its sort behind it, always.
 //
 // It outlives the process, so that types stay and devices that are silent are born, too; values and aliases
 // do not. Bounded: devices and metrics together. Pure.

@@ -19,6 +19,7 @@
 #include "config/toml.h"
 #include "record/varint.h"
 #include "uplink/https/dialect.h"
+#include "uplink/https/own_names.h"
 #include "uplink/https/snappy.h"
 #include "uplink/name_template.h"
 
@@ -56,6 +57,9 @@ std::string name_of(std::string_view given, bool label) {
   if (label && name.starts_with("__")) name.insert(0, "tag");  // theirs
   return name;
 }
+
+constexpr std::string_view our_labels[] = {"device",    "gateway", "unit",     "window",
+                                           "lost_lane", "reason",  "consumer", "quality"};
 
 using Labels = std::vector<std::pair<std::string, std::string>>;
 
@@ -218,12 +222,7 @@ class RemoteWrite final : public Dialect {
     }
     if (record.quality != Quality::good) label("quality", quality_name(record.quality), labels);
     for (const auto& [key, value] : record.tags) {
-      std::string name = name_of(key, true);
-      for (const char* ours :
-           {"device", "gateway", "unit", "window", "lost_lane", "reason", "consumer", "quality"}) {
-        if (name == ours) name = "tag_" + name;
-      }
-      if (!value.empty()) labels.emplace_back(std::move(name), value);
+      if (!value.empty()) labels.emplace_back(apart_from(our_labels, name_of(key, true)), value);
     }
     tidy(labels);
     return labels;
