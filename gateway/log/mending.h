@@ -45,6 +45,7 @@ class Mending {
   bool stays(std::uint32_t id) const {
     return sealing_ > 0 || waiting.contains(id) || to_rewrite_.contains(id);
   }
+  bool busy() const { return sealing_ > 0 || !waiting.empty() || !to_rewrite_.empty(); }
   // The rebuilt file stands: who waited goes on.
   void on_replaced(std::uint32_t id);
 

@@ -104,7 +104,8 @@ bool OpenGroup::accepting() const {
   if (p_.stopping) return false;
   if (waiting() >= p_.options.open_bytes_max || dones.size() >= waiters_max) return false;
   if (!p_.stats.trouble.empty()) return false;  // nothing new before what could not be written
-  return !(p_.options.when_full == WhenFull::block && p_.space.over(0));
+  // While a segment is made anew none goes: a log that is full waits for that.
+  return !((p_.options.when_full == WhenFull::block || p_.mending.busy()) && p_.space.over(0));
 }
 
 std::int64_t OpenGroup::clock_offset_us() const { return p_.loop.wall().us - p_.loop.now().ns / 1000; }

@@ -114,7 +114,8 @@ void Pipeline::look() {
   looking_ = false;
   pressure_.check();
   // What comes rarely is worth its wake-up, and no look in vain behind each.
-  const bool often = took && loop_.now() - std::exchange(took_at_, loop_.now()) < options_.look_interval * 3 / 2;
+  const bool often =
+      took && loop_.now() - std::exchange(took_at_, loop_.now()) < options_.look_interval * 3 / 2;
   if (took && (often || drained_)) return look_again_soon();
   look_timer_.reset();
   // When the log has no room its `room` listener brings us back: then there is nothing to be woken for.

@@ -243,9 +243,9 @@ class Links(Site):
         self.publish(south.port, "tele/d1/SENSOR", *[json.dumps({"value": value}) for value in range(60)])
         wait_for(lambda: self.metric("millrace_uplink_records_total") >= 60, "they are there")
         counts = lambda: (self.metric("millrace_uplink_wire_sent_bytes_total"), self.metric("millrace_uplink_wire_received_bytes_total"))
-        wait_for(lambda: counts() == (relay.up, relay.down) and relay.up > 1000, "both counts agree")
+        wait_for(lambda: counts() == (relay.up, relay.down) and relay.up > 500, "both counts agree")
         [uplink] = self.status()["uplinks"]
-        self.assertGreaterEqual((uplink["wire_sent_bytes"], uplink["wire_received_bytes"]), (1000, 500))
+        self.assertGreaterEqual((uplink["wire_sent_bytes"], uplink["wire_received_bytes"]), (500, 500))
         said = self.command("status").stdout
         self.assertRegex(said, r"(?m)^ *uplink +kind +waiting +a second +done in +sent")
         self.assertRegex(said, r"(?m)^ *central .* [\d.]+ [KM]?i?B  up$")
