@@ -1,9 +1,11 @@
 """A site for tests on real parts: brokers, gateway and simulator on loopback, on free ports, in a temporary folder, each
 stopped by pid by whoever started it. Everything waits for events, never for luck: wait_for() polls a condition to a deadline."""
+import collections
 import fcntl
 import glob
 import json
 import os
+import random
 import shutil
 import signal
 import socket
@@ -59,10 +61,22 @@ listen = "127.0.0.1:@observe@"
 """
 
 
+handed_out = collections.deque(maxlen=500)
+
+
 def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
+    """Below those that the kernel gives to whoever connects: between this and a server's bind() nobody takes it."""
+    while True:
+        port = random.SystemRandom().randrange(10000, 32768)
+        if port in handed_out:
+            continue
+        with socket.socket() as s:
+            try:
+                s.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+        handed_out.append(port)
+        return port
 
 
 def wait_for(condition, what, seconds=30):
