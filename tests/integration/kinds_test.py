@@ -318,6 +318,7 @@ class Working(Site):
         self.assertRegex(self.check(config).stdout, r'Window "short" has room for about \d+ devices\' metrics, of 296 bytes each.*state_max = "\d+ KiB" keeps')
         gateway = Process([SAMPLED, "run", "-c", config], self.folder / "gateway.log")
         self.processes.append(gateway)
+        wait_for(lambda: "is ready" in gateway.text(), "it has its log")  # before a command looks into it
 
         def windows():
             lines = subprocess.run([SAMPLED, "log", "cat", "--lane", "window", "-c", config], capture_output=True, text=True).stdout.splitlines()
