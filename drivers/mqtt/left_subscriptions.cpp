@@ -4,7 +4,6 @@
 #include "base/text.h"
 #include "base/utf8.h"
 #include "drivers/mqtt/subscription_memory.h"
-#include "record/varint.h"
 
 namespace millrace {
 namespace {
@@ -12,16 +11,6 @@ namespace {
 constexpr std::string_view since_prefix = "unread-session/";
 
 }  // namespace
-
-// How much longer it is remembered, by when it was first seen without a reader.
-Duration LeftSubscriptions::left_since(const std::string& since) {
-  const auto bytes = intake_.state(since);
-  if (bytes) return left_of(keep_max_, static_cast<std::int64_t>(wire::Reader(*bytes).get_varint()));
-  Bytes seen;
-  wire::Writer(seen).put_varint(static_cast<std::uint64_t>(passed_us_()));
-  put(since, std::move(seen));
-  return keep_max_;
-}
 
 void LeftSubscriptions::find(const Present& present, const std::map<std::string, Kept>& before) {
   for (const std::string& state : intake_.states(SubscriptionMemory::prefix)) {

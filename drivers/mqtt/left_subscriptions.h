@@ -16,7 +16,6 @@ class LeftSubscriptions final : public StateKeeper {
 
  private:
   void find(const Present& present, const std::map<std::string, Kept>& before) override;
-  Duration left_since(const std::string& since);
 };
 
 }  // namespace millrace

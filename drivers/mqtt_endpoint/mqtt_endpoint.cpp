@@ -7,6 +7,7 @@
 #include "base/text.h"
 #include "base/utf8.h"
 #include "decode/format_kind.h"
+#include "drivers/mqtt_endpoint/left_tickets.h"
 #include "drivers/mqtt_endpoint/release_watch.h"
 
 namespace millrace {
@@ -176,7 +177,7 @@ void MqttEndpoint::listen() {
                                   : config_.client_certificates == "optional" ? ClientCertificates::optional
                                                                               : ClientCertificates::none;
     options.handshake_took = [this](Duration time) { lobby_.took(time); };
-    options.ticket_key_file = text(state_dir_, "/tls-tickets-", config_.name);
+    options.ticket_key_file = text(state_dir_, "/", ticket_files, config_.name);
     auto tls = TlsServer::make(loop_, std::move(options));
     if (tls.ok()) tls_ = std::move(tls).value();
     else status = tls.status();

@@ -9,6 +9,7 @@
 #include "decode/router.h"
 #include "drivers/mqtt_endpoint/endpoint_config.h"
 #include "drivers/mqtt_endpoint/left_sessions.h"
+#include "drivers/mqtt_endpoint/left_tickets.h"
 #include "drivers/mqtt_endpoint/mqtt_endpoint.h"
 #include "drivers/mqtt_endpoint/users_file.h"
 #include "ingest/input_kind.h"
@@ -235,6 +236,7 @@ bool on_loopback(const std::string& listen) {
 InputPlan plan_of(const EndpointConfig& c) {
   InputPlan plan;
   plan.claims = {"listen " + c.listen};
+  if (c.tls.enabled) plan.claims.push_back(LeftTickets::claim(c.name));
   plan.listens = true;
   plan.routes = c.routes;
   if (!c.users_file.empty()) {
@@ -285,8 +287,23 @@ void try_online(const EndpointConfig& c, bool beside, std::vector<Trial>& trials
   else trials.push_back({Trial::State::bad, text("input ", c.name, ": TLS"), server.status().detail()});
 }
 
+class EndpointKeeper final : public Keeper {
+ public:
+  EndpointKeeper(const SouthParts& parts, Duration keep_max)
+      : sessions_(parts.intake, parts.passed_us, keep_max), tickets_(parts.state_dir) {}
+  void look(const Present& present) override {
+    sessions_.look(present);
+    tickets_.look(present);
+  }
+  const std::map<std::string, Kept>& kept() const override { return sessions_.kept(); }
+
+ private:
+  LeftSessions sessions_;
+  LeftTickets tickets_;
+};
+
 std::unique_ptr<Keeper> keeper(const SouthParts& parts, Duration keep_max) {
-  return std::make_unique<LeftSessions>(parts.intake, parts.passed_us, keep_max);
+  return std::make_unique<EndpointKeeper>(parts, keep_max);
 }
 
 constexpr InputKind make_kind() {

@@ -1,11 +1,20 @@
 #include "drivers/serial/acknowledger.h"
 
+#include <algorithm>
 #include <charconv>
 
 #include "base/logger.h"
 #include "base/text.h"
 
 namespace millrace {
+
+std::string_view Acknowledger::input_of(std::string_view state) {
+  state.remove_prefix(std::min(prefix.size(), state.size()));
+  return state.substr(0, state.find('/'));
+}
+
+std::string Acknowledger::claim(std::string_view input) { return text("streams of ", input); }
+
 Acknowledger::Acknowledger(Loop& loop, Intake& intake, const ClockTrust& trust, Metrics& metrics,
                            const std::string& input, Duration within, std::function<void(BytesView)> send)
     : loop_(loop),
@@ -24,10 +33,10 @@ Acknowledger::Acknowledger(Loop& loop, Intake& intake, const ClockTrust& trust, 
                               "Frames that a device gave up before they were taken", {{"input", input}})),
       refused_(metrics.counter("millrace_serial_refused_frames_total",
                                "Frames that found no room in the log: they come again", {{"input", input}})) {
-  const std::string prefix = state_name(0);
-  for (const std::string& name : intake_.states(prefix)) {
+  const std::string begin = state_name(0);
+  for (const std::string& name : intake_.states(begin)) {
     std::uint32_t stream = 0;
-    std::from_chars(name.data() + prefix.size(), name.data() + name.size(), stream);
+    std::from_chars(name.data() + begin.size(), name.data() + name.size(), stream);
     if (const auto saved = intake_.state(name); saved && stream != 0) link_.load(stream, *saved);
   }
   attached_ = intake_.attach({[this](Ticket through) { on_durable(through); }, [] {}});
@@ -35,7 +44,7 @@ Acknowledger::Acknowledger(Loop& loop, Intake& intake, const ClockTrust& trust, 
 
 // Of stream 0, which nobody is: what all begin with.
 std::string Acknowledger::state_name(std::uint32_t stream) const {
-  return text("serial/", input_, "/", stream == 0 ? std::string() : text(stream));
+  return text(prefix, input_, "/", stream == 0 ? std::string() : text(stream));
 }
 
 bool Acknowledger::take(const Arrival& arrival) {

@@ -8,6 +8,7 @@
 #include <functional>
 #include <set>
 #include <string>
+#include <string_view>
 
 #include "base/metrics.h"
 #include "drivers/serial/device_link.h"
@@ -19,6 +20,12 @@ namespace millrace {
 
 class Acknowledger {
  public:
+  // What was taken of a stream is the durable value "serial/INPUT/STREAM".
+  static constexpr std::string_view prefix = "serial/";
+  static std::string_view input_of(std::string_view state);
+  // What an input claims that acknowledges: these values.
+  static std::string claim(std::string_view input);
+
   // `send` puts an acknowledgement on the line; it may be lost. `within`: how long a frame waits for others
   // to be committed with.
   Acknowledger(Loop& loop, Intake& intake, const ClockTrust& trust, Metrics& metrics,

@@ -10,6 +10,7 @@
 #include "base/utf8.h"
 #include "config/toml.h"
 #include "decode/topic_pattern.h"
+#include "drivers/serial/left_streams.h"
 #include "drivers/serial/mbus_answer.h"
 #include "drivers/serial/serial_config.h"
 #include "drivers/serial/serial_driver.h"
@@ -221,6 +222,7 @@ InputPlan plan_of(const SerialInputConfig& c) {
   plan.claims = {(c.server.empty() ? "tty " : "serial server ") + c.place()};
   if (const std::string port = real_path(c.device); c.server.empty() && port != c.device)
     plan.claims.push_back("tty " + port);
+  if (c.acknowledge) plan.claims.push_back(Acknowledger::claim(c.name));
   plan.routes = c.routes;
   plan.make = [c](const SouthParts& parts) -> std::unique_ptr<Driver> {
     return std::make_unique<SerialDriver>(parts.loop, parts.rng, parts.inbox, parts.intake, parts.trust,
@@ -287,6 +289,10 @@ StateWish state(const SerialInputConfig& c) {
   return {bytes, text("acknowledge = true is up to ", bytes, " bytes of state"), false};
 }
 
+std::unique_ptr<Keeper> keeper(const SouthParts& parts, Duration keep_max) {
+  return std::make_unique<LeftStreams>(parts.intake, parts.passed_us, keep_max);
+}
+
 void try_online(const SerialInputConfig& c, bool beside, std::vector<Trial>& trials) {
   const std::string what = text("input ", c.name, ": ", c.place());
   if (beside) {
@@ -308,6 +314,7 @@ constexpr InputKind make_kind() {
   kind.check = typed<check>;
   kind.state = typed<state>;
   kind.try_online = typed<try_online>;
+  kind.keeper = keeper;
   return kind;
 }
 

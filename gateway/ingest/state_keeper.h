@@ -10,6 +10,7 @@
 
 #include "ingest/intake.h"
 #include "ingest/keeper.h"
+#include "record/varint.h"
 
 namespace millrace {
 
@@ -38,6 +39,15 @@ class StateKeeper : public Keeper {
   // What is left of `lasts`, of something that began at `since_us`.
   Duration left_of(Duration lasts, std::int64_t since_us) const {
     return lasts - std::chrono::microseconds(std::max<std::int64_t>(0, passed_us_() - since_us));
+  }
+  // What is left of `keep_max_`; the state `since` remembers when this was asked first.
+  Duration left_since(const std::string& since) {
+    const auto bytes = intake_.state(since);
+    if (bytes) return left_of(keep_max_, static_cast<std::int64_t>(wire::Reader(*bytes).get_varint()));
+    Bytes seen;
+    wire::Writer(seen).put_varint(static_cast<std::uint64_t>(passed_us_()));
+    put(since, std::move(seen));
+    return keep_max_;
   }
 
   Intake& intake_;

@@ -171,7 +171,8 @@ void StateMetrics::show(const GatewayState& state) {
   }
   for (const KeptSessions& left : state.left_sessions) {
     set_passing("millrace_left_sessions",
-                "Sessions kept that no input serves: of devices, by address; ours, at a broker",
+                "Sessions kept that no input serves: of devices, by address; ours, at a broker; streams of "
+                "serial devices, by input",
                 left.sessions, {{"place", left.place}});
   }
   for (const InputState& input : state.inputs) show(input);

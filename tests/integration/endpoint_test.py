@@ -156,6 +156,13 @@ class Endpoint(Site):
         publisher.stop(signal.SIGTERM)
         return json.loads(publisher.text().splitlines()[-1])
 
+    def reload(self, old, new):
+        config = self.folder / "millrace.toml"
+        config.write_text(config.read_text().replace(old, new))
+        before = self.processes[-1].text().count("reload: ")
+        self.processes[-1].process.send_signal(signal.SIGHUP)
+        wait_for(lambda: self.processes[-1].text().count("reload: ") > before, "it was reloaded")
+
 
 class Clients(Endpoint):
     def test_clients_people_use_publish_unmodified(self):
@@ -617,7 +624,11 @@ class Access(Endpoint):
         gateway.stop(signal.SIGKILL)
         self.start()
         self.assertTrue(visit(session)[1])
-        self.assertEqual((self.folder / "log" / "tls-tickets-devices").stat().st_mode & 0o777, 0o600)
+        keys = self.folder / "log" / "tls-tickets-devices"
+        self.assertEqual(keys.stat().st_mode & 0o777, 0o600)
+        # Without TLS nobody has a use for them.
+        self.reload(f'tls_cert = "{tls}/server.pem"\ntls_key_file = "{tls}/server.key"', "")
+        wait_for(lambda: not keys.exists(), "the keys are gone")
 
 
     # ---- principals
@@ -834,13 +845,6 @@ class Away(Endpoint):
 
     def wills(self):
         return sorted((r["device"], r["value"]) for r in self.records("alarm") if r["metric"] == "will")
-
-    def reload(self, old, new):
-        config = self.folder / "millrace.toml"
-        config.write_text(config.read_text().replace(old, new))
-        before = self.processes[-1].text().count("reload: ")
-        self.processes[-1].process.send_signal(signal.SIGHUP)
-        wait_for(lambda: self.processes[-1].text().count("reload: ") > before, "it was reloaded")
 
     def test_a_will_that_waits_outlives_a_kill_a_stop_and_a_reload(self):
         self.endpoint(input='anonymous = true\nack_interval = "20ms"')

@@ -739,6 +739,30 @@ class Devices(SerialSite):
         first = [r for r in self.records() if r["metric"] == "temperature"][0]
         self.assertEqual((first["unit"], first["value"]), ("C", 21.5))
 
+    def test_an_input_that_is_renamed_and_comes_back_takes_no_frame_twice(self):
+        self.start(self.keys)
+        self.assertEqual(self.firmware(self.line, 10).process.wait(60), 0)
+        flash = (self.folder / "flash").read_bytes()
+        self.assertEqual(self.firmware(self.line, 20).process.wait(60), 0)
+
+        def reload(keys):
+            self.configure(HEAD, inputs=keys)
+            self.daemon.process.send_signal(signal.SIGHUP)
+
+        left = lambda: {one["place"]: one["sessions"] for one in self.status()["left_sessions"]}
+        reload(self.keys.replace('name = "s"', 'name = "renamed"'))
+        wait_for(lambda: left() == {"serial input s": 1}, "what it had taken is kept, and shown")
+        self.daemon.stop(signal.SIGKILL)
+        self.daemon = self.gateway(self.folder / "millrace.toml")
+        wait_for(lambda: left() == {"serial input s": 1}, "also over a restart")
+        reload(self.keys)
+        wait_for(lambda: left() == {}, "it is back")
+        wait_for(lambda: self.metric("millrace_input_up") == 1, "the port is open")
+        (self.folder / "flash").write_bytes(flash)  # the device heard nothing of the last ten
+        self.assertEqual(self.firmware(self.line, 30).process.wait(60), 0)
+        self.whole(30)
+        self.assertGreaterEqual(self.metric("millrace_serial_repeated_frames_total"), 10)
+
     def test_noise_on_the_line_kills_and_a_device_that_restarts(self):
         self.start(self.keys)
         random.seed(int(os.environ.get("MILLRACE_SEED", "1")))

@@ -5,13 +5,17 @@
 #include "base/text.h"
 #include "decode/device_frame.h"
 #include "decode/framer.h"
+#include "drivers/serial/acknowledger.h"
 #include "drivers/serial/device_link.h"
+#include "drivers/serial/left_streams.h"
 #include "kinds.h"
 #include "millrace_device.h"
 #include "tests/support/decoding.h"
+#include "tests/support/remembering_intake.h"
 
 namespace device_test {
 using namespace millrace;
+using namespace std::chrono_literals;
 
 namespace {
 
@@ -189,6 +193,36 @@ TEST_CASE("device link: of too many streams the one goes that was silent longest
   CHECK(link.accepted(frame_of(1000, 1, 1)) == 2u);
   std::uint64_t missed = 0;
   CHECK(link.judge(frame_of(1, 2, 2), missed) == DeviceLink::Verdict::known);
+}
+
+TEST_CASE(
+    "left streams: kept for an input of the name that comes back, shown until then, and forgotten in time") {
+  RememberingIntake intake;
+  std::int64_t passed_us = 0;
+  LeftStreams left(
+      intake, [&] { return passed_us; }, 24h);
+  const auto look = [&](const std::set<std::string>& acknowledging, Duration later) {
+    passed_us += to_us(later);
+    Keeper::Present present;
+    for (const std::string& input : acknowledging) present.claims.insert(Acknowledger::claim(input));
+    left.look(present);
+    return left.kept();
+  };
+  for (const char* state : {"serial/a/1", "serial/a/2", "serial/a.b/1", "serial/b/7"})
+    (void)intake.put_state(state, Bytes(13));
+  CHECK(look({"a", "a.b", "b"}, 0s).empty());
+  CHECK(intake.values.size() == 4);
+  // Renamed, and back within the time: nothing is lost, and the time begins anew when it goes again.
+  CHECK(look({"a.b", "c"}, 1h).at("serial input a").values == 2);
+  CHECK(look({"a.b", "c"}, 23h).at("serial input b").longest == 1h);
+  CHECK(look({"a", "a.b"}, 30min).size() == 1);
+  CHECK(intake.values.contains("serial/a/2"));
+  CHECK(look({"a.b"}, 0s).at("serial input a").longest == 24h);
+  CHECK(look({"a.b"}, 40min).size() == 1);
+  CHECK_FALSE(intake.values.contains("serial/b/7"));
+  CHECK(look({"a.b"}, 24h).empty());
+  CHECK(intake.values.size() == 1);
+  CHECK(intake.values.contains("serial/a.b/1"));
 }
 
 TEST_CASE("device frames: bytes that lie are told, and cost nothing") {

@@ -1,9 +1,12 @@
 // What the endpoint keeps of devices that are away: how sessions grow old over restarts, which go first,
 // wills that wait, and what is left of an address where nobody listens.
 #include <doctest/doctest.h>
+#include <unistd.h>
 
+#include "base/files.h"
 #include "base/text.h"
 #include "drivers/mqtt_endpoint/left_sessions.h"
+#include "drivers/mqtt_endpoint/left_tickets.h"
 #include "drivers/mqtt_endpoint/sessions.h"
 #include "drivers/mqtt_endpoint/state_names.h"
 #include "drivers/mqtt_endpoint/wills.h"
@@ -238,6 +241,28 @@ TEST_CASE(
   left.look({});
   CHECK(left.kept().empty());
   CHECK(site.intake.values.empty());
+}
+
+TEST_CASE(
+    "left tickets: keys of endpoints that are gone, or speak no TLS any more, go; all other files stay") {
+  const std::string path = text("/tmp/millrace-tickets-", ::getpid());
+  REQUIRE(make_folders(path).ok());
+  const auto make = [&](const char* name) { REQUIRE(replace_file(path + "/" + name, "keys", 0600).ok()); };
+  for (const char* name : {"tls-tickets-a", "tls-tickets-b", "tls-tickets-b.2", "schema-id-b"}) make(name);
+  const auto there = [&] { return open_folder(path)->list().value(); };
+  using Names = std::vector<std::string>;
+  LeftTickets left(path);
+  const Keeper::Present both{{"a", "b"}, {"listen x:1", LeftTickets::claim("a"), LeftTickets::claim("b")}};
+  left.look(both);
+  CHECK(there() == Names{"schema-id-b", "tls-tickets-a", "tls-tickets-b"});
+  left.look({{"a", "b"}, {"listen x:1", LeftTickets::claim("a")}});
+  CHECK(there() == Names{"schema-id-b", "tls-tickets-a"});
+  // One that comes back makes keys of its own.
+  make("tls-tickets-b");
+  left.look(both);
+  left.look({});
+  CHECK(there() == Names{"schema-id-b"});
+  CHECK(remove_folder(path).ok());
 }
 
 }  // namespace endpoint_sessions_test
