@@ -212,7 +212,7 @@ void Mending::on_rebuilt(std::uint32_t id, const Rebuilt& rebuilt, How how) {
     const auto waiters = std::move(waiting[id]);
     waiting.erase(id);  // first: who waited may begin anew
     for (const auto& then : waiters) then(rebuilt.status);
-    return;
+    return rest();
   }
   // Nobody gives back a segment that is being rebuilt (LogSpace::make_room).
   SegmentInfo& segment = p_.sealed.at(id);
@@ -242,6 +242,15 @@ void Mending::on_rebuilt(std::uint32_t id, const Rebuilt& rebuilt, How how) {
   if (held > whole) ++p_.stats.unreadable_rows;
 }
 
+// A log that is full took nothing while a segment was made anew (OpenGroup::accepting), and no commit need
+// follow that tells it takes some again.
+void Mending::rest() {
+  if (busy()) return;
+  p_.loop.post([this, alive = p_.alive] {
+    if (*alive) p_.groups.tell_room();
+  });
+}
+
 // An error when it cannot be told: then it is not gone.
 Result<bool> Mending::gone(std::uint32_t id) const {
   for (const char* suffix : {"", "-wal"}) {
@@ -264,6 +273,10 @@ void Mending::on_replaced(std::uint32_t id) {
 // gone. Until it has been none of its rows is carried into another.
 void Mending::forget_device(const std::string& device, std::optional<WallTime> before,
                             std::function<void(Result<std::uint64_t>)> done) {
+  const auto finish = [this, done = std::move(done)](Result<std::uint64_t> records) {
+    done(std::move(records));
+    rest();
+  };
   struct Work {
     std::vector<std::uint32_t> left;  // the oldest last: it comes first
     std::uint64_t records = 0;
@@ -276,19 +289,19 @@ void Mending::forget_device(const std::string& device, std::optional<WallTime> b
     to_rewrite_.extract(id);
     return id;
   };
-  work->next = [this, take, work = std::weak_ptr(work), device, before, done] {
+  work->next = [this, take, work = std::weak_ptr(work), device, before, finish] {
     const auto w = work.lock();
     while (!w->left.empty() && !p_.sealed.contains(w->left.back())) take(*w);
-    if (w->left.empty()) return done(w->records);
+    if (w->left.empty()) return finish(w->records);
     // It is mended, or another device is taken out of it: its turn comes behind that, however that ends.
     if (const auto at = waiting.find(w->left.back()); at != waiting.end())
       return at->second.push_back([w](const Status&) { w->next(); });
     const std::uint32_t id = take(*w);
     auto rebuilt = std::make_shared<Rebuilt>();
-    waiting[id].push_back([w, take, done](const Status& status) {
+    waiting[id].push_back([w, take, finish](const Status& status) {
       if (status.ok()) return w->next();
       while (!w->left.empty()) take(*w);
-      done(status);
+      finish(status);
     });
     p_.loop.run_blocking(
         "read",
@@ -307,12 +320,12 @@ void Mending::forget_device(const std::string& device, std::optional<WallTime> b
         });
   };
   ++sealing_;
-  p_.groups.seal([this, alive = p_.alive, work, done, device](const Status& status) {
+  p_.groups.seal([this, alive = p_.alive, work, finish, device](const Status& status) {
     if (!*alive) return;
     --sealing_;
-    if (!status.ok()) return done(status);
+    if (!status.ok()) return finish(status);
     p_.cache.begin_after(p_.committed);  // what is in memory holds the device, too
-    for (const auto& [id, segment] : p_.sealed) work->left.insert(work->left.begin(), id);
+    for (auto at = p_.sealed.rbegin(); at != p_.sealed.rend(); ++at) work->left.push_back(at->first);
     to_rewrite_.insert(work->left.begin(), work->left.end());
     LOG_INFO("log: forgetting device ", device);
     work->next();

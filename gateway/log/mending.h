@@ -57,6 +57,7 @@ class Mending {
 
   void lose_missing_rows(const SegmentInfo& before, const std::array<LaneSpan, lane_count>& now,
                          const std::vector<Row>& rows, How how, const char* reason);
+  void rest();
   std::vector<Range> held_elsewhere(const SegmentInfo& segment, Lane lane) const;
 
   LogParts& p_;

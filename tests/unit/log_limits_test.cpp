@@ -159,6 +159,40 @@ TEST_CASE(
     (void)live(at, at % 3 == 0 ? 12 : 1, at % 2 ? EMFILE : ENOMEM);
 }
 
+TEST_CASE("log: full while a device is taken out of it, it takes nothing, and says when it does again") {
+  // More comes all the while; from one step on until the answer is there the disk is full, so that the
+  // rebuilt segment finds no place.
+  int waited = 0, failed = 0;
+  for (int step = 24; step < 72; step += effort() >= 5 ? 1 : 8) {
+    Site site(1 << 20);
+    for (int i = 0; i < 20; ++i) site.raw(2500);
+    bool said = false, refused = false, answered = false;
+    const auto listener = site.log->listen({.room = [&] { said = site.log->accepting(); }});
+    site.raw(2500, false);
+    site.log->forget_device("door-1", {}, [&](Result<std::uint64_t> records) {
+      answered = true;
+      failed += !records.ok();
+    });
+    for (int at = 0; at < 400 && !answered; ++at) {
+      if (at == step) site.disk.bytes_max = site.disk.used();
+      if (at < step && at % 4 == 0 && site.log->accepting()) site.raw(2500, false);
+      site.loop->run_for(1ms);
+      if (site.log->accepting()) continue;
+      refused = true;
+      said = false;
+    }
+    site.disk.bytes_max = UINT64_MAX;
+    site.loop->run_for(30s);
+    INFO("step ", step);
+    CHECK(site.log->accepting());
+    CHECK((said || !refused));
+    waited += refused;
+    site.log->unlisten(listener);
+  }
+  CHECK(waited > 0);
+  CHECK(failed > 0);
+}
+
 TEST_CASE("log: what it writes it can read, whatever the sizes") {
   Rng rng(seed());
   for (int round = 0; round < 4 * effort(); ++round) {
