@@ -56,6 +56,29 @@ void write_letter(JsonWriter& json, Sequence number, const Record& record, std::
 
 std::string ok_reply() { return R"({"ok":true})"; }
 
+std::string segments_of(const SqliteLog& log) {
+  const auto segments = log.segments();
+  JsonWriter json;
+  json.begin_object().member("folder", log.folder().path()).key("segments").begin_array();
+  for (const SegmentInfo& segment : segments) {
+    json.begin_object().member("name", segment_name(segment.id)).member("bytes", segment.file_bytes);
+    json.member("sealed", &segment != &segments.back());
+    for (const Lane lane : all_lanes) {
+      const LaneSpan& span = segment.lanes[static_cast<std::size_t>(lane)];
+      if (span.empty()) continue;
+      json.key(lane_name(lane))
+          .begin_object()
+          .member("first", span.first)
+          .member("last", span.last)
+          .member("records", span.records)
+          .end_object();
+    }
+    json.end_object();
+  }
+  json.end_array().end_object();
+  return json.take();
+}
+
 }  // namespace
 
 std::map<std::string, LogCommands::Command> LogCommands::table() {
@@ -73,14 +96,8 @@ std::map<std::string, LogCommands::Command> LogCommands::table() {
       {"log.read", {false, with_request(&LogCommands::read)}},
       {"log.device", {false, with_request(&LogCommands::device)}},
       {"log.salvage", {true, plain(&LogCommands::check_all)}},
-      {"log.seal",
-       {true,
-        [this](const ControlRequest&, ControlServer::Reply reply) {
-          log_.seal([this, reply](const Status& status) {
-            if (!status.ok()) return reply(control_error(status.detail()));
-            ls(reply);
-          });
-        }}},
+      {"log.seal", {true, plain(&LogCommands::seal)}},
+      {"log.seal_leftovers", {true, plain(&LogCommands::seal_leftovers)}},
       {"log.forget", {true, with_request(&LogCommands::forget)}},
       {"dlq.ls", {false, with_request(&LogCommands::dead_ls)}},
       {"dlq.show", {false, with_request(&LogCommands::dead_show)}},
@@ -90,34 +107,13 @@ std::map<std::string, LogCommands::Command> LogCommands::table() {
   };
 }
 
-void LogCommands::ls(ControlServer::Reply reply) {
-  const auto segments = log_.segments();
-  JsonWriter json;
-  json.begin_object().member("folder", folder_.path()).key("segments").begin_array();
-  for (const SegmentInfo& segment : segments) {
-    json.begin_object().member("name", segment_name(segment.id)).member("bytes", segment.file_bytes);
-    json.member("sealed", &segment != &segments.back());
-    for (const Lane lane : all_lanes) {
-      const LaneSpan& span = segment.lanes[static_cast<std::size_t>(lane)];
-      if (span.empty()) continue;
-      json.key(lane_name(lane))
-          .begin_object()
-          .member("first", span.first)
-          .member("last", span.last)
-          .member("records", span.records)
-          .end_object();
-    }
-    json.end_object();
-  }
-  json.end_array().end_object();
-  reply(json.take());
-}
+void LogCommands::ls(ControlServer::Reply reply) { reply(segments_of(log_)); }
 
 void LogCommands::stat(ControlServer::Reply reply) {
   const LogStats stats = log_.stats();
   JsonWriter json;
   json.begin_object()
-      .member("folder", folder_.path())
+      .member("folder", log_.folder().path())
       .member("format", log_format)
       .member("epoch", log_.epoch());
   json.member("last_number", log_.last_committed())
@@ -230,6 +226,34 @@ void LogCommands::check_all(ControlServer::Reply reply) {
               });
   };
   work->step();
+}
+
+void LogCommands::seal(ControlServer::Reply reply) {
+  log_.seal([this, reply](const Status& status) {
+    reply(status.ok() ? segments_of(log_) : control_error(status.detail()));
+  });
+}
+
+// {"logs": [as log.ls of each]}. One that closes meanwhile is drained, and what was left of it is in ours.
+void LogCommands::seal_leftovers(ControlServer::Reply reply) {
+  const std::vector<SqliteLog*> logs = leftovers_ ? leftovers_() : std::vector<SqliteLog*>();
+  struct Work {
+    std::size_t open;
+    std::string logs;
+    Status fault;
+  };
+  const auto work = std::make_shared<Work>(Work{logs.size()});
+  const auto answer = [work, reply] {
+    reply(work->fault.ok() ? text("{\"logs\":[", work->logs, "]}") : control_error(work->fault.detail()));
+  };
+  if (logs.empty()) return answer();
+  for (SqliteLog* log : logs) {
+    log->seal([work, answer, log](const Status& status) {
+      if (status.ok()) work->logs += text(work->logs.empty() ? "" : ",", segments_of(*log));
+      else if (status.code() != Code::closed) work->fault = status;
+      if (--work->open == 0) answer();
+    });
+  }
 }
 
 void LogCommands::forget(const ControlRequest& request, ControlServer::Reply reply) {

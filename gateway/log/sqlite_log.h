@@ -77,6 +77,7 @@ class SqliteLog final : public Log {
   WallTime last_settled() const { return p_.last_settled; }
 
   // ---- for `millrace log`
+  const Folder& folder() const { return p_.folder; }
   std::vector<SegmentInfo> segments() const { return p_.segments(); }  // ascending, the head last
   std::vector<std::string> consumers() const { return p_.cursors.consumers(); }
   bool takes(const std::string& consumer, Lane lane) const {

@@ -60,7 +60,7 @@ Result<std::string> LogSession::say(const std::string& command, const Words& wor
   }
   ControlRequest request{{"command", command}};
   request.insert(words.begin(), words.end());
-  LogCommands commands(*log_, *folder_, nullptr, [this] {
+  LogCommands commands(*log_, nullptr, [this] {
     std::vector<SqliteLog*> logs;
     if (leftovers_.empty()) {
       LogOptions options;
