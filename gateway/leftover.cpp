@@ -186,7 +186,12 @@ void Leftover::carry_letters(Log& log, Sequence from, std::function<void()> remo
              });
 }
 
+// A device that is being taken out of it is out before it goes: whoever asked hears how that went.
 void Leftover::remove(Log& log, const std::function<void()>& removed) {
+  if (log_->mending()) {
+    look_timer_ = loop_.after(look_every, [this, &log, removed] { remove(log, removed); });
+    return;
+  }
   log_->stop([this, &log, removed] {
     if (Status gone = remove_folder(path_); !gone.ok()) {
       LOG_WARN("log: ", gone.detail());

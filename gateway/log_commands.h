@@ -26,14 +26,15 @@ class LogCommands {
   using Leftovers = std::function<std::vector<SqliteLog*>()>;
 
   // `retry` is null on a stopped log: nobody is there to deliver to.
-  LogCommands(SqliteLog& log, Retry retry, Leftovers leftovers = nullptr)
-      : log_(log), retry_(std::move(retry)), leftovers_(std::move(leftovers)) {}
+  LogCommands(Loop& loop, SqliteLog& log, Retry retry, Leftovers leftovers = nullptr)
+      : loop_(loop), log_(log), retry_(std::move(retry)), leftovers_(std::move(leftovers)) {}
 
   struct Command {
     bool changes;
     ControlServer::Command run;
   };
-  // By the names of the requests: log.ls, log.stat, log.read, log.device, log.salvage, log.seal,
+  // A change that the disk does not take is answered as that after a few seconds, and still made when it
+  // does. By the names of the requests: log.ls, log.stat, log.read, log.device, log.salvage, log.seal,
   // log.seal_leftovers, log.forget, dlq.ls, dlq.show, dlq.letters, dlq.retry, dlq.drop
   std::map<std::string, Command> table();
 
@@ -71,9 +72,18 @@ class LogCommands {
   void retry_one(const std::shared_ptr<Retrying>& work);
   void retry_next(const std::shared_ptr<Retrying>& work);
 
+  struct Asked;
+  ControlServer::Reply unless_stuck(ControlServer::Reply reply);
+  void look_whether_stuck(const std::shared_ptr<Asked>& asked, Duration stuck);
+  std::string trouble() const;
+  std::vector<SqliteLog*> leftovers();
+  struct Forgetting;
+
+  Loop& loop_;
   SqliteLog& log_;
   Retry retry_;
   Leftovers leftovers_;
+  bool with_leftovers_ = false;       // they were asked for: what stands in their way counts, too
   std::weak_ptr<Retrying> retrying_;  // there is one at a time
 };
 

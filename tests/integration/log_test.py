@@ -565,6 +565,29 @@ class Disks(DiskSite):
         self.assertEqual(self.metric("millrace_log_evicted_records_total"), 0)
         self.assertEqual(gateway.stop(), 0)
 
+    def test_who_asks_for_a_change_hears_of_a_disk_that_takes_nothing(self):
+        devices, central_port = self.broker(), free_port()
+        config = self.on_disk(devices.port, central_port, logmore='max_size = "1MiB"')
+        gateway = self.gateway(config)
+        wait_for(lambda: self.metric("millrace_input_up") == 1, "the input is up")
+        self.publish(devices.port, "plant/l1/d1/telemetry", "{")
+        self.reading(devices.port, 1)
+        wait_for(lambda: self.metric("millrace_dead_letters_total") == 1 and self.metric("millrace_log_records_total") >= 2 and self.metric("millrace_inbox_fill_ratio") == 0, "stored")
+        asked = (("log", "forget", "--device", "d1"), ("log", "backup", str(self.folder / "copy")), ("dlq", "drop", "--all"))
+        for running in (True, False):
+            if running:
+                neighbour = Neighbour(self.mount)
+            for command in asked:
+                done = subprocess.run([BUILD / "millrace", *command, "-c", config], capture_output=True, text=True, timeout=30)
+                self.assertEqual(done.returncode, 1, (running, command, done.stdout))
+                self.assertRegex(done.stderr, "the log cannot be written: .*free of.*; ask again when that is over", (running, command))
+            gateway.stop()
+        neighbour.leave()
+        gateway = self.gateway(config)
+        self.assertEqual(json.loads(self.command(*asked[0], "--json").stdout), {"forgotten": 1})
+        self.assertEqual(self.command(*asked[2]).returncode, 0)
+        self.assertEqual(gateway.stop(), 0)
+
     def test_power_cuts_of_a_real_file_system(self):
         """EXT4_IOC_SHUTDOWN: what was not flushed is gone. durability = "power": what the broker was told is there."""
         cuts = int(os.environ.get("MILLRACE_CUTS", "5"))
