@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "base/instance.h"
 #include "base/span_words.h"
 #include "base/text.h"
 #include "base/utf8.h"
@@ -264,10 +265,7 @@ std::string verdict_words(const DaemonAnswer& status) {
               status_code(status) == 2 ? ", and somebody must act" : "");
 }
 
-std::string command_for(const DaemonAnswer& status) {
-  const DaemonAnswer& instance = status["instance"];
-  return instance.there() ? text("millrace --instance ", clean(instance)) : "millrace";
-}
+std::string command_for(const DaemonAnswer& status) { return instance_command(clean(status["instance"])); }
 
 std::string status_page(const DaemonAnswer& status, const PageStyle& style) {
   return Page(status, style).take();

@@ -3,6 +3,7 @@
 // took as seen from here (some 20 ms at best).
 #include <cstdio>
 
+#include "base/instance.h"
 #include "base/span_words.h"
 #include "base/text.h"
 #include "base/utf8.h"
@@ -10,7 +11,6 @@
 #include "cli/commands/waiting.h"
 #include "cli/page.h"
 #include "cli/status_page.h"
-#include "config/instance.h"
 #include "kinds.h"
 #include "log/log.h"
 #include "record/record.h"
