@@ -629,6 +629,14 @@ class Access(Endpoint):
         big = '{"ts":1700000002,"value":2,"pad":"%s"}' % ("x" * 50_000)  # several records of TLS, several reads
         self.assertEqual(self.publish_as(*with_cert, topic="plant/millrace-client/d1/telemetry", payload=big).returncode, 0)
         wait_for(lambda: len(self.records()) == 2, "both are in the log")
+        server = f'tls_cert = "{tls}/server.pem"\ntls_key_file = "{tls}/server.key"\ntls_ca = "{tls}/ca.pem"\n'
+        for asked, told in (("", True), ('client_certificates = "optional"', False)):
+            self.endpoint(start=False, input="anonymous = true\n" + server + asked)
+            checked = self.command("check")
+            self.assertEqual(checked.returncode, 0, checked.stderr)
+            self.assertEqual('input "devices": tls_ca: nobody is asked for a certificate' in checked.stdout, told, checked.stdout)
+        self.endpoint(start=False, input='anonymous = true\nsessions_max = 0\nsession_expiry_max = "1d"')
+        self.assertIn("session_expiry_max: it does nothing: sessions_max = 0", self.command("check").stdout)
 
     def test_tls_sessions_are_resumed_also_after_a_restart(self):
         tls = self.tls()
