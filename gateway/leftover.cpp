@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "base/ascii.h"
 #include "base/logger.h"
 #include "base/text.h"
 #include "record/batch.h"
@@ -15,6 +16,12 @@ constexpr Duration carry_again = std::chrono::seconds(10);
 }  // namespace
 
 std::string folder_beside(std::uint64_t format) { return text("format-", format); }
+
+bool is_folder_beside(std::string_view name) {
+  constexpr std::string_view head = "format-";
+  return name.starts_with(head) && name.size() > head.size() &&
+         std::ranges::all_of(name.substr(head.size()), is_digit);
+}
 
 Leftover::Leftover(Loop& loop, std::string path, std::unique_ptr<Folder> folder,
                    std::unique_ptr<SqliteLog> log)
@@ -179,7 +186,12 @@ void Leftover::carry_letters(Log& log, Sequence from, std::function<void()> remo
              });
 }
 
+// A device that is being taken out of it is out before it goes: whoever asked hears how that went.
 void Leftover::remove(Log& log, const std::function<void()>& removed) {
+  if (log_->mending()) {
+    look_timer_ = loop_.after(look_every, [this, &log, removed] { remove(log, removed); });
+    return;
+  }
   log_->stop([this, &log, removed] {
     if (Status gone = remove_folder(path_); !gone.ok()) {
       LOG_WARN("log: ", gone.detail());

@@ -8,6 +8,7 @@
 #include <memory>
 #include <set>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/files.h"
@@ -18,6 +19,7 @@ namespace millrace {
 
 // The folder a version keeps its log in when a later one wrote the folder itself: "format-3".
 std::string folder_beside(std::uint64_t format);
+bool is_folder_beside(std::string_view name);
 
 class Leftover {
  public:

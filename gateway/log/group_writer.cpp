@@ -388,8 +388,7 @@ void GroupWriter::stop(std::function<void()> done) {
 // The group that seals a head begins the next one: what is open or held now must be in the head before.
 void GroupWriter::seal(Done done) {
   commit({.urgent = true}, [this, alive = p_.alive, done = std::move(done)](const Status& status) {
-    if (!*alive) return;
-    if (!status.ok() || p_.stopping)
+    if (!status.ok() || !*alive || p_.stopping)
       return done(status.ok() ? Status{Code::closed, "the log is closed"} : status);
     p_.open.seal_next = p_.open.dirty = p_.open.urgent = true;
     p_.open.dones.push_back(done);

@@ -556,6 +556,37 @@ class Access(Endpoint):
         wait_for(lambda: len(self.records()) == 2, "two were let through")
         self.assertNotIn("sesame", (self.folder / "gateway.log").read_text() + (self.http("/metrics") or ""))
 
+    def refused(self):
+        return [(one["client"], one["user"], one["topic"], one["reason"]) for one in self.status()["inputs"][0]["refused"]]
+
+    def test_who_is_refused_is_told_by_status_and_trace(self):
+        self.add_user("line-1", "sesame")
+        self.endpoint(input=f'users_file = "{self.folder}/users"', more='  [[inputs.mqtt_endpoint.acl]]\n  users = ["line-*"]\n  publish = ["plant/{username}/#"]\n')
+        self.assertEqual(self.refused(), [])
+        self.assertNotEqual(self.publish_as("-i", "press-7", "-u", "line-1", "-P", "wrong").returncode, 0)
+        wait_for(lambda: self.refused() == [("press-7", "line-1", "", "wrong user name or password")], "it is told")
+        one = self.status()["inputs"][0]["refused"][0]
+        self.assertEqual(one["from"], "127.0.0.1")
+        self.assertEqual(one["next"], f"let the device and users_file say the same: millrace passwd {self.folder}/users USER")
+        page = self.command("status").stdout
+        self.assertRegex(page, r"(?m)^  refused       devices: press-7, user line-1, from 127\.0\.0\.1: wrong user name or password; .* ago$")
+        traced = self.command("trace", "press-7").stdout
+        self.assertRegex(traced, r"(?m)^nothing of press-7 is in the log.*\nrefused by input devices: press-7, user line-1, .*: wrong user name or password; .* ago\n  next: let the device")
+        self.assertNotIn("refused", self.command("trace", "press-8").stdout)
+        # It may come in now, and publishes where it may not: by its topic it is d9.
+        self.assertEqual(self.publish_as("-i", "press-7", "-u", "line-1", "-P", "sesame").returncode, 0)
+        wait_for(lambda: self.refused() == [], "what kept it out is over")
+        raw = Raw(self.port, connect(client="press-7", flags=2 | 0xC0, payload=text("line-1") + text("sesame")), publish(topic="plant/line-2/d9/telemetry"))
+        self.assertEqual([raw.packet()[0], raw.packet()], [0x20, (0x40, b"\x00\x01\x87")])
+        self.assertEqual(self.refused(), [("press-7", "line-1", "plant/line-2/d9/telemetry", "may not publish to this topic")])
+        self.assertIn("may not publish to this topic (plant/line-2/d9/telemetry)", self.command("trace", "d9").stdout)
+        raw.socket.close()
+        # However many names somebody makes up: the last few, and the one that was there before.
+        for n in range(40):
+            Raw(self.port, connect(client=f"made-up-{n}", flags=2 | 0xC0, payload=text("nobody\x1b[2J") + text("x"))).all()
+        self.assertEqual(len(self.refused()), 8)
+        self.assertNotIn("\x1b", self.command("status").stdout + self.command("status", "--json").stdout)
+
     def test_check_names_what_nobody_could_use(self):
         config = self.endpoint(start=False, input="")
         self.assertIn("nobody can connect", self.command("check").stderr)
@@ -598,6 +629,14 @@ class Access(Endpoint):
         big = '{"ts":1700000002,"value":2,"pad":"%s"}' % ("x" * 50_000)  # several records of TLS, several reads
         self.assertEqual(self.publish_as(*with_cert, topic="plant/millrace-client/d1/telemetry", payload=big).returncode, 0)
         wait_for(lambda: len(self.records()) == 2, "both are in the log")
+        server = f'tls_cert = "{tls}/server.pem"\ntls_key_file = "{tls}/server.key"\ntls_ca = "{tls}/ca.pem"\n'
+        for asked, told in (("", True), ('client_certificates = "optional"', False)):
+            self.endpoint(start=False, input="anonymous = true\n" + server + asked)
+            checked = self.command("check")
+            self.assertEqual(checked.returncode, 0, checked.stderr)
+            self.assertEqual('input "devices": tls_ca: nobody is asked for a certificate' in checked.stdout, told, checked.stdout)
+        self.endpoint(start=False, input='anonymous = true\nsessions_max = 0\nsession_expiry_max = "1d"')
+        self.assertIn("session_expiry_max: it does nothing: sessions_max = 0", self.command("check").stdout)
 
     def test_tls_sessions_are_resumed_also_after_a_restart(self):
         tls = self.tls()

@@ -278,6 +278,43 @@ TEST_CASE("log: a device that is forgotten is gone from the open group, too") {
   CHECK(std::ranges::none_of(left, [](const Record& r) { return r.device == "gone"; }));
 }
 
+TEST_CASE(
+    "log: who has a device forgotten hears how it went, also where the log is stopped in the middle, or cannot be written") {
+  int forgotten = 0, closed = 0;
+  for (const bool disk_fails : {false, true}) {
+    for (int late = 0; late < 60; ++late) {
+      Site site(1 << 20);
+      for (int i = 0; i < 5; ++i) {
+        site.raw(10);
+        WriteSet set;
+        for (int k = 0; k < 5; ++k) set.records.emplace_back(Lane::raw, reading(k, "gone"));
+        site.log->commit(std::move(set), {});
+        site.log->seal([](const Status&) {});
+        site.loop->run_for(1s);
+      }
+      int answers = 0;
+      site.log->forget_device("gone", std::nullopt, [&](const Result<std::uint64_t>& records) {
+        ++answers;
+        ++(records.ok() ? forgotten : closed);
+        CHECK((records.ok() ? records.value() == 25 : records.status().code() == Code::closed));
+      });
+      site.loop->run_for(std::chrono::milliseconds(4 * late));
+      site.disk.fail_writes = disk_fails;
+      bool stopped = false;
+      site.log->stop([&] { stopped = true; });
+      site.loop->run_for(30s);
+      INFO("late by ", 4 * late, " ms, a disk that fails: ", disk_fails);
+      CHECK(stopped);
+      CHECK(answers == 1);
+      site.disk.fail_writes = false;
+      site.open();
+      CHECK(site.all(Lane::raw).size() >= 50);
+    }
+  }
+  CHECK(forgotten > 0);
+  CHECK(closed > 0);
+}
+
 TEST_CASE("log: what an uplink refused is as old as the reading, where a device is forgotten up to a time") {
   Site site(64 << 20);
   const std::int64_t day = 86'400'000'000;
