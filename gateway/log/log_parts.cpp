@@ -43,4 +43,13 @@ std::vector<SegmentInfo> LogParts::segments() const {
   return all;
 }
 
+std::vector<const GroupWrite::Copy*> LogParts::copies() const {
+  std::vector<const GroupWrite::Copy*> all;
+  for (const GroupWrite::Copy& copy : open.copies) all.push_back(&copy);
+  if (groups.writing) {
+    for (const GroupWrite::Copy& copy : groups.writing->copies) all.push_back(&copy);
+  }
+  return all;
+}
+
 }  // namespace millrace

@@ -41,6 +41,10 @@ void LogSpace::read(Lane lane, Range range, Log::Direction direction, std::size_
   for (const auto& [id, segment] : p_.sealed) {
     if (!segment.lanes[static_cast<std::size_t>(lane)].empty()) segments.push_back(segment);
   }
+  // What is on its way to the head is read where it still lies.
+  for (const GroupWrite::Copy* copy : p_.copies()) {
+    if (!copy->lanes[static_cast<std::size_t>(lane)].empty()) segments.push_back(copy->segment);
+  }
   segments.push_back(p_.head);
   auto result = std::make_shared<ReadRows>();
   p_.loop.run_blocking(
@@ -50,6 +54,15 @@ void LogSpace::read(Lane lane, Range range, Log::Direction direction, std::size_
       [this, alive = p_.alive, lane, range, direction, bytes_max, result, done = std::move(done)] {
         if (!*alive) return done(Status{Code::closed, "the log is closed"});
         if (result->fault.ok()) return done(std::move(result->rows));
+        if (result->fault_in != p_.head.id && !p_.sealed.contains(result->fault_in)) {
+          // It went meanwhile, and its rows are in the head now; or it is about to, and whoever copies it
+          // says.
+          const auto copies = p_.copies();
+          const bool still = std::any_of(copies.begin(), copies.end(), [&](const GroupWrite::Copy* copy) {
+            return copy->segment.id == result->fault_in;
+          });
+          return still ? done(result->fault) : read(lane, range, direction, bytes_max, done);
+        }
         p_.mending.on_read_fault(
             result->fault_in, result->fault,
             [this, alive, lane, range, direction, bytes_max, result, done](Status status) {
@@ -157,7 +170,7 @@ void LogSpace::reclaim(const SegmentInfo& segment, const std::vector<ListedRow>&
     return lane == Lane::alarm || lane == Lane::window ? p_.options.bytes_max / 5 : 0;
   };
   std::uint64_t keep_budget = p_.options.segment_bytes / 2;
-  GroupWrite::Copy copy{segment, {}};
+  GroupWrite::Copy copy{segment, {}, {}};
   for (const Lane lane : {Lane::alarm, Lane::dead, Lane::window, Lane::raw, Lane::held}) {
     for (const ListedRow& listed : rows) {
       const Row& row = listed.row;
@@ -172,6 +185,7 @@ void LogSpace::reclaim(const SegmentInfo& segment, const std::vector<ListedRow>&
         keep_budget -= listed.bytes;
         held += listed.bytes;
         copy.firsts.push_back(row.first);
+        copy.lanes[static_cast<std::size_t>(lane)].add(row.first, row.last(), row.count, listed.bytes);
       } else if (lane == Lane::dead) {
         p_.mending.lose({"", lane}, {{row.first, row.last()}}, row.count, How::evicted, "dead_full");
       } else {

@@ -145,10 +145,7 @@ std::vector<Range> Mending::held_elsewhere(const SegmentInfo& segment, Lane lane
     if (other.id != segment.id && !span.empty()) ranges.push_back({span.first, span.last});
   };
   for (const SegmentInfo& other : p_.segments()) add(other);
-  for (const auto& copy : p_.open.copies) add(copy.segment);
-  if (p_.groups.writing) {
-    for (const auto& copy : p_.groups.writing->copies) add(copy.segment);
-  }
+  for (const GroupWrite::Copy* copy : p_.copies()) add(copy->segment);
   return ranges;
 }
 

@@ -159,6 +159,35 @@ TEST_CASE(
     (void)live(at, at % 3 == 0 ? 12 : 1, at % 2 ? EMFILE : ENOMEM);
 }
 
+TEST_CASE("log: rows that are carried forward can be read all the while") {
+  Site site(1 << 20);
+  for (int i = 0; i < 61; ++i) {
+    site.event_of(text("door-", i));
+    site.raw(60);
+  }
+  const Range all{1, site.log->last_committed()};
+  std::uint64_t before = site.log->stats().evicted_records;
+  int reads = 0, least = 61;
+  for (int i = 0; i < 30; ++i) {
+    site.raw(2500, false);
+    for (int ms = 0; ms < 40; ++ms) {
+      auto count = std::make_shared<int>(-1);
+      site.log->read(Lane::alarm, all, Log::Direction::up, 4 << 20, [count](Result<std::vector<Row>> rows) {
+        if (!rows.ok()) return;
+        *count = 0;
+        for (const Row& row : rows.value()) *count += static_cast<int>(row.count);
+      });
+      site.loop->run_until([&] { return *count >= 0; }, 10s);
+      ++reads;
+      least = std::min(least, *count);
+      site.loop->run_for(1ms);
+    }
+  }
+  CHECK(site.log->stats().evicted_records > before);
+  CHECK(reads > 0);
+  CHECK(least == 61);
+}
+
 TEST_CASE("log: full while a device is taken out of it, it takes nothing, and says when it does again") {
   // More comes all the while; from one step on until the answer is there the disk is full, so that the
   // rebuilt segment finds no place.
