@@ -526,8 +526,13 @@ bool MqttEndpoint::leave(Link& link) {
   }
   // Section 3.1.3.2.2: after the will delay, or with the session's end.
   const Duration delay = std::chrono::seconds(std::min(will->delay_seconds, expiry));
-  if (delay.count() > 0) wait_or_publish({link.session_key, link.publisher(), loop_.now() + delay, *will});
-  else if (!stopping_) publish_will({link.session_key, link.publisher(), {}, *will});
+  if (delay.count() > 0) {
+    wait_or_publish({link.session_key, link.publisher(), loop_.now() + delay, *will});
+    return current;
+  }
+  if (!stopping_) publish_will({link.session_key, link.publisher(), {}, *will});
+  // DISCONNECT may have ended the session that CONNECT gave it time by: what is kept of it is said.
+  if (current) wills_.forget(link.session_key);
   return current;
 }
 

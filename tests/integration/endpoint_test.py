@@ -914,6 +914,24 @@ class Away(Endpoint):
         wait_for(lambda: self.wills() == [("a", "gone")], "the will that may still be published")
         self.assertIn("the will of b for plant/b/state, where it may not publish any more, is not published", self.processes[-1].text())
 
+    def test_a_will_that_disconnect_makes_due_is_said_once_and_takes_no_room_any_more(self):
+        # Section 3.14.2.2.2: the session ends with the connection, and with the session the will's delay.
+        leaves_with_will = packet(0xE0, b"\x04\x05\x11" + struct.pack(">I", 0))
+        self.endpoint(input="anonymous = true\nsessions_max = 1")
+        for i in range(20):  # more than there is room for, each with 4 KiB
+            raw = self.come(f"w{i:02}", delay=500, word="x" * 4096)
+            raw.send(leaves_with_will)
+            raw.all()
+        expected = [(f"w{i:02}", "x" * 4096) for i in range(20)]
+        wait_for(lambda: self.wills() == expected, "each is published")
+        last = self.come("last", delay=1, word="y" * 4096)
+        time.sleep(1.5)  # a sweep later all is committed
+        self.processes[-1].stop(signal.SIGKILL)
+        last.socket.close()
+        self.start()
+        wait_for(lambda: ("last", "y" * 4096) in self.wills(), "what is kept had room, and is due", 15)
+        self.assertEqual(self.wills(), sorted([*expected, ("last", "y" * 4096)]))
+
     def test_sessions_of_an_address_where_nobody_listens_are_shown_and_go_in_their_time(self):
         self.endpoint(input='anonymous = true\nsession_expiry_max = "10min"')
         old, second = self.port, free_port()
