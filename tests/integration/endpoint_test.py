@@ -556,6 +556,28 @@ class Access(Endpoint):
         wait_for(lambda: len(self.records()) == 2, "two were let through")
         self.assertNotIn("sesame", (self.folder / "gateway.log").read_text() + (self.http("/metrics") or ""))
 
+    def test_a_pipe_in_the_place_of_a_file_stops_nobody(self):
+        # Reading one waits for whoever writes there, and everything would wait with it.
+        self.add_user("line-1", "sesame")
+        tls = self.tls()
+        ca = self.folder / "ca.pem"
+        shutil.copy(tls / "ca.pem", ca)
+        users = self.folder / "users"
+        gateway = self.endpoint(input=f'users_file = "{users}"\ntls_cert = "{tls}/server.pem"\ntls_key_file = "{tls}/server.key"\ntls_ca = "{ca}"')
+        secure = ("--cafile", tls / "ca.pem", "-u", "line-1", "-P", "sesame")
+        self.assertEqual(self.publish_as(*secure).returncode, 0)
+        for file in (users, ca):
+            file.unlink()
+            os.mkfifo(file, 0o600)
+        wait_for(lambda: f"{users} is no file; the users stay as they were" in gateway.text(), "that is told")
+        self.assertEqual(self.publish_as(*secure).returncode, 0)
+        gateway.process.send_signal(signal.SIGHUP)
+        wait_for(lambda: "reload: " in gateway.text(), "it is still there")
+        self.assertEqual(self.http("/healthz"), "ok\n")
+        gateway.stop()
+        gateway = self.gateway(self.folder / "millrace.toml")
+        wait_for(lambda: f"waiting for users_file: {users} is no file; tls_ca: {ca} is no file" in gateway.text(), "what a start waits for")
+
     def test_check_names_what_nobody_could_use(self):
         config = self.endpoint(start=False, input="")
         self.assertIn("nobody can connect", self.command("check").stderr)
