@@ -756,7 +756,9 @@ void MqttEndpoint::welcome(Link& link) {
                        "the access list gives it other client identifiers than this one");
   if (const auto* will = link.will(); will && !link.grant.allows(will->topic)) {
     denied_.add();
-    return link.refuse(mqtt::not_authorized, "its will is for a topic it may not publish to");
+    return link.refuse(mqtt::not_authorized,
+                       text("its will is for \"", shown(will->topic, 128), "\", where ", welcome.client_id,
+                            " may not publish ([[inputs.mqtt_endpoint.acl]])"));
   }
   const Principal owner = principal_of(link.username, link.subject);
   link.session_key = session_key(owner, welcome.client_id);

@@ -726,6 +726,9 @@ class Access(Endpoint):
 
         self.assertEqual(come(5, "press-1", "plant/boiler-9/state").packet()[1][:2], b"\0\x87")
         self.assertEqual(come(4, "press-1", "plant/boiler-9/state").packet()[1], b"\0\5")
+        # As stock bridges have it, behind an access list: who, and which topic.
+        self.assertEqual(come(4, "press-1", "$SYS/broker/connection/gw/state", "gw").packet()[1], b"\0\5")
+        wait_for(lambda: 'its will is for "$SYS/broker/connection/gw/state", where gw may not publish' in gateway.text(), "that is told")
         good = come(5, "press-1", "plant/press-1/state")
         self.assertEqual(good.packet()[1][:2], b"\0\0")
         good.socket.close()
