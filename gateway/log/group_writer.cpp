@@ -371,10 +371,7 @@ void GroupWriter::replace_rebuilt() {
 }
 
 void GroupWriter::tell_room() {
-  // A roll-over makes the head half as large at once: room is there again only when more than that was given
-  // back.
-  const std::uint64_t margin = p_.options.inbox_bytes + (full ? 2 * p_.options.segment_bytes : 0);
-  const bool blocked = p_.options.when_full == WhenFull::block && p_.space.over(margin);
+  const bool blocked = p_.space.full();
   if (blocked && !full)
     LOG_WARN("log: full (", format_size(static_cast<double>(p_.space.bytes_used())),
              "); inputs pause until uplinks have taken more");

@@ -206,6 +206,34 @@ TEST_CASE("log: what it writes it can read, whatever the sizes") {
   }
 }
 
+TEST_CASE(
+    "log: one that blocks when full has room again once all is delivered, also where state has its share") {
+  Site site(2 << 20, WhenFull::block);
+  site.options.state_bytes_max = site.options.bytes_max / 4;
+  site.open();
+  for (int round = 0; round < 3; ++round) {
+    // State at its bound, written anew now and then: it lies in files, some of them for the head before.
+    for (int i = 0; i < 60; ++i) {
+      WriteSet set;
+      set.states.push_back({text("session/", i), Bytes(8000, static_cast<std::byte>(round))});
+      site.log->commit(std::move(set), {});
+      site.loop->run_for(100ms);
+    }
+    CHECK(site.log->stats().state_bytes > 470'000);
+    int commits = 0;
+    for (; commits < 3000 && !site.log->stats().blocked; ++commits) site.raw(50);
+    CHECK(commits > 10);
+    REQUIRE(site.log->stats().blocked);
+    CHECK(site.log->stats().bytes_used <= site.log->stats().bytes_max);
+    WriteSet delivered;
+    for (const Range& open : site.log->unsettled("up", Lane::raw))
+      delivered.settles.push_back({"up", Lane::raw, open, open.last - open.first + 1, How::delivered});
+    site.log->commit(std::move(delivered), {});
+    site.loop->run_for(10s);
+    CHECK_FALSE(site.log->stats().blocked);
+  }
+}
+
 TEST_CASE("log: alarms are committed at once, and a storm of them costs ten commits a second") {
   Site site(64 << 20);
   const std::uint64_t before = site.log->stats().commits;
