@@ -154,8 +154,9 @@ class Log {
   virtual bool can_settle(std::string_view consumer, Lane lane, Range range) const = 0;
   virtual LaneLedger ledger(std::string_view consumer, Lane lane) const = 0;
 
-  // All state together takes at most a quarter of the log, for the records' sake. `full` when these, on top
-  // of what there is, would be more; what makes it no larger always fits. For who must know before it
+  // All state together takes at most a quarter of the log, for the records' sake; of that a part may be kept
+  // free for names of one beginning (LogOptions::state_kept). `full` when these, on top of what there is,
+  // would be more; what makes it no larger always fits. For who must know before it
   // commits.
   virtual Status fits(const std::vector<WriteSet::State>& states) const = 0;
   // A durable value as of the last WriteSet that named it; nothing when it was found damaged at start (that

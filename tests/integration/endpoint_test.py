@@ -1149,6 +1149,38 @@ class Durable(Endpoint):
         self.check_log(answer["through"], 1)
 
 
+    def test_what_formats_remember_takes_no_room_from_windows(self):
+        # A small log that blocks when it is full: were the windows' state not stored, their cursor would keep it full for good.
+        def number(n):
+            return bytes([n & 0x7F | 0x80]) + number(n >> 7) if n > 0x7F else bytes([n])
+
+        def field(key, value):
+            return number(key << 3 | 2) + number(len(value)) + value if isinstance(value, bytes) else number(key << 3) + number(value)
+
+        port = self.broker().port
+        config = self.endpoint(start=False, logmore='max_size = "2MiB"\nwhen_full = "block"', input="anonymous = true\nliveness = false",
+                               more='[[inputs.mqtt_endpoint.routes]]\ntopic = "spBv1.0/#"\nformat = "sparkplug"\nbirths = "names"\n'
+                                    '[[windows]]\nname = "1min"\nsize = "1min"\n')
+        config.write_text(config.read_text().replace("127.0.0.1:1\"", f"127.0.0.1:{port}\""))
+        gateway = self.start(config)
+        raw = Raw(self.port, connect())
+        self.assertEqual(raw.packet()[0], 0x20)
+        for node in range(16):
+            metrics = b"".join(field(2, field(1, f"Line/Area/Machine/Temperature/sensor-{node * 1000 + k:06}".encode()) + field(2, node * 1000 + k + 1) + field(4, 10))
+                               for k in range(600))
+            raw.send(publish(f"spBv1.0/g/NBIRTH/node{node}", field(1, 1700000000000) + metrics + field(3, 0), id=node + 1))
+            self.assertEqual(raw.packet()[0], 0x40)
+        rng = random.Random(1)
+        for k in range(0, 15000, 50):
+            for i in range(k, k + 50):
+                raw.send(publish(f"plant/l1/dev-with-a-long-name-{i % 600:06}/telemetry", json.dumps({"ts": 1700000000 + i // 600, "value": rng.random()}).encode(), id=i + 100))
+            for _ in range(50):
+                self.assertEqual(raw.packet()[0], 0x40)
+        wait_for(lambda: self.metric("millrace_window_keys") == 600, "each device has a window")
+        self.assertNotIn("their state cannot be stored", gateway.text())
+        self.assertLessEqual(sum(f.stat().st_size for f in (self.folder / "log").iterdir()), 2 << 20)
+
+
 class PowerCuts(DiskSite):
     start, endpoint, records, publisher, answer_of, check_log = (Endpoint.start, Endpoint.endpoint, Endpoint.records, Endpoint.publisher, Endpoint.answer_of,
                                                                  Durable.check_log)
