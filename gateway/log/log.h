@@ -101,9 +101,10 @@ struct LogStats {
   std::uint64_t damaged_states = 0;   // entries of the state table that failed their checksum at start
   // too large for a row, or events beyond what the open group or the log holds
   std::uint64_t refused_records = 0;
-  std::uint64_t lost_records = 0;  // settled as unreadable, over all consumers
-  bool blocked = false;            // inputs should pause
-  std::string trouble;             // why commits fail; empty when they do not
+  std::uint64_t lost_records = 0;         // settled as unreadable, over all consumers
+  std::uint64_t row_bytes_max = 4 << 20;  // the largest record that is stored, about
+  bool blocked = false;                   // inputs should pause
+  std::string trouble;                    // why commits fail; empty when they do not
 };
 
 // How the log was found at start.

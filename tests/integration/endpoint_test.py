@@ -1149,6 +1149,21 @@ class Durable(Endpoint):
         self.check_log(answer["through"], 1)
 
 
+    def test_a_bad_payload_larger_than_a_row_of_a_small_log_leaves_its_head(self):
+        self.endpoint(logmore='max_size = "1MiB"', input='anonymous = true\npacket_max = "1MiB"')
+        raw = Raw(self.port, connect())
+        self.assertEqual(raw.packet()[0], 0x20)
+        properties = b"\x26" + text("p") + text("x" * 60)
+        for n, size in enumerate((60_000, 132_000, 900_000)):
+            raw.send(publish(f"plant/l1/d{n}/telemetry", b"{" + b"g" * (size - 1), id=n + 1, properties=properties))
+            self.assertEqual(raw.packet(), (0x40, struct.pack(">H", n + 1)))
+        letters = lambda: {one["channel"]: (one["size"], one.get("whole_size")) for one in json.loads(self.command("dlq", "ls", "--json").stdout)["dead"]}
+        wait_for(lambda: len(letters()) == 3, "each has a letter")
+        kept = [letters()[f"plant/l1/d{n}/telemetry"] for n in range(3)]
+        self.assertEqual(kept, [(60_000, None), (4096, 132_000), (4096, 900_000)])
+        self.assertEqual([r for r in self.records("alarm") if r["kind"] == "loss"], [])
+        self.assertIn("bytes were kept", self.command("dlq", "retry", "--all", "--json").stdout)
+
     def test_what_formats_remember_takes_no_room_from_windows(self):
         # A small log that blocks when it is full: were the windows' state not stored, their cursor would keep it full for good.
         def number(n):
