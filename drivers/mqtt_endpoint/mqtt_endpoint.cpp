@@ -531,8 +531,13 @@ bool MqttEndpoint::leave(Link& link) {
   }
   // Section 3.1.3.2.2: after the will delay, or with the session's end.
   const Duration delay = std::chrono::seconds(std::min(will->delay_seconds, expiry));
-  if (delay.count() > 0) wait_or_publish({link.session_key, link.publisher(), loop_.now() + delay, *will});
-  else if (!stopping_) publish_will({link.session_key, link.publisher(), {}, *will});
+  if (delay.count() > 0) {
+    wait_or_publish({link.session_key, link.publisher(), loop_.now() + delay, *will});
+    return current;
+  }
+  if (!stopping_) publish_will({link.session_key, link.publisher(), {}, *will});
+  // DISCONNECT may have ended the session that CONNECT gave it time by: what is kept of it is said.
+  if (current) wills_.forget(link.session_key);
   return current;
 }
 
@@ -756,7 +761,9 @@ void MqttEndpoint::welcome(Link& link) {
                        "the access list gives it other client identifiers than this one");
   if (const auto* will = link.will(); will && !link.grant.allows(will->topic)) {
     denied_.add();
-    return link.refuse(mqtt::not_authorized, "its will is for a topic it may not publish to");
+    return link.refuse(mqtt::not_authorized,
+                       text("its will is for \"", shown(will->topic, 128), "\", where ", welcome.client_id,
+                            " may not publish ([[inputs.mqtt_endpoint.acl]])"));
   }
   const Principal owner = principal_of(link.username, link.subject);
   link.session_key = session_key(owner, welcome.client_id);

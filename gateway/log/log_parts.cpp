@@ -11,7 +11,7 @@ LogParts::LogParts(Loop& loop_given, Folder& folder_given, const LogOptions& giv
       folder(folder_given),
       options(given),
       reader(std::make_shared<RowReader>(folder_given, given.vfs)),
-      state(given.state_bytes_max),
+      state(given.state_bytes_max, given.state_kept, given.state_kept_for),
       cache(given.cache_bytes),
       open(*this),
       groups(*this),

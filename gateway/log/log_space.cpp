@@ -95,14 +95,28 @@ bool LogSpace::over(std::uint64_t margin) const {
   return bytes_used() + bytes_coming() + state + margin + 3 * p_.options.segment_bytes > p_.options.bytes_max;
 }
 
+// What state and a roll-over leave for rows is not all for them: an inbox that is on its way must fit, and a
+// roll-over makes the head half as large at once, so that there is room again only when more than that was
+// given back. Of a small log whose state has its share both are less: what never comes free would be waited
+// for, for good.
+bool LogSpace::full() const {
+  if (p_.options.when_full != WhenFull::block) return false;
+  const std::uint64_t state = p_.state.file_bytes() + (p_.state.has_files() ? p_.state.user_bytes() : 0);
+  const std::uint64_t others = state + 3 * p_.options.segment_bytes;
+  const std::uint64_t share = (p_.options.bytes_max - std::min(p_.options.bytes_max, others)) / 4;
+  return over(std::min(p_.options.inbox_bytes, share) +
+              (p_.groups.full ? std::min(2 * p_.options.segment_bytes, share) : 0));
+}
+
 // Lets go of segments that nobody wants any more, and of the oldest one when the bound asks for it.
 void LogSpace::make_room() {
   if (reclaiming_ || p_.stopping) return;
-  if (p_.aside_bytes > 0 && over(0)) {
+  const bool tight = over(0) || full();
+  if (p_.aside_bytes > 0 && tight) {
     remove_aside(p_.folder);
     p_.aside_bytes = 0;
   }
-  if (over(0)) p_.state.remove_retired(p_.folder);
+  if (tight) p_.state.remove_retired(p_.folder);
   // For the log's own bound alone: a disk that others fill, or that fails, evicts nothing. And only while
   // records come in: when only settles do, rows on their way north are better delivered than evicted.
   const bool evict = p_.options.when_full == WhenFull::evict && over(0) && p_.groups.coming;

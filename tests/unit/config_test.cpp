@@ -228,6 +228,8 @@ TEST_CASE("config: a secret file that everybody can read is refused") {
   REQUIRE(secret.ok());
   CHECK(secret.value() == "hunter2");
   CHECK_FALSE(read_secret({open}).ok());
+  CHECK(read_secret({"/"}).status().detail() == "/ is no file");
+  CHECK(read_secret({temporary("marked", "\xEF\xBB\xBFhunter2\r\n", 0600)}).value() == "hunter2");
   CHECK_FALSE(read_secret({"cred:x"}).ok());
   ::setenv("CREDENTIALS_DIRECTORY", "/tmp", 1);
   CHECK(secret_path({"cred:x"}).value() == "/tmp/x");

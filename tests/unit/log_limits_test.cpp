@@ -269,6 +269,70 @@ TEST_CASE("log: what it writes it can read, whatever the sizes") {
   }
 }
 
+TEST_CASE(
+    "log: one that blocks when full has room again once all is delivered, also where state has its share") {
+  Site site(2 << 20, WhenFull::block);
+  site.options.state_bytes_max = site.options.bytes_max / 4;
+  site.open();
+  for (int round = 0; round < 3; ++round) {
+    // State at its bound, written anew now and then: it lies in files, some of them for the head before.
+    for (int i = 0; i < 60; ++i) {
+      WriteSet set;
+      set.states.push_back({text("session/", i), Bytes(8000, static_cast<std::byte>(round))});
+      site.log->commit(std::move(set), {});
+      site.loop->run_for(100ms);
+    }
+    CHECK(site.log->stats().state_bytes > 470'000);
+    int commits = 0;
+    for (; commits < 3000 && !site.log->stats().blocked; ++commits) site.raw(50);
+    CHECK(commits > 10);
+    REQUIRE(site.log->stats().blocked);
+    CHECK(site.log->stats().bytes_used <= site.log->stats().bytes_max);
+    WriteSet delivered;
+    for (const Range& open : site.log->unsettled("up", Lane::raw))
+      delivered.settles.push_back({"up", Lane::raw, open, open.last - open.first + 1, How::delivered});
+    site.log->commit(std::move(delivered), {});
+    site.loop->run_for(10s);
+    CHECK_FALSE(site.log->stats().blocked);
+  }
+}
+
+TEST_CASE("log: alarms are committed at once, and a storm of them costs ten commits a second") {
+  Site site(64 << 20);
+  const std::uint64_t before = site.log->stats().commits;
+  for (int i = 0; i < GroupWriter::alarm_closes_at_once; ++i) {
+    site.event_of(text("door-", i));
+    site.loop->run_for(5ms);
+    CHECK(site.log->stats().commits - before == static_cast<std::uint64_t>(i) + 1);
+  }
+  // Two hundred a second, as one device can bring that has no patience.
+  std::uint64_t commits = site.log->stats().commits;
+  for (int i = 0; i < 2000; ++i) {
+    site.event_of(text("restless-", i % 2));
+    site.loop->run_for(5ms);
+    if (i % 20 == 19) CHECK(site.log->last_committed() + 20 >= static_cast<Sequence>(i));
+  }
+  commits = site.log->stats().commits - commits;
+  CHECK(commits >= 95);
+  CHECK(commits <= 110);
+  // Who waits for an acknowledgement does not wait for that.
+  site.event_of("restless-0");
+  WriteSet set;
+  set.records.emplace_back(Lane::raw, reading(1));
+  set.within = 5ms;
+  bool durable = false;
+  site.log->commit(std::move(set), [&](const Status& status) { durable = status.ok(); });
+  site.loop->run_for(12ms);
+  CHECK(durable);
+  // When it is over an alarm is committed at once again.
+  site.loop->run_for(10s);
+  commits = site.log->stats().commits;
+  site.event_of("door-1");
+  site.loop->run_for(5ms);
+  CHECK(site.log->stats().commits == commits + 1);
+  CHECK(site.events() == GroupWriter::alarm_closes_at_once + 2002);
+}
+
 TEST_CASE("log: the alarms of a segment that cannot be opened when it is evicted are all there afterwards") {
   // of the times it is opened after it was sealed: to be listed, to be copied, again
   for (const int number : {1, 2, 3}) {
