@@ -167,7 +167,7 @@ UplinkPlan plan_of(const MqttUplinkConfig& c, const std::string& gateway) {
 
 void try_online(const MqttUplinkConfig& c, const std::string&, bool, std::vector<Trial>& trials) {
   const std::string who = text("uplink ", c.name);
-  try_mqtt_servers(who, c, trials);
+  try_mqtt_servers(who, c, trials, c.alpn);
   if (c.sparkplug()) return;
   // Only a publish shows whether it is allowed, and nothing is written that nobody asked for.
   trials.push_back(
