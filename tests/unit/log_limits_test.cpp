@@ -302,7 +302,7 @@ TEST_CASE("log: alarms are committed at once, and a storm of them costs ten comm
   const std::uint64_t before = site.log->stats().commits;
   for (int i = 0; i < GroupWriter::alarm_closes_at_once; ++i) {
     site.event_of(text("door-", i));
-    site.loop->run_for(5ms);
+    site.loop->run_for(20ms);
     CHECK(site.log->stats().commits - before == static_cast<std::uint64_t>(i) + 1);
   }
   // Two hundred a second, as one device can bring that has no patience.
@@ -322,13 +322,13 @@ TEST_CASE("log: alarms are committed at once, and a storm of them costs ten comm
   set.within = 5ms;
   bool durable = false;
   site.log->commit(std::move(set), [&](const Status& status) { durable = status.ok(); });
-  site.loop->run_for(12ms);
+  site.loop->run_for(40ms);
   CHECK(durable);
   // When it is over an alarm is committed at once again.
   site.loop->run_for(10s);
   commits = site.log->stats().commits;
   site.event_of("door-1");
-  site.loop->run_for(5ms);
+  site.loop->run_for(20ms);
   CHECK(site.log->stats().commits == commits + 1);
   CHECK(site.events() == GroupWriter::alarm_closes_at_once + 2002);
 }
