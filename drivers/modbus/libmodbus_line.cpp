@@ -150,11 +150,7 @@ std::size_t LibmodbusLine::drain(Duration quiet, Duration at_most) {
   const int fd = modbus_get_socket(context_.get());
   const Instant end = clock_.now() + at_most;
   std::size_t bytes = 0;
-  const auto there = [fd] {
-    pollfd one{fd, POLLIN, 0};
-    return ::poll(&one, 1, 0) > 0;
-  };
-  while (waiter_.wanted() && (there() || waiter_.await(fd, POLLIN, clock_.now() + quiet))) {
+  while (waiter_.await(fd, POLLIN, clock_.now() + quiet)) {
     std::uint8_t piece[512];
     const ssize_t got = ::read(fd, piece, sizeof piece);
     if (got <= 0) break;  // gone: the next question says so
@@ -206,6 +202,7 @@ Answer LibmodbusLine::take_echo(std::span<const std::uint8_t> request, Instant d
 
 Reply LibmodbusLine::ask_frame(std::uint8_t unit, const Span& span, Duration timeout) {
   modbus_t* bus = context_.get();
+  const int fd = modbus_get_socket(bus);
   modbus_set_slave(bus, unit);
   const std::uint8_t function = function_of(span.table);
   const std::uint8_t request[] = {unit,
@@ -229,8 +226,10 @@ Reply LibmodbusLine::ask_frame(std::uint8_t unit, const Span& span, Duration tim
     outcome.answer = Answer::silent;
   }
   while (true) {
-    const std::int64_t us = to_us(deadline - clock_.now());
-    if (us <= 0) return outcome;
+    const std::int64_t left = to_us(deadline - clock_.now());
+    if (left <= 0 && (outcome.strays >= late_strays_max || !waiter_.await(fd, POLLIN, deadline)))
+      return outcome;
+    const std::int64_t us = std::max<std::int64_t>(left, 1);
     modbus_set_response_timeout(bus, static_cast<std::uint32_t>(us / 1'000'000),
                                 static_cast<std::uint32_t>(us % 1'000'000));
     std::uint8_t frame[MODBUS_RTU_MAX_ADU_LENGTH];

@@ -21,6 +21,10 @@ enum class Answer : std::uint8_t {
   gone,       // the port or connection is no more: close() and open()
 };
 
+// A thread that had to wait for its turn looks late: what lies there when the time of an answer is over is
+// still looked at, but not without an end at what somebody pours.
+constexpr int late_strays_max = 16;
+
 struct Reply {
   Answer answer = Answer::silent;
   Exception exception = Exception::none;

@@ -85,7 +85,8 @@ Reply MbapLine::ask_now(std::uint8_t unit, const Span& span, Instant deadline) {
     if (word_of(head, 2) != 0 || length < body_least || length > body_most) return outcome;
     if (!read_whole(std::span(body, length), deadline, true, outcome)) return outcome;
     if (word_of(head, 0) == transaction) return take(unit, span, {body, length}, std::move(outcome));
-    ++outcome.strays;  // an old one
+    outcome.answer = Answer::silent;  // so far: it was an old one
+    if (++outcome.strays >= late_strays_max && waiter_.clock.now() >= deadline) return outcome;
   }
 }
 

@@ -35,6 +35,8 @@ constexpr const char* orders = "ABCD|DCBA|BADC|CDAB";
 
 void settle_register(Section& section, RegisterConfig& row) {
   row.line = section.line();
+  if (section.has("reference") && section.has("table"))
+    section.error("table", "a reference has its table in its first digit: \"table\" is of an \"address\"");
   if (row.scale == 0) section.error("scale", "a scale of 0 leaves nothing");
   if (row.min && row.max && *row.min > *row.max) section.error("min", "\"min\" is above \"max\"");
 }
@@ -332,6 +334,8 @@ class Checks {
       return;
     }
     if (!c_.server.empty()) fail("server", "\"server\" is of mode = \"tcp\", \"rtu_over_tcp\" or \"tls\"");
+    if (part_.places.contains("connect_timeout"))
+      fail("connect_timeout", "\"connect_timeout\" is of mode = \"tcp\", \"rtu_over_tcp\" or \"tls\"");
     if (c_.device.empty()) return fail("mode", "mode = \"rtu\" needs a \"device\"");
     if (c_.device.front() != '/') fail("device", text("\"", c_.device, "\" is no path"));
     if (!known_modbus_baud(c_.baud)) fail("baud", text(c_.baud, " baud is not a speed that libmodbus knows"));

@@ -59,7 +59,10 @@ bool place_of(const RegisterConfig& row, Place& place, std::string& why) {
   else if (place.type == PointType::string && row.length == 0)
     why = "is a string: length says how many registers it takes";
   else if (place.type != PointType::string && row.length != 0) why = "has a length, which only strings need";
-  else if (row.bit >= 0 && place.type != PointType::bits) why = "has a bit, which is for type = \"bits\"";
+  else if ((row.bit >= 0 || row.bits != 1) && place.type != PointType::bits)
+    why = text("has ", row.bit >= 0 ? "a bit, which is" : "bits, which are", " for type = \"bits\"");
+  else if (row.byte_order != open_choice && place.type == PointType::flag)
+    why = "has a byte_order, which a bool does not have";
   else if (place.type == PointType::bits && row.bit < 0)
     why = "is of type \"bits\": bit says which is the lowest (0 to 15)";
   else if (row.bit >= 0 && row.bit + row.bits > 16)

@@ -4,7 +4,11 @@
 // frame cannot be asked for again: it goes into the inbox, and what finds no room there is lost and counted.
 // Frames that their sender keeps until they are acknowledged go another way (acknowledger.h). Where the
 // stream may begin in the middle of a frame (a port that speaks as it is opened, bytes that the kernel had no
-// room for) no rest of one is taken for a whole one. Runs on the loop; never blocks.
+// room for) no rest of one is taken for a whole one; what the port's driver has lost takes the frame that
+// lacks it, and where no check tells which one that is, all that is read with it. A stream that does not end
+// is gathered: read every 50 ms, or every KiB where that is sooner by the port's speed (by TCP every 50 ms),
+// not where somebody waits for what we say (requests, acknowledgements), a pause has a meaning, or more comes
+// than the speed says. Runs on the loop; never blocks.
 #pragma once
 
 #include <memory>
@@ -67,6 +71,7 @@ class SerialDriver final : public Driver {
   Duration hush_time() const;
   void drain();
   bool overran();
+  void throw_away(BytesView bytes);
   void close(const std::string& why);
   void unplugged();
   void watch();

@@ -145,6 +145,8 @@ void settle_requests(Section& section, SerialInputConfig& c) {
   for (const char* key : {"request_interval", "request_timeout", "request_echo"}) {
     if (section.has(key) && c.requests.empty()) section.error(key, text("\"", key, "\" is of a \"request\""));
   }
+  if (section.has("telegrams_max") && c.framing.kind && (!c.speaks_mbus() || c.requests.empty()))
+    section.error("telegrams_max", "\"telegrams_max\" is of the \"requests\" of framing = \"mbus\"");
   if (!c.requests.empty() && c.framing.kind) {
     const auto framer = make_framer(c.framing, c.frame_max);
     if (framer->ends_by_pause() && c.request_timeout <= framer->pause())
@@ -171,9 +173,13 @@ void settle_server(Section& section, SerialInputConfig& c) {
     if (section.has(key)) section.error(key, text("\"", key, "\" is the serial server's to know"));
   }
   // A network brings bytes together, and holds them back.
-  if (c.framing.kind && make_framer(c.framing, c.frame_max)->begins_by_pause())
+  if (!c.framing.kind) return;
+  const auto framer = make_framer(c.framing, c.frame_max);
+  if (framer->begins_by_pause())
     section.error("framing", text("pauses of the line do not outlive a network: framing = \"",
                                   c.framing.kind->name, "\" cannot tell frames apart there"));
+  else if (section.has("frame_pause") && framer->pause() > Duration::zero())
+    section.error("frame_pause", "\"frame_pause\" is of a \"device\": no pause outlives a network");
 }
 
 void settle(Section& section, SerialInputConfig& c) {
@@ -186,7 +192,11 @@ void settle(Section& section, SerialInputConfig& c) {
     if (c.rs485 == "no" && delay > Duration::zero())
       section.error(key, text("\"", key, "\" is of rs485 = \"rts_high\" or \"rts_low\""));
   }
+  if (section.has("line_max") && section.has("frame_max"))
+    section.error("line_max", "\"line_max\" is how \"frame_max\" was called once: one of the two");
   settle_routes(section, c);
+  if (!c.acknowledge && section.has("ack_interval"))
+    section.error("ack_interval", "\"ack_interval\" is of acknowledge = true");
   if (c.acknowledge && c.framing.kind && c.framing.kind->name != "cobs")
     section.error("acknowledge",
                   "\"acknowledge\" needs framing = \"cobs\": an acknowledgement is such a frame, too");

@@ -36,7 +36,7 @@ class Framer {
   virtual bool begins_by_pause() const { return ends_by_pause(); }
   // Frames have a channel.
   virtual bool knows_topics() const { return false; }
-  // What the line has changed of a frame is found out.
+  // What the line has changed or lost of a frame is found out: by 16 bits at least.
   virtual bool checks() const { return false; }
   // Bytes of a frame have come, and not all.
   virtual bool begun() const { return false; }

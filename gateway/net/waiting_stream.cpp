@@ -85,11 +85,11 @@ class PlainStream final : public WaitingStream {
 
 bool Waiter::await(int fd, short events, Instant deadline) const {
   while (wanted()) {
-    const Duration left = deadline - clock.now();
-    if (left.count() <= 0) return false;
+    const Duration left = std::max(deadline - clock.now(), Duration{0});
     pollfd one{fd, events, 0};
     const timespec some = timespec_of(std::min(left, look_whether_wanted));
     if (::ppoll(&one, 1, &some, nullptr) > 0) return true;
+    if (left.count() == 0) return false;
   }
   return false;
 }

@@ -20,6 +20,8 @@ struct Waiter {
   std::function<bool()> wanted;  // any thread may change what it says
 
   // Until `fd` is ready for `events` of poll(2), or gone. False: not by then, or it is not wanted any more.
+  // What is ready counts however late we look: whoever takes what a peer can give without an end looks at the
+  // time, too.
   bool await(int fd, short events, Instant deadline) const;
   void rest(Duration duration) const;
 };

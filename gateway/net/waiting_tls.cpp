@@ -83,7 +83,9 @@ class TlsWaitingStream final : public WaitingStream {
 #endif
       if (!wants_more && !again) return rc;
       const short events = rc == MBEDTLS_ERR_SSL_WANT_WRITE ? POLLOUT : POLLIN;
-      if (wants_more && !waiter_.await(socket_.get(), events, deadline)) return MBEDTLS_ERR_SSL_TIMEOUT;
+      const bool over = waiter_.clock.now() >= deadline;  // then receive_some() takes nothing more
+      if (wants_more && (over || !waiter_.await(socket_.get(), events, deadline)))
+        return MBEDTLS_ERR_SSL_TIMEOUT;
     }
   }
 

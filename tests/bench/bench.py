@@ -464,7 +464,7 @@ class Bench(HttpsBench, Site):
         slave.stdout.readline()
 
     def modbus_loop(self, *arguments):
-        out = subprocess.run([str(BUILD / "tests" / "modbus_loop"), *map(str, arguments)], capture_output=True, text=True, check=True).stdout.split()
+        out = subprocess.run([str(BUILD / "tests" / "modbus_loop"), *map(str, arguments)], stdout=subprocess.PIPE, text=True, check=True).stdout.split()
         return int(out[0]), float(out[1])
 
     def modbus_cpu(self):

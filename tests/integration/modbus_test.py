@@ -11,10 +11,12 @@ import subprocess
 import sys
 import threading
 import time
+import tty
 import unittest
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "support"))
+from modbus_faulty_test import rtu
 from testsite import BUILD, ROOT, Process, Site, free_port, listening, wait_for
 
 SLAVE = BUILD / "tests" / "modbus_slave"
@@ -150,10 +152,12 @@ class Exact(Bus):
 
     def test_rtu_over_tcp(self):
         port = free_port()
-        self.processes.append(Process(["socat", f"tcp-listen:{port},bind=127.0.0.1,reuseaddr,fork", f"file:{self.folder}/bus-a,raw,echo=0"], self.folder / "serve.log"))
         _, theirs, _ = self.pair()
+        # -t0: of a connection that has ended nobody reads half a second longer what the next one is answered.
+        self.processes.append(Process(["socat", "-t0", f"tcp-listen:{port},bind=127.0.0.1,reuseaddr,fork", f"file:{self.folder}/bus-a,raw,echo=0"], self.folder / "serve.log"))
         self.slave("rtu", theirs)
-        self.start(self.tcp(port, 'interval = "1s"\n' + MAP + self.device("m-3", 3), mode="rtu_over_tcp"))
+        # A machine that stands still for three answers makes no device dead, which would rest for a hundred times as long.
+        self.start(self.tcp(port, 'interval = "1s"\nfailures_max = 50\n' + MAP + self.device("m-3", 3), mode="rtu_over_tcp"))
         self.whole("m-3", expected(3))
 
     def test_ten_thousand_reads_of_pymodbus(self):
@@ -360,6 +364,34 @@ class Away(Bus):
         self.assertIn("the scan ends here: ", done.stdout)
         self.assertIn('name = "device-3"', done.stdout)
         self.assertNotIn("answers in 0", done.stdout)
+
+
+class BareLoop(unittest.TestCase):
+    """What stands beside us in the bench (tests/bench/modbus_loop.c)."""
+
+    def loop(self, answer, said=b""):
+        """It polls 100 registers of a slave that gives `answer(count)` and has `said` something before."""
+        far, near = os.openpty()
+        tty.setraw(near)
+        os.write(far, said)
+        loop = subprocess.Popen([str(BUILD / "tests" / "modbus_loop"), "rtu", os.ttyname(near), "115200", "100", "10", "0.5"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        while loop.poll() is None:
+            if select.select([far], [], [], 0.05)[0]:
+                request = os.read(far, 256)
+                os.write(far, answer(struct.unpack(">H", request[4:6])[0]))
+        os.close(far)
+        os.close(near)
+        return loop.returncode, *loop.communicate()
+
+    def test_an_answer_to_somebody_else_is_not_taken_and_a_wrong_one_to_itself_ends_it(self):
+        registers = lambda count: rtu(b"\x01\x03" + bytes([2 * count]) + bytes(2 * count))
+        code, polls, said = self.loop(registers, said=registers(113))
+        self.assertEqual((code, said), (0, ""))
+        self.assertGreater(int(polls.split()[0]), 3)
+        for wrong in (lambda count: registers(count - 1), lambda count: registers(count)[:-1] + b"?", lambda count: rtu(b"\x01\x83\x02")):
+            code, polls, said = self.loop(wrong)
+            self.assertEqual((code, polls), (2, ""))
+            self.assertIn("modbus_loop: poll 1: ", said)
 
 
 def echoing(near, far):

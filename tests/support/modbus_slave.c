@@ -19,6 +19,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <termios.h>
 #include <unistd.h>
 
 static int only, sunspec, dead, slow_unit, slow_ms, late_every, late_ms, noise_every;
@@ -142,16 +143,32 @@ static void serve_tcp(modbus_t* bus, modbus_mapping_t* map) {
 
 /* libmodbus takes the frames of one slave only, and the byte that says whose it is cannot be looked at on a
  * tty without being taken. On a socket it can: what comes and goes on the tty is carried by a process of its
- * own. */
+ * own. It ends with the line or the slave, and not because one of them has nothing, or takes nothing, just
+ * now. */
+static void carry_some(int from, int to) {
+  uint8_t bytes[512];
+  const ssize_t size = read(from, bytes, sizeof bytes);
+  if (size < 0 && (errno == EAGAIN || errno == EINTR)) return;
+  if (size <= 0) _exit(0);
+  for (ssize_t at = 0; at < size;) {
+    const ssize_t sent = write(to, bytes + at, (size_t)(size - at));
+    struct pollfd room = {to, POLLOUT, 0};
+    if (sent > 0) at += sent;
+    else if (errno != EAGAIN && errno != EINTR) _exit(0);
+    else poll(&room, 1, -1);
+  }
+}
+
 static void carry(int tty, int socket) {
+  struct termios line;
+  if (tcgetattr(tty, &line) != 0) _exit(1);
+  line.c_cc[VMIN] = 1; /* libmodbus has 0: then nothing to read looks like the end */
+  if (tcsetattr(tty, TCSANOW, &line) != 0) _exit(1);
   struct pollfd fds[2] = {{tty, POLLIN, 0}, {socket, POLLIN, 0}};
   for (;;) {
     if (poll(fds, 2, -1) < 0) continue;
     for (int i = 0; i < 2; ++i) {
-      if (!fds[i].revents) continue;
-      uint8_t bytes[512];
-      const ssize_t size = read(fds[i].fd, bytes, sizeof bytes);
-      if (size <= 0 || write(fds[1 - i].fd, bytes, (size_t)size) != size) _exit(0);
+      if (fds[i].revents) carry_some(fds[i].fd, fds[1 - i].fd);
     }
   }
 }
@@ -159,7 +176,9 @@ static void carry(int tty, int socket) {
 static void serve_rtu(modbus_t* bus, modbus_mapping_t* map) {
   int ends[2];
   if (modbus_connect(bus) != 0 || socketpair(AF_UNIX, SOCK_STREAM, 0, ends) != 0) exit(1);
-  if (fork() == 0) {
+  const pid_t carrier = fork();
+  if (carrier < 0) exit(1);
+  if (carrier == 0) {
     close(ends[1]);
     carry(modbus_get_socket(bus), ends[0]);
   }

@@ -512,4 +512,49 @@ TEST_CASE("config: what a line could never do is refused with the reason") {
   CHECK(bus("enabled = false\nrts_on_send = false") == "");
 }
 
+TEST_CASE("config: what does nothing on a line, for want of another key, is told") {
+  const auto errors = [](const std::string& input) {
+    LoadedConfig loaded = load_config("[gateway]\nname = 'gw'\n" + input, "m.toml");
+    if (loaded.errors.empty()) {
+      const PartConfig& part = loaded.config.inputs.at(0);
+      static_cast<const InputKind*>(part.kind)->check(part.values.get(), part, loaded);
+    }
+    return format_errors("m.toml", loaded.errors);
+  };
+  const auto serial = [&](const std::string& keys, const std::string& format = "plain") {
+    return errors(text("[[inputs.serial]]\nname = 's'\n", keys, "\n[[inputs.serial.routes]]\nformat = '",
+                       format, "'\n", format == "plain" ? "metrics = { v = {} }\n" : ""));
+  };
+  const auto says = [](const std::string& all, const char* words) {
+    return all.find(words) != std::string::npos;
+  };
+  const std::string device = "device = '/dev/x'\n", server = "server = 'h:1'\n";
+  CHECK(says(serial(device + "ack_interval = '5ms'"), "\"ack_interval\" is of acknowledge = true"));
+  CHECK(serial(device + "framing = 'cobs'\nacknowledge = true\nack_interval = '5ms'", "device") == "");
+  const char* telegrams = "\"telegrams_max\" is of the \"requests\" of framing = \"mbus\"";
+  const std::string mbus = device + "framing = 'mbus'\ntelegrams_max = 3\n";
+  CHECK(says(serial(device + "request = 'S'\ntelegrams_max = 3"), telegrams));
+  CHECK(says(serial(mbus, "mbus"), telegrams));
+  CHECK(serial(mbus + "requests = ['\\x10\\x7B\\x01\\x7C\\x16']", "mbus") == "");
+  const std::string fixed = "framing = 'fixed'\nframe_size = 4\nsync = 'A'\n";
+  CHECK(says(serial(server + fixed + "frame_pause = '20ms'"), "\"frame_pause\" is of a \"device\""));
+  CHECK(serial(server + fixed + "frame_pause = '0s'") == "");
+  CHECK(serial(server + fixed) == "");
+  CHECK(serial(device + fixed + "frame_pause = '20ms'") == "");
+  CHECK(says(serial(device + "line_max = '100'\nframe_max = '100'"),
+             "\"line_max\" is how \"frame_max\" was called"));
+  CHECK(serial(device + "line_max = '100'") == "");
+  const auto bus = [&](const std::string& keys, const std::string& row) {
+    return errors(text("[[inputs.modbus]]\nname = 'b'\n", keys,
+                       "\n[[inputs.modbus.devices]]\nname = 'm'\nregisters = [{ name = 'a', ", row, " }]\n"));
+  };
+  CHECK(says(bus(device + "connect_timeout = '1s'", "address = 1"), "\"connect_timeout\" is of mode ="));
+  CHECK(bus(server + "mode = 'rtu_over_tcp'\nconnect_timeout = '1s'", "address = 1") == "");
+  CHECK(says(bus(device, "reference = 40001, table = 'input'"), "\"table\" is of an \"address\""));
+  CHECK(bus(device, "reference = 40001") == "");
+  CHECK(says(bus(device, "address = 1, bits = 3"), "has bits, which are for type = \"bits\""));
+  CHECK(bus(device, "address = 1, bit = 2, bits = 3") == "");
+  CHECK(says(bus(device, "address = 1, table = 'coil', byte_order = 'CDAB'"), "which a bool does not have"));
+}
+
 }  // namespace config_test

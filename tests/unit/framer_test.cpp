@@ -2,6 +2,8 @@
 // refuses.
 #include <doctest/doctest.h>
 
+#include <set>
+
 #include "base/rng.h"
 #include "base/text.h"
 #include "config/load.h"
@@ -109,6 +111,9 @@ const Speech speeches[] = {
     {"framing = 'telegram'",
      [](int n) { return with_crc(text("/ISK5\\2M\r\n\r\n1-0:1.8.1(", n, "*kWh)\r\n!")); },
      [](int n) { return text("/ISK5\\2M\r\n\r\n1-0:1.8.1(", n, "*kWh)\r\n!"); }},
+    {"framing = 'telegram'\ntelegram_crc = 'needed'",
+     [](int n) { return with_crc(text("/ISK5\\2M\r\n\r\n1-0:1.8.1(", n, "*kWh)\r\n!")); },
+     [](int n) { return text("/ISK5\\2M\r\n\r\n1-0:1.8.1(", n, "*kWh)\r\n!"); }},
     {"framing = 'telegram'\ntelegram_crc = 'bcc'",
      [](int n) { return with_block_check("/ISK5M\r\n", text("1.8.1(", n, "*kWh)\r\n!")); },
      [](int n) { return text("/ISK5M\r\n\x02", "1.8.1(", n, "*kWh)\r\n!"); }},
@@ -205,6 +210,31 @@ TEST_CASE("framers: a byte that was received wrongly costs its frame, and no oth
     framer->push(bytes_of(speech.say(2)), heard.take);
     CHECK(heard.frames == std::vector<std::string>{speech.heard(0), speech.heard(2)});
   }
+}
+
+TEST_CASE(
+    "framers: where a CRC proves frames, bytes that were lost cost the frame they are of, and no other") {
+  std::set<std::string> proved;
+  for (const Speech& speech : speeches) {
+    if (!framer_of(speech.keys)->checks()) continue;
+    CAPTURE(speech.keys);
+    proved.insert(speech.keys);
+    const std::string said = speech.say(1);
+    for (std::size_t at = 0; at < said.size(); ++at) {
+      for (std::size_t size = 1; size <= std::min<std::size_t>(said.size() - at, 8); ++size) {
+        std::string hole = said;
+        hole.erase(at, size);
+        Heard heard;
+        framer_of(speech.keys)->push(bytes_of(speech.say(0) + hole + speech.say(2)), heard.take);
+        std::erase(heard.frames, speech.heard(1));  // what was lost was not of what counts
+        CHECK(heard.frames == std::vector<std::string>{speech.heard(0), speech.heard(2)});
+      }
+    }
+  }
+  CHECK(proved ==
+        std::set<std::string>{"framing = 'cobs'",
+                              "framing = 'fixed'\nframe_size = 8\nsync = '\\xAA\\x55'\nframe_check = 'crc16'",
+                              "framing = 'telegram'\ntelegram_crc = 'needed'"});
 }
 
 TEST_CASE("framers: a byte of noise that was received wrongly costs no frame") {

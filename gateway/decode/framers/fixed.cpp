@@ -66,6 +66,7 @@ class FixedFramer final : public Framer {
     return config_.sync.empty() && check_size_ == 0 && config_.frame_pause > 0s;
   }
   bool begun() const override { return !frame_.empty() || place_ != Place::known; }
+  bool checks() const override { return !config_.sync.empty() && check_size_ == 2; }
 
   void push(BytesView chunk, const Take& take) override {
     for (const char c : text_of(chunk)) {

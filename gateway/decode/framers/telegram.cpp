@@ -35,6 +35,7 @@ class TelegramFramer final : public Framer {
     for (const char c : text_of(chunk)) step(c, take);
   }
   bool begun() const override { return !text_.empty(); }
+  bool checks() const override { return needed_; }
 
  private:
   // Where a check proves a telegram, the rest of one proves itself none.
