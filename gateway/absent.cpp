@@ -3,9 +3,9 @@
 #include <map>
 #include <set>
 
+#include "base/instance.h"
 #include "base/logger.h"
 #include "base/text.h"
-#include "config/instance.h"
 #include "windows/window_consumer.h"
 
 namespace millrace {

@@ -107,8 +107,8 @@ void App::make_faces() {
     return logs;
   };
   faces_ = std::make_unique<Faces>(Faces::Daemon{
-      config_, loop_, metrics_, storage_.log(), storage_.folder(), devices_, *report_, live_payloads_, retry,
-      leftovers, [this] { return reload(); }, [this](const std::string& uplink) { return forget(uplink); },
+      config_, loop_, metrics_, storage_.log(), devices_, *report_, live_payloads_, retry, leftovers,
+      [this] { return reload(); }, [this](const std::string& uplink) { return forget(uplink); },
       [this] { return why_not_ready(); }});
   faces_->open();
 }

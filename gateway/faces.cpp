@@ -84,7 +84,7 @@ Status Faces::open_control() {
   control_->add("payloads", false, [this](const ControlRequest& request, ControlServer::Reply reply) {
     reply(live_payloads(request));
   });
-  log_commands_ = std::make_unique<LogCommands>(of_.log, of_.log_folder, of_.retry_letter, of_.leftovers);
+  log_commands_ = std::make_unique<LogCommands>(of_.loop, of_.log, of_.retry_letter, of_.leftovers);
   for (auto& [name, command] : log_commands_->table())
     control_->add(name, command.changes, std::move(command.run));
   control_->add("reload", true,
@@ -140,7 +140,7 @@ void Faces::make_page() {
                         of_.config.observe.on_loopback,
                         [this] { return of_.why_not_ready().empty(); },
                         {}};
-  page_commands_ = std::make_unique<LogCommands>(of_.log, of_.log_folder, nullptr);
+  page_commands_ = std::make_unique<LogCommands>(of_.loop, of_.log, nullptr);
   parts.ask = [this](const std::string& command, const ControlRequest& request, ControlServer::Reply reply) {
     const auto table = page_commands_->table();
     const auto found = table.find(command);

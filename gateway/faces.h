@@ -28,7 +28,6 @@ class Faces {
     UvLoop& loop;
     Metrics& metrics;
     SqliteLog& log;
-    Folder& log_folder;
     DeviceTable& devices;
     SelfReport& report;
     LivePayloads& payloads;

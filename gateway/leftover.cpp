@@ -2,8 +2,10 @@
 
 #include <algorithm>
 
+#include "base/ascii.h"
 #include "base/logger.h"
 #include "base/text.h"
+#include "log/open_lane.h"
 #include "record/batch.h"
 #include "record/varint.h"
 
@@ -12,9 +14,16 @@ namespace millrace {
 namespace {
 constexpr Duration look_every = std::chrono::milliseconds(200);
 constexpr Duration carry_again = std::chrono::seconds(10);
+constexpr std::size_t rows_bytes = 64 << 10;  // of rows with dead letters
 }  // namespace
 
 std::string folder_beside(std::uint64_t format) { return text("format-", format); }
+
+bool is_folder_beside(std::string_view name) {
+  constexpr std::string_view head = "format-";
+  return name.starts_with(head) && name.size() > head.size() &&
+         std::ranges::all_of(name.substr(head.size()), is_digit);
+}
 
 Leftover::Leftover(Loop& loop, std::string path, std::unique_ptr<Folder> folder,
                    std::unique_ptr<SqliteLog> log)
@@ -149,26 +158,20 @@ void Leftover::retry(Log& log, Sequence from, std::function<void()> removed, con
       carry_again, [this, &log, from, removed = std::move(removed)] { carry_letters(log, from, removed); });
 }
 
-// The dead letters from number `from` on, a few rows at a time; when there are none left the folder goes.
+// The dead letters from number `from` on, a few at a time; when there are none left the folder goes. Ours
+// refuses letters beyond what may wait in it, and those would be lost: it is asked first.
 void Leftover::carry_letters(Log& log, Sequence from, std::function<void()> removed) {
-  log_->read(Lane::dead, {from, UINT64_MAX}, Log::Direction::up, 1 << 20,
+  if (!log.accepting()) {
+    look_timer_ = loop_.after(
+        look_every, [this, &log, from, removed = std::move(removed)] { carry_letters(log, from, removed); });
+    return;
+  }
+  log_->read(Lane::dead, {from, UINT64_MAX}, Log::Direction::up, rows_bytes,
              [this, &log, from, removed = std::move(removed)](const Result<std::vector<Row>>& rows) {
                if (!rows.ok()) return retry(log, from, removed, rows.status());
                if (rows.value().empty()) return remove(log, removed);
                WriteSet set;
-               for (const Row& row : rows.value()) {
-                 std::vector<Record> letters;
-                 if (Status status = decode_batch(*row.columns, row.zstd, letters); !status.ok()) {
-                   LOG_ERROR("log: ", path_, ": ", row.count, " dead letters from number ", row.first,
-                             " on cannot be read: ", status.detail());
-                   continue;
-                 }
-                 for (std::size_t i = 0; i < letters.size(); ++i) {
-                   if (!log_->is_struck(row.first + i))
-                     set.records.emplace_back(Lane::dead, std::move(letters[i]));
-                 }
-               }
-               const Sequence through = rows.value().back().last();
+               const Sequence through = add_letters(rows.value(), from, log.room() / 2, set);
                Bytes carried;
                wire::Writer(carried).put_varint(through);
                set.states.push_back({carried_name(), std::move(carried), WriteSet::State::NoRoom::left_out});
@@ -179,7 +182,39 @@ void Leftover::carry_letters(Log& log, Sequence from, std::function<void()> remo
              });
 }
 
+// The number of the last that was added, or can never be: at least one, and more while `room` is left.
+Sequence Leftover::add_letters(const std::vector<Row>& rows, Sequence from, std::size_t room,
+                               WriteSet& set) const {
+  std::size_t bytes = 0;
+  Sequence through = from;
+  for (const Row& row : rows) {
+    std::vector<Record> letters;
+    if (Status status = decode_batch(*row.columns, row.zstd, letters); !status.ok()) {
+      LOG_ERROR("log: ", path_, ": ", row.count, " dead letters from number ", row.first,
+                " on cannot be read: ", status.detail());
+      through = row.last();
+      continue;
+    }
+    for (std::size_t i = 0; i < letters.size(); ++i) {
+      const Sequence number = row.first + i;
+      if (number < from) continue;
+      if (!log_->is_struck(number)) {
+        bytes += stored_bytes_max(letters[i]);
+        if (bytes > room && !set.records.empty()) return through;
+        set.records.emplace_back(Lane::dead, std::move(letters[i]));
+      }
+      through = number;
+    }
+  }
+  return through;
+}
+
+// A device that is being taken out of it is out before it goes: whoever asked hears how that went.
 void Leftover::remove(Log& log, const std::function<void()>& removed) {
+  if (log_->mending()) {
+    look_timer_ = loop_.after(look_every, [this, &log, removed] { remove(log, removed); });
+    return;
+  }
   log_->stop([this, &log, removed] {
     if (Status gone = remove_folder(path_); !gone.ok()) {
       LOG_WARN("log: ", gone.detail());

@@ -8,6 +8,7 @@
 #include <memory>
 #include <set>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/files.h"
@@ -18,6 +19,7 @@ namespace millrace {
 
 // The folder a version keeps its log in when a later one wrote the folder itself: "format-3".
 std::string folder_beside(std::uint64_t format);
+bool is_folder_beside(std::string_view name);
 
 class Leftover {
  public:
@@ -55,6 +57,7 @@ class Leftover {
   Leftover(Loop& loop, std::string path, std::unique_ptr<Folder> folder, std::unique_ptr<SqliteLog> log);
   void look();
   void carry_letters(Log& log, Sequence from, std::function<void()> removed);
+  Sequence add_letters(const std::vector<Row>& rows, Sequence from, std::size_t room, WriteSet& set) const;
   void retry(Log& log, Sequence from, std::function<void()> removed, const Status& trouble);
   void remove(Log& log, const std::function<void()>& removed);
   std::string carried_name() const;

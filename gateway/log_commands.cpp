@@ -20,6 +20,8 @@ constexpr std::size_t dead_page_max = 200, whole_letters_max = 8;
 // for one number among those around it: some megabytes
 constexpr std::size_t look_pages_max = 32, look_page_bytes = 256 << 10;
 constexpr std::size_t retried_at_once = 64;  // payloads that are decoded again and share a commit
+// A commit that fails once may succeed on a fresh head.
+constexpr Duration stuck_look_every = std::chrono::seconds(1), stuck_after = std::chrono::seconds(3);
 
 std::string word(const ControlRequest& request, const std::string& key, const std::string& otherwise = {}) {
   const auto found = request.find(key);
@@ -56,44 +58,10 @@ void write_letter(JsonWriter& json, Sequence number, const Record& record, std::
 
 std::string ok_reply() { return R"({"ok":true})"; }
 
-}  // namespace
-
-std::map<std::string, LogCommands::Command> LogCommands::table() {
-  const auto with_request = [this](void (LogCommands::*run)(const ControlRequest&, ControlServer::Reply)) {
-    return [this, run](const ControlRequest& request, ControlServer::Reply reply) {
-      (this->*run)(request, std::move(reply));
-    };
-  };
-  const auto plain = [this](void (LogCommands::*run)(ControlServer::Reply)) {
-    return [this, run](const ControlRequest&, ControlServer::Reply reply) { (this->*run)(std::move(reply)); };
-  };
-  return {
-      {"log.ls", {false, plain(&LogCommands::ls)}},
-      {"log.stat", {false, plain(&LogCommands::stat)}},
-      {"log.read", {false, with_request(&LogCommands::read)}},
-      {"log.device", {false, with_request(&LogCommands::device)}},
-      {"log.salvage", {true, plain(&LogCommands::check_all)}},
-      {"log.seal",
-       {true,
-        [this](const ControlRequest&, ControlServer::Reply reply) {
-          log_.seal([this, reply](const Status& status) {
-            if (!status.ok()) return reply(control_error(status.detail()));
-            ls(reply);
-          });
-        }}},
-      {"log.forget", {true, with_request(&LogCommands::forget)}},
-      {"dlq.ls", {false, with_request(&LogCommands::dead_ls)}},
-      {"dlq.show", {false, with_request(&LogCommands::dead_show)}},
-      {"dlq.letters", {false, with_request(&LogCommands::dead_letters)}},
-      {"dlq.retry", {true, with_request(&LogCommands::dead_retry)}},
-      {"dlq.drop", {true, with_request(&LogCommands::dead_drop)}},
-  };
-}
-
-void LogCommands::ls(ControlServer::Reply reply) {
-  const auto segments = log_.segments();
+std::string segments_of(const SqliteLog& log) {
+  const auto segments = log.segments();
   JsonWriter json;
-  json.begin_object().member("folder", folder_.path()).key("segments").begin_array();
+  json.begin_object().member("folder", log.folder().path()).key("segments").begin_array();
   for (const SegmentInfo& segment : segments) {
     json.begin_object().member("name", segment_name(segment.id)).member("bytes", segment.file_bytes);
     json.member("sealed", &segment != &segments.back());
@@ -110,14 +78,95 @@ void LogCommands::ls(ControlServer::Reply reply) {
     json.end_object();
   }
   json.end_array().end_object();
-  reply(json.take());
+  return json.take();
 }
+
+}  // namespace
+
+std::map<std::string, LogCommands::Command> LogCommands::table() {
+  const auto with_request = [this](void (LogCommands::*run)(const ControlRequest&, ControlServer::Reply)) {
+    return [this, run](const ControlRequest& request, ControlServer::Reply reply) {
+      (this->*run)(request, std::move(reply));
+    };
+  };
+  const auto plain = [this](void (LogCommands::*run)(ControlServer::Reply)) {
+    return [this, run](const ControlRequest&, ControlServer::Reply reply) { (this->*run)(std::move(reply)); };
+  };
+  std::map<std::string, Command> commands{
+      {"log.ls", {false, plain(&LogCommands::ls)}},
+      {"log.stat", {false, plain(&LogCommands::stat)}},
+      {"log.read", {false, with_request(&LogCommands::read)}},
+      {"log.device", {false, with_request(&LogCommands::device)}},
+      {"log.salvage", {true, plain(&LogCommands::check_all)}},
+      {"log.seal", {true, plain(&LogCommands::seal)}},
+      {"log.seal_leftovers", {true, plain(&LogCommands::seal_leftovers)}},
+      {"log.forget", {true, with_request(&LogCommands::forget)}},
+      {"dlq.ls", {false, with_request(&LogCommands::dead_ls)}},
+      {"dlq.show", {false, with_request(&LogCommands::dead_show)}},
+      {"dlq.letters", {false, with_request(&LogCommands::dead_letters)}},
+      {"dlq.retry", {true, with_request(&LogCommands::dead_retry)}},
+      {"dlq.drop", {true, with_request(&LogCommands::dead_drop)}},
+  };
+  for (auto& [name, command] : commands) {
+    if (!command.changes) continue;
+    command.run = [this, run = std::move(command.run)](const ControlRequest& request,
+                                                       ControlServer::Reply reply) {
+      run(request, unless_stuck(std::move(reply)));
+    };
+  }
+  return commands;
+}
+
+// ---- who asks for a change while nothing can be written
+
+struct LogCommands::Asked {
+  ControlServer::Reply reply;  // empty once it was answered
+  std::unique_ptr<Timer> look;
+
+  void answer(std::string json) {
+    look.reset();
+    if (const auto to = std::exchange(reply, nullptr)) to(std::move(json));
+  }
+};
+
+ControlServer::Reply LogCommands::unless_stuck(ControlServer::Reply reply) {
+  const auto asked = std::make_shared<Asked>(Asked{std::move(reply), nullptr});
+  look_whether_stuck(asked, {});
+  return [asked](std::string json) { asked->answer(std::move(json)); };
+}
+
+void LogCommands::look_whether_stuck(const std::shared_ptr<Asked>& asked, Duration stuck) {
+  asked->look = loop_.after(stuck_look_every, [this, weak = std::weak_ptr(asked), stuck] {
+    const auto asked = weak.lock();
+    if (!asked) return;
+    const std::string why = trouble();
+    if (why.empty() || stuck < stuck_after)
+      return look_whether_stuck(asked, why.empty() ? Duration{0} : stuck + stuck_look_every);
+    asked->answer(control_error(text("the log cannot be written: ", why, "; ask again when that is over")));
+  });
+}
+
+std::string LogCommands::trouble() const {
+  std::string why = log_.stats().trouble;
+  if (!with_leftovers_) return why;
+  for (const SqliteLog* log : leftovers_()) {
+    if (why.empty()) why = log->stats().trouble;
+  }
+  return why;
+}
+
+std::vector<SqliteLog*> LogCommands::leftovers() {
+  with_leftovers_ = leftovers_ != nullptr;
+  return with_leftovers_ ? leftovers_() : std::vector<SqliteLog*>();
+}
+
+void LogCommands::ls(ControlServer::Reply reply) { reply(segments_of(log_)); }
 
 void LogCommands::stat(ControlServer::Reply reply) {
   const LogStats stats = log_.stats();
   JsonWriter json;
   json.begin_object()
-      .member("folder", folder_.path())
+      .member("folder", log_.folder().path())
       .member("format", log_format)
       .member("epoch", log_.epoch());
   json.member("last_number", log_.last_committed())
@@ -232,6 +281,54 @@ void LogCommands::check_all(ControlServer::Reply reply) {
   work->step();
 }
 
+void LogCommands::seal(ControlServer::Reply reply) {
+  log_.seal([this, reply](const Status& status) {
+    reply(status.ok() ? segments_of(log_) : control_error(status.detail()));
+  });
+}
+
+// {"logs": [as log.ls of each]}. One that closes meanwhile is drained, and what was left of it is in ours.
+void LogCommands::seal_leftovers(ControlServer::Reply reply) {
+  const std::vector<SqliteLog*> logs = leftovers();
+  struct Work {
+    std::size_t open;
+    std::string logs;
+    Status fault;
+  };
+  const auto work = std::make_shared<Work>(Work{logs.size()});
+  const auto answer = [work, reply] {
+    reply(work->fault.ok() ? text("{\"logs\":[", work->logs, "]}") : control_error(work->fault.detail()));
+  };
+  if (logs.empty()) return answer();
+  for (SqliteLog* log : logs) {
+    log->seal([work, answer, log](const Status& status) {
+      if (status.ok()) work->logs += text(work->logs.empty() ? "" : ",", segments_of(*log));
+      else if (status.code() != Code::closed) work->fault = status;
+      if (--work->open == 0) answer();
+    });
+  }
+}
+
+struct LogCommands::Forgetting {
+  ControlServer::Reply reply;
+  std::size_t leftovers = 0;
+  std::uint64_t records = 0;
+  Status fault;
+
+  void add(const Result<std::uint64_t>& forgotten) {
+    if (forgotten.ok()) records += forgotten.value();
+    else fault = forgotten.status();
+  }
+  void answer() const {
+    if (!fault.ok()) return reply(control_error(text(fault.detail(), "; ask again")));
+    JsonWriter json;
+    json.begin_object().member("forgotten", records).end_object();
+    reply(json.take());
+  }
+};
+
+// Ours comes last: dead letters of those that others left move into it meanwhile (leftover.h), and what was
+// read of them before the device was out of them is in its open group by then.
 void LogCommands::forget(const ControlRequest& request, ControlServer::Reply reply) {
   const std::string device = word(request, "device"), before = word(request, "before");
   if (device.empty()) return reply(control_error("which device?"));
@@ -240,25 +337,20 @@ void LogCommands::forget(const ControlRequest& request, ControlServer::Reply rep
     until = parse_time_text(before);
     if (!until) return reply(control_error("a time is like 2026-11-20 or 2026-11-20T12:00:00Z (UTC)"));
   }
-  std::vector<SqliteLog*> logs{&log_};
-  if (leftovers_) {
-    for (SqliteLog* left : leftovers_()) logs.push_back(left);
-  }
-  struct Work {
-    std::size_t logs;
-    std::uint64_t records = 0;
-    Status fault;
+  const auto work = std::make_shared<Forgetting>(Forgetting{std::move(reply)});
+  const auto ours = [this, work, device, until] {
+    log_.forget_device(device, until, [work](const Result<std::uint64_t>& records) {
+      work->add(records);
+      work->answer();
+    });
   };
-  auto work = std::make_shared<Work>(Work{logs.size()});
+  const std::vector<SqliteLog*> logs = leftovers();
+  if (logs.empty()) return ours();
+  work->leftovers = logs.size();
   for (SqliteLog* log : logs) {
-    log->forget_device(device, until, [work, reply](const Result<std::uint64_t>& records) {
-      if (records.ok()) work->records += records.value();
-      else work->fault = records.status();
-      if (--work->logs > 0) return;
-      if (!work->fault.ok()) return reply(control_error(work->fault.detail()));
-      JsonWriter json;
-      json.begin_object().member("forgotten", work->records).end_object();
-      reply(json.take());
+    log->forget_device(device, until, [work, ours](const Result<std::uint64_t>& records) {
+      work->add(records);
+      if (--work->leftovers == 0) ours();
     });
   }
 }

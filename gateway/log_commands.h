@@ -26,15 +26,16 @@ class LogCommands {
   using Leftovers = std::function<std::vector<SqliteLog*>()>;
 
   // `retry` is null on a stopped log: nobody is there to deliver to.
-  LogCommands(SqliteLog& log, Folder& folder, Retry retry, Leftovers leftovers = nullptr)
-      : log_(log), folder_(folder), retry_(std::move(retry)), leftovers_(std::move(leftovers)) {}
+  LogCommands(Loop& loop, SqliteLog& log, Retry retry, Leftovers leftovers = nullptr)
+      : loop_(loop), log_(log), retry_(std::move(retry)), leftovers_(std::move(leftovers)) {}
 
   struct Command {
     bool changes;
     ControlServer::Command run;
   };
-  // By the names of the requests: log.ls, log.stat, log.read, log.device, log.salvage, log.seal, log.forget,
-  // dlq.ls, dlq.show, dlq.letters, dlq.retry, dlq.drop
+  // A change that the disk does not take is answered as that after a few seconds, and still made when it
+  // does. By the names of the requests: log.ls, log.stat, log.read, log.device, log.salvage, log.seal,
+  // log.seal_leftovers, log.forget, dlq.ls, dlq.show, dlq.letters, dlq.retry, dlq.drop
   std::map<std::string, Command> table();
 
  private:
@@ -42,6 +43,8 @@ class LogCommands {
   void stat(ControlServer::Reply reply);
   void read(const ControlRequest& request, ControlServer::Reply reply);
   void check_all(ControlServer::Reply reply);
+  void seal(ControlServer::Reply reply);
+  void seal_leftovers(ControlServer::Reply reply);
   void forget(const ControlRequest& request, ControlServer::Reply reply);
   void device(const ControlRequest& request, ControlServer::Reply reply);
   struct Sought;
@@ -69,10 +72,18 @@ class LogCommands {
   void retry_one(const std::shared_ptr<Retrying>& work);
   void retry_next(const std::shared_ptr<Retrying>& work);
 
+  struct Asked;
+  ControlServer::Reply unless_stuck(ControlServer::Reply reply);
+  void look_whether_stuck(const std::shared_ptr<Asked>& asked, Duration stuck);
+  std::string trouble() const;
+  std::vector<SqliteLog*> leftovers();
+  struct Forgetting;
+
+  Loop& loop_;
   SqliteLog& log_;
-  Folder& folder_;
   Retry retry_;
   Leftovers leftovers_;
+  bool with_leftovers_ = false;       // they were asked for: what stands in their way counts, too
   std::weak_ptr<Retrying> retrying_;  // there is one at a time
 };
 

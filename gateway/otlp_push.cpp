@@ -106,7 +106,8 @@ void OtlpPush::want(const OtlpConfig& config) {
                           "Bytes sent for it as TCP carries them: TLS, heads, handshakes", labels),
                 m.counter("millrace_otlp_wire_received_bytes_total", "Bytes received, likewise", labels)}});
   counters_->up.set(0);
-  tls_ = std::make_unique<TlsClient>(of_.loop, config_.tls, PeerOwner{"observe", "otlp", "endpoint"});
+  tls_ = std::make_unique<TlsClient>(of_.loop, config_.tls, PeerOwner{"observe", "otlp", "endpoint"},
+                                     http_alpn());
   // A push that was taken is proof enough: the next fault begins anew.
   backoff_.emplace(std::min(retry_first, config_.interval), std::max(retry_least, config_.interval),
                    Duration{0});
@@ -307,7 +308,7 @@ NeededFiles otlp_needs(const OtlpConfig& config) {
 Trial try_otlp(const OtlpConfig& config) {
   Trial trial{Trial::State::bad, text("observe.otlp: ", config.endpoint), ""};
   UvLoop loop;
-  TlsClient tls(loop, config.tls);
+  TlsClient tls(loop, config.tls, {}, http_alpn());
   const HttpUrl url = url_of(config);
   auto ask = ask_of(config, url, {}, false);
   auto proxy = proxy_of(config);

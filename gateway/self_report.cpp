@@ -9,9 +9,9 @@
 #include "base/descriptors.h"
 #include "base/disk_space.h"
 #include "base/files.h"
+#include "base/instance.h"
 #include "base/logger.h"
 #include "base/text.h"
-#include "config/instance.h"
 #include "net/certificate_time.h"
 #include "observe/health_record.h"
 #include "observe/state_json.h"
@@ -48,6 +48,15 @@ std::vector<SchemaState> schemas_of(const Router& router) {
       schemas.push_back(std::move(schema));
   }
   return schemas;
+}
+
+std::vector<TurnedAway> turned_away(const Driver& driver, Instant now) {
+  std::vector<TurnedAway> all;
+  for (const RefusedDevice& one : driver.refused()) {
+    all.push_back({one.client, one.user, one.from, one.topic, one.why, one.next, to_seconds(now - one.since),
+                   to_seconds(now - one.last)});
+  }
+  return all;
 }
 
 // Of a part of a name; `missing`: what the configuration's part waits for.
@@ -207,6 +216,7 @@ void SelfReport::gather_inputs(GatewayState& state) {
     input.undecodable = counted("millrace_input_undecodable_total", labels);
     input.rate = rate("input " + name, input.records);
     of_.devices.tell(input, of_.loop.now());
+    input.turned_away = turned_away(part.driver(), of_.loop.now());
     if (part.router()) input.schemas = schemas_of(*part.router());
   });
 }

@@ -8,6 +8,7 @@
 #include "base/text.h"
 #include "base/utf8.h"
 #include "cli/command.h"
+#include "windows/window_pages.h"
 
 namespace millrace {
 
@@ -17,6 +18,8 @@ LogOptions options_of(const Config& config, const GatewayClock& clock, Folder& r
   LogOptions options;
   options.bytes_max = config.log.max_size;
   options.state_bytes_max = config.log.max_size / log_state_share;
+  options.state_kept_for = WindowPages::prefix;
+  for (const WindowConfig& window : config.windows) options.state_kept += window.state_max;
   options.inbox_bytes = config.gateway.inbox_size;
   options.commit_interval = config.log.commit_interval;
   options.when_full = config.log.block_when_full ? WhenFull::block : WhenFull::evict;

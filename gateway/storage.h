@@ -26,7 +26,6 @@ class Storage {
 
   SqliteLog& log() { return *log_; }
   MappedInbox& inbox() { return *inbox_; }
-  Folder& folder() { return *folder_; }  // the log's
   std::vector<std::unique_ptr<Leftover>>& leftovers() { return leftovers_; }
   const std::vector<std::unique_ptr<Leftover>>& leftovers() const { return leftovers_; }
   // The log's folder belongs to a later version; ours is beside it.

@@ -66,6 +66,8 @@ void settle(Section& section, MqttInputConfig& c) {
   if (c.primary_host.find_first_of("/+#") != std::string::npos || !good_utf8(c.primary_host) ||
       c.primary_host.size() > 256)
     section.error("primary_host", "a host's name is a level of topics: no / + #, 256 bytes at most");
+  if (!c.persistent_session && section.has("session_expiry"))
+    section.error("session_expiry", "\"session_expiry\" is of a persistent_session");
   if (c.routes.empty()) section.error("an input needs at least one [[inputs.mqtt.routes]]");
 }
 constexpr Shape shape = shape_of<C, settle>(keys);
@@ -79,6 +81,10 @@ void complete(MqttInputConfig& c, const std::string& gateway, std::vector<std::s
     warnings.push_back(
         text("input \"", c.name,
              "\": persistent_session = false: what is published while the gateway is away is lost"));
+  }
+  if (c.version != 5 && c.session_expiry != C{}.session_expiry) {
+    warnings.push_back(
+        text("input \"", c.name, "\": session_expiry does nothing: MQTT 3.1.1 has none, its broker decides"));
   }
 }
 

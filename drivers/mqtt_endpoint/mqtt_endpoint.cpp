@@ -7,6 +7,7 @@
 #include "base/text.h"
 #include "base/utf8.h"
 #include "decode/format_kind.h"
+#include "drivers/mqtt_endpoint/advice.h"
 #include "drivers/mqtt_endpoint/left_tickets.h"
 #include "drivers/mqtt_endpoint/release_watch.h"
 
@@ -43,7 +44,7 @@ struct MqttEndpoint::Link final : EndpointConnection {
 
   std::unique_ptr<Stream> stream;
   Lobby::Guest guest = 0;  // while he is a stranger
-  Instant since, heard;
+  Instant since, heard, denied_at;
   WallTime heard_wall;  // when the bytes came that are taken in now
   std::string username, subject;
   std::uint64_t standing = 0;  // of its user, when he was let in
@@ -295,8 +296,12 @@ void MqttEndpoint::no_stranger(Link& link) {
   strangers_.erase(std::exchange(link.guest, 0));
 }
 
-// Of connections that did not become a device's; what happens to a device is told device by device.
-void MqttEndpoint::complain(const std::string& source, const std::string& why) {
+// Of connections that did not become a device's; what happens to a device is told device by device. `who`:
+// where it said that.
+void MqttEndpoint::complain(const std::string& source, const std::string& why, const Link* who) {
+  turned_away_.note(
+      {who ? who->wanted_client : "", who ? who->username : "", source, "", why, advice_on(why, config_)},
+      loop_.now());
   if (complaints_.heard(source, why, loop_.now()))
     LOG_INFO("input ", config_.name, ": a connection from ", source, ": ", why);
 }
@@ -479,7 +484,7 @@ void MqttEndpoint::gone(Link& link) {
       LOG_INFO("input ", config_.name, ": ", link.client_id(), ": ", ending.why);
       faults_.add();
     } else {
-      complain(source_of(link.stream->peer_address()), ending.why);
+      complain(source_of(link.stream->peer_address()), ending.why, &link);
       refused_.add();
     }
   }
@@ -527,8 +532,13 @@ bool MqttEndpoint::leave(Link& link) {
   }
   // Section 3.1.3.2.2: after the will delay, or with the session's end.
   const Duration delay = std::chrono::seconds(std::min(will->delay_seconds, expiry));
-  if (delay.count() > 0) wait_or_publish({link.session_key, link.publisher(), loop_.now() + delay, *will});
-  else if (!stopping_) publish_will({link.session_key, link.publisher(), {}, *will});
+  if (delay.count() > 0) {
+    wait_or_publish({link.session_key, link.publisher(), loop_.now() + delay, *will});
+    return current;
+  }
+  if (!stopping_) publish_will({link.session_key, link.publisher(), {}, *will});
+  // DISCONNECT may have ended the session that CONNECT gave it time by: what is kept of it is said.
+  if (current) wills_.forget(link.session_key);
   return current;
 }
 
@@ -752,7 +762,9 @@ void MqttEndpoint::welcome(Link& link) {
                        "the access list gives it other client identifiers than this one");
   if (const auto* will = link.will(); will && !link.grant.allows(will->topic)) {
     denied_.add();
-    return link.refuse(mqtt::not_authorized, "its will is for a topic it may not publish to");
+    return link.refuse(mqtt::not_authorized,
+                       text("its will is for \"", shown(will->topic, 128), "\", where ", welcome.client_id,
+                            " may not publish ([[inputs.mqtt_endpoint.acl]])"));
   }
   const Principal owner = principal_of(link.username, link.subject);
   link.session_key = session_key(owner, welcome.client_id);
@@ -794,6 +806,7 @@ void MqttEndpoint::welcome(Link& link) {
     return;
   }
   link.open_once = true;
+  turned_away_.came_in(welcome.client_id);
   connects_.add();
   // Section 3.1.2.5: who comes back to his session takes his will back; who begins anew has ended it.
   const auto wills = wills_.take_of(link.session_key);
@@ -828,8 +841,17 @@ bool MqttEndpoint::may_hear(EndpointConnection& connection, std::string_view fil
 
 void MqttEndpoint::denied(EndpointConnection& connection, std::string_view topic, bool ends) {
   denied_.add();
-  const Link& link = static_cast<Link&>(connection);
-  if (ends || !denials_.tell(link.session_key, loop_.now())) return;
+  Link& link = static_cast<Link&>(connection);
+  const Instant now = loop_.now();
+  if (link.denied_at.ns == 0 || now - link.denied_at >= 1s) {  // a device may say it often
+    link.denied_at = now;
+    const std::string why = "may not publish to this topic";
+    turned_away_.note(
+        {link.client_id(), link.username, source_of(link.stream->peer_address()),
+         topic.empty() ? "that of its alias" : std::string(topic), why, advice_on(why, config_)},
+        now);
+  }
+  if (ends || !denials_.tell(link.session_key, now)) return;
   LOG_WARN("input ", config_.name, ": ", link.client_id(),
            link.username.empty() ? "" : text(", user ", link.username),
            link.subject.empty() ? "" : text(", subject ", link.subject), ": may not publish to ",

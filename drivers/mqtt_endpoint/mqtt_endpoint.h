@@ -53,6 +53,7 @@ class MqttEndpoint final : public Driver, private EndpointConnection::Host {
   bool say(const std::string& topic, const Bytes& payload) override;
   std::string health() const override;
   bool healthy() const override { return listener_ != nullptr; }
+  std::vector<RefusedDevice> refused() const override { return turned_away_.list(loop_.now()); }
   std::uint16_t port() const { return listener_ ? listener_->port() : std::uint16_t{0}; }
 
  private:
@@ -74,7 +75,7 @@ class MqttEndpoint final : public Driver, private EndpointConnection::Host {
   void let_in(Lobby::Guest guest, std::unique_ptr<Stream> stream);
   void send_away(Lobby::Guest guest);
   void no_stranger(Link& link);
-  void complain(const std::string& source, const std::string& why);
+  void complain(const std::string& source, const std::string& why, const Link* who = nullptr);
   void received(Link& link, BytesView chunk);
   bool seal_input(Link& link);
   void settle_input(Link& link);
@@ -127,6 +128,7 @@ class MqttEndpoint final : public Driver, private EndpointConnection::Host {
   std::unordered_map<Lobby::Guest, Link*> strangers_;  // let in, and not known yet
   Complaints complaints_;
   Denials denials_;
+  RefusedDevices turned_away_;
   Instant sessions_told_;  // that there are too many
   std::uint64_t sessions_untold_ = 0;
   std::vector<Link*> waiting_;  // for their acknowledgements

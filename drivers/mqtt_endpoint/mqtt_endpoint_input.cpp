@@ -260,6 +260,11 @@ void check(const EndpointConfig& c, const PartConfig&, LoadedConfig& loaded) {
                            c.acl.empty() ? " and publish anything" : "",
                            "; give devices users_file or client_certificates, or listen on 127.0.0.1"));
   }
+  if (c.client_certificates == "none" && !c.tls.ca.empty())
+    warn("tls_ca",
+         "nobody is asked for a certificate: that is client_certificates = \"required\", or \"optional\"");
+  if (c.sessions_max == 0 && c.session_expiry_max != C{}.session_expiry_max)
+    warn("session_expiry_max", "it does nothing: sessions_max = 0 keeps no session");
   check_reach(c, loaded);
   // What the whole file means is looked at where it is needed; a line of it that is none keeps nobody else
   // out.

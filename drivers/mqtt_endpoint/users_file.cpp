@@ -10,6 +10,7 @@
 #include "base/files.h"
 #include "base/real_path.h"
 #include "base/text.h"
+#include "base/utf8.h"
 #include "config/secret.h"
 #include "net/password_hash.h"
 
@@ -37,9 +38,10 @@ Result<Users> read_users_file(const std::string& path) {
   auto content = read_file(path, users_file_max);
   if (!content.ok()) return content.status();
   Users users;
-  users.empty_file = content.value().empty();
+  const std::string_view lines = without_mark(content.value());
+  users.empty_file = lines.empty();
   int number = 0;
-  for (const std::string_view whole : split(content.value(), '\n')) {
+  for (const std::string_view whole : split(lines, '\n')) {
     ++number;
     const std::string_view line = trim(whole);
     if (line.empty() || line.front() == '#') continue;
@@ -97,7 +99,7 @@ Status change_users_file(const std::string& named, const std::string& user, cons
     auto old = read_file(path, users_file_max);
     if (!old.ok()) return old.status();
     bool known = false, written = false;
-    for (const std::string_view line : split(old.value(), '\n')) {
+    for (const std::string_view line : split(without_mark(old.value()), '\n')) {
       if (!trim(line).starts_with(user + ":")) {
         if (!line.empty()) content += text(line, "\n");
         continue;

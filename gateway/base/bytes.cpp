@@ -1,6 +1,7 @@
 #include "base/bytes.h"
 
 #include <array>
+#include <bit>
 #include <cstring>
 
 namespace millrace {
@@ -27,10 +28,11 @@ constexpr Tables make_tables() {
 
 constexpr Tables tables = make_tables();
 
-std::uint64_t load_le64(const std::byte* from) {
+// Up to eight bytes, the first the lowest.
+std::uint64_t load_le64(const std::byte* from, std::size_t size = 8) {
   std::uint64_t value = 0;
-  for (int i = 7; i >= 0; --i) value = (value << 8) | static_cast<std::uint8_t>(from[i]);
-  return value;
+  std::memcpy(&value, from, size);
+  return std::endian::native == std::endian::little ? value : __builtin_bswap64(value);
 }
 
 std::uint64_t mix(std::uint64_t x) {  // the finalizer of splitmix64
@@ -83,9 +85,7 @@ std::uint64_t digest64(BytesView bytes, std::uint64_t seed) {
   const std::byte* at = bytes.data();
   std::size_t left = bytes.size();
   for (; left >= 8; at += 8, left -= 8) hash = mix(hash ^ load_le64(at)) + 0x9E3779B97F4A7C15ULL;
-  std::uint64_t tail = 0;
-  for (std::size_t i = 0; i < left; ++i) tail |= static_cast<std::uint64_t>(at[i]) << (8 * i);
-  return mix(hash ^ tail);
+  return mix(hash ^ (left > 0 ? load_le64(at, left) : 0));
 }
 
 std::string to_hex(BytesView bytes) {

@@ -14,8 +14,8 @@
 #include <type_traits>
 #include <vector>
 
+#include "base/instance.h"
 #include "base/time.h"
-#include "config/instance.h"
 
 namespace millrace {
 

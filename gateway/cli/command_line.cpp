@@ -7,15 +7,17 @@
 #include <cstdio>
 #include <cstdlib>
 
+#include "base/instance.h"
 #include "base/text.h"
 #include "cli/command_text.h"
-#include "config/instance.h"
+#include "config/keys.h"
 
 namespace millrace {
 namespace {
 
 constexpr int long_only = 1000;  // to argp a key that is no character: the option has no short form
 constexpr int help_key = 'h';
+constexpr std::size_t instance_bytes_max = 32;  // the gateway's name is the host's and this one
 
 struct Parsing {
   const CommandKind& command;
@@ -177,6 +179,18 @@ int run_words(std::vector<char*> said, const Commands& commands) {
 }
 
 }  // namespace
+
+std::string why_no_instance(const std::string& name) {
+  if (!good_name(name) || name.size() > instance_bytes_max || name.front() == '.')
+    return text("an instance has a name of 1 to ", instance_bytes_max, " letters, digits, - _ and .");
+  if (name == "millrace") return "\"millrace\" is the gateway without --instance";
+  for (const char* taken : {"log", "inbox", "lock", "paho", "control", "held"}) {
+    if (name.starts_with(taken))
+      return text("an instance must not begin with \"", taken,
+                  "\": so files of the gateway without --instance do");
+  }
+  return {};
+}
 
 int help_of(const std::string& words, const Commands& commands) {
   std::vector<std::string> said;

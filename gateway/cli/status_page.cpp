@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "base/instance.h"
 #include "base/span_words.h"
 #include "base/text.h"
 #include "base/utf8.h"
@@ -11,6 +12,7 @@ namespace millrace {
 namespace {
 
 constexpr std::size_t shown_max = 600;
+constexpr std::size_t refused_max = 3;  // of an input
 constexpr double day = 86400;
 
 // "2026-12-01T12:03:11.123456Z" as "2026-12-01 12:03:11 UTC".
@@ -76,6 +78,17 @@ class Page {
                  {clean(input["state"]), input["healthy"].truth() ? Ink::good : Ink::bad}});
     }
     out_ += table.lines(style_.width, style_.colour);
+    for (const DaemonAnswer& input : status_["inputs"].items()) refused(input);
+  }
+
+  void refused(const DaemonAnswer& input) {
+    const auto& all = input["refused"].items();
+    for (std::size_t i = 0; i < std::min(all.size(), refused_max); ++i) {
+      line("refused", text(clean(input["name"]), ": ", refusal_words(all[i])), Ink::warn);
+      line("", "next: " + clean(all[i]["next"]));
+    }
+    if (all.size() > refused_max)
+      line("", text("and ", all.size() - refused_max, " more: ", command_for(status_), " status --json"));
   }
 
   void uplinks() {
@@ -227,6 +240,16 @@ class Page {
 
 std::string clean(const DaemonAnswer& answer) { return shown(answer.text(), shown_max); }
 
+std::string refusal_words(const DaemonAnswer& refused) {
+  const std::string client = clean(refused["client"]), user = clean(refused["user"]),
+                    from = clean(refused["from"]), topic = clean(refused["topic"]);
+  const double first = refused["first_seconds"].number(), last = refused["last_seconds"].number();
+  return text(client.empty() ? "a device" : client, user.empty() ? "" : text(", user ", user),
+              from.empty() ? "" : text(", from ", from), ": ", clean(refused["reason"]),
+              topic.empty() ? "" : text(" (", topic, ")"), "; ", span_words(last), " ago",
+              first - last < 1 ? "" : text(", first ", span_words(first), " ago"));
+}
+
 std::string metric_words(const DaemonAnswer& record) {
   std::string words = shown(record["metric"].text());
   for (const auto& [name, tag] : record["tags"].members())
@@ -264,10 +287,7 @@ std::string verdict_words(const DaemonAnswer& status) {
               status_code(status) == 2 ? ", and somebody must act" : "");
 }
 
-std::string command_for(const DaemonAnswer& status) {
-  const DaemonAnswer& instance = status["instance"];
-  return instance.there() ? text("millrace --instance ", clean(instance)) : "millrace";
-}
+std::string command_for(const DaemonAnswer& status) { return instance_command(clean(status["instance"])); }
 
 std::string status_page(const DaemonAnswer& status, const PageStyle& style) {
   return Page(status, style).take();

@@ -26,6 +26,8 @@ std::string command_for(const DaemonAnswer& status);
 
 // A text of the daemon's: without what a terminal would obey.
 std::string clean(const DaemonAnswer& answer);
+// Of a device that an input turned away: who, from where, why and when.
+std::string refusal_words(const DaemonAnswer& refused);
 // Of a record: its metric and the tags behind it, which tell devices of one name apart; and its value, a
 // window's mean.
 std::string metric_words(const DaemonAnswer& record);

@@ -6,8 +6,8 @@
 #include <cctype>
 #include <utility>
 
+#include "base/instance.h"
 #include "base/text.h"
-#include "config/instance.h"
 #include "config/network_keys.h"
 
 namespace millrace {

@@ -7,6 +7,7 @@
 
 #include "base/files.h"
 #include "base/text.h"
+#include "base/utf8.h"
 
 namespace millrace {
 namespace {
@@ -35,6 +36,8 @@ Status check_secret(const SecretRef& secret, std::size_t bytes_max) {
   if (!path.ok()) return path.status();
   struct stat info {};
   if (::stat(path.value().c_str(), &info) != 0) return status_from_errno(errno, path.value());
+  // Reading a pipe or a terminal waits for whoever writes there, and everything with it.
+  if (!S_ISREG(info.st_mode)) return {Code::invalid, path.value() + " is no file"};
   if ((info.st_mode & 0007) != 0) {
     return {Code::invalid, text(path.value(), " can be read by everybody; chmod 600 it")};
   }
@@ -47,7 +50,7 @@ Result<std::string> read_secret(const SecretRef& secret) {
   auto path = secret_path(secret);
   auto content = read_file(path.value(), 64 << 10);
   if (!content.ok()) return content;
-  std::string value = std::move(content).value();
+  std::string value(without_mark(content.value()));
   while (!value.empty() && (value.back() == '\n' || value.back() == '\r')) value.pop_back();
   // as one is that is being written
   if (value.empty()) return Status{Code::unavailable, path.value() + ": it is empty"};

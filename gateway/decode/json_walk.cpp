@@ -192,7 +192,8 @@ bool JsonWalk::scalar(Scalar::Kind kind, bool flag, std::string_view value) {
     if (node->beside) return true;
   }
   if (depth_ == 0 && !plan_.each.empty()) {
-    if (kind == Scalar::no_value) ++unread_.no_value;
+    const bool empty = kind == Scalar::string && trim(value).empty();
+    if (kind == Scalar::no_value || empty) ++unread_.no_value;
     else refuse_whole({found.place, found.place + 1}, "", "a bare value where a list was to be", nullptr);
   }
   if (!plan_.every_scalar || depth_ == 0 || !levels_[depth_ - 1].in_message) return true;

@@ -73,6 +73,7 @@ bool read_quality(const Scalar& scalar, QualityFormat format, Quality& quality) 
     case Scalar::number: return read_number(scalar.text);
     case Scalar::string: {
       const std::string_view word = trim(scalar.text);
+      if (word.empty()) return true;
       if ((word.starts_with("0x") || word.starts_with("0X")) && read_hex(word.substr(2))) return true;
       const std::size_t sign = word.starts_with('-') ? 1 : 0;  // what else from_chars takes is a word: "inf"
       if (word.size() > sign && is_digit(word[sign]) && read_number(word)) return true;

@@ -16,8 +16,8 @@ namespace millrace {
 enum class QualityFormat : std::uint8_t { automatic, opcua, opcda };
 std::optional<QualityFormat> quality_format_of(std::string_view name);
 
-// False for what can be no quality. A value that is not there is none: good. A word that nobody knows is
-// uncertain.
+// False for what can be no quality. A value that is not there, or an empty text, is none: good. A word that
+// nobody knows is uncertain.
 bool read_quality(const Scalar& scalar, QualityFormat format, Quality& quality);
 
 }  // namespace millrace

@@ -4,9 +4,11 @@
 
 #include <functional>
 #include <string>
+#include <vector>
 
 #include "base/bytes.h"
 #include "base/status.h"
+#include "ingest/refused_devices.h"
 
 namespace millrace {
 
@@ -36,6 +38,8 @@ class Driver {
   virtual bool needs_person() const { return false; }
   // Whether what devices say could be heard at present; some of it may be amiss all the same.
   virtual bool hears() const { return healthy(); }
+  // Devices that it turned away of late, the last first.
+  virtual std::vector<RefusedDevice> refused() const { return {}; }
 };
 
 }  // namespace millrace

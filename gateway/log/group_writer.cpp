@@ -65,24 +65,38 @@ void GroupWriter::schedule_close() {
   if (writing || !p_.open.dirty || p_.starting) return;
   const bool alarm = !p_.open.lanes[0].empty();
   const bool overdue = p_.open.due && p_.loop.now() >= *p_.open.due;
-  if (p_.open.urgent || p_.held.flush_next || alarm || overdue ||
-      p_.open.waiting() >= p_.options.group_bytes || p_.stopping) {
+  if (p_.open.urgent || p_.held.flush_next || overdue || p_.open.waiting() >= p_.options.group_bytes ||
+      p_.stopping || (alarm && alarm_wait().count() == 0)) {
     close();
     return;
   }
   if (close_timer_) return;
-  const Duration wait =
-      p_.open.due ? std::clamp(*p_.open.due - p_.loop.now(), Duration{0}, p_.options.commit_interval)
-                  : p_.options.commit_interval;
+  Duration wait = p_.open.due
+                      ? std::clamp(*p_.open.due - p_.loop.now(), Duration{0}, p_.options.commit_interval)
+                      : p_.options.commit_interval;
+  if (alarm) wait = std::min(wait, alarm_wait());
   close_timer_ = p_.loop.after(wait, [this] {
     close_timer_.reset();
     if (!writing && p_.open.dirty) close();
   });
 }
 
+// How long the open group, which has an alarm, waits for others: 0 but in a storm.
+Duration GroupWriter::alarm_wait() {
+  const Instant now = p_.loop.now();
+  if (!alarm_due_) {
+    const Duration ahead = std::max(Duration{0}, alarms_paid_ - now) + alarm_closes_every;
+    alarms_paid_ = now + ahead;
+    alarm_due_ = now + std::max(Duration{0}, ahead - alarm_closes_at_once * alarm_closes_every);
+    close_timer_.reset();  // it may be a later one
+  }
+  return std::max(Duration{0}, *alarm_due_ - now);
+}
+
 void GroupWriter::close() {
   MILLRACE_CHECK(!writing);
   close_timer_.reset();
+  alarm_due_.reset();
   auto group = std::make_shared<GroupWrite>();
   number_all(*group);
   note_numbers(*group);
@@ -357,10 +371,7 @@ void GroupWriter::replace_rebuilt() {
 }
 
 void GroupWriter::tell_room() {
-  // A roll-over makes the head half as large at once: room is there again only when more than that was given
-  // back.
-  const std::uint64_t margin = p_.options.inbox_bytes + (full ? 2 * p_.options.segment_bytes : 0);
-  const bool blocked = p_.options.when_full == WhenFull::block && p_.space.over(margin);
+  const bool blocked = p_.space.full();
   if (blocked && !full)
     LOG_WARN("log: full (", format_size(static_cast<double>(p_.space.bytes_used())),
              "); inputs pause until uplinks have taken more");
@@ -388,8 +399,7 @@ void GroupWriter::stop(std::function<void()> done) {
 // The group that seals a head begins the next one: what is open or held now must be in the head before.
 void GroupWriter::seal(Done done) {
   commit({.urgent = true}, [this, alive = p_.alive, done = std::move(done)](const Status& status) {
-    if (!*alive) return;
-    if (!status.ok() || p_.stopping)
+    if (!status.ok() || !*alive || p_.stopping)
       return done(status.ok() ? Status{Code::closed, "the log is closed"} : status);
     p_.open.seal_next = p_.open.dirty = p_.open.urgent = true;
     p_.open.dones.push_back(done);

@@ -1,10 +1,13 @@
 // When a group closes, how it is written, and what follows its commit: heads that are sealed, marks, who is
-// told. One group is written at a time, by the HeadWriter on the log worker: while it is being synced the
-// next one fills. A room of the log (log_parts.h); on the loop.
+// told. An alarm closes the group that it is in; of a storm of alarms (a device that connects again and again
+// has two each time) the first `alarm_closes_at_once` do, and then one group in each `alarm_closes_every`:
+// what a commit costs of flash is not a device's to say. One group is written at a time, by the HeadWriter on
+// the log worker: while it is being synced the next one fills. A room of the log (log_parts.h); on the loop.
 #pragma once
 
 #include <functional>
 #include <memory>
+#include <optional>
 #include <set>
 #include <vector>
 
@@ -19,6 +22,8 @@ struct LogParts;
 class GroupWriter {
  public:
   using Done = Log::Done;
+  static constexpr int alarm_closes_at_once = 20;
+  static constexpr Duration alarm_closes_every = std::chrono::milliseconds(100);
   explicit GroupWriter(LogParts& parts) : p_(parts) {}
 
   void commit(WriteSet set, Done done);
@@ -46,6 +51,7 @@ class GroupWriter {
 
  private:
   Status fit_states(WriteSet& set);
+  Duration alarm_wait();
   void close();
   Log::GroupTimes times_of(const GroupWrite& group);
   void number_all(GroupWrite& group);
@@ -63,9 +69,11 @@ class GroupWriter {
 
   LogParts& p_;
   std::unique_ptr<Timer> close_timer_;
-  Log::GroupTimes times_;      // of the group that is being written
-  Sequence through_ = 0;       // of the group that is being written
-  std::uint64_t records_ = 0;  // over all lives of this log, with it
+  std::optional<Instant> alarm_due_;  // the open group has an alarm: when that closes it
+  Instant alarms_paid_;               // through when closes by alarms are taken already, one in each while
+  Log::GroupTimes times_;             // of the group that is being written
+  Sequence through_ = 0;              // of the group that is being written
+  std::uint64_t records_ = 0;         // over all lives of this log, with it
   Instant state_told_;
   bool left_out_told_ = false;
   // segments that could not be given up, because rows of theirs could not be carried forward

@@ -101,9 +101,10 @@ struct LogStats {
   std::uint64_t damaged_states = 0;   // entries of the state table that failed their checksum at start
   // too large for a row, or events beyond what the open group or the log holds
   std::uint64_t refused_records = 0;
-  std::uint64_t lost_records = 0;  // settled as unreadable, over all consumers
-  bool blocked = false;            // inputs should pause
-  std::string trouble;             // why commits fail; empty when they do not
+  std::uint64_t lost_records = 0;         // settled as unreadable, over all consumers
+  std::uint64_t row_bytes_max = 4 << 20;  // the largest record that is stored, about
+  bool blocked = false;                   // inputs should pause
+  std::string trouble;                    // why commits fail; empty when they do not
 };
 
 // How the log was found at start.
@@ -154,8 +155,9 @@ class Log {
   virtual bool can_settle(std::string_view consumer, Lane lane, Range range) const = 0;
   virtual LaneLedger ledger(std::string_view consumer, Lane lane) const = 0;
 
-  // All state together takes at most a quarter of the log, for the records' sake. `full` when these, on top
-  // of what there is, would be more; what makes it no larger always fits. For who must know before it
+  // All state together takes at most a quarter of the log, for the records' sake; of that a part may be kept
+  // free for names of one beginning (LogOptions::state_kept). `full` when these, on top of what there is,
+  // would be more; what makes it no larger always fits. For who must know before it
   // commits.
   virtual Status fits(const std::vector<WriteSet::State>& states) const = 0;
   // A durable value as of the last WriteSet that named it; nothing when it was found damaged at start (that

@@ -18,7 +18,10 @@ struct LogOptions {
   std::uint64_t bytes_max = 512 << 20;
   std::uint64_t segment_bytes = 0;             // 0: a sixteenth of bytes_max, 64 KiB to 16 MiB
   std::uint64_t state_bytes_max = UINT64_MAX;  // what pipeline and inputs may keep under names, all together
-  std::uint64_t inbox_bytes = 4 << 20;         // what must still fit when inputs have been told to pause
+  // Of that, what is kept free for names that begin with `state_kept_for`, whatever the others have.
+  std::uint64_t state_kept = 0;
+  std::string state_kept_for;
+  std::uint64_t inbox_bytes = 4 << 20;  // what must still fit when inputs have been told to pause
   Duration commit_interval = std::chrono::seconds(1);
   std::size_t group_bytes = 64 << 10;
   std::size_t open_bytes_max = 1 << 20;  // what may wait while a group is being synced

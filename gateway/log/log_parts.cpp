@@ -11,7 +11,7 @@ LogParts::LogParts(Loop& loop_given, Folder& folder_given, const LogOptions& giv
       folder(folder_given),
       options(given),
       reader(std::make_shared<RowReader>(folder_given, given.vfs)),
-      state(given.state_bytes_max),
+      state(given.state_bytes_max, given.state_kept, given.state_kept_for),
       cache(given.cache_bytes),
       open(*this),
       groups(*this),
@@ -40,6 +40,15 @@ std::vector<SegmentInfo> LogParts::segments() const {
   std::vector<SegmentInfo> all;
   for (const auto& [id, segment] : sealed) all.push_back(segment);
   if (head.id != 0) all.push_back(head);
+  return all;
+}
+
+std::vector<const GroupWrite::Copy*> LogParts::copies() const {
+  std::vector<const GroupWrite::Copy*> all;
+  for (const GroupWrite::Copy& copy : open.copies) all.push_back(&copy);
+  if (groups.writing) {
+    for (const GroupWrite::Copy& copy : groups.writing->copies) all.push_back(&copy);
+  }
   return all;
 }
 

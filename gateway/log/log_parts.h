@@ -31,6 +31,8 @@ struct LogParts {
 
   std::shared_ptr<HeadWriter> make_writer() const;
   std::vector<SegmentInfo> segments() const;  // ascending, the head last
+  // Rows on their way from segments that are in the table no more into the head.
+  std::vector<const GroupWrite::Copy*> copies() const;
 
   Loop& loop;
   Folder& folder;

@@ -41,6 +41,10 @@ void LogSpace::read(Lane lane, Range range, Log::Direction direction, std::size_
   for (const auto& [id, segment] : p_.sealed) {
     if (!segment.lanes[static_cast<std::size_t>(lane)].empty()) segments.push_back(segment);
   }
+  // What is on its way to the head is read where it still lies.
+  for (const GroupWrite::Copy* copy : p_.copies()) {
+    if (!copy->lanes[static_cast<std::size_t>(lane)].empty()) segments.push_back(copy->segment);
+  }
   segments.push_back(p_.head);
   auto result = std::make_shared<ReadRows>();
   p_.loop.run_blocking(
@@ -50,6 +54,15 @@ void LogSpace::read(Lane lane, Range range, Log::Direction direction, std::size_
       [this, alive = p_.alive, lane, range, direction, bytes_max, result, done = std::move(done)] {
         if (!*alive) return done(Status{Code::closed, "the log is closed"});
         if (result->fault.ok()) return done(std::move(result->rows));
+        if (result->fault_in != p_.head.id && !p_.sealed.contains(result->fault_in)) {
+          // It went meanwhile, and its rows are in the head now; or it is about to, and whoever copies it
+          // says.
+          const auto copies = p_.copies();
+          const bool still = std::any_of(copies.begin(), copies.end(), [&](const GroupWrite::Copy* copy) {
+            return copy->segment.id == result->fault_in;
+          });
+          return still ? done(result->fault) : read(lane, range, direction, bytes_max, done);
+        }
         p_.mending.on_read_fault(
             result->fault_in, result->fault,
             [this, alive, lane, range, direction, bytes_max, result, done](Status status) {
@@ -82,14 +95,28 @@ bool LogSpace::over(std::uint64_t margin) const {
   return bytes_used() + bytes_coming() + state + margin + 3 * p_.options.segment_bytes > p_.options.bytes_max;
 }
 
+// What state and a roll-over leave for rows is not all for them: an inbox that is on its way must fit, and a
+// roll-over makes the head half as large at once, so that there is room again only when more than that was
+// given back. Of a small log whose state has its share both are less: what never comes free would be waited
+// for, for good.
+bool LogSpace::full() const {
+  if (p_.options.when_full != WhenFull::block) return false;
+  const std::uint64_t state = p_.state.file_bytes() + (p_.state.has_files() ? p_.state.user_bytes() : 0);
+  const std::uint64_t others = state + 3 * p_.options.segment_bytes;
+  const std::uint64_t share = (p_.options.bytes_max - std::min(p_.options.bytes_max, others)) / 4;
+  return over(std::min(p_.options.inbox_bytes, share) +
+              (p_.groups.full ? std::min(2 * p_.options.segment_bytes, share) : 0));
+}
+
 // Lets go of segments that nobody wants any more, and of the oldest one when the bound asks for it.
 void LogSpace::make_room() {
   if (reclaiming_ || p_.stopping) return;
-  if (p_.aside_bytes > 0 && over(0)) {
+  const bool tight = over(0) || full();
+  if (p_.aside_bytes > 0 && tight) {
     remove_aside(p_.folder);
     p_.aside_bytes = 0;
   }
-  if (over(0)) p_.state.remove_retired(p_.folder);
+  if (tight) p_.state.remove_retired(p_.folder);
   // For the log's own bound alone: a disk that others fill, or that fails, evicts nothing. And only while
   // records come in: when only settles do, rows on their way north are better delivered than evicted.
   const bool evict = p_.options.when_full == WhenFull::evict && over(0) && p_.groups.coming;
@@ -157,7 +184,7 @@ void LogSpace::reclaim(const SegmentInfo& segment, const std::vector<ListedRow>&
     return lane == Lane::alarm || lane == Lane::window ? p_.options.bytes_max / 5 : 0;
   };
   std::uint64_t keep_budget = p_.options.segment_bytes / 2;
-  GroupWrite::Copy copy{segment, {}};
+  GroupWrite::Copy copy{segment, {}, {}};
   for (const Lane lane : {Lane::alarm, Lane::dead, Lane::window, Lane::raw, Lane::held}) {
     for (const ListedRow& listed : rows) {
       const Row& row = listed.row;
@@ -172,6 +199,7 @@ void LogSpace::reclaim(const SegmentInfo& segment, const std::vector<ListedRow>&
         keep_budget -= listed.bytes;
         held += listed.bytes;
         copy.firsts.push_back(row.first);
+        copy.lanes[static_cast<std::size_t>(lane)].add(row.first, row.last(), row.count, listed.bytes);
       } else if (lane == Lane::dead) {
         p_.mending.lose({"", lane}, {{row.first, row.last()}}, row.count, How::evicted, "dead_full");
       } else {

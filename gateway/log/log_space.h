@@ -25,6 +25,8 @@ class LogSpace {
   std::uint64_t bytes_coming() const;
   // Whether less than `margin` is left beside what a roll-over may need, and state when its files become one.
   bool over(std::uint64_t margin) const;
+  // Whether inputs are to pause, where a full log blocks.
+  bool full() const;
   // Lets go of segments that nobody wants any more, and of the oldest one when the bound asks for it.
   void make_room();
   // The table forgets the segment in the open group; the file goes once that is committed.

@@ -32,11 +32,16 @@ void apply_changes(const GroupWrite& group, StateTable& table) {
 
 // ---- as it stands in memory
 
+void LogState::count(std::string_view key, std::uint64_t before, std::uint64_t now, Taken& taken) const {
+  taken.all = taken.all - std::min(taken.all, before) + now;
+  if (is_kept(key)) taken.kept = taken.kept - std::min(taken.kept, before) + now;
+}
+
 void LogState::put(const std::string& key, Bytes bytes) {
   auto& slot = table_[key];
   if (slot && *slot == bytes) return;
   if (is_user_key(key))
-    user_bytes_ += state_cost(key, bytes.size()) - (slot ? state_cost(key, slot->size()) : 0);
+    count(key, slot ? state_cost(key, slot->size()) : 0, state_cost(key, bytes.size()), taken_);
   slot = std::make_shared<const Bytes>(std::move(bytes));
   changed_.insert(key);
 }
@@ -44,7 +49,7 @@ void LogState::put(const std::string& key, Bytes bytes) {
 void LogState::drop(const std::string& key) {
   const auto found = table_.find(key);
   if (found == table_.end()) return;
-  if (is_user_key(key)) user_bytes_ -= state_cost(key, found->second->size());
+  if (is_user_key(key)) count(key, state_cost(key, found->second->size()), 0, taken_);
   table_.erase(found);
   changed_.insert(key);
 }
@@ -55,17 +60,23 @@ std::shared_ptr<const Bytes> LogState::get(std::string_view key) const {
 }
 
 Status LogState::fits(const std::vector<WriteSet::State>& states) const {
-  std::uint64_t now = user_bytes_;
+  Taken now = taken_;
   for (const WriteSet::State& state : states) {
     const std::string key = user_key(state.name);
     const auto found = table_.find(key);
-    if (found != table_.end()) now -= std::min(now, state_cost(key, found->second->size()));
-    if (!state.bytes.empty()) now += state_cost(key, state.bytes.size());
+    count(key, found == table_.end() ? 0 : state_cost(key, found->second->size()),
+          state.bytes.empty() ? 0 : state_cost(key, state.bytes.size()), now);
   }
-  if (now <= user_bytes_ || now <= user_bytes_max_) return {};
-  return {Code::full, text("state of ", format_size(static_cast<double>(now)),
+  if (now.all <= taken_.all) return {};
+  // Who has something kept free for him takes that, also where others are beyond their share already.
+  const std::uint64_t asked = with_kept_free(now);
+  if (now.all <= user_bytes_max_ && (asked <= user_bytes_max_ || asked <= with_kept_free(taken_))) return {};
+  return {Code::full, text("state of ", format_size(static_cast<double>(now.all)),
                            " does not fit: its share of log.max_size, ",
-                           format_size(static_cast<double>(user_bytes_max_)), ", is all it may take")};
+                           format_size(static_cast<double>(user_bytes_max_)), ", is all it may take",
+                           kept_max_ > 0 ? text("; of that ", format_size(static_cast<double>(kept_max_)),
+                                                " are for windows (state_max)")
+                                         : "")};
 }
 
 std::vector<std::string> LogState::user_names(std::string_view prefix) const {
@@ -106,7 +117,7 @@ void LogState::spill(GroupWrite& group, std::uint64_t table_bytes) {
   std::vector<StateFile> going;
   if (group.fresh_head) going = std::exchange(retired_, {});  // the sealed head does not name them
   if (overlay_bytes_ > table_bytes) {
-    const bool all = bytes_of_files(files_) + overlay_bytes_ > 2 * user_bytes_ || files_.size() >= files_max;
+    const bool all = bytes_of_files(files_) + overlay_bytes_ > 2 * taken_.all || files_.size() >= files_max;
     StateEntries entries;
     if (all) {
       for (auto at = table_.lower_bound(user_key("")); at != table_.end() && is_user_key(at->first); ++at)
@@ -226,7 +237,8 @@ LogState::Found LogState::restore(const HeadContents& contents, const Folder& fo
 // The table's entries over those of files; a name that was removed is empty there.
 void LogState::lay_over(StateTable users) {
   overlay_.clear();
-  overlay_bytes_ = user_bytes_ = 0;
+  overlay_bytes_ = 0;
+  taken_ = {};
   for (auto at = table_.lower_bound(user_key("")); at != table_.end() && is_user_key(at->first);) {
     overlay_bytes_ += overlay_[at->first] = state_cost(at->first, at->second->size());
     users.erase(at->first);
@@ -234,8 +246,9 @@ void LogState::lay_over(StateTable users) {
     else ++at;
   }
   table_.merge(users);
-  for (const auto& [key, value] : table_)
-    user_bytes_ += is_user_key(key) ? state_cost(key, value->size()) : 0;
+  for (const auto& [key, value] : table_) {
+    if (is_user_key(key)) count(key, 0, state_cost(key, value->size()), taken_);
+  }
 }
 
 void LogState::note_files(const std::vector<std::string>& names, const Folder& folder) {

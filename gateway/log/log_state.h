@@ -5,6 +5,7 @@
 // reads side files at start, and removes some where there is no room: remove_retired().
 #pragma once
 
+#include <algorithm>
 #include <map>
 #include <optional>
 #include <set>
@@ -21,8 +22,10 @@ namespace millrace {
 
 class LogState {
  public:
-  // `user_bytes_max`: of what pipeline and inputs keep, names included.
-  explicit LogState(std::uint64_t user_bytes_max) : user_bytes_max_(user_bytes_max) {}
+  // `user_bytes_max`: of what pipeline and inputs keep, names included; of that `kept_max` are for names that
+  // begin with `kept_for` alone.
+  LogState(std::uint64_t user_bytes_max, std::uint64_t kept_max, std::string_view kept_for)
+      : user_bytes_max_(user_bytes_max), kept_max_(kept_max), kept_for_(user_key(kept_for)) {}
 
   // ---- as it stands in memory
   void put(const std::string& key, Bytes bytes);
@@ -33,7 +36,7 @@ class LogState {
   std::uint64_t number(std::string_view key, std::uint64_t otherwise) const {
     return one_varint(table_, key, otherwise);
   }
-  std::uint64_t user_bytes() const { return user_bytes_; }
+  std::uint64_t user_bytes() const { return taken_.all; }
   // What Log::fits promises.
   Status fits(const std::vector<WriteSet::State>& states) const;
   std::vector<std::string> user_names(std::string_view prefix) const;
@@ -73,16 +76,25 @@ class LogState {
   void note_files(const std::vector<std::string>& names, const Folder& folder);
 
  private:
+  struct Taken {
+    std::uint64_t all = 0, kept = 0;  // by whom something is kept free
+  };
+  bool is_kept(std::string_view key) const { return kept_max_ > 0 && key.starts_with(kept_for_); }
+  void count(std::string_view key, std::uint64_t before, std::uint64_t now, Taken& taken) const;
+  std::uint64_t with_kept_free(const Taken& taken) const {
+    return taken.all + (kept_max_ - std::min(kept_max_, taken.kept));
+  }
   void note_overlay();
   void spill(GroupWrite& group, std::uint64_t table_bytes);
   StateTable head_table() const;
   void list_changes(GroupWrite& group);
   void lay_over(StateTable users);
 
-  const std::uint64_t user_bytes_max_;
+  const std::uint64_t user_bytes_max_, kept_max_;
+  const std::string kept_for_;
   StateTable table_, written_;
   std::set<std::string> changed_;
-  std::uint64_t user_bytes_ = 0;
+  Taken taken_;
   // Which user's entries lie in the head's table (removed names too), and what that takes; the rest is in
   // files.
   std::map<std::string, std::uint64_t> overlay_;

@@ -59,6 +59,8 @@ WallTime time_of(const Record& record) {
   return refused.ok() ? refused.value().time : record.time;
 }
 
+Status log_closed() { return {Code::closed, "the log is closed"}; }
+
 }  // namespace
 
 // Settles what will never arrive. `who` without a consumer concerns them all and moves no cursor.
@@ -143,10 +145,7 @@ std::vector<Range> Mending::held_elsewhere(const SegmentInfo& segment, Lane lane
     if (other.id != segment.id && !span.empty()) ranges.push_back({span.first, span.last});
   };
   for (const SegmentInfo& other : p_.segments()) add(other);
-  for (const auto& copy : p_.open.copies) add(copy.segment);
-  if (p_.groups.writing) {
-    for (const auto& copy : p_.groups.writing->copies) add(copy.segment);
-  }
+  for (const GroupWrite::Copy* copy : p_.copies()) add(copy->segment);
   return ranges;
 }
 
@@ -206,13 +205,11 @@ void Mending::mend(std::uint32_t id, std::function<void(Status)> then) {
 // The losses and the new account of the segment go into one commit; after it the rebuilt file takes the
 // damaged one's place. A crash before leaves all as it was, and the damage is found again.
 void Mending::on_rebuilt(std::uint32_t id, const Rebuilt& rebuilt, How how) {
+  if (p_.stopping) return tell_waiting(id, log_closed());  // the last commit is on its way, or has been
   if (!rebuilt.status.ok()) {
     LOG_ERROR("log: ", segment_name(id), " cannot be rebuilt: ", rebuilt.status.detail());
     if (rebuilt.status.code() != Code::unavailable) ++failures_[id];
-    const auto waiters = std::move(waiting[id]);
-    waiting.erase(id);  // first: who waited may begin anew
-    for (const auto& then : waiters) then(rebuilt.status);
-    return;
+    return tell_waiting(id, rebuilt.status);
   }
   // Nobody gives back a segment that is being rebuilt (LogSpace::make_room).
   SegmentInfo& segment = p_.sealed.at(id);
@@ -242,6 +239,22 @@ void Mending::on_rebuilt(std::uint32_t id, const Rebuilt& rebuilt, How how) {
   if (held > whole) ++p_.stats.unreadable_rows;
 }
 
+void Mending::tell_waiting(std::uint32_t id, const Status& status) {
+  const auto waiters = std::move(waiting[id]);
+  waiting.erase(id);  // first: who waited may begin anew
+  for (const auto& then : waiters) then(status);
+  rest();
+}
+
+// A log that is full took nothing while a segment was made anew (OpenGroup::accepting), and no commit need
+// follow that tells it takes some again.
+void Mending::rest() {
+  if (busy()) return;
+  p_.loop.post([this, alive = p_.alive] {
+    if (*alive) p_.groups.tell_room();
+  });
+}
+
 // An error when it cannot be told: then it is not gone.
 Result<bool> Mending::gone(std::uint32_t id) const {
   for (const char* suffix : {"", "-wal"}) {
@@ -260,63 +273,95 @@ void Mending::on_replaced(std::uint32_t id) {
   waiting.erase(id);
 }
 
+struct Mending::Forgetting {
+  std::string device;
+  std::optional<WallTime> before;
+  std::function<void(Result<std::uint64_t>)> done;
+  std::vector<std::uint32_t> left;  // the oldest last: it comes first
+  std::uint64_t records = 0;
+
+  // Once, however it ends: the log may be closed while the answer of a worker is on its way.
+  void answer(const Result<std::uint64_t>& how) {
+    if (const auto to = std::exchange(done, nullptr)) to(how);
+  }
+};
+
 // Segment after segment is rewritten without those records, as a damaged one is without the rows that are
 // gone. Until it has been none of its rows is carried into another.
 void Mending::forget_device(const std::string& device, std::optional<WallTime> before,
                             std::function<void(Result<std::uint64_t>)> done) {
-  struct Work {
-    std::vector<std::uint32_t> left;  // the oldest last: it comes first
-    std::uint64_t records = 0;
-    std::function<void()> next;
-  };
-  auto work = std::make_shared<Work>();
-  const auto take = [this](Work& w) {
-    const std::uint32_t id = w.left.back();
-    w.left.pop_back();
-    to_rewrite_.extract(id);
-    return id;
-  };
-  work->next = [this, take, work = std::weak_ptr(work), device, before, done] {
-    const auto w = work.lock();
-    while (!w->left.empty() && !p_.sealed.contains(w->left.back())) take(*w);
-    if (w->left.empty()) return done(w->records);
-    // It is mended, or another device is taken out of it: its turn comes behind that, however that ends.
-    if (const auto at = waiting.find(w->left.back()); at != waiting.end())
-      return at->second.push_back([w](const Status&) { w->next(); });
-    const std::uint32_t id = take(*w);
-    auto rebuilt = std::make_shared<Rebuilt>();
-    waiting[id].push_back([w, take, done](const Status& status) {
-      if (status.ok()) return w->next();
-      while (!w->left.empty()) take(*w);
-      done(status);
-    });
-    p_.loop.run_blocking(
-        "read",
-        [reader = p_.reader, id, device, before, rebuilt] {
-          LossDetail taken_out;
-          const auto goes = [&](const Record& record) {
-            return record.device == device && (!before || time_of(record) < *before);
-          };
-          *rebuilt = reader->rebuild(id, [&](const Row& row) { return without(row, goes, taken_out); });
-          rebuilt->taken_out = std::move(taken_out);
-        },
-        [this, alive = p_.alive, w, id, rebuilt] {
-          if (!*alive) return;
-          for (const auto& [name, count] : rebuilt->taken_out.devices) w->records += count;
-          on_rebuilt(id, *rebuilt, How::forgotten);
-        });
-  };
+  const auto work = std::make_shared<Forgetting>(Forgetting{device, before, std::move(done), {}});
   ++sealing_;
-  p_.groups.seal([this, alive = p_.alive, work, done, device](const Status& status) {
-    if (!*alive) return;
+  p_.groups.seal([this, alive = p_.alive, work](const Status& status) {
+    if (!*alive) return work->answer(log_closed());
     --sealing_;
-    if (!status.ok()) return done(status);
+    if (!status.ok()) return give_up(*work, status);
     p_.cache.begin_after(p_.committed);  // what is in memory holds the device, too
-    for (const auto& [id, segment] : p_.sealed) work->left.insert(work->left.begin(), id);
+    for (auto at = p_.sealed.rbegin(); at != p_.sealed.rend(); ++at) work->left.push_back(at->first);
     to_rewrite_.insert(work->left.begin(), work->left.end());
-    LOG_INFO("log: forgetting device ", device);
-    work->next();
+    LOG_INFO("log: forgetting device ", work->device);
+    forget_next(work);
   });
+}
+
+std::uint32_t Mending::take(Forgetting& work) {
+  const std::uint32_t id = work.left.back();
+  work.left.pop_back();
+  to_rewrite_.extract(id);
+  return id;
+}
+
+void Mending::give_up(Forgetting& work, const Status& why) {
+  while (!work.left.empty()) take(work);
+  work.answer(why);
+  rest();
+}
+
+void Mending::forget_next(const std::shared_ptr<Forgetting>& work) {
+  while (!work->left.empty() && !p_.sealed.contains(work->left.back())) take(*work);
+  if (work->left.empty()) {
+    work->answer(work->records);
+    return rest();
+  }
+  if (p_.stopping) return give_up(*work, log_closed());
+  // It is mended, or another device is taken out of it: its turn comes behind that, however that ends.
+  if (const auto at = waiting.find(work->left.back()); at != waiting.end()) {
+    return at->second.push_back([this, alive = p_.alive, work](const Status&) {
+      if (!*alive) return work->answer(log_closed());
+      forget_next(work);
+    });
+  }
+  forget_in(take(*work), work);
+}
+
+void Mending::forget_in(std::uint32_t id, const std::shared_ptr<Forgetting>& work) {
+  waiting[id].push_back([this, alive = p_.alive, work](const Status& status) {
+    if (!*alive) return work->answer(log_closed());
+    if (status.ok()) return forget_next(work);
+    give_up(*work, status);
+  });
+  auto rebuilt = std::make_shared<Rebuilt>();
+  p_.loop.run_blocking(
+      "read",
+      [reader = p_.reader, id, device = work->device, before = work->before, rebuilt] {
+        LossDetail taken_out;
+        const auto goes = [&](const Record& record) {
+          return record.device == device && (!before || time_of(record) < *before);
+        };
+        *rebuilt = reader->rebuild(id, [&](const Row& row) { return without(row, goes, taken_out); });
+        rebuilt->taken_out = std::move(taken_out);
+      },
+      [this, alive = p_.alive, work, id, rebuilt] {
+        if (!*alive) return work->answer(log_closed());
+        for (const auto& [name, count] : rebuilt->taken_out.devices) work->records += count;
+        on_rebuilt(id, *rebuilt, How::forgotten);
+      });
+}
+
+void Mending::end() {
+  for (const auto& [id, waiters] : std::exchange(waiting, {})) {
+    for (const auto& then : waiters) then(log_closed());
+  }
 }
 
 }  // namespace millrace

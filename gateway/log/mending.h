@@ -6,6 +6,7 @@
 #include <array>
 #include <functional>
 #include <map>
+#include <memory>
 #include <optional>
 #include <set>
 #include <string>
@@ -39,6 +40,8 @@ class Mending {
   bool given_up(std::uint32_t id) { return failures_[id] >= read_failures_max; }
   // An error when it cannot be told: then it is not gone.
   Result<bool> gone(std::uint32_t id) const;
+  // `done` once, also when the log is stopped meanwhile: `closed`, and what was forgotten until then stays
+  // so.
   void forget_device(const std::string& device, std::optional<WallTime> before,
                      std::function<void(Result<std::uint64_t>)> done);
   // None of its rows goes into another segment now: a device is about to be taken out of it.
@@ -48,6 +51,8 @@ class Mending {
   bool busy() const { return sealing_ > 0 || !waiting.empty() || !to_rewrite_.empty(); }
   // The rebuilt file stands: who waited goes on.
   void on_replaced(std::uint32_t id);
+  // Nothing is written any more: who waits hears that it is closed.
+  void end();
 
   // Damaged segments on their way to be replaced, and who waits for that.
   std::map<std::uint32_t, std::vector<std::function<void(Status)>>> waiting;
@@ -55,8 +60,15 @@ class Mending {
  private:
   static constexpr int read_failures_max = 5;  // of one file, before what cannot be read of it is given up
 
+  struct Forgetting;  // a device that is taken out of one segment after the other
+  std::uint32_t take(Forgetting& work);
+  void give_up(Forgetting& work, const Status& why);
+  void forget_next(const std::shared_ptr<Forgetting>& work);
+  void forget_in(std::uint32_t id, const std::shared_ptr<Forgetting>& work);
+  void tell_waiting(std::uint32_t id, const Status& status);
   void lose_missing_rows(const SegmentInfo& before, const std::array<LaneSpan, lane_count>& now,
                          const std::vector<Row>& rows, How how, const char* reason);
+  void rest();
   std::vector<Range> held_elsewhere(const SegmentInfo& segment, Lane lane) const;
 
   LogParts& p_;

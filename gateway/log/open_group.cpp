@@ -173,6 +173,10 @@ void OpenGroup::strike(const std::vector<Range>& struck) {
     const LaneSpan& span = segment.lanes[static_cast<std::size_t>(Lane::dead)];
     if (!span.empty()) oldest = std::min(oldest, span.first);
   }
+  for (const GroupWrite::Copy* copy : p_.copies()) {
+    const LaneSpan& span = copy->lanes[static_cast<std::size_t>(Lane::dead)];
+    if (!span.empty()) oldest = std::min(oldest, span.first);
+  }
   p_.struck.strike(struck, oldest);
   p_.state.put("struck", p_.struck.encode());
 }

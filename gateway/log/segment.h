@@ -73,6 +73,7 @@ struct GroupWrite {
   struct Copy {  // rows moved verbatim from a segment that will go: all of them, or the group fails
     SegmentInfo segment;
     std::vector<Sequence> firsts;
+    std::array<LaneSpan, lane_count> lanes{};  // of these rows
   };
   std::vector<Copy> copies;
   std::vector<std::string> remove_after;  // file names to unlink once this is committed

@@ -103,6 +103,7 @@ LogStats SqliteLog::stats() const {
   constexpr auto dead = static_cast<std::size_t>(Lane::dead);
   stats.dead_bytes = p_.head.lanes[dead].bytes;
   for (const auto& [id, segment] : p_.sealed) stats.dead_bytes += segment.lanes[dead].bytes;
+  stats.row_bytes_max = p_.options.row_bytes_max;
   stats.blocked = p_.groups.full;
   stats.state_bytes = p_.state.user_bytes();
   stats.state_bytes_max = p_.options.state_bytes_max;

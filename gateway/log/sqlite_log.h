@@ -77,6 +77,7 @@ class SqliteLog final : public Log {
   WallTime last_settled() const { return p_.last_settled; }
 
   // ---- for `millrace log`
+  const Folder& folder() const { return p_.folder; }
   std::vector<SegmentInfo> segments() const { return p_.segments(); }  // ascending, the head last
   std::vector<std::string> consumers() const { return p_.cursors.consumers(); }
   bool takes(const std::string& consumer, Lane lane) const {
@@ -87,11 +88,13 @@ class SqliteLog final : public Log {
   void seal(Done done) { p_.groups.seal(std::move(done)); }
   // Takes the records of a device (those before `before`, when one is given) out of every segment. Numbers
   // stay, what was not delivered of them is settled as forgotten, and noted. `done` says how many records
-  // went.
+  // went; late while the disk takes nothing, and `closed` where the log is stopped first.
   void forget_device(const std::string& device, std::optional<WallTime> before,
                      std::function<void(Result<std::uint64_t>)> done) {
     p_.mending.forget_device(device, before, std::move(done));
   }
+  // Segments are being rewritten: a device goes, or damage is mended.
+  bool mending() const { return p_.mending.busy(); }
 
  private:
   SqliteLog(Loop& loop, Folder& folder, const LogOptions& options) : p_(loop, folder, options) {}

@@ -137,6 +137,7 @@ void Unwritten::end_unwritten() {
   for (auto* dones : {&p_.groups.writing_dones, &p_.open.dones}) {
     for (Log::Done& done : *dones) done({Code::closed, "the log could not be written: " + p_.stats.trouble});
   }
+  p_.mending.end();
   p_.loop.post(std::exchange(p_.groups.stopped, nullptr));
 }
 

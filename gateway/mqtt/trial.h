@@ -12,10 +12,11 @@ namespace millrace {
 
 void try_mqtt_server(const std::string& what, const std::string& server,
                      const mqtt::PublishClientOptions& options, const TlsConfig& tls,
-                     std::vector<Trial>& trials);
+                     const std::vector<std::string>& alpn, std::vector<Trial>& trials);
 
 template <typename MqttConfig>
-void try_mqtt_servers(const std::string& who, const MqttConfig& config, std::vector<Trial>& trials) {
+void try_mqtt_servers(const std::string& who, const MqttConfig& config, std::vector<Trial>& trials,
+                      const std::vector<std::string>& alpn = {}) {
   mqtt::PublishClientOptions options;
   options.client_id = config.client_id + "-check";
   options.version = static_cast<std::uint8_t>(config.version);
@@ -23,7 +24,7 @@ void try_mqtt_servers(const std::string& who, const MqttConfig& config, std::vec
   options.username = config.username;
   options.password = config.password;
   for (const std::string& server : config.servers)
-    try_mqtt_server(who + ": " + server, server, options, config.tls, trials);
+    try_mqtt_server(who + ": " + server, server, options, config.tls, alpn, trials);
 }
 
 }  // namespace millrace

@@ -74,6 +74,7 @@ struct Parsed {
 };
 
 Status parse(const std::string& path, mbedtls_x509_crt& chain, bool some_will_do = false) {
+  if (is_no_file(path)) return {Code::invalid, path + " is no file"};
   auto content = read_file(path, file_max);
   if (!content.ok()) return content.status();
   if (trim(content.value()).empty()) return {Code::unavailable, path + ": it is empty"};

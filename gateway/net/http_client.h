@@ -15,6 +15,10 @@
 
 namespace millrace {
 
+// What a client of HTTP asks for in its handshake (RFC 7301): so that a port with other protocols, too, gives
+// this one or says that it has not.
+inline std::vector<std::string> http_alpn() { return {"http/1.1"}; }
+
 struct HttpQuery {
   std::string method = "GET";
   HttpUrl url;

@@ -22,6 +22,7 @@ std::size_t count(std::string_view content, std::string_view word) {
 
 // PEM (RFC 7468) whose blocks all end.
 Status look_at_pem(const std::string& path) {
+  if (is_no_file(path)) return {Code::unavailable, path + " is no file"};
   const auto content = read_file(path, 4 << 20);
   if (!content.ok()) return content.status();
   const std::size_t begun = count(content.value(), "-----BEGIN "),

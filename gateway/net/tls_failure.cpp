@@ -46,7 +46,6 @@ const char* name_of(std::uint8_t alert) {
     case 113: return "bad_certificate_status_response";
     case 115: return "unknown_psk_identity";
     case 116: return "certificate_required";
-    case 120: return "no_application_protocol";
     default: return nullptr;
   }
 }
@@ -56,6 +55,15 @@ Status may_pass(std::string words) { return {Code::unavailable, std::move(words)
 
 constexpr const char* no_certificate_of_ours =
     "the server demands a client certificate, and none is configured (tls_cert, tls_key_file)";
+
+// RFC 7301, section 3.2.
+std::string no_protocol(const std::vector<std::string>& asked_for) {
+  if (asked_for.empty())
+    return "the server wants to be asked for a protocol by its name, and none was (ALPN: tls_alpn of uplinks.mqtt)";
+  std::string names;
+  for (const std::string& name : asked_for) names += (names.empty() ? "\"" : ", \"") + name + "\"";
+  return text("on this port the server does not speak ", names, " (ALPN; alert no_application_protocol)");
+}
 
 Status tell_server_alert(const TlsFailure& failure) {
   const std::uint8_t alert = *failure.alert;
@@ -89,6 +97,7 @@ Status tell_server_alert(const TlsFailure& failure) {
       return must_act(failure.showed_ours
                           ? "the server did not get the certificate it demands (alert certificate_required)"
                           : no_certificate_of_ours);
+    case 120: return must_act(no_protocol(failure.alpn));
     default: break;
   }
   const char* name = name_of(alert);

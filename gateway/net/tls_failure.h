@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "base/status.h"
 
@@ -21,6 +22,7 @@ struct TlsFailure {
   bool asked_for_ours = false;        // it asked for a certificate
   bool showed_ours = false;           // we have one
   bool tls13 = false;                 // this build speaks TLS 1.3
+  std::vector<std::string> alpn;      // the protocols we asked for by name
   std::string host;                   // whom we wanted to reach
 };
 

@@ -326,6 +326,7 @@ TlsFailure TlsIdentity::failure_of(const mbedtls_ssl_context& ssl, int error) co
   failure.certificate = complaint;
   failure.showed_ours = own.raw.p != nullptr;
   failure.tls13 = speaks_tls13;
+  failure.alpn = alpn;
   failure.host = host;
   return failure;
 }

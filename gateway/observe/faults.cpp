@@ -4,6 +4,7 @@
 #include <iterator>
 #include <utility>
 
+#include "base/instance.h"
 #include "base/span_words.h"
 #include "base/text.h"
 
@@ -89,9 +90,9 @@ std::string_view advised(std::string_view reason, std::string_view otherwise) {
 std::string for_instance(std::string next, const std::string& instance) {
   if (instance.empty()) return next;
   const std::pair<std::string_view, std::string> said[] = {
-      {": millrace ", text(": millrace --instance ", instance, " ")},
-      {"(millrace ", text("(millrace --instance ", instance, " ")},
-      {"journalctl -u millrace", text("journalctl -u millrace@", instance)}};
+      {": millrace ", text(": ", instance_command(instance), " ")},
+      {"(millrace ", text("(", instance_command(instance), " ")},
+      {"journalctl -u millrace", text("journalctl -u ", instance_unit(instance))}};
   for (const auto& [plain, ours] : said) {
     for (std::size_t at = 0; (at = next.find(plain, at)) != std::string::npos; at += ours.size())
       next.replace(at, plain.size(), ours);

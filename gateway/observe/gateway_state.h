@@ -35,6 +35,13 @@ struct SchemaState {
   std::uint64_t unexpected = 0, type = 0, unit = 0, range = 0, absent = 0;
 };
 
+// A device that an input turned away, and what to do about that.
+struct TurnedAway {
+  std::string client, user, from, topic;  // topic: it may not publish there; empty: it was not let in
+  std::string why, next;
+  double first = 0, last = 0;  // since it was, for this reason
+};
+
 struct InputState {
   std::string name, kind;
   std::string state;                                       // "connected to ...", or why not
@@ -49,7 +56,8 @@ struct InputState {
   std::uint64_t devices = 0, silent_devices = 0, devices_beyond = 0;  // beyond: not watched, devices_max are
   std::vector<SilentDevice> silent_first;                             // those that are silent longest
   std::optional<UnreadPayload> unread;
-  std::vector<SchemaState> schemas;  // of routes that saw something
+  std::vector<TurnedAway> turned_away;  // of the last hour, the last first
+  std::vector<SchemaState> schemas;     // of routes that saw something
 };
 
 struct LaneState {

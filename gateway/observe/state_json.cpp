@@ -56,6 +56,20 @@ void write(JsonWriter& json, const InputState& input) {
         .member("reason", input.unread->reason);
     json.member("age_seconds", input.unread->age).end_object();
   }
+  json.key("refused").begin_array();
+  for (const TurnedAway& one : input.turned_away) {
+    json.begin_object()
+        .member("client", one.client)
+        .member("user", one.user)
+        .member("from", one.from)
+        .member("topic", one.topic);
+    json.member("reason", one.why)
+        .member("next", one.next)
+        .member("first_seconds", one.first)
+        .member("last_seconds", one.last)
+        .end_object();
+  }
+  json.end_array();
   json.key("schemas").begin_array();
   for (const SchemaState& schema : input.schemas) {
     json.begin_object()

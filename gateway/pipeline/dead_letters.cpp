@@ -1,7 +1,10 @@
 #include "pipeline/dead_letters.h"
 
+#include <algorithm>
+
 #include "base/text.h"
 #include "base/utf8.h"
+#include "record/record_proto.h"
 #include "record/unsynced.h"
 
 namespace millrace {
@@ -9,6 +12,8 @@ namespace {
 
 constexpr std::size_t sampled_max = 1024;  // inputs and reasons; then they are counted anew
 constexpr Duration sample_each = std::chrono::minutes(1);
+constexpr std::size_t always_fits = 64 << 10;  // half a row of the smallest log
+constexpr std::size_t beside_max = 4 << 10;    // what a record takes in a row beside itself
 
 }  // namespace
 
@@ -81,9 +86,29 @@ Record DeadLetters::letter_of(const Arrival& arrival, const std::string& reason,
   return record;
 }
 
+// A letter that no row has room for would not be stored at all: of a small log, a payload of an eighth of it.
+void DeadLetters::make_fit(Record& letter) const {
+  const auto& whole = std::get<DeadDetail>(letter.detail->body);
+  std::size_t bytes = whole.payload.size() + whole.channel.size();
+  for (const auto& [name, value] : whole.publisher.properties) bytes += name.size() + value.size();
+  const auto fits = [this, &letter] {
+    return encode_record(letter).size() + beside_max <= log_.stats().row_bytes_max;
+  };
+  if (bytes <= always_fits || fits()) return;
+  auto detail = std::make_shared<Detail>(*letter.detail);
+  auto& dead = std::get<DeadDetail>(detail->body);
+  if (dead.whole_size == 0) dead.whole_size = dead.payload.size();
+  dead.payload.resize(std::min(dead.payload.size(), Inbox::head_bytes));
+  dead.missing.resize(std::min<std::size_t>(dead.missing.size(), 1));  // it is never read again
+  letter.detail = detail;
+  if (!fits()) dead.publisher.properties = {};
+}
+
 void DeadLetters::put(const Arrival& arrival, const std::string& reason, ValueRuns missing,
                       std::uint64_t boot_id, WriteSet& set) {
-  set.records.emplace_back(Lane::dead, letter_of(arrival, reason, std::move(missing), boot_id));
+  Record letter = letter_of(arrival, reason, std::move(missing), boot_id);
+  make_fit(letter);
+  set.records.emplace_back(Lane::dead, std::move(letter));
   kept_.add();
 }
 

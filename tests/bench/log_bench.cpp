@@ -7,6 +7,8 @@
 //   log_bench flash FOLDER SERIES MS KIND  10 minutes of 1,000 readings/s; KIND: log, unsent, append (a file)
 //   log_bench fill FOLDER GIGABYTES        a backlog
 //   log_bench drain FOLDER SERIES MILLIONS reads and settles a backlog, with the speed of each tenth
+//   log_bench windows                      1,000 keys, 4 aggregates, beside a hash map of the same; and the
+//                                          bytes of state an open window takes
 #include <fcntl.h>
 #include <sys/resource.h>
 #include <unistd.h>
@@ -15,6 +17,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <unordered_map>
 
 #include "base/json.h"
 #include "base/text.h"
@@ -22,6 +25,7 @@
 #include "record/batch.h"
 #include "sim/fleet/series.h"
 #include "sim/world/world.h"
+#include "windows/window_engine.h"
 
 using namespace millrace;
 using namespace std::chrono_literals;
@@ -310,6 +314,58 @@ int drain(const std::string& path, const std::string& series, double millions) {
   return 0;
 }
 
+int windows() {
+  constexpr std::size_t keys = 1000, rounds = 2000;
+  WindowConfig config;
+  config.name = "1min";
+  WindowEngine engine({config});
+  std::vector<Record> readings(keys), out;
+  for (std::size_t i = 0; i < keys; ++i) {
+    readings[i].device = text("device-", i / 5);
+    readings[i].metric = text("metric-", i % 5);
+  }
+  struct Plain {
+    double sum = 0, least = 1e300, most = -1e300;
+    std::uint64_t count = 0;
+  };
+  std::unordered_map<std::string, Plain> map;
+  Rng rng(1);
+  WallTime now{1'790'000'000'000'000};
+  double spent = 0, plain = 0;
+  std::size_t closed = 0;
+  for (std::size_t round = 0; round < rounds; ++round) {
+    now.us += 1'000'000;
+    for (Record& reading : readings) {
+      reading.time = {now.us + static_cast<std::int64_t>(rng.below(1000))};
+      reading.value = rng.unit();
+    }
+    const double begin = cpu_seconds();
+    engine.feed(WindowEngine::note(now, WindowEngine::Clock::trusted), out);
+    for (const Record& reading : readings) engine.feed(reading, out);
+    const double middle = cpu_seconds();
+    std::string key;
+    for (const Record& reading : readings) {
+      key.assign(reading.device).append(1, '\0').append(reading.metric);
+      Plain& of = map[key];
+      const double value = std::get<double>(reading.value);
+      of.sum += value;
+      of.least = std::min(of.least, value);
+      of.most = std::max(of.most, value);
+      ++of.count;
+    }
+    spent += middle - begin;
+    plain += cpu_seconds() - middle;
+    closed += out.size();
+    out.clear();
+  }
+  if (closed < keys * (rounds / 60 - 2)) return 1;  // a window a minute of each key
+  print("window_cpu", spent / (keys * rounds) * 1e9, "ns/reading", "hash map update, ns/reading",
+        plain / (keys * rounds) * 1e9);
+  print("window_bytes", static_cast<double>(engine.bytes(0)) / static_cast<double>(engine.keys(0)),
+        "bytes/open window", "the four numbers themselves, bytes", sizeof(Plain));
+  return 0;
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -320,6 +376,7 @@ int main(int argc, char** argv) {
     return flash(argv[2], argv[3], std::chrono::milliseconds(std::atoi(argv[4])), argv[5]);
   if (what == "fill" && argc == 4) return fill(argv[2], std::atof(argv[3]));
   if (what == "drain" && argc == 5) return drain(argv[2], argv[3], std::atof(argv[4]));
-  std::fprintf(stderr, "usage: log_bench cpu|inbox|flash|fill|drain ...\n");
+  if (what == "windows" && argc == 2) return windows();
+  std::fprintf(stderr, "usage: log_bench cpu|inbox|flash|fill|drain|windows ...\n");
   return 64;
 }

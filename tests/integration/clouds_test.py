@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-"""Where records go by HTTP into clouds and stores: objects of S3 (npm's s3rver, and PyPI's moto, which checks signatures), Prometheus'
+"""Where records go by HTTP into clouds and stores: objects of S3 (npm's s3rver, Go's gofakes3, and PyPI's moto, which checks signatures), Prometheus'
 remote write, Google Pub/Sub and Azure Event Hubs. Of the last two no server can be had: they are stubs, which follow the public
 descriptions of the services and check every word of a request, its signature first."""
 import base64
@@ -18,6 +18,8 @@ import threading
 import time
 import unittest
 import urllib.parse
+import urllib.request
+import xml.etree.ElementTree
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "support"))
@@ -25,7 +27,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent.parent / "packagin
 import north
 import read_batch
 from north import North
-from testsite import BUILD, ROOT, Process, listening, wait_for
+from testsite import BUILD, ROOT, Process, free_port, listening, wait_for
 
 
 def secret(folder, name, words):
@@ -41,14 +43,7 @@ class S3rver(north.Server):
 
     @classmethod
     def missing(cls):
-        if shutil.which("node") is None or shutil.which("npm") is None:
-            return "node and npm are not installed"
-        if not (cls.HOME / "node_modules" / ".bin" / "s3rver").exists():
-            cls.HOME.mkdir(parents=True, exist_ok=True)
-            done = subprocess.run(["npm", "install", "--silent", "--no-fund", "--no-audit", "--prefix", str(cls.HOME), "s3rver@3.7.1"], capture_output=True, text=True)
-            if done.returncode != 0:
-                return "s3rver cannot be had: " + done.stderr.strip()[-200:]
-        return ""
+        return north.node(cls.HOME, "s3rver@3.7.1")
 
     def command(self):
         return ["node", str(self.HOME / "node_modules" / ".bin" / "s3rver"), "-d", str(self.folder / "data"), "-a", "127.0.0.1", "-p", str(self.port),
@@ -69,6 +64,41 @@ class S3rver(north.Server):
         for path in sorted(root.rglob("*._S3rver_object")):
             found[str(path.relative_to(root))[:-len("._S3rver_object")]] = path.read_bytes()
         return found
+
+
+class GoFakeS3(north.Server):
+    """Go's gofakes3: objects in a database that each is synced to. It looks at a request's time, but not at its signature."""
+    MODULE, FOLDER = "github.com/johannesboyne/gofakes3/cmd/gofakes3@v1.2.0", ROOT / "build" / "gofakes3"
+
+    @classmethod
+    def missing(cls):
+        if (cls.FOLDER / "gofakes3").exists():
+            return ""
+        if shutil.which("go") is None:
+            return "no go is installed (1.24 or newer)"
+        done = subprocess.run(["go", "install", cls.MODULE], capture_output=True, text=True, timeout=600, env={**os.environ, "GOBIN": str(cls.FOLDER)})
+        return "" if done.returncode == 0 else "gofakes3 cannot be had (go 1.24 or newer is needed): " + done.stderr.strip()[-200:]
+
+    def start(self):
+        self.process = Process([str(self.FOLDER / "gofakes3"), "-host", f"127.0.0.1:{self.port}", "-backend", "bolt", "-bolt.db", str(self.folder / "objects"),
+                                "-initialbucket", "plant", "-quiet"], self.folder / "server.log")
+        wait_for(lambda: listening(self.port), "gofakes3 answers", 60)
+
+    begin = start
+
+    def objects(self):
+        """{name: bytes} of what is whole."""
+        names, more = [], ""
+        while more is not None:
+            found = xml.etree.ElementTree.fromstring(north.ask(f"{self.url}/plant?list-type=2{more}")[1])
+            names += [one.text for one in found.iterfind("{*}Contents/{*}Key")]
+            token = found.find("{*}NextContinuationToken")
+            more = None if token is None else "&continuation-token=" + urllib.parse.quote(token.text, safe="")
+        objects = {}
+        for name in names:
+            with urllib.request.urlopen(f"{self.url}/plant/{urllib.parse.quote(name)}", timeout=20) as answer:
+                objects[name] = answer.read()
+        return objects
 
 
 class SignedMoto(north.Moto):
@@ -115,8 +145,12 @@ class Objects(North):
 
     def records(self, server):
         """By the reader as people run it; what is in no object whole is not there."""
-        names = [str(server.folder / "data" / "plant" / (name + "._S3rver_object")) for name in server.objects()]
-        done = subprocess.run([str(ROOT / "packaging" / "read_batch.py"), "--desc", str(BUILD / "generated" / "record.desc"), "--object", *names],
+        folder, files = self.folder / "fetched", []
+        folder.mkdir(exist_ok=True)
+        for name, data in server.objects().items():
+            files.append(folder / name.replace("/", "-"))
+            files[-1].write_bytes(data)
+        done = subprocess.run([str(ROOT / "packaging" / "read_batch.py"), "--desc", str(BUILD / "generated" / "record.desc"), "--object", *map(str, files)],
                               capture_output=True, text=True, check=True)
         return [json.loads(line) for line in done.stdout.splitlines()]
 
@@ -145,11 +179,20 @@ class Objects(North):
         self.assertEqual(len(self.records(server)), 300)
         self.assertLessEqual(len(server.objects()), 6)
 
-    def test_kills_leave_every_record(self):
-        server, rng = self.server(S3rver), random.Random(1)
+    def test_an_outage_and_kills_leave_every_record(self):
+        self.outage_and_kills(S3rver)
+
+    def test_an_outage_and_kills_of_gofakes3(self):
+        self.outage_and_kills(GoFakeS3)
+
+    def outage_and_kills(self, kind):
+        server, rng = self.server(kind), random.Random(1)
         gateway = self.start(server.url, self.config())
         publisher = self.pouring()
         wait_for(lambda: self.metric("millrace_uplink_records_total") > 300, "readings are through")
+        server.stop()
+        wait_for(lambda: self.metric("millrace_uplink_backlog_records") > 1000, "a backlog")
+        server.start()
         for n in range(int(os.environ.get("MILLRACE_KILLS", "5"))):
             time.sleep(rng.uniform(0.1, 0.9))  # the random moment is the point
             if n % 2:
@@ -167,7 +210,21 @@ class Objects(North):
             values = held[f"dev-{c}"]
             self.assertEqual(set(range(1, last + 1)) - set(values), set(), "acknowledged and missing")
             self.assertEqual(len(values), len(set(values)), "the reader takes each identity once")
-        print(f"   {answer['acknowledged']} acknowledged, {sum(map(len, held.values()))} there in {len(server.objects())} objects", file=sys.stderr)
+        print(f"   {kind.__name__}: {answer['acknowledged']} acknowledged, {sum(map(len, held.values()))} there in {len(server.objects())} objects", file=sys.stderr)
+
+    def test_a_clock_of_ours_that_is_wrong(self):
+        """It is three hours behind theirs: the first signature is too old, all others are by their clock, and nobody need act."""
+        server = self.server(GoFakeS3)
+        self.port = free_port()
+        path = self.configure(north.CONFIG, port=self.port, server=server.url, uplink=self.config(), timeout="5s")
+        gateway = self.gateway(path, env=self.faked(FAKETIME="-3h", FAKETIME_DONT_FAKE_MONOTONIC="1"))
+        self.publish(100)
+        self.drained(20)
+        self.publish(100, "--prefix", "more")
+        self.drained(20)
+        self.assertEqual(sorted(record["sequence"] for record in self.records(server)), list(range(1, 201)))
+        self.assertEqual(gateway.text().count("RequestTimeTooSkewed"), 1, gateway.text())
+        self.assertNotIn("somebody must act", gateway.text())
 
     def test_lines_that_duckdb_reads(self):
         server = self.server(S3rver)
@@ -190,7 +247,13 @@ class Objects(North):
         self.assertEqual(json.loads(done.stdout), [[f"dev-{n}", 200, 1.0, 200.0] for n in range(3)])
 
     def test_no_bucket_blocks(self):
-        server = self.server(S3rver)
+        for kind in (S3rver, GoFakeS3):
+            with self.subTest(kind=kind.__name__):
+                self.no_bucket(kind)
+                self.afresh()
+
+    def no_bucket(self, kind):
+        server = self.server(kind)
         gateway = self.start(server.url, self.config().replace('"plant"', '"nowhere"'))
         self.publish(50)
         wait_for(lambda: self.metric("millrace_uplink_blocked") == 1, "blocked", 30)

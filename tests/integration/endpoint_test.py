@@ -563,6 +563,59 @@ class Access(Endpoint):
         wait_for(lambda: len(self.records()) == 2, "two were let through")
         self.assertNotIn("sesame", (self.folder / "gateway.log").read_text() + (self.http("/metrics") or ""))
 
+    def refused(self):
+        return [(one["client"], one["user"], one["topic"], one["reason"]) for one in self.status()["inputs"][0]["refused"]]
+
+    def test_who_is_refused_is_told_by_status_and_trace(self):
+        self.add_user("line-1", "sesame")
+        self.endpoint(input=f'users_file = "{self.folder}/users"', more='  [[inputs.mqtt_endpoint.acl]]\n  users = ["line-*"]\n  publish = ["plant/{username}/#"]\n')
+        self.assertEqual(self.refused(), [])
+        self.assertNotEqual(self.publish_as("-i", "press-7", "-u", "line-1", "-P", "wrong").returncode, 0)
+        wait_for(lambda: self.refused() == [("press-7", "line-1", "", "wrong user name or password")], "it is told")
+        one = self.status()["inputs"][0]["refused"][0]
+        self.assertEqual(one["from"], "127.0.0.1")
+        self.assertEqual(one["next"], f"let the device and users_file say the same: millrace passwd {self.folder}/users USER")
+        page = self.command("status").stdout
+        self.assertRegex(page, r"(?m)^  refused       devices: press-7, user line-1, from 127\.0\.0\.1: wrong user name or password; .* ago$")
+        traced = self.command("trace", "press-7").stdout
+        self.assertRegex(traced, r"(?m)^nothing of press-7 is in the log.*\nrefused by input devices: press-7, user line-1, .*: wrong user name or password; .* ago\n  next: let the device")
+        self.assertNotIn("refused", self.command("trace", "press-8").stdout)
+        # It may come in now, and publishes where it may not: by its topic it is d9.
+        self.assertEqual(self.publish_as("-i", "press-7", "-u", "line-1", "-P", "sesame").returncode, 0)
+        wait_for(lambda: self.refused() == [], "what kept it out is over")
+        raw = Raw(self.port, connect(client="press-7", flags=2 | 0xC0, payload=text("line-1") + text("sesame")), publish(topic="plant/line-2/d9/telemetry"))
+        self.assertEqual([raw.packet()[0], raw.packet()], [0x20, (0x40, b"\x00\x01\x87")])
+        self.assertEqual(self.refused(), [("press-7", "line-1", "plant/line-2/d9/telemetry", "may not publish to this topic")])
+        self.assertIn("may not publish to this topic (plant/line-2/d9/telemetry)", self.command("trace", "d9").stdout)
+        raw.socket.close()
+        # However many names somebody makes up: the last few, and the one that was there before.
+        for n in range(40):
+            Raw(self.port, connect(client=f"made-up-{n}", flags=2 | 0xC0, payload=text("nobody\x1b[2J") + text("x"))).all()
+        self.assertEqual(len(self.refused()), 8)
+        self.assertNotIn("\x1b", self.command("status").stdout + self.command("status", "--json").stdout)
+
+    def test_a_pipe_in_the_place_of_a_file_stops_nobody(self):
+        # Reading one waits for whoever writes there, and everything would wait with it.
+        self.add_user("line-1", "sesame")
+        tls = self.tls()
+        ca = self.folder / "ca.pem"
+        shutil.copy(tls / "ca.pem", ca)
+        users = self.folder / "users"
+        gateway = self.endpoint(input=f'users_file = "{users}"\ntls_cert = "{tls}/server.pem"\ntls_key_file = "{tls}/server.key"\ntls_ca = "{ca}"')
+        secure = ("--cafile", tls / "ca.pem", "-u", "line-1", "-P", "sesame")
+        self.assertEqual(self.publish_as(*secure).returncode, 0)
+        for file in (users, ca):
+            file.unlink()
+            os.mkfifo(file, 0o600)
+        wait_for(lambda: f"{users} is no file; the users stay as they were" in gateway.text(), "that is told")
+        self.assertEqual(self.publish_as(*secure).returncode, 0)
+        gateway.process.send_signal(signal.SIGHUP)
+        wait_for(lambda: "reload: " in gateway.text(), "it is still there")
+        self.assertEqual(self.http("/healthz"), "ok\n")
+        gateway.stop()
+        gateway = self.gateway(self.folder / "millrace.toml")
+        wait_for(lambda: f"waiting for users_file: {users} is no file; tls_ca: {ca} is no file" in gateway.text(), "what a start waits for")
+
     def test_check_names_what_nobody_could_use(self):
         config = self.endpoint(start=False, input="")
         self.assertIn("nobody can connect", self.command("check").stderr)
@@ -605,6 +658,14 @@ class Access(Endpoint):
         big = '{"ts":1700000002,"value":2,"pad":"%s"}' % ("x" * 50_000)  # several records of TLS, several reads
         self.assertEqual(self.publish_as(*with_cert, topic="plant/millrace-client/d1/telemetry", payload=big).returncode, 0)
         wait_for(lambda: len(self.records()) == 2, "both are in the log")
+        server = f'tls_cert = "{tls}/server.pem"\ntls_key_file = "{tls}/server.key"\ntls_ca = "{tls}/ca.pem"\n'
+        for asked, told in (("", True), ('client_certificates = "optional"', False)):
+            self.endpoint(start=False, input="anonymous = true\n" + server + asked)
+            checked = self.command("check")
+            self.assertEqual(checked.returncode, 0, checked.stderr)
+            self.assertEqual('input "devices": tls_ca: nobody is asked for a certificate' in checked.stdout, told, checked.stdout)
+        self.endpoint(start=False, input='anonymous = true\nsessions_max = 0\nsession_expiry_max = "1d"')
+        self.assertIn("session_expiry_max: it does nothing: sessions_max = 0", self.command("check").stdout)
 
     def test_tls_sessions_are_resumed_also_after_a_restart(self):
         tls = self.tls()
@@ -715,6 +776,9 @@ class Access(Endpoint):
 
         self.assertEqual(come(5, "press-1", "plant/boiler-9/state").packet()[1][:2], b"\0\x87")
         self.assertEqual(come(4, "press-1", "plant/boiler-9/state").packet()[1], b"\0\5")
+        # As stock bridges have it, behind an access list: who, and which topic.
+        self.assertEqual(come(4, "press-1", "$SYS/broker/connection/gw/state", "gw").packet()[1], b"\0\5")
+        wait_for(lambda: 'its will is for "$SYS/broker/connection/gw/state", where gw may not publish' in gateway.text(), "that is told")
         good = come(5, "press-1", "plant/press-1/state")
         self.assertEqual(good.packet()[1][:2], b"\0\0")
         good.socket.close()
@@ -918,6 +982,24 @@ class Away(Endpoint):
         wait_for(lambda: self.wills() == [("a", "gone")], "the will that may still be published")
         self.assertIn("the will of b for plant/b/state, where it may not publish any more, is not published", self.processes[-1].text())
 
+    def test_a_will_that_disconnect_makes_due_is_said_once_and_takes_no_room_any_more(self):
+        # Section 3.14.2.2.2: the session ends with the connection, and with the session the will's delay.
+        leaves_with_will = packet(0xE0, b"\x04\x05\x11" + struct.pack(">I", 0))
+        self.endpoint(input="anonymous = true\nsessions_max = 1")
+        for i in range(20):  # more than there is room for, each with 4 KiB
+            raw = self.come(f"w{i:02}", delay=500, word="x" * 4096)
+            raw.send(leaves_with_will)
+            raw.all()
+        expected = [(f"w{i:02}", "x" * 4096) for i in range(20)]
+        wait_for(lambda: self.wills() == expected, "each is published")
+        last = self.come("last", delay=1, word="y" * 4096)
+        time.sleep(1.5)  # a sweep later all is committed
+        self.processes[-1].stop(signal.SIGKILL)
+        last.socket.close()
+        self.start()
+        wait_for(lambda: ("last", "y" * 4096) in self.wills(), "what is kept had room, and is due", 15)
+        self.assertEqual(self.wills(), sorted([*expected, ("last", "y" * 4096)]))
+
     def test_sessions_of_an_address_where_nobody_listens_are_shown_and_go_in_their_time(self):
         self.endpoint(input='anonymous = true\nsession_expiry_max = "10min"')
         old, second = self.port, free_port()
@@ -1108,6 +1190,53 @@ class Durable(Endpoint):
         self.assertIn("millrace_log_evicted_records_total 0\n", self.http("/metrics"))  # asked while there is one to answer
         self.processes[-1].stop()
         self.check_log(answer["through"], 1)
+
+
+    def test_a_bad_payload_larger_than_a_row_of_a_small_log_leaves_its_head(self):
+        self.endpoint(logmore='max_size = "1MiB"', input='anonymous = true\npacket_max = "1MiB"')
+        raw = Raw(self.port, connect())
+        self.assertEqual(raw.packet()[0], 0x20)
+        properties = b"\x26" + text("p") + text("x" * 60)
+        for n, size in enumerate((60_000, 132_000, 900_000)):
+            raw.send(publish(f"plant/l1/d{n}/telemetry", b"{" + b"g" * (size - 1), id=n + 1, properties=properties))
+            self.assertEqual(raw.packet(), (0x40, struct.pack(">H", n + 1)))
+        letters = lambda: {one["channel"]: (one["size"], one.get("whole_size")) for one in json.loads(self.command("dlq", "ls", "--json").stdout)["dead"]}
+        wait_for(lambda: len(letters()) == 3, "each has a letter")
+        kept = [letters()[f"plant/l1/d{n}/telemetry"] for n in range(3)]
+        self.assertEqual(kept, [(60_000, None), (4096, 132_000), (4096, 900_000)])
+        self.assertEqual([r for r in self.records("alarm") if r["kind"] == "loss"], [])
+        self.assertIn("bytes were kept", self.command("dlq", "retry", "--all", "--json").stdout)
+
+    def test_what_formats_remember_takes_no_room_from_windows(self):
+        # A small log that blocks when it is full: were the windows' state not stored, their cursor would keep it full for good.
+        def number(n):
+            return bytes([n & 0x7F | 0x80]) + number(n >> 7) if n > 0x7F else bytes([n])
+
+        def field(key, value):
+            return number(key << 3 | 2) + number(len(value)) + value if isinstance(value, bytes) else number(key << 3) + number(value)
+
+        port = self.broker().port
+        config = self.endpoint(start=False, logmore='max_size = "2MiB"\nwhen_full = "block"', input="anonymous = true\nliveness = false",
+                               more='[[inputs.mqtt_endpoint.routes]]\ntopic = "spBv1.0/#"\nformat = "sparkplug"\nbirths = "names"\n'
+                                    '[[windows]]\nname = "1min"\nsize = "1min"\n')
+        config.write_text(config.read_text().replace("127.0.0.1:1\"", f"127.0.0.1:{port}\""))
+        gateway = self.start(config)
+        raw = Raw(self.port, connect())
+        self.assertEqual(raw.packet()[0], 0x20)
+        for node in range(16):
+            metrics = b"".join(field(2, field(1, f"Line/Area/Machine/Temperature/sensor-{node * 1000 + k:06}".encode()) + field(2, node * 1000 + k + 1) + field(4, 10))
+                               for k in range(600))
+            raw.send(publish(f"spBv1.0/g/NBIRTH/node{node}", field(1, 1700000000000) + metrics + field(3, 0), id=node + 1))
+            self.assertEqual(raw.packet()[0], 0x40)
+        rng = random.Random(1)
+        for k in range(0, 15000, 50):
+            for i in range(k, k + 50):
+                raw.send(publish(f"plant/l1/dev-with-a-long-name-{i % 600:06}/telemetry", json.dumps({"ts": 1700000000 + i // 600, "value": rng.random()}).encode(), id=i + 100))
+            for _ in range(50):
+                self.assertEqual(raw.packet()[0], 0x40)
+        wait_for(lambda: self.metric("millrace_window_keys") == 600, "each device has a window")
+        self.assertNotIn("their state cannot be stored", gateway.text())
+        self.assertLessEqual(sum(f.stat().st_size for f in (self.folder / "log").iterdir()), 2 << 20)
 
 
 class PowerCuts(DiskSite):

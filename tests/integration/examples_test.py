@@ -173,6 +173,11 @@ SENT = {
          '{"MessageId":"4","MessageType":"ua-data","Messages":[{"Payload":{"nsu=urn:x;s=Temp":{"Value":21.6,"SourceTimestamp":"2026-01-01T12:00:01Z"}}}]}]',
          [("opcpub", "nsu=urn:x;s=Temp", 21.5, ""), ("opcpub", "nsu=urn:x;s=Temp", 21.6, "")]),
         ("opcpub/messages/line1", '{"MessageId":"2","MessageType":"ua-metadata","PublisherId":"pub-1"}', []),
+        # Keep-alives: nothing has changed.
+        *(("opcpub/messages/line1", '{"MessageId":"6","MessageType":"ua-data","PublisherId":"pub-1","Messages":%s}' % nothing, [])
+          for nothing in ('{"DataSetWriterId":"w","Payload":{}}', '{"DataSetWriterId":"w","SequenceNumber":7}', '{"DataSetWriterId":"w","Payload":null}')),
+        *(("opcpub/messages/line1", '{"MessageId":"6","MessageType":"ua-data","PublisherId":"pub-1","Messages":%s}' % nothing, "no value")
+          for nothing in ('[{"DataSetWriterId":"w","Payload":{}}]', '[{"DataSetWriterId":"w"}]', "[]", "{}", '{"Payload":{}}')),
     ],
     "aws": [
         ("$aws/things/pump-1/shadow/update", '{"state":{"reported":{"pressure":3.2,"running":true}},"clientToken":"a"}',

@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-"""The HTTPS uplink on real servers: InfluxDB, VictoriaMetrics and ClickHouse through outages, kills and every sort of refusal; TLS
+"""The HTTPS uplink on real servers: InfluxDB, VictoriaMetrics, QuestDB, ClickHouse and kinesalite through outages, kills and every sort of refusal; TLS
 with a CA of the test's own; and a server that lies in every way there is."""
 import gzip
 import json
@@ -25,7 +25,7 @@ from north import North
 from testsite import BUILD, ROOT, Process, wait_for
 
 
-class Stored(North):
+class Outages(North):
     """An outage and kills -9 of the gateway and the server, under load: every reading accounted for at the far side."""
 
     def outage_and_kills(self, kind, kills_of_server=True, doubles=0):
@@ -57,6 +57,8 @@ class Stored(North):
         print(f"   {kind.__name__}: an outage, {killed['gateway']} kills of the gateway, {killed['server']} of the server (seed {seed}): "
               f"{answer['acknowledged']} acknowledged, {found} there, 0 missing, {doubled} doubled", file=sys.stderr)
 
+
+class Stored(Outages):
     def test_influxdb(self):
         self.outage_and_kills(north.Influx)
 
@@ -66,6 +68,11 @@ class Stored(North):
 
     def test_clickhouse(self):
         self.outage_and_kills(north.ClickHouse, doubles=1_000_000)
+
+
+class StoredMore(Outages):
+    def test_questdb(self):
+        self.outage_and_kills(north.QuestDb)
 
 
 class Answers(North):
@@ -130,6 +137,23 @@ class Answers(North):
         held = server.readings()
         self.assertEqual((sorted(held["dev-0"]), sorted(held["after-0"])), (list(range(1, 2001)), list(range(1, 101))))
 
+    def test_questdb_a_line_of_another_type(self):
+        """It takes a request whole or not at all, and says which line it does not take."""
+        server = self.server(north.QuestDb)
+        server.query("CREATE TABLE odd (timestamp TIMESTAMP, device SYMBOL, value BOOLEAN) TIMESTAMP(timestamp) PARTITION BY DAY WAL")
+        gateway = self.start(server.url, 'dialect = "influxdb"\norg = "works"\nbucket = "plant"\n')  # it speaks as version 2, too
+        self.publish(300, "--connections", 3)
+        self.say("d", "odd", 1)
+        self.publish(300, "--connections", 3, "--prefix", "after")
+        self.refused(1, "cast error")
+        self.assertEqual(server.readings(), {f"{who}-{n}": list(range(1, 101)) for who in ("dev", "after") for n in range(3)})
+        gateway.stop()
+        # A table of another type altogether: nothing of what we have is at fault.
+        self.start(server.url, server.config + 'measurement = "odd"\n', self.port)
+        self.publish(50, "--prefix", "more")
+        self.blocked("takes no record of lane raw")
+        self.assertEqual(self.metric("millrace_uplink_backlog_records"), 50)
+
     def test_influxdb_a_full_database_blocks(self):
         server = self.server(north.Influx, "max-series-per-database = 3")
         self.start(server.url, north.Influx.config)
@@ -187,8 +211,8 @@ class Answers(North):
         self.assertEqual(self.metric("millrace_uplink_backlog_records"), 50)
 
     def test_an_answer_that_is_cut_off_after_it_was_stored(self):
-        """A proxy hands the request on and keeps the answer: all of it comes again. InfluxDB has each point once, ClickHouse's FINAL each row."""
-        for kind, count in ((north.Influx, lambda s: sum(map(len, s.readings().values()))),
+        """A proxy hands the request on and keeps the answer: all of it comes again. InfluxDB and QuestDB have each point once, ClickHouse's FINAL each row."""
+        for kind, count in ((north.Influx, lambda s: sum(map(len, s.readings().values()))), (north.QuestDb, lambda s: sum(map(len, s.readings().values()))),
                             (north.ClickHouse, lambda s: int(s.query("SELECT count() FROM readings FINAL")))):
             with self.subTest(kind=kind.__name__):
                 server = self.server(kind)
@@ -584,8 +608,50 @@ class Kinesis(North):
         self.assertEqual(len(set(found)), 400)
         self.assertLessEqual(len(found) - 400, throttle.kept)
 
+    def test_an_outage_and_kills(self):
+        """By kinesalite, whose stream is on disk: what comes twice is what was on its way at a kill, and each device's order holds."""
+        kills, seed = int(os.environ.get("MILLRACE_KILLS", "6")), int(os.environ.get("MILLRACE_SEED", time.time_ns() % 1_000_000))
+        rng, server = random.Random(seed), self.server(north.Kinesalite)
+        gateway = self.start(server.url, self.config())
+        publisher = self.pouring()
+        wait_for(lambda: self.metric("millrace_uplink_records_total") > 500, "readings are through")
+        server.stop(signal.SIGKILL)
+        wait_for(lambda: self.metric("millrace_uplink_backlog_records") > 1000, "a backlog")
+        server.start()
+        for n in range(kills):
+            time.sleep(rng.uniform(0.1, 1.2))  # the random moment is the point
+            if n % 2:
+                server.stop(signal.SIGKILL)
+                server.start()
+            else:
+                gateway.stop(signal.SIGKILL)
+                gateway = self.gateway(self.folder / "millrace.toml")
+        answer = self.poured(publisher)
+        self.drained(120)
+        held, seen, doubled = {}, set(), 0
+        for _, key, data in server.records():
+            record = json.loads(data)
+            identity = (record["gateway"], record["epoch"], record["sequence"])
+            if identity in seen:
+                doubled += 1
+            else:
+                seen.add(identity)
+                held.setdefault(key, []).append(record["value"])
+        found, _ = self.accounted(answer["through"], held)
+        for values in held.values():
+            self.assertEqual(values, sorted(set(values)), "in order, each value under one identity")
+        self.assertLessEqual(doubled, 500 * (kills + 1))
+        print(f"   Kinesalite: an outage, {kills} kills of one side or the other (seed {seed}): {answer['acknowledged']} acknowledged, {found} there, 0 missing, "
+              f"{doubled} came twice", file=sys.stderr)
+
     def test_a_stream_that_is_not_there_blocks(self):
-        moto = self.server(north.Moto)
+        for kind in (north.Moto, north.Kinesalite):
+            with self.subTest(kind=kind.__name__):
+                self.no_stream(kind)
+                self.afresh()
+
+    def no_stream(self, kind):
+        moto = self.server(kind)
         self.start(moto.url, self.config().replace('"plant"', '"nowhere"'))
         self.publish(50)
         wait_for(lambda: self.metric("millrace_uplink_blocked") == 1, "blocked", 30)

@@ -22,6 +22,17 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "support"))
 from testsite import BUILD, DiskSite, Neighbour, Site, free_port, scenario, wait_for
 
 
+def set_format(head, number):
+    """As if another version had written this segment."""
+    crc = 0xFFFFFFFF
+    for byte in b"format\0" + bytes([number]):  # CRC-32C
+        crc ^= byte
+        for _ in range(8):
+            crc = crc >> 1 ^ (0x82F63B78 if crc & 1 else 0)
+    with sqlite3.connect(head) as db:
+        db.execute("UPDATE state SET value=?, crc=? WHERE key='format'", (bytes([number]), crc ^ 0xFFFFFFFF))
+    db.close()
+
 
 class LogTools(Site):
     def fill(self, devices_port, count=3, per_device=50):
@@ -246,6 +257,60 @@ topic = "all/{device}"
         self.assertEqual([r["value"] for r in records if r["lane"] == "raw"], [0, 1, 2, 3, 4])
         self.assertEqual(gateway.stop(), 0)
 
+    def start_from(self, copy, config, central_port):
+        """The folder of the log, and what the daemon had in memory, are gone: it starts on the copy, and the far side is there."""
+        config.write_text(config.read_text().replace(f'path = "{self.folder}/log"', f'path = "{copy}"'))
+        shutil.rmtree(self.folder / "log")
+        shutil.rmtree(self.run_folder)
+        self.run_folder.mkdir()
+        self.broker(central_port)
+        return self.gateway(config)
+
+    def test_a_backup_has_what_the_log_of_another_version_has_not_sent(self):
+        central_port = free_port()
+        devices, config, gateway = self.site(central_port)
+        self.fill(devices.port)
+        self.assertEqual(gateway.stop(), 0)
+        shutil.copytree(self.folder / "log", self.folder / "other")
+        (self.folder / "other").rename(self.folder / "log" / "format-2")
+        for running in (True, False):
+            gateway = self.gateway(config) if running else gateway
+            if running:
+                self.assertEqual(self.metric("millrace_log_leftover_records"), 150)
+            copy = self.folder / f"copy-{running}"
+            told = self.run_log("log", "backup", str(copy)).stdout
+            self.assertRegex(told, rf"^\d+ segments, \d+ bytes in {copy}$")
+            self.assertTrue(list((copy / "format-2").glob("seg-*.db")), told)
+            if running:
+                self.assertEqual(gateway.stop(), 0)
+        gateway = self.start_from(self.folder / "copy-True", config, central_port)
+        wait_for(lambda: not (self.folder / "copy-True" / "format-2").exists(), "the copy of the other version's log is drained and gone")
+        wait_for(lambda: self.metric("millrace_uplink_records_total") >= 301 and self.metric("millrace_uplink_backlog_records") == 0, "both logs arrive")
+        self.assertEqual(self.metric("millrace_uplink_records_total"), 301)  # and that the inbox did not survive
+        self.assertEqual(gateway.stop(), 0)
+
+    def test_a_backup_has_the_log_of_a_later_version_beside_which_ours_lies(self):
+        central_port = free_port()
+        devices, config, gateway = self.site(central_port)
+        self.fill(devices.port, count=1)
+        self.assertEqual(gateway.stop(), 0)
+        head = sorted((self.folder / "log").glob("seg-*.db"))[-1]
+        set_format(head, 9)
+        gateway = self.gateway(config)
+        self.assertTrue(self.status()["log"]["newer_format"])
+        wait_for(lambda: self.metric("millrace_input_up") == 1, "the input is up")
+        self.fill(devices.port, count=1)
+        copy = self.folder / "copy"
+        self.run_log("log", "backup", str(copy))
+        self.assertEqual((copy / head.name).read_bytes(), head.read_bytes())
+        self.assertEqual(gateway.stop(), 0)
+        set_format(copy / head.name, 3)  # the later version starts on it
+        gateway = self.start_from(copy, config, central_port)
+        wait_for(lambda: not (copy / "format-3").exists(), "ours is drained and gone")
+        wait_for(lambda: self.metric("millrace_uplink_records_total") >= 100 and self.metric("millrace_uplink_backlog_records") == 0, "both logs arrive")
+        self.assertEqual(self.metric("millrace_uplink_records_total"), 100)
+        self.assertEqual(gateway.stop(), 0)
+
     def test_damage_on_a_stopped_log_is_mended_and_counted(self):
         central_port = free_port()
         devices, config, gateway = self.site(central_port, logmore='max_size = "1MiB"')
@@ -278,17 +343,7 @@ topic = "all/{device}"
         self.assertEqual(gateway.stop(), 0)
         head = sorted((self.folder / "log").glob("seg-*.db"))[-1]
 
-        def set_format(number):
-            crc = 0xFFFFFFFF
-            for byte in b"format\0" + bytes([number]):  # CRC-32C
-                crc ^= byte
-                for _ in range(8):
-                    crc = crc >> 1 ^ (0x82F63B78 if crc & 1 else 0)
-            with sqlite3.connect(head) as db:
-                db.execute("UPDATE state SET value=?, crc=? WHERE key='format'", (bytes([number]), crc ^ 0xFFFFFFFF))
-            db.close()
-
-        set_format(9)
+        set_format(head, 9)
         untouched = head.read_bytes()
         gateway = self.gateway(config)
         self.assertTrue(self.status()["log"]["newer_format"])
@@ -302,7 +357,7 @@ topic = "all/{device}"
         beside = self.folder / "log" / "format-3"
         self.assertTrue(beside.is_dir())
         # The later version is back. Something keeps it from removing the folder, as if it ended just before.
-        set_format(3)
+        set_format(head, 3)
         (beside / "a").mkdir()
         gateway = self.gateway(config)
         self.assertEqual(self.status()["log"]["leftovers"], 1)
@@ -508,6 +563,29 @@ class Disks(DiskSite):
         wait_for(lambda: self.metric("millrace_log_degraded") == 0, "goes on by itself", 60)
         wait_for(lambda: self.metric("millrace_ledger_settled_records", 'lane="raw",how="delivered"') == sent, "all of them arrive")
         self.assertEqual(self.metric("millrace_log_evicted_records_total"), 0)
+        self.assertEqual(gateway.stop(), 0)
+
+    def test_who_asks_for_a_change_hears_of_a_disk_that_takes_nothing(self):
+        devices, central_port = self.broker(), free_port()
+        config = self.on_disk(devices.port, central_port, logmore='max_size = "1MiB"')
+        gateway = self.gateway(config)
+        wait_for(lambda: self.metric("millrace_input_up") == 1, "the input is up")
+        self.publish(devices.port, "plant/l1/d1/telemetry", "{")
+        self.reading(devices.port, 1)
+        wait_for(lambda: self.metric("millrace_dead_letters_total") == 1 and self.metric("millrace_log_records_total") >= 2 and self.metric("millrace_inbox_fill_ratio") == 0, "stored")
+        asked = (("log", "forget", "--device", "d1"), ("log", "backup", str(self.folder / "copy")), ("dlq", "drop", "--all"))
+        for running in (True, False):
+            if running:
+                neighbour = Neighbour(self.mount)
+            for command in asked:
+                done = subprocess.run([BUILD / "millrace", *command, "-c", config], capture_output=True, text=True, timeout=30)
+                self.assertEqual(done.returncode, 1, (running, command, done.stdout))
+                self.assertRegex(done.stderr, "the log cannot be written: .*free of.*; ask again when that is over", (running, command))
+            gateway.stop()
+        neighbour.leave()
+        gateway = self.gateway(config)
+        self.assertEqual(json.loads(self.command(*asked[0], "--json").stdout), {"forgotten": 1})
+        self.assertEqual(self.command(*asked[2]).returncode, 0)
         self.assertEqual(gateway.stop(), 0)
 
     def test_power_cuts_of_a_real_file_system(self):

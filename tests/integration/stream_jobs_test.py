@@ -2,7 +2,6 @@
 """A real Spark job and a real Flink job on topics that the gateway filled: the examples of packaging/consumers, counted to the
 reading. Heavy: Maven and PyPI bring some 700 MB, kept under build/."""
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -12,7 +11,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "support"))
 import kafka
 from kafka_test import KafkaSite
-from testsite import ROOT
+from testsite import ROOT, jars
 
 CONSUMERS = ROOT / "packaging" / "consumers"
 DESCRIPTOR = ROOT / "build" / "dev" / "generated" / "record.desc"
@@ -27,20 +26,6 @@ def minutes(each, base):
         readings, total = out.get(start, (0, 0))
         out[start] = readings + 1, total + n
     return out
-
-
-def jars(name):
-    """Jars of tests/integration/NAME/pom.xml under build/NAME, and why there are none."""
-    pom, folder = ROOT / "tests" / "integration" / name / "pom.xml", ROOT / "build" / name
-    complete = folder / "complete"
-    if not complete.exists() or complete.read_text() != pom.read_text():
-        shutil.rmtree(folder, ignore_errors=True)
-        done = subprocess.run(["mvn", "-q", "-B", "-f", str(pom), "dependency:copy-dependencies", "-DincludeScope=runtime", f"-DoutputDirectory={folder}"],
-                              capture_output=True, text=True, timeout=900)
-        if done.returncode != 0:
-            return None, "Maven could not bring " + (re.findall(r"org\.apache[\w.\-]*:[\w.\-]+:jar:[\w.\-]+", done.stdout + done.stderr) or [f"the jars of {name}"])[0]
-        complete.write_text(pom.read_text())
-    return folder, ""
 
 
 def setUpModule():

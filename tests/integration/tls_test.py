@@ -3,8 +3,10 @@
 what is refused is told as what it is. The policy is in packaging/docs/tls.md."""
 import os
 import shutil
+import socket
 import subprocess
 import sys
+import threading
 import time
 import unittest
 from concurrent.futures import ThreadPoolExecutor
@@ -198,6 +200,53 @@ class Tls(Site):
         said = self.uplink_says(self.server("server", *demand), shown.format(self.pki, "stranger"))
         self.assertIn("refused our certificate (tls_cert)", said)
         self.assertIn("no CONNACK in time", self.uplink_says(self.server("server", *demand), shown.format(self.pki, "client")))
+
+    def test_what_a_server_makes_of_the_protocol_it_is_asked_for(self):
+        """ALPN (RFC 7301): a server may choose one, have no word for it, or refuse the connection; `check` and the daemon ask alike."""
+        self.certify("server", "ec", SAN_IP)
+        asks = {"uplinks.mqtt": (["x-amzn-mqtt-ca", "mqtt"], 'tls_alpn = ["x-amzn-mqtt-ca", "mqtt"]\n'), "uplinks.https": (["http/1.1"], "")}
+
+        def attempt(job):
+            client, speaks = job
+            server = self.server("server", *(["-alpn", speaks] if speaks else []))
+            said = self.check_online(client, "127.0.0.1", server.port, asks[client][1])
+            server.stop()
+            return server.text(), said[0]
+
+        jobs = [(client, speaks) for client, (names, _) in asks.items() for speaks in (f"other,{names[-1]}", "", "h2,other")]
+        with ThreadPoolExecutor(4) as pool:
+            outcomes = dict(zip(jobs, pool.map(attempt, jobs)))
+        for (client, speaks), (server, said) in outcomes.items():
+            with self.subTest(client=client, speaks=speaks):
+                names = asks[client][0]
+                if speaks == "h2,other":
+                    self.assertNotIn("CIPHER is", server)
+                    self.assertIn("TLS: on this port the server does not speak " + ", ".join(f'"{name}"' for name in names) + " (ALPN; alert no_application_protocol)", said)
+                else:
+                    self.assertIn("CIPHER is", server, said)
+                    heard = f"ALPN protocols advertised by the client: {', '.join(names)}\nALPN protocols selected: {names[-1]}\n"
+                    self.assertEqual(heard in server, speaks != "", server)
+                    self.assertNotIn("TLS", said)
+
+        def alert(listener):
+            """Refuses who names no protocol, as AWS IoT's port 443 does; s_server and Python's ssl cannot."""
+            while True:
+                try:
+                    client, _ = listener.accept()
+                except OSError:
+                    return
+                client.recv(65536)
+                client.sendall(b"\x15\x03\x03\x00\x02\x02\x78")
+                client.close()
+        listener = socket.create_server(("127.0.0.1", 0))
+        self.addCleanup(listener.close)
+        threading.Thread(target=alert, args=(listener,), daemon=True).start()
+        said = self.check_online("uplinks.mqtt", "127.0.0.1", listener.getsockname()[1])
+        self.assertIn("TLS: the server wants to be asked for a protocol by its name, and none was (ALPN: tls_alpn of uplinks.mqtt)", said[0])
+        server = self.server("server", "-alpn", "h2,other")
+        gateway = self.gateway(self.config(free_port(), server.port, scheme="mqtts", uplink=f'tls_ca = "{self.pki}/ca.pem"\ntls_alpn = ["mqtt"]'))
+        wait_for(lambda: 'uplink central: TLS: on this port the server does not speak "mqtt"' in gateway.text(), "the reason is in the journal")
+        self.assertEqual(self.metric("millrace_uplink_blocked"), 1)
 
     def sub_ca(self, extensions, days=90):
         """A CA below ours, "sub", issued a year ago, and "leaf" of it, for 127.0.0.1; what a server shows of them."""

@@ -16,7 +16,7 @@ import urllib.parse
 import urllib.request
 from pathlib import Path
 
-from testsite import BUILD, ROOT, Process, Site, free_port, listening, wait_for
+from testsite import BUILD, ROOT, Process, Site, free_port, jars, listening, wait_for
 
 
 def ask(url, body=None, headers=None, method=None, timeout=60):
@@ -42,6 +42,20 @@ def venv(name, *packages):
                 return None
         (folder / "ready").touch()
     return str(folder / "bin" / "python")
+
+
+def node(folder, package):
+    """Why there is no such package of npm, named with its version, in this folder below build/; empty when there is."""
+    if shutil.which("node") is None or shutil.which("npm") is None:
+        return "node and npm are not installed"
+    said = folder / "ready"
+    if not said.exists() or said.read_text() != package:
+        folder.mkdir(parents=True, exist_ok=True)
+        done = subprocess.run(["npm", "install", "--silent", "--no-fund", "--no-audit", "--ignore-scripts", "--prefix", str(folder), package], capture_output=True, text=True)
+        if done.returncode != 0:
+            return f"{package} cannot be had: " + done.stderr.strip()[-200:]
+        said.write_text(package)
+    return ""
 
 
 class Server:
@@ -148,6 +162,49 @@ class VictoriaMetrics(Server):
         return devices
 
 
+class QuestDb(Server):
+    """QuestDB, from Maven's jar. What comes twice is one row: its table is made with the keys of a point."""
+    config = Influx.config
+
+    @classmethod
+    def missing(cls):
+        if shutil.which("java") is None or shutil.which("mvn") is None:
+            return "java and maven are not installed"
+        cls.jars, why = jars("questdb")
+        return why
+
+    def prepare(self):
+        (self.folder / "data" / "conf").mkdir(parents=True, exist_ok=True)
+        (self.folder / "tmp").mkdir(exist_ok=True)
+        (self.folder / "data" / "conf" / "server.conf").write_text(f"""http.net.bind.to=127.0.0.1:{self.port}
+http.min.enabled=false
+pg.enabled=false
+line.tcp.enabled=false
+telemetry.enabled=false
+""")
+
+    def command(self):
+        return ["java", "-Xmx300m", "-XX:+UseSerialGC", f"-Djava.io.tmpdir={self.folder}/tmp", "-cp", f"{self.jars}/*", "io.questdb.ServerMain", "-d", str(self.folder / "data")]
+
+    def query(self, words):
+        status, body, _ = ask(self.url + "/exec?" + urllib.parse.urlencode({"query": words}))
+        assert status == 200, body
+        return json.loads(body).get("dataset")
+
+    def begin(self):
+        self.start()
+        self.query("CREATE TABLE value (timestamp TIMESTAMP, device SYMBOL, value DOUBLE) TIMESTAMP(timestamp) PARTITION BY DAY WAL DEDUP UPSERT KEYS(timestamp, device)")
+
+    def readings(self):
+        # What it says is stored is in its own log at first; a table that it gave up on would never have it.
+        wait_for(lambda: all(applied == written and not given_up for given_up, applied, written in
+                             self.query("SELECT suspended, writerTxn, sequencerTxn FROM wal_tables()")), "its tables have what is in its log", 60)
+        devices = {}
+        for device, value in self.query("SELECT device, value FROM value"):
+            devices.setdefault(device, []).append(int(value))
+        return devices
+
+
 class ClickHouse(Server):
     program, config = "clickhouse-server", 'dialect = "clickhouse"\ntable = "readings"\n'
 
@@ -181,32 +238,23 @@ class ClickHouse(Server):
         return devices
 
 
-class Moto(Server):
-    """Kinesis as PyPI's moto has it, in a virtual environment below build/."""
-    PYTHON = None
-
-    @classmethod
-    def missing(cls):
-        cls.PYTHON = venv("moto", "moto[server]==5.1.*")
-        return "" if cls.PYTHON else "moto cannot be had"
-
-    def command(self):
-        return [str(Path(self.PYTHON).parent / "moto_server"), "-H", "127.0.0.1", "-p", str(self.port)]
-
+class KinesisServer(Server):
+    """A stream called plant, of three shards."""
     env = {}
 
     def start(self):
         self.process = Process(self.command(), self.folder / "server.log", self.env)
-        wait_for(lambda: listening(self.port), "moto answers", 60)
+        wait_for(lambda: listening(self.port), f"{type(self).__name__} answers", 60)
 
     def call(self, target, **body):
         return ask(self.url, json.dumps(body), {
-            "X-Amz-Target": "Kinesis_20131202." + target, "Content-Type": "application/x-amz-json-1.1",
+            "X-Amz-Target": "Kinesis_20131202." + target, "Content-Type": "application/x-amz-json-1.1", "X-Amz-Date": "20150830T123600Z",
             "Authorization": "AWS4-HMAC-SHA256 Credential=A/20150830/eu-central-1/kinesis/aws4_request, SignedHeaders=host, Signature=0"})[:2]
 
     def begin(self):
         self.start()
         self.call("CreateStream", StreamName="plant", ShardCount=3)
+        wait_for(lambda: '"ACTIVE"' in self.call("DescribeStreamSummary", StreamName="plant")[1], "the stream is there")
 
     def records(self):
         """[(shard, key, data)] in the order of the stream."""
@@ -220,6 +268,32 @@ class Moto(Server):
                 found += [(shard["ShardId"], r["PartitionKey"], base64.b64decode(r["Data"])) for r in answer["Records"]]
                 at = answer["NextShardIterator"]
         return found
+
+
+class Moto(KinesisServer):
+    """Kinesis as PyPI's moto has it, in a virtual environment below build/."""
+    PYTHON = None
+
+    @classmethod
+    def missing(cls):
+        cls.PYTHON = venv("moto", "moto[server]==5.1.*")
+        return "" if cls.PYTHON else "moto cannot be had"
+
+    def command(self):
+        return [str(Path(self.PYTHON).parent / "moto_server"), "-H", "127.0.0.1", "-p", str(self.port)]
+
+
+class Kinesalite(KinesisServer):
+    """Kinesis as npm's kinesalite has it: on disk, so that a kill -9 leaves what it said is stored."""
+    HOME = ROOT / "build" / "kinesalite"
+
+    @classmethod
+    def missing(cls):
+        return node(cls.HOME, "kinesalite@3.3.3")
+
+    def command(self):  # its own program listens on every address
+        words = f'require("{self.HOME}/node_modules/kinesalite")({{path: "{self.folder}/data", createStreamMs: 0}}).listen({self.port}, "127.0.0.1")'
+        return ["node", "-e", words]
 
 
 class Relay:

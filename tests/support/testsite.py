@@ -6,6 +6,7 @@ import glob
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import socket
@@ -93,6 +94,20 @@ def wait_for(condition, what, seconds=30):
 def listening(port):
     with socket.socket() as s:
         return s.connect_ex(("127.0.0.1", port)) == 0
+
+
+def jars(name):
+    """The folder below build/ with the jars of tests/integration/NAME/pom.xml, and why there are none."""
+    pom, folder = ROOT / "tests" / "integration" / name / "pom.xml", ROOT / "build" / name
+    complete = folder / "complete"
+    if not complete.exists() or complete.read_text() != pom.read_text():
+        shutil.rmtree(folder, ignore_errors=True)
+        done = subprocess.run(["mvn", "-q", "-B", "-f", str(pom), "dependency:copy-dependencies", "-DincludeScope=runtime", f"-DoutputDirectory={folder}"],
+                              capture_output=True, text=True, timeout=900)
+        if done.returncode != 0:
+            return None, "Maven could not bring " + (re.findall(r"[\w.\-]+:[\w.\-]+:jar:[\w.\-]+", done.stdout + done.stderr) or [f"the jars of {name}"])[0]
+        complete.write_text(pom.read_text())
+    return folder, ""
 
 
 class Process:

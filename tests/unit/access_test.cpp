@@ -322,6 +322,22 @@ TEST_CASE("users file: a line that is none costs its own user and nobody else") 
   CHECK_FALSE(gate.lets_in("anna", "a"));
 }
 
+TEST_CASE("users file: a byte order mark and lines of another system are nobody's name") {
+  Gate gate;
+  std::string lines = line_of("anna", "a") + line_of("bert", "b");
+  for (std::size_t at = 0; (at = lines.find('\n', at)) != std::string::npos; at += 2) lines.insert(at, "\r");
+  gate.write("\xEF\xBB\xBF" + lines);
+  gate.open();
+  CHECK(gate.lets_in("anna", "a"));
+  CHECK(gate.lets_in("bert", "b"));
+  CHECK(change_users_file(gate.path, "anna", hash_password("new", 1)).ok());
+  CHECK(gate.lets_in("anna", "new"));
+  CHECK_FALSE(gate.lets_in("anna", "a"));
+  CHECK(read_users_file(gate.path).value().hashes.size() == 2);
+  CHECK(change_users_file(gate.path, "anna", "").ok());
+  CHECK(gate.lets_in("bert", "b"));
+}
+
 TEST_CASE("users file: read whatever its times say, and again when only its content is another") {
   Gate gate;
   gate.write(line_of("anna", "a"));

@@ -246,6 +246,7 @@ TEST_CASE(
       {45, true, true, "refused our certificate (tls_cert): it has expired", Code::invalid},
       {48, true, true, "does not know the CA that issued it", Code::invalid},
       {112, false, false, "knows no host called central.example", Code::invalid},
+      {120, false, false, "asked for a protocol by its name, and none was (ALPN: tls_alpn", Code::invalid},
       {80, false, false, "alert internal_error", Code::unavailable},
       {90, true, true, "alert user_canceled", Code::unavailable},
       {48, false, false, "alert 48", Code::unavailable},
@@ -258,6 +259,15 @@ TEST_CASE(
     CHECK(status.code() == row.code);
     if (!row.asked && !row.showed && row.alert != 116) CHECK_FALSE(says(status.detail(), "our certificate"));
   }
+}
+
+TEST_CASE("TLS: a server that does not speak what it was asked for is told by that name") {
+  TlsFailure failure;
+  failure.flags = UINT32_MAX;
+  failure.alert = 120;
+  failure.alpn = {"x-amzn-mqtt-ca", "mqtt"};
+  CHECK(says(tell(failure).detail(), "does not speak \"x-amzn-mqtt-ca\", \"mqtt\" (ALPN"));
+  CHECK(tell(failure).code() == Code::invalid);
 }
 
 TEST_CASE("TLS: what the library refuses is told as what it is") {

@@ -228,6 +228,8 @@ TEST_CASE("config: a secret file that everybody can read is refused") {
   REQUIRE(secret.ok());
   CHECK(secret.value() == "hunter2");
   CHECK_FALSE(read_secret({open}).ok());
+  CHECK(read_secret({"/"}).status().detail() == "/ is no file");
+  CHECK(read_secret({temporary("marked", "\xEF\xBB\xBFhunter2\r\n", 0600)}).value() == "hunter2");
   CHECK_FALSE(read_secret({"cred:x"}).ok());
   ::setenv("CREDENTIALS_DIRECTORY", "/tmp", 1);
   CHECK(secret_path({"cred:x"}).value() == "/tmp/x");
@@ -255,6 +257,41 @@ TEST_CASE("config: TLS keys without mqtts, and a key without a certificate, are 
   half.replace(half.find("mqtt://central:1883"), 19, "mqtts://central:8883");
   half += "tls_cert = \"/etc/hosts\"\n";
   CHECK(errors_of(half).find("tls_cert and tls_key_file go together") != std::string::npos);
+}
+
+TEST_CASE("config: keys that say nothing without another are told") {
+  const auto warnings_of = [](const std::string& content) {
+    const LoadedConfig loaded = load_config(content, "m.toml");
+    CHECK(format_errors("m.toml", loaded.errors) == "");
+    std::string all;
+    for (const std::string& warning : loaded.warnings) all += warning + "\n";
+    return all;
+  };
+  const std::string content = minimal, input = "[[inputs.mqtt]]\nname = \"i\"\nservers = [\"mqtt://b\"]\n",
+                    route = "[[inputs.mqtt.routes]]\ntopic = \"a/{device}\"\n";
+  CHECK(warnings_of(content).find("does nothing") == std::string::npos);
+  const std::string held = "[log]\nunsent_max = \"20s\"\n";
+  CHECK(warnings_of(content + held).find("log.unsent_max does nothing") != std::string::npos);
+  CHECK(warnings_of(content + held + "commit = \"when-unsent\"\n").find("does nothing") == std::string::npos);
+  CHECK(warnings_of(content + "[log]\nunsent_max = \"10s\"\n").find("does nothing") == std::string::npos);
+  const std::string back = "prefer_first_after = \"1h\"\n";
+  CHECK(warnings_of(content + back).find("prefer_first_after does nothing") != std::string::npos);
+  std::string two = content;
+  two.replace(two.find("\"mqtt://central:1883\""), 21, "\"mqtt://central:1883\", \"mqtt://other:1883\"");
+  CHECK(warnings_of(two + back).find("does nothing") == std::string::npos);
+  const std::string kept = "session_expiry = \"1d\"\n";
+  CHECK(warnings_of(input + kept + "version = \"3.1.1\"\n" + route).find("session_expiry does nothing") !=
+        std::string::npos);
+  CHECK(warnings_of(input + kept + route).find("does nothing") == std::string::npos);
+  CHECK(errors_of(input + kept + "persistent_session = false\n" + route)
+            .find("\"session_expiry\" is of a persistent_session") != std::string::npos);
+  const std::string kinesis =
+      "[[uplinks.https]]\nname = \"k\"\nservers = [\"https://k\"]\ndialect = \"kinesis\"\nstream = \"s\"\n"
+      "region = \"r\"\nprofile = \"p\"\n";
+  CHECK(
+      errors_of(kinesis + "credentials_from = \"instance\"\n").find("\"profile\" is of a credentials_file") !=
+      std::string::npos);
+  CHECK(errors_of(kinesis + "credentials_file = \"/c\"\n").find("profile") == std::string::npos);
 }
 
 TEST_CASE("config: fixed tags of a route") {
@@ -295,6 +332,11 @@ TEST_CASE("config: a Kafka uplink, its defaults, and what does not go together")
       {"username = \"u\"", "a login needs a sasl_mechanism"},
       {"sasl_mechanism = \"PLAIN\"", "SASL needs username and password_file"},
       {"sasl_mechanism = \"OAUTHBEARER\"", "needs a token_file"},
+      {"sasl_mechanism = \"OAUTHBEARER\"\ntoken_file = \"/t\"\nusername = \"u\"",
+       "\"username\" is not of OAUTHBEARER"},
+      {"sasl_mechanism = \"OAUTHBEARER\"\ntoken_file = \"/t\"\npassword_file = \"/p\"",
+       "\"password_file\" is not of"},
+      {"schema_registry = \"http://r\"\nschema_registry_ca = \"/c\"", "is of a schema_registry at https://"},
       {"sasl_mechanism = \"GSSAPI\"", "sasl_mechanism"},
       {"schema_registry_username = \"u\"", "without a schema_registry"},
       {"compresion = \"zstd\"", "did you mean \"compression\""},

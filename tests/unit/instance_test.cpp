@@ -1,8 +1,9 @@
 // Where several gateways on one machine keep their things.
 #include <doctest/doctest.h>
 
+#include "base/instance.h"
 #include "base/text.h"
-#include "config/instance.h"
+#include "cli/command_line.h"
 #include "config/load.h"
 #include "kinds.h"
 
@@ -37,6 +38,18 @@ TEST_CASE("instance: what the file leaves open lies apart from the first gateway
   CHECK(load_as("a2345678901234567890123456789012", apart).config.gateway.name.size() <= 64);
   CHECK(load_as("line2").errors.size() == 1);
   CHECK(load_as("line2", "[observe]\nlisten = \"127.0.0.1:9464\"\n").errors.empty());
+}
+
+TEST_CASE("instance: a command and a unit are said as they hold for it, or for another") {
+  CHECK(instance_command() == "millrace");
+  CHECK(instance_unit() == "millrace");
+  CHECK(instance_command("line2") == "millrace --instance line2");
+  CHECK(instance_unit("line2") == "millrace@line2");
+  set_instance("line3");
+  CHECK(instance_command() == "millrace --instance line3");
+  CHECK(instance_unit() == "millrace@line3");
+  CHECK(instance_command("") == "millrace");
+  set_instance("");
 }
 
 TEST_CASE("instance: names that would lie on what the first gateway has are none") {

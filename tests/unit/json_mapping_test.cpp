@@ -230,8 +230,8 @@ TEST_CASE("mapping: quality in the words of the trade") {
   const auto quality = [&](std::string_view q) {
     return std::string(quality_name(decode(route, text(R"({"q":)", q, R"(,"v":1})")).records.at(0).quality));
   };
-  for (const char* good :
-       {"\"good\"", "\"Good\"", "\"OK\"", "true", "192", "216", "\"GoodClamped\"", "null"}) {
+  for (const char* good : {"\"good\"", "\"Good\"", "\"OK\"", "true", "192", "216", "\"GoodClamped\"", "null",
+                           "\"\"", "\"  \""}) {
     INFO(good);
     CHECK(quality(good) == "good");
   }

@@ -159,6 +159,69 @@ TEST_CASE(
     (void)live(at, at % 3 == 0 ? 12 : 1, at % 2 ? EMFILE : ENOMEM);
 }
 
+TEST_CASE("log: rows that are carried forward can be read all the while") {
+  Site site(1 << 20);
+  for (int i = 0; i < 61; ++i) {
+    site.event_of(text("door-", i));
+    site.raw(60);
+  }
+  const Range all{1, site.log->last_committed()};
+  std::uint64_t before = site.log->stats().evicted_records;
+  int reads = 0, least = 61;
+  for (int i = 0; i < 30; ++i) {
+    site.raw(2500, false);
+    for (int ms = 0; ms < 40; ++ms) {
+      auto count = std::make_shared<int>(-1);
+      site.log->read(Lane::alarm, all, Log::Direction::up, 4 << 20, [count](Result<std::vector<Row>> rows) {
+        if (!rows.ok()) return;
+        *count = 0;
+        for (const Row& row : rows.value()) *count += static_cast<int>(row.count);
+      });
+      site.loop->run_until([&] { return *count >= 0; }, 10s);
+      ++reads;
+      least = std::min(least, *count);
+      site.loop->run_for(1ms);
+    }
+  }
+  CHECK(site.log->stats().evicted_records > before);
+  CHECK(reads > 0);
+  CHECK(least == 61);
+}
+
+TEST_CASE("log: full while a device is taken out of it, it takes nothing, and says when it does again") {
+  // More comes all the while; from one step on until the answer is there the disk is full, so that the
+  // rebuilt segment finds no place.
+  int waited = 0, failed = 0;
+  for (int step = 24; step < 72; step += effort() >= 5 ? 1 : 8) {
+    Site site(1 << 20);
+    for (int i = 0; i < 20; ++i) site.raw(2500);
+    bool said = false, refused = false, answered = false;
+    const auto listener = site.log->listen({.room = [&] { said = site.log->accepting(); }});
+    site.raw(2500, false);
+    site.log->forget_device("door-1", {}, [&](Result<std::uint64_t> records) {
+      answered = true;
+      failed += !records.ok();
+    });
+    for (int at = 0; at < 400 && !answered; ++at) {
+      if (at == step) site.disk.bytes_max = site.disk.used();
+      if (at < step && at % 4 == 0 && site.log->accepting()) site.raw(2500, false);
+      site.loop->run_for(1ms);
+      if (site.log->accepting()) continue;
+      refused = true;
+      said = false;
+    }
+    site.disk.bytes_max = UINT64_MAX;
+    site.loop->run_for(30s);
+    INFO("step ", step);
+    CHECK(site.log->accepting());
+    CHECK((said || !refused));
+    waited += refused;
+    site.log->unlisten(listener);
+  }
+  CHECK(waited > 0);
+  CHECK(failed > 0);
+}
+
 TEST_CASE("log: what it writes it can read, whatever the sizes") {
   Rng rng(seed());
   for (int round = 0; round < 4 * effort(); ++round) {
@@ -206,6 +269,70 @@ TEST_CASE("log: what it writes it can read, whatever the sizes") {
   }
 }
 
+TEST_CASE(
+    "log: one that blocks when full has room again once all is delivered, also where state has its share") {
+  Site site(2 << 20, WhenFull::block);
+  site.options.state_bytes_max = site.options.bytes_max / 4;
+  site.open();
+  for (int round = 0; round < 3; ++round) {
+    // State at its bound, written anew now and then: it lies in files, some of them for the head before.
+    for (int i = 0; i < 60; ++i) {
+      WriteSet set;
+      set.states.push_back({text("session/", i), Bytes(8000, static_cast<std::byte>(round))});
+      site.log->commit(std::move(set), {});
+      site.loop->run_for(100ms);
+    }
+    CHECK(site.log->stats().state_bytes > 470'000);
+    int commits = 0;
+    for (; commits < 3000 && !site.log->stats().blocked; ++commits) site.raw(50);
+    CHECK(commits > 10);
+    REQUIRE(site.log->stats().blocked);
+    CHECK(site.log->stats().bytes_used <= site.log->stats().bytes_max);
+    WriteSet delivered;
+    for (const Range& open : site.log->unsettled("up", Lane::raw))
+      delivered.settles.push_back({"up", Lane::raw, open, open.last - open.first + 1, How::delivered});
+    site.log->commit(std::move(delivered), {});
+    site.loop->run_for(10s);
+    CHECK_FALSE(site.log->stats().blocked);
+  }
+}
+
+TEST_CASE("log: alarms are committed at once, and a storm of them costs ten commits a second") {
+  Site site(64 << 20);
+  const std::uint64_t before = site.log->stats().commits;
+  for (int i = 0; i < GroupWriter::alarm_closes_at_once; ++i) {
+    site.event_of(text("door-", i));
+    site.loop->run_for(20ms);
+    CHECK(site.log->stats().commits - before == static_cast<std::uint64_t>(i) + 1);
+  }
+  // Two hundred a second, as one device can bring that has no patience.
+  std::uint64_t commits = site.log->stats().commits;
+  for (int i = 0; i < 2000; ++i) {
+    site.event_of(text("restless-", i % 2));
+    site.loop->run_for(5ms);
+    if (i % 20 == 19) CHECK(site.log->last_committed() + 20 >= static_cast<Sequence>(i));
+  }
+  commits = site.log->stats().commits - commits;
+  CHECK(commits >= 95);
+  CHECK(commits <= 110);
+  // Who waits for an acknowledgement does not wait for that.
+  site.event_of("restless-0");
+  WriteSet set;
+  set.records.emplace_back(Lane::raw, reading(1));
+  set.within = 5ms;
+  bool durable = false;
+  site.log->commit(std::move(set), [&](const Status& status) { durable = status.ok(); });
+  site.loop->run_for(40ms);
+  CHECK(durable);
+  // When it is over an alarm is committed at once again.
+  site.loop->run_for(10s);
+  commits = site.log->stats().commits;
+  site.event_of("door-1");
+  site.loop->run_for(20ms);
+  CHECK(site.log->stats().commits == commits + 1);
+  CHECK(site.events() == GroupWriter::alarm_closes_at_once + 2002);
+}
+
 TEST_CASE("log: the alarms of a segment that cannot be opened when it is evicted are all there afterwards") {
   // of the times it is opened after it was sealed: to be listed, to be copied, again
   for (const int number : {1, 2, 3}) {
@@ -242,6 +369,43 @@ TEST_CASE("log: a device that is forgotten is gone from the open group, too") {
   const auto left = site.all(Lane::raw);
   CHECK(left.size() == 15);
   CHECK(std::ranges::none_of(left, [](const Record& r) { return r.device == "gone"; }));
+}
+
+TEST_CASE(
+    "log: who has a device forgotten hears how it went, also where the log is stopped in the middle, or cannot be written") {
+  int forgotten = 0, closed = 0;
+  for (const bool disk_fails : {false, true}) {
+    for (int late = 0; late < 60; ++late) {
+      Site site(1 << 20);
+      for (int i = 0; i < 5; ++i) {
+        site.raw(10);
+        WriteSet set;
+        for (int k = 0; k < 5; ++k) set.records.emplace_back(Lane::raw, reading(k, "gone"));
+        site.log->commit(std::move(set), {});
+        site.log->seal([](const Status&) {});
+        site.loop->run_for(1s);
+      }
+      int answers = 0;
+      site.log->forget_device("gone", std::nullopt, [&](const Result<std::uint64_t>& records) {
+        ++answers;
+        ++(records.ok() ? forgotten : closed);
+        CHECK((records.ok() ? records.value() == 25 : records.status().code() == Code::closed));
+      });
+      site.loop->run_for(std::chrono::milliseconds(4 * late));
+      site.disk.fail_writes = disk_fails;
+      bool stopped = false;
+      site.log->stop([&] { stopped = true; });
+      site.loop->run_for(30s);
+      INFO("late by ", 4 * late, " ms, a disk that fails: ", disk_fails);
+      CHECK(stopped);
+      CHECK(answers == 1);
+      site.disk.fail_writes = false;
+      site.open();
+      CHECK(site.all(Lane::raw).size() >= 50);
+    }
+  }
+  CHECK(forgotten > 0);
+  CHECK(closed > 0);
 }
 
 TEST_CASE("log: what an uplink refused is as old as the reading, where a device is forgotten up to a time") {

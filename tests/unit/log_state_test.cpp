@@ -258,6 +258,36 @@ TEST_CASE(
   CHECK(set.size() == 1);
 }
 
+TEST_CASE("state: what is kept free for windows is theirs, whoever else fills the rest") {
+  Site site(1 << 20);  // of which state may take 256 KiB
+  site.options.state_kept = 100 << 10;
+  site.options.state_kept_for = "windows/";
+  site.open();
+  const auto store = [&](const std::string& name, std::size_t bytes) {
+    WriteSet set;
+    set.states.push_back({name, Bytes(bytes)});
+    Status outcome{Code::closed, "not told"};
+    site.log->commit(std::move(set), [&](const Status& status) { outcome = status; });
+    site.loop->run_for(2s);
+    return outcome.ok();
+  };
+  int others = 0, pages = 0;
+  while (others < 100 && store(text("session/", others), 8000)) ++others;
+  CHECK(others == 19);
+  while (pages < 100 && store(text("windows/", pages), 8000)) ++pages;
+  CHECK(pages >= 12);
+  CHECK(site.log->stats().state_bytes <= site.log->stats().state_bytes_max);
+  // What windows give back is still theirs, also after a restart.
+  CHECK(store("windows/0", 0));
+  CHECK_FALSE(store("session/more", 7900));
+  site.stop();
+  site.open();
+  CHECK_FALSE(store("session/more", 7900));
+  CHECK(store("windows/0", 8000));
+  // Who makes his own smaller is never refused.
+  CHECK(store("session/0", 4000));
+}
+
 TEST_CASE("state: readings are not refused with the states that were to come with them") {
   Site site(1 << 20);
   while (site.put(1, 1 << 20, 8000).ok()) {}

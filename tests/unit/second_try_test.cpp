@@ -197,6 +197,12 @@ TEST_CASE("each that leads to something else is told; to nothing, it is wanted a
   for (const char* none : {R"({"readings":[]})", R"({"readings":null})", R"({"readings":{}})",
                            R"({"readings":""})", R"({"v":1})", "{}"})
     CHECK(why("readings[]", none) == "");
+  for (const char* none : {"[]", "{}", "null", R"("")"}) {
+    CHECK(why("[]", none) == "");
+    CHECK(why("*", none) == "");
+  }
+  CHECK(why("[]", "5") == "a bare value where a list was to be");
+  CHECK(why("d[].r.*", R"({"d":[{"id":7,"r":{}},{"id":8,"r":[]},{"id":9,"r":null}]})") == "");
   // One of two: it costs itself. And mended, all of it is there.
   const Decoded half =
       by("each = 'd[].r[]'\nmetrics = { v = 'v' }", R"({"d":[{"r":{"v":1}},{"r":[{"v":2}]}]})");

@@ -351,7 +351,7 @@ TEST_CASE("sparkplug: after a restart aliases are known as they were saved, and 
   CHECK(host.hear(ndeath, message(-1, {metric("bdSeq", 0, 4, 300)})) == Words{"a=22i"});
   host.restart();
   CHECK(host.hear(ndata, message(11, {metric("", 1, 0, 22)})).empty());
-  CHECK(host.saved.size() == 3);
+  CHECK(host.saved.size() == 2);  // the births: who died has no sequence
 }
 
 TEST_CASE("sparkplug: compressed payloads, bounded") {
@@ -555,6 +555,59 @@ TEST_CASE("sparkplug: a node of an earlier run has an hour to be heard before an
   CHECK(next.find_or_add("g/c", {100 * hour}, limits) == nullptr);
   CHECK(next.find("g/a") != nullptr);
   CHECK(next.find_or_add("g/c", {101 * hour + 1}, limits) != nullptr);
+}
+
+TEST_CASE("sparkplug: what a message saves does not grow with the nodes there are") {
+  Host host;
+  const auto topic = [](const char* type, int node) {
+    return text("spBv1.0/plant-number-seven/", type, "/edge-node-", node);
+  };
+  constexpr int nodes = 1000;
+  for (int i = 0; i < nodes; ++i) (void)host.hear(topic("NBIRTH", i), message(0, {metric("t", 1, 3, 1)}));
+  host.restart();
+  std::size_t all = 0, saved = 0;
+  for (const auto& [name, bytes] : host.saved) all += name.starts_with("seq") ? bytes.size() : 0;
+  (void)host.hear(topic("NDATA", 77), message(1, {metric("", 1, 3, 2)}));
+  std::vector<FormatMemory::Piece> pieces;
+  host.remembered.memories.at("sparkplug")->save(pieces);
+  for (FormatMemory::Piece& piece : pieces) {
+    saved += piece.bytes.size();
+    host.saved[piece.name] = std::move(piece.bytes);
+  }
+  CHECK(all > nodes * 30);
+  CHECK(saved > 0);
+  CHECK(saved < all / 16);
+  host.restart();
+  for (int i = 0; i < nodes; ++i) {
+    CHECK(host.hear(topic("NDATA", i), message(i == 77 ? 2 : 1, {metric("", 1, 3, 3)})).size() == 1);
+    CHECK_FALSE(host.noted("sequence_gap"));
+  }
+}
+
+TEST_CASE("sparkplug: sequences that an earlier version saved in one piece go on, and lie in several") {
+  Host host;
+  for (const char* node : {"a", "b"})
+    (void)host.hear(text("spBv1.0/g/NBIRTH/", node), message(0, {metric("t", 1, 3, 1)}));
+  host.restart();
+  std::erase_if(host.saved, [](const auto& one) { return one.first.starts_with("seq"); });
+  Bytes once;
+  wire::Writer writer(once);
+  writer.put_varint(1);
+  for (const std::string_view node : {"g/a", "g/b"}) {
+    writer.put_varint(node.size());
+    writer.append(node.data(), node.size());
+    writer.put_varint(7);
+  }
+  host.saved["seq"] = once;
+  host.remembered = {};
+  (void)host.router->add_memories(host.remembered);
+  for (const auto& [name, bytes] : host.saved) host.remembered.memories.at("sparkplug")->load(name, bytes);
+  host.restart();
+  CHECK_FALSE(host.saved.contains("seq"));
+  (void)host.hear("spBv1.0/g/NDATA/a", message(7, {metric("", 1, 3, 3)}));
+  CHECK_FALSE(host.noted("sequence_gap"));
+  (void)host.hear("spBv1.0/g/NDATA/b", message(8, {metric("", 1, 3, 3)}));
+  CHECK(host.noted("sequence_gap"));
 }
 
 TEST_CASE("sparkplug: a birth of another session makes stale what its devices said last") {

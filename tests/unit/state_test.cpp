@@ -250,6 +250,37 @@ TEST_CASE("faults: a good gateway has none, and each fault names itself with the
   }
 }
 
+TEST_CASE(
+    "status: who was turned away last stands with its input, why, since when, and what to do; some of them") {
+  GatewayState state = good();
+  state.inputs[0].turned_away = {
+      {"press-7", "line-2", "192.0.2.7", "", "wrong user name or password",
+       "let the device and users_file say the same", 240, 5},
+      {"press-8", "", "192.0.2.8", "plant/l2/d1", "may not publish to this topic", "look at publish", 30, 30},
+      {"", "", "192.0.2.9", "", "it did not say CONNECT in time", "look at it", 40, 40},
+      {"press-9", "", "", "", "wrong user name or password", "again", 50, 50}};
+  const std::vector<Fault> none = faults_of(state);
+  CHECK(none.empty());
+  const auto answer = DaemonAnswer::read(state_json(state, none));
+  REQUIRE(answer.ok());
+  const std::string page = status_page(answer.value(), {});
+  std::size_t at = page.find("devices  mqtt");
+  for (
+      const char* words :
+      {"refused       devices: press-7, user line-2, from 192.0.2.7: wrong user name or password; 5.0 s ago, first 4 min ago\n",
+       "next: let the device and users_file say the same\n",
+       "devices: press-8, from 192.0.2.8: may not publish to this topic (plant/l2/d1); 30 s ago\n",
+       "devices: a device, from 192.0.2.9: it did not say CONNECT in time; 40 s ago\n",
+       "and 1 more: millrace status --json\n", "uplink "}) {
+    CAPTURE(words);
+    REQUIRE(at != std::string::npos);
+    at = page.find(words, at);
+    CHECK_MESSAGE(at != std::string::npos, page);
+  }
+  CHECK(answer.value()["inputs"].items()[0]["refused"].items().size() == 4);
+  CHECK(state_json(good(), {}).find("\"refused\":[]") != std::string::npos);
+}
+
 TEST_CASE("faults: with several gateways on a machine what is to be done is said for the one that is wrong") {
   GatewayState state = good();
   state.instance = "line2";

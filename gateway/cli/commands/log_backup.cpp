@@ -1,7 +1,13 @@
 // millrace log backup: the head is sealed, then the state files and every sealed segment are copied: the
 // newest of them carries the cursors, and names state files, which are kept until there is another head. A
-// log that is opened on the copy gets a new epoch.
+// log that is opened on the copy gets a new epoch. The logs of other versions beside ours are copied
+// likewise, where the daemon drains them, and file by file where it does not open them.
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <cerrno>
 #include <cstdio>
+#include <set>
 
 #include "base/text.h"
 #include "cli/commands/log_session.h"
@@ -54,20 +60,111 @@ Status copy_segment(const Folder& from, Folder& to, const std::string& name, std
   return {};
 }
 
-int back_up(LogSession& session, const std::string& folder) {
-  const auto sealed = session.ask("log.seal", {}, true);
-  if (!sealed.ok()) return fail(sealed.status().detail());
-  if (Status status = make_folders(folder); !status.ok()) return fail(status.detail());
-  const auto from = open_folder(sealed.value()["folder"].text()), to = open_folder(folder);
+struct Copied {
+  std::size_t segments = 0;
   std::uint64_t bytes = 0;
-  std::size_t copied = 0;
-  if (Status status = copy_state(*from, *to, bytes); !status.ok()) return fail(status.detail());
-  for (const DaemonAnswer& segment : sealed.value()["segments"].items()) {
+};
+
+// `sealed`: as log.ls has it.
+Status copy_log(const DaemonAnswer& sealed, const std::string& folder, Copied& copied) {
+  if (Status status = make_folders(folder); !status.ok()) return status;
+  const auto from = open_folder(sealed["folder"].text()), to = open_folder(folder);
+  if (Status status = copy_state(*from, *to, copied.bytes); !status.ok()) return status;
+  for (const DaemonAnswer& segment : sealed["segments"].items()) {
     if (!segment["sealed"].truth()) continue;
-    if (Status status = copy_segment(*from, *to, segment["name"].text(), bytes, copied); !status.ok())
-      return fail(status.detail());
+    if (Status status = copy_segment(*from, *to, segment["name"].text(), copied.bytes, copied.segments);
+        !status.ok())
+      return status;
   }
-  print(text(copied, " segments, ", bytes, " bytes in ", folder, "\n"));
+  return {};
+}
+
+bool is_gone(const std::string& path) {
+  struct stat info {};
+  return ::stat(path.c_str(), &info) != 0 && errno == ENOENT;
+}
+
+std::string last_of(const std::string& path) { return path.substr(path.rfind('/') + 1); }
+
+// What is drained and gone while it is copied was sent, and its dead letters lie in ours: the copy goes, too.
+Status copy_leftover(const DaemonAnswer& sealed, const std::string& folder, Copied& copied) {
+  const std::string& path = sealed["folder"].text();
+  const std::string beside = folder + "/" + last_of(path);
+  const Copied before = copied;
+  const Status status = copy_log(sealed, beside, copied);
+  if (!is_gone(path)) return status;
+  copied = before;
+  return is_gone(beside) ? Status{} : remove_folder(beside);
+}
+
+// One that nobody has open.
+Status copy_as_it_lies(const std::string& path, const std::string& folder, Copied& copied) {
+  if (Status status = make_folders(folder); !status.ok()) return status;
+  const auto from = open_folder(path), to = open_folder(folder);
+  const auto names = from->list();
+  if (!names.ok()) return names.status();
+  for (const std::string& name : names.value()) {
+    if (name == "lock" || is_no_file(from->join(name))) continue;
+    if (segment_id(name)) {
+      if (Status status = copy_segment(*from, *to, name, copied.bytes, copied.segments); !status.ok())
+        return status;
+    } else if (Status status = copy_file(*from, *to, name, copied.bytes); !status.ok()) {
+      return status;
+    }
+  }
+  return {};
+}
+
+// Where the log of a later version lies beside which ours does; else `ours`.
+std::string root_of(const std::string& ours) {
+  if (!is_folder_beside(last_of(ours))) return ours;
+  const std::string above = ours.substr(0, ours.rfind('/'));
+  const auto names = open_folder(above)->list();
+  return names.ok() &&
+                 std::ranges::any_of(names.value(),
+                                     [](const std::string& name) { return segment_id(name).has_value(); })
+             ? above
+             : ours;
+}
+
+Status copy_unopened(const std::string& root, const std::set<std::string>& opened, const std::string& folder,
+                     Copied& copied) {
+  const auto names = open_folder(root)->list();
+  if (!names.ok()) return names.status();
+  for (const std::string& name : names.value()) {
+    if (!is_folder_beside(name) || opened.contains(name)) continue;
+    const std::string path = root + "/" + name;
+    if (Status status = copy_as_it_lies(path, folder + "/" + name, copied); !status.ok() && !is_gone(path))
+      return status;
+  }
+  return {};
+}
+
+// Those that are drained come first: what of theirs moves into ours meanwhile is copied with ours.
+Status copy_all(LogSession& session, const std::string& folder, Copied& copied) {
+  const auto leftovers = session.ask("log.seal_leftovers", {}, true);
+  if (!leftovers.ok()) return leftovers.status();
+  std::set<std::string> opened;
+  for (const DaemonAnswer& leftover : leftovers.value()["logs"].items()) {
+    opened.insert(last_of(leftover["folder"].text()));
+    if (Status status = copy_leftover(leftover, folder, copied); !status.ok()) return status;
+  }
+  const auto ours = session.ask("log.seal", {}, true);
+  if (!ours.ok()) return ours.status();
+  const std::string &path = ours.value()["folder"].text(), root = root_of(path);
+  const bool beside = path != root;
+  if (beside) opened.insert(last_of(path));
+  if (Status status = copy_log(ours.value(), beside ? folder + "/" + last_of(path) : folder, copied);
+      !status.ok())
+    return status;
+  if (Status status = copy_unopened(root, opened, folder, copied); !status.ok()) return status;
+  return beside ? copy_as_it_lies(root, folder, copied) : Status{};
+}
+
+int back_up(LogSession& session, const std::string& folder) {
+  Copied copied;
+  if (Status status = copy_all(session, folder, copied); !status.ok()) return fail(status.detail());
+  print(text(copied.segments, " segments, ", copied.bytes, " bytes in ", folder, "\n"));
   return exit_ok;
 }
 

@@ -13,7 +13,6 @@
 #include "base/utf8.h"
 #include "kinds.h"
 #include "log/segment.h"
-#include "log_commands.h"
 #include "registry.h"
 
 namespace millrace {
@@ -48,7 +47,19 @@ Status LogSession::open() {
   auto log = SqliteLog::open(loop_, *folder_, options, random_from_kernel());
   if (!log.ok()) return log.status();
   log_ = std::move(log).value();
+  commands_ = std::make_unique<LogCommands>(loop_, *log_, nullptr, [this] { return leftovers(); });
   return {};
+}
+
+std::vector<SqliteLog*> LogSession::leftovers() {
+  if (leftovers_.empty()) {
+    LogOptions options;
+    options.bytes_max = config_.log.max_size;
+    leftovers_ = Leftover::find(loop_, config_.log.path, options, random_from_kernel());
+  }
+  std::vector<SqliteLog*> logs;
+  for (const auto& leftover : leftovers_) logs.push_back(&leftover->log());
+  return logs;
 }
 
 Result<std::string> LogSession::say(const std::string& command, const Words& words, bool takes_long) {
@@ -60,17 +71,7 @@ Result<std::string> LogSession::say(const std::string& command, const Words& wor
   }
   ControlRequest request{{"command", command}};
   request.insert(words.begin(), words.end());
-  LogCommands commands(*log_, *folder_, nullptr, [this] {
-    std::vector<SqliteLog*> logs;
-    if (leftovers_.empty()) {
-      LogOptions options;
-      options.bytes_max = config_.log.max_size;
-      leftovers_ = Leftover::find(loop_, config_.log.path, options, random_from_kernel());
-    }
-    for (const auto& leftover : leftovers_) logs.push_back(&leftover->log());
-    return logs;
-  });
-  auto table = commands.table();
+  const auto table = commands_->table();
   const LogCommands::Command& found = table.at(command);
   changed_ = changed_ || found.changes;
   std::string answer;

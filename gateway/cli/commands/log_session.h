@@ -11,6 +11,7 @@
 #include "cli/commands/daemon.h"
 #include "leftover.h"
 #include "log/sqlite_log.h"
+#include "log_commands.h"
 #include "loop/uv_loop.h"
 
 namespace millrace {
@@ -27,6 +28,7 @@ class LogSession {
  private:
   Result<std::string> say(const std::string& command, const Words& words, bool takes_long);
   Status open();
+  std::vector<SqliteLog*> leftovers();
 
   const Config& config_;
   UvLoop loop_;
@@ -34,6 +36,7 @@ class LogSession {
   std::unique_ptr<Folder> folder_, runtime_folder_;
   std::unique_ptr<SqliteLog> log_;
   std::vector<std::unique_ptr<Leftover>> leftovers_;  // where they are asked for
+  std::unique_ptr<LogCommands> commands_;
   bool changed_ = false;
 };
 

@@ -4,10 +4,10 @@
 #include <cerrno>
 #include <cstring>
 
+#include "base/instance.h"
 #include "base/text.h"
 #include "cli/commands/daemon.h"
 #include "cli/page.h"
-#include "config/instance.h"
 #include "kinds.h"
 
 namespace millrace {

@@ -4,12 +4,12 @@
 #include <algorithm>
 #include <cstdio>
 
+#include "base/instance.h"
 #include "base/text.h"
 #include "base/utf8.h"
 #include "cli/commands/daemon.h"
 #include "cli/commands/waiting.h"
 #include "cli/glob.h"
-#include "config/instance.h"
 #include "kinds.h"
 #include "record/record.h"
 

@@ -3,6 +3,7 @@
 // took as seen from here (some 20 ms at best).
 #include <cstdio>
 
+#include "base/instance.h"
 #include "base/span_words.h"
 #include "base/text.h"
 #include "base/utf8.h"
@@ -10,7 +11,7 @@
 #include "cli/commands/waiting.h"
 #include "cli/page.h"
 #include "cli/status_page.h"
-#include "config/instance.h"
+#include "ingest/refused_devices.h"
 #include "kinds.h"
 #include "log/log.h"
 #include "record/record.h"
@@ -88,6 +89,27 @@ void tell_where(const C& c, const DaemonAnswer& found) {
                                  ? text(": it does not take lane ", newest(found)["lane"].text())
                                  : why_not(uplink);
     print(text("  uplink ", shown(uplink["name"].text()), ": ", state, more, "\n"));
+  }
+}
+
+// Whether it was this device: it calls itself so, or publishes to a topic with that name in it.
+bool is_of(const std::string& device, const DaemonAnswer& refused) {
+  const std::string name = shown(device, RefusedDevices::name_max);
+  if (refused["client"].text() == name || refused["user"].text() == name) return true;
+  const auto levels = split(std::string_view(refused["topic"].text()), '/');
+  return std::ranges::find(levels, name) != levels.end();
+}
+
+// What its inputs took nothing of: that is in no log.
+void tell_refusals(const C& c, const Config& config) {
+  const auto status = ask(config, "status");
+  if (!status.ok()) return;  // it answered a moment ago: whoever asks next is told
+  for (const DaemonAnswer& input : status.value()["inputs"].items()) {
+    for (const DaemonAnswer& refused : input["refused"].items()) {
+      if (!is_of(c.device, refused)) continue;
+      print(text("refused by input ", clean(input["name"]), ": ", refusal_words(refused),
+                 "\n  next: ", clean(refused["next"]), "\n"));
+    }
   }
 }
 
@@ -192,6 +214,7 @@ int run(const C& c) {
   if (c.json) print(found.value() + "\n");
   else if (number > 0) tell_where(c, answer.value());
   else print(text("nothing of ", shown(c.device), " is in the log; what was delivered is given back\n"));
+  if (!c.json) tell_refusals(c, loaded.config);
   if (c.next) return Following(c, loaded.config).run(answer.value()["committed"].whole());
   return number > 0 ? exit_ok : exit_no;
 }
@@ -204,6 +227,7 @@ const CommandKind trace_command_kind = command_kind<C, run>(
     options,
     "Looks for the newest record of each metric, some megabytes back; where no reading is left, of its windows and events. An uplink has "
     "acknowledged it, waits, was refused it, or is younger than it; where others of its lane were lost, and nobody knows any more whether "
-    "this one was, it is called settled. Ends with 1 where none is found, with --next also where not every uplink's far side has it.");
+    "this one was, it is called settled. What an input refused of it in the last hour is told, too. Ends with 1 where none is found, with "
+    "--next also where not every uplink's far side has it.");
 
 }  // namespace millrace

@@ -42,6 +42,7 @@ void settle(Section& section, C& c) {
   if (c.credentials.given())
     section.error("credentials_file",
                   text("credentials come from a file or from the ", c.from, ", not from both"));
+  if (section.has("profile")) section.error("profile", "\"profile\" is of a credentials_file");
   if (c.token.given() && c.from != "container")
     section.error("credentials_token_file", "an instance's service gives its token itself");
   if (c.url.empty() && c.from == "instance") c.url = "http://169.254.169.254";

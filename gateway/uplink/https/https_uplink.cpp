@@ -16,7 +16,7 @@ HttpsUplink::HttpsUplink(Loop& loop, Rng& rng, HttpsUplinkConfig config, const s
     : loop_(loop),
       config_(std::move(config)),
       kind_(kind_of(config_.dialect)),
-      tls_(loop, config_.tls, {"uplink", config_.name, "servers"}),
+      tls_(loop, config_.tls, {"uplink", config_.name, "servers"}, http_alpn()),
       reconnect_(
           loop, rng, {config_.servers, config_.initial_interval, config_.max_interval, Duration{0}},
           [this](const std::string& server) { connect(server); }, [] {}),

@@ -110,7 +110,7 @@ class Trials {
     const std::string what = "schema registry " + config_.schema_registry;
     auto request = schema_registry_request(config_, "GET", "/subjects");
     if (!request.ok()) return bad(what, request.status().detail());
-    TlsClient tls(loop_, config_.schema_registry_tls);
+    TlsClient tls(loop_, config_.schema_registry_tls, {}, http_alpn());
     const HttpCall call(loop_, tls, std::move(request).value(), [&](const Result<HttpAnswer>& answer) {
       if (!answer.ok()) bad(what, answer.status().detail());
       else if (answer.value().status != 200) bad(what, text("HTTP ", answer.value().status));

@@ -65,6 +65,9 @@ constexpr Key keys[] = {
 void check_login_of(Section& section, const KafkaUplinkConfig& c) {
   if (c.sasl_mechanism == "OAUTHBEARER") {
     if (!c.token.given()) section.error("sasl_mechanism", "OAUTHBEARER needs a token_file");
+    for (const char* key : {"username", "password_file"}) {
+      if (section.has(key)) section.error(key, text("\"", key, "\" is not of OAUTHBEARER: it has a token"));
+    }
     return;
   }
   const bool login = !c.username.empty() && c.password.given(),
@@ -81,6 +84,9 @@ void check_registry(Section& section, const KafkaUplinkConfig& c) {
     if (section.has(key) && c.schema_registry.empty())
       section.error(key, text("\"", key, "\" without a schema_registry"));
   }
+  if (const auto url = parse_http_url(c.schema_registry);
+      section.has("schema_registry_ca") && url.ok() && !url.value().secure)
+    section.error("schema_registry_ca", "\"schema_registry_ca\" is of a schema_registry at https://");
   if (c.schema_registry_username.empty() != !c.schema_registry_password.given()) {
     section.error("schema_registry_username",
                   "schema_registry_username and schema_registry_password_file go together");

@@ -51,7 +51,7 @@ SchemaRegistry::SchemaRegistry(Loop& loop, const KafkaUplinkConfig& config, cons
       config_(config),
       form_(form.registered),
       cache_(std::move(cache)),
-      tls_(loop, config.schema_registry_tls, {"uplink", config.name, "schema_registry"}) {
+      tls_(loop, config.schema_registry_tls, {"uplink", config.name, "schema_registry"}, http_alpn()) {
   auto content = read_file(cache_, 4096);
   const std::string known = known_by();
   if (!content.ok() || !content.value().starts_with(known)) return;

@@ -123,6 +123,8 @@ constexpr Shape shape = shape_of<C, settle>(keys);
 void complete(MqttUplinkConfig& c, const std::string& gateway, std::vector<std::string>& warnings) {
   if (c.client_id.empty()) c.client_id = text("millrace-", gateway, "-up-", c.name);
   warn_of_unverified(c.name, c.tls, warnings);
+  if (c.servers.size() == 1 && c.prefer_first_after != C{}.prefer_first_after)
+    warnings.push_back(text("uplink \"", c.name, "\": prefer_first_after does nothing: there is one server"));
   if (c.version != 5 && !c.sparkplug()) {
     warnings.push_back(
         text("uplink \"", c.name,
@@ -165,7 +167,7 @@ UplinkPlan plan_of(const MqttUplinkConfig& c, const std::string& gateway) {
 
 void try_online(const MqttUplinkConfig& c, const std::string&, bool, std::vector<Trial>& trials) {
   const std::string who = text("uplink ", c.name);
-  try_mqtt_servers(who, c, trials);
+  try_mqtt_servers(who, c, trials, c.alpn);
   if (c.sparkplug()) return;
   // Only a publish shows whether it is allowed, and nothing is written that nobody asked for.
   trials.push_back(

@@ -1,6 +1,7 @@
 #include "decode/formats/sparkplug/memory.h"
 
 #include <algorithm>
+#include <array>
 
 #include "base/label.h"
 #include "base/text.h"
@@ -11,7 +12,7 @@ namespace {
 
 // A piece of a birth begins with this; another one is of a version to come and is not read.
 constexpr std::uint64_t layout = 1;
-constexpr std::string_view sequences_piece = "seq";
+constexpr std::string_view sequences_prefix = "seq/", sequences_once = "seq";  // the latter: of all nodes
 constexpr Duration silent_long = std::chrono::hours(1);
 
 // "n/NODE_NAME" and "d/NODE_NAME/DEVICE": what stands before the group may have slashes, a device has none.
@@ -98,8 +99,8 @@ void Memory::drop(std::map<std::string, Node, std::less<>>::iterator node) {
     forget(place);
     --metrics_;
   }
+  moved(node->first);
   nodes_.erase(node);
-  sequences_unsaved_ = true;
 }
 
 Place* Memory::device(Node& node, std::string_view name, const Limits& limits) {
@@ -156,17 +157,25 @@ Bytes Memory::saved_place(const Node* node, const Place& place) const {
   return out;
 }
 
+std::size_t Memory::sequences_of(std::string_view node_name) {
+  return digest64(bytes_of(node_name)) % sequence_pieces;
+}
+
 // Of each node that is born: name, the number that comes next.
-Bytes Memory::saved_sequences() const {
-  Bytes out;
-  wire::Writer writer(out);
-  writer.put_varint(layout);
+void Memory::save_sequences(std::vector<Piece>& out) {
+  std::array<Bytes, sequence_pieces> pieces;
   for (const auto& [name, node] : nodes_) {
-    if (!node.next_seq) continue;
+    const std::size_t at = sequences_of(name);
+    if (!moved_[at] || !node.next_seq) continue;
+    wire::Writer writer(pieces[at]);
+    if (pieces[at].empty()) writer.put_varint(layout);
     put_text(writer, name);
     writer.put_varint(*node.next_seq);
   }
-  return out;
+  for (std::size_t at = 0; at < sequence_pieces; ++at) {
+    if (moved_[at]) out.push_back({text(sequences_prefix, at), std::move(pieces[at])});
+  }
+  moved_.reset();
 }
 
 void Memory::save(std::vector<Piece>& out) {
@@ -182,8 +191,7 @@ void Memory::save(std::vector<Piece>& out) {
       }
     }
   }
-  if (std::exchange(sequences_unsaved_, false))
-    out.push_back({std::string(sequences_piece), saved_sequences()});
+  if (moved_.any()) save_sequences(out);
 }
 
 void Memory::load_sequences(BytesView bytes) {
@@ -199,7 +207,12 @@ void Memory::load_sequences(BytesView bytes) {
 
 void Memory::load(std::string_view name, BytesView bytes) {
   loaded_ = true;
-  if (name == sequences_piece) return load_sequences(bytes);
+  if (name.starts_with(sequences_prefix)) return load_sequences(bytes);
+  if (name == sequences_once) {
+    gone_.emplace_back(name);
+    moved_.set();
+    return load_sequences(bytes);
+  }
   const bool of_node = name.starts_with("n/");
   if (!of_node && !name.starts_with("d/")) return;
   name.remove_prefix(2);

@@ -2,14 +2,16 @@
 // names, types and units behind the aliases of each birth, which sequence number comes next, when a rebirth
 // was asked.
 //
-// Saved are births (a piece for each node and each device) and, in one small piece, where the sequences
-// stand; so after a restart aliases are known as of the same commit as the readings. What a metric last said
-// is not saved: it is only for marking it stale.
+// Saved are births (a piece for each node and each device) and where the sequences stand, in pieces of some
+// nodes each: every message moves one, and what a commit writes must not grow with the nodes there are. So
+// after a restart aliases are known as of the same commit as the readings. What a metric last said is not
+// saved: it is only for marking it stale.
 //
 // Bounds: nodes, metrics and devices of all nodes together. A node that finds no room takes that of one that
 // is dead, or silent for an hour; else it is not remembered, and its readings by alias go to the dead lane.
 #pragma once
 
+#include <bitset>
 #include <cstdint>
 #include <functional>
 #include <map>
@@ -85,8 +87,8 @@ class Memory final : public FormatMemory {
   // False: no room; it is not remembered.
   bool learn(Place& place, KnownMetric metric, const Limits& limits);
   void forget(Place& place);
-  // The node's sequence moved.
-  void moved() { sequences_unsaved_ = true; }
+  // The sequence of the node of this name moved.
+  void moved(std::string_view node_name) { moved_.set(sequences_of(node_name)); }
   void touch(Place& place) {
     place.unsaved = true;
     births_unsaved_ = true;
@@ -94,19 +96,22 @@ class Memory final : public FormatMemory {
   bool full_told = false;
 
   void load(std::string_view name, BytesView bytes) override;
-  bool changed() const override { return births_unsaved_ || sequences_unsaved_ || !gone_.empty(); }
+  bool changed() const override { return births_unsaved_ || moved_.any() || !gone_.empty(); }
   void save(std::vector<Piece>& out) override;
   std::vector<std::pair<std::string, double>> figures() const override;
 
  private:
+  static constexpr std::size_t sequence_pieces = 64;
+  static std::size_t sequences_of(std::string_view node_name);  // which piece
   void load_sequences(BytesView bytes);
   Bytes saved_place(const Node* node, const Place& place) const;
-  Bytes saved_sequences() const;
+  void save_sequences(std::vector<Piece>& out);
   void drop(std::map<std::string, Node, std::less<>>::iterator node);
 
   std::map<std::string, Node, std::less<>> nodes_;  // Topic::node_name()
   std::size_t metrics_ = 0;
-  bool births_unsaved_ = false, sequences_unsaved_ = false;
+  bool births_unsaved_ = false;
+  std::bitset<sequence_pieces> moved_;
   bool loaded_ = false;            // something since the last arrival
   std::vector<std::string> gone_;  // pieces to be removed
 };

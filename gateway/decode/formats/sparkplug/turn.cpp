@@ -183,7 +183,7 @@ void Turn::begin_birth(const Payload& message, Place*& place) {
     memory_.drop_dead_devices(name, *node);
     node->birth_death = session;
     node->next_seq = static_cast<std::uint8_t>(message.seq.value_or(0) + 1);
-    memory_.moved();
+    memory_.moved(name);
   } else if (node) {
     check_sequence(*node, message);
     if (!node->own.alive) {
@@ -223,7 +223,7 @@ Status Turn::died(const Payload& message) {
     if (place.alive) go_stale(place, device_name(device), prototype_);
   }
   node->next_seq.reset();
-  memory_.moved();
+  memory_.moved(topic_.node_name());
   return {};
 }
 
@@ -275,7 +275,7 @@ void Turn::check_sequence(Node& node, const Payload& message) {
     ask(&node);
   }
   node.next_seq = static_cast<std::uint8_t>(number + 1);
-  memory_.moved();
+  memory_.moved(topic_.node_name());
 }
 
 // Once a message, and a node that is asked in vain is asked ever more rarely.

@@ -9,13 +9,10 @@ namespace millrace {
 
 void set_instance(std::string name);
 const std::string& instance();
-// Why an instance cannot be called so; empty: it can. Its folders lie beside what the first gateway has in
-// its own.
-std::string why_no_instance(const std::string& name);
-// How a command is said to this one: "millrace", or "millrace --instance NAME".
-std::string instance_command();
+// How a command is said to one: "millrace", or "millrace --instance NAME".
+std::string instance_command(const std::string& name = instance());
 // "millrace", or "millrace@NAME": as systemctl and journalctl know it.
-std::string instance_unit();
+std::string instance_unit(const std::string& name = instance());
 // "/etc/millrace/NAME.toml"
 std::string instance_config_path();
 

@@ -1,0 +1,148 @@
+// The log of another version that goes while somebody takes a device out of the logs.
+#include <doctest/doctest.h>
+
+#include <cstdlib>
+#include <filesystem>
+#include <map>
+
+#include "base/rng.h"
+#include "leftover.h"
+#include "log_commands.h"
+#include "record/batch.h"
+#include "sim/world/sim_loop.h"
+#include "tests/support/seed.h"
+
+namespace leftover_test {
+using namespace millrace;
+using namespace millrace::sim;
+using namespace std::chrono_literals;
+
+namespace {
+
+constexpr int letters_of_each = 15;
+
+Record letter(const std::string& device, Rng& rng) {
+  DeadDetail dead;
+  dead.consumer = "devices";
+  dead.source = DeadDetail::Source::input;
+  for (int i = 0; i < 60'000; ++i) dead.payload.push_back(static_cast<std::byte>(rng.below(256)));
+  auto detail = std::make_shared<Detail>();
+  detail->body = std::move(dead);
+  Record record;
+  record.kind = Kind::dead;
+  record.device = device;
+  record.time = {1'700'000'000'000'000};
+  record.detail = std::move(detail);
+  return record;
+}
+
+// A log of ours, and one that another version left beside it: dead letters of two devices are all it has,
+// some pages of them.
+struct Site {
+  std::string path = std::filesystem::temp_directory_path() / "millrace-XXXXXX";
+  SimLoop loop;
+  std::unique_ptr<Folder> folder;
+  std::unique_ptr<SqliteLog> log;
+  std::vector<std::unique_ptr<Leftover>> leftovers;
+  std::unique_ptr<LogCommands> commands;
+  bool removed = false;
+
+  Site() {
+    REQUIRE(::mkdtemp(path.data()) != nullptr);
+    leave_a_log(path + "/" + folder_beside(log_format));
+    folder = open_folder(path);
+    log = opened(*folder, 1);
+    leftovers = Leftover::find(loop, path, LogOptions{}, 2);
+    REQUIRE(leftovers.size() == 1);
+    const auto nobody = [](const UplinkPlan&, Log&) { return std::unique_ptr<UplinkPart>(); };
+    leftovers[0]->begin(
+        nobody, [](const UplinkPlan&) { return true; }, [] {});
+    commands = std::make_unique<LogCommands>(loop, *log, nullptr, [this] {
+      std::vector<SqliteLog*> logs;
+      for (const auto& leftover : leftovers) logs.push_back(&leftover->log());
+      return logs;
+    });
+  }
+  ~Site() {
+    leftovers.clear();
+    log.reset();
+    std::filesystem::remove_all(path);
+  }
+
+  std::unique_ptr<SqliteLog> opened(Folder& where, std::uint64_t epoch) {
+    auto made = SqliteLog::open(loop, where, LogOptions{}, epoch);
+    REQUIRE(made.ok());
+    return std::move(made).value();
+  }
+  void leave_a_log(const std::string& where) {
+    REQUIRE(make_folders(where).ok());
+    const auto beside = open_folder(where);
+    const auto left = opened(*beside, 3);
+    Rng rng{seed()};
+    for (int i = 0; i < letters_of_each; ++i) {
+      WriteSet set;
+      for (const char* device : {"gone", "stays"}) set.records.emplace_back(Lane::dead, letter(device, rng));
+      left->commit(std::move(set), {});
+      loop.run_for(2s);
+    }
+    left->stop([] {});
+    loop.run_for(2s);
+  }
+  void retire() {
+    leftovers[0]->retire(*log, [this] {
+      loop.post([this] {
+        leftovers.clear();
+        removed = true;
+      });
+    });
+  }
+  // What `millrace log forget` is answered.
+  std::string forget(const std::string& device) {
+    std::string answer;
+    commands->table().at("log.forget").run({{"device", device}}, [&](std::string json) { answer = json; });
+    CHECK(loop.run_until([&] { return !answer.empty(); }, 60s));
+    return answer;
+  }
+  std::map<std::string, int> letters() {
+    std::map<std::string, int> devices;
+    for (Sequence from = 1; from <= log->last_committed();) {
+      std::vector<Row> rows;
+      log->read(Lane::dead, {from, UINT64_MAX}, Log::Direction::up, 16 << 20,
+                [&](const Result<std::vector<Row>>& read) {
+                  REQUIRE(read.ok());
+                  rows = read.value();
+                });
+      loop.run_for(1s);
+      if (rows.empty()) break;
+      for (const Row& row : rows) {
+        std::vector<Record> records;
+        REQUIRE(decode_batch(*row.columns, row.zstd, records).ok());
+        for (const Record& record : records) ++devices[record.device];
+      }
+      from = rows.back().last() + 1;
+    }
+    return devices;
+  }
+};
+
+}  // namespace
+
+TEST_CASE("leftover: a device that is forgotten while its dead letters are carried is in no log afterwards") {
+  for (int late = 0; late < 25; ++late) {
+    Site site;
+    site.retire();
+    site.loop.run_for(std::chrono::milliseconds(4 * late));
+    std::string answer = site.forget("gone");
+    // Its log was being closed: whoever asks again finds what there was of it in ours.
+    if (answer.find("ask again") != std::string::npos) answer = site.forget("gone");
+    INFO("late by ", 4 * late, " ms: ", answer);
+    CHECK(answer.find("forgotten") != std::string::npos);
+    CHECK(site.loop.run_until([&] { return site.removed; }, 60s));
+    CHECK_FALSE(std::filesystem::exists(site.path + "/" + folder_beside(log_format)));
+    const auto letters = site.letters();
+    CHECK(letters.size() == 1);
+    CHECK(letters.at("stays") == letters_of_each);
+  }
+}
+
+}  // namespace leftover_test
